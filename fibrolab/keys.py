@@ -1,0 +1,57 @@
+"""The names that stages share: manifest columns, batch keys, partitions, prediction columns, run files."""
+
+from typing import Final
+
+# Manifest columns: one row a sample.
+SAMPLE_ID: Final = "sample_id"
+GROUP_ID: Final = "group_id"  # what must never be parted: the patient, or the cluster of copies
+PATIENT_ID: Final = "patient_id"
+VISIT_ID: Final = "visit_id"  # a stage belongs to a visit: patients change stage over years
+LABEL: Final = "label"  # index into the manifest's classes; for METAVIR the stage 0..4
+IMAGE: Final = "image"  # paths are relative to the manifest's root
+ELASTOGRAM: Final = "elastogram"
+CLIP: Final = "clip"
+ROI: Final = "roi"
+MASK: Final = "mask"
+LSM_KPA: Final = "lsm_kpa"
+AGE_YEARS: Final = "age_years"
+SEX: Final = "sex"
+AST_U_L: Final = "ast_u_l"
+AST_ULN_U_L: Final = "ast_uln_u_l"
+ALT_U_L: Final = "alt_u_l"
+PLATELETS_1E9_L: Final = "platelets_1e9_l"
+SITE: Final = "site"
+SCANNER: Final = "scanner"
+
+# Split columns and their values.
+PARTITION: Final = "partition"
+FOLD: Final = "fold"
+TRAIN: Final = "train"
+VALIDATION: Final = "validation"
+TEST: Final = "test"
+PARTITIONS: Final = (TRAIN, VALIDATION, TEST)
+
+# Batch keys beside IMAGE and LABEL.
+INDEX: Final = "index"  # row of the manifest, so that a prediction finds its sample
+
+# Prediction columns: SAMPLE_ID .. FOLD, then Y_TRUE and one probability a class.
+Y_TRUE: Final = "y_true"
+
+
+def probability_columns(num_classes: int) -> list[str]:
+    """Names of the probability columns, ``p_0 .. p_{K-1}``."""
+    return [f"p_{k}" for k in range(num_classes)]
+
+
+# Files of a run's folder; every later stage reads these and nothing else.
+CONFIG_FILE: Final = "config.yaml"
+MANIFEST_FILE: Final = "manifest.csv"
+SPLIT_FILE: Final = "split.csv"
+AUDIT_FILE: Final = "audit.json"
+HISTORY_FILE: Final = "history.csv"
+PREDICTIONS_FILE: Final = "predictions.csv"
+METRICS_FILE: Final = "metrics.csv"
+ENVIRONMENT_FILE: Final = "environment.json"
+REPORT_FILE: Final = "report.html"
+FIGURES: Final = "figures"
+CHECKPOINTS: Final = "checkpoints"
