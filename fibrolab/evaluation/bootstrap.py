@@ -1,0 +1,104 @@
+"""Confidence intervals by resampling groups, since the images of one patient are no independent witnesses."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from fibrolab.errors import ConfigError
+from fibrolab.evaluation.metrics import evaluate
+
+COLUMNS = ("value", "mean", "sd", "low", "high", "n_valid")
+BLOCK = 2**21  # weights held at once (16 MiB): memory does not grow with samples x resamples
+# An interval needs its metric defined in nine of ten resamples. A class held by one group is absent from
+# 37 % of them, by two from 14 %, by three from 5 %: with one or two the data cannot tell how sure it is.
+DEFINED = 0.9
+
+
+def intervals(
+    y_true: np.ndarray,
+    probabilities: np.ndarray,
+    groups: Sequence[str] | np.ndarray,
+    classes: Sequence[str],
+    n_resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+    ordered: bool = True,
+) -> pd.DataFrame:
+    """Every metric with its percentile bootstrap interval.
+
+    Percentile interval: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
+    Whole groups drawn with replacement: Field and Welsh, J R Stat Soc B 69:369-390, 2007. It leans on
+    many groups; below about thirty it is too narrow. Where every resample agrees (no error at all among
+    n groups) it has no width: the error rate may still be as large as about 3 / n.
+
+    Args:
+        y_true: Class indices (N,).
+        probabilities: One column a class (N, K).
+        groups: What was sampled from the population: the patient, or the cluster of copies (N,).
+        classes: The K class names.
+        n_resamples: Resamples, at least 2.
+        seed: Two models scored on the same samples under one seed see the same resamples.
+        level: Coverage aimed at, such as 0.95.
+        ordered: As for `evaluate`.
+
+    Returns:
+        A row a metric (index `metric`): value on the data itself; mean, sd, low and high over the
+        n_valid resamples that define the metric. These four are NaN where fewer than nine tenths do,
+        and everywhere when there is one group only, for which every resample is the data again.
+
+    Raises:
+        ConfigError: n_resamples or level out of range.
+    """
+    _check_settings(n_resamples, level)
+    values = evaluate(y_true, probabilities, classes, ordered=ordered)
+    if len(set(groups)) > 1:
+        blocks = [
+            evaluate(y_true, probabilities, classes, weights, ordered)
+            for weights in resample_weights(groups, n_resamples, seed)
+        ]
+    else:
+        warnings.warn("One group only: no interval can be drawn from it.", stacklevel=2)
+        blocks = [{name: np.full(n_resamples, np.nan) for name in values}]
+    rows = {
+        name: (value[0], *_summary(np.concatenate([block[name] for block in blocks]), level))
+        for name, value in values.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(COLUMNS)).rename_axis("metric")
+
+
+def resample_weights(groups: Sequence[str] | np.ndarray, n_resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each sample is drawn, in blocks (r, N) of float64 that add up to n_resamples rows.
+
+    Each row draws as many groups as there are, with replacement, and every sample as often as its group.
+    The draws depend on the set of groups and the seed, not on the order of the rows or the block size.
+    """
+    names, codes = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+    rng = np.random.default_rng(seed)
+    rows = max(1, BLOCK // len(codes))
+    for start in range(0, n_resamples, rows):
+        counts = [
+            np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))
+            for _ in range(min(rows, n_resamples - start))
+        ]
+        yield np.stack(counts).astype(np.float64)[:, codes]
+
+
+def _summary(draws: np.ndarray, level: float) -> tuple[float, float, float, float, int]:
+    """Mean, sd, low, high of the resamples that define the metric, and their number."""
+    valid = draws[np.isfinite(draws)]
+    if len(valid) < max(2.0, DEFINED * len(draws)):
+        return np.nan, np.nan, np.nan, np.nan, len(valid)
+    low, high = np.quantile(valid, [(1 - level) / 2, (1 + level) / 2])
+    return float(valid.mean()), float(valid.std(ddof=1)), float(low), float(high), len(valid)
+
+
+def _check_settings(n_resamples: int, level: float) -> None:
+    faults = []
+    if n_resamples < 2:
+        faults.append(f"n_resamples is {n_resamples}; give at least 2, 1000 for a report")
+    if not 0 < level < 1:
+        faults.append(f"level is {level}; give a share between 0 and 1, such as 0.95")
+    if faults:
+        raise ConfigError(f"The bootstrap cannot run: {'; '.join(faults)}.")

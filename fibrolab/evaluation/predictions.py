@@ -1,0 +1,160 @@
+"""`predictions.csv`, the one table between training and evaluation: read, checked, written, cut."""
+
+import csv
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fibrolab import keys
+from fibrolab.errors import DataError, listing
+from fibrolab.evaluation.storage import write_table
+
+PARTITIONS = (keys.VALIDATION, keys.TEST)  # thresholds and temperatures are fitted on validation
+SUM_TOLERANCE = 1e-4  # a float32 softmax strays by 1e-6, a half-precision one would by 1e-3
+
+_TEXT = (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.SITE, keys.PARTITION)
+_WHOLE = (keys.FOLD, keys.Y_TRUE)
+_UNIQUE = [keys.SAMPLE_ID, keys.PARTITION, keys.FOLD]
+
+
+def read(path: Path) -> pd.DataFrame:
+    """Read and check a predictions file.
+
+    Args:
+        path: CSV with the columns sample_id, group_id, patient_id, site, partition, fold, y_true and
+            p_0 .. p_{K-1}; others are kept as text.
+
+    Returns:
+        One row a prediction: texts as text (an id "001" stays so, an empty patient is ""), fold and
+        y_true int64, probabilities float64, bit for bit as written.
+
+    Raises:
+        DataError: The file is missing or no table, or holds any fault that `validated` names.
+    """
+    return validated(_parsed(path), source=str(path))
+
+
+def write(frame: pd.DataFrame, path: Path) -> None:
+    """Check predictions and write them whole or not at all; `read` gives the same values back.
+
+    Raises:
+        DataError: As `validated`.
+        StorageError: The file cannot be written.
+    """
+    write_table(validated(frame, source="The predictions"), path)
+
+
+def probabilities(frame: pd.DataFrame) -> np.ndarray:
+    """Class probabilities of every row, float64 (N, K)."""
+    return frame[_probability_columns(frame)].to_numpy(np.float64)
+
+
+def select(frame: pd.DataFrame, partition: str) -> pd.DataFrame:
+    """The rows of one partition, numbered anew.
+
+    Raises:
+        DataError: There are none.
+    """
+    chosen = frame[frame[keys.PARTITION] == partition].reset_index(drop=True)
+    if chosen.empty:
+        present = ", ".join(sorted(frame[keys.PARTITION].unique())) or "none"
+        raise DataError(f"No predictions of partition '{partition}'; those present: {present}.")
+    return chosen
+
+
+def validated(frame: pd.DataFrame, source: str) -> pd.DataFrame:
+    """A copy with the right types, or every fault at once.
+
+    Args:
+        frame: Values as text (from a file) or as numbers (from a network).
+        source: What the message calls it.
+
+    Raises:
+        DataError: No row, a column missing, an empty sample or group, an unknown partition, a fold or
+            stage that is no whole number or out of range, a probability that is none, a row that does
+            not sum to one, or a sample predicted twice in one partition and fold.
+    """
+    missing = [column for column in (*_TEXT, *_WHOLE, "p_0", "p_1") if column not in frame]
+    columns = _probability_columns(frame)
+    missing += sorted(set(keys.probability_columns(len(columns))) - set(columns) - set(missing))
+    if missing:
+        raise DataError(f"{source}: column(s) missing: {', '.join(missing)}.")
+    if frame.empty:
+        raise DataError(f"{source}: no predictions, only a header; did the run reach its test stage?")
+    frame = frame.reset_index(drop=True).copy()
+    for column in _TEXT:
+        frame[column] = frame[column].astype(object).where(frame[column].notna(), "").astype(str)
+    numbers = frame[[*_WHOLE, *columns]].map(_number)
+    faults = _faults(frame, numbers, columns)
+    if faults:
+        raise DataError(f"{source}: {len(faults)} fault(s):\n{listing(faults)}")
+    return frame.assign(**{name: numbers[name].astype(np.int64) for name in _WHOLE}, **numbers[columns])
+
+
+def _parsed(path: Path) -> pd.DataFrame:
+    """The file as text; the csv module, since pandas lets a row with a cell too many or too few pass."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header, *rows = csv.reader(file, strict=True)
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path} does not exist; give a predictions.csv that a finished run wrote."
+        ) from error
+    except ValueError as error:  # nothing to unpack, or not UTF-8
+        raise DataError(f"{path} is empty or not UTF-8 text; write it anew.") from error
+    except (OSError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read as CSV ({error}); write it anew.") from error
+    if len(set(header)) < len(header):
+        raise DataError(f"{path}: a column stands twice in the header: {', '.join(header)}.")
+    ragged = [
+        f"row {number}: {len(row)} cells where the header has {len(header)}"
+        for number, row in enumerate(rows, start=1)
+        if len(row) != len(header)
+    ]
+    if ragged:
+        raise DataError(f"{path}: {len(ragged)} fault(s):\n{listing(ragged)}")
+    return pd.DataFrame(rows, columns=header)
+
+
+def _probability_columns(frame: pd.DataFrame) -> list[str]:
+    found = [column for column in frame.columns if re.fullmatch(r"p_(0|[1-9]\d*)", str(column))]
+    return sorted(found, key=lambda column: int(column[2:]))
+
+
+def _number(value: object) -> float:
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _faults(frame: pd.DataFrame, numbers: pd.DataFrame, columns: list[str]) -> list[str]:
+    """Every fault as a sentence, in the order of the rows."""
+    found: list[tuple[int, str]] = []
+
+    def note(wrong: np.ndarray, column: str, complaint: str) -> None:
+        cells = frame[column].tolist()
+        found.extend((row, f"{column} '{cells[row]}' {complaint}") for row in np.flatnonzero(wrong).tolist())
+
+    for column in (keys.SAMPLE_ID, keys.GROUP_ID):
+        note((frame[column] == "").to_numpy(), column, "is empty")
+    unknown = ~frame[keys.PARTITION].isin(PARTITIONS).to_numpy()
+    note(unknown, keys.PARTITION, f"is none of {', '.join(PARTITIONS)}")
+    note(numbers[keys.FOLD].mod(1).ne(0).to_numpy(), keys.FOLD, "is not a whole number")
+    stages = numbers[keys.Y_TRUE]
+    note(~stages.isin(range(len(columns))).to_numpy(), keys.Y_TRUE, f"is no class 0..{len(columns) - 1}")
+    for column in columns:
+        value = numbers[column].to_numpy()
+        note(~(np.isfinite(value) & (value >= 0)), column, "is no probability")
+    values = numbers[columns].to_numpy()
+    total = np.where(np.isfinite(values).all(axis=1), values.sum(axis=1), 1.0)  # the others are named above
+    strays = np.flatnonzero(np.abs(total - 1.0) > SUM_TOLERANCE).tolist()
+    found.extend((row, f"probabilities sum to {total[row]:.6g}, not 1") for row in strays)
+    repeated = frame.assign(**{keys.FOLD: numbers[keys.FOLD]}).duplicated(_UNIQUE).to_numpy()
+    note(repeated, keys.SAMPLE_ID, "was predicted before in this partition and fold")
+    found.sort(key=lambda fault: fault[0])
+    samples = frame[keys.SAMPLE_ID].tolist()
+    return [f"row {row + 1} (sample '{samples[row]}'): {fault}" for row, fault in found]

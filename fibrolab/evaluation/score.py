@@ -1,0 +1,71 @@
+"""`metrics.csv`: every metric of one partition beside its interval and its floor."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from fibrolab import keys
+from fibrolab.errors import DataError
+from fibrolab.evaluation import predictions
+from fibrolab.evaluation.bootstrap import intervals
+from fibrolab.evaluation.storage import write_table
+
+
+def score(
+    frame: pd.DataFrame,
+    classes: Sequence[str],
+    partition: str = keys.TEST,
+    floors: Mapping[str, float] | None = None,
+    n_resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+    ordered: bool = True,
+) -> pd.DataFrame:
+    """Score one partition of a run's predictions.
+
+    Args:
+        frame: Predictions as `predictions.read` gives them.
+        classes: Names of the K classes, in the order of the probability columns.
+        partition: `test` or `validation`.
+        floors: Floor by metric name (see `floors.majority`); those of metrics that the task does not
+            have are left out.
+        n_resamples: Bootstrap resamples of the groups.
+        seed: Seed of the resamples.
+        level: Coverage aimed at.
+        ordered: Whether the classes are stages.
+
+    Returns:
+        Index `metric`; columns value, mean, sd, low, high, n_valid, floor (NaN where there is none).
+
+    Raises:
+        DataError: No rows of that partition, or another number of classes.
+        ConfigError: n_resamples or level out of range.
+    """
+    chosen = predictions.select(frame, partition)
+    probabilities = predictions.probabilities(chosen)
+    if probabilities.shape[1] != len(classes):
+        raise DataError(
+            f"The predictions hold {probabilities.shape[1]} probabilities a row, but {len(classes)} classes "
+            f"are named ({', '.join(classes)}); score them with the classes of their own run."
+        )
+    table = intervals(
+        chosen[keys.Y_TRUE].to_numpy(),
+        probabilities,
+        chosen[keys.GROUP_ID].to_numpy(),
+        classes,
+        n_resamples=n_resamples,
+        seed=seed,
+        level=level,
+        ordered=ordered,
+    )
+    return table.assign(floor=pd.Series(floors or {}, dtype=float).reindex(table.index))
+
+
+def write(table: pd.DataFrame, path: Path) -> None:
+    """Write the scores, a row a metric, whole or not at all.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    write_table(table, path, index=True)
