@@ -1,0 +1,25 @@
+"""One progress bar for every long job over data."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def track(items: Iterable[T], total: int, task: str) -> Iterator[T]:
+    """Yield the items behind a progress bar; without a terminal, one line at the end of the job."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    if not sys.stderr.isatty():
+        yield from items
+        print(f"{task}: {total} done", file=sys.stderr)
+        return
+    from rich.console import Console
+
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        handle = bar.add_task(task, total=total)
+        for item in items:
+            yield item
+            bar.advance(handle)

@@ -1,0 +1,250 @@
+"""Splits: which sample trains, validates or tests. A split is data: drawn once, saved, reused."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fibrolab import keys
+from fibrolab.data.manifest import Manifest
+from fibrolab.data.partition import apportion
+from fibrolab.errors import SplitError, listing
+
+logger = logging.getLogger(__name__)
+MANIFEST_HASH = "manifest"  # column of a saved split: the manifest that it was drawn from
+
+
+@dataclass(frozen=True)
+class Split:
+    """One partition of a manifest into train, validation and test.
+
+    Attributes:
+        partitions: `train`, `validation` or `test` for every row of the manifest, strings (N,).
+        fold: Number of the fold, 0 where there are none.
+        crossing: Groups that lie in more than one partition: none, but under a paper's random protocol.
+        val_is_test: The test rows also choose the epoch, as paper 1 seems to have done.
+    """
+
+    partitions: np.ndarray
+    fold: int
+    crossing: int
+    val_is_test: bool = False
+
+    def rows(self, partition: str) -> np.ndarray:
+        """Rows of the manifest in one partition, int64 (n,)."""
+        if self.val_is_test and partition == keys.VALIDATION:
+            partition = keys.TEST
+        return np.flatnonzero(self.partitions == partition)
+
+
+def holdout(
+    manifest: Manifest,
+    *,
+    test: float = 0.15,
+    val: float = 0.15,
+    seed: int = 0,
+    grouped: bool = True,
+    leaky: bool = False,
+    val_is_test: bool = False,
+) -> Split:
+    """One stratified draw: 70/15/15 as it stands; `test=0.2` for 80/20 with validation from the 80.
+
+    Args:
+        manifest: What to split.
+        test: Share of the samples in the test partition.
+        val: Share of the samples in the validation partition.
+        seed: Of the draw.
+        grouped: Keep groups whole; otherwise every sample is drawn on its own.
+        leaky: Let groups cross partitions, to repeat a paper's protocol.
+        val_is_test: Validate on the test partition, to repeat paper 1; `val` must then be 0.
+
+    Raises:
+        SplitError: Shares out of range, a class absent from a partition, a group that does not fit, or
+            groups that cross although `leaky` is not set.
+    """
+    if val_is_test and (not leaky or val):
+        raise SplitError(
+            "val_is_test=true belongs to paper 1's protocol alone: it needs split=paper_random and split.val=0."
+        )
+    if not (0 < test < 1 and 0 <= val < 1 and test + val < 1 and (val > 0 or val_is_test)):
+        raise SplitError(f"Shares test={test} and val={val} leave no room for three partitions.")
+    shares = {keys.TRAIN: 1 - test - val, keys.VALIDATION: val, keys.TEST: test}
+    shares = {name: share for name, share in shares.items() if share > 0}
+    parts = _draw(manifest, np.arange(len(manifest)), list(shares.values()), list(shares), seed, grouped)
+    return _checked(manifest, np.array(list(shares), object)[parts], 0, leaky, val_is_test)
+
+
+def kfold(
+    manifest: Manifest,
+    *,
+    folds: int = 5,
+    fold: int = 0,
+    val: float = 0.15,
+    seed: int = 0,
+    grouped: bool = True,
+    leaky: bool = False,
+) -> Split:
+    """Stratified k-fold: the test partition is fold `fold`, validation a share of the rest.
+
+    Args:
+        manifest: What to split.
+        folds: Number of folds.
+        fold: Which of them is the test partition, 0 .. folds - 1.
+        val: Share of the remaining samples that validates.
+        seed: Of the draw; the folds of one seed are disjoint and cover the manifest.
+        grouped: Keep groups whole.
+        leaky: Let groups cross, to repeat a paper's protocol.
+
+    Raises:
+        SplitError: As `holdout`, or a class with fewer samples than folds, or no such fold.
+    """
+    _check_fold(manifest, folds, fold, val)
+    names = [f"fold {k}" for k in range(folds)]
+    everything = np.arange(len(manifest))
+    parts = _draw(manifest, everything, [1 / folds] * folds, names, seed, grouped)
+    partitions = np.where(parts == fold, keys.TEST, keys.TRAIN).astype(object)
+    rest = everything[parts != fold]
+    inner = _draw(manifest, rest, [1 - val, val], [keys.TRAIN, keys.VALIDATION], seed, grouped)
+    partitions[rest[inner == 1]] = keys.VALIDATION
+    return _checked(manifest, partitions, fold, leaky)
+
+
+def folds_in_training(
+    manifest: Manifest,
+    *,
+    test: float = 0.15,
+    folds: int = 5,
+    fold: int = 0,
+    seed: int = 0,
+    grouped: bool = True,
+    leaky: bool = False,
+) -> Split:
+    """Cross-validation inside the training part, one test partition left untouched (paper 5).
+
+    Args:
+        manifest: What to split.
+        test: Share of the samples in the test partition, the same for every fold.
+        folds: Folds of the remaining samples.
+        fold: Which of them validates.
+        seed: Of the draw.
+        grouped: Keep groups whole.
+        leaky: Let groups cross, to repeat a paper's protocol.
+
+    Raises:
+        SplitError: As `kfold`.
+    """
+    _check_fold(manifest, folds, fold, test)
+    outer = _draw(manifest, np.arange(len(manifest)), [1 - test, test], ["training part", keys.TEST], seed, grouped)
+    partitions = np.where(outer == 1, keys.TEST, keys.TRAIN).astype(object)
+    rest = np.flatnonzero(outer == 0)
+    inner = _draw(manifest, rest, [1 / folds] * folds, [f"fold {k}" for k in range(folds)], seed, grouped)
+    partitions[rest[inner == fold]] = keys.VALIDATION
+    return _checked(manifest, partitions, fold, leaky)
+
+
+def saved(manifest: Manifest, *, path: str, leaky: bool = False) -> Split:
+    """A split that an earlier run drew.
+
+    Args:
+        manifest: What it must fit.
+        path: The CSV that `write` made.
+        leaky: Accept groups that cross.
+
+    Raises:
+        SplitError: No such file, drawn from another manifest, or rows missing, unknown or repeated.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise SplitError(f"The split {path} cannot be read ({error}); give split.path a saved split.csv.") from error
+    missing = {keys.SAMPLE_ID, keys.PARTITION, keys.FOLD, MANIFEST_HASH} - set(table)
+    if missing or table.empty:
+        raise SplitError(f"The split {path} lacks the column(s) {', '.join(sorted(missing)) or 'with any row'}.")
+    if table[MANIFEST_HASH].iloc[0] != manifest.hash:
+        raise SplitError(
+            f"The split {path} was drawn from another manifest than '{manifest.name}' is now "
+            f"({table[MANIFEST_HASH].iloc[0][:12]} against {manifest.hash[:12]}): samples, groups or labels differ. "
+            "Draw a new one with split=holdout."
+        )
+    by_id = table.drop_duplicates(keys.SAMPLE_ID).set_index(keys.SAMPLE_ID)[keys.PARTITION]
+    partitions = by_id.reindex(manifest.table[keys.SAMPLE_ID])
+    wrong = sorted(partitions.index[~partitions.isin(keys.PARTITIONS)])
+    if wrong or len(table) != len(manifest):
+        raise SplitError(
+            f"The split {path} has {len(table)} rows for {len(manifest)} samples; without a partition:\n{listing(wrong)}"
+        )
+    return _checked(manifest, partitions.to_numpy(object), int(table[keys.FOLD].iloc[0]), leaky)
+
+
+def write(split: Split, manifest: Manifest, path: Path) -> None:
+    """Save a split as CSV: sample, group, partition, fold and the manifest's hash."""
+    table = manifest.table[[keys.SAMPLE_ID, keys.GROUP_ID]].copy()
+    table[keys.PARTITION] = split.partitions
+    table[keys.FOLD] = split.fold
+    table[MANIFEST_HASH] = manifest.hash
+    table.to_csv(path, index=False)
+
+
+def _check_fold(manifest: Manifest, folds: int, fold: int, share: float) -> None:
+    if folds < 2 or not 0 <= fold < folds or not 0 < share < 1:
+        raise SplitError(f"Fold {fold} of {folds} with a share of {share}: folds are numbered 0 .. folds - 1.")
+    counts = np.bincount(manifest.labels, minlength=len(manifest.classes))
+    small = [f"{name}: {n}" for name, n in zip(manifest.classes, counts, strict=True) if n < folds]
+    if small:
+        raise SplitError(
+            f"'{manifest.name}' has classes with fewer samples than the {folds} folds:\n{listing(small)}\n"
+            "Use fewer folds or merge classes (task=...)."
+        )
+
+
+def _draw(
+    manifest: Manifest, rows: np.ndarray, shares: Sequence[float], names: Sequence[str], seed: int, grouped: bool
+) -> np.ndarray:
+    """Partition number of every row in `rows`, int64 (n,); checked for size and for absent classes."""
+    groups = np.unique(manifest.groups[rows], return_inverse=True)[1] if grouped else np.arange(len(rows))
+    labels = manifest.labels[rows]
+    parts = apportion(labels, groups, shares, np.random.default_rng(seed))
+    sizes = np.bincount(groups)
+    largest = int(sizes.max())
+    home = parts[groups == sizes.argmax()][0]
+    if largest > 1 and largest > np.ceil(shares[home] * len(rows)):
+        group = manifest.groups[rows][groups == sizes.argmax()][0]
+        raise SplitError(
+            f"Group '{group}' holds {largest} of {len(rows)} samples, more than any partition may "
+            f"({names[home]}: {shares[home]:.0%}): it cannot be kept whole. Use fewer folds, or other groups."
+        )
+    absent = [
+        f"{name} has no sample of {manifest.classes[k]}"
+        for part, name in enumerate(names)
+        for k in np.unique(manifest.labels)
+        if not np.any(labels[parts == part] == k)
+    ]
+    if absent:
+        raise SplitError(
+            f"The split of '{manifest.name}' leaves classes out:\n{listing(absent)}\n"
+            "They have too few samples, or too few groups: add data, merge classes (task=...) or use fewer folds."
+        )
+    return parts
+
+
+def _checked(
+    manifest: Manifest, partitions: np.ndarray, fold: int, leaky: bool, val_is_test: bool = False
+) -> Split:
+    """The split, after making sure that no group crosses, or saying loudly that some do."""
+    spread = pd.Series(partitions).groupby(manifest.groups).nunique()
+    crossing = int((spread > 1).sum())
+    if crossing and not leaky:
+        raise SplitError(
+            f"{crossing} of {len(spread)} groups of '{manifest.name}' lie in more than one partition, so that copies or "
+            "patients leak from training into the test. Use split.grouped=true; split=paper_random repeats a "
+            "paper's leaky protocol and says so in the report."
+        )
+    if crossing:
+        logger.warning("LEAK: %d of %d groups cross partitions; this split repeats a paper, prove nothing by it.",
+                       crossing, len(spread))  # fmt: skip
+    if val_is_test:
+        logger.warning("LEAK: the epoch is chosen on the test partition (val_is_test=true, paper 1's protocol).")
+    return Split(partitions, fold, crossing, val_is_test)
