@@ -1,0 +1,212 @@
+"""Weights from a file, fitted to a network, with a report of what matched."""
+
+import logging
+import pickle
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fibrolab.errors import WeightsError
+
+State = dict[str, Tensor]
+Adapter = Callable[[State], State]
+
+CONTAINERS = ("state_dict", "model_state_dict", "model")  # where checkpoints of other tools keep the tensors
+CHECKPOINT_STARTS = (b"PK", b"\x80")  # a zip archive; a bare pickle, as torch wrote before 1.6
+COUNTER = "num_batches_tracked"  # of batch norm: no weight, and left out of many files
+SHOWN = 4  # keys named in a sentence
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class WeightsReport:
+    """Which keys of a network a file filled.
+
+    Attributes:
+        path: The file.
+        prefix: What the file's keys carry in front of the network's, such as ``module.``.
+        matched: Keys of the network that the file fills.
+        missing: Keys of the network that it does not have; they keep their initial values.
+        unexpected: Keys of the file that the network does not have, such as another task's classifier.
+        mismatched: Keys of both whose shapes differ, as sentences.
+    """
+
+    path: Path
+    prefix: str
+    matched: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    mismatched: tuple[str, ...]
+
+    @property
+    def total(self) -> int:
+        """Number of the network's tensors, found or not."""
+        return len(self.matched) + len(self.missing) + len(self.mismatched)
+
+    def __str__(self) -> str:
+        lines = [f"{self.path.name}: {len(self.matched)} of {self.total} tensors of the network matched"]
+        if self.missing:
+            lines.append(f"  left at their initial values: {_shown(self.missing)}")
+        if self.unexpected:
+            lines.append(f"  not used from the file: {_shown(self.unexpected)}")
+        return "\n".join(lines)
+
+
+def load_weights(module: nn.Module, path: str | Path, adapt: Adapter | None = None) -> WeightsReport:
+    """Fill `module` from a file; the values take the module's dtype and device.
+
+    The keys may carry any common prefix, so a checkpoint of a compiled, wrapped or larger network fits too.
+    Nothing in the file is executed.
+
+    Args:
+        module: The network to fill, in place.
+        path: A safetensors file, or a torch checkpoint that holds tensors only, bare or under one of
+            ``state_dict``, ``model_state_dict`` and ``model``. The content decides which, not the name.
+        adapt: Renames or reshapes the tensors of a foreign checkpoint before they are compared.
+
+    Returns:
+        Which keys matched.
+
+    Raises:
+        WeightsError: The file is missing, broken or holds code; a shape differs; less than half of the
+            network's tensors are in it; or two prefixes fit equally well. The module is then unchanged.
+    """
+    path = Path(path).expanduser()
+    state = read_state(path)
+    if adapt is not None:
+        state = adapt(state)
+    wanted = module.state_dict()
+    prefix = _common_prefix(state, wanted, path)
+    report = _compare(state, wanted, prefix, path)
+    _require_fit(report, state, wanted)
+    module.load_state_dict({key: state[prefix + key] for key in report.matched}, strict=False)
+    logger.info("%s", report)
+    return report
+
+
+def read_state(path: Path) -> State:
+    """The named tensors of a safetensors file or a torch checkpoint, on the CPU.
+
+    Raises:
+        WeightsError: There is no such file, it cannot be read, it holds code, or no tensors.
+    """
+    if not path.is_file():
+        raise WeightsError(f"weights: there is no file {path}. Give a safetensors file or a checkpoint.")
+    content = _read_safetensors(path) if _is_safetensors(path) else _read_checkpoint(path)
+    for container in CONTAINERS:
+        if isinstance(content, Mapping) and isinstance(content.get(container), Mapping):
+            content = content[container]
+            break
+    tensors = content.items() if isinstance(content, Mapping) else ()
+    state = {str(key): value for key, value in tensors if isinstance(value, Tensor)}
+    if not state:
+        raise WeightsError(
+            f"weights: {path} holds no named tensors. "
+            f"Save a network's state_dict(), bare or under one of: {', '.join(CONTAINERS)}."
+        )
+    return state
+
+
+def _is_safetensors(path: Path) -> bool:
+    """A safetensors file opens with the length of its JSON header (8 bytes), then the header itself."""
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"
+
+
+def _read_safetensors(path: Path) -> State:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path, device="cpu")
+    except (SafetensorError, OSError) as fault:
+        raise WeightsError(f"weights: {path} is broken or cut short ({fault}). Copy it again.") from fault
+
+
+def _read_checkpoint(path: Path) -> Any:
+    try:
+        with path.open("rb") as file:  # given a name, torch would go by its suffix
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as fault:
+        if not _opens_with(path, *CHECKPOINT_STARTS):
+            raise WeightsError(_broken(path)) from fault
+        raise WeightsError(
+            f"weights: {path} holds pickled objects beside tensors, which could run any code. "
+            "Where you trust it, load it there and save its state_dict() alone."
+        ) from fault
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as fault:
+        raise WeightsError(_broken(path)) from fault
+
+
+def _opens_with(path: Path, *starts: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(max(map(len, starts))).startswith(starts)
+
+
+def _broken(path: Path) -> str:
+    return f"weights: {path} is no safetensors file or torch checkpoint, or it is cut short. Copy it again."
+
+
+def _common_prefix(state: State, wanted: State, path: Path) -> str:
+    """The prefix under which most keys of the file are keys of the network."""
+    fits: Counter[str] = Counter()
+    for key in state:
+        parts = key.split(".")
+        for cut in range(len(parts)):
+            if ".".join(parts[cut:]) in wanted:
+                fits["".join(f"{part}." for part in parts[:cut])] += 1
+    ranked = fits.most_common(2)
+    if len(ranked) == 2 and ranked[0][1] == ranked[1][1] >= len(wanted) / 2:
+        first, second = sorted(prefix for prefix, _ in ranked)
+        raise WeightsError(
+            f"weights: {path} holds the network twice, under '{first}' and under '{second}'. "
+            "Save the state_dict() of the one that you want."
+        )
+    return ranked[0][0] if ranked else ""
+
+
+def _compare(state: State, wanted: State, prefix: str, path: Path) -> WeightsReport:
+    present = [key for key in wanted if prefix + key in state]
+    differing = [key for key in present if state[prefix + key].shape != wanted[key].shape]
+    used = {prefix + key for key in present}
+    return WeightsReport(
+        path=path,
+        prefix=prefix,
+        matched=tuple(key for key in present if key not in differing),
+        missing=tuple(key for key in wanted if prefix + key not in state and not key.endswith(COUNTER)),
+        unexpected=tuple(key for key in state if key not in used),
+        mismatched=tuple(
+            f"{key} is {_shape(state[prefix + key])} in the file and {_shape(wanted[key])} in the network"
+            for key in differing
+        ),
+    )
+
+
+def _require_fit(report: WeightsReport, state: State, wanted: State) -> None:
+    if report.mismatched:
+        raise WeightsError(
+            f"weights: {report.path} is of another architecture: {_shown(report.mismatched, '; ')}. "
+            "Give weights of the backbone that is named."
+        )
+    if 2 * len(report.matched) < report.total:
+        raise WeightsError(
+            f"weights: {report.path} fills {len(report.matched)} of the network's {report.total} tensors. "
+            f"The network has {_shown(wanted)}; the file has {_shown(state)}. "
+            "Give weights of the backbone that is named."
+        )
+
+
+def _shown(keys: Iterable[str], separator: str = ", ") -> str:
+    names = list(keys)
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return separator.join(names[:SHOWN]) + more
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "a scalar"

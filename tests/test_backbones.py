@@ -1,0 +1,213 @@
+"""Backbones: scaling, pooling, freezing, feature maps, and the settings they refuse."""
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+import torchvision
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from fibrolab.errors import ConfigError
+from fibrolab.models.backbones import Backbone, _adapter
+
+CONFIGS = sorted((Path(__file__).parents[1] / "conf" / "backbone").glob("*.yaml"))
+TINY = "test_resnet"
+
+
+def bytes_of_images(n: int = 2, size: int = 32, channels: int = 1) -> torch.Tensor:
+    return torch.randint(0, 256, (n, channels, size, size), dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_names_all_settings_and_builds_a_network(path):
+    settings = OmegaConf.to_container(OmegaConf.load(path))
+    assert settings.keys() == inspect.signature(Backbone).parameters.keys() - {"image_size"}
+    assert path.read_text().splitlines()[0].endswith(f"backbone@model.branches.image={path.stem}")
+    with torch.device("meta"):
+        assert Backbone(**settings, image_size=96).num_features > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "pooling", "width"),
+    [
+        ("resnet50", "native", 2048),
+        ("resnet50", "avg", 2048),
+        ("vgg16", "native", 4096),
+        ("vgg16", "flatten", 25_088),
+        ("inception_v3", "native", 2048),
+        ("densenet121", "native", 1024),
+    ],
+)
+def test_feature_vectors_have_the_lengths_that_the_papers_give(name, pooling, width):
+    with torch.device("meta"):
+        backbone = Backbone(name, pooling=pooling)
+        assert backbone.num_features == width
+        assert backbone(torch.zeros(2, 1, 224, 224)).shape == (2, width)
+
+
+def test_bytes_are_scaled_with_the_mean_and_deviation_that_timm_gives():
+    backbone = Backbone("test_convnext", image_size=32).eval()
+    config = backbone.network.pretrained_cfg
+    images = bytes_of_images()
+    three = images.expand(-1, 3, -1, -1).float() / 255
+    expected = torchvision.transforms.functional.normalize(three, config["mean"], config["std"])
+    torch.testing.assert_close(backbone.scale(images), expected)
+    torch.testing.assert_close(backbone(images), backbone.network(expected))
+
+
+def test_unit_scaling_leaves_the_interval_from_zero_to_one():
+    images = bytes_of_images()
+    backbone = Backbone(TINY, scaling="unit", image_size=32)
+    torch.testing.assert_close(backbone.scale(images), (images / 255).expand(-1, 3, -1, -1))
+
+
+@given(value=st.integers(0, 255), as_float=st.booleans(), scaling=st.sampled_from(["backbone", "unit"]))
+def test_one_channel_and_three_equal_channels_are_the_same_image(value, as_float, scaling):
+    backbone = CACHED[scaling]
+    grey = torch.full((1, 1, 8, 8), value, dtype=torch.float32 if as_float else torch.uint8)
+    torch.testing.assert_close(backbone.scale(grey), backbone.scale(grey.expand(-1, 3, -1, -1)))
+    assert backbone.scale(grey).shape == (1, 3, 8, 8)
+
+
+CACHED = {scaling: Backbone(TINY, scaling=scaling, image_size=32) for scaling in ("backbone", "unit")}
+
+
+def test_scaling_is_no_part_of_a_checkpoint():
+    assert all(key.startswith("network.") for key in CACHED["unit"].state_dict())
+
+
+def test_poolings_reduce_the_last_feature_map():
+    images = bytes_of_images(size=64)
+    pooled = {}
+    for pooling in ("native", "avg", "max", "flatten"):
+        torch.manual_seed(0)
+        backbone = Backbone(TINY, pooling=pooling, image_size=64).eval()
+        pooled[pooling] = backbone(images)
+        assert pooled[pooling].shape == (2, backbone.num_features)
+    features = backbone.feature_map(images)
+    assert features.shape[2:] == (2, 2)
+    torch.testing.assert_close(pooled["avg"], features.mean((2, 3)))
+    torch.testing.assert_close(pooled["max"], features.amax((2, 3)))
+    torch.testing.assert_close(pooled["flatten"], features.reshape(2, -1))
+    torch.testing.assert_close(pooled["native"], pooled["avg"])  # what a ResNet does by itself
+
+
+@pytest.mark.parametrize("name", ["test_vit", "swin_tiny_patch4_window7_224", "test_resnet"])
+def test_tokens_and_channels_last_networks_give_maps_in_the_order_of_the_image(name):
+    backbone = Backbone(name, image_size=64).eval()
+    images = bytes_of_images(size=64)
+    last = backbone.network.forward_intermediates(
+        backbone.scale(images), indices=1, norm=True, output_fmt="NCHW", intermediates_only=True
+    )[0]
+    torch.testing.assert_close(backbone.feature_map(images), last)
+
+
+@pytest.mark.parametrize("name", ["vgg16", "mobilenetv3_small_050"])
+def test_layers_that_pooling_bypasses_are_removed(name):
+    with torch.device("meta"):
+        whole, pooled = Backbone(name, image_size=64), Backbone(name, pooling="avg", image_size=64)
+    assert pooled.state_dict().keys() < whole.state_dict().keys()
+    assert sum(p.numel() for p in pooled.parameters()) < sum(p.numel() for p in whole.parameters())
+
+
+@pytest.mark.parametrize("pooling", ["native", "avg"])
+def test_every_weight_learns(pooling):
+    backbone = Backbone("mobilenetv3_small_050", pooling=pooling, image_size=32)
+    backbone(bytes_of_images()).sum().backward()
+    assert all(weight.grad is not None for weight in backbone.parameters())
+
+
+def test_building_leaves_batch_norm_untouched_and_the_network_in_training():
+    backbone = Backbone(TINY, image_size=32)
+    assert backbone.training
+    assert all(module.training for module in backbone.modules())
+    assert all(
+        count == 0 for key, count in backbone.state_dict().items() if key.endswith("num_batches_tracked")
+    )
+
+
+def test_a_frozen_backbone_does_not_change_while_the_rest_trains():
+    backbone = Backbone(TINY, freeze="all", image_size=32)
+    model = torch.nn.Sequential(backbone, torch.nn.Linear(backbone.num_features, 2)).train()
+    before = {key: value.clone() for key, value in backbone.state_dict().items()}
+    images = bytes_of_images(4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, weight_decay=0.1)
+    features = backbone(images)
+    for _ in range(2):
+        optimizer.zero_grad()
+        model(images).square().sum().backward()
+        optimizer.step()
+    assert not features.requires_grad
+    assert not any(module.training for module in backbone.modules())
+    assert not any(weight.requires_grad for weight in backbone.parameters())
+    assert model[1].weight.grad is not None
+    for key, value in backbone.state_dict().items():
+        torch.testing.assert_close(value, before[key], rtol=0, atol=0)
+
+
+def test_a_trainable_backbone_does_change():
+    backbone = Backbone(TINY, image_size=32)
+    before = backbone.network.bn1.running_mean.clone()
+    backbone(bytes_of_images(4)).sum().backward()
+    assert not torch.equal(backbone.network.bn1.running_mean, before)
+    assert all(weight.grad is not None for weight in backbone.parameters())
+
+
+def test_saliency_maps_reach_the_pixels_through_a_frozen_backbone():
+    images = bytes_of_images().float().requires_grad_()
+    Backbone(TINY, freeze="all", image_size=32)(images).sum().backward()
+    assert images.grad is not None
+    assert images.grad.abs().sum() > 0
+
+
+def test_no_graph_is_built_where_gradients_are_off():
+    with torch.no_grad():
+        assert not CACHED["unit"](bytes_of_images()).requires_grad
+    assert CACHED["unit"](bytes_of_images()).requires_grad
+
+
+def test_a_misspelt_network_is_answered_with_the_nearest_names():
+    with pytest.raises(ConfigError, match=r"no 'resnet81'.*resnet"):
+        Backbone("resnet81")
+    with pytest.raises(ConfigError, match=r"no 'vgg16.tv_in2k'.*vgg16\.tv_in1k"):
+        Backbone("vgg16.tv_in2k")
+
+
+def test_all_unknown_settings_are_listed_at_once():
+    with pytest.raises(ConfigError) as fault:
+        Backbone(
+            "resnet_18", pooling="average", freeze="some", scaling="imagenet", pretrained=True, weights="w"
+        )
+    for word in ("resnet_18", "average", "flatten", "some", "imagenet", "unit", "contradict"):
+        assert word in str(fault.value)
+
+
+def test_an_image_too_small_for_the_network_is_a_fault_of_the_settings():
+    with pytest.raises(ConfigError, match=r"inception_v3 cannot take images of 32 px.*preprocess\.size"):
+        Backbone("inception_v3", image_size=32)
+    with pytest.raises(ConfigError, match="test_vit cannot take images of 60 px"):
+        Backbone("test_vit", image_size=60)
+
+
+def test_a_network_without_a_feature_map_says_so_when_it_is_pooled():
+    with torch.device("meta"), pytest.raises(ConfigError, match="crossvit_9_240 keeps no feature map"):
+        Backbone("crossvit_9_240", pooling="avg", image_size=240)
+
+
+@pytest.mark.parametrize("name", ["vgg16", "densenet121", "resnet18", "inception_v3"])
+def test_checkpoints_of_torchvision_fit_the_same_network_of_timm(name):
+    extra = {"init_weights": False} if name == "inception_v3" else {}
+    with torch.device("meta"):
+        foreign = getattr(torchvision.models, name)(weights=None, **extra).state_dict()
+        network = timm.create_model(name, num_classes=0)
+    if name == "densenet121":  # torchvision's published file still carries the names of its first release
+        foreign = {re.sub(r"(norm|conv)([12])\.", r"\1.\2.", key): value for key, value in foreign.items()}
+    adapted = _adapter(network)(foreign)
+    for key, value in network.state_dict().items():
+        if not key.endswith("num_batches_tracked"):
+            assert adapted[key].shape == value.shape
