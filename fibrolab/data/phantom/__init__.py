@@ -1,0 +1,1 @@
+"""The synthetic clinic: patients of known stage, drawn by the physics of B-mode ultrasound, as real files."""
