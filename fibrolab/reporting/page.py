@@ -1,0 +1,233 @@
+"""The report: one HTML page that carries its figures and styles and needs no network and no script."""
+
+import base64
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fibrolab import keys
+from fibrolab.reporting import findings, tables
+from fibrolab.reporting import run as runs
+from fibrolab.reporting.run import Run
+
+PNG = b"\x89PNG\r\n\x1a\n"
+LISTED = 50  # left-out files named on the page
+NOT_RECORDED = "not recorded"
+KEY_PACKAGES = ("torch", "torchvision", "lightning", "timm", "numpy", "scikit-learn")
+CAPTIONS = {
+    "confusion_matrix": "Confusion matrix of the test set. Rows are true, columns predicted classes; "
+    "percentages are of the true class.",
+    "roc": "Receiver operating characteristic of the test set, each class against the others.",
+    "curves": "Learning curves by epoch; the grey line marks the epoch with the best monitored metric.",
+    "partitions": "Samples of each class in training, validation and test.",
+    "samples": "Samples as the network gets them, after preprocessing and augmentation.",
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure inlined: its name, caption, size [pixels] and ``data:`` address."""
+
+    name: str
+    caption: str
+    width: int
+    height: int
+    address: str
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A value, its interval and its floor as places [percent] on the scale of the headline."""
+
+    low: float
+    high: float
+    value: float
+    floor: float | None
+
+
+def write(run: Path) -> Path:
+    """Write the report of a run from the files of its folder; what is missing is said to be not recorded.
+
+    The figures are taken from the run's ``figures`` folder as they are: call `figures.draw_all` first.
+
+    Args:
+        run: A run's folder.
+
+    Returns:
+        The page, ``report.html`` in that folder.
+
+    Raises:
+        DataError: ``run`` is no folder.
+        StorageError: The disk is full or the folder cannot be written.
+    """
+    from jinja2 import Environment, FileSystemLoader
+
+    jinja = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    page = jinja.get_template("report.html.j2").render(_content(runs.read(run)))
+    return runs.put(run / keys.REPORT_FILE, page.encode(errors="replace"))
+
+
+def _content(run: Run) -> dict[str, Any]:
+    """Everything that the template shows."""
+    figures = _pictures(run.folder / keys.FIGURES)
+    headline = [] if run.metrics is None else tables.headline(run.metrics, run.floors)
+    scale_low, bars = _bars(headline)
+    return {
+        "name": str(run.setting("name", run.folder.name)),
+        "run": run,
+        "findings": findings.of(run),
+        "headline": list(zip(headline, bars, strict=True)),
+        "scale_low": scale_low,
+        "test": _test(run),
+        "facts": _facts(run),
+        "data_facts": _data_facts(run),
+        "partitions": run.partitions,
+        "partition_groups": _partition_groups(run),
+        "left_out": [str(text) for text in run.audit.get("left_out") or []],
+        "listed": LISTED,
+        "measures": [tables.title(name) for name in tables.MEASURES],
+        "per_class": {} if run.metrics is None else tables.per_class(run.metrics, run.classes),
+        "averages": len(tables.AVERAGES),
+        "others": [] if run.metrics is None else tables.others(run.metrics, run.classes),
+        "figures": figures,
+        "more_figures": [picture for name, picture in figures.items() if name not in CAPTIONS],
+        "command": _command(run),
+        "environment_facts": _environment_facts(run),
+        "level": f"{float(run.setting('bootstrap.level', 0.95)):.0%}".replace("%", f"{tables.SPACE}%"),
+        "packages": run.environment.get("packages") or {},
+        "absent": NOT_RECORDED,
+    }
+
+
+def _bars(rows: list[tables.Row]) -> tuple[int, list[Bar | None]]:
+    """The headline's intervals on one scale: 0 to 1, or from -1 where an agreement below chance needs it."""
+    start = -1 if any(number < 0 for row in rows for number in (row.value, row.low, row.floor)) else 0
+
+    def place(value: float) -> float:
+        return round(100 * (value - start) / (1 - start), 2)
+
+    def bar(row: tables.Row) -> Bar | None:
+        if row.value != row.value or row.low != row.low:  # NaN: nothing to draw
+            return None
+        return Bar(
+            place(row.low),
+            place(row.high),
+            place(row.value),
+            None if row.floor != row.floor else place(row.floor),
+        )
+
+    return start, [bar(row) for row in rows]
+
+
+def _test(run: Run) -> dict[str, int] | None:
+    """Number of test samples and of the groups that they come from."""
+    rows = run.scored()
+    if rows is None:
+        return None
+    return {"samples": len(rows), "groups": rows[keys.GROUP_ID].nunique() if keys.GROUP_ID in rows else 0}
+
+
+def _facts(run: Run) -> dict[str, str]:
+    """What was run, in words."""
+    trained = None if run.history is None or run.history.empty else int(run.history["epoch"].max()) + 1
+    epochs = NOT_RECORDED if trained is None else str(trained)
+    if trained is not None and (most := run.setting("trainer.max_epochs")):
+        epochs += f" of at most {most}"
+    named = {
+        "Data": "data.name",
+        "Task": "task.name",
+        "Model": "model.name",
+        "Split": "split.name",
+        "Seed": "seed",
+    }
+    facts = {word: str(run.setting(name, NOT_RECORDED)) for word, name in named.items()}
+    if classes := run.classes:
+        facts["Task"] += f" ({', '.join(classes)})"
+    return {**facts, "Epochs": epochs}
+
+
+def _data_facts(run: Run) -> dict[str, str]:
+    """What the data set holds, as the audit counted it."""
+    words = {
+        "Samples": "samples",
+        "Distinct files": "files",
+        "Groups": "groups",
+        "Patients": "patients",
+        "Identical copies": "exact_copies",
+        "Near copies": "near_copies",
+        "Copies with another label": "conflicting_copies",
+    }
+    if not run.audit:
+        return {}
+    counts = {word: run.audit.get(name) for word, name in words.items()}
+    counts["Patients"] = counts["Patients"] or None  # none named: not known, rather than nought
+    facts = {word: f"{count:,}" if isinstance(count, int) else "not known" for word, count in counts.items()}
+    for kind, word in (("exact", "identical copy"), ("near", "identical or near copy")):
+        if (share := (run.audit.get("leak") or {}).get(kind)) is not None:
+            facts[f"Test with {word} in training"] = f"{100 * share:.1f}{tables.SPACE}%"
+    for name, accuracy in run.floors.items():
+        facts[f"Accuracy by {name.replace('_', ' ')}"] = tables.quantity(accuracy, "accuracy")
+    return facts
+
+
+def _partition_groups(run: Run) -> dict[str, int]:
+    """Number of groups in each partition."""
+    if run.split is None or keys.GROUP_ID not in run.split:
+        return {}
+    return {
+        str(name): int(n) for name, n in run.split.groupby(keys.PARTITION)[keys.GROUP_ID].nunique().items()
+    }
+
+
+def _command(run: Run) -> str:
+    """The command that made the run, fit to be pasted into a shell."""
+    command = run.environment.get("command") or ""
+    return shlex.join(map(str, command)) if isinstance(command, list) else str(command)
+
+
+def _environment_facts(run: Run) -> dict[str, str]:
+    """Where and when it ran, and the packages that matter most."""
+    known = run.environment
+    if not known:
+        return {}
+    commit = str(known.get("git_commit") or NOT_RECORDED)
+    packages = known.get("packages") or {}
+    seconds = known.get("seconds")
+    return {
+        "Git commit": commit + (" with uncommitted changes" if known.get("git_dirty") else ""),
+        "Started": str(known.get("started") or NOT_RECORDED),
+        "Duration": NOT_RECORDED if seconds is None else _duration(float(seconds)),
+        "Device": str(known.get("device") or NOT_RECORDED),
+        "Python": str(known.get("python") or NOT_RECORDED),
+        "Platform": str(known.get("platform") or NOT_RECORDED),
+        "Packages": ", ".join(f"{name} {packages[name]}" for name in KEY_PACKAGES if name in packages)
+        or NOT_RECORDED,
+    }
+
+
+def _duration(seconds: float) -> str:
+    """Seconds in the two units that a person would use."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+
+
+def _pictures(folder: Path) -> dict[str, Picture]:
+    """The PNG files of a folder by name; a file that is no PNG is passed over."""
+    found = {}
+    for path in sorted(folder.glob("*.png")):
+        content = path.read_bytes()
+        if not content.startswith(PNG):
+            continue
+        width, height = (
+            int.from_bytes(content[start : start + 4], "big") for start in (16, 20)
+        )  # the IHDR chunk
+        caption = CAPTIONS.get(path.stem, path.stem.replace("_", " ").capitalize() + ".")
+        address = f"data:image/png;base64,{base64.b64encode(content).decode()}"
+        found[path.stem] = Picture(path.stem, caption, width, height, address)
+    return found

@@ -1,0 +1,178 @@
+"""A finished run as its folder tells it: every file is optional, since a run may have stopped half-way."""
+
+import json
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+import yaml
+
+from fibrolab import keys
+from fibrolab.errors import DataError, StorageError
+from fibrolab.evaluation import predictions
+
+IDS = (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.SITE)  # "001" must not become 1
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run's folder holds; ``None`` or an empty mapping where a file is missing.
+
+    Attributes:
+        folder: The run's folder.
+        config: The resolved configuration; ``config_text`` is the same as it was written.
+        audit: What the audit found in the data.
+        environment: Python, packages, git commit, command and duration.
+        metrics: One row a metric of the test partition.
+        history: One row an epoch.
+        split: One row a sample with its partition.
+        predictions: One row a scored sample of validation and test.
+        faults: A sentence for each file that is there but cannot be read.
+    """
+
+    folder: Path
+    config: dict[str, Any] = field(default_factory=dict)
+    config_text: str = ""
+    audit: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+    metrics: pd.DataFrame | None = None
+    history: pd.DataFrame | None = None
+    split: pd.DataFrame | None = None
+    predictions: pd.DataFrame | None = None
+    faults: tuple[str, ...] = ()
+
+    def setting(self, name: str, default: Any = None) -> Any:
+        """The value of a dotted name such as ``data.name`` in the configuration."""
+        value: Any = self.config
+        for part in name.split("."):
+            if not isinstance(value, dict) or value.get(part) is None:
+                return default
+            value = value[part]
+        return value
+
+    def scored(self, partition: str = keys.TEST) -> pd.DataFrame | None:
+        """The predictions of one partition, or ``None`` where there are none."""
+        if self.predictions is None:
+            return None
+        rows = self.predictions[self.predictions[keys.PARTITION] == partition]
+        return rows if len(rows) else None
+
+    @property
+    def classes(self) -> list[str]:
+        """The names of the classes that were predicted, in the order of their probabilities."""
+        named = [str(name) for name in self.setting("task.classes", list(self.audit.get("classes", {})))]
+        if self.predictions is None:
+            return named
+        count = predictions.probabilities(self.predictions).shape[1]
+        return named if len(named) == count else [f"class {k}" for k in range(count)]
+
+    @property
+    def floors(self) -> dict[str, float]:
+        """Accuracies that need no network, by name, as the audit found them."""
+        found = self.audit.get("floors") or {}
+        return {str(name): float(value) for name, value in found.items() if value is not None}
+
+    @property
+    def partitions(self) -> dict[str, dict[str, int]]:
+        """Number of samples by partition, then by class; partitions in their usual order."""
+        found = self.audit.get("partitions") or {}
+        return {name: dict(found[name]) for name in keys.PARTITIONS if found.get(name)}
+
+
+def read(folder: Path) -> Run:
+    """Read what there is.
+
+    Args:
+        folder: A run's folder.
+
+    Returns:
+        The run; files that are missing or empty are left out, files that are broken are named in ``faults``.
+
+    Raises:
+        DataError: ``folder`` is no folder.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a run's folder: give the folder that holds {keys.CONFIG_FILE}.")
+    faults: list[str] = []
+
+    def load(name: str, parse: Callable[[Path], T], empty: T) -> T:
+        path = folder / name
+        if not path.is_file() or path.stat().st_size == 0:
+            return empty
+        try:
+            return parse(path)
+        except (OSError, ValueError, DataError, yaml.YAMLError) as fault:  # json and pandas: ValueError
+            faults.append(f"{name} is there but could not be read: {' '.join(str(fault).split())}")
+            return empty
+
+    return Run(
+        folder=folder,
+        config=load(keys.CONFIG_FILE, _mapping, {}),
+        config_text=load(keys.CONFIG_FILE, _legible, ""),
+        audit=load(keys.AUDIT_FILE, _mapping, {}),
+        environment=load(keys.ENVIRONMENT_FILE, _mapping, {}),
+        metrics=load(keys.METRICS_FILE, _table("metric", "value"), None),
+        history=load(keys.HISTORY_FILE, _table("epoch"), None),
+        split=load(keys.SPLIT_FILE, _table(keys.SAMPLE_ID, keys.PARTITION), None),
+        predictions=load(keys.PREDICTIONS_FILE, predictions.read, None),
+        faults=tuple(faults),
+    )
+
+
+def _legible(path: Path) -> str:
+    """A text to be shown, even if broken; that it is broken is said where it is parsed."""
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    text = path.read_text(encoding="utf-8")
+    content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    if not isinstance(content, dict):
+        raise ValueError("a mapping of names to values is expected")
+    return content
+
+
+def _table(*columns: str) -> Callable[[Path], pd.DataFrame | None]:
+    """A reader of CSV files that have at least these columns."""
+
+    def parse(path: Path) -> pd.DataFrame | None:
+        table = pd.read_csv(path, dtype=dict.fromkeys(IDS, str))
+        if missing := [column for column in columns if column not in table]:
+            raise ValueError(f"it has no column {', '.join(missing)}")
+        return table
+
+    return parse
+
+
+def put(path: Path, content: bytes) -> Path:
+    """Write a whole file or none: a reader never sees half of it.
+
+    Args:
+        path: The file; its folder is made where needed.
+        content: What it shall hold.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        StorageError: The disk is full or the folder cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_bytes(content)
+        draft.replace(path)
+    except OSError as fault:
+        with suppress(OSError):  # where the folder is the fault there is no draft either
+            draft.unlink(missing_ok=True)
+        raise StorageError(
+            f"{path} could not be written ({fault.strerror}): {len(content):,} bytes are needed there; "
+            "free some space or name another folder."
+        ) from fault
+    return path

@@ -1,0 +1,225 @@
+"""The numbers as people read them: where a metric is named, rounded and set beside its floor."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+HEADLINE = ("accuracy", "macro_auc", "qwk")
+MEASURES = ("sensitivity", "specificity", "precision", "f1", "auc")
+AVERAGES = ("macro", "weighted")
+PERCENTAGES = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "precision", "ppv", "npv")
+RANKED = ("auc", "macro_auc", "weighted_auc", "qwk")
+TITLES = {
+    "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+    "qwk": "Quadratic weighted kappa",
+    "mae": "Mean absolute error, in classes",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "precision": "Precision",
+    "ppv": "PPV",
+    "npv": "NPV",
+    "f1": "F1",
+    "auc": "AUC",
+}
+UNDEFINED = "not defined"
+MINUS = "\u2212"
+SPACE = "\u00a0"  # a number and its unit stay on one line
+
+
+@dataclass(frozen=True)
+class Row:
+    """One metric with its confidence interval and the highest floor known for it (NaN: not known)."""
+
+    metric: str
+    value: float
+    low: float
+    high: float
+    floor: float
+    floor_name: str = ""
+
+    @property
+    def title(self) -> str:
+        """The metric's name in words."""
+        return title(self.metric)
+
+    @property
+    def value_text(self) -> str:
+        """The value alone, such as ``86.4 %``."""
+        return quantity(self.value, self.metric)
+
+    @property
+    def interval_text(self) -> str:
+        """The interval alone, such as ``[84.1, 87.9]``."""
+        return interval(self.low, self.high, self.metric) if math.isfinite(self.value) else ""
+
+    @property
+    def floor_text(self) -> str:
+        """The floor and where it comes from; empty where none is known."""
+        if math.isnan(self.floor):
+            return ""
+        return f"{quantity(self.floor, self.metric)} ({self.floor_name})"
+
+    @property
+    def above_floor(self) -> bool | None:
+        """Whether the whole interval lies above the floor; ``None`` where either is not defined."""
+        if math.isnan(self.low) or math.isnan(self.floor):
+            return None
+        return self.low > self.floor
+
+    @property
+    def verdict(self) -> str:
+        """The comparison with the floor in words."""
+        words = {True: "above its floor", False: "NOT above its floor", None: "cannot be judged"}
+        return words[self.above_floor]
+
+    def __str__(self) -> str:
+        return f"{self.value_text} {self.interval_text}".strip()
+
+
+def title(metric: str) -> str:
+    """The name of a metric in words; ``weighted_auc`` becomes ``Weighted AUC``."""
+    for average in AVERAGES:
+        if metric.startswith(f"{average}_"):
+            measure = metric.removeprefix(f"{average}_")
+            return f"{average.capitalize()} {TITLES.get(measure, measure)}"
+    return TITLES.get(metric, metric.replace("_", " ").capitalize())
+
+
+def quantity(value: float, metric: str) -> str:
+    """A value with the digits and the unit of its metric: ``86.4 %``, ``.968``, ``0.31``."""
+    if not math.isfinite(value):
+        return UNDEFINED
+    number = _rounded(value, metric)
+    return f"{number}{SPACE}%" if _is_percentage(metric) else number
+
+
+def interval(low: float, high: float, metric: str) -> str:
+    """An interval in the digits of its metric, without the unit: ``[84.1, 87.9]``."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return f"[{UNDEFINED}]"
+    return f"[{_rounded(low, metric)}, {_rounded(high, metric)}]"
+
+
+def rows(metrics: pd.DataFrame, names: Sequence[str], floors: Mapping[str, float] | None = None) -> list[Row]:
+    """Metrics by name, in the order asked for; a name that was not measured is left out.
+
+    Args:
+        metrics: Columns metric, value and, where known, low, high, floor (that of the majority class).
+        names: Metrics to look up.
+        floors: Further floors of accuracy by name, such as ``{"hash_lookup": .71}``; the highest counts.
+
+    Returns:
+        A row a metric.
+    """
+    table = metrics.drop_duplicates("metric", keep="last").set_index("metric")
+    found = []
+    for name in names:
+        if name not in table.index:
+            continue
+        value, low, high, floor = (
+            _number(table, name, column) for column in ("value", "low", "high", "floor")
+        )
+        known = {("chance" if name in RANKED else "majority"): floor}  # a constant answer ranks nothing
+        if name == "accuracy":
+            known |= dict(floors or {})
+        known = {
+            source: bound for source, bound in known.items() if bound is not None and math.isfinite(bound)
+        }
+        source = max(known, key=lambda key: known[key], default="")
+        found.append(Row(name, value, low, high, known.get(source, math.nan), source.replace("_", " ")))
+    return found
+
+
+def headline(metrics: pd.DataFrame, floors: Mapping[str, float] | None = None) -> list[Row]:
+    """Accuracy, macro AUC and quadratic weighted kappa, each with its interval and its floor; see `rows`."""
+    return rows(metrics, HEADLINE, floors)
+
+
+def others(metrics: pd.DataFrame, classes: Sequence[str]) -> list[Row]:
+    """The metrics that stand neither in the headline nor in the table of the classes."""
+    shown = {*HEADLINE, *(f"{measure}_{name}" for measure in MEASURES for name in classes)}
+    shown |= {f"{average}_{measure}" for average in AVERAGES for measure in MEASURES}
+    return rows(metrics, [name for name in metrics["metric"].astype(str) if name not in shown])
+
+
+def per_class(metrics: pd.DataFrame, classes: Sequence[str]) -> dict[str, list[Row | None]]:
+    """Sensitivity, specificity, precision, F1 and AUC of every class, then their averages.
+
+    Args:
+        metrics: The table of the metrics, where ``sensitivity_F3`` is that of class F3.
+        classes: Names of the classes.
+
+    Returns:
+        For each class and average one entry a measure, in the order of `MEASURES`; ``None`` if not recorded.
+    """
+    known = {row.metric: row for row in rows(metrics, list(metrics["metric"].astype(str)))}
+    lines = {name: [known.get(f"{measure}_{name}") for measure in MEASURES] for name in classes}
+    for average in AVERAGES:
+        lines[f"{average.capitalize()} average"] = [known.get(f"{average}_{measure}") for measure in MEASURES]
+    return lines
+
+
+def console_table(
+    metrics: pd.DataFrame, floors: Mapping[str, float] | None = None, level: float = 0.95
+) -> "Table":
+    """The table that closes a run in the terminal.
+
+    Args:
+        metrics: As in `rows`.
+        floors: As in `rows`.
+        level: Coverage of the intervals.
+
+    Returns:
+        A rich table; a value that is not surely above its floor is marked.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="Test", title_justify="left", title_style="bold")
+    table.add_column("measure")
+    for column in ("value", f"{level:.0%} CI".replace("%", f"{SPACE}%"), "floor"):
+        table.add_column(column, justify="right")
+    table.add_column("")
+    for row in headline(metrics, floors):
+        style = "green" if row.above_floor else "bold yellow"
+        cells = [row.title, row.value_text, row.interval_text, row.floor_text or "not known"]
+        table.add_row(
+            *(Text(cell) for cell in cells), Text(row.verdict, style=style)
+        )  # Text: no markup is read
+    return table
+
+
+def _number(table: pd.DataFrame, name: str, column: str) -> float:
+    if column not in table:
+        return math.nan
+    return float(pd.to_numeric(pd.Series([table.loc[name, column]]), errors="coerce").iloc[0])
+
+
+def _measure(metric: str) -> str:
+    for average in AVERAGES:
+        metric = metric.removeprefix(f"{average}_")
+    return metric
+
+
+def _is_percentage(metric: str) -> bool:
+    measure = _measure(metric)
+    return any(measure == name or measure.startswith(f"{name}_") for name in PERCENTAGES)
+
+
+def _rounded(value: float, metric: str) -> str:
+    """Percentages with one digit, errors with two, all else with three and no leading zero."""
+    if _is_percentage(metric):
+        text = f"{100 * value:.1f}"
+    else:
+        text = f"{value:.2f}" if metric == "mae" else f"{value:.3f}"
+    negative, digits = text.startswith("-") and float(text) != 0, text.removeprefix("-")
+    if not (_is_percentage(metric) or metric == "mae"):
+        digits = digits.removeprefix("0")
+    return f"{MINUS}{digits}" if negative else digits
