@@ -1,0 +1,147 @@
+"""The random half of the way of the bytes: albumentations on uint8 scans, each draw fixed by its seed."""
+
+import hashlib
+import os
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+
+from fibrolab.errors import ConfigError, listing
+
+_WORD = 2**64 - 1
+_PROBE_SIDE = 256  # pixels; every transform is tried once on a picture of this size
+
+
+class Augment:
+    """A chain of albumentations transforms that is a pure function of the image and a seed.
+
+    The chain is built and tried out at once, so that a fault shows before the first epoch, not in a worker.
+
+    Args:
+        transforms: one mapping a transform: its albumentations class as ``name``, its parameters beside it.
+
+    Raises:
+        ConfigError: an unknown transform or parameter, or a value it does not take; all of them are named.
+    """
+
+    def __init__(self, transforms: Sequence[Mapping[str, Any]]) -> None:
+        self.transforms = [dict(transform) for transform in transforms]
+        self._chain = _build(self.transforms)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to a spawned worker as settings: small, and free of generators."""
+        return Augment, (self.transforms,)
+
+    def __call__(self, image: np.ndarray, seed: int) -> np.ndarray:
+        """Draw one augmented image.
+
+        Args:
+            image: uint8 ``(H, W)``; it is not changed.
+            seed: fixes everything random, see `augmentation_seed`.
+
+        Returns:
+            uint8 ``(H, W)``.
+
+        Raises:
+            ConfigError: the chain changes the shape, so that its images could not be stacked.
+        """
+        # One pair of generators for the whole chain: seeding each transform would cost more than a flip.
+        numpy_state, python_state = np.random.default_rng(seed), random.Random(seed)
+        drawn = image
+        for transform in self._chain:
+            transform.set_random_state(numpy_state, python_state)
+            drawn = transform(image=drawn)["image"]
+        if drawn.shape != image.shape:
+            raise ConfigError(
+                f"The augmentation makes {drawn.shape} of {image.shape}; use transforms that keep the size "
+                "(a crop needs `size` equal to preprocess.size)"
+            )
+        return drawn
+
+
+def augmentation_seed(seed: int, epoch: int, sample_key: int, draw: int) -> int:
+    """Mix what identifies one draw into 64 bits, so that any two draws are independent.
+
+    Args:
+        seed: seed of the run.
+        epoch: epoch, from 0.
+        sample_key: the sample's own 64 bits, see `sample_keys`.
+        draw: how often the sample was drawn before in this epoch.
+
+    Source:
+        SplitMix64: Steele, Lea, Flood, Fast splittable pseudorandom number generators, OOPSLA 2014.
+    """
+    state = 0
+    for part in (seed, epoch, sample_key, draw):
+        state = _mix(state ^ (part & _WORD))
+    return state
+
+
+def sample_keys(sample_ids: Iterable[str]) -> np.ndarray:
+    """64 bits for each sample id, uint64 ``(N,)``: the same in every process and run."""
+    digests = (hashlib.blake2b(str(name).encode(), digest_size=8).digest() for name in sample_ids)
+    return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
+
+
+def _mix(state: int) -> int:
+    state = (state + 0x9E3779B97F4A7C15) & _WORD
+    state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _WORD
+    state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _WORD
+    return state ^ (state >> 31)
+
+
+def _build(transforms: Sequence[Mapping[str, Any]]) -> list[Any]:
+    if not transforms:
+        return []  # validation and `augment=none` need no albumentations, whose import takes seconds
+    os.environ.setdefault(
+        "NO_ALBUMENTATIONS_UPDATE", "1"
+    )  # else the import asks the network for a new release
+    import albumentations
+    import cv2
+
+    cv2.setNumThreads(
+        1
+    )  # the loader's workers are the parallelism; threads in each would fight over the cores
+    classes = {name: kind for name, kind in vars(albumentations).items() if isinstance(kind, type)}
+    known = {name: kind for name, kind in classes.items() if issubclass(kind, albumentations.BasicTransform)}
+    chain, faults = [], []
+    for position, settings in enumerate(transforms):
+        try:
+            chain.append(_build_one(known, settings))
+        except (ValueError, TypeError, KeyError) as error:
+            faults.append(f"transforms[{position}]: {error.args[0]}")
+    if faults:
+        raise ConfigError("These augmentations cannot be used:\n" + listing(faults))
+    return chain
+
+
+def _build_one(known: Mapping[str, Any], settings: Mapping[str, Any]) -> Any:
+    """One transform, tried out; a fault is a ValueError with a sentence."""
+    if "name" not in settings:
+        raise ValueError(f"{dict(settings)} needs a `name`, such as `name: HorizontalFlip`")
+    parameters = dict(settings)
+    name = parameters.pop("name")
+    if name not in known:
+        raise ValueError(f"albumentations has no transform {name!r}{_nearest(name, known)}")
+    allowed = set(known[name].InitSchema.model_fields) - {"strict"}
+    for parameter in parameters:
+        if parameter not in allowed:
+            # albumentations itself would warn and go on without it
+            raise ValueError(f"{name} has no parameter {parameter!r}{_nearest(parameter, allowed)}")
+    try:
+        transform = known[name](**parameters)
+        tried = transform(image=np.zeros((_PROBE_SIDE, _PROBE_SIDE), np.uint8), force_apply=True)["image"]
+        if tried.dtype != np.uint8:
+            raise ValueError(f"it makes {tried.dtype} of uint8; scaling comes last, in the network")
+    except Exception as error:
+        raise ValueError(f"{name} does not work: {' '.join(str(error).split())}") from error
+    return transform
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    names = sorted(known)
+    near = get_close_matches(str(word), names, n=3, cutoff=0.5)
+    return f"; nearest: {', '.join(near)}" if near else f"; it knows {', '.join(names)}"

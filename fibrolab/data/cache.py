@@ -1,0 +1,241 @@
+"""The pixel store: preprocessed scans, found by the hash of their file's bytes, written once, mapped by all.
+
+A store is one folder for one preprocess setting, and only ever grows at its end::
+
+    ROOT/KEY/pixels.u8      slot i: H * W bytes at i * H * W
+    ROOT/KEY/index.bin      record i: the 32 bytes of the SHA-256 of the file that slot i was made from
+    ROOT/KEY/settings.json  the settings behind KEY, for people
+    ROOT/KEY/build.lock     held by the one process that builds
+
+Pixels reach the disk before the records that vouch for them, so whatever stops a build, what the index
+names is whole. Anything beyond it is cut off by the next build.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict
+from itertools import chain, islice
+from pathlib import Path
+from typing import TypeVar
+
+import cv2
+import numpy as np
+from filelock import FileLock, Timeout
+
+from fibrolab.data.preprocess import Preprocess
+from fibrolab.data.progress import track
+from fibrolab.data.readers import decode, read_bytes, to_grey
+from fibrolab.errors import DataError, StorageError, UnreadableImageError, listing
+
+CHUNK = 64  # scans between two writes: what a kill can cost at most
+RECORD = 32  # bytes of a SHA-256
+
+T = TypeVar("T")
+
+
+class PixelStore:
+    """Preprocessed scans on disk, addressed by the content they were made from.
+
+    Args:
+        root: folder of all stores; made when it is missing.
+        preprocess: the settings; each setting has a store of its own.
+    """
+
+    def __init__(self, root: Path, preprocess: Preprocess) -> None:
+        self.preprocess = preprocess
+        self.folder = Path(root) / preprocess.key()
+        self.pixels_path = self.folder / "pixels.u8"
+        self._index_path = self.folder / "index.bin"
+        self._slot_bytes = int(np.prod(preprocess.shape))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one scan, ``(H, W)``."""
+        return self.preprocess.shape
+
+    def build(
+        self, paths: Sequence[Path], digests: Sequence[str], workers: int = 0, progress: bool = True
+    ) -> np.ndarray:
+        """Make sure that every file's pixels are in the store, computing those that are not.
+
+        Only one process builds at a time; a second one waits and then finds the work done.
+
+        Args:
+            paths: the files; several may hold the same bytes.
+            digests: SHA-256 of each file's bytes, as hex digits.
+            workers: threads; 0 takes one a core. (OpenCV and Pillow let go of Python's lock while they work,
+                and unlike processes threads leave nothing behind when the build is killed.)
+            progress: show a progress bar.
+
+        Returns:
+            The slot of each file, int64 ``(N,)``.
+
+        Raises:
+            DataError: files are unreadable or changed since they were hashed. All are listed; the others
+                are in the store all the same.
+            StorageError: the disk is full or the folder cannot be written.
+        """
+        wanted = dict(zip(digests, paths, strict=True))  # identical files are read once
+        slots = self._slots()
+        if not wanted.keys() <= slots.keys():
+            copies = Counter(digests)
+            with self._only_builder():
+                faults = self._fill(wanted, workers, progress)
+            if faults:
+                lines = [f"{fault}{_and_copies(copies[digest])}" for digest, fault in faults.items()]
+                raise DataError(f"{len(faults)} files cannot be used:\n{listing(sorted(lines))}")
+            slots = self._slots()
+        return np.array([slots[digest] for digest in digests], dtype=np.int64)
+
+    def open(self) -> np.memmap:
+        """Map the pixels read-only, uint8 ``(n, H, W)``.
+
+        Raises:
+            StorageError: nothing has been built yet.
+        """
+        count = self._count()
+        if count == 0:
+            raise StorageError(f"The pixel store {self.folder} is empty; build it first")
+        return np.memmap(self.pixels_path, np.uint8, mode="r", shape=(count, *self.shape))
+
+    def _count(self) -> int:
+        """Slots that are whole and have a whole record."""
+        return min(_size(self.pixels_path) // self._slot_bytes, _size(self._index_path) // RECORD)
+
+    def _slots(self) -> dict[str, int]:
+        """Slot of every digest in the store."""
+        count = self._count()
+        records = self._index_path.read_bytes()[: count * RECORD] if count else b""
+        return {records[i * RECORD : (i + 1) * RECORD].hex(): i for i in range(count)}
+
+    @contextmanager
+    def _only_builder(self) -> Iterator[None]:
+        """Hold the store's lock; whatever the disk refuses meanwhile becomes a StorageError."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.folder / "build.lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                print(
+                    f"Another process is building the pixel store {self.folder}; waiting for it",
+                    file=sys.stderr,
+                )
+                lock.acquire()
+            try:
+                yield
+            finally:
+                lock.release()
+        except OSError as error:
+            raise StorageError(
+                f"The pixel store {self.folder} cannot be written: {error.strerror}"
+            ) from error
+
+    def _fill(self, wanted: dict[str, Path], workers: int, progress: bool) -> dict[str, str]:
+        """Compute and append what is missing, chunk after chunk; return the faults by digest."""
+        self._cut_tail()
+        known = self._slots()
+        missing = [(digest, path) for digest, path in wanted.items() if digest not in known]
+        if not missing:
+            return {}
+        self._check_space(len(missing))
+        self._write_settings()
+        faults: dict[str, str] = {}
+        with _one_thread_a_call(), ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+            # A chunk is handed out when the one before is written, so that memory stays bounded.
+            results = chain.from_iterable(pool.map(self._compute, chunk) for chunk in _chunks(missing))
+            shown = track(results, len(missing), "Preprocessing") if progress else results
+            for chunk in _chunks(shown):
+                faults |= {digest: result for digest, result in chunk if isinstance(result, str)}
+                self._append([(digest, result) for digest, result in chunk if not isinstance(result, str)])
+        return faults
+
+    def _compute(self, item: tuple[str, Path]) -> tuple[str, np.ndarray | str]:
+        """Pixels of one file, or the sentence that says why there are none."""
+        digest, path = item
+        try:
+            content = read_bytes(path)
+            # The bytes that are hashed are the bytes that are decoded: no file can change in between.
+            if hashlib.sha256(content).hexdigest() != digest:
+                return digest, f"{path}: changed since it was listed; run again when it is at rest"
+            return digest, self.preprocess(to_grey(decode(content, path)))
+        except UnreadableImageError as error:
+            return digest, str(error)
+
+    def _append(self, done: list[tuple[str, np.ndarray]]) -> None:
+        try:
+            _append_synced(self.pixels_path, b"".join(pixels.tobytes() for _, pixels in done))
+            _append_synced(self._index_path, b"".join(bytes.fromhex(digest) for digest, _ in done))
+        except OSError as error:
+            self._cut_tail()
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StorageError(self._full(len(done))) from error
+            raise
+
+    def _cut_tail(self) -> None:
+        """Drop what a stopped build left beyond the last slot that has both its pixels and its record."""
+        count = self._count()
+        for path, length in (
+            (self._index_path, count * RECORD),
+            (self.pixels_path, count * self._slot_bytes),
+        ):
+            if _size(path) > length:
+                os.truncate(path, length)
+
+    def _check_space(self, scans: int) -> None:
+        if shutil.disk_usage(self.folder).free < scans * (self._slot_bytes + RECORD):
+            raise StorageError(self._full(scans))
+
+    def _full(self, scans: int) -> str:
+        needed = scans * (self._slot_bytes + RECORD) / 2**20
+        free = shutil.disk_usage(self.folder).free / 2**20
+        return (
+            f"The disk of the pixel store {self.folder} is full: {scans} scans need {needed:.1f} MiB there, "
+            f"{free:.1f} MiB are free. Free some, or put the cache on another disk"
+        )
+
+    def _write_settings(self) -> None:
+        part = self.folder / "settings.json.part"
+        part.write_text(json.dumps(asdict(self.preprocess), indent=2) + "\n")
+        part.replace(self.folder / "settings.json")
+
+
+def _append_synced(path: Path, content: bytes) -> None:
+    """Append and wait until the disk has it."""
+    with path.open("ab") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def _one_thread_a_call() -> Iterator[None]:
+    """Keep OpenCV from splitting each call over all cores: the scans are spread over them already."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
+    stream = iter(items)
+    while chunk := list(islice(stream, CHUNK)):
+        yield chunk
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _and_copies(count: int) -> str:
+    return f" (and {count - 1} identical copies)" if count > 1 else ""

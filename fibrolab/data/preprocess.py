@@ -1,0 +1,130 @@
+"""The deterministic half of the way of the bytes: denoise, equalise, resize; done once a file."""
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass
+
+import cv2
+import numpy as np
+import PIL
+
+from fibrolab.errors import ConfigError, listing
+
+VERSION = 1  # raise it whenever the same settings make other pixels: old caches are then left alone
+EQUALIZE = ("none", "histogram", "clahe", "both")
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """Turns a grey scan of any size into a square of bytes, the same bytes every time.
+
+    The steps come in this order, at the scan's own resolution until the last: non-local means, histogram
+    equalisation, CLAHE, resize. The aspect ratio is not kept, as in the papers.
+
+    Args:
+        size: side of the result [px].
+        denoise: strength h of non-local means [grey levels]; 0 leaves it out.
+        denoise_template: side of the patches that are compared [px], odd.
+        denoise_search: side of the window that is searched for alike patches [px], odd.
+        equalize: ``none``, ``histogram`` (global), ``clahe`` (local), or ``both`` in that order.
+        clahe_clip: contrast limit of CLAHE, as a multiple of a flat histogram's bin.
+        clahe_tiles: tiles of CLAHE along each side.
+
+    Raises:
+        ConfigError: a setting is out of its range; all of them are named.
+
+    Sources:
+        Buades, Coll, Morel: A non-local algorithm for image denoising, CVPR 2005. Zuiderveld: Contrast
+        limited adaptive histogram equalization, Graphics Gems IV, 1994. Both as OpenCV has them.
+    """
+
+    size: int = 224
+    denoise: float = 0.0
+    denoise_template: int = 7
+    denoise_search: int = 21
+    equalize: str = "none"
+    clahe_clip: float = 2.0
+    clahe_tiles: int = 8
+
+    def __post_init__(self) -> None:
+        """Name every setting that is out of its range at once."""
+        faults = [
+            f"preprocess.{name} is {getattr(self, name)!r}; {allowed}"
+            for name, allowed, holds in (
+                ("size", "a whole number from 8 to 4096 is needed [px]", _whole(self.size, 8, 4096)),
+                ("denoise", "a strength from 0 (off) to 255 is needed", _real(self.denoise, 0, 255)),
+                (
+                    "denoise_template",
+                    "an odd number from 1 to 99 is needed [px]",
+                    _odd(self.denoise_template),
+                ),
+                ("denoise_search", "an odd number from 1 to 99 is needed [px]", _odd(self.denoise_search)),
+                ("equalize", f"one of {', '.join(EQUALIZE)} is needed", self.equalize in EQUALIZE),
+                ("clahe_clip", "a number above 0, at most 255, is needed", _real(self.clahe_clip, 1e-6, 255)),
+                ("clahe_tiles", "a whole number from 1 to 64 is needed", _whole(self.clahe_tiles, 1, 64)),
+            )
+            if not holds
+        ]
+        if faults:
+            raise ConfigError("These preprocess settings cannot be used:\n" + listing(faults))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of a result, ``(size, size)``."""
+        return self.size, self.size
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Process one scan.
+
+        Args:
+            image: grey levels, uint8 ``(H, W)``.
+
+        Returns:
+            uint8 ``(size, size)``.
+        """
+        assert (image.dtype, image.ndim) == (np.uint8, 2), f"not grey bytes: {image.dtype} {image.shape}"
+        if self.denoise > 0:
+            image = cv2.fastNlMeansDenoising(
+                image, None, float(self.denoise), self.denoise_template, self.denoise_search
+            )
+        if self.equalize in ("histogram", "both"):
+            image = cv2.equalizeHist(image)
+        if self.equalize in ("clahe", "both"):
+            image = cv2.createCLAHE(self.clahe_clip, (self.clahe_tiles, self.clahe_tiles)).apply(image)
+        return self._resize(image)
+
+    def key(self) -> str:
+        """Names the pixels that these settings make: 16 hex digits, the folder of their cache.
+
+        The libraries that decode and filter are part of it, since a new release may round differently.
+        """
+        libraries = {"version": VERSION, "opencv": cv2.__version__, "pillow": PIL.__version__}
+        # 10 and 10.0 are the same strength and must not make two caches.
+        settings = {**asdict(self), "denoise": float(self.denoise), "clahe_clip": float(self.clahe_clip)}
+        text = json.dumps({**settings, **libraries}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def _resize(self, image: np.ndarray) -> np.ndarray:
+        if image.shape == self.shape:
+            return image
+        # Area averaging keeps speckle from aliasing when shrinking; it would show blocks when growing.
+        shrinks = min(image.shape) >= self.size
+        return cv2.resize(image, self.shape, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def _whole(value: object, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _odd(value: object) -> bool:
+    return isinstance(value, int) and _whole(value, 1, 99) and value % 2 == 1
+
+
+def _real(value: object, low: float, high: float) -> bool:
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and low <= value <= high
+    )

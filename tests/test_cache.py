@@ -1,0 +1,253 @@
+"""The pixel store: what it computes, what it trusts, and what a crash, a copy or a full disk does to it."""
+
+import errno
+import hashlib
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fibrolab.data import cache
+from fibrolab.data.cache import CHUNK, RECORD, PixelStore
+from fibrolab.data.preprocess import Preprocess
+from fibrolab.data.readers import read_grey
+from fibrolab.errors import DataError, StorageError
+
+PREPROCESS = Preprocess(size=16)
+# Slow enough to be killed half-way, in a process of its own.
+BUILDER = """
+import sys
+from pathlib import Path
+from fibrolab.data.cache import PixelStore
+from fibrolab.data.preprocess import Preprocess
+folder, root = map(Path, sys.argv[1:])
+paths = sorted(folder.glob("*.png"))
+import hashlib
+digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+print("started", flush=True)
+PixelStore(root, Preprocess(size=16, denoise=10)).build(paths, digests, workers=1)
+print("done", flush=True)
+"""
+
+
+def write_scans(folder: Path, count: int, side: int = 24) -> list[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{i:03}.png" for i in range(count)]
+    for i, path in enumerate(paths):
+        Image.fromarray(np.random.default_rng(i).integers(0, 256, (side, side), dtype=np.uint8)).save(path)
+    return paths
+
+
+def hashes(paths: list[Path]) -> list[str]:
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+
+
+def build(root: Path, paths: list[Path], preprocess: Preprocess = PREPROCESS) -> np.ndarray:
+    return PixelStore(root, preprocess).build(paths, hashes(paths), progress=False)
+
+
+def check(root: Path, paths: list[Path], preprocess: Preprocess = PREPROCESS) -> None:
+    """The store serves every file's own pixels."""
+    rows = build(root, paths, preprocess)
+    pixels = PixelStore(root, preprocess).open()
+    for path, row in zip(paths, rows, strict=True):
+        np.testing.assert_array_equal(pixels[row], preprocess(read_grey(path)))
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files that were decoded."""
+    seen: list[Path] = []
+    original = cache.decode
+
+    def decode(content: bytes, path: Path) -> np.ndarray:
+        seen.append(path)
+        return original(content, path)
+
+    monkeypatch.setattr(cache, "decode", decode)
+    return seen
+
+
+def test_pixels_are_computed_once_and_mapped_read_only(tmp_path: Path, computed: list[Path]) -> None:
+    paths = write_scans(tmp_path / "scans", CHUNK + 7)
+    check(tmp_path / "cache", paths)
+    check(tmp_path / "cache", paths[::-1])
+    assert sorted(computed) == paths
+    pixels = PixelStore(tmp_path / "cache", PREPROCESS).open()
+    assert isinstance(pixels, np.memmap)
+    assert pixels.shape == (CHUNK + 7, 16, 16)
+    with pytest.raises(ValueError, match="read-only"):
+        pixels[0] = 0
+
+
+def test_the_same_content_under_two_names_is_computed_once(tmp_path: Path, computed: list[Path]) -> None:
+    paths = write_scans(tmp_path, 2)
+    (tmp_path / "copy.jpg").write_bytes(paths[0].read_bytes())
+    rows = build(tmp_path / "cache", [*paths, tmp_path / "copy.jpg"])
+    assert rows.tolist() == [0, 1, 0]
+    assert rows.dtype == np.int64
+    assert len(computed) == 2
+
+
+def test_a_changed_file_and_a_changed_setting_never_get_old_pixels(tmp_path: Path) -> None:
+    paths = write_scans(tmp_path / "scans", 3)
+    check(tmp_path / "cache", paths)
+    paths[1].write_bytes(paths[2].read_bytes())
+    Image.fromarray(np.full((24, 24), 9, np.uint8)).save(paths[0])
+    check(tmp_path / "cache", paths)
+    check(tmp_path / "cache", paths, Preprocess(size=16, equalize="histogram"))
+    check(tmp_path / "cache", paths)
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_a_file_that_changes_under_the_build_is_not_stored_under_its_old_hash(tmp_path: Path) -> None:
+    paths = write_scans(tmp_path / "scans", 3)
+    digests = hashes(paths)
+    paths[1].write_bytes(paths[2].read_bytes())
+    store = PixelStore(tmp_path / "cache", PREPROCESS)
+    with pytest.raises(DataError, match=r"001\.png: changed since"):
+        store.build(paths, digests, progress=False)
+    check(tmp_path / "cache", paths)
+
+
+def test_all_unreadable_files_are_listed_and_the_others_kept(tmp_path: Path, computed: list[Path]) -> None:
+    paths = write_scans(tmp_path / "scans", 5)
+    paths[1].write_bytes(b"")
+    paths[2].write_bytes(paths[2].read_bytes()[:200])
+    paths[3].write_bytes(b"stage,F2\n")
+    paths.append(tmp_path / "scans" / "copy.png")
+    paths[5].write_bytes(b"stage,F2\n")
+    with pytest.raises(DataError) as raised:
+        build(tmp_path / "cache", paths)
+    message = str(raised.value)
+    assert message.startswith("3 files")
+    assert [
+        word in message for word in ("001.png: the file is empty", "002.png: trunc", "1 identical cop")
+    ] == [True] * 3
+    computed.clear()
+    check(tmp_path / "cache", [paths[0], paths[4]])
+    assert computed == []
+
+
+@pytest.mark.parametrize(
+    ("index", "pixels"),
+    [
+        (-1, 0),  # the last record half written
+        (-RECORD, 0),  # pixels written, no record
+        (0, -1),  # the last pixels lost, such as by a power cut
+        (13, 100),  # rubbish behind both
+        (-3 * RECORD + 5, -256),
+        (-(2**20), -(2**20)),  # all lost
+    ],
+)
+def test_whatever_a_crash_leaves_only_whole_slots_are_trusted(
+    tmp_path: Path, index: int, pixels: int
+) -> None:
+    paths = write_scans(tmp_path / "scans", 6)
+    build(tmp_path / "cache", paths)
+    store = PixelStore(tmp_path / "cache", PREPROCESS)
+    for path, change in ((store.folder / "index.bin", index), (store.pixels_path, pixels)):
+        content = path.read_bytes() + b"\x7f" * max(change, 0)
+        path.write_bytes(content[: max(0, len(content) + min(change, 0))])
+    check(tmp_path / "cache", paths + write_scans(tmp_path / "more", 8))
+    assert store.pixels_path.stat().st_size % 256 == 0
+    assert (store.folder / "index.bin").stat().st_size % RECORD == 0
+
+
+def test_a_stop_half_way_costs_no_more_than_the_chunk_at_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, computed: list[Path]
+) -> None:
+    paths = write_scans(tmp_path / "scans", 2 * CHUNK + 1, side=16)
+    original, calls = cache._append_synced, []
+
+    def stop_in_the_second_chunk(path: Path, content: bytes) -> None:
+        calls.append(path)
+        if len(calls) == 4:  # the second chunk's pixels are written, its records are not
+            raise KeyboardInterrupt
+        original(path, content)
+
+    monkeypatch.setattr(cache, "_append_synced", stop_in_the_second_chunk)
+    with pytest.raises(KeyboardInterrupt):
+        build(tmp_path / "cache", paths)
+    monkeypatch.setattr(cache, "_append_synced", original)
+    computed.clear()
+    build(tmp_path / "cache", paths)
+    assert len(computed) == CHUNK + 1
+    check(tmp_path / "cache", paths)
+
+
+def test_a_disk_that_fills_up_is_told_and_nothing_half_written_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = write_scans(tmp_path / "scans", 3)
+    original = cache._append_synced
+
+    def full(path: Path, content: bytes) -> None:
+        original(path, content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cache, "_append_synced", full)
+    with pytest.raises(StorageError, match="full: 3 scans need"):
+        build(tmp_path / "cache", paths)
+    store = PixelStore(tmp_path / "cache", PREPROCESS)
+    assert store.pixels_path.stat().st_size == 0
+    with pytest.raises(StorageError, match="empty"):
+        store.open()
+    monkeypatch.setattr(cache, "_append_synced", original)
+    check(tmp_path / "cache", paths)
+
+
+def test_a_disk_that_is_too_small_is_told_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, computed: list[Path]
+) -> None:
+    paths = write_scans(tmp_path / "scans", 3)
+    monkeypatch.setattr(cache.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 500}))
+    with pytest.raises(StorageError, match=r"3 scans need 0\.0 MiB"):
+        build(tmp_path / "cache", paths)
+    assert computed == []
+
+
+def test_a_root_that_cannot_be_a_folder_is_told(tmp_path: Path) -> None:
+    paths = write_scans(tmp_path / "scans", 1)
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(StorageError, match="cannot be written"):
+        build(tmp_path / "file", paths)
+
+
+def start(folder: Path, root: Path) -> subprocess.Popen:
+    command = [sys.executable, "-c", BUILDER, str(folder), str(root)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+def test_a_build_that_is_killed_resumes_where_it_stopped(tmp_path: Path, computed: list[Path]) -> None:
+    paths = write_scans(tmp_path / "scans", 6 * CHUNK, side=96)
+    preprocess = Preprocess(size=16, denoise=10)
+    store = PixelStore(tmp_path / "cache", preprocess)
+    process = start(tmp_path / "scans", tmp_path / "cache")
+    while process.poll() is None and store._count() < 2 * CHUNK:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = store._count()
+    assert 2 * CHUNK <= kept < 6 * CHUNK
+    build(tmp_path / "cache", paths, preprocess)
+    assert len(computed) == 6 * CHUNK - kept
+    check(tmp_path / "cache", paths, preprocess)
+
+
+@pytest.mark.slow
+def test_two_processes_share_one_build(tmp_path: Path) -> None:
+    paths = write_scans(tmp_path / "scans", 3 * CHUNK, side=96)
+    first, second = (start(tmp_path / "scans", tmp_path / "cache") for _ in range(2))
+    outcomes = [process.communicate(timeout=120) for process in (first, second)]
+    assert [process.returncode for process in (first, second)] == [0, 0]
+    assert sum("waiting for it" in err for _, err in outcomes) == 1
+    assert sum(f"Preprocessing: {3 * CHUNK} done" in err for _, err in outcomes) == 1
+    assert PixelStore(tmp_path / "cache", Preprocess(size=16, denoise=10))._count() == 3 * CHUNK
+    check(tmp_path / "cache", paths, Preprocess(size=16, denoise=10))

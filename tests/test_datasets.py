@@ -1,0 +1,117 @@
+"""PixelDataset: the right pixels, the same stream on any number of workers, and a small pickle."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from fibrolab.data import datasets
+from fibrolab.data.augment import Augment, sample_keys
+from fibrolab.data.datasets import PixelDataset
+from fibrolab.data.samplers import build_sampler
+
+SIDE, COUNT = 32, 18
+LABELS = np.repeat([0, 1, 2], [12, 4, 2])
+AUGMENT = [
+    {"name": "HorizontalFlip", "p": 0.5},
+    {"name": "Affine", "rotate": [-15, 15], "translate_percent": [-0.1, 0.1], "p": 1.0},
+    {"name": "GaussNoise", "p": 0.5},
+]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    path = tmp_path / "pixels.u8"
+    path.write_bytes(np.random.default_rng(0).integers(0, 256, (COUNT, SIDE, SIDE), dtype=np.uint8).tobytes())
+    return path
+
+
+def dataset(store: Path, augment: Augment | None = None, seed: int = 0) -> PixelDataset:
+    rows = np.arange(COUNT)[::-1].copy()
+    ids = sample_keys(str(i) for i in range(COUNT))
+    return PixelDataset(store, (SIDE, SIDE), rows, LABELS, 100 + np.arange(COUNT), ids, augment, seed)
+
+
+def stream(
+    data: PixelDataset, sampler_name: str, workers: int, epochs: int = 2
+) -> list[dict[str, torch.Tensor]]:
+    sampler = build_sampler(sampler_name, LABELS, seed=5)
+    loader = DataLoader(data, 4, sampler=sampler, num_workers=workers, persistent_workers=workers > 0)
+    batches = []
+    for epoch in range(epochs):
+        sampler.set_epoch(epoch)
+        batches += [{key: value.clone() for key, value in batch.items()} for batch in loader]
+    return batches
+
+
+def test_a_key_gets_its_own_pixels_label_and_manifest_row(store: Path) -> None:
+    data = dataset(store)
+    pixels = np.fromfile(store, np.uint8).reshape(COUNT, SIDE, SIDE)
+    assert len(data) == COUNT
+    for i in range(COUNT):
+        sample = data[(0, i, 0)]
+        assert (sample["image"].shape, sample["image"].dtype) == ((1, SIDE, SIDE), torch.uint8)
+        np.testing.assert_array_equal(sample["image"][0], pixels[COUNT - 1 - i])
+        assert (sample["label"], sample["index"]) == (LABELS[i], 100 + i)
+
+
+def test_batches_are_bytes_with_whole_numbers_beside_them(store: Path) -> None:
+    (batch, *_) = stream(dataset(store), "sequential", workers=0, epochs=1)
+    assert {key: (value.dtype, tuple(value.shape)) for key, value in batch.items()} == {
+        "image": (torch.uint8, (4, 1, SIDE, SIDE)),
+        "label": (torch.int64, (4,)),
+        "index": (torch.int64, (4,)),
+    }
+
+
+@pytest.mark.parametrize("sampler", ["shuffle", "weighted"])
+def test_the_augmented_stream_is_the_same_with_and_without_persistent_workers(
+    store: Path, sampler: str
+) -> None:
+    augment = Augment(AUGMENT)
+    alone = stream(dataset(store, augment), sampler, workers=0)
+    shared = stream(dataset(store, augment), sampler, workers=2)
+    assert len(alone) == len(shared) == 10
+    for one, other in zip(alone, shared, strict=True):
+        for key in one:
+            torch.testing.assert_close(one[key], other[key], rtol=0, atol=0)
+    images = torch.cat([batch["image"] for batch in alone])
+    assert (
+        len(torch.unique(images, dim=0)) == 2 * COUNT
+    )  # no draw, repeated or of the next epoch, looks alike
+
+
+def test_seed_epoch_draw_and_sample_each_change_the_pixels_and_nothing_else_does(store: Path) -> None:
+    augment = Augment(AUGMENT)
+    data = dataset(store, augment)
+    images = [data[key]["image"] for key in [(0, 3, 0), (1, 3, 0), (0, 3, 1)]]
+    images.append(dataset(store, augment, seed=1)[(0, 3, 0)]["image"])
+    assert len(torch.unique(torch.stack(images), dim=0)) == 4
+    # The same sample at another place of another split is drawn alike.
+    part = slice(3, 9)
+    smaller = PixelDataset(
+        store, data.shape, data.rows[part], LABELS[part], data.indices[part], data.keys[part], augment
+    )
+    torch.testing.assert_close(smaller[(0, 0, 0)]["image"], images[0], rtol=0, atol=0)
+
+
+def test_a_pickle_holds_neither_pixels_nor_an_open_map(store: Path) -> None:
+    data = dataset(store, Augment(AUGMENT))
+    image = data[(0, 2, 0)]["image"]
+    content = pickle.dumps(data)
+    assert len(content) < 4 * 8 * COUNT + 2000
+    torch.testing.assert_close(pickle.loads(content)[(0, 2, 0)]["image"], image, rtol=0, atol=0)
+
+
+def test_the_map_is_reopened_after_so_many_scans(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets, "REOPEN_EVERY", 3)
+    data, maps = dataset(store), []
+    for i in range(COUNT):
+        torch.testing.assert_close(
+            data[(0, i, 0)]["image"], dataset(store)[(0, i, 0)]["image"], rtol=0, atol=0
+        )
+        maps.append(data._pixels)  # kept, so that no two share an address
+    assert len({id(each) for each in maps}) == COUNT / 3

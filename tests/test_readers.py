@@ -1,0 +1,126 @@
+"""Readers: every pixel mode, content over suffix, and no half-read picture."""
+
+import contextlib
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from fibrolab.data.readers import decode, read_grey, read_image
+from fibrolab.errors import UnreadableImageError
+
+GREY = np.arange(48 * 32, dtype=np.uint32).reshape(48, 32).astype(np.uint8)
+
+
+def encoded(picture: Image.Image, form: str = "PNG", **options: object) -> bytes:
+    stream = io.BytesIO()
+    picture.save(stream, form, **options)
+    return stream.getvalue()
+
+
+def speckle(seed: int = 0) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (40, 56), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P"])
+def test_a_grey_scan_reads_the_same_in_every_mode_it_was_saved_in(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "scan.png"
+    Image.fromarray(GREY).convert(mode).save(path)
+    np.testing.assert_array_equal(read_grey(path), GREY)
+    assert read_image(path).shape == (GREY.shape if mode in ("L", "LA") else (*GREY.shape, 3))
+
+
+def test_black_and_white_becomes_0_and_255(tmp_path: Path) -> None:
+    Image.fromarray(GREY > 100).save(tmp_path / "mask.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "mask.png"), np.where(GREY > 100, 255, 0))
+
+
+def test_sixteen_bits_are_scaled_alike_in_every_file(tmp_path: Path) -> None:
+    levels = np.array([[0, 128, 257], [32896, 65278, 65535]], dtype=np.uint16)
+    for suffix in (".png", ".tiff"):
+        Image.fromarray(levels).save(tmp_path / f"deep{suffix}")
+        np.testing.assert_array_equal(read_image(tmp_path / f"deep{suffix}"), [[0, 0, 1], [128, 254, 255]])
+
+
+def test_cmyk_becomes_rgb(tmp_path: Path) -> None:
+    Image.new("CMYK", (8, 8), (0, 0, 0, 0)).save(tmp_path / "print.jpg")
+    assert (read_image(tmp_path / "print.jpg") == 255).all()
+    assert read_image(tmp_path / "print.jpg").shape == (8, 8, 3)
+
+
+def test_transparent_pixels_show_black_not_what_lies_under_them(tmp_path: Path) -> None:
+    levels = np.full((8, 8, 4), 200, np.uint8)
+    levels[:4, :, 3], levels[4:, :, 3] = 0, 255
+    Image.fromarray(levels).save(tmp_path / "cut.png")
+    np.testing.assert_array_equal(read_grey(tmp_path / "cut.png")[:, 0], [0] * 4 + [200] * 4)
+
+
+def test_the_camera_s_orientation_is_applied(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    Image.fromarray(GREY).save(tmp_path / "phone.png", exif=exif)
+    np.testing.assert_array_equal(read_image(tmp_path / "phone.png"), np.rot90(GREY, -1))
+
+
+def test_the_content_decides_and_not_the_suffix(tmp_path: Path) -> None:
+    (tmp_path / "scan.jpg").write_bytes(encoded(Image.fromarray(GREY), "PNG"))
+    np.testing.assert_array_equal(read_image(tmp_path / "scan.jpg"), GREY)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("empty.png", b"", "empty"),
+        ("notes.png", b"patient,stage\n1,F2\n", "text"),
+        ("archive.png", b"PK\x03\x04\x00\x00" + bytes(40), "not an image"),
+        ("header.png", b"\x89PNG\r\n\x1a\n\x00", "truncated"),
+        ("half.jpg", encoded(speckle(), "JPEG")[:900], "truncated"),
+        ("half.png", encoded(speckle())[:900], "truncated"),
+        ("float.tiff", encoded(Image.fromarray(GREY.astype(np.float32)), "TIFF"), "floating-point"),
+    ],
+)
+def test_a_file_that_is_no_whole_image_is_named_with_its_fault(
+    tmp_path: Path, name: str, content: bytes, sentence: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UnreadableImageError, match=rf"{name}: .*{sentence}"):
+        read_image(tmp_path / name)
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableImageError, match=r"gone\.png: there is no such file"):
+        read_image(tmp_path / "gone.png")
+    with pytest.raises(UnreadableImageError, match="cannot be opened"):
+        read_image(tmp_path)
+
+
+def test_a_film_is_not_taken_for_its_first_frame(tmp_path: Path) -> None:
+    frames = [speckle(seed) for seed in range(3)]
+    frames[0].save(tmp_path / "film.gif", save_all=True, append_images=frames[1:])
+    with pytest.raises(UnreadableImageError, match="3 frames"):
+        read_image(tmp_path / "film.gif")
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data(), form=st.sampled_from(["PNG", "JPEG", "BMP", "TIFF"]))
+def test_a_cut_file_raises_or_gives_the_whole_picture(data: st.DataObject, form: str) -> None:
+    content = encoded(speckle(), form)
+    cut = content[: data.draw(st.integers(1, len(content) - 1))]
+    try:
+        pixels = decode(cut, Path("cut"))
+    except UnreadableImageError:
+        return
+    np.testing.assert_array_equal(pixels, decode(content, Path("whole")))
+
+
+@settings(max_examples=150, deadline=None)
+@given(place=st.integers(0, 2000), value=st.integers(0, 255), form=st.sampled_from(["PNG", "JPEG", "TIFF"]))
+def test_a_damaged_byte_never_raises_anything_but_our_error(place: int, value: int, form: str) -> None:
+    content = bytearray(encoded(speckle(), form))
+    content[place % len(content)] = value
+    with contextlib.suppress(UnreadableImageError):
+        assert decode(bytes(content), Path("damaged")).dtype == np.uint8
