@@ -2,9 +2,10 @@
 
 import hashlib
 import io
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def survey(paths: Sequence[Path], cache: Path, workers: int = 0) -> pd.DataFrame
     Args:
         paths: Image files.
         cache: Folder of the memory, `survey.sqlite`.
-        workers: Processes; 0 takes every core.
+        workers: Threads; 0 takes every core. (Decoding and hashing let go of Python's lock.)
 
     Returns:
         One row a path with the columns `FACTS`: SHA-256 of the bytes, size [bytes], width and height
@@ -93,12 +94,10 @@ def perceptual_hash(grey: np.ndarray) -> str:
 
 
 def _measure(paths: Sequence[Path], workers: int) -> Iterator[tuple]:
-    few = len(paths) < 64  # a pool costs more than that many files
-    if few or workers == 1:
-        yield from map(_facts, paths)
+    if not paths:
         return
-    with ProcessPoolExecutor(workers or None) as pool:
-        yield from track(pool.map(_facts, paths, chunksize=16), total=len(paths), task="Surveying files")
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        yield from track(pool.map(_facts, paths), total=len(paths), task="Surveying files")
 
 
 def _facts(path: Path) -> tuple:

@@ -1,0 +1,76 @@
+"""Stops a training that has gone wrong, and lets a resumed one go on as if it had not stopped."""
+
+import math
+import random
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+
+from fibrolab.errors import TrainingError
+
+
+class FiniteLoss(L.Callback):
+    """Ends the run when the loss is NaN or infinite.
+
+    The loss is looked at every `log_every_n_steps` steps and at the end of each epoch: a look at every
+    step would make a GPU wait for the host.
+    """
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Look now and then."""
+        if trainer.global_step % trainer.log_every_n_steps == 0 or trainer.is_last_batch:
+            self._check(trainer, float(outputs["loss"]), "loss")
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Look at the validation loss, before it can be taken for the best."""
+        value = trainer.callback_metrics.get("val/loss")
+        if value is not None:
+            self._check(trainer, float(value), "val/loss")
+
+    @staticmethod
+    def _check(trainer: L.Trainer, value: float, name: str) -> None:
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"The {name} became {value} in epoch {trainer.current_epoch + 1}, step {trainer.global_step}. "
+                "Lower optimizer.lr, set trainer.gradient_clip_val=1.0, or use trainer.precision=32-true."
+            )
+
+
+class RandomState(L.Callback):
+    """Keeps the states of Python's, NumPy's and torch's generators in the checkpoint.
+
+    Lightning saves none of them; dropout would otherwise differ after a resume. Order and augmentation
+    need no state: they are functions of (seed, epoch).
+    """
+
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add the states, as primitives that load with `weights_only=True`."""
+        version, python, gauss = random.getstate()
+        name, words, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002
+        checkpoint["random_state"] = {
+            "python": [version, list(python), gauss],
+            "numpy": [str(name), torch.from_numpy(np.array(words)), int(position), int(has_gauss), float(cached)],
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        }
+
+    def on_load_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Set them back, when the checkpoint resumes a training."""
+        state = checkpoint.get("random_state")
+        if state is None:
+            return
+        version, python, gauss = state["python"]
+        random.setstate((version, tuple(python), gauss))
+        name, words, position, has_gauss, cached = state["numpy"]
+        np.random.set_state((name, words.numpy(), position, has_gauss, cached))  # noqa: NPY002
+        torch.set_rng_state(state["torch"].cpu())
+        if state["cuda"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all([part.cpu() for part in state["cuda"]])

@@ -1,0 +1,47 @@
+"""Records every epoch: a CSV for the report, and a line for a terminal that shows no bar."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pandas as pd
+from lightning.pytorch.utilities import rank_zero_only
+
+from fibrolab import keys
+
+
+class History(L.Callback):
+    """Writes `history.csv` after each epoch: epoch, step, and every metric logged in it.
+
+    Args:
+        run: Folder of the run.
+        announce: Print a line an epoch, for logs and pipes.
+    """
+
+    def __init__(self, run: Path, announce: bool) -> None:
+        self._path = run / keys.HISTORY_FILE
+        self._announce = announce
+        self._rows: list[dict[str, Any]] = []
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Validation has run by now, so that a row is whole."""
+        metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+        self._rows.append({"epoch": trainer.current_epoch, "step": trainer.global_step, **metrics})
+        self._write()
+        if self._announce and rank_zero_only.rank == 0:
+            shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+            print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {shown}", flush=True)
+
+    @rank_zero_only
+    def _write(self) -> None:
+        part = self._path.with_suffix(".part")
+        pd.DataFrame(self._rows).to_csv(part, index=False)
+        part.replace(self._path)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Rows so far, so that a resumed run keeps its past."""
+        return {"rows": self._rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Rows of the run that is resumed."""
+        self._rows = list(state_dict["rows"])

@@ -1,0 +1,138 @@
+"""How a command starts: finds `conf/`, composes it, runs the job, and turns faults into sentences."""
+
+import difflib
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from fibrolab.errors import ConfigError, FibrolabError
+
+VERSION_BASE = "1.3"
+INTERRUPTED = 130  # the shell's code for Ctrl-C
+
+
+def folder() -> Path:
+    """Where the configs lie: inside an installed package, beside it in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parent / "conf"
+
+
+def command(name: str, job: Callable[[DictConfig], Any]) -> None:
+    """Run `job` on the config `conf/NAME.yaml` and the overrides of the command line.
+
+    A user's fault ends as one sentence on the error stream with exit code 1 and Ctrl-C with 130; a fault
+    of ours keeps its traceback.
+
+    Args:
+        name: Root config.
+        job: Takes the composed config; what it returns is the result of a sweep's job.
+    """
+    import hydra
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's kill ends a run as Ctrl-C does
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then passes exceptions on instead of printing them
+    main = hydra.main(version_base=VERSION_BASE, config_path=str(folder()), config_name=name)(_checked(job))
+    try:
+        main()
+    except FibrolabError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("interrupted: the run is marked as killed; what it had saved is kept", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except (hydra.errors.HydraException, OmegaConfBaseException) as error:
+        sys.exit(f"error: {explain(error)}")
+
+
+def resolved(config: DictConfig) -> dict[str, Any]:
+    """The config as plain dicts, lists, strings and numbers, every reference followed."""
+    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def arguments(config: DictConfig, *others: str) -> dict[str, Any]:
+    """The settings of one thing as arguments: without the `name` that it goes by, and without `others`."""
+    return {key: value for key, value in resolved(config).items() if key not in ("name", *others)}
+
+
+def sweep_folder() -> Path | None:
+    """Folder of the sweep that this job belongs to; None for a single run."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return None
+    return Path(HydraConfig.get().sweep.dir).absolute()
+
+
+def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as `group.key: value`, the names that the command line uses."""
+    leaves: dict[str, Any] = {}
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        leaves |= flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
+    return leaves
+
+
+def explain(error: Exception) -> str:
+    """A sentence on a config that Hydra refused, with the nearest name that it knows."""
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    text = str(error).strip()
+    if match := re.search(r"Could not find '([\w/@.]+)/([^'/]+)'", text):
+        group, given = match.groups()
+        known = sorted(path.stem for path in (folder() / group).glob("*.yaml"))
+        return f"{group}={given} does not exist.{_nearest(given, known)} {group} is one of: {', '.join(known)}."
+    if match := re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' is not in struct", text):
+        given = match[1]
+        return f"'{given}' is not a setting.{_nearest(given, _settings())} `--cfg job` prints all of them."
+    if isinstance(cause, MissingMandatoryValue) or "Missing mandatory value" in text:
+        return _missing_value(str(getattr(cause, "full_key", "") or text.rsplit(maxsplit=1)[-1]))
+    first, *rest = [line.strip() for line in text.splitlines() if line.strip()]
+    return " ".join([first, *(line for line in rest if "HYDRA_FULL_ERROR" not in line)])
+
+
+def _checked(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+    from hydra.errors import InstantiationException
+
+    def checked(config: DictConfig) -> Any:
+        missing = sorted(OmegaConf.missing_keys(config))
+        if missing:
+            raise ConfigError(" ".join(_missing_value(key) for key in missing))
+        try:
+            return job(config)
+        except InstantiationException as error:  # Hydra's wrapping of what a source or a split said
+            raise error.__cause__ if isinstance(error.__cause__, FibrolabError) else error
+        except OmegaConfBaseException as error:
+            raise RuntimeError("the code misread its own config") from error  # our fault: with a traceback
+
+    return checked
+
+
+def _missing_value(key: str) -> str:
+    return f"{key} must be given, such as {key}=VALUE."
+
+
+def _nearest(given: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
+    return f" Did you mean '{near[0]}'?" if near else ""
+
+
+def _settings() -> list[str]:
+    """Names of groups and settings, for a suggestion: read only after something went wrong."""
+    names = [path.relative_to(folder()).as_posix() for path in folder().rglob("*") if path.is_dir()]
+    for path in folder().rglob("*.yaml"):
+        group = path.relative_to(folder()).parent.as_posix().replace("/", ".")
+        content = OmegaConf.load(path)
+        if isinstance(content, DictConfig) and group not in ("experiment", "debug"):
+            prefix = "" if group == "." else f"{group}."
+            leaves = flat({str(k): v for k, v in OmegaConf.to_container(content).items() if k != "defaults"}, prefix)  # type: ignore[union-attr]
+            names += list(leaves)
+    return names

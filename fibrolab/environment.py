@@ -1,0 +1,56 @@
+"""What a result was made with: code, packages, machine, command."""
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "torch", "torchvision", "lightning", "timm", "hydra-core", "omegaconf", "mlflow", "torchmetrics",
+    "albumentations", "monai", "captum", "optuna", "numpy", "pandas", "scipy", "scikit-learn",
+    "opencv-python-headless", "pillow",
+)  # fmt: skip
+
+
+def describe() -> dict[str, Any]:
+    """Python, platform, git commit of the code, the command, package versions and the processor."""
+    commit, dirty = _git_state(Path(__file__).parent)
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "command": _command(),
+        "git_commit": commit,
+        "git_dirty": dirty,
+        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+    }
+
+
+def _command() -> str:
+    module = getattr(sys.modules["__main__"], "__spec__", None)
+    program = ["python", "-m", module.name] if module else [Path(sys.argv[0]).name]
+    return shlex.join([*program, *sys.argv[1:]])
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_state(folder: Path) -> tuple[str | None, bool | None]:
+    """Commit and whether files differ from it; nothing where the code is not in a repository."""
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(folder), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain"))
+    except (OSError, subprocess.SubprocessError):
+        return None, None

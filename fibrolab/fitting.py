@@ -1,0 +1,147 @@
+"""Building and training one Lightning module."""
+
+import logging
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightning as L
+import numpy as np
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
+from omegaconf import DictConfig
+
+from fibrolab import keys
+from fibrolab.callbacks.guards import FiniteLoss, RandomState
+from fibrolab.callbacks.history import History
+from fibrolab.callbacks.predictions import PredictionWriter
+from fibrolab.config import arguments, resolved
+from fibrolab.data.datamodule import FibrosisDataModule
+from fibrolab.errors import ConfigError
+from fibrolab.modules.base import Classifier
+from fibrolab.tracking import TrackedRun
+
+if TYPE_CHECKING:
+    from fibrolab.pipeline import Data
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """How training ended: the best value of the monitored metric, if any, and the device."""
+
+    best: float | None
+    device: str
+
+
+def build_module(config: DictConfig, data: "Data") -> Classifier:
+    """The Lightning module that `model._target_` names, built from primitives; weights follow the seed.
+
+    Raises:
+        ConfigError: `monitor` is not a metric of the module, or settings that it refuses.
+    """
+    from hydra.utils import get_class
+
+    L.seed_everything(config.seed, workers=True, verbose=False)
+    settings = arguments(config.model)
+    counts = np.bincount(data.labels[data.split.rows(keys.TRAIN)], minlength=len(data.classes))
+    module = get_class(settings.pop("_target_"))(
+        **settings,
+        classes=data.classes,
+        class_counts=counts.tolist(),
+        image_size=config.preprocess.size,
+        loss=resolved(config.loss),
+        optimizer=resolved(config.optimizer),
+        scheduler=resolved(config.scheduler),
+        monitor=config.monitor,
+        mode=config.mode,
+    )
+    if config.monitor not in module.monitors:
+        raise ConfigError(f"monitor={config.monitor} is not logged; choose one of {', '.join(module.monitors)}.")
+    if config.mode not in ("min", "max"):
+        raise ConfigError(f"mode={config.mode} is neither min nor max.")
+    return module
+
+
+def size(module: Classifier) -> dict[str, int]:
+    """Number of parameters, and of those that train."""
+    counts = [(parameter.numel(), parameter.requires_grad) for parameter in module.parameters()]
+    return {"parameters": sum(n for n, _ in counts), "parameters_trained": sum(n for n, trains in counts if trains)}
+
+
+def fit(
+    config: DictConfig, module: Classifier, datamodule: FibrosisDataModule, data: "Data", tracked: TrackedRun
+) -> Fitted:
+    """Train, then write `predictions.csv` with the weights of the best epoch.
+
+    Raises:
+        ConfigError: `resume` names no file, or the trainer refuses its settings.
+        TrainingError: The loss is not finite.
+        KeyboardInterrupt: Ctrl-C or SIGTERM during training.
+    """
+    if config.resume and not Path(config.resume).is_file():
+        raise ConfigError(f"resume={config.resume} is not a file; give the last.ckpt of a run.")
+    _quiet()
+    best, callbacks = _callbacks(config, tracked.folder)
+    writer = PredictionWriter(
+        tracked.folder / keys.PREDICTIONS_FILE,
+        data.manifest.table,
+        data.labels,
+        data.split.fold,
+        (keys.VALIDATION, keys.TEST),
+    )
+    trainer = _trainer(config, [*callbacks, writer], tracked)
+    try:
+        trainer.fit(module, datamodule=datamodule, ckpt_path=config.resume)
+        weights = best.best_model_path or None  # a fast dev run saves none: the weights at hand are used
+        trainer.predict(module, datamodule=datamodule, ckpt_path=weights, return_predictions=False)
+    except SystemExit as error:  # Lightning's answer to Ctrl-C and SIGTERM
+        raise KeyboardInterrupt from error
+    score = best.best_model_score
+    return Fitted(None if score is None else float(score), str(trainer.strategy.root_device))
+
+
+def _trainer(config: DictConfig, callbacks: list[L.Callback], tracked: TrackedRun) -> L.Trainer:
+    try:
+        return L.Trainer(
+            **resolved(config.trainer),
+            callbacks=callbacks,
+            logger=tracked.curves(),
+            default_root_dir=tracked.folder,
+            num_sanity_val_steps=0,  # files and settings were checked before
+            use_distributed_sampler=False,  # our samplers shard themselves, weighted ones too
+            enable_model_summary=False,
+            enable_progress_bar=sys.stdout.isatty(),
+        )
+    except (TypeError, ValueError, RuntimeError, L.fabric.utilities.exceptions.MisconfigurationException) as error:
+        raise ConfigError(f"The trainer refuses its settings (trainer.*): {error}") from error
+
+
+def _callbacks(config: DictConfig, folder: Path) -> tuple[ModelCheckpoint, list[L.Callback]]:
+    checkpoints: dict[str, Any] = {"dirpath": folder / keys.CHECKPOINTS, "enable_version_counter": False}
+    best = ModelCheckpoint(
+        **checkpoints, filename="best", monitor=config.monitor, mode=config.mode, save_weights_only=True
+    )
+    callbacks: list[L.Callback] = [History(folder, announce=not sys.stdout.isatty()), FiniteLoss(), RandomState(), best]
+    if config.callbacks.early_stopping is not None:
+        stopping = resolved(config.callbacks.early_stopping)
+        callbacks.append(EarlyStopping(config.monitor, mode=config.mode, check_finite=False, **stopping))
+    if config.callbacks.keep_last:
+        callbacks.append(ModelCheckpoint(**checkpoints, filename="last"))  # whole state, to resume from
+    if sys.stdout.isatty():
+        callbacks.append(RichProgressBar())
+    return best, callbacks
+
+
+def _quiet() -> None:
+    """Silence what Lightning says of settings that are chosen on purpose."""
+    for text in (
+        ".*does not have many workers.*",
+        ".*number of training batches.*",
+        ".*Checkpoint directory .* exists.*",
+        ".*pin_memory.*",
+        ".*litlogger.*",
+        ".*tensorboardX.*",
+    ):
+        warnings.filterwarnings("ignore", text)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

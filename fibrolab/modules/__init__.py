@@ -1,0 +1,1 @@
+"""Lightning modules: each builds a network from primitives and trains it."""

@@ -1,0 +1,124 @@
+"""One run on one page: data, audit, fit, predict, evaluate, report, track."""
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from omegaconf import DictConfig, OmegaConf
+
+from fibrolab import environment, fitting, keys, results
+from fibrolab.config import arguments, flat, resolved, sweep_folder
+from fibrolab.data import splits
+from fibrolab.data.audit import audit
+from fibrolab.data.cache import PixelStore
+from fibrolab.data.datamodule import FibrosisDataModule
+from fibrolab.data.manifest import Manifest
+from fibrolab.data.preprocess import Preprocess
+from fibrolab.data.survey import survey
+from fibrolab.errors import ConfigError
+from fibrolab.tracking import TrackedRun, reopen, track
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set under a task and a split.
+
+    Attributes:
+        manifest: The samples.
+        facts: Survey of their image files, row by row.
+        labels: Class of every sample under the task, int64 (N,).
+        classes: Names of those classes.
+        split: Who trains, validates and tests.
+    """
+
+    manifest: Manifest
+    facts: pd.DataFrame
+    labels: np.ndarray
+    classes: list[str]
+    split: splits.Split
+
+
+def run(config: DictConfig) -> float | None:
+    """Train, evaluate and track one model.
+
+    Args:
+        config: `conf/train.yaml`, composed.
+
+    Returns:
+        The best value of the monitored metric, which a sweep compares; None after a fast dev run.
+    """
+    settings = resolved(config)
+    started, clock = datetime.now(UTC), time.monotonic()
+    tags = {"model": config.model.name, "data": config.data.name, "split": config.split.name}
+    with track(**settings["tracking"], name=config.name, tags=tags, sweep=sweep_folder()) as tracked:
+        known = environment.describe() | {"started": started.isoformat(timespec="seconds")}
+        record(tracked, config, settings, known)
+        data = load(config)
+        found = audit(data.manifest, data.facts, data.split, data.labels, data.classes)
+        results.save_data(tracked.folder, data.manifest, data.split, data.labels, found)
+        module, datamodule = fitting.build_module(config, data), build_datamodule(config, data)
+        tracked.log_params(fitting.size(module))
+        fitted = fitting.fit(config, module, datamodule, data, tracked)
+        known |= {"device": fitted.device, "seconds": round(time.monotonic() - clock, 1)}
+        results.save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
+        metrics = results.evaluate(tracked.folder, **settings["bootstrap"])
+        results.draw(tracked.folder, *datamodule.training_images())
+        tracked.log_metrics(results.flat_metrics(metrics))
+    results.announce(tracked.folder, tracked.id, config.tracking.uri)
+    return fitted.best
+
+
+def load(config: DictConfig) -> Data:
+    """Manifest, survey, task and split, as the config names them."""
+    from hydra.utils import instantiate
+
+    manifest: Manifest = instantiate(arguments(config.data, "image_size"))
+    facts = survey(manifest.paths(), Path(config.paths.cache))
+    if len(config.task.merge) != len(manifest.classes):
+        raise ConfigError(
+            f"task={config.task.name} merges {len(config.task.merge)} stages, but '{manifest.name}' has the "
+            f"{len(manifest.classes)} classes {', '.join(manifest.classes)}."
+        )
+    labels = np.asarray(config.task.merge, np.int64)[manifest.labels]
+    split: splits.Split = instantiate(arguments(config.split), manifest)
+    return Data(manifest, facts, labels, list(config.task.classes), split)
+
+
+def build_datamodule(config: DictConfig, data: Data) -> FibrosisDataModule:
+    """The batches of a data set."""
+    store = PixelStore(Path(config.paths.cache) / "pixels", Preprocess(**arguments(config.preprocess)))
+    return FibrosisDataModule(
+        manifest=data.manifest,
+        labels=data.labels,
+        split=data.split,
+        store=store,
+        digests=data.facts["sha256"].tolist(),
+        transforms=resolved(config.augment)["transforms"],
+        sampler=config.sampler.name,
+        batch_size=config.batch_size,
+        num_workers=config.num_workers,
+        seed=config.seed,
+    )
+
+
+def record(tracked: TrackedRun, config: DictConfig, settings: dict[str, Any], known: dict[str, Any]) -> None:
+    """What the run is made of, before anything can go wrong."""
+    (tracked.folder / keys.CONFIG_FILE).write_text(OmegaConf.to_yaml(config, resolve=True))
+    results.save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
+    compared = {name: part for name, part in settings.items() if name not in ("paths", "tracking")}
+    tracked.log_params(flat(compared))
+    versions = {f"version.{name}": version for name, version in known["packages"].items()}
+    tracked.tag({"mlflow.source.git.commit": known["git_commit"] or "", "command": known["command"], **versions})
+
+
+def evaluate(config: DictConfig) -> None:
+    """Score a finished run anew from its files alone; `conf/evaluate.yaml`, composed."""
+    with reopen(config.tracking.uri, config.run) as tracked:
+        metrics = results.evaluate(tracked.folder, **resolved(config.bootstrap))
+        results.draw(tracked.folder)
+        tracked.log_metrics(results.flat_metrics(metrics))
+        results.announce(tracked.folder, tracked.id, config.tracking.uri)

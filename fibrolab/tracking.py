@@ -1,0 +1,226 @@
+"""The only file that talks to MLflow: a run is opened, filled and closed with a true status."""
+
+import contextlib
+import logging
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlparse
+from urllib.request import url2pathname
+
+from filelock import FileLock
+from lightning.pytorch.loggers import MLFlowLogger
+from mlflow.entities import Metric, Param, Run, RunTag, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from mlflow.utils.time import get_current_time_millis
+
+from fibrolab.errors import ConfigError, StorageError
+
+logger = logging.getLogger(__name__)
+logging.getLogger("mlflow").setLevel(logging.WARNING)  # its notes on tables and migrations are not the user's
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+PARENT = "mlflow.parentRunId"
+HOST, PROCESS, SWEEP = "fibrolab.host", "fibrolab.pid", "fibrolab.sweep"
+_BATCH = 100  # params that MLflow takes in one call
+
+
+class CurveLogger(MLFlowLogger):
+    """Lightning's MLflow logger, without its say in the run's status.
+
+    Lightning closes its logger's run as FINISHED after `fit`; evaluation and report still come then.
+    """
+
+    def finalize(self, status: str = "success") -> None:
+        """Leave the run open: `track` closes it."""
+
+
+class TrackedRun:
+    """One MLflow run and the folder that holds its files.
+
+    Attributes:
+        id: MLflow's id of the run.
+        folder: Its artifact folder where that is local, so that a crash loses nothing; otherwise a
+            temporary folder that is uploaded at the end.
+    """
+
+    def __init__(self, client: MlflowClient, run: Run) -> None:
+        self._client, self._run = client, run
+        self.id: str = run.info.run_id
+        uri = urlparse(run.info.artifact_uri)
+        self._local = uri.scheme in ("", "file")
+        self.folder = Path(url2pathname(uri.path)) if self._local else Path(tempfile.mkdtemp(prefix="fibrolab-"))
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def curves(self) -> CurveLogger:
+        """What Lightning writes its metrics to."""
+        return CurveLogger(
+            experiment_name=self._client.get_experiment(self._run.info.experiment_id).name,
+            tracking_uri=self._client.tracking_uri,
+            run_id=self.id,
+        )
+
+    def log_params(self, settings: Mapping[str, Any]) -> None:
+        """Flat settings, named as on the command line; MLflow cuts values at 6,000 characters."""
+        params = [Param(name, str(value)[:500]) for name, value in settings.items()]
+        for start in range(0, len(params), _BATCH):
+            self._client.log_batch(self.id, params=params[start : start + _BATCH])
+
+    def log_metrics(self, values: Mapping[str, float]) -> None:
+        """Final numbers; NaN is left out, since the database has no word for it."""
+        now = get_current_time_millis()
+        metrics = [Metric(name, float(value), now, 0) for name, value in values.items() if value == value]
+        for start in range(0, len(metrics), _BATCH):
+            self._client.log_batch(self.id, metrics=metrics[start : start + _BATCH])
+
+    def tag(self, values: Mapping[str, Any]) -> None:
+        """Words to find the run by."""
+        self._client.log_batch(self.id, tags=[RunTag(name, str(value)) for name, value in values.items()])
+
+    def fetch(self) -> None:
+        """Bring the run's files to its folder, where they are not."""
+        if not self._local:
+            self._client.download_artifacts(self.id, "", str(self.folder))
+
+    def upload(self) -> None:
+        """Send files to the server, where they are not in place."""
+        if not self._local:
+            self._client.log_artifacts(self.id, str(self.folder))
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def close(self, status: Status) -> None:
+        """Put the files in place and end the run."""
+        self.upload()
+        self._client.set_terminated(self.id, status)
+
+
+@contextlib.contextmanager
+def track(
+    *, uri: str, experiment: str, artifacts: str, name: str, tags: Mapping[str, Any], sweep: Path | None = None
+) -> Iterator[TrackedRun]:
+    """Open a run; it ends FINISHED, FAILED on an error, or KILLED on Ctrl-C and SIGTERM.
+
+    Args:
+        uri: Tracking database or server.
+        experiment: MLflow experiment, made where it is new.
+        artifacts: Folder for files of a local database.
+        name: Of the run.
+        tags: To find it by.
+        sweep: Folder of the sweep that the run belongs to; its runs hang below one parent.
+
+    Raises:
+        StorageError: The database cannot be opened or written.
+    """
+    client, experiment_id = _open(uri, experiment, artifacts)
+    _bury_the_dead(client, experiment_id)
+    owner = {HOST: socket.gethostname(), PROCESS: os.getpid(), **tags}
+    parent = _parent(client, experiment_id, sweep, owner) if sweep else None
+    lineage = {PARENT: parent} if parent else {}
+    run = TrackedRun(client, client.create_run(experiment_id, run_name=name, tags=_words(owner | lineage)))
+    status: Status = "FAILED"
+    try:
+        yield run
+        status = "FINISHED"
+    except Exception as error:
+        run.tag({"error": f"{type(error).__name__}: {error}"[:5000]})
+        raise
+    except BaseException:  # Ctrl-C, SIGTERM
+        status = "KILLED"
+        raise
+    finally:
+        run.close(status)
+        if parent:
+            _settle(client, experiment_id, parent)
+
+
+def _open(uri: str, experiment: str, artifacts: str) -> tuple[MlflowClient, str]:
+    """Client and experiment id; the database is made by one process at a time (upstream creates tables bare)."""
+    place = Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:///") else None
+    lock: contextlib.AbstractContextManager = contextlib.nullcontext()
+    try:
+        if place:
+            uri = f"sqlite:///{place}"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(place.with_suffix(".lock"))
+        with lock:
+            client = MlflowClient(tracking_uri=uri)
+            found = client.get_experiment_by_name(experiment)
+            if found is None:
+                location = Path(artifacts).absolute().as_uri() if place else None
+                return client, client.create_experiment(experiment, artifact_location=location)
+            if found.lifecycle_stage == "deleted":
+                client.restore_experiment(found.experiment_id)
+            return client, found.experiment_id
+    except (OSError, MlflowException) as error:
+        raise StorageError(
+            f"The tracking database {uri} cannot be used ({error}); see tracking.uri and paths.mlruns."
+        ) from error
+
+
+def _parent(client: MlflowClient, experiment_id: str, sweep: Path, owner: Mapping[str, Any]) -> str:
+    """The run that a sweep's jobs hang below, made by whichever job comes first."""
+    sweep.mkdir(parents=True, exist_ok=True)
+    note = sweep / "parent_run_id"
+    with FileLock(note.with_suffix(".lock")):
+        if not note.exists():
+            tags = _words(owner | {SWEEP: sweep.name})
+            run = client.create_run(experiment_id, run_name=f"sweep {sweep.name}", tags=tags)
+            note.write_text(run.info.run_id)
+        parent = note.read_text()
+    client.update_run(parent, status="RUNNING")
+    return parent
+
+
+def _settle(client: MlflowClient, experiment_id: str, parent: str) -> None:
+    """A sweep is as far as its jobs are."""
+    jobs = client.search_runs([experiment_id], f"tags.`{PARENT}` = '{parent}'")
+    states = {job.info.status for job in jobs}
+    if "RUNNING" not in states:
+        worst = next((state for state in ("KILLED", "FAILED") if state in states), "FINISHED")
+        client.set_terminated(parent, worst)
+
+
+def _bury_the_dead(client: MlflowClient, experiment_id: str) -> None:
+    """Runs whose process on this host is gone (kill -9, power cut) are KILLED, not running for ever."""
+    query = f"attributes.status = 'RUNNING' and tags.`{HOST}` = '{socket.gethostname()}'"
+    for run in client.search_runs([experiment_id], query, run_view_type=ViewType.ACTIVE_ONLY):
+        process = run.data.tags.get(PROCESS, "")
+        if process.isdigit() and not _alive(int(process)):
+            client.set_terminated(run.info.run_id, "KILLED")
+            logger.warning("Run %s was left by a process that is gone; it is marked as killed.", run.info.run_name)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _words(values: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(value) for name, value in values.items()}
+
+
+@contextlib.contextmanager
+def reopen(uri: str, run_id: str) -> Iterator[TrackedRun]:
+    """A finished run, to add to; its status stays what it was.
+
+    Raises:
+        ConfigError: There is no such run.
+    """
+    client = MlflowClient(tracking_uri=uri)
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        raise ConfigError(f"There is no run {run_id} in {uri}; the MLflow UI and `train` show the ids.") from error
+    tracked = TrackedRun(client, run)
+    tracked.fetch()
+    yield tracked
+    tracked.upload()

@@ -1,0 +1,26 @@
+"""Composing and running configs inside the test process, as the command would."""
+
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from fibrolab.config import VERSION_BASE, folder
+
+
+def composed(*overrides: str, name: str = "train") -> DictConfig:
+    with initialize_config_dir(str(folder()), version_base=VERSION_BASE):
+        return compose(name, list(overrides))
+
+
+def names(group: str) -> list[str]:
+    """Everything that `group=` may be set to; a leading underscore marks what others build on."""
+    root = folder() / group
+    paths = sorted(root.rglob("*.yaml"))
+    return [path.relative_to(root).with_suffix("").as_posix() for path in paths if path.stem[0] != "_"]
+
+
+def run_folder(root: Path) -> Path:
+    """The folder of the only run below `root`."""
+    (config,) = root.glob("mlruns/artifacts/*/artifacts/config.yaml")
+    return config.parent

@@ -1,0 +1,48 @@
+"""What every test shares: the option that forbids skips, and small generated data."""
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers on two cores
+EXCUSED = ("gpu", "shared", "docker")  # what a machine may lack
+STAGES = ("F0", "F1", "F2", "F3", "F4")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--strict-skips", action="store_true", help="a skip without an excusing marker is a failure")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.skipped and item.config.getoption("--strict-skips"):
+        excused = any(item.get_closest_marker(name) for name in EXCUSED)
+        if not excused and not hasattr(report, "wasxfail"):
+            report.outcome = "failed"
+            report.longrepr = f"skipped, which --strict-skips forbids: {report.longrepr}"
+    return report
+
+
+@pytest.fixture(scope="session")
+def kaggle_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tree F0..F4 with twelve distinct 48 x 40 images a stage, PNG and JPEG, one in three stored twice."""
+    root = tmp_path_factory.mktemp("kaggle")
+    rng = np.random.default_rng(0)
+    for stage, name in enumerate(STAGES):
+        folder = root / name
+        folder.mkdir()
+        for number in range(12):
+            # Independent coarse noise: perceptual hashes of different images lie about 128 bits apart.
+            coarse = Image.fromarray(rng.integers(0, 120, (10, 12), dtype=np.uint8))
+            grey = np.asarray(coarse.resize((48, 40), Image.Resampling.BICUBIC)) + np.uint8(25 * stage)
+            path = folder / f"{name.lower()}_{number:02}.png"
+            Image.fromarray(grey).save(path, format="JPEG" if number % 2 else "PNG")
+            if number % 3 == 0:
+                (folder / f"copy_{number:02}.jpg").write_bytes(path.read_bytes())
+    return root
