@@ -1,0 +1,138 @@
+"""Second-epoch loader throughput at 224 px, one worker: the cache against doing the work each time.
+
+    python -m benchmarks.loader
+
+Four loaders see the same 640 x 480 speckle JPEGs in one run, each with paper 1's augmentation and one
+persistent worker:
+
+- `cache`: ours. Grey bytes off the memory map, augmented as bytes; scaling comes later, in the network. (The
+  store is filled without denoising, to spare the wait: what was done to the pixels costs nothing any more.)
+- `denoise`: ours without the cache. A scan is read, denoised, equalised and resized before it is augmented.
+- `torchvision`: ImageFolder with v2 transforms, as a tutorial has it: RGB, resized, augmented, normalised.
+- `torchvision, grey`: the same with one channel of bytes until the last step, the kindest comparison.
+
+The ratios are what counts: they hold on any machine, the images a second do not.
+"""
+
+import argparse
+import hashlib
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+import yaml
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset, RandomSampler
+
+from fibrolab.data.augment import Augment, augmentation_seed, sample_keys
+from fibrolab.data.cache import PixelStore
+from fibrolab.data.datasets import PixelDataset
+from fibrolab.data.preprocess import Preprocess
+from fibrolab.data.readers import read_grey
+from fibrolab.data.samplers import EpochSampler
+
+CONF = Path(__file__).parents[1] / "conf"
+BATCH = 32
+
+
+class UncachedDataset(Dataset[dict[str, Any]]):
+    """Reads and preprocesses a file each time it is asked for; otherwise as `PixelDataset`."""
+
+    def __init__(self, paths: list[Path], preprocess: Preprocess, augment: Augment) -> None:
+        self.paths, self.preprocess, self.augment = paths, preprocess, augment
+        self.keys = sample_keys(path.name for path in paths)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, key: tuple[int, int, int]) -> dict[str, Any]:
+        epoch, index, draw = key
+        image = self.preprocess(read_grey(self.paths[index]))
+        image = self.augment(image, augmentation_seed(0, epoch, int(self.keys[index]), draw))
+        return {"image": torch.from_numpy(image)[None], "label": 0, "index": index}
+
+
+def write_scans(folder: Path, count: int) -> list[Path]:
+    """Speckle under a smooth field, 640 x 480 grey JPEG, in the class folders that ImageFolder wants."""
+    generator = np.random.default_rng(0)
+    paths = [folder / f"F{i % 5}" / f"{i:05}.jpg" for i in range(count)]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        speckle = cv2.GaussianBlur(generator.rayleigh(60, (480, 640)), (0, 0), 1.2)
+        Image.fromarray(np.clip(speckle, 0, 255).astype(np.uint8)).save(path, quality=92)
+    return paths
+
+
+def image_folder(folder: Path, grey: bool) -> Dataset[Any]:
+    """The torchvision way to the same augmentation of the same files."""
+    from torchvision.datasets import ImageFolder
+    from torchvision.transforms import v2
+
+    channels = 1 if grey else 3
+    bring_to_size = [v2.Grayscale(channels), v2.Resize((224, 224), antialias=True)]
+    augment = [v2.RandomHorizontalFlip(), v2.RandomAffine(15, translate=(0.1, 0.1), scale=(0.9, 1.1))]
+    scale = [v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.45] * channels, [0.22] * channels)]
+    steps = v2.Compose([v2.ToImage(), *bring_to_size, *augment, *scale])
+    return ImageFolder(str(folder), transform=steps)
+
+
+def second_epoch(dataset: Dataset[Any], sampler: Any) -> float:
+    """Images a second of the second epoch, one persistent worker."""
+    loader = DataLoader(dataset, BATCH, sampler=sampler, num_workers=1, persistent_workers=True)
+    count_images(loader)
+    start = time.perf_counter()
+    count = count_images(loader)
+    return count / (time.perf_counter() - start)
+
+
+def count_images(loader: Iterable[Any]) -> int:
+    return sum(len(batch["image"] if isinstance(batch, dict) else batch[0]) for batch in loader)
+
+
+def cached(paths: list[Path], root: Path, augment: Augment, times: int) -> PixelDataset:
+    """The paths, `times` over, out of the pixel store: a fast loader needs a long epoch to be timed."""
+    store = PixelStore(root, Preprocess(size=224))
+    rows = store.build(paths, [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths])
+    rows = np.tile(rows, times)
+    nothing = np.zeros(len(rows), np.int64)
+    keys = sample_keys(str(i) for i in range(len(rows)))
+    return PixelDataset(store.pixels_path, store.shape, rows, nothing, np.arange(len(rows)), keys, augment)
+
+
+def main() -> None:
+    """Time the four and print them."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--files", type=int, default=256)
+    parser.add_argument("--denoised", type=int, default=16, help="files of the slow loader")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    settings = yaml.safe_load((CONF / "preprocess" / "paper1.yaml").read_text())
+    preprocess = Preprocess(**{name: value for name, value in settings.items() if name != "name"})
+    augment = Augment(yaml.safe_load((CONF / "augment" / "paper1.yaml").read_text())["transforms"])
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "scans"
+        paths = write_scans(folder, options.files)
+        ours = cached(paths, Path(temporary) / "cache", augment, times=-(-8192 // len(paths)))
+        slow = UncachedDataset(paths[: options.denoised], preprocess, augment)
+        speeds = {
+            "cache": second_epoch(ours, EpochSampler(len(ours), seed=0)),
+            "denoise": second_epoch(slow, EpochSampler(len(slow), seed=0)),
+        }
+        for name, grey in (("torchvision", False), ("torchvision, grey", True)):
+            dataset = image_folder(folder, grey)
+            speeds[name] = second_epoch(dataset, RandomSampler(dataset))  # type: ignore[arg-type]
+    for name, speed in speeds.items():
+        print(f"{name:18} {speed:8.1f} images/s   cache is {speeds['cache'] / speed:6.1f}x")
+
+
+if __name__ == "__main__":
+    main()

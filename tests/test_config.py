@@ -1,0 +1,83 @@
+"""What the command line answers before anything slow is loaded."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from compose import composed, names
+from omegaconf import OmegaConf
+from omegaconf.errors import ConfigAttributeError
+
+from fibrolab.config import flat, folder
+
+
+def command(*words: str, module: str = "train") -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, "-m", f"fibrolab.{module}", *words]
+    return subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_help_names_the_groups_and_shows_commands() -> None:
+    answer = command("--help")
+    assert answer.returncode == 0
+    for word in ("model: hybrid, single", "split:", "--cfg job", "-m model=single,hybrid"):
+        assert word in answer.stdout
+
+
+def test_cfg_job_prints_every_setting() -> None:
+    answer = command("--cfg", "job", "model=hybrid")
+    assert answer.returncode == 0
+    assert OmegaConf.create(answer.stdout).model.branches.b.name == "vgg16"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["modl=hybrid"], "'modl' is not a setting. Did you mean 'model'?"),
+        (["optimizer.lrr=1"], "'optimizer.lrr' is not a setting. Did you mean 'optimizer.lr'?"),
+        (["model=hybird"], "model=hybird does not exist. Did you mean 'hybrid'? model is one of: hybrid, single."),
+        (["experiment=paper1/hybrd"], "Did you mean 'paper1/hybrid'?"),
+        (["data=kaggle_fibrosis"], "data.root must be given, such as data.root=VALUE."),
+        (["trainer.max_epochs"], "trainer.max_epochs"),
+        (["--cfg", "jbo"], "jbo"),
+    ],
+)
+def test_a_slip_of_the_user_is_answered_with_a_sentence(words: list[str], sentence: str) -> None:
+    answer = command(*words)
+    assert answer.returncode != 0
+    assert sentence in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_configs_refuse_settings_that_do_not_exist() -> None:
+    with pytest.raises(ConfigAttributeError):
+        composed().optimizer.momentun = 0.9
+
+
+def test_any_two_backbones_or_more_take_their_place_by_override() -> None:
+    config = composed("model=hybrid", "backbone@model.branches.b=densenet121", "+backbone@model.branches.c=resnet18")
+    assert [branch.name for branch in config.model.branches.values()] == ["resnet50", "densenet121", "resnet18"]
+
+
+def test_only_the_papers_protocol_knows_val_is_test() -> None:
+    for split in names("split"):
+        config = composed(f"split={split}", *(["split.path=x"] if split == "saved" else []))
+        assert ("val_is_test" in config.split) == (split == "paper_random")
+        assert not config.split.get("val_is_test", False)
+
+
+def test_all_paths_come_from_one_place() -> None:
+    config = composed("paths.root=/elsewhere", "data=kaggle_fibrosis", "data.root=/data")
+    text = OmegaConf.to_yaml(config, resolve=True)
+    for name in ("cache", "mlruns", "output"):
+        assert config.paths[name] == f"/elsewhere/{name.replace('output', 'outputs')}"
+    assert "sqlite:////elsewhere/mlruns/mlflow.db" in text
+
+
+def test_settings_are_flattened_to_the_names_of_the_command_line() -> None:
+    assert flat({"a": {"b": {"c": 1}}, "d": [1, 2], "e": {}}) == {"a.b.c": 1, "d": [1, 2], "e": {}}
+
+
+def test_the_configs_are_found() -> None:
+    assert (folder() / "train.yaml").is_file()
+    assert folder() == Path(__file__).parents[1] / "conf"

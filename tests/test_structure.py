@@ -1,0 +1,90 @@
+"""The rules of the house, checked on the code itself."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "fibrolab"
+CONF = PACKAGE.parent / "conf"
+FORBIDDEN = {
+    "models": ("lightning", "hydra", "mlflow", "fibrolab.data", "fibrolab.modules", "fibrolab.evaluation"),
+    "evaluation": ("lightning", "hydra", "mlflow", "torch", "fibrolab.data", "fibrolab.models", "fibrolab.modules"),
+    "data": ("mlflow", "hydra", "timm", "fibrolab.models", "fibrolab.modules", "fibrolab.losses"),
+    "modules": ("mlflow", "hydra", "fibrolab.data"),
+    "reporting": ("mlflow", "lightning", "torch", "hydra", "fibrolab.data", "fibrolab.modules", "fibrolab.models"),
+}
+ONLY_IN = {"mlflow": {"tracking.py"}, "albumentations": {"data/augment.py"}}
+LONGEST_FILE, LONGEST_FUNCTION = 320, 70
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def is_below(module: str, name: str) -> bool:
+    return module == name or module.startswith(f"{name}.")
+
+
+def files(folder: str) -> list[Path]:
+    return sorted((PACKAGE / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("folder", sorted(FORBIDDEN))
+def test_imports_point_one_way(folder: str) -> None:
+    assert files(folder)
+    wrong = [
+        f"{path.relative_to(PACKAGE)} imports {module}"
+        for path in files(folder)
+        for module in imports(path)
+        if any(is_below(module, name) for name in FORBIDDEN[folder])
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize("library", sorted(ONLY_IN))
+def test_a_library_is_known_to_one_file_alone(library: str) -> None:
+    known = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in files("")
+        if any(is_below(module, library) for module in imports(path))
+        or any(f"{module}".endswith(".MLFlowLogger") and library == "mlflow" for module in imports(path))
+    }
+    assert known == ONLY_IN[library]
+
+
+def test_files_and_functions_stay_small() -> None:
+    large = [str(path) for path in files("") if path.read_text().count("\n") > LONGEST_FILE]
+    for path in files(""):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno > LONGEST_FUNCTION:
+                large.append(f"{path.name}: {node.name}")
+    assert not large
+
+
+def test_every_file_says_what_lives_there() -> None:
+    silent = [str(path) for path in files("") if not ast.get_docstring(ast.parse(path.read_text()))]
+    assert not silent
+
+
+@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: path.relative_to(CONF).as_posix())
+def test_every_config_opens_with_a_sentence_and_a_command(path: Path) -> None:
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("# @package")]
+    assert lines[0].startswith("# ")
+    assert "python -m fibrolab." in lines[0]
+
+
+def test_a_command_starts_without_the_slow_libraries() -> None:
+    code = "import sys, fibrolab.train, hydra; print(*sorted(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "hydra" in loaded
+    slow = {"torch", "lightning", "timm", "mlflow", "albumentations", "torchmetrics", "monai", "pandas"}
+    assert not slow & set(loaded)
