@@ -140,8 +140,8 @@ def _quiet() -> None:
         ".*number of training batches.*",
         ".*Checkpoint directory .* exists.*",
         ".*pin_memory.*",
-        ".*litlogger.*",
-        ".*tensorboardX.*",
+        ".*LeafSpec.*",  # Lightning 2.6 beside torch 2.14
+        ".*in eval mode at the start of training.*",  # frozen backbones stay there
     ):
         warnings.filterwarnings("ignore", text)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

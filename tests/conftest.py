@@ -46,3 +46,13 @@ def kaggle_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
             if number % 3 == 0:
                 (folder / f"copy_{number:02}.jpg").write_bytes(path.read_bytes())
     return root
+
+
+@pytest.fixture(scope="session")
+def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database with its tables and no run."""
+    from mlflow.tracking import MlflowClient
+
+    path = tmp_path_factory.mktemp("database") / "mlflow.db"
+    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+    return path

@@ -1,0 +1,86 @@
+"""Every model, data set and experiment through one batch of every stage, to the report."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from compose import composed, names, run_folder
+from omegaconf import DictConfig
+
+from fibrolab import keys
+
+SMALL = {"phantom": ["data.patients=60", "data.images_per_patient=2", "data.size=64"]}
+FILES = (
+    keys.CONFIG_FILE, keys.MANIFEST_FILE, keys.SPLIT_FILE, keys.AUDIT_FILE, keys.HISTORY_FILE,
+    keys.PREDICTIONS_FILE, keys.METRICS_FILE, keys.ENVIRONMENT_FILE, keys.REPORT_FILE,
+)  # fmt: skip
+
+
+def offline(config: DictConfig) -> DictConfig:
+    """ImageNet weights come from a hub; one batch of a run does not need them."""
+    for branch in config.model.branches.values():
+        branch.pretrained = False
+    return config
+
+
+@pytest.fixture
+def root(tmp_path: Path, fresh_database: Path) -> Path:
+    """A folder with an empty tracking database: making its tables takes longer than a dev run."""
+    (tmp_path / "mlruns").mkdir()
+    shutil.copy(fresh_database, tmp_path / "mlruns")
+    return tmp_path
+
+
+def dev_run(root: Path, *overrides: str) -> Path:
+    from fibrolab.pipeline import run
+
+    config = composed("debug=fast_dev_run", f"paths.root={root}", "preprocess.size=64", *overrides)
+    assert run(offline(config)) is None  # no epoch was finished, so there is no best value
+    return run_folder(root)
+
+
+def assert_whole(folder: Path) -> None:
+    assert [name for name in FILES if not (folder / name).is_file()] == []
+    assert {path.stem for path in (folder / keys.FIGURES).glob("*.png")} >= {
+        "confusion_matrix", "curves", "partitions", "roc", "samples",
+    }  # fmt: skip
+    predicted = pd.read_csv(folder / keys.PREDICTIONS_FILE)
+    assert set(predicted[keys.PARTITION]) == {keys.VALIDATION, keys.TEST}
+    assert predicted.filter(regex="^p_").sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-5)
+    assert "accuracy" in set(pd.read_csv(folder / keys.METRICS_FILE)["metric"])
+
+
+@pytest.mark.parametrize("model", names("model"))
+def test_every_model_runs_to_its_report(model: str, root: Path) -> None:
+    assert_whole(dev_run(root, f"model={model}", *SMALL["phantom"]))
+
+
+@pytest.mark.parametrize("data", names("data"))
+def test_every_data_set_runs_to_its_report(data: str, root: Path, kaggle_tree: Path) -> None:
+    settings = SMALL.get(data, [f"data.root={kaggle_tree}"])
+    assert_whole(dev_run(root, f"data={data}", *settings))
+
+
+@pytest.mark.parametrize("experiment", names("experiment"))
+def test_every_experiment_runs_to_its_report(experiment: str, root: Path, kaggle_tree: Path) -> None:
+    assert_whole(dev_run(root, f"experiment={experiment}", f"data.root={kaggle_tree}"))
+
+
+@pytest.mark.parametrize("task", names("task"))
+def test_every_task_runs_to_its_report(task: str, root: Path) -> None:
+    folder = dev_run(root, f"task={task}", *SMALL["phantom"])
+    assert_whole(folder)
+    classes = composed(f"task={task}").task.classes
+    metrics = set(pd.read_csv(folder / keys.METRICS_FILE)["metric"])
+    assert {f"sensitivity_{name}" for name in classes} <= metrics
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [[f"{group}={name}"] for group in ("optimizer", "scheduler", "sampler", "augment", "loss") for name in names(group)]
+    + [[f"split={name}"] for name in names("split") if name != "saved"],
+    ids=lambda overrides: overrides[0],
+)
+def test_every_other_choice_runs_to_its_report(overrides: list[str], root: Path) -> None:
+    assert_whole(dev_run(root, *overrides, *SMALL["phantom"]))
