@@ -1,6 +1,7 @@
 """How a command starts: finds `conf/`, composes it, runs the job, and turns faults into sentences."""
 
 import difflib
+import errno
 import os
 import re
 import signal
@@ -49,6 +50,10 @@ def command(name: str, job: Callable[[DictConfig], Any]) -> None:
         sys.exit(INTERRUPTED)
     except (hydra.errors.HydraException, OmegaConfBaseException) as error:
         sys.exit(f"error: {explain(error)}")
+    except Exception as error:
+        if not _disk_is_full(error):
+            raise
+        sys.exit("error: the disk is full; free space or choose another paths.root. Nothing half-written is reused.")
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
@@ -88,7 +93,7 @@ def explain(error: Exception) -> str:
     text = str(error).strip()
     if match := re.search(r"Could not find '([\w/@.]+)/([^'/]+)'", text):
         group, given = match.groups()
-        known = sorted(path.stem for path in (folder() / group).glob("*.yaml"))
+        known = sorted(path.stem for path in (folder() / group).glob("[!_]*.yaml"))
         return f"{group}={given} does not exist.{_nearest(given, known)} {group} is one of: {', '.join(known)}."
     if match := re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' is not in struct", text):
         given = match[1]
@@ -97,6 +102,16 @@ def explain(error: Exception) -> str:
         return _missing_value(str(getattr(cause, "full_key", "") or text.rsplit(maxsplit=1)[-1]))
     first, *rest = [line.strip() for line in text.splitlines() if line.strip()]
     return " ".join([first, *(line for line in rest if "HYDRA_FULL_ERROR" not in line)])
+
+
+def _disk_is_full(error: BaseException | None) -> bool:
+    """Whether a full disk lies at the root of an error, however libraries have wrapped it."""
+    while error is not None:
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if full or "disk is full" in str(error):  # SQLite's words
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _checked(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
@@ -108,10 +123,12 @@ def _checked(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
             raise ConfigError(" ".join(_missing_value(key) for key in missing))
         try:
             return job(config)
-        except InstantiationException as error:  # Hydra's wrapping of what a source or a split said
-            raise error.__cause__ if isinstance(error.__cause__, FibrolabError) else error
+        except InstantiationException as error:  # Hydra's wrapping of what a source or a split raised
+            if isinstance(error.__cause__, FibrolabError):
+                raise error.__cause__ from None
+            raise RuntimeError("a source or a split broke") from error  # our fault: with a traceback
         except OmegaConfBaseException as error:
-            raise RuntimeError("the code misread its own config") from error  # our fault: with a traceback
+            raise RuntimeError("the code misread its own config") from error  # likewise
 
     return checked
 

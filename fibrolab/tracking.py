@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from mlflow.entities import Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.utils.time import get_current_time_millis
+from sqlalchemy.exc import SQLAlchemyError
 
 from fibrolab.errors import ConfigError, StorageError
 
@@ -132,9 +134,22 @@ def track(
         status = "KILLED"
         raise
     finally:
-        run.close(status)
-        if parent:
-            _settle(client, experiment_id, parent)
+        with _what_came_first():
+            run.close(status)
+            if parent:
+                _settle(client, experiment_id, parent)
+
+
+@contextlib.contextmanager
+def _what_came_first() -> Iterator[None]:
+    """While an error is on its way, one of the database (a full disk, a lost server) must not hide it."""
+    failing = sys.exc_info()[0] is not None
+    try:
+        yield
+    except Exception as error:
+        if not failing:
+            raise
+        logger.warning("The run's status could not be recorded (%s).", error)
 
 
 def _open(uri: str, experiment: str, artifacts: str) -> tuple[MlflowClient, str]:
@@ -155,9 +170,10 @@ def _open(uri: str, experiment: str, artifacts: str) -> tuple[MlflowClient, str]
             if found.lifecycle_stage == "deleted":
                 client.restore_experiment(found.experiment_id)
             return client, found.experiment_id
-    except (OSError, MlflowException) as error:
+    except (OSError, MlflowException, SQLAlchemyError) as error:
         raise StorageError(
-            f"The tracking database {uri} cannot be used ({error}); see tracking.uri and paths.mlruns."
+            f"The tracking database {uri} cannot be used ({str(error).splitlines()[0]}); see tracking.uri and "
+            "paths.mlruns."
         ) from error
 
 

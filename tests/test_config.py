@@ -36,7 +36,7 @@ def test_cfg_job_prints_every_setting() -> None:
         (["modl=hybrid"], "'modl' is not a setting. Did you mean 'model'?"),
         (["optimizer.lrr=1"], "'optimizer.lrr' is not a setting. Did you mean 'optimizer.lr'?"),
         (["model=hybird"], "model=hybird does not exist. Did you mean 'hybrid'? model is one of: hybrid, single."),
-        (["experiment=paper1/hybrd"], "Did you mean 'paper1/hybrid'?"),
+        (["experiment=paper1/hybrd"], "experiment/paper1=hybrd does not exist. Did you mean 'hybrid'?"),
         (["data=kaggle_fibrosis"], "data.root must be given, such as data.root=VALUE."),
         (["trainer.max_epochs"], "trainer.max_epochs"),
         (["--cfg", "jbo"], "jbo"),

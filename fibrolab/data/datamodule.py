@@ -17,6 +17,7 @@ from fibrolab.data.datasets import PixelDataset
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.samplers import build_sampler
 from fibrolab.data.splits import Split
+from fibrolab.errors import ConfigError
 
 MOST_WORKERS = 8
 
@@ -35,6 +36,9 @@ class FibrosisDataModule(L.LightningDataModule):
         batch_size: Images a batch and process.
         num_workers: Loader processes; `auto` leaves one core to the training, at most eight.
         seed: Of order and augmentation.
+
+    Raises:
+        ConfigError: `batch_size` or `num_workers` is no such number.
     """
 
     def __init__(
@@ -56,6 +60,10 @@ class FibrosisDataModule(L.LightningDataModule):
         self._digests, self._transforms, self._sampler = digests, transforms, sampler
         self._batch_size, self._seed = batch_size, seed
         spare = max(1, min(MOST_WORKERS, (os.cpu_count() or 1) - 1))
+        if batch_size < 1:
+            raise ConfigError(f"batch_size={batch_size} is not a number of images.")
+        if num_workers != "auto" and not (isinstance(num_workers, int) and num_workers >= 0):
+            raise ConfigError(f"num_workers={num_workers} is neither auto nor a number of processes.")
         self._num_workers = spare if num_workers == "auto" else int(num_workers)
         self._slots: np.ndarray | None = None
 

@@ -1,0 +1,234 @@
+"""The commands as a user types them: train, sweep, resume, evaluate, and what they say when something is wrong."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from mlflow.tracking import MlflowClient
+
+from fibrolab import keys
+
+TINY = [
+    "data.patients=60", "data.images_per_patient=1", "data.size=32", "trainer.max_epochs=2", "trainer.accelerator=cpu",
+    "batch_size=16", "num_workers=0", "bootstrap.resamples=50",
+]  # fmt: skip
+
+
+def fibrolab(root: Path, *words: str, module: str = "train", code: int = 0) -> subprocess.CompletedProcess[str]:
+    answer = subprocess.run(program(root, *words, module=module), capture_output=True, text=True, timeout=280)
+    assert answer.returncode == code, answer.stderr
+    return answer
+
+
+def program(root: Path, *words: str, module: str = "train") -> list[str]:
+    return [sys.executable, "-m", f"fibrolab.{module}", *words, f"paths.root={root}"]
+
+
+def client(root: Path) -> MlflowClient:
+    return MlflowClient(tracking_uri=f"sqlite:///{root}/mlruns/mlflow.db")
+
+
+def runs(root: Path) -> list:
+    experiments = [experiment.experiment_id for experiment in client(root).search_experiments()]
+    return list(client(root).search_runs(experiments, order_by=["attributes.start_time ASC"]))
+
+
+def folder_of(root: Path, run_id: str) -> Path:
+    return root / "mlruns" / "artifacts" / run_id / "artifacts"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    root = tmp_path_factory.mktemp("trained")
+    return root, fibrolab(root, *TINY)
+
+
+def test_train_ends_with_numbers_beside_floor_and_interval(trained: tuple) -> None:
+    _, answer = trained
+    for word in ("Accuracy", "Macro AUC", "Quadratic", "95\u00a0% CI", "20.0\u00a0%", "(majority)", "report.html"):
+        assert word in answer.stdout
+    assert "mlflow ui --backend-store-uri sqlite:///" in answer.stdout
+    assert "epoch 2/2" in answer.stdout
+
+
+def test_the_run_in_mlflow_needs_nothing_else(trained: tuple) -> None:
+    root, _ = trained
+    (run,) = runs(root)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["model.branches.image.name"] == "test_resnet"
+    assert run.data.params["optimizer.lr"] == "0.003"
+    assert {"test/accuracy", "test/accuracy_low", "test/accuracy_high", "test/accuracy_floor", "val/loss"} <= set(
+        run.data.metrics
+    )
+    assert len(client(root).get_metric_history(run.info.run_id, "train/loss")) == 2
+    assert run.data.tags["version.torch"] == torch.__version__.split("+")[0]
+    files = {file.path for file in client(root).list_artifacts(run.info.run_id)}
+    assert files >= {"config.yaml", "split.csv", "predictions.csv", "metrics.csv", "report.html", "checkpoints"}
+    environment = json.loads((folder_of(root, run.info.run_id) / keys.ENVIRONMENT_FILE).read_text())
+    assert environment["command"].startswith("python -m fibrolab.train")
+    assert environment["packages"]["lightning"]
+
+
+def test_nothing_is_written_outside_the_root(trained: tuple) -> None:
+    root, _ = trained
+    assert {path.name for path in root.iterdir()} == {"cache", "mlruns", "outputs"}
+    assert not list(root.rglob("*.part"))
+
+
+def test_the_best_checkpoint_loads_without_running_code(trained: tuple) -> None:
+    from fibrolab.modules.single import SingleClassifier
+
+    root, _ = trained
+    folder = folder_of(root, runs(root)[0].info.run_id)
+    torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
+    module = SingleClassifier.load_from_checkpoint(folder / "checkpoints" / "best.ckpt", weights_only=True)
+    image = torch.randint(0, 256, (2, 1, 32, 32), dtype=torch.uint8)
+    assert module.eval()({keys.IMAGE: image}).shape == (2, 5)
+
+
+def test_evaluate_takes_a_run_id_and_nothing_else(trained: tuple) -> None:
+    root, _ = trained
+    run = runs(root)[0].info.run_id
+    before = pd.read_csv(folder_of(root, run) / keys.METRICS_FILE, index_col="metric")
+    fibrolab(root, f"run={run}", "bootstrap.resamples=200", module="evaluate")
+    after = pd.read_csv(folder_of(root, run) / keys.METRICS_FILE, index_col="metric")
+    assert after["value"].equals(before["value"])
+    assert not after["low"].equals(before["low"])
+    assert runs(root)[0].info.status == "FINISHED"
+
+
+def test_evaluate_of_an_unknown_run_is_one_sentence(trained: tuple) -> None:
+    answer = fibrolab(trained[0], "run=0123", module="evaluate", code=1)
+    assert "There is no run 0123" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_the_same_command_gives_the_same_numbers(trained: tuple, tmp_path: Path) -> None:
+    root, _ = trained
+    fibrolab(tmp_path, *TINY, "num_workers=2")  # the number of workers changes nothing
+    first, second = (folder_of(place, runs(place)[0].info.run_id) for place in (root, tmp_path))
+    for name in (keys.PREDICTIONS_FILE, keys.SPLIT_FILE):
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+
+
+def test_a_resumed_training_ends_where_an_unbroken_one_does(trained: tuple, tmp_path: Path) -> None:
+    settings = [*TINY, "trainer.max_epochs=3", "scheduler=constant"]
+    fibrolab(tmp_path / "whole", *settings)
+    fibrolab(tmp_path / "parts", *settings, "trainer.max_epochs=2")
+    half = folder_of(tmp_path / "parts", runs(tmp_path / "parts")[0].info.run_id)
+    fibrolab(tmp_path / "parts", *settings, f"resume={half}/checkpoints/last.ckpt")
+    whole, resumed = (
+        folder_of(tmp_path / place, runs(tmp_path / place)[-1].info.run_id) for place in ("whole", "parts")
+    )
+    histories = [pd.read_csv(place / keys.HISTORY_FILE) for place in (whole, resumed)]
+    assert histories[0].equals(histories[1])
+    weights = [torch.load(place / "checkpoints/last.ckpt", weights_only=True)["state_dict"] for place in (whole, resumed)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+@pytest.mark.slow
+def test_a_multirun_over_models_and_seeds_is_one_parent_with_a_run_a_job(tmp_path: Path) -> None:
+    words = ["-m", "model=single,hybrid", "seed=0,1", *TINY, "debug=fast_dev_run"]
+    answer = fibrolab(tmp_path, *words)
+    assert answer.stdout.count("report ") == 4
+    parent, *jobs = runs(tmp_path)
+    assert {job.data.tags["mlflow.parentRunId"] for job in jobs} == {parent.info.run_id}
+    chosen = {(job.data.params["model.name"], job.data.params["seed"]) for job in jobs}
+    assert chosen == {("single", "0"), ("single", "1"), ("hybrid", "0"), ("hybrid", "1")}
+
+
+def test_folds_as_a_multirun_test_every_sample_once(tmp_path: Path) -> None:
+    fibrolab(tmp_path, "-m", "split=kfold", "split.folds=3", "split.fold=0,1,2", *TINY)
+    parent, *jobs = runs(tmp_path)
+    assert [job.info.status for job in (parent, *jobs)] == ["FINISHED"] * 4
+    frames = [pd.read_csv(folder_of(tmp_path, job.info.run_id) / keys.PREDICTIONS_FILE) for job in jobs]
+    tested = pd.concat([frame[frame["partition"] == "test"] for frame in frames])
+    assert len(tested) == tested["sample_id"].nunique() == 60
+
+
+def test_a_job_that_fails_leaves_the_others_of_its_sweep_alone(tmp_path: Path) -> None:
+    answer = fibrolab(tmp_path, "-m", "split=kfold", "split.folds=3", "split.fold=7,0", *TINY, code=1)
+    assert "Fold 7 of 3" in answer.stderr
+    assert [run.info.status for run in runs(tmp_path)] == ["FAILED", "FAILED", "FINISHED"]
+
+
+def test_ctrl_c_ends_the_run_as_killed(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        program(tmp_path, *TINY, "trainer.max_epochs=500", "scheduler=constant"),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch 2/"):
+            break
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in errors
+    assert "Traceback" not in errors
+    (run,) = runs(tmp_path)
+    assert run.info.status == "KILLED"
+    assert (folder_of(tmp_path, run.info.run_id) / "checkpoints" / "last.ckpt").is_file()
+
+
+@pytest.mark.slow
+def test_a_scheduler_s_kill_ends_the_run_as_killed_and_kill_9_is_noticed_later(tmp_path: Path) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        process = subprocess.Popen(
+            program(tmp_path, *TINY, "trainer.max_epochs=500"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            text=True,
+        )  # fmt: skip
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("epoch 2/"):
+                break
+        process.send_signal(number)
+        process.communicate(timeout=60)
+    assert [run.info.status for run in runs(tmp_path)] == ["KILLED", "RUNNING"]
+    fibrolab(tmp_path, *TINY)
+    assert [run.info.status for run in runs(tmp_path)] == ["KILLED", "KILLED", "FINISHED"]
+
+
+def damaged(kaggle_tree: Path, root: Path) -> Path:
+    """A tree with a truncated, an empty and a textual image."""
+    tree = root / "tree"
+    shutil.copytree(kaggle_tree, tree)
+    whole = (tree / "F1" / "f1_03.png").read_bytes()
+    (tree / "F1" / "f1_04.png").write_bytes(whole[: len(whole) // 2])
+    (tree / "F2" / "f2_05.png").write_bytes(b"")
+    (tree / "F3" / "f3_06.png").write_text("no picture")
+    return tree
+
+
+def test_unreadable_images_are_all_listed_and_the_run_has_failed(kaggle_tree: Path, tmp_path: Path) -> None:
+    tree = damaged(kaggle_tree, tmp_path)
+    answer = fibrolab(tmp_path, "data=kaggle_fibrosis", f"data.root={tree}", "debug=fast_dev_run", code=1)
+    for name in ("F1/f1_04.png", "F2/f2_05.png", "F3/f3_06.png", "data.on_unreadable=skip"):
+        assert name in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert [run.info.status for run in runs(tmp_path)] == ["FAILED"]
+
+
+def test_skipping_unreadable_images_goes_on_and_reports_them(kaggle_tree: Path, tmp_path: Path) -> None:
+    tree = damaged(kaggle_tree, tmp_path)
+    words = ["data=kaggle_fibrosis", f"data.root={tree}", "debug=fast_dev_run", "data.on_unreadable=skip"]
+    answer = fibrolab(tmp_path, *words, "preprocess.size=32")
+    assert "3 unreadable files were left out" in answer.stdout
+    (run,) = runs(tmp_path)
+    assert "F2/f2_05.png" in (folder_of(tmp_path, run.info.run_id) / keys.REPORT_FILE).read_text()
+
+
+def test_a_loss_that_is_not_finite_is_one_sentence(tmp_path: Path) -> None:
+    words = ["optimizer=sgd", "optimizer.lr=1e30", "trainer.log_every_n_steps=1"]
+    answer = fibrolab(tmp_path, *TINY, *words, code=1)
+    assert "Lower optimizer.lr" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    (run,) = runs(tmp_path)
+    assert run.info.status == "FAILED"
+    assert "TrainingError" in run.data.tags["error"]

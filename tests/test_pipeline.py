@@ -1,0 +1,61 @@
+"""What a run refuses before it trains, each with a sentence that says how to mend it."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from compose import composed
+from hydra.errors import InstantiationException
+from mlflow.tracking import MlflowClient
+
+from fibrolab.errors import FibrolabError
+from fibrolab.pipeline import run
+
+SMALL = ["debug=fast_dev_run", "data.patients=60", "data.images_per_patient=1", "data.size=32"]
+
+
+def unwrapped(error: BaseException) -> BaseException:
+    """What a source or a split raised, out of Hydra's wrapping, as the command prints it."""
+    return error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["trainer.precision=7"], "The trainer refuses its settings"),
+        (["monitor=val/lss"], "monitor=val/lss is not logged; choose one of train/loss, val/loss"),
+        (["mode=best"], "mode=best is neither min nor max"),
+        (["resume=nowhere.ckpt"], "resume=nowhere.ckpt is not a file"),
+        (["data.patients=3"], "patients"),
+        (["split=kfold", "split.fold=9"], "Fold 9 of 5"),
+        (["split=kfold", "split.folds=13"], "fewer samples than the 13 folds"),
+        (["optimizer.name=Adamm"], "Did you mean Adam"),
+        (["scheduler.name=cosin"], "Did you mean cosine"),
+        (["+optimizer.momentum=0.9"], "optimizer=AdamW has no setting momentum"),
+        (["optimizer.lr=-1"], "optimizer=AdamW refuses its settings"),
+        (["model.branches.image.name=resnet5"], "resnet50"),
+        (["model.branches.image.pretrained=true"], "weights"),
+        (["sampler.name=wieghted"], "weighted"),
+        (["task.merge=[0,0,1]"], "merges 3 stages"),
+        (["model._target_=fibrolab.modules.hybrid.HybridClassifier"], "two or more backbones"),
+        (["+backbone@model.branches.b=tiny"], "model=single has one backbone"),
+        (["split=saved", "split.path=nowhere.csv"], "nowhere.csv cannot be read"),
+        (["batch_size=0"], "batch_size=0"),
+        (["num_workers=some"], "num_workers=some"),
+        (["data=kaggle_fibrosis", "data.root=/nowhere"], "/nowhere is not a folder"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_fault_of_the_user_is_refused(
+    words: list[str], sentence: str, tmp_path: Path, fresh_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    (tmp_path / "mlruns").mkdir()
+    shutil.copy(fresh_database, tmp_path / "mlruns")
+    phantom = [] if "data=kaggle_fibrosis" in words else SMALL[1:]
+    with pytest.raises((FibrolabError, InstantiationException)) as caught:
+        run(composed("debug=fast_dev_run", *phantom, *words, f"paths.root={tmp_path}"))
+    assert sentence in str(unwrapped(caught.value))
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlruns/mlflow.db")
+    (tracked,) = client.search_runs([client.get_experiment_by_name("debug").experiment_id])
+    assert tracked.info.status == "FAILED"

@@ -1,0 +1,160 @@
+"""Runs in a real MLflow database: what they hold and how they end."""
+
+import contextlib
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+from fibrolab.errors import ConfigError, StorageError
+from fibrolab.tracking import HOST, PARENT, PROCESS, reopen, track
+
+
+@pytest.fixture
+def place(tmp_path: Path, fresh_database: Path) -> dict[str, str]:
+    shutil.copy(fresh_database, tmp_path / "mlflow.db")
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    return {"uri": uri, "experiment": "test", "artifacts": str(tmp_path / "artifacts")}
+
+
+def runs(place: dict[str, str]) -> list[Run]:
+    client = MlflowClient(tracking_uri=place["uri"])
+    experiment = client.get_experiment_by_name(place["experiment"])
+    assert experiment is not None
+    return list(client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"]))
+
+
+def test_a_run_keeps_params_metrics_tags_and_files(place: dict[str, str]) -> None:
+    with track(**place, name="one", tags={"model": "single"}) as tracked:
+        tracked.log_params({f"group.key{i}": i for i in range(230)})  # more than MLflow takes at once
+        tracked.log_metrics({"test/accuracy": 0.5, "test/auc_F0": float("nan")})
+        (tracked.folder / "note.txt").write_text("kept")
+    (run,) = runs(place)
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == "one"
+    assert run.data.params["group.key229"] == "229"
+    assert run.data.metrics == {"test/accuracy": 0.5}
+    assert run.data.tags["model"] == "single"
+    client = MlflowClient(tracking_uri=place["uri"])
+    assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["note.txt"]
+
+
+def test_the_files_lie_below_the_chosen_folder_and_not_elsewhere(place: dict[str, str]) -> None:
+    with track(**place, name="one", tags={}) as tracked:
+        assert tracked.folder.is_relative_to(place["artifacts"])
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED"), (SystemExit, "KILLED")]
+)
+def test_a_run_that_did_not_finish_says_so(place: dict[str, str], error: type, status: str) -> None:
+    with pytest.raises(error), track(**place, name="one", tags={}):
+        raise error("broken")
+    (run,) = runs(place)
+    assert run.info.status == status
+    assert ("error" in run.data.tags) == (status == "FAILED")
+
+
+def test_a_run_of_a_process_that_is_gone_is_marked_as_killed(place: dict[str, str]) -> None:
+    with track(**place, name="dead", tags={}) as tracked:
+        pass
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    client = MlflowClient(tracking_uri=place["uri"])
+    client.set_tag(tracked.id, PROCESS, gone.stdout.decode().strip())
+    client.update_run(tracked.id, status="RUNNING")
+    with track(**place, name="next", tags={}) as living, track(**place, name="third", tags={}):
+        assert client.get_run(tracked.id).info.status == "KILLED"
+        assert client.get_run(living.id).info.status == "RUNNING"  # its process lives
+
+
+def test_a_running_run_of_another_host_is_left_alone(place: dict[str, str]) -> None:
+    with track(**place, name="elsewhere", tags={}) as tracked:
+        pass
+    client = MlflowClient(tracking_uri=place["uri"])
+    client.set_tag(tracked.id, HOST, "another-host")
+    client.set_tag(tracked.id, PROCESS, "999999")
+    client.update_run(tracked.id, status="RUNNING")
+    with track(**place, name="next", tags={}):
+        assert client.get_run(tracked.id).info.status == "RUNNING"
+
+
+def test_the_jobs_of_a_sweep_hang_below_one_parent(place: dict[str, str], tmp_path: Path) -> None:
+    sweep = tmp_path / "sweep"
+    for name in ("a", "b"):
+        with track(**place, name=name, tags={}, sweep=sweep):
+            pass
+    parent, first, second = runs(place)
+    assert first.data.tags[PARENT] == second.data.tags[PARENT] == parent.info.run_id
+    assert parent.info.status == "FINISHED"
+
+
+def test_a_sweep_with_a_failed_job_has_failed(place: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="broken"), track(**place, name="a", tags={}, sweep=tmp_path / "sweep"):
+        raise ValueError("broken")
+    with track(**place, name="b", tags={}, sweep=tmp_path / "sweep"):
+        pass
+    parent, failed, finished = runs(place)
+    assert [run.info.status for run in (parent, failed, finished)] == ["FAILED", "FAILED", "FINISHED"]
+
+
+def test_a_deleted_experiment_is_taken_up_again(place: dict[str, str]) -> None:
+    client = MlflowClient(tracking_uri=place["uri"])
+    client.delete_experiment(client.create_experiment("test", artifact_location=f"file://{place['artifacts']}"))
+    with track(**place, name="one", tags={}):
+        pass
+    assert len(runs(place)) == 1
+
+
+def test_a_finished_run_can_be_opened_again_by_its_id(place: dict[str, str]) -> None:
+    with track(**place, name="one", tags={}) as tracked:
+        (tracked.folder / "note.txt").write_text("kept")
+    with reopen(place["uri"], tracked.id) as again:
+        assert (again.folder / "note.txt").read_text() == "kept"
+
+
+def test_an_unknown_run_is_a_clear_error(place: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="no run 0123abcd"), reopen(place["uri"], "0123abcd"):
+        pass
+
+
+def test_a_database_that_is_none_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_text("this is not a database, whatever its name says" * 100)
+    place = {"uri": f"sqlite:///{tmp_path}/mlflow.db", "experiment": "test", "artifacts": str(tmp_path)}
+    with pytest.raises(StorageError, match="cannot be used"), track(**place, name="one", tags={}):
+        pass
+
+
+@pytest.mark.slow
+def test_a_tracking_server_gets_the_files(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    place = f"sqlite:///{tmp_path}/mlflow.db"
+    words = ["--backend-store-uri", place, "--artifacts-destination", str(tmp_path / "far"), "--port", str(port)]
+    server = subprocess.Popen([sys.executable, "-m", "mlflow", "server", *words, "--workers", "1"])
+    try:
+        wait_for(port)
+        settings = {"uri": f"http://127.0.0.1:{port}", "experiment": "far", "artifacts": "unused"}
+        with track(**settings, name="one", tags={}) as tracked:
+            (tracked.folder / "note.txt").write_text("kept")
+        assert not tracked.folder.exists()
+        with reopen(settings["uri"], tracked.id) as again:
+            assert (again.folder / "note.txt").read_text() == "kept"
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def wait_for(port: int, seconds: float = 120) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.5)
+    pytest.fail(f"no server on port {port} after {seconds} s")
