@@ -53,7 +53,7 @@ def command(name: str, job: Callable[[DictConfig], Any]) -> None:
     except Exception as error:
         if not _disk_is_full(error):
             raise
-        sys.exit("error: the disk is full; free space or choose another paths.root. Nothing half-written is reused.")
+        sys.exit("error: the disk is full; free space or choose another paths.root")
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
@@ -94,8 +94,12 @@ def explain(error: Exception) -> str:
     if match := re.search(r"Could not find '([\w/@.]+)/([^'/]+)'", text):
         group, given = match.groups()
         known = sorted(path.stem for path in (folder() / group).glob("[!_]*.yaml"))
-        return f"{group}={given} does not exist.{_nearest(given, known)} {group} is one of: {', '.join(known)}."
-    if match := re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' is not in struct", text):
+        return (
+            f"{group}={given} does not exist.{_nearest(given, known)} {group} is one of: {', '.join(known)}."
+        )
+    if match := re.search(r"Could not override '([^']+)'", text) or re.search(
+        r"Key '([^']+)' is not in struct", text
+    ):
         given = match[1]
         return f"'{given}' is not a setting.{_nearest(given, _settings())} `--cfg job` prints all of them."
     if isinstance(cause, MissingMandatoryValue) or "Missing mandatory value" in text:
@@ -150,6 +154,7 @@ def _settings() -> list[str]:
         content = OmegaConf.load(path)
         if isinstance(content, DictConfig) and group not in ("experiment", "debug"):
             prefix = "" if group == "." else f"{group}."
-            leaves = flat({str(k): v for k, v in OmegaConf.to_container(content).items() if k != "defaults"}, prefix)  # type: ignore[union-attr]
-            names += list(leaves)
+            plain = OmegaConf.to_container(content)
+            assert isinstance(plain, dict)
+            names += flat({str(key): value for key, value in plain.items() if key != "defaults"}, prefix)
     return names

@@ -57,7 +57,9 @@ def build_module(config: DictConfig, data: "Data") -> Classifier:
         mode=config.mode,
     )
     if config.monitor not in module.monitors:
-        raise ConfigError(f"monitor={config.monitor} is not logged; choose one of {', '.join(module.monitors)}.")
+        raise ConfigError(
+            f"monitor={config.monitor} is not logged; choose one of {', '.join(module.monitors)}."
+        )
     if config.mode not in ("min", "max"):
         raise ConfigError(f"mode={config.mode} is neither min nor max.")
     return module
@@ -66,7 +68,10 @@ def build_module(config: DictConfig, data: "Data") -> Classifier:
 def size(module: Classifier) -> dict[str, int]:
     """Number of parameters, and of those that train."""
     counts = [(parameter.numel(), parameter.requires_grad) for parameter in module.parameters()]
-    return {"parameters": sum(n for n, _ in counts), "parameters_trained": sum(n for n, trains in counts if trains)}
+    return {
+        "parameters": sum(n for n, _ in counts),
+        "parameters_trained": sum(n for n, trains in counts if trains),
+    }
 
 
 def fit(
@@ -103,7 +108,7 @@ def fit(
 
 def _trainer(config: DictConfig, callbacks: list[L.Callback], tracked: TrackedRun) -> L.Trainer:
     try:
-        return L.Trainer(
+        trainer = L.Trainer(
             **resolved(config.trainer),
             callbacks=callbacks,
             logger=tracked.curves(),
@@ -113,8 +118,19 @@ def _trainer(config: DictConfig, callbacks: list[L.Callback], tracked: TrackedRu
             enable_model_summary=False,
             enable_progress_bar=sys.stdout.isatty(),
         )
-    except (TypeError, ValueError, RuntimeError, L.fabric.utilities.exceptions.MisconfigurationException) as error:
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+        L.fabric.utilities.exceptions.MisconfigurationException,
+    ) as error:
         raise ConfigError(f"The trainer refuses its settings (trainer.*): {error}") from error
+    if trainer.world_size > 1:
+        raise ConfigError(
+            f"trainer.devices={config.trainer.devices} starts {trainer.world_size} processes, each with a "
+            "run of its own; a run has one process so far: set trainer.devices=1."
+        )
+    return trainer
 
 
 def _callbacks(config: DictConfig, folder: Path) -> tuple[ModelCheckpoint, list[L.Callback]]:
@@ -122,7 +138,12 @@ def _callbacks(config: DictConfig, folder: Path) -> tuple[ModelCheckpoint, list[
     best = ModelCheckpoint(
         **checkpoints, filename="best", monitor=config.monitor, mode=config.mode, save_weights_only=True
     )
-    callbacks: list[L.Callback] = [History(folder, announce=not sys.stdout.isatty()), FiniteLoss(), RandomState(), best]
+    callbacks: list[L.Callback] = [
+        History(folder, announce=not sys.stdout.isatty()),
+        FiniteLoss(config.trainer.log_every_n_steps),
+        RandomState(),
+        best,
+    ]
     if config.callbacks.early_stopping is not None:
         stopping = resolved(config.callbacks.early_stopping)
         callbacks.append(EarlyStopping(config.monitor, mode=config.mode, check_finite=False, **stopping))

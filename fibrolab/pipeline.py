@@ -112,7 +112,9 @@ def record(tracked: TrackedRun, config: DictConfig, settings: dict[str, Any], kn
     compared = {name: part for name, part in settings.items() if name not in ("paths", "tracking")}
     tracked.log_params(flat(compared))
     versions = {f"version.{name}": version for name, version in known["packages"].items()}
-    tracked.tag({"mlflow.source.git.commit": known["git_commit"] or "", "command": known["command"], **versions})
+    tracked.tag(
+        {"mlflow.source.git.commit": known["git_commit"] or "", "command": known["command"], **versions}
+    )
 
 
 def evaluate(config: DictConfig) -> None:

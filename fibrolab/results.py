@@ -21,7 +21,9 @@ HEADLINE = ("accuracy", "macro_auc", "qwk")
 Y_TRAINED = "y_true"  # class under the task, beside the manifest's label
 
 
-def save_data(folder: Path, manifest: Manifest, split: splits.Split, labels: np.ndarray, found: dict[str, Any]) -> None:
+def save_data(
+    folder: Path, manifest: Manifest, split: splits.Split, labels: np.ndarray, found: dict[str, Any]
+) -> None:
     """Manifest, split and audit, before training starts."""
     manifest.table.assign(**{Y_TRAINED: labels}).to_csv(folder / keys.MANIFEST_FILE, index=False)
     splits.write(split, manifest, folder / keys.SPLIT_FILE)

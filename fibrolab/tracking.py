@@ -55,7 +55,9 @@ class TrackedRun:
         self.id: str = run.info.run_id
         uri = urlparse(run.info.artifact_uri)
         self._local = uri.scheme in ("", "file")
-        self.folder = Path(url2pathname(uri.path)) if self._local else Path(tempfile.mkdtemp(prefix="fibrolab-"))
+        self.folder = (
+            Path(url2pathname(uri.path)) if self._local else Path(tempfile.mkdtemp(prefix="fibrolab-"))
+        )
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def curves(self) -> CurveLogger:
@@ -102,7 +104,13 @@ class TrackedRun:
 
 @contextlib.contextmanager
 def track(
-    *, uri: str, experiment: str, artifacts: str, name: str, tags: Mapping[str, Any], sweep: Path | None = None
+    *,
+    uri: str,
+    experiment: str,
+    artifacts: str,
+    name: str,
+    tags: Mapping[str, Any],
+    sweep: Path | None = None,
 ) -> Iterator[TrackedRun]:
     """Open a run; it ends FINISHED, FAILED on an error, or KILLED on Ctrl-C and SIGTERM.
 
@@ -153,7 +161,7 @@ def _what_came_first() -> Iterator[None]:
 
 
 def _open(uri: str, experiment: str, artifacts: str) -> tuple[MlflowClient, str]:
-    """Client and experiment id; the database is made by one process at a time (upstream creates tables bare)."""
+    """Client and experiment id; the database is made by one process at a time."""
     place = Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:///") else None
     lock: contextlib.AbstractContextManager = contextlib.nullcontext()
     try:
@@ -172,12 +180,12 @@ def _open(uri: str, experiment: str, artifacts: str) -> tuple[MlflowClient, str]
             return client, found.experiment_id
     except (OSError, MlflowException, SQLAlchemyError) as error:
         raise StorageError(
-            f"The tracking database {uri} cannot be used ({str(error).splitlines()[0]}); see tracking.uri and "
-            "paths.mlruns."
+            f"The tracking database {uri} cannot be used ({str(error).splitlines()[0]}); see tracking.uri "
+            "and paths.mlruns."
         ) from error
 
 
-def _parent(client: MlflowClient, experiment_id: str, sweep: Path, owner: Mapping[str, Any]) -> str:
+def _parent(client: MlflowClient, experiment_id: str, sweep: Path, owner: dict[str, Any]) -> str:
     """The run that a sweep's jobs hang below, made by whichever job comes first."""
     sweep.mkdir(parents=True, exist_ok=True)
     note = sweep / "parent_run_id"
@@ -207,7 +215,9 @@ def _bury_the_dead(client: MlflowClient, experiment_id: str) -> None:
         process = run.data.tags.get(PROCESS, "")
         if process.isdigit() and not _alive(int(process)):
             client.set_terminated(run.info.run_id, "KILLED")
-            logger.warning("Run %s was left by a process that is gone; it is marked as killed.", run.info.run_name)
+            logger.warning(
+                "Run %s was left by a process that is gone; it is marked as killed.", run.info.run_name
+            )
 
 
 def _alive(process: int) -> bool:
@@ -235,7 +245,9 @@ def reopen(uri: str, run_id: str) -> Iterator[TrackedRun]:
     try:
         run = client.get_run(run_id)
     except MlflowException as error:
-        raise ConfigError(f"There is no run {run_id} in {uri}; the MLflow UI and `train` show the ids.") from error
+        raise ConfigError(
+            f"There is no run {run_id} in {uri}; the MLflow UI and `train` show the ids."
+        ) from error
     tracked = TrackedRun(client, run)
     tracked.fetch()
     yield tracked

@@ -15,7 +15,9 @@ STAGES = ("F0", "F1", "F2", "F3", "F4")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--strict-skips", action="store_true", help="a skip without an excusing marker is a failure")
+    parser.addoption(
+        "--strict-skips", action="store_true", help="a skip without an excusing marker is a failure"
+    )
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,4 +1,4 @@
-"""The commands as a user types them: train, sweep, resume, evaluate, and what they say when something is wrong."""
+"""The commands as a user types them: train, sweep, resume, evaluate, and their answers to faults."""
 
 import json
 import shutil
@@ -15,12 +15,15 @@ from mlflow.tracking import MlflowClient
 from fibrolab import keys
 
 TINY = [
-    "data.patients=60", "data.images_per_patient=1", "data.size=32", "trainer.max_epochs=2", "trainer.accelerator=cpu",
+    "data.patients=60", "data.images_per_patient=1", "data.size=32", "trainer.max_epochs=2",
+    "trainer.accelerator=cpu",
     "batch_size=16", "num_workers=0", "bootstrap.resamples=50",
 ]  # fmt: skip
 
 
-def fibrolab(root: Path, *words: str, module: str = "train", code: int = 0) -> subprocess.CompletedProcess[str]:
+def fibrolab(
+    root: Path, *words: str, module: str = "train", code: int = 0
+) -> subprocess.CompletedProcess[str]:
     answer = subprocess.run(program(root, *words, module=module), capture_output=True, text=True, timeout=280)
     assert answer.returncode == code, answer.stderr
     return answer
@@ -51,7 +54,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.
 
 def test_train_ends_with_numbers_beside_floor_and_interval(trained: tuple) -> None:
     _, answer = trained
-    for word in ("Accuracy", "Macro AUC", "Quadratic", "95\u00a0% CI", "20.0\u00a0%", "(majority)", "report.html"):
+    for word in (
+        "Accuracy",
+        "Macro AUC",
+        "Quadratic",
+        "95\u00a0% CI",
+        "20.0\u00a0%",
+        "(majority)",
+        "report.html",
+    ):
         assert word in answer.stdout
     assert "mlflow ui --backend-store-uri sqlite:///" in answer.stdout
     assert "epoch 2/2" in answer.stdout
@@ -63,13 +74,24 @@ def test_the_run_in_mlflow_needs_nothing_else(trained: tuple) -> None:
     assert run.info.status == "FINISHED"
     assert run.data.params["model.branches.image.name"] == "test_resnet"
     assert run.data.params["optimizer.lr"] == "0.003"
-    assert {"test/accuracy", "test/accuracy_low", "test/accuracy_high", "test/accuracy_floor", "val/loss"} <= set(
-        run.data.metrics
-    )
+    assert {
+        "test/accuracy",
+        "test/accuracy_low",
+        "test/accuracy_high",
+        "test/accuracy_floor",
+        "val/loss",
+    } <= set(run.data.metrics)
     assert len(client(root).get_metric_history(run.info.run_id, "train/loss")) == 2
     assert run.data.tags["version.torch"] == torch.__version__.split("+")[0]
     files = {file.path for file in client(root).list_artifacts(run.info.run_id)}
-    assert files >= {"config.yaml", "split.csv", "predictions.csv", "metrics.csv", "report.html", "checkpoints"}
+    assert files >= {
+        "config.yaml",
+        "split.csv",
+        "predictions.csv",
+        "metrics.csv",
+        "report.html",
+        "checkpoints",
+    }
     environment = json.loads((folder_of(root, run.info.run_id) / keys.ENVIRONMENT_FILE).read_text())
     assert environment["command"].startswith("python -m fibrolab.train")
     assert environment["packages"]["lightning"]
@@ -128,7 +150,10 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(trained: tuple, tmp_
     )
     histories = [pd.read_csv(place / keys.HISTORY_FILE) for place in (whole, resumed)]
     assert histories[0].equals(histories[1])
-    weights = [torch.load(place / "checkpoints/last.ckpt", weights_only=True)["state_dict"] for place in (whole, resumed)]
+    weights = [
+        torch.load(place / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+        for place in (whole, resumed)
+    ]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
@@ -181,8 +206,8 @@ def test_ctrl_c_ends_the_run_as_killed(tmp_path: Path) -> None:
 def test_a_scheduler_s_kill_ends_the_run_as_killed_and_kill_9_is_noticed_later(tmp_path: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         process = subprocess.Popen(
-            program(tmp_path, *TINY, "trainer.max_epochs=500"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            text=True,
+            program(tmp_path, *TINY, "trainer.max_epochs=500"),
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         assert process.stdout is not None
         for line in process.stdout:

@@ -35,7 +35,10 @@ def test_cfg_job_prints_every_setting() -> None:
     [
         (["modl=hybrid"], "'modl' is not a setting. Did you mean 'model'?"),
         (["optimizer.lrr=1"], "'optimizer.lrr' is not a setting. Did you mean 'optimizer.lr'?"),
-        (["model=hybird"], "model=hybird does not exist. Did you mean 'hybrid'? model is one of: hybrid, single."),
+        (
+            ["model=hybird"],
+            "model=hybird does not exist. Did you mean 'hybrid'? model is one of: hybrid, single.",
+        ),
         (["experiment=paper1/hybrd"], "experiment/paper1=hybrd does not exist. Did you mean 'hybrid'?"),
         (["data=kaggle_fibrosis"], "data.root must be given, such as data.root=VALUE."),
         (["trainer.max_epochs"], "trainer.max_epochs"),
@@ -55,8 +58,14 @@ def test_configs_refuse_settings_that_do_not_exist() -> None:
 
 
 def test_any_two_backbones_or_more_take_their_place_by_override() -> None:
-    config = composed("model=hybrid", "backbone@model.branches.b=densenet121", "+backbone@model.branches.c=resnet18")
-    assert [branch.name for branch in config.model.branches.values()] == ["resnet50", "densenet121", "resnet18"]
+    config = composed(
+        "model=hybrid", "backbone@model.branches.b=densenet121", "+backbone@model.branches.c=resnet18"
+    )
+    assert [branch.name for branch in config.model.branches.values()] == [
+        "resnet50",
+        "densenet121",
+        "resnet18",
+    ]
 
 
 def test_only_the_papers_protocol_knows_val_is_test() -> None:

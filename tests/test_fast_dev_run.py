@@ -78,7 +78,11 @@ def test_every_task_runs_to_its_report(task: str, root: Path) -> None:
 
 @pytest.mark.parametrize(
     "overrides",
-    [[f"{group}={name}"] for group in ("optimizer", "scheduler", "sampler", "augment", "loss") for name in names(group)]
+    [
+        [f"{group}={name}"]
+        for group in ("optimizer", "scheduler", "sampler", "augment", "loss")
+        for name in names(group)
+    ]
     + [[f"split={name}"] for name in names("split") if name != "saved"],
     ids=lambda overrides: overrides[0],
 )

@@ -87,7 +87,9 @@ def test_one_seed_gives_one_split_and_another_gives_another() -> None:
 
 
 def test_samples_drawn_one_by_one_must_not_part_their_groups() -> None:
-    with pytest.raises(SplitError, match=r"groups of 'toy' lie in more than one partition.*split\.grouped=true"):
+    with pytest.raises(
+        SplitError, match=r"groups of 'toy' lie in more than one partition.*split\.grouped=true"
+    ):
         splits.holdout(toy(), grouped=False)
 
 
@@ -140,7 +142,9 @@ def test_a_saved_split_comes_back_whatever_the_order_of_the_rows(tmp_path: Path)
     back = splits.saved(shuffled, path=str(tmp_path / "split.csv"))
     assert back.fold == 2
     for name in keys.PARTITIONS:
-        ids = [set(m.table[keys.SAMPLE_ID].iloc[s.rows(name)]) for m, s in ((manifest, split), (shuffled, back))]
+        ids = [
+            set(m.table[keys.SAMPLE_ID].iloc[s.rows(name)]) for m, s in ((manifest, split), (shuffled, back))
+        ]
         assert ids[0] == ids[1]
 
 

@@ -11,10 +11,26 @@ PACKAGE = Path(__file__).parents[1] / "fibrolab"
 CONF = PACKAGE.parent / "conf"
 FORBIDDEN = {
     "models": ("lightning", "hydra", "mlflow", "fibrolab.data", "fibrolab.modules", "fibrolab.evaluation"),
-    "evaluation": ("lightning", "hydra", "mlflow", "torch", "fibrolab.data", "fibrolab.models", "fibrolab.modules"),
+    "evaluation": (
+        "lightning",
+        "hydra",
+        "mlflow",
+        "torch",
+        "fibrolab.data",
+        "fibrolab.models",
+        "fibrolab.modules",
+    ),
     "data": ("mlflow", "hydra", "timm", "fibrolab.models", "fibrolab.modules", "fibrolab.losses"),
     "modules": ("mlflow", "hydra", "fibrolab.data"),
-    "reporting": ("mlflow", "lightning", "torch", "hydra", "fibrolab.data", "fibrolab.modules", "fibrolab.models"),
+    "reporting": (
+        "mlflow",
+        "lightning",
+        "torch",
+        "hydra",
+        "fibrolab.data",
+        "fibrolab.modules",
+        "fibrolab.models",
+    ),
 }
 ONLY_IN = {"mlflow": {"tracking.py"}, "albumentations": {"data/augment.py"}}
 LONGEST_FILE, LONGEST_FUNCTION = 320, 70
@@ -75,7 +91,9 @@ def test_every_file_says_what_lives_there() -> None:
     assert not silent
 
 
-@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: path.relative_to(CONF).as_posix())
+@pytest.mark.parametrize(
+    "path", sorted(CONF.rglob("*.yaml")), ids=lambda path: path.relative_to(CONF).as_posix()
+)
 def test_every_config_opens_with_a_sentence_and_a_command(path: Path) -> None:
     lines = [line for line in path.read_text().splitlines() if not line.startswith("# @package")]
     assert lines[0].startswith("# ")
@@ -84,7 +102,9 @@ def test_every_config_opens_with_a_sentence_and_a_command(path: Path) -> None:
 
 def test_a_command_starts_without_the_slow_libraries() -> None:
     code = "import sys, fibrolab.train, hydra; print(*sorted(sys.modules))"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
     assert "hydra" in loaded
     slow = {"torch", "lightning", "timm", "mlflow", "albumentations", "torchmetrics", "monai", "pandas"}
     assert not slow & set(loaded)

@@ -64,7 +64,9 @@ def test_a_run_that_did_not_finish_says_so(place: dict[str, str], error: type, s
 def test_a_run_of_a_process_that_is_gone_is_marked_as_killed(place: dict[str, str]) -> None:
     with track(**place, name="dead", tags={}) as tracked:
         pass
-    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    gone = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    )
     client = MlflowClient(tracking_uri=place["uri"])
     client.set_tag(tracked.id, PROCESS, gone.stdout.decode().strip())
     client.update_run(tracked.id, status="RUNNING")
@@ -95,7 +97,10 @@ def test_the_jobs_of_a_sweep_hang_below_one_parent(place: dict[str, str], tmp_pa
 
 
 def test_a_sweep_with_a_failed_job_has_failed(place: dict[str, str], tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="broken"), track(**place, name="a", tags={}, sweep=tmp_path / "sweep"):
+    with (
+        pytest.raises(ValueError, match="broken"),
+        track(**place, name="a", tags={}, sweep=tmp_path / "sweep"),
+    ):
         raise ValueError("broken")
     with track(**place, name="b", tags={}, sweep=tmp_path / "sweep"):
         pass
@@ -105,7 +110,9 @@ def test_a_sweep_with_a_failed_job_has_failed(place: dict[str, str], tmp_path: P
 
 def test_a_deleted_experiment_is_taken_up_again(place: dict[str, str]) -> None:
     client = MlflowClient(tracking_uri=place["uri"])
-    client.delete_experiment(client.create_experiment("test", artifact_location=f"file://{place['artifacts']}"))
+    client.delete_experiment(
+        client.create_experiment("test", artifact_location=f"file://{place['artifacts']}")
+    )
     with track(**place, name="one", tags={}):
         pass
     assert len(runs(place)) == 1
@@ -136,7 +143,14 @@ def test_a_tracking_server_gets_the_files(tmp_path: Path) -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     place = f"sqlite:///{tmp_path}/mlflow.db"
-    words = ["--backend-store-uri", place, "--artifacts-destination", str(tmp_path / "far"), "--port", str(port)]
+    words = [
+        "--backend-store-uri",
+        place,
+        "--artifacts-destination",
+        str(tmp_path / "far"),
+        "--port",
+        str(port),
+    ]
     server = subprocess.Popen([sys.executable, "-m", "mlflow", "server", *words, "--workers", "1"])
     try:
         wait_for(port)

@@ -14,15 +14,19 @@ from fibrolab.errors import TrainingError
 class FiniteLoss(L.Callback):
     """Ends the run when the loss is NaN or infinite.
 
-    The loss is looked at every `log_every_n_steps` steps and at the end of each epoch: a look at every
-    step would make a GPU wait for the host.
+    Args:
+        every: Steps between two looks, beside the one at the end of each epoch: a look at every step would
+            make a GPU wait for the host.
     """
+
+    def __init__(self, every: int = 10) -> None:
+        self._every = every
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Look now and then."""
-        if trainer.global_step % trainer.log_every_n_steps == 0 or trainer.is_last_batch:
+        if batch_idx % self._every == 0 or trainer.is_last_batch:
             self._check(trainer, float(outputs["loss"]), "loss")
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -35,7 +39,8 @@ class FiniteLoss(L.Callback):
     def _check(trainer: L.Trainer, value: float, name: str) -> None:
         if not math.isfinite(value):
             raise TrainingError(
-                f"The {name} became {value} in epoch {trainer.current_epoch + 1}, step {trainer.global_step}. "
+                f"The {name} became {value} in epoch {trainer.current_epoch + 1} "
+                f"(step {trainer.global_step}). "
                 "Lower optimizer.lr, set trainer.gradient_clip_val=1.0, or use trainer.precision=32-true."
             )
 
@@ -55,7 +60,13 @@ class RandomState(L.Callback):
         name, words, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002
         checkpoint["random_state"] = {
             "python": [version, list(python), gauss],
-            "numpy": [str(name), torch.from_numpy(np.array(words)), int(position), int(has_gauss), float(cached)],
+            "numpy": [
+                str(name),
+                torch.from_numpy(np.array(words)),
+                int(position),
+                int(has_gauss),
+                float(cached),
+            ],
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }

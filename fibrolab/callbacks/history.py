@@ -28,7 +28,7 @@ class History(L.Callback):
         metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
         self._rows.append({"epoch": trainer.current_epoch, "step": trainer.global_step, **metrics})
         self._write()
-        if self._announce and rank_zero_only.rank == 0:
+        if self._announce and trainer.is_global_zero:
             shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
             print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {shown}", flush=True)
 

@@ -87,12 +87,13 @@ def _warnings(found: dict[str, Any], split: Split) -> list[str]:
     sentences = [
         (
             leak["exact"] > 0,
-            f"{leak['exact']:.1%} of the test images have an identical copy in training: looking the file's hash up "
-            f"scores {floors['hash_lookup']:.1%} accuracy without a model. Scores on this split prove nothing.",
+            f"{leak['exact']:.1%} of the test images have an identical copy in training: looking the file's "
+            f"hash up scores {floors['hash_lookup']:.1%} accuracy without a model. "
+            "Scores on this split prove nothing.",
         ),
         (split.crossing > 0, f"{split.crossing} groups (patients or clusters of copies) cross partitions."),
-        (split.val_is_test, "The epoch was chosen on the test partition (val_is_test): its score is not a test."),
-        (found["conflicting_copies"] > 0, f"{found['conflicting_copies']} images carry two different labels."),
+        (split.val_is_test, "The epoch was chosen on the test partition (val_is_test): no score tests it."),
+        (found["conflicting_copies"] > 0, f"{found['conflicting_copies']} images carry more than one label."),
         (
             leak["near"] > leak["exact"],
             f"{leak['near']:.1%} of the test images have an identical or near copy in training.",

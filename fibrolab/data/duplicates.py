@@ -9,7 +9,7 @@ from scipy.sparse.csgraph import connected_components
 NEAR_BITS = 32  # of 256: farther apart, images of one scanner chain into one cluster
 
 
-def near_pairs(hashes: Sequence[str], radius: int = NEAR_BITS, block: int = 2048) -> np.ndarray:
+def near_pairs(hashes: Sequence[str], radius: int = NEAR_BITS, block: int = 512) -> np.ndarray:
     """Every pair of perceptual hashes within a Hamming radius.
 
     Bits become -1 and 1, so that the distance is `(bits - a @ b) / 2`: one matrix product a block, which

@@ -1,7 +1,7 @@
 """The manifest: one row a sample, checked once at the border; every later stage trusts it."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,7 +75,7 @@ def validated(table: pd.DataFrame, classes: Sequence[str], name: str) -> pd.Data
 
     Raises:
         DataError: Missing column, no row, empty or repeated `sample_id`, label out of range, group or
-            path missing, or one visit with two stages; each fault names its rows.
+            path missing, one visit with two stages, or one patient in two groups; each fault names its rows.
     """
     missing = [column for column in (keys.SAMPLE_ID, keys.LABEL, keys.IMAGE) if column not in table]
     if missing:
@@ -83,7 +83,7 @@ def validated(table: pd.DataFrame, classes: Sequence[str], name: str) -> pd.Data
     if table.empty:
         raise DataError(f"The manifest of '{name}' is empty: it holds no sample.")
     table = _completed(table)
-    faults = _column_faults(table, classes) + _visit_faults(table, classes)
+    faults = _column_faults(table, classes) + _visit_faults(table, classes) + _patient_faults(table)
     if faults:
         raise DataError(f"The manifest of '{name}' has {len(faults)} fault(s):\n{listing(faults)}")
     return table.astype({keys.LABEL: np.int64})
@@ -91,13 +91,15 @@ def validated(table: pd.DataFrame, classes: Sequence[str], name: str) -> pd.Data
 
 def _completed(table: pd.DataFrame) -> pd.DataFrame:
     table = table.reset_index(drop=True).copy()
-    for column in (keys.PATIENT_ID, keys.VISIT_ID, keys.SITE, keys.SCANNER):
-        if column not in table:
+    for column in _TEXT:
+        if column in table:
+            table[column] = table[column].astype(object).fillna("").astype(str)
+        elif column != keys.GROUP_ID:
             table[column] = ""
     if keys.GROUP_ID not in table:
-        table[keys.GROUP_ID] = table[keys.PATIENT_ID].where(table[keys.PATIENT_ID] != "", table[keys.SAMPLE_ID])
-    for column in _TEXT:
-        table[column] = table[column].fillna("").astype(str)
+        table[keys.GROUP_ID] = table[keys.PATIENT_ID].where(
+            table[keys.PATIENT_ID] != "", table[keys.SAMPLE_ID]
+        )
     return table
 
 
@@ -131,11 +133,34 @@ def _reason(check: str) -> str:
 
 def _visit_faults(table: pd.DataFrame, classes: Sequence[str]) -> list[str]:
     """A stage belongs to a visit: two stages on one visit cannot both be true."""
-    visits = table[table[keys.VISIT_ID] != ""]
+    known = (table[keys.VISIT_ID] != "") & table[keys.LABEL].isin(range(len(classes)))
     faults = []
-    for (patient, visit), rows in visits.groupby([keys.PATIENT_ID, keys.VISIT_ID], sort=True):
-        stages = sorted({str(label) for label in rows[keys.LABEL]})
-        if len(stages) > 1:
-            where = ", ".join(str(row) for row in rows.index[:6])
-            faults.append(f"visit {visit!r} of patient {patient!r} has labels {', '.join(stages)} (rows {where})")
+    for (patient, visit), rows in _disagreeing(table[known], [keys.PATIENT_ID, keys.VISIT_ID], keys.LABEL):
+        stages = [classes[int(label)] for label in sorted(rows[keys.LABEL].unique())]
+        faults.append(f"visit {visit!r} of patient {patient!r} has {_listed(stages)} {_where(rows)}")
     return faults
+
+
+def _patient_faults(table: pd.DataFrame) -> list[str]:
+    """Groups keep patients whole: one patient in two groups could be parted by a split."""
+    known = table[keys.PATIENT_ID] != ""
+    faults = []
+    for (patient,), rows in _disagreeing(table[known], [keys.PATIENT_ID], keys.GROUP_ID):
+        groups = [repr(group) for group in rows[keys.GROUP_ID].unique()]
+        faults.append(f"patient {patient!r} lies in the groups {_listed(groups)} {_where(rows)}")
+    return faults
+
+
+def _disagreeing(table: pd.DataFrame, by: list[str], column: str) -> Iterator[tuple[tuple, pd.DataFrame]]:
+    """The groups within which a column has more than one value; all others cost no step of Python."""
+    many = table.groupby(by)[column].transform("nunique") > 1
+    yield from table[many].groupby(by)
+
+
+def _where(rows: pd.DataFrame) -> str:
+    return f"(rows {_listed([str(row) for row in rows.index])})"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first six names in a sentence."""
+    return ", ".join(names[:6]) + (", .." if len(names) > 6 else "")

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def apportion(labels: np.ndarray, groups: np.ndarray, shares: Sequence[float], rng: np.random.Generator) -> np.ndarray:
+def apportion(
+    labels: np.ndarray, groups: np.ndarray, shares: Sequence[float], rng: np.random.Generator
+) -> np.ndarray:
     """Deal groups out to parts so that every part gets its share of every class.
 
     Groups come in order of falling size (in octaves, shuffled within one, so that seeds differ) and each

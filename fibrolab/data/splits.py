@@ -67,7 +67,7 @@ def holdout(
     """
     if val_is_test and (not leaky or val):
         raise SplitError(
-            "val_is_test=true belongs to paper 1's protocol alone: it needs split=paper_random and split.val=0."
+            "val_is_test=true belongs to paper 1's protocol alone: it needs split=paper_random split.val=0."
         )
     if not (0 < test < 1 and 0 <= val < 1 and test + val < 1 and (val > 0 or val_is_test)):
         raise SplitError(f"Shares test={test} and val={val} leave no room for three partitions.")
@@ -137,7 +137,9 @@ def folds_in_training(
         SplitError: As `kfold`.
     """
     _check_fold(manifest, folds, fold, test)
-    outer = _draw(manifest, np.arange(len(manifest)), [1 - test, test], ["training part", keys.TEST], seed, grouped)
+    outer = _draw(
+        manifest, np.arange(len(manifest)), [1 - test, test], ["training part", keys.TEST], seed, grouped
+    )
     partitions = np.where(outer == 1, keys.TEST, keys.TRAIN).astype(object)
     rest = np.flatnonzero(outer == 0)
     inner = _draw(manifest, rest, [1 / folds] * folds, [f"fold {k}" for k in range(folds)], seed, grouped)
@@ -159,22 +161,26 @@ def saved(manifest: Manifest, *, path: str, leaky: bool = False) -> Split:
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
-        raise SplitError(f"The split {path} cannot be read ({error}); give split.path a saved split.csv.") from error
+        raise SplitError(
+            f"The split {path} cannot be read ({error}); give split.path a saved split.csv."
+        ) from error
     missing = {keys.SAMPLE_ID, keys.PARTITION, keys.FOLD, MANIFEST_HASH} - set(table)
     if missing or table.empty:
-        raise SplitError(f"The split {path} lacks the column(s) {', '.join(sorted(missing)) or 'with any row'}.")
+        fault = f"lacks the column(s) {', '.join(sorted(missing))}" if missing else "holds no row"
+        raise SplitError(f"The split {path} {fault}; give split.path a saved split.csv.")
     if table[MANIFEST_HASH].iloc[0] != manifest.hash:
         raise SplitError(
             f"The split {path} was drawn from another manifest than '{manifest.name}' is now "
-            f"({table[MANIFEST_HASH].iloc[0][:12]} against {manifest.hash[:12]}): samples, groups or labels differ. "
-            "Draw a new one with split=holdout."
+            f"({table[MANIFEST_HASH].iloc[0][:12]} against {manifest.hash[:12]}): samples, groups or labels "
+            "differ. Draw a new one with split=holdout."
         )
     by_id = table.drop_duplicates(keys.SAMPLE_ID).set_index(keys.SAMPLE_ID)[keys.PARTITION]
     partitions = by_id.reindex(manifest.table[keys.SAMPLE_ID])
     wrong = sorted(partitions.index[~partitions.isin(keys.PARTITIONS)])
     if wrong or len(table) != len(manifest):
         raise SplitError(
-            f"The split {path} has {len(table)} rows for {len(manifest)} samples; without a partition:\n{listing(wrong)}"
+            f"The split {path} has {len(table)} rows for {len(manifest)} samples; without a partition:\n"
+            f"{listing(wrong)}"
         )
     return _checked(manifest, partitions.to_numpy(object), int(table[keys.FOLD].iloc[0]), leaky)
 
@@ -190,7 +196,7 @@ def write(split: Split, manifest: Manifest, path: Path) -> None:
 
 def _check_fold(manifest: Manifest, folds: int, fold: int, share: float) -> None:
     if folds < 2 or not 0 <= fold < folds or not 0 < share < 1:
-        raise SplitError(f"Fold {fold} of {folds} with a share of {share}: folds are numbered 0 .. folds - 1.")
+        raise SplitError(f"Fold {fold} of {folds}, share {share}: folds are numbered 0 .. folds - 1.")
     counts = np.bincount(manifest.labels, minlength=len(manifest.classes))
     small = [f"{name}: {n}" for name, n in zip(manifest.classes, counts, strict=True) if n < folds]
     if small:
@@ -201,7 +207,12 @@ def _check_fold(manifest: Manifest, folds: int, fold: int, share: float) -> None
 
 
 def _draw(
-    manifest: Manifest, rows: np.ndarray, shares: Sequence[float], names: Sequence[str], seed: int, grouped: bool
+    manifest: Manifest,
+    rows: np.ndarray,
+    shares: Sequence[float],
+    names: Sequence[str],
+    seed: int,
+    grouped: bool,
 ) -> np.ndarray:
     """Partition number of every row in `rows`, int64 (n,); checked for size and for absent classes."""
     groups = np.unique(manifest.groups[rows], return_inverse=True)[1] if grouped else np.arange(len(rows))
@@ -225,7 +236,7 @@ def _draw(
     if absent:
         raise SplitError(
             f"The split of '{manifest.name}' leaves classes out:\n{listing(absent)}\n"
-            "They have too few samples, or too few groups: add data, merge classes (task=...) or use fewer folds."
+            "They have too few samples or groups: add data, merge classes (task=...) or use fewer folds."
         )
     return parts
 
@@ -238,13 +249,16 @@ def _checked(
     crossing = int((spread > 1).sum())
     if crossing and not leaky:
         raise SplitError(
-            f"{crossing} of {len(spread)} groups of '{manifest.name}' lie in more than one partition, so that copies or "
-            "patients leak from training into the test. Use split.grouped=true; split=paper_random repeats a "
-            "paper's leaky protocol and says so in the report."
+            f"{crossing} of {len(spread)} groups of '{manifest.name}' lie in more than one partition, so "
+            "that copies or patients leak from training into the test. Use split.grouped=true; "
+            "split=paper_random repeats a paper's leaky protocol and says so in the report."
         )
     if crossing:
-        logger.warning("LEAK: %d of %d groups cross partitions; this split repeats a paper, prove nothing by it.",
-                       crossing, len(spread))  # fmt: skip
+        logger.warning(
+            "LEAK: %d of %d groups cross partitions; this split repeats a paper, prove nothing by it.",
+            crossing,
+            len(spread),
+        )
     if val_is_test:
-        logger.warning("LEAK: the epoch is chosen on the test partition (val_is_test=true, paper 1's protocol).")
+        logger.warning("LEAK: the epoch is chosen on the test partition (val_is_test=true, as in paper 1).")
     return Split(partitions, fold, crossing, val_is_test)

@@ -15,10 +15,12 @@ from PIL import Image
 
 from fibrolab.data.progress import track
 from fibrolab.data.readers import decode, read_bytes, to_grey
-from fibrolab.errors import DataError, UnreadableImageError, listing
+from fibrolab.errors import DataError, StorageError, UnreadableImageError, listing
 
 FACTS = ("sha256", "n_bytes", "width", "height", "mode", "format", "phash", "error")
-VERSION = 1  # raise it when a fact is measured otherwise: what was remembered is then measured anew
+VERSION = 2  # raise it when facts are added or measured otherwise: what was remembered is then measured anew
+_KEPT_BACK = 256  # files between two writes: a kill loses no more, and another process never waits for long
+_TABLE = f"files_{VERSION}"
 _HASH_SIDE = 16  # 16 x 16 low frequencies: a perceptual hash of 256 bits
 
 
@@ -37,18 +39,30 @@ def survey(paths: Sequence[Path], cache: Path, workers: int = 0) -> pd.DataFrame
         One row a path with the columns `FACTS`: SHA-256 of the bytes, size [bytes], width and height
         [pixels], PIL mode, format by content, 256-bit perceptual hash (hexadecimal) and `error`, empty
         for a readable file.
+
+    Raises:
+        StorageError: The memory cannot be read or written.
     """
     stamps = [_stamp(path) for path in paths]
-    with _Memory(cache) as memory:
-        facts = memory.recall(paths, stamps)
-        unknown = [i for i, fact in enumerate(facts) if fact is None]
-        for i, fact in zip(unknown, _measure([paths[i] for i in unknown], workers), strict=True):
-            facts[i] = fact
-            memory.note(paths[i], stamps[i], fact)
+    try:
+        with _Memory(cache) as memory:
+            facts = memory.recall(paths, stamps)
+            unknown = [i for i, fact in enumerate(facts) if fact is None]
+            for i, fact in zip(unknown, _measure([paths[i] for i in unknown], workers), strict=True):
+                facts[i] = fact
+                memory.note(paths[i], stamps[i], fact)
+    except (sqlite3.Error, OSError) as error:
+        raise StorageError(
+            f"What is known of the image files cannot be kept in {cache / 'survey.sqlite'} ({error}). "
+            "Make room or name another paths.cache; a damaged survey.sqlite may be deleted: the files are "
+            "then measured anew."
+        ) from error
     return pd.DataFrame(facts, columns=list(FACTS))
 
 
-def readable(paths: Sequence[Path], facts: pd.DataFrame, policy: str, root: Path) -> tuple[np.ndarray, list[str]]:
+def readable(
+    paths: Sequence[Path], facts: pd.DataFrame, policy: str, root: Path
+) -> tuple[np.ndarray, list[str]]:
     """Which files can be used, and a sentence on each that cannot.
 
     Args:
@@ -117,34 +131,44 @@ def _stamp(path: Path) -> str:
         stat = path.stat()
     except OSError:
         return ""
-    return f"{VERSION}:{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}:{stat.st_ino}"
+    return f"{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}:{stat.st_ino}"
 
 
 class _Memory:
-    """Facts by path and stamp in one SQLite file, which two processes may use at once."""
+    """Facts by path and stamp in one SQLite file, which two processes may use at once.
+
+    New facts are written in short transactions, so that no process holds the lock while it measures.
+    """
 
     def __init__(self, cache: Path) -> None:
         cache.mkdir(parents=True, exist_ok=True)
         self._database = sqlite3.connect(cache / "survey.sqlite", timeout=120)
+        self._new: list[tuple] = []
         columns = ", ".join(FACTS)
-        self._database.execute(f"CREATE TABLE IF NOT EXISTS files (path PRIMARY KEY, stamp, {columns})")
+        self._database.execute(f"CREATE TABLE IF NOT EXISTS {_TABLE} (path PRIMARY KEY, stamp, {columns})")
 
     def __enter__(self) -> "_Memory":
         return self
 
     def __exit__(self, *_: object) -> None:
         with closing(self._database):
-            self._database.commit()  # also after a fault: what was measured stays known
+            self._write()  # also after a fault: what was measured stays known
 
     def recall(self, paths: Sequence[Path], stamps: Sequence[str]) -> list[tuple | None]:
         """The facts of each path, None where the file is new or has changed."""
-        query = f"SELECT stamp, {', '.join(FACTS)} FROM files WHERE path = ?"
+        query = f"SELECT stamp, {', '.join(FACTS)} FROM {_TABLE} WHERE path = ?"
         rows = [self._database.execute(query, (str(path.absolute()),)).fetchone() for path in paths]
         return [row[1:] if row and row[0] == stamp else None for row, stamp in zip(rows, stamps, strict=True)]
 
     def note(self, path: Path, stamp: str, facts: tuple) -> None:
         """Remember one file; one that cannot be opened has no stamp and is looked at again."""
         if stamp:
-            places = ", ".join("?" * (2 + len(FACTS)))
-            row = (str(path.absolute()), stamp, *facts)
-            self._database.execute(f"INSERT OR REPLACE INTO files VALUES ({places})", row)
+            self._new.append((str(path.absolute()), stamp, *facts))
+        if len(self._new) >= _KEPT_BACK:
+            self._write()
+
+    def _write(self) -> None:
+        places = ", ".join("?" * (2 + len(FACTS)))
+        with self._database:  # one transaction
+            self._database.executemany(f"INSERT OR REPLACE INTO {_TABLE} VALUES ({places})", self._new)
+        self._new.clear()

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning as L
-import torch
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCohenKappa
@@ -64,7 +63,9 @@ class Classifier(L.LightningModule):
         )
         self.val_metrics = metrics.clone(prefix="val/")
 
-    def build_network(self, branches: dict[str, dict[str, Any]], head: dict[str, Any], image_size: int) -> nn.Module:
+    def build_network(
+        self, branches: dict[str, dict[str, Any]], head: dict[str, Any], image_size: int
+    ) -> nn.Module:
         """The network: a dict of batch tensors in, logits (B, K) out."""
         raise TypeError(f"{type(self).__name__} must say which network it trains: define build_network.")
 
@@ -91,7 +92,9 @@ class Classifier(L.LightningModule):
         """Loss and running metrics of one batch."""
         logits = self(batch)
         labels = batch[keys.LABEL]
-        self.log("val/loss", self.criterion(logits, labels), batch_size=len(labels), sync_dist=True, prog_bar=True)
+        self.log(
+            "val/loss", self.criterion(logits, labels), batch_size=len(labels), sync_dist=True, prog_bar=True
+        )
         self.val_metrics.update(logits, labels)
 
     def on_validation_epoch_end(self) -> None:
@@ -108,7 +111,9 @@ class Classifier(L.LightningModule):
         hparams = self.hparams
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
         if not parameters:
-            raise ConfigError("Nothing is left to train: every backbone is frozen and the head has no weight.")
+            raise ConfigError(
+                "Nothing is left to train: every backbone is frozen and the head has no weight."
+            )
         optimizer = build_optimizer(parameters, hparams["optimizer"])
         epochs = self.trainer.max_epochs or 1
         scheduler = build_scheduler(optimizer, hparams["scheduler"], epochs, hparams["mode"])

@@ -16,7 +16,9 @@ class HybridClassifier(Classifier):
     and VGG16's second dense layer of 4096 values join to 6144 -> 1024 -> 512 -> 5.
     """
 
-    def build_network(self, branches: dict[str, dict[str, Any]], head: dict[str, Any], image_size: int) -> nn.Module:
+    def build_network(
+        self, branches: dict[str, dict[str, Any]], head: dict[str, Any], image_size: int
+    ) -> nn.Module:
         """One branch a backbone."""
         if len(branches) < 2:
             raise ConfigError(

@@ -34,7 +34,7 @@ def build_optimizer(parameters: Iterable[Parameter], settings: Mapping[str, Any]
     build = OPTIMIZERS[name]
     _check_arguments("optimizer", name, build, arguments)
     try:
-        return build(parameters, **arguments)  # type: ignore[call-arg]
+        return build(parameters, **arguments)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"optimizer={name} refuses its settings: {error}.") from error
 
@@ -55,9 +55,9 @@ def build_scheduler(optimizer: Optimizer, settings: Mapping[str, Any], epochs: i
     build = SCHEDULERS[name]
     if build is None:
         return None
-    given = {"cosine": {"T_max": max(epochs, 1)}, "plateau": {"mode": mode}}.get(name, {})
+    ends: dict[str, dict[str, Any]] = {"cosine": {"T_max": max(epochs, 1)}, "plateau": {"mode": mode}}
     _check_arguments("scheduler", name, build, arguments)
-    return build(optimizer, **given, **arguments)
+    return build(optimizer, **ends.get(name, {}), **arguments)
 
 
 def _choice(kind: str, settings: Mapping[str, Any], known: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -72,4 +72,6 @@ def _check_arguments(kind: str, name: str, build: Callable[..., Any], arguments:
     known = set(inspect.signature(build).parameters) - {"params", "optimizer"}
     unknown = sorted(set(arguments) - known)
     if unknown:
-        raise ConfigError(f"{kind}={name} has no setting {', '.join(unknown)}; it has {', '.join(sorted(known))}.")
+        raise ConfigError(
+            f"{kind}={name} has no setting {', '.join(unknown)}; it has {', '.join(sorted(known))}."
+        )

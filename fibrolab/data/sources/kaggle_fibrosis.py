@@ -43,7 +43,8 @@ def load(*, root: str, cache: str, on_unreadable: str = "error") -> Manifest:
 
     Raises:
         ConfigError: `on_unreadable` is neither.
-        DataError: No such folder, no stage folder, an unknown one, an empty one, or unreadable files.
+        DataError: No such folder, no stage folder, unknown or empty ones, images deeper than in a stage
+            folder, or unreadable files.
     """
     if on_unreadable not in ("error", "skip"):
         raise ConfigError(f"data.on_unreadable={on_unreadable} is unknown: error or skip.")
@@ -55,7 +56,7 @@ def load(*, root: str, cache: str, on_unreadable: str = "error") -> Manifest:
     facts = facts[good]
     names = [file.relative_to(folder).as_posix() for file in files]
     volumes = [match[1] if (match := _VOLUME.match(file.name)) else "" for file in files]
-    cluster = clusters(facts["sha256"], facts["phash"], volumes)
+    cluster = clusters(facts["sha256"].tolist(), facts["phash"].tolist(), volumes)
     table = pd.DataFrame(
         {
             keys.SAMPLE_ID: names,
@@ -69,24 +70,32 @@ def load(*, root: str, cache: str, on_unreadable: str = "error") -> Manifest:
 
 def _files(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise DataError(f"data.root={folder} is not a folder; it must hold the stage folders {', '.join(STAGES)}.")
-    found = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    unknown = [f"{name}/" for name in found if name not in STAGES]
-    if unknown or not found:
         raise DataError(
-            f"data.root={folder} must hold stage folders named {', '.join(STAGES)} and no others; "
-            + (f"it holds\n{listing(unknown)}" if unknown else "it holds no folder.")
+            f"data.root={folder} is not a folder; it must hold stage folders {', '.join(STAGES)}."
         )
-    files = [
+    found = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    faults = [] if found else ["there is no folder in it"]
+    files: list[Path] = []
+    for name in found:
+        images = _images(folder / name) if name in STAGES else []
+        if name not in STAGES:
+            faults.append(f"{name}/ is not a stage")
+        elif not images:
+            faults.append(f"{name}/ holds no image")
+        nested = [image for image in images if image.parent.name != name]
+        faults += [f"{image.relative_to(folder)} does not lie directly in {name}/" for image in nested]
+        files += images
+    if faults:
+        raise DataError(
+            f"data.root={folder} must hold images in stage folders {', '.join(STAGES)} and no others:\n"
+            f"{listing(faults)}"
+        )
+    return files
+
+
+def _images(folder: Path) -> list[Path]:
+    return [
         path
-        for stage in found
-        for path in sorted((folder / stage).rglob("*"))
+        for path in sorted(folder.rglob("*"))
         if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
     ]
-    nested = [str(path.relative_to(folder)) for path in files if path.parent.parent != folder]
-    if nested:
-        raise DataError(f"Images of {folder} must lie directly in a stage folder; these do not:\n{listing(nested)}")
-    empty = [f"{stage}/" for stage in found if not any(path.parent.name == stage for path in files)]
-    if empty:
-        raise DataError(f"Stage folders of {folder} without an image:\n{listing(empty)}")
-    return files
