@@ -26,16 +26,20 @@ from fibrolab.errors import ConfigError, StorageError
 logger = logging.getLogger(__name__)
 logging.getLogger("mlflow").setLevel(logging.WARNING)  # its notes on tables and migrations are not the user's
 Status = Literal["FINISHED", "FAILED", "KILLED"]
-PARENT = "mlflow.parentRunId"
+PARENT, SOURCE = "mlflow.parentRunId", "mlflow.source.name"
 HOST, PROCESS, SWEEP = "fibrolab.host", "fibrolab.pid", "fibrolab.sweep"
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # the UI then opens on training runs
 _BATCH = 100  # params that MLflow takes in one call
 
 
 class CurveLogger(MLFlowLogger):
-    """Lightning's MLflow logger, without its say in the run's status.
+    """Lightning's MLflow logger for curves alone, without its say in params and in the run's status.
 
     Lightning closes its logger's run as FINISHED after `fit`; evaluation and report still come then.
     """
+
+    def log_hyperparams(self, params: Any) -> None:
+        """Nothing: `TrackedRun.log_params` logs them once, under the names of the command line."""
 
     def finalize(self, status: str = "success") -> None:
         """Leave the run open: `track` closes it."""
@@ -127,7 +131,7 @@ def track(
     """
     client, experiment_id = _open(uri, experiment, artifacts)
     _bury_the_dead(client, experiment_id)
-    owner = {HOST: socket.gethostname(), PROCESS: os.getpid(), **tags}
+    owner = {HOST: socket.gethostname(), PROCESS: os.getpid(), SOURCE: "fibrolab.train", **tags}
     parent = _parent(client, experiment_id, sweep, owner) if sweep else None
     lineage = {PARENT: parent} if parent else {}
     run = TrackedRun(client, client.create_run(experiment_id, run_name=name, tags=_words(owner | lineage)))
@@ -174,7 +178,7 @@ def _open(uri: str, experiment: str, artifacts: str) -> tuple[MlflowClient, str]
             found = client.get_experiment_by_name(experiment)
             if found is None:
                 location = Path(artifacts).absolute().as_uri() if place else None
-                return client, client.create_experiment(experiment, artifact_location=location)
+                return client, client.create_experiment(experiment, artifact_location=location, tags=KIND)
             if found.lifecycle_stage == "deleted":
                 client.restore_experiment(found.experiment_id)
             return client, found.experiment_id
@@ -192,7 +196,7 @@ def _parent(client: MlflowClient, experiment_id: str, sweep: Path, owner: dict[s
     with FileLock(note.with_suffix(".lock")):
         if not note.exists():
             tags = _words(owner | {SWEEP: sweep.name})
-            run = client.create_run(experiment_id, run_name=f"sweep {sweep.name}", tags=tags)
+            run = client.create_run(experiment_id, run_name=sweep.name, tags=tags)
             note.write_text(run.info.run_id)
         parent = note.read_text()
     client.update_run(parent, status="RUNNING")
