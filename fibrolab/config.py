@@ -2,6 +2,7 @@
 
 import difflib
 import errno
+import logging
 import os
 import re
 import signal
@@ -39,6 +40,7 @@ def command(name: str, job: Callable[[DictConfig], Any]) -> None:
     import hydra
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's kill ends a run as Ctrl-C does
+    logging.raiseExceptions = False  # a log that cannot be written (a full disk) must not bury the sentence
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then passes exceptions on instead of printing them
     main = hydra.main(version_base=VERSION_BASE, config_path=str(folder()), config_name=name)(_checked(job))
     try:

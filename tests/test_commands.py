@@ -245,7 +245,7 @@ def test_skipping_unreadable_images_goes_on_and_reports_them(kaggle_tree: Path, 
     tree = damaged(kaggle_tree, tmp_path)
     words = ["data=kaggle_fibrosis", f"data.root={tree}", "debug=fast_dev_run", "data.on_unreadable=skip"]
     answer = fibrolab(tmp_path, *words, "preprocess.size=32")
-    assert "3 unreadable files were left out" in answer.stdout
+    assert "Unreadable files left out: 3." in answer.stdout
     (run,) = runs(tmp_path)
     assert "F2/f2_05.png" in (folder_of(tmp_path, run.info.run_id) / keys.REPORT_FILE).read_text()
 
@@ -258,3 +258,16 @@ def test_a_loss_that_is_not_finite_is_one_sentence(tmp_path: Path) -> None:
     (run,) = runs(tmp_path)
     assert run.info.status == "FAILED"
     assert "TrainingError" in run.data.tags["error"]
+
+
+@pytest.mark.slow
+def test_two_trainings_may_start_at_once_in_an_empty_folder(tmp_path: Path) -> None:
+    both = [
+        subprocess.Popen(program(tmp_path, *TINY, f"seed={seed}"), stderr=subprocess.PIPE, text=True)
+        for seed in (0, 1)
+    ]
+    for process in both:
+        _, errors = process.communicate(timeout=250)
+        assert process.returncode == 0, errors
+    assert sorted(run.data.params["seed"] for run in runs(tmp_path)) == ["0", "1"]
+    assert {run.info.status for run in runs(tmp_path)} == {"FINISHED"}

@@ -91,9 +91,15 @@ def _warnings(found: dict[str, Any], split: Split) -> list[str]:
             f"hash up scores {floors['hash_lookup']:.1%} accuracy without a model. "
             "Scores on this split prove nothing.",
         ),
-        (split.crossing > 0, f"{split.crossing} groups (patients or clusters of copies) cross partitions."),
+        (
+            split.crossing > 0,
+            f"Groups (patients or clusters of copies) that cross partitions: {split.crossing}.",
+        ),
         (split.val_is_test, "The epoch was chosen on the test partition (val_is_test): no score tests it."),
-        (found["conflicting_copies"] > 0, f"{found['conflicting_copies']} images carry more than one label."),
+        (
+            found["conflicting_copies"] > 0,
+            f"Images that carry more than one label: {found['conflicting_copies']}.",
+        ),
         (
             leak["near"] > leak["exact"],
             f"{leak['near']:.1%} of the test images have an identical or near copy in training.",
@@ -104,6 +110,6 @@ def _warnings(found: dict[str, Any], split: Split) -> list[str]:
             f"{found['files']} distinct images.",
         ),
         (found["patients"] == 0, "No patients are known: groups are clusters of alike images, not people."),
-        (bool(found["left_out"]), f"{len(found['left_out'])} unreadable files were left out."),
+        (bool(found["left_out"]), f"Unreadable files left out: {len(found['left_out'])}."),
     ]
     return [sentence for holds, sentence in sentences if holds]
