@@ -15,13 +15,13 @@ def test_an_installed_package_finds_its_configs(tmp_path: Path) -> None:
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--no-deps", "--no-index"]
     site = tmp_path / "site"
     subprocess.run([*pip, "--no-build-isolation", "--target", str(site), str(ROOT)], check=True, timeout=120)
-    environment = {**os.environ, "PYTHONPATH": str(site)}
+    settings = {**os.environ, "PYTHONPATH": str(site)}
     code = "import fibrolab.config as config; print(config.folder())"
     found = subprocess.run(
-        [sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], env=settings, cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert Path(found.stdout.strip()) == site / "fibrolab" / "conf"
-    words = [sys.executable, "-m", "fibrolab.train", "--cfg", "job", "experiment=paper1/hybrid", "data.root=."]
-    answer = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    words = [sys.executable, "-m", "fibrolab.train", "--cfg", "job", "experiment=paper1/vgg16", "data.root=."]
+    answer = subprocess.run(words, env=settings, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
-    assert "paper1-hybrid" in answer.stdout
+    assert "paper1-vgg16" in answer.stdout
