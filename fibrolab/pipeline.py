@@ -1,13 +1,10 @@
 """One run on one page: data, audit, fit, predict, evaluate, report, track."""
 
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from fibrolab import environment, fitting, keys, results
@@ -16,30 +13,11 @@ from fibrolab.data import splits
 from fibrolab.data.audit import audit
 from fibrolab.data.cache import PixelStore
 from fibrolab.data.datamodule import FibrosisDataModule
+from fibrolab.data.labelled import LabelledData, labels_under
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.preprocess import Preprocess
 from fibrolab.data.survey import survey
-from fibrolab.errors import ConfigError
 from fibrolab.tracking import TrackedRun, reopen, track
-
-
-@dataclass(frozen=True)
-class Data:
-    """A data set under a task and a split.
-
-    Attributes:
-        manifest: The samples.
-        facts: Survey of their image files, row by row.
-        labels: Class of every sample under the task, int64 (N,).
-        classes: Names of those classes.
-        split: Who trains, validates and tests.
-    """
-
-    manifest: Manifest
-    facts: pd.DataFrame
-    labels: np.ndarray
-    classes: list[str]
-    split: splits.Split
 
 
 def run(config: DictConfig) -> float | None:
@@ -72,23 +50,18 @@ def run(config: DictConfig) -> float | None:
     return fitted.best
 
 
-def load(config: DictConfig) -> Data:
+def load(config: DictConfig) -> LabelledData:
     """Manifest, survey, task and split, as the config names them."""
     from hydra.utils import instantiate
 
     manifest: Manifest = instantiate(arguments(config.data, "image_size"))
     facts = survey(manifest.paths(), Path(config.paths.cache))
-    if len(config.task.merge) != len(manifest.classes):
-        raise ConfigError(
-            f"task={config.task.name} merges {len(config.task.merge)} stages, but '{manifest.name}' has the "
-            f"{len(manifest.classes)} classes {', '.join(manifest.classes)}."
-        )
-    labels = np.asarray(config.task.merge, np.int64)[manifest.labels]
+    labels = labels_under(config.task.name, config.task.merge, manifest)
     split: splits.Split = instantiate(arguments(config.split), manifest)
-    return Data(manifest, facts, labels, list(config.task.classes), split)
+    return LabelledData(manifest, facts, labels, list(config.task.classes), split)
 
 
-def build_datamodule(config: DictConfig, data: Data) -> FibrosisDataModule:
+def build_datamodule(config: DictConfig, data: LabelledData) -> FibrosisDataModule:
     """The batches of a data set."""
     store = PixelStore(Path(config.paths.cache) / "pixels", Preprocess(**arguments(config.preprocess)))
     return FibrosisDataModule(

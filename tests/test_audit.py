@@ -79,10 +79,12 @@ def test_a_copy_that_only_validation_holds_is_no_leak_into_the_test() -> None:
     assert found["floors"]["hash_lookup"] == found["floors"]["majority"]
 
 
-def test_near_copies_are_found_whichever_side_of_the_split_comes_first() -> None:
-    backwards = audited(CONTENTS[::-1], LABELS[::-1], PARTITIONS[::-1])
-    assert backwards["leak"] == audited()["leak"]
-    assert backwards["floors"] == audited()["floors"]
+@pytest.mark.parametrize("contents", [CONTENTS, "abcDeabdhijkl"])
+@pytest.mark.parametrize("step", [1, -1])
+def test_near_copies_are_found_whichever_of_the_two_is_trained_on(contents: str, step: int) -> None:
+    found = audited(contents[::step], LABELS[::step], PARTITIONS[::step])
+    assert found["leak"] == audited()["leak"]
+    assert found["floors"] == audited()["floors"]
 
 
 def test_a_copy_with_another_label_is_a_conflict_and_misleads_the_look_up() -> None:

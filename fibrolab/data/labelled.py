@@ -1,0 +1,49 @@
+"""A data set under a task and a split: what training and evaluation are handed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from fibrolab.data.manifest import Manifest
+from fibrolab.data.splits import Split
+from fibrolab.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class LabelledData:
+    """Samples with the class that a task gives them.
+
+    Attributes:
+        manifest: The samples.
+        facts: Survey of their image files, row by row.
+        labels: Class of every sample under the task, int64 (N,).
+        classes: Names of those classes.
+        split: Who trains, validates and tests.
+    """
+
+    manifest: Manifest
+    facts: pd.DataFrame
+    labels: np.ndarray
+    classes: list[str]
+    split: Split
+
+
+def labels_under(task: str, merge: Sequence[int], manifest: Manifest) -> np.ndarray:
+    """Class of every sample, int64 (N,), when each of the manifest's classes is merged into a task's.
+
+    Args:
+        task: Its name, for the message.
+        merge: Class of the task for each class of the manifest.
+        manifest: The samples.
+
+    Raises:
+        ConfigError: The task was made for another number of classes.
+    """
+    if len(merge) != len(manifest.classes):
+        raise ConfigError(
+            f"task={task} merges {len(merge)} stages, but '{manifest.name}' has the "
+            f"{len(manifest.classes)} classes {', '.join(manifest.classes)}."
+        )
+    return np.asarray(merge, np.int64)[manifest.labels]
