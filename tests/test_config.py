@@ -68,11 +68,17 @@ def test_any_two_backbones_or_more_take_their_place_by_override() -> None:
     ]
 
 
-def test_only_the_papers_protocol_knows_val_is_test() -> None:
+def test_only_paper_1_validates_on_its_test_part() -> None:
     for split in names("split"):
         config = composed(f"split={split}", *(["split.path=x"] if split == "saved" else []))
-        assert ("val_is_test" in config.split) == (split == "paper_random")
-        assert not config.split.get("val_is_test", False)
+        assert ("val_is_test" in config.split) == (split == "paper1_random")
+
+
+def test_an_arm_of_a_paper_runs_without_the_leak_by_one_word() -> None:
+    config = composed("experiment=paper1/hybrid", "data.root=.", "split=train80_test20")
+    assert config.split.name == "train80_test20"
+    assert config.split.grouped
+    assert "val_is_test" not in config.split
 
 
 def test_all_paths_come_from_one_place() -> None:

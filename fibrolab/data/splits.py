@@ -67,7 +67,7 @@ def holdout(
     """
     if val_is_test and (not leaky or val):
         raise SplitError(
-            "val_is_test=true belongs to paper 1's protocol alone: it needs split=paper_random split.val=0."
+            "val_is_test=true belongs to paper 1's protocol alone: choose it with split=paper1_random."
         )
     if not (0 < test < 1 and 0 <= val < 1 and test + val < 1 and (val > 0 or val_is_test)):
         raise SplitError(f"Shares test={test} and val={val} leave no room for three partitions.")
