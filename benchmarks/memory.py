@@ -1,82 +1,210 @@
-"""Memory of a training loader on 100,000 images: the main process and two persistent workers.
+"""Memory of every process on 100,000 images: the loader, a training, and what comes before it.
 
-    python -m benchmarks.memory
+    python -m benchmarks.memory            # the loader alone, two epochs
+    python -m benchmarks.memory --train    # the whole of `fibrolab.fitting.fit`, then the loader
+    python -m benchmarks.memory --data     # manifest, survey, split and audit, with their seconds
 
-A pixel store of that many scans is written directly (64 px; `--size 224` needs 5 GB of disk), shuffled,
-augmented as in paper 1 and iterated. Printed for each process: its peak resident memory (`VmHWM`), which
-counts every page that it held at once, shared or not; and its proportional share at the end (PSS), where a
-page that k processes share counts 1/k. The bound is 2 GiB a process. Linux only: it reads /proc.
+For the first two a pixel store of that many scans is written directly (64 px; `--size 224` needs 5 GB of
+disk) and read through `FibrosisDataModule` with paper 1's augmentation and two workers a loader. The training
+has the default network and callbacks and a limited number of steps. For the third, that many PNG files of
+32 px are written and surveyed. Printed is the peak resident memory of each process (`VmHWM`), which counts
+every page that it held at once, shared or not, and the largest proportional share (PSS) that was seen, where
+a page that k processes share counts 1/k. The bound is 2 GiB a process. Linux only: it reads /proc.
 """
 
 import argparse
+import hashlib
+import logging
 import os
 import re
 import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing import active_children
 from pathlib import Path
+from threading import Event, Thread
+from typing import Any
 
+import cv2
 import numpy as np
+import pandas as pd
 import torch
-import yaml
-from torch.utils.data import DataLoader
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
 
-from fibrolab.data.augment import Augment, sample_keys
-from fibrolab.data.datasets import PixelDataset
-from fibrolab.data.samplers import build_sampler
+from fibrolab import fitting, keys, pipeline
+from fibrolab.config import VERSION_BASE, arguments, folder, resolved
+from fibrolab.data import splits
+from fibrolab.data.audit import audit
+from fibrolab.data.cache import PixelStore
+from fibrolab.data.datamodule import FibrosisDataModule
+from fibrolab.data.labelled import LabelledData
+from fibrolab.data.manifest import Manifest
+from fibrolab.data.preprocess import Preprocess
+from fibrolab.data.survey import survey
+from fibrolab.tracking import track
 
-AUGMENT = Path(__file__).parents[1] / "conf" / "augment" / "paper1.yaml"
 BOUND = 2 * 2**10  # MiB
+CLASSES = ("F0", "F1", "F2", "F3", "F4")
 
 
-def write_store(path: Path, count: int, size: int) -> None:
-    """Random bytes in the layout of `pixels.u8`, a thousand scans at a time."""
+class Watch(Thread):
+    """Looks at this process and its children several times a second while a `with` block runs.
+
+    Attributes:
+        seen: Peak resident memory and largest proportional share [MiB] by process id.
+    """
+
+    def __init__(self, interval: float = 0.25) -> None:
+        super().__init__(daemon=True)
+        self.seen: dict[int, tuple[float, float]] = {}
+        self._interval, self._over = interval, Event()
+
+    def __enter__(self) -> "Watch":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self.join()
+
+    def run(self) -> None:
+        """Look until told to stop."""
+        while not self._over.wait(self._interval):
+            for pid in (os.getpid(), *(child.pid for child in active_children() if child.pid)):
+                with suppress(OSError, TypeError):  # it has ended meanwhile
+                    peak, share = reading(pid, "status", "VmHWM"), reading(pid, "smaps_rollup", "Pss")
+                    self.seen[pid] = (peak, max(share, self.seen.get(pid, (0, 0))[1]))
+
+    def report(self) -> None:
+        """Print the main process and its workers."""
+        for pid, (peak, share) in self.seen.items():
+            name = "main" if pid == os.getpid() else "worker"
+            print(f"{name:8} peak {peak:7.0f} MiB   share {share:7.0f} MiB   bound {BOUND} MiB")
+
+
+def reading(pid: int, file: str, field: str) -> float:
+    """A number of `/proc/PID/FILE` [MiB]."""
+    text = (Path("/proc") / str(pid) / file).read_text()
+    return int(re.search(rf"{field}:\s+(\d+) kB", text)[1]) / 2**10  # type: ignore[index]
+
+
+def table(count: int) -> pd.DataFrame:
+    """Patients of two visits with two images each; the visit has the stage."""
+    number = np.arange(count)
+    patients = [f"patient-{i // 4:06}" for i in number]
+    visits = [f"visit-{i // 2:06}" for i in number]
+    images = [f"{i // 1000:04}/{i:07}.png" for i in number]
+    return pd.DataFrame(
+        {
+            keys.SAMPLE_ID: images, keys.PATIENT_ID: patients, keys.VISIT_ID: visits,
+            keys.LABEL: (number // 2 * 7919) % 5, keys.IMAGE: images,
+        }
+    )  # fmt: skip
+
+
+def config(root: str, size: int, steps: int) -> DictConfig:
+    """What `fibrolab.train` would compose."""
+    overrides = [
+        f"paths.root={root}", f"preprocess.size={size}", "augment=paper1", "num_workers=2", "batch_size=64",
+        "trainer.max_epochs=1", f"+trainer.limit_train_batches={steps}", "trainer.accelerator=cpu",
+    ]  # fmt: skip
+    with initialize_config_dir(str(folder()), version_base=VERSION_BASE):
+        return compose("train", overrides)
+
+
+def many(settings: DictConfig, count: int) -> LabelledData:
+    """Data whose pixels are in the store already: random bytes, a thousand scans at a time."""
+    store = PixelStore(Path(settings.paths.cache) / "pixels", Preprocess(**arguments(settings.preprocess)))
+    store.folder.mkdir(parents=True)
+    digests = [hashlib.sha256(str(i).encode()) for i in range(count)]
+    (store.folder / "index.bin").write_bytes(b"".join(digest.digest() for digest in digests))
     generator = np.random.default_rng(0)
-    with path.open("wb") as file:
+    with store.pixels_path.open("wb") as file:
         for start in range(0, count, 1000):
-            file.write(generator.bytes(min(1000, count - start) * size * size))
+            file.write(generator.bytes(min(1000, count - start) * int(np.prod(store.shape))))
+    manifest = Manifest(table(count), CLASSES, "many", Path(settings.paths.root))
+    facts = pd.DataFrame({"sha256": [digest.hexdigest() for digest in digests]})
+    return LabelledData(manifest, facts, manifest.labels, list(CLASSES), splits.holdout(manifest))
 
 
-def dataset(path: Path, count: int, size: int) -> PixelDataset:
-    everyone = np.arange(count)
-    keys = sample_keys(f"F{i % 5}/patient-{i // 4:06}/image-{i:07}.png" for i in everyone)
-    augment = Augment(yaml.safe_load(AUGMENT.read_text())["transforms"])
-    return PixelDataset(path, (size, size), everyone, everyone % 5, everyone, keys, augment)
+def train(settings: DictConfig, data: LabelledData, datamodule: FibrosisDataModule) -> None:
+    """Fit some steps, validate and predict in full, as a run does."""
+    tags: dict[str, Any] = {}
+    with track(**resolved(settings.tracking), name="memory", tags=tags) as tracked:
+        fitting.fit(settings, fitting.build_module(settings, data), datamodule, data, tracked)
 
 
-def peak_and_share(pid: int) -> tuple[float, float]:
-    """Peak resident memory and proportional share of a process [MiB]."""
-    proc = Path("/proc") / str(pid)
-    return tuple(  # type: ignore[return-value]
-        int(re.search(rf"{field}:\s+(\d+) kB", (proc / file).read_text())[1]) / 2**10  # type: ignore[index]
-        for file, field in (("status", "VmHWM"), ("smaps_rollup", "Pss"))
-    )
+def passes(datamodule: FibrosisDataModule, epochs: int) -> None:
+    """Everything that a training would load, and nothing done with it."""
+    datamodule.setup("fit")
+    loader = datamodule.train_dataloader()
+    for epoch in range(epochs):
+        loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+        start = time.perf_counter()
+        seen = sum(len(batch[keys.IMAGE]) for batch in loader)
+        print(f"loader, epoch {epoch}: {seen} images, {seen / (time.perf_counter() - start):.0f} a second")
+
+
+def before_training(root: Path, count: int) -> None:
+    """Seconds and memory of each stage that reads no pixels, or reads them once."""
+    rows = table(count)
+    write_files(root, rows[keys.IMAGE])
+    manifest = staged("manifest", lambda: Manifest(rows, CLASSES, "many", root))
+    staged("manifest hash", lambda: manifest.hash)
+    staged("survey, cold", lambda: survey(manifest.paths(), root / "cache"))
+    facts = staged("survey, warm", lambda: survey(manifest.paths(), root / "cache"))
+    split = staged("holdout split", lambda: splits.holdout(manifest))
+    staged("five folds", lambda: splits.kfold(manifest))
+    staged("audit", lambda: audit(manifest, facts, split, manifest.labels, CLASSES))
+
+
+def write_files(root: Path, names: pd.Series) -> None:
+    """Smooth noise as PNG, 32 x 32, no two alike."""
+    generator = np.random.default_rng(0)
+    for name in names:
+        (root / name).parent.mkdir(exist_ok=True)
+        coarse = generator.integers(0, 256, (8, 8), np.uint8)
+        cv2.imwrite(str(root / name), cv2.resize(coarse, (32, 32)))
+
+
+def staged(name: str, work: Callable[[], Any]) -> Any:
+    """The result of `work`; printed are its seconds and the process's peak memory meanwhile."""
+    Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts over
+    before, start = reading(os.getpid(), "status", "VmRSS"), time.perf_counter()
+    result = work()
+    seconds, peak = time.perf_counter() - start, reading(os.getpid(), "status", "VmHWM")
+    print(f"{name:14} {seconds:8.2f} s   peak {peak:6.0f} MiB   (began with {before:.0f})", flush=True)
+    return result
 
 
 def main() -> None:
-    """Iterate, then print each process's memory."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=2, help="passes of the loader")
+    parser.add_argument("--steps", type=int, default=200, help="training steps")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--train", action="store_true")
+    what.add_argument("--data", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as temporary:
-        path = Path(temporary) / "pixels.u8"
-        write_store(path, options.images, options.size)
-        data = dataset(path, options.images, options.size)
-        sampler = build_sampler("shuffle", data.labels, seed=0)
-        loader = DataLoader(data, 64, sampler=sampler, num_workers=2, persistent_workers=True)
-        for epoch in range(options.epochs):
-            sampler.set_epoch(epoch)
-            seen = sum(len(batch["image"]) for batch in loader)
-            print(f"epoch {epoch}: {seen} images of {options.size} px")
-        workers = [child.pid for child in active_children() if child.pid]
-        memory = {"main": peak_and_share(os.getpid())}
-        memory |= {f"worker {i}": peak_and_share(pid) for i, pid in enumerate(workers)}
-    for name, (peak, share) in memory.items():
-        print(f"{name:9} peak {peak:7.0f} MiB   share {share:7.0f} MiB   bound {BOUND} MiB")
+    logging.disable(logging.WARNING)
+    with tempfile.TemporaryDirectory() as root:
+        if options.data:
+            return before_training(Path(root), options.images)
+        settings = config(root, options.size, options.steps)
+        data = many(settings, options.images)
+        datamodule = pipeline.build_datamodule(settings, data)
+        with Watch() as watch:
+            if options.train:
+                train(settings, data, datamodule)
+            passes(datamodule, options.epochs)
+    watch.report()
 
 
 if __name__ == "__main__":
