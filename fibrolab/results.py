@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -103,4 +104,7 @@ def announce(folder: Path, run_id: str, uri: str) -> None:
         console.print(f"[yellow]![/] {sentence}", highlight=False)
     console.print(f"report   {folder / keys.REPORT_FILE}", highlight=False)
     console.print(f"run      {run_id}", highlight=False)
-    console.print(f"compare  mlflow ui --backend-store-uri {uri}", highlight=False)
+    mlflow = os.path.relpath(
+        Path(sys.executable).with_name("mlflow")
+    )  # found without an activated environment
+    console.print(f"compare  {mlflow} ui --backend-store-uri {uri}", highlight=False)

@@ -46,6 +46,8 @@ def _wait_for(address: str, seconds: float = 120) -> None:
 
 @pytest.mark.slow
 def test_runs_stand_side_by_side_with_params_and_metrics(server: tuple[str, dict[str, str]]) -> None:
+    from playwright.sync_api import expect
+
     address, place = server
     ids = []
     for model, accuracy in (("single", 0.61), ("hybrid", 0.72)):
@@ -57,7 +59,7 @@ def test_runs_stand_side_by_side_with_params_and_metrics(server: tuple[str, dict
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
         page.goto(f"{address}/#/compare-runs?runs=[{','.join(ids)}]&experiments=[%22{experiment(place)}%22]")
         for text in ("single-run", "hybrid-run", "model.name", "0.61", "0.72"):
-            page.get_by_text(text).first.wait_for(timeout=30_000)
+            expect(page.get_by_text(text).first).to_be_visible(timeout=30_000)
 
 
 def experiment(place: dict[str, str]) -> str:
