@@ -83,7 +83,8 @@ def test_every_task_runs_to_its_report(task: str, root: Path) -> None:
         for group in ("optimizer", "scheduler", "sampler", "augment", "loss")
         for name in names(group)
     ]
-    + [[f"split={name}"] for name in names("split") if name != "saved"],
+    + [[f"split={name}"] for name in names("split") if name != "saved"]
+    + [["trainer.precision=bf16-mixed"], ["model.head.hidden=[8,8]"], ["model.branches.image.freeze=all"]],
     ids=lambda overrides: overrides[0],
 )
 def test_every_other_choice_runs_to_its_report(overrides: list[str], root: Path) -> None:

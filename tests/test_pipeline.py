@@ -3,11 +3,13 @@
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
-from compose import composed
+from compose import composed, run_folder
 from hydra.errors import InstantiationException
 from mlflow.tracking import MlflowClient
 
+from fibrolab import keys
 from fibrolab.errors import FibrolabError
 from fibrolab.pipeline import run
 
@@ -59,3 +61,22 @@ def test_a_fault_of_the_user_is_refused(
     client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlruns/mlflow.db")
     (tracked,) = client.search_runs([client.get_experiment_by_name("debug").experiment_id])
     assert tracked.info.status == "FAILED"
+
+
+def test_training_stops_early_and_reports_the_best_epoch(tmp_path: Path, fresh_database: Path) -> None:
+    (tmp_path / "mlruns").mkdir()
+    shutil.copy(fresh_database, tmp_path / "mlruns")
+    words = [
+        "trainer.max_epochs=9",
+        "callbacks.early_stopping.patience=2",
+        "callbacks.early_stopping.min_delta=9",
+    ]
+    quick = ["trainer.accelerator=cpu", "num_workers=0", "bootstrap.resamples=20", *SMALL[1:]]
+    best = run(composed(*quick, *words, f"paths.root={tmp_path}"))
+    history = pd.read_csv(run_folder(tmp_path) / keys.HISTORY_FILE)
+    assert len(history) == 3  # the first epoch, and two that were not better by 9
+    assert best == pytest.approx(history["val/loss"].min(), rel=1e-5)
+    assert {path.name for path in (run_folder(tmp_path) / keys.CHECKPOINTS).iterdir()} == {
+        "best.ckpt",
+        "last.ckpt",
+    }
