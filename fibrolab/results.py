@@ -104,7 +104,6 @@ def announce(folder: Path, run_id: str, uri: str) -> None:
         console.print(f"[yellow]![/] {sentence}", highlight=False)
     console.print(f"report   {folder / keys.REPORT_FILE}", highlight=False)
     console.print(f"run      {run_id}", highlight=False)
-    mlflow = os.path.relpath(
-        Path(sys.executable).with_name("mlflow")
-    )  # found without an activated environment
+    # By its path, so that it is found where the environment is not activated.
+    mlflow = os.path.relpath(Path(sys.executable).with_name("mlflow"))
     console.print(f"compare  {mlflow} ui --backend-store-uri {uri}", highlight=False)
