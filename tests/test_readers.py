@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fibrolab.data.readers import decode, read_grey, read_image
+from fibrolab.data.media import Box, View
+from fibrolab.data.readers import Header, decode, decode_clip, describe, inspect, read_grey, read_image
 from fibrolab.errors import UnreadableImageError
 
 GREY = np.arange(48 * 32, dtype=np.uint32).reshape(48, 32).astype(np.uint8)
@@ -98,11 +99,53 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
         read_image(tmp_path)
 
 
-def test_a_film_is_not_taken_for_its_first_frame(tmp_path: Path) -> None:
+def animated(form: str, **options: object) -> bytes:
     frames = [speckle(seed) for seed in range(3)]
-    frames[0].save(tmp_path / "film.gif", save_all=True, append_images=frames[1:])
-    with pytest.raises(UnreadableImageError, match="3 frames"):
-        read_image(tmp_path / "film.gif")
+    return encoded(frames[0], form, save_all=True, append_images=frames[1:], **options)
+
+
+@pytest.mark.parametrize("form", ["GIF", "TIFF"])
+def test_a_film_is_not_taken_for_its_first_frame(form: str) -> None:
+    content = animated(form)
+    with pytest.raises(UnreadableImageError, match="3 frames; name one"):
+        decode(content, Path("film"))
+    for number, view in enumerate((View(0), View("middle"), View(2))):
+        pixels = decode(content, Path("film"), view)
+        np.testing.assert_array_equal(
+            pixels if pixels.ndim == 2 else pixels[..., 0], np.asarray(speckle(number))
+        )
+
+
+def test_an_animated_picture_is_a_clip_and_a_still_is_none() -> None:
+    clip = decode_clip(animated("GIF", duration=40), Path("film.gif"))
+    assert clip.fps == 25
+    np.testing.assert_array_equal(clip.frames, [np.asarray(speckle(seed)) for seed in range(3)])
+    with pytest.raises(UnreadableImageError, match=r"still\.png: holds one frame: a picture, not a clip"):
+        decode_clip(encoded(speckle()), Path("still.png"))
+
+
+def test_the_header_is_that_of_the_whole_upright_picture() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = encoded(Image.fromarray(GREY), "JPEG", exif=exif)
+    header, pixels = inspect(content, Path("phone.jpg"), View(box=Box(1, 2, 10, 20)))
+    assert header == describe(content, Path("phone.jpg")) == Header(48, 32, "L", "JPEG", 1, 0.0, ())
+    assert pixels.shape == (20, 10)
+
+
+def test_a_view_cuts_its_rectangle_and_one_that_leaves_the_picture_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(GREY).save(tmp_path / "scan.png")
+    view = View(box=Box(3, 5, 7, 9))
+    np.testing.assert_array_equal(read_grey(tmp_path / "scan.png", view), GREY[5:14, 3:10])
+    with pytest.raises(
+        UnreadableImageError, match=r"scan\.png: the rectangle 30 5 7 9 .* leaves the picture"
+    ):
+        read_image(tmp_path / "scan.png", View(box=Box(30, 5, 7, 9)))
+
+
+def test_a_picture_in_a_film_s_container_is_not_taken_for_a_film() -> None:
+    with pytest.raises(UnreadableImageError, match="not an image in a format"):
+        decode(b"\x00\x00\x00\x1cftypheic\x00\x00\x00\x00mif1heic" + bytes(80), Path("phone.heic"))
 
 
 @settings(max_examples=150, deadline=None)

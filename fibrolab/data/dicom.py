@@ -1,0 +1,264 @@
+"""DICOM files: their pixels in 8 bits on one scale for all files, and what their header says of them.
+
+pydicom reads; Pillow and FFmpeg decompress behind it. "PS3.x" are the parts of the DICOM standard.
+"""
+
+import io
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from PIL import Image
+from pydicom.encaps import get_frame
+from pydicom.multival import MultiValue
+from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi, get_decoder, pixel_array
+from pydicom.uid import (
+    JPEG2000,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    MPEGTransferSyntaxes,
+    RLELossless,
+)
+
+from fibrolab.data import dicom_jpeg, video
+from fibrolab.data.dicom_identity import identity
+from fibrolab.data.media import View
+from fibrolab.data.readers import Clip, Header, stacked, to_grey
+from fibrolab.errors import UnreadableImageError
+
+GREY = ("MONOCHROME1", "MONOCHROME2")
+COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
+PALETTE = "PALETTE COLOR"
+# Who decompresses what. It is named, since pydicom would try whatever else is installed, such as GDCM, which
+# can end the process (see `dicom_jpeg`).
+DECODERS = {
+    RLELossless: "pydicom",
+    **dict.fromkeys((JPEGBaseline8Bit, JPEGExtended12Bit, JPEG2000Lossless, JPEG2000), "pillow"),
+    **dict.fromkeys(dicom_jpeg.CODECS, dicom_jpeg.LABEL),
+}
+NATIVE = (
+    ImplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    DeflatedExplicitVRLittleEndian,
+)
+_IMAGE_PIXEL = (  # the module of PS3.3, C.7.6.3, without which no pixel can be told
+    "Rows",
+    "Columns",
+    "SamplesPerPixel",
+    "BitsAllocated",
+    "BitsStored",
+    "PixelRepresentation",
+    "PhotometricInterpretation",
+)
+# Odd headers are no news to the user: what cannot be decoded raises.
+pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+warnings.filterwarnings("ignore", module="pydicom")
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+for _syntax in dicom_jpeg.CODECS:
+    get_decoder(_syntax).add_plugin(dicom_jpeg.LABEL, (dicom_jpeg.__name__, dicom_jpeg.decode_frame.__name__))
+
+
+def header(content: bytes, path: Path) -> Header:
+    """See `readers.Format`."""
+    dataset = _dataset(content, path)
+    if _is_film(dataset):
+        return _film_header(dataset, video.header(_film(dataset), path))
+    return _header(dataset)
+
+
+def inspect(content: bytes, path: Path, view: View) -> tuple[Header, np.ndarray]:
+    """See `readers.Format`."""
+    dataset = _dataset(content, path)
+    if _is_film(dataset):
+        facts, pixels = video.inspect(_film(dataset), path, view)
+        return _film_header(dataset, facts), pixels
+    facts = _header(dataset)
+    return facts, _frame(dataset, view.frame_of(facts.frames, path), path)
+
+
+def clip(content: bytes, path: Path) -> Clip:
+    """See `readers.Format`."""
+    dataset = _dataset(content, path)
+    if _is_film(dataset):
+        film = video.clip(_film(dataset), path)
+        return Clip(film.frames, _fps(dataset, len(film.frames)) or film.fps)
+    count = _frames(dataset)
+    frames = (to_grey(_frame(dataset, number, path)) for number in range(count))
+    return Clip(stacked(frames, path), _fps(dataset, count))
+
+
+def _dataset(content: bytes, path: Path) -> pydicom.Dataset:
+    """A data set whose pixels can be decoded, with the transfer syntax filled in where the file lacks it."""
+    dataset = pydicom.dcmread(io.BytesIO(content), force=True)  # force: files without preamble
+    if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
+        raise UnreadableImageError(f"{path}: floating-point pixels have no agreed grey range; save integers")
+    if "PixelData" not in dataset:
+        if b"\xe0\x7f\x10\x00" in content or "Rows" in dataset:  # the tag of pixel data is there
+            raise UnreadableImageError(f"{path}: truncated: the DICOM file ends before or within its pixels")
+        kind = getattr(dataset.get("SOPClassUID", ""), "name", "") or "of unknown kind"
+        raise UnreadableImageError(f"{path}: a DICOM file without pixel data ({kind})")
+    missing = [name for name in _IMAGE_PIXEL if dataset.get(name, None) in (None, "")]
+    if missing:
+        raise UnreadableImageError(f"{path}: the DICOM header lacks {', '.join(missing)}")
+    if dataset.Rows * dataset.Columns > (Image.MAX_IMAGE_PIXELS or np.inf):
+        raise UnreadableImageError(
+            f"{path}: {dataset.Columns} x {dataset.Rows} pixels are no ultrasound scan"
+        )
+    _fill_in_syntax(dataset, path)
+    return dataset
+
+
+def _fill_in_syntax(dataset: pydicom.Dataset, path: Path) -> None:
+    if "TransferSyntaxUID" in dataset.file_meta:
+        return
+    if dataset["PixelData"].is_undefined_length:
+        raise UnreadableImageError(
+            f"{path}: compressed pixel data, but the DICOM header does not say how (no TransferSyntaxUID)"
+        )
+    implicit, little = dataset.original_encoding
+    native = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+    dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else native
+
+
+def _header(dataset: pydicom.Dataset) -> Header:
+    count = _frames(dataset)
+    return Header(
+        width=dataset.Columns,
+        height=dataset.Rows,
+        mode=dataset.PhotometricInterpretation,
+        format=f"DICOM {dataset.file_meta.TransferSyntaxUID.keyword}",
+        frames=count,
+        fps=_fps(dataset, count) if count > 1 else 0.0,
+        identity=identity(dataset),
+    )
+
+
+def _frames(dataset: pydicom.Dataset) -> int:
+    return max(int(dataset.get("NumberOfFrames", None) or 1), 1)
+
+
+def _fps(dataset: pydicom.Dataset, frames: int) -> float:
+    """Frames a second of the recording before that of a recommended display; 0 where none is told."""
+    step = float(dataset.get("FrameTime", None) or 0)  # [ms] from one frame to the next
+    if step > 0:
+        return round(1000 / step, 3)
+    duration = float(np.sum(dataset.get("FrameTimeVector", None) or 0))  # [ms]; its first step is 0
+    if duration > 0:
+        return round(1000 * (frames - 1) / duration, 3)
+    return float(dataset.get("CineRate", None) or dataset.get("RecommendedDisplayFrameRate", None) or 0)
+
+
+def _frame(dataset: pydicom.Dataset, number: int, path: Path) -> np.ndarray:
+    """One frame, uint8 (H, W) or (H, W, 3); the others are not decoded."""
+    _require_known(dataset, path)
+    photometric = dataset.PhotometricInterpretation
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax in (JPEG2000Lossless, JPEG2000):
+        _require_codestream(dataset, number, path)
+    plugin = DECODERS.get(syntax, "")
+    levels = pixel_array(dataset, index=number, decoding_plugin=plugin)
+    if photometric == PALETTE:
+        depth = dataset.RedPaletteColorLookupTableDescriptor[2]
+        return _to_bytes(apply_color_lut(levels, dataset)[..., :3], 0, 2**depth - 1)
+    if photometric in COLOUR:
+        return _to_bytes(levels, 0, 2**dataset.BitsStored - 1)
+    grey = _grey(levels, dataset)
+    return 255 - grey if photometric == "MONOCHROME1" else grey
+
+
+def _require_known(dataset: pydicom.Dataset, path: Path) -> None:
+    """Refuse what neither pydicom nor a plugin behind it decodes; it is no damage."""
+    photometric, syntax = dataset.PhotometricInterpretation, dataset.file_meta.TransferSyntaxUID
+    if photometric not in (*GREY, PALETTE, *COLOUR):
+        raise UnreadableImageError(
+            f"{path}: the photometric interpretation {photometric!r} is not read; convert the file to one of "
+            f"{', '.join((*GREY, PALETTE, *COLOUR))}"
+        )
+    if syntax not in (*NATIVE, *DECODERS) or (syntax == JPEGExtended12Bit and dataset.BitsStored > 8):
+        raise UnreadableImageError(
+            f"{path}: {dataset.BitsStored} bits in the transfer syntax '{syntax.name}' are not read; convert "
+            "the file to an uncompressed or a lossless one"
+        )
+
+
+def _require_codestream(dataset: pydicom.Dataset, number: int, path: Path) -> None:
+    """Refuse JPEG 2000 with the header of a JP2 file, which PS3.5, A.4.4 forbids.
+
+    pydicom 3.0.2 allows it and walks its boxes, without end where a damaged one has length 0
+    (`pydicom.pixels.utils.get_j2k_parameters`).
+    """
+    frame = get_frame(dataset.PixelData, number, number_of_frames=_frames(dataset))
+    if frame[:2] != b"\xff\x4f":
+        raise UnreadableImageError(
+            f"{path}: frame {number} does not begin as JPEG 2000; it is damaged, or a JP2 file (DICOM allows "
+            "no JP2 header), and is to be written anew"
+        )
+
+
+def _grey(levels: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
+    """Stored levels as they are meant to be shown (PS3.3, C.11): rescaled, then through the first window.
+
+    Without a window the whole range of BitsStored becomes 0..255: one scale for all files of a scanner,
+    never one for each file.
+    """
+    values = apply_modality_lut(levels, dataset)
+    if "VOILUTSequence" in dataset:
+        depth = dataset.VOILUTSequence[0].LUTDescriptor[2]
+        return _to_bytes(apply_voi(values.astype(np.int64), dataset), 0, 2**depth - 1)
+    centre, width = _first(dataset.get("WindowCenter", None)), _first(dataset.get("WindowWidth", None))
+    if centre is not None and width is not None and width > 0:
+        return _windowed(values, centre, width, str(dataset.get("VOILUTFunction", "LINEAR")))
+    lowest = -(2 ** (dataset.BitsStored - 1)) if dataset.PixelRepresentation else 0
+    stored = np.array([lowest, lowest + 2**dataset.BitsStored - 1])
+    low, high = sorted(apply_modality_lut(stored, dataset))
+    return _to_bytes(values, low, high)
+
+
+def _windowed(values: np.ndarray, centre: float, width: float, function: str) -> np.ndarray:
+    """Values through a window; LINEAR, LINEAR_EXACT and SIGMOID are those of PS3.3, C.11.2.1.2 and .3."""
+    if function == "SIGMOID":
+        return _to_bytes(np.tanh(2 * (values - centre) / width), -1, 1)  # the logistic, without its overflow
+    if function == "LINEAR":  # it counts levels: the window is half a level lower, and one narrower
+        centre, width = centre - 0.5, max(width - 1, 1e-6)
+    return _to_bytes(values, centre - width / 2, centre + width / 2)
+
+
+def _to_bytes(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Values with `low` at 0 and `high` at 255, rounded; beyond them they are clipped."""
+    if values.dtype == np.uint8 and (low, high) == (0, 255):
+        return values
+    return np.clip(np.rint((values - float(low)) * (255 / (high - low))), 0, 255).astype(np.uint8)
+
+
+def _first(value: Any) -> float | None:
+    """Of several windows the first: it is the scanner's own."""
+    values = value if isinstance(value, MultiValue) else [value]
+    return float(values[0]) if values and values[0] is not None else None
+
+
+def _is_film(dataset: pydicom.Dataset) -> bool:
+    """MPEG-2, H.264 or H.265 within DICOM."""
+    return dataset.file_meta.TransferSyntaxUID in MPEGTransferSyntaxes
+
+
+def _film(dataset: pydicom.Dataset) -> bytes:
+    """The stream of a film: all fragments of the one item that holds it."""
+    return get_frame(dataset.PixelData, 0, number_of_frames=1)
+
+
+def _film_header(dataset: pydicom.Dataset, film: Header) -> Header:
+    return _header(dataset)._replace(
+        width=film.width,
+        height=film.height,
+        frames=film.frames,
+        fps=_fps(dataset, film.frames) or film.fps,
+    )

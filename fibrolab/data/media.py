@@ -1,0 +1,139 @@
+"""What a sample's pixels are: a file, and the frame and the rectangle of it that are meant."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from fibrolab.errors import UnreadableImageError
+
+MIDDLE = "middle"  # of a film's frames
+NAMED_BOXES = (
+    "grey_panel",
+    "colour_box",
+)  # found in each screen capture of elastography, `fibrolab.data.swe`
+
+
+class Box(NamedTuple):
+    """A rectangle [px]; the picture's upper left corner is 0, 0."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+    def __str__(self) -> str:
+        """As it stands in a manifest."""
+        return " ".join(map(str, self))
+
+    def of(self, picture: np.ndarray) -> np.ndarray:
+        """The rectangle of a picture (H, W) or (H, W, 3), a view of its pixels."""
+        return picture[self.top : self.top + self.height, self.left : self.left + self.width]
+
+
+@dataclass(frozen=True)
+class View:
+    """The part of a file that is meant.
+
+    Attributes:
+        frame: Number of the frame, from 0, or `middle`; None for a file that holds one picture.
+        box: A rectangle, the name of one that is found in the picture (`NAMED_BOXES`), or None for the whole.
+    """
+
+    frame: int | str | None = None
+    box: Box | str | None = None
+
+    def __str__(self) -> str:
+        """Names the view: empty for a whole picture."""
+        parts = [
+            f"{name}={value}"
+            for name, value in (("frame", self.frame), ("box", self.box))
+            if value is not None
+        ]
+        return "&".join(parts)
+
+    @classmethod
+    def parse(cls, frame: str = "", box: str = "") -> "View":
+        """A view from the cells of a manifest, empty for none.
+
+        Raises:
+            ValueError: A cell that names no frame or no box; the message says what is allowed.
+        """
+        frame, box = frame.strip(), box.strip()
+        if frame and frame != MIDDLE and not frame.isdecimal():
+            raise ValueError(f"frame {frame!r} is neither a number from 0 nor '{MIDDLE}'")
+        number = int(frame) if frame.isdecimal() else frame or None
+        if not box or box in NAMED_BOXES:
+            return cls(number, box or None)
+        sides = re.findall(r"\S+", box)
+        numbers = [int(side) for side in sides if side.isdecimal()]
+        if len(sides) != 4 or len(numbers) != 4 or 0 in numbers[2:]:
+            raise ValueError(
+                f"roi {box!r} is no rectangle: give 'left top width height' in whole pixels, width and "
+                f"height above 0, or one of {', '.join(NAMED_BOXES)}"
+            )
+        return cls(number, Box(*numbers))
+
+    def digest(self, file_digest: str) -> str:
+        """SHA-256 that names this part of the file with that SHA-256; a whole file keeps its own."""
+        if not str(self):
+            return file_digest
+        return hashlib.sha256(f"{file_digest} {self}".encode()).hexdigest()
+
+    def frame_of(self, frames: int, path: Path) -> int:
+        """The frame that is meant in a file of so many.
+
+        Raises:
+            UnreadableImageError: The file has no such frame, or several and none is named.
+        """
+        if self.frame == MIDDLE:
+            return frames // 2
+        if self.frame is None and frames > 1:
+            raise UnreadableImageError(
+                f"{path}: holds {frames} frames; name one in the column `frame` (a number, or '{MIDDLE}'), "
+                "or give the file in the column `clip`"
+            )
+        number = int(self.frame or 0)
+        if number >= frames:
+            raise UnreadableImageError(f"{path}: has no frame {number}; its {frames} frames count from 0")
+        return number
+
+    def cut(self, pixels: np.ndarray, path: Path) -> np.ndarray:
+        """The rectangle of a picture (H, W) or (H, W, 3).
+
+        Raises:
+            UnreadableImageError: The rectangle leaves the picture, or the one that is named is not found.
+        """
+        if self.box is None:
+            return pixels
+        box = _found(self.box, pixels, path) if isinstance(self.box, str) else self.box
+        height, width = pixels.shape[:2]
+        if box.left + box.width > width or box.top + box.height > height:
+            raise UnreadableImageError(
+                f"{path}: the rectangle {box} (left top width height) leaves the picture of "
+                f"{width} x {height} pixels"
+            )
+        return box.of(pixels)
+
+
+class Media(NamedTuple):
+    """One picture or clip: a file and the part of it that is meant."""
+
+    path: Path
+    view: View = View()
+
+
+def whole(paths: Sequence[Path]) -> list[Media]:
+    """Files that are taken whole."""
+    return [Media(path) for path in paths]
+
+
+def _found(name: str, pixels: np.ndarray, path: Path) -> Box:
+    from fibrolab.data import swe
+
+    squares = swe.squares(pixels, path)
+    return squares.colour if name == "colour_box" else squares.grey

@@ -1,0 +1,100 @@
+"""Picture files: JPEG, PNG, TIFF and their like, through Pillow, which refuses half a picture."""
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from fibrolab.data.media import View
+from fibrolab.data.readers import Clip, Header, stacked, to_grey
+from fibrolab.errors import UnreadableImageError
+
+# What scanners, archives and data sets export. Pillow's other plugins stay out: EPS would run Ghostscript.
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "GIF", "WEBP", "JPEG2000", "PPM")
+GREY_MODES = frozenset({"1", "L", "LA", "La"})
+DEEP_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
+DEEPEST = 65535
+
+warnings.filterwarnings("ignore", module="PIL")  # odd EXIF and palette chunks; what cannot be decoded raises
+
+
+def header(content: bytes, path: Path) -> Header:
+    """See `readers.Format`."""
+    with _opened(content, path) as picture:
+        return _header(picture)
+
+
+def inspect(content: bytes, path: Path, view: View) -> tuple[Header, np.ndarray]:
+    """See `readers.Format`."""
+    with _opened(content, path) as picture:
+        facts = _header(picture)
+        return facts, _frame(picture, view.frame_of(facts.frames, path))
+
+
+def clip(content: bytes, path: Path) -> Clip:
+    """See `readers.Format`: an animated GIF or WebP, or the pages of a TIFF."""
+    with _opened(content, path) as picture:
+        facts = _header(picture)
+        frames = (to_grey(_frame(picture, number)) for number in range(facts.frames))
+        return Clip(stacked(frames, path), facts.fps)
+
+
+@contextmanager
+def _opened(content: bytes, path: Path) -> Iterator[Image.Image]:
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+            yield picture
+    except Image.UnidentifiedImageError:
+        raise UnreadableImageError(f"{path}: {_what_it_is(content)}") from None
+
+
+def _header(picture: Image.Image) -> Header:
+    turned = picture.getexif().get(0x0112, 1) > 4  # orientations 5 to 8 lie on their side
+    width, height = picture.size[::-1] if turned else picture.size
+    pause = picture.info.get("duration", 0)  # [ms], of GIF and WebP
+    frames = getattr(picture, "n_frames", 1)
+    fps = 1000 / pause if frames > 1 and pause else 0.0
+    return Header(width, height, picture.mode, picture.format or "", frames, fps)
+
+
+def _frame(picture: Image.Image, number: int) -> np.ndarray:
+    if number:
+        picture.seek(number)
+    return _to_bytes(ImageOps.exif_transpose(picture))
+
+
+def _to_bytes(picture: Image.Image) -> np.ndarray:
+    """Pixels of any Pillow mode as uint8; what is transparent shows the black of a scanner's screen."""
+    if picture.mode in DEEP_MODES:
+        return _from_deep(np.asarray(picture))
+    if picture.mode == "F":
+        raise ValueError(
+            "floating-point pixels have no agreed grey range; save the picture with 8 or 16 bits"
+        )
+    grey = picture.mode in GREY_MODES
+    if picture.has_transparency_data:
+        layer = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", layer.size, "black"), layer)
+    return np.asarray(picture.convert("L" if grey else "RGB"))
+
+
+def _from_deep(levels: np.ndarray) -> np.ndarray:
+    """16-bit levels scaled so that 65535 becomes 255: one scale for all files, never one for each."""
+    if levels.min() < 0 or levels.max() > DEEPEST:
+        raise ValueError(f"levels reach from {levels.min()} to {levels.max()}; 0 to {DEEPEST} is readable")
+    return ((levels.astype(np.uint32) * 255 + DEEPEST // 2) // DEEPEST).astype(np.uint8)
+
+
+def _what_it_is(content: bytes) -> str:
+    """Why no plugin knows these bytes, as far as their beginning tells."""
+    head = content[:256]
+    if head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")):
+        return "truncated: the picture's header is not whole"
+    if all(byte >= 32 or byte in b"\t\n\r\f" for byte in head):
+        return f"not an image but text, beginning {head[:24].decode('utf-8', 'replace')!r}"
+    formats = ", ".join((*FORMATS, "DICOM", "MP4", "AVI", "Matroska"))
+    return f"not an image in a format that is read here ({formats})"
