@@ -14,24 +14,27 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from fibrolab.data import memory
 from fibrolab.data import survey as module
+from fibrolab.data.media import whole
 from fibrolab.data.survey import FACTS, perceptual_hash, readable, survey
 from fibrolab.errors import DataError, StorageError
 
 PROGRAM = """
 import os, sys
 from pathlib import Path
-from fibrolab.data import survey
+from fibrolab.data import memory, survey
+from fibrolab.data.media import whole
 tree, cache, killed_after = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-survey._KEPT_BACK = 4
-note, notes = survey._Memory.note, []
+memory._KEPT_BACK = 4
+note, notes = memory._Memory.note, []
 def noting(*arguments):
     note(*arguments)
     notes.append(arguments)
     if len(notes) == killed_after:
         os._exit(9)  # nothing is tidied up, as after kill -9
-survey._Memory.note = noting
-survey.survey(sorted(tree.iterdir()), cache)
+memory._Memory.note = noting
+survey.survey(whole(sorted(tree.iterdir())), cache)
 """
 
 
@@ -73,7 +76,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 def test_the_facts_come_from_the_content_and_not_from_the_name(tmp_path: Path) -> None:
     scan = tmp_path / "scan.jpg"
     scan.write_bytes(data := encoded(np.dstack([picture(0, 48)[:40]] * 3)))
-    (facts,) = survey([scan], tmp_path / "cache").to_dict("records")
+    (facts,) = survey(whole([scan]), tmp_path / "cache").to_dict("records")
     assert tuple(facts) == FACTS
     assert facts["sha256"] == hashlib.sha256(data).hexdigest()
     assert facts["n_bytes"] == len(data)
@@ -85,48 +88,48 @@ def test_the_facts_come_from_the_content_and_not_from_the_name(tmp_path: Path) -
 
 def test_facts_keep_the_order_of_the_paths_whatever_the_number_of_threads(tree: Path, tmp_path: Path) -> None:
     paths = sorted(tree.iterdir(), reverse=True)
-    found = survey(paths, tmp_path / "cache", workers=4)
+    found = survey(whole(paths), tmp_path / "cache", workers=4)
     assert found["sha256"].tolist() == [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
 
 
 def test_a_second_survey_reads_no_file(tree: Path, tmp_path: Path, reads: list[Path]) -> None:
     paths = sorted(tree.iterdir())
-    cold = survey(paths, tmp_path / "cache")
+    cold = survey(whole(paths), tmp_path / "cache")
     assert sorted(reads) == paths
     reads.clear()
-    pd.testing.assert_frame_equal(survey(paths, tmp_path / "cache"), cold)
+    pd.testing.assert_frame_equal(survey(whole(paths), tmp_path / "cache"), cold)
     assert reads == []
 
 
 def test_an_edit_that_keeps_size_and_modification_time_is_noticed(tree: Path, tmp_path: Path) -> None:
     path, other = tree / "00.png", tmp_path / "other.bmp"
     path.write_bytes(encoded(picture(0), "BMP"))  # uncompressed, so that all sizes are equal
-    before, stat = survey([path], tmp_path / "cache"), path.stat()
+    before, stat = survey(whole([path]), tmp_path / "cache"), path.stat()
     other.write_bytes(encoded(picture(99), "BMP"))
     while path.stat().st_ctime_ns == stat.st_ctime_ns:  # until the clock of the file system has ticked
         path.write_bytes(other.read_bytes())
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert (path.stat().st_size, path.stat().st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)
-    after = survey([path], tmp_path / "cache")
+    after = survey(whole([path]), tmp_path / "cache")
     assert after["sha256"][0] == hashlib.sha256(other.read_bytes()).hexdigest() != before["sha256"][0]
     assert after["phash"][0] != before["phash"][0]
 
 
 def test_only_new_and_changed_files_are_read_again(tree: Path, tmp_path: Path, reads: list[Path]) -> None:
-    survey(sorted(tree.iterdir()), tmp_path / "cache")
+    survey(whole(sorted(tree.iterdir())), tmp_path / "cache")
     reads.clear()
     (tree / "03.png").write_bytes(encoded(picture(3, 40)))
     (tree / "new.png").write_bytes(encoded(picture(50)))
-    survey(sorted(tree.iterdir()), tmp_path / "cache")
+    survey(whole(sorted(tree.iterdir())), tmp_path / "cache")
     assert sorted(path.name for path in reads) == ["03.png", "new.png"]
 
 
 def test_another_version_of_the_measurement_forgets_what_was_remembered(
     tree: Path, tmp_path: Path, reads: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    survey([tree / "00.png"], tmp_path / "cache")
-    monkeypatch.setattr(module, "_TABLE", "files_of_a_later_version")
-    survey([tree / "00.png"], tmp_path / "cache")
+    survey(whole([tree / "00.png"]), tmp_path / "cache")
+    monkeypatch.setattr(module, "VERSION", module.VERSION + 1)
+    survey(whole([tree / "00.png"]), tmp_path / "cache")
     assert len(reads) == 2
 
 
@@ -148,7 +151,7 @@ def damaged(folder: Path) -> dict[str, Path]:
 
 def test_unreadable_files_have_a_reason_and_no_other_fact(tmp_path: Path) -> None:
     bad = damaged(tmp_path)
-    for facts, words in zip(survey(list(bad.values()), tmp_path).to_dict("records"), bad, strict=True):
+    for facts, words in zip(survey(whole(list(bad.values())), tmp_path).to_dict("records"), bad, strict=True):
         assert words in facts["error"]
         assert str(tmp_path) not in facts["error"]
         assert facts["sha256"] == facts["phash"] == ""
@@ -156,18 +159,18 @@ def test_unreadable_files_have_a_reason_and_no_other_fact(tmp_path: Path) -> Non
 
 def test_a_mended_file_is_read_again(tmp_path: Path) -> None:
     bad = list(damaged(tmp_path).values())
-    survey(bad, tmp_path / "cache")
+    survey(whole(bad), tmp_path / "cache")
     for path in bad:
         path.write_bytes(encoded(picture(7)))
-    assert (survey(bad, tmp_path / "cache")["error"] == "").all()
+    assert (survey(whole(bad), tmp_path / "cache")["error"] == "").all()
 
 
 def test_all_unreadable_files_are_named_at_once(tree: Path, tmp_path: Path) -> None:
     bad = damaged(tree)
     paths = sorted({*tree.iterdir(), *bad.values()})
-    facts = survey(paths, tmp_path / "cache")
+    facts = survey(whole(paths), tmp_path / "cache")
     with pytest.raises(DataError) as caught:
-        readable(paths, facts, "error", tree)
+        readable(whole(paths), facts, "error", tree)
     assert "4 of 24 image files" in str(caught.value)
     assert "data.on_unreadable=skip" in str(caught.value)
     for words, path in bad.items():
@@ -177,7 +180,7 @@ def test_all_unreadable_files_are_named_at_once(tree: Path, tmp_path: Path) -> N
 def test_skipping_keeps_the_good_files_and_a_sentence_on_each_bad_one(tree: Path, tmp_path: Path) -> None:
     bad = damaged(tree)
     paths = sorted({*tree.iterdir(), *bad.values()})
-    good, left_out = readable(paths, survey(paths, tmp_path / "cache"), "skip", tree)
+    good, left_out = readable(whole(paths), survey(whole(paths), tmp_path / "cache"), "skip", tree)
     assert [path for path, keep in zip(paths, good, strict=True) if not keep] == list(bad.values())
     assert [sentence.split(":")[0] for sentence in left_out] == [path.name for path in bad.values()]
 
@@ -185,7 +188,7 @@ def test_skipping_keeps_the_good_files_and_a_sentence_on_each_bad_one(tree: Path
 def test_skipping_everything_is_an_error(tmp_path: Path) -> None:
     paths = list(damaged(tmp_path).values())
     with pytest.raises(DataError, match="None of the 4 image files"):
-        readable(paths, survey(paths, tmp_path / "cache"), "skip", tmp_path)
+        readable(whole(paths), survey(whole(paths), tmp_path / "cache"), "skip", tmp_path)
 
 
 def test_after_a_kill_only_what_was_not_yet_written_is_measured_again(
@@ -194,9 +197,9 @@ def test_after_a_kill_only_what_was_not_yet_written_is_measured_again(
     command = [sys.executable, "-c", PROGRAM, str(tree), str(tmp_path / "cache"), "11"]
     assert subprocess.run(command, check=False, timeout=120).returncode == 9
     paths = sorted(tree.iterdir())
-    found = survey(paths, tmp_path / "cache")
+    found = survey(whole(paths), tmp_path / "cache")
     assert sorted(reads) == paths[8:]  # two writes of four, and three files lost
-    pd.testing.assert_frame_equal(found, survey(paths, tmp_path / "anew"))
+    pd.testing.assert_frame_equal(found, survey(whole(paths), tmp_path / "anew"))
 
 
 def test_two_processes_survey_one_tree_at_once(tree: Path, tmp_path: Path, reads: list[Path]) -> None:
@@ -204,9 +207,9 @@ def test_two_processes_survey_one_tree_at_once(tree: Path, tmp_path: Path, reads
     both = [subprocess.Popen(command) for _ in range(2)]
     assert [process.wait(timeout=120) for process in both] == [0, 0]
     paths = sorted(tree.iterdir())
-    found = survey(paths, tmp_path / "cache")
+    found = survey(whole(paths), tmp_path / "cache")
     assert reads == []
-    pd.testing.assert_frame_equal(found, survey(paths, tmp_path / "anew"))
+    pd.testing.assert_frame_equal(found, survey(whole(paths), tmp_path / "anew"))
 
 
 def test_the_memory_is_free_for_others_while_files_are_measured(
@@ -222,19 +225,19 @@ def test_the_memory_is_free_for_others_while_files_are_measured(
         return read(path)
 
     monkeypatch.setattr(module, "read_bytes", write_beside)
-    monkeypatch.setattr(module, "_KEPT_BACK", 3)
-    assert (survey(sorted(tree.iterdir()), cache, workers=1)["error"] == "").all()
+    monkeypatch.setattr(memory, "_KEPT_BACK", 3)
+    assert (survey(whole(sorted(tree.iterdir())), cache, workers=1)["error"] == "").all()
 
 
 def test_a_memory_that_is_no_database_is_a_clear_error(tree: Path, tmp_path: Path) -> None:
     (tmp_path / "survey.sqlite").write_text("this is not a database, however long one looks at it\n" * 40)
     with pytest.raises(StorageError, match=r"survey\.sqlite .*not a database.* may be deleted"):
-        survey(sorted(tree.iterdir()), tmp_path)
+        survey(whole(sorted(tree.iterdir())), tmp_path)
 
 
 def test_a_cache_folder_that_cannot_be_made_is_a_clear_error(tree: Path) -> None:
     with pytest.raises(StorageError, match=r"name another paths\.cache"):
-        survey(sorted(tree.iterdir()), tree / "00.png")
+        survey(whole(sorted(tree.iterdir())), tree / "00.png")
 
 
 def test_the_perceptual_hash_has_256_bits_of_which_half_are_set() -> None:

@@ -1,72 +1,86 @@
-"""The survey: what is known of every image file before anything is trained, remembered between runs."""
+"""The survey: what is known of every sample's file before anything is trained, remembered between runs."""
 
 import hashlib
-import io
-import os
-import sqlite3
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 from PIL import Image
 
-from fibrolab.data.progress import track
-from fibrolab.data.readers import decode, read_bytes, to_grey
-from fibrolab.errors import DataError, StorageError, UnreadableImageError, listing
+from fibrolab.data.media import MIDDLE, Media, View
+from fibrolab.data.memory import measured
+from fibrolab.data.readers import inspect, read_bytes, to_grey
+from fibrolab.errors import DataError, UnreadableImageError, listing
 
-FACTS = ("sha256", "n_bytes", "width", "height", "mode", "format", "phash", "error")
-VERSION = 2  # raise it when facts are added or measured otherwise: what was remembered is then measured anew
-_KEPT_BACK = 256  # files between two writes: a kill loses no more, and another process never waits for long
-_TABLE = f"files_{VERSION}"
+BORDERS = ("border_top", "border_bottom", "border_left", "border_right")
+# How each column stands for a file that cannot be read.
+EMPTY = {
+    "sha256": "",
+    "file_sha256": "",
+    "n_bytes": 0,
+    "width": 0,
+    "height": 0,
+    "mode": "",
+    "format": "",
+    "frames": 0,
+    "fps": 0.0,
+    "identity": "",
+    "cut_width": 0,
+    "cut_height": 0,
+    "pixels": "",
+    "phash": "",
+    "thumbnail": b"",
+    "mean": 0.0,
+    "sd": 0.0,
+    "black": 0.0,
+    **dict.fromkeys(BORDERS, 0.0),
+    "error": "",
+}
+FACTS = tuple(EMPTY)
+VERSION = 4  # raise it when facts are added or measured otherwise: what was remembered is then measured anew
+THUMBNAIL = 32  # [px], as in the nearest-neighbour floor
 _HASH_SIDE = 16  # 16 x 16 low frequencies: a perceptual hash of 256 bits
+_BLACK = 8  # grey levels that count as black: compression leaves a little light there
+_NEARLY_ALL = 0.99  # of a row that is black but for a speck
 
 
-def survey(paths: Sequence[Path], cache: Path, workers: int = 0) -> pd.DataFrame:
-    """Facts of every file, in the order of `paths`.
-
-    A file is read again when its size, its modification or change time or its inode differ from what
-    was remembered, so an edited file is never mistaken for the old one.
+def survey(media: Sequence[Media], cache: Path, workers: int = 0) -> pd.DataFrame:
+    """Facts of every sample, in the order of `media`.
 
     Args:
-        paths: Image files.
+        media: Pictures; of a clip the middle frame, see `of_clips`.
         cache: Folder of the memory, `survey.sqlite`.
-        workers: Threads; 0 takes every core. (Decoding and hashing let go of Python's lock.)
+        workers: Threads; 0 takes every core.
 
     Returns:
-        One row a path with the columns `FACTS`: SHA-256 of the bytes, size [bytes], width and height
-        [pixels], PIL mode, format by content, 256-bit perceptual hash (hexadecimal) and `error`, empty
-        for a readable file.
+        One row a sample with the columns `FACTS`. Of the file: SHA-256 of its bytes (`file_sha256`), size
+        [bytes], width and height [pixels], mode, format by content, frames, frames a second (0 for a
+        picture) and the DICOM header fields that still tell a person (`identity`). Of the part of it that
+        is meant: `sha256`, which names bytes and view together; its size `cut_width` and `cut_height`
+        [pixels]; SHA-256 of the decoded grey `pixels`; 256-bit perceptual hash; thumbnail, 32 x 32 bytes;
+        mean and SD of the grey levels; share of black pixels, and black border on each side as a share of the
+        side. `error` is empty for a readable file.
 
     Raises:
         StorageError: The memory cannot be read or written.
     """
-    stamps = [_stamp(path) for path in paths]
-    try:
-        with _Memory(cache) as memory:
-            facts = memory.recall(paths, stamps)
-            unknown = [i for i, fact in enumerate(facts) if fact is None]
-            for i, fact in zip(unknown, _measure([paths[i] for i in unknown], workers), strict=True):
-                facts[i] = fact
-                memory.note(paths[i], stamps[i], fact)
-    except (sqlite3.Error, OSError) as error:
-        raise StorageError(
-            f"What is known of the image files cannot be kept in {cache / 'survey.sqlite'} ({error}). "
-            "Make room or name another paths.cache; a damaged survey.sqlite may be deleted: the files are "
-            "then measured anew."
-        ) from error
-    return pd.DataFrame(facts, columns=list(FACTS))
+    return measured(media, cache, f"files_{VERSION}", FACTS, _facts, "Surveying files", workers)
+
+
+def of_clips(media: Sequence[Media]) -> list[Media]:
+    """What is surveyed of clips: their middle frames, beside the facts of the whole file."""
+    return [Media(item.path, View(MIDDLE, item.view.box)) for item in media]
 
 
 def readable(
-    paths: Sequence[Path], facts: pd.DataFrame, policy: str, root: Path
+    media: Sequence[Media], facts: pd.DataFrame, policy: str, root: Path
 ) -> tuple[np.ndarray, list[str]]:
-    """Which files can be used, and a sentence on each that cannot.
+    """Which samples can be used, and a sentence on each that cannot.
 
     Args:
-        paths: The files.
+        media: The samples.
         facts: Their survey.
         policy: `error`, or `skip` to go on without the unreadable ones.
         root: Folder that names in sentences are relative to.
@@ -79,17 +93,17 @@ def readable(
     """
     good = (facts["error"] == "").to_numpy()
     faults = [
-        f"{path.relative_to(root) if path.is_relative_to(root) else path}: {error}"
-        for path, error in zip(paths, facts["error"], strict=True)
+        f"{item.path.relative_to(root) if item.path.is_relative_to(root) else item.path}: {error}"
+        for item, error in zip(media, facts["error"], strict=True)
         if error
     ]
     if faults and policy == "error":
         raise DataError(
-            f"{len(faults)} of {len(paths)} image files under {root} cannot be read:\n{listing(faults)}\n"
+            f"{len(faults)} of {len(media)} image files under {root} cannot be read:\n{listing(faults)}\n"
             "Mend or remove them, or set data.on_unreadable=skip to go on without them."
         )
     if not good.any():
-        raise DataError(f"None of the {len(paths)} image files under {root} can be read:\n{listing(faults)}")
+        raise DataError(f"None of the {len(media)} image files under {root} can be read:\n{listing(faults)}")
     return good, faults
 
 
@@ -107,68 +121,45 @@ def perceptual_hash(grey: np.ndarray) -> str:
     return np.packbits(low > np.median(low)).tobytes().hex()
 
 
-def _measure(paths: Sequence[Path], workers: int) -> Iterator[tuple]:
-    if not paths:
-        return
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        yield from track(pool.map(_facts, paths), total=len(paths), task="Surveying files")
+def borders(grey: np.ndarray) -> dict[str, float]:
+    """Black rows and columns at each edge of an image (H, W), as a share of its height or width."""
+    dark = grey <= _BLACK
+    rows, columns = dark.mean(axis=1) < _NEARLY_ALL, dark.mean(axis=0) < _NEARLY_ALL
+    if not rows.any() or not columns.any():
+        return dict.fromkeys(BORDERS, 1.0)
+    lines = (rows, rows[::-1], columns, columns[::-1])
+    return {name: float(line.argmax() / len(line)) for name, line in zip(BORDERS, lines, strict=True)}
 
 
-def _facts(path: Path) -> tuple:
+def _facts(item: Media) -> tuple:
+    """One row of the survey."""
     try:
-        data = read_bytes(path)
-        pixels = decode(data, path)
+        content = read_bytes(item.path)
+        header, pixels = inspect(content, item.path, item.view)
     except UnreadableImageError as error:
-        return ("", 0, 0, 0, "", "", "", str(error).removeprefix(f"{path}: "))
-    with Image.open(io.BytesIO(data)) as header:
-        width, height, mode, form = *header.size, header.mode, header.format or ""
-    digest = hashlib.sha256(data).hexdigest()
-    return (digest, len(data), width, height, mode, form, perceptual_hash(to_grey(pixels)), "")
-
-
-def _stamp(path: Path) -> str:
-    try:
-        stat = path.stat()
-    except OSError:
-        return ""
-    return f"{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}:{stat.st_ino}"
-
-
-class _Memory:
-    """Facts by path and stamp in one SQLite file, which two processes may use at once.
-
-    New facts are written in short transactions, so that no process holds the lock while it measures.
-    """
-
-    def __init__(self, cache: Path) -> None:
-        cache.mkdir(parents=True, exist_ok=True)
-        self._database = sqlite3.connect(cache / "survey.sqlite", timeout=120)
-        self._new: list[tuple] = []
-        columns = ", ".join(FACTS)
-        self._database.execute(f"CREATE TABLE IF NOT EXISTS {_TABLE} (path PRIMARY KEY, stamp, {columns})")
-
-    def __enter__(self) -> "_Memory":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with closing(self._database):
-            self._write()  # also after a fault: what was measured stays known
-
-    def recall(self, paths: Sequence[Path], stamps: Sequence[str]) -> list[tuple | None]:
-        """The facts of each path, None where the file is new or has changed."""
-        query = f"SELECT stamp, {', '.join(FACTS)} FROM {_TABLE} WHERE path = ?"
-        rows = [self._database.execute(query, (str(path.absolute()),)).fetchone() for path in paths]
-        return [row[1:] if row and row[0] == stamp else None for row, stamp in zip(rows, stamps, strict=True)]
-
-    def note(self, path: Path, stamp: str, facts: tuple) -> None:
-        """Remember one file; one that cannot be opened has no stamp and is looked at again."""
-        if stamp:
-            self._new.append((str(path.absolute()), stamp, *facts))
-        if len(self._new) >= _KEPT_BACK:
-            self._write()
-
-    def _write(self) -> None:
-        places = ", ".join("?" * (2 + len(FACTS)))
-        with self._database:  # one transaction
-            self._database.executemany(f"INSERT OR REPLACE INTO {_TABLE} VALUES ({places})", self._new)
-        self._new.clear()
+        return tuple((EMPTY | {"error": str(error).removeprefix(f"{item.path}: ")}).values())
+    grey = np.ascontiguousarray(to_grey(pixels))
+    file_digest = hashlib.sha256(content).hexdigest()
+    thumbnail = cv2.resize(grey, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
+    known = {
+        "sha256": item.view.digest(file_digest),
+        "file_sha256": file_digest,
+        "n_bytes": len(content),
+        "width": header.width,
+        "height": header.height,
+        "mode": header.mode,
+        "format": header.format,
+        "frames": header.frames,
+        "fps": float(header.fps),
+        "identity": ",".join(header.identity),
+        "cut_width": grey.shape[1],
+        "cut_height": grey.shape[0],
+        "pixels": hashlib.sha256(str(grey.shape).encode() + grey.tobytes()).hexdigest(),
+        "phash": perceptual_hash(grey),
+        "thumbnail": thumbnail.tobytes(),
+        "mean": float(grey.mean()),
+        "sd": float(grey.std()),
+        "black": float((grey <= _BLACK).mean()),
+        **borders(grey),
+    }
+    return tuple((EMPTY | known).values())
