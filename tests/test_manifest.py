@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from fibrolab import keys
 from fibrolab.data.manifest import Manifest
+from fibrolab.data.media import Box, Media, View
 from fibrolab.errors import DataError
 
 CLASSES = ("F0", "F1", "F2")
@@ -116,8 +117,116 @@ def test_the_table_that_was_handed_over_stays_as_it_was() -> None:
     pd.testing.assert_frame_equal(given_table, before)
 
 
-def test_paths_are_relative_to_the_root() -> None:
-    assert manifest().paths()[2] == Path("root/c.png")
+def test_faults_name_rows_by_the_incoming_index_and_the_table_is_numbered_anew() -> None:
+    frame = table().set_axis([2, 3, 5, 6])
+    assert Manifest(frame, CLASSES, "toy", Path("root")).table.index.tolist() == [0, 1, 2, 3]
+    assert "row 5: image '' is empty" in fault(frame.assign(image=["a.png", "b.png", "", "d.png"]))
+
+
+def test_ids_that_a_gap_made_floats_are_whole_numbers_again() -> None:
+    found = manifest(patient_id=[7.0, 7.0, 12.0, np.nan], frame=[0.0, 3.0, np.nan, np.nan])
+    assert found.table[keys.PATIENT_ID].tolist() == ["7", "7", "12", ""]
+    assert found.table[keys.FRAME].tolist() == ["0", "3", "", ""]
+
+
+def test_a_sample_whose_group_is_empty_belongs_to_its_patient() -> None:
+    assert manifest(group_id=["g", "g", "", None]).groups.tolist() == ["g", "g", "q", "q"]
+    assert "patient 'p' lies in the groups 'g', 'p' (rows 0, 1)" in fault(table(group_id=["g", "", "", ""]))
+
+
+def test_visits_of_unknown_patients_are_not_taken_for_one() -> None:
+    assert len(manifest(patient_id=[""] * 4, visit_id=["1"] * 4)) == 4
+
+
+@pytest.mark.parametrize("column", [keys.IMAGE, keys.ELASTOGRAM, keys.CLIP, keys.MASK])
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/etc/passwd", "is absolute"),
+        ("C:/a.png", "is absolute"),
+        (r"\\server\a.png", "is absolute"),
+        ("../a.png", "leads out of"),
+        ("a/../../b.png", "leads out of"),
+        (r"a\..\b.png", "leads out of"),
+        ("a/..", "leads out of"),
+        (r"a\b.png", "holds a backslash: write /"),
+        ("a\0.png", "holds a zero byte"),
+    ],
+)
+def test_a_path_that_could_leave_the_root_is_refused(column: str, path: str, words: str) -> None:
+    assert f"row 2: {column} {path!r} {words}" in fault(table(**{column: ["a", "b", path, "d"]}))
+
+
+@pytest.mark.parametrize("path", ["a..b/c...png", "..a", "a/.hidden/b", "=a.png", "ä/ö ü.png"])
+def test_a_strange_path_within_the_root_is_taken(path: str) -> None:
+    assert manifest(image=[path, "b", "c", "d"]).media()[0].path == Path("root") / path
+
+
+def test_a_frame_or_rectangle_that_is_none_is_refused_under_its_columns_name() -> None:
+    message = fault(
+        table(
+            frame=["0", "middle", "last", ""],
+            roi=["", "1 2 3", "", ""],
+            elastogram_roi=["", "", "", "0 0 0 5"],
+        )
+    )
+    assert "row 2: frame 'last' is neither a number" in message
+    assert "row 1: roi '1 2 3' is no rectangle" in message
+    assert "row 3: elastogram_roi '0 0 0 5' is no rectangle" in message
+
+
+def test_clinical_columns_become_numbers_and_their_faults_stand_beside_all_others() -> None:
+    found = manifest(age_years=["54", "54", "", "61"], sex=["f", "F", "", "male"]).table
+    np.testing.assert_array_equal(found[keys.AGE_YEARS], [54, 54, np.nan, 61])
+    assert found[keys.SEX].tolist() == ["F", "F", "", "M"]
+    message = fault(table(label=[0, 0, 9, 2], platelets_1e9_l=["210000", "", "", ""]))
+    assert "has 2 fault(s)" in message
+    assert "row 0: platelets_1e9_l 210000 looks given per µL: divide by 1000" in message
+
+
+def test_media_are_files_below_the_root_and_the_part_of_them_that_is_meant() -> None:
+    found = manifest(
+        frame=["", "3", "middle", ""],
+        roi=["", "", "1 2 3 4", "grey_panel"],
+        elastogram=["e"] * 4,
+        elastogram_roi=["", "", "", "colour_box"],
+    )
+    views = [View(), View(3), View("middle", Box(1, 2, 3, 4)), View(None, "grey_panel")]
+    assert [media.view for media in found.media()] == views
+    assert found.media()[2].path == Path("root/c.png")
+    assert found.media(keys.ELASTOGRAM)[3] == Media(Path("root/e"), View(None, "colour_box"))
+
+
+def test_a_modality_counts_only_where_every_sample_has_it() -> None:
+    found = manifest(elastogram=["e"] * 4, clip=["a.mp4", "", "", "d.mp4"])
+    assert found.modalities == (keys.IMAGE, keys.ELASTOGRAM)
+    assert not found.has(keys.CLIP)
+    with pytest.raises(DataError, match="has no clip of samples b, c; it has image and elastogram of all"):
+        found.media(keys.CLIP)
+    with pytest.raises(DataError, match="has no elastogram of samples a, b, c, d"):
+        manifest().media(keys.ELASTOGRAM)
+
+
+def test_optional_columns_that_are_absent_stay_absent_and_others_stay_as_they_are() -> None:
+    found = manifest(note=["x", "", "y", "007"]).table
+    assert found["note"].tolist() == ["x", "", "y", "007"]
+    assert not {keys.FRAME, keys.ROI, keys.ELASTOGRAM, keys.CLIP, keys.AGE_YEARS, keys.SEX} & set(found)
+
+
+def test_a_checked_table_passes_unchanged_when_it_is_checked_again() -> None:
+    columns = {
+        keys.AGE_YEARS: ["54", "", "7e1", "20"],
+        keys.SEX: ["f", "", "M", "m"],
+        keys.FRAME: [0, 1, 2, 3],
+    }
+    once = manifest(**columns)
+    again = Manifest(once.table, CLASSES, "toy", Path("root"))
+    pd.testing.assert_frame_equal(again.table, once.table)
+
+
+def test_the_hash_is_that_of_earlier_manifests_and_leaves_rectangles_and_measurements_out() -> None:
+    assert manifest().hash.startswith("fa2f1a24cb67de95")
+    assert manifest(roi=["1 2 3 4"] * 4, age_years=[54] * 4, image=["x"] * 4).hash == manifest().hash
 
 
 @settings(max_examples=20, deadline=None)

@@ -9,10 +9,21 @@ import numpy as np
 import pandas as pd
 
 from fibrolab import keys
+from fibrolab.data import clinical
+from fibrolab.data.media import Media, View
+from fibrolab.data.wording import rows_named, told
 from fibrolab.errors import DataError, listing
 
 _IDENTITY = (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.VISIT_ID, keys.LABEL)
 _TEXT = (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.VISIT_ID, keys.SITE, keys.SCANNER, keys.IMAGE)
+_OPTIONAL_TEXT = (keys.FRAME, keys.ROI, keys.ELASTOGRAM, keys.ELASTOGRAM_ROI, keys.CLIP, keys.MASK)
+_PATHS = (keys.IMAGE, keys.ELASTOGRAM, keys.CLIP, keys.MASK)
+# What is meant of each modality's file: the columns that name its frame and its rectangle.
+_VIEWS = {
+    keys.IMAGE: (keys.FRAME, keys.ROI),
+    keys.ELASTOGRAM: (None, keys.ELASTOGRAM_ROI),
+    keys.CLIP: (None, None),
+}
 
 
 @dataclass(frozen=True)
@@ -49,15 +60,40 @@ class Manifest:
         """Group of every sample, strings (N,)."""
         return self.table[keys.GROUP_ID].to_numpy(object)
 
-    def paths(self, column: str = keys.IMAGE) -> list[Path]:
-        """Absolute paths of one modality."""
-        return [self.root / path for path in self.table[column]]
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Those of image, elastogram and clip that every sample has."""
+        return tuple(column for column in _VIEWS if self.has(column))
+
+    def has(self, column: str) -> bool:
+        """Whether every sample has something in a column."""
+        return column in self.table and bool((self.table[column] != "").all())
+
+    def media(self, column: str = keys.IMAGE) -> list[Media]:
+        """One modality of every sample (N,): its file, and the part of it that is meant.
+
+        Raises:
+            DataError: A sample lacks it.
+        """
+        if not self.has(column):
+            lacking = self.table[keys.SAMPLE_ID]
+            if column in self.table:
+                lacking = lacking[self.table[column] == ""]
+            raise DataError(
+                f"The manifest of '{self.name}' has no {column} of {rows_named(lacking, 'sample')}; it has "
+                f"{' and '.join(self.modalities)} of all."
+            )
+        frames, boxes = (_cells(self.table, name) for name in _VIEWS[column])
+        views = {cells: View.parse(*cells) for cells in set(zip(frames, boxes, strict=True))}
+        cells = zip(self.table[column], frames, boxes, strict=True)
+        return [Media(self.root / path, views[frame, box]) for path, frame, box in cells]
 
     @property
     def hash(self) -> str:
         """SHA-256 of who is in it: ids, groups, patients, visits and labels, whatever the row order.
 
-        Pixels and folders are left out, so that a split drawn here holds on another machine.
+        Pixels, folders, frames and rectangles are left out, as no split depends on them: one that was drawn
+        here holds on another machine, and after a rectangle was corrected.
         """
         identity = self.table[list(_IDENTITY)].sort_values(keys.SAMPLE_ID)
         text = identity.to_csv(index=False, lineterminator="\n")
@@ -69,13 +105,19 @@ def validated(table: pd.DataFrame, classes: Sequence[str], name: str) -> pd.Data
 
     Args:
         table: Needs `sample_id`, `label` and `image`; `group_id`, `patient_id`, `visit_id`, `site` and
-            `scanner` are filled where absent (a sample without group is a group of its own).
+            `scanner` are filled where absent (a sample without group belongs to its patient, or is a group
+            of its own). Its index names the rows in faults, such as a spreadsheet's row numbers.
         classes: Names of the labels.
         name: Data set, for the message.
 
+    Returns:
+        A copy: rows numbered from 0, labels as int64, clinical columns as float64 (`clinical.typed`), all
+        other columns of `fibrolab.keys` as text, empty where nothing stands.
+
     Raises:
-        DataError: Missing column, no row, empty or repeated `sample_id`, label out of range, group or
-            path missing, one visit with two stages, or one patient in two groups; each fault names its rows.
+        DataError: Missing column, no row, empty or repeated `sample_id`, label out of range, image missing,
+            a path that could leave the root, a frame or rectangle that is none, clinical values that cannot
+            be, one visit with two stages, or one patient in two groups; each fault names its rows.
     """
     missing = [column for column in (keys.SAMPLE_ID, keys.LABEL, keys.IMAGE) if column not in table]
     if missing:
@@ -83,24 +125,40 @@ def validated(table: pd.DataFrame, classes: Sequence[str], name: str) -> pd.Data
     if table.empty:
         raise DataError(f"The manifest of '{name}' is empty: it holds no sample.")
     table = _completed(table)
-    faults = _column_faults(table, classes) + _visit_faults(table, classes) + _patient_faults(table)
+    faults = [
+        *_column_faults(table, classes),
+        *(fault for column in _PATHS if column in table for fault in _path_faults(table[column])),
+        *_view_faults(table),
+        *clinical.faults(table),
+        *_visit_faults(table, classes),
+        *_patient_faults(table),
+    ]
     if faults:
         raise DataError(f"The manifest of '{name}' has {len(faults)} fault(s):\n{listing(faults)}")
-    return table.astype({keys.LABEL: np.int64})
+    return clinical.typed(table).astype({keys.LABEL: np.int64}).reset_index(drop=True)
 
 
 def _completed(table: pd.DataFrame) -> pd.DataFrame:
-    table = table.reset_index(drop=True).copy()
-    for column in _TEXT:
+    table = table.copy()
+    for column in (*_TEXT, *_OPTIONAL_TEXT):
         if column in table:
-            table[column] = table[column].astype(object).fillna("").astype(str)
-        elif column != keys.GROUP_ID:
+            table[column] = _as_text(table[column])
+        elif column in _TEXT:
             table[column] = ""
-    if keys.GROUP_ID not in table:
-        table[keys.GROUP_ID] = table[keys.PATIENT_ID].where(
-            table[keys.PATIENT_ID] != "", table[keys.SAMPLE_ID]
-        )
+    of_patient = table[keys.PATIENT_ID].where(table[keys.PATIENT_ID] != "", table[keys.SAMPLE_ID])
+    table[keys.GROUP_ID] = table[keys.GROUP_ID].where(table[keys.GROUP_ID] != "", of_patient)
     return table
+
+
+def _as_text(cells: pd.Series) -> pd.Series:
+    """Text, empty where nothing stands; whole numbers that a gap made floats are whole again."""
+    if pd.api.types.is_float_dtype(cells) and (cells.dropna() % 1 == 0).all():
+        cells = cells.astype("Int64")
+    return cells.astype(object).where(cells.notna(), "").astype(str)
+
+
+def _cells(table: pd.DataFrame, column: str | None) -> Sequence[str]:
+    return table[column].tolist() if column in table else [""] * len(table)
 
 
 def _column_faults(table: pd.DataFrame, classes: Sequence[str]) -> list[str]:
@@ -111,7 +169,6 @@ def _column_faults(table: pd.DataFrame, classes: Sequence[str]) -> list[str]:
     schema = pa.DataFrameSchema(
         {
             keys.SAMPLE_ID: pa.Column(checks=filled, unique=True),
-            keys.GROUP_ID: pa.Column(checks=filled),
             keys.IMAGE: pa.Column(checks=filled),
             keys.LABEL: pa.Column(checks=label, nullable=False),
         }
@@ -121,7 +178,7 @@ def _column_faults(table: pd.DataFrame, classes: Sequence[str]) -> list[str]:
     except pa.errors.SchemaErrors as error:
         cases = error.failure_cases.sort_values("index", kind="stable")
         return [
-            f"row {int(row['index'])}: {row['column']} {row['failure_case']!r} {_reason(row['check'])}"
+            f"row {row['index']}: {row['column']} {row['failure_case']!r} {_reason(row['check'])}"
             for row in cases.to_dict("records")
         ]
     return []
@@ -131,36 +188,52 @@ def _reason(check: str) -> str:
     return {"field_uniqueness": "is repeated", "not_nullable": "is missing"}.get(str(check), str(check))
 
 
-def _visit_faults(table: pd.DataFrame, classes: Sequence[str]) -> list[str]:
+def _path_faults(paths: pd.Series) -> Iterator[str]:
+    """Paths that could lead out of the root, on this system or on another that reads the same table."""
+    for pattern, verb, words in (
+        (r"^(?:/|\\|[A-Za-z]:)", "is", "absolute: give it relative to the data set's root"),
+        (r"(?:^|[/\\])\.\.(?:$|[/\\])", "leads", "out of the data set's root by '..'"),
+        (r"^(?![A-Za-z]:|\\).*\\", "holds", "a backslash: write / between folders"),
+        (r"\x00", "holds", "a zero byte"),
+    ):
+        yield from told(str(paths.name), paths[paths.str.contains(pattern)], verb, words)
+
+
+def _view_faults(table: pd.DataFrame) -> Iterator[str]:
+    for frame, box in _VIEWS.values():
+        for column in (name for name in (frame, box) if name in table):
+            cells = table[column]
+            faults = {cell: _view_fault(cell, column == frame) for cell in cells.unique()}
+            wrong = cells[cells.map(faults) != ""]
+            yield from (f"row {row}: {column}{faults[cell]}" for row, cell in wrong.items())
+
+
+def _view_fault(cell: str, is_frame: bool) -> str:
+    try:
+        View.parse(frame=cell) if is_frame else View.parse(box=cell)
+    except ValueError as error:
+        return str(error).removeprefix("frame").removeprefix("roi")  # the column says it
+    return ""
+
+
+def _visit_faults(table: pd.DataFrame, classes: Sequence[str]) -> Iterator[str]:
     """A stage belongs to a visit: two stages on one visit cannot both be true."""
-    known = (table[keys.VISIT_ID] != "") & table[keys.LABEL].isin(range(len(classes)))
-    faults = []
+    named = (table[keys.PATIENT_ID] != "") & (table[keys.VISIT_ID] != "")
+    known = named & table[keys.LABEL].isin(range(len(classes)))
     for (patient, visit), rows in _disagreeing(table[known], [keys.PATIENT_ID, keys.VISIT_ID], keys.LABEL):
         stages = [classes[int(label)] for label in sorted(rows[keys.LABEL].unique())]
-        faults.append(f"visit {visit!r} of patient {patient!r} has {_listed(stages)} {_where(rows)}")
-    return faults
+        yield f"visit {visit!r} of patient {patient!r} has {', '.join(stages)} ({rows_named(rows.index)})"
 
 
-def _patient_faults(table: pd.DataFrame) -> list[str]:
+def _patient_faults(table: pd.DataFrame) -> Iterator[str]:
     """Groups keep patients whole: one patient in two groups could be parted by a split."""
     known = table[keys.PATIENT_ID] != ""
-    faults = []
     for (patient,), rows in _disagreeing(table[known], [keys.PATIENT_ID], keys.GROUP_ID):
-        groups = [repr(group) for group in rows[keys.GROUP_ID].unique()]
-        faults.append(f"patient {patient!r} lies in the groups {_listed(groups)} {_where(rows)}")
-    return faults
+        groups = ", ".join(repr(group) for group in rows[keys.GROUP_ID].unique()[:6])
+        yield f"patient {patient!r} lies in the groups {groups} ({rows_named(rows.index)})"
 
 
 def _disagreeing(table: pd.DataFrame, by: list[str], column: str) -> Iterator[tuple[tuple, pd.DataFrame]]:
     """The groups within which a column has more than one value; all others cost no step of Python."""
     many = table.groupby(by)[column].transform("nunique") > 1
     yield from table[many].groupby(by)
-
-
-def _where(rows: pd.DataFrame) -> str:
-    return f"(rows {_listed([str(row) for row in rows.index])})"
-
-
-def _listed(names: Sequence[str]) -> str:
-    """The first six names in a sentence."""
-    return ", ".join(names[:6]) + (", .." if len(names) > 6 else "")

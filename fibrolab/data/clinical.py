@@ -1,0 +1,155 @@
+"""Clinical columns: unit, what is possible and usual, and which slip of the unit a value looks like."""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from fibrolab import keys
+from fibrolab.data.wording import told
+
+SEX: Final = {"f": "F", "female": "F", "m": "M", "male": "M"}  # accepted in any case, kept as F and M
+_ENOUGH = 20  # values that a statement on a whole column needs
+
+
+class Slip(NamedTuple):
+    """Values in another unit, and how to mend them; both ends of the range belong to it."""
+
+    low: float
+    high: float
+    words: str
+
+
+class Measure(NamedTuple):
+    """One clinical column.
+
+    Attributes:
+        column: Its name.
+        unit: Of its values.
+        possible: Lowest and highest value that a patient can have; beyond, the manifest is at fault.
+        usual: Range within which nobody would ask; beyond, the audit warns.
+        slips: Units that are mistaken for it and give values beyond what is possible or usual.
+        mistaken: A slip that a single value does not show, but a whole column within its range does.
+    """
+
+    column: str
+    unit: str
+    possible: tuple[float, float]
+    usual: tuple[float, float]
+    slips: tuple[Slip, ...] = ()
+    mistaken: Slip | None = None
+
+
+_KATAL = "given in µkat/L: multiply by 60"  # 1 U = 1 µmol/min, 1 kat = 1 mol/s
+
+# Usual ranges: liver stiffness as FibroScan measures it, 1.5 to 75 kPa (Castera, Forns and Alberti, J Hepatol
+# 48:835, 2008); units of enzymes and platelets as in FIB-4 (Sterling et al., Hepatology 43:1317, 2006) and
+# APRI (Wai et al., Hepatology 38:518, 2003). How far beyond a value still is possible is our choice, wide.
+MEASURES: Final = (
+    Measure(
+        keys.AGE_YEARS,
+        "years",
+        possible=(0, 120),
+        usual=(18, 95),
+        slips=(
+            Slip(1900, 2100, "like a year of birth: give the age at the visit"),
+            Slip(121, 1440, "given in months: divide by 12"),
+            Slip(2101, 43830, "given in days: divide by 365.25"),
+        ),
+    ),
+    Measure(
+        keys.LSM_KPA,
+        "kPa",
+        possible=(0.5, 300),
+        usual=(1.5, 75),
+        slips=(Slip(500, 300_000, "given in Pa: divide by 1000"),),
+        # An elastogram's modulus is E = 3 rho v^2, so 0.7 to 5 m/s are 1.5 to 75 kPa.
+        mistaken=Slip(0.5, 5, "given in m/s: the stiffness in kPa is 3 times the square of the speed"),
+    ),
+    Measure(keys.AST_U_L, "U/L", possible=(0.05, 50_000), usual=(5, 2000), slips=(Slip(0.05, 2, _KATAL),)),
+    Measure(keys.AST_ULN_U_L, "U/L", possible=(10, 200), usual=(25, 80), slips=(Slip(0.2, 2, _KATAL),)),
+    Measure(keys.ALT_U_L, "U/L", possible=(0.05, 50_000), usual=(5, 2000), slips=(Slip(0.05, 2, _KATAL),)),
+    Measure(
+        keys.PLATELETS_1E9_L,
+        "10^9/L",
+        possible=(1, 3000),
+        usual=(10, 1000),
+        slips=(Slip(3001, 3_000_000, "given per µL: divide by 1000"),),
+        mistaken=Slip(1, 60, "given in 10^4/µL: multiply by 10"),
+    ),
+)
+
+
+def numbers(table: pd.DataFrame) -> pd.DataFrame:
+    """The clinical columns that the table has as float64 (N, C); NaN where there is no number."""
+    present = [measure.column for measure in MEASURES if measure.column in table]
+    return pd.DataFrame(
+        {column: pd.to_numeric(table[column], errors="coerce").astype(np.float64) for column in present},
+        index=table.index,
+    )
+
+
+def typed(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with its clinical columns as float64, and sex as `F`, `M` or empty."""
+    columns = {str(column): values for column, values in numbers(table).items()}
+    if keys.SEX in table:
+        columns[keys.SEX] = _text(table[keys.SEX]).str.lower().map(SEX).fillna("").astype(str)
+    return table.assign(**columns)
+
+
+def faults(table: pd.DataFrame) -> list[str]:
+    """Sentences on cells that are no number, or that no patient can have, by the index of the table.
+
+    Args:
+        table: A manifest's columns, as text or as numbers; empty cells are in order.
+    """
+    sentences: list[str] = []
+    found = numbers(table)
+    for measure in (measure for measure in MEASURES if measure.column in found):
+        column, values = measure.column, found[measure.column]
+        cells = _text(table[column][~np.isfinite(values)])
+        cells = cells[cells != ""]
+        comma = cells.str.fullmatch(r"\d+,\d+")
+        sentences += told(column, cells[comma], "is", "written with a comma: write a point")
+        sentences += told(column, cells[~comma], "is", f"no number in {measure.unit}")
+        low, high = measure.possible
+        beyond = values[np.isfinite(values) & ~values.between(low, high)]
+        sentences += _beyond(measure, beyond, f"not possible: {low:g} to {high:g} {measure.unit} are")
+    if keys.SEX in table:
+        cells = _text(table[keys.SEX])
+        wrong = cells[(cells != "") & ~cells.str.lower().isin(list(SEX))]
+        sentences += told(keys.SEX, wrong, "is", "neither F nor M (nor female, male)")
+    return sentences
+
+
+def implausible(table: pd.DataFrame) -> list[str]:
+    """Sentences on values that are possible but unusual, for a person to look at.
+
+    Args:
+        table: A checked manifest's table; its `sample_id` names the values.
+    """
+    sentences: list[str] = []
+    found = numbers(table.set_index(keys.SAMPLE_ID))
+    for measure in (measure for measure in MEASURES if measure.column in found):
+        known, slip = found[measure.column].dropna(), measure.mistaken
+        if slip and len(known) >= _ENOUGH and known.between(slip.low, slip.high).all():
+            sentences.append(f"all {len(known):,} values of {measure.column} look {slip.words}")
+            continue
+        low, high = measure.usual
+        words = f"unusual: {low:g} to {high:g} {measure.unit} are common"
+        sentences += _beyond(measure, known[~known.between(low, high)], words, "sample")
+    return sentences
+
+
+def _beyond(measure: Measure, values: pd.Series, words: str, kind: str = "row") -> Iterator[str]:
+    """Sentences on values out of a range, each slip of the unit apart."""
+    for slip in measure.slips:
+        slipped = values.between(slip.low, slip.high)
+        yield from told(measure.column, values[slipped], "looks", slip.words, kind)
+        values = values[~slipped]
+    yield from told(measure.column, values, "is", words, kind)
+
+
+def _text(cells: pd.Series) -> pd.Series:
+    return cells.astype(object).where(cells.notna(), "").astype(str).str.strip()

@@ -1,0 +1,248 @@
+"""Reading a user's table, CSV or Parquet, as text: nothing is guessed, and every fault names its rows."""
+
+import csv
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from fibrolab.data.wording import rows_named, told
+from fibrolab.errors import DataError, listing
+
+LARGEST = (
+    256 * 2**20
+)  # bytes; as text in memory a table takes a few times its file, and the split's copies more
+MOST_ROWS = (
+    5_000_000  # of Parquet, whose file does not tell how much it unpacks to: LARGEST at 50 bytes a row
+)
+SEPARATORS = (",", ";", "\t")
+MISSING = frozenset({"NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null"})  # what R, pandas and databases write
+_FIRST = 2  # number of the first row below the header, in a spreadsheet
+_BATCH = 50_000  # rows held as Python objects at once
+_TRIGGERS = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = "like a formula, which a spreadsheet would run: put a letter before it, or leave the cell empty"
+_NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?\s*%?")
+
+
+def read(path: str | Path) -> pd.DataFrame:
+    """A table of text, one row a record.
+
+    CSV is separated by comma, semicolon or tab (whichever the header holds most of) and encoded as UTF-8, or
+    as UTF-16 with its byte order mark. Parquet is told by its content; its numbers, dates and categories
+    become the text that a CSV would hold (7, not 7.0). Text stays text (`001`), less the blanks around it, so
+    that `P1 ` and `P1` are one patient. Cells that say NA, N/A, #N/A, NaN or NULL are empty; empty rows and
+    empty columns without a name are passed over.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Strings, empty where nothing stands; the index is the row's number in a spreadsheet, the header being
+        row 1.
+
+    Raises:
+        DataError: No such file, too large, neither format, undecodable bytes, quotation marks that do not
+            match, or every fault of its cells at once: columns without a name or with the same one, rows of
+            another length than the header, and cells that a spreadsheet would run as a formula.
+    """
+    path = Path(path).expanduser()
+    head = _head(path)
+    if head.startswith(b"PAR1"):
+        content = _parquet(path)
+    elif head.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+        raise DataError(f"{path} is a spreadsheet's own file; save it there as 'CSV UTF-8' and give that.")
+    else:
+        content = _csv(path, _encoding(path, head))
+    return _clean(path, content)
+
+
+class _Content(NamedTuple):
+    """What a file holds, before it is checked.
+
+    Attributes:
+        names: Of the columns, as given.
+        table: The cells, columns numbered from 0, rows as in a spreadsheet.
+        faults: Sentences on rows and columns that could not be taken.
+    """
+
+    names: list[str]
+    table: pd.DataFrame
+    faults: list[str]
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes of a file that can be read and is not too large."""
+    try:
+        if not path.is_file():
+            what = "is a folder" if path.is_dir() else "is no file" if path.exists() else "does not exist"
+            raise DataError(f"{path} {what}; a table is one CSV or Parquet file.")
+        size = path.stat().st_size
+        if size > LARGEST:
+            raise DataError(
+                f"{path} holds {size / 2**20:,.0f} MiB; a table of up to {LARGEST // 2**20} MiB is read. A "
+                "manifest has one row an image, so that would be millions of images: is it the one that you "
+                "meant? If so, keep only the columns that are used."
+            )
+        with path.open("rb") as file:
+            head = file.read(4096)
+    except OSError as error:
+        raise DataError(f"{path} cannot be opened ({error.strerror}).") from None
+    if not head.strip():
+        raise DataError(f"{path} is empty; its first line must name the columns.")
+    return head
+
+
+def _encoding(path: Path, head: bytes) -> str:
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    if b"\0" in head:
+        raise DataError(
+            f"{path} holds zero bytes, so it is no text in UTF-8 (UTF-16 without its mark?). Save it as "
+            "CSV UTF-8."
+        )
+    return "utf-8-sig"
+
+
+def _csv(path: Path, encoding: str) -> _Content:
+    ragged: defaultdict[int, list[int]] = defaultdict(list)  # rows by the number of their cells
+    batches: list[pd.DataFrame] = []
+    try:
+        with path.open(encoding=encoding, newline="") as file:
+            separator = _separator(file.readline())
+            file.seek(0)
+            records = _records(path, csv.reader(file, delimiter=separator, strict=True))
+            names = next(records, [])
+            for numbers, cells in _batched(records, len(names), ragged):
+                batches.append(pd.DataFrame(cells, index=numbers, columns=range(len(names)), dtype=str))
+    except UnicodeError:
+        raise DataError(_undecodable(path, encoding)) from None
+    faults = [
+        f"{rows_named(rows)} {'has' if len(rows) == 1 else 'have'} {count} cell(s) where the header names "
+        f"{len(names)} columns"
+        for count, rows in sorted(ragged.items())
+    ]
+    empty = pd.DataFrame(columns=range(len(names)), dtype=str)
+    return _Content(names, pd.concat(batches) if batches else empty, faults)
+
+
+def _separator(header: str) -> str:
+    """The separator that a header line holds most of, outside quotation marks."""
+    bare = re.sub(r'"[^"]*"', "", header)
+    return max(SEPARATORS, key=bare.count)
+
+
+def _records(path: Path, reader: Iterator[list[str]]) -> Iterator[list[str]]:
+    """The records of a file; a quotation mark that is never closed is told by the row that opens it."""
+    number = 0
+    try:
+        for number, record in enumerate(reader, start=1):  # noqa: B007 the number is told in the error
+            yield record
+    except csv.Error as error:
+        raise DataError(
+            f'{path}, row {number + 1}: the quotation marks do not match ({error}). A cell that opens with " '
+            'must close with it, and a " within such a cell is written twice.'
+        ) from None
+
+
+def _batched(
+    records: Iterator[list[str]], width: int, ragged: dict[int, list[int]]
+) -> Iterator[tuple[list[int], list[list[str]]]]:
+    """Row numbers and cells of up to `_BATCH` records; those of another width are noted and left out."""
+    numbers: list[int] = []
+    cells: list[list[str]] = []
+    for number, record in enumerate(records, start=_FIRST):
+        if len(record) == width:
+            numbers.append(number)
+            cells.append(record)
+        elif record:  # an empty line is an empty record
+            ragged[len(record)].append(number)
+        if len(cells) == _BATCH:
+            yield numbers, cells
+            numbers, cells = [], []
+    if cells:
+        yield numbers, cells
+
+
+def _undecodable(path: Path, encoding: str) -> str:
+    """A sentence on the first bytes that are not in the encoding."""
+    content = path.read_bytes()
+    codec = encoding.removesuffix("-sig")
+    try:
+        content.decode(codec)
+    except UnicodeDecodeError as error:
+        line = content[: error.start].decode(codec, "ignore").count("\n") + 1
+        found = content[error.start : error.start + 4].hex(" ")
+        return (
+            f"{path}, line {line}: byte {error.start + 1:,} of the file ({found}) is not {codec.upper()}; it "
+            "mixes encodings or was saved in another one. Save it as CSV UTF-8."
+        )
+    return f"{path} changed while it was read; try again."
+
+
+def _parquet(path: Path) -> _Content:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            meta = file.metadata
+            unpacked = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
+            if unpacked > LARGEST or meta.num_rows > MOST_ROWS:
+                raise DataError(
+                    f"{path} unpacks to {unpacked / 2**20:,.0f} MiB in {meta.num_rows:,} rows; up to "
+                    f"{LARGEST // 2**20} MiB and {MOST_ROWS:,} rows are read: is it the table that you meant?"
+                )
+            table = file.read()
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} is a Parquet file that is damaged or incomplete ({error}).") from None
+    rows = range(_FIRST, _FIRST + table.num_rows)
+    cells, faults = {}, []
+    for number, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
+        try:
+            text = column.cast(pa.string()).to_pandas()  # 7.0 becomes 7, a category its name, a date ISO 8601
+            cells[number] = pd.Series(text.to_numpy(object), index=rows).fillna("").astype(str)
+        except (pa.ArrowException, UnicodeError):
+            faults.append(f"column '{name}' is of type {column.type}, which no cell of a table can hold")
+            cells[number] = pd.Series("", index=rows)
+    return _Content(list(table.column_names), pd.DataFrame(cells, index=rows), faults)
+
+
+def _clean(path: Path, content: _Content) -> pd.DataFrame:
+    """The table under its columns' names, or every fault at once."""
+    names = [name.strip() for name in content.names]
+    table = content.table
+    faults = content.faults + _formulas(names, table)
+    for number in table:
+        column = table[number].str.strip()
+        table[number] = column.mask(column.isin(MISSING), "")
+    filled = table != ""
+    named = [number for number, name in enumerate(names) if name or filled[number].any()]
+    faults += [f"column {number + 1} has no name" for number in named if not names[number]]
+    repeated = [name for name, count in Counter(names).items() if count > 1 and name]
+    faults += [f"the column name '{name}' is repeated" for name in repeated]
+    if faults:
+        raise DataError(f"{path} has {len(faults)} fault(s):\n{listing(faults)}")
+    table = table.loc[filled.any(axis=1), named]
+    if table.empty:
+        raise DataError(f"{path} holds no row below its header.")
+    return table.set_axis([names[number] for number in named], axis=1)
+
+
+def _formulas(names: Sequence[str], table: pd.DataFrame) -> list[str]:
+    """Cells that a spreadsheet would run when somebody opens the table or what is made of it.
+
+    By their first character: owasp.org/www-community/attacks/CSV_Injection. A number may have a sign.
+    """
+    faults = [f"row 1: column {name!r} looks {_FORMULA}" for name in names if _is_formula(name)]
+    for number, name in enumerate(names):
+        suspects = table[number][table[number].str.startswith(_TRIGGERS)]
+        found = suspects[[_is_formula(cell) for cell in suspects]]
+        faults += told(name, found, "looks", _FORMULA)
+    return faults
+
+
+def _is_formula(cell: str) -> bool:
+    return cell.startswith(_TRIGGERS) and not _NUMBER.fullmatch(cell.strip())

@@ -1,0 +1,35 @@
+"""Faults of a table in words: which rows, which column, what is wrong; many of one kind in one sentence."""
+
+from collections.abc import Collection, Hashable, Iterator
+from itertools import islice
+
+import pandas as pd
+
+_NAMED = 6  # rows that a sentence names
+_SINGLE = 3  # cells that are told one by one
+
+
+def rows_named(rows: Collection[Hashable], kind: str = "row") -> str:
+    """Rows, or whatever else is counted, in words: the first six, and how many there are in all."""
+    shown = ", ".join(map(str, islice(rows, _NAMED)))
+    more = f", .. ({len(rows):,} in all)" if len(rows) > _NAMED else ""
+    return f"{kind}{'s' if len(rows) > 1 else ''} {shown}{more}"
+
+
+def told(column: str, cells: pd.Series, verb: str, words: str, kind: str = "row") -> Iterator[str]:
+    """A sentence on each of up to three cells, or one on them all; none on none.
+
+    Args:
+        column: Where they stand.
+        cells: What stands there; the index names the rows.
+        verb: What joins a cell to the words, in the singular: `is`, `looks`.
+        words: What is wrong, and how to mend it.
+        kind: What the index counts.
+    """
+    shown = [f"{cell:.10g}" if isinstance(cell, float) else f"{cell!r:.60}" for cell in cells.iloc[:_SINGLE]]
+    if len(cells) > _SINGLE:
+        plural = "are" if verb == "is" else verb.removesuffix("s")
+        yield f"{rows_named(cells.index, kind)}: {column}, such as {shown[0]}, {plural} {words}"
+        return
+    for row, cell in zip(cells.index, shown, strict=True):
+        yield f"{kind} {row}: {column} {cell} {verb} {words}"
