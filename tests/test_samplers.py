@@ -1,15 +1,19 @@
 """Samplers: the order of an epoch, the count of repeats, and the shares of the ranks."""
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fibrolab.data import samplers
-from fibrolab.data.samplers import EpochSampler, build_sampler
+from fibrolab.data.samplers import EpochSampler, FillUpSampler, build_sampler
 from fibrolab.errors import ConfigError
+
+CONFIGS = sorted((Path(__file__).parents[1] / "conf" / "sampler").glob("*.yaml"))
 
 
 def keys_of_rank(monkeypatch: pytest.MonkeyPatch, sampler: EpochSampler, rank: int, ranks: int) -> list:
@@ -83,15 +87,101 @@ def test_ranks_share_the_order_that_one_process_would_see(
     sampler.set_epoch(2)
     alone = keys_of_rank(monkeypatch, sampler, 0, 1)
     shares = [keys_of_rank(monkeypatch, sampler, rank, ranks) for rank in range(ranks)]
-    assert {len(share) for share in shares} == {-(-20 // ranks)}
+    count = len(alone)
+    assert {len(share) for share in shares} == {-(-count // ranks)}
     together = [key for keys in zip(*shares, strict=True) for key in keys]
-    assert together[:20] == alone
-    assert [index for _, index, _ in together[20:]] == [index for _, index, _ in alone[: len(together) - 20]]
+    assert together[:count] == alone
+    assert [index for _, index, _ in together[count:]] == [index for _, index, _ in alone][
+        : len(together) - count
+    ]
     assert len(set(together)) == len(together)  # padding repeats samples, but as new draws
+
+
+class_lists = st.lists(st.integers(0, 4), min_size=1, max_size=60).map(np.array)
+
+
+@given(class_lists, st.none() | st.integers(1, 40), st.integers(1, 4), st.integers(0, 9))
+def test_filling_up_draws_all_samples_of_a_class_equally_often_or_once_more(
+    labels: np.ndarray, per_class: int | None, times: int, epoch: int
+) -> None:
+    sampler = build_sampler("fill_up", labels, seed=1, per_class=per_class, times=times)
+    sampler.set_epoch(epoch)
+    keys = list(sampler)
+    drawn = np.bincount([index for _, index, _ in keys], minlength=len(labels))
+    counts = np.bincount(labels)
+    wanted = counts.max() if per_class is None else per_class
+    for label in np.unique(labels):
+        of_class = drawn[labels == label]
+        assert of_class.sum() == times * max(counts[label], wanted)
+        assert of_class.min() >= times
+        assert of_class.max() - of_class.min() <= 1
+    assert set(keys) == {(epoch, i, draw) for i, count in enumerate(drawn) for draw in range(count)}
+    assert keys == list(sampler)
+
+
+def test_four_folds_of_paper_3_become_480_draws_of_each_lesion() -> None:
+    labels = np.repeat(np.arange(5), [120, 120, 62, 120, 43])
+    sampler = build_sampler("fill_up", labels, seed=0, per_class=120, times=4)
+    drawn = [index for _, index, _ in sampler]
+    assert len(sampler) == len(drawn) == 2400  # as many as the paper trains on
+    assert np.bincount(labels[drawn]).tolist() == [480] * 5
+    assert drawn == [index for _, index, _ in build_sampler("fill_up", labels, seed=0, times=4)]
+
+
+def test_who_fills_a_class_up_changes_from_epoch_to_epoch_until_all_had_their_turn() -> None:
+    sampler = FillUpSampler(np.repeat([0, 1], [15, 10]))
+    repeated = []
+    for epoch in range(12):
+        sampler.set_epoch(epoch)
+        repeated.append(frozenset(index for _, index, draw in sampler if draw == 1))
+    assert {len(indices) for indices in repeated} == {5}
+    assert len(set(repeated)) > 6
+    assert frozenset.union(*repeated) == set(range(15, 25))
+
+
+def test_a_filled_epoch_is_well_mixed() -> None:
+    labels = np.repeat([0, 1], [300, 30])
+    order = np.array([index for _, index, _ in FillUpSampler(labels)])
+    places = np.flatnonzero(labels[order] == 1)
+    assert abs(places.mean() - 299.5) < 5 * 173 / np.sqrt(300)  # standard deviation of a place: 600 / sqrt 12
+    assert (order[1:] == order[:-1]).sum() < 20  # repeats stand apart; about 4.5 meet by chance
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "sentence"),
+    [
+        ("fill_up", {"times": 0}, r"sampler\.times: 0 is not a whole number from 1\.$"),
+        (
+            "fill_up",
+            {"per_class": -5},
+            r"sampler\.per_class: -5 is not .* or null for the size of the largest",
+        ),
+        ("fill_up", {"per_class": 1.5}, r"sampler\.per_class: 1\.5 is not"),
+        ("fill_up", {"times": None}, r"sampler\.times: None is not"),
+        ("weighted", {"times": 4}, r"sampler\.times: the sampler weighted has no such setting"),
+    ],
+)
+def test_a_setting_that_a_sampler_cannot_use_is_named(name: str, settings: dict, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        build_sampler(name, np.zeros(3, int), seed=0, **settings)
+
+
+def test_all_faults_of_the_settings_are_named_at_once() -> None:
+    with pytest.raises(ConfigError, match=r"(?s)2 settings.*per_class: 0.*times: 0"):
+        build_sampler("fill_up", np.zeros(3, int), seed=0, per_class=0, times=0)
 
 
 def test_an_unknown_sampler_is_named_with_what_is_allowed() -> None:
     with pytest.raises(
-        ConfigError, match=r"'weigthed'.*shuffle, sequential, weighted.*did you mean 'weighted'"
+        ConfigError, match=r"'weigthed'.*sequential, shuffle, weighted.*Did you mean weighted"
     ):
         build_sampler("weigthed", np.zeros(3), seed=0)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_makes_its_sampler(path: Path) -> None:
+    settings = yaml.safe_load(path.read_text())
+    assert settings["name"] == path.stem
+    assert {index for _, index, _ in build_sampler(**settings, labels=np.array([0, 0, 0, 1]), seed=0)} <= set(
+        range(4)
+    )

@@ -1,16 +1,16 @@
 """Which sample comes when: an epoch's order as a pure function of seed and epoch, on any number of ranks."""
 
-from collections.abc import Iterator
-from difflib import get_close_matches
+from collections.abc import Iterator, Mapping
 from itertools import repeat
+from typing import Any
 
 import numpy as np
 from torch import distributed
 from torch.utils.data import Sampler
 
-from fibrolab.errors import ConfigError
+from fibrolab.choices import refuse, unknown
 
-SAMPLERS = ("shuffle", "sequential", "weighted")
+SAMPLERS = ("shuffle", "sequential", "weighted", "fill_up")
 
 
 class EpochSampler(Sampler[tuple[int, int, int]]):
@@ -34,6 +34,7 @@ class EpochSampler(Sampler[tuple[int, int, int]]):
         self, num_samples: int, *, seed: int = 0, shuffle: bool = True, weights: np.ndarray | None = None
     ) -> None:
         self.num_samples = num_samples
+        self.num_draws = num_samples  # of an epoch, all ranks together
         self.seed = seed
         self.shuffle = shuffle
         self.epoch = 0
@@ -46,43 +47,101 @@ class EpochSampler(Sampler[tuple[int, int, int]]):
     def __len__(self) -> int:
         """Keys on this rank."""
         _, ranks = _rank()
-        return -(-self.num_samples // ranks)
+        return -(-self.num_draws // ranks)
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
         """Yield the keys of this rank for the chosen epoch."""
         rank, ranks = _rank()
-        order = np.resize(self._order(), len(self) * ranks)  # resize pads by starting over
+        drawn = self._order(np.random.default_rng([self.seed, self.epoch]))
+        order = np.resize(drawn, len(self) * ranks)  # resize pads by starting over
         keys = slice(rank, None, ranks)
         yield from zip(repeat(self.epoch), order[keys].tolist(), _repeats(order)[keys].tolist(), strict=False)
 
-    def _order(self) -> np.ndarray:
-        generator = np.random.default_rng([self.seed, self.epoch])
+    def _order(self, generator: np.random.Generator) -> np.ndarray:
+        """Indices of the whole epoch, ``(num_draws,)``."""
         if self._shares is not None:
             return generator.choice(self.num_samples, self.num_samples, p=self._shares)
         return generator.permutation(self.num_samples) if self.shuffle else np.arange(self.num_samples)
 
 
-def build_sampler(name: str, labels: np.ndarray, seed: int) -> EpochSampler:
+class FillUpSampler(EpochSampler):
+    """Every sample in every epoch, small classes filled up with repeats to the size of the large ones.
+
+    A class of n samples is drawn ``times * max(n, per_class)`` times an epoch, each sample equally often or
+    once more; who comes once more is drawn anew each epoch. Repeats carry draws 1, 2, .. and so are augmented
+    differently: they take the place of the rescaled, translated and flipped copies that paper 3 stored.
+
+    The paper fills its classes up to 150, the size of its largest ones, before it draws five folds, so that
+    copies of one image train and test. This sampler sees the training partition alone and counts within it:
+    the paper's 150 are the 120 of four folds.
+
+    Args:
+        labels: class of each sample, ``(N,)``.
+        per_class: samples up to which smaller classes are filled; None for as many as the largest class has.
+        times: how often the filled classes come in an epoch.
+        seed: seed of the run.
+
+    Source:
+        Tangruangkiat et al., J Appl Clin Med Phys 25(1), e14210, 2023, sections 2.5 and 2.6.
+    """
+
+    def __init__(
+        self, labels: np.ndarray, *, per_class: int | None = None, times: int = 1, seed: int = 0
+    ) -> None:
+        super().__init__(len(labels), seed=seed)
+        _, self._classes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+        wanted = counts.max(initial=0) if per_class is None else per_class
+        draws = np.maximum(counts, wanted) * times
+        self.num_draws = int(draws.sum())
+        self._whole, self._rest = np.divmod(draws, counts)
+
+    def _order(self, generator: np.random.Generator) -> np.ndarray:
+        order = generator.permutation(self.num_samples)
+        classes = self._classes[order]
+        once_more = _repeats(classes) < self._rest[classes]  # the first of each class in this epoch's order
+        return generator.permutation(np.repeat(order, self._whole[classes] + once_more))
+
+
+def build_sampler(name: str, labels: np.ndarray, seed: int, **settings: Any) -> EpochSampler:
     """Make a sampler by name.
 
     Args:
-        name: ``shuffle``, ``sequential``, or ``weighted``: with replacement, every class equally likely
-            (weights are the inverse class frequencies, as in paper 2).
+        name: ``shuffle``, ``sequential``, ``weighted``: with replacement, every class equally likely
+            (weights are the inverse class frequencies, as in paper 2), or ``fill_up``: every sample, and
+            small classes repeated (`FillUpSampler`, as in paper 3).
         labels: class of each sample, ``(N,)``.
         seed: seed of the run.
+        **settings: ``per_class`` and ``times`` of ``fill_up``; the others have none.
 
     Raises:
-        ConfigError: there is no such sampler.
+        ConfigError: there is no such sampler, it has no such setting, or a setting is no number of samples.
     """
-    if name not in SAMPLERS:
-        near = get_close_matches(str(name), SAMPLERS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(f"There is no sampler {name!r}: use one of {', '.join(SAMPLERS)}{hint}")
+    refuse(_faults(name, settings))
+    if name == "fill_up":
+        return FillUpSampler(labels, seed=seed, **settings)
     weights = None
     if name == "weighted":
         _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
         weights = 1.0 / counts[inverse]
     return EpochSampler(len(labels), seed=seed, shuffle=name != "sequential", weights=weights)
+
+
+def _faults(name: str, settings: Mapping[str, object]) -> list[str]:
+    if name not in SAMPLERS:
+        return [unknown("sampler", name, SAMPLERS)]
+    allowed = ("per_class", "times") if name == "fill_up" else ()
+    faults = []
+    for key, value in settings.items():
+        if key not in allowed:
+            faults.append(f"sampler.{key}: the sampler {name} has no such setting.")
+        elif not (_is_count(value) or (key == "per_class" and value is None)):
+            ends = ", or null for the size of the largest class" if key == "per_class" else ""
+            faults.append(f"sampler.{key}: {value} is not a whole number from 1{ends}.")
+    return faults
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _repeats(order: np.ndarray) -> np.ndarray:

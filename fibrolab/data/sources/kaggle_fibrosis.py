@@ -6,97 +6,156 @@ Folder tree (as downloaded):
       F0/  2,114 files      F1/  861      F2/  793      F3/  857      F4/  1,698
 
 Source: "Liver Histopathology (Fibrosis) Ultrasound Images" on Kaggle, as cited by iLIVER 5(1), 100225, 2026:
-kaggle.com/code/houssameddinebhe/liver-histopathology-fibrosis-ultrasound-images/input (the licence is the
-one stated there).
+kaggle.com/datasets/vibhingupta028/liver-histopathology-fibrosis-ultrasound-images (the licence is the one
+stated there). `data.download=true` fetches it from that address into `data.root`.
 
 What is known of it: 1,536 of the 6,323 files are distinct, the rest are byte-identical copies, up to 18 of
 one image; no copy crosses a stage. Stages were not drawn from one source: 640 x 480 grey JPEG (all of F0,
 part of F1 and F4) and 449 x 464 RGB PNG (all of F2 and F3, part of F1 and F4), some under a `.jpg` name.
 926 of the distinct images carry a copy named `ct{volume}-{frame}.png`, and look simulated from CT. A
 random 80/20 split puts a copy of 96 % of its test images into training, or of 94 % where validation takes
-a tenth of all. So the group of an image is the cluster of its copies, of its near copies, and of its CT
-volume where a name tells it.
+a tenth of all. So what must not be parted is the cluster of an image's copies and near copies, which is
+found when the pixels are read, and the CT volume where a name tells it, which is the group given here.
 """
 
 import re
 from pathlib import Path
-
-import pandas as pd
+from zipfile import BadZipFile
 
 from fibrolab import keys
-from fibrolab.data.duplicates import clusters
 from fibrolab.data.manifest import Manifest
-from fibrolab.data.survey import readable, survey
-from fibrolab.errors import ConfigError, DataError, listing
+from fibrolab.data.sources.folder import read_tree
+from fibrolab.errors import ConfigError, DataError, StorageError
 
 STAGES = ("F0", "F1", "F2", "F3", "F4")
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
+HANDLE = "vibhingupta028/liver-histopathology-fibrosis-ultrasound-images"  # the set's address on Kaggle
 _VOLUME = re.compile(r"ct(\d+)-\d+\.", re.IGNORECASE)
+_ADDRESS = re.compile(r"[\w-]+/[\w-]+(/versions/\d+)?")
+_REFUSALS = {
+    401: "the token is not valid",
+    403: "the token may not read it, or its terms were not accepted on the set's page",
+    404: "there is no such data set (any more)",
+}
+_DEPTH = 3  # folders between what was downloaded and the stage folders, at most
 
 
-def load(*, root: str, cache: str, on_unreadable: str = "error") -> Manifest:
+def load(*, root: str | Path, download: bool = False, handle: str = HANDLE) -> Manifest:
     """Read the tree F0..F4.
 
     Args:
-        root: Folder that holds the stage folders.
-        cache: Folder where facts of files are remembered.
-        on_unreadable: `error`, or `skip` to leave unreadable files out and say so.
+        root: Folder that holds the stage folders, directly or up to three folders deeper.
+        download: Fetch the set into `root` where it is not there yet.
+        handle: The set's address on Kaggle, OWNER/NAME.
 
     Raises:
-        ConfigError: `on_unreadable` is neither.
-        DataError: No such folder, no stage folder, unknown or empty ones, images deeper than in a stage
-            folder, or unreadable files.
+        ConfigError: No way to download: kagglehub, its credentials or the set itself missing, or a root that
+            holds something else.
+        DataError: No such folder, or one that does not hold the stage folders with images in each.
+        StorageError: What was downloaded cannot be written.
     """
-    if on_unreadable not in ("error", "skip"):
-        raise ConfigError(f"data.on_unreadable={on_unreadable} is unknown: error or skip.")
-    folder = Path(root).expanduser().absolute()
-    files = _files(folder)
-    facts = survey(files, Path(cache))
-    good, left_out = readable(files, facts, on_unreadable, folder)
-    files = [file for file, keep in zip(files, good, strict=True) if keep]
-    facts = facts[good]
-    names = [file.relative_to(folder).as_posix() for file in files]
-    volumes = [match[1] if (match := _VOLUME.match(file.name)) else "" for file in files]
-    cluster = clusters(facts["sha256"].tolist(), facts["phash"].tolist(), volumes)
-    table = pd.DataFrame(
-        {
-            keys.SAMPLE_ID: names,
-            keys.GROUP_ID: pd.Series(names).groupby(cluster).transform("min"),  # named after its first file
-            keys.LABEL: [STAGES.index(file.parent.name) for file in files],
-            keys.IMAGE: names,
-        }
-    )
-    return Manifest(table, STAGES, "kaggle_fibrosis", folder, tuple(left_out))
-
-
-def _files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
+    top = Path(root).expanduser().absolute()
+    folder = _stage_folder(top)
+    if folder is None and download:
+        _fetch(top, handle)
+        folder = _stage_folder(top)
+    if folder is None and not top.is_dir():
         raise DataError(
-            f"data.root={folder} is not a folder; it must hold stage folders {', '.join(STAGES)}."
+            f"data.root={top} is not a folder; it must hold the stage folders {', '.join(STAGES)}. "
+            "data.download=true fetches them from Kaggle."
         )
-    found = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    faults = [] if found else ["there is no folder in it"]
-    files: list[Path] = []
-    for name in found:
-        images = _images(folder / name) if name in STAGES else []
-        if name not in STAGES:
-            faults.append(f"{name}/ is not a stage")
-        elif not images:
-            faults.append(f"{name}/ holds no image")
-        nested = [image for image in images if image.parent.name != name]
-        faults += [f"{image.relative_to(folder)} does not lie directly in {name}/" for image in nested]
-        files += images
-    if faults:
+    table, classes = read_tree(folder or top, STAGES)
+    names = table[keys.IMAGE]
+    matches = [_VOLUME.match(name.rsplit("/", 1)[-1]) for name in names]
+    groups = [f"ct{match[1]}" if match else name for match, name in zip(matches, names, strict=True)]
+    return Manifest(table.assign(**{keys.GROUP_ID: groups}), classes, "kaggle_fibrosis", folder or top)
+
+
+def _stage_folder(top: Path) -> Path | None:
+    """The folder that holds all stage folders: the first one from the top.
+
+    Raises:
+        DataError: There are several as near to the top.
+    """
+    for depth in range(_DEPTH + 1):
+        found = sorted(
+            first.parent for first in top.glob("*/" * depth + STAGES[0]) if _holds_stages(first.parent)
+        )
+        if len(found) > 1:
+            raise DataError(
+                f"data.root={top} holds the stage folders more than once: {', '.join(map(str, found))}. Name "
+                "the one that is meant."
+            )
+        if found:
+            return found[0]
+    return None
+
+
+def _holds_stages(folder: Path) -> bool:
+    return all((folder / stage).is_dir() for stage in STAGES)
+
+
+def _fetch(root: Path, handle: str) -> None:
+    """Download the set beside its place, then move it there: what is in `root` is always whole."""
+    if not _ADDRESS.fullmatch(handle):
+        raise ConfigError(f"data.handle={handle} is no address of a Kaggle data set: OWNER/NAME.")
+    _check_credentials()
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise ConfigError(
+            f"data.download=true, but data.root={root} holds something else; name a new or an empty folder."
+        )
+    part = root.with_name(f"{root.name}.part")
+    try:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        _download(part, handle)
+        if root.exists():
+            root.rmdir()
+        part.rename(root)
+    except OSError as error:
+        raise StorageError(f"The download cannot be written to {root} ({error}).") from error
+
+
+def _check_credentials() -> None:
+    by_hand = f"or download the set from kaggle.com/datasets/{HANDLE} and give its folder as data.root."
+    try:
+        from kagglehub.config import get_kaggle_credentials
+    except ImportError:
+        raise ConfigError(
+            f'data.download=true needs kagglehub: pip install "fibrolab[kaggle]"; {by_hand}'
+        ) from None
+    try:
+        known = get_kaggle_credentials()
+    except ValueError as error:  # a kaggle.json that is none
+        raise ConfigError(f"Kaggle's credentials cannot be read: {error}.") from None
+    if known is None:
+        raise ConfigError(
+            "data.download=true needs an account's token: make one at kaggle.com/settings/api and put it "
+            "into KAGGLE_API_TOKEN or ~/.kaggle/access_token (an older one: KAGGLE_USERNAME and KAGGLE_KEY, "
+            f"or ~/.kaggle/kaggle.json); {by_hand}"
+        )
+
+
+def _download(folder: Path, handle: str) -> None:
+    import kagglehub
+    import requests
+    from kagglehub.exceptions import DataCorruptionError
+
+    try:
+        placed = kagglehub.dataset_download(handle, output_dir=str(folder), force_download=True)
+    except requests.HTTPError as error:
+        status = 0 if error.response is None else error.response.status_code
+        reason = _REFUSALS.get(status, "try again later")
+        raise ConfigError(
+            f"Kaggle refuses data.handle={handle} with status {status}: {reason}; see "
+            f"kaggle.com/datasets/{handle}."
+        ) from None
+    except requests.RequestException as error:
+        raise ConfigError(
+            f"Kaggle cannot be reached ({type(error).__name__}); download the set where there is a network "
+            "and give its folder as data.root."
+        ) from None
+    except (DataCorruptionError, BadZipFile, ValueError) as error:
         raise DataError(
-            f"data.root={folder} must hold images in stage folders {', '.join(STAGES)} and no others:\n"
-            f"{listing(faults)}"
-        )
-    return files
-
-
-def _images(folder: Path) -> list[Path]:
-    return [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-    ]
+            f"What Kaggle sent for data.handle={handle} is damaged ({error}); try again."
+        ) from None
+    if Path(placed) != folder:  # within a notebook of Kaggle or Colab, sets are attached and not downloaded
+        raise ConfigError(f"This notebook has the set attached already: give data.root={placed}.")

@@ -1,23 +1,29 @@
-"""The synthetic clinic as a data set: drawn once into a cache folder, then read like any other.
+"""The synthetic clinic as data sets: drawn once into a cache folder, then read like any other.
 
-Tree of the folder, one for each set of parameters:
+Tree of the folder, one for each modality and set of parameters:
 
-    ROOT/phantom-HASH/
-        manifest.csv         columns of `fibrolab.keys`; phantom_score, the patient's latent fibrosis score
-        images/p0000-0.png   greyscale B-mode, one visit and several views a patient
+    ROOT/phantom-MODALITY-HASH/
+        manifest.csv           what a hospital's table holds, and phantom_CHANNEL, the patients' latent scores
+        truth.json             the parameters, and the best accuracy that they allow
+        images/p0000-0.png     greyscale B-mode, one visit and several views a patient; or p0000-0.dcm
+        captures/p0000-0.png   screens of elastography, read by `sources.swe_pairs`
+        clips/p0000-0.mp4      breathing clips, read by `sources.clips`
+        lesions/p0000-0.png    focal lesions with their rectangles, read by `sources.focal_lesions`
 
-Licence: none needed, no person was scanned. How images follow from patients: `fibrolab.data.phantom`. The
+All modalities of one seed and separability show the same patients.
+
+Licence: none needed, no person was scanned. How pictures follow from patients: `fibrolab.data.phantom`. The
 best accuracy that a separability allows: `fibrolab.data.phantom.truth.best_accuracy`.
 """
 
+from dataclasses import replace
 from pathlib import Path
-
-import pandas as pd
 
 from fibrolab import keys
 from fibrolab.data.manifest import Manifest
-from fibrolab.data.phantom.clinic import Cohort, generate
-from fibrolab.data.phantom.truth import CLASSES
+from fibrolab.data.phantom.archive import generate
+from fibrolab.data.phantom.cohort import Cohort
+from fibrolab.data.sources import clips, focal_lesions, swe_pairs, table
 
 
 def load(
@@ -28,8 +34,13 @@ def load(
     size: int = 128,
     separability: float = 1.0,
     seed: int = 0,
+    format: str = "png",
+    duplicates: float = 0.0,
+    leak: float = 0.0,
+    shortcut: float = 0.0,
+    sliced: bool = False,
 ) -> Manifest:
-    """The cohort of these parameters, drawn at the first call.
+    """The cohort of these parameters as grey pictures, drawn at the first call.
 
     Args:
         root: Cache folder; the cohort gets a folder of its own in it.
@@ -38,12 +49,77 @@ def load(
         size: Side of the pictures [px]; at least 32.
         separability: 0 = the stage leaves no trace, 1 = clear.
         seed: Of everything.
+        format: Of the files, `png` or `dicom`.
+        duplicates: Share of the pictures that are stored again under another name.
+        leak: Share of the patients who also hold a picture of another patient of their stage.
+        shortcut: Share of the patients whose pictures tell the stage by side length and colour mode.
+        sliced: Patients are numbered in order of their stage.
 
     Raises:
         ConfigError: Parameters out of range, all of them at once.
         StorageError: The folder cannot be written, or the disk is full.
     """
-    cohort = Cohort(patients, images_per_patient, size, separability, seed)
-    folder = generate(Path(root) / f"phantom-{cohort.key()}", cohort)
-    table = pd.read_csv(folder / keys.MANIFEST_FILE)
-    return Manifest(table, CLASSES, "phantom", folder)
+    cohort = Cohort(
+        patients,
+        images_per_patient,
+        size,
+        separability,
+        seed,
+        format=format,
+        duplicates=duplicates,
+        leak=leak,
+        shortcut=shortcut,
+        sliced=sliced,
+    )
+    return replace(table.load(path=_table(root, cohort)), name="phantom")
+
+
+def load_swe(
+    *,
+    root: str | Path,
+    patients: int = 100,
+    images_per_patient: int = 5,
+    size: int = 480,
+    separability: float = 0.5,
+    seed: int = 0,
+) -> Manifest:
+    """The cohort as screen captures of elastography; `size` is their width [px]. See `load`."""
+    cohort = Cohort(patients, images_per_patient, size, separability, seed, modality="capture")
+    return replace(swe_pairs.load(path=_table(root, cohort), cache=root), name="phantom_swe")
+
+
+def load_clips(
+    *,
+    root: str | Path,
+    patients: int = 110,
+    images_per_patient: int = 1,
+    size: int = 112,
+    frames: int = 30,
+    separability: float = 0.5,
+    seed: int = 0,
+) -> Manifest:
+    """The cohort as breathing clips of `frames` frames, 15 a second; `images_per_patient` counts clips.
+
+    See `load`; `size` is an even number.
+    """
+    cohort = Cohort(patients, images_per_patient, size, separability, seed, modality="clip", frames=frames)
+    return replace(clips.load(path=_table(root, cohort)), name="phantom_clips")
+
+
+def load_lesions(
+    *,
+    root: str | Path,
+    patients: int = 300,
+    images_per_patient: int = 1,
+    size: int = 256,
+    seed: int = 0,
+) -> Manifest:
+    """The cohort with a focal lesion each, five classes balanced, stages as they come. See `load`."""
+    cohort = Cohort(patients, images_per_patient, size, seed=seed, modality="lesion")
+    return replace(focal_lesions.load(path=_table(root, cohort)), name="phantom_lesions")
+
+
+def _table(root: str | Path, cohort: Cohort) -> Path:
+    """The table of a cohort, drawn where it is not there yet."""
+    folder = Path(root) / f"phantom-{cohort.modality}-{cohort.key()}"
+    return generate(folder, cohort) / keys.MANIFEST_FILE

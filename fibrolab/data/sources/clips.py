@@ -1,0 +1,83 @@
+"""Clips of patients, with stills of the same patients: one row a clip.
+
+Folder tree:
+
+    ROOT/
+      clips.csv            or Parquet: clip, patient_id, label and, where there is one, image
+      clips/..             MP4, AVI, Matroska, or DICOM of several frames
+      stills/..            PNG, JPEG, DICOM, ..
+
+Every row has both a clip and a picture, so that networks that see stills, and networks that see clips, share
+one manifest and with it one split: they are compared on the same patients. The picture is the still in
+`image`; where that is empty, the middle frame of the clip, or the one that `frame` names. A clip with several
+stills has a row for each. Other columns of a manifest may be given as for the source `table`.
+
+Made for the comparison in the paper on ultrasound video (110 patients, 77 / 16 / 17 by patient, stills
+against clips; Seventh Affiliated Hospital of Sun Yat-sen University, 2023 to 2025). Its clips are not public.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from fibrolab import keys
+from fibrolab.data.manifest import Manifest
+from fibrolab.data.media import MIDDLE
+from fibrolab.data.sources.table import STAGES, labelled, root_of
+from fibrolab.data.wording import told
+from fibrolab.errors import DataError, listing
+
+
+def load(
+    *,
+    path: str | Path,
+    root: str | Path | None = None,
+    classes: Sequence[str] = STAGES,
+    columns: Mapping[str, str | None] | None = None,
+) -> Manifest:
+    """Read a table of clips.
+
+    Args:
+        path: CSV or Parquet file.
+        root: Folder that the paths in it are relative to; the table's own where none is given.
+        classes: Names of the labels in their order.
+        columns: The table's name for each of ours, see `fibrolab.data.sources.table.load`.
+
+    Raises:
+        ConfigError: A setting that is none, or names a column that the table has not.
+        DataError: A table that cannot be read or lacks a column; rows without clip or patient, and the
+            faults of every manifest, by row. What is no clip is found when it is read.
+    """
+    table = labelled(path, classes, columns, needs=(keys.CLIP, keys.PATIENT_ID))
+    faults: list[str] = []
+    for column, words in (
+        (keys.CLIP, "empty: every row needs a clip"),
+        (
+            keys.PATIENT_ID,
+            "empty: clips of one patient must stay together, and nothing else tells which they are",
+        ),
+    ):
+        faults += told(column, table[column][table[column] == ""], "is", words)
+    if faults:
+        raise DataError(f"{path} has {len(faults)} fault(s):\n{listing(faults)}")
+    table = _with_ids(_with_pictures(table))
+    return Manifest(table, tuple(classes), Path(path).stem, root_of(path, root))
+
+
+def _with_pictures(table: pd.DataFrame) -> pd.DataFrame:
+    """A clip without a still lends one of its frames."""
+    nothing = pd.Series("", index=table.index)
+    image, frame = (table.get(column, nothing) for column in (keys.IMAGE, keys.FRAME))
+    lent = image == ""
+    frame = frame.mask(lent & (frame == ""), MIDDLE)
+    return table.assign(**{keys.IMAGE: image.mask(lent, table[keys.CLIP]), keys.FRAME: frame})
+
+
+def _with_ids(table: pd.DataFrame) -> pd.DataFrame:
+    """Named after the clip, so that a split holds when stills come in; after both where there are several."""
+    if keys.SAMPLE_ID in table:
+        return table
+    clip = table[keys.CLIP]
+    several = clip.duplicated(keep=False)
+    return table.assign(**{keys.SAMPLE_ID: clip.mask(several, clip + "#" + table[keys.IMAGE])})

@@ -1,0 +1,130 @@
+"""Focal liver lesions: images with a table of rectangles, one row a lesion.
+
+Folder tree:
+
+    ROOT/
+      lesions.csv          or Parquet: image, label, patient_id, left, top, width, height [px]
+      images/..            PNG, JPEG, DICOM, ..: whole images, from which the rectangles are cut
+
+A rectangle is given as `left`, `top`, `width`, `height`; or by its corners `x_min`, `y_min`, `x_max` and
+`y_max`, where x_max and y_max are the first column and row behind it; or as the manifest's `roi`, which is
+the former four with blanks between. All are whole pixels from the image's upper left corner. An image
+without a lesion has one too, of plain liver.
+
+Several lesions of one image stay together, by its patient or, where none is known, by the image. Other
+columns of a manifest may be given as for the source `table`, but `visit_id` is passed over: a stage belongs
+to a visit, a lesion's class to the lesion, and one visit may find lesions of two kinds.
+
+Made for the five classes of Tangruangkiat et al., J Appl Clin Med Phys 25(1), e14210, 2023, who cut 581
+images of as many livers like this. Their images are not public; any other classes are named in `classes`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from fibrolab import keys
+from fibrolab.data.manifest import Manifest
+from fibrolab.data.media import Box
+from fibrolab.data.sources.table import labelled, root_of, with_ids
+from fibrolab.data.wording import rows_named, told
+from fibrolab.errors import DataError, listing
+
+CLASSES = ("non_FLL", "cyst", "FFS", "haemangioma", "HCC")
+SIDES = ("left", "top", "width", "height")
+CORNERS = ("x_min", "y_min", "x_max", "y_max")
+_WHOLE = r"\d{1,9}(?:\.0*)?"  # pandas writes the whole numbers of a column with a gap as 12.0
+
+
+def load(
+    *,
+    path: str | Path,
+    root: str | Path | None = None,
+    classes: Sequence[str] = CLASSES,
+    columns: Mapping[str, str | None] | None = None,
+) -> Manifest:
+    """Read a table of lesions.
+
+    Args:
+        path: CSV or Parquet file.
+        root: Folder that the paths in it are relative to; the table's own where none is given.
+        classes: Names of the labels in their order.
+        columns: The table's name for each of ours, see `fibrolab.data.sources.table.load`.
+
+    Raises:
+        ConfigError: A setting that is none, or names a column that the table has not.
+        DataError: A table that cannot be read or lacks a column; rectangles that are no whole numbers or
+            hold no pixel, an image of two patients, and the faults of every manifest, by row. A rectangle
+            that leaves its image is found when the image is read.
+    """
+    table = labelled(path, classes, columns, needs=(keys.IMAGE,))
+    rois, faults = rectangles(table)
+    faults += _image_faults(table)
+    if faults:
+        raise DataError(f"{path} has {len(faults)} fault(s):\n{listing(faults)}")
+    table = table.drop(columns=keys.VISIT_ID, errors="ignore")
+    table = _grouped(with_ids(table.assign(**{keys.ROI: rois})))
+    return Manifest(table, tuple(classes), Path(path).stem, root_of(path, root))
+
+
+def rectangles(table: pd.DataFrame) -> tuple[pd.Series, list[str]]:
+    """The rectangle of every row as a manifest's `roi`, but of rows with a fault.
+
+    Args:
+        table: Text, with the columns `SIDES`, `CORNERS` or `roi`.
+
+    Returns:
+        The rectangles by row, and sentences on the rows without one.
+
+    Raises:
+        DataError: The table has none of those columns, or two kinds of them.
+    """
+    forms = [form for form in (SIDES, CORNERS, (keys.ROI,)) if set(form) <= set(table)]
+    if len(forms) != 1:
+        raise DataError(
+            f"A table of lesions has its rectangles in one kind of columns: {', '.join(SIDES)}; or "
+            f"{', '.join(CORNERS)}; or {keys.ROI}. This one has {'several' if forms else 'none'} of them: "
+            f"{', '.join(table.columns)}."
+        )
+    if forms[0] == (keys.ROI,):
+        rois = table[keys.ROI]  # the manifest checks what stands there; only here must there be something
+        return rois, list(told(keys.ROI, rois[rois == ""], "is", "empty: every lesion has a rectangle"))
+    cells = table[list(forms[0])]
+    whole = cells.apply(lambda column: column.str.fullmatch(_WHOLE))
+    faults: list[str] = []
+    for name in forms[0]:
+        faults += told(name, cells[name][~whole[name]], "is", "not a whole number of pixels from 0")
+    return _boxes(cells[whole.all(axis=1)], faults)
+
+
+def _boxes(cells: pd.DataFrame, faults: list[str]) -> tuple[pd.Series, list[str]]:
+    """Whole numbers as `roi`; rectangles without a pixel are added to the faults."""
+    first, second, third, fourth = cells.to_numpy(float).astype(int).T
+    corners = list(cells) == list(CORNERS)
+    width, height = (third - first, fourth - second) if corners else (third, fourth)
+    rois = [str(Box(*sides)) for sides in zip(first, second, width, height, strict=True)]
+    hollow = cells[(width < 1) | (height < 1)]
+    given = [", ".join(f"{name} {row[name]}" for name in row) for row in hollow.to_dict("records")]
+    faults += told("the rectangle", pd.Series(given, hollow.index, str), "holds", "no pixel")
+    return pd.Series(rois, cells.index, str), faults
+
+
+def _image_faults(table: pd.DataFrame) -> Iterator[str]:
+    """Lesions of one image are of one patient: two, or one and nobody, could be parted by a split."""
+    if keys.PATIENT_ID not in table:
+        return
+    known = table[table[keys.IMAGE] != ""]
+    several = known.groupby(keys.IMAGE)[keys.PATIENT_ID].transform("nunique") > 1
+    for image, rows in known[several].groupby(keys.IMAGE):
+        patients = " and ".join(repr(patient) for patient in rows[keys.PATIENT_ID].unique())
+        yield f"{rows_named(rows.index)}: the image {image!r} is of the patients {patients}: it can be of one"
+
+
+def _grouped(table: pd.DataFrame) -> pd.DataFrame:
+    """Where no group is given it is the patient, and where no patient is known the image."""
+    group = table[keys.IMAGE]
+    for column in (keys.PATIENT_ID, keys.GROUP_ID):
+        if column in table:
+            group = table[column].where(table[column] != "", group)
+    return table.assign(**{keys.GROUP_ID: group})

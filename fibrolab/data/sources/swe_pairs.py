@@ -1,0 +1,126 @@
+"""Screen captures of shear wave elastography: one row a capture, which shows elastogram and grey scale.
+
+Folder tree:
+
+    captures.csv             CSV or Parquet, paths relative to its folder
+        capture,patient_id,visit_id,label,lsm_kpa,age_years,ast_u_l,alt_u_l,platelets_1e9_l
+        screens/p01-1.png,P01,1,F2,7.9,54,61,48,187
+        screens/p01-2.png,P01,1,F2,8.4,54,61,48,187
+    screens/p01-1.png        colour box over the scan, the same scan without colours above or beside it
+    screens/p01-2.png
+
+`capture`, `patient_id` and `label` must be there. `visit_id`, `site`, `scanner` and the clinical columns may
+be, as in the source `table`. Both modalities are cut from the capture when its pixels are read: the largest
+square inside the colour box, and the same square of the grey panel (`fibrolab.data.swe`).
+
+`lsm_kpa` holds the scanner's reading on that capture, or the patient's one on any of a visit's rows. In the
+manifest it is the mean over the visit's captures, as the paper averages five; the reading itself stays as
+`lsm_reading_kpa`. Where the table has no reading at all, each is the mean over the square of the kPa that its
+colours stand for: of all the square, where a scanner reads a circle that the sonographer has placed.
+
+Made for the protocol of Xue et al., Transfer learning radiomics based on multimodal ultrasound imaging for
+staging liver fibrosis, Eur Radiol 30, 2973-2983, 2020: 466 patients with five captures each, Scheuer S0 to S4
+(`data.classes=[S0,S1,S2,S3,S4]`). Its captures are not public.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fibrolab import keys
+from fibrolab.data import swe
+from fibrolab.data.manifest import Manifest
+from fibrolab.data.media import Media, whole
+from fibrolab.data.memory import measured
+from fibrolab.data.readers import read_image
+from fibrolab.data.sources.table import STAGES, labelled, root_of, with_ids
+from fibrolab.data.wording import rows_named
+from fibrolab.errors import ConfigError, DataError, UnreadableImageError, listing
+
+CAPTURE = "capture"
+LSM_READING_KPA = "lsm_reading_kpa"  # of one capture; `lsm_kpa` is the visit's mean
+_NEEDED = (CAPTURE, keys.PATIENT_ID)
+_MADE = (keys.IMAGE, keys.ROI, keys.ELASTOGRAM, keys.ELASTOGRAM_ROI, keys.FRAME, LSM_READING_KPA)
+_MEASUREMENT = "swe_reading_1"  # raise the number whenever a capture would be read differently
+
+
+def load(
+    *,
+    path: str | Path,
+    cache: str | Path,
+    root: str | Path | None = None,
+    classes: Sequence[str] = STAGES,
+    columns: Mapping[str, str | None] | None = None,
+    top_kpa: float = 40.0,
+) -> Manifest:
+    """Read a table of captures.
+
+    Args:
+        path: CSV or Parquet file.
+        cache: Folder where readings from colours are remembered.
+        root: Folder that the paths in the table are relative to; its own where none is given.
+        classes: Names of the labels in their order.
+        columns: The table's name for each of ours, such as `patient_id: MRN`.
+        top_kpa: What the upper end of the colour bar stands for [kPa]; used where the table has no readings.
+
+    Raises:
+        ConfigError: `top_kpa` is not above 0, or a setting names a column that the table has not.
+        DataError: A table that cannot be read, lacks a column or holds faults, each named by its row.
+        StorageError: The memory of readings cannot be written.
+    """
+    if not (math.isfinite(top_kpa) and top_kpa > 0):
+        raise ConfigError(
+            f"data.top_kpa={top_kpa}: give the stiffness at the bar's upper end, above 0 [kPa]."
+        )
+    table = _pairs(labelled(path, classes, columns, needs=_NEEDED), path)
+    manifest = Manifest(table, tuple(classes), Path(path).stem, root_of(path, root))
+    table = manifest.table  # checked: no path leaves the root, and every reading is a number
+    if keys.LSM_KPA in table and table[keys.LSM_KPA].notna().any():
+        readings = table[keys.LSM_KPA]
+    else:
+        readings = top_kpa * _shares([item.path for item in manifest.media()], Path(cache))
+    visits = readings.groupby([table[keys.PATIENT_ID], table[keys.VISIT_ID]])
+    table = table.assign(**{LSM_READING_KPA: readings, keys.LSM_KPA: visits.transform("mean")})
+    return replace(manifest, table=table)
+
+
+def _pairs(table: pd.DataFrame, path: str | Path) -> pd.DataFrame:
+    """The table with both modalities of each capture."""
+    given = [column for column in _MADE if column in table]
+    if given:
+        raise DataError(
+            f"{path} has the column(s) {', '.join(given)}, which data=swe_pairs makes from '{CAPTURE}': "
+            "leave them out, or use data=table, which takes them as they are."
+        )
+    empty = {column: table.index[table[column] == ""] for column in _NEEDED}
+    faults = [f"{rows_named(rows)}: {column} is empty" for column, rows in empty.items() if len(rows)]
+    if faults:
+        raise DataError(
+            f"{path} has {len(faults)} fault(s):\n{listing(faults)}\nEach row is one capture of one patient, "
+            "whose captures share a liver stiffness and are never parted."
+        )
+    table = with_ids(table.rename(columns={CAPTURE: keys.IMAGE}))
+    boxes = {keys.ROI: "grey_panel", keys.ELASTOGRAM_ROI: "colour_box"}
+    return table.assign(**{keys.ELASTOGRAM: table[keys.IMAGE]}, **boxes)
+
+
+def _shares(captures: Sequence[Path], cache: Path) -> pd.Series:
+    """Mean of each capture's colours as a share of its bar, float64 (N,); NaN where it cannot be read.
+
+    What cannot be read is told later, with all other unreadable files.
+    """
+    task = "Reading stiffness from colours"
+    return measured(whole(captures), cache, _MEASUREMENT, ("share",), _share, task)["share"].astype(
+        np.float64
+    )
+
+
+def _share(capture: Media) -> tuple[float | None]:
+    try:
+        return (swe.reading(read_image(capture.path), capture.path),)
+    except UnreadableImageError:
+        return (None,)

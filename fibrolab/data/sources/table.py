@@ -1,0 +1,142 @@
+"""The user's own table, one row an image: the door for hospital data.
+
+A CSV (comma, semicolon or tab; UTF-8) or Parquet file. Paths in it are relative to the table's folder:
+
+    patients.csv
+        image,patient_id,visit_id,label,site,scanner,age_years,ast_u_l,alt_u_l,platelets_1e9_l
+        img/0001.png,P001,1,F2,north,convex-a,54,61,48,187
+        img/0002.dcm,P001,1,F2,north,convex-a,54,61,48,187
+    img/0001.png
+    img/0002.dcm
+
+`image` and `label` must be there; every other column of `fibrolab.keys` may be. Without `patient_id` nothing
+says which images belong together but their likeness. Columns of other names are kept as they are.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from fibrolab import keys
+from fibrolab.data import tables
+from fibrolab.data.manifest import Manifest
+from fibrolab.data.wording import rows_named, told
+from fibrolab.errors import ConfigError, DataError, listing
+
+STAGES = ("F0", "F1", "F2", "F3", "F4")
+
+
+def load(
+    *,
+    path: str | Path,
+    root: str | Path | None = None,
+    classes: Sequence[str] = STAGES,
+    columns: Mapping[str, str | None] | None = None,
+) -> Manifest:
+    """Read a table.
+
+    Args:
+        path: CSV or Parquet file.
+        root: Folder that the paths in it are relative to; the table's own where none is given.
+        classes: Names of the labels in their order; METAVIR stages unless given.
+        columns: The table's name for each of ours, such as `patient_id: MRN`; None for a column of the table
+            that goes by our name and means something else.
+
+    Raises:
+        ConfigError: A setting that is none, or names a column that the table has not.
+        DataError: A table that cannot be read, lacks a column or holds faults; see `tables.read`, `labelled`
+            and `manifest.validated`.
+    """
+    table = labelled(path, classes, columns, needs=(keys.IMAGE,))
+    return Manifest(with_ids(table), tuple(classes), Path(path).stem, root_of(path, root))
+
+
+def labelled(
+    path: str | Path,
+    classes: Sequence[str],
+    columns: Mapping[str, str | None] | None = None,
+    needs: Sequence[str] = (),
+) -> pd.DataFrame:
+    """A table under our names, its labels as class indices; the index names spreadsheet rows.
+
+    Args:
+        path: CSV or Parquet file.
+        classes: Names of the labels; the table gives names or indices from 0, one kind throughout.
+        columns: See `load`.
+        needs: Columns that it must have beside `label`.
+
+    Raises:
+        ConfigError: See `load`.
+        DataError: A missing column, or labels that are empty, unknown or of both kinds, by row.
+    """
+    table = _renamed(tables.read(path), columns or {}, path)
+    missing = [column for column in (keys.LABEL, *needs) if column not in table]
+    if missing:
+        raise DataError(
+            f"{path} has no column {' nor '.join(missing)}; it has {', '.join(table.columns)}. A column of "
+            f"another name is told by data.columns.{missing[0]}=NAME."
+        )
+    return table.assign(**{keys.LABEL: _indices(table[keys.LABEL], list(classes), path)})
+
+
+def with_ids(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with a `sample_id`: where it has none, the image's path and what of the image is meant."""
+    if keys.SAMPLE_ID in table:
+        return table
+    names = table[keys.IMAGE]
+    for column in (name for name in (keys.FRAME, keys.ROI) if name in table):
+        names = names + ("#" + table[column]).where(table[column] != "", "")
+    return pd.concat([names.rename(keys.SAMPLE_ID), table], axis=1)
+
+
+def root_of(path: str | Path, root: str | Path | None) -> Path:
+    """The folder that a table's paths are relative to.
+
+    Raises:
+        ConfigError: There is no such folder.
+    """
+    folder = Path(path).parent if root is None else Path(root)
+    folder = folder.expanduser().absolute()
+    if not folder.is_dir():
+        raise ConfigError(f"data.root={root} is not a folder; the paths in {path} are relative to it.")
+    return folder
+
+
+def _renamed(table: pd.DataFrame, columns: Mapping[str, str | None], path: str | Path) -> pd.DataFrame:
+    """Their names become ours; a column that only happens to have our name makes way."""
+    theirs = {ours: name for ours, name in columns.items() if name != ours}
+    faults = []
+    for ours, name in theirs.items():
+        if name is not None and name not in table:
+            faults.append(f"data.columns.{ours}={name}: there is no such column")
+        elif name is not None and ours in table and ours not in theirs.values():
+            faults.append(f"data.columns.{ours}={name}: there is a column '{ours}' too; rename one of them")
+    if faults:
+        raise ConfigError(
+            f"Settings do not fit {path}, whose columns are {', '.join(table.columns)}:\n{listing(faults)}"
+        )
+    unmeant = [ours for ours, name in theirs.items() if name is None and ours in table]
+    table = table.drop(columns=unmeant)
+    return table.rename(columns={name: ours for ours, name in theirs.items() if name is not None})
+
+
+def _indices(labels: pd.Series, classes: list[str], path: str | Path) -> pd.Series:
+    """Class index of every label, int64 (N,)."""
+    numbers = [str(index) for index in range(len(classes))]
+    named, numbered = labels.isin(classes), labels.isin(numbers)
+    known = classes if named.sum() >= numbered.sum() else numbers
+    unknown = labels[(labels != "") & ~named & ~numbered]
+    allowed = f"none of {', '.join(classes)} (or 0 to {len(classes) - 1}); data.classes names others"
+    faults = list(told(keys.LABEL, unknown, "is", allowed))
+    if (labels == "").any():
+        faults.append(f"{rows_named(labels.index[labels == ''])}: {keys.LABEL} is empty")
+    mixed = labels[(labels != "") & (named | numbered) & ~labels.isin(known)]
+    if len(mixed):
+        kinds = ("an index", "names") if known == classes else ("a name", "indices")
+        faults += told(
+            keys.LABEL, mixed, "is", f"{kinds[0]} where the other rows give {kinds[1]}: use one kind"
+        )
+    if faults:
+        raise DataError(f"{path} has {len(faults)} fault(s):\n{listing(faults)}")
+    return labels.map({label: index for index, label in enumerate(known)}).astype("int64")

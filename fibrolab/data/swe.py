@@ -1,0 +1,270 @@
+"""Screen captures of shear wave elastography: the colour box, the grey panel, and kPa from the colour bar.
+
+A capture shows one B-mode frame twice: once under a box of colours, once plain, above or beside. What is read
+is the largest square inside the colour box, and the same square of the plain panel (Xue et al., Transfer
+learning radiomics based on multimodal ultrasound imaging for staging liver fibrosis, Eur Radiol 30, 2020).
+Nothing of the layout is assumed but this: the two panels lie on one axis, and the colour bar stands upright
+with its stiff end above.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from scipy import fft
+
+from fibrolab.data.media import Box
+from fibrolab.errors import UnreadableImageError
+
+COLOURED = 40  # grey levels between the strongest and the weakest channel; JPEG leaves below 20 in grey
+SMALLEST = 8  # side of a square that is worth reading [px]
+EDGE = 2  # the box's outline and the colours that JPEG lets bleed over it [px]
+ALIKE = 0.5  # correlation from which a panel shows the same speckle; another frame of the scan stays at 0.3
+SPECKLE = 15  # window that takes the mean brightness away and leaves the speckle [px]
+LINES = 96  # rows or columns that are compared to find the panels' distance
+PROBES = 1000  # pixels that tell how opaque the colours are
+NARROW = 4  # a colour bar is so many times higher than wide; a colour box never is
+
+
+class Squares(NamedTuple):
+    """The same tissue twice: under the colours, and plain."""
+
+    colour: Box
+    grey: Box
+
+
+def squares(pixels: np.ndarray, path: Path) -> Squares:
+    """Find the largest square inside the colour box, and its twin in the grey panel.
+
+    Args:
+        pixels: The capture, uint8 (H, W, 3).
+        path: Named in the errors.
+
+    Raises:
+        UnreadableImageError: The picture is grey, or has no colour box or no second panel.
+    """
+    if pixels.ndim == 2:
+        raise UnreadableImageError(f"{path}: is a grey picture; a screen capture of elastography has colours")
+    coloured = _coloured(pixels)
+    region = _colour_box(coloured)
+    square = _largest_square(region)
+    if square.width < SMALLEST:
+        raise UnreadableImageError(
+            f"{path}: has no colour box: no coloured area of the picture holds a square of {SMALLEST} pixels"
+        )
+    right, down = _panel_shift(pixels, coloured, region, square, path)
+    return Squares(square, square._replace(left=square.left + right, top=square.top + down))
+
+
+def scale(pixels: np.ndarray, path: Path) -> np.ndarray:
+    """The colour bar: a narrow upright strip that runs through the colours.
+
+    Args:
+        pixels: The capture, uint8 (H, W, 3).
+        path: Named in the errors.
+
+    Returns:
+        Its colours from the stiff end (above) to the soft one, uint8 (n, 3).
+
+    Raises:
+        UnreadableImageError: There is no such strip.
+    """
+    chroma = _chroma(pixels) if pixels.ndim == 3 else np.zeros(pixels.shape, np.uint8)
+    _, _, stats, _ = cv2.connectedComponentsWithStats((chroma >= COLOURED).astype(np.uint8), connectivity=4)
+    bars = []
+    for left, top, width, height, area in stats[1:].tolist():
+        if height < max(2 * SMALLEST, NARROW * width) or area < 0.7 * width * height:
+            continue
+        inner = slice(left + width // 3, left + width - width // 3)  # its flanks are blurred with the black
+        colours = np.median(pixels[top : top + height, inner], axis=1).astype(np.uint8)
+        if np.ptp(colours.astype(int) @ (1, 0, -1)) > 255:  # from bluish to reddish; icons have one hue
+            bars.append(colours)
+    if not bars:
+        raise UnreadableImageError(f"{path}: has no colour bar: no narrow upright strip from red to blue")
+    return max(bars, key=len)
+
+
+def opacity(colour: np.ndarray, grey: np.ndarray, bar: np.ndarray) -> float:
+    """How much the colours cover the B-mode beneath, 1 = wholly.
+
+    Colours are blended over the scan as `opacity * colour + (1 - opacity) * grey`. The opacity is the one
+    for which what remains of the pixels, once the plain panel's grey is taken off, lies nearest to the bar.
+
+    Args:
+        colour: Square of the colour box, uint8 (h, w, 3).
+        grey: The same square of the grey panel, uint8 (h, w, 3).
+        bar: Colours of the bar, as `scale` finds them.
+    """
+    from scipy.spatial import KDTree
+
+    covered = cv2.erode((_chroma(colour) >= COLOURED).astype(np.uint8), np.ones((3, 3))) > 0
+    spread = max(1, int(covered.sum()) // PROBES)
+    above, below = (square[covered][::spread].astype(np.float64) for square in (colour, grey))
+    if not len(above):
+        return 1.0
+    tree, trials = KDTree(bar), np.linspace(0.3, 1, 36)
+    misses = [part * np.median(tree.query((above - (1 - part) * below) / part)[0]) for part in trials]
+    return float(trials[np.argmin(misses)])
+
+
+def kilopascals(
+    square: np.ndarray, bar: np.ndarray, top_kpa: float = 40.0, opacity: float = 1.0
+) -> np.ndarray:
+    """Stiffness from colour: the bar's nearest colour for every pixel.
+
+    Colours are compared without their grey part, which the B-mode beneath changes; what is left of a
+    blended colour is the bar's times the opacity.
+
+    Args:
+        square: Pixels of the colour box, uint8 (h, w, 3).
+        bar: Colours of the bar from stiff to soft, as `scale` finds them.
+        top_kpa: What the upper end of the bar stands for [kPa]; its lower end is 0.
+        opacity: Of the colours, as `opacity` finds it.
+
+    Returns:
+        float32 (h, w) [kPa], NaN where there is no colour.
+    """
+    from scipy.spatial import KDTree
+
+    coloured = _chroma(square) >= COLOURED
+    _, nearest = KDTree(_without_grey(bar)).query(_without_grey(square[coloured]) / opacity)
+    stiffness = np.full(coloured.shape, np.nan, np.float32)
+    stiffness[coloured] = top_kpa * (1 - nearest / (len(bar) - 1))
+    return stiffness
+
+
+def reading(pixels: np.ndarray, path: Path) -> float:
+    """Mean stiffness over the square of a capture as a share of the bar: 0 = its soft end, 1 = its stiff end.
+
+    Raises:
+        UnreadableImageError: No colour box, grey panel or colour bar.
+    """
+    found, bar = squares(pixels, path), scale(pixels, path)
+    colour, grey = found.colour.of(pixels), found.grey.of(pixels)
+    return float(np.nanmean(kilopascals(colour, bar, 1.0, opacity(colour, grey, bar))))
+
+
+def _chroma(pixels: np.ndarray) -> np.ndarray:
+    """Strongest less weakest channel, uint8 (H, W): 0 for grey."""
+    red, green, blue = cv2.split(pixels)
+    return cv2.max(cv2.max(red, green), blue) - cv2.min(cv2.min(red, green), blue)
+
+
+def _without_grey(colours: np.ndarray) -> np.ndarray:
+    """Coordinates (.., 2) of colours (.., 3) in the plane across the grey axis; equal steps stay equal."""
+    plane = np.array([[1, -0.5, -0.5], [0, np.sqrt(0.75), -np.sqrt(0.75)]])
+    return colours.astype(np.float64) @ plane.T
+
+
+def _speckle(pixels: np.ndarray) -> np.ndarray:
+    """Brightness without its local mean, float32 (H, W)."""
+    brightness = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    return brightness - cv2.blur(brightness, (SPECKLE, SPECKLE))
+
+
+def _coloured(pixels: np.ndarray) -> np.ndarray:
+    """Coloured areas without strokes and specks, uint8 (H, W) of 0 and 1."""
+    return cv2.morphologyEx((_chroma(pixels) >= COLOURED).astype(np.uint8), cv2.MORPH_OPEN, np.ones((5, 5)))
+
+
+def _colour_box(coloured: np.ndarray) -> np.ndarray:
+    """The largest coloured area that is no strip, gaps closed, outline taken off: uint8 (H, W) of 0 and 1."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(coloured)
+    wide, high = stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT]
+    kept = np.maximum(wide, high) < NARROW * np.minimum(wide, high)
+    kept[0] = False
+    gap = min(coloured.shape) // 8 | 1
+    padded = cv2.copyMakeBorder(kept[labels].astype(np.uint8), gap, gap, gap, gap, cv2.BORDER_CONSTANT)
+    closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, np.ones((gap, gap)))[gap:-gap, gap:-gap]
+    areas, labels, stats, _ = cv2.connectedComponentsWithStats(closed)
+    if areas == 1:  # the background alone
+        return closed
+    largest = (labels == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()).astype(np.uint8)
+    outlines, _ = cv2.findContours(largest, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    filled = cv2.drawContours(largest, outlines, -1, 1, cv2.FILLED)
+    return cv2.erode(filled, np.ones((2 * EDGE + 1, 2 * EDGE + 1)))
+
+
+def _largest_square(mask: np.ndarray) -> Box:
+    """The largest square of ones; of several, the one nearest to the middle of the mask.
+
+    A side fits where a window's sum is its area; sums come from the integral image, and the largest side by
+    halving, since where one fits, all smaller ones do.
+    """
+    left, top, width, height = cv2.boundingRect(mask)
+    sums = cv2.integral(mask[top : top + height, left : left + width])
+    side, beyond = 0, min(width, height) + 1
+    while beyond - side > 1:
+        middle = (side + beyond) // 2
+        side, beyond = (middle, beyond) if _fits(sums, middle).any() else (side, middle)
+    if side == 0:
+        return Box(0, 0, 0, 0)
+    rows, columns = np.nonzero(_fits(sums, side))
+    centre_x, centre_y = (width - side) / 2, (height - side) / 2
+    best = np.hypot(columns - centre_x, rows - centre_y).argmin()
+    return Box(left + int(columns[best]), top + int(rows[best]), side, side)
+
+
+def _fits(sums: np.ndarray, side: int) -> np.ndarray:
+    window = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    return window == side * side
+
+
+def _panel_shift(
+    pixels: np.ndarray, coloured: np.ndarray, region: np.ndarray, square: Box, path: Path
+) -> tuple[int, int]:
+    """The way from the coloured panel to the plain one, (right, down) [px]: one of them is 0."""
+    speckle = np.clip(_speckle(pixels), -SPECKLE, SPECKLE)  # so that text and edges do not outweigh tissue
+    plain = cv2.dilate(cv2.max(region, coloured), np.ones((SPECKLE, SPECKLE))) == 0
+    left, top, width, height = cv2.boundingRect(region)
+    around = np.zeros_like(plain)
+    around[
+        max(0, top - height // 2) : top + 3 * height // 2, max(0, left - width // 2) : left + 3 * width // 2
+    ] = True
+    ring = around & plain
+    right, alike_right = _shift(speckle, ring, plain, (square.left, square.width, width))
+    down, alike_down = _shift(speckle.T, ring.T, plain.T, (square.top, square.height, height))
+    if max(alike_right, alike_down) < ALIKE:
+        raise UnreadableImageError(
+            f"{path}: has a colour box but no second panel: nothing above, below or beside shows the scan "
+            "around the box again"
+        )
+    return (right, 0) if alike_right > alike_down else (0, down)
+
+
+def _shift(
+    speckle: np.ndarray, ring: np.ndarray, plain: np.ndarray, extent: tuple[int, int, int]
+) -> tuple[int, float]:
+    """Where along its rows a picture resembles the ring round the colour box best: (pixels, likeness).
+
+    Correlation under masks (Padfield, Masked object registration in the Fourier domain, IEEE Trans Image
+    Process 21(5), 2012), here along one axis and of speckle, whose mean is 0. It is divided by the larger of
+    the two powers, not by their geometric mean: so a faint trace of tissue does not pass for the whole.
+
+    Args:
+        speckle: (H, W).
+        ring: Pixels that are looked for, bool (H, W).
+        plain: Pixels that may be compared with, bool (H, W).
+        extent: Start and side of the square, and length of the colour box, along the rows [px].
+    """
+    rows = np.flatnonzero(ring.any(axis=1))[:: max(1, ring.any(axis=1).sum() // LINES)]
+    picture, known, wanted = speckle[rows], plain[rows].astype(np.float32), ring[rows].astype(np.float32)
+    length = picture.shape[1]
+    size = fft.next_fast_len(2 * length, real=True)
+
+    def correlate(template: np.ndarray, image: np.ndarray) -> np.ndarray:
+        """Sum of template[x] * image[x + d] over all rows, for d = 1 - length .. length - 1."""
+        product = (fft.rfft(template, size).conj() * fft.rfft(image, size)).sum(axis=0)
+        sums = fft.irfft(product, size)
+        return np.concatenate([sums[1 - length :], sums[:length]])
+
+    overlap = correlate(wanted, known)
+    power = np.maximum(correlate(wanted * picture**2, known), correlate(wanted, known * picture**2))
+    alike = correlate(wanted * picture, known * picture) / np.maximum(power, 1)
+    start, side, box = extent
+    shifts = np.arange(1 - length, length)
+    inside = (start + shifts >= 0) & (start + shifts + side <= length) & (np.abs(shifts) >= box)
+    alike[~inside | (overlap < wanted.sum() / 2)] = -1
+    best = int(alike.argmax())
+    return int(shifts[best]), float(alike[best])

@@ -1,0 +1,146 @@
+"""A class-per-folder tree: which files are samples, which classes, whose patient, and its faults."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fibrolab import keys
+from fibrolab.data.sources.folder import load
+from fibrolab.errors import ConfigError, DataError, FibrolabError
+
+
+def picture(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(path)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Three classes whose order is natural, one with folders below."""
+    for name in ("F2/P1_a.png", "F2/P1_b.jpg", "F10/P2_a.png", "F1/P3/x/P3_a.png", "F1/P4/P4_a.PNG"):
+        picture(tmp_path / "tree" / name)
+    return tmp_path / "tree"
+
+
+def samples(root: Path) -> list[str]:
+    return load(root=root).table[keys.SAMPLE_ID].tolist()
+
+
+def fault(root: Path, **settings: object) -> str:
+    with pytest.raises(FibrolabError) as caught:
+        load(root=root, **settings)  # type: ignore[arg-type]
+    return str(caught.value)
+
+
+def test_classes_are_the_folders_in_natural_order_and_files_lie_at_any_depth(root: Path) -> None:
+    found = load(root=root)
+    assert found.classes == ("F1", "F2", "F10")
+    assert dict(zip(found.table[keys.SAMPLE_ID], found.labels, strict=True)) == {
+        "F1/P3/x/P3_a.png": 0,
+        "F1/P4/P4_a.PNG": 0,
+        "F2/P1_a.png": 1,
+        "F2/P1_b.jpg": 1,
+        "F10/P2_a.png": 2,
+    }
+    assert all(media.path.is_file() for media in found.media())
+
+
+def test_classes_that_are_given_set_the_order_of_labels(root: Path) -> None:
+    found = load(root=root, classes=["F10", "F2", "F1"])
+    assert found.classes == ("F10", "F2", "F1")
+    assert found.labels.tolist() == [0, 1, 1, 2, 2]
+
+
+def test_folders_that_do_not_fit_the_classes_are_told_at_once(root: Path) -> None:
+    (root / "F3").mkdir()
+    lines = fault(root, classes=["F1", "F2", "F3", "F4"]).splitlines()
+    assert "  - F10/ is none of the classes" in lines
+    assert "  - there is no folder F4/" in lines
+    assert "  - F3/ holds no image" in lines
+
+
+def test_a_class_within_a_class_is_a_fault(root: Path) -> None:
+    picture(root / "F1" / "F2" / "c.png")
+    assert "F1/F2/c.png lies in two class folders" in fault(root)
+
+
+def test_folders_of_partitions_are_not_taken_for_classes(tmp_path: Path) -> None:
+    picture(tmp_path / "train" / "F0" / "a.png")
+    picture(tmp_path / "Test" / "F0" / "b.png")
+    assert "are partitions, not classes" in fault(tmp_path)
+
+
+def test_a_missing_and_an_empty_root_are_told(tmp_path: Path) -> None:
+    assert "nowhere is not a folder" in fault(tmp_path / "nowhere")
+    assert "there is no folder in it" in fault(tmp_path)
+
+
+def test_dicom_is_known_by_its_content_whatever_its_name(root: Path) -> None:
+    content = bytes(128) + b"DICM"
+    for name in ("IM000012", "1.2.840.10008.7", "scan.dcm"):
+        (root / "F1" / name).write_bytes(content)
+    assert {"F1/IM000012", "F1/1.2.840.10008.7", "F1/scan.dcm"} <= set(samples(root))
+
+
+def test_other_files_are_counted_and_named_in_the_log(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("notes.txt", "clip.mp4", "IM_without_mark"):
+        (root / "F2" / name).write_bytes(b"text")
+    with caplog.at_level(logging.WARNING):
+        assert len(samples(root)) == 5
+    (record,) = caplog.records
+    assert "3 file(s)" in record.getMessage()
+    assert "F2/IM_without_mark, F2/clip.mp4, F2/notes.txt" in record.getMessage()
+
+
+def test_hidden_files_and_folders_are_passed_over(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    picture(root / ".cache" / "a.png")
+    picture(root / "__MACOSX" / "F1" / "a.png")
+    picture(root / "F1" / ".thumbnails" / "a.png")
+    (root / "F1" / "._P4_a.png").write_bytes(b"\0")
+    assert len(samples(root)) == 5
+    assert not caplog.records
+
+
+def test_links_in_a_circle_end_and_linked_folders_are_read(root: Path, tmp_path: Path) -> None:
+    (root / "F1" / "loop").symlink_to(root / "F1", target_is_directory=True)
+    (root / "F10" / "up").symlink_to(root / "F10" / "up2", target_is_directory=True)
+    (root / "F10" / "up2").symlink_to(root / "F10", target_is_directory=True)
+    picture(tmp_path / "elsewhere" / "z.png")
+    (root / "F2" / "linked").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    assert len(samples(root)) == 6
+    assert "F2/linked/z.png" in samples(root)
+
+
+def test_a_link_to_a_picture_that_is_gone_stays_a_sample_for_the_survey_to_tell(root: Path) -> None:
+    (root / "F1" / "gone.png").symlink_to(root / "nowhere.png")
+    assert "F1/gone.png" in samples(root)
+
+
+@pytest.mark.parametrize("pattern", [r"(P\d+)_", r"(?P<patient>P\d+)_(a|b)", r"(x)?.*(?P<patient>P\d)_"])
+def test_the_patient_is_found_in_the_path(root: Path, pattern: str) -> None:
+    found = load(root=root, patient=pattern)
+    assert found.table[keys.PATIENT_ID].tolist() == ["P3", "P4", "P1", "P1", "P2"]
+    assert found.groups.tolist() == found.table[keys.PATIENT_ID].tolist()
+
+
+def test_files_that_name_no_patient_are_listed(root: Path) -> None:
+    message = fault(root, patient=r"/(P[34])/")
+    assert "finds no patient in 3 of 5 paths" in message
+    assert "  - F10/P2_a.png" in message
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"), [(r"(P\d+", "is no regular expression"), (r"P\d+", "has no group")]
+)
+def test_a_pattern_that_cannot_name_a_patient_is_refused(root: Path, pattern: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        load(root=root, patient=pattern)
+
+
+def test_a_name_that_no_table_can_hold_is_told(root: Path) -> None:
+    (root / "F1" / b"\xff.png".decode("utf-8", "surrogateescape")).write_bytes(b"x")
+    with pytest.raises(DataError, match=r"F1/\\udcff\.png' is not named in UTF-8"):
+        load(root=root)
