@@ -1,29 +1,28 @@
 import errno
-import inspect
 import os
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-import yaml
 from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from fibrolab import keys
-from fibrolab.data.phantom import beam, clinic, patient, truth
+from fibrolab.data.phantom import archive, beam, cohort, patient, truth
+from fibrolab.data.phantom.archive import generate
 from fibrolab.data.phantom.bmode import bmode
-from fibrolab.data.phantom.clinic import Cohort, generate
+from fibrolab.data.phantom.cohort import Cohort
 from fibrolab.data.phantom.texture import field
 from fibrolab.data.phantom.tissue import tissue
-from fibrolab.data.sources import phantom
 from fibrolab.errors import ConfigError, StorageError
 
 SMALL = Cohort(patients=15, images_per_patient=1, size=32)
@@ -93,44 +92,6 @@ def test_random_fields_have_unit_variance() -> None:
     assert 0.8 < power < 1.05  # a little is lost between the points of the lattice
 
 
-# The truth
-
-
-@pytest.mark.parametrize("shares", [None, (0.3, 0.1, 0.1, 0.1, 0.4), (0.5, 0, 0.01, 0, 0.49)])
-@pytest.mark.parametrize("separability", [0.0, 0.2, 1.0])
-def test_the_best_accuracy_is_that_of_the_best_decision(separability: float, shares: tuple | None) -> None:
-    rng = np.random.default_rng(0)
-    stages = rng.choice(5, size=40_000, p=shares)
-    scores = [
-        truth.score(k, separability, z) for k, z in zip(stages, rng.standard_normal(stages.size), strict=True)
-    ]
-    accuracy = np.mean(truth.best_stage(scores, separability, shares) == stages)
-    assert accuracy == pytest.approx(truth.best_accuracy(separability, shares), abs=0.01)
-
-
-@given(
-    st.floats(0, 3),
-    st.floats(0, 3),
-    st.lists(st.floats(0, 1), min_size=5, max_size=5).filter(lambda shares: sum(shares) > 0.01),
-)
-def test_the_best_accuracy_lies_above_the_majority_and_grows(one: float, other: float, shares: list) -> None:
-    low, high = (truth.best_accuracy(separability, shares) for separability in sorted((one, other)))
-    assert max(shares) / sum(shares) - 1e-9 <= low <= high + 1e-9 <= 1 + 2e-9
-
-
-def test_shares_that_are_none_are_refused() -> None:
-    with pytest.raises(ValueError, match="5 numbers"):
-        truth.best_accuracy(1.0, (0.5, 0.5))
-
-
-def test_scores_are_standardised_at_every_separability() -> None:
-    rng = np.random.default_rng(0)
-    for separability in (0, 0.3, 1):
-        scores = [truth.score(i % 5, separability, z) for i, z in enumerate(rng.standard_normal(20_000))]
-        assert np.mean(scores) == pytest.approx(0, abs=0.03)
-        assert np.std(scores) == pytest.approx(1, abs=0.03)
-
-
 # The images
 
 
@@ -156,7 +117,7 @@ def test_coarseness_follows_the_score() -> None:
     images = [draw(number, size=128)[40:80, 32:96].astype(np.float32) for number in range(40)]
     bands = [cv2.GaussianBlur(image, (0, 0), 1.5) - cv2.GaussianBlur(image, (0, 0), 2.5) for image in images]
     coarseness = [np.median(np.abs(band)) for band in bands]  # the median leaves vessels and the capsule out
-    assert spearmanr(coarseness, [person.score for person in people]).statistic > 0.7
+    assert spearmanr(coarseness, [person.scores[truth.GREY] for person in people]).statistic > 0.7
 
 
 @settings(max_examples=10, deadline=None)
@@ -178,7 +139,7 @@ def test_any_patient_gives_a_picture_and_gives_it_again(
 def test_workers_change_nothing(tmp_path: Path) -> None:
     alone, together = (generate(tmp_path / f"{n}", SMALL, workers=n, progress=False) for n in (1, 2))
     assert files(alone) == files(together)
-    assert len(files(alone)) == 16
+    assert len(files(alone)) == 17
 
 
 def test_a_larger_cohort_begins_with_the_smaller(tmp_path: Path) -> None:
@@ -206,7 +167,7 @@ def test_a_failure_half_way_leaves_nothing_to_trust(tmp_path: Path, monkeypatch:
         with pytest.raises(StorageError, match="full: the phantom takes up to"):
             generate(tmp_path / "phantom", SMALL, workers=1)
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
-    assert len(files(generate(tmp_path / "phantom", SMALL, workers=1))) == 16
+    assert len(files(generate(tmp_path / "phantom", SMALL, workers=1))) == 17
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
@@ -221,7 +182,7 @@ def test_who_comes_second_waits_and_finds_the_work_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     root, told = tmp_path / "phantom", threading.Event()
-    monkeypatch.setattr(clinic, "print", lambda *_, **__: told.set(), raising=False)
+    monkeypatch.setattr(archive, "print", lambda *_, **__: told.set(), raising=False)
     second = threading.Thread(target=generate, args=(root, SMALL, 1))
     with FileLock(tmp_path / "phantom.lock"):
         second.start()
@@ -234,7 +195,8 @@ def test_who_comes_second_waits_and_finds_the_work_done(
 
 def test_two_processes_at_once_leave_one_whole_archive(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from fibrolab.data.phantom.clinic import Cohort, generate; "
+        "import sys; from pathlib import Path; from fibrolab.data.phantom.cohort import Cohort; "
+        "from fibrolab.data.phantom.archive import generate; "
         "generate(Path(sys.argv[1]), Cohort(15, 1, 32), workers=1)"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "both")]
@@ -263,7 +225,8 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
 @pytest.mark.slow
 def test_a_killed_process_takes_its_workers_along_and_the_next_draws_all(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from fibrolab.data.phantom.clinic import Cohort, generate; "
+        "import sys; from pathlib import Path; from fibrolab.data.phantom.cohort import Cohort; "
+        "from fibrolab.data.phantom.archive import generate; "
         "generate(Path(sys.argv[1]), Cohort(100_000, 1, 32), workers=2)"
     )
     victim = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "p")], start_new_session=True)
@@ -271,52 +234,30 @@ def test_a_killed_process_takes_its_workers_along_and_the_next_draws_all(tmp_pat
     victim.kill()
     victim.wait()
     wait_until(lambda: group_is_gone(victim.pid))
-    assert len(files(generate(tmp_path / "p", SMALL, workers=1))) == 16
+    assert len(files(generate(tmp_path / "p", SMALL, workers=1))) == 17
     assert sorted(path.name for path in tmp_path.iterdir()) == ["p", "p.lock"]
 
 
 def test_every_fault_of_the_parameters_is_named_at_once() -> None:
+    bad = dict.fromkeys([*cohort.WHOLE, *cohort.HIGHEST], -1) | {"separability": float("nan"), "sliced": 1}
     with pytest.raises(ConfigError) as caught:
-        Cohort(patients=10, images_per_patient=2.5, size=16, separability=float("nan"), seed=-1)  # type: ignore[arg-type]
-    assert all(name in str(caught.value) for name in clinic.LOWEST)
+        Cohort(**bad, modality="pet", format="gif")  # type: ignore[arg-type]
+    assert all(f"{field.name} is" in str(caught.value) for field in fields(Cohort))
+
+
+def test_a_film_has_an_even_number_of_pixels() -> None:
+    with pytest.raises(ConfigError, match="even"):
+        Cohort(size=63, modality="clip")
 
 
 @given(st.integers(15, 10**6), st.integers(1, 50), st.integers(32, 2048), st.floats(0, 100), st.integers(0))
 def test_cohorts_differ_in_name_when_they_differ_in_anything(
     patients: int, images: int, size: int, separability: float, seed: int
 ) -> None:
-    cohort = Cohort(patients, images, size, separability, seed)
-    names = {Cohort(**{**vars(cohort), name: value + 1}).key() for name, value in vars(cohort).items()}
-    assert len(names | {cohort.key()}) == 6
+    whole = Cohort(patients, images, size, separability, seed)
+    other = {"modality": "lesion", "format": "dicom", "sliced": True} | dict.fromkeys(cohort.HIGHEST, 1)
+    changed = {name: value + 1 for name, value in vars(whole).items() if name not in other} | other
+    changed["separability"] = separability + 1
+    names = {replace(whole, **{name: value}).key() for name, value in changed.items()}
+    assert len(names | {whole.key()}) == 13
     assert Cohort(separability=1).key() == Cohort(separability=1.0).key()
-
-
-# The source
-
-
-def test_the_source_gives_a_balanced_manifest_and_draws_once(tmp_path: Path) -> None:
-    settings = {"root": tmp_path, "patients": 20, "images_per_patient": 2, "size": 32}
-    manifest = phantom.load(**settings)
-    before = {path: path.stat().st_mtime_ns for path in manifest.paths()}
-    again = phantom.load(**settings)
-    assert {path: path.stat().st_mtime_ns for path in again.paths()} == before
-    assert manifest.classes == ("F0", "F1", "F2", "F3", "F4")
-    assert np.bincount(manifest.labels).tolist() == [8] * 5
-    scores = [patient.patient(0, number, 1.0).score for number in range(20)]
-    assert manifest.table[clinic.SCORE].to_numpy() == pytest.approx(np.repeat(scores, 2), abs=1e-5)
-    patients = manifest.table.groupby(keys.PATIENT_ID)
-    assert (patients[[keys.LABEL, keys.GROUP_ID, keys.SCANNER, clinic.SCORE]].nunique() == 1).all(axis=None)
-    assert {cv2.imread(str(path), cv2.IMREAD_UNCHANGED).shape for path in before} == {(32, 32)}
-
-
-def test_the_scores_of_patients_reach_the_best_accuracy() -> None:
-    people = [patient.patient(0, number, 0.4) for number in range(1000)]
-    decided = truth.best_stage([person.score for person in people], 0.4)
-    best = truth.best_accuracy(0.4)
-    accuracy = np.mean(decided == [person.stage for person in people])
-    assert abs(accuracy - best) < 3 * np.sqrt(best * (1 - best) / len(people))
-
-
-def test_the_config_names_the_parameters_of_the_source() -> None:
-    config = yaml.safe_load((Path(__file__).parents[1] / "conf" / "data" / "phantom.yaml").read_text())
-    assert set(inspect.signature(phantom.load).parameters) <= set(config)

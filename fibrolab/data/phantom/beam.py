@@ -23,7 +23,7 @@ MIN_F_NUMBER = 2.0
 ASSUMED_ATTENUATION = 0.5  # [dB/cm/MHz] that every scanner's time-gain compensation makes up for
 NOISE_DB = -56.0  # electronic noise before compensation, against the echo of healthy liver
 LIVER_GREY = 0.36  # of full scale, for healthy liver at gain 0
-MARGIN = 1.03  # picture width over sector width
+MARGIN = 1.03  # the picture against the sector that just fits into it
 OVERSAMPLING = 2  # of the scan conversion, so that shrinking averages speckle instead of aliasing it
 
 
@@ -39,6 +39,7 @@ class Scanner:
     radius_mm: float  # curvature of the probe's face
     opening_deg: float
     dynamic_range_db: float
+    gain_slope_db_cm: float = 0.0  # how far the preset's time-gain compensation overdoes it with depth
 
 
 class Grid(NamedTuple):
@@ -133,12 +134,14 @@ def attenuation_db(attenuation: Array, scanner: Scanner, depth_mm: float) -> Arr
 
     Args:
         attenuation: Local coefficient [dB/cm/MHz], `(SAMPLES, LINES)`.
-        scanner: Gives the frequency.
+        scanner: Gives the frequency and the slope of its compensation.
         depth_mm: Depth of the sector.
     """
-    path_cm = 2 * polar_grid(scanner, depth_mm).step_mm / 10
+    grid = polar_grid(scanner, depth_mm)
+    path_cm = 2 * grid.step_mm / 10
     excess = np.cumsum(attenuation - np.float32(ASSUMED_ATTENUATION), axis=0, dtype=np.float32)
-    return excess * np.float32(scanner.frequency_mhz * path_cm)
+    overdone = np.float32(scanner.gain_slope_db_cm / 10) * grid.depth[:, :1]
+    return excess * np.float32(scanner.frequency_mhz * path_cm) - overdone
 
 
 def noise_amplitude(scanner: Scanner, depth_mm: float) -> Array:
@@ -159,24 +162,45 @@ def log_compress(envelope: Array, gain_db: float, dynamic_range_db: float) -> Ar
     return np.clip(255 * grey, 0, 255).astype(np.float32)
 
 
-def scan_convert(grey: Array, scanner: Scanner, depth_mm: float, size: int) -> NDArray[np.uint8]:
-    """The beams `(SAMPLES, LINES)` as a sector in a square picture `(size, size)`, black around it."""
-    columns, rows = _sector_maps(scanner, depth_mm, OVERSAMPLING * size)
+def scan_convert(
+    grey: Array, scanner: Scanner, depth_mm: float, size: int | tuple[int, int]
+) -> NDArray[np.uint8]:
+    """The beams `(SAMPLES, LINES)` as a sector, black around it, in a picture of a side or of `(H, W)`."""
+    height, width = (size, size) if isinstance(size, int) else size
+    columns, rows = _sample_maps(scanner, depth_mm, (OVERSAMPLING * height, OVERSAMPLING * width))
     sector = cv2.remap(grey, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
-    picture = cv2.resize(sector, (size, size), interpolation=cv2.INTER_AREA)
+    picture = cv2.resize(sector, (width, height), interpolation=cv2.INTER_AREA)
     return np.rint(picture).astype(np.uint8)
 
 
+class Pixels(NamedTuple):
+    """Where the pixels of a picture lie in the sector, `(H, W)` each, and how far apart they are."""
+
+    depth: Array  # [mm] from the probe's face, along the beam; negative before it
+    angle: Array  # [rad] of the beam
+    pitch_mm: float
+
+
 @lru_cache(maxsize=64)
-def _sector_maps(scanner: Scanner, depth_mm: float, size: int) -> tuple[Array, Array]:
-    """Beam and sample under every pixel, `(size, size)` each; outside the sector they leave the grid."""
+def pixels(scanner: Scanner, depth_mm: float, shape: tuple[int, int]) -> Pixels:
+    """The geometry of a picture `(H, W)` that the whole sector just fits into."""
     radius, half = scanner.radius_mm, np.deg2rad(scanner.opening_deg) / 2
-    width_mm = 2 * (radius + depth_mm) * np.sin(half)
+    height, width = shape
     top_mm = radius * (np.cos(half) - 1)  # the ends of a convex face lie above its middle
-    pixel = (np.arange(size) + 0.5) / size - 0.5
-    across, down = np.meshgrid(pixel * width_mm * MARGIN, pixel * width_mm * MARGIN)
+    width_mm, height_mm = 2 * (radius + depth_mm) * np.sin(half), depth_mm - top_mm
+    pitch_mm = MARGIN * max(width_mm / width, height_mm / height)
+    across, down = np.meshgrid(
+        (np.arange(width) + 0.5 - width / 2) * pitch_mm, (np.arange(height) + 0.5 - height / 2) * pitch_mm
+    )
     from_centre = down + (top_mm + depth_mm) / 2 + radius
-    distance, angle = np.hypot(across, from_centre), np.arctan2(across, from_centre)
-    columns = (angle + half) / (2 * half) * (LINES - 1)
-    rows = (distance - radius) / depth_mm * (SAMPLES - 1)
-    return columns.astype(np.float32), rows.astype(np.float32)
+    depth = np.hypot(across, from_centre) - radius
+    angle = np.arctan2(across, from_centre)
+    return Pixels(depth.astype(np.float32), angle.astype(np.float32), pitch_mm)
+
+
+@lru_cache(maxsize=64)
+def _sample_maps(scanner: Scanner, depth_mm: float, shape: tuple[int, int]) -> tuple[Array, Array]:
+    """Beam and sample under every pixel, `(H, W)` each; outside the sector they leave the grid."""
+    depth, angle, _ = pixels(scanner, depth_mm, shape)
+    half = np.float32(np.deg2rad(scanner.opening_deg) / 2)
+    return (angle + half) / (2 * half) * (LINES - 1), depth / np.float32(depth_mm) * (SAMPLES - 1)

@@ -1,218 +1,167 @@
-"""The clinic's archive: draws a whole cohort and writes it as real files, PNG and CSV, once.
+"""What the clinic stores of a patient: the files of each modality, and the rows of its table."""
 
-ROOT/
-    manifest.csv         one row an image; its presence says that the archive is complete
-    images/p0000-0.png   first view of the first patient
-"""
-
-import csv
-import errno
-import hashlib
-import json
-import multiprocessing
-import os
-import shutil
-import signal
-import sys
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, fields
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, NamedTuple
 
-import cv2
-from filelock import AcquireReturnProxy, FileLock, Timeout
+import numpy as np
+from numpy.typing import NDArray
 
 from fibrolab import keys
+from fibrolab.data.phantom import files, lesions, motion, truth
 from fibrolab.data.phantom import patient as people
 from fibrolab.data.phantom.bmode import bmode
-from fibrolab.data.progress import track
-from fibrolab.errors import ConfigError, StorageError, listing
+from fibrolab.data.phantom.capture import capture
+from fibrolab.data.phantom.cohort import Cohort
+from fibrolab.data.phantom.measures import AST_ULN_U_L, kilopascals
+from fibrolab.data.phantom.patient import Patient
+from fibrolab.data.phantom.truth import severity
 
-GENERATOR_VERSION = 1  # raised whenever the same parameters would draw other pixels or rows
-SCORE = "phantom_score"  # the latent score, for holding a model against the best that is possible
-IMAGES = "images"
-IMAGES_A_PROCESS = 100  # below it, starting another process takes longer than it saves
-LOWEST = {"patients": 15, "images_per_patient": 1, "size": 32, "separability": 0, "seed": 0}
+SCORE = "phantom_{}"  # columns of the latent scores, for holding a model against the best that is possible
+CAPTURE = "capture"  # column of the screen captures
+FPS = 15.0
+RGB_STAGES = (2, 3)  # stored in colour by the shortcut, as in the Kaggle set, whose F2 and F3 are RGB
+SMALLER = 16  # the shortcut's side length falls by a sixteenth a stage
 
-Row = dict[str, str | int]
+Cell = str | int | float
+Row = dict[str, Cell]
+
+
+class Drawn(NamedTuple):
+    """One view: pixels `(H, W)`, `(H, W, 3)` or `(N, H, W)`, and what the table says of it alone."""
+
+    pixels: NDArray[np.uint8]
+    cells: dict[str, Cell]
 
 
 @dataclass(frozen=True)
-class Cohort:
-    """What is drawn: every image is a pure function of seed, separability, size, patient and view.
+class Modality:
+    """How the files of a modality come about.
 
     Attributes:
-        patients: Number of patients, stages balanced; at least 15: of each stage one for every partition.
-        images_per_patient: Views of each.
-        size: Side of the pictures [px].
-        separability: Distance of the stages; 0 = no trace of the stage, 1 = clear.
-        seed: Of everything.
-
-    Raises:
-        ConfigError: Parameters out of range, all of them at once.
+        draw: Draws one view of a patient.
+        folder: Where the files lie.
+        column: Of the table, that names them.
+        seconds: That one takes to draw, about.
+        bytes_a_pixel: Of the stored file, at most, times the square of `size`.
     """
 
-    patients: int = 200
-    images_per_patient: int = 4
-    size: int = 128
-    separability: float = 1.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        faults = [_fault(field.name, getattr(self, field.name)) for field in fields(self)]
-        if any(faults):
-            raise ConfigError(
-                f"The phantom cannot be drawn:\n{listing([fault for fault in faults if fault])}"
-            )
-
-    def key(self) -> str:
-        """Short hash of the parameters and of the generator's version: names the archive."""
-        parameters = asdict(self) | {"separability": float(self.separability), "version": GENERATOR_VERSION}
-        text = json.dumps(parameters, sort_keys=True)  # 1 and 1.0 are the same cohort
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+    draw: Callable[[Cohort, Patient, int], Drawn]
+    folder: str
+    column: str
+    seconds: float
+    bytes_a_pixel: float
 
 
-def _fault(name: str, value: object) -> str:
-    """What is wrong with a parameter, or nothing."""
-    whole = name != "separability"
-    kinds = (int,) if whole else (int, float)
-    lowest = LOWEST[name]
-    if isinstance(value, kinds) and not isinstance(value, bool) and lowest <= value < float("inf"):
-        return ""
-    return f"{name} is {value!r}; give a {'whole ' if whole else ''}number of {lowest} or more"
-
-
-def generate(root: Path, cohort: Cohort, workers: int = 0, progress: bool = True) -> Path:
-    """Draw a cohort into a folder, unless it lies there already.
-
-    The files are written beside and moved into place at the end, so a folder with a manifest is whole. One
-    process draws at a time: another waits, then finds the work done. The pictures do not depend on the number
-    of workers.
-
-    Args:
-        root: Folder of the archive; its parents are made.
-        cohort: What to draw.
-        workers: Processes; 0 for as many cores as pay.
-        progress: Show a bar.
-
-    Returns:
-        The folder.
-
-    Raises:
-        StorageError: Full disk, a folder that cannot be written, or one that holds something else.
-    """
-    if _complete(root):
-        return root
-    try:
-        root.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(root.with_name(f"{root.name}.lock")):
-            if not _complete(root):
-                _draw_and_move(root, cohort, workers, progress)
-    except OSError as error:
-        raise _storage_error(root, cohort, error) from error
-    return root
-
-
-def _complete(root: Path) -> bool:
-    return (root / keys.MANIFEST_FILE).is_file()
-
-
-def _alone(path: Path) -> AcquireReturnProxy:
-    """The lock, held until the `with` ends; says so where another process has it first."""
-    lock = FileLock(path)
-    try:
-        return lock.acquire(timeout=0)
-    except Timeout:
-        print(f"Another process draws {path.stem}: waiting for it.", file=sys.stderr)
-        return lock.acquire()
-
-
-def _draw_and_move(root: Path, cohort: Cohort, workers: int, progress: bool) -> None:
-    partial_root = root.with_name(f"{root.name}.partial")
-    shutil.rmtree(partial_root, ignore_errors=True)  # left by a process that was killed
-    (partial_root / IMAGES).mkdir(parents=True)
-    try:
-        rows = _drawn(partial_root, cohort, workers)
-        if progress:
-            rows = track(rows, total=cohort.patients, task="Drawing the phantom's patients")
-        table = [row for patient_rows in rows for row in patient_rows]
-        with (partial_root / keys.MANIFEST_FILE).open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(table[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(table)
-        partial_root.replace(root)
-    finally:
-        shutil.rmtree(partial_root, ignore_errors=True)
-
-
-def _drawn(root: Path, cohort: Cohort, workers: int) -> Iterator[list[Row]]:
-    """Rows of every patient in order, their images written on the way."""
-    draw = partial(_draw_patient, root, cohort)
-    enough = 1 + cohort.patients * cohort.images_per_patient // IMAGES_A_PROCESS
-    workers = workers or min(enough, os.cpu_count() or 1)
-    if workers == 1:
-        yield from map(draw, range(cohort.patients))
-        return
-    context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
-    with ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool:
-        yield from pool.map(draw, range(cohort.patients), chunksize=4)
-
-
-def _start_worker() -> None:
-    """A worker draws with one thread, leaves Ctrl-C to its parent, and ends with it."""
-    cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """Without it, the workers of a killed parent would wait for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _draw_patient(root: Path, cohort: Cohort, number: int) -> list[Row]:
-    """Write the views of one patient; a row of the manifest each."""
-    person = people.patient(cohort.seed, number, cohort.separability)
-    patient_id = f"p{number:04d}"
-    rows: list[Row] = []
-    for image in range(cohort.images_per_patient):
-        sample_id = f"{patient_id}-{image}"
-        path = Path(IMAGES) / f"{sample_id}.png"
-        rng = people.generator(cohort.seed, people.STREAM_IMAGE, number, image)
-        _, png = cv2.imencode(".png", bmode(person.body, person.exam, cohort.size, rng))
-        (root / path).write_bytes(png.tobytes())
-        rows.append(
-            {
-                keys.SAMPLE_ID: sample_id,
-                keys.GROUP_ID: patient_id,
-                keys.PATIENT_ID: patient_id,
-                keys.VISIT_ID: f"{patient_id}-v1",
-                keys.LABEL: person.stage,
-                keys.IMAGE: path.as_posix(),
-                keys.SITE: person.exam.scanner.site,
-                keys.SCANNER: person.exam.scanner.name,
-                keys.AGE_YEARS: person.age_years,
-                keys.SEX: person.sex,
-                SCORE: f"{person.score:.6f}",
-            }
-        )
+def store(root: Path, cohort: Cohort, number: int) -> list[Row]:
+    """Write the files of one patient; a row of the table each."""
+    modality = MODALITY[cohort.modality]
+    person = cohort.person(number)
+    views = [(person, view) for view in range(cohort.images_per_patient)]
+    views += _stored_again(cohort, person) + _strayed(cohort, person)
+    rows = []
+    for place, (owner, view) in enumerate(views):
+        sample_id = f"{_name(number)}-{place}"
+        path = Path(modality.folder) / f"{sample_id}{files.SUFFIX[_kind(cohort)]}"
+        drawn = modality.draw(cohort, owner, view)
+        files.write(root / path, drawn.pixels, _header(cohort, owner, view))
+        names: Row = {keys.SAMPLE_ID: sample_id, modality.column: path.as_posix()}
+        rows.append(names | _cells(person) | drawn.cells)
     return rows
 
 
-def _storage_error(root: Path, cohort: Cohort, error: OSError) -> StorageError:
-    if error.errno == errno.ENOSPC:
-        mebibytes = cohort.patients * cohort.images_per_patient * cohort.size**2 / 2**20
-        return StorageError(
-            f"The disk of {root.parent} is full: the phantom takes up to {mebibytes:.0f} MiB there; make "
-            "room, or choose another folder."
-        )
-    if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-        return StorageError(f"{root} is in the way and is no phantom: remove it, or choose another folder.")
-    return StorageError(
-        f"The phantom cannot be written to {root}: {error.strerror or error}; choose another folder."
+def _cells(person: Patient) -> Row:
+    """What the table says of a patient."""
+    patient_id, scanner = _name(person.number), person.exam.scanner
+    scores: Row = {SCORE.format(channel): f"{score:.6f}" for channel, score in person.scores.items()}
+    return {
+        keys.PATIENT_ID: patient_id,
+        keys.VISIT_ID: f"{patient_id}-v1",
+        keys.LABEL: truth.CLASSES[person.stage],
+        keys.SITE: scanner.site,
+        keys.SCANNER: scanner.name,
+        keys.AGE_YEARS: person.age_years,
+        keys.SEX: person.sex,
+        keys.LSM_KPA: person.lsm_kpa,
+        keys.AST_U_L: person.blood.ast_u_l,
+        keys.AST_ULN_U_L: AST_ULN_U_L,
+        keys.ALT_U_L: person.blood.alt_u_l,
+        keys.PLATELETS_1E9_L: person.blood.platelets_1e9_l,
+        **scores,
+    }
+
+
+def _name(number: int) -> str:
+    return f"p{number:04d}"
+
+
+def _kind(cohort: Cohort) -> str:
+    return "film" if cohort.modality == "clip" else cohort.format
+
+
+def _header(cohort: Cohort, owner: Patient, view: int) -> files.Header:
+    return files.Header(
+        name=f"{cohort.seed}/{_name(owner.number)}/{view}",
+        patient_id=_name(owner.number),
+        sex=owner.sex,
+        age_years=owner.age_years,
+        model=owner.exam.scanner.name,
+        fps=FPS,
     )
+
+
+def _stored_again(cohort: Cohort, person: Patient) -> list[tuple[Patient, int]]:
+    rng = people.generator(cohort.seed, people.STREAM_KNOBS, person.number, 0)
+    chosen = rng.random(cohort.images_per_patient) < cohort.duplicates
+    return [(person, int(view)) for view in np.flatnonzero(chosen)]
+
+
+def _strayed(cohort: Cohort, person: Patient) -> list[tuple[Patient, int]]:
+    """The first view of the patient of the same stage who came before, if one strayed into this record."""
+    if people.generator(cohort.seed, people.STREAM_KNOBS, person.number, 1).random() >= cohort.leak:
+        return []
+    before = range(person.number - 1, -1, -1)
+    owner = next((number for number in before if cohort.stage(number) == person.stage), None)
+    return [] if owner is None else [(cohort.person(owner), 0)]
+
+
+def _image(cohort: Cohort, person: Patient, view: int) -> Drawn:
+    rng = people.generator(cohort.seed, people.STREAM_IMAGE, person.number, view)
+    told = people.generator(cohort.seed, people.STREAM_KNOBS, person.number, 2).random() < cohort.shortcut
+    size = cohort.size * (SMALLER - person.stage - 1) // SMALLER if told else cohort.size
+    picture = bmode(person.body, person.exam, size, rng)
+    if told and person.stage in RGB_STAGES:
+        picture = np.repeat(picture[..., None], 3, axis=2)
+    return Drawn(picture, {})
+
+
+def _capture(cohort: Cohort, person: Patient, view: int) -> Drawn:
+    rng = people.generator(cohort.seed, people.STREAM_CAPTURE, person.number, view)
+    stiffness = kilopascals(person.scores[truth.STIFFNESS])
+    screen, lsm_kpa = capture(person.body, person.exam, stiffness, cohort.size, rng)
+    return Drawn(screen, {keys.LSM_KPA: lsm_kpa})
+
+
+def _clip(cohort: Cohort, person: Patient, view: int) -> Drawn:
+    """Stiff livers deform less under the heartbeat: `motion.clip` gives the sources."""
+    rng = people.generator(cohort.seed, people.STREAM_CLIP, person.number, view)
+    deformation = severity(-person.scores[truth.MOTION])
+    film = motion.clip(person.body, person.exam, cohort.size, rng, cohort.frames, FPS, deformation)
+    return Drawn(film, {})
+
+
+def _lesion(cohort: Cohort, person: Patient, view: int) -> Drawn:
+    classes = lesions.CLASSES
+    kind = classes[people.dealt(cohort.seed, people.STREAM_LESION_CLASSES, person.number, len(classes))]
+    rng = people.generator(cohort.seed, people.STREAM_LESION, person.number, view)
+    picture, box = lesions.picture(kind, person.body, person.exam, cohort.size, rng)
+    return Drawn(picture, {keys.LABEL: kind, **box._asdict()})
+
+
+MODALITY: Final = {
+    "image": Modality(_image, "images", keys.IMAGE, 0.01, 1.0),
+    "capture": Modality(_capture, "captures", CAPTURE, 0.04, 1.5),
+    "clip": Modality(_clip, "clips", keys.CLIP, 1.5, 12.0),
+    "lesion": Modality(_lesion, "lesions", keys.IMAGE, 0.03, 1.0),
+}

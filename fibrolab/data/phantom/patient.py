@@ -7,16 +7,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fibrolab.data.phantom import truth
+from fibrolab.data.phantom import measures, truth
 from fibrolab.data.phantom.beam import Scanner
+from fibrolab.data.phantom.measures import Blood
 
+# Two makes at two sites, so that what was learnt at one can be tested at the other: they differ in
+# resolution, contrast, geometry and in how bright the depth is.
 SCANNERS = (
-    Scanner("convex-a", "north", 3.2, 0.50, 20.0, 60.0, 66.0, 62.0),
-    Scanner("convex-b", "south", 2.8, 0.55, 18.0, 50.0, 70.0, 66.0),
-    Scanner("convex-c", "east", 3.6, 0.45, 22.0, 60.0, 60.0, 58.0),
+    Scanner("convex-a", "north", 3.4, 0.50, 20.0, 60.0, 66.0, 60.0),
+    Scanner("convex-b", "south", 2.6, 0.60, 17.0, 50.0, 72.0, 70.0, gain_slope_db_cm=0.6),
 )
-DEPTHS_MM = (120.0, 135.0, 150.0)
-STREAM_STAGES, STREAM_PATIENT, STREAM_IMAGE = range(3)  # random streams that never share a number
+SCANNER_SHARES = (0.7, 0.3)
+DEPTHS_MM = (110.0, 120.0, 130.0, 140.0, 150.0, 160.0)
+# Random streams that never share a number.
+STREAM_STAGES, STREAM_PATIENT, STREAM_IMAGE, STREAM_CHANNELS, STREAM_MEASURES = range(5)
+STREAM_CAPTURE, STREAM_CLIP, STREAM_LESION_CLASSES, STREAM_LESION, STREAM_KNOBS = range(5, 10)
 
 
 @dataclass(frozen=True)
@@ -42,15 +47,29 @@ class Exam:
 
 @dataclass(frozen=True)
 class Patient:
-    """One patient at one visit; all but the body's severity is independent of the stage."""
+    """One patient at one visit; all that depends on the stage depends on it through `scores`.
+
+    Attributes:
+        number: In the cohort, from 0.
+        stage: METAVIR stage, 0..4.
+        scores: Latent score in every channel of `truth.SPREADS`.
+        body: What the sound meets; its severity follows the score of `truth.GREY`.
+        exam: Scanner and settings.
+        age_years: Age.
+        sex: F or M.
+        lsm_kpa: Liver stiffness, a mean of five readings.
+        blood: Serum values.
+    """
 
     number: int
     stage: int
-    score: float
+    scores: dict[str, float]
     body: Body
     exam: Exam
     age_years: int
     sex: str
+    lsm_kpa: float
+    blood: Blood
 
 
 def generator(seed: int, *path: int) -> np.random.Generator:
@@ -58,19 +77,24 @@ def generator(seed: int, *path: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=path))
 
 
+def dealt(seed: int, stream: int, number: int, classes: int = len(truth.CLASSES)) -> int:
+    """Class of a patient: every so many in a row are a random order of all, so any cohort is balanced."""
+    block, place = divmod(number, classes)
+    return int(generator(seed, stream, block).permutation(classes)[place])
+
+
 def stage_of(seed: int, number: int) -> int:
-    """Stage of a patient: every five in a row are a random order of F0..F4, so any cohort is balanced."""
-    block, place = divmod(number, len(truth.CLASSES))
-    return int(generator(seed, STREAM_STAGES, block).permutation(len(truth.CLASSES))[place])
+    """METAVIR stage of a patient, 0..4."""
+    return dealt(seed, STREAM_STAGES, number)
 
 
-def patient(seed: int, number: int, separability: float) -> Patient:
-    """The patient of that number, whatever the size of the cohort."""
+def patient(seed: int, number: int, separability: float, stage: int | None = None) -> Patient:
+    """The patient of that number, whatever the size of the cohort; of the stage given, or as it is dealt."""
     rng = generator(seed, STREAM_PATIENT, number)
-    stage = stage_of(seed, number)
-    score = truth.score(stage, separability, rng.standard_normal())
+    stage = stage_of(seed, number) if stage is None else stage
+    scores = _scores(seed, number, stage, separability)
     body = Body(
-        severity=truth.severity(score),
+        severity=truth.severity(scores[truth.GREY]),
         fat_mm=rng.gamma(6.0, 1.7),
         muscle_mm=rng.uniform(5.0, 10.0),
         liver_attenuation=rng.normal(0.56, 0.06),
@@ -78,9 +102,19 @@ def patient(seed: int, number: int, separability: float) -> Patient:
         vessel_scale=rng.uniform(0.8, 1.2),
     )
     exam = Exam(
-        scanner=SCANNERS[rng.integers(len(SCANNERS))],
+        scanner=SCANNERS[rng.choice(len(SCANNERS), p=SCANNER_SHARES)],
         depth_mm=float(rng.choice(DEPTHS_MM)),
         gain_db=rng.normal(0.0, 2.5),
     )
     age, sex = int(rng.integers(25, 80)), str(rng.choice(["F", "M"]))
-    return Patient(number, stage, score, body, exam, age, sex)
+    rng = generator(seed, STREAM_MEASURES, number)
+    lsm_kpa, tests = measures.lsm(scores[truth.STIFFNESS], rng), measures.blood(scores[truth.SERUM], rng)
+    return Patient(number, stage, scores, body, exam, age, sex, lsm_kpa, tests)
+
+
+def _scores(seed: int, number: int, stage: int, separability: float) -> dict[str, float]:
+    deviates = generator(seed, STREAM_CHANNELS, number).standard_normal(len(truth.SPREADS))
+    return {
+        channel: truth.score(stage, separability, deviate, channel)
+        for channel, deviate in zip(truth.SPREADS, deviates, strict=True)
+    }

@@ -51,7 +51,7 @@ class Tissue:
 def tissue(grid: Grid, body: Body, rng: np.random.Generator) -> Tissue:
     """One view of a body: the liver first, then what lies in it, behind it and before it."""
     echo = body.liver_echo_db + fibrosis.parenchyma(grid, body.severity, rng)
-    echo = echo + np.float32(1.2) * field(grid.x, grid.y, 18.0, rng)
+    echo = echo + np.float32(1.8) * field(grid.x, grid.y, 18.0, rng)
     patchiness = np.exp(np.float32(0.6) * field(grid.x, grid.y, 6.0, rng))
     view = Tissue(echo, np.zeros_like(echo), np.full_like(echo, body.liver_attenuation), patchiness)
     _add_vessels(view, grid, body, rng)
@@ -120,8 +120,8 @@ def _add_gallbladder(view: Tissue, grid: Grid, rng: np.random.Generator) -> None
 def _add_diaphragm(view: Tissue, grid: Grid, rng: np.random.Generator) -> None:
     """A dome, bright where it faces the probe; behind it lung, whose haze fades with depth."""
     radius = rng.uniform(90, 150)
-    centre_x = rng.choice([-1, 1]) * rng.uniform(5, 35)
-    centre_y = grid.depth.max() * rng.uniform(0.78, 1.1) - radius
+    centre_x = rng.choice([-1, 1]) * rng.uniform(5, 48)
+    centre_y = grid.depth.max() * rng.uniform(0.76, 1.2) - radius
     inside = np.float32(radius) - np.hypot(grid.x - np.float32(centre_x), grid.y - np.float32(centre_y))
     inside = inside + np.float32(1.5) * field(grid.x, grid.y, 12.0, rng)
     view.replace(inside < 0, LUNG_DB + LUNG_FADING_DB_MM * inside, FAT_ATTENUATION)
