@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fibrolab.data.duplicates import clusters, linked, near_pairs, shared_value_pairs
+from fibrolab.data.duplicates import clusters, linked, near_any, near_clusters, near_pairs, shared_value_pairs
 
 BITS = 16
 hashes_of_16_bits = st.lists(st.integers(0, 2**BITS - 1).map(lambda bits: f"{bits:04x}"), max_size=14)
@@ -42,6 +42,34 @@ def test_near_pairs_are_those_of_a_brute_force_search(hashes: list[str], radius:
 def test_the_radius_of_256_bits_is_met_exactly() -> None:
     at_32, at_33 = f"{2**32 - 1:064x}", f"{2**33 - 1:064x}"
     assert near_pairs(["0" * 64, at_32, at_33]).tolist() == [[0, 1], [1, 2]]
+
+
+@settings(max_examples=100, deadline=None)
+@given(hashes_of_16_bits, st.integers(0, BITS), st.integers(1, 7))
+def test_near_clusters_are_the_chains_of_near_pairs(hashes: list[str], radius: int, block: int) -> None:
+    found = near_clusters(hashes, radius, block)
+    pairs = [(int(i), int(j)) for i, j in near_pairs(hashes, radius)]
+    assert smallest_members(found) == roots_by_merging(len(hashes), pairs)
+
+
+def test_a_cluster_whose_pairs_would_not_fit_into_memory_is_one_cluster() -> None:
+    rng = np.random.default_rng(0)
+    flips = rng.random((6_000, 256)) < 0.04  # some 20 bits apart: eighteen million pairs
+    hashes = [row.tobytes().hex() for row in np.packbits(flips, axis=1)]
+    assert set(near_clusters([*hashes, "f" * 64])) == {0, 1}
+
+
+@settings(max_examples=60, deadline=None)
+@given(hashes_of_16_bits, st.integers(0, BITS), st.integers(1, 7), st.integers(0, 2**32 - 1))
+def test_a_set_holds_a_near_image_exactly_when_a_pair_says_so(
+    hashes: list[str], radius: int, block: int, seed: int
+) -> None:
+    members = np.random.default_rng(seed).random((len(hashes), 3)) < 0.3
+    expected = np.zeros_like(members)
+    for i, j in near_pairs(hashes, radius):
+        expected[i] |= members[j]
+        expected[j] |= members[i]
+    assert np.array_equal(near_any(hashes, members, radius, block), expected)
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,6 +1,6 @@
 """Copies and near copies: which images are one image, and so must never be parted."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -12,8 +12,7 @@ NEAR_BITS = 32  # of 256: farther apart, images of one scanner chain into one cl
 def near_pairs(hashes: Sequence[str], radius: int = NEAR_BITS, block: int = 512) -> np.ndarray:
     """Every pair of perceptual hashes within a Hamming radius.
 
-    Bits become -1 and 1, so that the distance is `(bits - a @ b) / 2`: one matrix product a block, which
-    needs `block * N * 4` bytes at a time.
+    The list grows with the square of a cluster's size; `near_clusters` and `near_any` do without it.
 
     Args:
         hashes: Hexadecimal hashes of equal length (N,).
@@ -23,18 +22,82 @@ def near_pairs(hashes: Sequence[str], radius: int = NEAR_BITS, block: int = 512)
     Returns:
         Index pairs i < j, int64 (P, 2).
     """
+    pairs = [np.empty((0, 2), np.int64)]
+    for rows, columns, near in _near_blocks(hashes, radius, block):
+        row, column = np.nonzero(near & (rows[:, None] < columns))
+        pairs.append(np.stack([rows[row], columns[column]], axis=1))
+    return np.concatenate(pairs)
+
+
+def near_clusters(hashes: Sequence[str], radius: int = NEAR_BITS, block: int = 512) -> np.ndarray:
+    """Cluster of every hash, where each pair within the radius is tied and ties chain.
+
+    No list of pairs is held: within a block each row is tied to its first neighbour in another cluster and
+    each column likewise, until none is left. A round at least halves the clusters that still have ties to
+    make (Borůvka, 1926), so a cluster of any size costs a few rounds.
+
+    Args:
+        hashes: Hexadecimal hashes of equal length (N,).
+        radius: Largest distance [bits].
+        block: Rows compared at once.
+
+    Returns:
+        Cluster numbers (N,), int64.
+    """
+    distinct, which = np.unique(np.asarray(hashes, dtype=str), return_inverse=True)
+    cluster = np.arange(len(distinct))
+    for rows, columns, near in _near_blocks(distinct.tolist(), radius, block):
+        while (untied := near & (cluster[rows][:, None] != cluster[columns])).any():
+            row, column = untied.any(axis=1), untied.any(axis=0)
+            ends = (rows[row], columns[untied[row].argmax(axis=1)])
+            other_ends = (rows[untied[:, column].argmax(axis=0)], columns[column])
+            ties = np.concatenate([np.stack(ends, axis=1), np.stack(other_ends, axis=1)])
+            cluster = linked(len(cluster), cluster[ties])[cluster]
+    return cluster[which]
+
+
+def near_any(
+    hashes: Sequence[str], members: np.ndarray, radius: int = NEAR_BITS, block: int = 512
+) -> np.ndarray:
+    """Whether a set of images holds another one within the radius, for many sets at once.
+
+    Args:
+        hashes: Hexadecimal hashes of equal length (N,).
+        members: Who is in each of S sets, bool (N, S).
+        radius: Largest distance [bits].
+        block: Rows compared at once.
+
+    Returns:
+        bool (N, S). An image is no neighbour of itself.
+    """
+    found = np.zeros(members.shape, bool)
+    weights = members.astype(np.float32)  # sums below 2^24 are exact
+    for rows, columns, near in _near_blocks(hashes, radius, block):
+        ties = near.astype(np.float32)
+        found[rows] |= ties @ weights[columns] > 0
+        found[columns] |= ties.T @ weights[rows] > 0
+    return found
+
+
+def _near_blocks(
+    hashes: Sequence[str], radius: int, block: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Rows (n,), columns (m,) and which of them are within the radius, bool (n, m); no row meets itself.
+
+    Bits become -1 and 1, so that the distance is `(bits - a @ b) / 2`: one matrix product a block, which
+    needs `block * N * 4` bytes at a time. A pair comes once, or twice where both are rows of one block.
+    """
     if len(hashes) < 2:
-        return np.empty((0, 2), np.int64)
+        return
     codes = np.frombuffer(bytes.fromhex("".join(hashes)), np.uint8).reshape(len(hashes), -1)
     signs = 2 * np.unpackbits(codes, axis=1).astype(np.float32) - 1
     bits = signs.shape[1]
-    pairs = []
     for start in range(0, len(signs), block):
-        nearness = signs[start : start + block] @ signs[start:].T
-        row, column = np.nonzero(nearness >= bits - 2 * radius)
-        upper = column > row
-        pairs.append(np.stack([row[upper], column[upper]], axis=1) + start)
-    return np.concatenate(pairs).astype(np.int64)
+        near = signs[start : start + block] @ signs[start:].T >= bits - 2 * radius
+        np.fill_diagonal(near, False)
+        rows, columns = np.flatnonzero(near.any(axis=1)), np.flatnonzero(near.any(axis=0))
+        if len(rows):
+            yield start + rows, start + columns, near[np.ix_(rows, columns)]
 
 
 def linked(num_items: int, pairs: np.ndarray) -> np.ndarray:
@@ -69,7 +132,8 @@ def clusters(digests: Sequence[str], hashes: Sequence[str], *values: Sequence[st
         Cluster numbers (N,), int64.
     """
     _, first, content = np.unique(np.asarray(digests, dtype=str), return_index=True, return_inverse=True)
-    near = first[near_pairs([hashes[i] for i in first])]  # compared once a content, not once a copy
-    copies = np.stack([np.arange(len(content)), first[content]], axis=1)
+    near = near_clusters([hashes[i] for i in first])  # compared once a content, not once a copy
+    head = np.unique(near, return_index=True)[1]
+    alike = np.stack([np.arange(len(content)), first[head[near]][content]], axis=1)
     shared = [shared_value_pairs(value) for value in values]
-    return linked(len(content), np.concatenate([copies, near, *shared]))
+    return linked(len(content), np.concatenate([alike, *shared]))

@@ -1,0 +1,105 @@
+"""Seconds and peak memory of the audit, part by part, and of near pairs among 100,000 hashes.
+
+    python -m benchmarks.audit              # 6,323 images, then 100,000 hashes
+    python -m benchmarks.audit --images 100000
+
+The images are facts alone, of which three in four are copies, as in the field's largest public set; nothing
+is read from the disk. Memory is the peak of the whole process so far.
+"""
+
+import argparse
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pandas as pd
+
+from fibrolab import keys
+from fibrolab.data.audit import examine
+from fibrolab.data.audit.evidence import Evidence
+from fibrolab.data.duplicates import near_clusters
+from fibrolab.data.manifest import Manifest
+from fibrolab.data.splits import holdout
+
+CLASSES = ("F0", "F1", "F2", "F3", "F4")
+T = TypeVar("T")
+
+
+def evidence(count: int) -> Evidence:
+    """Facts of images of which a quarter are distinct, each a group with its copies."""
+    rng = np.random.default_rng(0)
+    content = rng.integers(0, max(1, count // 4), count)
+    names = [f"image{number}.png" for number in range(count)]
+    groups = [f"g{number}" for number in content]
+    labels = rng.integers(0, 5, content.max() + 1)[content]
+    table = pd.DataFrame(
+        {keys.SAMPLE_ID: names, keys.GROUP_ID: groups, keys.LABEL: labels, keys.IMAGE: names}
+    )
+    manifest = Manifest(table, CLASSES, "many", Path())
+    return Evidence(manifest, facts(content), holdout(manifest), manifest.labels, CLASSES)
+
+
+def facts(content: np.ndarray) -> pd.DataFrame:
+    """What a survey would say of them."""
+    rng = np.random.default_rng(1)
+    several = int(content.max()) + 1
+    hashes = [rng.bytes(32).hex() for _ in range(several)]
+    thumbnails = [rng.bytes(1024) for _ in range(several)]
+    measures = (
+        "n_bytes",
+        "mean",
+        "sd",
+        "black",
+        "border_top",
+        "border_bottom",
+        "border_left",
+        "border_right",
+    )
+    columns = {name: rng.random(several)[content] for name in measures}
+    return pd.DataFrame(columns).assign(
+        sha256=[f"bytes {number}" for number in content],
+        pixels=[f"pixels {number}" for number in content],
+        phash=[hashes[number] for number in content],
+        thumbnail=[thumbnails[number] for number in content],
+        width=224,
+        height=224,
+        cut_width=224,
+        cut_height=224,
+        mode="L",
+        format="JPEG",
+        identity="",
+    )
+
+
+def timed(name: str, work: Callable[[], T]) -> T:
+    """Do it, and print its seconds and the peak memory of the process so far."""
+    start = time.perf_counter()
+    result = work()
+    seconds, peak = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    print(f"{name:28} {seconds:8.2f} s   peak {peak:6.0f} MiB", flush=True)
+    return result
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--images", type=int, default=6_323)
+    parser.add_argument("--hashes", type=int, default=100_000)
+    options = parser.parse_args()
+    found = timed("facts, made up", lambda: evidence(options.images))
+    start = time.perf_counter()
+    for part in examine.PARTS:
+        timed(part.__name__, lambda part=part: part(found))  # type: ignore[misc]
+    print(f"{'all parts':28} {time.perf_counter() - start:8.2f} s")
+    rng = np.random.default_rng(2)
+    hashes = [rng.bytes(32).hex() for _ in range(options.hashes)]
+    timed(f"near, {options.hashes:,} hashes", lambda: near_clusters(hashes))
+
+
+if __name__ == "__main__":
+    main()

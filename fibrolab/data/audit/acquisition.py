@@ -1,0 +1,76 @@
+"""How a picture was taken and stored: facts that hold no anatomy, and trees that tell the class by them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from fibrolab import keys
+from fibrolab.data.audit.evidence import Evidence, codes
+from fibrolab.data.audit.protocols import Protocol
+
+BORDERS = ("border_top", "border_bottom", "border_left", "border_right")
+BORDER_STEP = 0.1  # of the side: a finer step would follow the anatomy, whose dark parts touch the border
+TREES = 40
+
+
+def stated(facts: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
+    """Several facts of each file as one text, (N,)."""
+    return np.array([" ".join(map(str, row)) for row in zip(*(facts[name] for name in columns), strict=True)])
+
+
+def border_shape(facts: pd.DataFrame) -> np.ndarray:
+    """Black border on each side in tenths of the side, int64 (N, 4)."""
+    return np.rint(facts[list(BORDERS)].to_numpy(float) / BORDER_STEP).astype(np.int64)
+
+
+def rectangle(facts: pd.DataFrame) -> np.ndarray:
+    """Size of what is cut out of each picture, a step for every half octave of a side, int64 (N, 2).
+
+    All alike where the whole pictures are taken, whose own size is another fact.
+    """
+    whole = (facts["cut_width"] == facts["width"]) & (facts["cut_height"] == facts["height"])
+    sides = facts[["cut_width", "cut_height"]].to_numpy(float)
+    return np.rint(2 * np.log2(np.maximum(sides, 1))).astype(np.int64) * int(not whole.all())
+
+
+def tables(evidence: Evidence) -> dict[str, np.ndarray]:
+    """What the trees are given, float64 (N, F): `acquisition`, and `metadata` with file size and grey levels.
+
+    The mean and SD of grey levels, the black share and the size of a compressed file follow the anatomy too.
+    """
+    facts, table = evidence.facts, evidence.manifest.table
+    named = [facts["mode"], facts["format"], table[keys.SCANNER], table[keys.SITE]]
+    taken = np.column_stack(
+        [
+            facts[["width", "height", "cut_width", "cut_height"]].to_numpy(float),
+            border_shape(facts),
+            *(codes(column) for column in named),
+        ]
+    )
+    levels = facts[["n_bytes", "mean", "sd", "black", *BORDERS]].to_numpy(float)
+    return {"acquisition": taken, "metadata": np.column_stack([taken, levels])}
+
+
+def fitted(table: np.ndarray, evidence: Evidence, protocol: Protocol) -> np.ndarray:
+    """Class probabilities of extremely randomised trees (Geurts, Ernst and Wehenkel 2006), fold by fold.
+
+    Args:
+        table: What is known of each sample, float64 (N, F).
+        evidence: The data.
+        protocol: Who is scored by whom.
+
+    Returns:
+        float64 (N, K); zero for a sample that is not scored.
+    """
+    from sklearn.ensemble import ExtraTreesClassifier
+
+    shares = np.zeros((len(table), len(evidence.classes)))
+    for fold in np.unique(protocol.fold[protocol.scored]):
+        learned = np.flatnonzero((protocol.fold >= 0) & (protocol.fold != fold))
+        asked = np.flatnonzero((protocol.fold == fold) & protocol.scored)
+        if len(learned) and len(asked):
+            trees = ExtraTreesClassifier(TREES, min_samples_leaf=2, random_state=evidence.seed)
+            trees.fit(table[learned], evidence.labels[learned])
+            shares[np.ix_(asked, trees.classes_)] = trees.predict_proba(table[asked])
+    return shares

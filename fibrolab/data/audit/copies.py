@@ -1,0 +1,161 @@
+"""Copies: identical bytes, identical pixels, near copies; and the clusters that a reader should look at."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from fibrolab import keys
+from fibrolab.data.audit.evidence import Evidence, distinct_in
+from fibrolab.data.audit.findings import Finding, counted
+from fibrolab.data.manifest import Manifest
+
+WORST = 12  # clusters of each kind that are told one by one
+SHOWN = 12  # samples of a cluster that are named
+
+
+class Sheet(NamedTuple):
+    """One cluster on the contact sheet.
+
+    Attributes:
+        title: What is alike, how many, with which labels.
+        rows: Rows of the manifest to draw.
+        captions: Label, partition and sample of each.
+    """
+
+    title: str
+    rows: list[int]
+    captions: list[str]
+
+
+def copies(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
+    """Count what is there twice, and with two labels."""
+    n, files, images = len(evidence.labels), int(evidence.bytes.max()) + 1, len(evidence.first)
+    near_sizes = np.bincount(evidence.lookalike[evidence.first])
+    found = {
+        "files": files,
+        "exact_copies": n - files,
+        "images": images,
+        "pixel_copies": n - images,
+        "near_copies": int(near_sizes[near_sizes > 1].sum()),
+        "conflicting_copies": int((distinct_in(evidence.labels, evidence.image) > 1).sum()),
+        "copies": {
+            "bytes": _summary(evidence.bytes, evidence.labels),
+            "pixels": _summary(evidence.image, evidence.labels),
+            "near": _summary(evidence.lookalike[evidence.first], evidence.labels[evidence.first]),
+        },
+        "clusters": _worst(evidence),
+    }
+    return found, list(_findings(found, n))
+
+
+def contact_sheet(found: dict[str, Any], manifest: Manifest, most: int = 8) -> list[Sheet]:
+    """What to draw so that a reader sees the worst clusters.
+
+    Args:
+        found: What `audit` returned.
+        manifest: The samples.
+        most: Clusters on the sheet.
+
+    Returns:
+        The clusters, the worst first.
+    """
+    row_of = pd.Series(np.arange(len(manifest)), index=manifest.table[keys.SAMPLE_ID])
+    sheets = []
+    for cluster in found["clusters"][:most]:
+        labels = ", ".join(f"{number} {name}" for name, number in cluster["labels"].items())
+        title = f"{cluster['kind'].capitalize()}: {counted(cluster['size'], 'image')} ({labels})"
+        marks = zip(cluster["sample_labels"], cluster["sample_partitions"], cluster["samples"], strict=True)
+        captions = [f"{label}, {partition}\n{sample}" for label, partition, sample in marks]
+        sheets.append(Sheet(title, [int(row_of[sample]) for sample in cluster["samples"]], captions))
+    return sheets
+
+
+def _summary(cluster: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """Number of clusters with several members, of their members, of those with two labels; largest sizes."""
+    sizes = np.bincount(cluster)
+    several = sizes > 1
+    return {
+        "clusters": int(several.sum()),
+        "members": int(sizes[several].sum()),
+        "largest": [int(size) for size in np.sort(sizes[several])[::-1][:5]],
+        "conflicts": int((distinct_in(labels, cluster)[several] > 1).sum()),
+    }
+
+
+def _worst(evidence: Evidence) -> list[dict[str, Any]]:
+    """The clusters with most labels, then patients, then partitions, then images; identical and near ones."""
+    everything = np.arange(len(evidence.labels))
+    kinds = (("identical", evidence.image, everything), ("near", evidence.lookalike, evidence.first))
+    worst = [
+        _described(kind, rows[cluster[rows] == number], evidence)
+        for kind, cluster, rows in kinds
+        for number in _ranked(cluster[rows], rows, evidence)[:WORST]
+    ]
+    return sorted(worst, key=_gravity)
+
+
+def _gravity(cluster: dict[str, Any]) -> tuple[int, ...]:
+    return (-len(cluster["labels"]), -cluster["patients"], -len(cluster["partitions"]), -cluster["size"])
+
+
+def _ranked(cluster: np.ndarray, rows: np.ndarray, evidence: Evidence) -> np.ndarray:
+    """Numbers of the clusters with several members, the gravest first."""
+    partition = np.unique(evidence.split.partitions.astype(str), return_inverse=True)[1]
+    sizes = np.bincount(cluster)
+    counts = [distinct_in(of[rows], cluster) for of in (evidence.labels, evidence.patient, partition)]
+    counts = [np.pad(count, (0, len(sizes) - len(count))) for count in counts]
+    order = np.lexsort([np.arange(len(sizes)), -sizes, *(-count for count in counts[::-1])])
+    return order[sizes[order] > 1]
+
+
+def _described(kind: str, rows: np.ndarray, evidence: Evidence) -> dict[str, Any]:
+    """One cluster; samples are named so that every label is among the first."""
+    turn = pd.Series(evidence.labels[rows]).groupby(evidence.labels[rows]).cumcount().to_numpy()
+    shown = rows[np.argsort(turn, kind="stable")][:SHOWN]
+    names = [evidence.classes[label] for label in evidence.labels[rows]]
+    patients = evidence.patient[rows]
+    held = set(evidence.split.partitions[rows])
+    return {
+        "kind": kind,
+        "size": len(rows),
+        "labels": {name: names.count(name) for name in evidence.classes if name in names},
+        "patients": len(np.unique(patients[patients >= 0])),
+        "partitions": [part for part in keys.PARTITIONS if part in held],
+        "samples": evidence.manifest.table[keys.SAMPLE_ID].iloc[shown].tolist(),
+        "sample_labels": [evidence.classes[label] for label in evidence.labels[shown]],
+        "sample_partitions": evidence.split.partitions[shown].tolist(),
+    }
+
+
+def _findings(found: dict[str, Any], n: int) -> Iterator[Finding]:
+    if conflicts := found["conflicting_copies"]:
+        yield Finding(
+            "conflicting_copies",
+            "fail",
+            f"Images that carry more than one label: {conflicts}. At least one label of each is wrong.",
+        )
+    if found["pixel_copies"]:
+        other = found["pixel_copies"] - found["exact_copies"]
+        bytes_too = f" ({other} of them in other bytes)" if other else ""
+        yield Finding(
+            "copies",
+            "warning",
+            f"{found['pixel_copies']:,} of {n:,} samples are identical copies of another{bytes_too}: there "
+            f"are {counted(found['images'], 'distinct image')}.",
+        )
+    near = found["copies"]["near"]
+    if near["conflicts"]:
+        yield Finding(
+            "conflicting_near_copies",
+            "warning",
+            f"{counted(near['conflicts'], 'cluster')} of near copies hold more than one label.",
+        )
+    if near["clusters"]:
+        yield Finding(
+            "near_copies",
+            "note",
+            f"{counted(near['members'], 'distinct image')} lie in {counted(near['clusters'], 'cluster')} of "
+            f"near copies, the largest of {near['largest'][0]:,}.",
+        )

@@ -1,0 +1,107 @@
+"""What every part of the audit looks at: samples, facts of their files, split, and who belongs together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from fibrolab import keys
+from fibrolab.data.duplicates import near_clusters
+from fibrolab.data.manifest import Manifest
+from fibrolab.data.splits import Split
+
+UNKNOWN = -1  # code of a sample whose patient is not named
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The data under audit; every array has one entry a sample.
+
+    Attributes:
+        manifest: The samples.
+        facts: Survey of their image files, row by row.
+        split: Whose leak is measured.
+        labels: Class of every sample under the task, int64 (N,).
+        classes: Names of those classes.
+        seed: Of every draw.
+    """
+
+    manifest: Manifest
+    facts: pd.DataFrame
+    split: Split
+    labels: np.ndarray
+    classes: Sequence[str]
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        assert len(self.manifest) == len(self.facts) == len(self.labels), "one row a sample"
+
+    @cached_property
+    def bytes(self) -> np.ndarray:
+        """Samples with the same code have identical bytes, int64 (N,)."""
+        return codes(self.facts["sha256"])
+
+    @cached_property
+    def image(self) -> np.ndarray:
+        """Samples with the same code show identical pixels, in whatever bytes: 0 .. M-1, int64 (N,)."""
+        return codes(self.facts["pixels"])
+
+    @cached_property
+    def first(self) -> np.ndarray:
+        """First sample of every distinct image, int64 (M,)."""
+        return np.unique(self.image, return_index=True)[1]
+
+    @cached_property
+    def hashes(self) -> list[str]:
+        """Perceptual hash of every distinct image, (M,)."""
+        return self.facts["phash"].iloc[self.first].tolist()
+
+    @cached_property
+    def lookalike(self) -> np.ndarray:
+        """Samples with the same code are linked by chains of near copies, int64 (N,)."""
+        return near_clusters(self.hashes)[self.image]
+
+    @cached_property
+    def group(self) -> np.ndarray:
+        """Code of the group that must not be parted, 0 .. G-1, int64 (N,)."""
+        return codes(self.manifest.groups)
+
+    @cached_property
+    def patient(self) -> np.ndarray:
+        """Code of the patient, `UNKNOWN` where none is named, int64 (N,)."""
+        names = self.manifest.table[keys.PATIENT_ID].to_numpy(str)
+        return np.where(names == "", UNKNOWN, codes(names))
+
+    @cached_property
+    def person(self) -> np.ndarray:
+        """What counts as one witness, int64 (N,): the patient, or where none is named the group."""
+        patients = int(self.patient.max()) + 1
+        return np.where(self.patient == UNKNOWN, patients + self.group, self.patient)
+
+    @cached_property
+    def witnesses(self) -> np.ndarray:
+        """One sample a person, drawn at random: pictures of one person are not independent, int64 (W,)."""
+        order = np.random.default_rng(self.seed).permutation(len(self.labels))
+        return np.sort(order[np.unique(self.person[order], return_index=True)[1]])
+
+
+def codes(values: Sequence | np.ndarray | pd.Series) -> np.ndarray:
+    """Whole numbers from 0 that are equal where the values are, int64 (N,)."""
+    return np.unique(np.asarray(values).astype(str), return_inverse=True)[1].astype(np.int64)
+
+
+def distinct_in(values: np.ndarray, within: np.ndarray) -> np.ndarray:
+    """How many different values each part holds.
+
+    Args:
+        values: Codes from 0; negative ones do not count (N,).
+        within: Part of every entry, 0 .. P-1 (N,).
+
+    Returns:
+        int64 (P,).
+    """
+    known = values >= 0
+    pairs = np.unique(np.stack([within[known], values[known]]), axis=1)[0]
+    return np.bincount(pairs, minlength=int(within.max()) + 1)

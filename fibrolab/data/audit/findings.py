@@ -1,0 +1,56 @@
+"""A finding of the audit: one sentence, how grave it is, and the verdict that follows from all of them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+Level = Literal["fail", "warning", "note"]
+LEVELS: tuple[Level, ...] = ("fail", "warning", "note")  # gravest first
+
+# A statistical test accuses at this level, so that some ten of them accuse a clean data set in at most one
+# audit of a thousand.
+ALPHA = 1e-4
+SPACE = "\u00a0"  # a number and its unit stay on one line
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a reader must know.
+
+    Attributes:
+        key: Its name, such as `exact_leak`; stable between versions.
+        level: `fail`: scores under this split prove nothing; `warning`: to be mended or explained; `note`:
+            legitimate and worth knowing.
+        sentence: What was found, in words.
+    """
+
+    key: str
+    level: Level
+    sentence: str
+
+
+def ranked(findings: Iterable[Finding]) -> list[Finding]:
+    """The findings, gravest first; those of one level keep their order."""
+    return sorted(findings, key=lambda finding: LEVELS.index(finding.level))
+
+
+def verdict(findings: Iterable[Finding]) -> str:
+    """`fail`, `warning` or `ok`: the gravest level, where notes do no harm."""
+    levels = {finding.level for finding in findings}
+    return "fail" if "fail" in levels else "warning" if "warning" in levels else "ok"
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A share in words, such as `93.8 %`."""
+    return f"{100 * share:.{digits}f}{SPACE}%"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, such as `1 image` or `4,787 images`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def listed(names: Iterable[str], most: int = 6) -> str:
+    """The first few names in a sentence."""
+    names = list(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

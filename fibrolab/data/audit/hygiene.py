@@ -1,0 +1,100 @@
+"""Hygiene: what is unreadable, too rare, contradictory, implausible, or names a person."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from fibrolab import keys
+from fibrolab.data.audit.evidence import Evidence, distinct_in
+from fibrolab.data.audit.findings import Finding, counted, listed
+
+# Columns that a hospital's table may carry along, and every run would then log.
+_PERSONAL = re.compile(
+    r"(patient|first|last|given|family|sur)_?name|^name$|birth|(^|_)(dob|mrn|ssn|address|phone|e?mail)($|_)",
+    re.IGNORECASE,
+)
+FEWEST = 5  # groups of a class in the test: with fewer, no interval of its sensitivity is worth printing
+
+
+def hygiene(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
+    """Count what a curator would mend before anything is trained."""
+    from fibrolab.data.clinical import implausible
+
+    known = evidence.patient >= 0
+    labels_each = distinct_in(evidence.labels[known], evidence.patient[known]) if known.any() else np.empty(0)
+    found = {
+        "left_out": list(evidence.manifest.left_out),
+        "small_classes": _small(evidence),
+        "patients_with_two_labels": int((labels_each > 1).sum()),
+        "implausible": implausible(evidence.manifest.table),
+        "identity": _identity(evidence),
+        "personal_columns": [name for name in evidence.manifest.table if _PERSONAL.search(str(name))],
+    }
+    return found, list(_findings(found, bool(known.any())))
+
+
+def _small(evidence: Evidence) -> list[dict[str, Any]]:
+    """Classes absent from a partition, or with too few groups in the test."""
+    small: list[dict[str, Any]] = []
+    if evidence.split.fault:
+        return small  # said once, by the split itself
+    for label, name in enumerate(evidence.classes):
+        for partition in keys.PARTITIONS:
+            rows = evidence.split.rows(partition)
+            groups = len(np.unique(evidence.group[rows[evidence.labels[rows] == label]]))
+            if groups < (FEWEST if partition == keys.TEST else 1):
+                small.append({"class": name, "partition": partition, "groups": groups})
+    return small
+
+
+def _identity(evidence: Evidence) -> dict[str, int]:
+    """How many files hold each identifying header field; never what it says."""
+    fields = Counter(
+        field for fields in evidence.facts["identity"] if fields for field in str(fields).split(",")
+    )
+    return dict(sorted(fields.items()))
+
+
+def _findings(found: dict[str, Any], patients_known: bool) -> Iterator[Finding]:
+    if found["identity"]:
+        held = [f"{name} in {counted(number, 'file')}" for name, number in found["identity"].items()]
+        yield Finding(
+            "identity",
+            "warning",
+            f"DICOM headers still tell who the patient is: {listed(held)}. Anonymise the files.",
+        )
+    if columns := found["personal_columns"]:
+        yield Finding(
+            "personal_columns",
+            "warning",
+            f"Columns of the table that look personal, and are logged with every run: {listed(columns)}.",
+        )
+    if left_out := found["left_out"]:
+        yield Finding("left_out", "warning", f"Unreadable files left out: {len(left_out)}.")
+    if small := found["small_classes"]:
+        told = [f"{row['class']} in {row['partition']} ({counted(row['groups'], 'group')})" for row in small]
+        yield Finding(
+            "small_classes",
+            "warning",
+            f"Classes too small for this split: {listed(told)}. Below {FEWEST} groups in the test, no score "
+            "of a class is sure.",
+        )
+    if values := found["implausible"]:
+        yield Finding(
+            "implausible", "warning", f"Implausible clinical values: {len(values)}. The first: {values[0]}"
+        )
+    if several := found["patients_with_two_labels"]:
+        yield Finding(
+            "two_labels",
+            "warning",
+            f"Patients with more than one label: {several}. It is right only where visits lie years apart.",
+        )
+    if not patients_known:
+        yield Finding(
+            "no_patients",
+            "warning",
+            "No patients are known: groups are clusters of alike images, not people.",
+        )

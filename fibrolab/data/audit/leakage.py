@@ -1,0 +1,159 @@
+"""Leakage: what of the test set has been seen in training, under this split and under random ones."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from fibrolab import keys
+from fibrolab.data.audit.evidence import Evidence
+from fibrolab.data.audit.findings import Finding, counted, percent
+from fibrolab.data.audit.floors import lookup
+from fibrolab.data.audit.protocols import stratified
+from fibrolab.data.duplicates import near_any
+
+DRAWS = 20  # random splits that a mean and an SD are taken over
+LITERATURE = (0.8, 0.0, 0.2)  # train, validation and test of most papers on this field's public sets
+TRAIN, VALIDATION, TEST = range(3)
+
+
+def leakage(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
+    """Measure what crosses from training into the test.
+
+    The run's own split is set beside random ones of the same shares and of the literature's 80:20: they
+    tell what the same images would have leaked.
+    """
+    own = _parts(evidence)
+    rng = np.random.default_rng(evidence.seed)
+    shares = tuple(np.bincount(own, minlength=3) / len(own))
+    random = [stratified(evidence.labels, shares, rng) for _ in range(DRAWS)]
+    literature = [stratified(evidence.labels, LITERATURE, rng) for _ in range(DRAWS)]
+    measured = _measured([own, *random, *literature], evidence)
+    run = {name: values[0] for name, values in measured.items()}
+    found = {
+        "leak": {name: run[name] for name in ("exact", "near")} | {"groups": _crossing(evidence.group, own)},
+        "leakage": {
+            "run": run
+            | {
+                "groups_crossing": _crossing(evidence.group, own),
+                "patients_crossing": _crossing(evidence.patient, own),
+            },
+            "random": _spread(measured, slice(1, 1 + DRAWS)),
+            "literature": _spread(measured, slice(1 + DRAWS, None)),
+            "draws": DRAWS,
+        },
+    }
+    return found, list(_findings(found, evidence))
+
+
+def _parts(evidence: Evidence) -> np.ndarray:
+    """Part of every sample under the run's split as a number, int64 (N,)."""
+    return np.array([keys.PARTITIONS.index(name) for name in evidence.split.partitions])
+
+
+def _measured(splits: list[np.ndarray], evidence: Evidence) -> dict[str, list[float | None]]:
+    """Shares of the test images, patients and groups of each split; None where there is nothing to share."""
+    seen = np.zeros((len(evidence.first), len(splits)), bool)
+    for column, parts in enumerate(splits):
+        seen[evidence.image[parts == TRAIN], column] = True
+    near = seen | near_any(evidence.hashes, seen)
+    names = ("exact", "near", "groups", "patients", "lookup")
+    measured: dict[str, list[float | None]] = {name: [] for name in names}
+    for column, parts in enumerate(splits):
+        test = evidence.image[parts == TEST]
+        measured["exact"].append(_mean(seen[test, column]))
+        measured["near"].append(_mean(near[test, column]))
+        measured["groups"].append(_share_crossing(evidence.group, parts))
+        measured["patients"].append(_share_crossing(evidence.patient, parts))
+        measured["lookup"].append(_looked_up(evidence, parts))
+    return measured
+
+
+def _looked_up(evidence: Evidence, parts: np.ndarray) -> float | None:
+    """Accuracy of looking an image up among those of training, the commonest class where it is new."""
+    if not (parts == TRAIN).any():
+        return None
+    fold = np.where(parts == VALIDATION, -1, parts)
+    shares = lookup(evidence.image, evidence.labels, fold, len(evidence.classes))
+    test = parts == TEST
+    return _mean(shares[test].argmax(axis=1) == evidence.labels[test])
+
+
+def _spans(codes: np.ndarray, parts: np.ndarray) -> np.ndarray:
+    """Whether each known group lies in several parts, bool (G,)."""
+    known = codes >= 0
+    numbers = np.unique(codes[known], return_inverse=True)[1]
+    held = np.zeros((int(numbers.max(initial=-1)) + 1, 3), bool)
+    held[numbers, parts[known]] = True
+    return held.sum(axis=1) > 1
+
+
+def _crossing(codes: np.ndarray, parts: np.ndarray) -> int:
+    return int(_spans(codes, parts).sum())
+
+
+def _share_crossing(codes: np.ndarray, parts: np.ndarray) -> float | None:
+    return _mean(_spans(codes, parts))
+
+
+def _mean(values: np.ndarray) -> float | None:
+    return float(values.mean()) if len(values) else None
+
+
+def _spread(measured: dict[str, list[float | None]], draws: slice) -> dict[str, Any]:
+    """Mean and SD of each share over the draws."""
+    spread: dict[str, Any] = {}
+    for name, values in measured.items():
+        known = [value for value in values[draws] if value is not None]
+        spread[name] = {"mean": float(np.mean(known)), "sd": float(np.std(known, ddof=1))} if known else None
+    return spread
+
+
+def _findings(found: dict[str, Any], evidence: Evidence) -> Iterator[Finding]:
+    run, literature = found["leakage"]["run"], found["leakage"]["literature"]
+    exact, near = run["exact"] or 0, run["near"] or 0
+    if evidence.split.fault:
+        yield Finding("undrawn", "fail", f"The split cannot be drawn: {evidence.split.fault}")
+    if exact:
+        yield Finding(
+            "exact_leak",
+            "fail",
+            f"{percent(exact)} of the test images have an identical copy in training: looking the image up "
+            f"scores {percent(run['lookup'])} accuracy without a model. Scores on this split prove nothing.",
+        )
+    if run["patients_crossing"]:
+        yield Finding(
+            "patients_cross",
+            "fail",
+            f"{counted(run['patients_crossing'], 'patient')} ({percent(run['patients'])} of all) lie in more "
+            "than one partition: the network is tested on people that it was trained on.",
+        )
+    elif run["groups_crossing"]:
+        yield Finding(
+            "groups_cross",
+            "fail",
+            f"{counted(run['groups_crossing'], 'group')} of alike images ({percent(run['groups'])} of all) "
+            "lie in more than one partition.",
+        )
+    if evidence.split.val_is_test:
+        yield Finding(
+            "val_is_test",
+            "fail",
+            "The epoch was chosen on the test partition (val_is_test): no score tests it.",
+        )
+    if near > exact:
+        yield Finding(
+            "near_leak",
+            "warning",
+            f"{percent(near)} of the test images have an identical or near copy in training.",
+        )
+    if literature["exact"] and literature["exact"]["mean"]:
+        yield Finding("random_leak", "note", _random_sentence(literature))
+
+
+def _random_sentence(literature: dict[str, Any]) -> str:
+    mean, sd = literature["exact"]["mean"], literature["exact"]["sd"]
+    return (
+        f"A random 80:20 split of these files would put a copy of {100 * mean:.1f} ± {percent(sd)} of its "
+        f"test images into training; looking them up would score {percent(literature['lookup']['mean'])}."
+    )

@@ -1,0 +1,96 @@
+"""Label order: whether classes come in unbroken slices when files are put in the order of their names."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fibrolab import keys
+from fibrolab.data.audit.evidence import UNKNOWN, Evidence
+from fibrolab.data.audit.findings import ALPHA, Finding
+
+SHORTEST = 20  # names: below it the normal approximation of the runs test is poor
+FEW = 0.5  # of the runs expected: neighbours of one person come in runs too, but not in so long ones
+
+
+def label_order(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
+    """Runs test of the classes in every series of names that are alike but for their numbers.
+
+    Names are those of the files without folder and class name, in natural order (2 before 10). A patient
+    stands once in a series; where no patient is named, so does every distinct image.
+    """
+    names = [bare(PurePath(path).name, evidence.classes) for path in evidence.manifest.table[keys.IMAGE]]
+    pattern, order = zip(*((re.sub(r"\d+", "#", name), natural(name)) for name in names), strict=True)
+    images = len(evidence.first)
+    unit = np.where(evidence.patient == UNKNOWN, evidence.image, images + evidence.patient)
+    table = pd.DataFrame({"series": pattern, "order": order, "unit": unit, "label": evidence.labels})
+    table = table.sort_values("order", kind="stable").drop_duplicates(["series", "unit"])
+    found = [
+        {"series": series, **runs_test(part["label"].to_numpy())}
+        for series, part in table.groupby("series")
+        if len(part) >= SHORTEST and part["label"].nunique() > 1
+    ]
+    found.sort(key=lambda row: row["z"])
+    return {"label_order": found}, list(_findings(found))
+
+
+def bare(name: str, classes: Sequence[str]) -> str:
+    """A file's name, lower case, without the class names that stand in it as words: `F0_07.png`, `_07.png`.
+
+    A class that is named by a number only stays: it could be any number.
+    """
+    words = [
+        re.escape(word.lower()) for word in sorted(classes, key=len, reverse=True) if not word.isdecimal()
+    ]
+    if not words:
+        return name.lower()
+    return re.sub(rf"(?<![a-z0-9])(?:{'|'.join(words)})(?![a-z0-9])", "", name.lower())
+
+
+def natural(name: str) -> tuple[tuple[int, str], ...]:
+    """A key that sorts names as people do: numbers by value."""
+    return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name))
+
+
+def runs_test(labels: np.ndarray) -> dict[str, Any]:
+    """Whether a sequence of classes has fewer runs than chance would give, by the test of Wald and Wolfowitz.
+
+    For K classes (Barton and David, Biometrika 44:168-178, 1957), with N labels, n_k of each class, S = sum
+    of n_k^2 and C = sum of n_k^3: mean (N (N + 1) - S) / N and variance
+    (S (S + N (N + 1)) - 2 N C - N^3) / (N^2 (N - 1)).
+
+    Args:
+        labels: Classes in order, at least two different ones (N,).
+
+    Returns:
+        n, runs, expected, z, and the one-sided p of so few runs, corrected for continuity.
+    """
+    from scipy.stats import norm
+
+    n = len(labels)
+    counts = np.unique(labels, return_counts=True)[1].astype(float)
+    squares, cubes = (counts**2).sum(), (counts**3).sum()
+    runs = 1 + int((labels[1:] != labels[:-1]).sum())
+    mean = (n * (n + 1) - squares) / n
+    variance = (squares * (squares + n * (n + 1)) - 2 * n * cubes - n**3) / (n**2 * (n - 1))
+    if variance <= 0:  # every order has as many runs
+        return {"n": n, "runs": runs, "expected": float(mean), "z": 0.0, "p": 1.0}
+    z, corrected = (runs - mean) / np.sqrt(variance), (runs + 0.5 - mean) / np.sqrt(variance)
+    return {"n": n, "runs": runs, "expected": float(mean), "z": float(z), "p": float(norm.cdf(corrected))}
+
+
+def _findings(found: list[dict[str, Any]]) -> Iterator[Finding]:
+    sliced = [row for row in found if row["p"] <= ALPHA / len(found) and row["runs"] <= FEW * row["expected"]]
+    if sliced:
+        worst = sliced[0]
+        others = f", and in {len(sliced) - 1} more series" if len(sliced) > 1 else ""
+        yield Finding(
+            "label_slices",
+            "warning",
+            f"In the order of their names the {worst['n']:,} images of the series {worst['series']} change "
+            f"class in {worst['runs']} unbroken runs, where {worst['expected']:.0f} are expected{others}: "
+            "the labels look dealt out in slices.",
+        )
