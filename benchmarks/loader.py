@@ -29,9 +29,11 @@ import yaml
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
+from fibrolab import keys
 from fibrolab.data.augment import Augment, augmentation_seed, sample_keys
-from fibrolab.data.cache import PixelStore
-from fibrolab.data.datasets import PixelDataset
+from fibrolab.data.cache import PixelStore, Slots
+from fibrolab.data.datasets import PixelDataset, Pixels
+from fibrolab.data.media import whole
 from fibrolab.data.preprocess import Preprocess
 from fibrolab.data.readers import read_grey
 from fibrolab.data.samplers import EpochSampler
@@ -97,11 +99,12 @@ def count_images(loader: Iterable[Any]) -> int:
 def cached(paths: list[Path], root: Path, augment: Augment, times: int) -> PixelDataset:
     """The paths, `times` over, out of the pixel store: a fast loader needs a long epoch to be timed."""
     store = PixelStore(root, Preprocess(size=224))
-    rows = store.build(paths, [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths])
-    rows = np.tile(rows, times)
-    nothing = np.zeros(len(rows), np.int64)
-    keys = sample_keys(str(i) for i in range(len(rows)))
-    return PixelDataset(store.pixels_path, store.shape, rows, nothing, np.arange(len(rows)), keys, augment)
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    slots = Slots(*(np.tile(places, times) for places in store.build(whole(paths), digests)))
+    count = len(slots.first)
+    inputs = {keys.IMAGE: Pixels(store.pixels_path, store.shape, slots)}
+    ids = sample_keys(str(i) for i in range(count))
+    return PixelDataset(inputs, np.zeros(count, np.int64), np.arange(count), ids, augment)
 
 
 def main() -> None:

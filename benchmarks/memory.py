@@ -125,7 +125,7 @@ def many(settings: DictConfig, count: int) -> LabelledData:
         for start in range(0, count, 1000):
             file.write(generator.bytes(min(1000, count - start) * int(np.prod(store.shape))))
     manifest = Manifest(table(count), CLASSES, "many", Path(settings.paths.root))
-    facts = pd.DataFrame({"sha256": [digest.hexdigest() for digest in digests]})
+    facts = {keys.IMAGE: pd.DataFrame({"sha256": [digest.hexdigest() for digest in digests]})}
     return LabelledData(manifest, facts, manifest.labels, list(CLASSES), splits.holdout(manifest))
 
 
@@ -153,8 +153,8 @@ def before_training(root: Path, count: int) -> None:
     write_files(root, rows[keys.IMAGE])
     manifest = staged("manifest", lambda: Manifest(rows, CLASSES, "many", root))
     staged("manifest hash", lambda: manifest.hash)
-    staged("survey, cold", lambda: survey(manifest.paths(), root / "cache"))
-    facts = staged("survey, warm", lambda: survey(manifest.paths(), root / "cache"))
+    staged("survey, cold", lambda: survey(manifest.media(), root / "cache"))
+    facts = staged("survey, warm", lambda: survey(manifest.media(), root / "cache"))
     split = staged("holdout split", lambda: splits.holdout(manifest))
     staged("five folds", lambda: splits.kfold(manifest))
     staged("audit", lambda: audit(manifest, facts, split, manifest.labels, CLASSES))
@@ -199,7 +199,7 @@ def main() -> None:
             return before_training(Path(root), options.images)
         settings = config(root, options.size, options.steps)
         data = many(settings, options.images)
-        datamodule = pipeline.build_datamodule(settings, data)
+        datamodule = pipeline.build_datamodule(settings, data, [keys.IMAGE])
         with Watch() as watch:
             if options.train:
                 train(settings, data, datamodule)

@@ -30,6 +30,7 @@ from omegaconf import DictConfig
 
 from fibrolab import fitting, keys, pipeline
 from fibrolab.config import VERSION_BASE, folder, resolved
+from fibrolab.loading import load
 from fibrolab.modules.base import Batch, Classifier
 from fibrolab.modules.optimizers import build_optimizer
 from fibrolab.tracking import track
@@ -127,8 +128,9 @@ def measure(settings: DictConfig, steps: int) -> Alternating:
     """Fit as the pipeline does, over batches from memory."""
     tags: dict[str, Any] = {}
     with track(**resolved(settings.tracking), name="training step", tags=tags) as tracked:
-        data = pipeline.load(settings)
-        module, datamodule = fitting.build_module(settings, data), pipeline.build_datamodule(settings, data)
+        data = load(settings)
+        module = fitting.build_module(settings, data)
+        datamodule = pipeline.build_datamodule(settings, data, module.inputs)
         datamodule.prepare_data()
         whole = [
             batch for batch in datamodule.train_dataloader() if len(batch[keys.LABEL]) == settings.batch_size

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fibrolab.data import cache
-from fibrolab.data.cache import CHUNK, RECORD, PixelStore
+from fibrolab.data import cache, video
+from fibrolab.data.cache import CHUNK, CLIPS, RECORD, PixelStore, Slots
+from fibrolab.data.media import Box, Media, View, whole
 from fibrolab.data.preprocess import Preprocess
-from fibrolab.data.readers import read_grey
+from fibrolab.data.readers import decode_clip, read_grey
 from fibrolab.errors import DataError, StorageError
 
 PREPROCESS = Preprocess(size=16)
@@ -24,13 +25,14 @@ BUILDER = """
 import sys
 from pathlib import Path
 from fibrolab.data.cache import PixelStore
+from fibrolab.data.media import whole
 from fibrolab.data.preprocess import Preprocess
 folder, root = map(Path, sys.argv[1:])
 paths = sorted(folder.glob("*.png"))
 import hashlib
 digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
 print("started", flush=True)
-PixelStore(root, Preprocess(size=16, denoise=10)).build(paths, digests, workers=1)
+PixelStore(root, Preprocess(size=16, denoise=10)).build(whole(paths), digests, workers=1)
 print("done", flush=True)
 """
 
@@ -43,12 +45,20 @@ def write_scans(folder: Path, count: int, side: int = 24) -> list[Path]:
     return paths
 
 
+def write_films(folder: Path, lengths: tuple[int, ...]) -> list[Path]:
+    paths = [folder / f"{i}.avi" for i in range(len(lengths))]
+    for i, (path, length) in enumerate(zip(paths, lengths, strict=True)):
+        frames = np.random.default_rng(i).integers(0, 256, (length, 32, 48), dtype=np.uint8)
+        video.write(path, frames, fps=10)
+    return paths
+
+
 def hashes(paths: list[Path]) -> list[str]:
     return [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
 
 
 def build(root: Path, paths: list[Path], preprocess: Preprocess = PREPROCESS) -> np.ndarray:
-    return PixelStore(root, preprocess).build(paths, hashes(paths), progress=False)
+    return PixelStore(root, preprocess).build(whole(paths), hashes(paths), progress=False).first
 
 
 def check(root: Path, paths: list[Path], preprocess: Preprocess = PREPROCESS) -> None:
@@ -65,9 +75,9 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     seen: list[Path] = []
     original = cache.decode
 
-    def decode(content: bytes, path: Path) -> np.ndarray:
+    def decode(content: bytes, path: Path, view: View) -> np.ndarray:
         seen.append(path)
-        return original(content, path)
+        return original(content, path, view)
 
     monkeypatch.setattr(cache, "decode", decode)
     return seen
@@ -111,7 +121,7 @@ def test_a_file_that_changes_under_the_build_is_not_stored_under_its_old_hash(tm
     paths[1].write_bytes(paths[2].read_bytes())
     store = PixelStore(tmp_path / "cache", PREPROCESS)
     with pytest.raises(DataError, match=r"001\.png: changed since"):
-        store.build(paths, digests, progress=False)
+        store.build(whole(paths), digests, progress=False)
     check(tmp_path / "cache", paths)
 
 
@@ -251,3 +261,52 @@ def test_two_processes_share_one_build(tmp_path: Path) -> None:
     assert sum(f"Preprocessing: {3 * CHUNK} done" in err for _, err in outcomes) == 1
     assert PixelStore(tmp_path / "cache", Preprocess(size=16, denoise=10))._count() == 3 * CHUNK
     check(tmp_path / "cache", paths, Preprocess(size=16, denoise=10))
+
+
+def test_parts_of_one_file_are_kept_apart_and_each_is_found_again(tmp_path: Path) -> None:
+    (path,) = write_scans(tmp_path / "scans", 1)
+    views = [View(), View(box=Box(0, 0, 12, 12)), View(box=Box(5, 3, 16, 20))]
+    media = [Media(path, view) for view in views]
+    digests = [view.digest(digest) for view, digest in zip(views, hashes([path] * 3), strict=True)]
+    store = PixelStore(tmp_path / "cache", PREPROCESS)
+    slots = store.build(media, digests, progress=False)
+    assert len(set(slots.first.tolist())) == 3
+    for view, slot in zip(views, slots.first, strict=True):
+        np.testing.assert_array_equal(store.open()[slot], PREPROCESS(view.cut(read_grey(path), path)))
+
+
+def test_colours_keep_three_channels_and_nothing_but_their_size_changes(tmp_path: Path) -> None:
+    colours = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    Image.fromarray(colours).save(path := tmp_path / "swe.png")
+    store = PixelStore(tmp_path / "cache", Preprocess(size=16, denoise=10, equalize="both").of_colours())
+    slots = store.build(whole([path]), hashes([path]), progress=False)
+    assert store.open().shape == (1, 16, 16, 3)
+    np.testing.assert_array_equal(store.open()[slots.first[0]], colours)
+
+
+def test_clips_lie_in_a_row_frame_by_frame_beside_pictures(tmp_path: Path) -> None:
+    films = write_films(tmp_path, lengths=(7, 1 + 4 * CLIPS, 3))
+    pictures = write_scans(tmp_path / "scans", 2)
+    store = PixelStore(tmp_path / "cache", PREPROCESS)
+    before = store.build(whole(pictures), hashes(pictures), progress=False)
+    slots = store.build(whole(films), hashes(films), clips=True, progress=False)
+    assert slots.frames.tolist() == [7, 1 + 4 * CLIPS, 3]
+    pixels = store.open()
+    for film, first, count in zip(films, *slots, strict=True):
+        frames = decode_clip(film.read_bytes(), film).frames
+        np.testing.assert_array_equal(pixels[first : first + count], PREPROCESS.clip(frames))
+    after = store.build(whole(pictures), hashes(pictures), progress=False)
+    np.testing.assert_array_equal(after.first, before.first)
+    assert isinstance(after, Slots)
+
+
+def test_a_clip_that_a_crash_cut_short_is_decoded_again_whole(tmp_path: Path) -> None:
+    films = write_films(tmp_path, lengths=(4, 6))
+    store = PixelStore(tmp_path / "cache", PREPROCESS)
+    store.build(whole(films), hashes(films), clips=True, progress=False)
+    index = store.folder / "index.bin"
+    index.write_bytes(index.read_bytes()[: 7 * RECORD])  # the second film lost its last frames
+    slots = store.build(whole(films), hashes(films), clips=True, progress=False)
+    assert (slots.first.tolist(), slots.frames.tolist()) == ([0, 4], [4, 6])
+    frames = decode_clip(films[1].read_bytes(), films[1]).frames
+    np.testing.assert_array_equal(store.open()[4:10], PREPROCESS.clip(frames))

@@ -10,8 +10,10 @@ from torch.utils.data import DataLoader
 
 from fibrolab.data import datasets
 from fibrolab.data.augment import Augment, sample_keys
-from fibrolab.data.datasets import PixelDataset
+from fibrolab.data.cache import Slots
+from fibrolab.data.datasets import PixelDataset, Pixels
 from fibrolab.data.samplers import build_sampler
+from fibrolab.data.segments import Segment
 
 SIDE, COUNT = 32, 18
 LABELS = np.repeat([0, 1, 2], [12, 4, 2])
@@ -29,10 +31,14 @@ def store(tmp_path: Path) -> Path:
     return path
 
 
+def scans(store: Path, first: np.ndarray) -> dict[str, Pixels]:
+    return {"image": Pixels(store, (SIDE, SIDE), Slots(first, np.ones_like(first)))}
+
+
 def dataset(store: Path, augment: Augment | None = None, seed: int = 0) -> PixelDataset:
-    rows = np.arange(COUNT)[::-1].copy()
+    inputs = scans(store, np.arange(COUNT)[::-1].copy())
     ids = sample_keys(str(i) for i in range(COUNT))
-    return PixelDataset(store, (SIDE, SIDE), rows, LABELS, 100 + np.arange(COUNT), ids, augment, seed)
+    return PixelDataset(inputs, LABELS, 100 + np.arange(COUNT), ids, augment, seed)
 
 
 def stream(
@@ -92,9 +98,8 @@ def test_seed_epoch_draw_and_sample_each_change_the_pixels_and_nothing_else_does
     assert len(torch.unique(torch.stack(images), dim=0)) == 4
     # The same sample at another place of another split is drawn alike.
     part = slice(3, 9)
-    smaller = PixelDataset(
-        store, data.shape, data.rows[part], LABELS[part], data.indices[part], data.keys[part], augment
-    )
+    inputs = scans(store, data.inputs["image"].slots.first[part])
+    smaller = PixelDataset(inputs, LABELS[part], data.indices[part], data.keys[part], augment)
     torch.testing.assert_close(smaller[(0, 0, 0)]["image"], images[0], rtol=0, atol=0)
 
 
@@ -102,7 +107,7 @@ def test_a_pickle_holds_neither_pixels_nor_an_open_map(store: Path) -> None:
     data = dataset(store, Augment(AUGMENT))
     image = data[(0, 2, 0)]["image"]
     content = pickle.dumps(data)
-    assert len(content) < 4 * 8 * COUNT + 2000
+    assert len(content) < 5 * 8 * COUNT + 2000
     torch.testing.assert_close(pickle.loads(content)[(0, 2, 0)]["image"], image, rtol=0, atol=0)
 
 
@@ -113,5 +118,54 @@ def test_the_map_is_reopened_after_so_many_scans(store: Path, monkeypatch: pytes
         torch.testing.assert_close(
             data[(0, i, 0)]["image"], dataset(store)[(0, i, 0)]["image"], rtol=0, atol=0
         )
-        maps.append(data._pixels)  # kept, so that no two share an address
+        maps.append(data.inputs["image"]._map)  # kept, so that no two share an address
     assert len({id(each) for each in maps}) == COUNT / 3
+
+
+def test_an_elastogram_goes_where_its_grey_image_goes_and_keeps_its_colours(tmp_path: Path) -> None:
+    grey = np.random.default_rng(1).integers(0, 256, (SIDE, SIDE), dtype=np.uint8)
+    colours = np.stack([grey, 255 - grey, grey // 2], axis=-1)
+    (tmp_path / "grey").write_bytes(grey.tobytes())
+    (tmp_path / "colour").write_bytes(colours.tobytes())
+    one = Slots(np.zeros(1, np.int64), np.ones(1, np.int64))
+    inputs = {
+        "image": Pixels(tmp_path / "grey", (SIDE, SIDE), one),
+        "elastogram": Pixels(tmp_path / "colour", (SIDE, SIDE, 3), one),
+    }
+    mirror = [{"name": "HorizontalFlip", "p": 0.5}, {"name": "RandomBrightnessContrast", "p": 1.0}]
+    augment = Augment([*mirror, {"name": "RandomRotate90", "p": 0.5}])
+    data = PixelDataset(inputs, np.zeros(1, np.int64), np.arange(1), sample_keys(["a"]), augment, train=True)
+    moved = PixelDataset(
+        inputs, data.labels, data.indices, data.keys, Augment([augment.transforms[0], augment.transforms[2]])
+    )
+    seen = set()
+    for draw in range(12):
+        batch, plain = data[(0, 0, draw)], moved[(0, 0, draw)]
+        assert batch["elastogram"].shape == (3, SIDE, SIDE)
+        torch.testing.assert_close(batch["elastogram"][0], plain["image"][0], rtol=0, atol=0)
+        torch.testing.assert_close(batch["elastogram"][1], 255 - plain["image"][0], rtol=0, atol=0)
+        assert not torch.equal(batch["image"][0], plain["image"][0])  # grey levels do change
+        seen.add(bytes(plain["image"].numpy().tobytes()))
+    assert len(seen) > 4
+
+
+def test_a_clip_gives_its_segment_and_every_frame_is_augmented_alike(tmp_path: Path) -> None:
+    frames = np.random.default_rng(2).integers(0, 256, (9, SIDE, SIDE), dtype=np.uint8)
+    (tmp_path / "pixels.u8").write_bytes(frames.tobytes())
+    slots = Slots(np.array([2]), np.array([6]))  # a clip of six frames behind two others
+    pixels = Pixels(tmp_path / "pixels.u8", (SIDE, SIDE), slots, np.array([10.0]), Segment("window", 4))
+    still = PixelDataset({"clip": pixels}, np.zeros(1, np.int64), np.arange(1), sample_keys(["a"]))
+    np.testing.assert_array_equal(still[(0, 0, 0)]["clip"], frames[None, 3:7])
+    turned = PixelDataset(
+        {"clip": pixels}, still.labels, still.indices, still.keys, Augment(AUGMENT[:1]), train=True
+    )
+    begins, mirrored = set(), set()
+    for draw in range(40):
+        clip = turned[(0, 0, draw)]["clip"].numpy()[0]
+        found = [
+            (k, m) for k in range(5) for m in (1, -1) if np.array_equal(clip, frames[2 + k : 6 + k, :, ::m])
+        ]
+        assert len(found) == 1
+        begins.add(found[0][0])
+        mirrored.add(found[0][1])
+    assert (begins, mirrored) == ({0, 1, 2}, {1, -1})

@@ -38,21 +38,29 @@ class Augment:
     def __call__(self, image: np.ndarray, seed: int) -> np.ndarray:
         """Draw one augmented image.
 
+        Transforms that move pixels and those that change their levels draw from two streams, and colours
+        are only moved, since they are measurements: the elastogram of a sample goes where its grey image
+        goes.
+
         Args:
-            image: uint8 ``(H, W)``; it is not changed.
+            image: uint8 ``(H, W)``, or ``(H, W, 3)`` of colours; it is not changed.
             seed: fixes everything random, see `augmentation_seed`.
 
         Returns:
-            uint8 ``(H, W)``.
+            uint8 of the same shape.
 
         Raises:
             ConfigError: the chain changes the shape, so that its images could not be stacked.
         """
-        # One pair of generators for the whole chain: seeding each transform would cost more than a flip.
-        numpy_state, python_state = np.random.default_rng(seed), random.Random(seed)
+        # One pair of generators a stream: seeding each transform would cost more than a flip.
+        streams: dict[bool, tuple[np.random.Generator, random.Random]] = {}
         drawn = image
-        for transform in self._chain:
-            transform.set_random_state(numpy_state, python_state)
+        for transform, moves in self._chain:
+            if not moves and image.ndim == 3:
+                continue
+            if moves not in streams:
+                streams[moves] = _stream(seed, moves)
+            transform.set_random_state(*streams[moves])
             drawn = transform(image=drawn)["image"]
         if drawn.shape != image.shape:
             raise ConfigError(
@@ -60,6 +68,12 @@ class Augment:
                 "(a crop needs `size` equal to preprocess.size)"
             )
         return drawn
+
+
+def _stream(seed: int, moves: bool) -> tuple[np.random.Generator, random.Random]:
+    """Generators of one stream, NumPy's and Python's: albumentations uses both."""
+    mixed = seed if moves else _mix(seed)
+    return np.random.default_rng(mixed), random.Random(mixed)
 
 
 def augmentation_seed(seed: int, epoch: int, sample_key: int, draw: int) -> int:
@@ -93,7 +107,8 @@ def _mix(state: int) -> int:
     return state ^ (state >> 31)
 
 
-def _build(transforms: Sequence[Mapping[str, Any]]) -> list[Any]:
+def _build(transforms: Sequence[Mapping[str, Any]]) -> list[tuple[Any, bool]]:
+    """The transforms, each with whether it moves pixels."""
     if not transforms:
         return []  # validation and `augment=none` need no albumentations, whose import takes seconds
     os.environ.setdefault(
@@ -110,7 +125,8 @@ def _build(transforms: Sequence[Mapping[str, Any]]) -> list[Any]:
     chain, faults = [], []
     for position, settings in enumerate(transforms):
         try:
-            chain.append(_build_one(known, settings))
+            transform = _build_one(known, settings)
+            chain.append((transform, isinstance(transform, albumentations.DualTransform)))
         except (ValueError, TypeError, KeyError) as error:
             faults.append(f"transforms[{position}]: {error.args[0]}")
     if faults:

@@ -2,8 +2,9 @@
 
 A store is one folder for one preprocess setting, and only ever grows at its end::
 
-    ROOT/KEY/pixels.u8      slot i: H * W bytes at i * H * W
-    ROOT/KEY/index.bin      record i: the 32 bytes of the SHA-256 of the file that slot i was made from
+    ROOT/KEY/pixels.u8      slot i: H * W bytes at i * H * W (three times as many for colours)
+    ROOT/KEY/index.bin      record i: the 32 bytes of the SHA-256 of what slot i was made from; of a clip,
+                            whose frames fill slots in a row, the last frame has it and the others zeros
     ROOT/KEY/settings.json  the settings behind KEY, for people
     ROOT/KEY/build.lock     held by the one process that builds
 
@@ -18,27 +19,37 @@ import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import cv2
 import numpy as np
 from filelock import FileLock, Timeout
 
+from fibrolab.data.media import Media
 from fibrolab.data.preprocess import Preprocess
 from fibrolab.data.progress import track
-from fibrolab.data.readers import decode, read_bytes, to_grey
+from fibrolab.data.readers import decode, decode_clip, read_bytes, to_grey
 from fibrolab.errors import DataError, StorageError, UnreadableImageError, listing
 
 CHUNK = 64  # scans between two writes: what a kill can cost at most
+CLIPS = 4  # clips between two writes: a hundred frames each would otherwise fill the memory
 RECORD = 32  # bytes of a SHA-256
 
 T = TypeVar("T")
+
+
+class Slots(NamedTuple):
+    """Where samples lie in a store: first slot of each, and slots, one a frame, int64 (N,)."""
+
+    first: np.ndarray
+    frames: np.ndarray
 
 
 class PixelStore:
@@ -58,42 +69,49 @@ class PixelStore:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one scan, ``(H, W)``."""
+        """Shape of one scan, ``(H, W)``, or ``(H, W, 3)`` of colours."""
         return self.preprocess.shape
 
     def build(
-        self, paths: Sequence[Path], digests: Sequence[str], workers: int = 0, progress: bool = True
-    ) -> np.ndarray:
-        """Make sure that every file's pixels are in the store, computing those that are not.
+        self,
+        media: Sequence[Media],
+        digests: Sequence[str],
+        clips: bool = False,
+        workers: int = 0,
+        progress: bool = True,
+    ) -> Slots:
+        """Make sure that every sample's pixels are in the store, computing those that are not.
 
         Only one process builds at a time; a second one waits and then finds the work done.
 
         Args:
-            paths: the files; several may hold the same bytes.
-            digests: SHA-256 of each file's bytes, as hex digits.
+            media: the samples; several may hold the same bytes.
+            digests: SHA-256 of each, as the survey gives it, as hex digits.
+            clips: keep every frame of each file, in a row; otherwise the one picture that is meant.
             workers: threads; 0 takes one a core. (OpenCV and Pillow let go of Python's lock while they work,
                 and unlike processes threads leave nothing behind when the build is killed.)
             progress: show a progress bar.
 
         Returns:
-            The slot of each file, int64 ``(N,)``.
+            The slots of each sample; more than one for a clip.
 
         Raises:
             DataError: files are unreadable or changed since they were hashed. All are listed; the others
                 are in the store all the same.
             StorageError: the disk is full or the folder cannot be written.
         """
-        wanted = dict(zip(digests, paths, strict=True))  # identical files are read once
+        wanted = dict(zip(digests, media, strict=True))  # identical files are read once
         slots = self._slots()
         if not wanted.keys() <= slots.keys():
             copies = Counter(digests)
             with self._only_builder():
-                faults = self._fill(wanted, workers, progress)
+                faults = self._fill(wanted, clips, workers, progress)
             if faults:
                 lines = [f"{fault}{_and_copies(copies[digest])}" for digest, fault in faults.items()]
                 raise DataError(f"{len(faults)} files cannot be used:\n{listing(sorted(lines))}")
             slots = self._slots()
-        return np.array([slots[digest] for digest in digests], dtype=np.int64)
+        places = np.array([slots[digest] for digest in digests], dtype=np.int64)
+        return Slots(places[:, 0], places[:, 1])
 
     def open(self) -> np.memmap:
         """Map the pixels read-only, uint8 ``(n, H, W)``.
@@ -110,11 +128,20 @@ class PixelStore:
         """Slots that are whole and have a whole record."""
         return min(_size(self.pixels_path) // self._slot_bytes, _size(self._index_path) // RECORD)
 
-    def _slots(self) -> dict[str, int]:
-        """Slot of every digest in the store."""
+    def _ends(self) -> tuple[np.ndarray, np.ndarray]:
+        """Slots that end a sample (n,), and their records, uint8 (n, 32)."""
         count = self._count()
-        records = self._index_path.read_bytes()[: count * RECORD] if count else b""
-        return {records[i * RECORD : (i + 1) * RECORD].hex(): i for i in range(count)}
+        content = self._index_path.read_bytes()[: count * RECORD] if count else b""
+        records = np.frombuffer(content, np.uint8).reshape(-1, RECORD)
+        last = np.flatnonzero(records.any(axis=1))
+        return last, records[last]
+
+    def _slots(self) -> dict[str, tuple[int, int]]:
+        """First slot and number of slots of every digest in the store."""
+        last, records = self._ends()
+        first = np.concatenate([[0], last[:-1] + 1]) if len(last) else last
+        names = (record.tobytes().hex() for record in records)
+        return dict(zip(names, zip(first.tolist(), (last - first + 1).tolist(), strict=True), strict=True))
 
     @contextmanager
     def _only_builder(self) -> Iterator[None]:
@@ -139,41 +166,59 @@ class PixelStore:
                 f"The pixel store {self.folder} cannot be written: {error.strerror}"
             ) from error
 
-    def _fill(self, wanted: dict[str, Path], workers: int, progress: bool) -> dict[str, str]:
+    def _fill(self, wanted: dict[str, Media], clips: bool, workers: int, progress: bool) -> dict[str, str]:
         """Compute and append what is missing, chunk after chunk; return the faults by digest."""
         self._cut_tail()
         known = self._slots()
-        missing = [(digest, path) for digest, path in wanted.items() if digest not in known]
+        missing = [(digest, item) for digest, item in wanted.items() if digest not in known]
         if not missing:
             return {}
         self._check_space(len(missing))
         self._write_settings()
         faults: dict[str, str] = {}
+        size, decoded = (CLIPS, self._clip) if clips else (CHUNK, self._picture)
+        compute = partial(self._compute, decoded)
         with _one_thread_a_call(), ThreadPoolExecutor(workers or os.cpu_count()) as pool:
             # A chunk is handed out when the one before is written, so that memory stays bounded.
-            results = chain.from_iterable(pool.map(self._compute, chunk) for chunk in _chunks(missing))
+            results = chain.from_iterable(pool.map(compute, chunk) for chunk in _chunks(missing, size))
             shown = track(results, len(missing), "Preprocessing") if progress else results
-            for chunk in _chunks(shown):
+            for chunk in _chunks(shown, size):
                 faults |= {digest: result for digest, result in chunk if isinstance(result, str)}
                 self._append([(digest, result) for digest, result in chunk if not isinstance(result, str)])
         return faults
 
-    def _compute(self, item: tuple[str, Path]) -> tuple[str, np.ndarray | str]:
-        """Pixels of one file, or the sentence that says why there are none."""
-        digest, path = item
+    def _compute(
+        self, decoded: Callable[[bytes, Media], np.ndarray], item: tuple[str, Media]
+    ) -> tuple[str, np.ndarray | str]:
+        """Pixels of one sample, a row a slot, or the sentence that says why there are none."""
+        digest, media = item
         try:
-            content = read_bytes(path)
+            content = read_bytes(media.path)
             # The bytes that are hashed are the bytes that are decoded: no file can change in between.
-            if hashlib.sha256(content).hexdigest() != digest:
-                return digest, f"{path}: changed since it was listed; run again when it is at rest"
-            return digest, self.preprocess(to_grey(decode(content, path)))
+            if media.view.digest(hashlib.sha256(content).hexdigest()) != digest:
+                return digest, f"{media.path}: changed since it was listed; run again when it is at rest"
+            return digest, decoded(content, media)
         except UnreadableImageError as error:
             return digest, str(error)
+
+    def _picture(self, content: bytes, media: Media) -> np.ndarray:
+        pixels = decode(content, media.path, media.view)
+        if self.preprocess.channels == 1:
+            pixels = to_grey(pixels)
+        elif pixels.ndim == 2:
+            pixels = np.stack([pixels] * 3, axis=-1)
+        return self.preprocess(pixels)[None]
+
+    def _clip(self, content: bytes, media: Media) -> np.ndarray:
+        return self.preprocess.clip(decode_clip(content, media.path).frames)
 
     def _append(self, done: list[tuple[str, np.ndarray]]) -> None:
         try:
             _append_synced(self.pixels_path, b"".join(pixels.tobytes() for _, pixels in done))
-            _append_synced(self._index_path, b"".join(bytes.fromhex(digest) for digest, _ in done))
+            _append_synced(
+                self._index_path,
+                b"".join(bytes(RECORD * (len(pixels) - 1)) + bytes.fromhex(name) for name, pixels in done),
+            )
         except OSError as error:
             self._cut_tail()
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -181,8 +226,9 @@ class PixelStore:
             raise
 
     def _cut_tail(self) -> None:
-        """Drop what a stopped build left beyond the last slot that has both its pixels and its record."""
-        count = self._count()
+        """Drop what a stopped build left beyond the last sample that has all its pixels and its record."""
+        last, _ = self._ends()
+        count = int(last[-1]) + 1 if len(last) else 0
         for path, length in (
             (self._index_path, count * RECORD),
             (self.pixels_path, count * self._slot_bytes),
@@ -227,9 +273,9 @@ def _one_thread_a_call() -> Iterator[None]:
         cv2.setNumThreads(threads)
 
 
-def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
+def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
     stream = iter(items)
-    while chunk := list(islice(stream, CHUNK)):
+    while chunk := list(islice(stream, size)):
         yield chunk
 
 

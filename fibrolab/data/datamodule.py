@@ -12,68 +12,84 @@ from torch.utils.data import DataLoader
 
 from fibrolab import keys
 from fibrolab.data.augment import Augment, sample_keys
-from fibrolab.data.cache import PixelStore
-from fibrolab.data.datasets import PixelDataset
-from fibrolab.data.manifest import Manifest
-from fibrolab.data.samplers import build_sampler
-from fibrolab.data.splits import Split
+from fibrolab.data.cache import PixelStore, Slots
+from fibrolab.data.datasets import PixelDataset, Pixels
+from fibrolab.data.labelled import LabelledData
+from fibrolab.data.samplers import EpochSampler, build_sampler
+from fibrolab.data.segments import Segment
 from fibrolab.errors import ConfigError
 
 MOST_WORKERS = 8
+IN_ORDER = {"name": "sequential"}
 
 
 class FibrosisDataModule(L.LightningDataModule):
-    """Batches of `image` uint8 (B, 1, H, W), `label` int64 (B,) and `index` int64 (B,), the manifest row.
+    """Batches of each modality, `label` int64 (B,) and `index` int64 (B,), the manifest row.
+
+    `image` is uint8 (B, 1, H, W), `elastogram` uint8 (B, 3, H, W), `clip` uint8 (B, 1, T, H, W).
 
     Args:
-        manifest: The samples.
-        labels: Class of every sample under the task, int64 (N,).
-        split: Who trains, validates and tests.
-        store: Where preprocessed pixels are kept; `prepare_data` fills it.
-        digests: SHA-256 of every image file (N,).
+        data: The samples, their labels, who trains, validates and tests.
+        stores: Where the preprocessed pixels of each modality are kept; `prepare_data` fills them.
+        segment: Which frames of a clip are taken.
         transforms: Augmentation of training images (`fibrolab.data.augment.Augment`); empty for none.
-        sampler: How training images are drawn, see `fibrolab.data.samplers.build_sampler`.
+        sampler: How training images are drawn: `name` and settings of
+            `fibrolab.data.samplers.build_sampler`.
         batch_size: Images a batch and process.
         num_workers: Loader processes; `auto` leaves one core to the training, at most eight.
         seed: Of order and augmentation.
 
     Raises:
-        ConfigError: `batch_size` or `num_workers` is no such number.
+        ConfigError: A modality that the data lacks, or `batch_size` or `num_workers` is no such number.
     """
 
     def __init__(
         self,
         *,
-        manifest: Manifest,
-        labels: np.ndarray,
-        split: Split,
-        store: PixelStore,
-        digests: Sequence[str],
+        data: LabelledData,
+        stores: Mapping[str, PixelStore],
+        segment: Segment | None = None,
         transforms: Sequence[Mapping[str, Any]] = (),
-        sampler: str = "shuffle",
+        sampler: Mapping[str, Any] | None = None,
         batch_size: int = 32,
         num_workers: int | str = "auto",
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.manifest, self.labels, self.split, self.store = manifest, labels, split, store
-        self._digests, self._transforms, self._sampler = digests, transforms, sampler
+        self.data, self.stores = data, dict(stores)
+        self._segment, self._transforms = segment or Segment(), transforms
+        self._sampler = dict(sampler or {"name": "shuffle"})
         self._batch_size, self._seed = batch_size, seed
+        if lacking := [name for name in stores if name not in data.facts]:
+            raise ConfigError(
+                f"The model eats {', '.join(lacking)}, which '{data.manifest.name}' does not have for every "
+                f"sample. It has: {', '.join(data.facts)}."
+            )
         spare = max(1, min(MOST_WORKERS, (os.cpu_count() or 1) - 1))
         if batch_size < 1:
             raise ConfigError(f"batch_size={batch_size} is not a number of images.")
         if num_workers != "auto" and not (isinstance(num_workers, int) and num_workers >= 0):
             raise ConfigError(f"num_workers={num_workers} is neither auto nor a number of processes.")
         self._num_workers = spare if num_workers == "auto" else int(num_workers)
-        self._slots: np.ndarray | None = None
+        self._slots: dict[str, Slots] = {}
 
     def prepare_data(self) -> None:
-        """Preprocess what the store does not hold yet."""
-        self._slots = self.store.build(self.manifest.paths(), self._digests)
+        """Preprocess what the stores do not hold yet.
+
+        Raises:
+            DataError: Files that changed since they were surveyed, or clips shorter than their segment.
+        """
+        for name, store in self.stores.items():
+            media, facts, clips = self.data.manifest.media(name), self.data.facts[name], name == keys.CLIP
+            if clips:
+                names = [str(item.path) for item in media]
+                self._segment.check(names, facts["frames"].tolist(), facts["fps"].tolist())
+            digests = facts["file_sha256" if clips else "sha256"].tolist()
+            self._slots[name] = store.build(media, digests, clips=clips)
 
     def setup(self, stage: str) -> None:
         """Find every image's slot; other ranks find the work of rank 0 done."""
-        if self._slots is None:
+        if not self._slots:
             self.prepare_data()
 
     def train_dataloader(self) -> DataLoader:
@@ -92,40 +108,55 @@ class FibrosisDataModule(L.LightningDataModule):
         """Validation, then test: what `predictions.csv` holds."""
         return [self.val_dataloader(), self.test_dataloader()]
 
-    def training_images(self, num_images: int = 15) -> tuple[np.ndarray, np.ndarray]:
-        """The first epoch's first training images as the network gets them.
+    def training_images(self, num_images: int = 15) -> tuple[list[np.ndarray], np.ndarray]:
+        """The first epoch's first training images as the network gets them: the first modality that it eats.
 
         Returns:
-            Bytes, uint8 (n, H, W), and class of each, int64 (n,).
+            Bytes, uint8 (H, W) or (H, W, 3) each, of a clip the middle frame; and class of each, int64 (n,).
         """
         dataset = self._dataset(keys.TRAIN, self._transforms)
-        order = build_sampler(self._sampler, dataset.labels, self._seed)
-        items = [dataset[key] for key in islice(order, num_images)]
-        images = np.stack([np.asarray(item[keys.IMAGE])[0] for item in items])
-        return images, np.array([item[keys.LABEL] for item in items])
+        name, *_ = self.stores
+        items = [dataset[key] for key in islice(self._order(dataset, self._sampler), num_images)]
+        scans = [np.asarray(item[name]) for item in items]
+        if name == keys.CLIP:
+            scans = [scan[:, scan.shape[1] // 2] for scan in scans]
+        pictures = [scan[0] if len(scan) == 1 else np.moveaxis(scan, 0, -1) for scan in scans]
+        return pictures, np.array([item[keys.LABEL] for item in items])
+
+    def _pixels(self, name: str, rows: np.ndarray) -> Pixels:
+        store, slots = self.stores[name], self._slots[name]
+        pixels = Pixels(store.pixels_path, store.shape, Slots(slots.first[rows], slots.frames[rows]))
+        if name == keys.CLIP:
+            pixels.fps, pixels.segment = self.data.facts[name]["fps"].to_numpy()[rows], self._segment
+        return pixels
 
     def _dataset(self, partition: str, transforms: Sequence[Mapping[str, Any]] = ()) -> PixelDataset:
-        assert self._slots is not None, "prepare_data or setup comes first"
-        rows = self.split.rows(partition)
+        assert self._slots, "prepare_data or setup comes first"
+        data, rows = self.data, self.data.split.rows(partition)
         return PixelDataset(
-            self.store.pixels_path,
-            self.store.shape,
-            rows=self._slots[rows],
-            labels=self.labels[rows],
+            {name: self._pixels(name, rows) for name in self.stores},
+            labels=data.labels[rows],
             indices=rows,
-            keys=sample_keys(self.manifest.table[keys.SAMPLE_ID].iloc[rows]),
+            keys=sample_keys(data.manifest.table[keys.SAMPLE_ID].iloc[rows]),
             augment=Augment(transforms) if transforms else None,
             seed=self._seed,
+            train=partition == keys.TRAIN,
         )
 
+    def _order(self, dataset: PixelDataset, sampler: Mapping[str, Any]) -> EpochSampler:
+        return build_sampler(labels=dataset.labels, seed=self._seed, **sampler)
+
     def _loader(
-        self, partition: str, sampler: str = "sequential", transforms: Sequence[Mapping[str, Any]] = ()
+        self,
+        partition: str,
+        sampler: Mapping[str, Any] = IN_ORDER,
+        transforms: Sequence[Mapping[str, Any]] = (),
     ) -> DataLoader:
         dataset = self._dataset(partition, transforms)
         return DataLoader(
             dataset,
             batch_size=self._batch_size,
-            sampler=build_sampler(sampler, dataset.labels, self._seed),
+            sampler=self._order(dataset, sampler),
             num_workers=self._num_workers,
             persistent_workers=self._num_workers > 0,
             pin_memory=torch.cuda.is_available(),

@@ -1,13 +1,18 @@
-"""From a sampler's key to tensors: bytes off the memory map, augmented by the key's own seed."""
+"""From a sampler's key to tensors: bytes off the memory maps, augmented by the key's own seed."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from fibrolab import keys
 from fibrolab.data.augment import Augment, augmentation_seed
+from fibrolab.data.cache import Slots
+from fibrolab.data.segments import Segment
 
 # A page counts as this process's memory from its first reading through a map until the map is closed, and
 # Linux may map 2 MiB around one scan (a large folio). Closing the map now and then costs next to nothing, as
@@ -15,77 +20,121 @@ from fibrolab.data.augment import Augment, augmentation_seed
 REOPEN_EVERY = 128  # scans
 
 
-class PixelDataset(Dataset[dict[str, torch.Tensor | int]]):
-    """Samples of one partition, out of a pixel store.
+@dataclass
+class Pixels:
+    """One modality of some samples, where it lies in its store.
+
+    Args:
+        path: the store's `pixels.u8`.
+        shape: shape of one scan, ``(H, W)`` or ``(H, W, 3)``.
+        slots: first slot and number of slots of each sample, ``(N,)`` both.
+        fps: for clips: frame rate of each [1/s], ``(N,)``.
+        segment: for clips: which of their frames are taken.
+    """
+
+    path: Path
+    shape: tuple[int, ...]
+    slots: Slots
+    fps: np.ndarray | None = None
+    segment: Segment | None = None
+
+    def __post_init__(self) -> None:
+        self._map: np.memmap | None = None
+        self._reads = 0
+
+    def read(self, index: int, seed: int | None) -> np.ndarray:
+        """A copy of one sample's scans.
+
+        Args:
+            index: of the sample.
+            seed: of this draw, for clips; None in evaluation.
+
+        Returns:
+            uint8 ``(1, H, W)`` of a grey picture, ``(T, H, W)`` of a clip, ``(1, H, W, 3)`` of colours.
+        """
+        frames = np.zeros(1, np.int64)
+        if self.segment is not None and self.fps is not None:
+            frames = self.segment.frames(int(self.slots.frames[index]), float(self.fps[index]), seed)
+        if self._map is None or self._reads >= REOPEN_EVERY:
+            slots = self.path.stat().st_size // int(np.prod(self.shape))
+            self._map = np.memmap(self.path, np.uint8, mode="r", shape=(slots, *self.shape))
+            self._reads = 0
+        self._reads += len(frames)
+        return np.array(self._map[self.slots.first[index] + frames])
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the map behind: each worker opens its own."""
+        return {**self.__dict__, "_map": None}
+
+
+class PixelDataset(Dataset[dict[str, Tensor | int]]):
+    """Samples of one partition, out of pixel stores.
 
     Holds a few arrays and no object a sample, so that it is cheap to hand to a worker.
 
     Args:
-        store_path: the store's `pixels.u8`.
-        shape: shape of one scan, ``(H, W)``.
-        rows: slot of each sample in the store, int64 ``(N,)``.
+        inputs: pixels of each modality by its batch key.
         labels: class of each sample, int64 ``(N,)``.
         indices: row of each sample in the manifest, int64 ``(N,)``.
         keys: 64 bits of each sample's id, uint64 ``(N,)``, see `sample_keys`.
         augment: what is done to training images; None leaves them as stored.
         seed: seed of the run.
+        train: whether segments of clips are drawn at random.
     """
 
     def __init__(
         self,
-        store_path: Path,
-        shape: tuple[int, ...],
-        rows: np.ndarray,
+        inputs: Mapping[str, Pixels],
         labels: np.ndarray,
         indices: np.ndarray,
         keys: np.ndarray,
         augment: Augment | None = None,
         seed: int = 0,
+        train: bool = False,
     ) -> None:
-        assert len(rows) == len(labels) == len(indices) == len(keys), "one entry a sample is needed in each"
-        self.store_path = store_path
-        self.shape = shape
-        self.rows = rows
+        assert len(labels) == len(indices) == len(keys), "one entry a sample is needed in each"
+        self.inputs = dict(inputs)
         self.labels = labels
         self.indices = indices
         self.keys = keys
         self.augment = augment
         self.seed = seed
-        self._pixels: np.memmap | None = None
-        self._reads = 0
+        self.train = train
 
     def __len__(self) -> int:
         """Samples, N."""
-        return len(self.rows)
+        return len(self.labels)
 
-    def __getitem__(self, key: tuple[int, int, int]) -> dict[str, torch.Tensor | int]:
+    def __getitem__(self, key: tuple[int, int, int]) -> dict[str, Tensor | int]:
         """One draw of one sample.
+
+        All its modalities share the seed of the draw, so that an elastogram is turned and shifted as its
+        grey image is, and every frame of a clip as the first.
 
         Args:
             key: ``(epoch, index, draw)`` from an `EpochSampler`; the index counts within this dataset.
 
         Returns:
-            The image as uint8 ``(1, H, W)``, the label, and the row of the manifest.
+            Of each modality uint8 ``(C, H, W)``, of clips ``(1, T, H, W)``; the label, and the row of the
+            manifest.
         """
         epoch, index, draw = key
-        image = self._read(int(self.rows[index]))
-        if self.augment is not None:
-            image = self.augment(image, augmentation_seed(self.seed, epoch, int(self.keys[index]), draw))
-        return {
-            keys.IMAGE: torch.from_numpy(np.ascontiguousarray(image))[None],
+        seed = augmentation_seed(self.seed, epoch, int(self.keys[index]), draw)
+        batch: dict[str, Tensor | int] = {
             keys.LABEL: int(self.labels[index]),
             keys.INDEX: int(self.indices[index]),
         }
+        for name, pixels in self.inputs.items():
+            scans = pixels.read(index, seed if self.train else None)
+            if self.augment is not None:
+                scans = np.stack([self.augment(scan, seed) for scan in scans])
+            batch[name] = _tensor(scans, clip=pixels.segment is not None)
+        return batch
 
-    def __getstate__(self) -> dict[str, object]:
-        """Leave the map behind: each worker opens its own."""
-        return {**self.__dict__, "_pixels": None}
 
-    def _read(self, row: int) -> np.ndarray:
-        """A copy of one scan, uint8 ``(H, W)``."""
-        if self._pixels is None or self._reads % REOPEN_EVERY == 0:
-            slots = self.store_path.stat().st_size // int(np.prod(self.shape))
-            self._pixels = np.memmap(self.store_path, np.uint8, mode="r", shape=(slots, *self.shape))
-        image = np.array(self._pixels[row])
-        self._reads += 1
-        return image
+def _tensor(scans: np.ndarray, clip: bool) -> Tensor:
+    """``(T, H, W)`` as ``(1, T, H, W)``; ``(1, H, W)`` as it is; ``(1, H, W, 3)`` as ``(3, H, W)``."""
+    tensor = torch.from_numpy(np.ascontiguousarray(scans))
+    if clip:
+        return tensor[None]
+    return tensor if tensor.ndim == 3 else tensor[0].permute(2, 0, 1).contiguous()

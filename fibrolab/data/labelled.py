@@ -1,6 +1,6 @@
 """A data set under a task and a split: what training and evaluation are handed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,33 +17,36 @@ class LabelledData:
 
     Attributes:
         manifest: The samples.
-        facts: Survey of their image files, row by row.
+        facts: Survey of each modality that every sample has, row by row; `image` always.
         labels: Class of every sample under the task, int64 (N,).
         classes: Names of those classes.
         split: Who trains, validates and tests.
     """
 
     manifest: Manifest
-    facts: pd.DataFrame
+    facts: Mapping[str, pd.DataFrame]
     labels: np.ndarray
     classes: list[str]
     split: Split
 
 
-def labels_under(task: str, merge: Sequence[int], manifest: Manifest) -> np.ndarray:
+def labels_under(task: str, merge: Sequence[int] | None, manifest: Manifest) -> np.ndarray:
     """Class of every sample, int64 (N,), when each of the manifest's classes is merged into a task's.
 
     Args:
         task: Its name, for the message.
-        merge: Class of the task for each class of the manifest.
+        merge: Class of the task for each class of the manifest; None for the manifest's own classes.
         manifest: The samples.
 
     Raises:
         ConfigError: The task was made for another number of classes.
     """
+    if merge is None:
+        return manifest.labels
     if len(merge) != len(manifest.classes):
         raise ConfigError(
             f"task={task} merges {len(merge)} stages, but '{manifest.name}' has the "
-            f"{len(manifest.classes)} classes {', '.join(manifest.classes)}."
+            f"{len(manifest.classes)} classes {', '.join(manifest.classes)}: task=nominal takes them as "
+            "they are."
         )
     return np.asarray(merge, np.int64)[manifest.labels]

@@ -1,4 +1,4 @@
-"""The deterministic half of the way of the bytes: denoise, equalise, resize; done once a file."""
+"""The deterministic half of the way of the bytes: crop, denoise, equalise, resize; done once a file."""
 
 import hashlib
 import json
@@ -9,27 +9,31 @@ import cv2
 import numpy as np
 import PIL
 
+from fibrolab.data.borders import content_box
 from fibrolab.errors import ConfigError, listing
 
-VERSION = 1  # raise it whenever the same settings make other pixels: old caches are then left alone
+VERSION = 2  # raise it whenever the same settings make other pixels: old caches are then left alone
 EQUALIZE = ("none", "histogram", "clahe", "both")
+CROP = ("none", "borders")
 
 
 @dataclass(frozen=True)
 class Preprocess:
     """Turns a grey scan of any size into a square of bytes, the same bytes every time.
 
-    The steps come in this order, at the scan's own resolution until the last: non-local means, histogram
-    equalisation, CLAHE, resize. The aspect ratio is not kept, as in the papers.
+    The steps come in this order, at the scan's own resolution until the last: crop, non-local means,
+    histogram equalisation, CLAHE, resize. The aspect ratio is not kept, as in the papers.
 
     Args:
         size: side of the result [px].
+        crop: ``none``, or ``borders``: the scan alone, without burned-in frame, text and black border.
         denoise: strength h of non-local means [grey levels]; 0 leaves it out.
         denoise_template: side of the patches that are compared [px], odd.
         denoise_search: side of the window that is searched for alike patches [px], odd.
         equalize: ``none``, ``histogram`` (global), ``clahe`` (local), or ``both`` in that order.
         clahe_clip: contrast limit of CLAHE, as a multiple of a flat histogram's bin.
         clahe_tiles: tiles of CLAHE along each side.
+        channels: 1 for grey scans, 3 for colours, see `of_colours`.
 
     Raises:
         ConfigError: a setting is out of its range; all of them are named.
@@ -40,12 +44,14 @@ class Preprocess:
     """
 
     size: int = 224
+    crop: str = "none"
     denoise: float = 0.0
     denoise_template: int = 7
     denoise_search: int = 21
     equalize: str = "none"
     clahe_clip: float = 2.0
     clahe_tiles: int = 8
+    channels: int = 1
 
     def __post_init__(self) -> None:
         """Name every setting that is out of its range at once."""
@@ -53,6 +59,7 @@ class Preprocess:
             f"preprocess.{name} is {getattr(self, name)!r}; {allowed}"
             for name, allowed, holds in (
                 ("size", "a whole number from 8 to 4096 is needed [px]", _whole(self.size, 8, 4096)),
+                ("crop", f"one of {', '.join(CROP)} is needed", self.crop in CROP),
                 ("denoise", "a strength from 0 (off) to 255 is needed", _real(self.denoise, 0, 255)),
                 (
                     "denoise_template",
@@ -63,6 +70,7 @@ class Preprocess:
                 ("equalize", f"one of {', '.join(EQUALIZE)} is needed", self.equalize in EQUALIZE),
                 ("clahe_clip", "a number above 0, at most 255, is needed", _real(self.clahe_clip, 1e-6, 255)),
                 ("clahe_tiles", "a whole number from 1 to 64 is needed", _whole(self.clahe_tiles, 1, 64)),
+                ("channels", "1 (grey) or 3 (colour) is needed", self.channels in (1, 3)),
             )
             if not holds
         ]
@@ -70,20 +78,46 @@ class Preprocess:
             raise ConfigError("These preprocess settings cannot be used:\n" + listing(faults))
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """Shape of a result, ``(size, size)``."""
-        return self.size, self.size
+    def shape(self) -> tuple[int, ...]:
+        """Shape of a result, ``(size, size)`` of grey scans, ``(size, size, 3)`` of colours."""
+        return (self.size, self.size) if self.channels == 1 else (self.size, self.size, 3)
+
+    def of_colours(self) -> "Preprocess":
+        """The settings for elastograms: resized and nothing else, since their colours are measurements."""
+        return Preprocess(size=self.size, channels=3)
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Process one scan.
 
         Args:
-            image: grey levels, uint8 ``(H, W)``.
+            image: uint8 ``(H, W)``, or ``(H, W, 3)`` where `channels` is 3.
 
         Returns:
-            uint8 ``(size, size)``.
+            uint8 of `shape`.
         """
-        assert (image.dtype, image.ndim) == (np.uint8, 2), f"not grey bytes: {image.dtype} {image.shape}"
+        assert image.dtype == np.uint8, f"not bytes: {image.dtype}"
+        assert image.ndim == len(self.shape), f"not {self.channels} channel(s): {image.shape}"
+        if self.crop == "borders":
+            image = content_box(image).of(image)
+        return self._filtered(image)
+
+    def clip(self, frames: np.ndarray) -> np.ndarray:
+        """Process the frames of one clip; what moves on any of them is kept on all.
+
+        Args:
+            frames: uint8 ``(T, H, W)``.
+
+        Returns:
+            uint8 ``(T, size, size)``.
+        """
+        if self.crop == "borders":
+            box = content_box(frames.max(axis=0))
+            frames = np.stack([box.of(frame) for frame in frames])
+        return np.stack([self._filtered(frame) for frame in frames])
+
+    def _filtered(self, image: np.ndarray) -> np.ndarray:
+        """Everything after the crop."""
+        image = np.ascontiguousarray(image)
         if self.denoise > 0:
             image = cv2.fastNlMeansDenoising(
                 image, None, float(self.denoise), self.denoise_template, self.denoise_search
@@ -109,8 +143,10 @@ class Preprocess:
         if image.shape == self.shape:
             return image
         # Area averaging keeps speckle from aliasing when shrinking; it would show blocks when growing.
-        shrinks = min(image.shape) >= self.size
-        return cv2.resize(image, self.shape, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        shrinks = min(image.shape[:2]) >= self.size
+        return cv2.resize(
+            image, (self.size, self.size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        )
 
 
 def _whole(value: object, low: int, high: int) -> bool:
