@@ -177,6 +177,12 @@ def test_a_split_file_with_a_misspelt_partition_names_the_sample(tmp_path: Path)
 members = st.lists(st.tuples(st.integers(0, 4), st.integers(1, 6)), min_size=40, max_size=120)
 
 
+def drawn(sizes: list[tuple[int, int]]) -> Manifest:
+    """Groups as (label, size)."""
+    labels = [label for label, size in sizes for _ in range(size)]
+    return manifest_of(labels, [f"g{i}" for i, (_, size) in enumerate(sizes) for _ in range(size)])
+
+
 @given(members, st.integers(0, 2**31))
 @settings(max_examples=60, deadline=None)
 def test_no_group_ever_crosses_and_shares_stay_within_what_groups_allow(sizes: list, seed: int) -> None:
@@ -200,3 +206,59 @@ def test_without_groups_every_class_lands_within_one_sample_of_its_share(counts:
     for label, count in enumerate(counts):
         held = np.bincount(parts[labels == label], minlength=3)
         assert np.all(np.abs(held - wanted * count) < 1.0 + 1e-9)
+
+
+@given(members, st.integers(2, 4), st.integers(0, 2**31), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_no_group_ever_crosses_a_fold_and_every_sample_is_tested_once(
+    sizes: list, folds: int, seed: int, inside: bool
+) -> None:
+    manifest = drawn(sizes)
+    tested = []
+    for fold in range(folds):
+        draw = splits.folds_in_training if inside else splits.kfold
+        try:
+            split = draw(manifest, folds=folds, fold=fold, seed=seed)
+        except SplitError:
+            return  # the groups do not allow it, which is said
+        assert_whole(manifest, split)
+        tested.append(split.rows(keys.VALIDATION if inside else keys.TEST))
+    rest = (
+        np.setdiff1d(np.arange(len(manifest)), split.rows(keys.TEST)) if inside else np.arange(len(manifest))
+    )
+    assert sorted(np.concatenate(tested)) == rest.tolist()
+
+
+def of_two_sites(patients: int = 60) -> Manifest:
+    table = toy(patients, 2).table
+    table[keys.SITE] = [["north", "south"][int(group[1:]) // 5 % 2] for group in table[keys.GROUP_ID]]
+    return Manifest(table, CLASSES, "toy", Path())
+
+
+def test_external_validation_tests_one_site_and_trains_on_the_other() -> None:
+    manifest = of_two_sites()
+    split = splits.by_site(manifest, site="south", val=0.2)
+    assert_whole(manifest, split)
+    assert set(manifest.table[keys.SITE].iloc[split.rows(keys.TEST)]) == {"south"}
+    assert set(manifest.table[keys.SITE].iloc[split.rows(keys.TRAIN)]) == {"north"}
+    assert len(split.rows(keys.VALIDATION)) == pytest.approx(0.2 * 60, abs=4)
+
+
+@pytest.mark.parametrize("site", ["west", ""])
+def test_a_site_that_does_not_exist_is_answered_with_those_that_do(site: str) -> None:
+    with pytest.raises(SplitError, match="north, south"):
+        splits.by_site(of_two_sites(), site=site)
+
+
+def test_a_patient_who_was_at_both_sites_cannot_be_an_external_test() -> None:
+    table = of_two_sites().table
+    table.loc[0, keys.SITE], table.loc[1, keys.SITE] = "north", "south"  # two images of one patient
+    with pytest.raises(SplitError, match="1 of 60 groups"):
+        splits.by_site(Manifest(table, CLASSES, "toy", Path()), site="south")
+
+
+def test_a_sample_without_a_site_is_an_error_and_not_training_data() -> None:
+    table = of_two_sites().table
+    table.loc[3, keys.SITE] = ""
+    with pytest.raises(SplitError, match="some samples have none"):
+        splits.by_site(Manifest(table, CLASSES, "toy", Path()), site="south")

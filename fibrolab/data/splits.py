@@ -26,12 +26,14 @@ class Split:
         fold: Number of the fold, 0 where there are none.
         crossing: Groups that lie in more than one partition: none, but under a paper's random protocol.
         val_is_test: The test rows also choose the epoch, as paper 1 seems to have done.
+        fault: Why it could not be drawn, for an audit to say; every row then stands in training.
     """
 
     partitions: np.ndarray
     fold: int
     crossing: int
     val_is_test: bool = False
+    fault: str = ""
 
     def rows(self, partition: str) -> np.ndarray:
         """Rows of the manifest in one partition, int64 (n,)."""
@@ -75,6 +77,35 @@ def holdout(
     shares = {name: share for name, share in shares.items() if share > 0}
     parts = _draw(manifest, np.arange(len(manifest)), list(shares.values()), list(shares), seed, grouped)
     return _checked(manifest, np.array(list(shares), object)[parts], 0, leaky, val_is_test)
+
+
+def by_site(manifest: Manifest, *, site: str, val: float = 0.15, seed: int = 0) -> Split:
+    """External validation: one site is the test partition, the others train and validate.
+
+    Args:
+        manifest: What to split; its column `site` must be filled.
+        site: Name of the site that tests.
+        val: Share of the other sites' samples that validates.
+        seed: Of the draw.
+
+    Raises:
+        SplitError: A site that is unknown or the only one, a patient or copies at both, or as `holdout`.
+    """
+    sites = manifest.table[keys.SITE].to_numpy(object)
+    known = sorted(set(sites) - {""})
+    if "" in sites or site not in known or len(known) < 2:
+        raise SplitError(
+            f"split.site={site} cannot be the external test of '{manifest.name}': its sites are "
+            f"{', '.join(known) or 'not known'}{', some samples have none' if '' in sites else ''}; name one "
+            "of at least two, with every sample's site known."
+        )
+    if not 0 < val < 1:
+        raise SplitError(f"Share val={val} leaves no room for training and validation.")
+    partitions = np.where(sites == site, keys.TEST, keys.TRAIN).astype(object)
+    rest = np.flatnonzero(sites != site)
+    inner = _draw(manifest, rest, [1 - val, val], [keys.TRAIN, keys.VALIDATION], seed, grouped=True)
+    partitions[rest[inner == 1]] = keys.VALIDATION
+    return _checked(manifest, partitions, 0, leaky=False)
 
 
 def kfold(
@@ -172,7 +203,7 @@ def saved(manifest: Manifest, *, path: str, leaky: bool = False) -> Split:
         raise SplitError(
             f"The split {path} was drawn from another manifest than '{manifest.name}' is now "
             f"({table[MANIFEST_HASH].iloc[0][:12]} against {manifest.hash[:12]}): samples, groups or labels "
-            "differ. Draw a new one with split=holdout."
+            "differ. Draw a new one with split=grouped."
         )
     by_id = table.drop_duplicates(keys.SAMPLE_ID).set_index(keys.SAMPLE_ID)[keys.PARTITION]
     partitions = by_id.reindex(manifest.table[keys.SAMPLE_ID])
@@ -183,6 +214,11 @@ def saved(manifest: Manifest, *, path: str, leaky: bool = False) -> Split:
             f"{listing(wrong)}"
         )
     return _checked(manifest, partitions.to_numpy(object), int(table[keys.FOLD].iloc[0]), leaky)
+
+
+def undrawn(manifest: Manifest, fault: str) -> Split:
+    """What an audit goes on with where the data does not allow the split."""
+    return Split(np.full(len(manifest), keys.TRAIN, object), 0, 0, fault=fault)
 
 
 def write(split: Split, manifest: Manifest, path: Path) -> None:

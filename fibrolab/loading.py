@@ -1,0 +1,88 @@
+"""From a config to labelled data: source, survey, what can be read, groups, task, split."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from omegaconf import DictConfig
+
+from fibrolab import keys
+from fibrolab.config import arguments
+from fibrolab.data.grouping import grouped
+from fibrolab.data.labelled import LabelledData, labels_under
+from fibrolab.data.manifest import Manifest
+from fibrolab.data.media import Media
+from fibrolab.data.splits import Split, undrawn
+from fibrolab.data.survey import of_clips, readable, survey
+from fibrolab.errors import ConfigError, SplitError
+
+POLICIES = ("error", "skip")
+logger = logging.getLogger(__name__)
+
+
+def load(config: DictConfig, must_split: bool = True) -> LabelledData:
+    """Manifest, survey, task and split, as the config names them.
+
+    Args:
+        config: With `data`, `task`, `split` and `paths`.
+        must_split: False for an audit, which also says what it can of data that is too small to split.
+
+    Raises:
+        ConfigError: `data.on_unreadable` is unknown, or the task does not fit the classes.
+        DataError: Faults of the manifest, or unreadable files.
+        SplitError: The data does not allow the split.
+    """
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    policy = config.data.get("on_unreadable", "error")
+    if policy not in POLICIES:
+        raise ConfigError(f"data.on_unreadable={policy} is unknown: error or skip.")
+    manifest: Manifest = instantiate(arguments(config.data, "image_size", "on_unreadable"))
+    manifest, facts = surveyed(manifest, Path(config.paths.cache), policy)
+    manifest = grouped(manifest, facts[keys.IMAGE])
+    labels = labels_under(config.task.name, config.task.merge, manifest)
+    try:
+        split: Split = instantiate(arguments(config.split), manifest)
+    except InstantiationException as error:
+        if must_split or not isinstance(error.__cause__, SplitError):
+            raise
+        split = undrawn(manifest, str(error.__cause__))
+    return LabelledData(manifest, facts, labels, list(config.task.classes or manifest.classes), split)
+
+
+def surveyed(manifest: Manifest, cache: Path, policy: str) -> tuple[Manifest, dict[str, pd.DataFrame]]:
+    """Survey every modality; unreadable files end it, or are left out of all of them.
+
+    Args:
+        manifest: What the source gave.
+        cache: Folder where facts of files are remembered.
+        policy: `error` or `skip`.
+
+    Returns:
+        The samples that can be used, and the survey of each modality, row by row.
+
+    Raises:
+        DataError: Unreadable files under `error`, or nothing readable.
+    """
+    facts, good, left_out = {}, np.ones(len(manifest), bool), list(manifest.left_out)
+    for name in manifest.modalities:
+        media = manifest.media(name)
+        facts[name] = _of_films(media, cache) if name == keys.CLIP else survey(media, cache)
+        usable, faults = readable(media, facts[name], policy, manifest.root)
+        good &= usable
+        left_out += [fault for fault in faults if fault not in left_out]
+    if left_out:
+        logger.warning("%d files cannot be read and are left out.", len(left_out))
+    kept = replace(manifest, table=manifest.table[good], left_out=tuple(left_out))
+    return kept, {name: table[good].reset_index(drop=True) for name, table in facts.items()}
+
+
+def _of_films(media: Sequence[Media], cache: Path) -> pd.DataFrame:
+    """Survey of clips; a single picture is none."""
+    facts = survey(of_clips(media), cache)
+    still = (facts["error"] == "") & (facts["frames"] < 2)
+    return facts.assign(error=facts["error"].mask(still, "holds one frame: a picture, not a clip"))

@@ -1,0 +1,49 @@
+"""Groups where no patient is known: copies, near copies and what the source tied together."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from fibrolab import keys
+from fibrolab.data.grouping import grouped
+from fibrolab.data.manifest import Manifest
+
+FAR = ("00" * 32, "ff" * 32, "0f" * 32, "f0" * 32, "33" * 32, "cc" * 32)  # 128 bits apart or more
+NEAR = "03" + "00" * 31  # two bits from the first
+
+
+def manifest_of(**columns: list[str]) -> Manifest:
+    names = [f"s{i}" for i in range(len(next(iter(columns.values()))))]
+    table = pd.DataFrame({keys.SAMPLE_ID: names, keys.LABEL: 0, keys.IMAGE: names, **columns})
+    return Manifest(table, ("F0",), "toy", Path())
+
+
+def facts_of(contents: str, hashes: list[str]) -> pd.DataFrame:
+    return pd.DataFrame({"sha256": list(contents), "phash": hashes})
+
+
+def test_copies_near_copies_and_ties_of_the_source_become_one_group() -> None:
+    manifest = manifest_of(group_id=["s0", "s1", "s2", "ct1", "ct1", "s5"])
+    facts = facts_of("abacde", [FAR[0], FAR[1], FAR[0], NEAR, FAR[4], FAR[5]])
+    # s0 = s2 by bytes, s3 is near s0, s4 shares s3's volume
+    assert grouped(manifest, facts).groups.tolist() == ["ct1", "s1", "ct1", "ct1", "ct1", "s5"]
+
+
+def test_patients_keep_their_groups_even_where_their_images_are_copies() -> None:
+    manifest = manifest_of(patient_id=["p1", "p1", "p2"])
+    facts = facts_of("aba", [FAR[0], FAR[1], FAR[0]])
+    assert grouped(manifest, facts).groups.tolist() == ["p1", "p1", "p2"]
+
+
+def test_only_samples_without_a_patient_are_clustered() -> None:
+    manifest = manifest_of(patient_id=["p1", "", "", ""])
+    facts = facts_of("aaab", [FAR[0], FAR[0], FAR[0], FAR[1]])
+    assert grouped(manifest, facts).groups.tolist() == ["p1", "s1", "s1", "s3"]
+
+
+def test_the_number_of_a_group_s_samples_does_not_depend_on_the_order_of_rows() -> None:
+    manifest = manifest_of(group_id=["s0", "s1", "s2", "s3"])
+    facts = facts_of("abca", [FAR[0], FAR[1], FAR[2], FAR[0]])
+    backwards = Manifest(manifest.table[::-1], manifest.classes, "toy", Path())
+    one, other = grouped(manifest, facts), grouped(backwards, facts[::-1].reset_index(drop=True))
+    assert one.hash == other.hash
