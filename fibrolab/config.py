@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -129,14 +129,23 @@ def _checked(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
             raise ConfigError(" ".join(_missing_value(key) for key in missing))
         try:
             return job(config)
+        except FibrolabError as error:
+            _end(error)
         except InstantiationException as error:  # Hydra's wrapping of what a source or a split raised
             if isinstance(error.__cause__, FibrolabError):
-                raise error.__cause__ from None
+                _end(error.__cause__)
             raise RuntimeError("a source or a split broke") from error  # our fault: with a traceback
         except OmegaConfBaseException as error:
             raise RuntimeError("the code misread its own config") from error  # likewise
 
     return checked
+
+
+def _end(error: FibrolabError) -> NoReturn:
+    """End a single job by its sentence alone, before Hydra adds a line; a sweep goes on to its next job."""
+    if sweep_folder() is None:
+        sys.exit(f"error: {error}")
+    raise error
 
 
 def _missing_value(key: str) -> str:

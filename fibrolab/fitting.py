@@ -54,6 +54,7 @@ def build_module(config: DictConfig, data: LabelledData) -> Classifier:
         scheduler=resolved(config.scheduler),
         monitor=config.monitor,
         mode=config.mode,
+        ordered=config.task.ordered,
     )
     if config.monitor not in module.monitors:
         raise ConfigError(

@@ -1,22 +1,21 @@
 """One run on one page: data, audit, fit, predict, evaluate, report, track."""
 
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from fibrolab import environment, fitting, keys, results
+from fibrolab import auditing, environment, fitting, keys, results
 from fibrolab.config import arguments, flat, resolved, sweep_folder
-from fibrolab.data import splits
-from fibrolab.data.audit import audit
 from fibrolab.data.cache import PixelStore
 from fibrolab.data.datamodule import FibrosisDataModule
-from fibrolab.data.labelled import LabelledData, labels_under
-from fibrolab.data.manifest import Manifest
+from fibrolab.data.labelled import LabelledData
 from fibrolab.data.preprocess import Preprocess
-from fibrolab.data.survey import survey
+from fibrolab.data.segments import Segment
+from fibrolab.loading import load
 from fibrolab.tracking import TrackedRun, reopen, track
 
 
@@ -36,9 +35,14 @@ def run(config: DictConfig) -> float | None:
         known = environment.describe() | {"started": started.isoformat(timespec="seconds")}
         record(tracked, config, settings, known)
         data = load(config)
-        found = audit(data.manifest, data.facts, data.split, data.labels, data.classes)
-        results.save_data(tracked.folder, data.manifest, data.split, data.labels, found)
-        module, datamodule = fitting.build_module(config, data), build_datamodule(config, data)
+        config.task.classes = data.classes  # which task=nominal takes from the data
+        write_config(config, tracked.folder)
+        results.save_data(tracked.folder, data.manifest, data.split, data.labels)
+        found = auditing.audited(config, data, tracked.folder)
+        tracked.tag({"audit": found["verdict"]})
+        auditing.enforce(found, config.audit.strict)
+        module = fitting.build_module(config, data)
+        datamodule = build_datamodule(config, data, module.inputs)
         tracked.log_params(fitting.size(module))
         fitted = fitting.fit(config, module, datamodule, data, tracked)
         known |= {"device": fitted.device, "seconds": round(time.monotonic() - clock, 1)}
@@ -50,28 +54,16 @@ def run(config: DictConfig) -> float | None:
     return fitted.best
 
 
-def load(config: DictConfig) -> LabelledData:
-    """Manifest, survey, task and split, as the config names them."""
-    from hydra.utils import instantiate
-
-    manifest: Manifest = instantiate(arguments(config.data, "image_size"))
-    facts = survey(manifest.paths(), Path(config.paths.cache))
-    labels = labels_under(config.task.name, config.task.merge, manifest)
-    split: splits.Split = instantiate(arguments(config.split), manifest)
-    return LabelledData(manifest, facts, labels, list(config.task.classes), split)
-
-
-def build_datamodule(config: DictConfig, data: LabelledData) -> FibrosisDataModule:
-    """The batches of a data set."""
-    store = PixelStore(Path(config.paths.cache) / "pixels", Preprocess(**arguments(config.preprocess)))
+def build_datamodule(config: DictConfig, data: LabelledData, inputs: Sequence[str]) -> FibrosisDataModule:
+    """The batches of a data set: of each modality that the model eats."""
+    cache, grey = Path(config.paths.cache) / "pixels", Preprocess(**arguments(config.preprocess))
+    colours = (keys.ELASTOGRAM,)
     return FibrosisDataModule(
-        manifest=data.manifest,
-        labels=data.labels,
-        split=data.split,
-        store=store,
-        digests=data.facts["sha256"].tolist(),
+        data=data,
+        stores={name: PixelStore(cache, grey.of_colours() if name in colours else grey) for name in inputs},
+        segment=Segment(**resolved(config.segment)),
         transforms=resolved(config.augment)["transforms"],
-        sampler=config.sampler.name,
+        sampler=resolved(config.sampler),
         batch_size=config.batch_size,
         num_workers=config.num_workers,
         seed=config.seed,
@@ -80,7 +72,7 @@ def build_datamodule(config: DictConfig, data: LabelledData) -> FibrosisDataModu
 
 def record(tracked: TrackedRun, config: DictConfig, settings: dict[str, Any], known: dict[str, Any]) -> None:
     """What the run is made of, before anything can go wrong."""
-    (tracked.folder / keys.CONFIG_FILE).write_text(OmegaConf.to_yaml(config, resolve=True))
+    write_config(config, tracked.folder)
     results.save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
     compared = {name: part for name, part in settings.items() if name not in ("paths", "tracking")}
     tracked.log_params(flat(compared))
@@ -88,6 +80,11 @@ def record(tracked: TrackedRun, config: DictConfig, settings: dict[str, Any], kn
     tracked.tag(
         {"mlflow.source.git.commit": known["git_commit"] or "", "command": known["command"], **versions}
     )
+
+
+def write_config(config: DictConfig, folder: Path) -> None:
+    """The settings, every reference followed."""
+    (folder / keys.CONFIG_FILE).write_text(OmegaConf.to_yaml(config, resolve=True))
 
 
 def evaluate(config: DictConfig) -> None:

@@ -60,7 +60,7 @@ def test_train_ends_with_numbers_beside_floor_and_interval(trained: tuple) -> No
         "Quadratic",
         "95\u00a0% CI",
         "20.0\u00a0%",
-        "(majority)",
+        "(majority",
         "report.html",
     ):
         assert word in answer.stdout

@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 from compose import composed, names, run_folder
 from omegaconf import DictConfig
+from own_data import PHANTOMS, STAGES, settings
 
 from fibrolab import keys
+from fibrolab.errors import ConfigError
 
-SMALL = {"phantom": ["data.patients=60", "data.images_per_patient=2", "data.size=64"]}
 FILES = (
     keys.CONFIG_FILE, keys.MANIFEST_FILE, keys.SPLIT_FILE, keys.AUDIT_FILE, keys.HISTORY_FILE,
     keys.PREDICTIONS_FILE, keys.METRICS_FILE, keys.ENVIRONMENT_FILE, keys.REPORT_FILE,
@@ -24,9 +25,16 @@ def offline(config: DictConfig) -> DictConfig:
     return config
 
 
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Phantoms are drawn, surveyed and audited once for all dev runs."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def root(tmp_path: Path, fresh_database: Path) -> Path:
+def root(tmp_path: Path, fresh_database: Path, cache: Path) -> Path:
     """A folder with an empty tracking database: making its tables takes longer than a dev run."""
+    (tmp_path / "cache").symlink_to(cache)
     (tmp_path / "mlruns").mkdir()
     shutil.copy(fresh_database, tmp_path / "mlruns")
     return tmp_path
@@ -53,13 +61,24 @@ def assert_whole(folder: Path) -> None:
 
 @pytest.mark.parametrize("model", names("model"))
 def test_every_model_runs_to_its_report(model: str, root: Path) -> None:
-    assert_whole(dev_run(root, f"model={model}", *SMALL["phantom"]))
+    assert_whole(dev_run(root, f"model={model}", *PHANTOMS["phantom"]))
 
 
 @pytest.mark.parametrize("data", names("data"))
-def test_every_data_set_runs_to_its_report(data: str, root: Path, kaggle_tree: Path) -> None:
-    settings = SMALL.get(data, [f"data.root={kaggle_tree}"])
-    assert_whole(dev_run(root, f"data={data}", *settings))
+def test_every_data_set_runs_to_its_report(data: str, root: Path) -> None:
+    folder = dev_run(root, f"data={data}", *settings(data, root / "own"))
+    assert_whole(folder)
+    assert (folder / keys.AUDIT_PAGE).is_file()
+
+
+def test_a_network_eats_colours(root: Path) -> None:
+    own = settings("swe_pairs", root / "own")
+    assert_whole(dev_run(root, "data=swe_pairs", "+model.branches.image.input=elastogram", *own))
+
+
+def test_a_modality_that_the_data_lacks_is_named(root: Path) -> None:
+    with pytest.raises(ConfigError, match="eats clip, which 'phantom' does not have"):
+        dev_run(root, "+model.branches.image.input=clip", *PHANTOMS["phantom"])
 
 
 @pytest.mark.parametrize("experiment", names("experiment"))
@@ -69,9 +88,9 @@ def test_every_experiment_runs_to_its_report(experiment: str, root: Path, kaggle
 
 @pytest.mark.parametrize("task", names("task"))
 def test_every_task_runs_to_its_report(task: str, root: Path) -> None:
-    folder = dev_run(root, f"task={task}", *SMALL["phantom"])
+    folder = dev_run(root, f"task={task}", *PHANTOMS["phantom"])
     assert_whole(folder)
-    classes = composed(f"task={task}").task.classes
+    classes = composed(f"task={task}").task.classes or STAGES
     metrics = set(pd.read_csv(folder / keys.METRICS_FILE)["metric"])
     assert {f"sensitivity_{name}" for name in classes} <= metrics
 
@@ -80,12 +99,13 @@ def test_every_task_runs_to_its_report(task: str, root: Path) -> None:
     "overrides",
     [
         [f"{group}={name}"]
-        for group in ("optimizer", "scheduler", "sampler", "augment", "loss")
+        for group in ("optimizer", "scheduler", "sampler", "augment", "loss", "segment", "preprocess")
         for name in names(group)
     ]
-    + [[f"split={name}"] for name in names("split") if name != "saved"]
+    + [[f"split={name}"] for name in names("split") if name not in ("saved", "by_site")]
+    + [["split=by_site", "split.site=south"], ["preprocess.crop=borders"]]
     + [["trainer.precision=bf16-mixed"], ["model.head.hidden=[8,8]"], ["model.branches.image.freeze=all"]],
     ids=lambda overrides: overrides[0],
 )
 def test_every_other_choice_runs_to_its_report(overrides: list[str], root: Path) -> None:
-    assert_whole(dev_run(root, *overrides, *SMALL["phantom"]))
+    assert_whole(dev_run(root, *overrides, *PHANTOMS["phantom"]))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fake_audit
 import fake_run
 import pandas as pd
 import pytest
@@ -82,7 +83,7 @@ def test_a_row_reads_as_value_and_interval() -> None:
 def test_the_highest_known_floor_of_accuracy_counts() -> None:
     table = metrics(value=[0.6, 0.8, 0.5], low=[0.5, 0.7, 0.4], high=[0.7, 0.9, 0.6], floor=[0.3, 0.5, 0.0])
     accuracy, auc, _ = tables.headline(table, {"hash_lookup": 0.55, "majority": 0.3})
-    assert accuracy.floor_text == "55.0\u00a0% (hash lookup)"
+    assert accuracy.floor_text == "55.0\u00a0% (hash look-up)"
     assert accuracy.above_floor is False
     assert (auc.floor_text, auc.above_floor) == (".500 (chance)", True)
 
@@ -206,6 +207,43 @@ def test_a_failed_audit_stands_first_and_grave(folder: Path) -> None:
     text = page.write(folder).read_text()
     assert 'class="findings grave"' in text
     assert text.index("12 groups cross partitions.") < text.index("Result on the test set")
+
+
+@pytest.mark.parametrize("level", ["ok", "warning", "fail"])
+def test_the_verdict_of_the_audit_stands_at_the_head(folder: Path, browser: Any, level: str) -> None:
+    amend(folder, keys.AUDIT_FILE, verdict=level)
+    (folder / keys.AUDIT_PAGE).touch()
+    head = visit(browser, page.write(folder)).page.locator("header .audited")
+    assert f"Audit of the data: {findings.VERDICTS[level].word}." in head.inner_text()
+    assert head.locator("a").get_attribute("href") == keys.AUDIT_PAGE
+
+
+def test_an_audit_page_that_is_not_there_is_not_linked(folder: Path) -> None:
+    assert 'href="audit.html"' not in page.write(folder).read_text()
+
+
+def test_failures_of_the_audit_are_grave_and_its_warnings_are_not(folder: Path) -> None:
+    amend(folder, keys.AUDIT_FILE, **fake_audit.audit())
+    told = said(folder)
+    assert [grave for text, grave in told.items() if "test images leak" in text] == [True]
+    assert [grave for text, grave in told.items() if "dealt out in slices" in text] == [False]
+
+
+def test_the_headline_is_held_against_the_best_that_needs_no_network(folder: Path) -> None:
+    found = fake_audit.audit()
+    found["protocols"]["run"]["metadata"] = fake_audit.floor(0.41) | {"macro_auc": 0.71}
+    amend(folder, keys.AUDIT_FILE, **found)
+    record = runs.read(folder)
+    assert record.metrics is not None
+    accuracy, auc, kappa = tables.headline(record.metrics, record.floors)
+    assert accuracy.floor_text == "63.6\u00a0% (nearest neighbour)"
+    assert auc.floor_text == ".710 (metadata)"
+    assert kappa.floor_text == ".000 (chance)"
+
+
+def test_figures_of_the_audit_stay_on_its_own_page(folder: Path) -> None:
+    figures.save(figures.partitions({"train": {"F0": 1}}), folder / keys.FIGURES / "audit_clusters.png")
+    assert "Further figures" not in page.write(folder).read_text()
 
 
 def test_a_leaky_split_is_told_even_without_an_audit(folder: Path) -> None:

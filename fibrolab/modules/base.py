@@ -5,7 +5,7 @@ from typing import Any
 
 import lightning as L
 from torch import Tensor, nn
-from torchmetrics import MetricCollection
+from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCohenKappa
 
 from fibrolab import keys
@@ -34,6 +34,7 @@ class Classifier(L.LightningModule):
         scheduler: `name` of a schedule and its arguments.
         monitor: Metric that a plateau scheduler watches.
         mode: `min` or `max` of that metric.
+        ordered: Whether the classes are stages, so that the distance of a mistake counts.
     """
 
     def __init__(
@@ -49,25 +50,28 @@ class Classifier(L.LightningModule):
         scheduler: dict[str, Any],
         monitor: str = "val/loss",
         mode: str = "min",
+        ordered: bool = True,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.classes = list(classes)
         self.network = self.build_network(branches, head, image_size)
         self.criterion = build_loss(class_counts=list(class_counts), **loss)
-        metrics = MetricCollection(
-            {
-                "accuracy": MulticlassAccuracy(len(classes), average="micro"),
-                "qwk": MulticlassCohenKappa(len(classes), weights="quadratic"),
-            }
-        )
-        self.val_metrics = metrics.clone(prefix="val/")
+        metrics: dict[str, Metric] = {"accuracy": MulticlassAccuracy(len(classes), average="micro")}
+        if ordered:
+            metrics["qwk"] = MulticlassCohenKappa(len(classes), weights="quadratic")
+        self.val_metrics = MetricCollection(dict(metrics), prefix="val/")
 
     def build_network(
         self, branches: dict[str, dict[str, Any]], head: dict[str, Any], image_size: int
     ) -> nn.Module:
         """The network: a dict of batch tensors in, logits (B, K) out."""
         raise TypeError(f"{type(self).__name__} must say which network it trains: define build_network.")
+
+    @property
+    def inputs(self) -> list[str]:
+        """Batch keys that the network eats."""
+        return list(self.network.inputs)  # type: ignore[arg-type]
 
     @property
     def monitors(self) -> list[str]:

@@ -54,12 +54,12 @@ INK, ACCENT, SECOND, PALE = "#222222", "#0b4f8a", "#d55e00", "#c9cfd6"
 Drawing = TypeVar("Drawing", bound=Callable[..., Figure])
 
 
-def _styled(draw: Drawing) -> Drawing:
+def styled(draw: Drawing) -> Drawing:
     """Draw under `STYLE` and leave matplotlib's global settings as they were."""
     return matplotlib.rc_context(STYLE)(draw)
 
 
-@_styled
+@styled
 def confusion_matrix(y_true: np.ndarray, y_pred: np.ndarray, classes: Sequence[str]) -> Figure:
     """Counts, with the share of the true class under each.
 
@@ -92,7 +92,7 @@ def confusion_matrix(y_true: np.ndarray, y_pred: np.ndarray, classes: Sequence[s
     return figure
 
 
-@_styled
+@styled
 def roc(y_true: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> Figure:
     """One-vs-rest receiver operating characteristic of each class; of two classes, only of the second.
 
@@ -131,7 +131,7 @@ def roc(y_true: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -
     return figure
 
 
-@_styled
+@styled
 def curves(history: pd.DataFrame, monitor: str = "val/loss", mode: str = "min") -> Figure:
     """Loss, the monitored metric and the learning rate, epoch by epoch.
 
@@ -210,7 +210,7 @@ def _lines(axes: Axes, history: pd.DataFrame, columns: Mapping[str, str]) -> Non
         axes.legend()
 
 
-@_styled
+@styled
 def partitions(counts: Mapping[str, Mapping[str, int]]) -> Figure:
     """Samples of each class in training, validation and test.
 
@@ -233,12 +233,12 @@ def partitions(counts: Mapping[str, Mapping[str, int]]) -> Figure:
     return figure
 
 
-@_styled
-def samples(images: np.ndarray, titles: Sequence[str]) -> Figure:
+@styled
+def samples(images: Sequence[np.ndarray], titles: Sequence[str]) -> Figure:
     """A contact sheet.
 
     Args:
-        images: Grey images (N, H, W) uint8.
+        images: Grey images (H, W) or colours (H, W, 3), uint8.
         titles: One a picture.
 
     Returns:

@@ -9,6 +9,56 @@ from fibrolab.reporting.run import Run
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """What an audit amounts to.
+
+    Attributes:
+        level: ``ok``, ``warning`` or ``fail``.
+        sign: Tells the levels apart without colour.
+        word: The verdict in words.
+        meaning: What it says of a score on this data.
+        advice: What to do now.
+    """
+
+    level: str
+    sign: str
+    word: str
+    meaning: str
+    advice: str
+
+
+OK, WARNING, FAIL = "ok", "warning", "fail"
+VERDICTS = {
+    OK: Verdict(
+        OK,
+        "✓",
+        "passed",
+        "Neither a leak into the test, nor a short cut past the liver, nor disorder in the labels was found.",
+        "Report a score together with the highest floor below and with its interval.",
+    ),
+    WARNING: Verdict(
+        WARNING,
+        "!",
+        "passed, with warnings",
+        "A score on this split can be used, but part of it may come from what the warnings below name.",
+        "Mend what can be mended and audit again; state the rest wherever a score is reported.",
+    ),
+    FAIL: Verdict(
+        FAIL,
+        "✕",
+        "failed",
+        "A score on this split proves nothing, for the reasons listed under failures.",
+        "Report no score on this split. Mend its failures, then audit again.",
+    ),
+}
+
+
+def verdict(run: Run) -> Verdict | None:
+    """The verdict of the data's audit, or ``None`` where none was recorded."""
+    return VERDICTS.get(str(run.audit.get("verdict")))
+
+
+@dataclass(frozen=True)
 class Finding:
     """One sentence; ``grave`` where the numbers cannot be believed as they stand."""
 
@@ -24,10 +74,11 @@ def of(run: Run) -> list[Finding]:
 
 def _audit(run: Run) -> list[Finding]:
     """The audit's own sentences, under one that says what they amount to."""
-    found = [Finding(str(text)) for text in run.audit.get("warnings") or []]
-    if run.audit.get("verdict") == "fail":
+    found = []
+    if run.audit.get("verdict") == FAIL:
         found.append(Finding("The data failed its audit: the numbers below are no evidence.", grave=True))
-    return found
+    failures = {each.get("sentence") for each in run.audit.get("findings") or [] if each.get("level") == FAIL}
+    return found + [Finding(str(text), text in failures) for text in run.audit.get("warnings") or []]
 
 
 def _split(run: Run) -> list[Finding]:

@@ -1,19 +1,16 @@
 """The report: one HTML page that carries its figures and styles and needs no network and no script."""
 
-import base64
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fibrolab import keys
-from fibrolab.reporting import findings, tables
+from fibrolab.reporting import findings, html, tables
 from fibrolab.reporting import run as runs
+from fibrolab.reporting.html import NOT_RECORDED
 from fibrolab.reporting.run import Run
 
-PNG = b"\x89PNG\r\n\x1a\n"
 LISTED = 50  # left-out files named on the page
-NOT_RECORDED = "not recorded"
 KEY_PACKAGES = ("torch", "torchvision", "lightning", "timm", "numpy", "scikit-learn")
 CAPTIONS = {
     "confusion_matrix": "Confusion matrix of the test set. Rows are true, columns predicted classes; "
@@ -23,17 +20,6 @@ CAPTIONS = {
     "partitions": "Samples of each class in training, validation and test.",
     "samples": "Samples as the network gets them, after preprocessing and augmentation.",
 }
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure inlined: its name, caption, size [pixels] and ``data:`` address."""
-
-    name: str
-    caption: str
-    width: int
-    height: int
-    address: str
 
 
 @dataclass(frozen=True)
@@ -61,23 +47,19 @@ def write(run: Path) -> Path:
         DataError: ``run`` is no folder.
         StorageError: The disk is full or the folder cannot be written.
     """
-    from jinja2 import Environment, FileSystemLoader
-
-    jinja = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    page = jinja.get_template("report.html.j2").render(_content(runs.read(run)))
-    return runs.put(run / keys.REPORT_FILE, page.encode(errors="replace"))
+    return runs.put(run / keys.REPORT_FILE, html.render("report.html.j2", _content(runs.read(run))))
 
 
 def _content(run: Run) -> dict[str, Any]:
     """Everything that the template shows."""
-    figures = _pictures(run.folder / keys.FIGURES)
+    figures = html.pictures(run.folder / keys.FIGURES, CAPTIONS)
     headline = [] if run.metrics is None else tables.headline(run.metrics, run.floors)
     scale_low, bars = _bars(headline)
     return {
         "name": str(run.setting("name", run.folder.name)),
         "run": run,
+        "verdict": findings.verdict(run),
+        "audit_page": keys.AUDIT_PAGE if (run.folder / keys.AUDIT_PAGE).is_file() else "",
         "findings": findings.of(run),
         "headline": list(zip(headline, bars, strict=True)),
         "scale_low": scale_low,
@@ -91,14 +73,17 @@ def _content(run: Run) -> dict[str, Any]:
         "measures": [tables.title(name) for name in tables.MEASURES],
         "per_class": {} if run.metrics is None else tables.per_class(run.metrics, run.classes),
         "averages": len(tables.AVERAGES),
-        "others": [] if run.metrics is None else tables.others(run.metrics, run.classes),
+        "others": [] if run.metrics is None else tables.others(run.metrics, run.classes, run.floors),
         "figures": figures,
-        "more_figures": [picture for name, picture in figures.items() if name not in CAPTIONS],
-        "command": _command(run),
+        "more_figures": [
+            picture
+            for name, picture in figures.items()
+            if not name.startswith("audit_") and name not in CAPTIONS
+        ],
+        "command": run.command,
         "environment_facts": _environment_facts(run),
         "level": f"{float(run.setting('bootstrap.level', 0.95)):.0%}".replace("%", f"{tables.SPACE}%"),
         "packages": run.environment.get("packages") or {},
-        "absent": NOT_RECORDED,
     }
 
 
@@ -168,8 +153,8 @@ def _data_facts(run: Run) -> dict[str, str]:
     for kind, word in (("exact", "identical copy"), ("near", "identical or near copy")):
         if (share := (run.audit.get("leak") or {}).get(kind)) is not None:
             facts[f"Test with {word} in training"] = f"{100 * share:.1f}{tables.SPACE}%"
-    for name, accuracy in run.floors.items():
-        facts[f"Accuracy by {name.replace('_', ' ')}"] = tables.quantity(accuracy, "accuracy")
+    for name, accuracy in tables.floor_values(run.floors, "accuracy").items():
+        facts[f"Accuracy by {tables.floor_name(name)}"] = tables.quantity(accuracy, "accuracy")
     return facts
 
 
@@ -180,12 +165,6 @@ def _partition_groups(run: Run) -> dict[str, int]:
     return {
         str(name): int(n) for name, n in run.split.groupby(keys.PARTITION)[keys.GROUP_ID].nunique().items()
     }
-
-
-def _command(run: Run) -> str:
-    """The command that made the run, fit to be pasted into a shell."""
-    command = run.environment.get("command") or ""
-    return shlex.join(map(str, command)) if isinstance(command, list) else str(command)
 
 
 def _environment_facts(run: Run) -> dict[str, str]:
@@ -215,19 +194,3 @@ def _duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
-
-
-def _pictures(folder: Path) -> dict[str, Picture]:
-    """The PNG files of a folder by name; a file that is no PNG is passed over."""
-    found = {}
-    for path in sorted(folder.glob("*.png")):
-        content = path.read_bytes()
-        if not content.startswith(PNG):
-            continue
-        width, height = (
-            int.from_bytes(content[start : start + 4], "big") for start in (16, 20)
-        )  # the IHDR chunk
-        caption = CAPTIONS.get(path.stem, path.stem.replace("_", " ").capitalize() + ".")
-        address = f"data:image/png;base64,{base64.b64encode(content).decode()}"
-        found[path.stem] = Picture(path.stem, caption, width, height, address)
-    return found

@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ import yaml
 from fibrolab import keys
 from fibrolab.errors import DataError, StorageError
 from fibrolab.evaluation import predictions
+from fibrolab.reporting import tables
 
 IDS = (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.SITE)  # "001" must not become 1
 
@@ -73,10 +75,15 @@ class Run:
         return named if len(named) == count else [f"class {k}" for k in range(count)]
 
     @property
-    def floors(self) -> dict[str, float]:
-        """Accuracies that need no network, by name, as the audit found them."""
-        found = self.audit.get("floors") or {}
-        return {str(name): float(value) for name, value in found.items() if value is not None}
+    def command(self) -> str:
+        """The command that made it, fit to be pasted into a shell; empty where none was recorded."""
+        known = self.environment.get("command") or ""
+        return shlex.join(map(str, known)) if isinstance(known, list) else str(known)
+
+    @property
+    def floors(self) -> Mapping[str, Any]:
+        """What needs no network on this split, by name, as the audit measured it; see `tables.rows`."""
+        return tables.floors_of(self.audit)
 
     @property
     def partitions(self) -> dict[str, dict[str, int]]:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -15,6 +15,7 @@ MEASURES = ("sensitivity", "specificity", "precision", "f1", "auc")
 AVERAGES = ("macro", "weighted")
 PERCENTAGES = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "precision", "ppv", "npv")
 RANKED = ("auc", "macro_auc", "weighted_auc", "qwk")
+CHANCE = (0.0, 0.5)  # what a constant score reaches in them
 TITLES = {
     "accuracy": "Accuracy",
     "balanced_accuracy": "Balanced accuracy",
@@ -27,6 +28,14 @@ TITLES = {
     "npv": "NPV",
     "f1": "F1",
     "auc": "AUC",
+}
+FLOORS = {  # what scores without looking at the liver, by the audit's name
+    "majority": "majority class",
+    "hash_lookup": "hash look-up",
+    "nearest_neighbour": "nearest neighbour",
+    "size": "image size and format",
+    "acquisition": "acquisition",
+    "metadata": "metadata",
 }
 UNDEFINED = "not defined"
 MINUS = "\u2212"
@@ -107,13 +116,14 @@ def interval(low: float, high: float, metric: str) -> str:
     return f"[{_rounded(low, metric)}, {_rounded(high, metric)}]"
 
 
-def rows(metrics: pd.DataFrame, names: Sequence[str], floors: Mapping[str, float] | None = None) -> list[Row]:
+def rows(metrics: pd.DataFrame, names: Sequence[str], floors: Mapping[str, Any] | None = None) -> list[Row]:
     """Metrics by name, in the order asked for; a name that was not measured is left out.
 
     Args:
-        metrics: Columns metric, value and, where known, low, high, floor (that of the majority class).
+        metrics: Columns metric, value and, where known, low, high, floor.
         names: Metrics to look up.
-        floors: Further floors of accuracy by name, such as ``{"hash_lookup": .71}``; the highest counts.
+        floors: Further floors by name, each a number (its accuracy) or, as an audit writes them, a mapping
+            of metrics such as ``{"accuracy": .71, "macro_auc": .63}``; the highest counts.
 
     Returns:
         A row a metric.
@@ -126,27 +136,52 @@ def rows(metrics: pd.DataFrame, names: Sequence[str], floors: Mapping[str, float
         value, low, high, floor = (
             _number(table, name, column) for column in ("value", "low", "high", "floor")
         )
-        known = {("chance" if name in RANKED else "majority"): floor}  # a constant answer ranks nothing
-        if name == "accuracy":
-            known |= dict(floors or {})
-        known = {
-            source: bound for source, bound in known.items() if bound is not None and math.isfinite(bound)
-        }
+        known = floor_values(floors or {}, name)
+        # The table's own floor is the highest of them all; a constant answer ranks nothing.
+        best = max(known.values(), default=-math.inf)
+        if floor > best or (floor == best and name in RANKED and floor in CHANCE):
+            known = {("chance" if name in RANKED else "majority"): floor}
         source = max(known, key=lambda key: known[key], default="")
-        found.append(Row(name, value, low, high, known.get(source, math.nan), source.replace("_", " ")))
+        found.append(Row(name, value, low, high, known.get(source, math.nan), floor_name(source)))
     return found
 
 
-def headline(metrics: pd.DataFrame, floors: Mapping[str, float] | None = None) -> list[Row]:
+def floor_values(floors: Mapping[str, Any], metric: str) -> dict[str, float]:
+    """What each floor of an audit reaches in one metric, see `rows`; a floor without it is left out."""
+    found = {}
+    for name, floor in floors.items():
+        measured = floor if isinstance(floor, Mapping) else {"accuracy": floor}
+        value = measured.get(metric)
+        if isinstance(value, int | float) and math.isfinite(value):
+            found[str(name)] = float(value)
+    return found
+
+
+def floors_of(audit: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The floors of a run's own split, as `rows` takes them, from what ``audit.json`` holds."""
+    protocols = audit.get("protocols")
+    own = protocols.get("run") if isinstance(protocols, Mapping) else None
+    found = own or audit.get("floors")
+    return found if isinstance(found, Mapping) else {}
+
+
+def floor_name(name: str) -> str:
+    """A floor in words."""
+    return FLOORS.get(name, name.replace("_", " "))
+
+
+def headline(metrics: pd.DataFrame, floors: Mapping[str, Any] | None = None) -> list[Row]:
     """Accuracy, macro AUC and quadratic weighted kappa, each with its interval and its floor; see `rows`."""
     return rows(metrics, HEADLINE, floors)
 
 
-def others(metrics: pd.DataFrame, classes: Sequence[str]) -> list[Row]:
-    """The metrics that stand neither in the headline nor in the table of the classes."""
+def others(
+    metrics: pd.DataFrame, classes: Sequence[str], floors: Mapping[str, Any] | None = None
+) -> list[Row]:
+    """The metrics that stand neither in the headline nor in the table of the classes; floors as in `rows`."""
     shown = {*HEADLINE, *(f"{measure}_{name}" for measure in MEASURES for name in classes)}
     shown |= {f"{average}_{measure}" for average in AVERAGES for measure in MEASURES}
-    return rows(metrics, [name for name in metrics["metric"].astype(str) if name not in shown])
+    return rows(metrics, [name for name in metrics["metric"].astype(str) if name not in shown], floors)
 
 
 def per_class(metrics: pd.DataFrame, classes: Sequence[str]) -> dict[str, list[Row | None]]:
@@ -167,7 +202,7 @@ def per_class(metrics: pd.DataFrame, classes: Sequence[str]) -> dict[str, list[R
 
 
 def console_table(
-    metrics: pd.DataFrame, floors: Mapping[str, float] | None = None, level: float = 0.95
+    metrics: pd.DataFrame, floors: Mapping[str, Any] | None = None, level: float = 0.95
 ) -> "Table":
     """The table that closes a run in the terminal.
 

@@ -1,0 +1,64 @@
+"""What every page is made with: the templates of this folder, and pictures inlined into them."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PNG = b"\x89PNG\r\n\x1a\n"
+NOT_RECORDED = "not recorded"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure inlined: its name, caption, size [pixels] and ``data:`` address."""
+
+    name: str
+    caption: str
+    width: int
+    height: int
+    address: str
+
+
+def render(template: str, content: Mapping[str, Any]) -> bytes:
+    """Fill a template; whatever comes from outside is escaped.
+
+    Args:
+        template: A file of this folder, such as ``report.html.j2``.
+        content: What it shows, by name.
+
+    Returns:
+        The page as UTF-8.
+    """
+    from jinja2 import Environment, FileSystemLoader
+
+    jinja = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    jinja.globals["absent"] = NOT_RECORDED
+    return jinja.get_template(template).render(content).encode(errors="replace")
+
+
+def pictures(folder: Path, captions: Mapping[str, str]) -> dict[str, Picture]:
+    """The PNG files of a folder by name; a file that is no PNG is passed over.
+
+    Args:
+        folder: Where they are; it may be missing.
+        captions: What stands below a picture, by name; any other is captioned by its name.
+
+    Returns:
+        The pictures in the order of their names.
+    """
+    found = {}
+    for path in sorted(folder.glob("*.png")):
+        content = path.read_bytes()
+        if not content.startswith(PNG):
+            continue
+        width, height = (
+            int.from_bytes(content[start : start + 4], "big") for start in (16, 20)
+        )  # the IHDR chunk
+        caption = captions.get(path.stem, path.stem.replace("_", " ").capitalize() + ".")
+        address = f"data:image/png;base64,{base64.b64encode(content).decode()}"
+        found[path.stem] = Picture(path.stem, caption, width, height, address)
+    return found

@@ -1,0 +1,129 @@
+"""The audit as a user meets it: a verdict, a page, an exit code; measured once; before any training."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from compose import composed, run_folder
+
+from fibrolab import auditing, keys
+from fibrolab.auditing import audited, enforce, run
+from fibrolab.errors import AuditError, StorageError
+from fibrolab.loading import load
+
+PHANTOM = ["data.patients=60", "data.images_per_patient=2", "data.size=64"]
+LEAKY = ["split=paper_random", "audit.strict=true"]
+
+
+def command(root: Path, *overrides: str) -> subprocess.CompletedProcess:
+    words = [
+        sys.executable,
+        "-m",
+        "fibrolab.audit",
+        f"paths.root={root}",
+        f"folder={root / 'audit'}",
+        *overrides,
+    ]
+    return subprocess.run(words, capture_output=True, text=True, cwd=root)
+
+
+def test_an_audit_ends_with_its_verdict_and_where_its_page_lies(kaggle_tree: Path, tmp_path: Path) -> None:
+    ended = command(tmp_path, "data=kaggle_fibrosis", f"data.root={kaggle_tree}")
+    assert (ended.returncode, ended.stderr.count("Traceback")) == (0, 0)
+    assert ended.stdout.startswith("verdict  warning\n")
+    assert "20 of 80 samples are identical copies" in ended.stdout
+    folder = tmp_path / "audit"
+    assert f"page     {folder / keys.AUDIT_PAGE}" in ended.stdout
+    found = json.loads((folder / keys.AUDIT_FILE).read_text())
+    assert found["exact_copies"] == 20
+    page = (folder / keys.AUDIT_PAGE).read_text()
+    assert "python -m fibrolab.audit" in page  # how to repeat it
+    assert {path.stem for path in (folder / keys.FIGURES).iterdir()} == {"audit_clusters", "audit_floors"}
+
+
+def test_a_strict_audit_that_fails_exits_with_1_and_leaves_the_page(
+    kaggle_tree: Path, tmp_path: Path
+) -> None:
+    ended = command(tmp_path, "data=kaggle_fibrosis", f"data.root={kaggle_tree}", *LEAKY)
+    assert ended.returncode == 1
+    (last,) = [line for line in ended.stderr.splitlines() if line.startswith("error:")]
+    assert "The audit of 'kaggle_fibrosis' failed: " in last
+    assert "identical copy in training" in last
+    assert ended.stdout.startswith("verdict  fail\n")
+    assert (tmp_path / "audit" / keys.AUDIT_PAGE).is_file()
+
+
+def test_nothing_is_trained_where_a_strict_audit_fails(
+    kaggle_tree: Path, tmp_path: Path, fresh_database: Path
+) -> None:
+    from fibrolab import pipeline
+
+    (tmp_path / "mlruns").mkdir()
+    shutil.copy(fresh_database, tmp_path / "mlruns")
+    overrides = ["debug=fast_dev_run", f"paths.root={tmp_path}", f"data.root={kaggle_tree}", *LEAKY]
+    with pytest.raises(AuditError, match="Mend the data or choose another split"):
+        pipeline.run(composed("data=kaggle_fibrosis", *overrides))
+    folder = run_folder(tmp_path)
+    assert json.loads((folder / keys.AUDIT_FILE).read_text())["verdict"] == "fail"
+    assert (folder / keys.AUDIT_PAGE).is_file()
+    assert not (folder / keys.PREDICTIONS_FILE).exists()
+
+
+def test_the_same_data_and_split_are_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = []
+    audit = auditing.audit
+    monkeypatch.setattr(auditing, "audit", lambda *given: measured.append(given) or audit(*given))
+
+    def again(*overrides: str) -> dict:
+        config = composed(f"paths.root={tmp_path}", "folder=unused", *PHANTOM, *overrides, name="audit")
+        return audited(config, load(config), tmp_path / "audit")
+
+    first = again()
+    assert first == again()
+    assert len(measured) == 1
+    assert again("split.seed=1") != first
+    again("task=ge_F2")
+    assert len(measured) == 3
+    again()
+    assert len(measured) == 3
+
+
+def test_an_audit_that_was_cut_short_is_measured_again(tmp_path: Path) -> None:
+    config = composed(f"paths.root={tmp_path}", "folder=unused", *PHANTOM, name="audit")
+    data = load(config)
+    audited(config, data, tmp_path / "audit")
+    (kept,) = (tmp_path / "cache" / auditing.KEPT).iterdir()
+    (kept / auditing.SEALED).unlink()
+    (kept / keys.AUDIT_FILE).write_text("{")
+    assert audited(config, data, tmp_path / "audit")["samples"] == 120
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    config = composed(f"paths.root={tmp_path}", f"folder={tmp_path / 'file'}", *PHANTOM, name="audit")
+    with pytest.raises(StorageError, match="name another folder"):
+        run(config)
+
+
+def test_only_a_failure_is_enforced() -> None:
+    found = {"name": "x", "verdict": "warning", "warnings": ["Something."]}
+    enforce(found, strict=True)
+    enforce(found | {"verdict": "fail"}, strict=False)
+    with pytest.raises(AuditError, match="Something"):
+        enforce(found | {"verdict": "fail"}, strict=True)
+
+
+def test_data_too_small_to_split_is_audited_all_the_same(kaggle_tree: Path, tmp_path: Path) -> None:
+    for stage in ("F0", "F1", "F2", "F3", "F4"):
+        (tmp_path / "few" / stage).mkdir(parents=True)
+        shutil.copy(kaggle_tree / stage / f"{stage.lower()}_01.png", tmp_path / "few" / stage)
+    config = composed(
+        "data=kaggle_fibrosis", f"data.root={tmp_path / 'few'}", f"paths.root={tmp_path}",
+        f"folder={tmp_path / 'audit'}", name="audit",
+    )  # fmt: skip
+    assert run(config) == "fail"
+    found = json.loads((tmp_path / "audit" / keys.AUDIT_FILE).read_text())
+    assert "leaves classes out" in found["warnings"][0]
