@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from compose import composed, run_folder
+from pydicom.data import get_testdata_file
 
 from fibrolab import auditing, keys
 from fibrolab.auditing import audited, enforce, run
@@ -15,6 +17,8 @@ from fibrolab.errors import AuditError, StorageError
 from fibrolab.loading import load
 
 PHANTOM = ["data.patients=60", "data.images_per_patient=2", "data.size=64"]
+CINE = "examples_ybr_color.dcm"
+STEATOSIS = Path(__file__).parents[2] / "shared" / "data" / "steatosis_rois" / "rois.csv"
 LEAKY = ["split=paper_random", "audit.strict=true"]
 
 
@@ -127,3 +131,49 @@ def test_data_too_small_to_split_is_audited_all_the_same(kaggle_tree: Path, tmp_
     assert run(config) == "fail"
     found = json.loads((tmp_path / "audit" / keys.AUDIT_FILE).read_text())
     assert "leaves classes out" in found["warnings"][0]
+
+
+def test_the_best_that_a_phantom_allows_stands_in_its_audit_and_not_under_another_task(
+    tmp_path: Path,
+) -> None:
+    def found(*overrides: str) -> dict:
+        config = composed(f"paths.root={tmp_path}", "folder=unused", *PHANTOM, *overrides, name="audit")
+        return audited(config, load(config), tmp_path / "audit")
+
+    assert found()["best_accuracy"] == {"image": pytest.approx(0.924, abs=0.001)}
+    page = (tmp_path / "audit" / keys.AUDIT_PAGE).read_text()
+    assert "Best possible accuracy by image" in page
+    assert "92.4" in page
+    assert "best_accuracy" not in found("task=ge_F2")
+
+
+def test_pydicom_s_own_ultrasound_files_are_audited_through_a_table(tmp_path: Path) -> None:
+    names = ["ExplVR_BigEnd.dcm", "examples_jpeg2k.dcm", "examples_palette.dcm", "examples_rgb_color.dcm"]
+    for name in (*names, CINE):
+        shutil.copy(get_testdata_file(name, download=False), tmp_path)
+    stills = [{"image": name, "frame": "", "patient_id": f"p{i}"} for i, name in enumerate(names)]
+    frames = [{"image": CINE, "frame": frame, "patient_id": "p9"} for frame in range(0, 30, 3)]
+    rows = pd.DataFrame(stills + frames)
+    rows.assign(label=["a", "b"] * 7).to_csv(tmp_path / "files.csv", index=False)
+    table = ["data=table", f"data.path={tmp_path / 'files.csv'}", "data.classes=[a,b]", "task=nominal"]
+    config = composed(*table, f"paths.root={tmp_path}", f"folder={tmp_path / 'audit'}", name="audit")
+    run(config)
+    found = json.loads((tmp_path / "audit" / keys.AUDIT_FILE).read_text())
+    assert (found["samples"], found["patients"], found["patients_with_two_labels"]) == (14, 5, 1)
+    assert list(found["identity"]) == ["PatientName"]
+    assert "CompressedSamples" not in (tmp_path / "audit" / keys.AUDIT_PAGE).read_text()  # counted, not told
+
+
+@pytest.mark.shared
+def test_real_patches_with_patients_are_audited_through_a_table(tmp_path: Path) -> None:
+    if not STEATOSIS.exists():
+        pytest.skip(f"the real patches are not beside the project ({STEATOSIS})")
+    config = composed(
+        "data=table", f"data.path={STEATOSIS}", f"data.root={STEATOSIS.parent / 'images'}",
+        "data.classes=[normal,fatty]", "data.columns.patient_id=patient", "data.columns.frame=null",
+        "task=nominal", f"paths.root={tmp_path}", f"folder={tmp_path / 'audit'}", name="audit",
+    )  # fmt: skip
+    assert run(config) == "warning"
+    found = json.loads((tmp_path / "audit" / keys.AUDIT_FILE).read_text())
+    assert (found["samples"], found["patients"], found["leak"]["groups"]) == (550, 55, 0)
+    assert any("2 unbroken runs" in sentence for sentence in found["warnings"])  # sorted by diagnosis

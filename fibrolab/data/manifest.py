@@ -1,8 +1,8 @@
 """The manifest: one row a sample, checked once at the border; every later stage trusts it."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,8 @@ class Manifest:
         name: Name of the data set.
         root: Folder that the paths in the table are relative to.
         left_out: Sentences on files that were skipped as unreadable.
+        best_accuracy: Where the truth is known, as of a phantom: the accuracy that no model can exceed in the
+            long run, by what it sees.
     """
 
     table: pd.DataFrame
@@ -43,6 +45,7 @@ class Manifest:
     name: str
     root: Path
     left_out: tuple[str, ...] = ()
+    best_accuracy: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "table", validated(self.table, self.classes, self.name))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fibrolab import keys
-from fibrolab.reporting import audit_tables, html
+from fibrolab.reporting import audit_tables, html, tables
 from fibrolab.reporting import run as runs
 from fibrolab.reporting.findings import VERDICTS, verdict
 from fibrolab.reporting.run import Run
@@ -153,9 +153,14 @@ def _facts(audit: Mapping[str, Any]) -> dict[str, str]:
     }  # none named: not known, rather than nought
     if not audit:
         return {}
-    return {
+    facts = {
         word: count(known[name]) if known.get(name) is not None else "not known"
         for name, word in words.items()
+    }
+    best = audit.get("best_accuracy") or {}
+    return facts | {
+        f"Best possible accuracy by {seen}": tables.quantity(value, "accuracy")
+        for seen, value in best.items()
     }
 
 

@@ -155,6 +155,8 @@ def _data_facts(run: Run) -> dict[str, str]:
             facts[f"Test with {word} in training"] = f"{100 * share:.1f}{tables.SPACE}%"
     for name, accuracy in tables.floor_values(run.floors, "accuracy").items():
         facts[f"Accuracy by {tables.floor_name(name)}"] = tables.quantity(accuracy, "accuracy")
+    for seen, accuracy in (run.audit.get("best_accuracy") or {}).items():
+        facts[f"Best possible accuracy by {seen}"] = tables.quantity(accuracy, "accuracy")
     return facts
 
 

@@ -16,12 +16,13 @@ Licence: none needed, no person was scanned. How pictures follow from patients: 
 best accuracy that a separability allows: `fibrolab.data.phantom.truth.best_accuracy`.
 """
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 from fibrolab import keys
 from fibrolab.data.manifest import Manifest
-from fibrolab.data.phantom.archive import generate
+from fibrolab.data.phantom.archive import TRUTH_FILE, generate
 from fibrolab.data.phantom.cohort import Cohort
 from fibrolab.data.sources import clips, focal_lesions, swe_pairs, table
 
@@ -71,7 +72,8 @@ def load(
         shortcut=shortcut,
         sliced=sliced,
     )
-    return replace(table.load(path=_table(root, cohort)), name="phantom")
+    path = _table(root, cohort)
+    return _named("phantom", table.load(path=path), path, "image")
 
 
 def load_swe(
@@ -85,7 +87,10 @@ def load_swe(
 ) -> Manifest:
     """The cohort as screen captures of elastography; `size` is their width [px]. See `load`."""
     cohort = Cohort(patients, images_per_patient, size, separability, seed, modality="capture")
-    return replace(swe_pairs.load(path=_table(root, cohort), cache=root), name="phantom_swe")
+    path = _table(root, cohort)
+    return _named(
+        "phantom_swe", swe_pairs.load(path=path, cache=root), path, "image", "elastogram", "capture"
+    )
 
 
 def load_clips(
@@ -103,7 +108,8 @@ def load_clips(
     See `load`; `size` is an even number.
     """
     cohort = Cohort(patients, images_per_patient, size, separability, seed, modality="clip", frames=frames)
-    return replace(clips.load(path=_table(root, cohort)), name="phantom_clips")
+    path = _table(root, cohort)
+    return _named("phantom_clips", clips.load(path=path), path, "image", "clip")
 
 
 def load_lesions(
@@ -116,7 +122,14 @@ def load_lesions(
 ) -> Manifest:
     """The cohort with a focal lesion each, five classes balanced, stages as they come. See `load`."""
     cohort = Cohort(patients, images_per_patient, size, seed=seed, modality="lesion")
-    return replace(focal_lesions.load(path=_table(root, cohort)), name="phantom_lesions")
+    path = _table(root, cohort)
+    return _named("phantom_lesions", focal_lesions.load(path=path), path)
+
+
+def _named(name: str, manifest: Manifest, path: Path, *seen: str) -> Manifest:
+    """The manifest under its data set's name, with the best accuracy by what a model sees."""
+    best = json.loads((path.parent / TRUTH_FILE).read_text())["best_accuracy"]
+    return replace(manifest, name=name, best_accuracy={channel: best[channel] for channel in seen})
 
 
 def _table(root: str | Path, cohort: Cohort) -> Path:
