@@ -39,7 +39,7 @@ def evidence(count: int) -> Evidence:
         {keys.SAMPLE_ID: names, keys.GROUP_ID: groups, keys.LABEL: labels, keys.IMAGE: names}
     )
     manifest = Manifest(table, CLASSES, "many", Path())
-    return Evidence(manifest, facts(content), holdout(manifest), manifest.labels, CLASSES)
+    return Evidence(manifest, {keys.IMAGE: facts(content)}, holdout(manifest), manifest.labels, CLASSES)
 
 
 def facts(content: np.ndarray) -> pd.DataFrame:

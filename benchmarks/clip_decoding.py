@@ -18,10 +18,10 @@ import cv2
 import numpy as np
 
 from fibrolab import keys
-from fibrolab.data import video
 from fibrolab.data.augment import Augment, sample_keys
 from fibrolab.data.cache import PixelStore
 from fibrolab.data.datasets import PixelDataset, Pixels
+from fibrolab.data.formats import video
 from fibrolab.data.media import View, whole
 from fibrolab.data.preprocess import Preprocess
 from fibrolab.data.readers import decode, decode_clip

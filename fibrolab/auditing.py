@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 from fibrolab import environment, keys, results
-from fibrolab.data.audit import VERSION, audit, contact_sheet
+from fibrolab.data.audit import VERSION, audit
 from fibrolab.data.labelled import LabelledData
 from fibrolab.data.media import Media
 from fibrolab.data.readers import read_image
@@ -23,7 +23,6 @@ from fibrolab.reporting import audit_figures, audit_page
 
 KEPT = "audits"  # folder of the cache
 THUMBNAIL = 160  # [px], longest side of a picture on the contact sheet
-SEALED = "sealed"  # file whose presence says that a kept audit is whole
 
 
 def run(config: DictConfig) -> str:
@@ -55,7 +54,7 @@ def audited(config: DictConfig, data: LabelledData, folder: Path) -> dict[str, A
     """Put the audit's JSON, figures and page into a folder; measured once for the same data and split.
 
     Args:
-        config: Any config with `paths` and `seed`.
+        config: Any config with `paths`.
         data: The samples under a task and a split.
         folder: Where the files go; made where missing.
 
@@ -65,20 +64,23 @@ def audited(config: DictConfig, data: LabelledData, folder: Path) -> dict[str, A
     Raises:
         StorageError: The folder or the cache cannot be written.
     """
-    kept = Path(config.paths.cache) / KEPT / _key(data)
+    kept = Path(config.paths.cache) / KEPT / f"{_key(data)}.json"
     try:
-        if not (kept / SEALED).is_file():
-            found = audit(data.manifest, data.facts[keys.IMAGE], data.split, data.labels, data.classes)
-            _keep(found, data, kept)
-        shutil.copytree(kept, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(SEALED))
+        if not kept.is_file():
+            found = audit(data.manifest, data.facts, data.split, data.labels, data.classes)
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            results.save_json(found, kept)
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(kept, folder / keys.AUDIT_FILE)
     except OSError as error:
         raise StorageError(
             f"The audit cannot be written to {kept} and {folder} ({error.strerror or error}); make room, or "
             "name another paths.root."
         ) from error
-    audit_page.write(folder)
     found = json.loads((folder / keys.AUDIT_FILE).read_text())
     assert isinstance(found, dict)
+    audit_figures.draw(folder, _pictures(found, data))
+    audit_page.write(folder)
     return found
 
 
@@ -109,29 +111,23 @@ def announce(folder: Path, found: dict[str, Any]) -> None:
 
 
 def _key(data: LabelledData) -> str:
-    """Names all that an audit depends on: who, which bytes, which split, which classes, which code."""
-    split = replace(data.split, partitions=np.empty(0))  # the partitions come with the rows
-    rows = data.manifest.table.assign(
-        _bytes=data.facts[keys.IMAGE]["sha256"].to_numpy(), _class=data.labels, _part=data.split.partitions
-    )
-    rest = (VERSION, data.manifest.name, data.manifest.left_out, data.classes, split)
-    digest = hashlib.sha256(repr((rest, list(rows.columns))).encode())
-    digest.update(pd.util.hash_pandas_object(rows, index=False).to_numpy().tobytes())
+    """Names all that an audit depends on: samples, facts, split, classes, code; not where the files lie."""
+    manifest, split = data.manifest, replace(data.split, partitions=np.empty(0))
+    rows = manifest.table.assign(_class=data.labels, _part=data.split.partitions).astype(str)  # lists, too
+    about = (manifest.name, manifest.classes, manifest.left_out, dict(manifest.best_accuracy))
+    digest = hashlib.sha256(repr((VERSION, about, data.classes, split, list(rows))).encode())
+    for table in (rows, *data.facts.values()):
+        digest.update(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes())
     return digest.hexdigest()[:32]
-
-
-def _keep(found: dict[str, Any], data: LabelledData, kept: Path) -> None:
-    """Write an audit's files into the cache; the seal comes last."""
-    kept.mkdir(parents=True, exist_ok=True)
-    results.save_json(found, kept / keys.AUDIT_FILE)
-    audit_figures.draw(kept, _pictures(found, data))
-    (kept / SEALED).touch()
 
 
 def _pictures(found: dict[str, Any], data: LabelledData) -> list[list[np.ndarray]]:
     """The pictures of the worst clusters of copies, for the contact sheet."""
-    media = data.manifest.media()
-    return [[_thumbnail(media[row]) for row in sheet.rows] for sheet in contact_sheet(found, data.manifest)]
+    media = dict(zip(data.manifest.table[keys.SAMPLE_ID], data.manifest.media(), strict=True))
+    return [
+        [_thumbnail(media[sample]) for sample in cluster["samples"][: audit_figures.COLUMNS]]
+        for cluster in found["clusters"][: audit_figures.ROWS]
+    ]
 
 
 def _thumbnail(item: Media) -> np.ndarray:

@@ -24,6 +24,7 @@ ALT_U_L: Final = "alt_u_l"
 PLATELETS_1E9_L: Final = "platelets_1e9_l"
 SITE: Final = "site"
 SCANNER: Final = "scanner"
+ROW: Final = "table_row"  # where the user finds the sample: a spreadsheet's number, the header being 1
 
 # Split columns and their values.
 PARTITION: Final = "partition"

@@ -16,8 +16,8 @@ from fibrolab.data.labelled import LabelledData, labels_under
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.media import Media
 from fibrolab.data.splits import Split, undrawn
-from fibrolab.data.survey import of_clips, readable, survey
-from fibrolab.errors import ConfigError, SplitError
+from fibrolab.data.survey import of_clips, survey, unreadable
+from fibrolab.errors import ConfigError, DataError, SplitError, listing
 
 POLICIES = ("error", "skip")
 logger = logging.getLogger(__name__)
@@ -68,17 +68,30 @@ def surveyed(manifest: Manifest, cache: Path, policy: str) -> tuple[Manifest, di
     Raises:
         DataError: Unreadable files under `error`, or nothing readable.
     """
-    facts, good, left_out = {}, np.ones(len(manifest), bool), list(manifest.left_out)
+    facts, good, faults = {}, np.ones(len(manifest), bool), []
     for name in manifest.modalities:
         media = manifest.media(name)
         facts[name] = _of_films(media, cache) if name == keys.CLIP else survey(media, cache)
-        usable, faults = readable(media, facts[name], policy, manifest.root)
-        good &= usable
-        left_out += [fault for fault in faults if fault not in left_out]
-    if left_out:
-        logger.warning("%d files cannot be read and are left out.", len(left_out))
-    kept = replace(manifest, table=manifest.table[good], left_out=tuple(left_out))
+        good &= (facts[name]["error"] == "").to_numpy()
+        faults += unreadable(media, facts[name], manifest.root, manifest.table.get(keys.ROW))
+    faults = list(dict.fromkeys(faults))  # a film may be the sample's picture too
+    if faults:
+        _answer(faults, policy, manifest, bool(good.any()))
+    kept = replace(manifest, table=manifest.table[good], left_out=(*manifest.left_out, *faults))
     return kept, {name: table[good].reset_index(drop=True) for name, table in facts.items()}
+
+
+def _answer(faults: Sequence[str], policy: str, manifest: Manifest, some_left: bool) -> None:
+    """Refuse unreadable files, or say that they are left out."""
+    told = f"{len(faults)} files of '{manifest.name}' under {manifest.root} cannot be read"
+    if policy == "error":
+        raise DataError(
+            f"{told}:\n{listing(faults)}\n"
+            "Mend or remove them, or set data.on_unreadable=skip to go on without them."
+        )
+    if not some_left:
+        raise DataError(f"{told}, and no sample of {len(manifest)} is whole:\n{listing(faults)}")
+    logger.warning("Unreadable files left out: %d.", len(faults))
 
 
 def _of_films(media: Sequence[Media], cache: Path) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from fibrolab.data.manifest import Manifest
 from fibrolab.evaluation import predictions, score
 from fibrolab.evaluation.floors import majority
 from fibrolab.reporting import figures, page, tables
+from fibrolab.reporting.run import put
 
 HEADLINE = ("accuracy", "macro_auc", "qwk")
 Y_TRAINED = "y_true"  # class under the task, beside the manifest's label
@@ -31,9 +32,7 @@ def save_data(folder: Path, manifest: Manifest, split: splits.Split, labels: np.
 
 def save_json(content: dict[str, Any], path: Path) -> None:
     """Whole or not at all."""
-    part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_text(json.dumps(content, indent=2, ensure_ascii=False))
-    part.replace(path)
+    put(path, json.dumps(content, indent=2, ensure_ascii=False).encode())
 
 
 def evaluate(folder: Path, resamples: int = 1000, level: float = 0.95) -> pd.DataFrame:

@@ -24,6 +24,7 @@ def facts_of(contents: list[int], **columns: Any) -> pd.DataFrame:
     thumbnails = [np.random.default_rng(9_000 + number).bytes(1024) for number in contents]
     kind = {
         "sha256": [f"bytes {number}" for number in contents],
+        "file_sha256": [f"bytes {number}" for number in contents],
         "pixels": [f"pixels {number}" for number in contents],
         "phash": [look(number) for number in contents],
         "thumbnail": thumbnails,
@@ -59,7 +60,7 @@ def clean(n: int = 120, seed: int = 0) -> tuple[Manifest, pd.DataFrame]:
 
 def audited(manifest: Manifest, facts: pd.DataFrame, split: Split | None = None) -> dict[str, Any]:
     """The audit under a split, the default one where none is given."""
-    return audit(manifest, facts, split or holdout(manifest), manifest.labels, manifest.classes)
+    return audit(manifest, {keys.IMAGE: facts}, split or holdout(manifest), manifest.labels, manifest.classes)
 
 
 def levels(found: dict[str, Any]) -> dict[str, str]:

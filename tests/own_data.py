@@ -8,7 +8,7 @@ import pandas as pd
 from PIL import Image
 from swe_screen import Screen, draw
 
-from fibrolab.data import video
+from fibrolab.data.formats import video
 
 PATIENTS = 30
 STAGES = ("F0", "F1", "F2", "F3", "F4")

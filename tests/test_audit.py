@@ -9,7 +9,7 @@ import pytest
 from audit_case import audited, clean, facts_of, levels, look, manifest_of, sentence
 
 from fibrolab import keys
-from fibrolab.data.audit import audit, contact_sheet
+from fibrolab.data.audit import audit
 from fibrolab.data.sources import phantom
 from fibrolab.data.splits import Split, holdout, undrawn
 from fibrolab.data.survey import survey
@@ -85,7 +85,7 @@ def test_a_planted_duplicate_is_a_warning_while_it_stays_on_one_side() -> None:
     table.loc[same, keys.GROUP_ID] = "pair"
     found = audited(replace(manifest, table=table), facts)
     assert levels(found) == {"copies": "warning", "no_patients": "warning", "random_leak": "note"}
-    assert sentence(found, "copies").startswith("1 of 120 samples are identical copies of another: there are")
+    assert sentence(found, "copies") == "Identical copies: 1 of 120 samples; distinct images: 119."
 
 
 def test_the_same_pixels_in_other_bytes_are_a_leak_too() -> None:
@@ -109,7 +109,9 @@ def test_a_planted_patient_on_both_sides_fails_the_audit() -> None:
     found = audited(replace(manifest, table=table), facts, split)
     assert found["verdict"] == "fail"
     assert found["leakage"]["run"]["patients_crossing"] == found["leak"]["groups"] == 1
-    assert sentence(found, "patients_cross").startswith("1 patient (0.8 % of all) lie in more than one part")
+    assert sentence(found, "patients_cross").startswith(
+        "Patients in more than one partition: 1 (0.8 % of all)."
+    )
 
 
 def test_a_planted_size_shortcut_is_found_twice() -> None:
@@ -154,9 +156,48 @@ def test_a_planted_label_slice_is_found() -> None:
     labels = np.repeat([0, 1, 0, 1], 30)
     found = audited(manifest_of(labels), facts_of(list(range(120))))
     assert levels(found) == {"label_slices": "warning"}
-    assert "the 120 images of the series s#.png change class in 4 unbroken runs, where 61 are expected" in (
-        sentence(found, "label_slices")
+    assert (
+        "the 120 images of the series s#.png come in 4 unbroken runs of one class, where 61 are expected"
+        in (sentence(found, "label_slices"))
     )
+
+
+def test_the_images_of_one_group_share_their_class_by_right() -> None:
+    labels = np.random.default_rng(0).permutation(np.arange(40) % 2).repeat(10)
+    groups = [f"study {number // 10}" for number in range(400)]
+    found = audited(manifest_of(labels, patient_id=[""] * 400, group_id=groups), facts_of(list(range(400))))
+    (series,) = found["label_order"]
+    assert series["runs"] < series["expected_of_groups"] * 1.5 < series["expected"] / 5
+    assert "label_slices" not in levels(found)
+
+
+def test_patients_of_many_images_and_one_class_accuse_no_picture() -> None:
+    sizes = np.repeat([20, 1], [12, 100])  # most images are F0, most patients F1
+    person = np.arange(112).repeat(sizes)
+    manifest = manifest_of((person >= 12).astype(int), patient_id=[f"p{number}" for number in person])
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        sides = {"width": rng.choice([640, 600, 512], 112), "border_left": rng.random(112) / 2}
+        facts = facts_of(list(range(340)), **{name: side[person] for name, side in sides.items()})
+        assert set(levels(audited(manifest, facts))) <= {"small_classes", "label_slices"}, seed
+
+
+def test_samples_without_a_patient_are_counted_where_others_have_one() -> None:
+    manifest, facts = clean()
+    table = manifest.table.assign(patient_id=[""] * 30 + [f"p{number}" for number in range(90)])
+    found = audited(replace(manifest, table=table), facts)
+    assert (found["without_patient"], found["patients"]) == (30, 90)
+    assert sentence(found, "no_patients").startswith("Samples whose patient is not known: 30 of 120.")
+
+
+def test_frames_of_one_file_are_one_file() -> None:
+    manifest, facts = clean()
+    facts = facts.assign(file_sha256="film", identity="PatientName")
+    clips = facts_of([500] * 120, identity=["PatientID"] * 120)
+    surveys = {keys.IMAGE: facts, keys.CLIP: clips}
+    found = audit(manifest, surveys, holdout(manifest), manifest.labels, manifest.classes)
+    assert (found["files"], found["exact_copies"], found["images"]) == (1, 0, 120)
+    assert found["identity"] == {"PatientID": 1, "PatientName": 1}  # of every modality
 
 
 def test_a_split_that_validates_on_its_test_set_fails() -> None:
@@ -185,7 +226,9 @@ def test_a_handful_of_samples_is_audited_without_a_fault(n: int) -> None:
 def test_stages_that_a_task_merges_do_not_conflict() -> None:
     manifest = manifest_of([0, 1, 0, 1, 0])
     split = Split(np.array([keys.TRAIN] * 3 + [keys.VALIDATION, keys.TEST], object), 0, 0)
-    merged = audit(manifest, facts_of([0, 0, 1, 2, 3]), split, np.zeros(5, np.int64), ("F0-F1",))
+    merged = audit(
+        manifest, {keys.IMAGE: facts_of([0, 0, 1, 2, 3])}, split, np.zeros(5, np.int64), ("F0-F1",)
+    )
     assert merged["conflicting_copies"] == 0
     assert merged["classes"] == {"F0-F1": 5}
 
@@ -203,20 +246,18 @@ def test_the_audit_can_be_written_as_json_and_comes_out_the_same_again() -> None
     assert json.loads(json.dumps(found, allow_nan=False)) == found == audited(manifest, facts)
 
 
-def test_the_contact_sheet_shows_the_cluster_with_two_labels_first() -> None:
+def test_the_cluster_with_two_labels_comes_first_and_both_labels_are_among_its_first_samples() -> None:
     manifest, facts = clean()
     rows = [5, 6, 7, *np.flatnonzero(manifest.labels == 0)[-4:]]
     for first, copies in ((rows[0], rows[1:3]), (rows[3], rows[4:])):
         for copy in copies:
             facts.loc[copy, ["sha256", "pixels", "phash"]] = facts.loc[first, ["sha256", "pixels", "phash"]]
     assert len(set(manifest.labels[rows[:3]])) == 2
-    found = audited(manifest, facts)
-    sheets = contact_sheet(found, manifest)
-    assert [sorted(sheet.rows) for sheet in sheets] == [rows[:3], rows[3:]]
-    assert sheets[0].title.startswith("Identical: 3 images (")
-    assert set(manifest.labels[sheets[0].rows[:2]]) == {0, 1}
-    assert sheets[0].captions[0].split("\n")[1] == manifest.table[keys.SAMPLE_ID][sheets[0].rows[0]]
-    assert len(contact_sheet(found, manifest, most=1)) == 1
+    names = manifest.table[keys.SAMPLE_ID]
+    worst = audited(manifest, facts)["clusters"]
+    assert [set(cluster["samples"]) for cluster in worst] == [set(names[rows[:3]]), set(names[rows[3:]])]
+    assert [(cluster["kind"], cluster["size"]) for cluster in worst] == [("identical", 3), ("identical", 4)]
+    assert set(worst[0]["sample_labels"][:2]) == {"F0", "F1"}
 
 
 @pytest.mark.slow

@@ -81,7 +81,7 @@ def test_the_interval_of_a_floor_is_wider_where_the_images_of_a_group_agree() ->
 def evidence_of(labels: np.ndarray, contents: list[int], groups: list[str]) -> Evidence:
     manifest = manifest_of(labels, patient_id=[""] * len(labels), group_id=groups)
     split = holdout(manifest, grouped=False, leaky=True)
-    return Evidence(manifest, facts_of(contents), split, manifest.labels, manifest.classes)
+    return Evidence(manifest, {keys.IMAGE: facts_of(contents)}, split, manifest.labels, manifest.classes)
 
 
 def test_grouped_folds_keep_groups_whole_and_distinct_ones_hold_one_file_an_image() -> None:
@@ -129,6 +129,16 @@ def test_a_floor_is_better_by_chance_in_no_draw_of_three_hundred_and_by_merit_in
     assert not any(clearly_better(shares, everyone, evidence) for shares in chance)
     right = np.where(rng.random((20, 200)) < 0.85, evidence.labels, 1 - evidence.labels)
     assert all(clearly_better(np.eye(2)[answers], everyone, evidence) for answers in right)
+
+
+def test_the_commonest_class_of_a_few_large_groups_is_no_class_to_beat() -> None:
+    rng, sizes = np.random.default_rng(0), np.repeat([20, 1], [16, 100])
+    labels, groups = np.repeat([0, 1], [16, 100]).repeat(sizes), np.arange(116).repeat(sizes)
+    evidence = evidence_of(labels, list(range(420)), [str(number) for number in groups])
+    everyone = Protocol(np.zeros(420, np.int64), np.ones(420, bool))
+    chance = [np.eye(2)[rng.integers(0, 2, 116)[groups]] for _ in range(100)]
+    assert not any(clearly_better(shares, everyone, evidence) for shares in chance)
+    assert clearly_better(np.eye(2)[labels], everyone, evidence)
 
 
 def test_one_large_group_that_is_told_right_proves_nothing() -> None:

@@ -257,6 +257,9 @@ def test_drawing_writes_what_the_audit_allows(tmp_path: Path) -> None:
     assert [path.name for path in audit_figures.draw(tmp_path)] == ["audit_floors.png"]
     drawn = audit_figures.draw(tmp_path, pictures(audit()))
     assert [path.name for path in drawn] == ["audit_floors.png", "audit_clusters.png"]
+    audit_figures.draw(tmp_path)  # the copies are mended
+    assert not drawn[1].exists()
+    audit_figures.draw(tmp_path, pictures(audit()))
     with Image.open(drawn[1]) as sheet:
         assert sheet.width == round(audit_figures.WIDTH * 150)
 

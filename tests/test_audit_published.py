@@ -66,7 +66,9 @@ def test_a_random_split_leaks_and_is_looked_up_as_published(tree: Tree) -> None:
 
 def test_the_leak_of_a_random_split_is_the_split_s_own(tree: Tree) -> None:
     random = holdout(tree.manifest, test=0.2, val=0.1, grouped=False, leaky=True)
-    found, findings = leakage(Evidence(tree.manifest, tree.facts, random, tree.manifest.labels, range(5)))
+    found, findings = leakage(
+        Evidence(tree.manifest, {keys.IMAGE: tree.facts}, random, tree.manifest.labels, range(5))
+    )
     assert found["leak"]["exact"] == pytest.approx(0.94, abs=0.01)
     assert [finding.key for finding in findings][:2] == ["exact_leak", "groups_cross"]
 

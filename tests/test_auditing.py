@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -38,7 +39,7 @@ def test_an_audit_ends_with_its_verdict_and_where_its_page_lies(kaggle_tree: Pat
     ended = command(tmp_path, "data=kaggle_fibrosis", f"data.root={kaggle_tree}")
     assert (ended.returncode, ended.stderr.count("Traceback")) == (0, 0)
     assert ended.stdout.startswith("verdict  warning\n")
-    assert "20 of 80 samples are identical copies" in ended.stdout
+    assert "Identical copies: 20 of 80 samples; distinct images: 60." in ended.stdout
     folder = tmp_path / "audit"
     assert f"page     {folder / keys.AUDIT_PAGE}" in ended.stdout
     found = json.loads((folder / keys.AUDIT_FILE).read_text())
@@ -95,14 +96,37 @@ def test_the_same_data_and_split_are_measured_once(tmp_path: Path, monkeypatch: 
     assert len(measured) == 3
 
 
-def test_an_audit_that_was_cut_short_is_measured_again(tmp_path: Path) -> None:
+def test_an_audit_is_measured_again_where_anything_that_it_looks_at_has_changed(tmp_path: Path) -> None:
     config = composed(f"paths.root={tmp_path}", "folder=unused", *PHANTOM, name="audit")
     data = load(config)
-    audited(config, data, tmp_path / "audit")
-    (kept,) = (tmp_path / "cache" / auditing.KEPT).iterdir()
-    (kept / auditing.SEALED).unlink()
-    (kept / keys.AUDIT_FILE).write_text("{")
-    assert audited(config, data, tmp_path / "audit")["samples"] == 120
+    table, facts = data.manifest.table, data.facts[keys.IMAGE]
+    changed = [
+        replace(data, manifest=replace(data.manifest, table=table.assign(site="north"))),
+        replace(data, manifest=replace(data.manifest, table=table.assign(scores=[[1, 2]] * len(table)))),
+        replace(data, manifest=replace(data.manifest, left_out=("a.png: truncated",))),
+        replace(data, manifest=replace(data.manifest, classes=tuple("abcde"))),
+        replace(data, facts={keys.IMAGE: facts.assign(width=1)}),
+        replace(data, facts={keys.IMAGE: facts, keys.CLIP: facts}),
+        replace(data, classes=list("abcde")),
+        replace(data, labels=data.labels[::-1]),
+        replace(data, split=replace(data.split, val_is_test=True)),
+    ]
+    assert len({auditing._key(each) for each in [data, *changed]}) == 1 + len(changed)
+    moved = replace(data, manifest=replace(data.manifest, root=tmp_path / "elsewhere"))
+    assert auditing._key(moved) == auditing._key(data)
+
+
+def test_a_kept_audit_is_read_where_the_cache_cannot_be_written(tmp_path: Path) -> None:
+    config = composed(f"paths.root={tmp_path}", "folder=unused", *PHANTOM, name="audit")
+    data = load(config)
+    first = audited(config, data, tmp_path / "one")
+    kept = tmp_path / "cache" / auditing.KEPT
+    for path in (*kept.iterdir(), kept):
+        path.chmod(0o555)
+    assert audited(config, data, tmp_path / "other") == first
+    for path in ((tmp_path / "other"), *(tmp_path / "other").iterdir()):
+        assert path.stat().st_mode & 0o200  # the run goes on writing here
+    kept.chmod(0o755)
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fibrolab.data import cache, video
+from fibrolab.data import cache
 from fibrolab.data.cache import CHUNK, CLIPS, RECORD, PixelStore, Slots
+from fibrolab.data.formats import video
 from fibrolab.data.media import Box, Media, View, whole
 from fibrolab.data.preprocess import Preprocess
 from fibrolab.data.readers import decode_clip, read_grey

@@ -11,7 +11,8 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 
 from fibrolab import keys
-from fibrolab.data import splits, video
+from fibrolab.data import splits
+from fibrolab.data.formats import video
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.media import MIDDLE, View
 from fibrolab.data.readers import decode_clip, read_bytes, read_grey
@@ -109,6 +110,11 @@ def test_a_clip_with_several_stills_has_a_row_for_each(loaded: Load) -> None:
     assert manifest.groups.tolist() == ["p1", "p1", "p2"]
 
 
+def test_several_frames_of_a_clip_are_several_stills(loaded: Load) -> None:
+    manifest = loaded("clip,patient_id,label,frame", "a.avi,p1,F0,0", "a.avi,p1,F0,5", "b.avi,p2,F1,")
+    assert manifest.table[keys.SAMPLE_ID].tolist() == ["a.avi#a.avi#0", "a.avi#a.avi#5", "b.avi"]
+
+
 def test_a_frame_may_be_named_for_the_still_or_for_the_clip_that_lends_one(loaded: Load) -> None:
     manifest = loaded(
         "clip,patient_id,label,image,frame", "a.avi,p1,F0,s.dcm,3", "b.avi,p2,F0,,5", "c.avi,p3,F0,,"
@@ -121,12 +127,12 @@ def test_rows_without_clip_or_patient_are_told_at_once(loaded: Load) -> None:
     with pytest.raises(DataError) as caught:
         loaded("clip,patient_id,label,image", "a.avi,p1,F0,", "b.avi,,F0,", ",p3,F1,s.png")
     assert "has 2 fault(s)" in str(caught.value)
-    assert "row 3: patient_id '' is empty: clips of one patient must stay together" in str(caught.value)
-    assert "row 4: clip '' is empty: every row needs a clip" in str(caught.value)
+    assert "row 3: patient_id is empty: clips of one patient must stay together" in str(caught.value)
+    assert "row 4: clip is empty: every row needs a clip" in str(caught.value)
 
 
 def test_the_same_clip_and_still_twice_is_a_fault(loaded: Load) -> None:
-    with pytest.raises(DataError, match=r"row 3: sample_id 'a\.avi#a\.avi' is repeated"):
+    with pytest.raises(DataError, match=r"row 3: sample_id 'a\.avi#a\.avi#middle' is repeated"):
         loaded("clip,patient_id,label", "a.avi,p1,F0", "a.avi,p1,F0")
 
 

@@ -17,6 +17,7 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels import compress
 from pydicom.uid import (
     MPEG4HP41,
+    DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEGBaseline8Bit,
@@ -26,8 +27,8 @@ from pydicom.uid import (
     UltrasoundImageStorage,
 )
 
-from fibrolab.data import video
-from fibrolab.data.dicom_identity import identity
+from fibrolab.data.formats import dicom, video
+from fibrolab.data.formats.dicom_identity import identity
 from fibrolab.data.media import Box, View
 from fibrolab.data.readers import decode, decode_clip, describe, inspect, read_grey, read_image, to_grey
 from fibrolab.errors import UnreadableImageError
@@ -136,6 +137,23 @@ def test_a_window_is_meant_after_rescaling() -> None:
     levels = np.array([[0, 12, 20, 30]], np.uint16)
     found = shown(levels, RescaleSlope=10, RescaleIntercept=-100, WindowCenter=0.5, WindowWidth=201)
     np.testing.assert_array_equal(found, [[0, 153, 255, 255]])
+
+
+@pytest.mark.parametrize("groups", ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"])
+def test_an_enhanced_object_is_shown_as_its_functional_groups_have_it(groups: str) -> None:
+    window, rescale, group = pydicom.Dataset(), pydicom.Dataset(), pydicom.Dataset()
+    window.WindowCenter, window.WindowWidth, window.VOILUTFunction = 256, 512, "LINEAR_EXACT"
+    rescale.RescaleSlope, rescale.RescaleIntercept = 2, 0
+    group.FrameVOILUTSequence, group.PixelValueTransformationSequence = [window], [rescale]
+    levels = np.array([[0, 64], [128, 256]], np.uint16)
+    assert shown(levels, **{groups: pydicom.Sequence([group])}).tolist() == [[0, 64], [128, 255]]
+
+
+@pytest.mark.parametrize("slope", ["0", "nan"])
+def test_a_header_that_leaves_no_grey_levels_is_refused(slope: str) -> None:
+    content = saved(dataset(LEVELS.astype(np.uint8), RescaleSlope="1.5", RescaleIntercept="0"))
+    with pytest.raises(UnreadableImageError, match="has the levels shown from"):
+        decode(content.replace(b"1.5 ", slope.encode().ljust(4)), PATH)
 
 
 def test_a_window_without_width_is_none() -> None:
@@ -370,6 +388,18 @@ def test_a_file_without_its_whole_picture_is_named_with_its_fault(content: bytes
     for read in (decode, decode_clip):
         with pytest.raises(UnreadableImageError, match=rf"scan\.dcm: .*({sentence})"):
             read(content, PATH)
+
+
+def test_a_deflated_file_is_read_unless_it_inflates_to_more_than_a_clip(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scan = dataset(np.zeros((64, 64), np.uint8))
+    scan.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    content = saved(scan)
+    assert decode(content, PATH).shape == (64, 64)
+    monkeypatch.setattr(dicom, "LARGEST_CLIP", 64 * 64)
+    with pytest.raises(UnreadableImageError, match="inflates to more than"):
+        decode(content, PATH)
 
 
 def test_compressed_pixels_of_an_unknown_syntax_are_refused() -> None:

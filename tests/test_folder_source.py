@@ -104,6 +104,16 @@ def test_hidden_files_and_folders_are_passed_over(root: Path, caplog: pytest.Log
     assert not caplog.records
 
 
+def test_the_directory_of_a_disc_is_no_image(root: Path) -> None:
+    (root / "F1" / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    assert len(samples(root)) == 5
+
+
+def test_a_class_named_like_a_formula_is_refused(root: Path) -> None:
+    picture(root / "=1+1" / "a.png")
+    assert "  - =1+1/ begins like a formula" in fault(root)
+
+
 def test_links_in_a_circle_end_and_linked_folders_are_read(root: Path, tmp_path: Path) -> None:
     (root / "F1" / "loop").symlink_to(root / "F1", target_is_directory=True)
     (root / "F10" / "up").symlink_to(root / "F10" / "up2", target_is_directory=True)

@@ -18,8 +18,8 @@ def manifest_of(**columns: list[str]) -> Manifest:
     return Manifest(table, ("F0",), "toy", Path())
 
 
-def facts_of(contents: str, hashes: list[str]) -> pd.DataFrame:
-    return pd.DataFrame({"sha256": list(contents), "phash": hashes})
+def facts_of(contents: str, hashes: list[str], files: str = "") -> pd.DataFrame:
+    return pd.DataFrame({"sha256": list(contents), "phash": hashes, "file_sha256": list(files or contents)})
 
 
 def test_copies_near_copies_and_ties_of_the_source_become_one_group() -> None:
@@ -35,10 +35,23 @@ def test_patients_keep_their_groups_even_where_their_images_are_copies() -> None
     assert grouped(manifest, facts).groups.tolist() == ["p1", "p1", "p2"]
 
 
-def test_only_samples_without_a_patient_are_clustered() -> None:
-    manifest = manifest_of(patient_id=["p1", "", "", ""])
-    facts = facts_of("aaab", [FAR[0], FAR[0], FAR[0], FAR[1]])
-    assert grouped(manifest, facts).groups.tolist() == ["p1", "s1", "s1", "s3"]
+def test_copies_without_a_patient_join_the_patient_whose_image_they_are() -> None:
+    manifest = manifest_of(patient_id=["p1", "", "", "", "p2"])
+    facts = facts_of("aaabb", [FAR[0], FAR[0], FAR[0], FAR[1], FAR[2]])
+    facts.loc[4, ["sha256", "file_sha256"]] = "c"
+    assert grouped(manifest, facts).groups.tolist() == ["p1", "p1", "p1", "s3", "p2"]
+
+
+def test_a_group_of_the_source_stays_whole_where_some_of_it_name_a_patient() -> None:
+    manifest = manifest_of(patient_id=["p1", "", ""], group_id=["b", "b", "a"])
+    facts = facts_of("abb", [FAR[0], FAR[1], FAR[1]])
+    assert grouped(manifest, facts).groups.tolist() == ["a", "a", "a"]
+
+
+def test_what_is_cut_from_one_file_is_one_group() -> None:
+    manifest = manifest_of(frame=["0", "9", ""])
+    facts = facts_of("abc", list(FAR[:3]), files="xxy")
+    assert grouped(manifest, facts).groups.tolist() == ["s0", "s0", "s2"]
 
 
 def test_the_number_of_a_group_s_samples_does_not_depend_on_the_order_of_rows() -> None:

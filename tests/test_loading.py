@@ -12,7 +12,7 @@ from hydra.errors import InstantiationException
 from PIL import Image
 
 from fibrolab import keys
-from fibrolab.data import video
+from fibrolab.data.formats import video
 from fibrolab.data.labelled import LabelledData
 from fibrolab.errors import ConfigError, DataError
 from fibrolab.loading import load
@@ -77,7 +77,7 @@ def test_skipping_goes_on_and_says_what_was_left_out(tree: Path, loaded: Loaded)
 def test_a_tree_without_any_readable_image_is_an_error_even_when_skipping(tree: Path, loaded: Loaded) -> None:
     for path in tree.rglob("*.*"):
         path.write_bytes(b"")
-    with pytest.raises(DataError, match="None of the 80 image files"):
+    with pytest.raises(DataError, match="no sample of 80 is whole"):
         loaded("data.on_unreadable=skip")
 
 
@@ -118,7 +118,7 @@ def test_films_are_surveyed_beside_the_stills_and_a_broken_one_takes_its_still_a
     (tmp_path / "broken.avi").write_bytes(b"RIFF\0\0\0\0AVI nothing")
     path = write_table(tmp_path, ["0.avi", "broken.avi"])
     settings = [*overrides(path), "task=nominal"]
-    with pytest.raises(DataError, match=r"broken\.avi"):
+    with pytest.raises(DataError, match=r"row 3: broken\.avi"):
         load(composed(*settings, name="audit"), must_split=False)
     data = load(composed(*settings, "data.on_unreadable=skip", name="audit"), must_split=False)
     assert list(data.facts) == [keys.IMAGE, keys.CLIP]

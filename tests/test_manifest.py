@@ -1,5 +1,6 @@
 """The manifest: what is filled in, what is refused, and what its hash depends on."""
 
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -49,13 +50,15 @@ def test_every_fault_is_listed_at_once_with_its_rows() -> None:
     )
     assert "has 8 fault(s)" in message
     for line in (
-        "row 0: sample_id 'a' is repeated",
-        "row 1: sample_id 'a' is repeated",
-        "row 2: sample_id '' is empty",
-        "row 1: image '' is empty",
-        "row 2: label 7.0 is not a class index 0..2",
-        "row 3: label nan is missing",
-        "visit '1' of patient 'p' has F0, F2 (rows 0, 1)",
+        "row 0: sample_id 'a' is repeated: each row needs its own; where none is given, it is the image and "
+        "what of it is meant",
+        "row 1: sample_id 'a' is repeated: each row needs its own; where none is given, it is the image and "
+        "what of it is meant",
+        "row 2: sample_id is empty",
+        "row 1: image is empty",
+        "row 2: label 7 is not a class index 0..2",
+        "row 3: label nan is not a class index 0..2",
+        "visit '1' of patient 'p' has F0, F2 (rows 0, 1): it can have one",
         "patient 'q' lies in the groups 'h', 'i' (rows 2, 3)",
     ):
         assert f"  - {line}\n" in f"{message}\n"
@@ -70,12 +73,29 @@ def test_a_stage_given_by_name_is_refused_without_inventing_a_visit_of_two_stage
     assert "visit" not in fault(table(label=["F0", "F0", "F1", "F2"]))
 
 
-def test_a_long_list_of_faults_is_cut_and_counted() -> None:
-    frame = pd.DataFrame({keys.SAMPLE_ID: ["same"] * 50, keys.LABEL: 0, keys.IMAGE: "x.png"})
+def test_a_fault_that_many_rows_share_is_one_sentence() -> None:
+    frame = pd.DataFrame({keys.SAMPLE_ID: ["same"] * 50, keys.LABEL: 0, keys.IMAGE: ""})
     message = fault(frame)
+    assert "has 2 fault(s)" in message
+    assert "rows 0, 1, 2, 3, 4, 5, .. (50 in all): sample_id, such as 'same', are repeated" in message
+    assert "rows 0, 1, 2, 3, 4, 5, .. (50 in all): image is empty" in message
+
+
+def test_a_long_list_of_faults_is_cut_and_counted() -> None:
+    names = [f"s{row}" for row in range(50)]
+    message = fault(pd.DataFrame({keys.SAMPLE_ID: names, keys.LABEL: 0, keys.IMAGE: "x.png", "roi": names}))
     assert "50 fault(s)" in message
-    assert message.count("is repeated") == 20
+    assert message.count("is no rectangle") == 20
     assert message.endswith("and 30 more")
+
+
+@pytest.mark.parametrize(("stored", "written"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_a_file_is_found_however_its_umlauts_are_stored(tmp_path: Path, stored: str, written: str) -> None:
+    there = tmp_path / unicodedata.normalize(stored, "Möller.png")
+    there.write_bytes(b"x")
+    names = [unicodedata.normalize(written, "Möller.png"), "a.png", "ö.png", "c.png"]
+    paths = [item.path for item in Manifest(table(image=names), CLASSES, "toy", tmp_path).media()]
+    assert paths == [there, *(tmp_path / name for name in names[1:])]
 
 
 @pytest.mark.parametrize("column", [keys.SAMPLE_ID, keys.LABEL, keys.IMAGE])
@@ -120,7 +140,7 @@ def test_the_table_that_was_handed_over_stays_as_it_was() -> None:
 def test_faults_name_rows_by_the_incoming_index_and_the_table_is_numbered_anew() -> None:
     frame = table().set_axis([2, 3, 5, 6])
     assert Manifest(frame, CLASSES, "toy", Path("root")).table.index.tolist() == [0, 1, 2, 3]
-    assert "row 5: image '' is empty" in fault(frame.assign(image=["a.png", "b.png", "", "d.png"]))
+    assert "row 5: image is empty" in fault(frame.assign(image=["a.png", "b.png", "", "d.png"]))
 
 
 def test_ids_that_a_gap_made_floats_are_whole_numbers_again() -> None:

@@ -92,6 +92,13 @@ def test_a_file_that_is_no_whole_image_is_named_with_its_fault(
         read_image(tmp_path / name)
 
 
+@pytest.mark.parametrize("side", [8200, 14_000])
+def test_a_picture_that_unpacks_to_more_than_a_scan_is_refused(side: int) -> None:
+    content = encoded(Image.new("1", (side, side)))
+    with pytest.raises(UnreadableImageError, match=r"bomb\.png: .*no ultrasound scan"):
+        decode(content, Path("bomb.png"))
+
+
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
     with pytest.raises(UnreadableImageError, match=r"gone\.png: there is no such file"):
         read_image(tmp_path / "gone.png")

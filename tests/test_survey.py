@@ -17,8 +17,8 @@ from PIL import Image
 from fibrolab.data import memory
 from fibrolab.data import survey as module
 from fibrolab.data.media import whole
-from fibrolab.data.survey import FACTS, perceptual_hash, readable, survey
-from fibrolab.errors import DataError, StorageError
+from fibrolab.data.survey import FACTS, perceptual_hash, survey, unreadable
+from fibrolab.errors import StorageError
 
 PROGRAM = """
 import os, sys
@@ -165,30 +165,18 @@ def test_a_mended_file_is_read_again(tmp_path: Path) -> None:
     assert (survey(whole(bad), tmp_path / "cache")["error"] == "").all()
 
 
-def test_all_unreadable_files_are_named_at_once(tree: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("rows", [None, range(2, 26)])
+def test_every_unreadable_file_has_a_sentence_with_its_row_where_there_is_one(
+    tree: Path, tmp_path: Path, rows: range | None
+) -> None:
     bad = damaged(tree)
     paths = sorted({*tree.iterdir(), *bad.values()})
-    facts = survey(whole(paths), tmp_path / "cache")
-    with pytest.raises(DataError) as caught:
-        readable(whole(paths), facts, "error", tree)
-    assert "4 of 24 image files" in str(caught.value)
-    assert "data.on_unreadable=skip" in str(caught.value)
-    for words, path in bad.items():
-        assert any(path.name in line and words in line for line in str(caught.value).splitlines())
-
-
-def test_skipping_keeps_the_good_files_and_a_sentence_on_each_bad_one(tree: Path, tmp_path: Path) -> None:
-    bad = damaged(tree)
-    paths = sorted({*tree.iterdir(), *bad.values()})
-    good, left_out = readable(whole(paths), survey(whole(paths), tmp_path / "cache"), "skip", tree)
-    assert [path for path, keep in zip(paths, good, strict=True) if not keep] == list(bad.values())
-    assert [sentence.split(":")[0] for sentence in left_out] == [path.name for path in bad.values()]
-
-
-def test_skipping_everything_is_an_error(tmp_path: Path) -> None:
-    paths = list(damaged(tmp_path).values())
-    with pytest.raises(DataError, match="None of the 4 image files"):
-        readable(whole(paths), survey(whole(paths), tmp_path / "cache"), "skip", tmp_path)
+    told = unreadable(whole(paths), survey(whole(paths), tmp_path / "cache"), tree, rows)
+    assert len(told) == 4
+    for (words, path), sentence in zip(bad.items(), told, strict=True):
+        row = "" if rows is None else f"row {2 + paths.index(path)}: "
+        assert sentence.startswith(f"{row}{path.name}: ")
+        assert words in sentence
 
 
 def test_after_a_kill_only_what_was_not_yet_written_is_measured_again(

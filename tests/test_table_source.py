@@ -72,7 +72,7 @@ def test_a_sample_without_an_id_is_named_after_its_image_and_what_of_it_is_meant
 def test_one_image_twice_is_told_by_its_rows(path: Path) -> None:
     message = fault(path, "image,label\na.png,F0\nb.png,F0\na.png,F1\n")
     assert "row 2: sample_id 'a.png' is repeated" in message
-    assert "row 4: sample_id 'a.png' is repeated" in message
+    assert "row 4: sample_id 'a.png' is repeated: each row needs its own" in message
 
 
 def test_the_tables_own_column_names_are_translated(path: Path) -> None:
@@ -96,6 +96,17 @@ def test_settings_that_do_not_fit_the_table_are_told_at_once(path: Path) -> None
     assert "whose columns are image, label, stage" in message
     assert "data.columns.image=picture: there is no such column" in message
     assert "data.columns.label=stage: there is a column 'label' too" in message
+
+
+def test_a_column_named_nearly_as_ours_is_not_passed_over(path: Path) -> None:
+    content = "image,label,Patient ID,LSM (kPa),Site\na.png,F0,7,5.1,north\n"
+    columns = {name: name for name in ("image", "label", "patient_id", "lsm_kpa", "scanner")}
+    message = fault(path, content, columns=columns | {"site": None})
+    assert "column 'Patient ID' goes unread: is it patient_id?" in message
+    assert """'data.columns.lsm_kpa="LSM (kPa)"', else data.columns.lsm_kpa=null""" in message
+    assert "'Site'" not in message
+    meant = columns | {"patient_id": "Patient ID", "lsm_kpa": None, "site": None}
+    assert loaded(path, content, columns=meant).table[keys.PATIENT_ID].tolist() == ["7"]
 
 
 def test_a_missing_column_tells_how_to_name_it(path: Path) -> None:

@@ -75,6 +75,23 @@ def test_bytes_of_another_encoding_are_told_by_line_and_byte(path: Path) -> None
     assert "CSV UTF-8" in message
 
 
+def test_what_looks_the_same_is_the_same(path: Path) -> None:
+    looks = ("Müller", "Mu\u0308ller", " Müller\u00a0", "\u200bMüller", "\u202aMüller\u202c \ufeff")
+    content = "name\n" + "".join(f"{look}\n" for look in looks)
+    assert set(read(path, content)["name"]) == {"Müller"}
+    assert list(read(path, "Mu\u0308ller,b\n1,2\n")) == ["Müller", "b"]
+
+
+@pytest.mark.parametrize("content", ["\na,b\n1,2\n", ",,\na,b,c\n1,2,3\n"])
+def test_a_header_that_names_nothing_is_told(path: Path, content: str) -> None:
+    assert "row 1: is empty; it must name the columns" in fault(path, content)
+
+
+@pytest.mark.parametrize("above", ["sep=;", "Patients of 2023;"])
+def test_a_line_above_the_header_is_told(path: Path, above: str) -> None:
+    assert "row 1 must hold the columns' names, with nothing above it" in fault(path, f"{above}\na;b\n1;2\n")
+
+
 def test_utf_16_without_its_mark_is_refused(path: Path) -> None:
     assert "holds zero bytes" in fault(path, "id\n1\n".encode("utf-16-le"))
 
@@ -92,7 +109,7 @@ def test_quotation_marks_that_do_not_match_are_told_by_the_row_that_opens_them(p
     assert "row 3: the quotation marks do not match" in fault(path, f"a,b\n1,2\n1,{cell}")
 
 
-@pytest.mark.parametrize("cell", ["=1+2", "+cmd", "-q", "@x", '"\t1x"', '"\r=x"'])
+@pytest.mark.parametrize("cell", ["=1+2", "+cmd", "-q", "@x", "＝1", " =1", "\u200b=1", '"\t=x"', '"\r=x"'])
 def test_cells_that_a_spreadsheet_would_run_are_refused(path: Path, cell: str) -> None:
     assert "row 3: b" in (message := fault(path, f"a,b\n1,2\n3,{cell}\n"))
     assert "like a formula" in message
@@ -188,7 +205,9 @@ def test_many_rows_are_named_by_the_first_six_and_their_number() -> None:
 
 
 CELL = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=8).filter(
-    lambda cell: cell == cell.strip() and cell not in tables.MISSING and cell[0] not in "=+-@"
+    lambda cell: (
+        cell == tables._tidy(cell) and cell not in tables.MISSING and not cell.startswith(tables._TRIGGERS)
+    )
 )
 
 

@@ -12,7 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fibrolab.data import readers, video
+from fibrolab.data import readers
+from fibrolab.data.formats import video
 from fibrolab.data.media import Box, View
 from fibrolab.data.readers import decode, decode_clip, describe, inspect
 from fibrolab.errors import UnreadableImageError
@@ -190,6 +191,17 @@ def test_a_film_beyond_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(UnreadableImageError, match="more than 5 frames of 64 x 48"):
         decode_clip(content, PATH)
     assert describe(content, PATH).frames == 9
+
+
+def test_a_film_of_frames_larger_than_a_scan_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    huge = [np.zeros((1024, 1024), np.uint8)] * 2  # while the container says 64 x 48
+    monkeypatch.setattr(video, "LARGEST_SCAN", 2**19)
+    for read in (decode_clip, describe):
+        with pytest.raises(UnreadableImageError, match=r"breath\.mp4: "):
+            read(muxed(huge), PATH)
+    monkeypatch.setattr(readers, "LARGEST_SCAN", 63 * 48)
+    with pytest.raises(UnreadableImageError, match="64 x 48 pixels are no ultrasound scan"):
+        describe(muxed(scene(2)), PATH)
 
 
 def test_a_film_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:

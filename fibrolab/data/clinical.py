@@ -111,7 +111,12 @@ def faults(table: pd.DataFrame) -> list[str]:
         cells = _text(table[column][~np.isfinite(values)])
         cells = cells[cells != ""]
         comma = cells.str.fullmatch(r"\d+,\d+")
-        sentences += told(column, cells[comma], "is", "written with a comma: write a point")
+        sentences += told(
+            column,
+            cells[comma],
+            "is",
+            "written with a comma: write a point (Excel: Options, Advanced, decimal separator)",
+        )
         sentences += told(column, cells[~comma], "is", f"no number in {measure.unit}")
         low, high = measure.possible
         beyond = values[np.isfinite(values) & ~values.between(low, high)]

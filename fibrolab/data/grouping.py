@@ -2,19 +2,21 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
 from fibrolab import keys
-from fibrolab.data.duplicates import clusters
+from fibrolab.data.duplicates import clusters, linked, shared_value_pairs
 from fibrolab.data.manifest import Manifest
 
 
 def grouped(manifest: Manifest, facts: pd.DataFrame) -> Manifest:
-    """Join the samples without a patient that are copies or near copies of one image.
+    """Join a sample without a patient to every copy and near copy of it, and to what is cut from its file.
 
-    Groups that the source gave, such as the volumes that frames were cut from, are joined as wholes. Samples
-    with a patient keep their groups: a copy under another patient's name is a fault of the data, which the
-    audit reports and no grouping hides.
+    Groups that the source gave, such as the volumes that frames were cut from, are joined as wholes, and so
+    are patients that an image without a patient may belong to. Samples that all name their patients are not
+    joined: a copy under another patient's name is a fault of the data, which the audit reports and no
+    grouping hides.
 
     Args:
         manifest: The samples.
@@ -23,12 +25,12 @@ def grouped(manifest: Manifest, facts: pd.DataFrame) -> Manifest:
     Returns:
         The same samples; each new group has the name of its first group.
     """
-    loose = (manifest.table[keys.PATIENT_ID] == "").to_numpy()
+    loose = manifest.table[keys.PATIENT_ID] == ""
     if not loose.any():
         return manifest
-    groups = manifest.table.loc[loose, keys.GROUP_ID]
-    known = facts[loose]
-    cluster = clusters(known["sha256"].tolist(), known["phash"].tolist(), groups.tolist())
-    table = manifest.table.copy()
-    table.loc[loose, keys.GROUP_ID] = groups.groupby(cluster).transform("min")
-    return replace(manifest, table=table)
+    alike = clusters(*(facts[name].tolist() for name in ("sha256", "phash", "file_sha256")))
+    concerned = loose.groupby(alike).transform("any")
+    shared = (np.where(concerned, alike.astype(str), "").tolist(), manifest.groups.tolist())
+    cluster = linked(len(manifest), np.concatenate([shared_value_pairs(values) for values in shared]))
+    groups = manifest.table[keys.GROUP_ID].groupby(cluster).transform("min")
+    return replace(manifest, table=manifest.table.assign(**{keys.GROUP_ID: groups}))

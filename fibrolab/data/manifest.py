@@ -1,6 +1,7 @@
 """The manifest: one row a sample, checked once at the border; every later stage trusts it."""
 
 import hashlib
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ import pandas as pd
 from fibrolab import keys
 from fibrolab.data import clinical
 from fibrolab.data.media import Media, View
-from fibrolab.data.wording import rows_named, told
+from fibrolab.data.wording import rows_named, told, unfilled
 from fibrolab.errors import DataError, listing
 
 _IDENTITY = (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.VISIT_ID, keys.LABEL)
@@ -89,7 +90,7 @@ class Manifest:
         frames, boxes = (_cells(self.table, name) for name in _VIEWS[column])
         views = {cells: View.parse(*cells) for cells in set(zip(frames, boxes, strict=True))}
         cells = zip(self.table[column], frames, boxes, strict=True)
-        return [Media(self.root / path, views[frame, box]) for path, frame, box in cells]
+        return [Media(_on_disk(self.root, path), views[frame, box]) for path, frame, box in cells]
 
     @property
     def hash(self) -> str:
@@ -114,8 +115,9 @@ def validated(table: pd.DataFrame, classes: Sequence[str], name: str) -> pd.Data
         name: Data set, for the message.
 
     Returns:
-        A copy: rows numbered from 0, labels as int64, clinical columns as float64 (`clinical.typed`), all
-        other columns of `fibrolab.keys` as text, empty where nothing stands.
+        A copy: rows numbered from 0 (an index named `table_row` becomes a column), labels as int64, clinical
+        columns as float64 (`clinical.typed`), all other columns of `fibrolab.keys` as text, empty where
+        nothing stands.
 
     Raises:
         DataError: Missing column, no row, empty or repeated `sample_id`, label out of range, image missing,
@@ -138,7 +140,10 @@ def validated(table: pd.DataFrame, classes: Sequence[str], name: str) -> pd.Data
     ]
     if faults:
         raise DataError(f"The manifest of '{name}' has {len(faults)} fault(s):\n{listing(faults)}")
-    return clinical.typed(table).astype({keys.LABEL: np.int64}).reset_index(drop=True)
+    table = clinical.typed(table).astype({keys.LABEL: np.int64})
+    if table.index.name != keys.ROW:
+        return table.reset_index(drop=True)
+    return table.drop(columns=keys.ROW, errors="ignore").reset_index()
 
 
 def _completed(table: pd.DataFrame) -> pd.DataFrame:
@@ -164,31 +169,14 @@ def _cells(table: pd.DataFrame, column: str | None) -> Sequence[str]:
     return table[column].tolist() if column in table else [""] * len(table)
 
 
-def _column_faults(table: pd.DataFrame, classes: Sequence[str]) -> list[str]:
-    import pandera.pandas as pa  # a second of import: only where a manifest is made
-
-    filled = pa.Check.str_length(min_value=1, error="is empty")
-    label = pa.Check.isin(range(len(classes)), error=f"is not a class index 0..{len(classes) - 1}")
-    schema = pa.DataFrameSchema(
-        {
-            keys.SAMPLE_ID: pa.Column(checks=filled, unique=True),
-            keys.IMAGE: pa.Column(checks=filled),
-            keys.LABEL: pa.Column(checks=label, nullable=False),
-        }
-    )
-    try:
-        schema.validate(table, lazy=True)
-    except pa.errors.SchemaErrors as error:
-        cases = error.failure_cases.sort_values("index", kind="stable")
-        return [
-            f"row {row['index']}: {row['column']} {row['failure_case']!r} {_reason(row['check'])}"
-            for row in cases.to_dict("records")
-        ]
-    return []
-
-
-def _reason(check: str) -> str:
-    return {"field_uniqueness": "is repeated", "not_nullable": "is missing"}.get(str(check), str(check))
+def _column_faults(table: pd.DataFrame, classes: Sequence[str]) -> Iterator[str]:
+    ids, images, labels = table[keys.SAMPLE_ID], table[keys.IMAGE], table[keys.LABEL]
+    yield from unfilled(ids)
+    own = "repeated: each row needs its own; where none is given, it is the image and what of it is meant"
+    yield from told(keys.SAMPLE_ID, ids[(ids != "") & ids.duplicated(keep=False)], "is", own)
+    yield from unfilled(images)
+    unknown = labels[~labels.isin(range(len(classes)))]
+    yield from told(keys.LABEL, unknown, "is", f"not a class index 0..{len(classes) - 1}")
 
 
 def _path_faults(paths: pd.Series) -> Iterator[str]:
@@ -200,6 +188,15 @@ def _path_faults(paths: pd.Series) -> Iterator[str]:
         (r"\x00", "holds", "a zero byte"),
     ):
         yield from told(str(paths.name), paths[paths.str.contains(pattern)], verb, words)
+
+
+def _on_disk(root: Path, name: str) -> Path:
+    """A file under its root, in the Unicode form that the disk has: a Mac stores an ä as a and two dots."""
+    path = root / name
+    if name.isascii() or path.exists():
+        return path
+    others = (root / unicodedata.normalize(form, name) for form in ("NFC", "NFD"))
+    return next((other for other in others if other.exists()), path)
 
 
 def _view_faults(table: pd.DataFrame) -> Iterator[str]:
@@ -225,7 +222,8 @@ def _visit_faults(table: pd.DataFrame, classes: Sequence[str]) -> Iterator[str]:
     known = named & table[keys.LABEL].isin(range(len(classes)))
     for (patient, visit), rows in _disagreeing(table[known], [keys.PATIENT_ID, keys.VISIT_ID], keys.LABEL):
         stages = [classes[int(label)] for label in sorted(rows[keys.LABEL].unique())]
-        yield f"visit {visit!r} of patient {patient!r} has {', '.join(stages)} ({rows_named(rows.index)})"
+        where = rows_named(rows.index)
+        yield f"visit {visit!r} of patient {patient!r} has {', '.join(stages)} ({where}): it can have one"
 
 
 def _patient_faults(table: pd.DataFrame) -> Iterator[str]:

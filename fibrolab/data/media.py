@@ -94,8 +94,8 @@ class View:
             return frames // 2
         if self.frame is None and frames > 1:
             raise UnreadableImageError(
-                f"{path}: holds {frames} frames; name one in the column `frame` (a number, or '{MIDDLE}'), "
-                "or give the file in the column `clip`"
+                f"{path}: holds {frames} frames; name one in a table's column `frame` (a number, or "
+                f"'{MIDDLE}'), or give the file in the column `clip`"
             )
         number = int(self.frame or 0)
         if number >= frames:

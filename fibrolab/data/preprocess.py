@@ -12,7 +12,7 @@ import PIL
 from fibrolab.data.borders import content_box
 from fibrolab.errors import ConfigError, listing
 
-VERSION = 2  # raise it whenever the same settings make other pixels: old caches are then left alone
+VERSION = 3  # raise it whenever the same settings make other pixels: old caches are then left alone
 EQUALIZE = ("none", "histogram", "clahe", "both")
 CROP = ("none", "borders")
 

@@ -1,7 +1,8 @@
 """Reading one file into pixels: strict, and by what the file holds rather than by its suffix.
 
-Three modules read what is sent to them from here, and offer the same three functions (`Format`): `pictures`
-(JPEG, PNG, TIFF and their like), `dicom` and `video`. Each is imported when the first such file is met.
+Three modules of `formats` read what is sent to them from here, and offer the same three functions (`Format`):
+`pictures` (JPEG, PNG, TIFF and their like), `dicom` and `video`. Each is imported when the first such file is
+met.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,6 +16,7 @@ from PIL import Image
 from fibrolab.data.media import View
 from fibrolab.errors import UnreadableImageError
 
+LARGEST_SCAN = 2**26  # pixels of one picture, 8192 x 8192; a small file can claim, and unpack to, far more
 LARGEST_CLIP = 2**28  # pixels of a film held in memory at once: half a minute of 640 x 480 at 30 a second
 _STILL_BRANDS = (b"avif", b"heic", b"heix", b"mif1")  # pictures in a film's container
 _WHOLE = View()
@@ -148,6 +150,16 @@ def to_grey(image: np.ndarray) -> np.ndarray:
     return image if image.ndim == 2 else np.asarray(Image.fromarray(image).convert("L"))
 
 
+def require_scan(width: int, height: int, path: Path) -> None:
+    """Before a decoder makes room for them: that so many pixels may be a scan.
+
+    Raises:
+        UnreadableImageError: They are more than `LARGEST_SCAN`.
+    """
+    if width * height > LARGEST_SCAN:
+        raise UnreadableImageError(f"{path}: {width} x {height} pixels are no ultrasound scan")
+
+
 def stacked(frames: Iterable[np.ndarray], path: Path) -> np.ndarray:
     """Frames (H, W) as one array (N, H, W).
 
@@ -170,14 +182,14 @@ def stacked(frames: Iterable[np.ndarray], path: Path) -> np.ndarray:
 def _format(content: bytes) -> Format:
     """The module that reads such bytes."""
     if _is_dicom(content):
-        from fibrolab.data import dicom
+        from fibrolab.data.formats import dicom
 
         return dicom
     if _is_film(content):
-        from fibrolab.data import video
+        from fibrolab.data.formats import video
 
         return video
-    from fibrolab.data import pictures
+    from fibrolab.data.formats import pictures
 
     return pictures
 

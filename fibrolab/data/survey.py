@@ -1,7 +1,7 @@
 """The survey: what is known of every sample's file before anything is trained, remembered between runs."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -12,7 +12,7 @@ from PIL import Image
 from fibrolab.data.media import MIDDLE, Media, View
 from fibrolab.data.memory import measured
 from fibrolab.data.readers import inspect, read_bytes, to_grey
-from fibrolab.errors import DataError, UnreadableImageError, listing
+from fibrolab.errors import UnreadableImageError
 
 BORDERS = ("border_top", "border_bottom", "border_left", "border_right")
 # How each column stands for a file that cannot be read.
@@ -39,7 +39,7 @@ EMPTY = {
     "error": "",
 }
 FACTS = tuple(EMPTY)
-VERSION = 4  # raise it when facts are added or measured otherwise: what was remembered is then measured anew
+VERSION = 5  # raise it when facts are added or measured otherwise: what was remembered is then measured anew
 THUMBNAIL = 32  # [px], as in the nearest-neighbour floor
 _HASH_SIDE = 16  # 16 x 16 low frequencies: a perceptual hash of 256 bits
 _BLACK = 8  # grey levels that count as black: compression leaves a little light there
@@ -74,37 +74,23 @@ def of_clips(media: Sequence[Media]) -> list[Media]:
     return [Media(item.path, View(MIDDLE, item.view.box)) for item in media]
 
 
-def readable(
-    media: Sequence[Media], facts: pd.DataFrame, policy: str, root: Path
-) -> tuple[np.ndarray, list[str]]:
-    """Which samples can be used, and a sentence on each that cannot.
+def unreadable(
+    media: Sequence[Media], facts: pd.DataFrame, root: Path, rows: Iterable[int] | None = None
+) -> list[str]:
+    """A sentence on each sample that cannot be read.
 
     Args:
         media: The samples.
         facts: Their survey.
-        policy: `error`, or `skip` to go on without the unreadable ones.
         root: Folder that names in sentences are relative to.
-
-    Returns:
-        A boolean mask (N,) and the sentences on what was left out.
-
-    Raises:
-        DataError: Under `error` when any file is unreadable (all are listed), or when none is readable.
+        rows: Where the user's table has them, if there is one.
     """
-    good = (facts["error"] == "").to_numpy()
-    faults = [
-        f"{item.path.relative_to(root) if item.path.is_relative_to(root) else item.path}: {error}"
-        for item, error in zip(media, facts["error"], strict=True)
+    places = [""] * len(media) if rows is None else [f"row {row}: " for row in rows]
+    return [
+        f"{place}{item.path.relative_to(root) if item.path.is_relative_to(root) else item.path}: {error}"
+        for place, item, error in zip(places, media, facts["error"], strict=True)
         if error
     ]
-    if faults and policy == "error":
-        raise DataError(
-            f"{len(faults)} of {len(media)} image files under {root} cannot be read:\n{listing(faults)}\n"
-            "Mend or remove them, or set data.on_unreadable=skip to go on without them."
-        )
-    if not good.any():
-        raise DataError(f"None of the {len(media)} image files under {root} can be read:\n{listing(faults)}")
-    return good, faults
 
 
 def perceptual_hash(grey: np.ndarray) -> str:

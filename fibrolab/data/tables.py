@@ -2,6 +2,7 @@
 
 import csv
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from fibrolab import keys
 from fibrolab.data.wording import rows_named, told
 from fibrolab.errors import DataError, listing
 
@@ -22,7 +24,12 @@ SEPARATORS = (",", ";", "\t")
 MISSING = frozenset({"NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null"})  # what R, pandas and databases write
 _FIRST = 2  # number of the first row below the header, in a spreadsheet
 _BATCH = 50_000  # rows held as Python objects at once
-_TRIGGERS = ("=", "+", "-", "@", "\t", "\r")
+_TRIGGERS = tuple("=+-@＝＋－＠")  # some spreadsheets take the wide ones for the others
+# Blanks of every width, and marks of none, which come along when text is copied.
+_UNSEEN = (
+    "".join(filter(str.isspace, map(chr, range(0x3001))))
+    + "\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\ufeff"
+)
 _FORMULA = "like a formula, which a spreadsheet would run: put a letter before it, or leave the cell empty"
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?\s*%?")
 
@@ -32,9 +39,10 @@ def read(path: str | Path) -> pd.DataFrame:
 
     CSV is separated by comma, semicolon or tab (whichever the header holds most of) and encoded as UTF-8, or
     as UTF-16 with its byte order mark. Parquet is told by its content; its numbers, dates and categories
-    become the text that a CSV would hold (7, not 7.0). Text stays text (`001`), less the blanks around it, so
-    that `P1 ` and `P1` are one patient. Cells that say NA, N/A, #N/A, NaN or NULL are empty; empty rows and
-    empty columns without a name are passed over.
+    become the text that a CSV would hold (7, not 7.0). Text stays text (`001`), less the blanks and invisible
+    marks around it and in one Unicode form (NFC), so that what looks the same, such as `P1 ` and `P1`, is one
+    patient. Cells that say NA, N/A, #N/A, NaN or NULL are empty; empty rows and empty columns without a name
+    are passed over.
 
     Args:
         path: The file.
@@ -115,6 +123,8 @@ def _csv(path: Path, encoding: str) -> _Content:
             file.seek(0)
             records = _records(path, csv.reader(file, delimiter=separator, strict=True))
             names = next(records, [])
+            if not any(name.strip() for name in names):
+                raise DataError(f"{path}, row 1: is empty; it must name the columns.")
             for numbers, cells in _batched(records, len(names), ragged):
                 batches.append(pd.DataFrame(cells, index=numbers, columns=range(len(names)), dtype=str))
     except UnicodeError:
@@ -212,15 +222,19 @@ def _parquet(path: Path) -> _Content:
 
 def _clean(path: Path, content: _Content) -> pd.DataFrame:
     """The table under its columns' names, or every fault at once."""
-    names = [name.strip() for name in content.names]
+    names = [_tidy(name) for name in content.names]
     table = content.table
-    faults = content.faults + _formulas(names, table)
     for number in table:
-        column = table[number].str.strip()
+        column = table[number].map(_tidy)
         table[number] = column.mask(column.isin(MISSING), "")
+    faults = content.faults + _formulas(names, table)
     filled = table != ""
     named = [number for number, name in enumerate(names) if name or filled[number].any()]
-    faults += [f"column {number + 1} has no name" for number in named if not names[number]]
+    faults += [
+        f"column {number + 1} has no name: row 1 must hold the columns' names, with nothing above it"
+        for number in named
+        if not names[number]
+    ]
     repeated = [name for name, count in Counter(names).items() if count > 1 and name]
     faults += [f"the column name '{name}' is repeated" for name in repeated]
     if faults:
@@ -228,21 +242,28 @@ def _clean(path: Path, content: _Content) -> pd.DataFrame:
     table = table.loc[filled.any(axis=1), named]
     if table.empty:
         raise DataError(f"{path} holds no row below its header.")
-    return table.set_axis([names[number] for number in named], axis=1)
+    return table.set_axis([names[number] for number in named], axis=1).rename_axis(keys.ROW)
+
+
+def _tidy(cell: str) -> str:
+    """A cell as it looks: no blanks or invisible marks around it, each accent one way."""
+    cell = cell.strip()
+    return cell if cell.isascii() else unicodedata.normalize("NFC", cell.strip(_UNSEEN))
 
 
 def _formulas(names: Sequence[str], table: pd.DataFrame) -> list[str]:
     """Cells that a spreadsheet would run when somebody opens the table or what is made of it.
 
-    By their first character: owasp.org/www-community/attacks/CSV_Injection. A number may have a sign.
+    By their first character: owasp.org/www-community/attacks/CSV_Injection.
     """
-    faults = [f"row 1: column {name!r} looks {_FORMULA}" for name in names if _is_formula(name)]
+    faults = [f"row 1: column {name!r} looks {_FORMULA}" for name in names if is_formula(name)]
     for number, name in enumerate(names):
         suspects = table[number][table[number].str.startswith(_TRIGGERS)]
-        found = suspects[[_is_formula(cell) for cell in suspects]]
+        found = suspects[[is_formula(cell) for cell in suspects]]
         faults += told(name, found, "looks", _FORMULA)
     return faults
 
 
-def _is_formula(cell: str) -> bool:
-    return cell.startswith(_TRIGGERS) and not _NUMBER.fullmatch(cell.strip())
+def is_formula(cell: str) -> bool:
+    """Whether a spreadsheet would run a cell; a number may have a sign."""
+    return cell.startswith(_TRIGGERS) and not _NUMBER.fullmatch(cell)

@@ -33,3 +33,10 @@ def told(column: str, cells: pd.Series, verb: str, words: str, kind: str = "row"
         return
     for row, cell in zip(cells.index, shown, strict=True):
         yield f"{kind} {row}: {column} {cell} {verb} {words}"
+
+
+def unfilled(cells: pd.Series, why: str = "") -> Iterator[str]:
+    """A sentence on the empty cells of a column, and why they may not be; none where all are filled."""
+    rows = cells.index[cells == ""]
+    if len(rows):
+        yield f"{rows_named(rows)}: {cells.name} is empty{why and f': {why}'}"

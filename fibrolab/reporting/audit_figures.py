@@ -14,6 +14,7 @@ from fibrolab.reporting import run as runs
 from fibrolab.reporting.audit_tables import PROTOCOLS, Floor
 from fibrolab.reporting.figures import ACCENT, INK, SECOND, styled
 
+FIGURES = ("audit_floors", "audit_clusters")
 ROWS, COLUMNS = 6, 6  # of the contact sheet: what an A4 page holds with letters that can be read
 LETTERS = 20  # of a file's name, as many as stand below a thumbnail
 WIDTH = 7.1  # inches: the print area of an A4 page, so that letters keep their size on paper
@@ -128,14 +129,17 @@ def draw(folder: Path, images: Sequence[Sequence[np.ndarray]] = ()) -> list[Path
         The files written.
     """
     found = runs.read(folder).audit
-    drawn = {}
+    drawn: dict[str, Figure] = {}
     if table := audit_tables.protocol_floors(found):
         drawn["audit_floors"] = floors(table)
     if images:
         worst = (found.get("clusters") or [])[:ROWS]
         titles = [f"{number}. {_title(cluster)}" for number, cluster in enumerate(worst, 1)]
         drawn["audit_clusters"] = clusters(images[:ROWS], titles, [_captions(cluster) for cluster in worst])
-    return [figures.save(figure, folder / keys.FIGURES / f"{name}.png") for name, figure in drawn.items()]
+    places = {name: folder / keys.FIGURES / f"{name}.png" for name in FIGURES}
+    for name in places.keys() - drawn:  # of an earlier audit in this folder, whose copies are mended
+        places[name].unlink(missing_ok=True)
+    return [figures.save(figure, places[name]) for name, figure in drawn.items()]
 
 
 def _title(cluster: Mapping[str, Any]) -> str:

@@ -21,7 +21,7 @@ CAPTIONS = {
 # What to do about a finding, by the audit's name of it.
 ADVICE = {
     "undrawn": "Choose a split that the groups allow: fewer folds, or smaller parts.",
-    "exact_leak": "Use split=grouped, which keeps copies together, or remove them.",
+    "exact_leak": "Remove the copies, or use split=grouped, which keeps those without a patient together.",
     "patients_cross": "Use split=grouped, which keeps each patient in one partition.",
     "groups_cross": "Use split=grouped, which keeps each group in one partition.",
     "val_is_test": "Set a validation part aside from training, and score the test part once.",

@@ -22,7 +22,7 @@ RULES = {  # what each floor answers by
     "hash_lookup": "the class of the identical image, if there is one",
     "nearest_neighbour": "the class of the most alike thumbnail of 32 × 32 pixels",
     "size": "width, height, colour mode, file format",
-    "acquisition": "these, and black border, scanner, site",
+    "acquisition": "these, and black border, rectangle, scanner, site",
     "metadata": "these, and file size, brightness, contrast, black area",
 }
 COPIES = {
@@ -30,7 +30,13 @@ COPIES = {
     "pixels": Cell("Identical images", "the same pixels, in whatever file"),
     "near": Cell("Near copies", "distinct images that hardly differ, such as neighbouring frames"),
 }
-FACTS = {"size": "image size", "mode": "colour mode", "format": "file format", "border": "black border"}
+FACTS = {
+    "size": "image size",
+    "rectangle": "size of the rectangle",
+    "mode": "colour mode",
+    "format": "file format",
+    "border": "black border",
+}
 MOST = 12  # lines of a list that may be long
 
 
@@ -208,7 +214,8 @@ def confounding(audit: Audit) -> Sheet | None:
     )
     columns = [Column("Fact", False), Column("Cramér's V"), Column("p"), Column("Values"), Column("Images")]
     empty = (
-        "Size, mode, format, border, scanner and site are alike in all images: nothing to learn from them."
+        "Size, rectangle, mode, format, border, scanner and site are alike in all images: nothing to learn "
+        "from them."
     )
     return Sheet("confounding", caption, columns, lines, empty=empty)
 
@@ -223,16 +230,17 @@ def order(audit: Audit) -> Sheet | None:
             row["series"],
             count(row["n"]),
             count(row["runs"]),
-            f"{row['expected']:.1f}",
+            Cell(f"{row['expected']:.1f}", f"groups whole: {whole:.1f}" if whole else ""),
             f"{row['z']:.1f}".replace("-", tables.MINUS),
             probability(row["p"]),
         )
         for row in found[:MOST]
+        for whole in [row.get("expected_of_groups")]
     ]
     caption = (
         "Labels in the order of the file names, by series of names that differ in their numbers (#) only. "
-        "Far fewer unbroken runs of one label than expected mean that labels were dealt out in slices, not "
-        "case by case (runs test of Wald and Wolfowitz, one-sided)."
+        "Far fewer unbroken runs of one label than expected, even with groups kept whole, mean that labels "
+        "were dealt out in slices, not case by case (runs test of Wald and Wolfowitz, one-sided)."
     )
     titles = ("Series", "Images", "Runs", "Expected", "z", "p")
     empty = "No series of names is long enough, or of more than one label, to be tested."
@@ -249,13 +257,14 @@ def hygiene(audit: Audit) -> Sheet | None:
         f"{row['class']} in {row['partition']} (groups: {count(row['groups'])})"
         for row in audit.get("small_classes") or []
     ]
-    fields = [f"{name} ({count(n)} files)" for name, n in (audit.get("identity") or {}).items()]
+    fields = [f"{name} (files: {count(n)})" for name, n in (audit.get("identity") or {}).items()]
     personal = [str(name) for name in audit.get("personal_columns") or []]
     unreadable, odd = audit.get("left_out") or [], audit.get("implausible") or []
     checks = {
         "Files that could not be read": (len(unreadable), "left out; named below" if unreadable else ""),
         "Classes too small for the split": (len(small), ", ".join(small)),
         "Patients with more than one label": (audit.get("patients_with_two_labels"), ""),
+        "Samples whose patient is not known": (audit.get("without_patient"), ""),
         "Implausible clinical values": (len(odd), "named below" if odd else ""),
         "DICOM fields that name a person": (len(fields), ", ".join(fields)),
         "Columns that look personal": (len(personal), ", ".join(personal)),

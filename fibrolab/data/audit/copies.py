@@ -1,7 +1,7 @@
 """Copies: identical bytes, identical pixels, near copies; and the clusters that a reader should look at."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,33 +9,18 @@ import pandas as pd
 from fibrolab import keys
 from fibrolab.data.audit.evidence import Evidence, distinct_in
 from fibrolab.data.audit.findings import Finding, counted
-from fibrolab.data.manifest import Manifest
 
 WORST = 12  # clusters of each kind that are told one by one
 SHOWN = 12  # samples of a cluster that are named
 
 
-class Sheet(NamedTuple):
-    """One cluster on the contact sheet.
-
-    Attributes:
-        title: What is alike, how many, with which labels.
-        rows: Rows of the manifest to draw.
-        captions: Label, partition and sample of each.
-    """
-
-    title: str
-    rows: list[int]
-    captions: list[str]
-
-
 def copies(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
     """Count what is there twice, and with two labels."""
-    n, files, images = len(evidence.labels), int(evidence.bytes.max()) + 1, len(evidence.first)
+    n, images = len(evidence.labels), len(evidence.first)
     near_sizes = np.bincount(evidence.lookalike[evidence.first])
     found = {
-        "files": files,
-        "exact_copies": n - files,
+        "files": int(evidence.facts["file_sha256"].nunique()),
+        "exact_copies": n - (int(evidence.bytes.max()) + 1),
         "images": images,
         "pixel_copies": n - images,
         "near_copies": int(near_sizes[near_sizes > 1].sum()),
@@ -48,28 +33,6 @@ def copies(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
         "clusters": _worst(evidence),
     }
     return found, list(_findings(found, n))
-
-
-def contact_sheet(found: dict[str, Any], manifest: Manifest, most: int = 8) -> list[Sheet]:
-    """What to draw so that a reader sees the worst clusters.
-
-    Args:
-        found: What `audit` returned.
-        manifest: The samples.
-        most: Clusters on the sheet.
-
-    Returns:
-        The clusters, the worst first.
-    """
-    row_of = pd.Series(np.arange(len(manifest)), index=manifest.table[keys.SAMPLE_ID])
-    sheets = []
-    for cluster in found["clusters"][:most]:
-        labels = ", ".join(f"{number} {name}" for name, number in cluster["labels"].items())
-        title = f"{cluster['kind'].capitalize()}: {counted(cluster['size'], 'image')} ({labels})"
-        marks = zip(cluster["sample_labels"], cluster["sample_partitions"], cluster["samples"], strict=True)
-        captions = [f"{label}, {partition}\n{sample}" for label, partition, sample in marks]
-        sheets.append(Sheet(title, [int(row_of[sample]) for sample in cluster["samples"]], captions))
-    return sheets
 
 
 def _summary(cluster: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
@@ -142,20 +105,20 @@ def _findings(found: dict[str, Any], n: int) -> Iterator[Finding]:
         yield Finding(
             "copies",
             "warning",
-            f"{found['pixel_copies']:,} of {n:,} samples are identical copies of another{bytes_too}: there "
-            f"are {counted(found['images'], 'distinct image')}.",
+            f"Identical copies: {found['pixel_copies']:,} of {n:,} samples{bytes_too}; distinct images: "
+            f"{found['images']:,}.",
         )
     near = found["copies"]["near"]
     if near["conflicts"]:
         yield Finding(
             "conflicting_near_copies",
             "warning",
-            f"{counted(near['conflicts'], 'cluster')} of near copies hold more than one label.",
+            f"Clusters of near copies that hold more than one label: {near['conflicts']}.",
         )
     if near["clusters"]:
         yield Finding(
             "near_copies",
             "note",
-            f"{counted(near['members'], 'distinct image')} lie in {counted(near['clusters'], 'cluster')} of "
-            f"near copies, the largest of {near['largest'][0]:,}.",
+            f"Near copies: {near['members']:,} distinct images in {counted(near['clusters'], 'cluster')}, "
+            f"the largest of {near['largest'][0]:,}.",
         )

@@ -1,6 +1,6 @@
 """What every part of the audit looks at: samples, facts of their files, split, and who belongs together."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -21,7 +21,7 @@ class Evidence:
 
     Attributes:
         manifest: The samples.
-        facts: Survey of their image files, row by row.
+        surveys: Survey of the files of each modality, row by row; `image` always.
         split: Whose leak is measured.
         labels: Class of every sample under the task, int64 (N,).
         classes: Names of those classes.
@@ -29,7 +29,7 @@ class Evidence:
     """
 
     manifest: Manifest
-    facts: pd.DataFrame
+    surveys: Mapping[str, pd.DataFrame]
     split: Split
     labels: np.ndarray
     classes: Sequence[str]
@@ -38,9 +38,14 @@ class Evidence:
     def __post_init__(self) -> None:
         assert len(self.manifest) == len(self.facts) == len(self.labels), "one row a sample"
 
+    @property
+    def facts(self) -> pd.DataFrame:
+        """Survey of the image files, row by row."""
+        return self.surveys[keys.IMAGE]
+
     @cached_property
     def bytes(self) -> np.ndarray:
-        """Samples with the same code have identical bytes, int64 (N,)."""
+        """Samples with the same code are the same view of identical bytes, int64 (N,)."""
         return codes(self.facts["sha256"])
 
     @cached_property

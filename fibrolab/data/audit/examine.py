@@ -1,6 +1,6 @@
 """The whole audit: every part of it, and the verdict."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -19,7 +19,7 @@ from fibrolab.data.audit.series import label_order
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.splits import Split
 
-VERSION = 5  # raise it when an audit of the same data would find otherwise: kept ones are then made anew
+VERSION = 6  # raise it when an audit of the same data would find otherwise: kept ones are then made anew
 PARTS = (
     leakage,
     copies,
@@ -32,7 +32,7 @@ PARTS = (
 
 def audit(
     manifest: Manifest,
-    facts: pd.DataFrame,
+    surveys: Mapping[str, pd.DataFrame],
     split: Split,
     labels: np.ndarray,
     classes: Sequence[str],
@@ -42,7 +42,7 @@ def audit(
 
     Args:
         manifest: The samples.
-        facts: Survey of their image files, row by row.
+        surveys: Survey of the files of each modality, row by row; `image` always.
         split: Whose leak is measured.
         labels: Class of every sample under the task, int64 (N,).
         classes: Names of those classes.
@@ -53,7 +53,7 @@ def audit(
         gravest first), `warnings` (their sentences without the notes), counts, and what the `PARTS` measured;
         a share that is not defined is None.
     """
-    evidence = Evidence(manifest, facts, split, labels, classes, seed)
+    evidence = Evidence(manifest, surveys, split, labels, classes, seed)
     measured = [part(evidence) for part in PARTS]
     findings = ranked(finding for _, found in measured for finding in found)
     found: dict[str, Any] = {

@@ -40,9 +40,9 @@ def verdict(findings: Iterable[Finding]) -> str:
     return "fail" if "fail" in levels else "warning" if "warning" in levels else "ok"
 
 
-def percent(share: float, digits: int = 1) -> str:
-    """A share in words, such as `93.8 %`."""
-    return f"{100 * share:.{digits}f}{SPACE}%"
+def percent(share: float) -> str:
+    """A share in words, such as `93.8 %`; what is more than nothing never reads as nothing."""
+    return f"<{SPACE}0.1{SPACE}%" if 0 < share < 0.0005 else f"{100 * share:.1f}{SPACE}%"
 
 
 def counted(number: int, noun: str) -> str:

@@ -20,9 +20,10 @@ RESAMPLES = 1000
 METRICS = ("accuracy", "balanced_accuracy", "macro_auc")
 SCORES = dict[str, dict[str, np.ndarray]]  # protocol -> floor -> class shares (N, K)
 SHORTCUTS: dict[str, tuple[Level, str]] = {
-    "size": ("warning", "The size and format of a picture alone tell"),
-    "acquisition": ("warning", "How a picture was taken (size, format, black border, scanner, site) tells"),
-    "metadata": ("note", "File size and grey levels alone tell"),  # they follow the anatomy too
+    "size": ("warning", "The size and format of a picture alone put"),
+    "acquisition": ("warning", "How a picture was taken (size, format, black border, scanner, site) puts"),
+    # A note, since grey levels and the size of a compressed file follow the anatomy too.
+    "metadata": ("note", "How a picture was taken, its file size and its grey levels put"),
 }
 WORTH_SAYING = 0.1  # of accuracy: what a random split adds to a nearest neighbour
 
@@ -167,8 +168,8 @@ def _findings(
             yield Finding(
                 f"{floor}_floor",
                 level,
-                f"{words} {percent(accuracy[floor])} of the classes right, groups kept whole; the commonest "
-                f"class alone is right for {commonest}.",
+                f"{words} {percent(accuracy[floor])} of the images into the right class, groups kept whole; "
+                f"the commonest class alone is right for {commonest}.",
             )
     random, whole = (table[name]["nearest_neighbour"]["accuracy"] or 0 for name in ("random", "grouped"))
     if random - whole > WORTH_SAYING:

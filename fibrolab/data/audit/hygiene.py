@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from fibrolab import keys
 from fibrolab.data.audit.evidence import Evidence, distinct_in
@@ -31,9 +32,10 @@ def hygiene(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
         "patients_with_two_labels": int((labels_each > 1).sum()),
         "implausible": implausible(evidence.manifest.table),
         "identity": _identity(evidence),
+        "without_patient": int((~known).sum()),
         "personal_columns": [name for name in evidence.manifest.table if _PERSONAL.search(str(name))],
     }
-    return found, list(_findings(found, bool(known.any())))
+    return found, list(_findings(found, len(known)))
 
 
 def _small(evidence: Evidence) -> list[dict[str, Any]]:
@@ -51,14 +53,13 @@ def _small(evidence: Evidence) -> list[dict[str, Any]]:
 
 
 def _identity(evidence: Evidence) -> dict[str, int]:
-    """How many files hold each identifying header field; never what it says."""
-    fields = Counter(
-        field for fields in evidence.facts["identity"] if fields for field in str(fields).split(",")
-    )
+    """How many files, of whatever modality, hold each identifying header field; never what it says."""
+    files = pd.concat(evidence.surveys.values()).drop_duplicates("file_sha256")
+    fields = Counter(field for fields in files["identity"] if fields for field in str(fields).split(","))
     return dict(sorted(fields.items()))
 
 
-def _findings(found: dict[str, Any], patients_known: bool) -> Iterator[Finding]:
+def _findings(found: dict[str, Any], samples: int) -> Iterator[Finding]:
     if found["identity"]:
         held = [f"{name} in {counted(number, 'file')}" for name, number in found["identity"].items()]
         yield Finding(
@@ -92,9 +93,10 @@ def _findings(found: dict[str, Any], patients_known: bool) -> Iterator[Finding]:
             "warning",
             f"Patients with more than one label: {several}. It is right only where visits lie years apart.",
         )
-    if not patients_known:
+    if nameless := found["without_patient"]:
         yield Finding(
             "no_patients",
             "warning",
-            "No patients are known: groups are clusters of alike images, not people.",
+            f"Samples whose patient is not known: {nameless:,} of {samples:,}. Their groups are clusters of "
+            "alike images, not people.",
         )

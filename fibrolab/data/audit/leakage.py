@@ -7,7 +7,7 @@ import numpy as np
 
 from fibrolab import keys
 from fibrolab.data.audit.evidence import Evidence
-from fibrolab.data.audit.findings import Finding, counted, percent
+from fibrolab.data.audit.findings import Finding, percent
 from fibrolab.data.audit.floors import lookup
 from fibrolab.data.audit.protocols import stratified
 from fibrolab.data.duplicates import near_any
@@ -105,7 +105,10 @@ def _spread(measured: dict[str, list[float | None]], draws: slice) -> dict[str, 
     spread: dict[str, Any] = {}
     for name, values in measured.items():
         known = [value for value in values[draws] if value is not None]
-        spread[name] = {"mean": float(np.mean(known)), "sd": float(np.std(known, ddof=1))} if known else None
+        several = len(known) > 1  # of a handful of images a draw may hold no test
+        spread[name] = (
+            {"mean": np.mean(known).item(), "sd": np.std(known, ddof=1).item()} if several else None
+        )
     return spread
 
 
@@ -125,15 +128,15 @@ def _findings(found: dict[str, Any], evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "patients_cross",
             "fail",
-            f"{counted(run['patients_crossing'], 'patient')} ({percent(run['patients'])} of all) lie in more "
-            "than one partition: the network is tested on people that it was trained on.",
+            f"Patients in more than one partition: {run['patients_crossing']:,} ({percent(run['patients'])} "
+            "of all). The network is tested on people that it was trained on.",
         )
     elif run["groups_crossing"]:
         yield Finding(
             "groups_cross",
             "fail",
-            f"{counted(run['groups_crossing'], 'group')} of alike images ({percent(run['groups'])} of all) "
-            "lie in more than one partition.",
+            f"Groups in more than one partition: {run['groups_crossing']:,} ({percent(run['groups'])} of "
+            "all). Their images are no independent test of each other.",
         )
     if evidence.split.val_is_test:
         yield Finding(

@@ -13,23 +13,29 @@ from fibrolab.data.audit.evidence import UNKNOWN, Evidence
 from fibrolab.data.audit.findings import ALPHA, Finding
 
 SHORTEST = 20  # names: below it the normal approximation of the runs test is poor
-FEW = 0.5  # of the runs expected: neighbours of one person come in runs too, but not in so long ones
+FEW = 0.5  # of the runs expected where groups stay whole, whose images come in runs in any honest set
 
 
 def label_order(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
     """Runs test of the classes in every series of names that are alike but for their numbers.
 
     Names are those of the files without folder and class name, in natural order (2 before 10). A patient
-    stands once in a series; where no patient is named, so does every distinct image.
+    stands once in a series; where no patient is named, so does every distinct image. Those of one group may
+    share their class by right, so `expected_of_groups` counts each stretch of one group once.
     """
     names = [bare(PurePath(path).name, evidence.classes) for path in evidence.manifest.table[keys.IMAGE]]
     pattern, order = zip(*((re.sub(r"\d+", "#", name), natural(name)) for name in names), strict=True)
     images = len(evidence.first)
     unit = np.where(evidence.patient == UNKNOWN, evidence.image, images + evidence.patient)
     table = pd.DataFrame({"series": pattern, "order": order, "unit": unit, "label": evidence.labels})
+    table["group"] = evidence.group
     table = table.sort_values("order", kind="stable").drop_duplicates(["series", "unit"])
     found = [
-        {"series": series, **runs_test(part["label"].to_numpy())}
+        {
+            "series": series,
+            **runs_test(part["label"].to_numpy()),
+            "expected_of_groups": expected_runs(part["label"][part["group"].diff() != 0].to_numpy()),
+        }
         for series, part in table.groupby("series")
         if len(part) >= SHORTEST and part["label"].nunique() > 1
     ]
@@ -55,11 +61,17 @@ def natural(name: str) -> tuple[tuple[int, str], ...]:
     return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name))
 
 
+def expected_runs(labels: np.ndarray) -> float:
+    """Mean number of runs of a sequence of classes (N,) over all its orders, see `runs_test`."""
+    n, counts = len(labels), np.unique(labels, return_counts=True)[1]
+    return float(n + 1 - (counts**2).sum() / n)
+
+
 def runs_test(labels: np.ndarray) -> dict[str, Any]:
     """Whether a sequence of classes has fewer runs than chance would give, by the test of Wald and Wolfowitz.
 
     For K classes (Barton and David, Biometrika 44:168-178, 1957), with N labels, n_k of each class, S = sum
-    of n_k^2 and C = sum of n_k^3: mean (N (N + 1) - S) / N and variance
+    of n_k^2 and C = sum of n_k^3: mean N + 1 - S / N and variance
     (S (S + N (N + 1)) - 2 N C - N^3) / (N^2 (N - 1)).
 
     Args:
@@ -74,23 +86,27 @@ def runs_test(labels: np.ndarray) -> dict[str, Any]:
     counts = np.unique(labels, return_counts=True)[1].astype(float)
     squares, cubes = (counts**2).sum(), (counts**3).sum()
     runs = 1 + int((labels[1:] != labels[:-1]).sum())
-    mean = (n * (n + 1) - squares) / n
+    mean = expected_runs(labels)
     variance = (squares * (squares + n * (n + 1)) - 2 * n * cubes - n**3) / (n**2 * (n - 1))
     if variance <= 0:  # every order has as many runs
-        return {"n": n, "runs": runs, "expected": float(mean), "z": 0.0, "p": 1.0}
+        return {"n": n, "runs": runs, "expected": mean, "z": 0.0, "p": 1.0}
     z, corrected = (runs - mean) / np.sqrt(variance), (runs + 0.5 - mean) / np.sqrt(variance)
-    return {"n": n, "runs": runs, "expected": float(mean), "z": float(z), "p": float(norm.cdf(corrected))}
+    return {"n": n, "runs": runs, "expected": mean, "z": float(z), "p": float(norm.cdf(corrected))}
 
 
 def _findings(found: list[dict[str, Any]]) -> Iterator[Finding]:
-    sliced = [row for row in found if row["p"] <= ALPHA / len(found) and row["runs"] <= FEW * row["expected"]]
+    sliced = [
+        row
+        for row in found
+        if row["p"] <= ALPHA / len(found) and row["runs"] <= FEW * row["expected_of_groups"]
+    ]
     if sliced:
         worst = sliced[0]
-        others = f", and in {len(sliced) - 1} more series" if len(sliced) > 1 else ""
+        others = f"; {len(sliced) - 1} more series likewise" if len(sliced) > 1 else ""
         yield Finding(
             "label_slices",
             "warning",
-            f"In the order of their names the {worst['n']:,} images of the series {worst['series']} change "
-            f"class in {worst['runs']} unbroken runs, where {worst['expected']:.0f} are expected{others}: "
-            "the labels look dealt out in slices.",
+            f"In the order of their names the {worst['n']:,} images of the series {worst['series']} come in "
+            f"{worst['runs']} unbroken runs of one class, where {worst['expected']:.0f} are expected{others}:"
+            " the labels look dealt out in slices.",
         )

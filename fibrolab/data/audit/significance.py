@@ -12,8 +12,10 @@ BETTER = 0.05  # of accuracy: less is no shortcut worth a warning
 def clearly_better(shares: np.ndarray, protocol: Protocol, evidence: Evidence) -> bool:
     """Whether a floor beats always answering the commonest class by five points, and by more than chance.
 
-    Every group counts once, with the mean gain of its images. Under chance the sum over groups has mean zero
-    at most, and `sum / sqrt(sum of squares)` is close to normal however the gains are distributed
+    The points are those of the images. For the test every group counts once, with the mean gain of its
+    images over the class that is commonest among groups: the commonest among images may be that of a few
+    large groups, and over it every guess would gain. So under chance the sum over groups has mean zero at
+    most, and `sum / sqrt(sum of squares)` is close to normal however the gains are distributed
     (self-normalised sums: de la Peña, Lai and Shao, Self-Normalized Processes, 2009). One-sided, at `ALPHA`.
 
     Args:
@@ -27,7 +29,9 @@ def clearly_better(shares: np.ndarray, protocol: Protocol, evidence: Evidence) -
     if not len(rows):
         return False
     labels, groups = evidence.labels[rows], np.unique(evidence.group[rows], return_inverse=True)[1]
-    right = shares[rows].argmax(axis=1) == labels
-    gain = right.astype(float) - (labels == np.bincount(labels).argmax())
-    by_group = np.bincount(groups, weights=gain) / np.bincount(groups)
-    return bool(by_group.mean() >= BETTER and by_group.sum() > norm.isf(ALPHA) * np.sqrt((by_group**2).sum()))
+    right = (shares[rows].argmax(axis=1) == labels).astype(float)
+    better = right.mean() - np.bincount(labels).max() / len(labels)
+    weight = 1 / np.bincount(groups)[groups]
+    commonest = np.bincount(labels, weights=weight).argmax()
+    gain = np.bincount(groups, weights=weight * (right - (labels == commonest)))
+    return bool(better >= BETTER and gain.sum() > norm.isf(ALPHA) * np.sqrt((gain**2).sum()))

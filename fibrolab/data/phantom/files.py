@@ -33,7 +33,7 @@ class Header(NamedTuple):
 def write(path: Path, pixels: NDArray[np.uint8], header: Header) -> None:
     """Write a picture `(H, W)` or `(H, W, 3)` or a film `(N, H, W)`, by the path's suffix."""
     if path.suffix == SUFFIX["film"]:
-        from fibrolab.data import video  # loads FFmpeg
+        from fibrolab.data.formats import video  # loads FFmpeg
 
         video.write(path, pixels, header.fps)
     elif path.suffix == SUFFIX["dicom"]:

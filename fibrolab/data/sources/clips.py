@@ -24,8 +24,8 @@ import pandas as pd
 from fibrolab import keys
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.media import MIDDLE
-from fibrolab.data.sources.table import STAGES, labelled, root_of
-from fibrolab.data.wording import told
+from fibrolab.data.sources.table import STAGES, labelled, root_of, with_ids
+from fibrolab.data.wording import unfilled
 from fibrolab.errors import DataError, listing
 
 
@@ -50,15 +50,11 @@ def load(
             faults of every manifest, by row. What is no clip is found when it is read.
     """
     table = labelled(path, classes, columns, needs=(keys.CLIP, keys.PATIENT_ID))
-    faults: list[str] = []
-    for column, words in (
-        (keys.CLIP, "empty: every row needs a clip"),
-        (
-            keys.PATIENT_ID,
-            "empty: clips of one patient must stay together, and nothing else tells which they are",
-        ),
-    ):
-        faults += told(column, table[column][table[column] == ""], "is", words)
+    together = "clips of one patient must stay together, and nothing else tells which they are"
+    faults = [
+        *unfilled(table[keys.CLIP], "every row needs a clip"),
+        *unfilled(table[keys.PATIENT_ID], together),
+    ]
     if faults:
         raise DataError(f"{path} has {len(faults)} fault(s):\n{listing(faults)}")
     table = _with_ids(_with_pictures(table))
@@ -75,9 +71,9 @@ def _with_pictures(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_ids(table: pd.DataFrame) -> pd.DataFrame:
-    """Named after the clip, so that a split holds when stills come in; after both where there are several."""
+    """Named after the clip, so that a split holds when stills come in; where it has several, after both."""
     if keys.SAMPLE_ID in table:
         return table
-    clip = table[keys.CLIP]
+    clip, still = table[keys.CLIP], with_ids(table)[keys.SAMPLE_ID]
     several = clip.duplicated(keep=False)
-    return table.assign(**{keys.SAMPLE_ID: clip.mask(several, clip + "#" + table[keys.IMAGE])})
+    return table.assign(**{keys.SAMPLE_ID: clip.mask(several, clip + "#" + still)})

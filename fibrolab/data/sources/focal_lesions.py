@@ -28,7 +28,7 @@ from fibrolab import keys
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.media import Box
 from fibrolab.data.sources.table import labelled, root_of, with_ids
-from fibrolab.data.wording import rows_named, told
+from fibrolab.data.wording import rows_named, told, unfilled
 from fibrolab.errors import DataError, listing
 
 CLASSES = ("non_FLL", "cyst", "FFS", "haemangioma", "HCC")
@@ -89,7 +89,7 @@ def rectangles(table: pd.DataFrame) -> tuple[pd.Series, list[str]]:
         )
     if forms[0] == (keys.ROI,):
         rois = table[keys.ROI]  # the manifest checks what stands there; only here must there be something
-        return rois, list(told(keys.ROI, rois[rois == ""], "is", "empty: every lesion has a rectangle"))
+        return rois, list(unfilled(rois, "every lesion has a rectangle"))
     cells = table[list(forms[0])]
     whole = cells.apply(lambda column: column.str.fullmatch(_WHOLE))
     faults: list[str] = []

@@ -4,7 +4,8 @@
       normal/  a.png  b.dcm  patient-07/0001.jpg     however deep
       fatty/   c.png  IM000012                       DICOM is known by its content, whatever its name
 
-Pictures and DICOM files are samples. Hidden files are passed over; others are counted in the log.
+Pictures and DICOM files are samples. Hidden files, and the DICOMDIR of a disc, which holds no pixels, are
+passed over; others are counted in the log.
 """
 
 import logging
@@ -17,6 +18,7 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.data.manifest import Manifest
+from fibrolab.data.tables import is_formula
 from fibrolab.errors import ConfigError, DataError, listing
 
 SUFFIXES = frozenset(
@@ -101,6 +103,11 @@ def _folder_faults(folders: Sequence[str], expected: Sequence[str]) -> list[str]
     if _PARTITIONS.issuperset(name.lower() for name in folders):
         return [f"{', '.join(folders)} are partitions, not classes; give one of them as the root"]
     unknown = [f"{name}/ is none of the classes" for name in folders if name not in expected]
+    unknown += [
+        f"{name}/ begins like a formula, which a spreadsheet would run"
+        for name in folders
+        if is_formula(name)
+    ]
     return unknown + [f"there is no folder {name}/" for name in expected if name not in folders]
 
 
@@ -145,8 +152,8 @@ def _is_dicom(path: Path) -> bool:
 
 
 def _shown(name: str) -> bool:
-    """Whether a name is neither hidden nor what an archive made on a Mac adds."""
-    return not name.startswith(".") and name != "__MACOSX"
+    """Whether a name is neither hidden nor what an archive made on a Mac, or a disc of DICOM files, adds."""
+    return not name.startswith(".") and name not in ("__MACOSX", "DICOMDIR")
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

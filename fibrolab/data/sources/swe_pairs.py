@@ -38,7 +38,7 @@ from fibrolab.data.media import Media, whole
 from fibrolab.data.memory import measured
 from fibrolab.data.readers import read_image
 from fibrolab.data.sources.table import STAGES, labelled, root_of, with_ids
-from fibrolab.data.wording import rows_named
+from fibrolab.data.wording import unfilled
 from fibrolab.errors import ConfigError, DataError, UnreadableImageError, listing
 
 CAPTURE = "capture"
@@ -96,8 +96,7 @@ def _pairs(table: pd.DataFrame, path: str | Path) -> pd.DataFrame:
             f"{path} has the column(s) {', '.join(given)}, which data=swe_pairs makes from '{CAPTURE}': "
             "leave them out, or use data=table, which takes them as they are."
         )
-    empty = {column: table.index[table[column] == ""] for column in _NEEDED}
-    faults = [f"{rows_named(rows)}: {column} is empty" for column, rows in empty.items() if len(rows)]
+    faults = [fault for column in _NEEDED for fault in unfilled(table[column])]
     if faults:
         raise DataError(
             f"{path} has {len(faults)} fault(s):\n{listing(faults)}\nEach row is one capture of one patient, "

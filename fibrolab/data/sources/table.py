@@ -13,7 +13,8 @@ A CSV (comma, semicolon or tab; UTF-8) or Parquet file. Paths in it are relative
 says which images belong together but their likeness. Columns of other names are kept as they are.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -21,7 +22,7 @@ import pandas as pd
 from fibrolab import keys
 from fibrolab.data import tables
 from fibrolab.data.manifest import Manifest
-from fibrolab.data.wording import rows_named, told
+from fibrolab.data.wording import told, unfilled
 from fibrolab.errors import ConfigError, DataError, listing
 
 STAGES = ("F0", "F1", "F2", "F3", "F4")
@@ -41,10 +42,11 @@ def load(
         root: Folder that the paths in it are relative to; the table's own where none is given.
         classes: Names of the labels in their order; METAVIR stages unless given.
         columns: The table's name for each of ours, such as `patient_id: MRN`; None for a column of the table
-            that goes by our name and means something else.
+            that goes by our name, or nearly so, and means something else.
 
     Raises:
-        ConfigError: A setting that is none, or names a column that the table has not.
+        ConfigError: A setting that is none, or names a column that the table has not; or a column that is
+            named nearly as one of `columns`, such as `Patient ID`, and would go unread.
         DataError: A table that cannot be read, lacks a column or holds faults; see `tables.read`, `labelled`
             and `manifest.validated`.
     """
@@ -106,7 +108,7 @@ def root_of(path: str | Path, root: str | Path | None) -> Path:
 def _renamed(table: pd.DataFrame, columns: Mapping[str, str | None], path: str | Path) -> pd.DataFrame:
     """Their names become ours; a column that only happens to have our name makes way."""
     theirs = {ours: name for ours, name in columns.items() if name != ours}
-    faults = []
+    faults = list(_misspelt(table, columns))
     for ours, name in theirs.items():
         if name is not None and name not in table:
             faults.append(f"data.columns.{ours}={name}: there is no such column")
@@ -121,6 +123,22 @@ def _renamed(table: pd.DataFrame, columns: Mapping[str, str | None], path: str |
     return table.rename(columns={name: ours for ours, name in theirs.items() if name is not None})
 
 
+def _misspelt(table: pd.DataFrame, columns: Mapping[str, str | None]) -> Iterator[str]:
+    """Columns that are ours but for case, blanks and signs: nobody would notice that they go unread."""
+    taken = {*columns, *columns.values()}
+    given = {_letters(name): name for name in table.columns.tolist() if name not in taken}
+    for ours, name in columns.items():
+        if name == ours and ours not in table and (twin := given.get(_letters(ours))):
+            yield (
+                f"column '{twin}' goes unread: is it {ours}? If so, 'data.columns.{ours}=\"{twin}\"', else "
+                f"data.columns.{ours}=null"
+            )
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\W_]", "", name).casefold()
+
+
 def _indices(labels: pd.Series, classes: list[str], path: str | Path) -> pd.Series:
     """Class index of every label, int64 (N,)."""
     numbers = [str(index) for index in range(len(classes))]
@@ -128,9 +146,7 @@ def _indices(labels: pd.Series, classes: list[str], path: str | Path) -> pd.Seri
     known = classes if named.sum() >= numbered.sum() else numbers
     unknown = labels[(labels != "") & ~named & ~numbered]
     allowed = f"none of {', '.join(classes)} (or 0 to {len(classes) - 1}); data.classes names others"
-    faults = list(told(keys.LABEL, unknown, "is", allowed))
-    if (labels == "").any():
-        faults.append(f"{rows_named(labels.index[labels == ''])}: {keys.LABEL} is empty")
+    faults = [*told(keys.LABEL, unknown, "is", allowed), *unfilled(labels)]
     mixed = labels[(labels != "") & (named | numbered) & ~labels.isin(known)]
     if len(mixed):
         kinds = ("an index", "names") if known == classes else ("a name", "indices")

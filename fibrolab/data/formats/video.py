@@ -11,7 +11,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from fibrolab.data.media import View
-from fibrolab.data.readers import Clip, Header, stacked
+from fibrolab.data.readers import LARGEST_SCAN, Clip, Header, require_scan, stacked
 from fibrolab.errors import UnreadableImageError
 
 CONTAINERS = {"mov": "MP4", "avi": "AVI", "matroska": "Matroska"}
@@ -160,6 +160,8 @@ def _stream(container: av.container.InputContainer, path: Path) -> av.VideoStrea
     if not container.streams.video:
         raise UnreadableImageError(f"{path}: holds sound or text, but no film")
     stream = container.streams.video[0]
+    require_scan(stream.width, stream.height, path)
+    stream.codec_context.options = {"max_pixels": str(LARGEST_SCAN)}  # frames may be larger than is claimed
     stream.codec_context.thread_count = 1
     return stream
 

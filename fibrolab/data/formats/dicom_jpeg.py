@@ -10,6 +10,8 @@ import numpy as np
 from pydicom import uid
 from pydicom.pixels.decoders.base import DecodeRunner
 
+from fibrolab.data.readers import LARGEST_SCAN
+
 CODECS = {
     uid.JPEGLossless: "mjpeg",
     uid.JPEGLosslessSV1: "mjpeg",
@@ -38,7 +40,10 @@ def decode_frame(src: bytes, runner: DecodeRunner) -> bytes:
     """
     context = av.CodecContext.create(CODECS[runner.transfer_syntax], "r")
     assert isinstance(context, av.VideoCodecContext)
-    context.options = {"err_detect": "explode"}  # else a frame that cannot be decoded comes back black
+    context.options = {
+        "err_detect": "explode",  # else a frame that cannot be decoded comes back black
+        "max_pixels": str(LARGEST_SCAN),
+    }
     context.thread_count = 1
     frames = [*context.decode(av.Packet(src)), *context.decode(None)]
     if len(frames) != 1 or frames[0].is_corrupt:

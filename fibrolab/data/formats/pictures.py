@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from fibrolab.data.media import View
-from fibrolab.data.readers import Clip, Header, stacked, to_grey
+from fibrolab.data.readers import Clip, Header, require_scan, stacked, to_grey
 from fibrolab.errors import UnreadableImageError
 
 # What scanners, archives and data sets export. Pillow's other plugins stay out: EPS would run Ghostscript.
@@ -32,14 +32,14 @@ def inspect(content: bytes, path: Path, view: View) -> tuple[Header, np.ndarray]
     """See `readers.Format`."""
     with _opened(content, path) as picture:
         facts = _header(picture)
-        return facts, _frame(picture, view.frame_of(facts.frames, path))
+        return facts, _frame(picture, view.frame_of(facts.frames, path), path)
 
 
 def clip(content: bytes, path: Path) -> Clip:
     """See `readers.Format`: an animated GIF or WebP, or the pages of a TIFF."""
     with _opened(content, path) as picture:
         facts = _header(picture)
-        frames = (to_grey(_frame(picture, number)) for number in range(facts.frames))
+        frames = (to_grey(_frame(picture, number, path)) for number in range(facts.frames))
         return Clip(stacked(frames, path), facts.fps)
 
 
@@ -50,6 +50,8 @@ def _opened(content: bytes, path: Path) -> Iterator[Image.Image]:
             yield picture
     except Image.UnidentifiedImageError:
         raise UnreadableImageError(f"{path}: {_what_it_is(content)}") from None
+    except Image.DecompressionBombError as error:
+        raise UnreadableImageError(f"{path}: is no ultrasound scan ({error})") from None
 
 
 def _header(picture: Image.Image) -> Header:
@@ -61,9 +63,10 @@ def _header(picture: Image.Image) -> Header:
     return Header(width, height, picture.mode, picture.format or "", frames, fps)
 
 
-def _frame(picture: Image.Image, number: int) -> np.ndarray:
+def _frame(picture: Image.Image, number: int, path: Path) -> np.ndarray:
     if number:
         picture.seek(number)
+    require_scan(*picture.size, path)
     return _to_bytes(ImageOps.exif_transpose(picture))
 
 

@@ -6,13 +6,14 @@ pydicom reads; Pillow and FFmpeg decompress behind it. "PS3.x" are the parts of 
 import io
 import logging
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydicom
-from PIL import Image
 from pydicom.encaps import get_frame
+from pydicom.filereader import read_dataset
 from pydicom.multival import MultiValue
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi, get_decoder, pixel_array
 from pydicom.uid import (
@@ -28,10 +29,10 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from fibrolab.data import dicom_jpeg, video
-from fibrolab.data.dicom_identity import identity
+from fibrolab.data.formats import dicom_jpeg, video
+from fibrolab.data.formats.dicom_identity import identity
 from fibrolab.data.media import View
-from fibrolab.data.readers import Clip, Header, stacked, to_grey
+from fibrolab.data.readers import LARGEST_CLIP, Clip, Header, require_scan, stacked, to_grey
 from fibrolab.errors import UnreadableImageError
 
 GREY = ("MONOCHROME1", "MONOCHROME2")
@@ -98,6 +99,7 @@ def clip(content: bytes, path: Path) -> Clip:
 
 def _dataset(content: bytes, path: Path) -> pydicom.Dataset:
     """A data set whose pixels can be decoded, with the transfer syntax filled in where the file lacks it."""
+    _require_moderate(content, path)
     dataset = pydicom.dcmread(io.BytesIO(content), force=True)  # force: files without preamble
     if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
         raise UnreadableImageError(f"{path}: floating-point pixels have no agreed grey range; save integers")
@@ -109,12 +111,21 @@ def _dataset(content: bytes, path: Path) -> pydicom.Dataset:
     missing = [name for name in _IMAGE_PIXEL if dataset.get(name, None) in (None, "")]
     if missing:
         raise UnreadableImageError(f"{path}: the DICOM header lacks {', '.join(missing)}")
-    if dataset.Rows * dataset.Columns > (Image.MAX_IMAGE_PIXELS or np.inf):
-        raise UnreadableImageError(
-            f"{path}: {dataset.Columns} x {dataset.Rows} pixels are no ultrasound scan"
-        )
+    require_scan(dataset.Columns, dataset.Rows, path)
     _fill_in_syntax(dataset, path)
     return dataset
+
+
+def _require_moderate(content: bytes, path: Path) -> None:
+    """Refuse a deflated file (PS3.5, A.5) of more than a clip's bytes: pydicom inflates without a bound."""
+    stream = io.BytesIO(content)
+    stream.seek(132 if content[128:132] == b"DICM" else 0)
+    meta = read_dataset(stream, False, True, stop_when=lambda tag, *_: tag > 0x0002FFFF)
+    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        return
+    inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(stream.read(), LARGEST_CLIP + 1)
+    if len(inflated) > LARGEST_CLIP:
+        raise UnreadableImageError(f"{path}: inflates to more than {LARGEST_CLIP / 2**20:.0f} MiB")
 
 
 def _fill_in_syntax(dataset: pydicom.Dataset, path: Path) -> None:
@@ -171,6 +182,7 @@ def _frame(dataset: pydicom.Dataset, number: int, path: Path) -> np.ndarray:
         return _to_bytes(apply_color_lut(levels, dataset)[..., :3], 0, 2**depth - 1)
     if photometric in COLOUR:
         return _to_bytes(levels, 0, 2**dataset.BitsStored - 1)
+    _apply_groups(dataset, number)
     grey = _grey(levels, dataset)
     return 255 - grey if photometric == "MONOCHROME1" else grey
 
@@ -204,6 +216,16 @@ def _require_codestream(dataset: pydicom.Dataset, number: int, path: Path) -> No
         )
 
 
+def _apply_groups(dataset: pydicom.Dataset, number: int) -> None:
+    """Bring to the top how an enhanced object has this frame shown: functional groups (PS3.3, C.7.6.16)."""
+    shared = dataset.get("SharedFunctionalGroupsSequence", None) or []
+    own = dataset.get("PerFrameFunctionalGroupsSequence", None) or []
+    for group in (*shared, *own[number : number + 1]):
+        for name in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
+            for item in group.get(name, None) or []:
+                dataset.update(item)
+
+
 def _grey(levels: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
     """Stored levels as they are meant to be shown (PS3.3, C.11): rescaled, then through the first window.
 
@@ -215,7 +237,7 @@ def _grey(levels: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
         depth = dataset.VOILUTSequence[0].LUTDescriptor[2]
         return _to_bytes(apply_voi(values.astype(np.int64), dataset), 0, 2**depth - 1)
     centre, width = _first(dataset.get("WindowCenter", None)), _first(dataset.get("WindowWidth", None))
-    if centre is not None and width is not None and width > 0:
+    if centre is not None and width is not None and 0 < width < np.inf:
         return _windowed(values, centre, width, str(dataset.get("VOILUTFunction", "LINEAR")))
     lowest = -(2 ** (dataset.BitsStored - 1)) if dataset.PixelRepresentation else 0
     stored = np.array([lowest, lowest + 2**dataset.BitsStored - 1])
@@ -236,13 +258,15 @@ def _to_bytes(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """Values with `low` at 0 and `high` at 255, rounded; beyond them they are clipped."""
     if values.dtype == np.uint8 and (low, high) == (0, 255):
         return values
+    if not 0 < high - low < np.inf:
+        raise ValueError(f"the header has the levels shown from {low} to {high}")
     return np.clip(np.rint((values - float(low)) * (255 / (high - low))), 0, 255).astype(np.uint8)
 
 
 def _first(value: Any) -> float | None:
     """Of several windows the first: it is the scanner's own."""
     values = value if isinstance(value, MultiValue) else [value]
-    return float(values[0]) if values and values[0] is not None else None
+    return float(values[0]) if values and values[0] not in (None, "") else None
 
 
 def _is_film(dataset: pydicom.Dataset) -> bool:
