@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from fibrolab.data.media import Box
+from fibrolab.data.box import Box
 
 TOP_KPA = 40.0
 

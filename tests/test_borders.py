@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fibrolab.data.borders import content_box
-from fibrolab.data.media import Box, View
+from fibrolab.data.box import Box
+from fibrolab.data.media import View
 from fibrolab.data.readers import read_grey
 
 SCAN = Box(60, 40, 120, 150)

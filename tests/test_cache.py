@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 
 from fibrolab.data import cache
+from fibrolab.data.box import Box
 from fibrolab.data.cache import CHUNK, CLIPS, RECORD, PixelStore, Slots
 from fibrolab.data.formats import video
-from fibrolab.data.media import Box, Media, View, whole
+from fibrolab.data.media import Media, View, whole
 from fibrolab.data.preprocess import Preprocess
 from fibrolab.data.readers import decode_clip, read_grey
 from fibrolab.errors import DataError, StorageError

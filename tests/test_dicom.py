@@ -27,9 +27,10 @@ from pydicom.uid import (
     UltrasoundImageStorage,
 )
 
+from fibrolab.data.box import Box
 from fibrolab.data.formats import dicom, video
 from fibrolab.data.formats.dicom_identity import identity
-from fibrolab.data.media import Box, View
+from fibrolab.data.media import View
 from fibrolab.data.readers import decode, decode_clip, describe, inspect, read_grey, read_image, to_grey
 from fibrolab.errors import UnreadableImageError
 

@@ -14,8 +14,8 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 
 from fibrolab import keys
+from fibrolab.data.box import Box
 from fibrolab.data.manifest import Manifest
-from fibrolab.data.media import Box
 from fibrolab.data.readers import read_grey, read_image
 from fibrolab.data.sources.focal_lesions import CLASSES, CORNERS, SIDES, load, rectangles
 from fibrolab.errors import DataError, UnreadableImageError

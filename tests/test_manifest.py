@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fibrolab import keys
+from fibrolab.data.box import Box
 from fibrolab.data.manifest import Manifest
-from fibrolab.data.media import Box, Media, View
+from fibrolab.data.media import Media, View
 from fibrolab.errors import DataError
 
 CLASSES = ("F0", "F1", "F2")

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fibrolab.data.media import Box, View
+from fibrolab.data.box import Box
+from fibrolab.data.media import View
 from fibrolab.errors import UnreadableImageError
 
 FILE = Path("scan.png")

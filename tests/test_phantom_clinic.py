@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from fibrolab import keys
 from fibrolab.data import swe
+from fibrolab.data.box import Box
 from fibrolab.data.manifest import Manifest
-from fibrolab.data.media import Box
 from fibrolab.data.phantom import elastogram, measures, patient, truth
 from fibrolab.data.phantom.archive import TRUTH_FILE, generate
 from fibrolab.data.phantom.capture import Capture, capture

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from fibrolab.data.media import Box
+from fibrolab.data.box import Box
 from fibrolab.data.phantom import lesions, patient
 
 SIZE = 160

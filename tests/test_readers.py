@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fibrolab.data.media import Box, View
-from fibrolab.data.readers import Header, decode, decode_clip, describe, inspect, read_grey, read_image
+from fibrolab.data.box import Box
+from fibrolab.data.formats.contract import Header
+from fibrolab.data.media import View
+from fibrolab.data.readers import decode, decode_clip, describe, inspect, read_grey, read_image
 from fibrolab.errors import UnreadableImageError
 
 GREY = np.arange(48 * 32, dtype=np.uint32).reshape(48, 32).astype(np.uint8)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from swe_screen import TOP_KPA, Drawn, Screen, draw, jet, jpeg, png
 
 from fibrolab.data import swe
-from fibrolab.data.media import Box, View
+from fibrolab.data.box import Box
+from fibrolab.data.media import View
 from fibrolab.data.phantom import capture, patient
 from fibrolab.data.readers import decode
 from fibrolab.errors import UnreadableImageError

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from fibrolab import keys
+from fibrolab.data.box import Box
 from fibrolab.data.manifest import Manifest
-from fibrolab.data.media import Box
 from fibrolab.data.sources.table import STAGES, load
 from fibrolab.errors import DataError, FibrolabError
 

@@ -12,9 +12,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fibrolab.data import readers
-from fibrolab.data.formats import video
-from fibrolab.data.media import Box, View
+from fibrolab.data.box import Box
+from fibrolab.data.formats import contract, video
+from fibrolab.data.media import View
 from fibrolab.data.readers import decode, decode_clip, describe, inspect
 from fibrolab.errors import UnreadableImageError
 
@@ -88,7 +88,7 @@ def test_black_is_0_and_white_is_255_whatever_range_a_film_is_stored_in(tmp_path
 
 def test_the_header_tells_codec_size_rate_and_the_counted_frames(tmp_path: Path) -> None:
     content = written(tmp_path, ".mp4", scene(9), fps=25)
-    assert describe(content, PATH) == readers.Header(64, 48, "yuv420p", "MP4 h264", 9, 25.0, ())
+    assert describe(content, PATH) == contract.Header(64, 48, "yuv420p", "MP4 h264", 9, 25.0, ())
     assert describe(written(tmp_path, ".avi", scene(9)), PATH).format == "AVI mjpeg"
     assert describe(written(tmp_path, ".mkv", scene(9)), PATH).mode == "gray"
 
@@ -187,7 +187,7 @@ def test_a_film_that_is_no_film_is_named() -> None:
 
 def test_a_film_beyond_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = written(tmp_path, ".mp4", scene(9))
-    monkeypatch.setattr(readers, "LARGEST_CLIP", 5 * 48 * 64)
+    monkeypatch.setattr(contract, "LARGEST_CLIP", 5 * 48 * 64)
     with pytest.raises(UnreadableImageError, match="more than 5 frames of 64 x 48"):
         decode_clip(content, PATH)
     assert describe(content, PATH).frames == 9
@@ -199,7 +199,7 @@ def test_a_film_of_frames_larger_than_a_scan_is_refused(monkeypatch: pytest.Monk
     for read in (decode_clip, describe):
         with pytest.raises(UnreadableImageError, match=r"breath\.mp4: "):
             read(muxed(huge), PATH)
-    monkeypatch.setattr(readers, "LARGEST_SCAN", 63 * 48)
+    monkeypatch.setattr(contract, "LARGEST_SCAN", 63 * 48)
     with pytest.raises(UnreadableImageError, match="64 x 48 pixels are no ultrasound scan"):
         describe(muxed(scene(2)), PATH)
 

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from fibrolab.data.media import Box
+from fibrolab.data.box import Box
 
 TEXT = (
     16  # the picture's smaller side over the height of what counts as text, bar or line, and over the rim's

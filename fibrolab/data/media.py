@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fibrolab.data.box import Box
 from fibrolab.errors import UnreadableImageError
 
 MIDDLE = "middle"  # of a film's frames
@@ -16,23 +17,6 @@ NAMED_BOXES = (
     "grey_panel",
     "colour_box",
 )  # found in each screen capture of elastography, `fibrolab.data.swe`
-
-
-class Box(NamedTuple):
-    """A rectangle [px]; the picture's upper left corner is 0, 0."""
-
-    left: int
-    top: int
-    width: int
-    height: int
-
-    def __str__(self) -> str:
-        """As it stands in a manifest."""
-        return " ".join(map(str, self))
-
-    def of(self, picture: np.ndarray) -> np.ndarray:
-        """The rectangle of a picture (H, W) or (H, W, 3), a view of its pixels."""
-        return picture[self.top : self.top + self.height, self.left : self.left + self.width]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from scipy import fft
 
-from fibrolab.data.media import Box
+from fibrolab.data.box import Box
 from fibrolab.errors import UnreadableImageError
 
 COLOURED = 40  # grey levels between the strongest and the weakest channel; JPEG leaves below 20 in grey

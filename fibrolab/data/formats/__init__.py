@@ -1,1 +1,1 @@
-"""One module a kind of file, each with the functions of `fibrolab.data.readers.Format`."""
+"""One module a kind of file, each with the functions of `contract.Format`."""

@@ -30,9 +30,9 @@ from pydicom.uid import (
 )
 
 from fibrolab.data.formats import dicom_jpeg, video
+from fibrolab.data.formats.contract import LARGEST_CLIP, Clip, Header, require_scan, stacked, to_grey
 from fibrolab.data.formats.dicom_identity import identity
 from fibrolab.data.media import View
-from fibrolab.data.readers import LARGEST_CLIP, Clip, Header, require_scan, stacked, to_grey
 from fibrolab.errors import UnreadableImageError
 
 GREY = ("MONOCHROME1", "MONOCHROME2")

@@ -10,7 +10,7 @@ import numpy as np
 from pydicom import uid
 from pydicom.pixels.decoders.base import DecodeRunner
 
-from fibrolab.data.readers import LARGEST_SCAN
+from fibrolab.data.formats.contract import LARGEST_SCAN
 
 CODECS = {
     uid.JPEGLossless: "mjpeg",

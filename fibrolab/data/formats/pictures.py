@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from fibrolab.data.formats.contract import Clip, Header, require_scan, stacked, to_grey
 from fibrolab.data.media import View
-from fibrolab.data.readers import Clip, Header, require_scan, stacked, to_grey
 from fibrolab.errors import UnreadableImageError
 
 # What scanners, archives and data sets export. Pillow's other plugins stay out: EPS would run Ghostscript.

@@ -10,8 +10,8 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from fibrolab.data.formats.contract import LARGEST_SCAN, Clip, Header, require_scan, stacked
 from fibrolab.data.media import View
-from fibrolab.data.readers import LARGEST_SCAN, Clip, Header, require_scan, stacked
 from fibrolab.errors import UnreadableImageError
 
 CONTAINERS = {"mov": "MP4", "avi": "AVI", "matroska": "Matroska"}

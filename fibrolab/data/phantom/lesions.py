@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fibrolab.data.media import Box
+from fibrolab.data.box import Box
 from fibrolab.data.phantom import beam
 from fibrolab.data.phantom.beam import Array, Grid
 from fibrolab.data.phantom.bmode import seen

@@ -25,8 +25,8 @@ from pathlib import Path
 import pandas as pd
 
 from fibrolab import keys
+from fibrolab.data.box import Box
 from fibrolab.data.manifest import Manifest
-from fibrolab.data.media import Box
 from fibrolab.data.sources.table import labelled, root_of, with_ids
 from fibrolab.data.wording import rows_named, told, unfilled
 from fibrolab.errors import DataError, listing

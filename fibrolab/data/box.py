@@ -1,0 +1,22 @@
+"""A rectangle of a picture, in pixels."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Box(NamedTuple):
+    """A rectangle [px]; the picture's upper left corner is 0, 0."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+    def __str__(self) -> str:
+        """As it stands in a manifest."""
+        return " ".join(map(str, self))
+
+    def of(self, picture: np.ndarray) -> np.ndarray:
+        """The rectangle of a picture (H, W) or (H, W, 3), a view of its pixels."""
+        return picture[self.top : self.top + self.height, self.left : self.left + self.width]

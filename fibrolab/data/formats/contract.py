@@ -1,0 +1,99 @@
+"""What every module here offers and may use: the header of a file, a clip, and limits on what is held."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from PIL import Image
+
+from fibrolab.data.media import View
+from fibrolab.errors import UnreadableImageError
+
+LARGEST_SCAN = 2**26  # pixels of one picture, 8192 x 8192; a small file can claim, and unpack to, far more
+LARGEST_CLIP = 2**28  # pixels of a film held in memory at once: half a minute of 640 x 480 at 30 a second
+
+
+class Header(NamedTuple):
+    """What a file says of its pixels.
+
+    Attributes:
+        width: Of the whole picture, upright [px].
+        height: Of the whole picture, upright [px].
+        mode: How pixels are stored: Pillow's mode, DICOM's photometric interpretation, a film's pixel format.
+        format: The format by content, with what it was compressed with, such as `JPEG`,
+            `DICOM JPEGBaseline8Bit` or `MP4 h264`.
+        frames: Pictures in the file; a film's are counted, since containers only estimate them.
+        fps: Frames a second; 0 for one picture and where the file does not tell.
+        identity: Names of the DICOM header's fields that still tell who the patient is.
+    """
+
+    width: int
+    height: int
+    mode: str
+    format: str
+    frames: int = 1
+    fps: float = 0.0
+    identity: tuple[str, ...] = ()
+
+
+class Clip(NamedTuple):
+    """A film.
+
+    Attributes:
+        frames: Grey levels, uint8 (N, H, W), N at least 2.
+        fps: Mean number of frames a second; 0 where the file does not tell.
+    """
+
+    frames: np.ndarray
+    fps: float
+
+
+class Format(Protocol):
+    """What a module that reads one kind of file offers; its errors are made sentences here."""
+
+    def header(self, content: bytes, path: Path) -> Header:
+        """What the file says of its pixels."""
+
+    def inspect(self, content: bytes, path: Path, view: View) -> tuple[Header, np.ndarray]:
+        """The header and the whole frame that is meant, uint8 (H, W) or (H, W, 3), in one pass."""
+
+    def clip(self, content: bytes, path: Path) -> Clip:
+        """All frames in grey, be it one."""
+
+
+def to_grey(image: np.ndarray) -> np.ndarray:
+    """Luma of ITU-R BT.601 of uint8 ``(H, W, 3)``; a grey ``(H, W)`` image is handed back as it is.
+
+    Pixels with R = G = B keep their level exactly, so a grey scan saved as RGB reads like the grey one.
+    """
+    return image if image.ndim == 2 else np.asarray(Image.fromarray(image).convert("L"))
+
+
+def require_scan(width: int, height: int, path: Path) -> None:
+    """Before a decoder makes room for them: that so many pixels may be a scan.
+
+    Raises:
+        UnreadableImageError: They are more than `LARGEST_SCAN`.
+    """
+    if width * height > LARGEST_SCAN:
+        raise UnreadableImageError(f"{path}: {width} x {height} pixels are no ultrasound scan")
+
+
+def stacked(frames: Iterable[np.ndarray], path: Path) -> np.ndarray:
+    """Frames (H, W) as one array (N, H, W).
+
+    Raises:
+        UnreadableImageError: There is none, or more than fits `LARGEST_CLIP`.
+    """
+    kept: list[np.ndarray] = []
+    for frame in frames:
+        kept.append(frame)
+        if len(kept) * frame.size > LARGEST_CLIP:
+            raise UnreadableImageError(
+                f"{path}: more than {len(kept) - 1} frames of {frame.shape[1]} x {frame.shape[0]} pixels; "
+                "a clip this long is not held in memory, cut it to the seconds that are meant"
+            )
+    if not kept:
+        raise UnreadableImageError(f"{path}: holds no frame")
+    return np.stack(kept)
