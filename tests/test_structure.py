@@ -108,3 +108,22 @@ def test_a_command_starts_without_the_slow_libraries() -> None:
     assert "hydra" in loaded
     slow = {"torch", "lightning", "timm", "mlflow", "albumentations", "torchmetrics", "monai", "pandas"}
     assert not slow & set(loaded)
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    """Late imports count: they hide a circle, they do not break it."""
+    names = {
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in files("")
+    }
+    waiting = {name: (imports(path) & names.keys()) - {name} for name, path in names.items()}
+    for name, used in waiting.items():  # `from package import module` also names the package
+        waiting[name] = {
+            module for module in used if not any(is_below(other, module) for other in used - {module})
+        }
+    while free := [name for name, used in waiting.items() if not used]:
+        for name in free:
+            del waiting[name]
+        for used in waiting.values():
+            used -= set(free)
+    assert not waiting
