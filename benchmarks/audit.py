@@ -61,6 +61,7 @@ def facts(content: np.ndarray) -> pd.DataFrame:
     columns = {name: rng.random(several)[content] for name in measures}
     return pd.DataFrame(columns).assign(
         sha256=[f"bytes {number}" for number in content],
+        file_sha256=[f"bytes {number}" for number in content],
         pixels=[f"pixels {number}" for number in content],
         phash=[hashes[number] for number in content],
         thumbnail=[thumbnails[number] for number in content],

@@ -157,7 +157,7 @@ def before_training(root: Path, count: int) -> None:
     facts = staged("survey, warm", lambda: survey(manifest.media(), root / "cache"))
     split = staged("holdout split", lambda: splits.holdout(manifest))
     staged("five folds", lambda: splits.kfold(manifest))
-    staged("audit", lambda: audit(manifest, facts, split, manifest.labels, CLASSES))
+    staged("audit", lambda: audit(manifest, {keys.IMAGE: facts}, split, manifest.labels, CLASSES))
 
 
 def write_files(root: Path, names: pd.Series) -> None:

@@ -73,12 +73,12 @@ def test_every_data_set_runs_to_its_report(data: str, root: Path) -> None:
 
 def test_a_network_eats_colours(root: Path) -> None:
     own = settings("swe_pairs", root / "own")
-    assert_whole(dev_run(root, "data=swe_pairs", "+model.branches.image.input=elastogram", *own))
+    assert_whole(dev_run(root, "data=swe_pairs", "model.branches.image.input=elastogram", *own))
 
 
 def test_a_modality_that_the_data_lacks_is_named(root: Path) -> None:
     with pytest.raises(ConfigError, match="eats clip, which 'phantom' does not have"):
-        dev_run(root, "+model.branches.image.input=clip", *PHANTOMS["phantom"])
+        dev_run(root, "model.branches.image.input=clip", *PHANTOMS["phantom"])
 
 
 @pytest.mark.parametrize("experiment", names("experiment"))
