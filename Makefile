@@ -26,4 +26,4 @@ $(READY): pyproject.toml constraints.txt
 	@touch $(READY)
 
 clean:
-	rm -rf .venv cache outputs
+	rm -rf .venv cache outputs multirun

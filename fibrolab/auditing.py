@@ -106,8 +106,8 @@ def announce(folder: Path, found: dict[str, Any]) -> None:
     console.print(f"verdict  [bold {colour}]{found['verdict']}[/]", highlight=False)
     for sentence in found["warnings"]:
         console.print(f"[{colour}]![/] {sentence}", highlight=False)
-    console.print(f"page     {folder / keys.AUDIT_PAGE}", highlight=False)
-    console.print(f"json     {folder / keys.AUDIT_FILE}", highlight=False)
+    console.print(f"page     {folder.absolute() / keys.AUDIT_PAGE}", highlight=False)
+    console.print(f"json     {folder.absolute() / keys.AUDIT_FILE}", highlight=False)
 
 
 def _key(data: LabelledData) -> str:

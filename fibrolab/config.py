@@ -39,7 +39,8 @@ def command(name: str, job: Callable[[DictConfig], Any]) -> None:
     """
     import hydra
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's kill ends a run as Ctrl-C does
+    for kind in (signal.SIGINT, signal.SIGTERM):  # a scheduler's kill ends a run as Ctrl-C does
+        signal.signal(kind, _interrupt)
     logging.raiseExceptions = False  # a log that cannot be written (a full disk) must not bury the sentence
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then passes exceptions on instead of printing them
     main = hydra.main(version_base=VERSION_BASE, config_path=str(folder()), config_name=name)(_checked(job))
@@ -48,14 +49,23 @@ def command(name: str, job: Callable[[DictConfig], Any]) -> None:
     except FibrolabError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        print("interrupted: the run is marked as killed; what it had saved is kept", file=sys.stderr)
+        print("interrupted; what had been saved is kept", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except (hydra.errors.HydraException, OmegaConfBaseException) as error:
         sys.exit(f"error: {explain(error)}")
+    except (PermissionError, NotADirectoryError, FileNotFoundError) as error:
+        sys.exit(f"error: {error.filename} cannot be made or opened ({error.strerror}); see paths.root")
     except Exception as error:
         if not _disk_is_full(error):
             raise
         sys.exit("error: the disk is full; free space or choose another paths.root")
+
+
+def _interrupt(*_: object) -> NoReturn:
+    """Stop once: a second Ctrl-C while children are ended would leave one waiting for ever."""
+    for kind in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(kind, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
@@ -102,8 +112,10 @@ def explain(error: Exception) -> str:
     if match := re.search(r"Could not override '([^']+)'", text) or re.search(
         r"Key '([^']+)' is not in struct", text
     ):
-        given = match[1]
-        return f"'{given}' is not a setting.{_nearest(given, _settings())} `--cfg job` prints all of them."
+        given, known = match[1], _settings()
+        if given in known:
+            return f"'{given}' is no setting of what was chosen here. `--cfg job` prints all that are."
+        return f"'{given}' is not a setting.{_nearest(given, known)} `--cfg job` prints all of them."
     if isinstance(cause, MissingMandatoryValue) or "Missing mandatory value" in text:
         return _missing_value(str(getattr(cause, "full_key", "") or text.rsplit(maxsplit=1)[-1]))
     first, *rest = [line.strip() for line in text.splitlines() if line.strip()]
@@ -125,9 +137,10 @@ def _checked(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
 
     def checked(config: DictConfig) -> Any:
         missing = sorted(OmegaConf.missing_keys(config))
-        if missing:
-            raise ConfigError(" ".join(_missing_value(key) for key in missing))
         try:
+            if missing:
+                raise ConfigError(" ".join(_missing_value(key) for key in missing))
+            _check_kinds(config)
             return job(config)
         except FibrolabError as error:
             _end(error)
@@ -139,6 +152,15 @@ def _checked(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
             raise RuntimeError("the code misread its own config") from error  # likewise
 
     return checked
+
+
+def _check_kinds(config: DictConfig) -> None:
+    """The settings that every stage reads are of their kind: YAML takes `yess` for a word."""
+    seed, strict = config.get("seed", 0), OmegaConf.select(config, "audit.strict", default=False)
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise ConfigError(f"seed={seed} is not a whole number from 0.")
+    if not isinstance(strict, bool):
+        raise ConfigError(f"audit.strict={strict} is neither true nor false.")
 
 
 def _end(error: FibrolabError) -> NoReturn:
@@ -163,7 +185,7 @@ def _settings() -> list[str]:
     for path in folder().rglob("*.yaml"):
         group = path.relative_to(folder()).parent.as_posix().replace("/", ".")
         content = OmegaConf.load(path)
-        if isinstance(content, DictConfig) and group not in ("experiment", "debug"):
+        if isinstance(content, DictConfig) and group.split(".")[0] not in ("experiment", "debug"):
             prefix = "" if group == "." else f"{group}."
             plain = OmegaConf.to_container(content)
             assert isinstance(plain, dict)

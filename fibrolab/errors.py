@@ -25,6 +25,10 @@ class SplitError(FibrolabError):
     """A split that the data does not allow, or that would leak."""
 
 
+class UndrawableSplitError(SplitError):
+    """A split that is asked for rightly, and that this data is too small for."""
+
+
 class AuditError(FibrolabError):
     """Data or a split on which a score would prove nothing, where that was to be an error."""
 

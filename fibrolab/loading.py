@@ -17,7 +17,7 @@ from fibrolab.data.manifest import Manifest
 from fibrolab.data.media import Media
 from fibrolab.data.splits import Split, undrawn
 from fibrolab.data.survey import of_clips, survey, unreadable
-from fibrolab.errors import ConfigError, DataError, SplitError, listing
+from fibrolab.errors import ConfigError, DataError, UndrawableSplitError, listing
 
 POLICIES = ("error", "skip")
 logger = logging.getLogger(__name__)
@@ -44,11 +44,11 @@ def load(config: DictConfig, must_split: bool = True) -> LabelledData:
     manifest: Manifest = instantiate(arguments(config.data, "image_size", "on_unreadable"))
     manifest, facts = surveyed(manifest, Path(config.paths.cache), policy)
     manifest = grouped(manifest, facts[keys.IMAGE])
-    labels = labels_under(config.task.name, config.task.merge, manifest)
+    labels = labels_under(config.task.name, config.task.of, config.task.merge, manifest)
     try:
         split: Split = instantiate(arguments(config.split), manifest)
     except InstantiationException as error:
-        if must_split or not isinstance(error.__cause__, SplitError):
+        if must_split or not isinstance(error.__cause__, UndrawableSplitError):
             raise
         split = undrawn(manifest, str(error.__cause__))
     return LabelledData(manifest, facts, labels, list(config.task.classes or manifest.classes), split)

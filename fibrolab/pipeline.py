@@ -40,6 +40,7 @@ def run(config: DictConfig) -> float | None:
         results.save_data(tracked.folder, data.manifest, data.split, data.labels)
         found = auditing.audited(config, data, tracked.folder)
         tracked.tag({"audit": found["verdict"]})
+        auditing.announce(tracked.folder, found)
         auditing.enforce(found, config.audit.strict)
         module = fitting.build_module(config, data)
         datamodule = build_datamodule(config, data, module.inputs)

@@ -108,8 +108,7 @@ def announce(folder: Path, run_id: str, uri: str) -> None:
     found = json.loads((folder / keys.AUDIT_FILE).read_text())
     console = Console(soft_wrap=True)
     console.print(tables.console_table(metrics, tables.floors_of(found), level))
-    for sentence in found["warnings"]:
-        console.print(f"[yellow]![/] {sentence}", highlight=False)
+    console.print(f"audit    {found['verdict']}, {folder / keys.AUDIT_PAGE}", highlight=False)
     console.print(f"report   {folder / keys.REPORT_FILE}", highlight=False)
     console.print(f"run      {run_id}", highlight=False)
     # By its path, so that it is found where the environment is not activated.

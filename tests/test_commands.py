@@ -1,10 +1,12 @@
 """The commands as a user types them: train, sweep, resume, evaluate, and their answers to faults."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -156,6 +158,28 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(trained: tuple, tmp_
         for place in (whole, resumed)
     ]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+@pytest.mark.slow
+def test_ctrl_c_pressed_twice_while_children_draw_ends_at_once_and_leaves_nothing_half_drawn(
+    tmp_path: Path,
+) -> None:
+    words = ["data.patients=2000", f"folder={tmp_path / 'audit'}"]
+    process = subprocess.Popen(
+        program(tmp_path, *words, module="audit"), stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    images = tmp_path / "cache"
+    while not list(images.glob("phantom-image-*.partial/images/*.png")):
+        assert process.poll() is None
+        time.sleep(0.1)
+    for _ in range(2):
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(0.2)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in errors
+    assert "Traceback" not in errors
+    assert not list(images.glob("*.partial"))
 
 
 @pytest.mark.slow

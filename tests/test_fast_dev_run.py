@@ -77,8 +77,13 @@ def test_a_network_eats_colours(root: Path) -> None:
 
 
 def test_a_modality_that_the_data_lacks_is_named(root: Path) -> None:
-    with pytest.raises(ConfigError, match="eats clip, which 'phantom' does not have"):
-        dev_run(root, "model.branches.image.input=clip", *PHANTOMS["phantom"])
+    with pytest.raises(ConfigError, match="eats elastogram, which 'phantom' does not have"):
+        dev_run(root, "model.branches.image.input=elastogram", *PHANTOMS["phantom"])
+
+
+def test_a_backbone_of_pictures_refuses_clips(root: Path) -> None:
+    with pytest.raises(ConfigError, match="eats no clips"):
+        dev_run(root, "data=phantom_clips", "model.branches.image.input=clip", *PHANTOMS["phantom_clips"])
 
 
 @pytest.mark.parametrize("experiment", names("experiment"))

@@ -30,23 +30,29 @@ class LabelledData:
     split: Split
 
 
-def labels_under(task: str, merge: Sequence[int] | None, manifest: Manifest) -> np.ndarray:
+def labels_under(
+    task: str, of: Sequence[str] | None, merge: Sequence[int] | None, manifest: Manifest
+) -> np.ndarray:
     """Class of every sample, int64 (N,), when each of the manifest's classes is merged into a task's.
 
     Args:
         task: Its name, for the message.
-        merge: Class of the task for each class of the manifest; None for the manifest's own classes.
+        of: The classes that it merges, in their order; None for the manifest's own, unmerged.
+        merge: Class of the task for each of them.
         manifest: The samples.
 
     Raises:
-        ConfigError: The task was made for another number of classes.
+        ConfigError: The task was made for other classes, or for another order of them.
     """
-    if merge is None:
+    if of is None or merge is None:
         return manifest.labels
-    if len(merge) != len(manifest.classes):
+    if list(of) != list(manifest.classes):
         raise ConfigError(
-            f"task={task} merges {len(merge)} stages, but '{manifest.name}' has the "
-            f"{len(manifest.classes)} classes {', '.join(manifest.classes)}: task=nominal takes them as "
-            "they are."
+            f"task={task} is made for the classes {', '.join(of)}; '{manifest.name}' has "
+            f"{', '.join(manifest.classes)}. task=nominal takes them as they are, task=lesion is for focal "
+            "lesions; if they are stages of fibrosis in this order, say "
+            f"task.of=[{','.join(manifest.classes)}]."
         )
+    if len(merge) != len(of):
+        raise ConfigError(f"task.merge names a class for {len(merge)} of the {len(of)} classes of task.of.")
     return np.asarray(merge, np.int64)[manifest.labels]

@@ -82,6 +82,11 @@ class View:
                 f"'{MIDDLE}'), or give the file in the column `clip`"
             )
         number = int(self.frame or 0)
+        if number >= frames == 1:
+            raise UnreadableImageError(
+                f"{path}: is one picture, without a frame {number}; if the table's column `frame` means "
+                "something else, say data.columns.frame=null"
+            )
         if number >= frames:
             raise UnreadableImageError(f"{path}: has no frame {number}; its {frames} frames count from 0")
         return number

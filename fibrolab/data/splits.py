@@ -11,7 +11,7 @@ import pandas as pd
 from fibrolab import keys
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.partition import apportion
-from fibrolab.errors import SplitError, listing
+from fibrolab.errors import SplitError, UndrawableSplitError, listing
 
 logger = logging.getLogger(__name__)
 MANIFEST_HASH = "manifest"  # column of a saved split: the manifest that it was drawn from
@@ -236,7 +236,7 @@ def _check_fold(manifest: Manifest, folds: int, fold: int, share: float) -> None
     counts = np.bincount(manifest.labels, minlength=len(manifest.classes))
     small = [f"{name}: {n}" for name, n in zip(manifest.classes, counts, strict=True) if n < folds]
     if small:
-        raise SplitError(
+        raise UndrawableSplitError(
             f"'{manifest.name}' has classes with fewer samples than the {folds} folds:\n{listing(small)}\n"
             "Use fewer folds or merge classes (task=...)."
         )
@@ -259,7 +259,7 @@ def _draw(
     home = parts[groups == sizes.argmax()][0]
     if largest > 1 and largest > np.ceil(shares[home] * len(rows)):
         group = manifest.groups[rows][groups == sizes.argmax()][0]
-        raise SplitError(
+        raise UndrawableSplitError(
             f"Group '{group}' holds {largest} of {len(rows)} samples, more than any partition may "
             f"({names[home]}: {shares[home]:.0%}): it cannot be kept whole. Use fewer folds, or other groups."
         )
@@ -270,7 +270,7 @@ def _draw(
         if not np.any(labels[parts == part] == k)
     ]
     if absent:
-        raise SplitError(
+        raise UndrawableSplitError(
             f"The split of '{manifest.name}' leaves classes out:\n{listing(absent)}\n"
             "They have too few samples or groups: add data, merge classes (task=...) or use fewer folds."
         )

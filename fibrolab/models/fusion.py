@@ -95,6 +95,8 @@ def _faults(branches: Mapping[str, Mapping[str, Any]], head: Mapping[str, Any]) 
         if not name.isidentifier() or hasattr(nn.ModuleDict(), name):
             faults.append(f"model.branches: '{name}' cannot name a branch. Use a word, such as 'image'.")
         faults += [unknown(f"model.branches.{name}", key, settings) for key in given if key not in settings]
+        if given.get(INPUT) == keys.CLIP:
+            faults.append(f"model.branches.{name}: a backbone of pictures eats no clips. Give input=image.")
         if "name" not in given:
             faults.append(f"model.branches.{name}: it names no backbone. Give name, such as resnet18.")
     settings = _settings(build_head, but=("in_features", "num_classes"))

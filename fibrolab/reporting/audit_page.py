@@ -26,7 +26,8 @@ ADVICE = {
     "groups_cross": "Use split=grouped, which keeps each group in one partition.",
     "val_is_test": "Set a validation part aside from training, and score the test part once.",
     "conflicting_copies": "Look at them below, and correct or remove the wrong label.",
-    "near_leak": "Use split=grouped; where patients are known, ask how two of them share an image.",
+    "near_leak": "Look at them below: two patients who share an image may be one; without patients, use "
+    "split=grouped.",
     "copies": "Keep one file of each; scores and intervals otherwise count an image several times.",
     "conflicting_near_copies": "Look at them below: neighbouring frames of one patient have one stage.",
     "confounding": "Bring all classes to one size, format and device, or validate on another site.",

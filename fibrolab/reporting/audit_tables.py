@@ -295,6 +295,11 @@ def partitions(audit: Audit) -> Sheet | None:
         line(name, *map(count, cells), count(sum(cells)), strong=name == "All")
         for name, cells in rows.items()
     ]
+    if groups := audit.get("partition_groups"):
+        lines.append(line("Groups", *(count(groups.get(name)) for name in found), count(audit.get("groups"))))
     columns = [Column("Class", False), *(Column(name.capitalize()) for name in found), Column("All")]
-    caption = "Images of each class and partition. The test column says on how much a score will stand."
+    caption = (
+        "Images of each class and partition, and the patients or clusters of copies that they come from. The "
+        "test column says on how much a score will stand."
+    )
     return Sheet("partitions", caption, columns, lines, style="compact")

@@ -19,7 +19,7 @@ from fibrolab.data.audit.series import label_order
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.splits import Split
 
-VERSION = 6  # raise it when an audit of the same data would find otherwise: kept ones are then made anew
+VERSION = 7  # raise it when an audit of the same data would find otherwise: kept ones are then made anew
 PARTS = (
     leakage,
     copies,
@@ -65,6 +65,9 @@ def audit(
         "patients": len(np.unique(evidence.patient[evidence.patient >= 0])),
         "classes": _counts(labels, classes),
         "partitions": {part: _counts(labels[split.rows(part)], classes) for part in keys.PARTITIONS},
+        "partition_groups": {
+            part: len(np.unique(evidence.group[split.rows(part)])) for part in keys.PARTITIONS
+        },
     }
     if list(classes) == list(manifest.classes):
         found["best_accuracy"] = dict(manifest.best_accuracy)

@@ -79,8 +79,8 @@ def load(
 def load_swe(
     *,
     root: str | Path,
-    patients: int = 100,
-    images_per_patient: int = 5,
+    patients: int = 175,
+    images_per_patient: int = 3,
     size: int = 480,
     separability: float = 0.5,
     seed: int = 0,

@@ -13,6 +13,7 @@ A CSV (comma, semicolon or tab; UTF-8) or Parquet file. Paths in it are relative
 says which images belong together but their likeness. Columns of other names are kept as they are.
 """
 
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from fibrolab.data.manifest import Manifest
 from fibrolab.data.wording import told, unfilled
 from fibrolab.errors import ConfigError, DataError, listing
 
+logger = logging.getLogger(__name__)
 STAGES = ("F0", "F1", "F2", "F3", "F4")
 
 
@@ -51,6 +53,13 @@ def load(
             and `manifest.validated`.
     """
     table = labelled(path, classes, columns, needs=(keys.IMAGE,))
+    if keys.PATIENT_ID not in table:
+        logger.warning(
+            "%s has no column patient_id, so that one patient's images may be parted; it has %s. If one of "
+            "them names the patient, say data.columns.patient_id=NAME.",
+            path,
+            ", ".join(map(str, table.columns)),
+        )
     return Manifest(with_ids(table), tuple(classes), Path(path).stem, root_of(path, root))
 
 
