@@ -93,7 +93,8 @@ def test_every_experiment_runs_to_its_report(experiment: str, root: Path, kaggle
 
 @pytest.mark.parametrize("task", names("task"))
 def test_every_task_runs_to_its_report(task: str, root: Path) -> None:
-    folder = dev_run(root, f"task={task}", *PHANTOMS["phantom"])
+    data = "phantom_lesions" if task == "lesion" else "phantom"
+    folder = dev_run(root, f"data={data}", *PHANTOMS[data], f"task={task}")
     assert_whole(folder)
     classes = composed(f"task={task}").task.classes or STAGES
     metrics = set(pd.read_csv(folder / keys.METRICS_FILE)["metric"])

@@ -38,7 +38,7 @@ def unwrapped(error: BaseException) -> BaseException:
         (["model.branches.image.name=resnet5"], "resnet50"),
         (["model.branches.image.pretrained=true"], "weights"),
         (["sampler.name=wieghted"], "weighted"),
-        (["task.merge=[0,0,1]"], "merges 3 stages"),
+        (["task.merge=[0,0,1]"], "names a class for 3 of the 5 classes"),
         (["model._target_=fibrolab.modules.hybrid.HybridClassifier"], "two or more backbones"),
         (["+backbone@model.branches.b=tiny"], "model=single has one backbone"),
         (["split=saved", "split.path=nowhere.csv"], "nowhere.csv cannot be read"),
