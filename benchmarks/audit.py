@@ -8,15 +8,14 @@ is read from the disk. Memory is the peak of the whole process so far.
 """
 
 import argparse
-import resource
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 
+from benchmarks.stages import staged
 from fibrolab import keys
 from fibrolab.data.audit import examine
 from fibrolab.data.audit.evidence import Evidence
@@ -75,15 +74,6 @@ def facts(content: np.ndarray) -> pd.DataFrame:
     )
 
 
-def timed(name: str, work: Callable[[], T]) -> T:
-    """Do it, and print its seconds and the peak memory of the process so far."""
-    start = time.perf_counter()
-    result = work()
-    seconds, peak = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    print(f"{name:28} {seconds:8.2f} s   peak {peak:6.0f} MiB", flush=True)
-    return result
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(
@@ -92,14 +82,14 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=6_323)
     parser.add_argument("--hashes", type=int, default=100_000)
     options = parser.parse_args()
-    found = timed("facts, made up", lambda: evidence(options.images))
+    found = staged("facts, made up", lambda: evidence(options.images))
     start = time.perf_counter()
     for part in examine.PARTS:
-        timed(part.__name__, lambda part=part: part(found))  # type: ignore[misc]
+        staged(part.__name__, lambda part=part: part(found))  # type: ignore[misc]
     print(f"{'all parts':28} {time.perf_counter() - start:8.2f} s")
     rng = np.random.default_rng(2)
     hashes = [rng.bytes(32).hex() for _ in range(options.hashes)]
-    timed(f"near, {options.hashes:,} hashes", lambda: near_clusters(hashes))
+    staged(f"near, {options.hashes:,} hashes", lambda: near_clusters(hashes))
 
 
 if __name__ == "__main__":

@@ -16,10 +16,8 @@ import argparse
 import hashlib
 import logging
 import os
-import re
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import active_children
 from pathlib import Path
@@ -33,6 +31,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from benchmarks.stages import reading, staged
 from fibrolab import fitting, keys, pipeline
 from fibrolab.config import VERSION_BASE, arguments, folder, resolved
 from fibrolab.data import splits
@@ -82,12 +81,6 @@ class Watch(Thread):
         for pid, (peak, share) in self.seen.items():
             name = "main" if pid == os.getpid() else "worker"
             print(f"{name:8} peak {peak:7.0f} MiB   share {share:7.0f} MiB   bound {BOUND} MiB")
-
-
-def reading(pid: int, file: str, field: str) -> float:
-    """A number of `/proc/PID/FILE` [MiB]."""
-    text = (Path("/proc") / str(pid) / file).read_text()
-    return int(re.search(rf"{field}:\s+(\d+) kB", text)[1]) / 2**10  # type: ignore[index]
 
 
 def table(count: int) -> pd.DataFrame:
@@ -167,16 +160,6 @@ def write_files(root: Path, names: pd.Series) -> None:
         (root / name).parent.mkdir(exist_ok=True)
         coarse = generator.integers(0, 256, (8, 8), np.uint8)
         cv2.imwrite(str(root / name), cv2.resize(coarse, (32, 32)))
-
-
-def staged(name: str, work: Callable[[], Any]) -> Any:
-    """The result of `work`; printed are its seconds and the process's peak memory meanwhile."""
-    Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts over
-    before, start = reading(os.getpid(), "status", "VmRSS"), time.perf_counter()
-    result = work()
-    seconds, peak = time.perf_counter() - start, reading(os.getpid(), "status", "VmHWM")
-    print(f"{name:14} {seconds:8.2f} s   peak {peak:6.0f} MiB   (began with {before:.0f})", flush=True)
-    return result
 
 
 def main() -> None:

@@ -1,92 +1,39 @@
 """DICOM: every photometric interpretation and syntax on one grey scale, and headers that name a person."""
 
-import contextlib
 import io
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from dicom_case import (
+    LEVELS,
+    LOSSLESS_JPEG,
+    LOSSLESS_LEVELS,
+    MR,
+    PATH,
+    STRIPES,
+    dataset,
+    lut,
+    packaged,
+    saved,
+    shown,
+)
 from PIL import Image
-from pydicom.data import get_testdata_file
-from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate, generate_frames
-from pydicom.pixels import compress
 from pydicom.uid import (
     MPEG4HP41,
-    DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
-    JPEGBaseline8Bit,
     JPEGLossless,
     JPEGLosslessSV1,
-    RLELossless,
-    UltrasoundImageStorage,
 )
 
 from fibrolab.data.box import Box
-from fibrolab.data.formats import dicom, video
-from fibrolab.data.formats.dicom_identity import identity
+from fibrolab.data.formats import video
 from fibrolab.data.media import View
 from fibrolab.data.readers import decode, decode_clip, describe, inspect, read_grey, read_image, to_grey
 from fibrolab.errors import UnreadableImageError
-
-PATH = Path("scan.dcm")
-LEVELS = np.arange(48 * 32).reshape(48, 32)
-LOSSLESS_LEVELS = 39873 + (np.arange(64).reshape(8, 8) * 37) % 251
-LOSSLESS_JPEG = (  # the same, encoded by GDCM 3.2.6
-    "ffd8ffc3000b100008000801011100ffc40016000101010000000000000000000000000006080dffda00080101"
-    "00010000dbc14a952a54a96295a952a54a96294ab52a54a96294a956a54a96294a952ad4b14a54a952a55b14a5"
-    "4a952a54b18a54a952a54b14ad4a952a54b14a5fffd9"
-)
-STRIPES = "SC_rgb_rle.dcm"  # without loss; the other SC_ files show the same colours
-
-
-def packaged(name: str) -> Path:
-    return Path(str(get_testdata_file(name, download=False)))
-
-
-def dataset(levels: np.ndarray, **tags: object) -> pydicom.Dataset:
-    """A scan (H, W), (H, W, 3), or with `NumberOfFrames` a film of such."""
-    scan = pydicom.Dataset()
-    scan.file_meta = FileMetaDataset()
-    scan.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    scan.SOPClassUID, scan.SOPInstanceUID = UltrasoundImageStorage, "1.2.3"
-    single = levels[0] if "NumberOfFrames" in tags else levels
-    scan.Rows, scan.Columns = single.shape[:2]
-    scan.SamplesPerPixel = 3 if single.ndim == 3 else 1
-    if single.ndim == 3:
-        scan.PlanarConfiguration = 0
-    scan.BitsAllocated = scan.BitsStored = 8 * levels.dtype.itemsize
-    scan.HighBit = scan.BitsStored - 1
-    scan.PixelRepresentation = int(levels.dtype.kind == "i")
-    scan.PhotometricInterpretation = "RGB" if single.ndim == 3 else "MONOCHROME2"
-    scan.PixelData = levels.tobytes() + b"\0" * (levels.nbytes % 2)
-    scan["PixelData"].VR = "OW"
-    for name, value in tags.items():
-        setattr(scan, name, value)
-    return scan
-
-
-def saved(scan: pydicom.Dataset, **how: object) -> bytes:
-    stream = io.BytesIO()
-    pydicom.dcmwrite(stream, scan, **(how or {"enforce_file_format": True}))
-    return stream.getvalue()
-
-
-def shown(levels: np.ndarray, **tags: object) -> np.ndarray:
-    return decode(saved(dataset(levels, **tags)), PATH)
-
-
-def lut(values: list[int], first: int, bits: int) -> pydicom.Sequence:
-    item = pydicom.Dataset()
-    item.LUTDescriptor = [len(values), first, bits]
-    item.LUTData = values
-    item["LUTData"].VR = "US"
-    return pydicom.Sequence([item])
 
 
 def test_eight_bits_are_read_as_they_are() -> None:
@@ -197,9 +144,6 @@ def test_a_grey_scan_saved_in_luma_and_chroma_reads_like_the_grey_one() -> None:
     grey = LEVELS.astype(np.uint8)
     ybr = np.stack([grey, np.full_like(grey, 128), np.full_like(grey, 128)], axis=2)
     np.testing.assert_array_equal(to_grey(shown(ybr, PhotometricInterpretation="YBR_FULL")), grey)
-
-
-MR = ["RLE", "bigendian", "expb", "implicit", "jp2klossless", "jpeg_ls_lossless", "padded"]
 
 
 @pytest.mark.parametrize("name", MR)
@@ -340,147 +284,3 @@ def test_a_file_without_preamble_and_syntax_is_read(implicit: bool) -> None:
         describe(content, PATH).format
         == f"DICOM {(ExplicitVRLittleEndian, ImplicitVRLittleEndian)[implicit].keyword}"
     )
-
-
-def compressed(syntax: pydicom.uid.UID = RLELossless) -> pydicom.Dataset:
-    scan = dataset(LEVELS.astype(np.uint8))
-    compress(scan, syntax)
-    return scan
-
-
-def without(field: str) -> bytes:
-    scan = dataset(LEVELS.astype(np.uint8))
-    del scan[field]
-    return saved(scan)
-
-
-def garbage() -> bytes:
-    scan = compressed()
-    scan.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
-    scan.PixelData = encapsulate([bytes(range(200))])
-    return saved(scan)
-
-
-def in_syntax(uid: str) -> bytes:
-    scan = compressed()
-    scan.file_meta.TransferSyntaxUID = pydicom.uid.UID(uid)
-    return saved(scan)
-
-
-@pytest.mark.parametrize(
-    ("content", "sentence"),
-    [
-        (saved(dataset(LEVELS.astype(np.uint8)))[:-40], "truncated or damaged .*less than expected"),
-        (saved(compressed())[:-40], "truncated: the DICOM file ends"),
-        (packaged("test-SR.dcm").read_bytes(), r"without pixel data \(Comprehensive SR Storage\)"),
-        (without("BitsStored"), "the DICOM header lacks BitsStored"),
-        (without("PhotometricInterpretation"), "the DICOM header lacks PhotometricInterpretation"),
-        (garbage(), "truncated or damaged"),
-        (packaged("JPGExtended.dcm").read_bytes(), "12 bits in the transfer syntax 'JPEG Extended"),
-        (in_syntax("1.2.840.10008.1.2.4.94"), "8 bits in the transfer syntax 'JPIP Referenced' are not read"),
-        (saved(dataset(np.zeros((4, 4, 3), np.uint8), PhotometricInterpretation="HSV")), "'HSV' is not read"),
-        (saved(dataset(np.zeros((4, 4), np.uint8), Rows=60000, Columns=60000)), "no ultrasound scan"),
-        (b"\x08\x00\x05\x00" + bytes(200), "without pixel data|truncated"),
-        (bytes(128) + b"DICM", "without pixel data"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_a_file_without_its_whole_picture_is_named_with_its_fault(content: bytes, sentence: str) -> None:
-    for read in (decode, decode_clip):
-        with pytest.raises(UnreadableImageError, match=rf"scan\.dcm: .*({sentence})"):
-            read(content, PATH)
-
-
-def test_a_deflated_file_is_read_unless_it_inflates_to_more_than_a_clip(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    scan = dataset(np.zeros((64, 64), np.uint8))
-    scan.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
-    content = saved(scan)
-    assert decode(content, PATH).shape == (64, 64)
-    monkeypatch.setattr(dicom, "LARGEST_CLIP", 64 * 64)
-    with pytest.raises(UnreadableImageError, match="inflates to more than"):
-        decode(content, PATH)
-
-
-def test_compressed_pixels_of_an_unknown_syntax_are_refused() -> None:
-    scan = compressed()
-    del scan.file_meta
-    scan["PixelData"].is_undefined_length = True
-    with pytest.raises(UnreadableImageError, match="TransferSyntaxUID"):
-        decode(saved(scan, implicit_vr=False, little_endian=True), PATH)
-
-
-def test_threads_read_what_one_thread_reads() -> None:
-    names = [*(f"MR_small_{name}.dcm" for name in MR), STRIPES, "SC_rgb_jpeg_gdcm.dcm", "SC_rgb_gdcm_KY.dcm"]
-    alone = [read_image(packaged(name)) for name in names]
-    with ThreadPoolExecutor(6) as pool:
-        together = list(pool.map(read_image, [packaged(name) for name in names] * 8))
-    for number, pixels in enumerate(together):
-        np.testing.assert_array_equal(pixels, alone[number % len(names)])
-
-
-@pytest.mark.parametrize(
-    ("tags", "fields"),
-    [
-        ({"PatientName": "Doe^Jane", "PatientBirthDate": "19610412"}, ("PatientName", "PatientBirthDate")),
-        ({"OperatorsName": "Roe^Richard", "OtherPatientIDs": "4711"}, ("OtherPatientIDs", "OperatorsName")),
-        ({"PatientName": "", "PatientBirthDate": ""}, ()),
-        ({"PatientName": "ANON^17"}, ()),
-        ({"PatientName": "Anonymous", "ReferringPhysicianName": "^^^^"}, ()),
-        ({"PatientName": "LIVER-0017", "PatientID": "LIVER-0017"}, ()),
-        ({"PatientID": "4711", "AccessionNumber": "A12", "InstitutionName": "Clinic"}, ()),
-        ({"PatientBirthDate": "19610101"}, ()),
-        ({"PatientIdentityRemoved": "YES", "PatientName": "Case Seventeen"}, ()),
-        ({"PatientIdentityRemoved": "YES", "OtherPatientNames": "Doe^Jane"}, ("OtherPatientNames",)),
-        ({"PatientIdentityRemoved": "NO", "PatientName": "Doe^Jane"}, ("PatientName",)),
-    ],
-)
-def test_fields_that_still_tell_who_the_patient_is_are_named(
-    tags: dict[str, str], fields: tuple[str, ...]
-) -> None:
-    scan = dataset(LEVELS.astype(np.uint8), **tags)
-    assert identity(scan) == fields
-    assert describe(saved(scan), PATH).identity == fields
-
-
-def test_a_damaged_lossless_jpeg_does_not_end_the_process() -> None:
-    content = bytes.fromhex(LOSSLESS_JPEG)
-    for place in range(2, len(content)):
-        for value in (0, 0xDA, 0xFF):
-            scan = dataset(LOSSLESS_LEVELS.astype(np.uint16))
-            scan.file_meta.TransferSyntaxUID = JPEGLosslessSV1
-            scan.PixelData = encapsulate([content[:place] + bytes([value]) + content[place + 1 :]])
-            with contextlib.suppress(UnreadableImageError):
-                decode(saved(scan), PATH)
-
-
-CUT = (
-    "MR_small_RLE.dcm",
-    "MR_small_jp2klossless.dcm",
-    "MR_small_jpeg_ls_lossless.dcm",
-    "SC_rgb_jpeg_dcmtk.dcm",
-)
-
-
-@settings(max_examples=150, deadline=None)
-@given(
-    name=st.sampled_from([*CUT, "MR_small.dcm", "SC_rgb_jpeg_gdcm.dcm"]),
-    share=st.floats(0, 1, exclude_max=True),
-)
-def test_a_cut_file_raises_or_gives_the_whole_picture(name: str, share: float) -> None:
-    content = packaged(name).read_bytes()
-    try:
-        pixels = decode(content[: max(int(share * len(content)), 1)], PATH)
-    except UnreadableImageError:
-        return
-    np.testing.assert_array_equal(pixels, read_image(packaged(name)))
-
-
-@settings(max_examples=150, deadline=None)
-@given(name=st.sampled_from(CUT), place=st.integers(0, 10**6), value=st.integers(0, 255))
-def test_a_damaged_byte_never_raises_anything_but_our_error(name: str, place: int, value: int) -> None:
-    content = bytearray(packaged(name).read_bytes())
-    content[place % len(content)] = value
-    with contextlib.suppress(UnreadableImageError):
-        assert decode(bytes(content), PATH).dtype == np.uint8

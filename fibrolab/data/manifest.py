@@ -12,8 +12,8 @@ import pandas as pd
 from fibrolab import keys
 from fibrolab.data import clinical
 from fibrolab.data.media import Media, View
-from fibrolab.data.wording import rows_named, told, unfilled
-from fibrolab.errors import DataError, listing
+from fibrolab.data.wording import refuse, rows_named, told, unfilled
+from fibrolab.errors import DataError
 
 _IDENTITY = (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.VISIT_ID, keys.LABEL)
 _TEXT = (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.VISIT_ID, keys.SITE, keys.SCANNER, keys.IMAGE)
@@ -138,8 +138,7 @@ def validated(table: pd.DataFrame, classes: Sequence[str], name: str) -> pd.Data
         *_visit_faults(table, classes),
         *_patient_faults(table),
     ]
-    if faults:
-        raise DataError(f"The manifest of '{name}' has {len(faults)} fault(s):\n{listing(faults)}")
+    refuse(f"The manifest of '{name}'", faults)
     table = clinical.typed(table).astype({keys.LABEL: np.int64})
     if table.index.name != keys.ROW:
         return table.reset_index(drop=True)

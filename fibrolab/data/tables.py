@@ -11,8 +11,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from fibrolab import keys
-from fibrolab.data.wording import rows_named, told
-from fibrolab.errors import DataError, listing
+from fibrolab.data.wording import refuse, rows_named, told
+from fibrolab.errors import DataError
 
 LARGEST = (
     256 * 2**20
@@ -237,8 +237,7 @@ def _clean(path: Path, content: _Content) -> pd.DataFrame:
     ]
     repeated = [name for name, count in Counter(names).items() if count > 1 and name]
     faults += [f"the column name '{name}' is repeated" for name in repeated]
-    if faults:
-        raise DataError(f"{path} has {len(faults)} fault(s):\n{listing(faults)}")
+    refuse(path, faults)
     table = table.loc[filled.any(axis=1), named]
     if table.empty:
         raise DataError(f"{path} holds no row below its header.")

@@ -1,9 +1,11 @@
 """Faults of a table in words: which rows, which column, what is wrong; many of one kind in one sentence."""
 
-from collections.abc import Collection, Hashable, Iterator
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from itertools import islice
 
 import pandas as pd
+
+from fibrolab.errors import DataError, listing
 
 _NAMED = 6  # rows that a sentence names
 _SINGLE = 3  # cells that are told one by one
@@ -40,3 +42,18 @@ def unfilled(cells: pd.Series, why: str = "") -> Iterator[str]:
     rows = cells.index[cells == ""]
     if len(rows):
         yield f"{rows_named(rows)}: {cells.name} is empty{why and f': {why}'}"
+
+
+def refuse(what: object, faults: Sequence[str], advice: str = "") -> None:
+    """Raise all faults of a table at once; none, nothing.
+
+    Args:
+        what: The file, or the manifest, that has them.
+        faults: A sentence each.
+        advice: What to do, where the faults do not say it.
+
+    Raises:
+        DataError: There is a fault.
+    """
+    if faults:
+        raise DataError(f"{what} has {len(faults)} fault(s):\n{listing(faults)}\n{advice}".rstrip())

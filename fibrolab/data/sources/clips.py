@@ -25,8 +25,7 @@ from fibrolab import keys
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.media import MIDDLE
 from fibrolab.data.sources.table import STAGES, labelled, root_of, with_ids
-from fibrolab.data.wording import unfilled
-from fibrolab.errors import DataError, listing
+from fibrolab.data.wording import refuse, unfilled
 
 
 def load(
@@ -55,8 +54,7 @@ def load(
         *unfilled(table[keys.CLIP], "every row needs a clip"),
         *unfilled(table[keys.PATIENT_ID], together),
     ]
-    if faults:
-        raise DataError(f"{path} has {len(faults)} fault(s):\n{listing(faults)}")
+    refuse(path, faults)
     table = _with_ids(_with_pictures(table))
     return Manifest(table, tuple(classes), Path(path).stem, root_of(path, root))
 

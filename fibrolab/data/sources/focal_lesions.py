@@ -28,8 +28,8 @@ from fibrolab import keys
 from fibrolab.data.box import Box
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.sources.table import labelled, root_of, with_ids
-from fibrolab.data.wording import rows_named, told, unfilled
-from fibrolab.errors import DataError, listing
+from fibrolab.data.wording import refuse, rows_named, told, unfilled
+from fibrolab.errors import DataError
 
 CLASSES = ("non_FLL", "cyst", "FFS", "haemangioma", "HCC")
 SIDES = ("left", "top", "width", "height")
@@ -61,8 +61,7 @@ def load(
     table = labelled(path, classes, columns, needs=(keys.IMAGE,))
     rois, faults = rectangles(table)
     faults += _image_faults(table)
-    if faults:
-        raise DataError(f"{path} has {len(faults)} fault(s):\n{listing(faults)}")
+    refuse(path, faults)
     table = table.drop(columns=keys.VISIT_ID, errors="ignore")
     table = _grouped(with_ids(table.assign(**{keys.ROI: rois})))
     return Manifest(table, tuple(classes), Path(path).stem, root_of(path, root))

@@ -38,8 +38,8 @@ from fibrolab.data.media import Media, whole
 from fibrolab.data.memory import measured
 from fibrolab.data.readers import read_image
 from fibrolab.data.sources.table import STAGES, labelled, root_of, with_ids
-from fibrolab.data.wording import unfilled
-from fibrolab.errors import ConfigError, DataError, UnreadableImageError, listing
+from fibrolab.data.wording import refuse, unfilled
+from fibrolab.errors import ConfigError, DataError, UnreadableImageError
 
 CAPTURE = "capture"
 LSM_READING_KPA = "lsm_reading_kpa"  # of one capture; `lsm_kpa` is the visit's mean
@@ -97,11 +97,11 @@ def _pairs(table: pd.DataFrame, path: str | Path) -> pd.DataFrame:
             "leave them out, or use data=table, which takes them as they are."
         )
     faults = [fault for column in _NEEDED for fault in unfilled(table[column])]
-    if faults:
-        raise DataError(
-            f"{path} has {len(faults)} fault(s):\n{listing(faults)}\nEach row is one capture of one patient, "
-            "whose captures share a liver stiffness and are never parted."
-        )
+    refuse(
+        path,
+        faults,
+        "Each row is one capture of one patient, whose captures share a stiffness and are never parted.",
+    )
     table = with_ids(table.rename(columns={CAPTURE: keys.IMAGE}))
     boxes = {keys.ROI: "grey_panel", keys.ELASTOGRAM_ROI: "colour_box"}
     return table.assign(**{keys.ELASTOGRAM: table[keys.IMAGE]}, **boxes)

@@ -23,7 +23,7 @@ import pandas as pd
 from fibrolab import keys
 from fibrolab.data import tables
 from fibrolab.data.manifest import Manifest
-from fibrolab.data.wording import told, unfilled
+from fibrolab.data.wording import refuse, told, unfilled
 from fibrolab.errors import ConfigError, DataError, listing
 
 logger = logging.getLogger(__name__)
@@ -162,6 +162,5 @@ def _indices(labels: pd.Series, classes: list[str], path: str | Path) -> pd.Seri
         faults += told(
             keys.LABEL, mixed, "is", f"{kinds[0]} where the other rows give {kinds[1]}: use one kind"
         )
-    if faults:
-        raise DataError(f"{path} has {len(faults)} fault(s):\n{listing(faults)}")
+    refuse(path, faults)
     return labels.map({label: index for index, label in enumerate(known)}).astype("int64")

@@ -1,0 +1,1 @@
+"""Commands that print speed and memory as ratios or sizes; see README.md."""

@@ -1,0 +1,184 @@
+"""DICOM files that are damaged, cut, unknown or too large, and headers that still tell a person."""
+
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pydicom
+import pytest
+from dicom_case import (
+    LEVELS,
+    LOSSLESS_JPEG,
+    LOSSLESS_LEVELS,
+    MR,
+    PATH,
+    STRIPES,
+    dataset,
+    packaged,
+    saved,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom.encaps import encapsulate
+from pydicom.pixels import compress
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGLosslessSV1,
+    RLELossless,
+)
+
+from fibrolab.data.formats import dicom
+from fibrolab.data.formats.dicom_identity import identity
+from fibrolab.data.readers import decode, decode_clip, describe, read_image
+from fibrolab.errors import UnreadableImageError
+
+
+def compressed(syntax: pydicom.uid.UID = RLELossless) -> pydicom.Dataset:
+    scan = dataset(LEVELS.astype(np.uint8))
+    compress(scan, syntax)
+    return scan
+
+
+def without(field: str) -> bytes:
+    scan = dataset(LEVELS.astype(np.uint8))
+    del scan[field]
+    return saved(scan)
+
+
+def garbage() -> bytes:
+    scan = compressed()
+    scan.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    scan.PixelData = encapsulate([bytes(range(200))])
+    return saved(scan)
+
+
+def in_syntax(uid: str) -> bytes:
+    scan = compressed()
+    scan.file_meta.TransferSyntaxUID = pydicom.uid.UID(uid)
+    return saved(scan)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (saved(dataset(LEVELS.astype(np.uint8)))[:-40], "truncated or damaged .*less than expected"),
+        (saved(compressed())[:-40], "truncated: the DICOM file ends"),
+        (packaged("test-SR.dcm").read_bytes(), r"without pixel data \(Comprehensive SR Storage\)"),
+        (without("BitsStored"), "the DICOM header lacks BitsStored"),
+        (without("PhotometricInterpretation"), "the DICOM header lacks PhotometricInterpretation"),
+        (garbage(), "truncated or damaged"),
+        (packaged("JPGExtended.dcm").read_bytes(), "12 bits in the transfer syntax 'JPEG Extended"),
+        (in_syntax("1.2.840.10008.1.2.4.94"), "8 bits in the transfer syntax 'JPIP Referenced' are not read"),
+        (saved(dataset(np.zeros((4, 4, 3), np.uint8), PhotometricInterpretation="HSV")), "'HSV' is not read"),
+        (saved(dataset(np.zeros((4, 4), np.uint8), Rows=60000, Columns=60000)), "no ultrasound scan"),
+        (b"\x08\x00\x05\x00" + bytes(200), "without pixel data|truncated"),
+        (bytes(128) + b"DICM", "without pixel data"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_file_without_its_whole_picture_is_named_with_its_fault(content: bytes, sentence: str) -> None:
+    for read in (decode, decode_clip):
+        with pytest.raises(UnreadableImageError, match=rf"scan\.dcm: .*({sentence})"):
+            read(content, PATH)
+
+
+def test_a_deflated_file_is_read_unless_it_inflates_to_more_than_a_clip(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scan = dataset(np.zeros((64, 64), np.uint8))
+    scan.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    content = saved(scan)
+    assert decode(content, PATH).shape == (64, 64)
+    monkeypatch.setattr(dicom, "LARGEST_CLIP", 64 * 64)
+    with pytest.raises(UnreadableImageError, match="inflates to more than"):
+        decode(content, PATH)
+
+
+def test_compressed_pixels_of_an_unknown_syntax_are_refused() -> None:
+    scan = compressed()
+    del scan.file_meta
+    scan["PixelData"].is_undefined_length = True
+    with pytest.raises(UnreadableImageError, match="TransferSyntaxUID"):
+        decode(saved(scan, implicit_vr=False, little_endian=True), PATH)
+
+
+def test_threads_read_what_one_thread_reads() -> None:
+    names = [*(f"MR_small_{name}.dcm" for name in MR), STRIPES, "SC_rgb_jpeg_gdcm.dcm", "SC_rgb_gdcm_KY.dcm"]
+    alone = [read_image(packaged(name)) for name in names]
+    with ThreadPoolExecutor(6) as pool:
+        together = list(pool.map(read_image, [packaged(name) for name in names] * 8))
+    for number, pixels in enumerate(together):
+        np.testing.assert_array_equal(pixels, alone[number % len(names)])
+
+
+@pytest.mark.parametrize(
+    ("tags", "fields"),
+    [
+        ({"PatientName": "Doe^Jane", "PatientBirthDate": "19610412"}, ("PatientName", "PatientBirthDate")),
+        ({"OperatorsName": "Roe^Richard", "OtherPatientIDs": "4711"}, ("OtherPatientIDs", "OperatorsName")),
+        ({"PatientName": "", "PatientBirthDate": ""}, ()),
+        ({"PatientName": "ANON^17"}, ()),
+        ({"PatientName": "Anonymous", "ReferringPhysicianName": "^^^^"}, ()),
+        ({"PatientName": "LIVER-0017", "PatientID": "LIVER-0017"}, ()),
+        ({"PatientID": "4711", "AccessionNumber": "A12", "InstitutionName": "Clinic"}, ()),
+        ({"PatientBirthDate": "19610101"}, ()),
+        ({"PatientIdentityRemoved": "YES", "PatientName": "Case Seventeen"}, ()),
+        ({"PatientIdentityRemoved": "YES", "OtherPatientNames": "Doe^Jane"}, ("OtherPatientNames",)),
+        ({"PatientIdentityRemoved": "NO", "PatientName": "Doe^Jane"}, ("PatientName",)),
+    ],
+)
+def test_fields_that_still_tell_who_the_patient_is_are_named(
+    tags: dict[str, str], fields: tuple[str, ...]
+) -> None:
+    scan = dataset(LEVELS.astype(np.uint8), **tags)
+    assert identity(scan) == fields
+    assert describe(saved(scan), PATH).identity == fields
+
+
+def test_a_damaged_lossless_jpeg_does_not_end_the_process() -> None:
+    content = bytes.fromhex(LOSSLESS_JPEG)
+    read, refused = [], []
+    for place in range(2, len(content)):
+        for value in (0, 0xDA, 0xFF):
+            scan = dataset(LOSSLESS_LEVELS.astype(np.uint16))
+            scan.file_meta.TransferSyntaxUID = JPEGLosslessSV1
+            scan.PixelData = encapsulate([content[:place] + bytes([value]) + content[place + 1 :]])
+            try:
+                read.append(decode(saved(scan), PATH))
+            except UnreadableImageError as error:
+                refused.append(str(error))
+    assert all(pixels.shape == (8, 8) and pixels.dtype == np.uint8 for pixels in read)
+    assert all(sentence.startswith("scan.dcm: ") for sentence in refused)
+    assert min(len(read), len(refused)) > 10  # some damage is seen, some only changes the picture
+
+
+CUT = (
+    "MR_small_RLE.dcm",
+    "MR_small_jp2klossless.dcm",
+    "MR_small_jpeg_ls_lossless.dcm",
+    "SC_rgb_jpeg_dcmtk.dcm",
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    name=st.sampled_from([*CUT, "MR_small.dcm", "SC_rgb_jpeg_gdcm.dcm"]),
+    share=st.floats(0, 1, exclude_max=True),
+)
+def test_a_cut_file_raises_or_gives_the_whole_picture(name: str, share: float) -> None:
+    content = packaged(name).read_bytes()
+    try:
+        pixels = decode(content[: max(int(share * len(content)), 1)], PATH)
+    except UnreadableImageError:
+        return
+    np.testing.assert_array_equal(pixels, read_image(packaged(name)))
+
+
+@settings(max_examples=150, deadline=None)
+@given(name=st.sampled_from(CUT), place=st.integers(0, 10**6), value=st.integers(0, 255))
+def test_a_damaged_byte_never_raises_anything_but_our_error(name: str, place: int, value: int) -> None:
+    content = bytearray(packaged(name).read_bytes())
+    content[place % len(content)] = value
+    with contextlib.suppress(UnreadableImageError):
+        assert decode(bytes(content), PATH).dtype == np.uint8
