@@ -34,8 +34,22 @@ VALIDATION: Final = "validation"
 TEST: Final = "test"
 PARTITIONS: Final = (TRAIN, VALIDATION, TEST)
 
-# Batch keys beside IMAGE and LABEL.
+# Batch keys beside the modalities and LABEL.
 INDEX: Final = "index"  # row of the manifest, so that a prediction finds its sample
+CLINICAL: Final = "clinical"  # values of a table's columns, NaN where not measured
+SEED: Final = "seed"  # of the augmentation, where whole batches are augmented
+INPUTS: Final = (IMAGE, ELASTOGRAM, CLIP, CLINICAL)  # what a branch of a network may eat
+
+
+def present(name: str) -> str:
+    """Key of the mask of the samples that have a modality; where all have it, there is none."""
+    return f"{name}_present"
+
+
+def features(branch: str) -> str:
+    """Key of the features that were computed of a frozen branch before the training."""
+    return f"features_{branch}"
+
 
 # Prediction columns: SAMPLE_ID .. FOLD, then Y_TRUE and one probability a class.
 Y_TRUE: Final = "y_true"

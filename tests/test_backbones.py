@@ -2,34 +2,97 @@
 
 import inspect
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import timm
 import torch
 import torchvision
+from compose import composed, names
 from hypothesis import given
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
 
 from fibrolab.errors import ConfigError
-from fibrolab.models.backbones import Backbone, _adapter
+from fibrolab.models.backbones import Backbone
+from fibrolab.models.networks import build_network
 
-CONFIGS = sorted((Path(__file__).parents[1] / "conf" / "backbone").glob("*.yaml"))
+CONF = Path(__file__).parents[1] / "conf" / "backbone"
 TINY = "test_resnet"
+SIDE = 96  # [px], which all networks of conf/backbone take
 
 
 def bytes_of_images(n: int = 2, size: int = 32, channels: int = 1) -> torch.Tensor:
     return torch.randint(0, 256, (n, channels, size, size), dtype=torch.uint8)
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_every_config_names_all_settings_and_builds_a_network(path):
-    settings = OmegaConf.to_container(OmegaConf.load(path))
-    assert settings.keys() == inspect.signature(Backbone).parameters.keys() - {"image_size"}
-    assert path.read_text().splitlines()[0].endswith(f"backbone@model.branches.image={path.stem}")
+def settings_of(config: str) -> dict:
+    return dict(composed(name=f"backbone/{config}").backbone)
+
+
+@pytest.fixture(scope="module", params=names("backbone"))
+def built(request) -> tuple[dict, Backbone]:
+    settings = settings_of(request.param)
+    with torch.device("meta"):  # shapes without values: VGG16 in no time
+        return settings, Backbone(**settings, image_size=SIDE)
+
+
+def blank(backbone: Backbone, n: int = 2) -> torch.Tensor:
+    return torch.zeros(n, 1, *((5,) if backbone.eats_clips else ()), SIDE, SIDE, device="meta")
+
+
+@pytest.mark.parametrize("config", names("backbone"))
+def test_every_config_holds_all_settings_and_ends_its_sentence_with_a_command(config):
+    assert settings_of(config).keys() == inspect.signature(Backbone).parameters.keys() - {"image_size"}
+    sentence = (CONF / f"{config}.yaml").read_text().splitlines()[0]
+    assert re.search(rf"backbone@model\.branches\.(image|clip)={config}$", sentence)
+    of_clips = sentence.endswith(f"clip={config}")
+    assert ("model=video" in sentence) == ("frames@model.branches.clip.frames=none" in sentence) == of_clips
+
+
+def test_every_config_gives_a_network_that_keeps_the_contract(built):
+    _, backbone = built
+    images = blank(backbone)
     with torch.device("meta"):
-        assert Backbone(**settings, image_size=96).num_features > 0
+        assert backbone(images).shape == (2, backbone.num_features)
+        features = backbone.feature_map(images)
+    assert features.shape[0] == 2
+    assert features.ndim == images.ndim
+    assert features.shape[-1] == features.shape[-2] < SIDE / 4
+    assert backbone.native_size >= SIDE
+    assert backbone.layers
+
+
+def test_depths_of_every_config_cover_all_parameters_and_rise_from_the_input_to_the_head(built):
+    _, backbone = built
+    depths = backbone.depths()
+    assert depths.keys() == dict(backbone.named_parameters()).keys()
+    assert set(depths.values()) == set(range(len(backbone.layers)))
+    entered: dict[str, int] = {}
+
+    def enter(name: str) -> Callable[..., None]:
+        def note(*_: object) -> None:
+            entered.setdefault(name, len(entered))
+
+        return note
+
+    hooks = [module.register_forward_pre_hook(enter(name)) for name, module in backbone.named_modules()]
+    with torch.device("meta"):
+        backbone(blank(backbone))
+    for hook in hooks:
+        hook.remove()
+    ends = [0] * len(backbone.layers)
+    for name, depth in depths.items():
+        ends[depth] = max(ends[depth], entered.get(name.rpartition(".")[0], 0))
+    assert ends == sorted(ends)
+
+
+def test_nothing_of_any_config_trains_when_all_is_frozen(built):
+    settings, _ = built
+    with torch.device("meta"):
+        backbone = Backbone(**{**settings, "freeze": "all"}, image_size=SIDE)
+    assert backbone.frozen
+    assert not any(parameter.requires_grad for parameter in backbone.parameters())
+    assert not any(module.training for module in backbone.modules())
 
 
 @pytest.mark.parametrize(
@@ -181,9 +244,9 @@ def test_a_misspelt_network_is_answered_with_the_nearest_names():
 def test_all_unknown_settings_are_listed_at_once():
     with pytest.raises(ConfigError) as fault:
         Backbone(
-            "resnet_18", pooling="average", freeze="some", scaling="imagenet", pretrained=True, weights="w"
+            "resnet_18", pooling="average", thaw_every=0, scaling="imagenet", pretrained=True, weights="w"
         )
-    for word in ("resnet_18", "average", "flatten", "some", "imagenet", "unit", "contradict"):
+    for word in ("resnet_18", "average", "flatten", "thaw_every", "imagenet", "unit", "contradict"):
         assert word in str(fault.value)
 
 
@@ -192,6 +255,35 @@ def test_an_image_too_small_for_the_network_is_a_fault_of_the_settings():
         Backbone("inception_v3", image_size=32)
     with pytest.raises(ConfigError, match="test_vit cannot take images of 60 px"):
         Backbone("test_vit", image_size=60)
+
+
+@pytest.mark.parametrize(("name", "least"), [(TINY, 32), ("resnet18", 32), ("r3d_18", 16), ("googlenet", 32)])
+def test_an_image_smaller_than_the_stride_is_refused_with_the_least_size(name, least):
+    with torch.device("meta"):
+        Backbone(name, image_size=least)
+        with pytest.raises(
+            ConfigError, match=rf"{name} cannot take images of {least - 1} px.*{least} px or more"
+        ):
+            Backbone(name, image_size=least - 1)
+
+
+def test_flattened_clips_are_refused():
+    with torch.device("meta"), pytest.raises(ConfigError, match=r"flatten.*Use native, avg or max"):
+        Backbone("r3d_18", pooling="flatten", image_size=32)
+
+
+@pytest.mark.parametrize("pooling", ["native", "avg", "max"])
+def test_clips_of_any_length_give_feature_vectors_of_one_length(pooling):
+    with torch.device("meta"):
+        backbone = Backbone("r3d_18", pooling=pooling, image_size=32)
+        for frames in (1, 7, 16):
+            assert backbone(torch.zeros(2, 1, frames, 32, 32)).shape == (2, backbone.num_features)
+
+
+def test_the_size_that_weights_were_made_for_is_known():
+    with torch.device("meta"):
+        assert Backbone("inception_v3", image_size=96).native_size == 299
+        assert Backbone("r3d_18", image_size=32).native_size == 112
 
 
 def test_a_network_without_a_feature_map_says_so_when_it_is_pooled():
@@ -204,10 +296,10 @@ def test_checkpoints_of_torchvision_fit_the_same_network_of_timm(name):
     extra = {"init_weights": False} if name == "inception_v3" else {}
     with torch.device("meta"):
         foreign = getattr(torchvision.models, name)(weights=None, **extra).state_dict()
-        network = timm.create_model(name, num_classes=0)
+        built = build_network(name, 224)
     if name == "densenet121":  # torchvision's published file still carries the names of its first release
         foreign = {re.sub(r"(norm|conv)([12])\.", r"\1.\2.", key): value for key, value in foreign.items()}
-    adapted = _adapter(network)(foreign)
-    for key, value in network.state_dict().items():
+    adapted = built.adapt(foreign)
+    for key, value in built.module.state_dict().items():
         if not key.endswith("num_batches_tracked"):
             assert adapted[key].shape == value.shape

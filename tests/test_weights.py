@@ -1,5 +1,6 @@
 """Weights: files that fit, files that do not, and the hub that cannot be reached."""
 
+import hashlib
 import os
 import threading
 from pathlib import Path
@@ -75,6 +76,52 @@ def test_a_checkpoint_that_holds_the_network_twice_is_ambiguous(tmp_path):
     torch.save(nn.ModuleDict({"a": network(), "b": network()}).state_dict(), tmp_path / "w.pt")
     with pytest.raises(WeightsError, match=r"under 'a\.' and under 'b\.'"):
         load_weights(network(), tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize("mark", ["#b", "#b.", "#nets.b"])
+def test_a_prefix_behind_the_file_says_which_of_two_networks_is_meant(tmp_path, mark):
+    a, b, target = network(), network(), network()
+    whole = nn.ModuleDict({"a": a, "b": b})
+    torch.save((nn.ModuleDict({"nets": whole}) if "nets" in mark else whole).state_dict(), tmp_path / "w.pt")
+    report = load_weights(target, f"{tmp_path / 'w.pt'}{mark}")
+    assert_same(b, target)
+    assert report.prefix == f"{mark[1:].rstrip('.')}."
+    assert report.unexpected == ()
+
+
+def test_a_prefix_that_no_tensor_carries_is_answered_with_the_nearest(tmp_path):
+    torch.save(nn.ModuleDict({"image": network(), "clip": network()}).state_dict(), tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match=r"behind the #: there is no 'images'.*Did you mean image"):
+        load_weights(network(), f"{tmp_path / 'w.pt'}#images")
+
+
+def test_a_hash_in_the_name_of_a_file_is_no_prefix(tmp_path):
+    source, target = network(), network()
+    torch.save(source.state_dict(), tmp_path / "run#7.pt")
+    load_weights(target, tmp_path / "run#7.pt")
+    assert_same(source, target)
+
+
+@pytest.mark.parametrize("wrapper", ["", "module.", "model.backbone."])
+def test_translators_see_the_keys_without_what_wraps_them(tmp_path, wrapper):
+    source, target = network(), network()
+    old = {key.replace("2.", "last.", 1): value for key, value in source.state_dict().items()}
+    torch.save({wrapper + key: value for key, value in old.items()}, tmp_path / "w.pt")
+    report = load_weights(
+        target,
+        tmp_path / "w.pt",
+        adapt=lambda state: {
+            f"2.{key[5:]}" if key.startswith("last.") else key: value for key, value in state.items()
+        },
+    )
+    assert_same(source, target)
+    assert report.prefix == wrapper
+
+
+def test_a_file_with_one_strange_tensor_is_refused_by_a_backbone(tmp_path):
+    torch.save({"alien": torch.zeros(1)}, tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match=r"fills 0 of.*the file has alien"):
+        Backbone(TINY, weights=str(tmp_path / "w.pt"), image_size=32)
 
 
 def test_the_report_reads_what_matched_and_what_did_not(tmp_path):
@@ -197,7 +244,7 @@ def test_a_hub_that_never_answers_is_not_waited_for(monkeypatch):
     monkeypatch.setattr(hub, "PATIENCE", 0.05)
     monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", lambda *_, **__: answer.wait(60))
     with pytest.raises(WeightsError, match="no answer within"):
-        hub.published_weights(TINY)
+        hub.timm_weights(TINY)
     answer.set()
 
 
@@ -205,7 +252,7 @@ def test_a_hub_that_never_answers_is_not_waited_for(monkeypatch):
 def test_offline_mode_is_respected(monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(WeightsError, match="HF_HUB_OFFLINE"):
-        hub.published_weights(TINY)
+        hub.timm_weights(TINY)
 
 
 def test_weights_in_the_local_cache_need_no_network(tmp_path, monkeypatch):
@@ -223,7 +270,51 @@ def test_weights_in_the_local_cache_need_no_network(tmp_path, monkeypatch):
 
 def test_a_network_without_published_weights_says_so():
     with pytest.raises(WeightsError, match="timm publishes no weights for resnet101d_unpublished"):
-        hub.published_weights("resnet101d_unpublished")
+        hub.timm_weights("resnet101d_unpublished")
+
+
+@pytest.fixture
+def empty_torch_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    return tmp_path / "checkpoints"
+
+
+def test_weights_of_torchvision_in_the_local_cache_need_no_network(empty_torch_cache, monkeypatch):
+    monkeypatch.setattr(hub, "urlopen", lambda *_, **__: pytest.fail("asked the server"))
+    source = Backbone("googlenet", image_size=32)
+    empty_torch_cache.mkdir()
+    torch.save(source.network.state_dict(), empty_torch_cache / "googlenet-1378be20.pth")
+    backbone = Backbone("googlenet", pretrained=True, image_size=32)
+    assert_same(source, backbone)
+
+
+@pytest.mark.usefixtures("empty_torch_cache")
+def test_a_server_of_torchvision_out_of_reach_is_told_with_what_to_do(monkeypatch):
+    def unreachable(*_, **__):
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(hub, "urlopen", unreachable)
+    with pytest.raises(
+        WeightsError, match=r"r3d_18-b3b3357e\.pth.*not known.*weights: PATH.*pretrained: false"
+    ):
+        Backbone("r3d_18", pretrained=True, image_size=32)
+
+
+def test_a_download_that_is_not_the_published_file_is_refused(empty_torch_cache, tmp_path):
+    (tmp_path / "network-00000000.pth").write_bytes(b"something else")
+    address = (tmp_path / "network-00000000.pth").as_uri()
+    with pytest.raises(WeightsError, match="hash"):
+        hub.torchvision_weights(address)
+    assert not list(empty_torch_cache.iterdir())
+
+
+def test_a_download_lands_in_the_cache_of_torch(empty_torch_cache, tmp_path):
+    content = b"weights"
+    name = f"network-{hashlib.sha256(content).hexdigest()[:8]}.pth"
+    (tmp_path / name).write_bytes(content)
+    path = hub.torchvision_weights((tmp_path / name).as_uri())
+    assert path == empty_torch_cache / name
+    assert path.read_bytes() == content
 
 
 @pytest.mark.shared

@@ -4,13 +4,14 @@ import logging
 import pickle
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from fibrolab.choices import unknown
 from fibrolab.errors import WeightsError
 
 State = dict[str, Tensor]
@@ -62,12 +63,14 @@ def load_weights(module: nn.Module, path: str | Path, adapt: Adapter | None = No
     """Fill `module` from a file; the values take the module's dtype and device.
 
     The keys may carry any common prefix, so a checkpoint of a compiled, wrapped or larger network fits too.
-    Nothing in the file is executed.
+    Where a file holds a network twice, as two branches may, ``PATH#PREFIX`` says which is meant. Nothing in
+    the file is executed.
 
     Args:
         module: The network to fill, in place.
         path: A safetensors file, or a torch checkpoint that holds tensors only, bare or under one of
-            ``state_dict``, ``model_state_dict`` and ``model``. The content decides which, not the name.
+            ``state_dict``, ``model_state_dict`` and ``model``. The content decides which, not the name. With
+            ``#PREFIX`` behind it, only the tensors under that prefix count, such as ``network.branches.a``.
         adapt: Renames or reshapes the tensors of a foreign checkpoint before they are compared.
 
     Returns:
@@ -77,15 +80,18 @@ def load_weights(module: nn.Module, path: str | Path, adapt: Adapter | None = No
         WeightsError: The file is missing, broken or holds code; a shape differs; less than half of the
             network's tensors are in it; or two prefixes fit equally well. The module is then unchanged.
     """
-    path = Path(path).expanduser()
-    state = read_state(path)
-    if adapt is not None:
-        state = adapt(state)
+    path, start = _split_prefix(path)
+    state = _below(read_state(path), start, path)
     wanted = module.state_dict()
+    if adapt is not None:
+        wrapper = _wrapper(state, wanted)
+        state = adapt({key.removeprefix(wrapper): tensor for key, tensor in state.items()})
+        start += wrapper
     prefix = _common_prefix(state, wanted, path)
     report = _compare(state, wanted, prefix, path)
     _require_fit(report, state, wanted)
     module.load_state_dict({key: state[prefix + key] for key in report.matched}, strict=False)
+    report = replace(report, prefix=start + prefix)
     logger.info("%s", report)
     return report
 
@@ -151,6 +157,39 @@ def _opens_with(path: Path, *starts: bytes) -> bool:
 
 def _broken(path: Path) -> str:
     return f"weights: {path} is no safetensors file or torch checkpoint, or it is cut short. Copy it again."
+
+
+def _split_prefix(path: str | Path) -> tuple[Path, str]:
+    """The file, and what its keys are to begin with; a ``#`` in the name of a file is none of ours."""
+    whole = Path(path).expanduser()
+    name, mark, prefix = str(whole).rpartition("#")
+    if whole.is_file() or not mark:
+        return whole, ""
+    return Path(name), f"{prefix.strip('.')}." if prefix else ""
+
+
+def _below(state: State, prefix: str, path: Path) -> State:
+    """The tensors whose keys begin with `prefix`, without it."""
+    found = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
+    if not found:
+        there = {key[:end] for key in state for end, mark in enumerate(key) if mark == "."}
+        raise WeightsError(f"weights: {path}: {unknown('behind the #', prefix.strip('.'), there)}")
+    return found
+
+
+def _wrapper(state: State, wanted: State) -> str:
+    """What all keys of a file begin with and no key of the network does, such as ``module.``.
+
+    Who translates the keys of another library knows them without it.
+    """
+    ours = tuple({f"{key.partition('.')[0]}." for key in wanted})
+    wrapper, first = "", next(iter(state))
+    while True:
+        longer = f"{wrapper}{first.removeprefix(wrapper).partition('.')[0]}."
+        shared = all(key.startswith(longer) for key in state)
+        if not shared or longer.removeprefix(wrapper) in ours:
+            return wrapper
+        wrapper = longer
 
 
 def _common_prefix(state: State, wanted: State, path: Path) -> str:
