@@ -1,9 +1,13 @@
-"""The losses by name, and the class weights that go into them. A new loss is one function and one entry."""
+"""The losses by name: each a loss a sample, what it reads logits as, and the class weights that all share."""
 
-from collections.abc import Callable, Sequence
+import inspect
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from fibrolab.choices import refuse, unknown
 from fibrolab.errors import ConfigError
@@ -11,70 +15,281 @@ from fibrolab.errors import ConfigError
 WEIGHTINGS = ("none", "balanced")
 
 
+class Loss(nn.Module):
+    """A mean over the batch, sum_i w_{y_i} l_i / B, in float32 whatever the precision of the logits.
+
+    torch's weighted cross-entropy divides by the sum of the weights instead; Keras, which paper 1 used,
+    divides by B as here. Only so does the mean over equal parts of a batch, be they accumulated or on several
+    devices, equal the loss of the whole. Balanced weights average 1, so over an epoch the scales agree.
+
+    Args:
+        num_classes: Number of classes, K.
+        weight: Weight of each class, (K,); None for ones.
+
+    Attributes:
+        output: What the logits are: ``softmax`` for one a class, (B, K); ``corn``, ``coral`` or ``binary``
+            for one a threshold between classes, (B, K - 1).
+        needs_order: Whether the classes must be stages.
+    """
+
+    output: ClassVar[str] = "softmax"
+    needs_order: ClassVar[bool] = False
+    weight: Tensor | None
+
+    def __init__(self, num_classes: int, weight: Tensor | None = None) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.num_logits = num_classes if self.output == "softmax" else num_classes - 1
+        self.register_buffer("weight", weight, persistent=False)  # of the settings: no part of a checkpoint
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The loss, a scalar, of logits (B, `num_logits`) and class indices (B,)."""
+        assert logits.shape[1] == self.num_logits, f"{self.num_logits} logits, not {tuple(logits.shape)}"
+        losses = self.per_sample(logits.float(), labels)
+        return (losses if self.weight is None else self.weight[labels] * losses).mean()
+
+    def per_sample(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The loss l_i of each sample, (B,), without class weights."""
+        raise NotImplementedError
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Class probabilities (B, K) in float32; rows sum to one."""
+        return logits.float().softmax(dim=1)
+
+
+class CrossEntropy(Loss):
+    """-log p_y, or with smoothing the cross-entropy to (1 - s) of the label and s of a uniform target.
+
+    A class weight multiplies the whole loss of a sample. (torch weights the smoothed part of every class by
+    that class's own weight, so that a sample's loss there depends on classes it does not have.)
+    """
+
+    def __init__(
+        self, num_classes: int, weight: Tensor | None = None, *, label_smoothing: float = 0.0
+    ) -> None:
+        super().__init__(num_classes, weight)
+        if not (_is_number(label_smoothing) and 0 <= label_smoothing < 1):
+            raise ConfigError(
+                f"loss.label_smoothing: {label_smoothing} is no share. Give a number from 0 to below 1."
+            )
+        self.label_smoothing = label_smoothing
+
+    def per_sample(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy to the smoothed label."""
+        return F.cross_entropy(logits, labels, reduction="none", label_smoothing=self.label_smoothing)
+
+
+class Focal(Loss):
+    """-(1 - p_y)^gamma log p_y: samples that are told well count less (Lin et al., ICCV 2017, eq. 4).
+
+    The paper has it for one sigmoid a class; p_y is the softmax here. Its alpha is the class weight.
+    """
+
+    def __init__(self, num_classes: int, weight: Tensor | None = None, *, gamma: float = 2.0) -> None:
+        super().__init__(num_classes, weight)
+        if not (_is_number(gamma) and gamma >= 0):
+            raise ConfigError(f"loss.gamma: {gamma} cannot be an exponent here. Give 0 or more, such as 2.")
+        self.gamma = gamma
+
+    def per_sample(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy times (1 - p_y)^gamma."""
+        own = labels[:, None] == torch.arange(self.num_classes, device=labels.device)  # (B, K)
+        # log(1 - p_y) from the other classes: 1 - p_y itself rounds to 0, where a gamma below 1 has no slope.
+        log_rest = logits.log_softmax(dim=1).masked_fill(own, -torch.inf).logsumexp(dim=1)
+        return (self.gamma * log_rest).exp() * F.cross_entropy(logits, labels, reduction="none")
+
+
+class SoftOrdinal(Loss):
+    """Cross-entropy to targets that fall off with the distance from the label.
+
+    Soft labels of Diaz and Marathe (CVPR 2019): the target of class j for label y is the softmax over j of
+    -phi(y, j). The metric phi is theirs to choose by task; it is ``sharpness * |y - j|`` here, so that a
+    neighbouring stage gets exp(-sharpness) of the label's share. With growing sharpness this becomes the
+    plain cross-entropy. The least it can be is the entropy of the targets, not zero.
+    """
+
+    needs_order = True
+    targets: Tensor  # (K, K), a row a label
+
+    def __init__(self, num_classes: int, weight: Tensor | None = None, *, sharpness: float = 2.0) -> None:
+        super().__init__(num_classes, weight)
+        if not (_is_number(sharpness) and sharpness > 0):
+            raise ConfigError(
+                f"loss.sharpness: {sharpness} is no rate to fall off at. Give a number above 0, such as 2."
+            )
+        stages = torch.arange(num_classes, dtype=torch.float32)
+        distance = (stages[:, None] - stages).abs()
+        self.register_buffer("targets", (-sharpness * distance).softmax(dim=1), persistent=False)
+
+    def per_sample(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy to the soft label."""
+        return F.cross_entropy(logits, self.targets[labels], reduction="none")
+
+
+class Corn(Loss):
+    """Logit k asks P(y > k | y >= k); their product along the stages is the class probability.
+
+    CORN of Shi, Cao and Raschka (Pattern Analysis and Applications 26, 2023). The loss of a sample sums the
+    binary cross-entropies of the questions that reach it, k <= y, which is -log p_y exactly; with two classes
+    it is the binary cross-entropy. The authors divide the batch's sum by the number of (sample, question)
+    pairs instead of B, which makes it smaller by a factor from 1 to K - 1 that changes with the labels.
+    """
+
+    output = "corn"
+    needs_order = True
+
+    def per_sample(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Sum of the conditional binary cross-entropies up to the label."""
+        reached = labels[:, None] >= torch.arange(self.num_logits, device=labels.device)  # (B, K - 1)
+        return (reached * _threshold_losses(logits, labels)).sum(dim=1)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """p_k = P(not above k | reached k) prod_{j < k} P(above j | reached j)."""
+        logits = logits.float()
+        reached = F.pad(logits.sigmoid().cumprod(dim=1), (1, 0), value=1.0)
+        return reached * F.pad((-logits).sigmoid(), (0, 1), value=1.0)
+
+
+class Coral(Loss):
+    """Logit k asks P(y > k); all share one weight vector and differ in their bias alone.
+
+    CORAL of Cao, Mirjalili and Raschka (Pattern Recognition Letters 140, 2020), every question of the same
+    importance: the loss of a sample sums K - 1 binary cross-entropies, as the authors' does. With two classes
+    it is the binary cross-entropy; with more it is larger than -log p_y.
+    """
+
+    output = "coral"
+    needs_order = True
+
+    def per_sample(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Sum of the binary cross-entropies of all thresholds."""
+        return _threshold_losses(logits, labels).sum(dim=1)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Differences of neighbouring P(y > k), none below 0, made to sum to one.
+
+        The logits fall with k at the optimum (the paper's theorem 1) but need not on the way. The difference
+        sigmoid(a) - sigmoid(b) is sigmoid(a) sigmoid(-b) (1 - exp(b - a)), exact in the tails.
+        """
+        upper = F.pad(logits.float(), (1, 0), value=torch.inf)  # P(y > -1) = 1
+        lower = F.pad(logits.float(), (0, 1), value=-torch.inf)  # P(y > K - 1) = 0
+        gap = (upper - lower).clamp(min=0)
+        shares = upper.sigmoid() * (-lower).sigmoid() * -torch.expm1(-gap)
+        return shares / shares.sum(dim=1, keepdim=True)
+
+
+class Binary(Loss):
+    """Binary cross-entropy of one logit, that of class 1; for tasks of two classes, ordered or not."""
+
+    output = "binary"
+
+    def per_sample(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Binary cross-entropy of the only threshold."""
+        return _threshold_losses(logits, labels).squeeze(1)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """P(class 0) and P(class 1)."""
+        return torch.cat([-logits, logits], dim=1).float().sigmoid()
+
+
+LOSSES: dict[str, type[Loss]] = {
+    "cross_entropy": CrossEntropy,
+    "focal": Focal,
+    "soft_ordinal": SoftOrdinal,
+    "corn": Corn,
+    "coral": Coral,
+    "binary": Binary,
+}
+
+
 def build_loss(
     name: str,
+    num_classes: int,
     class_counts: Sequence[int] | None = None,
     class_weights: str = "none",
-    label_smoothing: float = 0.0,
-) -> nn.Module:
-    """The loss of logits (B, K) and class indices (B,).
+    ordered: bool = True,
+    classes: Sequence[str] | None = None,
+    **settings: Any,
+) -> Loss:
+    """The loss of logits and class indices (B,).
 
     Args:
         name: One of `LOSSES`.
+        num_classes: Number of classes, K.
         class_counts: Training samples of each class, n_k; needed where classes are weighted.
         class_weights: ``none``, or ``balanced`` for w_k = N / (K n_k).
-        label_smoothing: Share of the target spread evenly over all classes, from 0 to below 1.
+        ordered: Whether the classes are stages.
+        classes: Their names, for messages.
+        **settings: The loss's own: `label_smoothing`, `gamma` or `sharpness`.
 
     Raises:
-        ConfigError: A name is unknown, a number is out of range, or a class has no sample.
+        ConfigError: A name or setting is unknown, a number is out of range, the loss does not fit the task,
+            or a weighted class has no sample; all that is found is listed.
     """
-    faults = []
-    if name not in LOSSES:
-        faults.append(unknown("loss", name, LOSSES))
+    faults, weight = [], None
     if class_weights not in WEIGHTINGS:
         faults.append(unknown("loss.class_weights", class_weights, WEIGHTINGS))
-    if not 0 <= label_smoothing < 1:
-        faults.append(
-            f"loss.label_smoothing: {label_smoothing} is no share. Give a number from 0 to below 1."
-        )
+    elif class_weights == "balanced":
+        try:
+            weight = balanced_weights(() if class_counts is None else class_counts, classes)
+        except ConfigError as fault:
+            faults.append(str(fault))
+    if name not in LOSSES:
+        refuse([unknown("loss.name", name, LOSSES), *faults])
+    build = LOSSES[name]
+    own = [key for key, part in inspect.signature(build).parameters.items() if part.kind == part.KEYWORD_ONLY]
+    faults += [unknown(f"loss {name}", key, [*own, "class_weights"]) for key in settings if key not in own]
+    faults += _misfits(name, num_classes, ordered)
+    try:
+        loss = build(num_classes, weight, **{key: settings[key] for key in own if key in settings})
+    except ConfigError as fault:
+        faults.append(str(fault))
     refuse(faults)
-    weights = (
-        None if class_weights == "none" else balanced_weights(() if class_counts is None else class_counts)
-    )
-    return LOSSES[name](weights, label_smoothing)
+    return loss
 
 
-def balanced_weights(counts: Sequence[int]) -> Tensor:
+def balanced_weights(counts: Sequence[int], classes: Sequence[str] | None = None) -> Tensor:
     """Weights w_k = N / (K n_k), (K,): every class weighs the same, and a sample weighs 1 on average.
 
     Args:
         counts: Training samples of each class, n_k.
+        classes: Names of the classes, for the message; their numbers if None.
 
     Raises:
         ConfigError: A class has no sample, or no counts are given.
     """
-    empty = [str(k) for k, count in enumerate(counts) if count < 1]
+    names = range(len(counts)) if classes is None else classes
+    empty = [str(name) for name, count in zip(names, counts, strict=True) if count < 1]
     if empty or not len(counts):
-        lacking = f"class {', '.join(empty)} has none" if empty else "none are counted"
+        lacking = f"there is none of {', '.join(empty)}" if empty else "none are counted"
         raise ConfigError(
             f"loss.class_weights: balanced needs training samples of every class, and {lacking}. "
-            "Use another split or task, or loss.class_weights: none."
+            "Use another split or task, or loss.class_weights=none."
         )
     n = torch.tensor(counts, dtype=torch.float64)
     return (n.sum() / (len(counts) * n)).float()
 
 
-def cross_entropy(weights: Tensor | None, label_smoothing: float) -> nn.Module:
-    """Cross-entropy, a weighted mean over the batch: sum_i w_{y_i} l_i / sum_i w_{y_i}.
+def _misfits(name: str, num_classes: int, ordered: bool) -> list[str]:
+    faults = []
+    if LOSSES[name].needs_order and not ordered:
+        faults.append(
+            f"loss={name}: it needs classes in an order, such as stages, and those of this task have none. "
+            "Use loss=cross_entropy or loss=focal."
+        )
+    if LOSSES[name] is Binary and num_classes != 2:
+        faults.append(
+            f"loss={name}: it tells two classes apart, and this task has {num_classes}. "
+            "Use loss=cross_entropy, or a task of two classes, such as task=ge_F2."
+        )
+    return faults
 
-    torch divides by the sum of the weights. Keras divides by B, so that there a batch of rare classes makes a
-    larger step; balanced weights average 1, so over an epoch the two scales agree.
-    """
-    loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
-    loss.register_buffer(
-        "weight", weights, persistent=False
-    )  # follows from the settings: no part of a checkpoint
-    return loss
+
+def _threshold_losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """Binary cross-entropies (B, K - 1) of whether the label lies above each threshold."""
+    above = labels[:, None] > torch.arange(logits.shape[1], device=labels.device)
+    return F.binary_cross_entropy_with_logits(logits, above.float(), reduction="none")
 
 
-LOSSES: dict[str, Callable[[Tensor | None, float], nn.Module]] = {"cross_entropy": cross_entropy}
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
