@@ -1,21 +1,41 @@
-"""Late fusion: one branch, two branches, branches on inputs of their own, and the settings it refuses."""
+"""Late fusion: branches joined or gated, inputs that samples lack or lose, and the settings it refuses."""
 
+import hypothesis.strategies as st
 import pytest
 import torch
+from compose import composed, names
+from hypothesis import given, settings
+from omegaconf import OmegaConf
+from torch import Tensor
 
+from fibrolab import keys
 from fibrolab.errors import ConfigError
-from fibrolab.models.fusion import LateFusion
+from fibrolab.models.fusion import FUSIONS, Gated, LateFusion, drop_modalities
 
 TINY = {"name": "test_resnet"}
 OTHER = {"name": "test_convnext"}
+TWO_INPUTS = {"grey": TINY, "stiffness": {**TINY, "input": "elastogram"}}
+THREE_INPUTS = {**TWO_INPUTS, "table": {"input": "clinical", "columns": ["lsm_kpa"]}}
+LSM = {"columns": ["lsm_kpa"], "mean": [2.0], "sd": [0.7]}
+SECOND_LACKS = torch.tensor([True, False, True, True])
 
 
 def images(n: int = 2, size: int = 32) -> torch.Tensor:
     return torch.randint(0, 256, (n, 1, size, size), dtype=torch.uint8)
 
 
-def build(branches, head=None, num_classes=5) -> LateFusion:
-    return LateFusion(branches, head or {}, num_classes, image_size=32)
+def pairs(present: Tensor | None = None, n: int = 4) -> dict[str, Tensor]:
+    """Grey image and elastogram, which some samples lack."""
+    batch = {"image": images(n), "elastogram": images(n).repeat(1, 3, 1, 1)}
+    return batch if present is None else batch | {keys.present("elastogram"): present}
+
+
+def build(branches, head=None, num_classes=5, **others) -> LateFusion:
+    return LateFusion(branches, head or {}, num_classes, image_size=32, clinical=LSM, **others)
+
+
+def statistics(model: torch.nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in model.named_buffers() if "running" in name}
 
 
 def test_the_hybrid_of_paper_1_joins_2048_and_4096_features():
@@ -31,6 +51,16 @@ def test_the_hybrid_of_paper_1_joins_2048_and_4096_features():
         512,
         5,
     ]
+
+
+def test_grey_and_elastogram_of_paper_4_join_2048_and_2048_features():
+    branches = {"gm": {"name": "inception_v3"}, "em": {"name": "inception_v3", "input": "elastogram"}}
+    with torch.device("meta"):
+        model = LateFusion(branches, {"hidden": [1024, 256]}, num_classes=2, image_size=299)
+        batch = {"image": torch.zeros(2, 1, 299, 299), "elastogram": torch.zeros(2, 3, 299, 299)}
+        assert model.num_features == 4096
+        assert model(batch).shape == (2, 2)
+    assert sum(isinstance(layer, torch.nn.Linear) for layer in model.head) == 3
 
 
 def test_one_branch_is_the_plain_classifier():
@@ -81,6 +111,186 @@ def test_settings_are_left_as_they_were_given():
     assert settings == {**TINY, "input": "image"}
 
 
+def test_two_gated_branches_are_the_bimodal_unit_of_the_paper():
+    sizes = {"v": 6, "t": 3}
+    unit, x = Gated(sizes, width=4), {"v": torch.randn(5, 6), "t": torch.randn(5, 3)}
+    both = torch.cat([x["v"], x["t"]], dim=1)
+    with torch.no_grad():
+        (weight, bias), h = (unit.gates.weight, unit.gates.bias), {}
+        for name in sizes:
+            h[name] = torch.tanh(x[name] @ unit.views[name].weight.T + unit.views[name].bias)
+        z = torch.sigmoid(both @ (weight[:4] - weight[4:]).T + bias[:4] - bias[4:])
+        torch.testing.assert_close(unit(x, {}), z * h["v"] + (1 - z) * h["t"])
+
+
+def test_a_sample_with_one_branch_left_passes_through_its_gate_alone():
+    unit, x = Gated({"v": 6, "t": 3}, width=4), {"v": torch.randn(2, 6), "t": torch.randn(2, 3)}
+    joined = unit(x, {"v": torch.tensor([True, False])})
+    torch.testing.assert_close(joined[1], torch.tanh(unit.views["t"](x["t"][1])))
+    torch.testing.assert_close(joined[:1], unit({name: row[:1] for name, row in x.items()}, {}))
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_every_fusion_trains_all_of_three_inputs(fusion):
+    model = build(THREE_INPUTS, fusion={"name": fusion})
+    table = torch.tensor([[1.0], [float("nan")], [3.0], [9.0]])
+    batch = pairs() | {"clinical": table, keys.present("elastogram"): SECOND_LACKS}
+    assert model.inputs == ("image", "elastogram", "clinical")
+    assert model.encode(batch).shape == (4, model.num_features)
+    model(batch).square().sum().backward()
+    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in model.parameters())
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_one_batch_in_which_inputs_lack_is_learnt_by_heart(fusion):
+    torch.manual_seed(0)
+    model, labels = build(TWO_INPUTS, fusion={"name": fusion}), torch.arange(4)
+    batch, optimizer = pairs(SECOND_LACKS), torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(30):
+        loss = torch.nn.functional.cross_entropy(model(batch), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.01
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("training", [False, True])
+def test_a_result_does_not_depend_on_pixels_that_a_sample_lacks(fusion, training):
+    model = build(TWO_INPUTS, fusion={"name": fusion}).train(training)
+    batch, other = pairs(SECOND_LACKS), {}
+    other = batch | {"elastogram": batch["elastogram"].clone()}
+    other["elastogram"][1] = 255 - other["elastogram"][1]
+    assert torch.equal(model(batch), model(other))
+    assert not torch.equal(model(batch | {keys.present("elastogram"): ~SECOND_LACKS}), model(batch))
+
+
+def test_batch_norm_learns_from_the_rows_that_are_there_alone():
+    masked, plain = build(TWO_INPUTS), build(TWO_INPUTS)
+    plain.load_state_dict(masked.state_dict())
+    batch = pairs(SECOND_LACKS)
+    masked.train()(batch)
+    plain.train().branches["stiffness"](batch["elastogram"][SECOND_LACKS])
+    seen, expected = (statistics(model.branches["stiffness"]) for model in (masked, plain))
+    assert seen
+    assert all(torch.equal(seen[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_an_input_that_a_whole_batch_lacks_is_not_run(fusion, monkeypatch):
+    model = build(TWO_INPUTS, fusion={"name": fusion})
+    monkeypatch.setattr(model.branches["stiffness"], "forward", None)
+    batch = pairs(torch.zeros(4, dtype=torch.bool))
+    assert not model.features(batch)["stiffness"].any()
+    model(batch).sum().backward()
+    assert all(weight.grad is None for weight in model.branches["stiffness"].parameters())
+    assert all(weight.grad is not None for weight in model.branches["grey"].parameters())
+
+
+def test_a_mask_that_hides_nothing_changes_nothing():
+    model = build(TWO_INPUTS).eval()
+    batch = pairs()
+    masked = batch | {keys.present("elastogram"): torch.ones(4, dtype=torch.bool)}
+    assert torch.equal(model(masked), model(batch))
+
+
+def test_the_only_sample_with_an_input_can_be_trained_on():
+    model = build({"grey": TINY, "stiffness": {"name": "test_efficientnet", "input": "elastogram"}}).train()
+    present = torch.tensor([False, False, True, False])
+    features = model.features(pairs(present))["stiffness"]
+    assert features.shape == (4, model.branches["stiffness"].num_features)
+    assert features[present].isfinite().all()
+    assert not features[~present].any()
+
+
+def test_a_sample_without_any_input_is_our_fault():
+    nothing = torch.zeros(4, dtype=torch.bool)
+    with pytest.raises(AssertionError, match="without any input"):
+        build(TWO_INPUTS)(pairs(nothing) | {keys.present("image"): nothing})
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    rows=st.lists(st.lists(st.booleans(), min_size=3, max_size=3).filter(any), min_size=1, max_size=8),
+    share=st.floats(0, 1, exclude_max=True),
+    seed=st.integers(0, 99),
+)
+def test_dropping_takes_from_what_is_there_and_never_all(rows, share, seed):
+    torch.manual_seed(seed)
+    present = torch.tensor(rows)
+    left = drop_modalities(present, share)
+    assert not (left & ~present).any()
+    assert left.any(dim=1).all()
+    if share == 0:
+        assert torch.equal(left, present)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.9])
+def test_each_input_is_dropped_as_often_as_asked_but_for_the_last(share):
+    torch.manual_seed(0)
+    left = drop_modalities(torch.ones(40_000, 3, dtype=torch.bool), share)
+    expected = 1 - share + share**3 / 3  # all would go: one of three comes back
+    assert left.double().mean(dim=0).tolist() == pytest.approx([expected] * 3, abs=0.012)
+
+
+def test_inputs_are_dropped_in_training_alone():
+    model = build(TWO_INPUTS, fusion={"name": "concatenate", "modality_dropout": 0.5})
+    width, batch = model.branches["grey"].num_features, pairs(n=32)
+    torch.manual_seed(0)
+    grey, stiffness = model.train().encode(batch).split(width, dim=1)
+    lost = torch.stack([~grey.any(dim=1), ~stiffness.any(dim=1)])
+    assert lost.any(dim=1).all()
+    assert not lost.all(dim=0).any()
+    assert model.features(batch)["grey"].any(dim=1).all()
+    grey, stiffness = model.eval().encode(batch).split(width, dim=1)
+    assert grey.any(dim=1).all()
+    assert stiffness.any(dim=1).all()
+
+
+@pytest.mark.parametrize("mask", [None, SECOND_LACKS])
+def test_features_that_are_given_stand_in_for_pixels(mask, monkeypatch):
+    model = build({**TWO_INPUTS, "stiffness": {**TWO_INPUTS["stiffness"], "freeze": "all"}}).eval()
+    batch = pairs(mask)
+    expected, ready = model(batch), model.branches["stiffness"](batch["elastogram"])
+    monkeypatch.setattr(model.branches["stiffness"], "forward", None)
+    served = {name: value for name, value in batch.items() if name != "elastogram"}
+    served[keys.features("stiffness")] = ready
+    torch.testing.assert_close(model(served), expected)
+
+
+def test_every_parameter_has_a_depth_and_branches_end_beside_each_other():
+    model = build({**THREE_INPUTS, "other": OTHER}, fusion={"name": "gated", "width": 8})
+    depths = model.depths()
+    assert set(depths) == {name for name, _ in model.named_parameters()}
+    head = depths["head.0.weight"]
+    assert {depth for name, depth in depths.items() if name.startswith(("head.", "fusion."))} == {head}
+    for branch in model.branches:
+        own = model.branches[branch].depths()
+        found = {name: depths[f"branches.{branch}.{name}"] for name in own}
+        assert max(found.values()) == head - 1
+        assert {name: depth - min(found.values()) for name, depth in found.items()} == own
+    assert min(depths.values()) == 0
+
+
+def test_branches_thaw_with_the_epochs():
+    model = build({"a": {**TINY, "freeze": "gradual"}, "b": {**OTHER, "freeze": "all"}})
+    trains = lambda branch: sum(p.requires_grad for p in model.branches[branch].parameters())  # noqa: E731
+    counts = []
+    for epoch in (0, 2, 50, 0):
+        model.at_epoch(epoch)
+        counts.append(trains("a"))
+    assert counts[0] == counts[3] == 0 < counts[1] < counts[2] == len(list(model.branches["a"].parameters()))
+    assert trains("b") == 0
+
+
+@pytest.mark.parametrize("name", names("fusion"))
+def test_every_config_of_a_fusion_joins_two_inputs(name):
+    config = composed("model=multimodal", f"fusion@model.fusion={name}", "model.fusion.modality_dropout=0.2")
+    model = OmegaConf.to_container(config.model)
+    network = LateFusion(model["branches"], model["head"], 5, image_size=32, fusion=model["fusion"])
+    assert network(pairs(SECOND_LACKS)).shape == (4, 5)
+
+
 def test_a_batch_without_the_input_names_what_it_has():
     model = build({"a": {**TINY, "input": "elastogram"}})
     with pytest.raises(ConfigError, match=r"no elastogram\. It has: image, label"):
@@ -96,6 +306,26 @@ def test_a_network_needs_a_branch():
 def test_names_that_torch_cannot_hold_are_refused(name):
     with pytest.raises(ConfigError, match="cannot name a branch"):
         build({name: TINY})
+
+
+@pytest.mark.parametrize(
+    ("fusion", "sentence"),
+    [
+        ({"name": "gatd"}, "there is no 'gatd'.* Did you mean gated"),
+        ({"name": "concatenate", "width": 8}, r"model\.fusion: there is no 'width'"),
+        ({"name": "gated", "width": 0}, "0 is no number of units"),
+        ({"name": "gated", "modality_dropout": 1}, "1 is no share"),
+        ({"name": "gated", "modality_dropout": "often"}, "often is no share"),
+    ],
+)
+def test_settings_of_a_fusion_are_checked(fusion, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        build(TWO_INPUTS, fusion=fusion)
+
+
+def test_the_only_input_cannot_be_dropped():
+    with pytest.raises(ConfigError, match=r"0\.3 of one input would leave samples with nothing"):
+        build({"a": TINY, "b": OTHER}, fusion={"modality_dropout": 0.3})
 
 
 def test_faults_of_all_branches_and_the_head_are_listed_at_once():

@@ -1,24 +1,24 @@
-"""One backbone and a head."""
+"""One branch and a head."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
-
 from fibrolab.errors import ConfigError
-from fibrolab.models.fusion import LateFusion
 from fibrolab.modules.base import Classifier
 
 
 class SingleClassifier(Classifier):
-    """Image (B, 1, H, W) -> one backbone -> head -> logits (B, K)."""
+    """Image (B, 1, H, W) -> one backbone (B, F) -> head -> logits (B, K)."""
 
-    def build_network(
-        self, branches: dict[str, dict[str, Any]], head: dict[str, Any], image_size: int
-    ) -> nn.Module:
-        """A fusion of one."""
+    @staticmethod
+    def check_branches(branches: Mapping[str, Mapping[str, Any]]) -> None:
+        """One branch.
+
+        Raises:
+            ConfigError: There are more, or none.
+        """
         if len(branches) != 1:
             raise ConfigError(
                 f"model=single has one backbone, model.branches holds {len(branches)} "
                 f"({', '.join(branches)}); use model=hybrid for more."
             )
-        return LateFusion(branches, head, len(self.classes), image_size)

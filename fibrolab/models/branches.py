@@ -1,0 +1,155 @@
+"""The branches of a network: what each must offer, and how settings become one."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from fibrolab import keys
+from fibrolab.choices import refuse, unknown
+from fibrolab.errors import ConfigError, WeightsError
+from fibrolab.models import clinical as tables
+from fibrolab.models.backbones import Backbone
+from fibrolab.models.clinical import ClinicalBranch
+from fibrolab.models.video import over_frames
+
+INPUT = "input"  # setting of a branch: the entry of the batch that it eats
+FRAMES = "frames"  # setting of a branch: how a network of pictures eats a clip
+Settings = Mapping[str, Any]
+
+
+class Branch(Protocol):
+    """What a fusion asks of a branch, which is an `nn.Module`."""
+
+    @property
+    def num_features(self) -> int:
+        """Length of its feature vector, F."""
+
+    @property
+    def frozen(self) -> bool:
+        """Whether all of it is, for the whole training: its features may then be computed once."""
+
+    def __call__(self, values: Tensor, /) -> Tensor:
+        """Features (B, F) of one entry of a batch."""
+
+    def depths(self) -> dict[str, int]:
+        """Depth of every parameter by name: 0 nearest the input, the greatest nearest the head."""
+
+    def at_epoch(self, epoch: int) -> None:
+        """Freeze and thaw what this epoch asks for, whatever came before."""
+
+
+def build_branch(name: str, settings: Settings, image_size: int, clinical: Settings | None) -> nn.Module:
+    """The `Branch` that settings describe.
+
+    Args:
+        name: Of the branch, for messages.
+        settings: `input`, the entry of the batch that it eats (default ``image``), and those of a `Backbone`,
+            for clips with `frames` (`over_frames`); or ``input: clinical`` and those of a `ClinicalBranch`.
+        image_size: Side of the square images [px].
+        clinical: `columns` of the batch's clinical values, their `mean` and `sd` over the training samples.
+
+    Raises:
+        ConfigError: Settings are unknown, out of range, or do not go together.
+        WeightsError: The weights cannot be found, fetched or fitted.
+    """
+    refuse(branch_faults(name, settings, clinical))
+    rest = dict(settings)
+    eats = rest.pop(INPUT, keys.IMAGE)
+    try:
+        if eats == keys.CLINICAL:
+            assert clinical is not None
+            return _of_values(rest, clinical)
+        return _of_pixels(rest, eats, image_size)
+    except (ConfigError, WeightsError) as fault:
+        raise type(fault)(f"model.branches.{name}: {fault}") from fault
+
+
+def branch_faults(name: str, settings: Settings, clinical: Settings | None) -> list[str]:
+    """What can be known to be wrong with a branch before it is built, a sentence each."""
+    where = f"model.branches.{name}"
+    if not isinstance(settings, Mapping):
+        return [f"{where}: {settings} is no branch. Give its settings, or leave it out with ~{where}."]
+    found = []
+    if not name.isidentifier() or hasattr(nn.ModuleDict(), name):
+        found.append(f"model.branches: '{name}' cannot name a branch. Use a word, such as 'image'.")
+    eats = settings.get(INPUT, keys.IMAGE)
+    if eats not in keys.INPUTS:
+        found.append(unknown(f"{where}.{INPUT}", eats, keys.INPUTS))
+    allowed = _allowed(eats)
+    found += [unknown(where, key, allowed) for key in settings if key not in allowed]
+    ours = _faults_of_values(settings, clinical) if eats == keys.CLINICAL else _faults_of_pixels(settings)
+    return found + [f"{where}: {fault}" for fault in ours]
+
+
+def clinical_columns(branches: Mapping[str, Settings]) -> list[str]:
+    """Clinical columns that branches eat, each once; names that are none are left to `branch_faults`."""
+    eaten = [
+        given
+        for given in branches.values()
+        if isinstance(given, Mapping) and given.get(INPUT) == keys.CLINICAL
+    ]
+    named = [column for given in eaten for column in given.get("columns") or ()]
+    return [column for column in dict.fromkeys(named) if column in tables.COLUMNS]
+
+
+def settings_of(build: Callable[..., Any], but: tuple[str, ...]) -> list[str]:
+    """Names of a builder's arguments that a user sets: all but those that the code fills in."""
+    return [name for name in inspect.signature(build).parameters if name not in but]
+
+
+def _allowed(eats: str) -> list[str]:
+    if eats == keys.CLINICAL:
+        return [INPUT, *settings_of(ClinicalBranch, but=("mean", "sd", "places"))]
+    return [INPUT, FRAMES, *settings_of(Backbone, but=("image_size",))]
+
+
+def _faults_of_pixels(settings: Settings) -> list[str]:
+    found = []
+    if not settings.get("name"):
+        found.append("it names no backbone. Give name, such as resnet18.")
+    frames, eats = settings.get(FRAMES), settings.get(INPUT, keys.IMAGE)
+    if frames and not (isinstance(frames, Mapping) and frames.get("name")):
+        found.append(f"{FRAMES}: {frames} names no way to take frames together. Give name, such as lstm.")
+    if frames and eats in (keys.IMAGE, keys.ELASTOGRAM):
+        found.append(
+            f"{FRAMES}: '{eats}' is a picture and has none. Give {INPUT}={keys.CLIP}, or no {FRAMES}."
+        )
+    return found
+
+
+def _faults_of_values(settings: Settings, clinical: Settings | None) -> list[str]:
+    columns = settings.get("columns")
+    if found := tables.faults(columns, settings.get("hidden", ())):
+        return found
+    known = clinical["columns"] if clinical else ()
+    return [
+        f"columns: the training samples tell nothing of {column}. Use data that has it, or leave it out."
+        for column in columns or ()
+        if column not in known
+    ]
+
+
+def _of_values(rest: dict[str, Any], clinical: Settings) -> nn.Module:
+    places = [list(clinical["columns"]).index(column) for column in rest["columns"]]
+    mean, sd = ([clinical[key][place] for place in places] for key in ("mean", "sd"))
+    return ClinicalBranch(**rest, mean=mean, sd=sd, places=places)
+
+
+def _of_pixels(rest: dict[str, Any], eats: str, image_size: int) -> nn.Module:
+    frames = rest.pop(FRAMES, None)
+    backbone = Backbone(**rest, image_size=image_size)
+    if backbone.eats_clips and eats != keys.CLIP:
+        raise ConfigError(
+            f"{rest['name']} eats clips, and '{eats}' is a picture. "
+            f"Give {INPUT}={keys.CLIP}, or a network of pictures such as resnet18."
+        )
+    if backbone.eats_clips and frames:
+        raise ConfigError(f"{rest['name']} sees time by itself. Give no {FRAMES}, or a network of pictures.")
+    if eats == keys.CLIP and not backbone.eats_clips and not frames:
+        raise ConfigError(
+            f"{rest['name']} is a network of pictures, which eats no clips by itself. "
+            f"Give {FRAMES}, such as lstm, or a network of clips such as r3d_18, or {INPUT}={keys.IMAGE}."
+        )
+    return over_frames(backbone, **frames) if frames else backbone

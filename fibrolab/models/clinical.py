@@ -1,0 +1,96 @@
+"""The branch that eats numbers instead of pixels: liver stiffness, age, serum values."""
+
+from collections.abc import Sequence
+from itertools import chain, pairwise
+
+import torch
+from torch import Tensor, nn
+
+from fibrolab import keys
+from fibrolab.choices import refuse, unknown
+
+COLUMNS = (
+    keys.LSM_KPA,
+    keys.AGE_YEARS,
+    keys.SEX,
+    keys.AST_U_L,
+    keys.AST_ULN_U_L,
+    keys.ALT_U_L,
+    keys.PLATELETS_1E9_L,
+)
+
+
+class ClinicalBranch(nn.Module):
+    """Clinical values, some of them not measured -> dense layers -> features.
+
+    A value becomes (x - mean) / sd of the training samples, and 0, their mean, where it was not measured.
+    Beside it stands a second column, 1 where it was not measured and 0 elsewhere, so that the network need
+    not take a missing value for an average one (missing-indicator method: Groenwold et al., CMAJ 184:1265,
+    2012).
+
+    Args:
+        columns: The values by the names of their manifest columns.
+        mean: Of each column over the training samples that have it, (D,), in the units of the batch.
+        sd: Their standard deviation, (D,); a column that does not vary is only centred.
+        hidden: Units of the dense layers, each followed by ReLU; none passes the 2 D numbers on as they are.
+        places: Where the columns stand in the batch's values; default: the batch holds these and no others.
+
+    Attributes:
+        columns: As given.
+        num_features: Units of the last layer, or 2 D.
+        frozen: False: it is trained from scratch with the head.
+
+    Raises:
+        ConfigError: A column is unknown or named twice, there is none, or a width is not positive.
+    """
+
+    mean: Tensor
+    sd: Tensor
+
+    def __init__(
+        self,
+        columns: Sequence[str],
+        mean: Sequence[float],
+        sd: Sequence[float],
+        hidden: Sequence[int] = (16,),
+        places: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        refuse(faults(columns, hidden))
+        self.columns = tuple(columns)
+        self.places = list(range(len(columns)) if places is None else places)
+        spread = torch.tensor(sd, dtype=torch.float32)
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
+        self.register_buffer("sd", torch.where(spread > 0, spread, 1.0))
+        widths = [2 * len(columns), *hidden]
+        dense = ((nn.Linear(*sizes), nn.ReLU()) for sizes in pairwise(widths))
+        self.layers = nn.Sequential(*chain.from_iterable(dense))
+        self.num_features = widths[-1]
+        self.frozen = False
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Features (B, num_features) of values (B, all columns of the batch), NaN where not measured."""
+        values = values[:, self.places]  # (B, D)
+        unmeasured = values.isnan()
+        standard = ((values - self.mean) / self.sd).masked_fill(unmeasured, 0)
+        features: Tensor = self.layers(torch.cat([standard, unmeasured.to(standard.dtype)], dim=1))
+        return features
+
+    def depths(self) -> dict[str, int]:
+        """Depth of every parameter: the number of dense layers in front of it."""
+        return {name: int(name.split(".")[1]) // 2 for name, _ in self.named_parameters()}
+
+    def at_epoch(self, epoch: int) -> None:
+        """Nothing thaws: all of it trains from the first epoch on."""
+
+
+def faults(columns: object, hidden: object) -> list[str]:
+    """What is wrong with the columns and layers that a user asks for, a sentence each."""
+    if not isinstance(columns, Sequence) or isinstance(columns, str) or not columns:
+        return [f"columns: {columns} is no list of clinical columns. Give some of: {', '.join(COLUMNS)}."]
+    found = [unknown("columns", name, COLUMNS) for name in columns if name not in COLUMNS]
+    if len(set(columns)) < len(columns):
+        found.append(f"columns: {', '.join(map(str, columns))} names one twice. Name each once.")
+    if not isinstance(hidden, Sequence) or not all(isinstance(n, int) and n >= 1 for n in hidden):
+        found.append(f"hidden: {hidden} is no list of widths. Give the units of each layer, such as [16].")
+    return found
