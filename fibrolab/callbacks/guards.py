@@ -85,3 +85,39 @@ class RandomState(L.Callback):
         torch.set_rng_state(state["torch"].cpu())
         if state["cuda"] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all([part.cpu() for part in state["cuda"]])
+
+
+class PlateauMemory(L.Callback):
+    """Lets a plateau schedule of a resumed run count the epoch after which the checkpoint was written.
+
+    Lightning writes the checkpoint before the schedule has seen that epoch's metric, and goes on with the
+    next epoch: the patience would then be one longer.
+    """
+
+    def __init__(self) -> None:
+        self._missed: list[float] = []
+
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Keep the metric that each plateau schedule is about to see."""
+        checkpoint["plateau"] = [
+            float(trainer.callback_metrics[schedule.monitor])
+            for schedule in trainer.lr_scheduler_configs
+            if schedule.reduce_on_plateau and schedule.monitor in trainer.callback_metrics
+        ]
+
+    def on_load_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Remember it."""
+        self._missed = checkpoint.get("plateau", [])
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show it to the schedules."""
+        waiting = [
+            schedule.scheduler for schedule in trainer.lr_scheduler_configs if schedule.reduce_on_plateau
+        ]
+        for scheduler, value in zip(waiting, self._missed, strict=False):
+            scheduler.step(value)  # type: ignore[arg-type]  # a metric, for this kind
+        self._missed = []

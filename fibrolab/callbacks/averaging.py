@@ -1,0 +1,171 @@
+"""Averages of the weights over steps (EMA) or epochs (SWA), which are then what is validated and kept."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from fibrolab.choices import refuse, unknown
+
+SETTINGS: dict[str, dict[str, float]] = {"none": {}, "ema": {"decay": 0.999}, "swa": {"start": 0.75}}
+
+
+def build_averaging(settings: Mapping[str, Any], max_epochs: int | None) -> "Averaging | None":
+    """The callback that averages weights as `settings['name']` says; None for `none`.
+
+    Args:
+        settings: `name`, one of ``none``, ``ema`` (with `decay`) and ``swa`` (with `start`).
+        max_epochs: Length of the run, of which `start` is a share.
+
+    Raises:
+        ConfigError: Unknown name or setting, a value out of its range, or a run without an end.
+    """
+    given = dict(settings)
+    name = given.pop("name", None)
+    if name not in SETTINGS:
+        refuse([unknown("averaging.name", name, SETTINGS)])
+    faults = [unknown(f"averaging={name}", key, SETTINGS[name]) for key in given if key not in SETTINGS[name]]
+    values = SETTINGS[name] | {key: value for key, value in given.items() if key in SETTINGS[name]}
+    faults += [
+        f"averaging.{key}={value} is not a number from 0 to below 1."
+        for key, value in values.items()
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1
+    ]
+    endless = not isinstance(max_epochs, int) or max_epochs < 1
+    if name == "swa" and endless:
+        faults.append(f"averaging=swa needs the length of the run, and trainer.max_epochs={max_epochs}.")
+    refuse(faults)
+    if name == "ema":
+        return ExponentialAverage(values["decay"])
+    return EpochAverage(int(values["start"] * (max_epochs or 0))) if name == "swa" else None
+
+
+class Averaging(WeightAveraging):
+    """Keeps an average of the weights and the batch-norm statistics beside those that train.
+
+    From an epoch's validation to the first batch of the next epoch the module holds the average, so that
+    whatever is measured, saved or predicted in between is the average. Lightning's own callback hands the
+    trained weights back before checkpoints are written, and one of weights alone would then hold those.
+    Until the average begins, everything is as without it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(multi_avg_fn=self._move)
+        self._holds_average = False
+
+    def decay(self, updates: int) -> float:
+        """What is left of the average when the next weights come in, after so many updates."""
+        raise NotImplementedError
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Place the average where the training is; its counter stays with the host, which reads it."""
+        if stage == TrainerFn.FITTING:
+            self._device = trainer.strategy.root_device  # the module itself moves there only later
+            super().setup(trainer, pl_module, stage)
+            assert self._average_model is not None
+            self._average_model.n_averaged = self._average_model.n_averaged.cpu()
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Train on with the trained weights."""
+        if self._holds_average:
+            self._exchange(pl_module)
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Validate the average, if there is one yet."""
+        if self._updates and not self._holds_average:
+            self._exchange(pl_module)
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leave the average in place, for the checkpoints that follow."""
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leave the average in place for good."""
+        if self._updates and not self._holds_average:
+            self._exchange(pl_module)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Forget the trained weights: what is tested or predicted from now on is what a checkpoint says."""
+        self._average_model, self._holds_average = None, False
+
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add the trained weights to a whole checkpoint, whose `state_dict` is the average."""
+        if self._updates:
+            super().on_save_checkpoint(trainer, pl_module, checkpoint)
+            if self._holds_average:  # Lightning took the module's weights for the trained ones
+                trained, average = checkpoint["state_dict"], checkpoint["current_model_state"]
+                checkpoint |= {"state_dict": average, "current_model_state": trained}
+
+    def on_load_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Go on from both when a training is resumed; a prediction needs the `state_dict` alone."""
+        if self._average_model is not None and "averaging_state" in checkpoint:
+            super().on_load_checkpoint(trainer, pl_module, checkpoint)
+
+    @property
+    def _updates(self) -> int:
+        return 0 if self._average_model is None else int(self._average_model.n_averaged)
+
+    def _exchange(self, pl_module: L.LightningModule) -> None:
+        self._swap_models(pl_module)
+        self._holds_average = not self._holds_average
+
+    def _move(self, average: list[Tensor], trained: list[Tensor], _: Tensor | int) -> None:
+        if average[0].is_floating_point():
+            get_ema_multi_avg_fn(self.decay(self._updates))(average, trained, None)
+        else:  # such as the batches that a batch norm has seen: a count has no mean
+            torch._foreach_copy_(average, trained)
+
+
+class ExponentialAverage(Averaging):
+    """After every step, w_avg <- d w_avg + (1 - d) w, with d = min(decay, (1 + n) / (10 + n)) at update n.
+
+    The decay grows as TensorFlow's ExponentialMovingAverage with `num_updates` does, so that the first epochs
+    are not judged by the initial weights.
+
+    Args:
+        decay: d of the long run, from 0 to below 1.
+    """
+
+    def __init__(self, decay: float) -> None:
+        super().__init__()
+        self._decay = decay
+
+    def decay(self, updates: int) -> float:
+        """The decay, or less in the first steps."""
+        return min(self._decay, (1 + updates) / (10 + updates))
+
+
+class EpochAverage(Averaging):
+    """Mean of the weights at the ends of the last epochs, by Izmailov et al. (UAI 2018, Algorithm 1).
+
+    The statistics of batch norm are averaged like the weights; the paper gathers them anew in one more pass
+    over the training data, for which every validation would have to wait.
+
+    Args:
+        first: First epoch that counts, from 0.
+    """
+
+    def __init__(self, first: int) -> None:
+        super().__init__()
+        self._first = first
+
+    def decay(self, updates: int) -> float:
+        """All epochs weigh the same."""
+        return updates / (updates + 1)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Take in an epoch's weights with its last batch, in time for its validation."""
+        if trainer.is_last_batch and trainer.current_epoch >= self._first:
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
