@@ -16,7 +16,7 @@ from fibrolab.data.labelled import LabelledData, labels_under
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.media import Media
 from fibrolab.data.splits import Split, undrawn
-from fibrolab.data.survey import of_clips, survey, unreadable
+from fibrolab.data.survey import EMPTY, of_clips, survey, unreadable
 from fibrolab.errors import ConfigError, DataError, UndrawableSplitError, listing
 
 POLICIES = ("error", "skip")
@@ -63,22 +63,26 @@ def surveyed(manifest: Manifest, cache: Path, policy: str) -> tuple[Manifest, di
         policy: `error` or `skip`.
 
     Returns:
-        The samples that can be used, and the survey of each modality, row by row.
+        The samples that can be used, and the survey of each modality, row by row; see `LabelledData.facts`.
 
     Raises:
         DataError: Unreadable files under `error`, or nothing readable.
     """
     facts, good, faults = {}, np.ones(len(manifest), bool), []
-    for name in manifest.modalities:
-        media = manifest.media(name)
-        facts[name] = _of_films(media, cache) if name == keys.CLIP else survey(media, cache)
+    for name in (*manifest.modalities, *manifest.partly):
+        present = manifest.present(name)
+        media = manifest.media(name, present)
+        found = _of_films(media, cache) if name == keys.CLIP else survey(media, cache)
+        rows = manifest.table[present].get(keys.ROW)
+        faults += unreadable(media, found, manifest.root, rows)
+        facts[name] = _row_by_row(found, present)
         good &= (facts[name]["error"] == "").to_numpy()
-        faults += unreadable(media, facts[name], manifest.root, manifest.table.get(keys.ROW))
     faults = list(dict.fromkeys(faults))  # a film may be the sample's picture too
     if faults:
         _answer(faults, policy, manifest, bool(good.any()))
     kept = replace(manifest, table=manifest.table[good], left_out=(*manifest.left_out, *faults))
-    return kept, {name: table[good].reset_index(drop=True) for name, table in facts.items()}
+    left = {name: table[good].reset_index(drop=True) for name, table in facts.items()}
+    return kept, {name: table for name, table in left.items() if kept.present(name).any()}
 
 
 def _answer(faults: Sequence[str], policy: str, manifest: Manifest, some_left: bool) -> None:
@@ -92,6 +96,12 @@ def _answer(faults: Sequence[str], policy: str, manifest: Manifest, some_left: b
     if not some_left:
         raise DataError(f"{told}, and no sample of {len(manifest)} is whole:\n{listing(faults)}")
     logger.warning("Unreadable files left out: %d.", len(faults))
+
+
+def _row_by_row(facts: pd.DataFrame, present: np.ndarray) -> pd.DataFrame:
+    """The survey of those who have a modality, among empty rows of those who lack it, (N, ..)."""
+    rows = np.where(present, np.cumsum(present) - 1, len(facts))
+    return pd.concat([facts, pd.DataFrame([EMPTY])]).iloc[rows].reset_index(drop=True)
 
 
 def _of_films(media: Sequence[Media], cache: Path) -> pd.DataFrame:

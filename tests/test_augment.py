@@ -16,9 +16,12 @@ from fibrolab.data.augment import Augment, augmentation_seed, sample_keys
 from fibrolab.errors import ConfigError
 
 CONFIGS = sorted((Path(__file__).parents[1] / "conf" / "augment").glob("*.yaml"))
-PAPER1 = yaml.safe_load((Path(__file__).parents[1] / "conf" / "augment" / "paper1.yaml").read_text())[
-    "transforms"
-]
+PAPER1, PAPER4 = (
+    yaml.safe_load((Path(__file__).parents[1] / "conf" / "augment" / f"{paper}.yaml").read_text())[
+        "transforms"
+    ]
+    for paper in ("paper1", "paper4")
+)
 
 
 @pytest.fixture
@@ -43,6 +46,11 @@ def test_every_config_is_a_pure_function_of_image_and_seed(path: Path, image: np
     assert distinct == 1 if path.stem == "none" else distinct > 30
 
 
+def test_a_seed_is_its_64_bits_with_or_without_a_sign(image: np.ndarray) -> None:
+    augment = Augment(PAPER1)
+    np.testing.assert_array_equal(augment(image, -3), augment(image, 2**64 - 3))
+
+
 def test_a_pickled_copy_draws_the_same(image: np.ndarray) -> None:
     augment = Augment(PAPER1)
     copy = pickle.loads(pickle.dumps(augment))
@@ -50,9 +58,9 @@ def test_a_pickled_copy_draws_the_same(image: np.ndarray) -> None:
 
 
 def test_the_global_generators_are_left_alone(image: np.ndarray) -> None:
-    states = random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    states = random.getstate(), pickle.dumps(np.random.get_state())  # noqa: NPY002
     Augment(PAPER1)(image, 1)
-    assert states == (random.getstate(), np.random.get_state()[1].tolist())  # noqa: NPY002
+    assert states == (random.getstate(), pickle.dumps(np.random.get_state()))  # noqa: NPY002
 
 
 def test_paper_1_turns_shifts_and_zooms_within_its_limits() -> None:
@@ -63,6 +71,21 @@ def test_paper_1_turns_shifts_and_zooms_within_its_limits() -> None:
     assert np.abs(centres).max() <= 10.1 + 0.6
     assert np.abs(centres).max() > 9
     assert np.abs(centres.mean(0)).max() < 1  # to all sides alike
+
+
+def test_paper_4_crops_up_to_an_eighth_of_each_side_and_flips() -> None:
+    side = 200
+    ramps = np.mgrid[:side, :side].astype(np.uint8)  # every pixel tells its row, or its column
+    augment = Augment(PAPER4)
+    drawn = np.array([[augment(ramp, seed) for ramp in ramps] for seed in range(200)]).astype(int)
+    top, bottom = drawn[:, 0, 0, 0], side - 1 - drawn[:, 0, -1, 0]
+    ends = drawn[:, 1, 0, [0, -1]]
+    flipped = ends[:, 0] > ends[:, 1]
+    assert 70 < flipped.sum() < 130
+    left, right = ends.min(1), side - 1 - ends.max(1)
+    for lost in (top, bottom, left, right):
+        assert 0 <= lost.min() <= 2
+        assert side / 8 - 2 <= lost.max() <= side / 8
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from fibrolab import keys
 from fibrolab.data import clinical
 from fibrolab.data.clinical import MEASURES, Measure
+from fibrolab.errors import ConfigError
 
 TABULAR = Path(__file__).parents[2] / "shared" / "data" / "tabular"
 
@@ -119,6 +120,44 @@ def test_what_is_usual_is_possible_and_slips_are_beyond_what_is_usual(measure: M
     assert measure.possible[0] <= measure.usual[0] < measure.usual[1] <= measure.possible[1]
     for slip in measure.slips:
         assert slip.high < measure.usual[0] or slip.low > measure.usual[1]
+
+
+def test_measured_values_are_logarithms_decades_and_zero_or_one_in_the_order_asked_for() -> None:
+    table = clinical.typed(
+        pd.DataFrame(
+            {
+                keys.SEX: ["F", "m", ""],
+                keys.LSM_KPA: [1.0, np.e, ""],
+                keys.AGE_YEARS: ["", "50", "7"],
+                keys.PLATELETS_1E9_L: [100, "", 200],
+            }
+        )
+    )
+    values = clinical.measured(table, [keys.AGE_YEARS, keys.LSM_KPA, keys.SEX, keys.AST_U_L])
+    assert values.dtype == np.float32
+    nan = np.nan
+    np.testing.assert_allclose(values, [[nan, 0, 0, nan], [5, 1, 1, nan], [0.7, nan, nan, nan]], rtol=1e-6)
+    assert clinical.measured(table, []).shape == (3, 0)
+    np.testing.assert_allclose(
+        clinical.measured(table, [keys.PLATELETS_1E9_L])[:, 0], np.log([100, nan, 200]), rtol=1e-6
+    )
+
+
+@given(st.sampled_from(MEASURES), st.data())
+def test_any_possible_value_is_a_finite_input(measure: Measure, data: st.DataObject) -> None:
+    value = data.draw(st.floats(*measure.possible))
+    table = clinical.typed(pd.DataFrame({measure.column: [value]}))
+    assert np.isfinite(clinical.measured(table, [measure.column])).all()
+
+
+def test_a_column_without_a_value_is_not_known() -> None:
+    table = pd.DataFrame({keys.LSM_KPA: ["", None], keys.SEX: ["", ""], keys.AST_U_L: ["", 40], "note": "x"})
+    assert clinical.known(clinical.typed(table)) == [keys.AST_U_L]
+
+
+def test_a_column_that_is_not_clinical_is_refused_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"'lsm'.*It is one of: age_years.*Did you mean lsm_kpa"):
+        clinical.measured(pd.DataFrame({"lsm": [1.0]}), ["lsm"])
 
 
 @pytest.mark.shared

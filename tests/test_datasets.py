@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from fibrolab import keys
 from fibrolab.data import datasets
 from fibrolab.data.augment import Augment, sample_keys
-from fibrolab.data.cache import Slots
+from fibrolab.data.cache import ABSENT, Slots
 from fibrolab.data.datasets import PixelDataset, Pixels
 from fibrolab.data.samplers import build_sampler
 from fibrolab.data.segments import Segment
@@ -169,3 +170,62 @@ def test_a_clip_gives_its_segment_and_every_frame_is_augmented_alike(tmp_path: P
         begins.add(found[0][0])
         mirrored.add(found[0][1])
     assert (begins, mirrored) == ({0, 1, 2}, {1, -1})
+
+
+def test_an_absent_picture_or_clip_is_zeros_whatever_the_augmentation(store: Path) -> None:
+    noise = Augment([{"name": "GaussNoise", "std_range": [0.2, 0.3], "p": 1.0}])
+    slots = Slots(np.array([3, ABSENT]), np.array([6, 0]))
+    inputs = {
+        "image": Pixels(store, (SIDE, SIDE), slots),
+        "elastogram": Pixels(store, (8, 8, 3), slots),
+        "clip": Pixels(store, (SIDE, SIDE), slots, np.array([10.0, 0.0]), Segment("window", 4)),
+    }
+    two = np.arange(2)
+    data = PixelDataset(inputs, two, two, sample_keys("ab"), noise, train=True)
+    there, absent = data[(0, 0, 0)], data[(0, 1, 0)]
+    for name in inputs:
+        assert there[name].any()
+        assert not absent[name].any()
+        assert (there[name].shape, there[name].dtype) == (absent[name].shape, absent[name].dtype)
+
+
+class Counted:
+    """Features that tell which sample and epoch were asked for."""
+
+    def read(self, index: int, epoch: int | None) -> np.ndarray:
+        return np.float32([index, -1 if epoch is None else epoch])
+
+
+@pytest.mark.parametrize(("train", "epochs"), [(True, [0, 1]), (False, [-1, -1])])
+def test_what_stands_beside_the_pixels_travels_with_its_sample(
+    store: Path, train: bool, epochs: list
+) -> None:
+    clinical = np.float32([[i, np.nan] for i in range(COUNT)])
+    data = PixelDataset(
+        {},
+        LABELS,
+        np.arange(COUNT),
+        sample_keys(map(str, range(COUNT))),
+        train=train,
+        present={"elastogram": LABELS == 1},
+        features={"grey": Counted()},
+        clinical=clinical,
+        tell_seed=True,
+    )
+    batches = stream(data, "shuffle", workers=0)
+    joined = {key: torch.cat([batch[key] for batch in batches]) for key in batches[0]}
+    rows = joined[keys.INDEX]
+    torch.testing.assert_close(joined[keys.present("elastogram")], joined[keys.LABEL] == 1)
+    torch.testing.assert_close(joined[keys.features("grey")][:, 0], rows.float())
+    assert joined[keys.features("grey")][:, 1].tolist() == np.repeat(epochs, COUNT).tolist()
+    torch.testing.assert_close(joined[keys.CLINICAL], torch.from_numpy(clinical)[rows], equal_nan=True)
+    assert joined[keys.SEED].dtype == torch.int64
+    assert len(set(joined[keys.SEED].tolist())) == 2 * COUNT
+    assert set(joined) == {
+        keys.LABEL,
+        keys.INDEX,
+        keys.CLINICAL,
+        keys.SEED,
+        "elastogram_present",
+        "features_grey",
+    }

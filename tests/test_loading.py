@@ -1,5 +1,6 @@
 """From a config to labelled data: unreadable files, groups, tasks, and data that is too small to split."""
 
+import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -126,6 +127,30 @@ def test_films_are_surveyed_beside_the_stills_and_a_broken_one_takes_its_still_a
     assert "1.png" not in set(data.manifest.table[keys.IMAGE])
     assert (data.facts[keys.CLIP]["frames"] == 4).all()
     assert data.facts[keys.CLIP]["fps"].to_numpy() == pytest.approx(8)
+
+
+def test_films_of_some_samples_are_surveyed_row_by_row(tmp_path: Path) -> None:
+    path = write_table(tmp_path, ["", "1.avi", "", "3.avi"])
+    data = load(composed(*overrides(path), "task=nominal", name="audit"), must_split=False)
+    assert data.manifest.partly == (keys.CLIP,)
+    facts = data.facts[keys.CLIP]
+    absent = [0, 2]
+    assert facts.index[facts["sha256"] == ""].tolist() == absent
+    assert facts["frames"].tolist() == [0 if i in absent else 4 for i in range(10)]
+    assert facts.dtypes.to_list() == data.facts[keys.IMAGE].dtypes.to_list()
+    (film,) = facts.iloc[[1]]["file_sha256"]
+    assert film == hashlib.sha256((tmp_path / "1.avi").read_bytes()).hexdigest()
+
+
+def test_an_unreadable_film_among_some_is_named_by_its_own_row(tmp_path: Path) -> None:
+    (tmp_path / "broken.avi").write_bytes(b"RIFF\0\0\0\0AVI nothing")
+    path = write_table(tmp_path, ["", "", "broken.avi", *[""] * 7])
+    settings = [*overrides(path), "task=nominal"]
+    with pytest.raises(DataError, match=r"row 4: broken\.avi"):
+        load(composed(*settings, name="audit"), must_split=False)
+    data = load(composed(*settings, "data.on_unreadable=skip", name="audit"), must_split=False)
+    assert list(data.facts) == [keys.IMAGE]  # none is left
+    assert len(data.manifest) == 9
 
 
 def test_data_too_small_to_split_is_an_error_for_training_and_a_finding_for_the_audit(tmp_path: Path) -> None:

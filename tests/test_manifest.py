@@ -228,6 +228,17 @@ def test_a_modality_counts_only_where_every_sample_has_it() -> None:
         manifest().media(keys.ELASTOGRAM)
 
 
+def test_a_modality_of_some_samples_is_told_apart_and_given_where_it_is_asked_for() -> None:
+    found = manifest(elastogram=["e"] * 4, clip=["a.mp4", None, "", "d.mp4"])
+    assert found.partly == (keys.CLIP,)
+    assert found.present(keys.CLIP).tolist() == [True, False, False, True]
+    assert not found.present(keys.MASK).any()
+    media = found.media(keys.CLIP, found.present(keys.CLIP))
+    assert [item.path.name for item in media] == ["a.mp4", "d.mp4"]
+    with pytest.raises(DataError, match="has no clip of sample c; it has"):
+        found.media(keys.CLIP, np.array([True, False, True, True]))
+
+
 def test_optional_columns_that_are_absent_stay_absent_and_others_stay_as_they_are() -> None:
     found = manifest(note=["x", "", "y", "007"]).table
     assert found["note"].tolist() == ["x", "", "y", "007"]

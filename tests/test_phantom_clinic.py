@@ -22,6 +22,7 @@ from fibrolab.data.phantom.capture import Capture, capture
 from fibrolab.data.phantom.cohort import MODALITIES, Cohort
 from fibrolab.data.readers import read_bytes, read_image
 from fibrolab.data.sources import phantom
+from fibrolab.errors import ConfigError
 
 LOADS = {
     "phantom": phantom.load,
@@ -207,6 +208,26 @@ def test_modalities_of_one_seed_show_the_same_patients(tmp_path: Path) -> None:
     people = [m.table.groupby(keys.PATIENT_ID)[columns].first().astype(str) for m in manifests]
     assert people[0].equals(people[1])
     assert people[0].equals(people[2])
+
+
+def test_missing_elastograms_are_those_of_whole_patients_drawn_by_the_seed(tmp_path: Path) -> None:
+    whole, some, others = (
+        phantom.load_swe(root=tmp_path, patients=15, **SMALL["phantom_swe"], missing=share)
+        for share in (0, 0.4, 0.4)
+    )
+    assert whole.modalities == (keys.IMAGE, keys.ELASTOGRAM)
+    assert (some.modalities, some.partly) == ((keys.IMAGE,), (keys.ELASTOGRAM,))
+    lost = some.table[~some.present(keys.ELASTOGRAM)]
+    assert lost[keys.PATIENT_ID].nunique() == 6
+    assert len(lost) == 6 * 2
+    assert others.table.equals(some.table)
+    assert some.table.drop(columns=keys.ELASTOGRAM).equals(whole.table.drop(columns=keys.ELASTOGRAM))
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, 7])
+def test_a_share_of_missing_elastograms_that_is_none_is_refused(share: float, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"data\.missing={share} is not a share of the patients"):
+        phantom.load_swe(root=tmp_path, missing=share)
 
 
 def test_lesions_keep_their_rectangles(tmp_path: Path) -> None:

@@ -87,13 +87,12 @@ def test_ranks_share_the_order_that_one_process_would_see(
     sampler.set_epoch(2)
     alone = keys_of_rank(monkeypatch, sampler, 0, 1)
     shares = [keys_of_rank(monkeypatch, sampler, rank, ranks) for rank in range(ranks)]
-    count = len(alone)
-    assert {len(share) for share in shares} == {-(-count // ranks)}
-    together = [key for keys in zip(*shares, strict=True) for key in keys]
+    count, pack = len(alone), sampler.pack
+    assert {len(share) for share in shares} == {-(-count // (ranks * pack)) * pack}
+    rounds = range(0, len(shares[0]), pack)
+    together = [key for begin in rounds for share in shares for key in share[begin : begin + pack]]
     assert together[:count] == alone
-    assert [index for _, index, _ in together[count:]] == [index for _, index, _ in alone][
-        : len(together) - count
-    ]
+    assert [index for _, index, _ in together] == np.resize([i for _, i, _ in alone], len(together)).tolist()
     assert len(set(together)) == len(together)  # padding repeats samples, but as new draws
 
 
@@ -147,6 +146,53 @@ def test_a_filled_epoch_is_well_mixed() -> None:
     assert (order[1:] == order[:-1]).sum() < 20  # repeats stand apart; about 4.5 meet by chance
 
 
+@given(class_lists, st.integers(0, 9), st.sampled_from([1, 2, 3]), st.integers(1, 20))
+def test_classes_take_turns_in_every_batch_of_every_rank(
+    labels: np.ndarray, epoch: int, ranks: int, batch: int
+) -> None:
+    sampler = build_sampler("balanced", labels, seed=1)
+    sampler.set_epoch(epoch)
+    kinds = np.unique(labels)
+    with pytest.MonkeyPatch.context() as patch:
+        for rank in range(ranks):
+            keys = keys_of_rank(patch, sampler, rank, ranks)
+            drawn = labels[[index for _, index, _ in keys]]
+            assert len({np.sum(drawn == kind) for kind in kinds}) == 1  # equally often in the epoch
+            for begin in range(0, len(drawn), batch):
+                counts = [np.sum(drawn[begin : begin + batch] == kind) for kind in kinds]
+                assert max(counts) - min(counts) <= 1
+        alone = keys_of_rank(patch, sampler, 0, 1)
+    assert len(labels) <= len(alone) < len(labels) + len(kinds)
+    assert len(set(alone)) == len(alone)
+    assert {key[0] for key in alone} == {epoch}
+
+
+@given(class_lists, st.integers(1, 12))
+def test_balanced_epochs_together_go_through_each_class_evenly(labels: np.ndarray, epochs: int) -> None:
+    sampler = build_sampler("balanced", labels, seed=2)
+    drawn = np.zeros(len(labels), int)
+    for epoch in range(epochs):
+        sampler.set_epoch(epoch)
+        drawn += np.bincount([index for _, index, _ in sampler], minlength=len(labels))
+        for kind in np.unique(labels):
+            assert np.ptp(drawn[labels == kind]) <= 1
+
+
+def test_a_balanced_epoch_does_not_depend_on_those_before_it() -> None:
+    labels = np.repeat([0, 1, 2], [50, 9, 3])
+    through, straight = (build_sampler("balanced", labels, seed=0) for _ in range(2))
+    for epoch in range(8):
+        through.set_epoch(epoch)
+        orders = list(through)
+    straight.set_epoch(7)
+    assert list(straight) == orders
+    assert list(build_sampler("balanced", labels, seed=5)) != list(build_sampler("balanced", labels, seed=0))
+
+
+def test_an_empty_partition_has_no_balanced_key() -> None:
+    assert list(build_sampler("balanced", np.zeros(0, int), seed=0)) == []
+
+
 @pytest.mark.parametrize(
     ("name", "settings", "sentence"),
     [
@@ -159,6 +205,7 @@ def test_a_filled_epoch_is_well_mixed() -> None:
         ("fill_up", {"per_class": 1.5}, r"sampler\.per_class: 1\.5 is not"),
         ("fill_up", {"times": None}, r"sampler\.times: None is not"),
         ("weighted", {"times": 4}, r"sampler\.times: the sampler weighted has no such setting"),
+        ("balanced", {"times": 4}, r"sampler\.times: the sampler balanced has no such setting"),
     ],
 )
 def test_a_setting_that_a_sampler_cannot_use_is_named(name: str, settings: dict, sentence: str) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -29,7 +29,7 @@ class Augment:
 
     def __init__(self, transforms: Sequence[Mapping[str, Any]]) -> None:
         self.transforms = [dict(transform) for transform in transforms]
-        self._chain = _build(self.transforms)
+        self.chain = _build(self.transforms)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel to a spawned worker as settings: small, and free of generators."""
@@ -52,15 +52,8 @@ class Augment:
         Raises:
             ConfigError: the chain changes the shape, so that its images could not be stacked.
         """
-        # One pair of generators a stream: seeding each transform would cost more than a flip.
-        streams: dict[bool, tuple[np.random.Generator, random.Random]] = {}
         drawn = image
-        for transform, moves in self._chain:
-            if not moves and image.ndim == 3:
-                continue
-            if moves not in streams:
-                streams[moves] = _stream(seed, moves)
-            transform.set_random_state(*streams[moves])
+        for _, transform in self.seeded(seed, colours=image.ndim == 3):
             drawn = transform(image=drawn)["image"]
         if drawn.shape != image.shape:
             raise ConfigError(
@@ -68,6 +61,28 @@ class Augment:
                 "(a crop needs `size` equal to preprocess.size)"
             )
         return drawn
+
+    def seeded(self, seed: int, *, colours: bool) -> Iterator[tuple[int, Any]]:
+        """The transforms that apply to an image, in order, each about to draw what the seed gives it.
+
+        Each must draw before the next is asked for: those of one stream share its generators.
+
+        Args:
+            seed: fixes everything random; its 64 bits count, not its sign.
+            colours: whether the image is one of colours, whose levels are left alone.
+
+        Yields:
+            The transform's position in the chain, and the transform.
+        """
+        # One pair of generators a stream: seeding each transform would cost more than a flip.
+        streams: dict[bool, tuple[np.random.Generator, random.Random]] = {}
+        for position, (transform, moves) in enumerate(self.chain):
+            if colours and not moves:
+                continue
+            if moves not in streams:
+                streams[moves] = _stream(seed & _WORD, moves)
+            transform.set_random_state(*streams[moves])
+            yield position, transform
 
 
 def _stream(seed: int, moves: bool) -> tuple[np.random.Generator, random.Random]:

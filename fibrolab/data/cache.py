@@ -41,15 +41,25 @@ from fibrolab.errors import DataError, StorageError, UnreadableImageError, listi
 CHUNK = 64  # scans between two writes: what a kill can cost at most
 CLIPS = 4  # clips between two writes: a hundred frames each would otherwise fill the memory
 RECORD = 32  # bytes of a SHA-256
+ABSENT = -1  # slot of a sample that lacks the modality
 
 T = TypeVar("T")
 
 
 class Slots(NamedTuple):
-    """Where samples lie in a store: first slot of each, and slots, one a frame, int64 (N,)."""
+    """Where samples lie in a store: first slot of each, and slots, one a frame, int64 (N,).
+
+    A sample that lacks the modality has first slot `ABSENT` and no frame.
+    """
 
     first: np.ndarray
     frames: np.ndarray
+
+    def among(self, present: np.ndarray) -> "Slots":
+        """These slots where `present`, bool (N,), and absent ones elsewhere."""
+        slots = Slots(np.full(len(present), ABSENT, np.int64), np.zeros(len(present), np.int64))
+        slots.first[present], slots.frames[present] = self
+        return slots
 
 
 class PixelStore:

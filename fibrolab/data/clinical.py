@@ -1,16 +1,18 @@
-"""Clinical columns: unit, what is possible and usual, and which slip of the unit a value looks like."""
+"""Clinical columns: unit, what is possible and usual, which slip of it a value looks like; as inputs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from fibrolab import keys
+from fibrolab.choices import refuse, unknown
 from fibrolab.data.wording import told
 
 SEX: Final = {"f": "F", "female": "F", "m": "M", "male": "M"}  # accepted in any case, kept as F and M
 _ENOUGH = 20  # values that a statement on a whole column needs
+_YEARS = 10  # of a decade
 
 
 class Slip(NamedTuple):
@@ -80,6 +82,8 @@ MEASURES: Final = (
     ),
 )
 
+COLUMNS: Final = (*(measure.column for measure in MEASURES), keys.SEX)
+
 
 def numbers(table: pd.DataFrame) -> pd.DataFrame:
     """The clinical columns that the table has as float64 (N, C); NaN where there is no number."""
@@ -96,6 +100,42 @@ def typed(table: pd.DataFrame) -> pd.DataFrame:
     if keys.SEX in table:
         columns[keys.SEX] = _text(table[keys.SEX]).str.lower().map(SEX).fillna("").astype(str)
     return table.assign(**columns)
+
+
+def known(table: pd.DataFrame) -> list[str]:
+    """Clinical columns of a checked manifest's table in which some sample has a value."""
+    filled = [name for name in COLUMNS if name in table and (table[name].notna() & (table[name] != "")).any()]
+    return filled
+
+
+def measured(table: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
+    """What a network is told of its patients, on scales where differences mean alike.
+
+    Stiffness, enzymes and platelets differ by factors between patients and stages, and so come as natural
+    logarithms; age comes in decades, sex as 0 (F) or 1 (M).
+
+    Args:
+        table: A checked manifest's table of N samples.
+        columns: D of `COLUMNS`, in the order that they are wanted.
+
+    Returns:
+        float32 (N, D); NaN where nothing was measured, as throughout a column that the table has not.
+
+    Raises:
+        ConfigError: A column that is not clinical.
+    """
+    refuse([unknown("clinical", name, COLUMNS) for name in columns if name not in COLUMNS])
+    values = np.full((len(table), len(columns)), np.nan, np.float32)
+    for place, name in enumerate(columns):
+        if name not in table:
+            continue
+        if name == keys.SEX:
+            values[:, place] = table[name].map({"F": 0.0, "M": 1.0})
+        elif name == keys.AGE_YEARS:
+            values[:, place] = table[name] / _YEARS
+        else:
+            values[:, place] = np.log(table[name])
+    return values
 
 
 def faults(table: pd.DataFrame) -> list[str]:

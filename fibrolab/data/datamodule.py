@@ -1,32 +1,39 @@
 """The datamodule: preprocessed pixels of a manifest under a split, as batches."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from fibrolab import keys
+from fibrolab.choices import refuse, unknown
+from fibrolab.data import clinical as measures
 from fibrolab.data.augment import Augment, sample_keys
 from fibrolab.data.cache import PixelStore, Slots
 from fibrolab.data.datasets import PixelDataset, Pixels
+from fibrolab.data.features import FeatureTable
 from fibrolab.data.labelled import LabelledData
+from fibrolab.data.needs import lacking
 from fibrolab.data.samplers import EpochSampler, build_sampler
 from fibrolab.data.segments import Segment
-from fibrolab.errors import ConfigError
 
 MOST_WORKERS = 8
+AUGMENT_ON = ("workers", "device")
 IN_ORDER = {"name": "sequential"}
 
 
 class FibrosisDataModule(L.LightningDataModule):
     """Batches of each modality, `label` int64 (B,) and `index` int64 (B,), the manifest row.
 
-    `image` is uint8 (B, 1, H, W), `elastogram` uint8 (B, 3, H, W), `clip` uint8 (B, 1, T, H, W).
+    `image` is uint8 (B, 1, H, W), `elastogram` uint8 (B, 3, H, W), `clip` uint8 (B, 1, T, H, W), `clinical`
+    float32 (B, D). Where samples of the data set lack a modality, every batch says which have it, bool (B,)
+    under `keys.present`.
 
     Args:
         data: The samples, their labels, who trains, validates and tests.
@@ -38,9 +45,14 @@ class FibrosisDataModule(L.LightningDataModule):
         batch_size: Images a batch and process.
         num_workers: Loader processes; `auto` leaves one core to the training, at most eight.
         seed: Of order and augmentation.
+        clinical: Columns of the clinical values that the model eats, in order.
+        augment_on: `workers` augments sample by sample as batches are loaded, `device` whole batches where
+            the network is.
 
     Raises:
-        ConfigError: A modality that the data lacks, or `batch_size` or `num_workers` is no such number.
+        ConfigError: A modality or clinical column that the data lacks, samples that have nothing of what the
+            model eats, an augmentation that is unknown or cannot be done there, or `batch_size` or
+            `num_workers` is no such number.
     """
 
     def __init__(
@@ -54,24 +66,38 @@ class FibrosisDataModule(L.LightningDataModule):
         batch_size: int = 32,
         num_workers: int | str = "auto",
         seed: int = 0,
+        clinical: Sequence[str] = (),
+        augment_on: str = "workers",
     ) -> None:
         super().__init__()
+        refuse([*_faults(batch_size, num_workers, augment_on), *lacking(data, list(stores), clinical)])
         self.data, self.stores = data, dict(stores)
-        self._segment, self._transforms = segment or Segment(), transforms
+        self.segment, self.transforms, self.seed = segment or Segment(), transforms, seed
         self._sampler = dict(sampler or {"name": "shuffle"})
-        self._batch_size, self._seed = batch_size, seed
-        if lacking := [name for name in stores if name not in data.facts]:
-            raise ConfigError(
-                f"The model eats {', '.join(lacking)}, which '{data.manifest.name}' does not have for every "
-                f"sample. It has: {', '.join(data.facts)}."
-            )
+        self.batch_size = batch_size
         spare = max(1, min(MOST_WORKERS, (os.cpu_count() or 1) - 1))
-        if batch_size < 1:
-            raise ConfigError(f"batch_size={batch_size} is not a number of images.")
-        if num_workers != "auto" and not (isinstance(num_workers, int) and num_workers >= 0):
-            raise ConfigError(f"num_workers={num_workers} is neither auto nor a number of processes.")
-        self._num_workers = spare if num_workers == "auto" else int(num_workers)
-        self._slots: dict[str, Slots] = {}
+        self.num_workers = spare if num_workers == "auto" else int(num_workers)
+        self._clinical = measures.measured(data.manifest.table, clinical) if clinical else None
+        self._inputs: Sequence[str] = list(self.stores)
+        self._features: dict[str, FeatureTable] = {}
+        self._slots: dict[str, Slots] | None = None
+        self._on_device = augment_on == "device" and len(transforms) > 0
+        if self._on_device:
+            from fibrolab.data.augment_batches import BatchAugment
+
+            self._augment_batch = BatchAugment(transforms)
+
+    def serve(self, features: Mapping[str, FeatureTable], inputs: Sequence[str]) -> None:
+        """From now on, batches hold these features, and pixels of these modalities alone.
+
+        Args:
+            features: Of frozen branches by the branch's name, computed of all samples.
+            inputs: Modalities that other branches still eat; none, where all branches are served.
+        """
+        self._features = dict(features)
+        self._inputs = [name for name in self.stores if name in inputs]
+        if not self._inputs:
+            self.num_workers = 0  # a row of a table is read faster than it is sent between processes
 
     def prepare_data(self) -> None:
         """Preprocess what the stores do not hold yet.
@@ -79,22 +105,31 @@ class FibrosisDataModule(L.LightningDataModule):
         Raises:
             DataError: Files that changed since they were surveyed, or clips shorter than their segment.
         """
+        self._slots = {}
         for name, store in self.stores.items():
-            media, facts, clips = self.data.manifest.media(name), self.data.facts[name], name == keys.CLIP
+            present, facts = self.data.manifest.present(name), self.data.facts[name]
+            media, clips = self.data.manifest.media(name, present), name == keys.CLIP
             if clips:
                 names = [str(item.path) for item in media]
-                self._segment.check(names, facts["frames"].tolist(), facts["fps"].tolist())
-            digests = facts["file_sha256" if clips else "sha256"].tolist()
-            self._slots[name] = store.build(media, digests, clips=clips)
+                frames, rates = (facts[column][present].tolist() for column in ("frames", "fps"))
+                self.segment.check(names, frames, rates)
+            digests = self.digests(name)[present].tolist()
+            self._slots[name] = store.build(media, digests, clips=clips).among(present)
+
+    def digests(self, name: str) -> np.ndarray:
+        """SHA-256 of what each sample's pixels are made from, strings (N,); empty of one that has none."""
+        column = "file_sha256" if name == keys.CLIP else "sha256"
+        return self.data.facts[name][column].to_numpy(object)
 
     def setup(self, stage: str) -> None:
         """Find every image's slot; other ranks find the work of rank 0 done."""
-        if not self._slots:
+        if self._slots is None:
             self.prepare_data()
 
     def train_dataloader(self) -> DataLoader:
         """Augmented, in the sampler's order."""
-        return self._loader(keys.TRAIN, self._sampler, self._transforms)
+        transforms = () if self._on_device else self.transforms
+        return self._loader(keys.TRAIN, self._sampler, transforms)
 
     def val_dataloader(self) -> DataLoader:
         """As they are."""
@@ -111,40 +146,94 @@ class FibrosisDataModule(L.LightningDataModule):
     def training_images(self, num_images: int = 15) -> tuple[list[np.ndarray], np.ndarray]:
         """The first epoch's first training images as the network gets them: the first modality that it eats.
 
+        They are augmented as workers do it, whoever does it for the network, and also where features that
+        were computed of them stand in for them.
+
         Returns:
             Bytes, uint8 (H, W) or (H, W, 3) each, of a clip the middle frame; and class of each, int64 (n,).
+            None of either where the model eats no pixels.
         """
-        dataset = self._dataset(keys.TRAIN, self._transforms)
+        if not self.stores:
+            return [], np.empty(0, np.int64)
         name, *_ = self.stores
-        items = [dataset[key] for key in islice(self._order(dataset, self._sampler), num_images)]
+        dataset = self._dataset(keys.TRAIN, [name], self.transforms)
+        order = (key for key in self._order(dataset, self._sampler) if dataset.inputs[name].has(key[1]))
+        items = [dataset[key] for key in islice(order, num_images)]
         scans = [np.asarray(item[name]) for item in items]
         if name == keys.CLIP:
             scans = [scan[:, scan.shape[1] // 2] for scan in scans]
         pictures = [scan[0] if len(scan) == 1 else np.moveaxis(scan, 0, -1) for scan in scans]
-        return pictures, np.array([item[keys.LABEL] for item in items])
+        return pictures, np.array([item[keys.LABEL] for item in items], np.int64)
 
-    def _pixels(self, name: str, rows: np.ndarray) -> Pixels:
+    def transfer_batch_to_device(
+        self, batch: dict[str, Tensor], device: torch.device, dataloader_idx: int
+    ) -> dict[str, Tensor]:
+        """Seeds stay where parameters are drawn of them: to fetch them back would wait for the GPU."""
+        moved: dict[str, Tensor] = super().transfer_batch_to_device(batch, device, dataloader_idx)
+        return {**moved, keys.SEED: batch[keys.SEED]} if keys.SEED in batch else moved
+
+    def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
+        """Augment a training batch where it now lies; only such batches tell their seeds."""
+        if keys.SEED not in batch:
+            return batch
+        batch = dict(batch)
+        seeds = batch.pop(keys.SEED)
+        for name in self._inputs:
+            drawn = self._augment_batch(batch[name], seeds)
+            present = batch.get(keys.present(name))
+            if present is not None:  # noise must not fill what is absent
+                drawn = drawn * present.view(-1, *[1] * (drawn.ndim - 1))
+            batch[name] = drawn
+        return batch
+
+    def pixels(self, name: str, rows: np.ndarray) -> Pixels:
+        """Where some samples' scans of one modality lie.
+
+        Args:
+            name: The modality.
+            rows: Their rows in the manifest, int64 (n,).
+        """
+        assert self._slots is not None, "prepare_data or setup comes first"
         store, slots = self.stores[name], self._slots[name]
         pixels = Pixels(store.pixels_path, store.shape, Slots(slots.first[rows], slots.frames[rows]))
         if name == keys.CLIP:
-            pixels.fps, pixels.segment = self.data.facts[name]["fps"].to_numpy()[rows], self._segment
+            pixels.fps, pixels.segment = self.data.facts[name]["fps"].to_numpy()[rows], self.segment
         return pixels
 
-    def _dataset(self, partition: str, transforms: Sequence[Mapping[str, Any]] = ()) -> PixelDataset:
-        assert self._slots, "prepare_data or setup comes first"
+    def _dataset(
+        self,
+        partition: str,
+        inputs: Sequence[str],
+        transforms: Sequence[Mapping[str, Any]] = (),
+        **extras: Any,
+    ) -> PixelDataset:
         data, rows = self.data, self.data.split.rows(partition)
         return PixelDataset(
-            {name: self._pixels(name, rows) for name in self.stores},
+            {name: self.pixels(name, rows) for name in inputs},
             labels=data.labels[rows],
             indices=rows,
             keys=sample_keys(data.manifest.table[keys.SAMPLE_ID].iloc[rows]),
             augment=Augment(transforms) if transforms else None,
-            seed=self._seed,
+            seed=self.seed,
             train=partition == keys.TRAIN,
+            **extras,
         )
 
+    def _extras(self, partition: str) -> dict[str, Any]:
+        """What items hold beside pixels, label and index."""
+        data, rows = self.data, self.data.split.rows(partition)
+        present = {
+            name: data.manifest.present(name)[rows] for name in self.stores if not data.manifest.has(name)
+        }
+        return {
+            "present": present,
+            "features": {branch: table.rows(rows) for branch, table in self._features.items()},
+            "clinical": None if self._clinical is None else self._clinical[rows],
+            "tell_seed": self._on_device and partition == keys.TRAIN and len(self._inputs) > 0,
+        }
+
     def _order(self, dataset: PixelDataset, sampler: Mapping[str, Any]) -> EpochSampler:
-        return build_sampler(labels=dataset.labels, seed=self._seed, **sampler)
+        return build_sampler(labels=dataset.labels, seed=self.seed, **sampler)
 
     def _loader(
         self,
@@ -152,12 +241,26 @@ class FibrosisDataModule(L.LightningDataModule):
         sampler: Mapping[str, Any] = IN_ORDER,
         transforms: Sequence[Mapping[str, Any]] = (),
     ) -> DataLoader:
-        dataset = self._dataset(partition, transforms)
+        dataset = self._dataset(partition, self._inputs, transforms, **self._extras(partition))
+        order = self._order(dataset, sampler)
+        # Batch norm cannot learn from one sample. Where an epoch would end with a batch of one, that one
+        # waits: the order is drawn anew in each epoch, and so is who waits.
+        lone = partition == keys.TRAIN and len(order) > self.batch_size > 1 == len(order) % self.batch_size
         return DataLoader(
             dataset,
-            batch_size=self._batch_size,
-            sampler=self._order(dataset, sampler),
-            num_workers=self._num_workers,
-            persistent_workers=self._num_workers > 0,
+            batch_size=self.batch_size,
+            drop_last=lone,
+            sampler=order,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
+
+
+def _faults(batch_size: int, num_workers: int | str, augment_on: str) -> Iterator[str]:
+    if batch_size < 1:
+        yield f"batch_size={batch_size} is not a number of images."
+    if num_workers != "auto" and not (isinstance(num_workers, int) and num_workers >= 0):
+        yield f"num_workers={num_workers} is neither auto nor a number of processes."
+    if augment_on not in AUGMENT_ON:
+        yield unknown("augment_on", augment_on, AUGMENT_ON)

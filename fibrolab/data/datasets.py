@@ -11,7 +11,8 @@ from torch.utils.data import Dataset
 
 from fibrolab import keys
 from fibrolab.data.augment import Augment, augmentation_seed
-from fibrolab.data.cache import Slots
+from fibrolab.data.cache import ABSENT, Slots
+from fibrolab.data.features import FeatureRows
 from fibrolab.data.segments import Segment
 
 # A page counts as this process's memory from its first reading through a map until the map is closed, and
@@ -27,7 +28,7 @@ class Pixels:
     Args:
         path: the store's `pixels.u8`.
         shape: shape of one scan, ``(H, W)`` or ``(H, W, 3)``.
-        slots: first slot and number of slots of each sample, ``(N,)`` both.
+        slots: first slot and number of slots of each sample, ``(N,)`` both; see `Slots` for absent ones.
         fps: for clips: frame rate of each [1/s], ``(N,)``.
         segment: for clips: which of their frames are taken.
     """
@@ -42,8 +43,12 @@ class Pixels:
         self._map: np.memmap | None = None
         self._reads = 0
 
+    def has(self, index: int) -> bool:
+        """Whether a sample has this modality."""
+        return bool(self.slots.first[index] != ABSENT)
+
     def read(self, index: int, seed: int | None) -> np.ndarray:
-        """A copy of one sample's scans.
+        """A copy of one sample's scans; zeros of one that lacks the modality.
 
         Args:
             index: of the sample.
@@ -52,6 +57,8 @@ class Pixels:
         Returns:
             uint8 ``(1, H, W)`` of a grey picture, ``(T, H, W)`` of a clip, ``(1, H, W, 3)`` of colours.
         """
+        if not self.has(index):
+            return np.zeros((self.segment.length if self.segment else 1, *self.shape), np.uint8)
         frames = np.zeros(1, np.int64)
         if self.segment is not None and self.fps is not None:
             frames = self.segment.frames(int(self.slots.frames[index]), float(self.fps[index]), seed)
@@ -68,7 +75,7 @@ class Pixels:
 
 
 class PixelDataset(Dataset[dict[str, Tensor | int]]):
-    """Samples of one partition, out of pixel stores.
+    """Samples of one partition, out of pixel stores and of what was measured or computed beforehand.
 
     Holds a few arrays and no object a sample, so that it is cheap to hand to a worker.
 
@@ -79,7 +86,11 @@ class PixelDataset(Dataset[dict[str, Tensor | int]]):
         keys: 64 bits of each sample's id, uint64 ``(N,)``, see `sample_keys`.
         augment: what is done to training images; None leaves them as stored.
         seed: seed of the run.
-        train: whether segments of clips are drawn at random.
+        train: whether segments of clips are drawn at random, and features are those of the epoch's view.
+        present: which samples have a modality, bool ``(N,)``, of each that some sample of the data set lacks.
+        features: of frozen branches, by the branch's name; they stand in for pixels.
+        clinical: measured values, float32 ``(N, D)``, NaN where there are none.
+        tell_seed: whether a draw's seed travels with it, for augmentation of the whole batch.
     """
 
     def __init__(
@@ -91,6 +102,11 @@ class PixelDataset(Dataset[dict[str, Tensor | int]]):
         augment: Augment | None = None,
         seed: int = 0,
         train: bool = False,
+        *,
+        present: Mapping[str, np.ndarray] | None = None,
+        features: Mapping[str, FeatureRows] | None = None,
+        clinical: np.ndarray | None = None,
+        tell_seed: bool = False,
     ) -> None:
         assert len(labels) == len(indices) == len(keys), "one entry a sample is needed in each"
         self.inputs = dict(inputs)
@@ -100,6 +116,10 @@ class PixelDataset(Dataset[dict[str, Tensor | int]]):
         self.augment = augment
         self.seed = seed
         self.train = train
+        self.present = dict(present or {})
+        self.features = dict(features or {})
+        self.clinical = clinical
+        self.tell_seed = tell_seed
 
     def __len__(self) -> int:
         """Samples, N."""
@@ -115,8 +135,9 @@ class PixelDataset(Dataset[dict[str, Tensor | int]]):
             key: ``(epoch, index, draw)`` from an `EpochSampler`; the index counts within this dataset.
 
         Returns:
-            Of each modality uint8 ``(C, H, W)``, of clips ``(1, T, H, W)``; the label, and the row of the
-            manifest.
+            Of each modality uint8 ``(C, H, W)``, of clips ``(1, T, H, W)``, zeros of one that is absent; the
+            label, and the row of the manifest; beside them `keys.present`, `keys.features` float32 ``(F,)``,
+            `keys.CLINICAL` float32 ``(D,)`` and `keys.SEED`, as far as the dataset was given them.
         """
         epoch, index, draw = key
         seed = augmentation_seed(self.seed, epoch, int(self.keys[index]), draw)
@@ -126,9 +147,17 @@ class PixelDataset(Dataset[dict[str, Tensor | int]]):
         }
         for name, pixels in self.inputs.items():
             scans = pixels.read(index, seed if self.train else None)
-            if self.augment is not None:
+            if self.augment is not None and pixels.has(index):
                 scans = np.stack([self.augment(scan, seed) for scan in scans])
             batch[name] = _tensor(scans, clip=pixels.segment is not None)
+        for name, present in self.present.items():
+            batch[keys.present(name)] = bool(present[index])
+        for branch, rows in self.features.items():
+            batch[keys.features(branch)] = torch.from_numpy(rows.read(index, epoch if self.train else None))
+        if self.clinical is not None:
+            batch[keys.CLINICAL] = torch.from_numpy(self.clinical[index])
+        if self.tell_seed:
+            batch[keys.SEED] = seed - 2**64 if seed >= 2**63 else seed  # the same 64 bits, signed
         return batch
 
 

@@ -17,7 +17,8 @@ class LabelledData:
 
     Attributes:
         manifest: The samples.
-        facts: Survey of each modality that every sample has, row by row; `image` always.
+        facts: Survey of each modality, row by row; `image` always. Of a sample that lacks a modality, every
+            text is empty and every number 0.
         labels: Class of every sample under the task, int64 (N,).
         classes: Names of those classes.
         split: Who trains, validates and tests.

@@ -69,27 +69,44 @@ class Manifest:
         """Those of image, elastogram and clip that every sample has."""
         return tuple(column for column in _VIEWS if self.has(column))
 
+    @property
+    def partly(self) -> tuple[str, ...]:
+        """Those that some samples have and others lack."""
+        return tuple(
+            column for column in _VIEWS if self.present(column).any() and not self.present(column).all()
+        )
+
+    def present(self, column: str) -> np.ndarray:
+        """Which samples have something in a column, bool (N,)."""
+        if column not in self.table:
+            return np.zeros(len(self), bool)
+        return (self.table[column] != "").to_numpy(bool)
+
     def has(self, column: str) -> bool:
         """Whether every sample has something in a column."""
-        return column in self.table and bool((self.table[column] != "").all())
+        return bool(self.present(column).all())
 
-    def media(self, column: str = keys.IMAGE) -> list[Media]:
-        """One modality of every sample (N,): its file, and the part of it that is meant.
+    def media(self, column: str = keys.IMAGE, rows: np.ndarray | None = None) -> list[Media]:
+        """One modality of every sample: its file, and the part of it that is meant.
+
+        Args:
+            column: The modality.
+            rows: Which samples are asked for, bool (N,); None for all.
 
         Raises:
-            DataError: A sample lacks it.
+            DataError: One of them lacks it.
         """
-        if not self.has(column):
-            lacking = self.table[keys.SAMPLE_ID]
-            if column in self.table:
-                lacking = lacking[self.table[column] == ""]
+        asked = np.ones(len(self), bool) if rows is None else rows
+        if (lacking := asked & ~self.present(column)).any():
             raise DataError(
-                f"The manifest of '{self.name}' has no {column} of {rows_named(lacking, 'sample')}; it has "
+                f"The manifest of '{self.name}' has no {column} of "
+                f"{rows_named(self.table.loc[lacking, keys.SAMPLE_ID], 'sample')}; it has "
                 f"{' and '.join(self.modalities)} of all."
             )
-        frames, boxes = (_cells(self.table, name) for name in _VIEWS[column])
+        table = self.table[asked]
+        frames, boxes = (_cells(table, name) for name in _VIEWS[column])
         views = {cells: View.parse(*cells) for cells in set(zip(frames, boxes, strict=True))}
-        cells = zip(self.table[column], frames, boxes, strict=True)
+        cells = zip(table[column], frames, boxes, strict=True)
         return [Media(_on_disk(self.root, path), views[frame, box]) for path, frame, box in cells]
 
     @property

@@ -10,7 +10,8 @@ from torch.utils.data import Sampler
 
 from fibrolab.choices import refuse, unknown
 
-SAMPLERS = ("shuffle", "sequential", "weighted", "fill_up")
+SAMPLERS = ("shuffle", "sequential", "weighted", "fill_up", "balanced")
+_STREAM = 0xBA1  # parts the passes through a class from the orders of an epoch, which have the same seed
 
 
 class EpochSampler(Sampler[tuple[int, int, int]]):
@@ -20,8 +21,8 @@ class EpochSampler(Sampler[tuple[int, int, int]]):
     repeat is to be augmented anew. The epoch travels with the key because a persistent worker keeps the copy
     of the dataset that it started with.
 
-    Under `torch.distributed` every rank takes each R-th key of the same global order, whose end is padded
-    with its beginning, so that all ranks have equally many.
+    Under `torch.distributed` every rank takes each R-th key of the same global order (or each R-th pack of
+    `pack` keys), whose end is padded with its beginning, so that all ranks have equally many.
 
     Args:
         num_samples: samples in the dataset, N.
@@ -35,6 +36,7 @@ class EpochSampler(Sampler[tuple[int, int, int]]):
     ) -> None:
         self.num_samples = num_samples
         self.num_draws = num_samples  # of an epoch, all ranks together
+        self.pack = 1  # keys that go to one rank together
         self.seed = seed
         self.shuffle = shuffle
         self.epoch = 0
@@ -47,15 +49,17 @@ class EpochSampler(Sampler[tuple[int, int, int]]):
     def __len__(self) -> int:
         """Keys on this rank."""
         _, ranks = _rank()
-        return -(-self.num_draws // ranks)
+        return -(-self.num_draws // (ranks * self.pack)) * self.pack
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
         """Yield the keys of this rank for the chosen epoch."""
         rank, ranks = _rank()
         drawn = self._order(np.random.default_rng([self.seed, self.epoch]))
         order = np.resize(drawn, len(self) * ranks)  # resize pads by starting over
-        keys = slice(rank, None, ranks)
-        yield from zip(repeat(self.epoch), order[keys].tolist(), _repeats(order)[keys].tolist(), strict=False)
+        indices, draws = (
+            each.reshape(-1, ranks, self.pack)[:, rank].ravel().tolist() for each in (order, _repeats(order))
+        )
+        yield from zip(repeat(self.epoch), indices, draws, strict=False)
 
     def _order(self, generator: np.random.Generator) -> np.ndarray:
         """Indices of the whole epoch, ``(num_draws,)``."""
@@ -102,13 +106,52 @@ class FillUpSampler(EpochSampler):
         return generator.permutation(np.repeat(order, self._whole[classes] + once_more))
 
 
+class BalancedSampler(EpochSampler):
+    """Classes take turns: each comes equally often in an epoch, and in a batch to within one.
+
+    An epoch has N keys, rounded up to a multiple of the K classes. Within a class samples come in passes,
+    each through all of them in an order of its own, and an epoch goes on where the one before it stopped: of
+    a large class no sample comes again before all others had their turn, and a small class is gone through
+    several times an epoch. Repeats within an epoch carry draws 1, 2, .. and so are augmented differently.
+
+    A rank takes whole rounds of K keys, so that its own batches are as even as the global one.
+
+    Args:
+        labels: class of each sample, ``(N,)``.
+        seed: seed of the run.
+    """
+
+    def __init__(self, labels: np.ndarray, *, seed: int = 0) -> None:
+        super().__init__(len(labels), seed=seed)
+        self._classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+        self.pack = max(1, len(self._classes))
+        self._rounds = -(-self.num_samples // self.pack)
+        self.num_draws = self._rounds * self.pack
+
+    def _order(self, generator: np.random.Generator) -> np.ndarray:
+        dealt = [self._dealt(number, members) for number, members in enumerate(self._classes)]
+        return np.array(dealt, np.int64).T.ravel()  # (K, rounds) to round after round
+
+    def _dealt(self, number: int, members: np.ndarray) -> np.ndarray:
+        """What this epoch takes of a class, ``(rounds,)``: where the epoch before stopped in its passes."""
+        begin = self.epoch * self._rounds
+        first, last = begin // len(members), (begin + self._rounds - 1) // len(members)
+        passes = [
+            np.random.default_rng([_STREAM, self.seed, number, each]).permutation(members)
+            for each in range(first, last + 1)
+        ]
+        skipped = begin - first * len(members)
+        return np.concatenate(passes)[skipped : skipped + self._rounds]
+
+
 def build_sampler(name: str, labels: np.ndarray, seed: int, **settings: Any) -> EpochSampler:
     """Make a sampler by name.
 
     Args:
         name: ``shuffle``, ``sequential``, ``weighted``: with replacement, every class equally likely
-            (weights are the inverse class frequencies, as in paper 2), or ``fill_up``: every sample, and
-            small classes repeated (`FillUpSampler`, as in paper 3).
+            (weights are the inverse class frequencies, as in paper 2), ``fill_up``: every sample, and
+            small classes repeated (`FillUpSampler`, as in paper 3), or ``balanced``: every class equally
+            often in every batch (`BalancedSampler`).
         labels: class of each sample, ``(N,)``.
         seed: seed of the run.
         **settings: ``per_class`` and ``times`` of ``fill_up``; the others have none.
@@ -119,6 +162,8 @@ def build_sampler(name: str, labels: np.ndarray, seed: int, **settings: Any) -> 
     refuse(_faults(name, settings))
     if name == "fill_up":
         return FillUpSampler(labels, seed=seed, **settings)
+    if name == "balanced":
+        return BalancedSampler(labels, seed=seed)
     weights = None
     if name == "weighted":
         _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)

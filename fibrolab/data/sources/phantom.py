@@ -20,11 +20,14 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from fibrolab import keys
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.phantom.archive import TRUTH_FILE, generate
 from fibrolab.data.phantom.cohort import Cohort
 from fibrolab.data.sources import clips, focal_lesions, swe_pairs, table
+from fibrolab.errors import ConfigError
 
 
 def load(
@@ -84,13 +87,18 @@ def load_swe(
     size: int = 480,
     separability: float = 0.5,
     seed: int = 0,
+    missing: float = 0.0,
 ) -> Manifest:
-    """The cohort as screen captures of elastography; `size` is their width [px]. See `load`."""
+    """The cohort as screen captures of elastography; `size` is their width [px]. See `load`.
+
+    `missing` is the share of the patients whose elastograms were not kept, while pictures and readings were.
+    """
+    if not 0 <= missing < 1:
+        raise ConfigError(f"data.missing={missing} is not a share of the patients, from 0 to below 1.")
     cohort = Cohort(patients, images_per_patient, size, separability, seed, modality="capture")
     path = _table(root, cohort)
-    return _named(
-        "phantom_swe", swe_pairs.load(path=path, cache=root), path, "image", "elastogram", "capture"
-    )
+    manifest = swe_pairs.load(path=path, cache=root)
+    return _named("phantom_swe", _bereft(manifest, missing, seed), path, "image", "elastogram", "capture")
 
 
 def load_clips(
@@ -124,6 +132,15 @@ def load_lesions(
     cohort = Cohort(patients, images_per_patient, size, seed=seed, modality="lesion")
     path = _table(root, cohort)
     return _named("phantom_lesions", focal_lesions.load(path=path), path)
+
+
+def _bereft(manifest: Manifest, missing: float, seed: int) -> Manifest:
+    """The manifest without the elastograms of that share of its patients."""
+    patients = manifest.table[keys.PATIENT_ID]
+    names = np.random.default_rng(seed).permutation(patients.unique())
+    lost = patients.isin(names[: round(missing * len(names))])
+    elastograms = manifest.table[keys.ELASTOGRAM].mask(lost, "")
+    return replace(manifest, table=manifest.table.assign(**{keys.ELASTOGRAM: elastograms}))
 
 
 def _named(name: str, manifest: Manifest, path: Path, *seen: str) -> Manifest:

@@ -1,0 +1,90 @@
+"""Augmentation at 224 px: image by image as a worker does it, against whole batches where they lie.
+
+    python -m benchmarks.augmentation
+
+For each file of conf/augment, in images a second: `Augment` on one core, which is a loader's worker;
+`BatchAugment` on one core, all of it; its draws alone, which stay on the CPU when the pixels lie on a GPU,
+and so are the most that one can be fed; and, where there is a GPU, all of it there.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+import yaml
+
+from fibrolab.data.augment import Augment
+from fibrolab.data.augment_batches import BatchAugment
+
+CONF = Path(__file__).parents[1] / "conf" / "augment"
+
+
+def speckle(count: int, size: int) -> np.ndarray:
+    """Grey noise as blurred as ultrasound's, uint8 (count, size, size)."""
+    generator = np.random.default_rng(0)
+    fields = generator.rayleigh(60, (count, size, size))
+    return np.stack([np.clip(cv2.GaussianBlur(each, (0, 0), 1.2), 0, 255) for each in fields]).astype(
+        np.uint8
+    )
+
+
+def rate(work: Callable[[], object], images: int, repeats: int) -> float:
+    """Images a second, the median of some repeats after one that warms up."""
+    seconds = []
+    for _ in range(repeats + 1):
+        _wait()
+        start = time.perf_counter()
+        work()
+        _wait()
+        seconds.append(time.perf_counter() - start)
+    return images / float(np.median(seconds[1:]))
+
+
+def _wait() -> None:
+    """Until the GPU has done what it was given."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def rates(transforms: list[dict[str, Any]], pictures: np.ndarray, repeats: int) -> list[float]:
+    """Of a worker, of whole batches on the CPU, of their draws alone, and of whole batches on a GPU."""
+    single, whole = Augment(transforms), BatchAugment(transforms)
+    images, seeds = torch.from_numpy(pictures)[:, None], torch.arange(len(pictures))
+    height, width = images.shape[-2:]
+
+    works: list[Callable[[], object]] = [
+        lambda: [single(picture, seed) for seed, picture in enumerate(pictures)],
+        lambda: whole(images, seeds),
+        lambda: [whole.parameters(seed, (height, width)) for seed in seeds.tolist()],
+    ]
+    if torch.cuda.is_available():
+        there = images.cuda()
+        works.append(lambda: whole(there, seeds))
+    return [rate(work, len(images), repeats) for work in works]
+
+
+def main() -> None:
+    """Time each file and print it."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    pictures = speckle(options.batch_size, options.size)
+    print("images/s      worker   batches     draws       GPU")
+    for path in sorted(set(CONF.glob("*.yaml")) - {CONF / "none.yaml"}):
+        measured = rates(yaml.safe_load(path.read_text())["transforms"], pictures, options.repeats)
+        figures = [f"{figure:.0f}" for figure in measured] + ["none"] * (4 - len(measured))
+        print(f"{path.stem:<10}" + "".join(f"{figure:>10}" for figure in figures), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,234 @@
+"""The datamodule: clinical values, served features, augmentation on the device, and what it refuses."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from small_clinic import EVERYONE, SAMPLES, SIDE, clinic, datamodule
+from torch import Tensor
+
+from fibrolab import keys
+from fibrolab.data import clinical
+from fibrolab.data.augment import augmentation_seed, sample_keys
+from fibrolab.errors import ConfigError
+
+FLIP = [{"name": "HorizontalFlip", "p": 0.5}]
+AGES = {keys.AGE_YEARS: [30 + i for i in EVERYONE], keys.SEX: ["F", "M", ""] * 4}
+
+
+class Numbers:
+    """A table of features that are a sample's row in the manifest and the epoch."""
+
+    def __init__(self, rows: np.ndarray | None = None) -> None:
+        self._rows = np.arange(SAMPLES) if rows is None else rows
+
+    def rows(self, rows: np.ndarray) -> "Numbers":
+        return Numbers(self._rows[rows])
+
+    def read(self, index: int, epoch: int | None) -> np.ndarray:
+        return np.float32([self._rows[index], -1 if epoch is None else epoch])
+
+
+class SeedSum:
+    """Stands in for the augmentation of whole batches: adds what it is told, so that a test sees it."""
+
+    def __init__(self, transforms: Sequence[Mapping[str, Any]]) -> None:
+        if transforms[0]["name"] == "Unbatched":
+            raise ConfigError("Unbatched has no batched counterpart")
+
+    def __call__(self, images: Tensor, seeds: Tensor) -> Tensor:
+        assert (images.dtype, seeds.dtype) == (torch.uint8, torch.int64)
+        shift = 1 + (seeds % 250).to(torch.uint8)
+        return images + shift.view(-1, *[1] * (images.ndim - 1))
+
+
+@pytest.fixture
+def batched(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in = SimpleNamespace(BatchAugment=SeedSum)
+    monkeypatch.setitem(sys.modules, "fibrolab.data.augment_batches", stand_in)
+
+
+# Clinical values
+
+
+def test_clinical_values_come_in_the_order_asked_for_with_gaps(tmp_path: Path) -> None:
+    data = clinic(tmp_path, **AGES)
+    columns = [keys.SEX, keys.AGE_YEARS]
+    module = datamodule(data, keys.IMAGE, clinical=columns)
+    module.setup("fit")
+    values = torch.from_numpy(clinical.measured(data.manifest.table, columns))
+    for batch in (*module.train_dataloader(), *module.test_dataloader()):
+        assert batch[keys.CLINICAL].dtype == torch.float32
+        torch.testing.assert_close(batch[keys.CLINICAL], values[batch[keys.INDEX]], equal_nan=True)
+    assert values[:3, 0].tolist()[:2] == [0, 1]
+
+
+def test_a_model_may_eat_clinical_values_alone(tmp_path: Path) -> None:
+    module = datamodule(clinic(tmp_path, **AGES), clinical=[keys.AGE_YEARS])
+    module.setup("fit")
+    assert {tuple(batch) for batch in module.train_dataloader()} == {(keys.LABEL, keys.INDEX, keys.CLINICAL)}
+    pictures, labels = module.training_images()
+    assert (pictures, len(labels)) == ([], 0)
+
+
+def test_a_clinical_column_without_values_is_refused_with_those_that_have_some(tmp_path: Path) -> None:
+    data = clinic(tmp_path, **AGES, **{keys.AST_U_L: np.nan})
+    with pytest.raises(
+        ConfigError, match=r"ast_u_l, lsm_kpa, without any value.*values of: age_years, sex\.$"
+    ):
+        datamodule(data, keys.IMAGE, clinical=[keys.AST_U_L, keys.AGE_YEARS, keys.LSM_KPA])
+    with pytest.raises(ConfigError, match=r"there is no 'ages'.*Did you mean age_years"):
+        datamodule(data, keys.IMAGE, clinical=["ages"])
+
+
+# Features of frozen branches
+
+
+def test_served_features_stand_in_for_pixels_and_masks_stay(tmp_path: Path) -> None:
+    data = clinic(tmp_path, elastograms=(0, 1, 9), **AGES)
+    module = datamodule(data, keys.IMAGE, keys.ELASTOGRAM, clinical=[keys.AGE_YEARS])
+    module.serve({"colours": Numbers()}, [keys.IMAGE])
+    module.setup("fit")
+    for loader, epoch in ((module.train_dataloader(), 2), (module.val_dataloader(), -1)):
+        loader.sampler.set_epoch(2)
+        for batch in loader:
+            wanted = torch.stack([batch[keys.INDEX], torch.full_like(batch[keys.INDEX], epoch)], 1).float()
+            assert torch.equal(batch[keys.features("colours")], wanted)
+            assert {keys.IMAGE, keys.CLINICAL, keys.present(keys.ELASTOGRAM)} < set(batch)
+            assert keys.ELASTOGRAM not in batch
+
+
+def test_where_all_branches_are_served_no_pixel_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = datamodule(clinic(tmp_path), keys.IMAGE, transforms=FLIP)
+    module.serve({"grey": Numbers()}, [])
+    module.setup("fit")
+    pictures, labels = module.training_images(4)
+    assert [picture.shape for picture in pictures] == [(SIDE, SIDE)] * 4
+    assert len(labels) == 4
+    monkeypatch.setattr("fibrolab.data.datasets.Pixels.read", None)
+    batches = [batch for loader in (module.train_dataloader(), module.test_dataloader()) for batch in loader]
+    assert {tuple(batch) for batch in batches} == {(keys.LABEL, keys.INDEX, keys.features("grey"))}
+
+
+# Augmentation on the device
+
+
+@pytest.mark.usefixtures("batched")
+def test_on_the_device_training_batches_are_augmented_by_their_seeds_and_others_are_not(
+    tmp_path: Path,
+) -> None:
+    data = clinic(tmp_path, elastograms=(0, 1, 4, 9))
+    inputs = (keys.IMAGE, keys.ELASTOGRAM)
+    plain = datamodule(data, *inputs, sampler={"name": "sequential"}, seed=3)
+    module = datamodule(
+        data, *inputs, sampler={"name": "sequential"}, seed=3, transforms=FLIP, augment_on="device"
+    )
+    for each in (plain, module):
+        each.setup("fit")
+    ids = sample_keys(data.manifest.table[keys.SAMPLE_ID])
+    for stored, loaded in zip(plain.train_dataloader(), module.train_dataloader(), strict=True):
+        assert torch.equal(stored[keys.IMAGE], loaded[keys.IMAGE])  # the workers left it as it is
+        seeds = [augmentation_seed(3, 0, int(ids[row]), 0) for row in loaded[keys.INDEX]]
+        assert [seed % 2**64 for seed in loaded[keys.SEED].tolist()] == seeds
+        drawn = module.on_after_batch_transfer(loaded, 0)
+        assert set(drawn) == set(stored)
+        assert torch.equal(drawn[keys.IMAGE], SeedSum(FLIP)(stored[keys.IMAGE], loaded[keys.SEED]))
+        there = stored[keys.present(keys.ELASTOGRAM)]
+        assert not drawn[keys.ELASTOGRAM][~there].any()
+        assert not torch.equal(drawn[keys.ELASTOGRAM][there], stored[keys.ELASTOGRAM][there])
+    for batch in module.val_dataloader():
+        assert keys.SEED not in batch
+        assert module.on_after_batch_transfer(batch, 0) is batch
+
+
+@pytest.mark.usefixtures("batched")
+def test_on_the_device_segments_of_clips_are_drawn_all_the_same(tmp_path: Path) -> None:
+    data = clinic(tmp_path, clips=EVERYONE)
+    loaders = []
+    for place in ("workers", "device"):
+        transforms = FLIP if place == "device" else []
+        module = datamodule(
+            data, keys.CLIP, sampler={"name": "sequential"}, augment_on=place, transforms=transforms
+        )
+        module.setup("fit")
+        loaders.append(module.train_dataloader())
+    for one, other in zip(*loaders, strict=True):
+        assert torch.equal(one[keys.CLIP], other[keys.CLIP])
+
+
+@pytest.mark.usefixtures("batched")
+def test_the_contact_sheet_is_augmented_wherever_training_is(tmp_path: Path) -> None:
+    data = clinic(tmp_path)
+    sheets = []
+    for place in ("workers", "device"):
+        module = datamodule(
+            data, keys.IMAGE, transforms=[{"name": "HorizontalFlip", "p": 1.0}], augment_on=place
+        )
+        module.setup("fit")
+        sheets.append(np.stack(module.training_images()[0]))
+    still = datamodule(data, keys.IMAGE)
+    still.setup("fit")
+    np.testing.assert_array_equal(sheets[0], sheets[1])
+    np.testing.assert_array_equal(sheets[0], np.stack(still.training_images()[0])[..., ::-1])
+
+
+@pytest.mark.usefixtures("batched")
+def test_an_augmentation_that_the_device_cannot_do_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no batched counterpart"):
+        datamodule(clinic(tmp_path), keys.IMAGE, augment_on="device", transforms=[{"name": "Unbatched"}])
+
+
+# Settings
+
+
+def test_all_faults_are_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as raised:
+        datamodule(clinic(tmp_path), keys.CLIP, batch_size=0, num_workers=-1, augment_on="devise")
+    message = str(raised.value)
+    for words in ("batch_size=0", "num_workers=-1", "Did you mean device?", "eats clip, which 'clinic'"):
+        assert words in message
+
+
+def test_a_batch_on_the_device_is_what_the_workers_would_have_made_of_it(tmp_path: Path) -> None:
+    moves = [{"name": "HorizontalFlip", "p": 0.5}, {"name": "Affine", "rotate": [-15, 15], "p": 1.0}]
+    data = clinic(tmp_path)
+    workers = datamodule(data, keys.IMAGE, transforms=moves)
+    device = datamodule(data, keys.IMAGE, transforms=moves, augment_on="device")
+    for each in (workers, device):
+        each.setup("fit")
+    for theirs, plain in zip(workers.train_dataloader(), device.train_dataloader(), strict=True):
+        ours = device.on_after_batch_transfer(plain, 0)
+        assert not torch.equal(ours[keys.IMAGE], plain[keys.IMAGE])
+        assert (ours[keys.IMAGE].int() - theirs[keys.IMAGE].int()).abs().max() <= 1
+
+
+# The end of an epoch
+
+
+@pytest.mark.parametrize(("batch_size", "batches"), [(4, [4, 2]), (5, [5]), (1, [1] * 6), (6, [6]), (7, [6])])
+def test_a_lone_sample_at_the_end_of_an_epoch_waits_for_the_next(
+    batch_size: int, batches: list[int], tmp_path: Path
+) -> None:
+    module = datamodule(clinic(tmp_path), keys.IMAGE, batch_size=batch_size)
+    module.prepare_data()
+    loader = module.train_dataloader()
+    assert [len(batch[keys.LABEL]) for batch in loader] == batches
+    assert sum(len(batch[keys.LABEL]) for batch in module.val_dataloader()) == 3
+
+
+def test_another_sample_waits_in_another_epoch(tmp_path: Path) -> None:
+    module = datamodule(clinic(tmp_path), keys.IMAGE, batch_size=5)
+    module.prepare_data()
+    loader = module.train_dataloader()
+    seen = set()
+    for epoch in range(8):
+        loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+        seen |= {int(row) for batch in loader for row in batch[keys.INDEX]}
+    assert seen == set(range(6))
