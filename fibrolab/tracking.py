@@ -1,5 +1,6 @@
 """The only file that talks to MLflow: a run is opened, filled and closed with a true status."""
 
+import atexit
 import contextlib
 import logging
 import os
@@ -50,6 +51,7 @@ class TrackedRun:
 
     Attributes:
         id: MLflow's id of the run.
+        is_local: Whether its files lie on this machine.
         folder: Its artifact folder where that is local, so that a crash loses nothing; otherwise a
             temporary folder that is uploaded at the end.
     """
@@ -58,9 +60,9 @@ class TrackedRun:
         self._client, self._run = client, run
         self.id: str = run.info.run_id
         uri = urlparse(run.info.artifact_uri)
-        self._local = uri.scheme in ("", "file")
+        self.is_local = uri.scheme in ("", "file")
         self.folder = (
-            Path(url2pathname(uri.path)) if self._local else Path(tempfile.mkdtemp(prefix="fibrolab-"))
+            Path(url2pathname(uri.path)) if self.is_local else Path(tempfile.mkdtemp(prefix="fibrolab-"))
         )
         self.folder.mkdir(parents=True, exist_ok=True)
 
@@ -91,12 +93,12 @@ class TrackedRun:
 
     def fetch(self) -> None:
         """Bring the run's files to its folder, where they are not."""
-        if not self._local:
+        if not self.is_local:
             self._client.download_artifacts(self.id, "", str(self.folder))
 
     def upload(self) -> None:
         """Send files to the server, where they are not in place."""
-        if not self._local:
+        if not self.is_local:
             self._client.log_artifacts(self.id, str(self.folder))
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -245,14 +247,43 @@ def reopen(uri: str, run_id: str) -> Iterator[TrackedRun]:
     Raises:
         ConfigError: There is no such run.
     """
+    tracked = TrackedRun(*_found(uri, run_id))
+    tracked.fetch()
+    yield tracked
+    tracked.upload()
+
+
+def finished(uri: str, run_id: str) -> Path:
+    """The folder of a run that has ended well, to read from.
+
+    Args:
+        uri: Tracking database or server.
+        run_id: MLflow's id of the run.
+
+    Returns:
+        Where its files lie; of a server's run a copy, which goes when this process ends.
+
+    Raises:
+        ConfigError: There is no such run, or it did not finish.
+    """
+    client, run = _found(uri, run_id)
+    if run.info.status != "FINISHED":
+        raise ConfigError(
+            f"Run {run_id} is {run.info.status}: what it left may be half a result; name a finished run."
+        )
+    tracked = TrackedRun(client, run)
+    if not tracked.is_local:
+        tracked.fetch()
+        atexit.register(shutil.rmtree, tracked.folder, ignore_errors=True)
+    return tracked.folder
+
+
+def _found(uri: str, run_id: str) -> tuple[MlflowClient, Run]:
+    """A run by its id."""
     client = MlflowClient(tracking_uri=uri)
     try:
-        run = client.get_run(run_id)
+        return client, client.get_run(run_id)
     except MlflowException as error:
         raise ConfigError(
             f"There is no run {run_id} in {uri}; the MLflow UI and `train` show the ids."
         ) from error
-    tracked = TrackedRun(client, run)
-    tracked.fetch()
-    yield tracked
-    tracked.upload()

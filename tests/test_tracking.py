@@ -13,7 +13,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from fibrolab.errors import ConfigError, StorageError
-from fibrolab.tracking import HOST, PARENT, PROCESS, reopen, track
+from fibrolab.tracking import HOST, PARENT, PROCESS, finished, reopen, track
 
 
 @pytest.fixture
@@ -125,6 +125,20 @@ def test_a_finished_run_can_be_opened_again_by_its_id(place: dict[str, str]) -> 
         assert (again.folder / "note.txt").read_text() == "kept"
 
 
+def test_the_folder_of_a_finished_run_is_found_by_its_id_and_left_alone(place: dict[str, str]) -> None:
+    with track(**place, name="one", tags={}) as tracked:
+        (tracked.folder / "note.txt").write_text("kept")
+    assert finished(place["uri"], tracked.id) == tracked.folder
+    assert [path.name for path in tracked.folder.iterdir()] == ["note.txt"]
+
+
+def test_a_run_that_failed_is_not_read_from(place: dict[str, str]) -> None:
+    with contextlib.suppress(ValueError), track(**place, name="one", tags={}) as tracked:
+        raise ValueError("broken")
+    with pytest.raises(ConfigError, match=f"Run {tracked.id} is FAILED"):
+        finished(place["uri"], tracked.id)
+
+
 def test_an_unknown_run_is_a_clear_error(place: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match="no run 0123abcd"), reopen(place["uri"], "0123abcd"):
         pass
@@ -160,6 +174,7 @@ def test_a_tracking_server_gets_the_files(tmp_path: Path) -> None:
         assert not tracked.folder.exists()
         with reopen(settings["uri"], tracked.id) as again:
             assert (again.folder / "note.txt").read_text() == "kept"
+        assert (finished(settings["uri"], tracked.id) / "note.txt").read_text() == "kept"
     finally:
         server.terminate()
         server.wait(30)

@@ -1,13 +1,14 @@
 """Confidence intervals by resampling groups, since the images of one patient are no independent witnesses."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from fibrolab.errors import ConfigError
-from fibrolab.evaluation.metrics import evaluate
+from fibrolab.evaluation import endpoints as end_points
+from fibrolab.evaluation.metrics import Weights, evaluate
 
 COLUMNS = ("value", "mean", "sd", "low", "high", "n_valid")
 BLOCK = 2**21  # weights held at once (16 MiB): memory does not grow with samples x resamples
@@ -25,6 +26,7 @@ def intervals(
     seed: int = 0,
     level: float = 0.95,
     ordered: bool = True,
+    endpoints: Mapping[str, int] | None = None,
 ) -> pd.DataFrame:
     """Every metric with its percentile bootstrap interval.
 
@@ -42,6 +44,7 @@ def intervals(
         seed: Two models scored on the same samples under one seed see the same resamples.
         level: Coverage aimed at, such as 0.95.
         ordered: As for `evaluate`.
+        endpoints: As for `endpoints.evaluate`.
 
     Returns:
         A row a metric (index `metric`): value on the data itself; mean, sd, low and high over the
@@ -52,12 +55,14 @@ def intervals(
         ConfigError: n_resamples or level out of range.
     """
     _check_settings(n_resamples, level)
-    values = evaluate(y_true, probabilities, classes, ordered=ordered)
+
+    def measure(weights: Weights | None) -> dict[str, np.ndarray]:
+        by_class = evaluate(y_true, probabilities, classes, weights, ordered)
+        return by_class | end_points.evaluate(y_true, probabilities, endpoints or {}, weights)
+
+    values = measure(None)
     if len(set(groups)) > 1:
-        blocks = [
-            evaluate(y_true, probabilities, classes, weights, ordered)
-            for weights in resample_weights(groups, n_resamples, seed)
-        ]
+        blocks = [measure(weights) for weights in resample_weights(groups, n_resamples, seed)]
     else:
         warnings.warn("One group only: no interval can be drawn from it.", stacklevel=2)
         blocks = [{name: np.full(n_resamples, np.nan) for name in values}]

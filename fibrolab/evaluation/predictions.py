@@ -17,6 +17,7 @@ SUM_TOLERANCE = 1e-4  # a float32 softmax strays by 1e-6, a half-precision one w
 
 _TEXT = (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.SITE, keys.PARTITION)
 _WHOLE = (keys.FOLD, keys.Y_TRUE)
+COLUMNS = (*_TEXT, *_WHOLE)  # and then the probabilities
 _UNIQUE = [keys.SAMPLE_ID, keys.PARTITION, keys.FOLD]
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.errors import DataError
+from fibrolab.evaluation import endpoints as end_points
 from fibrolab.evaluation import predictions
 from fibrolab.evaluation.bootstrap import intervals
 from fibrolab.evaluation.storage import write_table
@@ -21,6 +22,7 @@ def score(
     seed: int = 0,
     level: float = 0.95,
     ordered: bool = True,
+    endpoints: Mapping[str, int] | None = None,
 ) -> pd.DataFrame:
     """Score one partition of a run's predictions.
 
@@ -34,14 +36,16 @@ def score(
         seed: Seed of the resamples.
         level: Coverage aimed at.
         ordered: Whether the classes are stages.
+        endpoints: Name and lowest positive class of each end point that is to be answered too.
 
     Returns:
         Index `metric`; columns value, mean, sd, low, high, n_valid, floor (NaN where there is none).
 
     Raises:
         DataError: No rows of that partition, or another number of classes.
-        ConfigError: n_resamples or level out of range.
+        ConfigError: n_resamples or level out of range, or end points that the classes do not allow.
     """
+    end_points.check(endpoints or {}, classes, ordered)
     chosen = predictions.select(frame, partition)
     probabilities = predictions.probabilities(chosen)
     if probabilities.shape[1] != len(classes):
@@ -58,6 +62,7 @@ def score(
         seed=seed,
         level=level,
         ordered=ordered,
+        endpoints=endpoints,
     )
     return table.assign(floor=pd.Series(floors or {}, dtype=float).reindex(table.index))
 

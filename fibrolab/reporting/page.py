@@ -4,11 +4,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from fibrolab import keys
+from fibrolab.evaluation.endpoints import MEASURES
+from fibrolab.evaluation.patients import to_patients
 from fibrolab.reporting import findings, html, tables
 from fibrolab.reporting import run as runs
 from fibrolab.reporting.html import NOT_RECORDED
 from fibrolab.reporting.run import Run
+from fibrolab.reporting.sheets import Cell, Column, Sheet, line
 
 LISTED = 50  # left-out files named on the page
 KEY_PACKAGES = ("torch", "torchvision", "lightning", "timm", "numpy", "scikit-learn")
@@ -32,6 +37,23 @@ class Bar:
     floor: float | None
 
 
+@dataclass(frozen=True)
+class Headline:
+    """The headline numbers of the test set's samples or patients.
+
+    Attributes:
+        what: Which of the two.
+        rows: Each with its bar.
+        scale_low: Where the bars' scale starts.
+        size: Number of samples or patients, and of the groups that they come from.
+    """
+
+    what: str
+    rows: list[tuple[tables.Row, Bar | None]]
+    scale_low: int
+    size: tuple[int, int] | None
+
+
 def write(run: Path) -> Path:
     """Write the report of a run from the files of its folder; what is missing is said to be not recorded.
 
@@ -53,17 +75,14 @@ def write(run: Path) -> Path:
 def _content(run: Run) -> dict[str, Any]:
     """Everything that the template shows."""
     figures = html.pictures(run.folder / keys.FIGURES, CAPTIONS)
-    headline = [] if run.metrics is None else tables.headline(run.metrics, run.floors)
-    scale_low, bars = _bars(headline)
     return {
         "name": str(run.setting("name", run.folder.name)),
         "run": run,
         "verdict": findings.verdict(run),
         "audit_page": keys.AUDIT_PAGE if (run.folder / keys.AUDIT_PAGE).is_file() else "",
         "findings": findings.of(run),
-        "headline": list(zip(headline, bars, strict=True)),
-        "scale_low": scale_low,
-        "test": _test(run),
+        "headlines": _headlines(run),
+        "endpoints": _endpoints(run),
         "facts": _facts(run),
         "data_facts": _data_facts(run),
         "partitions": run.partitions,
@@ -73,7 +92,9 @@ def _content(run: Run) -> dict[str, Any]:
         "measures": [tables.title(name) for name in tables.MEASURES],
         "per_class": {} if run.metrics is None else tables.per_class(run.metrics, run.classes),
         "averages": len(tables.AVERAGES),
-        "others": [] if run.metrics is None else tables.others(run.metrics, run.classes, run.floors),
+        "others": []
+        if run.metrics is None
+        else tables.others(run.metrics, run.classes, run.floors, tuple(run.endpoints)),
         "figures": figures,
         "more_figures": [
             picture
@@ -107,12 +128,47 @@ def _bars(rows: list[tables.Row]) -> tuple[int, list[Bar | None]]:
     return start, [bar(row) for row in rows]
 
 
-def _test(run: Run) -> dict[str, int] | None:
-    """Number of test samples and of the groups that they come from."""
-    rows = run.scored()
-    if rows is None:
+def _headlines(run: Run) -> list[Headline]:
+    """Accuracy, macro AUC and kappa of the samples and, where patients have several, of the patients."""
+    found = []
+    frame = run.scored()
+    if run.metrics is not None:
+        found.append(_headline("samples", tables.headline(run.metrics, run.floors), frame))
+    if run.patients is not None:
+        pooled = None if frame is None else to_patients(frame)
+        found.append(_headline("patients", tables.headline(run.patients), pooled))
+    return found
+
+
+def _headline(what: str, rows: list[tables.Row], frame: pd.DataFrame | None) -> Headline:
+    scale_low, bars = _bars(rows)
+    size = None if frame is None else (len(frame), frame[keys.GROUP_ID].nunique())
+    return Headline(what, list(zip(rows, bars, strict=True)), scale_low, size)
+
+
+def _endpoints(run: Run) -> Sheet | None:
+    """What a model of stages says of each end point, of the samples and of the patients."""
+    levels = {"by sample": run.metrics, "by patient": run.patients}
+    known = {level: table for level, table in levels.items() if table is not None}
+    lines = []
+    for name, lowest in run.endpoints.items():
+        worse = run.classes[lowest:]
+        title = f"{worse[0]} or worse" if len(worse) > 1 else worse[0]
+        for level, table in known.items():
+            rows = tables.rows(table, [f"{measure}_{name}" for measure in MEASURES])
+            if len(rows) == len(MEASURES):
+                cells = [Cell(row.value_text, row.interval_text) for row in rows]
+                cells += [Cell(row.floor_text or "–") for row in rows[:2]]
+                lines.append(line(Cell(title, level if len(known) > 1 else ""), *cells))
+    if not lines:
         return None
-    return {"samples": len(rows), "groups": rows[keys.GROUP_ID].nunique() if keys.GROUP_ID in rows else 0}
+    caption = (
+        "The probabilities of its stages summed; sensitivity and specificity where the sum exceeds one half, "
+        "a threshold that no data chose."
+    )
+    titles = [*(tables.title(name) for name in MEASURES), "Floor of AUC", "Floor of accuracy"]
+    columns = [Column("End point", number=False), *(Column(title) for title in titles)]
+    return Sheet("end points", caption, columns, lines)
 
 
 def _facts(run: Run) -> dict[str, str]:

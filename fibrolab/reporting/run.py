@@ -15,6 +15,7 @@ import yaml
 from fibrolab import keys
 from fibrolab.errors import DataError, StorageError
 from fibrolab.evaluation import predictions
+from fibrolab.evaluation.patients import PATIENTS_FILE
 from fibrolab.reporting import tables
 
 IDS = (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.SITE)  # "001" must not become 1
@@ -32,6 +33,7 @@ class Run:
         audit: What the audit found in the data.
         environment: Python, packages, git commit, command and duration.
         metrics: One row a metric of the test partition.
+        patients: The same, each patient answered once.
         history: One row an epoch.
         split: One row a sample with its partition.
         predictions: One row a scored sample of validation and test.
@@ -44,6 +46,7 @@ class Run:
     audit: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     metrics: pd.DataFrame | None = None
+    patients: pd.DataFrame | None = None
     history: pd.DataFrame | None = None
     split: pd.DataFrame | None = None
     predictions: pd.DataFrame | None = None
@@ -73,6 +76,11 @@ class Run:
             return named
         count = predictions.probabilities(self.predictions).shape[1]
         return named if len(named) == count else [f"class {k}" for k in range(count)]
+
+    @property
+    def endpoints(self) -> dict[str, int]:
+        """Lowest positive class of every end point that the run answers too, by name."""
+        return dict(self.setting("task.endpoints", {}))
 
     @property
     def command(self) -> str:
@@ -125,6 +133,7 @@ def read(folder: Path) -> Run:
         audit=load(keys.AUDIT_FILE, _mapping, {}),
         environment=load(keys.ENVIRONMENT_FILE, _mapping, {}),
         metrics=load(keys.METRICS_FILE, _table("metric", "value"), None),
+        patients=load(PATIENTS_FILE, _table("metric", "value"), None),
         history=load(keys.HISTORY_FILE, _table("epoch"), None),
         split=load(keys.SPLIT_FILE, _table(keys.SAMPLE_ID, keys.PARTITION), None),
         predictions=load(keys.PREDICTIONS_FILE, predictions.read, None),

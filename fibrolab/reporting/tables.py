@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from fibrolab.evaluation.endpoints import MEASURES as ENDPOINT_MEASURES
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -139,8 +141,9 @@ def rows(metrics: pd.DataFrame, names: Sequence[str], floors: Mapping[str, Any] 
         known = floor_values(floors or {}, name)
         # The table's own floor is the highest of them all; a constant answer ranks nothing.
         best = max(known.values(), default=-math.inf)
-        if floor > best or (floor == best and name in RANKED and floor in CHANCE):
-            known = {("chance" if name in RANKED else "majority"): floor}
+        ranked = name in RANKED or name.startswith("auc_")
+        if floor > best or (floor == best and ranked and floor in CHANCE):
+            known = {("chance" if ranked else "majority"): floor}
         source = max(known, key=lambda key: known[key], default="")
         found.append(Row(name, value, low, high, known.get(source, math.nan), floor_name(source)))
     return found
@@ -176,10 +179,14 @@ def headline(metrics: pd.DataFrame, floors: Mapping[str, Any] | None = None) -> 
 
 
 def others(
-    metrics: pd.DataFrame, classes: Sequence[str], floors: Mapping[str, Any] | None = None
+    metrics: pd.DataFrame,
+    classes: Sequence[str],
+    floors: Mapping[str, Any] | None = None,
+    endpoints: Sequence[str] = (),
 ) -> list[Row]:
-    """The metrics that stand neither in the headline nor in the table of the classes; floors as in `rows`."""
+    """The metrics of neither the headline, the classes nor the end points; floors as in `rows`."""
     shown = {*HEADLINE, *(f"{measure}_{name}" for measure in MEASURES for name in classes)}
+    shown |= {f"{measure}_{name}" for measure in ENDPOINT_MEASURES for name in endpoints}
     shown |= {f"{average}_{measure}" for average in AVERAGES for measure in MEASURES}
     return rows(metrics, [name for name in metrics["metric"].astype(str) if name not in shown], floors)
 
@@ -202,7 +209,10 @@ def per_class(metrics: pd.DataFrame, classes: Sequence[str]) -> dict[str, list[R
 
 
 def console_table(
-    metrics: pd.DataFrame, floors: Mapping[str, Any] | None = None, level: float = 0.95
+    metrics: pd.DataFrame,
+    floors: Mapping[str, Any] | None = None,
+    level: float = 0.95,
+    name: str = "Test",
 ) -> "Table":
     """The table that closes a run in the terminal.
 
@@ -210,6 +220,7 @@ def console_table(
         metrics: As in `rows`.
         floors: As in `rows`.
         level: Coverage of the intervals.
+        name: What stands above it.
 
     Returns:
         A rich table; a value that is not surely above its floor is marked.
@@ -217,7 +228,7 @@ def console_table(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title="Test", title_justify="left", title_style="bold")
+    table = Table(title=name, title_justify="left", title_style="bold")
     table.add_column("measure")
     for column in ("value", f"{level:.0%} CI".replace("%", f"{SPACE}%"), "floor"):
         table.add_column(column, justify="right")

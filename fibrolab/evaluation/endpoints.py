@@ -1,0 +1,74 @@
+"""End points: a model of five stages also answers "F2 or worse?", by summing its probabilities."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from fibrolab.choices import refuse
+from fibrolab.evaluation import metrics
+
+# Name in metrics.csv: name among the metrics of the two classes no and yes.
+MEASURES = {
+    "auc": "auc",
+    "accuracy": "accuracy",
+    "sensitivity": "sensitivity_yes",
+    "specificity": "specificity_yes",
+}
+
+
+def check(endpoints: Mapping[str, int], classes: Sequence[str], ordered: bool = True) -> None:
+    """Refuse end points that the classes do not allow.
+
+    Args:
+        endpoints: Name and lowest positive class of each, such as `{"ge_F2": 2}`.
+        classes: Names of the K classes, in order.
+        ordered: Whether the classes are stages.
+
+    Raises:
+        ConfigError: Classes without an order, a lowest class that parts nothing, or the name of a class,
+            whose metrics the end point's would overwrite.
+    """
+    faults = []
+    for name, lowest in endpoints.items():
+        if not ordered:
+            faults.append(f"task.endpoints.{name}: {', '.join(classes)} are no stages; leave it out.")
+        elif lowest not in range(1, len(classes)):
+            allowed = f"the number of a class from 1 to {len(classes) - 1}"
+            faults.append(f"task.endpoints.{name}={lowest} parts nothing: give {allowed}.")
+        if name in classes:
+            faults.append(f"task.endpoints.{name} has the name of a class: call it ge_{name}.")
+    refuse(faults)
+
+
+def labels(y_true: np.ndarray, lowest: int) -> np.ndarray:
+    """Whether the stage is `lowest` or worse, 0 or 1, int64 (N,), of class indices (N,)."""
+    return (np.asarray(y_true) >= lowest).astype(np.int64)
+
+
+def evaluate(
+    y_true: np.ndarray,
+    probabilities: np.ndarray,
+    endpoints: Mapping[str, int],
+    weights: metrics.Weights | None = None,
+) -> dict[str, np.ndarray]:
+    """AUC, accuracy, sensitivity and specificity of every end point.
+
+    The score is the sum of the probabilities from the lowest positive stage up, and the answer is yes where
+    it exceeds 0.5, even if the most probable single stage lies below.
+
+    Args:
+        y_true: Class indices (N,).
+        probabilities: One column a class (N, K).
+        endpoints: Name and lowest positive class of each.
+        weights: One row a resample (R, N); None weighs every sample once (R = 1).
+
+    Returns:
+        float64 (R,) under `MEASURE_NAME`, such as `auc_ge_F2`; NaN where it is not defined.
+    """
+    values: dict[str, np.ndarray] = {}
+    for name, lowest in endpoints.items():
+        score = probabilities[:, lowest:].sum(axis=1)
+        scores = np.stack([1.0 - score, score], axis=1)  # (N, 2)
+        found = metrics.evaluate(labels(y_true, lowest), scores, ("no", "yes"), weights)
+        values |= {f"{ours}_{name}": found[theirs] for ours, theirs in MEASURES.items()}
+    return values

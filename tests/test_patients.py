@@ -1,0 +1,141 @@
+import json
+
+import fake_run
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fibrolab import keys, results
+from fibrolab.evaluation import patients, predictions
+from fibrolab.reporting import page
+
+
+def predicted(owners, stages, partition="test", fold=0):
+    """One row a sample, of two classes; the probabilities differ from row to row."""
+    n = len(owners)
+    worse = np.linspace(0.1, 0.9, n)
+    return predictions.validated(
+        pd.DataFrame(
+            {
+                "sample_id": [f"{partition}{i}" for i in range(n)],
+                "group_id": [owner or f"g{i}" for i, owner in enumerate(owners)],
+                "patient_id": owners,
+                "site": "",
+                "partition": partition,
+                "fold": fold,
+                "y_true": stages,
+                "p_0": 1 - worse,
+                "p_1": worse,
+            }
+        ),
+        source="a test",
+    )
+
+
+def test_a_patient_is_answered_by_the_mean_of_its_samples():
+    pooled = patients.to_patients(predicted(["a", "b", "a", "a"], [1, 0, 1, 1]))
+    assert pooled["patient_id"].tolist() == ["a", "b"]
+    assert pooled["p_1"].tolist() == pytest.approx([np.mean([0.1, 0.1 + 1.6 / 3, 0.9]), 0.1 + 0.8 / 3])
+    assert pooled["group_id"].tolist() == ["a", "b"]
+
+
+def test_a_patient_who_changed_stage_keeps_a_row_for_each():
+    pooled = patients.to_patients(predicted(["a", "a", "a"], [0, 1, 1]))
+    assert pooled[["patient_id", "y_true"]].to_numpy().tolist() == [["a", 0], ["a", 1]]
+
+
+def test_samples_without_a_patient_stay_as_they_are():
+    frame = predicted(["", "", ""], [0, 0, 1])
+    pd.testing.assert_frame_equal(patients.to_patients(frame), frame)
+    assert not patients.repeated(frame)
+
+
+def test_partitions_are_pooled_apart():
+    frame = pd.concat([predicted(["a", "a"], [1, 1], "validation"), predicted(["a", "a"], [1, 1])])
+    assert patients.to_patients(frame)["partition"].tolist() == ["validation", "test"]
+
+
+def test_patients_of_one_sample_each_are_not_repeated():
+    assert not patients.repeated(predicted(["a", "b"], [0, 1]))
+    assert patients.repeated(predicted(["a", "a"], [1, 1]))
+    assert not patients.repeated(predicted(["a", "a"], [1, 1], "validation"))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["", "a", "b", "c"]), st.integers(0, 1)), min_size=1, max_size=12))
+def test_what_comes_out_is_a_prediction_again_and_pooling_twice_changes_nothing(samples):
+    frame = predicted([owner for owner, _ in samples], [stage for _, stage in samples])
+    pooled = predictions.validated(patients.to_patients(frame), source="a test")
+    assert len(pooled) == len({s for s in samples if s[0]}) + sum(not owner for owner, _ in samples)
+    pd.testing.assert_frame_equal(patients.to_patients(pooled), pooled)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run of three images a patient, as it lies before it is evaluated."""
+    folder = fake_run.make(tmp_path / "run")
+    frame = predictions.read(folder / keys.PREDICTIONS_FILE)
+    first = frame.groupby(keys.GROUP_ID)[keys.Y_TRUE].transform("first")  # a patient has one stage
+    frame = frame.assign(patient_id="p" + frame[keys.GROUP_ID], y_true=first)
+    predictions.write(frame, folder / keys.PREDICTIONS_FILE)
+    split = pd.read_csv(folder / keys.SPLIT_FILE, dtype=str)
+    manifest = split[[keys.SAMPLE_ID]].assign(patient_id="p" + split[keys.GROUP_ID], y_true=[*first, *first])
+    manifest.to_csv(folder / keys.MANIFEST_FILE, index=False)
+    config = yaml.safe_load((folder / keys.CONFIG_FILE).read_text())
+    config["task"] |= {"ordered": True, "endpoints": {"ge_F2": 2, "ge_F4": 4}}
+    (folder / keys.CONFIG_FILE).write_text(json.dumps(config))
+    return folder
+
+
+def test_a_run_is_scored_by_sample_and_by_patient(run):
+    scores = results.evaluate(run, resamples=30)
+    test = predictions.select(patients.to_patients(predictions.read(run / keys.PREDICTIONS_FILE)), "test")
+    right = predictions.probabilities(test).argmax(axis=1) == test["y_true"]
+    written = pd.read_csv(run / patients.PATIENTS_FILE, index_col="metric")
+    assert written.loc["accuracy", "value"] == right.mean()
+    assert list(written) == list(pd.read_csv(run / keys.METRICS_FILE, index_col="metric"))
+    flat = results.flat_metrics(scores)
+    assert flat["test/patient_accuracy"] == right.mean()
+    assert flat["test/accuracy"] == scores.samples.loc["accuracy", "value"] != right.mean()
+    assert flat["test/patient_accuracy_low"] <= right.mean() <= flat["test/patient_accuracy_high"]
+    assert flat["test/patient_auc_ge_F2"] == written.loc["auc_ge_F2", "value"]
+
+
+def test_the_floor_of_patients_counts_each_of_them_once(run):
+    results.evaluate(run, resamples=20)
+    manifest = pd.read_csv(run / keys.MANIFEST_FILE).assign(
+        partition=pd.read_csv(run / keys.SPLIT_FILE)["partition"]
+    )
+    once = manifest.drop_duplicates(["patient_id", "partition"])
+    commonest = once.loc[once["partition"] == "train", "y_true"].mode()[0]
+    share = (once.loc[once["partition"] == "test", "y_true"] == commonest).mean()
+    written = pd.read_csv(run / patients.PATIENTS_FILE, index_col="metric")
+    assert written.loc["accuracy", "floor"] == pytest.approx(share)
+
+
+def test_both_levels_are_announced_and_stand_in_the_report(run, capsys):
+    results.evaluate(run, resamples=20)
+    results.announce(run, "0123", "sqlite:///mlflow.db")
+    said = capsys.readouterr().out
+    assert "Test, by patient" in said
+    text = page.write(run).read_text()
+    for words in ("test patients", "test samples", "End point", "F2 or worse", "by patient", "by sample"):
+        assert words in text
+
+
+def test_a_table_of_patients_goes_when_there_are_none(run):
+    (run / patients.PATIENTS_FILE).write_text("left by an earlier evaluation")
+    frame = predictions.read(run / keys.PREDICTIONS_FILE).assign(patient_id="")
+    predictions.write(frame, run / keys.PREDICTIONS_FILE)
+    assert results.evaluate(run, resamples=20).patients is None
+    assert not (run / patients.PATIENTS_FILE).exists()
+
+
+def test_a_run_of_old_without_end_points_is_scored_still(run):
+    config = yaml.safe_load((run / keys.CONFIG_FILE).read_text())
+    del config["task"]["endpoints"]
+    (run / keys.CONFIG_FILE).write_text(json.dumps(config))
+    assert not any("ge_" in name for name in results.evaluate(run, resamples=20).samples.index)

@@ -1,0 +1,266 @@
+"""Stacks of fabricated runs: two folds of a network, one test set, a stiffness that tells what they miss."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import fake_run
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from compose import composed
+from mlflow.tracking import MlflowClient
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.preprocessing import StandardScaler
+
+from fibrolab import keys, pipeline, stacking
+from fibrolab.errors import ConfigError, DataError, FibrolabError
+from fibrolab.evaluation import predictions, stacked
+from fibrolab.evaluation.patients import PATIENTS_FILE
+from fibrolab.tracking import track
+
+BINARY, STAGES = ("F0-F1", "F2-F4"), ("F0", "F1", "F2", "F3", "F4")
+PATIENTS, TESTED, FOLDS = 40, 10, 2
+
+
+def clinic(classes=BINARY):
+    """A manifest of two images a patient, whose stiffness follows the class."""
+    rng = np.random.default_rng(0)
+    owner = np.repeat(np.arange(PATIENTS), 2)
+    label = np.arange(PATIENTS)[owner] % len(classes)
+    lsm = np.exp(1.5 + 0.5 * label + rng.normal(0, 0.5, PATIENTS)[owner])
+    names = [f"p{i:02}" for i in owner]
+    ids = [f"{name}_{i % 2}" for i, name in enumerate(names)]
+    return pd.DataFrame(
+        {
+            "sample_id": ids,
+            "group_id": names,
+            "patient_id": names,
+            "site": "",
+            "label": label,
+            "lsm_kpa": lsm,
+            "y_true": label,
+        }
+    )
+
+
+def answered(table, partition, fold, classes, seed):
+    """What a network of little skill says of the samples."""
+    rng = np.random.default_rng(seed)
+    scores = rng.normal(size=(len(table), len(classes)))
+    scores[np.arange(len(table)), table["y_true"]] += 1.0
+    probabilities = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    columns = dict(zip(keys.probability_columns(len(classes)), probabilities.T, strict=True))
+    known = table[["sample_id", "group_id", "patient_id", "site", "y_true"]]
+    return known.assign(partition=partition, fold=fold, **columns)
+
+
+def leave(place, classes=BINARY, fold=0, seed=0, table=None, lineage="a manifest", **changes):
+    """A finished run of fold `fold`, and its id."""
+    table = clinic(classes) if table is None else table
+    owner = table["patient_id"].str[1:].astype(int)
+    home = np.where(owner < TESTED, "test", np.where(owner // 2 % FOLDS == fold, "validation", "train"))
+    with track(**place, name="fold", tags={}) as tracked:
+        folder = tracked.folder
+        table.to_csv(folder / keys.MANIFEST_FILE, index=False)
+        split = table[["sample_id", "group_id"]].assign(partition=home, fold=fold, manifest=lineage)
+        split.to_csv(folder / keys.SPLIT_FILE, index=False)
+        frames = [
+            answered(table[home == part], part, fold, classes, seed + 10 * fold + number)
+            for number, part in enumerate(("validation", "test"))
+        ]
+        predictions.write(pd.concat(frames), folder / keys.PREDICTIONS_FILE)
+        (folder / keys.AUDIT_FILE).write_text(json.dumps(fake_run.audit(classes, 40)))
+        config = fake_run.config(classes) | changes
+        config["task"] = {"name": "ge_F2", "ordered": True, "endpoints": {}} | config["task"]
+        (folder / keys.CONFIG_FILE).write_text(yaml.safe_dump(config))
+    return tracked.id
+
+
+@pytest.fixture
+def place(tmp_path, fresh_database):
+    (tmp_path / "mlruns").mkdir()
+    shutil.copy(fresh_database, tmp_path / "mlruns" / "mlflow.db")
+    uri = f"sqlite:///{tmp_path}/mlruns/mlflow.db"
+    return {"uri": uri, "experiment": "fibrolab", "artifacts": str(tmp_path / "mlruns" / "artifacts")}
+
+
+def stack(tmp_path, runs, *words):
+    """Stack runs within this process; the folder that was left."""
+    config = composed(
+        f"runs={runs}".replace("'", ""),
+        f"paths.root={tmp_path}",
+        "bootstrap.resamples=20",
+        *words,
+        name="stack",
+    )
+    stacking.run(config)
+    (path,) = tmp_path.glob(f"mlruns/artifacts/*/artifacts/{stacking.STACK_FILE}")
+    return path.parent
+
+
+def answers_of(tmp_path, run_id):
+    return predictions.read(tmp_path / "mlruns" / "artifacts" / run_id / "artifacts" / keys.PREDICTIONS_FILE)
+
+
+def expected(frames, table, columns=("lsm_kpa",)):
+    """The same by scikit-learn alone: fitted on validation rows, answering each test sample once."""
+    frames["logit"] = np.log(frames["p_1"] / frames["p_0"])
+    mean = frames.groupby(["partition", "sample_id"])[["logit", "y_true"]].mean().reset_index()
+    mean = mean.merge(table[["sample_id", *columns]], on="sample_id")
+    features = np.column_stack([mean["logit"], *(np.log(mean[name]) for name in columns)])
+    fit = (mean["partition"] == "validation").to_numpy()
+    scaler = StandardScaler().fit(features[fit])
+    model = LogisticRegression().fit(scaler.transform(features[fit]), mean.loc[fit, "y_true"])
+    return mean.loc[~fit, "sample_id"], model.predict_proba(scaler.transform(features[~fit]))[:, 1]
+
+
+def test_the_test_is_answered_as_by_scikit_learn_on_the_out_of_fold_confidences(tmp_path, place):
+    runs = [leave(place, fold=fold) for fold in range(FOLDS)]
+    folder = stack(tmp_path, runs, "columns=[lsm_kpa]")
+    frame = predictions.select(predictions.read(folder / keys.PREDICTIONS_FILE), "test").set_index(
+        "sample_id"
+    )
+    samples, worse = expected(pd.concat([answers_of(tmp_path, run) for run in runs]), clinic())
+    np.testing.assert_allclose(frame.loc[samples, "p_1"], worse, rtol=1e-5)
+
+
+def test_a_stack_with_stiffness_beats_its_network_and_is_a_run_with_all_its_files(tmp_path, place):
+    runs = [leave(place, fold=fold) for fold in range(FOLDS)]
+    folder = stack(tmp_path, runs, "columns=[lsm_kpa]", "name=GM+LSM")
+    frame = predictions.read(folder / keys.PREDICTIONS_FILE)
+    fitted_on = predictions.select(frame, "validation")
+    alone = predictions.select(answers_of(tmp_path, runs[0]), "test")
+    tested = predictions.select(frame, "test")
+    assert roc_auc_score(tested["y_true"], tested["p_1"]) > roc_auc_score(alone["y_true"], alone["p_1"])
+    assert len(fitted_on) == 2 * (PATIENTS - TESTED)
+    for name in (keys.METRICS_FILE, PATIENTS_FILE, keys.REPORT_FILE, keys.MANIFEST_FILE, keys.AUDIT_FILE):
+        assert (folder / name).is_file()
+    split = pd.read_csv(folder / keys.SPLIT_FILE)
+    assert split["partition"].value_counts().to_dict() == {"train": 60, "test": 20}
+    client = MlflowClient(place["uri"])
+    run = client.get_run(folder.parent.name)
+    assert run.data.tags["model"] == "network+lsm_kpa"
+    assert run.data.tags["mlflow.source.name"] == "fibrolab.stack"
+    assert run.info.run_name == "GM+LSM"
+    assert run.info.status == "FINISHED"
+    assert {"test/auc", "test/patient_auc", "test/accuracy_low"} <= set(run.data.metrics)
+
+
+def test_the_rows_fitted_on_are_answered_by_regressions_that_did_not_see_their_patient():
+    rng = np.random.default_rng(1)
+    groups = np.repeat(np.arange(20), 3)
+    labels = rng.permutation(np.arange(20) % 2)[groups]
+    noise = rng.normal(size=20)[groups][:, None]  # a patient's own value: no sign of the class
+    told = np.eye(20)[groups]  # who it is: learnt by heart, it would tell every class
+    answers = stacked.cross_fitted(np.hstack([noise, told]), labels, groups, BINARY)
+    seen = stacked.fitted(np.hstack([noise, told]), labels).predict_proba(np.hstack([noise, told]))
+    assert roc_auc_score(labels, seen[:, 1]) > 0.99
+    assert roc_auc_score(labels, answers[:, 1]) < 0.7
+
+
+def test_several_arms_of_five_stages_are_stacked_side_by_side(tmp_path, place):
+    arms = {
+        name: [leave(place, STAGES, fold, seed) for fold in range(FOLDS)]
+        for seed, name in ((0, "gm"), (9, "em"))
+    }
+    runs = "{" + ",".join(f"{name}:[{','.join(ids)}]" for name, ids in arms.items()) + "}"
+    folder = stack(tmp_path, runs)
+    known = json.loads((folder / stacking.STACK_FILE).read_text())
+    assert list(known["mean"]) == [f"{arm}_{stage}" for arm in ("gm", "em") for stage in STAGES]
+    assert list(known["coefficients"]) == list(STAGES)
+    assert predictions.probabilities(predictions.read(folder / keys.PREDICTIONS_FILE)).shape == (80, 5)
+
+
+def test_a_single_run_is_stacked_on_its_validation_part(tmp_path, place):
+    folder = stack(tmp_path, leave(place), "columns=lsm_kpa")
+    assert len(predictions.select(predictions.read(folder / keys.PREDICTIONS_FILE), "validation")) == 28
+
+
+def test_a_value_not_measured_is_named_or_filled_with_the_median_of_the_fit(tmp_path, place):
+    table = clinic().astype({"lsm_kpa": object})
+    table.loc[[3, 70], "lsm_kpa"] = ""
+    runs = [leave(place, fold=fold, table=table) for fold in range(FOLDS)]
+    with pytest.raises(DataError, match=r"lsm_kpa: not measured of 2 samples\n.*p01_1 lacks lsm_kpa"):
+        stack(tmp_path, runs, "columns=[lsm_kpa]")
+    folder = stack(tmp_path, runs, "columns=[lsm_kpa]", "missing=median")
+    filled = clinic()
+    tested = filled["patient_id"].str[1:].astype(int) < TESTED
+    known = np.log(filled.loc[~tested & (filled.index != 70), "lsm_kpa"])
+    mean = json.loads((folder / stacking.STACK_FILE).read_text())["mean"]["lsm_kpa"]
+    assert mean == pytest.approx((known.sum() + known.median()) / (len(known) + 1), rel=1e-5)
+
+
+def test_certainty_stays_finite():
+    assert np.isfinite(stacked.confidences(np.array([[1.0, 0.0], [0.0, 1.0]]))).all()
+    np.testing.assert_allclose(stacked.confidences(np.array([[0.25, 0.75]])), [[np.log(3)]])
+
+
+def faulty(place, fault):
+    """Ids of runs of which something does not fit."""
+    first = leave(place)
+    if fault == "missing":
+        return [first, leave(place, fold=0)], DataError, r"p12_0: in the validation part of 2 runs"
+    if fault == "twice":
+        return [first, first], ConfigError, f"Run {first} is named 2 times"
+    if fault == "manifest":
+        return [first, leave(place, fold=1, lineage="another")], ConfigError, "has another manifest"
+    if fault == "task":
+        other = leave(place, fold=1, task={"name": "F4", "classes": ["F0-F3", "F4"]})
+        return [first, other], ConfigError, "has task=F4, .* task=stage"
+    if fault == "test":
+        table = clinic()
+        table["patient_id"] = [f"p{(int(name[1:]) + 4) % PATIENTS:02}" for name in table["patient_id"]]
+        return [first, leave(place, fold=1, table=table)], ConfigError, "tests 8 samples that"
+    if fault == "leak":
+        table = clinic()
+        table["group_id"] = "all one"
+        return [leave(place, table=table)], FibrolabError, "1 groups of arm network are both"
+    table = clinic()
+    table["group_id"] = [
+        name if label else "one" for name, label in zip(table["group_id"], table["y_true"], strict=True)
+    ]
+    table.loc[table["patient_id"].str[1:].astype(int) < TESTED, "group_id"] = "tested"
+    return [leave(place, table=table)], DataError, r"each class needs two; too few: F0-F1 \(1\)"
+
+
+@pytest.mark.parametrize("fault", ["missing", "twice", "manifest", "task", "test", "leak", "one group"])
+def test_runs_that_do_not_fit_are_refused_before_a_run_is_opened(tmp_path, place, fault):
+    runs, kind, words = faulty(place, fault)
+    with pytest.raises(kind, match=words):
+        stack(tmp_path, runs)
+    client = MlflowClient(place["uri"])
+    assert all(run.info.run_name == "fold" for run in client.search_runs(["1"]))
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["runs=[]"], "names no runs"),
+        (["runs=[0123]"], "no run 0123"),
+        (["runs=[a]", "columns=[lsm]"], "Did you mean lsm_kpa"),
+        (["runs=[a]", "missing=mean"], "missing: there is no 'mean'"),
+        (["runs=[a]", "penalty=0"], "penalty=0 is no number above 0"),
+        (["runs=[a]", "penalty=0", "columns=[lsm]"], "2 settings cannot be used"),
+    ],
+)
+def test_settings_out_of_range_are_refused(tmp_path, place, words, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        stacking.run(composed(*words, f"paths.root={tmp_path}", name="stack"))
+
+
+def test_the_command_leaves_a_run_that_can_be_evaluated_again(tmp_path, place):
+    runs = ",".join(leave(place, fold=fold) for fold in range(FOLDS))
+    words = [f"runs=[{runs}]", "columns=[lsm_kpa]", f"paths.root={tmp_path}", "bootstrap.resamples=20"]
+    program = [sys.executable, "-m", "fibrolab.stack", *words]
+    answer = subprocess.run(program, capture_output=True, text=True, timeout=280)
+    assert answer.returncode == 0, answer.stderr
+    assert "Test, by patient" in answer.stdout
+    (path,) = tmp_path.glob(f"mlruns/artifacts/*/artifacts/{stacking.STACK_FILE}")
+    before = (path.parent / keys.METRICS_FILE).read_text()
+    run = f"run={path.parent.parent.name}"
+    pipeline.evaluate(composed(run, f"paths.root={tmp_path}", "bootstrap.resamples=20", name="evaluate"))
+    assert (path.parent / keys.METRICS_FILE).read_text() == before
