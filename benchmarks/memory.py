@@ -42,6 +42,7 @@ from fibrolab.data.labelled import LabelledData
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.preprocess import Preprocess
 from fibrolab.data.survey import survey
+from fibrolab.modules.base import Classifier
 from fibrolab.tracking import track
 
 BOUND = 2 * 2**10  # MiB
@@ -122,11 +123,13 @@ def many(settings: DictConfig, count: int) -> LabelledData:
     return LabelledData(manifest, facts, manifest.labels, list(CLASSES), splits.holdout(manifest))
 
 
-def train(settings: DictConfig, data: LabelledData, datamodule: FibrosisDataModule) -> None:
+def train(
+    settings: DictConfig, data: LabelledData, module: Classifier, datamodule: FibrosisDataModule
+) -> None:
     """Fit some steps, validate and predict in full, as a run does."""
     tags: dict[str, Any] = {}
     with track(**resolved(settings.tracking), name="memory", tags=tags) as tracked:
-        fitting.fit(settings, fitting.build_module(settings, data), datamodule, data, tracked)
+        fitting.fit(settings, module, datamodule, data, tracked)
 
 
 def passes(datamodule: FibrosisDataModule, epochs: int) -> None:
@@ -182,10 +185,11 @@ def main() -> None:
             return before_training(Path(root), options.images)
         settings = config(root, options.size, options.steps)
         data = many(settings, options.images)
-        datamodule = pipeline.build_datamodule(settings, data, [keys.IMAGE])
+        module = fitting.build_module(settings, data)
+        datamodule = pipeline.build_datamodule(settings, data, module)
         with Watch() as watch:
             if options.train:
-                train(settings, data, datamodule)
+                train(settings, data, module, datamodule)
             passes(datamodule, options.epochs)
     watch.report()
 

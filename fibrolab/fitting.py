@@ -12,15 +12,19 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
 from omegaconf import DictConfig
+from torch.utils.data import default_collate
 
-from fibrolab import keys
-from fibrolab.callbacks.guards import FiniteLoss, RandomState
+from fibrolab import compute, keys
+from fibrolab.callbacks.averaging import build_averaging
+from fibrolab.callbacks.guards import FiniteLoss, PlateauMemory, RandomState
 from fibrolab.callbacks.history import History
 from fibrolab.callbacks.predictions import PredictionWriter
 from fibrolab.config import arguments, resolved
+from fibrolab.data import clinical
 from fibrolab.data.datamodule import FibrosisDataModule
 from fibrolab.data.labelled import LabelledData
 from fibrolab.errors import ConfigError
+from fibrolab.models.branches import clinical_columns
 from fibrolab.modules.base import Classifier
 from fibrolab.tracking import TrackedRun
 
@@ -38,9 +42,11 @@ def build_module(config: DictConfig, data: LabelledData) -> Classifier:
 
     Raises:
         ConfigError: `monitor` is not a metric of the module, or settings that it refuses.
+        WeightsError: A branch's weights cannot be found, fetched or fitted.
     """
     from hydra.utils import get_class
 
+    compute.check_precision(config.trainer.precision, config.trainer.accelerator)
     L.seed_everything(config.seed, workers=True, verbose=False)
     settings = arguments(config.model)
     counts = np.bincount(data.labels[data.split.rows(keys.TRAIN)], minlength=len(data.classes))
@@ -52,6 +58,7 @@ def build_module(config: DictConfig, data: LabelledData) -> Classifier:
         loss=resolved(config.loss),
         optimizer=resolved(config.optimizer),
         scheduler=resolved(config.scheduler),
+        clinical=_clinical(settings["branches"], data),
         monitor=config.monitor,
         mode=config.mode,
         ordered=config.task.ordered,
@@ -62,7 +69,24 @@ def build_module(config: DictConfig, data: LabelledData) -> Classifier:
         )
     if config.mode not in ("min", "max"):
         raise ConfigError(f"mode={config.mode} is neither min nor max.")
+    compute.prepare(module.network, channels_last=config.channels_last, compile=config.compile)
     return module
+
+
+def _clinical(branches: dict[str, dict[str, Any]], data: LabelledData) -> dict[str, list[Any]] | None:
+    """Columns of the table that branches eat, and their mean and deviation in training; None if none."""
+    columns = clinical_columns(branches)
+    if not columns:
+        return None
+    values = clinical.measured(data.manifest.table, columns)[data.split.rows(keys.TRAIN)]
+    if empty := [
+        name for name, known in zip(columns, ~np.isnan(values).all(axis=0), strict=True) if not known
+    ]:
+        raise ConfigError(
+            f"No training sample of '{data.manifest.name}' has {', '.join(empty)}; leave it out."
+        )
+    mean, sd = np.nanmean(values, axis=0, dtype=np.float64), np.nanstd(values, axis=0, dtype=np.float64)
+    return {"columns": columns, "mean": mean.tolist(), "sd": sd.tolist()}
 
 
 def size(module: Classifier) -> dict[str, int]:
@@ -110,10 +134,40 @@ def fit(
     return Fitted(None if score is None else float(score), str(trainer.strategy.root_device))
 
 
+def refuse_a_lone_sample(module: Classifier, datamodule: FibrosisDataModule) -> None:
+    """Batch norm has nothing to learn from one value: try it, where batches hold one sample.
+
+    Raises:
+        ConfigError: It does, and the network cannot train on it.
+    """
+    datamodule.prepare_data()
+    loader = datamodule.train_dataloader()
+    if datamodule.batch_size > 1 < len(loader.sampler):  # type: ignore[arg-type]
+        return  # a lone sample at an epoch's end is left out of it
+    alone = default_collate([loader.dataset[next(iter(loader.sampler))]])
+    buffers = {name: value.clone() for name, value in module.named_buffers()}
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            module.train()(datamodule.on_after_batch_transfer(alone, 0))
+    except ValueError as fault:  # torch's: "Expected more than 1 value per channel when training"
+        if "value per channel" not in str(fault):
+            raise
+        raise ConfigError(
+            f"batch_size={datamodule.batch_size}: batch norm cannot train on a batch of one sample. "
+            "Choose a larger one, or a model without batch norm."
+        ) from fault
+    finally:
+        for name, value in module.named_buffers():
+            value.copy_(buffers[name])
+
+
 def _trainer(config: DictConfig, callbacks: list[L.Callback], tracked: TrackedRun) -> L.Trainer:
     # `trainer.deterministic` would also fill every new tensor with NaN, to show reads of unwritten memory:
     # 650 fills in a step of a ResNet18. Nothing here reads before it writes.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    clip = config.trainer.gradient_clip_val
+    if clip is not None and not (isinstance(clip, int | float) and clip > 0):
+        raise ConfigError(f"trainer.gradient_clip_val={clip} is no norm: give a number above 0, or null.")
     try:
         trainer = L.Trainer(
             **resolved(config.trainer),
@@ -149,8 +203,12 @@ def _callbacks(config: DictConfig, folder: Path) -> tuple[ModelCheckpoint, list[
         History(folder, announce=not sys.stdout.isatty()),
         FiniteLoss(config.trainer.log_every_n_steps),
         RandomState(),
+        PlateauMemory(),
         best,
     ]
+    averaging = build_averaging(resolved(config.averaging), config.trainer.max_epochs)
+    if averaging is not None:
+        callbacks.append(averaging)
     if config.callbacks.early_stopping is not None:
         stopping = resolved(config.callbacks.early_stopping)
         callbacks.append(EarlyStopping(config.monitor, mode=config.mode, check_finite=False, **stopping))

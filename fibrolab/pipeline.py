@@ -1,21 +1,23 @@
 """One run on one page: data, audit, fit, predict, evaluate, report, track."""
 
 import time
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from fibrolab import auditing, environment, fitting, keys, results
+from fibrolab import auditing, environment, features, fitting, keys, results
 from fibrolab.config import arguments, flat, resolved, sweep_folder
 from fibrolab.data.cache import PixelStore
 from fibrolab.data.datamodule import FibrosisDataModule
 from fibrolab.data.labelled import LabelledData
 from fibrolab.data.preprocess import Preprocess
 from fibrolab.data.segments import Segment
+from fibrolab.evaluation import endpoints
 from fibrolab.loading import load
+from fibrolab.modules.base import Classifier
+from fibrolab.starting import with_weights_of_runs
 from fibrolab.tracking import TrackedRun, reopen, track
 
 
@@ -36,38 +38,46 @@ def run(config: DictConfig) -> float | None:
         record(tracked, config, settings, known)
         data = load(config)
         config.task.classes = data.classes  # which task=nominal takes from the data
+        endpoints.check(config.task.endpoints, data.classes, config.task.ordered)
         write_config(config, tracked.folder)
         results.save_data(tracked.folder, data.manifest, data.split, data.labels)
         found = auditing.audited(config, data, tracked.folder)
         tracked.tag({"audit": found["verdict"]})
         auditing.announce(tracked.folder, found)
         auditing.enforce(found, config.audit.strict)
-        module = fitting.build_module(config, data)
-        datamodule = build_datamodule(config, data, module.inputs)
+        module = fitting.build_module(with_weights_of_runs(config, data), data)
+        datamodule = build_datamodule(config, data, module)
         tracked.log_params(fitting.size(module))
+        if config.features.cache:
+            device = {key: config.trainer[key] for key in ("accelerator", "precision")}
+            features.cached(module, datamodule, Path(config.paths.cache), config.features.views, **device)
+        fitting.refuse_a_lone_sample(module, datamodule)
         fitted = fitting.fit(config, module, datamodule, data, tracked)
         known |= {"device": fitted.device, "seconds": round(time.monotonic() - clock, 1)}
         results.save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
         metrics = results.evaluate(tracked.folder, **settings["bootstrap"])
         results.draw(tracked.folder, *datamodule.training_images())
         tracked.log_metrics(results.flat_metrics(metrics))
-    results.announce(tracked.folder, tracked.id, config.tracking.uri)
+        results.announce(tracked.folder, tracked.id, config.tracking.uri)
     return fitted.best
 
 
-def build_datamodule(config: DictConfig, data: LabelledData, inputs: Sequence[str]) -> FibrosisDataModule:
+def build_datamodule(config: DictConfig, data: LabelledData, module: Classifier) -> FibrosisDataModule:
     """The batches of a data set: of each modality that the model eats."""
     cache, grey = Path(config.paths.cache) / "pixels", Preprocess(**arguments(config.preprocess))
     colours = (keys.ELASTOGRAM,)
+    pictures = [name for name in module.inputs if name != keys.CLINICAL]
     return FibrosisDataModule(
         data=data,
-        stores={name: PixelStore(cache, grey.of_colours() if name in colours else grey) for name in inputs},
+        stores={name: PixelStore(cache, grey.of_colours() if name in colours else grey) for name in pictures},
         segment=Segment(**resolved(config.segment)),
         transforms=resolved(config.augment)["transforms"],
         sampler=resolved(config.sampler),
         batch_size=config.batch_size,
         num_workers=config.num_workers,
         seed=config.seed,
+        clinical=module.clinical_columns,
+        augment_on=config.augment_on,
     )
 
 

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
+settings.register_profile("any_machine", deadline=None)  # a busy one takes a second for a first import
+settings.load_profile("any_machine")
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers on two cores
 EXCUSED = ("gpu", "shared", "docker")  # what a machine may lack

@@ -20,7 +20,7 @@ def command(*words: str, module: str = "train") -> subprocess.CompletedProcess[s
 def test_help_names_the_groups_and_shows_commands() -> None:
     answer = command("--help")
     assert answer.returncode == 0
-    for word in ("model: hybrid, single", "split:", "--cfg job", "-m model=single,hybrid"):
+    for word in ("model: hybrid, multimodal, single, video", "split:", "--cfg job", "-m model=single,hybrid"):
         assert word in answer.stdout
 
 
@@ -37,7 +37,8 @@ def test_cfg_job_prints_every_setting() -> None:
         (["optimizer.lrr=1"], "'optimizer.lrr' is not a setting. Did you mean 'optimizer.lr'?"),
         (
             ["model=hybird"],
-            "model=hybird does not exist. Did you mean 'hybrid'? model is one of: hybrid, single.",
+            "model=hybird does not exist. Did you mean 'hybrid'? model is one of: hybrid, "
+            "multimodal, single, video.",
         ),
         (["experiment=paper1/hybrd"], "experiment/paper1=hybrd does not exist. Did you mean 'hybrid'?"),
         (["data=kaggle_fibrosis"], "data.root must be given, such as data.root=VALUE."),

@@ -18,10 +18,16 @@ FILES = (
 )  # fmt: skip
 
 
+DATA = {"multimodal": "phantom_swe", "video": "phantom_clips"}  # of models that eat more than a picture
+TINY = ["backbone@model.branches.a=tiny", "backbone@model.branches.b=tiny", "head@model.head=linear"]
+LEAST = 80  # side that Inception-V3 asks for [px]
+
+
 def offline(config: DictConfig) -> DictConfig:
-    """ImageNet weights come from a hub; one batch of a run does not need them."""
+    """Weights come from a hub or from an earlier run; one batch of a run does not need them."""
     for branch in config.model.branches.values():
-        branch.pretrained = False
+        if "weights" in branch:
+            branch.pretrained, branch.weights = False, None
     return config
 
 
@@ -61,7 +67,8 @@ def assert_whole(folder: Path) -> None:
 
 @pytest.mark.parametrize("model", names("model"))
 def test_every_model_runs_to_its_report(model: str, root: Path) -> None:
-    assert_whole(dev_run(root, f"model={model}", *PHANTOMS["phantom"]))
+    data = DATA.get(model, "phantom")
+    assert_whole(dev_run(root, f"model={model}", f"data={data}", *PHANTOMS[data]))
 
 
 @pytest.mark.parametrize("data", names("data"))
@@ -76,6 +83,20 @@ def test_a_network_eats_colours(root: Path) -> None:
     assert_whole(dev_run(root, "data=swe_pairs", "model.branches.image.input=elastogram", *own))
 
 
+@pytest.mark.parametrize("frames", names("frames"))
+def test_every_way_through_time_runs_to_its_report(frames: str, root: Path) -> None:
+    network = "r3d_18" if frames == "none" else "tiny"
+    chosen = [f"backbone@model.branches.clip={network}", f"frames@model.branches.clip.frames={frames}"]
+    clips = ["data=phantom_clips", *PHANTOMS["phantom_clips"], "segment.length=4"]
+    assert_whole(dev_run(root, "model=video", *chosen, *clips))
+
+
+@pytest.mark.parametrize("clinical", names("clinical"))
+def test_every_set_of_clinical_values_runs_to_its_report(clinical: str, root: Path) -> None:
+    swe = ["model=multimodal", "data=phantom_swe", *PHANTOMS["phantom_swe"]]
+    assert_whole(dev_run(root, *swe, f"+clinical@model.branches.clinical={clinical}"))
+
+
 def test_a_modality_that_the_data_lacks_is_named(root: Path) -> None:
     with pytest.raises(ConfigError, match="eats elastogram, which 'phantom' does not have"):
         dev_run(root, "model.branches.image.input=elastogram", *PHANTOMS["phantom"])
@@ -87,8 +108,11 @@ def test_a_backbone_of_pictures_refuses_clips(root: Path) -> None:
 
 
 @pytest.mark.parametrize("experiment", names("experiment"))
-def test_every_experiment_runs_to_its_report(experiment: str, root: Path, kaggle_tree: Path) -> None:
-    assert_whole(dev_run(root, f"experiment={experiment}", f"data.root={kaggle_tree}"))
+def test_every_experiment_runs_to_its_report(experiment: str, root: Path) -> None:
+    data = composed(f"experiment={experiment}").data.name
+    own = settings(data, root / "own")
+    size = f"preprocess.size={LEAST if experiment.startswith('paper4') else 64}"
+    assert_whole(dev_run(root, f"experiment={experiment}", *own, size, "segment.length=4"))
 
 
 @pytest.mark.parametrize("task", names("task"))
@@ -105,12 +129,26 @@ def test_every_task_runs_to_its_report(task: str, root: Path) -> None:
     "overrides",
     [
         [f"{group}={name}"]
-        for group in ("optimizer", "scheduler", "sampler", "augment", "loss", "segment", "preprocess")
-        for name in names(group)
+        for group in (
+            "optimizer",
+            "scheduler",
+            "averaging",
+            "sampler",
+            "augment",
+            "loss",
+            "head@model.head",
+            "segment",
+            "preprocess",
+        )
+        for name in names(group.partition("@")[0])
+        if name != "binary"  # of two classes
     ]
+    + [["model=hybrid", *TINY, f"fusion@model.fusion={name}"] for name in names("fusion")]
+    + [["loss=binary", "task=ge_F2"]]
     + [[f"split={name}"] for name in names("split") if name not in ("saved", "by_site")]
     + [["split=by_site", "split.site=south"], ["preprocess.crop=borders"]]
-    + [["trainer.precision=bf16-mixed"], ["model.head.hidden=[8,8]"], ["model.branches.image.freeze=all"]],
+    + [["trainer.precision=bf16-mixed"], ["model.head.hidden=[8,8]"], ["model.branches.image.freeze=all"]]
+    + [["model.branches.image.freeze=all", "augment=none"], ["augment_on=device"], ["channels_last=true"]],
     ids=lambda overrides: overrides[0],
 )
 def test_every_other_choice_runs_to_its_report(overrides: list[str], root: Path) -> None:

@@ -10,12 +10,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from fibrolab import keys
-from fibrolab.callbacks.guards import FiniteLoss, RandomState
+from fibrolab.callbacks.guards import FiniteLoss, PlateauMemory, RandomState
 from fibrolab.callbacks.history import History
 from fibrolab.callbacks.predictions import PredictionWriter
 from fibrolab.errors import ConfigError, TrainingError
 from fibrolab.evaluation import predictions
-from fibrolab.modules.base import Classifier
 from fibrolab.modules.hybrid import HybridClassifier
 from fibrolab.modules.single import SingleClassifier
 
@@ -56,7 +55,7 @@ def trainer(root: Path, *callbacks: L.Callback, epochs: int = 1) -> L.Trainer:
         callbacks=list(callbacks),
         default_root_dir=root,
         logger=False,
-        enable_checkpointing=False,
+        enable_checkpointing=any(isinstance(c, L.pytorch.callbacks.ModelCheckpoint) for c in callbacks),
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -115,11 +114,6 @@ def test_every_monitored_metric_is_logged(tmp_path: Path) -> None:
     assert set(module.monitors) <= set(fit.callback_metrics)
 
 
-def test_a_subclass_without_a_network_is_told_what_to_define() -> None:
-    with pytest.raises(TypeError, match="build_network"):
-        Classifier(**settings())
-
-
 def test_a_loss_that_is_not_finite_ends_the_training(tmp_path: Path) -> None:
     module = SingleClassifier(**settings(optimizer={"name": "SGD", "lr": 1e30}))
     with pytest.raises(TrainingError, match=r"optimizer.lr"):
@@ -172,3 +166,33 @@ def test_predictions_hold_every_sample_of_both_partitions_once(tmp_path: Path) -
         module.eval()
         expected = torch.cat([module(batch).softmax(1) for batch in loader()])
     assert predictions.probabilities(test) == pytest.approx(expected.numpy(), abs=1e-6)
+
+
+@pytest.mark.parametrize("last", [0, 1, 3])
+def test_a_resumed_plateau_falls_in_the_epoch_in_which_it_would_have_fallen(
+    last: int, tmp_path: Path
+) -> None:
+    plateau = {"name": "plateau", "factor": 0.5, "patience": 1, "threshold": 0.9}  # nothing improves so much
+
+    def rates(epochs: int, start: Path | None = None) -> list[float]:
+        seen: list[float] = []
+        watch = L.pytorch.callbacks.LambdaCallback(
+            on_train_epoch_start=lambda trainer, _: seen.append(trainer.optimizers[0].param_groups[0]["lr"])
+        )
+        module = SingleClassifier(**settings(scheduler=plateau))
+        fit = trainer(tmp_path, watch, PlateauMemory(), epochs=epochs)
+        fit.fit(module, loader(), loader(), ckpt_path=start)
+        return seen
+
+    def until(epoch: int) -> Path:
+        keep = L.pytorch.callbacks.ModelCheckpoint(tmp_path, "last", enable_version_counter=False)
+        module = SingleClassifier(**settings(scheduler=plateau))
+        fit = trainer(tmp_path, PlateauMemory(), keep, epochs=epoch + 1)
+        fit.fit(module, loader(), loader())
+        return tmp_path / "last.ckpt"
+
+    L.seed_everything(0, verbose=False)
+    whole = rates(7)
+    assert len(set(whole)) > 2
+    L.seed_everything(0, verbose=False)
+    assert rates(7, until(last)) == whole[last + 1 :]

@@ -24,7 +24,9 @@ def unwrapped(error: BaseException) -> BaseException:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["trainer.precision=7"], "The trainer refuses its settings"),
+        (["batch_size=1"], "batch norm cannot train on a batch of one sample"),
+        (["trainer.precision=7"], "trainer.precision: there is no '7'"),
+        (["trainer.accumulate_grad_batches=0"], "The trainer refuses its settings"),
         (["monitor=val/lss"], "monitor=val/lss is not logged; choose one of train/loss, val/loss"),
         (["mode=best"], "mode=best is neither min nor max"),
         (["resume=nowhere.ckpt"], "resume=nowhere.ckpt is not a file"),

@@ -1,0 +1,149 @@
+"""Three claims of the field, tried on the synthetic clinic: what wins there, with intervals.
+
+    python -m benchmarks.claims multimodal                      # grey + elastogram against either alone
+    python -m benchmarks.claims ordinal                         # ordinal losses against cross-entropy
+    python -m benchmarks.claims transfer --weights FILE         # ImageNet weights against none
+    python -m benchmarks.claims ordinal --seeds 5 data.patients=400     # more seeds, further settings
+
+Each arm is a run of `fibrolab.train` a seed, on the same patients and the same split; seeds draw the first
+weights and the order. A number is the mean over seeds of the metric on the test partition. Its interval and
+that of the difference to the first arm resample patients, 2,000 times, all seeds of both arms with the same
+draws; that a fourth seed may fall out differently is in neither, so the range over seeds is printed too.
+"""
+
+import argparse
+import logging
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from hydra import compose, initialize_config_dir
+
+from fibrolab import keys, pipeline
+from fibrolab.config import VERSION_BASE, folder
+from fibrolab.evaluation import metrics, predictions
+from fibrolab.evaluation.bootstrap import resample_weights
+
+RESAMPLES, LEVEL = 2000, (0.025, 0.975)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What is compared: settings of all arms, settings of each, and the metrics that decide."""
+
+    common: list[str]
+    arms: dict[str, list[str]]
+    metrics: tuple[str, ...]
+
+
+SWE = ["data=phantom_swe", "data.patients=240", "preprocess.size=64", "trainer.max_epochs=10"]
+STILL = ["data=phantom", "data.patients=400", "data.images_per_patient=2", "data.size=64"]
+CLAIMS = {
+    "multimodal": Claim(
+        [*SWE, "optimizer.lr=1e-3"],
+        {
+            "GM": ["model=single"],
+            "EM": ["model=single", "model.branches.image.input=elastogram"],
+            "GM+EM": ["model=multimodal"],
+            "GM+EM, gated": ["model=multimodal", "fusion@model.fusion=gated", "model.fusion.width=128"],
+        },
+        ("accuracy", "macro_auc", "mae"),
+    ),
+    "ordinal": Claim(
+        [*STILL, "data.separability=0.6", "trainer.max_epochs=16", "optimizer.lr=1e-3"],
+        {
+            "cross-entropy": ["loss=cross_entropy"],
+            "soft ordinal": ["loss=soft_ordinal"],
+            "CORN": ["loss=corn"],
+            "CORAL": ["loss=coral"],
+        },
+        ("mae", "accuracy", "qwk"),
+    ),
+    "transfer": Claim(
+        [
+            "data=phantom", "data.patients=120", "data.images_per_patient=2", "data.size=96",
+            "backbone@model.branches.image=tf_efficientnet_lite0", "trainer.max_epochs=8",
+            "optimizer=adam", "optimizer.lr=3e-4",
+        ],
+        {"scratch": [], "transfer": ["model.branches.image.weights={weights}"]},
+        ("accuracy", "macro_auc", "mae"),
+    ),
+}  # fmt: skip
+
+
+def trained(root: Path, overrides: list[str]) -> pd.DataFrame:
+    """Test predictions of one run."""
+    before = set(root.glob("mlruns/artifacts/*"))
+    with initialize_config_dir(str(folder()), version_base=VERSION_BASE):
+        pipeline.run(compose("train", [f"paths.root={root}", *overrides]))
+    (run,) = set(root.glob("mlruns/artifacts/*")) - before
+    frame = predictions.read(run / "artifacts" / keys.PREDICTIONS_FILE)
+    return predictions.select(frame, keys.TEST).sort_values(keys.SAMPLE_ID, ignore_index=True)
+
+
+def drawn(runs: list[pd.DataFrame], weights: np.ndarray | None) -> dict[str, np.ndarray]:
+    """Every metric of one arm, mean over its seeds, (R,) each."""
+    values = []
+    for frame in runs:
+        probabilities = predictions.probabilities(frame)
+        classes = [str(k) for k in range(probabilities.shape[1])]
+        values.append(metrics.evaluate(frame[keys.Y_TRUE].to_numpy(), probabilities, classes, weights))
+    return {name: np.mean([value[name] for value in values], axis=0) for name in values[0]}
+
+
+def compare(claim: Claim, arms: dict[str, list[pd.DataFrame]]) -> None:
+    """Print every arm with its interval and its difference to the first."""
+    groups = next(iter(arms.values()))[0][keys.GROUP_ID]
+    for runs in arms.values():
+        assert all(frame[keys.GROUP_ID].equals(groups) for frame in runs), "arms test on the same patients"
+    weights = np.concatenate(list(resample_weights(groups.to_numpy(), RESAMPLES, seed=0)))
+    point = {arm: drawn(runs, None) for arm, runs in arms.items()}
+    spread = {arm: drawn(runs, weights) for arm, runs in arms.items()}
+    first = next(iter(arms))
+    print(f"{len(groups)} test samples of {groups.nunique()} patients")
+    for name in claim.metrics:
+        print(f"\n{name:18} {'value':>7}   95 % interval     over seeds        minus {first}")
+        for arm, runs in arms.items():
+            seeds = [float(drawn([frame], None)[name][0]) for frame in runs]
+            low, high = np.quantile(spread[arm][name], LEVEL)
+            line = f"{arm:18} {point[arm][name][0]:7.3f}   [{low:.3f}, {high:.3f}]"
+            line += f"    {min(seeds):.3f} to {max(seeds):.3f}"
+            if arm != first:
+                low, high = np.quantile(spread[arm][name] - spread[first][name], LEVEL)
+                line += f"    {point[arm][name][0] - point[first][name][0]:+.3f} [{low:+.3f}, {high:+.3f}]"
+            print(line)
+
+
+def main() -> None:
+    """Train every arm, then compare."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("claim", choices=sorted(CLAIMS))
+    parser.add_argument("overrides", nargs="*", help="further settings of all arms")
+    parser.add_argument("--seeds", type=int, default=3, help="runs an arm")
+    parser.add_argument("--weights", help="file of tf_efficientnet_lite0, for `transfer`")
+    options = parser.parse_args()
+    claim = CLAIMS[options.claim]
+    if options.claim == "transfer" and not options.weights:
+        parser.error("transfer needs --weights FILE")
+    logging.disable(logging.WARNING)
+    arms: dict[str, list[pd.DataFrame]] = {}
+    with tempfile.TemporaryDirectory() as root:
+        for arm, own in claim.arms.items():
+            settings = [*claim.common, *(word.format(weights=options.weights) for word in own)]
+            settings += [
+                "split.seed=0",
+                "callbacks.early_stopping=null",
+                "audit.strict=false",
+                *options.overrides,
+            ]
+            runs = [trained(Path(root), [*settings, f"seed={seed}"]) for seed in range(options.seeds)]
+            arms[arm] = runs
+    compare(claim, arms)
+
+
+if __name__ == "__main__":
+    main()

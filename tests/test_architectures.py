@@ -1,0 +1,183 @@
+"""Every model under every task, and every choice that changes what trains: built, overfitted, kept."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from compose import composed, names
+from hydra.utils import get_class
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from fibrolab import keys
+from fibrolab.config import arguments, resolved
+from fibrolab.modules.base import Classifier
+
+SIDE, FRAMES, SAMPLES = 32, 4, 8
+OWN_CLASSES = ["normal", "fatty"]  # of a data set under task=nominal
+CLINICAL = {"columns": [keys.LSM_KPA, keys.AGE_YEARS], "mean": [2.0, 5.0], "sd": [0.5, 1.5]}
+VARIANTS = [
+    [],
+    *([f"loss={name}"] for name in names("loss") if name != "binary"),
+    *([f"head@model.head={name}"] for name in names("head")),
+    *(["model=hybrid", f"fusion@model.fusion={name}"] for name in names("fusion")),
+    *(
+        ["model=video", f"frames@model.branches.clip.frames={name}"]
+        for name in names("frames")
+        if name != "none"
+    ),
+    ["model=video", "backbone@model.branches.clip=r3d_18", "frames@model.branches.clip.frames=none"],
+    ["model=multimodal", "+clinical@model.branches.clinical=lsm"],
+    ["model=multimodal", "model.fusion.modality_dropout=0.3"],
+    ["model.branches.image.freeze=all"],
+    ["model.branches.image.freeze=layer2"],
+    ["model.branches.image.freeze=gradual"],
+    ["task=ge_F2", "loss=binary"],
+]
+
+
+def built(*overrides: str) -> Classifier:
+    """A module as the command would build it, small and without dropout."""
+    config = composed("optimizer=adam", "optimizer.lr=0.003", "scheduler=constant", *overrides)
+    for branch in config.model.branches.values():
+        if "weights" in branch and branch.name not in ("r3d_18",):
+            branch.name = "test_resnet"
+    classes = list(config.task.classes or OWN_CLASSES)
+    L.seed_everything(config.seed, verbose=False)
+    settings = arguments(config.model)
+    clinical = CLINICAL if any(b["input"] == keys.CLINICAL for b in settings["branches"].values()) else None
+    if clinical:
+        settings["branches"]["clinical"]["columns"] = CLINICAL["columns"]
+    return get_class(settings.pop("_target_"))(
+        **settings,
+        classes=classes,
+        class_counts=[4] * len(classes),
+        image_size=SIDE,
+        loss=resolved(config.loss),
+        optimizer=resolved(config.optimizer),
+        scheduler=resolved(config.scheduler),
+        clinical=clinical,
+        ordered=config.task.ordered,
+    )
+
+
+def batch(module: Classifier, num_samples: int = SAMPLES) -> dict[str, Tensor]:
+    """Noise to learn by heart: of every modality that the module eats."""
+    draw = torch.Generator().manual_seed(1)
+
+    def pixels(*shape: int) -> Tensor:
+        return torch.randint(0, 256, (num_samples, *shape), generator=draw).to(torch.uint8)
+
+    every = {
+        keys.IMAGE: pixels(1, SIDE, SIDE),
+        keys.ELASTOGRAM: pixels(3, SIDE, SIDE),
+        keys.CLIP: pixels(1, FRAMES, SIDE, SIDE),
+        keys.CLINICAL: torch.rand(num_samples, 2, generator=draw),
+    }
+    labels = torch.arange(num_samples) % len(module.hparams["classes"])
+    return {name: every[name] for name in module.inputs} | {
+        keys.LABEL: labels,
+        keys.INDEX: torch.arange(num_samples),
+    }
+
+
+def fit(module: Classifier, root: Path, epochs: int, seed: int = 0) -> L.Trainer:
+    """Train on one batch, as often as there are epochs."""
+    L.seed_everything(seed, verbose=False)
+    trainer = L.Trainer(
+        accelerator="cpu", max_epochs=epochs, default_root_dir=root, logger=False, num_sanity_val_steps=0,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(module, DataLoader([batch(module)], batch_size=None))  # type: ignore[arg-type]
+    return trainer
+
+
+def without_chance(module: Classifier) -> Classifier:
+    """Dropout would keep a batch from being learnt by heart."""
+    for part in module.modules():
+        if isinstance(part, torch.nn.Dropout):
+            part.p = 0.0
+    return module
+
+
+@pytest.mark.parametrize("task", names("task"))
+@pytest.mark.parametrize("model", names("model"))
+def test_every_model_learns_a_batch_of_every_task_by_heart(model: str, task: str, tmp_path: Path) -> None:
+    module = without_chance(built(f"model={model}", f"task={task}"))
+    given = batch(module)
+    outputs = module(given)
+    num_classes = len(module.hparams["classes"])
+    assert outputs.shape == (SAMPLES, num_classes)
+    fit(module, tmp_path, epochs=40)
+    module.train()  # batch norm by the batch itself, as it was learnt
+    with torch.no_grad():
+        assert float(module.criterion(module(given), given[keys.LABEL])) < 0.1
+
+
+@pytest.mark.parametrize("overrides", VARIANTS, ids=" ".join)
+def test_every_variant_trains_what_it_says_and_comes_back_from_its_checkpoint(
+    overrides: list[str], tmp_path: Path
+) -> None:
+    module = built(*overrides)
+    trainer = fit(module, tmp_path, epochs=1)
+    trains = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
+    before = {name: value.clone() for name, value in module.named_parameters()}
+    module.train()
+    given = batch(module)
+    module.criterion(module(given), given[keys.LABEL]).backward()
+    reached = {name for name, p in module.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+    assert reached <= trains
+    assert trains - reached <= silent(module, before)
+    path = tmp_path / "kept.ckpt"
+    trainer.save_checkpoint(path)
+    loaded = type(module).load_from_checkpoint(path, weights_only=True).eval()
+    module.eval()
+    with torch.no_grad():
+        assert torch.equal(module(given), loaded(given))
+        probabilities = module.predict_step(given, 0)["probabilities"]
+    assert probabilities.shape == (SAMPLES, len(module.hparams["classes"]))
+    assert probabilities.sum(1).numpy() == pytest.approx(1, abs=1e-5)
+
+
+def silent(module: Classifier, weights: dict[str, Tensor]) -> set[str]:
+    """Parameters whose gradient may be zero by chance: behind a ReLU that is closed for the whole batch."""
+    return {name for name, value in weights.items() if value.numel() <= 16}
+
+
+@pytest.mark.parametrize("overrides", [[], ["model=hybrid"], ["model=video"], ["model=multimodal"]], ids=str)
+def test_the_same_seed_is_the_same_run(overrides: list[str], tmp_path: Path) -> None:
+    states = []
+    for _ in range(2):
+        module = built(*overrides)
+        fit(module, tmp_path, epochs=2, seed=7)
+        states.append(module.state_dict())
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert len(states[0]) > 10
+
+
+def test_a_checkpoint_needs_no_file_that_the_weights_started_from(tmp_path: Path) -> None:
+    source = tmp_path / "start.pt"
+    torch.save(built().network.branches["image"].state_dict(), source)
+    module = built(f"model.branches.image.weights={source}")
+    fit(module, tmp_path, epochs=1).save_checkpoint(tmp_path / "kept.ckpt")
+    source.unlink()
+    loaded = Classifier.load_from_checkpoint(tmp_path / "kept.ckpt", weights_only=True)
+    assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in module.state_dict().items())
+
+
+def inputs(module: Classifier) -> dict[str, Any]:
+    return dict(module.hparams)
+
+
+def test_a_checkpoint_holds_primitives_alone() -> None:
+    def plain(value: object) -> bool:
+        if isinstance(value, dict):
+            return all(isinstance(key, str) and plain(part) for key, part in value.items())
+        if isinstance(value, list):
+            return all(map(plain, value))
+        return value is None or isinstance(value, str | int | float | bool)
+
+    for model in names("model"):
+        assert plain(inputs(built(f"model={model}")))
