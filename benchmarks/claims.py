@@ -7,14 +7,17 @@
 
 Each arm is a run of `fibrolab.train` a seed, on the same patients and the same split; seeds draw the first
 weights and the order. A number is the mean over seeds of the metric on the test partition. Its interval and
-that of the difference to the first arm resample patients, 2,000 times, all seeds of both arms with the same
+that of the difference between two arms resample patients, 2,000 times, all seeds of both arms with the same
 draws; that a fourth seed may fall out differently is in neither, so the range over seeds is printed too.
 """
 
 import argparse
 import logging
 import tempfile
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +62,7 @@ CLAIMS = {
             "CORN": ["loss=corn"],
             "CORAL": ["loss=coral"],
         },
-        ("mae", "accuracy", "qwk"),
+        ("mae", "mae_of_median", "accuracy", "qwk"),
     ),
     "transfer": Claim(
         [
@@ -76,7 +79,10 @@ CLAIMS = {
 def trained(root: Path, overrides: list[str]) -> pd.DataFrame:
     """Test predictions of one run."""
     before = set(root.glob("mlruns/artifacts/*"))
-    with initialize_config_dir(str(folder()), version_base=VERSION_BASE):
+    with (
+        initialize_config_dir(str(folder()), version_base=VERSION_BASE),
+        redirect_stdout(StringIO()),  # a dozen reports would bury the comparison
+    ):
         pipeline.run(compose("train", [f"paths.root={root}", *overrides]))
     (run,) = set(root.glob("mlruns/artifacts/*")) - before
     frame = predictions.read(run / "artifacts" / keys.PREDICTIONS_FILE)
@@ -89,31 +95,42 @@ def drawn(runs: list[pd.DataFrame], weights: np.ndarray | None) -> dict[str, np.
     for frame in runs:
         probabilities = predictions.probabilities(frame)
         classes = [str(k) for k in range(probabilities.shape[1])]
-        values.append(metrics.evaluate(frame[keys.Y_TRUE].to_numpy(), probabilities, classes, weights))
+        truth = frame[keys.Y_TRUE].to_numpy()
+        values.append(
+            metrics.evaluate(truth, probabilities, classes, weights) | _median(truth, probabilities, weights)
+        )
     return {name: np.mean([value[name] for value in values], axis=0) for name in values[0]}
 
 
+def _median(
+    truth: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None
+) -> dict[str, np.ndarray]:
+    """Mean absolute error of the median stage, which is the decision that makes it least, (R,)."""
+    median = (probabilities.cumsum(axis=1) < 0.5).sum(axis=1)
+    each = np.ones((1, len(truth))) if weights is None else weights
+    return {"mae_of_median": (each * np.abs(median - truth)).sum(axis=1) / each.sum(axis=1)}
+
+
 def compare(claim: Claim, arms: dict[str, list[pd.DataFrame]]) -> None:
-    """Print every arm with its interval and its difference to the first."""
+    """Print every arm with its interval, and the difference of every two."""
     groups = next(iter(arms.values()))[0][keys.GROUP_ID]
     for runs in arms.values():
         assert all(frame[keys.GROUP_ID].equals(groups) for frame in runs), "arms test on the same patients"
     weights = np.concatenate(list(resample_weights(groups.to_numpy(), RESAMPLES, seed=0)))
     point = {arm: drawn(runs, None) for arm, runs in arms.items()}
     spread = {arm: drawn(runs, weights) for arm, runs in arms.items()}
-    first = next(iter(arms))
     print(f"{len(groups)} test samples of {groups.nunique()} patients")
     for name in claim.metrics:
-        print(f"\n{name:18} {'value':>7}   95 % interval     over seeds        minus {first}")
+        print(f"\n{name:18} {'value':>7}   95 % interval     over seeds")
         for arm, runs in arms.items():
             seeds = [float(drawn([frame], None)[name][0]) for frame in runs]
             low, high = np.quantile(spread[arm][name], LEVEL)
-            line = f"{arm:18} {point[arm][name][0]:7.3f}   [{low:.3f}, {high:.3f}]"
-            line += f"    {min(seeds):.3f} to {max(seeds):.3f}"
-            if arm != first:
-                low, high = np.quantile(spread[arm][name] - spread[first][name], LEVEL)
-                line += f"    {point[arm][name][0] - point[first][name][0]:+.3f} [{low:+.3f}, {high:+.3f}]"
-            print(line)
+            interval = f"{point[arm][name][0]:7.3f}   [{low:.3f}, {high:.3f}]"
+            print(f"{arm:18} {interval}    {min(seeds):.3f} to {max(seeds):.3f}")
+        for before, arm in combinations(arms, 2):
+            difference = point[arm][name][0] - point[before][name][0]
+            low, high = np.quantile(spread[arm][name] - spread[before][name], LEVEL)
+            print(f"  {arm} minus {before}: {difference:+.3f} [{low:+.3f}, {high:+.3f}]")
 
 
 def main() -> None:

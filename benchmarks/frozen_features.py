@@ -22,7 +22,7 @@ import numpy as np
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from fibrolab import features, fitting, keys, pipeline
+from fibrolab import fitting, frozen_features, keys, pipeline
 from fibrolab.config import VERSION_BASE, folder, resolved
 from fibrolab.data.labelled import LabelledData
 from fibrolab.evaluation import predictions
@@ -71,7 +71,7 @@ def trained(settings: DictConfig, data: LabelledData, cache: bool) -> Measured:
         datamodule.prepare_data()
         start = time.perf_counter()
         if cache:
-            features.cached(module, datamodule, Path(settings.paths.cache), accelerator="cpu")
+            frozen_features.cached(module, datamodule, Path(settings.paths.cache), accelerator="cpu")
         caching = time.perf_counter() - start
         fitting.fit(settings, module, datamodule, data, tracked)
         training = time.perf_counter() - start - caching

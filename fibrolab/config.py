@@ -7,17 +7,20 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from fibrolab.choices import refuse
 from fibrolab.errors import ConfigError, FibrolabError
 
 VERSION_BASE = "1.3"
 INTERRUPTED = 130  # the shell's code for Ctrl-C
+LOOSE = ("callbacks.early_stopping", "data.columns", "segment.fps", "columns")  # take null, or a lone word
+REFERENCE = re.compile(r"\$\{[^{}]*\}|\?\?\?")  # a value that shows no kind
 
 
 def folder() -> Path:
@@ -56,6 +59,8 @@ def command(name: str, job: Callable[[DictConfig], Any]) -> None:
     except (PermissionError, NotADirectoryError, FileNotFoundError) as error:
         sys.exit(f"error: {error.filename} cannot be made or opened ({error.strerror}); see paths.root")
     except Exception as error:
+        if "Config group override" in str(error):  # Hydra's ValueError, which names neither group nor remedy
+            sys.exit("error: GROUP=null leaves out what is needed; name one of its choices, see --help")
         if not _disk_is_full(error):
             raise
         sys.exit("error: the disk is full; free space or choose another paths.root")
@@ -105,7 +110,9 @@ def explain(error: Exception) -> str:
     text = str(error).strip()
     if match := re.search(r"Could not find '([\w/@.]+)/([^'/]+)'", text):
         group, given = match.groups()
-        known = sorted(path.stem for path in (folder() / group).glob("[!_]*.yaml"))
+        root = folder() / group
+        paths = (path.relative_to(root).with_suffix("") for path in root.rglob("[!_]*.yaml"))
+        known = sorted(path.as_posix() for path in paths)
         return (
             f"{group}={given} does not exist.{_nearest(given, known)} {group} is one of: {', '.join(known)}."
         )
@@ -147,6 +154,8 @@ def _checked(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
         except InstantiationException as error:  # Hydra's wrapping of what a source or a split raised
             if isinstance(error.__cause__, FibrolabError):
                 _end(error.__cause__)
+            if strange := re.search(r"unexpected keyword argument '(\w+)'", str(error.__cause__)):
+                _end(ConfigError(_left_over(config, strange[1])))
             raise RuntimeError("a source or a split broke") from error  # our fault: with a traceback
         except OmegaConfBaseException as error:
             raise RuntimeError("the code misread its own config") from error  # likewise
@@ -155,12 +164,73 @@ def _checked(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
 
 
 def _check_kinds(config: DictConfig) -> None:
-    """The settings that every stage reads are of their kind: YAML takes `yess` for a word."""
-    seed, strict = config.get("seed", 0), OmegaConf.select(config, "audit.strict", default=False)
-    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        raise ConfigError(f"seed={seed} is not a whole number from 0.")
-    if not isinstance(strict, bool):
-        raise ConfigError(f"audit.strict={strict} is neither true nor false.")
+    """Settings are of the kinds that `conf/` shows: YAML takes `yess` for a word."""
+    given = OmegaConf.to_container(config)
+    faults = [fault for where, shown in _shown() for fault in _misfits(shown, _below(given, where), where)]
+    seed = config.get("seed", 0)
+    if not faults and (seed < 0 or seed != int(seed)):
+        faults.append(f"seed={seed} is not a whole number from 0.")
+    refuse(faults)
+
+
+def _shown() -> Iterator[tuple[str, Any]]:
+    """What the files show that this config is composed of, each with where it stands."""
+    from hydra.core.hydra_config import HydraConfig
+
+    chosen = HydraConfig.get()
+    yield "", _content(folder() / f"{chosen.job.config_name}.yaml")
+    for choice, name in chosen.runtime.choices.items():
+        group, _, package = choice.partition("@")
+        if name is None or group.split("/")[0] in ("hydra", "experiment", "debug"):
+            continue
+        for path in (*(folder() / group).glob("_*.yaml"), folder() / group / f"{name}.yaml"):
+            yield package or group.replace("/", "."), _content(path)
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """A file's own settings; nothing of a file elsewhere, such as below `--config-dir`."""
+    content = OmegaConf.load(path) if path.is_file() else OmegaConf.create()
+    assert isinstance(content, DictConfig)
+    plain = OmegaConf.to_container(content)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items() if key != "defaults"}
+
+
+def _below(given: Any, where: str) -> Any:
+    """The settings that stand at a place such as `model.head`."""
+    for name in where.split(".") if where else ():
+        given = given.get(name) if isinstance(given, dict) else None
+    return given
+
+
+def _misfits(shown: Any, given: Any, where: str) -> Iterator[str]:
+    """A sentence on each setting that is of another kind than the one shown."""
+    if isinstance(shown, dict) and isinstance(given, dict):
+        for key in shown.keys() & given.keys():
+            yield from _misfits(shown[key], given[key], f"{where}.{key}" if where else str(key))
+    elif where.startswith(LOOSE) or shown is None or _is_reference(shown) or _is_reference(given):
+        return
+    elif fault := _fault_of_kind(shown, given):
+        yield f"{where}={'null' if given is None else given} is {fault}."
+
+
+def _fault_of_kind(shown: Any, given: Any) -> str | None:
+    """What is wrong with the kind of a value, beside the one shown."""
+    if isinstance(shown, bool):
+        return None if isinstance(given, bool) else "neither true nor false"
+    if isinstance(shown, int | float):
+        number = isinstance(given, int | float) and not isinstance(given, bool)
+        return None if number else f"not a number, such as {shown}"
+    if isinstance(shown, list):
+        example = ", ".join(map(str, shown))
+        return None if isinstance(given, list) else f"not a list, such as [{example}]"
+    if isinstance(shown, dict):
+        return "not a group of settings"
+    return "not a word" if given is None or isinstance(given, list | dict) else None
+
+
+def _is_reference(value: Any) -> bool:
+    return isinstance(value, str) and REFERENCE.fullmatch(value) is not None
 
 
 def _end(error: FibrolabError) -> NoReturn:
@@ -168,6 +238,16 @@ def _end(error: FibrolabError) -> NoReturn:
     if sweep_folder() is None:
         sys.exit(f"error: {error}")
     raise error
+
+
+def _left_over(config: DictConfig, name: str) -> str:
+    """A sentence on a setting that belongs to another source or split, left by `+` or by an experiment."""
+    holders = [group for group in ("data", "split") if name in config.get(group, {})]
+    where = holders[0] if len(holders) == 1 else "data or split"
+    chosen = f" {config[where].name}" if where in config else ""
+    return (
+        f"{where}.{name} is no setting of{chosen or ' what was chosen'}. Leave it out with ~{where}.{name}."
+    )
 
 
 def _missing_value(key: str) -> str:

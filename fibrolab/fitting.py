@@ -14,9 +14,9 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProg
 from omegaconf import DictConfig
 from torch.utils.data import default_collate
 
-from fibrolab import compute, keys
+from fibrolab import arithmetic, keys, resuming
 from fibrolab.callbacks.averaging import build_averaging
-from fibrolab.callbacks.guards import FiniteLoss, PlateauMemory, RandomState
+from fibrolab.callbacks.guards import BestCheckpoint, FiniteLoss, PlateauMemory, RandomState
 from fibrolab.callbacks.history import History
 from fibrolab.callbacks.predictions import PredictionWriter
 from fibrolab.config import arguments, resolved
@@ -41,16 +41,21 @@ def build_module(config: DictConfig, data: LabelledData) -> Classifier:
     """The Lightning module that `model._target_` names, built from primitives; weights follow the seed.
 
     Raises:
-        ConfigError: `monitor` is not a metric of the module, or settings that it refuses.
+        ConfigError: `monitor` is not a metric of the module or `mode` not its better end, or settings that it
+            refuses.
         WeightsError: A branch's weights cannot be found, fetched or fitted.
     """
     from hydra.utils import get_class
 
-    compute.check_precision(config.trainer.precision, config.trainer.accelerator)
     L.seed_everything(config.seed, workers=True, verbose=False)
     settings = arguments(config.model)
     counts = np.bincount(data.labels[data.split.rows(keys.TRAIN)], minlength=len(data.classes))
-    module = get_class(settings.pop("_target_"))(
+    target = settings.pop("_target_")
+    try:
+        build = get_class(target)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(f"model._target_={target} is no class that can be imported.") from error
+    module = build(
         **settings,
         classes=data.classes,
         class_counts=counts.tolist(),
@@ -67,9 +72,11 @@ def build_module(config: DictConfig, data: LabelledData) -> Classifier:
         raise ConfigError(
             f"monitor={config.monitor} is not logged; choose one of {', '.join(module.monitors)}."
         )
-    if config.mode not in ("min", "max"):
-        raise ConfigError(f"mode={config.mode} is neither min nor max.")
-    compute.prepare(module.network, channels_last=config.channels_last, compile=config.compile)
+    if config.mode != (better := "min" if config.monitor.endswith("loss") else "max"):
+        raise ConfigError(
+            f"mode={config.mode} would keep the worst epoch by monitor={config.monitor}: set mode={better}."
+        )
+    arithmetic.prepare(module.network, channels_last=config.channels_last, compile=config.compile)
     return module
 
 
@@ -108,12 +115,13 @@ def fit(
     """Train, then write `predictions.csv` with the weights of the best epoch.
 
     Raises:
-        ConfigError: `resume` names no file, or the trainer refuses its settings.
+        ConfigError: `resume` is no checkpoint to go on from, or the trainer refuses its settings.
+        SplitError: `resume` is of a run with another split.
         TrainingError: The loss is not finite.
         KeyboardInterrupt: Ctrl-C or SIGTERM during training.
     """
-    if config.resume and not Path(config.resume).is_file():
-        raise ConfigError(f"resume={config.resume} is not a file; give the last.ckpt of a run.")
+    if config.resume is not None:
+        resuming.refuse_unlike(Path(str(config.resume)), module, tracked.folder)
     _quiet()
     best, callbacks = _callbacks(config, tracked.folder)
     writer = PredictionWriter(
@@ -165,9 +173,6 @@ def _trainer(config: DictConfig, callbacks: list[L.Callback], tracked: TrackedRu
     # `trainer.deterministic` would also fill every new tensor with NaN, to show reads of unwritten memory:
     # 650 fills in a step of a ResNet18. Nothing here reads before it writes.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    clip = config.trainer.gradient_clip_val
-    if clip is not None and not (isinstance(clip, int | float) and clip > 0):
-        raise ConfigError(f"trainer.gradient_clip_val={clip} is no norm: give a number above 0, or null.")
     try:
         trainer = L.Trainer(
             **resolved(config.trainer),
@@ -196,7 +201,7 @@ def _trainer(config: DictConfig, callbacks: list[L.Callback], tracked: TrackedRu
 
 def _callbacks(config: DictConfig, folder: Path) -> tuple[ModelCheckpoint, list[L.Callback]]:
     checkpoints: dict[str, Any] = {"dirpath": folder / keys.CHECKPOINTS, "enable_version_counter": False}
-    best = ModelCheckpoint(
+    best = BestCheckpoint(
         **checkpoints, filename="best", monitor=config.monitor, mode=config.mode, save_weights_only=True
     )
     callbacks: list[L.Callback] = [
@@ -211,7 +216,10 @@ def _callbacks(config: DictConfig, folder: Path) -> tuple[ModelCheckpoint, list[
         callbacks.append(averaging)
     if config.callbacks.early_stopping is not None:
         stopping = resolved(config.callbacks.early_stopping)
-        callbacks.append(EarlyStopping(config.monitor, mode=config.mode, check_finite=False, **stopping))
+        try:
+            callbacks.append(EarlyStopping(config.monitor, mode=config.mode, check_finite=False, **stopping))
+        except TypeError as error:
+            raise ConfigError(f"callbacks.early_stopping refuses its settings: {error}.") from error
     if config.callbacks.keep_last:
         callbacks.append(ModelCheckpoint(**checkpoints, filename="last"))  # whole state, to resume from
     if sys.stdout.isatty():

@@ -7,17 +7,17 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from fibrolab import auditing, environment, features, fitting, keys, results
+from fibrolab import auditing, checks, environment, fitting, frozen_features, keys, results
 from fibrolab.config import arguments, flat, resolved, sweep_folder
 from fibrolab.data.cache import PixelStore
 from fibrolab.data.datamodule import FibrosisDataModule
 from fibrolab.data.labelled import LabelledData
 from fibrolab.data.preprocess import Preprocess
 from fibrolab.data.segments import Segment
+from fibrolab.earlier_weights import with_weights_of_runs
 from fibrolab.evaluation import endpoints
 from fibrolab.loading import load
 from fibrolab.modules.base import Classifier
-from fibrolab.starting import with_weights_of_runs
 from fibrolab.tracking import TrackedRun, reopen, track
 
 
@@ -36,6 +36,7 @@ def run(config: DictConfig) -> float | None:
     with track(**settings["tracking"], name=config.name, tags=tags, sweep=sweep_folder()) as tracked:
         known = environment.describe() | {"started": started.isoformat(timespec="seconds")}
         record(tracked, config, settings, known)
+        checks.check(config)
         data = load(config)
         config.task.classes = data.classes  # which task=nominal takes from the data
         endpoints.check(config.task.endpoints, data.classes, config.task.ordered)
@@ -50,7 +51,9 @@ def run(config: DictConfig) -> float | None:
         tracked.log_params(fitting.size(module))
         if config.features.cache:
             device = {key: config.trainer[key] for key in ("accelerator", "precision")}
-            features.cached(module, datamodule, Path(config.paths.cache), config.features.views, **device)
+            frozen_features.cached(
+                module, datamodule, Path(config.paths.cache), config.features.views, **device
+            )
         fitting.refuse_a_lone_sample(module, datamodule)
         fitted = fitting.fit(config, module, datamodule, data, tracked)
         known |= {"device": fitted.device, "seconds": round(time.monotonic() - clock, 1)}

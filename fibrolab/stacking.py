@@ -13,16 +13,17 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from fibrolab import environment, keys, results
-from fibrolab.answers import Arm, Record, gathered, read, refuse_unlike
 from fibrolab.choices import refuse, unknown
 from fibrolab.config import resolved
 from fibrolab.data import clinical
 from fibrolab.errors import DataError, listing
-from fibrolab.evaluation import predictions, stacked
+from fibrolab.evaluation import predictions, regression, score
+from fibrolab.out_of_fold import Arm, Record, gathered, read, refuse_unlike
 from fibrolab.pipeline import record
 from fibrolab.tracking import SOURCE, track
 
 STACK_FILE = "stack.json"  # the regression in numbers
+ALONE = ("accuracy", "macro_auc")  # told of each part
 MISSING = ("error", "median")
 GRAVITY = ("ok", "warning", "fail")  # of an audit's verdict
 
@@ -48,6 +49,8 @@ def run(config: DictConfig) -> None:
     rows, features = joined(list(found.values()), records[0], columns, given["missing"])
     classes = list(records[0].config.task.classes)
     frame, description = stack(rows, features, classes, given["penalty"], given["seed"])
+    sources = {name: list(arm.features.columns) for name, arm in found.items()}
+    alone = each_alone(rows, features, sources | {name: [name] for name in columns}, classes, given)
     settings = _settings(given, records[0], "+".join([*found, *columns]))
     tags = {"model": settings.model.name, "data": settings.data.name, "split": settings.split.name}
     with track(**given["tracking"], name=config.name, tags=tags | {SOURCE: "fibrolab.stack"}) as tracked:
@@ -55,13 +58,20 @@ def run(config: DictConfig) -> None:
         record(tracked, settings, resolved(settings), known)
         _save_data(tracked.folder, records, classes)
         predictions.write(frame, tracked.folder / keys.PREDICTIONS_FILE)
-        results.save_json(description, tracked.folder / STACK_FILE)
+        results.save_json(description | {"alone": alone}, tracked.folder / STACK_FILE)
         known |= {"seconds": round(time.monotonic() - clock, 1)}
         results.save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
         scores = results.evaluate(tracked.folder, **given["bootstrap"])
         results.draw(tracked.folder)
-        tracked.log_metrics(results.flat_metrics(scores))
+        tracked.log_metrics(results.flat_metrics(scores) | _flat(alone))
         results.announce(tracked.folder, tracked.id, config.tracking.uri)
+        for name, numbers in alone.items():
+            told = ", ".join(
+                f"{metric} {numbers[metric]:.3f} [{numbers[f'{metric}_low']:.3f}, "
+                f"{numbers[f'{metric}_high']:.3f}]"
+                for metric in ALONE
+            )
+            print(f"alone    {name}: {told}")
 
 
 def joined(
@@ -112,7 +122,7 @@ def stack(
         rows: Samples by sample_id, as of `Arm`.
         features: No value missing (N, D).
         classes: Names of the K classes.
-        penalty: See `stacked.fitted`.
+        penalty: See `regression.fitted`.
         seed: Of the cross-fitting.
 
     Returns:
@@ -126,23 +136,64 @@ def stack(
     values, labels = features.to_numpy(), rows[keys.Y_TRUE].to_numpy()
     groups = rows.loc[fit, keys.GROUP_ID].to_numpy()
     answers = np.empty((len(rows), len(classes)))
-    answers[fit] = stacked.cross_fitted(values[fit], labels[fit], groups, classes, penalty, seed)
-    model = stacked.fitted(values[fit], labels[fit], penalty)
+    answers[fit] = regression.cross_fitted(values[fit], labels[fit], groups, classes, penalty, seed)
+    model = regression.fitted(values[fit], labels[fit], penalty)
     answers[~fit] = model.predict_proba(values[~fit])
     frame = rows.assign(**{keys.FOLD: 0}).reset_index()
     frame[keys.probability_columns(len(classes))] = answers
     frame = frame.sort_values(keys.PARTITION, ascending=False, kind="stable", ignore_index=True)
-    return frame, stacked.described(model, list(features.columns), classes)
+    return frame, regression.described(model, list(features.columns), classes)
+
+
+def each_alone(
+    rows: pd.DataFrame,
+    features: pd.DataFrame,
+    sources: Mapping[str, Sequence[str]],
+    classes: Sequence[str],
+    given: Mapping[str, Any],
+) -> dict[str, dict[str, float]]:
+    """What each source reaches without the others: a stack is worth what it adds to its best part.
+
+    Args:
+        rows: As for `stack`.
+        features: As for `stack`.
+        sources: Columns of the features by the network or the measurement that they come from.
+        classes: Names of the K classes.
+        given: Settings with `penalty`, `seed` and `bootstrap`.
+
+    Returns:
+        Of each source, the metrics of `ALONE` of the test set with `_low` and `_high`.
+    """
+    found = {}
+    for name, columns in sources.items():
+        frame, _ = stack(rows, features[list(columns)], classes, given["penalty"], given["seed"])
+        bootstrap = given["bootstrap"]
+        table = score.score(
+            frame, classes, n_resamples=bootstrap["resamples"], level=bootstrap["level"], seed=given["seed"]
+        )
+        parts = {"": "value", "_low": "low", "_high": "high"}
+        found[name] = {
+            f"{metric}{end}": float(table[column][metric])
+            for metric in ALONE
+            for end, column in parts.items()
+        }
+    return found
+
+
+def _flat(alone: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    return {
+        f"test/{metric}_of_{name}": value for name, found in alone.items() for metric, value in found.items()
+    }
 
 
 def _checked(given: Mapping[str, Any]) -> tuple[dict[str, list[str]], list[str]]:
     """Run ids by arm, and the clinical columns; a single one may stand without brackets."""
     arms, columns, missing, penalty = (given[name] for name in ("runs", "columns", "missing", "penalty"))
     arms = arms if isinstance(arms, dict) else {"network": arms}
-    arms = {str(name): [ids] if isinstance(ids, str) else ids for name, ids in arms.items()}
+    arms = {str(name): _ids(ids) for name, ids in arms.items()}
     columns = columns if isinstance(columns, list) else [columns]
     faults = [unknown("columns", name, clinical.COLUMNS) for name in columns if name not in clinical.COLUMNS]
-    if not arms or any(not isinstance(ids, list) or not ids for ids in arms.values()):
+    if not arms or not all(arms.values()):
         faults.append(
             f"runs={given['runs']} names no runs: give runs=[ID,ID], or 'runs={{gm: [ID], em: [ID]}}'."
         )
@@ -152,6 +203,11 @@ def _checked(given: Mapping[str, Any]) -> tuple[dict[str, list[str]], list[str]]
         faults.append(f"penalty={penalty} is no number above 0.")
     refuse(faults)
     return arms, columns
+
+
+def _ids(given: Any) -> list[str]:
+    """One run or several; YAML takes an id of digits alone for a number."""
+    return [str(run_id) for run_id in (given if isinstance(given, list) else [given]) if run_id is not None]
 
 
 def _settings(given: Mapping[str, Any], first: Record, model: str) -> DictConfig:

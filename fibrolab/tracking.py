@@ -279,7 +279,10 @@ def finished(uri: str, run_id: str) -> Path:
 
 
 def _found(uri: str, run_id: str) -> tuple[MlflowClient, Run]:
-    """A run by its id."""
+    """A run by its id; looking for one makes no database."""
+    place = Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith("sqlite:///") and not place.is_file():
+        raise ConfigError(f"There is no tracking database {place}; see tracking.uri and paths.root.")
     client = MlflowClient(tracking_uri=uri)
     try:
         return client, client.get_run(run_id)

@@ -1,6 +1,7 @@
 """What every test shares: the option that forbids skips, and small generated data."""
 
 import os
+import shutil
 from collections.abc import Generator
 from pathlib import Path
 
@@ -51,6 +52,18 @@ def kaggle_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
             if number % 3 == 0:
                 (folder / f"copy_{number:02}.jpg").write_bytes(path.read_bytes())
     return root
+
+
+@pytest.fixture
+def damaged_tree(kaggle_tree: Path, tmp_path: Path) -> Path:
+    """That tree with a truncated image in F1, an empty one in F2 and a text in F3."""
+    tree = tmp_path / "tree"
+    shutil.copytree(kaggle_tree, tree)
+    whole = (tree / "F1" / "f1_03.png").read_bytes()
+    (tree / "F1" / "f1_04.png").write_bytes(whole[: len(whole) // 2])
+    (tree / "F2" / "f2_05.png").write_bytes(b"")
+    (tree / "F3" / "f3_06.png").write_text("no picture")
+    return tree
 
 
 @pytest.fixture(scope="session")

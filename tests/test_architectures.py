@@ -1,7 +1,6 @@
 """Every model under every task, and every choice that changes what trains: built, overfitted, kept."""
 
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 import pytest
@@ -167,10 +166,6 @@ def test_a_checkpoint_needs_no_file_that_the_weights_started_from(tmp_path: Path
     assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in module.state_dict().items())
 
 
-def inputs(module: Classifier) -> dict[str, Any]:
-    return dict(module.hparams)
-
-
 def test_a_checkpoint_holds_primitives_alone() -> None:
     def plain(value: object) -> bool:
         if isinstance(value, dict):
@@ -180,4 +175,4 @@ def test_a_checkpoint_holds_primitives_alone() -> None:
         return value is None or isinstance(value, str | int | float | bool)
 
     for model in names("model"):
-        assert plain(inputs(built(f"model={model}")))
+        assert plain(dict(built(f"model={model}").hparams))

@@ -201,3 +201,11 @@ def test_real_patches_with_patients_are_audited_through_a_table(tmp_path: Path) 
     found = json.loads((tmp_path / "audit" / keys.AUDIT_FILE).read_text())
     assert (found["samples"], found["patients"], found["leak"]["groups"]) == (550, 55, 0)
     assert any("2 unbroken runs" in sentence for sentence in found["warnings"])  # sorted by diagnosis
+
+
+@pytest.mark.slow
+def test_a_setting_left_over_from_another_split_is_named(tmp_path: Path) -> None:
+    ended = command(tmp_path, "split=kfold", "+split.test=0.2", "data.patients=30", "data.size=32")
+    assert ended.returncode == 1
+    assert "error: split.test is no setting of kfold. Leave it out with ~split.test." in ended.stderr
+    assert "Traceback" not in ended.stderr

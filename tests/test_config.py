@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 from compose import composed, names
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError
 
-from fibrolab.config import flat, folder
+from fibrolab.config import VERSION_BASE, _check_kinds, flat, folder
 
 
 def command(*words: str, module: str = "train") -> subprocess.CompletedProcess[str]:
@@ -43,7 +45,15 @@ def test_cfg_job_prints_every_setting() -> None:
         (["experiment=paper1/hybrd"], "experiment/paper1=hybrd does not exist. Did you mean 'hybrid'?"),
         (["data=kaggle_fibrosis"], "data.root must be given, such as data.root=VALUE."),
         (["data.on_unreadable=skip"], "'data.on_unreadable' is no setting of what was chosen here."),
-        (["seed=abc"], "seed=abc is not a whole number from 0."),
+        (["seed=abc"], "seed=abc is not a number, such as 0."),
+        (["seed=-1"], "seed=-1 is not a whole number from 0."),
+        (["loss=null"], "GROUP=null leaves out what is needed"),
+        (["compile=maybe"], "compile=maybe is neither true nor false."),
+        (["model.branches=null", "batch_size=x"], "model.branches=null is not a group of settings."),
+        (["trainer.accelerator=null"], "trainer.accelerator=null is not a word."),
+        (["task.merge=5"], "task.merge=5 is not a list, such as [0, 1, 2, 3, 4]."),
+        (["loss.class_weights=[1]"], "loss.class_weights=[1] is not a word."),
+        (["experiment=paper1"], "experiment is one of: paper1/hybrid"),
         (["audit.strict=yess"], "audit.strict=yess is neither true nor false."),
         (["trainer.max_epochs"], "trainer.max_epochs"),
         (["--cfg", "jbo"], "jbo"),
@@ -78,11 +88,11 @@ def test_only_paper_1_validates_on_its_test_part() -> None:
         assert ("val_is_test" in config.split) == (split == "paper1_random")
 
 
-def test_an_arm_of_a_paper_runs_without_the_leak_by_one_word() -> None:
-    config = composed("experiment=paper1/hybrid", "data.root=.", "split=train80_test20")
-    assert config.split.name == "train80_test20"
-    assert config.split.grouped
-    assert "val_is_test" not in config.split
+@pytest.mark.parametrize("arm", names("experiment"))
+def test_an_arm_of_a_paper_runs_by_one_word_on_another_split_as_that_is(arm: str) -> None:
+    split = composed(f"experiment={arm}", "split=folds_in_training").split
+    assert split == composed("split=folds_in_training").split
+    assert split.grouped
 
 
 def test_all_paths_come_from_one_place() -> None:
@@ -100,3 +110,14 @@ def test_settings_are_flattened_to_the_names_of_the_command_line() -> None:
 def test_the_configs_are_found() -> None:
     assert (folder() / "train.yaml").is_file()
     assert folder() == Path(__file__).parents[1] / "conf"
+
+
+@pytest.mark.parametrize("name", names("experiment"))
+def test_what_ships_is_of_the_kinds_that_it_shows(name: str) -> None:
+    with initialize_config_dir(str(folder()), version_base=VERSION_BASE):
+        config = compose("train", [f"experiment={name}", "data.root=DIR"], return_hydra_config=True)
+    HydraConfig.instance().set_config(config)
+    try:
+        _check_kinds(config)
+    finally:
+        HydraConfig.instance().cfg = None

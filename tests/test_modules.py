@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from fibrolab import keys
-from fibrolab.callbacks.guards import FiniteLoss, PlateauMemory, RandomState
+from fibrolab.callbacks.guards import BestCheckpoint, FiniteLoss, PlateauMemory, RandomState
 from fibrolab.callbacks.history import History
 from fibrolab.callbacks.predictions import PredictionWriter
 from fibrolab.errors import ConfigError, TrainingError
@@ -196,3 +196,32 @@ def test_a_resumed_plateau_falls_in_the_epoch_in_which_it_would_have_fallen(
     assert len(set(whole)) > 2
     L.seed_everything(0, verbose=False)
     assert rates(7, until(last)) == whole[last + 1 :]
+
+
+def fitted_ever_worse(folder: Path, epochs: int, start: Path | None = None) -> BestCheckpoint:
+    """Train so that the first epoch is the best, and keep the best and the last in a folder."""
+    score = L.pytorch.callbacks.LambdaCallback(
+        on_validation_epoch_end=lambda trainer, module: module.log("score", -float(trainer.current_epoch))
+    )
+    best = BestCheckpoint(folder, "best", "score", mode="max", save_weights_only=True)
+    last = L.pytorch.callbacks.ModelCheckpoint(folder, "last", enable_version_counter=False)
+    fit = trainer(folder, score, best, last, epochs=epochs)
+    fit.fit(SingleClassifier(**settings()), loader(), loader(), ckpt_path=start)
+    return best
+
+
+def test_a_resumed_training_in_another_folder_knows_the_best_before_it(tmp_path: Path) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    fitted_ever_worse(before, epochs=1)
+    kept = (before / "best.ckpt").read_bytes()
+    best = fitted_ever_worse(after, epochs=3, start=before / "last.ckpt")
+    assert best.best_model_score == 0
+    assert best.best_model_path == str(after / "best.ckpt")
+    assert (after / "best.ckpt").read_bytes() == (before / "best.ckpt").read_bytes() == kept
+
+
+def test_a_resumed_training_says_when_the_best_before_it_is_gone(tmp_path: Path) -> None:
+    fitted_ever_worse(tmp_path / "before", epochs=1)
+    (tmp_path / "before" / "best.ckpt").unlink()
+    with pytest.raises(TrainingError, match=r"best\.ckpt, are gone"):
+        fitted_ever_worse(tmp_path / "after", epochs=2, start=tmp_path / "before" / "last.ckpt")

@@ -9,8 +9,8 @@ from torch import nn
 
 from fibrolab.errors import ConfigError, WeightsError
 from fibrolab.models.backbones import Backbone
+from fibrolab.models.inflation import central
 from fibrolab.models.networks import TORCHVISION, build_network, fault_of_name
-from fibrolab.models.twins import central
 
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 

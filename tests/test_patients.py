@@ -1,4 +1,5 @@
 import json
+import re
 
 import fake_run
 import numpy as np
@@ -124,6 +125,13 @@ def test_both_levels_are_announced_and_stand_in_the_report(run, capsys):
     text = page.write(run).read_text()
     for words in ("test patients", "test samples", "End point", "F2 or worse", "by patient", "by sample"):
         assert words in text
+
+
+def test_the_floors_of_an_end_point_stand_beside_what_they_belong_to(run):
+    results.evaluate(run, resamples=20)
+    _, table = page.write(run).read_text().split('aria-label="end points"')
+    titles = re.findall(r"<th[^>]*>([^<]+)</th>", table.split("</thead>")[0])
+    assert titles == ["End point", "AUC", "Floor", "Accuracy", "Floor", "Sensitivity", "Specificity"]
 
 
 def test_a_table_of_patients_goes_when_there_are_none(run):

@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 from fibrolab import keys, pipeline, stacking
 from fibrolab.errors import ConfigError, DataError, FibrolabError
-from fibrolab.evaluation import predictions, stacked
+from fibrolab.evaluation import predictions, regression
 from fibrolab.evaluation.patients import PATIENTS_FILE
 from fibrolab.tracking import track
 
@@ -148,6 +148,21 @@ def test_a_stack_with_stiffness_beats_its_network_and_is_a_run_with_all_its_file
     assert run.info.run_name == "GM+LSM"
     assert run.info.status == "FINISHED"
     assert {"test/auc", "test/patient_auc", "test/accuracy_low"} <= set(run.data.metrics)
+    alone_at = json.loads((folder / stacking.STACK_FILE).read_text())["alone"]
+    labels = tested["y_true"]
+    network = roc_auc_score(labels, -answers_alone(tmp_path, runs, tested["sample_id"]))
+    assert alone_at["network"]["macro_auc"] == pytest.approx(1 - network)
+    stiffness = clinic().set_index("sample_id").loc[tested["sample_id"], "lsm_kpa"]
+    assert alone_at["lsm_kpa"]["macro_auc"] == pytest.approx(roc_auc_score(labels, stiffness))
+    assert alone_at["lsm_kpa"]["macro_auc_low"] < alone_at["lsm_kpa"]["macro_auc_high"]
+    assert run.data.metrics["test/macro_auc_of_lsm_kpa"] == alone_at["lsm_kpa"]["macro_auc"]
+
+
+def answers_alone(root, runs, samples):
+    """Mean logit of the folds for test samples."""
+    frames = [predictions.select(answers_of(root, run), "test").set_index("sample_id") for run in runs]
+    logits = [np.log(frame["p_1"] / frame["p_0"]) for frame in frames]
+    return np.mean([logit.loc[samples] for logit in logits], axis=0)
 
 
 def test_the_rows_fitted_on_are_answered_by_regressions_that_did_not_see_their_patient():
@@ -156,8 +171,8 @@ def test_the_rows_fitted_on_are_answered_by_regressions_that_did_not_see_their_p
     labels = rng.permutation(np.arange(20) % 2)[groups]
     noise = rng.normal(size=20)[groups][:, None]  # a patient's own value: no sign of the class
     told = np.eye(20)[groups]  # who it is: learnt by heart, it would tell every class
-    answers = stacked.cross_fitted(np.hstack([noise, told]), labels, groups, BINARY)
-    seen = stacked.fitted(np.hstack([noise, told]), labels).predict_proba(np.hstack([noise, told]))
+    answers = regression.cross_fitted(np.hstack([noise, told]), labels, groups, BINARY)
+    seen = regression.fitted(np.hstack([noise, told]), labels).predict_proba(np.hstack([noise, told]))
     assert roc_auc_score(labels, seen[:, 1]) > 0.99
     assert roc_auc_score(labels, answers[:, 1]) < 0.7
 
@@ -195,8 +210,8 @@ def test_a_value_not_measured_is_named_or_filled_with_the_median_of_the_fit(tmp_
 
 
 def test_certainty_stays_finite():
-    assert np.isfinite(stacked.confidences(np.array([[1.0, 0.0], [0.0, 1.0]]))).all()
-    np.testing.assert_allclose(stacked.confidences(np.array([[0.25, 0.75]])), [[np.log(3)]])
+    assert np.isfinite(regression.confidences(np.array([[1.0, 0.0], [0.0, 1.0]]))).all()
+    np.testing.assert_allclose(regression.confidences(np.array([[0.25, 0.75]])), [[np.log(3)]])
 
 
 def faulty(place, fault):

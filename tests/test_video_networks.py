@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from compose import composed, names
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
@@ -12,10 +13,9 @@ from torch.nn import functional as F
 
 from fibrolab.errors import ConfigError
 from fibrolab.models.backbones import Backbone
-from fibrolab.models.temporal import add_side_taps, side_taps
+from fibrolab.models.side_taps import add_side_taps, side_taps
 from fibrolab.models.video import FRAMES, over_frames
 from fibrolab.modules.video import VideoClassifier
-from tests.compose import composed, names
 
 TINY = "test_resnet"
 FAMILIES = [

@@ -2,11 +2,14 @@
 
 import math
 import random
+import shutil
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from fibrolab.errors import TrainingError
 
@@ -121,3 +124,35 @@ class PlateauMemory(L.Callback):
         for scheduler, value in zip(waiting, self._missed, strict=False):
             scheduler.step(value)  # type: ignore[arg-type]  # a metric, for this kind
         self._missed = []
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps the weights of the best epoch, also of those before a resume.
+
+    A resumed training is a run of its own with a folder of its own, and Lightning would forget what was the
+    best in another folder: the first epoch after the resume would then be the best so far, however bad.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Bring the best weights along.
+
+        Raises:
+            TrainingError: They are gone.
+        """
+        best = Path(state_dict["best_model_path"])
+        if best.name:  # there is none where nothing was validated
+            if not best.is_file():
+                raise TrainingError(
+                    f"The best weights so far, {best}, are gone. Bring them back, or train from the start."
+                )
+            assert self.dirpath is not None
+            ours = Path(self.dirpath, best.name)
+            ours.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(best, ours)
+            state_dict = state_dict | {
+                "dirpath": self.dirpath,
+                "best_model_path": str(ours),
+                "kth_best_model_path": str(ours),
+                "best_k_models": {str(ours): state_dict["best_model_score"]},
+            }
+        super().load_state_dict(state_dict)

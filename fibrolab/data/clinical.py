@@ -104,8 +104,7 @@ def typed(table: pd.DataFrame) -> pd.DataFrame:
 
 def known(table: pd.DataFrame) -> list[str]:
     """Clinical columns of a checked manifest's table in which some sample has a value."""
-    filled = [name for name in COLUMNS if name in table and (table[name].notna() & (table[name] != "")).any()]
-    return filled
+    return [name for name in COLUMNS if name in table and (table[name].notna() & (table[name] != "")).any()]
 
 
 def measured(table: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:

@@ -18,8 +18,8 @@ from fibrolab.data.augment import Augment, sample_keys
 from fibrolab.data.cache import PixelStore, Slots
 from fibrolab.data.datasets import PixelDataset, Pixels
 from fibrolab.data.features import FeatureTable
+from fibrolab.data.inputs import lacking
 from fibrolab.data.labelled import LabelledData
-from fibrolab.data.needs import lacking
 from fibrolab.data.samplers import EpochSampler, build_sampler
 from fibrolab.data.segments import Segment
 
@@ -70,7 +70,12 @@ class FibrosisDataModule(L.LightningDataModule):
         augment_on: str = "workers",
     ) -> None:
         super().__init__()
-        refuse([*_faults(batch_size, num_workers, augment_on), *lacking(data, list(stores), clinical)])
+        refuse(
+            [
+                *_faults(batch_size, num_workers, augment_on, transforms),
+                *lacking(data, list(stores), clinical),
+            ]
+        )
         self.data, self.stores = data, dict(stores)
         self.segment, self.transforms, self.seed = segment or Segment(), transforms, seed
         self._sampler = dict(sampler or {"name": "shuffle"})
@@ -79,6 +84,7 @@ class FibrosisDataModule(L.LightningDataModule):
         self.num_workers = spare if num_workers == "auto" else int(num_workers)
         self._clinical = measures.measured(data.manifest.table, clinical) if clinical else None
         self._inputs: Sequence[str] = list(self.stores)
+        self._epoch = 0  # that training begins with
         self._features: dict[str, FeatureTable] = {}
         self._slots: dict[str, Slots] | None = None
         self._on_device = augment_on == "device" and len(transforms) > 0
@@ -126,10 +132,21 @@ class FibrosisDataModule(L.LightningDataModule):
         if self._slots is None:
             self.prepare_data()
 
+    def state_dict(self) -> dict[str, int]:
+        """The epoch that a resumed training begins with: workers ask before Lightning tells the sampler."""
+        assert self.trainer is not None
+        return {"epoch": self.trainer.current_epoch + 1}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Begin with that epoch."""
+        self._epoch = state_dict["epoch"]
+
     def train_dataloader(self) -> DataLoader:
         """Augmented, in the sampler's order."""
         transforms = () if self._on_device else self.transforms
-        return self._loader(keys.TRAIN, self._sampler, transforms)
+        loader = self._loader(keys.TRAIN, self._sampler, transforms)
+        loader.sampler.set_epoch(self._epoch)  # type: ignore[attr-defined]
+        return loader
 
     def val_dataloader(self) -> DataLoader:
         """As they are."""
@@ -253,14 +270,21 @@ class FibrosisDataModule(L.LightningDataModule):
             sampler=order,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
+            generator=torch.Generator(),  # not the global one: dropout must not follow the loaders
             pin_memory=torch.cuda.is_available(),
         )
 
 
-def _faults(batch_size: int, num_workers: int | str, augment_on: str) -> Iterator[str]:
-    if batch_size < 1:
+def _faults(batch_size: Any, num_workers: Any, augment_on: str, transforms: Any) -> Iterator[str]:
+    if not _is_count(batch_size) or batch_size < 1:
         yield f"batch_size={batch_size} is not a number of images."
-    if num_workers != "auto" and not (isinstance(num_workers, int) and num_workers >= 0):
+    if not all(isinstance(transform, Mapping) for transform in transforms):
+        yield f"augment.transforms={list(transforms)} lacks settings, such as {{name: HorizontalFlip}}."
+    if num_workers != "auto" and not (_is_count(num_workers) and num_workers >= 0):
         yield f"num_workers={num_workers} is neither auto nor a number of processes."
     if augment_on not in AUGMENT_ON:
         yield unknown("augment_on", augment_on, AUGMENT_ON)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -54,7 +54,7 @@ def intervals(
     Raises:
         ConfigError: n_resamples or level out of range.
     """
-    _check_settings(n_resamples, level)
+    check(n_resamples, level)
 
     def measure(weights: Weights | None) -> dict[str, np.ndarray]:
         by_class = evaluate(y_true, probabilities, classes, weights, ordered)
@@ -99,11 +99,16 @@ def _summary(draws: np.ndarray, level: float) -> tuple[float, float, float, floa
     return float(valid.mean()), float(valid.std(ddof=1)), float(low), float(high), len(valid)
 
 
-def _check_settings(n_resamples: int, level: float) -> None:
+def check(resamples: int, level: float) -> None:
+    """See that intervals can be had of so many resamples, with such a coverage.
+
+    Raises:
+        ConfigError: They cannot.
+    """
     faults = []
-    if n_resamples < 2:
-        faults.append(f"n_resamples is {n_resamples}; give at least 2, 1000 for a report")
+    if not isinstance(resamples, int) or resamples < 2:
+        faults.append(f"bootstrap.resamples={resamples}; give a whole number from 2, 1000 for a report")
     if not 0 < level < 1:
-        faults.append(f"level is {level}; give a share between 0 and 1, such as 0.95")
+        faults.append(f"bootstrap.level={level}; give a share between 0 and 1, such as 0.95")
     if faults:
         raise ConfigError(f"The bootstrap cannot run: {'; '.join(faults)}.")

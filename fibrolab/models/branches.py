@@ -109,6 +109,12 @@ def _faults_of_pixels(settings: Settings) -> list[str]:
     found = []
     if not settings.get("name"):
         found.append("it names no backbone. Give name, such as resnet18.")
+    words = {key: settings.get(key) for key in ("name", "weights", "freeze")}
+    found += [
+        f"{key}: {given} is not a word."
+        for key, given in words.items()
+        if given and not isinstance(given, str)
+    ]
     frames, eats = settings.get(FRAMES), settings.get(INPUT, keys.IMAGE)
     if frames and not (isinstance(frames, Mapping) and frames.get("name")):
         found.append(f"{FRAMES}: {frames} names no way to take frames together. Give name, such as lstm.")

@@ -17,7 +17,7 @@ from torchvision.models import video
 from fibrolab.choices import unknown
 from fibrolab.errors import ConfigError
 from fibrolab.models.hub import timm_weights, torchvision_weights
-from fibrolab.models.twins import images_refused, inflated
+from fibrolab.models.inflation import images_refused, inflated
 from fibrolab.models.weights import Adapter, State
 
 # What timm's families call the function that takes another library's checkpoint to timm's names and shapes;

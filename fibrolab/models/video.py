@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from fibrolab.choices import refuse, unknown
 from fibrolab.models.backbones import Backbone
-from fibrolab.models.temporal import add_side_taps, side_taps
+from fibrolab.models.side_taps import add_side_taps, side_taps
 
 
 class OverFrames(nn.Module):
@@ -103,9 +103,9 @@ class LongShortTerm(OverFrames):
 class Inflated(Average):
     """The network of pictures turned into a 3D one: its convolutions see the frames before and after.
 
-    See `fibrolab.models.temporal.add_side_taps`. Before training it is exactly `Average`. A convolution costs
-    three times as much. VGG16 with its native pooling has a dense layer of 7 x 7, which would grow by 205
-    million weights: give it `pooling: avg`.
+    See `fibrolab.models.side_taps.add_side_taps`. Before training it is exactly `Average`. A convolution
+    costs three times as much. VGG16 with its native pooling has a dense layer of 7 x 7, which would grow by
+    205 million weights: give it `pooling: avg`.
 
     Args:
         backbone: A convolutional network, some of which trains; changed in place.

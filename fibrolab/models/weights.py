@@ -146,7 +146,7 @@ def _read_checkpoint(path: Path) -> Any:
             f"weights: {path} holds pickled objects beside tensors, which could run any code. "
             "Where you trust it, load it there and save its state_dict() alone."
         ) from fault
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as fault:
+    except (RuntimeError, OSError, EOFError, ValueError, LookupError) as fault:
         raise WeightsError(_broken(path)) from fault
 
 

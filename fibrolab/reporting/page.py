@@ -23,7 +23,8 @@ CAPTIONS = {
     "roc": "Receiver operating characteristic of the test set, each class against the others.",
     "curves": "Learning curves by epoch; the grey line marks the epoch with the best monitored metric.",
     "partitions": "Samples of each class in training, validation and test.",
-    "samples": "Samples as the network gets them, after preprocessing and augmentation.",
+    "samples": "Training samples as the network gets them, after preprocessing and augmentation: of several "
+    "modalities the first, of a clip the middle frame.",
 }
 
 
@@ -157,18 +158,29 @@ def _endpoints(run: Run) -> Sheet | None:
         for level, table in known.items():
             rows = tables.rows(table, [f"{measure}_{name}" for measure in MEASURES])
             if len(rows) == len(MEASURES):
-                cells = [Cell(row.value_text, row.interval_text) for row in rows]
-                cells += [Cell(row.floor_text or "–") for row in rows[:2]]
+                auc, accuracy, *rest = rows
+                cells = [_value(auc), _floor(auc), _value(accuracy), _floor(accuracy), *map(_value, rest)]
                 lines.append(line(Cell(title, level if len(known) > 1 else ""), *cells))
     if not lines:
         return None
     caption = (
-        "The probabilities of its stages summed; sensitivity and specificity where the sum exceeds one half, "
-        "a threshold that no data chose."
+        "End points, each answered by the sum of its stages' probabilities: yes where it exceeds one half, a "
+        "threshold that no data chose. The floors are chance and the commonest answer, as no other is "
+        "measured by end point."
     )
-    titles = [*(tables.title(name) for name in MEASURES), "Floor of AUC", "Floor of accuracy"]
+    titles = ("AUC", "Floor", "Accuracy", "Floor", "Sensitivity", "Specificity")
     columns = [Column("End point", number=False), *(Column(title) for title in titles)]
     return Sheet("end points", caption, columns, lines)
+
+
+def _value(row: tables.Row) -> Cell:
+    """A value with its interval below it."""
+    return Cell(row.value_text, row.interval_text)
+
+
+def _floor(row: tables.Row) -> Cell:
+    """A floor, and where it comes from below it."""
+    return Cell(tables.quantity(row.floor, row.metric), row.floor_name) if row.floor_text else Cell("–")
 
 
 def _facts(run: Run) -> dict[str, str]:

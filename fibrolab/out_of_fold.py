@@ -12,7 +12,7 @@ from fibrolab.choices import refuse
 from fibrolab.data import clinical
 from fibrolab.data.splits import MANIFEST_HASH
 from fibrolab.errors import ConfigError, DataError, SplitError, listing
-from fibrolab.evaluation import predictions, stacked
+from fibrolab.evaluation import predictions, regression
 from fibrolab.tracking import finished
 
 NEEDED = (keys.CONFIG_FILE, keys.MANIFEST_FILE, keys.SPLIT_FILE, keys.AUDIT_FILE, keys.PREDICTIONS_FILE)
@@ -135,7 +135,7 @@ def gathered(name: str, records: Sequence[Record]) -> Arm:
     order = records[0].samples.index
     rows = pd.concat([fit, test]).set_index(keys.SAMPLE_ID)
     order = order[order.isin(rows.index)]
-    features = pd.DataFrame(stacked.confidences(predictions.probabilities(frame)), frame[keys.SAMPLE_ID])
+    features = pd.DataFrame(regression.confidences(predictions.probabilities(frame)), frame[keys.SAMPLE_ID])
     classes = list(records[0].config.task.classes)
     features.columns = [name] if len(classes) == 2 else [f"{name}_{each}" for each in classes]
     return Arm(rows.loc[order, list(predictions.COLUMNS[1:])], features.groupby(level=0).mean().loc[order])

@@ -19,9 +19,10 @@ from torch.utils.data import DataLoader
 
 from fibrolab import keys
 from fibrolab.data.augment import Augment, sample_keys
+from fibrolab.data.cache import ABSENT
 from fibrolab.data.datamodule import FibrosisDataModule
 from fibrolab.data.datasets import PixelDataset
-from fibrolab.data.features import ABSENT, FeatureTable, stored
+from fibrolab.data.features import FeatureTable, stored
 from fibrolab.data.progress import track
 from fibrolab.errors import ConfigError
 from fibrolab.models.branches import INPUT

@@ -1,0 +1,59 @@
+"""The checkpoint that a training goes on from, held against the run that is to go on."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fibrolab import keys
+from fibrolab.config import flat
+from fibrolab.errors import ConfigError, SplitError, listing
+from fibrolab.modules.base import Classifier
+
+UNREADABLE = (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError)
+
+
+def refuse_unlike(path: Path, module: Classifier, folder: Path) -> None:
+    """Only the whole state of a run of the same settings and the same split can be gone on from.
+
+    Args:
+        path: The checkpoint.
+        module: What is to be trained.
+        folder: Of this run, with its split.
+
+    Raises:
+        ConfigError: It is no checkpoint, holds weights alone, or is of another model.
+        SplitError: That run had another split, so that patients of this test set may have trained it.
+    """
+    checkpoint = _read(path)
+    if "optimizer_states" not in checkpoint:
+        raise ConfigError(f"resume={path} holds weights alone; give the last.ckpt of a run.")
+    theirs, ours = flat(dict(checkpoint["hyper_parameters"])), flat(dict(module.hparams))
+    differing = [
+        f"{name} was {theirs.get(name)}, is {ours.get(name)}"
+        for name in {**ours, **theirs}
+        if theirs.get(name) != ours.get(name)
+    ]
+    if differing:
+        raise ConfigError(
+            f"resume={path} is of a run with other settings:\n{listing(differing)}\nGive those of that run."
+        )
+    split = path.absolute().parent.parent / keys.SPLIT_FILE
+    if split.is_file() and split.read_bytes() != (folder / keys.SPLIT_FILE).read_bytes():
+        raise SplitError(
+            f"resume={path} is of a run with another split, so that this run's test set may have trained it. "
+            "Give the data, the split and the seed of that run."
+        )
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        with path.open("rb") as file:
+            found = torch.load(file, map_location="cpu", weights_only=True)
+    except UNREADABLE as fault:
+        raise ConfigError(
+            f"resume={path} is no checkpoint, or it is broken; give the last.ckpt of a run."
+        ) from fault
+    return found if isinstance(found, Mapping) else {}
