@@ -17,7 +17,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,8 +29,8 @@ from typing import NamedTuple, TypeVar
 
 import cv2
 import numpy as np
-from filelock import FileLock, Timeout
 
+from fibrolab.data.building import only_builder
 from fibrolab.data.media import Media
 from fibrolab.data.preprocess import Preprocess
 from fibrolab.data.progress import track
@@ -114,7 +113,7 @@ class PixelStore:
         slots = self._slots()
         if not wanted.keys() <= slots.keys():
             copies = Counter(digests)
-            with self._only_builder():
+            with only_builder(self.folder / "build.lock", f"pixel store {self.folder}"):
                 faults = self._fill(wanted, clips, workers, progress)
             if faults:
                 lines = [f"{fault}{_and_copies(copies[digest])}" for digest, fault in faults.items()]
@@ -152,29 +151,6 @@ class PixelStore:
         first = np.concatenate([[0], last[:-1] + 1]) if len(last) else last
         names = (record.tobytes().hex() for record in records)
         return dict(zip(names, zip(first.tolist(), (last - first + 1).tolist(), strict=True), strict=True))
-
-    @contextmanager
-    def _only_builder(self) -> Iterator[None]:
-        """Hold the store's lock; whatever the disk refuses meanwhile becomes a StorageError."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.folder / "build.lock")
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                print(
-                    f"Another process is building the pixel store {self.folder}; waiting for it",
-                    file=sys.stderr,
-                )
-                lock.acquire()
-            try:
-                yield
-            finally:
-                lock.release()
-        except OSError as error:
-            raise StorageError(
-                f"The pixel store {self.folder} cannot be written: {error.strerror}"
-            ) from error
 
     def _fill(self, wanted: dict[str, Media], clips: bool, workers: int, progress: bool) -> dict[str, str]:
         """Compute and append what is missing, chunk after chunk; return the faults by digest."""

@@ -13,18 +13,15 @@ import hashlib
 import json
 import os
 import shutil
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
+from fibrolab.data.building import only_builder
 from fibrolab.data.cache import ABSENT
-from fibrolab.errors import StorageError
 
 FEATURES, ABOUT = "features.f32", "about.json"
 REOPEN_EVERY = 1024  # reads: pages of a map count as this process's memory until it is closed
@@ -135,7 +132,7 @@ def stored(
     size = shape[0] * shape[1] * _VALUE
     if _is_whole(folder, size):
         return folder
-    with _only_builder(folder):
+    with only_builder(folder.with_suffix(".lock"), f"features {folder}"):
         if not _is_whole(folder, size):  # nobody else did it while this process waited
             part = folder.with_suffix(".part")
             for leftover in (part, folder):
@@ -159,27 +156,6 @@ def _is_whole(folder: Path, size: int) -> bool:
             return bool(hashlib.file_digest(file, "sha256").hexdigest() == wanted)
     except (OSError, ValueError, KeyError, TypeError):
         return False
-
-
-@contextmanager
-def _only_builder(folder: Path) -> Iterator[None]:
-    """Hold the matrix's lock; whatever the disk refuses meanwhile becomes a StorageError."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder.with_suffix(".lock"))
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            print(f"Another process computes the features {folder}; waiting for it", file=sys.stderr)
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = "the disk is full. Free some, or put the cache on another disk" if full else error.strerror
-        raise StorageError(f"The features {folder} cannot be written: {reason}") from error
 
 
 def _check_space(folder: Path, size: int) -> None:

@@ -1,0 +1,40 @@
+"""One builder at a time for what lies in the cache, and a sentence where the disk refuses it."""
+
+import errno
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from fibrolab.errors import StorageError
+
+
+@contextmanager
+def only_builder(lock: Path, built: str) -> Iterator[None]:
+    """Hold a lock while something is built; who comes second says so and waits.
+
+    Args:
+        lock: File of the lock; its folder is made.
+        built: What it is called in messages, such as `pixel store PATH`.
+
+    Raises:
+        StorageError: The disk is full or cannot be written, here or in what is done meanwhile.
+    """
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        held = FileLock(lock)
+        try:
+            held.acquire(timeout=0)
+        except Timeout:
+            print(f"Another process is building the {built}; waiting for it", file=sys.stderr)
+            held.acquire()
+        try:
+            yield
+        finally:
+            held.release()
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = "the disk is full. Free some, or put the cache on another disk" if full else error.strerror
+        raise StorageError(f"The {built} cannot be written: {reason}") from error
