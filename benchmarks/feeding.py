@@ -55,11 +55,12 @@ class Twice:
     def _timed(self, batches: Iterator[Batch], rates: list[float]) -> Iterator[Batch]:
         _wait()
         start, images = time.perf_counter(), 0
-        for batch in islice(batches, self._steps):
+        for step, batch in enumerate(islice(batches, self._steps), start=1):
+            if step == self._steps:  # nothing asks for more once an epoch has its last batch
+                _wait()
+                rates.append(images / (time.perf_counter() - start))
             yield batch
             images += _size(batch)
-        _wait()
-        rates.append(images / (time.perf_counter() - start))
 
 
 def _size(batch: Batch) -> int:
