@@ -167,6 +167,7 @@ def test_nothing_is_left_on_the_cpu_and_nothing_waits_for_the_gpu(shape: tuple[i
     assert (drawn.shape, drawn.dtype, drawn.device.type) == (images.shape, torch.uint8, "cuda")
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_a_gpu_draws_what_the_cpu_draws(path: Path) -> None:
