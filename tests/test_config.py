@@ -121,3 +121,18 @@ def test_what_ships_is_of_the_kinds_that_it_shows(name: str) -> None:
         _check_kinds(config)
     finally:
         HydraConfig.instance().cfg = None
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "rate"),
+    [
+        (["model=single"], "AdamW", 3e-3),
+        (["model=hybrid"], "Adam", 1e-4),
+        (["model=hybrid", "optimizer=sgd"], "SGD", 1e-2),
+    ],
+)
+def test_a_model_may_choose_its_optimizer_unless_the_user_does(
+    words: list[str], name: str, rate: float
+) -> None:
+    chosen = composed(*words).optimizer
+    assert (chosen.name, chosen.lr) == (name, rate)
