@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -15,7 +16,7 @@ from fibrolab.errors import ConfigError
 WEIGHTINGS = ("none", "balanced")
 
 
-class Loss(nn.Module):
+class Loss(nn.Module, ABC):
     """A mean over the batch, sum_i w_{y_i} l_i / B, in float32 whatever the precision of the logits.
 
     torch's weighted cross-entropy divides by the sum of the weights instead; Keras, which paper 1 used,
@@ -48,9 +49,9 @@ class Loss(nn.Module):
         losses = self.per_sample(logits.float(), labels)
         return (losses if self.weight is None else self.weight[labels] * losses).mean()
 
+    @abstractmethod
     def per_sample(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The loss l_i of each sample, (B,), without class weights."""
-        raise NotImplementedError
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Class probabilities (B, K) in float32; rows sum to one."""

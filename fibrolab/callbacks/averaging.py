@@ -1,5 +1,6 @@
 """Averages of the weights over steps (EMA) or epochs (SWA), which are then what is validated and kept."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -45,7 +46,7 @@ def build_averaging(settings: Mapping[str, Any], max_epochs: int | None) -> "Ave
     return EpochAverage(int(values["start"] * (max_epochs or 0))) if name == "swa" else None
 
 
-class Averaging(WeightAveraging):
+class Averaging(WeightAveraging, ABC):
     """Keeps an average of the weights and the batch-norm statistics beside those that train.
 
     From an epoch's validation to the first batch of the next epoch the module holds the average, so that
@@ -58,9 +59,9 @@ class Averaging(WeightAveraging):
         super().__init__(multi_avg_fn=self._move)
         self._holds_average = False
 
+    @abstractmethod
     def decay(self, updates: int) -> float:
         """What is left of the average when the next weights come in, after so many updates."""
-        raise NotImplementedError
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Place the average where the training is; its counter stays with the host, which reads it."""
