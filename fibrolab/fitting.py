@@ -16,7 +16,7 @@ from torch.utils.data import default_collate
 
 from fibrolab import arithmetic, keys, resuming
 from fibrolab.callbacks.averaging import build_averaging
-from fibrolab.callbacks.guards import BestCheckpoint, FiniteLoss, PlateauMemory, RandomState
+from fibrolab.callbacks.guards import BestCheckpoint, FiniteLoss, PlateauMemory, RandomState, SplitRecord
 from fibrolab.callbacks.history import History
 from fibrolab.callbacks.predictions import PredictionWriter
 from fibrolab.config import arguments, resolved
@@ -209,6 +209,7 @@ def _callbacks(config: DictConfig, folder: Path) -> tuple[ModelCheckpoint, list[
         FiniteLoss(config.trainer.log_every_n_steps),
         RandomState(),
         PlateauMemory(),
+        SplitRecord(folder / keys.SPLIT_FILE),
         best,
     ]
     averaging = build_averaging(resolved(config.averaging), config.trainer.max_epochs)

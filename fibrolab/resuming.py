@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from fibrolab import keys
+from fibrolab.callbacks.guards import SplitRecord
 from fibrolab.config import flat
 from fibrolab.errors import ConfigError, SplitError, listing
 from fibrolab.modules.base import Classifier
@@ -40,8 +41,7 @@ def refuse_unlike(path: Path, module: Classifier, folder: Path) -> None:
         raise ConfigError(
             f"resume={path} is of a run with other settings:\n{listing(differing)}\nGive those of that run."
         )
-    split = path.absolute().parent.parent / keys.SPLIT_FILE
-    if split.is_file() and split.read_bytes() != (folder / keys.SPLIT_FILE).read_bytes():
+    if checkpoint.get(SplitRecord.KEY) != SplitRecord.digest(folder / keys.SPLIT_FILE):
         raise SplitError(
             f"resume={path} is of a run with another split, so that this run's test set may have trained it. "
             "Give the data, the split and the seed of that run."

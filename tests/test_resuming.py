@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from fibrolab import keys
+from fibrolab.callbacks.guards import SplitRecord
 from fibrolab.errors import ConfigError, SplitError
 from fibrolab.modules.single import SingleClassifier
 from fibrolab.resuming import refuse_unlike
@@ -32,17 +33,16 @@ def last(tmp_path: Path) -> Path:
     """The checkpoint of a run in its folder, with the run's split."""
     path = tmp_path / "theirs" / keys.CHECKPOINTS / "last.ckpt"
     path.parent.mkdir(parents=True)
-    torch.save({"optimizer_states": [], "hyper_parameters": dict(module().hparams)}, path)
-    for folder in (tmp_path, path.parent.parent):
-        (folder / keys.SPLIT_FILE).write_text("sample_id,partition\na,train\n")
+    split = tmp_path / keys.SPLIT_FILE
+    split.write_text("sample_id,partition\na,train\n")
+    state = {"optimizer_states": [], "hyper_parameters": dict(module().hparams)}
+    SplitRecord(split).on_save_checkpoint(None, None, state)  # type: ignore[arg-type]
+    torch.save(state, path)
     return path
 
 
-def test_the_same_run_goes_on(last: Path, tmp_path: Path) -> None:
+def test_the_same_settings_go_on_and_others_are_named(last: Path, tmp_path: Path) -> None:
     refuse_unlike(last, module(), tmp_path)
-
-
-def test_other_settings_are_named(last: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"loss\.name was cross_entropy, is focal"):
         refuse_unlike(last, module(loss={"name": "focal"}), tmp_path)
 
@@ -66,6 +66,17 @@ def test_what_is_no_checkpoint_is_said(content: bytes, last: Path, tmp_path: Pat
         refuse_unlike(last, module(), tmp_path)
 
 
-def test_a_checkpoint_without_its_run_goes_on(last: Path, tmp_path: Path) -> None:
-    (last.parent.parent / keys.SPLIT_FILE).unlink()
-    refuse_unlike(last, module(), tmp_path)
+def test_a_checkpoint_that_was_moved_still_knows_its_split(last: Path, tmp_path: Path) -> None:
+    moved = last.rename(tmp_path / "elsewhere.ckpt")
+    refuse_unlike(moved, module(), tmp_path)
+    (tmp_path / keys.SPLIT_FILE).write_text("sample_id,partition\na,test\n")
+    with pytest.raises(SplitError, match="another split"):
+        refuse_unlike(moved, module(), tmp_path)
+
+
+def test_a_checkpoint_that_tells_no_split_is_not_trusted(last: Path, tmp_path: Path) -> None:
+    state = torch.load(last, weights_only=True)
+    del state[SplitRecord.KEY]
+    torch.save(state, last)
+    with pytest.raises(SplitError, match="another split"):
+        refuse_unlike(last, module(), tmp_path)
