@@ -50,9 +50,13 @@ def run(config: DictConfig) -> float | None:
         datamodule = build_datamodule(config, data, module)
         tracked.log_params(fitting.size(module))
         if config.features.cache:
-            device = {key: config.trainer[key] for key in ("accelerator", "precision")}
             frozen_features.cached(
-                module, datamodule, Path(config.paths.cache), config.features.views, **device
+                module,
+                datamodule,
+                cache=Path(config.paths.cache),
+                views=config.features.views,
+                accelerator=config.trainer.accelerator,
+                precision=config.trainer.precision,
             )
         fitting.refuse_a_lone_sample(module, datamodule)
         fitted = fitting.fit(config, module, datamodule, data, tracked)

@@ -111,7 +111,9 @@ class FibrosisDataModule(L.LightningDataModule):
         Raises:
             DataError: Files that changed since they were surveyed, or clips shorter than their segment.
         """
-        self._slots = {}
+        if self._slots is not None:  # Lightning asks again at every fit
+            return
+        slots = {}
         for name, store in self.stores.items():
             present, facts = self.data.manifest.present(name), self.data.facts[name]
             media, clips = self.data.manifest.media(name, present), name == keys.CLIP
@@ -120,7 +122,8 @@ class FibrosisDataModule(L.LightningDataModule):
                 frames, rates = (facts[column][present].tolist() for column in ("frames", "fps"))
                 self.segment.check(names, frames, rates)
             digests = self.digests(name)[present].tolist()
-            self._slots[name] = store.build(media, digests, clips=clips).among(present)
+            slots[name] = store.build(media, digests, clips=clips).among(present)
+        self._slots = slots
 
     def digests(self, name: str) -> np.ndarray:
         """SHA-256 of what each sample's pixels are made from, strings (N,); empty of one that has none."""
@@ -129,8 +132,7 @@ class FibrosisDataModule(L.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Find every image's slot; other ranks find the work of rank 0 done."""
-        if self._slots is None:
-            self.prepare_data()
+        self.prepare_data()
 
     def state_dict(self) -> dict[str, int]:
         """The epoch that a resumed training begins with: workers ask before Lightning tells the sampler."""

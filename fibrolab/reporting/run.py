@@ -158,7 +158,7 @@ def _table(*columns: str) -> Callable[[Path], pd.DataFrame | None]:
     """A reader of CSV files that have at least these columns."""
 
     def parse(path: Path) -> pd.DataFrame | None:
-        table = pd.read_csv(path, dtype=dict.fromkeys(IDS, str))
+        table = pd.read_csv(path, converters=dict.fromkeys(IDS, str))
         if missing := [column for column in columns if column not in table]:
             raise ValueError(f"it has no column {', '.join(missing)}")
         return table
