@@ -1,5 +1,8 @@
 """How the arithmetic is done: number formats, memory layout and compilation, tried before the training."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 
@@ -28,6 +31,21 @@ def check_precision(precision: str | int, accelerator: str) -> None:
             "trainer.precision=16-mixed needs a GPU, and this run is on the CPU. "
             "Use bf16-mixed, which a CPU can do too, or 32-true."
         )
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turn what Lightning says of a trainer's settings into our own error.
+
+    Raises:
+        ConfigError: It refused them.
+    """
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    try:
+        yield
+    except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
+        raise ConfigError(f"The trainer refuses its settings (trainer.*): {error}") from error
 
 
 def prepare(network: nn.Module, channels_last: bool, compile: bool) -> None:

@@ -173,7 +173,7 @@ def _trainer(config: DictConfig, callbacks: list[L.Callback], tracked: TrackedRu
     # `trainer.deterministic` would also fill every new tensor with NaN, to show reads of unwritten memory:
     # 650 fills in a step of a ResNet18. Nothing here reads before it writes.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    try:
+    with arithmetic.refusals():
         trainer = L.Trainer(
             **resolved(config.trainer),
             callbacks=callbacks,
@@ -184,13 +184,6 @@ def _trainer(config: DictConfig, callbacks: list[L.Callback], tracked: TrackedRu
             enable_model_summary=False,
             enable_progress_bar=sys.stdout.isatty(),
         )
-    except (
-        TypeError,
-        ValueError,
-        RuntimeError,
-        L.fabric.utilities.exceptions.MisconfigurationException,
-    ) as error:
-        raise ConfigError(f"The trainer refuses its settings (trainer.*): {error}") from error
     if trainer.world_size > 1:
         raise ConfigError(
             f"trainer.devices={config.trainer.devices} starts {trainer.world_size} processes, each with a "

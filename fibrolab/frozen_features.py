@@ -13,11 +13,10 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 from torch.utils.data import DataLoader
 
-from fibrolab import keys
+from fibrolab import arithmetic, keys
 from fibrolab.data.augment import Augment, sample_keys
 from fibrolab.data.cache import ABSENT
 from fibrolab.data.datamodule import FibrosisDataModule
@@ -229,10 +228,8 @@ def _drawn(datamodule: FibrosisDataModule, rows: np.ndarray, epoch: int) -> dict
 
 
 def _fabric(accelerator: str, precision: Any) -> L.Fabric:
-    try:
+    with arithmetic.refusals():
         return L.Fabric(accelerator=accelerator, devices=1, precision=precision)
-    except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
-        raise ConfigError(f"The trainer refuses its settings (trainer.*): {error}") from error
 
 
 def _hash(texts: Iterable[str]) -> str:
