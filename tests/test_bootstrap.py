@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from fibrolab.errors import ConfigError, DataError
 from fibrolab.evaluation import bootstrap, score
-from fibrolab.evaluation.bootstrap import intervals, resample_weights
+from fibrolab.evaluation.bootstrap import intervals, resample_weights, resampled
 from fibrolab.evaluation.floors import majority
 from fibrolab.evaluation.metrics import evaluate
 
@@ -168,3 +169,39 @@ def test_score_reads_one_partition_and_sets_the_floors_beside_its_metrics(tmp_pa
 def test_scoring_with_the_classes_of_another_task_is_refused():
     with pytest.raises(DataError, match="3 probabilities a row, but 2 classes"):
         score.score(predicted(), ("no", "yes"))
+
+
+def weighted_mean(values):
+    def measure(weights):
+        weights = np.ones((1, len(values))) if weights is None else weights
+        return {"mean": weights @ values / weights.sum(axis=1)}
+
+    return measure
+
+
+def test_the_corrected_interval_is_that_of_scipy():
+    values = np.random.default_rng(3).exponential(size=60)  # skewed, so that the correction matters
+    row = resampled(weighted_mean(values), np.arange(60).astype(str), n_resamples=20_000).loc["mean"]
+    theirs = stats.bootstrap((values,), np.mean, n_resamples=20_000, method="BCa", rng=1).confidence_interval
+    width = theirs.high - theirs.low
+    assert abs(row["bca_low"] - theirs.low) < 0.03 * width
+    assert abs(row["bca_high"] - theirs.high) < 0.03 * width
+    assert row["bca_high"] - row["high"] > 0.03 * width  # and the percentiles are not
+
+
+def test_leaving_out_blocks_of_groups_gives_the_interval_that_leaving_out_each_gives(monkeypatch):
+    values = np.random.default_rng(4).exponential(size=600)
+    groups = np.arange(600).astype(str)
+    blocks = resampled(weighted_mean(values), groups, 500).loc["mean"]
+    monkeypatch.setattr(bootstrap, "BLOCKS", 600)
+    each = resampled(weighted_mean(values), groups, 500).loc["mean"]
+    width = each["bca_high"] - each["bca_low"]
+    assert abs(blocks["bca_low"] - each["bca_low"]) < 0.03 * width
+    assert abs(blocks["bca_high"] - each["bca_high"]) < 0.03 * width
+
+
+def test_where_every_resample_agrees_there_is_nothing_to_correct():
+    row = resampled(weighted_mean(np.ones(20)), np.arange(20).astype(str), 100).loc["mean"]
+    assert (row["value"], row["low"], row["high"]) == (1.0, 1.0, 1.0)
+    assert np.isnan(row["bca_low"])
+    assert np.isnan(row["bca_high"])
