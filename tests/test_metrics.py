@@ -1,3 +1,4 @@
+import itertools
 import warnings
 
 import numpy as np
@@ -7,9 +8,23 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from fibrolab.evaluation.floors import majority
-from fibrolab.evaluation.metrics import AVERAGED, auc, confusion_matrix, decide, evaluate
+from fibrolab.evaluation.metrics import (
+    AVERAGED,
+    GIVEN_UP,
+    PER_CLASS,
+    auc,
+    confusion_matrix,
+    decide,
+    evaluate,
+    shares,
+)
 
 STAGES = ("F0", "F1", "F2", "F3", "F4")
+SUMMED = (
+    "log_loss",
+    "brier",
+    "ece",
+)  # of parts that are no whole numbers: their order shows in the last bits
 
 
 @st.composite
@@ -60,14 +75,35 @@ def scikit_learn(y_true, probabilities, weights):
         truth, answer = y_true == k, y_pred == k
         settled = {"sample_weight": weights, "pos_label": False, "zero_division": np.nan}
         values[f"specificity_{k}"] = reference.recall_score(truth, answer, **settled)
+        values[f"npv_{k}"] = reference.precision_score(truth, answer, **settled)
+        values[f"lr_plus_{k}"], values[f"lr_minus_{k}"] = reference.class_likelihood_ratios(
+            truth, answer, labels=[False, True], sample_weight=weights, replace_undefined_by=np.nan
+        )
         both = len(np.unique(truth)) == 2
         area = reference.roc_auc_score(truth, probabilities[:, k], sample_weight=weights) if both else np.nan
         values[f"auc_{k}"] = area
     share = [weights[y_true == k].sum() for k in present]
-    for name in ("specificity", "auc"):
+    for name in ("specificity", "npv", "auc"):
         each = [values[f"{name}_{k}"] for k in present]
+        each = np.nan_to_num(each) if name in GIVEN_UP else each
         values |= {f"macro_{name}": np.mean(each), f"weighted_{name}": np.average(each, weights=share)}
+    settled = {"labels": every, "sample_weight": weights}
+    values["log_loss"] = reference.log_loss(y_true, probabilities, **settled)
+    values["brier"] = reference.brier_score_loss(y_true, probabilities, **settled)
+    values["obuchowski"] = by_pairs(y_true, probabilities, weights, present)
     return values | ({"auc": values["auc_1"]} if len(every) == 2 else {})
+
+
+def by_pairs(y_true, probabilities, weights, present):
+    """Obuchowski's index, pair by pair."""
+    expected = (probabilities * np.arange(probabilities.shape[1])).sum(axis=1)
+    areas, distances = [], []
+    for low, high in itertools.combinations(present, 2):
+        rows = np.isin(y_true, (low, high))
+        truth, weight = y_true[rows] == high, weights[rows]
+        areas.append(reference.roc_auc_score(truth, expected[rows], sample_weight=weight))
+        distances.append(high - low)
+    return np.average(areas, weights=distances) if areas else np.nan
 
 
 @settings(max_examples=60, deadline=None)
@@ -79,7 +115,7 @@ def test_every_metric_equals_scikit_learn_with_ties_weights_and_missing_classes(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expected = scikit_learn(y_true, probabilities, weights)
-    assert set(ours) == set(expected)
+    assert set(ours) == {*expected, "ece"}  # which scikit-learn does not have
     for name, value in expected.items():
         assert ours[name][0] == pytest.approx(value, abs=1e-9, nan_ok=True), name
 
@@ -92,7 +128,8 @@ def test_no_weights_are_unit_weights_and_rows_of_weights_do_not_mix(case):
     plain = evaluate(y_true, probabilities, names)
     both = evaluate(y_true, probabilities, names, np.stack([weights, np.ones(len(y_true))]))
     for name, value in plain.items():
-        np.testing.assert_array_equal(value[0], both[name][1], err_msg=name)
+        alike = np.testing.assert_allclose if name in SUMMED else np.testing.assert_array_equal
+        alike(value[0], both[name][1], err_msg=name)
 
 
 @settings(max_examples=30, deadline=None)
@@ -105,7 +142,10 @@ def test_whole_weights_are_repeated_rows(case):
     weighed = evaluate(y_true, probabilities, names, weights[None])
     repeated = evaluate(y_true[rows], probabilities[rows], names)
     for name, value in repeated.items():
-        np.testing.assert_array_equal(value, weighed[name], err_msg=name)
+        if name in SUMMED:
+            np.testing.assert_allclose(value, weighed[name], rtol=1e-9, atol=1e-12, err_msg=name)
+        else:
+            np.testing.assert_array_equal(value, weighed[name], err_msg=name)
 
 
 def test_whole_weights_give_the_same_auc_to_the_last_bit_as_counting_pairs():
@@ -149,7 +189,9 @@ def test_resamples_that_weigh_nothing_are_undefined_without_a_warning():
 def test_a_perfect_stager_scores_one_and_errs_by_no_stage():
     y_true = np.arange(5).repeat(3)
     values = evaluate(y_true, np.eye(5)[y_true], STAGES)
-    assert values.pop("mae")[0] == 0.0
+    faults = {"mae", *SUMMED, *(f"lr_minus_{stage}" for stage in STAGES)}
+    assert all(values.pop(name)[0] == 0.0 for name in faults)
+    assert all(np.isnan(values.pop(f"lr_plus_{stage}")[0]) for stage in STAGES)  # no false alarm to divide by
     assert all(value[0] == 1.0 for value in values.values())
 
 
@@ -158,14 +200,46 @@ def test_turning_the_order_of_the_stages_round_changes_no_kappa_and_no_error():
     y_true, probabilities = rng.integers(0, 5, 60), rng.dirichlet(np.ones(5), 60)
     forth = evaluate(y_true, probabilities, STAGES)
     back = evaluate(4 - y_true, probabilities[:, ::-1], STAGES[::-1])
-    for name in ("qwk", "mae", "macro_auc", "sensitivity_F1"):
+    for name in ("qwk", "mae", "obuchowski", "brier", "ece", "macro_auc", "sensitivity_F1"):
         np.testing.assert_allclose(forth[name], back[name], rtol=1e-12, err_msg=name)
 
 
-def test_nominal_classes_have_neither_kappa_nor_error_in_stages():
+def test_nominal_classes_have_no_measure_of_order():
     values = evaluate(np.array([0, 1, 2]), np.eye(3), ("cyst", "HCC", "normal"), ordered=False)
-    assert not {"qwk", "mae"} & set(values)
-    assert len(values) == 2 + 2 * len(AVERAGED) + 3 * len(AVERAGED)
+    assert not {"qwk", "mae", "obuchowski"} & set(values)
+    assert len(values) == 2 + len(SUMMED) + 2 * len(AVERAGED) + 3 * len(PER_CLASS)
+
+
+def test_likelihood_ratios_are_those_of_a_table_of_four():
+    y_true = np.repeat([1, 1, 0, 0], [80, 20, 10, 90])
+    answer = np.repeat([1, 0, 1, 0], [80, 20, 10, 90])  # sensitivity .8, specificity .9
+    values = evaluate(y_true, np.eye(2)[answer], ("no", "yes"))
+    assert values["lr_plus_yes"][0] == pytest.approx(8.0)
+    assert values["lr_minus_yes"][0] == pytest.approx(2 / 9)
+    assert values["npv_yes"][0] == pytest.approx(90 / 110)
+
+
+def test_a_class_that_is_always_answered_has_no_npv_but_lowers_the_average():
+    values = evaluate(np.array([0, 0, 1, 1]), np.tile([0.9, 0.1], (4, 1)), ("no", "yes"))
+    assert np.isnan(values["npv_no"][0])
+    assert np.isnan(values["lr_minus_no"][0])
+    assert values["lr_plus_no"][0] == 1.0  # such an answer says nothing
+    assert values["macro_npv"][0] == 0.25
+
+
+@settings(max_examples=30, deadline=None)
+@given(cases())
+def test_the_shares_that_get_intervals_are_the_metrics_themselves(case):
+    y_true, probabilities, _ = case
+    names = [str(k) for k in range(probabilities.shape[1])]
+    values = evaluate(y_true, probabilities, names)
+    counts = shares(y_true, decide(probabilities), names)
+    kinds = ("sensitivity", "specificity", "precision", "npv")
+    assert set(counts) == {"accuracy", *(f"{kind}_{name}" for kind in kinds for name in names)}
+    for name, (hits, counted) in counts.items():
+        assert hits.dtype == counted.dtype == bool
+        share = hits[counted].mean() if counted.any() else np.nan
+        assert values[name][0] == pytest.approx(share, nan_ok=True), name
 
 
 def test_the_majority_floor_answers_the_commonest_class_of_training_not_of_test():

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fibrolab import keys, results
+from fibrolab.errors import ConfigError
 from fibrolab.evaluation import patients, predictions
 from fibrolab.reporting import page
 
@@ -74,6 +75,83 @@ def test_what_comes_out_is_a_prediction_again_and_pooling_twice_changes_nothing(
     pd.testing.assert_frame_equal(patients.to_patients(pooled), pooled)
 
 
+def answered(rows, owner="a", stage=1):
+    """One patient's samples, with these probabilities."""
+    rows = np.array(rows, dtype=float)
+    frame = predicted([owner] * len(rows), [stage] * len(rows)).drop(columns=["p_0", "p_1"])
+    return frame.assign(**{f"p_{k}": column for k, column in enumerate(rows.T)})
+
+
+def pooled(rows, how, **settings):
+    """The probabilities of that patient."""
+    (answer,) = predictions.probabilities(patients.to_patients(answered(rows), how, **settings))
+    return answer
+
+
+def test_the_worst_finding_answers_for_a_patient():
+    rows = [[0.8, 0.1, 0.1], [0.1, 0.5, 0.4], [0.0, 0.9, 0.1]]  # expected stages .3, 1.3 and 1.1
+    assert pooled(rows, "max").tolist() == rows[1]
+
+
+def test_the_surest_sample_answers_where_classes_have_no_order():
+    rows = [[0.8, 0.1, 0.1], [0.1, 0.5, 0.4], [0.0, 0.9, 0.1]]
+    assert pooled(rows, "max", ordered=False).tolist() == rows[2]
+
+
+def test_a_vote_is_the_share_of_samples_that_answer_a_class():
+    rows = [[0.6, 0.4, 0.0], [0.0, 0.6, 0.4], [0.1, 0.5, 0.4]]
+    assert pooled(rows, "vote") == pytest.approx([1 / 3, 2 / 3, 0], abs=1e-6)
+
+
+def test_a_draw_goes_to_the_class_with_the_higher_mean():
+    rows = [[0.55, 0.45], [0.05, 0.95]]
+    assert pooled(rows, "vote").argmax() == 1
+    assert pooled(rows[::-1], "vote").argmax() == 1
+
+
+def test_a_patients_row_keeps_the_names_of_its_first_sample_however_it_is_pooled():
+    frame = predicted(["b", "a", "b", "", "a"], [1, 0, 1, 1, 0])
+    named = [keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.Y_TRUE]
+    for how in patients.POOLINGS:
+        found = patients.to_patients(frame, how)
+        assert found[named].to_numpy().tolist() == [
+            ["test0", "b", "b", 1],
+            ["test1", "a", "a", 0],
+            ["test3", "g3", "", 1],
+        ]
+        assert found.loc[2, ["p_0", "p_1"]].tolist() == frame.loc[3, ["p_0", "p_1"]].tolist()
+
+
+def test_an_unknown_pooling_or_level_is_refused_with_what_is_allowed():
+    frame = predicted(["a"], [1])
+    with pytest.raises(ConfigError, match=r"there is no 'median'\. It is one of: max, mean, vote"):
+        patients.to_patients(frame, "median")
+    with pytest.raises(ConfigError, match="It is one of: patient, patient max, patient vote, sample"):
+        patients.at_level(frame, "image")
+
+
+def test_a_level_is_the_samples_or_one_pooling_of_them():
+    frame = predicted(["a", "a"], [1, 1])
+    pd.testing.assert_frame_equal(patients.at_level(frame, "sample"), frame)
+    for level, how in list(patients.LEVELS.items())[1:]:
+        pd.testing.assert_frame_equal(patients.at_level(frame, level), patients.to_patients(frame, how))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(["", "a", "b", "c"]), st.integers(0, 1)), min_size=1, max_size=12),
+    st.sampled_from(patients.POOLINGS),
+    st.booleans(),
+)
+def test_every_pooling_gives_predictions_again_row_by_row_as_the_mean_does(samples, how, ordered):
+    frame = predicted([owner for owner, _ in samples], [stage for _, stage in samples])
+    found = predictions.validated(patients.to_patients(frame, how, ordered), source="a test")
+    mean = patients.to_patients(frame)
+    pd.testing.assert_frame_equal(found[list(predictions.COLUMNS)], mean[list(predictions.COLUMNS)])
+    answers = predictions.probabilities(found)
+    np.testing.assert_allclose(answers.sum(axis=1), 1.0, atol=1e-12)
+
+
 @pytest.fixture
 def run(tmp_path):
     """A run of three images a patient, as it lies before it is evaluated."""
@@ -127,11 +205,13 @@ def test_both_levels_are_announced_and_stand_in_the_report(run, capsys):
         assert words in text
 
 
-def test_the_floors_of_an_end_point_stand_beside_what_they_belong_to(run):
+def test_the_floor_of_an_end_point_stands_beside_the_accuracy_that_it_belongs_to(run):
     results.evaluate(run, resamples=20)
-    _, table = page.write(run).read_text().split('aria-label="end points"')
-    titles = re.findall(r"<th[^>]*>([^<]+)</th>", table.split("</thead>")[0])
-    assert titles == ["End point", "AUC", "Floor", "Accuracy", "Floor", "Sensitivity", "Specificity"]
+    text = page.write(run).read_text()
+    for level in ("sample", "patient"):
+        _, table = text.split(f'aria-label="end points by {level}"')
+        titles = re.findall(r"<th[^>]*>([^<]+)</th>", table.split("</thead>")[0])
+        assert titles[titles.index("Floor") + 1] == "Accuracy"
 
 
 def test_a_table_of_patients_goes_when_there_are_none(run):

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from fibrolab.choices import refuse
-from fibrolab.evaluation import metrics
+from fibrolab.evaluation import metrics, ranking
+from fibrolab.evaluation.weighted import Weights, ratio
 
 # Name in metrics.csv: name among the metrics of the two classes no and yes.
 MEASURES = {
@@ -40,21 +41,38 @@ def check(endpoints: Mapping[str, int], classes: Sequence[str], ordered: bool = 
     refuse(faults)
 
 
+def of_task(classes: Sequence[str], endpoints: Mapping[str, int], ordered: bool = True) -> dict[str, int]:
+    """The end points that a task answers: of two classes the second, of stages those it names.
+
+    Args:
+        classes: Names of the K classes, in order.
+        endpoints: Those of the settings, name and lowest positive class.
+        ordered: Whether the classes are stages; three and more that are none have no end point.
+    """
+    if len(classes) == 2:
+        return {classes[1]: 1}
+    return dict(endpoints) if ordered else {}
+
+
 def labels(y_true: np.ndarray, lowest: int) -> np.ndarray:
     """Whether the stage is `lowest` or worse, 0 or 1, int64 (N,), of class indices (N,)."""
     return (np.asarray(y_true) >= lowest).astype(np.int64)
+
+
+def score(probabilities: np.ndarray, lowest: int) -> np.ndarray:
+    """Probability of the stage `lowest` or a worse one, float64 (N,), of one column a class (N, K)."""
+    return probabilities[:, lowest:].sum(axis=1)
 
 
 def evaluate(
     y_true: np.ndarray,
     probabilities: np.ndarray,
     endpoints: Mapping[str, int],
-    weights: metrics.Weights | None = None,
+    weights: Weights | None = None,
 ) -> dict[str, np.ndarray]:
     """AUC, accuracy, sensitivity and specificity of every end point.
 
-    The score is the sum of the probabilities from the lowest positive stage up, and the answer is yes where
-    it exceeds 0.5, even if the most probable single stage lies below.
+    The answer is yes where the score exceeds 0.5, even if the most probable single stage lies below.
 
     Args:
         y_true: Class indices (N,).
@@ -67,8 +85,10 @@ def evaluate(
     """
     values: dict[str, np.ndarray] = {}
     for name, lowest in endpoints.items():
-        score = probabilities[:, lowest:].sum(axis=1)
-        scores = np.stack([1.0 - score, score], axis=1)  # (N, 2)
-        found = metrics.evaluate(labels(y_true, lowest), scores, ("no", "yes"), weights)
-        values |= {f"{ours}_{name}": found[theirs] for ours, theirs in MEASURES.items()}
+        truth, scores = labels(y_true, lowest), score(probabilities, lowest)
+        matrix = metrics.confusion_matrix(truth, scores > 0.5, 2, weights)
+        yes = {x: found[:, 1] for x, found in metrics.rates(matrix).items()}
+        values[f"auc_{name}"] = ranking.area(scores, truth == 1, weights)
+        values[f"accuracy_{name}"] = ratio(np.trace(matrix, axis1=1, axis2=2), matrix.sum(axis=(1, 2)))
+        values |= {f"{x}_{name}": yes[x] for x in ("sensitivity", "specificity")}
     return values

@@ -6,22 +6,28 @@ every function takes weights (R, N) and answers with R values.
 What is undefined is NaN, never a quiet 0:
 
 - sensitivity and AUC of a class that is absent, specificity and AUC where there is nothing else;
-- precision of a class that is never predicted;
+- precision of a class that is never predicted, NPV of a class that is always predicted;
+- LR+ of a class without a false alarm, LR- of a class that is answered wherever it is absent;
 - F1 of a class neither present nor predicted (present and never predicted, it is 0);
-- quadratic weighted kappa where truth and prediction are one and the same single class.
+- quadratic weighted kappa where truth and prediction are one and the same single class;
+- Obuchowski's index where fewer than two classes are present.
 
 Averages run over the classes that are present in the truth. There, as in scikit-learn
-(`zero_division=0`), a class that is never predicted counts with precision 0: a model must not raise its
-average by giving a class up.
+(`zero_division=0`), a class that is never predicted counts with precision 0, and one that is always predicted
+with NPV 0: a model must not raise its average by giving a class up.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-Weights = np.ndarray  # float64 (R, N), finite and not negative
+from fibrolab.evaluation import probability_quality
+from fibrolab.evaluation.ranking import auc, obuchowski
+from fibrolab.evaluation.weighted import Weights, average, ratio
 
-AVERAGED = ("sensitivity", "specificity", "precision", "f1", "auc")
+AVERAGED = ("sensitivity", "specificity", "precision", "npv", "f1", "auc")
+PER_CLASS = (*AVERAGED, "lr_plus", "lr_minus")
+GIVEN_UP = ("precision", "npv")  # undefined without such an answer; in an average that counts as 0
 
 
 def decide(probabilities: np.ndarray) -> np.ndarray:
@@ -40,17 +46,18 @@ def evaluate(
 
     Args:
         y_true: Class indices (N,).
-        probabilities: One column a class (N, K); they are compared, never thresholded.
+        probabilities: One column a class (N, K), rows summing to one; the most probable class is the answer.
         classes: The K class names.
         weights: One row a resample (R, N); None weighs every sample once (R = 1).
-        ordered: Whether the classes are stages; then kappa and the mean absolute error are meaningful.
+        ordered: Whether the classes are stages; then kappa, the mean absolute error and Obuchowski's index
+            are meaningful.
 
     Returns:
         float64 (R,) under each name: `accuracy`, `balanced_accuracy` (the macro sensitivity under its
-        other name), `macro_X` and `weighted_X` (by class frequency), `qwk` and `mae` [stages] if
-        ordered, `auc` of the second class if there are two, then `X_CLASS`, one against the rest, for X
-        in sensitivity, specificity, precision, f1, auc. With two classes the positive and negative
-        predictive values are the precisions of the second and the first.
+        other name), `macro_X` and `weighted_X` (by class frequency) for X in `AVERAGED`, `qwk`, `mae`
+        [stages] and `obuchowski` if ordered, `log_loss` [nats], `brier` and `ece`, `auc` of the second class
+        if there are two, then `X_CLASS`, one against the rest, for X in `PER_CLASS`; precision is the
+        positive predictive value.
     """
     y_true = np.asarray(y_true)
     assert probabilities.shape == (len(y_true), len(classes)), "one probability a sample and class"
@@ -58,23 +65,49 @@ def evaluate(
     if weights is None:
         weights = np.ones((1, len(y_true)))
     matrix = confusion_matrix(y_true, decide(probabilities), len(classes), weights)
-    by_class = _rates(matrix) | {"auc": auc(y_true, probabilities, weights)}
+    by_class = rates(matrix) | {"auc": auc(y_true, probabilities, weights)}
     support = matrix.sum(axis=2)  # (R, K)
-    values = {"accuracy": _ratio(np.trace(matrix, axis1=1, axis2=2), support.sum(axis=1))}
-    values["balanced_accuracy"] = _average(by_class["sensitivity"], support > 0)
-    for kind, shares in (("macro", (support > 0).astype(float)), ("weighted", support)):
+    values = {"accuracy": ratio(np.trace(matrix, axis1=1, axis2=2), support.sum(axis=1))}
+    values["balanced_accuracy"] = average(by_class["sensitivity"], support > 0)
+    for kind, shares_of in (("macro", (support > 0).astype(float)), ("weighted", support)):
         for name in AVERAGED:
-            rates = by_class[name]
-            values[f"{kind}_{name}"] = _average(
-                np.nan_to_num(rates) if name == "precision" else rates, shares
-            )
+            found = by_class[name]
+            values[f"{kind}_{name}"] = average(np.nan_to_num(found) if name in GIVEN_UP else found, shares_of)
     if ordered:
         values["qwk"] = quadratic_weighted_kappa(matrix)
         values["mae"] = mean_absolute_error(matrix)
+        values["obuchowski"] = obuchowski(y_true, probabilities, weights)
+    values |= probability_quality.evaluate(y_true, probabilities, weights)
     if len(classes) == 2:
         values["auc"] = by_class["auc"][:, 1]
-    per_class = {f"{x}_{c}": by_class[x][:, k] for k, c in enumerate(classes) for x in AVERAGED}
-    return values | per_class
+    return values | {f"{x}_{c}": by_class[x][:, k] for k, c in enumerate(classes) for x in PER_CLASS}
+
+
+def shares(
+    y_true: np.ndarray, decided: np.ndarray, classes: Sequence[str]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Which samples count for each metric that is a share of samples, and which of those are hits.
+
+    What an interval of a share needs (`shares.estimate`), where `evaluate` gives its value alone.
+
+    Args:
+        y_true: Class indices (N,).
+        decided: Class that was answered (N,).
+        classes: The K class names.
+
+    Returns:
+        Hits and counted, bool (N,) each, under `accuracy` and `sensitivity_CLASS`, `specificity_CLASS`,
+        `precision_CLASS` and `npv_CLASS`; a metric is the share of the counted that are hits.
+    """
+    y_true, decided = np.asarray(y_true), np.asarray(decided)
+    found = {"accuracy": (y_true == decided, np.ones(len(y_true), dtype=bool))}
+    for k, name in enumerate(classes):
+        present, answered = y_true == k, decided == k
+        found[f"sensitivity_{name}"] = (answered, present)
+        found[f"specificity_{name}"] = (~answered, ~present)
+        found[f"precision_{name}"] = (present, answered)
+        found[f"npv_{name}"] = (~present, ~answered)
+    return found
 
 
 def confusion_matrix(
@@ -91,18 +124,6 @@ def confusion_matrix(
     return matrix.reshape(-1, num_classes, num_classes)
 
 
-def auc(y_true: np.ndarray, probabilities: np.ndarray, weights: Weights | None = None) -> np.ndarray:
-    """Area under the ROC curve of every class against the rest, float64 (R, K).
-
-    The share of (positive, negative) pairs that the score puts in order, ties counting half (Hanley and
-    McNeil, Radiology 143:29-36, 1982); NaN where there is no pair.
-    """
-    if weights is None:
-        weights = np.ones((1, len(y_true)))
-    areas = [_auc(scores, y_true == k, weights) for k, scores in enumerate(probabilities.T)]
-    return np.stack(areas, axis=1)
-
-
 def quadratic_weighted_kappa(matrix: np.ndarray) -> np.ndarray:
     """Agreement beyond chance, errors weighed by squared distance, of (R, K, K) matrices, (R,).
 
@@ -112,47 +133,34 @@ def quadratic_weighted_kappa(matrix: np.ndarray) -> np.ndarray:
     cost = np.subtract.outer(stage, stage).astype(float) ** 2
     chance = matrix.sum(axis=2)[:, :, None] * matrix.sum(axis=1)[:, None, :]  # (R, K, K)
     observed = (cost * matrix).sum(axis=(1, 2)) * matrix.sum(axis=(1, 2))
-    return 1.0 - _ratio(observed, (cost * chance).sum(axis=(1, 2)))
+    return 1.0 - ratio(observed, (cost * chance).sum(axis=(1, 2)))
 
 
 def mean_absolute_error(matrix: np.ndarray) -> np.ndarray:
     """Mean distance of predicted from true class [stages] of (R, K, K) matrices, (R,)."""
     stage = np.arange(matrix.shape[1])
     distance = np.abs(np.subtract.outer(stage, stage))
-    return _ratio((distance * matrix).sum(axis=(1, 2)), matrix.sum(axis=(1, 2)))
+    return ratio((distance * matrix).sum(axis=(1, 2)), matrix.sum(axis=(1, 2)))
 
 
-def _rates(matrix: np.ndarray) -> dict[str, np.ndarray]:
-    """Sensitivity, specificity, precision and F1 of each class, (R, K) each."""
+def rates(matrix: np.ndarray) -> dict[str, np.ndarray]:
+    """What a decision gives of each class against the rest, of (R, K, K) matrices, (R, K) each.
+
+    Sensitivity, specificity, precision (PPV), NPV, F1 and the likelihood ratios LR+ = sensitivity /
+    (1 - specificity) and LR- = (1 - sensitivity) / specificity (Deeks and Altman, BMJ 329:168-169, 2004).
+    """
+    other = 1.0 - np.eye(matrix.shape[1])
     hits = np.diagonal(matrix, axis1=1, axis2=2)
     present, predicted = matrix.sum(axis=2), matrix.sum(axis=1)
     others = present.sum(axis=1, keepdims=True) - present
-    false_alarms = predicted - hits
+    misses, false_alarms = present - hits, predicted - hits
+    spared = np.einsum("rij,ki,kj->rk", matrix, other, other)  # summed, lest a difference leaves 1e-17 of 0
     return {
-        "sensitivity": _ratio(hits, present),
-        "specificity": _ratio(np.maximum(others - false_alarms, 0.0), others),  # rounding of odd weights
-        "precision": _ratio(hits, predicted),
-        "f1": _ratio(2.0 * hits, present + predicted),
+        "sensitivity": ratio(hits, present),
+        "specificity": ratio(spared, others),
+        "precision": ratio(hits, predicted),
+        "npv": ratio(spared, spared + misses),
+        "f1": ratio(2.0 * hits, present + predicted),
+        "lr_plus": ratio(hits * others, present * false_alarms),
+        "lr_minus": ratio(misses * others, present * spared),
     }
-
-
-def _auc(scores: np.ndarray, positive: np.ndarray, weights: Weights) -> np.ndarray:
-    """Weighted Mann-Whitney statistic of one class; one sort serves every resample."""
-    ours, others = np.flatnonzero(positive), np.flatnonzero(~positive)
-    others = others[np.argsort(scores[others])]
-    below = np.zeros((len(weights), len(others) + 1))  # weight of the m lowest negatives, m = 0..M
-    np.cumsum(weights[:, others], axis=1, out=below[:, 1:])
-    lower = np.searchsorted(scores[others], scores[ours], side="left")
-    upper = np.searchsorted(scores[others], scores[ours], side="right")  # upper - lower negatives tie
-    won = np.einsum("rp,rp->r", weights[:, ours], below[:, lower] + below[:, upper]) / 2.0
-    return _ratio(won, weights[:, ours].sum(axis=1) * below[:, -1])
-
-
-def _average(rates: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Mean of (R, K) rates by (R, K) shares; a rate without a share may be undefined."""
-    return _ratio(np.where(shares > 0, rates * shares, 0.0).sum(axis=1), shares.sum(axis=1))
-
-
-def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """Quotient, NaN where there is nothing below the line."""
-    return np.divide(above, below, out=np.full(np.shape(below), np.nan), where=below > 0)
