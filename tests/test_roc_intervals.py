@@ -1,0 +1,200 @@
+import math
+import warnings
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from fibrolab.errors import ConfigError, DataError
+from fibrolab.evaluation import roc
+
+
+@pytest.fixture(autouse=True)
+def _no_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+# Intervals
+
+
+def test_the_logit_interval_is_the_plain_one_of_the_log_odds():
+    value, variance = 0.9, 0.002
+    margin = 1.959963984540054 * math.sqrt(variance) / (0.9 * 0.1)
+    expected = [1 / (1 + math.exp(-(math.log(9) + side * margin))) for side in (-1, 1)]
+    assert roc.interval(value, variance) == pytest.approx(expected)
+
+
+def test_the_plain_interval_is_cut_off_at_one():
+    low, high = roc.interval(0.98, 0.01, scale="plain")
+    assert high == 1
+    assert low == pytest.approx(0.98 - 0.1959963984540054)
+
+
+@pytest.mark.parametrize("scale", ["logit", "plain"])
+def test_no_normal_interval_claims_to_be_certain(scale):
+    for value, variance in ((1.0, 0.0), (0.0, 0.0), (0.5, 0.0), (math.nan, math.nan)):
+        assert np.isnan(roc.interval(value, variance, scale=scale)).all()
+
+
+def test_the_bound_of_a_perfect_area_is_that_of_clopper_and_pearson_for_the_smaller_class():
+    positive = np.arange(50) < 20
+    expected = stats.binomtest(20, 20).proportion_ci(0.95, "exact")
+    best, worst = roc.estimate(positive * 1.0, positive), roc.estimate(positive * -1.0, positive)
+    assert (best.value, best.low, best.high) == pytest.approx((1, expected.low, 1))
+    assert (worst.value, worst.low, worst.high) == pytest.approx((0, 0, 1 - expected.low))
+    assert best.method == "Clopper-Pearson"
+    assert "20 independent pairs" in best.note
+
+
+def test_the_bound_of_a_perfect_area_counts_groups_and_none_of_them_twice():
+    positive = np.tile([True, False], 20)
+    groups = np.repeat(np.arange(20), 2)  # each holds both classes, so ten pairs of different groups
+    found = roc.estimate(positive * 1.0, positive, groups)
+    assert found.low == pytest.approx(0.025 ** (1 / 10))
+
+
+def test_an_area_without_variance_through_groups_that_are_all_alike_is_not_certain():
+    scores, positive = np.tile([1.0, 3.0, 2.0], 30), np.tile([True, True, False], 30)
+    found = roc.estimate(scores, positive, np.repeat(np.arange(30), 3))
+    assert found.value == pytest.approx(0.5)
+    assert found.low < 0.45
+    assert found.high > 0.55
+    assert "no variance" in found.note
+
+
+@pytest.mark.parametrize(("m", "n", "area"), [(25, 25, 0.95), (10, 40, 0.95), (20, 20, 0.99)])
+def test_the_interval_covers_the_truth_as_often_as_it_says_near_one_too(m, n, area):
+    rng = np.random.default_rng(0)
+    positive = np.arange(m + n) < m
+    shift = stats.norm.ppf(area) * math.sqrt(2)
+    drawn = [roc.estimate(rng.normal(size=m + n) + shift * positive, positive) for _ in range(400)]
+    covered = np.mean([found.low <= area <= found.high for found in drawn])
+    assert covered > 0.93
+
+
+def test_an_interval_from_few_units_says_so():
+    rng = np.random.default_rng(0)
+    positive = np.arange(40) < 4
+    assert "4 independent units" in roc.estimate(rng.normal(size=40), positive).note
+    assert roc.estimate(rng.normal(size=40), np.arange(40) < 15).note == ""
+
+
+def test_the_method_says_whether_groups_counted():
+    rng = np.random.default_rng(0)
+    scores, positive = rng.normal(size=80), np.arange(80) % 2 == 0
+    assert roc.estimate(scores, positive).method == "logit DeLong"
+    assert roc.estimate(scores, positive, np.arange(80)).method == "logit DeLong"
+    assert roc.estimate(scores, positive, np.arange(80) // 2).method == "logit clustered DeLong"
+
+
+# Where there is nothing to know
+
+
+@pytest.mark.parametrize(
+    ("positive", "why"),
+    [([True, True], "no negative"), ([False], "no positive"), ([], "no sample")],
+)
+def test_an_absent_class_leaves_the_area_undefined_and_says_why(positive, why):
+    scores = np.arange(len(positive), dtype=float)
+    found = roc.estimate(scores, positive)
+    assert np.isnan([found.value, found.low, found.high]).all()
+    assert why in found.note
+    arms = roc.areas(np.stack([scores, scores]), positive)
+    assert math.isnan(roc.paired(arms).p)
+    assert why in roc.paired(arms).note
+
+
+def test_a_class_in_one_sample_or_group_has_an_area_without_an_interval():
+    alone = roc.estimate([3.0, 1, 2, 0], [True, False, False, False])
+    assert (alone.value, math.isnan(alone.low)) == (1.0, True)
+    assert "one positive sample only" in alone.note
+    together = roc.estimate([3.0, 1, 2, 0], [True, True, False, False], ["a", "a", "b", "c"])
+    assert "one positive group only" in together.note
+    both = roc.estimate([3.0, 1, 2, 0], [True, True, False, False], ["a", "a", "a", "a"])
+    assert math.isnan(both.low)
+
+
+def test_identical_arms_have_p_of_one_and_no_interval():
+    rng = np.random.default_rng(0)
+    for n in (7, 50, 1001):
+        scores, positive = rng.normal(size=n), np.arange(n) % 3 == 0
+        for codes in (None, np.arange(n) // 2):
+            found = roc.paired(roc.areas(np.stack([scores, 2 * scores + 1]), positive, codes))
+            assert (found.difference, found.statistic, found.p) == (0, 0, 1)
+            assert math.isnan(found.low)
+            assert found.note
+
+
+def test_a_constant_score_beside_a_perfect_one_is_told_to_be_without_variance():
+    positive = np.arange(10) % 2 == 0
+    found = roc.paired(roc.areas(np.stack([positive * 1.0, np.zeros(10)]), positive))
+    assert found.difference == 0.5
+    assert math.isnan(found.p)
+    assert "no variance" in found.note
+
+
+def test_two_perfect_sets_of_patients_do_not_differ():
+    positive = np.arange(10) % 2 == 0
+    perfect = roc.areas(positive * 1.0, positive)
+    assert roc.unpaired(perfect, perfect).p == 1
+
+
+def test_one_sample_of_a_class_in_either_set_leaves_the_unpaired_test_undefined():
+    positive = np.arange(10) % 2 == 0
+    fine, alone = roc.areas(np.arange(10.0) % 7, positive), roc.areas(np.arange(4.0), np.arange(4) == 0)
+    assert math.isnan(roc.unpaired(fine, alone).p)
+    assert "one positive sample" in roc.unpaired(fine, alone).note
+
+
+def test_a_constant_score_has_an_area_of_a_half_that_is_not_certain():
+    found = roc.estimate(np.ones(40), np.arange(40) % 2 == 0)
+    assert found.value == 0.5
+    assert found.low < 0.42
+    assert found.high > 0.58
+
+
+# Faults of the user
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_score_that_is_not_finite_is_refused(value):
+    with pytest.raises(DataError, match=r"1 of 4 scores are not finite .* row 2"):
+        roc.areas(np.array([0.1, 0.2, value, 0.4]), np.array([True, False, True, False]))
+
+
+def test_a_row_without_a_group_is_refused():
+    with pytest.raises(DataError, match="1 of 4 rows have no group"):
+        roc.areas(np.arange(4.0), np.arange(4) < 2, np.array(["a", None, "b", "c"], dtype=object))
+
+
+def test_repeated_groups_are_refused_where_every_row_must_be_another_patient():
+    roc.refuse_repeated(["a", "b", "c"])
+    with pytest.raises(DataError, match=r"1 of 2 groups have several rows \('b' has 3\)"):
+        roc.refuse_repeated(["a", "b", "b", "b"])
+
+
+# Areas of papers
+
+
+def test_the_variance_of_hanley_and_mcneil_is_that_of_their_example():
+    assert math.sqrt(roc.hanley_mcneil(0.893, 51, 58)) == pytest.approx(0.0325, abs=5e-5)
+
+
+def test_the_variance_of_hanley_and_mcneil_at_chance_is_that_of_the_rank_sum():
+    m, n = 12, 30  # (m + n + 1) / (12 m n), and Q1 = Q2 = 1/3 at A = 1/2
+    assert roc.hanley_mcneil(0.5, m, n) == pytest.approx((m + n + 1) / (12 * m * n))
+
+
+def test_a_published_area_gets_the_interval_of_its_sample_sizes():
+    found = roc.published(0.95, 30, 72)
+    assert (found.low, found.high) == roc.interval(0.95, roc.hanley_mcneil(0.95, 30, 72))
+    assert found.method == "logit Hanley-McNeil"
+    assert roc.published(1.0, 30, 72).low == pytest.approx(0.025 ** (1 / 30))
+
+
+@pytest.mark.parametrize("arguments", [(1.2, 3, 4), (math.nan, 3, 4), (0.9, 0, 4)])
+def test_a_published_area_that_cannot_be_is_refused(arguments):
+    with pytest.raises(ConfigError, match="AUC"):
+        roc.published(*arguments)
