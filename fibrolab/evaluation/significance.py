@@ -1,0 +1,250 @@
+"""Tests of whether arms differ and whether one beats chance, each with what it takes for granted."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+import pandas as pd
+
+from fibrolab.choices import refuse, unknown
+from fibrolab.errors import DataError
+
+DEFINED = 0.9  # share of the resamples that must define the metric of both arms, as for an interval
+ANOVA_LIMITS: Final = (
+    "One-way ANOVA takes every cell for an independent measurement of equal spread. Here all arms answer the "
+    "same patients, each cell is a share of another number of patients, which is ignored, and the stages "
+    "differ more from each other than the arms do, which hides a difference between arms. The paired "
+    "bootstrap has none of these faults."
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a test says.
+
+    Attributes:
+        p: Two-sided, unless the test says otherwise; NaN where the test is not defined.
+        statistic: NaN where the test has none.
+        df: Degrees of freedom; empty where there are none.
+        difference: First arm less second.
+        low: Lower end of the interval of the difference.
+        high: Upper end.
+        sd: Of the differences of the folds.
+        note: Why something is NaN, or what to beware of; otherwise empty.
+    """
+
+    p: float = math.nan
+    statistic: float = math.nan
+    df: tuple[float, ...] = ()
+    difference: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    sd: float = math.nan
+    note: str = ""
+
+
+def mcnemar(
+    right_a: np.ndarray,
+    right_b: np.ndarray,
+    groups: Sequence[str] | np.ndarray | None = None,
+    method: Literal["midp", "exact"] = "midp",
+    level: float = 0.95,
+) -> Result:
+    """McNemar's test of two arms that answered the same patients, one row a patient.
+
+    The p value is that of the samples on which one arm alone is right, from the binomial distribution; its
+    mid-p form is nearer to the level asked for (Fagerland, Lydersen and Laake, BMC Med Res Methodol 13:91,
+    2013). Interval of the difference: Bonett and Price, J Educ Behav Stat 37:479-488, 2012.
+
+    Args:
+        right_a: Where the first arm is right: bool (N,).
+        right_b: Where the second is right: bool (N,).
+        groups: Patient or cluster of copies of each sample (N,), to see that none has two; each its own by
+            default.
+        method: `exact` never rejects too often, `midp` is less timid.
+        level: Coverage of the interval aimed at.
+
+    Returns:
+        The statistic is the smaller of the two numbers of samples on which one arm alone is right.
+
+    Raises:
+        ConfigError: The method is unknown.
+        DataError: A group has several rows, or the lengths differ.
+    """
+    from scipy.stats import binom, norm
+
+    if method not in ("midp", "exact"):
+        refuse([unknown("method", method, ("midp", "exact"))])
+    a, b = np.asarray(right_a, dtype=bool), np.asarray(right_b, dtype=bool)
+    names = np.arange(len(a)) if groups is None else np.asarray(groups)
+    if not len(a) == len(b) == len(names):
+        raise DataError(
+            f"McNemar's test needs a pair a row; given are {len(a)}, {len(b)} and {len(names)} rows."
+        )
+    if repeats := len(names) - len(pd.unique(names)):
+        raise DataError(
+            f"McNemar's test takes one row a group, and {repeats} of the {len(names)} rows are further ones "
+            "of the same groups. Average them to patients, or use the paired bootstrap over groups."
+        )
+    n, only_a, only_b = len(a), int((a & ~b).sum()), int((b & ~a).sum())
+    if n == 0:
+        return Result(note="no sample that both arms answered")
+    fewer, discordant = min(only_a, only_b), only_a + only_b
+    beyond = float(binom.cdf(fewer, discordant, 0.5))
+    at = float(binom.pmf(fewer, discordant, 0.5))
+    p = min(1.0, 2 * beyond - (at if method == "midp" else 0.0))
+    # Bonett and Price: a sample is added to both kinds of disagreement.
+    share_a, share_b = (only_a + 1) / (n + 2), (only_b + 1) / (n + 2)
+    spread = math.sqrt((share_a + share_b - (share_a - share_b) ** 2) / (n + 2))
+    half = float(norm.isf((1 - level) / 2)) * spread
+    low, high = max(-1.0, share_a - share_b - half), min(1.0, share_a - share_b + half)
+    note = "" if discordant else "the arms are right on the same samples"
+    return Result(p, fewer, difference=(only_a - only_b) / n, low=low, high=high, note=note)
+
+
+def against_chance(hits: float, n: float, chance: float) -> Result:
+    """Whether a share is higher than what chance reaches: one-sided exact binomial test.
+
+    Args:
+        hits: Samples that are right.
+        n: Independent samples. Where groups have several, give `shares.witnesses` of both: the test then
+            holds for fractions, by the incomplete beta function, which is the binomial tail at whole numbers.
+        chance: What is reached without learning, such as the share of the commonest class.
+
+    Returns:
+        p of so many hits or more, were the share no higher than chance; the difference is share - chance.
+
+    Raises:
+        DataError: Hits beyond 0 .. n, or chance beyond 0 .. 1.
+    """
+    from scipy.special import betainc
+
+    if not (0 <= hits <= n and 0 <= chance <= 1):
+        raise DataError(
+            f"{hits} hits of {n} against a chance of {chance}: hits go from 0 to n, chance from 0 to 1."
+        )
+    if n == 0:
+        return Result(note="no sample to count")
+    p = 1.0 if hits == 0 else float(betainc(hits, n - hits + 1, chance))
+    return Result(p, hits, difference=hits / n - chance)
+
+
+def anova(table: pd.DataFrame) -> Result:
+    """One-way analysis of variance between the columns, as published papers use it; see `ANOVA_LIMITS`.
+
+    Args:
+        table: A sensitivity a cell; rows are stages, columns are models. Transpose it to ask whether stages
+            differ. Cells that are NaN are left out.
+
+    Returns:
+        F, its two degrees of freedom and p.
+    """
+    from scipy.stats import f_oneway
+
+    columns = [column[np.isfinite(column)] for column in table.to_numpy(np.float64).T]
+    columns = [column for column in columns if len(column)]
+    total = sum(map(len, columns))
+    df = (len(columns) - 1.0, float(total - len(columns)))
+    if df[0] < 1 or df[1] < 1:
+        return Result(note="an analysis of variance needs two models, and two stages in one of them")
+    if all(np.ptp(column) == 0 for column in columns):
+        return Result(
+            df=df, note="the stages of each model do not differ: nothing to compare the models with"
+        )
+    found = f_oneway(*columns)
+    return Result(float(found.pvalue), float(found.statistic), df, note=ANOVA_LIMITS)
+
+
+def corrected_resampled_t(
+    differences: np.ndarray, n_train: float, n_test: float, level: float = 0.95
+) -> Result:
+    """Mean difference of two arms over folds or random splits, by the corrected resampled t test.
+
+    The training sets of the folds overlap, so that their differences vary less than those of independent
+    studies; the variance of the mean is (1/K + n_test/n_train) s^2 (Nadeau and Bengio, Mach Learn 52:239-281,
+    2003, section 3).
+
+    Args:
+        differences: First arm less second, one a fold (K,); folds that are NaN are left out.
+        n_train: Samples trained on in a fold.
+        n_test: Samples tested in a fold.
+        level: Coverage of the interval aimed at.
+
+    Returns:
+        Mean and SD of the differences, t, K - 1 degrees of freedom, p and interval.
+
+    Raises:
+        DataError: n_train or n_test is not positive.
+    """
+    from scipy.stats import t as student
+
+    if not (n_train > 0 and n_test > 0):
+        raise DataError(f"Folds of {n_train} samples to train and {n_test} to test: both must be above 0.")
+    values = np.asarray(differences, dtype=np.float64)
+    values = values[np.isfinite(values)]
+    k = len(values)
+    if k < 2:
+        return Result(difference=float(values[0]) if k else math.nan, note="a t test needs two folds")
+    mean, sd = float(values.mean()), float(values.std(ddof=1))
+    if np.ptp(values) == 0:  # by the range: the sd of equal values may be 1e-17
+        same = mean == 0
+        why = "the arms agree on every fold" if same else "the folds do not differ: their spread is unknown"
+        return Result(1.0 if same else math.nan, df=(k - 1.0,), difference=mean, sd=0.0, note=why)
+    error = sd * math.sqrt(1 / k + n_test / n_train)
+    half = float(student.isf((1 - level) / 2, k - 1)) * error
+    p = 2 * float(student.sf(abs(mean / error), k - 1))
+    return Result(p, mean / error, (k - 1.0,), mean, mean - half, mean + half, sd)
+
+
+def paired_bootstrap(
+    draws_a: np.ndarray, draws_b: np.ndarray, difference: float | None = None, level: float = 0.95
+) -> Result:
+    """Two arms by their metric on the same resamples of the groups, whatever the metric.
+
+    Percentile interval of the difference, and the p value that inverts it: twice the smaller share of
+    resamples on either side of 0, the data itself counted as one of them so that p is never 0 (Davison and
+    Hinkley, Bootstrap Methods and their Application, 1997, section 4.4).
+
+    Args:
+        draws_a: The first arm's metric on each resample (R,).
+        draws_b: The second's on the same resamples (R,).
+        difference: On the data itself; by default the mean over the resamples.
+        level: Coverage aimed at.
+
+    Returns:
+        p is NaN where fewer than nine tenths of the resamples define both.
+
+    Raises:
+        DataError: The arms differ in their number of resamples.
+    """
+    a, b = np.asarray(draws_a, dtype=np.float64), np.asarray(draws_b, dtype=np.float64)
+    if a.shape != b.shape or a.ndim != 1:
+        raise DataError(
+            f"A paired bootstrap needs the same resamples of both arms; given are {a.shape}, {b.shape}."
+        )
+    gaps = a - b
+    gaps = gaps[np.isfinite(gaps)]
+    if len(gaps) < max(2.0, DEFINED * len(a)):
+        value = math.nan if difference is None else difference
+        return Result(
+            difference=value, note=f"both arms are defined on {len(gaps)} of {len(a)} resamples only"
+        )
+    low, high = np.quantile(gaps, [(1 - level) / 2, (1 + level) / 2])
+    tail = 1 + min(int((gaps <= 0).sum()), int((gaps >= 0).sum()))
+    value = float(gaps.mean()) if difference is None else difference
+    return Result(min(1.0, 2 * tail / (len(gaps) + 1)), difference=value, low=float(low), high=float(high))
+
+
+def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Adjust p values (M,) for their number, so that a false finding in the family is as rare as asked.
+
+    Holm, Scand J Stat 6:65-70, 1979. A NaN stays NaN and is not counted as a test.
+    """
+    values = np.asarray(p, dtype=np.float64)
+    adjusted = np.full(values.shape, np.nan)
+    order = np.argsort(values)[: int(np.isfinite(values).sum())]  # NaN sorts last
+    steps = values[order] * np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(steps)) if len(order) else steps
+    return adjusted
