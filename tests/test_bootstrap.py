@@ -161,7 +161,7 @@ def test_score_reads_one_partition_and_sets_the_floors_beside_its_metrics(tmp_pa
     assert np.isnan(table.loc["mae", "floor"])
     assert "auc" not in table.index
     score.write(table, tmp_path / "metrics.csv")
-    back = pd.read_csv(tmp_path / "metrics.csv", index_col="metric")
+    back = pd.read_csv(tmp_path / "metrics.csv", index_col="metric").fillna({"method": "", "note": ""})
     pd.testing.assert_frame_equal(back, table, rtol=1e-12, check_index_type=False, check_dtype=False)
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
 

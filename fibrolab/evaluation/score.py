@@ -8,8 +8,7 @@ import pandas as pd
 from fibrolab import keys
 from fibrolab.errors import DataError
 from fibrolab.evaluation import endpoints as end_points
-from fibrolab.evaluation import predictions
-from fibrolab.evaluation.bootstrap import intervals
+from fibrolab.evaluation import intervals, predictions
 from fibrolab.evaluation.storage import write_table
 
 
@@ -39,7 +38,7 @@ def score(
         endpoints: Name and lowest positive class of each end point that is to be answered too.
 
     Returns:
-        Index `metric`; columns value, mean, sd, low, high, n_valid, floor (NaN where there is none).
+        Index `metric`; the columns of `intervals.table`, and `floor` (NaN where there is none).
 
     Raises:
         DataError: No rows of that partition, or another number of classes.
@@ -53,7 +52,7 @@ def score(
             f"The predictions hold {probabilities.shape[1]} probabilities a row, but {len(classes)} classes "
             f"are named ({', '.join(classes)}); score them with the classes of their own run."
         )
-    table = intervals(
+    table = intervals.table(
         chosen[keys.Y_TRUE].to_numpy(),
         probabilities,
         chosen[keys.GROUP_ID].to_numpy(),
@@ -62,7 +61,7 @@ def score(
         seed=seed,
         level=level,
         ordered=ordered,
-        endpoints=endpoints,
+        end_points=endpoints,
     )
     return table.assign(floor=pd.Series(floors or {}, dtype=float).reindex(table.index))
 

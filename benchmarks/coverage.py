@@ -1,0 +1,208 @@
+"""How often a nominal 95 % interval holds the truth, by simulated studies: `python -m benchmarks.coverage`.
+
+Areas of two normal scores, shares, and the measures of five stages; samples that stand alone, and five to a
+patient whose scores correlate by .5. `--write` keeps the table for the reports, which warn where an interval
+is known to fall short.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from itertools import product
+
+import numpy as np
+import pandas as pd
+from scipy.special import softmax
+from scipy.stats import norm
+
+from fibrolab.evaluation import coverage, metrics, roc, shares
+from fibrolab.evaluation.bootstrap import resampled
+from fibrolab.evaluation.estimate import Estimate
+from fibrolab.evaluation.ranking import area
+
+SIZES = (50, 200, 1000)  # samples of a study
+TRUTHS = (0.7, 0.85, 0.95)
+PREVALENCE = 0.4
+PER_PATIENT, ICC = 5, 0.5
+STAGES = ("F0", "F1", "F2", "F3", "F4")
+STAGED = ("qwk", "mae", "macro_f1", "macro_auc", "balanced_accuracy", "log_loss", "brier", "ece")
+MANY = 1_000_000  # samples that stand for the population
+
+Interval = tuple[float, float]
+Study = Callable[[np.random.Generator], dict[tuple[str, str], Interval]]  # by family and method
+
+
+def correlated(rng: np.random.Generator, n: int, clustered: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Standard normal scores (n,) and the patient of each (n,)."""
+    if not clustered:
+        return rng.standard_normal(n), np.arange(n)
+    patient = np.arange(n) // PER_PATIENT
+    own = rng.standard_normal(patient[-1] + 1)[patient]
+    return np.sqrt(ICC) * own + np.sqrt(1 - ICC) * rng.standard_normal(n), patient
+
+
+def study_of_area(n: int, truth: float, clustered: bool, resamples: int) -> Study:
+    """Two normal distributions whose area is known: AUC = Phi(distance / sqrt 2)."""
+
+    def study(rng: np.random.Generator) -> dict[tuple[str, str], Interval]:
+        noise, groups = correlated(rng, n, clustered)
+        ill = np.zeros(groups[-1] + 1, dtype=bool)
+        ill[: round(PREVALENCE * len(ill))] = True  # a patient's samples share the stage
+        positive = ill[groups]
+        scores = noise + np.sqrt(2) * norm.ppf(truth) * positive
+        alone = roc.areas(scores, positive)
+        value, blind = float(alone.values[0]), float(alone.covariance[0, 0])
+        published = roc.hanley_mcneil(value, int(positive.sum()), int((~positive).sum()))
+        found = {
+            "DeLong": roc.interval(value, blind, scale="plain"),
+            "logit DeLong": ends(roc.estimate(scores, positive)),
+            "Hanley-McNeil": roc.interval(value, published, scale="plain"),
+        }
+        if clustered:
+            together = float(roc.areas(scores, positive, groups).covariance[0, 0])
+            found["clustered DeLong"] = roc.interval(value, together, scale="plain")
+            found["logit clustered DeLong"] = ends(roc.estimate(scores, positive, groups))
+        found |= drawn(lambda weights: {"auc": area(scores, positive, weights)}, groups, resamples, rng)[
+            "auc"
+        ]
+        return {("auc", method): interval for method, interval in found.items()}
+
+    return study
+
+
+def study_of_share(n: int, truth: float, clustered: bool, resamples: int) -> Study:
+    """Hits where a normal score exceeds its threshold."""
+
+    def study(rng: np.random.Generator) -> dict[tuple[str, str], Interval]:
+        noise, groups = correlated(rng, n, clustered)
+        hits = noise < norm.ppf(truth)
+        half = norm.ppf(0.975) * np.sqrt(hits.mean() * (1 - hits.mean()) / n)
+        found = {
+            "Wald": (hits.mean() - half, hits.mean() + half),
+            "Wilson": shares.wilson(int(hits.sum()), n),
+        }
+        if clustered:
+            found["clustered Wilson"] = ends(shares.estimate(hits, None, groups))
+
+        def measure(weights: np.ndarray | None) -> dict[str, np.ndarray]:
+            weights = np.ones((1, n)) if weights is None else weights
+            return {"share": weights @ hits / weights.sum(axis=1)}
+
+        found |= drawn(measure, groups, resamples, rng)["share"]
+        return {("share", method): interval for method, interval in found.items()}
+
+    return study
+
+
+def staged(rng: np.random.Generator, n: int, clustered: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Stages (n,), the probabilities of a middling network (n, 5), and groups (n,)."""
+    noise, groups = correlated(rng, n, clustered)
+    truth = rng.integers(len(STAGES), size=groups[-1] + 1)[groups]
+    distance = np.abs(np.arange(len(STAGES)) - (truth + noise)[:, None])
+    return truth, softmax(-1.5 * distance, axis=1), groups
+
+
+def study_of_stages(n: int, clustered: bool, resamples: int) -> Study:
+    """Five stages, answered by a network that is about one stage off."""
+
+    def study(rng: np.random.Generator) -> dict[tuple[str, str], Interval]:
+        truth, chances, groups = staged(rng, n, clustered)
+
+        def measure(weights: np.ndarray | None) -> dict[str, np.ndarray]:
+            found = metrics.evaluate(truth, chances, STAGES, weights)
+            return {name: found[name] for name in STAGED}
+
+        found = drawn(measure, groups, resamples, rng)
+        return {(name, how): ends for name, both in found.items() for how, ends in both.items()}
+
+    return study
+
+
+def drawn(
+    measure: Callable[[np.ndarray | None], dict[str, np.ndarray]],
+    groups: np.ndarray,
+    resamples: int,
+    rng: np.random.Generator,
+) -> dict[str, dict[str, Interval]]:
+    """Both bootstrap intervals of every measure."""
+    table = resampled(measure, groups, resamples, seed=int(rng.integers(2**31)))
+    percentile = zip(table["low"], table["high"], strict=True)
+    corrected = zip(table["bca_low"], table["bca_high"], strict=True)
+    return {
+        str(name): {"percentile": first, "BCa": second}
+        for name, first, second in zip(table.index, percentile, corrected, strict=True)
+    }
+
+
+def ends(estimate: Estimate) -> Interval:
+    """Of an estimate."""
+    return estimate.low, estimate.high
+
+
+def cells(simulations: int, resamples: int) -> Iterator[dict[str, object]]:
+    """Every cell of the table, as it is done."""
+    rng = np.random.default_rng(0)
+    for clustered in (False, True):
+        population = metrics.evaluate(*staged(rng, MANY, clustered)[:2], STAGES)
+        for n in SIZES:
+            known = {name: float(population[name][0]) for name in STAGED}
+            studies = [(study_of_stages(n, clustered, resamples), known)]
+            for truth, (family, make) in product(
+                TRUTHS, {"auc": study_of_area, "share": study_of_share}.items()
+            ):
+                studies.append((make(n, truth, clustered, resamples), {family: truth}))
+            for study, truths in studies:
+                yield from tabulated(study, truths, n, clustered, simulations, rng)
+
+
+def tabulated(
+    study: Study,
+    truths: dict[str, float],
+    n: int,
+    clustered: bool,
+    simulations: int,
+    rng: np.random.Generator,
+) -> Iterator[dict[str, object]]:
+    """Coverage of each method over many studies; where it gives no interval it does not cover."""
+    found = pd.DataFrame([study(rng) for _ in range(simulations)])
+    for column in found.columns:
+        family, method = str(column[0]), str(column[1])
+        low, high = np.array(found[column].tolist()).T
+        truth = truths[family]
+        yield {
+            "family": family,
+            "method": method,
+            "n": n,
+            "groups": n // PER_PATIENT if clustered else n,
+            "truth": round(truth, 4),
+            "clustered": int(clustered),
+            "coverage": np.mean((low <= truth) & (truth <= high)),
+            "low_miss": np.mean(low > truth),  # the interval lies above the truth
+            "high_miss": np.mean(high < truth),
+            "mean_width": np.nanmean(high - low),
+            "simulations": simulations,
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--simulations", type=int, default=1000)
+    parser.add_argument("--resamples", type=int, default=500)
+    parser.add_argument("--write", action="store_true", help=f"keep the table as {coverage.FILE}")
+    given = parser.parse_args()
+    started = time.perf_counter()
+    table = pd.DataFrame(cells(given.simulations, given.resamples))
+    shown = table.pivot_table(
+        index=["family", "truth", "clustered", "method"], columns="n", values="coverage", dropna=False
+    ).dropna(how="all")
+    print((100 * shown).round(1).to_string())
+    print(
+        f"\n{given.simulations} studies a cell, {given.resamples} resamples each; two standard errors: "
+        f"{200 * np.sqrt(0.95 * 0.05 / given.simulations):.1f} points; {time.perf_counter() - started:.0f} s"
+    )
+    if given.write:
+        table.round(4).to_csv(coverage.FILE, index=False)
+
+
+if __name__ == "__main__":
+    main()

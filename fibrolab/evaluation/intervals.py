@@ -1,0 +1,125 @@
+"""Which interval stands beside which metric: the one that covers best in simulation, see `coverage`."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from fibrolab.evaluation import bootstrap, coverage, endpoints, metrics, roc, shares
+from fibrolab.evaluation.estimate import Estimate
+
+COLUMNS = (
+    "value", "mean", "sd", "low", "high", "n_valid", "method", "note",
+    "coverage", "percentile_low", "percentile_high", "bca_low", "bca_high",
+)  # fmt: skip
+CORRECTED, RESAMPLED = "BCa", "percentile"  # of what is neither a share nor an area
+FEW = "fewer than nine tenths of the resamples define it: too few groups of a class"
+SHRINKING = "no interval: resampling adds to an error that chance alone keeps above 0; see calibration.csv"
+AGREEING = "every resample gives the same value: the bootstrap cannot tell how sure it is"
+ALONE = "one group only: no interval can be drawn from it"
+
+
+def table(
+    y_true: np.ndarray,
+    probabilities: np.ndarray,
+    groups: np.ndarray,
+    classes: Sequence[str],
+    n_resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+    ordered: bool = True,
+    end_points: Mapping[str, int] | None = None,
+) -> pd.DataFrame:
+    """Every metric with its interval: Wilson's of a share, DeLong's of an area, else the BCa bootstrap's.
+
+    Shares and areas of samples that come several to a group take the clustered forms of both. Mean and SD
+    over resamples, and both bootstrap intervals, stand beside them.
+
+    Args:
+        y_true: Class indices (N,).
+        probabilities: One column a class (N, K).
+        groups: The patient, or the cluster of copies, of every sample (N,).
+        classes: The K class names.
+        n_resamples: Bootstrap resamples of the groups.
+        seed: Of the resamples.
+        level: Coverage aimed at.
+        ordered: Whether the classes are stages.
+        end_points: Name and lowest positive class of each.
+
+    Returns:
+        Index `metric`, columns `COLUMNS`: `method` names what gave low and high, `note` says why something is
+        NaN, or what to beware of, and `coverage` how often an interval of this method is known to hold the
+        truth (`coverage.expected`; NaN where that is not known, or the level is another).
+
+    Raises:
+        ConfigError: n_resamples or level out of range.
+    """
+    end_points = end_points or {}
+    drawn = bootstrap.intervals(
+        y_true, probabilities, groups, classes, n_resamples, seed, level, ordered, end_points
+    )
+    known = _shares(y_true, metrics.decide(probabilities), groups, classes, level)
+    known |= _areas(y_true, probabilities, groups, classes, level)
+    for name, lowest in end_points.items():
+        known |= _end_point(
+            name, endpoints.labels(y_true, lowest), probabilities[:, lowest:].sum(1), groups, level
+        )
+    single = len(np.unique(groups)) == 1
+    drawn.loc[["ece"], ["low", "high", "bca_low", "bca_high"]] = np.nan
+    known["ece"] = Estimate(float(drawn["value"]["ece"]), note=SHRINKING)
+    estimates = [known.get(str(name)) or _resampled(row, single) for name, row in drawn.iterrows()]
+    found = pd.DataFrame(estimates, index=drawn.index)[["low", "high", "method", "note"]]
+    found["coverage"] = (
+        _covered(found.assign(value=drawn["value"]), groups) if level == coverage.LEVEL else np.nan
+    )
+    names = {"low": "percentile_low", "high": "percentile_high"}
+    return drawn.rename(columns=names).join(found)[list(COLUMNS)]
+
+
+def _shares(
+    y_true: np.ndarray, decided: np.ndarray, groups: np.ndarray, classes: Sequence[str], level: float
+) -> dict[str, Estimate]:
+    return {
+        name: shares.estimate(hits, counted, groups, level)
+        for name, (hits, counted) in metrics.shares(y_true, decided, classes).items()
+    }
+
+
+def _areas(
+    y_true: np.ndarray, probabilities: np.ndarray, groups: np.ndarray, classes: Sequence[str], level: float
+) -> dict[str, Estimate]:
+    found = {
+        f"auc_{name}": roc.estimate(probabilities[:, k], y_true == k, groups, level)
+        for k, name in enumerate(classes)
+    }
+    return found | ({"auc": found[f"auc_{classes[1]}"]} if len(classes) == 2 else {})
+
+
+def _end_point(
+    name: str, positive: np.ndarray, score: np.ndarray, groups: np.ndarray, level: float
+) -> dict[str, Estimate]:
+    """Of what metrics.csv says of an end point: at one half, a threshold that no data chose."""
+    found = _shares(positive, (score > 0.5).astype(np.int64), groups, ("no", "yes"), level)
+    found["auc"] = roc.estimate(score, positive == 1, groups, level)
+    return {f"{ours}_{name}": found[theirs] for ours, theirs in endpoints.MEASURES.items()}
+
+
+def _resampled(row: pd.Series, single: bool) -> Estimate:
+    if np.isnan(row["low"]):
+        undefined = "not defined on these samples" if np.isnan(row["value"]) else ALONE if single else FEW
+        return Estimate(row["value"], note=undefined)
+    if row["low"] == row["high"]:
+        return Estimate(row["value"], note=AGREEING)
+    if np.isnan(row["bca_low"]):  # where nearly every resample lies on one side
+        return Estimate(row["value"], row["low"], row["high"], RESAMPLED)
+    return Estimate(row["value"], row["bca_low"], row["bca_high"], CORRECTED)
+
+
+def _covered(table: pd.DataFrame, groups: np.ndarray) -> list[float]:
+    """What each interval is known to cover."""
+    number = len(np.unique(groups))
+    rows = zip(table.index.astype(str), table["method"], table["value"].astype(float), strict=True)
+    return [
+        coverage.expected(metric, method, number, value, clustered=number < len(groups))
+        for metric, method, value in rows
+    ]
