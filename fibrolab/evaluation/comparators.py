@@ -1,0 +1,236 @@
+"""The markers of the clinic scored like any arm, and the run beside each on the very same patients."""
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from fibrolab import keys
+from fibrolab.evaluation import markers, predictions, roc, shares, thresholds
+from fibrolab.evaluation.estimate import Estimate
+from fibrolab.evaluation.markers import apri, fib4, lsm
+
+__all__ = ["COLUMNS", "CUTOFFS", "Cutoff", "apri", "fib4", "likelihood_ratio", "lsm", "stage_of", "table"]
+
+# `beside` is the marker whose patients a row counts: the rows of a marker and the run's beside it share it.
+COLUMNS = (
+    "marker", "endpoint", "n", "n_positive", "rule", "cutoff", "source", "metric",
+    "value", "low", "high", "method", "p_auc", "note", "beside",
+)  # fmt: skip
+DECIDED = ("sensitivity", "specificity", "ppv", "npv", "lr_plus", "lr_minus")
+Row = dict[str, object]
+RUN, PUBLISHED, FITTED = "run", "published", "fitted"
+_RULE = "youden"  # how cut-offs are fitted, of markers and of the run alike
+
+
+class Cutoff(NamedTuple):
+    """A published cut-off: the marker calls the end point from this value up.
+
+    Attributes:
+        marker: Of `markers.MARKERS`.
+        stage: Lowest stage of the end point, 2 for F2 or worse.
+        value: In the marker's unit.
+        source: Where it stands, and for whom it was found.
+    """
+
+    marker: str
+    stage: int
+    value: float
+    source: str
+
+
+# One cut-off a marker and end point, so that each patient gets an answer, as from the network. Where a
+# source recommends one, it is that: Lin's for APRI, in place of Wai's pairs (0.5 and 1.5 for F2, 1.0 and 2.0
+# for F4), which leave the patients between them unanswered. Of Sterling's pair for FIB-4, 1.45 and 3.25, it
+# is the upper, from which advanced fibrosis is called; the lower rules it out. In fatty liver 1.3 and 2.67
+# are in use (Shah et al., Clin Gastroenterol Hepatol 7:1104, 2009). Stiffness is by 2D shear-wave
+# elastography, which ultrasound machines measure; transient elastography has 7.1, 9.5 and 12.5 kPa (Castera
+# et al., Gastroenterology 128:343, 2005, hepatitis C).
+_HERRMANN = "Herrmann et al., Hepatology 67:260, 2018 (2D-SWE, Aixplorer; hepatitis C)"
+_LIN = "Lin et al., Hepatology 53:726, 2011 (hepatitis C, 40 studies)"
+CUTOFFS: Final = (
+    Cutoff("lsm", 2, 7.1, _HERRMANN),
+    Cutoff("lsm", 3, 9.2, _HERRMANN),
+    Cutoff("lsm", 4, 13.0, _HERRMANN),
+    Cutoff("apri", 2, 0.7, _LIN),
+    Cutoff("apri", 3, 1.0, _LIN),
+    Cutoff("apri", 4, 1.0, _LIN),
+    Cutoff("fib4", 2, 1.45, "Xiao et al., Hepatology 61:292, 2015 (hepatitis B, 39 studies)"),
+    Cutoff("fib4", 3, 3.25, "Sterling et al., Hepatology 43:1317, 2006 (HIV and hepatitis C; Ishak 4 to 6)"),
+    Cutoff("fib4", 4, 3.25, "within 2.9 to 3.6 of Li et al., PLoS One 9:e105728, 2014 (hepatitis B)"),
+)
+ELSEWHERE: Final = {
+    "lsm": "stiffness and its cut-offs depend on the machine and the disease",
+    "apri": "found in hepatitis C; other diseases have other cut-offs",
+    "fib4": "found in viral hepatitis; other diseases and ages beyond 65 have other cut-offs",
+}
+
+
+def stage_of(name: str) -> int | None:
+    """The lowest stage that a class's name speaks of: 2 of `F2`, `F2-F4` or `S2`; None of others."""
+    found = re.match(r"[FS]([0-4])(?!\d)", name.strip(), flags=re.IGNORECASE)
+    return int(found.group(1)) if found else None
+
+
+def likelihood_ratio(
+    score: np.ndarray, positive: np.ndarray, groups: np.ndarray, cutoff: float, of: str, level: float = 0.95
+) -> Estimate:
+    """How many times likelier an answer is in the diseased, with the log method's interval.
+
+    Simel, Samsa and Matchar, J Clin Epidemiol 44:763-770, 1991.
+
+    Args:
+        score: Positive from the cut-off up (N,).
+        positive: Who has the disease, bool (N,).
+        groups: The patient of each row (N,); the method demands one row each.
+        cutoff: In the unit of the score.
+        of: `+`, of a positive answer, sensitivity / (1 - specificity); or `-`, of a negative one,
+            (1 - sensitivity) / specificity.
+        level: Coverage aimed at.
+    """
+    from scipy.stats import norm
+
+    answer = (score >= cutoff) == (of == "+")
+    n_ill, n_well = int(positive.sum()), int((~positive).sum())
+    ill, well = int((answer & positive).sum()), int((answer & ~positive).sum())
+    if not n_ill or not n_well:
+        return Estimate(math.nan, note=_one_class(n_ill))
+    if not well:
+        words = "positive" if of == "+" else "negative"
+        return Estimate(math.nan, note=f"nobody without the end point has a {words} answer")
+    ratio = (ill / n_ill) / (well / n_well)
+    if not ill:
+        return Estimate(0.0, note="no interval: the logarithm of 0 is not defined")
+    if len(np.unique(groups)) < len(groups):
+        return Estimate(ratio, note="no interval: the log method demands one row a patient")
+    if ill == n_ill and well == n_well:
+        return Estimate(ratio, note="no interval: everybody has the same answer")
+    half = norm.isf((1 - level) / 2) * math.sqrt(1 / ill - 1 / n_ill + 1 / well - 1 / n_well)
+    return Estimate(ratio, ratio * math.exp(-half), ratio * math.exp(half), "log (Simel)")
+
+
+def table(
+    frame: pd.DataFrame,
+    manifest: pd.DataFrame,
+    classes: Sequence[str],
+    endpoints: Mapping[str, int],
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """Every marker against every end point on the test patients who have it, and the run beside it.
+
+    One row a patient and stage (`markers.of_patients`). Cut-offs are the published ones, and fitted ones by
+    Youden's index on the validation patients who have the marker: what the networks' own thresholds are
+    chosen on. Training patients would give a marker more to learn from than the threshold beside it had, test
+    patients the answers. An end point whose stage no source names, such as F1 or worse, has no published row.
+
+    Args:
+        frame: Predictions of validation and test, as `predictions.read` gives them.
+        manifest: The run's manifest, clinical columns as numbers, index `sample_id`.
+        classes: Names of the K classes.
+        endpoints: Name and lowest positive class of each; of a binary task `{classes[1]: 1}`.
+        level: Coverage aimed at.
+
+    Returns:
+        Columns `COLUMNS`. `p_auc`, in the row of a marker's AUC, is DeLong's paired test against the run (its
+        clustered form where a patient has several stages). Without a marker or an end point, no row.
+
+    Raises:
+        DataError: No test predictions, or a predicted sample is not in the manifest.
+    """
+    rows: list[Row] = []
+    expected = markers.expected(manifest)
+    if endpoints and expected:
+        measured = markers.of_patients(frame, manifest)
+        validation = measured[measured[keys.PARTITION] == keys.VALIDATION]
+        test = predictions.select(measured, keys.TEST)
+        for name in expected:
+            doubts = markers.doubts(name, test, manifest)
+            for endpoint, lowest in endpoints.items():
+                case = _Case(name, endpoint, lowest, stage_of(classes[lowest]), level)
+                rows += _rows(case, validation.dropna(subset=name), test.dropna(subset=name), doubts)
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+class _Case(NamedTuple):
+    """A marker that is held against an end point."""
+
+    marker: str
+    endpoint: str
+    lowest: int
+    stage: int | None
+    level: float
+
+
+def _rows(case: _Case, validation: pd.DataFrame, test: pd.DataFrame, doubts: list[str]) -> Iterator[Row]:
+    """Of the marker: AUC, published and fitted cut-off; then of the run: AUC and fitted threshold."""
+    positive, groups = (test[keys.Y_TRUE] >= case.lowest).to_numpy(), test[keys.GROUP_ID].to_numpy()
+    shared: Row = {"endpoint": case.endpoint, "beside": case.marker, "rule": "", "source": ""}
+    shared |= {"n": len(test), "n_positive": int(positive.sum())}
+    if test.empty:
+        nothing = Estimate(math.nan, note="no test patient has the marker")
+        yield shared | {"marker": case.marker, "metric": "auc"} | _numbers(nothing, doubts)
+        return
+    scores = np.stack([_score(arm, test, case.lowest) for arm in (case.marker, RUN)])  # (2, N)
+    areas = roc.areas(scores, positive, groups)
+    against_run = roc.paired(areas, level=case.level)
+    for place, arm in enumerate((case.marker, RUN)):
+        score, arm_shared = scores[place], shared | {"marker": arm}
+        area, notes = areas.estimate(place, case.level), [] if arm == RUN else [against_run.note, *doubts]
+        compared = {} if arm == RUN else {"p_auc": against_run.p}
+        yield arm_shared | {"metric": "auc"} | compared | _numbers(area, notes)
+        for rule, cutoff, source, note in _cutoffs(arm, case, validation):
+            part = arm_shared | {"rule": rule, "cutoff": cutoff, "source": source}
+            for metric, found in _decided(score, positive, groups, cutoff, case.level):
+                yield part | {"metric": metric} | _numbers(found, [note])
+
+
+def _cutoffs(arm: str, case: _Case, validation: pd.DataFrame) -> Iterator[tuple[str, float, str, str]]:
+    """Rule, value, source and note of each cut-off of a marker, or of the run's one threshold."""
+    for cut in CUTOFFS:
+        if (cut.marker, cut.stage) == (arm, case.stage):
+            yield PUBLISHED, cut.value, cut.source, ELSEWHERE[arm]
+    positive = (validation[keys.Y_TRUE] >= case.lowest).to_numpy()
+    fitted = thresholds.chosen(_score(arm, validation, case.lowest), positive, _RULE)
+    yield FITTED, float(fitted.value), f"{_RULE} on {len(validation):,} validation patients", fitted.note
+
+
+def _score(arm: str, rows: pd.DataFrame, lowest: int) -> np.ndarray:
+    """The marker's values, or the run's probability of the end point, (N,)."""
+    if arm != RUN:
+        return rows[arm].to_numpy(np.float64)
+    return predictions.probabilities(rows)[:, lowest:].sum(axis=1)
+
+
+def _decided(
+    score: np.ndarray, positive: np.ndarray, groups: np.ndarray, cutoff: float, level: float
+) -> Iterator[tuple[str, Estimate]]:
+    """What a cut-off is worth."""
+    if math.isnan(cutoff):
+        for name in DECIDED:
+            yield name, Estimate(math.nan, note="there is no cut-off")
+        return
+    called = score >= cutoff
+    for name, hits, counted in (
+        ("sensitivity", called, positive),
+        ("specificity", ~called, ~positive),
+        ("ppv", positive, called),
+        ("npv", ~positive, ~called),
+    ):
+        yield name, shares.estimate(hits, counted, groups, level)
+    yield "lr_plus", likelihood_ratio(score, positive, groups, cutoff, "+", level)
+    yield "lr_minus", likelihood_ratio(score, positive, groups, cutoff, "-", level)
+
+
+def _numbers(found: Estimate, notes: Sequence[str]) -> Row:
+    """The columns of an estimate; its own note first."""
+    return {
+        "value": found.value, "low": found.low, "high": found.high, "method": found.method,
+        "note": "; ".join(dict.fromkeys(note for note in (found.note, *notes) if note)),
+    }  # fmt: skip
+
+
+def _one_class(n_ill: int) -> str:
+    return f"nobody {'without' if n_ill else 'with'} the end point: both are needed"

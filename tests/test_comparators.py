@@ -1,0 +1,344 @@
+import math
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import confusion_matrix, roc_auc_score, roc_curve
+from statsmodels.stats.proportion import proportion_confint
+
+from fibrolab import keys
+from fibrolab.errors import DataError
+from fibrolab.evaluation import markers, roc
+from fibrolab.evaluation.comparators import (
+    COLUMNS,
+    CUTOFFS,
+    DECIDED,
+    apri,
+    fib4,
+    likelihood_ratio,
+    lsm,
+    stage_of,
+    table,
+)
+
+STAGES = ("F0", "F1", "F2", "F3", "F4")
+ENDPOINTS = {"ge_F2": 2, "ge_F3": 3, "ge_F4": 4}
+BLOOD = {
+    keys.AGE_YEARS: [50.0],
+    keys.AST_U_L: [80.0],
+    keys.AST_ULN_U_L: [40.0],
+    keys.ALT_U_L: [100.0],
+    keys.PLATELETS_1E9_L: [160.0],
+}
+
+
+def clinic(patients=120, seed=0, images=3):
+    """Predictions and manifest of patients whose markers rise with their stage."""
+    rng = np.random.default_rng(seed)
+    stage = np.repeat(rng.integers(0, 5, patients), images)
+    patient = np.repeat([f"p{i:03d}" for i in range(patients)], images)
+    liver = np.repeat(rng.normal(size=patients), images)
+    samples = [f"s{i:04d}" for i in range(patients * images)]
+    manifest = pd.DataFrame(
+        {
+            keys.SAMPLE_ID: samples,
+            keys.PATIENT_ID: patient,
+            keys.VISIT_ID: patient + np.full(len(patient), "-v1"),
+            keys.LSM_KPA: np.round(5 * np.exp(0.3 * stage + 0.25 * liver), 1),
+            keys.AGE_YEARS: 40.0 + 4 * stage,
+            keys.AST_U_L: np.round(30 * np.exp(0.2 * stage + 0.3 * liver)),
+            keys.AST_ULN_U_L: 40.0,
+            keys.ALT_U_L: 45.0,
+            keys.PLATELETS_1E9_L: 260.0 - 25 * stage,
+        }
+    ).set_index(keys.SAMPLE_ID)
+    scores = -np.abs(np.arange(5) - stage[:, None]) + rng.normal(size=(len(stage), 5))
+    probabilities = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    part = np.where(np.repeat(np.arange(patients) % 2 == 0, images), keys.TEST, keys.VALIDATION)
+    frame = pd.DataFrame(
+        {
+            keys.SAMPLE_ID: samples,
+            keys.GROUP_ID: patient,
+            keys.PATIENT_ID: patient,
+            keys.SITE: "",
+            keys.PARTITION: part,
+            keys.FOLD: 0,
+            keys.Y_TRUE: stage,
+        }
+        | dict(zip(keys.probability_columns(5), probabilities.T, strict=True))
+    )
+    return frame, manifest
+
+
+def one(found, **chosen):
+    rows = found[np.logical_and.reduce([found[name] == value for name, value in chosen.items()])]
+    assert len(rows) == 1
+    return rows.iloc[0]
+
+
+def test_apri_and_fib4_are_what_a_hand_computes():
+    blood = pd.DataFrame(BLOOD)
+    assert apri(blood) == pytest.approx([1.25])  # twice the limit, of 160 platelets, in hundredths
+    assert fib4(blood) == pytest.approx([2.5])  # 50 x 80 = 4000 over 160 x 10
+
+
+@pytest.mark.parametrize("column", BLOOD)
+@pytest.mark.parametrize("wrong", [np.nan, 0.0, -3.0, np.inf])
+def test_a_missing_or_impossible_value_makes_its_markers_nan_without_a_warning(column, wrong):
+    blood = pd.DataFrame(BLOOD | {column: [wrong]})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        values = {"apri": apri(blood)[0], "fib4": fib4(blood)[0], "lsm": lsm(blood)[0]}
+    touched = {name for name, marker in markers.MARKERS.items() if column in marker.needs}
+    assert {name for name in ("apri", "fib4") if math.isnan(values[name])} == touched & {"apri", "fib4"}
+    assert math.isnan(values["lsm"])
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.floats(1.1, 10), st.floats(20, 90), st.floats(5, 500), st.floats(5, 500), st.floats(10, 600))
+def test_more_ast_or_fewer_platelets_raise_both_serum_markers_in_proportion(factor, age, ast, alt, platelets):
+    def of(ast, platelets):
+        values = (age, ast, 40.0, alt, platelets)
+        blood = pd.DataFrame({name: [value] for name, value in zip(BLOOD, values, strict=True)})
+        return np.array([apri(blood)[0], fib4(blood)[0]])
+
+    assert of(factor * ast, platelets) == pytest.approx(factor * of(ast, platelets))
+    assert of(ast, platelets / factor) == pytest.approx(factor * of(ast, platelets))
+
+
+def test_a_value_in_one_row_of_a_visit_holds_for_the_whole_visit():
+    frame, manifest = clinic()
+    gaps = manifest.copy()
+    gaps.loc[gaps.index[1::3], list(BLOOD)] = np.nan
+    gaps.loc[gaps.index[2::3], [keys.LSM_KPA, keys.ALT_U_L]] = np.nan
+    whole, filled = (markers.of_patients(frame, each) for each in (manifest, gaps))
+    pd.testing.assert_frame_equal(whole, filled)
+
+
+def test_two_visits_in_one_stage_give_the_median_of_their_values_and_a_word():
+    frame, manifest = clinic()
+    changed = manifest.copy()
+    changed.iloc[0, changed.columns.get_loc(keys.LSM_KPA)] = 20.0
+    changed.iloc[1:3, changed.columns.get_loc(keys.LSM_KPA)] = 30.0
+    changed.iloc[0, changed.columns.get_loc(keys.VISIT_ID)] = "p000-v2"
+    measured = markers.of_patients(frame, changed)
+    first = measured[measured[keys.PATIENT_ID] == "p000"].iloc[0]
+    assert (first["lsm"], first["lsm_values"]) == (25.0, 2)
+    assert any("1 patients have several" in doubt for doubt in markers.doubts("lsm", measured, changed))
+    assert not markers.doubts("lsm", markers.of_patients(frame, manifest), manifest)
+
+
+def test_samples_without_a_patient_keep_their_own_value():
+    frame, manifest = clinic(images=2)
+    manifest[keys.LSM_KPA] = np.arange(1.0, len(manifest) + 1)
+    alone = frame.assign(**{keys.PATIENT_ID: "", keys.GROUP_ID: frame[keys.SAMPLE_ID]})
+    measured = markers.of_patients(alone, manifest.assign(**{keys.PATIENT_ID: "", keys.VISIT_ID: ""}))
+    assert measured["lsm"].tolist() == manifest.loc[measured[keys.SAMPLE_ID], keys.LSM_KPA].tolist()
+
+
+def test_predictions_of_another_manifest_are_refused():
+    frame, manifest = clinic()
+    with pytest.raises(DataError, match=r"1 predicted sample\(s\) are not in the manifest, such as 's0000'"):
+        table(frame, manifest.iloc[1:], STAGES, ENDPOINTS)
+
+
+@pytest.mark.parametrize(
+    ("marker", "column", "factor", "word"),
+    [
+        ("fib4", keys.PLATELETS_1E9_L, 1 / 10, "10^4/µL"),
+        ("apri", keys.PLATELETS_1E9_L, 1 / 10, "10^4/µL"),
+        ("apri", keys.AST_U_L, 1 / 60, "µkat/L"),
+        ("lsm", keys.LSM_KPA, 1 / 5, "m/s"),
+    ],
+)
+def test_a_slip_of_a_unit_is_suspected_beside_the_area(marker, column, factor, word):
+    frame, manifest = clinic()
+    slipped = manifest.assign(**{column: manifest[column] * factor})
+    right, wrong = (table(frame, each, STAGES, ENDPOINTS) for each in (manifest, slipped))
+    chosen = {"marker": marker, "metric": "auc", "endpoint": "ge_F2"}
+    assert "not plausible" not in one(right, **chosen)["note"]
+    assert "not plausible" in one(wrong, **chosen)["note"]
+    assert word in one(wrong, **chosen)["note"]
+
+
+def test_apri_without_an_upper_limit_is_nan_and_says_how_to_mend():
+    frame, manifest = clinic()
+    found = table(frame, manifest.drop(columns=keys.AST_ULN_U_L), STAGES, {"ge_F2": 2})
+    row = one(found, beside="apri")
+    assert math.isnan(row["value"])
+    assert row["n"] == 0
+    assert "ast_uln_u_l" in row["note"]
+    assert "add the column" in row["note"]
+    assert {"lsm", "fib4"} <= set(found["marker"])
+
+
+def test_there_is_one_cutoff_a_marker_and_stage_and_each_names_its_source():
+    assert len({(cut.marker, cut.stage) for cut in CUTOFFS}) == len(CUTOFFS) == 9
+    assert all(cut.source for cut in CUTOFFS)
+    for marker in markers.MARKERS:
+        values = [cut.value for cut in CUTOFFS if cut.marker == marker]
+        assert values == sorted(values)
+
+
+@pytest.mark.parametrize(
+    ("name", "stage"),
+    [
+        ("F2", 2),
+        ("F2-F4", 2),
+        ("F3-F4", 3),
+        ("S4", 4),
+        ("f0-f1", 0),
+        ("cyst", None),
+        ("FFS", None),
+        ("F22", None),
+    ],
+)
+def test_the_stage_of_a_class_is_the_lowest_in_its_name(name, stage):
+    assert stage_of(name) == stage
+
+
+def test_the_table_agrees_with_scikit_learn_and_statsmodels_on_the_patients():
+    frame, manifest = clinic()
+    found = table(frame, manifest, STAGES, ENDPOINTS)
+    assert list(found.columns) == list(COLUMNS)
+    measured = markers.of_patients(frame, manifest)
+    test = measured[measured[keys.PARTITION] == keys.TEST]
+    for name, lowest in ENDPOINTS.items():
+        truth = test[keys.Y_TRUE] >= lowest
+        for marker in ("lsm", "apri", "fib4"):
+            cut = next(c.value for c in CUTOFFS if (c.marker, c.stage) == (marker, lowest))
+            rows = found[(found["marker"] == marker) & (found["endpoint"] == name)]
+            assert one(rows, metric="auc")["value"] == pytest.approx(roc_auc_score(truth, test[marker]))
+            (tn, fp), (fn, tp) = confusion_matrix(truth, test[marker] >= cut)
+            shares = {
+                "sensitivity": (tp, tp + fn),
+                "specificity": (tn, tn + fp),
+                "ppv": (tp, tp + fp),
+                "npv": (tn, tn + fn),
+            }
+            for metric, (hits, n) in shares.items():
+                row = one(rows, rule="published", metric=metric)
+                low, high = proportion_confint(hits, n, method="wilson") if n else (np.nan, np.nan)
+                told = [row["value"], row["low"], row["high"]]
+                assert told == pytest.approx([hits / n if n else np.nan, low, high], nan_ok=True)
+            assert set(rows.loc[rows["rule"] == "published", "cutoff"]) == {cut}
+
+
+def test_the_fitted_cutoff_is_youdens_on_validation_and_test_has_no_part_in_it():
+    frame, manifest = clinic()
+    measured = markers.of_patients(frame, manifest)
+    validation = measured[measured[keys.PARTITION] == keys.VALIDATION]
+    fall, rise, values = roc_curve(validation[keys.Y_TRUE] >= 2, validation["lsm"], drop_intermediate=False)
+    best = values[np.isclose(rise - fall, (rise - fall).max())]
+    found = table(frame, manifest, STAGES, {"ge_F2": 2})
+    cutoff = one(found, marker="lsm", rule="fitted", metric="sensitivity")["cutoff"]
+    assert cutoff in best
+    of_test = frame[keys.PARTITION] == keys.TEST
+    turned = frame.assign(**{keys.Y_TRUE: frame[keys.Y_TRUE].where(~of_test, 4 - frame[keys.Y_TRUE])})
+    again = table(turned, manifest, STAGES, {"ge_F2": 2})
+    assert one(again, marker="lsm", rule="fitted", metric="sensitivity")["cutoff"] == cutoff
+
+
+def test_the_run_is_scored_on_the_very_patients_who_have_the_marker():
+    frame, manifest = clinic()
+    some = manifest.assign(**{keys.LSM_KPA: manifest[keys.LSM_KPA].where(np.arange(len(manifest)) % 12 < 6)})
+    found = table(frame, some, STAGES, {"ge_F3": 3})
+    measured = markers.of_patients(frame, some)
+    test = measured[(measured[keys.PARTITION] == keys.TEST) & measured["lsm"].notna()]
+    truth, score = test[keys.Y_TRUE] >= 3, test[["p_3", "p_4"]].sum(axis=1)
+    run = one(found, marker="run", beside="lsm", metric="auc")
+    marker = one(found, marker="lsm", metric="auc")
+    assert run["n"] == marker["n"] == len(test) < len(measured) / 2
+    assert run["value"] == pytest.approx(roc_auc_score(truth, score))
+    both = roc.areas(np.stack([test["lsm"], score]), truth.to_numpy())
+    assert marker["p_auc"] == pytest.approx(roc.paired(both).p)
+    assert "patients lack it" in marker["note"]
+    assert math.isnan(run["p_auc"])
+
+
+def test_a_marker_that_is_the_run_itself_has_a_p_of_one():
+    frame, manifest = clinic(images=1)
+    score = frame.set_index(keys.SAMPLE_ID)[["p_2", "p_3", "p_4"]].sum(axis=1)
+    found = table(frame, manifest.assign(**{keys.LSM_KPA: 10 * score}), STAGES, {"ge_F2": 2})
+    assert one(found, marker="lsm", metric="auc")["p_auc"] == 1
+
+
+def test_a_binary_task_takes_the_published_cutoff_of_the_stage_in_its_class():
+    frame, manifest = clinic()
+    yes = frame[["p_3", "p_4"]].sum(axis=1)
+    binary = frame.drop(columns=["p_2", "p_3", "p_4"]).assign(
+        p_0=1 - yes, p_1=yes, **{keys.Y_TRUE: (frame[keys.Y_TRUE] >= 3).astype(int)}
+    )
+    found = table(binary, manifest, ("F0-F2", "F3-F4"), {"F3-F4": 1})
+    rows = found[(found["marker"] == "lsm") & (found["rule"] == "published")]
+    assert set(rows["cutoff"]) == {9.2}
+    unnamed = table(binary, manifest, ("mild", "severe"), {"severe": 1})
+    assert set(unnamed["rule"]) == {"", "fitted"}
+
+
+def test_without_a_marker_or_an_end_point_the_table_is_empty_but_has_its_columns():
+    frame, manifest = clinic()
+    bare = manifest[[keys.PATIENT_ID, keys.VISIT_ID]]
+    for found in (table(frame, bare, STAGES, ENDPOINTS), table(frame, manifest, STAGES, {})):
+        assert found.empty
+        assert list(found.columns) == list(COLUMNS)
+
+
+def test_one_class_and_no_validation_give_nan_with_reasons_and_no_warning():
+    frame, manifest = clinic()
+    healthy = frame[(frame[keys.Y_TRUE] < 2) | (frame[keys.PARTITION] == keys.VALIDATION)]
+    test_only = frame[frame[keys.PARTITION] == keys.TEST]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        alike, unfitted = (table(each, manifest, STAGES, {"ge_F2": 2}) for each in (healthy, test_only))
+    undefined = alike[alike["value"].isna()]
+    assert {"auc", "sensitivity", "lr_plus", "lr_minus"} <= set(undefined["metric"])
+    assert (undefined["note"] != "").all()
+    fitted = unfitted[unfitted["rule"] == "fitted"]
+    assert set(fitted["metric"]) == set(DECIDED)
+    assert fitted["value"].isna().all()
+    assert fitted["note"].str.contains("no validation").all()
+
+
+def test_a_likelihood_ratio_has_the_interval_of_the_log_method():
+    # 46 of 50 ill and 11 of 50 well are positive: LR+ = .92 / .22, half width on the log scale 1.96 x .2592.
+    score = np.repeat([1.0, 0.0, 1.0, 0.0], [46, 4, 11, 39])
+    ill, groups = np.repeat([True, False], 50), np.arange(100)
+    spread = math.sqrt(1 / 46 - 1 / 50 + 1 / 11 - 1 / 50)
+    plus = likelihood_ratio(score, ill, groups, 0.5, "+")
+    assert plus.value == pytest.approx(0.92 / 0.22)
+    assert plus.low == pytest.approx(0.92 / 0.22 * math.exp(-1.959964 * spread))
+    assert plus.high == pytest.approx(0.92 / 0.22 * math.exp(1.959964 * spread))
+    minus = likelihood_ratio(score, ill, groups, 0.5, "-")
+    assert minus.value == pytest.approx(0.08 / 0.78)
+    assert minus.low < minus.value < minus.high
+
+
+@pytest.mark.parametrize(
+    ("score", "of", "value", "word"),
+    [
+        ([1, 1, 0, 0], "+", math.nan, "nobody without"),
+        ([1, 1, 0, 0], "-", 0.0, "logarithm"),
+        ([0, 0, 1, 0], "+", 0.0, "logarithm"),
+        ([1, 1, 1, 1], "+", 1.0, "same answer"),
+        ([1, 1, 1, 1], "-", math.nan, "nobody without"),
+    ],
+)
+def test_a_likelihood_ratio_at_the_edge_says_why_it_has_no_interval(score, of, value, word):
+    found = likelihood_ratio(np.array(score), np.array([True, True, False, False]), np.arange(4), 0.5, of)
+    assert found.value == pytest.approx(value, nan_ok=True)
+    assert math.isnan(found.low)
+    assert word in found.note
+
+
+def test_a_patient_with_two_stages_counts_as_one_group_in_every_interval():
+    frame, manifest = clinic(images=2)
+    changed = frame.assign(**{keys.Y_TRUE: frame[keys.Y_TRUE].where(np.arange(len(frame)) % 2 == 0, 4)})
+    found = table(changed, manifest, STAGES, {"ge_F4": 4})
+    assert one(found, marker="lsm", metric="auc")["method"] == "logit clustered DeLong"
+    ratio = one(found, marker="lsm", rule="published", metric="lr_minus")
+    assert math.isnan(ratio["low"])
+    assert "one row a patient" in ratio["note"]
