@@ -15,7 +15,7 @@ from PIL import Image
 
 from fibrolab import keys
 from fibrolab.errors import DataError
-from fibrolab.reporting import audit_figures, audit_page, audit_tables, findings, sheets
+from fibrolab.reporting import audit_figures, audit_page, audit_tables, findings, sheets, style
 
 EVIL = "<script>document.title='owned'</script>"
 
@@ -261,7 +261,7 @@ def test_drawing_writes_what_the_audit_allows(tmp_path: Path) -> None:
     assert not drawn[1].exists()
     audit_figures.draw(tmp_path, pictures(audit()))
     with Image.open(drawn[1]) as sheet:
-        assert sheet.width == round(audit_figures.WIDTH * 150)
+        assert sheet.width == round(audit_figures.WIDTH * style.DPI)
 
 
 def test_classes_stand_in_their_order_with_their_sums() -> None:

@@ -1,24 +1,34 @@
 import io
+import warnings
 from pathlib import Path
+from xml.etree import ElementTree
 
 import fake_run
 import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
+from drawn import texts
 from matplotlib.figure import Figure
 from PIL import Image
-from sklearn.metrics import roc_auc_score
 
 from fibrolab import keys
 from fibrolab.errors import StorageError
 from fibrolab.reporting import figures
+from fibrolab.reporting import run as runs
 
-
-def texts(figure: Figure) -> list[str]:
-    """Every word on a figure once it is drawn, legends and ticks included."""
-    figure.savefig(io.BytesIO(), format="png", dpi=40)
-    return [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
+TABLES = {
+    "endpoints": "level,endpoint,rule,threshold,metric,value\n"
+    "sample,ge_F2,youden,.4,sensitivity,.8\nsample,ge_F2,youden,.4,specificity,.75\n"
+    "sample,ge_F2,half,.5,sensitivity,.7\nsample,ge_F2,half,.5,specificity,.9\n"
+    "patient,ge_F2,youden,.4,sensitivity,.9\npatient,ge_F2,youden,.4,specificity,.6\n"
+    "sample,ge_F4,youden,,sensitivity,\nsample,ge_F4,youden,,specificity,\n",
+    "calibration": "level,probabilities,temperature,measure,value,low,high\n"
+    "sample,as predicted,,ece,.081,.071,.091\nsample,temperature,2,ece,.021,.011,.031\n",
+    "subgroups": "variable,value,n,groups,metric,estimate,low,high,method,note\n"
+    "site,north,40,14,accuracy,.8,.7,.9,Wilson,\nsite,south,20,7,accuracy,.7,.5,.9,Wilson,\n",
+}
 
 
 def test_confusion_matrix_shows_counts_and_row_percent() -> None:
@@ -29,26 +39,6 @@ def test_confusion_matrix_shows_counts_and_row_percent() -> None:
 def test_confusion_matrix_shows_no_percent_of_an_absent_class() -> None:
     shown = texts(figures.confusion_matrix(np.array([0, 0]), np.array([0, 1]), ["F0", "F1"]))
     assert shown.count("–") == 2
-
-
-def test_roc_legend_holds_the_areas_of_scikit_learn() -> None:
-    random = np.random.default_rng(0)
-    truth, scores = random.integers(0, 3, 60), random.dirichlet(np.ones(3), 60).round(1)  # rounded: with ties
-    shown = texts(figures.roc(truth, scores, ["F0", "F1", "F2"]))
-    for k, name in enumerate(("F0", "F1", "F2")):
-        area = roc_auc_score(truth == k, scores[:, k])
-        assert f"{name}: AUC {area:.3f}".replace("0.", ".") in shown
-
-
-def test_roc_says_which_class_is_absent_and_which_stands_alone() -> None:
-    shown = texts(figures.roc(np.zeros(4, int), np.full((4, 3), 1 / 3), ["F0", "F1", "F2"]))
-    assert {"F0: no other class", "F1: no cases", "F2: no cases"} <= set(shown)
-
-
-def test_roc_of_two_classes_is_one_curve_of_the_second() -> None:
-    scores = np.array([[0.9, 0.1], [0.2, 0.8]])
-    shown = texts(figures.roc(np.array([0, 1]), scores, ["<F2", ">=F2"]))
-    assert [text for text in shown if "AUC" in text] == [">=F2: AUC 1.000"]
 
 
 def test_curves_skip_empty_cells_and_mark_the_best_epoch() -> None:
@@ -102,13 +92,48 @@ def test_drawing_leaves_the_global_style_alone() -> None:
     assert dict(matplotlib.rcParams) == before
 
 
-def test_a_saved_figure_is_a_png_of_150_dpi_with_equal_bytes_each_time(tmp_path: Path) -> None:
+def test_a_saved_figure_is_a_png_of_300_dpi_and_an_svg_with_equal_bytes_each_time(tmp_path: Path) -> None:
     names = [tmp_path / "figures" / f"{k}.png" for k in range(2)]
     paths = [figures.save(figures.partitions({"train": {"F0": 1}}), name) for name in names]
-    assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert paths == names
+    for suffix in (".png", ".svg"):
+        assert len({path.with_suffix(suffix).read_bytes() for path in paths}) == 1
     with Image.open(paths[0]) as image:
-        assert image.info["dpi"] == pytest.approx((150, 150), abs=0.1)
-    assert sorted(path.name for path in paths[0].parent.iterdir()) == ["0.png", "1.png"]
+        assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+    assert sorted(path.name for path in paths[0].parent.iterdir()) == ["0.png", "0.svg", "1.png", "1.svg"]
+
+
+def test_an_svg_is_whole_xml_without_fonts_dates_or_addresses_to_load(tmp_path: Path) -> None:
+    path = figures.save(figures.partitions({"train": {"<b> & -- ": 1}}), tmp_path / "a.png")
+    root = ElementTree.fromstring(path.with_suffix(".svg").read_bytes())
+    text = path.with_suffix(".svg").read_text()
+    assert root.attrib["width"] == f"{180 / 25.4 * 72:.6f}".rstrip("0") + "pt"
+    assert "<text" not in text
+    assert "dc:date" not in text
+    assert 'href="http' not in text
+
+
+def test_pictures_keep_their_greys_and_their_colours_in_the_png(tmp_path: Path) -> None:
+    ramp = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    colours = np.stack([ramp, ramp.T, 255 - ramp], axis=-1)
+    for name, picture, mode in (("grey", ramp, "L"), ("colour", colours, "RGB")):
+        path = figures.save(figures.samples([picture], [name]), tmp_path / f"{name}.png")
+        with Image.open(path) as image:
+            assert image.mode == mode
+            shown = np.unique(np.asarray(image.convert("RGB"), int).reshape(-1, 3), axis=0)
+        meant = np.stack([ramp] * 3, axis=-1) if mode == "L" else picture
+        away = np.abs(meant.reshape(-1, 1, 3).astype(int) - shown).max(axis=-1).min(axis=1)
+        assert away.max() <= 1  # the renderer may round a grey down
+
+
+def test_a_chart_is_small_and_looks_the_same_in_256_colours(tmp_path: Path) -> None:
+    counts = {"train": {"F0": 1200, "F1": 34}}
+    path, whole = figures.save(figures.partitions(counts), tmp_path / "a.png"), io.BytesIO()
+    figures.styled(figures.partitions(counts).savefig)(whole, format="png", dpi=300)
+    with Image.open(path) as image, Image.open(whole) as reference:
+        seen, meant = (np.asarray(picture.convert("RGB"), int) for picture in (image, reference))
+    assert np.abs(seen - meant).max() <= 16
+    assert path.stat().st_size < 50_000
 
 
 def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None:
@@ -117,11 +142,59 @@ def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None
         figures.save(Figure(), tmp_path / "figures" / "a.png")
 
 
-def test_every_figure_of_a_whole_run_is_drawn(tmp_path: Path) -> None:
-    run = fake_run.make(tmp_path, n=30)
-    names = [path.stem for path in figures.draw_all(run)]
-    assert names == ["confusion_matrix", "roc", "curves", "partitions"]
-    assert all((run / keys.FIGURES / f"{name}.png").stat().st_size > 5000 for name in names)
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = fake_run.make(tmp_path_factory.mktemp("run"), n=60)
+    for name in ("endpoints", "calibration", "subgroups"):
+        (folder / f"{name}.csv").write_text(TABLES[name])
+    settings = yaml.safe_load((folder / keys.CONFIG_FILE).read_text())
+    settings["task"]["endpoints"] = {"ge_F2": 2, "ge_F4": 4}
+    (folder / keys.CONFIG_FILE).write_text(yaml.safe_dump(settings))
+    return folder
+
+
+def test_every_figure_of_a_whole_run_is_drawn_one_or_two_columns_wide_without_a_warning(run: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        paths = figures.draw_all(run)
+    assert [path.stem for path in paths] == list(figures.FIGURES)
+    assert all(5_000 < path.stat().st_size < 150_000 for path in paths)
+    assert all(path.with_suffix(".svg").stat().st_size > 5_000 for path in paths)
+    widths = set()
+    for path in paths:
+        with Image.open(path) as image:
+            widths.add(round(image.width / 300 * 25.4))
+    assert widths == {88, 180}
+
+
+def test_the_marks_on_the_curves_are_what_the_threshold_of_validation_reached_on_test(run: Path) -> None:
+    assert figures._chosen(runs.read(run)) == {"ge_F2": (0.8, 0.75)}  # that of ge_F4 is not defined
+
+
+def test_answers_are_drawn_at_the_temperature_on_record(run: Path) -> None:
+    scores = np.array([[0.2, 0.8]])
+    answers, errors = figures._answers(runs.read(run), scores)
+    assert list(answers) == list(errors) == ["As predicted", "At temperature 2.00"]
+    assert answers["At temperature 2.00"] == pytest.approx(np.array([[1 / 3, 2 / 3]]))
+    assert errors["As predicted"] == "ECE .081 [.071, .091]"
+
+
+def test_a_figure_that_cannot_be_drawn_any_more_is_removed(tmp_path: Path) -> None:
+    fake_run.history(3).to_csv(tmp_path / keys.HISTORY_FILE, index=False)
+    (tmp_path / keys.FIGURES).mkdir()
+    (tmp_path / keys.FIGURES / "samples.png").write_text("not one of ours")
+    assert figures.draw_all(tmp_path) == [tmp_path / keys.FIGURES / "curves.png"]
+    (tmp_path / keys.HISTORY_FILE).unlink()
+    assert figures.draw_all(tmp_path) == []
+    assert [path.name for path in (tmp_path / keys.FIGURES).iterdir()] == ["samples.png"]
+
+
+def test_a_binary_run_has_one_decision_curve_and_no_second_picture_of_its_only_end_point(
+    tmp_path: Path,
+) -> None:
+    run = fake_run.make(tmp_path, classes=("<F2", ">=F2"), n=30)
+    names = [name for name, _ in figures._of_test(runs.read(run))]
+    assert names == ["confusion_matrix", "roc", "precision_recall", "reliability", "decision"]
 
 
 def test_a_run_without_files_or_with_broken_ones_draws_nothing(tmp_path: Path) -> None:
@@ -129,3 +202,31 @@ def test_a_run_without_files_or_with_broken_ones_draws_nothing(tmp_path: Path) -
     for name in (keys.AUDIT_FILE, keys.HISTORY_FILE, keys.PREDICTIONS_FILE):
         (tmp_path / name).write_text("{broken")
     assert figures.draw_all(tmp_path) == []
+
+
+def test_a_sheet_of_mistakes_wraps_its_titles_and_cuts_none_of_a_usual_length() -> None:
+    title = "true F4, said F0, 93 %"
+    shown = texts(figures.mistakes([np.zeros((8, 8), np.uint8)] * 6, [title, "a " * 40, *"bcde"]))
+    assert title in shown
+    assert max(text.count("\n") for text in shown) == 2  # three lines, the rest is left out
+
+
+def test_a_sheet_without_a_mistake_says_so() -> None:
+    assert any("No sample" in text for text in texts(figures.mistakes([], [])))
+
+
+def test_many_classes_lie_with_their_names_beside_their_bars() -> None:
+    names = [f"a lesion of the kind {k}" for k in range(12)]
+    sheet = figures.partitions({part: dict.fromkeys(names, 7) for part in ("train", "test")})
+    sheet.canvas.draw()
+    first, second = ([label.get_visible() for label in axes.get_yticklabels()] for axes in sheet.axes)
+    assert (first, second) == ([True] * 12, [])
+    assert sheet.axes[0].yaxis_inverted()
+
+
+def test_long_names_are_cut_in_the_middle_and_slanted() -> None:
+    names = [f"hepatocellular carcinoma, segment {k}" for k in range(5)]
+    sheet = figures.confusion_matrix(np.arange(5), np.arange(5), names)
+    labels = sheet.axes[0].get_xticklabels()
+    assert all(len(label.get_text()) == 22 for label in labels)
+    assert {label.get_rotation() for label in labels} == {35}

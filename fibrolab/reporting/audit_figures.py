@@ -139,6 +139,7 @@ def draw(folder: Path, images: Sequence[Sequence[np.ndarray]] = ()) -> list[Path
     places = {name: folder / keys.FIGURES / f"{name}.png" for name in FIGURES}
     for name in places.keys() - drawn:  # of an earlier audit in this folder, whose copies are mended
         places[name].unlink(missing_ok=True)
+        places[name].with_suffix(".svg").unlink(missing_ok=True)
     return [figures.save(figure, places[name]) for name, figure in drawn.items()]
 
 

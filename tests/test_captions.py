@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import fake_run
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import accuracy_score
+
+from fibrolab import keys
+from fibrolab.evaluation import predictions
+from fibrolab.reporting import captions, figures
+from fibrolab.reporting import run as runs
+from fibrolab.reporting.run import Run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return runs.read(fake_run.make(tmp_path_factory.mktemp("run"), n=60))
+
+
+def test_every_figure_of_a_run_has_a_caption() -> None:
+    assert set(figures.FIGURES) | {"mistakes", "samples"} == set(captions.CAPTIONS)
+
+
+def test_the_words_of_a_confusion_matrix_count_what_is_right(run: Run) -> None:
+    test = run.scored()
+    assert test is not None
+    truth, scores = test[keys.Y_TRUE], predictions.probabilities(test)
+    right = accuracy_score(truth, scores.argmax(axis=1), normalize=False)
+    assert f"{int(right)} of 60 are right." in captions.alt("confusion_matrix", run)
+
+
+def test_the_commonest_mistake_is_named_with_its_class() -> None:
+    frame = pd.DataFrame({keys.PARTITION: keys.TEST, keys.Y_TRUE: [0, 1, 1, 1], "p_0": [1.0, 1, 1, 0]})
+    run = Run(Path(), {"task": {"classes": ["a", "b"]}}, predictions=frame.assign(p_1=1 - frame["p_0"]))
+    words = captions.alt("confusion_matrix", run)
+    assert words.endswith("2 of 4 are right. The commonest mistake: 2 of 3 b called a.")
+
+
+def test_the_words_of_the_roc_hold_the_areas_on_record(run: Run) -> None:
+    assert run.metrics is not None
+    value = run.metrics.set_index("metric")["value"]["auc_F3"]
+    assert f"F3 {value:.3f}".replace("0.", ".") in captions.alt("roc", run)
+
+
+def test_the_words_of_learning_curves_name_the_best_value() -> None:
+    history = pd.DataFrame({"epoch": [0, 1, 2], "val/auc": [0.6, 0.9, 0.7]})
+    run = Run(Path(), {"monitor": "val/auc", "mode": "max"}, history=history)
+    assert captions.alt("curves", run).endswith("3 epochs; the best val/auc is 0.9.")
+
+
+def test_the_words_of_subgroups_name_the_best_and_the_worst() -> None:
+    rows = {
+        "variable": "site",
+        "value": ["n", "s", "w"],
+        "metric": "accuracy",
+        "estimate": [0.8, 0.6, np.nan],
+    }
+    words = captions.alt("subgroups", Run(Path(), tables={"subgroups": pd.DataFrame(rows)}))
+    assert words.endswith("Accuracy runs from 60.0\u00a0% (site s) to 80.0\u00a0% (site n).")
+
+
+@pytest.mark.parametrize("name", captions.CAPTIONS)
+def test_without_records_the_words_are_the_caption(name: str) -> None:
+    assert captions.alt(name, Run(Path())) == captions.CAPTIONS[name]
+
+
+def test_a_figure_of_another_is_called_by_its_name() -> None:
+    assert captions.alt("my_figure", Run(Path())) == "My figure."
+
+
+def test_an_end_point_is_named_by_its_lowest_stage() -> None:
+    assert captions.end_point(["F0", "F1", "F2"], 1) == "F1 or worse"
+    assert captions.end_point(["F0", "F1", "F2"], 2) == "F2"
+
+
+def test_end_points_of_classes_that_the_predictions_do_not_have_are_none(run: Run) -> None:
+    named = Run(Path(), {"task": {"endpoints": {"ge_F2": 2, "ge_F9": 9}}}, predictions=run.predictions)
+    assert captions.end_points(named) == {"ge_F2": 2}
