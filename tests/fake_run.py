@@ -15,7 +15,10 @@ SHARES = (0.33, 0.14, 0.13, 0.13, 0.27)
 
 
 def make(folder: Path, classes: tuple[str, ...] = CLASSES, n: int = 300, skill: float = 2.2) -> Path:
-    """Write every file of a run but its figures, checkpoints and report; ``skill`` 0 is guessing."""
+    """Write every file of a run but its figures, checkpoints and report; ``skill`` 0 is guessing.
+
+    The tables beside its metrics are left to `fake_tables`: a run of old has none of them.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     frame = predicted(classes, n, skill)
     predictions.write(frame, folder / keys.PREDICTIONS_FILE)

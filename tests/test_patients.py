@@ -1,5 +1,4 @@
 import json
-import re
 
 import fake_run
 import numpy as np
@@ -12,7 +11,8 @@ from hypothesis import strategies as st
 from fibrolab import keys, results
 from fibrolab.errors import ConfigError
 from fibrolab.evaluation import patients, predictions
-from fibrolab.reporting import page
+from fibrolab.reporting import endpoint_sheets
+from fibrolab.reporting import run as runs
 
 
 def predicted(owners, stages, partition="test", fold=0):
@@ -207,10 +207,8 @@ def test_both_levels_are_announced_and_stand_in_the_report(run, capsys):
 
 def test_the_floor_of_an_end_point_stands_beside_the_accuracy_that_it_belongs_to(run):
     results.evaluate(run, resamples=20)
-    text = page.write(run).read_text()
-    for level in ("sample", "patient"):
-        _, table = text.split(f'aria-label="end points by {level}"')
-        titles = re.findall(r"<th[^>]*>([^<]+)</th>", table.split("</thead>")[0])
+    for sheet in endpoint_sheets.sheets(runs.read(run))[1:]:
+        titles = [column.title for column in sheet.columns]
         assert titles[titles.index("Floor") + 1] == "Accuracy"
 
 

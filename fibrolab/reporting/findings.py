@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from fibrolab import keys
-from fibrolab.reporting import tables
+from fibrolab.reporting import tables, wording
 from fibrolab.reporting.run import Run
 
 
@@ -27,6 +27,9 @@ class Verdict:
     advice: str
 
 
+FEW_GROUPS = 30
+SHORTFALL = 0.02  # a nominal 95 % may cover 93 %
+MISCALIBRATED = 0.1
 OK, WARNING, FAIL = "ok", "warning", "fail"
 VERDICTS = {
     OK: Verdict(
@@ -68,7 +71,9 @@ class Finding:
 
 def of(run: Run) -> list[Finding]:
     """All findings of a run, the grave ones first."""
-    found = [*(_audit(run) if run.audit else _split(run)), *_floors(run), *_record(run)]
+    data = _audit(run) if run.audit else _split(run)
+    doubts = [*_groups(run), *_coverage(run), *_thresholds(run), *_calibration(run), *_sets(run)]
+    found = [*data, *_floors(run), *doubts, *_record(run)]
     return sorted(found, key=lambda finding: not finding.grave)
 
 
@@ -104,6 +109,85 @@ def _floors(run: Run) -> list[Finding]:
         elif not math.isfinite(row.value):
             found.append(Finding(f"{row.title} is not defined on this test set."))
     return found
+
+
+def _groups(run: Run) -> list[Finding]:
+    test = run.scored()
+    if test is None or (n := test[keys.GROUP_ID].nunique()) >= FEW_GROUPS:
+        return []
+    return [Finding(f"The test set holds {n} groups only: intervals are rough below {FEW_GROUPS}.")]
+
+
+def _coverage(run: Run) -> list[Finding]:
+    """Headline intervals that are known, from simulation, to hold the truth less often than they say.
+
+    Column `coverage` of the metrics is that share, for an interval of its method on a test set of this kind;
+    NaN where it is not known.
+    """
+    if run.metrics is None or "coverage" not in run.metrics:
+        return []
+    promised = float(run.setting("bootstrap.level", 0.95))
+    known = run.metrics[run.metrics["metric"].isin(tables.HEADLINE)].drop_duplicates("metric", keep="last")
+    return [
+        Finding(
+            f"The {_percent(promised)} interval of {tables.title(metric)} is too narrow: on tests of this "
+            f"kind it is known to hold the truth in about {_percent(share)}."
+        )
+        for metric, share in zip(known["metric"], known["coverage"], strict=True)
+        if share < promised - SHORTFALL
+    ]
+
+
+def _thresholds(run: Run) -> list[Finding]:
+    """End points for which validation could choose no threshold, a sentence a reason."""
+    table = run.tables.get("endpoints")
+    if table is None:
+        return []
+    lost = table[table["threshold"].isna() & ~table["rule"].isin(["", "half"])]
+    reasons = lost["note"] if "note" in lost else lost["rule"].map(lambda _: "")
+    found = []
+    for reason, rows in lost.groupby(reasons, sort=False):
+        names = wording.listed([wording.endpoint(run, name) for name in dict.fromkeys(rows["endpoint"])])
+        why = f" ({reason})" if reason else ""
+        found.append(Finding(f"Validation chose no threshold for {names}{why}."))
+    return found
+
+
+def _calibration(run: Run) -> list[Finding]:
+    table = run.tables.get("calibration")
+    if table is None or "low" not in table:
+        return []
+    chosen = (table["level"] == "sample") & (table["measure"] == "ece") & (table["low"] > MISCALIBRATED)
+    return [
+        Finding(
+            f"The probabilities are badly calibrated ({row['probabilities']}): they miss the share of right "
+            f"answers by {tables.quantity(row['value'], 'ece')} "
+            f"{tables.interval(row['low'], row['high'], 'ece')} on average."
+        )
+        for row in wording.records(table[chosen])
+    ]
+
+
+def _sets(run: Run) -> list[Finding]:
+    """Classes whose conformal sets surely hold the truth less often than the sets promise over all."""
+    table = run.tables.get("conformal")
+    if table is None or "high" not in table:
+        return []
+    short = table[(table["level"] == "sample") & (table["high"] < 1 - table["alpha"])]
+    found = []
+    for alpha, rows in short.groupby("alpha"):
+        parts = [
+            f"{tables.quantity(row['coverage'], 'accuracy')} of "
+            f"{'all samples' if row['stage'] == 'all' else row['stage']}"
+            for row in wording.records(rows)
+        ]
+        promise = f"Sets that promise {_percent(1 - float(str(alpha)))} hold the true class in only"
+        found.append(Finding(f"{promise} {wording.listed(parts)}."))
+    return found
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}{tables.SPACE}%"
 
 
 def _record(run: Run) -> list[Finding]:

@@ -1,24 +1,29 @@
 """What every page is made with: the templates of this folder, and pictures inlined into them."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+CSS_DPI = 125  # pixels of the page to an inch of paper: a third above print, as screens are read from afar
 PNG = b"\x89PNG\r\n\x1a\n"
 NOT_RECORDED = "not recorded"
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure inlined: its name, caption, size [pixels] and ``data:`` address."""
+    """A figure inlined: its name, caption, size on the page [CSS pixels] and ``data:`` address.
+
+    ``alt`` tells those who cannot see it what it shows: its caption, where nothing more is known.
+    """
 
     name: str
     caption: str
     width: int
     height: int
     address: str
+    alt: str
 
 
 def render(template: str, content: Mapping[str, Any]) -> bytes:
@@ -40,12 +45,15 @@ def render(template: str, content: Mapping[str, Any]) -> bytes:
     return jinja.get_template(template).render(content).encode(errors="replace")
 
 
-def pictures(folder: Path, captions: Mapping[str, str]) -> dict[str, Picture]:
+def pictures(
+    folder: Path, captions: Mapping[str, str], alt: Callable[[str], str] | None = None
+) -> dict[str, Picture]:
     """The PNG files of a folder by name; a file that is no PNG is passed over.
 
     Args:
         folder: Where they are; it may be missing.
         captions: What stands below a picture, by name; any other is captioned by its name.
+        alt: What a screen reader says of a picture, by its name; the caption by default.
 
     Returns:
         The pictures in the order of their names.
@@ -55,10 +63,17 @@ def pictures(folder: Path, captions: Mapping[str, str]) -> dict[str, Picture]:
         content = path.read_bytes()
         if not content.startswith(PNG):
             continue
-        width, height = (
-            int.from_bytes(content[start : start + 4], "big") for start in (16, 20)
-        )  # the IHDR chunk
         caption = captions.get(path.stem, path.stem.replace("_", " ").capitalize() + ".")
         address = f"data:image/png;base64,{base64.b64encode(content).decode()}"
-        found[path.stem] = Picture(path.stem, caption, width, height, address)
+        told = alt(path.stem) if alt else caption
+        found[path.stem] = Picture(path.stem, caption, *_size(content), address, told)
     return found
+
+
+def _size(content: bytes) -> tuple[int, int]:
+    """Width and height on the page: of its pixels, brought from their density on paper to the screen's."""
+    width, height = (int.from_bytes(content[start : start + 4], "big") for start in (16, 20))  # chunk IHDR
+    start = content.find(b"pHYs", 0, 4096) + 4
+    density = int.from_bytes(content[start : start + 4], "big") if start > 3 else 0  # [pixels per metre]
+    scale = CSS_DPI / (density * 0.0254) if density else 1.0
+    return round(width * scale), round(height * scale)

@@ -1,5 +1,6 @@
 """The report: one HTML page that carries its figures and styles and needs no network and no script."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,24 +8,41 @@ from typing import Any
 import pandas as pd
 
 from fibrolab import keys
-from fibrolab.evaluation.endpoints import MEASURES
 from fibrolab.evaluation.patients import to_patients
-from fibrolab.reporting import findings, html, tables
+from fibrolab.reporting import findings, html, sections, tables, wording
 from fibrolab.reporting import run as runs
+from fibrolab.reporting.captions import CAPTIONS, alt
 from fibrolab.reporting.html import NOT_RECORDED
 from fibrolab.reporting.run import Run
-from fibrolab.reporting.sheets import Cell, Column, Sheet, line
+from fibrolab.reporting.sheets import Footnotes
 
 LISTED = 50  # left-out files named on the page
 KEY_PACKAGES = ("torch", "torchvision", "lightning", "timm", "numpy", "scikit-learn")
-CAPTIONS = {
-    "confusion_matrix": "Confusion matrix of the test set. Rows are true, columns predicted classes; "
-    "percentages are of the true class.",
-    "roc": "Receiver operating characteristic of the test set, each class against the others.",
-    "curves": "Learning curves by epoch; the grey line marks the epoch with the best monitored metric.",
-    "partitions": "Samples of each class in training, validation and test.",
-    "samples": "Training samples as the network gets them, after preprocessing and augmentation: of several "
-    "modalities the first, of a clip the middle frame.",
+TITLES = {  # of the sections, in their order; one that has nothing to show is left out
+    "findings": "Read before the numbers",
+    "result": "Result on the test set",
+    "endpoints": "End points",
+    "curves": "Curves",
+    "classes": "Class by class",
+    "patients": "Patient level",
+    "probabilities": "Quality of the probabilities",
+    "comparators": "Clinical comparators",
+    "subgroups": "Subgroups",
+    "cohort": "Cohort",
+    "mistakes": "Worst mistakes",
+    "data": "Data",
+    "training": "Training",
+    "more": "Further figures",
+    "setup": "What was run",
+    "environment": "Environment",
+    "files": "Beside this page",
+}
+ALWAYS = ("result", "curves", "classes", "data", "training", "setup", "environment")  # if only to say: absent
+BESIDE = {  # what else the folder may hold for a reader
+    "model_card.md": "the model card, with what only a person can answer left open",
+    "checklist.html": "CLAIM and TRIPOD+AI, filled as far as the run knows",
+    "tables": "the tables of this page as CSV and LaTeX",
+    "figures": "its figures as PNG and SVG",
 }
 
 
@@ -44,15 +62,17 @@ class Headline:
 
     Attributes:
         what: Which of the two.
-        rows: Each with its bar.
+        rows: Each with its bar and the marks of its footnotes.
         scale_low: Where the bars' scale starts.
         size: Number of samples or patients, and of the groups that they come from.
+        notes: The footnotes, by mark.
     """
 
     what: str
-    rows: list[tuple[tables.Row, Bar | None]]
+    rows: list[tuple[tables.Row, Bar | None, str]]
     scale_low: int
     size: tuple[int, int] | None
+    notes: list[tuple[str, str]]
 
 
 def write(run: Path) -> Path:
@@ -75,38 +95,45 @@ def write(run: Path) -> Path:
 
 def _content(run: Run) -> dict[str, Any]:
     """Everything that the template shows."""
-    figures = html.pictures(run.folder / keys.FIGURES, CAPTIONS)
-    return {
-        "name": str(run.setting("name", run.folder.name)),
-        "run": run,
-        "verdict": findings.verdict(run),
-        "audit_page": keys.AUDIT_PAGE if (run.folder / keys.AUDIT_PAGE).is_file() else "",
+    figures = html.pictures(run.folder / keys.FIGURES, CAPTIONS, lambda name: alt(name, run))
+    shown = {
         "findings": findings.of(run),
-        "headlines": _headlines(run),
-        "endpoints": _endpoints(run),
-        "facts": _facts(run),
-        "data_facts": _data_facts(run),
-        "partitions": run.partitions,
-        "partition_groups": _partition_groups(run),
-        "left_out": [str(text) for text in run.audit.get("left_out") or []],
-        "listed": LISTED,
-        "measures": [tables.title(name) for name in tables.MEASURES],
-        "per_class": {} if run.metrics is None else tables.per_class(run.metrics, run.classes),
-        "averages": len(tables.AVERAGES),
-        "others": []
-        if run.metrics is None
-        else tables.others(run.metrics, run.classes, run.floors, tuple(run.endpoints)),
-        "figures": figures,
+        "sheets": sections.of(run),
         "more_figures": [
             picture
             for name, picture in figures.items()
             if not name.startswith("audit_") and name not in CAPTIONS
         ],
+        "beside": {name: text for name, text in BESIDE.items() if (run.folder / name).exists()},
+    }
+    return shown | {
+        "titles": _titles(shown, figures),
+        "name": str(run.setting("name", run.folder.name)),
+        "run": run,
+        "verdict": findings.verdict(run),
+        "audit_page": keys.AUDIT_PAGE if (run.folder / keys.AUDIT_PAGE).is_file() else "",
+        "headlines": _headlines(run),
+        "facts": _facts(run),
+        "data_facts": _data_facts(run),
+        "left_out": [str(text) for text in run.audit.get("left_out") or []],
+        "listed": LISTED,
+        "figures": figures,
         "command": run.command,
         "environment_facts": _environment_facts(run),
-        "level": f"{float(run.setting('bootstrap.level', 0.95)):.0%}".replace("%", f"{tables.SPACE}%"),
+        "level": wording.level(run),
         "packages": run.environment.get("packages") or {},
     }
+
+
+def _titles(shown: Mapping[str, Any], figures: Mapping[str, html.Picture]) -> dict[str, str]:
+    """The sections that the page has, by their anchors."""
+    filled = {name for name, sheets in shown["sheets"].items() if sheets}
+    if filled & {"calibration", "conformal"}:
+        filled.add("probabilities")
+    filled |= {name for name in ("subgroups", "mistakes") if name in figures}
+    parts = {"findings": "findings", "more": "more_figures", "files": "beside"}
+    filled |= {name for name, part in parts.items() if shown[part]}
+    return {name: title for name, title in TITLES.items() if name in filled or name in ALWAYS}
 
 
 def _bars(rows: list[tables.Row]) -> tuple[int, list[Bar | None]]:
@@ -144,43 +171,9 @@ def _headlines(run: Run) -> list[Headline]:
 def _headline(what: str, rows: list[tables.Row], frame: pd.DataFrame | None) -> Headline:
     scale_low, bars = _bars(rows)
     size = None if frame is None else (len(frame), frame[keys.GROUP_ID].nunique())
-    return Headline(what, list(zip(rows, bars, strict=True)), scale_low, size)
-
-
-def _endpoints(run: Run) -> Sheet | None:
-    """What a model of stages says of each end point, of the samples and of the patients."""
-    levels = {"by sample": run.metrics, "by patient": run.patients}
-    known = {level: table for level, table in levels.items() if table is not None}
-    lines = []
-    for name, lowest in run.endpoints.items():
-        worse = run.classes[lowest:]
-        title = f"{worse[0]} or worse" if len(worse) > 1 else worse[0]
-        for level, table in known.items():
-            rows = tables.rows(table, [f"{measure}_{name}" for measure in MEASURES])
-            if len(rows) == len(MEASURES):
-                auc, accuracy, *rest = rows
-                cells = [_value(auc), _floor(auc), _value(accuracy), _floor(accuracy), *map(_value, rest)]
-                lines.append(line(Cell(title, level if len(known) > 1 else ""), *cells))
-    if not lines:
-        return None
-    caption = (
-        "End points, each answered by the sum of its stages' probabilities: yes where it exceeds one half, a "
-        "threshold that no data chose. The floors are chance and the commonest answer, as no other is "
-        "measured by end point."
-    )
-    titles = ("AUC", "Floor", "Accuracy", "Floor", "Sensitivity", "Specificity")
-    columns = [Column("End point", number=False), *(Column(title) for title in titles)]
-    return Sheet("end points", caption, columns, lines)
-
-
-def _value(row: tables.Row) -> Cell:
-    """A value with its interval below it."""
-    return Cell(row.value_text, row.interval_text)
-
-
-def _floor(row: tables.Row) -> Cell:
-    """A floor, and where it comes from below it."""
-    return Cell(tables.quantity(row.floor, row.metric), row.floor_name) if row.floor_text else Cell("–")
+    notes = Footnotes()
+    marks = [notes.marks(wording.method(row.method), wording.sentence(row.note)) for row in rows]
+    return Headline(what, list(zip(rows, bars, marks, strict=True)), scale_low, size, notes.notes)
 
 
 def _facts(run: Run) -> dict[str, str]:
@@ -226,15 +219,6 @@ def _data_facts(run: Run) -> dict[str, str]:
     for seen, accuracy in (run.audit.get("best_accuracy") or {}).items():
         facts[f"Best possible accuracy by {seen}"] = tables.quantity(accuracy, "accuracy")
     return facts
-
-
-def _partition_groups(run: Run) -> dict[str, int]:
-    """Number of groups in each partition."""
-    if run.split is None or keys.GROUP_ID not in run.split:
-        return {}
-    return {
-        str(name): int(n) for name, n in run.split.groupby(keys.PARTITION)[keys.GROUP_ID].nunique().items()
-    }
 
 
 def _environment_facts(run: Run) -> dict[str, str]:

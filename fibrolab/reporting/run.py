@@ -19,6 +19,24 @@ from fibrolab.evaluation.patients import PATIENTS_FILE
 from fibrolab.reporting import tables
 
 IDS = (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.SITE)  # "001" must not become 1
+SCORES = ("metric", "value")
+TABLES = {  # further tables that an evaluation leaves, NAME.csv, by the columns that each cannot do without
+    "patients_max": SCORES,
+    "patients_vote": SCORES,
+    "endpoints": ("level", "endpoint", "rule", "threshold", *SCORES),
+    "calibration": ("level", "probabilities", "measure", "value"),
+    "conformal": ("level", "alpha", "stage", "coverage"),
+    "comparators": ("marker", "endpoint", "rule", *SCORES),
+    "cohort": ("variable", "statistic", *keys.PARTITIONS),
+    "subgroups": ("variable", "value", "metric", "estimate"),
+    "mistakes": (keys.SAMPLE_ID, "true", "predicted"),
+}
+NUMBERS = {  # columns of these tables; every other holds words
+    "value", "estimate", "low", "high", "mean", "sd", "floor", "n_valid", "coverage", "threshold",
+    "temperature", "alpha", "n", "n_positive", "groups", "mean_size", "alone", "cutoff", "p", "p_auc",
+    "probability", "distance",
+}  # fmt: skip
+
 
 T = TypeVar("T")
 
@@ -37,6 +55,7 @@ class Run:
         history: One row an epoch.
         split: One row a sample with its partition.
         predictions: One row a scored sample of validation and test.
+        tables: What else the evaluation left, by a name of `TABLES`: end points, calibration, subgroups ...
         faults: A sentence for each file that is there but cannot be read.
     """
 
@@ -50,6 +69,7 @@ class Run:
     history: pd.DataFrame | None = None
     split: pd.DataFrame | None = None
     predictions: pd.DataFrame | None = None
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     faults: tuple[str, ...] = ()
 
     def setting(self, name: str, default: Any = None) -> Any:
@@ -126,17 +146,19 @@ def read(folder: Path) -> Run:
             faults.append(f"{name} is there but could not be read: {' '.join(str(fault).split())}")
             return empty
 
+    further = {name: load(f"{name}.csv", _scores(*columns), None) for name, columns in TABLES.items()}
     return Run(
         folder=folder,
         config=load(keys.CONFIG_FILE, _mapping, {}),
         config_text=load(keys.CONFIG_FILE, _legible, ""),
         audit=load(keys.AUDIT_FILE, _mapping, {}),
         environment=load(keys.ENVIRONMENT_FILE, _mapping, {}),
-        metrics=load(keys.METRICS_FILE, _table("metric", "value"), None),
-        patients=load(PATIENTS_FILE, _table("metric", "value"), None),
+        metrics=load(keys.METRICS_FILE, _scores(*SCORES), None),
+        patients=load(PATIENTS_FILE, _scores(*SCORES), None),
         history=load(keys.HISTORY_FILE, _table("epoch"), None),
         split=load(keys.SPLIT_FILE, _table(keys.SAMPLE_ID, keys.PARTITION), None),
         predictions=load(keys.PREDICTIONS_FILE, predictions.read, None),
+        tables={name: table for name, table in further.items() if table is not None and len(table)},
         faults=tuple(faults),
     )
 
@@ -162,6 +184,20 @@ def _table(*columns: str) -> Callable[[Path], pd.DataFrame | None]:
         if missing := [column for column in columns if column not in table]:
             raise ValueError(f"it has no column {', '.join(missing)}")
         return table
+
+    return parse
+
+
+def _scores(*columns: str) -> Callable[[Path], pd.DataFrame | None]:
+    """The same for tables of words and numbers: a site named 007 and a class named NA stay as they are."""
+
+    def parse(path: Path) -> pd.DataFrame | None:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        if missing := [column for column in columns if column not in table]:
+            raise ValueError(f"it has no column {', '.join(missing)}")
+        named = {"value"} if "estimate" in columns else set()  # there it is a site or a sex
+        numbers = [column for column in table if column in NUMBERS - named]
+        return table.assign(**{name: pd.to_numeric(table[name], errors="coerce") for name in numbers})
 
     return parse
 

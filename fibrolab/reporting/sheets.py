@@ -1,6 +1,7 @@
-"""Tables as the audit's page shows them: columns, and lines of cells that are text already."""
+"""Tables as the pages show them and as files keep them: columns, and lines of cells that are text already."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeGuard
@@ -18,10 +19,11 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """A text and what stands below it in small letters."""
+    """A text, what stands below it in small letters, and the marks of its footnotes, such as ``a, c``."""
 
     text: str
     small: str = ""
+    marks: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Sheet:
         lines: The body.
         style: A class of the style sheet.
         empty: What is said in place of a table without lines.
+        notes: Mark and text of each footnote; a mark is empty where the note is on the whole table.
     """
 
     name: str
@@ -51,11 +54,49 @@ class Sheet:
     lines: Sequence[Line] = field(default_factory=list)
     style: str = ""
     empty: str = ""
+    notes: Sequence[tuple[str, str]] = ()
+
+    @property
+    def file(self) -> str:
+        """What its files are called, without an ending: ``end_points_by_sample``."""
+        return re.sub(r"[^a-z0-9]+", "_", self.name.lower()).strip("_")
 
 
 def line(*cells: str | Cell, strong: bool = False) -> Line:
     """A line of texts."""
     return Line(tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in cells), strong)
+
+
+class Footnotes:
+    """The footnotes of one table, each told once, under the marks a, b, .. z, aa in the order of the cells.
+
+    Args:
+        general: Texts that hold for every cell and therefore need no mark.
+    """
+
+    def __init__(self, general: Sequence[str] = ()) -> None:
+        self._general = [text for text in dict.fromkeys(general) if text]
+        self._marks: dict[str, str] = {}
+
+    def marks(self, *texts: str) -> str:
+        """The marks of the texts, such as ``a, c``; a text that is empty or general has none."""
+        told = [text for text in dict.fromkeys(texts) if text and text not in self._general]
+        return ", ".join(self._marks.setdefault(text, _letters(len(self._marks))) for text in told)
+
+    @property
+    def notes(self) -> list[tuple[str, str]]:
+        """What stands below the table: the general notes first, then by mark."""
+        return [("", text) for text in self._general] + [(mark, text) for text, mark in self._marks.items()]
+
+
+def _letters(number: int) -> str:
+    """0 is a, 25 is z, 26 is aa: as a spreadsheet numbers its columns."""
+    text = ""
+    number += 1
+    while number:
+        number, digit = divmod(number - 1, 26)
+        text = chr(ord("a") + digit) + text
+    return text
 
 
 def count(value: object) -> str:

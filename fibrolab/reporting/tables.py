@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 HEADLINE = ("accuracy", "macro_auc", "qwk")
-MEASURES = ("sensitivity", "specificity", "precision", "f1", "auc")
+MEASURES = ("sensitivity", "specificity", "precision", "npv", "lr_plus", "lr_minus", "f1", "auc")
 AVERAGES = ("macro", "weighted")
 PERCENTAGES = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "precision", "ppv", "npv")
+RATIOS = ("mae", "lr_plus", "lr_minus", "log_loss", "slope", "intercept", "mean_size")  # beyond 0 .. 1
 RANKED = ("auc", "macro_auc", "weighted_auc", "qwk")
 CHANCE = (0.0, 0.5)  # what a constant score reaches in them
 TITLES = {
@@ -30,6 +31,12 @@ TITLES = {
     "npv": "NPV",
     "f1": "F1",
     "auc": "AUC",
+    "lr_plus": "LR+",
+    "lr_minus": "LR\u2212",
+    "obuchowski": "Obuchowski index",
+    "log_loss": "Log loss",
+    "brier": "Brier score",
+    "ece": "Expected calibration error",
 }
 FLOORS = {  # what scores without looking at the liver, by the audit's name
     "majority": "majority class",
@@ -54,6 +61,8 @@ class Row:
     high: float
     floor: float
     floor_name: str = ""
+    method: str = ""
+    note: str = ""
 
     @property
     def title(self) -> str:
@@ -145,7 +154,8 @@ def rows(metrics: pd.DataFrame, names: Sequence[str], floors: Mapping[str, Any] 
         if floor > best or (floor == best and ranked and floor in CHANCE):
             known = {("chance" if ranked else "majority"): floor}
         source = max(known, key=lambda key: known[key], default="")
-        found.append(Row(name, value, low, high, known.get(source, math.nan), floor_name(source)))
+        words = [_text(table, name, column) for column in ("method", "note")]
+        found.append(Row(name, value, low, high, known.get(source, math.nan), floor_name(source), *words))
     return found
 
 
@@ -248,6 +258,11 @@ def _number(table: pd.DataFrame, name: str, column: str) -> float:
     return float(pd.to_numeric(pd.Series([table.loc[name, column]]), errors="coerce").iloc[0])
 
 
+def _text(table: pd.DataFrame, name: str, column: str) -> str:
+    value = table.loc[name, column] if column in table else ""
+    return value if isinstance(value, str) else ""
+
+
 def _measure(metric: str) -> str:
     for average in AVERAGES:
         metric = metric.removeprefix(f"{average}_")
@@ -255,17 +270,25 @@ def _measure(metric: str) -> str:
 
 
 def _is_percentage(metric: str) -> bool:
+    return _is_one_of(metric, PERCENTAGES)
+
+
+def _is_one_of(metric: str, measures: Sequence[str]) -> bool:
+    """Whether it is one of the measures, of all or of one class: ``macro_npv``, ``npv_F3``."""
     measure = _measure(metric)
-    return any(measure == name or measure.startswith(f"{name}_") for name in PERCENTAGES)
+    return any(measure == name or measure.startswith(f"{name}_") for name in measures)
 
 
 def _rounded(value: float, metric: str) -> str:
-    """Percentages with one digit, errors with two, all else with three and no leading zero."""
-    if _is_percentage(metric):
+    """Percentages with one digit, what may exceed 1 with two, all else with three and no leading zero."""
+    percentage, unbounded = _is_percentage(metric), _is_one_of(metric, RATIOS)
+    if percentage:
         text = f"{100 * value:.1f}"
+    elif unbounded:
+        text = f"{value:.2f}" if abs(value) < 100 else f"{value:,.0f}"
     else:
-        text = f"{value:.2f}" if metric == "mae" else f"{value:.3f}"
-    negative, digits = text.startswith("-") and float(text) != 0, text.removeprefix("-")
-    if not (_is_percentage(metric) or metric == "mae"):
+        text = f"{value:.3f}"
+    negative, digits = text.startswith("-") and float(text.replace(",", "")) != 0, text.removeprefix("-")
+    if not (percentage or unbounded):
         digits = digits.removeprefix("0")
     return f"{MINUS}{digits}" if negative else digits

@@ -1,0 +1,36 @@
+"""CLAIM and TRIPOD+AI of a run as one page: what is known filled in, what is not left open and counted."""
+
+from pathlib import Path
+
+from fibrolab import keys
+from fibrolab.reporting import answers, html
+from fibrolab.reporting import run as runs
+
+FILE = "checklist.html"
+LISTS = ("claim", "tripod_ai")
+
+
+def write(folder: Path) -> Path:
+    """Write ``checklist.html`` from the files of a run.
+
+    The lists are CLAIM's update of 2024 (Tejani et al.) and TRIPOD+AI (Collins et al.), their items in words
+    of our own.
+
+    Args:
+        folder: Of the run.
+
+    Returns:
+        The page.
+
+    Raises:
+        DataError: ``folder`` is no folder.
+        StorageError: The disk is full or the folder cannot be written.
+    """
+    run = runs.read(folder)
+    content = {
+        "name": str(run.setting("name", folder.name)),
+        "lists": {name: answers.answered(name, run) for name in LISTS},
+        "unanswered": answers.UNANSWERED,
+        "report": keys.REPORT_FILE,
+    }
+    return runs.put(folder / FILE, html.render("checklist.html.j2", content))
