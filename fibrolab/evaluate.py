@@ -1,4 +1,4 @@
-"""Score the predictions of a finished run anew: `python -m fibrolab.evaluate run=RUN_ID`."""
+"""Score a finished run anew, or on other data: `python -m fibrolab.evaluate run=RUN_ID [data=OTHER]`."""
 
 from omegaconf import DictConfig
 
@@ -6,10 +6,15 @@ from fibrolab.config import command
 
 
 def job(config: DictConfig) -> None:
-    """Metrics, figures and page from the files of a run."""
-    from fibrolab import pipeline
+    """Metrics, figures and page: from the files of the run alone, or on the data that is named."""
+    if config.get("data") is None:
+        from fibrolab import pipeline
 
-    pipeline.evaluate(config)
+        pipeline.evaluate(config)
+    else:
+        from fibrolab import external
+
+        external.run(config)
 
 
 def main() -> None:

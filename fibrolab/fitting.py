@@ -142,6 +142,23 @@ def fit(
     return Fitted(None if score is None else float(score), str(trainer.strategy.root_device))
 
 
+def answer(
+    config: DictConfig,
+    module: Classifier,
+    datamodule: FibrosisDataModule,
+    data: LabelledData,
+    tracked: TrackedRun,
+) -> str:
+    """Write `predictions.csv` of the test part without any training, and name the device."""
+    _quiet()
+    path = tracked.folder / keys.PREDICTIONS_FILE
+    writer = PredictionWriter(path, data.manifest.table, data.labels, data.split.fold, (keys.TEST,))
+    trainer = _trainer(config, [writer], tracked)
+    datamodule.prepare_data()
+    trainer.predict(module, datamodule.test_dataloader(), return_predictions=False)
+    return str(trainer.strategy.root_device)
+
+
 def refuse_a_lone_sample(module: Classifier, datamodule: FibrosisDataModule) -> None:
     """Batch norm has nothing to learn from one value: try it, where batches hold one sample.
 

@@ -2,47 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
-from omegaconf import DictConfig, OmegaConf
 
 from fibrolab import keys
 from fibrolab.choices import refuse
-from fibrolab.data import clinical
-from fibrolab.data.splits import MANIFEST_HASH
-from fibrolab.errors import ConfigError, DataError, SplitError, listing
+from fibrolab.errors import DataError, SplitError, listing
 from fibrolab.evaluation import predictions, regression
-from fibrolab.tracking import finished
-
-NEEDED = (keys.CONFIG_FILE, keys.MANIFEST_FILE, keys.SPLIT_FILE, keys.AUDIT_FILE, keys.PREDICTIONS_FILE)
-
-
-@dataclass(frozen=True)
-class Record:
-    """A finished run, as its files tell it.
-
-    Attributes:
-        run_id: MLflow's.
-        folder: Of its files.
-        config: Its resolved settings.
-        samples: The manifest's table in its order, by sample_id, with `partition` and the trained `y_true`.
-        manifest: Hash of the manifest that its split was drawn from.
-        answers: Its predictions.
-    """
-
-    run_id: str
-    folder: Path
-    config: DictConfig
-    samples: pd.DataFrame
-    manifest: str
-    answers: pd.DataFrame
-
-    @property
-    def tested(self) -> set[str]:
-        """Samples of the test partition."""
-        rows = self.answers[keys.PARTITION] == keys.TEST
-        return set(self.answers.loc[rows, keys.SAMPLE_ID])
+from fibrolab.records import Record, named_twice
 
 
 @dataclass(frozen=True)
@@ -58,31 +25,6 @@ class Arm:
     features: pd.DataFrame
 
 
-def read(uri: str, run_id: str) -> Record:
-    """A finished run from the tracking database.
-
-    Raises:
-        ConfigError: There is no such run, or it is none that trained.
-        DataError: Its predictions are no predictions.
-    """
-    folder = finished(uri, run_id)
-    if missing := [name for name in NEEDED if not (folder / name).is_file()]:
-        raise ConfigError(
-            f"Run {run_id} left no {', '.join(missing)}: give ids that `fibrolab.train` printed."
-        )
-    config = OmegaConf.load(folder / keys.CONFIG_FILE)
-    assert isinstance(config, DictConfig)
-    table, split = (
-        pd.read_csv(folder / name, dtype=str, keep_default_na=False)
-        for name in (keys.MANIFEST_FILE, keys.SPLIT_FILE)
-    )
-    table = clinical.typed(table).assign(**{keys.PARTITION: split[keys.PARTITION]})
-    answered = predictions.read(folder / keys.PREDICTIONS_FILE)
-    return Record(
-        run_id, folder, config, table.set_index(keys.SAMPLE_ID), split[MANIFEST_HASH].iloc[0], answered
-    )
-
-
 def refuse_unlike(records: Sequence[Record]) -> None:
     """Only runs of the same samples, the same task and the same test set can be stacked.
 
@@ -90,10 +32,7 @@ def refuse_unlike(records: Sequence[Record]) -> None:
         ConfigError: What differs from the first run, of all runs at once.
     """
     first, *others = records
-    faults = []
-    ids = [each.run_id for each in records]
-    for twice in sorted({run_id for run_id in ids if ids.count(run_id) > 1}):
-        faults.append(f"Run {twice} is named {ids.count(twice)} times.")
+    faults = named_twice(each.run_id for each in records)
     for other in others:
         if other.manifest != first.manifest:
             faults.append(

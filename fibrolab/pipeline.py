@@ -41,7 +41,7 @@ def run(config: DictConfig) -> float | None:
         config.task.classes = data.classes  # which task=nominal takes from the data
         endpoints.check(config.task.endpoints, data.classes, config.task.ordered)
         write_config(config, tracked.folder)
-        results.save_data(tracked.folder, data.manifest, data.split, data.labels)
+        results.save_data(tracked.folder, data)
         found = auditing.audited(config, data, tracked.folder)
         tracked.tag({"audit": found["verdict"]})
         auditing.announce(tracked.folder, found)
@@ -63,6 +63,7 @@ def run(config: DictConfig) -> float | None:
         known |= {"device": fitted.device, "seconds": round(time.monotonic() - clock, 1)}
         results.save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
         metrics = results.evaluate(tracked.folder, **settings["bootstrap"])
+        results.draw_mistakes(tracked.folder, datamodule.test_images)
         results.draw(tracked.folder, *datamodule.training_images())
         tracked.log_metrics(results.flat_metrics(metrics))
         results.announce(tracked.folder, tracked.id, config.tracking.uri)

@@ -4,7 +4,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,22 +13,41 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from fibrolab import keys
-from fibrolab.data import splits
-from fibrolab.data.manifest import Manifest
-from fibrolab.evaluation import patients, predictions, score
+from fibrolab.data import clinical, splits
+from fibrolab.data.labelled import LabelledData
+from fibrolab.evaluation import (
+    calibration,
+    cohort,
+    comparators,
+    conformal,
+    endpoints,
+    mistakes,
+    operating_points,
+    patients,
+    predictions,
+    score,
+    subgroups,
+)
 from fibrolab.evaluation.floors import majority
-from fibrolab.reporting import figures, page, tables
+from fibrolab.evaluation.storage import write_table
+from fibrolab.reporting import checklist, export, figures, model_card, page, tables
 from fibrolab.reporting import run as runs
 from fibrolab.reporting.run import put
 
 HEADLINE = ("accuracy", "macro_auc", "qwk")
 Y_TRAINED = "y_true"  # class under the task, beside the manifest's label
+SHOWN = 10  # worst mistakes whose pictures stand on the page
+HASHES = ("sha256", "phash")  # of the picture, as the survey took them
+POOLED = {"mean": patients.PATIENTS_FILE, "max": "patients_max.csv", "vote": "patients_vote.csv"}
 
 
-def save_data(folder: Path, manifest: Manifest, split: splits.Split, labels: np.ndarray) -> None:
-    """Manifest and split, before training starts."""
-    manifest.table.assign(**{Y_TRAINED: labels}).to_csv(folder / keys.MANIFEST_FILE, index=False)
-    splits.write(split, manifest, folder / keys.SPLIT_FILE)
+def save_data(folder: Path, data: LabelledData) -> None:
+    """Manifest and split, before training starts; with the hashes by which a later test knows its copies."""
+    hashes = data.facts[keys.IMAGE][list(HASHES)].to_numpy()
+    table = data.manifest.table.assign(**{Y_TRAINED: data.labels})
+    table[list(HASHES)] = hashes
+    table.to_csv(folder / keys.MANIFEST_FILE, index=False)
+    splits.write(data.split, data.manifest, folder / keys.SPLIT_FILE)
 
 
 def save_json(content: dict[str, Any], path: Path) -> None:
@@ -50,7 +69,7 @@ class Scores(NamedTuple):
 
 
 def evaluate(folder: Path, resamples: int = 1000, level: float = 0.95) -> Scores:
-    """Score the test rows of `predictions.csv` and write `metrics.csv` and, of patients, `patients.csv`.
+    """Score `predictions.csv` and write every table of the evaluation beside it.
 
     Args:
         folder: Of the run.
@@ -58,32 +77,70 @@ def evaluate(folder: Path, resamples: int = 1000, level: float = 0.95) -> Scores
         level: Coverage of the intervals.
 
     Returns:
-        What was written.
+        The metrics of the test samples and patients.
     """
     config = OmegaConf.load(folder / keys.CONFIG_FILE)
-    endpoints = dict(config.task.get("endpoints") or {})  # runs of old have none
+    asked = dict(config.task.get("endpoints") or {})  # runs of old have none
+    classes, ordered = list(config.task.classes), bool(config.task.ordered)
+    frame = predictions.read(folder / keys.PREDICTIONS_FILE)
 
     def scored(frame: pd.DataFrame, floors: dict[str, float], name: str) -> pd.DataFrame:
         table = score.score(
             frame,
-            list(config.task.classes),
+            classes,
             floors=floors,
             n_resamples=resamples,
             seed=config.seed,
             level=level,
-            ordered=config.task.ordered,
-            endpoints=endpoints,
+            ordered=ordered,
+            endpoints=asked,
         )
         score.write(table, folder / name)
         return table
 
-    frame = predictions.read(folder / keys.PREDICTIONS_FILE)
-    samples = scored(frame, _floors(folder, endpoints), keys.METRICS_FILE)
-    if not patients.repeated(frame):
-        (folder / patients.PATIENTS_FILE).unlink(missing_ok=True)
-        return Scores(samples, None)
-    floors = _majority(folder, endpoints, by_patient=True)
-    return Scores(samples, scored(patients.to_patients(frame), floors, patients.PATIENTS_FILE))
+    samples = scored(frame, _floors(folder, asked), keys.METRICS_FILE)
+    several = patients.repeated(frame)
+    pooled = {}
+    for how, name in POOLED.items():
+        if several:
+            floors = _majority(folder, asked, by_patient=True)
+            pooled[how] = scored(patients.to_patients(frame, how, ordered), floors, name)
+        else:
+            (folder / name).unlink(missing_ok=True)
+    levels = ("sample", "patient") if several else ("sample",)
+    drawn = {"resamples": resamples, "seed": int(config.seed), "level": level}
+    tables_of = _tables(
+        folder, frame, classes, ordered, endpoints.of_task(classes, asked, ordered), drawn, levels
+    )
+    for name, table in tables_of.items():
+        write_table(table, folder / f"{name}.csv")
+    return Scores(samples, pooled.get("mean"))
+
+
+def _tables(
+    folder: Path,
+    frame: pd.DataFrame,
+    classes: Sequence[str],
+    ordered: bool,
+    asked: Mapping[str, int],
+    drawn: Mapping[str, Any],
+    levels: Sequence[str],
+) -> dict[str, pd.DataFrame]:
+    """What else a reviewer asks for, by file."""
+    table = pd.read_csv(folder / keys.MANIFEST_FILE, dtype=str, keep_default_na=False)
+    split = pd.read_csv(folder / keys.SPLIT_FILE, dtype=str, usecols=[keys.PARTITION])
+    manifest = clinical.typed(table).assign(**{keys.PARTITION: split[keys.PARTITION]})
+    manifest = manifest.set_index(keys.SAMPLE_ID)
+    level = drawn["level"]
+    return {
+        "endpoints": operating_points.table(frame, classes, asked, **drawn, levels=levels),
+        "calibration": calibration.table(frame, classes, asked, **drawn, levels=levels),
+        "conformal": conformal.table(frame, classes, ordered, level=level, levels=levels),
+        "comparators": comparators.table(frame, manifest, classes, asked if ordered else {}, level),
+        "cohort": cohort.table(manifest, classes),
+        "subgroups": subgroups.table(frame, manifest, classes, ordered, **drawn),
+        "mistakes": mistakes.table(frame, classes, ordered),
+    }
 
 
 def _floors(folder: Path, endpoints: Mapping[str, int]) -> dict[str, float]:
@@ -114,7 +171,7 @@ def _majority(folder: Path, endpoints: Mapping[str, int], by_patient: bool = Fal
 
 
 def draw(folder: Path, images: Sequence[np.ndarray] | None = None, labels: np.ndarray | None = None) -> None:
-    """Figures and report page of a run, from its files.
+    """Figures, tables, model card, checklist and report page of a run, from its files.
 
     Args:
         folder: Of the run.
@@ -126,7 +183,27 @@ def draw(folder: Path, images: Sequence[np.ndarray] | None = None, labels: np.nd
         classes = list(OmegaConf.load(folder / keys.CONFIG_FILE).task.classes)
         sheet = figures.samples(images, [classes[label] for label in labels])
         figures.save(sheet, folder / keys.FIGURES / "samples.png")
-    page.write(folder)
+    for part in (export, model_card, checklist, page):
+        part.write(folder)
+
+
+def draw_mistakes(folder: Path, images: Callable[[Sequence[str]], Mapping[str, np.ndarray]]) -> None:
+    """The pictures of the worst mistakes, before `draw`, which puts them on the page.
+
+    Args:
+        folder: Of the run, evaluated.
+        images: Gives pictures by sample, as `FibrosisDataModule.test_images` does.
+    """
+    ids = {keys.SAMPLE_ID: str}
+    table = pd.read_csv(folder / "mistakes.csv", converters=ids).head(SHOWN).set_index(keys.SAMPLE_ID)
+    if pictures := images(list(table.index)):
+        rows = table.loc[list(pictures)]
+        titles = [
+            f"true {true}, said {said}, {100 * share:.0f} %"
+            for true, said, share in zip(rows["true"], rows["predicted"], rows["probability"], strict=True)
+        ]
+        sheet = figures.mistakes(list(pictures.values()), titles)
+        figures.save(sheet, folder / keys.FIGURES / "mistakes.png")
 
 
 def flat_metrics(scores: Scores) -> dict[str, float]:

@@ -18,8 +18,9 @@ from fibrolab.config import resolved
 from fibrolab.data import clinical
 from fibrolab.errors import DataError, listing
 from fibrolab.evaluation import predictions, regression, score
-from fibrolab.out_of_fold import Arm, Record, gathered, read, refuse_unlike
+from fibrolab.out_of_fold import Arm, gathered, refuse_unlike
 from fibrolab.pipeline import record
+from fibrolab.records import Record, ids, read
 from fibrolab.tracking import SOURCE, track
 
 STACK_FILE = "stack.json"  # the regression in numbers
@@ -42,7 +43,7 @@ def run(config: DictConfig) -> None:
     started, clock = datetime.now(UTC), time.monotonic()
     given = resolved(config)
     arms, columns = _checked(given)
-    asked = {name: [read(config.tracking.uri, run_id) for run_id in ids] for name, ids in arms.items()}
+    asked = {name: [read(config.tracking.uri, run_id) for run_id in runs] for name, runs in arms.items()}
     records = [each for runs in asked.values() for each in runs]
     refuse_unlike(records)
     found = {name: gathered(name, runs) for name, runs in asked.items()}
@@ -190,7 +191,7 @@ def _checked(given: Mapping[str, Any]) -> tuple[dict[str, list[str]], list[str]]
     """Run ids by arm, and the clinical columns; a single one may stand without brackets."""
     arms, columns, missing, penalty = (given[name] for name in ("runs", "columns", "missing", "penalty"))
     arms = arms if isinstance(arms, dict) else {"network": arms}
-    arms = {str(name): _ids(ids) for name, ids in arms.items()}
+    arms = {str(name): ids(runs) for name, runs in arms.items()}
     columns = columns if isinstance(columns, list) else [columns]
     faults = [unknown("columns", name, clinical.COLUMNS) for name in columns if name not in clinical.COLUMNS]
     if not arms or not all(arms.values()):
@@ -203,11 +204,6 @@ def _checked(given: Mapping[str, Any]) -> tuple[dict[str, list[str]], list[str]]
         faults.append(f"penalty={penalty} is no number above 0.")
     refuse(faults)
     return arms, columns
-
-
-def _ids(given: Any) -> list[str]:
-    """One run or several; YAML takes an id of digits alone for a number."""
-    return [str(run_id) for run_id in (given if isinstance(given, list) else [given]) if run_id is not None]
 
 
 def _settings(given: Mapping[str, Any], first: Record, model: str) -> DictConfig:

@@ -178,11 +178,20 @@ class FibrosisDataModule(L.LightningDataModule):
         dataset = self._dataset(keys.TRAIN, [name], self.transforms)
         order = (key for key in self._order(dataset, self._sampler) if dataset.inputs[name].has(key[1]))
         items = [dataset[key] for key in islice(order, num_images)]
-        scans = [np.asarray(item[name]) for item in items]
-        if name == keys.CLIP:
-            scans = [scan[:, scan.shape[1] // 2] for scan in scans]
-        pictures = [scan[0] if len(scan) == 1 else np.moveaxis(scan, 0, -1) for scan in scans]
-        return pictures, np.array([item[keys.LABEL] for item in items], np.int64)
+        labels = np.array([item[keys.LABEL] for item in items], np.int64)
+        return [_picture(np.asarray(item[name])) for item in items], labels
+
+    def test_images(self, samples: Sequence[str]) -> dict[str, np.ndarray]:
+        """Pictures of test samples by id, as of `training_images`; those without one are left out."""
+        if not self.stores:
+            return {}
+        name, *_ = self.stores
+        dataset, table = self._dataset(keys.TEST, [name]), self.data.manifest.table
+        place = {
+            sample: k for k, sample in enumerate(table[keys.SAMPLE_ID].iloc[self.data.split.rows(keys.TEST)])
+        }
+        known = [sample for sample in samples if dataset.inputs[name].has(place[sample])]
+        return {sample: _picture(np.asarray(dataset[0, place[sample], 0][name])) for sample in known}
 
     def transfer_batch_to_device(
         self, batch: dict[str, Tensor], device: torch.device, dataloader_idx: int
@@ -275,6 +284,13 @@ class FibrosisDataModule(L.LightningDataModule):
             generator=torch.Generator(),  # not the global one: dropout must not follow the loaders
             pin_memory=torch.cuda.is_available(),
         )
+
+
+def _picture(scan: np.ndarray) -> np.ndarray:
+    """A scan (C, H, W), or the middle frame of a clip (1, T, H, W), as a picture (H, W) or (H, W, 3)."""
+    if scan.ndim == 4:
+        scan = scan[:, scan.shape[1] // 2]
+    return scan[0] if len(scan) == 1 else np.moveaxis(scan, 0, -1)
 
 
 def _faults(batch_size: Any, num_workers: Any, augment_on: str, transforms: Any) -> Iterator[str]:

@@ -216,6 +216,11 @@ def saved(manifest: Manifest, *, path: str, leaky: bool = False) -> Split:
     return _checked(manifest, partitions.to_numpy(object), int(table[keys.FOLD].iloc[0]), leaky)
 
 
+def all_test(manifest: Manifest) -> Split:
+    """Nobody trains: a data set on which a finished run is tried."""
+    return Split(np.full(len(manifest), keys.TEST, object), 0, 0)
+
+
 def undrawn(manifest: Manifest, fault: str) -> Split:
     """What an audit goes on with where the data does not allow the split."""
     return Split(np.full(len(manifest), keys.TRAIN, object), 0, 0, fault=fault)

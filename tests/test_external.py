@@ -1,0 +1,85 @@
+"""A finished run on the data of another site."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from compose import composed
+from mlflow.tracking import MlflowClient
+from omegaconf import DictConfig
+
+from fibrolab import external, keys
+from fibrolab.errors import ConfigError
+from fibrolab.evaluation import predictions
+from fibrolab.pipeline import run
+
+PHANTOM = ["data.patients=60", "data.images_per_patient=2", "data.size=32"]
+TRAINING = ["trainer.max_epochs=1", "batch_size=16", "bootstrap.resamples=50", "trainer.accelerator=cpu"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The root of a tracking database, and the id of its only finished run."""
+    root = tmp_path_factory.mktemp("trained")
+    run(composed(f"paths.root={root}", "name=here", "num_workers=0", *TRAINING, *PHANTOM))
+    return root, ids(root)[0]
+
+
+def ids(root: Path) -> list[str]:
+    """Runs of a database, the newest first."""
+    client = MlflowClient(f"sqlite:///{root}/mlruns/mlflow.db")
+    return [found.info.run_id for found in client.search_runs(["1"])]
+
+
+def asked(root: Path, run_id: str, *words: str) -> DictConfig:
+    settings = [f"paths.root={root}", f"run={run_id}", "accelerator=cpu", "bootstrap.resamples=50"]
+    return composed(*settings, *words, name="evaluate")
+
+
+def folder_of(root: Path, run_id: str) -> Path:
+    (found,) = root.glob(f"mlruns/artifacts/{run_id}/artifacts")
+    return found
+
+
+def test_another_site_is_answered_by_the_network_and_judged_by_its_own_validation(
+    trained: tuple[Path, str],
+) -> None:
+    root, run_id = trained
+    external.run(asked(root, run_id, "data=phantom", "data.seed=5", *PHANTOM))
+    newest = ids(root)[0]
+    before, after = folder_of(root, run_id), folder_of(root, newest)
+    old = predictions.read(before / keys.PREDICTIONS_FILE)
+    new = predictions.read(after / keys.PREDICTIONS_FILE)
+    kept, validation = (predictions.select(frame, keys.VALIDATION) for frame in (new, old))
+    assert (predictions.probabilities(kept) == predictions.probabilities(validation)).all()
+    assert set(kept["sample_id"]).isdisjoint(predictions.select(new, keys.TEST)["sample_id"])
+    assert len(predictions.select(new, keys.TEST)) == 120
+    split = pd.read_csv(after / keys.SPLIT_FILE)
+    learnt = pd.read_csv(before / keys.SPLIT_FILE).query("partition != 'test'")
+    assert (split["partition"] != "test").sum() == len(learnt)
+    assert (after / keys.REPORT_FILE).stat().st_size > 10_000
+    endpoints = pd.read_csv(after / "endpoints.csv").query("rule == 'youden'")
+    ours = pd.read_csv(before / "endpoints.csv").query("rule == 'youden'")
+    assert set(endpoints["threshold"]) == set(ours["threshold"])  # chosen on the same validation
+    tags = MlflowClient(f"sqlite:///{root}/mlruns/mlflow.db").get_run(newest).data.tags
+    assert tags[external.EVALUATED] == run_id
+
+
+def test_images_that_the_run_has_learnt_from_fail_the_audit(trained: tuple[Path, str]) -> None:
+    root, run_id = trained
+    external.run(asked(root, run_id, "data=phantom", *PHANTOM))
+    found = json.loads((folder_of(root, ids(root)[0]) / keys.AUDIT_FILE).read_text())
+    assert found["verdict"] == "fail"
+    assert "copy or near copy among those the run learnt from" in found["warnings"][0]
+
+
+def test_data_of_other_classes_or_without_what_the_network_eats_is_refused(
+    trained: tuple[Path, str], tmp_path: Path
+) -> None:
+    root, run_id = trained
+    small = ["data.patients=20", "data.images_per_patient=1"]
+    with pytest.raises(ConfigError, match="task=stage is made for the classes"):
+        external.run(asked(root, run_id, "data=phantom_lesions", *small))
+    with pytest.raises(ConfigError, match="There is no run nothing"):
+        external.run(asked(root, "nothing", "data=phantom"))
