@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fibrolab import keys, results
 from fibrolab.errors import ConfigError
 from fibrolab.evaluation import patients, predictions
-from fibrolab.reporting import endpoint_sheets
+from fibrolab.reporting import endpoint_sheets, page
 from fibrolab.reporting import run as runs
 
 
