@@ -1,0 +1,243 @@
+"""An arm of a comparison: what its runs answered of the test samples, measured, and drawn anew.
+
+The runs of an arm are seeds, which all answer each sample, or the folds of a cross-validation, each of which
+answers its own. The number of an arm of several seeds is the mean over them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from fibrolab import keys
+from fibrolab.evaluation import metrics, patients, predictions, thresholds
+from fibrolab.evaluation.bootstrap import resample_weights
+from fibrolab.evaluation.metrics import Weights
+
+RULE = thresholds.YOUDEN  # by which each run chooses its thresholds on its own validation part
+HEADLINE, END_POINTS, AT_THRESHOLDS, CLASSES = "headline", "end points", "thresholds", "classes"
+
+
+class Measure(NamedTuple):
+    """A metric, what it is of (a class, an end point or, empty, all), and the family of its tests."""
+
+    family: str
+    metric: str
+    of: str = ""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is asked of every arm.
+
+    Attributes:
+        classes: Names of the K classes.
+        ordered: Whether they are stages.
+        endpoints: Name and lowest positive class of each end point.
+    """
+
+    classes: tuple[str, ...]
+    ordered: bool
+    endpoints: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one seed says, or all folds together.
+
+    Attributes:
+        scores: Of each end point, float64 (N,); NaN where a marker was not measured.
+        positive: Whether the score reaches the threshold of validation, bool (N,); None without a threshold.
+        probabilities: (N, K); None of a marker such as FIB-4, which names no class.
+    """
+
+    scores: Mapping[str, np.ndarray]
+    positive: Mapping[str, np.ndarray | None]
+    probabilities: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One side of a comparison.
+
+    Attributes:
+        name: What it is called.
+        samples: sample_id of what it answers (N,); of patients, that of the first sample.
+        labels: True class indices, int64 (N,).
+        groups: Patient, or cluster of copies (N,).
+        answers: One a seed.
+        folds: Which fold tested each row (N,), of a cross-validation.
+        sizes: Mean number of training and of test samples of its folds.
+    """
+
+    name: str
+    samples: np.ndarray
+    labels: np.ndarray
+    groups: np.ndarray
+    answers: tuple[Answer, ...]
+    folds: np.ndarray | None = None
+    sizes: tuple[float, float] | None = None
+
+    @property
+    def is_marker(self) -> bool:
+        """Whether it is a measurement and no network."""
+        return self.answers[0].probabilities is None
+
+    @property
+    def one_row_a_group(self) -> bool:
+        """Whether its rows are independent witnesses."""
+        return len(np.unique(self.groups)) == len(self.groups)
+
+    def known(self) -> np.ndarray:
+        """Rows of which every score is known, bool (N,)."""
+        scores = [score for answer in self.answers for score in answer.scores.values()]
+        return np.isfinite(np.stack(scores)).all(axis=0) if scores else np.ones(len(self.labels), dtype=bool)
+
+    def restricted(self, rows: np.ndarray) -> "Arm":
+        """The arm on some of its rows, bool (N,)."""
+
+        def cut(values: np.ndarray | None) -> np.ndarray | None:
+            return None if values is None else values[rows]
+
+        answers = tuple(
+            Answer(
+                {name: score[rows] for name, score in answer.scores.items()},
+                {name: cut(yes) for name, yes in answer.positive.items()},
+                cut(answer.probabilities),
+            )
+            for answer in self.answers
+        )
+        known = {name: getattr(self, name)[rows] for name in ("samples", "labels", "groups")}
+        return replace(self, **known, answers=answers, folds=cut(self.folds))
+
+
+def gathered(
+    name: str, frames: Sequence[pd.DataFrame], task: Task, by_patient: bool = False, folds: bool = False
+) -> Arm:
+    """The arm of some runs.
+
+    Args:
+        name: Of the arm.
+        frames: Predictions of its runs, as `predictions.read` gives them: of seeds all of the same test
+            samples, of folds none twice.
+        task: What is asked.
+        by_patient: One row a patient and stage, answered by the mean of the probabilities, instead of one a
+            sample.
+        folds: Whether the frames are the folds of one cross-validation.
+
+    Returns:
+        Its rows in the order of their sample_id, whatever the order of the predictions.
+    """
+    tested = []
+    for number, frame in enumerate(frames):
+        frame = frame.sort_values(keys.SAMPLE_ID, kind="stable", ignore_index=True)
+        frame = patients.to_patients(frame) if by_patient else frame
+        rows = _decided(frame, task).assign(**{keys.FOLD: number})
+        tested.append(rows.sort_values(keys.SAMPLE_ID, ignore_index=True))
+    if folds:
+        tested = [pd.concat(tested).sort_values(keys.SAMPLE_ID, ignore_index=True)]
+    first = tested[0]
+    return Arm(
+        name,
+        first[keys.SAMPLE_ID].to_numpy(object),
+        first[keys.Y_TRUE].to_numpy(np.int64),
+        first[keys.GROUP_ID].to_numpy(object),
+        tuple(_answer(rows, task) for rows in tested),
+        first[keys.FOLD].to_numpy(np.int64) if folds else None,
+    )
+
+
+def _decided(frame: pd.DataFrame, task: Task) -> pd.DataFrame:
+    """The test rows of one run, with 1 or 0 of each end point by the run's own threshold, NaN without one."""
+    test = predictions.select(frame, keys.TEST)
+    validation = frame[frame[keys.PARTITION] == keys.VALIDATION]
+    seen, scores = predictions.probabilities(validation), predictions.probabilities(test)
+    stages = validation[keys.Y_TRUE].to_numpy()
+    for name, lowest in task.endpoints.items():
+        threshold = thresholds.chosen(seen[:, lowest:].sum(axis=1), stages >= lowest, RULE)
+        known = np.isfinite(threshold.value)
+        test[_yes(name)] = (
+            threshold.answers(scores[:, lowest:].sum(axis=1)).astype(float) if known else np.nan
+        )
+    return test
+
+
+def _yes(endpoint: str) -> str:
+    """Column that holds what a run decided."""
+    return f"decided {endpoint}"
+
+
+def _answer(rows: pd.DataFrame, task: Task) -> Answer:
+    probabilities = predictions.probabilities(rows)
+    scores = {name: probabilities[:, lowest:].sum(axis=1) for name, lowest in task.endpoints.items()}
+    decided = {name: rows[_yes(name)] for name in task.endpoints}
+    positive = {name: None if yes.isna().any() else yes.to_numpy(bool) for name, yes in decided.items()}
+    return Answer(scores, positive, probabilities)
+
+
+def measured(arm: Arm, task: Task, weights: Weights | None = None) -> dict[Measure, np.ndarray]:
+    """Every measure of every seed, float64 (S, R), of weights (R, N); None weighs every row once (R = 1)."""
+    if weights is None:
+        weights = np.ones((1, len(arm.labels)))
+    each = [
+        _of_classes(arm, answer, task, weights) | _of_endpoints(arm, answer, task, weights)
+        for answer in arm.answers
+    ]
+    return {measure: np.stack([seed[measure] for seed in each]) for measure in each[0]}
+
+
+def _of_classes(arm: Arm, answer: Answer, task: Task, weights: Weights) -> dict[Measure, np.ndarray]:
+    if answer.probabilities is None:
+        return {}
+    values = metrics.evaluate(arm.labels, answer.probabilities, task.classes, weights, task.ordered)
+    names = ["accuracy", "balanced_accuracy"]
+    if len(task.classes) > 2:  # of two classes the end point below says the same
+        names += ["macro_auc", *(("qwk", "mae") if task.ordered else ())]
+    found = {Measure(HEADLINE, name): values[name] for name in names}
+    return found | {
+        Measure(CLASSES, "sensitivity", name): values[f"sensitivity_{name}"] for name in task.classes
+    }
+
+
+def _of_endpoints(arm: Arm, answer: Answer, task: Task, weights: Weights) -> dict[Measure, np.ndarray]:
+    found = {}
+    for name, lowest in task.endpoints.items():
+        if name not in answer.scores:
+            continue
+        ill = arm.labels >= lowest
+        ranked = metrics.auc(1 - ill, answer.scores[name][:, None], weights)[:, 0]  # class 0: the ill
+        found[Measure(END_POINTS, "auc", name)] = ranked
+        if name in answer.positive:
+            yes = answer.positive[name]
+            for metric, counted in (("sensitivity", ill), ("specificity", ~ill)):
+                hits = None if yes is None else yes == ill
+                found[Measure(AT_THRESHOLDS, metric, name)] = _share(hits, counted, weights)
+    return found
+
+
+def _share(hits: np.ndarray | None, counted: np.ndarray, weights: Weights) -> np.ndarray:
+    """Weighted share of the hits among those counted, (R,); NaN where none is, or no hit is known."""
+    of = weights @ counted
+    if hits is None:
+        return np.full(len(weights), np.nan)
+    return np.divide(weights @ (hits & counted), of, out=np.full(len(of), np.nan), where=of > 0)
+
+
+def drawn(arm: Arm, task: Task, resamples: int, seed: int) -> dict[Measure, np.ndarray]:
+    """Every measure of an arm, the mean over its seeds, in every resample of its groups.
+
+    Args:
+        arm: The arm.
+        task: What is asked.
+        resamples: Number R of resamples.
+        seed: Arms of the same groups under one seed see the same patients.
+
+    Returns:
+        float64 (R,) a measure; NaN throughout where there is one group only.
+    """
+    if len(np.unique(arm.groups)) < 2:
+        return {measure: np.full(resamples, np.nan) for measure in measured(arm, task)}
+    blocks = [measured(arm, task, weights) for weights in resample_weights(arm.groups, resamples, seed)]
+    return {name: np.concatenate([block[name].mean(axis=0) for block in blocks]) for name in blocks[0]}

@@ -1,0 +1,168 @@
+"""What a comparison amounts to, in words: which arm is better, by how much, or what it would take to know."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from fibrolab.evaluation.arms import AT_THRESHOLDS, CLASSES, END_POINTS, HEADLINE, Arm, Task
+from fibrolab.evaluation.comparison import COMPARATORS, SIGNIFICANT
+from fibrolab.reporting import tables
+from fibrolab.reporting.captions import end_point
+from fibrolab.reporting.sheets import probability
+
+LOWER_IS_BETTER = ("mae",)
+LEAD = ("accuracy", "macro_auc")  # told in words; of two classes the AUC of their end point
+MILLION = 1_000_000
+
+
+@dataclass(frozen=True)
+class Member:
+    """What is known of an arm beside its numbers.
+
+    Attributes:
+        name: Of the arm.
+        kind: Such as `3 trainings`.
+        runs: Ids of its runs.
+        model: Name of the model; so of data and split.
+        data: Of the first run.
+        split: Of the first run.
+        verdict: Gravest verdict of its runs' audits.
+        findings: Sentences of that audit.
+    """
+
+    name: str
+    kind: str
+    runs: tuple[str, ...]
+    model: str
+    data: str
+    split: str
+    verdict: str
+    findings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything that a comparison's page shows.
+
+    Attributes:
+        name: Of the comparison.
+        table: Columns `comparison.COLUMNS`, of every level.
+        arms: The arms of each level, the one that counts most first.
+        task: What they were asked.
+        members: One a network arm.
+        settings: That differ: index the setting, a column an arm.
+        witnesses: What a group is: `patients`, or `groups` where no patient is known.
+        paired: Whether all answered the same samples.
+        resamples: Of the bootstrap.
+        level: Coverage of the intervals.
+    """
+
+    name: str
+    table: pd.DataFrame
+    arms: Mapping[str, Sequence[Arm]]
+    task: Task
+    members: Sequence[Member]
+    settings: pd.DataFrame
+    witnesses: str
+    paired: bool
+    resamples: int
+    level: float
+
+    def rows(self, level: str, *families: str) -> pd.DataFrame:
+        """Rows of some families, arms and differences."""
+        return self.table[(self.table["level"] == level) & self.table["family"].isin(families)]
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One difference in words, and whether the arms can be told apart."""
+
+    text: str
+    decided: bool
+
+
+def verdicts(comparison: Comparison) -> list[Sentence]:
+    """A sentence a pair of arms and leading measure, at the level that counts most."""
+    return [told(row, comparison) for row in leading(comparison) if row["against"]]
+
+
+def leading(comparison: Comparison) -> Iterator[Mapping[str, Any]]:
+    """Rows of the measures that are told in words: of the arms, then of their differences."""
+    first = next(iter(comparison.arms))
+    rows = comparison.rows(first, HEADLINE, END_POINTS)
+    two = len(comparison.task.classes) == 2
+    lead = rows["metric"].isin(LEAD) | (two & (rows["metric"] == "auc"))
+    yield from lines(rows[lead])
+
+
+def lines(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table, each by the names of its columns."""
+    return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
+
+
+def told(row: Mapping[str, Any], comparison: Comparison) -> Sentence:
+    """One difference in words.
+
+    Args:
+        row: Of the table, with an arm to hold it against.
+        comparison: That it belongs to.
+    """
+    what, arm, against = measure(row, comparison.task), row["arm"], row["against"]
+    if not math.isfinite(row["p_holm"]):
+        why = row["note"] or "the test is not defined"
+        return Sentence(f"{what}: {arm} and {against} cannot be compared: {why}.", False)
+    corrected = f", {chance(row['p_holm'])}"
+    if row["p_holm"] < SIGNIFICANT:
+        better = (row["value"] > 0) != (row["metric"] in LOWER_IS_BETTER)
+        one, other, sign = (arm, against, 1) if better else (against, arm, -1)
+        size = difference(row, sign)
+        return Sentence(f"{what}: {one} is better than {other}: {size}{corrected}.", True)
+    plan = needed(row["needed"], comparison.witnesses)
+    tail = f"; {plan} would tell a difference as large as this" if plan else ""
+    return Sentence(
+        f"{what}: {arm} and {against} cannot be told apart ({difference(row)}{corrected}){tail}.", False
+    )
+
+
+def measure(row: Mapping[str, Any], task: Task) -> str:
+    """A measure in words: ``AUC of F2 or worse``, ``Sensitivity of F3``."""
+    title = tables.title(row["metric"])
+    if not row["of"]:
+        return title
+    if row["family"] in (END_POINTS, AT_THRESHOLDS, COMPARATORS):
+        return f"{title} of {end_point(task.classes, task.endpoints[row['of']])}"
+    return f"{title} of {row['of']}" if row["family"] == CLASSES else title
+
+
+def difference(row: Mapping[str, Any], sign: int = 1) -> str:
+    """A difference with its interval: ``+5.1 points [1.2, 9.0]``, ``−.012 [−.030, .006]``."""
+    low, high = sorted((sign * row["low"], sign * row["high"]))
+    bounds = f" {tables.interval(low, high, row['metric'])}" if math.isfinite(low) else ""
+    return f"{amount(sign * row['value'], row['metric'])}{bounds}"
+
+
+def amount(value: float, metric: str) -> str:
+    """A difference with its sign; of percentages in points."""
+    text = tables.quantity(value, metric)
+    points = text.removesuffix(f"{tables.SPACE}%")
+    sign = "+" if value > 0 and not points.startswith(tables.MINUS) else ""
+    return f"{sign}{points}{tables.SPACE}points" if points != text else f"{sign}{text}"
+
+
+def chance(p: float) -> str:
+    """``p = .03`` or ``p < .001``, as clinical journals print it."""
+    text = probability(p)
+    return f"p{tables.SPACE}{text}" if text[0] in "<>" else f"p{tables.SPACE}={tables.SPACE}{text}"
+
+
+def needed(number: float, witnesses: str) -> str:
+    """``about 480 patients``, to two digits since no more is known; empty where no number can be given."""
+    if not math.isfinite(number):
+        return ""
+    if number > MILLION:
+        return f"more than a million {witnesses}"
+    digits = 2 - len(str(int(number)))
+    return f"about {int(round(number, min(digits, 0))):,} {witnesses}"

@@ -1,0 +1,45 @@
+"""Made-up answers of several networks to the same patients: what a comparison is tested on."""
+
+import numpy as np
+import pandas as pd
+
+from fibrolab import keys
+from fibrolab.evaluation import predictions
+from fibrolab.evaluation.arms import Task
+
+STAGES = ("F0", "F1", "F2", "F3", "F4")
+TASK = Task(STAGES, True, {"ge_F2": 2, "ge_F3": 3, "ge_F4": 4})
+BINARY = Task(("F0-F1", "F2-F4"), True, {"F2-F4": 1})
+
+
+def answers(
+    skill: float,
+    seed: int,
+    n: int = 120,
+    per_patient: int = 1,
+    classes: tuple[str, ...] = STAGES,
+    cohort: int = 0,
+) -> pd.DataFrame:
+    """Predictions of n validation and n test samples; truth and patients depend on the cohort alone."""
+    truth = np.random.default_rng(100 + cohort).integers(len(classes), size=2 * n // per_patient)
+    owner = np.repeat(np.arange(len(truth)), per_patient)
+    truth = truth[owner]
+    distance = np.abs(np.arange(len(classes)) - truth[:, None])
+    scores = -skill * distance + np.random.default_rng(seed).normal(size=distance.shape) * 1.6
+    probabilities = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    columns = {
+        keys.SAMPLE_ID: [f"{cohort}s{i:04d}" for i in range(2 * n)],
+        keys.GROUP_ID: [f"{cohort}p{i:04d}" for i in owner],
+        keys.PATIENT_ID: [f"{cohort}p{i:04d}" for i in owner],
+        keys.SITE: "",
+        keys.PARTITION: np.repeat([keys.VALIDATION, keys.TEST], n),
+        keys.FOLD: 0,
+        keys.Y_TRUE: truth,
+    }
+    named = dict(zip(keys.probability_columns(len(classes)), probabilities.T, strict=True))
+    return predictions.validated(pd.DataFrame(columns | named), "made up")
+
+
+def of_test(frame: pd.DataFrame) -> pd.DataFrame:
+    """Its test rows."""
+    return predictions.select(frame, keys.TEST)
