@@ -168,7 +168,7 @@ def tabulated(
     for column in found.columns:
         family, method = str(column[0]), str(column[1])
         low, high = np.array(found[column].tolist()).T
-        truth = truths[family]
+        truth, widths = truths[family], (high - low)[np.isfinite(high - low)]
         yield {
             "family": family,
             "method": method,
@@ -179,7 +179,7 @@ def tabulated(
             "coverage": np.mean((low <= truth) & (truth <= high)),
             "low_miss": np.mean(low > truth),  # the interval lies above the truth
             "high_miss": np.mean(high < truth),
-            "mean_width": np.nanmean(high - low),
+            "mean_width": widths.mean() if len(widths) else np.nan,
             "simulations": simulations,
         }
 
