@@ -225,11 +225,11 @@ def test_coefficients_have_no_leading_zero(value: float | None, text: str) -> No
 
 def test_a_long_file_name_keeps_both_ends() -> None:
     name = "hospital_north/patient_0017/visit_2/image_003.png"
-    short = audit_figures.shortened(name)
+    short = style.shortened(name, audit_figures.LETTERS)
     assert len(short) == audit_figures.LETTERS
     assert short.startswith("hospital")
     assert short.endswith("_003.png")
-    assert audit_figures.shortened("F0/a1.jpg") == "F0/a1.jpg"
+    assert style.shortened("F0/a1.jpg", audit_figures.LETTERS) == "F0/a1.jpg"
 
 
 def test_the_contact_sheet_shows_label_partition_and_name_of_each_sample() -> None:

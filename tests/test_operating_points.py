@@ -7,7 +7,7 @@ from sklearn import metrics as reference
 
 from fibrolab.errors import ConfigError, DataError
 from fibrolab.evaluation import endpoints, operating_points, patients, predictions, roc, shares, thresholds
-from fibrolab.evaluation.bootstrap import resample_weights
+from fibrolab.evaluation.bootstrap import resampled
 from fibrolab.evaluation.operating_points import COLUMNS, MEASURES
 
 STAGES = ("F0", "F1", "F2", "F3", "F4")
@@ -115,18 +115,23 @@ def test_areas_and_shares_have_the_intervals_of_their_kind_over_groups():
     assert (row["low"], row["high"], row["method"]) == (share.low, share.high, "clustered Wilson")
 
 
-def test_a_likelihood_ratio_has_the_percentiles_of_resampled_patients():
+def test_a_likelihood_ratio_has_the_interval_of_resampled_patients():
     frame = predicted()
     row = cell(table(frame, resamples=60, seed=3), "lr_plus", "half")
     scores, positive = scored(frame, "test", 2)
     groups = predictions.select(frame, "test")["group_id"].to_numpy()
-    draws = [
-        reference.class_likelihood_ratios(positive, scores > 0.5, sample_weight=weights)[0]
-        for weights in np.concatenate(list(resample_weights(groups, 60, 3)))
-    ]
-    assert row["low"] == pytest.approx(np.quantile(draws, 0.025))
-    assert row["high"] == pytest.approx(np.quantile(draws, 0.975))
-    assert row["method"] == "percentile"
+
+    def measure(weights):
+        rows = np.ones((1, len(scores))) if weights is None else weights
+        found = [
+            reference.class_likelihood_ratios(positive, scores > 0.5, sample_weight=each)[0] for each in rows
+        ]
+        return {"lr_plus": np.array(found)}
+
+    wanted = resampled(measure, groups, 60, 3).loc["lr_plus"]
+    assert row["low"] == pytest.approx(wanted["bca_low"])
+    assert row["high"] == pytest.approx(wanted["bca_high"])
+    assert row["method"] == "BCa"
 
 
 def test_patients_are_scored_as_their_pooled_samples_would_be():

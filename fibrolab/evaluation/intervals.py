@@ -67,7 +67,7 @@ def table(
     single = len(np.unique(groups)) == 1
     drawn.loc[["ece"], ["low", "high", "bca_low", "bca_high"]] = np.nan
     known["ece"] = Estimate(float(drawn["value"]["ece"]), note=SHRINKING)
-    estimates = [known.get(str(name)) or _resampled(row, single) for name, row in drawn.iterrows()]
+    estimates = [known.get(str(name)) or resampled(row, single) for name, row in drawn.iterrows()]
     found = pd.DataFrame(estimates, index=drawn.index)[["low", "high", "method", "note"]]
     found["coverage"] = (
         _covered(found.assign(value=drawn["value"]), groups) if level == coverage.LEVEL else np.nan
@@ -104,15 +104,24 @@ def _end_point(
     return {f"{ours}_{name}": found[theirs] for ours, theirs in endpoints.MEASURES.items()}
 
 
-def _resampled(row: pd.Series, single: bool) -> Estimate:
+def resampled(row: pd.Series, alone: bool, undefined: str = "not defined on these samples") -> Estimate:
+    """What a row of `bootstrap.resampled` amounts to: the BCa interval, or why there is none.
+
+    Args:
+        row: Value, low, high and bca_low, bca_high of one metric.
+        alone: Whether all samples are of one group.
+        undefined: Why the value is not defined, where it is not.
+    """
+    value = float(row["value"])
+    if np.isnan(value):
+        return Estimate(value, note=undefined)
     if np.isnan(row["low"]):
-        undefined = "not defined on these samples" if np.isnan(row["value"]) else ALONE if single else FEW
-        return Estimate(row["value"], note=undefined)
+        return Estimate(value, note=ALONE if alone else FEW)
     if row["low"] == row["high"]:
-        return Estimate(row["value"], note=AGREEING)
+        return Estimate(value, note=AGREEING)
     if np.isnan(row["bca_low"]):  # where nearly every resample lies on one side
-        return Estimate(row["value"], row["low"], row["high"], RESAMPLED)
-    return Estimate(row["value"], row["bca_low"], row["bca_high"], CORRECTED)
+        return Estimate(value, float(row["low"]), float(row["high"]), RESAMPLED)
+    return Estimate(value, float(row["bca_low"]), float(row["bca_high"]), CORRECTED)
 
 
 def _covered(table: pd.DataFrame, groups: np.ndarray) -> list[float]:

@@ -9,9 +9,18 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.errors import DataError
-from fibrolab.evaluation import bootstrap, endpoints, metrics, patients, predictions, roc, shares, thresholds
+from fibrolab.evaluation import (
+    bootstrap,
+    endpoints,
+    intervals,
+    metrics,
+    patients,
+    predictions,
+    roc,
+    shares,
+    thresholds,
+)
 from fibrolab.evaluation.estimate import Estimate
-from fibrolab.evaluation.intervals import AGREEING, ALONE, RESAMPLED
 from fibrolab.evaluation.thresholds import Threshold
 from fibrolab.evaluation.weighted import Weights
 
@@ -33,7 +42,6 @@ UNDEFINED = {
     "lr_minus": "nobody without the end point is told so: the ratio has no upper bound",
     "f1": "no test row has the end point, and none is said to",
 }
-FEW = "fewer than nine tenths of the resamples define it: no interval"
 
 
 def table(
@@ -49,7 +57,7 @@ def table(
 
     Thresholds are chosen on the validation rows of the same level, and never see a test row. Intervals: the
     area's by DeLong, shares by Wilson (both in their clustered forms where a group has several rows), the
-    rest by the percentile bootstrap over groups, for the threshold as it was chosen: how much another
+    rest by the BCa bootstrap over groups, for the threshold as it was chosen: how much another
     validation part would move it is not in them.
 
     Args:
@@ -181,15 +189,11 @@ def _measure(points: Sequence[_Point]) -> Callable[[Weights | None], dict[str, n
 
 
 def _resampled(metric: str, row: pd.Series, positive: np.ndarray, alone: bool) -> Estimate:
-    """Percentile interval of one measure, or why there is none."""
-    value = float(row["value"])
-    if math.isnan(value):
-        one_class = metric != "f1" and (positive.all() or not positive.any())
-        every = "every" if positive.all() else "no"
-        return Estimate(value, note=f"{every} test row has the end point" if one_class else UNDEFINED[metric])
-    if math.isnan(row["low"]) or row["low"] == row["high"]:
-        return Estimate(value, note=ALONE if alone else FEW if math.isnan(row["low"]) else AGREEING)
-    return Estimate(value, float(row["low"]), float(row["high"]), RESAMPLED)
+    """Interval of one measure, or why there is none."""
+    one_class = metric != "f1" and (positive.all() or not positive.any())
+    every = "every" if positive.all() else "no"
+    undefined = f"{every} test row has the end point" if one_class else UNDEFINED.get(metric, "")
+    return intervals.resampled(row, alone, undefined)
 
 
 def _numbers(found: Estimate, note: str = "") -> dict[str, object]:

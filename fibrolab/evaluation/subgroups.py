@@ -151,14 +151,9 @@ def _mean(areas: np.ndarray) -> np.ndarray:
 
 
 def _resampled(row: pd.Series, groups: int) -> Estimate:
-    if math.isnan(row["value"]):
-        return Estimate(math.nan, note="one class only: there is nothing to tell it from")
-    if math.isnan(row["low"]):
-        return Estimate(row["value"], note=intervals.FEW)
-    if row["low"] == row["high"]:
-        return Estimate(row["value"], note=intervals.AGREEING)
-    note = f"fewer than {ENOUGH} groups: the interval is too narrow" if groups < ENOUGH else ""
-    return Estimate(row["value"], row["low"], row["high"], intervals.RESAMPLED, note)
+    found = intervals.resampled(row, groups == 1, "one class only: there is nothing to tell it from")
+    few = groups < ENOUGH and math.isfinite(found.low)
+    return replace(found, note=f"fewer than {ENOUGH} groups: the interval is too narrow") if few else found
 
 
 def _with_multiplicity(found: pd.DataFrame, level: float) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from fibrolab.reporting import audit_tables, figures, tables
 from fibrolab.reporting import run as runs
 from fibrolab.reporting.audit_tables import PROTOCOLS, Floor
 from fibrolab.reporting.figures import ACCENT, INK, SECOND, styled
+from fibrolab.reporting.style import shortened
 
 FIGURES = ("audit_floors", "audit_clusters")
 ROWS, COLUMNS = 6, 6  # of the contact sheet: what an A4 page holds with letters that can be read
@@ -61,22 +62,13 @@ def _thumbnail(axes: Axes, picture: np.ndarray, caption: str) -> None:
     axes.set_axis_off()
     axes.set_anchor("S")  # pictures of every shape stand on their captions
     label, _, name = caption.partition("\n")
-    for text, down, size, colour in ((label, 3, 7.5, INK), (shortened(name), 14, 6.5, "#555555")):
+    for text, down, size, colour in ((label, 3, 7.5, INK), (shortened(name, LETTERS), 14, 6.5, "#555555")):
         where: dict[str, Any] = {
             "xycoords": "axes fraction",
             "xytext": (0, -down),
             "textcoords": "offset points",
         }
         axes.annotate(text, (0.5, 0), ha="center", va="top", fontsize=size, color=colour, **where)
-
-
-def shortened(name: str, letters: int = LETTERS) -> str:
-    """A name cut in the middle, so that its folder and its number both stay: ``patient_00…_12.png``."""
-    name = " ".join(name.split())
-    if len(name) <= letters:
-        return name
-    tail = letters // 2
-    return f"{name[: letters - tail - 1]}…{name[-tail:]}"
 
 
 @styled

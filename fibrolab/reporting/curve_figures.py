@@ -24,6 +24,7 @@ from fibrolab.reporting.style import (
     MM,
     NARROW,
     PALE,
+    RESAMPLES,
     SECOND,
     SOFT,
     WIDE,
@@ -33,7 +34,6 @@ from fibrolab.reporting.style import (
 )
 
 TOGETHER = 3  # curves in one panel
-RESAMPLES = 300  # of the groups; a band is looked at, not quoted
 FRAME: Any = {"xlim": (-0.01, 1.01), "ylim": (-0.01, 1.01), "aspect": "equal"}
 CHOSEN = "threshold chosen on validation"
 

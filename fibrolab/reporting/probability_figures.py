@@ -17,14 +17,13 @@ from fibrolab.reporting.style import (
     MM,
     NARROW,
     PALE,
+    RESAMPLES,
     SECOND,
     SOFT,
     WIDE,
     shortened,
     styled,
 )
-
-RESAMPLES = 300  # of the groups; a band is looked at, not quoted
 
 
 @styled

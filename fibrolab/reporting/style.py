@@ -53,6 +53,7 @@ DASHES: tuple[Any, ...] = (
 )
 INK, ACCENT, SECOND, PALE, SOFT = "#222222", "#0b4f8a", "#d55e00", "#c9cfd6", "#666666"
 BAND = 0.16  # opacity of a confidence band: three may lie on each other
+RESAMPLES = 300  # of the groups; a band is looked at, not quoted
 LETTERS = 22  # of a name on an axis; longer ones are cut in the middle
 
 Drawing = TypeVar("Drawing", bound=Callable[..., Any])
