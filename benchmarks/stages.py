@@ -8,13 +8,26 @@ from pathlib import Path
 from typing import Any
 
 
-def staged(name: str, work: Callable[[], Any]) -> Any:
-    """The result of `work`; printed are its seconds and the process's peak memory meanwhile."""
+def staged(name: str, work: Callable[[], Any], bound: float | None = None) -> Any:
+    """The result of `work`; printed are its seconds, those of the processor, and the peak memory meanwhile.
+
+    Args:
+        name: What it is called.
+        work: Is called once.
+        bound: Seconds that it may take, to print the share of them.
+    """
     Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts over
-    before, start = reading(os.getpid(), "status", "VmRSS"), time.perf_counter()
+    before = reading(os.getpid(), "status", "VmRSS")
+    start, busy = time.perf_counter(), time.process_time()
     result = work()
-    seconds, peak = time.perf_counter() - start, reading(os.getpid(), "status", "VmHWM")
-    print(f"{name:28} {seconds:8.2f} s   peak {peak:6.0f} MiB   (began with {before:.0f})", flush=True)
+    seconds, busy = time.perf_counter() - start, time.process_time() - busy
+    peak = reading(os.getpid(), "status", "VmHWM")
+    share = f"   {seconds / bound:4.0%} of {bound:.0f} s" if bound else ""
+    print(
+        f"{name:28} {seconds:8.2f} s (busy {busy:.2f})   peak {peak:6.0f} MiB   (began with {before:.0f})"
+        f"{share}",
+        flush=True,
+    )
     return result
 
 

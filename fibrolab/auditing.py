@@ -100,14 +100,15 @@ def enforce(found: dict[str, Any], strict: bool) -> None:
 def announce(folder: Path, found: dict[str, Any]) -> None:
     """Verdict, findings and where the page lies, on the terminal."""
     from rich.console import Console
+    from rich.text import Text
 
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, highlight=False)
     colour = {"ok": "green", "warning": "yellow", "fail": "red"}[found["verdict"]]
-    console.print(f"verdict  [bold {colour}]{found['verdict']}[/]", highlight=False)
-    for sentence in found["warnings"]:
-        console.print(f"[{colour}]![/] {sentence}", highlight=False)
-    console.print(f"page     {folder.absolute() / keys.AUDIT_PAGE}", highlight=False)
-    console.print(f"json     {folder.absolute() / keys.AUDIT_FILE}", highlight=False)
+    console.print(Text.assemble("verdict  ", (found["verdict"], f"bold {colour}")))
+    for sentence in found["warnings"]:  # names of the user's may look like markup
+        console.print(Text.assemble(("!", colour), f" {sentence}"))
+    console.print(f"page     {folder.absolute() / keys.AUDIT_PAGE}", markup=False)
+    console.print(f"json     {folder.absolute() / keys.AUDIT_FILE}", markup=False)
 
 
 def _key(data: LabelledData) -> str:

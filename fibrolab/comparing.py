@@ -1,6 +1,5 @@
 """One comparison on one page: finished runs are read, set side by side, tested, shown and tracked."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -142,8 +141,9 @@ def differing(sides: Sequence[Side]) -> pd.DataFrame:
 
 def _member(side: Side) -> Member:
     """What the page says of an arm: the gravest audit of its runs counts."""
-    audits = [json.loads((each.folder / keys.AUDIT_FILE).read_text()) for each in side.records]
-    gravest = max(audits, key=lambda audit: pages.GRAVITY.index(audit["verdict"]))
+    gravest = max(
+        (each.audit for each in side.records), key=lambda audit: pages.GRAVITY.index(audit["verdict"])
+    )
     sentences = [
         str(each["sentence"])
         for each in gravest.get("findings") or []

@@ -18,6 +18,7 @@ from fibrolab.earlier_weights import with_weights_of_runs
 from fibrolab.evaluation import endpoints
 from fibrolab.loading import load
 from fibrolab.modules.base import Classifier
+from fibrolab.reporting.run import put
 from fibrolab.tracking import TrackedRun, reopen, track
 
 
@@ -66,6 +67,7 @@ def run(config: DictConfig) -> float | None:
         results.draw_mistakes(tracked.folder, datamodule.test_images)
         results.draw(tracked.folder, *datamodule.training_images())
         tracked.log_metrics(results.flat_metrics(metrics))
+        tracked.tag({"bootstrap": f"{config.bootstrap.resamples} resamples, level {config.bootstrap.level}"})
         results.announce(tracked.folder, tracked.id, config.tracking.uri)
     return fitted.best
 
@@ -103,7 +105,7 @@ def record(tracked: TrackedRun, config: DictConfig, settings: dict[str, Any], kn
 
 def write_config(config: DictConfig, folder: Path) -> None:
     """The settings, every reference followed."""
-    (folder / keys.CONFIG_FILE).write_text(OmegaConf.to_yaml(config, resolve=True))
+    put(folder / keys.CONFIG_FILE, OmegaConf.to_yaml(config, resolve=True).encode())
 
 
 def evaluate(config: DictConfig) -> None:
@@ -112,4 +114,5 @@ def evaluate(config: DictConfig) -> None:
         metrics = results.evaluate(tracked.folder, **resolved(config.bootstrap))
         results.draw(tracked.folder)
         tracked.log_metrics(results.flat_metrics(metrics))
+        tracked.tag({"bootstrap": f"{config.bootstrap.resamples} resamples, level {config.bootstrap.level}"})
         results.announce(tracked.folder, tracked.id, config.tracking.uri)

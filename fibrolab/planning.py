@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from fibrolab import choices
 from fibrolab.config import resolved
+from fibrolab.errors import ConfigError
 from fibrolab.evaluation import sample_size
 
 QUESTIONS = ("half_width", "against", "other")
@@ -29,6 +30,7 @@ HOLDS = {
 }
 ROUNDING = 0.005  # shares of stages are given with two digits
 FEW = 10  # positives or negatives below which a formula of large samples is a guess
+MOST = 1e9  # patients that a study could have
 METAVIR = 5  # stages F0 .. F4
 
 
@@ -242,6 +244,11 @@ def _answer(study: Study, question: str, n: float, prevalence: float | None) -> 
 
 
 def _up(number: float) -> int:
+    if not number < MOST:
+        raise ConfigError(
+            "This asks for a billion patients and more: ask for a wider interval or a larger difference, of "
+            "patients, rows and an alpha as a study has them."
+        )
     return max(1, math.ceil(number - 1e-9))
 
 

@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
 
-from fibrolab import keys
-from fibrolab.data import clinical, splits
+from fibrolab import keys, records
+from fibrolab.data import splits
 from fibrolab.data.labelled import LabelledData
 from fibrolab.evaluation import (
     calibration,
+    chance,
     cohort,
     comparators,
     conformal,
@@ -24,12 +25,14 @@ from fibrolab.evaluation import (
     mistakes,
     operating_points,
     patients,
-    predictions,
+    published,
     score,
     subgroups,
+    thresholds,
 )
 from fibrolab.evaluation.floors import majority
 from fibrolab.evaluation.storage import write_table
+from fibrolab.records import Record
 from fibrolab.reporting import checklist, export, figures, model_card, page, tables
 from fibrolab.reporting import run as runs
 from fibrolab.reporting.run import put
@@ -38,6 +41,7 @@ HEADLINE = ("accuracy", "macro_auc", "qwk")
 Y_TRAINED = "y_true"  # class under the task, beside the manifest's label
 SHOWN = 10  # worst mistakes whose pictures stand on the page
 HASHES = ("sha256", "phash")  # of the picture, as the survey took them
+TRACKED, TRACKED_RULE = ("sensitivity", "specificity"), thresholds.YOUDEN  # of end points, in MLflow
 POOLED = {"mean": patients.PATIENTS_FILE, "max": "patients_max.csv", "vote": "patients_vote.csv"}
 
 
@@ -56,82 +60,86 @@ def save_json(content: dict[str, Any], path: Path) -> None:
 
 
 class Scores(NamedTuple):
-    """The metrics of the test set, as `fibrolab.evaluation.score.score` gives them.
+    """What the test set came to.
 
     Attributes:
-        samples: Of its images or clips.
+        samples: Metrics of its images or clips, as `fibrolab.evaluation.score.score` gives them.
         patients: Of its patients, each answered by the mean of their probabilities; None where no patient
             has several samples of one stage.
+        points: Its end points at the thresholds of validation, columns `operating_points.COLUMNS`.
     """
 
     samples: pd.DataFrame
     patients: pd.DataFrame | None
+    points: pd.DataFrame
 
 
 def evaluate(folder: Path, resamples: int = 1000, level: float = 0.95) -> Scores:
     """Score `predictions.csv` and write every table of the evaluation beside it.
 
+    All is computed before anything is written: a fault leaves the tables of the evaluation before.
+
     Args:
         folder: Of the run.
-        resamples: Bootstrap resamples of the groups.
+        resamples: Bootstrap resamples of the groups; the run's config is told, and so with `level`.
         level: Coverage of the intervals.
 
     Returns:
         The metrics of the test samples and patients.
-    """
-    config = OmegaConf.load(folder / keys.CONFIG_FILE)
-    asked = dict(config.task.get("endpoints") or {})  # runs of old have none
-    classes, ordered = list(config.task.classes), bool(config.task.ordered)
-    frame = predictions.read(folder / keys.PREDICTIONS_FILE)
 
-    def scored(frame: pd.DataFrame, floors: dict[str, float], name: str) -> pd.DataFrame:
-        table = score.score(
-            frame,
+    Raises:
+        ConfigError: resamples or level out of range, or the run lacks a file.
+        DataError: A file of the run is damaged, or it has no test predictions.
+    """
+    run = records.of_folder(folder)
+    task, frame, seed = run.config.task, run.answers, int(run.config.seed)
+    classes, ordered = list(task.classes), bool(task.ordered)
+    asked = dict(task.get("endpoints") or {})  # runs of old have none
+    several = patients.repeated(frame)
+
+    def scored(rows: pd.DataFrame, floors: dict[str, float], how: str = "") -> pd.DataFrame:
+        found = score.score(
+            rows,
             classes,
             floors=floors,
             n_resamples=resamples,
-            seed=config.seed,
+            seed=seed,
             level=level,
             ordered=ordered,
             endpoints=asked,
+            votes=how == patients.VOTE,
         )
-        score.write(table, folder / name)
-        return table
+        return chance.beside(found, rows, level)
 
-    samples = scored(frame, _floors(folder, asked), keys.METRICS_FILE)
-    several = patients.repeated(frame)
-    pooled = {}
-    for how, name in POOLED.items():
-        if several:
-            floors = _majority(folder, asked, by_patient=True)
-            pooled[how] = scored(patients.to_patients(frame, how, ordered), floors, name)
+    scores = {keys.METRICS_FILE: scored(frame, _floors(run, asked))}
+    for how, name in POOLED.items() if several else ():
+        floors = _majority(run, asked, by_patient=True)
+        scores[name] = scored(patients.to_patients(frame, how, ordered), floors, how)
+    drawn = {"resamples": resamples, "seed": seed, "level": level}
+    tables_of = _tables(run, classes, ordered, endpoints.of_task(classes, asked, ordered), drawn, several)
+    run.config.bootstrap = {"resamples": resamples, "level": level}
+    put(folder / keys.CONFIG_FILE, OmegaConf.to_yaml(run.config).encode())
+    for name in (keys.METRICS_FILE, *POOLED.values()):
+        if name in scores:
+            score.write(scores[name], folder / name)
         else:
             (folder / name).unlink(missing_ok=True)
-    levels = ("sample", "patient") if several else ("sample",)
-    drawn = {"resamples": resamples, "seed": int(config.seed), "level": level}
-    tables_of = _tables(
-        folder, frame, classes, ordered, endpoints.of_task(classes, asked, ordered), drawn, levels
-    )
     for name, table in tables_of.items():
         write_table(table, folder / f"{name}.csv")
-    return Scores(samples, pooled.get("mean"))
+    return Scores(scores[keys.METRICS_FILE], scores.get(patients.PATIENTS_FILE), tables_of["endpoints"])
 
 
 def _tables(
-    folder: Path,
-    frame: pd.DataFrame,
+    run: Record,
     classes: Sequence[str],
     ordered: bool,
     asked: Mapping[str, int],
     drawn: Mapping[str, Any],
-    levels: Sequence[str],
+    several: bool,
 ) -> dict[str, pd.DataFrame]:
     """What else a reviewer asks for, by file."""
-    table = pd.read_csv(folder / keys.MANIFEST_FILE, dtype=str, keep_default_na=False)
-    split = pd.read_csv(folder / keys.SPLIT_FILE, dtype=str, usecols=[keys.PARTITION])
-    manifest = clinical.typed(table).assign(**{keys.PARTITION: split[keys.PARTITION]})
-    manifest = manifest.set_index(keys.SAMPLE_ID)
-    level = drawn["level"]
+    frame, manifest, level = run.answers, run.samples, drawn["level"]
+    levels = ("sample", "patient") if several else ("sample",)
     return {
         "endpoints": operating_points.table(frame, classes, asked, **drawn, levels=levels),
         "calibration": calibration.table(frame, classes, asked, **drawn, levels=levels),
@@ -140,26 +148,23 @@ def _tables(
         "cohort": cohort.table(manifest, classes),
         "subgroups": subgroups.table(frame, manifest, classes, ordered, **drawn),
         "mistakes": mistakes.table(frame, classes, ordered),
+        "published": published.table(run.config.get("published"), run.config.task.name, level),
     }
 
 
-def _floors(folder: Path, endpoints: Mapping[str, int]) -> dict[str, float]:
+def _floors(run: Record, endpoints: Mapping[str, int]) -> dict[str, float]:
     """Of each metric the highest that the audit reached without looking at the liver."""
-    floors = _majority(folder, endpoints)
-    found = json.loads((folder / keys.AUDIT_FILE).read_text())
-    for measured in tables.floors_of(found).values():
+    floors = _majority(run, endpoints)
+    for measured in tables.floors_of(run.audit).values():
         for metric, value in measured.items() if isinstance(measured, dict) else ():
             if metric in floors and value is not None:
                 floors[metric] = max(floors[metric], value)
     return floors
 
 
-def _majority(folder: Path, endpoints: Mapping[str, int], by_patient: bool = False) -> dict[str, float]:
+def _majority(run: Record, endpoints: Mapping[str, int], by_patient: bool = False) -> dict[str, float]:
     """What the commonest class reaches, of samples or of patients; the audit knows samples alone."""
-    names = [keys.SAMPLE_ID, keys.PATIENT_ID, Y_TRAINED]
-    table = pd.read_csv(folder / keys.MANIFEST_FILE, usecols=names, dtype=str, keep_default_na=False)
-    split = pd.read_csv(folder / keys.SPLIT_FILE, usecols=[keys.PARTITION])
-    table = table.assign(**{keys.PARTITION: split[keys.PARTITION]})
+    table = run.samples
     if by_patient:
         alone = table[keys.PATIENT_ID] == ""
         table = table[alone | ~table.duplicated([keys.PATIENT_ID, keys.PARTITION, Y_TRAINED])]
@@ -207,8 +212,12 @@ def draw_mistakes(folder: Path, images: Callable[[Sequence[str]], Mapping[str, n
 
 
 def flat_metrics(scores: Scores) -> dict[str, float]:
-    """`test/NAME` and `test/patient_NAME`, with `_low`, `_high` and `_floor` for those of the headline."""
-    flat: dict[str, float] = {}
+    """`test/NAME` and `test/patient_NAME`, with `_low`, `_high` and `_floor` for those of the headline.
+
+    Of each end point also `test/sensitivity_ge_F2_youden` and the specificity with `_low` and `_high`, at the
+    threshold that validation chose.
+    """
+    flat = _flat_points(scores.points)
     for prefix, metrics in (("test/", scores.samples), ("test/patient_", scores.patients)):
         if metrics is None:
             continue
@@ -218,6 +227,17 @@ def flat_metrics(scores: Scores) -> dict[str, float]:
                 for bound in ("low", "high", "floor"):
                     flat[f"{prefix}{name}_{bound}"] = metrics[bound][name]
     return {name: float(value) for name, value in flat.items() if not math.isnan(value)}
+
+
+def _flat_points(points: pd.DataFrame) -> dict[str, float]:
+    """The end points' decisions by the rule that is tracked."""
+    flat: dict[str, float] = {}
+    for row in points[points["rule"] == TRACKED_RULE].to_dict("records"):
+        if row["metric"] in TRACKED:
+            prefix = "test/" if row["level"] == patients.SAMPLE else "test/patient_"
+            name = f"{prefix}{row['metric']}_{row['endpoint']}_{TRACKED_RULE}"
+            flat |= {name: row["value"], f"{name}_low": row["low"], f"{name}_high": row["high"]}
+    return flat
 
 
 def announce(folder: Path, run_id: str, uri: str) -> None:
@@ -231,9 +251,12 @@ def announce(folder: Path, run_id: str, uri: str) -> None:
     console.print(tables.console_table(run.metrics, run.floors, level))
     if run.patients is not None:
         console.print(tables.console_table(run.patients, level=level, name="Test, by patient"))
-    console.print(f"audit    {run.audit['verdict']}, {folder / keys.AUDIT_PAGE}", highlight=False)
-    console.print(f"report   {folder / keys.REPORT_FILE}", highlight=False)
-    console.print(f"run      {run_id}", highlight=False)
     # By its path, so that it is found where the environment is not activated.
     mlflow = os.path.relpath(Path(sys.executable).with_name("mlflow"))
-    console.print(f"compare  {mlflow} ui --backend-store-uri {uri}", highlight=False)
+    for line in (
+        f"audit    {run.audit['verdict']}, {folder / keys.AUDIT_PAGE}",
+        f"report   {folder / keys.REPORT_FILE}",
+        f"run      {run_id}",
+        f"compare  {mlflow} ui --backend-store-uri {uri}",
+    ):
+        console.print(line, highlight=False, markup=False)  # a folder may be called [b]

@@ -1,6 +1,5 @@
 """One stacked arm: finished runs are read, a regression is fitted on their answers, a run is left."""
 
-import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -220,14 +219,13 @@ def _save_data(folder: Path, records: Sequence[Record], classes: Sequence[str]) 
     test = split[keys.PARTITION] == keys.TEST
     split[keys.PARTITION] = split[keys.PARTITION].where(test, keys.TRAIN)
     split.to_csv(folder / keys.SPLIT_FILE, index=False)
-    audits = {each.folder: json.loads((each.folder / keys.AUDIT_FILE).read_text()) for each in records}
-    gravest, found = max(audits.items(), key=lambda item: GRAVITY.index(item[1]["verdict"]))
-    if (gravest / keys.AUDIT_PAGE).is_file():
-        shutil.copyfile(gravest / keys.AUDIT_PAGE, folder / keys.AUDIT_PAGE)
-    labels = first.samples[results.Y_TRAINED].astype(int).to_numpy()
+    gravest = max(records, key=lambda each: GRAVITY.index(each.audit["verdict"]))
+    if (page := gravest.folder / keys.AUDIT_PAGE).is_file():
+        shutil.copyfile(page, folder / keys.AUDIT_PAGE)
+    labels = first.samples[results.Y_TRAINED].to_numpy()
     counts = {
         name: np.bincount(labels[split[keys.PARTITION] == name], minlength=len(classes)).tolist()
         for name in (keys.TRAIN, keys.TEST)
     }
     parts = {name: dict(zip(classes, numbers, strict=True)) for name, numbers in counts.items()}
-    results.save_json(found | {"partitions": parts}, folder / keys.AUDIT_FILE)
+    results.save_json(gravest.audit | {"partitions": parts}, folder / keys.AUDIT_FILE)

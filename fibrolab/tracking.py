@@ -4,11 +4,13 @@ import atexit
 import contextlib
 import logging
 import os
+import posixpath
+import re
 import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlparse
@@ -16,7 +18,7 @@ from urllib.request import url2pathname
 
 from filelock import FileLock
 from lightning.pytorch.loggers import MLFlowLogger
-from mlflow.entities import Metric, Param, Run, RunTag, ViewType
+from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.utils.time import get_current_time_millis
@@ -26,11 +28,13 @@ from fibrolab.errors import ConfigError, StorageError
 
 logger = logging.getLogger(__name__)
 logging.getLogger("mlflow").setLevel(logging.WARNING)  # its notes on tables and migrations are not the user's
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it logs what `_telling` says shorter
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 PARENT, SOURCE = "mlflow.parentRunId", "mlflow.source.name"
 HOST, PROCESS, SWEEP = "fibrolab.host", "fibrolab.pid", "fibrolab.sweep"
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # the UI then opens on training runs
 _BATCH = 100  # params that MLflow takes in one call
+_UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # its answers to an id that is none
 
 
 class CurveLogger(MLFlowLogger):
@@ -61,10 +65,7 @@ class TrackedRun:
         self.id: str = run.info.run_id
         uri = urlparse(run.info.artifact_uri)
         self.is_local = uri.scheme in ("", "file")
-        self.folder = (
-            Path(url2pathname(uri.path)) if self.is_local else Path(tempfile.mkdtemp(prefix="fibrolab-"))
-        )
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder = Path(url2pathname(uri.path) if self.is_local else tempfile.mkdtemp(prefix="fibrolab-"))
 
     def curves(self) -> CurveLogger:
         """What Lightning writes its metrics to."""
@@ -75,26 +76,30 @@ class TrackedRun:
         )
 
     def log_params(self, settings: Mapping[str, Any]) -> None:
-        """Flat settings, named as on the command line; MLflow cuts values at 6,000 characters."""
-        params = [Param(name, str(value)[:500]) for name, value in settings.items()]
-        for start in range(0, len(params), _BATCH):
-            self._client.log_batch(self.id, params=params[start : start + _BATCH])
+        """Flat settings, named as on the command line; values are cut at 500 characters."""
+        self._log("params", [Param(_legal(name), str(value)[:500]) for name, value in settings.items()])
 
     def log_metrics(self, values: Mapping[str, float]) -> None:
         """Final numbers; NaN is left out, since the database has no word for it."""
-        now = get_current_time_millis()
-        metrics = [Metric(name, float(value), now, 0) for name, value in values.items() if value == value]
-        for start in range(0, len(metrics), _BATCH):
-            self._client.log_batch(self.id, metrics=metrics[start : start + _BATCH])
+        now, known = get_current_time_millis(), {name: x for name, x in values.items() if x == x}
+        self._log("metrics", [Metric(_legal(name), float(x), now, 0) for name, x in known.items()])
 
     def tag(self, values: Mapping[str, Any]) -> None:
         """Words to find the run by."""
-        self._client.log_batch(self.id, tags=[RunTag(name, str(value)) for name, value in values.items()])
+        self._log("tags", [RunTag(name, str(value)) for name, value in values.items()])
+
+    def _log(self, kind: str, entries: Sequence[Any]) -> None:
+        with _telling(self._client.tracking_uri):
+            for start in range(0, len(entries), _BATCH):
+                part: dict[str, Any] = {kind: entries[start : start + _BATCH]}
+                self._client.log_batch(self.id, **part)
 
     def fetch(self) -> None:
-        """Bring the run's files to its folder, where they are not."""
+        """Have the run's files in its folder; a ConfigError where they are gone."""
         if not self.is_local:
             self._client.download_artifacts(self.id, "", str(self.folder))
+        elif not self.folder.is_dir():
+            raise ConfigError(f"The files of run {self.id} are gone from {self.folder}: put them back.")
 
     def upload(self) -> None:
         """Send files to the server, where they are not in place."""
@@ -104,8 +109,26 @@ class TrackedRun:
 
     def close(self, status: Status) -> None:
         """Put the files in place and end the run."""
-        self.upload()
-        self._client.set_terminated(self.id, status)
+        with _telling(self._client.tracking_uri):
+            self.upload()
+            self._client.set_terminated(self.id, status)
+
+
+def _legal(name: str) -> str:
+    """A name as MLflow takes it: a class may be called `F4 (cirrhosis)`."""
+    return posixpath.normpath(re.sub(r"[^\w. /-]", "_", name))[:250]
+
+
+@contextlib.contextmanager
+def _telling(uri: str) -> Iterator[None]:
+    """What goes wrong with the database (locked, closed to writing, full, no server), in a sentence."""
+    try:
+        yield
+    except (OSError, MlflowException, SQLAlchemyError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise StorageError(
+            f"The tracking database {uri} cannot be used ({reason}); see tracking.uri and paths.mlruns."
+        ) from error
 
 
 @contextlib.contextmanager
@@ -131,18 +154,21 @@ def track(
     Raises:
         StorageError: The database cannot be opened or written.
     """
-    client, experiment_id = _open(uri, experiment, artifacts)
-    _bury_the_dead(client, experiment_id)
     owner = {HOST: socket.gethostname(), PROCESS: os.getpid(), SOURCE: "fibrolab.train", **tags}
-    parent = _parent(client, experiment_id, sweep, owner) if sweep else None
-    lineage = {PARENT: parent} if parent else {}
-    run = TrackedRun(client, client.create_run(experiment_id, run_name=name, tags=_words(owner | lineage)))
+    with _telling(uri):
+        client, experiment_id = _open(uri, experiment, artifacts)
+        _bury_the_dead(client, experiment_id)
+        parent = _parent(client, experiment_id, sweep, owner) if sweep else None
+        words = _words(owner | ({PARENT: parent} if parent else {}))
+        run = TrackedRun(client, client.create_run(experiment_id, run_name=name, tags=words))
+        run.folder.mkdir(parents=True, exist_ok=True)
     status: Status = "FAILED"
     try:
         yield run
         status = "FINISHED"
     except Exception as error:
-        run.tag({"error": f"{type(error).__name__}: {error}"[:5000]})
+        with _what_came_first():
+            run.tag({"error": f"{type(error).__name__}: {error}"[:5000]})
         raise
     except BaseException:  # Ctrl-C, SIGTERM
         status = "KILLED"
@@ -170,25 +196,19 @@ def _open(uri: str, experiment: str, artifacts: str) -> tuple[MlflowClient, str]
     """Client and experiment id; the database is made by one process at a time."""
     place = Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:///") else None
     lock: contextlib.AbstractContextManager = contextlib.nullcontext()
-    try:
-        if place:
-            uri = f"sqlite:///{place}"
-            place.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(place.with_suffix(".lock"))
-        with lock:
-            client = MlflowClient(tracking_uri=uri)
-            found = client.get_experiment_by_name(experiment)
-            if found is None:
-                location = Path(artifacts).absolute().as_uri() if place else None
-                return client, client.create_experiment(experiment, artifact_location=location, tags=KIND)
-            if found.lifecycle_stage == "deleted":
-                client.restore_experiment(found.experiment_id)
-            return client, found.experiment_id
-    except (OSError, MlflowException, SQLAlchemyError) as error:
-        raise StorageError(
-            f"The tracking database {uri} cannot be used ({str(error).splitlines()[0]}); see tracking.uri "
-            "and paths.mlruns."
-        ) from error
+    if place:
+        uri = f"sqlite:///{place}"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(place.with_suffix(".lock"))
+    with lock:
+        client = MlflowClient(tracking_uri=uri)
+        found = client.get_experiment_by_name(experiment)
+        if found is None:
+            location = Path(artifacts).absolute().as_uri() if place else None
+            return client, client.create_experiment(experiment, artifact_location=location, tags=KIND)
+        if found.lifecycle_stage == "deleted":
+            client.restore_experiment(found.experiment_id)
+        return client, found.experiment_id
 
 
 def _parent(client: MlflowClient, experiment_id: str, sweep: Path, owner: dict[str, Any]) -> str:
@@ -216,24 +236,23 @@ def _settle(client: MlflowClient, experiment_id: str, parent: str) -> None:
 
 def _bury_the_dead(client: MlflowClient, experiment_id: str) -> None:
     """Runs whose process on this host is gone (kill -9, power cut) are KILLED, not running for ever."""
-    query = f"attributes.status = 'RUNNING' and tags.`{HOST}` = '{socket.gethostname()}'"
-    for run in client.search_runs([experiment_id], query, run_view_type=ViewType.ACTIVE_ONLY):
-        process = run.data.tags.get(PROCESS, "")
-        if process.isdigit() and not _alive(int(process)):
+    for run in client.search_runs([experiment_id], "attributes.status = 'RUNNING'"):
+        if _is_dead(run):
             client.set_terminated(run.info.run_id, "KILLED")
-            logger.warning(
-                "Run %s was left by a process that is gone; it is marked as killed.", run.info.run_name
-            )
+            logger.warning("Run %s was left by a process that is gone; it is now KILLED.", run.info.run_name)
 
 
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def _is_dead(run: Run) -> bool:
+    """Whether its process was one of this host, and is gone."""
+    process = run.data.tags.get(PROCESS, "")
+    if run.data.tags.get(HOST) == socket.gethostname() and process.isdigit():
+        try:
+            os.kill(int(process), 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:  # it lives, as another user's
+            return False
+    return False
 
 
 def _words(values: Mapping[str, Any]) -> dict[str, str]:
@@ -242,12 +261,15 @@ def _words(values: Mapping[str, Any]) -> dict[str, str]:
 
 @contextlib.contextmanager
 def reopen(uri: str, run_id: str) -> Iterator[TrackedRun]:
-    """A finished run, to add to; its status stays what it was.
+    """A run that has ended, to add to; its status stays what it was.
 
     Raises:
-        ConfigError: There is no such run.
+        ConfigError: There is no such run, it is still at work, or its files are gone.
     """
-    tracked = TrackedRun(*_found(uri, run_id))
+    client, run = _found(uri, run_id)
+    if run.info.status == "RUNNING" and not _is_dead(run):
+        raise ConfigError(f"Run {run_id} is still RUNNING: wait for its end.")
+    tracked = TrackedRun(client, run)
     tracked.fetch()
     yield tracked
     tracked.upload()
@@ -272,8 +294,8 @@ def finished(uri: str, run_id: str) -> Path:
             f"Run {run_id} is {run.info.status}: what it left may be half a result; name a finished run."
         )
     tracked = TrackedRun(client, run)
+    tracked.fetch()
     if not tracked.is_local:
-        tracked.fetch()
         atexit.register(shutil.rmtree, tracked.folder, ignore_errors=True)
     return tracked.folder
 
@@ -283,10 +305,16 @@ def _found(uri: str, run_id: str) -> tuple[MlflowClient, Run]:
     place = Path(uri.removeprefix("sqlite:///"))
     if uri.startswith("sqlite:///") and not place.is_file():
         raise ConfigError(f"There is no tracking database {place}; see tracking.uri and paths.root.")
-    client = MlflowClient(tracking_uri=uri)
-    try:
-        return client, client.get_run(run_id)
-    except MlflowException as error:
-        raise ConfigError(
-            f"There is no run {run_id} in {uri}; the MLflow UI and `train` show the ids."
-        ) from error
+    with _telling(uri):
+        client = MlflowClient(tracking_uri=uri)
+        try:
+            run = client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code not in _UNKNOWN:
+                raise
+            raise ConfigError(
+                f"There is no run {run_id} in {uri}; the MLflow UI and `train` show whole ids, as are needed."
+            ) from error
+    if run.info.lifecycle_stage == "deleted":
+        raise ConfigError(f"Run {run_id} was deleted; restore it in the MLflow UI.")
+    return client, run

@@ -1,5 +1,6 @@
 """Composing and running configs inside the test process, as the command would."""
 
+import shutil
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -24,3 +25,11 @@ def run_folder(root: Path) -> Path:
     """The folder of the only run below `root`."""
     (config,) = root.glob("mlruns/artifacts/*/artifacts/config.yaml")
     return config.parent
+
+
+def prepared(root: Path, database: Path, cache: Path) -> Path:
+    """What `paths.root` is in runs: an empty tracking database, and what was drawn and audited for others."""
+    (root / "cache").symlink_to(cache)
+    (root / "mlruns").mkdir()
+    shutil.copy(database, root / "mlruns")
+    return root

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -74,3 +74,39 @@ def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("database") / "mlflow.db"
     MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
     return path
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is drawn, surveyed and audited once for all, by whichever worker is first."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def root(tmp_path: Path, fresh_database: Path, cache: Path) -> Path:
+    """What `paths.root` is in runs that need nothing of their own but an empty tracking database."""
+    from compose import prepared
+
+    return prepared(tmp_path, fresh_database, cache)
+
+
+@pytest.fixture
+def place(tmp_path: Path, fresh_database: Path) -> dict[str, str]:
+    """Where `track` finds an empty tracking database: the one that `paths.root={tmp_path}` means."""
+    folder = tmp_path / "mlruns"
+    folder.mkdir()
+    shutil.copy(fresh_database, folder / "mlflow.db")
+    uri = f"sqlite:///{folder}/mlflow.db"
+    return {"uri": uri, "experiment": "fibrolab", "artifacts": str(folder / "artifacts")}
+
+
+@pytest.fixture
+def blank_figures() -> Iterator[None]:
+    """For runs that are not about their figures: `drawn.unrendered`."""
+    from drawn import unrendered  # late: not every test needs matplotlib
+
+    with unrendered():
+        yield

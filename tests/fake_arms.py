@@ -1,11 +1,14 @@
 """Made-up answers of several networks to the same patients: what a comparison is tested on."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from fibrolab import keys
-from fibrolab.evaluation import predictions
-from fibrolab.evaluation.arms import Task
+from fibrolab.evaluation import comparison, predictions
+from fibrolab.evaluation.arms import Arm, Task, gathered
 
 STAGES = ("F0", "F1", "F2", "F3", "F4")
 TASK = Task(STAGES, True, {"ge_F2": 2, "ge_F3": 3, "ge_F4": 4})
@@ -43,3 +46,37 @@ def answers(
 def of_test(frame: pd.DataFrame) -> pd.DataFrame:
     """Its test rows."""
     return predictions.select(frame, keys.TEST)
+
+
+def decided(frame: pd.DataFrame) -> np.ndarray:
+    """The class that each row is answered."""
+    return predictions.probabilities(frame).argmax(axis=1)
+
+
+def score(frame: pd.DataFrame, lowest: int) -> np.ndarray:
+    """Probability of the stage `lowest` or worse."""
+    return predictions.probabilities(frame)[:, lowest:].sum(axis=1)
+
+
+def two(
+    n: int = 120, per_patient: int = 1, skills: Sequence[float] = (1.0, 1.8)
+) -> tuple[list[pd.DataFrame], list[Arm]]:
+    """The predictions of two networks, and the arms `a` and `b` of them."""
+    frames = [answers(skill, seed, n, per_patient) for seed, skill in enumerate(skills)]
+    return frames, [gathered(name, [frame], TASK) for name, frame in zip("ab", frames, strict=True)]
+
+
+def compared(arms: Sequence[Arm], task: Task = TASK, resamples: int = 400, **how: Any) -> pd.DataFrame:
+    """The table of a comparison by sample."""
+    return comparison.table(arms, task, "sample", resamples=resamples, **how)
+
+
+def one(
+    table: pd.DataFrame, metric: str, of: str = "", against: str = "a", arm: str = "b", family: str = ""
+) -> pd.Series:
+    """The only row of a measure; ``against`` is empty for the arm's own value."""
+    rows = table[(table["metric"] == metric) & (table["of"] == of) & (table["arm"] == arm)]
+    rows = rows[rows["against"] == against]
+    rows = rows[rows["family"] == family] if family else rows
+    assert len(rows) == 1
+    return rows.iloc[0]

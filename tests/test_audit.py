@@ -11,7 +11,7 @@ from audit_case import audited, clean, facts_of, levels, look, manifest_of, sent
 from fibrolab import keys
 from fibrolab.data.audit import audit
 from fibrolab.data.sources import phantom
-from fibrolab.data.splits import Split, holdout, undrawn
+from fibrolab.data.splits import Split, all_test, holdout, undrawn
 from fibrolab.data.survey import survey
 
 # Contents, labels and partitions: train 0 1 2 3 | validation 4 | test 0 1 5 6 7 8 9 10, where 5 looks like 3.
@@ -204,6 +204,11 @@ def test_a_split_that_validates_on_its_test_set_fails() -> None:
     manifest, facts = clean()
     found = audited(manifest, facts, holdout(manifest, val=0, grouped=False, leaky=True, val_is_test=True))
     assert levels(found) == {"val_is_test": "fail"}
+
+
+def test_a_site_that_is_tested_as_a_whole_is_not_blamed_for_an_empty_training_part() -> None:
+    manifest, facts = clean()
+    assert "small_classes" not in levels(audited(manifest, facts, all_test(manifest)))
 
 
 def test_data_that_cannot_be_split_is_still_audited() -> None:

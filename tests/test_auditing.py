@@ -13,7 +13,7 @@ from compose import composed, run_folder
 from pydicom.data import get_testdata_file
 
 from fibrolab import auditing, keys
-from fibrolab.auditing import audited, enforce, run
+from fibrolab.auditing import announce, audited, enforce, run
 from fibrolab.errors import AuditError, StorageError
 from fibrolab.loading import load
 
@@ -209,3 +209,13 @@ def test_a_setting_left_over_from_another_split_is_named(tmp_path: Path) -> None
     assert ended.returncode == 1
     assert "error: split.test is no setting of kfold. Leave it out with ~split.test." in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_names_that_look_like_markup_are_printed_as_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sentence = "Site A[/b] goes with the class, [Siemens] too."
+    announce(tmp_path / "[red]", {"verdict": "warning", "warnings": [sentence]})
+    printed = capsys.readouterr().out
+    assert f"! {sentence}" in printed
+    assert str(tmp_path / "[red]" / keys.AUDIT_PAGE) in printed

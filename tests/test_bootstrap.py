@@ -121,10 +121,9 @@ def test_resampling_patients_covers_the_truth_where_resampling_images_does_not()
     assert by_image < 0.85
 
 
-def test_one_group_gives_values_without_intervals_and_says_so():
+def test_one_group_gives_values_without_intervals():
     y_true, probabilities = made_up(12)
-    with pytest.warns(UserWarning, match="One group only"):
-        table = intervals(y_true, probabilities, ["p"] * 12, STAGES[:3], 20)
+    table = intervals(y_true, probabilities, ["p"] * 12, STAGES[:3], 20)
     assert np.isfinite(table.loc["accuracy", "value"])
     assert table[["mean", "sd", "low", "high"]].isna().all(axis=None)
     assert (table["n_valid"] == 0).all()
@@ -136,7 +135,10 @@ def test_a_class_held_by_one_group_has_a_value_but_no_interval():
     assert table.loc["sensitivity_F2", "value"] == 1.0
     assert np.isnan(table.loc["sensitivity_F2", "low"])
     assert 150 < table.loc["sensitivity_F2", "n_valid"] < 230  # absent from 1 / e of the resamples
-    assert table.loc["macro_sensitivity", "n_valid"] == 300
+    over_classes = table.loc[["macro_sensitivity", "macro_auc", "obuchowski"]]
+    assert over_classes["value"].eq(1.0).all()
+    assert over_classes["low"].isna().all()  # of fewer classes it is another average
+    assert table.loc["weighted_sensitivity", "n_valid"] == 300
 
 
 @pytest.mark.parametrize("settings", [{"n_resamples": 1}, {"level": 95}, {"level": 0.0}])
@@ -164,6 +166,15 @@ def test_score_reads_one_partition_and_sets_the_floors_beside_its_metrics(tmp_pa
     back = pd.read_csv(tmp_path / "metrics.csv", index_col="metric").fillna({"method": "", "note": ""})
     pd.testing.assert_frame_equal(back, table, rtol=1e-12, check_index_type=False, check_dtype=False)
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
+
+
+def test_votes_have_no_losses_but_keep_what_they_decide():
+    plain, votes = (score.score(predicted(), STAGES[:3], n_resamples=20, votes=x) for x in (False, True))
+    losses = ["log_loss", "brier", "ece"]
+    numbers = ["value", "mean", "sd", "low", "high", "bca_low", "percentile_high", "coverage"]
+    assert votes.loc[losses, numbers].isna().all(axis=None)
+    assert votes.loc[losses, "note"].eq("votes are no probabilities").all()
+    pd.testing.assert_frame_equal(votes.drop(index=losses), plain.drop(index=losses))
 
 
 def test_scoring_with_the_classes_of_another_task_is_refused():
@@ -205,3 +216,10 @@ def test_where_every_resample_agrees_there_is_nothing_to_correct():
     assert (row["value"], row["low"], row["high"]) == (1.0, 1.0, 1.0)
     assert np.isnan(row["bca_low"])
     assert np.isnan(row["bca_high"])
+
+
+def test_the_ends_of_the_corrected_interval_do_not_change_places_where_one_group_weighs_most():
+    draws, jackknife = np.linspace(0.0, 1.0, 1000), np.append(np.zeros(199), -1.0)
+    low, high = bootstrap._bca(0.9995, draws, jackknife, level=0.999)
+    assert low <= high
+    assert high == 1.0

@@ -11,9 +11,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from compose import composed
 from mlflow.tracking import MlflowClient
 
-from fibrolab import keys
+from fibrolab import keys, pipeline
 
 TINY = [
     "data.patients=60", "data.images_per_patient=1", "data.size=32", "batch_size=16", "num_workers=0",
@@ -126,29 +127,27 @@ def test_evaluate_takes_a_run_id_and_nothing_else(trained: tuple) -> None:
     assert runs(root)[0].info.status == "FINISHED"
 
 
-def test_the_same_command_gives_the_same_numbers(trained: tuple, tmp_path: Path) -> None:
-    root, _ = trained
-    fibrolab(tmp_path, *TINY, "num_workers=2")  # the number of workers changes nothing
-    first, second = (folder_of(place, runs(place)[0].info.run_id) for place in (root, tmp_path))
+def test_the_same_settings_give_the_same_numbers(trained: tuple, tmp_path: Path) -> None:
+    workers = "num_workers=2"  # however many, they change nothing
+    pipeline.run(composed(*TINY, workers, f"paths.root={tmp_path}"))
+    first, second = (folder_of(root, runs(root)[0].info.run_id) for root in (trained[0], tmp_path))
     for name in (keys.PREDICTIONS_FILE, keys.SPLIT_FILE):
         assert (first / name).read_bytes() == (second / name).read_bytes()
 
 
-def test_a_resumed_training_ends_where_an_unbroken_one_does(trained: tuple, tmp_path: Path) -> None:
-    half = folder_of(trained[0], runs(trained[0])[0].info.run_id)
-    histories, weights, predicted = [], [], []
-    for name, words in (("whole", []), ("rest", [f"resume={half}/checkpoints/last.ckpt"])):
-        fibrolab(tmp_path / name, *TINY, "trainer.max_epochs=3", "num_workers=1", *words)
-        (run,) = runs(tmp_path / name)
-        folder = folder_of(tmp_path / name, run.info.run_id)
-        histories.append(pd.read_csv(folder / keys.HISTORY_FILE))
-        predicted.append((folder / keys.PREDICTIONS_FILE).read_text())
-        for kept in ("last.ckpt", "best.ckpt"):
-            weights.append(torch.load(folder / "checkpoints" / kept, weights_only=True)["state_dict"])
-    assert histories[0].equals(histories[1])
-    for whole, rest in zip(weights[:2], weights[2:], strict=True):
-        assert all(torch.equal(whole[name], rest[name]) for name in whole)
-    assert predicted[0] == predicted[1]
+def test_a_resumed_training_ends_where_an_unbroken_one_does(trained: tuple, root: Path) -> None:
+    half = folder_of(trained[0], runs(trained[0])[0].info.run_id) / "checkpoints" / "last.ckpt"
+    pipeline.run(composed(*TINY, "trainer.max_epochs=3", f"paths.root={root}"))
+    fibrolab(root, *TINY, "trainer.max_epochs=3", "num_workers=1", f"resume={half}")
+    whole, rest = (folder_of(root, each.info.run_id) for each in runs(root))
+    for name in (keys.HISTORY_FILE, keys.PREDICTIONS_FILE):
+        assert (whole / name).read_text() == (rest / name).read_text()
+    for kept in ("last.ckpt", "best.ckpt"):
+        one, other = (
+            torch.load(folder / "checkpoints" / kept, weights_only=True)["state_dict"]
+            for folder in (whole, rest)
+        )
+        assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 @pytest.mark.slow
@@ -185,20 +184,21 @@ def test_a_multirun_over_models_and_seeds_is_one_parent_with_a_run_a_job(tmp_pat
     assert chosen == {("single", "0"), ("single", "1"), ("hybrid", "0"), ("hybrid", "1")}
 
 
-def test_folds_as_a_multirun_test_every_sample_once_whatever_job_fails_beside_them(tmp_path: Path) -> None:
-    answer = fibrolab(tmp_path, "-m", "split=kfold", "split.folds=3", "split.fold=7,0,1,2", *TINY, code=1)
+def test_folds_as_a_multirun_test_every_sample_once_whatever_job_fails_beside_them(root: Path) -> None:
+    words = ["split=kfold", "split.folds=3", "split.fold=7,0,1,2", *TINY, "trainer.max_epochs=1"]
+    answer = fibrolab(root, "-m", *words, code=1)
     assert "Fold 7 of 3" in answer.stderr
-    parent, failed, *jobs = runs(tmp_path)
+    parent, failed, *jobs = runs(root)
     assert (parent.info.status, failed.info.status) == ("FAILED", "FAILED")
     assert [job.info.status for job in jobs] == ["FINISHED"] * 3
-    frames = [pd.read_csv(folder_of(tmp_path, job.info.run_id) / keys.PREDICTIONS_FILE) for job in jobs]
+    frames = [pd.read_csv(folder_of(root, job.info.run_id) / keys.PREDICTIONS_FILE) for job in jobs]
     tested = pd.concat([frame[frame["partition"] == "test"] for frame in frames])
     assert len(tested) == tested["sample_id"].nunique() == 60
 
 
-def test_ctrl_c_ends_the_run_as_killed(tmp_path: Path) -> None:
+def test_ctrl_c_ends_the_run_as_killed(root: Path) -> None:
     process = subprocess.Popen(
-        program(tmp_path, *TINY, "trainer.max_epochs=500"),
+        program(root, *TINY, "trainer.max_epochs=500"),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout is not None
@@ -210,9 +210,9 @@ def test_ctrl_c_ends_the_run_as_killed(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert "interrupted" in errors
     assert "Traceback" not in errors
-    (run,) = runs(tmp_path)
+    (run,) = runs(root)
     assert run.info.status == "KILLED"
-    assert (folder_of(tmp_path, run.info.run_id) / "checkpoints" / "last.ckpt").is_file()
+    assert (folder_of(root, run.info.run_id) / "checkpoints" / "last.ckpt").is_file()
 
 
 @pytest.mark.slow
@@ -233,13 +233,13 @@ def test_a_scheduler_s_kill_ends_the_run_as_killed_and_kill_9_is_noticed_later(t
     assert [run.info.status for run in runs(tmp_path)] == ["KILLED", "KILLED", "FINISHED"]
 
 
-def test_unreadable_images_are_all_listed_and_the_run_has_failed(damaged_tree: Path, tmp_path: Path) -> None:
+def test_unreadable_images_are_all_listed_and_the_run_has_failed(damaged_tree: Path, root: Path) -> None:
     words = ["data=kaggle_fibrosis", f"data.root={damaged_tree}", "debug=fast_dev_run"]
-    answer = fibrolab(tmp_path, *words, code=1)
+    answer = fibrolab(root, *words, code=1)
     for name in ("F1/f1_04.png", "F2/f2_05.png", "F3/f3_06.png", "data.on_unreadable=skip"):
         assert name in answer.stderr
     assert "Traceback" not in answer.stderr
-    assert [run.info.status for run in runs(tmp_path)] == ["FAILED"]
+    assert [run.info.status for run in runs(root)] == ["FAILED"]
 
 
 @pytest.mark.slow

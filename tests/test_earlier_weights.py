@@ -1,13 +1,13 @@
 """Weights that an earlier run left: found, checked, and refused where they have seen the test samples."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from compose import composed, run_folder
+from compose import composed, prepared, run_folder
+from drawn import unrendered
 from omegaconf import OmegaConf
 from own_data import PHANTOMS
 
@@ -31,12 +31,11 @@ SMALL = [
 
 
 @pytest.fixture(scope="module")
-def earlier(tmp_path_factory: pytest.TempPathFactory, fresh_database: Path) -> tuple[Path, str]:
+def earlier(tmp_path_factory: pytest.TempPathFactory, fresh_database: Path, cache: Path) -> tuple[Path, str]:
     """Root and id of a run with one branch."""
-    root = tmp_path_factory.mktemp("earlier")
-    (root / "mlruns").mkdir()
-    shutil.copy(fresh_database, root / "mlruns")
-    run(composed(f"paths.root={root}", *SMALL))
+    root = prepared(tmp_path_factory.mktemp("earlier"), fresh_database, cache)
+    with unrendered():
+        run(composed(f"paths.root={root}", *SMALL))
     return root, run_folder(root).parent.name
 
 

@@ -1,6 +1,5 @@
 import csv
 import io
-import re
 from pathlib import Path
 
 import fake_run
@@ -16,8 +15,6 @@ from fibrolab.reporting import export, sections
 from fibrolab.reporting import run as runs
 from fibrolab.reporting.sheets import Cell, Column, Sheet, line
 
-EVIL = r"<b>&\input{x} 50%_$#~^{}|[1]*"
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -27,39 +24,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def sheet(*cells: str | Cell, caption: str = "Caption.", notes: tuple[tuple[str, str], ...] = ()) -> Sheet:
+def sheet(*cells: str | Cell) -> Sheet:
     columns = [Column("Name", number=False), *(Column("Value") for _ in cells[1:])]
-    return Sheet("a table", caption, columns, [line(*cells)], notes=notes)
+    return Sheet("a table", "Caption.", columns, [line(*cells)])
 
 
 def test_every_table_of_the_page_is_there_as_csv_and_as_latex(folder: Path) -> None:
     shown = [each.file for found in sections.of(runs.read(folder)).values() for each in found]
     written = sorted(path.name for path in (folder / export.FOLDER).iterdir())
     assert written == sorted(f"{name}{ending}" for name in shown for ending in (".csv", ".tex"))
-
-
-def test_every_line_of_latex_has_as_many_cells_as_there_are_columns(folder: Path) -> None:
-    for path in (folder / export.FOLDER).glob("*.tex"):
-        text = path.read_text()
-        columns = re.findall(r"\\begin\{tabular\}\{([lr]+)\}", text)
-        body = (
-            text.split(r"\toprule")[1].split(r"\bottomrule")[0].replace(r"\midrule", "").strip().splitlines()
-        )
-        rows = [row for row in body if row.strip()]
-        assert len(rows) > 1
-        assert {len(re.findall(r"(?<!\\)&", row)) + 1 for row in rows} == {len(columns[0])}
-        assert all(row.endswith(r" \\") for row in rows)
-
-
-def test_every_latex_file_closes_what_it_opens_and_is_plain_latin(folder: Path) -> None:
-    for path in (folder / export.FOLDER).glob("*.tex"):
-        text = path.read_text()
-        assert text.isascii()
-        plain = re.sub(r"\\[{}]", "", text)
-        assert plain.count("{") == plain.count("}")
-        assert re.findall(r"\\begin\{(\w+)\}", text) == list(reversed(re.findall(r"\\end\{(\w+)\}", text)))
-        assert plain.count("$") % 2 == 0
-        assert text.count(r"\caption{") == text.count(r"\label{tab:") == 1
 
 
 def test_csv_reads_back_with_a_cell_a_column(folder: Path) -> None:
@@ -70,39 +43,13 @@ def test_csv_reads_back_with_a_cell_a_column(folder: Path) -> None:
     assert table.loc[0, "By sample"] == ".860 [.820, .900]"
 
 
-def test_commands_in_names_are_printed_and_not_obeyed() -> None:
-    text = export.as_latex(sheet(EVIL, EVIL, caption=EVIL, notes=(("a", EVIL),)))
-    assert r"\input" not in text
-    assert text.count(r"\textbackslash{}input\{x\} 50\%\_\$\#\textasciitilde{}") == 4
-    assert r"\textasciicircum{}\{\}$|$" in text
-
-
 @pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("86.4\u00a0%", r"86.4~\%"),
-        ("\u2212.012", "$-$.012"),
-        ("54 \u00b1 3", r"54 $\pm$ 3"),
-        ("\u2265 90", r"$\geq$ 90"),
-        ("41\u201363", "41--63"),
-        ("<\u00a0.001", "$<$~.001"),
-        ("two\n  lines", "two lines"),
-    ],
+    ("small", "told"),
+    [("[66.0, 83.1]", "75.5 [66.0, 83.1]"), ("18 positive", "75.5, 18 positive"), ("", "75.5")],
 )
-def test_signs_that_old_latex_does_not_know_are_commands(text: str, told: str) -> None:
-    assert export.latex(text) == told
-
-
-def test_a_name_in_brackets_is_no_argument_of_the_line_before_it() -> None:
-    rows = [row.strip() for row in export.as_latex(sheet("[x]", "*")).splitlines()]
-    assert "{}[x] & * \\\\" in rows
-
-
-def test_a_cell_holds_value_mark_and_interval() -> None:
-    notes = (("a", "Wilson."),)
-    text = export.as_latex(sheet("F0", Cell("75.5\u00a0%", "[66.0, 83.1]", "a"), notes=notes))
-    assert r"{}F0 & 75.5~\%\textsuperscript{a} [66.0, 83.1] \\" in text
-    assert r"\par{\footnotesize \textsuperscript{a}Wilson.}" in text
+def test_an_interval_follows_its_value_and_words_follow_a_comma(small: str, told: str) -> None:
+    rows = list(csv.reader(io.StringIO(export.as_csv(sheet("F0", Cell("75.5", small))))))
+    assert rows[1] == ["F0", told]
 
 
 @pytest.mark.parametrize("name", ["=1+1", "@x", "+1", "-x"])
@@ -111,13 +58,9 @@ def test_a_spreadsheet_runs_no_name(name: str) -> None:
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=30))
-def test_whatever_stands_in_a_cell_a_table_keeps_its_shape(text: str) -> None:
+def test_whatever_stands_in_a_cell_a_line_keeps_its_cells(text: str) -> None:
     rows = list(csv.reader(io.StringIO(export.as_csv(sheet(text, "1")))))
     assert [len(row) for row in rows] == [2, 2]
-    body = export.as_latex(sheet(text, "1")).split(r"\midrule")[1].split(r"\bottomrule")[0].strip()
-    assert "\n" not in body
-    assert len(re.findall(r"(?<!\\)&", body)) == 1
-    assert not re.search(r"(?<!\\)[#%]", body)
 
 
 def test_tables_of_an_earlier_evaluation_are_removed(tmp_path: Path) -> None:

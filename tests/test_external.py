@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from compose import composed
+from compose import composed, prepared
+from drawn import unrendered
 from mlflow.tracking import MlflowClient
 from omegaconf import DictConfig
 
@@ -19,10 +20,11 @@ TRAINING = ["trainer.max_epochs=1", "batch_size=16", "bootstrap.resamples=50", "
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def trained(tmp_path_factory: pytest.TempPathFactory, fresh_database: Path, cache: Path) -> tuple[Path, str]:
     """The root of a tracking database, and the id of its only finished run."""
-    root = tmp_path_factory.mktemp("trained")
-    run(composed(f"paths.root={root}", "name=here", "num_workers=0", *TRAINING, *PHANTOM))
+    root = prepared(tmp_path_factory.mktemp("trained"), fresh_database, cache)
+    with unrendered():
+        run(composed(f"paths.root={root}", "name=here", "num_workers=0", *TRAINING, *PHANTOM))
     return root, ids(root)[0]
 
 
@@ -66,6 +68,7 @@ def test_another_site_is_answered_by_the_network_and_judged_by_its_own_validatio
     assert tags[external.EVALUATED] == run_id
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_images_that_the_run_has_learnt_from_fail_the_audit(trained: tuple[Path, str]) -> None:
     root, run_id = trained
     external.run(asked(root, run_id, "data=phantom", *PHANTOM))

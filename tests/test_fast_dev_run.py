@@ -1,6 +1,5 @@
 """Every model, data set and experiment through one batch of every stage, to the report."""
 
-import shutil
 from itertools import zip_longest
 from pathlib import Path
 
@@ -31,21 +30,6 @@ def offline(config: DictConfig) -> DictConfig:
     return config
 
 
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Phantoms are drawn, surveyed and audited once for all dev runs."""
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture
-def root(tmp_path: Path, fresh_database: Path, cache: Path) -> Path:
-    """A folder with an empty tracking database: making its tables takes longer than a dev run."""
-    (tmp_path / "cache").symlink_to(cache)
-    (tmp_path / "mlruns").mkdir()
-    shutil.copy(fresh_database, tmp_path / "mlruns")
-    return tmp_path
-
-
 def dev_run(root: Path, *overrides: str) -> Path:
     from fibrolab.pipeline import run
 
@@ -65,6 +49,7 @@ def assert_whole(folder: Path) -> None:
     assert "accuracy" in set(pd.read_csv(folder / keys.METRICS_FILE)["metric"])
 
 
+@pytest.mark.usefixtures("blank_figures")
 @pytest.mark.parametrize("model", names("model"))
 def test_every_model_runs_to_its_report(model: str, root: Path) -> None:
     data = DATA.get(model, "phantom")
@@ -79,11 +64,13 @@ def test_every_data_set_runs_to_its_report(data: str, root: Path) -> None:
     assert (folder / keys.AUDIT_PAGE).is_file()
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_a_network_eats_colours(root: Path) -> None:
     own = settings("swe_pairs", root / "own")
     assert_whole(dev_run(root, "data=swe_pairs", "model.branches.image.input=elastogram", *own))
 
 
+@pytest.mark.usefixtures("blank_figures")
 @pytest.mark.parametrize("frames", names("frames"))
 def test_every_way_through_time_runs_to_its_report(frames: str, root: Path) -> None:
     network = "r3d_18" if frames == "none" else "tiny"
@@ -92,12 +79,14 @@ def test_every_way_through_time_runs_to_its_report(frames: str, root: Path) -> N
     assert_whole(dev_run(root, "model=video", *chosen, *clips))
 
 
+@pytest.mark.usefixtures("blank_figures")
 @pytest.mark.parametrize("clinical", names("clinical"))
 def test_every_set_of_clinical_values_runs_to_its_report(clinical: str, root: Path) -> None:
     swe = ["model=multimodal", "data=phantom_swe", *PHANTOMS["phantom_swe"]]
     assert_whole(dev_run(root, *swe, f"+clinical@model.branches.clinical={clinical}"))
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_unreadable_files_that_are_skipped_stand_in_the_report(damaged_tree: Path, root: Path) -> None:
     words = ["data=kaggle_fibrosis", f"data.root={damaged_tree}", "data.on_unreadable=skip"]
     page = (dev_run(root, *words) / keys.REPORT_FILE).read_text()
@@ -119,6 +108,7 @@ def test_a_backbone_of_pictures_refuses_clips(root: Path) -> None:
         dev_run(root, "data=phantom_clips", "model.branches.image.input=clip", *PHANTOMS["phantom_clips"])
 
 
+@pytest.mark.usefixtures("blank_figures")
 @pytest.mark.parametrize("experiment", names("experiment"))
 def test_every_experiment_runs_to_its_report(experiment: str, root: Path) -> None:
     data = composed(f"experiment={experiment}").data.name
@@ -127,6 +117,7 @@ def test_every_experiment_runs_to_its_report(experiment: str, root: Path) -> Non
     assert_whole(dev_run(root, f"experiment={experiment}", *own, size, "segment.length=4"))
 
 
+@pytest.mark.usefixtures("blank_figures")
 @pytest.mark.parametrize("task", names("task"))
 def test_every_task_runs_to_its_report(task: str, root: Path) -> None:
     data = "phantom_lesions" if task == "lesion" else "phantom"
@@ -157,6 +148,7 @@ OTHERS = [
 ]
 
 
+@pytest.mark.usefixtures("blank_figures")
 @pytest.mark.parametrize("overrides", OTHERS, ids=" ".join)
 def test_every_other_choice_runs_to_its_report(overrides: list[str], root: Path) -> None:
     assert_whole(dev_run(root, *overrides, *PHANTOMS["phantom"]))

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fibrolab.data import building
 from fibrolab.data.features import ABOUT, FEATURES, FeatureRows, FeatureTable, stored
 from fibrolab.errors import StorageError
 
@@ -93,25 +94,32 @@ def test_a_killed_build_is_begun_anew(tmp_path: Path) -> None:
 
 
 def test_of_two_builders_at_once_one_computes_and_the_other_finds_it_done(
-    tmp_path: Path, capsys: pytest.CaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[int] = []
-    begun, waits = threading.Event(), threading.Event()
+    said: list[str] = []
+    begun, waits, told = threading.Event(), threading.Event(), threading.Event()
+
+    def say(sentence: str, **_: object) -> None:
+        said.append(sentence)
+        told.set()
+
+    monkeypatch.setattr(building, "print", say, raising=False)
 
     def slow() -> Iterator[np.ndarray]:
         calls.append(1)
         begun.set()
-        waits.wait(timeout=5)
+        waits.wait(timeout=60)
         yield VALUES
 
     with ThreadPoolExecutor() as pool:
         first = pool.submit(stored, tmp_path, {"what": "a test"}, VALUES.shape, slow)
-        assert begun.wait(timeout=5)
+        assert begun.wait(timeout=60)
         second = pool.submit(written, tmp_path, VALUES, calls)
-        while "waiting for it" not in capsys.readouterr().err:
-            assert not second.done()
+        assert told.wait(timeout=60)
         waits.set()
         assert first.result() == second.result()
+    assert "waiting for it" in said[0]
     assert len(calls) == 1
     np.testing.assert_array_equal(read(first.result()), VALUES)
 

@@ -25,7 +25,7 @@ TABLES = {
     "patient,ge_F2,youden,.4,sensitivity,.9\npatient,ge_F2,youden,.4,specificity,.6\n"
     "sample,ge_F4,youden,,sensitivity,\nsample,ge_F4,youden,,specificity,\n",
     "calibration": "level,probabilities,temperature,measure,value,low,high\n"
-    "sample,as predicted,,ece,.081,.071,.091\nsample,temperature,2,ece,.021,.011,.031\n",
+    "sample,as predicted,,ece,.081,,\nsample,temperature,2,ece,.021,,\n",
     "subgroups": "variable,value,n,groups,metric,estimate,low,high,method,note\n"
     "site,north,40,14,accuracy,.8,.7,.9,Wilson,\nsite,south,20,7,accuracy,.7,.5,.9,Wilson,\n",
 }
@@ -46,7 +46,7 @@ def test_curves_skip_empty_cells_and_mark_the_best_epoch() -> None:
     loss, accuracy, rate = figures.curves(history).axes
     training, validation, mark = loss.lines
     assert len(training.get_xdata()) == len(validation.get_xdata()) == 12
-    assert mark.get_xdata()[0] == history.loc[history["val/loss"].idxmin(), "epoch"].min()
+    assert mark.get_xdata()[0] == history.loc[history["val/loss"].idxmin(), "epoch"].min() + 1
     assert (accuracy.get_title(loc="left"), rate.get_title(loc="left")) == ("Accuracy", "Learning rate")
 
 
@@ -54,7 +54,7 @@ def test_curves_follow_the_monitor_and_its_mode() -> None:
     history = pd.DataFrame({"epoch": [0, 1, 2], "val/f1": [0.1, 0.2, 0.3], "val/auc": [0.6, 0.9, 0.7]})
     loss, metric, rate = figures.curves(history, monitor="val/auc", mode="max").axes
     assert metric.get_title(loc="left") == "AUC"
-    assert metric.lines[-1].get_xdata()[0] == 1
+    assert metric.lines[-1].get_xdata()[0] == 2
     assert loss.texts[0].get_text() == rate.texts[0].get_text() == "not recorded"
 
 
@@ -176,7 +176,7 @@ def test_answers_are_drawn_at_the_temperature_on_record(run: Path) -> None:
     answers, errors = figures._answers(runs.read(run), scores)
     assert list(answers) == list(errors) == ["As predicted", "At temperature 2.00"]
     assert answers["At temperature 2.00"] == pytest.approx(np.array([[1 / 3, 2 / 3]]))
-    assert errors["As predicted"] == "ECE .081 [.071, .091]"
+    assert errors["As predicted"] == "ECE .081"
 
 
 def test_a_figure_that_cannot_be_drawn_any_more_is_removed(tmp_path: Path) -> None:

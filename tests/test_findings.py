@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import fake_run
@@ -6,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fibrolab import keys
 from fibrolab.reporting import findings
 from fibrolab.reporting.run import Run
 
@@ -21,11 +23,39 @@ def measured(**columns: list[float]) -> Run:
     return Run(Path(), config=CONFIG, metrics=table)
 
 
-def test_an_interval_that_is_known_to_cover_too_little_is_named() -> None:
-    told = [finding.text for finding in findings.of(measured(coverage=[0.89, 0.94, np.nan]))]
+def test_intervals_that_are_known_to_cover_too_little_are_named() -> None:
+    told = [finding.text for finding in findings.of(measured(coverage=[0.894, 0.94, np.nan]))]
     assert told == [
-        "The 95\u00a0% interval of Accuracy is too narrow: on tests of this kind it is known to hold the "
-        "truth in about 89\u00a0%."
+        "Some 95\u00a0% intervals are too narrow: in simulated studies of this kind they held the truth in "
+        "only 89.4\u00a0% (Accuracy)."
+    ]
+
+
+def test_those_of_patients_are_named_in_the_same_sentence() -> None:
+    samples = measured(coverage=[0.894, 0.94, np.nan])
+    assert samples.metrics is not None
+    patients = samples.metrics.assign(coverage=[0.94, 0.921, np.nan])
+    (text,) = [finding.text for finding in findings.of(replace(samples, patients=patients))]
+    assert text.endswith("only 89.4\u00a0% (Accuracy) and 92.1\u00a0% (Macro AUC by patient).")
+
+
+def test_a_floor_that_patients_do_not_beat_is_told_as_theirs() -> None:
+    run = measured(low=[0.7] * 3, high=[0.9] * 3, floor=[0.3] * 3)
+    assert findings.of(run) == []
+    assert run.metrics is not None
+    patients = run.metrics.assign(low=[0.2, 0.7, 0.7])
+    (text,) = [finding.text for finding in findings.of(replace(run, patients=patients))]
+    assert text.startswith(
+        "Accuracy by patient 80.0\u00a0% [20.0, 90.0] does not rise surely above its floor"
+    )
+
+
+def test_few_groups_of_validation_are_told_for_what_is_chosen_on_them() -> None:
+    frame = fake_run.predicted(fake_run.CLASSES, 120, skill=2.0)
+    keep = (frame[keys.PARTITION] == keys.TEST) | (frame.index < 45)
+    texts = [each.text for each in findings.of(Run(Path(), config=CONFIG, predictions=frame[keep]))]
+    assert texts == [
+        "The validation set holds 15 groups only: thresholds and temperatures are rough below 30."
     ]
 
 
@@ -40,23 +70,34 @@ def test_few_groups_are_told(n: int, told: bool) -> None:
     assert any(f"{n // 3} groups only" in text for text in texts) is told
 
 
-def test_end_points_without_a_threshold_are_told_once_a_reason() -> None:
+def test_end_points_without_a_threshold_are_told_with_the_rule_and_level_that_gave_none() -> None:
     table = fake_tables.endpoints()
     assert said(endpoints=table) == []
-    lost = table["endpoint"].isin(["ge_F2", "ge_F4"]) & ~table["rule"].isin(["", "half"])
-    table.loc[lost, ["threshold", "note"]] = [np.nan, "validation holds no case"]
-    text = "Validation chose no threshold for F2 or worse and F4 (validation holds no case)."
-    assert said(endpoints=table) == [text]
+    lost = table["endpoint"].isin(["ge_F2", "ge_F4"]) & (table["rule"] == "specificity")
+    table.loc[lost & (table["level"] == "patient"), ["threshold", "note"]] = [np.nan, "it holds no case"]
+    assert said(endpoints=table) == [
+        "Validation by patient (mean of the probabilities) chose no threshold by specificity of 90\u00a0% "
+        "for F2 or worse and F4 (it holds no case)."
+    ]
 
 
-def test_only_a_calibration_error_that_is_surely_large_is_told() -> None:
+@pytest.mark.parametrize(("slope", "word"), [(0.6, "over"), (1.6, "under"), (0.9, ""), (1.1, "")])
+def test_only_slopes_that_are_surely_and_fairly_wrong_are_told(slope: float, word: str) -> None:
     table = fake_tables.calibration()
+    theirs = (table["measure"] == "slope_ge_F2") & (table["level"] == "patient")
+    table = table[theirs & (table["probabilities"] == "as predicted")]
+    table = table.assign(value=slope, low=slope - 0.05, high=slope + 0.05)
+    expected = [
+        f"The probabilities are {word}-confident: the calibration slope, which should be 1, is {slope:.2f} "
+        f"[{slope - 0.05:.2f}, {slope + 0.05:.2f}] for F2 or worse by patient, mean."
+    ]
+    assert said(calibration=table) == (expected if word else [])
+    assert said(calibration=table.assign(low=0.5, high=2.0)) == []
+
+
+def test_slopes_after_the_temperature_are_left_to_the_table() -> None:
+    table = fake_tables.calibration().assign(probabilities="temperature", value=0.5, low=0.4, high=0.6)
     assert said(calibration=table) == []
-    wrong = (table["measure"] == "ece") & (table["probabilities"] == "as predicted")
-    table.loc[wrong, ["value", "low", "high"]] = [0.2, 0.11, 0.28]
-    (text,) = said(calibration=table)
-    assert "badly calibrated (as predicted)" in text
-    assert ".200 [.110, .280]" in text
 
 
 def test_sets_that_surely_break_their_promise_are_told_by_class() -> None:
@@ -66,4 +107,8 @@ def test_sets_that_surely_break_their_promise_are_told_by_class() -> None:
     table.loc[short, ["coverage", "high"]] = [0.61, 0.73]
     assert said(conformal=table) == [
         "Sets that promise 90\u00a0% hold the true class in only 61.0\u00a0% of F1."
+    ]
+    table["level"] = table["level"].map({"sample": "patient", "patient": "sample"})
+    assert said(conformal=table) == [
+        "Sets by patient, mean that promise 90\u00a0% hold the true class in only 61.0\u00a0% of F1."
     ]

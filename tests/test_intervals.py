@@ -73,6 +73,47 @@ def test_what_is_not_defined_says_why():
         row = table.loc[name]
         assert np.isnan(row["low"])
         assert row["note"] or np.isfinite(row["value"])
-    with pytest.warns(UserWarning, match="One group only"):
-        single = intervals.table(y_true, probabilities, np.zeros(90).astype(str), STAGES, 200)
+    single = intervals.table(y_true, probabilities, np.zeros(90).astype(str), STAGES, 200)
     assert single.loc["qwk", "note"] == intervals.ALONE
+
+
+def test_averages_say_of_which_classes_they_are_where_one_is_absent():
+    y_true, probabilities = made_up()
+    here = y_true < 2
+    groups = np.arange(here.sum()).astype(str)
+    table = intervals.table(y_true[here], probabilities[here], groups, STAGES, 50)
+    averages = ["macro_auc", "weighted_f1", "balanced_accuracy", "obuchowski"]
+    assert table.loc[averages, "note"].str.contains("no sample of F2: of the classes that are present").all()
+    assert table.loc[["accuracy", "qwk", "auc_F0"], "note"].eq("").all()
+    full = intervals.table(y_true, probabilities, np.arange(90).astype(str), STAGES, 50)
+    assert not full["note"].str.contains("no sample of").any()
+
+
+def test_averages_have_no_interval_where_too_few_groups_hold_a_class():
+    y_true, probabilities = made_up()
+    rare = (y_true < 2) | (np.cumsum(y_true == 2) <= 1)  # one sample of F2
+    groups = np.arange(rare.sum()).astype(str)
+    table = intervals.table(y_true[rare], probabilities[rare], groups, STAGES, 200)
+    for name in ("macro_auc", "macro_f1", "balanced_accuracy", "obuchowski"):
+        assert np.isfinite(table.loc[name, "value"])
+        assert np.isnan(table.loc[name, "low"])  # it covered 59 %, averaging over whatever was drawn
+        assert table.loc[name, "note"] == intervals.FEW
+    assert np.isfinite(table.loc["weighted_auc", "low"])
+
+
+def test_a_share_that_counts_nobody_twice_is_known_to_cover_as_of_independent_samples():
+    y_true = np.array([0, 1, 2] * 20 + [0, 0])
+    answer = np.where(np.arange(62) % 7 == 0, (y_true + 1) % 3, y_true)
+    groups = np.r_[np.arange(60), [60, 60]].astype(str)  # the last two samples are of one patient, of F0
+    table = intervals.table(y_true, 0.1 + 0.7 * np.eye(3)[answer], groups, STAGES, 20)
+    assert table.loc["sensitivity_F1", "method"] == "Wilson"
+    alone = intervals.table(y_true, 0.1 + 0.7 * np.eye(3)[answer], np.arange(62).astype(str), STAGES, 20)
+    assert table.loc["sensitivity_F1", "coverage"] == alone.loc["sensitivity_F1", "coverage"]
+    assert table.loc["accuracy", "method"] == "clustered Wilson"
+
+
+def test_equal_losses_have_no_interval_of_rounding():
+    y_true = np.arange(30) % 3
+    table = intervals.table(y_true, np.full((30, 3), 1 / 3), np.arange(30).astype(str), STAGES, 50)
+    assert np.isnan(table.loc["log_loss", "low"])
+    assert table.loc["log_loss", "note"] == intervals.AGREEING

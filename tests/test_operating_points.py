@@ -6,7 +6,16 @@ import pytest
 from sklearn import metrics as reference
 
 from fibrolab.errors import ConfigError, DataError
-from fibrolab.evaluation import endpoints, operating_points, patients, predictions, roc, shares, thresholds
+from fibrolab.evaluation import (
+    endpoints,
+    likelihood_ratios,
+    operating_points,
+    patients,
+    predictions,
+    roc,
+    shares,
+    thresholds,
+)
 from fibrolab.evaluation.bootstrap import resampled
 from fibrolab.evaluation.operating_points import COLUMNS, MEASURES
 
@@ -115,20 +124,28 @@ def test_areas_and_shares_have_the_intervals_of_their_kind_over_groups():
     assert (row["low"], row["high"], row["method"]) == (share.low, share.high, "clustered Wilson")
 
 
-def test_a_likelihood_ratio_has_the_interval_of_resampled_patients():
+def test_a_likelihood_ratio_has_the_interval_of_its_logarithm_over_groups():
     frame = predicted()
-    row = cell(table(frame, resamples=60, seed=3), "lr_plus", "half")
+    found = table(frame)
+    scores, positive = scored(frame, "test", 2)
+    groups = predictions.select(frame, "test")["group_id"].to_numpy()
+    for metric, answers in (("lr_plus", scores > 0.5), ("lr_minus", scores <= 0.5)):
+        row, wanted = cell(found, metric, "half"), likelihood_ratios.estimate(answers, positive, groups)
+        assert (row["low"], row["high"]) == (wanted.low, wanted.high)
+        assert row["method"] == "clustered log (Simel)"
+
+
+def test_what_is_neither_a_share_nor_a_ratio_has_the_interval_of_resampled_patients():
+    frame = predicted()
+    row = cell(table(frame, resamples=60, seed=3), "f1", "half")
     scores, positive = scored(frame, "test", 2)
     groups = predictions.select(frame, "test")["group_id"].to_numpy()
 
     def measure(weights):
         rows = np.ones((1, len(scores))) if weights is None else weights
-        found = [
-            reference.class_likelihood_ratios(positive, scores > 0.5, sample_weight=each)[0] for each in rows
-        ]
-        return {"lr_plus": np.array(found)}
+        return {"f1": np.array([reference.f1_score(positive, scores > 0.5, sample_weight=w) for w in rows])}
 
-    wanted = resampled(measure, groups, 60, 3).loc["lr_plus"]
+    wanted = resampled(measure, groups, 60, 3).loc["f1"]
     assert row["low"] == pytest.approx(wanted["bca_low"])
     assert row["high"] == pytest.approx(wanted["bca_high"])
     assert row["method"] == "BCa"
@@ -170,7 +187,8 @@ def test_a_test_set_of_one_class_gives_what_it_can_and_reasons_for_the_rest_with
     for metric in ("specificity", "balanced_accuracy", "lr_plus", "lr_minus"):
         assert np.isnan(cell(found, metric)["value"])
         assert cell(found, metric)["note"]
-    assert cell(found, "lr_plus")["note"] == "every test row has the end point"
+    assert "no negative sample" in cell(found, "lr_plus")["note"]
+    assert cell(found, "balanced_accuracy")["note"] == "every test row has the end point"
     assert np.isnan(cell(found, "auc", "")["value"])
 
 
@@ -178,7 +196,7 @@ def test_a_ratio_without_a_false_alarm_is_no_number():
     frame = predicted(skill=30)
     row = cell(table(frame), "lr_plus", "half")
     assert np.isnan(row["value"])
-    assert row["note"] == "no false alarm: the ratio has no upper bound"
+    assert row["note"] == "no negative sample is answered so: the ratio has no upper bound"
     assert cell(table(frame), "balanced_accuracy", "half")["note"].startswith("every resample gives the same")
 
 

@@ -109,6 +109,12 @@ def test_a_draw_goes_to_the_class_with_the_higher_mean():
     assert pooled(rows[::-1], "vote").argmax() == 1
 
 
+def test_patients_of_equal_votes_tie_however_sure_their_samples_are():
+    surer, doubting = [[0.1, 0.9], [0.0, 1.0]], [[0.4, 0.6], [0.45, 0.55]]
+    assert pooled(surer, "vote").tolist() == pooled(doubting, "vote").tolist() == [0, 1]
+    assert pooled([surer[0], [0.9, 0.1]], "vote") == pytest.approx([0.5, 0.5], abs=1e-5)
+
+
 def test_a_patients_row_keeps_the_names_of_its_first_sample_however_it_is_pooled():
     frame = predicted(["b", "a", "b", "", "a"], [1, 0, 1, 1, 0])
     named = [keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.Y_TRUE]

@@ -1,6 +1,5 @@
 """What a run refuses before it trains, each with a sentence that says how to mend it."""
 
-import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -62,34 +61,31 @@ def unwrapped(error: BaseException) -> BaseException:
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
 def test_a_fault_of_the_user_is_refused(
-    words: list[str], sentence: str, tmp_path: Path, fresh_database: Path, monkeypatch: pytest.MonkeyPatch
+    words: list[str], sentence: str, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    (tmp_path / "mlruns").mkdir()
-    shutil.copy(fresh_database, tmp_path / "mlruns")
     phantom = [] if "data=kaggle_fibrosis" in words else SMALL[1:]
     with pytest.raises((FibrolabError, InstantiationException)) as caught:
-        run(composed("debug=fast_dev_run", *phantom, *words, f"paths.root={tmp_path}"))
+        run(composed("debug=fast_dev_run", *phantom, *words, f"paths.root={root}"))
     assert sentence in str(unwrapped(caught.value))
-    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlruns/mlflow.db")
+    client = MlflowClient(tracking_uri=f"sqlite:///{root}/mlruns/mlflow.db")
     (tracked,) = client.search_runs([client.get_experiment_by_name("debug").experiment_id])
     assert tracked.info.status == "FAILED"
 
 
-def test_training_stops_early_and_reports_the_best_epoch(tmp_path: Path, fresh_database: Path) -> None:
-    (tmp_path / "mlruns").mkdir()
-    shutil.copy(fresh_database, tmp_path / "mlruns")
+@pytest.mark.usefixtures("blank_figures")
+def test_training_stops_early_and_reports_the_best_epoch(root: Path) -> None:
     words = [
         "trainer.max_epochs=9",
         "callbacks.early_stopping.patience=2",
         "callbacks.early_stopping.min_delta=9",
     ]
     quick = ["trainer.accelerator=cpu", "num_workers=0", "bootstrap.resamples=20", *SMALL[1:]]
-    best = run(composed(*quick, *words, f"paths.root={tmp_path}"))
-    history = pd.read_csv(run_folder(tmp_path) / keys.HISTORY_FILE)
+    best = run(composed(*quick, *words, f"paths.root={root}"))
+    history = pd.read_csv(run_folder(root) / keys.HISTORY_FILE)
     assert len(history) == 3  # the first epoch, and two that were not better by 9
     assert best == pytest.approx(history["val/loss"].min(), rel=1e-5)
-    assert {path.name for path in (run_folder(tmp_path) / keys.CHECKPOINTS).iterdir()} == {
+    assert {path.name for path in (run_folder(root) / keys.CHECKPOINTS).iterdir()} == {
         "best.ckpt",
         "last.ckpt",
     }

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 
 from fibrolab.errors import DataError, StorageError
 from fibrolab.evaluation import predictions
@@ -187,3 +188,20 @@ def test_a_write_that_fails_half_way_leaves_the_older_file_and_no_draft(tmp_path
 def test_writing_into_a_missing_folder_is_a_storage_error(tmp_path):
     with pytest.raises(StorageError, match="could not be written"):
         predictions.write(predicted(), Path(tmp_path / "none" / "predictions.csv"))
+
+
+def test_a_softmax_that_rounds_to_one_keeps_the_order_of_the_surest():
+    rng = np.random.default_rng(0)
+    truth = np.arange(400) % 2
+    logits = 20.0 + 12.0 * truth + 10.0 * rng.standard_normal(400)
+    other = np.exp(-logits).astype(np.float32)
+    columns = {"p_0": other / (1 + other), "p_1": 1 / (1 + other)}
+    frame = pd.DataFrame({name: column.astype(np.float64) for name, column in columns.items()})
+    area = roc_auc_score(truth, logits)
+    assert roc_auc_score(truth, frame["p_1"]) < area - 0.04  # many of them are 1
+    assert roc_auc_score(truth, predictions.probabilities(frame)[:, 1]) == pytest.approx(area, abs=0.02)
+
+
+def test_probabilities_sum_to_one_whatever_was_rounded():
+    frame = pd.DataFrame({"p_0": [0.1, 0.0], "p_1": [0.30001, 0.0], "p_2": [0.6, 0.99995]})
+    np.testing.assert_allclose(predictions.probabilities(frame).sum(axis=1), 1.0, rtol=1e-15)

@@ -28,10 +28,14 @@ def test_the_index_does_not_move_with_how_common_a_stage_is():
 
 
 def test_the_index_takes_the_pairs_that_there_are():
-    weights = np.array([[1, 1, 0, 0, 1, 1], [1, 1, 0, 0, 0, 0], [0] * 6], float)
-    found = obuchowski(STAGES, two_ended(SCORES), weights)
-    assert found[0] == 1.0
-    assert np.isnan(found[1:]).all()
+    ends = STAGES != 1
+    assert obuchowski(STAGES[ends], two_ended(SCORES)[ends])[0] == 1.0
+    assert np.isnan(obuchowski(STAGES[:2], two_ended(SCORES)[:2])).all()
+
+
+def test_a_resample_that_lacks_a_stage_has_no_index():
+    weights = np.array([[1, 1, 0, 0, 1, 1], [1, 1, 1, 0, 1, 0], [0] * 6], float)
+    assert np.isnan(obuchowski(STAGES, two_ended(SCORES), weights)).tolist() == [True, False, True]
 
 
 def test_guessing_scores_one_half_and_the_wrong_way_round_nothing():

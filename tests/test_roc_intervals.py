@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from fibrolab.errors import ConfigError, DataError
-from fibrolab.evaluation import roc
+from fibrolab.evaluation import roc, structural
 
 
 @pytest.fixture(autouse=True)
@@ -87,6 +87,46 @@ def test_the_method_says_whether_groups_counted():
     assert roc.estimate(scores, positive).method == "logit DeLong"
     assert roc.estimate(scores, positive, np.arange(80)).method == "logit DeLong"
     assert roc.estimate(scores, positive, np.arange(80) // 2).method == "logit clustered DeLong"
+
+
+# Of few patients, or unequal ones
+
+
+def of_patients(rng, sizes, area, arms=1):
+    """Scores of 40 % ill patients whose samples correlate by a half."""
+    groups = np.repeat(np.arange(len(sizes)), rng.permutation(sizes))
+    positive = (rng.permutation(len(sizes)) < 0.4 * len(sizes))[groups]
+    own, each = rng.standard_normal((arms, len(sizes)))[:, groups], rng.standard_normal((arms, len(groups)))
+    return stats.norm.ppf(area) * math.sqrt(2) * positive + (own + each) / math.sqrt(2), positive, groups
+
+
+@pytest.mark.parametrize(("sizes", "wanted"), [(np.full(20, 5), 0.93), (60 // np.arange(1, 21), 0.9)])
+def test_intervals_of_few_or_unequal_patients_hold_the_truth(sizes, wanted):
+    rng = np.random.default_rng(4)
+    drawn = [roc.areas(*of_patients(rng, sizes, 0.9)).estimate() for _ in range(400)]
+    assert np.mean([found.low <= 0.9 <= found.high for found in drawn]) > wanted
+
+
+def test_arms_that_do_not_differ_are_seldom_told_apart_by_a_few_large_patients():
+    rng = np.random.default_rng(5)
+    sizes = 60 // np.arange(1, 21)
+    drawn = [roc.paired(roc.areas(*of_patients(rng, sizes, 0.85, arms=2))).p for _ in range(400)]
+    assert np.mean(np.array(drawn) < 0.05) < 0.09  # 16 % by the normal distribution
+
+
+def test_degrees_of_freedom_are_those_of_two_equal_parts_by_hand():
+    ours, others = np.array([[1.0, 1, -1, -1, 2, -2]]), np.array([[2.0, -2, 1, 1, -1, -1]])
+    codes = np.array([0, 0, 1, 1, 2, 3])
+    worth = 36 / (4 + 4 + 1 + 1)  # of each class: sizes 2, 2, 1, 1 and 1, 1, 2, 2
+    found = structural.degrees_of_freedom(ours, others, codes, 4 + codes[::-1])
+    assert found == pytest.approx([2 * (worth - 1)])
+
+
+def test_independent_rows_keep_the_normal_distribution_of_delong():
+    scores, positive = np.random.default_rng(0).normal(size=60), np.arange(60) % 2 == 0
+    assert roc.areas(scores, positive, np.arange(60)).df.tolist() == [math.inf]
+    assert roc.interval(0.8, 0.01, df=math.inf) == roc.interval(0.8, 0.01)
+    assert roc.interval(0.8, 0.01, df=3.0)[0] < roc.interval(0.8, 0.01)[0]
 
 
 # Where there is nothing to know

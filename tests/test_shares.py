@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm, t
 from statsmodels.stats.proportion import proportion_confint
 
 from fibrolab.errors import DataError
-from fibrolab.evaluation.shares import CLUSTERED, WILSON, effective_number, estimate, wilson, witnesses
+from fibrolab.evaluation.shares import CLUSTERED, WILSON, effective_number, estimate, wilson, witnesses, worth
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 10), (10, 10), (1, 1), (7, 10), (81, 263), (949_000, 1_000_000)])
@@ -64,14 +64,23 @@ def test_an_interval_holds_its_share_and_is_no_narrower_than_that_of_independent
     assert found.high - found.low >= high - low - 1e-12
 
 
-def test_the_design_effect_is_that_of_the_ratio_estimator_worked_by_hand():
+def test_the_design_effect_is_that_of_leaving_out_each_group_by_hand():
     hits, sizes = np.array([2.0, 0.0, 3.0, 1.0, 4.0, 1.0]), np.array([2, 3, 4, 1, 5, 3])
-    # p = 11/18; residuals x - p m = 7/9, -11/6, 5/9, 7/18, 17/18, -5/6; their squares add up to 1948/324
-    variance = 6 / 5 * (1948 / 324) / 18**2
+    without = [9 / 16, 11 / 15, 8 / 14, 10 / 17, 7 / 13, 10 / 15]
+    variance = 5 / 6 * sum((share - 11 / 18) ** 2 for share in without)
     design_effect = variance / (11 / 18 * 7 / 18 / 17)
-    few_groups = (2.109815577833181 / 2.5705818366147395) ** 2  # t of 17 over t of 5 degrees of freedom
-    assert 18 / design_effect * few_groups > 6  # yet below the 18 rows, so that no bound is met
+    worth = 18**2 / (4 + 9 + 16 + 1 + 25 + 9)
+    few_groups = (t.isf(0.025, 17) / t.isf(0.025, worth - 1)) ** 2
+    assert 18 / design_effect * few_groups > 5.5  # yet below the 18 rows, so that no bound is met
     assert effective_number(hits, sizes) == (pytest.approx(18 / design_effect * few_groups), "")
+
+
+def test_of_equal_groups_the_variance_is_that_of_the_ratio_estimator():
+    hits, sizes = np.array([2.0, 0.0, 3.0, 1.0, 3.0, 3.0]), np.full(6, 3)
+    variance = 6 / 5 * ((hits - 2) ** 2).sum() / 18**2  # of 12 hits in 18; as in Rao and Scott's equation 3
+    few_groups = (t.isf(0.025, 17) / t.isf(0.025, 5)) ** 2
+    wanted = 18 / (variance / (2 / 3 * 1 / 3 / 17)) * few_groups
+    assert effective_number(hits, sizes) == (pytest.approx(wanted), "")
 
 
 def test_copies_of_patients_add_nothing_where_the_rows_of_a_patient_agree():
@@ -133,3 +142,23 @@ def test_intervals_of_correlated_samples_cover_where_those_of_independent_ones_d
         naive += low <= share <= high
     assert covered / studies > 0.93
     assert naive / studies < 0.9
+
+
+@pytest.mark.parametrize("correlation", [0.5, 0.9])
+def test_intervals_cover_where_a_few_patients_hold_most_of_the_samples(correlation):
+    rng, share, studies = np.random.default_rng(6), 0.7, 600
+    groups = np.repeat(np.arange(20), np.maximum(1, 60 // np.arange(1, 21)))  # 60, 30, 20, 15, ... 3 samples
+    covered = 0
+    for _ in range(studies):
+        own, each = rng.standard_normal(20)[groups], rng.standard_normal(len(groups))
+        latent = np.sqrt(correlation) * own + np.sqrt(1 - correlation) * each
+        found = estimate(latent < norm.ppf(share), groups=groups)
+        covered += found.low <= share <= found.high
+    assert covered / studies > 0.92  # 85 % where each group counts alike
+
+
+def test_groups_are_worth_their_number_only_where_they_are_equal():
+    assert worth(np.full(8, 5)) == pytest.approx(8)
+    assert worth(np.array([1000, 1, 1])) == pytest.approx(1.004, abs=1e-4)
+    found = estimate(np.ones(1002, bool), groups=np.repeat(["one", "two", "three"], [1000, 1, 1]))
+    assert found.low == pytest.approx(wilson(1, 1)[0], abs=0.01)  # hardly more than one patient was seen

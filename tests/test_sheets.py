@@ -204,6 +204,24 @@ def test_only_the_worst_of_many_mistakes_are_shown() -> None:
     assert [text for text, _, _ in cells(sheet)["0000, 000"]] == ["F4", "F0", "99.0\u00a0%", "4"]
 
 
+def test_the_p_of_a_variable_stands_once_and_the_rest_of_its_lines_are_blank() -> None:
+    values = [("sex", "F, n (%)", 0.84), ("sex", "M, n (%)", math.nan), ("age_years", "n", math.nan)]
+    rows = [{"variable": name, "statistic": text, "p": p, "train": "1"} for name, text, p in values]
+    table = pd.DataFrame(rows).assign(validation="1", test="1", test_name="", note="")
+    (sheet,) = sections.of(having(cohort=table))["cohort"]
+    assert [line.cells[-1].text for line in sheet.lines] == [".84", "", "–"]
+
+
+def test_the_headline_is_kept_with_the_mean_and_sd_of_its_resamples(run: Path) -> None:
+    sheet, *_ = sections.of(runs.read(run))["headline"]
+    place = [column.title for column in sheet.columns].index("Bootstrap mean ± SD")
+    record = runs.read(run).metrics
+    assert record is not None
+    known = record.set_index("metric").loc["accuracy"]
+    told = sheet.lines[0].cells[place].text
+    assert told == f"{100 * known['mean']:.1f} ± {100 * known['sd']:.1f}"
+
+
 def test_a_run_of_old_has_its_end_points_at_one_half() -> None:
     names = [f"{name}_ge_F2" for name in ("auc", "accuracy", "sensitivity", "specificity")]
     table = pd.DataFrame({"metric": names, "value": 0.8})

@@ -210,3 +210,13 @@ def test_p_of_the_paired_bootstrap_is_uniform_where_the_arms_are_alike():
         draws = rng.multinomial(n, np.full(n, 1 / n), size=199) @ gaps / n
         found.append(paired_bootstrap(draws, np.zeros(199)).p)
     assert 0.02 < np.mean(np.array(found) < 0.05) < 0.09
+
+
+def test_folds_that_differ_by_rounding_alone_have_no_spread_to_test_with():
+    first, second = np.array([0.85, 0.90, 0.70]), np.array([0.80, 0.85, 0.65])
+    gaps = first - second
+    assert np.ptp(gaps) > 0  # in the last bits
+    found = corrected_resampled_t(gaps, 80, 20)
+    assert math.isnan(found.p)
+    assert "their spread is unknown" in found.note
+    assert corrected_resampled_t(gaps - gaps.mean(), 80, 20).p == 1.0

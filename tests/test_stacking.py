@@ -1,15 +1,14 @@
 """Stacks of fabricated runs: two folds of a network, one test set, a stiffness that tells what they miss."""
 
 import json
-import shutil
 import subprocess
 import sys
 
 import fake_run
+import fake_tracked
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from compose import composed
 from mlflow.tracking import MlflowClient
 from sklearn.linear_model import LogisticRegression
@@ -20,8 +19,8 @@ from fibrolab import keys, pipeline, stacking
 from fibrolab.errors import ConfigError, DataError, FibrolabError
 from fibrolab.evaluation import predictions, regression
 from fibrolab.evaluation.patients import PATIENTS_FILE
-from fibrolab.tracking import track
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
 BINARY, STAGES = ("F0-F1", "F2-F4"), ("F0", "F1", "F2", "F3", "F4")
 PATIENTS, TESTED, FOLDS = 40, 10, 2
 
@@ -63,29 +62,14 @@ def leave(place, classes=BINARY, fold=0, seed=0, table=None, lineage="a manifest
     table = clinic(classes) if table is None else table
     owner = table["patient_id"].str[1:].astype(int)
     home = np.where(owner < TESTED, "test", np.where(owner // 2 % FOLDS == fold, "validation", "train"))
-    with track(**place, name="fold", tags={}) as tracked:
-        folder = tracked.folder
-        table.to_csv(folder / keys.MANIFEST_FILE, index=False)
-        split = table[["sample_id", "group_id"]].assign(partition=home, fold=fold, manifest=lineage)
-        split.to_csv(folder / keys.SPLIT_FILE, index=False)
-        frames = [
-            answered(table[home == part], part, fold, classes, seed + 10 * fold + number)
-            for number, part in enumerate(("validation", "test"))
-        ]
-        predictions.write(pd.concat(frames), folder / keys.PREDICTIONS_FILE)
-        (folder / keys.AUDIT_FILE).write_text(json.dumps(fake_run.audit(classes, 40)))
-        config = fake_run.config(classes) | changes
-        config["task"] = {"name": "ge_F2", "ordered": True, "endpoints": {}} | config["task"]
-        (folder / keys.CONFIG_FILE).write_text(yaml.safe_dump(config))
-    return tracked.id
-
-
-@pytest.fixture
-def place(tmp_path, fresh_database):
-    (tmp_path / "mlruns").mkdir()
-    shutil.copy(fresh_database, tmp_path / "mlruns" / "mlflow.db")
-    uri = f"sqlite:///{tmp_path}/mlruns/mlflow.db"
-    return {"uri": uri, "experiment": "fibrolab", "artifacts": str(tmp_path / "mlruns" / "artifacts")}
+    frames = [
+        answered(table[home == part], part, fold, classes, seed + 10 * fold + number)
+        for number, part in enumerate(("validation", "test"))
+    ]
+    config = fake_run.config(classes) | changes
+    config["task"] = {"name": "ge_F2", "ordered": True, "endpoints": {}} | config["task"]
+    samples, audit = table.assign(partition=home, fold=fold), fake_run.audit(classes, 40)
+    return fake_tracked.leave(place, "fold", pd.concat(frames), samples, config, audit, lineage)
 
 
 def stack(tmp_path, runs, *words):

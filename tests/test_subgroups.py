@@ -149,6 +149,16 @@ def test_a_subgroup_of_one_group_or_of_one_class_is_nan_with_a_reason_and_no_war
     assert accuracy["low"] < accuracy["estimate"] < accuracy["high"]
 
 
+def test_an_area_over_fewer_classes_than_the_others_says_so():
+    frame, manifest = clinic()
+    test = frame[keys.PARTITION] == keys.TEST
+    site = frame[keys.SITE].mask(test & frame[keys.Y_TRUE].isin([0, 1]), "early")
+    found = table(frame.assign(**{keys.SITE: site}), manifest, STAGES, True, resamples=50)
+    assert "no sample of F2, F3, F4" in one(found, keys.SITE, "early", "macro_auc")["note"]
+    assert "no sample of" not in one(found, keys.SITE, "early", "mae")["note"]
+    assert "no sample of" not in one(found, keys.SEX, "F", "macro_auc")["note"]
+
+
 def test_a_subgroup_without_an_error_has_no_bootstrap_interval_of_zero_width():
     frame, manifest = clinic()
     sure = np.eye(5)[frame[keys.Y_TRUE]]
@@ -172,7 +182,7 @@ def test_many_intervals_are_said_to_miss_by_chance_and_a_few_are_not():
     frame, manifest = clinic()
     many = table(frame, manifest, STAGES, True, resamples=50)
     drawn = many["low"].notna().sum()
-    assert f"of {drawn} intervals at 95 % about {drawn * 0.05:.1f} miss" in many["note"].iloc[0]
+    assert f"of {drawn} intervals at 95 % about {drawn * (1 - 0.95):.1f} miss" in many["note"].iloc[0]
     assert not many["note"].iloc[1:].str.contains("by chance").any()
     few = table(frame, manifest[[keys.SCANNER]], STAGES, True, resamples=50)
     assert not few["note"].str.contains("by chance").any()

@@ -4,6 +4,7 @@ The runs of an arm are seeds, which all answer each sample, or the folds of a cr
 answers its own. The number of an arm of several seeds is the mean over them.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -26,6 +27,11 @@ class Measure(NamedTuple):
     family: str
     metric: str
     of: str = ""
+
+
+def limits(measure: Measure) -> tuple[float, float]:
+    """The least and the largest value it can have: of shares and areas 0 and 1."""
+    return {"mae": (0.0, math.inf), "qwk": (-1.0, 1.0)}.get(measure.metric, (0.0, 1.0))
 
 
 @dataclass(frozen=True)
@@ -225,8 +231,29 @@ def _share(hits: np.ndarray | None, counted: np.ndarray, weights: Weights) -> np
     return np.divide(weights @ (hits & counted), of, out=np.full(len(of), np.nan), where=of > 0)
 
 
+def hits(arm: Arm, measure: Measure, task: Task) -> tuple[np.ndarray, np.ndarray] | None:
+    """Which rows an arm of one answer gets right, and which of them count: bool (N,) each.
+
+    Args:
+        arm: The arm.
+        measure: That is defined; None is given for one that is no share of the rows.
+        task: What is asked.
+    """
+    answer = arm.answers[0]
+    if measure.family == AT_THRESHOLDS:
+        ill, yes = arm.labels >= task.endpoints[measure.of], answer.positive[measure.of]
+        assert yes is not None, "an undefined share has no hits"
+        return yes == ill, ill if measure.metric == "sensitivity" else ~ill
+    if measure.metric not in ("accuracy", "sensitivity"):
+        return None
+    assert answer.probabilities is not None, "a marker names no class"
+    right = metrics.decide(answer.probabilities) == arm.labels
+    every = measure.metric == "accuracy"
+    return right, np.ones_like(right) if every else arm.labels == task.classes.index(measure.of)
+
+
 def drawn(arm: Arm, task: Task, resamples: int, seed: int) -> dict[Measure, np.ndarray]:
-    """Every measure of an arm, the mean over its seeds, in every resample of its groups.
+    """Every measure of every seed of an arm in every resample of its groups.
 
     Args:
         arm: The arm.
@@ -235,9 +262,10 @@ def drawn(arm: Arm, task: Task, resamples: int, seed: int) -> dict[Measure, np.n
         seed: Arms of the same groups under one seed see the same patients.
 
     Returns:
-        float64 (R,) a measure; NaN throughout where there is one group only.
+        float64 (S, R) a measure; NaN throughout where there is one group only.
     """
     if len(np.unique(arm.groups)) < 2:
-        return {measure: np.full(resamples, np.nan) for measure in measured(arm, task)}
+        undefined = np.full((len(arm.answers), resamples), np.nan)
+        return dict.fromkeys(measured(arm, task), undefined)
     blocks = [measured(arm, task, weights) for weights in resample_weights(arm.groups, resamples, seed)]
-    return {name: np.concatenate([block[name].mean(axis=0) for block in blocks]) for name in blocks[0]}
+    return {name: np.concatenate([block[name] for block in blocks], axis=1) for name in blocks[0]}

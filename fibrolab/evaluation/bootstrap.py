@@ -1,6 +1,5 @@
 """Confidence intervals by resampling groups, since the images of one patient are no independent witnesses."""
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -99,7 +98,6 @@ def resampled(
         blocks = [measure(weights) for weights in resample_weights(groups, n_resamples, seed)]
         left_out = [measure(weights) for weights in _leave_out(groups)]
     else:
-        warnings.warn("One group only: no interval can be drawn from it.", stacklevel=2)
         blocks = left_out = [{name: np.full(n_resamples, np.nan) for name in values}]
     rows = {}
     for name, value in values.items():
@@ -145,17 +143,19 @@ def _bca(value: float, draws: np.ndarray, jackknife: np.ndarray, level: float) -
     """
     from scipy.special import ndtr, ndtri
 
-    valid = draws[np.isfinite(draws)]
-    if not np.isfinite(value) or len(valid) < max(2.0, DEFINED * len(draws)):
+    valid, left = (values[np.isfinite(values)] for values in (draws, jackknife))
+    if not np.isfinite(value) or len(valid) < max(2.0, DEFINED * len(draws)) or not len(left):
         return np.nan, np.nan
     below = ((valid < value).sum() + (valid == value).sum() / 2) / len(valid)
-    away = np.nanmean(jackknife) - jackknife[np.isfinite(jackknife)]
+    away = left.mean() - left
     spread = (away**2).sum() ** 1.5
     if not 0 < below < 1 or spread == 0:
         return np.nan, np.nan
     bias, acceleration = ndtri(below), (away**3).sum() / (6 * spread)
     shifted = bias + ndtri([(1 - level) / 2, (1 + level) / 2])
-    low, high = np.quantile(valid, ndtr(bias + shifted / (1 - acceleration * shifted)))
+    # Beyond 1 / acceleration the transformation would come back from the other end.
+    stretched = shifted / np.maximum(1 - acceleration * shifted, 1e-9)
+    low, high = np.quantile(valid, ndtr(bias + stretched))
     return float(low), float(high)
 
 

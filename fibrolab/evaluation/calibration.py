@@ -9,11 +9,11 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.evaluation import endpoints as end_points
-from fibrolab.evaluation import patients, predictions, probability_quality, shares
-from fibrolab.evaluation.bootstrap import check, resample_weights
+from fibrolab.evaluation import intervals, patients, predictions, probability_quality, shares
+from fibrolab.evaluation.bootstrap import check, resampled
 from fibrolab.evaluation.estimate import Estimate
-from fibrolab.evaluation.intervals import AGREEING, ALONE, RESAMPLED
 from fibrolab.evaluation.recalibration import recalibration
+from fibrolab.evaluation.weighted import Weights, ratio
 
 COLUMNS = ("level", "probabilities", "temperature", "measure", "value", "low", "high", "method", "note")
 PREDICTED, SCALED = "as predicted", "temperature"
@@ -133,7 +133,7 @@ def table(
 ) -> pd.DataFrame:
     """`calibration.csv`: how far the test rows' probabilities can be believed, as predicted and scaled.
 
-    `log_loss` and `brier` (`probability_quality`) with percentile intervals over resampled groups, `ece` with
+    `log_loss` and `brier` (`probability_quality`) with bootstrap intervals over groups, `ece` with
     what chance alone makes of it, then `slope_NAME` and `intercept_NAME` of each end point (`recalibration`).
     The temperature is fitted on validation, and the intervals take it as given.
 
@@ -199,20 +199,16 @@ def _measured(
 def _losses(
     truth: np.ndarray, chance: np.ndarray, groups: np.ndarray, resamples: int, seed: int, level: float
 ) -> dict[str, Estimate]:
-    """Mean losses with their percentile intervals."""
-    losses = np.stack([loss(truth, chance) for loss in LOSSES.values()], axis=1)  # (N, 2)
-    values = losses.mean(axis=0).tolist()
-    if len(set(groups)) == 1:
-        return {name: Estimate(v, note=ALONE) for name, v in zip(LOSSES, values, strict=True)}
-    draws = np.concatenate(
-        [w @ losses / w.sum(axis=1, keepdims=True) for w in resample_weights(groups, resamples, seed)]
-    )
-    ends = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0).T.tolist()
-    same = (np.ptp(losses, axis=0) == 0).tolist()
-    return {
-        name: Estimate(v, note=AGREEING) if agreeing else Estimate(v, low, high, RESAMPLED)
-        for name, v, (low, high), agreeing in zip(LOSSES, values, ends, same, strict=True)
-    }
+    """Mean losses, with the intervals that `metrics.csv` has."""
+    losses = {name: loss(truth, chance) for name, loss in LOSSES.items()}
+
+    def measure(weights: Weights | None) -> dict[str, np.ndarray]:
+        weights = np.ones((1, len(truth))) if weights is None else weights
+        return {name: ratio(weights @ each, weights.sum(axis=1)) for name, each in losses.items()}
+
+    drawn = resampled(measure, groups, resamples, seed, level)
+    alone = len(set(groups)) == 1
+    return {str(name): intervals.resampled(row, alone) for name, row in drawn.iterrows()}
 
 
 def _ece(truth: np.ndarray, chance: np.ndarray, groups: np.ndarray, seed: int) -> Estimate:

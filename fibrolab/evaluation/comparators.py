@@ -45,10 +45,11 @@ class Cutoff(NamedTuple):
 # One cut-off a marker and end point, so that each patient gets an answer, as from the network. Where a
 # source recommends one, it is that: Lin's for APRI, in place of Wai's pairs (0.5 and 1.5 for F2, 1.0 and 2.0
 # for F4), which leave the patients between them unanswered. Of Sterling's pair for FIB-4, 1.45 and 3.25, it
-# is the upper, from which advanced fibrosis is called; the lower rules it out. In fatty liver 1.3 and 2.67
-# are in use (Shah et al., Clin Gastroenterol Hepatol 7:1104, 2009). Stiffness is by 2D shear-wave
-# elastography, which ultrasound machines measure; transient elastography has 7.1, 9.5 and 12.5 kPa (Castera
-# et al., Gastroenterology 128:343, 2005, hepatitis C).
+# is the upper, beyond which advanced fibrosis is called; the lower rules it out. In fatty liver 1.3 and 2.67
+# are in use (Shah et al., Clin Gastroenterol Hepatol 7:1104, 2009). APRI's and FIB-4's values stand in the
+# abstracts of their sources. Stiffness is by 2D shear-wave elastography, which ultrasound machines measure;
+# transient elastography reads other values on the same livers. Herrmann's abstract tells machine and patients
+# (1,134, of them 379 with hepatitis C) but no kPa: its three cut-offs are marked as not checked.
 _HERRMANN = "Herrmann et al., Hepatology 67:260, 2018 (2D-SWE, Aixplorer; hepatitis C)"
 _LIN = "Lin et al., Hepatology 53:726, 2011 (hepatitis C, 40 studies)"
 CUTOFFS: Final = (
@@ -63,7 +64,8 @@ CUTOFFS: Final = (
     Cutoff("fib4", 4, 3.25, "within 2.9 to 3.6 of Li et al., PLoS One 9:e105728, 2014 (hepatitis B)"),
 )
 ELSEWHERE: Final = {
-    "lsm": "stiffness and its cut-offs depend on the machine and the disease",
+    "lsm": "for 2D-SWE; transient elastography and other diseases have other cut-offs; not checked against "
+    "the full text of its source",
     "apri": "found in hepatitis C; other diseases have other cut-offs",
     "fib4": "found in viral hepatitis; other diseases and ages beyond 65 have other cut-offs",
 }

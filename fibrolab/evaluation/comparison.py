@@ -8,15 +8,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fibrolab.evaluation import metrics, roc, shares, significance
+from fibrolab.evaluation import roc, shares, significance
 from fibrolab.evaluation.arms import (
     AT_THRESHOLDS,
     CLASSES,
+    END_POINTS,
+    HEADLINE,
     Answer,
     Arm,
     Measure,
     Task,
     drawn,
+    hits,
+    limits,
     measured,
 )
 from fibrolab.evaluation.bootstrap import DEFINED
@@ -109,7 +113,7 @@ def table(
     for arm, against in pairs(arms, reference):
         both = draws[arm.name], draws[against.name]
         rows += _differences(arm, against, both, task, paired, resamples, seed, level)
-    rows += _folds(arms, pairs(arms, reference), level)
+    rows += _folds(arms, pairs(arms, reference), task, level)
     rows += _analysis_of_variance([arm for arm in arms if not arm.is_marker], task)
     found = pd.DataFrame(rows).assign(level=which)
     texts = ["against", "of", "method", "note"]
@@ -145,38 +149,19 @@ def _estimate(
         if measure.metric == "auc":
             ill = arm.labels >= task.endpoints[measure.of]
             return roc.estimate(arm.answers[0].scores[measure.of], ill, arm.groups, level)
-        if (counts := _counts(arm, measure, task)) is not None:
+        if (counts := hits(arm, measure, task)) is not None:
             return shares.estimate(*counts, arm.groups, level)
-    valid = draws[np.isfinite(draws)]
-    if len(valid) < max(2.0, DEFINED * len(draws)):
+    means = draws.mean(axis=0)
+    valid = means[np.isfinite(means)]
+    if len(valid) < max(2.0, DEFINED * len(means)):
         alone = len(np.unique(arm.groups)) < 2
         few = "fewer than nine tenths of the resamples define it: too few groups of a class"
         return Estimate(value, note="one group only: no interval can be drawn from it" if alone else few)
-    if found := spread(draws, len(np.unique(arm.groups)), [values]) if len(values) > 1 else None:
-        return Estimate(value, *_within(measure, found.interval(value, level)), WITH_SEEDS)
+    if found := spread([values], [draws], len(np.unique(arm.groups))) if len(values) > 1 else None:
+        low, high = np.clip(found.interval(value, level), *limits(measure))
+        return Estimate(value, float(low), float(high), WITH_SEEDS)
     low, high = np.quantile(valid, [(1 - level) / 2, (1 + level) / 2])
     return Estimate(value, float(low), float(high), RESAMPLED)
-
-
-def _within(measure: Measure, ends: tuple[float, float]) -> tuple[float, float]:
-    """An interval cut off where its measure ends: shares and areas at 0 and 1, kappa at -1 and 1."""
-    least, most = {"mae": (0.0, math.inf), "qwk": (-1.0, 1.0)}.get(measure.metric, (0.0, 1.0))
-    return max(least, ends[0]), min(most, ends[1])
-
-
-def _counts(arm: Arm, measure: Measure, task: Task) -> tuple[np.ndarray, np.ndarray] | None:
-    """Hits, and what they are a share of, bool (N,) each; None of a measure that is no share."""
-    answer = arm.answers[0]
-    if measure.family == AT_THRESHOLDS:
-        ill, yes = arm.labels >= task.endpoints[measure.of], answer.positive[measure.of]
-        assert yes is not None, "an undefined share has no interval"
-        return yes == ill, ill if measure.metric == "sensitivity" else ~ill
-    if measure.metric not in ("accuracy", "sensitivity"):
-        return None
-    assert answer.probabilities is not None
-    right = metrics.decide(answer.probabilities) == arm.labels
-    every = measure.metric == "accuracy"
-    return right, np.ones_like(right) if every else arm.labels == task.classes.index(measure.of)
 
 
 def _why_undefined(arm: Arm, measure: Measure) -> str:
@@ -215,28 +200,29 @@ def _differences(
 
 
 def _folds(
-    arms: Sequence[Arm], compared: Sequence[tuple[Arm, Arm]], level: float
+    arms: Sequence[Arm], compared: Sequence[tuple[Arm, Arm]], task: Task, level: float
 ) -> Iterator[dict[str, Any]]:
-    """Accuracy fold by fold: mean and SD of each arm, and the corrected resampled t test of each pair."""
-    by_fold = {arm.name: found for arm in arms if (found := _accuracy_by_fold(arm)) is not None}
-    same = {"family": FOLDS, "metric": "accuracy"}
+    """Fold by fold: mean and SD of each arm, and the corrected resampled t test of each pair."""
+    by_fold = {arm.name: _by_fold(arm, task) for arm in arms if arm.folds is not None}
     for arm in arms:
-        if arm.name in by_fold:
-            values = by_fold[arm.name].to_numpy()
-            size = {"n": len(values), "groups": len(np.unique(arm.groups))}
-            yield same | {"arm": arm.name, "value": values.mean(), "sd": values.std(ddof=1)} | size
+        for measure, values in by_fold.get(arm.name, {}).items():
+            size = {"n": len(arm.labels), "groups": len(np.unique(arm.groups))}
+            note = "" if np.isfinite(values).all() else "a fold lacks a class that it needs"
+            known = {"arm": arm.name, "value": values.mean(), "sd": values.std(ddof=1), "note": note}
+            yield measure._asdict() | known | size
     for arm, against in compared:
         if arm.name not in by_fold or against.name not in by_fold or arm.sizes is None:
             continue
-        if not _same_folds(arm, against):
-            note = "the arms were folded differently: no pairs of folds"
-            yield same | {"arm": arm.name, "against": against.name, "note": note}
-            continue
-        gaps = (by_fold[arm.name] - by_fold[against.name]).to_numpy()
-        test = significance.corrected_resampled_t(gaps, *arm.sizes, level)
-        known = {name: getattr(test, name) for name in ("low", "high", "p", "sd", "note")}
-        known |= {"value": test.difference, "method": RESAMPLED_T, "n": len(gaps)}
-        yield same | {"arm": arm.name, "against": against.name} | known
+        for measure, ours in by_fold[arm.name].items():
+            both = measure._asdict() | {"arm": arm.name, "against": against.name}
+            if not _same_folds(arm, against):
+                yield both | {"note": "the arms were folded differently: no pairs of folds"}
+                continue
+            test = significance.corrected_resampled_t(
+                ours - by_fold[against.name][measure], *arm.sizes, level
+            )
+            known = {name: getattr(test, name) for name in ("low", "high", "p", "sd", "note")}
+            yield both | known | {"value": test.difference, "method": RESAMPLED_T, "n": len(ours)}
 
 
 def _same_folds(arm: Arm, against: Arm) -> bool:
@@ -246,12 +232,15 @@ def _same_folds(arm: Arm, against: Arm) -> bool:
     return bool((arm.folds == against.folds).all())
 
 
-def _accuracy_by_fold(arm: Arm) -> pd.Series | None:
-    if arm.folds is None:
-        return None
-    probabilities = arm.answers[0].probabilities
-    assert probabilities is not None
-    return pd.Series(metrics.decide(probabilities) == arm.labels).groupby(arm.folds).mean()
+def _by_fold(arm: Arm, task: Task) -> dict[Measure, np.ndarray]:
+    """Headline measures and areas of the end points, a value a fold; NaN where a fold lacks a class."""
+    assert arm.folds is not None
+    each = [measured(arm.restricted(arm.folds == fold), task) for fold in np.unique(arm.folds)]
+    return {
+        measure._replace(family=FOLDS): np.array([found[measure][0, 0] for found in each])
+        for measure in each[0]
+        if measure.family in (HEADLINE, END_POINTS)
+    }
 
 
 def _analysis_of_variance(arms: Sequence[Arm], task: Task) -> Iterator[dict[str, Any]]:

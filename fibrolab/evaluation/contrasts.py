@@ -5,14 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fibrolab.evaluation import metrics, roc, sample_size, significance
-from fibrolab.evaluation.arms import Arm, Measure, Task
+from fibrolab.evaluation import roc, sample_size, significance
+from fibrolab.evaluation.arms import Arm, Measure, Task, hits, limits
 from fibrolab.evaluation.sample_size import Needed
 from fibrolab.evaluation.seeds import spread
 
 MCNEMAR = "mid-p McNemar"
 DELONG, CLUSTERED = "DeLong", "clustered DeLong (Obuchowski)"
 BOOTSTRAP, WITH_SEEDS = "paired bootstrap", "t over patients and trainings"
+ONE_TRAINING = "one arm has a single training, which is taken to vary as those of the other do"
 UNPAIRED_DELONG, UNPAIRED_BOOTSTRAP = "unpaired DeLong", "bootstrap of each cohort"
 
 
@@ -55,15 +56,16 @@ def contrast(
     """Test two arms in one measure.
 
     Areas of arms of one answer each are tested by DeLong's variance or, of several rows a group, by
-    Obuchowski's; accuracies, where a group has one row, by McNemar's mid-p test; everything else by the
-    bootstrap over groups. Means of several trainings have a test of their own, see `seeds`.
+    Obuchowski's; shares of the rows (accuracy, sensitivity, specificity), where a group has one row, by
+    McNemar's mid-p test; everything else, and all means of several trainings, by Student's t and the variance
+    over resampled groups, see `seeds`.
 
     Args:
         measure: Which both arms have.
         arm: One arm.
         against: The other; where paired, of the same rows.
         values: Of both, one a training (S,).
-        draws: Of both, the mean over trainings in each resample (R,); where paired, the same resamples.
+        draws: Of both, of each training in each resample (S, R); where paired, the same resamples.
         task: What is asked.
         paired: Whether both answered the same rows; otherwise two different cohorts are compared.
         level: Coverage of the interval.
@@ -74,12 +76,13 @@ def contrast(
         nan = math.nan
         return Contrast(nan, nan, nan, nan, "", nan, groups, "not defined in both arms")
     if max(map(len, values)) > 1:
-        return _means(difference, values, draws, level, groups)
+        return _resampled(measure, arm, against, values, draws, WITH_SEEDS, level, groups)
     if measure.metric == "auc":
         return _areas(measure, arm, against, task, paired, level, groups)
-    if paired and measure.metric == "accuracy" and arm.one_row_a_group:
-        return _mcnemar(arm, against, level, groups)
-    return _bootstrap(difference, draws, BOOTSTRAP if paired else UNPAIRED_BOOTSTRAP, level, groups)
+    if paired and arm.one_row_a_group and hits(arm, measure, task) is not None:
+        return _mcnemar(arm, against, measure, task, level, groups)
+    method = BOOTSTRAP if paired else UNPAIRED_BOOTSTRAP
+    return _resampled(measure, arm, against, values, draws, method, level, groups)
 
 
 def _areas(
@@ -113,49 +116,41 @@ def _areas(
     )
 
 
-def _mcnemar(arm: Arm, against: Arm, level: float, groups: int) -> Contrast:
-    ours, theirs = (_right(side) for side in (arm, against))
-    test = significance.mcnemar(ours, theirs, arm.groups, level=level)
-    counts = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
-    needed = sample_size.needed_from_discordant(*counts, len(ours))
+def _mcnemar(arm: Arm, against: Arm, measure: Measure, task: Task, level: float, groups: int) -> Contrast:
+    """Of the rows that count, such as the diseased for a sensitivity; patients are needed of every kind."""
+    both = [hits(side, measure, task) for side in (arm, against)]
+    (ours, counted), (theirs, _) = (found for found in both if found is not None)
+    ours, theirs = ours[counted], theirs[counted]
+    test = significance.mcnemar(ours, theirs, arm.groups[counted], level=level)
+    alone = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
+    needed = sample_size.needed_from_discordant(*alone, len(counted))
     note = _note(test.note, needed)
     return Contrast(test.difference, test.low, test.high, test.p, MCNEMAR, needed.patients, groups, note)
 
 
-def _right(arm: Arm) -> np.ndarray:
-    probabilities = arm.answers[0].probabilities
-    assert probabilities is not None, "a marker has no accuracy"
-    return metrics.decide(probabilities) == arm.labels
-
-
-def _bootstrap(
-    difference: float, draws: tuple[np.ndarray, np.ndarray], method: str, level: float, groups: int
-) -> Contrast:
-    test = significance.paired_bootstrap(*draws, difference, level)
-    gaps = draws[0] - draws[1]
-    gaps = gaps[np.isfinite(gaps)]
-    variance = float(gaps.var(ddof=1)) if len(gaps) > 1 else math.nan
-    needed = sample_size.needed_from(difference, variance, groups)
-    note = _note(test.note, needed)
-    return Contrast(difference, test.low, test.high, test.p, method, needed.patients, groups, note)
-
-
-def _means(
-    difference: float,
+def _resampled(
+    measure: Measure,
+    arm: Arm,
+    against: Arm,
     values: tuple[np.ndarray, np.ndarray],
     draws: tuple[np.ndarray, np.ndarray],
+    method: str,
     level: float,
     groups: int,
 ) -> Contrast:
-    found = spread(draws[0] - draws[1], groups, values)
+    """By the variance over resamples: a p from their ranks is too small where the groups are few."""
+    difference = float(values[0].mean() - values[1].mean())
+    trained = [len(side.answers) for side in (arm, against) if not side.is_marker]
+    alone = min(trained) == 1 < max(trained)
+    found = spread(values, draws, groups, alike=alone)
     if found is None:
         nan, why = math.nan, "both arms are defined on too few of the resamples"
-        return Contrast(difference, nan, nan, nan, WITH_SEEDS, nan, groups, why)
+        return Contrast(difference, nan, nan, nan, method, nan, groups, why)
     needed = found.needed(difference, groups)
-    low, high = found.interval(difference, level)
-    return Contrast(
-        difference, low, high, found.p(difference), WITH_SEEDS, needed.patients, groups, _note("", needed)
-    )
+    least, most = limits(measure)
+    low, high = np.clip(found.interval(difference, level), least - most, most - least).tolist()
+    note = _note(ONE_TRAINING if alone else "", needed)
+    return Contrast(difference, low, high, found.p(difference), method, needed.patients, groups, note)
 
 
 def _note(of_test: str, needed: Needed) -> str:

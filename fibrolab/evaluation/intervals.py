@@ -5,14 +5,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from fibrolab.evaluation import bootstrap, coverage, endpoints, metrics, roc, shares
+from fibrolab.evaluation import bootstrap, coverage, endpoints, likelihood_ratios, metrics, roc, shares
 from fibrolab.evaluation.estimate import Estimate
 
 COLUMNS = (
     "value", "mean", "sd", "low", "high", "n_valid", "method", "note",
     "coverage", "percentile_low", "percentile_high", "bca_low", "bca_high",
 )  # fmt: skip
+OVER_CLASSES = ("balanced_accuracy", "obuchowski")  # averages whose names do not say so
 CORRECTED, RESAMPLED = "BCa", "percentile"  # of what is neither a share nor an area
+ROUNDING = 1e-12  # of means of equal numbers, whose last bits depend on their order
 FEW = "fewer than nine tenths of the resamples define it: too few groups of a class"
 SHRINKING = "no interval: resampling adds to an error that chance alone keeps above 0; see calibration.csv"
 AGREEING = "every resample gives the same value: the bootstrap cannot tell how sure it is"
@@ -32,8 +34,8 @@ def table(
 ) -> pd.DataFrame:
     """Every metric with its interval: Wilson's of a share, DeLong's of an area, else the BCa bootstrap's.
 
-    Shares and areas of samples that come several to a group take the clustered forms of both. Mean and SD
-    over resamples, and both bootstrap intervals, stand beside them.
+    Likelihood ratios take Simel's. Samples that come several to a group take the clustered forms of all
+    three. Mean and SD over resamples, and both bootstrap intervals, stand beside them.
 
     Args:
         y_true: Class indices (N,).
@@ -58,7 +60,9 @@ def table(
     drawn = bootstrap.intervals(
         y_true, probabilities, groups, classes, n_resamples, seed, level, ordered, end_points
     )
-    known = _shares(y_true, metrics.decide(probabilities), groups, classes, level)
+    decided = metrics.decide(probabilities)
+    known = _shares(y_true, decided, groups, classes, level)
+    known |= _ratios(y_true, decided, groups, classes, level)
     known |= _areas(y_true, probabilities, groups, classes, level)
     for name, lowest in end_points.items():
         known |= _end_point(
@@ -69,6 +73,10 @@ def table(
     known["ece"] = Estimate(float(drawn["value"]["ece"]), note=SHRINKING)
     estimates = [known.get(str(name)) or resampled(row, single) for name, row in drawn.iterrows()]
     found = pd.DataFrame(estimates, index=drawn.index)[["low", "high", "method", "note"]]
+    if word := of_the_present(y_true, classes):
+        metric = found.index.astype(str)
+        average = metric.str.startswith(("macro_", "weighted_")) | metric.isin(OVER_CLASSES)
+        found.loc[average, "note"] = [f"{note}; {word}" if note else word for note in found["note"][average]]
     found["coverage"] = (
         _covered(found.assign(value=drawn["value"]), groups) if level == coverage.LEVEL else np.nan
     )
@@ -82,6 +90,16 @@ def _shares(
     return {
         name: shares.estimate(hits, counted, groups, level)
         for name, (hits, counted) in metrics.shares(y_true, decided, classes).items()
+    }
+
+
+def _ratios(
+    y_true: np.ndarray, decided: np.ndarray, groups: np.ndarray, classes: Sequence[str], level: float
+) -> dict[str, Estimate]:
+    return {
+        f"lr_{sign}_{name}": likelihood_ratios.estimate(answered, y_true == k, groups, level)
+        for k, name in enumerate(classes)
+        for sign, answered in (("plus", decided == k), ("minus", decided != k))
     }
 
 
@@ -117,18 +135,24 @@ def resampled(row: pd.Series, alone: bool, undefined: str = "not defined on thes
         return Estimate(value, note=undefined)
     if np.isnan(row["low"]):
         return Estimate(value, note=ALONE if alone else FEW)
-    if row["low"] == row["high"]:
+    if np.isclose(row["low"], row["high"], rtol=ROUNDING, atol=0.0):
         return Estimate(value, note=AGREEING)
     if np.isnan(row["bca_low"]):  # where nearly every resample lies on one side
         return Estimate(value, float(row["low"]), float(row["high"]), RESAMPLED)
     return Estimate(value, float(row["bca_low"]), float(row["bca_high"]), CORRECTED)
 
 
+def of_the_present(y_true: np.ndarray, classes: Sequence[str]) -> str:
+    """A word for averages over classes where they are of fewer than the model answers; otherwise empty."""
+    absent = [name for k, name in enumerate(classes) if not (y_true == k).any()]
+    return f"no sample of {', '.join(absent)}: of the classes that are present" if absent else ""
+
+
 def _covered(table: pd.DataFrame, groups: np.ndarray) -> list[float]:
-    """What each interval is known to cover."""
+    """What each interval is known to cover; where `shares` took the plain form, no group counts twice."""
     number = len(np.unique(groups))
     rows = zip(table.index.astype(str), table["method"], table["value"].astype(float), strict=True)
     return [
-        coverage.expected(metric, method, number, value, clustered=number < len(groups))
+        coverage.expected(metric, method, number, value, number < len(groups) and method != shares.WILSON)
         for metric, method, value in rows
     ]

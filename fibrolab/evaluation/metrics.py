@@ -10,7 +10,9 @@ What is undefined is NaN, never a quiet 0:
 - LR+ of a class without a false alarm, LR- of a class that is answered wherever it is absent;
 - F1 of a class neither present nor predicted (present and never predicted, it is 0);
 - quadratic weighted kappa where truth and prediction are one and the same single class;
-- Obuchowski's index where fewer than two classes are present.
+- Obuchowski's index where fewer than two classes are present;
+- it and every macro average in a resample that lacks a class of the data: without the class they measure
+  something else, whose spread says nothing of theirs.
 
 Averages run over the classes that are present in the truth. There, as in scikit-learn
 (`zero_division=0`), a class that is never predicted counts with precision 0, and one that is always predicted
@@ -68,11 +70,13 @@ def evaluate(
     by_class = rates(matrix) | {"auc": auc(y_true, probabilities, weights)}
     support = matrix.sum(axis=2)  # (R, K)
     values = {"accuracy": ratio(np.trace(matrix, axis1=1, axis2=2), support.sum(axis=1))}
-    values["balanced_accuracy"] = average(by_class["sensitivity"], support > 0)
-    for kind, shares_of in (("macro", (support > 0).astype(float)), ("weighted", support)):
-        for name in AVERAGED:
-            found = by_class[name]
-            values[f"{kind}_{name}"] = average(np.nan_to_num(found) if name in GIVEN_UP else found, shares_of)
+    present = np.unique(y_true)
+    whole = (support[:, present] > 0).all(axis=1)  # no class of the data is lacking
+    for name in AVERAGED:
+        found = np.nan_to_num(by_class[name]) if name in GIVEN_UP else by_class[name]
+        values[f"macro_{name}"] = np.where(whole, found[:, present].mean(axis=1), np.nan)
+        values[f"weighted_{name}"] = average(found, support)
+    values["balanced_accuracy"] = values["macro_sensitivity"]
     if ordered:
         values["qwk"] = quadratic_weighted_kappa(matrix)
         values["mae"] = mean_absolute_error(matrix)

@@ -13,6 +13,7 @@ from fibrolab.evaluation import (
     bootstrap,
     endpoints,
     intervals,
+    likelihood_ratios,
     metrics,
     patients,
     predictions,
@@ -37,11 +38,7 @@ OF_SAMPLES = {  # shares of samples, by their name among the metrics of the two 
     "ppv": "precision_yes",
     "npv": "npv_yes",
 }
-UNDEFINED = {
-    "lr_plus": "no false alarm: the ratio has no upper bound",
-    "lr_minus": "nobody without the end point is told so: the ratio has no upper bound",
-    "f1": "no test row has the end point, and none is said to",
-}
+RESAMPLED = ("balanced_accuracy", "f1")  # what is neither a share nor a ratio of two
 
 
 def table(
@@ -56,9 +53,9 @@ def table(
     """What each end point comes to on test: its AUC, and its decisions by every rule of `thresholds`.
 
     Thresholds are chosen on the validation rows of the same level, and never see a test row. Intervals: the
-    area's by DeLong, shares by Wilson (both in their clustered forms where a group has several rows), the
-    rest by the BCa bootstrap over groups, for the threshold as it was chosen: how much another
-    validation part would move it is not in them.
+    area's by DeLong, shares by Wilson, likelihood ratios on the logarithm (all in their clustered forms where
+    a group has several rows), the rest by the BCa bootstrap over groups, for the threshold as it was chosen:
+    how much another validation part would move it is not in them.
 
     Args:
         frame: Predictions of validation and test, as `predictions.read` gives them.
@@ -118,7 +115,7 @@ def _rows(
         for point in of_one:
             resampled, threshold = next(drawn), point.threshold
             shared = {"endpoint": name, "rule": threshold.rule, "threshold": threshold.value}
-            found = resampled | _shares(point, groups, level)
+            found = resampled | _shares(point, groups, level) | _ratios(point, groups, level)
             for metric in MEASURES:
                 estimate = Estimate(math.nan) if math.isnan(threshold.value) else found[metric]
                 yield shared | {"metric": metric} | _numbers(estimate, threshold.note)
@@ -146,6 +143,13 @@ def _shares(point: _Point, groups: np.ndarray, level: float) -> dict[str, Estima
     }
 
 
+def _ratios(point: _Point, groups: np.ndarray, level: float) -> dict[str, Estimate]:
+    return {
+        name: likelihood_ratios.estimate(answered, point.positive, groups, level)
+        for name, answered in (("lr_plus", point.answers), ("lr_minus", ~point.answers))
+    }
+
+
 def _drawn(
     points: Sequence[_Point], groups: np.ndarray, resamples: int, seed: int, level: float
 ) -> Iterator[dict[str, Estimate]]:
@@ -154,22 +158,17 @@ def _drawn(
         return
     measure = _measure(points)
     alone = len(np.unique(groups)) == 1
-    if alone:
-        found = pd.DataFrame({"value": {name: value[0] for name, value in measure(None).items()}})
-        found = found.assign(low=math.nan, high=math.nan)
-    else:
-        found = bootstrap.resampled(measure, groups, resamples, seed, level)
+    found = bootstrap.resampled(measure, groups, resamples, seed, level)
     rows = {str(name): row for name, row in found.iterrows()}
     for number, point in enumerate(points):
         yield {
             metric: _resampled(metric, rows[f"{number} {metric}"], point.positive, alone)
-            for metric in MEASURES
-            if metric not in OF_SAMPLES
+            for metric in RESAMPLED
         }
 
 
 def _measure(points: Sequence[_Point]) -> Callable[[Weights | None], dict[str, np.ndarray]]:
-    """Balanced accuracy, likelihood ratios and F1 of every point, of weighted rows."""
+    """Balanced accuracy and F1 of every point, of weighted rows."""
     n = len(points[0].positive)
     cells = np.zeros((n, len(points), 2, 2))  # truth, answer
     for number, point in enumerate(points):
@@ -182,7 +181,7 @@ def _measure(points: Sequence[_Point]) -> Callable[[Weights | None], dict[str, n
         for number in range(len(points)):
             rates = {name: found[:, 1] for name, found in metrics.rates(matrices[:, number]).items()}
             values[f"{number} balanced_accuracy"] = (rates["sensitivity"] + rates["specificity"]) / 2
-            values |= {f"{number} {name}": rates[name] for name in UNDEFINED}
+            values[f"{number} f1"] = rates["f1"]
         return values
 
     return measure
@@ -190,9 +189,8 @@ def _measure(points: Sequence[_Point]) -> Callable[[Weights | None], dict[str, n
 
 def _resampled(metric: str, row: pd.Series, positive: np.ndarray, alone: bool) -> Estimate:
     """Interval of one measure, or why there is none."""
-    one_class = metric != "f1" and (positive.all() or not positive.any())
     every = "every" if positive.all() else "no"
-    undefined = f"{every} test row has the end point" if one_class else UNDEFINED.get(metric, "")
+    undefined = f"{every} test row has the end point{', and none is said to' * (metric == 'f1')}"
     return intervals.resampled(row, alone, undefined)
 
 

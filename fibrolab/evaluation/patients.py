@@ -15,7 +15,7 @@ MEAN, MAX, VOTE = "mean", "max", "vote"
 POOLINGS: Final = (MEAN, MAX, VOTE)
 SAMPLE: Final = "sample"
 LEVELS: Final = {SAMPLE: "", "patient": MEAN, "patient max": MAX, "patient vote": VOTE}
-DOUBT = 1e-6  # share that the mean has in a vote: less than any vote, enough to settle a draw
+DOUBT = 1e-6  # share by which a draw is settled: less than any vote
 
 
 def repeated(frame: pd.DataFrame, partition: str = keys.TEST) -> bool:
@@ -47,8 +47,8 @@ def to_patients(frame: pd.DataFrame, how: str = MEAN, ordered: bool = True) -> p
     - `max`: the sample with the highest expected stage answers for the patient, as a clinic treats the worst
       finding, and one that is wrong suffices; of classes without an order, the one that is surest. Of equals
       the first;
-    - `vote`: the share of samples whose most probable class it is. A draw goes to the class with the higher
-      mean probability: the mean has a millionth of the say.
+    - `vote`: the share of samples whose most probable class it is. A draw goes to the class with the highest
+      mean probability, by a millionth; otherwise the mean has no say, so that patients of equal votes tie.
 
     Args:
         frame: Predictions as `predictions.read` gives them.
@@ -73,7 +73,7 @@ def to_patients(frame: pd.DataFrame, how: str = MEAN, ordered: bool = True) -> p
     if how == MAX:
         pooled[probabilities] = _worst(samples, ordered)[probabilities].to_numpy()
     elif how == VOTE:
-        pooled[probabilities] = (1 - DOUBT) * _votes(samples) + DOUBT * pooled[probabilities].to_numpy()
+        pooled[probabilities] = _settled(_votes(samples), pooled[probabilities].to_numpy())
     columns = [*predictions.COLUMNS, *probabilities]
     return pd.concat([pooled[columns], frame.loc[~known, columns]], ignore_index=True)
 
@@ -90,3 +90,11 @@ def _votes(samples: pd.DataFrame) -> np.ndarray:
     values = predictions.probabilities(samples)
     decided = pd.get_dummies(pd.Categorical(metrics.decide(values), range(values.shape[1])), dtype=float)
     return decided.groupby([samples[name] for name in ROW], sort=False).mean().to_numpy()
+
+
+def _settled(votes: np.ndarray, means: np.ndarray) -> np.ndarray:
+    """Votes in which no two classes are first, (rows, K)."""
+    first = votes == votes.max(axis=1, keepdims=True)
+    winner = np.eye(votes.shape[1])[np.where(first, means, -1).argmax(axis=1)]
+    drawn = first.sum(axis=1, keepdims=True) > 1
+    return np.where(drawn, (1 - DOUBT) * votes + DOUBT * winner, votes)

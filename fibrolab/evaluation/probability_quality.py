@@ -9,6 +9,7 @@ import numpy as np
 
 from fibrolab.evaluation.weighted import Weights, ratio
 
+MEASURES = ("log_loss", "brier", "ece")
 BINS = 15
 LEAST = float(np.finfo(np.float64).eps)  # a probability of 0 for what came true would be an endless loss
 
@@ -16,7 +17,7 @@ LEAST = float(np.finfo(np.float64).eps)  # a probability of 0 for what came true
 def evaluate(
     y_true: np.ndarray, probabilities: np.ndarray, weights: Weights | None = None
 ) -> dict[str, np.ndarray]:
-    """All three.
+    """All of `MEASURES`.
 
     Args:
         y_true: Class indices (N,).

@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
-from fibrolab.evaluation.weighted import Weights, average, ratio
+from fibrolab.evaluation.weighted import Weights, ratio
 
 
 def auc(y_true: np.ndarray, probabilities: np.ndarray, weights: Weights | None = None) -> np.ndarray:
@@ -56,23 +56,22 @@ def obuchowski(y_true: np.ndarray, probabilities: np.ndarray, weights: Weights |
         weights: One row a resample (R, N); None weighs every sample once (R = 1).
 
     Returns:
-        Mean over the pairs of stages that are present; NaN where there is none.
+        Mean over the pairs of stages that are present; NaN where there is none, and in a resample that lacks
+        one of the stages.
     """
     if weights is None:
         weights = np.ones((1, len(y_true)))
     scores = expected_class(probabilities)
-    members = []  # scores, ascending, and weights of each class
-    for k in range(probabilities.shape[1]):
+    members = []  # each class that is present, its scores, ascending, and their weights
+    for k in np.unique(y_true):
         rows = np.flatnonzero(y_true == k)
         rows = rows[np.argsort(scores[rows])]
-        members.append((scores[rows], weights[:, rows]))
-    areas, distances = [np.full(len(weights), np.nan)], [0]  # of one class alone there are no pairs
-    for low, high in combinations(range(len(members)), 2):
-        (others, of_others), (ours, of_ours) = members[low], members[high]
-        areas.append(_area(ours, others, of_ours, of_others))
-        distances.append(high - low)
-    found = np.stack(areas, axis=1)  # (R, pairs)
-    return average(found, np.where(np.isnan(found), 0.0, np.array(distances, float)))
+        members.append((k, scores[rows], weights[:, rows]))
+    total, distances = np.zeros(len(weights)), 0.0
+    for (low, others, of_others), (high, ours, of_ours) in combinations(members, 2):
+        total += (high - low) * _area(ours, others, of_ours, of_others)
+        distances += high - low
+    return total / distances if distances else np.full(len(weights), np.nan)
 
 
 def _area(ours: np.ndarray, others: np.ndarray, of_ours: Weights, of_others: Weights) -> np.ndarray:

@@ -35,6 +35,7 @@ class Areas:
         n_negative: The other rows.
         units: What is independent: the groups, or the rows where no groups were given.
         pairs: Pairs of a positive and a negative unit that can be had at once, no unit used twice.
+        df: Degrees of freedom of each variance (M,), infinite where rows are independent, as DeLong has it.
         note: Why values or covariance are NaN; otherwise empty.
     """
 
@@ -44,6 +45,7 @@ class Areas:
     n_negative: int
     units: int
     pairs: int
+    df: np.ndarray
     note: str = ""
 
     def estimate(self, arm: int = 0, level: float = 0.95) -> Estimate:
@@ -53,7 +55,7 @@ class Areas:
         value, variance = float(self.values[arm]), float(self.covariance[arm, arm])
         if self.note:
             return Estimate(value, note=self.note)
-        return _estimate(value, variance, self.pairs, level, method)
+        return _estimate(value, variance, self.pairs, level, method, float(self.df[arm]))
 
 
 @dataclass(frozen=True)
@@ -102,25 +104,28 @@ def areas(scores: np.ndarray, positive: np.ndarray, groups: Groups | None = None
     m, n, units = int(positive.sum()), int((~positive).sum()), len(np.unique(codes))
     p, q = len(np.unique(codes[positive])), len(np.unique(codes[~positive]))
     sizes = (m, n, units, min(p, q, units // 2))
-    undefined = np.full((len(scores), len(scores)), np.nan)
+    undefined, df = np.full((len(scores), len(scores)), np.nan), np.full(len(scores), math.inf)
     if not m or not n:
         absent = "no sample" if m == n else f"no {'negative' if m else 'positive'} sample"
-        return Areas(undefined[0], undefined, *sizes, note=f"{absent}: there is no pair to compare")
+        return Areas(undefined[0], undefined, *sizes, df, f"{absent}: there is no pair to compare")
     values, ours, others = zip(*(structural.components(row, positive) for row in scores), strict=True)
     if min(p, q) < 2:
         alone, what = "positive" if p < 2 else "negative", "sample" if groups is None else "group"
         note = f"one {alone} {what} only: nothing shows how the area varies"
-        return Areas(np.array(values), undefined, *sizes, note=note)
+        return Areas(np.array(values), undefined, *sizes, df, note)
     a, b = np.stack(ours), np.stack(others)
-    by_row = units == m + n
-    covariance = (
-        structural.by_row(a, b) if by_row else structural.by_group(a, b, codes[positive], codes[~positive])
-    )
-    return Areas(np.array(values), np.where(np.abs(covariance) * units < NOISE, 0.0, covariance), *sizes)
+    if units == m + n:
+        covariance = structural.by_row(a, b)
+    else:
+        covariance = structural.by_group(a, b, codes[positive], codes[~positive])
+        df = structural.degrees_of_freedom(a, b, codes[positive], codes[~positive])
+    return Areas(np.array(values), np.where(np.abs(covariance) * units < NOISE, 0.0, covariance), *sizes, df)
 
 
-def interval(value: float, variance: float, level: float = 0.95, scale: str = "logit") -> tuple[float, float]:
-    """Normal interval of an area.
+def interval(
+    value: float, variance: float, level: float = 0.95, scale: str = "logit", df: float = math.inf
+) -> tuple[float, float]:
+    """Interval of an area by Student's t, of infinite degrees of freedom the normal one.
 
     Args:
         value: The area.
@@ -129,6 +134,7 @@ def interval(value: float, variance: float, level: float = 0.95, scale: str = "l
         scale: `logit`, where the variance is divided by (A (1 - A))^2 (Pepe, The Statistical Evaluation of
             Medical Tests, 2003, section 5.2), which keeps its coverage in small samples and stays within 0
             and 1; or `plain`, on the area itself and cut off at 0 and 1, as R's pROC prints.
+        df: Degrees of freedom of the variance.
 
     Returns:
         Low and high; NaN where the area is 0 or 1 or the variance is not above 0: there the normal
@@ -137,7 +143,7 @@ def interval(value: float, variance: float, level: float = 0.95, scale: str = "l
     assert scale in ("logit", "plain"), "a scale of the interval"
     if not (0 < value < 1 and variance > 0):
         return math.nan, math.nan
-    margin = stats.norm.ppf((1 + level) / 2) * math.sqrt(variance)
+    margin = float(stats.t.ppf((1 + level) / 2, df)) * math.sqrt(variance)
     if scale == "plain":
         return max(0.0, float(value - margin)), min(1.0, float(value + margin))
     middle, margin = math.log(value / (1 - value)), margin / (value * (1 - value))
@@ -167,7 +173,7 @@ def estimate(
 
 
 def paired(areas: Areas, first: int = 0, second: int = 1, level: float = 0.95) -> Test:
-    """Test two arms on the same rows: z with their covariance (DeLong et al., 1988).
+    """Test two arms on the same rows: z with their covariance (DeLong et al., 1988), t of repeated groups.
 
     Args:
         areas: Of both arms.
@@ -178,14 +184,15 @@ def paired(areas: Areas, first: int = 0, second: int = 1, level: float = 0.95) -
     v, w = areas.covariance[first, first], areas.covariance[second, second]
     variance = float(v + w - 2 * areas.covariance[first, second])
     difference = float(areas.values[first] - areas.values[second])
-    return _test(difference, variance, float(v + w), math.inf, level, areas.note)
+    df = float(min(areas.df[first], areas.df[second]))
+    return _test(difference, variance, float(v + w), df, level, areas.note)
 
 
 def unpaired(areas_a: Areas, areas_b: Areas, level: float = 0.95) -> Test:
     """Test one arm each on two sets of patients: t by Welch and Satterthwaite, as in R's pROC.
 
     Degrees of freedom are (V1 + V2)^2 / (V1^2 / (N1 - 1) + V2^2 / (N2 - 1)), N being the units of each set
-    (Robin et al., BMC Bioinformatics 12:77, 2011).
+    (Robin et al., BMC Bioinformatics 12:77, 2011); of groups with several rows, `Areas.df` in place of N - 1.
 
     Args:
         areas_a: Of one arm on its patients.
@@ -194,7 +201,8 @@ def unpaired(areas_a: Areas, areas_b: Areas, level: float = 0.95) -> Test:
     """
     assert len(areas_a.values) == len(areas_b.values) == 1, "one arm each"
     v, w = float(areas_a.covariance[0, 0]), float(areas_b.covariance[0, 0])
-    below = v**2 / (areas_a.units - 1) + w**2 / (areas_b.units - 1) if v + w > 0 else 0.0
+    each = [float(min(areas.df[0], areas.units - 1)) for areas in (areas_a, areas_b)]
+    below = v**2 / each[0] + w**2 / each[1] if v + w > 0 else 0.0
     df = (v + w) ** 2 / below if below > 0 else math.inf
     difference = float(areas_a.values[0] - areas_b.values[0])
     return _test(difference, v + w, v + w, df, level, areas_a.note or areas_b.note)
@@ -259,10 +267,12 @@ def published(auc: float, n_positive: int, n_negative: int, level: float = 0.95)
     return _estimate(auc, variance, min(n_positive, n_negative), level, "logit Hanley-McNeil")
 
 
-def _estimate(value: float, variance: float, pairs: int, level: float, method: str) -> Estimate:
+def _estimate(
+    value: float, variance: float, pairs: int, level: float, method: str, df: float = math.inf
+) -> Estimate:
     if 0 < value < 1 and variance > 0:
         few = f"only {pairs} independent units of a class: the interval may be too narrow"
-        return Estimate(value, *interval(value, variance, level), method, few if pairs < FEW else "")
+        return Estimate(value, *interval(value, variance, level, df=df), method, few if pairs < FEW else "")
     # A pair behaves as all that were seen with a probability of `seen` at least, and otherwise anyhow.
     seen = ((1 - level) / 2) ** (1 / pairs)
     why = f"no variance was seen; the bound is that of {pairs} independent pairs which all agree"

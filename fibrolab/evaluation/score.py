@@ -8,7 +8,7 @@ import pandas as pd
 from fibrolab import keys
 from fibrolab.errors import DataError
 from fibrolab.evaluation import endpoints as end_points
-from fibrolab.evaluation import intervals, predictions
+from fibrolab.evaluation import intervals, predictions, probability_quality
 from fibrolab.evaluation.storage import write_table
 
 
@@ -22,6 +22,7 @@ def score(
     level: float = 0.95,
     ordered: bool = True,
     endpoints: Mapping[str, int] | None = None,
+    votes: bool = False,
 ) -> pd.DataFrame:
     """Score one partition of a run's predictions.
 
@@ -36,6 +37,8 @@ def score(
         level: Coverage aimed at.
         ordered: Whether the classes are stages.
         endpoints: Name and lowest positive class of each end point that is to be answered too.
+        votes: Whether the probabilities are shares of votes (`patients.VOTE`), whose losses mean nothing: a
+            class without a vote costs what the millionth makes of it by which draws are settled.
 
     Returns:
         Index `metric`; the columns of `intervals.table`, and `floor` (NaN where there is none).
@@ -63,6 +66,10 @@ def score(
         ordered=ordered,
         end_points=endpoints,
     )
+    if votes:
+        losses = list(probability_quality.MEASURES)
+        table.loc[losses, table.columns.drop(["n_valid", "method", "note"])] = float("nan")
+        table.loc[losses, ["method", "note"]] = "", "votes are no probabilities"
     return table.assign(floor=pd.Series(floors or {}, dtype=float).reindex(table.index))
 
 

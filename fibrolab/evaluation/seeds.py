@@ -1,10 +1,12 @@
 """How sure the mean of several trainings is: it varies with the patients and with the trainings.
 
-The variance over patients comes from resampled groups, that over S trainings is s^2 / S, which is what
-resampling them would give (S - 1 of S drawn with replacement: Rao and Wu, J Am Stat Assoc 83:231-241, 1988).
-Percentiles of such resamples would be far too narrow: of two or three trainings there are only a few. The sum
-is therefore held against Student's t, with the degrees of freedom of a sum of variances (Satterthwaite,
-Biometrics Bull 2:110-114, 1946).
+Both are drawn from a population, as cases and readers are in a reader study, whose variance is used here
+(Obuchowski and Rockette, Commun Stat Simul Comput 24:285-308, 1995): that over resampled patients, and what
+the trainings differ by beyond it. A patient on whom trainings disagree moves both, and is counted once. To
+resample patients and trainings together would count him three times (Owen, Ann Appl Stat 1:386-411, 2007),
+and its percentiles, of two or three trainings, would be those of a few values. The sum is held against
+Student's t, with the degrees of freedom of a sum of variances (Satterthwaite, Biometrics Bull 2:110-114,
+1946; of reader studies Hillis, Stat Med 26:596-619, 2007).
 """
 
 import math
@@ -25,8 +27,8 @@ class Spread(NamedTuple):
     """The variance of a mean of trainings, or of a difference of two such means.
 
     Attributes:
-        of_groups: Over the patients, with the trainings at hand.
-        of_seeds: Over the trainings.
+        of_groups: Over the patients, with the trainings at hand: more patients would lessen it.
+        of_seeds: Over the trainings, were there patients without end.
         df: Degrees of freedom of their sum.
     """
 
@@ -55,24 +57,40 @@ class Spread(NamedTuple):
         return Needed(math.nan, "no number of patients is enough: the trainings of an arm differ too much")
 
 
-def spread(draws: np.ndarray, groups: int, sides: Sequence[np.ndarray]) -> Spread | None:
+def spread(
+    values: Sequence[np.ndarray], draws: Sequence[np.ndarray], groups: int, alike: bool = False
+) -> Spread | None:
     """The variance of the mean of one arm, or of the difference of two.
 
     Args:
-        draws: The mean, or the difference, in R resamples of the groups (R,).
+        values: Of each arm the value of each training (S,).
+        draws: The same in R resamples of the groups (S, R); of arms on the same rows the same resamples.
         groups: How many there are.
-        sides: Of each arm the value of each training (S,); one training has no spread that can be known.
+        alike: Whether an arm of one training, whose spread nothing shows, is taken to vary like the other;
+            otherwise it is taken not to vary, as a marker that nobody trained.
 
     Returns:
         The spread; None where fewer than nine tenths of the resamples define the measure.
     """
-    valid = draws[np.isfinite(draws)]
-    if len(valid) < max(2.0, DEFINED * len(draws)) or groups < 2:
+    mean = draws[0].mean(axis=0) - (draws[1].mean(axis=0) if len(draws) > 1 else 0.0)
+    valid = np.isfinite(mean)
+    if valid.sum() < max(2.0, DEFINED * len(mean)) or groups < 2:
         return None
-    parts = [(float(valid.var(ddof=1)), groups - 1)]
-    parts += [
-        (float(values.var(ddof=1)) / len(values), len(values) - 1) for values in sides if len(values) > 1
-    ]
-    total = sum(variance for variance, _ in parts)
-    below = sum(variance**2 / df for variance, df in parts)
-    return Spread(parts[0][0], total - parts[0][0], total**2 / below if below > 0 else math.inf)
+    unbiased = groups / (groups - 1)  # groups drawn from those at hand vary less than new ones
+    of_groups = unbiased * float(mean[valid].var(ddof=1))
+    several = [(arm, drawn[:, valid]) for arm, drawn in zip(values, draws, strict=True) if len(arm) > 1]
+    between = [float(arm.var(ddof=1)) / len(arm) for arm, _ in several]
+    within = [unbiased * _of_one_training(drawn) for _, drawn in several]
+    if alike and len(several) < len(values):  # s^2 / S of the one arm, s^2 / 1 of the other
+        between, within = ([part * (1 + len(several[0][0])) for part in each] for each in (between, within))
+    of_seeds = max(0.0, sum(between) - sum(within))
+    total = of_groups + of_seeds
+    below = of_groups**2 / (groups - 1)
+    below += sum(part**2 / (len(arm) - 1) for part, (arm, _) in zip(between, several, strict=True))
+    return Spread(of_groups, of_seeds, total**2 / below if below > 0 else math.inf)
+
+
+def _of_one_training(draws: np.ndarray) -> float:
+    """What patients add to the mean of S trainings by each training on its own, of draws (S, R)."""
+    size = len(draws)
+    return float((draws - draws.mean(axis=0)).var(axis=1, ddof=1).sum()) / (size * (size - 1))

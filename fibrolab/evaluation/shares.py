@@ -118,10 +118,12 @@ def witnesses(
 def effective_number(hits: np.ndarray, sizes: np.ndarray, level: float = 0.95) -> tuple[float, str]:
     """How many independent samples would know a share as well as these groups do.
 
-    The number of samples over the design effect: the variance of the share as a ratio estimator over
-    groups, by that of as many independent samples (Rao and Scott, Biometrics 48:577-585, 1992). From few
-    groups the variance itself is uncertain, for which the number shrinks by the squared ratio of Student's t
-    on n - 1 and on m - 1 degrees of freedom (Korn and Graubard, Surv Methodol 24:193-201, 1998).
+    The number of samples over the design effect (Rao and Scott, Biometrics 48:577-585, 1992): the variance of
+    the share, by leaving out each group in turn (Efron and Stein, Ann Stat 9:586-596, 1981), by that of as
+    many independent samples. From few groups the variance itself is uncertain, for which the number shrinks
+    by the squared ratio of Student's t on n - 1 and on k - 1 degrees of freedom (Korn and Graubard, Surv
+    Methodol 24:193-201, 1998). k is not how many groups there are but what they are worth: equal ones that
+    would know as much, were the samples of each to agree (`worth`), since one patient may hold most samples.
 
     Args:
         hits: Hits in each group (M,).
@@ -130,25 +132,40 @@ def effective_number(hits: np.ndarray, sizes: np.ndarray, level: float = 0.95) -
 
     Returns:
         The number, from 1 to the number of samples, and a note where the variance cannot be known: then it
-        is at most the number of groups, as if the samples of a group agreed.
+        is at most k, as if the samples of a group agreed.
     """
     from scipy.stats import t
 
     m, n, right = len(sizes), int(sizes.sum()), float(hits.sum())
     if m == 1:
         return 1.0, "one group only: its samples count as one"
+    k = worth(sizes)
     residuals = hits * n - right * sizes  # whole numbers: 0 is 0
     if not residuals.any():
-        return float(m), f"the {m} groups do not differ: each counts as one sample"
-    variance = m / (m - 1) * float((residuals**2).sum()) / float(n) ** 4
+        return k, f"the {m} groups do not differ: each counts as one sample"
+    moves = residuals / (n - sizes)  # n times what leaving a group out moves the share by
+    variance = (m - 1) / m * float((moves**2).sum()) / n**2
     design_effect = variance / (right / n * (1 - right / n) / (n - 1))
     tail = (1 - level) / 2
-    uncertain = float(t.isf(tail, n - 1) / t.isf(tail, m - 1)) ** 2
+    uncertain = float(t.isf(tail, n - 1) / t.isf(tail, k - 1)) ** 2
     number = min(max(n / design_effect * uncertain, 1.0), float(n))
     mixed = min(np.count_nonzero(hits < sizes), np.count_nonzero(hits))
-    if mixed < ENOUGH and number > m:
-        what = "miss" if 2 * right > n else "hit"
-        return float(
-            m
-        ), f"{mixed} of {m} groups {'holds' if mixed == 1 else 'hold'} a {what}: each counts as one sample"
+    if mixed < ENOUGH and number > k:
+        what, holds = "miss" if 2 * right > n else "hit", "holds" if mixed == 1 else "hold"
+        return k, f"{mixed} of {m} groups {holds} a {what}: each counts as one sample"
     return number, ""
+
+
+def worth(sizes: np.ndarray) -> float:
+    """How many groups of equal size would know as much as these, were the samples of each to agree.
+
+    Kish, Survey Sampling, 1965: the squared sum of the sizes over the sum of their squares.
+
+    Args:
+        sizes: Samples in each group (M,).
+
+    Returns:
+        From 1 to the number of groups that hold any, which it is where all of these are equal.
+    """
+    sizes = np.asarray(sizes, dtype=np.float64)
+    return float(sizes.sum() ** 2 / (sizes**2).sum())

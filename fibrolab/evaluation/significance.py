@@ -11,6 +11,7 @@ import pandas as pd
 from fibrolab.choices import refuse, unknown
 from fibrolab.errors import DataError
 
+ROUNDING = 1e-12  # what subtraction leaves between differences of metrics that are equal
 DEFINED = 0.9  # share of the resamples that must define the metric of both arms, as for an interval
 ANOVA_LIMITS: Final = (
     "One-way ANOVA takes every cell for an independent measurement of equal spread. Here all arms answer the "
@@ -188,8 +189,8 @@ def corrected_resampled_t(
     if k < 2:
         return Result(difference=float(values[0]) if k else math.nan, note="a t test needs two folds")
     mean, sd = float(values.mean()), float(values.std(ddof=1))
-    if np.ptp(values) == 0:  # by the range: the sd of equal values may be 1e-17
-        same = mean == 0
+    if np.ptp(values) < ROUNDING:  # .85 - .80 and .90 - .85 are not the same number
+        same = abs(mean) < ROUNDING
         why = "the arms agree on every fold" if same else "the folds do not differ: their spread is unknown"
         return Result(1.0 if same else math.nan, df=(k - 1.0,), difference=mean, sd=0.0, note=why)
     error = sd * math.sqrt(1 / k + n_test / n_train)

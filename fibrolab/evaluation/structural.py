@@ -7,6 +7,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from fibrolab.errors import DataError
+from fibrolab.evaluation.shares import worth
 
 Groups = Sequence[str] | np.ndarray  # (N,)
 
@@ -65,6 +66,32 @@ def by_group(
     products = a @ b.T  # not 0 where a group holds both classes
     squares = p / (p - 1) * (a @ a.T) + q / (q - 1) * (b @ b.T)
     return squares + units / (units - 1) * (products + products.T)
+
+
+def degrees_of_freedom(
+    ours: np.ndarray, others: np.ndarray, groups_of_ours: np.ndarray, groups_of_others: np.ndarray
+) -> np.ndarray:
+    """How surely the variance of each of M areas is known from few or unequal groups, float64 (M,).
+
+    Satterthwaite, Biometrics Bull 2:110-114, 1946, of what positive and negative groups add to the variance,
+    each of one degree less than its groups are worth (`shares.worth`). Of 10 to 150 groups of very unequal
+    size, nominal 95 % intervals covered 78 to 86 % by the normal distribution; by Student's t 89 to 94 %.
+
+    Args:
+        ours: As for `by_group` (M, m).
+        others: As for `by_group` (M, n).
+        groups_of_ours: As for `by_group` (m,).
+        groups_of_others: As for `by_group` (n,).
+
+    Returns:
+        Infinite where an area has no variance.
+    """
+    total, squares = np.zeros(len(ours)), np.zeros(len(ours))
+    for components, groups in ((ours, groups_of_ours), (others, groups_of_others)):
+        part = (np.stack([np.bincount(groups, row) for row in components]) ** 2).sum(axis=1)
+        total += part
+        squares += part**2 / (worth(np.bincount(groups)) - 1.0)  # a group that holds none adds nothing
+    return np.divide(total**2, squares, out=np.full(len(ours), np.inf), where=squares > 0)
 
 
 def numbered(groups: Groups) -> np.ndarray:

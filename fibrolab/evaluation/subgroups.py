@@ -122,15 +122,19 @@ def _measures(
     if len(classes) == 2:
         yield "auc", roc.estimate(probabilities[:, 1], y_true == 1, groups, level)
         return
+    present = np.unique(y_true)
     errors = np.abs(metrics.decide(probabilities) - y_true).astype(np.float64)
 
     def measure(weights: Weights | None) -> dict[str, np.ndarray]:
         weights = np.ones((1, len(y_true))) if weights is None else weights
-        found = {"macro_auc": _mean(ranking.auc(y_true, probabilities, weights))}
+        areas = ranking.auc(y_true, probabilities, weights)[:, present]
+        found = {"macro_auc": areas.mean(axis=1)}  # NaN of a resample without one of the classes
         return found | ({"mae": ratio(weights @ errors, weights.sum(axis=1))} if ordered else {})
 
     for metric, row in bootstrap.resampled(measure, groups, resamples, seed, level).iterrows():
-        yield str(metric), _resampled(row, len(set(groups)))
+        found = _resampled(row, len(set(groups)))
+        word = intervals.of_the_present(y_true, classes) if metric == "macro_auc" else ""
+        yield str(metric), replace(found, note="; ".join(filter(None, (found.note, word))))
 
 
 def _accuracy(part: pd.DataFrame, classes: Sequence[str], level: float) -> Estimate:
@@ -142,12 +146,6 @@ def _accuracy(part: pd.DataFrame, classes: Sequence[str], level: float) -> Estim
         return found
     note = f"one class only: this is the sensitivity of {classes[y_true[0]]}"
     return replace(found, note=f"{found.note}; {note}" if found.note else note)
-
-
-def _mean(areas: np.ndarray) -> np.ndarray:
-    """Mean over the classes that are present, of (R, K) areas, (R,)."""
-    defined = np.isfinite(areas)
-    return ratio(np.where(defined, areas, 0.0).sum(axis=1), defined.sum(axis=1).astype(float))
 
 
 def _resampled(row: pd.Series, groups: int) -> Estimate:

@@ -1,7 +1,8 @@
 """Questions of model card and checklists, and what a run answers of them by itself.
 
-The questions stand in YAML files of this folder. An item names the function that answers it and what only a
-person can add: an answer is taken only from what the run holds, never guessed.
+The questions stand in YAML files of this folder. An item may name functions that answer it (`answer`), what
+only a person can add (`open`), and what a person is asked where the run knows nothing (`else`). An answer is
+taken only from what the run holds, never guessed.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,9 +12,10 @@ from typing import Any
 
 import yaml
 
-from fibrolab.reporting import result_answers, setup_answers
+from fibrolab.reporting import data_answers, result_answers, setup_answers
 from fibrolab.reporting.run import Run
 
+HOMES = (data_answers, setup_answers, result_answers)
 FILLED, PARTLY, OPEN = "filled from the run", "filled in part", "open"
 UNANSWERED = "To be answered by the authors"
 
@@ -83,12 +85,18 @@ def questions(name: str) -> dict[str, Any]:
 
 def function(name: str) -> Callable[[Run], str]:
     """The function that answers, by the name that an item gives."""
-    home = setup_answers if hasattr(setup_answers, name) else result_answers
-    found: Callable[[Run], str] = getattr(home, name)
-    return found
+    (found,) = (getattr(home, name) for home in HOMES if name in vars(home))
+    answer: Callable[[Run], str] = found
+    return answer
 
 
-def _answer(item: Mapping[str, str], run: Run) -> Answer:
-    text = function(item["answer"])(run) if "answer" in item else ""
-    left = item.get("open", "" if text else "this run did not record it")
+def named(item: Mapping[str, Any]) -> list[str]:
+    """The names of the functions that answer an item."""
+    names = item.get("answer", [])
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _answer(item: Mapping[str, Any], run: Run) -> Answer:
+    text = " ".join(filter(None, (function(name)(run) for name in named(item))))
+    left = item.get("open") or ("" if text else item.get("else", "this run did not record it"))
     return Answer(str(item.get("number", "")), item["asks"], text, left)

@@ -15,10 +15,11 @@ BANDS = "Shaded: pointwise confidence band, by resampling groups."
 CAPTIONS: Final = {
     "confusion_matrix": "Confusion matrix of the test set. Rows are true, columns predicted classes; "
     "percentages are of the true class.",
-    "roc": "Receiver operating characteristic of the test set, each class against the others. The thin line "
-    f"is chance. {BANDS}",
-    "precision_recall": "Precision and recall of the test set, each class against the others. The thin line "
-    f"is the share of the class, which is the precision of guessing. {BANDS}",
+    "roc": "Receiver operating characteristic of the test set, each class against the others. The straight "
+    f"line is chance, the faint curves are the other classes. {BANDS}",
+    "precision_recall": "Precision and recall of the test set, each class against the others. The level "
+    "line is the share of the class, which is the precision of guessing, the faint curves are the other "
+    f"classes. {BANDS}",
     "endpoints": "Receiver operating characteristic of the end points on the test set, each scored by the "
     "sum of its stages' probabilities. Circles: sensitivity and specificity on test of the Youden threshold "
     f"chosen on validation. {BANDS}",
@@ -26,7 +27,7 @@ CAPTIONS: Final = {
     "its probability, with Wilson intervals. On the diagonal a probability means what it says. Below: how "
     "many answers there are, and their mean confidence.",
     "decision": "Decision curves of the test set: net benefit of treating those whose probability of the end "
-    "point reaches the threshold, beside treating everybody and nobody, in true positives per patient. "
+    "point reaches the threshold, beside treating everybody and nobody, in true positives per sample. "
     f"{BANDS}",
     "curves": "Learning curves by epoch; the grey line marks the epoch with the best monitored metric.",
     "partitions": "Samples of each class in training, validation and test.",

@@ -1,4 +1,4 @@
-"""CLAIM and TRIPOD+AI of a run as one page: what is known filled in, what is not left open and counted."""
+"""What a journal asks for with a paper: CLAIM and TRIPOD+AI of a run, as one page."""
 
 from pathlib import Path
 
@@ -12,9 +12,6 @@ LISTS = ("claim", "tripod_ai")
 
 def write(folder: Path) -> Path:
     """Write ``checklist.html`` from the files of a run.
-
-    The lists are CLAIM's update of 2024 (Tejani et al.) and TRIPOD+AI (Collins et al.), their items in words
-    of our own.
 
     Args:
         folder: Of the run.

@@ -18,7 +18,6 @@ __all__ = ["GRAVITY", "PAGE_FILE", "TABLE_FILE", "Comparison", "Member", "announ
 PAGE_FILE, TABLE_FILE = "comparison.html", "comparison.csv"
 GRAVITY = ("ok", "warning", "fail")  # of an audit's verdict
 FEW = 30  # groups below which bootstrap intervals are too narrow
-SMALLEST = 0.05  # p that Holm's correction must be able to reach
 TITLES = {
     "audits": "Audits",
     "verdict": "Which arm is better",
@@ -113,14 +112,6 @@ def findings(comparison: Comparison) -> list[Finding]:
     if fewest < FEW:
         text = f"Only {fewest} groups were tested: intervals by the bootstrap are too narrow below {FEW}."
         found.append(Finding(text))
-    tests = comparison.table[comparison.table["p_holm"].notna()].groupby(["level", "family"]).size()
-    if len(tests) and 2 / (comparison.resamples + 1) * tests.max() > SMALLEST:
-        found.append(
-            Finding(
-                f"{comparison.resamples:,} resamples are too few for {tests.max()} tests: no p of the "
-                f"bootstrap can fall below {SMALLEST:g} after correction; take bootstrap.resamples=10000."
-            )
-        )
     if any(len(arm.answers) > 1 for arms in comparison.arms.values() for arm in arms):
         found.append(Finding("Of an arm of several trainings the mean is shown, and p counts their spread."))
     if any(each.folds is not None for each in next(iter(comparison.arms.values()))):

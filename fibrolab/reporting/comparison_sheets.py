@@ -15,9 +15,10 @@ from fibrolab.reporting.comparison_words import lines as records
 from fibrolab.reporting.sheets import Cell, Column, Footnotes, Line, Sheet, line, probability
 from fibrolab.reporting.style import shortened
 from fibrolab.reporting.wording import METHODS as INTERVALS
-from fibrolab.reporting.wording import sentence
+from fibrolab.reporting.wording import remarks, sentence
 
 LETTERS = 60  # of a setting's value
+MANY = 4  # measures of an arm; a table of more needs the whole screen
 SECTIONS = {
     HEADLINE: (HEADLINE,),
     "endpoints": (END_POINTS, AT_THRESHOLDS, COMPARATORS),
@@ -30,21 +31,24 @@ TITLES = {
     AT_THRESHOLDS: "End points at thresholds",
     COMPARATORS: "Networks and clinical markers",
     CLASSES: "Sensitivity by class",
-    FOLDS: "Accuracy by fold",
+    FOLDS: "Fold by fold",
 }
 SAID = {
     AT_THRESHOLDS: " Each training's threshold is the one of Youden's index on its own validation part.",
     COMPARATORS: " Of the patients who have the marker.",
+    FOLDS: " Mean and SD over the folds.",
 }
 TESTS = {
     "mid-p McNemar": "Test: McNemar's, mid-p (Fagerland 2013); interval: Bonett and Price (2012).",
     "DeLong": "Interval and test: DeLong's (1988), paired.",
     "clustered DeLong (Obuchowski)": "Interval and test: Obuchowski's clustered covariance (1997), paired.",
     "unpaired DeLong": "Interval and test: DeLong's variance in each cohort, t by Welch and Satterthwaite.",
-    "paired bootstrap": "Interval and test: the same resamples of the groups in both arms.",
+    "paired bootstrap": "Interval and test: Student's t, by the variance over resampled groups, the same in "
+    "both arms.",
     "t over patients and trainings": "Interval and test: Student's t, by the variance over resampled groups "
-    "and over the trainings (Satterthwaite).",
-    "bootstrap of each cohort": "Interval and test: resamples of the groups of each cohort.",
+    "and what the trainings differ by beyond it (Obuchowski and Rockette 1995).",
+    "bootstrap of each cohort": "Interval and test: Student's t, by the variance over resampled groups of "
+    "each cohort.",
 }
 
 
@@ -56,8 +60,6 @@ def of(comparison: Comparison) -> dict[str, dict[str, list[Sheet]]]:
             sheets = [make(comparison, level, family) for family in families for make in (arms, differences)]
             if section == CLASSES:
                 sheets.append(variance(comparison, level))
-            if section == FOLDS:
-                sheets[0] = folds(comparison, level)
             if shown := [sheet for sheet in sheets if sheet.lines]:
                 found.setdefault(section, {})[level] = shown
     return found
@@ -89,6 +91,7 @@ def arms(comparison: Comparison, level: str, family: str) -> Sheet:
     rows = comparison.rows(level, family)
     rows = rows[rows["against"] == ""]
     measures = list(dict.fromkeys(zip(rows["metric"], rows["of"], strict=True)))
+    bounded = "" if family == FOLDS else f", with {percent(comparison.level)} confidence intervals"
     notes = _notes(rows)
     lines = []
     for arm, own in rows.groupby("arm", sort=False):
@@ -101,10 +104,10 @@ def arms(comparison: Comparison, level: str, family: str) -> Sheet:
     ]
     return Sheet(
         f"{TITLES[family]} {_by(level)}",
-        f"{TITLES[family]}, {_by(level)}, with {percent(comparison.level)} confidence intervals."
-        f"{SAID.get(family, '')}",
+        f"{TITLES[family]}, {_by(level)}{bounded}.{SAID.get(family, '')}",
         [Column("Arm", number=False), *map(Column, titles)],
         lines,
+        style="broad sheet" if len(titles) > MANY else "",
         notes=notes.notes,
     )
 
@@ -114,7 +117,7 @@ def _cell(row: Mapping[str, Any], notes: Footnotes) -> Cell:
     small = tables.interval(row["low"], row["high"], row["metric"]) if bounded else ""
     if math.isfinite(row["sd"]):
         small += f" SD {tables.quantity(row['sd'], row['metric'])}"
-    marks = notes.marks(_method(row["method"]) if bounded else "", sentence(row["note"]))
+    marks = notes.marks(_method(row["method"]) if bounded else "", *remarks(row))
     return Cell(tables.quantity(row["value"], row["metric"]), small.strip(), marks)
 
 
@@ -151,7 +154,7 @@ def _difference(row: Mapping[str, Any], comparison: Comparison, notes: Footnotes
     small = tables.interval(row["low"], row["high"], row["metric"]) if bounded else ""
     if math.isfinite(row["sd"]):
         small += f" SD {tables.quantity(row['sd'], row['metric'])} over folds"
-    marks = notes.marks(_method(row["method"]), sentence(row["note"]))
+    marks = notes.marks(_method(row["method"]), *remarks(row))
     cells = [
         Cell(pair, size),
         Cell(measure(row, comparison.task)),
@@ -162,24 +165,6 @@ def _difference(row: Mapping[str, Any], comparison: Comparison, notes: Footnotes
     if planned:
         cells.append(Cell(needed(row["needed"], "").removeprefix("about ").strip() or "–"))
     return Line(tuple(cells), strong=row["p_holm"] < SIGNIFICANT)
-
-
-def folds(comparison: Comparison, level: str) -> Sheet:
-    """Mean and SD over the folds of a cross-validation."""
-    rows = comparison.rows(level, FOLDS)
-    rows = rows[rows["against"] == ""]
-    lines = [
-        line(
-            str(row["arm"]),
-            f"{int(row['n'])}",
-            tables.quantity(row["value"], "accuracy") + f" ± {tables.quantity(row['sd'], 'accuracy')}",
-        )
-        for row in records(rows)
-    ]
-    columns = [Column("Arm", number=False), Column("Folds"), Column("Accuracy, mean ± SD")]
-    return Sheet(
-        f"{TITLES[FOLDS]} {_by(level)}", f"{TITLES[FOLDS]}, {_by(level)}.", columns, lines, style="compact"
-    )
 
 
 def variance(comparison: Comparison, level: str) -> Sheet:

@@ -11,7 +11,7 @@ from fibrolab.evaluation.arms import AT_THRESHOLDS, CLASSES, END_POINTS, HEADLIN
 from fibrolab.evaluation.comparison import COMPARATORS, SIGNIFICANT
 from fibrolab.reporting import tables
 from fibrolab.reporting.captions import end_point
-from fibrolab.reporting.sheets import probability
+from fibrolab.reporting.sheets import p_value
 
 LOWER_IS_BETTER = ("mae",)
 LEAD = ("accuracy", "macro_auc")  # told in words; of two classes the AUC of their end point
@@ -114,7 +114,7 @@ def told(row: Mapping[str, Any], comparison: Comparison) -> Sentence:
     if not math.isfinite(row["p_holm"]):
         why = row["note"] or "the test is not defined"
         return Sentence(f"{what}: {arm} and {against} cannot be compared: {why}.", False)
-    corrected = f", {chance(row['p_holm'])}"
+    corrected = f", {p_value(row['p_holm'])}"
     if row["p_holm"] < SIGNIFICANT:
         better = (row["value"] > 0) != (row["metric"] in LOWER_IS_BETTER)
         one, other, sign = (arm, against, 1) if better else (against, arm, -1)
@@ -150,12 +150,6 @@ def amount(value: float, metric: str) -> str:
     points = text.removesuffix(f"{tables.SPACE}%")
     sign = "+" if value > 0 and not points.startswith(tables.MINUS) else ""
     return f"{sign}{points}{tables.SPACE}points" if points != text else f"{sign}{text}"
-
-
-def chance(p: float) -> str:
-    """``p = .03`` or ``p < .001``, as clinical journals print it."""
-    text = probability(p)
-    return f"p{tables.SPACE}{text}" if text[0] in "<>" else f"p{tables.SPACE}={tables.SPACE}{text}"
 
 
 def needed(number: float, witnesses: str) -> str:

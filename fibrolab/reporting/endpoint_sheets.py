@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from fibrolab.evaluation.endpoints import MEASURES
-from fibrolab.reporting import tables, wording
+from fibrolab.reporting import narrow, tables, wording
 from fibrolab.reporting.run import Run
 from fibrolab.reporting.sheets import Cell, Column, Footnotes, Line, Sheet, line, probability
 
@@ -24,6 +24,7 @@ def sheets(run: Run) -> list[Sheet]:
     table = run.tables.get("endpoints")
     if table is None:
         return _at_one_half(run)
+    table = narrow.remarked(run, table)
     levels = [name for name in wording.LEVELS if name in set(table["level"])]
     return [*_areas(run, table, levels), *(_decisions(run, table[table["level"] == at], at) for at in levels)]
 
@@ -51,21 +52,28 @@ def _decisions(run: Run, table: pd.DataFrame, level: str) -> Sheet:
     decided = table[table["metric"] != AUC]
     notes = wording.footnotes(decided)
     shown = [metric for metric in DECIDED if metric in set(decided["metric"])]
+    floors = {name: _floor(run, str(name), level) for name in decided["endpoint"].unique()}
+    floored = any(floors.values())  # of two classes it stands beside the headline's accuracy
     lines = []
     for (name, rule), rows in decided.groupby(["endpoint", "rule"], sort=False):
         known: Rows = {row["metric"]: row for row in wording.records(rows)}
         threshold = _threshold(next(iter(known.values())), notes)
-        floor = Cell(_floor(run, str(name), level))
+        floor = [Cell(floors[name] or "–")] if floored else []
         cells = [wording.estimated(known.get(metric), metric, notes) for metric in shown]
         title = Cell(wording.endpoint(run, str(name)), wording.RULES.get(str(rule), str(rule)))
-        lines.append(line(title, threshold, floor, *cells))
+        lines.append(line(title, threshold, *floor, *cells))
     caption = (
         f"Decisions on end points {wording.LEVELS[level]}, on the test set. Each threshold is one half, or "
         "was chosen on the validation set by the rule under the end point's name: Youden's index, the "
         "highest that keeps a sensitivity of 90\u00a0%, or the lowest that keeps a specificity of "
-        "90\u00a0%. None was chosen on the test set. The floor is the accuracy of the commonest answer."
+        "90\u00a0%. None was chosen on the test set."
+        + (" The floor is the accuracy of the commonest answer." if floored else "")
     )
-    columns = [Column("End point", number=False), Column("Threshold"), Column("Floor")]
+    columns = [
+        Column("End point", number=False),
+        Column("Threshold"),
+        *([Column("Floor")] if floored else []),
+    ]
     columns += [Column(tables.title(metric)) for metric in shown]
     name = f"end points {wording.POOLINGS[level]}"
     return Sheet(name, caption, columns, lines, "broad sheet", notes=notes.notes)
@@ -81,7 +89,7 @@ def _floor(run: Run, name: str, level: str) -> str:
     """The accuracy of the commonest answer; patients have one floor however they are answered."""
     table = run.metrics if level == "sample" else run.patients
     rows = [] if table is None else tables.rows(table, [f"accuracy_{name}"])
-    return tables.quantity(rows[0].floor, "accuracy") if rows and rows[0].floor_text else "–"
+    return tables.quantity(rows[0].floor, "accuracy") if rows and rows[0].floor_text else ""
 
 
 def _at_one_half(run: Run) -> list[Sheet]:
@@ -123,7 +131,25 @@ def comparators(run: Run) -> list[Sheet]:
     table = run.tables.get("comparators")
     if table is None:
         return []
-    return [_compared(run, str(name), rows) for name, rows in table.groupby("endpoint", sort=False)]
+    return [_compared(run, str(name), _once(rows)) for name, rows in table.groupby("endpoint", sort=False)]
+
+
+def _once(table: pd.DataFrame) -> pd.DataFrame:
+    """The run once for all the markers beside which it has the same numbers, at the end."""
+    if "beside" not in table:
+        return table
+    ours = table[table["marker"] == "run"]
+    numbers = ours.drop(columns="beside").astype(str).agg(tuple, axis=1)
+    same: dict[tuple[object, ...], list[str]] = {}
+    for name, rows in numbers.groupby(ours["beside"], sort=False):
+        same.setdefault(tuple(rows), []).append(str(name))
+    if len(same) == ours["beside"].nunique():
+        return table
+    joined = {names[0]: wording.listed([wording.marker(name) for name in names]) for names in same.values()}
+    if len(same) == 1:
+        joined = dict.fromkeys(joined, "")  # of all: the caption says it
+    first = ours[ours["beside"].isin(joined)]
+    return pd.concat([table.drop(ours.index), first.assign(beside=first["beside"].map(joined))])
 
 
 def _compared(run: Run, name: str, table: pd.DataFrame) -> Sheet:
@@ -162,7 +188,8 @@ def _marker(table: pd.DataFrame, kind: Mapping[str, Any], rows: pd.DataFrame, no
     first: Mapping[str, Any] = next(iter(measured), {})
     below = [wording.RULES.get(wording.word(first, "rule"), wording.word(first, "rule"))]
     if kind["marker"] == "run" and wording.word(kind, "beside"):
-        below.insert(0, f"where {wording.marker(kind['beside'])} is known")
+        names = wording.marker(kind["beside"])
+        below.insert(0, f"where {names} {'are' if ' and ' in names else 'is'} known")
     return line(
         Cell(wording.marker(str(kind["marker"])), ", ".join(filter(None, below))),
         _patients(kind),
@@ -191,5 +218,5 @@ def _apart(rows: Sequence[Mapping[str, Any]]) -> tuple[Rows, str]:
 
 def _cutoff(row: Mapping[str, Any], remark: str, notes: Footnotes) -> Cell:
     value = wording.number(row, "cutoff")
-    marks = notes.marks(*map(wording.sentence, (wording.word(row, "source"), remark)))
+    marks = notes.marks(wording.source(wording.word(row, "source")), wording.sentence(remark))
     return Cell(f"{value:.3g}" if value == value else "–", "", marks)

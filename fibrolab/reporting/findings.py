@@ -1,7 +1,11 @@
 """What a reader must know before the numbers: leaks, left-out files, floors that were not beaten."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
 
 from fibrolab import keys
 from fibrolab.reporting import tables, wording
@@ -29,7 +33,8 @@ class Verdict:
 
 FEW_GROUPS = 30
 SHORTFALL = 0.02  # a nominal 95 % may cover 93 %
-MISCALIBRATED = 0.1
+MISCALIBRATED = 1.25  # times; a calibration slope beyond it, or below its inverse, is told
+SLOPE = "slope_"
 OK, WARNING, FAIL = "ok", "warning", "fail"
 VERDICTS = {
     OK: Verdict(
@@ -98,24 +103,34 @@ def _split(run: Run) -> list[Finding]:
     return found
 
 
+def _levels(run: Run) -> dict[str, pd.DataFrame]:
+    """The metrics of samples and of patients, by how a sentence tells them apart."""
+    known = {"": run.metrics, " by patient": run.patients}
+    return {whose: table for whose, table in known.items() if table is not None}
+
+
 def _floors(run: Run) -> list[Finding]:
-    if run.metrics is None:
-        return []
     found = []
-    for row in tables.headline(run.metrics, run.floors):
-        if row.above_floor is False:
-            text = f"{row.title} {row} does not rise surely above its floor of {row.floor_text}."
-            found.append(Finding(text))
-        elif not math.isfinite(row.value):
-            found.append(Finding(f"{row.title} is not defined on this test set."))
+    for whose, table in _levels(run).items():
+        for row in tables.headline(table, {} if whose else run.floors):
+            if row.above_floor is False:
+                text = f"{row.title}{whose} {row} does not rise surely above its floor of {row.floor_text}."
+                found.append(Finding(text))
+            elif not math.isfinite(row.value):
+                found.append(Finding(f"{row.title}{whose} is not defined on this test set."))
     return found
 
 
 def _groups(run: Run) -> list[Finding]:
-    test = run.scored()
-    if test is None or (n := test[keys.GROUP_ID].nunique()) >= FEW_GROUPS:
-        return []
-    return [Finding(f"The test set holds {n} groups only: intervals are rough below {FEW_GROUPS}.")]
+    """Partitions of so few groups that what is measured or chosen on them is rough."""
+    found = []
+    rough = {keys.TEST: "intervals are rough", keys.VALIDATION: "thresholds and temperatures are rough"}
+    for partition, what in rough.items():
+        rows = run.scored(partition)
+        if rows is not None and (n := rows[keys.GROUP_ID].nunique()) < FEW_GROUPS:
+            text = f"The {partition} set holds {n} groups only: {what} below {FEW_GROUPS}."
+            found.append(Finding(text))
+    return found
 
 
 def _coverage(run: Run) -> list[Finding]:
@@ -124,48 +139,64 @@ def _coverage(run: Run) -> list[Finding]:
     Column `coverage` of the metrics is that share, for an interval of its method on a test set of this kind;
     NaN where it is not known.
     """
-    if run.metrics is None or "coverage" not in run.metrics:
-        return []
     promised = float(run.setting("bootstrap.level", 0.95))
-    known = run.metrics[run.metrics["metric"].isin(tables.HEADLINE)].drop_duplicates("metric", keep="last")
-    return [
-        Finding(
-            f"The {_percent(promised)} interval of {tables.title(metric)} is too narrow: on tests of this "
-            f"kind it is known to hold the truth in about {_percent(share)}."
-        )
-        for metric, share in zip(known["metric"], known["coverage"], strict=True)
-        if share < promised - SHORTFALL
-    ]
+    short = []
+    for whose, table in _levels(run).items():
+        if "coverage" in table:
+            rows = table[table["metric"].isin(tables.HEADLINE) & (table["coverage"] < promised - SHORTFALL)]
+            short += [
+                f"{tables.quantity(row['coverage'], 'accuracy')} ({tables.title(row['metric'])}{whose})"
+                for row in wording.records(rows.drop_duplicates("metric", keep="last"))
+            ]
+    if not short:
+        return []
+    text = f"Some {_percent(promised)} intervals are too narrow: in simulated studies of this kind they held "
+    return [Finding(f"{text}the truth in only {wording.listed(short)}.")]
 
 
 def _thresholds(run: Run) -> list[Finding]:
-    """End points for which validation could choose no threshold, a sentence a reason."""
+    """End points for which validation could choose no threshold, a sentence a rule and reason."""
     table = run.tables.get("endpoints")
     if table is None:
         return []
     lost = table[table["threshold"].isna() & ~table["rule"].isin(["", "half"])]
-    reasons = lost["note"] if "note" in lost else lost["rule"].map(lambda _: "")
     found = []
-    for reason, rows in lost.groupby(reasons, sort=False):
-        names = wording.listed([wording.endpoint(run, name) for name in dict.fromkeys(rows["endpoint"])])
+    reasons = lost["note"].fillna("") if "note" in lost else pd.Series("", index=lost.index)
+    for (level, reason), each in lost.groupby([lost["level"], reasons], sort=False):
+        rules = dict.fromkeys(wording.RULES.get(rule, str(rule)) for rule in each["rule"])
+        names = dict.fromkeys(wording.endpoint(run, name) for name in each["endpoint"])
+        whose = "" if level == "sample" else f" {wording.LEVELS.get(str(level), level)}"
         why = f" ({reason})" if reason else ""
-        found.append(Finding(f"Validation chose no threshold for {names}{why}."))
+        text = f"Validation{whose} chose no threshold by {wording.listed([*rules])} for "
+        found.append(Finding(f"{text}{wording.listed([*names])}{why}."))
     return found
 
 
 def _calibration(run: Run) -> list[Finding]:
+    """Probabilities that are surely, and by a fair amount, over- or under-confident.
+
+    By the slope, which is 1 where they are right: the calibration error has no interval to be sure by.
+    """
     table = run.tables.get("calibration")
-    if table is None or "low" not in table:
+    if table is None or not {"low", "high"} <= set(table.columns):
         return []
-    chosen = (table["level"] == "sample") & (table["measure"] == "ece") & (table["low"] > MISCALIBRATED)
-    return [
-        Finding(
-            f"The probabilities are badly calibrated ({row['probabilities']}): they miss the share of right "
-            f"answers by {tables.quantity(row['value'], 'ece')} "
-            f"{tables.interval(row['low'], row['high'], 'ece')} on average."
-        )
-        for row in wording.records(table[chosen])
-    ]
+    slopes = table[(table["probabilities"] == "as predicted") & table["measure"].str.startswith(SLOPE)]
+    value, found = slopes["value"], []
+    for what, wrong in (
+        ("over-confident", (slopes["high"] < 1) & (value < 1 / MISCALIBRATED)),
+        ("under-confident", (slopes["low"] > 1) & (value > MISCALIBRATED)),
+    ):
+        if wrong.any():
+            parts = [_slope(run, row) for row in wording.records(slopes[wrong])]
+            text = f"The probabilities are {what}: the calibration slope, which should be 1, is "
+            found.append(Finding(f"{text}{wording.listed(parts)}."))
+    return found
+
+
+def _slope(run: Run, row: Mapping[str, Any]) -> str:
+    ends = tables.interval(row["low"], row["high"], "slope")
+    name = wording.endpoint(run, row["measure"].removeprefix(SLOPE))
+    return f"{tables.quantity(row['value'], 'slope')} {ends} for {name}{_whose(row['level'])}"
 
 
 def _sets(run: Run) -> list[Finding]:
@@ -173,17 +204,22 @@ def _sets(run: Run) -> list[Finding]:
     table = run.tables.get("conformal")
     if table is None or "high" not in table:
         return []
-    short = table[(table["level"] == "sample") & (table["high"] < 1 - table["alpha"])]
     found = []
-    for alpha, rows in short.groupby("alpha"):
+    short = table[table["high"] < 1 - table["alpha"]]
+    for (level, alpha), rows in short.groupby(["level", "alpha"], sort=False):
         parts = [
             f"{tables.quantity(row['coverage'], 'accuracy')} of "
-            f"{'all samples' if row['stage'] == 'all' else row['stage']}"
+            f"{'all' if row['stage'] == 'all' else row['stage']}"
             for row in wording.records(rows)
         ]
-        promise = f"Sets that promise {_percent(1 - float(str(alpha)))} hold the true class in only"
-        found.append(Finding(f"{promise} {wording.listed(parts)}."))
+        promise = f"Sets{_whose(str(level))} that promise {_percent(1 - float(str(alpha)))}"
+        found.append(Finding(f"{promise} hold the true class in only {wording.listed(parts)}."))
     return found
+
+
+def _whose(level: str) -> str:
+    """What tells a sentence on patients from one on samples."""
+    return "" if level == "sample" else f" {wording.POOLINGS[level]}"
 
 
 def _percent(share: float) -> str:

@@ -54,7 +54,7 @@ def _lines(table: pd.DataFrame) -> dict[tuple[str, str | None], str]:
         variable, value, n = str(row["variable"]), str(row["value"]), wording.number(row, "n")
         lines.setdefault((variable, None), wording.variable(variable))
         size = f"n = {n:,.0f}" if np.isfinite(n) else "n not known"
-        lines[variable, value] = f"{shortened(value)}, {size}"
+        lines[variable, value] = f"{shortened(wording.value(variable, value))}, {size}"
     return lines
 
 

@@ -8,7 +8,7 @@ from fibrolab import keys
 from fibrolab.evaluation.endpoints import MEASURES
 from fibrolab.reporting import tables, wording
 from fibrolab.reporting.run import Run
-from fibrolab.reporting.sheets import Cell, Column, Footnotes, Sheet, line
+from fibrolab.reporting.sheets import Cell, Column, Footnotes, Line, Sheet, line
 
 POOLED = ("accuracy", "balanced_accuracy", "macro_auc", "weighted_auc", "auc", "qwk", "mae", "obuchowski")
 PROBABILITIES = ("log_loss", "brier", "ece")
@@ -24,13 +24,23 @@ def headline(run: Run) -> list[Sheet]:
             continue
         rows = tables.headline(table, floors)
         notes = _footnotes(rows)
-        lines = [
-            line(row.title, _cell(row, notes), row.floor_text or "not known", row.verdict) for row in rows
-        ]
-        columns = (Column("Measure", number=False), Column("Value"), Column("Floor"), Column("Interval is"))
+        lines = [_headline(row, notes) for row in rows]
+        titles = ("Value", "Bootstrap mean ± SD", "Floor", "Interval is")
+        columns = (Column("Measure", number=False), *map(Column, titles))
         caption = f"Result on the test set, {_whose(run, name)}with {wording.level(run)} confidence intervals"
         found.append(Sheet(name, caption, columns, lines, notes=notes.notes))
     return found
+
+
+def _headline(row: tables.Row, notes: Footnotes) -> Line:
+    chance, test = wording.against_chance(row)
+    return line(
+        row.title,
+        _cell(row, notes),
+        row.spread_text or "–",
+        row.floor_text or "not known",
+        Cell(row.verdict, chance, notes.marks(test)),
+    )
 
 
 def _whose(run: Run, name: str) -> str:

@@ -1,4 +1,4 @@
-"""The model card of a run, as Markdown: what is known filled in, what is not left open and counted."""
+"""What goes with a network to whoever is to use it: its model card, as Markdown."""
 
 import re
 from pathlib import Path

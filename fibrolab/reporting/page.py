@@ -9,7 +9,7 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.evaluation.patients import to_patients
-from fibrolab.reporting import findings, html, sections, tables, wording
+from fibrolab.reporting import findings, html, sections, summary, tables, wording
 from fibrolab.reporting import run as runs
 from fibrolab.reporting.captions import CAPTIONS, alt
 from fibrolab.reporting.html import NOT_RECORDED
@@ -21,6 +21,7 @@ KEY_PACKAGES = ("torch", "torchvision", "lightning", "timm", "numpy", "scikit-le
 TITLES = {  # of the sections, in their order; one that has nothing to show is left out
     "findings": "Read before the numbers",
     "result": "Result on the test set",
+    "published": "What a paper reports of this arm",
     "endpoints": "End points",
     "curves": "Curves",
     "classes": "Class by class",
@@ -62,17 +63,19 @@ class Headline:
 
     Attributes:
         what: Which of the two.
-        rows: Each with its bar and the marks of its footnotes.
+        rows: Each with its bar, the marks of its footnotes and its p value against chance.
         scale_low: Where the bars' scale starts.
         size: Number of samples or patients, and of the groups that they come from.
         notes: The footnotes, by mark.
+        spread: Number of resamples whose mean and SD the rows have; empty where they have none.
     """
 
     what: str
-    rows: list[tuple[tables.Row, Bar | None, str]]
+    rows: list[tuple[tables.Row, Bar | None, str, str]]
     scale_low: int
     size: tuple[int, int] | None
     notes: list[tuple[str, str]]
+    spread: str
 
 
 def write(run: Path) -> Path:
@@ -112,6 +115,7 @@ def _content(run: Run) -> dict[str, Any]:
         "run": run,
         "verdict": findings.verdict(run),
         "audit_page": keys.AUDIT_PAGE if (run.folder / keys.AUDIT_PAGE).is_file() else "",
+        "summary": summary.of(run),
         "headlines": _headlines(run),
         "facts": _facts(run),
         "data_facts": _data_facts(run),
@@ -161,19 +165,26 @@ def _headlines(run: Run) -> list[Headline]:
     found = []
     frame = run.scored()
     if run.metrics is not None:
-        found.append(_headline("samples", tables.headline(run.metrics, run.floors), frame))
+        found.append(_headline(run, "samples", tables.headline(run.metrics, run.floors), frame))
     if run.patients is not None:
         pooled = None if frame is None else to_patients(frame)
-        found.append(_headline("patients", tables.headline(run.patients), pooled))
+        found.append(_headline(run, "patients", tables.headline(run.patients), pooled))
     return found
 
 
-def _headline(what: str, rows: list[tables.Row], frame: pd.DataFrame | None) -> Headline:
+def _headline(run: Run, what: str, rows: list[tables.Row], frame: pd.DataFrame | None) -> Headline:
     scale_low, bars = _bars(rows)
     size = None if frame is None else (len(frame), frame[keys.GROUP_ID].nunique())
     notes = Footnotes()
-    marks = [notes.marks(wording.method(row.method), wording.sentence(row.note)) for row in rows]
-    return Headline(what, list(zip(rows, bars, marks, strict=True)), scale_low, size, notes.notes)
+    chances, tests = zip(*map(wording.against_chance, rows), strict=True) if rows else ((), ())
+    marks = [
+        notes.marks(wording.method(row.method), *wording.remarks(vars(row)), test)
+        for row, test in zip(rows, tests, strict=True)
+    ]
+    spread = f"{run.setting('bootstrap.resamples', 1000):,}" if any(row.spread_text for row in rows) else ""
+    return Headline(
+        what, list(zip(rows, bars, marks, chances, strict=True)), scale_low, size, notes.notes, spread
+    )
 
 
 def _facts(run: Run) -> dict[str, str]:

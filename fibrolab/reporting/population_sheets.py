@@ -15,12 +15,13 @@ def cohort(run: Run) -> list[Sheet]:
         return []
     notes = Footnotes()
     lines = []
-    for row in wording.records(table):
+    for row, again in zip(wording.records(table), table["variable"].duplicated(), strict=True):
         told = [wording.sentence(wording.word(row, name)) for name in ("test_name", "note")]
         cells = [Cell(wording.word(row, part) or "–") for part in keys.PARTITIONS]
-        p = probability(wording.number(row, "p"))
+        p = wording.number(row, "p")
+        text = "" if again and p != p else probability(p)  # one test stands for all values of a variable
         title = Cell(wording.variable(row["variable"]), wording.word(row, "statistic"))
-        lines.append(line(title, *cells, Cell(p, "", notes.marks(*told))))
+        lines.append(line(title, *cells, Cell(text, "", notes.marks(*told))))
     caption = "Who was trained, validated and tested on; p compares training with test."
     parts = [Column(name.capitalize()) for name in keys.PARTITIONS]
     columns = [Column("Variable", number=False), *parts, Column("p")]
@@ -40,7 +41,7 @@ def subgroups(run: Run) -> list[Sheet]:
         first = next(iter(known.values()))
         sizes = [wording.number(first, column) for column in ("n", "groups")]
         cells = [wording.estimated(known.get(metric), metric, notes, value="estimate") for metric in metrics]
-        title = Cell(str(value), wording.variable(str(name)))
+        title = Cell(wording.value(str(name), str(value)), wording.variable(str(name)))
         lines.append(line(title, *(f"{size:,.0f}" if size == size else "–" for size in sizes), *cells))
     caption = "Subgroups of the test set. Intervals that overlap do not show that subgroups are alike."
     columns = [Column("Subgroup", number=False), Column("Samples"), Column("Groups")]

@@ -1,10 +1,22 @@
 """What a run's numbers answer of a checklist; empty where nothing was measured."""
 
+import pandas as pd
+
 from fibrolab import keys
-from fibrolab.reporting import findings, tables, wording
+from fibrolab.reporting import findings, sheets, tables, wording
 from fibrolab.reporting.run import Run
 
 EXPLAINED = "grad_cam*.png"
+COUNTS = ("patients", "samples", "samples a patient")  # rows of the cohort that describe nobody
+CLUSTERS, PEOPLE = ("site", "scanner"), ("sex", "age", "age_years")
+PLOTS = {
+    "confusion_matrix": "confusion matrix",
+    "roc": "ROC curves",
+    "precision_recall": "precision-recall curves",
+    "reliability": "reliability",
+    "decision": "decision curves",
+    "subgroups": "subgroups",
+}
 
 
 def measures(run: Run) -> str:
@@ -18,10 +30,19 @@ def measures(run: Run) -> str:
     further = {
         "calibration": "log loss, Brier score and calibration",
         "conformal": "coverage of conformal sets",
-        "comparators": "clinical markers beside",
+        "comparators": "clinical markers on the same patients",
     }
     found += [words for name, words in further.items() if name in run.tables]
-    return f"{', '.join(dict.fromkeys(found))}; each beside its floor, what needs no look at the liver."
+    told = f"{', '.join(dict.fromkeys(found))}."
+    floors = " Accuracy, macro AUC and kappa stand beside their floors, what needs no look at the liver."
+    return told + floors if run.floors else told
+
+
+def plots(run: Run) -> str:
+    """The plots of performance that the report shows."""
+    folder = run.folder / keys.FIGURES
+    drawn = [words for name, words in PLOTS.items() if (folder / f"{name}.png").is_file()]
+    return f"Plots: {wording.listed(drawn)}." if drawn else ""
 
 
 def uncertainty(run: Run) -> str:
@@ -95,30 +116,43 @@ def recalibration(run: Run) -> str:
     return f"The results are those of the model as trained. A temperature was fitted on validation. {error}"
 
 
+def tests(run: Run) -> str:
+    """Which tests were made, and that their p values stand alone."""
+    cohort, comparators = run.tables.get("cohort"), run.tables.get("comparators")
+    told = []
+    if cohort is not None and "test_name" in cohort and (names := sorted(set(cohort["test_name"]) - {""})):
+        told.append(f"{wording.listed(names)} of training against test")
+    if comparators is not None and "p_auc" in comparators and comparators["p_auc"].notna().any():
+        told.append("DeLong's paired test of areas against the clinical markers")
+    if not told:
+        return ""
+    return f"Tests: {'; '.join(told)}; p values are not corrected for their number."
+
+
 def subgroups(run: Run) -> str:
     """By what the test set was divided."""
-    table = run.tables.get("subgroups")
-    if table is None:
-        return ""
-    names = [wording.variable(name) for name in dict.fromkeys(table["variable"])]
-    return f"Measured by {wording.listed([name.lower() for name in names])}, with intervals: see Subgroups."
+    return _measured_by(_subgroups(run))
 
 
 def subgroup_results(run: Run) -> str:
     """Lowest and highest accuracy of a subgroup."""
-    table = run.tables.get("subgroups")
-    if table is None:
-        return ""
-    known = table[(table["metric"] == "accuracy") & table["estimate"].notna()].sort_values("estimate")
-    if known.empty:
-        return ""
-    ends = [
-        f"{tables.quantity(row['estimate'], 'accuracy')} "
-        f"{tables.interval(wording.number(row, 'low'), wording.number(row, 'high'), 'accuracy')} "
-        f"({wording.variable(row['variable'])}: {row['value']})"
-        for row in (wording.records(known)[0], wording.records(known)[-1])
-    ]
-    return f"Accuracy from {ends[0]} to {ends[1]}; all in the report.".replace(tables.SPACE, " ")
+    return _extremes(_subgroups(run))
+
+
+def clusters(run: Run) -> str:
+    """Whether performance was measured by site and scanner."""
+    return _measured_by(_subgroups(run, CLUSTERS))
+
+
+def cluster_results(run: Run) -> str:
+    """Lowest and highest accuracy of a site or scanner."""
+    return _extremes(_subgroups(run, CLUSTERS))
+
+
+def fairness(run: Run) -> str:
+    """How performance differs between groups of people, as far as they are known."""
+    people = _subgroups(run, PEOPLE)
+    return " ".join(filter(None, (_measured_by(people), _extremes(people))))
 
 
 def cohort(run: Run) -> str:
@@ -126,18 +160,35 @@ def cohort(run: Run) -> str:
     table = run.tables.get("cohort")
     if table is None:
         return ""
-    names = wording.listed([wording.variable(name) for name in dict.fromkeys(table["variable"])])
-    return f"Training, validation and test by {names}: see Cohort."
+    names = [wording.variable(name) for name in dict.fromkeys(table["variable"]) if name not in COUNTS]
+    return (
+        f"Training, validation and test side by side, with what is missing: {', '.join(names)}; see Cohort."
+    )
+
+
+def differences(run: Run) -> str:
+    """In which variables training and test differ."""
+    table = run.tables.get("cohort")
+    if table is None or "p" not in table or not (tested := int(table["p"].notna().sum())):
+        return ""
+    names = []
+    for row in wording.records(table[table["p"] < 0.05]):
+        p = sheets.probability(row["p"])  # `.02` or `< .001`
+        names.append(f"{wording.variable(row['variable'])} (p {p if p.startswith('<') else f'= {p}'})")
+    told = (
+        f"Of {tested:,} variables compared between training and test, these differ at p < .05 (not corrected)"
+    )
+    return f"{told}: {', '.join(names) or 'none'}; see Cohort.".replace(tables.SPACE, " ")
 
 
 def mistakes(run: Run) -> str:
     """How many answers were wrong, and how far."""
     table = run.tables.get("mistakes")
-    if table is None:
+    if table is None or table.empty:
         return ""
     worst = table.iloc[0]
     first = f"true {worst['true']}, answered {worst['predicted']} (sample {worst[keys.SAMPLE_ID]})"
-    return f"{len(table):,} wrong answers on record; the worst: {first}."
+    return f"{len(table):,} wrong answers; the worst: {first}. Confusion matrix and pictures: see the report."
 
 
 def explanations(run: Run) -> str:
@@ -149,3 +200,31 @@ def explanations(run: Run) -> str:
 def cautions(run: Run) -> str:
     """What the report warns of."""
     return " ".join(finding.text for finding in findings.of(run))
+
+
+def _subgroups(run: Run, variables: tuple[str, ...] = ()) -> pd.DataFrame:
+    """The subgroups of these variables, of all where none is named; no row where nothing was measured."""
+    table = run.tables.get("subgroups")
+    if table is None:
+        return pd.DataFrame(columns=["variable", "metric", "estimate"])
+    return table[table["variable"].isin(variables)] if variables else table
+
+
+def _measured_by(table: pd.DataFrame) -> str:
+    names = [wording.variable(name).lower() for name in dict.fromkeys(table["variable"])]
+    return f"Measured by {wording.listed(names)}, with intervals: see Subgroups." if names else ""
+
+
+def _extremes(table: pd.DataFrame) -> str:
+    """Lowest and highest accuracy, each with its interval and its subgroup."""
+    known = table[(table["metric"] == "accuracy") & table["estimate"].notna()].sort_values("estimate")
+    rows = wording.records(known)
+    if not rows:
+        return ""
+    ends = [
+        f"{tables.quantity(row['estimate'], 'accuracy')} "
+        f"{tables.interval(wording.number(row, 'low'), wording.number(row, 'high'), 'accuracy')} "
+        f"({wording.variable(row['variable'])}: {row['value']})"
+        for row in (rows[0], rows[-1])
+    ]
+    return f"Accuracy by subgroup from {ends[0]} to {ends[1]}.".replace(tables.SPACE, " ")

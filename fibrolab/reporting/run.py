@@ -30,11 +30,12 @@ TABLES = {  # further tables that an evaluation leaves, NAME.csv, by the columns
     "cohort": ("variable", "statistic", *keys.PARTITIONS),
     "subgroups": ("variable", "value", "metric", "estimate"),
     "mistakes": (keys.SAMPLE_ID, "true", "predicted"),
+    "published": SCORES,
 }
 NUMBERS = {  # columns of these tables; every other holds words
     "value", "estimate", "low", "high", "mean", "sd", "floor", "n_valid", "coverage", "threshold",
     "temperature", "alpha", "n", "n_positive", "groups", "mean_size", "alone", "cutoff", "p", "p_auc",
-    "probability", "distance",
+    "probability", "distance", "chance", "p_chance",
 }  # fmt: skip
 
 

@@ -2,12 +2,19 @@
 
 from collections.abc import Callable
 
-from fibrolab.reporting import endpoint_sheets, measure_sheets, population_sheets, probability_sheets
+from fibrolab.reporting import (
+    endpoint_sheets,
+    measure_sheets,
+    population_sheets,
+    probability_sheets,
+    published_sheets,
+)
 from fibrolab.reporting.run import Run
 from fibrolab.reporting.sheets import Sheet
 
 SECTIONS: dict[str, Callable[[Run], list[Sheet]]] = {
     "headline": measure_sheets.headline,
+    "published": published_sheets.sheets,
     "endpoints": endpoint_sheets.sheets,
     "classes": measure_sheets.by_class,
     "further": measure_sheets.further,

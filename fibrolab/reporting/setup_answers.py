@@ -1,21 +1,23 @@
-"""What a run's settings, audit and split answer of a checklist; empty where they do not know."""
+"""What a run's settings answer of a checklist about its network and training; empty where not known."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fibrolab import keys
-from fibrolab.reporting import tables, wording
+from fibrolab.reporting import data_answers, wording
 from fibrolab.reporting.run import Run
 
 DEFAULTS: tuple[Any, ...] = ("none", None, False, 0, 0.0, "", [], {})  # settings that do nothing
+OWN = "own network"  # a branch without a backbone
 
 
 def technology(run: Run) -> str:
-    """The kind of method: its network and what it tells apart."""
-    name, classes = run.setting("model.name"), run.classes
-    if not (name and classes):
+    """The kind of method: its networks and what they tell apart."""
+    branches, classes = run.setting("model.branches", {}), run.classes
+    if not (branches and classes):
         return ""
-    return f"Deep learning: a {name} network that tells {wording.listed(classes)} apart."
+    names = list(dict.fromkeys(str(branch.get("name", OWN)) for branch in branches.values()))
+    return f"Deep learning: {wording.listed(names)} to tell {wording.listed(classes)} apart."
 
 
 def task(run: Run) -> str:
@@ -35,111 +37,44 @@ def classes(run: Run) -> str:
     return f"Classes as labelled in the data: {', '.join(run.classes)}, {kind}."
 
 
-def data(run: Run) -> str:
-    """Name and size of the data set."""
-    name, size = run.setting("data.name"), counts(run)
-    return f"Data set {name}. {size}".strip() if name else ""
-
-
-def counts(run: Run) -> str:
-    """Samples, groups and patients, and what was left out."""
-    found = run.audit
-    if not isinstance(found.get("samples"), int):
-        return ""
-    sizes = [f"{found[name]:,} {name}" for name in ("samples", "groups") if isinstance(found.get(name), int)]
-    sizes.append(f"{found['patients']:,} patients" if found.get("patients") else "patients not known")
-    return f"{', '.join(sizes)}. {left_out(run)}".strip()
-
-
-def left_out(run: Run) -> str:
-    """How many files could not be taken in; the report lists them."""
-    files = run.audit.get("left_out")
-    if files is None:
-        return ""
-    return f"Files left out: {len(files):,}, named in the report." if files else "No file was left out."
-
-
-def identity(run: Run) -> str:
-    """What the audit found of names in files and tables."""
-    if "identity" not in run.audit:
-        return ""
-    fields = [*run.audit["identity"], *(run.audit.get("personal_columns") or [])]
-    found = f"personal fields: {', '.join(map(str, fields))}" if fields else "no personal field"
-    return f"The audit found {found} in the headers and tables that were read."
-
-
-def inputs(run: Run) -> str:
-    """The modalities that the network eats."""
-    branches = run.setting("model.branches", {})
-    eaten = dict.fromkeys(str(branch["input"]) for branch in branches.values() if branch.get("input"))
-    return f"Input: {wording.listed(list(eaten))}." if eaten else ""
-
-
 def preprocessing(run: Run) -> str:
-    """The deterministic steps."""
-    return _settings(run, "preprocess", "Preprocessing")
-
-
-def scanners(run: Run) -> str:
-    """Scanners, as the cohort counts them."""
-    return _values(run, "scanner", "Scanners")
-
-
-def sites(run: Run) -> str:
-    """Sites, as the cohort counts them."""
-    return _values(run, "site", "Sites")
+    """The deterministic steps that were switched on, in their order."""
+    size = run.setting("preprocess.size")
+    if not size:
+        return ""
+    strength, equalize = run.setting("preprocess.denoise", 0), run.setting("preprocess.equalize", "none")
+    steps = {
+        "crop of burned-in borders": run.setting("preprocess.crop", "none") != "none",
+        f"non-local means of strength {strength:g}": strength > 0,
+        "histogram equalisation": equalize in ("histogram", "both"),
+        f"CLAHE with clip limit {run.setting('preprocess.clahe_clip')}": equalize in ("clahe", "both"),
+    }
+    told = [*(step for step, done in steps.items() if done), f"resize to {size} x {size} px"]
+    eaten = [branch.get("input") for branch in run.setting("model.branches", {}).values()]
+    colours = " Elastograms are resized and nothing else." if keys.ELASTOGRAM in eaten else ""
+    return f"Grey scans: {', '.join(told)}.{colours}"
 
 
 def split(run: Run) -> str:
     """How samples were dealt out."""
-    told = _settings(run, "split", "Split")
-    return f"{told} {partitions(run)}".strip() if told else ""
-
-
-def partitions(run: Run) -> str:
-    """Samples by partition and class."""
-    parts = [
-        f"{name} {sum(part.values()):,} ({', '.join(f'{label} {count:,}' for label, count in part.items())})"
-        for name, part in run.partitions.items()
-    ]
-    return f"Samples: {'; '.join(parts)}." if parts else ""
-
-
-def disjoint(run: Run) -> str:
-    """Whether groups stay in one part, counted in the split itself."""
-    if run.split is None or keys.GROUP_ID not in run.split:
-        return ""
-    parts = run.split.groupby([keys.GROUP_ID, keys.FOLD] if keys.FOLD in run.split else keys.GROUP_ID)
-    crossing = int((parts[keys.PARTITION].nunique() > 1).sum())
-    unit = "Patients" if run.audit.get("patients") else "Clusters of copies (patients are not known)"
-    if run.setting("split.val_is_test"):
-        return f"None: validation and test are the same samples. {unit} in several parts: {crossing:,}."
-    return f"{unit} in several parts: {crossing:,}."
-
-
-def test_size(run: Run) -> str:
-    """How many samples and groups were tested on."""
-    test = run.scored()
-    return (
-        "" if test is None else f"{len(test):,} samples of {test[keys.GROUP_ID].nunique():,} groups tested."
-    )
-
-
-def internal(run: Run) -> str:
-    """The test set."""
-    size, name = test_size(run), run.setting("data.name")
-    return f"Test part of {name}: {size}" if size and name else ""
+    if run.setting("split.name") == data_answers.EXTERNAL:
+        return (
+            "Every sample was tested; how the network's own were dealt out stands in the run that trained it."
+        )
+    return _settings(run, "split", "Split")
 
 
 def model(run: Run) -> str:
-    """Branches, fusion and head."""
+    """The network of each branch, and how they are joined."""
     branches = run.setting("model.branches", {})
     if not branches:
         return ""
-    parts = [f"{name}: {branch.get('name', 'own network')}" for name, branch in branches.items()]
+    parts = [
+        f"{branch.get('name', OWN)} on {branch.get('input', place)}" for place, branch in branches.items()
+    ]
     joined = run.setting("model.fusion.name")
-    fusion = f" Fusion: {joined}." if joined else ""
-    told = f"{run.setting('model.name')}, branches {', '.join(parts)}.{fusion}"
+    fusion = f", joined by {joined}" if joined and len(branches) > 1 else ""
+    told = f"Model {run.setting('model.name')}: {wording.listed(parts)}{fusion}."
     return f"{told} All settings are in {keys.CONFIG_FILE}."
 
 
@@ -150,21 +85,25 @@ def weights(run: Run) -> str:
         if "pretrained" not in branch:
             continue
         start = branch.get("weights") or ("pretrained" if branch["pretrained"] else "random")
-        told.append(f"{name} ({branch.get('name', 'own network')}): {start}")
+        told.append(f"{name} ({branch.get('name', OWN)}): {start}")
     seed = run.setting("seed")
     return f"Started from: {'; '.join(told)}. Seed {seed}." if told else ""
 
 
+def code(run: Run) -> str:
+    """The commit of the code."""
+    commit = run.environment.get("git_commit")
+    changed = " with uncommitted changes" if run.environment.get("git_dirty") else ""
+    return f"fibrolab at commit {commit}{changed}." if commit else ""
+
+
 def software(run: Run) -> str:
-    """Python, packages and the commit of the code."""
+    """The commit of the code, Python and packages."""
     packages = run.environment.get("packages") or {}
     if not packages:
         return ""
-    commit = run.environment.get("git_commit")
-    changed = " with uncommitted changes" if run.environment.get("git_dirty") else ""
-    code = f"fibrolab at commit {commit}{changed}; " if commit else ""
     versions = ", ".join(f"{name} {version}" for name, version in packages.items())
-    return f"{code}Python {run.environment.get('python', 'of unknown version')}, {versions}."
+    return f"{code(run)} Python {run.environment.get('python', 'of unknown version')}, {versions}.".strip()
 
 
 def training(run: Run) -> str:
@@ -173,7 +112,7 @@ def training(run: Run) -> str:
     told = [sentence for part in parts if (sentence := _settings(run, part, part.capitalize()))]
     if not told:
         return ""
-    steps = [str(step.get("name", step)) for step in run.setting("augment.transforms", [])]
+    steps = [_step(step) for step in run.setting("augment.transforms", [])]
     told.append(f"Augmentation: {', '.join(steps)}." if steps else "No augmentation.")
     epochs, size = run.setting("trainer.max_epochs"), run.setting("batch_size")
     told.append(f"At most {epochs} epochs" + (f" of batches of {size}." if size else "."))
@@ -213,7 +152,8 @@ def record(run: Run) -> str:
     if not command:
         return ""
     told = f"Started {started} by `{command}`. " if started else f"Command: `{command}`. "
-    return f"{told}Settings, split, predictions and weights are in the run's folder."
+    weights = ", weights" if (run.folder / keys.CHECKPOINTS).is_dir() else ""
+    return f"{told}Settings, split{weights} and predictions are in the run's folder."
 
 
 def not_for(run: Run) -> str:
@@ -226,23 +166,28 @@ def _settings(run: Run, part: str, title: str) -> str:
     group = run.setting(part)
     if not isinstance(group, Mapping) or not group.get("name"):
         return ""
-    kept = [f"{word} {value}" for word, value in _spelled(group.items()) if word != "name"]
     name = group["name"]
+    told = [word if value is True else f"{word} {value}" for word, value in _spelled(group.items())]
+    kept = [words for words in told if words != name]
     return f"{title}: {name} ({', '.join(kept)})." if kept else f"{title}: {name}."
 
 
+def _step(step: Mapping[str, Any]) -> str:
+    """A random transform with the ranges that it draws from."""
+    kept = [f"{word} {value}" for word, value in _spelled(step.items()) if value is not True]
+    ranges = {word: value for word, value in step.items() if isinstance(value, list) and len(value) == 2}
+    kept += [f"{word.replace('_', ' ')} {low} to {high}" for word, (low, high) in ranges.items()]
+    name = str(step.get("name"))
+    return f"{name} ({', '.join(kept)})" if kept else name
+
+
 def _spelled(items: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """The settings that do something, but for the name, and lists, which no sentence holds."""
     return [
         (word.replace("_", " "), value)
         for word, value in items
-        if not word.startswith("_") and not isinstance(value, list | dict) and value not in DEFAULTS
+        if word != "name"
+        and not word.startswith("_")
+        and not isinstance(value, list | dict)
+        and value not in DEFAULTS
     ]
-
-
-def _values(run: Run, column: str, title: str) -> str:
-    table = run.tables.get("cohort")
-    if table is None:
-        return ""
-    rows = [row for row in wording.records(table) if row["variable"] == column]
-    parts = [f"{row['statistic']}: test {row[keys.TEST]}" for row in rows if row[keys.TEST]]
-    return f"{title}: {'; '.join(parts)}.".replace(tables.SPACE, " ") if parts else ""

@@ -125,5 +125,11 @@ def probability(value: float | None) -> str:
     return f"{value:.3f}".removeprefix("0") if value < 0.01 else f"{value:.2f}".removeprefix("0")
 
 
+def p_value(value: float) -> str:
+    """The same in a sentence: ``p = .03``, ``p < .001``."""
+    text = probability(value)
+    return f"p{tables.SPACE}{text}" if text[0] in "<>" else f"p{tables.SPACE}={tables.SPACE}{text}"
+
+
 def _known(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and math.isfinite(value)

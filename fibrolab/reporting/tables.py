@@ -53,7 +53,7 @@ SPACE = "\u00a0"  # a number and its unit stay on one line
 
 @dataclass(frozen=True)
 class Row:
-    """One metric with its confidence interval and the highest floor known for it (NaN: not known)."""
+    """One metric with its interval, the highest floor known for it, and what else is on record (NaN: not)."""
 
     metric: str
     value: float
@@ -63,6 +63,10 @@ class Row:
     floor_name: str = ""
     method: str = ""
     note: str = ""
+    mean: float = math.nan
+    sd: float = math.nan
+    chance: float = math.nan
+    p_chance: float = math.nan
 
     @property
     def title(self) -> str:
@@ -78,6 +82,13 @@ class Row:
     def interval_text(self) -> str:
         """The interval alone, such as ``[84.1, 87.9]``."""
         return interval(self.low, self.high, self.metric) if math.isfinite(self.value) else ""
+
+    @property
+    def spread_text(self) -> str:
+        """Mean and SD over the resamples, such as ``86.1 ± 1.0``; empty where they are not known."""
+        if not (math.isfinite(self.mean) and math.isfinite(self.sd)):
+            return ""
+        return f"{_rounded(self.mean, self.metric)} ± {_rounded(self.sd, self.metric)}"
 
     @property
     def floor_text(self) -> str:
@@ -154,8 +165,10 @@ def rows(metrics: pd.DataFrame, names: Sequence[str], floors: Mapping[str, Any] 
         if floor > best or (floor == best and ranked and floor in CHANCE):
             known = {("chance" if ranked else "majority"): floor}
         source = max(known, key=lambda key: known[key], default="")
-        words = [_text(table, name, column) for column in ("method", "note")]
-        found.append(Row(name, value, low, high, known.get(source, math.nan), floor_name(source), *words))
+        method, note = (_text(table, name, column) for column in ("method", "note"))
+        further = [_number(table, name, column) for column in ("mean", "sd", "chance", "p_chance")]
+        best = known.get(source, math.nan)
+        found.append(Row(name, value, low, high, best, floor_name(source), method, note, *further))
     return found
 
 

@@ -18,11 +18,11 @@ MARKED = 30  # epochs; of more, the marks would hide the line
 
 @styled
 def curves(history: pd.DataFrame, monitor: str = "val/loss", mode: str = "min") -> Figure:
-    """Loss, the monitored metric and the learning rate, epoch by epoch.
+    """Loss, the monitored metric and the learning rate, epoch by epoch; the first epoch is 1.
 
     Args:
-        history: One row an epoch (or several, each with other cells filled): ``epoch``, ``train/loss``,
-            ``val/loss``, ``val/accuracy``, ``train/lr`` ...; columns that are absent leave their panel empty.
+        history: One row an epoch (or several, each with other cells filled): ``epoch`` from 0,
+            ``train/loss``, ``val/loss``, ``train/lr`` ...; columns that are absent leave their panel empty.
         monitor: The metric that chose the checkpoint; the second panel shows it, or else another ``val/*``.
         mode: Whether the best value of it is the ``min`` or the ``max``; that epoch is marked.
 
@@ -48,7 +48,7 @@ def curves(history: pd.DataFrame, monitor: str = "val/loss", mode: str = "min") 
             axes.text(0.5, 0.5, "not recorded", ha="center", transform=axes.transAxes, color=SOFT)
             axes.set(xticks=[], yticks=[])
         elif best is not None:
-            axes.axvline(best, color="#888888", linewidth=0.8, zorder=0)
+            axes.axvline(best + 1, color="#888888", linewidth=0.8, zorder=0)
     return figure
 
 
@@ -82,7 +82,7 @@ def _lines(axes: Axes, history: pd.DataFrame, columns: Mapping[str, str]) -> Non
         colour, dash, marker = INKS[len(axes.lines) % len(INKS)]
         mark = marker if kept.sum() <= MARKED else ""
         axes.plot(
-            history.loc[kept, "epoch"],
+            history.loc[kept, "epoch"] + 1,
             values[kept],
             color=colour,
             linestyle=dash,

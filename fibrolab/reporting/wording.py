@@ -1,14 +1,17 @@
 """What the tables of an evaluation mean by their short names, in words; and an estimate as a cell."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from fibrolab import keys
+from fibrolab.evaluation import roc
 from fibrolab.reporting import captions, tables
 from fibrolab.reporting.run import Run
-from fibrolab.reporting.sheets import Cell, Footnotes
+from fibrolab.reporting.sheets import Cell, Footnotes, p_value
 
 LEVELS = {  # how samples become what is scored
     "sample": "by sample",
@@ -40,7 +43,19 @@ METHODS = {  # how an interval is had
     "Clopper-Pearson": "exact binomial (Clopper and Pearson 1934)",
     "log (Simel)": "on the logarithm of the ratio (Simel 1991)",
     "logit clustered DeLong": "Obuchowski's clustered variance (1997), on the logit scale",
+    "logit Hanley-McNeil": "Hanley and McNeil's variance (1982), on the logit scale",
 }
+ALIKE = (  # remarks that differ from cell to cell in their numbers alone, and what a whole table says once
+    (
+        r"(\d+ of \d+ groups holds? a (miss|hit)|the \d+ groups do not differ): each counts as one sample",
+        "too few groups hold a hit, or a miss, to see how groups differ: each counts as one sample",
+    ),
+    (r"only \d+ independent units of a class", f"fewer than {roc.FEW} independent units of a class"),
+    (
+        r"the bound is that of \d+ independent pairs",
+        "the bound is that of independent pairs, one a unit of the smaller class,",
+    ),
+)
 MARKERS = {"run": "This run", "lsm": "LSM", "apri": "APRI", "fib4": "FIB-4"}
 VARIABLES = {  # columns of a manifest, with their units
     "site": "Site",
@@ -68,9 +83,20 @@ def variable(name: str) -> str:
     return VARIABLES.get(name, name[:1].upper() + name[1:].replace("_", " "))
 
 
+def value(name: str, text: str) -> str:
+    """A value of a column as it is printed: the age bands ``>=60`` and ``40-59`` as ``≥60`` and ``40–59``."""
+    return text.replace(">=", "≥").replace("-", "–") if name == keys.AGE_YEARS else text
+
+
 def marker(name: str) -> str:
     """A clinical marker, or the run itself, in words."""
     return MARKERS.get(name, name)
+
+
+def source(text: str) -> str:
+    """Where a cut-off comes from, as a sentence: ``youden on 80 patients`` names the rule in words."""
+    rule, separator, rest = text.partition(" on ")
+    return sentence(f"{RULES[rule]}{separator}{rest}" if rule in RULES else text)
 
 
 def method(name: str) -> str:
@@ -78,6 +104,17 @@ def method(name: str) -> str:
     if name in ("", "none"):
         return ""
     return f"Interval: {METHODS.get(name, name)}."
+
+
+def against_chance(row: tables.Row) -> tuple[str, str]:
+    """The p value of a row in words, and a footnote on what it is of; both empty where it has none."""
+    if not math.isfinite(row.p_chance):
+        return "", ""
+    return f"{p_value(row.p_chance)} against chance", (
+        f"p: one-sided exact binomial test against the {tables.quantity(row.chance, row.metric)} that the "
+        "commonest class of the test set reaches, at the number of independent samples that its groups "
+        "are worth."
+    )
 
 
 def endpoint(run: Run, name: str) -> str:
@@ -108,7 +145,7 @@ def estimated(row: Mapping[str, Any] | None, metric: str, notes: Footnotes, valu
     bounded = math.isfinite(middle) and math.isfinite(low) and math.isfinite(high)
     told = [method(word(row, "method"))] if bounded else []
     text = tables.interval(low, high, metric) if bounded else ""
-    return Cell(tables.quantity(middle, metric), text, notes.marks(*told, sentence(word(row, "note"))))
+    return Cell(tables.quantity(middle, metric), text, notes.marks(*told, *remarks(row)))
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -128,9 +165,16 @@ def word(row: Mapping[str, Any], name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
+def remarks(row: Mapping[str, Any]) -> list[str]:
+    """The remarks of a row as sentences, each alone, so that two cells that share one share its footnote."""
+    return [sentence(text) for text in word(row, "note").split("; ")]
+
+
 def sentence(text: str) -> str:
-    """A remark as a sentence: a capital at its start, a full stop at its end."""
+    """A remark as a sentence: a capital at its start, a full stop at its end; see `ALIKE` for its numbers."""
     text = text.strip()
+    for alike, general in ALIKE:
+        text = re.sub(alike, general, text)
     return text if not text else text[:1].upper() + text[1:] + ("" if text[-1] in ".!?" else ".")
 
 

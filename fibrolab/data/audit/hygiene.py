@@ -39,13 +39,15 @@ def hygiene(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
 
 
 def _small(evidence: Evidence) -> list[dict[str, Any]]:
-    """Classes absent from a partition, or with too few groups in the test."""
+    """Classes absent from a partition that the split has, or with too few groups in the test."""
     small: list[dict[str, Any]] = []
     if evidence.split.fault:
         return small  # said once, by the split itself
+    rows_of = {partition: evidence.split.rows(partition) for partition in keys.PARTITIONS}
     for label, name in enumerate(evidence.classes):
-        for partition in keys.PARTITIONS:
-            rows = evidence.split.rows(partition)
+        for partition, rows in rows_of.items():
+            if partition != keys.TEST and not len(rows):
+                continue  # another site is tested as a whole
             groups = len(np.unique(evidence.group[rows[evidence.labels[rows] == label]]))
             if groups < (FEWEST if partition == keys.TEST else 1):
                 small.append({"class": name, "partition": partition, "groups": groups})

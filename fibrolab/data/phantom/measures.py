@@ -6,7 +6,7 @@ import numpy as np
 
 # Medians by stage at separability 1: 4.9, 5.8, 7.5, 10.4 and 16.5 kPa. The borders between them lie near the
 # cut-offs of two-dimensional shear-wave elastography, 7.1 kPa for F2, 9.2 for F3 and 13.0 for F4 (Herrmann et
-# al. 2018, Hepatology 67, 260-272).
+# al. 2018, Hepatology 67, 260-272; not checked against the full text).
 SOFTEST_LOG_KPA, STIFFENING, ACCELERATION = 1.095, 0.915, 0.45
 STIFFEST_KPA = 75.0
 LSM_ERROR = 0.06  # of a patient's mean of five readings, relative

@@ -1,0 +1,123 @@
+"""How often tests tell two arms apart: where they are alike, and on as many patients as were planned for it.
+
+    python -m benchmarks.error_rates
+
+Scores of the diseased (40 %) and of the healthy are normal; those of two arms correlate by .5 in each class,
+and trainings of an arm by .8, with a skill that varies by `SPREAD`. A group is one sample, or a patient of
+five samples. Each line is of `--studies` simulated studies, of which a test at 5 % should err in 5 %.
+"""
+
+import argparse
+from collections.abc import Iterator
+from itertools import product
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm
+
+from benchmarks.coverage import PER_PATIENT, PREVALENCE, correlated
+from fibrolab.evaluation import sample_size
+from fibrolab.evaluation.arms import END_POINTS, HEADLINE, Answer, Arm, Measure, Task, drawn, measured
+from fibrolab.evaluation.contrasts import Contrast, contrast
+
+TASK = Task(("healthy", "diseased"), True, {"diseased": 1})
+AREA, ACCURACY = Measure(END_POINTS, "auc", "diseased"), Measure(HEADLINE, "accuracy")
+SHARED, OF_ARM, OF_TRAINING = 0.5, 0.3, 0.2  # of the variance of a score
+SPREAD = 0.1  # SD over trainings of the distance between diseased and healthy, as a share of it
+RESAMPLES = 200
+ALPHA = 0.05
+EXPECTED, OTHER = 0.85, 0.75  # AUCs that studies are planned to tell apart
+
+
+def arms(
+    rng: np.random.Generator, n: int, areas: tuple[float, float], trainings: tuple[int, int], clustered: bool
+) -> list[Arm]:
+    """Two arms that answered the same n samples."""
+    noise, groups = correlated(rng, n, clustered)
+    ill = (np.arange(groups[-1] + 1) < round(PREVALENCE * (groups[-1] + 1)))[groups]
+    found = []
+    spread = SPREAD if max(trainings) > 1 else 0.0  # of single trainings it is asked whether these two differ
+    for area, count in zip(areas, trainings, strict=True):
+        of_arm = np.sqrt(SHARED) * noise + np.sqrt(OF_ARM) * correlated(rng, n, clustered)[0]
+        answers = []
+        for _ in range(count):
+            distance = np.sqrt(2) * norm.ppf(area) * (1 + spread * rng.standard_normal())
+            score = of_arm + np.sqrt(OF_TRAINING) * correlated(rng, n, clustered)[0] + distance * (ill - 0.5)
+            share = norm.cdf(score)
+            chances = np.stack([1 - share, share], axis=1)
+            answers.append(Answer({"diseased": score}, {}, chances))
+        found.append(Arm("", np.arange(n), ill.astype(int), groups, tuple(answers)))
+    return found
+
+
+def tested(rng: np.random.Generator, measure: Measure, sides: list[Arm]) -> Contrast:
+    """As a comparison tests them; resampled only where the test asks for it."""
+    first, second = sides
+    values = [measured(side, TASK)[measure][:, 0] for side in sides]
+    one = len(values[0]) == len(values[1]) == 1
+    if one and (measure == AREA or first.one_row_a_group):
+        draws = [np.full((1, 2), np.nan)] * 2
+    else:
+        seed = int(rng.integers(2**31))
+        draws = [drawn(side, TASK, RESAMPLES, seed)[measure] for side in sides]
+    return contrast(measure, first, second, (values[0], values[1]), (draws[0], draws[1]), TASK)
+
+
+def alike(rng: np.random.Generator, studies: int) -> Iterator[dict[str, object]]:
+    """Two arms of the same area."""
+    single = product((AREA, ACCURACY), (False, True), (50, 200), (0.7, 0.85, 0.95), [(1, 1)])
+    several = product((AREA, ACCURACY), (False,), (200,), (0.85,), [(2, 2), (3, 3), (5, 5), (1, 3)])
+    for measure, clustered, n, area, trainings in (*single, *several):
+        found = [
+            tested(rng, measure, arms(rng, n, (area, area), trainings, clustered)) for _ in range(studies)
+        ]
+        yield {
+            "test": found[0].method,
+            "of": measure.metric,
+            "trainings": " and ".join(map(str, trainings)),
+            "groups": n // PER_PATIENT if clustered else n,
+            "samples": n,
+            "AUC": area,
+            "told apart [%]": 100 * np.mean([each.p < ALPHA for each in found]),
+            "no p [%]": 100 * np.mean(np.isnan([each.p for each in found])),
+        }
+
+
+def planned(rng: np.random.Generator, studies: int) -> Iterator[dict[str, object]]:
+    """Arms that differ, on as many patients as are said to tell them apart in 80 % of the studies."""
+    many = arms(rng, 200_000, (EXPECTED, OTHER), (1, 1), False)
+    right = [(side.answers[0].scores["diseased"] > 0) == side.labels for side in many]
+    discordant = float((right[0] != right[1]).mean())
+    needed = {
+        AREA: sample_size.two_aucs(EXPECTED, OTHER, PREVALENCE, SHARED),
+        ACCURACY: sample_size.two_shares(right[0].mean(), right[1].mean(), discordant),
+    }
+    for measure, patients in needed.items():
+        n = int(np.ceil(patients))
+        found = [tested(rng, measure, arms(rng, n, (EXPECTED, OTHER), (1, 1), False)) for _ in range(studies)]
+        yield {
+            "test": found[0].method,
+            "of": measure.metric,
+            "patients planned": n,
+            "told apart [%]": 100 * np.mean([each.p < ALPHA for each in found]),
+            "patients needed, median": np.nanmedian([each.needed for each in found]),
+        }
+
+
+def main() -> None:
+    """Simulate and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--studies", type=int, default=1000)
+    studies = parser.parse_args().studies
+    rng = np.random.default_rng(0)
+    for title, lines in (
+        ("Arms that are alike", alike(rng, studies)),
+        ("Arms that differ, planned for 80 %", planned(rng, studies)),
+    ):
+        print(f"{title}\n{pd.DataFrame(lines).to_string(index=False, float_format=lambda x: f'{x:.4g}')}\n")
+
+
+if __name__ == "__main__":
+    main()

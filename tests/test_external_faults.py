@@ -1,0 +1,93 @@
+"""What is wrong with another site's data, or with the run that is to answer it, before a run is opened."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from compose import composed
+from mlflow.tracking import MlflowClient
+from PIL import Image
+
+from fibrolab import external, keys
+from fibrolab.errors import ConfigError, DataError
+from fibrolab.evaluation import predictions
+from fibrolab.pipeline import run
+
+TRAINING = (
+    "task=nominal", "data=folder", "data.image_size=32", "trainer.max_epochs=1", "trainer.accelerator=cpu",
+    "num_workers=0", "batch_size=16", "bootstrap.resamples=20",
+)  # fmt: skip
+CLASSES = ("fatty", "normal (≤ 5 %)")
+
+
+def tree(root: Path, seed: int, *names: str) -> Path:
+    """Folders of noise, twenty pictures a class."""
+    random = np.random.default_rng(seed)
+    for level, name in enumerate(names):
+        (root / name).mkdir(parents=True)
+        for number in range(20):
+            coarse = Image.fromarray(random.integers(0, 120, (10, 12), dtype=np.uint8))
+            grey = np.asarray(coarse.resize((48, 40))) + np.uint8(60 * level)
+            Image.fromarray(grey).save(root / name / f"{number}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The root of a tracking database, and the id of a run whose task takes the classes of its data."""
+    root = tmp_path_factory.mktemp("trained")
+    here = tree(root / "here", 0, *CLASSES)
+    run(composed(f"paths.root={root}", f"data.root={here}", *TRAINING))
+    return root, ids(root)[0]
+
+
+def ids(root: Path) -> list[str]:
+    client = MlflowClient(f"sqlite:///{root}/mlruns/mlflow.db")
+    return [found.info.run_id for found in client.search_runs(["1"])]
+
+
+def answer(root: Path, run_id: str, data: Path) -> Path:
+    """Let the run answer a tree; the folder that is left."""
+    words = [f"paths.root={root}", "data=folder", f"data.root={data}", "data.image_size=32"]
+    quick = ["accelerator=cpu", "bootstrap.resamples=20"]
+    external.run(composed(f"run={run_id}", *words, *quick, name="evaluate"))
+    return root / "mlruns" / "artifacts" / ids(root)[0] / "artifacts"
+
+
+def test_the_classes_of_other_data_are_those_that_the_run_answers(
+    trained: tuple[Path, str], tmp_path: Path
+) -> None:
+    root, run_id = trained
+    folder = answer(root, run_id, tree(tmp_path / "there", 1, *CLASSES))
+    test = predictions.select(predictions.read(folder / keys.PREDICTIONS_FILE), keys.TEST)
+    assert test[keys.Y_TRUE].value_counts().to_dict() == {0: 20, 1: 20}
+
+
+@pytest.mark.parametrize("names", [("cyst", "tumour"), (*CLASSES, "tumour"), CLASSES[:1]])
+def test_other_classes_are_refused_though_the_task_takes_any(
+    trained: tuple[Path, str], tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    root, run_id = trained
+    before = ids(root)
+    with pytest.raises(ConfigError, match="the run answers fatty, normal"):
+        answer(root, run_id, tree(tmp_path / "there", 1, *names))
+    assert ids(root) == before
+
+
+def test_a_network_that_is_gone_or_damaged_is_told_before_a_run_is_opened(
+    trained: tuple[Path, str], tmp_path: Path
+) -> None:
+    root, run_id = trained
+    there, before = tree(tmp_path / "there", 1, *CLASSES), ids(root)
+    best = root / "mlruns" / "artifacts" / run_id / "artifacts" / keys.CHECKPOINTS / "best.ckpt"
+    whole = best.read_bytes()
+    try:
+        best.write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(DataError, match=r"best\.ckpt is damaged"):
+            answer(root, run_id, there)
+        best.unlink()
+        with pytest.raises(ConfigError, match="kept no network"):
+            answer(root, run_id, there)
+    finally:
+        best.write_bytes(whole)
+    assert ids(root) == before

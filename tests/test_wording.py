@@ -1,0 +1,75 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from fibrolab.evaluation import roc, shares, subgroups
+from fibrolab.reporting import tables, wording
+from fibrolab.reporting.sheets import Footnotes
+
+GROUPS = np.repeat(np.arange(12), 4)
+
+
+def notes_of(hits: np.ndarray) -> list[str]:
+    row = vars(shares.estimate(hits, groups=GROUPS))
+    notes = Footnotes()
+    wording.estimated(row | {"method": ""}, "accuracy", notes)
+    return [text for _, text in notes.notes]
+
+
+def test_remarks_that_differ_in_their_numbers_alone_share_a_footnote() -> None:
+    few = [np.isin(np.arange(len(GROUPS)), places) for places in ([], [4], [4, 9])]
+    told = ["Too few groups hold a hit, or a miss, to see how groups differ: each counts as one sample."]
+    assert [notes_of(hits) for some in few for hits in (some, ~some)] == [told] * 6
+
+
+@pytest.mark.parametrize("n_positive", [3, 7])
+def test_remarks_on_areas_of_few_patients_name_no_number_of_theirs(n_positive: int) -> None:
+    rng = np.random.default_rng(0)
+    positive = np.arange(40) < n_positive
+    (few,) = wording.remarks(vars(roc.estimate(rng.normal(size=40) + positive, positive)))
+    assert few == "Fewer than 10 independent units of a class: the interval may be too narrow."
+    *_, bound = wording.remarks(vars(roc.estimate(positive.astype(float), positive)))
+    assert (
+        bound == "The bound is that of independent pairs, one a unit of the smaller class, which all agree."
+    )
+
+
+def test_a_remark_that_two_cells_share_has_one_footnote_whatever_else_they_say() -> None:
+    notes = Footnotes()
+    cells = [
+        wording.estimated({"value": 0.5, "note": note}, "accuracy", notes)
+        for note in ("few patients", "few patients; odd scanner", "odd scanner")
+    ]
+    assert [cell.marks for cell in cells] == ["a", "a, b", "b"]
+
+
+def test_ages_are_printed_as_people_write_them() -> None:
+    bands = subgroups.age_bands(pd.Series([30.0, 45.0, 70.0]))
+    assert [wording.value("age_years", band) for band in bands] == ["<40", "40–59", "≥60"]
+    assert wording.value("site", "north-2 >=3") == "north-2 >=3"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("youden on 15 validation patients", "Youden's index on 15 validation patients."),
+        ("Castera 2005 on hepatitis C", "Castera 2005 on hepatitis C."),
+        ("", ""),
+    ],
+)
+def test_a_cut_off_names_its_rule_or_its_paper(text: str, told: str) -> None:
+    assert wording.source(text) == told
+
+
+def test_a_value_has_the_mean_and_sd_of_its_resamples_and_its_p_against_chance() -> None:
+    table = pd.DataFrame(
+        {"metric": ["accuracy", "qwk"], "value": [0.864, 0.9], "low": 0.8, "high": 0.95, "mean": [0.861, 0.9]}
+        | {"sd": [0.0104, 0.02], "chance": [0.334, np.nan], "p_chance": [0.0001, np.nan]}
+    )
+    accuracy, kappa = tables.rows(table, ["accuracy", "qwk"])
+    assert (accuracy.spread_text, kappa.spread_text) == ("86.1 ± 1.0", ".900 ± .020")
+    short, long = wording.against_chance(accuracy)
+    assert short == "p\u00a0<\u00a0.001 against chance"
+    assert "against the 33.4\u00a0% that the commonest class of the test set reaches" in long
+    assert wording.against_chance(kappa) == ("", "")
+    assert tables.rows(table[["metric", "value"]], ["qwk"])[0].spread_text == ""
