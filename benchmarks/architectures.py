@@ -34,11 +34,12 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torchvision.models.video import r3d_18
 
-from fibrolab import fitting, keys, pipeline
+from fibrolab import keys, pipeline
 from fibrolab.config import VERSION_BASE, folder, resolved
 from fibrolab.loading import load
 from fibrolab.modules.base import Batch, Classifier
 from fibrolab.tracking import track
+from fibrolab.training import fitting
 
 CLASSES = 5
 IMAGES = 4  # of a patient; as many patients as a batch has images then make at least two batches for training

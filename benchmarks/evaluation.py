@@ -124,7 +124,7 @@ def main() -> None:
     frame = answered(SCORED)
     staged(
         f"all measures, n = {SCORED:,}",
-        lambda: score.score(frame, STAGES, endpoints=ENDPOINTS, n_resamples=1000),
+        lambda: score.score(frame, STAGES, endpoints=ENDPOINTS, resamples=1000),
         bound=10,
     )
     with tempfile.TemporaryDirectory() as root:

@@ -23,11 +23,12 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from fibrolab import fitting, keys, pipeline
+from fibrolab import keys, pipeline
 from fibrolab.config import VERSION_BASE, folder, resolved
 from fibrolab.loading import load
 from fibrolab.modules.base import Batch
 from fibrolab.tracking import track
+from fibrolab.training import fitting
 
 
 class Twice:

@@ -22,12 +22,13 @@ import numpy as np
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from fibrolab import fitting, frozen_features, keys, pipeline
+from fibrolab import keys, pipeline
 from fibrolab.config import VERSION_BASE, folder, resolved
 from fibrolab.data.labelled import LabelledData
 from fibrolab.evaluation import predictions
 from fibrolab.loading import load
 from fibrolab.tracking import track
+from fibrolab.training import fitting, frozen_features
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Memory of every process on 100,000 images: the loader, a training, and what comes before it.
 
     python -m benchmarks.memory            # the loader alone, two epochs
-    python -m benchmarks.memory --train    # the whole of `fibrolab.fitting.fit`, then the loader
+    python -m benchmarks.memory --train    # the whole of `fibrolab.training.fitting.fit`, then the loader
     python -m benchmarks.memory --data     # manifest, survey, split and audit, with their seconds
 
 For the first two a pixel store of that many scans is written directly (64 px; `--size 224` needs 5 GB of
@@ -32,7 +32,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from benchmarks.stages import reading, staged
-from fibrolab import fitting, keys, pipeline
+from fibrolab import keys, pipeline
 from fibrolab.config import VERSION_BASE, arguments, folder, resolved
 from fibrolab.data import splits
 from fibrolab.data.audit import audit
@@ -44,6 +44,7 @@ from fibrolab.data.preprocess import Preprocess
 from fibrolab.data.survey import survey
 from fibrolab.modules.base import Classifier
 from fibrolab.tracking import track
+from fibrolab.training import fitting
 
 BOUND = 2 * 2**10  # MiB
 CLASSES = ("F0", "F1", "F2", "F3", "F4")

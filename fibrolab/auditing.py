@@ -19,7 +19,8 @@ from fibrolab.data.media import Media
 from fibrolab.data.readers import read_image
 from fibrolab.errors import AuditError, StorageError
 from fibrolab.loading import load
-from fibrolab.reporting import audit_figures, audit_page
+from fibrolab.reporting import audit_page
+from fibrolab.reporting.figures import audit as audit_figures
 
 KEPT = "audits"  # folder of the cache
 THUMBNAIL = 160  # [px], longest side of a picture on the contact sheet

@@ -7,7 +7,7 @@ from fibrolab.config import command
 
 def job(config: DictConfig) -> None:
     """Differences with intervals and tests, as a page and a run of its own."""
-    from fibrolab.comparing import run  # late: `--help` and a misspelt option answer at once
+    from fibrolab.runs.comparing import run  # late: `--help` and a misspelt option answer at once
 
     run(config)
 

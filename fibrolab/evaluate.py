@@ -16,7 +16,7 @@ def job(config: DictConfig) -> None:
 
         pipeline.evaluate(config)
     else:
-        from fibrolab import external
+        from fibrolab.runs import external
 
         external.run(config)
 

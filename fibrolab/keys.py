@@ -73,3 +73,5 @@ ENVIRONMENT_FILE: Final = "environment.json"
 REPORT_FILE: Final = "report.html"
 FIGURES: Final = "figures"
 CHECKPOINTS: Final = "checkpoints"
+
+GRAVITY: Final = ("ok", "warning", "fail")  # verdicts of an audit, the gravest last

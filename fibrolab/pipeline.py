@@ -7,19 +7,20 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from fibrolab import auditing, checks, environment, fitting, frozen_features, keys, results
+from fibrolab import auditing, environment, keys, results
 from fibrolab.config import arguments, flat, resolved, sweep_folder
 from fibrolab.data.cache import PixelStore
 from fibrolab.data.datamodule import FibrosisDataModule
 from fibrolab.data.labelled import LabelledData
 from fibrolab.data.preprocess import Preprocess
 from fibrolab.data.segments import Segment
-from fibrolab.earlier_weights import with_weights_of_runs
 from fibrolab.evaluation import endpoints
 from fibrolab.loading import load
 from fibrolab.modules.base import Classifier
-from fibrolab.reporting.run import put
+from fibrolab.storage import put
 from fibrolab.tracking import TrackedRun, reopen, track
+from fibrolab.training import checks, fitting, frozen_features
+from fibrolab.training.earlier_weights import with_weights_of_runs
 
 
 def run(config: DictConfig) -> float | None:

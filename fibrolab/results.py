@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
 
-from fibrolab import keys, records
+from fibrolab import keys
 from fibrolab.data import splits
 from fibrolab.data.labelled import LabelledData
 from fibrolab.evaluation import (
@@ -31,11 +31,14 @@ from fibrolab.evaluation import (
     thresholds,
 )
 from fibrolab.evaluation.floors import majority
-from fibrolab.evaluation.storage import write_table
-from fibrolab.records import Record
-from fibrolab.reporting import checklist, export, figures, model_card, page, tables
+from fibrolab.reporting import export, numbers, page
 from fibrolab.reporting import run as runs
-from fibrolab.reporting.run import put
+from fibrolab.reporting.checklists import model_card
+from fibrolab.reporting.checklists import page as checklist
+from fibrolab.reporting.figures import run as figures
+from fibrolab.runs import records
+from fibrolab.runs.records import Record
+from fibrolab.storage import put, write_table
 
 HEADLINE = ("accuracy", "macro_auc", "qwk")
 Y_TRAINED = "y_true"  # class under the task, beside the manifest's label
@@ -55,7 +58,7 @@ def save_data(folder: Path, data: LabelledData) -> None:
 
 
 def save_json(content: dict[str, Any], path: Path) -> None:
-    """Whole or not at all."""
+    """Write a mapping as JSON, whole or not at all."""
     put(path, json.dumps(content, indent=2, ensure_ascii=False).encode())
 
 
@@ -102,7 +105,7 @@ def evaluate(folder: Path, resamples: int = 1000, level: float = 0.95) -> Scores
             rows,
             classes,
             floors=floors,
-            n_resamples=resamples,
+            resamples=resamples,
             seed=seed,
             level=level,
             ordered=ordered,
@@ -155,7 +158,7 @@ def _tables(
 def _floors(run: Record, endpoints: Mapping[str, int]) -> dict[str, float]:
     """Of each metric the highest that the audit reached without looking at the liver."""
     floors = _majority(run, endpoints)
-    for measured in tables.floors_of(run.audit).values():
+    for measured in numbers.floors_of(run.audit).values():
         for metric, value in measured.items() if isinstance(measured, dict) else ():
             if metric in floors and value is not None:
                 floors[metric] = max(floors[metric], value)
@@ -248,9 +251,9 @@ def announce(folder: Path, run_id: str, uri: str) -> None:
     assert run.metrics is not None, "evaluated before it is announced"
     level = float(run.setting("bootstrap.level", 0.95))
     console = Console(soft_wrap=True)
-    console.print(tables.console_table(run.metrics, run.floors, level))
+    console.print(numbers.console_table(run.metrics, run.floors, level))
     if run.patients is not None:
-        console.print(tables.console_table(run.patients, level=level, name="Test, by patient"))
+        console.print(numbers.console_table(run.patients, level=level, name="Test, by patient"))
     # By its path, so that it is found where the environment is not activated.
     mlflow = os.path.relpath(Path(sys.executable).with_name("mlflow"))
     for line in (

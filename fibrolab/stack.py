@@ -7,7 +7,7 @@ from fibrolab.config import command
 
 def job(config: DictConfig) -> None:
     """A logistic regression on what the runs answered, as a run of its own."""
-    from fibrolab.stacking import run  # late: `--help` and a misspelt option answer at once
+    from fibrolab.runs.stacking import run  # late: `--help` and a misspelt option answer at once
 
     run(config)
 

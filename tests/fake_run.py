@@ -26,7 +26,7 @@ def make(folder: Path, classes: tuple[str, ...] = CLASSES, n: int = 300, skill: 
         frame,
         classes,
         floors={"accuracy": 0.334, "macro_auc": 0.5, "qwk": 0.0, "balanced_accuracy": 0.2},
-        n_resamples=200,
+        resamples=200,
     )
     score.write(table, folder / keys.METRICS_FILE)
     history(12).to_csv(folder / keys.HISTORY_FILE, index=False)

@@ -11,9 +11,9 @@ from compose import composed
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from fibrolab import arithmetic
 from fibrolab.config import resolved
 from fibrolab.errors import ConfigError
+from fibrolab.training import arithmetic
 
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 

@@ -15,7 +15,11 @@ from PIL import Image
 
 from fibrolab import keys
 from fibrolab.errors import DataError
-from fibrolab.reporting import audit_figures, audit_page, audit_tables, findings, sheets, style
+from fibrolab.reporting import audit_page, findings
+from fibrolab.reporting.figures import audit as audit_figures
+from fibrolab.reporting.figures import style
+from fibrolab.reporting.tables import audit as audit_tables
+from fibrolab.reporting.tables import sheet as sheets
 
 EVIL = "<script>document.title='owned'</script>"
 

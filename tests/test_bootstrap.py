@@ -24,14 +24,14 @@ def made_up(n, classes=3, seed=0):
     return y_true, probabilities / probabilities.sum(axis=1, keepdims=True)
 
 
-def draws(groups, n_resamples, seed=0):
-    return np.concatenate(list(resample_weights(groups, n_resamples, seed)))
+def draws(groups, resamples, seed=0):
+    return np.concatenate(list(resample_weights(groups, resamples, seed)))
 
 
 def test_intervals_equal_an_explicit_loop_over_repeated_rows():
     y_true, probabilities = made_up(60)
     groups = np.repeat([f"p{i}" for i in range(20)], 3)
-    table = intervals(y_true, probabilities, groups, STAGES[:3], n_resamples=50, seed=4)
+    table = intervals(y_true, probabilities, groups, STAGES[:3], resamples=50, seed=4)
     loop = []
     for counts in draws(groups, 50, seed=4):
         rows = np.concatenate(
@@ -71,9 +71,9 @@ def test_every_group_is_drawn_equally_often_on_average():
 def test_the_order_of_the_rows_changes_no_interval(order):
     y_true, probabilities = made_up(24)
     groups = np.repeat(list("hgfedcba"), 3)
-    one = intervals(y_true, probabilities, groups, STAGES[:3], n_resamples=20)
+    one = intervals(y_true, probabilities, groups, STAGES[:3], resamples=20)
     order = list(order)
-    other = intervals(y_true[order], probabilities[order], groups[order], STAGES[:3], n_resamples=20)
+    other = intervals(y_true[order], probabilities[order], groups[order], STAGES[:3], resamples=20)
     pd.testing.assert_frame_equal(one, other, rtol=1e-12)
 
 
@@ -141,7 +141,7 @@ def test_a_class_held_by_one_group_has_a_value_but_no_interval():
     assert table.loc["weighted_sensitivity", "n_valid"] == 300
 
 
-@pytest.mark.parametrize("settings", [{"n_resamples": 1}, {"level": 95}, {"level": 0.0}])
+@pytest.mark.parametrize("settings", [{"resamples": 1}, {"level": 95}, {"level": 0.0}])
 def test_impossible_settings_are_refused_with_what_is_allowed(settings):
     with pytest.raises(ConfigError, match="give"):
         intervals(*made_up(4), list("abcd"), STAGES[:3], **settings)
@@ -158,7 +158,7 @@ def predicted(n=30, partition="test"):
 def test_score_reads_one_partition_and_sets_the_floors_beside_its_metrics(tmp_path):
     frame = pd.concat([predicted(20, "validation"), predicted(30, "test")])
     test = predicted(30)["y_true"].to_numpy()
-    table = score.score(frame, STAGES[:3], floors=majority(np.array([2, 2, 0]), test), n_resamples=20)
+    table = score.score(frame, STAGES[:3], floors=majority(np.array([2, 2, 0]), test), resamples=20)
     assert table.loc["accuracy", "floor"] == np.mean(test == 2)
     assert np.isnan(table.loc["mae", "floor"])
     assert "auc" not in table.index
@@ -169,7 +169,7 @@ def test_score_reads_one_partition_and_sets_the_floors_beside_its_metrics(tmp_pa
 
 
 def test_votes_have_no_losses_but_keep_what_they_decide():
-    plain, votes = (score.score(predicted(), STAGES[:3], n_resamples=20, votes=x) for x in (False, True))
+    plain, votes = (score.score(predicted(), STAGES[:3], resamples=20, votes=x) for x in (False, True))
     losses = ["log_loss", "brier", "ece"]
     numbers = ["value", "mean", "sd", "low", "high", "bca_low", "percentile_high", "coverage"]
     assert votes.loc[losses, numbers].isna().all(axis=None)
@@ -192,7 +192,7 @@ def weighted_mean(values):
 
 def test_the_corrected_interval_is_that_of_scipy():
     values = np.random.default_rng(3).exponential(size=60)  # skewed, so that the correction matters
-    row = resampled(weighted_mean(values), np.arange(60).astype(str), n_resamples=20_000).loc["mean"]
+    row = resampled(weighted_mean(values), np.arange(60).astype(str), resamples=20_000).loc["mean"]
     theirs = stats.bootstrap((values,), np.mean, n_resamples=20_000, method="BCa", rng=1).confidence_interval
     width = theirs.high - theirs.low
     assert abs(row["bca_low"] - theirs.low) < 0.03 * width

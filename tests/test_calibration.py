@@ -162,7 +162,7 @@ def test_the_table_gives_what_scikit_learn_gives_of_the_test_rows():
 def test_a_loss_has_the_interval_that_it_has_among_the_metrics():
     data = run(120, rows=3)
     found = table(data, STAGES, resamples=100, seed=3, levels=("sample",)).set_index("measure")
-    metrics = score.score(data, STAGES, n_resamples=100, seed=3)
+    metrics = score.score(data, STAGES, resamples=100, seed=3)
     for name in ("log_loss", "brier"):
         row = found[found["probabilities"] == "as predicted"].loc[name]
         for column in ("value", "low", "high"):

@@ -41,5 +41,5 @@ def test_samples_that_come_several_to_a_group_are_worth_less() -> None:
 def test_no_other_metric_is_held_against_chance() -> None:
     found = chance.beside(TABLE, drawn(40, 1.0))
     assert found.loc["qwk", ["chance", "p_chance"]].isna().all()
-    table = score.score(drawn(40, 1.0), fake_run.CLASSES, n_resamples=20)
+    table = score.score(drawn(40, 1.0), fake_run.CLASSES, resamples=20)
     assert chance.beside(table, drawn(40, 1.0))["p_chance"].notna().sum() == 1

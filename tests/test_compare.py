@@ -18,10 +18,11 @@ from fake_arms import STAGES, answers, of_test
 from mlflow.tracking import MlflowClient
 from sklearn.metrics import accuracy_score
 
-from fibrolab import comparing, keys
+from fibrolab import keys
 from fibrolab.errors import ConfigError, FibrolabError
 from fibrolab.evaluation import predictions
 from fibrolab.reporting.comparison import PAGE_FILE, TABLE_FILE
+from fibrolab.runs import comparing
 from fibrolab.tracking import track
 
 QUICK = ("bootstrap.resamples=200",)

@@ -6,9 +6,9 @@ import pytest
 
 from fibrolab.evaluation.arms import HEADLINE, Task
 from fibrolab.evaluation.comparison import COLUMNS
-from fibrolab.reporting import comparison_sheets
 from fibrolab.reporting.comparison_words import Comparison
-from fibrolab.reporting.sheets import Sheet
+from fibrolab.reporting.tables import comparison as comparison_sheets
+from fibrolab.reporting.tables.sheet import Sheet
 
 
 def arms(measures: int, note: str = "") -> Sheet:

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from fibrolab.evaluation import decision
-from fibrolab.reporting import figures
-from fibrolab.reporting.curve_figures import CHOSEN
+from fibrolab.reporting.figures import run as figures
+from fibrolab.reporting.figures.curves import CHOSEN
 
 STAGES = ("F0", "F1", "F2", "F3", "F4")
 

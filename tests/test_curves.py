@@ -87,7 +87,7 @@ def test_a_band_holds_the_percentiles_of_the_curves_of_resampled_groups(band, by
     scores = np.round(rng.normal(size=60) + positive, 1)
     weights = np.concatenate(list(resample_weights(groups, 80, seed=3)))
     drawn = [by_scikit_learn(scores, positive, row) for row in weights]
-    found = band(scores, positive, groups, n_resamples=80, seed=3, level=0.9)
+    found = band(scores, positive, groups, resamples=80, seed=3, level=0.9)
     low, high = np.quantile(drawn, [0.05, 0.95], axis=0)
     np.testing.assert_allclose(found.low, low, atol=1e-8)
     np.testing.assert_allclose(found.high, high, atol=1e-8)
@@ -105,7 +105,7 @@ def test_the_area_under_the_curve_is_the_auc_where_every_step_lies_on_the_grid()
 @given(cases())
 def test_sensitivity_never_falls_along_a_roc_curve_or_the_ends_of_its_band(case):
     scores, positive, _ = case
-    found = curves.roc_band(scores, positive, np.arange(len(positive)) // 2, n_resamples=40)
+    found = curves.roc_band(scores, positive, np.arange(len(positive)) // 2, resamples=40)
     assert (np.diff(found.y) >= 0).all()
     assert found.y[-1] == 1
     if np.isfinite(found.low).all():
@@ -129,11 +129,11 @@ def test_a_band_does_not_depend_on_the_order_of_the_rows_and_repeats_itself(band
     rng = np.random.default_rng(0)
     positive, groups = rng.random(50) < 0.5, rng.integers(20, size=50)
     scores, rows = rng.normal(size=50) + positive, rng.permutation(50)
-    one = band(scores, positive, groups, n_resamples=50)
-    other = band(scores[rows], positive[rows], groups[rows], n_resamples=50)
+    one = band(scores, positive, groups, resamples=50)
+    other = band(scores[rows], positive[rows], groups[rows], resamples=50)
     np.testing.assert_allclose(one.low, other.low, atol=1e-12)
     np.testing.assert_allclose(one.high, other.high, atol=1e-12)
-    assert (band(scores, positive, groups, n_resamples=50, seed=1).low != one.low).any()
+    assert (band(scores, positive, groups, resamples=50, seed=1).low != one.low).any()
 
 
 def test_the_curves_of_six_samples_are_those_worked_by_hand():
@@ -178,7 +178,7 @@ def test_a_class_of_one_group_has_a_curve_without_a_band(band):
 @both_bands
 def test_a_perfect_score_has_a_band_without_width_that_warns(band):
     positive = np.arange(60) % 2 == 0
-    found = band(positive * 1.0, positive, np.arange(60), n_resamples=50)
+    found = band(positive * 1.0, positive, np.arange(60), resamples=50)
     np.testing.assert_array_equal(found.y, 1)
     assert "every resample gives the same curve" in found.note
 

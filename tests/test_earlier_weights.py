@@ -11,15 +11,16 @@ from drawn import unrendered
 from omegaconf import OmegaConf
 from own_data import PHANTOMS
 
-from fibrolab import earlier_weights, keys
+from fibrolab import keys
 from fibrolab.data.labelled import LabelledData
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.splits import Split
-from fibrolab.earlier_weights import with_weights_of_runs
 from fibrolab.errors import ConfigError, SplitError, WeightsError
-from fibrolab.fitting import build_module
 from fibrolab.loading import load
 from fibrolab.pipeline import run
+from fibrolab.training import earlier_weights
+from fibrolab.training.earlier_weights import with_weights_of_runs
+from fibrolab.training.fitting import build_module
 
 SMALL = [
     "preprocess.size=32",

@@ -8,8 +8,9 @@ import pytest
 
 from fibrolab import keys
 from fibrolab.evaluation import coverage
-from fibrolab.reporting import endpoint_sheets, narrow
+from fibrolab.reporting import narrow
 from fibrolab.reporting.run import Run
+from fibrolab.reporting.tables import endpoints as endpoint_sheets
 
 CONFIG = {"task": {"classes": list(fake_run.CLASSES), "endpoints": fake_tables.ENDPOINTS}}
 

@@ -57,7 +57,7 @@ def test_an_end_point_that_nobody_reaches_has_no_sensitivity_and_no_auc():
 def test_an_end_point_gets_the_same_resamples_as_the_classes():
     y_true, probabilities = made_up(60)
     groups = np.repeat(np.arange(20), 3).astype(str)
-    table = intervals(y_true, probabilities, groups, STAGES, n_resamples=60, seed=3, endpoints=ENDPOINTS)
+    table = intervals(y_true, probabilities, groups, STAGES, resamples=60, seed=3, endpoints=ENDPOINTS)
     weights = np.concatenate(list(resample_weights(groups, 60, 3)))
     areas = [
         reference.roc_auc_score(y_true >= 2, probabilities[:, 2:].sum(axis=1), sample_weight=row)
@@ -111,7 +111,7 @@ def test_metrics_without_end_points_are_those_of_old():
     frame = pd.DataFrame(
         {"partition": "test", "group_id": np.arange(30).astype(str), "y_true": y_true, **columns}
     )
-    plain = score.score(frame, STAGES, n_resamples=20)
-    both = score.score(frame, STAGES, n_resamples=20, endpoints=ENDPOINTS)
+    plain = score.score(frame, STAGES, resamples=20)
+    both = score.score(frame, STAGES, resamples=20, endpoints=ENDPOINTS)
     pd.testing.assert_frame_equal(plain, both.loc[plain.index])
     assert len(both) == len(plain) + 4 * len(ENDPOINTS)

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from fibrolab import keys
 from fibrolab.errors import StorageError
-from fibrolab.reporting import export, sections
+from fibrolab.reporting import export
 from fibrolab.reporting import run as runs
-from fibrolab.reporting.sheets import Cell, Column, Sheet, line
+from fibrolab.reporting.tables import sections
+from fibrolab.reporting.tables.sheet import Cell, Column, Sheet, line
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from PIL import Image
 
 from fibrolab import keys
 from fibrolab.errors import StorageError
-from fibrolab.reporting import figures
 from fibrolab.reporting import run as runs
+from fibrolab.reporting.figures import run as figures
 
 TABLES = {
     "endpoints": "level,endpoint,rule,threshold,metric,value\n"

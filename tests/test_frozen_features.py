@@ -22,10 +22,10 @@ from fibrolab.data.labelled import LabelledData
 from fibrolab.data.preprocess import Preprocess
 from fibrolab.data.segments import Segment
 from fibrolab.errors import ConfigError
-from fibrolab.frozen_features import cached
 from fibrolab.loading import load
 from fibrolab.models.backbones import Backbone
 from fibrolab.modules.base import Classifier
+from fibrolab.training.frozen_features import cached
 
 SIDE, EPOCHS, DISTINCT = 32, 3, 60
 FROZEN = {"name": "test_resnet", "freeze": "all"}

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fibrolab.reporting import export, latex
-from fibrolab.reporting.sheets import Cell, Column, Sheet, line
+from fibrolab.reporting.tables.sheet import Cell, Column, Sheet, line
 
 EVIL = r"<b>&\input{x} 50%_$#~^{}|[1]*"
 INTERVAL = "[66.0, 83.1]"

@@ -68,7 +68,7 @@ def ends(*found: object) -> pd.DataFrame:
 
 TABLES: dict[str, Callable[[float], pd.DataFrame]] = {
     "metrics": lambda level: score.score(
-        FRAME, STAGES, n_resamples=DRAWS, level=level, endpoints=TASK.endpoints
+        FRAME, STAGES, resamples=DRAWS, level=level, endpoints=TASK.endpoints
     ),
     "end points": lambda level: operating_points.table(FRAME, STAGES, TASK.endpoints, DRAWS, level=level),
     "calibration": lambda level: calibration.table(FRAME, STAGES, TASK.endpoints, DRAWS, level=level),

@@ -12,8 +12,9 @@ import yaml
 from chromium import chromium, visit
 
 from fibrolab import keys
-from fibrolab.reporting import answers, checklist, model_card
 from fibrolab.reporting import run as runs
+from fibrolab.reporting.checklists import answers, model_card
+from fibrolab.reporting.checklists import page as checklist
 from fibrolab.reporting.run import Run
 
 RESIZED = "Elastograms are resized and nothing else."

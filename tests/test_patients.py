@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from fibrolab import keys, results
 from fibrolab.errors import ConfigError
 from fibrolab.evaluation import patients, predictions
-from fibrolab.reporting import endpoint_sheets, page
+from fibrolab.reporting import page
 from fibrolab.reporting import run as runs
+from fibrolab.reporting.tables import endpoints as endpoint_sheets
 
 
 def predicted(owners, stages, partition="test", fold=0):

@@ -10,8 +10,8 @@ from omegaconf import DictConfig
 from statsmodels.stats.proportion import proportion_confint
 
 from fibrolab.evaluation import published
-from fibrolab.reporting import sections
 from fibrolab.reporting.run import Run
+from fibrolab.reporting.tables import sections
 
 PAPERS = {"paper1", "paper2", "paper3", "paper4", "paper5"}
 WITHOUT_INTERVAL = published.UNKNOWN

@@ -5,9 +5,10 @@ import pytest
 import yaml
 from fake_record import make
 
-from fibrolab import keys, records, results
+from fibrolab import keys, results
 from fibrolab.errors import ConfigError, DataError, StorageError
 from fibrolab.evaluation import operating_points, patients, predictions
+from fibrolab.runs import records
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ from chromium import chromium, visit
 
 from fibrolab import keys
 from fibrolab.errors import DataError
-from fibrolab.reporting import figures, findings, page, tables
+from fibrolab.reporting import findings, numbers, page
 from fibrolab.reporting import run as runs
+from fibrolab.reporting.figures import run as figures
 
 CONTRAST = """() => {
   const light = rgb => rgb.map(v => v / 255).map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
@@ -88,7 +89,7 @@ def test_the_headline_is_in_sight_and_nothing_overflows(run: Path, browser: Any,
     assert sheet.evaluate("document.documentElement.scrollWidth") == width
     record = runs.read(run)
     assert record.metrics is not None
-    for row in tables.headline(record.metrics, record.floors):
+    for row in numbers.headline(record.metrics, record.floors):
         for text in (row.value_text, row.interval_text, row.floor_text):
             cell = sheet.locator(".headline td", has_text=text).first
             assert cell.is_visible()
@@ -229,7 +230,7 @@ def test_the_headline_is_held_against_the_best_that_needs_no_network(folder: Pat
     amend(folder, keys.AUDIT_FILE, **found)
     record = runs.read(folder)
     assert record.metrics is not None
-    accuracy, auc, kappa = tables.headline(record.metrics, record.floors)
+    accuracy, auc, kappa = numbers.headline(record.metrics, record.floors)
     assert accuracy.floor_text == "63.6\u00a0% (nearest neighbour)"
     assert auc.floor_text == ".710 (metadata)"
     assert kappa.floor_text == ".000 (chance)"

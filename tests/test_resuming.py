@@ -9,7 +9,7 @@ from fibrolab import keys
 from fibrolab.callbacks.guards import SplitRecord
 from fibrolab.errors import ConfigError, SplitError
 from fibrolab.modules.single import SingleClassifier
-from fibrolab.resuming import refuse_unlike
+from fibrolab.training.resuming import refuse_unlike
 
 
 def module(**settings: dict) -> SingleClassifier:

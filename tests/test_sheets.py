@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from fibrolab import keys
-from fibrolab.reporting import measure_sheets, sections, tables, wording
+from fibrolab.reporting import numbers, wording
 from fibrolab.reporting import run as runs
 from fibrolab.reporting.run import Run
-from fibrolab.reporting.sheets import Footnotes, Sheet, line
+from fibrolab.reporting.tables import measures as measure_sheets
+from fibrolab.reporting.tables import sections
+from fibrolab.reporting.tables.sheet import Footnotes, Sheet, line
 
 CONFIG = {"task": {"classes": list(fake_run.CLASSES), "endpoints": fake_tables.ENDPOINTS}}
 
@@ -62,35 +64,35 @@ def metrics(**columns: list[Any]) -> pd.DataFrame:
     ],
 )
 def test_a_number_has_the_digits_of_its_metric(metric: str, value: float, text: str) -> None:
-    assert tables.quantity(value, metric) == text
+    assert numbers.quantity(value, metric) == text
 
 
 def test_a_row_reads_as_value_and_interval() -> None:
-    assert str(tables.Row("accuracy", 0.864, 0.841, 0.879, 0.334)) == "86.4\u00a0% [84.1, 87.9]"
-    assert str(tables.Row("qwk", 0.5, math.nan, math.nan, 0.0)) == ".500 [not defined]"
-    assert str(tables.Row("qwk", math.nan, math.nan, math.nan, 0.0)) == "not defined"
+    assert str(numbers.Row("accuracy", 0.864, 0.841, 0.879, 0.334)) == "86.4\u00a0% [84.1, 87.9]"
+    assert str(numbers.Row("qwk", 0.5, math.nan, math.nan, 0.0)) == ".500 [not defined]"
+    assert str(numbers.Row("qwk", math.nan, math.nan, math.nan, 0.0)) == "not defined"
 
 
 def test_the_highest_known_floor_of_accuracy_counts() -> None:
     table = metrics(value=[0.6, 0.8, 0.5], low=[0.5, 0.7, 0.4], high=[0.7, 0.9, 0.6], floor=[0.3, 0.5, 0.0])
-    accuracy, auc, _ = tables.headline(table, {"hash_lookup": 0.55, "majority": 0.3})
+    accuracy, auc, _ = numbers.headline(table, {"hash_lookup": 0.55, "majority": 0.3})
     assert accuracy.floor_text == "55.0\u00a0% (hash look-up)"
     assert accuracy.above_floor is False
     assert (auc.floor_text, auc.above_floor) == (".500 (chance)", True)
 
 
 def test_an_interval_that_touches_its_floor_is_not_above_it() -> None:
-    assert tables.Row("qwk", 0.2, 0.0, 0.4, 0.0).above_floor is False
+    assert numbers.Row("qwk", 0.2, 0.0, 0.4, 0.0).above_floor is False
 
 
 def test_a_metric_without_interval_or_floor_is_not_judged() -> None:
-    assert all(row.above_floor is None for row in tables.headline(metrics(value=[0.6, 0.8, 0.5])))
+    assert all(row.above_floor is None for row in numbers.headline(metrics(value=[0.6, 0.8, 0.5])))
 
 
 def test_every_metric_of_a_run_is_shown_once(run: Path) -> None:
     table = pd.read_csv(run / keys.METRICS_FILE)
-    shown = [row.metric for row in tables.headline(table) + tables.others(table, fake_run.CLASSES)]
-    lines = tables.per_class(table, fake_run.CLASSES).values()
+    shown = [row.metric for row in numbers.headline(table) + numbers.others(table, fake_run.CLASSES)]
+    lines = numbers.per_class(table, fake_run.CLASSES).values()
     shown += [row.metric for line in lines for row in line if row]
     assert sorted(set(shown) - {"macro_auc"}) == sorted(set(table["metric"]) - {"macro_auc"})
     assert len(shown) == len(set(shown)) + 1  # macro AUC stands in the headline and among the averages
@@ -99,7 +101,7 @@ def test_every_metric_of_a_run_is_shown_once(run: Path) -> None:
 def test_the_console_table_marks_what_is_not_above_its_floor() -> None:
     console = Console(width=120, file=io.StringIO(), record=True)
     table = metrics(value=[0.6, 0.8, 0.5], low=[0.2, 0.7, 0.4], high=[0.7, 0.9, 0.6], floor=[0.3, 0.5, 0.0])
-    console.print(tables.console_table(table, level=0.9))
+    console.print(numbers.console_table(table, level=0.9))
     text = console.export_text()
     assert "90\u00a0% CI" in text
     marked = [line for line in text.splitlines() if "NOT above its floor" in line]

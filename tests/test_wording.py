@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 
 from fibrolab.evaluation import roc, shares, subgroups
-from fibrolab.reporting import tables, wording
-from fibrolab.reporting.sheets import Footnotes
+from fibrolab.reporting import numbers, wording
+from fibrolab.reporting.tables.sheet import Footnotes
 
 GROUPS = np.repeat(np.arange(12), 4)
 
@@ -66,10 +66,10 @@ def test_a_value_has_the_mean_and_sd_of_its_resamples_and_its_p_against_chance()
         {"metric": ["accuracy", "qwk"], "value": [0.864, 0.9], "low": 0.8, "high": 0.95, "mean": [0.861, 0.9]}
         | {"sd": [0.0104, 0.02], "chance": [0.334, np.nan], "p_chance": [0.0001, np.nan]}
     )
-    accuracy, kappa = tables.rows(table, ["accuracy", "qwk"])
+    accuracy, kappa = numbers.rows(table, ["accuracy", "qwk"])
     assert (accuracy.spread_text, kappa.spread_text) == ("86.1 ± 1.0", ".900 ± .020")
     short, long = wording.against_chance(accuracy)
     assert short == "p\u00a0<\u00a0.001 against chance"
     assert "against the 33.4\u00a0% that the commonest class of the test set reaches" in long
     assert wording.against_chance(kappa) == ("", "")
-    assert tables.rows(table[["metric", "value"]], ["qwk"])[0].spread_text == ""
+    assert numbers.rows(table[["metric", "value"]], ["qwk"])[0].spread_text == ""

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from fibrolab import keys
-from fibrolab.evaluation import metrics, patients, predictions, thresholds
+from fibrolab.evaluation import endpoints, metrics, patients, predictions, thresholds
 from fibrolab.evaluation.bootstrap import resample_weights
 from fibrolab.evaluation.metrics import Weights
 
@@ -162,10 +162,10 @@ def _decided(frame: pd.DataFrame, task: Task) -> pd.DataFrame:
     seen, scores = predictions.probabilities(validation), predictions.probabilities(test)
     stages = validation[keys.Y_TRUE].to_numpy()
     for name, lowest in task.endpoints.items():
-        threshold = thresholds.chosen(seen[:, lowest:].sum(axis=1), stages >= lowest, RULE)
+        threshold = thresholds.chosen(endpoints.score(seen, lowest), stages >= lowest, RULE)
         known = np.isfinite(threshold.value)
         test[_yes(name)] = (
-            threshold.answers(scores[:, lowest:].sum(axis=1)).astype(float) if known else np.nan
+            threshold.answers(endpoints.score(scores, lowest)).astype(float) if known else np.nan
         )
     return test
 
@@ -177,7 +177,7 @@ def _yes(endpoint: str) -> str:
 
 def _answer(rows: pd.DataFrame, task: Task) -> Answer:
     probabilities = predictions.probabilities(rows)
-    scores = {name: probabilities[:, lowest:].sum(axis=1) for name, lowest in task.endpoints.items()}
+    scores = {name: endpoints.score(probabilities, lowest) for name, lowest in task.endpoints.items()}
     decided = {name: rows[_yes(name)] for name in task.endpoints}
     positive = {name: None if yes.isna().any() else yes.to_numpy(bool) for name, yes in decided.items()}
     return Answer(scores, positive, probabilities)

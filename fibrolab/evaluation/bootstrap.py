@@ -26,7 +26,7 @@ def intervals(
     probabilities: np.ndarray,
     groups: Sequence[str] | np.ndarray,
     classes: Sequence[str],
-    n_resamples: int = 1000,
+    resamples: int = 1000,
     seed: int = 0,
     level: float = 0.95,
     ordered: bool = True,
@@ -41,7 +41,7 @@ def intervals(
         probabilities: One column a class (N, K).
         groups: What was sampled from the population: the patient, or the cluster of copies (N,).
         classes: The K class names.
-        n_resamples: Resamples, at least 2.
+        resamples: Resamples, at least 2.
         seed: Two models scored on the same samples under one seed see the same resamples.
         level: Coverage aimed at, such as 0.95.
         ordered: As for `evaluate`.
@@ -51,20 +51,20 @@ def intervals(
         As of `resampled`.
 
     Raises:
-        ConfigError: n_resamples or level out of range.
+        ConfigError: resamples or level out of range.
     """
 
     def measure(weights: Weights | None) -> dict[str, np.ndarray]:
         by_class = evaluate(y_true, probabilities, classes, weights, ordered)
         return by_class | end_points.evaluate(y_true, probabilities, endpoints or {}, weights)
 
-    return resampled(measure, groups, n_resamples, seed, level)
+    return resampled(measure, groups, resamples, seed, level)
 
 
 def resampled(
     measure: Measure,
     groups: Sequence[str] | np.ndarray,
-    n_resamples: int = 1000,
+    resamples: int = 1000,
     seed: int = 0,
     level: float = 0.95,
 ) -> pd.DataFrame:
@@ -79,7 +79,7 @@ def resampled(
     Args:
         measure: Gives R values a metric, of weights (R, N) or, of None, one value each.
         groups: What was sampled from the population: the patient, or the cluster of copies (N,).
-        n_resamples: Resamples, at least 2.
+        resamples: Resamples, at least 2.
         seed: Two models scored on the same samples under one seed see the same resamples.
         level: Coverage aimed at, such as 0.95.
 
@@ -90,15 +90,15 @@ def resampled(
         the data again.
 
     Raises:
-        ConfigError: n_resamples or level out of range.
+        ConfigError: resamples or level out of range.
     """
-    check(n_resamples, level)
+    check(resamples, level)
     values = measure(None)
     if len(set(groups)) > 1:
-        blocks = [measure(weights) for weights in resample_weights(groups, n_resamples, seed)]
+        blocks = [measure(weights) for weights in resample_weights(groups, resamples, seed)]
         left_out = [measure(weights) for weights in _leave_out(groups)]
     else:
-        blocks = left_out = [{name: np.full(n_resamples, np.nan) for name in values}]
+        blocks = left_out = [{name: np.full(resamples, np.nan) for name in values}]
     rows = {}
     for name, value in values.items():
         draws, jackknife = (np.concatenate([block[name] for block in each]) for each in (blocks, left_out))
@@ -107,8 +107,8 @@ def resampled(
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(COLUMNS)).rename_axis("metric")
 
 
-def resample_weights(groups: Sequence[str] | np.ndarray, n_resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each sample is drawn, in blocks (r, N) of float64 that add up to n_resamples rows.
+def resample_weights(groups: Sequence[str] | np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each sample is drawn, in blocks (r, N) of float64 that add up to resamples rows.
 
     Each row draws as many groups as there are, with replacement, and every sample as often as its group.
     The draws depend on the set of groups and the seed, not on the order of the rows or the block size.
@@ -116,10 +116,10 @@ def resample_weights(groups: Sequence[str] | np.ndarray, n_resamples: int, seed:
     names, codes = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
     rng = np.random.default_rng(seed)
     rows = max(1, BLOCK // len(codes))
-    for start in range(0, n_resamples, rows):
+    for start in range(0, resamples, rows):
         counts = [
             np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))
-            for _ in range(min(rows, n_resamples - start))
+            for _ in range(min(rows, resamples - start))
         ]
         yield np.stack(counts).astype(np.float64)[:, codes]
 
@@ -144,7 +144,7 @@ def _bca(value: float, draws: np.ndarray, jackknife: np.ndarray, level: float) -
     from scipy.special import ndtr, ndtri
 
     valid, left = (values[np.isfinite(values)] for values in (draws, jackknife))
-    if not np.isfinite(value) or len(valid) < max(2.0, DEFINED * len(draws)) or not len(left):
+    if not np.isfinite(value) or not enough(len(valid), len(draws)) or not len(left):
         return np.nan, np.nan
     below = ((valid < value).sum() + (valid == value).sum() / 2) / len(valid)
     away = left.mean() - left
@@ -162,10 +162,20 @@ def _bca(value: float, draws: np.ndarray, jackknife: np.ndarray, level: float) -
 def _summary(draws: np.ndarray, level: float) -> tuple[float, float, float, float, int]:
     """Mean, sd, low, high of the resamples that define the metric, and their number."""
     valid = draws[np.isfinite(draws)]
-    if len(valid) < max(2.0, DEFINED * len(draws)):
+    if not enough(len(valid), len(draws)):
         return np.nan, np.nan, np.nan, np.nan, len(valid)
-    low, high = np.quantile(valid, [(1 - level) / 2, (1 + level) / 2])
+    low, high = percentiles(valid, level)
     return float(valid.mean()), float(valid.std(ddof=1)), float(low), float(high), len(valid)
+
+
+def enough(defined: int, drawn: int) -> bool:
+    """Whether so many of the resamples define a metric that an interval can be had of them."""
+    return defined >= max(2.0, DEFINED * drawn)
+
+
+def percentiles(draws: np.ndarray, level: float) -> np.ndarray:
+    """Low and high of the percentile interval of draws (R, ...), float64 (2, ...)."""
+    return np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
 
 
 def check(resamples: int, level: float) -> None:

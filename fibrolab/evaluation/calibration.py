@@ -191,7 +191,7 @@ def _measured(
     found["ece"] = _ece(truth, chance, groups, seed)
     for name, lowest in endpoints.items():
         positive = end_points.labels(truth, lowest) == 1
-        both = recalibration(chance[:, lowest:].sum(axis=1), positive, groups, level)
+        both = recalibration(end_points.score(chance, lowest), positive, groups, level)
         found |= dict(zip((f"slope_{name}", f"intercept_{name}"), both, strict=True))
     return found
 

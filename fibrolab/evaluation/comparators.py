@@ -23,7 +23,7 @@ COLUMNS = (
 DECIDED = ("sensitivity", "specificity", "ppv", "npv", "lr_plus", "lr_minus")
 Row = dict[str, object]
 RUN, PUBLISHED, FITTED = "run", "published", "fitted"
-_RULE = "youden"  # how cut-offs are fitted, of markers and of the run alike
+_RULE = thresholds.YOUDEN  # how cut-offs are fitted, of markers and of the run alike
 
 
 class Cutoff(NamedTuple):
@@ -173,7 +173,7 @@ def _rows(case: _Case, validation: pd.DataFrame, test: pd.DataFrame, doubts: lis
     shared |= {"n": len(test), "n_positive": int(positive.sum())}
     if test.empty:
         nothing = Estimate(math.nan, note="no test patient has the marker")
-        yield shared | {"marker": case.marker, "metric": "auc"} | _numbers(nothing, doubts)
+        yield shared | {"marker": case.marker, "metric": "auc"} | nothing.columns(*doubts)
         return
     scores = np.stack([_score(arm, test, case.lowest) for arm in (case.marker, RUN)])  # (2, N)
     areas = roc.areas(scores, positive, groups)
@@ -182,11 +182,11 @@ def _rows(case: _Case, validation: pd.DataFrame, test: pd.DataFrame, doubts: lis
         score, arm_shared = scores[place], shared | {"marker": arm}
         area, notes = areas.estimate(place, case.level), [] if arm == RUN else [against_run.note, *doubts]
         compared = {} if arm == RUN else {"p_auc": against_run.p}
-        yield arm_shared | {"metric": "auc"} | compared | _numbers(area, notes)
+        yield arm_shared | {"metric": "auc"} | compared | area.columns(*notes)
         for rule, cutoff, source, note in _cutoffs(arm, case, validation):
             part = arm_shared | {"rule": rule, "cutoff": cutoff, "source": source}
             for metric, found in _decided(score, positive, groups, cutoff, case.level):
-                yield part | {"metric": metric} | _numbers(found, [note])
+                yield part | {"metric": metric} | found.columns(note)
 
 
 def _cutoffs(arm: str, case: _Case, validation: pd.DataFrame) -> Iterator[tuple[str, float, str, str]]:
@@ -224,14 +224,6 @@ def _decided(
         yield name, shares.estimate(hits, counted, groups, level)
     yield "lr_plus", likelihood_ratio(score, positive, groups, cutoff, "+", level)
     yield "lr_minus", likelihood_ratio(score, positive, groups, cutoff, "-", level)
-
-
-def _numbers(found: Estimate, notes: Sequence[str]) -> Row:
-    """The columns of an estimate; its own note first."""
-    return {
-        "value": found.value, "low": found.low, "high": found.high, "method": found.method,
-        "note": "; ".join(dict.fromkeys(note for note in (found.note, *notes) if note)),
-    }  # fmt: skip
 
 
 def _one_class(n_ill: int) -> str:

@@ -23,9 +23,10 @@ from fibrolab.evaluation.arms import (
     limits,
     measured,
 )
-from fibrolab.evaluation.bootstrap import DEFINED
+from fibrolab.evaluation.bootstrap import enough, percentiles
 from fibrolab.evaluation.contrasts import WITH_SEEDS, contrast
 from fibrolab.evaluation.estimate import Estimate
+from fibrolab.evaluation.intervals import ALONE, FEW, RESAMPLED
 from fibrolab.evaluation.seeds import spread
 
 COLUMNS = (
@@ -35,7 +36,6 @@ COLUMNS = (
 COMPARATORS, FOLDS, ANOVA = "comparators", "folds", "anova"  # families beside those of the measures
 SIGNIFICANT = 0.05  # corrected p below which two arms are told apart
 ALL_PAIRS = 4  # arms up to which every pair is tested
-RESAMPLED = "percentile"
 RESAMPLED_T = "corrected resampled t test over folds (Nadeau and Bengio)"
 
 
@@ -153,14 +153,13 @@ def _estimate(
             return shares.estimate(*counts, arm.groups, level)
     means = draws.mean(axis=0)
     valid = means[np.isfinite(means)]
-    if len(valid) < max(2.0, DEFINED * len(means)):
+    if not enough(len(valid), len(means)):
         alone = len(np.unique(arm.groups)) < 2
-        few = "fewer than nine tenths of the resamples define it: too few groups of a class"
-        return Estimate(value, note="one group only: no interval can be drawn from it" if alone else few)
+        return Estimate(value, note=ALONE if alone else FEW)
     if found := spread([values], [draws], len(np.unique(arm.groups))) if len(values) > 1 else None:
         low, high = np.clip(found.interval(value, level), *limits(measure))
         return Estimate(value, float(low), float(high), WITH_SEEDS)
-    low, high = np.quantile(valid, [(1 - level) / 2, (1 + level) / 2])
+    low, high = percentiles(valid, level)
     return Estimate(value, float(low), float(high), RESAMPLED)
 
 

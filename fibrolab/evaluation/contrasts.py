@@ -19,7 +19,7 @@ UNPAIRED_DELONG, UNPAIRED_BOOTSTRAP = "unpaired DeLong", "bootstrap of each coho
 
 @dataclass(frozen=True)
 class Contrast:
-    """One arm less another.
+    """The difference of two arms in one measure, with its test.
 
     Attributes:
         difference: In the measure's own unit.

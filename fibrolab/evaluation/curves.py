@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fibrolab.evaluation import structural
-from fibrolab.evaluation.bootstrap import DEFINED, resample_weights
+from fibrolab.evaluation.bootstrap import enough, percentiles, resample_weights
 from fibrolab.evaluation.weighted import Weights, ratio
 
 GRID = np.linspace(0.0, 1.0, 101)
@@ -40,7 +40,7 @@ def roc_band(
     scores: np.ndarray,
     positive: np.ndarray,
     groups: Sequence[str] | np.ndarray,
-    n_resamples: int = RESAMPLES,
+    resamples: int = RESAMPLES,
     seed: int = 0,
     level: float = 0.95,
 ) -> Band:
@@ -53,21 +53,21 @@ def roc_band(
         scores: Higher means more likely positive (N,).
         positive: Truth, bool (N,).
         groups: What was sampled from the population (N,).
-        n_resamples: Resamples of the groups.
+        resamples: Resamples of the groups.
         seed: As for `bootstrap.intervals`: the same seed draws the same resamples.
         level: Coverage aimed at, at each point.
 
     Raises:
         DataError: A score that is not finite.
     """
-    return _band(_sensitivity, scores, positive, groups, n_resamples, seed, level)
+    return _band(_sensitivity, scores, positive, groups, resamples, seed, level)
 
 
 def pr_band(
     scores: np.ndarray,
     positive: np.ndarray,
     groups: Sequence[str] | np.ndarray,
-    n_resamples: int = RESAMPLES,
+    resamples: int = RESAMPLES,
     seed: int = 0,
     level: float = 0.95,
 ) -> Band:
@@ -81,14 +81,14 @@ def pr_band(
         scores: Higher means more likely positive (N,).
         positive: Truth, bool (N,).
         groups: What was sampled from the population (N,).
-        n_resamples: Resamples of the groups.
+        resamples: Resamples of the groups.
         seed: As for `roc_band`.
         level: Coverage aimed at, at each point.
 
     Raises:
         DataError: A score that is not finite.
     """
-    return _band(_precision, scores, positive, groups, n_resamples, seed, level)
+    return _band(_precision, scores, positive, groups, resamples, seed, level)
 
 
 def average_precision(scores: np.ndarray, positive: np.ndarray, weights: Weights | None = None) -> np.ndarray:
@@ -130,7 +130,7 @@ class _Steps:
         self._last = np.flatnonzero(ends)  # row of each run of ties
 
     def counts(self, weights: Weights | None) -> _Counts:
-        """Of weights (R, N)."""
+        """Weight of both classes at or above each threshold, for weights (R, N)."""
         if weights is None:
             weights = np.ones((1, len(self._order)))
         ordered = weights[:, self._order]
@@ -158,7 +158,7 @@ def _band(
     scores: np.ndarray,
     positive: np.ndarray,
     groups: Sequence[str] | np.ndarray,
-    n_resamples: int,
+    resamples: int,
     seed: int,
     level: float,
 ) -> Band:
@@ -174,9 +174,9 @@ def _band(
     curve = drawn(None)[0]
     if len(set(groups)) < 2:
         return Band(GRID, curve, unknown, unknown, "one group only: no band can be drawn from it")
-    draws = np.concatenate([drawn(weights) for weights in resample_weights(groups, n_resamples, seed)])
-    if len(draws) < max(2.0, DEFINED * n_resamples):
+    draws = np.concatenate([drawn(weights) for weights in resample_weights(groups, resamples, seed)])
+    if not enough(len(draws), resamples):
         return Band(GRID, curve, unknown, unknown, "a class is in too few groups to draw a band")
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    low, high = percentiles(draws, level)
     agree = "" if (low < high).any() else "every resample gives the same curve: how sure it is, is not known"
     return Band(GRID, curve, low, high, agree)

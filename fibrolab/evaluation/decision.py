@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fibrolab.evaluation.bootstrap import check, resample_weights
+from fibrolab.evaluation.bootstrap import check, percentiles, resample_weights
 from fibrolab.evaluation.intervals import ALONE
 
 THRESHOLDS = np.arange(1, 100) / 100  # probabilities at which somebody would act
@@ -70,7 +70,7 @@ def curve(
             weights @ gained / weights.sum(axis=1, keepdims=True)
             for weights in resample_weights(groups, resamples, seed)
         ]
-        low, high = np.quantile(np.concatenate(draws), [(1 - level) / 2, (1 + level) / 2], axis=0)
+        low, high = percentiles(np.concatenate(draws), level)
     else:
         note = ALONE
     return Decision(THRESHOLDS, gained.mean(axis=0), worth.mean(axis=0), low, high, note)

@@ -12,7 +12,7 @@ _DRAWS = 9999  # tables drawn where Fisher's test cannot go through all of them
 
 
 class Difference(NamedTuple):
-    """Whether two groups differ.
+    """A test of whether two groups of patients differ.
 
     Attributes:
         p: Two-sided; NaN where there is no test.

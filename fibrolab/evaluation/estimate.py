@@ -21,3 +21,8 @@ class Estimate:
     high: float = math.nan
     method: str = ""
     note: str = ""
+
+    def columns(self, *notes: str) -> dict[str, object]:
+        """Value, low, high, method and note of a table's row; further notes stand behind its own."""
+        told = dict.fromkeys(note for note in (self.note, *notes) if note)
+        return vars(self) | {"note": "; ".join(told)}

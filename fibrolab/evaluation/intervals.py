@@ -26,7 +26,7 @@ def table(
     probabilities: np.ndarray,
     groups: np.ndarray,
     classes: Sequence[str],
-    n_resamples: int = 1000,
+    resamples: int = 1000,
     seed: int = 0,
     level: float = 0.95,
     ordered: bool = True,
@@ -42,7 +42,7 @@ def table(
         probabilities: One column a class (N, K).
         groups: The patient, or the cluster of copies, of every sample (N,).
         classes: The K class names.
-        n_resamples: Bootstrap resamples of the groups.
+        resamples: Bootstrap resamples of the groups.
         seed: Of the resamples.
         level: Coverage aimed at.
         ordered: Whether the classes are stages.
@@ -54,11 +54,11 @@ def table(
         truth (`coverage.expected`; NaN where that is not known, or the level is another).
 
     Raises:
-        ConfigError: n_resamples or level out of range.
+        ConfigError: resamples or level out of range.
     """
     end_points = end_points or {}
     drawn = bootstrap.intervals(
-        y_true, probabilities, groups, classes, n_resamples, seed, level, ordered, end_points
+        y_true, probabilities, groups, classes, resamples, seed, level, ordered, end_points
     )
     decided = metrics.decide(probabilities)
     known = _shares(y_true, decided, groups, classes, level)
@@ -66,7 +66,7 @@ def table(
     known |= _areas(y_true, probabilities, groups, classes, level)
     for name, lowest in end_points.items():
         known |= _end_point(
-            name, endpoints.labels(y_true, lowest), probabilities[:, lowest:].sum(1), groups, level
+            name, endpoints.labels(y_true, lowest), endpoints.score(probabilities, lowest), groups, level
         )
     single = len(np.unique(groups)) == 1
     drawn.loc[["ece"], ["low", "high", "bca_low", "bca_high"]] = np.nan

@@ -52,7 +52,7 @@ def fib4(table: pd.DataFrame) -> np.ndarray:
 
 
 class Marker(NamedTuple):
-    """One of them.
+    """A clinical marker: how it is computed, from which columns, and when a unit is suspect.
 
     Attributes:
         label: As a reader knows it.

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from fibrolab import keys
-from fibrolab.errors import DataError
 from fibrolab.evaluation import (
     bootstrap,
     endpoints,
@@ -76,12 +75,7 @@ def table(
         ConfigError: An unknown level, or resamples or level out of range.
     """
     bootstrap.check(resamples, level)
-    held = predictions.probabilities(frame).shape[1]
-    if held != len(classes):
-        raise DataError(
-            f"The predictions hold {held} probabilities a row, but {len(classes)} classes are named "
-            f"({', '.join(classes)}); score them with the classes of their own run."
-        )
+    predictions.refuse_other_classes(frame, classes)
     several = patients.repeated(frame)
     rows = [
         {"level": name} | row
@@ -111,14 +105,14 @@ def _rows(
     for name, of_one in points.items():
         scores = endpoints.score(predictions.probabilities(test), end_points[name])
         area = roc.estimate(scores, of_one[0].positive, groups, level)
-        yield {"endpoint": name, "rule": "", "threshold": math.nan, "metric": "auc"} | _numbers(area)
+        yield {"endpoint": name, "rule": "", "threshold": math.nan, "metric": "auc"} | area.columns()
         for point in of_one:
             resampled, threshold = next(drawn), point.threshold
             shared = {"endpoint": name, "rule": threshold.rule, "threshold": threshold.value}
             found = resampled | _shares(point, groups, level) | _ratios(point, groups, level)
             for metric in MEASURES:
                 estimate = Estimate(math.nan) if math.isnan(threshold.value) else found[metric]
-                yield shared | {"metric": metric} | _numbers(estimate, threshold.note)
+                yield shared | {"metric": metric} | estimate.columns(threshold.note)
 
 
 def _points(frame: pd.DataFrame, test: pd.DataFrame, lowest: int) -> list[_Point]:
@@ -192,11 +186,3 @@ def _resampled(metric: str, row: pd.Series, positive: np.ndarray, alone: bool) -
     every = "every" if positive.all() else "no"
     undefined = f"{every} test row has the end point{', and none is said to' * (metric == 'f1')}"
     return intervals.resampled(row, alone, undefined)
-
-
-def _numbers(found: Estimate, note: str = "") -> dict[str, object]:
-    """The columns of an estimate; its own note first."""
-    notes = "; ".join(text for text in (found.note, note) if text)
-    return {
-        "value": found.value, "low": found.low, "high": found.high, "method": found.method, "note": notes,
-    }  # fmt: skip

@@ -3,6 +3,7 @@
 import csv
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.errors import DataError, listing
-from fibrolab.evaluation.storage import write_table
+from fibrolab.storage import write_table
 
 PARTITIONS = (keys.VALIDATION, keys.TEST)  # thresholds and temperatures are fitted on validation
 SUM_TOLERANCE = 1e-4  # a float32 softmax strays by 1e-6, a half-precision one would by 1e-3
@@ -72,6 +73,20 @@ def select(frame: pd.DataFrame, partition: str) -> pd.DataFrame:
             "stopped before its test."
         )
     return chosen
+
+
+def refuse_other_classes(frame: pd.DataFrame, classes: Sequence[str]) -> None:
+    """See that there is one probability a class.
+
+    Raises:
+        DataError: There are more, or fewer.
+    """
+    held = len(_probability_columns(frame))
+    if held != len(classes):
+        raise DataError(
+            f"The predictions hold {held} probabilities a row, but {len(classes)} classes are named "
+            f"({', '.join(classes)}); score them with the classes of their own run."
+        )
 
 
 def validated(frame: pd.DataFrame, source: str) -> pd.DataFrame:

@@ -229,7 +229,7 @@ def needed_from(
 def needed_from_discordant(
     only_first: int, only_second: int, n: int, power: float = 0.8, alpha: float = 0.05
 ) -> Needed:
-    """The same for two accuracies, from the patients on whom one arm alone was right.
+    """Patients that would have told two accuracies apart, from those on whom one arm alone was right.
 
     Args:
         only_first: Patients on whom the first arm alone was right.

@@ -6,10 +6,9 @@ from pathlib import Path
 import pandas as pd
 
 from fibrolab import keys
-from fibrolab.errors import DataError
 from fibrolab.evaluation import endpoints as end_points
 from fibrolab.evaluation import intervals, predictions, probability_quality
-from fibrolab.evaluation.storage import write_table
+from fibrolab.storage import write_table
 
 
 def score(
@@ -17,7 +16,7 @@ def score(
     classes: Sequence[str],
     partition: str = keys.TEST,
     floors: Mapping[str, float] | None = None,
-    n_resamples: int = 1000,
+    resamples: int = 1000,
     seed: int = 0,
     level: float = 0.95,
     ordered: bool = True,
@@ -32,7 +31,7 @@ def score(
         partition: `test` or `validation`.
         floors: Floor by metric name (see `floors.majority`); those of metrics that the task does not
             have are left out.
-        n_resamples: Bootstrap resamples of the groups.
+        resamples: Bootstrap resamples of the groups.
         seed: Seed of the resamples.
         level: Coverage aimed at.
         ordered: Whether the classes are stages.
@@ -45,22 +44,18 @@ def score(
 
     Raises:
         DataError: No rows of that partition, or another number of classes.
-        ConfigError: n_resamples or level out of range, or end points that the classes do not allow.
+        ConfigError: resamples or level out of range, or end points that the classes do not allow.
     """
     end_points.check(endpoints or {}, classes, ordered)
+    predictions.refuse_other_classes(frame, classes)
     chosen = predictions.select(frame, partition)
     probabilities = predictions.probabilities(chosen)
-    if probabilities.shape[1] != len(classes):
-        raise DataError(
-            f"The predictions hold {probabilities.shape[1]} probabilities a row, but {len(classes)} classes "
-            f"are named ({', '.join(classes)}); score them with the classes of their own run."
-        )
     table = intervals.table(
         chosen[keys.Y_TRUE].to_numpy(),
         probabilities,
         chosen[keys.GROUP_ID].to_numpy(),
         classes,
-        n_resamples=n_resamples,
+        resamples=resamples,
         seed=seed,
         level=level,
         ordered=ordered,

@@ -17,7 +17,7 @@ import numpy as np
 from scipy import stats
 
 from fibrolab.evaluation import sample_size
-from fibrolab.evaluation.bootstrap import DEFINED
+from fibrolab.evaluation.bootstrap import enough
 from fibrolab.evaluation.sample_size import Needed
 
 POWER, ALPHA = 0.8, 0.05  # of the study that is planned
@@ -74,7 +74,7 @@ def spread(
     """
     mean = draws[0].mean(axis=0) - (draws[1].mean(axis=0) if len(draws) > 1 else 0.0)
     valid = np.isfinite(mean)
-    if valid.sum() < max(2.0, DEFINED * len(mean)) or groups < 2:
+    if not enough(int(valid.sum()), len(mean)) or groups < 2:
         return None
     unbiased = groups / (groups - 1)  # groups drawn from those at hand vary less than new ones
     of_groups = unbiased * float(mean[valid].var(ddof=1))

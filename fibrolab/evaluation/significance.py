@@ -10,9 +10,9 @@ import pandas as pd
 
 from fibrolab.choices import refuse, unknown
 from fibrolab.errors import DataError
+from fibrolab.evaluation.bootstrap import enough, percentiles
 
 ROUNDING = 1e-12  # what subtraction leaves between differences of metrics that are equal
-DEFINED = 0.9  # share of the resamples that must define the metric of both arms, as for an interval
 ANOVA_LIMITS: Final = (
     "One-way ANOVA takes every cell for an independent measurement of equal spread. Here all arms answer the "
     "same patients, each cell is a share of another number of patients, which is ignored, and the stages "
@@ -23,7 +23,7 @@ ANOVA_LIMITS: Final = (
 
 @dataclass(frozen=True)
 class Result:
-    """What a test says.
+    """The outcome of a statistical test.
 
     Attributes:
         p: Two-sided, unless the test says otherwise; NaN where the test is not defined.
@@ -227,12 +227,12 @@ def paired_bootstrap(
         )
     gaps = a - b
     gaps = gaps[np.isfinite(gaps)]
-    if len(gaps) < max(2.0, DEFINED * len(a)):
+    if not enough(len(gaps), len(a)):
         value = math.nan if difference is None else difference
         return Result(
             difference=value, note=f"both arms are defined on {len(gaps)} of {len(a)} resamples only"
         )
-    low, high = np.quantile(gaps, [(1 - level) / 2, (1 + level) / 2])
+    low, high = percentiles(gaps, level)
     tail = 1 + min(int((gaps <= 0).sum()), int((gaps >= 0).sum()))
     value = float(gaps.mean()) if difference is None else difference
     return Result(min(1.0, 2 * tail / (len(gaps) + 1)), difference=value, low=float(low), high=float(high))

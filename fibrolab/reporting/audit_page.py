@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from fibrolab import keys
-from fibrolab.reporting import audit_tables, html, tables
+from fibrolab.reporting import html, numbers
 from fibrolab.reporting import run as runs
 from fibrolab.reporting.findings import VERDICTS, verdict
 from fibrolab.reporting.run import Run
-from fibrolab.reporting.sheets import count
+from fibrolab.reporting.tables import audit as audit_tables
+from fibrolab.reporting.tables.sheet import count
+from fibrolab.storage import put
 
 LISTED = 50  # files and values named on the page
 CAPTIONS = {
@@ -72,7 +74,7 @@ def write(folder: Path) -> Path:
         DataError: ``folder`` is no folder.
         StorageError: The disk is full or the folder cannot be written.
     """
-    return runs.put(folder / keys.AUDIT_PAGE, html.render("audit.html.j2", _content(runs.read(folder))))
+    return put(folder / keys.AUDIT_PAGE, html.render("audit.html.j2", _content(runs.read(folder))))
 
 
 def _content(run: Run) -> dict[str, Any]:
@@ -160,7 +162,7 @@ def _facts(audit: Mapping[str, Any]) -> dict[str, str]:
     }
     best = audit.get("best_accuracy") or {}
     return facts | {
-        f"Best possible accuracy by {seen}": tables.quantity(value, "accuracy")
+        f"Best possible accuracy by {seen}": numbers.quantity(value, "accuracy")
         for seen, value in best.items()
     }
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.evaluation import curves, endpoints, metrics, predictions
-from fibrolab.reporting import tables
+from fibrolab.reporting import numbers
 from fibrolab.reporting.run import Run
 
 BANDS = "Shaded: pointwise confidence band, by resampling groups."
@@ -84,7 +84,7 @@ def _precisions(run: Run) -> str:
     truth, scores = test[keys.Y_TRUE].to_numpy(), predictions.probabilities(test)
     known = [k for k in range(len(run.classes)) if 0 < (truth == k).sum() < len(truth)]
     areas = {k: float(curves.average_precision(scores[:, k], truth == k)[0]) for k in known}
-    return _named("Average precision", {run.classes[k]: tables.quantity(areas[k], "auc") for k in known})
+    return _named("Average precision", {run.classes[k]: numbers.quantity(areas[k], "auc") for k in known})
 
 
 def _end_points(run: Run) -> str:
@@ -98,7 +98,7 @@ def _prevalences(run: Run) -> str:
     truth, asked = test[keys.Y_TRUE].to_numpy(), end_points(run)
     shares = {end_point(run.classes, stage): float((truth >= stage).mean()) for stage in asked.values()}
     return _named(
-        "Share of cases", {name: tables.quantity(share, "accuracy") for name, share in shares.items()}
+        "Share of cases", {name: numbers.quantity(share, "accuracy") for name, share in shares.items()}
     )
 
 
@@ -107,7 +107,7 @@ def _calibration(run: Run) -> str:
         return ""
     found = table[(table["level"] == "sample") & (table["measure"] == "ece")]
     values = {
-        name: tables.quantity(value, "ece")
+        name: numbers.quantity(value, "ece")
         for name, value in zip(found["probabilities"], found["value"], strict=True)
     }
     return _named("Expected calibration error", values)
@@ -138,7 +138,7 @@ def _subgroups(run: Run) -> str:
         return ""
     ends = [found.iloc[0], found.iloc[-1]]
     low, high = (
-        f"{tables.quantity(row['estimate'], 'accuracy')} ({row['variable']} {row['value']})" for row in ends
+        f"{numbers.quantity(row['estimate'], 'accuracy')} ({row['variable']} {row['value']})" for row in ends
     )
     return f"Accuracy runs from {low} to {high}."
 
@@ -170,8 +170,8 @@ def end_points(run: Run) -> dict[str, int]:
     return {name: lowest for name, lowest in asked.items() if 0 < lowest < len(run.classes)}
 
 
-def _rows(table: pd.DataFrame | None, names: list[str]) -> list[tables.Row]:
-    return [] if table is None else tables.rows(table, names)
+def _rows(table: pd.DataFrame | None, names: list[str]) -> list[numbers.Row]:
+    return [] if table is None else numbers.rows(table, names)
 
 
 def _named(what: str, values: dict[str, str]) -> str:

@@ -6,17 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from fibrolab import keys
-from fibrolab.reporting import comparison_figures as figures
-from fibrolab.reporting import comparison_sheets as sheets
-from fibrolab.reporting import export, html, tables
-from fibrolab.reporting import run as runs
+from fibrolab.reporting import export, html, numbers
 from fibrolab.reporting.comparison_words import Comparison, Member, leading, measure, verdicts
+from fibrolab.reporting.figures import comparison as figures
+from fibrolab.reporting.figures.style import save
 from fibrolab.reporting.findings import FAIL, VERDICTS, Finding
-from fibrolab.reporting.style import save
+from fibrolab.reporting.tables import comparison as sheets
+from fibrolab.storage import put
 
-__all__ = ["GRAVITY", "PAGE_FILE", "TABLE_FILE", "Comparison", "Member", "announce", "summary", "write"]
+__all__ = ["PAGE_FILE", "TABLE_FILE", "Comparison", "Member", "announce", "summary", "write"]
 PAGE_FILE, TABLE_FILE = "comparison.html", "comparison.csv"
-GRAVITY = ("ok", "warning", "fail")  # of an audit's verdict
 FEW = 30  # groups below which bootstrap intervals are too narrow
 TITLES = {
     "audits": "Audits",
@@ -49,7 +48,7 @@ def write(folder: Path, comparison: Comparison, environment: Mapping[str, Any]) 
     found = sheets.of(comparison)
     for sheet in (sheet for levels in found.values() for group in levels.values() for sheet in group):
         export.save(sheet, folder / export.FOLDER)
-    return runs.put(
+    return put(
         folder / PAGE_FILE,
         html.render("comparison.html.j2", _content(folder, comparison, found, environment)),
     )
@@ -59,7 +58,7 @@ def _content(
     folder: Path, comparison: Comparison, found: Mapping[str, Any], environment: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Everything that the template shows."""
-    gravest = max((each.verdict for each in comparison.members), key=GRAVITY.index)
+    gravest = max((each.verdict for each in comparison.members), key=keys.GRAVITY.index)
     first = next(iter(comparison.arms))
     size = comparison.arms[first][0]
     return {
@@ -148,8 +147,8 @@ def announce(comparison: Comparison) -> None:
         table.add_column(column, justify="right")
     for arm in dict.fromkeys(row["arm"] for row in rows):
         cells = [
-            tables.quantity(each["value"], each["metric"])
-            + f" {tables.interval(each['low'], each['high'], each['metric'])}"
+            numbers.quantity(each["value"], each["metric"])
+            + f" {numbers.interval(each['low'], each['high'], each['metric'])}"
             for each in rows
             if each["arm"] == arm
         ]

@@ -9,9 +9,10 @@ import pandas as pd
 
 from fibrolab.evaluation.arms import AT_THRESHOLDS, CLASSES, END_POINTS, HEADLINE, Arm, Task
 from fibrolab.evaluation.comparison import COMPARATORS, SIGNIFICANT
-from fibrolab.reporting import tables
+from fibrolab.reporting import numbers
 from fibrolab.reporting.captions import end_point
-from fibrolab.reporting.sheets import p_value
+from fibrolab.reporting.tables.sheet import p_value
+from fibrolab.reporting.wording import records
 
 LOWER_IS_BETTER = ("mae",)
 LEAD = ("accuracy", "macro_auc")  # told in words; of two classes the AUC of their end point
@@ -95,12 +96,7 @@ def leading(comparison: Comparison) -> Iterator[Mapping[str, Any]]:
     rows = comparison.rows(first, HEADLINE, END_POINTS)
     two = len(comparison.task.classes) == 2
     lead = rows["metric"].isin(LEAD) | (two & (rows["metric"] == "auc"))
-    yield from lines(rows[lead])
-
-
-def lines(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of a table, each by the names of its columns."""
-    return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
+    yield from records(rows[lead])
 
 
 def told(row: Mapping[str, Any], comparison: Comparison) -> Sentence:
@@ -129,7 +125,7 @@ def told(row: Mapping[str, Any], comparison: Comparison) -> Sentence:
 
 def measure(row: Mapping[str, Any], task: Task) -> str:
     """A measure in words: ``AUC of F2 or worse``, ``Sensitivity of F3``."""
-    title = tables.title(row["metric"])
+    title = numbers.title(row["metric"])
     if not row["of"]:
         return title
     if row["family"] in (END_POINTS, AT_THRESHOLDS, COMPARATORS):
@@ -140,16 +136,16 @@ def measure(row: Mapping[str, Any], task: Task) -> str:
 def difference(row: Mapping[str, Any], sign: int = 1) -> str:
     """A difference with its interval: ``+5.1 points [1.2, 9.0]``, ``−.012 [−.030, .006]``."""
     low, high = sorted((sign * row["low"], sign * row["high"]))
-    bounds = f" {tables.interval(low, high, row['metric'])}" if math.isfinite(low) else ""
+    bounds = f" {numbers.interval(low, high, row['metric'])}" if math.isfinite(low) else ""
     return f"{amount(sign * row['value'], row['metric'])}{bounds}"
 
 
 def amount(value: float, metric: str) -> str:
     """A difference with its sign; of percentages in points."""
-    text = tables.quantity(value, metric)
-    points = text.removesuffix(f"{tables.SPACE}%")
-    sign = "+" if value > 0 and not points.startswith(tables.MINUS) else ""
-    return f"{sign}{points}{tables.SPACE}points" if points != text else f"{sign}{text}"
+    text = numbers.quantity(value, metric)
+    points = text.removesuffix(f"{numbers.SPACE}%")
+    sign = "+" if value > 0 and not points.startswith(numbers.MINUS) else ""
+    return f"{sign}{points}{numbers.SPACE}points" if points != text else f"{sign}{text}"
 
 
 def needed(number: float, witnesses: str) -> str:

@@ -4,9 +4,11 @@ import csv
 import io
 from pathlib import Path
 
-from fibrolab.reporting import latex, sections
+from fibrolab.reporting import latex
 from fibrolab.reporting import run as runs
-from fibrolab.reporting.sheets import Cell, Sheet
+from fibrolab.reporting.tables import sections
+from fibrolab.reporting.tables.sheet import Cell, Sheet
+from fibrolab.storage import put
 
 FOLDER = "tables"
 FORMULA = ("=", "+", "-", "@")  # what a spreadsheet would run, coming from a name
@@ -43,8 +45,8 @@ def save(sheet: Sheet, folder: Path) -> list[Path]:
     """
     place = folder / sheet.file
     # With a byte-order mark: without it, spreadsheets take the dashes of UTF-8 for letters.
-    table = runs.put(place.with_suffix(".csv"), as_csv(sheet).encode("utf-8-sig", errors="replace"))
-    return [table, runs.put(place.with_suffix(".tex"), latex.table(sheet).encode(errors="replace"))]
+    table = put(place.with_suffix(".csv"), as_csv(sheet).encode("utf-8-sig", errors="replace"))
+    return [table, put(place.with_suffix(".tex"), latex.table(sheet).encode(errors="replace"))]
 
 
 def as_csv(sheet: Sheet) -> str:

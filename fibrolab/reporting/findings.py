@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from fibrolab import keys
-from fibrolab.reporting import tables, wording
+from fibrolab.reporting import numbers, wording
 from fibrolab.reporting.run import Run
 
 
@@ -112,7 +112,7 @@ def _levels(run: Run) -> dict[str, pd.DataFrame]:
 def _floors(run: Run) -> list[Finding]:
     found = []
     for whose, table in _levels(run).items():
-        for row in tables.headline(table, {} if whose else run.floors):
+        for row in numbers.headline(table, {} if whose else run.floors):
             if row.above_floor is False:
                 text = f"{row.title}{whose} {row} does not rise surely above its floor of {row.floor_text}."
                 found.append(Finding(text))
@@ -143,9 +143,9 @@ def _coverage(run: Run) -> list[Finding]:
     short = []
     for whose, table in _levels(run).items():
         if "coverage" in table:
-            rows = table[table["metric"].isin(tables.HEADLINE) & (table["coverage"] < promised - SHORTFALL)]
+            rows = table[table["metric"].isin(numbers.HEADLINE) & (table["coverage"] < promised - SHORTFALL)]
             short += [
-                f"{tables.quantity(row['coverage'], 'accuracy')} ({tables.title(row['metric'])}{whose})"
+                f"{numbers.quantity(row['coverage'], 'accuracy')} ({numbers.title(row['metric'])}{whose})"
                 for row in wording.records(rows.drop_duplicates("metric", keep="last"))
             ]
     if not short:
@@ -194,9 +194,9 @@ def _calibration(run: Run) -> list[Finding]:
 
 
 def _slope(run: Run, row: Mapping[str, Any]) -> str:
-    ends = tables.interval(row["low"], row["high"], "slope")
+    ends = numbers.interval(row["low"], row["high"], "slope")
     name = wording.endpoint(run, row["measure"].removeprefix(SLOPE))
-    return f"{tables.quantity(row['value'], 'slope')} {ends} for {name}{_whose(row['level'])}"
+    return f"{numbers.quantity(row['value'], 'slope')} {ends} for {name}{_whose(row['level'])}"
 
 
 def _sets(run: Run) -> list[Finding]:
@@ -208,7 +208,7 @@ def _sets(run: Run) -> list[Finding]:
     short = table[table["high"] < 1 - table["alpha"]]
     for (level, alpha), rows in short.groupby(["level", "alpha"], sort=False):
         parts = [
-            f"{tables.quantity(row['coverage'], 'accuracy')} of "
+            f"{numbers.quantity(row['coverage'], 'accuracy')} of "
             f"{'all' if row['stage'] == 'all' else row['stage']}"
             for row in wording.records(rows)
         ]
@@ -223,7 +223,7 @@ def _whose(level: str) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.0f}{tables.SPACE}%"
+    return f"{100 * share:.0f}{numbers.SPACE}%"
 
 
 def _record(run: Run) -> list[Finding]:

@@ -39,7 +39,10 @@ def render(template: str, content: Mapping[str, Any]) -> bytes:
     from jinja2 import Environment, FileSystemLoader
 
     jinja = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     jinja.globals["absent"] = NOT_RECORDED
     return jinja.get_template(template).render(content).encode(errors="replace")

@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import replace
 
-from fibrolab.reporting.sheets import Cell, Column, Sheet
+from fibrolab.reporting.tables.sheet import Cell, Column, Sheet
 
 LETTERS = str.maketrans(
     {

@@ -8,7 +8,7 @@ import pandas as pd
 from fibrolab import keys
 from fibrolab.evaluation import coverage
 from fibrolab.evaluation.patients import SAMPLE, to_patients
-from fibrolab.reporting import tables, wording
+from fibrolab.reporting import numbers, wording
 from fibrolab.reporting.run import Run
 
 NAMES = {"ppv": "precision"}  # measures of an end point that the simulations know by another name
@@ -42,4 +42,4 @@ def _remark(row: Mapping[str, Any], groups: int) -> str:
     share = coverage.expected(metric, method, groups, value, clustered="clustered" in method)
     if not share < coverage.LOWEST:  # NaN: nothing like it was simulated
         return ""
-    return f"such an interval held the truth in {tables.quantity(share, 'accuracy')} of simulated studies"
+    return f"such an interval held the truth in {numbers.quantity(share, 'accuracy')} of simulated studies"

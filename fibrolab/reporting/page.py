@@ -1,5 +1,6 @@
 """The report: one HTML page that carries its figures and styles and needs no network and no script."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,14 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.evaluation.patients import to_patients
-from fibrolab.reporting import findings, html, sections, summary, tables, wording
+from fibrolab.reporting import findings, html, numbers, summary, wording
 from fibrolab.reporting import run as runs
 from fibrolab.reporting.captions import CAPTIONS, alt
 from fibrolab.reporting.html import NOT_RECORDED
 from fibrolab.reporting.run import Run
-from fibrolab.reporting.sheets import Footnotes
+from fibrolab.reporting.tables import sections
+from fibrolab.reporting.tables.sheet import Footnotes
+from fibrolab.storage import put
 
 LISTED = 50  # left-out files named on the page
 KEY_PACKAGES = ("torch", "torchvision", "lightning", "timm", "numpy", "scikit-learn")
@@ -71,7 +74,7 @@ class Headline:
     """
 
     what: str
-    rows: list[tuple[tables.Row, Bar | None, str, str]]
+    rows: list[tuple[numbers.Row, Bar | None, str, str]]
     scale_low: int
     size: tuple[int, int] | None
     notes: list[tuple[str, str]]
@@ -93,7 +96,7 @@ def write(run: Path) -> Path:
         DataError: ``run`` is no folder.
         StorageError: The disk is full or the folder cannot be written.
     """
-    return runs.put(run / keys.REPORT_FILE, html.render("report.html.j2", _content(runs.read(run))))
+    return put(run / keys.REPORT_FILE, html.render("report.html.j2", _content(runs.read(run))))
 
 
 def _content(run: Run) -> dict[str, Any]:
@@ -140,21 +143,21 @@ def _titles(shown: Mapping[str, Any], figures: Mapping[str, html.Picture]) -> di
     return {name: title for name, title in TITLES.items() if name in filled or name in ALWAYS}
 
 
-def _bars(rows: list[tables.Row]) -> tuple[int, list[Bar | None]]:
+def _bars(rows: list[numbers.Row]) -> tuple[int, list[Bar | None]]:
     """The headline's intervals on one scale: 0 to 1, or from -1 where an agreement below chance needs it."""
     start = -1 if any(number < 0 for row in rows for number in (row.value, row.low, row.floor)) else 0
 
     def place(value: float) -> float:
         return round(100 * (value - start) / (1 - start), 2)
 
-    def bar(row: tables.Row) -> Bar | None:
-        if row.value != row.value or row.low != row.low:  # NaN: nothing to draw
+    def bar(row: numbers.Row) -> Bar | None:
+        if math.isnan(row.value) or math.isnan(row.low):
             return None
         return Bar(
             place(row.low),
             place(row.high),
             place(row.value),
-            None if row.floor != row.floor else place(row.floor),
+            None if math.isnan(row.floor) else place(row.floor),
         )
 
     return start, [bar(row) for row in rows]
@@ -165,14 +168,14 @@ def _headlines(run: Run) -> list[Headline]:
     found = []
     frame = run.scored()
     if run.metrics is not None:
-        found.append(_headline(run, "samples", tables.headline(run.metrics, run.floors), frame))
+        found.append(_headline(run, "samples", numbers.headline(run.metrics, run.floors), frame))
     if run.patients is not None:
         pooled = None if frame is None else to_patients(frame)
-        found.append(_headline(run, "patients", tables.headline(run.patients), pooled))
+        found.append(_headline(run, "patients", numbers.headline(run.patients), pooled))
     return found
 
 
-def _headline(run: Run, what: str, rows: list[tables.Row], frame: pd.DataFrame | None) -> Headline:
+def _headline(run: Run, what: str, rows: list[numbers.Row], frame: pd.DataFrame | None) -> Headline:
     scale_low, bars = _bars(rows)
     size = None if frame is None else (len(frame), frame[keys.GROUP_ID].nunique())
     notes = Footnotes()
@@ -224,11 +227,11 @@ def _data_facts(run: Run) -> dict[str, str]:
     facts = {word: f"{count:,}" if isinstance(count, int) else "not known" for word, count in counts.items()}
     for kind, word in (("exact", "identical copy"), ("near", "identical or near copy")):
         if (share := (run.audit.get("leak") or {}).get(kind)) is not None:
-            facts[f"Test with {word} in training"] = f"{100 * share:.1f}{tables.SPACE}%"
-    for name, accuracy in tables.floor_values(run.floors, "accuracy").items():
-        facts[f"Accuracy by {tables.floor_name(name)}"] = tables.quantity(accuracy, "accuracy")
+            facts[f"Test with {word} in training"] = f"{100 * share:.1f}{numbers.SPACE}%"
+    for name, accuracy in numbers.floor_values(run.floors, "accuracy").items():
+        facts[f"Accuracy by {numbers.floor_name(name)}"] = numbers.quantity(accuracy, "accuracy")
     for seen, accuracy in (run.audit.get("best_accuracy") or {}).items():
-        facts[f"Best possible accuracy by {seen}"] = tables.quantity(accuracy, "accuracy")
+        facts[f"Best possible accuracy by {seen}"] = numbers.quantity(accuracy, "accuracy")
     return facts
 
 

@@ -1,10 +1,8 @@
 """A finished run as its folder tells it: every file is optional, since a run may have stopped half-way."""
 
 import json
-import os
 import shlex
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,10 +11,10 @@ import pandas as pd
 import yaml
 
 from fibrolab import keys
-from fibrolab.errors import DataError, StorageError
+from fibrolab.errors import DataError
 from fibrolab.evaluation import predictions
 from fibrolab.evaluation.patients import PATIENTS_FILE
-from fibrolab.reporting import tables
+from fibrolab.reporting import numbers
 
 IDS = (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.SITE)  # "001" must not become 1
 SCORES = ("metric", "value")
@@ -111,8 +109,8 @@ class Run:
 
     @property
     def floors(self) -> Mapping[str, Any]:
-        """What needs no network on this split, by name, as the audit measured it; see `tables.rows`."""
-        return tables.floors_of(self.audit)
+        """What needs no network on this split, by name, as the audit measured it; see `numbers.rows`."""
+        return numbers.floors_of(self.audit)
 
     @property
     def partitions(self) -> dict[str, dict[str, int]]:
@@ -122,7 +120,7 @@ class Run:
 
 
 def read(folder: Path) -> Run:
-    """Read what there is.
+    """Read the files of a run's folder, as far as they are there.
 
     Args:
         folder: A run's folder.
@@ -201,31 +199,3 @@ def _scores(*columns: str) -> Callable[[Path], pd.DataFrame | None]:
         return table.assign(**{name: pd.to_numeric(table[name], errors="coerce") for name in numbers})
 
     return parse
-
-
-def put(path: Path, content: bytes) -> Path:
-    """Write a whole file or none: a reader never sees half of it.
-
-    Args:
-        path: The file; its folder is made where needed.
-        content: What it shall hold.
-
-    Returns:
-        ``path``.
-
-    Raises:
-        StorageError: The disk is full or the folder cannot be written.
-    """
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(content)
-        draft.replace(path)
-    except OSError as fault:
-        with suppress(OSError):  # where the folder is the fault there is no draft either
-            draft.unlink(missing_ok=True)
-        raise StorageError(
-            f"{path} could not be written ({fault.strerror}): {len(content):,} bytes are needed there; "
-            "free some space or name another folder."
-        ) from fault
-    return path

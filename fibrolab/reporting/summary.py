@@ -4,11 +4,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from fibrolab.evaluation import thresholds
 from fibrolab.evaluation.patients import SAMPLE
-from fibrolab.reporting import tables, wording
+from fibrolab.reporting import numbers, wording
 from fibrolab.reporting.run import Run
 
-RULE = "youden"  # the threshold that a sentence tells of
+RULE = thresholds.YOUDEN  # the threshold that a sentence tells of
 
 
 def of(run: Run) -> list[str]:
@@ -16,11 +17,11 @@ def of(run: Run) -> list[str]:
     level, table = ("patient", run.patients) if run.patients is not None else (SAMPLE, run.metrics)
     if table is None:
         return []
-    rows = tables.rows(table, ["accuracy"], {} if level == "patient" else run.floors)
+    rows = numbers.rows(table, ["accuracy"], {} if level == "patient" else run.floors)
     return [*_stages(run, level, rows), *_end_points(run, level)]
 
 
-def _stages(run: Run, level: str, rows: list[tables.Row]) -> list[str]:
+def _stages(run: Run, level: str, rows: list[numbers.Row]) -> list[str]:
     if not rows or not math.isfinite(rows[0].value):
         return []
     (row,) = rows
@@ -50,9 +51,9 @@ def _share(row: Mapping[str, Any] | None) -> str:
     if row is None or not math.isfinite(wording.number(row, "value")):
         return ""
     value, low, high = (wording.number(row, name) for name in ("value", "low", "high"))
-    return _unbroken(f"{tables.quantity(value, 'accuracy')} {tables.interval(low, high, 'accuracy')}")
+    return _unbroken(f"{numbers.quantity(value, 'accuracy')} {numbers.interval(low, high, 'accuracy')}")
 
 
 def _unbroken(estimate: object) -> str:
     """An estimate whose interval stays on one line."""
-    return str(estimate).replace(", ", f",{tables.SPACE}")
+    return str(estimate).replace(", ", f",{numbers.SPACE}")

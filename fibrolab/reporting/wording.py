@@ -9,9 +9,9 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.evaluation import roc
-from fibrolab.reporting import captions, tables
+from fibrolab.reporting import captions, numbers
 from fibrolab.reporting.run import Run
-from fibrolab.reporting.sheets import Cell, Footnotes, p_value
+from fibrolab.reporting.tables.sheet import Cell, Footnotes, p_value
 
 LEVELS = {  # how samples become what is scored
     "sample": "by sample",
@@ -75,7 +75,7 @@ VARIABLES = {  # columns of a manifest, with their units
 
 def level(run: Run) -> str:
     """Coverage of the run's intervals, such as ``95 %``."""
-    return f"{float(run.setting('bootstrap.level', 0.95)):.0%}".replace("%", f"{tables.SPACE}%")
+    return f"{float(run.setting('bootstrap.level', 0.95)):.0%}".replace("%", f"{numbers.SPACE}%")
 
 
 def variable(name: str) -> str:
@@ -106,12 +106,12 @@ def method(name: str) -> str:
     return f"Interval: {METHODS.get(name, name)}."
 
 
-def against_chance(row: tables.Row) -> tuple[str, str]:
+def against_chance(row: numbers.Row) -> tuple[str, str]:
     """The p value of a row in words, and a footnote on what it is of; both empty where it has none."""
     if not math.isfinite(row.p_chance):
         return "", ""
     return f"{p_value(row.p_chance)} against chance", (
-        f"p: one-sided exact binomial test against the {tables.quantity(row.chance, row.metric)} that the "
+        f"p: one-sided exact binomial test against the {numbers.quantity(row.chance, row.metric)} that the "
         "commonest class of the test set reaches, at the number of independent samples that its groups "
         "are worth."
     )
@@ -144,8 +144,8 @@ def estimated(row: Mapping[str, Any] | None, metric: str, notes: Footnotes, valu
     middle, low, high = (number(row, name) for name in (value, "low", "high"))
     bounded = math.isfinite(middle) and math.isfinite(low) and math.isfinite(high)
     told = [method(word(row, "method"))] if bounded else []
-    text = tables.interval(low, high, metric) if bounded else ""
-    return Cell(tables.quantity(middle, metric), text, notes.marks(*told, *remarks(row)))
+    text = numbers.interval(low, high, metric) if bounded else ""
+    return Cell(numbers.quantity(middle, metric), text, notes.marks(*told, *remarks(row)))
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:

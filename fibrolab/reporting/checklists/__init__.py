@@ -1,0 +1,1 @@
+"""Model card, CLAIM and TRIPOD+AI: their questions, and what a run answers of them."""

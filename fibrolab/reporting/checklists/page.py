@@ -1,0 +1,35 @@
+"""What a journal asks for with a paper: CLAIM and TRIPOD+AI of a run, as one page."""
+
+from pathlib import Path
+
+from fibrolab import keys
+from fibrolab.reporting import html
+from fibrolab.reporting import run as runs
+from fibrolab.reporting.checklists import answers
+from fibrolab.storage import put
+
+FILE = "checklist.html"
+LISTS = ("claim", "tripod_ai")
+
+
+def write(folder: Path) -> Path:
+    """Write ``checklist.html`` from the files of a run.
+
+    Args:
+        folder: Of the run.
+
+    Returns:
+        The page.
+
+    Raises:
+        DataError: ``folder`` is no folder.
+        StorageError: The disk is full or the folder cannot be written.
+    """
+    run = runs.read(folder)
+    content = {
+        "name": str(run.setting("name", folder.name)),
+        "lists": {name: answers.answered(name, run) for name in LISTS},
+        "unanswered": answers.UNANSWERED,
+        "report": keys.REPORT_FILE,
+    }
+    return put(folder / FILE, html.render("checklist.html.j2", content))

@@ -1,0 +1,151 @@
+"""The figures of an audit: a contact sheet of the worst clusters of copies, and the floors side by side."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from fibrolab import keys
+from fibrolab.reporting import numbers
+from fibrolab.reporting import run as runs
+from fibrolab.reporting.figures import run as figures
+from fibrolab.reporting.figures.run import ACCENT, INK, SECOND, styled
+from fibrolab.reporting.figures.style import shortened
+from fibrolab.reporting.tables import audit as audit_tables
+from fibrolab.reporting.tables.audit import PROTOCOLS, Floor
+
+FIGURES = ("audit_floors", "audit_clusters")
+ROWS, COLUMNS = 6, 6  # of the contact sheet: what an A4 page holds with letters that can be read
+LETTERS = 20  # of a file's name, as many as stand below a thumbnail
+WIDTH = 7.1  # inches: the print area of an A4 page, so that letters keep their size on paper
+TITLE, THUMBNAIL, CAPTION, GAP = 0.24, 1.08, 0.32, 0.06  # inches, from the top of a cluster's row down
+MARKS = (("o", ACCENT, ACCENT), ("s", "white", SECOND), ("D", "white", INK), ("^", "white", "#009e73"))
+
+
+@styled
+def clusters(
+    images: Sequence[Sequence[np.ndarray]], titles: Sequence[str], captions: Sequence[Sequence[str]]
+) -> Figure:
+    """A contact sheet of clusters of alike images.
+
+    Args:
+        images: For each cluster its thumbnails, uint8 (H, W) or (H, W, 3). Six clusters and six pictures of
+            each are drawn, the rest is left to the audit's table.
+        titles: One a cluster.
+        captions: For each cluster one text a thumbnail, such as label and partition; a second line is taken
+            for a file's name and shortened in the middle.
+
+    Returns:
+        The figure, a row a cluster.
+    """
+    height = TITLE + THUMBNAIL + CAPTION + GAP
+    total = height * max(1, min(ROWS, len(images)))
+    figure = Figure(figsize=(WIDTH, total))
+    for row, (pictures, title, texts) in enumerate(
+        zip(images[:ROWS], titles[:ROWS], captions[:ROWS], strict=True)
+    ):
+        top = total - row * height
+        figure.text(
+            0.008, 1 - (row * height + 0.04) / total, title, va="top", fontsize=8.5, fontweight="bold"
+        )
+        for column, (picture, text) in enumerate(zip(pictures[:COLUMNS], texts, strict=False)):
+            left, bottom = column * WIDTH / COLUMNS, top - TITLE - THUMBNAIL
+            place = (left / WIDTH, bottom / total, 1 / COLUMNS, THUMBNAIL / total)
+            _thumbnail(figure.add_axes(place), picture, text)
+    return figure
+
+
+def _thumbnail(axes: Axes, picture: np.ndarray, caption: str) -> None:
+    """One picture, its greys as they are, with its caption beneath."""
+    axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="antialiased")
+    axes.set_axis_off()
+    axes.set_anchor("S")  # pictures of every shape stand on their captions
+    label, _, name = caption.partition("\n")
+    for text, down, size, colour in ((label, 3, 7.5, INK), (shortened(name, LETTERS), 14, 6.5, "#555555")):
+        where: dict[str, Any] = {
+            "xycoords": "axes fraction",
+            "xytext": (0, -down),
+            "textcoords": "offset points",
+        }
+        axes.annotate(text, (0.5, 0), ha="center", va="top", fontsize=size, color=colour, **where)
+
+
+@styled
+def floors(table: Mapping[str, Mapping[str, Floor]]) -> Figure:
+    """What scores without looking at the liver, by the way in which the images are split.
+
+    Args:
+        table: For each floor its accuracy under each protocol, both by the audit's names.
+
+    Returns:
+        A dot plot: a line a floor, a mark a protocol; an interval is drawn where one is known.
+    """
+    protocols = [name for name in PROTOCOLS if any(name in row for row in table.values())]
+    figure = Figure(figsize=(WIDTH, 0.9 + 0.48 * len(table)), layout="constrained")
+    axes = figure.add_subplot()
+    for k, protocol in enumerate(protocols):
+        shift = 0.16 * (k - (len(protocols) - 1) / 2)  # marks of equal accuracy stand below each other
+        known = [(line + shift, row[protocol]) for line, row in enumerate(table.values()) if protocol in row]
+        marker, face, edge = MARKS[k % len(MARKS)]
+        for line, floor in known:
+            axes.plot([100 * floor.low, 100 * floor.high], [line, line], color=edge, linewidth=2, alpha=0.5)
+        style: dict[str, Any] = {
+            "marker": marker,
+            "mfc": face,
+            "mec": edge,
+            "ms": 5,
+            "label": PROTOCOLS[protocol],
+        }
+        axes.plot([100 * floor.value for _, floor in known], [line for line, _ in known], ls="none", **style)
+    axes.set_yticks(range(len(table)), [numbers.floor_name(name) for name in table])
+    axes.set(xlim=(0, 101), ylim=(len(table) - 0.5, -0.5), xlabel="accuracy without any network [%]")
+    for line in range(1, len(table)):
+        axes.axhline(line - 0.5, color="#e3e7eb", linewidth=0.8, zorder=0)
+    axes.grid(axis="x", color="#eef1f4", linewidth=0.8)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.set_axisbelow(True)
+    figure.legend(loc="outside upper left", ncols=len(protocols), handletextpad=0.2, columnspacing=1.2)
+    return figure
+
+
+def draw(folder: Path, images: Sequence[Sequence[np.ndarray]] = ()) -> list[Path]:
+    """Draw what the folder's ``audit.json`` allows, into its ``figures`` folder.
+
+    Args:
+        folder: Of an audit or of a run.
+        images: For each of the audit's worst clusters, in its order, the pictures of its samples.
+
+    Returns:
+        The files written.
+    """
+    found = runs.read(folder).audit
+    drawn: dict[str, Figure] = {}
+    if table := audit_tables.protocol_floors(found):
+        drawn["audit_floors"] = floors(table)
+    if images:
+        worst = (found.get("clusters") or [])[:ROWS]
+        titles = [f"{number}. {_title(cluster)}" for number, cluster in enumerate(worst, 1)]
+        drawn["audit_clusters"] = clusters(images[:ROWS], titles, [_captions(cluster) for cluster in worst])
+    places = {name: folder / keys.FIGURES / f"{name}.png" for name in FIGURES}
+    for name in places.keys() - drawn:  # of an earlier audit in this folder, whose copies are mended
+        places[name].unlink(missing_ok=True)
+        places[name].with_suffix(".svg").unlink(missing_ok=True)
+    return [figures.save(figure, places[name]) for name, figure in drawn.items()]
+
+
+def _title(cluster: Mapping[str, Any]) -> str:
+    """``identical: 18 images, 12 F0 and 6 F2, in train and test; 6 shown``."""
+    labels = " and ".join(f"{n} {label}" for label, n in cluster["labels"].items())
+    places = " and ".join(cluster["partitions"])
+    hidden = f"; {COLUMNS} shown" if cluster["size"] > COLUMNS else ""
+    return f"{cluster['kind']}: {cluster['size']} images ({labels}) in {places}{hidden}"
+
+
+def _captions(cluster: Mapping[str, Any]) -> list[str]:
+    """Label and partition of each sample, and below them its name."""
+    marks = zip(cluster["sample_labels"], cluster["sample_partitions"], cluster["samples"], strict=True)
+    return [f"{label}, {partition}\n{sample}" for label, partition, sample in marks]

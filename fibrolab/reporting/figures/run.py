@@ -1,0 +1,139 @@
+"""The figures of a run, drawn from its files: legible in print, in greyscale and to the colour-blind."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from fibrolab import keys
+from fibrolab.evaluation import calibration, metrics, predictions, thresholds
+from fibrolab.reporting import captions, numbers, wording
+from fibrolab.reporting import run as runs
+from fibrolab.reporting.figures.counts import confusion_matrix, partitions
+from fibrolab.reporting.figures.curves import end_points, precision_recall, roc
+from fibrolab.reporting.figures.forest import subgroups
+from fibrolab.reporting.figures.images import mistakes, samples
+from fibrolab.reporting.figures.probabilities import decision_curves, reliability
+from fibrolab.reporting.figures.style import ACCENT, COLOURS, DASHES, DPI, INK, PALE, SECOND, save, styled
+from fibrolab.reporting.figures.training import curves
+from fibrolab.reporting.run import Run
+
+__all__ = [
+    "ACCENT",
+    "COLOURS",
+    "DASHES",
+    "DPI",
+    "FIGURES",
+    "INK",
+    "PALE",
+    "SECOND",
+    "confusion_matrix",
+    "curves",
+    "decision_curves",
+    "draw_all",
+    "end_points",
+    "mistakes",
+    "partitions",
+    "precision_recall",
+    "reliability",
+    "roc",
+    "samples",
+    "save",
+    "styled",
+    "subgroups",
+]
+FIGURES = (
+    "confusion_matrix",
+    "roc",
+    "precision_recall",
+    "endpoints",
+    "reliability",
+    "decision",
+    "curves",
+    "partitions",
+    "subgroups",
+)
+RULE = thresholds.YOUDEN  # whose threshold is marked on the curves
+
+
+def draw_all(folder: Path) -> list[Path]:
+    """Draw every figure that the files of a run allow, into its ``figures`` folder, each as PNG and as SVG.
+
+    Args:
+        folder: Of a run.
+
+    Returns:
+        The PNG files written; those of an earlier evaluation that cannot be drawn any more are removed.
+    """
+    record = runs.read(folder)
+    drawn = dict(_of_test(record)) | dict(_of_run(record))
+    places = {name: folder / keys.FIGURES / f"{name}.png" for name in FIGURES}
+    for name in places.keys() - drawn:
+        places[name].unlink(missing_ok=True)
+        places[name].with_suffix(".svg").unlink(missing_ok=True)
+    return [save(drawn[name], places[name]) for name in FIGURES if name in drawn]
+
+
+def _of_test(run: Run) -> Iterator[tuple[str, Figure]]:
+    """What the predictions of the test set show."""
+    if (test := run.scored()) is None:
+        return
+    truth, scores, classes = test[keys.Y_TRUE].to_numpy(), predictions.probabilities(test), run.classes
+    groups, level = test[keys.GROUP_ID].to_numpy(), float(run.setting("bootstrap.level", 0.95))
+    chosen, asked = _chosen(run), captions.end_points(run)
+    yield "confusion_matrix", confusion_matrix(truth, metrics.decide(scores), classes)
+    yield "roc", roc(truth, scores, classes, groups, level, chosen)
+    yield "precision_recall", precision_recall(truth, scores, classes, groups, level)
+    if asked and len(classes) > 2:  # of two classes the curve above is that of their only end point
+        yield "endpoints", end_points(truth, scores, classes, asked, groups, level, chosen)
+    answers, errors = _answers(run, scores)
+    yield "reliability", reliability(truth, answers, groups, level, errors)
+    if asked:
+        yield "decision", decision_curves(truth, scores, classes, asked, groups, level)
+
+
+def _of_run(run: Run) -> Iterator[tuple[str, Figure]]:
+    """What its training, its data and its tables show."""
+    if run.history is not None and len(run.history):
+        watched = run.setting("monitor", "val/loss"), run.setting("mode", "min")
+        yield "curves", curves(run.history, *watched)
+    if run.partitions:
+        yield "partitions", partitions(run.partitions)
+    if (table := run.tables.get("subgroups")) is not None:
+        known = run.metrics
+        overall = {} if known is None else dict(zip(known["metric"], known["value"], strict=True))
+        yield "subgroups", subgroups(table, overall)
+
+
+def _chosen(run: Run) -> dict[str, tuple[float, float]]:
+    """Sensitivity and specificity on test at the threshold that validation chose, by end point."""
+    if (table := run.tables.get("endpoints")) is None:
+        return {}
+    rows = table[(table["level"] == "sample") & (table["rule"] == RULE)]
+    wide = rows.drop_duplicates(["endpoint", "metric"]).pivot(
+        index="endpoint", columns="metric", values="value"
+    )
+    if not {"sensitivity", "specificity"} <= set(wide.columns):
+        return {}
+    known = wide[["sensitivity", "specificity"]].dropna()
+    return {str(name): (float(row.iloc[0]), float(row.iloc[1])) for name, row in known.iterrows()}
+
+
+def _answers(run: Run, scores: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The probabilities as predicted and at the temperature on record, and the calibration error of each."""
+    answers = {"As predicted": scores}
+    errors: dict[str, str] = {}
+    if (table := run.tables.get("calibration")) is None:
+        return answers, errors
+    found = table[(table["level"] == "sample") & (table["measure"] == "ece")]
+    for row in wording.records(found):
+        title = "As predicted"
+        if wording.word(row, "probabilities") == "temperature":
+            temperature = wording.number(row, "temperature")
+            if not np.isfinite(temperature):
+                continue
+            title = f"At temperature {temperature:.2f}"
+            answers[title] = calibration.scaled(scores, temperature)
+        errors[title] = f"ECE {numbers.quantity(wording.number(row, 'value'), 'ece')}"  # no interval is sound
+    return answers, errors

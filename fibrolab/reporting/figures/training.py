@@ -1,0 +1,94 @@
+"""The learning curves of a run."""
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from fibrolab.reporting import numbers
+from fibrolab.reporting.figures.style import ACCENT, INK, MM, SECOND, SOFT, WIDE, styled
+
+INKS = ((ACCENT, "-", "o"), (SECOND, (0, (4, 1.5)), "s"), (INK, (0, (1, 1)), "^"))
+MARKED = 30  # epochs; of more, the marks would hide the line
+
+
+@styled
+def curves(history: pd.DataFrame, monitor: str = "val/loss", mode: str = "min") -> Figure:
+    """Loss, the monitored metric and the learning rate, epoch by epoch; the first epoch is 1.
+
+    Args:
+        history: One row an epoch (or several, each with other cells filled): ``epoch`` from 0,
+            ``train/loss``, ``val/loss``, ``train/lr`` ...; columns that are absent leave their panel empty.
+        monitor: The metric that chose the checkpoint; the second panel shows it, or else another ``val/*``.
+        mode: Whether the best value of it is the ``min`` or the ``max``; that epoch is marked.
+
+    Returns:
+        The figure, three panels wide.
+    """
+    figure = Figure(figsize=(WIDE, 56 * MM), layout="constrained")
+    loss, metric, rate = figure.subplots(1, 3)
+    watched = _watched(history, monitor)
+    _lines(loss, history, {"train/loss": "training", "val/loss": "validation"})
+    loss.set_title("Loss")
+    _lines(metric, history, {f"train/{watched}": "training", f"val/{watched}": "validation"})
+    metric.set_title(numbers.title(watched) if watched else "Metric")
+    rates = [str(name) for name in history.columns if re.fullmatch(r"(train/)?lr([-/].*)?", str(name))]
+    names = {name: "learning rate" if len(rates) == 1 else name for name in rates}
+    _lines(rate, history, names)
+    rate.set_title("Learning rate")
+    best = best_epoch(history, monitor, mode)
+    for axes in (loss, metric, rate):
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if not axes.lines:
+            axes.text(0.5, 0.5, "not recorded", ha="center", transform=axes.transAxes, color=SOFT)
+            axes.set(xticks=[], yticks=[])
+        elif best is not None:
+            axes.axvline(best + 1, color="#888888", linewidth=0.8, zorder=0)
+    return figure
+
+
+def best_epoch(history: pd.DataFrame, monitor: str, mode: str) -> float | None:
+    """The epoch whose checkpoint was kept; of equals the first. None where the metric was not logged."""
+    if monitor not in history:
+        return None
+    values = pd.to_numeric(history[monitor], errors="coerce").to_numpy(np.float64)
+    if np.isnan(values).all():
+        return None
+    best = np.nanargmax(values) if mode == "max" else np.nanargmin(values)
+    return float(history["epoch"].to_numpy()[best])
+
+
+def _watched(history: pd.DataFrame, monitor: str) -> str:
+    """The metric's name without ``val/``; empty where validation logged nothing but its loss."""
+    metrics = [str(name) for name in history.columns if str(name).startswith("val/") and name != "val/loss"]
+    chosen = monitor if monitor in metrics else next(iter(metrics), "")
+    return str(chosen).removeprefix("val/")
+
+
+def _lines(axes: Axes, history: pd.DataFrame, columns: Mapping[str, str]) -> None:
+    """Plot columns over epochs; rows without a value, as a log of steps has them, are passed over."""
+    for column, label in columns.items():
+        if column not in history:
+            continue
+        values = pd.to_numeric(history[column], errors="coerce")
+        kept = values.notna()
+        if not kept.any():
+            continue
+        colour, dash, marker = INKS[len(axes.lines) % len(INKS)]
+        mark = marker if kept.sum() <= MARKED else ""
+        axes.plot(
+            history.loc[kept, "epoch"] + 1,
+            values[kept],
+            color=colour,
+            linestyle=dash,
+            marker=mark,
+            ms=3,
+            label=label,
+        )
+    if len(axes.lines) > 1:
+        axes.legend()

@@ -1,0 +1,219 @@
+"""The tables of a comparison: arms with their intervals, differences with their tests."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from fibrolab.evaluation.arms import AT_THRESHOLDS, CLASSES, END_POINTS, HEADLINE
+from fibrolab.evaluation.comparison import ANOVA, COMPARATORS, FOLDS, SIGNIFICANT
+from fibrolab.evaluation.sample_size import CAVEAT
+from fibrolab.reporting import numbers
+from fibrolab.reporting.comparison_words import Comparison, amount, measure, needed
+from fibrolab.reporting.figures.style import shortened
+from fibrolab.reporting.tables.sheet import Cell, Column, Footnotes, Line, Sheet, line, probability
+from fibrolab.reporting.wording import METHODS as INTERVALS
+from fibrolab.reporting.wording import records, remarks, sentence
+
+LETTERS = 60  # of a setting's value
+MANY = 4  # measures of an arm; a table of more needs the whole screen
+SECTIONS = {
+    HEADLINE: (HEADLINE,),
+    "endpoints": (END_POINTS, AT_THRESHOLDS, COMPARATORS),
+    CLASSES: (CLASSES,),
+    FOLDS: (FOLDS,),
+}
+TITLES = {
+    HEADLINE: "Main measures",
+    END_POINTS: "AUC of the end points",
+    AT_THRESHOLDS: "End points at thresholds",
+    COMPARATORS: "Networks and clinical markers",
+    CLASSES: "Sensitivity by class",
+    FOLDS: "Fold by fold",
+}
+SAID = {
+    AT_THRESHOLDS: " Each training's threshold is the one of Youden's index on its own validation part.",
+    COMPARATORS: " Of the patients who have the marker.",
+    FOLDS: " Mean and SD over the folds.",
+}
+TESTS = {
+    "mid-p McNemar": "Test: McNemar's, mid-p (Fagerland 2013); interval: Bonett and Price (2012).",
+    "DeLong": "Interval and test: DeLong's (1988), paired.",
+    "clustered DeLong (Obuchowski)": "Interval and test: Obuchowski's clustered covariance (1997), paired.",
+    "unpaired DeLong": "Interval and test: DeLong's variance in each cohort, t by Welch and Satterthwaite.",
+    "paired bootstrap": "Interval and test: Student's t, by the variance over resampled groups, the same in "
+    "both arms.",
+    "t over patients and trainings": "Interval and test: Student's t, by the variance over resampled groups "
+    "and what the trainings differ by beyond it (Obuchowski and Rockette 1995).",
+    "bootstrap of each cohort": "Interval and test: Student's t, by the variance over resampled groups of "
+    "each cohort.",
+}
+
+
+def of(comparison: Comparison) -> dict[str, dict[str, list[Sheet]]]:
+    """The tables by section of the page, then by level, the one that counts most first."""
+    found: dict[str, dict[str, list[Sheet]]] = {}
+    for section, families in SECTIONS.items():
+        for level in comparison.arms:
+            sheets = [make(comparison, level, family) for family in families for make in (arms, differences)]
+            if section == CLASSES:
+                sheets.append(variance(comparison, level))
+            if shown := [sheet for sheet in sheets if sheet.lines]:
+                found.setdefault(section, {})[level] = shown
+    return found
+
+
+def percent(share: float) -> str:
+    """A level of confidence, such as ``95 %``."""
+    return f"{share:.0%}".replace("%", f"{numbers.SPACE}%")
+
+
+def _by(level: str) -> str:
+    return f"by {level}"
+
+
+def _notes(rows: pd.DataFrame) -> Footnotes:
+    """The method is told once for the whole table where all rows have the same."""
+    used = {_method(name) for name in rows["method"] if name}
+    return Footnotes([*used] if len(used) == 1 else [])
+
+
+def _method(name: str) -> str:
+    if name in TESTS:
+        return TESTS[name]
+    return f"Interval: {INTERVALS.get(name, name)}." if name else ""
+
+
+def arms(comparison: Comparison, level: str, family: str) -> Sheet:
+    """A line an arm, a column a measure."""
+    rows = comparison.rows(level, family)
+    rows = rows[rows["against"] == ""]
+    measures = list(dict.fromkeys(zip(rows["metric"], rows["of"], strict=True)))
+    bounded = "" if family == FOLDS else f", with {percent(comparison.level)} confidence intervals"
+    notes = _notes(rows)
+    lines = []
+    for arm, own in rows.groupby("arm", sort=False):
+        cells = {(row["metric"], row["of"]): _cell(row, notes) for row in records(own)}
+        size = own.iloc[0]
+        held = f"{int(size['n']):,} {level}s, {int(size['groups']):,} groups"
+        lines.append(line(Cell(str(arm), held), *(cells.get(key, Cell("–")) for key in measures)))
+    titles = [
+        measure({"metric": metric, "of": of, "family": family}, comparison.task) for metric, of in measures
+    ]
+    return Sheet(
+        f"{TITLES[family]} {_by(level)}",
+        f"{TITLES[family]}, {_by(level)}{bounded}.{SAID.get(family, '')}",
+        [Column("Arm", number=False), *map(Column, titles)],
+        lines,
+        style="broad sheet" if len(titles) > MANY else "",
+        notes=notes.notes,
+    )
+
+
+def _cell(row: Mapping[str, Any], notes: Footnotes) -> Cell:
+    bounded = math.isfinite(row["low"])
+    small = numbers.interval(row["low"], row["high"], row["metric"]) if bounded else ""
+    if math.isfinite(row["sd"]):
+        small += f" SD {numbers.quantity(row['sd'], row['metric'])}"
+    marks = notes.marks(_method(row["method"]) if bounded else "", *remarks(row))
+    return Cell(numbers.quantity(row["value"], row["metric"]), small.strip(), marks)
+
+
+def differences(comparison: Comparison, level: str, family: str) -> Sheet:
+    """A line a pair of arms and measure."""
+    rows = comparison.rows(level, family)
+    rows = rows[rows["against"] != ""]
+    notes = _notes(rows)
+    tests = int(rows["p"].notna().sum())
+    several = f" Holm's correction is for the {tests} tests of this table." if tests > 1 else ""
+    planned = bool(rows["needed"].notna().any())
+    lines = [_difference(row, comparison, notes, planned) for row in records(rows)]
+    return Sheet(
+        f"Differences {TITLES[family]} {_by(level)}",
+        f"{TITLES[family]}, {_by(level)}: differences, with {percent(comparison.level)} confidence "
+        f"intervals.{several}",
+        [
+            Column("Difference", number=False),
+            Column("Measure", number=False),
+            Column("Value"),
+            Column("p"),
+            Column("p, Holm"),
+            *([Column(f"{comparison.witnesses.capitalize()} needed")] if planned else []),
+        ],
+        lines,
+        notes=[*notes.notes, *([("", CAVEAT)] if planned else [])],
+    )
+
+
+def _difference(row: Mapping[str, Any], comparison: Comparison, notes: Footnotes, planned: bool) -> Line:
+    pair = f"{row['arm']} {numbers.MINUS} {row['against']}"
+    size = f"{int(row['n']):,} rows" if row["family"] == COMPARATORS else ""
+    bounded = math.isfinite(row["low"])
+    small = numbers.interval(row["low"], row["high"], row["metric"]) if bounded else ""
+    if math.isfinite(row["sd"]):
+        small += f" SD {numbers.quantity(row['sd'], row['metric'])} over folds"
+    marks = notes.marks(_method(row["method"]), *remarks(row))
+    cells = [
+        Cell(pair, size),
+        Cell(measure(row, comparison.task)),
+        Cell(amount(row["value"], row["metric"]), small, marks),
+        Cell(probability(row["p"])),
+        Cell(probability(row["p_holm"])),
+    ]
+    if planned:
+        cells.append(Cell(needed(row["needed"], "").removeprefix("about ").strip() or "–"))
+    return Line(tuple(cells), strong=row["p_holm"] < SIGNIFICANT)
+
+
+def variance(comparison: Comparison, level: str) -> Sheet:
+    """One-way analysis of variance of the sensitivities, as paper 1 reports it, with its limits."""
+    rows = comparison.rows(level, ANOVA)
+    notes = Footnotes([sentence(note) for note in rows["note"].unique() if len(rows) and note])
+    lines = [
+        line(
+            f"between {row['of']}", _degrees(row["method"]), _two_digits(row["value"]), probability(row["p"])
+        )
+        for row in records(rows)
+    ]
+    columns = [Column("Sensitivities", number=False), Column("Degrees of freedom"), Column("F"), Column("p")]
+    caption = f"One-way analysis of variance of the sensitivities, {_by(level)}: what some papers report."
+    return Sheet(f"Analysis of variance {_by(level)}", caption, columns, lines, "compact", notes=notes.notes)
+
+
+def _degrees(method: str) -> str:
+    return method.partition("F(")[2].removesuffix(")") or "–"
+
+
+def _two_digits(value: float) -> str:
+    return f"{value:.2f}" if math.isfinite(value) else numbers.UNDEFINED
+
+
+def settings(comparison: Comparison) -> Sheet:
+    """Settings that are not the same in all arms."""
+    columns = [Column("Setting", number=False), *(Column(str(name), False) for name in comparison.settings)]
+    lines = [
+        line(str(name), *(shortened(str(value), LETTERS) for value in row))
+        for name, row in zip(comparison.settings.index, comparison.settings.to_numpy(), strict=True)
+    ]
+    empty = "All settings are the same."
+    return Sheet(
+        "Settings that differ", "Settings that differ between the arms.", columns, lines, empty=empty
+    )
+
+
+def members(comparison: Comparison) -> Sheet:
+    """What each arm is made of."""
+    columns = [Column(title, False) for title in ("Arm", "Model", "Data", "Split", "Audit", "Runs")]
+    lines = [
+        line(
+            Cell(each.name, each.kind),
+            each.model,
+            each.data,
+            each.split,
+            each.verdict,
+            Cell("", " ".join(each.runs)),
+        )
+        for each in comparison.members
+    ]
+    return Sheet("Runs compared", "What each arm is made of.", columns, lines)

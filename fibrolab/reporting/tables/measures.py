@@ -1,0 +1,150 @@
+"""The tables of `metrics.csv` and of its patients: headline, class by class, all the rest, and poolings."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from fibrolab import keys
+from fibrolab.evaluation.endpoints import MEASURES
+from fibrolab.reporting import numbers, wording
+from fibrolab.reporting.run import Run
+from fibrolab.reporting.tables.sheet import Cell, Column, Footnotes, Line, Sheet, line
+
+POOLED = ("accuracy", "balanced_accuracy", "macro_auc", "weighted_auc", "auc", "qwk", "mae", "obuchowski")
+PROBABILITIES = ("log_loss", "brier", "ece")
+BY_THRESHOLD = (*MEASURES, "balanced_accuracy", "ppv", "npv", "lr_plus", "lr_minus", "f1")
+
+
+def headline(run: Run) -> list[Sheet]:
+    """The headline numbers of samples and of patients, as files keep them; the page draws them itself."""
+    found = []
+    levels = {"headline": (run.metrics, run.floors), "headline by patient": (run.patients, {})}
+    for name, (table, floors) in levels.items():
+        if table is None:
+            continue
+        rows = numbers.headline(table, floors)
+        notes = _footnotes(rows)
+        lines = [_headline(row, notes) for row in rows]
+        titles = ("Value", "Bootstrap mean ± SD", "Floor", "Interval is")
+        columns = (Column("Measure", number=False), *map(Column, titles))
+        caption = f"Result on the test set, {_whose(run, name)}with {wording.level(run)} confidence intervals"
+        found.append(Sheet(name, caption, columns, lines, notes=notes.notes))
+    return found
+
+
+def _headline(row: numbers.Row, notes: Footnotes) -> Line:
+    chance, test = wording.against_chance(row)
+    return line(
+        row.title,
+        _cell(row, notes),
+        row.spread_text or "–",
+        row.floor_text or "not known",
+        Cell(row.verdict, chance, notes.marks(test)),
+    )
+
+
+def _whose(run: Run, name: str) -> str:
+    test = run.scored()
+    if name != "headline":
+        return "each patient answered once, "
+    return "" if test is None else f"{len(test):,} samples of {test[keys.GROUP_ID].nunique():,} groups, "
+
+
+def by_class(run: Run) -> list[Sheet]:
+    """Each class against the others, then the averages; measures that were not taken have no column."""
+    if run.metrics is None:
+        return []
+    found = numbers.per_class(run.metrics, run.classes)
+    kept = [i for i, _ in enumerate(numbers.MEASURES) if any(cells[i] for cells in found.values())]
+    if not kept:
+        return []
+    notes = _footnotes([row for cells in found.values() for row in cells if row])
+    lines = [line(name, *(_cell(cells[i], notes) for i in kept)) for name, cells in found.items()]
+    titles = [numbers.title(numbers.MEASURES[i]) for i in kept]
+    caption = f"Each class against the others, with {wording.level(run)} confidence intervals."
+    columns = (Column("Class", number=False), *map(Column, titles))
+    return [Sheet("classes", caption, columns, lines, style="classes sheet", notes=notes.notes)]
+
+
+def further(run: Run) -> list[Sheet]:
+    """The measures that stand nowhere else on the page."""
+    if run.metrics is None:
+        return []
+    calibrated = "calibration" in run.tables  # which shows these beside what a temperature makes of them
+    rows = [
+        row
+        for row in numbers.others(run.metrics, run.classes, run.floors, tuple(run.endpoints))
+        if not (_is_of_endpoint(row.metric, run) or (calibrated and row.metric in PROBABILITIES))
+    ]
+    notes = _footnotes(rows)
+    lines = [line(row.title, _cell(row, notes), row.floor_text or "–") for row in rows]
+    columns = (Column("Measure", number=False), Column("Value"), Column("Floor"))
+    sheet = Sheet("further measures", "Further measures.", columns, lines, style="compact", notes=notes.notes)
+    return [sheet] if lines else []
+
+
+def _is_of_endpoint(metric: str, run: Run) -> bool:
+    return any(metric == f"{measure}_{name}" for name in run.endpoints for measure in BY_THRESHOLD)
+
+
+def poolings(run: Run) -> list[Sheet]:
+    """Samples beside patients, who are answered by the mean, the worst or the vote of their samples."""
+    levels: dict[str, pd.DataFrame | None] = {
+        "sample": run.metrics,
+        "patient": run.patients,
+        "patient max": run.tables.get("patients_max"),
+        "patient vote": run.tables.get("patients_vote"),
+    }
+    known = {name: table for name, table in levels.items() if table is not None}
+    if len(known) < 2:
+        return []
+    rows = {name: {row.metric: row for row in numbers.rows(table, POOLED)} for name, table in known.items()}
+    shown = [metric for metric in POOLED if any(metric in found for found in rows.values())]
+    notes = _footnotes([row for found in rows.values() for row in found.values()])
+    lines = [
+        line(numbers.title(metric), *(_cell(found.get(metric), notes) for found in rows.values()))
+        for metric in shown
+    ]
+    caption = (
+        "Samples, and patients who are answered once: by the mean of their samples' probabilities, by the "
+        "sample that looks worst, or by the vote of the samples."
+    )
+    columns = (
+        Column("Measure", number=False),
+        *(Column(wording.POOLINGS[name].capitalize()) for name in known),
+    )
+    return [Sheet("patient level", caption, columns, lines, notes=notes.notes)]
+
+
+def partitions(run: Run) -> list[Sheet]:
+    """Samples by class and partition, with all of them and the groups below."""
+    counts = run.partitions
+    if not counts:
+        return []
+    classes = list(next(iter(counts.values())))
+    lines = [line(name, *(_count(part.get(name)) for part in counts.values())) for name in classes]
+    lines.append(line("All", *(_count(sum(part.values())) for part in counts.values()), strong=True))
+    if groups := _groups(run):
+        lines.append(line("Groups", *(_count(groups.get(name)) for name in counts)))
+    columns = (Column("Class", number=False), *(Column(name.capitalize()) for name in counts))
+    return [Sheet("partitions", "Samples by class and partition.", columns, lines, style="compact")]
+
+
+def _groups(run: Run) -> Mapping[str, int]:
+    """Number of groups in each partition."""
+    if run.split is None or keys.GROUP_ID not in run.split:
+        return {}
+    sizes = run.split.groupby(keys.PARTITION)[keys.GROUP_ID].nunique()
+    return {str(name): int(size) for name, size in sizes.items()}
+
+
+def _count(number: int | None) -> str:
+    return f"{number or 0:,}"
+
+
+def _footnotes(rows: list[numbers.Row]) -> Footnotes:
+    return wording.footnotes([vars(row) for row in rows])
+
+
+def _cell(row: numbers.Row | None, notes: Footnotes) -> Cell:
+    return wording.estimated(None if row is None else vars(row), row.metric if row else "", notes)

@@ -1,0 +1,135 @@
+"""Tables as the pages show them and as files keep them: columns, and lines of cells that are text already."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeGuard
+
+from fibrolab.reporting import numbers
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's title, and whether numbers stand in it, which are set to the right."""
+
+    title: str
+    number: bool = True
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A text, what stands below it in small letters, and the marks of its footnotes, such as ``a, c``."""
+
+    text: str
+    small: str = ""
+    marks: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """The cells of one line, the first of which names it; ``strong`` where the eye should go."""
+
+    cells: tuple[Cell, ...]
+    strong: bool = False
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table of a page: its columns, and lines of cells that are text already.
+
+    Attributes:
+        name: What a screen reader calls it.
+        caption: How to read it.
+        columns: As many as every line has cells.
+        lines: The body.
+        style: A class of the style sheet.
+        empty: What is said in place of a table without lines.
+        notes: Mark and text of each footnote; a mark is empty where the note is on the whole table.
+    """
+
+    name: str
+    caption: str
+    columns: Sequence[Column]
+    lines: Sequence[Line] = field(default_factory=list)
+    style: str = ""
+    empty: str = ""
+    notes: Sequence[tuple[str, str]] = ()
+
+    @property
+    def file(self) -> str:
+        """What its files are called, without an ending: ``end_points_by_sample``."""
+        return re.sub(r"[^a-z0-9]+", "_", self.name.lower()).strip("_")
+
+
+def line(*cells: str | Cell, strong: bool = False) -> Line:
+    """A line of texts."""
+    return Line(tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in cells), strong)
+
+
+class Footnotes:
+    """The footnotes of one table, each told once, under the marks a, b, .. z, aa in the order of the cells.
+
+    Args:
+        general: Texts that hold for every cell and therefore need no mark.
+    """
+
+    def __init__(self, general: Sequence[str] = ()) -> None:
+        self._general = [text for text in dict.fromkeys(general) if text]
+        self._marks: dict[str, str] = {}
+
+    def marks(self, *texts: str) -> str:
+        """The marks of the texts, such as ``a, c``; a text that is empty or general has none."""
+        told = [text for text in dict.fromkeys(texts) if text and text not in self._general]
+        return ", ".join(self._marks.setdefault(text, _letters(len(self._marks))) for text in told)
+
+    @property
+    def notes(self) -> list[tuple[str, str]]:
+        """What stands below the table: the general notes first, then by mark."""
+        return [("", text) for text in self._general] + [(mark, text) for text, mark in self._marks.items()]
+
+
+def _letters(number: int) -> str:
+    """0 is a, 25 is z, 26 is aa: as a spreadsheet numbers its columns."""
+    text = ""
+    number += 1
+    while number:
+        number, digit = divmod(number - 1, 26)
+        text = chr(ord("a") + digit) + text
+    return text
+
+
+def count(value: object) -> str:
+    """A number of things, such as ``6,323``; a dash where it is not known."""
+    return f"{value:,.0f}" if _known(value) else "–"
+
+
+def share(value: float | None) -> str:
+    """A share of one as a percentage, such as ``93.8 %``; a dash where it is not known."""
+    return numbers.quantity(value, "accuracy") if _known(value) else "–"
+
+
+def coefficient(value: float | None) -> str:
+    """A coefficient without its leading zero, such as ``.41``; a dash where it is not known."""
+    return f"{value:.2f}".removeprefix("0").replace("-", numbers.MINUS) if _known(value) else "–"
+
+
+def probability(value: float | None) -> str:
+    """A p value as clinical journals print it: ``.03``, ``.004``, ``< .001``, ``> .99``."""
+    if not _known(value):
+        return "–"
+    if value < 0.001:
+        return f"<{numbers.SPACE}.001"
+    if value > 0.99:
+        return f">{numbers.SPACE}.99"
+    return f"{value:.3f}".removeprefix("0") if value < 0.01 else f"{value:.2f}".removeprefix("0")
+
+
+def p_value(value: float) -> str:
+    """The same in a sentence: ``p = .03``, ``p < .001``."""
+    text = probability(value)
+    return f"p{numbers.SPACE}{text}" if text[0] in "<>" else f"p{numbers.SPACE}={numbers.SPACE}{text}"
+
+
+def _known(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and math.isfinite(value)

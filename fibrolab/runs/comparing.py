@@ -1,0 +1,206 @@
+"""One comparison on one page: finished runs are read, set side by side, tested, shown and tracked."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+from omegaconf import DictConfig
+
+from fibrolab import environment, keys
+from fibrolab.choices import refuse, unknown
+from fibrolab.config import flat, resolved
+from fibrolab.errors import ConfigError
+from fibrolab.evaluation import arms as gathering
+from fibrolab.evaluation import bootstrap, comparison, markers, patients
+from fibrolab.evaluation.arms import Arm, Task
+from fibrolab.pipeline import record
+from fibrolab.reporting import comparison as pages
+from fibrolab.reporting.comparison import Comparison, Member
+from fibrolab.runs.records import Record, ids, named_twice, read
+from fibrolab.runs.sides import Side, refuse_other_patients, refuse_shared_patients, side, task_of
+from fibrolab.storage import write_table
+from fibrolab.tracking import SOURCE, track
+
+LEVELS = ("auto", "sample", "patient")
+APART = ("paths", "tracking", "name", "hydra")  # settings that say where a run lies, not what it is
+COMPARED = "fibrolab.compared"  # tag: ids of the runs
+
+
+def run(config: DictConfig) -> None:
+    """Compare runs, and leave a run with a page, a table and figures.
+
+    Args:
+        config: `conf/compare.yaml`, composed.
+
+    Raises:
+        ConfigError: Settings out of range, unknown runs, or runs that cannot be compared.
+        DataError: Predictions that are none.
+    """
+    started, given = datetime.now(UTC), resolved(config)
+    asked = _checked(given)
+    read_runs = [[read(config.tracking.uri, run_id) for run_id in run_ids] for _, run_ids in asked]
+    names = _named([name for name, _ in asked], read_runs)
+    sides = [side(name, runs) for name, runs in zip(names, read_runs, strict=True)]
+    if given["reference"] and given["reference"] not in names:
+        refuse([unknown("reference", given["reference"], names)])
+    task = task_of(sides)
+    (refuse_other_patients if given["paired"] else refuse_shared_patients)(sides)
+    drawn_up = compared(sides, task, given)
+    tags = {
+        COMPARED: ",".join(each.run_id for side in sides for each in side.records),
+        "arms": ", ".join(names),
+    }
+    with track(**given["tracking"], name=config.name, tags=tags | {SOURCE: "fibrolab.compare"}) as tracked:
+        known = environment.describe() | {"started": started.isoformat(timespec="seconds")}
+        record(tracked, config, given, known)
+        write_table(drawn_up.table, tracked.folder / pages.TABLE_FILE)
+        page = pages.write(tracked.folder, drawn_up, known)
+        tracked.log_metrics(pages.summary(drawn_up))
+        pages.announce(drawn_up)
+        print(f"page     {page}\ntable    {tracked.folder / pages.TABLE_FILE}\nrun      {tracked.id}")
+
+
+def compared(sides: Sequence[Side], task: Task, given: Mapping[str, Any]) -> Comparison:
+    """Everything that the page shows, from the answers of the runs.
+
+    Args:
+        sides: Of arms that can be compared.
+        task: What they were asked.
+        given: Settings with `level`, `paired`, `reference`, `seed`, `name` and `bootstrap`.
+
+    Raises:
+        ConfigError: level=patient, but no patient has several samples.
+    """
+    several = any(patients.repeated(each.answers) for side in sides for each in side.records)
+    if given["level"] == "patient" and not several:
+        raise ConfigError("level=patient: no patient has several test samples of one stage; use level=auto.")
+    levels = [given["level"]] if given["level"] != "auto" else ["patient", "sample"][not several :]
+    tables, shown = [], {}
+    for level in levels:
+        by_patient = level == "patient"
+        found = [_arm(side, task, by_patient) for side in sides]
+        if given["paired"] and (by_patient or not several):
+            found += _markers(sides[0], found[0], task)
+        how = {name: given[name] for name in ("reference", "paired", "seed")}
+        size = {"resamples": given["bootstrap"]["resamples"], "level": given["bootstrap"]["level"]}
+        tables.append(comparison.table(found, task, level, **how, **size))
+        shown[level] = found
+    return Comparison(
+        name=given["name"],
+        table=pd.concat(tables, ignore_index=True),
+        arms=shown,
+        task=task,
+        members=[_member(each) for each in sides],
+        settings=differing(sides),
+        witnesses=_witnesses(sides),
+        paired=given["paired"],
+        resamples=given["bootstrap"]["resamples"],
+        level=given["bootstrap"]["level"],
+    )
+
+
+def _arm(side: Side, task: Task, by_patient: bool) -> Arm:
+    frames = [each.answers for each in side.records]
+    arm = gathering.gathered(side.name, frames, task, by_patient, side.folds)
+    return replace(arm, sizes=side.sizes) if side.folds else arm
+
+
+def _markers(side: Side, like: Arm, task: Task) -> list[Arm]:
+    """Stiffness, APRI and FIB-4 of the same patients, as far as the manifest of the first arm has them."""
+    if not task.ordered or not task.endpoints:
+        return []
+    tested = []
+    for each in side.records if side.folds else side.records[:1]:
+        rows = each.answers[each.answers[keys.PARTITION] == keys.TEST].sort_values(keys.SAMPLE_ID)
+        tested.append(markers.of_patients(rows, each.samples))
+    values = pd.concat(tested).set_index(keys.SAMPLE_ID).loc[like.samples]
+    expected = [name for name in markers.expected(side.records[0].samples) if values[name].notna().any()]
+    return [
+        comparison.marker(markers.MARKERS[name].label, values[name].to_numpy(), like, task)
+        for name in expected
+    ]
+
+
+def differing(sides: Sequence[Side]) -> pd.DataFrame:
+    """Settings that are not the same in all arms: index the setting, a column an arm, texts."""
+    columns = {}
+    for each in sides:
+        found = [
+            flat({k: v for k, v in resolved(one.config).items() if k not in APART}) for one in each.records
+        ]
+        names = dict.fromkeys(name for settings in found for name in settings)
+        columns[each.name] = {
+            name: ", ".join(dict.fromkeys(str(settings.get(name, "–")) for settings in found))
+            for name in names
+        }
+    table = pd.DataFrame(columns).fillna("–")
+    return table[table.nunique(axis=1) > 1].sort_index()
+
+
+def _member(side: Side) -> Member:
+    """What the page says of an arm: the gravest audit of its runs counts."""
+    gravest = max(
+        (each.audit for each in side.records), key=lambda audit: keys.GRAVITY.index(audit["verdict"])
+    )
+    sentences = [
+        str(each["sentence"])
+        for each in gravest.get("findings") or []
+        if each.get("level") == gravest["verdict"]
+    ]
+    first = side.records[0].config
+    return Member(
+        name=side.name,
+        kind=side.kind,
+        runs=tuple(each.run_id for each in side.records),
+        model=str(first.model.name),
+        data=str(first.data.name),
+        split=str(first.split.name),
+        verdict=gravest["verdict"],
+        findings=tuple(sentences or map(str, gravest.get("warnings") or [])),
+    )
+
+
+def _witnesses(sides: Sequence[Side]) -> str:
+    """What a group is: a patient, or, where no patient is known, a cluster of copies."""
+    tested = pd.concat([each.answers for side in sides for each in side.records])
+    tested = tested[tested[keys.PARTITION] == keys.TEST]
+    return "patients" if (tested[keys.PATIENT_ID] != "").all() else "groups"
+
+
+def _checked(given: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    """Name and run ids of each arm; the name is empty where none was given."""
+    runs, level = given["runs"], given["level"]
+    arms = (
+        [(str(name), ids(of)) for name, of in runs.items()]
+        if isinstance(runs, dict)
+        else [("", [run_id]) for run_id in ids(runs)]
+    )
+    faults = named_twice(run_id for _, of in arms for run_id in of)
+    if len(arms) < 2 or not all(of for _, of in arms):
+        faults.append(
+            f"runs={runs} names {len([of for _, of in arms if of])} arms with runs; give two or more, such "
+            "as runs=[ID,ID] or, for several seeds or folds of each, "
+            "'runs={resnet: [ID,ID], hybrid: [ID,ID]}'."
+        )
+    if level not in LEVELS:
+        faults.append(unknown("level", level, LEVELS))
+    refuse(faults)
+    bootstrap.check(given["bootstrap"]["resamples"], given["bootstrap"]["level"])
+    return arms
+
+
+def _named(given: Sequence[str], runs: Sequence[Sequence[Record]]) -> list[str]:
+    """What each arm is called: as asked, else by its model, else by its run's name, else with its id."""
+    if all(given):
+        return list(given)
+    firsts = [of[0] for of in runs]
+    candidates = (
+        [str(each.config.model.name) for each in firsts],
+        [str(each.config.get("name", "")) for each in firsts],
+        [f"{each.config.model.name} {each.run_id[:6]}" for each in firsts],
+    )
+    return next(
+        (names for names in candidates if len(set(names)) == len(names)), [each.run_id for each in firsts]
+    )

@@ -1,0 +1,180 @@
+"""A finished run on data of another site: what it answers there is a run of its own, with its own report."""
+
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from omegaconf import DictConfig
+
+from fibrolab import auditing, environment, keys, results
+from fibrolab.config import resolved
+from fibrolab.data.audit.findings import Finding, counted, percent, verdict
+from fibrolab.data.duplicates import near_any
+from fibrolab.data.labelled import LabelledData
+from fibrolab.data.splits import MANIFEST_HASH
+from fibrolab.errors import ConfigError, DataError
+from fibrolab.evaluation import predictions
+from fibrolab.loading import load
+from fibrolab.modules.base import Classifier
+from fibrolab.pipeline import build_datamodule, record
+from fibrolab.reporting import audit_page
+from fibrolab.runs.records import Record, read
+from fibrolab.tracking import SOURCE, track
+from fibrolab.training import fitting
+from fibrolab.training.earlier_weights import BEST
+from fibrolab.training.resuming import UNREADABLE
+
+EVALUATED = "fibrolab.evaluated_run"  # tag: the run whose network answered
+SPLIT = {"_target_": "fibrolab.data.splits.all_test", "name": "external"}
+
+
+def run(config: DictConfig) -> None:
+    """Let the network of a finished run answer every sample of another data set, and report on it.
+
+    Thresholds, temperature and conformal sets stay those of the run's own validation part; floors are those
+    of its training part. Copies of what the run learnt from make the audit's verdict `fail`.
+
+    Args:
+        config: `conf/evaluate.yaml`, composed, with `data`.
+
+    Raises:
+        ConfigError: The run is not known or kept no network, or the data has other classes.
+        DataError: Faults of the data, or none of what the network eats.
+    """
+    started, clock = datetime.now(UTC), time.monotonic()
+    before = read(config.tracking.uri, config.run)
+    settings, module = _settings(config, before), _network(before)
+    data = _loaded(settings, list(before.config.task.classes))
+    tags = {"model": settings.model.name, "data": data.manifest.name, "split": SPLIT["name"]}
+    tags |= {SOURCE: "fibrolab.evaluate", EVALUATED: before.run_id}
+    with track(**resolved(config.tracking), name=settings.name, tags=tags) as tracked:
+        known = environment.describe() | {"started": started.isoformat(timespec="seconds")}
+        record(tracked, settings, resolved(settings), known)
+        _save_data(tracked.folder, before, data)
+        found = _audited(settings, data, before, tracked.folder)
+        tracked.tag({"audit": found["verdict"]})
+        auditing.announce(tracked.folder, found)
+        datamodule = build_datamodule(settings, data, module)
+        device = fitting.answer(settings, module, datamodule, data, tracked)
+        _add_validation(tracked.folder, before)
+        known |= {"device": device, "seconds": round(time.monotonic() - clock, 1)}
+        results.save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
+        scores = results.evaluate(tracked.folder, **resolved(config.bootstrap))
+        results.draw_mistakes(tracked.folder, datamodule.test_images)
+        results.draw(tracked.folder)
+        tracked.log_metrics(results.flat_metrics(scores))
+        results.announce(tracked.folder, tracked.id, config.tracking.uri)
+
+
+def _settings(config: DictConfig, before: Record) -> DictConfig:
+    """The settings of the run that trained, with the data, place and device of this one."""
+    settings = before.config.copy()
+    if "model" not in settings or "trainer" not in settings:
+        raise ConfigError(f"Run {before.run_id} has no network of its own; name one of `fibrolab.train`.")
+    settings.name = f"{settings.name}-on-{config.data.name}"
+    for part in ("data", "paths", "tracking", "bootstrap"):
+        settings[part] = resolved(config)[part]
+    settings.split, settings.resume = SPLIT, None
+    settings.published = None  # numbers of a paper on its own patients
+    settings.trainer.accelerator = config.accelerator
+    settings.trainer.fast_dev_run = False
+    return settings
+
+
+def _network(before: Record) -> Classifier:
+    """The network that the run ended with."""
+    path = before.folder / keys.CHECKPOINTS / BEST
+    if not path.is_file():
+        raise ConfigError(
+            f"Run {before.run_id} kept no network ({path}): name the run that trained it; a fast dev run "
+            "keeps none."
+        )
+    try:
+        return Classifier.load_from_checkpoint(path, weights_only=True)
+    except UNREADABLE as error:
+        raise DataError(f"{path} is damaged ({' '.join(str(error).split())}); train the run anew.") from error
+
+
+def _loaded(settings: DictConfig, answered: list[str]) -> LabelledData:
+    """The data under the task of the run; of a task that takes any classes, those that the run knows."""
+    if settings.task.get("of") is None:
+        settings.task.classes = None  # those of the data
+    data = load(settings)
+    if data.classes != answered:
+        raise ConfigError(
+            f"'{data.manifest.name}' has the classes {', '.join(data.classes)}, the run answers "
+            f"{', '.join(answered)}, in this order; name the data's with data.classes, where it takes them."
+        )
+    settings.task.classes = answered
+    return data
+
+
+def _learnt_from(before: Record) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Manifest and split of the samples that a run was trained or validated on."""
+    table, split = (
+        pd.read_csv(before.folder / name, dtype=str, keep_default_na=False)
+        for name in (keys.MANIFEST_FILE, keys.SPLIT_FILE)
+    )
+    used = (split[keys.PARTITION] != keys.TEST).to_numpy()
+    return table[used], split[used]
+
+
+def _renamed(frame: pd.DataFrame, run: str) -> pd.DataFrame:
+    """Samples and patients of the run under names that no other site can have given."""
+    names = [name for name in (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID) if name in frame]
+    return frame.assign(
+        **{name: frame[name].where(frame[name] == "", f"{run[:8]}/" + frame[name]) for name in names}
+    )
+
+
+def _save_data(folder: Path, before: Record, data: LabelledData) -> None:
+    """Who trained and validated then, and who tests now."""
+    results.save_data(folder, data)
+    for name, learnt in zip((keys.MANIFEST_FILE, keys.SPLIT_FILE), _learnt_from(before), strict=True):
+        new = pd.read_csv(folder / name, dtype=str, keep_default_na=False)
+        joined = pd.concat([_renamed(learnt, before.run_id), new], ignore_index=True).fillna("")
+        if name == keys.SPLIT_FILE:
+            joined[MANIFEST_HASH] = data.manifest.hash
+        joined.to_csv(folder / name, index=False)
+
+
+def _audited(config: DictConfig, data: LabelledData, before: Record, folder: Path) -> dict[str, Any]:
+    """The audit of the new data, and what of it the run has seen."""
+    found = auditing.audited(config, data, folder)
+    if seen := _seen(data, before):
+        found["findings"] = [asdict(each) for each in seen] + found["findings"]
+        found["warnings"] = [each.sentence for each in seen] + found["warnings"]
+        found["verdict"] = verdict(Finding(**each) for each in found["findings"])
+        results.save_json(found, folder / keys.AUDIT_FILE)
+        audit_page.write(folder)
+    return found
+
+
+def _seen(data: LabelledData, before: Record) -> list[Finding]:
+    """Copies and patients of the new data among those that the run learnt from."""
+    known, _ = _learnt_from(before)
+    findings = []
+    if set(results.HASHES) <= set(known):  # runs of old kept none
+        facts = data.facts[keys.IMAGE]
+        hashes = [*facts["phash"], *known["phash"][known["phash"] != ""]]
+        members = np.arange(len(hashes))[:, None] >= len(facts)
+        if share := float(near_any(hashes, members)[: len(facts), 0].mean()):
+            text = f"{percent(share)} of the images have a copy or near copy among those the run learnt from"
+            findings.append(Finding("external_copies", "fail", f"{text}: a score on them proves nothing."))
+    shared = set(data.manifest.table[keys.PATIENT_ID]) & set(known[keys.PATIENT_ID]) - {""}
+    if shared and before.config.data.name == data.manifest.name:
+        text = f"{counted(len(shared), 'patient')} bear names of patients whom the run learnt from"
+        findings.append(Finding("external_patients", "warning", f"{text}: see that they are others."))
+    return findings
+
+
+def _add_validation(folder: Path, before: Record) -> None:
+    """The run's own validation rows, on which thresholds and temperature are chosen."""
+    old = before.answers
+    new = predictions.read(folder / keys.PREDICTIONS_FILE).assign(**{keys.FOLD: old[keys.FOLD].iloc[0]})
+    validation = _renamed(old[old[keys.PARTITION] == keys.VALIDATION], before.run_id)
+    predictions.write(pd.concat([validation, new], ignore_index=True), folder / keys.PREDICTIONS_FILE)

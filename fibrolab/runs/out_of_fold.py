@@ -1,0 +1,107 @@
+"""What finished runs answered, gathered for a stack: a sample of the fit once, a test sample by all."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from fibrolab import keys
+from fibrolab.choices import refuse
+from fibrolab.errors import DataError, SplitError, listing
+from fibrolab.evaluation import predictions
+from fibrolab.runs import regression
+from fibrolab.runs.records import Record, named_twice
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What the runs of one arm answered, by sample_id in the manifest's order.
+
+    Attributes:
+        rows: The columns of predictions but the probabilities; `validation` marks the samples to fit on.
+        features: Confidences (N, F), of a test sample the mean over the runs.
+    """
+
+    rows: pd.DataFrame
+    features: pd.DataFrame
+
+
+def refuse_unlike(records: Sequence[Record]) -> None:
+    """Only runs of the same samples, the same task and the same test set can be stacked.
+
+    Raises:
+        ConfigError: What differs from the first run, of all runs at once.
+    """
+    first, *others = records
+    faults = named_twice(each.run_id for each in records)
+    for other in others:
+        if other.manifest != first.manifest:
+            faults.append(
+                f"Run {other.run_id} has another manifest ({other.config.data.name}, {other.manifest[:12]}) "
+                f"than {first.run_id} ({first.config.data.name}, {first.manifest[:12]})."
+            )
+        elif list(other.config.task.classes) != list(first.config.task.classes):
+            faults.append(
+                f"Run {other.run_id} has task={other.config.task.name}, {first.run_id} "
+                f"task={first.config.task.name}."
+            )
+        elif other.tested != first.tested:
+            faults.append(
+                f"Run {other.run_id} tests {len(other.tested - first.tested)} samples that {first.run_id} "
+                f"does not, and leaves out {len(first.tested - other.tested)}; use one split and seed."
+            )
+    refuse(faults)
+
+
+def gathered(name: str, records: Sequence[Record]) -> Arm:
+    """The answers of the runs of one arm: the folds of a cross-validation, or one run's validation part.
+
+    Of a test sample the confidences are averaged on the scale of the regression (logits or logarithms), on
+    which it is linear: the same as stacking each fold's network and pooling those answers there.
+
+    Args:
+        name: Of the arm, for its features and for messages.
+        records: Runs that `refuse_unlike` lets pass.
+
+    Raises:
+        DataError: A sample validated by several runs or, where there are several, by none.
+        SplitError: A group in both the validation and the test part.
+    """
+    frame = pd.concat([each.answers for each in records], ignore_index=True)
+    fit = frame[frame[keys.PARTITION] == keys.VALIDATION]
+    test = frame[frame[keys.PARTITION] == keys.TEST].drop_duplicates(keys.SAMPLE_ID)
+    _refuse_leaks(name, fit, test)
+    _refuse_gaps(name, fit, records)
+    order = records[0].samples.index
+    rows = pd.concat([fit, test]).set_index(keys.SAMPLE_ID)
+    order = order[order.isin(rows.index)]
+    features = pd.DataFrame(regression.confidences(predictions.probabilities(frame)), frame[keys.SAMPLE_ID])
+    classes = list(records[0].config.task.classes)
+    features.columns = [name] if len(classes) == 2 else [f"{name}_{each}" for each in classes]
+    return Arm(rows.loc[order, list(predictions.COLUMNS[1:])], features.groupby(level=0).mean().loc[order])
+
+
+def _refuse_leaks(name: str, fit: pd.DataFrame, test: pd.DataFrame) -> None:
+    shared = sorted(set(fit[keys.GROUP_ID]) & set(test[keys.GROUP_ID]))
+    if shared:
+        raise SplitError(
+            f"{len(shared)} groups of arm {name} are both in the validation part, which the regression is "
+            f"fitted on, and in the test:\n{listing(shared)}\n"
+            "A score would prove nothing; train with split=folds_in_training."
+        )
+
+
+def _refuse_gaps(name: str, fit: pd.DataFrame, records: Sequence[Record]) -> None:
+    """Each sample outside the test is answered once by a network that did not see it."""
+    counts = fit[keys.SAMPLE_ID].value_counts()
+    faults = [f"{sample}: in the validation part of {n} runs" for sample, n in counts[counts > 1].items()]
+    if len(records) > 1:
+        samples = records[0].samples
+        due = samples.index[samples[keys.PARTITION] != keys.TEST]
+        faults += [f"{sample}: in that of none" for sample in due[~due.isin(counts.index)]]
+    if faults:
+        raise DataError(
+            f"The runs of arm {name} are not the folds of one cross-validation; {len(faults)} samples are "
+            f"answered twice or not at all:\n{listing(faults)}\n"
+            "Name every fold of `train -m split=folds_in_training split.fold=0,1,2,3,4` once."
+        )

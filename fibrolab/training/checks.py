@@ -1,0 +1,56 @@
+"""What can be known to be wrong with a run before any data is read."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from fibrolab.callbacks.averaging import build_averaging
+from fibrolab.choices import refuse, unknown
+from fibrolab.config import arguments, resolved
+from fibrolab.data.preprocess import Preprocess
+from fibrolab.evaluation import bootstrap
+from fibrolab.training import arithmetic
+
+COUNTS = ("max_epochs", "accumulate_grad_batches", "log_every_n_steps")  # of the trainer
+DETERMINISTIC = (True, False, "warn")
+
+
+def check(config: DictConfig) -> None:
+    """Refuse settings of `conf/train.yaml` that the training or the evaluation would stumble over.
+
+    Raises:
+        ConfigError: Numbers out of their range, an unknown mode, or `resume` names no file.
+    """
+    trainer = resolved(config.trainer)
+    faults = [
+        f"trainer.{name}={trainer[name]} is not a whole number from 1."
+        for name in COUNTS
+        if not _is_count(trainer[name], least=1)
+    ]
+    clip = trainer["gradient_clip_val"]
+    if clip is not None and (isinstance(clip, bool) or not (isinstance(clip, int | float) and clip > 0)):
+        faults.append(f"trainer.gradient_clip_val={clip} is no norm: give a number above 0, or null.")
+    stopping = resolved(config.callbacks)["early_stopping"]
+    if stopping is not None and not (
+        isinstance(stopping, dict) and _is_count(stopping.get("patience"), least=1)
+    ):
+        faults.append(
+            f"callbacks.early_stopping={stopping}: its patience is not a whole number of epochs from 1; "
+            "callbacks.early_stopping=null trains to the end."
+        )
+    if trainer["deterministic"] not in DETERMINISTIC:
+        faults.append(unknown("trainer.deterministic", trainer["deterministic"], map(str, DETERMINISTIC)))
+    if config.mode not in ("min", "max"):
+        faults.append(f"mode={config.mode} is neither min nor max.")
+    if config.resume is not None and not Path(str(config.resume)).is_file():
+        faults.append(f"resume={config.resume} is not a file; give the last.ckpt of a run.")
+    refuse(faults)
+    Preprocess(**arguments(config.preprocess))
+    arithmetic.check_precision(trainer["precision"], trainer["accelerator"])
+    build_averaging(resolved(config.averaging), trainer["max_epochs"])
+    bootstrap.check(**resolved(config.bootstrap))
+
+
+def _is_count(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
