@@ -9,7 +9,7 @@ demo: $(READY)
 	$(BIN)/python -m fibrolab.train
 
 test: $(READY) check
-	$(BIN)/pytest -m "not slow" -n auto
+	$(BIN)/pytest -m "not slow" -n auto --dist worksteal
 
 test-slow: $(READY)
 	$(BIN)/pytest -m slow

@@ -36,6 +36,7 @@ from torchvision.models.video import r3d_18
 
 from fibrolab import keys, pipeline
 from fibrolab.config import VERSION_BASE, folder, resolved
+from fibrolab.data import splits
 from fibrolab.loading import load
 from fibrolab.modules.base import Batch, Classifier
 from fibrolab.tracking import track
@@ -244,6 +245,7 @@ def measure(
         _same_size(module, bare)
         training = Alternating(batches, PlainLoop(bare, batches, learning))
         datamodule.train_dataloader = lambda: training  # type: ignore[method-assign,assignment,return-value]
+        splits.write(data.split, data.manifest, tracked.folder / keys.SPLIT_FILE)  # which checkpoints name
         fitting.fit(settings, module, datamodule, data, tracked)
         inference = Alternating(batches, PlainLoop(bare, batches, None))
         trainer = L.Trainer(

@@ -142,7 +142,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="further settings of all arms")
     parser.add_argument("--seeds", type=int, default=3, help="runs an arm")
     parser.add_argument("--weights", help="file of tf_efficientnet_lite0, for `transfer`")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()  # settings may follow an option
     claim = CLAIMS[options.claim]
     if options.claim == "transfer" and not options.weights:
         parser.error("transfer needs --weights FILE")

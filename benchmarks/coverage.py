@@ -15,10 +15,11 @@ import pandas as pd
 from scipy.special import softmax
 from scipy.stats import norm
 
-from fibrolab.evaluation import coverage, metrics, roc, shares
+from fibrolab.evaluation import coverage, endpoints, metrics, roc, shares
 from fibrolab.evaluation.bootstrap import resampled
 from fibrolab.evaluation.estimate import Estimate
 from fibrolab.evaluation.ranking import area
+from fibrolab.evaluation.recalibration import METHOD, recalibration
 
 SIZES = (50, 200, 1000)  # samples of a study
 TRUTHS = (0.7, 0.85, 0.95)
@@ -27,6 +28,7 @@ PER_PATIENT, ICC = 5, 0.5
 STAGES = ("F0", "F1", "F2", "F3", "F4")
 STAGED = ("qwk", "mae", "macro_f1", "macro_auc", "balanced_accuracy", "log_loss", "brier", "ece")
 MANY = 1_000_000  # samples that stand for the population
+ENOUGH = 0.1  # of the studies; fewer that have an interval cannot tell how often it holds the truth
 
 Interval = tuple[float, float]
 Study = Callable[[np.random.Generator], dict[tuple[str, str], Interval]]  # by family and method
@@ -112,10 +114,16 @@ def study_of_stages(n: int, clustered: bool, resamples: int) -> Study:
             found = metrics.evaluate(truth, chances, STAGES, weights)
             return {name: found[name] for name in STAGED}
 
-        found = drawn(measure, groups, resamples, rng)
-        return {(name, how): ends for name, both in found.items() for how, ends in both.items()}
+        measured = drawn(measure, groups, resamples, rng)
+        found = {(name, how): interval for name, both in measured.items() for how, interval in both.items()}
+        return found | {("slope", METHOD): ends(slope(truth, chances, groups))}
 
     return study
+
+
+def slope(truth: np.ndarray, chances: np.ndarray, groups: np.ndarray) -> Estimate:
+    """Calibration slope of the end point F2 or worse."""
+    return recalibration(endpoints.score(chances, 2), truth >= 2, groups)[0]
 
 
 def drawn(
@@ -134,6 +142,11 @@ def drawn(
     }
 
 
+def mean(values: np.ndarray) -> float:
+    """NaN where there are none."""
+    return float(values.mean()) if len(values) else np.nan
+
+
 def ends(estimate: Estimate) -> Interval:
     """Of an estimate."""
     return estimate.low, estimate.high
@@ -143,9 +156,10 @@ def cells(simulations: int, resamples: int) -> Iterator[dict[str, object]]:
     """Every cell of the table, as it is done."""
     rng = np.random.default_rng(0)
     for clustered in (False, True):
-        population = metrics.evaluate(*staged(rng, MANY, clustered)[:2], STAGES)
+        population = staged(rng, MANY, clustered)
+        measured, steepness = metrics.evaluate(*population[:2], STAGES), slope(*population).value
         for n in SIZES:
-            known = {name: float(population[name][0]) for name in STAGED}
+            known = {name: float(measured[name][0]) for name in STAGED} | {"slope": steepness}
             studies = [(study_of_stages(n, clustered, resamples), known)]
             for truth, (family, make) in product(
                 TRUTHS, {"auc": study_of_area, "share": study_of_share}.items()
@@ -163,12 +177,14 @@ def tabulated(
     simulations: int,
     rng: np.random.Generator,
 ) -> Iterator[dict[str, object]]:
-    """Coverage of each method over many studies; where it gives no interval it does not cover."""
+    """Coverage of each method over many studies, of those in which it gives an interval; NaN of too few."""
     found = pd.DataFrame([study(rng) for _ in range(simulations)])
     for column in found.columns:
         family, method = str(column[0]), str(column[1])
         low, high = np.array(found[column].tolist()).T
-        truth, widths = truths[family], (high - low)[np.isfinite(high - low)]
+        given = np.isfinite(low) & np.isfinite(high)
+        low, high, truth = low[given], high[given], truths[family]
+        known = mean((low <= truth) & (truth <= high))
         yield {
             "family": family,
             "method": method,
@@ -176,10 +192,11 @@ def tabulated(
             "groups": n // PER_PATIENT if clustered else n,
             "truth": round(truth, 4),
             "clustered": int(clustered),
-            "coverage": np.mean((low <= truth) & (truth <= high)),
-            "low_miss": np.mean(low > truth),  # the interval lies above the truth
-            "high_miss": np.mean(high < truth),
-            "mean_width": widths.mean() if len(widths) else np.nan,
+            "coverage": known if given.mean() >= ENOUGH else np.nan,
+            "low_miss": mean(low > truth),  # the interval lies above the truth
+            "high_miss": mean(high < truth),
+            "mean_width": mean(high - low),
+            "given": given.mean(),
             "simulations": simulations,
         }
 

@@ -25,6 +25,7 @@ from omegaconf import DictConfig
 
 from fibrolab import keys, pipeline
 from fibrolab.config import VERSION_BASE, folder, resolved
+from fibrolab.data import splits
 from fibrolab.loading import load
 from fibrolab.modules.base import Batch
 from fibrolab.tracking import track
@@ -102,6 +103,7 @@ def measure(settings: DictConfig) -> Twice:
         ]
         twice = Twice(loader, ready, len(whole))
         datamodule.train_dataloader = lambda: twice  # type: ignore[method-assign,assignment,return-value]
+        splits.write(data.split, data.manifest, tracked.folder / keys.SPLIT_FILE)  # which checkpoints name
         fitting.fit(settings, module, datamodule, data, tracked)
     return twice
 

@@ -24,6 +24,7 @@ from omegaconf import DictConfig
 
 from fibrolab import keys, pipeline
 from fibrolab.config import VERSION_BASE, folder, resolved
+from fibrolab.data import splits
 from fibrolab.data.labelled import LabelledData
 from fibrolab.evaluation import predictions
 from fibrolab.loading import load
@@ -74,6 +75,7 @@ def trained(settings: DictConfig, data: LabelledData, cache: bool) -> Measured:
         if cache:
             frozen_features.cached(module, datamodule, Path(settings.paths.cache), accelerator="cpu")
         caching = time.perf_counter() - start
+        splits.write(data.split, data.manifest, tracked.folder / keys.SPLIT_FILE)  # which checkpoints name
         fitting.fit(settings, module, datamodule, data, tracked)
         training = time.perf_counter() - start - caching
         table = predictions.read(tracked.folder / keys.PREDICTIONS_FILE)

@@ -33,9 +33,10 @@ from fibrolab import keys
 from fibrolab.data.augment import Augment, augmentation_seed, sample_keys
 from fibrolab.data.cache import PixelStore, Slots
 from fibrolab.data.datasets import PixelDataset, Pixels
+from fibrolab.data.formats.contract import to_grey
 from fibrolab.data.media import whole
 from fibrolab.data.preprocess import Preprocess
-from fibrolab.data.readers import read_grey
+from fibrolab.data.readers import read_image
 from fibrolab.data.samplers import EpochSampler
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -54,7 +55,7 @@ class UncachedDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, key: tuple[int, int, int]) -> dict[str, Any]:
         epoch, index, draw = key
-        image = self.preprocess(read_grey(self.paths[index]))
+        image = self.preprocess(to_grey(read_image(self.paths[index])))
         image = self.augment(image, augmentation_seed(0, epoch, int(self.keys[index]), draw))
         return {"image": torch.from_numpy(image)[None], "label": 0, "index": index}
 

@@ -130,6 +130,7 @@ def train(
     """Fit some steps, validate and predict in full, as a run does."""
     tags: dict[str, Any] = {}
     with track(**resolved(settings.tracking), name="memory", tags=tags) as tracked:
+        splits.write(data.split, data.manifest, tracked.folder / keys.SPLIT_FILE)  # which checkpoints name
         fitting.fit(settings, module, datamodule, data, tracked)
 
 

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from fibrolab import sweeps
 from fibrolab.choices import refuse
 from fibrolab.errors import ConfigError, FibrolabError
 
@@ -83,16 +84,6 @@ def resolved(config: DictConfig) -> dict[str, Any]:
 def arguments(config: DictConfig, *others: str) -> dict[str, Any]:
     """The settings of one thing as arguments: without the `name` that it goes by, and without `others`."""
     return {key: value for key, value in resolved(config).items() if key not in ("name", *others)}
-
-
-def sweep_folder() -> Path | None:
-    """Folder of the sweep that this job belongs to; None for a single run."""
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-
-    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
-        return None
-    return Path(HydraConfig.get().sweep.dir).absolute()
 
 
 def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -235,7 +226,7 @@ def _is_reference(value: Any) -> bool:
 
 def _end(error: FibrolabError) -> NoReturn:
     """End a single job by its sentence alone, before Hydra adds a line; a sweep goes on to its next job."""
-    if sweep_folder() is None:
+    if sweeps.folder() is None:
         sys.exit(f"error: {error}")
     raise error
 

@@ -9,6 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from fibrolab import sweeps
+
 PACKAGES = (
     "torch", "torchvision", "lightning", "timm", "hydra-core", "omegaconf", "mlflow", "torchmetrics",
     "albumentations", "monai", "captum", "optuna", "numpy", "pandas", "scipy", "scikit-learn",
@@ -33,7 +35,7 @@ def describe() -> dict[str, Any]:
 def _command() -> str:
     module = getattr(sys.modules["__main__"], "__spec__", None)
     program = ["python", "-m", module.name] if module else [Path(sys.argv[0]).name]
-    return shlex.join([*program, *sys.argv[1:]])
+    return shlex.join([*program, *sweeps.words()])
 
 
 def _version(package: str) -> str | None:

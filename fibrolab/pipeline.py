@@ -1,14 +1,16 @@
 """One run on one page: data, audit, fit, predict, evaluate, report, track."""
 
 import time
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from fibrolab import auditing, environment, keys, results
-from fibrolab.config import arguments, flat, resolved, sweep_folder
+from fibrolab import auditing, environment, keys, results, sweeps
+from fibrolab.config import arguments, flat, resolved
 from fibrolab.data.cache import PixelStore
 from fibrolab.data.datamodule import FibrosisDataModule
 from fibrolab.data.labelled import LabelledData
@@ -32,10 +34,11 @@ def run(config: DictConfig) -> float | None:
     Returns:
         The best value of the monitored metric, which a sweep compares; None after a fast dev run.
     """
+    base, config.name = config.name, sweeps.named(config.name)
     settings = resolved(config)
     started, clock = datetime.now(UTC), time.monotonic()
     tags = {"model": config.model.name, "data": config.data.name, "split": config.split.name}
-    with track(**settings["tracking"], name=config.name, tags=tags, sweep=sweep_folder()) as tracked:
+    with track(**settings["tracking"], name=config.name, tags=tags, sweep=sweeps.folder()) as tracked:
         known = environment.describe() | {"started": started.isoformat(timespec="seconds")}
         record(tracked, config, settings, known)
         checks.check(config)
@@ -64,13 +67,32 @@ def run(config: DictConfig) -> float | None:
         fitted = fitting.fit(config, module, datamodule, data, tracked)
         known |= {"device": fitted.device, "seconds": round(time.monotonic() - clock, 1)}
         results.save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
-        metrics = results.evaluate(tracked.folder, **settings["bootstrap"])
-        results.draw_mistakes(tracked.folder, datamodule.test_images)
-        results.draw(tracked.folder, *datamodule.training_images())
-        tracked.log_metrics(results.flat_metrics(metrics))
-        tracked.tag({"bootstrap": f"{config.bootstrap.resamples} resamples, level {config.bootstrap.level}"})
-        results.announce(tracked.folder, tracked.id, config.tracking.uri)
+        conclude(tracked, config, datamodule.test_images, datamodule.training_images())
+        arms = sweeps.ended(base, tracked.id)
+        results.announce(tracked.folder, tracked.id, config.tracking.uri, arms)
     return fitted.best
+
+
+def conclude(
+    tracked: TrackedRun,
+    config: DictConfig,
+    tested: Callable[[Sequence[str]], Mapping[str, np.ndarray]] | None = None,
+    trained: tuple[Sequence[np.ndarray], np.ndarray] | None = None,
+) -> None:
+    """Score, draw, report and track a run from the files that it has left so far.
+
+    Args:
+        tracked: The run.
+        config: Settings with `bootstrap`.
+        tested: Gives pictures of the test by sample, for the worst mistakes.
+        trained: Training images as the network got them, and the class of each.
+    """
+    metrics = results.evaluate(tracked.folder, **resolved(config.bootstrap))
+    if tested:
+        results.draw_mistakes(tracked.folder, tested)
+    results.draw(tracked.folder, *(trained or ()))
+    tracked.log_metrics(results.flat_metrics(metrics))
+    tracked.tag({"bootstrap": f"{config.bootstrap.resamples} resamples, level {config.bootstrap.level}"})
 
 
 def build_datamodule(config: DictConfig, data: LabelledData, module: Classifier) -> FibrosisDataModule:
@@ -112,8 +134,5 @@ def write_config(config: DictConfig, folder: Path) -> None:
 def evaluate(config: DictConfig) -> None:
     """Score a finished run anew from its files alone; `conf/evaluate.yaml`, composed."""
     with reopen(config.tracking.uri, config.run) as tracked:
-        metrics = results.evaluate(tracked.folder, **resolved(config.bootstrap))
-        results.draw(tracked.folder)
-        tracked.log_metrics(results.flat_metrics(metrics))
-        tracked.tag({"bootstrap": f"{config.bootstrap.resamples} resamples, level {config.bootstrap.level}"})
+        conclude(tracked, config)
         results.announce(tracked.folder, tracked.id, config.tracking.uri)

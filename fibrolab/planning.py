@@ -70,7 +70,7 @@ class Study:
         return sample_size.discordant_share(self.expected, self.other, self.correlation)
 
 
-class Answer(NamedTuple):
+class Requirement(NamedTuple):
     """One row of the table; positives and negatives are None where all patients count alike."""
 
     question: str
@@ -106,7 +106,7 @@ def read(settings: dict[str, Any]) -> Study:
     return study
 
 
-def answers(study: Study) -> Iterator[Answer]:
+def answers(study: Study) -> Iterator[Requirement]:
     """Patients for each question that is asked, in each population."""
     for population, prevalence in _populations(study):
         for asked in QUESTIONS:
@@ -118,7 +118,7 @@ def answers(study: Study) -> Iterator[Answer]:
                 )
 
 
-def assumptions(study: Study, found: list[Answer]) -> Iterator[str]:
+def assumptions(study: Study, found: list[Requirement]) -> Iterator[str]:
     """Sentences on the formulas, and on what they take for granted."""
     if study.auc is not None:
         yield (
@@ -228,7 +228,7 @@ def _independent(study: Study, asked: str, prevalence: float | None) -> float:
     return sample_size.two_aucs(value, target, prevalence, correlation, power, alpha)
 
 
-def _answer(study: Study, question: str, n: float, prevalence: float | None) -> Answer:
+def _answer(study: Study, question: str, n: float, prevalence: float | None) -> Requirement:
     """Whole patients: of an AUC's n positives and negatives, for a share's n as many others as come along."""
     positives = negatives = None
     if prevalence is None:
@@ -240,7 +240,7 @@ def _answer(study: Study, question: str, n: float, prevalence: float | None) -> 
     else:
         positives, negatives = _up(n * prevalence), _up(n * (1 - prevalence))
         patients = positives + negatives
-    return Answer(question, patients, positives, negatives, _up(patients / (1 - study.dropout)))
+    return Requirement(question, patients, positives, negatives, _up(patients / (1 - study.dropout)))
 
 
 def _up(number: float) -> int:
@@ -276,7 +276,7 @@ def _two_arms(study: Study) -> str:
     )
 
 
-def _announce(study: Study, found: list[Answer]) -> None:
+def _announce(study: Study, found: list[Requirement]) -> None:
     from rich.console import Console
     from rich.table import Table
 

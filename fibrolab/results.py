@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
 
-from fibrolab import keys
+from fibrolab import keys, records, sweeps
 from fibrolab.data import splits
 from fibrolab.data.labelled import LabelledData
 from fibrolab.evaluation import (
@@ -31,14 +31,15 @@ from fibrolab.evaluation import (
     thresholds,
 )
 from fibrolab.evaluation.floors import majority
-from fibrolab.reporting import export, numbers, page
+from fibrolab.records import Record
+from fibrolab.reporting import numbers, page
 from fibrolab.reporting import run as runs
 from fibrolab.reporting.checklists import model_card
 from fibrolab.reporting.checklists import page as checklist
+from fibrolab.reporting.figures import images as contact_sheets
 from fibrolab.reporting.figures import run as figures
-from fibrolab.runs import records
-from fibrolab.runs.records import Record
-from fibrolab.storage import put, write_table
+from fibrolab.reporting.figures.style import save
+from fibrolab.storage import as_csv, put, put_all
 
 HEADLINE = ("accuracy", "macro_auc", "qwk")
 Y_TRAINED = "y_true"  # class under the task, beside the manifest's label
@@ -80,7 +81,8 @@ class Scores(NamedTuple):
 def evaluate(folder: Path, resamples: int = 1000, level: float = 0.95) -> Scores:
     """Score `predictions.csv` and write every table of the evaluation beside it.
 
-    All is computed before anything is written: a fault leaves the tables of the evaluation before.
+    All is computed before anything is written, and all is written or nothing: a fault, or a full disk, leaves
+    the tables of the evaluation before.
 
     Args:
         folder: Of the run.
@@ -99,6 +101,8 @@ def evaluate(folder: Path, resamples: int = 1000, level: float = 0.95) -> Scores
     classes, ordered = list(task.classes), bool(task.ordered)
     asked = dict(task.get("endpoints") or {})  # runs of old have none
     several = patients.repeated(frame)
+    learnt = run.samples.loc[run.samples[keys.PARTITION] == keys.TRAIN, Y_TRAINED]
+    commonest = int(np.bincount(learnt.to_numpy(np.int64)).argmax())
 
     def scored(rows: pd.DataFrame, floors: dict[str, float], how: str = "") -> pd.DataFrame:
         found = score.score(
@@ -112,7 +116,7 @@ def evaluate(folder: Path, resamples: int = 1000, level: float = 0.95) -> Scores
             endpoints=asked,
             votes=how == patients.VOTE,
         )
-        return chance.beside(found, rows, level)
+        return chance.beside(found, rows, commonest)
 
     scores = {keys.METRICS_FILE: scored(frame, _floors(run, asked))}
     for how, name in POOLED.items() if several else ():
@@ -121,14 +125,12 @@ def evaluate(folder: Path, resamples: int = 1000, level: float = 0.95) -> Scores
     drawn = {"resamples": resamples, "seed": seed, "level": level}
     tables_of = _tables(run, classes, ordered, endpoints.of_task(classes, asked, ordered), drawn, several)
     run.config.bootstrap = {"resamples": resamples, "level": level}
-    put(folder / keys.CONFIG_FILE, OmegaConf.to_yaml(run.config).encode())
-    for name in (keys.METRICS_FILE, *POOLED.values()):
-        if name in scores:
-            score.write(scores[name], folder / name)
-        else:
-            (folder / name).unlink(missing_ok=True)
-    for name, table in tables_of.items():
-        write_table(table, folder / f"{name}.csv")
+    written = {keys.CONFIG_FILE: OmegaConf.to_yaml(run.config).encode()}
+    written |= {name: as_csv(table, index=True) for name, table in scores.items()}
+    written |= {f"{name}.csv": as_csv(table) for name, table in tables_of.items()}
+    put_all({folder / name: content for name, content in written.items()})
+    for name in set(POOLED.values()) - set(scores):
+        (folder / name).unlink(missing_ok=True)
     return Scores(scores[keys.METRICS_FILE], scores.get(patients.PATIENTS_FILE), tables_of["endpoints"])
 
 
@@ -162,7 +164,7 @@ def _floors(run: Record, endpoints: Mapping[str, int]) -> dict[str, float]:
         for metric, value in measured.items() if isinstance(measured, dict) else ():
             if metric in floors and value is not None:
                 floors[metric] = max(floors[metric], value)
-    return floors
+    return floors | {"auc": floors["macro_auc"]}  # of two classes one and the same
 
 
 def _majority(run: Record, endpoints: Mapping[str, int], by_patient: bool = False) -> dict[str, float]:
@@ -189,9 +191,9 @@ def draw(folder: Path, images: Sequence[np.ndarray] | None = None, labels: np.nd
     figures.draw_all(folder)
     if images and labels is not None:
         classes = list(OmegaConf.load(folder / keys.CONFIG_FILE).task.classes)
-        sheet = figures.samples(images, [classes[label] for label in labels])
-        figures.save(sheet, folder / keys.FIGURES / "samples.png")
-    for part in (export, model_card, checklist, page):
+        sheet = contact_sheets.samples(images, [classes[label] for label in labels])
+        save(sheet, folder / keys.FIGURES / "samples.png")
+    for part in (model_card, checklist, page):
         part.write(folder)
 
 
@@ -210,22 +212,23 @@ def draw_mistakes(folder: Path, images: Callable[[Sequence[str]], Mapping[str, n
             f"true {true}, said {said}, {100 * share:.0f} %"
             for true, said, share in zip(rows["true"], rows["predicted"], rows["probability"], strict=True)
         ]
-        sheet = figures.mistakes(list(pictures.values()), titles)
-        figures.save(sheet, folder / keys.FIGURES / "mistakes.png")
+        sheet = contact_sheets.mistakes(list(pictures.values()), titles)
+        save(sheet, folder / keys.FIGURES / "mistakes.png")
 
 
 def flat_metrics(scores: Scores) -> dict[str, float]:
-    """`test/NAME` and `test/patient_NAME`, with `_low`, `_high` and `_floor` for those of the headline.
+    """`test/NAME` and `test/patient_NAME`; with `_low`, `_high` and `_floor` the headline and every AUC.
 
     Of each end point also `test/sensitivity_ge_F2_youden` and the specificity with `_low` and `_high`, at the
     threshold that validation chose.
     """
     flat = _flat_points(scores.points)
+    areas = ["auc", *(f"auc_{name}" for name in scores.points["endpoint"].unique())]
     for prefix, metrics in (("test/", scores.samples), ("test/patient_", scores.patients)):
         if metrics is None:
             continue
         flat |= {f"{prefix}{name}": value for name, value in metrics["value"].items()}
-        for name in HEADLINE:
+        for name in (*HEADLINE, *areas):
             if name in metrics.index:
                 for bound in ("low", "high", "floor"):
                     flat[f"{prefix}{name}_{bound}"] = metrics[bound][name]
@@ -243,8 +246,15 @@ def _flat_points(points: pd.DataFrame) -> dict[str, float]:
     return flat
 
 
-def announce(folder: Path, run_id: str, uri: str) -> None:
-    """Close a run on the terminal: the tables, the report, and how to compare runs."""
+def announce(folder: Path, run_id: str, uri: str, arms: Mapping[str, Sequence[str]] | None = None) -> None:
+    """Close a run on the terminal: the tables, the report, and how to compare runs.
+
+    Args:
+        folder: Of the run.
+        run_id: Its id.
+        uri: Of the tracking database.
+        arms: Ids of the runs of its sweep so far, by arm.
+    """
     from rich.console import Console
 
     run = runs.read(folder)
@@ -260,6 +270,7 @@ def announce(folder: Path, run_id: str, uri: str) -> None:
         f"audit    {run.audit['verdict']}, {folder / keys.AUDIT_PAGE}",
         f"report   {folder / keys.REPORT_FILE}",
         f"run      {run_id}",
-        f"compare  {mlflow} ui --backend-store-uri {uri}",
+        f"compare  {sweeps.side_by_side(arms or {'': [run_id]})}",
+        f"mlflow   {mlflow} ui --backend-store-uri {uri}",
     ):
         console.print(line, highlight=False, markup=False)  # a folder may be called [b]

@@ -1,6 +1,7 @@
 """Files written whole or not at all, so that a kill or a full disk leaves no half file to trust."""
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,7 +27,8 @@ def put(path: Path, content: bytes) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as fault:
         raise StorageError(f"{path} could not be written ({fault.strerror}): name another folder.") from fault
-    return _written(path, content)
+    put_all({path: content})
+    return path
 
 
 def write_table(frame: pd.DataFrame, path: Path, index: bool = False) -> Path:
@@ -40,24 +42,41 @@ def write_table(frame: pd.DataFrame, path: Path, index: bool = False) -> Path:
     Raises:
         StorageError: The folder is missing, closed to writing, or the disk is full.
     """
-    return _written(path, frame.to_csv(index=index, lineterminator="\n").encode())
+    put_all({path: as_csv(frame, index)})
+    return path
 
 
-def _written(path: Path, content: bytes) -> Path:
-    """Beside its place, then moved there in one step."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def as_csv(frame: pd.DataFrame, index: bool = False) -> bytes:
+    """A table as `write_table` writes it."""
+    return frame.to_csv(index=index, lineterminator="\n").encode()
+
+
+def put_all(files: Mapping[Path, bytes]) -> None:
+    """Write files that belong together into folders that are there: all, or where one has no room, none.
+
+    Every file is written beside its place before the first is moved there.
+
+    Args:
+        files: Content by path; older ones are replaced.
+
+    Raises:
+        StorageError: A folder is missing or closed to writing, or the disk is full.
+    """
+    drafts = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in files}
     try:
-        with draft.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # else a power cut after the move could leave an empty file
-        draft.replace(path)
+        for path, content in files.items():
+            with drafts[path].open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())  # else a power cut after the move could leave an empty file
+        for path in files:
+            drafts[path].replace(path)
     except OSError as fault:
         raise StorageError(
-            f"{path} could not be written ({fault.strerror}): {len(content):,} bytes are needed there; free "
-            "some space or name another folder."
+            f"{path} could not be written ({fault.strerror}): {len(files[path]):,} bytes are needed there; "
+            "free some space or name another folder."
         ) from fault
     finally:
-        with suppress(OSError):  # where the folder is the fault there is no draft either
-            draft.unlink(missing_ok=True)
-    return path
+        for draft in drafts.values():
+            with suppress(OSError):  # where the folder is the fault there is no draft either
+                draft.unlink(missing_ok=True)

@@ -3,9 +3,8 @@
 import atexit
 import contextlib
 import logging
+import math
 import os
-import posixpath
-import re
 import shutil
 import socket
 import sys
@@ -25,6 +24,7 @@ from mlflow.utils.time import get_current_time_millis
 from sqlalchemy.exc import SQLAlchemyError
 
 from fibrolab.errors import ConfigError, StorageError
+from fibrolab.legal_names import legal
 
 logger = logging.getLogger(__name__)
 logging.getLogger("mlflow").setLevel(logging.WARNING)  # its notes on tables and migrations are not the user's
@@ -77,12 +77,14 @@ class TrackedRun:
 
     def log_params(self, settings: Mapping[str, Any]) -> None:
         """Flat settings, named as on the command line; values are cut at 500 characters."""
-        self._log("params", [Param(_legal(name), str(value)[:500]) for name, value in settings.items()])
+        names = legal(settings)
+        self._log("params", [Param(names[name], str(value)[:500]) for name, value in settings.items()])
 
     def log_metrics(self, values: Mapping[str, float]) -> None:
         """Final numbers; NaN is left out, since the database has no word for it."""
-        now, known = get_current_time_millis(), {name: x for name, x in values.items() if x == x}
-        self._log("metrics", [Metric(_legal(name), float(x), now, 0) for name, x in known.items()])
+        now, names = get_current_time_millis(), legal(values)
+        known = {names[name]: float(x) for name, x in values.items() if not math.isnan(x)}
+        self._log("metrics", [Metric(name, x, now, 0) for name, x in known.items()])
 
     def tag(self, values: Mapping[str, Any]) -> None:
         """Words to find the run by."""
@@ -112,11 +114,6 @@ class TrackedRun:
         with _telling(self._client.tracking_uri):
             self.upload()
             self._client.set_terminated(self.id, status)
-
-
-def _legal(name: str) -> str:
-    """A name as MLflow takes it: a class may be called `F4 (cirrhosis)`."""
-    return posixpath.normpath(re.sub(r"[^\w. /-]", "_", name))[:250]
 
 
 @contextlib.contextmanager

@@ -76,7 +76,7 @@ def one(
 ) -> pd.Series:
     """The only row of a measure; ``against`` is empty for the arm's own value."""
     rows = table[(table["metric"] == metric) & (table["of"] == of) & (table["arm"] == arm)]
-    rows = rows[rows["against"] == against]
+    rows = rows[(rows["against"] == against) & (rows["fold"] == "")]
     rows = rows[rows["family"] == family] if family else rows
     assert len(rows) == 1
     return rows.iloc[0]

@@ -9,6 +9,7 @@ import yaml
 
 from fibrolab import keys
 from fibrolab.evaluation import predictions, score
+from fibrolab.storage import write_table
 
 CLASSES = ("F0", "F1", "F2", "F3", "F4")
 SHARES = (0.33, 0.14, 0.13, 0.13, 0.27)
@@ -28,7 +29,7 @@ def make(folder: Path, classes: tuple[str, ...] = CLASSES, n: int = 300, skill: 
         floors={"accuracy": 0.334, "macro_auc": 0.5, "qwk": 0.0, "balanced_accuracy": 0.2},
         resamples=200,
     )
-    score.write(table, folder / keys.METRICS_FILE)
+    write_table(table, folder / keys.METRICS_FILE, index=True)
     history(12).to_csv(folder / keys.HISTORY_FILE, index=False)
     split(frame).to_csv(folder / keys.SPLIT_FILE, index=False)
     (folder / keys.CONFIG_FILE).write_text(yaml.safe_dump(config(classes), sort_keys=False))

@@ -2,20 +2,21 @@
 
 import numpy as np
 import pytest
-from fake_arms import STAGES, TASK, answers, compared, decided, of_test, one, score, two
+from fake_arms import BINARY, STAGES, TASK, answers, compared, decided, of_test, one, two
+from fake_arms import score as reached
 from sklearn.metrics import mean_absolute_error, recall_score
 
 from fibrolab import keys
-from fibrolab.evaluation import patients, predictions, roc, shares
-from fibrolab.evaluation.arms import AT_THRESHOLDS, CLASSES, END_POINTS, RULE, gathered
+from fibrolab.evaluation import operating_points, patients, predictions, roc, score, shares
+from fibrolab.evaluation.arms import AT_THRESHOLDS, CLASSES, END_POINTS, HEADLINE, RULE, gathered
 from fibrolab.evaluation.thresholds import chosen
 
 
 def called(frame, lowest):
     """What the threshold of the frame's own validation part says of its test rows."""
     seen = predictions.select(frame, keys.VALIDATION)
-    threshold = chosen(score(seen, lowest), (seen[keys.Y_TRUE] >= lowest).to_numpy(), RULE)
-    return threshold.answers(score(of_test(frame), lowest))
+    threshold = chosen(reached(seen, lowest), (seen[keys.Y_TRUE] >= lowest).to_numpy(), RULE)
+    return threshold.answers(reached(of_test(frame), lowest))
 
 
 def numbers(row):
@@ -36,7 +37,7 @@ def test_sensitivity_and_specificity_are_those_of_scikit_learn_with_intervals_ov
             other = recall_score(ill, called(frames[0], lowest), pos_label=side)
             gap = one(table, metric, name, family=AT_THRESHOLDS)["value"]
             assert gap == pytest.approx(row["value"] - other)
-        area = roc.estimate(score(rows, lowest), ill, groups)
+        area = roc.estimate(reached(rows, lowest), ill, groups)
         row = one(table, "auc", name, against="", family=END_POINTS)
         assert numbers(row) == (pytest.approx(area.value), area.low, area.high, "logit clustered DeLong")
 
@@ -71,3 +72,70 @@ def test_two_cohorts_are_drawn_apart_even_where_they_are_of_one_size():
     assert row["high"] - row["low"] == pytest.approx(
         2 * 1.96 * np.sqrt(2 * share * (1 - share) / 120), rel=0.2
     )
+
+
+ENDS = ["value", "low", "high", "method", "note"]
+
+
+def own_rows(table, *families):
+    rows = table[(table["arm"] == "b") & (table["against"] == "") & table["family"].isin(families)]
+    return rows.set_index(["metric", "of"])[ENDS]
+
+
+@pytest.mark.parametrize("per_patient", [1, 3])
+def test_an_arm_of_one_training_has_the_numbers_of_its_own_page(per_patient):
+    frames, arms = two(per_patient=per_patient)
+    page = score.score(frames[1], STAGES, resamples=400, endpoints=TASK.endpoints)
+    own = own_rows(compared(arms), HEADLINE, CLASSES, END_POINTS)
+    assert {"balanced_accuracy", "qwk", "mae", "macro_f1"} <= set(own.index.get_level_values("metric"))
+    assert {("precision", "F4"), ("npv", "F0"), ("auc", "F2"), ("f1", "F1")} <= set(own.index)
+    for (metric, of), row in own.iterrows():
+        wanted = page.loc[f"{metric}_{of}" if of else metric]
+        assert list(row[ENDS[:3]]) == pytest.approx(list(wanted[ENDS[:3]]), nan_ok=True)
+        assert (row["method"], row["note"]) == (wanted["method"], wanted["note"])
+
+
+@pytest.mark.parametrize("per_patient", [1, 3])
+def test_an_arm_at_its_thresholds_has_the_numbers_of_its_own_page(per_patient):
+    frames, arms = two(per_patient=per_patient)
+    page = operating_points.table(frames[1], STAGES, TASK.endpoints, 400, levels=["sample"])
+    page = page[page["rule"] == RULE].set_index(["metric", "endpoint"])
+    own = own_rows(compared(arms), AT_THRESHOLDS)
+    assert set(own.index.get_level_values("metric")) >= {"ppv", "npv", "lr_plus", "lr_minus", "f1"}
+    for key, row in own.iterrows():
+        assert list(row[ENDS[:3]]) == pytest.approx(list(page.loc[key, ENDS[:3]]), nan_ok=True)
+        assert row["method"] == page.loc[key, "method"]
+
+
+def test_of_two_classes_one_fact_is_tested_once():
+    arms = [gathered(n, [answers(1.0, k, classes=BINARY.classes)], BINARY) for k, n in enumerate("ab")]
+    table = compared(arms, BINARY)
+    tests = table[table["against"] != ""]
+    assert set(tests["family"]) == {HEADLINE, END_POINTS, AT_THRESHOLDS}
+    shown = table[(table["family"] == CLASSES) & (table["metric"] == "sensitivity")]
+    assert list(shown["of"]) == ["F2-F4", "F2-F4"]  # the other class would say the same again
+    assert "anova" not in set(table["family"])
+
+
+def test_only_what_was_always_tested_is_tested():
+    tests = compared(two()[1])
+    tests = tests[tests["against"] != ""]
+    assert set(tests.loc[tests["family"] == CLASSES, "metric"]) == {"sensitivity"}
+    assert set(tests.loc[tests["family"] == AT_THRESHOLDS, "metric"]) == {"sensitivity", "specificity"}
+
+
+def test_ratios_of_several_trainings_are_averaged_without_an_interval():
+    arms = [gathered("a", [answers(1.0, 9)], TASK), gathered("b", [answers(1.4, k) for k in (0, 1)], TASK)]
+    row = one(compared(arms), "lr_minus", "ge_F2", against="", family=AT_THRESHOLDS)
+    assert row["value"] > 0
+    assert np.isnan(row["low"])
+    assert "no interval" in row["note"]
+
+
+def test_an_average_says_which_classes_the_test_lacks():
+    frames = [answers(1.0, seed) for seed in range(2)]
+    frames = [frame[(frame[keys.PARTITION] != keys.TEST) | (frame[keys.Y_TRUE] < 4)] for frame in frames]
+    table = compared([gathered(name, [frame], TASK) for name, frame in zip("ab", frames, strict=True)])
+    for metric in ("balanced_accuracy", "macro_auc"):
+        assert "no sample of F4" in one(table, metric, against="", family=HEADLINE)["note"]
+    assert "no sample of F4" not in one(table, "accuracy", against="")["note"]

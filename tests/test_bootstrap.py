@@ -12,6 +12,7 @@ from fibrolab.evaluation import bootstrap, score
 from fibrolab.evaluation.bootstrap import intervals, resample_weights, resampled
 from fibrolab.evaluation.floors import majority
 from fibrolab.evaluation.metrics import evaluate
+from fibrolab.storage import write_table
 
 STAGES = ("F0", "F1", "F2", "F3", "F4")
 
@@ -162,7 +163,7 @@ def test_score_reads_one_partition_and_sets_the_floors_beside_its_metrics(tmp_pa
     assert table.loc["accuracy", "floor"] == np.mean(test == 2)
     assert np.isnan(table.loc["mae", "floor"])
     assert "auc" not in table.index
-    score.write(table, tmp_path / "metrics.csv")
+    write_table(table, tmp_path / "metrics.csv", index=True)
     back = pd.read_csv(tmp_path / "metrics.csv", index_col="metric").fillna({"method": "", "note": ""})
     pd.testing.assert_frame_equal(back, table, rtol=1e-12, check_index_type=False, check_dtype=False)
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]

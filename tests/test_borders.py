@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from fibrolab.data.borders import content_box
 from fibrolab.data.box import Box
+from fibrolab.data.formats.contract import to_grey
 from fibrolab.data.media import View
-from fibrolab.data.readers import read_grey
+from fibrolab.data.readers import read_image
 
 SCAN = Box(60, 40, 120, 150)
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -124,7 +125,7 @@ def test_the_border_of_pydicom_s_own_echo_is_found() -> None:
     from pydicom.data import get_testdata_file
 
     path = Path(str(get_testdata_file("examples_ybr_color.dcm")))
-    box = content_box(read_grey(path, View("middle")))
+    box = content_box(to_grey(read_image(path, View("middle"))))
     assert farthest_side(box, Box(92, 21, 141, 181)) <= 4  # by eye
 
 
@@ -135,7 +136,7 @@ def test_scans_of_the_kaggle_set_lose_their_black_and_nothing_else() -> None:
     paths = [path for path in sorted((DATA / "kaggle_fibrosis" / "originals").rglob("*.*")) if path.is_file()]
     assert paths
     for path in paths:
-        grey = read_grey(path).astype(int)
+        grey = to_grey(read_image(path)).astype(int)
         box = content_box(grey.astype(np.uint8))
         inside = np.zeros(grey.shape, bool)
         inside[box.top : box.top + box.height, box.left : box.left + box.width] = True

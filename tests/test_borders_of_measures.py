@@ -26,7 +26,7 @@ from fibrolab.evaluation import (
     subgroups,
 )
 from fibrolab.evaluation.bootstrap import resampled
-from fibrolab.evaluation.differences import of_counts
+from fibrolab.evaluation.cohort_tests import of_counts
 from fibrolab.evaluation.estimate import Estimate
 from fibrolab.evaluation.recalibration import recalibration
 from fibrolab.evaluation.seeds import Spread

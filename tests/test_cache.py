@@ -1,7 +1,6 @@
 """The pixel store: what it computes, what it trusts, and what a crash, a copy or a full disk does to it."""
 
 import errno
-import hashlib
 import signal
 import subprocess
 import sys
@@ -11,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from stored import hashes, write_scans
 
 from fibrolab.data import cache
-from fibrolab.data.box import Box
-from fibrolab.data.cache import CHUNK, CLIPS, RECORD, PixelStore, Slots
-from fibrolab.data.formats import video
-from fibrolab.data.media import Media, View, whole
+from fibrolab.data.cache import CHUNK, RECORD, PixelStore
+from fibrolab.data.formats.contract import to_grey
+from fibrolab.data.media import View, whole
 from fibrolab.data.preprocess import Preprocess
-from fibrolab.data.readers import decode_clip, read_grey
+from fibrolab.data.readers import read_image
 from fibrolab.errors import DataError, StorageError
 
 PREPROCESS = Preprocess(size=16)
@@ -39,26 +38,6 @@ print("done", flush=True)
 """
 
 
-def write_scans(folder: Path, count: int, side: int = 24) -> list[Path]:
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{i:03}.png" for i in range(count)]
-    for i, path in enumerate(paths):
-        Image.fromarray(np.random.default_rng(i).integers(0, 256, (side, side), dtype=np.uint8)).save(path)
-    return paths
-
-
-def write_films(folder: Path, lengths: tuple[int, ...]) -> list[Path]:
-    paths = [folder / f"{i}.avi" for i in range(len(lengths))]
-    for i, (path, length) in enumerate(zip(paths, lengths, strict=True)):
-        frames = np.random.default_rng(i).integers(0, 256, (length, 32, 48), dtype=np.uint8)
-        video.write(path, frames, fps=10)
-    return paths
-
-
-def hashes(paths: list[Path]) -> list[str]:
-    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
-
-
 def build(root: Path, paths: list[Path], preprocess: Preprocess = PREPROCESS) -> np.ndarray:
     return PixelStore(root, preprocess).build(whole(paths), hashes(paths), progress=False).first
 
@@ -68,7 +47,7 @@ def check(root: Path, paths: list[Path], preprocess: Preprocess = PREPROCESS) ->
     rows = build(root, paths, preprocess)
     pixels = PixelStore(root, preprocess).open()
     for path, row in zip(paths, rows, strict=True):
-        np.testing.assert_array_equal(pixels[row], preprocess(read_grey(path)))
+        np.testing.assert_array_equal(pixels[row], preprocess(to_grey(read_image(path))))
 
 
 @pytest.fixture
@@ -263,52 +242,3 @@ def test_two_processes_share_one_build(tmp_path: Path) -> None:
     assert sum(f"Preprocessing: {3 * CHUNK} done" in err for _, err in outcomes) == 1
     assert PixelStore(tmp_path / "cache", Preprocess(size=16, denoise=10))._count() == 3 * CHUNK
     check(tmp_path / "cache", paths, Preprocess(size=16, denoise=10))
-
-
-def test_parts_of_one_file_are_kept_apart_and_each_is_found_again(tmp_path: Path) -> None:
-    (path,) = write_scans(tmp_path / "scans", 1)
-    views = [View(), View(box=Box(0, 0, 12, 12)), View(box=Box(5, 3, 16, 20))]
-    media = [Media(path, view) for view in views]
-    digests = [view.digest(digest) for view, digest in zip(views, hashes([path] * 3), strict=True)]
-    store = PixelStore(tmp_path / "cache", PREPROCESS)
-    slots = store.build(media, digests, progress=False)
-    assert len(set(slots.first.tolist())) == 3
-    for view, slot in zip(views, slots.first, strict=True):
-        np.testing.assert_array_equal(store.open()[slot], PREPROCESS(view.cut(read_grey(path), path)))
-
-
-def test_colours_keep_three_channels_and_nothing_but_their_size_changes(tmp_path: Path) -> None:
-    colours = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    Image.fromarray(colours).save(path := tmp_path / "swe.png")
-    store = PixelStore(tmp_path / "cache", Preprocess(size=16, denoise=10, equalize="both").of_colours())
-    slots = store.build(whole([path]), hashes([path]), progress=False)
-    assert store.open().shape == (1, 16, 16, 3)
-    np.testing.assert_array_equal(store.open()[slots.first[0]], colours)
-
-
-def test_clips_lie_in_a_row_frame_by_frame_beside_pictures(tmp_path: Path) -> None:
-    films = write_films(tmp_path, lengths=(7, 1 + 4 * CLIPS, 3))
-    pictures = write_scans(tmp_path / "scans", 2)
-    store = PixelStore(tmp_path / "cache", PREPROCESS)
-    before = store.build(whole(pictures), hashes(pictures), progress=False)
-    slots = store.build(whole(films), hashes(films), clips=True, progress=False)
-    assert slots.frames.tolist() == [7, 1 + 4 * CLIPS, 3]
-    pixels = store.open()
-    for film, first, count in zip(films, *slots, strict=True):
-        frames = decode_clip(film.read_bytes(), film).frames
-        np.testing.assert_array_equal(pixels[first : first + count], PREPROCESS.clip(frames))
-    after = store.build(whole(pictures), hashes(pictures), progress=False)
-    np.testing.assert_array_equal(after.first, before.first)
-    assert isinstance(after, Slots)
-
-
-def test_a_clip_that_a_crash_cut_short_is_decoded_again_whole(tmp_path: Path) -> None:
-    films = write_films(tmp_path, lengths=(4, 6))
-    store = PixelStore(tmp_path / "cache", PREPROCESS)
-    store.build(whole(films), hashes(films), clips=True, progress=False)
-    index = store.folder / "index.bin"
-    index.write_bytes(index.read_bytes()[: 7 * RECORD])  # the second film lost its last frames
-    slots = store.build(whole(films), hashes(films), clips=True, progress=False)
-    assert (slots.first.tolist(), slots.frames.tolist()) == ([0, 4], [4, 6])
-    frames = decode_clip(films[1].read_bytes(), films[1]).frames
-    np.testing.assert_array_equal(store.open()[4:10], PREPROCESS.clip(frames))

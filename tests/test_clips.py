@@ -13,9 +13,10 @@ from pydicom.data import get_testdata_file
 from fibrolab import keys
 from fibrolab.data import splits
 from fibrolab.data.formats import video
+from fibrolab.data.formats.contract import to_grey
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.media import MIDDLE, View
-from fibrolab.data.readers import decode_clip, read_bytes, read_grey
+from fibrolab.data.readers import decode_clip, read_bytes, read_image
 from fibrolab.data.segments import Segment
 from fibrolab.data.sources.clips import load
 from fibrolab.errors import DataError, UnreadableImageError
@@ -78,7 +79,7 @@ def test_every_row_has_a_clip_and_a_picture(folder: Path, loaded: Load) -> None:
 def test_the_frame_that_a_clip_lends_is_its_middle_one(loaded: Load) -> None:
     for item, clip in zip(loaded(*FOUR).media()[1:], loaded(*FOUR).media(keys.CLIP)[1:], strict=True):
         frames = decode_clip(read_bytes(clip.path), clip.path).frames
-        lent = read_grey(item.path, item.view).astype(int)
+        lent = to_grey(read_image(item.path, item.view)).astype(int)
         assert np.abs(lent - frames[len(frames) // 2]).mean() < 2.5  # luma of RGB and of the film round apart
         assert np.abs(lent - frames[0]).mean() > 4 or "d.dcm" in str(item.path)
 

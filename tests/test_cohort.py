@@ -14,7 +14,7 @@ from statsmodels.stats.weightstats import ttest_ind
 from fibrolab import keys
 from fibrolab.errors import DataError
 from fibrolab.evaluation.cohort import COLUMNS, table
-from fibrolab.evaluation.differences import of_counts, of_numbers, roughly_normal
+from fibrolab.evaluation.cohort_tests import of_counts, of_numbers, roughly_normal
 
 STAGES = ("F0", "F1", "F2", "F3", "F4")
 

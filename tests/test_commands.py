@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from compose import composed
+from drawn import unrendered
 from mlflow.tracking import MlflowClient
 
 from fibrolab import keys, pipeline
@@ -66,6 +68,7 @@ def test_train_ends_with_numbers_beside_floor_and_interval(trained: tuple) -> No
     ):
         assert word in answer.stdout
     assert "mlflow ui --backend-store-uri sqlite:///" in answer.stdout
+    assert "-m fibrolab.compare 'runs=[" in answer.stdout
     assert "epoch 2/2" in answer.stdout
 
 
@@ -129,7 +132,8 @@ def test_evaluate_takes_a_run_id_and_nothing_else(trained: tuple) -> None:
 
 def test_the_same_settings_give_the_same_numbers(trained: tuple, tmp_path: Path) -> None:
     workers = "num_workers=2"  # however many, they change nothing
-    pipeline.run(composed(*TINY, workers, f"paths.root={tmp_path}"))
+    with unrendered():
+        pipeline.run(composed(*TINY, workers, f"paths.root={tmp_path}"))
     first, second = (folder_of(root, runs(root)[0].info.run_id) for root in (trained[0], tmp_path))
     for name in (keys.PREDICTIONS_FILE, keys.SPLIT_FILE):
         assert (first / name).read_bytes() == (second / name).read_bytes()
@@ -137,7 +141,8 @@ def test_the_same_settings_give_the_same_numbers(trained: tuple, tmp_path: Path)
 
 def test_a_resumed_training_ends_where_an_unbroken_one_does(trained: tuple, root: Path) -> None:
     half = folder_of(trained[0], runs(trained[0])[0].info.run_id) / "checkpoints" / "last.ckpt"
-    pipeline.run(composed(*TINY, "trainer.max_epochs=3", f"paths.root={root}"))
+    with unrendered():
+        pipeline.run(composed(*TINY, "trainer.max_epochs=3", f"paths.root={root}"))
     fibrolab(root, *TINY, "trainer.max_epochs=3", "num_workers=1", f"resume={half}")
     whole, rest = (folder_of(root, each.info.run_id) for each in runs(root))
     for name in (keys.HISTORY_FILE, keys.PREDICTIONS_FILE):
@@ -184,6 +189,7 @@ def test_a_multirun_over_models_and_seeds_is_one_parent_with_a_run_a_job(tmp_pat
     assert chosen == {("single", "0"), ("single", "1"), ("hybrid", "0"), ("hybrid", "1")}
 
 
+@pytest.mark.slow
 def test_folds_as_a_multirun_test_every_sample_once_whatever_job_fails_beside_them(root: Path) -> None:
     words = ["split=kfold", "split.folds=3", "split.fold=7,0,1,2", *TINY, "trainer.max_epochs=1"]
     answer = fibrolab(root, "-m", *words, code=1)
@@ -194,6 +200,10 @@ def test_folds_as_a_multirun_test_every_sample_once_whatever_job_fails_beside_th
     frames = [pd.read_csv(folder_of(root, job.info.run_id) / keys.PREDICTIONS_FILE) for job in jobs]
     tested = pd.concat([frame[frame["partition"] == "test"] for frame in frames])
     assert len(tested) == tested["sample_id"].nunique() == 60
+    ids = ",".join(job.info.run_id for job in jobs)
+    assert f"{{single-phantom: [{ids}], OTHER: [ID]}}" in answer.stdout
+    assert [job.info.run_name for job in jobs] == [f"single-phantom fold={fold}" for fold in range(3)]
+    assert "split.fold=1" in shlex.split(jobs[1].data.tags["command"])
 
 
 def test_ctrl_c_ends_the_run_as_killed(root: Path) -> None:

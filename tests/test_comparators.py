@@ -10,14 +10,7 @@ from statsmodels.stats.proportion import proportion_confint
 from fibrolab import keys
 from fibrolab.errors import DataError
 from fibrolab.evaluation import markers, roc
-from fibrolab.evaluation.comparators import (
-    COLUMNS,
-    CUTOFFS,
-    DECIDED,
-    likelihood_ratio,
-    stage_of,
-    table,
-)
+from fibrolab.evaluation.comparators import COLUMNS, CUTOFFS, DECIDED, stage_of, table
 
 STAGES = ("F0", "F1", "F2", "F3", "F4")
 ENDPOINTS = {"ge_F2": 2, "ge_F3": 3, "ge_F4": 4}
@@ -203,42 +196,11 @@ def test_one_class_and_no_validation_give_nan_with_reasons_and_no_warning():
     assert fitted["note"].str.contains("no validation").all()
 
 
-def test_a_likelihood_ratio_has_the_interval_of_the_log_method():
-    # 46 of 50 ill and 11 of 50 well are positive: LR+ = .92 / .22, half width on the log scale 1.96 x .2592.
-    score = np.repeat([1.0, 0.0, 1.0, 0.0], [46, 4, 11, 39])
-    ill, groups = np.repeat([True, False], 50), np.arange(100)
-    spread = math.sqrt(1 / 46 - 1 / 50 + 1 / 11 - 1 / 50)
-    plus = likelihood_ratio(score, ill, groups, 0.5, "+")
-    assert plus.value == pytest.approx(0.92 / 0.22)
-    assert plus.low == pytest.approx(0.92 / 0.22 * math.exp(-1.959964 * spread))
-    assert plus.high == pytest.approx(0.92 / 0.22 * math.exp(1.959964 * spread))
-    minus = likelihood_ratio(score, ill, groups, 0.5, "-")
-    assert minus.value == pytest.approx(0.08 / 0.78)
-    assert minus.low < minus.value < minus.high
-
-
-@pytest.mark.parametrize(
-    ("score", "of", "value", "word"),
-    [
-        ([1, 1, 0, 0], "+", math.nan, "nobody without"),
-        ([1, 1, 0, 0], "-", 0.0, "logarithm"),
-        ([0, 0, 1, 0], "+", 0.0, "logarithm"),
-        ([1, 1, 1, 1], "+", 1.0, "same answer"),
-        ([1, 1, 1, 1], "-", math.nan, "nobody without"),
-    ],
-)
-def test_a_likelihood_ratio_at_the_edge_says_why_it_has_no_interval(score, of, value, word):
-    found = likelihood_ratio(np.array(score), np.array([True, True, False, False]), np.arange(4), 0.5, of)
-    assert found.value == pytest.approx(value, nan_ok=True)
-    assert math.isnan(found.low)
-    assert word in found.note
-
-
 def test_a_patient_with_two_stages_counts_as_one_group_in_every_interval():
     frame, manifest = clinic(images=2)
     changed = frame.assign(**{keys.Y_TRUE: frame[keys.Y_TRUE].where(np.arange(len(frame)) % 2 == 0, 4)})
     found = table(changed, manifest, STAGES, {"ge_F4": 4})
     assert one(found, marker="lsm", metric="auc")["method"] == "logit clustered DeLong"
     ratio = one(found, marker="lsm", rule="published", metric="lr_minus")
-    assert math.isnan(ratio["low"])
-    assert "one row a patient" in ratio["note"]
+    assert ratio["method"] == "clustered log (Simel)"
+    assert ratio["low"] < ratio["value"] < ratio["high"]

@@ -3,90 +3,23 @@
 import re
 import subprocess
 import sys
-from contextlib import nullcontext
 from itertools import pairwise
 
-import fake_run
-import fake_tracked
 import numpy as np
-import pandas as pd
 import pytest
 from chromium import chromium, visit
-from compose import composed
-from drawn import unrendered
-from fake_arms import STAGES, answers, of_test
+from fake_arms import answers, of_test
+from fake_compared import QUICK, compare, folds_of, leave, named, table_of
 from mlflow.tracking import MlflowClient
 from sklearn.metrics import accuracy_score
 
 from fibrolab import keys
 from fibrolab.errors import ConfigError, FibrolabError
 from fibrolab.evaluation import predictions
-from fibrolab.reporting.comparison import PAGE_FILE, TABLE_FILE
-from fibrolab.runs import comparing
+from fibrolab.reporting.comparison import PAGE_FILE
 from fibrolab.tracking import track
 
-QUICK = ("bootstrap.resamples=200",)
-ENDPOINTS = {"ge_F2": 2, "ge_F4": 4}
-
-
-def leave(
-    place,
-    frame,
-    model="resnet",
-    lineage="a manifest",
-    verdict="ok",
-    classes=STAGES,
-    split=None,
-    stiffness=False,
-    train=None,
-    **changes,
-):
-    """A finished run with these predictions, trained on these samples besides, and its id."""
-    known = pd.concat([frame, train])[list(predictions.COLUMNS)].reset_index(drop=True)
-    known[keys.LABEL] = known[keys.Y_TRUE]
-    if stiffness:
-        known[keys.LSM_KPA] = np.exp(1.5 + 0.4 * known[keys.Y_TRUE])
-    audit = fake_run.audit(classes, 40) | {"verdict": verdict}
-    if verdict == "fail":
-        audit["findings"] = [{"level": "fail", "key": "exact_leak", "sentence": "9 test images leak."}]
-    config = fake_run.config(classes) | changes
-    config["model"] = {"name": model, "dropout": 0.5}
-    config["task"] = {"name": "stage", "classes": list(classes), "ordered": True, "endpoints": ENDPOINTS}
-    config["split"] = {"name": "grouped"} | (split or {})
-    return fake_tracked.leave(place, f"{model}-clinic", frame, known, config, audit, lineage)
-
-
-def compare(tmp_path, runs, *words, rendered=False):
-    """Compare runs within this process; the folder that was left."""
-    text = str(runs).replace("'", "")
-    with nullcontext() if rendered else unrendered():
-        comparing.run(composed(f"runs={text}", f"paths.root={tmp_path}", *QUICK, *words, name="compare"))
-    (path,) = tmp_path.glob(f"mlruns/artifacts/*/artifacts/{TABLE_FILE}")
-    return path.parent
-
-
-def table_of(folder):
-    return pd.read_csv(folder / TABLE_FILE, keep_default_na=False, na_values=[""]).fillna(
-        {"against": "", "of": "", "note": ""}
-    )
-
-
-def folds_of(place, skill, count=3, model="resnet", missing=(), repeated=None):
-    """A run for each fold of a cross-validation of the test samples."""
-    whole = answers(skill, 0, n=60)
-    rows, found = of_test(whole), []
-    for fold in set(range(count)) - set(missing):
-        tested = rows[np.arange(len(rows)) % count == (fold if repeated != fold else 0)]
-        rest = rows[~rows[keys.SAMPLE_ID].isin(tested[keys.SAMPLE_ID])].assign(partition=keys.VALIDATION)
-        frame = pd.concat([rest[::2], tested], ignore_index=True)
-        split = {"name": "kfold", "folds": count, "fold": fold}
-        found.append(leave(place, frame, model, split=split, train=rest[1::2].assign(partition=keys.TRAIN)))
-    return found
-
-
-def named(**arms):
-    """Arms and their runs, as the command line takes them."""
-    return "{" + ",".join(f"{name}:[{','.join(ids)}]" for name, ids in arms.items()) + "}"
+ALONE = "Each arm is one training: p is about these networks"
 
 
 def test_two_runs_leave_a_page_a_table_figures_and_files_for_a_paper(tmp_path, place, capsys):
@@ -120,20 +53,48 @@ def test_runs_of_one_test_set_are_trainings_of_an_arm(tmp_path, place):
     alone = table[(table["metric"] == "accuracy") & (table["against"] == "")].set_index("arm")
     assert np.isfinite(alone.loc["old", "sd"])
     assert np.isnan(alone.loc["new", "sd"])
-    assert "3 trainings" in (folder / PAGE_FILE).read_text()
+    page = (folder / PAGE_FILE).read_text()
+    assert "3 trainings" in page
+    assert ALONE not in page
 
 
 def test_runs_without_a_name_go_by_their_model_or_by_their_id(tmp_path, place):
     ids = [leave(place, answers(1.0, seed), "resnet") for seed in range(2)]
-    table = table_of(compare(tmp_path, ids))
-    assert set(table["arm"].dropna()) == {f"resnet {run[:6]}" for run in ids}
+    folder = compare(tmp_path, ids)
+    assert set(table_of(folder)["arm"].dropna()) == {f"resnet {run[:6]}" for run in ids}
+    assert ALONE in (folder / PAGE_FILE).read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ([{"optimizer": {"lr": 0.003}}, {"optimizer": {"lr": 0.01}}], {"lr 0.003", "lr 0.01"}),
+        (
+            [{"loss": {"name": "corn", "scale": 2}}, {"loss": {"name": "cross_entropy", "smoothing": 0.1}}],
+            {"loss corn", "loss cross_entropy"},
+        ),
+        (
+            [{"batch_size": 8, "seed": 1}, {"batch_size": 16, "seed": 2}],
+            {"batch size 8, seed 1", "batch size 16, seed 2"},
+        ),
+        ([{"published": {"accuracy": 0.9}}, {"published": {}}], None),
+        ([{"batch_size": 8, "seed": 1, "x": 1}, {"batch_size": 16, "seed": 2, "x": 2}], None),
+        ([{"optimizer": {"lr": "a schedule of many words"}}, {"optimizer": {"lr": 0.01}}], None),
+    ],
+)
+def test_runs_of_one_model_go_by_the_few_settings_that_differ(tmp_path, place, changes, names):
+    ids = [leave(place, answers(1.0, k), **changed) for k, changed in enumerate(changes)]
+    folder = compare(tmp_path, ids)
+    assert set(table_of(folder)["arm"].dropna()) == (names or {f"resnet {run[:6]}" for run in ids})
+    assert "published" not in (folder / PAGE_FILE).read_text()
 
 
 def test_folds_are_one_arm_that_answers_every_sample_once(tmp_path, place):
     arms = {name: folds_of(place, skill, model=name) for name, skill in (("old", 1.0), ("new", 2.0))}
+    arms["new"].reverse()
     table = table_of(compare(tmp_path, named(**arms)))
     by_fold = table[(table["family"] == "folds") & (table["against"] == "")]
-    assert set(by_fold["n"]) == {60}
+    assert set(by_fold.loc[by_fold["fold"].isna(), "n"]) == {60}
     assert {"accuracy", "qwk", "auc"} <= set(by_fold["metric"])
     assert set(table.loc[table["family"] == "headline", "n"]) == {60}
     tests = table[(table["family"] == "folds") & table["p"].notna()]
@@ -233,8 +194,8 @@ def test_a_run_that_did_not_finish_is_refused(tmp_path, place):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["level=patients"], "level: there is no 'patients'"),
-        (["level=patient"], "no patient has several test samples"),
+        (["unit=patients"], "unit: there is no 'patients'"),
+        (["unit=patient"], "no patient has several test samples"),
         (["reference=hybrd"], r"reference: there is no 'hybrd'.*Did you mean hybrid"),
         (["bootstrap.level=95"], "bootstrap.level=95"),
         (["paired=false"], "120 groups in common"),

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fake_arms import STAGES, TASK, answers, compared, decided, of_test, one
-from sklearn.metrics import cohen_kappa_score, roc_auc_score
+from sklearn.metrics import cohen_kappa_score, precision_score, roc_auc_score
 
 from fibrolab import keys
 from fibrolab.evaluation import predictions, significance
@@ -60,3 +60,20 @@ def test_a_fold_that_lacks_a_class_leaves_no_mean_and_the_reason_is_told():
     assert np.isnan(row["value"])
     assert "lacks a class" in row["note"]
     assert np.isfinite(one(table, "accuracy", against="", arm="a", family="folds")["value"])
+
+
+def test_each_fold_has_its_row_and_papers_find_the_measures_that_they_print():
+    frames = folded(1.2, 0)
+    table = compared([arm("a", frames), arm("b", folded(1.2, 1))])
+    own = table[(table["family"] == "folds") & (table["arm"] == "a") & (table["against"] == "")]
+    names = {"accuracy", "balanced_accuracy", "macro_specificity", "macro_precision", "macro_f1", "macro_auc"}
+    assert names <= set(own["metric"])
+    found = own[(own["metric"] == "macro_precision") & (own["fold"] != "")].set_index("fold")["value"]
+    wanted = [
+        precision_score(rows[keys.Y_TRUE], decided(rows), average="macro", zero_division=0)
+        for rows in map(of_test, frames)
+    ]
+    assert list(found.index) == ["0", "1", "2", "3"]
+    assert list(found) == pytest.approx(wanted)
+    tests = table[(table["family"] == "folds") & (table["against"] != "")]
+    assert set(tests["metric"]) == {"accuracy", "balanced_accuracy", "macro_auc", "qwk", "mae", "auc"}

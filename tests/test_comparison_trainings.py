@@ -10,8 +10,10 @@ from scipy.stats import t as student
 from sklearn.metrics import accuracy_score
 
 from fibrolab import keys
-from fibrolab.evaluation import predictions
-from fibrolab.evaluation.arms import HEADLINE, Measure, drawn, gathered, measured
+from fibrolab.evaluation import predictions, shares
+from fibrolab.evaluation.arms import CLASSES, HEADLINE, Measure, drawn, gathered, measured
+from fibrolab.evaluation.contrasts import ONE_TRAINING, TWO
+from fibrolab.evaluation.seeds import TOO_WIDE
 
 ACCURACY = Measure(HEADLINE, "accuracy")
 
@@ -106,3 +108,53 @@ def test_the_interval_of_a_mean_of_trainings_ends_where_its_measure_does():
     assert (ends["low"] >= 0).all()
     assert (ends.loc[ends["metric"] != "mae", "high"] <= 1).all()
     assert one(table, "qwk", against="")["low"] < 0  # worse than chance is possible
+
+
+def sure_of_the_last(frame):
+    """The frame, whose F4 are all answered F4."""
+    frame = frame.copy()
+    frame.loc[frame[keys.Y_TRUE] == 4, keys.probability_columns(5)] = [0.0, 0.0, 0.0, 0.0, 1.0]
+    return frame
+
+
+def test_a_share_that_all_trainings_have_in_full_is_as_sure_as_its_patients_are_many():
+    arms = [gathered(name, [sure_of_the_last(answers(1.2, seed + k)) for k in range(2)], TASK)
+            for seed, name in ((0, "a"), (5, "b"))]  # fmt: skip
+    table = compared(arms)
+    row = one(table, "sensitivity", "F4", against="", family=CLASSES)
+    n = int((arms[0].labels == 4).sum())
+    assert (row["value"], row["low"], row["high"]) == (1, *shares.wilson(n, n))
+    gap = one(table, "sensitivity", "F4", family=CLASSES)
+    assert (gap["value"], gap["p"]) == (0, 1)
+    assert np.isnan(gap["low"])
+    assert gap["note"].startswith("the arms do not differ")
+
+
+def test_what_never_varies_and_is_no_share_of_rows_has_no_interval_but_a_reason():
+    right = answers(1.2, 0)
+    right[keys.probability_columns(5)] = np.eye(5)[right[keys.Y_TRUE]]
+    for frames in ([right], [right, right]):
+        table = compared([gathered("a", [answers(1.2, 1)], TASK), gathered("b", frames, TASK)])
+        row = one(table, "qwk", against="")
+        assert row["value"] == 1
+        assert np.isnan(row["low"])
+        assert "every resample gives the same value" in row["note"]
+
+
+@pytest.mark.parametrize(
+    ("trainings", "skills", "why"),
+    [
+        ((1, 2), (0.3, 3.0), f"{ONE_TRAINING}; {TWO}"),
+        ((1, 3), (0.9, 1.1, 1.0), ONE_TRAINING),
+        ((2, 2), (0.3, 3.0), TOO_WIDE),
+    ],
+)
+def test_trainings_that_are_few_and_disagree_give_no_interval_of_everything(trainings, skills, why):
+    arms = [
+        gathered(name, [answers(skills[k], seed + k) for k in range(count)], TASK)
+        for (name, seed), count in zip((("a", 10), ("b", 20)), trainings, strict=True)
+    ]
+    row = one(compared(arms), "accuracy")
+    assert np.isfinite(row["p"])
+    assert row["note"].startswith(why)
+    assert np.isnan(row["low"]) == ("no interval" in why)

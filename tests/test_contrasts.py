@@ -59,6 +59,22 @@ def test_several_rows_a_patient_are_held_against_t_with_the_spread_over_patients
     assert found.high - found.low == pytest.approx(2 * student.isf(0.025, 30 - 1) * error)
 
 
+def test_patients_of_unequal_numbers_of_samples_are_worth_fewer():
+    sides, _, _ = compared(ACCURACY, per_patient=4)
+    member = np.unique(sides[0].groups, return_inverse=True)[1]
+    kept = np.arange(len(member)) % 4 <= member % 4  # one, two, three or four of a patient's four
+    kept[member == 0] = True
+    arms = [side.restricted(kept) for side in sides]
+    values = [measured(arm, TASK)[ACCURACY][:, 0] for arm in arms]
+    draws = [drawn(arm, TASK, 200, 0)[ACCURACY] for arm in arms]
+    sizes = np.bincount(member[kept])
+    worth = sizes.sum() ** 2 / (sizes**2).sum()
+    error = (draws[0] - draws[1]).std(ddof=1) * np.sqrt(worth / (worth - 1))
+    found = contrast(ACCURACY, *arms, values, draws, TASK)
+    assert worth < 28
+    assert found.p == pytest.approx(2 * student.sf(abs(found.difference) / error, worth - 1))
+
+
 def test_p_is_not_held_up_by_the_number_of_resamples():
     assert compared(ACCURACY, skills=(0.2, 3.0), per_patient=4, resamples=50)[2].p < 1e-4
 

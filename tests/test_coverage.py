@@ -45,6 +45,18 @@ def test_the_kept_table_is_what_the_simulation_gives(make, family, method, clust
     assert found.loc[method, "coverage"] == pytest.approx(wanted, abs=0.05)
 
 
+@pytest.mark.parametrize(("every", "coverage_of_the_given"), [(2, 1.0), (20, math.nan)])
+def test_a_study_without_an_interval_is_no_miss_and_few_with_one_tell_nothing(every, coverage_of_the_given):
+    number = iter(range(40))
+
+    def study(rng):
+        return {("share", "Wilson"): (0.4, 0.6) if next(number) % every == 0 else (math.nan, math.nan)}
+
+    (row,) = tabulated(study, {"share": 0.5}, 50, False, 40, np.random.default_rng(0))
+    assert row["given"] == 1 / every
+    assert row["coverage"] == pytest.approx(coverage_of_the_given, nan_ok=True)
+
+
 def test_every_cell_is_simulated_in_the_order_that_is_kept():
     found = pd.DataFrame(cells(simulations=2, resamples=10))
     columns = ["family", "method", "n", "groups", "clustered"]

@@ -9,8 +9,10 @@ from matplotlib.figure import Figure
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from fibrolab.evaluation import decision
-from fibrolab.reporting.figures import run as figures
-from fibrolab.reporting.figures.curves import CHOSEN
+from fibrolab.reporting.figures.counts import confusion_matrix
+from fibrolab.reporting.figures.curves import CHOSEN, end_points, precision_recall, roc
+from fibrolab.reporting.figures.forest import subgroups
+from fibrolab.reporting.figures.probabilities import decision_curves, reliability
 
 STAGES = ("F0", "F1", "F2", "F3", "F4")
 
@@ -36,25 +38,25 @@ def shown(value: float) -> str:
 
 def test_roc_legend_holds_the_areas_of_scikit_learn() -> None:
     truth, scores, _ = answered(60, 3)
-    words = texts(figures.roc(truth, scores, STAGES[:3]))
+    words = texts(roc(truth, scores, STAGES[:3]))
     for k, name in enumerate(STAGES[:3]):
         assert f"{name}: AUC {shown(roc_auc_score(truth == k, scores[:, k]))}" in words
 
 
 def test_roc_says_which_class_is_absent_and_which_stands_alone() -> None:
-    words = texts(figures.roc(np.zeros(4, int), np.full((4, 3), 1 / 3), ["F0", "F1", "F2"]))
+    words = texts(roc(np.zeros(4, int), np.full((4, 3), 1 / 3), ["F0", "F1", "F2"]))
     assert {"F0: no other class", "F1: no cases", "F2: no cases"} <= set(words)
 
 
 def test_roc_of_two_classes_is_one_curve_of_the_second() -> None:
     scores = np.array([[0.9, 0.1], [0.2, 0.8]])
-    words = texts(figures.roc(np.array([0, 1]), scores, ["<F2", ">=F2"]))
+    words = texts(roc(np.array([0, 1]), scores, ["<F2", ">=F2"]))
     assert [text for text in words if "AUC" in text] == [">=F2: AUC 1.000"]
 
 
 def test_five_classes_have_a_panel_each_with_a_band_and_the_others_behind() -> None:
     truth, scores, groups = answered(90, 5)
-    sheet = figures.roc(truth, scores, STAGES, groups)
+    sheet = roc(truth, scores, STAGES, groups)
     panels = [axes for axes in sheet.axes if axes.get_visible()]
     assert [axes.get_title(loc="left") for axes in panels] == list(STAGES)
     assert [bands(axes) for axes in panels] == [1] * 5
@@ -66,14 +68,14 @@ def test_five_classes_have_a_panel_each_with_a_band_and_the_others_behind() -> N
 def test_without_groups_or_with_one_alone_there_is_no_band() -> None:
     truth, scores, groups = answered(60, 3)
     for known, expected in ((None, 0), (np.zeros(60), 0), (groups, 3)):
-        assert bands(figures.roc(truth, scores, STAGES[:3], known).axes[0]) == expected
+        assert bands(roc(truth, scores, STAGES[:3], known).axes[0]) == expected
 
 
 def test_a_band_holds_its_curve() -> None:
     truth, scores, groups = answered(150, 2)
     scores = 0.5 + 0.2 * (scores - 0.5)
     scores = scores + np.random.default_rng(1).normal(size=(150, 1)) * [-0.1, 0.1]
-    axes = figures.roc(truth, scores, ["no", "yes"], groups).axes[0]
+    axes = roc(truth, scores, ["no", "yes"], groups).axes[0]
     edge = axes.collections[0].get_paths()[0].vertices
     false_rate, true_rate, _ = roc_curve(truth == 1, scores[:, 1])
     for x in (0.1, 0.2, 0.3):
@@ -84,7 +86,7 @@ def test_a_band_holds_its_curve() -> None:
 
 def test_precision_recall_shows_average_precision_and_prevalence() -> None:
     truth, scores, groups = answered(90, 3)
-    axes = figures.precision_recall(truth, scores, STAGES[:3], groups).axes[0]
+    axes = precision_recall(truth, scores, STAGES[:3], groups).axes[0]
     legend = [text.get_text() for text in axes.get_legend().get_texts()]
     for k, name in enumerate(STAGES[:3]):
         assert f"{name}: AP {shown(average_precision_score(truth == k, scores[:, k]))}" in legend
@@ -97,7 +99,7 @@ def test_precision_recall_shows_average_precision_and_prevalence() -> None:
 def test_end_points_are_scored_by_the_sum_of_their_stages_and_marked_where_the_threshold_lies() -> None:
     truth, scores, groups = answered(90, 5)
     lowest = {"ge_F2": 2, "ge_F3": 3, "ge_F4": 4}
-    axes = figures.end_points(truth, scores, STAGES, lowest, groups, chosen={"ge_F3": (0.9, 0.7)}).axes[0]
+    axes = end_points(truth, scores, STAGES, lowest, groups, chosen={"ge_F3": (0.9, 0.7)}).axes[0]
     legend = [text.get_text() for text in axes.get_legend().get_texts()]
     names = ("F2 or worse", "F3 or worse", "F4")
     areas = [roc_auc_score(truth >= k, scores[:, k:].sum(axis=1)) for k in lowest.values()]
@@ -112,16 +114,14 @@ def test_end_points_are_scored_by_the_sum_of_their_stages_and_marked_where_the_t
 
 def test_curves_of_one_panel_differ_in_colour_and_in_dash() -> None:
     truth, scores, _ = answered(60, 3)
-    curves = [
-        line for line in figures.roc(truth, scores, STAGES[:3]).axes[0].lines if "AUC" in line.get_label()
-    ]
+    curves = [line for line in roc(truth, scores, STAGES[:3]).axes[0].lines if "AUC" in line.get_label()]
     assert len({line.get_color() for line in curves}) == 3
     assert len({str(line._dash_pattern) for line in curves}) == 3  # `get_linestyle` calls every dash "--"
 
 
 def test_reliability_shows_shares_with_their_intervals_and_how_many_answers_there_are() -> None:
     truth, scores, groups = answered(300, 5)
-    sheet = figures.reliability(truth, {"As predicted": scores, "x": scores}, groups, errors={"x": "ECE .02"})
+    sheet = reliability(truth, {"As predicted": scores, "x": scores}, groups, errors={"x": "ECE .02"})
     upper, _, lower, _ = sheet.axes
     points = upper.lines[-1]
     hit = scores.argmax(axis=1) == truth
@@ -134,7 +134,7 @@ def test_reliability_shows_shares_with_their_intervals_and_how_many_answers_ther
 
 def test_decision_curves_are_those_of_the_evaluation() -> None:
     truth, scores, groups = answered(90, 5)
-    axes = figures.decision_curves(truth, scores, STAGES, {"ge_F2": 2, "ge_F4": 4}, groups).axes[1]
+    axes = decision_curves(truth, scores, STAGES, {"ge_F2": 2, "ge_F4": 4}, groups).axes[1]
     none, everybody, run = axes.lines
     found = decision.curve(scores[:, 4], truth == 4, groups, 2)
     assert list(none.get_ydata()) == [0, 0]
@@ -151,7 +151,7 @@ def test_a_forest_has_a_line_a_subgroup_under_the_head_of_its_variable() -> None
         ("sex", "F", 1500, 500, "accuracy", 0.7, np.nan, np.nan),
         ("sex", "F", 1500, 500, "mae", 0.4, 0.3, 0.5),
     ]
-    sheet = figures.subgroups(pd.DataFrame(rows, columns=columns), {"accuracy": 0.75})
+    sheet = subgroups(pd.DataFrame(rows, columns=columns), {"accuracy": 0.75})
     accuracy, error = sheet.axes
     names = [label.get_text() for label in accuracy.get_yticklabels()]
     assert names == ["Site", "007, n = 40", "north, n = 1", "Sex", "F, n = 1,500"]
@@ -173,11 +173,11 @@ def test_odd_test_sets_are_drawn_without_a_fault_or_a_warning(n: int, classes: i
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         sheets: list[Figure] = [
-            figures.roc(truth, scores, names, groups),
-            figures.precision_recall(truth, scores, names, groups),
-            figures.end_points(truth, scores, names, lowest, groups, chosen={"last": (1, 1)}),
-            figures.reliability(truth, {"As predicted": scores}, groups),
-            figures.decision_curves(truth, scores, names, lowest, groups),
-            figures.confusion_matrix(truth, scores.argmax(axis=1), names),
+            roc(truth, scores, names, groups),
+            precision_recall(truth, scores, names, groups),
+            end_points(truth, scores, names, lowest, groups, chosen={"last": (1, 1)}),
+            reliability(truth, {"As predicted": scores}, groups),
+            decision_curves(truth, scores, names, lowest, groups),
+            confusion_matrix(truth, scores.argmax(axis=1), names),
         ]
         assert all(texts(sheet) for sheet in sheets)

@@ -31,8 +31,9 @@ from pydicom.uid import (
 
 from fibrolab.data.box import Box
 from fibrolab.data.formats import video
+from fibrolab.data.formats.contract import to_grey
 from fibrolab.data.media import View
-from fibrolab.data.readers import decode, decode_clip, describe, inspect, read_grey, read_image, to_grey
+from fibrolab.data.readers import decode, decode_clip, describe, inspect, read_image
 from fibrolab.errors import UnreadableImageError
 
 
@@ -210,11 +211,11 @@ def test_a_film_s_frames_are_those_that_its_jpegs_hold() -> None:
     jpegs = list(generate_frames(scan.PixelData, number_of_frames=30))
     for number in (0, 15, 29):
         expected = np.asarray(Image.open(io.BytesIO(jpegs[number])).convert("L"), int)
-        assert np.abs(read_grey(path, View(number)).astype(int) - expected).max() <= 3
+        assert np.abs(to_grey(read_image(path, View(number))).astype(int) - expected).max() <= 3
     clip = decode_clip(path.read_bytes(), path)
     assert clip.frames.shape == (30, 240, 320)
     assert clip.fps == pytest.approx(30, rel=1e-3)
-    np.testing.assert_array_equal(clip.frames[15], read_grey(path, View("middle")))
+    np.testing.assert_array_equal(clip.frames[15], to_grey(read_image(path, View("middle"))))
 
 
 def test_a_film_needs_a_frame_named_and_a_picture_is_no_clip() -> None:

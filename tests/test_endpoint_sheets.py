@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fibrolab import keys
 from fibrolab.evaluation import coverage
-from fibrolab.reporting import narrow
+from fibrolab.reporting import undercoverage
 from fibrolab.reporting.run import Run
 from fibrolab.reporting.tables import endpoints as endpoint_sheets
 
@@ -67,17 +66,16 @@ def area(**changes: object) -> pd.DataFrame:
     return pd.DataFrame([row])
 
 
+@pytest.fixture
+def falling_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The intervals of areas cover 90 %, less one in a thousand a group."""
+    monkeypatch.setattr(coverage, "expected", lambda metric, method, groups, *_: 0.9 - groups / 1000)
+
+
+@pytest.mark.usefixtures("falling_short")
 def test_an_interval_that_covers_too_little_says_so_where_it_stands(run: Run) -> None:
-    frame = run.predictions
-    assert frame is not None
-    single = Run(Path(), config=CONFIG, predictions=frame.assign(**{keys.GROUP_ID: frame[keys.SAMPLE_ID]}))
-    share = coverage.expected("auc", "percentile", 60, 0.95, clustered=False)
-    assert share < coverage.LOWEST
-    (note,) = narrow.remarked(single, area(note="few patients"))["note"]
-    assert (
-        note
-        == f"few patients; such an interval held the truth in {100 * share:.1f}\u00a0% of simulated studies"
-    )
+    (note,) = undercoverage.remarked(run, area(note="few patients", method="logit DeLong"))["note"]
+    assert note == "few patients; such an interval held the truth in 88.0\u00a0% of simulated studies"
 
 
 @pytest.mark.parametrize(
@@ -85,26 +83,36 @@ def test_an_interval_that_covers_too_little_says_so_where_it_stands(run: Run) ->
     [
         {"method": "logit DeLong"},  # covers well
         {"method": "none that was simulated"},
-        {"metric": "lr_plus"},
+        {"metric": "lr_plus", "method": "log (Simel)"},
+        {"metric": "balanced_accuracy", "method": "BCa"},  # simulated of five stages alone
         {"value": np.nan},
     ],
 )
 def test_an_interval_that_covers_well_or_is_not_known_has_no_remark(
     run: Run, changes: dict[str, object]
 ) -> None:
-    assert narrow.remarked(run, area(**changes))["note"].tolist() == [""]
+    assert undercoverage.remarked(run, area(**changes))["note"].tolist() == [""]
 
 
+@pytest.mark.usefixtures("falling_short")
 def test_intervals_of_another_level_were_not_simulated(run: Run) -> None:
     other = Run(Path(), config=CONFIG | {"bootstrap": {"level": 0.9}}, predictions=run.predictions)
-    assert narrow.remarked(other, area())["note"].tolist() == [""]
+    assert undercoverage.remarked(other, area(method="logit DeLong"))["note"].tolist() == [""]
 
 
-def test_ppv_is_known_among_the_simulated_shares(run: Run) -> None:
-    known = coverage.expected("precision", "clustered Wilson", 20, 0.9, clustered=True)
-    assert np.isfinite(known)
-    (note,) = narrow.remarked(run, area(metric="ppv", method="clustered Wilson", value=0.9))["note"]
-    assert bool(note) == (known < coverage.LOWEST)
+def test_slopes_of_patients_with_several_samples_are_known_to_cover_too_little(run: Run) -> None:
+    row = {"level": "sample", "probabilities": "as predicted", "measure": "slope_ge_F2"}
+    slope = pd.DataFrame([row | fake_tables.estimate(0.9, "clustered Wald")])
+    assert "simulated studies" in undercoverage.remarked(run, slope)["note"][0]
+    alone = run.predictions.assign(group_id=lambda rows: rows["sample_id"])
+    alone = Run(Path(), config=CONFIG, predictions=alone)
+    assert undercoverage.remarked(alone, slope)["note"].tolist() == [""]
+    assert undercoverage.remarked(run, slope.assign(measure="intercept_ge_F2"))["note"].tolist() == [""]
+
+
+def test_ppv_is_known_among_the_simulated_shares() -> None:
+    of_share = coverage.expected("accuracy", "clustered Wilson", 20, 0.9, clustered=True)
+    assert coverage.expected("ppv", "clustered Wilson", 20, 0.9, clustered=True) == of_share
 
 
 def test_floors_have_a_column_only_where_one_is_known() -> None:
@@ -116,3 +124,13 @@ def test_floors_have_a_column_only_where_one_is_known() -> None:
     assert "floor" not in without.caption
     place = [column.title for column in having.columns].index("Floor")
     assert {line.cells[place].text for line in having.lines} == {"60.0\u00a0%", "–"}
+
+
+def test_decisions_of_two_classes_stand_beside_the_floor_of_the_headline() -> None:
+    table = fake_tables.endpoints().query("endpoint == 'ge_F2'").assign(endpoint=">=F2")
+    metrics = pd.DataFrame({"metric": ["accuracy"], "value": [0.8], "floor": [0.6]})
+    config = {"task": {"classes": ["<F2", ">=F2"], "endpoints": {}}}
+    run = Run(Path(), config=config, tables={"endpoints": table}, metrics=metrics)
+    _, decisions, *_ = endpoint_sheets.sheets(run)
+    place = [column.title for column in decisions.columns].index("Floor")
+    assert {line.cells[place].text for line in decisions.lines} == {"60.0\u00a0%"}

@@ -21,7 +21,7 @@ from fibrolab.reporting.tables.sheet import Cell, Column, Sheet, line
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = fake_run.make(tmp_path_factory.mktemp("run"), n=60)
     fake_tables.write(folder, pd.read_csv(folder / keys.METRICS_FILE, index_col=0), fake_run.CLASSES)
-    export.write(folder)
+    export.write(sections.of(runs.read(folder)), folder)
     return folder
 
 
@@ -70,7 +70,7 @@ def test_tables_of_an_earlier_evaluation_are_removed(tmp_path: Path) -> None:
     stale.parent.mkdir()
     stale.touch()
     (stale.parent / "notes.txt").touch()
-    assert stale not in export.write(tmp_path)
+    assert stale not in export.write(sections.of(runs.read(tmp_path)), tmp_path)
     assert not stale.exists()
     assert (stale.parent / "notes.txt").exists()
 
@@ -78,5 +78,6 @@ def test_tables_of_an_earlier_evaluation_are_removed(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     fake_run.make(tmp_path, n=30)
     (tmp_path / export.FOLDER).touch()
+    sheets = sections.of(runs.read(tmp_path))
     with pytest.raises(StorageError, match=r"headline\.csv could not be written"):
-        export.write(tmp_path)
+        export.write(sheets, tmp_path)

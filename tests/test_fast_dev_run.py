@@ -108,8 +108,14 @@ def test_a_backbone_of_pictures_refuses_clips(root: Path) -> None:
         dev_run(root, "data=phantom_clips", "model.branches.image.input=clip", *PHANTOMS["phantom_clips"])
 
 
+def experiments() -> list:
+    """All of them; those of a hundred million weights and more in the slow tier."""
+    large = {"paper1/hybrid", "paper1/vgg16", "paper3/vgg16"}
+    return [pytest.param(name, marks=[pytest.mark.slow] * (name in large)) for name in names("experiment")]
+
+
 @pytest.mark.usefixtures("blank_figures")
-@pytest.mark.parametrize("experiment", names("experiment"))
+@pytest.mark.parametrize("experiment", experiments())
 def test_every_experiment_runs_to_its_report(experiment: str, root: Path) -> None:
     data = composed(f"experiment={experiment}").data.name
     own = settings(data, root / "own")

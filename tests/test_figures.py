@@ -11,12 +11,17 @@ import pytest
 import yaml
 from drawn import texts
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
 from fibrolab import keys
 from fibrolab.errors import StorageError
 from fibrolab.reporting import run as runs
 from fibrolab.reporting.figures import run as figures
+from fibrolab.reporting.figures.counts import confusion_matrix, partitions
+from fibrolab.reporting.figures.images import mistakes, samples
+from fibrolab.reporting.figures.style import COLOURS, DASHES, save, styled
+from fibrolab.reporting.figures.training import curves
 
 TABLES = {
     "endpoints": "level,endpoint,rule,threshold,metric,value\n"
@@ -32,18 +37,18 @@ TABLES = {
 
 
 def test_confusion_matrix_shows_counts_and_row_percent() -> None:
-    shown = texts(figures.confusion_matrix(np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1]), ["F0", "F1"]))
+    shown = texts(confusion_matrix(np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1]), ["F0", "F1"]))
     assert {"2\n67 %", "1\n33 %", "0\n0 %", "1\n100 %", "F0\nn = 3", "F1\nn = 1"} <= set(shown)
 
 
 def test_confusion_matrix_shows_no_percent_of_an_absent_class() -> None:
-    shown = texts(figures.confusion_matrix(np.array([0, 0]), np.array([0, 1]), ["F0", "F1"]))
+    shown = texts(confusion_matrix(np.array([0, 0]), np.array([0, 1]), ["F0", "F1"]))
     assert shown.count("–") == 2
 
 
 def test_curves_skip_empty_cells_and_mark_the_best_epoch() -> None:
     history = fake_run.history(12)
-    loss, accuracy, rate = figures.curves(history).axes
+    loss, accuracy, rate = curves(history).axes
     training, validation, mark = loss.lines
     assert len(training.get_xdata()) == len(validation.get_xdata()) == 12
     assert mark.get_xdata()[0] == history.loc[history["val/loss"].idxmin(), "epoch"].min() + 1
@@ -52,7 +57,7 @@ def test_curves_skip_empty_cells_and_mark_the_best_epoch() -> None:
 
 def test_curves_follow_the_monitor_and_its_mode() -> None:
     history = pd.DataFrame({"epoch": [0, 1, 2], "val/f1": [0.1, 0.2, 0.3], "val/auc": [0.6, 0.9, 0.7]})
-    loss, metric, rate = figures.curves(history, monitor="val/auc", mode="max").axes
+    loss, metric, rate = curves(history, monitor="val/auc", mode="max").axes
     assert metric.get_title(loc="left") == "AUC"
     assert metric.lines[-1].get_xdata()[0] == 2
     assert loss.texts[0].get_text() == rate.texts[0].get_text() == "not recorded"
@@ -60,18 +65,18 @@ def test_curves_follow_the_monitor_and_its_mode() -> None:
 
 @pytest.mark.parametrize("name", ["lr", "train/lr", "lr-AdamW", "lr-AdamW/pg1"])
 def test_the_learning_rate_is_found_under_the_names_that_loggers_give_it(name: str) -> None:
-    rate = figures.curves(pd.DataFrame({"epoch": [0, 1], name: [1e-3, 1e-4], "val/lrap": [0.1, 0.2]})).axes[2]
+    rate = curves(pd.DataFrame({"epoch": [0, 1], name: [1e-3, 1e-4], "val/lrap": [0.1, 0.2]})).axes[2]
     assert [list(line.get_ydata()) for line in rate.lines] == [[1e-3, 1e-4]]
 
 
 def test_partitions_name_their_sizes() -> None:
     counts = {"train": {"F0": 1200, "F1": 34}, "test": {"F0": 5, "F1": 6}}
-    assert {"Train, n = 1,234", "Test, n = 11", "1,200", "34"} <= set(texts(figures.partitions(counts)))
+    assert {"Train, n = 1,234", "Test, n = 11", "1,200", "34"} <= set(texts(partitions(counts)))
 
 
 def test_samples_show_greys_as_they_are() -> None:
     images = np.stack([np.full((8, 8), level, np.uint8) for level in range(100, 110)])
-    sheet = figures.samples(images, [f"F{k % 5}" for k in range(10)])
+    sheet = samples(images, [f"F{k % 5}" for k in range(10)])
     shown = [axes.images[0] for axes in sheet.axes if axes.images]
     assert len(shown) == 10
     assert all(image.get_clim() == (0, 255) for image in shown)
@@ -79,22 +84,22 @@ def test_samples_show_greys_as_they_are() -> None:
 
 def test_a_class_named_like_a_formula_is_drawn_as_a_name() -> None:
     names = ["$x", "a_{b"]
-    assert "$x" in texts(figures.confusion_matrix(np.array([0, 1]), np.array([0, 1]), names))
+    assert "$x" in texts(confusion_matrix(np.array([0, 1]), np.array([0, 1]), names))
 
 
 def test_no_two_curves_share_a_colour_or_a_dash() -> None:
-    assert len(set(figures.COLOURS)) == len(set(map(str, figures.DASHES))) == len(figures.COLOURS)
+    assert len(set(COLOURS)) == len(set(map(str, DASHES))) == len(COLOURS)
 
 
 def test_drawing_leaves_the_global_style_alone() -> None:
     before = dict(matplotlib.rcParams)
-    figures.partitions({"train": {"F0": 1}})
+    partitions({"train": {"F0": 1}})
     assert dict(matplotlib.rcParams) == before
 
 
 def test_a_saved_figure_is_a_png_of_300_dpi_and_an_svg_with_equal_bytes_each_time(tmp_path: Path) -> None:
     names = [tmp_path / "figures" / f"{k}.png" for k in range(2)]
-    paths = [figures.save(figures.partitions({"train": {"F0": 1}}), name) for name in names]
+    paths = [save(partitions({"train": {"F0": 1}}), name) for name in names]
     assert paths == names
     for suffix in (".png", ".svg"):
         assert len({path.with_suffix(suffix).read_bytes() for path in paths}) == 1
@@ -104,7 +109,7 @@ def test_a_saved_figure_is_a_png_of_300_dpi_and_an_svg_with_equal_bytes_each_tim
 
 
 def test_an_svg_is_whole_xml_without_fonts_dates_or_addresses_to_load(tmp_path: Path) -> None:
-    path = figures.save(figures.partitions({"train": {"<b> & -- ": 1}}), tmp_path / "a.png")
+    path = save(partitions({"train": {"<b> & -- ": 1}}), tmp_path / "a.png")
     root = ElementTree.fromstring(path.with_suffix(".svg").read_bytes())
     text = path.with_suffix(".svg").read_text()
     assert root.attrib["width"] == f"{180 / 25.4 * 72:.6f}".rstrip("0") + "pt"
@@ -117,7 +122,7 @@ def test_pictures_keep_their_greys_and_their_colours_in_the_png(tmp_path: Path) 
     ramp = np.arange(256, dtype=np.uint8).reshape(16, 16)
     colours = np.stack([ramp, ramp.T, 255 - ramp], axis=-1)
     for name, picture, mode in (("grey", ramp, "L"), ("colour", colours, "RGB")):
-        path = figures.save(figures.samples([picture], [name]), tmp_path / f"{name}.png")
+        path = save(samples([picture], [name]), tmp_path / f"{name}.png")
         with Image.open(path) as image:
             assert image.mode == mode
             shown = np.unique(np.asarray(image.convert("RGB"), int).reshape(-1, 3), axis=0)
@@ -128,8 +133,8 @@ def test_pictures_keep_their_greys_and_their_colours_in_the_png(tmp_path: Path) 
 
 def test_a_chart_is_small_and_looks_the_same_in_256_colours(tmp_path: Path) -> None:
     counts = {"train": {"F0": 1200, "F1": 34}}
-    path, whole = figures.save(figures.partitions(counts), tmp_path / "a.png"), io.BytesIO()
-    figures.styled(figures.partitions(counts).savefig)(whole, format="png", dpi=300)
+    path, whole = save(partitions(counts), tmp_path / "a.png"), io.BytesIO()
+    styled(partitions(counts).savefig)(whole, format="png", dpi=300)
     with Image.open(path) as image, Image.open(whole) as reference:
         seen, meant = (np.asarray(picture.convert("RGB"), int) for picture in (image, reference))
     assert np.abs(seen - meant).max() <= 16
@@ -139,7 +144,7 @@ def test_a_chart_is_small_and_looks_the_same_in_256_colours(tmp_path: Path) -> N
 def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None:
     (tmp_path / "figures").write_text("a file stands where the folder should be")
     with pytest.raises(StorageError, match="could not be written"):
-        figures.save(Figure(), tmp_path / "figures" / "a.png")
+        save(Figure(), tmp_path / "figures" / "a.png")
 
 
 @pytest.fixture(scope="module")
@@ -206,18 +211,18 @@ def test_a_run_without_files_or_with_broken_ones_draws_nothing(tmp_path: Path) -
 
 def test_a_sheet_of_mistakes_wraps_its_titles_and_cuts_none_of_a_usual_length() -> None:
     title = "true F4, said F0, 93 %"
-    shown = texts(figures.mistakes([np.zeros((8, 8), np.uint8)] * 6, [title, "a " * 40, *"bcde"]))
+    shown = texts(mistakes([np.zeros((8, 8), np.uint8)] * 6, [title, "a " * 40, *"bcde"]))
     assert title in shown
     assert max(text.count("\n") for text in shown) == 2  # three lines, the rest is left out
 
 
 def test_a_sheet_without_a_mistake_says_so() -> None:
-    assert any("No sample" in text for text in texts(figures.mistakes([], [])))
+    assert any("No sample" in text for text in texts(mistakes([], [])))
 
 
 def test_many_classes_lie_with_their_names_beside_their_bars() -> None:
     names = [f"a lesion of the kind {k}" for k in range(12)]
-    sheet = figures.partitions({part: dict.fromkeys(names, 7) for part in ("train", "test")})
+    sheet = partitions({part: dict.fromkeys(names, 7) for part in ("train", "test")})
     sheet.canvas.draw()
     first, second = ([label.get_visible() for label in axes.get_yticklabels()] for axes in sheet.axes)
     assert (first, second) == ([True] * 12, [])
@@ -226,7 +231,19 @@ def test_many_classes_lie_with_their_names_beside_their_bars() -> None:
 
 def test_long_names_are_cut_in_the_middle_and_slanted() -> None:
     names = [f"hepatocellular carcinoma, segment {k}" for k in range(5)]
-    sheet = figures.confusion_matrix(np.arange(5), np.arange(5), names)
+    sheet = confusion_matrix(np.arange(5), np.arange(5), names)
     labels = sheet.axes[0].get_xticklabels()
     assert all(len(label.get_text()) == 22 for label in labels)
     assert {label.get_rotation() for label in labels} == {35}
+
+
+def test_a_figure_is_laid_out_once_for_both_of_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    laid_out: list[Figure] = []
+    execute = ConstrainedLayoutEngine.execute
+    monkeypatch.setattr(
+        ConstrainedLayoutEngine, "execute", lambda self, fig: (laid_out.append(fig), execute(self, fig))[1]
+    )
+    save(partitions({"train": {"F0": 1}}), tmp_path / "a.png")
+    assert len(laid_out) == 1

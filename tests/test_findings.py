@@ -26,8 +26,8 @@ def measured(**columns: list[float]) -> Run:
 def test_intervals_that_are_known_to_cover_too_little_are_named() -> None:
     told = [finding.text for finding in findings.of(measured(coverage=[0.894, 0.94, np.nan]))]
     assert told == [
-        "Some 95\u00a0% intervals are too narrow: in simulated studies of this kind they held the truth in "
-        "only 89.4\u00a0% (Accuracy)."
+        "Some 95\u00a0% intervals are too narrow: in the most similar simulated studies they held the truth "
+        "in only 89.4\u00a0% (Accuracy)."
     ]
 
 
@@ -56,6 +56,16 @@ def test_few_groups_of_validation_are_told_for_what_is_chosen_on_them() -> None:
     texts = [each.text for each in findings.of(Run(Path(), config=CONFIG, predictions=frame[keep]))]
     assert texts == [
         "The validation set holds 15 groups only: thresholds and temperatures are rough below 30."
+    ]
+
+
+def test_groups_count_for_what_they_are_worth() -> None:
+    frame = fake_run.predicted(fake_run.CLASSES, 120, skill=2.0)  # 40 groups of three
+    group = frame[keys.GROUP_ID].where((frame.index < 120) | (frame.index % 120 < 60), "one")
+    uneven = Run(Path(), config=CONFIG, predictions=frame.assign(**{keys.GROUP_ID: group}))
+    texts = [each.text for each in findings.of(uneven)]
+    assert texts == [
+        "The test set holds 21 groups, which are worth 3 of equal size: intervals are rough below 30."
     ]
 
 

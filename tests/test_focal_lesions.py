@@ -15,8 +15,9 @@ from pydicom.data import get_testdata_file
 
 from fibrolab import keys
 from fibrolab.data.box import Box
+from fibrolab.data.formats.contract import to_grey
 from fibrolab.data.manifest import Manifest
-from fibrolab.data.readers import read_grey, read_image
+from fibrolab.data.readers import read_image
 from fibrolab.data.sources.focal_lesions import CLASSES, CORNERS, SIDES, load, rectangles
 from fibrolab.errors import DataError, UnreadableImageError
 from fibrolab.loading import surveyed
@@ -73,7 +74,9 @@ def test_a_lesion_is_cut_from_a_dicom_image_and_turned_grey(folder: Path, loaded
     manifest = loaded(HEADER, "scan,FFS,p1,100,60,48,32")
     (item,) = manifest.media()
     assert pixels(manifest)[0].shape == (32, 48, 3)
-    np.testing.assert_array_equal(read_grey(item.path, item.view), read_grey(folder / "scan")[60:92, 100:148])
+    np.testing.assert_array_equal(
+        to_grey(read_image(item.path, item.view)), to_grey(read_image(folder / "scan"))[60:92, 100:148]
+    )
 
 
 def test_the_task_and_the_data_set_name_the_classes_of_paper_3_alike() -> None:

@@ -1,5 +1,6 @@
 import html
 import re
+from pathlib import Path
 
 import fake_run
 import fake_tables
@@ -7,8 +8,10 @@ import pandas as pd
 import pytest
 
 from fibrolab import keys
-from fibrolab.evaluation import chance, predictions, score
-from fibrolab.reporting import page
+from fibrolab.evaluation import chance, predictions
+from fibrolab.reporting import numbers, page
+from fibrolab.reporting.tables import measures
+from fibrolab.storage import write_table
 
 
 @pytest.fixture(scope="module")
@@ -16,16 +19,15 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The page of a run, scored as `results.evaluate` scores it, without its tags."""
     folder = fake_run.make(tmp_path_factory.mktemp("run"), n=60)
     metrics = pd.read_csv(folder / keys.METRICS_FILE, index_col=0)
-    score.write(
-        chance.beside(metrics, predictions.read(folder / keys.PREDICTIONS_FILE)), folder / keys.METRICS_FILE
-    )
+    frame = predictions.read(folder / keys.PREDICTIONS_FILE)
+    write_table(chance.beside(metrics, frame, 0), folder / keys.METRICS_FILE, index=True)
     fake_tables.published().to_csv(folder / "published.csv", index=False)
     return html.unescape(re.sub(r"<[^>]+>|[ \n]+", " ", page.write(folder).read_text()))
 
 
 def test_accuracy_stands_with_its_p_against_chance_and_what_chance_is(text: str) -> None:
     assert len(re.findall(r"p\u00a0[<=]\u00a0\.\d+ against chance", text)) == 1
-    assert "one-sided exact binomial test against the" in text
+    assert "one-sided t test over groups against the" in text
 
 
 def test_every_headline_number_stands_with_the_mean_and_sd_of_the_resamples(text: str) -> None:
@@ -40,3 +42,13 @@ def test_the_result_is_told_in_words_before_the_table(text: str) -> None:
 def test_what_a_paper_reports_has_a_section_of_its_own(text: str) -> None:
     assert "What a paper reports of this arm" in text
     assert "Tested there: 102." in text
+
+
+def test_the_area_of_two_classes_is_one_number_with_one_interval(tmp_path: Path) -> None:
+    metrics = pd.read_csv(fake_run.make(tmp_path, classes=("<F2", ">=F2"), n=60) / keys.METRICS_FILE)
+    audited = {"nearest_neighbour": {"accuracy": 0.6, "macro_auc": 0.61}}
+    _, area, _ = numbers.headline(metrics, audited)
+    assert (area.title, area.floor_text) == ("AUC", ".610 (nearest neighbour)")
+    both = metrics.set_index("metric").loc[["auc", "macro_auc"], ["low", "high"]]
+    assert (area.low, area.high) == tuple(both.loc["auc"]) == tuple(both.loc["macro_auc"])
+    assert not {"auc", "macro_auc"} & {row.metric for row in measures.others(metrics, ("<F2", ">=F2"))}

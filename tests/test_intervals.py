@@ -117,3 +117,17 @@ def test_equal_losses_have_no_interval_of_rounding():
     table = intervals.table(y_true, np.full((30, 3), 1 / 3), np.arange(30).astype(str), STAGES, 50)
     assert np.isnan(table.loc["log_loss", "low"])
     assert table.loc["log_loss", "note"] == intervals.AGREEING
+
+
+def test_of_two_classes_every_average_of_areas_is_the_area():
+    y_true = np.arange(40) % 2
+    for probability in (np.linspace(0.1, 0.9, 40) + 0.02 * y_true, 0.2 + 0.6 * y_true):  # middling, perfect
+        both = np.column_stack([1 - probability, probability])
+        table = intervals.table(y_true, both, np.arange(40).astype(str), ("no", "yes"), 50)
+        for name in ("macro_auc", "weighted_auc"):
+            assert table.loc[name, "value"] == pytest.approx(table.loc["auc", "value"])
+            assert by(name, table) == pytest.approx(by("auc", table))
+            assert (
+                table.loc[name, ["method", "note"]].tolist() == table.loc["auc", ["method", "note"]].tolist()
+            )
+        assert np.isfinite(by("macro_auc", table)).all()

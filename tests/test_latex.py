@@ -1,5 +1,4 @@
 import re
-from pathlib import Path
 
 import fake_run
 import fake_tables
@@ -9,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fibrolab.reporting import export, latex
+from fibrolab.reporting import run as runs
+from fibrolab.reporting.tables import sections
 from fibrolab.reporting.tables.sheet import Cell, Column, Sheet, line
 
 EVIL = r"<b>&\input{x} 50%_$#~^{}|[1]*"
@@ -19,7 +20,8 @@ INTERVAL = "[66.0, 83.1]"
 def texts(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = fake_run.make(tmp_path_factory.mktemp("run"), n=60)
     fake_tables.write(folder, pd.read_csv(folder / "metrics.csv", index_col=0), fake_run.CLASSES)
-    return [Path(path).read_text() for path in export.write(folder) if path.suffix == ".tex"]
+    written = export.write(sections.of(runs.read(folder)), folder)
+    return [path.read_text() for path in written if path.suffix == ".tex"]
 
 
 def sheet(

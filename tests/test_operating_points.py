@@ -228,3 +228,13 @@ def test_what_cannot_be_scored_is_refused():
         table(predicted(), levels=["patients"])
     with pytest.raises(ConfigError, match="resamples"):
         table(predicted(), resamples=1)
+
+
+def test_a_share_of_nobody_says_who_is_lacking():
+    positive = np.array([True, True, False, False])
+    never = operating_points.decided(np.zeros(4, bool), positive, np.arange(4))
+    assert never["ppv"].note == "nobody is called positive"
+    always = operating_points.decided(np.ones(4, bool), positive, np.arange(4))
+    assert always["npv"].note == "nobody is called negative"
+    healthy = operating_points.decided(positive, np.zeros(4, bool), np.arange(4))
+    assert healthy["sensitivity"].note == "no positive sample"

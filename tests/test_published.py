@@ -9,9 +9,11 @@ from compose import composed, names
 from omegaconf import DictConfig
 from statsmodels.stats.proportion import proportion_confint
 
+from fibrolab.errors import ConfigError
 from fibrolab.evaluation import published
 from fibrolab.reporting.run import Run
 from fibrolab.reporting.tables import sections
+from fibrolab.training.checks import check
 
 PAPERS = {"paper1", "paper2", "paper3", "paper4", "paper5"}
 WITHOUT_INTERVAL = published.UNKNOWN
@@ -59,22 +61,31 @@ def test_an_area_has_the_interval_of_hanley_and_mcneil() -> None:
     assert [row["low"], row["high"]] == pytest.approx(ends, rel=1e-6)
 
 
-def test_arms_of_17_patients_overlap() -> None:
-    rows = [
-        published.table(composed(f"experiment=paper5/{arm}").published, "ge_F2")
-        .set_index("metric")
-        .loc["auc"]
-        for arm in ("cnn2d", "cnn_lstm", "cnn3d")
-    ]
-    assert max(row["low"] for row in rows) < min(row["value"] for row in rows)
+@pytest.mark.parametrize(("metric", "of"), [("sensitivity", 41), ("specificity", 61)])
+def test_shares_of_either_side_have_the_interval_of_its_number(metric: str, of: int) -> None:
+    row = reported(n=102, positive=41, **{metric: 0.8}).loc[metric]
+    low, high = proportion_confint(0.8 * of, of, method="wilson")
+    assert (row["low"], row["high"]) == (pytest.approx(low), pytest.approx(high))
 
 
-@pytest.mark.parametrize("values", [{"accuracy": 1.3, "n": 10}, {"auc": 0.9, "n": 10, "positive": 12}])
-def test_a_number_that_cannot_be_true_has_no_interval_and_a_reason(values: dict[str, float]) -> None:
-    (row,) = reported(**values).to_dict("records")
-    assert math.isnan(row["low"])
-    assert row["note"]
-    assert row["note"] != WITHOUT_INTERVAL
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("a text", "published names no numbers"),
+        ({"tasks": {"stage": [0.9]}}, "published names no numbers"),
+        ({"tasks": {"stage": {"accuracy": 86.6}}}, "stage.accuracy=86.6 is not a number from 0 to 1"),
+        ({"tasks": {"stage": {"accuracy": None}}}, "stage.accuracy=None is not a number"),
+        ({"tasks": {"stage": {"n": "~300", "accuracy": 0.9}}}, "stage.n=~300 is not a whole number"),
+        ({"tasks": {"stage": {"n": 10, "positive": 12}}}, "positive=12 leaves none of n=10 negative"),
+    ],
+)
+def test_what_is_no_published_number_is_refused_before_anything_is_trained(setting: Any, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        published.table(setting, "stage")
+    config = composed()
+    config.published = setting
+    with pytest.raises(ConfigError, match=words):
+        check(config)
 
 
 @pytest.mark.parametrize("setting", [None, {}, {"tasks": None}, {"tasks": {"F4": {"auc": 0.9}}}])

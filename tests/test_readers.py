@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fibrolab.data.box import Box
-from fibrolab.data.formats.contract import Header
+from fibrolab.data.formats.contract import Header, to_grey
 from fibrolab.data.media import View
-from fibrolab.data.readers import decode, decode_clip, describe, inspect, read_grey, read_image
+from fibrolab.data.readers import decode, decode_clip, describe, inspect, read_image
 from fibrolab.errors import UnreadableImageError
 
 GREY = np.arange(48 * 32, dtype=np.uint32).reshape(48, 32).astype(np.uint8)
@@ -33,7 +33,7 @@ def speckle(seed: int = 0) -> Image.Image:
 def test_a_grey_scan_reads_the_same_in_every_mode_it_was_saved_in(tmp_path: Path, mode: str) -> None:
     path = tmp_path / "scan.png"
     Image.fromarray(GREY).convert(mode).save(path)
-    np.testing.assert_array_equal(read_grey(path), GREY)
+    np.testing.assert_array_equal(to_grey(read_image(path)), GREY)
     assert read_image(path).shape == (GREY.shape if mode in ("L", "LA") else (*GREY.shape, 3))
 
 
@@ -59,7 +59,7 @@ def test_transparent_pixels_show_black_not_what_lies_under_them(tmp_path: Path) 
     levels = np.full((8, 8, 4), 200, np.uint8)
     levels[:4, :, 3], levels[4:, :, 3] = 0, 255
     Image.fromarray(levels).save(tmp_path / "cut.png")
-    np.testing.assert_array_equal(read_grey(tmp_path / "cut.png")[:, 0], [0] * 4 + [200] * 4)
+    np.testing.assert_array_equal(to_grey(read_image(tmp_path / "cut.png"))[:, 0], [0] * 4 + [200] * 4)
 
 
 def test_the_camera_s_orientation_is_applied(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_the_header_is_that_of_the_whole_upright_picture() -> None:
 def test_a_view_cuts_its_rectangle_and_one_that_leaves_the_picture_is_refused(tmp_path: Path) -> None:
     Image.fromarray(GREY).save(tmp_path / "scan.png")
     view = View(box=Box(3, 5, 7, 9))
-    np.testing.assert_array_equal(read_grey(tmp_path / "scan.png", view), GREY[5:14, 3:10])
+    np.testing.assert_array_equal(to_grey(read_image(tmp_path / "scan.png", view)), GREY[5:14, 3:10])
     with pytest.raises(
         UnreadableImageError, match=r"scan\.png: the rectangle 30 5 7 9 .* leaves the picture"
     ):

@@ -5,10 +5,9 @@ import pytest
 import yaml
 from fake_record import make
 
-from fibrolab import keys, results
+from fibrolab import keys, records, results
 from fibrolab.errors import ConfigError, DataError, StorageError
 from fibrolab.evaluation import operating_points, patients, predictions
-from fibrolab.runs import records
 
 
 @pytest.fixture
@@ -69,6 +68,26 @@ def test_a_damaged_file_is_named_and_nothing_is_written(run, damage):
     assert contents(run) == before
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda frame: frame.assign(y_true=(frame["y_true"] + 1) % 5), "240 labels differ"),
+        (lambda frame: frame.iloc[:-20], "100 of 120 test samples are answered"),
+        (
+            lambda frame: frame.assign(
+                partition=frame["partition"].map({"test": "validation", "validation": "test"})
+            ),
+            "0 of 120 test samples are answered, 120 others too",
+        ),
+    ],
+)
+def test_predictions_of_another_split_or_other_labels_are_refused(run, change, words):
+    path = run / keys.PREDICTIONS_FILE
+    predictions.write(change(predictions.read(path)), path)
+    with pytest.raises(DataError, match=words):
+        results.evaluate(run, resamples=20)
+
+
 def test_an_evaluation_at_another_level_says_so_where_the_page_looks(run):
     results.evaluate(run, resamples=30, level=0.8)
     config = yaml.safe_load((run / keys.CONFIG_FILE).read_text())
@@ -82,8 +101,23 @@ def test_an_evaluation_that_breaks_leaves_the_tables_of_the_one_before(run, monk
     def full(*_, **__):
         raise StorageError("the disk is full")
 
-    monkeypatch.setattr(results.mistakes, "table", full)  # the last that is computed
+    monkeypatch.setattr(results.published, "table", full)  # the last that is computed
     with pytest.raises(StorageError):
+        results.evaluate(run, resamples=40, level=0.8)
+    assert contents(run) == before
+
+
+def test_a_disk_that_fills_up_half_way_leaves_the_tables_of_the_evaluation_before(run, monkeypatch):
+    results.evaluate(run, resamples=20)
+    before, written = contents(run), []
+
+    def full(file):
+        written.append(file)
+        if len(written) == 6:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StorageError, match="No space left on device"):
         results.evaluate(run, resamples=40, level=0.8)
     assert contents(run) == before
 
@@ -99,6 +133,9 @@ def test_the_decisions_at_validation_s_thresholds_are_tracked_with_their_interva
             name = f"{prefix}{metric}_ge_F2_youden"
             found = [flat[name], flat[f"{name}_low"], flat[f"{name}_high"]]
             assert found == list(rows.loc[metric, ["value", "low", "high"]])
+        area = table[(table["level"] == level) & (table["endpoint"] == "ge_F2")].iloc[0]
+        found = [flat[f"{prefix}auc_ge_F2{end}"] for end in ("", "_low", "_high")]
+        assert found == pytest.approx(list(area[["value", "low", "high"]]))
     assert {name for name in flat if "ge_F4_youden" in name and "patient" not in name} == {
         f"test/{metric}_ge_F4_youden{end}"
         for metric in ("sensitivity", "specificity")

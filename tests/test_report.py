@@ -18,6 +18,8 @@ from fibrolab.errors import DataError
 from fibrolab.reporting import findings, numbers, page
 from fibrolab.reporting import run as runs
 from fibrolab.reporting.figures import run as figures
+from fibrolab.reporting.figures.counts import partitions
+from fibrolab.reporting.figures.style import save
 
 CONTRAST = """() => {
   const light = rgb => rgb.map(v => v / 255).map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
@@ -237,7 +239,7 @@ def test_the_headline_is_held_against_the_best_that_needs_no_network(folder: Pat
 
 
 def test_figures_of_the_audit_stay_on_its_own_page(folder: Path) -> None:
-    figures.save(figures.partitions({"train": {"F0": 1}}), folder / keys.FIGURES / "audit_clusters.png")
+    save(partitions({"train": {"F0": 1}}), folder / keys.FIGURES / "audit_clusters.png")
     assert "Further figures" not in page.write(folder).read_text()
 
 
@@ -259,7 +261,7 @@ def test_a_class_absent_from_the_test_is_told(folder: Path) -> None:
 
 
 def test_a_figure_that_a_later_stage_adds_is_shown_and_a_broken_one_passed_over(folder: Path) -> None:
-    figures.save(figures.partitions({"train": {"F0": 1}}), folder / keys.FIGURES / "grad_cam.png")
+    save(partitions({"train": {"F0": 1}}), folder / keys.FIGURES / "grad_cam.png")
     (folder / keys.FIGURES / "broken.png").write_bytes(b"")
     text = page.write(folder).read_text()
     assert "<figcaption>Grad cam.</figcaption>" in text
@@ -271,3 +273,22 @@ def test_the_page_names_the_interval_that_was_asked_for(folder: Path) -> None:
     text = page.write(folder).read_text()
     assert "90\u00a0% CI" in text
     assert "95\u00a0%" not in text
+
+
+def test_a_link_to_another_file_leaves_the_page_in_the_frame_of_mlflow_as_it_is(
+    run: Path, browser: Any
+) -> None:
+    opened = browser.new_page()
+    opened.evaluate(
+        """text => {
+            const frame = document.createElement("iframe");
+            frame.sandbox = "allow-scripts";
+            frame.src = URL.createObjectURL(new Blob([text], {type: "text/html"}));
+            document.body.append(frame);
+        }""",
+        (run / keys.REPORT_FILE).read_text(),
+    )
+    frame = opened.frame_locator("iframe")
+    frame.get_by_role("link", name="tables").click()
+    opened.wait_for_timeout(300)
+    assert frame.locator("h1").count() == 1

@@ -45,7 +45,7 @@ def test_the_bound_of_a_perfect_area_is_that_of_clopper_and_pearson_for_the_smal
     assert (best.value, best.low, best.high) == pytest.approx((1, expected.low, 1))
     assert (worst.value, worst.low, worst.high) == pytest.approx((0, 0, 1 - expected.low))
     assert best.method == "Clopper-Pearson"
-    assert "20 independent pairs" in best.note
+    assert "independent pairs" in best.note
 
 
 def test_the_bound_of_a_perfect_area_counts_groups_and_none_of_them_twice():
@@ -77,7 +77,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says_near_one_too(m, n, ar
 def test_an_interval_from_few_units_says_so():
     rng = np.random.default_rng(0)
     positive = np.arange(40) < 4
-    assert "4 independent units" in roc.estimate(rng.normal(size=40), positive).note
+    assert "fewer than 10 independent units" in roc.estimate(rng.normal(size=40), positive).note
     assert roc.estimate(rng.normal(size=40), np.arange(40) < 15).note == ""
 
 
@@ -207,12 +207,6 @@ def test_a_score_that_is_not_finite_is_refused(value):
 def test_a_row_without_a_group_is_refused():
     with pytest.raises(DataError, match="1 of 4 rows have no group"):
         roc.areas(np.arange(4.0), np.arange(4) < 2, np.array(["a", None, "b", "c"], dtype=object))
-
-
-def test_repeated_groups_are_refused_where_every_row_must_be_another_patient():
-    roc.refuse_repeated(["a", "b", "c"])
-    with pytest.raises(DataError, match=r"1 of 2 groups have several rows \('b' has 3\)"):
-        roc.refuse_repeated(["a", "b", "b", "b"])
 
 
 # Areas of papers

@@ -91,8 +91,8 @@ def test_a_metric_without_interval_or_floor_is_not_judged() -> None:
 
 def test_every_metric_of_a_run_is_shown_once(run: Path) -> None:
     table = pd.read_csv(run / keys.METRICS_FILE)
-    shown = [row.metric for row in numbers.headline(table) + numbers.others(table, fake_run.CLASSES)]
-    lines = numbers.per_class(table, fake_run.CLASSES).values()
+    shown = [row.metric for row in numbers.headline(table) + measure_sheets.others(table, fake_run.CLASSES)]
+    lines = measure_sheets.per_class(table, fake_run.CLASSES).values()
     shown += [row.metric for line in lines for row in line if row]
     assert sorted(set(shown) - {"macro_auc"}) == sorted(set(table["metric"]) - {"macro_auc"})
     assert len(shown) == len(set(shown)) + 1  # macro AUC stands in the headline and among the averages
@@ -197,6 +197,13 @@ def test_a_comparison_of_areas_alone_still_has_its_lines() -> None:
     first = sections.of(having(comparators=table[table["metric"] == "auc"]))["comparators"][0]
     names = ["LSM, ", "This run, where LSM is known", "APRI, ", "This run, where APRI is known"]
     assert list(cells(first)) == names
+
+
+def test_what_many_subgroups_miss_by_chance_is_told_of_the_whole_table() -> None:
+    many = pd.concat([fake_tables.subgroups().assign(variable=f"v{k}") for k in range(5)])
+    (sheet,) = sections.of(having(subgroups=many))["subgroups"]
+    told = "Of 30 intervals at 95 % about 1.5 miss by chance alone: a subgroup that stands out is a question,"
+    assert [mark for mark, text in sheet.notes if text.startswith(told)] == [""]
 
 
 def test_only_the_worst_of_many_mistakes_are_shown() -> None:

@@ -12,15 +12,12 @@ from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from fibrolab.errors import ConfigError, DataError
-from fibrolab.evaluation import shares
 from fibrolab.evaluation.significance import (
     ANOVA_LIMITS,
-    against_chance,
     anova,
     corrected_resampled_t,
     holm,
     mcnemar,
-    paired_bootstrap,
 )
 
 
@@ -72,32 +69,6 @@ def test_mcnemar_refuses_repeated_groups_and_says_what_to_use():
         mcnemar(right, right[:2])
     with pytest.raises(ConfigError, match="there is no 'mid'"):
         mcnemar(right, right, method="mid")
-
-
-@pytest.mark.parametrize(
-    ("hits", "n", "chance"), [(0, 5, 0.2), (5, 5, 0.2), (17, 40, 1 / 3), (300, 949, 0.3)]
-)
-def test_p_against_chance_is_that_of_the_exact_binomial_test(hits, n, chance):
-    expected = stats.binomtest(hits, n, chance, alternative="greater").pvalue
-    assert against_chance(hits, n, chance).p == pytest.approx(expected, rel=1e-9)
-
-
-def test_p_against_chance_holds_for_the_effective_number_of_clustered_samples():
-    hits = np.random.default_rng(3).random(30) < 0.65
-    copied, groups = np.repeat(hits, 10), np.repeat(np.arange(30), 10)
-    right, n, _ = shares.witnesses(copied, groups=groups)
-    clustered, naive = against_chance(right, n, 0.5).p, against_chance(copied.sum(), 300, 0.5).p
-    alone = against_chance(hits.sum(), 30, 0.5).p
-    assert alone < clustered < 1.5 * alone  # few groups cost a little
-    assert naive < clustered / 100
-
-
-def test_against_chance_at_its_borders():
-    assert against_chance(3, 3, 0.0).p == 0
-    assert against_chance(3, 3, 1.0).p == 1
-    assert math.isnan(against_chance(0, 0, 0.5).p)
-    with pytest.raises(DataError, match="chance"):
-        against_chance(1, 3, 1.5)
 
 
 def test_anova_is_scipy_s_between_models_and_says_what_it_ignores():
@@ -172,44 +143,6 @@ def test_holm_does_not_count_what_is_undefined():
     assert adjusted == pytest.approx([0.03, np.nan, 0.06, 0.06], nan_ok=True)
     assert np.isnan(holm([np.nan])).all()
     assert holm([]).shape == (0,)
-
-
-def test_the_paired_bootstrap_gives_quantiles_and_the_p_that_inverts_them():
-    b = np.random.default_rng(0).random(999)
-    a = b + np.linspace(-0.1, 0.9, 999)
-    found = paired_bootstrap(a, b, difference=0.4)
-    assert found.difference == 0.4
-    assert (found.low, found.high) == pytest.approx((-0.075, 0.875))
-    assert found.p == pytest.approx(2 * (1 + 100) / 1000)  # 100 of 999 differences are below 0
-    turned = paired_bootstrap(b, a)
-    assert (turned.p, turned.low) == (found.p, pytest.approx(-found.high))
-
-
-def test_arms_that_always_differ_have_the_least_p_and_identical_ones_p_1():
-    draws = np.random.default_rng(0).random(1000)
-    assert paired_bootstrap(draws + 0.1, draws).p == pytest.approx(2 / 1001)
-    assert paired_bootstrap(draws, draws).p == 1
-
-
-def test_metrics_that_resamples_do_not_define_have_no_p():
-    draws = np.where(np.arange(100) < 20, np.nan, 0.5)
-    found = paired_bootstrap(draws, np.full(100, 0.4), difference=0.1)
-    assert math.isnan(found.p)
-    assert math.isnan(found.low)
-    assert found.difference == 0.1
-    assert "80 of 100" in found.note
-    with pytest.raises(DataError, match="same resamples"):
-        paired_bootstrap(draws, draws[:50])
-
-
-def test_p_of_the_paired_bootstrap_is_uniform_where_the_arms_are_alike():
-    rng, n = np.random.default_rng(1), 60
-    found = []
-    for _ in range(400):
-        gaps = rng.normal(size=n)
-        draws = rng.multinomial(n, np.full(n, 1 / n), size=199) @ gaps / n
-        found.append(paired_bootstrap(draws, np.zeros(199)).p)
-    assert 0.02 < np.mean(np.array(found) < 0.05) < 0.09
 
 
 def test_folds_that_differ_by_rounding_alone_have_no_spread_to_test_with():

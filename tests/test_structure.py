@@ -1,8 +1,11 @@
 """The rules of the house, checked on the code itself."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -127,3 +130,17 @@ def test_no_files_import_each_other_in_a_circle() -> None:
         for used in waiting.values():
             used -= set(free)
     assert not waiting
+
+
+def test_every_library_that_is_imported_is_declared() -> None:
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
+    needs = [*project["dependencies"], *project["optional-dependencies"]["kaggle"]]
+    declared = {re.match(r"[\w.-]+", need)[0].lower() for need in needs}  # type: ignore[index]
+    roots = {module.partition(".")[0] for path in files("") for module in imports(path)}
+    owners = metadata.packages_distributions()
+    undeclared = {
+        root
+        for root in roots - set(sys.stdlib_module_names) - {"fibrolab"}
+        if not {name.lower() for name in owners.get(root, [])} & declared
+    }
+    assert not undeclared

@@ -1,8 +1,10 @@
+import fake_run
 import numpy as np
 import pandas as pd
 import pytest
 
-from fibrolab.evaluation import roc, shares, subgroups
+from fibrolab import keys
+from fibrolab.evaluation import calibration, operating_points, roc, score, shares, subgroups
 from fibrolab.reporting import numbers, wording
 from fibrolab.reporting.tables.sheet import Footnotes
 
@@ -18,7 +20,7 @@ def notes_of(hits: np.ndarray) -> list[str]:
 
 def test_remarks_that_differ_in_their_numbers_alone_share_a_footnote() -> None:
     few = [np.isin(np.arange(len(GROUPS)), places) for places in ([], [4], [4, 9])]
-    told = ["Too few groups hold a hit, or a miss, to see how groups differ: each counts as one sample."]
+    told = ["Too little is seen of how groups differ: each counts as one sample."]
     assert [notes_of(hits) for some in few for hits in (some, ~some)] == [told] * 6
 
 
@@ -28,10 +30,8 @@ def test_remarks_on_areas_of_few_patients_name_no_number_of_theirs(n_positive: i
     positive = np.arange(40) < n_positive
     (few,) = wording.remarks(vars(roc.estimate(rng.normal(size=40) + positive, positive)))
     assert few == "Fewer than 10 independent units of a class: the interval may be too narrow."
-    *_, bound = wording.remarks(vars(roc.estimate(positive.astype(float), positive)))
-    assert (
-        bound == "The bound is that of independent pairs, one a unit of the smaller class, which all agree."
-    )
+    (bound,) = wording.remarks(vars(roc.estimate(positive.astype(float), positive)))
+    assert bound == "No variance was seen: the bound is that of independent pairs which all agree."
 
 
 def test_a_remark_that_two_cells_share_has_one_footnote_whatever_else_they_say() -> None:
@@ -49,18 +49,6 @@ def test_ages_are_printed_as_people_write_them() -> None:
     assert wording.value("site", "north-2 >=3") == "north-2 >=3"
 
 
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("youden on 15 validation patients", "Youden's index on 15 validation patients."),
-        ("Castera 2005 on hepatitis C", "Castera 2005 on hepatitis C."),
-        ("", ""),
-    ],
-)
-def test_a_cut_off_names_its_rule_or_its_paper(text: str, told: str) -> None:
-    assert wording.source(text) == told
-
-
 def test_a_value_has_the_mean_and_sd_of_its_resamples_and_its_p_against_chance() -> None:
     table = pd.DataFrame(
         {"metric": ["accuracy", "qwk"], "value": [0.864, 0.9], "low": 0.8, "high": 0.95, "mean": [0.861, 0.9]}
@@ -70,6 +58,19 @@ def test_a_value_has_the_mean_and_sd_of_its_resamples_and_its_p_against_chance()
     assert (accuracy.spread_text, kappa.spread_text) == ("86.1 ± 1.0", ".900 ± .020")
     short, long = wording.against_chance(accuracy)
     assert short == "p\u00a0<\u00a0.001 against chance"
-    assert "against the 33.4\u00a0% that the commonest class of the test set reaches" in long
+    assert "against the 33.4\u00a0% of giving every sample the commonest class" in long
     assert wording.against_chance(kappa) == ("", "")
     assert numbers.rows(table[["metric", "value"]], ["qwk"])[0].spread_text == ""
+
+
+def test_every_method_that_an_evaluation_names_is_told_in_words() -> None:
+    frame = fake_run.predicted(("F0", "F1", "F2"), 60, skill=2.0)
+    alone = frame.assign(**{keys.GROUP_ID: frame[keys.SAMPLE_ID]})
+    classes, ends = ("F0", "F1", "F2"), {"ge_F2": 2}
+    used = {"Clopper-Pearson", "logit Hanley-McNeil"}
+    for rows in (frame, alone):
+        used |= set(score.score(rows, classes, resamples=50, endpoints=ends)["method"])
+        used |= set(operating_points.table(rows, classes, ends, resamples=50)["method"])
+        used |= set(calibration.table(rows, classes, ends, resamples=50)["method"])
+    assert {"clustered log (Simel)", "log (Simel)", "clustered Wald"} <= used
+    assert used - {""} <= set(wording.METHODS)

@@ -31,10 +31,11 @@ import cv2
 import numpy as np
 
 from fibrolab.data.building import only_builder
+from fibrolab.data.formats.contract import to_grey
 from fibrolab.data.media import Media
 from fibrolab.data.preprocess import Preprocess
 from fibrolab.data.progress import track
-from fibrolab.data.readers import decode, decode_clip, read_bytes, to_grey
+from fibrolab.data.readers import decode, decode_clip, read_bytes
 from fibrolab.errors import DataError, StorageError, UnreadableImageError, listing
 
 CHUNK = 64  # scans between two writes: what a kill can cost at most

@@ -9,26 +9,6 @@ from scipy.sparse.csgraph import connected_components
 NEAR_BITS = 32  # of 256: farther apart, images of one scanner chain into one cluster
 
 
-def near_pairs(hashes: Sequence[str], radius: int = NEAR_BITS, block: int = 512) -> np.ndarray:
-    """Every pair of perceptual hashes within a Hamming radius.
-
-    The list grows with the square of a cluster's size; `near_clusters` and `near_any` do without it.
-
-    Args:
-        hashes: Hexadecimal hashes of equal length (N,).
-        radius: Largest distance [bits].
-        block: Rows compared at once.
-
-    Returns:
-        Index pairs i < j, int64 (P, 2).
-    """
-    pairs = [np.empty((0, 2), np.int64)]
-    for rows, columns, near in _near_blocks(hashes, radius, block):
-        row, column = np.nonzero(near & (rows[:, None] < columns))
-        pairs.append(np.stack([rows[row], columns[column]], axis=1))
-    return np.concatenate(pairs)
-
-
 def near_clusters(hashes: Sequence[str], radius: int = NEAR_BITS, block: int = 512) -> np.ndarray:
     """Cluster of every hash, where each pair within the radius is tied and ties chain.
 

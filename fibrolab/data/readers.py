@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fibrolab.data.formats.contract import Clip, Format, Header, to_grey
+from fibrolab.data.formats.contract import Clip, Format, Header
 from fibrolab.data.media import View
 from fibrolab.errors import UnreadableImageError
 
@@ -32,11 +32,6 @@ def read_image(path: Path, view: View = _WHOLE) -> np.ndarray:
         UnreadableImageError: the file is missing, empty, truncated, or does not hold what is meant.
     """
     return decode(read_bytes(path), path, view)
-
-
-def read_grey(path: Path, view: View = _WHOLE) -> np.ndarray:
-    """Read a picture as grey levels, uint8 ``(H, W)``; colour becomes luma. Raises as `read_image`."""
-    return to_grey(read_image(path, view))
 
 
 def read_bytes(path: Path) -> bytes:

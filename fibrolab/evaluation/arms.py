@@ -5,7 +5,7 @@ answers its own. The number of an arm of several seeds is the mean over them.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -13,12 +13,18 @@ import numpy as np
 import pandas as pd
 
 from fibrolab import keys
-from fibrolab.evaluation import endpoints, metrics, patients, predictions, thresholds
+from fibrolab.evaluation import endpoints, metrics, patients, predictions, shares, thresholds
 from fibrolab.evaluation.bootstrap import resample_weights
 from fibrolab.evaluation.metrics import Weights
+from fibrolab.evaluation.ranking import area
 
 RULE = thresholds.YOUDEN  # by which each run chooses its thresholds on its own validation part
 HEADLINE, END_POINTS, AT_THRESHOLDS, CLASSES = "headline", "end points", "thresholds", "classes"
+LIKELIHOOD_RATIOS = ("lr_plus", "lr_minus")
+RATES = {  # of an end point at its threshold, by their name among `metrics.rates`
+    "sensitivity": "sensitivity", "specificity": "specificity", "ppv": "precision", "npv": "npv",
+    "lr_plus": "lr_plus", "lr_minus": "lr_minus", "f1": "f1",
+}  # fmt: skip
 
 
 class Measure(NamedTuple):
@@ -27,11 +33,6 @@ class Measure(NamedTuple):
     family: str
     metric: str
     of: str = ""
-
-
-def limits(measure: Measure) -> tuple[float, float]:
-    """The least and the largest value it can have: of shares and areas 0 and 1."""
-    return {"mae": (0.0, math.inf), "qwk": (-1.0, 1.0)}.get(measure.metric, (0.0, 1.0))
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,22 @@ class Task:
     classes: tuple[str, ...]
     ordered: bool
     endpoints: Mapping[str, int]
+
+
+def limits(measure: Measure, task: Task) -> tuple[float, float]:
+    """The least and the largest value it can have: of shares and areas 0 and 1."""
+    others = {"mae": (0.0, len(task.classes) - 1.0), "qwk": (-1.0, 1.0)}
+    return others.get(measure.metric, (0.0, math.inf if measure.metric in LIKELIHOOD_RATIOS else 1.0))
+
+
+def is_tested(measure: Measure, task: Task) -> bool:
+    """Whether arms are held against each other in it: the more tests, the less each of them finds.
+
+    Of two classes the sensitivities at the threshold are tested, and not those of the likelier class too.
+    """
+    if measure.family == CLASSES:
+        return measure.metric == "sensitivity" and len(task.classes) > 2
+    return measure.family != AT_THRESHOLDS or measure.metric in ("sensitivity", "specificity")
 
 
 @dataclass(frozen=True)
@@ -95,6 +112,11 @@ class Arm:
     def one_row_a_group(self) -> bool:
         """Whether its rows are independent witnesses."""
         return len(np.unique(self.groups)) == len(self.groups)
+
+    @property
+    def worth(self) -> float:
+        """How many groups of equal size its groups are worth (`shares.worth`)."""
+        return shares.worth(np.unique(self.groups, return_counts=True)[1])
 
     def known(self) -> np.ndarray:
         """Rows of which every score is known, bool (N,)."""
@@ -202,9 +224,10 @@ def _of_classes(arm: Arm, answer: Answer, task: Task, weights: Weights) -> dict[
     if len(task.classes) > 2:  # of two classes the end point below says the same
         names += ["macro_auc", *(("qwk", "mae") if task.ordered else ())]
     found = {Measure(HEADLINE, name): values[name] for name in names}
-    return found | {
-        Measure(CLASSES, "sensitivity", name): values[f"sensitivity_{name}"] for name in task.classes
-    }
+    shown = task.classes if len(task.classes) > 2 else task.classes[1:]  # of two the first mirrors the second
+    for name in shown:
+        found |= {Measure(CLASSES, rate, name): values[f"{rate}_{name}"] for rate in metrics.AVERAGED}
+    return found | {Measure(CLASSES, f"macro_{rate}"): values[f"macro_{rate}"] for rate in metrics.AVERAGED}
 
 
 def _of_endpoints(arm: Arm, answer: Answer, task: Task, weights: Weights) -> dict[Measure, np.ndarray]:
@@ -213,43 +236,19 @@ def _of_endpoints(arm: Arm, answer: Answer, task: Task, weights: Weights) -> dic
         if name not in answer.scores:
             continue
         ill = arm.labels >= lowest
-        ranked = metrics.auc(1 - ill, answer.scores[name][:, None], weights)[:, 0]  # class 0: the ill
-        found[Measure(END_POINTS, "auc", name)] = ranked
+        found[Measure(END_POINTS, "auc", name)] = area(answer.scores[name], ill, weights)
         if name in answer.positive:
-            yes = answer.positive[name]
-            for metric, counted in (("sensitivity", ill), ("specificity", ~ill)):
-                hits = None if yes is None else yes == ill
-                found[Measure(AT_THRESHOLDS, metric, name)] = _share(hits, counted, weights)
+            rates = _at_threshold(answer.positive[name], ill, weights)
+            found |= {Measure(AT_THRESHOLDS, rate, name): rates[theirs] for rate, theirs in RATES.items()}
     return found
 
 
-def _share(hits: np.ndarray | None, counted: np.ndarray, weights: Weights) -> np.ndarray:
-    """Weighted share of the hits among those counted, (R,); NaN where none is, or no hit is known."""
-    of = weights @ counted
-    if hits is None:
-        return np.full(len(weights), np.nan)
-    return np.divide(weights @ (hits & counted), of, out=np.full(len(of), np.nan), where=of > 0)
-
-
-def hits(arm: Arm, measure: Measure, task: Task) -> tuple[np.ndarray, np.ndarray] | None:
-    """Which rows an arm of one answer gets right, and which of them count: bool (N,) each.
-
-    Args:
-        arm: The arm.
-        measure: That is defined; None is given for one that is no share of the rows.
-        task: What is asked.
-    """
-    answer = arm.answers[0]
-    if measure.family == AT_THRESHOLDS:
-        ill, yes = arm.labels >= task.endpoints[measure.of], answer.positive[measure.of]
-        assert yes is not None, "an undefined share has no hits"
-        return yes == ill, ill if measure.metric == "sensitivity" else ~ill
-    if measure.metric not in ("accuracy", "sensitivity"):
-        return None
-    assert answer.probabilities is not None, "a marker names no class"
-    right = metrics.decide(answer.probabilities) == arm.labels
-    every = measure.metric == "accuracy"
-    return right, np.ones_like(right) if every else arm.labels == task.classes.index(measure.of)
+def _at_threshold(yes: np.ndarray | None, ill: np.ndarray, weights: Weights) -> dict[str, np.ndarray]:
+    """Rates of a decision (R,); NaN where there is none."""
+    if yes is None:
+        return dict.fromkeys(RATES.values(), np.full(len(weights), np.nan))
+    matrix = metrics.confusion_matrix(ill.astype(int), yes.astype(int), 2, weights)
+    return {name: rates[:, 1] for name, rates in metrics.rates(matrix).items()}
 
 
 def drawn(arm: Arm, task: Task, resamples: int, seed: int) -> dict[Measure, np.ndarray]:
@@ -267,5 +266,10 @@ def drawn(arm: Arm, task: Task, resamples: int, seed: int) -> dict[Measure, np.n
     if len(np.unique(arm.groups)) < 2:
         undefined = np.full((len(arm.answers), resamples), np.nan)
         return dict.fromkeys(measured(arm, task), undefined)
-    blocks = [measured(arm, task, weights) for weights in resample_weights(arm.groups, resamples, seed)]
-    return {name: np.concatenate([block[name] for block in blocks], axis=1) for name in blocks[0]}
+    return weighed(arm, task, resample_weights(arm.groups, resamples, seed))
+
+
+def weighed(arm: Arm, task: Task, blocks: Iterable[Weights]) -> dict[Measure, np.ndarray]:
+    """Every measure of every seed, (S, R), of weights that come in blocks of R rows in all."""
+    each = [measured(arm, task, weights) for weights in blocks]
+    return {name: np.concatenate([block[name] for block in each], axis=1) for name in each[0]}

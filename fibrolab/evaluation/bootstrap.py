@@ -96,15 +96,28 @@ def resampled(
     values = measure(None)
     if len(set(groups)) > 1:
         blocks = [measure(weights) for weights in resample_weights(groups, resamples, seed)]
-        left_out = [measure(weights) for weights in _leave_out(groups)]
+        left_out = [measure(weights) for weights in leave_out(groups)]
     else:
         blocks = left_out = [{name: np.full(resamples, np.nan) for name in values}]
     rows = {}
     for name, value in values.items():
         draws, jackknife = (np.concatenate([block[name] for block in each]) for each in (blocks, left_out))
-        mean, sd, low, high, n_valid = _summary(draws, level)
-        rows[name] = (value[0], mean, sd, low, high, *_bca(value[0], draws, jackknife, level), n_valid)
-    return pd.DataFrame.from_dict(rows, orient="index", columns=list(COLUMNS)).rename_axis("metric")
+        rows[name] = summary(value[0], draws, jackknife, level)
+    return pd.DataFrame.from_dict(rows, orient="index")[list(COLUMNS)].rename_axis("metric")
+
+
+def summary(value: float, draws: np.ndarray, jackknife: np.ndarray, level: float) -> dict[str, float]:
+    """A row of `resampled`: what one metric comes to.
+
+    Args:
+        value: On the data itself.
+        draws: In each resample (R,).
+        jackknife: On the data without some groups, of `leave_out` (J,).
+        level: Coverage aimed at.
+    """
+    mean, sd, low, high, n_valid = _summary(draws, level)
+    ends = _bca(value, draws, jackknife, level)
+    return dict(zip(COLUMNS, (value, mean, sd, low, high, *ends, n_valid), strict=True))
 
 
 def resample_weights(groups: Sequence[str] | np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
@@ -124,7 +137,7 @@ def resample_weights(groups: Sequence[str] | np.ndarray, resamples: int, seed: i
         yield np.stack(counts).astype(np.float64)[:, codes]
 
 
-def _leave_out(groups: Sequence[str] | np.ndarray) -> Iterator[np.ndarray]:
+def leave_out(groups: Sequence[str] | np.ndarray) -> Iterator[np.ndarray]:
     """Weights (r, N) that leave out each group in turn or, of more than `BLOCKS`, each of so many blocks."""
     names, codes = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
     count = min(len(names), BLOCKS)

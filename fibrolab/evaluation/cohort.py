@@ -10,8 +10,8 @@ import pandas as pd
 from fibrolab import keys
 from fibrolab.errors import DataError
 from fibrolab.evaluation import markers
+from fibrolab.evaluation.cohort_tests import Difference, of_counts, of_numbers, roughly_normal
 from fibrolab.evaluation.comparators import stage_of
-from fibrolab.evaluation.differences import Difference, of_counts, of_numbers, roughly_normal
 from fibrolab.evaluation.markers import MARKERS
 from fibrolab.evaluation.subgroups import OTHER, UNKNOWN, commonest
 
@@ -30,8 +30,8 @@ def table(manifest: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
     """The cohort by partition, each patient counted once by the first of its rows.
 
     Numbers are told by mean and SD where Shapiro and Wilk's test objects neither to training nor to test
-    (`differences.roughly_normal`), else by median and quartiles; p compares training with test
-    (`differences.of_numbers`, `differences.of_counts`). It is not corrected for there being many: where
+    (`cohort_tests.roughly_normal`), else by median and quartiles; p compares training with test
+    (`cohort_tests.of_numbers`, `cohort_tests.of_counts`). It is not corrected for there being many: where
     chance parted the patients, one test in twenty finds a difference that is none. Missing values are
     counted in a row of their own, and left out of shares and tests.
 

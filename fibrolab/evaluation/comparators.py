@@ -9,11 +9,8 @@ import numpy as np
 import pandas as pd
 
 from fibrolab import keys
-from fibrolab.evaluation import markers, predictions, roc, shares, thresholds
+from fibrolab.evaluation import markers, operating_points, predictions, roc, thresholds
 from fibrolab.evaluation.estimate import Estimate
-from fibrolab.evaluation.markers import apri, fib4, lsm
-
-__all__ = ["COLUMNS", "CUTOFFS", "Cutoff", "apri", "fib4", "likelihood_ratio", "lsm", "stage_of", "table"]
 
 # `beside` is the marker whose patients a row counts: the rows of a marker and the run's beside it share it.
 COLUMNS = (
@@ -75,43 +72,6 @@ def stage_of(name: str) -> int | None:
     """The lowest stage that a class's name speaks of: 2 of `F2`, `F2-F4` or `S2`; None of others."""
     found = re.match(r"[FS]([0-4])(?!\d)", name.strip(), flags=re.IGNORECASE)
     return int(found.group(1)) if found else None
-
-
-def likelihood_ratio(
-    score: np.ndarray, positive: np.ndarray, groups: np.ndarray, cutoff: float, of: str, level: float = 0.95
-) -> Estimate:
-    """How many times likelier an answer is in the diseased, with the log method's interval.
-
-    Simel, Samsa and Matchar, J Clin Epidemiol 44:763-770, 1991.
-
-    Args:
-        score: Positive from the cut-off up (N,).
-        positive: Who has the disease, bool (N,).
-        groups: The patient of each row (N,); the method demands one row each.
-        cutoff: In the unit of the score.
-        of: `+`, of a positive answer, sensitivity / (1 - specificity); or `-`, of a negative one,
-            (1 - sensitivity) / specificity.
-        level: Coverage aimed at.
-    """
-    from scipy.stats import norm
-
-    answer = (score >= cutoff) == (of == "+")
-    n_ill, n_well = int(positive.sum()), int((~positive).sum())
-    ill, well = int((answer & positive).sum()), int((answer & ~positive).sum())
-    if not n_ill or not n_well:
-        return Estimate(math.nan, note=_one_class(n_ill))
-    if not well:
-        words = "positive" if of == "+" else "negative"
-        return Estimate(math.nan, note=f"nobody without the end point has a {words} answer")
-    ratio = (ill / n_ill) / (well / n_well)
-    if not ill:
-        return Estimate(0.0, note="no interval: the logarithm of 0 is not defined")
-    if len(np.unique(groups)) < len(groups):
-        return Estimate(ratio, note="no interval: the log method demands one row a patient")
-    if ill == n_ill and well == n_well:
-        return Estimate(ratio, note="no interval: everybody has the same answer")
-    half = norm.isf((1 - level) / 2) * math.sqrt(1 / ill - 1 / n_ill + 1 / well - 1 / n_well)
-    return Estimate(ratio, ratio * math.exp(-half), ratio * math.exp(half), "log (Simel)")
 
 
 def table(
@@ -185,8 +145,9 @@ def _rows(case: _Case, validation: pd.DataFrame, test: pd.DataFrame, doubts: lis
         yield arm_shared | {"metric": "auc"} | compared | area.columns(*notes)
         for rule, cutoff, source, note in _cutoffs(arm, case, validation):
             part = arm_shared | {"rule": rule, "cutoff": cutoff, "source": source}
-            for metric, found in _decided(score, positive, groups, cutoff, case.level):
-                yield part | {"metric": metric} | found.columns(note)
+            found = _decided(score, positive, groups, cutoff, case.level)
+            for metric in DECIDED:
+                yield part | {"metric": metric} | found[metric].columns(note)
 
 
 def _cutoffs(arm: str, case: _Case, validation: pd.DataFrame) -> Iterator[tuple[str, float, str, str]]:
@@ -196,7 +157,12 @@ def _cutoffs(arm: str, case: _Case, validation: pd.DataFrame) -> Iterator[tuple[
             yield PUBLISHED, cut.value, cut.source, ELSEWHERE[arm]
     positive = (validation[keys.Y_TRUE] >= case.lowest).to_numpy()
     fitted = thresholds.chosen(_score(arm, validation, case.lowest), positive, _RULE)
-    yield FITTED, float(fitted.value), f"{_RULE} on {len(validation):,} validation patients", fitted.note
+    yield (
+        FITTED,
+        float(fitted.value),
+        f"Youden's index on {len(validation):,} validation patients",
+        fitted.note,
+    )
 
 
 def _score(arm: str, rows: pd.DataFrame, lowest: int) -> np.ndarray:
@@ -208,23 +174,8 @@ def _score(arm: str, rows: pd.DataFrame, lowest: int) -> np.ndarray:
 
 def _decided(
     score: np.ndarray, positive: np.ndarray, groups: np.ndarray, cutoff: float, level: float
-) -> Iterator[tuple[str, Estimate]]:
-    """What a cut-off is worth."""
+) -> dict[str, Estimate]:
+    """What a cut-off is worth, by the names of `DECIDED`."""
     if math.isnan(cutoff):
-        for name in DECIDED:
-            yield name, Estimate(math.nan, note="there is no cut-off")
-        return
-    called = score >= cutoff
-    for name, hits, counted in (
-        ("sensitivity", called, positive),
-        ("specificity", ~called, ~positive),
-        ("ppv", positive, called),
-        ("npv", ~positive, ~called),
-    ):
-        yield name, shares.estimate(hits, counted, groups, level)
-    yield "lr_plus", likelihood_ratio(score, positive, groups, cutoff, "+", level)
-    yield "lr_minus", likelihood_ratio(score, positive, groups, cutoff, "-", level)
-
-
-def _one_class(n_ill: int) -> str:
-    return f"nobody {'without' if n_ill else 'with'} the end point: both are needed"
+        return dict.fromkeys(DECIDED, Estimate(math.nan, note="there is no cut-off"))
+    return operating_points.decided(score >= cutoff, positive, groups, level)

@@ -1,6 +1,7 @@
 """Arms side by side: each measure with its interval, each difference with its test, as one table."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Any
@@ -8,35 +9,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fibrolab.evaluation import roc, shares, significance
-from fibrolab.evaluation.arms import (
-    AT_THRESHOLDS,
-    CLASSES,
-    END_POINTS,
-    HEADLINE,
-    Answer,
-    Arm,
-    Measure,
-    Task,
-    drawn,
-    hits,
-    limits,
-    measured,
-)
-from fibrolab.evaluation.bootstrap import enough, percentiles
-from fibrolab.evaluation.contrasts import WITH_SEEDS, contrast
-from fibrolab.evaluation.estimate import Estimate
-from fibrolab.evaluation.intervals import ALONE, FEW, RESAMPLED
-from fibrolab.evaluation.seeds import spread
+from fibrolab.evaluation import fold_by_fold, significance
+from fibrolab.evaluation.arm_intervals import Draws, estimates
+from fibrolab.evaluation.arms import CLASSES, Answer, Arm, Measure, Task, drawn, is_tested, measured
+from fibrolab.evaluation.contrasts import contrast
+from fibrolab.evaluation.fold_by_fold import FOLDS
 
+__all__ = ["ANOVA", "COLUMNS", "COMPARATORS", "FOLDS", "SIGNIFICANT", "marker", "pairs", "table"]
 COLUMNS = (
-    "level", "family", "metric", "of", "arm", "against", "value", "sd", "low", "high", "method",
+    "level", "family", "metric", "of", "arm", "against", "fold", "value", "sd", "low", "high", "method",
     "p", "p_holm", "needed", "n", "groups", "note",
 )  # fmt: skip
-COMPARATORS, FOLDS, ANOVA = "comparators", "folds", "anova"  # families beside those of the measures
+COMPARATORS, ANOVA = "comparators", "anova"  # families beside those of the measures
 SIGNIFICANT = 0.05  # corrected p below which two arms are told apart
 ALL_PAIRS = 4  # arms up to which every pair is tested
-RESAMPLED_T = "corrected resampled t test over folds (Nadeau and Bengio)"
+AS_MANY = "a difference as large as this takes about as many as were tested, or more"
 
 
 def pairs(arms: Sequence[Arm], reference: str = "") -> list[tuple[Arm, Arm]]:
@@ -97,149 +84,83 @@ def table(
     Returns:
         Columns `COLUMNS`. Rows without `against` are of one arm, the others are differences, arm less
         against, with p as it is and p_holm corrected over all differences of the same family (one table on
-        the page). `needed` patients would have told two arms apart, given where they are not. `sd` is over
-        the seeds, or over the folds.
+        the page). Where two arms are not told apart, `needed` patients would have told them, by a test at the
+        level of Bonferroni, which is a little more careful than Holm's. `sd` is over the seeds, or the folds.
     """
     if paired:
         assert all(np.array_equal(arm.samples, arms[0].samples) for arm in arms), "arms of the same rows"
-    on = [
-        drawn(arm, task, resamples, seed if paired else seed + k) if arm.known().all() else None
+    draws = {
+        arm.name: drawn(_known(arm), task, resamples, seed if paired else seed + k)
         for k, arm in enumerate(arms)
-    ]
-    draws = {arm.name: each for arm, each in zip(arms, on, strict=True)}
-    rows: list[dict[str, Any]] = []
-    for arm in arms:
-        rows += _rows_of(arm, task, draws[arm.name] or drawn(_known(arm), task, resamples, seed), level)
-    for arm, against in pairs(arms, reference):
+    }
+    rows = [row for arm in arms for row in _rows_of(arm, task, draws[arm.name], level)]
+    held = pairs(arms, reference)
+    tests = Counter(_family(each, against) for arm, against in held for each in _tested(arm, against, task))
+    for arm, against in held:
         both = draws[arm.name], draws[against.name]
-        rows += _differences(arm, against, both, task, paired, resamples, seed, level)
-    rows += _folds(arms, pairs(arms, reference), task, level)
-    rows += _analysis_of_variance([arm for arm in arms if not arm.is_marker], task)
-    found = pd.DataFrame(rows).assign(level=which)
-    texts = ["against", "of", "method", "note"]
-    found = found.reindex(columns=list(COLUMNS))
-    return _corrected(found.assign(**{name: found[name].fillna("") for name in texts}))
+        rows += _differences(arm, against, both, task, paired, resamples, seed, level, tests)
+    rows += fold_by_fold.rows(arms, held, task, level)
+    if len(task.classes) > 2:
+        rows += _analysis_of_variance([arm for arm in arms if not arm.is_marker], task)
+    found = pd.DataFrame(rows).assign(level=which).reindex(columns=[*COLUMNS, "unplanned"])
+    texts = ["against", "of", "fold", "method", "note", "unplanned"]
+    found = found.assign(**{name: found[name].astype(object).fillna("") for name in texts})
+    return _corrected(found)[list(COLUMNS)]
 
 
 def _known(arm: Arm) -> Arm:
     return arm.restricted(arm.known())
 
 
-def _rows_of(
-    arm: Arm, task: Task, draws: dict[Measure, np.ndarray], level: float
-) -> Iterator[dict[str, Any]]:
+def _rows_of(arm: Arm, task: Task, draws: Draws, level: float) -> Iterator[dict[str, Any]]:
     """The measures of one arm; of a marker, on the rows that have it."""
     arm = _known(arm)
-    for measure, values in measured(arm, task).items():
-        found = _estimate(arm, measure, values[:, 0], task, draws[measure], level)
+    size = {"arm": arm.name, "n": len(arm.labels), "groups": len(np.unique(arm.groups))}
+    for measure, values, found in estimates(arm, task, draws, level):
         sd = float(values.std(ddof=1)) if len(values) > 1 else math.nan
         family = COMPARATORS if arm.is_marker else measure.family
-        size = {"n": len(arm.labels), "groups": len(np.unique(arm.groups))}
-        yield measure._asdict() | {"family": family, "arm": arm.name, "sd": sd} | vars(found) | size
+        yield measure._asdict() | {"family": family, "sd": sd} | vars(found) | size
 
 
-def _estimate(
-    arm: Arm, measure: Measure, values: np.ndarray, task: Task, draws: np.ndarray, level: float
-) -> Estimate:
-    """Of one training a share has Wilson's interval, an end point's AUC DeLong's, all else percentiles."""
-    value = float(values.mean())
-    if not np.isfinite(value):
-        return Estimate(value, note=_why_undefined(arm, measure))
-    if len(values) == 1:
-        if measure.metric == "auc":
-            ill = arm.labels >= task.endpoints[measure.of]
-            return roc.estimate(arm.answers[0].scores[measure.of], ill, arm.groups, level)
-        if (counts := hits(arm, measure, task)) is not None:
-            return shares.estimate(*counts, arm.groups, level)
-    means = draws.mean(axis=0)
-    valid = means[np.isfinite(means)]
-    if not enough(len(valid), len(means)):
-        alone = len(np.unique(arm.groups)) < 2
-        return Estimate(value, note=ALONE if alone else FEW)
-    if found := spread([values], [draws], len(np.unique(arm.groups))) if len(values) > 1 else None:
-        low, high = np.clip(found.interval(value, level), *limits(measure))
-        return Estimate(value, float(low), float(high), WITH_SEEDS)
-    low, high = percentiles(valid, level)
-    return Estimate(value, float(low), float(high), RESAMPLED)
+def _tested(arm: Arm, against: Arm, task: Task) -> list[Measure]:
+    """The measures in which two arms are held against each other."""
+    theirs = measured(against, task)
+    return [measure for measure in measured(arm, task) if measure in theirs and is_tested(measure, task)]
 
 
-def _why_undefined(arm: Arm, measure: Measure) -> str:
-    at_threshold = measure.family == AT_THRESHOLDS
-    if at_threshold and any(answer.positive[measure.of] is None for answer in arm.answers):
-        return "validation gave no threshold: it lacks one of the two sides"
-    return "the test lacks a class that it needs"
+def _family(measure: Measure, against: Arm) -> str:
+    return COMPARATORS if against.is_marker else measure.family
 
 
 def _differences(
     arm: Arm,
     against: Arm,
-    draws: tuple[dict[Measure, np.ndarray] | None, dict[Measure, np.ndarray] | None],
+    draws: tuple[Draws, Draws],
     task: Task,
     paired: bool,
     resamples: int,
     seed: int,
     level: float,
+    tests: Counter[str],
 ) -> Iterator[dict[str, Any]]:
-    """Of every measure that both have; against a marker, on the rows that have it."""
+    """Of every measure that both are tested in; against a marker, on the rows that have it."""
     rows = arm.known() & against.known() if paired else None
     if rows is not None and not rows.all():
         if not rows.any():
             return
-        arm, against, draws = arm.restricted(rows), against.restricted(rows), (None, None)
-    ours, theirs = (
-        each or drawn(side, task, resamples, seed) for each, side in zip(draws, (arm, against), strict=True)
-    )
+        arm, against = arm.restricted(rows), against.restricted(rows)
+        draws = drawn(arm, task, resamples, seed), drawn(against, task, resamples, seed)
+    ours, theirs = draws
     values = measured(arm, task), measured(against, task)
-    for measure in (each for each in values[0] if each in values[1]):
+    for measure in _tested(arm, against, task):
+        family = _family(measure, against)
         both = values[0][measure][:, 0], values[1][measure][:, 0]
-        found = contrast(measure, arm, against, both, (ours[measure], theirs[measure]), task, paired, level)
-        family = COMPARATORS if against.is_marker else measure.family
+        found = contrast(
+            measure, arm, against, both, (ours[measure], theirs[measure]), task, paired, level,
+            SIGNIFICANT / tests[family],
+        )  # fmt: skip
         known = vars(found) | {"value": found.difference, "n": len(arm.labels) if paired else math.nan}
         yield measure._asdict() | {"family": family, "arm": arm.name, "against": against.name} | known
-
-
-def _folds(
-    arms: Sequence[Arm], compared: Sequence[tuple[Arm, Arm]], task: Task, level: float
-) -> Iterator[dict[str, Any]]:
-    """Fold by fold: mean and SD of each arm, and the corrected resampled t test of each pair."""
-    by_fold = {arm.name: _by_fold(arm, task) for arm in arms if arm.folds is not None}
-    for arm in arms:
-        for measure, values in by_fold.get(arm.name, {}).items():
-            size = {"n": len(arm.labels), "groups": len(np.unique(arm.groups))}
-            note = "" if np.isfinite(values).all() else "a fold lacks a class that it needs"
-            known = {"arm": arm.name, "value": values.mean(), "sd": values.std(ddof=1), "note": note}
-            yield measure._asdict() | known | size
-    for arm, against in compared:
-        if arm.name not in by_fold or against.name not in by_fold or arm.sizes is None:
-            continue
-        for measure, ours in by_fold[arm.name].items():
-            both = measure._asdict() | {"arm": arm.name, "against": against.name}
-            if not _same_folds(arm, against):
-                yield both | {"note": "the arms were folded differently: no pairs of folds"}
-                continue
-            test = significance.corrected_resampled_t(
-                ours - by_fold[against.name][measure], *arm.sizes, level
-            )
-            known = {name: getattr(test, name) for name in ("low", "high", "p", "sd", "note")}
-            yield both | known | {"value": test.difference, "method": RESAMPLED_T, "n": len(ours)}
-
-
-def _same_folds(arm: Arm, against: Arm) -> bool:
-    """Whether each sample was tested by the same fold in both; folds are numbered by run."""
-    if arm.folds is None or against.folds is None or len(arm.folds) != len(against.folds):
-        return False
-    return bool((arm.folds == against.folds).all())
-
-
-def _by_fold(arm: Arm, task: Task) -> dict[Measure, np.ndarray]:
-    """Headline measures and areas of the end points, a value a fold; NaN where a fold lacks a class."""
-    assert arm.folds is not None
-    each = [measured(arm.restricted(arm.folds == fold), task) for fold in np.unique(arm.folds)]
-    return {
-        measure._replace(family=FOLDS): np.array([found[measure][0, 0] for found in each])
-        for measure in each[0]
-        if measure.family in (HEADLINE, END_POINTS)
-    }
 
 
 def _analysis_of_variance(arms: Sequence[Arm], task: Task) -> Iterator[dict[str, Any]]:
@@ -248,7 +169,7 @@ def _analysis_of_variance(arms: Sequence[Arm], task: Task) -> Iterator[dict[str,
         arm.name: {
             measure.of: float(values.mean())
             for measure, values in measured(arm, task).items()
-            if measure.family == CLASSES
+            if measure.family == CLASSES and measure.metric == "sensitivity"
         }
         for arm in arms
     }
@@ -263,8 +184,12 @@ def _analysis_of_variance(arms: Sequence[Arm], task: Task) -> Iterator[dict[str,
 
 def _corrected(found: pd.DataFrame) -> pd.DataFrame:
     """Holm's p by family; patients are needed only where it tells no two arms apart."""
-    tests = (found["against"] != "") & (found["family"] != ANOVA)
-    for _, family in found[tests].groupby("family"):
+    for _, family in found[found["against"] != ""].groupby("family"):
         found.loc[family.index, "p_holm"] = significance.holm(family["p"].to_numpy(np.float64))
-    found.loc[found["p_holm"] < SIGNIFICANT, "needed"] = math.nan
-    return found
+    close = found["needed"] <= found["groups"]  # the plan is of the normal distribution, the test need not be
+    found.loc[close, "unplanned"] = AS_MANY
+    apart = found["p_holm"] < SIGNIFICANT
+    found.loc[close | apart, "needed"] = math.nan
+    found.loc[apart, "unplanned"] = ""
+    told = zip(found["note"], found["unplanned"], strict=True)
+    return found.assign(note=["; ".join(filter(None, texts)) for texts in told])

@@ -160,8 +160,10 @@ def _below(found: Estimate, alpha: float, stage: str) -> str:
     if not found.high < 1 - alpha:
         return ""
     if stage == ALL:
-        return f"below the {1 - alpha:.0%} aimed at: these test rows are not like those of validation"
-    return f"below {1 - alpha:.0%}: the sets aim at it over all stages, not in each"
+        return (
+            f"below the {100 * (1 - alpha):.6g} % aimed at: these test rows are not like those of validation"
+        )
+    return f"below {100 * (1 - alpha):.6g} %: the sets aim at it over all stages, not in each"
 
 
 def _too_few(groups: int, alpha: float) -> str:
@@ -169,7 +171,7 @@ def _too_few(groups: int, alpha: float) -> str:
     needed = math.ceil((1 - alpha) / alpha - ROUNDING)
     if groups >= needed:
         return ""
-    return f"{groups} validation groups, {1 - alpha:.0%} takes {needed}: each set holds every class"
+    return f"{groups} validation groups, {100 * (1 - alpha):.6g} % takes {needed}: each set holds every class"
 
 
 def _of_truth(frame: pd.DataFrame, ordered: bool) -> np.ndarray:

@@ -6,15 +6,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from fibrolab.evaluation import roc, sample_size, significance
-from fibrolab.evaluation.arms import Arm, Measure, Task, hits, limits
+from fibrolab.evaluation.arms import Arm, Measure, Task, limits
+from fibrolab.evaluation.decisions import hits
 from fibrolab.evaluation.sample_size import Needed
-from fibrolab.evaluation.seeds import spread
+from fibrolab.evaluation.seeds import ALPHA, POWER, spread
 
 MCNEMAR = "mid-p McNemar"
 DELONG, CLUSTERED = "DeLong", "clustered DeLong (Obuchowski)"
 BOOTSTRAP, WITH_SEEDS = "paired bootstrap", "t over patients and trainings"
 ONE_TRAINING = "one arm has a single training, which is taken to vary as those of the other do"
+FEW, TWO = 3, "no interval: two trainings do not tell how much a training varies"
 UNPAIRED_DELONG, UNPAIRED_BOOTSTRAP = "unpaired DeLong", "bootstrap of each cohort"
+Sides = tuple[Arm, Arm]
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Contrast:
             where no number can be given.
         groups: Independent groups that were compared.
         note: Why something is NaN, or what to beware of; otherwise empty.
+        unplanned: Why no number of patients can be given, where the note does not say it; otherwise empty.
     """
 
     difference: float
@@ -41,6 +45,7 @@ class Contrast:
     needed: float
     groups: int
     note: str = ""
+    unplanned: str = ""
 
 
 def contrast(
@@ -52,6 +57,7 @@ def contrast(
     task: Task,
     paired: bool = True,
     level: float = 0.95,
+    alpha: float = ALPHA,
 ) -> Contrast:
     """Test two arms in one measure.
 
@@ -69,93 +75,95 @@ def contrast(
         task: What is asked.
         paired: Whether both answered the same rows; otherwise two different cohorts are compared.
         level: Coverage of the interval.
+        alpha: Two-sided level of the test on the patients that are needed.
     """
     groups = _count(arm) if paired else _count(arm) + _count(against)
-    difference = float(values[0].mean() - values[1].mean())
+    worth = arm.worth if paired else arm.worth + against.worth
+    sides, difference = (arm, against), float(values[0].mean() - values[1].mean())
     if not math.isfinite(difference):
         nan = math.nan
         return Contrast(nan, nan, nan, nan, "", nan, groups, "not defined in both arms")
     if max(map(len, values)) > 1:
-        return _resampled(measure, arm, against, values, draws, WITH_SEEDS, level, groups)
+        return _resampled(measure, sides, task, values, draws, WITH_SEEDS, level, alpha, groups, worth)
     if measure.metric == "auc":
-        return _areas(measure, arm, against, task, paired, level, groups)
+        return _areas(measure, sides, task, paired, level, alpha, groups)
     if paired and arm.one_row_a_group and hits(arm, measure, task) is not None:
-        return _mcnemar(arm, against, measure, task, level, groups)
+        return _mcnemar(measure, sides, task, level, alpha, groups)
     method = BOOTSTRAP if paired else UNPAIRED_BOOTSTRAP
-    return _resampled(measure, arm, against, values, draws, method, level, groups)
+    return _resampled(measure, sides, task, values, draws, method, level, alpha, groups, worth)
 
 
 def _areas(
-    measure: Measure, arm: Arm, against: Arm, task: Task, paired: bool, level: float, groups: int
+    measure: Measure, sides: Sides, task: Task, paired: bool, level: float, alpha: float, groups: int
 ) -> Contrast:
     lowest = task.endpoints[measure.of]
-    scores = [side.answers[0].scores[measure.of] for side in (arm, against)]
+    scores = [side.answers[0].scores[measure.of] for side in sides]
     if paired:
-        both = roc.areas(np.stack(scores), arm.labels >= lowest, arm.groups)
+        both = roc.areas(np.stack(scores), sides[0].labels >= lowest, sides[0].groups)
         test = roc.paired(both, level=level)
         variance = both.covariance[0, 0] + both.covariance[1, 1] - 2 * both.covariance[0, 1]
-        method = DELONG if arm.one_row_a_group else CLUSTERED
+        method = DELONG if sides[0].one_row_a_group else CLUSTERED
     else:
         ours, theirs = (
             roc.areas(score, side.labels >= lowest, side.groups)
-            for score, side in zip(scores, (arm, against), strict=True)
+            for score, side in zip(scores, sides, strict=True)
         )
         test = roc.unpaired(ours, theirs, level)
         variance = ours.covariance[0, 0] + theirs.covariance[0, 0]
         method = UNPAIRED_DELONG
-    needed = sample_size.needed_from(test.difference, float(variance), groups)
-    return Contrast(
-        test.difference,
-        test.low,
-        test.high,
-        test.p,
-        method,
-        needed.patients,
-        groups,
-        _note(test.note, needed),
-    )
+    needed = sample_size.needed_from(test.difference, float(variance), groups, POWER, alpha)
+    return _found(test, method, needed, groups)
 
 
-def _mcnemar(arm: Arm, against: Arm, measure: Measure, task: Task, level: float, groups: int) -> Contrast:
+def _mcnemar(measure: Measure, sides: Sides, task: Task, level: float, alpha: float, groups: int) -> Contrast:
     """Of the rows that count, such as the diseased for a sensitivity; patients are needed of every kind."""
-    both = [hits(side, measure, task) for side in (arm, against)]
+    both = [hits(side, measure, task) for side in sides]
     (ours, counted), (theirs, _) = (found for found in both if found is not None)
     ours, theirs = ours[counted], theirs[counted]
-    test = significance.mcnemar(ours, theirs, arm.groups[counted], level=level)
+    test = significance.mcnemar(ours, theirs, sides[0].groups[counted], level=level)
     alone = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
-    needed = sample_size.needed_from_discordant(*alone, len(counted))
-    note = _note(test.note, needed)
-    return Contrast(test.difference, test.low, test.high, test.p, MCNEMAR, needed.patients, groups, note)
+    needed = sample_size.needed_from_discordant(*alone, len(counted), POWER, alpha)
+    return _found(test, MCNEMAR, needed, groups)
 
 
 def _resampled(
     measure: Measure,
-    arm: Arm,
-    against: Arm,
+    sides: Sides,
+    task: Task,
     values: tuple[np.ndarray, np.ndarray],
     draws: tuple[np.ndarray, np.ndarray],
     method: str,
     level: float,
+    alpha: float,
     groups: int,
+    worth: float,
 ) -> Contrast:
     """By the variance over resamples: a p from their ranks is too small where the groups are few."""
     difference = float(values[0].mean() - values[1].mean())
-    trained = [len(side.answers) for side in (arm, against) if not side.is_marker]
+    trained = [len(side.answers) for side in sides if not side.is_marker]
     alone = min(trained) == 1 < max(trained)
-    found = spread(values, draws, groups, alike=alone)
+    found = spread(values, draws, worth, alike=alone)
     if found is None:
         nan, why = math.nan, "both arms are defined on too few of the resamples"
         return Contrast(difference, nan, nan, nan, method, nan, groups, why)
-    needed = found.needed(difference, groups)
-    least, most = limits(measure)
-    low, high = np.clip(found.interval(difference, level), least - most, most - least).tolist()
-    note = _note(ONE_TRAINING if alone else "", needed)
-    return Contrast(difference, low, high, found.p(difference), method, needed.patients, groups, note)
+    least, most = limits(measure, task)
+    low, high, why = found.interval(difference, level, (least - most, most - least))
+    if alone and max(trained) < FEW:
+        low, high, why = math.nan, math.nan, TWO
+    needed = found.needed(difference, groups, alpha)
+    note = why if found.error else ""  # where nothing varied, the plan says so
+    test = significance.Result(found.p(difference), difference=difference, low=low, high=high, note=note)
+    return _found(test, method, needed, groups, ONE_TRAINING if alone else "")
 
 
-def _note(of_test: str, needed: Needed) -> str:
-    """What the test says, or why there is no number of patients; the plan's caveat is told elsewhere."""
-    return of_test or ("" if math.isfinite(needed.patients) else needed.note)
+def _found(
+    test: roc.Test | significance.Result, method: str, needed: Needed, groups: int, warning: str = ""
+) -> Contrast:
+    note = "; ".join(filter(None, (warning, test.note)))
+    unplanned = "" if test.note or math.isfinite(needed.patients) else needed.note
+    return Contrast(
+        test.difference, test.low, test.high, test.p, method, needed.patients, groups, note, unplanned
+    )
 
 
 def _count(arm: Arm) -> int:

@@ -14,13 +14,15 @@ from scipy.special import logit
 FILE = Path(__file__).with_suffix(".csv")
 LEVEL = 0.95  # of the intervals that were simulated
 LOWEST = 0.93  # what a report lets pass without a warning
-FAMILIES = {  # of the names of metrics, by how they begin
-    "auc": "auc",
-    **dict.fromkeys(("accuracy", "sensitivity", "specificity", "precision", "npv"), "share"),
+FAMILIES = {  # of the table, by what gave the interval; those of a bootstrap bear the name of the metric
+    "logit DeLong": "auc",
+    "logit clustered DeLong": "auc",
+    "Wilson": "share",
+    "clustered Wilson": "share",
 }
 
 
-def expected(metric: str, method: str, groups: int, value: float, clustered: bool) -> float:
+def expected(metric: str, method: str, groups: float, value: float, clustered: bool) -> float:
     """Coverage of a 95 % interval in the study of the table that is most like this one.
 
     Nearest by the number of groups (as a logarithm), then by the value (as a logit, of areas and shares).
@@ -36,8 +38,9 @@ def expected(metric: str, method: str, groups: int, value: float, clustered: boo
         A share; NaN where nothing like it was simulated, or the value is not defined.
     """
     table = _table()
+    family = FAMILIES.get(method, metric)
     rows = table[
-        (table["family"] == _family(metric)) & (table["method"] == method) & (table["clustered"] == clustered)
+        (table["family"] == family) & (table["method"] == method) & (table["clustered"] == clustered)
     ]
     if rows.empty or not math.isfinite(value) or groups < 1:
         return math.nan
@@ -47,10 +50,6 @@ def expected(metric: str, method: str, groups: int, value: float, clustered: boo
         truths = logit(rows["truth"].to_numpy(float))
         rows = rows[np.isclose(truths, _nearest(truths, float(logit(min(max(value, 0.01), 0.99)))))]
     return float(rows["coverage"].iloc[0])
-
-
-def _family(metric: str) -> str:
-    return FAMILIES.get(metric.split("_")[0], metric)
 
 
 def _nearest(known: np.ndarray, asked: float) -> float:

@@ -1,6 +1,7 @@
 """Which interval stands beside which metric: the one that covers best in simulation, see `coverage`."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,12 @@ FEW = "fewer than nine tenths of the resamples define it: too few groups of a cl
 SHRINKING = "no interval: resampling adds to an error that chance alone keeps above 0; see calibration.csv"
 AGREEING = "every resample gives the same value: the bootstrap cannot tell how sure it is"
 ALONE = "one group only: no interval can be drawn from it"
+NOBODY = {  # why a share of the samples is not defined
+    "sensitivity": "no positive sample",
+    "specificity": "no negative sample",
+    "precision": "nobody is called positive",
+    "npv": "nobody is called negative",
+}
 
 
 def table(
@@ -61,7 +68,7 @@ def table(
         y_true, probabilities, groups, classes, resamples, seed, level, ordered, end_points
     )
     decided = metrics.decide(probabilities)
-    known = _shares(y_true, decided, groups, classes, level)
+    known = of_shares(y_true, decided, groups, classes, level)
     known |= _ratios(y_true, decided, groups, classes, level)
     known |= _areas(y_true, probabilities, groups, classes, level)
     for name, lowest in end_points.items():
@@ -84,13 +91,15 @@ def table(
     return drawn.rename(columns=names).join(found)[list(COLUMNS)]
 
 
-def _shares(
+def of_shares(
     y_true: np.ndarray, decided: np.ndarray, groups: np.ndarray, classes: Sequence[str], level: float
 ) -> dict[str, Estimate]:
-    return {
-        name: shares.estimate(hits, counted, groups, level)
-        for name, (hits, counted) in metrics.shares(y_true, decided, classes).items()
-    }
+    """Every metric that is a share of samples, by its name in `metrics.shares`, or why it is not defined."""
+    found = {}
+    for name, (hits, counted) in metrics.shares(y_true, decided, classes).items():
+        share = shares.estimate(hits, counted, groups, level)
+        found[name] = share if counted.any() else replace(share, note=NOBODY[name.split("_")[0]])
+    return found
 
 
 def _ratios(
@@ -110,14 +119,15 @@ def _areas(
         f"auc_{name}": roc.estimate(probabilities[:, k], y_true == k, groups, level)
         for k, name in enumerate(classes)
     }
-    return found | ({"auc": found[f"auc_{classes[1]}"]} if len(classes) == 2 else {})
+    areas = ("auc", "macro_auc", "weighted_auc")  # of two classes one and the same
+    return found | (dict.fromkeys(areas, found[f"auc_{classes[1]}"]) if len(classes) == 2 else {})
 
 
 def _end_point(
     name: str, positive: np.ndarray, score: np.ndarray, groups: np.ndarray, level: float
 ) -> dict[str, Estimate]:
     """Of what metrics.csv says of an end point: at one half, a threshold that no data chose."""
-    found = _shares(positive, (score > 0.5).astype(np.int64), groups, ("no", "yes"), level)
+    found = of_shares(positive, (score > 0.5).astype(np.int64), groups, ("no", "yes"), level)
     found["auc"] = roc.estimate(score, positive == 1, groups, level)
     return {f"{ours}_{name}": found[theirs] for ours, theirs in endpoints.MEASURES.items()}
 
@@ -149,10 +159,14 @@ def of_the_present(y_true: np.ndarray, classes: Sequence[str]) -> str:
 
 
 def _covered(table: pd.DataFrame, groups: np.ndarray) -> list[float]:
-    """What each interval is known to cover; where `shares` took the plain form, no group counts twice."""
-    number = len(np.unique(groups))
+    """What each interval is known to cover; where `shares` took the plain form, no group counts twice.
+
+    Studies are simulated with equal groups: unequal ones are as many as they are worth.
+    """
+    sizes = np.unique(groups, return_counts=True)[1]
+    number = shares.worth(sizes)
     rows = zip(table.index.astype(str), table["method"], table["value"].astype(float), strict=True)
     return [
-        coverage.expected(metric, method, number, value, number < len(groups) and method != shares.WILSON)
+        coverage.expected(metric, method, number, value, len(sizes) < len(groups) and method != shares.WILSON)
         for metric, method, value in rows
     ]

@@ -9,6 +9,8 @@ from fibrolab.evaluation.estimate import Estimate
 from fibrolab.evaluation.structural import Groups
 
 METHOD, CLUSTERED = "log (Simel)", "clustered log (Simel)"
+NOISE = 1e-20  # a variance that rounding alone explains
+WIDEST = math.log(1e9)  # either side of the ratio
 
 
 def estimate(
@@ -54,6 +56,9 @@ def estimate(
             return Estimate(ratio, note="one group only holds a class: nothing shows how the ratio varies")
         method, variance = CLUSTERED, float(structural.by_group(a[None], b[None], *held)[0, 0])
         df = float(structural.degrees_of_freedom(a[None], b[None], *held)[0])
+    if variance <= NOISE:
+        return Estimate(ratio, note="no interval: the groups do not differ")
     margin = float(t.isf((1 - level) / 2, df)) * math.sqrt(variance)
-    with np.errstate(over="ignore"):
-        return Estimate(ratio, float(ratio * np.exp(-margin)), float(ratio * np.exp(margin)), method)
+    if margin > WIDEST:
+        return Estimate(ratio, note="no interval: too few groups hold a class to bound the ratio")
+    return Estimate(ratio, ratio * math.exp(-margin), ratio * math.exp(margin), method)

@@ -17,7 +17,6 @@ from fibrolab.evaluation import (
     patients,
     predictions,
     roc,
-    shares,
     thresholds,
 )
 from fibrolab.evaluation.estimate import Estimate
@@ -109,7 +108,7 @@ def _rows(
         for point in of_one:
             resampled, threshold = next(drawn), point.threshold
             shared = {"endpoint": name, "rule": threshold.rule, "threshold": threshold.value}
-            found = resampled | _shares(point, groups, level) | _ratios(point, groups, level)
+            found = resampled | decided(point.answers, point.positive, groups, level)
             for metric in MEASURES:
                 estimate = Estimate(math.nan) if math.isnan(threshold.value) else found[metric]
                 yield shared | {"metric": metric} | estimate.columns(threshold.note)
@@ -129,19 +128,25 @@ def _points(frame: pd.DataFrame, test: pd.DataFrame, lowest: int) -> list[_Point
     return points
 
 
-def _shares(point: _Point, groups: np.ndarray, level: float) -> dict[str, Estimate]:
-    counts = metrics.shares(point.positive.astype(int), point.answers.astype(int), ("no", "yes"))
-    return {
-        ours: shares.estimate(*counts[theirs], groups=groups, level=level)
-        for ours, theirs in OF_SAMPLES.items()
-    }
+def decided(
+    answers: np.ndarray, positive: np.ndarray, groups: np.ndarray, level: float = 0.95
+) -> dict[str, Estimate]:
+    """What yes and no are worth, but for what has no other interval than a bootstrap's.
 
+    Args:
+        answers: Who is called positive, bool (N,).
+        positive: Who has the end point, bool (N,).
+        groups: What was sampled from the population (N,).
+        level: Coverage aimed at.
 
-def _ratios(point: _Point, groups: np.ndarray, level: float) -> dict[str, Estimate]:
-    return {
-        name: likelihood_ratios.estimate(answered, point.positive, groups, level)
-        for name, answered in (("lr_plus", point.answers), ("lr_minus", ~point.answers))
-    }
+    Returns:
+        Accuracy, sensitivity, specificity, PPV, NPV and both likelihood ratios, by their names in `MEASURES`.
+    """
+    shares = intervals.of_shares(positive.astype(int), answers.astype(int), groups, ("no", "yes"), level)
+    found = {ours: shares[theirs] for ours, theirs in OF_SAMPLES.items()}
+    for name, answered in (("lr_plus", answers), ("lr_minus", ~answers)):
+        found[name] = likelihood_ratios.estimate(answered, positive, groups, level)
+    return found
 
 
 def _drawn(

@@ -1,19 +1,18 @@
 """`published.csv`: what a paper reports of the arm that a run repeats, with intervals by its size."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 
-from fibrolab.errors import FibrolabError
+from fibrolab.choices import refuse
 from fibrolab.evaluation import roc, shares
 from fibrolab.evaluation.estimate import Estimate
 
 COLUMNS = ("metric", "n", "n_positive", "value", "low", "high", "method", "note")
-SIZES = (
-    "n",
-    "positive",
-)  # beside the metrics of a task: how many the paper tested, and positive ones of them
+SIZES = ("n", "positive")  # how many the paper tested, and how many of them were positive
+ANY_NUMBER = ("mae", "log_loss", "brier", "qwk", "lr_plus", "lr_minus")  # not from 0 to 1
 UNKNOWN = "the paper gives no number from which an interval could be had"
 
 
@@ -27,9 +26,13 @@ def table(published: Mapping[str, Any] | None, task: str, level: float = 0.95) -
         level: Coverage aimed at.
 
     Returns:
-        Columns `COLUMNS`. Of an AUC the interval is Hanley and McNeil's, of accuracy Wilson's; where there is
-        none, `note` says why.
+        Columns `COLUMNS`. Of an AUC the interval is Hanley and McNeil's, of accuracy, sensitivity and
+        specificity Wilson's; where there is none, `note` says why.
+
+    Raises:
+        ConfigError: What `faults` finds.
     """
+    refuse(faults(published))
     reported = dict(((published or {}).get("tasks") or {}).get(task) or {})
     n, positive = (reported.pop(name, None) for name in SIZES)
     rows = [
@@ -40,13 +43,41 @@ def table(published: Mapping[str, Any] | None, task: str, level: float = 0.95) -
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
+def faults(published: Any) -> list[str]:
+    """What is wrong with the setting, a sentence each; to be known before anything is trained."""
+    if published is None:
+        return []
+    tasks = published.get("tasks") if isinstance(published, Mapping) else published
+    if tasks is not None and not (
+        isinstance(tasks, Mapping) and all(isinstance(each or {}, Mapping) for each in tasks.values())
+    ):
+        return ["published names no numbers: give it tasks with numbers by name, such as "
+                "'published={source: A paper, tasks: {stage: {n: 949, accuracy: 0.98}}}'."]  # fmt: skip
+    return [fault for task, values in (tasks or {}).items() for fault in _faults(str(task), values or {})]
+
+
+def _faults(task: str, values: Mapping[str, Any]) -> Iterator[str]:
+    where = f"published.tasks.{task}"
+    for name, value in values.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if name in SIZES:
+            if not (number and float(value).is_integer() and value > 0):
+                yield f"{where}.{name}={value} is not a whole number from 1."
+        elif not number or not (name in ANY_NUMBER or 0 <= value <= 1):
+            yield f"{where}.{name}={value} is not a number from 0 to 1."
+    n, positive = values.get("n"), values.get("positive")
+    if isinstance(n, int) and isinstance(positive, int) and positive >= n:
+        yield f"{where}.positive={positive} leaves none of n={n} negative."
+
+
 def _estimate(metric: str, value: float, n: int | None, positive: int | None, level: float) -> Estimate:
-    """A number that cannot be true still stands there, with the reason why it has no interval."""
-    try:
-        if metric == "auc" and n and positive:
-            return roc.published(value, positive, n - positive, level)
-        if metric == "accuracy" and n:
-            return Estimate(value, *shares.wilson(value * n, n, level), shares.WILSON)
-    except FibrolabError as fault:
-        return Estimate(value, note=str(fault))
-    return Estimate(value, note=UNKNOWN)
+    if metric == "auc" and n and positive:
+        return roc.published(value, positive, n - positive, level)
+    of = {
+        "accuracy": n,
+        "sensitivity": positive,
+        "specificity": n - positive if n and positive else None,
+    }.get(metric)
+    if not of:
+        return Estimate(value, note=UNKNOWN)
+    return Estimate(value, *shares.wilson(value * of, of, level), shares.WILSON)

@@ -10,11 +10,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from scipy import stats
 
 from fibrolab.choices import refuse
-from fibrolab.errors import DataError
 from fibrolab.evaluation import structural
 from fibrolab.evaluation.estimate import Estimate
 from fibrolab.evaluation.structural import Groups
@@ -22,6 +20,8 @@ from fibrolab.evaluation.structural import Groups
 ROUNDING = 1e-13  # a variance of a difference below this share of its parts is what subtraction left over
 NOISE = 1e-30  # times the units: what rounding leaves of a variance that is 0; one pair of 1e12 gives 1e-18
 FEW = 10  # independent units of the smaller class; of nominal 95 %, 91 % were covered with 5, 79 % with 2
+NARROW = f"fewer than {FEW} independent units of a class: the interval may be too narrow"
+AGREEING = "no variance was seen: the bound is that of independent pairs which all agree"
 
 
 @dataclass(frozen=True)
@@ -208,22 +208,6 @@ def unpaired(areas_a: Areas, areas_b: Areas, level: float = 0.95) -> Test:
     return _test(difference, v + w, v + w, df, level, areas_a.note or areas_b.note)
 
 
-def refuse_repeated(groups: Groups) -> None:
-    """See that every group has one row, which plain DeLong demands.
-
-    Raises:
-        DataError: One has several.
-    """
-    rows = pd.Series(np.asarray(groups)).value_counts()
-    several = rows[rows > 1]
-    if len(several):
-        raise DataError(
-            f"{len(several)} of {len(rows)} groups have several rows ('{several.index[0]}' has "
-            f"{several.iloc[0]}), and plain DeLong takes every row for another patient: give it the groups, "
-            "or average each patient to one row first."
-        )
-
-
 def hanley_mcneil(auc: float, n_positive: int, n_negative: int) -> float:
     """Variance of an area of which only the size of the two samples is known.
 
@@ -271,12 +255,11 @@ def _estimate(
     value: float, variance: float, pairs: int, level: float, method: str, df: float = math.inf
 ) -> Estimate:
     if 0 < value < 1 and variance > 0:
-        few = f"only {pairs} independent units of a class: the interval may be too narrow"
-        return Estimate(value, *interval(value, variance, level, df=df), method, few if pairs < FEW else "")
+        note = NARROW if pairs < FEW else ""
+        return Estimate(value, *interval(value, variance, level, df=df), method, note)
     # A pair behaves as all that were seen with a probability of `seen` at least, and otherwise anyhow.
     seen = ((1 - level) / 2) ** (1 / pairs)
-    why = f"no variance was seen; the bound is that of {pairs} independent pairs which all agree"
-    return Estimate(value, value * seen, 1 - (1 - value) * seen, "Clopper-Pearson", why)
+    return Estimate(value, value * seen, 1 - (1 - value) * seen, "Clopper-Pearson", AGREEING)
 
 
 def _test(difference: float, variance: float, parts: float, df: float, level: float, note: str) -> Test:

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 NODES = 80  # of the Gauss-Hermite rule: an AUC of 0.99 to ten digits
+LEAST_DISCORDANT = 5  # patients on whom one arm alone is right, from whom their share can be guessed
 CAVEAT: Final = (
     "This plans the next study, should the true difference be the one seen here. It is no evidence on this "
     "study: a power computed from the result says nothing that its p value has not said (Hoenig and Heisey, "
@@ -220,7 +221,7 @@ def needed_from(
     if not (math.isfinite(difference) and math.isfinite(variance) and variance >= 0 and n > 0):
         return Needed(math.nan, "the difference of the arms or its variance is not defined")
     if difference == 0:
-        return Needed(math.nan, "the arms do not differ here at all: no number of patients tells them apart")
+        return Needed(math.nan, "the arms do not differ here: no number of patients tells them apart")
     if variance == 0:
         return Needed(math.nan, "the variance of the difference is 0: too few patients to plan from")
     return Needed(math.ceil(n * (_z(alpha) + _z_power(power)) ** 2 * variance / difference**2), CAVEAT)
@@ -241,9 +242,13 @@ def needed_from_discordant(
     if n <= 0:
         return Needed(math.nan, "no patient that both arms answered")
     if only_first == only_second:
-        return Needed(math.nan, "the arms do not differ here at all: no number of patients tells them apart")
-    discordant = (only_first + only_second) / n
-    return Needed(math.ceil(two_shares(only_first / n, only_second / n, discordant, power, alpha)), CAVEAT)
+        return Needed(math.nan, "the arms do not differ here: no number of patients tells them apart")
+    discordant = only_first + only_second
+    if discordant < LEAST_DISCORDANT:
+        return Needed(math.nan, f"one arm alone is right on {discordant} of {n} only: too few to plan from")
+    return Needed(
+        math.ceil(two_shares(only_first / n, only_second / n, discordant / n, power, alpha)), CAVEAT
+    )
 
 
 def _auc_variance(area: float, prevalence: float) -> float:

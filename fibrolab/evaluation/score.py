@@ -1,14 +1,12 @@
 """`metrics.csv`: every metric of one partition beside its interval and its floor."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import pandas as pd
 
 from fibrolab import keys
 from fibrolab.evaluation import endpoints as end_points
 from fibrolab.evaluation import intervals, predictions, probability_quality
-from fibrolab.storage import write_table
 
 
 def score(
@@ -66,12 +64,3 @@ def score(
         table.loc[losses, table.columns.drop(["n_valid", "method", "note"])] = float("nan")
         table.loc[losses, ["method", "note"]] = "", "votes are no probabilities"
     return table.assign(floor=pd.Series(floors or {}, dtype=float).reindex(table.index))
-
-
-def write(table: pd.DataFrame, path: Path) -> None:
-    """Write the scores, a row a metric, whole or not at all.
-
-    Raises:
-        StorageError: The file cannot be written.
-    """
-    write_table(table, path, index=True)

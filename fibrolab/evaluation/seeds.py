@@ -18,9 +18,12 @@ from scipy import stats
 
 from fibrolab.evaluation import sample_size
 from fibrolab.evaluation.bootstrap import enough
+from fibrolab.evaluation.intervals import AGREEING, ROUNDING
 from fibrolab.evaluation.sample_size import Needed
 
 POWER, ALPHA = 0.8, 0.05  # of the study that is planned
+TOO_WIDE = "no interval: so few trainings or groups do not tell how much they vary"
+WITHOUT_END = (-math.inf, math.inf)
 
 
 class Spread(NamedTuple):
@@ -36,36 +39,48 @@ class Spread(NamedTuple):
     of_seeds: float
     df: float
 
-    def interval(self, value: float, level: float) -> tuple[float, float]:
-        """Low and high of a value that spreads so."""
-        half = float(stats.t.isf((1 - level) / 2, self.df)) * math.sqrt(self.of_groups + self.of_seeds)
-        return value - half, value + half
+    @property
+    def error(self) -> float:
+        """Standard error; 0 where nothing varied but rounding."""
+        error = math.sqrt(self.of_groups + self.of_seeds)
+        return error if error > ROUNDING else 0.0
+
+    def interval(
+        self, value: float, level: float, limits: tuple[float, float] = WITHOUT_END
+    ) -> tuple[float, float, str]:
+        """Low and high of a value, within what it can be; NaN and the reason where they say nothing."""
+        if self.error == 0:
+            return math.nan, math.nan, AGREEING
+        half, (least, most) = float(stats.t.isf((1 - level) / 2, self.df)) * self.error, limits
+        if 2 * half >= most - least:  # longer than all that is possible
+            return math.nan, math.nan, TOO_WIDE
+        return max(least, value - half), min(most, value + half), ""
 
     def p(self, difference: float) -> float:
         """Two-sided p of no difference; NaN where nothing varied, though there is one."""
-        error = math.sqrt(self.of_groups + self.of_seeds)
-        if error == 0:
-            return 1.0 if difference == 0 else math.nan
-        return float(2 * stats.t.sf(abs(difference) / error, self.df))
+        if self.error == 0:
+            return 1.0 if abs(difference) < ROUNDING else math.nan
+        return float(2 * stats.t.sf(abs(difference) / self.error, self.df))
 
-    def needed(self, difference: float, groups: int) -> Needed:
+    def needed(self, difference: float, groups: int, alpha: float = ALPHA) -> Needed:
         """Patients that would have told the arms apart by as many trainings, were the difference as seen."""
-        reach = float(stats.norm.isf(ALPHA / 2) + stats.norm.isf(1 - POWER))
+        reach = float(stats.norm.isf(alpha / 2) + stats.norm.isf(1 - POWER))
         if difference == 0 or self.of_seeds * reach**2 < difference**2:
             left = 1 - (self.of_seeds * reach**2 / difference**2 if difference else 0)
-            return sample_size.needed_from(difference, self.of_groups / left, groups, POWER, ALPHA)
-        return Needed(math.nan, "no number of patients is enough: the trainings of an arm differ too much")
+            return sample_size.needed_from(difference, self.of_groups / left, groups, POWER, alpha)
+        return Needed(math.nan, "with so few trainings no number of patients is enough: train more seeds")
 
 
 def spread(
-    values: Sequence[np.ndarray], draws: Sequence[np.ndarray], groups: int, alike: bool = False
+    values: Sequence[np.ndarray], draws: Sequence[np.ndarray], groups: float, alike: bool = False
 ) -> Spread | None:
     """The variance of the mean of one arm, or of the difference of two.
 
     Args:
         values: Of each arm the value of each training (S,).
         draws: The same in R resamples of the groups (S, R); of arms on the same rows the same resamples.
-        groups: How many there are.
+        groups: How many groups of equal size they are worth (`shares.worth`): few large ones vary more than
+            their number says.
         alike: Whether an arm of one training, whose spread nothing shows, is taken to vary like the other;
             otherwise it is taken not to vary, as a marker that nobody trained.
 

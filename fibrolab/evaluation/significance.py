@@ -10,14 +10,13 @@ import pandas as pd
 
 from fibrolab.choices import refuse, unknown
 from fibrolab.errors import DataError
-from fibrolab.evaluation.bootstrap import enough, percentiles
 
 ROUNDING = 1e-12  # what subtraction leaves between differences of metrics that are equal
 ANOVA_LIMITS: Final = (
     "One-way ANOVA takes every cell for an independent measurement of equal spread. Here all arms answer the "
-    "same patients, each cell is a share of another number of patients, which is ignored, and the stages "
-    "differ more from each other than the arms do, which hides a difference between arms. The paired "
-    "bootstrap has none of these faults."
+    "same patients, each cell is a share of another number of patients, which is ignored, and the classes "
+    "differ more from each other than the arms do, which hides a difference between arms. The tests of the "
+    "differences, patient by patient, have none of these faults."
 )
 
 
@@ -105,38 +104,11 @@ def mcnemar(
     return Result(p, fewer, difference=(only_a - only_b) / n, low=low, high=high, note=note)
 
 
-def against_chance(hits: float, n: float, chance: float) -> Result:
-    """Whether a share is higher than what chance reaches: one-sided exact binomial test.
-
-    Args:
-        hits: Samples that are right.
-        n: Independent samples. Where groups have several, give `shares.witnesses` of both: the test then
-            holds for fractions, by the incomplete beta function, which is the binomial tail at whole numbers.
-        chance: What is reached without learning, such as the share of the commonest class.
-
-    Returns:
-        p of so many hits or more, were the share no higher than chance; the difference is share - chance.
-
-    Raises:
-        DataError: Hits beyond 0 .. n, or chance beyond 0 .. 1.
-    """
-    from scipy.special import betainc
-
-    if not (0 <= hits <= n and 0 <= chance <= 1):
-        raise DataError(
-            f"{hits} hits of {n} against a chance of {chance}: hits go from 0 to n, chance from 0 to 1."
-        )
-    if n == 0:
-        return Result(note="no sample to count")
-    p = 1.0 if hits == 0 else float(betainc(hits, n - hits + 1, chance))
-    return Result(p, hits, difference=hits / n - chance)
-
-
 def anova(table: pd.DataFrame) -> Result:
     """One-way analysis of variance between the columns, as published papers use it; see `ANOVA_LIMITS`.
 
     Args:
-        table: A sensitivity a cell; rows are stages, columns are models. Transpose it to ask whether stages
+        table: A sensitivity a cell; rows are classes, columns are models. Transpose it to ask whether classes
             differ. Cells that are NaN are left out.
 
     Returns:
@@ -149,10 +121,10 @@ def anova(table: pd.DataFrame) -> Result:
     total = sum(map(len, columns))
     df = (len(columns) - 1.0, float(total - len(columns)))
     if df[0] < 1 or df[1] < 1:
-        return Result(note="an analysis of variance needs two models, and two stages in one of them")
+        return Result(note="an analysis of variance needs two models, and two classes in one of them")
     if all(np.ptp(column) == 0 for column in columns):
         return Result(
-            df=df, note="the stages of each model do not differ: nothing to compare the models with"
+            df=df, note="the classes of each model do not differ: nothing to compare the models with"
         )
     found = f_oneway(*columns)
     return Result(float(found.pvalue), float(found.statistic), df, note=ANOVA_LIMITS)
@@ -197,45 +169,6 @@ def corrected_resampled_t(
     half = float(student.isf((1 - level) / 2, k - 1)) * error
     p = 2 * float(student.sf(abs(mean / error), k - 1))
     return Result(p, mean / error, (k - 1.0,), mean, mean - half, mean + half, sd)
-
-
-def paired_bootstrap(
-    draws_a: np.ndarray, draws_b: np.ndarray, difference: float | None = None, level: float = 0.95
-) -> Result:
-    """Two arms by their metric on the same resamples of the groups, whatever the metric.
-
-    Percentile interval of the difference, and the p value that inverts it: twice the smaller share of
-    resamples on either side of 0, the data itself counted as one of them so that p is never 0 (Davison and
-    Hinkley, Bootstrap Methods and their Application, 1997, section 4.4).
-
-    Args:
-        draws_a: The first arm's metric on each resample (R,).
-        draws_b: The second's on the same resamples (R,).
-        difference: On the data itself; by default the mean over the resamples.
-        level: Coverage aimed at.
-
-    Returns:
-        p is NaN where fewer than nine tenths of the resamples define both.
-
-    Raises:
-        DataError: The arms differ in their number of resamples.
-    """
-    a, b = np.asarray(draws_a, dtype=np.float64), np.asarray(draws_b, dtype=np.float64)
-    if a.shape != b.shape or a.ndim != 1:
-        raise DataError(
-            f"A paired bootstrap needs the same resamples of both arms; given are {a.shape}, {b.shape}."
-        )
-    gaps = a - b
-    gaps = gaps[np.isfinite(gaps)]
-    if not enough(len(gaps), len(a)):
-        value = math.nan if difference is None else difference
-        return Result(
-            difference=value, note=f"both arms are defined on {len(gaps)} of {len(a)} resamples only"
-        )
-    low, high = percentiles(gaps, level)
-    tail = 1 + min(int((gaps <= 0).sum()), int((gaps >= 0).sum()))
-    value = float(gaps.mean()) if difference is None else difference
-    return Result(min(1.0, 2 * tail / (len(gaps) + 1)), difference=value, low=float(low), high=float(high))
 
 
 def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:

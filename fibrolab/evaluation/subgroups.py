@@ -64,8 +64,7 @@ def table(
             for metric, found in _measures(part, classes, ordered, resamples, seed, level):
                 numbers = (found.value, found.low, found.high, found.method, found.note)
                 rows.append(shared | {"metric": metric} | dict(zip(COLUMNS[5:], numbers, strict=True)))
-    result = pd.DataFrame(rows, columns=list(COLUMNS))
-    return _with_multiplicity(result, level)
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def commonest(values: pd.Series, most: int = MOST) -> pd.Series:
@@ -154,14 +153,18 @@ def _resampled(row: pd.Series, groups: int) -> Estimate:
     return replace(found, note=f"fewer than {ENOUGH} groups: the interval is too narrow") if few else found
 
 
-def _with_multiplicity(found: pd.DataFrame, level: float) -> pd.DataFrame:
-    """A word in the first row, where of so many intervals one or more misses its value by chance alone."""
-    drawn = int(found["low"].notna().sum())
-    if drawn * (1 - level) < 1 - 1e-9:
-        return found
-    words = (
-        f"of {drawn} intervals at {100 * level:g} % about {drawn * (1 - level):.1f} miss by chance alone: a "
-        "subgroup that stands out is a question, not an answer"
+def multiplicity(table: pd.DataFrame, level: float = 0.95) -> str:
+    """What to beware of where one or more of so many intervals misses its value by chance; else empty.
+
+    Args:
+        table: As `table` gives it, or the part of it that is shown.
+        level: Coverage of its intervals.
+    """
+    drawn = int(table["low"].notna().sum())
+    missing = drawn * (1 - level)
+    if missing < 1 - 1e-9:
+        return ""
+    return (
+        f"of {drawn} intervals at {100 * level:g} % about {missing:.1f} miss by chance alone: a subgroup "
+        "that stands out is a question, not an answer"
     )
-    first = found["note"].iloc[0]
-    return found.assign(note=[f"{first}; {words}" if first else words, *found["note"].iloc[1:]])

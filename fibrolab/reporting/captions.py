@@ -30,7 +30,7 @@ CAPTIONS: Final = {
     "point reaches the threshold, beside treating everybody and nobody, in true positives per sample. "
     f"{BANDS}",
     "curves": "Learning curves by epoch; the grey line marks the epoch with the best monitored metric.",
-    "partitions": "Samples of each class in training, validation and test.",
+    "partitions": "Samples of each class by partition.",
     "subgroups": "Subgroups of the test set with their intervals; the dashed line is the whole test set.",
     "mistakes": "The worst mistakes of the test set: those farthest from the truth, the surest first.",
     "samples": "Training samples as the network gets them, after preprocessing and augmentation: of several "

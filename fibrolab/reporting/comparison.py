@@ -1,13 +1,12 @@
 """The page of a comparison: audits first, then who is better in words, tables, figures and what differed."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fibrolab import keys
 from fibrolab.reporting import export, html, numbers
-from fibrolab.reporting.comparison_words import Comparison, Member, leading, measure, verdicts
+from fibrolab.reporting.comparison_words import Comparison, Member, bounded, leading, measure, verdicts
 from fibrolab.reporting.figures import comparison as figures
 from fibrolab.reporting.figures.style import save
 from fibrolab.reporting.findings import FAIL, VERDICTS, Finding
@@ -81,7 +80,7 @@ def _content(
         ),
         "facts": {
             "Bootstrap resamples": f"{comparison.resamples:,}",
-            "Level of the intervals": sheets.percent(comparison.level),
+            "Level of the intervals": numbers.percent(comparison.level),
             "Started": str(environment.get("started") or html.NOT_RECORDED),
             "Git commit": str(environment.get("git_commit") or html.NOT_RECORDED),
         },
@@ -111,21 +110,25 @@ def findings(comparison: Comparison) -> list[Finding]:
     if fewest < FEW:
         text = f"Only {fewest} groups were tested: intervals by the bootstrap are too narrow below {FEW}."
         found.append(Finding(text))
-    if any(len(arm.answers) > 1 for arms in comparison.arms.values() for arm in arms):
+    arms = [arm for arm in next(iter(comparison.arms.values())) if not arm.is_marker]
+    if any(len(arm.answers) > 1 for arm in arms):
         found.append(Finding("Of an arm of several trainings the mean is shown, and p counts their spread."))
-    if any(each.folds is not None for each in next(iter(comparison.arms.values()))):
+    if all(len(arm.answers) == 1 and arm.folds is None for arm in arms):
+        text = "Each arm is one training: p is about these networks, not about how they are made."
+        found.append(Finding(text))
+    if any(arm.folds is not None for arm in arms):
         text = "An arm of folds pools scores of several networks: where their scales differ, its AUC falls."
         found.append(Finding(text))
     return found
 
 
 def summary(comparison: Comparison) -> dict[str, float]:
-    """The leading numbers under names that a tracking database takes: ``accuracy/hybrid minus resnet``."""
+    """The leading numbers by name: ``accuracy/hybrid minus resnet``."""
     found = {}
     for row in leading(comparison):
         side = f"{row['arm']} minus {row['against']}" if row["against"] else row["arm"]
         metric = f"{row['metric']}_{row['of']}" if row["of"] else row["metric"]
-        name = re.sub(r"[^\w. /:-]", "_", f"{metric}/{side}")
+        name = f"{metric}/{side}"
         found[name] = float(row["value"])
         if row["against"]:
             found |= {f"{name} {part}": float(row[part]) for part in ("low", "high", "p_holm")}
@@ -146,12 +149,7 @@ def announce(comparison: Comparison) -> None:
     for column in columns:
         table.add_column(column, justify="right")
     for arm in dict.fromkeys(row["arm"] for row in rows):
-        cells = [
-            numbers.quantity(each["value"], each["metric"])
-            + f" {numbers.interval(each['low'], each['high'], each['metric'])}"
-            for each in rows
-            if each["arm"] == arm
-        ]
+        cells = [bounded(each) for each in rows if each["arm"] == arm]
         table.add_row(*map(Text, [arm, *cells]))  # Text: no markup is read
     console = Console(soft_wrap=True)
     console.print(table)

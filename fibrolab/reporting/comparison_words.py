@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 
 from fibrolab.evaluation.arms import AT_THRESHOLDS, CLASSES, END_POINTS, HEADLINE, Arm, Task
-from fibrolab.evaluation.comparison import COMPARATORS, SIGNIFICANT
+from fibrolab.evaluation.comparison import COMPARATORS, FOLDS, SIGNIFICANT
 from fibrolab.reporting import numbers
 from fibrolab.reporting.captions import end_point
-from fibrolab.reporting.tables.sheet import p_value
+from fibrolab.reporting.tables.sheet import p_value, probability
 from fibrolab.reporting.wording import records
 
 LOWER_IS_BETTER = ("mae",)
@@ -76,6 +76,10 @@ class Comparison:
         """Rows of some families, arms and differences."""
         return self.table[(self.table["level"] == level) & self.table["family"].isin(families)]
 
+    def tests(self, level: str, family: str) -> int:
+        """How many tests a p value of this family is corrected for."""
+        return int(self.rows(level, family)["p_holm"].notna().sum())
+
 
 @dataclass(frozen=True)
 class Sentence:
@@ -110,17 +114,26 @@ def told(row: Mapping[str, Any], comparison: Comparison) -> Sentence:
     if not math.isfinite(row["p_holm"]):
         why = row["note"] or "the test is not defined"
         return Sentence(f"{what}: {arm} and {against} cannot be compared: {why}.", False)
-    corrected = f", {p_value(row['p_holm'])}"
+    chance = _chance(row, comparison.tests(row["level"], row["family"]))
     if row["p_holm"] < SIGNIFICANT:
         better = (row["value"] > 0) != (row["metric"] in LOWER_IS_BETTER)
         one, other, sign = (arm, against, 1) if better else (against, arm, -1)
         size = difference(row, sign)
-        return Sentence(f"{what}: {one} is better than {other}: {size}{corrected}.", True)
-    plan = needed(row["needed"], comparison.witnesses)
-    tail = f"; {plan} would tell a difference as large as this" if plan else ""
-    return Sentence(
-        f"{what}: {arm} and {against} cannot be told apart ({difference(row)}{corrected}){tail}.", False
-    )
+        told, plan = f"{what}: {one} is better than {other}: {size}, {chance}", ""
+    else:
+        told = f"{what}: {arm} and {against} cannot be told apart ({difference(row)}, {chance})"
+        plan = needed(row["needed"], comparison.witnesses)
+        plan = plan and f"{plan} would tell a difference as large as this"
+    return Sentence("; ".join(filter(None, (told, plan, row["note"]))) + ".", row["p_holm"] < SIGNIFICANT)
+
+
+def _chance(row: Mapping[str, Any], tests: int) -> str:
+    """``p = .03, .08 after correction for 3 tests``: the interval beside it is that of the first."""
+    if tests < 2:
+        return p_value(row["p"])
+    alone, corrected = p_value(row["p"]), probability(row["p_holm"])
+    both = f"{alone} before and" if probability(row["p"]) == corrected else f"{alone}, {corrected}"
+    return f"{both} after correction for {tests} tests"
 
 
 def measure(row: Mapping[str, Any], task: Task) -> str:
@@ -128,9 +141,16 @@ def measure(row: Mapping[str, Any], task: Task) -> str:
     title = numbers.title(row["metric"])
     if not row["of"]:
         return title
-    if row["family"] in (END_POINTS, AT_THRESHOLDS, COMPARATORS):
+    if row["family"] in (END_POINTS, AT_THRESHOLDS, COMPARATORS, FOLDS):
         return f"{title} of {end_point(task.classes, task.endpoints[row['of']])}"
     return f"{title} of {row['of']}" if row["family"] == CLASSES else title
+
+
+def bounded(row: Mapping[str, Any]) -> str:
+    """A value with its interval, where it has one: ``86.4 % [84.1, 87.9]``."""
+    value = numbers.quantity(row["value"], row["metric"])
+    known = math.isfinite(row["low"])
+    return f"{value} {numbers.interval(row['low'], row['high'], row['metric'])}" if known else value
 
 
 def difference(row: Mapping[str, Any], sign: int = 1) -> str:

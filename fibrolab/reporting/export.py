@@ -2,11 +2,10 @@
 
 import csv
 import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fibrolab.reporting import latex
-from fibrolab.reporting import run as runs
-from fibrolab.reporting.tables import sections
 from fibrolab.reporting.tables.sheet import Cell, Sheet
 from fibrolab.storage import put
 
@@ -14,22 +13,22 @@ FOLDER = "tables"
 FORMULA = ("=", "+", "-", "@")  # what a spreadsheet would run, coming from a name
 
 
-def write(folder: Path) -> list[Path]:
+def write(sheets: Mapping[str, Sequence[Sheet]], folder: Path) -> list[Path]:
     """Write every table of a run's report into its ``tables`` folder, as ``NAME.csv`` and ``NAME.tex``.
 
     Tables of an earlier evaluation that there are no more are removed.
 
     Args:
+        sheets: By section, as `sections.of` gives them.
         folder: Of the run.
 
     Returns:
         The files written.
 
     Raises:
-        DataError: ``folder`` is no folder.
         StorageError: The disk is full or the folder cannot be written.
     """
-    shown = [sheet for sheets in sections.of(runs.read(folder)).values() for sheet in sheets]
+    shown = [sheet for of_section in sheets.values() for sheet in of_section]
     written = [path for sheet in shown for path in save(sheet, folder / FOLDER)]
     for path in (folder / FOLDER).glob("*"):
         if path.suffix in (".csv", ".tex") and path not in written:

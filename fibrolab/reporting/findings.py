@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from fibrolab import keys
+from fibrolab.evaluation import coverage, shares
 from fibrolab.reporting import numbers, wording
 from fibrolab.reporting.run import Run
 
@@ -32,7 +33,6 @@ class Verdict:
 
 
 FEW_GROUPS = 30
-SHORTFALL = 0.02  # a nominal 95 % may cover 93 %
 MISCALIBRATED = 1.25  # times; a calibration slope beyond it, or below its inverse, is told
 SLOPE = "slope_"
 OK, WARNING, FAIL = "ok", "warning", "fail"
@@ -122,13 +122,17 @@ def _floors(run: Run) -> list[Finding]:
 
 
 def _groups(run: Run) -> list[Finding]:
-    """Partitions of so few groups that what is measured or chosen on them is rough."""
+    """Partitions of so few groups, or so unequal ones, that what is measured or chosen on them is rough."""
     found = []
     rough = {keys.TEST: "intervals are rough", keys.VALIDATION: "thresholds and temperatures are rough"}
     for partition, what in rough.items():
         rows = run.scored(partition)
-        if rows is not None and (n := rows[keys.GROUP_ID].nunique()) < FEW_GROUPS:
-            text = f"The {partition} set holds {n} groups only: {what} below {FEW_GROUPS}."
+        if rows is None:
+            continue
+        sizes = rows[keys.GROUP_ID].value_counts().to_numpy()
+        if (worth := shares.worth(sizes)) < FEW_GROUPS:
+            size = " only" if worth == len(sizes) else f", which are worth {int(worth)} of equal size"
+            text = f"The {partition} set holds {len(sizes)} groups{size}: {what} below {FEW_GROUPS}."
             found.append(Finding(text))
     return found
 
@@ -143,15 +147,17 @@ def _coverage(run: Run) -> list[Finding]:
     short = []
     for whose, table in _levels(run).items():
         if "coverage" in table:
-            rows = table[table["metric"].isin(numbers.HEADLINE) & (table["coverage"] < promised - SHORTFALL)]
+            told = table["metric"].isin(numbers.headline_names(table))
+            rows = table[told & (table["coverage"] < coverage.LOWEST)]
             short += [
                 f"{numbers.quantity(row['coverage'], 'accuracy')} ({numbers.title(row['metric'])}{whose})"
                 for row in wording.records(rows.drop_duplicates("metric", keep="last"))
             ]
     if not short:
         return []
-    text = f"Some {_percent(promised)} intervals are too narrow: in simulated studies of this kind they held "
-    return [Finding(f"{text}the truth in only {wording.listed(short)}.")]
+    some = f"Some {numbers.percent(promised)} intervals are too narrow"
+    text = f"{some}: in the most similar simulated studies they "
+    return [Finding(f"{text}held the truth in only {wording.listed(short)}.")]
 
 
 def _thresholds(run: Run) -> list[Finding]:
@@ -212,7 +218,7 @@ def _sets(run: Run) -> list[Finding]:
             f"{'all' if row['stage'] == 'all' else row['stage']}"
             for row in wording.records(rows)
         ]
-        promise = f"Sets{_whose(str(level))} that promise {_percent(1 - float(str(alpha)))}"
+        promise = f"Sets{_whose(str(level))} that promise {numbers.percent(1 - float(str(alpha)))}"
         found.append(Finding(f"{promise} hold the true class in only {wording.listed(parts)}."))
     return found
 
@@ -220,10 +226,6 @@ def _sets(run: Run) -> list[Finding]:
 def _whose(level: str) -> str:
     """What tells a sentence on patients from one on samples."""
     return "" if level == "sample" else f" {wording.POOLINGS[level]}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f}{numbers.SPACE}%"
 
 
 def _record(run: Run) -> list[Finding]:

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from fibrolab.evaluation.endpoints import MEASURES as ENDPOINT_MEASURES
-
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -99,7 +97,9 @@ class Row:
 
     @property
     def above_floor(self) -> bool | None:
-        """Whether the whole interval lies above the floor; ``None`` where either is not defined."""
+        """Whether the whole interval lies above the floor; ``None`` where that cannot be known."""
+        if self.value <= self.floor:
+            return False
         if math.isnan(self.low) or math.isnan(self.floor):
             return None
         return self.low > self.floor
@@ -119,8 +119,15 @@ def title(metric: str) -> str:
     for average in AVERAGES:
         if metric.startswith(f"{average}_"):
             measure = metric.removeprefix(f"{average}_")
-            return f"{average.capitalize()} {TITLES.get(measure, measure)}"
+            named = TITLES.get(measure, measure)
+            word = named if named.upper() == named else named.lower()
+            return f"{average.capitalize()} {word}"
     return TITLES.get(metric, metric.replace("_", " ").capitalize())
+
+
+def percent(level: float) -> str:
+    """A level of confidence in the digits that it was given, such as ``95 %`` or ``99.5 %``."""
+    return f"{100 * level:.6g}{SPACE}%"
 
 
 def quantity(value: float, metric: str) -> str:
@@ -174,6 +181,7 @@ def rows(metrics: pd.DataFrame, names: Sequence[str], floors: Mapping[str, Any] 
 
 def floor_values(floors: Mapping[str, Any], metric: str) -> dict[str, float]:
     """What each floor of an audit reaches in one metric, see `rows`; a floor without it is left out."""
+    metric = "macro_auc" if metric == "auc" else metric  # which it is of two classes
     found = {}
     for name, floor in floors.items():
         measured = floor if isinstance(floor, Mapping) else {"accuracy": floor}
@@ -196,39 +204,15 @@ def floor_name(name: str) -> str:
     return FLOORS.get(name, name.replace("_", " "))
 
 
+def headline_names(metrics: pd.DataFrame) -> list[str]:
+    """Names of the headline: of two classes, whose areas are one and the same, without their mean."""
+    two = "auc" in set(metrics["metric"])
+    return ["auc" if two and name == "macro_auc" else name for name in HEADLINE]
+
+
 def headline(metrics: pd.DataFrame, floors: Mapping[str, Any] | None = None) -> list[Row]:
-    """Accuracy, macro AUC and quadratic weighted kappa, each with its interval and its floor; see `rows`."""
-    return rows(metrics, HEADLINE, floors)
-
-
-def others(
-    metrics: pd.DataFrame,
-    classes: Sequence[str],
-    floors: Mapping[str, Any] | None = None,
-    endpoints: Sequence[str] = (),
-) -> list[Row]:
-    """The metrics of neither the headline, the classes nor the end points; floors as in `rows`."""
-    shown = {*HEADLINE, *(f"{measure}_{name}" for measure in MEASURES for name in classes)}
-    shown |= {f"{measure}_{name}" for measure in ENDPOINT_MEASURES for name in endpoints}
-    shown |= {f"{average}_{measure}" for average in AVERAGES for measure in MEASURES}
-    return rows(metrics, [name for name in metrics["metric"].astype(str) if name not in shown], floors)
-
-
-def per_class(metrics: pd.DataFrame, classes: Sequence[str]) -> dict[str, list[Row | None]]:
-    """Sensitivity, specificity, precision, F1 and AUC of every class, then their averages.
-
-    Args:
-        metrics: The table of the metrics, where ``sensitivity_F3`` is that of class F3.
-        classes: Names of the classes.
-
-    Returns:
-        For each class and average one entry a measure, in the order of `MEASURES`; ``None`` if not recorded.
-    """
-    known = {row.metric: row for row in rows(metrics, list(metrics["metric"].astype(str)))}
-    lines = {name: [known.get(f"{measure}_{name}") for measure in MEASURES] for name in classes}
-    for average in AVERAGES:
-        lines[f"{average.capitalize()} average"] = [known.get(f"{average}_{measure}") for measure in MEASURES]
-    return lines
+    """Accuracy, (macro) AUC and quadratic weighted kappa, with intervals and floors; see `rows`."""
+    return rows(metrics, headline_names(metrics), floors)
 
 
 def console_table(
@@ -253,7 +237,7 @@ def console_table(
 
     table = Table(title=name, title_justify="left", title_style="bold")
     table.add_column("measure")
-    for column in ("value", f"{level:.0%} CI".replace("%", f"{SPACE}%"), "floor"):
+    for column in ("value", f"{percent(level)} CI", "floor"):
         table.add_column(column, justify="right")
     table.add_column("")
     for row in headline(metrics, floors):

@@ -1,7 +1,7 @@
 """The report: one HTML page that carries its figures and styles and needs no network and no script."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,13 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.evaluation.patients import to_patients
-from fibrolab.reporting import findings, html, numbers, summary, wording
+from fibrolab.reporting import export, findings, html, numbers, summary, wording
 from fibrolab.reporting import run as runs
 from fibrolab.reporting.captions import CAPTIONS, alt
 from fibrolab.reporting.html import NOT_RECORDED
 from fibrolab.reporting.run import Run
 from fibrolab.reporting.tables import sections
-from fibrolab.reporting.tables.sheet import Footnotes
+from fibrolab.reporting.tables.sheet import Footnotes, Sheet
 from fibrolab.storage import put
 
 LISTED = 50  # left-out files named on the page
@@ -82,9 +82,10 @@ class Headline:
 
 
 def write(run: Path) -> Path:
-    """Write the report of a run from the files of its folder; what is missing is said to be not recorded.
+    """Write the report of a run from the files of its folder, and its tables as files beside it.
 
-    The figures are taken from the run's ``figures`` folder as they are: call `figures.draw_all` first.
+    What is missing is said to be not recorded. The figures are taken from the run's ``figures`` folder as
+    they are: call `figures.draw_all` first.
 
     Args:
         run: A run's folder.
@@ -96,15 +97,19 @@ def write(run: Path) -> Path:
         DataError: ``run`` is no folder.
         StorageError: The disk is full or the folder cannot be written.
     """
-    return put(run / keys.REPORT_FILE, html.render("report.html.j2", _content(runs.read(run))))
+    record = runs.read(run)
+    sheets = sections.of(record)
+    export.write(sheets, run)
+    return put(run / keys.REPORT_FILE, html.render("report.html.j2", _content(record, sheets)))
 
 
-def _content(run: Run) -> dict[str, Any]:
+def _content(run: Run, sheets: Mapping[str, Sequence[Sheet]]) -> dict[str, Any]:
     """Everything that the template shows."""
     figures = html.pictures(run.folder / keys.FIGURES, CAPTIONS, lambda name: alt(name, run))
     shown = {
+        "elsewhere": wording.elsewhere(run),
         "findings": findings.of(run),
-        "sheets": sections.of(run),
+        "sheets": sheets,
         "more_figures": [
             picture
             for name, picture in figures.items()
@@ -140,7 +145,8 @@ def _titles(shown: Mapping[str, Any], figures: Mapping[str, html.Picture]) -> di
     filled |= {name for name in ("subgroups", "mistakes") if name in figures}
     parts = {"findings": "findings", "more": "more_figures", "files": "beside"}
     filled |= {name for name, part in parts.items() if shown[part]}
-    return {name: title for name, title in TITLES.items() if name in filled or name in ALWAYS}
+    filled |= {name for name in ALWAYS if not (name == "training" and shown["elsewhere"])}
+    return {name: title for name, title in TITLES.items() if name in filled}
 
 
 def _bars(rows: list[numbers.Row]) -> tuple[int, list[Bar | None]]:
@@ -206,6 +212,8 @@ def _facts(run: Run) -> dict[str, str]:
     facts = {word: str(run.setting(name, NOT_RECORDED)) for word, name in named.items()}
     if classes := run.classes:
         facts["Task"] += f" ({', '.join(classes)})"
+    if earlier := wording.elsewhere(run):
+        return {**facts, "Network": earlier}
     return {**facts, "Epochs": epochs}
 
 
@@ -225,8 +233,9 @@ def _data_facts(run: Run) -> dict[str, str]:
     counts = {word: run.audit.get(name) for word, name in words.items()}
     counts["Patients"] = counts["Patients"] or None  # none named: not known, rather than nought
     facts = {word: f"{count:,}" if isinstance(count, int) else "not known" for word, count in counts.items()}
+    leak = {} if wording.elsewhere(run) else run.audit.get("leak") or {}  # this data trained nothing
     for kind, word in (("exact", "identical copy"), ("near", "identical or near copy")):
-        if (share := (run.audit.get("leak") or {}).get(kind)) is not None:
+        if (share := leak.get(kind)) is not None:
             facts[f"Test with {word} in training"] = f"{100 * share:.1f}{numbers.SPACE}%"
     for name, accuracy in numbers.floor_values(run.floors, "accuracy").items():
         facts[f"Accuracy by {numbers.floor_name(name)}"] = numbers.quantity(accuracy, "accuracy")
@@ -246,7 +255,7 @@ def _environment_facts(run: Run) -> dict[str, str]:
     return {
         "Git commit": commit + (" with uncommitted changes" if known.get("git_dirty") else ""),
         "Started": str(known.get("started") or NOT_RECORDED),
-        "Duration": NOT_RECORDED if seconds is None else _duration(float(seconds)),
+        "Duration, up to the answers": NOT_RECORDED if seconds is None else _duration(float(seconds)),
         "Device": str(known.get("device") or NOT_RECORDED),
         "Python": str(known.get("python") or NOT_RECORDED),
         "Platform": str(known.get("platform") or NOT_RECORDED),

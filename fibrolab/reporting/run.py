@@ -114,9 +114,9 @@ class Run:
 
     @property
     def partitions(self) -> dict[str, dict[str, int]]:
-        """Number of samples by partition, then by class; partitions in their usual order."""
+        """Number of samples by partition that holds any, in their usual order, then by class."""
         found = self.audit.get("partitions") or {}
-        return {name: dict(found[name]) for name in keys.PARTITIONS if found.get(name)}
+        return {name: dict(found[name]) for name in keys.PARTITIONS if any((found.get(name) or {}).values())}
 
 
 def read(folder: Path) -> Run:

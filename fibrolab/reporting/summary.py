@@ -25,7 +25,12 @@ def _stages(run: Run, level: str, rows: list[numbers.Row]) -> list[str]:
     if not rows or not math.isfinite(rows[0].value):
         return []
     (row,) = rows
-    floor = f"; {row.floor_text} without looking at the liver" if row.floor_text else ""
+    floor = ""
+    if math.isfinite(row.floor) and level == SAMPLE:  # the highest of the audit's, which knows samples alone
+        floor = f"; {row.floor_text} without looking at the liver"
+    elif math.isfinite(row.floor):
+        alike = numbers.quantity(row.floor, row.metric)
+        floor = f"; always naming the commonest class of training is right for {alike}"
     what = "stage" if run.setting("task.ordered") and len(run.classes) > 2 else "class"
     return [f"The right {what} is named for {_unbroken(row)} of the test {level}s{floor}."]
 

@@ -1,14 +1,12 @@
 """What the tables of an evaluation mean by their short names, in words; and an estimate as a cell."""
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from fibrolab import keys
-from fibrolab.evaluation import roc
 from fibrolab.reporting import captions, numbers
 from fibrolab.reporting.run import Run
 from fibrolab.reporting.tables.sheet import Cell, Footnotes, p_value
@@ -42,20 +40,10 @@ METHODS = {  # how an interval is had
     "clustered Wald": "Wald's interval at the sandwich variance over groups (Mancl and DeRouen 2001)",
     "Clopper-Pearson": "exact binomial (Clopper and Pearson 1934)",
     "log (Simel)": "on the logarithm of the ratio (Simel 1991)",
+    "clustered log (Simel)": "on the logarithm of the ratio (Simel 1991), its variance summed by group",
     "logit clustered DeLong": "Obuchowski's clustered variance (1997), on the logit scale",
     "logit Hanley-McNeil": "Hanley and McNeil's variance (1982), on the logit scale",
 }
-ALIKE = (  # remarks that differ from cell to cell in their numbers alone, and what a whole table says once
-    (
-        r"(\d+ of \d+ groups holds? a (miss|hit)|the \d+ groups do not differ): each counts as one sample",
-        "too few groups hold a hit, or a miss, to see how groups differ: each counts as one sample",
-    ),
-    (r"only \d+ independent units of a class", f"fewer than {roc.FEW} independent units of a class"),
-    (
-        r"the bound is that of \d+ independent pairs",
-        "the bound is that of independent pairs, one a unit of the smaller class,",
-    ),
-)
 MARKERS = {"run": "This run", "lsm": "LSM", "apri": "APRI", "fib4": "FIB-4"}
 VARIABLES = {  # columns of a manifest, with their units
     "site": "Site",
@@ -75,7 +63,7 @@ VARIABLES = {  # columns of a manifest, with their units
 
 def level(run: Run) -> str:
     """Coverage of the run's intervals, such as ``95 %``."""
-    return f"{float(run.setting('bootstrap.level', 0.95)):.0%}".replace("%", f"{numbers.SPACE}%")
+    return numbers.percent(float(run.setting("bootstrap.level", 0.95)))
 
 
 def variable(name: str) -> str:
@@ -93,12 +81,6 @@ def marker(name: str) -> str:
     return MARKERS.get(name, name)
 
 
-def source(text: str) -> str:
-    """Where a cut-off comes from, as a sentence: ``youden on 80 patients`` names the rule in words."""
-    rule, separator, rest = text.partition(" on ")
-    return sentence(f"{RULES[rule]}{separator}{rest}" if rule in RULES else text)
-
-
 def method(name: str) -> str:
     """A sentence on how an interval is had; empty where there is none."""
     if name in ("", "none"):
@@ -111,9 +93,8 @@ def against_chance(row: numbers.Row) -> tuple[str, str]:
     if not math.isfinite(row.p_chance):
         return "", ""
     return f"{p_value(row.p_chance)} against chance", (
-        f"p: one-sided exact binomial test against the {numbers.quantity(row.chance, row.metric)} that the "
-        "commonest class of the test set reaches, at the number of independent samples that its groups "
-        "are worth."
+        f"p: one-sided t test over groups against the {numbers.quantity(row.chance, row.metric)} of giving "
+        "every sample the commonest class of training."
     )
 
 
@@ -123,11 +104,17 @@ def endpoint(run: Run, name: str) -> str:
     return name if lowest is None or lowest >= len(classes) else captions.end_point(classes, lowest)
 
 
-def footnotes(table: pd.DataFrame | Iterable[Mapping[str, Any]]) -> Footnotes:
-    """Footnotes that name the method once for the whole table where every interval has the same."""
+def elsewhere(run: Run) -> str:
+    """Whose network answered the data of another site; empty of a run that trained its own."""
+    name, data = run.setting("learnt_from.run"), run.setting("learnt_from.data")
+    return f"run {name[:8]}, which learnt from {data}" if name else ""
+
+
+def footnotes(table: pd.DataFrame | Iterable[Mapping[str, Any]], *general: str) -> Footnotes:
+    """Footnotes that tell what is general once, and so the method where every interval has the same."""
     rows = records(table) if isinstance(table, pd.DataFrame) else table
     used = {method(word(row, "method")) for row in rows if math.isfinite(number(row, "low"))} - {""}
-    return Footnotes([*used] if len(used) == 1 else [])
+    return Footnotes([*(used if len(used) == 1 else ()), *general])
 
 
 def estimated(row: Mapping[str, Any] | None, metric: str, notes: Footnotes, value: str = "value") -> Cell:
@@ -171,10 +158,8 @@ def remarks(row: Mapping[str, Any]) -> list[str]:
 
 
 def sentence(text: str) -> str:
-    """A remark as a sentence: a capital at its start, a full stop at its end; see `ALIKE` for its numbers."""
+    """A remark as a sentence: a capital at its start, a full stop at its end."""
     text = text.strip()
-    for alike, general in ALIKE:
-        text = re.sub(alike, general, text)
     return text if not text else text[:1].upper() + text[1:] + ("" if text[-1] in ".!?" else ".")
 
 

@@ -1,1 +1,1 @@
-"""What is done with finished runs: read, stacked, set side by side, let answer another site."""
+"""What is done with finished runs: stacked, set side by side, asked about another site."""

@@ -16,15 +16,17 @@ from fibrolab.evaluation import arms as gathering
 from fibrolab.evaluation import bootstrap, comparison, markers, patients
 from fibrolab.evaluation.arms import Arm, Task
 from fibrolab.pipeline import record
+from fibrolab.records import Record, ids, named_twice, read
 from fibrolab.reporting import comparison as pages
 from fibrolab.reporting.comparison import Comparison, Member
-from fibrolab.runs.records import Record, ids, named_twice, read
 from fibrolab.runs.sides import Side, refuse_other_patients, refuse_shared_patients, side, task_of
 from fibrolab.storage import write_table
 from fibrolab.tracking import SOURCE, track
 
-LEVELS = ("auto", "sample", "patient")
-APART = ("paths", "tracking", "name", "hydra")  # settings that say where a run lies, not what it is
+AUTO, SAMPLE, PATIENT = "auto", "sample", "patient"
+UNITS = (AUTO, SAMPLE, PATIENT)
+APART = ("paths", "tracking", "name", "hydra", "published", "learnt_from")  # what a run is not made of
+SHORT = 16  # letters of a setting that may name an arm
 COMPARED = "fibrolab.compared"  # tag: ids of the runs
 
 
@@ -68,18 +70,20 @@ def compared(sides: Sequence[Side], task: Task, given: Mapping[str, Any]) -> Com
     Args:
         sides: Of arms that can be compared.
         task: What they were asked.
-        given: Settings with `level`, `paired`, `reference`, `seed`, `name` and `bootstrap`.
+        given: Settings with `unit`, `paired`, `reference`, `seed`, `name` and `bootstrap`.
 
     Raises:
-        ConfigError: level=patient, but no patient has several samples.
+        ConfigError: unit=patient, but no patient has several samples.
     """
     several = any(patients.repeated(each.answers) for side in sides for each in side.records)
-    if given["level"] == "patient" and not several:
-        raise ConfigError("level=patient: no patient has several test samples of one stage; use level=auto.")
-    levels = [given["level"]] if given["level"] != "auto" else ["patient", "sample"][not several :]
+    if given["unit"] == PATIENT and not several:
+        raise ConfigError("unit=patient: no patient has several test samples of one stage; use unit=auto.")
+    levels = [given["unit"]]
+    if given["unit"] == AUTO:
+        levels = [PATIENT, SAMPLE] if several else [SAMPLE]
     tables, shown = [], {}
     for level in levels:
-        by_patient = level == "patient"
+        by_patient = level == PATIENT
         found = [_arm(side, task, by_patient) for side in sides]
         if given["paired"] and (by_patient or not several):
             found += _markers(sides[0], found[0], task)
@@ -93,7 +97,7 @@ def compared(sides: Sequence[Side], task: Task, given: Mapping[str, Any]) -> Com
         arms=shown,
         task=task,
         members=[_member(each) for each in sides],
-        settings=differing(sides),
+        settings=differing({each.name: each.records for each in sides}),
         witnesses=_witnesses(sides),
         paired=given["paired"],
         resamples=given["bootstrap"]["resamples"],
@@ -123,15 +127,13 @@ def _markers(side: Side, like: Arm, task: Task) -> list[Arm]:
     ]
 
 
-def differing(sides: Sequence[Side]) -> pd.DataFrame:
+def differing(arms: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
     """Settings that are not the same in all arms: index the setting, a column an arm, texts."""
     columns = {}
-    for each in sides:
-        found = [
-            flat({k: v for k, v in resolved(one.config).items() if k not in APART}) for one in each.records
-        ]
+    for arm, records in arms.items():
+        found = [flat({k: v for k, v in resolved(one.config).items() if k not in APART}) for one in records]
         names = dict.fromkeys(name for settings in found for name in settings)
-        columns[each.name] = {
+        columns[arm] = {
             name: ", ".join(dict.fromkeys(str(settings.get(name, "–")) for settings in found))
             for name in names
         }
@@ -171,7 +173,7 @@ def _witnesses(sides: Sequence[Side]) -> str:
 
 def _checked(given: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
     """Name and run ids of each arm; the name is empty where none was given."""
-    runs, level = given["runs"], given["level"]
+    runs, unit = given["runs"], given["unit"]
     arms = (
         [(str(name), ids(of)) for name, of in runs.items()]
         if isinstance(runs, dict)
@@ -184,23 +186,43 @@ def _checked(given: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
             "as runs=[ID,ID] or, for several seeds or folds of each, "
             "'runs={resnet: [ID,ID], hybrid: [ID,ID]}'."
         )
-    if level not in LEVELS:
-        faults.append(unknown("level", level, LEVELS))
+    if unit not in UNITS:
+        faults.append(unknown("unit", unit, UNITS))
     refuse(faults)
     bootstrap.check(given["bootstrap"]["resamples"], given["bootstrap"]["level"])
     return arms
 
 
 def _named(given: Sequence[str], runs: Sequence[Sequence[Record]]) -> list[str]:
-    """What each arm is called: as asked, else by its model, else by its run's name, else with its id."""
+    """What each arm is called: as asked, else by model, name of its run, what differs, or with its id."""
     if all(given):
         return list(given)
     firsts = [of[0] for of in runs]
     candidates = (
         [str(each.config.model.name) for each in firsts],
         [str(each.config.get("name", "")) for each in firsts],
+        _told_by_settings(firsts),
         [f"{each.config.model.name} {each.run_id[:6]}" for each in firsts],
     )
     return next(
-        (names for names in candidates if len(set(names)) == len(names)), [each.run_id for each in firsts]
+        (names for names in candidates if len(set(names)) == len(firsts)), [each.run_id for each in firsts]
     )
+
+
+def _told_by_settings(runs: Sequence[Record]) -> list[str]:
+    """Names such as `lr 0.003` where one or two short settings are all that differs; otherwise none.
+
+    Of a group that was exchanged as a whole, such as the loss, the name stands for all of its settings.
+    """
+    table = differing({str(number): [each] for number, each in enumerate(runs)})
+    exchanged = tuple(name.removesuffix("name") for name in map(str, table.index) if name.endswith(".name"))
+    told = [
+        name for name in map(str, table.index) if name.endswith(".name") or not name.startswith(exchanged)
+    ]
+    if not 0 < len(told) <= 2 or table.loc[told].map(len).to_numpy().max() > SHORT:
+        return []
+    words = [name.removesuffix(".name").rpartition(".")[2].replace("_", " ") for name in told]
+    return [
+        ", ".join(f"{word} {value}" for word, value in zip(words, table.loc[told, column], strict=True))
+        for column in table.columns
+    ]

@@ -20,9 +20,9 @@ from fibrolab.errors import ConfigError, DataError
 from fibrolab.evaluation import predictions
 from fibrolab.loading import load
 from fibrolab.modules.base import Classifier
-from fibrolab.pipeline import build_datamodule, record
+from fibrolab.pipeline import build_datamodule, conclude, record
+from fibrolab.records import Record, read
 from fibrolab.reporting import audit_page
-from fibrolab.runs.records import Record, read
 from fibrolab.tracking import SOURCE, track
 from fibrolab.training import fitting
 from fibrolab.training.earlier_weights import BEST
@@ -63,10 +63,7 @@ def run(config: DictConfig) -> None:
         _add_validation(tracked.folder, before)
         known |= {"device": device, "seconds": round(time.monotonic() - clock, 1)}
         results.save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
-        scores = results.evaluate(tracked.folder, **resolved(config.bootstrap))
-        results.draw_mistakes(tracked.folder, datamodule.test_images)
-        results.draw(tracked.folder)
-        tracked.log_metrics(results.flat_metrics(scores))
+        conclude(tracked, config, datamodule.test_images)
         results.announce(tracked.folder, tracked.id, config.tracking.uri)
 
 
@@ -80,6 +77,7 @@ def _settings(config: DictConfig, before: Record) -> DictConfig:
         settings[part] = resolved(config)[part]
     settings.split, settings.resume = SPLIT, None
     settings.published = None  # numbers of a paper on its own patients
+    settings.learnt_from = {"run": before.run_id, "data": before.config.data.name}
     settings.trainer.accelerator = config.accelerator
     settings.trainer.fast_dev_run = False
     return settings

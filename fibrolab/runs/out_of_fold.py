@@ -9,12 +9,12 @@ from fibrolab import keys
 from fibrolab.choices import refuse
 from fibrolab.errors import DataError, SplitError, listing
 from fibrolab.evaluation import predictions
+from fibrolab.records import Record, named_twice
 from fibrolab.runs import regression
-from fibrolab.runs.records import Record, named_twice
 
 
 @dataclass(frozen=True)
-class Arm:
+class Fitted:
     """What the runs of one arm answered, by sample_id in the manifest's order.
 
     Attributes:
@@ -53,7 +53,7 @@ def refuse_unlike(records: Sequence[Record]) -> None:
     refuse(faults)
 
 
-def gathered(name: str, records: Sequence[Record]) -> Arm:
+def gathered(name: str, records: Sequence[Record]) -> Fitted:
     """The answers of the runs of one arm: the folds of a cross-validation, or one run's validation part.
 
     Of a test sample the confidences are averaged on the scale of the regression (logits or logarithms), on
@@ -78,7 +78,7 @@ def gathered(name: str, records: Sequence[Record]) -> Arm:
     features = pd.DataFrame(regression.confidences(predictions.probabilities(frame)), frame[keys.SAMPLE_ID])
     classes = list(records[0].config.task.classes)
     features.columns = [name] if len(classes) == 2 else [f"{name}_{each}" for each in classes]
-    return Arm(rows.loc[order, list(predictions.COLUMNS[1:])], features.groupby(level=0).mean().loc[order])
+    return Fitted(rows.loc[order, list(predictions.COLUMNS[1:])], features.groupby(level=0).mean().loc[order])
 
 
 def _refuse_leaks(name: str, fit: pd.DataFrame, test: pd.DataFrame) -> None:

@@ -11,7 +11,7 @@ from fibrolab import keys
 from fibrolab.choices import refuse
 from fibrolab.errors import ConfigError, listing
 from fibrolab.evaluation.arms import Task
-from fibrolab.runs.records import Record
+from fibrolab.records import Record
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class Side:
 
     Attributes:
         name: Of the arm.
-        records: Its runs: seeds, which tested the same samples, or folds, which tested none in common.
+        records: Its runs: seeds, which tested the same samples, or folds, which tested none in common, in
+            the order of their numbers.
         folds: Whether they are folds.
     """
 
@@ -69,7 +70,11 @@ def side(name: str, records: Sequence[Record]) -> Side:
                 "with one split.seed and split.fold=0,1,2."
             )
     _refuse_missing_folds(name, records)
-    return Side(name, tuple(records), folds=True)
+    return Side(name, tuple(sorted(records, key=_fold)), folds=True)
+
+
+def _fold(record: Record) -> int:
+    return int(record.config.split.get("fold", 0))
 
 
 def _refuse_missing_folds(name: str, records: Sequence[Record]) -> None:
@@ -78,7 +83,7 @@ def _refuse_missing_folds(name: str, records: Sequence[Record]) -> None:
     if any(each.manifest != first.manifest for each in records):
         raise ConfigError(f"The runs of arm {name} are no folds of one data set: their manifests differ.")
     asked = int(first.config.split.get("folds") or 0)
-    given = [int(each.config.split.get("fold", 0)) for each in records]
+    given = list(map(_fold, records))
     if missing := sorted(set(range(asked)) - set(given)):
         raise ConfigError(
             f"Arm {name} lacks fold {', '.join(map(str, missing))} of {asked}; name the runs of all folds."

@@ -17,10 +17,10 @@ from fibrolab.config import resolved
 from fibrolab.data import clinical
 from fibrolab.errors import DataError, listing
 from fibrolab.evaluation import predictions, score
-from fibrolab.pipeline import record
+from fibrolab.pipeline import conclude, record
+from fibrolab.records import Record, ids, read
 from fibrolab.runs import regression
-from fibrolab.runs.out_of_fold import Arm, gathered, refuse_unlike
-from fibrolab.runs.records import Record, ids, read
+from fibrolab.runs.out_of_fold import Fitted, gathered, refuse_unlike
 from fibrolab.tracking import SOURCE, track
 
 STACK_FILE = "stack.json"  # the regression in numbers
@@ -61,9 +61,8 @@ def run(config: DictConfig) -> None:
         results.save_json(description | {"alone": alone}, tracked.folder / STACK_FILE)
         known |= {"seconds": round(time.monotonic() - clock, 1)}
         results.save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
-        scores = results.evaluate(tracked.folder, **given["bootstrap"])
-        results.draw(tracked.folder)
-        tracked.log_metrics(results.flat_metrics(scores) | _flat(alone))
+        conclude(tracked, config)
+        tracked.log_metrics(_flat(alone))
         results.announce(tracked.folder, tracked.id, config.tracking.uri)
         for name, numbers in alone.items():
             told = ", ".join(
@@ -75,7 +74,7 @@ def run(config: DictConfig) -> None:
 
 
 def joined(
-    arms: Sequence[Arm], first: Record, columns: Sequence[str], missing: str
+    arms: Sequence[Fitted], first: Record, columns: Sequence[str], missing: str
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The samples that all arms answered, and their features.
 
@@ -86,7 +85,7 @@ def joined(
         missing: `error`, or `median` of the samples to fit on, for values that were not measured.
 
     Returns:
-        Rows as of `Arm`, and features (N, F + D), both by sample_id.
+        Rows as of `Fitted`, and features (N, F + D), both by sample_id.
 
     Raises:
         DataError: An arm of other samples, or a value missing.
@@ -119,7 +118,7 @@ def stack(
     """Fit a regression and let it answer.
 
     Args:
-        rows: Samples by sample_id, as of `Arm`.
+        rows: Samples by sample_id, as of `Fitted`.
         features: No value missing (N, D).
         classes: Names of the K classes.
         penalty: See `regression.fitted`.

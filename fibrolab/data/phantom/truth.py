@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.special import ndtr
 
 CLASSES = ("F0", "F1", "F2", "F3", "F4")
@@ -89,27 +89,6 @@ def best_accuracy(
     low, high = _intervals(means, prior)
     inside = ndtr(high - means) - ndtr(low - means)
     return float(np.sum(prior * np.where(high > low, inside, 0.0)))
-
-
-def best_stage(
-    scores: ArrayLike,
-    separability: float,
-    channels: Sequence[str] = IMAGE_CHANNELS,
-    shares: Sequence[float] | None = None,
-) -> NDArray[np.intp]:
-    """The Bayes decision: the most probable stage for the scores `(N,)` of a channel or `(N, C)` of several.
-
-    Its accuracy is `best_accuracy`.
-    """
-    prior = _prior(shares)
-    steps = np.array([distance(separability, [channel]) for channel in channels])
-    observed = np.asarray(scores, dtype=float).reshape(-1, len(channels))
-    observed = (
-        observed * np.sqrt(steps**2 * STAGE_VARIANCE + 1) + steps * MIDDLE
-    )  # spreads of 1 round k steps
-    means = np.arange(len(prior))[:, None] * steps
-    with np.errstate(divide="ignore"):  # a stage that is absent has log share -inf and is never chosen
-        return np.argmax(observed @ means.T - np.sum(means**2, axis=1) / 2 + np.log(prior), axis=1)
 
 
 def _prior(shares: Sequence[float] | None) -> NDArray[np.float64]:

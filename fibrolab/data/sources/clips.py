@@ -24,7 +24,7 @@ import pandas as pd
 from fibrolab import keys
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.media import MIDDLE
-from fibrolab.data.sources.table import STAGES, labelled, root_of, with_ids
+from fibrolab.data.sources.table import STAGES, as_manifest, labelled, with_ids
 from fibrolab.data.wording import refuse, unfilled
 
 
@@ -56,7 +56,7 @@ def load(
     ]
     refuse(path, faults)
     table = _with_ids(_with_pictures(table))
-    return Manifest(table, tuple(classes), Path(path).stem, root_of(path, root))
+    return as_manifest(table, classes, path, root)
 
 
 def _with_pictures(table: pd.DataFrame) -> pd.DataFrame:

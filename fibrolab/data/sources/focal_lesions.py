@@ -27,7 +27,7 @@ import pandas as pd
 from fibrolab import keys
 from fibrolab.data.box import Box
 from fibrolab.data.manifest import Manifest
-from fibrolab.data.sources.table import labelled, root_of, with_ids
+from fibrolab.data.sources.table import as_manifest, labelled, with_ids
 from fibrolab.data.wording import refuse, rows_named, told, unfilled
 from fibrolab.errors import DataError
 
@@ -64,7 +64,7 @@ def load(
     refuse(path, faults)
     table = table.drop(columns=keys.VISIT_ID, errors="ignore")
     table = _grouped(with_ids(table.assign(**{keys.ROI: rois})))
-    return Manifest(table, tuple(classes), Path(path).stem, root_of(path, root))
+    return as_manifest(table, classes, path, root)
 
 
 def rectangles(table: pd.DataFrame) -> tuple[pd.Series, list[str]]:

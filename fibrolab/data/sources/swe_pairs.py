@@ -37,7 +37,7 @@ from fibrolab.data.manifest import Manifest
 from fibrolab.data.media import Media, whole
 from fibrolab.data.memory import measured
 from fibrolab.data.readers import read_image
-from fibrolab.data.sources.table import STAGES, labelled, root_of, with_ids
+from fibrolab.data.sources.table import STAGES, as_manifest, labelled, with_ids
 from fibrolab.data.wording import refuse, unfilled
 from fibrolab.errors import ConfigError, DataError, UnreadableImageError
 
@@ -77,7 +77,7 @@ def load(
             f"data.top_kpa={top_kpa}: give the stiffness at the bar's upper end, above 0 [kPa]."
         )
     table = _pairs(labelled(path, classes, columns, needs=_NEEDED), path)
-    manifest = Manifest(table, tuple(classes), Path(path).stem, root_of(path, root))
+    manifest = as_manifest(table, classes, path, root)
     table = manifest.table  # checked: no path leaves the root, and every reading is a number
     if keys.LSM_KPA in table and table[keys.LSM_KPA].notna().any():
         readings = table[keys.LSM_KPA]

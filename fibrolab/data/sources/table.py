@@ -60,7 +60,7 @@ def load(
             path,
             ", ".join(map(str, table.columns)),
         )
-    return Manifest(with_ids(table), tuple(classes), Path(path).stem, root_of(path, root))
+    return as_manifest(with_ids(table), classes, path, root)
 
 
 def labelled(
@@ -101,8 +101,16 @@ def with_ids(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([names.rename(keys.SAMPLE_ID), table], axis=1)
 
 
-def root_of(path: str | Path, root: str | Path | None) -> Path:
-    """The folder that a table's paths are relative to.
+def as_manifest(
+    table: pd.DataFrame, classes: Sequence[str], path: str | Path, root: str | Path | None
+) -> Manifest:
+    """A table under our names as a manifest that is called as its file.
+
+    Args:
+        table: As `labelled` gives it, with all that every sample needs.
+        classes: Names of the labels in their order.
+        path: The file that it was read from.
+        root: Folder that its paths are relative to; the file's own where none is given.
 
     Raises:
         ConfigError: There is no such folder.
@@ -111,7 +119,7 @@ def root_of(path: str | Path, root: str | Path | None) -> Path:
     folder = folder.expanduser().absolute()
     if not folder.is_dir():
         raise ConfigError(f"data.root={root} is not a folder; the paths in {path} are relative to it.")
-    return folder
+    return Manifest(table, tuple(classes), Path(path).stem, folder)
 
 
 def _renamed(table: pd.DataFrame, columns: Mapping[str, str | None], path: str | Path) -> pd.DataFrame:

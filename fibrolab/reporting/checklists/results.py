@@ -24,7 +24,9 @@ def measures(run: Run) -> str:
     """The measures that were taken, without their classes."""
     if run.metrics is None:
         return ""
-    found = [numbers.title(row.metric) for row in numbers.rows(run.metrics, numbers.HEADLINE)]
+    found = [
+        numbers.title(row.metric) for row in numbers.rows(run.metrics, numbers.headline_names(run.metrics))
+    ]
     found += [
         numbers.title(name) for name in numbers.MEASURES if run.metrics["metric"].str.startswith(name).any()
     ]

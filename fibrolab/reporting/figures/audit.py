@@ -11,9 +11,7 @@ from matplotlib.figure import Figure
 from fibrolab import keys
 from fibrolab.reporting import numbers
 from fibrolab.reporting import run as runs
-from fibrolab.reporting.figures import run as figures
-from fibrolab.reporting.figures.run import ACCENT, INK, SECOND, styled
-from fibrolab.reporting.figures.style import shortened
+from fibrolab.reporting.figures.style import ACCENT, INK, SECOND, save, shortened, styled
 from fibrolab.reporting.tables import audit as audit_tables
 from fibrolab.reporting.tables.audit import PROTOCOLS, Floor
 
@@ -134,7 +132,7 @@ def draw(folder: Path, images: Sequence[Sequence[np.ndarray]] = ()) -> list[Path
     for name in places.keys() - drawn:  # of an earlier audit in this folder, whose copies are mended
         places[name].unlink(missing_ok=True)
         places[name].with_suffix(".svg").unlink(missing_ok=True)
-    return [figures.save(figure, places[name]) for name, figure in drawn.items()]
+    return [save(figure, places[name]) for name, figure in drawn.items()]
 
 
 def _title(cluster: Mapping[str, Any]) -> str:

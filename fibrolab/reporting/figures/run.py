@@ -13,36 +13,11 @@ from fibrolab.reporting import run as runs
 from fibrolab.reporting.figures.counts import confusion_matrix, partitions
 from fibrolab.reporting.figures.curves import end_points, precision_recall, roc
 from fibrolab.reporting.figures.forest import subgroups
-from fibrolab.reporting.figures.images import mistakes, samples
 from fibrolab.reporting.figures.probabilities import decision_curves, reliability
-from fibrolab.reporting.figures.style import ACCENT, COLOURS, DASHES, DPI, INK, PALE, SECOND, save, styled
+from fibrolab.reporting.figures.style import save
 from fibrolab.reporting.figures.training import curves
 from fibrolab.reporting.run import Run
 
-__all__ = [
-    "ACCENT",
-    "COLOURS",
-    "DASHES",
-    "DPI",
-    "FIGURES",
-    "INK",
-    "PALE",
-    "SECOND",
-    "confusion_matrix",
-    "curves",
-    "decision_curves",
-    "draw_all",
-    "end_points",
-    "mistakes",
-    "partitions",
-    "precision_recall",
-    "reliability",
-    "roc",
-    "samples",
-    "save",
-    "styled",
-    "subgroups",
-]
 FIGURES = (
     "confusion_matrix",
     "roc",

@@ -83,6 +83,7 @@ def save(figure: Figure, path: Path) -> Path:
         # A letter that no font has is drawn as a box, and seen; the terminal is for what can be mended.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(drawn, format="png", dpi=DPI)
+        figure.set_layout_engine("none")  # it is laid out; a second time takes as long as drawing it
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
     put(path.with_suffix(".svg"), svg.getvalue())
     return put(path, _small(drawn, pictured=any(axes.images for axes in figure.axes)))

@@ -8,8 +8,11 @@ import pandas as pd
 
 from fibrolab.evaluation.arms import AT_THRESHOLDS, CLASSES, END_POINTS, HEADLINE
 from fibrolab.evaluation.comparison import ANOVA, COMPARATORS, FOLDS, SIGNIFICANT
+from fibrolab.evaluation.fold_by_fold import RESAMPLED_T
 from fibrolab.evaluation.sample_size import CAVEAT
+from fibrolab.evaluation.seeds import POWER
 from fibrolab.reporting import numbers
+from fibrolab.reporting.captions import end_point
 from fibrolab.reporting.comparison_words import Comparison, amount, measure, needed
 from fibrolab.reporting.figures.style import shortened
 from fibrolab.reporting.tables.sheet import Cell, Column, Footnotes, Line, Sheet, line, probability
@@ -29,14 +32,16 @@ TITLES = {
     END_POINTS: "AUC of the end points",
     AT_THRESHOLDS: "End points at thresholds",
     COMPARATORS: "Networks and clinical markers",
-    CLASSES: "Sensitivity by class",
+    CLASSES: "Measures by class",
     FOLDS: "Fold by fold",
 }
 SAID = {
     AT_THRESHOLDS: " Each training's threshold is the one of Youden's index on its own validation part.",
     COMPARATORS: " Of the patients who have the marker.",
+    CLASSES: " The answer is the most probable class.",
     FOLDS: " Mean and SD over the folds.",
 }
+BY_PART = {CLASSES: "Class", AT_THRESHOLDS: "End point"}  # a line an arm and part, with many measures of it
 TESTS = {
     "mid-p McNemar": "Test: McNemar's, mid-p (Fagerland 2013); interval: Bonett and Price (2012).",
     "DeLong": "Interval and test: DeLong's (1988), paired.",
@@ -46,6 +51,7 @@ TESTS = {
     "both arms.",
     "t over patients and trainings": "Interval and test: Student's t, by the variance over resampled groups "
     "and what the trainings differ by beyond it (Obuchowski and Rockette 1995).",
+    RESAMPLED_T: "Interval and test: corrected resampled t test over folds (Nadeau and Bengio 2003).",
     "bootstrap of each cohort": "Interval and test: Student's t, by the variance over resampled groups of "
     "each cohort.",
 }
@@ -56,17 +62,16 @@ def of(comparison: Comparison) -> dict[str, dict[str, list[Sheet]]]:
     found: dict[str, dict[str, list[Sheet]]] = {}
     for section, families in SECTIONS.items():
         for level in comparison.arms:
-            sheets = [make(comparison, level, family) for family in families for make in (arms, differences)]
+            sheets = [
+                make(comparison, level, family)
+                for family in families
+                for make in (LAYOUTS.get(family, arms), differences)
+            ]
             if section == CLASSES:
                 sheets.append(variance(comparison, level))
             if shown := [sheet for sheet in sheets if sheet.lines]:
                 found.setdefault(section, {})[level] = shown
     return found
-
-
-def percent(share: float) -> str:
-    """A level of confidence, such as ``95 %``."""
-    return f"{share:.0%}".replace("%", f"{numbers.SPACE}%")
 
 
 def _by(level: str) -> str:
@@ -90,25 +95,83 @@ def arms(comparison: Comparison, level: str, family: str) -> Sheet:
     rows = comparison.rows(level, family)
     rows = rows[rows["against"] == ""]
     measures = list(dict.fromkeys(zip(rows["metric"], rows["of"], strict=True)))
-    bounded = "" if family == FOLDS else f", with {percent(comparison.level)} confidence intervals"
     notes = _notes(rows)
     lines = []
     for arm, own in rows.groupby("arm", sort=False):
         cells = {(row["metric"], row["of"]): _cell(row, notes) for row in records(own)}
-        size = own.iloc[0]
-        held = f"{int(size['n']):,} {level}s, {int(size['groups']):,} groups"
-        lines.append(line(Cell(str(arm), held), *(cells.get(key, Cell("–")) for key in measures)))
+        lines.append(
+            line(Cell(str(arm), _size(own, level)), *(cells.get(key, Cell("–")) for key in measures))
+        )
     titles = [
         measure({"metric": metric, "of": of, "family": family}, comparison.task) for metric, of in measures
     ]
     return Sheet(
         f"{TITLES[family]} {_by(level)}",
-        f"{TITLES[family]}, {_by(level)}{bounded}.{SAID.get(family, '')}",
+        _caption(comparison, level, family),
         [Column("Arm", number=False), *map(Column, titles)],
         lines,
         style="broad sheet" if len(titles) > MANY else "",
         notes=notes.notes,
     )
+
+
+def parts(comparison: Comparison, level: str, family: str) -> Sheet:
+    """A line an arm of each class or end point, a column a measure."""
+    rows = comparison.rows(level, family)
+    rows = rows[rows["against"] == ""].assign(rate=rows["metric"].str.removeprefix("macro_"))
+    rates, notes = list(dict.fromkeys(rows["rate"])), _notes(rows)
+    lines = []
+    for part in rows["of"].unique():
+        for arm, own in rows[rows["of"] == part].groupby("arm", sort=False):
+            cells = {row["rate"]: _cell(row, notes) for row in records(own)}
+            known = [cells.get(rate, Cell("–")) for rate in rates]
+            lines.append(line(_part(part, comparison, family), str(arm), *known))
+    return Sheet(
+        f"{TITLES[family]} {_by(level)}",
+        _caption(comparison, level, family),
+        [Column(BY_PART[family], False), Column("Arm", False), *(Column(numbers.title(r)) for r in rates)],
+        lines,
+        style="broad sheet",
+        notes=notes.notes,
+    )
+
+
+def _part(name: str, comparison: Comparison, family: str) -> Cell:
+    if not name:
+        return Cell("Macro average")
+    task = comparison.task
+    return Cell(end_point(task.classes, task.endpoints[name]) if family == AT_THRESHOLDS else name)
+
+
+def folds(comparison: Comparison, level: str, family: str = FOLDS) -> Sheet:
+    """A line a fold of each arm and its mean with SD, a column a measure."""
+    rows = comparison.rows(level, family)
+    rows = rows[rows["against"] == ""]
+    measures, notes = list(dict.fromkeys(zip(rows["metric"], rows["of"], strict=True))), _notes(rows)
+    lines = []
+    for (arm, fold), own in rows.groupby(["arm", "fold"], sort=False):
+        cells = {(row["metric"], row["of"]): _cell(row, notes) for row in records(own)}
+        which = Cell(f"fold {fold}", f"{int(own['n'].iloc[0]):,} {level}s") if fold else Cell("mean")
+        lines.append(line(str(arm), which, *(cells[key] for key in measures), strong=not fold))
+    titles = [
+        measure({"metric": metric, "of": of, "family": family}, comparison.task) for metric, of in measures
+    ]
+    columns = [Column("Arm", number=False), Column("Fold", number=False), *map(Column, titles)]
+    caption = _caption(comparison, level, family)
+    return Sheet(f"{TITLES[family]} {_by(level)}", caption, columns, lines, "broad sheet", notes=notes.notes)
+
+
+def _caption(comparison: Comparison, level: str, family: str) -> str:
+    bounded = "" if family == FOLDS else f", with {numbers.percent(comparison.level)} confidence intervals"
+    return f"{TITLES[family]}, {_by(level)}{bounded}.{SAID.get(family, '')}"
+
+
+def _size(rows: pd.DataFrame, level: str) -> str:
+    """Of how many: ``120 samples, 30 groups``."""
+    return f"{int(rows['n'].iloc[0]):,} {level}s, {int(rows['groups'].iloc[0]):,} groups"
+
+
+LAYOUTS = {CLASSES: parts, AT_THRESHOLDS: parts, FOLDS: folds}  # of a family's arms; others a line an arm
 
 
 def _cell(row: Mapping[str, Any], notes: Footnotes) -> Cell:
@@ -126,12 +189,16 @@ def differences(comparison: Comparison, level: str, family: str) -> Sheet:
     rows = rows[rows["against"] != ""]
     notes = _notes(rows)
     tests = int(rows["p"].notna().sum())
-    several = f" Holm's correction is for the {tests} tests of this table." if tests > 1 else ""
+    several = ""
+    if tests > 1:
+        several = (
+            f" Holm's correction of p is for the {tests} tests of this table; intervals are not corrected."
+        )
     planned = bool(rows["needed"].notna().any())
     lines = [_difference(row, comparison, notes, planned) for row in records(rows)]
     return Sheet(
         f"Differences {TITLES[family]} {_by(level)}",
-        f"{TITLES[family]}, {_by(level)}: differences, with {percent(comparison.level)} confidence "
+        f"{TITLES[family]}, {_by(level)}: differences, with {numbers.percent(comparison.level)} confidence "
         f"intervals.{several}",
         [
             Column("Difference", number=False),
@@ -142,8 +209,14 @@ def differences(comparison: Comparison, level: str, family: str) -> Sheet:
             *([Column(f"{comparison.witnesses.capitalize()} needed")] if planned else []),
         ],
         lines,
-        notes=[*notes.notes, *([("", CAVEAT)] if planned else [])],
+        notes=[*notes.notes, *([("", _plan(tests)), ("", CAVEAT)] if planned else [])],
     )
+
+
+def _plan(tests: int) -> str:
+    level = f"{SIGNIFICANT:.2f}".removeprefix("0")
+    parted = ", divided by the number of tests (a little more careful than Holm)" if tests > 1 else ""
+    return f"Needed for a power of {numbers.percent(POWER)} at a level of {level}{parted}."
 
 
 def _difference(row: Mapping[str, Any], comparison: Comparison, notes: Footnotes, planned: bool) -> Line:

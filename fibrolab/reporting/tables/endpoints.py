@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from fibrolab.evaluation.endpoints import MEASURES
-from fibrolab.reporting import narrow, numbers, wording
+from fibrolab.reporting import numbers, undercoverage, wording
 from fibrolab.reporting.run import Run
 from fibrolab.reporting.tables.sheet import Cell, Column, Footnotes, Line, Sheet, count, line, probability
 
@@ -25,7 +25,7 @@ def sheets(run: Run) -> list[Sheet]:
     table = run.tables.get("endpoints")
     if table is None:
         return _at_one_half(run)
-    table = narrow.remarked(run, table)
+    table = undercoverage.remarked(run, table)
     levels = [name for name in wording.LEVELS if name in set(table["level"])]
     return [*_areas(run, table, levels), *(_decisions(run, table[table["level"] == at], at) for at in levels)]
 
@@ -54,7 +54,7 @@ def _decisions(run: Run, table: pd.DataFrame, level: str) -> Sheet:
     notes = wording.footnotes(decided)
     shown = [metric for metric in DECIDED if metric in set(decided["metric"])]
     floors = {name: _floor(run, str(name), level) for name in decided["endpoint"].unique()}
-    floored = any(floors.values())  # of two classes it stands beside the headline's accuracy
+    floored = any(floors.values())
     lines = []
     for (name, rule), rows in decided.groupby(["endpoint", "rule"], sort=False):
         known: Rows = {row["metric"]: row for row in wording.records(rows)}
@@ -68,7 +68,7 @@ def _decisions(run: Run, table: pd.DataFrame, level: str) -> Sheet:
         "was chosen on the validation set by the rule under the end point's name: Youden's index, the "
         "highest that keeps a sensitivity of 90\u00a0%, or the lowest that keeps a specificity of "
         "90\u00a0%. None was chosen on the test set."
-        + (" The floor is the accuracy of the commonest answer." if floored else "")
+        + (" The floor is the best accuracy known that needs no look at the liver." if floored else "")
     )
     columns = [
         Column("End point", number=False),
@@ -87,10 +87,11 @@ def _threshold(row: Mapping[str, Any], notes: Footnotes) -> Cell:
 
 
 def _floor(run: Run, name: str, level: str) -> str:
-    """The accuracy of the commonest answer; patients have one floor however they are answered."""
-    table = run.metrics if level == "sample" else run.patients
-    rows = [] if table is None else numbers.rows(table, [f"accuracy_{name}"])
-    return numbers.quantity(rows[0].floor, "accuracy") if rows and rows[0].floor_text else ""
+    """That of the accuracy; patients have one however they are answered."""
+    table, floors = (run.metrics, run.floors) if level == "sample" else (run.patients, {})
+    metric = "accuracy" if len(run.classes) == 2 else f"accuracy_{name}"  # the only end point of two classes
+    rows = [] if table is None else numbers.rows(table, [metric], floors)
+    return numbers.quantity(rows[0].floor, metric) if rows and rows[0].floor_text else ""
 
 
 def _at_one_half(run: Run) -> list[Sheet]:
@@ -165,7 +166,7 @@ def _compared(run: Run, name: str, table: pd.DataFrame) -> Sheet:
     caption = (
         f"Clinical markers for {title}, on the test patients who have them, and this run on the same "
         "patients. A cut-off is a published one, or was fitted on validation; p is of the paired difference "
-        "of the areas."
+        "of the areas, not corrected for there being several."
     )
     titles = ("Patients", "AUC", "p", "Cut-off", *map(numbers.title, COMPARED))
     columns = [Column("Marker", number=False), *map(Column, titles)]
@@ -219,5 +220,5 @@ def _apart(rows: Sequence[Mapping[str, Any]]) -> tuple[Rows, str]:
 
 def _cutoff(row: Mapping[str, Any], remark: str, notes: Footnotes) -> Cell:
     value = wording.number(row, "cutoff")
-    marks = notes.marks(wording.source(wording.word(row, "source")), wording.sentence(remark))
+    marks = notes.marks(wording.sentence(wording.word(row, "source")), wording.sentence(remark))
     return Cell("–" if math.isnan(value) else f"{value:.3g}", "", marks)

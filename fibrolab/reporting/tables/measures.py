@@ -1,6 +1,7 @@
 """The tables of `metrics.csv` and of its patients: headline, class by class, all the rest, and poolings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -10,6 +11,7 @@ from fibrolab.reporting import numbers, wording
 from fibrolab.reporting.run import Run
 from fibrolab.reporting.tables.sheet import Cell, Column, Footnotes, Line, Sheet, line
 
+AUC = "auc"
 POOLED = ("accuracy", "balanced_accuracy", "macro_auc", "weighted_auc", "auc", "qwk", "mae", "obuchowski")
 PROBABILITIES = ("log_loss", "brier", "ece")
 BY_THRESHOLD = (*MEASURES, "balanced_accuracy", "ppv", "npv", "lr_plus", "lr_minus", "f1")
@@ -54,7 +56,7 @@ def by_class(run: Run) -> list[Sheet]:
     """Each class against the others, then the averages; measures that were not taken have no column."""
     if run.metrics is None:
         return []
-    found = numbers.per_class(run.metrics, run.classes)
+    found = per_class(run.metrics, run.classes)
     kept = [i for i, _ in enumerate(numbers.MEASURES) if any(cells[i] for cells in found.values())]
     if not kept:
         return []
@@ -66,6 +68,21 @@ def by_class(run: Run) -> list[Sheet]:
     return [Sheet("classes", caption, columns, lines, style="classes sheet", notes=notes.notes)]
 
 
+def per_class(metrics: pd.DataFrame, classes: Sequence[str]) -> dict[str, list[numbers.Row | None]]:
+    """One entry a measure of `numbers.MEASURES` for every class, then for their averages; None: not taken.
+
+    Args:
+        metrics: The table of the metrics, where ``sensitivity_F3`` is that of class F3.
+        classes: Names of the classes.
+    """
+    known = {row.metric: row for row in numbers.rows(metrics, list(metrics["metric"].astype(str)))}
+    lines = {name: [known.get(f"{measure}_{name}") for measure in numbers.MEASURES] for name in classes}
+    for average in numbers.AVERAGES:
+        title = f"{average.capitalize()} average"
+        lines[title] = [known.get(f"{average}_{measure}") for measure in numbers.MEASURES]
+    return lines
+
+
 def further(run: Run) -> list[Sheet]:
     """The measures that stand nowhere else on the page."""
     if run.metrics is None:
@@ -73,7 +90,7 @@ def further(run: Run) -> list[Sheet]:
     calibrated = "calibration" in run.tables  # which shows these beside what a temperature makes of them
     rows = [
         row
-        for row in numbers.others(run.metrics, run.classes, run.floors, tuple(run.endpoints))
+        for row in others(run.metrics, run.classes, run.floors)
         if not (_is_of_endpoint(row.metric, run) or (calibrated and row.metric in PROBABILITIES))
     ]
     notes = _footnotes(rows)
@@ -81,6 +98,18 @@ def further(run: Run) -> list[Sheet]:
     columns = (Column("Measure", number=False), Column("Value"), Column("Floor"))
     sheet = Sheet("further measures", "Further measures.", columns, lines, style="compact", notes=notes.notes)
     return [sheet] if lines else []
+
+
+def others(
+    metrics: pd.DataFrame, classes: Sequence[str], floors: Mapping[str, Any] | None = None
+) -> list[numbers.Row]:
+    """The metrics of neither the headline nor the classes; floors as in `numbers.rows`."""
+    shown = {*numbers.HEADLINE, *numbers.headline_names(metrics)}
+    shown |= {f"{measure}_{name}" for measure in numbers.MEASURES for name in classes}
+    shown |= {f"{average}_{measure}" for average in numbers.AVERAGES for measure in numbers.MEASURES}
+    return numbers.rows(
+        metrics, [name for name in metrics["metric"].astype(str) if name not in shown], floors
+    )
 
 
 def _is_of_endpoint(metric: str, run: Run) -> bool:
@@ -100,6 +129,8 @@ def poolings(run: Run) -> list[Sheet]:
         return []
     rows = {name: {row.metric: row for row in numbers.rows(table, POOLED)} for name, table in known.items()}
     shown = [metric for metric in POOLED if any(metric in found for found in rows.values())]
+    if AUC in shown:  # of two classes, whose areas are one and the same
+        shown = [metric for metric in shown if metric == AUC or not metric.endswith(AUC)]
     notes = _footnotes([row for found in rows.values() for row in found.values()])
     lines = [
         line(numbers.title(metric), *(_cell(found.get(metric), notes) for found in rows.values()))

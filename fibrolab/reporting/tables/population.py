@@ -1,6 +1,7 @@
 """The tables of whom the run was tested on: cohort, subgroups, and the samples it was furthest wrong on."""
 
 from fibrolab import keys
+from fibrolab.evaluation.subgroups import multiplicity
 from fibrolab.reporting import numbers, wording
 from fibrolab.reporting.run import Run
 from fibrolab.reporting.tables.sheet import Cell, Column, Footnotes, Sheet, count, line, probability
@@ -22,7 +23,12 @@ def cohort(run: Run) -> list[Sheet]:
         text = "" if again and p != p else probability(p)  # one test stands for all values of a variable
         title = Cell(wording.variable(row["variable"]), wording.word(row, "statistic"))
         lines.append(line(title, *cells, Cell(text, "", notes.marks(*told))))
-    caption = "Who was trained, validated and tested on; p compares training with test."
+    caption = (
+        "Who was trained, validated and tested on; p compares training with test, not corrected for there "
+        "being many."
+    )
+    if earlier := wording.elsewhere(run):
+        caption += f" Training and validation are those of {earlier}."
     parts = [Column(name.capitalize()) for name in keys.PARTITIONS]
     columns = [Column("Variable", number=False), *parts, Column("p")]
     return [Sheet("cohort", caption, columns, lines, notes=notes.notes)]
@@ -33,7 +39,8 @@ def subgroups(run: Run) -> list[Sheet]:
     table = run.tables.get("subgroups")
     if table is None:
         return []
-    notes = wording.footnotes(table)
+    told = wording.sentence(multiplicity(table, float(run.setting("bootstrap.level", 0.95))))
+    notes = wording.footnotes(table, told)
     metrics = list(dict.fromkeys(table["metric"]))
     lines = []
     for (name, value), rows in table.groupby(["variable", "value"], sort=False):

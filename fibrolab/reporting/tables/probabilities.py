@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from fibrolab.reporting import numbers, wording
+from fibrolab.reporting import numbers, undercoverage, wording
 from fibrolab.reporting.run import Run
 from fibrolab.reporting.tables.sheet import Cell, Column, Sheet, count, line
 
@@ -15,6 +15,7 @@ def calibration(run: Run) -> list[Sheet]:
     table = run.tables.get("calibration")
     if table is None:
         return []
+    table = undercoverage.remarked(run, table)
     levels = [name for name in wording.LEVELS if name in set(table["level"])]
     return [_calibrated(run, table[table["level"] == level], level) for level in levels]
 
@@ -65,7 +66,7 @@ def _sets(table: pd.DataFrame, level: str) -> Sheet:
     notes = wording.footnotes(table)
     lines = []
     for row in wording.records(table):
-        promised = f"{100 * (1 - wording.number(row, 'alpha')):.0f}{numbers.SPACE}%"
+        promised = numbers.percent(1 - wording.number(row, "alpha"))
         everything = row["stage"] == "all"
         n = wording.number(row, "n")
         lines.append(

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import pandas as pd
 import yaml
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from fibrolab import keys
 from fibrolab.data import clinical
@@ -18,6 +19,7 @@ from fibrolab.evaluation import predictions
 from fibrolab.tracking import finished
 
 NEEDED = (keys.CONFIG_FILE, keys.MANIFEST_FILE, keys.SPLIT_FILE, keys.AUDIT_FILE, keys.PREDICTIONS_FILE)
+DAMAGE = (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException)  # JSON, pandas, UTF-8: ValueError
 T = TypeVar("T")
 
 
@@ -79,30 +81,52 @@ def of_folder(folder: Path, run_id: str = "") -> Record:
     answers = predictions.read(folder / keys.PREDICTIONS_FILE)
     if not table[keys.SAMPLE_ID].equals(split[keys.SAMPLE_ID]):
         raise DataError(f"{folder}: {keys.MANIFEST_FILE} and {keys.SPLIT_FILE} name different samples.")
-    if stray := set(answers[keys.SAMPLE_ID]) - set(table[keys.SAMPLE_ID]):
-        raise DataError(
-            f"{folder / keys.PREDICTIONS_FILE}: {len(stray)} samples are not in the run's "
-            f"{keys.MANIFEST_FILE}, such as '{min(stray)}'."
-        )
     samples = table.assign(**{keys.PARTITION: split[keys.PARTITION]}).set_index(keys.SAMPLE_ID)
+    whole = not OmegaConf.select(config, "trainer.fast_dev_run")  # which answers one batch
+    _refuse_others_answers(folder / keys.PREDICTIONS_FILE, answers, samples, whole)
     lineage = split[MANIFEST_HASH].iloc[0] if MANIFEST_HASH in split else ""
     audit = _parsed(folder / keys.AUDIT_FILE, _findings)
     return Record(run_id, folder, config, samples, lineage, audit, answers)
+
+
+def _refuse_others_answers(path: Path, answers: pd.DataFrame, samples: pd.DataFrame, whole: bool) -> None:
+    """See that the predictions are of the run's own samples and labels, and of its (whole) test part.
+
+    Raises:
+        DataError: What does not fit.
+    """
+    names = answers[keys.SAMPLE_ID]
+    if stray := set(names) - set(samples.index):
+        raise DataError(
+            f"{path}: {len(stray)} samples are not in the run's {keys.MANIFEST_FILE}, such as '{min(stray)}'."
+        )
+    unlike = (answers[keys.Y_TRUE].to_numpy() != samples[keys.Y_TRUE].loc[names].to_numpy()).sum()
+    tested = set(names[answers[keys.PARTITION] == keys.TEST])
+    asked = set(samples.index[samples[keys.PARTITION] == keys.TEST])
+    if unlike or tested - asked or (tested and whole and asked - tested):
+        raise DataError(
+            f"{path} does not belong to {keys.MANIFEST_FILE} and {keys.SPLIT_FILE}: {unlike} labels differ, "
+            f"{len(tested & asked)} of {len(asked)} test samples are answered, {len(tested - asked)} others "
+            "too; put it back as it was."
+        )
 
 
 def _parsed(path: Path, parse: Callable[[Path], T]) -> T:
     """A file of a run; of a damaged one a sentence."""
     try:
         return parse(path)
-    except (OSError, ValueError, yaml.YAMLError) as error:  # of JSON, pandas and UTF-8: ValueError
+    except DAMAGE as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{path} is damaged ({reason}): put it back as it was, or train anew.") from error
 
 
 def _settings(path: Path) -> DictConfig:
     config = OmegaConf.load(path)
-    if not isinstance(config, DictConfig) or not OmegaConf.select(config, "task.classes"):
-        raise ValueError("it names no task.classes")
+    if not isinstance(config, DictConfig):
+        raise ValueError("it is a list")
+    for name in ("task.classes", "task.name", "task.ordered", "seed"):
+        if OmegaConf.select(config, name) is None:
+            raise ValueError(f"it names no {name}")
     return config
 
 
@@ -115,7 +139,12 @@ def _findings(path: Path) -> dict[str, Any]:
 
 def _samples(path: Path) -> pd.DataFrame:
     table = _texts(path, keys.SAMPLE_ID, keys.PATIENT_ID, keys.Y_TRUE)
-    return clinical.typed(table).astype({keys.Y_TRUE: int})
+    if twice := table.loc[table[keys.SAMPLE_ID].duplicated(), keys.SAMPLE_ID].tolist():
+        raise ValueError(f"it names {twice[0]} twice")
+    typed = clinical.typed(table).astype({keys.Y_TRUE: int})
+    if (typed[keys.Y_TRUE] < 0).any():
+        raise ValueError(f"a {keys.Y_TRUE} is below 0")
+    return typed
 
 
 def _texts(path: Path, *columns: str) -> pd.DataFrame:

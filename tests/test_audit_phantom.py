@@ -1,0 +1,51 @@
+"""The audit of many sets: clean ones are not accused, and what the phantom is told to plant is found."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from audit_case import audited, clean, levels
+
+from fibrolab import keys
+from fibrolab.data.sources import phantom
+from fibrolab.data.survey import survey
+
+
+@pytest.mark.slow
+def test_no_clean_set_of_twenty_is_accused() -> None:
+    for seed in range(20):
+        assert set(levels(_confounded_by_chance(seed))) <= {"small_classes"}, seed
+
+
+def _confounded_by_chance(seed: int) -> dict:
+    rng = np.random.default_rng(seed)
+    manifest, facts = clean(60, seed)
+    facts = facts.assign(width=rng.choice([640, 600, 512], 60), format=rng.choice(["PNG", "JPEG"], 60))
+    facts["border_left"] = rng.random(60) / 2
+    columns = {keys.SCANNER: rng.choice(["a", "b", "c"], 60), keys.SITE: rng.choice(["north", "south"], 60)}
+    return audited(replace(manifest, table=manifest.table.assign(**columns)), facts)
+
+
+@pytest.mark.slow
+def test_a_clean_phantom_passes_clean(tmp_path: Path) -> None:
+    manifest = phantom.load(root=tmp_path, size=64)
+    facts = survey(manifest.media(), tmp_path / "cache")
+    found = audited(manifest, facts)
+    assert (found["verdict"], found["warnings"]) == ("ok", [])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("knob", "keys_found"),
+    [
+        ({"duplicates": 0.1}, {"copies"}),
+        ({"leak": 0.2}, {"copies", "exact_leak"}),
+        ({"shortcut": 0.9}, {"confounding", "size_floor", "acquisition_floor"}),
+    ],
+)
+def test_what_the_phantom_is_told_to_plant_is_found(knob: dict, keys_found: set[str], tmp_path: Path) -> None:
+    manifest = phantom.load(root=tmp_path, patients=180, images_per_patient=2, size=48, **knob)
+    facts = survey(manifest.media(), tmp_path / "cache")
+    found = {key for key, level in levels(audited(manifest, facts)).items() if level != "note"}
+    assert found == keys_found

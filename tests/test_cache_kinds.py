@@ -1,0 +1,67 @@
+"""The pixel store of other things than a grey picture a file: parts of one, colours, clips."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from stored import hashes, write_films, write_scans
+
+from fibrolab.data.box import Box
+from fibrolab.data.cache import CLIPS, RECORD, PixelStore, Slots
+from fibrolab.data.formats.contract import to_grey
+from fibrolab.data.media import Media, View, whole
+from fibrolab.data.preprocess import Preprocess
+from fibrolab.data.readers import decode_clip, read_image
+
+PREPROCESS = Preprocess(size=16)
+
+
+def test_parts_of_one_file_are_kept_apart_and_each_is_found_again(tmp_path: Path) -> None:
+    (path,) = write_scans(tmp_path / "scans", 1)
+    views = [View(), View(box=Box(0, 0, 12, 12)), View(box=Box(5, 3, 16, 20))]
+    media = [Media(path, view) for view in views]
+    digests = [view.digest(digest) for view, digest in zip(views, hashes([path] * 3), strict=True)]
+    store = PixelStore(tmp_path / "cache", PREPROCESS)
+    slots = store.build(media, digests, progress=False)
+    assert len(set(slots.first.tolist())) == 3
+    for view, slot in zip(views, slots.first, strict=True):
+        np.testing.assert_array_equal(
+            store.open()[slot], PREPROCESS(view.cut(to_grey(read_image(path)), path))
+        )
+
+
+def test_colours_keep_three_channels_and_nothing_but_their_size_changes(tmp_path: Path) -> None:
+    colours = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    Image.fromarray(colours).save(path := tmp_path / "swe.png")
+    store = PixelStore(tmp_path / "cache", Preprocess(size=16, denoise=10, equalize="both").of_colours())
+    slots = store.build(whole([path]), hashes([path]), progress=False)
+    assert store.open().shape == (1, 16, 16, 3)
+    np.testing.assert_array_equal(store.open()[slots.first[0]], colours)
+
+
+def test_clips_lie_in_a_row_frame_by_frame_beside_pictures(tmp_path: Path) -> None:
+    films = write_films(tmp_path, lengths=(7, 1 + 4 * CLIPS, 3))
+    pictures = write_scans(tmp_path / "scans", 2)
+    store = PixelStore(tmp_path / "cache", PREPROCESS)
+    before = store.build(whole(pictures), hashes(pictures), progress=False)
+    slots = store.build(whole(films), hashes(films), clips=True, progress=False)
+    assert slots.frames.tolist() == [7, 1 + 4 * CLIPS, 3]
+    pixels = store.open()
+    for film, first, count in zip(films, *slots, strict=True):
+        frames = decode_clip(film.read_bytes(), film).frames
+        np.testing.assert_array_equal(pixels[first : first + count], PREPROCESS.clip(frames))
+    after = store.build(whole(pictures), hashes(pictures), progress=False)
+    np.testing.assert_array_equal(after.first, before.first)
+    assert isinstance(after, Slots)
+
+
+def test_a_clip_that_a_crash_cut_short_is_decoded_again_whole(tmp_path: Path) -> None:
+    films = write_films(tmp_path, lengths=(4, 6))
+    store = PixelStore(tmp_path / "cache", PREPROCESS)
+    store.build(whole(films), hashes(films), clips=True, progress=False)
+    index = store.folder / "index.bin"
+    index.write_bytes(index.read_bytes()[: 7 * RECORD])  # the second film lost its last frames
+    slots = store.build(whole(films), hashes(films), clips=True, progress=False)
+    assert (slots.first.tolist(), slots.frames.tolist()) == ([0, 4], [4, 6])
+    frames = decode_clip(films[1].read_bytes(), films[1]).frames
+    np.testing.assert_array_equal(store.open()[4:10], PREPROCESS.clip(frames))

@@ -1,0 +1,85 @@
+"""What a job of a sweep is called, which command runs it alone, and how the sweep's jobs are compared."""
+
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
+from omegaconf import open_dict
+
+from fibrolab import environment, sweeps
+from fibrolab.config import VERSION_BASE, folder
+
+Job = Callable[..., None]
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Job]:
+    """Makes this process a job of a sweep: what was typed, and what the job got of it."""
+
+    def begin(typed: str, *overrides: str) -> None:
+        monkeypatch.setattr("sys.argv", ["train.py", "-m", *shlex.split(typed)])
+        with initialize_config_dir(str(folder()), version_base=VERSION_BASE):
+            config = compose("train", list(overrides), return_hydra_config=True)
+        with open_dict(config):
+            config.hydra.mode, config.hydra.sweep.dir = RunMode.MULTIRUN, str(tmp_path)
+        HydraConfig.instance().set_config(config)
+
+    before = HydraConfig.instance().cfg
+    yield begin
+    HydraConfig.instance().cfg = before
+
+
+def runs_of(line: str) -> dict | list:
+    """The setting `runs` of a command, as Hydra reads it from a shell's words."""
+    (override,) = (word for word in shlex.split(line) if word.startswith("runs="))
+    return OverridesParser.create().parse_override(override).value()
+
+
+def test_a_job_is_named_after_what_its_sweep_varies_and_its_name_does_not_tell(job: Job) -> None:
+    shared = "data=table data.path=a.csv 'data.classes=[F0, F1]' "
+    fixed = ("data=table", "data.path=a.csv", "data.classes=[F0,F1]")  # as Hydra writes it anew
+    job(shared + "model=single,hybrid seed=0,1", *fixed, "model=hybrid", "seed=1")
+    assert sweeps.named("hybrid-table") == "hybrid-table seed=1"
+    assert sweeps.arm("hybrid-table") == "hybrid"
+
+
+def test_settings_go_by_their_last_word_and_files_by_their_name(job: Job) -> None:
+    swept = ("backbone@model.branches.image=densenet121", "optimizer.lr=0.01", "+trainer.max_steps=5")
+    job("split=kfold split.fold=1", "split=kfold", *swept, "split.fold=1")
+    assert sweeps.named("single-phantom") == "single-phantom densenet121 lr=0.01 max_steps=5"
+    assert sweeps.arm("single-phantom") == "densenet121-lr-0.01-max_steps-5"
+
+
+def test_seeds_and_folds_of_one_arm_are_compared_as_one(job: Job, tmp_path: Path) -> None:
+    for number, (model, seed) in enumerate((m, s) for m in ("single", "hybrid") for s in (0, 1)):
+        job("model=single,hybrid seed=0,1", f"model={model}", f"seed={seed}")
+        arms = sweeps.ended(f"{model}-phantom", f"id{number}")
+    assert arms == {"single": ["id0", "id1"], "hybrid": ["id2", "id3"]}
+    assert runs_of(sweeps.side_by_side(arms)) == arms
+
+
+def test_a_sweep_over_folds_alone_lacks_an_arm_that_only_the_user_can_name(job: Job) -> None:
+    for fold in (0, 1):
+        job("split=kfold split.fold=0,1", "split=kfold", f"split.fold={fold}")
+        arms = sweeps.ended("single-phantom", f"id{fold}")
+    assert runs_of(sweeps.side_by_side(arms)) == {"single-phantom": ["id0", "id1"], "OTHER": ["ID"]}
+
+
+def test_the_command_of_a_job_is_its_own(job: Job) -> None:
+    job("model=single,hybrid seed=0,1", "model=hybrid", "seed=1")
+    assert environment.describe()["command"].endswith(" model=hybrid seed=1")
+    assert " -m model" not in environment.describe()["command"]
+
+
+def test_a_run_alone_keeps_its_name_and_is_compared_with_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["train.py", "seed=1", "paths.root=a b"])
+    assert sweeps.named("single-phantom") == "single-phantom"
+    line = sweeps.side_by_side(sweeps.ended("single-phantom", "0123abcd"))
+    assert runs_of(line) == ["0123abcd", "OTHER"]
+    assert shlex.split(line)[1:3] == ["-m", "fibrolab.compare"]
+    assert shlex.split(line)[-1] == "paths.root=a b"
