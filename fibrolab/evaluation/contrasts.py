@@ -99,10 +99,11 @@ def _areas(
     lowest = task.endpoints[measure.of]
     scores = [side.answers[0].scores[measure.of] for side in sides]
     if paired:
-        both = roc.areas(np.stack(scores), sides[0].labels >= lowest, sides[0].groups)
+        plain, ill = sides[0].one_row_a_group, sides[0].labels >= lowest
+        both = roc.areas(np.stack(scores), ill, sides[0].groups, clustered=not plain)
         test = roc.paired(both, level=level)
         variance = both.covariance[0, 0] + both.covariance[1, 1] - 2 * both.covariance[0, 1]
-        method = DELONG if sides[0].one_row_a_group else CLUSTERED
+        method = DELONG if plain else CLUSTERED
     else:
         ours, theirs = (
             roc.areas(score, side.labels >= lowest, side.groups)

@@ -13,6 +13,7 @@ import numpy as np
 from scipy import stats
 
 from fibrolab.choices import refuse
+from fibrolab.errors import DataError
 from fibrolab.evaluation import structural
 from fibrolab.evaluation.estimate import Estimate
 from fibrolab.evaluation.structural import Groups
@@ -81,7 +82,9 @@ class Test:
     note: str = ""
 
 
-def areas(scores: np.ndarray, positive: np.ndarray, groups: Groups | None = None) -> Areas:
+def areas(
+    scores: np.ndarray, positive: np.ndarray, groups: Groups | None = None, clustered: bool = True
+) -> Areas:
     """Areas and covariance of one or several arms, in O(N log N) each.
 
     The components come from midranks (Sun and Xu, IEEE Signal Process Lett 21:1389-1393, 2014). With groups
@@ -92,9 +95,10 @@ def areas(scores: np.ndarray, positive: np.ndarray, groups: Groups | None = None
         scores: Higher means more likely positive, (N,) or one row an arm (M, N).
         positive: Truth, bool (N,).
         groups: What was sampled from the population (N,); None takes every row for independent.
+        clustered: Whether a group may have several rows; plain DeLong demands one.
 
     Raises:
-        DataError: A score that is not finite, or a row without a group.
+        DataError: A score that is not finite, a row without a group, or several of one where not clustered.
     """
     scores, positive = np.atleast_2d(np.asarray(scores, np.float64)), np.asarray(positive, bool)
     assert scores.shape == (len(scores), len(positive)), "one score a row and arm"
@@ -102,6 +106,11 @@ def areas(scores: np.ndarray, positive: np.ndarray, groups: Groups | None = None
     codes = np.arange(len(positive)) if groups is None else structural.numbered(groups)
     assert len(codes) == len(positive), "one group a row"
     m, n, units = int(positive.sum()), int((~positive).sum()), len(np.unique(codes))
+    if not clustered and units < m + n:
+        raise DataError(
+            f"{m + n} rows of {units} groups: plain DeLong takes every row for another patient; take the "
+            "clustered form, or average each patient to one row first."
+        )
     p, q = len(np.unique(codes[positive])), len(np.unique(codes[~positive]))
     sizes = (m, n, units, min(p, q, units // 2))
     undefined, df = np.full((len(scores), len(scores)), np.nan), np.full(len(scores), math.inf)

@@ -72,7 +72,7 @@ def _settings(config: DictConfig, before: Record) -> DictConfig:
     settings = before.config.copy()
     if "model" not in settings or "trainer" not in settings:
         raise ConfigError(f"Run {before.run_id} has no network of its own; name one of `fibrolab.train`.")
-    settings.name = f"{settings.name}-on-{config.data.name}"
+    settings.name = f"{settings.name} on {config.data.name}"
     for part in ("data", "paths", "tracking", "bootstrap"):
         settings[part] = resolved(config)[part]
     settings.split, settings.resume = SPLIT, None
