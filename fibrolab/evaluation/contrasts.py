@@ -158,7 +158,7 @@ def _resampled(
 
 
 def _found(
-    test: roc.Test | significance.Result, method: str, needed: Needed, groups: int, warning: str = ""
+    test: significance.Result, method: str, needed: Needed, groups: int, warning: str = ""
 ) -> Contrast:
     note = "; ".join(filter(None, (warning, test.note)))
     unplanned = "" if test.note or math.isfinite(needed.patients) else needed.note

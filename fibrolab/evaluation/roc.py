@@ -16,6 +16,7 @@ from fibrolab.choices import refuse
 from fibrolab.errors import DataError
 from fibrolab.evaluation import structural
 from fibrolab.evaluation.estimate import Estimate
+from fibrolab.evaluation.significance import Result
 from fibrolab.evaluation.structural import Groups
 
 ROUNDING = 1e-13  # a variance of a difference below this share of its parts is what subtraction left over
@@ -57,29 +58,6 @@ class Areas:
         if self.note:
             return Estimate(value, note=self.note)
         return _estimate(value, variance, self.pairs, level, method, float(self.df[arm]))
-
-
-@dataclass(frozen=True)
-class Test:
-    """A two-sided test of the difference of two areas.
-
-    Attributes:
-        difference: First area less second.
-        low: Lower end of its interval.
-        high: Upper end.
-        statistic: Difference in standard errors: z of the paired, t of the unpaired test.
-        p: Of no difference.
-        note: Why something is NaN, or what to beware of; otherwise empty.
-    """
-
-    __test__ = False  # no case of pytest's
-
-    difference: float
-    low: float = math.nan
-    high: float = math.nan
-    statistic: float = math.nan
-    p: float = math.nan
-    note: str = ""
 
 
 def areas(
@@ -181,7 +159,7 @@ def estimate(
     return areas(scores, positive, groups).estimate(level=level)
 
 
-def paired(areas: Areas, first: int = 0, second: int = 1, level: float = 0.95) -> Test:
+def paired(areas: Areas, first: int = 0, second: int = 1, level: float = 0.95) -> Result:
     """Test two arms on the same rows: z with their covariance (DeLong et al., 1988), t of repeated groups.
 
     Args:
@@ -197,7 +175,7 @@ def paired(areas: Areas, first: int = 0, second: int = 1, level: float = 0.95) -
     return _test(difference, variance, float(v + w), df, level, areas.note)
 
 
-def unpaired(areas_a: Areas, areas_b: Areas, level: float = 0.95) -> Test:
+def unpaired(areas_a: Areas, areas_b: Areas, level: float = 0.95) -> Result:
     """Test one arm each on two sets of patients: t by Welch and Satterthwaite, as in R's pROC.
 
     Degrees of freedom are (V1 + V2)^2 / (V1^2 / (N1 - 1) + V2^2 / (N2 - 1)), N being the units of each set
@@ -271,19 +249,21 @@ def _estimate(
     return Estimate(value, value * seen, 1 - (1 - value) * seen, "Clopper-Pearson", AGREEING)
 
 
-def _test(difference: float, variance: float, parts: float, df: float, level: float, note: str) -> Test:
+def _test(difference: float, variance: float, parts: float, df: float, level: float, note: str) -> Result:
     """Difference in standard errors, by Student's t; an infinite df is the normal distribution."""
     if math.isnan(variance):
-        return Test(difference, note=note)
+        return Result(difference=difference, note=note)
     if variance <= ROUNDING * parts:
         if difference == 0:
-            return Test(0.0, statistic=0.0, p=1.0, note="the two do not differ in any pair: no interval")
-        return Test(difference, note="no variance was seen: nothing to hold the difference against")
+            note = "the two do not differ in any pair: no interval"
+            return Result(p=1.0, statistic=0.0, difference=0.0, note=note)
+        note = "no variance was seen: nothing to hold the difference against"
+        return Result(difference=difference, note=note)
     error = math.sqrt(variance)
     margin = float(stats.t.ppf((1 + level) / 2, df)) * error
     p = 2 * float(stats.t.sf(abs(difference) / error, df))
     low, high = max(-1.0, difference - margin), min(1.0, difference + margin)
-    return Test(difference, low, high, difference / error, p)
+    return Result(p, difference / error, difference=difference, low=low, high=high)
 
 
 def _expit(x: float) -> float:
