@@ -11,8 +11,8 @@ import warnings
 import numpy as np
 from sklearn import metrics as reference
 
-from fibrolab.evaluation.bootstrap import intervals, resample_weights
-from fibrolab.evaluation.metrics import AVERAGED, decide, evaluate
+from fibrolab.evaluation.intervals.bootstrap import intervals, resample_weights
+from fibrolab.evaluation.measures.metrics import AVERAGED, decide, evaluate
 
 CLASSES = ("F0", "F1", "F2", "F3", "F4")
 FREQUENCIES = (0.334, 0.136, 0.125, 0.136, 0.269)  # of the Kaggle fibrosis set

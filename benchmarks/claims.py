@@ -26,8 +26,9 @@ from hydra import compose, initialize_config_dir
 
 from fibrolab import keys, pipeline
 from fibrolab.config import VERSION_BASE, folder
-from fibrolab.evaluation import metrics, predictions
-from fibrolab.evaluation.bootstrap import resample_weights
+from fibrolab.evaluation import predictions
+from fibrolab.evaluation.intervals.bootstrap import resample_weights
+from fibrolab.evaluation.measures import metrics
 
 RESAMPLES, LEVEL = 2000, (0.025, 0.975)
 

@@ -20,12 +20,12 @@ import numpy as np
 from fibrolab import keys
 from fibrolab.data.augment import Augment, sample_keys
 from fibrolab.data.cache import PixelStore
+from fibrolab.data.clip_sampling import Segment
 from fibrolab.data.datasets import PixelDataset, Pixels
 from fibrolab.data.formats import video
 from fibrolab.data.media import View, whole
 from fibrolab.data.preprocess import Preprocess
 from fibrolab.data.readers import decode, decode_clip
-from fibrolab.data.segments import Segment
 
 TURN = [{"name": "HorizontalFlip", "p": 0.5}, {"name": "Affine", "rotate": [-5, 5], "p": 1.0}]
 FRAMES, HEIGHT, WIDTH = 30, 240, 320

@@ -15,11 +15,13 @@ import pandas as pd
 from scipy.special import softmax
 from scipy.stats import norm
 
-from fibrolab.evaluation import coverage, endpoints, metrics, roc, shares
-from fibrolab.evaluation.bootstrap import resampled
-from fibrolab.evaluation.estimate import Estimate
-from fibrolab.evaluation.ranking import area
-from fibrolab.evaluation.recalibration import METHOD, recalibration
+from fibrolab.evaluation import endpoints
+from fibrolab.evaluation.intervals import coverage, delong, proportions
+from fibrolab.evaluation.intervals.bootstrap import resampled
+from fibrolab.evaluation.intervals.estimate import Estimate
+from fibrolab.evaluation.measures import metrics
+from fibrolab.evaluation.measures.ranking import area
+from fibrolab.evaluation.probabilities.recalibration import METHOD, recalibration
 
 SIZES = (50, 200, 1000)  # samples of a study
 TRUTHS = (0.7, 0.85, 0.95)
@@ -52,18 +54,18 @@ def study_of_area(n: int, truth: float, clustered: bool, resamples: int) -> Stud
         ill[: round(PREVALENCE * len(ill))] = True  # a patient's samples share the stage
         positive = ill[groups]
         scores = noise + np.sqrt(2) * norm.ppf(truth) * positive
-        alone = roc.areas(scores, positive)
+        alone = delong.areas(scores, positive)
         value, blind = float(alone.values[0]), float(alone.covariance[0, 0])
-        published = roc.hanley_mcneil(value, int(positive.sum()), int((~positive).sum()))
+        published = delong.hanley_mcneil(value, int(positive.sum()), int((~positive).sum()))
         found = {
-            "DeLong": roc.interval(value, blind, scale="plain"),
-            "logit DeLong": ends(roc.estimate(scores, positive)),
-            "Hanley-McNeil": roc.interval(value, published, scale="plain"),
+            "DeLong": delong.interval(value, blind, scale="plain"),
+            "logit DeLong": ends(delong.estimate(scores, positive)),
+            "Hanley-McNeil": delong.interval(value, published, scale="plain"),
         }
         if clustered:
-            together = float(roc.areas(scores, positive, groups).covariance[0, 0])
-            found["clustered DeLong"] = roc.interval(value, together, scale="plain")
-            found["logit clustered DeLong"] = ends(roc.estimate(scores, positive, groups))
+            together = float(delong.areas(scores, positive, groups).covariance[0, 0])
+            found["clustered DeLong"] = delong.interval(value, together, scale="plain")
+            found["logit clustered DeLong"] = ends(delong.estimate(scores, positive, groups))
         found |= drawn(lambda weights: {"auc": area(scores, positive, weights)}, groups, resamples, rng)[
             "auc"
         ]
@@ -81,10 +83,10 @@ def study_of_share(n: int, truth: float, clustered: bool, resamples: int) -> Stu
         half = norm.ppf(0.975) * np.sqrt(hits.mean() * (1 - hits.mean()) / n)
         found = {
             "Wald": (hits.mean() - half, hits.mean() + half),
-            "Wilson": shares.wilson(int(hits.sum()), n),
+            "Wilson": proportions.wilson(int(hits.sum()), n),
         }
         if clustered:
-            found["clustered Wilson"] = ends(shares.estimate(hits, None, groups))
+            found["clustered Wilson"] = ends(proportions.estimate(hits, None, groups))
 
         def measure(weights: np.ndarray | None) -> dict[str, np.ndarray]:
             weights = np.ones((1, n)) if weights is None else weights

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from fibrolab.evaluation import roc
+from fibrolab.evaluation.intervals import delong
 
 PREVALENCE = 0.3
 ROWS_A_GROUP = 5
@@ -29,10 +29,10 @@ def made_up(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def measured(n: int, grouped: bool) -> tuple[float, float, float]:
     """Seconds, and peak memory [MiB] of the whole process before and after; run it in a fresh one."""
     scores, positive, groups = made_up(n)
-    roc.areas(scores[:, :1000], positive[:1000])  # first imports
+    delong.areas(scores[:, :1000], positive[:1000])  # first imports
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
     start = time.perf_counter()
-    roc.paired(roc.areas(scores, positive, groups if grouped else None))
+    delong.paired(delong.areas(scores, positive, groups if grouped else None))
     seconds = time.perf_counter() - start
     return seconds, before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
@@ -71,7 +71,7 @@ def main() -> None:
     times = []
     for _ in range(20):
         start = time.perf_counter()
-        found = roc.areas(scores, positive)
+        found = delong.areas(scores, positive)
         times.append(time.perf_counter() - start)
     gap = max(np.abs(found.values - values).max(), np.abs(found.covariance - covariance).max())
     print(

@@ -16,9 +16,18 @@ import pandas as pd
 from scipy.stats import norm
 
 from benchmarks.coverage import PER_PATIENT, PREVALENCE, correlated
-from fibrolab.evaluation import sample_size
-from fibrolab.evaluation.arms import END_POINTS, HEADLINE, Answer, Arm, Measure, Task, drawn, measured
-from fibrolab.evaluation.contrasts import Contrast, contrast
+from fibrolab.evaluation.comparison.arms import (
+    END_POINTS,
+    HEADLINE,
+    Answer,
+    Arm,
+    Measure,
+    Task,
+    drawn,
+    measured,
+)
+from fibrolab.evaluation.comparison.contrasts import Contrast, contrast
+from fibrolab.evaluation.intervals import sample_size
 
 TASK = Task(("healthy", "diseased"), True, {"diseased": 1})
 AREA, ACCURACY = Measure(END_POINTS, "auc", "diseased"), Measure(HEADLINE, "accuracy")

@@ -17,9 +17,11 @@ import pandas as pd
 import yaml
 
 from benchmarks.stages import staged
-from fibrolab import keys, results
-from fibrolab.evaluation import comparison, predictions, score
-from fibrolab.evaluation.arms import Task, gathered
+from fibrolab import keys
+from fibrolab.evaluation import predictions, score
+from fibrolab.evaluation.comparison import comparison_table
+from fibrolab.evaluation.comparison.arms import Task, gathered
+from fibrolab.runs import run_files
 
 STAGES = ("F0", "F1", "F2", "F3", "F4")
 ENDPOINTS = {"ge_F2": 2, "ge_F3": 3, "ge_F4": 4}
@@ -105,9 +107,9 @@ def finished(folder: Path) -> Path:
 
 def reported(folder: Path) -> None:
     """Evaluation, pictures and page."""
-    results.evaluate(folder)
-    results.draw_mistakes(folder, pictures)
-    results.draw(folder)
+    run_files.evaluate(folder)
+    run_files.draw_mistakes(folder, pictures)
+    run_files.draw(folder)
 
 
 def pictures(names: object) -> dict[str, np.ndarray]:
@@ -134,7 +136,10 @@ def main() -> None:
         print(f"{'its page':28} {size:8.2f} MB  {size / MEGABYTES:26.0%} of {MEGABYTES} MB")
     task = Task(STAGES, True, ENDPOINTS)
     arms = [gathered(name, [answered(REPORTED, seed)], task) for seed, name in enumerate(("one", "other"))]
-    staged(f"two arms, {REPORTED:,} samples", lambda: comparison.table(arms, task, "sample", resamples=1000))
+    staged(
+        f"two arms, {REPORTED:,} samples",
+        lambda: comparison_table.table(arms, task, "sample", resamples=1000),
+    )
 
 
 if __name__ == "__main__":

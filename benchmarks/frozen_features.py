@@ -25,7 +25,7 @@ from omegaconf import DictConfig
 from fibrolab import keys, pipeline
 from fibrolab.config import VERSION_BASE, folder, resolved
 from fibrolab.data import splits
-from fibrolab.data.labelled import LabelledData
+from fibrolab.data.labelled_data import LabelledData
 from fibrolab.evaluation import predictions
 from fibrolab.loading import load
 from fibrolab.tracking import track

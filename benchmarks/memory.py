@@ -38,7 +38,7 @@ from fibrolab.data import splits
 from fibrolab.data.audit import audit
 from fibrolab.data.cache import PixelStore
 from fibrolab.data.datamodule import FibrosisDataModule
-from fibrolab.data.labelled import LabelledData
+from fibrolab.data.labelled_data import LabelledData
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.preprocess import Preprocess
 from fibrolab.data.survey import survey

@@ -12,15 +12,16 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from fibrolab import environment, keys, results
+from fibrolab import environment, keys
 from fibrolab.data.audit import VERSION, audit
-from fibrolab.data.labelled import LabelledData
+from fibrolab.data.labelled_data import LabelledData
 from fibrolab.data.media import Media
 from fibrolab.data.readers import read_image
 from fibrolab.errors import AuditError, StorageError
 from fibrolab.loading import load
 from fibrolab.reporting import audit_page
 from fibrolab.reporting.figures import audit as audit_figures
+from fibrolab.runs import run_files
 
 KEPT = "audits"  # folder of the cache
 THUMBNAIL = 160  # [px], longest side of a picture on the contact sheet
@@ -39,7 +40,7 @@ def run(config: DictConfig) -> str:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / keys.CONFIG_FILE).write_text(OmegaConf.to_yaml(config, resolve=True))
-        results.save_json(environment.describe(), folder / keys.ENVIRONMENT_FILE)
+        run_files.save_json(environment.describe(), folder / keys.ENVIRONMENT_FILE)
     except OSError as error:
         raise StorageError(
             f"The audit cannot be written to {folder} ({error.strerror or error}); make room, or name "
@@ -70,7 +71,7 @@ def audited(config: DictConfig, data: LabelledData, folder: Path) -> dict[str, A
         if not kept.is_file():
             found = audit(data.manifest, data.facts, data.split, data.labels, data.classes)
             kept.parent.mkdir(parents=True, exist_ok=True)
-            results.save_json(found, kept)
+            run_files.save_json(found, kept)
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(kept, folder / keys.AUDIT_FILE)
     except OSError as error:

@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from fibrolab import auditing, environment, keys, results, sweeps
+from fibrolab import auditing, environment, keys, sweeps
 from fibrolab.config import arguments, flat, resolved
 from fibrolab.data.cache import PixelStore
+from fibrolab.data.clip_sampling import Segment
 from fibrolab.data.datamodule import FibrosisDataModule
-from fibrolab.data.labelled import LabelledData
+from fibrolab.data.labelled_data import LabelledData
 from fibrolab.data.preprocess import Preprocess
-from fibrolab.data.segments import Segment
 from fibrolab.evaluation import endpoints
 from fibrolab.loading import load
 from fibrolab.modules.base import Classifier
+from fibrolab.runs import run_files
 from fibrolab.storage import put
 from fibrolab.tracking import TrackedRun, reopen, track
 from fibrolab.training import checks, fitting, frozen_features
@@ -46,7 +47,7 @@ def run(config: DictConfig) -> float | None:
         config.task.classes = data.classes  # which task=nominal takes from the data
         endpoints.check(config.task.endpoints, data.classes, config.task.ordered)
         write_config(config, tracked.folder)
-        results.save_data(tracked.folder, data)
+        run_files.save_data(tracked.folder, data)
         found = auditing.audited(config, data, tracked.folder)
         tracked.tag({"audit": found["verdict"]})
         auditing.announce(tracked.folder, found)
@@ -66,10 +67,10 @@ def run(config: DictConfig) -> float | None:
         fitting.refuse_a_lone_sample(module, datamodule)
         fitted = fitting.fit(config, module, datamodule, data, tracked)
         known |= {"device": fitted.device, "seconds": round(time.monotonic() - clock, 1)}
-        results.save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
+        run_files.save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
         conclude(tracked, config, datamodule.test_images, datamodule.training_images())
         arms = sweeps.ended(base, tracked.id)
-        results.announce(tracked.folder, tracked.id, config.tracking.uri, arms)
+        run_files.announce(tracked.folder, tracked.id, config.tracking.uri, arms)
     return fitted.best
 
 
@@ -87,11 +88,11 @@ def conclude(
         tested: Gives pictures of the test by sample, for the worst mistakes.
         trained: Training images as the network got them, and the class of each.
     """
-    metrics = results.evaluate(tracked.folder, **resolved(config.bootstrap))
+    metrics = run_files.evaluate(tracked.folder, **resolved(config.bootstrap))
     if tested:
-        results.draw_mistakes(tracked.folder, tested)
-    results.draw(tracked.folder, *(trained or ()))
-    tracked.log_metrics(results.flat_metrics(metrics))
+        run_files.draw_mistakes(tracked.folder, tested)
+    run_files.draw(tracked.folder, *(trained or ()))
+    tracked.log_metrics(run_files.flat_metrics(metrics))
     tracked.tag({"bootstrap": f"{config.bootstrap.resamples} resamples, level {config.bootstrap.level}"})
 
 
@@ -117,7 +118,7 @@ def build_datamodule(config: DictConfig, data: LabelledData, module: Classifier)
 def record(tracked: TrackedRun, config: DictConfig, settings: dict[str, Any], known: dict[str, Any]) -> None:
     """What the run is made of, before anything can go wrong."""
     write_config(config, tracked.folder)
-    results.save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
+    run_files.save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
     compared = {name: part for name, part in settings.items() if name not in ("paths", "tracking")}
     tracked.log_params(flat(compared))
     versions = {f"version.{name}": version for name, version in known["packages"].items()}
@@ -135,4 +136,4 @@ def evaluate(config: DictConfig) -> None:
     """Score a finished run anew from its files alone; `conf/evaluate.yaml`, composed."""
     with reopen(config.tracking.uri, config.run) as tracked:
         conclude(tracked, config)
-        results.announce(tracked.folder, tracked.id, config.tracking.uri)
+        run_files.announce(tracked.folder, tracked.id, config.tracking.uri)

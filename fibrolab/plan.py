@@ -7,7 +7,7 @@ from fibrolab.config import command
 
 def job(config: DictConfig) -> None:
     """A small table on the terminal; nothing is written."""
-    from fibrolab.planning import run  # late: `--help` and a misspelt option answer at once
+    from fibrolab.runs.planning import run  # late: `--help` and a misspelt option answer at once
 
     run(config)
 

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 
 from fibrolab import keys
-from fibrolab.evaluation import comparison, predictions
-from fibrolab.evaluation.arms import Arm, Task, gathered
+from fibrolab.evaluation import predictions
+from fibrolab.evaluation.comparison import comparison_table
+from fibrolab.evaluation.comparison.arms import Arm, Task, gathered
 
 STAGES = ("F0", "F1", "F2", "F3", "F4")
 TASK = Task(STAGES, True, {"ge_F2": 2, "ge_F3": 3, "ge_F4": 4})
@@ -68,7 +69,7 @@ def two(
 
 def compared(arms: Sequence[Arm], task: Task = TASK, resamples: int = 400, **how: Any) -> pd.DataFrame:
     """The table of a comparison by sample."""
-    return comparison.table(arms, task, "sample", resamples=resamples, **how)
+    return comparison_table.table(arms, task, "sample", resamples=resamples, **how)
 
 
 def one(

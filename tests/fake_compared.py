@@ -12,7 +12,7 @@ from fake_arms import STAGES, answers, of_test
 
 from fibrolab import keys
 from fibrolab.evaluation import predictions
-from fibrolab.reporting.comparison import TABLE_FILE
+from fibrolab.reporting.comparison_page import TABLE_FILE
 from fibrolab.runs import comparing
 
 QUICK = ("bootstrap.resamples=200",)

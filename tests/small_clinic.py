@@ -10,12 +10,12 @@ from PIL import Image
 
 from fibrolab import keys
 from fibrolab.data.cache import PixelStore
+from fibrolab.data.clip_sampling import Segment
 from fibrolab.data.datamodule import FibrosisDataModule
 from fibrolab.data.formats import video
-from fibrolab.data.labelled import LabelledData
+from fibrolab.data.labelled_data import LabelledData
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.preprocess import Preprocess
-from fibrolab.data.segments import Segment
 from fibrolab.data.splits import Split
 from fibrolab.loading import surveyed
 

@@ -30,7 +30,7 @@ from typing import NamedTuple, TypeVar
 import cv2
 import numpy as np
 
-from fibrolab.data.building import only_builder
+from fibrolab.data.build_lock import only_builder
 from fibrolab.data.formats.contract import to_grey
 from fibrolab.data.media import Media
 from fibrolab.data.preprocess import Preprocess

@@ -8,7 +8,7 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.choices import refuse, unknown
-from fibrolab.data.wording import told
+from fibrolab.data.fault_sentences import told
 
 SEX: Final = {"f": "F", "female": "F", "m": "M", "male": "M"}  # accepted in any case, kept as F and M
 _ENOUGH = 20  # values that a statement on a whole column needs

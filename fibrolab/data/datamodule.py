@@ -16,12 +16,12 @@ from fibrolab.choices import refuse, unknown
 from fibrolab.data import clinical as measures
 from fibrolab.data.augment import Augment, sample_keys
 from fibrolab.data.cache import PixelStore, Slots
+from fibrolab.data.clip_sampling import Segment
 from fibrolab.data.datasets import PixelDataset, Pixels
 from fibrolab.data.features import FeatureTable
-from fibrolab.data.inputs import lacking
-from fibrolab.data.labelled import LabelledData
+from fibrolab.data.input_check import lacking
+from fibrolab.data.labelled_data import LabelledData
 from fibrolab.data.samplers import EpochSampler, build_sampler
-from fibrolab.data.segments import Segment
 
 MOST_WORKERS = 8
 AUGMENT_ON = ("workers", "device")

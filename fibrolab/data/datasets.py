@@ -12,8 +12,8 @@ from torch.utils.data import Dataset
 from fibrolab import keys
 from fibrolab.data.augment import Augment, augmentation_seed
 from fibrolab.data.cache import ABSENT, Slots
+from fibrolab.data.clip_sampling import Segment
 from fibrolab.data.features import FeatureRows
-from fibrolab.data.segments import Segment
 
 # A page counts as this process's memory from its first reading through a map until the map is closed, and
 # Linux may map 2 MiB around one scan (a large folio). Closing the map now and then costs next to nothing, as

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from fibrolab.data.building import only_builder
+from fibrolab.data.build_lock import only_builder
 from fibrolab.data.cache import ABSENT
 
 FEATURES, ABOUT = "features.f32", "about.json"

@@ -11,8 +11,8 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.data import clinical
+from fibrolab.data.fault_sentences import refuse, rows_named, told, unfilled
 from fibrolab.data.media import Media, View
-from fibrolab.data.wording import refuse, rows_named, told, unfilled
 from fibrolab.errors import DataError
 
 _IDENTITY = (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.VISIT_ID, keys.LABEL)

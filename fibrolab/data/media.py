@@ -16,7 +16,7 @@ MIDDLE = "middle"  # of a film's frames
 NAMED_BOXES = (
     "grey_panel",
     "colour_box",
-)  # found in each screen capture of elastography, `fibrolab.data.swe`
+)  # found in each screen capture of elastography, `fibrolab.data.screen_capture`
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def whole(paths: Sequence[Path]) -> list[Media]:
 
 
 def _found(name: str, pixels: np.ndarray, path: Path) -> Box:
-    from fibrolab.data import swe
+    from fibrolab.data import screen_capture
 
-    squares = swe.squares(pixels, path)
+    squares = screen_capture.squares(pixels, path)
     return squares.colour if name == "colour_box" else squares.grey

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import PIL
 
-from fibrolab.data.borders import content_box
+from fibrolab.data.image_borders import content_box
 from fibrolab.errors import ConfigError, listing
 
 VERSION = 3  # raise it whenever the same settings make other pixels: old caches are then left alone

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from fibrolab import keys
+from fibrolab.data.apportionment import apportion
 from fibrolab.data.manifest import Manifest
-from fibrolab.data.partition import apportion
 from fibrolab.errors import SplitError, UndrawableSplitError, listing
 
 logger = logging.getLogger(__name__)

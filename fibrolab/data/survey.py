@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from fibrolab.data.file_facts import measured
 from fibrolab.data.formats.contract import to_grey
 from fibrolab.data.media import MIDDLE, Media, View
-from fibrolab.data.memory import measured
 from fibrolab.data.readers import inspect, read_bytes
 from fibrolab.errors import UnreadableImageError
 

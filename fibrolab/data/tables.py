@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from fibrolab import keys
-from fibrolab.data.wording import refuse, rows_named, told
+from fibrolab.data.fault_sentences import refuse, rows_named, told
 from fibrolab.errors import DataError
 
 LARGEST = (

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from fibrolab.choices import refuse
-from fibrolab.evaluation import metrics, ranking
-from fibrolab.evaluation.weighted import Weights, ratio
+from fibrolab.evaluation.measures import metrics, ranking
+from fibrolab.evaluation.measures.weighted import Weights, ratio
 
 # Name in metrics.csv: name among the metrics of the two classes no and yes.
 MEASURES = {

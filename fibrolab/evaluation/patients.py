@@ -7,7 +7,8 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.choices import refuse, unknown
-from fibrolab.evaluation import metrics, predictions, ranking
+from fibrolab.evaluation import predictions
+from fibrolab.evaluation.measures import metrics, ranking
 
 PATIENTS_FILE = "patients.csv"  # the metrics by patient, with the columns of metrics.csv
 ROW = [keys.PARTITION, keys.FOLD, keys.PATIENT_ID, keys.Y_TRUE]  # what one row stands for

@@ -6,7 +6,9 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.evaluation import endpoints as end_points
-from fibrolab.evaluation import intervals, predictions, probability_quality
+from fibrolab.evaluation import predictions
+from fibrolab.evaluation.intervals import by_metric
+from fibrolab.evaluation.measures import probability_quality
 
 
 def score(
@@ -48,7 +50,7 @@ def score(
     predictions.refuse_other_classes(frame, classes)
     chosen = predictions.select(frame, partition)
     probabilities = predictions.probabilities(chosen)
-    table = intervals.table(
+    table = by_metric.table(
         chosen[keys.Y_TRUE].to_numpy(),
         probabilities,
         chosen[keys.GROUP_ID].to_numpy(),

@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 
 from fibrolab import keys
-from fibrolab.evaluation import curves, endpoints, metrics, predictions
+from fibrolab.evaluation import endpoints, predictions
+from fibrolab.evaluation.intervals import roc_curves
+from fibrolab.evaluation.measures import metrics
 from fibrolab.reporting import numbers
 from fibrolab.reporting.run import Run
 
@@ -83,7 +85,7 @@ def _precisions(run: Run) -> str:
         return ""
     truth, scores = test[keys.Y_TRUE].to_numpy(), predictions.probabilities(test)
     known = [k for k in range(len(run.classes)) if 0 < (truth == k).sum() < len(truth)]
-    areas = {k: float(curves.average_precision(scores[:, k], truth == k)[0]) for k in known}
+    areas = {k: float(roc_curves.average_precision(scores[:, k], truth == k)[0]) for k in known}
     return _named("Average precision", {run.classes[k]: numbers.quantity(areas[k], "auc") for k in known})
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from fibrolab.evaluation.arms import AT_THRESHOLDS, CLASSES, END_POINTS, HEADLINE, Arm, Task
-from fibrolab.evaluation.comparison import COMPARATORS, FOLDS, SIGNIFICANT
+from fibrolab.evaluation.comparison.arms import AT_THRESHOLDS, CLASSES, END_POINTS, HEADLINE, Arm, Task
+from fibrolab.evaluation.comparison.comparison_table import COMPARATORS, FOLDS, SIGNIFICANT
 from fibrolab.reporting import numbers
 from fibrolab.reporting.captions import end_point
 from fibrolab.reporting.tables.sheet import p_value, probability
-from fibrolab.reporting.wording import records
+from fibrolab.reporting.vocabulary import records
 
 LOWER_IS_BETTER = ("mae",)
 LEAD = ("accuracy", "macro_auc")  # told in words; of two classes the AUC of their end point

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from fibrolab import keys
-from fibrolab.evaluation import coverage, shares
-from fibrolab.reporting import numbers, wording
+from fibrolab.evaluation.intervals import coverage, proportions
+from fibrolab.reporting import numbers, vocabulary
 from fibrolab.reporting.run import Run
 
 
@@ -130,7 +130,7 @@ def _groups(run: Run) -> list[Finding]:
         if rows is None:
             continue
         sizes = rows[keys.GROUP_ID].value_counts().to_numpy()
-        if (worth := shares.worth(sizes)) < FEW_GROUPS:
+        if (worth := proportions.worth(sizes)) < FEW_GROUPS:
             size = " only" if worth == len(sizes) else f", which are worth {int(worth)} of equal size"
             text = f"The {partition} set holds {len(sizes)} groups{size}: {what} below {FEW_GROUPS}."
             found.append(Finding(text))
@@ -151,13 +151,13 @@ def _coverage(run: Run) -> list[Finding]:
             rows = table[told & (table["coverage"] < coverage.LOWEST)]
             short += [
                 f"{numbers.quantity(row['coverage'], 'accuracy')} ({numbers.title(row['metric'])}{whose})"
-                for row in wording.records(rows.drop_duplicates("metric", keep="last"))
+                for row in vocabulary.records(rows.drop_duplicates("metric", keep="last"))
             ]
     if not short:
         return []
     some = f"Some {numbers.percent(promised)} intervals are too narrow"
     text = f"{some}: in the most similar simulated studies they "
-    return [Finding(f"{text}held the truth in only {wording.listed(short)}.")]
+    return [Finding(f"{text}held the truth in only {vocabulary.listed(short)}.")]
 
 
 def _thresholds(run: Run) -> list[Finding]:
@@ -169,12 +169,12 @@ def _thresholds(run: Run) -> list[Finding]:
     found = []
     reasons = lost["note"].fillna("") if "note" in lost else pd.Series("", index=lost.index)
     for (level, reason), each in lost.groupby([lost["level"], reasons], sort=False):
-        rules = dict.fromkeys(wording.RULES.get(rule, str(rule)) for rule in each["rule"])
-        names = dict.fromkeys(wording.endpoint(run, name) for name in each["endpoint"])
-        whose = "" if level == "sample" else f" {wording.LEVELS.get(str(level), level)}"
+        rules = dict.fromkeys(vocabulary.RULES.get(rule, str(rule)) for rule in each["rule"])
+        names = dict.fromkeys(vocabulary.endpoint(run, name) for name in each["endpoint"])
+        whose = "" if level == "sample" else f" {vocabulary.LEVELS.get(str(level), level)}"
         why = f" ({reason})" if reason else ""
-        text = f"Validation{whose} chose no threshold by {wording.listed([*rules])} for "
-        found.append(Finding(f"{text}{wording.listed([*names])}{why}."))
+        text = f"Validation{whose} chose no threshold by {vocabulary.listed([*rules])} for "
+        found.append(Finding(f"{text}{vocabulary.listed([*names])}{why}."))
     return found
 
 
@@ -193,15 +193,15 @@ def _calibration(run: Run) -> list[Finding]:
         ("under-confident", (slopes["low"] > 1) & (value > MISCALIBRATED)),
     ):
         if wrong.any():
-            parts = [_slope(run, row) for row in wording.records(slopes[wrong])]
+            parts = [_slope(run, row) for row in vocabulary.records(slopes[wrong])]
             text = f"The probabilities are {what}: the calibration slope, which should be 1, is "
-            found.append(Finding(f"{text}{wording.listed(parts)}."))
+            found.append(Finding(f"{text}{vocabulary.listed(parts)}."))
     return found
 
 
 def _slope(run: Run, row: Mapping[str, Any]) -> str:
     ends = numbers.interval(row["low"], row["high"], "slope")
-    name = wording.endpoint(run, row["measure"].removeprefix(SLOPE))
+    name = vocabulary.endpoint(run, row["measure"].removeprefix(SLOPE))
     return f"{numbers.quantity(row['value'], 'slope')} {ends} for {name}{_whose(row['level'])}"
 
 
@@ -216,16 +216,16 @@ def _sets(run: Run) -> list[Finding]:
         parts = [
             f"{numbers.quantity(row['coverage'], 'accuracy')} of "
             f"{'all' if row['stage'] == 'all' else row['stage']}"
-            for row in wording.records(rows)
+            for row in vocabulary.records(rows)
         ]
         promise = f"Sets{_whose(str(level))} that promise {numbers.percent(1 - float(str(alpha)))}"
-        found.append(Finding(f"{promise} hold the true class in only {wording.listed(parts)}."))
+        found.append(Finding(f"{promise} hold the true class in only {vocabulary.listed(parts)}."))
     return found
 
 
 def _whose(level: str) -> str:
     """What tells a sentence on patients from one on samples."""
-    return "" if level == "sample" else f" {wording.POOLINGS[level]}"
+    return "" if level == "sample" else f" {vocabulary.POOLINGS[level]}"
 
 
 def _record(run: Run) -> list[Finding]:

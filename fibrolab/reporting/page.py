@@ -10,7 +10,7 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.evaluation.patients import to_patients
-from fibrolab.reporting import export, findings, html, numbers, summary, wording
+from fibrolab.reporting import export, findings, html, numbers, summary, vocabulary
 from fibrolab.reporting import run as runs
 from fibrolab.reporting.captions import CAPTIONS, alt
 from fibrolab.reporting.html import NOT_RECORDED
@@ -107,7 +107,7 @@ def _content(run: Run, sheets: Mapping[str, Sequence[Sheet]]) -> dict[str, Any]:
     """Everything that the template shows."""
     figures = html.pictures(run.folder / keys.FIGURES, CAPTIONS, lambda name: alt(name, run))
     shown = {
-        "elsewhere": wording.elsewhere(run),
+        "elsewhere": vocabulary.elsewhere(run),
         "findings": findings.of(run),
         "sheets": sheets,
         "more_figures": [
@@ -132,7 +132,7 @@ def _content(run: Run, sheets: Mapping[str, Sequence[Sheet]]) -> dict[str, Any]:
         "figures": figures,
         "command": run.command,
         "environment_facts": _environment_facts(run),
-        "level": wording.level(run),
+        "level": vocabulary.level(run),
         "packages": run.environment.get("packages") or {},
     }
 
@@ -185,9 +185,9 @@ def _headline(run: Run, what: str, rows: list[numbers.Row], frame: pd.DataFrame 
     scale_low, bars = _bars(rows)
     size = None if frame is None else (len(frame), frame[keys.GROUP_ID].nunique())
     notes = Footnotes()
-    chances, tests = zip(*map(wording.against_chance, rows), strict=True) if rows else ((), ())
+    chances, tests = zip(*map(vocabulary.against_chance, rows), strict=True) if rows else ((), ())
     marks = [
-        notes.marks(wording.method(row.method), *wording.remarks(vars(row)), test)
+        notes.marks(vocabulary.method(row.method), *vocabulary.remarks(vars(row)), test)
         for row, test in zip(rows, tests, strict=True)
     ]
     spread = f"{run.setting('bootstrap.resamples', 1000):,}" if any(row.spread_text for row in rows) else ""
@@ -212,7 +212,7 @@ def _facts(run: Run) -> dict[str, str]:
     facts = {word: str(run.setting(name, NOT_RECORDED)) for word, name in named.items()}
     if classes := run.classes:
         facts["Task"] += f" ({', '.join(classes)})"
-    if earlier := wording.elsewhere(run):
+    if earlier := vocabulary.elsewhere(run):
         return {**facts, "Network": earlier}
     return {**facts, "Epochs": epochs}
 
@@ -233,7 +233,7 @@ def _data_facts(run: Run) -> dict[str, str]:
     counts = {word: run.audit.get(name) for word, name in words.items()}
     counts["Patients"] = counts["Patients"] or None  # none named: not known, rather than nought
     facts = {word: f"{count:,}" if isinstance(count, int) else "not known" for word, count in counts.items()}
-    leak = {} if wording.elsewhere(run) else run.audit.get("leak") or {}  # this data trained nothing
+    leak = {} if vocabulary.elsewhere(run) else run.audit.get("leak") or {}  # this data trained nothing
     for kind, word in (("exact", "identical copy"), ("near", "identical or near copy")):
         if (share := leak.get(kind)) is not None:
             facts[f"Test with {word} in training"] = f"{100 * share:.1f}{numbers.SPACE}%"

@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from fibrolab.evaluation import thresholds
+from fibrolab.evaluation.measures import thresholds
 from fibrolab.evaluation.patients import SAMPLE
-from fibrolab.reporting import numbers, wording
+from fibrolab.reporting import numbers, vocabulary
 from fibrolab.reporting.run import Run
 
 RULE = thresholds.YOUDEN  # the threshold that a sentence tells of
@@ -42,20 +42,20 @@ def _end_points(run: Run, level: str) -> list[str]:
     rows = table[(table["level"] == level) & (table["rule"] == RULE)]
     told = []
     for name, found in rows.groupby("endpoint", sort=False):
-        known = {row["metric"]: row for row in wording.records(found)}
+        known = {row["metric"]: row for row in vocabulary.records(found)}
         shares = [_share(known.get(metric)) for metric in ("sensitivity", "specificity")]
         if all(shares):
             told.append(
-                f"{wording.endpoint(run, str(name))}: {shares[0]} of the {level}s with it are found, and "
+                f"{vocabulary.endpoint(run, str(name))}: {shares[0]} of the {level}s with it are found, and "
                 f"{shares[1]} of those without it are cleared."
             )
     return told
 
 
 def _share(row: Mapping[str, Any] | None) -> str:
-    if row is None or not math.isfinite(wording.number(row, "value")):
+    if row is None or not math.isfinite(vocabulary.number(row, "value")):
         return ""
-    value, low, high = (wording.number(row, name) for name in ("value", "low", "high"))
+    value, low, high = (vocabulary.number(row, name) for name in ("value", "low", "high"))
     return _unbroken(f"{numbers.quantity(value, 'accuracy')} {numbers.interval(low, high, 'accuracy')}")
 
 

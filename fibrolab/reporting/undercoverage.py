@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 
 from fibrolab import keys
-from fibrolab.evaluation import coverage, shares
+from fibrolab.evaluation.intervals import coverage, proportions
 from fibrolab.evaluation.patients import SAMPLE
-from fibrolab.reporting import numbers, wording
+from fibrolab.reporting import numbers, vocabulary
 from fibrolab.reporting.run import Run
 
 
@@ -19,13 +19,13 @@ def remarked(run: Run, table: pd.DataFrame) -> pd.DataFrame:
     if test is None or float(run.setting("bootstrap.level", coverage.LEVEL)) != coverage.LEVEL:
         return table
     sizes = test[keys.GROUP_ID].value_counts().to_numpy()
-    rows = wording.records(table)
-    notes = [filter(None, (wording.word(row, "note"), _remark(row, sizes))) for row in rows]
+    rows = vocabulary.records(table)
+    notes = [filter(None, (vocabulary.word(row, "note"), _remark(row, sizes))) for row in rows]
     return table.assign(note=["; ".join(each) for each in notes])
 
 
 def _remark(row: Mapping[str, Any], sizes: np.ndarray) -> str:
-    method = wording.word(row, "method")
+    method = vocabulary.word(row, "method")
     if "measure" in row:
         name = "slope" if str(row["measure"]).startswith("slope_") else row["measure"]
         clustered = row["level"] == SAMPLE and bool((sizes > 1).any())
@@ -33,7 +33,9 @@ def _remark(row: Mapping[str, Any], sizes: np.ndarray) -> str:
         name, clustered = row["metric"], "clustered" in method
     else:  # an end point's other measures are not those of five stages
         return ""
-    share = coverage.expected(name, method, shares.worth(sizes), wording.number(row, "value"), clustered)
+    share = coverage.expected(
+        name, method, proportions.worth(sizes), vocabulary.number(row, "value"), clustered
+    )
     if not share < coverage.LOWEST:  # NaN: nothing like it was simulated
         return ""
     return f"such an interval held the truth in {numbers.quantity(share, 'accuracy')} of simulated studies"

@@ -12,14 +12,17 @@ from fibrolab import environment, keys
 from fibrolab.choices import refuse, unknown
 from fibrolab.config import flat, resolved
 from fibrolab.errors import ConfigError
-from fibrolab.evaluation import arms as gathering
-from fibrolab.evaluation import bootstrap, comparison, markers, patients
-from fibrolab.evaluation.arms import Arm, Task
+from fibrolab.evaluation import patients
+from fibrolab.evaluation.clinical import markers
+from fibrolab.evaluation.comparison import arms as gathering
+from fibrolab.evaluation.comparison import comparison_table
+from fibrolab.evaluation.comparison.arms import Arm, Task
+from fibrolab.evaluation.intervals import bootstrap
 from fibrolab.pipeline import record
-from fibrolab.records import Record, ids, named_twice, read
-from fibrolab.reporting import comparison as pages
-from fibrolab.reporting.comparison import Comparison, Member
-from fibrolab.runs.sides import Side, refuse_other_patients, refuse_shared_patients, side, task_of
+from fibrolab.reporting import comparison_page as pages
+from fibrolab.reporting.comparison_page import Comparison, Member
+from fibrolab.runs.comparison_sides import Side, refuse_other_patients, refuse_shared_patients, side, task_of
+from fibrolab.runs.records import Record, ids, named_twice, read
 from fibrolab.storage import write_table
 from fibrolab.tracking import SOURCE, track
 
@@ -89,7 +92,7 @@ def compared(sides: Sequence[Side], task: Task, given: Mapping[str, Any]) -> Com
             found += _markers(sides[0], found[0], task)
         how = {name: given[name] for name in ("reference", "paired", "seed")}
         size = {"resamples": given["bootstrap"]["resamples"], "level": given["bootstrap"]["level"]}
-        tables.append(comparison.table(found, task, level, **how, **size))
+        tables.append(comparison_table.table(found, task, level, **how, **size))
         shown[level] = found
     return Comparison(
         name=given["name"],
@@ -122,7 +125,7 @@ def _markers(side: Side, like: Arm, task: Task) -> list[Arm]:
     values = pd.concat(tested).set_index(keys.SAMPLE_ID).loc[like.samples]
     expected = [name for name in markers.expected(side.records[0].samples) if values[name].notna().any()]
     return [
-        comparison.marker(markers.MARKERS[name].label, values[name].to_numpy(), like, task)
+        comparison_table.marker(markers.MARKERS[name].label, values[name].to_numpy(), like, task)
         for name in expected
     ]
 

@@ -10,19 +10,20 @@ import numpy as np
 import pandas as pd
 from omegaconf import DictConfig
 
-from fibrolab import auditing, environment, keys, results
+from fibrolab import auditing, environment, keys
 from fibrolab.config import resolved
 from fibrolab.data.audit.findings import Finding, counted, percent, verdict
 from fibrolab.data.duplicates import near_any
-from fibrolab.data.labelled import LabelledData
+from fibrolab.data.labelled_data import LabelledData
 from fibrolab.data.splits import MANIFEST_HASH
 from fibrolab.errors import ConfigError, DataError
 from fibrolab.evaluation import predictions
 from fibrolab.loading import load
 from fibrolab.modules.base import Classifier
 from fibrolab.pipeline import build_datamodule, conclude, record
-from fibrolab.records import Record, read
 from fibrolab.reporting import audit_page
+from fibrolab.runs import run_files
+from fibrolab.runs.records import Record, read
 from fibrolab.tracking import SOURCE, track
 from fibrolab.training import fitting
 from fibrolab.training.earlier_weights import BEST
@@ -62,9 +63,9 @@ def run(config: DictConfig) -> None:
         device = fitting.answer(settings, module, datamodule, data, tracked)
         _add_validation(tracked.folder, before)
         known |= {"device": device, "seconds": round(time.monotonic() - clock, 1)}
-        results.save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
+        run_files.save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
         conclude(tracked, config, datamodule.test_images)
-        results.announce(tracked.folder, tracked.id, config.tracking.uri)
+        run_files.announce(tracked.folder, tracked.id, config.tracking.uri)
 
 
 def _settings(config: DictConfig, before: Record) -> DictConfig:
@@ -131,7 +132,7 @@ def _renamed(frame: pd.DataFrame, run: str) -> pd.DataFrame:
 
 def _save_data(folder: Path, before: Record, data: LabelledData) -> None:
     """Who trained and validated then, and who tests now."""
-    results.save_data(folder, data)
+    run_files.save_data(folder, data)
     for name, learnt in zip((keys.MANIFEST_FILE, keys.SPLIT_FILE), _learnt_from(before), strict=True):
         new = pd.read_csv(folder / name, dtype=str, keep_default_na=False)
         joined = pd.concat([_renamed(learnt, before.run_id), new], ignore_index=True).fillna("")
@@ -147,7 +148,7 @@ def _audited(config: DictConfig, data: LabelledData, before: Record, folder: Pat
         found["findings"] = [asdict(each) for each in seen] + found["findings"]
         found["warnings"] = [each.sentence for each in seen] + found["warnings"]
         found["verdict"] = verdict(Finding(**each) for each in found["findings"])
-        results.save_json(found, folder / keys.AUDIT_FILE)
+        run_files.save_json(found, folder / keys.AUDIT_FILE)
         audit_page.write(folder)
     return found
 
@@ -156,7 +157,7 @@ def _seen(data: LabelledData, before: Record) -> list[Finding]:
     """Copies and patients of the new data among those that the run learnt from."""
     known, _ = _learnt_from(before)
     findings = []
-    if set(results.HASHES) <= set(known):  # runs of old kept none
+    if set(run_files.HASHES) <= set(known):  # runs of old kept none
         facts = data.facts[keys.IMAGE]
         hashes = [*facts["phash"], *known["phash"][known["phash"] != ""]]
         members = np.arange(len(hashes))[:, None] >= len(facts)

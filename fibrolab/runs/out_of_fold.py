@@ -9,8 +9,8 @@ from fibrolab import keys
 from fibrolab.choices import refuse
 from fibrolab.errors import DataError, SplitError, listing
 from fibrolab.evaluation import predictions
-from fibrolab.records import Record, named_twice
 from fibrolab.runs import regression
+from fibrolab.runs.records import Record, named_twice
 
 
 @dataclass(frozen=True)

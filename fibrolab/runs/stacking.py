@@ -11,16 +11,16 @@ import numpy as np
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
-from fibrolab import environment, keys, results
+from fibrolab import environment, keys
 from fibrolab.choices import refuse, unknown
 from fibrolab.config import resolved
 from fibrolab.data import clinical
 from fibrolab.errors import DataError, listing
 from fibrolab.evaluation import predictions, score
 from fibrolab.pipeline import conclude, record
-from fibrolab.records import Record, ids, read
-from fibrolab.runs import regression
+from fibrolab.runs import regression, run_files
 from fibrolab.runs.out_of_fold import Fitted, gathered, refuse_unlike
+from fibrolab.runs.records import Record, ids, read
 from fibrolab.tracking import SOURCE, track
 
 STACK_FILE = "stack.json"  # the regression in numbers
@@ -58,12 +58,12 @@ def run(config: DictConfig) -> None:
         record(tracked, settings, resolved(settings), known)
         _save_data(tracked.folder, records, classes)
         predictions.write(frame, tracked.folder / keys.PREDICTIONS_FILE)
-        results.save_json(description | {"alone": alone}, tracked.folder / STACK_FILE)
+        run_files.save_json(description | {"alone": alone}, tracked.folder / STACK_FILE)
         known |= {"seconds": round(time.monotonic() - clock, 1)}
-        results.save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
+        run_files.save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
         conclude(tracked, config)
         tracked.log_metrics(_flat(alone))
-        results.announce(tracked.folder, tracked.id, config.tracking.uri)
+        run_files.announce(tracked.folder, tracked.id, config.tracking.uri)
         for name, numbers in alone.items():
             told = ", ".join(
                 f"{metric} {numbers[metric]:.3f} [{numbers[f'{metric}_low']:.3f}, "
@@ -221,10 +221,10 @@ def _save_data(folder: Path, records: Sequence[Record], classes: Sequence[str]) 
     gravest = max(records, key=lambda each: keys.GRAVITY.index(each.audit["verdict"]))
     if (page := gravest.folder / keys.AUDIT_PAGE).is_file():
         shutil.copyfile(page, folder / keys.AUDIT_PAGE)
-    labels = first.samples[results.Y_TRAINED].to_numpy()
+    labels = first.samples[run_files.Y_TRAINED].to_numpy()
     counts = {
         name: np.bincount(labels[split[keys.PARTITION] == name], minlength=len(classes)).tolist()
         for name in (keys.TRAIN, keys.TEST)
     }
     parts = {name: dict(zip(classes, numbers, strict=True)) for name, numbers in counts.items()}
-    results.save_json(gravest.audit | {"partitions": parts}, folder / keys.AUDIT_FILE)
+    run_files.save_json(gravest.audit | {"partitions": parts}, folder / keys.AUDIT_FILE)

@@ -9,8 +9,9 @@ from fibrolab.callbacks.averaging import build_averaging
 from fibrolab.choices import refuse, unknown
 from fibrolab.config import arguments, resolved
 from fibrolab.data.preprocess import Preprocess
-from fibrolab.evaluation import bootstrap, published
-from fibrolab.training import arithmetic
+from fibrolab.evaluation.comparison import published_results
+from fibrolab.evaluation.intervals import bootstrap
+from fibrolab.training import precision
 
 COUNTS = ("max_epochs", "accumulate_grad_batches", "log_every_n_steps")  # of the trainer
 DETERMINISTIC = (True, False, "warn")
@@ -45,9 +46,9 @@ def check(config: DictConfig) -> None:
         faults.append(f"mode={config.mode} is neither min nor max.")
     if config.resume is not None and not Path(str(config.resume)).is_file():
         faults.append(f"resume={config.resume} is not a file; give the last.ckpt of a run.")
-    refuse(faults + published.faults(resolved(config)["published"]))
+    refuse(faults + published_results.faults(resolved(config)["published"]))
     Preprocess(**arguments(config.preprocess))
-    arithmetic.check_precision(trainer["precision"], trainer["accelerator"])
+    precision.check_precision(trainer["precision"], trainer["accelerator"])
     build_averaging(resolved(config.averaging), trainer["max_epochs"])
     bootstrap.check(**resolved(config.bootstrap))
 

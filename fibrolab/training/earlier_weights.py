@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fibrolab import keys
 from fibrolab.choices import unknown
-from fibrolab.data.labelled import LabelledData
+from fibrolab.data.labelled_data import LabelledData
 from fibrolab.errors import ConfigError, SplitError, WeightsError
 from fibrolab.tracking import finished
 

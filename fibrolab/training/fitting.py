@@ -18,16 +18,16 @@ from fibrolab import keys
 from fibrolab.callbacks.averaging import build_averaging
 from fibrolab.callbacks.guards import BestCheckpoint, FiniteLoss, PlateauMemory, RandomState, SplitRecord
 from fibrolab.callbacks.history import History
-from fibrolab.callbacks.predictions import PredictionWriter
+from fibrolab.callbacks.prediction_writer import PredictionWriter
 from fibrolab.config import arguments, resolved
 from fibrolab.data import clinical
 from fibrolab.data.datamodule import FibrosisDataModule
-from fibrolab.data.labelled import LabelledData
+from fibrolab.data.labelled_data import LabelledData
 from fibrolab.errors import ConfigError
 from fibrolab.models.branches import clinical_columns
 from fibrolab.modules.base import Classifier
 from fibrolab.tracking import TrackedRun
-from fibrolab.training import arithmetic, resuming
+from fibrolab.training import precision, resuming
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def build_module(config: DictConfig, data: LabelledData) -> Classifier:
         raise ConfigError(
             f"mode={config.mode} would keep the worst epoch by monitor={config.monitor}: set mode={better}."
         )
-    arithmetic.prepare(module.network, channels_last=config.channels_last, compile=config.compile)
+    precision.prepare(module.network, channels_last=config.channels_last, compile=config.compile)
     return module
 
 
@@ -191,7 +191,7 @@ def _trainer(config: DictConfig, callbacks: list[L.Callback], tracked: TrackedRu
     # `trainer.deterministic` would also fill every new tensor with NaN, to show reads of unwritten memory:
     # 650 fills in a step of a ResNet18. Nothing here reads before it writes.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    with arithmetic.refusals():
+    with precision.refusals():
         trainer = L.Trainer(
             **resolved(config.trainer),
             callbacks=callbacks,

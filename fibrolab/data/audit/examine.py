@@ -12,9 +12,9 @@ from fibrolab.data.audit.confounding import confounding
 from fibrolab.data.audit.copies import copies
 from fibrolab.data.audit.evidence import Evidence
 from fibrolab.data.audit.findings import ranked, verdict
-from fibrolab.data.audit.floors import floors
 from fibrolab.data.audit.hygiene import hygiene
 from fibrolab.data.audit.leakage import leakage
+from fibrolab.data.audit.model_free import floors
 from fibrolab.data.audit.series import label_order
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.splits import Split

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fibrolab import keys
+from fibrolab.data.apportionment import apportion
 from fibrolab.data.audit.evidence import Evidence
-from fibrolab.data.partition import apportion
 
 OUT = -1  # fold of an image that takes no part
 FOLDS = 5

@@ -22,10 +22,10 @@ from pathlib import Path
 import pandas as pd
 
 from fibrolab import keys
+from fibrolab.data.fault_sentences import refuse, unfilled
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.media import MIDDLE
 from fibrolab.data.sources.table import STAGES, as_manifest, labelled, with_ids
-from fibrolab.data.wording import refuse, unfilled
 
 
 def load(

@@ -26,9 +26,9 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.data.box import Box
+from fibrolab.data.fault_sentences import refuse, rows_named, told, unfilled
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.sources.table import as_manifest, labelled, with_ids
-from fibrolab.data.wording import refuse, rows_named, told, unfilled
 from fibrolab.errors import DataError
 
 CLASSES = ("non_FLL", "cyst", "FFS", "haemangioma", "HCC")

@@ -12,8 +12,8 @@ Tree of the folder, one for each modality and set of parameters:
 
 All modalities of one seed and separability show the same patients.
 
-Licence: none needed, no person was scanned. How pictures follow from patients: `fibrolab.data.phantom`. The
-best accuracy that a separability allows: `fibrolab.data.phantom.truth.best_accuracy`.
+Licence: none needed, no person was scanned. How pictures follow from patients: `fibrolab.phantom`. The
+best accuracy that a separability allows: `fibrolab.phantom.truth.best_accuracy`.
 """
 
 import json
@@ -24,10 +24,10 @@ import numpy as np
 
 from fibrolab import keys
 from fibrolab.data.manifest import Manifest
-from fibrolab.data.phantom.archive import TRUTH_FILE, generate
-from fibrolab.data.phantom.cohort import Cohort
 from fibrolab.data.sources import clips, focal_lesions, swe_pairs, table
 from fibrolab.errors import ConfigError
+from fibrolab.phantom.archive import TRUTH_FILE, generate
+from fibrolab.phantom.cohort import Cohort
 
 
 def load(

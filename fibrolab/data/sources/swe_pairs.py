@@ -11,7 +11,7 @@ Folder tree:
 
 `capture`, `patient_id` and `label` must be there. `visit_id`, `site`, `scanner` and the clinical columns may
 be, as in the source `table`. Both modalities are cut from the capture when its pixels are read: the largest
-square inside the colour box, and the same square of the grey panel (`fibrolab.data.swe`).
+square inside the colour box, and the same square of the grey panel (`fibrolab.data.screen_capture`).
 
 `lsm_kpa` holds the scanner's reading on that capture, or the patient's one on any of a visit's rows. In the
 manifest it is the mean over the visit's captures, as the paper averages five; the reading itself stays as
@@ -32,13 +32,13 @@ import numpy as np
 import pandas as pd
 
 from fibrolab import keys
-from fibrolab.data import swe
+from fibrolab.data import screen_capture
+from fibrolab.data.fault_sentences import refuse, unfilled
+from fibrolab.data.file_facts import measured
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.media import Media, whole
-from fibrolab.data.memory import measured
 from fibrolab.data.readers import read_image
 from fibrolab.data.sources.table import STAGES, as_manifest, labelled, with_ids
-from fibrolab.data.wording import refuse, unfilled
 from fibrolab.errors import ConfigError, DataError, UnreadableImageError
 
 CAPTURE = "capture"
@@ -120,6 +120,6 @@ def _shares(captures: Sequence[Path], cache: Path) -> pd.Series:
 
 def _share(capture: Media) -> tuple[float | None]:
     try:
-        return (swe.reading(read_image(capture.path), capture.path),)
+        return (screen_capture.reading(read_image(capture.path), capture.path),)
     except UnreadableImageError:
         return (None,)

@@ -22,8 +22,8 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.data import tables
+from fibrolab.data.fault_sentences import refuse, told, unfilled
 from fibrolab.data.manifest import Manifest
-from fibrolab.data.wording import refuse, told, unfilled
 from fibrolab.errors import ConfigError, DataError, listing
 
 logger = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ from typing import Any
 
 import yaml
 
-from fibrolab.reporting.checklists import data as data_answers
-from fibrolab.reporting.checklists import results as result_answers
-from fibrolab.reporting.checklists import setup as setup_answers
+from fibrolab.reporting.checklists import data_items as data_answers
+from fibrolab.reporting.checklists import method_items as setup_answers
+from fibrolab.reporting.checklists import result_items as result_answers
 from fibrolab.reporting.run import Run
 
 HOMES = (data_answers, setup_answers, result_answers)

@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from fibrolab.evaluation import curves
-from fibrolab.evaluation.arms import END_POINTS, HEADLINE, Arm
-from fibrolab.evaluation.comparison import COMPARATORS, SIGNIFICANT
-from fibrolab.reporting import numbers, wording
+from fibrolab.evaluation.comparison.arms import END_POINTS, HEADLINE, Arm
+from fibrolab.evaluation.comparison.comparison_table import COMPARATORS, SIGNIFICANT
+from fibrolab.evaluation.intervals import roc_curves
+from fibrolab.reporting import numbers, vocabulary
 from fibrolab.reporting.captions import end_point
 from fibrolab.reporting.comparison_words import Comparison, measure
 from fibrolab.reporting.figures.style import (
@@ -92,7 +92,7 @@ def _curve(
     banded = banded and len(arm.answers) == 1 and not arm.is_marker
     resamples = RESAMPLES if banded else 2
     found = [
-        curves.roc_band(answer.scores[name], ill, arm.groups, resamples, level=comparison.level)
+        roc_curves.roc_band(answer.scores[name], ill, arm.groups, resamples, level=comparison.level)
         for answer in arm.answers
     ]
     x, y = found[0].x, np.mean([band.y for band in found], axis=0)
@@ -122,7 +122,7 @@ def differences(comparison: Comparison) -> Figure:
 
 def _forest(axes: Axes, rows: pd.DataFrame, comparison: Comparison, scale: float) -> None:
     names = []
-    for height, row in enumerate(wording.records(rows)):
+    for height, row in enumerate(vocabulary.records(rows)):
         apart = row["p_holm"] < SIGNIFICANT
         axes.plot([scale * row["low"], scale * row["high"]], [height, height], color=ACCENT, linewidth=1.2)
         face = ACCENT if apart else "white"

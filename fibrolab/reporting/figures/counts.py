@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from fibrolab.evaluation import metrics
+from fibrolab.evaluation.measures import metrics
 from fibrolab.reporting.figures.style import ACCENT, INK, MM, NARROW, WIDE, name_columns, shortened, styled
 
 CROWDED = 7  # classes; more need the width of the page

@@ -12,7 +12,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fibrolab.evaluation import curves, endpoints
+from fibrolab.evaluation import endpoints
+from fibrolab.evaluation.intervals import roc_curves
 from fibrolab.reporting import numbers
 from fibrolab.reporting.captions import end_point
 from fibrolab.reporting.figures.style import (
@@ -58,7 +59,7 @@ class Curve:
     x: np.ndarray
     y: np.ndarray
     base: tuple[float, float]
-    band: curves.Band | None = None
+    band: roc_curves.Band | None = None
     mark: tuple[float, float] | None = None
     steps: Literal["default", "steps-post"] = "default"
 
@@ -148,7 +149,7 @@ def _roc(name: str, positive: np.ndarray, score: np.ndarray, groups: Any, level:
         return Curve(name, reason, np.empty(0), np.empty(0), (0.0, 1.0))
     false_rate, true_rate, _ = roc_curve(positive, score, drop_intermediate=True)
     says = f"AUC {numbers.quantity(auc(false_rate, true_rate), 'auc')}"
-    band = None if groups is None else curves.roc_band(score, positive, groups, RESAMPLES, level=level)
+    band = None if groups is None else roc_curves.roc_band(score, positive, groups, RESAMPLES, level=level)
     return Curve(name, says, false_rate, true_rate, (0.0, 1.0), band)
 
 
@@ -161,8 +162,8 @@ def _precision_recall(name: str, positive: np.ndarray, score: np.ndarray, groups
     found = recall > 0  # before the first case is found there is no precision to speak of
     precision, recall = (np.append(values[found], values[found][-1:]) for values in (precision, recall))
     recall[-1] = 0.0
-    says = f"AP {numbers.quantity(curves.average_precision(score, positive)[0], 'auc')}"
-    band = None if groups is None else curves.pr_band(score, positive, groups, RESAMPLES, level=level)
+    says = f"AP {numbers.quantity(roc_curves.average_precision(score, positive)[0], 'auc')}"
+    band = None if groups is None else roc_curves.pr_band(score, positive, groups, RESAMPLES, level=level)
     prevalence = float(positive.mean())
     return Curve(name, says, recall, precision, (prevalence, prevalence), band, steps="steps-post")
 

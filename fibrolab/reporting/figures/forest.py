@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from fibrolab.reporting import numbers, wording
+from fibrolab.reporting import numbers, vocabulary
 from fibrolab.reporting.figures.style import ACCENT, INK, MM, SOFT, WIDE, shortened, styled
 
 LINE = 4.6  # mm, the height of a line
@@ -50,11 +50,11 @@ def subgroups(table: pd.DataFrame, overall: Mapping[str, float] | None = None) -
 def _lines(table: pd.DataFrame) -> dict[tuple[str, str | None], str]:
     """What stands beside each line, by variable and value; the head of a variable has no value."""
     lines: dict[tuple[str, str | None], str] = {}
-    for row in wording.records(table.drop_duplicates(["variable", "value"])):
-        variable, value, n = str(row["variable"]), str(row["value"]), wording.number(row, "n")
-        lines.setdefault((variable, None), wording.variable(variable))
+    for row in vocabulary.records(table.drop_duplicates(["variable", "value"])):
+        variable, value, n = str(row["variable"]), str(row["value"]), vocabulary.number(row, "n")
+        lines.setdefault((variable, None), vocabulary.variable(variable))
         size = f"n = {n:,.0f}" if np.isfinite(n) else "n not known"
-        lines[variable, value] = f"{shortened(wording.value(variable, value))}, {size}"
+        lines[variable, value] = f"{shortened(vocabulary.value(variable, value))}, {size}"
     return lines
 
 

@@ -7,8 +7,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fibrolab.evaluation import calibration, decision, endpoints
-from fibrolab.evaluation.metrics import decide
+from fibrolab.evaluation import endpoints
+from fibrolab.evaluation.clinical import net_benefit
+from fibrolab.evaluation.measures.metrics import decide
+from fibrolab.evaluation.probabilities import calibration
 from fibrolab.reporting.captions import end_point
 from fibrolab.reporting.figures.style import (
     ACCENT,
@@ -108,7 +110,7 @@ def decision_curves(
             axes.set(xticks=[], yticks=[])
             continue
         axes.set_title(name)
-        _decision(axes, decision.curve(score, positive, groups, RESAMPLES, level=level))
+        _decision(axes, net_benefit.curve(score, positive, groups, RESAMPLES, level=level))
     grid[0].set_ylabel("net benefit")
     lines, names = next((found for axes in grid if (found := axes.get_legend_handles_labels())[0]), ([], []))
     if lines:
@@ -116,7 +118,7 @@ def decision_curves(
     return figure
 
 
-def _decision(axes: Axes, found: decision.Decision) -> None:
+def _decision(axes: Axes, found: net_benefit.Decision) -> None:
     axes.axhline(0, color=INK, linewidth=0.8, label="treat none")
     axes.plot(found.thresholds, found.all, color=SECOND, linestyle=(0, (5, 1.5)), label="treat all")
     axes.plot(found.thresholds, found.run, color=ACCENT, label="this run")

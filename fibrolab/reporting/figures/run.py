@@ -7,8 +7,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fibrolab import keys
-from fibrolab.evaluation import calibration, metrics, predictions, thresholds
-from fibrolab.reporting import captions, numbers, wording
+from fibrolab.evaluation import predictions
+from fibrolab.evaluation.measures import metrics, thresholds
+from fibrolab.evaluation.probabilities import calibration
+from fibrolab.reporting import captions, numbers, vocabulary
 from fibrolab.reporting import run as runs
 from fibrolab.reporting.figures.counts import confusion_matrix, partitions
 from fibrolab.reporting.figures.curves import end_points, precision_recall, roc
@@ -102,13 +104,15 @@ def _answers(run: Run, scores: np.ndarray) -> tuple[dict[str, np.ndarray], dict[
     if (table := run.tables.get("calibration")) is None:
         return answers, errors
     found = table[(table["level"] == "sample") & (table["measure"] == "ece")]
-    for row in wording.records(found):
+    for row in vocabulary.records(found):
         title = "As predicted"
-        if wording.word(row, "probabilities") == "temperature":
-            temperature = wording.number(row, "temperature")
+        if vocabulary.word(row, "probabilities") == "temperature":
+            temperature = vocabulary.number(row, "temperature")
             if not np.isfinite(temperature):
                 continue
             title = f"At temperature {temperature:.2f}"
             answers[title] = calibration.scaled(scores, temperature)
-        errors[title] = f"ECE {numbers.quantity(wording.number(row, 'value'), 'ece')}"  # no interval is sound
+        errors[title] = (
+            f"ECE {numbers.quantity(vocabulary.number(row, 'value'), 'ece')}"  # no interval is sound
+        )
     return answers, errors

@@ -6,18 +6,18 @@ from typing import Any
 
 import pandas as pd
 
-from fibrolab.evaluation.arms import AT_THRESHOLDS, CLASSES, END_POINTS, HEADLINE
-from fibrolab.evaluation.comparison import ANOVA, COMPARATORS, FOLDS, SIGNIFICANT
-from fibrolab.evaluation.fold_by_fold import RESAMPLED_T
-from fibrolab.evaluation.sample_size import CAVEAT
-from fibrolab.evaluation.seeds import POWER
+from fibrolab.evaluation.comparison.arms import AT_THRESHOLDS, CLASSES, END_POINTS, HEADLINE
+from fibrolab.evaluation.comparison.comparison_table import ANOVA, COMPARATORS, FOLDS, SIGNIFICANT
+from fibrolab.evaluation.comparison.fold_by_fold import RESAMPLED_T
+from fibrolab.evaluation.comparison.training_seeds import POWER
+from fibrolab.evaluation.intervals.sample_size import CAVEAT
 from fibrolab.reporting import numbers
 from fibrolab.reporting.captions import end_point
 from fibrolab.reporting.comparison_words import Comparison, amount, measure, needed
 from fibrolab.reporting.figures.style import shortened
 from fibrolab.reporting.tables.sheet import Cell, Column, Footnotes, Line, Sheet, line, probability
-from fibrolab.reporting.wording import METHODS as INTERVALS
-from fibrolab.reporting.wording import records, remarks, sentence
+from fibrolab.reporting.vocabulary import METHODS as INTERVALS
+from fibrolab.reporting.vocabulary import records, remarks, sentence
 
 LETTERS = 60  # of a setting's value
 MANY = 4  # measures of an arm; a table of more needs the whole screen

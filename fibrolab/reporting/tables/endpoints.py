@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from fibrolab.evaluation.endpoints import MEASURES
-from fibrolab.reporting import numbers, undercoverage, wording
+from fibrolab.reporting import numbers, undercoverage, vocabulary
 from fibrolab.reporting.run import Run
 from fibrolab.reporting.tables.sheet import Cell, Column, Footnotes, Line, Sheet, count, line, probability
 
@@ -26,7 +26,7 @@ def sheets(run: Run) -> list[Sheet]:
     if table is None:
         return _at_one_half(run)
     table = undercoverage.remarked(run, table)
-    levels = [name for name in wording.LEVELS if name in set(table["level"])]
+    levels = [name for name in vocabulary.LEVELS if name in set(table["level"])]
     return [*_areas(run, table, levels), *(_decisions(run, table[table["level"] == at], at) for at in levels)]
 
 
@@ -34,14 +34,14 @@ def _areas(run: Run, table: pd.DataFrame, levels: Sequence[str]) -> list[Sheet]:
     areas = table[table["metric"] == AUC]
     if areas.empty:
         return []
-    notes = wording.footnotes(areas)
+    notes = vocabulary.footnotes(areas)
     lines = []
     for name, rows in areas.groupby("endpoint", sort=False):
-        known = {row["level"]: row for row in wording.records(rows)}
-        cells = [wording.estimated(known.get(level), AUC, notes) for level in levels]
-        lines.append(line(wording.endpoint(run, str(name)), *cells))
+        known = {row["level"]: row for row in vocabulary.records(rows)}
+        cells = [vocabulary.estimated(known.get(level), AUC, notes) for level in levels]
+        lines.append(line(vocabulary.endpoint(run, str(name)), *cells))
     columns = [Column("End point", number=False)]
-    columns += [Column(wording.POOLINGS[level].capitalize()) for level in levels]
+    columns += [Column(vocabulary.POOLINGS[level].capitalize()) for level in levels]
     caption = (
         "Area under the ROC curve of each end point, whose score is the sum of its stages' probabilities. "
         "Chance is .500."
@@ -51,21 +51,21 @@ def _areas(run: Run, table: pd.DataFrame, levels: Sequence[str]) -> list[Sheet]:
 
 def _decisions(run: Run, table: pd.DataFrame, level: str) -> Sheet:
     decided = table[table["metric"] != AUC]
-    notes = wording.footnotes(decided)
+    notes = vocabulary.footnotes(decided)
     shown = [metric for metric in DECIDED if metric in set(decided["metric"])]
     floors = {name: _floor(run, str(name), level) for name in decided["endpoint"].unique()}
     floored = any(floors.values())
     lines = []
     for (name, rule), rows in decided.groupby(["endpoint", "rule"], sort=False):
-        known: Rows = {row["metric"]: row for row in wording.records(rows)}
+        known: Rows = {row["metric"]: row for row in vocabulary.records(rows)}
         threshold = _threshold(next(iter(known.values())), notes)
         floor = [Cell(floors[name] or "–")] if floored else []
-        cells = [wording.estimated(known.get(metric), metric, notes) for metric in shown]
-        title = Cell(wording.endpoint(run, str(name)), wording.RULES.get(str(rule), str(rule)))
+        cells = [vocabulary.estimated(known.get(metric), metric, notes) for metric in shown]
+        title = Cell(vocabulary.endpoint(run, str(name)), vocabulary.RULES.get(str(rule), str(rule)))
         lines.append(line(title, threshold, *floor, *cells))
     caption = (
-        f"Decisions on end points {wording.LEVELS[level]}, on the test set. Each threshold is one half, or "
-        "was chosen on the validation set by the rule under the end point's name: Youden's index, the "
+        f"Decisions on end points {vocabulary.LEVELS[level]}, on the test set. Each threshold is one half, "
+        "or was chosen on the validation set by the rule under the end point's name: Youden's index, the "
         "highest that keeps a sensitivity of 90\u00a0%, or the lowest that keeps a specificity of "
         "90\u00a0%. None was chosen on the test set."
         + (" The floor is the best accuracy known that needs no look at the liver." if floored else "")
@@ -76,13 +76,13 @@ def _decisions(run: Run, table: pd.DataFrame, level: str) -> Sheet:
         *([Column("Floor")] if floored else []),
     ]
     columns += [Column(numbers.title(metric)) for metric in shown]
-    name = f"end points {wording.POOLINGS[level]}"
+    name = f"end points {vocabulary.POOLINGS[level]}"
     return Sheet(name, caption, columns, lines, "broad sheet", notes=notes.notes)
 
 
 def _threshold(row: Mapping[str, Any], notes: Footnotes) -> Cell:
-    value = wording.number(row, "threshold")
-    marks = notes.marks(wording.sentence(wording.word(row, "note"))) if math.isnan(value) else ""
+    value = vocabulary.number(row, "threshold")
+    marks = notes.marks(vocabulary.sentence(vocabulary.word(row, "note"))) if math.isnan(value) else ""
     return Cell(numbers.quantity(value, "threshold"), "", marks)
 
 
@@ -105,7 +105,9 @@ def _at_one_half(run: Run) -> list[Sheet]:
             if len(rows) == len(MEASURES):
                 auc, accuracy, *rest = rows
                 cells = [_value(auc), _beside(auc), _value(accuracy), _beside(accuracy), *map(_value, rest)]
-                lines.append(line(Cell(wording.endpoint(run, name), level if len(known) > 1 else ""), *cells))
+                lines.append(
+                    line(Cell(vocabulary.endpoint(run, name), level if len(known) > 1 else ""), *cells)
+                )
     if not lines:
         return []
     caption = (
@@ -147,7 +149,9 @@ def _once(table: pd.DataFrame) -> pd.DataFrame:
         same.setdefault(tuple(rows), []).append(str(name))
     if len(same) == ours["beside"].nunique():
         return table
-    joined = {names[0]: wording.listed([wording.marker(name) for name in names]) for names in same.values()}
+    joined = {
+        names[0]: vocabulary.listed([vocabulary.marker(name) for name in names]) for names in same.values()
+    }
     if len(same) == 1:
         joined = dict.fromkeys(joined, "")  # of all: the caption says it
     first = ours[ours["beside"].isin(joined)]
@@ -155,14 +159,14 @@ def _once(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _compared(run: Run, name: str, table: pd.DataFrame) -> Sheet:
-    notes = wording.footnotes(table)
+    notes = vocabulary.footnotes(table)
     lines: list[Line] = []
     for kind, rows in table[table["rule"] != ""].groupby(_kinds(table), sort=False):
         lines.append(_marker(table, dict(zip(_kinds(table), kind, strict=True)), rows, notes))
     decided = set(table.loc[table["rule"] != "", "marker"])
-    for row in wording.records(table[(table["rule"] == "") & ~table["marker"].isin(decided)]):
+    for row in vocabulary.records(table[(table["rule"] == "") & ~table["marker"].isin(decided)]):
         lines.append(_marker(table, row, table.iloc[:0], notes))
-    title = wording.endpoint(run, name)
+    title = vocabulary.endpoint(run, name)
     caption = (
         f"Clinical markers for {title}, on the test patients who have them, and this run on the same "
         "patients. A cut-off is a published one, or was fitted on validation; p is of the paired difference "
@@ -184,33 +188,33 @@ def _marker(table: pd.DataFrame, kind: Mapping[str, Any], rows: pd.DataFrame, no
     for name in ("beside", "n", "n_positive"):
         if name in table:
             same &= table[name] == kind[name]
-    area = next(iter(wording.records(table[same])), None)
-    measured = wording.records(rows)
+    area = next(iter(vocabulary.records(table[same])), None)
+    measured = vocabulary.records(rows)
     known, shared = _apart(measured)
     first: Mapping[str, Any] = next(iter(measured), {})
-    below = [wording.RULES.get(wording.word(first, "rule"), wording.word(first, "rule"))]
-    if kind["marker"] == "run" and wording.word(kind, "beside"):
-        names = wording.marker(kind["beside"])
+    below = [vocabulary.RULES.get(vocabulary.word(first, "rule"), vocabulary.word(first, "rule"))]
+    if kind["marker"] == "run" and vocabulary.word(kind, "beside"):
+        names = vocabulary.marker(kind["beside"])
         below.insert(0, f"where {names} {'are' if ' and ' in names else 'is'} known")
     return line(
-        Cell(wording.marker(str(kind["marker"])), ", ".join(filter(None, below))),
+        Cell(vocabulary.marker(str(kind["marker"])), ", ".join(filter(None, below))),
         _patients(kind),
-        wording.estimated(area, AUC, notes),
-        probability(None if area is None else wording.number(area, "p_auc")),
+        vocabulary.estimated(area, AUC, notes),
+        probability(None if area is None else vocabulary.number(area, "p_auc")),
         _cutoff(first, shared, notes),
-        *(wording.estimated(known.get(metric), metric, notes) for metric in COMPARED),
+        *(vocabulary.estimated(known.get(metric), metric, notes) for metric in COMPARED),
         strong=kind["marker"] == "run",
     )
 
 
 def _patients(kind: Mapping[str, Any]) -> Cell:
-    n, positive = wording.number(kind, "n"), wording.number(kind, "n_positive")
+    n, positive = vocabulary.number(kind, "n"), vocabulary.number(kind, "n_positive")
     return Cell(count(n), "" if math.isnan(positive) else f"{count(positive)} positive")
 
 
 def _apart(rows: Sequence[Mapping[str, Any]]) -> tuple[Rows, str]:
     """The measures of one cut-off, and apart from them the remarks that all of them bear."""
-    told = [wording.word(row, "note").split("; ") for row in rows]
+    told = [vocabulary.word(row, "note").split("; ") for row in rows]
     shared = [text for text in (told[0] if told else []) if all(text in texts for texts in told)]
     own = ["; ".join(text for text in texts if text not in shared) for texts in told]
     return {row["metric"]: {**row, "note": note} for row, note in zip(rows, own, strict=True)}, "; ".join(
@@ -219,6 +223,6 @@ def _apart(rows: Sequence[Mapping[str, Any]]) -> tuple[Rows, str]:
 
 
 def _cutoff(row: Mapping[str, Any], remark: str, notes: Footnotes) -> Cell:
-    value = wording.number(row, "cutoff")
-    marks = notes.marks(wording.sentence(wording.word(row, "source")), wording.sentence(remark))
+    value = vocabulary.number(row, "cutoff")
+    marks = notes.marks(vocabulary.sentence(vocabulary.word(row, "source")), vocabulary.sentence(remark))
     return Cell("–" if math.isnan(value) else f"{value:.3g}", "", marks)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.evaluation.endpoints import MEASURES
-from fibrolab.reporting import numbers, wording
+from fibrolab.reporting import numbers, vocabulary
 from fibrolab.reporting.run import Run
 from fibrolab.reporting.tables.sheet import Cell, Column, Footnotes, Line, Sheet, line
 
@@ -29,13 +29,15 @@ def headline(run: Run) -> list[Sheet]:
         lines = [_headline(row, notes) for row in rows]
         titles = ("Value", "Bootstrap mean ± SD", "Floor", "Interval is")
         columns = (Column("Measure", number=False), *map(Column, titles))
-        caption = f"Result on the test set, {_whose(run, name)}with {wording.level(run)} confidence intervals"
+        caption = (
+            f"Result on the test set, {_whose(run, name)}with {vocabulary.level(run)} confidence intervals"
+        )
         found.append(Sheet(name, caption, columns, lines, notes=notes.notes))
     return found
 
 
 def _headline(row: numbers.Row, notes: Footnotes) -> Line:
-    chance, test = wording.against_chance(row)
+    chance, test = vocabulary.against_chance(row)
     return line(
         row.title,
         _cell(row, notes),
@@ -63,7 +65,7 @@ def by_class(run: Run) -> list[Sheet]:
     notes = _footnotes([row for cells in found.values() for row in cells if row])
     lines = [line(name, *(_cell(cells[i], notes) for i in kept)) for name, cells in found.items()]
     titles = [numbers.title(numbers.MEASURES[i]) for i in kept]
-    caption = f"Each class against the others, with {wording.level(run)} confidence intervals."
+    caption = f"Each class against the others, with {vocabulary.level(run)} confidence intervals."
     columns = (Column("Class", number=False), *map(Column, titles))
     return [Sheet("classes", caption, columns, lines, style="classes sheet", notes=notes.notes)]
 
@@ -142,7 +144,7 @@ def poolings(run: Run) -> list[Sheet]:
     )
     columns = (
         Column("Measure", number=False),
-        *(Column(wording.POOLINGS[name].capitalize()) for name in known),
+        *(Column(vocabulary.POOLINGS[name].capitalize()) for name in known),
     )
     return [Sheet("patient level", caption, columns, lines, notes=notes.notes)]
 
@@ -174,8 +176,8 @@ def _count(number: int | None) -> str:
 
 
 def _footnotes(rows: list[numbers.Row]) -> Footnotes:
-    return wording.footnotes([vars(row) for row in rows])
+    return vocabulary.footnotes([vars(row) for row in rows])
 
 
 def _cell(row: numbers.Row | None, notes: Footnotes) -> Cell:
-    return wording.estimated(None if row is None else vars(row), row.metric if row else "", notes)
+    return vocabulary.estimated(None if row is None else vars(row), row.metric if row else "", notes)

@@ -1,8 +1,8 @@
 """The tables of whom the run was tested on: cohort, subgroups, and the samples it was furthest wrong on."""
 
 from fibrolab import keys
-from fibrolab.evaluation.subgroups import multiplicity
-from fibrolab.reporting import numbers, wording
+from fibrolab.evaluation.clinical.subgroups import multiplicity
+from fibrolab.reporting import numbers, vocabulary
 from fibrolab.reporting.run import Run
 from fibrolab.reporting.tables.sheet import Cell, Column, Footnotes, Sheet, count, line, probability
 
@@ -16,18 +16,18 @@ def cohort(run: Run) -> list[Sheet]:
         return []
     notes = Footnotes()
     lines = []
-    for row, again in zip(wording.records(table), table["variable"].duplicated(), strict=True):
-        told = [wording.sentence(wording.word(row, name)) for name in ("test_name", "note")]
-        cells = [Cell(wording.word(row, part) or "–") for part in keys.PARTITIONS]
-        p = wording.number(row, "p")
+    for row, again in zip(vocabulary.records(table), table["variable"].duplicated(), strict=True):
+        told = [vocabulary.sentence(vocabulary.word(row, name)) for name in ("test_name", "note")]
+        cells = [Cell(vocabulary.word(row, part) or "–") for part in keys.PARTITIONS]
+        p = vocabulary.number(row, "p")
         text = "" if again and p != p else probability(p)  # one test stands for all values of a variable
-        title = Cell(wording.variable(row["variable"]), wording.word(row, "statistic"))
+        title = Cell(vocabulary.variable(row["variable"]), vocabulary.word(row, "statistic"))
         lines.append(line(title, *cells, Cell(text, "", notes.marks(*told))))
     caption = (
         "Who was trained, validated and tested on; p compares training with test, not corrected for there "
         "being many."
     )
-    if earlier := wording.elsewhere(run):
+    if earlier := vocabulary.elsewhere(run):
         caption += f" Training and validation are those of {earlier}."
     parts = [Column(name.capitalize()) for name in keys.PARTITIONS]
     columns = [Column("Variable", number=False), *parts, Column("p")]
@@ -39,16 +39,18 @@ def subgroups(run: Run) -> list[Sheet]:
     table = run.tables.get("subgroups")
     if table is None:
         return []
-    told = wording.sentence(multiplicity(table, float(run.setting("bootstrap.level", 0.95))))
-    notes = wording.footnotes(table, told)
+    told = vocabulary.sentence(multiplicity(table, float(run.setting("bootstrap.level", 0.95))))
+    notes = vocabulary.footnotes(table, told)
     metrics = list(dict.fromkeys(table["metric"]))
     lines = []
     for (name, value), rows in table.groupby(["variable", "value"], sort=False):
-        known = {row["metric"]: row for row in wording.records(rows)}
+        known = {row["metric"]: row for row in vocabulary.records(rows)}
         first = next(iter(known.values()))
-        sizes = [wording.number(first, column) for column in ("n", "groups")]
-        cells = [wording.estimated(known.get(metric), metric, notes, value="estimate") for metric in metrics]
-        title = Cell(wording.value(str(name), str(value)), wording.variable(str(name)))
+        sizes = [vocabulary.number(first, column) for column in ("n", "groups")]
+        cells = [
+            vocabulary.estimated(known.get(metric), metric, notes, value="estimate") for metric in metrics
+        ]
+        title = Cell(vocabulary.value(str(name), str(value)), vocabulary.variable(str(name)))
         lines.append(line(title, *map(count, sizes), *cells))
     caption = "Subgroups of the test set. Intervals that overlap do not show that subgroups are alike."
     columns = [Column("Subgroup", number=False), Column("Samples"), Column("Groups")]
@@ -62,11 +64,11 @@ def mistakes(run: Run) -> list[Sheet]:
     if table is None:
         return []
     lines = []
-    for row in wording.records(table.head(MISTAKES)):
-        sure, far = (wording.number(row, name) for name in ("probability", "distance"))
+    for row in vocabulary.records(table.head(MISTAKES)):
+        sure, far = (vocabulary.number(row, name) for name in ("probability", "distance"))
         lines.append(
             line(
-                Cell(row[keys.SAMPLE_ID], wording.word(row, keys.PATIENT_ID)),
+                Cell(row[keys.SAMPLE_ID], vocabulary.word(row, keys.PATIENT_ID)),
                 row["true"],
                 row["predicted"],
                 numbers.quantity(sure, "accuracy"),

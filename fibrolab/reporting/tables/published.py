@@ -4,7 +4,7 @@ import math
 
 import pandas as pd
 
-from fibrolab.reporting import numbers, wording
+from fibrolab.reporting import numbers, vocabulary
 from fibrolab.reporting.run import Run
 from fibrolab.reporting.tables.sheet import Column, Footnotes, Sheet, line
 
@@ -24,20 +24,22 @@ def sheets(run: Run) -> list[Sheet]:
     }
     notes = Footnotes()
     lines = []
-    for row in wording.records(table):
+    for row in vocabulary.records(table):
         metric = str(row["metric"])
         known = [row, *(found.get(metric) for found in ours.values())]
-        lines.append(line(numbers.title(metric), *(wording.estimated(each, metric, notes) for each in known)))
+        lines.append(
+            line(numbers.title(metric), *(vocabulary.estimated(each, metric, notes) for each in known))
+        )
     columns = [Column("Measure", number=False), Column("The paper")]
-    columns += [Column(f"Here, {wording.POOLINGS[level]}") for level in ours]
+    columns += [Column(f"Here, {vocabulary.POOLINGS[level]}") for level in ours]
     return [Sheet("published", _caption(run, table), columns, lines, notes=notes.notes)]
 
 
 def _caption(run: Run, table: pd.DataFrame) -> str:
-    first = wording.records(table)[0]
-    n, positive = (wording.number(first, name) for name in ("n", "n_positive"))
+    first = vocabulary.records(table)[0]
+    n, positive = (vocabulary.number(first, name) for name in ("n", "n_positive"))
     of_them = "" if math.isnan(positive) else f", {positive:,.0f} of them positive"
     size = "" if math.isnan(n) else f"Tested there: {n:,.0f}{of_them}."
     told = f"Reported of this arm: {run.setting('published.source', 'a paper')}."
-    note = wording.sentence(str(run.setting("published.note", "")))
+    note = vocabulary.sentence(str(run.setting("published.note", "")))
     return " ".join(filter(None, [told, size, note, OTHERS]))

@@ -1,0 +1,181 @@
+"""Floors: what scores without looking at the liver, under the run's split and under three others."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from fibrolab.data.audit import acquisition
+from fibrolab.data.audit.evidence import Evidence, codes
+from fibrolab.data.audit.findings import Finding, Level, percent
+from fibrolab.data.audit.nearest import nearest
+from fibrolab.data.audit.protocols import OUT, Protocol, protocols, whole_groups
+from fibrolab.data.audit.significance import clearly_better
+from fibrolab.data.survey import THUMBNAIL
+from fibrolab.evaluation.intervals.bootstrap import resample_weights
+from fibrolab.evaluation.measures.metrics import evaluate
+
+MOST = 20_000  # images for what compares all with all or is fitted: more take minutes and hardly move a floor
+RESAMPLES = 1000
+METRICS = ("accuracy", "balanced_accuracy", "macro_auc")
+SCORES = dict[str, dict[str, np.ndarray]]  # protocol -> floor -> class shares (N, K)
+SHORTCUTS: dict[str, tuple[Level, str]] = {
+    "size": ("warning", "The size and format of a picture alone put"),
+    "acquisition": ("warning", "How a picture was taken (size, format, black border, scanner, site) puts"),
+    # A note, since grey levels and the size of a compressed file follow the anatomy too.
+    "metadata": ("note", "How a picture was taken, its file size and its grey levels put"),
+}
+WORTH_SAYING = 0.1  # of accuracy: what a random split adds to a nearest neighbour
+
+
+def floors(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
+    """Score what needs no network.
+
+    - `majority`: the commonest class. `hash_lookup`: the class of the identical image, else the commonest.
+    - `nearest_neighbour`: the class of the nearest 32 x 32 thumbnail (Euclid).
+    - `size`: the commonest class of the same width, height, mode and format.
+    - `acquisition`: trees on how a picture was taken; `metadata`: on that, file size and grey levels.
+
+    Returns:
+        `floors` (accuracy under the run's split), `protocols` (by protocol and floor: accuracy, balanced
+        accuracy, macro AUC; for the run's split with the 95 % bootstrap interval over groups of the
+        accuracy), `floors_on` (images that the slow ones were measured on), and the findings.
+    """
+    dealt = protocols(evidence)
+    kept = whole_groups(evidence.group, MOST, np.random.default_rng(evidence.seed))
+    unlike = list({id(protocol): protocol for protocol in dealt.values()}.values())
+    fitted = _fitted(evidence, [_thinned(protocol, kept) for protocol in unlike])
+    known = {
+        id(protocol): _looked_up(evidence, protocol) | more
+        for protocol, more in zip(unlike, fitted, strict=True)
+    }
+    scores = {name: known[id(protocol)] for name, protocol in dealt.items()}
+    table = {
+        name: {floor: _measured(name, share, dealt[name], evidence) for floor, share in shares.items()}
+        for name, shares in scores.items()
+    }
+    found = {
+        "floors": {floor: value["accuracy"] for floor, value in table.get("run", {}).items()},
+        "protocols": table,
+        "floors_on": int(kept.sum()),
+    }
+    return found, list(_findings(table, scores, dealt, evidence))
+
+
+def lookup(code: np.ndarray, labels: np.ndarray, fold: np.ndarray, num_classes: int) -> np.ndarray:
+    """Share of each class among the samples of the same code in all other folds.
+
+    Args:
+        code: What is looked up, 0 .. C-1 (N,).
+        labels: Class of every sample (N,).
+        fold: Fold of every sample, `OUT` for one that is never learned from (N,).
+        num_classes: K.
+
+    Returns:
+        float64 (N, K); the shares in all other folds where the code is new there. Zero for an `OUT` sample.
+    """
+    known = np.flatnonzero(fold != OUT)
+    code, labels, fold, size = code[known], labels[known], fold[known], len(fold)
+    num_codes, num_folds = int(code.max()) + 1, int(fold.max()) + 1
+    cell = code * num_folds + fold  # (n,)
+    held = np.bincount(cell * num_classes + labels, minlength=num_codes * num_folds * num_classes)
+    held = held.reshape(num_codes, num_folds, num_classes)
+    elsewhere = held.sum(axis=1, keepdims=True) - held  # (C, F, K)
+    everywhere = elsewhere.sum(axis=0)  # (F, K)
+    counts = elsewhere[code, fold]
+    counts = np.where(counts.sum(axis=1, keepdims=True) > 0, counts, everywhere[fold]).astype(float)
+    shares = np.zeros((size, num_classes))
+    shares[known] = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    return shares
+
+
+def _thinned(protocol: Protocol, kept: np.ndarray) -> Protocol:
+    return Protocol(np.where(kept, protocol.fold, OUT), protocol.scored & kept)
+
+
+def _looked_up(evidence: Evidence, protocol: Protocol) -> dict[str, np.ndarray]:
+    size = codes(acquisition.stated(evidence.facts, ("width", "height", "mode", "format")))
+    looked = {"majority": np.zeros_like(size), "hash_lookup": evidence.image, "size": size}
+    return {
+        name: lookup(code, evidence.labels, protocol.fold, len(evidence.classes))
+        for name, code in looked.items()
+    }
+
+
+def _fitted(evidence: Evidence, dealt: list[Protocol]) -> list[dict[str, np.ndarray]]:
+    """The floors that compare all with all, or are fitted."""
+    if not dealt:
+        return []
+    rows = np.flatnonzero(np.any([protocol.fold != OUT for protocol in dealt], axis=0))
+    folds = np.stack([protocol.fold[rows] for protocol in dealt])  # (P, n)
+    neighbour = nearest(_thumbnails(evidence, rows), folds)
+    tables = acquisition.tables(evidence)
+    scores = []
+    for protocol, fold, other in zip(dealt, folds, neighbour, strict=True):
+        found = (fold[other] != OUT) & (fold[other] != fold)
+        one_hot = np.zeros((len(evidence.labels), len(evidence.classes)))
+        one_hot[rows[found], evidence.labels[rows[other[found]]]] = 1
+        trees = {name: acquisition.fitted(table, evidence, protocol) for name, table in tables.items()}
+        scores.append({"nearest_neighbour": one_hot} | trees)
+    return scores
+
+
+def _thumbnails(evidence: Evidence, rows: np.ndarray) -> np.ndarray:
+    """Thumbnails as vectors, uint8 (n, D)."""
+    content = b"".join(evidence.facts["thumbnail"].iloc[rows])
+    return np.frombuffer(content, np.uint8).reshape(len(rows), THUMBNAIL**2)
+
+
+def _measured(name: str, shares: np.ndarray, protocol: Protocol, evidence: Evidence) -> dict[str, Any]:
+    """The metrics of one floor under one protocol; an interval of the accuracy under the run's split."""
+    scored = protocol.scored & (shares.sum(axis=1) > 0)
+    if not scored.any():
+        return dict.fromkeys(METRICS)
+    truth, answers = evidence.labels[scored], shares[scored]
+    values = evaluate(truth, answers, evidence.classes, ordered=False)
+    measured: dict[str, Any] = {metric: _number(values[metric][0]) for metric in METRICS}
+    if name == "run":
+        right = answers.argmax(axis=1) == truth
+        measured |= _interval(right, evidence.group[scored], evidence.seed)
+    return measured
+
+
+def _interval(right: np.ndarray, groups: np.ndarray, seed: int) -> dict[str, float | None]:
+    """95 % percentile interval of an accuracy, whole groups drawn with replacement; none for one group."""
+    if len(np.unique(groups)) < 2:
+        return {"low": None, "high": None}
+    draws = [weights @ right / weights.sum(axis=1) for weights in resample_weights(groups, RESAMPLES, seed)]
+    low, high = np.quantile(np.concatenate(draws), [0.025, 0.975])
+    return {"low": float(low), "high": float(high)}
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _findings(
+    table: dict[str, Any], scores: SCORES, dealt: dict[str, Protocol], evidence: Evidence
+) -> Iterator[Finding]:
+    if "grouped" not in dealt:
+        return
+    accuracy = {floor: value["accuracy"] for floor, value in table["grouped"].items()}
+    grouped, labels = dealt["grouped"], evidence.labels[dealt["grouped"].scored]
+    commonest = percent(np.bincount(labels).max() / len(labels))
+    above = {floor: clearly_better(scores["grouped"][floor], grouped, evidence) for floor in SHORTCUTS}
+    above["metadata"] &= not above["acquisition"]  # which it contains
+    for floor, (level, words) in SHORTCUTS.items():
+        if above[floor]:
+            yield Finding(
+                f"{floor}_floor",
+                level,
+                f"{words} {percent(accuracy[floor])} of the images into the right class, groups kept whole; "
+                f"the commonest class alone is right for {commonest}.",
+            )
+    random, whole = (table[name]["nearest_neighbour"]["accuracy"] or 0 for name in ("random", "grouped"))
+    if random - whole > WORTH_SAYING:
+        yield Finding(
+            "random_neighbour",
+            "note",
+            f"The nearest neighbour on thumbnails scores {percent(random)} where all files are dealt out at "
+            f"random, and {percent(whole)} where groups are kept whole: the rest is recognition.",
+        )

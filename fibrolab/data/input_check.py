@@ -1,0 +1,63 @@
+"""What a model eats, held against what a data set has."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from fibrolab import keys
+from fibrolab.data import clinical
+from fibrolab.data.fault_sentences import rows_named
+from fibrolab.data.labelled_data import LabelledData
+
+
+def lacking(data: LabelledData, inputs: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """Sentences on what a model eats and no sample has, or else on samples that have nothing it eats.
+
+    Args:
+        data: The samples.
+        inputs: Modalities that the model eats.
+        columns: Clinical columns that it eats.
+
+    Raises:
+        ConfigError: A column that is not clinical.
+    """
+    values = clinical.measured(data.manifest.table, columns)
+    faults = [*_unknown(data, inputs), *_unmeasured(data, columns)]
+    if faults:
+        return faults
+    fed = np.isfinite(values).any(axis=1)
+    for name in inputs:
+        fed |= data.manifest.present(name)
+    if fed.all():
+        return []
+    return [
+        f"The model eats {' and '.join((*inputs, *columns))}; '{data.manifest.name}' has none of it of "
+        f"{_named(data, ~fed)}: leave them out, or choose a model that also eats what they have."
+    ]
+
+
+def _unknown(data: LabelledData, inputs: Sequence[str]) -> Iterator[str]:
+    manifest = data.manifest
+    if unknown := [name for name in inputs if name not in data.facts]:
+        held = (f"{name} of some samples" if name in manifest.partly else name for name in data.facts)
+        yield (
+            f"The model eats {', '.join(unknown)}, which '{manifest.name}' does not have. It has: "
+            f"{', '.join(held)}."
+        )
+
+
+def _unmeasured(data: LabelledData, columns: Sequence[str]) -> Iterator[str]:
+    known = clinical.known(data.manifest.table)
+    if empty := [name for name in columns if name not in known]:
+        yield (
+            f"The model eats the clinical column(s) {', '.join(empty)}, without any value in "
+            f"'{data.manifest.name}'. It has values of: {', '.join(known) or 'none'}."
+        )
+
+
+def _named(data: LabelledData, rows: np.ndarray) -> str:
+    """Samples as the user finds them: rows of the table, or else their ids."""
+    table = data.manifest.table[rows]
+    if keys.ROW in table:
+        return rows_named(table[keys.ROW].tolist())
+    return rows_named(table[keys.SAMPLE_ID].tolist(), "sample")

@@ -1,0 +1,1 @@
+"""Clinical context: serum markers and stiffness as comparators, cohort table, subgroups, decision curves."""

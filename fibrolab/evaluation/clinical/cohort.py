@@ -1,0 +1,179 @@
+"""Who was trained, validated and tested on, and whether training and test differ: a paper's first table."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from fibrolab import keys
+from fibrolab.errors import DataError
+from fibrolab.evaluation.clinical import markers
+from fibrolab.evaluation.clinical.cohort_tests import Difference, of_counts, of_numbers, roughly_normal
+from fibrolab.evaluation.clinical.comparators import stage_of
+from fibrolab.evaluation.clinical.markers import MARKERS
+from fibrolab.evaluation.clinical.subgroups import OTHER, UNKNOWN, commonest
+
+COLUMNS = ("variable", "statistic", *keys.PARTITIONS, "p", "test_name", "note")
+# In the order of the table; the others are numbers.
+VARIABLES: Final = (
+    keys.AGE_YEARS, keys.SEX, keys.LSM_KPA, keys.AST_U_L, keys.ALT_U_L, keys.PLATELETS_1E9_L,
+    "apri", "fib4", keys.SITE, keys.SCANNER,
+)  # fmt: skip
+NAMES: Final = (keys.SEX, keys.SITE, keys.SCANNER)
+
+Row = dict[str, object]
+
+
+def table(manifest: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """The cohort by partition, each patient counted once by the first of its rows.
+
+    Numbers are told by mean and SD where Shapiro and Wilk's test objects neither to training nor to test
+    (`cohort_tests.roughly_normal`), else by median and quartiles; p compares training with test
+    (`cohort_tests.of_numbers`, `cohort_tests.of_counts`). It is not corrected for there being many: where
+    chance parted the patients, one test in twenty finds a difference that is none. Missing values are
+    counted in a row of their own, and left out of shares and tests.
+
+    Args:
+        manifest: The run's manifest, clinical columns as numbers, index `sample_id`, with the column
+            `partition`. A class is that of the task (`y_true`) where there is such a column, else `label`.
+        classes: Names of the classes.
+
+    Returns:
+        Columns `COLUMNS`, the cells of partitions as text: patients, samples, samples a patient, stages, and
+        those of `VARIABLES` of which a value is known. Without known patients, samples are counted.
+
+    Raises:
+        DataError: No column `partition`, or a class without a name.
+    """
+    if keys.PARTITION not in manifest:
+        raise DataError(f"The cohort has no column '{keys.PARTITION}': join the run's split to its manifest.")
+    who = _who(manifest)
+    first = _filled(manifest)[~pd.DataFrame({"who": who, "part": manifest[keys.PARTITION]}).duplicated()]
+    rows = [*_sizes(manifest, who), *_stages(first, classes)]
+    for name in (name for name in VARIABLES if name in first):
+        rows += _named(first, name) if name in NAMES else _number(first, name)
+    return pd.DataFrame(_cautioned(rows, manifest, who), columns=list(COLUMNS))
+
+
+def _who(manifest: pd.DataFrame) -> pd.Series:
+    """Who a sample is of; one without a patient is somebody of its own."""
+    alone = pd.Series("\0" + manifest.index.astype(str), index=manifest.index)
+    if keys.PATIENT_ID not in manifest:
+        return alone
+    names = manifest[keys.PATIENT_ID].fillna("").astype(str)
+    return names.where(names != "", alone)
+
+
+def _filled(manifest: pd.DataFrame) -> pd.DataFrame:
+    """The manifest with each visit's values in all of its rows, and the serum markers."""
+    visits = markers.whole_visits(manifest)
+    table = manifest.assign(**{str(name): visits[name] for name in visits if name in manifest})
+    return table.assign(**{name: MARKERS[name].of(table) for name in ("apri", "fib4")})
+
+
+def _sizes(manifest: pd.DataFrame, who: pd.Series) -> Iterator[Row]:
+    """Patients, samples, and samples a patient."""
+    counts = {part: who[(manifest[keys.PARTITION] == part).to_numpy()] for part in keys.PARTITIONS}
+    alone = int(who.str.startswith("\0").sum())
+    if alone < len(who):
+        note = f"{alone:,} samples without a patient count as one each" if alone else ""
+        yield _row("patients", "n", {part: f"{each.nunique():,}" for part, each in counts.items()}, note=note)
+    note = "no patient is known: what follows counts samples" if alone == len(who) else ""
+    yield _row("samples", "n", {part: f"{len(each):,}" for part, each in counts.items()}, note=note)
+    if alone < len(who):
+        each_has = {part: each.value_counts().to_numpy(np.float64) for part, each in counts.items()}
+        cells = {part: _quartiles(sizes, 0) for part, sizes in each_has.items()}
+        yield _row("samples a patient", "median (IQR)", cells)
+
+
+def _stages(first: pd.DataFrame, classes: Sequence[str]) -> Iterator[Row]:
+    column = keys.Y_TRUE if keys.Y_TRUE in first else keys.LABEL
+    numbers = first[column].astype(np.int64)
+    if not numbers.isin(range(len(classes))).all():
+        raise DataError(
+            f"The manifest's {column} holds a class beyond {', '.join(classes)}: name all of them."
+        )
+    variable = "stage" if all(stage_of(name) is not None for name in classes) else "class"
+    yield from _shares(first, variable, numbers.map(dict(enumerate(classes))), list(classes))
+
+
+def _named(first: pd.DataFrame, name: str) -> Iterator[Row]:
+    values = commonest(first[name])
+    known = sorted(set(values) - {UNKNOWN}, key=lambda value: (value == OTHER, value))
+    if known:
+        yield from _shares(first, name, values, known)
+
+
+def _shares(first: pd.DataFrame, variable: str, values: pd.Series, known: list[str]) -> Iterator[Row]:
+    """A row a value, the test standing in the first, and one of what is missing."""
+    counts = pd.crosstab(values, first[keys.PARTITION]).reindex(
+        index=[*known, UNKNOWN], columns=list(keys.PARTITIONS), fill_value=0
+    )
+    found = of_counts(counts.loc[known, [keys.TRAIN, keys.TEST]].to_numpy())
+    totals = counts.loc[known].sum()
+    for value in known:
+        cells = {part: _share(int(counts[part][value]), int(totals[part])) for part in keys.PARTITIONS}
+        yield _row(variable, f"{value}, n (%)", cells, found if value == known[0] else None)
+    yield from _missing(variable, {part: int(counts[part][UNKNOWN]) for part in keys.PARTITIONS})
+
+
+def _number(first: pd.DataFrame, name: str) -> Iterator[Row]:
+    """Mean and SD or median and quartiles, the test, and what is missing."""
+    partition = first[keys.PARTITION]
+    values = {part: first.loc[partition == part, name].to_numpy(np.float64) for part in keys.PARTITIONS}
+    known = {part: each[np.isfinite(each)] for part, each in values.items()}
+    if not (everyone := np.concatenate(list(known.values()))).size:
+        return
+    decimals = 0 if (middle := float(np.median(everyone))) >= 100 else 1 if middle >= 10 else 2
+    normal = roughly_normal(known[keys.TRAIN], known[keys.TEST])
+    told = _mean if normal else _quartiles
+    cells = {part: told(each, decimals) for part, each in known.items()}
+    found = of_numbers(known[keys.TRAIN], known[keys.TEST], normal)
+    yield _row(name, "mean ± SD" if normal else "median (IQR)", cells, found)
+    yield from _missing(name, {part: len(values[part]) - len(known[part]) for part in keys.PARTITIONS})
+
+
+def _missing(variable: str, counts: dict[str, int]) -> Iterator[Row]:
+    if any(counts.values()):
+        yield _row(variable, "missing, n", {part: f"{counts[part]:,}" for part in keys.PARTITIONS})
+
+
+def _cautioned(rows: list[Row], manifest: pd.DataFrame, who: pd.Series) -> list[Row]:
+    """The rows with what takes the ground from under their tests."""
+    parts = [set(who[(manifest[keys.PARTITION] == part).to_numpy()]) for part in (keys.TRAIN, keys.TEST)]
+    tested = [row for row in rows if row["test_name"]]
+    if both := len(parts[0] & parts[1]):
+        why = f"no test: {both:,} patients stand in both training and test"
+        for row in tested:
+            row |= {"p": math.nan, "test_name": "", "note": why}
+    elif who.str.startswith("\0").all():
+        for row in tested:
+            row["note"] = "of samples as if each were a patient: p is too small where patients gave several"
+    return rows
+
+
+def _row(
+    variable: str, statistic: str, cells: dict[str, str], found: Difference | None = None, note: str = ""
+) -> Row:
+    found = found or Difference(math.nan, note=note)
+    tested = {"p": found.p, "test_name": found.name, "note": found.note}
+    return {"variable": variable, "statistic": statistic} | cells | tested
+
+
+def _share(count: int, of: int) -> str:
+    return f"{count:,} ({100 * count / of:.1f} %)" if of else "0"
+
+
+def _mean(values: np.ndarray, decimals: int) -> str:
+    if len(values) < 2:
+        return "".join(f"{value:.{decimals}f}" for value in values)
+    return f"{values.mean():.{decimals}f} ± {values.std(ddof=1):.{decimals}f}"
+
+
+def _quartiles(values: np.ndarray, decimals: int) -> str:
+    if not len(values):
+        return ""
+    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
+    return f"{middle:.{decimals}f} ({low:.{decimals}f} to {high:.{decimals}f})"

@@ -1,0 +1,76 @@
+"""Decision curves: whether acting on a run does more good than treating everybody or nobody."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fibrolab.evaluation.intervals.bootstrap import check, percentiles, resample_weights
+from fibrolab.evaluation.intervals.by_metric import ALONE
+
+THRESHOLDS = np.arange(1, 100) / 100  # probabilities at which somebody would act
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Net benefit of an end point's score, per patient and in units of one true positive.
+
+    Attributes:
+        thresholds: Threshold probabilities, .01 to .99 (T,).
+        run: Net benefit of acting on the score (T,).
+        all: Net benefit of treating everybody (T,); that of treating nobody is 0.
+        low: Lower end of the pointwise interval of `run` (T,); NaN where there is none.
+        high: Upper end (T,).
+        note: Why there is no interval; otherwise empty.
+    """
+
+    thresholds: np.ndarray
+    run: np.ndarray
+    all: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    note: str = ""
+
+
+def curve(
+    score: np.ndarray,
+    positive: np.ndarray,
+    groups: Sequence[str] | np.ndarray,
+    resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Decision:
+    """Net benefit over threshold probabilities, with a percentile band over resampled groups.
+
+    Vickers and Elkin, Med Decis Making 26:565-574, 2006: TP / n - FP / n * t / (1 - t), where everyone
+    whose score is at least t is treated. The odds t / (1 - t) are how many unneeded treatments whoever
+    chooses the threshold t would accept for one that was needed. The score must be a probability: one
+    that is badly calibrated is treated at the wrong thresholds and loses benefit, as it should.
+
+    Args:
+        score: Probability of the end point (N,), N at least 1.
+        positive: Whether it was reached, bool (N,).
+        groups: What was sampled from the population (N,).
+        resamples: Bootstrap resamples of the groups, at least 2.
+        seed: Of the resamples.
+        level: Coverage of the band at each threshold, not of the whole curve.
+
+    Raises:
+        ConfigError: resamples or level out of range.
+    """
+    check(resamples, level)
+    score, positive = np.asarray(score, dtype=np.float64), np.asarray(positive, dtype=bool)
+    odds = THRESHOLDS / (1.0 - THRESHOLDS)
+    worth = np.where(positive[:, None], 1.0, -odds)  # (N, T): of treating this patient
+    gained = np.where(score[:, None] >= THRESHOLDS, worth, 0.0)
+    low = high = np.full(len(THRESHOLDS), np.nan)
+    note = ""
+    if len(set(groups)) > 1:
+        draws = [
+            weights @ gained / weights.sum(axis=1, keepdims=True)
+            for weights in resample_weights(groups, resamples, seed)
+        ]
+        low, high = percentiles(np.concatenate(draws), level)
+    else:
+        note = ALONE
+    return Decision(THRESHOLDS, gained.mean(axis=0), worth.mean(axis=0), low, high, note)

@@ -1,0 +1,137 @@
+"""Each measure of one arm with its interval: of one training that of the run's own page."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from fibrolab.evaluation.comparison.arm_decisions import decisions, hits
+from fibrolab.evaluation.comparison.arms import (
+    AT_THRESHOLDS,
+    CLASSES,
+    END_POINTS,
+    LIKELIHOOD_RATIOS,
+    Arm,
+    Measure,
+    Task,
+    limits,
+    measured,
+    weighed,
+)
+from fibrolab.evaluation.comparison.contrasts import WITH_SEEDS
+from fibrolab.evaluation.comparison.training_seeds import spread
+from fibrolab.evaluation.intervals import bootstrap, by_metric, delong, proportions
+from fibrolab.evaluation.intervals.estimate import Estimate
+from fibrolab.evaluation.measures import likelihood_ratios
+
+NO_THRESHOLD = "validation gave no threshold: it lacks one of the two sides"
+LACKING = "the test lacks a class that it needs"
+OF_RATIOS = "no interval of a mean of ratios: see those of sensitivity and specificity"
+
+Draws = dict[Measure, np.ndarray]  # (S, R) of each training in each resample
+
+
+def estimates(
+    arm: Arm, task: Task, draws: Draws, level: float = 0.95
+) -> Iterator[tuple[Measure, np.ndarray, Estimate]]:
+    """Each measure of an arm, its value by training (S,), and their mean with its interval.
+
+    Of one training a share has Wilson's interval, an area DeLong's, a likelihood ratio Simel's, all else that
+    of the BCa bootstrap, as on the page of the run; a mean of several trainings that of their spread and of
+    the patients', see `seeds`.
+
+    Args:
+        arm: The arm, of rows whose scores are known.
+        task: What is asked.
+        draws: Of `arms.drawn`.
+        level: Coverage aimed at.
+    """
+    left_out = {}
+    if len(arm.answers) == 1 and not arm.is_marker and len(np.unique(arm.groups)) > 1:
+        left_out = weighed(arm, task, bootstrap.leave_out(arm.groups))
+    word = by_metric.of_the_present(arm.labels, task.classes)
+    for measure, values in measured(arm, task).items():
+        value = float(values.mean())
+        if why := _undefined(arm, measure, value, task):
+            found = Estimate(value, note=why)
+        elif len(values) == 1:
+            found = _of_one(arm, measure, value, task, draws[measure][0], left_out.get(measure), level)
+        else:
+            found = _of_several(arm, measure, values[:, 0], task, draws[measure], level)
+        if word and (measure.metric.startswith("macro_") or measure.metric in by_metric.OVER_CLASSES):
+            found = replace(found, note="; ".join(filter(None, (found.note, word))))
+        yield measure, values[:, 0], found
+
+
+def _undefined(arm: Arm, measure: Measure, value: float, task: Task) -> str:
+    """Why a measure has no value, as far as the arm tells it; of one training the interval tells the rest."""
+    if math.isfinite(value):
+        return ""
+    if measure.family == AT_THRESHOLDS and any(each.positive[measure.of] is None for each in arm.answers):
+        return NO_THRESHOLD
+    ill = _positive(arm, measure, task)
+    if ill.all() or not ill.any():
+        return LACKING
+    return "not defined in every training" if len(arm.answers) > 1 else ""
+
+
+def _positive(arm: Arm, measure: Measure, task: Task) -> np.ndarray:
+    """Who has the class or the end point; of all classes who is in the first of them that occurs."""
+    if measure.family == CLASSES and measure.of:
+        return arm.labels == task.classes.index(measure.of)
+    return arm.labels >= task.endpoints[measure.of] if measure.of else arm.labels == arm.labels[0]
+
+
+def _of_one(
+    arm: Arm,
+    measure: Measure,
+    value: float,
+    task: Task,
+    draws: np.ndarray,
+    left_out: np.ndarray | None,
+    level: float,
+) -> Estimate:
+    if measure.metric == "auc":
+        answer = arm.answers[0]
+        if measure.family == END_POINTS:
+            scores = answer.scores[measure.of]
+        else:
+            assert answer.probabilities is not None, "a marker names no class"
+            scores = answer.probabilities[:, task.classes.index(measure.of)]
+        return delong.estimate(scores, _positive(arm, measure, task), arm.groups, level)
+    if measure.metric in LIKELIHOOD_RATIOS:
+        ill, yes = decisions(arm, measure, task)
+        assert yes is not None, "told before"
+        answered = yes if measure.metric == "lr_plus" else ~yes
+        return likelihood_ratios.estimate(answered, ill, arm.groups, level)
+    if (counts := hits(arm, measure, task)) is not None:
+        return proportions.estimate(*counts, arm.groups, level)
+    row = bootstrap.summary(value, draws, draws if left_out is None else left_out[0], level)
+    return by_metric.resampled(pd.Series(row), left_out is None)
+
+
+def _of_several(
+    arm: Arm, measure: Measure, values: np.ndarray, task: Task, draws: np.ndarray, level: float
+) -> Estimate:
+    value, groups = float(values.mean()), len(np.unique(arm.groups))
+    if measure.metric in LIKELIHOOD_RATIOS:
+        return Estimate(value, note=OF_RATIOS)
+    found = spread([values], [draws], arm.worth)
+    if found is None:
+        return Estimate(value, note=by_metric.ALONE if groups < 2 else by_metric.FEW)
+    if found.error == 0 and (counts := _agreed(arm, measure, task)) is not None:
+        return proportions.estimate(*counts, arm.groups, level)
+    low, high, why = found.interval(value, level, limits(measure, task))
+    return Estimate(value, low, high, "" if why else WITH_SEEDS, why)
+
+
+def _agreed(arm: Arm, measure: Measure, task: Task) -> tuple[np.ndarray, np.ndarray] | None:
+    """Hits and who counts, of a share of which all trainings say the same."""
+    each = [hits(arm, measure, task, training) for training in range(len(arm.answers))]
+    known = [counts for counts in each if counts is not None]
+    alike = all(
+        np.array_equal(of, known[0][1]) and np.array_equal(right[of], known[0][0][of]) for right, of in known
+    )
+    return known[0] if known and alike else None

@@ -1,0 +1,277 @@
+"""An arm of a comparison: what its runs answered of the test samples, measured, and drawn anew.
+
+The runs of an arm are seeds, which all answer each sample, or the folds of a cross-validation, each of which
+answers its own. The number of an arm of several seeds is the mean over them.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from fibrolab import keys
+from fibrolab.evaluation import endpoints, patients, predictions
+from fibrolab.evaluation.intervals import proportions
+from fibrolab.evaluation.intervals.bootstrap import resample_weights
+from fibrolab.evaluation.measures import metrics, thresholds
+from fibrolab.evaluation.measures.metrics import Weights
+from fibrolab.evaluation.measures.ranking import area
+
+RULE = thresholds.YOUDEN  # by which each run chooses its thresholds on its own validation part
+HEADLINE, END_POINTS, AT_THRESHOLDS, CLASSES = "headline", "end points", "thresholds", "classes"
+LIKELIHOOD_RATIOS = ("lr_plus", "lr_minus")
+RATES = {  # of an end point at its threshold, by their name among `metrics.rates`
+    "sensitivity": "sensitivity", "specificity": "specificity", "ppv": "precision", "npv": "npv",
+    "lr_plus": "lr_plus", "lr_minus": "lr_minus", "f1": "f1",
+}  # fmt: skip
+
+
+class Measure(NamedTuple):
+    """A metric, what it is of (a class, an end point or, empty, all), and the family of its tests."""
+
+    family: str
+    metric: str
+    of: str = ""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is asked of every arm.
+
+    Attributes:
+        classes: Names of the K classes.
+        ordered: Whether they are stages.
+        endpoints: Name and lowest positive class of each end point.
+    """
+
+    classes: tuple[str, ...]
+    ordered: bool
+    endpoints: Mapping[str, int]
+
+
+def limits(measure: Measure, task: Task) -> tuple[float, float]:
+    """The least and the largest value it can have: of shares and areas 0 and 1."""
+    others = {"mae": (0.0, len(task.classes) - 1.0), "qwk": (-1.0, 1.0)}
+    return others.get(measure.metric, (0.0, math.inf if measure.metric in LIKELIHOOD_RATIOS else 1.0))
+
+
+def is_tested(measure: Measure, task: Task) -> bool:
+    """Whether arms are held against each other in it: the more tests, the less each of them finds.
+
+    Of two classes the sensitivities at the threshold are tested, and not those of the likelier class too.
+    """
+    if measure.family == CLASSES:
+        return measure.metric == "sensitivity" and len(task.classes) > 2
+    return measure.family != AT_THRESHOLDS or measure.metric in ("sensitivity", "specificity")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one seed says, or all folds together.
+
+    Attributes:
+        scores: Of each end point, float64 (N,); NaN where a marker was not measured.
+        positive: Whether the score reaches the threshold of validation, bool (N,); None without a threshold.
+        probabilities: (N, K); None of a marker such as FIB-4, which names no class.
+    """
+
+    scores: Mapping[str, np.ndarray]
+    positive: Mapping[str, np.ndarray | None]
+    probabilities: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One side of a comparison.
+
+    Attributes:
+        name: What it is called.
+        samples: sample_id of what it answers (N,); of patients, that of the first sample.
+        labels: True class indices, int64 (N,).
+        groups: Patient, or cluster of copies (N,).
+        answers: One a seed.
+        folds: Which fold tested each row (N,), of a cross-validation.
+        sizes: Mean number of training and of test samples of its folds.
+    """
+
+    name: str
+    samples: np.ndarray
+    labels: np.ndarray
+    groups: np.ndarray
+    answers: tuple[Answer, ...]
+    folds: np.ndarray | None = None
+    sizes: tuple[float, float] | None = None
+
+    @property
+    def is_marker(self) -> bool:
+        """Whether it is a measurement and no network."""
+        return self.answers[0].probabilities is None
+
+    @property
+    def one_row_a_group(self) -> bool:
+        """Whether its rows are independent witnesses."""
+        return len(np.unique(self.groups)) == len(self.groups)
+
+    @property
+    def worth(self) -> float:
+        """How many groups of equal size its groups are worth (`shares.worth`)."""
+        return proportions.worth(np.unique(self.groups, return_counts=True)[1])
+
+    def known(self) -> np.ndarray:
+        """Rows of which every score is known, bool (N,)."""
+        scores = [score for answer in self.answers for score in answer.scores.values()]
+        return np.isfinite(np.stack(scores)).all(axis=0) if scores else np.ones(len(self.labels), dtype=bool)
+
+    def restricted(self, rows: np.ndarray) -> "Arm":
+        """The arm on some of its rows, bool (N,)."""
+
+        def cut(values: np.ndarray | None) -> np.ndarray | None:
+            return None if values is None else values[rows]
+
+        answers = tuple(
+            Answer(
+                {name: score[rows] for name, score in answer.scores.items()},
+                {name: cut(yes) for name, yes in answer.positive.items()},
+                cut(answer.probabilities),
+            )
+            for answer in self.answers
+        )
+        known = {name: getattr(self, name)[rows] for name in ("samples", "labels", "groups")}
+        return replace(self, **known, answers=answers, folds=cut(self.folds))
+
+
+def gathered(
+    name: str, frames: Sequence[pd.DataFrame], task: Task, by_patient: bool = False, folds: bool = False
+) -> Arm:
+    """The arm of some runs.
+
+    Args:
+        name: Of the arm.
+        frames: Predictions of its runs, as `predictions.read` gives them: of seeds all of the same test
+            samples, of folds none twice.
+        task: What is asked.
+        by_patient: One row a patient and stage, answered by the mean of the probabilities, instead of one a
+            sample.
+        folds: Whether the frames are the folds of one cross-validation.
+
+    Returns:
+        Its rows in the order of their sample_id, whatever the order of the predictions.
+    """
+    tested = []
+    for number, frame in enumerate(frames):
+        frame = frame.sort_values(keys.SAMPLE_ID, kind="stable", ignore_index=True)
+        frame = patients.to_patients(frame) if by_patient else frame
+        rows = _decided(frame, task).assign(**{keys.FOLD: number})
+        tested.append(rows.sort_values(keys.SAMPLE_ID, ignore_index=True))
+    if folds:
+        tested = [pd.concat(tested).sort_values(keys.SAMPLE_ID, ignore_index=True)]
+    first = tested[0]
+    return Arm(
+        name,
+        first[keys.SAMPLE_ID].to_numpy(object),
+        first[keys.Y_TRUE].to_numpy(np.int64),
+        first[keys.GROUP_ID].to_numpy(object),
+        tuple(_answer(rows, task) for rows in tested),
+        first[keys.FOLD].to_numpy(np.int64) if folds else None,
+    )
+
+
+def _decided(frame: pd.DataFrame, task: Task) -> pd.DataFrame:
+    """The test rows of one run, with 1 or 0 of each end point by the run's own threshold, NaN without one."""
+    test = predictions.select(frame, keys.TEST)
+    validation = frame[frame[keys.PARTITION] == keys.VALIDATION]
+    seen, scores = predictions.probabilities(validation), predictions.probabilities(test)
+    stages = validation[keys.Y_TRUE].to_numpy()
+    for name, lowest in task.endpoints.items():
+        threshold = thresholds.chosen(endpoints.score(seen, lowest), stages >= lowest, RULE)
+        known = np.isfinite(threshold.value)
+        test[_yes(name)] = (
+            threshold.answers(endpoints.score(scores, lowest)).astype(float) if known else np.nan
+        )
+    return test
+
+
+def _yes(endpoint: str) -> str:
+    """Column that holds what a run decided."""
+    return f"decided {endpoint}"
+
+
+def _answer(rows: pd.DataFrame, task: Task) -> Answer:
+    probabilities = predictions.probabilities(rows)
+    scores = {name: endpoints.score(probabilities, lowest) for name, lowest in task.endpoints.items()}
+    decided = {name: rows[_yes(name)] for name in task.endpoints}
+    positive = {name: None if yes.isna().any() else yes.to_numpy(bool) for name, yes in decided.items()}
+    return Answer(scores, positive, probabilities)
+
+
+def measured(arm: Arm, task: Task, weights: Weights | None = None) -> dict[Measure, np.ndarray]:
+    """Every measure of every seed, float64 (S, R), of weights (R, N); None weighs every row once (R = 1)."""
+    if weights is None:
+        weights = np.ones((1, len(arm.labels)))
+    each = [
+        _of_classes(arm, answer, task, weights) | _of_endpoints(arm, answer, task, weights)
+        for answer in arm.answers
+    ]
+    return {measure: np.stack([seed[measure] for seed in each]) for measure in each[0]}
+
+
+def _of_classes(arm: Arm, answer: Answer, task: Task, weights: Weights) -> dict[Measure, np.ndarray]:
+    if answer.probabilities is None:
+        return {}
+    values = metrics.evaluate(arm.labels, answer.probabilities, task.classes, weights, task.ordered)
+    names = ["accuracy", "balanced_accuracy"]
+    if len(task.classes) > 2:  # of two classes the end point below says the same
+        names += ["macro_auc", *(("qwk", "mae") if task.ordered else ())]
+    found = {Measure(HEADLINE, name): values[name] for name in names}
+    shown = task.classes if len(task.classes) > 2 else task.classes[1:]  # of two the first mirrors the second
+    for name in shown:
+        found |= {Measure(CLASSES, rate, name): values[f"{rate}_{name}"] for rate in metrics.AVERAGED}
+    return found | {Measure(CLASSES, f"macro_{rate}"): values[f"macro_{rate}"] for rate in metrics.AVERAGED}
+
+
+def _of_endpoints(arm: Arm, answer: Answer, task: Task, weights: Weights) -> dict[Measure, np.ndarray]:
+    found = {}
+    for name, lowest in task.endpoints.items():
+        if name not in answer.scores:
+            continue
+        ill = arm.labels >= lowest
+        found[Measure(END_POINTS, "auc", name)] = area(answer.scores[name], ill, weights)
+        if name in answer.positive:
+            rates = _at_threshold(answer.positive[name], ill, weights)
+            found |= {Measure(AT_THRESHOLDS, rate, name): rates[theirs] for rate, theirs in RATES.items()}
+    return found
+
+
+def _at_threshold(yes: np.ndarray | None, ill: np.ndarray, weights: Weights) -> dict[str, np.ndarray]:
+    """Rates of a decision (R,); NaN where there is none."""
+    if yes is None:
+        return dict.fromkeys(RATES.values(), np.full(len(weights), np.nan))
+    matrix = metrics.confusion_matrix(ill.astype(int), yes.astype(int), 2, weights)
+    return {name: rates[:, 1] for name, rates in metrics.rates(matrix).items()}
+
+
+def drawn(arm: Arm, task: Task, resamples: int, seed: int) -> dict[Measure, np.ndarray]:
+    """Every measure of every seed of an arm in every resample of its groups.
+
+    Args:
+        arm: The arm.
+        task: What is asked.
+        resamples: Number R of resamples.
+        seed: Arms of the same groups under one seed see the same patients.
+
+    Returns:
+        float64 (S, R) a measure; NaN throughout where there is one group only.
+    """
+    if len(np.unique(arm.groups)) < 2:
+        undefined = np.full((len(arm.answers), resamples), np.nan)
+        return dict.fromkeys(measured(arm, task), undefined)
+    return weighed(arm, task, resample_weights(arm.groups, resamples, seed))
+
+
+def weighed(arm: Arm, task: Task, blocks: Iterable[Weights]) -> dict[Measure, np.ndarray]:
+    """Every measure of every seed, (S, R), of weights that come in blocks of R rows in all."""
+    each = [measured(arm, task, weights) for weights in blocks]
+    return {name: np.concatenate([block[name] for block in each], axis=1) for name in each[0]}

@@ -1,0 +1,204 @@
+"""Arms side by side: each measure with its interval, each difference with its test, as one table."""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fibrolab.evaluation.comparison import fold_by_fold, hypothesis_tests
+from fibrolab.evaluation.comparison.arm_intervals import Draws, estimates
+from fibrolab.evaluation.comparison.arms import (
+    CLASSES,
+    Answer,
+    Arm,
+    Measure,
+    Task,
+    drawn,
+    is_tested,
+    measured,
+)
+from fibrolab.evaluation.comparison.contrasts import contrast
+from fibrolab.evaluation.comparison.fold_by_fold import FOLDS
+
+__all__ = ["ANOVA", "COLUMNS", "COMPARATORS", "FOLDS", "SIGNIFICANT", "marker", "pairs", "table"]
+COLUMNS = (
+    "level", "family", "metric", "of", "arm", "against", "fold", "value", "sd", "low", "high", "method",
+    "p", "p_holm", "needed", "n", "groups", "note",
+)  # fmt: skip
+COMPARATORS, ANOVA = "comparators", "anova"  # families beside those of the measures
+SIGNIFICANT = 0.05  # corrected p below which two arms are told apart
+ALL_PAIRS = 4  # arms up to which every pair is tested
+AS_MANY = "a difference as large as this takes about as many as were tested, or more"
+
+
+def pairs(arms: Sequence[Arm], reference: str = "") -> list[tuple[Arm, Arm]]:
+    """Which arms are held against which: all of up to four, otherwise each against the reference.
+
+    Args:
+        arms: Networks, then markers; a marker is held against networks alone.
+        reference: Name of an arm; where it is empty, and there are more than four networks, the first.
+
+    Returns:
+        An arm and the one that is subtracted from it.
+    """
+    networks = [arm for arm in arms if not arm.is_marker]
+    markers = [arm for arm in arms if arm.is_marker]
+    if not reference and len(networks) <= ALL_PAIRS:
+        of_networks = [(later, earlier) for earlier, later in combinations(networks, 2)]
+    else:
+        first = next((arm for arm in networks if arm.name == reference), networks[0])
+        of_networks = [(arm, first) for arm in networks if arm is not first]
+    return of_networks + [(arm, marker) for marker in markers for arm in networks]
+
+
+def marker(name: str, values: np.ndarray, like: Arm, task: Task) -> Arm:
+    """A measurement as an arm of the end points.
+
+    Args:
+        name: Such as `FIB-4`.
+        values: Of the rows of the arm `like`, higher where the liver is worse (N,); NaN where not measured.
+        like: An arm of the same rows.
+        task: What is asked.
+    """
+    answer = Answer(dict.fromkeys(task.endpoints, np.asarray(values, np.float64)), {})
+    return Arm(name, like.samples, like.labels, like.groups, (answer,))
+
+
+def table(
+    arms: Sequence[Arm],
+    task: Task,
+    which: str,
+    reference: str = "",
+    paired: bool = True,
+    resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """Everything that a comparison says.
+
+    Args:
+        arms: At least two; where paired, of the same rows in the same order.
+        task: What is asked of all.
+        which: `sample` or `patient`: what a row of them is.
+        reference: As for `pairs`.
+        paired: Whether they answered the same rows; otherwise two different cohorts are compared.
+        resamples: Of the groups.
+        seed: Of the resamples.
+        level: Coverage of the intervals.
+
+    Returns:
+        Columns `COLUMNS`. Rows without `against` are of one arm, the others are differences, arm less
+        against, with p as it is and p_holm corrected over all differences of the same family (one table on
+        the page). Where two arms are not told apart, `needed` patients would have told them, by a test at the
+        level of Bonferroni, which is a little more careful than Holm's. `sd` is over the seeds, or the folds.
+    """
+    if paired:
+        assert all(np.array_equal(arm.samples, arms[0].samples) for arm in arms), "arms of the same rows"
+    draws = {
+        arm.name: drawn(_known(arm), task, resamples, seed if paired else seed + k)
+        for k, arm in enumerate(arms)
+    }
+    rows = [row for arm in arms for row in _rows_of(arm, task, draws[arm.name], level)]
+    held = pairs(arms, reference)
+    tests = Counter(_family(each, against) for arm, against in held for each in _tested(arm, against, task))
+    for arm, against in held:
+        both = draws[arm.name], draws[against.name]
+        rows += _differences(arm, against, both, task, paired, resamples, seed, level, tests)
+    rows += fold_by_fold.rows(arms, held, task, level)
+    if len(task.classes) > 2:
+        rows += _analysis_of_variance([arm for arm in arms if not arm.is_marker], task)
+    found = pd.DataFrame(rows).assign(level=which).reindex(columns=[*COLUMNS, "unplanned"])
+    texts = ["against", "of", "fold", "method", "note", "unplanned"]
+    found = found.assign(**{name: found[name].astype(object).fillna("") for name in texts})
+    return _corrected(found)[list(COLUMNS)]
+
+
+def _known(arm: Arm) -> Arm:
+    return arm.restricted(arm.known())
+
+
+def _rows_of(arm: Arm, task: Task, draws: Draws, level: float) -> Iterator[dict[str, Any]]:
+    """The measures of one arm; of a marker, on the rows that have it."""
+    arm = _known(arm)
+    size = {"arm": arm.name, "n": len(arm.labels), "groups": len(np.unique(arm.groups))}
+    for measure, values, found in estimates(arm, task, draws, level):
+        sd = float(values.std(ddof=1)) if len(values) > 1 else math.nan
+        family = COMPARATORS if arm.is_marker else measure.family
+        yield measure._asdict() | {"family": family, "sd": sd} | vars(found) | size
+
+
+def _tested(arm: Arm, against: Arm, task: Task) -> list[Measure]:
+    """The measures in which two arms are held against each other."""
+    theirs = measured(against, task)
+    return [measure for measure in measured(arm, task) if measure in theirs and is_tested(measure, task)]
+
+
+def _family(measure: Measure, against: Arm) -> str:
+    return COMPARATORS if against.is_marker else measure.family
+
+
+def _differences(
+    arm: Arm,
+    against: Arm,
+    draws: tuple[Draws, Draws],
+    task: Task,
+    paired: bool,
+    resamples: int,
+    seed: int,
+    level: float,
+    tests: Counter[str],
+) -> Iterator[dict[str, Any]]:
+    """Of every measure that both are tested in; against a marker, on the rows that have it."""
+    rows = arm.known() & against.known() if paired else None
+    if rows is not None and not rows.all():
+        if not rows.any():
+            return
+        arm, against = arm.restricted(rows), against.restricted(rows)
+        draws = drawn(arm, task, resamples, seed), drawn(against, task, resamples, seed)
+    ours, theirs = draws
+    values = measured(arm, task), measured(against, task)
+    for measure in _tested(arm, against, task):
+        family = _family(measure, against)
+        both = values[0][measure][:, 0], values[1][measure][:, 0]
+        found = contrast(
+            measure, arm, against, both, (ours[measure], theirs[measure]), task, paired, level,
+            SIGNIFICANT / tests[family],
+        )  # fmt: skip
+        known = vars(found) | {"value": found.difference, "n": len(arm.labels) if paired else math.nan}
+        yield measure._asdict() | {"family": family, "arm": arm.name, "against": against.name} | known
+
+
+def _analysis_of_variance(arms: Sequence[Arm], task: Task) -> Iterator[dict[str, Any]]:
+    """Of the sensitivities of all classes in all arms, as paper 1 reports it."""
+    cells = {
+        arm.name: {
+            measure.of: float(values.mean())
+            for measure, values in measured(arm, task).items()
+            if measure.family == CLASSES and measure.metric == "sensitivity"
+        }
+        for arm in arms
+    }
+    sensitivities = pd.DataFrame(cells)  # stages down, models across
+    for between, cell in (("models", sensitivities), ("classes", sensitivities.T)):
+        test = hypothesis_tests.anova(cell)
+        df = ", ".join(f"{number:.0f}" for number in test.df)
+        method = f"one-way ANOVA, F({df})" if df else "one-way ANOVA"
+        known = {"value": test.statistic, "p": test.p, "method": method, "note": test.note}
+        yield {"family": ANOVA, "metric": "F", "of": between} | known
+
+
+def _corrected(found: pd.DataFrame) -> pd.DataFrame:
+    """Holm's p by family; patients are needed only where it tells no two arms apart."""
+    for _, family in found[found["against"] != ""].groupby("family"):
+        found.loc[family.index, "p_holm"] = hypothesis_tests.holm(family["p"].to_numpy(np.float64))
+    close = found["needed"] <= found["groups"]  # the plan is of the normal distribution, the test need not be
+    found.loc[close, "unplanned"] = AS_MANY
+    apart = found["p_holm"] < SIGNIFICANT
+    found.loc[close | apart, "needed"] = math.nan
+    found.loc[apart, "unplanned"] = ""
+    told = zip(found["note"], found["unplanned"], strict=True)
+    return found.assign(note=["; ".join(filter(None, texts)) for texts in told])

@@ -1,0 +1,73 @@
+"""A cross-validation fold by fold: each value, mean and SD of each arm, and the test of each pair of arms."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from fibrolab.evaluation.comparison import hypothesis_tests
+from fibrolab.evaluation.comparison.arms import END_POINTS, HEADLINE, Arm, Measure, Task, measured
+
+FOLDS = "folds"  # family of the tests
+RESAMPLED_T = "corrected resampled t test over folds (Nadeau and Bengio)"
+TESTED = (HEADLINE, END_POINTS)  # families whose measures are tested fold by fold
+SHOWN = ("macro_specificity", "macro_precision", "macro_f1")  # what papers print beside them
+
+
+def rows(
+    arms: Sequence[Arm], compared: Sequence[tuple[Arm, Arm]], task: Task, level: float
+) -> Iterator[dict[str, Any]]:
+    """Rows of `comparison.table`: of each arm, then of each pair.
+
+    Args:
+        arms: Those that are no folds are left out.
+        compared: Pairs, of which the second arm is subtracted from the first.
+        task: What is asked.
+        level: Coverage of the intervals.
+    """
+    by_fold = {arm.name: _by_fold(arm, task) for arm in arms if arm.folds is not None}
+    for arm in arms:
+        for measure, values in by_fold.get(arm.name, {}).items():
+            yield from _of_arm(arm, measure._replace(family=FOLDS), values)
+    for arm, against in compared:
+        if arm.name not in by_fold or against.name not in by_fold or arm.sizes is None:
+            continue
+        for measure in (each for each in by_fold[arm.name] if each.family in TESTED):
+            known = {"arm": arm.name, "against": against.name} | measure._replace(family=FOLDS)._asdict()
+            if not _same_folds(arm, against):
+                yield known | {"note": "the arms were folded differently: no pairs of folds"}
+                continue
+            gaps = by_fold[arm.name][measure] - by_fold[against.name][measure]
+            test = hypothesis_tests.corrected_resampled_t(gaps, *arm.sizes, level)
+            found = {name: getattr(test, name) for name in ("low", "high", "p", "sd", "note")}
+            yield known | found | {"value": test.difference, "method": RESAMPLED_T, "n": len(gaps)}
+
+
+def _of_arm(arm: Arm, measure: Measure, values: np.ndarray) -> Iterator[dict[str, Any]]:
+    """A row a fold, then their mean and SD."""
+    assert arm.folds is not None
+    names, sizes = np.unique(arm.folds, return_counts=True)
+    known = measure._asdict() | {"arm": arm.name}
+    for name, size, value in zip(names, sizes, values, strict=True):
+        yield known | {"fold": str(name), "value": value, "n": size}
+    note = "" if np.isfinite(values).all() else "a fold lacks a class that it needs"
+    size = {"n": len(arm.labels), "groups": len(np.unique(arm.groups))}
+    yield known | {"value": values.mean(), "sd": values.std(ddof=1), "note": note} | size
+
+
+def _by_fold(arm: Arm, task: Task) -> dict[Measure, np.ndarray]:
+    """What is shown of each fold, a value a fold; NaN where a fold lacks a class."""
+    assert arm.folds is not None
+    each = [measured(arm.restricted(arm.folds == fold), task) for fold in np.unique(arm.folds)]
+    return {
+        measure: np.array([found[measure][0, 0] for found in each])
+        for measure in each[0]
+        if measure.family in TESTED or measure.metric in SHOWN
+    }
+
+
+def _same_folds(arm: Arm, against: Arm) -> bool:
+    """Whether each sample was tested by the same fold in both."""
+    assert arm.folds is not None
+    assert against.folds is not None
+    return np.array_equal(arm.folds, against.folds)

@@ -1,0 +1,83 @@
+"""`published.csv`: what a paper reports of the arm that a run repeats, with intervals by its size."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from fibrolab.choices import refuse
+from fibrolab.evaluation.intervals import delong, proportions
+from fibrolab.evaluation.intervals.estimate import Estimate
+
+COLUMNS = ("metric", "n", "n_positive", "value", "low", "high", "method", "note")
+SIZES = ("n", "positive")  # how many the paper tested, and how many of them were positive
+ANY_NUMBER = ("mae", "log_loss", "brier", "qwk", "lr_plus", "lr_minus")  # not from 0 to 1
+UNKNOWN = "the paper gives no number from which an interval could be had"
+
+
+def table(published: Mapping[str, Any] | None, task: str, level: float = 0.95) -> pd.DataFrame:
+    """The published numbers of one task.
+
+    Args:
+        published: The setting of an experiment; below `tasks`, by task, `n`, `positive` and values by the
+            names of `metrics.csv`. None: the run repeats no paper.
+        task: Name of the run's task; no other is comparable.
+        level: Coverage aimed at.
+
+    Returns:
+        Columns `COLUMNS`. Of an AUC the interval is Hanley and McNeil's, of accuracy, sensitivity and
+        specificity Wilson's; where there is none, `note` says why.
+
+    Raises:
+        ConfigError: What `faults` finds.
+    """
+    refuse(faults(published))
+    reported = dict(((published or {}).get("tasks") or {}).get(task) or {})
+    n, positive = (reported.pop(name, None) for name in SIZES)
+    rows = [
+        {"metric": metric, "n": n, "n_positive": positive}
+        | vars(_estimate(metric, float(value), n, positive, level))
+        for metric, value in reported.items()
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def faults(published: Any) -> list[str]:
+    """What is wrong with the setting, a sentence each; to be known before anything is trained."""
+    if published is None:
+        return []
+    tasks = published.get("tasks") if isinstance(published, Mapping) else published
+    if tasks is not None and not (
+        isinstance(tasks, Mapping) and all(isinstance(each or {}, Mapping) for each in tasks.values())
+    ):
+        return ["published names no numbers: give it tasks with numbers by name, such as "
+                "'published={source: A paper, tasks: {stage: {n: 949, accuracy: 0.98}}}'."]  # fmt: skip
+    return [fault for task, values in (tasks or {}).items() for fault in _faults(str(task), values or {})]
+
+
+def _faults(task: str, values: Mapping[str, Any]) -> Iterator[str]:
+    where = f"published.tasks.{task}"
+    for name, value in values.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if name in SIZES:
+            if not (number and float(value).is_integer() and value > 0):
+                yield f"{where}.{name}={value} is not a whole number from 1."
+        elif not number or not (name in ANY_NUMBER or 0 <= value <= 1):
+            yield f"{where}.{name}={value} is not a number from 0 to 1."
+    n, positive = values.get("n"), values.get("positive")
+    if isinstance(n, int) and isinstance(positive, int) and positive >= n:
+        yield f"{where}.positive={positive} leaves none of n={n} negative."
+
+
+def _estimate(metric: str, value: float, n: int | None, positive: int | None, level: float) -> Estimate:
+    if metric == "auc" and n and positive:
+        return delong.published(value, positive, n - positive, level)
+    of = {
+        "accuracy": n,
+        "sensitivity": positive,
+        "specificity": n - positive if n and positive else None,
+    }.get(metric)
+    if not of:
+        return Estimate(value, note=UNKNOWN)
+    return Estimate(value, *proportions.wilson(value * of, of, level), proportions.WILSON)

@@ -1,0 +1,1 @@
+"""Confidence intervals: DeLong, Wilson, bootstrap, and the choice between them by simulated coverage."""

@@ -1,0 +1,185 @@
+"""`endpoints.csv`: every end point at thresholds chosen on validation, by sample and by patient."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from fibrolab import keys
+from fibrolab.evaluation import endpoints, patients, predictions
+from fibrolab.evaluation.intervals import bootstrap, by_metric, delong
+from fibrolab.evaluation.intervals.estimate import Estimate
+from fibrolab.evaluation.measures import likelihood_ratios, metrics, thresholds
+from fibrolab.evaluation.measures.thresholds import Threshold
+from fibrolab.evaluation.measures.weighted import Weights
+
+COLUMNS = (
+    "level", "endpoint", "rule", "threshold", "metric", "value", "low", "high", "method", "note",
+)  # fmt: skip
+MEASURES = (
+    "accuracy", "balanced_accuracy", "sensitivity", "specificity", "ppv", "npv", "lr_plus", "lr_minus", "f1",
+)  # fmt: skip
+OF_SAMPLES = {  # shares of samples, by their name among the metrics of the two classes no and yes
+    "accuracy": "accuracy",
+    "sensitivity": "sensitivity_yes",
+    "specificity": "specificity_yes",
+    "ppv": "precision_yes",
+    "npv": "npv_yes",
+}
+RESAMPLED = ("balanced_accuracy", "f1")  # what is neither a share nor a ratio of two
+
+
+def table(
+    frame: pd.DataFrame,
+    classes: Sequence[str],
+    end_points: Mapping[str, int],
+    resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+    levels: Sequence[str] = (patients.SAMPLE, "patient"),
+) -> pd.DataFrame:
+    """What each end point comes to on test: its AUC, and its decisions by every rule of `thresholds`.
+
+    Thresholds are chosen on the validation rows of the same level, and never see a test row. Intervals: the
+    area's by DeLong, shares by Wilson, likelihood ratios on the logarithm (all in their clustered forms where
+    a group has several rows), the rest by the BCa bootstrap over groups, for the threshold as it was chosen:
+    how much another validation part would move it is not in them.
+
+    Args:
+        frame: Predictions of validation and test, as `predictions.read` gives them.
+        classes: Names of the K classes.
+        end_points: Name and lowest positive class of each, as `endpoints.of_task` gives them.
+        resamples: Bootstrap resamples of the groups.
+        seed: Of the resamples.
+        level: Coverage aimed at.
+        levels: Of `patients.LEVELS`. Those of patients are left out where none has several test rows of one
+            stage, since they would repeat those of samples.
+
+    Returns:
+        Columns `COLUMNS`; rule is empty and threshold NaN beside the AUC. What is not defined is NaN, with
+        the reason in `note`.
+
+    Raises:
+        DataError: No test rows, or another number of classes.
+        ConfigError: An unknown level, or resamples or level out of range.
+    """
+    bootstrap.check(resamples, level)
+    predictions.refuse_other_classes(frame, classes)
+    several = patients.repeated(frame)
+    rows = [
+        {"level": name} | row
+        for name in levels
+        if name == patients.SAMPLE or several
+        for row in _rows(patients.at_level(frame, name), end_points, resamples, seed, level)
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+class _Point(NamedTuple):
+    """A threshold of an end point, and what it says of the test rows."""
+
+    threshold: Threshold
+    positive: np.ndarray  # bool (N,)
+    answers: np.ndarray  # bool (N,); no where the threshold is not defined, and then never looked at
+
+
+def _rows(
+    frame: pd.DataFrame, end_points: Mapping[str, int], resamples: int, seed: int, level: float
+) -> Iterator[dict[str, object]]:
+    """Of one level: of each end point the AUC, then every measure by every rule."""
+    test = predictions.select(frame, keys.TEST)
+    groups = test[keys.GROUP_ID].to_numpy()
+    points = {name: _points(frame, test, lowest) for name, lowest in end_points.items()}
+    drawn = _drawn([point for of_one in points.values() for point in of_one], groups, resamples, seed, level)
+    for name, of_one in points.items():
+        scores = endpoints.score(predictions.probabilities(test), end_points[name])
+        area = delong.estimate(scores, of_one[0].positive, groups, level)
+        yield {"endpoint": name, "rule": "", "threshold": math.nan, "metric": "auc"} | area.columns()
+        for point in of_one:
+            resampled, threshold = next(drawn), point.threshold
+            shared = {"endpoint": name, "rule": threshold.rule, "threshold": threshold.value}
+            found = resampled | decided(point.answers, point.positive, groups, level)
+            for metric in MEASURES:
+                estimate = Estimate(math.nan) if math.isnan(threshold.value) else found[metric]
+                yield shared | {"metric": metric} | estimate.columns(threshold.note)
+
+
+def _points(frame: pd.DataFrame, test: pd.DataFrame, lowest: int) -> list[_Point]:
+    """An end point at the threshold of every rule."""
+    validation = frame[frame[keys.PARTITION] == keys.VALIDATION]
+    seen, scores = (endpoints.score(predictions.probabilities(rows), lowest) for rows in (validation, test))
+    reached, positive = ((rows[keys.Y_TRUE] >= lowest).to_numpy() for rows in (validation, test))
+    points = []
+    for rule in thresholds.RULES:
+        threshold = thresholds.chosen(seen, reached, rule)
+        nobody = np.zeros(len(test), dtype=bool)
+        answers = nobody if math.isnan(threshold.value) else threshold.answers(scores)
+        points.append(_Point(threshold, positive, answers))
+    return points
+
+
+def decided(
+    answers: np.ndarray, positive: np.ndarray, groups: np.ndarray, level: float = 0.95
+) -> dict[str, Estimate]:
+    """What yes and no are worth, but for what has no other interval than a bootstrap's.
+
+    Args:
+        answers: Who is called positive, bool (N,).
+        positive: Who has the end point, bool (N,).
+        groups: What was sampled from the population (N,).
+        level: Coverage aimed at.
+
+    Returns:
+        Accuracy, sensitivity, specificity, PPV, NPV and both likelihood ratios, by their names in `MEASURES`.
+    """
+    shares = by_metric.of_shares(positive.astype(int), answers.astype(int), groups, ("no", "yes"), level)
+    found = {ours: shares[theirs] for ours, theirs in OF_SAMPLES.items()}
+    for name, answered in (("lr_plus", answers), ("lr_minus", ~answers)):
+        found[name] = likelihood_ratios.estimate(answered, positive, groups, level)
+    return found
+
+
+def _drawn(
+    points: Sequence[_Point], groups: np.ndarray, resamples: int, seed: int, level: float
+) -> Iterator[dict[str, Estimate]]:
+    """Of each point what is no share of samples, with bootstrap intervals, all from the same resamples."""
+    if not points:
+        return
+    measure = _measure(points)
+    alone = len(np.unique(groups)) == 1
+    found = bootstrap.resampled(measure, groups, resamples, seed, level)
+    rows = {str(name): row for name, row in found.iterrows()}
+    for number, point in enumerate(points):
+        yield {
+            metric: _resampled(metric, rows[f"{number} {metric}"], point.positive, alone)
+            for metric in RESAMPLED
+        }
+
+
+def _measure(points: Sequence[_Point]) -> Callable[[Weights | None], dict[str, np.ndarray]]:
+    """Balanced accuracy and F1 of every point, of weighted rows."""
+    n = len(points[0].positive)
+    cells = np.zeros((n, len(points), 2, 2))  # truth, answer
+    for number, point in enumerate(points):
+        cells[np.arange(n), number, point.positive.astype(int), point.answers.astype(int)] = 1.0
+
+    def measure(weights: Weights | None) -> dict[str, np.ndarray]:
+        weights = np.ones((1, n)) if weights is None else weights
+        matrices = (weights @ cells.reshape(n, -1)).reshape(len(weights), len(points), 2, 2)
+        values = {}
+        for number in range(len(points)):
+            rates = {name: found[:, 1] for name, found in metrics.rates(matrices[:, number]).items()}
+            values[f"{number} balanced_accuracy"] = (rates["sensitivity"] + rates["specificity"]) / 2
+            values[f"{number} f1"] = rates["f1"]
+        return values
+
+    return measure
+
+
+def _resampled(metric: str, row: pd.Series, positive: np.ndarray, alone: bool) -> Estimate:
+    """Interval of one measure, or why there is none."""
+    every = "every" if positive.all() else "no"
+    undefined = f"{every} test row has the end point{', and none is said to' * (metric == 'f1')}"
+    return by_metric.resampled(row, alone, undefined)

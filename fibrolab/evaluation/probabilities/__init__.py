@@ -1,0 +1,1 @@
+"""Quality and use of predicted probabilities: calibration, recalibration, conformal prediction sets."""

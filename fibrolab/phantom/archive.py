@@ -1,0 +1,156 @@
+"""The clinic's archive: draws a whole cohort into a folder of real files, once.
+
+ROOT/
+    manifest.csv         one row a file; its presence says that the archive is complete
+    truth.json           the parameters, and the best accuracy that they allow
+    images/p0000-0.png   first view of the first patient (captures/, clips/, lesions/ of other modalities)
+"""
+
+import csv
+import errno
+import json
+import math
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import cv2
+from filelock import AcquireReturnProxy, FileLock, Timeout
+
+from fibrolab import keys
+from fibrolab.data.progress import track
+from fibrolab.errors import StorageError
+from fibrolab.phantom.clinic import MODALITY, Row, store
+from fibrolab.phantom.cohort import GENERATOR_VERSION, Cohort
+
+TRUTH_FILE = "truth.json"
+SECONDS_A_PROCESS = 1.0  # of drawing; below it, starting another process takes longer than it saves
+
+
+def generate(root: Path, cohort: Cohort, workers: int = 0, progress: bool = True) -> Path:
+    """Draw a cohort into a folder, unless it lies there already.
+
+    The files are written beside and moved into place at the end, so a folder with a manifest is whole. One
+    process draws at a time: another waits, then finds the work done. The files do not depend on the number of
+    workers.
+
+    Args:
+        root: Folder of the archive; its parents are made.
+        cohort: What to draw.
+        workers: Processes; 0 for as many cores as pay.
+        progress: Show a bar.
+
+    Returns:
+        The folder.
+
+    Raises:
+        StorageError: Full disk, a folder that cannot be written, or one that holds something else.
+    """
+    if _complete(root):
+        return root
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # as multiprocessing itself asks
+        raise RuntimeError(
+            "A worker imports the script that started it: call what draws the phantom below "
+            "`if __name__ == '__main__':`, or the two would wait for each other for ever."
+        )
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(root.with_name(f"{root.name}.lock")):
+            if not _complete(root):
+                _draw_and_move(root, cohort, workers, progress)
+    except OSError as error:
+        raise _storage_error(root, cohort, error) from error
+    return root
+
+
+def _complete(root: Path) -> bool:
+    return (root / keys.MANIFEST_FILE).is_file()
+
+
+def _alone(path: Path) -> AcquireReturnProxy:
+    """The lock, held until the `with` ends; says so where another process has it first."""
+    lock = FileLock(path)
+    try:
+        return lock.acquire(timeout=0)
+    except Timeout:
+        print(f"Another process draws {path.stem}: waiting for it.", file=sys.stderr)
+        return lock.acquire()
+
+
+def _draw_and_move(root: Path, cohort: Cohort, workers: int, progress: bool) -> None:
+    partial_root = root.with_name(f"{root.name}.partial")
+    shutil.rmtree(partial_root, ignore_errors=True)  # left by a process that was killed
+    (partial_root / MODALITY[cohort.modality].folder).mkdir(parents=True)
+    try:
+        rows = _drawn(partial_root, cohort, workers)
+        if progress:
+            rows = track(rows, total=cohort.patients, task="Drawing the phantom's patients")
+        table = [row for patient_rows in rows for row in patient_rows]
+        with (partial_root / keys.MANIFEST_FILE).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, fieldnames=list(table[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(table)
+        (partial_root / TRUTH_FILE).write_text(json.dumps(_truth(cohort), indent=2) + "\n", encoding="utf-8")
+        partial_root.replace(root)
+    finally:
+        shutil.rmtree(partial_root, ignore_errors=True)
+
+
+def _drawn(root: Path, cohort: Cohort, workers: int) -> Iterator[list[Row]]:
+    """Rows of every patient in order, their files written on the way."""
+    draw = partial(store, root, cohort)
+    seconds = cohort.patients * cohort.images_per_patient * MODALITY[cohort.modality].seconds
+    workers = workers or min(1 + int(seconds / SECONDS_A_PROCESS), os.cpu_count() or 1)
+    if workers == 1:
+        yield from map(draw, range(cohort.patients))
+        return
+    context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
+    with ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool:
+        yield from pool.map(draw, range(cohort.patients), chunksize=4)
+
+
+def _start_worker() -> None:
+    """A worker draws with one thread, leaves Ctrl-C to its parent, and ends with it."""
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Without it, the workers of a killed parent would wait for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _truth(cohort: Cohort) -> dict[str, object]:
+    """What the generator knows of its cohort and no clinic does."""
+    return {
+        "generator_version": GENERATOR_VERSION,
+        "cohort": asdict(cohort),
+        "best_accuracy": cohort.best_accuracies(),
+    }
+
+
+def _storage_error(root: Path, cohort: Cohort, error: OSError) -> StorageError:
+    if error.errno == errno.ENOSPC:
+        pictures = cohort.patients * cohort.images_per_patient
+        mebibytes = math.ceil(pictures * cohort.size**2 * MODALITY[cohort.modality].bytes_a_pixel / 2**20)
+        return StorageError(
+            f"The disk of {root.parent} is full: the phantom takes up to {mebibytes} MiB there; make "
+            "room, or choose another folder."
+        )
+    if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+        return StorageError(f"{root} is in the way and is no phantom: remove it, or choose another folder.")
+    return StorageError(
+        f"The phantom cannot be written to {root}: {error.strerror or error}; choose another folder."
+    )

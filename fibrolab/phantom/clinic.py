@@ -1,0 +1,167 @@
+"""What the clinic stores of a patient: the files of each modality, and the rows of its table."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fibrolab import keys
+from fibrolab.phantom import files, lesions, motion, truth
+from fibrolab.phantom import patient as people
+from fibrolab.phantom.bmode import bmode
+from fibrolab.phantom.capture import capture
+from fibrolab.phantom.cohort import Cohort
+from fibrolab.phantom.measures import AST_ULN_U_L, kilopascals
+from fibrolab.phantom.patient import Patient
+from fibrolab.phantom.truth import severity
+
+SCORE = "phantom_{}"  # columns of the latent scores, for holding a model against the best that is possible
+CAPTURE = "capture"  # column of the screen captures
+FPS = 15.0
+RGB_STAGES = (2, 3)  # stored in colour by the shortcut, as in the Kaggle set, whose F2 and F3 are RGB
+SMALLER = 16  # the shortcut's side length falls by a sixteenth a stage
+
+Cell = str | int | float
+Row = dict[str, Cell]
+
+
+class Drawn(NamedTuple):
+    """One view: pixels `(H, W)`, `(H, W, 3)` or `(N, H, W)`, and what the table says of it alone."""
+
+    pixels: NDArray[np.uint8]
+    cells: dict[str, Cell]
+
+
+@dataclass(frozen=True)
+class Modality:
+    """How the files of a modality come about.
+
+    Attributes:
+        draw: Draws one view of a patient.
+        folder: Where the files lie.
+        column: Of the table, that names them.
+        seconds: That one takes to draw, about.
+        bytes_a_pixel: Of the stored file, at most, times the square of `size`.
+    """
+
+    draw: Callable[[Cohort, Patient, int], Drawn]
+    folder: str
+    column: str
+    seconds: float
+    bytes_a_pixel: float
+
+
+def store(root: Path, cohort: Cohort, number: int) -> list[Row]:
+    """Write the files of one patient; a row of the table each."""
+    modality = MODALITY[cohort.modality]
+    person = cohort.person(number)
+    views = [(person, view) for view in range(cohort.images_per_patient)]
+    views += _stored_again(cohort, person) + _strayed(cohort, person)
+    rows = []
+    for place, (owner, view) in enumerate(views):
+        sample_id = f"{_name(number)}-{place}"
+        path = Path(modality.folder) / f"{sample_id}{files.SUFFIX[_kind(cohort)]}"
+        drawn = modality.draw(cohort, owner, view)
+        files.write(root / path, drawn.pixels, _header(cohort, owner, view))
+        names: Row = {keys.SAMPLE_ID: sample_id, modality.column: path.as_posix()}
+        rows.append(names | _cells(person) | drawn.cells)
+    return rows
+
+
+def _cells(person: Patient) -> Row:
+    """What the table says of a patient."""
+    patient_id, scanner = _name(person.number), person.exam.scanner
+    scores: Row = {SCORE.format(channel): f"{score:.6f}" for channel, score in person.scores.items()}
+    return {
+        keys.PATIENT_ID: patient_id,
+        keys.VISIT_ID: f"{patient_id}-v1",
+        keys.LABEL: truth.CLASSES[person.stage],
+        keys.SITE: scanner.site,
+        keys.SCANNER: scanner.name,
+        keys.AGE_YEARS: person.age_years,
+        keys.SEX: person.sex,
+        keys.LSM_KPA: person.lsm_kpa,
+        keys.AST_U_L: person.blood.ast_u_l,
+        keys.AST_ULN_U_L: AST_ULN_U_L,
+        keys.ALT_U_L: person.blood.alt_u_l,
+        keys.PLATELETS_1E9_L: person.blood.platelets_1e9_l,
+        **scores,
+    }
+
+
+def _name(number: int) -> str:
+    return f"p{number:04d}"
+
+
+def _kind(cohort: Cohort) -> str:
+    return "film" if cohort.modality == "clip" else cohort.format
+
+
+def _header(cohort: Cohort, owner: Patient, view: int) -> files.Header:
+    return files.Header(
+        name=f"{cohort.seed}/{_name(owner.number)}/{view}",
+        patient_id=_name(owner.number),
+        sex=owner.sex,
+        age_years=owner.age_years,
+        model=owner.exam.scanner.name,
+        fps=FPS,
+    )
+
+
+def _stored_again(cohort: Cohort, person: Patient) -> list[tuple[Patient, int]]:
+    rng = people.generator(cohort.seed, people.STREAM_KNOBS, person.number, 0)
+    chosen = rng.random(cohort.images_per_patient) < cohort.duplicates
+    return [(person, int(view)) for view in np.flatnonzero(chosen)]
+
+
+def _strayed(cohort: Cohort, person: Patient) -> list[tuple[Patient, int]]:
+    """The first view of the patient of the same stage who came before, if one strayed into this record."""
+    if people.generator(cohort.seed, people.STREAM_KNOBS, person.number, 1).random() >= cohort.leak:
+        return []
+    before = range(person.number - 1, -1, -1)
+    owner = next((number for number in before if cohort.stage(number) == person.stage), None)
+    return [] if owner is None else [(cohort.person(owner), 0)]
+
+
+def _image(cohort: Cohort, person: Patient, view: int) -> Drawn:
+    rng = people.generator(cohort.seed, people.STREAM_IMAGE, person.number, view)
+    told = people.generator(cohort.seed, people.STREAM_KNOBS, person.number, 2).random() < cohort.shortcut
+    size = cohort.size * (SMALLER - person.stage - 1) // SMALLER if told else cohort.size
+    picture = bmode(person.body, person.exam, size, rng)
+    if told and person.stage in RGB_STAGES:
+        picture = np.repeat(picture[..., None], 3, axis=2)
+    return Drawn(picture, {})
+
+
+def _capture(cohort: Cohort, person: Patient, view: int) -> Drawn:
+    rng = people.generator(cohort.seed, people.STREAM_CAPTURE, person.number, view)
+    stiffness = kilopascals(person.scores[truth.STIFFNESS])
+    screen, lsm_kpa = capture(person.body, person.exam, stiffness, cohort.size, rng)
+    return Drawn(screen, {keys.LSM_KPA: lsm_kpa})
+
+
+def _clip(cohort: Cohort, person: Patient, view: int) -> Drawn:
+    """Stiff livers deform less under the heartbeat: `motion.clip` gives the sources."""
+    rng = people.generator(cohort.seed, people.STREAM_CLIP, person.number, view)
+    deformation = severity(-person.scores[truth.MOTION])
+    film = motion.clip(person.body, person.exam, cohort.size, rng, cohort.frames, FPS, deformation)
+    return Drawn(film, {})
+
+
+def _lesion(cohort: Cohort, person: Patient, view: int) -> Drawn:
+    classes = lesions.CLASSES
+    kind = classes[people.dealt(cohort.seed, people.STREAM_LESION_CLASSES, person.number, len(classes))]
+    rng = people.generator(cohort.seed, people.STREAM_LESION, person.number, view)
+    picture, box = lesions.picture(kind, person.body, person.exam, cohort.size, rng)
+    return Drawn(picture, {keys.LABEL: kind, **box._asdict()})
+
+
+MODALITY: Final = {
+    "image": Modality(_image, "images", keys.IMAGE, 0.01, 1.0),
+    "capture": Modality(_capture, "captures", CAPTURE, 0.04, 1.5),
+    "clip": Modality(_clip, "clips", keys.CLIP, 1.5, 12.0),
+    "lesion": Modality(_lesion, "lesions", keys.IMAGE, 0.03, 1.0),
+}

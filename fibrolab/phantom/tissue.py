@@ -1,0 +1,160 @@
+"""Anatomy of one view of the right upper abdomen: what scatters, reflects and absorbs at each polar sample.
+
+All draws from the view's random stream come in an order that does not depend on the severity: the same stream
+with another severity is the same view of the same person with another liver.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fibrolab.phantom import fibrosis
+from fibrolab.phantom.beam import Array, Grid
+from fibrolab.phantom.patient import Body
+from fibrolab.phantom.texture import field
+
+BLOOD_DB, FLUID_ATTENUATION = -26.0, 0.1
+PIECE_MM = 13.0  # length of the straight pieces of a vessel
+SKIN_MM, SKIN_DB = 2.0, 8.0
+FAT_DB, FAT_ATTENUATION = -8.0, 0.6
+MUSCLE_DB, MUSCLE_ATTENUATION = -6.0, 0.8
+LUNG_DB, LUNG_FADING_DB_MM = -10.0, 0.3  # haze and mirror echoes behind the diaphragm
+RIB_MM, RIB_ATTENUATION = 5.0, 7.0
+AIR_ATTENUATION = 14.0  # of the gel layer where the probe's edge lifts off
+
+
+@dataclass
+class Tissue:
+    """What the sound meets in one view, `(SAMPLES, LINES)` each."""
+
+    scatter_db: Array  # backscattered power against healthy liver [dB]
+    reflection: Array  # amplitude of smooth interfaces against healthy liver's speckle
+    attenuation: Array  # [dB/cm/MHz]
+    patchiness: Array  # factor on every interface: none shines evenly
+
+    def replace(self, where: NDArray[np.bool_], scatter_db: Array | float, attenuation: float) -> None:
+        """Put another tissue where the mask holds."""
+        np.copyto(self.scatter_db, scatter_db, where=where)
+        np.copyto(self.attenuation, attenuation, where=where)
+        np.copyto(self.reflection, 0, where=where)
+
+    def interface(
+        self, distance: Array, grid: Grid, strength: float, width_mm: float, sharpness: float = 4
+    ) -> None:
+        """Add a mirror-like border at distance 0 [mm]: bright where the beam meets it at a right angle."""
+        cosine = np.clip(np.abs(np.gradient(distance, grid.step_mm, axis=0)), 0, 1)
+        line = np.exp(-0.5 * (distance / np.float32(width_mm)) ** 2)
+        self.reflection += np.float32(strength) * line * self.patchiness * cosine**sharpness
+
+
+def tissue(grid: Grid, body: Body, rng: np.random.Generator) -> Tissue:
+    """One view of a body: the liver first, then what lies in it, behind it and before it."""
+    echo = body.liver_echo_db + fibrosis.parenchyma(grid, body.severity, rng)
+    echo = echo + np.float32(1.8) * field(grid.x, grid.y, 18.0, rng)
+    patchiness = np.exp(np.float32(0.6) * field(grid.x, grid.y, 6.0, rng))
+    view = Tissue(echo, np.zeros_like(echo), np.full_like(echo, body.liver_attenuation), patchiness)
+    _add_vessels(view, grid, body, rng)
+    _add_gallbladder(view, grid, rng)
+    _add_diaphragm(view, grid, rng)
+    _add_wall(view, grid, body, rng)
+    _add_ribs(view, grid, body, rng)
+    return view
+
+
+def _add_vessels(view: Tissue, grid: Grid, body: Body, rng: np.random.Generator) -> None:
+    """Hepatic veins without walls of their own, portal branches with bright ones, small cross-sections."""
+    calibre = body.vessel_scale * fibrosis.vein_scale(body.severity)
+    for _ in range(rng.integers(1, 3)):
+        hole = _tube(grid, rng, radius_mm=calibre * rng.uniform(2.5, 4.5), length_mm=rng.uniform(30, 65))
+        view.replace(hole < 0, BLOOD_DB, FLUID_ATTENUATION)
+        view.interface(hole, grid, strength=1.2, width_mm=0.5)
+    for _ in range(rng.integers(1, 3)):
+        radius = body.vessel_scale * rng.uniform(1.8, 3.6)
+        hole = _tube(grid, rng, radius_mm=radius, length_mm=rng.uniform(15, 45))
+        view.scatter_db += 8 * np.exp(-np.maximum(hole, 0) / np.float32(1.2))
+        view.replace(hole < 0, BLOOD_DB, FLUID_ATTENUATION)
+        view.interface(hole - 0.6, grid, strength=4.0, width_mm=0.6, sharpness=2)
+    for _ in range(rng.integers(1, 5)):
+        hole = _tube(grid, rng, radius_mm=rng.uniform(1.2, 2.2), length_mm=rng.uniform(1, 8))
+        view.replace(hole < 0, BLOOD_DB, FLUID_ATTENUATION)
+
+
+def _tube(grid: Grid, rng: np.random.Generator, radius_mm: float, length_mm: float) -> Array:
+    """Signed distance [mm] to a bent tube that narrows to a third, somewhere in the liver."""
+    pieces = 1 + int(length_mm / PIECE_MM)
+    row, column = rng.uniform(0.3, 0.75) * grid.x.shape[0], rng.uniform(0.15, 0.85) * grid.x.shape[1]
+    start = np.array([grid.x[int(row), int(column)], grid.y[int(row), int(column)]])
+    heading = rng.uniform(0, 2 * np.pi) + rng.normal(0, 0.3) * np.arange(pieces)
+    steps = length_mm / pieces * np.stack([np.cos(heading), 0.7 * np.sin(heading)], axis=1)
+    points = start + np.cumsum(np.vstack([np.zeros(2), steps]), axis=0)
+    radii = radius_mm * np.linspace(1, 1 / 3, pieces + 1)
+    ends = zip(points[:-1], points[1:], radii[:-1], radii[1:], strict=True)
+    return np.minimum.reduce([_piece(grid, *end) for end in ends])
+
+
+def _piece(grid: Grid, start: np.ndarray, end: np.ndarray, radius: float, end_radius: float) -> Array:
+    """Signed distance [mm] to a straight piece of a tube."""
+    (x0, y0), (dx, dy) = start.astype(np.float32), (end - start).astype(np.float32)
+    x, y = grid.x - x0, grid.y - y0
+    along = np.clip((x * dx + y * dy) / (dx * dx + dy * dy), 0, 1)
+    x, y = x - along * dx, y - along * dy
+    return np.sqrt(x * x + y * y) - np.float32(radius) - along * np.float32(end_radius - radius)
+
+
+def _add_gallbladder(view: Tissue, grid: Grid, rng: np.random.Generator) -> None:
+    """In one view of five, a pear of fluid with a thin wall."""
+    shown = rng.random() < 0.2
+    long, short, tilt = rng.uniform(16, 26), rng.uniform(7, 11), rng.uniform(-1, 1)
+    row = int(rng.uniform(0.45, 0.65) * grid.x.shape[0])
+    column = int(rng.choice([0.25, 0.75]) * grid.x.shape[1])
+    if not shown:
+        return
+    x, y = grid.x - grid.x[row, column], grid.y - grid.y[row, column]
+    u, v = x * np.cos(tilt) + y * np.sin(tilt), y * np.cos(tilt) - x * np.sin(tilt)
+    distance = ((np.hypot(u / long, v / short) - 1) * short).astype(np.float32)
+    view.replace(distance < 0, BLOOD_DB, FLUID_ATTENUATION)
+    view.interface(distance - 0.8, grid, strength=5.0, width_mm=0.7, sharpness=2)
+
+
+def _add_diaphragm(view: Tissue, grid: Grid, rng: np.random.Generator) -> None:
+    """A dome, bright where it faces the probe; behind it lung, whose haze fades with depth."""
+    radius = rng.uniform(90, 150)
+    centre_x = rng.choice([-1, 1]) * rng.uniform(5, 48)
+    centre_y = grid.depth.max() * rng.uniform(0.76, 1.2) - radius
+    inside = np.float32(radius) - np.hypot(grid.x - np.float32(centre_x), grid.y - np.float32(centre_y))
+    inside = inside + np.float32(1.5) * field(grid.x, grid.y, 12.0, rng)
+    view.replace(inside < 0, LUNG_DB + LUNG_FADING_DB_MM * inside, FAT_ATTENUATION)
+    view.interface(inside, grid, strength=11.0, width_mm=0.9, sharpness=10)
+
+
+def _add_wall(view: Tissue, grid: Grid, body: Body, rng: np.random.Generator) -> None:
+    """Skin, fat and muscle, pressed into shells around the probe, and the liver's capsule behind them."""
+    arc = grid.arc[:1] * 1.4  # along a shell a few centimetres deep
+    flat = np.zeros_like(arc)
+    fat_end = SKIN_MM + body.fat_mm + 1.5 * field(arc, flat, 15.0, rng)
+    muscle_end = fat_end + body.muscle_mm + 1.0 * field(arc, flat, 15.0, rng)
+    muscle_end = muscle_end + rng.normal(0, 0.04) * arc + fibrosis.capsule(arc, body.severity, rng)
+    strands = 6 * field(grid.arc / 14, grid.depth, 0.7, rng)
+    before = grid.depth < muscle_end
+    view.replace(before, MUSCLE_DB + strands, MUSCLE_ATTENUATION)
+    view.replace(grid.depth < fat_end, FAT_DB + strands, FAT_ATTENUATION)
+    view.replace(grid.depth < SKIN_MM, SKIN_DB, FAT_ATTENUATION)
+    view.interface(grid.depth - SKIN_MM, grid, strength=3.0, width_mm=0.5)
+    view.interface(grid.depth - fat_end, grid, strength=4.0, width_mm=0.5)
+    view.interface(grid.depth - muscle_end, grid, strength=6.0, width_mm=0.6)
+
+
+def _add_ribs(view: Tissue, grid: Grid, body: Body, rng: np.random.Generator) -> None:
+    """In some views a rib shades some beams, or the probe's edge lifts off the skin."""
+    rib, lifted = rng.random() < 0.25, rng.random() < 0.5
+    half = float(grid.arc[0].max())
+    beam = grid.arc[:1]
+    place, width = rng.choice([-1, 1]) * rng.uniform(0.5, 0.9) * half, rng.uniform(1.5, 3.0)
+    edge, extent = rng.choice([-1, 1]) * half, rng.uniform(0.15, 0.5) * half
+    start = SKIN_MM + body.fat_mm
+    shade = np.exp(-0.5 * ((beam - place) / width) ** 2) * (rib * RIB_ATTENUATION)
+    loss = np.exp(-0.5 * ((beam - edge) / extent) ** 2) * (lifted * AIR_ATTENUATION)
+    in_rib = (grid.depth > start) & (grid.depth < start + RIB_MM)
+    view.attenuation += in_rib * shade.astype(np.float32)
+    view.attenuation += (grid.depth < SKIN_MM) * loss.astype(np.float32)

@@ -1,0 +1,170 @@
+"""The sides of a comparison: finished runs as seeds or folds of an arm, and why some cannot be compared."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from fibrolab import keys
+from fibrolab.choices import refuse
+from fibrolab.errors import ConfigError, listing
+from fibrolab.evaluation.comparison.arms import Task
+from fibrolab.runs.records import Record
+
+
+@dataclass(frozen=True)
+class Side:
+    """The runs of one arm.
+
+    Attributes:
+        name: Of the arm.
+        records: Its runs: seeds, which tested the same samples, or folds, which tested none in common, in
+            the order of their numbers.
+        folds: Whether they are folds.
+    """
+
+    name: str
+    records: tuple[Record, ...]
+    folds: bool
+
+    @property
+    def kind(self) -> str:
+        """Such as `3 trainings`."""
+        if len(self.records) == 1:
+            return "1 run"
+        return f"{len(self.records)} {'folds' if self.folds else 'trainings'}"
+
+    @property
+    def tested(self) -> pd.DataFrame:
+        """Label and group of each test sample, by sample_id in order."""
+        rows = pd.concat([each.answers for each in self.records])
+        rows = rows[rows[keys.PARTITION] == keys.TEST].drop_duplicates(keys.SAMPLE_ID)
+        return rows.set_index(keys.SAMPLE_ID)[[keys.Y_TRUE, keys.GROUP_ID]].sort_index()
+
+    @property
+    def sizes(self) -> tuple[float, float]:
+        """Mean number of training and of test samples of its runs."""
+        trained = [(each.samples[keys.PARTITION] == keys.TRAIN).sum() for each in self.records]
+        return float(np.mean(trained)), float(np.mean([len(each.tested) for each in self.records]))
+
+
+def side(name: str, records: Sequence[Record]) -> Side:
+    """The runs of one arm, as seeds or as folds: their test samples tell which.
+
+    Raises:
+        ConfigError: A run without test predictions, runs that are neither, or a fold that is missing.
+    """
+    untested = [each.run_id for each in records if not each.tested]
+    refuse([f"Run {run_id} has no predictions of its test part: nothing to compare." for run_id in untested])
+    first = records[0]
+    if all(each.tested == first.tested for each in records[1:]):
+        return Side(name, tuple(records), folds=False)
+    for one, other in combinations(records, 2):
+        if twice := sorted(one.tested & other.tested):
+            raise ConfigError(
+                f"The runs of arm {name} are neither seeds, which test the same samples, nor folds, "
+                f"which test each sample once: {one.run_id} and {other.run_id} both test {len(twice)} "
+                f"samples, such as {twice[0]}. For seeds train with split.seed=0 and seed=0,1,2; for folds "
+                "with one split.seed and split.fold=0,1,2."
+            )
+    _refuse_missing_folds(name, records)
+    return Side(name, tuple(sorted(records, key=_fold)), folds=True)
+
+
+def _fold(record: Record) -> int:
+    return int(record.config.split.get("fold", 0))
+
+
+def _refuse_missing_folds(name: str, records: Sequence[Record]) -> None:
+    """All folds that the split was asked for, of one manifest."""
+    first = records[0]
+    if any(each.manifest != first.manifest for each in records):
+        raise ConfigError(f"The runs of arm {name} are no folds of one data set: their manifests differ.")
+    asked = int(first.config.split.get("folds") or 0)
+    given = list(map(_fold, records))
+    if missing := sorted(set(range(asked)) - set(given)):
+        raise ConfigError(
+            f"Arm {name} lacks fold {', '.join(map(str, missing))} of {asked}; name the runs of all folds."
+        )
+    whole = first.samples.index
+    untested = whole[~whole.isin([sample for each in records for sample in each.tested])]
+    if len(untested):
+        raise ConfigError(
+            f"The folds of arm {name} leave {len(untested)} of {len(whole)} samples untested, such as "
+            f"{untested[0]}; name the runs of all folds of one `split=kfold` and one split.seed."
+        )
+
+
+def task_of(sides: Sequence[Side]) -> Task:
+    """What all runs were asked: their classes, and the end points that they have in common.
+
+    Raises:
+        ConfigError: They tell different classes apart.
+    """
+    records = [each for side in sides for each in side.records]
+    first = records[0]
+    faults = []
+    for other in records[1:]:
+        if list(other.config.task.classes) != list(first.config.task.classes):
+            faults.append(
+                f"Run {other.run_id} tells {', '.join(other.config.task.classes)} apart, {first.run_id} "
+                f"{', '.join(first.config.task.classes)}: compare runs of one task."
+            )
+    refuse(faults)
+    classes = tuple(map(str, first.config.task.classes))
+    if len(classes) == 2:
+        return Task(classes, bool(first.config.task.get("ordered", True)), {classes[1]: 1})
+    each = [dict(record.config.task.get("endpoints") or {}) for record in records]
+    shared = {name: low for name, low in each[0].items() if all(other.get(name) == low for other in each)}
+    return Task(classes, bool(first.config.task.get("ordered", True)), shared)
+
+
+def refuse_other_patients(sides: Sequence[Side]) -> None:
+    """See that all arms answered the same test samples, of the same labels and groups.
+
+    Raises:
+        ConfigError: What differs from the first arm, of all arms at once.
+    """
+    first, *others = sides
+    ours, faults = first.tested, []
+    for other in others:
+        theirs = other.tested
+        if other.records[0].manifest != first.records[0].manifest:
+            faults.append(
+                f"{other.name} was made from another manifest ({other.records[0].manifest[:12]}) than "
+                f"{first.name} ({first.records[0].manifest[:12]}): other samples, groups or labels."
+            )
+        elif not ours.index.equals(theirs.index):
+            more, fewer = len(theirs.index.difference(ours.index)), len(ours.index.difference(theirs.index))
+            faults.append(
+                f"{other.name} answers {more} test samples that {first.name} does not, and lacks {fewer} of "
+                f"its {len(ours)}."
+            )
+        elif unlike := int((ours != theirs).any(axis=1).sum()):
+            faults.append(
+                f"{unlike} test samples have another label or group in {other.name} than in {first.name}."
+            )
+    if faults:
+        raise ConfigError(
+            f"These arms cannot be paired:\n{listing(faults)}\nTrain them with one split and one split.seed. "
+            "To compare two different cohorts by unpaired tests, add paired=false."
+        )
+
+
+def refuse_shared_patients(sides: Sequence[Side]) -> None:
+    """Unpaired tests take the cohorts for independent of each other.
+
+    Raises:
+        ConfigError: Two arms of one manifest have test groups in common.
+    """
+    faults = []
+    for one, other in combinations(sides, 2):
+        shared = set(one.tested[keys.GROUP_ID]) & set(other.tested[keys.GROUP_ID])
+        if shared and one.records[0].manifest == other.records[0].manifest:
+            faults.append(
+                f"{one.name} and {other.name} were tested on {len(shared)} groups in common: they are no two "
+                "cohorts, and unpaired tests would be wrong; leave paired=false out."
+            )
+    refuse(faults)

@@ -1,0 +1,105 @@
+"""The audit of the published set: the numbers that its curators measured come out."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import pytest
+from audit_case import audited, levels
+
+from fibrolab import keys
+from fibrolab.data.audit.evidence import Evidence
+from fibrolab.data.audit.leakage import leakage
+from fibrolab.data.grouping import grouped
+from fibrolab.data.manifest import Manifest
+from fibrolab.data.sources import kaggle_fibrosis
+from fibrolab.data.splits import Split, holdout
+from fibrolab.data.survey import survey
+
+PUBLISHED = Path(__file__).parents[3] / "shared" / "data" / "kaggle_fibrosis"
+pytestmark = pytest.mark.shared
+
+
+class Tree(NamedTuple):
+    """The set as it lies on the disk, and the size, mode and format that its files once had."""
+
+    manifest: Manifest
+    facts: pd.DataFrame
+    split: Split
+    found: dict
+    original: pd.DataFrame
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    if not PUBLISHED.is_dir():
+        pytest.skip(f"the published images are not beside the project ({PUBLISHED})")
+    root = tmp_path_factory.mktemp("published")
+    command = [sys.executable, PUBLISHED / "materialise.py", root / "tree"]
+    subprocess.run(command, check=True, capture_output=True)
+    manifest = kaggle_fibrosis.load(root=str(root / "tree"))
+    facts = survey(manifest.media(), root / "cache")
+    manifest = grouped(manifest, facts)
+    split = holdout(manifest)
+    table = pd.read_csv(PUBLISHED / "files.csv").set_index(["stage", "file_name"])
+    names = [tuple(name.split("/")) for name in manifest.table[keys.SAMPLE_ID]]
+    return Tree(manifest, facts, split, audited(manifest, facts, split), table.loc[names])
+
+
+def test_the_copies_are_those_that_were_counted(tree: Tree) -> None:
+    found = tree.found
+    assert (found["samples"], found["files"], found["exact_copies"]) == (6_323, 1_536, 4_787)
+    assert found["copies"]["bytes"]["largest"][0] == 18
+    assert found["conflicting_copies"] == found["copies"]["near"]["conflicts"] == 0
+    assert (found["leak"]["exact"], found["leak"]["near"], found["leak"]["groups"]) == (0, 0, 0)
+
+
+def test_a_random_split_leaks_and_is_looked_up_as_published(tree: Tree) -> None:
+    literature = tree.found["leakage"]["literature"]
+    assert literature["exact"]["mean"] == pytest.approx(0.956, abs=0.003)
+    assert literature["exact"]["sd"] == pytest.approx(0.007, abs=0.003)
+    assert literature["lookup"]["mean"] == pytest.approx(0.958, abs=0.003)
+
+
+def test_the_leak_of_a_random_split_is_the_split_s_own(tree: Tree) -> None:
+    random = holdout(tree.manifest, test=0.2, val=0.1, grouped=False, leaky=True)
+    found, findings = leakage(
+        Evidence(tree.manifest, {keys.IMAGE: tree.facts}, random, tree.manifest.labels, range(5))
+    )
+    assert found["leak"]["exact"] == pytest.approx(0.94, abs=0.01)
+    assert [finding.key for finding in findings][:2] == ["exact_leak", "groups_cross"]
+
+
+def test_the_nearest_neighbour_falls_as_recognition_is_taken_away(tree: Tree) -> None:
+    scores = {
+        name: floors["nearest_neighbour"]["accuracy"] for name, floors in tree.found["protocols"].items()
+    }
+    assert scores["random"] == pytest.approx(0.982, abs=0.03)
+    assert scores["distinct"] == pytest.approx(0.686, abs=0.03)
+    assert scores["grouped"] == pytest.approx(0.458, abs=0.03)
+    table = tree.manifest.table.assign(group_id=tree.manifest.table[keys.SAMPLE_ID])  # no volumes
+    alike = grouped(replace(tree.manifest, table=table), tree.facts)
+    found = audited(alike, tree.facts, holdout(alike))
+    assert found["protocols"]["grouped"]["nearest_neighbour"]["accuracy"] == pytest.approx(0.636, abs=0.03)
+
+
+def test_the_original_size_alone_tells_two_in_five(tree: Tree) -> None:
+    columns = ["width", "height", "mode", "format", "n_bytes"]
+    originals = tree.original[
+        ["original_width", "original_height", "original_mode", "original_format", "original_bytes"]
+    ]
+    facts = tree.facts.assign(**dict(zip(columns, originals.to_numpy().T, strict=True)))
+    found = audited(tree.manifest, facts, tree.split)
+    assert found["protocols"]["distinct"]["size"]["accuracy"] == pytest.approx(0.407, abs=0.01)
+    assert found["confounding"]["size"]["v"] > 0.5
+    assert levels(found)["confounding"] == "warning"
+
+
+def test_the_stages_of_the_ct_series_come_in_four_unbroken_runs(tree: Tree) -> None:
+    series = {row["series"]: row for row in tree.found["label_order"]}["ct#-#.png"]
+    assert (series["n"], series["runs"]) == (926, 4)
+    assert levels(tree.found)["label_slices"] == "warning"
+    assert series["z"] < -40

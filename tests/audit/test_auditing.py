@@ -1,0 +1,221 @@
+"""The audit as a user meets it: a verdict, a page, an exit code; measured once; before any training."""
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from compose import composed, run_folder
+from pydicom.data import get_testdata_file
+
+from fibrolab import auditing, keys
+from fibrolab.auditing import announce, audited, enforce, run
+from fibrolab.errors import AuditError, StorageError
+from fibrolab.loading import load
+
+PHANTOM = ["data.patients=60", "data.images_per_patient=2", "data.size=64"]
+CINE = "examples_ybr_color.dcm"
+STEATOSIS = Path(__file__).parents[3] / "shared" / "data" / "steatosis_rois" / "rois.csv"
+LEAKY = ["split=paper_random", "audit.strict=true"]
+
+
+def command(root: Path, *overrides: str) -> subprocess.CompletedProcess:
+    words = [
+        sys.executable,
+        "-m",
+        "fibrolab.audit",
+        f"paths.root={root}",
+        f"folder={root / 'audit'}",
+        *overrides,
+    ]
+    return subprocess.run(words, capture_output=True, text=True, cwd=root)
+
+
+def test_an_audit_ends_with_its_verdict_and_where_its_page_lies(kaggle_tree: Path, tmp_path: Path) -> None:
+    ended = command(tmp_path, "data=kaggle_fibrosis", f"data.root={kaggle_tree}")
+    assert (ended.returncode, ended.stderr.count("Traceback")) == (0, 0)
+    assert ended.stdout.startswith("verdict  warning\n")
+    assert "Identical copies: 20 of 80 samples; distinct images: 60." in ended.stdout
+    folder = tmp_path / "audit"
+    assert f"page     {folder / keys.AUDIT_PAGE}" in ended.stdout
+    found = json.loads((folder / keys.AUDIT_FILE).read_text())
+    assert found["exact_copies"] == 20
+    page = (folder / keys.AUDIT_PAGE).read_text()
+    assert "python -m fibrolab.audit" in page  # how to repeat it
+    assert {path.stem for path in (folder / keys.FIGURES).iterdir()} == {"audit_clusters", "audit_floors"}
+
+
+def test_a_strict_audit_that_fails_exits_with_1_and_leaves_the_page(
+    kaggle_tree: Path, tmp_path: Path
+) -> None:
+    ended = command(tmp_path, "data=kaggle_fibrosis", f"data.root={kaggle_tree}", *LEAKY)
+    assert ended.returncode == 1
+    (last,) = [line for line in ended.stderr.splitlines() if line.startswith("error:")]
+    assert "The audit of 'kaggle_fibrosis' failed: " in last
+    assert "identical copy in training" in last
+    assert ended.stdout.startswith("verdict  fail\n")
+    assert (tmp_path / "audit" / keys.AUDIT_PAGE).is_file()
+
+
+def test_nothing_is_trained_where_a_strict_audit_fails(
+    kaggle_tree: Path, tmp_path: Path, fresh_database: Path
+) -> None:
+    from fibrolab import pipeline
+
+    (tmp_path / "mlruns").mkdir()
+    shutil.copy(fresh_database, tmp_path / "mlruns")
+    overrides = ["debug=fast_dev_run", f"paths.root={tmp_path}", f"data.root={kaggle_tree}", *LEAKY]
+    with pytest.raises(AuditError, match="Mend the data or choose another split"):
+        pipeline.run(composed("data=kaggle_fibrosis", *overrides))
+    folder = run_folder(tmp_path)
+    assert json.loads((folder / keys.AUDIT_FILE).read_text())["verdict"] == "fail"
+    assert (folder / keys.AUDIT_PAGE).is_file()
+    assert not (folder / keys.PREDICTIONS_FILE).exists()
+
+
+def test_the_same_data_and_split_are_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = []
+    audit = auditing.audit
+    monkeypatch.setattr(auditing, "audit", lambda *given: measured.append(given) or audit(*given))
+
+    def again(*overrides: str) -> dict:
+        config = composed(f"paths.root={tmp_path}", "folder=unused", *PHANTOM, *overrides, name="audit")
+        return audited(config, load(config), tmp_path / "audit")
+
+    first = again()
+    assert first == again()
+    assert len(measured) == 1
+    assert again("split.seed=1") != first
+    again("task=ge_F2")
+    assert len(measured) == 3
+    again()
+    assert len(measured) == 3
+
+
+def test_an_audit_is_measured_again_where_anything_that_it_looks_at_has_changed(tmp_path: Path) -> None:
+    config = composed(f"paths.root={tmp_path}", "folder=unused", *PHANTOM, name="audit")
+    data = load(config)
+    table, facts = data.manifest.table, data.facts[keys.IMAGE]
+    changed = [
+        replace(data, manifest=replace(data.manifest, table=table.assign(site="north"))),
+        replace(data, manifest=replace(data.manifest, table=table.assign(scores=[[1, 2]] * len(table)))),
+        replace(data, manifest=replace(data.manifest, left_out=("a.png: truncated",))),
+        replace(data, manifest=replace(data.manifest, classes=tuple("abcde"))),
+        replace(data, facts={keys.IMAGE: facts.assign(width=1)}),
+        replace(data, facts={keys.IMAGE: facts, keys.CLIP: facts}),
+        replace(data, classes=list("abcde")),
+        replace(data, labels=data.labels[::-1]),
+        replace(data, split=replace(data.split, val_is_test=True)),
+    ]
+    assert len({auditing._key(each) for each in [data, *changed]}) == 1 + len(changed)
+    moved = replace(data, manifest=replace(data.manifest, root=tmp_path / "elsewhere"))
+    assert auditing._key(moved) == auditing._key(data)
+
+
+def test_a_kept_audit_is_read_where_the_cache_cannot_be_written(tmp_path: Path) -> None:
+    config = composed(f"paths.root={tmp_path}", "folder=unused", *PHANTOM, name="audit")
+    data = load(config)
+    first = audited(config, data, tmp_path / "one")
+    kept = tmp_path / "cache" / auditing.KEPT
+    for path in (*kept.iterdir(), kept):
+        path.chmod(0o555)
+    assert audited(config, data, tmp_path / "other") == first
+    for path in ((tmp_path / "other"), *(tmp_path / "other").iterdir()):
+        assert path.stat().st_mode & 0o200  # the run goes on writing here
+    kept.chmod(0o755)
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    config = composed(f"paths.root={tmp_path}", f"folder={tmp_path / 'file'}", *PHANTOM, name="audit")
+    with pytest.raises(StorageError, match="name another folder"):
+        run(config)
+
+
+def test_only_a_failure_is_enforced() -> None:
+    found = {"name": "x", "verdict": "warning", "warnings": ["Something."]}
+    enforce(found, strict=True)
+    enforce(found | {"verdict": "fail"}, strict=False)
+    with pytest.raises(AuditError, match="Something"):
+        enforce(found | {"verdict": "fail"}, strict=True)
+
+
+def test_data_too_small_to_split_is_audited_all_the_same(kaggle_tree: Path, tmp_path: Path) -> None:
+    for stage in ("F0", "F1", "F2", "F3", "F4"):
+        (tmp_path / "few" / stage).mkdir(parents=True)
+        shutil.copy(kaggle_tree / stage / f"{stage.lower()}_01.png", tmp_path / "few" / stage)
+    config = composed(
+        "data=kaggle_fibrosis", f"data.root={tmp_path / 'few'}", f"paths.root={tmp_path}",
+        f"folder={tmp_path / 'audit'}", name="audit",
+    )  # fmt: skip
+    assert run(config) == "fail"
+    found = json.loads((tmp_path / "audit" / keys.AUDIT_FILE).read_text())
+    assert "leaves classes out" in found["warnings"][0]
+
+
+def test_the_best_that_a_phantom_allows_stands_in_its_audit_and_not_under_another_task(
+    tmp_path: Path,
+) -> None:
+    def found(*overrides: str) -> dict:
+        config = composed(f"paths.root={tmp_path}", "folder=unused", *PHANTOM, *overrides, name="audit")
+        return audited(config, load(config), tmp_path / "audit")
+
+    assert found()["best_accuracy"] == {"image": pytest.approx(0.924, abs=0.001)}
+    page = (tmp_path / "audit" / keys.AUDIT_PAGE).read_text()
+    assert "Best possible accuracy by image" in page
+    assert "92.4" in page
+    assert "best_accuracy" not in found("task=ge_F2")
+
+
+def test_pydicom_s_own_ultrasound_files_are_audited_through_a_table(tmp_path: Path) -> None:
+    names = ["ExplVR_BigEnd.dcm", "examples_jpeg2k.dcm", "examples_palette.dcm", "examples_rgb_color.dcm"]
+    for name in (*names, CINE):
+        shutil.copy(get_testdata_file(name, download=False), tmp_path)
+    stills = [{"image": name, "frame": "", "patient_id": f"p{i}"} for i, name in enumerate(names)]
+    frames = [{"image": CINE, "frame": frame, "patient_id": "p9"} for frame in range(0, 30, 3)]
+    rows = pd.DataFrame(stills + frames)
+    rows.assign(label=["a", "b"] * 7).to_csv(tmp_path / "files.csv", index=False)
+    table = ["data=table", f"data.path={tmp_path / 'files.csv'}", "data.classes=[a,b]", "task=nominal"]
+    config = composed(*table, f"paths.root={tmp_path}", f"folder={tmp_path / 'audit'}", name="audit")
+    run(config)
+    found = json.loads((tmp_path / "audit" / keys.AUDIT_FILE).read_text())
+    assert (found["samples"], found["patients"], found["patients_with_two_labels"]) == (14, 5, 1)
+    assert list(found["identity"]) == ["PatientName"]
+    assert "CompressedSamples" not in (tmp_path / "audit" / keys.AUDIT_PAGE).read_text()  # counted, not told
+
+
+@pytest.mark.shared
+def test_real_patches_with_patients_are_audited_through_a_table(tmp_path: Path) -> None:
+    if not STEATOSIS.exists():
+        pytest.skip(f"the real patches are not beside the project ({STEATOSIS})")
+    config = composed(
+        "data=table", f"data.path={STEATOSIS}", f"data.root={STEATOSIS.parent / 'images'}",
+        "data.classes=[normal,fatty]", "data.columns.patient_id=patient", "data.columns.frame=null",
+        "task=nominal", f"paths.root={tmp_path}", f"folder={tmp_path / 'audit'}", name="audit",
+    )  # fmt: skip
+    assert run(config) == "warning"
+    found = json.loads((tmp_path / "audit" / keys.AUDIT_FILE).read_text())
+    assert (found["samples"], found["patients"], found["leak"]["groups"]) == (550, 55, 0)
+    assert any("2 unbroken runs" in sentence for sentence in found["warnings"])  # sorted by diagnosis
+
+
+@pytest.mark.slow
+def test_a_setting_left_over_from_another_split_is_named(tmp_path: Path) -> None:
+    ended = command(tmp_path, "split=kfold", "+split.test=0.2", "data.patients=30", "data.size=32")
+    assert ended.returncode == 1
+    assert "error: split.test is no setting of kfold. Leave it out with ~split.test." in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_names_that_look_like_markup_are_printed_as_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sentence = "Site A[/b] goes with the class, [Siemens] too."
+    announce(tmp_path / "[red]", {"verdict": "warning", "warnings": [sentence]})
+    printed = capsys.readouterr().out
+    assert f"! {sentence}" in printed
+    assert str(tmp_path / "[red]" / keys.AUDIT_PAGE) in printed

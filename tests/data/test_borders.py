@@ -1,0 +1,144 @@
+"""Borders: the scan's rectangle is found among title bar, frame, text and grey bar."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fibrolab.data.box import Box
+from fibrolab.data.formats.contract import to_grey
+from fibrolab.data.image_borders import content_box
+from fibrolab.data.media import View
+from fibrolab.data.readers import read_image
+
+SCAN = Box(60, 40, 120, 150)
+DATA = Path(__file__).parents[3] / "shared" / "data"
+
+
+def speckle(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.clip(np.random.default_rng(seed).rayleigh(50, (height, width)), 0, 255).astype(np.uint8)
+
+
+def screen(scan: Box = SCAN, level: int = 0, seed: int = 0) -> np.ndarray:
+    picture = np.full((240, 320), level, np.uint8)
+    rows, columns = slice(scan.top, scan.top + scan.height), slice(scan.left, scan.left + scan.width)
+    picture[rows, columns] = speckle(scan.height, scan.width, seed)
+    return picture
+
+
+def with_text(picture: np.ndarray) -> None:
+    for line, text in enumerate(("HOSPITAL 12.03.2021", "Gain 54%", "MI 1.2")):
+        cv2.putText(picture, text, (196, 60 + 14 * line), cv2.FONT_HERSHEY_SIMPLEX, 0.4, 230, 1)
+
+
+def with_frame(picture: np.ndarray) -> None:
+    cv2.rectangle(picture, (0, 0), (319, 239), 180, 2)
+
+
+def with_bar(picture: np.ndarray) -> None:
+    picture[60:180, 300:310] = np.linspace(255, 0, 120)[:, None]
+
+
+def with_title(picture: np.ndarray) -> None:
+    picture[:32] = 58
+    cv2.putText(picture, "Liver right lobe", (4, 22), cv2.FONT_HERSHEY_SIMPLEX, 0.5, 250, 1)
+
+
+def with_ripples(picture: np.ndarray) -> None:
+    picture[:] = cv2.imdecode(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 80])[1], 0)
+
+
+def farthest_side(found: Box, expected: Box) -> int:
+    ends = [(box.left, box.top, box.left + box.width, box.top + box.height) for box in (found, expected)]
+    return max(abs(a - b) for a, b in zip(*ends, strict=True))
+
+
+@pytest.mark.parametrize("dress", [with_text, with_frame, with_bar, with_title, with_ripples])
+def test_what_is_burned_in_around_a_scan_is_left_out(dress) -> None:
+    picture = screen()
+    dress(picture)
+    assert farthest_side(content_box(picture), SCAN) <= 3
+
+
+def test_all_of_it_at_once_is_left_out_too() -> None:
+    picture = screen()
+    for dress in (with_text, with_title, with_bar, with_frame, with_ripples):
+        dress(picture)
+    assert farthest_side(content_box(picture), SCAN) <= 3
+
+
+def test_a_sector_keeps_its_sharp_corners() -> None:
+    rows, columns = np.mgrid[:240, :320]
+    radius, angle = np.hypot(columns - 160, rows + 20), np.arctan2(columns - 160, rows + 20)
+    inside = (radius > 50) & (radius < 220) & (np.abs(angle) < 0.6)
+    left, top, width, height = cv2.boundingRect(inside.astype(np.uint8))
+    found = content_box(np.where(inside, speckle(240, 320), 0).astype(np.uint8))
+    assert farthest_side(found, Box(left, top, width, height)) <= 6
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        speckle(120, 160),
+        np.zeros((120, 160), np.uint8),
+        np.full((120, 160), 90, np.uint8),
+        np.zeros((1, 1), np.uint8),
+    ],
+    ids=["filled by the scan", "black", "grey", "one pixel"],
+)
+def test_a_picture_without_a_border_is_handed_back_whole(picture: np.ndarray) -> None:
+    assert content_box(picture) == Box(0, 0, picture.shape[1], picture.shape[0])
+
+
+def test_a_shadow_at_the_edge_is_no_border() -> None:
+    picture = speckle(240, 320)
+    picture[:, :90] = 0
+    assert content_box(picture) == Box(0, 0, 320, 240)
+
+
+def test_text_alone_is_no_scan() -> None:
+    picture = np.zeros((240, 320), np.uint8)
+    with_text(picture)
+    assert content_box(picture) == Box(0, 0, 320, 240)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    left=st.integers(30, 120),
+    top=st.integers(20, 100),
+    width=st.integers(60, 160),
+    height=st.integers(60, 110),
+    level=st.integers(0, 20),
+    seed=st.integers(0, 5),
+)
+def test_a_scan_is_found_wherever_it_stands(
+    left: int, top: int, width: int, height: int, level: int, seed: int
+) -> None:
+    scan = Box(left, top, width, height)
+    assert farthest_side(content_box(screen(scan, level, seed)), scan) <= 6
+
+
+def test_the_border_of_pydicom_s_own_echo_is_found() -> None:
+    from pydicom.data import get_testdata_file
+
+    path = Path(str(get_testdata_file("examples_ybr_color.dcm")))
+    box = content_box(to_grey(read_image(path, View("middle"))))
+    assert farthest_side(box, Box(92, 21, 141, 181)) <= 4  # by eye
+
+
+@pytest.mark.shared
+def test_scans_of_the_kaggle_set_lose_their_black_and_nothing_else() -> None:
+    if not DATA.exists():
+        pytest.skip("the data set does not lie beside the project")
+    paths = [path for path in sorted((DATA / "kaggle_fibrosis" / "originals").rglob("*.*")) if path.is_file()]
+    assert paths
+    for path in paths:
+        grey = to_grey(read_image(path)).astype(int)
+        box = content_box(grey.astype(np.uint8))
+        inside = np.zeros(grey.shape, bool)
+        inside[box.top : box.top + box.height, box.left : box.left + box.width] = True
+        assert 0.15 < inside.mean() < 0.8, path
+        assert (grey[~inside] > 60).mean() < 0.005, path

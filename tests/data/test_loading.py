@@ -1,0 +1,164 @@
+"""From a config to labelled data: unreadable files, groups, tasks, and data that is too small to split."""
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from compose import composed
+from hydra.errors import InstantiationException
+from PIL import Image
+
+from fibrolab import keys
+from fibrolab.data.formats import video
+from fibrolab.data.labelled_data import LabelledData
+from fibrolab.errors import ConfigError, DataError
+from fibrolab.loading import load
+
+Loaded = Callable[..., LabelledData]
+
+
+@pytest.fixture
+def tree(kaggle_tree: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(kaggle_tree, tmp_path / "tree"))
+
+
+@pytest.fixture
+def loaded(tree: Path, tmp_path: Path) -> Loaded:
+    """Load the tree with some overrides, as a command would."""
+
+    def loaded(*overrides: str, must_split: bool = True) -> LabelledData:
+        root = f"paths.root={tmp_path / 'root'}"
+        config = composed("data=kaggle_fibrosis", f"data.root={tree}", root, *overrides, name="audit")
+        return load(config, must_split)
+
+    return loaded
+
+
+def damage(tree: Path) -> list[str]:
+    """Spoil one image in three ways each, and say which."""
+    whole = (tree / "F2" / "f2_01.png").read_bytes()
+    (tree / "F0" / "f0_01.png").write_bytes(b"")
+    (tree / "F2" / "f2_01.png").write_bytes(whole[: len(whole) // 2])
+    (tree / "F4" / "page.png").write_text("<html>please log in</html>")
+    return ["F0/f0_01.png", "F2/f2_01.png", "F4/page.png"]
+
+
+def test_copies_are_kept_together_and_every_modality_is_surveyed(loaded: Loaded) -> None:
+    data = loaded()
+    assert list(data.facts) == [keys.IMAGE]
+    assert len(data.facts[keys.IMAGE]) == len(data.manifest) == len(data.labels) == 80
+    contents = data.facts[keys.IMAGE]["sha256"].to_numpy()
+    assert pd.Series(data.manifest.groups).groupby(contents).nunique().max() == 1
+    assert len(set(data.manifest.groups)) == len(set(contents)) == 60
+
+
+def test_all_unreadable_images_are_told_at_once_each_with_its_reason(tree: Path, loaded: Loaded) -> None:
+    bad = damage(tree)
+    with pytest.raises(DataError) as raised:
+        loaded()
+    lines = str(raised.value).splitlines()
+    for name, words in zip(bad, ("zero bytes", "truncated", "text, beginning '<html>"), strict=True):
+        assert any(line.startswith(f"  - {name}: ") and words in line for line in lines)
+    assert "data.on_unreadable=skip" in lines[-1]
+
+
+def test_skipping_goes_on_and_says_what_was_left_out(tree: Path, loaded: Loaded) -> None:
+    bad = damage(tree)
+    data = loaded("data.on_unreadable=skip")
+    assert len(data.manifest) == len(data.facts[keys.IMAGE]) == 80 - 2
+    assert not set(bad) & set(data.manifest.table[keys.SAMPLE_ID])
+    assert [sentence.split(":")[0] for sentence in data.manifest.left_out] == bad
+    assert (data.facts[keys.IMAGE]["error"] == "").all()
+
+
+def test_a_tree_without_any_readable_image_is_an_error_even_when_skipping(tree: Path, loaded: Loaded) -> None:
+    for path in tree.rglob("*.*"):
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match="no sample of 80 is whole"):
+        loaded("data.on_unreadable=skip")
+
+
+def test_an_unknown_policy_is_refused(loaded: Loaded) -> None:
+    with pytest.raises(ConfigError, match="on_unreadable=ignore is unknown: error or skip"):
+        loaded("data.on_unreadable=ignore")
+
+
+def test_a_nominal_task_takes_the_classes_of_the_data(tree: Path, tmp_path: Path) -> None:
+    for name in ("F1", "F2", "F3"):
+        shutil.rmtree(tree / name)
+    root = [f"paths.root={tmp_path}", "data=folder", f"data.root={tree}"]
+    data = load(composed(*root, "task=nominal", name="audit"))
+    assert data.classes == ["F0", "F4"]
+    assert np.bincount(data.labels).tolist() == [16, 16]
+    with pytest.raises(ConfigError, match="task=nominal"):
+        load(composed(*root, name="audit"))
+
+
+def write_table(folder: Path, films: list[str]) -> Path:
+    """A still and a film of ten patients of two classes, the films as given for the first of them."""
+    rows = []
+    for i in range(10):
+        still, film = f"{i}.png", films[i] if i < len(films) else f"{i}.avi"
+        noise = np.random.default_rng(i).integers(0, 256, (4, 32, 48), dtype=np.uint8)
+        Image.fromarray(noise[0]).save(folder / still)
+        video.write(folder / f"{i}.avi", noise, fps=8)
+        rows.append({"image": still, "clip": film, "patient_id": f"p{i}", "label": ["a", "b"][i % 2]})
+    pd.DataFrame(rows).to_csv(path := folder / "films.csv", index=False)
+    return path
+
+
+def overrides(path: Path) -> list[str]:
+    return [f"paths.root={path.parent / 'root'}", "data=table", f"data.path={path}", "data.classes=[a,b]"]
+
+
+def test_films_are_surveyed_beside_the_stills_and_a_broken_one_takes_its_still_along(tmp_path: Path) -> None:
+    (tmp_path / "broken.avi").write_bytes(b"RIFF\0\0\0\0AVI nothing")
+    path = write_table(tmp_path, ["0.avi", "broken.avi"])
+    settings = [*overrides(path), "task=nominal"]
+    with pytest.raises(DataError, match=r"row 3: broken\.avi"):
+        load(composed(*settings, name="audit"), must_split=False)
+    data = load(composed(*settings, "data.on_unreadable=skip", name="audit"), must_split=False)
+    assert list(data.facts) == [keys.IMAGE, keys.CLIP]
+    assert [len(table) for table in data.facts.values()] == [9, 9]
+    assert "1.png" not in set(data.manifest.table[keys.IMAGE])
+    assert (data.facts[keys.CLIP]["frames"] == 4).all()
+    assert data.facts[keys.CLIP]["fps"].to_numpy() == pytest.approx(8)
+
+
+def test_films_of_some_samples_are_surveyed_row_by_row(tmp_path: Path) -> None:
+    path = write_table(tmp_path, ["", "1.avi", "", "3.avi"])
+    data = load(composed(*overrides(path), "task=nominal", name="audit"), must_split=False)
+    assert data.manifest.partly == (keys.CLIP,)
+    facts = data.facts[keys.CLIP]
+    absent = [0, 2]
+    assert facts.index[facts["sha256"] == ""].tolist() == absent
+    assert facts["frames"].tolist() == [0 if i in absent else 4 for i in range(10)]
+    assert facts.dtypes.to_list() == data.facts[keys.IMAGE].dtypes.to_list()
+    (film,) = facts.iloc[[1]]["file_sha256"]
+    assert film == hashlib.sha256((tmp_path / "1.avi").read_bytes()).hexdigest()
+
+
+def test_an_unreadable_film_among_some_is_named_by_its_own_row(tmp_path: Path) -> None:
+    (tmp_path / "broken.avi").write_bytes(b"RIFF\0\0\0\0AVI nothing")
+    path = write_table(tmp_path, ["", "", "broken.avi", *[""] * 7])
+    settings = [*overrides(path), "task=nominal"]
+    with pytest.raises(DataError, match=r"row 4: broken\.avi"):
+        load(composed(*settings, name="audit"), must_split=False)
+    data = load(composed(*settings, "data.on_unreadable=skip", name="audit"), must_split=False)
+    assert list(data.facts) == [keys.IMAGE]  # none is left
+    assert len(data.manifest) == 9
+
+
+def test_data_too_small_to_split_is_an_error_for_training_and_a_finding_for_the_audit(tmp_path: Path) -> None:
+    path = write_table(tmp_path, [])
+    pd.read_csv(path).iloc[:4].to_csv(path, index=False)
+    config = composed(*overrides(path), "task=nominal", name="audit")
+    with pytest.raises(InstantiationException, match="leaves classes out"):
+        load(config)
+    data = load(config, must_split=False)
+    assert "leaves classes out" in data.split.fault
+    assert set(data.split.partitions) == {keys.TRAIN}

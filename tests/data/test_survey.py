@@ -1,0 +1,249 @@
+"""The survey: true facts of every file, remembered between runs and never out of date."""
+
+import hashlib
+import io
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from fibrolab.data import file_facts
+from fibrolab.data import survey as module
+from fibrolab.data.media import whole
+from fibrolab.data.survey import FACTS, perceptual_hash, survey, unreadable
+from fibrolab.errors import StorageError
+
+PROGRAM = """
+import os, sys
+from pathlib import Path
+from fibrolab.data import memory, survey
+from fibrolab.data.media import whole
+tree, cache, killed_after = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+memory._KEPT_BACK = 4
+note, notes = memory._Memory.note, []
+def noting(*arguments):
+    note(*arguments)
+    notes.append(arguments)
+    if len(notes) == killed_after:
+        os._exit(9)  # nothing is tidied up, as after kill -9
+memory._Memory.note = noting
+survey.survey(whole(sorted(tree.iterdir())), cache)
+"""
+
+
+def picture(seed: int, side: int = 32) -> np.ndarray:
+    """Smooth noise that no other seed resembles, uint8 (side, side)."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (10, 10), dtype=np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC))
+
+
+def encoded(pixels: np.ndarray, form: str = "PNG", **options: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format=form, **options)
+    return buffer.getvalue()
+
+
+def bits_apart(one: str, other: str) -> int:
+    return (int(one, 16) ^ int(other, 16)).bit_count()
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A folder of twenty different pictures."""
+    folder = tmp_path / "tree"
+    folder.mkdir()
+    for seed in range(20):
+        (folder / f"{seed:02}.png").write_bytes(encoded(picture(seed)))
+    return folder
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files that the survey has opened."""
+    opened: list[Path] = []
+    read: Callable[[Path], bytes] = module.read_bytes
+    monkeypatch.setattr(module, "read_bytes", lambda path: opened.append(path) or read(path))
+    return opened
+
+
+def test_the_facts_come_from_the_content_and_not_from_the_name(tmp_path: Path) -> None:
+    scan = tmp_path / "scan.jpg"
+    scan.write_bytes(data := encoded(np.dstack([picture(0, 48)[:40]] * 3)))
+    (facts,) = survey(whole([scan]), tmp_path / "cache").to_dict("records")
+    assert tuple(facts) == FACTS
+    assert facts["sha256"] == hashlib.sha256(data).hexdigest()
+    assert facts["n_bytes"] == len(data)
+    assert (facts["width"], facts["height"]) == (48, 40)
+    assert (facts["mode"], facts["format"]) == ("RGB", "PNG")
+    assert facts["phash"] == perceptual_hash(picture(0, 48)[:40])
+    assert facts["error"] == ""
+
+
+def test_facts_keep_the_order_of_the_paths_whatever_the_number_of_threads(tree: Path, tmp_path: Path) -> None:
+    paths = sorted(tree.iterdir(), reverse=True)
+    found = survey(whole(paths), tmp_path / "cache", workers=4)
+    assert found["sha256"].tolist() == [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+
+
+def test_a_second_survey_reads_no_file(tree: Path, tmp_path: Path, reads: list[Path]) -> None:
+    paths = sorted(tree.iterdir())
+    cold = survey(whole(paths), tmp_path / "cache")
+    assert sorted(reads) == paths
+    reads.clear()
+    pd.testing.assert_frame_equal(survey(whole(paths), tmp_path / "cache"), cold)
+    assert reads == []
+
+
+def test_an_edit_that_keeps_size_and_modification_time_is_noticed(tree: Path, tmp_path: Path) -> None:
+    path, other = tree / "00.png", tmp_path / "other.bmp"
+    path.write_bytes(encoded(picture(0), "BMP"))  # uncompressed, so that all sizes are equal
+    before, stat = survey(whole([path]), tmp_path / "cache"), path.stat()
+    other.write_bytes(encoded(picture(99), "BMP"))
+    while path.stat().st_ctime_ns == stat.st_ctime_ns:  # until the clock of the file system has ticked
+        path.write_bytes(other.read_bytes())
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)
+    after = survey(whole([path]), tmp_path / "cache")
+    assert after["sha256"][0] == hashlib.sha256(other.read_bytes()).hexdigest() != before["sha256"][0]
+    assert after["phash"][0] != before["phash"][0]
+
+
+def test_only_new_and_changed_files_are_read_again(tree: Path, tmp_path: Path, reads: list[Path]) -> None:
+    survey(whole(sorted(tree.iterdir())), tmp_path / "cache")
+    reads.clear()
+    (tree / "03.png").write_bytes(encoded(picture(3, 40)))
+    (tree / "new.png").write_bytes(encoded(picture(50)))
+    survey(whole(sorted(tree.iterdir())), tmp_path / "cache")
+    assert sorted(path.name for path in reads) == ["03.png", "new.png"]
+
+
+def test_another_version_of_the_measurement_forgets_what_was_remembered(
+    tree: Path, tmp_path: Path, reads: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    survey(whole([tree / "00.png"]), tmp_path / "cache")
+    monkeypatch.setattr(module, "VERSION", module.VERSION + 1)
+    survey(whole([tree / "00.png"]), tmp_path / "cache")
+    assert len(reads) == 2
+
+
+def damaged(folder: Path) -> dict[str, Path]:
+    """One file for each way of being unreadable, by the words that tell of it."""
+    whole = encoded(picture(0, 64))
+    contents = {
+        "zero bytes": b"",
+        "not an image but text": b"<html>Log in to download</html>",
+        "truncated": whole[: len(whole) // 2],
+        "no such file": None,
+    }
+    paths = {words: folder / f"bad_{number}.png" for number, words in enumerate(contents)}
+    for words, path in paths.items():
+        if contents[words] is not None:
+            path.write_bytes(contents[words])
+    return paths
+
+
+def test_unreadable_files_have_a_reason_and_no_other_fact(tmp_path: Path) -> None:
+    bad = damaged(tmp_path)
+    for facts, words in zip(survey(whole(list(bad.values())), tmp_path).to_dict("records"), bad, strict=True):
+        assert words in facts["error"]
+        assert str(tmp_path) not in facts["error"]
+        assert facts["sha256"] == facts["phash"] == ""
+
+
+def test_a_mended_file_is_read_again(tmp_path: Path) -> None:
+    bad = list(damaged(tmp_path).values())
+    survey(whole(bad), tmp_path / "cache")
+    for path in bad:
+        path.write_bytes(encoded(picture(7)))
+    assert (survey(whole(bad), tmp_path / "cache")["error"] == "").all()
+
+
+@pytest.mark.parametrize("rows", [None, range(2, 26)])
+def test_every_unreadable_file_has_a_sentence_with_its_row_where_there_is_one(
+    tree: Path, tmp_path: Path, rows: range | None
+) -> None:
+    bad = damaged(tree)
+    paths = sorted({*tree.iterdir(), *bad.values()})
+    told = unreadable(whole(paths), survey(whole(paths), tmp_path / "cache"), tree, rows)
+    assert len(told) == 4
+    for (words, path), sentence in zip(bad.items(), told, strict=True):
+        row = "" if rows is None else f"row {2 + paths.index(path)}: "
+        assert sentence.startswith(f"{row}{path.name}: ")
+        assert words in sentence
+
+
+def test_after_a_kill_only_what_was_not_yet_written_is_measured_again(
+    tree: Path, tmp_path: Path, reads: list[Path]
+) -> None:
+    command = [sys.executable, "-c", PROGRAM, str(tree), str(tmp_path / "cache"), "11"]
+    assert subprocess.run(command, check=False, timeout=120).returncode == 9
+    paths = sorted(tree.iterdir())
+    found = survey(whole(paths), tmp_path / "cache")
+    assert sorted(reads) == paths[8:]  # two writes of four, and three files lost
+    pd.testing.assert_frame_equal(found, survey(whole(paths), tmp_path / "anew"))
+
+
+def test_two_processes_survey_one_tree_at_once(tree: Path, tmp_path: Path, reads: list[Path]) -> None:
+    command = [sys.executable, "-c", PROGRAM, str(tree), str(tmp_path / "cache"), "0"]
+    both = [subprocess.Popen(command) for _ in range(2)]
+    assert [process.wait(timeout=120) for process in both] == [0, 0]
+    paths = sorted(tree.iterdir())
+    found = survey(whole(paths), tmp_path / "cache")
+    assert reads == []
+    pd.testing.assert_frame_equal(found, survey(whole(paths), tmp_path / "anew"))
+
+
+def test_the_memory_is_free_for_others_while_files_are_measured(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, read = tmp_path / "cache", module.read_bytes
+
+    def write_beside(path: Path) -> bytes:
+        other = sqlite3.connect(cache / "survey.sqlite", timeout=2, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")  # fails where the survey holds its lock while it measures
+        other.execute("ROLLBACK")
+        other.close()
+        return read(path)
+
+    monkeypatch.setattr(module, "read_bytes", write_beside)
+    monkeypatch.setattr(file_facts, "_KEPT_BACK", 3)
+    assert (survey(whole(sorted(tree.iterdir())), cache, workers=1)["error"] == "").all()
+
+
+def test_a_memory_that_is_no_database_is_a_clear_error(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "survey.sqlite").write_text("this is not a database, however long one looks at it\n" * 40)
+    with pytest.raises(StorageError, match=r"survey\.sqlite .*not a database.* may be deleted"):
+        survey(whole(sorted(tree.iterdir())), tmp_path)
+
+
+def test_a_cache_folder_that_cannot_be_made_is_a_clear_error(tree: Path) -> None:
+    with pytest.raises(StorageError, match=r"name another paths\.cache"):
+        survey(whole(sorted(tree.iterdir())), tree / "00.png")
+
+
+def test_the_perceptual_hash_has_256_bits_of_which_half_are_set() -> None:
+    code = perceptual_hash(picture(0))
+    assert len(code) == 64
+    assert int(code, 16).bit_count() == 128
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_perceptual_hash_outlives_brightness_size_and_compression(seed: int) -> None:
+    original = picture(seed, 96)
+    code = perceptual_hash(original)
+    squeezed = np.asarray(Image.open(io.BytesIO(encoded(original, "JPEG", quality=40))))
+    smaller = np.asarray(Image.fromarray(original).resize((64, 64), Image.Resampling.BICUBIC))
+    for variant in (original // 2, squeezed, smaller):
+        assert bits_apart(code, perceptual_hash(variant)) <= 32
+
+
+def test_the_perceptual_hashes_of_different_pictures_are_far_apart() -> None:
+    codes = [perceptual_hash(picture(seed)) for seed in range(20)]
+    assert min(bits_apart(one, other) for i, one in enumerate(codes) for other in codes[:i]) > 64

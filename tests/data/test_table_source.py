@@ -1,0 +1,155 @@
+"""The user's own table: names, labels, roots and ids, and each fault by the row of the spreadsheet."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from fibrolab import keys
+from fibrolab.data.box import Box
+from fibrolab.data.manifest import Manifest
+from fibrolab.data.sources.table import STAGES, load
+from fibrolab.errors import DataError, FibrolabError
+
+STEATOSIS = Path(__file__).parents[3] / "shared" / "data" / "steatosis_rois"
+HEADER = "sample_id,patient_id,label,image\n"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "patients.csv"
+
+
+def loaded(path: Path, content: str, **settings: object) -> Manifest:
+    path.write_text(content)
+    return load(path=path, **settings)  # type: ignore[arg-type]
+
+
+def fault(path: Path, content: str, **settings: object) -> str:
+    with pytest.raises(FibrolabError) as caught:
+        loaded(path, content, **settings)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("labels", [("F0", "F4"), ("0", "4")])
+def test_labels_are_names_or_indices_of_classes(path: Path, labels: tuple[str, str]) -> None:
+    found = loaded(path, HEADER + f"a,p,{labels[0]},a.png\nb,q,{labels[1]},b.png\n")
+    assert found.labels.tolist() == [0, 4]
+    assert found.classes == STAGES
+    assert found.name == "patients"
+    assert found.groups.tolist() == ["p", "q"]
+
+
+def test_names_that_are_digits_are_names(path: Path) -> None:
+    assert loaded(path, "image,label\na,1\nb,2\n", classes=["1", "2"]).labels.tolist() == [0, 1]
+
+
+def test_every_wrong_label_is_told_by_its_row(path: Path) -> None:
+    message = fault(path, "image,label\na,F0\nb,4\nc,F5\nd,\ne,f1\nf,F1\n")
+    assert "has 4 fault(s)" in message
+    assert "row 4: label 'F5' is none of F0, F1, F2, F3, F4 (or 0 to 4); data.classes names others" in message
+    assert "row 6: label 'f1' is none of" in message
+    assert "row 5: label is empty" in message
+    assert "row 3: label '4' is an index where the other rows give names" in message
+
+
+def test_paths_are_relative_to_the_table_unless_a_root_is_given(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    content = HEADER + "a,p,F0,sub/a.png\n"
+    assert loaded(path, content).media()[0].path == tmp_path / "sub" / "a.png"
+    other = loaded(path, content, root=tmp_path / "pictures")
+    assert other.media()[0].path == tmp_path / "pictures" / "sub" / "a.png"
+    assert "is not a folder" in fault(path, content, root=tmp_path / "none")
+
+
+def test_a_sample_without_an_id_is_named_after_its_image_and_what_of_it_is_meant(path: Path) -> None:
+    content = "image,roi,frame,label\na.png,,,F0\nb.dcm,0 0 5 5,3,F1\nb.dcm,9 0 5 5,3,F2\n"
+    found = loaded(path, content)
+    assert found.table[keys.SAMPLE_ID].tolist() == ["a.png", "b.dcm#3#0 0 5 5", "b.dcm#3#9 0 5 5"]
+    assert found.media()[2].view.box == Box(9, 0, 5, 5)
+
+
+def test_one_image_twice_is_told_by_its_rows(path: Path) -> None:
+    message = fault(path, "image,label\na.png,F0\nb.png,F0\na.png,F1\n")
+    assert "row 2: sample_id 'a.png' is repeated" in message
+    assert "row 4: sample_id 'a.png' is repeated: each row needs its own" in message
+
+
+def test_the_tables_own_column_names_are_translated(path: Path) -> None:
+    content = "file,MRN,stage,frame,note\na.png,7,F0,12,x\nb.png,8,F1,13,y\n"
+    columns = {"image": "file", "patient_id": "MRN", "label": "stage", "frame": None, "site": "site"}
+    found = loaded(path, content, columns=columns)
+    assert found.table[keys.PATIENT_ID].tolist() == ["7", "8"]
+    assert found.table["note"].tolist() == ["x", "y"]
+    assert keys.FRAME not in found.table
+
+
+def test_two_columns_can_change_places(path: Path) -> None:
+    columns = {"site": "scanner", "scanner": "site"}
+    found = loaded(path, "image,label,site,scanner\na,F0,convex,north\n", columns=columns)
+    assert found.table.loc[0, [keys.SITE, keys.SCANNER]].tolist() == ["north", "convex"]
+
+
+def test_settings_that_do_not_fit_the_table_are_told_at_once(path: Path) -> None:
+    columns = {"image": "picture", "label": "stage"}
+    message = fault(path, "image,label,stage\na,F0,F1\n", columns=columns)
+    assert "whose columns are image, label, stage" in message
+    assert "data.columns.image=picture: there is no such column" in message
+    assert "data.columns.label=stage: there is a column 'label' too" in message
+
+
+def test_a_column_named_nearly_as_ours_is_not_passed_over(path: Path) -> None:
+    content = "image,label,Patient ID,LSM (kPa),Site\na.png,F0,7,5.1,north\n"
+    columns = {name: name for name in ("image", "label", "patient_id", "lsm_kpa", "scanner")}
+    message = fault(path, content, columns=columns | {"site": None})
+    assert "column 'Patient ID' goes unread: is it patient_id?" in message
+    assert """'data.columns.lsm_kpa="LSM (kPa)"', else data.columns.lsm_kpa=null""" in message
+    assert "'Site'" not in message
+    meant = columns | {"patient_id": "Patient ID", "lsm_kpa": None, "site": None}
+    assert loaded(path, content, columns=meant).table[keys.PATIENT_ID].tolist() == ["7"]
+
+
+def test_a_missing_column_tells_how_to_name_it(path: Path) -> None:
+    message = fault(path, "file,stage\na,F0\n")
+    assert "has no column label nor image; it has file, stage" in message
+    assert "data.columns.label=NAME" in message
+
+
+def test_faults_of_the_manifest_name_the_rows_of_the_spreadsheet(path: Path) -> None:
+    message = fault(
+        path, HEADER.replace("image", "image,age_years") + "a,p,F0,x.png,54\n\nb,q,F1,../y.png,1964\n"
+    )
+    assert "row 4: image '../y.png' leads out of" in message
+    assert "row 4: age_years 1964 looks like a year of birth" in message
+
+
+def test_parquet_gives_the_same_manifest_as_csv(path: Path, tmp_path: Path) -> None:
+    content = HEADER + "a,001,F0,a.png\nb,002,F4,b.png\n"
+    from_csv = loaded(path, content)
+    pd.read_csv(path, dtype=str).to_parquet(tmp_path / "patients.parquet", index=False)
+    from_parquet = load(path=tmp_path / "patients.parquet")
+    pd.testing.assert_frame_equal(from_parquet.table, from_csv.table)
+    assert from_parquet.hash == from_csv.hash
+
+
+def test_a_missing_table_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none\.csv does not exist"):
+        load(path=tmp_path / "none.csv")
+
+
+@pytest.mark.shared
+def test_a_published_table_of_another_task_is_read_as_it_is() -> None:
+    if not STEATOSIS.is_dir():
+        pytest.skip(f"the published patches are not beside the project ({STEATOSIS})")
+    columns = {keys.PATIENT_ID: "patient", keys.FRAME: None}
+    found = load(
+        path=STEATOSIS / "rois.csv",
+        root=STEATOSIS / "images",
+        classes=["normal", "fatty"],
+        columns=columns,
+    )
+    assert len(found) == 550
+    assert len(set(found.groups)) == 55
+    patients = found.table.groupby(keys.PATIENT_ID)[keys.LABEL].first()
+    assert patients.value_counts().to_dict() == {0: 17, 1: 38}
+    assert all(media.path.is_file() for media in found.media())

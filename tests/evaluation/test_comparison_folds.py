@@ -1,0 +1,80 @@
+"""Fold by fold: every measure of the headline and every area has its mean, SD and test."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from fake_arms import STAGES, TASK, answers, compared, decided, of_test, one
+from sklearn.metrics import cohen_kappa_score, precision_score, roc_auc_score
+
+from fibrolab import keys
+from fibrolab.evaluation import predictions
+from fibrolab.evaluation.comparison import hypothesis_tests
+from fibrolab.evaluation.comparison.arms import gathered
+
+FOLDS = 4
+
+
+def folded(skill, seed, without=None):
+    """One frame a fold, each with its own share of the test samples; the first may lack a stage."""
+    whole = answers(skill, seed, n=160)
+    rows, validation = of_test(whole), predictions.select(whole, keys.VALIDATION)
+    parts = [rows[np.arange(len(rows)) % FOLDS == fold] for fold in range(FOLDS)]
+    parts[0] = parts[0][parts[0][keys.Y_TRUE] != without]
+    return [pd.concat([validation, part], ignore_index=True) for part in parts]
+
+
+def arm(name, frames):
+    return replace(gathered(name, frames, TASK, folds=True), sizes=(120.0, 40.0))
+
+
+def areas(frames):
+    ill = [(rows[keys.Y_TRUE] >= 2, predictions.probabilities(rows)) for rows in map(of_test, frames)]
+    return np.array([roc_auc_score(yes, chances[:, 2:].sum(axis=1)) for yes, chances in ill])
+
+
+def test_mean_and_sd_are_those_of_the_folds():
+    frames = folded(1.2, 0)
+    table = compared([arm("a", frames), arm("b", folded(1.2, 1))])
+    row = one(table, "auc", "ge_F2", against="", arm="a", family="folds")
+    found = areas(frames)
+    assert (row["value"], row["sd"]) == pytest.approx((found.mean(), found.std(ddof=1)))
+    kappas = [
+        cohen_kappa_score(rows[keys.Y_TRUE], decided(rows), weights="quadratic")
+        for rows in map(of_test, frames)
+    ]
+    assert one(table, "qwk", against="", arm="a", family="folds")["value"] == pytest.approx(np.mean(kappas))
+
+
+def test_every_measure_has_the_corrected_resampled_t_test():
+    sides = folded(1.0, 0), folded(1.6, 1)
+    row = one(compared([arm("a", sides[0]), arm("b", sides[1])]), "auc", "ge_F2", family="folds")
+    expected = hypothesis_tests.corrected_resampled_t(areas(sides[1]) - areas(sides[0]), 120, 40)
+    assert (row["value"], row["p"]) == pytest.approx((expected.difference, expected.p))
+
+
+def test_a_fold_that_lacks_a_class_leaves_no_mean_and_the_reason_is_told():
+    last = len(STAGES) - 1
+    table = compared([arm(name, folded(1.2, seed, without=last)) for seed, name in enumerate("ab")])
+    row = one(table, "auc", f"ge_{STAGES[last]}", against="", arm="a", family="folds")
+    assert np.isnan(row["value"])
+    assert "lacks a class" in row["note"]
+    assert np.isfinite(one(table, "accuracy", against="", arm="a", family="folds")["value"])
+
+
+def test_each_fold_has_its_row_and_papers_find_the_measures_that_they_print():
+    frames = folded(1.2, 0)
+    table = compared([arm("a", frames), arm("b", folded(1.2, 1))])
+    own = table[(table["family"] == "folds") & (table["arm"] == "a") & (table["against"] == "")]
+    names = {"accuracy", "balanced_accuracy", "macro_specificity", "macro_precision", "macro_f1", "macro_auc"}
+    assert names <= set(own["metric"])
+    found = own[(own["metric"] == "macro_precision") & (own["fold"] != "")].set_index("fold")["value"]
+    wanted = [
+        precision_score(rows[keys.Y_TRUE], decided(rows), average="macro", zero_division=0)
+        for rows in map(of_test, frames)
+    ]
+    assert list(found.index) == ["0", "1", "2", "3"]
+    assert list(found) == pytest.approx(wanted)
+    tests = table[(table["family"] == "folds") & (table["against"] != "")]
+    assert set(tests["metric"]) == {"accuracy", "balanced_accuracy", "macro_auc", "qwk", "mae", "auc"}

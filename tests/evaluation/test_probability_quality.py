@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.calibration import calibration_curve
+
+from fibrolab.evaluation.measures.probability_quality import evaluate, expected_calibration_error, log_losses
+
+
+def made_up(n, seed=0, k=5):
+    rng = np.random.default_rng(seed)
+    return rng.integers(k, size=n), rng.dirichlet(np.ones(k), n)
+
+
+def test_ece_in_even_bins_is_what_scikit_learns_reliability_curve_shows():
+    y_true, probabilities = made_up(150)
+    confidence, hit = probabilities.max(axis=1), probabilities.argmax(axis=1) == y_true
+    found, said = calibration_curve(hit, confidence, n_bins=15, strategy="quantile")
+    assert expected_calibration_error(y_true, probabilities)[0] == pytest.approx(np.abs(found - said).mean())
+
+
+def test_samples_of_one_confidence_share_a_bin():
+    confidence = np.repeat([0.6, 0.9], [40, 10])
+    probabilities = np.stack([confidence, 1 - confidence], axis=1)
+    y_true = np.repeat([0, 1, 0, 1], [30, 10, 5, 5])  # accuracy .75 where .6 was said, .5 where .9 was
+    expected = 0.8 * abs(0.75 - 0.6) + 0.2 * abs(0.5 - 0.9)
+    assert expected_calibration_error(y_true, probabilities)[0] == pytest.approx(expected)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 60), st.integers(2, 4), st.integers(0, 2**31))
+def test_neither_the_order_of_the_rows_nor_their_doubling_moves_any_of_them(n, k, seed):
+    y_true, probabilities = made_up(n, seed, k)
+    probabilities = np.round(probabilities * 8) + 0.5  # coarse, hence tied
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    order = np.random.default_rng(seed).permutation(n)
+    plain = evaluate(y_true, probabilities)
+    turned = evaluate(y_true[order], probabilities[order], np.full((1, n), 2.0))
+    for name, value in plain.items():
+        assert value[0] == pytest.approx(turned[name][0], rel=1e-9, abs=1e-12), name
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 60), st.integers(0, 2**31))
+def test_ece_lies_between_the_mean_gap_and_one(n, seed):
+    y_true, probabilities = made_up(n, seed)
+    gap = (probabilities.argmax(axis=1) == y_true).mean() - probabilities.max(axis=1).mean()
+    assert abs(gap) - 1e-12 <= expected_calibration_error(y_true, probabilities)[0] <= 1
+
+
+def test_a_coin_scores_a_quarter_and_five_guesses_four_fifths():
+    coin = evaluate(np.array([0, 1]), np.full((2, 2), 0.5))
+    assert (coin["brier"][0], coin["log_loss"][0], coin["ece"][0]) == (0.25, pytest.approx(np.log(2)), 0.0)
+    five = evaluate(np.arange(5), np.full((5, 5), 0.2))
+    assert five["brier"][0] == pytest.approx(0.8)
+    assert five["log_loss"][0] == pytest.approx(np.log(5))
+
+
+def test_what_was_called_impossible_costs_much_but_not_everything():
+    assert log_losses(np.array([1]), np.array([[1.0, 0.0]]))[0] == pytest.approx(36.04, abs=0.01)
+
+
+def test_the_ece_of_perfect_probabilities_shrinks_as_samples_grow():
+    rng = np.random.default_rng(0)
+
+    def mean_of(n):
+        draws = []
+        for _ in range(30):
+            probabilities = rng.dirichlet(np.full(5, 0.3), n)
+            truth = (rng.random(n)[:, None] > probabilities.cumsum(axis=1)).sum(axis=1).clip(max=4)
+            draws.append(expected_calibration_error(truth, probabilities)[0])
+        return np.mean(draws)
+
+    assert mean_of(100) == pytest.approx(0.14, abs=0.02)
+    assert mean_of(1000) == pytest.approx(0.044, abs=0.01)

@@ -1,0 +1,39 @@
+"""Every benchmark starts and ends, at a size that takes seconds; what it prints is not looked at."""
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SMALL = {
+    "architectures": "single --epochs 1 --steps 1",
+    "audit": "--images 500 --hashes 2000",
+    "augmentation": "--size 32 --batch-size 8 --repeats 1",
+    "bootstrap": "--samples 200 --resamples 60",
+    "claims": "ordinal --seeds 1 data.patients=60 data.images_per_patient=1 trainer.max_epochs=1",
+    "clip_decoding": "--seconds 0.05",
+    "coverage": "--help",  # its smallest table takes minutes
+    "delong": "--samples 10000 --pairs-of 200",
+    "error_rates": "--studies 3",
+    "evaluation": "",
+    "feeding": "--patients 60 --image-size 32 --batch-size 8 --epochs 1",
+    "frozen_features": "--help",  # asks for the Kaggle set
+    "loader": "--files 24 --denoised 2",
+    "memory": "--train --images 400 --steps 3",
+}
+
+
+def test_every_benchmark_is_tried() -> None:
+    commands = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if "__main__" in path.read_text()}
+    assert commands == set(SMALL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
+def test_a_benchmark_runs_through(name: str) -> None:
+    command = [sys.executable, "-m", f"benchmarks.{name}", *shlex.split(SMALL[name])]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr[-2000:]

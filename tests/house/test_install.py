@@ -1,0 +1,27 @@
+"""A plain `pip install .` is whole: the configs travel inside the package."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+def test_an_installed_package_finds_its_configs(tmp_path: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--no-deps", "--no-index"]
+    site = tmp_path / "site"
+    subprocess.run([*pip, "--no-build-isolation", "--target", str(site), str(ROOT)], check=True, timeout=120)
+    settings = {**os.environ, "PYTHONPATH": str(site)}
+    code = "import fibrolab.config as config; print(config.folder())"
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=settings, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert Path(found.stdout.strip()) == site / "fibrolab" / "conf"
+    words = [sys.executable, "-m", "fibrolab.train", "--cfg", "job", "experiment=paper1/vgg16", "data.root=."]
+    answer = subprocess.run(words, env=settings, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    assert "paper1-vgg16" in answer.stdout

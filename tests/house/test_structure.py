@@ -1,0 +1,146 @@
+"""The rules of the house, checked on the code itself."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "fibrolab"
+CONF = PACKAGE.parent / "conf"
+FORBIDDEN = {
+    "models": ("lightning", "hydra", "mlflow", "fibrolab.data", "fibrolab.modules", "fibrolab.evaluation"),
+    "evaluation": (
+        "lightning",
+        "hydra",
+        "mlflow",
+        "torch",
+        "fibrolab.data",
+        "fibrolab.models",
+        "fibrolab.modules",
+    ),
+    "data": ("mlflow", "hydra", "timm", "fibrolab.models", "fibrolab.modules", "fibrolab.losses"),
+    "modules": ("mlflow", "hydra", "fibrolab.data"),
+    "reporting": (
+        "mlflow",
+        "lightning",
+        "torch",
+        "hydra",
+        "fibrolab.data",
+        "fibrolab.modules",
+        "fibrolab.models",
+    ),
+}
+ONLY_IN = {"mlflow": {"tracking.py"}, "albumentations": {"data/augment.py"}}
+LONGEST_FILE, LONGEST_FUNCTION = 600, 70
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def is_below(module: str, name: str) -> bool:
+    return module == name or module.startswith(f"{name}.")
+
+
+def files(folder: str) -> list[Path]:
+    return sorted((PACKAGE / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("folder", sorted(FORBIDDEN))
+def test_imports_point_one_way(folder: str) -> None:
+    assert files(folder)
+    wrong = [
+        f"{path.relative_to(PACKAGE)} imports {module}"
+        for path in files(folder)
+        for module in imports(path)
+        if any(is_below(module, name) for name in FORBIDDEN[folder])
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize("library", sorted(ONLY_IN))
+def test_a_library_is_known_to_one_file_alone(library: str) -> None:
+    known = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in files("")
+        if any(is_below(module, library) for module in imports(path))
+        or any(f"{module}".endswith(".MLFlowLogger") and library == "mlflow" for module in imports(path))
+    }
+    assert known == ONLY_IN[library]
+
+
+def test_files_and_functions_stay_small() -> None:
+    large = [str(path) for path in files("") if path.read_text().count("\n") > LONGEST_FILE]
+    for path in files(""):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno > LONGEST_FUNCTION:
+                large.append(f"{path.name}: {node.name}")
+    assert not large
+
+
+def test_every_file_says_what_lives_there() -> None:
+    silent = [str(path) for path in files("") if not ast.get_docstring(ast.parse(path.read_text()))]
+    assert not silent
+
+
+@pytest.mark.parametrize(
+    "path", sorted(CONF.rglob("*.yaml")), ids=lambda path: path.relative_to(CONF).as_posix()
+)
+def test_every_config_opens_with_a_sentence_and_a_command(path: Path) -> None:
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("# @package")]
+    assert lines[0].startswith("# ")
+    assert "python -m fibrolab." in lines[0]
+
+
+def test_a_command_starts_without_the_slow_libraries() -> None:
+    code = "import sys, fibrolab.train, hydra; print(*sorted(sys.modules))"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "hydra" in loaded
+    slow = {"torch", "lightning", "timm", "mlflow", "albumentations", "torchmetrics", "monai", "pandas"}
+    assert not slow & set(loaded)
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    """Late imports count: they hide a circle, they do not break it."""
+    names = {
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in files("")
+    }
+    waiting = {name: (imports(path) & names.keys()) - {name} for name, path in names.items()}
+    for name, used in waiting.items():  # `from package import module` also names the package
+        waiting[name] = {
+            module for module in used if not any(is_below(other, module) for other in used - {module})
+        }
+    while free := [name for name, used in waiting.items() if not used]:
+        for name in free:
+            del waiting[name]
+        for used in waiting.values():
+            used -= set(free)
+    assert not waiting
+
+
+def test_every_library_that_is_imported_is_declared() -> None:
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
+    needs = [*project["dependencies"], *project["optional-dependencies"]["kaggle"]]
+    declared = {re.match(r"[\w.-]+", need)[0].lower() for need in needs}  # type: ignore[index]
+    roots = {module.partition(".")[0] for path in files("") for module in imports(path)}
+    owners = metadata.packages_distributions()
+    undeclared = {
+        root
+        for root in roots - set(sys.stdlib_module_names) - {"fibrolab"}
+        if not {name.lower() for name in owners.get(root, [])} & declared
+    }
+    assert not undeclared

@@ -1,0 +1,55 @@
+import html
+import re
+from pathlib import Path
+
+import fake_run
+import fake_tables
+import pandas as pd
+import pytest
+
+from fibrolab import keys
+from fibrolab.evaluation import predictions
+from fibrolab.evaluation.comparison import chance_level
+from fibrolab.reporting import numbers, page
+from fibrolab.reporting.tables import measures
+from fibrolab.storage import write_table
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of a run, scored as `results.evaluate` scores it, without its tags."""
+    folder = fake_run.make(tmp_path_factory.mktemp("run"), n=60)
+    metrics = pd.read_csv(folder / keys.METRICS_FILE, index_col=0)
+    frame = predictions.read(folder / keys.PREDICTIONS_FILE)
+    write_table(chance_level.beside(metrics, frame, 0), folder / keys.METRICS_FILE, index=True)
+    fake_tables.published().to_csv(folder / "published.csv", index=False)
+    return html.unescape(re.sub(r"<[^>]+>|[ \n]+", " ", page.write(folder).read_text()))
+
+
+def test_accuracy_stands_with_its_p_against_chance_and_what_chance_is(text: str) -> None:
+    assert len(re.findall(r"p\u00a0[<=]\u00a0\.\d+ against chance", text)) == 1
+    assert "one-sided t test over groups against the" in text
+
+
+def test_every_headline_number_stands_with_the_mean_and_sd_of_the_resamples(text: str) -> None:
+    assert len(re.findall(r"\d ± \.?\d", text)) == 3
+    assert "mean ± SD of 200 bootstrap resamples" in text
+
+
+def test_the_result_is_told_in_words_before_the_table(text: str) -> None:
+    assert 0 < text.index("The right class is named for") < text.index("Interval is")
+
+
+def test_what_a_paper_reports_has_a_section_of_its_own(text: str) -> None:
+    assert "What a paper reports of this arm" in text
+    assert "Tested there: 102." in text
+
+
+def test_the_area_of_two_classes_is_one_number_with_one_interval(tmp_path: Path) -> None:
+    metrics = pd.read_csv(fake_run.make(tmp_path, classes=("<F2", ">=F2"), n=60) / keys.METRICS_FILE)
+    audited = {"nearest_neighbour": {"accuracy": 0.6, "macro_auc": 0.61}}
+    _, area, _ = numbers.headline(metrics, audited)
+    assert (area.title, area.floor_text) == ("AUC", ".610 (nearest neighbour)")
+    both = metrics.set_index("metric").loc[["auc", "macro_auc"], ["low", "high"]]
+    assert (area.low, area.high) == tuple(both.loc["auc"]) == tuple(both.loc["macro_auc"])
+    assert not {"auc", "macro_auc"} & {row.metric for row in measures.others(metrics, ("<F2", ">=F2"))}

@@ -1,0 +1,279 @@
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+import fake_run
+import fake_tables
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from fibrolab import keys
+from fibrolab.reporting import numbers, vocabulary
+from fibrolab.reporting import run as runs
+from fibrolab.reporting.run import Run
+from fibrolab.reporting.tables import measures as measure_sheets
+from fibrolab.reporting.tables import sections
+from fibrolab.reporting.tables.sheet import Footnotes, Sheet, line
+
+CONFIG = {"task": {"classes": list(fake_run.CLASSES), "endpoints": fake_tables.ENDPOINTS}}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = fake_run.make(tmp_path_factory.mktemp("run"), n=60)
+    fake_tables.write(folder, pd.read_csv(folder / keys.METRICS_FILE, index_col=0), fake_run.CLASSES)
+    return folder
+
+
+def having(**found: pd.DataFrame) -> Run:
+    """A run of stages that left these tables and nothing else."""
+    return Run(Path(), config=CONFIG, tables=found)
+
+
+def cells(sheet: Sheet) -> dict[str, list[tuple[str, str, str]]]:
+    """By the name of a line and what stands below it: text, small text and marks of its other cells."""
+    lines = [(each.cells[0], each.cells[1:]) for each in sheet.lines]
+    return {
+        f"{first.text}, {first.small}": [(cell.text, cell.small, cell.marks) for cell in rest]
+        for first, rest in lines
+    }
+
+
+def metrics(**columns: list[Any]) -> pd.DataFrame:
+    return pd.DataFrame({"metric": ["accuracy", "macro_auc", "qwk"], **columns})
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "text"),
+    [
+        ("accuracy", 0.8644, "86.4\u00a0%"),
+        ("sensitivity_F3", 1.0, "100.0\u00a0%"),
+        ("weighted_precision", 0.0, "0.0\u00a0%"),
+        ("macro_auc", 0.9679, ".968"),
+        ("auc_F0", 1.0, "1.000"),
+        ("qwk", -0.0123, "−.012"),
+        ("qwk", -0.0001, ".000"),
+        ("qwk", -1.0, "−1.000"),
+        ("mae", 0.314, "0.31"),
+        ("f1_accuracy", math.nan, "not defined"),
+        ("qwk", math.inf, "not defined"),
+    ],
+)
+def test_a_number_has_the_digits_of_its_metric(metric: str, value: float, text: str) -> None:
+    assert numbers.quantity(value, metric) == text
+
+
+def test_a_row_reads_as_value_and_interval() -> None:
+    assert str(numbers.Row("accuracy", 0.864, 0.841, 0.879, 0.334)) == "86.4\u00a0% [84.1, 87.9]"
+    assert str(numbers.Row("qwk", 0.5, math.nan, math.nan, 0.0)) == ".500 [not defined]"
+    assert str(numbers.Row("qwk", math.nan, math.nan, math.nan, 0.0)) == "not defined"
+
+
+def test_the_highest_known_floor_of_accuracy_counts() -> None:
+    table = metrics(value=[0.6, 0.8, 0.5], low=[0.5, 0.7, 0.4], high=[0.7, 0.9, 0.6], floor=[0.3, 0.5, 0.0])
+    accuracy, auc, _ = numbers.headline(table, {"hash_lookup": 0.55, "majority": 0.3})
+    assert accuracy.floor_text == "55.0\u00a0% (hash look-up)"
+    assert accuracy.above_floor is False
+    assert (auc.floor_text, auc.above_floor) == (".500 (chance)", True)
+
+
+def test_an_interval_that_touches_its_floor_is_not_above_it() -> None:
+    assert numbers.Row("qwk", 0.2, 0.0, 0.4, 0.0).above_floor is False
+
+
+def test_a_metric_without_interval_or_floor_is_not_judged() -> None:
+    assert all(row.above_floor is None for row in numbers.headline(metrics(value=[0.6, 0.8, 0.5])))
+
+
+def test_every_metric_of_a_run_is_shown_once(run: Path) -> None:
+    table = pd.read_csv(run / keys.METRICS_FILE)
+    shown = [row.metric for row in numbers.headline(table) + measure_sheets.others(table, fake_run.CLASSES)]
+    lines = measure_sheets.per_class(table, fake_run.CLASSES).values()
+    shown += [row.metric for line in lines for row in line if row]
+    assert sorted(set(shown) - {"macro_auc"}) == sorted(set(table["metric"]) - {"macro_auc"})
+    assert len(shown) == len(set(shown)) + 1  # macro AUC stands in the headline and among the averages
+
+
+def test_the_console_table_marks_what_is_not_above_its_floor() -> None:
+    console = Console(width=120, file=io.StringIO(), record=True)
+    table = metrics(value=[0.6, 0.8, 0.5], low=[0.2, 0.7, 0.4], high=[0.7, 0.9, 0.6], floor=[0.3, 0.5, 0.0])
+    console.print(numbers.console_table(table, level=0.9))
+    text = console.export_text()
+    assert "90\u00a0% CI" in text
+    marked = [line for line in text.splitlines() if "NOT above its floor" in line]
+    assert len(marked) == 1
+    assert "Accuracy" in marked[0]
+
+
+def test_every_line_of_every_table_has_a_cell_a_column_and_every_mark_its_note(run: Path) -> None:
+    sheets = [sheet for found in sections.of(runs.read(run)).values() for sheet in found]
+    assert len({sheet.file for sheet in sheets}) == len(sheets) > 15
+    for sheet in sheets:
+        assert sheet.lines
+        assert {len(each.cells) for each in sheet.lines} == {len(sheet.columns)}
+        used = {
+            mark for each in sheet.lines for cell in each.cells for mark in cell.marks.split(", ") if mark
+        }
+        assert used == {mark for mark, _ in sheet.notes if mark}
+
+
+def test_ids_sites_and_classes_stay_words(run: Path) -> None:
+    found = runs.read(run).tables
+    assert found["mistakes"][keys.SAMPLE_ID].tolist()[:2] == ["0000", "0001"]
+    assert "007" in found["subgroups"]["value"].tolist()
+    assert found["subgroups"]["estimate"].dtype == float
+    assert set(found) == set(runs.TABLES)
+
+
+def test_a_table_without_a_needed_column_is_a_fault_and_an_empty_one_is_none(tmp_path: Path) -> None:
+    (tmp_path / "cohort.csv").write_text("variable,statistic\nage,median\n")
+    (tmp_path / "mistakes.csv").write_text("sample_id,true,predicted\n")
+    record = runs.read(tmp_path)
+    assert "mistakes" not in record.tables
+    assert len(record.faults) == 1
+    assert record.faults[0].startswith("cohort.csv is there but could not be read: it has no column train,")
+
+
+def test_one_method_is_told_once_and_several_are_marked() -> None:
+    table = fake_tables.calibration()
+    sheet, _ = sections.of(having(calibration=table))["calibration"]
+    assert sheet.notes == [("", "Interval: percentiles of a bootstrap over groups.")]
+    assert cells(sheet)["Brier score, "][0] == (".480", "[.450, .510]", "")
+    table.loc[0, "method"] = "BCa"
+    sheet, _ = sections.of(having(calibration=table))["calibration"]
+    assert [mark for mark, _ in sheet.notes] == ["a", "b"]
+
+
+def test_what_is_not_defined_says_why() -> None:
+    found = sections.of(having(endpoints=fake_tables.endpoints()))["endpoints"]
+    by_sample = next(sheet for sheet in found if sheet.file == "end_points_by_sample")
+    place = [column.title for column in by_sample.columns].index("LR+") - 1
+    text, small, mark = cells(by_sample)["F2 or worse, specificity of 90\u00a0%"][place]
+    assert (text, small) == ("not defined", "")
+    assert dict(by_sample.notes)[mark] == "No healthy sample is called ill."
+
+
+def test_end_points_stand_by_level_rule_and_threshold() -> None:
+    areas, by_sample, *others = sections.of(having(endpoints=fake_tables.endpoints()))["endpoints"]
+    levels = ("mean", "worst_sample", "vote")
+    assert [sheet.file for sheet in others] == [f"end_points_by_patient_{level}" for level in levels]
+    assert list(cells(areas)) == ["F2 or worse, ", "F3 or worse, ", "F4, "]
+    assert cells(by_sample)["F4, one half"][0][0] == ".500"
+    assert cells(by_sample)["F4, Youden's index"][0][0] == ".370"
+
+
+def test_a_marker_stands_beside_the_run_on_its_own_patients() -> None:
+    table = fake_tables.comparators()
+    other = (table["marker"] == "run") & (table["beside"] == "apri") & (table["metric"] == "auc")
+    table.loc[other, "value"] = 0.9
+    found = cells(sections.of(having(comparators=table))["comparators"][0])
+    beside = "This run, where LSM is known, Youden's index"
+    assert list(found)[:3] == ["LSM, published", "LSM, fitted on validation", beside]
+    assert [text for text, _, _ in found["LSM, published"][:3]] == ["90", ".840", ".03"]
+    assert found["LSM, published"][0][1] == "40 positive"
+    assert found[beside][1][0] == ".840"
+    assert found["This run, where APRI is known, Youden's index"][1][0] == ".900"
+
+
+def test_a_remark_on_every_measure_of_a_cut_off_is_made_on_the_cut_off() -> None:
+    table = fake_tables.comparators()
+    table.loc[table["rule"] == "published", "note"] = "depends on the machine"
+    table.loc[(table["rule"] == "published") & (table["metric"] == "npv"), "note"] += "; few patients"
+    sheet = sections.of(having(comparators=table))["comparators"][0]
+    told = dict(sheet.notes)
+    found = cells(sheet)["LSM, published"]
+    assert [told[mark] for mark in found[3][2].split(", ")] == ["Castera 2005.", "Depends on the machine."]
+    marked = [mark for _, _, marks in found[4:] for mark in marks.split(", ")]
+    assert [told[mark] for mark in marked].count("Few patients.") == 1
+    assert "Depends on the machine." not in [told[mark] for mark in marked]
+
+
+def test_a_comparison_of_areas_alone_still_has_its_lines() -> None:
+    table = fake_tables.comparators()
+    first = sections.of(having(comparators=table[table["metric"] == "auc"]))["comparators"][0]
+    names = ["LSM, ", "This run, where LSM is known", "APRI, ", "This run, where APRI is known"]
+    assert list(cells(first)) == names
+
+
+def test_what_many_subgroups_miss_by_chance_is_told_of_the_whole_table() -> None:
+    many = pd.concat([fake_tables.subgroups().assign(variable=f"v{k}") for k in range(5)])
+    (sheet,) = sections.of(having(subgroups=many))["subgroups"]
+    told = "Of 30 intervals at 95 % about 1.5 miss by chance alone: a subgroup that stands out is a question,"
+    assert [mark for mark, text in sheet.notes if text.startswith(told)] == [""]
+
+
+def test_only_the_worst_of_many_mistakes_are_shown() -> None:
+    (sheet,) = sections.of(having(mistakes=fake_tables.mistakes(fake_run.CLASSES)))["mistakes"]
+    assert len(sheet.lines) == 30
+    assert "The first 30 of 40." in sheet.caption
+    assert [text for text, _, _ in cells(sheet)["0000, 000"]] == ["F4", "F0", "99.0\u00a0%", "4"]
+
+
+def test_the_p_of_a_variable_stands_once_and_the_rest_of_its_lines_are_blank() -> None:
+    values = [("sex", "F, n (%)", 0.84), ("sex", "M, n (%)", math.nan), ("age_years", "n", math.nan)]
+    rows = [{"variable": name, "statistic": text, "p": p, "train": "1"} for name, text, p in values]
+    table = pd.DataFrame(rows).assign(validation="1", test="1", test_name="", note="")
+    (sheet,) = sections.of(having(cohort=table))["cohort"]
+    assert [line.cells[-1].text for line in sheet.lines] == [".84", "", "–"]
+
+
+def test_the_headline_is_kept_with_the_mean_and_sd_of_its_resamples(run: Path) -> None:
+    sheet, *_ = sections.of(runs.read(run))["headline"]
+    place = [column.title for column in sheet.columns].index("Bootstrap mean ± SD")
+    record = runs.read(run).metrics
+    assert record is not None
+    known = record.set_index("metric").loc["accuracy"]
+    told = sheet.lines[0].cells[place].text
+    assert told == f"{100 * known['mean']:.1f} ± {100 * known['sd']:.1f}"
+
+
+def test_a_run_of_old_has_its_end_points_at_one_half() -> None:
+    names = [f"{name}_ge_F2" for name in ("auc", "accuracy", "sensitivity", "specificity")]
+    table = pd.DataFrame({"metric": names, "value": 0.8})
+    (sheet,) = sections.of(Run(Path(), config=CONFIG, metrics=table))["endpoints"]
+    assert list(cells(sheet)) == ["F2 or worse, "]
+    assert "a threshold that no data chose" in sheet.caption
+
+
+def test_an_empty_run_has_no_table(tmp_path: Path) -> None:
+    assert not any(sections.of(runs.read(tmp_path)).values())
+
+
+def test_measures_that_were_not_taken_have_no_column() -> None:
+    table = pd.DataFrame({"metric": ["sensitivity_F0", "f1_F0"], "value": [0.8, 0.7]})
+    (sheet,) = measure_sheets.by_class(Run(Path(), config=CONFIG, metrics=table))
+    assert [column.title for column in sheet.columns] == ["Class", "Sensitivity", "F1"]
+
+
+def test_a_footnote_that_is_said_twice_stands_once_and_marks_go_on_past_z() -> None:
+    notes = Footnotes(["of all"])
+    assert notes.marks("one", "two", "one", "", "of all") == "a, b"
+    assert notes.marks("two") == "b"
+    marks = [notes.marks(str(i)) for i in range(26)]
+    assert marks[23:] == ["z", "aa", "ab"]
+    assert notes.notes[:2] == [("", "of all"), ("a", "one")]
+
+
+@given(st.lists(st.text(max_size=3), max_size=80))
+def test_marks_and_texts_belong_to_each_other_one_to_one(texts: list[str]) -> None:
+    notes = Footnotes()
+    marks = {text: notes.marks(text) for text in texts}
+    told = dict(notes.notes)
+    assert len(told) == len(notes.notes) == len(set(texts) - {""})
+    assert all(told[mark] == text for text, mark in marks.items() if text)
+
+
+def test_a_name_of_a_table_is_fit_for_a_file() -> None:
+    assert Sheet("../End points: F2 & worse", "", [], [line("a")]).file == "end_points_f2_worse"
+
+
+@pytest.mark.parametrize(
+    ("remark", "told"),
+    [("", ""), ("one group only", "One group only."), ("Why?", "Why?"), (" no data. ", "No data.")],
+)
+def test_a_remark_becomes_a_sentence(remark: str, told: str) -> None:
+    assert vocabulary.sentence(remark) == told
