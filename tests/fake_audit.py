@@ -70,14 +70,17 @@ def measured() -> dict[str, Any]:
     }
     summary = {"clusters": 1438, "members": 6225, "largest": [18, 15], "conflicts": 0}
     return {
-        "floors": {"majority": 0.349, "nearest_neighbour": 0.636},
+        "baselines": {"majority": 0.349, "nearest_neighbour": 0.636},
         "protocols": {
-            "run": {"majority": floor(0.349, 0.15, 0.57), "nearest_neighbour": floor(0.636, 0.58, 0.70)},
-            "random": {"majority": floor(0.334), "nearest_neighbour": floor(0.982)},
-            "distinct": {"majority": floor(0.206), "nearest_neighbour": floor(0.686)},
-            "grouped": {"majority": floor(0.161), "nearest_neighbour": floor(0.439)},
+            "run": {
+                "majority": baseline(0.349, 0.15, 0.57),
+                "nearest_neighbour": baseline(0.636, 0.58, 0.70),
+            },
+            "random": {"majority": baseline(0.334), "nearest_neighbour": baseline(0.982)},
+            "distinct": {"majority": baseline(0.206), "nearest_neighbour": baseline(0.686)},
+            "grouped": {"majority": baseline(0.161), "nearest_neighbour": baseline(0.439)},
         },
-        "floors_on": 6323,
+        "baselines_on": 6323,
         "leakage": {"run": shares, "random": random, "literature": random, "draws": 20},
         "copies": dict.fromkeys(("bytes", "pixels", "near"), summary),
         "clusters": [cluster, cluster | {"kind": "near", "patients": 3, "labels": {"F0": 18}}],
@@ -96,7 +99,7 @@ def measured() -> dict[str, Any]:
     }
 
 
-def floor(accuracy: float, low: float | None = None, high: float | None = None) -> dict[str, float | None]:
-    """One floor; where there is an interval, its ends."""
+def baseline(accuracy: float, low: float | None = None, high: float | None = None) -> dict[str, float | None]:
+    """One baseline; where there is an interval, its ends."""
     value = {"accuracy": accuracy, "balanced_accuracy": 0.2, "macro_auc": 0.5}
     return value if low is None else value | {"low": low, "high": high}

@@ -26,7 +26,7 @@ def make(folder: Path, classes: tuple[str, ...] = CLASSES, n: int = 300, skill: 
     table = score.score(
         frame,
         classes,
-        floors={"accuracy": 0.334, "macro_auc": 0.5, "qwk": 0.0, "balanced_accuracy": 0.2},
+        baselines={"accuracy": 0.334, "macro_auc": 0.5, "qwk": 0.0, "balanced_accuracy": 0.2},
         resamples=200,
     )
     write_table(table, folder / keys.METRICS_FILE, index=True)
@@ -114,7 +114,7 @@ def audit(classes: tuple[str, ...], n: int) -> dict[str, object]:
             keys.TEST: part,
         },
         "leak": {"exact": 0.0, "near": 0.0, "groups": 0},
-        "floors": {"majority": 0.334, "hash_lookup": 0.412},
+        "baselines": {"majority": 0.334, "hash_lookup": 0.412},
         "warnings": [
             "No patient is known: groups are clusters of copies, so intervals may be too narrow.",
             "1 unreadable file was left out.",

@@ -41,7 +41,7 @@ EMPTY = {
 }
 FACTS = tuple(EMPTY)
 VERSION = 5  # raise it when facts are added or measured otherwise: what was remembered is then measured anew
-THUMBNAIL = 32  # [px], as in the nearest-neighbour floor
+THUMBNAIL = 32  # [px], as in the nearest-neighbour baseline
 _HASH_SIDE = 16  # 16 x 16 low frequencies: a perceptual hash of 256 bits
 _BLACK = 8  # grey levels that count as black: compression leaves a little light there
 _NEARLY_ALL = 0.99  # of a row that is black but for a speck

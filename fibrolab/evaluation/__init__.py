@@ -1,1 +1,1 @@
-"""From `predictions.csv` to numbers with intervals and floors: numpy and pandas, no network, no trainer."""
+"""From `predictions.csv` to numbers with intervals and baselines: no network, no trainer."""

@@ -19,7 +19,7 @@ def majority(
         endpoints: Name and lowest positive class of each end point.
 
     Returns:
-        Floors by metric name. Accuracy, balanced accuracy and macro F1 are those of that answer on the
+        Baselines by metric name. Accuracy, balanced accuracy and macro F1 are those of that answer on the
         test part; a constant score ranks nothing, so every AUC and Obuchowski's index are 0.5 and kappa is
         0. `auc`, `obuchowski` and `qwk` stand there even if the task has no such metric. Of an end point,
         `accuracy_NAME` is that of its own commoner answer, and `auc_NAME` 0.5.
@@ -31,8 +31,8 @@ def majority(
     constant = np.tile(np.arange(num_classes) == answer, (len(test_labels), 1)).astype(float)
     values = evaluate(test_labels, constant, [str(k) for k in range(num_classes)], ordered=False)
     scored = {name: float(values[name][0]) for name in ("accuracy", "balanced_accuracy", "macro_f1")}
-    floors = scored | {"macro_auc": 0.5, "weighted_auc": 0.5, "auc": 0.5, "obuchowski": 0.5, "qwk": 0.0}
+    baselines = scored | {"macro_auc": 0.5, "weighted_auc": 0.5, "auc": 0.5, "obuchowski": 0.5, "qwk": 0.0}
     for name, lowest in (endpoints or {}).items():
         of_two = majority(labels(train_labels, lowest), labels(test_labels, lowest))
-        floors |= {f"accuracy_{name}": of_two["accuracy"], f"auc_{name}": of_two["auc"]}
-    return floors
+        baselines |= {f"accuracy_{name}": of_two["accuracy"], f"auc_{name}": of_two["auc"]}
+    return baselines

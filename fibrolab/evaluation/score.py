@@ -1,4 +1,4 @@
-"""`metrics.csv`: every metric of one partition beside its interval and its floor."""
+"""`metrics.csv`: every metric of one partition beside its interval and its baseline."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,7 +15,7 @@ def score(
     frame: pd.DataFrame,
     classes: Sequence[str],
     partition: str = keys.TEST,
-    floors: Mapping[str, float] | None = None,
+    baselines: Mapping[str, float] | None = None,
     resamples: int = 1000,
     seed: int = 0,
     level: float = 0.95,
@@ -29,7 +29,7 @@ def score(
         frame: Predictions as `predictions.read` gives them.
         classes: Names of the K classes, in the order of the probability columns.
         partition: `test` or `validation`.
-        floors: Floor by metric name (see `floors.majority`); those of metrics that the task does not
+        baselines: Baseline by metric name (see `baselines.majority`); those of metrics that the task does not
             have are left out.
         resamples: Bootstrap resamples of the groups.
         seed: Seed of the resamples.
@@ -40,7 +40,7 @@ def score(
             class without a vote costs what the millionth makes of it by which draws are settled.
 
     Returns:
-        Index `metric`; the columns of `intervals.table`, and `floor` (NaN where there is none).
+        Index `metric`; the columns of `intervals.table`, and `baseline` (NaN where there is none).
 
     Raises:
         DataError: No rows of that partition, or another number of classes.
@@ -65,4 +65,4 @@ def score(
         losses = list(probability_quality.MEASURES)
         table.loc[losses, table.columns.drop(["n_valid", "method", "note"])] = float("nan")
         table.loc[losses, ["method", "note"]] = "", "votes are no probabilities"
-    return table.assign(floor=pd.Series(floors or {}, dtype=float).reindex(table.index))
+    return table.assign(baseline=pd.Series(baselines or {}, dtype=float).reindex(table.index))

@@ -16,7 +16,7 @@ from fibrolab.storage import put
 
 LISTED = 50  # files and values named on the page
 CAPTIONS = {
-    "audit_floors": "Accuracy that needs no network, by the way in which the images are dealt out.",
+    "audit_baselines": "Accuracy that needs no network, by the way in which the images are dealt out.",
     "audit_clusters": "Contact sheet of the worst clusters of copies, numbered as in the table below. Under "
     "each picture stand its label, its partition and its sample's name.",
 }
@@ -33,8 +33,8 @@ ADVICE = {
     "copies": "Keep one file of each; scores and intervals otherwise count an image several times.",
     "conflicting_near_copies": "Look at them below: neighbouring frames of one patient have one stage.",
     "confounding": "Bring all classes to one size, format and device, or validate on another site.",
-    "size_floor": "Bring all images to one size and format before they are labelled by class.",
-    "acquisition_floor": "Crop the borders, and balance scanners and sites over the classes.",
+    "size_baseline": "Bring all images to one size and format before they are labelled by class.",
+    "acquisition_baseline": "Crop the borders, and balance scanners and sites over the classes.",
     "label_slices": "Ask the source how the labels came about; without an answer, do not rely on them.",
     "personal_columns": "Leave these columns out of the table, or give them another name if they are not.",
     "identity": "Remove these fields from the files before they are shared or logged.",
@@ -81,7 +81,7 @@ def _content(run: Run) -> dict[str, Any]:
     """Everything that the template shows."""
     audit = run.audit
     sheets = (
-        audit_tables.floors,
+        audit_tables.baselines,
         audit_tables.leak,
         audit_tables.copies,
         audit_tables.clusters,
@@ -173,11 +173,11 @@ def _made_of(run: Run) -> dict[str, str]:
     drawn_from = run.audit.get("manifest") or ""
     if not drawn_from and run.split is not None and "manifest" in run.split:
         drawn_from = str(run.split["manifest"].iloc[0])
-    measured = run.audit.get("floors_on")
+    measured = run.audit.get("baselines_on")
     facts = {
         "Manifest (SHA-256)": str(drawn_from),
         "Seed": str(run.setting("seed", "")),
         "Git commit": commit,
-        "Images that the floors were measured on": "" if measured is None else count(measured),
+        "Images that the baselines were measured on": "" if measured is None else count(measured),
     }
     return {word: text or html.NOT_RECORDED for word, text in facts.items()}

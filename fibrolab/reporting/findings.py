@@ -1,4 +1,4 @@
-"""What a reader must know before the numbers: leaks, left-out files, floors that were not beaten."""
+"""What a reader must know before the numbers: leaks, left-out files, baselines that were not beaten."""
 
 import math
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ VERDICTS = {
         "✓",
         "passed",
         "Neither a leak into the test, nor a short cut past the liver, nor disorder in the labels was found.",
-        "Report a score together with the highest floor below and with its interval.",
+        "Report a score together with the highest baseline below and with its interval.",
     ),
     WARNING: Verdict(
         WARNING,
@@ -78,7 +78,7 @@ def of(run: Run) -> list[Finding]:
     """All findings of a run, the grave ones first."""
     data = _audit(run) if run.audit else _split(run)
     doubts = [*_groups(run), *_coverage(run), *_thresholds(run), *_calibration(run), *_sets(run)]
-    found = [*data, *_floors(run), *doubts, *_record(run)]
+    found = [*data, *_baselines(run), *doubts, *_record(run)]
     return sorted(found, key=lambda finding: not finding.grave)
 
 
@@ -109,12 +109,12 @@ def _levels(run: Run) -> dict[str, pd.DataFrame]:
     return {whose: table for whose, table in known.items() if table is not None}
 
 
-def _floors(run: Run) -> list[Finding]:
+def _baselines(run: Run) -> list[Finding]:
     found = []
     for whose, table in _levels(run).items():
-        for row in numbers.headline(table, {} if whose else run.floors):
-            if row.above_floor is False:
-                text = f"{row.title}{whose} {row} does not rise surely above its floor of {row.floor_text}."
+        for row in numbers.headline(table, {} if whose else run.baselines):
+            if row.above_baseline is False:
+                text = f"{row.title}{whose} {row} is not clearly above its baseline of {row.baseline_text}."
                 found.append(Finding(text))
             elif not math.isfinite(row.value):
                 found.append(Finding(f"{row.title}{whose} is not defined on this test set."))

@@ -1,4 +1,4 @@
-"""The numbers as people read them: where a metric is named, rounded and set beside its floor."""
+"""The numbers as people read them: where a metric is named, rounded and set beside its baseline."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ TITLES = {
     "brier": "Brier score",
     "ece": "Expected calibration error",
 }
-FLOORS = {  # what scores without looking at the liver, by the audit's name
+BASELINES = {  # what scores without looking at the liver, by the audit's name
     "majority": "majority class",
     "hash_lookup": "hash look-up",
     "nearest_neighbour": "nearest neighbour",
@@ -51,14 +51,14 @@ SPACE = "\u00a0"  # a number and its unit stay on one line
 
 @dataclass(frozen=True)
 class Row:
-    """One metric with its interval, the highest floor known for it, and what else is on record (NaN: not)."""
+    """One metric with its interval, its highest baseline and what else is on record; NaN where unknown."""
 
     metric: str
     value: float
     low: float
     high: float
-    floor: float
-    floor_name: str = ""
+    baseline: float
+    baseline_name: str = ""
     method: str = ""
     note: str = ""
     mean: float = math.nan
@@ -89,26 +89,26 @@ class Row:
         return f"{_rounded(self.mean, self.metric)} ± {_rounded(self.sd, self.metric)}"
 
     @property
-    def floor_text(self) -> str:
-        """The floor and where it comes from; empty where none is known."""
-        if math.isnan(self.floor):
+    def baseline_text(self) -> str:
+        """The baseline and where it comes from; empty where none is known."""
+        if math.isnan(self.baseline):
             return ""
-        return f"{quantity(self.floor, self.metric)} ({self.floor_name})"
+        return f"{quantity(self.baseline, self.metric)} ({self.baseline_name})"
 
     @property
-    def above_floor(self) -> bool | None:
-        """Whether the whole interval lies above the floor; ``None`` where that cannot be known."""
-        if self.value <= self.floor:
+    def above_baseline(self) -> bool | None:
+        """Whether the whole interval lies above the baseline; ``None`` where that cannot be known."""
+        if self.value <= self.baseline:
             return False
-        if math.isnan(self.low) or math.isnan(self.floor):
+        if math.isnan(self.low) or math.isnan(self.baseline):
             return None
-        return self.low > self.floor
+        return self.low > self.baseline
 
     @property
     def verdict(self) -> str:
-        """The comparison with the floor in words."""
-        words = {True: "above its floor", False: "NOT above its floor", None: "cannot be judged"}
-        return words[self.above_floor]
+        """The comparison with the baseline in words."""
+        words = {True: "above its baseline", False: "NOT above its baseline", None: "cannot be judged"}
+        return words[self.above_baseline]
 
     def __str__(self) -> str:
         return f"{self.value_text} {self.interval_text}".strip()
@@ -145,14 +145,16 @@ def interval(low: float, high: float, metric: str) -> str:
     return f"[{_rounded(low, metric)}, {_rounded(high, metric)}]"
 
 
-def rows(metrics: pd.DataFrame, names: Sequence[str], floors: Mapping[str, Any] | None = None) -> list[Row]:
+def rows(
+    metrics: pd.DataFrame, names: Sequence[str], baselines: Mapping[str, Any] | None = None
+) -> list[Row]:
     """Metrics by name, in the order asked for; a name that was not measured is left out.
 
     Args:
-        metrics: Columns metric, value and, where known, low, high, floor.
+        metrics: Columns metric, value and, where known, low, high, baseline.
         names: Metrics to look up.
-        floors: Further floors by name, each a number (its accuracy) or, as an audit writes them, a mapping
-            of metrics such as ``{"accuracy": .71, "macro_auc": .63}``; the highest counts.
+        baselines: Further baselines by name, each a number (its accuracy) or, as an audit writes them, a
+            mapping of metrics such as ``{"accuracy": .71, "macro_auc": .63}``; the highest counts.
 
     Returns:
         A row a metric.
@@ -162,46 +164,46 @@ def rows(metrics: pd.DataFrame, names: Sequence[str], floors: Mapping[str, Any] 
     for name in names:
         if name not in table.index:
             continue
-        value, low, high, floor = (
-            _number(table, name, column) for column in ("value", "low", "high", "floor")
+        value, low, high, baseline = (
+            _number(table, name, column) for column in ("value", "low", "high", "baseline")
         )
-        known = floor_values(floors or {}, name)
-        # The table's own floor is the highest of them all; a constant answer ranks nothing.
+        known = baseline_values(baselines or {}, name)
+        # The table's own baseline is the highest of them all; a constant answer ranks nothing.
         best = max(known.values(), default=-math.inf)
         ranked = name in RANKED or name.startswith("auc_")
-        if floor > best or (floor == best and ranked and floor in CHANCE):
-            known = {("chance" if ranked else "majority"): floor}
+        if baseline > best or (baseline == best and ranked and baseline in CHANCE):
+            known = {("chance" if ranked else "majority"): baseline}
         source = max(known, key=lambda key: known[key], default="")
         method, note = (_text(table, name, column) for column in ("method", "note"))
         further = [_number(table, name, column) for column in ("mean", "sd", "chance", "p_chance")]
         best = known.get(source, math.nan)
-        found.append(Row(name, value, low, high, best, floor_name(source), method, note, *further))
+        found.append(Row(name, value, low, high, best, baseline_name(source), method, note, *further))
     return found
 
 
-def floor_values(floors: Mapping[str, Any], metric: str) -> dict[str, float]:
-    """What each floor of an audit reaches in one metric, see `rows`; a floor without it is left out."""
+def baseline_values(baselines: Mapping[str, Any], metric: str) -> dict[str, float]:
+    """What each baseline of an audit reaches in one metric, see `rows`; a baseline without it is left out."""
     metric = "macro_auc" if metric == "auc" else metric  # which it is of two classes
     found = {}
-    for name, floor in floors.items():
-        measured = floor if isinstance(floor, Mapping) else {"accuracy": floor}
+    for name, baseline in baselines.items():
+        measured = baseline if isinstance(baseline, Mapping) else {"accuracy": baseline}
         value = measured.get(metric)
         if isinstance(value, int | float) and math.isfinite(value):
             found[str(name)] = float(value)
     return found
 
 
-def floors_of(audit: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The floors of a run's own split, as `rows` takes them, from what ``audit.json`` holds."""
+def baselines_of(audit: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The baselines of a run's own split, as `rows` takes them, from what ``audit.json`` holds."""
     protocols = audit.get("protocols")
     own = protocols.get("run") if isinstance(protocols, Mapping) else None
-    found = own or audit.get("floors")
+    found = own or audit.get("baselines")
     return found if isinstance(found, Mapping) else {}
 
 
-def floor_name(name: str) -> str:
-    """A floor in words."""
-    return FLOORS.get(name, name.replace("_", " "))
+def baseline_name(name: str) -> str:
+    """A baseline in words."""
+    return BASELINES.get(name, name.replace("_", " "))
 
 
 def headline_names(metrics: pd.DataFrame) -> list[str]:
@@ -210,14 +212,14 @@ def headline_names(metrics: pd.DataFrame) -> list[str]:
     return ["auc" if two and name == "macro_auc" else name for name in HEADLINE]
 
 
-def headline(metrics: pd.DataFrame, floors: Mapping[str, Any] | None = None) -> list[Row]:
-    """Accuracy, (macro) AUC and quadratic weighted kappa, with intervals and floors; see `rows`."""
-    return rows(metrics, headline_names(metrics), floors)
+def headline(metrics: pd.DataFrame, baselines: Mapping[str, Any] | None = None) -> list[Row]:
+    """Accuracy, (macro) AUC and quadratic weighted kappa, with intervals and baselines; see `rows`."""
+    return rows(metrics, headline_names(metrics), baselines)
 
 
 def console_table(
     metrics: pd.DataFrame,
-    floors: Mapping[str, Any] | None = None,
+    baselines: Mapping[str, Any] | None = None,
     level: float = 0.95,
     name: str = "Test",
 ) -> "Table":
@@ -225,24 +227,24 @@ def console_table(
 
     Args:
         metrics: As in `rows`.
-        floors: As in `rows`.
+        baselines: As in `rows`.
         level: Coverage of the intervals.
         name: What stands above it.
 
     Returns:
-        A rich table; a value that is not surely above its floor is marked.
+        A rich table; a value that is not surely above its baseline is marked.
     """
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=name, title_justify="left", title_style="bold")
     table.add_column("measure")
-    for column in ("value", f"{percent(level)} CI", "floor"):
+    for column in ("value", f"{percent(level)} CI", "baseline"):
         table.add_column(column, justify="right")
     table.add_column("")
-    for row in headline(metrics, floors):
-        style = "green" if row.above_floor else "bold yellow"
-        cells = [row.title, row.value_text, row.interval_text, row.floor_text or "not known"]
+    for row in headline(metrics, baselines):
+        style = "green" if row.above_baseline else "bold yellow"
+        cells = [row.title, row.value_text, row.interval_text, row.baseline_text or "not known"]
         table.add_row(
             *(Text(cell) for cell in cells), Text(row.verdict, style=style)
         )  # Text: no markup is read

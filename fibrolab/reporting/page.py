@@ -52,12 +52,12 @@ BESIDE = {  # what else the folder may hold for a reader
 
 @dataclass(frozen=True)
 class Bar:
-    """A value, its interval and its floor as places [percent] on the scale of the headline."""
+    """A value, its interval and its baseline as places [percent] on the scale of the headline."""
 
     low: float
     high: float
     value: float
-    floor: float | None
+    baseline: float | None
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def _titles(shown: Mapping[str, Any], figures: Mapping[str, html.Picture]) -> di
 
 def _bars(rows: list[numbers.Row]) -> tuple[int, list[Bar | None]]:
     """The headline's intervals on one scale: 0 to 1, or from -1 where an agreement below chance needs it."""
-    start = -1 if any(number < 0 for row in rows for number in (row.value, row.low, row.floor)) else 0
+    start = -1 if any(number < 0 for row in rows for number in (row.value, row.low, row.baseline)) else 0
 
     def place(value: float) -> float:
         return round(100 * (value - start) / (1 - start), 2)
@@ -163,7 +163,7 @@ def _bars(rows: list[numbers.Row]) -> tuple[int, list[Bar | None]]:
             place(row.low),
             place(row.high),
             place(row.value),
-            None if math.isnan(row.floor) else place(row.floor),
+            None if math.isnan(row.baseline) else place(row.baseline),
         )
 
     return start, [bar(row) for row in rows]
@@ -174,7 +174,7 @@ def _headlines(run: Run) -> list[Headline]:
     found = []
     frame = run.scored()
     if run.metrics is not None:
-        found.append(_headline(run, "samples", numbers.headline(run.metrics, run.floors), frame))
+        found.append(_headline(run, "samples", numbers.headline(run.metrics, run.baselines), frame))
     if run.patients is not None:
         pooled = None if frame is None else to_patients(frame)
         found.append(_headline(run, "patients", numbers.headline(run.patients), pooled))
@@ -237,8 +237,8 @@ def _data_facts(run: Run) -> dict[str, str]:
     for kind, word in (("exact", "identical copy"), ("near", "identical or near copy")):
         if (share := leak.get(kind)) is not None:
             facts[f"Test with {word} in training"] = f"{100 * share:.1f}{numbers.SPACE}%"
-    for name, accuracy in numbers.floor_values(run.floors, "accuracy").items():
-        facts[f"Accuracy by {numbers.floor_name(name)}"] = numbers.quantity(accuracy, "accuracy")
+    for name, accuracy in numbers.baseline_values(run.baselines, "accuracy").items():
+        facts[f"Accuracy by {numbers.baseline_name(name)}"] = numbers.quantity(accuracy, "accuracy")
     for seen, accuracy in (run.audit.get("best_accuracy") or {}).items():
         facts[f"Best possible accuracy by {seen}"] = numbers.quantity(accuracy, "accuracy")
     return facts

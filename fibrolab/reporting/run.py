@@ -31,7 +31,7 @@ TABLES = {  # further tables that an evaluation leaves, NAME.csv, by the columns
     "published": SCORES,
 }
 NUMBERS = {  # columns of these tables; every other holds words
-    "value", "estimate", "low", "high", "mean", "sd", "floor", "n_valid", "coverage", "threshold",
+    "value", "estimate", "low", "high", "mean", "sd", "baseline", "n_valid", "coverage", "threshold",
     "temperature", "alpha", "n", "n_positive", "groups", "mean_size", "alone", "cutoff", "p", "p_auc",
     "probability", "distance", "chance", "p_chance",
 }  # fmt: skip
@@ -108,9 +108,9 @@ class Run:
         return shlex.join(map(str, known)) if isinstance(known, list) else str(known)
 
     @property
-    def floors(self) -> Mapping[str, Any]:
+    def baselines(self) -> Mapping[str, Any]:
         """What needs no network on this split, by name, as the audit measured it; see `numbers.rows`."""
-        return numbers.floors_of(self.audit)
+        return numbers.baselines_of(self.audit)
 
     @property
     def partitions(self) -> dict[str, dict[str, int]]:

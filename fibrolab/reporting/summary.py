@@ -17,7 +17,7 @@ def of(run: Run) -> list[str]:
     level, table = ("patient", run.patients) if run.patients is not None else (SAMPLE, run.metrics)
     if table is None:
         return []
-    rows = numbers.rows(table, ["accuracy"], {} if level == "patient" else run.floors)
+    rows = numbers.rows(table, ["accuracy"], {} if level == "patient" else run.baselines)
     return [*_stages(run, level, rows), *_end_points(run, level)]
 
 
@@ -25,14 +25,16 @@ def _stages(run: Run, level: str, rows: list[numbers.Row]) -> list[str]:
     if not rows or not math.isfinite(rows[0].value):
         return []
     (row,) = rows
-    floor = ""
-    if math.isfinite(row.floor) and level == SAMPLE:  # the highest of the audit's, which knows samples alone
-        floor = f"; {row.floor_text} without looking at the liver"
-    elif math.isfinite(row.floor):
-        alike = numbers.quantity(row.floor, row.metric)
-        floor = f"; always naming the commonest class of training is right for {alike}"
+    baseline = ""
+    if (
+        math.isfinite(row.baseline) and level == SAMPLE
+    ):  # the highest of the audit's, which knows samples alone
+        baseline = f"; {row.baseline_text} without looking at the liver"
+    elif math.isfinite(row.baseline):
+        alike = numbers.quantity(row.baseline, row.metric)
+        baseline = f"; always naming the commonest class of training is right for {alike}"
     what = "stage" if run.setting("task.ordered") and len(run.classes) > 2 else "class"
-    return [f"The right {what} is named for {_unbroken(row)} of the test {level}s{floor}."]
+    return [f"The right {what} is named for {_unbroken(row)} of the test {level}s{baseline}."]
 
 
 def _end_points(run: Run, level: str) -> list[str]:

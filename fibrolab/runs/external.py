@@ -36,8 +36,8 @@ SPLIT = {"_target_": "fibrolab.data.splits.all_test", "name": "external"}
 def run(config: DictConfig) -> None:
     """Let the network of a finished run answer every sample of another data set, and report on it.
 
-    Thresholds, temperature and conformal sets stay those of the run's own validation part; floors are those
-    of its training part. Copies of what the run learnt from make the audit's verdict `fail`.
+    Thresholds, temperature and conformal sets stay those of the run's own validation part; baselines are
+    those of its training part. Copies of what the run learnt from make the audit's verdict `fail`.
 
     Args:
         config: `conf/evaluate.yaml`, composed, with `data`.

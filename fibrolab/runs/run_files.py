@@ -95,11 +95,11 @@ def evaluate(folder: Path, resamples: int = 1000, level: float = 0.95) -> Scores
     learnt = run.samples.loc[run.samples[keys.PARTITION] == keys.TRAIN, Y_TRAINED]
     commonest = int(np.bincount(learnt.to_numpy(np.int64)).argmax())
 
-    def scored(rows: pd.DataFrame, floors: dict[str, float], how: str = "") -> pd.DataFrame:
+    def scored(rows: pd.DataFrame, baselines: dict[str, float], how: str = "") -> pd.DataFrame:
         found = score.score(
             rows,
             classes,
-            floors=floors,
+            baselines=baselines,
             resamples=resamples,
             seed=seed,
             level=level,
@@ -109,10 +109,10 @@ def evaluate(folder: Path, resamples: int = 1000, level: float = 0.95) -> Scores
         )
         return chance_level.beside(found, rows, commonest)
 
-    scores = {keys.METRICS_FILE: scored(frame, _floors(run, asked))}
+    scores = {keys.METRICS_FILE: scored(frame, _baselines(run, asked))}
     for how, name in POOLED.items() if several else ():
-        floors = _majority(run, asked, by_patient=True)
-        scores[name] = scored(patients.to_patients(frame, how, ordered), floors, how)
+        baselines = _majority(run, asked, by_patient=True)
+        scores[name] = scored(patients.to_patients(frame, how, ordered), baselines, how)
     drawn = {"resamples": resamples, "seed": seed, "level": level}
     tables_of = _tables(run, classes, ordered, endpoints.of_task(classes, asked, ordered), drawn, several)
     run.config.bootstrap = {"resamples": resamples, "level": level}
@@ -148,14 +148,14 @@ def _tables(
     }
 
 
-def _floors(run: Record, endpoints: Mapping[str, int]) -> dict[str, float]:
+def _baselines(run: Record, endpoints: Mapping[str, int]) -> dict[str, float]:
     """Of each metric the highest that the audit reached without looking at the liver."""
-    floors = _majority(run, endpoints)
-    for measured in numbers.floors_of(run.audit).values():
+    baselines = _majority(run, endpoints)
+    for measured in numbers.baselines_of(run.audit).values():
         for metric, value in measured.items() if isinstance(measured, dict) else ():
-            if metric in floors and value is not None:
-                floors[metric] = max(floors[metric], value)
-    return floors | {"auc": floors["macro_auc"]}  # of two classes one and the same
+            if metric in baselines and value is not None:
+                baselines[metric] = max(baselines[metric], value)
+    return baselines | {"auc": baselines["macro_auc"]}  # of two classes one and the same
 
 
 def _majority(run: Record, endpoints: Mapping[str, int], by_patient: bool = False) -> dict[str, float]:
@@ -208,7 +208,7 @@ def draw_mistakes(folder: Path, images: Callable[[Sequence[str]], Mapping[str, n
 
 
 def flat_metrics(scores: Scores) -> dict[str, float]:
-    """`test/NAME` and `test/patient_NAME`; with `_low`, `_high` and `_floor` the headline and every AUC.
+    """`test/NAME` and `test/patient_NAME`; with `_low`, `_high` and `_baseline` the headline and every AUC.
 
     Of each end point also `test/sensitivity_ge_F2_youden` and the specificity with `_low` and `_high`, at the
     threshold that validation chose.
@@ -221,7 +221,7 @@ def flat_metrics(scores: Scores) -> dict[str, float]:
         flat |= {f"{prefix}{name}": value for name, value in metrics["value"].items()}
         for name in (*HEADLINE, *areas):
             if name in metrics.index:
-                for bound in ("low", "high", "floor"):
+                for bound in ("low", "high", "baseline"):
                     flat[f"{prefix}{name}_{bound}"] = metrics[bound][name]
     return {name: float(value) for name, value in flat.items() if not math.isnan(value)}
 
@@ -252,7 +252,7 @@ def announce(folder: Path, run_id: str, uri: str, arms: Mapping[str, Sequence[st
     assert run.metrics is not None, "evaluated before it is announced"
     level = float(run.setting("bootstrap.level", 0.95))
     console = Console(soft_wrap=True)
-    console.print(numbers.console_table(run.metrics, run.floors, level))
+    console.print(numbers.console_table(run.metrics, run.baselines, level))
     if run.patients is not None:
         console.print(numbers.console_table(run.patients, level=level, name="Test, by patient"))
     # By its path, so that it is found where the environment is not activated.

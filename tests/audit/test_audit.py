@@ -49,11 +49,11 @@ def test_the_leak_counts_test_images_with_a_copy_or_near_copy_in_training(step: 
     assert found["verdict"] == "fail"
 
 
-def test_the_floors_are_what_needs_no_model() -> None:
+def test_the_baselines_are_what_needs_no_model() -> None:
     # Training's commonest class is F0: right for 0 and for four others. Looking up knows content 1 as well.
     found = planted()
-    assert found["floors"]["majority"] == 5 / 8
-    assert found["floors"]["hash_lookup"] == 6 / 8
+    assert found["baselines"]["majority"] == 5 / 8
+    assert found["baselines"]["hash_lookup"] == 6 / 8
     assert sentence(found, "exact_leak") == (
         "25.0 % of the test images have an identical copy in training: looking the image up scores 75.0 % "
         "accuracy without a model. Scores on this split prove nothing."
@@ -65,7 +65,7 @@ def test_a_copy_with_another_label_is_a_conflict_and_misleads_the_look_up() -> N
     labels[5] = 1  # content 0 is F0 in training and F1 in the test
     found = planted(labels)
     assert found["conflicting_copies"] == found["copies"]["pixels"]["conflicts"] == 1
-    assert found["floors"]["hash_lookup"] == 5 / 8
+    assert found["baselines"]["hash_lookup"] == 5 / 8
     assert levels(found)["conflicting_copies"] == "fail"
 
 
@@ -116,7 +116,7 @@ def test_a_planted_size_shortcut_is_found_twice() -> None:
     follows = np.random.default_rng(0).random(120) < 0.8
     facts["width"] = np.where(follows, 640 - 100 * manifest.labels, 600)
     found = audited(manifest, facts)
-    assert levels(found)["confounding"] == levels(found)["size_floor"] == "warning"
+    assert levels(found)["confounding"] == levels(found)["size_baseline"] == "warning"
     assert found["confounding"]["size"]["v"] > 0.5
     assert found["protocols"]["grouped"]["size"]["accuracy"] > 0.8
 
@@ -127,7 +127,7 @@ def test_rectangles_whose_size_follows_the_class_are_found() -> None:
     assert "rectangle" not in audited(manifest, facts.assign(cut_width=640))["confounding"]  # all alike
     facts = facts.assign(cut_width=np.rint(sides + 200 * manifest.labels).astype(int), cut_height=80)
     found = audited(manifest, facts)
-    assert levels(found)["confounding"] == levels(found)["acquisition_floor"] == "warning"
+    assert levels(found)["confounding"] == levels(found)["acquisition_baseline"] == "warning"
     assert found["confounding"]["rectangle"]["v"] > 0.9
     assert "the size of the rectangle that is cut out of it" in sentence(found, "confounding")
 
@@ -213,7 +213,7 @@ def test_data_that_cannot_be_split_is_still_audited() -> None:
     found = audited(manifest, facts, undrawn(manifest, "too few groups."))
     assert sentence(found, "undrawn") == "The split cannot be drawn: too few groups."
     assert found["leak"] == {"exact": None, "near": None, "groups": 0}
-    assert (found["floors"], set(found["protocols"])) == ({}, {"random", "distinct", "grouped"})
+    assert (found["baselines"], set(found["protocols"])) == ({}, {"random", "distinct", "grouped"})
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])

@@ -135,7 +135,7 @@ def test_there_is_advice_for_every_finding_that_harms_the_verdict() -> None:
     source = "\n".join(path.read_text() for path in Path(engine.__file__).parent.glob("*.py"))
     harmful = set(re.findall(r'Finding\(\s*"(\w+)",\s*"(?:fail|warning)"', source))
     assert len(harmful) > 10
-    assert set(audit_page.ADVICE) == harmful | {"size_floor", "acquisition_floor"}
+    assert set(audit_page.ADVICE) == harmful | {"size_baseline", "acquisition_baseline"}
 
 
 def test_names_are_shown_as_text_and_never_run(tmp_path: Path, browser: Any) -> None:
@@ -151,7 +151,7 @@ def test_names_are_shown_as_text_and_never_run(tmp_path: Path, browser: Any) -> 
 
 def test_an_audit_that_left_nothing_says_so(tmp_path: Path) -> None:
     text = audit_page.write(tmp_path).read_text()
-    for name in ("Verdict", "Counts", "Floors", "Leak of this and of a random split", "Copies", "Command"):
+    for name in ("Verdict", "Counts", "Baselines", "Leak of this and of a random split", "Copies", "Command"):
         assert f"{name}: not recorded." in text
 
 
@@ -170,7 +170,7 @@ def test_an_audit_of_an_earlier_version_is_shown_with_what_it_has(tmp_path: Path
         {
             "verdict": "warning",
             "warnings": ["1 unreadable file was left out."],
-            "floors": {"majority": 0.334, "hash_lookup": 0.412},
+            "baselines": {"majority": 0.334, "hash_lookup": 0.412},
             "leak": {"exact": 0.0, "near": 0.02, "groups": 0},
         },
     )
@@ -190,10 +190,10 @@ def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:
         audit_page.write(tmp_path / "nowhere")
 
 
-def test_the_highest_floor_of_this_split_is_the_number_to_beat() -> None:
-    name, floor = audit_tables.highest(audit())
-    assert (name, floor.cell) == ("nearest neighbour", sheets.Cell("63.6\u00a0%", "[58.0, 70.0]"))
-    table = audit_tables.floors(audit())
+def test_the_highest_baseline_of_this_split_is_the_number_to_beat() -> None:
+    name, baseline = audit_tables.highest(audit())
+    assert (name, baseline.cell) == ("nearest neighbour", sheets.Cell("63.6\u00a0%", "[58.0, 70.0]"))
+    table = audit_tables.baselines(audit())
     assert [line.cells[0].text for line in table.lines if line.strong] == ["Nearest neighbour"]
     assert all(len(line.cells) == len(table.columns) for line in table.lines)
 
@@ -250,17 +250,17 @@ def test_the_contact_sheet_is_bounded() -> None:
     assert sheet.get_figheight() <= 10.3  # inches, an A4 page
 
 
-def test_the_figure_of_floors_names_rules_and_protocols() -> None:
-    shown = texts(audit_figures.floors(audit_tables.protocol_floors(audit())))
+def test_the_figure_of_baselines_names_rules_and_protocols() -> None:
+    shown = texts(audit_figures.baselines(audit_tables.protocol_baselines(audit())))
     assert {"nearest neighbour", "majority class", "this split", "groups kept whole"} <= set(shown)
 
 
 def test_drawing_writes_what_the_audit_allows(tmp_path: Path) -> None:
     assert audit_figures.draw(tmp_path) == []
     write(tmp_path, audit())
-    assert [path.name for path in audit_figures.draw(tmp_path)] == ["audit_floors.png"]
+    assert [path.name for path in audit_figures.draw(tmp_path)] == ["audit_baselines.png"]
     drawn = audit_figures.draw(tmp_path, pictures(audit()))
-    assert [path.name for path in drawn] == ["audit_floors.png", "audit_clusters.png"]
+    assert [path.name for path in drawn] == ["audit_baselines.png", "audit_clusters.png"]
     audit_figures.draw(tmp_path)  # the copies are mended
     assert not drawn[1].exists()
     audit_figures.draw(tmp_path, pictures(audit()))

@@ -41,7 +41,7 @@ def test_a_clean_phantom_passes_clean(tmp_path: Path) -> None:
     [
         ({"duplicates": 0.1}, {"copies"}),
         ({"leak": 0.2}, {"copies", "exact_leak"}),
-        ({"shortcut": 0.9}, {"confounding", "size_floor", "acquisition_floor"}),
+        ({"shortcut": 0.9}, {"confounding", "size_baseline", "acquisition_baseline"}),
     ],
 )
 def test_what_the_phantom_is_told_to_plant_is_found(knob: dict, keys_found: set[str], tmp_path: Path) -> None:

@@ -75,7 +75,8 @@ def test_the_leak_of_a_random_split_is_the_split_s_own(tree: Tree) -> None:
 
 def test_the_nearest_neighbour_falls_as_recognition_is_taken_away(tree: Tree) -> None:
     scores = {
-        name: floors["nearest_neighbour"]["accuracy"] for name, floors in tree.found["protocols"].items()
+        name: baselines["nearest_neighbour"]["accuracy"]
+        for name, baselines in tree.found["protocols"].items()
     }
     assert scores["random"] == pytest.approx(0.982, abs=0.03)
     assert scores["distinct"] == pytest.approx(0.686, abs=0.03)

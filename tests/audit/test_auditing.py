@@ -46,7 +46,7 @@ def test_an_audit_ends_with_its_verdict_and_where_its_page_lies(kaggle_tree: Pat
     assert found["exact_copies"] == 20
     page = (folder / keys.AUDIT_PAGE).read_text()
     assert "python -m fibrolab.audit" in page  # how to repeat it
-    assert {path.stem for path in (folder / keys.FIGURES).iterdir()} == {"audit_clusters", "audit_floors"}
+    assert {path.stem for path in (folder / keys.FIGURES).iterdir()} == {"audit_clusters", "audit_baselines"}
 
 
 def test_a_strict_audit_that_fails_exits_with_1_and_leaves_the_page(

@@ -157,12 +157,12 @@ def predicted(n=30, partition="test"):
     return pd.DataFrame({"sample_id": ids, "group_id": ids, **fixed, "y_true": y_true, **columns})
 
 
-def test_score_reads_one_partition_and_sets_the_floors_beside_its_metrics(tmp_path):
+def test_score_reads_one_partition_and_sets_the_baselines_beside_its_metrics(tmp_path):
     frame = pd.concat([predicted(20, "validation"), predicted(30, "test")])
     test = predicted(30)["y_true"].to_numpy()
-    table = score.score(frame, STAGES[:3], floors=majority(np.array([2, 2, 0]), test), resamples=20)
-    assert table.loc["accuracy", "floor"] == np.mean(test == 2)
-    assert np.isnan(table.loc["mae", "floor"])
+    table = score.score(frame, STAGES[:3], baselines=majority(np.array([2, 2, 0]), test), resamples=20)
+    assert table.loc["accuracy", "baseline"] == np.mean(test == 2)
+    assert np.isnan(table.loc["mae", "baseline"])
     assert "auc" not in table.index
     write_table(table, tmp_path / "metrics.csv", index=True)
     back = pd.read_csv(tmp_path / "metrics.csv", index_col="metric").fillna({"method": "", "note": ""})

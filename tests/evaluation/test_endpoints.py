@@ -67,15 +67,15 @@ def test_an_end_point_gets_the_same_resamples_as_the_classes():
     assert table.loc["auc_ge_F2", "high"] == pytest.approx(np.quantile(areas, 0.975), rel=1e-9)
 
 
-def test_the_floor_of_an_end_point_is_its_own_commoner_answer_in_training():
+def test_the_baseline_of_an_end_point_is_its_own_commoner_answer_in_training():
     train, test = (
         np.array([0, 0, 0, 2, 3, 4, 4]),
         np.array([0, 2, 3, 4]),
     )  # F0 leads, yet most are F2 or worse
-    floors = majority(train, test, {"ge_F2": 2})
-    assert floors["accuracy"] == 0.25
-    assert floors["accuracy_ge_F2"] == 0.75
-    assert floors["auc_ge_F2"] == 0.5
+    baselines = majority(train, test, {"ge_F2": 2})
+    assert baselines["accuracy"] == 0.25
+    assert baselines["accuracy_ge_F2"] == 0.75
+    assert baselines["auc_ge_F2"] == 0.5
 
 
 @pytest.mark.parametrize(

@@ -255,20 +255,20 @@ def test_the_shares_that_get_intervals_are_the_metrics_themselves(case):
         assert values[name][0] == pytest.approx(share, nan_ok=True), name
 
 
-def test_the_majority_floor_answers_the_commonest_class_of_training_not_of_test():
+def test_the_majority_baseline_answers_the_commonest_class_of_training_not_of_test():
     train, test = np.array([0, 0, 0, 1, 2]), np.array([0, 1, 1, 2])
-    floors = majority(train, test)
-    assert floors["accuracy"] == 0.25
-    assert floors["balanced_accuracy"] == pytest.approx(1 / 3)
-    assert floors["macro_f1"] == pytest.approx(0.4 / 3)
-    assert (floors["macro_auc"], floors["qwk"]) == (0.5, 0.0)
+    baselines = majority(train, test)
+    assert baselines["accuracy"] == 0.25
+    assert baselines["balanced_accuracy"] == pytest.approx(1 / 3)
+    assert baselines["macro_f1"] == pytest.approx(0.4 / 3)
+    assert (baselines["macro_auc"], baselines["qwk"]) == (0.5, 0.0)
 
 
-def test_the_constant_floors_are_what_a_constant_answer_scores():
+def test_the_constant_baselines_are_what_a_constant_answer_scores():
     train, test = np.array([1, 1, 0]), np.array([0, 1, 0, 1, 1])
     scored = evaluate(test, np.tile([0.0, 1.0], (5, 1)), ("no", "yes"))
-    for name, floor in majority(train, test).items():
-        assert scored[name][0] == pytest.approx(floor), name
+    for name, baseline in majority(train, test).items():
+        assert scored[name][0] == pytest.approx(baseline), name
 
 
 def test_with_two_classes_the_plain_auc_is_that_of_the_second():

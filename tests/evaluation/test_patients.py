@@ -191,7 +191,7 @@ def test_a_run_is_scored_by_sample_and_by_patient(run):
     assert flat["test/patient_auc_ge_F2"] == written.loc["auc_ge_F2", "value"]
 
 
-def test_the_floor_of_patients_counts_each_of_them_once(run):
+def test_the_baseline_of_patients_counts_each_of_them_once(run):
     run_files.evaluate(run, resamples=20)
     manifest = pd.read_csv(run / keys.MANIFEST_FILE).assign(
         partition=pd.read_csv(run / keys.SPLIT_FILE)["partition"]
@@ -200,7 +200,7 @@ def test_the_floor_of_patients_counts_each_of_them_once(run):
     commonest = once.loc[once["partition"] == "train", "y_true"].mode()[0]
     share = (once.loc[once["partition"] == "test", "y_true"] == commonest).mean()
     written = pd.read_csv(run / patients.PATIENTS_FILE, index_col="metric")
-    assert written.loc["accuracy", "floor"] == pytest.approx(share)
+    assert written.loc["accuracy", "baseline"] == pytest.approx(share)
 
 
 def test_both_levels_are_announced_and_stand_in_the_report(run, capsys):
@@ -213,11 +213,11 @@ def test_both_levels_are_announced_and_stand_in_the_report(run, capsys):
         assert words in text
 
 
-def test_the_floor_of_an_end_point_stands_beside_the_accuracy_that_it_belongs_to(run):
+def test_the_baseline_of_an_end_point_stands_beside_the_accuracy_that_it_belongs_to(run):
     run_files.evaluate(run, resamples=20)
     for sheet in endpoint_sheets.sheets(runs.read(run))[1:]:
         titles = [column.title for column in sheet.columns]
-        assert titles[titles.index("Floor") + 1] == "Accuracy"
+        assert titles[titles.index("Baseline") + 1] == "Accuracy"
 
 
 def test_a_table_of_patients_goes_when_there_are_none(run):

@@ -55,7 +55,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.
     return root, fibrolab(root, *TINY)
 
 
-def test_train_ends_with_numbers_beside_floor_and_interval(trained: tuple) -> None:
+def test_train_ends_with_numbers_beside_baseline_and_interval(trained: tuple) -> None:
     _, answer = trained
     for word in (
         "Accuracy",
@@ -83,7 +83,7 @@ def test_the_run_in_mlflow_needs_nothing_else(trained: tuple) -> None:
         "test/accuracy",
         "test/accuracy_low",
         "test/accuracy_high",
-        "test/accuracy_floor",
+        "test/accuracy_baseline",
         "val/loss",
     } <= set(run.data.metrics)
     assert len(client(root).get_metric_history(run.info.run_id, "train/loss")) == 2

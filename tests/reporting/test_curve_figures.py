@@ -90,8 +90,8 @@ def test_precision_recall_shows_average_precision_and_prevalence() -> None:
     legend = [text.get_text() for text in axes.get_legend().get_texts()]
     for k, name in enumerate(STAGES[:3]):
         assert f"{name}: AP {shown(average_precision_score(truth == k, scores[:, k]))}" in legend
-        floor, curve = axes.lines[2 * k : 2 * k + 2]
-        assert list(floor.get_ydata()) == [np.mean(truth == k)] * 2
+        baseline, curve = axes.lines[2 * k : 2 * k + 2]
+        assert list(baseline.get_ydata()) == [np.mean(truth == k)] * 2
         steps = -np.diff(curve.get_xdata()) @ curve.get_ydata()[:-1]
         assert steps == pytest.approx(average_precision_score(truth == k, scores[:, k]), abs=1e-12)
 

@@ -115,22 +115,22 @@ def test_ppv_is_known_among_the_simulated_shares() -> None:
     assert coverage.expected("ppv", "clustered Wilson", 20, 0.9, clustered=True) == of_share
 
 
-def test_floors_have_a_column_only_where_one_is_known() -> None:
+def test_baselines_have_a_column_only_where_one_is_known() -> None:
     found = {"endpoints": fake_tables.endpoints()}
     *_, without = endpoint_sheets.sheets(Run(Path(), config=CONFIG, tables=found))
-    floors = pd.DataFrame({"metric": ["accuracy_ge_F2"], "value": [0.8], "floor": [0.6]})
-    _, having, *_ = endpoint_sheets.sheets(Run(Path(), config=CONFIG, tables=found, metrics=floors))
-    assert "Floor" not in [column.title for column in without.columns]
-    assert "floor" not in without.caption
-    place = [column.title for column in having.columns].index("Floor")
+    baselines = pd.DataFrame({"metric": ["accuracy_ge_F2"], "value": [0.8], "baseline": [0.6]})
+    _, having, *_ = endpoint_sheets.sheets(Run(Path(), config=CONFIG, tables=found, metrics=baselines))
+    assert "Baseline" not in [column.title for column in without.columns]
+    assert "baseline" not in without.caption
+    place = [column.title for column in having.columns].index("Baseline")
     assert {line.cells[place].text for line in having.lines} == {"60.0\u00a0%", "–"}
 
 
-def test_decisions_of_two_classes_stand_beside_the_floor_of_the_headline() -> None:
+def test_decisions_of_two_classes_stand_beside_the_baseline_of_the_headline() -> None:
     table = fake_tables.endpoints().query("endpoint == 'ge_F2'").assign(endpoint=">=F2")
-    metrics = pd.DataFrame({"metric": ["accuracy"], "value": [0.8], "floor": [0.6]})
+    metrics = pd.DataFrame({"metric": ["accuracy"], "value": [0.8], "baseline": [0.6]})
     config = {"task": {"classes": ["<F2", ">=F2"], "endpoints": {}}}
     run = Run(Path(), config=config, tables={"endpoints": table}, metrics=metrics)
     _, decisions, *_ = endpoint_sheets.sheets(run)
-    place = [column.title for column in decisions.columns].index("Floor")
+    place = [column.title for column in decisions.columns].index("Baseline")
     assert {line.cells[place].text for line in decisions.lines} == {"60.0\u00a0%"}

@@ -39,15 +39,13 @@ def test_those_of_patients_are_named_in_the_same_sentence() -> None:
     assert text.endswith("only 89.4\u00a0% (Accuracy) and 92.1\u00a0% (Macro AUC by patient).")
 
 
-def test_a_floor_that_patients_do_not_beat_is_told_as_theirs() -> None:
-    run = measured(low=[0.7] * 3, high=[0.9] * 3, floor=[0.3] * 3)
+def test_a_baseline_that_patients_do_not_beat_is_told_as_theirs() -> None:
+    run = measured(low=[0.7] * 3, high=[0.9] * 3, baseline=[0.3] * 3)
     assert findings.of(run) == []
     assert run.metrics is not None
     patients = run.metrics.assign(low=[0.2, 0.7, 0.7])
     (text,) = [finding.text for finding in findings.of(replace(run, patients=patients))]
-    assert text.startswith(
-        "Accuracy by patient 80.0\u00a0% [20.0, 90.0] does not rise surely above its floor"
-    )
+    assert text.startswith("Accuracy by patient 80.0\u00a0% [20.0, 90.0] is not clearly above its baseline")
 
 
 def test_few_groups_of_validation_are_told_for_what_is_chosen_on_them() -> None:

@@ -49,7 +49,7 @@ def test_the_area_of_two_classes_is_one_number_with_one_interval(tmp_path: Path)
     metrics = pd.read_csv(fake_run.make(tmp_path, classes=("<F2", ">=F2"), n=60) / keys.METRICS_FILE)
     audited = {"nearest_neighbour": {"accuracy": 0.6, "macro_auc": 0.61}}
     _, area, _ = numbers.headline(metrics, audited)
-    assert (area.title, area.floor_text) == ("AUC", ".610 (nearest neighbour)")
+    assert (area.title, area.baseline_text) == ("AUC", ".610 (nearest neighbour)")
     both = metrics.set_index("metric").loc[["auc", "macro_auc"], ["low", "high"]]
     assert (area.low, area.high) == tuple(both.loc["auc"]) == tuple(both.loc["macro_auc"])
     assert not {"auc", "macro_auc"} & {row.metric for row in measures.others(metrics, ("<F2", ">=F2"))}

@@ -91,8 +91,8 @@ def test_the_headline_is_in_sight_and_nothing_overflows(run: Path, browser: Any,
     assert sheet.evaluate("document.documentElement.scrollWidth") == width
     record = runs.read(run)
     assert record.metrics is not None
-    for row in numbers.headline(record.metrics, record.floors):
-        for text in (row.value_text, row.interval_text, row.floor_text):
+    for row in numbers.headline(record.metrics, record.baselines):
+        for text in (row.value_text, row.interval_text, row.baseline_text):
             cell = sheet.locator(".headline td", has_text=text).first
             assert cell.is_visible()
             box = cell.bounding_box()
@@ -228,14 +228,14 @@ def test_failures_of_the_audit_are_grave_and_its_warnings_are_not(folder: Path) 
 
 def test_the_headline_is_held_against_the_best_that_needs_no_network(folder: Path) -> None:
     found = fake_audit.audit()
-    found["protocols"]["run"]["metadata"] = fake_audit.floor(0.41) | {"macro_auc": 0.71}
+    found["protocols"]["run"]["metadata"] = fake_audit.baseline(0.41) | {"macro_auc": 0.71}
     amend(folder, keys.AUDIT_FILE, **found)
     record = runs.read(folder)
     assert record.metrics is not None
-    accuracy, auc, kappa = numbers.headline(record.metrics, record.floors)
-    assert accuracy.floor_text == "63.6\u00a0% (nearest neighbour)"
-    assert auc.floor_text == ".710 (metadata)"
-    assert kappa.floor_text == ".000 (chance)"
+    accuracy, auc, kappa = numbers.headline(record.metrics, record.baselines)
+    assert accuracy.baseline_text == "63.6\u00a0% (nearest neighbour)"
+    assert auc.baseline_text == ".710 (metadata)"
+    assert kappa.baseline_text == ".000 (chance)"
 
 
 def test_figures_of_the_audit_stay_on_its_own_page(folder: Path) -> None:
@@ -249,9 +249,9 @@ def test_a_leaky_split_is_told_even_without_an_audit(folder: Path) -> None:
     assert sum(said(folder).values()) == 2
 
 
-def test_guessing_is_told_not_to_beat_its_floor(tmp_path: Path) -> None:
+def test_guessing_is_told_not_to_beat_its_baseline(tmp_path: Path) -> None:
     told = said(fake_run.make(tmp_path, n=60, skill=0.0))
-    assert sum("does not rise surely above its floor" in text for text in told) == 3
+    assert sum("is not clearly above its baseline" in text for text in told) == 3
 
 
 def test_a_class_absent_from_the_test_is_told(folder: Path) -> None:

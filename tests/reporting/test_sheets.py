@@ -73,20 +73,22 @@ def test_a_row_reads_as_value_and_interval() -> None:
     assert str(numbers.Row("qwk", math.nan, math.nan, math.nan, 0.0)) == "not defined"
 
 
-def test_the_highest_known_floor_of_accuracy_counts() -> None:
-    table = metrics(value=[0.6, 0.8, 0.5], low=[0.5, 0.7, 0.4], high=[0.7, 0.9, 0.6], floor=[0.3, 0.5, 0.0])
+def test_the_highest_known_baseline_of_accuracy_counts() -> None:
+    table = metrics(
+        value=[0.6, 0.8, 0.5], low=[0.5, 0.7, 0.4], high=[0.7, 0.9, 0.6], baseline=[0.3, 0.5, 0.0]
+    )
     accuracy, auc, _ = numbers.headline(table, {"hash_lookup": 0.55, "majority": 0.3})
-    assert accuracy.floor_text == "55.0\u00a0% (hash look-up)"
-    assert accuracy.above_floor is False
-    assert (auc.floor_text, auc.above_floor) == (".500 (chance)", True)
+    assert accuracy.baseline_text == "55.0\u00a0% (hash look-up)"
+    assert accuracy.above_baseline is False
+    assert (auc.baseline_text, auc.above_baseline) == (".500 (chance)", True)
 
 
-def test_an_interval_that_touches_its_floor_is_not_above_it() -> None:
-    assert numbers.Row("qwk", 0.2, 0.0, 0.4, 0.0).above_floor is False
+def test_an_interval_that_touches_its_baseline_is_not_above_it() -> None:
+    assert numbers.Row("qwk", 0.2, 0.0, 0.4, 0.0).above_baseline is False
 
 
-def test_a_metric_without_interval_or_floor_is_not_judged() -> None:
-    assert all(row.above_floor is None for row in numbers.headline(metrics(value=[0.6, 0.8, 0.5])))
+def test_a_metric_without_interval_or_baseline_is_not_judged() -> None:
+    assert all(row.above_baseline is None for row in numbers.headline(metrics(value=[0.6, 0.8, 0.5])))
 
 
 def test_every_metric_of_a_run_is_shown_once(run: Path) -> None:
@@ -98,13 +100,15 @@ def test_every_metric_of_a_run_is_shown_once(run: Path) -> None:
     assert len(shown) == len(set(shown)) + 1  # macro AUC stands in the headline and among the averages
 
 
-def test_the_console_table_marks_what_is_not_above_its_floor() -> None:
+def test_the_console_table_marks_what_is_not_above_its_baseline() -> None:
     console = Console(width=120, file=io.StringIO(), record=True)
-    table = metrics(value=[0.6, 0.8, 0.5], low=[0.2, 0.7, 0.4], high=[0.7, 0.9, 0.6], floor=[0.3, 0.5, 0.0])
+    table = metrics(
+        value=[0.6, 0.8, 0.5], low=[0.2, 0.7, 0.4], high=[0.7, 0.9, 0.6], baseline=[0.3, 0.5, 0.0]
+    )
     console.print(numbers.console_table(table, level=0.9))
     text = console.export_text()
     assert "90\u00a0% CI" in text
-    marked = [line for line in text.splitlines() if "NOT above its floor" in line]
+    marked = [line for line in text.splitlines() if "NOT above its baseline" in line]
     assert len(marked) == 1
     assert "Accuracy" in marked[0]
 

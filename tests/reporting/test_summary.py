@@ -11,7 +11,7 @@ from fibrolab.reporting import summary
 from fibrolab.reporting.run import Run
 
 TASK = {"classes": list(fake_run.CLASSES), "endpoints": fake_tables.ENDPOINTS, "ordered": True}
-METRICS = pd.DataFrame({"metric": ["accuracy"], "value": 0.617, "low": 0.477, "high": 0.74, "floor": 0.2})
+METRICS = pd.DataFrame({"metric": ["accuracy"], "value": 0.617, "low": 0.477, "high": 0.74, "baseline": 0.2})
 
 
 def told(task: dict[str, Any] = TASK, **found: Any) -> list[str]:
@@ -29,7 +29,7 @@ def test_patients_come_before_samples_and_end_points_follow() -> None:
     found = told(metrics=METRICS, patients=METRICS, tables={"endpoints": fake_tables.endpoints()})
     assert len(found) == 1 + len(fake_tables.ENDPOINTS)
     assert "of the test patients; always naming the commonest class of training is right for 20.0" in found[0]
-    assert "without looking" not in found[0]  # the audit's higher floors are of samples
+    assert "without looking" not in found[0]  # the audit's higher baselines are of samples
     assert found[1] == (
         "F2 or worse: 78.0\u00a0% [73.0,\u00a083.0] of the patients with it are found, and 78.0\u00a0% "
         "[73.0,\u00a083.0] of those without it are cleared."

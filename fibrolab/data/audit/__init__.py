@@ -1,4 +1,4 @@
-"""The audit: copies, leaks, floors, confounding and hygiene of a data set under a split."""
+"""The audit: copies, leaks, baselines, confounding and hygiene of a data set under a split."""
 
 from fibrolab.data.audit.examine import VERSION, audit
 

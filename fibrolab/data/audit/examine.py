@@ -14,7 +14,7 @@ from fibrolab.data.audit.evidence import Evidence
 from fibrolab.data.audit.findings import ranked, verdict
 from fibrolab.data.audit.hygiene import hygiene
 from fibrolab.data.audit.leakage import leakage
-from fibrolab.data.audit.model_free import floors
+from fibrolab.data.audit.model_free import baselines
 from fibrolab.data.audit.series import label_order
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.splits import Split
@@ -25,7 +25,7 @@ PARTS = (
     copies,
     confounding,
     label_order,
-    floors,
+    baselines,
     hygiene,
 )  # within a level, findings keep this order
 

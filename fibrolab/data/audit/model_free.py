@@ -1,4 +1,4 @@
-"""Floors: what scores without looking at the liver, under the run's split and under three others."""
+"""Baselines: what scores without looking at the liver, under the run's split and under three others."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,10 +15,12 @@ from fibrolab.data.survey import THUMBNAIL
 from fibrolab.evaluation.intervals.bootstrap import resample_weights
 from fibrolab.evaluation.measures.metrics import evaluate
 
-MOST = 20_000  # images for what compares all with all or is fitted: more take minutes and hardly move a floor
+MOST = (
+    20_000  # images for what compares all with all or is fitted: more take minutes and hardly move a baseline
+)
 RESAMPLES = 1000
 METRICS = ("accuracy", "balanced_accuracy", "macro_auc")
-SCORES = dict[str, dict[str, np.ndarray]]  # protocol -> floor -> class shares (N, K)
+SCORES = dict[str, dict[str, np.ndarray]]  # protocol -> baseline -> class shares (N, K)
 SHORTCUTS: dict[str, tuple[Level, str]] = {
     "size": ("warning", "The size and format of a picture alone put"),
     "acquisition": ("warning", "How a picture was taken (size, format, black border, scanner, site) puts"),
@@ -28,7 +30,7 @@ SHORTCUTS: dict[str, tuple[Level, str]] = {
 WORTH_SAYING = 0.1  # of accuracy: what a random split adds to a nearest neighbour
 
 
-def floors(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
+def baselines(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
     """Score what needs no network.
 
     - `majority`: the commonest class. `hash_lookup`: the class of the identical image, else the commonest.
@@ -37,9 +39,9 @@ def floors(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
     - `acquisition`: trees on how a picture was taken; `metadata`: on that, file size and grey levels.
 
     Returns:
-        `floors` (accuracy under the run's split), `protocols` (by protocol and floor: accuracy, balanced
-        accuracy, macro AUC; for the run's split with the 95 % bootstrap interval over groups of the
-        accuracy), `floors_on` (images that the slow ones were measured on), and the findings.
+        `baselines` (accuracy under the run's split), `protocols` (by protocol and baseline: accuracy,
+        balanced accuracy, macro AUC; for the run's split with the 95 % bootstrap interval over groups of the
+        accuracy), `baselines_on` (images that the slow ones were measured on), and the findings.
     """
     dealt = protocols(evidence)
     kept = whole_groups(evidence.group, MOST, np.random.default_rng(evidence.seed))
@@ -51,13 +53,13 @@ def floors(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
     }
     scores = {name: known[id(protocol)] for name, protocol in dealt.items()}
     table = {
-        name: {floor: _measured(name, share, dealt[name], evidence) for floor, share in shares.items()}
+        name: {baseline: _measured(name, share, dealt[name], evidence) for baseline, share in shares.items()}
         for name, shares in scores.items()
     }
     found = {
-        "floors": {floor: value["accuracy"] for floor, value in table.get("run", {}).items()},
+        "baselines": {baseline: value["accuracy"] for baseline, value in table.get("run", {}).items()},
         "protocols": table,
-        "floors_on": int(kept.sum()),
+        "baselines_on": int(kept.sum()),
     }
     return found, list(_findings(table, scores, dealt, evidence))
 
@@ -103,7 +105,7 @@ def _looked_up(evidence: Evidence, protocol: Protocol) -> dict[str, np.ndarray]:
 
 
 def _fitted(evidence: Evidence, dealt: list[Protocol]) -> list[dict[str, np.ndarray]]:
-    """The floors that compare all with all, or are fitted."""
+    """The baselines that compare all with all, or are fitted."""
     if not dealt:
         return []
     rows = np.flatnonzero(np.any([protocol.fold != OUT for protocol in dealt], axis=0))
@@ -127,7 +129,7 @@ def _thumbnails(evidence: Evidence, rows: np.ndarray) -> np.ndarray:
 
 
 def _measured(name: str, shares: np.ndarray, protocol: Protocol, evidence: Evidence) -> dict[str, Any]:
-    """The metrics of one floor under one protocol; an interval of the accuracy under the run's split."""
+    """The metrics of one baseline under one protocol; an interval of the accuracy under the run's split."""
     scored = protocol.scored & (shares.sum(axis=1) > 0)
     if not scored.any():
         return dict.fromkeys(METRICS)
@@ -158,18 +160,20 @@ def _findings(
 ) -> Iterator[Finding]:
     if "grouped" not in dealt:
         return
-    accuracy = {floor: value["accuracy"] for floor, value in table["grouped"].items()}
+    accuracy = {baseline: value["accuracy"] for baseline, value in table["grouped"].items()}
     grouped, labels = dealt["grouped"], evidence.labels[dealt["grouped"].scored]
     commonest = percent(np.bincount(labels).max() / len(labels))
-    above = {floor: clearly_better(scores["grouped"][floor], grouped, evidence) for floor in SHORTCUTS}
+    above = {
+        baseline: clearly_better(scores["grouped"][baseline], grouped, evidence) for baseline in SHORTCUTS
+    }
     above["metadata"] &= not above["acquisition"]  # which it contains
-    for floor, (level, words) in SHORTCUTS.items():
-        if above[floor]:
+    for baseline, (level, words) in SHORTCUTS.items():
+        if above[baseline]:
             yield Finding(
-                f"{floor}_floor",
+                f"{baseline}_baseline",
                 level,
-                f"{words} {percent(accuracy[floor])} of the images into the right class, groups kept whole; "
-                f"the commonest class alone is right for {commonest}.",
+                f"{words} {percent(accuracy[baseline])} of the images into the right class, groups kept "
+                f"whole; the commonest class alone is right for {commonest}.",
             )
     random, whole = (table[name]["nearest_neighbour"]["accuracy"] or 0 for name in ("random", "grouped"))
     if random - whole > WORTH_SAYING:

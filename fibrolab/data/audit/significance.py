@@ -10,7 +10,7 @@ BETTER = 0.05  # of accuracy: less is no shortcut worth a warning
 
 
 def clearly_better(shares: np.ndarray, protocol: Protocol, evidence: Evidence) -> bool:
-    """Whether a floor beats always answering the commonest class by five points, and by more than chance.
+    """Whether a baseline beats always answering the commonest class by five points, and by more than chance.
 
     The points are those of the images. For the test every group counts once, with the mean gain of its
     images over the class that is commonest among groups: the commonest among images may be that of a few
@@ -19,7 +19,7 @@ def clearly_better(shares: np.ndarray, protocol: Protocol, evidence: Evidence) -
     (self-normalised sums: de la Peña, Lai and Shao, Self-Normalized Processes, 2009). One-sided, at `ALPHA`.
 
     Args:
-        shares: The floor's class shares (N, K).
+        shares: The baseline's class shares (N, K).
         protocol: Who is scored.
         evidence: The data.
     """

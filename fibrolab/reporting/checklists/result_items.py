@@ -37,8 +37,10 @@ def measures(run: Run) -> str:
     }
     found += [words for name, words in further.items() if name in run.tables]
     told = f"{', '.join(dict.fromkeys(found))}."
-    floors = " Accuracy, macro AUC and kappa stand beside their floors, what needs no look at the liver."
-    return told + floors if run.floors else told
+    baselines = (
+        " Accuracy, macro AUC and kappa stand beside their baselines, what needs no look at the liver."
+    )
+    return told + baselines if run.baselines else told
 
 
 def plots(run: Run) -> str:
@@ -61,13 +63,14 @@ def uncertainty(run: Run) -> str:
 
 
 def headline(run: Run) -> str:
-    """Accuracy, macro AUC and kappa with interval and floor, of samples and of patients."""
+    """Accuracy, macro AUC and kappa with interval and baseline, of samples and of patients."""
     told = []
-    for what, table, floors in (("samples", run.metrics, run.floors), ("patients", run.patients, {})):
+    for what, table, baselines in (("samples", run.metrics, run.baselines), ("patients", run.patients, {})):
         if table is not None:
-            rows = numbers.headline(table, floors)
+            rows = numbers.headline(table, baselines)
             parts = [
-                f"{row.title} {row}" + (f", floor {row.floor_text}" if row.floor_text else "") for row in rows
+                f"{row.title} {row}" + (f", baseline {row.baseline_text}" if row.baseline_text else "")
+                for row in rows
             ]
             told.append(f"By {what}: {'; '.join(parts)}.")
     return " ".join(told)

@@ -1,4 +1,4 @@
-"""The figures of an audit: a contact sheet of the worst clusters of copies, and the floors side by side."""
+"""Figures of an audit: a contact sheet of the largest clusters of copies, and the baselines side by side."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,9 +13,9 @@ from fibrolab.reporting import numbers
 from fibrolab.reporting import run as runs
 from fibrolab.reporting.figures.style import ACCENT, INK, SECOND, save, shortened, styled
 from fibrolab.reporting.tables import audit as audit_tables
-from fibrolab.reporting.tables.audit import PROTOCOLS, Floor
+from fibrolab.reporting.tables.audit import PROTOCOLS, Baseline
 
-FIGURES = ("audit_floors", "audit_clusters")
+FIGURES = ("audit_baselines", "audit_clusters")
 ROWS, COLUMNS = 6, 6  # of the contact sheet: what an A4 page holds with letters that can be read
 LETTERS = 20  # of a file's name, as many as stand below a thumbnail
 WIDTH = 7.1  # inches: the print area of an A4 page, so that letters keep their size on paper
@@ -72,14 +72,14 @@ def _thumbnail(axes: Axes, picture: np.ndarray, caption: str) -> None:
 
 
 @styled
-def floors(table: Mapping[str, Mapping[str, Floor]]) -> Figure:
+def baselines(table: Mapping[str, Mapping[str, Baseline]]) -> Figure:
     """What scores without looking at the liver, by the way in which the images are split.
 
     Args:
-        table: For each floor its accuracy under each protocol, both by the audit's names.
+        table: For each baseline its accuracy under each protocol, both by the audit's names.
 
     Returns:
-        A dot plot: a line a floor, a mark a protocol; an interval is drawn where one is known.
+        A dot plot: a line a baseline, a mark a protocol; an interval is drawn where one is known.
     """
     protocols = [name for name in PROTOCOLS if any(name in row for row in table.values())]
     figure = Figure(figsize=(WIDTH, 0.9 + 0.48 * len(table)), layout="constrained")
@@ -88,8 +88,10 @@ def floors(table: Mapping[str, Mapping[str, Floor]]) -> Figure:
         shift = 0.16 * (k - (len(protocols) - 1) / 2)  # marks of equal accuracy stand below each other
         known = [(line + shift, row[protocol]) for line, row in enumerate(table.values()) if protocol in row]
         marker, face, edge = MARKS[k % len(MARKS)]
-        for line, floor in known:
-            axes.plot([100 * floor.low, 100 * floor.high], [line, line], color=edge, linewidth=2, alpha=0.5)
+        for line, baseline in known:
+            axes.plot(
+                [100 * baseline.low, 100 * baseline.high], [line, line], color=edge, linewidth=2, alpha=0.5
+            )
         style: dict[str, Any] = {
             "marker": marker,
             "mfc": face,
@@ -97,8 +99,10 @@ def floors(table: Mapping[str, Mapping[str, Floor]]) -> Figure:
             "ms": 5,
             "label": PROTOCOLS[protocol],
         }
-        axes.plot([100 * floor.value for _, floor in known], [line for line, _ in known], ls="none", **style)
-    axes.set_yticks(range(len(table)), [numbers.floor_name(name) for name in table])
+        axes.plot(
+            [100 * baseline.value for _, baseline in known], [line for line, _ in known], ls="none", **style
+        )
+    axes.set_yticks(range(len(table)), [numbers.baseline_name(name) for name in table])
     axes.set(xlim=(0, 101), ylim=(len(table) - 0.5, -0.5), xlabel="accuracy without any network [%]")
     for line in range(1, len(table)):
         axes.axhline(line - 0.5, color="#e3e7eb", linewidth=0.8, zorder=0)
@@ -122,8 +126,8 @@ def draw(folder: Path, images: Sequence[Sequence[np.ndarray]] = ()) -> list[Path
     """
     found = runs.read(folder).audit
     drawn: dict[str, Figure] = {}
-    if table := audit_tables.protocol_floors(found):
-        drawn["audit_floors"] = floors(table)
+    if table := audit_tables.protocol_baselines(found):
+        drawn["audit_baselines"] = baselines(table)
     if images:
         worst = (found.get("clusters") or [])[:ROWS]
         titles = [f"{number}. {_title(cluster)}" for number, cluster in enumerate(worst, 1)]

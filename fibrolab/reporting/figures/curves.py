@@ -101,7 +101,7 @@ def precision_recall(
     groups: np.ndarray | None = None,
     level: float = 0.95,
 ) -> Figure:
-    """Precision over recall of each class against the others, as `roc`; the prevalence is the floor."""
+    """Precision over recall of each class against the others, as `roc`; the prevalence is the baseline."""
     traced = _one_vs_rest(_precision_recall, y_true, probabilities, classes, groups, level)
     return _figure(traced, "recall (sensitivity)", "precision (PPV)", "lower left")
 

@@ -17,7 +17,7 @@ PROTOCOLS = {  # ways to deal the images out, by the audit's name
     "distinct": "random, distinct images",
     "grouped": "groups kept whole",
 }
-RULES = {  # what each floor answers by
+RULES = {  # what each baseline answers by
     "majority": "always the commonest class",
     "hash_lookup": "the class of the identical image, if there is one",
     "nearest_neighbour": "the class of the most alike thumbnail of 32 × 32 pixels",
@@ -41,7 +41,7 @@ MOST = 12  # lines of a list that may be long
 
 
 @dataclass(frozen=True)
-class Floor:
+class Baseline:
     """An accuracy and its interval; the bounds are NaN where none was computed."""
 
     value: float
@@ -55,43 +55,43 @@ class Floor:
         return Cell(share(self.value), numbers.interval(self.low, self.high, "accuracy") if known else "")
 
 
-def protocol_floors(audit: Audit) -> dict[str, dict[str, Floor]]:
-    """Accuracy by floor, then by protocol, both by the audit's names; an old audit knows one protocol."""
-    measured = audit.get("protocols") or {OWN: numbers.floors_of(audit)}
-    found: dict[str, dict[str, Floor]] = {}
+def protocol_baselines(audit: Audit) -> dict[str, dict[str, Baseline]]:
+    """Accuracy by baseline, then by protocol, both by the audit's names; an old audit knows one protocol."""
+    measured = audit.get("protocols") or {OWN: numbers.baselines_of(audit)}
+    found: dict[str, dict[str, Baseline]] = {}
     for protocol in PROTOCOLS:
         part = measured.get(protocol) or {}
         bounds = {name: value for name, value in part.items() if isinstance(value, Mapping)}
-        for name, value in numbers.floor_values(part, "accuracy").items():
+        for name, value in numbers.baseline_values(part, "accuracy").items():
             low, high = (
                 math.nan if bound is None else float(bound)
                 for bound in (bounds.get(name, {}).get(end) for end in ("low", "high"))
             )
-            found.setdefault(name, {})[protocol] = Floor(value, low, high)
+            found.setdefault(name, {})[protocol] = Baseline(value, low, high)
     known = [name for name in RULES if name in found]
     return {name: found[name] for name in [*known, *(name for name in found if name not in RULES)]}
 
 
-def highest(audit: Audit) -> tuple[str, Floor] | None:
-    """The floor that scores best on the run's own split, in words, and what it scores."""
-    own = {name: row[OWN] for name, row in protocol_floors(audit).items() if OWN in row}
+def highest(audit: Audit) -> tuple[str, Baseline] | None:
+    """The baseline that scores best on the run's own split, in words, and what it scores."""
+    own = {name: row[OWN] for name, row in protocol_baselines(audit).items() if OWN in row}
     best = max(own, key=lambda name: own[name].value, default=None)
-    return None if best is None else (numbers.floor_name(best), own[best])
+    return None if best is None else (numbers.baseline_name(best), own[best])
 
 
-def floors(audit: Audit) -> Sheet | None:
-    """Accuracy of each floor under each protocol, and its macro AUC on the run's own split."""
-    measured, best = protocol_floors(audit), highest(audit)
+def baselines(audit: Audit) -> Sheet | None:
+    """Accuracy of each baseline under each protocol, and its macro AUC on the run's own split."""
+    measured, best = protocol_baselines(audit), highest(audit)
     used = [name for name in PROTOCOLS if any(name in row for row in measured.values())]
     if not used:
         return None
-    areas = numbers.floor_values(numbers.floors_of(audit), "macro_auc")
+    areas = numbers.baseline_values(numbers.baselines_of(audit), "macro_auc")
     lines = []
     for name, row in measured.items():
         cells = [row[protocol].cell if protocol in row else Cell("–") for protocol in used]
         if areas:  # of the own split, which then stands first
             cells.insert(1, Cell(numbers.quantity(areas[name], "macro_auc") if name in areas else "–"))
-        title = numbers.floor_name(name)
+        title = numbers.baseline_name(name)
         strong = best is not None and best[0] == title
         lines.append(line(Cell(title.capitalize(), RULES.get(name, "")), *cells, strong=strong))
     caption = (
@@ -103,7 +103,7 @@ def floors(audit: Audit) -> Sheet | None:
     if areas:
         titles.insert(1, "Its macro AUC")
     columns = [Column("Rule", False), *map(Column, titles)]
-    return Sheet("floors", caption.replace(" %", f"{numbers.SPACE}%"), columns, lines, style="sheet broad")
+    return Sheet("baselines", caption.replace(" %", f"{numbers.SPACE}%"), columns, lines, style="sheet broad")
 
 
 def leak(audit: Audit) -> Sheet | None:

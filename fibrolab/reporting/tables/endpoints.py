@@ -53,27 +53,31 @@ def _decisions(run: Run, table: pd.DataFrame, level: str) -> Sheet:
     decided = table[table["metric"] != AUC]
     notes = vocabulary.footnotes(decided)
     shown = [metric for metric in DECIDED if metric in set(decided["metric"])]
-    floors = {name: _floor(run, str(name), level) for name in decided["endpoint"].unique()}
-    floored = any(floors.values())
+    baselines = {name: _baseline(run, str(name), level) for name in decided["endpoint"].unique()}
+    has_baseline = any(baselines.values())
     lines = []
     for (name, rule), rows in decided.groupby(["endpoint", "rule"], sort=False):
         known: Rows = {row["metric"]: row for row in vocabulary.records(rows)}
         threshold = _threshold(next(iter(known.values())), notes)
-        floor = [Cell(floors[name] or "–")] if floored else []
+        baseline = [Cell(baselines[name] or "–")] if has_baseline else []
         cells = [vocabulary.estimated(known.get(metric), metric, notes) for metric in shown]
         title = Cell(vocabulary.endpoint(run, str(name)), vocabulary.RULES.get(str(rule), str(rule)))
-        lines.append(line(title, threshold, *floor, *cells))
+        lines.append(line(title, threshold, *baseline, *cells))
     caption = (
         f"Decisions on end points {vocabulary.LEVELS[level]}, on the test set. Each threshold is one half, "
         "or was chosen on the validation set by the rule under the end point's name: Youden's index, the "
         "highest that keeps a sensitivity of 90\u00a0%, or the lowest that keeps a specificity of "
         "90\u00a0%. None was chosen on the test set."
-        + (" The floor is the best accuracy known that needs no look at the liver." if floored else "")
+        + (
+            " The baseline is the best accuracy known that needs no look at the liver."
+            if has_baseline
+            else ""
+        )
     )
     columns = [
         Column("End point", number=False),
         Column("Threshold"),
-        *([Column("Floor")] if floored else []),
+        *([Column("Baseline")] if has_baseline else []),
     ]
     columns += [Column(numbers.title(metric)) for metric in shown]
     name = f"end points {vocabulary.POOLINGS[level]}"
@@ -86,12 +90,12 @@ def _threshold(row: Mapping[str, Any], notes: Footnotes) -> Cell:
     return Cell(numbers.quantity(value, "threshold"), "", marks)
 
 
-def _floor(run: Run, name: str, level: str) -> str:
+def _baseline(run: Run, name: str, level: str) -> str:
     """That of the accuracy; patients have one however they are answered."""
-    table, floors = (run.metrics, run.floors) if level == "sample" else (run.patients, {})
+    table, baselines = (run.metrics, run.baselines) if level == "sample" else (run.patients, {})
     metric = "accuracy" if len(run.classes) == 2 else f"accuracy_{name}"  # the only end point of two classes
-    rows = [] if table is None else numbers.rows(table, [metric], floors)
-    return numbers.quantity(rows[0].floor, metric) if rows and rows[0].floor_text else ""
+    rows = [] if table is None else numbers.rows(table, [metric], baselines)
+    return numbers.quantity(rows[0].baseline, metric) if rows and rows[0].baseline_text else ""
 
 
 def _at_one_half(run: Run) -> list[Sheet]:
@@ -112,10 +116,10 @@ def _at_one_half(run: Run) -> list[Sheet]:
         return []
     caption = (
         "End points, each answered by the sum of its stages' probabilities: yes where it exceeds one half, a "
-        "threshold that no data chose. The floors are chance and the commonest answer, as no other is "
+        "threshold that no data chose. The baselines are chance and the commonest answer, as no other is "
         "measured by end point."
     )
-    titles = ("AUC", "Floor", "Accuracy", "Floor", "Sensitivity", "Specificity")
+    titles = ("AUC", "Baseline", "Accuracy", "Baseline", "Sensitivity", "Specificity")
     columns = [Column("End point", number=False), *(Column(title) for title in titles)]
     return [Sheet("end points", caption, columns, lines)]
 
@@ -126,8 +130,12 @@ def _value(row: numbers.Row) -> Cell:
 
 
 def _beside(row: numbers.Row) -> Cell:
-    """A floor, and where it comes from below it."""
-    return Cell(numbers.quantity(row.floor, row.metric), row.floor_name) if row.floor_text else Cell("–")
+    """A baseline, and where it comes from below it."""
+    return (
+        Cell(numbers.quantity(row.baseline, row.metric), row.baseline_name)
+        if row.baseline_text
+        else Cell("–")
+    )
 
 
 def comparators(run: Run) -> list[Sheet]:

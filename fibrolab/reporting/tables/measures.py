@@ -20,14 +20,14 @@ BY_THRESHOLD = (*MEASURES, "balanced_accuracy", "ppv", "npv", "lr_plus", "lr_min
 def headline(run: Run) -> list[Sheet]:
     """The headline numbers of samples and of patients, as files keep them; the page draws them itself."""
     found = []
-    levels = {"headline": (run.metrics, run.floors), "headline by patient": (run.patients, {})}
-    for name, (table, floors) in levels.items():
+    levels = {"headline": (run.metrics, run.baselines), "headline by patient": (run.patients, {})}
+    for name, (table, baselines) in levels.items():
         if table is None:
             continue
-        rows = numbers.headline(table, floors)
+        rows = numbers.headline(table, baselines)
         notes = _footnotes(rows)
         lines = [_headline(row, notes) for row in rows]
-        titles = ("Value", "Bootstrap mean ± SD", "Floor", "Interval is")
+        titles = ("Value", "Bootstrap mean ± SD", "Baseline", "Interval is")
         columns = (Column("Measure", number=False), *map(Column, titles))
         caption = (
             f"Result on the test set, {_whose(run, name)}with {vocabulary.level(run)} confidence intervals"
@@ -42,7 +42,7 @@ def _headline(row: numbers.Row, notes: Footnotes) -> Line:
         row.title,
         _cell(row, notes),
         row.spread_text or "–",
-        row.floor_text or "not known",
+        row.baseline_text or "not known",
         Cell(row.verdict, chance, notes.marks(test)),
     )
 
@@ -92,25 +92,25 @@ def further(run: Run) -> list[Sheet]:
     calibrated = "calibration" in run.tables  # which shows these beside what a temperature makes of them
     rows = [
         row
-        for row in others(run.metrics, run.classes, run.floors)
+        for row in others(run.metrics, run.classes, run.baselines)
         if not (_is_of_endpoint(row.metric, run) or (calibrated and row.metric in PROBABILITIES))
     ]
     notes = _footnotes(rows)
-    lines = [line(row.title, _cell(row, notes), row.floor_text or "–") for row in rows]
-    columns = (Column("Measure", number=False), Column("Value"), Column("Floor"))
+    lines = [line(row.title, _cell(row, notes), row.baseline_text or "–") for row in rows]
+    columns = (Column("Measure", number=False), Column("Value"), Column("Baseline"))
     sheet = Sheet("further measures", "Further measures.", columns, lines, style="compact", notes=notes.notes)
     return [sheet] if lines else []
 
 
 def others(
-    metrics: pd.DataFrame, classes: Sequence[str], floors: Mapping[str, Any] | None = None
+    metrics: pd.DataFrame, classes: Sequence[str], baselines: Mapping[str, Any] | None = None
 ) -> list[numbers.Row]:
-    """The metrics of neither the headline nor the classes; floors as in `numbers.rows`."""
+    """The metrics of neither the headline nor the classes; baselines as in `numbers.rows`."""
     shown = {*numbers.HEADLINE, *numbers.headline_names(metrics)}
     shown |= {f"{measure}_{name}" for measure in numbers.MEASURES for name in classes}
     shown |= {f"{average}_{measure}" for average in numbers.AVERAGES for measure in numbers.MEASURES}
     return numbers.rows(
-        metrics, [name for name in metrics["metric"].astype(str) if name not in shown], floors
+        metrics, [name for name in metrics["metric"].astype(str) if name not in shown], baselines
     )
 
 

@@ -1,4 +1,4 @@
-"""Floors and protocols: against brute force, scikit-learn and counts made by hand."""
+"""Baselines and protocols: against brute force, scikit-learn and counts made by hand."""
 
 import numpy as np
 import pytest
@@ -55,17 +55,17 @@ def test_an_identical_thumbnail_is_never_farther_than_a_nearly_identical_one() -
     assert nearest(points, fold)[0, 0] == 49
 
 
-def test_the_neighbour_floor_is_that_of_scikit_learn() -> None:
+def test_the_neighbour_baseline_is_that_of_scikit_learn() -> None:
     manifest, facts = clean(150)
     split = holdout(manifest)
     train, test = split.rows(keys.TRAIN), split.rows(keys.TEST)
     points = np.stack([np.frombuffer(content, np.uint8) for content in facts["thumbnail"]]).astype(float)
     model = KNeighborsClassifier(1).fit(points[train], manifest.labels[train])
     expected = model.score(points[test], manifest.labels[test])
-    assert audited(manifest, facts, split)["floors"]["nearest_neighbour"] == pytest.approx(expected)
+    assert audited(manifest, facts, split)["baselines"]["nearest_neighbour"] == pytest.approx(expected)
 
 
-def test_the_interval_of_a_floor_is_wider_where_the_images_of_a_group_agree() -> None:
+def test_the_interval_of_a_baseline_is_wider_where_the_images_of_a_group_agree() -> None:
     labels = np.arange(200) % 2
     split = Split(np.repeat(np.array([keys.TRAIN, keys.TEST], object), 100), 0, 0)
     widths = []
@@ -120,7 +120,7 @@ def test_a_sample_of_whole_groups_stays_below_its_bound(numbers: list[int], most
     assert kept.all() or len(groups) > most
 
 
-def test_a_floor_is_better_by_chance_in_no_draw_of_three_hundred_and_by_merit_in_all() -> None:
+def test_a_baseline_is_better_by_chance_in_no_draw_of_three_hundred_and_by_merit_in_all() -> None:
     rng = np.random.default_rng(0)
     labels = np.arange(200) % 5
     evidence = evidence_of(labels % 2, list(range(200)), [str(number // 4) for number in range(200)])
