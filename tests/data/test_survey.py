@@ -23,17 +23,17 @@ from fibrolab.errors import StorageError
 PROGRAM = """
 import os, sys
 from pathlib import Path
-from fibrolab.data import memory, survey
+from fibrolab.data import file_facts, survey
 from fibrolab.data.media import whole
 tree, cache, killed_after = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-memory._KEPT_BACK = 4
-note, notes = memory._Memory.note, []
+file_facts._KEPT_BACK = 4
+note, notes = file_facts._Memory.note, []
 def noting(*arguments):
     note(*arguments)
     notes.append(arguments)
     if len(notes) == killed_after:
         os._exit(9)  # nothing is tidied up, as after kill -9
-memory._Memory.note = noting
+file_facts._Memory.note = noting
 survey.survey(whole(sorted(tree.iterdir())), cache)
 """
 
