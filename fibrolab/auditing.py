@@ -66,14 +66,16 @@ def audited(config: DictConfig, data: LabelledData, folder: Path) -> dict[str, A
     Raises:
         StorageError: The folder or the cache cannot be written.
     """
-    kept = Path(config.paths.cache) / KEPT / f"{_key(data)}.json"
+    kept = Path(config.paths.cache) / KEPT / _key(data)
     try:
-        if not kept.is_file():
+        if not (kept / keys.AUDIT_FILE).is_file():  # written last: figures are whole where it is there
             found = audit(data.manifest, data.facts, data.split, data.labels, data.classes)
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            run_files.save_json(found, kept)
+            kept.mkdir(parents=True, exist_ok=True)
+            audit_figures.draw(found, kept, _pictures(found, data))
+            run_files.save_json(found, kept / keys.AUDIT_FILE)
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(kept, folder / keys.AUDIT_FILE)
+        shutil.copyfile(kept / keys.AUDIT_FILE, folder / keys.AUDIT_FILE)
+        audit_figures.copy(kept, folder)
     except OSError as error:
         raise StorageError(
             f"The audit cannot be written to {kept} and {folder} ({error.strerror or error}); make room, or "
@@ -81,7 +83,6 @@ def audited(config: DictConfig, data: LabelledData, folder: Path) -> dict[str, A
         ) from error
     found = json.loads((folder / keys.AUDIT_FILE).read_text())
     assert isinstance(found, dict)
-    audit_figures.draw(folder, _pictures(found, data))
     audit_page.write(folder)
     return found
 
@@ -118,7 +119,9 @@ def _key(data: LabelledData) -> str:
     manifest, split = data.manifest, replace(data.split, partitions=np.empty(0))
     rows = manifest.table.assign(_class=data.labels, _part=data.split.partitions).astype(str)  # lists, too
     about = (manifest.name, manifest.classes, manifest.left_out, dict(manifest.best_accuracy))
-    digest = hashlib.sha256(repr((VERSION, about, data.classes, split, list(rows))).encode())
+    digest = hashlib.sha256(
+        repr((VERSION, audit_figures.VERSION, about, data.classes, split, list(rows))).encode()
+    )
     for table in (rows, *data.facts.values()):
         digest.update(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes())
     return digest.hexdigest()[:32]

@@ -3,12 +3,13 @@
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO
 
 import matplotlib
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
+
+from fibrolab.reporting.figures import style
 
 
 def texts(figure: Figure) -> list[str]:
@@ -21,9 +22,8 @@ def texts(figure: Figure) -> list[str]:
 def unrendered() -> Iterator[None]:
     """Figures are made and saved, but as blank sheets: rendering them takes most of a small run."""
 
-    def blank(figure: Figure, file: BinaryIO, **settings: Any) -> None:
-        Image.new("L", (1, 1)).save(file, format="png")
-
+    sheet = io.BytesIO()
+    Image.new("L", (1, 1)).save(sheet, format="png")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", blank)
+        patch.setattr(style, "render", lambda figure: (sheet.getvalue(), b"<svg/>"))
         yield

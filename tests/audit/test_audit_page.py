@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def written(folder: Path, found: dict[str, Any]) -> Path:
     write(folder, found)
-    audit_figures.draw(folder, pictures(found))
+    audit_figures.draw(found, folder, pictures(found))
     audit_page.write(folder)
     return folder
 
@@ -160,7 +160,7 @@ def test_each_part_may_be_missing(tmp_path: Path, missing: str) -> None:
     found = audit()
     del found[missing]
     write(tmp_path, found)
-    audit_figures.draw(tmp_path)
+    audit_figures.draw(found, tmp_path)
     assert "The number to beat" in audit_page.write(tmp_path).read_text()
 
 
@@ -256,14 +256,13 @@ def test_the_figure_of_baselines_names_rules_and_protocols() -> None:
 
 
 def test_drawing_writes_what_the_audit_allows(tmp_path: Path) -> None:
-    assert audit_figures.draw(tmp_path) == []
-    write(tmp_path, audit())
-    assert [path.name for path in audit_figures.draw(tmp_path)] == ["audit_baselines.png"]
-    drawn = audit_figures.draw(tmp_path, pictures(audit()))
+    assert audit_figures.draw({}, tmp_path) == []
+    assert [path.name for path in audit_figures.draw(audit(), tmp_path)] == ["audit_baselines.png"]
+    drawn = audit_figures.draw(audit(), tmp_path, pictures(audit()))
     assert [path.name for path in drawn] == ["audit_baselines.png", "audit_clusters.png"]
-    audit_figures.draw(tmp_path)  # the copies are mended
+    audit_figures.draw(audit(), tmp_path)  # the copies are mended
     assert not drawn[1].exists()
-    audit_figures.draw(tmp_path, pictures(audit()))
+    audit_figures.draw(audit(), tmp_path, pictures(audit()))
     with Image.open(drawn[1]) as sheet:
         assert sheet.width == round(audit_figures.WIDTH * style.DPI)
 

@@ -10,12 +10,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from compose import composed, run_folder
+from drawn import unrendered
 from pydicom.data import get_testdata_file
 
 from fibrolab import auditing, keys
 from fibrolab.auditing import announce, audited, enforce, run
 from fibrolab.errors import AuditError, StorageError
 from fibrolab.loading import load
+from fibrolab.reporting.figures import audit as audit_figures
+from fibrolab.reporting.tables import audit as audit_tables
 
 PHANTOM = ["data.patients=60", "data.images_per_patient=2", "data.size=64"]
 CINE = "examples_ybr_color.dcm"
@@ -114,6 +117,24 @@ def test_an_audit_is_measured_again_where_anything_that_it_looks_at_has_changed(
     assert len({auditing._key(each) for each in [data, *changed]}) == 1 + len(changed)
     moved = replace(data, manifest=replace(data.manifest, root=tmp_path / "elsewhere"))
     assert auditing._key(moved) == auditing._key(data)
+
+
+def test_figures_are_kept_with_their_audit_and_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = composed(f"paths.root={tmp_path}", "folder=unused", *PHANTOM, name="audit")
+    data = load(config)
+    with unrendered():
+        found = audited(config, data, tmp_path / "one")
+    drawn = {path.name for path in (tmp_path / "one" / keys.FIGURES).iterdir()}
+    assert "audit_baselines.png" in drawn
+    kept = json.loads((tmp_path / "one" / keys.AUDIT_FILE).read_text())
+    assert audit_tables.protocol_baselines(found) == audit_tables.protocol_baselines(kept)
+    monkeypatch.delattr(audit_figures, "draw")
+    (tmp_path / "other" / keys.FIGURES).mkdir(parents=True)
+    (tmp_path / "other" / keys.FIGURES / "audit_clusters.png").touch()
+    audited(config, data, tmp_path / "other")
+    assert {path.name for path in (tmp_path / "other" / keys.FIGURES).iterdir()} == drawn
 
 
 def test_a_kept_audit_is_read_where_the_cache_cannot_be_written(tmp_path: Path) -> None:

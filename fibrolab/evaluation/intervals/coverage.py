@@ -37,11 +37,7 @@ def expected(metric: str, method: str, groups: float, value: float, clustered: b
     Returns:
         A share; NaN where nothing like it was simulated, or the value is not defined.
     """
-    table = _table()
-    family = FAMILIES.get(method, metric)
-    rows = table[
-        (table["family"] == family) & (table["method"] == method) & (table["clustered"] == clustered)
-    ]
+    rows = _studies(FAMILIES.get(method, metric), method, bool(clustered))
     if rows.empty or not math.isfinite(value) or groups < 1:
         return math.nan
     sizes = np.log(rows["groups"].to_numpy(float))
@@ -54,6 +50,15 @@ def expected(metric: str, method: str, groups: float, value: float, clustered: b
 
 def _nearest(known: np.ndarray, asked: float) -> float:
     return float(known[np.argmin(np.abs(known - asked))])
+
+
+@cache
+def _studies(family: str, method: str, clustered: bool) -> pd.DataFrame:
+    """Rows of the table for one kind of interval."""
+    table = _table()
+    return table[
+        (table["family"] == family) & (table["method"] == method) & (table["clustered"] == clustered)
+    ]
 
 
 @cache

@@ -10,12 +10,13 @@ from matplotlib.figure import Figure
 
 from fibrolab import keys
 from fibrolab.reporting import numbers
-from fibrolab.reporting import run as runs
-from fibrolab.reporting.figures.style import ACCENT, INK, SECOND, save, shortened, styled
+from fibrolab.reporting.figures.style import ACCENT, INK, SECOND, save_all, shortened, styled
 from fibrolab.reporting.tables import audit as audit_tables
 from fibrolab.reporting.tables.audit import PROTOCOLS, Baseline
+from fibrolab.storage import put
 
 FIGURES = ("audit_baselines", "audit_clusters")
+VERSION = 1  # part of the key under which figures are kept: raise it where a drawing changes
 ROWS, COLUMNS = 6, 6  # of the contact sheet: what an A4 page holds with letters that can be read
 LETTERS = 20  # of a file's name, as many as stand below a thumbnail
 WIDTH = 7.1  # inches: the print area of an A4 page, so that letters keep their size on paper
@@ -114,17 +115,17 @@ def baselines(table: Mapping[str, Mapping[str, Baseline]]) -> Figure:
     return figure
 
 
-def draw(folder: Path, images: Sequence[Sequence[np.ndarray]] = ()) -> list[Path]:
-    """Draw what the folder's ``audit.json`` allows, into its ``figures`` folder.
+def draw(found: Mapping[str, Any], folder: Path, images: Sequence[Sequence[np.ndarray]] = ()) -> list[Path]:
+    """Draw the figures of an audit into the ``figures`` folder.
 
     Args:
+        found: Content of ``audit.json``.
         folder: Of an audit or of a run.
         images: For each of the audit's worst clusters, in its order, the pictures of its samples.
 
     Returns:
-        The files written.
+        The PNG files written; figures of an earlier audit that cannot be drawn any more are removed.
     """
-    found = runs.read(folder).audit
     drawn: dict[str, Figure] = {}
     if table := audit_tables.protocol_baselines(found):
         drawn["audit_baselines"] = baselines(table)
@@ -132,11 +133,21 @@ def draw(folder: Path, images: Sequence[Sequence[np.ndarray]] = ()) -> list[Path
         worst = (found.get("clusters") or [])[:ROWS]
         titles = [f"{number}. {_title(cluster)}" for number, cluster in enumerate(worst, 1)]
         drawn["audit_clusters"] = clusters(images[:ROWS], titles, [_captions(cluster) for cluster in worst])
-    places = {name: folder / keys.FIGURES / f"{name}.png" for name in FIGURES}
-    for name in places.keys() - drawn:  # of an earlier audit in this folder, whose copies are mended
-        places[name].unlink(missing_ok=True)
-        places[name].with_suffix(".svg").unlink(missing_ok=True)
-    return [save(figure, places[name]) for name, figure in drawn.items()]
+    return save_all(drawn, FIGURES, folder / keys.FIGURES)
+
+
+def copy(source: Path, folder: Path) -> None:
+    """Copy the figures that `draw` left in one folder to another, whose older ones are replaced or removed.
+
+    Raises:
+        OSError: A file cannot be read.
+        StorageError: The disk is full or the folder cannot be written.
+    """
+    for name in (f"{figure}{ending}" for figure in FIGURES for ending in (".png", ".svg")):
+        if (drawn := source / keys.FIGURES / name).is_file():
+            put(folder / keys.FIGURES / name, drawn.read_bytes())
+        else:
+            (folder / keys.FIGURES / name).unlink(missing_ok=True)
 
 
 def _title(cluster: Mapping[str, Any]) -> str:

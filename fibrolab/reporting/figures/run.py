@@ -16,7 +16,7 @@ from fibrolab.reporting.figures.counts import confusion_matrix, partitions
 from fibrolab.reporting.figures.curves import end_points, precision_recall, roc
 from fibrolab.reporting.figures.forest import subgroups
 from fibrolab.reporting.figures.probabilities import decision_curves, reliability
-from fibrolab.reporting.figures.style import save
+from fibrolab.reporting.figures.style import save_all
 from fibrolab.reporting.figures.training import curves
 from fibrolab.reporting.run import Run
 
@@ -45,11 +45,7 @@ def draw_all(folder: Path) -> list[Path]:
     """
     record = runs.read(folder)
     drawn = dict(_of_test(record)) | dict(_of_run(record))
-    places = {name: folder / keys.FIGURES / f"{name}.png" for name in FIGURES}
-    for name in places.keys() - drawn:
-        places[name].unlink(missing_ok=True)
-        places[name].with_suffix(".svg").unlink(missing_ok=True)
-    return [save(drawn[name], places[name]) for name in FIGURES if name in drawn]
+    return save_all(drawn, FIGURES, folder / keys.FIGURES)
 
 
 def _of_test(run: Run) -> Iterator[tuple[str, Figure]]:
