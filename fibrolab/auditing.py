@@ -17,6 +17,7 @@ from fibrolab.data.audit import VERSION, audit
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.data.media import Media
 from fibrolab.data.readers import read_image
+from fibrolab.data.requirements import AUDIT
 from fibrolab.errors import AuditError, StorageError
 from fibrolab.loading import load
 from fibrolab.reporting import audit_page
@@ -36,7 +37,7 @@ def run(config: DictConfig) -> str:
     Raises:
         AuditError: The verdict is `fail` under `audit.strict=true`; the page is written all the same.
     """
-    data, folder = load(config, must_split=False), Path(config.folder)
+    data, folder = load(config, must_split=False, needs=AUDIT), Path(config.folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / keys.CONFIG_FILE).write_text(OmegaConf.to_yaml(config, resolve=True))
@@ -129,7 +130,7 @@ def _key(data: LabelledData) -> str:
 
 def _pictures(found: dict[str, Any], data: LabelledData) -> list[list[np.ndarray]]:
     """The pictures of the worst clusters of copies, for the contact sheet."""
-    media = dict(zip(data.manifest.table[keys.SAMPLE_ID], data.manifest.media(), strict=True))
+    media = dict(zip(data.manifest.table[keys.SAMPLE_ID], data.manifest.pictures(), strict=True))
     return [
         [_thumbnail(media[sample]) for sample in cluster["samples"][: audit_figures.COLUMNS]]
         for cluster in found["clusters"][: audit_figures.ROWS]

@@ -8,6 +8,7 @@ GROUP_ID: Final = "group_id"  # what must never be parted: the patient, or the c
 PATIENT_ID: Final = "patient_id"
 VISIT_ID: Final = "visit_id"  # a stage belongs to a visit: patients change stage over years
 LABEL: Final = "label"  # index into the manifest's classes; for METAVIR the stage 0..4
+UNLABELLED: Final = -1  # label of a sample that is to be predicted; no split, training or metric takes one
 IMAGE: Final = "image"  # paths are relative to the manifest's root
 FRAME: Final = "frame"  # of the image's file: a number from 0, or `middle`
 ROI: Final = "roi"  # of the image: left top width height [px], or the name of a box that is found in it

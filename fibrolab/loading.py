@@ -15,6 +15,7 @@ from fibrolab.data.grouping import grouped
 from fibrolab.data.labelled_data import LabelledData, labels_under
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.media import Media
+from fibrolab.data.requirements import TRAIN, Needs
 from fibrolab.data.splits import Split, undrawn
 from fibrolab.data.survey import EMPTY, of_clips, survey, unreadable
 from fibrolab.errors import ConfigError, DataError, UndrawableSplitError, listing
@@ -23,16 +24,17 @@ POLICIES = ("error", "skip")
 logger = logging.getLogger(__name__)
 
 
-def load(config: DictConfig, must_split: bool = True) -> LabelledData:
+def load(config: DictConfig, must_split: bool = True, needs: Needs = TRAIN) -> LabelledData:
     """Manifest, survey, task and split, as the config names them.
 
     Args:
         config: With `data`, `task`, `split` and `paths`.
         must_split: False for an audit, which also says what it can of data that is too small to split.
+        needs: Requirements of the job on every sample.
 
     Raises:
         ConfigError: `data.on_unreadable` is unknown, or the task does not fit the classes.
-        DataError: Faults of the manifest, or unreadable files.
+        DataError: Faults of the manifest, samples that lack what the job needs, or unreadable files.
         SplitError: The data does not allow the split.
     """
     from hydra.errors import InstantiationException
@@ -42,6 +44,7 @@ def load(config: DictConfig, must_split: bool = True) -> LabelledData:
     if policy not in POLICIES:
         raise ConfigError(f"data.on_unreadable={policy} is unknown: error or skip.")
     manifest: Manifest = instantiate(arguments(config.data, "image_size", "on_unreadable"))
+    manifest.require(needs)
     manifest, facts = surveyed(manifest, Path(config.paths.cache), policy)
     manifest = grouped(manifest, facts[keys.IMAGE])
     labels = labels_under(config.task.name, config.task.of, config.task.merge, manifest)
@@ -55,7 +58,7 @@ def load(config: DictConfig, must_split: bool = True) -> LabelledData:
 
 
 def surveyed(manifest: Manifest, cache: Path, policy: str) -> tuple[Manifest, dict[str, pd.DataFrame]]:
-    """Survey every modality; unreadable files end it, or are left out of all of them.
+    """Survey every modality; unreadable files are refused, or their samples are left out.
 
     Args:
         manifest: What the source gave.
@@ -82,7 +85,18 @@ def surveyed(manifest: Manifest, cache: Path, policy: str) -> tuple[Manifest, di
         _answer(faults, policy, manifest, bool(good.any()))
     kept = replace(manifest, table=manifest.table[good], left_out=(*manifest.left_out, *faults))
     left = {name: table[good].reset_index(drop=True) for name, table in facts.items()}
-    return kept, {name: table for name, table in left.items() if kept.present(name).any()}
+    shown = {keys.IMAGE: _of_shown(kept, left)}
+    others = {name: table for name, table in left.items() if name != keys.IMAGE and kept.present(name).any()}
+    return kept, shown | others
+
+
+def _of_shown(manifest: Manifest, facts: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Survey of the picture that represents each sample, row by row."""
+    shown = manifest.shown
+    if (shown == keys.IMAGE).all():
+        return facts[keys.IMAGE]
+    parts = [facts[name][shown == name] for name in facts]
+    return pd.concat(parts).sort_index()
 
 
 def _answer(faults: Sequence[str], policy: str, manifest: Manifest, some_left: bool) -> None:

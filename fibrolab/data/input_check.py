@@ -4,9 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from fibrolab import keys
 from fibrolab.data import clinical
-from fibrolab.data.fault_sentences import rows_named
 from fibrolab.data.labelled_data import LabelledData
 
 
@@ -32,14 +30,15 @@ def lacking(data: LabelledData, inputs: Sequence[str], columns: Sequence[str]) -
         return []
     return [
         f"The model eats {' and '.join((*inputs, *columns))}; '{data.manifest.name}' has none of it of "
-        f"{_named(data, ~fed)}: leave them out, or choose a model that also eats what they have."
+        f"{data.manifest.named(~fed)}: leave them out, or choose a model that also eats what they have."
     ]
 
 
 def _unknown(data: LabelledData, inputs: Sequence[str]) -> Iterator[str]:
     manifest = data.manifest
-    if unknown := [name for name in inputs if name not in data.facts]:
-        held = (f"{name} of some samples" if name in manifest.partly else name for name in data.facts)
+    if unknown := [name for name in inputs if not manifest.present(name).any()]:
+        partly = (f"{name} of some samples" for name in manifest.partly)
+        held = (*manifest.modalities, *partly)
         yield (
             f"The model eats {', '.join(unknown)}, which '{manifest.name}' does not have. It has: "
             f"{', '.join(held)}."
@@ -53,11 +52,3 @@ def _unmeasured(data: LabelledData, columns: Sequence[str]) -> Iterator[str]:
             f"The model eats the clinical column(s) {', '.join(empty)}, without any value in "
             f"'{data.manifest.name}'. It has values of: {', '.join(known) or 'none'}."
         )
-
-
-def _named(data: LabelledData, rows: np.ndarray) -> str:
-    """Samples as the user finds them: rows of the table, or else their ids."""
-    table = data.manifest.table[rows]
-    if keys.ROW in table:
-        return rows_named(table[keys.ROW].tolist())
-    return rows_named(table[keys.SAMPLE_ID].tolist(), "sample")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from fibrolab import keys
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.splits import Split
 from fibrolab.errors import ConfigError
@@ -17,9 +18,10 @@ class LabelledData:
 
     Attributes:
         manifest: The samples.
-        facts: Survey of each modality, row by row; `image` always. Of a sample that lacks a modality, every
-            text is empty and every number 0.
-        labels: Class of every sample under the task, int64 (N,).
+        facts: Survey of each modality, row by row. Of a sample that lacks a modality, every text is empty and
+            every number 0; but `image` is always there and surveys the picture that represents the sample
+            (`Manifest.pictures`), such as the middle frame of a clip without a still.
+        labels: Class of every sample under the task, int64 (N,); `keys.UNLABELLED` where it is not known.
         classes: Names of those classes.
         split: Who trains, validates and tests.
     """
@@ -34,7 +36,10 @@ class LabelledData:
 def labels_under(
     task: str, of: Sequence[str] | None, merge: Sequence[int] | None, manifest: Manifest
 ) -> np.ndarray:
-    """Class of every sample, int64 (N,), when each of the manifest's classes is merged into a task's.
+    """Merge each of the manifest's classes into a class of the task.
+
+    Returns:
+        Class of every sample, int64 (N,); `keys.UNLABELLED` where it is not known.
 
     Args:
         task: Its name, for the message.
@@ -56,4 +61,5 @@ def labels_under(
         )
     if len(merge) != len(of):
         raise ConfigError(f"task.merge names a class for {len(merge)} of the {len(of)} classes of task.of.")
-    return np.asarray(merge, np.int64)[manifest.labels]
+    labels = manifest.labels
+    return np.where(labels == keys.UNLABELLED, labels, np.asarray(merge, np.int64)[labels])

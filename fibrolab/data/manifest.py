@@ -12,19 +12,21 @@ import pandas as pd
 from fibrolab import keys
 from fibrolab.data import clinical
 from fibrolab.data.fault_sentences import refuse, rows_named, told, unfilled
-from fibrolab.data.media import Media, View
+from fibrolab.data.media import MIDDLE, Media, View
+from fibrolab.data.requirements import Needs
 from fibrolab.errors import DataError
 
 _IDENTITY = (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.VISIT_ID, keys.LABEL)
-_TEXT = (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.VISIT_ID, keys.SITE, keys.SCANNER, keys.IMAGE)
-_OPTIONAL_TEXT = (keys.FRAME, keys.ROI, keys.ELASTOGRAM, keys.ELASTOGRAM_ROI, keys.CLIP, keys.MASK)
+_TEXT = (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.VISIT_ID, keys.SITE, keys.SCANNER)
 _PATHS = (keys.IMAGE, keys.ELASTOGRAM, keys.CLIP, keys.MASK)
-# What is meant of each modality's file: the columns that name its frame and its rectangle.
+_OPTIONAL_TEXT = (*_PATHS, keys.FRAME, keys.ROI, keys.ELASTOGRAM_ROI)
+# Columns that name the frame and the rectangle of each modality's file.
 _VIEWS = {
     keys.IMAGE: (keys.FRAME, keys.ROI),
     keys.ELASTOGRAM: (None, keys.ELASTOGRAM_ROI),
     keys.CLIP: (None, None),
 }
+_SHOWN = (keys.IMAGE, keys.CLIP, keys.ELASTOGRAM)  # a sample is represented by the first that it has
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Manifest:
 
     @property
     def labels(self) -> np.ndarray:
-        """Class index of every sample, int64 (N,)."""
+        """Class index of every sample, int64 (N,); `keys.UNLABELLED` where it is to be predicted."""
         return self.table[keys.LABEL].to_numpy(np.int64)
 
     @property
@@ -99,15 +101,67 @@ class Manifest:
         asked = np.ones(len(self), bool) if rows is None else rows
         if (lacking := asked & ~self.present(column)).any():
             raise DataError(
-                f"The manifest of '{self.name}' has no {column} of "
-                f"{rows_named(self.table.loc[lacking, keys.SAMPLE_ID], 'sample')}; it has "
-                f"{' and '.join(self.modalities)} of all."
+                f"The manifest of '{self.name}' has no {column} for "
+                f"{rows_named(self.table.loc[lacking, keys.SAMPLE_ID], 'sample')}; every sample has: "
+                f"{' and '.join(self.modalities) or 'none of the modalities'}."
             )
         table = self.table[asked]
         frames, boxes = (_cells(table, name) for name in _VIEWS[column])
         views = {cells: View.parse(*cells) for cells in set(zip(frames, boxes, strict=True))}
-        cells = zip(table[column], frames, boxes, strict=True)
+        cells = zip(_cells(table, column), frames, boxes, strict=True)
         return [Media(_on_disk(self.root, path), views[frame, box]) for path, frame, box in cells]
+
+    @property
+    def shown(self) -> np.ndarray:
+        """Modality whose picture represents each sample, strings (N,): image, else clip, else elastogram."""
+        return np.select([self.present(column) for column in _SHOWN], _SHOWN, default="").astype(object)
+
+    @property
+    def files(self) -> list[str]:
+        """Path of the file that represents each sample, as the table has it, (N,)."""
+        columns = {column: _cells(self.table, column) for column in _SHOWN}
+        return [columns[column][row] for row, column in enumerate(self.shown)]
+
+    def pictures(self) -> list[Media]:
+        """Return the picture that represents each sample, (N,); of a clip it is the middle frame."""
+        shown = self.shown
+        media = {column: iter(self.media(column, shown == column)) for column in _SHOWN}
+        found = [(column, next(media[column])) for column in shown]
+        return [
+            Media(path, View(MIDDLE, view.box)) if column == keys.CLIP else Media(path, view)
+            for column, (path, view) in found
+        ]
+
+    def require(self, needs: Needs) -> None:
+        """Refuse samples that lack what a job needs.
+
+        Args:
+            needs: Requirements of the job.
+
+        Raises:
+            DataError: Samples without a label, named by row, where the job needs one.
+        """
+        unlabelled = self.labels == keys.UNLABELLED
+        if not needs.label or not unlabelled.any():
+            return
+        if unlabelled.all():
+            given = [name for name in map(str, self.table) if name != keys.LABEL and self.present(name).any()]
+            raise DataError(
+                f"{needs.job} needs a label for every sample; '{self.name}' has none. Its columns with "
+                f"values are {', '.join(given)}. A column of another name is told by "
+                f"data.columns.{keys.LABEL}=NAME."
+            )
+        raise DataError(
+            f"{needs.job} needs a label for every sample of '{self.name}'; {self.named(unlabelled)}: label "
+            "is empty. Fill in the labels, or leave these samples out."
+        )
+
+    def named(self, rows: np.ndarray) -> str:
+        """Name samples, bool (N,), as the user finds them: by the rows of the table, or else by their ids."""
+        table = self.table[rows]
+        if keys.ROW in table:
+            return rows_named(table[keys.ROW].tolist())
+        return rows_named(table[keys.SAMPLE_ID].tolist(), "sample")
 
     @property
     def hash(self) -> str:
@@ -125,9 +179,11 @@ def validated(table: pd.DataFrame, classes: Sequence[str], name: str) -> pd.Data
     """The table with every column of `fibrolab.keys` that later stages read, or every fault at once.
 
     Args:
-        table: Needs `sample_id`, `label` and `image`; `group_id`, `patient_id`, `visit_id`, `site` and
-            `scanner` are filled where absent (a sample without group belongs to its patient, or is a group
-            of its own). Its index names the rows in faults, such as a spreadsheet's row numbers.
+        table: Needs `sample_id` and at least one of `image`, `clip` and `elastogram` for each sample; `label`
+            is a class index, missing (`keys.UNLABELLED`, NaN, or no such column) where it is not known.
+            `group_id`, `patient_id`, `visit_id`, `site` and `scanner` are filled where absent (a sample
+            without group belongs to its patient, or is a group of its own). Its index names the rows in
+            faults, such as a spreadsheet's row numbers.
         classes: Names of the labels.
         name: Data set, for the message.
 
@@ -137,11 +193,14 @@ def validated(table: pd.DataFrame, classes: Sequence[str], name: str) -> pd.Data
         nothing stands.
 
     Raises:
-        DataError: Missing column, no row, empty or repeated `sample_id`, label out of range, image missing,
-            a path that could leave the root, a frame or rectangle that is none, clinical values that cannot
-            be, one visit with two stages, or one patient in two groups; each fault names its rows.
+        DataError: Missing column, no row, empty or repeated `sample_id`, label out of range, a sample without
+            any picture, a mask without the image that it labels, a path that could leave the root, an invalid
+            frame or rectangle, impossible clinical values, one visit with two stages, or one patient in two
+            groups; each fault names its rows.
     """
-    missing = [column for column in (keys.SAMPLE_ID, keys.LABEL, keys.IMAGE) if column not in table]
+    missing = [keys.SAMPLE_ID] if keys.SAMPLE_ID not in table else []
+    if not any(column in table for column in _SHOWN):
+        missing.append(f"{keys.IMAGE} (or {keys.CLIP}, or {keys.ELASTOGRAM})")
     if missing:
         raise DataError(f"The manifest of '{name}' lacks the column(s) {', '.join(missing)}.")
     if table.empty:
@@ -169,6 +228,8 @@ def _completed(table: pd.DataFrame) -> pd.DataFrame:
             table[column] = _as_text(table[column])
         elif column in _TEXT:
             table[column] = ""
+    labels = table[keys.LABEL] if keys.LABEL in table else pd.Series(np.nan, table.index)
+    table[keys.LABEL] = labels.where(labels.notna(), keys.UNLABELLED)
     of_patient = table[keys.PATIENT_ID].where(table[keys.PATIENT_ID] != "", table[keys.SAMPLE_ID])
     table[keys.GROUP_ID] = table[keys.GROUP_ID].where(table[keys.GROUP_ID] != "", of_patient)
     return table
@@ -186,13 +247,26 @@ def _cells(table: pd.DataFrame, column: str | None) -> Sequence[str]:
 
 
 def _column_faults(table: pd.DataFrame, classes: Sequence[str]) -> Iterator[str]:
-    ids, images, labels = table[keys.SAMPLE_ID], table[keys.IMAGE], table[keys.LABEL]
+    ids, labels = table[keys.SAMPLE_ID], table[keys.LABEL]
     yield from unfilled(ids)
     own = "repeated: each row needs its own; where none is given, it is the image and what of it is meant"
     yield from told(keys.SAMPLE_ID, ids[(ids != "") & ids.duplicated(keep=False)], "is", own)
-    yield from unfilled(images)
-    unknown = labels[~labels.isin(range(len(classes)))]
+    yield from _picture_faults(table)
+    unknown = labels[~labels.isin((keys.UNLABELLED, *range(len(classes))))]
     yield from told(keys.LABEL, unknown, "is", f"not a class index 0..{len(classes) - 1}")
+
+
+def _picture_faults(table: pd.DataFrame) -> Iterator[str]:
+    """Samples without any picture, and masks without the image that they label."""
+    given = [column for column in _SHOWN if column in table]
+    if len(nothing := table.index[(table[given] == "").all(axis=1)]):
+        fault = "is empty" if len(given) == 1 else "are empty: a sample needs one of them"
+        yield f"{rows_named(nothing)}: {' and '.join(given)} {fault}"
+    if keys.MASK in table:
+        image = table.get(keys.IMAGE, pd.Series("", table.index))
+        alone = table.index[(table[keys.MASK] != "") & (image == "")]
+        if len(alone):
+            yield f"{rows_named(alone)}: mask without an image: a mask labels the pixels of the image"
 
 
 def _path_faults(paths: pd.Series) -> Iterator[str]:

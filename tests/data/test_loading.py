@@ -15,6 +15,7 @@ from PIL import Image
 from fibrolab import keys
 from fibrolab.data.formats import video
 from fibrolab.data.labelled_data import LabelledData
+from fibrolab.data.requirements import PREDICT
 from fibrolab.errors import ConfigError, DataError
 from fibrolab.loading import load
 
@@ -140,6 +141,28 @@ def test_films_of_some_samples_are_surveyed_row_by_row(tmp_path: Path) -> None:
     assert facts.dtypes.to_list() == data.facts[keys.IMAGE].dtypes.to_list()
     (film,) = facts.iloc[[1]]["file_sha256"]
     assert film == hashlib.sha256((tmp_path / "1.avi").read_bytes()).hexdigest()
+
+
+def test_clips_alone_are_samples_that_their_middle_frames_represent(tmp_path: Path) -> None:
+    path = write_table(tmp_path, [])
+    with_stills = load(composed(*overrides(path), "task=nominal", name="audit"), must_split=False)
+    pd.read_csv(path).drop(columns="image").to_csv(path, index=False)
+    data = load(composed(*overrides(path), "task=nominal", name="audit"), must_split=False)
+    assert data.manifest.modalities == (keys.CLIP,)
+    pd.testing.assert_frame_equal(data.facts[keys.IMAGE], with_stills.facts[keys.CLIP])
+
+
+def test_samples_without_a_label_are_loaded_for_prediction_and_refused_for_training(tmp_path: Path) -> None:
+    path = write_table(tmp_path, [])
+    pd.read_csv(path).drop(columns="label").to_csv(path, index=False)
+    settings = [*overrides(path), "task=nominal"]
+    with pytest.raises(DataError, match=r"Training needs a label .* columns with values are"):
+        load(composed(*settings, name="audit"))
+    config = composed(*settings, name="audit")
+    config.split = {"_target_": "fibrolab.data.splits.all_test", "name": "all"}
+    data = load(config, needs=PREDICT)
+    assert (data.labels == keys.UNLABELLED).all()
+    assert len(data.split.rows(keys.TEST)) == len(data.labels) == 10
 
 
 def test_an_unreadable_film_among_some_is_named_by_its_own_row(tmp_path: Path) -> None:

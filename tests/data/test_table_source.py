@@ -8,6 +8,7 @@ import pytest
 from fibrolab import keys
 from fibrolab.data.box import Box
 from fibrolab.data.manifest import Manifest
+from fibrolab.data.requirements import TRAIN
 from fibrolab.data.sources.table import STAGES, load
 from fibrolab.errors import DataError, FibrolabError
 
@@ -46,10 +47,9 @@ def test_names_that_are_digits_are_names(path: Path) -> None:
 
 def test_every_wrong_label_is_told_by_its_row(path: Path) -> None:
     message = fault(path, "image,label\na,F0\nb,4\nc,F5\nd,\ne,f1\nf,F1\n")
-    assert "has 4 fault(s)" in message
+    assert "has 3 fault(s)" in message
     assert "row 4: label 'F5' is none of F0, F1, F2, F3, F4 (or 0 to 4); data.classes names others" in message
     assert "row 6: label 'f1' is none of" in message
-    assert "row 5: label is empty" in message
     assert "row 3: label '4' is an index where the other rows give names" in message
 
 
@@ -111,8 +111,16 @@ def test_a_column_named_nearly_as_ours_is_not_passed_over(path: Path) -> None:
 
 def test_a_missing_column_tells_how_to_name_it(path: Path) -> None:
     message = fault(path, "file,stage\na,F0\n")
-    assert "has no column label nor image; it has file, stage" in message
-    assert "data.columns.label=NAME" in message
+    assert "has no column image (or clip, or elastogram); it has file, stage" in message
+    assert "data.columns.image=NAME" in message
+
+
+def test_a_label_that_is_to_be_predicted_may_be_empty_but_not_for_training(path: Path) -> None:
+    found = loaded(path, "image,label\na,F0\nb,\nc,F1\n")
+    assert found.labels.tolist() == [0, keys.UNLABELLED, 1]
+    with pytest.raises(DataError, match="row 3: label is empty"):
+        found.require(TRAIN)
+    assert loaded(path, "clip\na.mp4\nb.mp4\n").table[keys.SAMPLE_ID].tolist() == ["a.mp4", "b.mp4"]
 
 
 def test_faults_of_the_manifest_name_the_rows_of_the_spreadsheet(path: Path) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fibrolab import keys
 from fibrolab.data.audit.evidence import UNKNOWN, Evidence
 from fibrolab.data.audit.findings import ALPHA, Finding
 
@@ -23,7 +22,7 @@ def label_order(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
     stands once in a series; where no patient is named, so does every distinct image. Those of one group may
     share their class by right, so `expected_of_groups` counts each stretch of one group once.
     """
-    names = [bare(PurePath(path).name, evidence.classes) for path in evidence.manifest.table[keys.IMAGE]]
+    names = [bare(PurePath(path).name, evidence.classes) for path in evidence.manifest.files]
     pattern, order = zip(*((re.sub(r"\d+", "#", name), natural(name)) for name in names), strict=True)
     images = len(evidence.first)
     unit = np.where(evidence.patient == UNKNOWN, evidence.image, images + evidence.patient)

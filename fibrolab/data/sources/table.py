@@ -1,4 +1,4 @@
-"""The user's own table, one row an image: the door for hospital data.
+"""The user's own table, one row a sample: the source for hospital data.
 
 A CSV (comma, semicolon or tab; UTF-8) or Parquet file. Paths in it are relative to the table's folder:
 
@@ -9,8 +9,9 @@ A CSV (comma, semicolon or tab; UTF-8) or Parquet file. Paths in it are relative
     img/0001.png
     img/0002.dcm
 
-`image` and `label` must be there; every other column of `fibrolab.keys` may be. Without `patient_id` nothing
-says which images belong together but their likeness. Columns of other names are kept as they are.
+Each row needs at least one of `image`, `clip` and `elastogram`, and a `label` unless it is to be predicted.
+Every other column of `fibrolab.keys` may be given. Without `patient_id`, only copies are known to belong
+together. Columns of other names are kept as they are.
 """
 
 import logging
@@ -22,12 +23,13 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.data import tables
-from fibrolab.data.fault_sentences import refuse, told, unfilled
+from fibrolab.data.fault_sentences import refuse, told
 from fibrolab.data.manifest import Manifest
 from fibrolab.errors import ConfigError, DataError, listing
 
 logger = logging.getLogger(__name__)
 STAGES = ("F0", "F1", "F2", "F3", "F4")
+PICTURES = (keys.IMAGE, keys.CLIP, keys.ELASTOGRAM)  # a row needs at least one of them
 
 
 def load(
@@ -52,7 +54,9 @@ def load(
         DataError: A table that cannot be read, lacks a column or holds faults; see `tables.read`, `labelled`
             and `manifest.validated`.
     """
-    table = labelled(path, classes, columns, needs=(keys.IMAGE,))
+    table = labelled(path, classes, columns)
+    if not any(column in table for column in PICTURES):
+        raise _missing([f"{keys.IMAGE} (or {keys.CLIP}, or {keys.ELASTOGRAM})"], table, path)
     if keys.PATIENT_ID not in table:
         logger.warning(
             "%s has no column patient_id, so that one patient's images may be parted; it has %s. If one of "
@@ -69,33 +73,44 @@ def labelled(
     columns: Mapping[str, str | None] | None = None,
     needs: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """A table under our names, its labels as class indices; the index names spreadsheet rows.
+    """Read a table under our names, its labels as class indices; the index names spreadsheet rows.
+
+    Where no label stands, or the table has no such column, it is `keys.UNLABELLED`: whether the job needs
+    labels is decided later, see `Manifest.require`.
 
     Args:
         path: CSV or Parquet file.
         classes: Names of the labels; the table gives names or indices from 0, one kind throughout.
         columns: See `load`.
-        needs: Columns that it must have beside `label`.
+        needs: Columns that it must have.
 
     Raises:
         ConfigError: See `load`.
-        DataError: A missing column, or labels that are empty, unknown or of both kinds, by row.
+        DataError: A missing column, or labels that are unknown or of both kinds, by row.
     """
     table = _renamed(tables.read(path), columns or {}, path)
-    missing = [column for column in (keys.LABEL, *needs) if column not in table]
+    missing = [column for column in needs if column not in table]
     if missing:
-        raise DataError(
-            f"{path} has no column {' nor '.join(missing)}; it has {', '.join(table.columns)}. A column of "
-            f"another name is told by data.columns.{missing[0]}=NAME."
-        )
+        raise _missing(missing, table, path)
+    if keys.LABEL not in table:
+        return table.assign(**{keys.LABEL: keys.UNLABELLED})
     return table.assign(**{keys.LABEL: _indices(table[keys.LABEL], list(classes), path)})
 
 
+def _missing(columns: Sequence[str], table: pd.DataFrame, path: str | Path) -> DataError:
+    return DataError(
+        f"{path} has no column {' nor '.join(columns)}; it has {', '.join(table.columns)}. A column of "
+        f"another name is told by data.columns.{columns[0].split()[0]}=NAME."
+    )
+
+
 def with_ids(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with a `sample_id`: where it has none, the image's path and what of the image is meant."""
+    """Return the table with a `sample_id`; where it has none, it is the file's path, frame and rectangle."""
     if keys.SAMPLE_ID in table:
         return table
-    names = table[keys.IMAGE]
+    names = pd.Series("", table.index)
+    for column in (name for name in PICTURES if name in table):
+        names = names.mask(names == "", table[column])
     for column in (name for name in (keys.FRAME, keys.ROI) if name in table):
         names = names + ("#" + table[column]).where(table[column] != "", "")
     return pd.concat([names.rename(keys.SAMPLE_ID), table], axis=1)
@@ -157,13 +172,13 @@ def _letters(name: str) -> str:
 
 
 def _indices(labels: pd.Series, classes: list[str], path: str | Path) -> pd.Series:
-    """Class index of every label, int64 (N,)."""
+    """Class index of every label, int64 (N,); `keys.UNLABELLED` where none stands."""
     numbers = [str(index) for index in range(len(classes))]
     named, numbered = labels.isin(classes), labels.isin(numbers)
     known = classes if named.sum() >= numbered.sum() else numbers
     unknown = labels[(labels != "") & ~named & ~numbered]
     allowed = f"none of {', '.join(classes)} (or 0 to {len(classes) - 1}); data.classes names others"
-    faults = [*told(keys.LABEL, unknown, "is", allowed), *unfilled(labels)]
+    faults = [*told(keys.LABEL, unknown, "is", allowed)]
     mixed = labels[(labels != "") & (named | numbered) & ~labels.isin(known)]
     if len(mixed):
         kinds = ("an index", "names") if known == classes else ("a name", "indices")
@@ -171,4 +186,5 @@ def _indices(labels: pd.Series, classes: list[str], path: str | Path) -> pd.Seri
             keys.LABEL, mixed, "is", f"{kinds[0]} where the other rows give {kinds[1]}: use one kind"
         )
     refuse(path, faults)
-    return labels.map({label: index for index, label in enumerate(known)}).astype("int64")
+    indices = labels.map({label: index for index, label in enumerate(known)})
+    return indices.fillna(keys.UNLABELLED).astype("int64")

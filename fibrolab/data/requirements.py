@@ -1,0 +1,26 @@
+"""Each job's requirements on its samples, stated once; `Manifest.require` holds a data set against them.
+
+A still, a clip or an elastogram is needed of every sample in any case. Which of them depends on the network's
+inputs and is checked by `fibrolab.data.input_check`.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Requirements of one job on every sample.
+
+    Attributes:
+        job: Name of the job, the subject of the error message.
+        label: Whether every sample must have a label.
+    """
+
+    job: str
+    label: bool = True
+
+
+TRAIN = Needs("Training")
+AUDIT = Needs("The audit")
+EVALUATE = Needs("Evaluation")
+PREDICT = Needs("Prediction", label=False)
