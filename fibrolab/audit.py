@@ -2,19 +2,19 @@
 
 from omegaconf import DictConfig
 
-from fibrolab.config import command
+from fibrolab.config import Job, command
 
 
-def job(config: DictConfig) -> str:
-    """One audit; returns its verdict."""
-    from fibrolab.auditing import run  # late: `--help` and a misspelt option answer at once
+def imported(_: DictConfig) -> Job:
+    """Import and return the function that audits a data set; it returns the verdict."""
+    from fibrolab.auditing import run
 
-    return run(config)
+    return run
 
 
 def main() -> None:
-    """Entry point of `python -m fibrolab.audit`."""
-    command("audit", job)
+    """Run `python -m fibrolab.audit`."""
+    command("audit", imported)
 
 
 if __name__ == "__main__":

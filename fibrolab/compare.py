@@ -2,19 +2,19 @@
 
 from omegaconf import DictConfig
 
-from fibrolab.config import command
+from fibrolab.config import Job, command
 
 
-def job(config: DictConfig) -> None:
-    """Differences with intervals and tests, as a page and a run of its own."""
-    from fibrolab.runs.comparing import run  # late: `--help` and a misspelt option answer at once
+def imported(_: DictConfig) -> Job:
+    """Import and return the function that compares runs."""
+    from fibrolab.runs.comparing import run
 
-    run(config)
+    return run
 
 
 def main() -> None:
-    """Entry point of `python -m fibrolab.compare`."""
-    command("compare", job)
+    """Run `python -m fibrolab.compare`."""
+    command("compare", imported)
 
 
 if __name__ == "__main__":

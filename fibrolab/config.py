@@ -1,7 +1,8 @@
-"""How a command starts: finds `conf/`, composes it, runs the job, and turns faults into sentences."""
+"""Start of a command: find, compose and check its config, run its job, put a user's faults into sentences."""
 
 import difflib
 import errno
+import gc
 import logging
 import os
 import re
@@ -11,43 +12,70 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from fibrolab import sweeps
 from fibrolab.choices import refuse
-from fibrolab.errors import ConfigError, FibrolabError
+from fibrolab.errors import ConfigError, FibrolabError, StorageError
 
 VERSION_BASE = "1.3"
-INTERRUPTED = 130  # the shell's code for Ctrl-C
-LOOSE = ("callbacks.early_stopping", "data.columns", "segment.fps", "columns")  # take null, or a lone word
-REFERENCE = re.compile(r"\$\{[^{}]*\}|\?\?\?")  # a value that shows no kind
+INTERRUPTED = 130  # exit code that a shell gives after Ctrl-C
+LOOSE = ("callbacks.early_stopping", "data.columns", "segment.fps", "columns")  # may be null or a single word
+REFERENCE = re.compile(r"\$\{[^{}]*\}|\?\?\?")  # a value whose kind is not known before it is resolved
+NO_CHOICE = "GROUP=null leaves out what is needed; name one of its choices, see --help"
+
+Job = Callable[[DictConfig], Any]
 
 
 def folder() -> Path:
-    """Where the configs lie: inside an installed package, beside it in a checkout."""
+    """Return the folder of the configs: inside an installed package, beside the package in a checkout."""
     package = Path(__file__).parent
     installed = package / "conf"
     return installed if installed.is_dir() else package.parent / "conf"
 
 
-def command(name: str, job: Callable[[DictConfig], Any]) -> None:
-    """Run `job` on the config `conf/NAME.yaml` and the overrides of the command line.
+def command(name: str, imported: Callable[[DictConfig], Job]) -> None:
+    """Run a command on the config `conf/NAME.yaml` and the overrides of the command line.
 
-    A user's fault ends as one sentence on the error stream with exit code 1 and Ctrl-C with 130; a fault
-    of ours keeps its traceback.
+    A user's fault ends with one sentence on the error stream and exit code 1, Ctrl-C with 130; a fault of
+    ours keeps its traceback.
 
     Args:
         name: Root config.
-        job: Takes the composed config; what it returns is the result of a sweep's job.
+        imported: Import and return the job, once the config is composed and checked. The job takes the
+            config; what it returns is the result of a sweep's job.
     """
+    # The imports leave 600,000 objects that live to the end. Collecting among them while they are made costs
+    # a second, and once more when the process ends 1.6 s: the collector pauses, then leaves them alone.
+    gc.disable()
+    if sys.argv[1:] in (["--help"], ["-h"]):
+        print(_help())
+        return
     import hydra
+
+    started = False
+
+    def job(config: DictConfig) -> Any:
+        nonlocal started
+        started = True
+        try:
+            check(config)
+            work = imported(config)
+            gc.freeze()
+            gc.enable()
+            return run(work, config)
+        except FibrolabError as error:
+            _end(error)
+        finally:
+            gc.freeze()
 
     for kind in (signal.SIGINT, signal.SIGTERM):  # a scheduler's kill ends a run as Ctrl-C does
         signal.signal(kind, _interrupt)
     logging.raiseExceptions = False  # a log that cannot be written (a full disk) must not bury the sentence
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then passes exceptions on instead of printing them
-    main = hydra.main(version_base=VERSION_BASE, config_path=str(folder()), config_name=name)(_checked(job))
+    main = hydra.main(version_base=VERSION_BASE, config_path=str(folder()), config_name=name)(job)
     try:
         main()
     except FibrolabError as error:
@@ -58,20 +86,107 @@ def command(name: str, job: Callable[[DictConfig], Any]) -> None:
     except (hydra.errors.HydraException, OmegaConfBaseException) as error:
         sys.exit(f"error: {explain(error)}")
     except (PermissionError, NotADirectoryError, FileNotFoundError) as error:
-        sys.exit(f"error: {error.filename} cannot be made or opened ({error.strerror}); see paths.root")
+        if started:
+            raise
+        sys.exit(f"error: {_unusable(error)}; see paths.root")  # Hydra makes the folder of its log first
     except Exception as error:
-        if "Config group override" in str(error):  # Hydra's ValueError, which names neither group nor remedy
-            sys.exit("error: GROUP=null leaves out what is needed; name one of its choices, see --help")
+        if not started and leaves_out_a_group(error):
+            sys.exit(f"error: {NO_CHOICE}")
         if not _disk_is_full(error):
             raise
         sys.exit("error: the disk is full; free space or choose another paths.root")
 
 
-def _interrupt(*_: object) -> NoReturn:
-    """Stop once: a second Ctrl-C while children are ended would leave one waiting for ever."""
-    for kind in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(kind, signal.SIG_IGN)
+def _help() -> str:
+    """Return what Hydra prints for `--help`, without loading every config as Hydra does to list them."""
+    shown, groups = _content(folder() / "hydra" / "help" / "fibrolab.yaml"), dict[str, list[str]]()
+    for path in sorted(folder().rglob("[!_]*.yaml")):
+        groups.setdefault(path.parent.relative_to(folder()).as_posix(), []).append(path.stem)
+    lines = [
+        f"{group}: {', '.join(names)}"
+        for group, names in sorted(groups.items())
+        if group != "." and not group.startswith("hydra")
+    ]
+    text = str(shown["template"]).replace("${hydra.help.header}", shown["header"])
+    return text.replace("$APP_CONFIG_GROUPS", "\n".join([*lines, ""]))
+
+
+_interruptions: list[int] = []
+
+
+def _interrupt(number: int, _: object) -> NoReturn:
+    """Stop cleanly at the first signal, and at once at the second, whatever is being waited for."""
+    if _interruptions:
+        for kind in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(kind, signal.SIG_DFL)  # a third ends even this
+        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, b"interrupted again; ended at once\n")
+        os._exit(INTERRUPTED)
+    _interruptions.append(number)
     raise KeyboardInterrupt
+
+
+def check(config: DictConfig) -> None:
+    """Refuse a composed config that lacks a value or holds one of the wrong kind.
+
+    Raises:
+        ConfigError: All such settings at once.
+    """
+    if missing := sorted(OmegaConf.missing_keys(config)):
+        raise ConfigError(" ".join(_missing_value(key) for key in missing))
+    _check_kinds(config)
+
+
+def run(job: Job, config: DictConfig) -> Any:
+    """Run a job, and raise every fault of the user's as an error of ours.
+
+    Raises:
+        FibrolabError: The job's own, or what stands for a full disk or a path that a setting names and that
+            cannot be made or opened.
+        Exception: A fault of the code, with its traceback.
+    """
+    from hydra.errors import InstantiationException
+
+    try:
+        return job(config)
+    except InstantiationException as error:  # Hydra's wrapping of what a source or a split raised
+        if isinstance(error.__cause__, FibrolabError):
+            raise error.__cause__ from None
+        if strange := re.search(r"unexpected keyword argument '(\w+)'", str(error.__cause__)):
+            raise ConfigError(_left_over(config, strange[1])) from error
+        raise RuntimeError("a source or a split broke") from error
+    except OmegaConfBaseException as error:
+        raise RuntimeError("the code misread its own config") from error
+    except (PermissionError, NotADirectoryError, FileNotFoundError) as error:
+        if (setting := _setting_of(error.filename, config)) is None:
+            raise
+        raise StorageError(f"{_unusable(error)}; see {setting}") from error
+
+
+def leaves_out_a_group(error: Exception) -> bool:
+    """Whether Hydra's ValueError, which names neither group nor remedy, means `GROUP=null`."""
+    return "Config group override" in str(error)
+
+
+def _unusable(error: OSError) -> str:
+    return f"{error.filename} cannot be made or opened ({error.strerror})"
+
+
+def _setting_of(place: object, config: DictConfig) -> str | None:
+    """Return the setting that names a path or the closest folder above it; None where no setting does."""
+    if not isinstance(place, str | os.PathLike):
+        return None
+    path = Path(place).absolute()
+    if any(path.is_relative_to(own) for own in (Path(__file__).parent, folder())):
+        return None
+    distances = {}
+    for name, value in flat(resolved(config)).items():
+        if not isinstance(value, str) or not (name.startswith("paths.") or os.sep in value or value == place):
+            continue
+        named = Path(value).absolute()
+        is_above = name.startswith("paths.") and named.is_relative_to(path)  # was to be made on the way
+        if is_above or path.is_relative_to(named):
+            distances[name] = abs(len(path.parts) - len(named.parts))
+    return min(distances, key=distances.__getitem__, default=None)
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
@@ -128,30 +243,6 @@ def _disk_is_full(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def _checked(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
-    from hydra.errors import InstantiationException
-
-    def checked(config: DictConfig) -> Any:
-        missing = sorted(OmegaConf.missing_keys(config))
-        try:
-            if missing:
-                raise ConfigError(" ".join(_missing_value(key) for key in missing))
-            _check_kinds(config)
-            return job(config)
-        except FibrolabError as error:
-            _end(error)
-        except InstantiationException as error:  # Hydra's wrapping of what a source or a split raised
-            if isinstance(error.__cause__, FibrolabError):
-                _end(error.__cause__)
-            if strange := re.search(r"unexpected keyword argument '(\w+)'", str(error.__cause__)):
-                _end(ConfigError(_left_over(config, strange[1])))
-            raise RuntimeError("a source or a split broke") from error  # our fault: with a traceback
-        except OmegaConfBaseException as error:
-            raise RuntimeError("the code misread its own config") from error  # likewise
-
-    return checked
 
 
 def _check_kinds(config: DictConfig) -> None:
@@ -251,14 +342,15 @@ def _nearest(given: str, known: list[str]) -> str:
 
 
 def _settings() -> list[str]:
-    """Names of groups and settings, for a suggestion: read only after something went wrong."""
+    """Return the names of groups and settings, for a suggestion: read only after something went wrong."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where libyaml is there
     names = [path.relative_to(folder()).as_posix() for path in folder().rglob("*") if path.is_dir()]
     for path in folder().rglob("*.yaml"):
         group = path.relative_to(folder()).parent.as_posix().replace("/", ".")
-        content = OmegaConf.load(path)
-        if isinstance(content, DictConfig) and group.split(".")[0] not in ("experiment", "debug"):
+        if group.split(".")[0] in ("experiment", "debug"):
+            continue
+        content = yaml.load(path.read_text(), loader)
+        if isinstance(content, dict):
             prefix = "" if group == "." else f"{group}."
-            plain = OmegaConf.to_container(content)
-            assert isinstance(plain, dict)
-            names += flat({str(key): value for key, value in plain.items() if key != "defaults"}, prefix)
+            names += flat({str(key): value for key, value in content.items() if key != "defaults"}, prefix)
     return names

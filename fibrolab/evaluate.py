@@ -2,28 +2,31 @@
 
 from omegaconf import DictConfig
 
-from fibrolab.config import command
+from fibrolab.config import Job, command
 from fibrolab.errors import ConfigError
 
 
-def job(config: DictConfig) -> None:
-    """Metrics, figures and page: from the files of the run alone, or on the data that is named."""
+def imported(config: DictConfig) -> Job:
+    """Import and return the function that scores a run from its files alone, or on the data that is named.
+
+    Raises:
+        ConfigError: `run` is not one id.
+    """
     if not isinstance(config.run, str | int):
         raise ConfigError(f"run={config.run} is not one run: give an id, as `train` prints it.")
-    config.run = str(config.run)  # YAML takes an id of digits alone for a number
+    config.run = str(config.run)  # YAML reads an id of digits alone as a number
     if config.get("data") is None:
-        from fibrolab import pipeline
+        from fibrolab.pipeline import evaluate
 
-        pipeline.evaluate(config)
-    else:
-        from fibrolab.runs import external
+        return evaluate
+    from fibrolab.runs.external import run
 
-        external.run(config)
+    return run
 
 
 def main() -> None:
-    """Entry point of `python -m fibrolab.evaluate`."""
-    command("evaluate", job)
+    """Run `python -m fibrolab.evaluate`."""
+    command("evaluate", imported)
 
 
 if __name__ == "__main__":

@@ -2,19 +2,19 @@
 
 from omegaconf import DictConfig
 
-from fibrolab.config import command
+from fibrolab.config import Job, command
 
 
-def job(config: DictConfig) -> None:
-    """A small table on the terminal; nothing is written."""
-    from fibrolab.runs.planning import run  # late: `--help` and a misspelt option answer at once
+def imported(_: DictConfig) -> Job:
+    """Import and return the function that prints the patients a study needs."""
+    from fibrolab.runs.planning import run
 
-    run(config)
+    return run
 
 
 def main() -> None:
-    """Entry point of `python -m fibrolab.plan`."""
-    command("plan", job)
+    """Run `python -m fibrolab.plan`."""
+    command("plan", imported)
 
 
 if __name__ == "__main__":

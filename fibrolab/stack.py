@@ -2,19 +2,19 @@
 
 from omegaconf import DictConfig
 
-from fibrolab.config import command
+from fibrolab.config import Job, command
 
 
-def job(config: DictConfig) -> None:
-    """A logistic regression on what the runs answered, as a run of its own."""
-    from fibrolab.runs.stacking import run  # late: `--help` and a misspelt option answer at once
+def imported(_: DictConfig) -> Job:
+    """Import and return the function that stacks runs."""
+    from fibrolab.runs.stacking import run
 
-    run(config)
+    return run
 
 
 def main() -> None:
-    """Entry point of `python -m fibrolab.stack`."""
-    command("stack", job)
+    """Run `python -m fibrolab.stack`."""
+    command("stack", imported)
 
 
 if __name__ == "__main__":

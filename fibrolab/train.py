@@ -2,19 +2,19 @@
 
 from omegaconf import DictConfig
 
-from fibrolab.config import command
+from fibrolab.config import Job, command
 
 
-def job(config: DictConfig) -> float | None:
-    """One run; returns the monitored value, which a sweep compares."""
-    from fibrolab.pipeline import run  # late: `--help` and a misspelt option answer at once
+def imported(_: DictConfig) -> Job:
+    """Import and return the function that trains; it returns the monitored value, which a sweep compares."""
+    from fibrolab.pipeline import run
 
-    return run(config)
+    return run
 
 
 def main() -> None:
-    """Entry point of `python -m fibrolab.train` and `fibrolab-train`."""
-    command("train", job)
+    """Run `python -m fibrolab.train`."""
+    command("train", imported)
 
 
 if __name__ == "__main__":

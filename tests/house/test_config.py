@@ -1,8 +1,17 @@
 """What the command line answers before anything slow is loaded."""
 
+import gc
+import importlib
+import logging
+import os
+import re
+import signal
 import subprocess
 import sys
+import tomllib
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 from compose import composed, names
@@ -11,25 +20,88 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError
 
-from fibrolab.config import VERSION_BASE, _check_kinds, flat, folder
+from fibrolab import __main__, train
+from fibrolab.config import INTERRUPTED, VERSION_BASE, _check_kinds, flat, folder, run
+from fibrolab.errors import StorageError
+
+ROOT = Path(__file__).parents[2]
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def command(*words: str, module: str = "train") -> subprocess.CompletedProcess[str]:
-    program = [sys.executable, "-m", f"fibrolab.{module}", *words]
-    return subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
+def command(*words: str, program: tuple[str, ...] = ("-m", "fibrolab")) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, *program, *words]
+    return subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_help_names_the_groups_and_shows_commands() -> None:
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """Give a function that runs `train` in this process until it refuses, and returns its sentence."""
+    handlers, raises = {kind: signal.getsignal(kind) for kind in SIGNALS}, logging.raiseExceptions
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+
+    def refusal(*words: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["train", *words, f"paths.root={tmp_path}"])
+        with pytest.raises(SystemExit) as ended:
+            train.main()
+        return str(ended.value.code)
+
+    yield refusal
+    for kind, handler in handlers.items():
+        signal.signal(kind, handler)
+    logging.raiseExceptions = raises
+    gc.enable()
+    gc.unfreeze()
+
+
+def test_help_lists_the_commands() -> None:
     answer = command("--help")
     assert answer.returncode == 0
+    roots = {path.stem for path in folder().glob("*.yaml")}
+    shown = {line.split()[0] for line in answer.stdout.splitlines() if line.startswith("  ")}
+    assert roots == shown
+    for name in roots:
+        importlib.import_module(f"fibrolab.{name}")  # a root config is a command
+
+
+def test_help_of_a_command_names_the_groups_and_shows_commands() -> None:
+    answer, of_hydra = command("train", "--help"), command("train", "--help", "seed=0")
+    assert answer.returncode == 0
+    assert answer.stdout.strip() == re.sub(r"(?<= )_\w+, ", "", of_hydra.stdout).strip()
     for word in ("model: hybrid, multimodal, single, video", "split:", "--cfg job", "-m model=single,hybrid"):
         assert word in answer.stdout
 
 
-def test_cfg_job_prints_every_setting() -> None:
-    answer = command("--cfg", "job", "model=hybrid")
-    assert answer.returncode == 0
-    assert OmegaConf.create(answer.stdout).model.branches.b.name == "vgg16"
+def test_a_command_is_the_same_by_both_of_its_names() -> None:
+    words = ("--cfg", "job", "model=hybrid")
+    short, long = command("train", *words), command(*words, program=("-m", "fibrolab.train"))
+    assert (short.returncode, short.stdout, short.stderr) == (long.returncode, long.stdout, long.stderr)
+    assert OmegaConf.create(short.stdout).model.branches.b.name == "vgg16"
+
+
+def test_the_console_script_is_that_program() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    module, _, name = project["scripts"]["fibrolab"].partition(":")
+    assert getattr(importlib.import_module(module), name) is __main__.main
+
+
+def test_a_multirun_and_flags_of_hydra_pass_through_the_program(tmp_path: Path) -> None:
+    words = ("auc=0.85,0.9", "against=0.75", "prevalence=0.4", f"hydra.sweep.dir={tmp_path}")
+    answer = command("plan", "-m", *words)
+    assert answer.returncode == 0, answer.stderr
+    for question in ("AUC 0.85 above 0.75", "AUC 0.9 above 0.75"):
+        assert question in answer.stdout
+
+
+def test_a_misspelt_command_or_setting_is_answered_by_a_process() -> None:
+    for words, sentence in (
+        (["trian"], "there is no 'trian'. It is one of: audit, compare, evaluate, plan, stack, train."),
+        (["trian"], "Did you mean train?"),
+        (["train", "modl=hybrid"], "'modl' is not a setting. Did you mean 'model'?"),
+    ):
+        answer = command(*words)
+        assert (answer.returncode, answer.stdout) == (1, "")
+        assert sentence in answer.stderr
+        assert "Traceback" not in answer.stderr
 
 
 @pytest.mark.parametrize(
@@ -59,11 +131,82 @@ def test_cfg_job_prints_every_setting() -> None:
         (["--cfg", "jbo"], "jbo"),
     ],
 )
-def test_a_slip_of_the_user_is_answered_with_a_sentence(words: list[str], sentence: str) -> None:
-    answer = command(*words)
-    assert answer.returncode != 0
-    assert sentence in answer.stderr
-    assert "Traceback" not in answer.stderr
+def test_a_slip_of_the_user_is_answered_with_a_sentence(
+    words: list[str], sentence: str, in_process: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = in_process(*words)
+    assert code not in ("None", "0")
+    assert sentence in code + capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "place", "setting"),
+    [
+        (["paths.root=/user"], "/user/cache/pixels/x", "paths.cache"),
+        (["paths.root=/user"], "/user", "paths.root"),
+        (["paths.root=/user/far/away"], "/user/far", "paths.root"),
+        (["paths.root=/user", "data=kaggle_fibrosis", "data.root=/scans"], "/scans/F0/a.png", "data.root"),
+        (["paths.root=/user", "resume=last.ckpt"], "last.ckpt", "resume"),
+    ],
+)
+def test_a_file_that_cannot_be_opened_names_the_setting_that_names_it(
+    given: list[str], place: str, setting: str
+) -> None:
+    def job(_: object) -> None:
+        raise PermissionError(13, "Permission denied", place)
+
+    with pytest.raises(StorageError, match=rf"^{place} cannot be made .*Permission denied\); see {setting}$"):
+        run(job, composed(*given))
+
+
+@pytest.mark.parametrize("place", [None, "/nobody/named/this", str(folder() / "train.yml"), 7])
+def test_a_file_that_no_setting_names_is_our_own_fault(place: str | None) -> None:
+    def job(_: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory", place)
+
+    with pytest.raises(FileNotFoundError):
+        run(job, composed("paths.root=/user"))
+
+
+def started(code: str, root: Path) -> tuple[subprocess.Popen[str], IO[str]]:
+    """Run Python code as a command's job, in a process of its own."""
+    text = f"from fibrolab.config import command\ndef job(config):\n{code}\ncommand('plan', lambda _: job)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", text, "auc=0.9"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=root,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert process.stdout is not None
+    return process, process.stdout
+
+
+def test_a_fault_of_ours_keeps_its_traceback(tmp_path: Path) -> None:
+    process, _ = started("    open('/nobody/named/this')", tmp_path)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Traceback" in errors
+    assert "No such file or directory: '/nobody/named/this'" in errors
+
+
+@pytest.mark.parametrize(("first", "second"), [SIGNALS, SIGNALS[::-1]])
+def test_a_second_signal_ends_a_command_that_hangs_while_it_stops(
+    first: int, second: int, tmp_path: Path
+) -> None:
+    code = """
+    import time
+    try:
+        print('at work', flush=True)
+        time.sleep(600)
+    finally:
+        print('uploading', flush=True)
+        time.sleep(600)"""
+    process, output = started(code, tmp_path)
+    for line, number in (("at work\n", first), ("uploading\n", second)):
+        assert output.readline() == line
+        process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == INTERRUPTED
+    assert errors == "interrupted again; ended at once\n"
 
 
 def test_configs_refuse_settings_that_do_not_exist() -> None:

@@ -10,11 +10,12 @@ from fibrolab.errors import ConfigError
 @pytest.mark.parametrize("given", ["null", "[0a,0b]", "{a: 0b}", "1.5"])
 def test_what_is_no_single_run_is_refused(given):
     with pytest.raises(ConfigError, match=r"is not one run: give an id"):
-        evaluate.job(composed(f"run={given}", name="evaluate"))
+        evaluate.imported(composed(f"run={given}", name="evaluate"))
 
 
 def test_an_id_of_digits_alone_is_an_id(monkeypatch):
     asked = []
     monkeypatch.setattr(pipeline, "evaluate", lambda config: asked.append(config.run))
-    evaluate.job(composed("run=12345678901234567890123456789012", name="evaluate"))
+    config = composed("run=12345678901234567890123456789012", name="evaluate")
+    evaluate.imported(config)(config)
     assert asked == ["12345678901234567890123456789012"]
