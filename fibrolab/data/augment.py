@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fibrolab.errors import ConfigError, listing
+from fibrolab.targets import imported
 
 _WORD = 2**64 - 1
 _PROBE_SIDE = 256  # pixels; every transform is tried once on a picture of this size
@@ -21,7 +22,8 @@ class Augment:
     The chain is built and tried out at once, so that a fault shows before the first epoch, not in a worker.
 
     Args:
-        transforms: one mapping a transform: its albumentations class as ``name``, its parameters beside it.
+        transforms: one mapping a transform: its albumentations class as ``name``, or the dotted path of one
+            in the user's own package as ``_target_``, and its parameters.
 
     Raises:
         ConfigError: an unknown transform or parameter, or a value it does not take; all of them are named.
@@ -142,7 +144,7 @@ def _build(transforms: Sequence[Mapping[str, Any]]) -> list[tuple[Any, bool]]:
         try:
             transform = _build_one(known, settings)
             chain.append((transform, isinstance(transform, albumentations.DualTransform)))
-        except (ValueError, TypeError, KeyError) as error:
+        except (ConfigError, ValueError, TypeError, KeyError) as error:
             faults.append(f"transforms[{position}]: {error.args[0]}")
     if faults:
         raise ConfigError("These augmentations cannot be used:\n" + listing(faults))
@@ -151,10 +153,26 @@ def _build(transforms: Sequence[Mapping[str, Any]]) -> list[tuple[Any, bool]]:
 
 def _build_one(known: Mapping[str, Any], settings: Mapping[str, Any]) -> Any:
     """One transform, tried out; a fault is a ValueError with a sentence."""
-    if "name" not in settings:
-        raise ValueError(f"{dict(settings)} needs a `name`, such as `name: HorizontalFlip`")
     parameters = dict(settings)
-    name = parameters.pop("name")
+    if "_target_" in parameters:
+        kind, name = _users_own(parameters.pop("_target_"), known)
+    elif "name" in parameters:
+        name = parameters.pop("name")
+        kind = _albumentations_own(name, parameters, known)
+    else:
+        raise ValueError(f"{parameters} needs a `name`, such as `name: HorizontalFlip`, or a `_target_`")
+    try:
+        transform = kind(**parameters)
+        tried = transform(image=np.zeros((_PROBE_SIDE, _PROBE_SIDE), np.uint8), force_apply=True)["image"]
+        if tried.dtype != np.uint8:
+            raise ValueError(f"it makes {tried.dtype} of uint8; scaling comes last, in the network")
+    except Exception as error:
+        raise ValueError(f"{name} does not work: {' '.join(str(error).split())}") from error
+    return transform
+
+
+def _albumentations_own(name: str, parameters: Iterable[str], known: Mapping[str, Any]) -> Any:
+    """The class of that name, which has all these parameters."""
     if name not in known:
         raise ValueError(f"albumentations has no transform {name!r}{_nearest(name, known)}")
     allowed = set(known[name].InitSchema.model_fields) - {"strict"}
@@ -162,14 +180,18 @@ def _build_one(known: Mapping[str, Any], settings: Mapping[str, Any]) -> Any:
         if parameter not in allowed:
             # albumentations itself would warn and go on without it
             raise ValueError(f"{name} has no parameter {parameter!r}{_nearest(parameter, allowed)}")
-    try:
-        transform = known[name](**parameters)
-        tried = transform(image=np.zeros((_PROBE_SIDE, _PROBE_SIDE), np.uint8), force_apply=True)["image"]
-        if tried.dtype != np.uint8:
-            raise ValueError(f"it makes {tried.dtype} of uint8; scaling comes last, in the network")
-    except Exception as error:
-        raise ValueError(f"{name} does not work: {' '.join(str(error).split())}") from error
-    return transform
+    return known[name]
+
+
+def _users_own(target: str, known: Mapping[str, Any]) -> tuple[Any, str]:
+    """The class at a dotted path, which must be a transform of albumentations, and its path."""
+    kind = imported(target, "_target_")
+    if not (isinstance(kind, type) and issubclass(kind, known["BasicTransform"])):
+        raise ValueError(
+            f"{target} is not a transform: subclass albumentations.ImageOnlyTransform (changes levels) or "
+            "albumentations.DualTransform (moves pixels)"
+        )
+    return kind, target
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:

@@ -271,4 +271,10 @@ def _faults(position: int, transform: Any) -> Iterator[str]:
 
 
 def _name(transform: Any) -> str:
-    return type(transform).__name__
+    """Name of albumentations' class; of a user's own class its dotted path, which is done for no batch."""
+    kind = type(transform)
+    return (
+        kind.__name__
+        if kind.__module__.startswith("albumentations.")
+        else f"{kind.__module__}.{kind.__name__}"
+    )

@@ -40,8 +40,7 @@ class FibrosisDataModule(L.LightningDataModule):
         stores: Where the preprocessed pixels of each modality are kept; `prepare_data` fills them.
         segment: Which frames of a clip are taken.
         transforms: Augmentation of training images (`fibrolab.data.augment.Augment`); empty for none.
-        sampler: How training images are drawn: `name` and settings of
-            `fibrolab.data.samplers.build_sampler`.
+        sampler: How training images are drawn: settings of `fibrolab.data.samplers.build_sampler`.
         batch_size: Images a batch and process.
         num_workers: Loader processes; `auto` leaves one core to the training, at most eight.
         seed: Of order and augmentation.
@@ -261,7 +260,9 @@ class FibrosisDataModule(L.LightningDataModule):
         }
 
     def _order(self, dataset: PixelDataset, sampler: Mapping[str, Any]) -> EpochSampler:
-        return build_sampler(labels=dataset.labels, seed=self.seed, **sampler)
+        groups = self.data.manifest.groups[dataset.indices]
+        settings = {"name": "", **sampler}
+        return build_sampler(labels=dataset.labels, groups=groups, seed=self.seed, **settings)
 
     def _loader(
         self,

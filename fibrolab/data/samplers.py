@@ -9,6 +9,8 @@ from torch import distributed
 from torch.utils.data import Sampler
 
 from fibrolab.choices import refuse, unknown
+from fibrolab.errors import ConfigError
+from fibrolab.targets import call, imported
 
 SAMPLERS = ("shuffle", "sequential", "weighted", "fill_up", "balanced")
 _STREAM = 0xBA1  # parts the passes through a class from the orders of an epoch, which have the same seed
@@ -54,15 +56,19 @@ class EpochSampler(Sampler[tuple[int, int, int]]):
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
         """Yield the keys of this rank for the chosen epoch."""
         rank, ranks = _rank()
-        drawn = self._order(np.random.default_rng([self.seed, self.epoch]))
+        drawn = self.order(np.random.default_rng([self.seed, self.epoch]))
         order = np.resize(drawn, len(self) * ranks)  # resize pads by starting over
         indices, draws = (
             each.reshape(-1, ranks, self.pack)[:, rank].ravel().tolist() for each in (order, _repeats(order))
         )
         yield from zip(repeat(self.epoch), indices, draws, strict=False)
 
-    def _order(self, generator: np.random.Generator) -> np.ndarray:
-        """Indices of the whole epoch, ``(num_draws,)``."""
+    def order(self, generator: np.random.Generator) -> np.ndarray:
+        """Draw the indices of one epoch for all ranks together, ``(num_draws,)``; a subclass overrides it.
+
+        Args:
+            generator: seeded with the run's seed and the epoch; nothing else may be random.
+        """
         if self._shares is not None:
             return generator.choice(self.num_samples, self.num_samples, p=self._shares)
         return generator.permutation(self.num_samples) if self.shuffle else np.arange(self.num_samples)
@@ -99,7 +105,8 @@ class FillUpSampler(EpochSampler):
         self.num_draws = int(draws.sum())
         self._whole, self._rest = np.divmod(draws, counts)
 
-    def _order(self, generator: np.random.Generator) -> np.ndarray:
+    def order(self, generator: np.random.Generator) -> np.ndarray:
+        """See `EpochSampler.order`."""
         order = generator.permutation(self.num_samples)
         classes = self._classes[order]
         once_more = _repeats(classes) < self._rest[classes]  # the first of each class in this epoch's order
@@ -128,7 +135,8 @@ class BalancedSampler(EpochSampler):
         self._rounds = -(-self.num_samples // self.pack)
         self.num_draws = self._rounds * self.pack
 
-    def _order(self, generator: np.random.Generator) -> np.ndarray:
+    def order(self, generator: np.random.Generator) -> np.ndarray:
+        """See `EpochSampler.order`."""
         dealt = [self._dealt(number, members) for number, members in enumerate(self._classes)]
         return np.array(dealt, np.int64).T.ravel()  # (K, rounds) to round after round
 
@@ -144,21 +152,34 @@ class BalancedSampler(EpochSampler):
         return np.concatenate(passes)[skipped : skipped + self._rounds]
 
 
-def build_sampler(name: str, labels: np.ndarray, seed: int, **settings: Any) -> EpochSampler:
-    """Make a sampler by name.
+def build_sampler(
+    name: str,
+    labels: np.ndarray,
+    seed: int,
+    *,
+    groups: np.ndarray | None = None,
+    _target_: str = "",
+    **settings: Any,
+) -> EpochSampler:
+    """Build the sampler of a configuration.
 
     Args:
         name: ``shuffle``, ``sequential``, ``weighted``: with replacement, every class equally likely
             (weights are the inverse class frequencies, as in paper 2), ``fill_up``: every sample, and
             small classes repeated (`FillUpSampler`, as in paper 3), or ``balanced``: every class equally
-            often in every batch (`BalancedSampler`).
+            often in every batch (`BalancedSampler`). Of a sampler with a `_target_`, any name.
         labels: class of each sample, ``(N,)``.
         seed: seed of the run.
-        **settings: ``per_class`` and ``times`` of ``fill_up``; the others have none.
+        groups: group of each sample, which is never split between partitions, strings ``(N,)``.
+        _target_: dotted path of a subclass of `EpochSampler` in the user's own package; it is built with
+            ``labels``, ``groups``, ``seed`` and the settings, all as keywords, and overrides `order`.
+        **settings: ``per_class`` and ``times`` of ``fill_up``; those of the user's own sampler.
 
     Raises:
         ConfigError: there is no such sampler, it has no such setting, or a setting is no number of samples.
     """
+    if _target_:
+        return _users_own(_target_, {"labels": labels, "groups": groups, "seed": seed, **settings})
     refuse(_faults(name, settings))
     if name == "fill_up":
         return FillUpSampler(labels, seed=seed, **settings)
@@ -169,6 +190,16 @@ def build_sampler(name: str, labels: np.ndarray, seed: int, **settings: Any) -> 
         _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
         weights = 1.0 / counts[inverse]
     return EpochSampler(len(labels), seed=seed, shuffle=name != "sequential", weights=weights)
+
+
+def _users_own(target: str, arguments: Mapping[str, Any]) -> EpochSampler:
+    sampler = call(imported(target, "sampler._target_"), "sampler", **arguments)
+    if not isinstance(sampler, EpochSampler):
+        raise ConfigError(
+            f"sampler._target_={target} is not a fibrolab.data.samplers.EpochSampler: subclass it, so that "
+            "every draw tells its epoch and its repeat, on which augmentation and resuming depend."
+        )
+    return sampler
 
 
 def _faults(name: str, settings: Mapping[str, object]) -> list[str]:

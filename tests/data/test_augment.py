@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import albumentations
 import numpy as np
 import pytest
 import yaml
@@ -88,6 +89,29 @@ def test_paper_4_crops_up_to_an_eighth_of_each_side_and_flips() -> None:
         assert side / 8 - 2 <= lost.max() <= side / 8
 
 
+class Speckle(albumentations.ImageOnlyTransform):
+    """A user's own: multiplicative noise."""
+
+    def __init__(self, strength: float = 0.5, p: float = 1.0) -> None:
+        super().__init__(p=p)
+        self.strength = strength
+
+    def get_params(self) -> dict:
+        return {"factor": float(self.py_random.uniform(1 - self.strength, 1))}
+
+    def apply(self, img: np.ndarray, factor: float, **params: object) -> np.ndarray:
+        return (img * factor).astype(np.uint8)
+
+
+def test_a_transform_of_the_users_own_is_drawn_by_the_seed_and_travels_to_workers() -> None:
+    augment = Augment([{"_target_": f"{__name__}.Speckle", "strength": 0.9}])
+    image = np.full((32, 32), 200, np.uint8)
+    drawn = [augment(image, seed) for seed in (1, 1, 2)]
+    assert (drawn[0] == drawn[1]).all()
+    assert (drawn[0] != drawn[2]).all()
+    assert (pickle.loads(pickle.dumps(augment))(image, 1) == drawn[0]).all()
+
+
 @pytest.mark.parametrize(
     ("transform", "sentence"),
     [
@@ -95,7 +119,19 @@ def test_paper_4_crops_up_to_an_eighth_of_each_side_and_flips() -> None:
         ({"name": "Affine", "rotation": [-5, 5]}, "Affine has no parameter 'rotation'; nearest: .*rotat"),
         ({"name": "HorizontalFlip", "p": 2}, "HorizontalFlip does not work: .*less than or equal to 1"),
         ({"name": "Affine", "rotate": "much"}, "Affine does not work"),
-        ({"p": 0.5}, "needs a `name`"),
+        ({"p": 0.5}, "needs a `name`, .* or a `_target_`"),
+        (
+            {"_target_": "pathlib.Path"},
+            r"transforms\[1\]: pathlib.Path is not a transform: subclass albument",
+        ),
+        (
+            {"_target_": "pathlib.Pathos"},
+            r"transforms\[1\]: _target_=pathlib.Pathos: the module pathlib has no",
+        ),
+        (
+            {"_target_": f"{__name__}.Speckle", "sise": 2},
+            "Speckle does not work: .*unexpected keyword .*'sise'",
+        ),
         ({"name": "Normalize"}, "Normalize does not work: it makes float32 of uint8"),
         ({"name": "CropAndPad", "px": 4, "keep_size": False}, r"makes \(40, 40\) of \(32, 32\)"),
     ],

@@ -232,3 +232,32 @@ def test_every_config_makes_its_sampler(path: Path) -> None:
     assert {index for _, index, _ in build_sampler(**settings, labels=np.array([0, 0, 0, 1]), seed=0)} <= set(
         range(4)
     )
+
+
+class OneAGroup(EpochSampler):
+    """A user's own: the first samples of each group, as many as it is told."""
+
+    def __init__(self, labels: np.ndarray, groups: np.ndarray, seed: int, each: int = 1) -> None:
+        super().__init__(len(labels), seed=seed)
+        places = [np.flatnonzero(groups == group)[:each] for group in np.unique(groups)]
+        self.chosen = np.concatenate(places)
+        self.num_draws = len(self.chosen)
+
+    def order(self, generator: np.random.Generator) -> np.ndarray:
+        return generator.permutation(self.chosen)
+
+
+def test_a_sampler_of_the_users_own_gets_labels_groups_seed_and_its_settings() -> None:
+    groups = np.array(["a", "a", "a", "b", "b"], object)
+    target = f"{__name__}.OneAGroup"
+    sampler = build_sampler("own", np.zeros(5, int), 0, groups=groups, _target_=target, each=2)
+    assert sorted(sampler) == [(0, 0, 0), (0, 1, 0), (0, 3, 0), (0, 4, 0)]
+
+
+def test_a_sampler_of_the_users_own_must_be_one_and_take_its_settings() -> None:
+    with pytest.raises(ConfigError, match=r"sampler: .*OneAGroup does not take these settings .*'every'"):
+        build_sampler("own", np.zeros(5, int), 0, _target_=f"{__name__}.OneAGroup", every=2)
+    with pytest.raises(
+        ConfigError, match=r"_target_=types.SimpleNamespace is not a fibrolab.data.samplers.EpochSampler"
+    ):
+        build_sampler("own", np.zeros(5, int), 0, _target_="types.SimpleNamespace")
