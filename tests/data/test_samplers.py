@@ -258,6 +258,6 @@ def test_a_sampler_of_the_users_own_must_be_one_and_take_its_settings() -> None:
     with pytest.raises(ConfigError, match=r"sampler: .*OneAGroup does not take these settings .*'every'"):
         build_sampler("own", np.zeros(5, int), 0, _target_=f"{__name__}.OneAGroup", every=2)
     with pytest.raises(
-        ConfigError, match=r"_target_=types.SimpleNamespace is not a fibrolab.data.samplers.EpochSampler"
+        ConfigError, match=r"_target_=collections.UserDict is not a fibrolab.data.samplers.EpochSampler"
     ):
-        build_sampler("own", np.zeros(5, int), 0, _target_="types.SimpleNamespace")
+        build_sampler("own", np.zeros(5, int), 0, _target_="collections.UserDict")
