@@ -35,6 +35,10 @@ def describe() -> dict[str, Any]:
 def _command() -> str:
     module = getattr(sys.modules["__main__"], "__spec__", None)
     program = ["python", "-m", module.name] if module else [Path(sys.argv[0]).name]
+    if sweeps.composed_in_python():
+        from hydra.core.hydra_config import HydraConfig
+
+        program = ["python", "-m", f"fibrolab.{HydraConfig.get().job.config_name}"]
     return shlex.join([*program, *sweeps.words()])
 
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
@@ -26,14 +26,28 @@ from fibrolab.training import checks, fitting, frozen_features
 from fibrolab.training.earlier_weights import with_weights_of_runs
 
 
+class Trained(NamedTuple):
+    """The end of a training.
+
+    Attributes:
+        id: MLflow's id of the run.
+        best: The best value of the monitored metric; None after a fast dev run.
+    """
+
+    id: str
+    best: float | None
+
+
 def run(config: DictConfig) -> float | None:
+    """Train, and return the best value of the monitored metric, which a sweep compares."""
+    return train(config).best
+
+
+def train(config: DictConfig) -> Trained:
     """Train, evaluate and track one model.
 
     Args:
         config: `conf/train.yaml`, composed.
-
-    Returns:
-        The best value of the monitored metric, which a sweep compares; None after a fast dev run.
     """
     base, config.name = config.name, sweeps.named(config.name)
     settings = resolved(config)
@@ -71,7 +85,7 @@ def run(config: DictConfig) -> float | None:
         conclude(tracked, config, datamodule.test_images, datamodule.training_images())
         arms = sweeps.ended(base, tracked.id)
         run_files.announce(tracked.folder, tracked.id, config.tracking.uri, arms)
-    return fitted.best
+    return Trained(tracked.id, fitted.best)
 
 
 def conclude(
@@ -132,8 +146,9 @@ def write_config(config: DictConfig, folder: Path) -> None:
     put(folder / keys.CONFIG_FILE, OmegaConf.to_yaml(config, resolve=True).encode())
 
 
-def evaluate(config: DictConfig) -> None:
-    """Score a finished run anew from its files alone; `conf/evaluate.yaml`, composed."""
+def evaluate(config: DictConfig) -> str:
+    """Score a finished run anew from its files alone, and return its id; `conf/evaluate.yaml`, composed."""
     with reopen(config.tracking.uri, config.run) as tracked:
         conclude(tracked, config)
         run_files.announce(tracked.folder, tracked.id, config.tracking.uri)
+    return tracked.id

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from omegaconf import OmegaConf
+
 REPEATED = ("seed", "split.seed", "split.fold")  # jobs that differ in these alone are of one arm
 ENDED = "ended.tsv"  # arm and run id of each job that came to its end, below the folder of the sweep
 
@@ -25,7 +27,14 @@ def words() -> list[str]:
     """What stands behind the command: of a sweep the overrides of this job alone, without `-m`."""
     from hydra.core.hydra_config import HydraConfig
 
-    return list(HydraConfig.get().overrides.task) if folder() else sys.argv[1:]
+    return list(HydraConfig.get().overrides.task) if folder() or composed_in_python() else sys.argv[1:]
+
+
+def composed_in_python() -> bool:
+    """Whether the settings come from `fibrolab.api`, not from a command line."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return HydraConfig.initialized() and OmegaConf.is_missing(HydraConfig.get().runtime, "output_dir")
 
 
 def named(name: str) -> str:

@@ -33,11 +33,14 @@ SHORT = 16  # letters of a setting that may name an arm
 COMPARED = "fibrolab.compared"  # tag: ids of the runs
 
 
-def run(config: DictConfig) -> None:
+def run(config: DictConfig) -> str:
     """Compare runs, and leave a run with a page, a table and figures.
 
     Args:
         config: `conf/compare.yaml`, composed.
+
+    Returns:
+        Id of the run that is left.
 
     Raises:
         ConfigError: Settings out of range, unknown runs, or runs that cannot be compared.
@@ -65,6 +68,7 @@ def run(config: DictConfig) -> None:
         tracked.log_metrics(pages.summary(drawn_up))
         pages.announce(drawn_up)
         print(f"page     {page}\ntable    {tracked.folder / pages.TABLE_FILE}\nrun      {tracked.id}")
+    return tracked.id
 
 
 def compared(sides: Sequence[Side], task: Task, given: Mapping[str, Any]) -> Comparison:

@@ -33,7 +33,7 @@ EVALUATED = "fibrolab.evaluated_run"  # tag: the run whose network answered
 SPLIT = {"_target_": "fibrolab.data.splits.all_test", "name": "external"}
 
 
-def run(config: DictConfig) -> None:
+def run(config: DictConfig) -> str:
     """Let the network of a finished run answer every sample of another data set, and report on it.
 
     Thresholds, temperature and conformal sets stay those of the run's own validation part; baselines are
@@ -41,6 +41,9 @@ def run(config: DictConfig) -> None:
 
     Args:
         config: `conf/evaluate.yaml`, composed, with `data`.
+
+    Returns:
+        Id of the run that is left.
 
     Raises:
         ConfigError: The run is not known or kept no network, or the data has other classes.
@@ -66,6 +69,7 @@ def run(config: DictConfig) -> None:
         run_files.save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
         conclude(tracked, config, datamodule.test_images)
         run_files.announce(tracked.folder, tracked.id, config.tracking.uri)
+    return tracked.id
 
 
 def _settings(config: DictConfig, before: Record) -> DictConfig:

@@ -80,14 +80,19 @@ class Requirement(NamedTuple):
     enrol: int
 
 
-def run(config: DictConfig) -> None:
+def run(config: DictConfig) -> list[Requirement]:
     """Print the answers and what they rest on.
+
+    Returns:
+        The answers.
 
     Raises:
         ConfigError: Settings that are wrong, all at once.
     """
     study = read(resolved(config))
-    _announce(study, list(answers(study)))
+    found = list(answers(study))
+    _announce(study, found)
+    return found
 
 
 def read(settings: dict[str, Any]) -> Study:

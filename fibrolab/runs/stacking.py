@@ -28,11 +28,14 @@ ALONE = ("accuracy", "macro_auc")  # told of each part
 MISSING = ("error", "median")
 
 
-def run(config: DictConfig) -> None:
+def run(config: DictConfig) -> str:
     """Stack runs, and leave a run that is evaluated and reported as any other.
 
     Args:
         config: `conf/stack.yaml`, composed.
+
+    Returns:
+        Id of the run that is left.
 
     Raises:
         ConfigError: Settings out of range, unknown runs, or runs that do not fit together.
@@ -71,6 +74,7 @@ def run(config: DictConfig) -> None:
                 for metric in ALONE
             )
             print(f"alone    {name}: {told}")
+    return tracked.id
 
 
 def joined(

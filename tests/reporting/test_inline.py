@@ -1,0 +1,16 @@
+"""A page inside a notebook."""
+
+import re
+from html import unescape
+from pathlib import Path
+
+from fibrolab.reporting.inline import Page
+
+
+def test_a_page_is_shown_whole_in_a_frame_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text('<p title="a & b">\u2265 1</p>', encoding="utf-8")
+    (source,) = re.findall(r'^<iframe srcdoc="([^"]*)"[^<>]*></iframe>$', Page(path)._repr_html_())
+    assert "<" not in source
+    assert unescape(source) == path.read_text(encoding="utf-8")
+    assert Path(Page(path)) == path
