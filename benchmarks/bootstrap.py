@@ -12,7 +12,9 @@ import numpy as np
 from sklearn import metrics as reference
 
 from fibrolab.evaluation.intervals.bootstrap import intervals, resample_weights
-from fibrolab.evaluation.measures.metrics import AVERAGED, decide, evaluate
+from fibrolab.evaluation.measures import catalogue
+from fibrolab.evaluation.measures.decisions import decide
+from fibrolab.evaluation.measures.metrics import evaluate
 
 CLASSES = ("F0", "F1", "F2", "F3", "F4")
 FREQUENCIES = (0.334, 0.136, 0.125, 0.136, 0.269)  # of the Kaggle fibrosis set
@@ -51,7 +53,7 @@ def by_scikit_learn(y_true: np.ndarray, probabilities: np.ndarray) -> dict[str, 
         "qwk": reference.cohen_kappa_score(y_true, y_pred, weights="quadratic"),
         "mae": reference.mean_absolute_error(y_true, y_pred),
     }
-    for name in AVERAGED:
+    for name in (metric.name for metric in catalogue.by_class(averaged=True)):
         values[f"macro_{name}"] = np.mean(rates[name])
         values[f"weighted_{name}"] = np.average(rates[name], weights=support)
         values |= {f"{name}_{c}": rates[name][k] for k, c in enumerate(CLASSES)}

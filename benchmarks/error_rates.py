@@ -19,12 +19,12 @@ from benchmarks.coverage import PER_PATIENT, PREVALENCE, correlated
 from fibrolab.evaluation.comparison.arms import (
     END_POINTS,
     HEADLINE,
-    Answer,
     Arm,
     Measure,
+    Prediction,
     Task,
-    drawn,
     measured,
+    resampled_values,
 )
 from fibrolab.evaluation.comparison.contrasts import Contrast, contrast
 from fibrolab.evaluation.intervals import sample_size
@@ -54,7 +54,7 @@ def arms(
             score = of_arm + np.sqrt(OF_TRAINING) * correlated(rng, n, clustered)[0] + distance * (ill - 0.5)
             share = norm.cdf(score)
             chances = np.stack([1 - share, share], axis=1)
-            answers.append(Answer({"diseased": score}, {}, chances))
+            answers.append(Prediction({"diseased": score}, {}, chances))
         found.append(Arm("", np.arange(n), ill.astype(int), groups, tuple(answers)))
     return found
 
@@ -68,7 +68,7 @@ def tested(rng: np.random.Generator, measure: Measure, sides: list[Arm]) -> Cont
         draws = [np.full((1, 2), np.nan)] * 2
     else:
         seed = int(rng.integers(2**31))
-        draws = [drawn(side, TASK, RESAMPLES, seed)[measure] for side in sides]
+        draws = [resampled_values(side, TASK, RESAMPLES, seed)[measure] for side in sides]
     return contrast(measure, first, second, (values[0], values[1]), (draws[0], draws[1]), TASK)
 
 
@@ -95,7 +95,7 @@ def alike(rng: np.random.Generator, studies: int) -> Iterator[dict[str, object]]
 def planned(rng: np.random.Generator, studies: int) -> Iterator[dict[str, object]]:
     """Arms that differ, on as many patients as are said to tell them apart in 80 % of the studies."""
     many = arms(rng, 200_000, (EXPECTED, OTHER), (1, 1), False)
-    right = [(side.answers[0].scores["diseased"] > 0) == side.labels for side in many]
+    right = [(side.predictions[0].scores["diseased"] > 0) == side.labels for side in many]
     discordant = float((right[0] != right[1]).mean())
     needed = {
         AREA: sample_size.two_aucs(EXPECTED, OTHER, PREVALENCE, SHARED),

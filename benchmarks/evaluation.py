@@ -20,7 +20,7 @@ from benchmarks.stages import staged
 from fibrolab import keys
 from fibrolab.evaluation import predictions, score
 from fibrolab.evaluation.comparison import comparison_table
-from fibrolab.evaluation.comparison.arms import Task, gathered
+from fibrolab.evaluation.comparison.arms import Task, arm_from_runs
 from fibrolab.runs import run_files
 
 STAGES = ("F0", "F1", "F2", "F3", "F4")
@@ -135,7 +135,9 @@ def main() -> None:
         size = (folder / keys.REPORT_FILE).stat().st_size / 1e6
         print(f"{'its page':28} {size:8.2f} MB  {size / MEGABYTES:26.0%} of {MEGABYTES} MB")
     task = Task(STAGES, True, ENDPOINTS)
-    arms = [gathered(name, [answered(REPORTED, seed)], task) for seed, name in enumerate(("one", "other"))]
+    arms = [
+        arm_from_runs(name, [answered(REPORTED, seed)], task) for seed, name in enumerate(("one", "other"))
+    ]
     staged(
         f"two arms, {REPORTED:,} samples",
         lambda: comparison_table.table(arms, task, "sample", resamples=1000),

@@ -9,7 +9,7 @@ import pandas as pd
 from fibrolab import keys
 from fibrolab.evaluation import predictions
 from fibrolab.evaluation.comparison import comparison_table
-from fibrolab.evaluation.comparison.arms import Arm, Task, gathered
+from fibrolab.evaluation.comparison.arms import Arm, Task, arm_from_runs
 
 STAGES = ("F0", "F1", "F2", "F3", "F4")
 TASK = Task(STAGES, True, {"ge_F2": 2, "ge_F3": 3, "ge_F4": 4})
@@ -64,7 +64,7 @@ def two(
 ) -> tuple[list[pd.DataFrame], list[Arm]]:
     """The predictions of two networks, and the arms `a` and `b` of them."""
     frames = [answers(skill, seed, n, per_patient) for seed, skill in enumerate(skills)]
-    return frames, [gathered(name, [frame], TASK) for name, frame in zip("ab", frames, strict=True)]
+    return frames, [arm_from_runs(name, [frame], TASK) for name, frame in zip("ab", frames, strict=True)]
 
 
 def compared(arms: Sequence[Arm], task: Task = TASK, resamples: int = 400, **how: Any) -> pd.DataFrame:

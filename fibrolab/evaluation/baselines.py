@@ -1,17 +1,24 @@
-"""What a headline number is worth without looking at a single image."""
+"""Baselines: the scores that are reached without looking at an image, and whether accuracy exceeds them."""
 
+import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from fibrolab import keys
+from fibrolab.evaluation import predictions
 from fibrolab.evaluation.endpoints import labels
+from fibrolab.evaluation.intervals import proportions
+from fibrolab.evaluation.measures import catalogue, decisions
 from fibrolab.evaluation.measures.metrics import evaluate
 
 
 def majority(
     train_labels: np.ndarray, test_labels: np.ndarray, endpoints: Mapping[str, int] | None = None
 ) -> dict[str, float]:
-    """Scores of always answering the commonest class of the training part (of equals the first).
+    """Score the constant prediction of the most frequent training class (the first one of a tie).
 
     Args:
         train_labels: Class indices of the training samples (N,).
@@ -19,20 +26,116 @@ def majority(
         endpoints: Name and lowest positive class of each end point.
 
     Returns:
-        Baselines by metric name. Accuracy, balanced accuracy and macro F1 are those of that answer on the
-        test part; a constant score ranks nothing, so every AUC and Obuchowski's index are 0.5 and kappa is
-        0. `auc`, `obuchowski` and `qwk` stand there even if the task has no such metric. Of an end point,
-        `accuracy_NAME` is that of its own commoner answer, and `auc_NAME` 0.5.
+        Baselines by metric name, as the records in `catalogue` define them, those of metrics that the task
+        does not have included. Accuracy, balanced accuracy and macro F1 are measured on the test part; a
+        constant score ranks nothing, so that every AUC and Obuchowski's index are 0.5 and kappa is 0. For an
+        end point, `accuracy_NAME` is that of its own more frequent side, and `auc_NAME` is 0.5.
     """
     train_labels, test_labels = np.asarray(train_labels), np.asarray(test_labels)
     assert len(train_labels) > 0, "no training samples"
-    answer = np.bincount(train_labels).argmax()
+    predicted = np.bincount(train_labels).argmax()
     num_classes = max(train_labels.max(), test_labels.max()) + 1
-    constant = np.tile(np.arange(num_classes) == answer, (len(test_labels), 1)).astype(float)
-    values = evaluate(test_labels, constant, [str(k) for k in range(num_classes)], ordered=False)
-    scored = {name: float(values[name][0]) for name in ("accuracy", "balanced_accuracy", "macro_f1")}
-    baselines = scored | {"macro_auc": 0.5, "weighted_auc": 0.5, "auc": 0.5, "obuchowski": 0.5, "qwk": 0.0}
+    constant = np.tile(np.arange(num_classes) == predicted, (len(test_labels), 1)).astype(float)
+    values = evaluate(test_labels, constant, [str(k) for k in range(num_classes)])
+    baselines = {name: float(values[name][0]) for name in catalogue.measured_baselines()}
+    baselines |= dict(catalogue.constant_baselines())
     for name, lowest in (endpoints or {}).items():
-        of_two = majority(labels(train_labels, lowest), labels(test_labels, lowest))
-        baselines |= {f"accuracy_{name}": of_two["accuracy"], f"auc_{name}": of_two["auc"]}
+        binary = majority(labels(train_labels, lowest), labels(test_labels, lowest))
+        baselines |= {f"accuracy_{name}": binary["accuracy"], f"auc_{name}": binary["auc"]}
     return baselines
+
+
+def of_audit(audit: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the baselines that an audit measured under the split of its run.
+
+    Args:
+        audit: Content of `audit.json`.
+
+    Returns:
+        By baseline, such as `nearest_neighbour`: its accuracy, or a mapping of metrics such as
+        `{"accuracy": .71, "macro_auc": .63}`.
+    """
+    protocols = audit.get("protocols")
+    own = protocols.get("run") if isinstance(protocols, Mapping) else None
+    found = own or audit.get("baselines")
+    return found if isinstance(found, Mapping) else {}
+
+
+def in_metric(baselines: Mapping[str, Any], metric: str) -> dict[str, float]:
+    """Return the value of each baseline in one metric; a baseline that was not measured in it is left out.
+
+    Args:
+        baselines: As `of_audit` returns them.
+        metric: Name as in `metrics.csv`. With two classes `auc` equals `macro_auc`.
+    """
+    metric = "macro_auc" if metric == "auc" else metric
+    found = {}
+    for name, baseline in baselines.items():
+        measured = baseline if isinstance(baseline, Mapping) else {"accuracy": baseline}
+        value = measured.get(metric)
+        if isinstance(value, int | float) and math.isfinite(value):
+            found[str(name)] = float(value)
+    return found
+
+
+def best(constant: Mapping[str, float], audited: Mapping[str, Any]) -> dict[str, float]:
+    """Return the best baseline of each metric.
+
+    Args:
+        constant: Of the constant prediction, by metric, as `majority` returns them.
+        audited: As `of_audit` returns them.
+    """
+    found = dict(constant)
+    for metric in constant:
+        record = catalogue.find(metric)
+        better = min if record is not None and not record.higher_is_better else max
+        found[metric] = better([constant[metric], *in_metric(audited, metric).values()])
+    return found
+
+
+def with_chance_test(table: pd.DataFrame, frame: pd.DataFrame, majority_class: int) -> pd.DataFrame:
+    """Add `chance` and `p_chance` of the accuracy to the metrics: is it above that of a constant prediction?
+
+    Args:
+        table: Index `metric`, as `score.score` returns it.
+        frame: The predictions that it was measured on.
+        majority_class: Most frequent class of training, which the constant prediction names; one chosen on
+            the test part itself would make p too small.
+    """
+    test = predictions.select(frame, keys.TEST)
+    truth = test[keys.Y_TRUE].to_numpy()
+    correct = decisions.decide(predictions.probabilities(test)) == truth
+    constant = truth == majority_class
+    known = {
+        "chance": float(constant.mean()),
+        "p_chance": p_superior(correct, constant, test[keys.GROUP_ID].to_numpy()),
+    }
+    return table.assign(
+        **{name: pd.Series({"accuracy": value}).reindex(table.index) for name, value in known.items()}
+    )
+
+
+def p_superior(correct: np.ndarray, constant: np.ndarray, groups: np.ndarray) -> float:
+    """Test whether one prediction is correct more often than another on the same samples; one-sided p.
+
+    The mean difference over its standard error by group (the ratio estimator), compared with Student's t with
+    one degree of freedom fewer than the effective number of groups (`proportions.effective_groups`).
+
+    Args:
+        correct: Where the first is correct, bool (N,).
+        constant: Where the second is, bool (N,).
+        groups: Patient or cluster of each sample (N,).
+
+    Returns:
+        NaN where the groups do not differ, or where their effective number is 1.
+    """
+    from scipy import stats
+
+    gains = correct.astype(float) - constant
+    _, members, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    residuals = np.bincount(members, gains - gains.mean())
+    effective = proportions.effective_groups(sizes)
+    if effective <= 1 or not residuals.any():
+        return math.nan
+    error = math.sqrt(len(sizes) / (len(sizes) - 1) * (residuals**2).sum()) / len(gains)
+    return float(stats.t.sf(gains.mean() / error, effective - 1))

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from fibrolab.choices import refuse
-from fibrolab.evaluation.measures import metrics, ranking
+from fibrolab.evaluation.measures import decisions, ranking
 from fibrolab.evaluation.measures.weighted import Weights, ratio
 
 # Name in metrics.csv: name among the metrics of the two classes no and yes.
@@ -86,8 +86,8 @@ def evaluate(
     values: dict[str, np.ndarray] = {}
     for name, lowest in endpoints.items():
         truth, scores = labels(y_true, lowest), score(probabilities, lowest)
-        matrix = metrics.confusion_matrix(truth, scores > 0.5, 2, weights)
-        yes = {x: found[:, 1] for x, found in metrics.rates(matrix).items()}
+        matrix = decisions.confusion_matrix(truth, scores > 0.5, 2, weights)
+        yes = {x: found[:, 1] for x, found in decisions.rates(matrix).items()}
         values[f"auc_{name}"] = ranking.area(scores, truth == 1, weights)
         values[f"accuracy_{name}"] = ratio(np.trace(matrix, axis1=1, axis2=2), matrix.sum(axis=(1, 2)))
         values |= {f"{x}_{name}": yes[x] for x in ("sensitivity", "specificity")}

@@ -8,7 +8,7 @@ import pandas as pd
 from fibrolab import keys
 from fibrolab.choices import refuse, unknown
 from fibrolab.evaluation import predictions
-from fibrolab.evaluation.measures import metrics, ranking
+from fibrolab.evaluation.measures import decisions, ranking
 
 PATIENTS_FILE = "patients.csv"  # the metrics by patient, with the columns of metrics.csv
 ROW = [keys.PARTITION, keys.FOLD, keys.PATIENT_ID, keys.Y_TRUE]  # what one row stands for
@@ -89,7 +89,7 @@ def _worst(samples: pd.DataFrame, ordered: bool) -> pd.DataFrame:
 def _votes(samples: pd.DataFrame) -> np.ndarray:
     """Share of the samples that answer each class, one row a patient and stage, (rows, K)."""
     values = predictions.probabilities(samples)
-    decided = pd.get_dummies(pd.Categorical(metrics.decide(values), range(values.shape[1])), dtype=float)
+    decided = pd.get_dummies(pd.Categorical(decisions.decide(values), range(values.shape[1])), dtype=float)
     return decided.groupby([samples[name] for name in ROW], sort=False).mean().to_numpy()
 
 

@@ -8,7 +8,7 @@ from fibrolab import keys
 from fibrolab.evaluation import endpoints as end_points
 from fibrolab.evaluation import predictions
 from fibrolab.evaluation.intervals import by_metric
-from fibrolab.evaluation.measures import probability_quality
+from fibrolab.evaluation.measures import catalogue
 
 
 def score(
@@ -62,7 +62,7 @@ def score(
         end_points=endpoints,
     )
     if votes:
-        losses = list(probability_quality.MEASURES)
+        losses = catalogue.of_probabilities()
         table.loc[losses, table.columns.drop(["n_valid", "method", "note"])] = float("nan")
         table.loc[losses, ["method", "note"]] = "", "votes are no probabilities"
     return table.assign(baseline=pd.Series(baselines or {}, dtype=float).reindex(table.index))

@@ -9,7 +9,7 @@ import pandas as pd
 from fibrolab import keys
 from fibrolab.evaluation import endpoints, predictions
 from fibrolab.evaluation.intervals import roc_curves
-from fibrolab.evaluation.measures import metrics
+from fibrolab.evaluation.measures import decisions
 from fibrolab.reporting import numbers
 from fibrolab.reporting.run import Run
 
@@ -63,8 +63,8 @@ def alt(name: str, run: Run) -> str:
 def _confusion(run: Run) -> str:
     if (test := run.scored()) is None:
         return ""
-    truth, answer = test[keys.Y_TRUE].to_numpy(), metrics.decide(predictions.probabilities(test))
-    counts = metrics.confusion_matrix(truth, answer, len(run.classes))[0].astype(int)
+    truth, answer = test[keys.Y_TRUE].to_numpy(), decisions.decide(predictions.probabilities(test))
+    counts = decisions.confusion_matrix(truth, answer, len(run.classes))[0].astype(int)
     right = f"{np.trace(counts):,} of {len(test):,} are right."
     totals = counts.sum(axis=1)
     np.fill_diagonal(counts, 0)

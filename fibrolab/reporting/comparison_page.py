@@ -111,9 +111,9 @@ def findings(comparison: Comparison) -> list[Finding]:
         text = f"Only {fewest} groups were tested: intervals by the bootstrap are too narrow below {FEW}."
         found.append(Finding(text))
     arms = [arm for arm in next(iter(comparison.arms.values())) if not arm.is_marker]
-    if any(len(arm.answers) > 1 for arm in arms):
+    if any(len(arm.predictions) > 1 for arm in arms):
         found.append(Finding("Of an arm of several trainings the mean is shown, and p counts their spread."))
-    if all(len(arm.answers) == 1 and arm.folds is None for arm in arms):
+    if all(len(arm.predictions) == 1 and arm.folds is None for arm in arms):
         text = "Each arm is one training: p is about these networks, not about how they are made."
         found.append(Finding(text))
     if any(arm.folds is not None for arm in arms):

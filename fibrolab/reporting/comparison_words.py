@@ -9,12 +9,12 @@ import pandas as pd
 
 from fibrolab.evaluation.comparison.arms import AT_THRESHOLDS, CLASSES, END_POINTS, HEADLINE, Arm, Task
 from fibrolab.evaluation.comparison.comparison_table import COMPARATORS, FOLDS, SIGNIFICANT
+from fibrolab.evaluation.measures import catalogue
 from fibrolab.reporting import numbers
 from fibrolab.reporting.captions import end_point
 from fibrolab.reporting.tables.sheet import p_value, probability
 from fibrolab.reporting.vocabulary import records
 
-LOWER_IS_BETTER = ("mae",)
 LEAD = ("accuracy", "macro_auc")  # told in words; of two classes the AUC of their end point
 MILLION = 1_000_000
 
@@ -116,7 +116,9 @@ def told(row: Mapping[str, Any], comparison: Comparison) -> Sentence:
         return Sentence(f"{what}: {arm} and {against} cannot be compared: {why}.", False)
     chance = _chance(row, comparison.tests(row["level"], row["family"]))
     if row["p_holm"] < SIGNIFICANT:
-        better = (row["value"] > 0) != (row["metric"] in LOWER_IS_BETTER)
+        metric = catalogue.find(row["metric"])
+        assert metric is not None, row["metric"]
+        better = (row["value"] > 0) == metric.higher_is_better
         one, other, sign = (arm, against, 1) if better else (against, arm, -1)
         size = difference(row, sign)
         told, plan = f"{what}: {one} is better than {other}: {size}, {chance}", ""

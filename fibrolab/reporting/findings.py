@@ -130,7 +130,7 @@ def _groups(run: Run) -> list[Finding]:
         if rows is None:
             continue
         sizes = rows[keys.GROUP_ID].value_counts().to_numpy()
-        if (worth := proportions.worth(sizes)) < FEW_GROUPS:
+        if (worth := proportions.effective_groups(sizes)) < FEW_GROUPS:
             size = " only" if worth == len(sizes) else f", which are worth {int(worth)} of equal size"
             text = f"The {partition} set holds {len(sizes)} groups{size}: {what} below {FEW_GROUPS}."
             found.append(Finding(text))

@@ -1,4 +1,4 @@
-"""The numbers as people read them: where a metric is named, rounded and set beside its baseline."""
+"""Numbers as pages print them: titles, digits and units of metrics, and metrics beside their baselines."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,36 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from fibrolab.evaluation import baselines as measured
+from fibrolab.evaluation.measures import catalogue
+
 if TYPE_CHECKING:
     from rich.table import Table
 
-HEADLINE = ("accuracy", "macro_auc", "qwk")
-MEASURES = ("sensitivity", "specificity", "precision", "npv", "lr_plus", "lr_minus", "f1", "auc")
-AVERAGES = ("macro", "weighted")
-PERCENTAGES = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "precision", "ppv", "npv")
-RATIOS = ("mae", "lr_plus", "lr_minus", "log_loss", "slope", "intercept", "mean_size")  # beyond 0 .. 1
-RANKED = ("auc", "macro_auc", "weighted_auc", "qwk")
-CHANCE = (0.0, 0.5)  # what a constant score reaches in them
-TITLES = {
-    "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy",
-    "qwk": "Quadratic weighted kappa",
-    "mae": "Mean absolute error, in classes",
-    "sensitivity": "Sensitivity",
-    "specificity": "Specificity",
-    "precision": "Precision",
-    "ppv": "PPV",
-    "npv": "NPV",
-    "f1": "F1",
-    "auc": "AUC",
-    "lr_plus": "LR+",
-    "lr_minus": "LR\u2212",
-    "obuchowski": "Obuchowski index",
-    "log_loss": "Log loss",
-    "brier": "Brier score",
-    "ece": "Expected calibration error",
-}
-BASELINES = {  # what scores without looking at the liver, by the audit's name
+BASELINES = {  # predictors that do not look at the liver, by their name in audit.json
     "majority": "majority class",
     "hash_lookup": "hash look-up",
     "nearest_neighbour": "nearest neighbour",
@@ -44,14 +21,34 @@ BASELINES = {  # what scores without looking at the liver, by the audit's name
     "acquisition": "acquisition",
     "metadata": "metadata",
 }
+TWO_DECIMALS = (
+    "slope",
+    "intercept",
+    "mean_size",
+)  # quantities of calibration and conformal sets, beyond 0..1
 UNDEFINED = "not defined"
 MINUS = "\u2212"
-SPACE = "\u00a0"  # a number and its unit stay on one line
+SPACE = "\u00a0"  # keeps a number and its unit on one line
 
 
 @dataclass(frozen=True)
 class Row:
-    """One metric with its interval, its highest baseline and what else is on record; NaN where unknown."""
+    """One metric with its interval and its best baseline; NaN where unknown.
+
+    Attributes:
+        metric: Name as in `metrics.csv`.
+        value: On the test part.
+        low: Lower end of its interval.
+        high: Upper end.
+        baseline: Best of its baselines.
+        baseline_name: That baseline in words.
+        method: Method of the interval.
+        note: Why a number is NaN or how it is limited.
+        mean: Over the resamples.
+        sd: Over the resamples.
+        chance: Accuracy of the constant prediction.
+        p_chance: One-sided p of an accuracy above it.
+    """
 
     metric: str
     value: float
@@ -68,17 +65,17 @@ class Row:
 
     @property
     def title(self) -> str:
-        """The metric's name in words."""
+        """Title of the metric."""
         return title(self.metric)
 
     @property
     def value_text(self) -> str:
-        """The value alone, such as ``86.4 %``."""
+        """Value alone, such as ``86.4 %``."""
         return quantity(self.value, self.metric)
 
     @property
     def interval_text(self) -> str:
-        """The interval alone, such as ``[84.1, 87.9]``."""
+        """Interval alone, such as ``[84.1, 87.9]``; empty where the value is not defined."""
         return interval(self.low, self.high, self.metric) if math.isfinite(self.value) else ""
 
     @property
@@ -90,24 +87,27 @@ class Row:
 
     @property
     def baseline_text(self) -> str:
-        """The baseline and where it comes from; empty where none is known."""
+        """Baseline and its name, such as ``41.0 % (majority class)``; empty where none is known."""
         if math.isnan(self.baseline):
             return ""
         return f"{quantity(self.baseline, self.metric)} ({self.baseline_name})"
 
     @property
     def above_baseline(self) -> bool | None:
-        """Whether the whole interval lies above the baseline; ``None`` where that cannot be known."""
-        if self.value <= self.baseline:
+        """Whether the whole interval is better than the baseline; ``None`` where that cannot be decided."""
+        sign = _sign(self.metric)
+        if sign * self.value <= sign * self.baseline:
             return False
-        if math.isnan(self.low) or math.isnan(self.baseline):
+        worst = self.low if sign > 0 else self.high
+        if math.isnan(worst) or math.isnan(self.baseline):
             return None
-        return self.low > self.baseline
+        return sign * worst > sign * self.baseline
 
     @property
     def verdict(self) -> str:
-        """The comparison with the baseline in words."""
-        words = {True: "above its baseline", False: "NOT above its baseline", None: "cannot be judged"}
+        """Comparison with the baseline in words."""
+        side = "above" if _sign(self.metric) > 0 else "below"
+        words = {True: f"{side} its baseline", False: f"NOT {side} its baseline", None: "cannot be judged"}
         return words[self.above_baseline]
 
     def __str__(self) -> str:
@@ -115,46 +115,52 @@ class Row:
 
 
 def title(metric: str) -> str:
-    """The name of a metric in words; ``weighted_auc`` becomes ``Weighted AUC``."""
-    for average in AVERAGES:
+    """Return the title of a metric; ``weighted_auc`` becomes ``Weighted AUC``."""
+    for average in catalogue.AVERAGES:
         if metric.startswith(f"{average}_"):
-            measure = metric.removeprefix(f"{average}_")
-            named = TITLES.get(measure, measure)
+            plain = metric.removeprefix(f"{average}_")
+            named = _label(plain) or plain
             word = named if named.upper() == named else named.lower()
             return f"{average.capitalize()} {word}"
-    return TITLES.get(metric, metric.replace("_", " ").capitalize())
+    return _label(metric) or metric.replace("_", " ").capitalize()
 
 
 def percent(level: float) -> str:
-    """A level of confidence in the digits that it was given, such as ``95 %`` or ``99.5 %``."""
+    """Format a confidence level in the digits that it was given, such as ``95 %`` or ``99.5 %``."""
     return f"{100 * level:.6g}{SPACE}%"
 
 
 def quantity(value: float, metric: str) -> str:
-    """A value with the digits and the unit of its metric: ``86.4 %``, ``.968``, ``0.31``."""
+    """Format a value with the digits and the unit of its metric: ``86.4 %``, ``.968``, ``0.31``."""
     if not math.isfinite(value):
         return UNDEFINED
     number = _rounded(value, metric)
-    return f"{number}{SPACE}%" if _is_percentage(metric) else number
+    return f"{number}{SPACE}%" if is_percentage(metric) else number
 
 
 def interval(low: float, high: float, metric: str) -> str:
-    """An interval in the digits of its metric, without the unit: ``[84.1, 87.9]``."""
+    """Format an interval with the digits of its metric, without the unit: ``[84.1, 87.9]``."""
     if not (math.isfinite(low) and math.isfinite(high)):
         return f"[{UNDEFINED}]"
     return f"[{_rounded(low, metric)}, {_rounded(high, metric)}]"
 
 
+def is_percentage(metric: str) -> bool:
+    """Whether pages print a metric as a percentage, of all classes or of one: ``macro_npv``, ``npv_F3``."""
+    record = catalogue.find(metric)
+    return record is not None and record.percent
+
+
 def rows(
     metrics: pd.DataFrame, names: Sequence[str], baselines: Mapping[str, Any] | None = None
 ) -> list[Row]:
-    """Metrics by name, in the order asked for; a name that was not measured is left out.
+    """Look up metrics by name, in the order of the names; one that was not measured is left out.
 
     Args:
         metrics: Columns metric, value and, where known, low, high, baseline.
         names: Metrics to look up.
-        baselines: Further baselines by name, each a number (its accuracy) or, as an audit writes them, a
-            mapping of metrics such as ``{"accuracy": .71, "macro_auc": .63}``; the highest counts.
+        baselines: Further baselines by name, as `evaluation.baselines.of_audit` returns them; the best one
+            is reported.
 
     Returns:
         A row a metric.
@@ -167,13 +173,14 @@ def rows(
         value, low, high, baseline = (
             _number(table, name, column) for column in ("value", "low", "high", "baseline")
         )
-        known = baseline_values(baselines or {}, name)
-        # The table's own baseline is the highest of them all; a constant answer ranks nothing.
-        best = max(known.values(), default=-math.inf)
-        ranked = name in RANKED or name.startswith("auc_")
-        if baseline > best or (baseline == best and ranked and baseline in CHANCE):
-            known = {("chance" if ranked else "majority"): baseline}
-        source = max(known, key=lambda key: known[key], default="")
+        known = measured.in_metric(baselines or {}, name)
+        record, sign = catalogue.find(name), _sign(name)
+        constant = record.baseline if record is not None else None
+        best = max((sign * each for each in known.values()), default=-math.inf)
+        # The table's own baseline is the best of all; of equals, that of a constant prediction comes first.
+        if sign * baseline > best or (sign * baseline == best and baseline == constant):
+            known = {("chance" if isinstance(constant, int | float) else "majority"): baseline}
+        source = max(known, key=lambda key: sign * known[key], default="")
         method, note = (_text(table, name, column) for column in ("method", "note"))
         further = [_number(table, name, column) for column in ("mean", "sd", "chance", "p_chance")]
         best = known.get(source, math.nan)
@@ -181,39 +188,24 @@ def rows(
     return found
 
 
-def baseline_values(baselines: Mapping[str, Any], metric: str) -> dict[str, float]:
-    """What each baseline of an audit reaches in one metric, see `rows`; a baseline without it is left out."""
-    metric = "macro_auc" if metric == "auc" else metric  # which it is of two classes
-    found = {}
-    for name, baseline in baselines.items():
-        measured = baseline if isinstance(baseline, Mapping) else {"accuracy": baseline}
-        value = measured.get(metric)
-        if isinstance(value, int | float) and math.isfinite(value):
-            found[str(name)] = float(value)
-    return found
-
-
-def baselines_of(audit: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The baselines of a run's own split, as `rows` takes them, from what ``audit.json`` holds."""
-    protocols = audit.get("protocols")
-    own = protocols.get("run") if isinstance(protocols, Mapping) else None
-    found = own or audit.get("baselines")
-    return found if isinstance(found, Mapping) else {}
-
-
 def baseline_name(name: str) -> str:
-    """A baseline in words."""
+    """Return a baseline in words."""
     return BASELINES.get(name, name.replace("_", " "))
 
 
+def by_class_names() -> list[str]:
+    """Return the names of the metrics of each class against the rest, such as ``sensitivity``."""
+    return [metric.name for metric in catalogue.by_class()]
+
+
 def headline_names(metrics: pd.DataFrame) -> list[str]:
-    """Names of the headline: of two classes, whose areas are one and the same, without their mean."""
+    """Return the names of the headline metrics; of two classes, whose areas are equal, ``auc`` alone."""
     two = "auc" in set(metrics["metric"])
-    return ["auc" if two and name == "macro_auc" else name for name in HEADLINE]
+    return ["auc" if two and name == "macro_auc" else name for name in catalogue.headline()]
 
 
 def headline(metrics: pd.DataFrame, baselines: Mapping[str, Any] | None = None) -> list[Row]:
-    """Accuracy, (macro) AUC and quadratic weighted kappa, with intervals and baselines; see `rows`."""
+    """Look up the headline metrics with intervals and baselines; see `rows`."""
     return rows(metrics, headline_names(metrics), baselines)
 
 
@@ -223,16 +215,16 @@ def console_table(
     level: float = 0.95,
     name: str = "Test",
 ) -> "Table":
-    """The table that closes a run in the terminal.
+    """Make the table of the headline metrics that a run prints last.
 
     Args:
         metrics: As in `rows`.
         baselines: As in `rows`.
-        level: Coverage of the intervals.
-        name: What stands above it.
+        level: Nominal coverage of the intervals.
+        name: Title of the table.
 
     Returns:
-        A rich table; a value that is not surely above its baseline is marked.
+        A rich table; a value that does not clearly exceed its baseline is marked.
     """
     from rich.table import Table
     from rich.text import Text
@@ -247,7 +239,7 @@ def console_table(
         cells = [row.title, row.value_text, row.interval_text, row.baseline_text or "not known"]
         table.add_row(
             *(Text(cell) for cell in cells), Text(row.verdict, style=style)
-        )  # Text: no markup is read
+        )  # Text, since a string would be read as markup
     return table
 
 
@@ -262,25 +254,25 @@ def _text(table: pd.DataFrame, name: str, column: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _measure(metric: str) -> str:
-    for average in AVERAGES:
-        metric = metric.removeprefix(f"{average}_")
-    return metric
+def _sign(metric: str) -> int:
+    """Return 1 where higher is better, otherwise -1."""
+    record = catalogue.find(metric)
+    return 1 if record is None or record.higher_is_better else -1
 
 
-def _is_percentage(metric: str) -> bool:
-    return _is_one_of(metric, PERCENTAGES)
-
-
-def _is_one_of(metric: str, measures: Sequence[str]) -> bool:
-    """Whether it is one of the measures, of all or of one class: ``macro_npv``, ``npv_F3``."""
-    measure = _measure(metric)
-    return any(measure == name or measure.startswith(f"{name}_") for name in measures)
+def _label(metric: str) -> str:
+    """Return the label of a metric of the catalogue by its exact name; otherwise nothing."""
+    if metric in catalogue.SYNONYMS:
+        return metric.upper()
+    record = catalogue.find(metric)
+    return record.label if record is not None and record.name == metric else ""
 
 
 def _rounded(value: float, metric: str) -> str:
-    """Percentages with one digit, what may exceed 1 with two, all else with three and no leading zero."""
-    percentage, unbounded = _is_percentage(metric), _is_one_of(metric, RATIOS)
+    """Round percentages to one digit, what may exceed 1 to two, all else to three without a leading zero."""
+    record = catalogue.find(metric)
+    percentage = is_percentage(metric)
+    unbounded = metric in TWO_DECIMALS if record is None else record.unbounded
     if percentage:
         text = f"{100 * value:.1f}"
     elif unbounded:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from fibrolab import keys
+from fibrolab.evaluation import baselines
 from fibrolab.evaluation.patients import to_patients
 from fibrolab.reporting import export, findings, html, numbers, summary, vocabulary
 from fibrolab.reporting import run as runs
@@ -237,7 +238,7 @@ def _data_facts(run: Run) -> dict[str, str]:
     for kind, word in (("exact", "identical copy"), ("near", "identical or near copy")):
         if (share := leak.get(kind)) is not None:
             facts[f"Test with {word} in training"] = f"{100 * share:.1f}{numbers.SPACE}%"
-    for name, accuracy in numbers.baseline_values(run.baselines, "accuracy").items():
+    for name, accuracy in baselines.in_metric(run.baselines, "accuracy").items():
         facts[f"Accuracy by {numbers.baseline_name(name)}"] = numbers.quantity(accuracy, "accuracy")
     for seen, accuracy in (run.audit.get("best_accuracy") or {}).items():
         facts[f"Best possible accuracy by {seen}"] = numbers.quantity(accuracy, "accuracy")

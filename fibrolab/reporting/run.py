@@ -12,9 +12,8 @@ import yaml
 
 from fibrolab import keys
 from fibrolab.errors import DataError
-from fibrolab.evaluation import predictions
+from fibrolab.evaluation import baselines, predictions
 from fibrolab.evaluation.patients import PATIENTS_FILE
-from fibrolab.reporting import numbers
 
 IDS = (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.SITE)  # "001" must not become 1
 SCORES = ("metric", "value")
@@ -110,7 +109,7 @@ class Run:
     @property
     def baselines(self) -> Mapping[str, Any]:
         """What needs no network on this split, by name, as the audit measured it; see `numbers.rows`."""
-        return numbers.baselines_of(self.audit)
+        return baselines.of_audit(self.audit)
 
     @property
     def partitions(self) -> dict[str, dict[str, int]]:

@@ -34,7 +34,7 @@ def _remark(row: Mapping[str, Any], sizes: np.ndarray) -> str:
     else:  # an end point's other measures are not those of five stages
         return ""
     share = coverage.expected(
-        name, method, proportions.worth(sizes), vocabulary.number(row, "value"), clustered
+        name, method, proportions.effective_groups(sizes), vocabulary.number(row, "value"), clustered
     )
     if not share < coverage.LOWEST:  # NaN: nothing like it was simulated
         return ""

@@ -14,9 +14,8 @@ from fibrolab.config import flat, resolved
 from fibrolab.errors import ConfigError
 from fibrolab.evaluation import patients
 from fibrolab.evaluation.clinical import markers
-from fibrolab.evaluation.comparison import arms as gathering
 from fibrolab.evaluation.comparison import comparison_table
-from fibrolab.evaluation.comparison.arms import Arm, Task
+from fibrolab.evaluation.comparison.arms import Arm, Task, arm_from_runs
 from fibrolab.evaluation.intervals import bootstrap
 from fibrolab.pipeline import record
 from fibrolab.reporting import comparison_page as pages
@@ -114,7 +113,7 @@ def compared(sides: Sequence[Side], task: Task, given: Mapping[str, Any]) -> Com
 
 def _arm(side: Side, task: Task, by_patient: bool) -> Arm:
     frames = [each.answers for each in side.records]
-    arm = gathering.gathered(side.name, frames, task, by_patient, side.folds)
+    arm = arm_from_runs(side.name, frames, task, by_patient, side.folds)
     return replace(arm, sizes=side.sizes) if side.folds else arm
 
 

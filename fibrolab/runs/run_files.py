@@ -15,11 +15,10 @@ from omegaconf import OmegaConf
 from fibrolab import keys, sweeps
 from fibrolab.data import splits
 from fibrolab.data.labelled_data import LabelledData
-from fibrolab.evaluation import endpoints, patients, score
-from fibrolab.evaluation.baselines import majority
+from fibrolab.evaluation import baselines, endpoints, patients, score
 from fibrolab.evaluation.clinical import cohort, comparators, subgroups
-from fibrolab.evaluation.comparison import chance_level, published_results
-from fibrolab.evaluation.measures import mistakes, operating_points, thresholds
+from fibrolab.evaluation.comparison import published_results
+from fibrolab.evaluation.measures import catalogue, mistakes, operating_points, thresholds
 from fibrolab.evaluation.probabilities import calibration, conformal
 from fibrolab.reporting import numbers, page
 from fibrolab.reporting import run as runs
@@ -32,7 +31,6 @@ from fibrolab.runs import records
 from fibrolab.runs.records import Record
 from fibrolab.storage import as_csv, put, put_all
 
-HEADLINE = ("accuracy", "macro_auc", "qwk")
 Y_TRAINED = "y_true"  # class under the task, beside the manifest's label
 SHOWN = 10  # worst mistakes whose pictures stand on the page
 HASHES = ("sha256", "phash")  # of the picture, as the survey took them
@@ -95,11 +93,11 @@ def evaluate(folder: Path, resamples: int = 1000, level: float = 0.95) -> Scores
     learnt = run.samples.loc[run.samples[keys.PARTITION] == keys.TRAIN, Y_TRAINED]
     commonest = int(np.bincount(learnt.to_numpy(np.int64)).argmax())
 
-    def scored(rows: pd.DataFrame, baselines: dict[str, float], how: str = "") -> pd.DataFrame:
+    def scored(rows: pd.DataFrame, reached: dict[str, float], how: str = "") -> pd.DataFrame:
         found = score.score(
             rows,
             classes,
-            baselines=baselines,
+            baselines=reached,
             resamples=resamples,
             seed=seed,
             level=level,
@@ -107,12 +105,14 @@ def evaluate(folder: Path, resamples: int = 1000, level: float = 0.95) -> Scores
             endpoints=asked,
             votes=how == patients.VOTE,
         )
-        return chance_level.beside(found, rows, commonest)
+        return baselines.with_chance_test(found, rows, commonest)
 
-    scores = {keys.METRICS_FILE: scored(frame, _baselines(run, asked))}
+    scores = {
+        keys.METRICS_FILE: scored(frame, baselines.best(_majority(run, asked), baselines.of_audit(run.audit)))
+    }
     for how, name in POOLED.items() if several else ():
-        baselines = _majority(run, asked, by_patient=True)
-        scores[name] = scored(patients.to_patients(frame, how, ordered), baselines, how)
+        reached = _majority(run, asked, by_patient=True)
+        scores[name] = scored(patients.to_patients(frame, how, ordered), reached, how)
     drawn = {"resamples": resamples, "seed": seed, "level": level}
     tables_of = _tables(run, classes, ordered, endpoints.of_task(classes, asked, ordered), drawn, several)
     run.config.bootstrap = {"resamples": resamples, "level": level}
@@ -148,16 +148,6 @@ def _tables(
     }
 
 
-def _baselines(run: Record, endpoints: Mapping[str, int]) -> dict[str, float]:
-    """Of each metric the highest that the audit reached without looking at the liver."""
-    baselines = _majority(run, endpoints)
-    for measured in numbers.baselines_of(run.audit).values():
-        for metric, value in measured.items() if isinstance(measured, dict) else ():
-            if metric in baselines and value is not None:
-                baselines[metric] = max(baselines[metric], value)
-    return baselines | {"auc": baselines["macro_auc"]}  # of two classes one and the same
-
-
 def _majority(run: Record, endpoints: Mapping[str, int], by_patient: bool = False) -> dict[str, float]:
     """What the commonest class reaches, of samples or of patients; the audit knows samples alone."""
     table = run.samples
@@ -168,7 +158,7 @@ def _majority(run: Record, endpoints: Mapping[str, int], by_patient: bool = Fals
         table.loc[table[keys.PARTITION] == name, Y_TRAINED].to_numpy(np.int64)
         for name in (keys.TRAIN, keys.TEST)
     )
-    return majority(train, test, endpoints)
+    return baselines.majority(train, test, endpoints)
 
 
 def draw(folder: Path, images: Sequence[np.ndarray] | None = None, labels: np.ndarray | None = None) -> None:
@@ -219,7 +209,7 @@ def flat_metrics(scores: Scores) -> dict[str, float]:
         if metrics is None:
             continue
         flat |= {f"{prefix}{name}": value for name, value in metrics["value"].items()}
-        for name in (*HEADLINE, *areas):
+        for name in (*catalogue.headline(), *areas):
             if name in metrics.index:
                 for bound in ("low", "high", "baseline"):
                     flat[f"{prefix}{name}_{bound}"] = metrics[bound][name]

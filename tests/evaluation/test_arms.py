@@ -8,7 +8,14 @@ from sklearn.metrics import mean_absolute_error, recall_score
 
 from fibrolab import keys
 from fibrolab.evaluation import patients, predictions, score
-from fibrolab.evaluation.comparison.arms import AT_THRESHOLDS, CLASSES, END_POINTS, HEADLINE, RULE, gathered
+from fibrolab.evaluation.comparison.arms import (
+    AT_THRESHOLDS,
+    CLASSES,
+    END_POINTS,
+    HEADLINE,
+    RULE,
+    arm_from_runs,
+)
 from fibrolab.evaluation.intervals import delong, proportions
 from fibrolab.evaluation.measures import operating_points
 from fibrolab.evaluation.measures.thresholds import chosen
@@ -18,7 +25,7 @@ def called(frame, lowest):
     """What the threshold of the frame's own validation part says of its test rows."""
     seen = predictions.select(frame, keys.VALIDATION)
     threshold = chosen(reached(seen, lowest), (seen[keys.Y_TRUE] >= lowest).to_numpy(), RULE)
-    return threshold.answers(reached(of_test(frame), lowest))
+    return threshold.is_positive(reached(of_test(frame), lowest))
 
 
 def numbers(row):
@@ -58,16 +65,16 @@ def test_the_share_of_a_class_that_is_found_counts_that_class_alone():
 
 def test_by_patient_an_arm_answers_with_the_mean_of_each_patient():
     frame = answers(1.0, 0, per_patient=4)
-    arm = gathered("a", [frame], TASK, by_patient=True)
+    arm = arm_from_runs("a", [frame], TASK, by_patient=True)
     rows = of_test(patients.to_patients(frame)).set_index(keys.SAMPLE_ID).loc[arm.samples]
-    np.testing.assert_allclose(arm.answers[0].probabilities, predictions.probabilities(rows))
+    np.testing.assert_allclose(arm.predictions[0].probabilities, predictions.probabilities(rows))
     assert list(arm.labels) == list(rows[keys.Y_TRUE])
 
 
 def test_two_cohorts_are_drawn_apart_even_where_they_are_of_one_size():
     frame = answers(1.0, 0)
     copied = frame.assign(**{name: "x" + frame[name] for name in (keys.SAMPLE_ID, keys.GROUP_ID)})
-    arms = [gathered(name, [each], TASK) for name, each in (("a", frame), ("b", copied))]
+    arms = [arm_from_runs(name, [each], TASK) for name, each in (("a", frame), ("b", copied))]
     row = one(compared(arms, paired=False), "accuracy")
     assert row["value"] == 0
     share = one(compared(arms, paired=False), "accuracy", against="")["value"]
@@ -110,7 +117,7 @@ def test_an_arm_at_its_thresholds_has_the_numbers_of_its_own_page(per_patient):
 
 
 def test_of_two_classes_one_fact_is_tested_once():
-    arms = [gathered(n, [answers(1.0, k, classes=BINARY.classes)], BINARY) for k, n in enumerate("ab")]
+    arms = [arm_from_runs(n, [answers(1.0, k, classes=BINARY.classes)], BINARY) for k, n in enumerate("ab")]
     table = compared(arms, BINARY)
     tests = table[table["against"] != ""]
     assert set(tests["family"]) == {HEADLINE, END_POINTS, AT_THRESHOLDS}
@@ -127,7 +134,10 @@ def test_only_what_was_always_tested_is_tested():
 
 
 def test_ratios_of_several_trainings_are_averaged_without_an_interval():
-    arms = [gathered("a", [answers(1.0, 9)], TASK), gathered("b", [answers(1.4, k) for k in (0, 1)], TASK)]
+    arms = [
+        arm_from_runs("a", [answers(1.0, 9)], TASK),
+        arm_from_runs("b", [answers(1.4, k) for k in (0, 1)], TASK),
+    ]
     row = one(compared(arms), "lr_minus", "ge_F2", against="", family=AT_THRESHOLDS)
     assert row["value"] > 0
     assert np.isnan(row["low"])
@@ -137,7 +147,7 @@ def test_ratios_of_several_trainings_are_averaged_without_an_interval():
 def test_an_average_says_which_classes_the_test_lacks():
     frames = [answers(1.0, seed) for seed in range(2)]
     frames = [frame[(frame[keys.PARTITION] != keys.TEST) | (frame[keys.Y_TRUE] < 4)] for frame in frames]
-    table = compared([gathered(name, [frame], TASK) for name, frame in zip("ab", frames, strict=True)])
+    table = compared([arm_from_runs(name, [frame], TASK) for name, frame in zip("ab", frames, strict=True)])
     for metric in ("balanced_accuracy", "macro_auc"):
         assert "no sample of F4" in one(table, metric, against="", family=HEADLINE)["note"]
     assert "no sample of F4" not in one(table, "accuracy", against="")["note"]

@@ -71,7 +71,7 @@ def test_misses_are_as_sure_as_hits(rows):
 def test_a_large_group_that_fails_alone_is_worth_less_than_the_number_of_groups():
     hits = np.repeat([True, False], 40)
     groups = np.concatenate([np.arange(40), np.full(40, 99)])
-    assert proportions.witnesses(hits, groups=groups)[1] < 5
+    assert proportions.effective_counts(hits, groups=groups)[1] < 5
 
 
 def test_no_difference_of_shares_or_areas_reaches_beyond_one():

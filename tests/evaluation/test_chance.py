@@ -4,22 +4,21 @@ import pytest
 from scipy import stats
 
 from fibrolab import keys
-from fibrolab.evaluation import predictions, score
-from fibrolab.evaluation.comparison import chance_level
+from fibrolab.evaluation import baselines, predictions, score
 
 
 def test_of_independent_samples_p_is_that_of_the_paired_t_test() -> None:
     rng = np.random.default_rng(0)
     hits, constant = rng.random(80) < 0.5, rng.random(80) < 0.3
     expected = stats.ttest_rel(hits.astype(float), constant.astype(float), alternative="greater")
-    assert chance_level.p_of_more(hits, constant, np.arange(80)) == pytest.approx(expected.pvalue, rel=1e-9)
+    assert baselines.p_superior(hits, constant, np.arange(80)) == pytest.approx(expected.pvalue, rel=1e-9)
 
 
 def test_copies_of_samples_make_nothing_surer() -> None:
     rng = np.random.default_rng(1)
     hits, constant = rng.random(40) < 0.5, rng.random(40) < 0.4
-    once = chance_level.p_of_more(hits, constant, np.arange(40))
-    fourfold = chance_level.p_of_more(hits.repeat(4), constant.repeat(4), np.arange(40).repeat(4))
+    once = baselines.p_superior(hits, constant, np.arange(40))
+    fourfold = baselines.p_superior(hits.repeat(4), constant.repeat(4), np.arange(40).repeat(4))
     assert fourfold == pytest.approx(once, rel=1e-9)
 
 
@@ -28,7 +27,7 @@ def test_p_is_small_as_often_as_it_says_where_the_network_is_as_good_as_the_comm
     for _ in range(studies):
         commoner = rng.random(30)[:, None] < rng.beta(2, 2, 30)[:, None] * np.ones(4)
         hits = rng.random(commoner.shape) < 0.5
-        small += chance_level.p_of_more(hits.ravel(), commoner.ravel(), np.arange(30).repeat(4)) < 0.05
+        small += baselines.p_superior(hits.ravel(), commoner.ravel(), np.arange(30).repeat(4)) < 0.05
     assert 0.035 < small / studies < 0.065
 
 
@@ -37,7 +36,7 @@ def test_p_is_small_as_often_as_it_says_where_the_network_is_as_good_as_the_comm
     [([1, 1, 0], [0, 0, 1], [0, 0, 0]), ([1, 0, 1], [1, 0, 1], [0, 1, 2]), ([1], [0], [0])],
 )
 def test_where_groups_do_not_differ_or_are_no_two_there_is_no_p(hits, constant, groups) -> None:
-    assert np.isnan(chance_level.p_of_more(*(np.array(each) for each in (hits, constant, groups))))
+    assert np.isnan(baselines.p_superior(*(np.array(each) for each in (hits, constant, groups))))
 
 
 def test_chance_is_the_class_that_training_had_most_of_and_stands_beside_accuracy_alone() -> None:
@@ -45,7 +44,7 @@ def test_chance_is_the_class_that_training_had_most_of_and_stands_beside_accurac
     truth = predictions.select(frame, keys.TEST)[keys.Y_TRUE]
     table = score.score(frame, fake_run.CLASSES, resamples=20)
     for commonest in range(len(fake_run.CLASSES)):
-        found = chance_level.beside(table, frame, commonest)
+        found = baselines.with_chance_test(table, frame, commonest)
         assert found.loc["accuracy", "chance"] == (truth == commonest).mean()
         assert found.index[found["p_chance"].notna()].tolist() == ["accuracy"]
         assert found["chance"].notna().sum() == 1

@@ -22,7 +22,7 @@ from fibrolab.evaluation.comparison.arms import (
     HEADLINE,
     Measure,
     Task,
-    gathered,
+    arm_from_runs,
     measured,
 )
 from fibrolab.evaluation.intervals import delong
@@ -74,7 +74,9 @@ def test_several_rows_a_patient_are_never_tested_by_plain_delong_or_mcnemar():
 
 def test_by_patient_each_patient_is_one_row_and_the_tests_are_the_plain_ones():
     frames = [answers(skill, seed, 120, 4) for seed, skill in enumerate((1.0, 1.8))]
-    arms = [gathered(name, [frame], TASK, by_patient=True) for name, frame in zip("ab", frames, strict=True)]
+    arms = [
+        arm_from_runs(name, [frame], TASK, by_patient=True) for name, frame in zip("ab", frames, strict=True)
+    ]
     row = one(comparison_table.table(arms, TASK, "patient", resamples=50), "accuracy")
     assert (row["n"], row["groups"], row["method"], row["level"]) == (30, 30, "mid-p McNemar", "patient")
 
@@ -84,17 +86,17 @@ def test_thresholds_are_chosen_on_validation_and_never_on_test():
     seen, rows = predictions.select(frame, keys.VALIDATION), of_test(frame)
     false, true, cuts = roc_curve(seen[keys.Y_TRUE] >= 2, score(seen, 2), drop_intermediate=False)
     cut = cuts[np.argmax(true - false)]
-    arm = gathered("a", [frame], TASK)
-    assert np.array_equal(arm.answers[0].positive["ge_F2"], score(rows, 2) >= cut)
+    arm = arm_from_runs("a", [frame], TASK)
+    assert np.array_equal(arm.predictions[0].positive["ge_F2"], score(rows, 2) >= cut)
     turned = frame.assign(**{keys.Y_TRUE: frame[keys.Y_TRUE].where(frame[keys.PARTITION] != keys.TEST, 0)})
-    again = gathered("a", [turned], TASK).answers[0].positive["ge_F2"]
-    assert np.array_equal(arm.answers[0].positive["ge_F2"], again)
+    again = arm_from_runs("a", [turned], TASK).predictions[0].positive["ge_F2"]
+    assert np.array_equal(arm.predictions[0].positive["ge_F2"], again)
 
 
 def test_without_a_side_in_validation_there_is_no_sensitivity_and_the_reason_is_told():
     frame = answers(1.0, 0)
     frame.loc[frame[keys.PARTITION] == keys.VALIDATION, keys.Y_TRUE] = 0
-    arms = [gathered("a", [frame], TASK), gathered("b", [answers(1.0, 1)], TASK)]
+    arms = [arm_from_runs("a", [frame], TASK), arm_from_runs("b", [answers(1.0, 1)], TASK)]
     row = one(compared(arms), "sensitivity", "ge_F2", against="", arm="a", family=AT_THRESHOLDS)
     assert np.isnan(row["value"])
     assert "validation gave no threshold" in row["note"]
@@ -103,7 +105,7 @@ def test_without_a_side_in_validation_there_is_no_sensitivity_and_the_reason_is_
 
 def test_identical_arms_differ_by_nothing_with_p_1_and_no_number_of_patients():
     frame = answers(1.0, 0, per_patient=2)
-    arms = [gathered(name, [frame], TASK) for name in "ab"]
+    arms = [arm_from_runs(name, [frame], TASK) for name in "ab"]
     rows = compared(arms)
     rows = rows[rows["against"] != ""]
     assert (rows["value"] == 0).all()
@@ -133,7 +135,7 @@ def test_a_marker_is_held_against_the_networks_on_the_patients_who_have_it():
 
 def test_p_is_corrected_by_holm_within_each_table_and_patients_are_planned_only_where_it_fails():
     frames = [answers(skill, seed, n=200) for seed, skill in enumerate((0.8, 1.0, 2.0))]
-    table = compared([gathered(name, [frame], TASK) for name, frame in zip("abc", frames, strict=True)])
+    table = compared([arm_from_runs(name, [frame], TASK) for name, frame in zip("abc", frames, strict=True)])
     tests = table[table["p_holm"].notna()]
     for _, family in tests.groupby("family"):
         assert list(family["p_holm"]) == pytest.approx(list(multipletests(family["p"], method="holm")[1]))
@@ -157,11 +159,11 @@ def test_the_patients_needed_shrink_the_error_to_what_power_asks_for():
 
 
 def test_two_cohorts_are_compared_by_unpaired_tests():
-    a = gathered("a", [answers(1.0, 0, cohort=1)], TASK)
-    b = gathered("b", [answers(1.8, 1, n=90, cohort=2)], TASK)
+    a = arm_from_runs("a", [answers(1.0, 0, cohort=1)], TASK)
+    b = arm_from_runs("b", [answers(1.8, 1, n=90, cohort=2)], TASK)
     table = compared([a, b], paired=False, resamples=4000)
     ill = [arm.labels >= 2 for arm in (b, a)]
-    areas = [delong.areas(arm.answers[0].scores["ge_F2"], y) for arm, y in zip((b, a), ill, strict=True)]
+    areas = [delong.areas(arm.predictions[0].scores["ge_F2"], y) for arm, y in zip((b, a), ill, strict=True)]
     expected = delong.unpaired(*areas)
     row = one(table, "auc", "ge_F2")
     assert (row["p"], row["low"], row["high"]) == pytest.approx((expected.p, expected.low, expected.high))
@@ -173,7 +175,7 @@ def test_two_cohorts_are_compared_by_unpaired_tests():
 
 
 def test_every_pair_of_four_arms_is_tested_and_of_five_each_against_the_first_or_the_reference():
-    arms = [gathered(name, [answers(1.0, seed)], TASK) for seed, name in enumerate("abcde")]
+    arms = [arm_from_runs(name, [answers(1.0, seed)], TASK) for seed, name in enumerate("abcde")]
     assert len(comparison_table.pairs(arms[:4])) == 6
     assert [(arm.name, against.name) for arm, against in comparison_table.pairs(arms)] == [
         (name, "a") for name in "bcde"
@@ -187,7 +189,9 @@ def test_a_class_absent_from_the_test_gives_no_number_but_a_reason_and_no_warnin
     frames = [frame[(frame[keys.PARTITION] != keys.TEST) | (frame[keys.Y_TRUE] < 4)] for frame in frames]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        table = compared([gathered(name, [frame], TASK) for name, frame in zip("ab", frames, strict=True)])
+        table = compared(
+            [arm_from_runs(name, [frame], TASK) for name, frame in zip("ab", frames, strict=True)]
+        )
     row = one(table, "auc", "ge_F4", against="", family=END_POINTS)
     assert np.isnan(row["value"])
     assert row["note"] == "the test lacks a class that it needs"
@@ -202,7 +206,9 @@ def test_one_patient_alone_gives_no_interval_and_no_bootstrap(rows):
     frames = [frame.assign(**{keys.GROUP_ID: "one"}) for frame in frames]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        table = compared([gathered(name, [frame], TASK) for name, frame in zip("ab", frames, strict=True)])
+        table = compared(
+            [arm_from_runs(name, [frame], TASK) for name, frame in zip("ab", frames, strict=True)]
+        )
     assert np.isnan(one(table, "mae")["p"])
     row = one(table, "qwk", against="")
     assert np.isnan(row["low"])
@@ -211,12 +217,12 @@ def test_one_patient_alone_gives_no_interval_and_no_bootstrap(rows):
 
 def test_two_classes_have_their_second_as_the_end_point_and_nominal_ones_have_none():
     classes = BINARY.classes
-    arms = [gathered(n, [answers(1.0, k, classes=classes)], BINARY) for k, n in enumerate("ab")]
+    arms = [arm_from_runs(n, [answers(1.0, k, classes=classes)], BINARY) for k, n in enumerate("ab")]
     table = compared(arms, BINARY)
     assert set(table.loc[table["family"] == HEADLINE, "metric"]) == {"accuracy", "balanced_accuracy"}
     assert set(table.loc[table["family"] == END_POINTS, "of"]) == {"F2-F4"}
     nominal = Task(STAGES, False, {})
-    table = compared([gathered(n, [answers(1.0, k)], nominal) for k, n in enumerate("ab")], nominal)
+    table = compared([arm_from_runs(n, [answers(1.0, k)], nominal) for k, n in enumerate("ab")], nominal)
     assert set(table["family"]) == {HEADLINE, "classes", "anova"}
     assert "qwk" not in set(table["metric"])
 
@@ -234,8 +240,8 @@ def test_the_order_of_the_predictions_changes_nothing(random, per_patient):
     frames = [answers(1.0, seed, 60, per_patient) for seed in range(2)]
     order = list(range(len(frames[1])))
     random.shuffle(order)
-    first = [gathered(name, [frame], TASK) for name, frame in zip("ab", frames, strict=True)]
-    second = [first[0], gathered("b", [frames[1].iloc[order]], TASK)]
+    first = [arm_from_runs(name, [frame], TASK) for name, frame in zip("ab", frames, strict=True)]
+    second = [first[0], arm_from_runs("b", [frames[1].iloc[order]], TASK)]
     tables = [compared(arms, resamples=20) for arms in (first, second)]
     pd.testing.assert_frame_equal(*tables)
 
@@ -243,7 +249,9 @@ def test_the_order_of_the_predictions_changes_nothing(random, per_patient):
 @settings(max_examples=10)
 @given(st.integers(0, 1000), st.sampled_from([1, 3]))
 def test_exchanging_the_arms_turns_the_sign_and_keeps_p(seed, per_patient):
-    arms = [gathered(name, [answers(1.0, seed + k, 60, per_patient)], TASK) for k, name in enumerate("ab")]
+    arms = [
+        arm_from_runs(name, [answers(1.0, seed + k, 60, per_patient)], TASK) for k, name in enumerate("ab")
+    ]
     forth, back = (compared(pair, resamples=50) for pair in (arms, arms[::-1]))
     forth, back = (table[table["p_holm"].notna()].reset_index(drop=True) for table in (forth, back))
     np.testing.assert_allclose(forth["value"], -back["value"], atol=1e-12)
@@ -255,7 +263,7 @@ def test_exchanging_the_arms_turns_the_sign_and_keeps_p(seed, per_patient):
 def test_whoever_cannot_be_told_apart_needs_more_patients_than_were_tested(per_patient):
     close = 0
     for seed in range(0, 40, 2):
-        arms = [gathered(name, [answers(skill, seed + k, 24, per_patient, cohort=seed)], TASK)
+        arms = [arm_from_runs(name, [answers(skill, seed + k, 24, per_patient, cohort=seed)], TASK)
                 for k, (name, skill) in enumerate((("a", 0.6), ("b", 1.6)))]  # fmt: skip
         table = compared(arms, resamples=100)
         open_ones = table[table["p_holm"] >= 0.05]

@@ -11,7 +11,7 @@ from sklearn.metrics import cohen_kappa_score, precision_score, roc_auc_score
 from fibrolab import keys
 from fibrolab.evaluation import predictions
 from fibrolab.evaluation.comparison import hypothesis_tests
-from fibrolab.evaluation.comparison.arms import gathered
+from fibrolab.evaluation.comparison.arms import arm_from_runs
 
 FOLDS = 4
 
@@ -26,7 +26,7 @@ def folded(skill, seed, without=None):
 
 
 def arm(name, frames):
-    return replace(gathered(name, frames, TASK, folds=True), sizes=(120.0, 40.0))
+    return replace(arm_from_runs(name, frames, TASK, folds=True), sizes=(120.0, 40.0))
 
 
 def areas(frames):

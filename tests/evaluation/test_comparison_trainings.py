@@ -11,7 +11,14 @@ from sklearn.metrics import accuracy_score
 
 from fibrolab import keys
 from fibrolab.evaluation import predictions
-from fibrolab.evaluation.comparison.arms import CLASSES, HEADLINE, Measure, drawn, gathered, measured
+from fibrolab.evaluation.comparison.arms import (
+    CLASSES,
+    HEADLINE,
+    Measure,
+    arm_from_runs,
+    measured,
+    resampled_values,
+)
 from fibrolab.evaluation.comparison.contrasts import ONE_TRAINING, TWO
 from fibrolab.evaluation.comparison.training_seeds import TOO_WIDE
 from fibrolab.evaluation.intervals import proportions
@@ -21,7 +28,7 @@ ACCURACY = Measure(HEADLINE, "accuracy")
 
 def test_an_arm_of_seeds_is_their_mean_and_its_spread_is_told():
     frames = [answers(1.2, seed) for seed in range(3)]
-    arms = [gathered("a", [answers(1.0, 9)], TASK), gathered("b", frames, TASK)]
+    arms = [arm_from_runs("a", [answers(1.0, 9)], TASK), arm_from_runs("b", frames, TASK)]
     shares = [accuracy_score(rows[keys.Y_TRUE], decided(rows)) for rows in map(of_test, frames)]
     row = one(compared(arms), "accuracy", against="")
     assert row["value"] == pytest.approx(np.mean(shares))
@@ -31,8 +38,8 @@ def test_an_arm_of_seeds_is_their_mean_and_its_spread_is_told():
 
 def test_the_interval_of_a_mean_of_seeds_holds_patients_and_seeds():
     frames = [answers(skill, seed, n=300) for seed, skill in enumerate((0.8, 1.2, 1.6))]
-    arms = [gathered("a", [answers(1.0, 9, n=300)], TASK), gathered("b", frames, TASK)]
-    draws = drawn(arms[1], TASK, 400, seed=0)[ACCURACY]
+    arms = [arm_from_runs("a", [answers(1.0, 9, n=300)], TASK), arm_from_runs("b", frames, TASK)]
+    draws = resampled_values(arms[1], TASK, 400, seed=0)[ACCURACY]
     shares = measured(arms[1], TASK)[ACCURACY][:, 0]
     patients, between = draws.mean(axis=0).var(ddof=1), shares.var(ddof=1) / 3
     within = (draws - draws.mean(axis=0)).var(axis=1, ddof=1).sum() / (3 * 2)  # of patients, by training
@@ -46,8 +53,10 @@ def test_the_interval_of_a_mean_of_seeds_holds_patients_and_seeds():
 
 def test_one_lucky_seed_does_not_make_an_arm_better():
     lucky = [answers(skill, seed, n=400) for seed, skill in enumerate((0.9, 0.9, 2.4))]
-    alone = compared([gathered("a", [answers(0.9, 8, n=400)], TASK), gathered("b", lucky[2:], TASK)])
-    together = compared([gathered("a", [answers(0.9, 8, n=400)], TASK), gathered("b", lucky, TASK)])
+    alone = compared(
+        [arm_from_runs("a", [answers(0.9, 8, n=400)], TASK), arm_from_runs("b", lucky[2:], TASK)]
+    )
+    together = compared([arm_from_runs("a", [answers(0.9, 8, n=400)], TASK), arm_from_runs("b", lucky, TASK)])
     assert one(alone, "accuracy")["p"] < 0.01
     assert one(together, "accuracy")["p"] > 0.05
 
@@ -63,7 +72,7 @@ def folded(skill, seed, folds=4, n=160):
 
 def test_folds_are_pooled_and_the_t_test_over_folds_is_nadeau_and_bengio_s():
     frames = {name: folded(skill, seed) for seed, (name, skill) in enumerate({"a": 1.0, "b": 1.4}.items())}
-    arms = [gathered(name, each, TASK, folds=True) for name, each in frames.items()]
+    arms = [arm_from_runs(name, each, TASK, folds=True) for name, each in frames.items()]
     arms = [replace(arm, sizes=(120.0, 40.0)) for arm in arms]
     shares = {
         name: np.array([accuracy_score(rows[keys.Y_TRUE], decided(rows)) for rows in map(of_test, each)])
@@ -83,27 +92,27 @@ def test_each_fold_answers_by_the_threshold_of_its_own_validation():
     frames = folded(1.0, 0, folds=2)
     low = frames[1].loc[frames[1][keys.PARTITION] == keys.VALIDATION].index
     frames[1] = frames[1].drop(low[10:])
-    arm = gathered("a", frames, TASK, folds=True)
+    arm = arm_from_runs("a", frames, TASK, folds=True)
     for fold, frame in enumerate(frames):
-        alone = gathered("a", [frame], TASK)
+        alone = arm_from_runs("a", [frame], TASK)
         rows = np.flatnonzero(arm.folds == fold)
         assert list(arm.samples[rows]) == list(alone.samples)
         for name in TASK.endpoints:
-            whole = arm.answers[0].positive[name]
-            assert np.array_equal(whole[rows], alone.answers[0].positive[name])
+            whole = arm.predictions[0].positive[name]
+            assert np.array_equal(whole[rows], alone.predictions[0].positive[name])
 
 
 def test_arms_that_were_folded_differently_have_no_pairs_of_folds():
     first, second = folded(1.0, 0), folded(1.4, 1, folds=5)
-    arms = [gathered(name, each, TASK, folds=True) for name, each in (("a", first), ("b", second))]
+    arms = [arm_from_runs(name, each, TASK, folds=True) for name, each in (("a", first), ("b", second))]
     row = one(compared([replace(arm, sizes=(120.0, 40.0)) for arm in arms]), "accuracy", family="folds")
     assert np.isnan(row["p"])
     assert row["note"] == "the arms were folded differently: no pairs of folds"
 
 
 def test_the_interval_of_a_mean_of_trainings_ends_where_its_measure_does():
-    table = compared([gathered("a", [answers(9.0, k, n=20) for k in range(2)], TASK),
-                      gathered("b", [answers(0.0, k, n=20) for k in (2, 3)], TASK)])  # fmt: skip
+    table = compared([arm_from_runs("a", [answers(9.0, k, n=20) for k in range(2)], TASK),
+                      arm_from_runs("b", [answers(0.0, k, n=20) for k in (2, 3)], TASK)])  # fmt: skip
     alone = table[(table["against"] == "") & table["low"].notna()]
     ends = alone[alone["metric"] != "qwk"]
     assert (ends["low"] >= 0).all()
@@ -119,7 +128,7 @@ def sure_of_the_last(frame):
 
 
 def test_a_share_that_all_trainings_have_in_full_is_as_sure_as_its_patients_are_many():
-    arms = [gathered(name, [sure_of_the_last(answers(1.2, seed + k)) for k in range(2)], TASK)
+    arms = [arm_from_runs(name, [sure_of_the_last(answers(1.2, seed + k)) for k in range(2)], TASK)
             for seed, name in ((0, "a"), (5, "b"))]  # fmt: skip
     table = compared(arms)
     row = one(table, "sensitivity", "F4", against="", family=CLASSES)
@@ -135,7 +144,7 @@ def test_what_never_varies_and_is_no_share_of_rows_has_no_interval_but_a_reason(
     right = answers(1.2, 0)
     right[keys.probability_columns(5)] = np.eye(5)[right[keys.Y_TRUE]]
     for frames in ([right], [right, right]):
-        table = compared([gathered("a", [answers(1.2, 1)], TASK), gathered("b", frames, TASK)])
+        table = compared([arm_from_runs("a", [answers(1.2, 1)], TASK), arm_from_runs("b", frames, TASK)])
         row = one(table, "qwk", against="")
         assert row["value"] == 1
         assert np.isnan(row["low"])
@@ -152,7 +161,7 @@ def test_what_never_varies_and_is_no_share_of_rows_has_no_interval_but_a_reason(
 )
 def test_trainings_that_are_few_and_disagree_give_no_interval_of_everything(trainings, skills, why):
     arms = [
-        gathered(name, [answers(skills[k], seed + k) for k in range(count)], TASK)
+        arm_from_runs(name, [answers(skills[k], seed + k) for k in range(count)], TASK)
         for (name, seed), count in zip((("a", 10), ("b", 20)), trainings, strict=True)
     ]
     row = one(compared(arms), "accuracy")

@@ -12,9 +12,9 @@ from fibrolab.evaluation.comparison.arms import (
     CLASSES,
     HEADLINE,
     Measure,
-    drawn,
-    gathered,
+    arm_from_runs,
     measured,
+    resampled_values,
 )
 from fibrolab.evaluation.comparison.contrasts import contrast
 from fibrolab.evaluation.intervals import sample_size
@@ -25,11 +25,11 @@ ACCURACY = Measure(HEADLINE, "accuracy")
 def compared(measure, skills=(1.0, 1.8), n=120, per_patient=1, seed=0, resamples=200):
     """Two arms of one training each, and the test of their difference."""
     sides = [
-        gathered(name, [answers(skill, 2 * seed + k, n, per_patient, cohort=seed)], TASK)
+        arm_from_runs(name, [answers(skill, 2 * seed + k, n, per_patient, cohort=seed)], TASK)
         for k, (name, skill) in enumerate(zip("ab", skills, strict=True))
     ]
     values = [measured(side, TASK)[measure][:, 0] for side in sides]
-    draws = [drawn(side, TASK, resamples, seed)[measure] for side in sides]
+    draws = [resampled_values(side, TASK, resamples, seed)[measure] for side in sides]
     return sides, draws, contrast(measure, *sides, values, draws, TASK)
 
 
@@ -39,7 +39,7 @@ def test_sensitivities_of_one_row_a_patient_are_tested_by_mcnemar_on_the_disease
 ):
     sides, _, found = compared(Measure(AT_THRESHOLDS, metric, "ge_F2"), skills=(0.6, 1.0))
     counted = (sides[0].labels >= 2) == of_the_diseased
-    a, b = ((side.answers[0].positive["ge_F2"] == of_the_diseased)[counted] for side in sides)
+    a, b = ((side.predictions[0].positive["ge_F2"] == of_the_diseased)[counted] for side in sides)
     cells = [[(a & b).sum(), (a & ~b).sum()], [(~a & b).sum(), (~a & ~b).sum()]]
     assert found.method == "mid-p McNemar"
     assert min(cells[0][1], cells[1][0]) > 0
@@ -53,7 +53,7 @@ def test_sensitivities_of_one_row_a_patient_are_tested_by_mcnemar_on_the_disease
 
 def test_the_sensitivity_of_a_class_counts_that_class_alone():
     sides, _, found = compared(Measure(CLASSES, "sensitivity", "F4"))
-    right = [side.answers[0].probabilities.argmax(axis=1) == 4 for side in sides]
+    right = [side.predictions[0].probabilities.argmax(axis=1) == 4 for side in sides]
     ill = sides[0].labels == 4
     assert found.method == "mid-p McNemar"
     assert found.difference == pytest.approx(right[0][ill].mean() - right[1][ill].mean())
@@ -74,7 +74,7 @@ def test_patients_of_unequal_numbers_of_samples_are_worth_fewer():
     kept[member == 0] = True
     arms = [side.restricted(kept) for side in sides]
     values = [measured(arm, TASK)[ACCURACY][:, 0] for arm in arms]
-    draws = [drawn(arm, TASK, 200, 0)[ACCURACY] for arm in arms]
+    draws = [resampled_values(arm, TASK, 200, 0)[ACCURACY] for arm in arms]
     sizes = np.bincount(member[kept])
     worth = sizes.sum() ** 2 / (sizes**2).sum()
     error = (draws[0] - draws[1]).std(ddof=1) * np.sqrt(worth / (worth - 1))

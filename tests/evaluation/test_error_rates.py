@@ -28,7 +28,7 @@ def test_each_design_is_tested_as_a_comparison_would(measure, trainings, cluster
 
 def test_arms_have_the_areas_and_the_correlation_that_were_asked_for():
     sides = arms(np.random.default_rng(0), 40_000, (0.9, 0.8), (1, 1), False)
-    scores = [side.answers[0].scores["diseased"] for side in sides]
+    scores = [side.predictions[0].scores["diseased"] for side in sides]
     ill = sides[0].labels == 1
     assert [area(score, ill)[0] for score in scores] == pytest.approx([0.9, 0.8], abs=0.01)
     assert np.corrcoef(scores[0][ill], scores[1][ill])[0, 1] == pytest.approx(0.5, abs=0.02)

@@ -74,7 +74,7 @@ def test_what_is_not_defined_says_why():
         assert np.isnan(row["low"])
         assert row["note"] or np.isfinite(row["value"])
     single = by_metric.table(y_true, probabilities, np.zeros(90).astype(str), STAGES, 200)
-    assert single.loc["qwk", "note"] == by_metric.ALONE
+    assert single.loc["qwk", "note"] == by_metric.ONE_GROUP
 
 
 def test_averages_say_of_which_classes_they_are_where_one_is_absent():
@@ -83,7 +83,11 @@ def test_averages_say_of_which_classes_they_are_where_one_is_absent():
     groups = np.arange(here.sum()).astype(str)
     table = by_metric.table(y_true[here], probabilities[here], groups, STAGES, 50)
     averages = ["macro_auc", "weighted_f1", "balanced_accuracy", "obuchowski"]
-    assert table.loc[averages, "note"].str.contains("no sample of F2: of the classes that are present").all()
+    assert (
+        table.loc[averages, "note"]
+        .str.contains("no sample of F2: averaged over the classes that are present")
+        .all()
+    )
     assert table.loc[["accuracy", "qwk", "auc_F0"], "note"].eq("").all()
     full = by_metric.table(y_true, probabilities, np.arange(90).astype(str), STAGES, 50)
     assert not full["note"].str.contains("no sample of").any()

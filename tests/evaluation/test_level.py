@@ -12,7 +12,7 @@ from fibrolab import keys
 from fibrolab.evaluation import predictions, score
 from fibrolab.evaluation.clinical import comparators, net_benefit, subgroups
 from fibrolab.evaluation.comparison import comparison_table, hypothesis_tests
-from fibrolab.evaluation.comparison.arms import gathered
+from fibrolab.evaluation.comparison.arms import arm_from_runs
 from fibrolab.evaluation.intervals import roc_curves
 from fibrolab.evaluation.measures import operating_points
 from fibrolab.evaluation.probabilities import calibration, conformal, recalibration
@@ -39,7 +39,7 @@ def manifest(frame: pd.DataFrame) -> pd.DataFrame:
 def compared(
     first: list[pd.DataFrame], second: list[pd.DataFrame], level: float, **how: bool
 ) -> pd.DataFrame:
-    arms = [gathered(name, frames, TASK) for name, frames in (("a", first), ("b", second))]
+    arms = [arm_from_runs(name, frames, TASK) for name, frames in (("a", first), ("b", second))]
     return comparison_table.table(arms, TASK, "sample", resamples=DRAWS, level=level, **how)
 
 
@@ -49,7 +49,7 @@ def folded(level: float) -> pd.DataFrame:
         home = np.arange(len(frame)) % 3
         rows = (frame[keys.PARTITION] == keys.TEST).to_numpy()
         folds = [frame[~rows | (home == fold)] for fold in range(3)]
-        arms.append(replace(gathered(name, folds, TASK, folds=True), sizes=(80.0, 40.0)))
+        arms.append(replace(arm_from_runs(name, folds, TASK, folds=True), sizes=(80.0, 40.0)))
     found = comparison_table.table(arms, TASK, "sample", resamples=DRAWS, level=level)
     return found[found["family"] == comparison_table.FOLDS]
 

@@ -7,7 +7,7 @@ from scipy.stats import norm
 
 from fibrolab.evaluation.intervals import by_metric
 from fibrolab.evaluation.intervals.bootstrap import resampled
-from fibrolab.evaluation.measures.likelihood_ratios import CLUSTERED, METHOD, estimate
+from fibrolab.evaluation.intervals.likelihood_ratios import CLUSTERED, METHOD, estimate
 from fibrolab.evaluation.measures.weighted import ratio
 
 

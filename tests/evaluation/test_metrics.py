@@ -8,16 +8,10 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from fibrolab.evaluation.baselines import majority
-from fibrolab.evaluation.measures.metrics import (
-    AVERAGED,
-    GIVEN_UP,
-    PER_CLASS,
-    auc,
-    confusion_matrix,
-    decide,
-    evaluate,
-    shares,
-)
+from fibrolab.evaluation.measures import catalogue
+from fibrolab.evaluation.measures.decisions import confusion_matrix, decide
+from fibrolab.evaluation.measures.metrics import evaluate, proportions
+from fibrolab.evaluation.measures.ranking import auc
 
 STAGES = ("F0", "F1", "F2", "F3", "F4")
 SUMMED = (
@@ -86,7 +80,7 @@ def scikit_learn(y_true, probabilities, weights):
     share = [weights[y_true == k].sum() for k in present]
     for name in ("specificity", "npv", "auc"):
         each = [values[f"{name}_{k}"] for k in present]
-        each = np.nan_to_num(each) if name in GIVEN_UP else each
+        each = np.nan_to_num(each) if catalogue.find(name).undefined_counts_as_zero else each
         values |= {f"macro_{name}": np.mean(each), f"weighted_{name}": np.average(each, weights=share)}
     settled = {"labels": every, "sample_weight": weights}
     values["log_loss"] = reference.log_loss(y_true, probabilities, **settled)
@@ -220,7 +214,9 @@ def test_turning_the_order_of_the_stages_round_changes_no_kappa_and_no_error():
 def test_nominal_classes_have_no_measure_of_order():
     values = evaluate(np.array([0, 1, 2]), np.eye(3), ("cyst", "HCC", "normal"), ordered=False)
     assert not {"qwk", "mae", "obuchowski"} & set(values)
-    assert len(values) == 2 + len(SUMMED) + 2 * len(AVERAGED) + 3 * len(PER_CLASS)
+    assert len(values) == 2 + len(SUMMED) + 2 * len(catalogue.by_class(averaged=True)) + 3 * len(
+        catalogue.by_class()
+    )
 
 
 def test_likelihood_ratios_are_those_of_a_table_of_four():
@@ -246,7 +242,7 @@ def test_the_shares_that_get_intervals_are_the_metrics_themselves(case):
     y_true, probabilities, _ = case
     names = [str(k) for k in range(probabilities.shape[1])]
     values = evaluate(y_true, probabilities, names)
-    counts = shares(y_true, decide(probabilities), names)
+    counts = proportions(y_true, decide(probabilities), names)
     kinds = ("sensitivity", "specificity", "precision", "npv")
     assert set(counts) == {"accuracy", *(f"{kind}_{name}" for kind in kinds for name in names)}
     for name, (hits, counted) in counts.items():

@@ -7,9 +7,9 @@ from sklearn import metrics as reference
 
 from fibrolab.errors import ConfigError, DataError
 from fibrolab.evaluation import endpoints, patients, predictions
-from fibrolab.evaluation.intervals import delong, proportions
+from fibrolab.evaluation.intervals import delong, likelihood_ratios, proportions
 from fibrolab.evaluation.intervals.bootstrap import resampled
-from fibrolab.evaluation.measures import likelihood_ratios, operating_points, thresholds
+from fibrolab.evaluation.measures import operating_points, thresholds
 from fibrolab.evaluation.measures.operating_points import COLUMNS, MEASURES
 
 STAGES = ("F0", "F1", "F2", "F3", "F4")

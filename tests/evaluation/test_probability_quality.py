@@ -4,7 +4,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 
-from fibrolab.evaluation.measures.probability_quality import evaluate, expected_calibration_error, log_losses
+from fibrolab.evaluation.measures.metrics import evaluate
+from fibrolab.evaluation.measures.probability_quality import expected_calibration_error, log_losses
+
+
+def probability_metrics(y_true, probabilities, weights=None):
+    values = evaluate(y_true, probabilities, [str(k) for k in range(probabilities.shape[1])], weights)
+    return {name: values[name] for name in ("log_loss", "brier", "ece")}
 
 
 def made_up(n, seed=0, k=5):
@@ -34,8 +40,8 @@ def test_neither_the_order_of_the_rows_nor_their_doubling_moves_any_of_them(n, k
     probabilities = np.round(probabilities * 8) + 0.5  # coarse, hence tied
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     order = np.random.default_rng(seed).permutation(n)
-    plain = evaluate(y_true, probabilities)
-    turned = evaluate(y_true[order], probabilities[order], np.full((1, n), 2.0))
+    plain = probability_metrics(y_true, probabilities)
+    turned = probability_metrics(y_true[order], probabilities[order], np.full((1, n), 2.0))
     for name, value in plain.items():
         assert value[0] == pytest.approx(turned[name][0], rel=1e-9, abs=1e-12), name
 
@@ -49,9 +55,9 @@ def test_ece_lies_between_the_mean_gap_and_one(n, seed):
 
 
 def test_a_coin_scores_a_quarter_and_five_guesses_four_fifths():
-    coin = evaluate(np.array([0, 1]), np.full((2, 2), 0.5))
+    coin = probability_metrics(np.array([0, 1]), np.full((2, 2), 0.5))
     assert (coin["brier"][0], coin["log_loss"][0], coin["ece"][0]) == (0.25, pytest.approx(np.log(2)), 0.0)
-    five = evaluate(np.arange(5), np.full((5, 5), 0.2))
+    five = probability_metrics(np.arange(5), np.full((5, 5), 0.2))
     assert five["brier"][0] == pytest.approx(0.8)
     assert five["log_loss"][0] == pytest.approx(np.log(5))
 

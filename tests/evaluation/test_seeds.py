@@ -5,7 +5,7 @@ import pytest
 from fake_arms import TASK, answers
 
 from fibrolab.evaluation.comparison import comparison_table
-from fibrolab.evaluation.comparison.arms import gathered
+from fibrolab.evaluation.comparison.arms import arm_from_runs
 from fibrolab.evaluation.comparison.contrasts import ONE_TRAINING
 from fibrolab.evaluation.comparison.training_seeds import spread
 
@@ -75,8 +75,8 @@ def test_an_arm_of_one_training_is_taken_to_vary_like_the_other():
 
 
 def test_a_comparison_says_where_one_arm_has_one_training_and_a_marker_needs_none():
-    one = gathered("one", [answers(1.2, 7)], TASK)
-    three = gathered("three", [answers(1.2, seed) for seed in range(3)], TASK)
+    one = arm_from_runs("one", [answers(1.2, 7)], TASK)
+    three = arm_from_runs("three", [answers(1.2, seed) for seed in range(3)], TASK)
     marker = comparison_table.marker(
         "LSM", one.labels + np.random.default_rng(0).normal(size=len(one.labels)), one, TASK
     )

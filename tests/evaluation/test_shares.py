@@ -14,11 +14,11 @@ from fibrolab.evaluation.intervals.proportions import (
     CLUSTERED,
     UNSEEN,
     WILSON,
+    effective_counts,
+    effective_groups,
     effective_number,
     estimate,
     wilson,
-    witnesses,
-    worth,
 )
 
 
@@ -63,7 +63,7 @@ def test_an_interval_holds_its_share_and_is_no_narrower_than_that_of_independent
         assert math.isnan(found.low)
         assert found.note == "no sample to count"
         return
-    right, n, _ = witnesses(hits, counted, groups)
+    right, n, _ = effective_counts(hits, counted, groups)
     assert found.value == hits[counted].mean()
     assert 0 <= found.low <= found.value + 1e-12
     assert found.value - 1e-12 <= found.high <= 1
@@ -78,8 +78,8 @@ def test_the_design_effect_is_that_of_leaving_out_each_group_by_hand():
     without = [9 / 16, 11 / 15, 8 / 14, 10 / 17, 7 / 13, 10 / 15]
     variance = 5 / 6 * sum((share - 11 / 18) ** 2 for share in without)
     design_effect = variance / (11 / 18 * 7 / 18 / 17)
-    worth = 18**2 / (4 + 9 + 16 + 1 + 25 + 9)
-    few_groups = (t.isf(0.025, 17) / t.isf(0.025, worth - 1)) ** 2
+    number = 18**2 / (4 + 9 + 16 + 1 + 25 + 9)
+    few_groups = (t.isf(0.025, 17) / t.isf(0.025, number - 1)) ** 2
     assert 18 / design_effect * few_groups > 5.5  # yet below the 18 rows, so that no bound is met
     assert effective_number(hits, sizes) == (pytest.approx(18 / design_effect * few_groups), "")
 
@@ -120,13 +120,13 @@ def test_one_miss_does_not_make_an_interval_narrower_than_none():
     assert found.note == UNSEEN
 
 
-def test_one_group_is_one_witness():
+def test_one_group_is_one_independent_unit():
     found = estimate(np.array([True, False, True]), groups=["p"] * 3)
     assert (found.low, found.high) == wilson(2 / 3, 1)
     assert found.note == "one group only: its samples count as one"
 
 
-def test_only_the_groups_of_counted_samples_are_witnesses():
+def test_only_the_groups_of_counted_samples_are_independent_units():
     hits, counted = np.array([True, False, True, True]), np.array([True, True, False, False])
     found = estimate(hits, counted, ["a", "b", "a", "b"])
     assert (found.method, found.low, found.high) == (WILSON, *wilson(1, 2))
@@ -166,8 +166,8 @@ def test_intervals_cover_where_a_few_patients_hold_most_of_the_samples(correlati
     assert covered / studies > 0.92  # 85 % where each group counts alike
 
 
-def test_groups_are_worth_their_number_only_where_they_are_equal():
-    assert worth(np.full(8, 5)) == pytest.approx(8)
-    assert worth(np.array([1000, 1, 1])) == pytest.approx(1.004, abs=1e-4)
+def test_the_effective_number_of_groups_is_their_number_only_where_they_are_equal():
+    assert effective_groups(np.full(8, 5)) == pytest.approx(8)
+    assert effective_groups(np.array([1000, 1, 1])) == pytest.approx(1.004, abs=1e-4)
     found = estimate(np.ones(1002, bool), groups=np.repeat(["one", "two", "three"], [1000, 1, 1]))
     assert found.low == pytest.approx(wilson(1, 1)[0], abs=0.01)  # hardly more than one patient was seen

@@ -68,7 +68,7 @@ def test_a_change_of_scale_changes_no_answer(case, rule):
     scores, positive = case
     one, other = chosen(scores, positive, rule), chosen(scores * 40 - 3, positive, rule)  # such as kPa
     assume(not np.isnan(one.value))
-    np.testing.assert_array_equal(one.answers(scores), other.answers(scores * 40 - 3))
+    np.testing.assert_array_equal(one.is_positive(scores), other.is_positive(scores * 40 - 3))
 
 
 def test_by_hand():
@@ -89,12 +89,12 @@ def test_of_two_thresholds_with_the_same_index_the_one_that_finds_more_is_taken(
 def test_one_half_asks_no_data_and_favours_nobody():
     threshold = chosen(np.array([]), np.array([], bool), "half")
     assert threshold.value == 0.5
-    assert threshold.answers(np.array([0.4, 0.5, 0.6])).tolist() == [False, False, True]
+    assert threshold.is_positive(np.array([0.4, 0.5, 0.6])).tolist() == [False, False, True]
 
 
 def test_an_observed_score_lies_on_the_side_of_yes():
     threshold = chosen(np.array([0.3, 0.7]), np.array([False, True]), "youden")
-    assert threshold.answers(np.array([0.69, 0.7])).tolist() == [False, True]
+    assert threshold.is_positive(np.array([0.69, 0.7])).tolist() == [False, True]
 
 
 @pytest.mark.parametrize("rule", RULES[1:])

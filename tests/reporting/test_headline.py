@@ -8,8 +8,7 @@ import pandas as pd
 import pytest
 
 from fibrolab import keys
-from fibrolab.evaluation import predictions
-from fibrolab.evaluation.comparison import chance_level
+from fibrolab.evaluation import baselines, predictions
 from fibrolab.reporting import numbers, page
 from fibrolab.reporting.tables import measures
 from fibrolab.storage import write_table
@@ -21,7 +20,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = fake_run.make(tmp_path_factory.mktemp("run"), n=60)
     metrics = pd.read_csv(folder / keys.METRICS_FILE, index_col=0)
     frame = predictions.read(folder / keys.PREDICTIONS_FILE)
-    write_table(chance_level.beside(metrics, frame, 0), folder / keys.METRICS_FILE, index=True)
+    write_table(baselines.with_chance_test(metrics, frame, 0), folder / keys.METRICS_FILE, index=True)
     fake_tables.published().to_csv(folder / "published.csv", index=False)
     return html.unescape(re.sub(r"<[^>]+>|[ \n]+", " ", page.write(folder).read_text()))
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fibrolab.evaluation.intervals.bootstrap import check, percentiles, resample_weights
-from fibrolab.evaluation.intervals.by_metric import ALONE
+from fibrolab.evaluation.intervals.by_metric import ONE_GROUP
 
 THRESHOLDS = np.arange(1, 100) / 100  # probabilities at which somebody would act
 
@@ -72,5 +72,5 @@ def curve(
         ]
         low, high = percentiles(np.concatenate(draws), level)
     else:
-        note = ALONE
+        note = ONE_GROUP
     return Decision(THRESHOLDS, gained.mean(axis=0), worth.mean(axis=0), low, high, note)

@@ -12,9 +12,8 @@ from fibrolab import keys
 from fibrolab.evaluation import predictions
 from fibrolab.evaluation.intervals import bootstrap, by_metric, delong, proportions
 from fibrolab.evaluation.intervals.estimate import Estimate
-from fibrolab.evaluation.measures import metrics, ranking
-from fibrolab.evaluation.measures.metrics import Weights
-from fibrolab.evaluation.measures.weighted import ratio
+from fibrolab.evaluation.measures import decisions, ranking
+from fibrolab.evaluation.measures.weighted import Weights, ratio
 
 COLUMNS = ("variable", "value", "n", "groups", "metric", "estimate", "low", "high", "method", "note")
 MOST = 12  # values of a variable that are told apart
@@ -124,7 +123,7 @@ def _measures(
         yield "auc", delong.estimate(probabilities[:, 1], y_true == 1, groups, level)
         return
     present = np.unique(y_true)
-    errors = np.abs(metrics.decide(probabilities) - y_true).astype(np.float64)
+    errors = np.abs(decisions.decide(probabilities) - y_true).astype(np.float64)
 
     def measure(weights: Weights | None) -> dict[str, np.ndarray]:
         weights = np.ones((1, len(y_true))) if weights is None else weights
@@ -134,14 +133,14 @@ def _measures(
 
     for metric, row in bootstrap.resampled(measure, groups, resamples, seed, level).iterrows():
         found = _resampled(row, len(set(groups)))
-        word = by_metric.of_the_present(y_true, classes) if metric == "macro_auc" else ""
+        word = by_metric.of_present_classes(y_true, classes) if metric == "macro_auc" else ""
         yield str(metric), replace(found, note="; ".join(filter(None, (found.note, word))))
 
 
 def _accuracy(part: pd.DataFrame, classes: Sequence[str], level: float) -> Estimate:
     """The share of right answers, with a word where the subgroup has one class."""
     y_true = part[keys.Y_TRUE].to_numpy()
-    right = metrics.decide(predictions.probabilities(part)) == y_true
+    right = decisions.decide(predictions.probabilities(part)) == y_true
     found = proportions.estimate(right, None, part[keys.GROUP_ID].to_numpy(), level)
     if len(set(y_true)) > 1:
         return found

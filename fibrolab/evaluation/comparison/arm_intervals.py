@@ -7,24 +7,24 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from fibrolab.evaluation.comparison.arm_decisions import decisions, hits
 from fibrolab.evaluation.comparison.arms import (
     AT_THRESHOLDS,
     CLASSES,
     END_POINTS,
-    LIKELIHOOD_RATIOS,
     Arm,
     Measure,
     Task,
+    binary_decisions,
+    counted_hits,
     limits,
     measured,
-    weighed,
+    values_under_weights,
 )
 from fibrolab.evaluation.comparison.contrasts import WITH_SEEDS
 from fibrolab.evaluation.comparison.training_seeds import spread
-from fibrolab.evaluation.intervals import bootstrap, by_metric, delong, proportions
+from fibrolab.evaluation.intervals import bootstrap, by_metric, delong, likelihood_ratios, proportions
 from fibrolab.evaluation.intervals.estimate import Estimate
-from fibrolab.evaluation.measures import likelihood_ratios
+from fibrolab.evaluation.measures import catalogue
 
 NO_THRESHOLD = "validation gave no threshold: it lacks one of the two sides"
 LACKING = "the test lacks a class that it needs"
@@ -45,13 +45,13 @@ def estimates(
     Args:
         arm: The arm, of rows whose scores are known.
         task: What is asked.
-        draws: Of `arms.drawn`.
+        draws: Of `arms.resampled_values`.
         level: Coverage aimed at.
     """
     left_out = {}
-    if len(arm.answers) == 1 and not arm.is_marker and len(np.unique(arm.groups)) > 1:
-        left_out = weighed(arm, task, bootstrap.leave_out(arm.groups))
-    word = by_metric.of_the_present(arm.labels, task.classes)
+    if len(arm.predictions) == 1 and not arm.is_marker and len(np.unique(arm.groups)) > 1:
+        left_out = values_under_weights(arm, task, bootstrap.leave_out(arm.groups))
+    word = by_metric.of_present_classes(arm.labels, task.classes)
     for measure, values in measured(arm, task).items():
         value = float(values.mean())
         if why := _undefined(arm, measure, value, task):
@@ -60,7 +60,7 @@ def estimates(
             found = _of_one(arm, measure, value, task, draws[measure][0], left_out.get(measure), level)
         else:
             found = _of_several(arm, measure, values[:, 0], task, draws[measure], level)
-        if word and (measure.metric.startswith("macro_") or measure.metric in by_metric.OVER_CLASSES):
+        if word and catalogue.over_classes(measure.metric):
             found = replace(found, note="; ".join(filter(None, (found.note, word))))
         yield measure, values[:, 0], found
 
@@ -69,12 +69,12 @@ def _undefined(arm: Arm, measure: Measure, value: float, task: Task) -> str:
     """Why a measure has no value, as far as the arm tells it; of one training the interval tells the rest."""
     if math.isfinite(value):
         return ""
-    if measure.family == AT_THRESHOLDS and any(each.positive[measure.of] is None for each in arm.answers):
+    if measure.family == AT_THRESHOLDS and any(each.positive[measure.of] is None for each in arm.predictions):
         return NO_THRESHOLD
     ill = _positive(arm, measure, task)
     if ill.all() or not ill.any():
         return LACKING
-    return "not defined in every training" if len(arm.answers) > 1 else ""
+    return "not defined in every training" if len(arm.predictions) > 1 else ""
 
 
 def _positive(arm: Arm, measure: Measure, task: Task) -> np.ndarray:
@@ -82,6 +82,11 @@ def _positive(arm: Arm, measure: Measure, task: Task) -> np.ndarray:
     if measure.family == CLASSES and measure.of:
         return arm.labels == task.classes.index(measure.of)
     return arm.labels >= task.endpoints[measure.of] if measure.of else arm.labels == arm.labels[0]
+
+
+def _is_likelihood_ratio(measure: Measure) -> bool:
+    metric = catalogue.find(measure.metric)
+    return metric is not None and metric.interval == "likelihood ratio"
 
 
 def _of_one(
@@ -94,19 +99,19 @@ def _of_one(
     level: float,
 ) -> Estimate:
     if measure.metric == "auc":
-        answer = arm.answers[0]
+        prediction = arm.predictions[0]
         if measure.family == END_POINTS:
-            scores = answer.scores[measure.of]
+            scores = prediction.scores[measure.of]
         else:
-            assert answer.probabilities is not None, "a marker names no class"
-            scores = answer.probabilities[:, task.classes.index(measure.of)]
+            assert prediction.probabilities is not None, "a marker names no class"
+            scores = prediction.probabilities[:, task.classes.index(measure.of)]
         return delong.estimate(scores, _positive(arm, measure, task), arm.groups, level)
-    if measure.metric in LIKELIHOOD_RATIOS:
-        ill, yes = decisions(arm, measure, task)
+    if _is_likelihood_ratio(measure):
+        ill, yes = binary_decisions(arm, measure, task)
         assert yes is not None, "told before"
         answered = yes if measure.metric == "lr_plus" else ~yes
         return likelihood_ratios.estimate(answered, ill, arm.groups, level)
-    if (counts := hits(arm, measure, task)) is not None:
+    if (counts := counted_hits(arm, measure, task)) is not None:
         return proportions.estimate(*counts, arm.groups, level)
     row = bootstrap.summary(value, draws, draws if left_out is None else left_out[0], level)
     return by_metric.resampled(pd.Series(row), left_out is None)
@@ -116,11 +121,11 @@ def _of_several(
     arm: Arm, measure: Measure, values: np.ndarray, task: Task, draws: np.ndarray, level: float
 ) -> Estimate:
     value, groups = float(values.mean()), len(np.unique(arm.groups))
-    if measure.metric in LIKELIHOOD_RATIOS:
+    if _is_likelihood_ratio(measure):
         return Estimate(value, note=OF_RATIOS)
-    found = spread([values], [draws], arm.worth)
+    found = spread([values], [draws], arm.effective_groups)
     if found is None:
-        return Estimate(value, note=by_metric.ALONE if groups < 2 else by_metric.FEW)
+        return Estimate(value, note=by_metric.ONE_GROUP if groups < 2 else by_metric.FEW)
     if found.error == 0 and (counts := _agreed(arm, measure, task)) is not None:
         return proportions.estimate(*counts, arm.groups, level)
     low, high, why = found.interval(value, level, limits(measure, task))
@@ -129,7 +134,7 @@ def _of_several(
 
 def _agreed(arm: Arm, measure: Measure, task: Task) -> tuple[np.ndarray, np.ndarray] | None:
     """Hits and who counts, of a share of which all trainings say the same."""
-    each = [hits(arm, measure, task, training) for training in range(len(arm.answers))]
+    each = [counted_hits(arm, measure, task, training) for training in range(len(arm.predictions))]
     known = [counts for counts in each if counts is not None]
     alike = all(
         np.array_equal(of, known[0][1]) and np.array_equal(right[of], known[0][0][of]) for right, of in known

@@ -4,7 +4,6 @@ The runs of an arm are seeds, which all answer each sample, or the folds of a cr
 answers its own. The number of an arm of several seeds is the mean over them.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -16,14 +15,14 @@ from fibrolab import keys
 from fibrolab.evaluation import endpoints, patients, predictions
 from fibrolab.evaluation.intervals import proportions
 from fibrolab.evaluation.intervals.bootstrap import resample_weights
-from fibrolab.evaluation.measures import metrics, thresholds
-from fibrolab.evaluation.measures.metrics import Weights
+from fibrolab.evaluation.measures import catalogue, decisions, metrics, thresholds
+from fibrolab.evaluation.measures.catalogue import Outcome
 from fibrolab.evaluation.measures.ranking import area
+from fibrolab.evaluation.measures.weighted import Weights
 
 RULE = thresholds.YOUDEN  # by which each run chooses its thresholds on its own validation part
 HEADLINE, END_POINTS, AT_THRESHOLDS, CLASSES = "headline", "end points", "thresholds", "classes"
-LIKELIHOOD_RATIOS = ("lr_plus", "lr_minus")
-RATES = {  # of an end point at its threshold, by their name among `metrics.rates`
+RATES = {  # of an end point at its threshold, by their name among `decisions.rates`
     "sensitivity": "sensitivity", "specificity": "specificity", "ppv": "precision", "npv": "npv",
     "lr_plus": "lr_plus", "lr_minus": "lr_minus", "f1": "f1",
 }  # fmt: skip
@@ -54,8 +53,9 @@ class Task:
 
 def limits(measure: Measure, task: Task) -> tuple[float, float]:
     """The least and the largest value it can have: of shares and areas 0 and 1."""
-    others = {"mae": (0.0, len(task.classes) - 1.0), "qwk": (-1.0, 1.0)}
-    return others.get(measure.metric, (0.0, math.inf if measure.metric in LIKELIHOOD_RATIOS else 1.0))
+    metric = catalogue.find(measure.metric)
+    assert metric is not None, measure.metric
+    return metric.limits(len(task.classes))
 
 
 def is_tested(measure: Measure, task: Task) -> bool:
@@ -69,7 +69,7 @@ def is_tested(measure: Measure, task: Task) -> bool:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Prediction:
     """What one seed says, or all folds together.
 
     Attributes:
@@ -92,7 +92,7 @@ class Arm:
         samples: sample_id of what it answers (N,); of patients, that of the first sample.
         labels: True class indices, int64 (N,).
         groups: Patient, or cluster of copies (N,).
-        answers: One a seed.
+        predictions: One a training.
         folds: Which fold tested each row (N,), of a cross-validation.
         sizes: Mean number of training and of test samples of its folds.
     """
@@ -101,14 +101,14 @@ class Arm:
     samples: np.ndarray
     labels: np.ndarray
     groups: np.ndarray
-    answers: tuple[Answer, ...]
+    predictions: tuple[Prediction, ...]
     folds: np.ndarray | None = None
     sizes: tuple[float, float] | None = None
 
     @property
     def is_marker(self) -> bool:
         """Whether it is a measurement and no network."""
-        return self.answers[0].probabilities is None
+        return self.predictions[0].probabilities is None
 
     @property
     def one_row_a_group(self) -> bool:
@@ -116,13 +116,13 @@ class Arm:
         return len(np.unique(self.groups)) == len(self.groups)
 
     @property
-    def worth(self) -> float:
-        """How many groups of equal size its groups are worth (`shares.worth`)."""
-        return proportions.worth(np.unique(self.groups, return_counts=True)[1])
+    def effective_groups(self) -> float:
+        """How many groups of equal size its groups are worth (`proportions.effective_groups`)."""
+        return proportions.effective_groups(np.unique(self.groups, return_counts=True)[1])
 
     def known(self) -> np.ndarray:
         """Rows of which every score is known, bool (N,)."""
-        scores = [score for answer in self.answers for score in answer.scores.values()]
+        scores = [score for prediction in self.predictions for score in prediction.scores.values()]
         return np.isfinite(np.stack(scores)).all(axis=0) if scores else np.ones(len(self.labels), dtype=bool)
 
     def restricted(self, rows: np.ndarray) -> "Arm":
@@ -131,19 +131,19 @@ class Arm:
         def cut(values: np.ndarray | None) -> np.ndarray | None:
             return None if values is None else values[rows]
 
-        answers = tuple(
-            Answer(
-                {name: score[rows] for name, score in answer.scores.items()},
-                {name: cut(yes) for name, yes in answer.positive.items()},
-                cut(answer.probabilities),
+        kept = tuple(
+            Prediction(
+                {name: score[rows] for name, score in prediction.scores.items()},
+                {name: cut(yes) for name, yes in prediction.positive.items()},
+                cut(prediction.probabilities),
             )
-            for answer in self.answers
+            for prediction in self.predictions
         )
         known = {name: getattr(self, name)[rows] for name in ("samples", "labels", "groups")}
-        return replace(self, **known, answers=answers, folds=cut(self.folds))
+        return replace(self, **known, predictions=kept, folds=cut(self.folds))
 
 
-def gathered(
+def arm_from_runs(
     name: str, frames: Sequence[pd.DataFrame], task: Task, by_patient: bool = False, folds: bool = False
 ) -> Arm:
     """The arm of some runs.
@@ -174,7 +174,7 @@ def gathered(
         first[keys.SAMPLE_ID].to_numpy(object),
         first[keys.Y_TRUE].to_numpy(np.int64),
         first[keys.GROUP_ID].to_numpy(object),
-        tuple(_answer(rows, task) for rows in tested),
+        tuple(_prediction(rows, task) for rows in tested),
         first[keys.FOLD].to_numpy(np.int64) if folds else None,
     )
 
@@ -189,7 +189,7 @@ def _decided(frame: pd.DataFrame, task: Task) -> pd.DataFrame:
         threshold = thresholds.chosen(endpoints.score(seen, lowest), stages >= lowest, RULE)
         known = np.isfinite(threshold.value)
         test[_yes(name)] = (
-            threshold.answers(endpoints.score(scores, lowest)).astype(float) if known else np.nan
+            threshold.is_positive(endpoints.score(scores, lowest)).astype(float) if known else np.nan
         )
     return test
 
@@ -199,12 +199,12 @@ def _yes(endpoint: str) -> str:
     return f"decided {endpoint}"
 
 
-def _answer(rows: pd.DataFrame, task: Task) -> Answer:
+def _prediction(rows: pd.DataFrame, task: Task) -> Prediction:
     probabilities = predictions.probabilities(rows)
     scores = {name: endpoints.score(probabilities, lowest) for name, lowest in task.endpoints.items()}
     decided = {name: rows[_yes(name)] for name in task.endpoints}
     positive = {name: None if yes.isna().any() else yes.to_numpy(bool) for name, yes in decided.items()}
-    return Answer(scores, positive, probabilities)
+    return Prediction(scores, positive, probabilities)
 
 
 def measured(arm: Arm, task: Task, weights: Weights | None = None) -> dict[Measure, np.ndarray]:
@@ -212,35 +212,36 @@ def measured(arm: Arm, task: Task, weights: Weights | None = None) -> dict[Measu
     if weights is None:
         weights = np.ones((1, len(arm.labels)))
     each = [
-        _of_classes(arm, answer, task, weights) | _of_endpoints(arm, answer, task, weights)
-        for answer in arm.answers
+        _of_classes(arm, prediction, task, weights) | _of_endpoints(arm, prediction, task, weights)
+        for prediction in arm.predictions
     ]
     return {measure: np.stack([seed[measure] for seed in each]) for measure in each[0]}
 
 
-def _of_classes(arm: Arm, answer: Answer, task: Task, weights: Weights) -> dict[Measure, np.ndarray]:
-    if answer.probabilities is None:
+def _of_classes(arm: Arm, prediction: Prediction, task: Task, weights: Weights) -> dict[Measure, np.ndarray]:
+    if prediction.probabilities is None:
         return {}
-    values = metrics.evaluate(arm.labels, answer.probabilities, task.classes, weights, task.ordered)
-    names = ["accuracy", "balanced_accuracy"]
-    if len(task.classes) > 2:  # of two classes the end point below says the same
-        names += ["macro_auc", *(("qwk", "mae") if task.ordered else ())]
+    values = metrics.evaluate(arm.labels, prediction.probabilities, task.classes, weights, task.ordered)
+    names = catalogue.compared(len(task.classes), task.ordered)
     found = {Measure(HEADLINE, name): values[name] for name in names}
+    averaged = [metric.name for metric in catalogue.by_class(averaged=True)]
     shown = task.classes if len(task.classes) > 2 else task.classes[1:]  # of two the first mirrors the second
     for name in shown:
-        found |= {Measure(CLASSES, rate, name): values[f"{rate}_{name}"] for rate in metrics.AVERAGED}
-    return found | {Measure(CLASSES, f"macro_{rate}"): values[f"macro_{rate}"] for rate in metrics.AVERAGED}
+        found |= {Measure(CLASSES, rate, name): values[f"{rate}_{name}"] for rate in averaged}
+    return found | {Measure(CLASSES, f"macro_{rate}"): values[f"macro_{rate}"] for rate in averaged}
 
 
-def _of_endpoints(arm: Arm, answer: Answer, task: Task, weights: Weights) -> dict[Measure, np.ndarray]:
+def _of_endpoints(
+    arm: Arm, prediction: Prediction, task: Task, weights: Weights
+) -> dict[Measure, np.ndarray]:
     found = {}
     for name, lowest in task.endpoints.items():
-        if name not in answer.scores:
+        if name not in prediction.scores:
             continue
         ill = arm.labels >= lowest
-        found[Measure(END_POINTS, "auc", name)] = area(answer.scores[name], ill, weights)
-        if name in answer.positive:
-            rates = _at_threshold(answer.positive[name], ill, weights)
+        found[Measure(END_POINTS, "auc", name)] = area(prediction.scores[name], ill, weights)
+        if name in prediction.positive:
+            rates = _at_threshold(prediction.positive[name], ill, weights)
             found |= {Measure(AT_THRESHOLDS, rate, name): rates[theirs] for rate, theirs in RATES.items()}
     return found
 
@@ -249,11 +250,11 @@ def _at_threshold(yes: np.ndarray | None, ill: np.ndarray, weights: Weights) -> 
     """Rates of a decision (R,); NaN where there is none."""
     if yes is None:
         return dict.fromkeys(RATES.values(), np.full(len(weights), np.nan))
-    matrix = metrics.confusion_matrix(ill.astype(int), yes.astype(int), 2, weights)
-    return {name: rates[:, 1] for name, rates in metrics.rates(matrix).items()}
+    matrix = decisions.confusion_matrix(ill.astype(int), yes.astype(int), 2, weights)
+    return {name: rates[:, 1] for name, rates in decisions.rates(matrix).items()}
 
 
-def drawn(arm: Arm, task: Task, resamples: int, seed: int) -> dict[Measure, np.ndarray]:
+def resampled_values(arm: Arm, task: Task, resamples: int, seed: int) -> dict[Measure, np.ndarray]:
     """Every measure of every seed of an arm in every resample of its groups.
 
     Args:
@@ -266,12 +267,53 @@ def drawn(arm: Arm, task: Task, resamples: int, seed: int) -> dict[Measure, np.n
         float64 (S, R) a measure; NaN throughout where there is one group only.
     """
     if len(np.unique(arm.groups)) < 2:
-        undefined = np.full((len(arm.answers), resamples), np.nan)
+        undefined = np.full((len(arm.predictions), resamples), np.nan)
         return dict.fromkeys(measured(arm, task), undefined)
-    return weighed(arm, task, resample_weights(arm.groups, resamples, seed))
+    return values_under_weights(arm, task, resample_weights(arm.groups, resamples, seed))
 
 
-def weighed(arm: Arm, task: Task, blocks: Iterable[Weights]) -> dict[Measure, np.ndarray]:
+def values_under_weights(arm: Arm, task: Task, blocks: Iterable[Weights]) -> dict[Measure, np.ndarray]:
     """Every measure of every seed, (S, R), of weights that come in blocks of R rows in all."""
     each = [measured(arm, task, weights) for weights in blocks]
     return {name: np.concatenate([block[name] for block in each], axis=1) for name in each[0]}
+
+
+def binary_decisions(
+    arm: Arm, measure: Measure, task: Task, training: int = 0
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the true and the predicted condition, bool (N,) each; None for the latter without a threshold.
+
+    Args:
+        arm: The arm.
+        measure: Of a class, or of an end point at its threshold.
+        task: Classes and end points.
+        training: Index of the training whose predictions are taken.
+    """
+    prediction = arm.predictions[training]
+    if measure.family == AT_THRESHOLDS:
+        return arm.labels >= task.endpoints[measure.of], prediction.positive[measure.of]
+    assert prediction.probabilities is not None, "a marker predicts no class"
+    k = task.classes.index(measure.of)
+    return arm.labels == k, decisions.decide(prediction.probabilities) == k
+
+
+def counted_hits(arm: Arm, measure: Measure, task: Task, training: int = 0) -> Outcome | None:
+    """Return the hits and the counted rows of a measure, bool (N,) each; None if it is no proportion of rows.
+
+    Args:
+        arm: The arm.
+        measure: A measure of the arm.
+        task: Classes and end points.
+        training: Index of the training whose predictions are taken.
+    """
+    metric = catalogue.find(measure.metric)
+    if metric is None or metric.counts is None:
+        return None
+    if measure.family == HEADLINE and not metric.by_class:
+        probabilities = arm.predictions[training].probabilities
+        assert probabilities is not None, "a marker predicts no class"
+        return metric.counts(arm.labels, decisions.decide(probabilities))
+    if measure.family not in (CLASSES, AT_THRESHOLDS) or not measure.of:
+        return None
+    present, predicted = binary_decisions(arm, measure, task, training)
+    return None if predicted is None else metric.counts(present, predicted)

@@ -13,13 +13,13 @@ from fibrolab.evaluation.comparison import fold_by_fold, hypothesis_tests
 from fibrolab.evaluation.comparison.arm_intervals import Draws, estimates
 from fibrolab.evaluation.comparison.arms import (
     CLASSES,
-    Answer,
     Arm,
     Measure,
+    Prediction,
     Task,
-    drawn,
     is_tested,
     measured,
+    resampled_values,
 )
 from fibrolab.evaluation.comparison.contrasts import contrast
 from fibrolab.evaluation.comparison.fold_by_fold import FOLDS
@@ -64,8 +64,8 @@ def marker(name: str, values: np.ndarray, like: Arm, task: Task) -> Arm:
         like: An arm of the same rows.
         task: What is asked.
     """
-    answer = Answer(dict.fromkeys(task.endpoints, np.asarray(values, np.float64)), {})
-    return Arm(name, like.samples, like.labels, like.groups, (answer,))
+    prediction = Prediction(dict.fromkeys(task.endpoints, np.asarray(values, np.float64)), {})
+    return Arm(name, like.samples, like.labels, like.groups, (prediction,))
 
 
 def table(
@@ -99,7 +99,7 @@ def table(
     if paired:
         assert all(np.array_equal(arm.samples, arms[0].samples) for arm in arms), "arms of the same rows"
     draws = {
-        arm.name: drawn(_known(arm), task, resamples, seed if paired else seed + k)
+        arm.name: resampled_values(_known(arm), task, resamples, seed if paired else seed + k)
         for k, arm in enumerate(arms)
     }
     rows = [row for arm in arms for row in _rows_of(arm, task, draws[arm.name], level)]
@@ -158,7 +158,7 @@ def _differences(
         if not rows.any():
             return
         arm, against = arm.restricted(rows), against.restricted(rows)
-        draws = drawn(arm, task, resamples, seed), drawn(against, task, resamples, seed)
+        draws = resampled_values(arm, task, resamples, seed), resampled_values(against, task, resamples, seed)
     ours, theirs = draws
     values = measured(arm, task), measured(against, task)
     for measure in _tested(arm, against, task):

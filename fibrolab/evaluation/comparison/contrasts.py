@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fibrolab.evaluation.comparison import hypothesis_tests
-from fibrolab.evaluation.comparison.arm_decisions import hits
-from fibrolab.evaluation.comparison.arms import Arm, Measure, Task, limits
+from fibrolab.evaluation.comparison.arms import Arm, Measure, Task, counted_hits, limits
 from fibrolab.evaluation.comparison.training_seeds import ALPHA, POWER, spread
 from fibrolab.evaluation.intervals import delong, sample_size
 from fibrolab.evaluation.intervals.sample_size import Needed
@@ -79,7 +78,7 @@ def contrast(
         alpha: Two-sided level of the test on the patients that are needed.
     """
     groups = _count(arm) if paired else _count(arm) + _count(against)
-    worth = arm.worth if paired else arm.worth + against.worth
+    worth = arm.effective_groups if paired else arm.effective_groups + against.effective_groups
     sides, difference = (arm, against), float(values[0].mean() - values[1].mean())
     if not math.isfinite(difference):
         nan = math.nan
@@ -88,7 +87,7 @@ def contrast(
         return _resampled(measure, sides, task, values, draws, WITH_SEEDS, level, alpha, groups, worth)
     if measure.metric == "auc":
         return _areas(measure, sides, task, paired, level, alpha, groups)
-    if paired and arm.one_row_a_group and hits(arm, measure, task) is not None:
+    if paired and arm.one_row_a_group and counted_hits(arm, measure, task) is not None:
         return _mcnemar(measure, sides, task, level, alpha, groups)
     method = BOOTSTRAP if paired else UNPAIRED_BOOTSTRAP
     return _resampled(measure, sides, task, values, draws, method, level, alpha, groups, worth)
@@ -98,7 +97,7 @@ def _areas(
     measure: Measure, sides: Sides, task: Task, paired: bool, level: float, alpha: float, groups: int
 ) -> Contrast:
     lowest = task.endpoints[measure.of]
-    scores = [side.answers[0].scores[measure.of] for side in sides]
+    scores = [side.predictions[0].scores[measure.of] for side in sides]
     if paired:
         plain, ill = sides[0].one_row_a_group, sides[0].labels >= lowest
         both = delong.areas(np.stack(scores), ill, sides[0].groups, clustered=not plain)
@@ -119,7 +118,7 @@ def _areas(
 
 def _mcnemar(measure: Measure, sides: Sides, task: Task, level: float, alpha: float, groups: int) -> Contrast:
     """Of the rows that count, such as the diseased for a sensitivity; patients are needed of every kind."""
-    both = [hits(side, measure, task) for side in sides]
+    both = [counted_hits(side, measure, task) for side in sides]
     (ours, counted), (theirs, _) = (found for found in both if found is not None)
     ours, theirs = ours[counted], theirs[counted]
     test = hypothesis_tests.mcnemar(ours, theirs, sides[0].groups[counted], level=level)
@@ -142,7 +141,7 @@ def _resampled(
 ) -> Contrast:
     """By the variance over resamples: a p from their ranks is too small where the groups are few."""
     difference = float(values[0].mean() - values[1].mean())
-    trained = [len(side.answers) for side in sides if not side.is_marker]
+    trained = [len(side.predictions) for side in sides if not side.is_marker]
     alone = min(trained) == 1 < max(trained)
     found = spread(values, draws, worth, alike=alone)
     if found is None:

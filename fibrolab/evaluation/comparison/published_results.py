@@ -9,10 +9,10 @@ import pandas as pd
 from fibrolab.choices import refuse
 from fibrolab.evaluation.intervals import delong, proportions
 from fibrolab.evaluation.intervals.estimate import Estimate
+from fibrolab.evaluation.measures import catalogue
 
 COLUMNS = ("metric", "n", "n_positive", "value", "low", "high", "method", "note")
 SIZES = ("n", "positive")  # how many the paper tested, and how many of them were positive
-ANY_NUMBER = ("mae", "log_loss", "brier", "qwk", "lr_plus", "lr_minus")  # not from 0 to 1
 UNKNOWN = "the paper gives no number from which an interval could be had"
 
 
@@ -63,11 +63,17 @@ def _faults(task: str, values: Mapping[str, Any]) -> Iterator[str]:
         if name in SIZES:
             if not (number and float(value).is_integer() and value > 0):
                 yield f"{where}.{name}={value} is not a whole number from 1."
-        elif not number or not (name in ANY_NUMBER or 0 <= value <= 1):
+        elif not number or not (_any_number(name) or 0 <= value <= 1):
             yield f"{where}.{name}={value} is not a number from 0 to 1."
     n, positive = values.get("n"), values.get("positive")
     if isinstance(n, int) and isinstance(positive, int) and positive >= n:
         yield f"{where}.positive={positive} leaves none of n={n} negative."
+
+
+def _any_number(name: str) -> bool:
+    """Whether a metric may lie outside 0 to 1."""
+    metric = catalogue.find(name)
+    return metric is not None and metric.limits(num_classes=3) != (0.0, 1.0)
 
 
 def _estimate(metric: str, value: float, n: int | None, positive: int | None, level: float) -> Estimate:

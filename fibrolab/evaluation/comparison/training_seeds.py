@@ -79,7 +79,7 @@ def spread(
     Args:
         values: Of each arm the value of each training (S,).
         draws: The same in R resamples of the groups (S, R); of arms on the same rows the same resamples.
-        groups: How many groups of equal size they are worth (`shares.worth`): few large ones vary more than
+        groups: Effective number of groups (`proportions.effective_groups`): few large groups vary more than
             their number says.
         alike: Whether an arm of one training, whose spread nothing shows, is taken to vary like the other;
             otherwise it is taken not to vary, as a marker that nobody trained.

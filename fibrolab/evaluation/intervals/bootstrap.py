@@ -7,7 +7,8 @@ import pandas as pd
 
 from fibrolab.errors import ConfigError
 from fibrolab.evaluation import endpoints as end_points
-from fibrolab.evaluation.measures.metrics import Weights, evaluate
+from fibrolab.evaluation.measures.metrics import evaluate
+from fibrolab.evaluation.measures.weighted import Weights
 
 COLUMNS = ("value", "mean", "sd", "low", "high", "bca_low", "bca_high", "n_valid")
 BLOCK = 2**21  # weights held at once (16 MiB): memory does not grow with samples x resamples

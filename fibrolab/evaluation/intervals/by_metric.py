@@ -1,4 +1,4 @@
-"""Which interval stands beside which metric: the one that covers best in simulation, see `coverage`."""
+"""Confidence interval of each metric: the method that covers best in simulation, see `coverage`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -7,27 +7,20 @@ import numpy as np
 import pandas as pd
 
 from fibrolab.evaluation import endpoints
-from fibrolab.evaluation.intervals import bootstrap, coverage, delong, proportions
+from fibrolab.evaluation.intervals import bootstrap, coverage, delong, likelihood_ratios, proportions
 from fibrolab.evaluation.intervals.estimate import Estimate
-from fibrolab.evaluation.measures import likelihood_ratios, metrics
+from fibrolab.evaluation.measures import catalogue, decisions, metrics
+from fibrolab.evaluation.measures.catalogue import AVERAGES
 
 COLUMNS = (
     "value", "mean", "sd", "low", "high", "n_valid", "method", "note",
     "coverage", "percentile_low", "percentile_high", "bca_low", "bca_high",
 )  # fmt: skip
-OVER_CLASSES = ("balanced_accuracy", "obuchowski")  # averages whose names do not say so
-CORRECTED, RESAMPLED = "BCa", "percentile"  # of what is neither a share nor an area
-ROUNDING = 1e-12  # of means of equal numbers, whose last bits depend on their order
+CORRECTED, RESAMPLED = "BCa", "percentile"  # methods of metrics that are neither proportions nor areas
+ROUNDING = 1e-12  # relative difference of means of equal numbers, which depends on their order
 FEW = "fewer than nine tenths of the resamples define it: too few groups of a class"
-SHRINKING = "no interval: resampling adds to an error that chance alone keeps above 0; see calibration.csv"
-AGREEING = "every resample gives the same value: the bootstrap cannot tell how sure it is"
-ALONE = "one group only: no interval can be drawn from it"
-NOBODY = {  # why a share of the samples is not defined
-    "sensitivity": "no positive sample",
-    "specificity": "no negative sample",
-    "precision": "nobody is called positive",
-    "npv": "nobody is called negative",
-}
+AGREEING = "every resample gives the same value: the bootstrap cannot estimate its uncertainty"
+ONE_GROUP = "one group only: no interval can be drawn from it"
 
 
 def table(
@@ -41,10 +34,11 @@ def table(
     ordered: bool = True,
     end_points: Mapping[str, int] | None = None,
 ) -> pd.DataFrame:
-    """Every metric with its interval: Wilson's of a share, DeLong's of an area, else the BCa bootstrap's.
+    """Compute every metric with the interval of the method that its record in the catalogue names.
 
-    Likelihood ratios take Simel's. Samples that come several to a group take the clustered forms of all
-    three. Mean and SD over resamples, and both bootstrap intervals, stand beside them.
+    Wilson's interval of a proportion, DeLong's of an area, Simel's of a likelihood ratio, otherwise the BCa
+    bootstrap's. Where a group has several samples, all take their clustered forms. Mean and SD over
+    resamples and both bootstrap intervals stand beside them.
 
     Args:
         y_true: Class indices (N,).
@@ -53,14 +47,14 @@ def table(
         classes: The K class names.
         resamples: Bootstrap resamples of the groups.
         seed: Of the resamples.
-        level: Coverage aimed at.
+        level: Nominal coverage.
         ordered: Whether the classes are stages.
         end_points: Name and lowest positive class of each.
 
     Returns:
-        Index `metric`, columns `COLUMNS`: `method` names what gave low and high, `note` says why something is
-        NaN, or what to beware of, and `coverage` how often an interval of this method is known to hold the
-        truth (`coverage.expected`; NaN where that is not known, or the level is another).
+        Index `metric`, columns `COLUMNS`: `method` names the method of low and high, `note` says why a number
+        is NaN or how it is limited, and `coverage` is the simulated coverage of such an interval
+        (`coverage.expected`; NaN where it is not known, or for another level).
 
     Raises:
         ConfigError: resamples or level out of range.
@@ -69,22 +63,21 @@ def table(
     drawn = bootstrap.intervals(
         y_true, probabilities, groups, classes, resamples, seed, level, ordered, end_points
     )
-    decided = metrics.decide(probabilities)
-    known = of_shares(y_true, decided, groups, classes, level)
-    known |= _ratios(y_true, decided, groups, classes, level)
-    known |= _areas(y_true, probabilities, groups, classes, level)
+    known = _by_class(y_true, probabilities, groups, classes, level)
+    known |= of_proportions(y_true, decisions.decide(probabilities), groups, classes, level)
     for name, lowest in end_points.items():
         known |= _end_point(
             name, endpoints.labels(y_true, lowest), endpoints.score(probabilities, lowest), groups, level
         )
     single = len(np.unique(groups)) == 1
-    drawn.loc[["ece"], ["low", "high", "bca_low", "bca_high"]] = np.nan
-    known["ece"] = Estimate(float(drawn["value"]["ece"]), note=SHRINKING)
+    for metric in catalogue.METRICS:
+        if metric.interval == "none" and metric.name in drawn.index:
+            drawn.loc[[metric.name], ["low", "high", "bca_low", "bca_high"]] = np.nan
+            known[metric.name] = Estimate(float(drawn["value"][metric.name]), note=metric.note)
     estimates = [known.get(str(name)) or resampled(row, single) for name, row in drawn.iterrows()]
     found = pd.DataFrame(estimates, index=drawn.index)[["low", "high", "method", "note"]]
-    if word := of_the_present(y_true, classes):
-        metric = found.index.astype(str)
-        average = metric.str.startswith(("macro_", "weighted_")) | metric.isin(OVER_CLASSES)
+    if word := of_present_classes(y_true, classes):
+        average = [catalogue.over_classes(str(name)) for name in found.index]
         found.loc[average, "note"] = [f"{note}; {word}" if note else word for note in found["note"][average]]
     found["coverage"] = (
         _covered(found.assign(value=drawn["value"]), groups) if level == coverage.LEVEL else np.nan
@@ -93,60 +86,74 @@ def table(
     return drawn.rename(columns=names).join(found)[list(COLUMNS)]
 
 
-def of_shares(
-    y_true: np.ndarray, decided: np.ndarray, groups: np.ndarray, classes: Sequence[str], level: float
+def of_proportions(
+    y_true: np.ndarray, y_pred: np.ndarray, groups: np.ndarray, classes: Sequence[str], level: float
 ) -> dict[str, Estimate]:
-    """Every metric that is a share of samples, by its name in `metrics.shares`, or why it is not defined."""
+    """Estimate every metric that is a proportion of samples; a note says why one is not defined.
+
+    Args:
+        y_true: Class indices (N,).
+        y_pred: Predicted class (N,).
+        groups: The patient, or the cluster of copies, of every sample (N,).
+        classes: The K class names.
+        level: Nominal coverage.
+
+    Returns:
+        Estimates by name, as in `metrics.proportions`.
+    """
     found = {}
-    for name, (hits, counted) in metrics.shares(y_true, decided, classes).items():
-        share = proportions.estimate(hits, counted, groups, level)
-        found[name] = share if counted.any() else replace(share, note=NOBODY[name.split("_")[0]])
+    for name, (hits, counted) in metrics.proportions(y_true, y_pred, classes).items():
+        proportion = proportions.estimate(hits, counted, groups, level)
+        metric = catalogue.find(name)
+        assert metric is not None, name
+        found[name] = proportion if counted.any() else replace(proportion, note=metric.when_empty)
     return found
 
 
-def _ratios(
-    y_true: np.ndarray, decided: np.ndarray, groups: np.ndarray, classes: Sequence[str], level: float
-) -> dict[str, Estimate]:
-    return {
-        f"lr_{sign}_{name}": likelihood_ratios.estimate(answered, y_true == k, groups, level)
-        for k, name in enumerate(classes)
-        for sign, answered in (("plus", decided == k), ("minus", decided != k))
-    }
-
-
-def _areas(
+def _by_class(
     y_true: np.ndarray, probabilities: np.ndarray, groups: np.ndarray, classes: Sequence[str], level: float
 ) -> dict[str, Estimate]:
-    found = {
-        f"auc_{name}": delong.estimate(probabilities[:, k], y_true == k, groups, level)
-        for k, name in enumerate(classes)
-    }
-    areas = ("auc", "macro_auc", "weighted_auc")  # of two classes one and the same
-    return found | (dict.fromkeys(areas, found[f"auc_{classes[1]}"]) if len(classes) == 2 else {})
+    """Estimate likelihood ratios and areas of each class against the rest."""
+    y_pred = decisions.decide(probabilities)
+    found = {}
+    for metric in catalogue.by_class():
+        for k, name in enumerate(classes):
+            if metric.interval == "likelihood ratio":
+                test_result = y_pred == k if metric.higher_is_better else y_pred != k
+                estimate = likelihood_ratios.estimate(test_result, y_true == k, groups, level)
+            elif metric.interval == "area":
+                estimate = delong.estimate(probabilities[:, k], y_true == k, groups, level)
+            else:
+                continue
+            found[f"{metric.name}_{name}"] = estimate
+        if metric.interval == "area" and len(classes) == 2:  # all of them are the same area
+            area = found[f"{metric.name}_{classes[1]}"]
+            found |= dict.fromkeys((metric.name, *(f"{mean}_{metric.name}" for mean in AVERAGES)), area)
+    return found
 
 
 def _end_point(
     name: str, positive: np.ndarray, score: np.ndarray, groups: np.ndarray, level: float
 ) -> dict[str, Estimate]:
-    """Of what metrics.csv says of an end point: at one half, a threshold that no data chose."""
-    found = of_shares(positive, (score > 0.5).astype(np.int64), groups, ("no", "yes"), level)
+    """Estimate the metrics of an end point at a threshold of one half, which no data chose."""
+    found = of_proportions(positive, (score > 0.5).astype(np.int64), groups, ("no", "yes"), level)
     found["auc"] = delong.estimate(score, positive == 1, groups, level)
     return {f"{ours}_{name}": found[theirs] for ours, theirs in endpoints.MEASURES.items()}
 
 
-def resampled(row: pd.Series, alone: bool, undefined: str = "not defined on these samples") -> Estimate:
-    """What a row of `bootstrap.resampled` amounts to: the BCa interval, or why there is none.
+def resampled(row: pd.Series, one_group: bool, undefined: str = "not defined on these samples") -> Estimate:
+    """Take the BCa interval of a bootstrapped metric, or say why there is none.
 
     Args:
-        row: Value, low, high and bca_low, bca_high of one metric.
-        alone: Whether all samples are of one group.
+        row: Row of `bootstrap.resampled`: value, low, high, bca_low and bca_high of one metric.
+        one_group: Whether all samples are of one group.
         undefined: Why the value is not defined, where it is not.
     """
     value = float(row["value"])
     if np.isnan(value):
         return Estimate(value, note=undefined)
     if np.isnan(row["low"]):
-        return Estimate(value, note=ALONE if alone else FEW)
+        return Estimate(value, note=ONE_GROUP if one_group else FEW)
     if np.isclose(row["low"], row["high"], rtol=ROUNDING, atol=0.0):
         return Estimate(value, note=AGREEING)
     if np.isnan(row["bca_low"]):  # where nearly every resample lies on one side
@@ -154,19 +161,20 @@ def resampled(row: pd.Series, alone: bool, undefined: str = "not defined on thes
     return Estimate(value, float(row["bca_low"]), float(row["bca_high"]), CORRECTED)
 
 
-def of_the_present(y_true: np.ndarray, classes: Sequence[str]) -> str:
-    """A word for averages over classes where they are of fewer than the model answers; otherwise empty."""
+def of_present_classes(y_true: np.ndarray, classes: Sequence[str]) -> str:
+    """Say which classes an average over classes leaves out because no sample has them; empty if none."""
     absent = [name for k, name in enumerate(classes) if not (y_true == k).any()]
-    return f"no sample of {', '.join(absent)}: of the classes that are present" if absent else ""
+    return f"no sample of {', '.join(absent)}: averaged over the classes that are present" if absent else ""
 
 
 def _covered(table: pd.DataFrame, groups: np.ndarray) -> list[float]:
-    """What each interval is known to cover; where `shares` took the plain form, no group counts twice.
+    """Look up the simulated coverage of each interval.
 
-    Studies are simulated with equal groups: unequal ones are as many as they are worth.
+    Studies are simulated with equal groups: unequal ones count by their effective number. Where Wilson's
+    plain interval was taken, no group has two counted samples.
     """
     sizes = np.unique(groups, return_counts=True)[1]
-    number = proportions.worth(sizes)
+    number = proportions.effective_groups(sizes)
     rows = zip(table.index.astype(str), table["method"], table["value"].astype(float), strict=True)
     return [
         coverage.expected(

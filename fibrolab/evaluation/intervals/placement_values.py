@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from fibrolab.errors import DataError
-from fibrolab.evaluation.intervals.proportions import worth
+from fibrolab.evaluation.intervals.proportions import effective_groups
 
 Groups = Sequence[str] | np.ndarray  # (N,)
 
@@ -74,8 +74,9 @@ def degrees_of_freedom(
     """How surely the variance of each of M areas is known from few or unequal groups, float64 (M,).
 
     Satterthwaite, Biometrics Bull 2:110-114, 1946, of what positive and negative groups add to the variance,
-    each of one degree less than its groups are worth (`shares.worth`). Of 10 to 150 groups of very unequal
-    size, nominal 95 % intervals covered 78 to 86 % by the normal distribution; by Student's t 89 to 94 %.
+    each of one degree less than its effective number of groups (`effective_groups`). With 10 to 150 groups of
+    very unequal size, nominal 95 % intervals covered 78 to 86 % by the normal distribution; by Student's t
+    89 to 94 %.
 
     Args:
         ours: As for `by_group` (M, m).
@@ -90,7 +91,9 @@ def degrees_of_freedom(
     for components, groups in ((ours, groups_of_ours), (others, groups_of_others)):
         part = (np.stack([np.bincount(groups, row) for row in components]) ** 2).sum(axis=1)
         total += part
-        squares += part**2 / (worth(np.bincount(groups)) - 1.0)  # a group that holds none adds nothing
+        squares += part**2 / (
+            effective_groups(np.bincount(groups)) - 1.0
+        )  # a group that holds none adds nothing
     return np.divide(total**2, squares, out=np.full(len(ours), np.inf), where=squares > 0)
 
 

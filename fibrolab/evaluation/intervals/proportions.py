@@ -70,7 +70,7 @@ def estimate(
     Raises:
         DataError: The arguments differ in length, or the level is not between 0 and 1.
     """
-    right, n, note = witnesses(hits, counted, groups, level)
+    right, n, note = effective_counts(hits, counted, groups, level)
     if n == 0:
         return Estimate(math.nan, note="no sample to count")
     of = len(hits) if counted is None else np.count_nonzero(counted)
@@ -79,7 +79,7 @@ def estimate(
     return Estimate(found / of, *wilson(right, n, level), method, note or "")
 
 
-def witnesses(
+def effective_counts(
     hits: np.ndarray,
     counted: np.ndarray | None = None,
     groups: Sequence[str] | np.ndarray | None = None,
@@ -123,8 +123,8 @@ def effective_number(hits: np.ndarray, sizes: np.ndarray, level: float = 0.95) -
     the share, by leaving out each group in turn (Efron and Stein, Ann Stat 9:586-596, 1981), by that of as
     many independent samples. From few groups the variance itself is uncertain, for which the number shrinks
     by the squared ratio of Student's t on n - 1 and on k - 1 degrees of freedom (Korn and Graubard, Surv
-    Methodol 24:193-201, 1998). k is not how many groups there are but what they are worth: equal ones that
-    would know as much, were the samples of each to agree (`worth`), since one patient may hold most samples.
+    Methodol 24:193-201, 1998). k is the effective number of groups (`effective_groups`), since one patient
+    may hold most samples.
 
     Args:
         hits: Hits in each group (M,).
@@ -140,7 +140,7 @@ def effective_number(hits: np.ndarray, sizes: np.ndarray, level: float = 0.95) -
     m, n, right = len(sizes), int(sizes.sum()), float(hits.sum())
     if m == 1:
         return 1.0, "one group only: its samples count as one"
-    k = worth(sizes)
+    k = effective_groups(sizes)
     residuals = hits * n - right * sizes  # whole numbers: 0 is 0
     if not residuals.any():
         return k, UNSEEN
@@ -156,7 +156,7 @@ def effective_number(hits: np.ndarray, sizes: np.ndarray, level: float = 0.95) -
     return number, ""
 
 
-def worth(sizes: np.ndarray) -> float:
+def effective_groups(sizes: np.ndarray) -> float:
     """How many groups of equal size would know as much as these, were the samples of each to agree.
 
     Kish, Survey Sampling, 1965: the squared sum of the sizes over the sum of their squares.

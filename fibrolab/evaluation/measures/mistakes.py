@@ -7,7 +7,7 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.evaluation import predictions
-from fibrolab.evaluation.measures import metrics
+from fibrolab.evaluation.measures import decisions
 
 COLUMNS = (keys.SAMPLE_ID, keys.PATIENT_ID, "true", "predicted", "probability", "distance")
 LISTED = 50
@@ -33,7 +33,7 @@ def table(
     """
     test = predictions.select(frame, keys.TEST)
     probabilities, true = predictions.probabilities(test), test[keys.Y_TRUE].to_numpy()
-    decided, names = metrics.decide(probabilities), np.asarray(classes, dtype=object)
+    decided, names = decisions.decide(probabilities), np.asarray(classes, dtype=object)
     found = test[[keys.SAMPLE_ID, keys.PATIENT_ID]].assign(
         true=names[true],
         predicted=names[decided],

@@ -9,9 +9,9 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.evaluation import endpoints, patients, predictions
-from fibrolab.evaluation.intervals import bootstrap, by_metric, delong
+from fibrolab.evaluation.intervals import bootstrap, by_metric, delong, likelihood_ratios
 from fibrolab.evaluation.intervals.estimate import Estimate
-from fibrolab.evaluation.measures import likelihood_ratios, metrics, thresholds
+from fibrolab.evaluation.measures import decisions, thresholds
 from fibrolab.evaluation.measures.thresholds import Threshold
 from fibrolab.evaluation.measures.weighted import Weights
 
@@ -115,7 +115,7 @@ def _points(frame: pd.DataFrame, test: pd.DataFrame, lowest: int) -> list[_Point
     for rule in thresholds.RULES:
         threshold = thresholds.chosen(seen, reached, rule)
         nobody = np.zeros(len(test), dtype=bool)
-        answers = nobody if math.isnan(threshold.value) else threshold.answers(scores)
+        answers = nobody if math.isnan(threshold.value) else threshold.is_positive(scores)
         points.append(_Point(threshold, positive, answers))
     return points
 
@@ -134,7 +134,7 @@ def decided(
     Returns:
         Accuracy, sensitivity, specificity, PPV, NPV and both likelihood ratios, by their names in `MEASURES`.
     """
-    shares = by_metric.of_shares(positive.astype(int), answers.astype(int), groups, ("no", "yes"), level)
+    shares = by_metric.of_proportions(positive.astype(int), answers.astype(int), groups, ("no", "yes"), level)
     found = {ours: shares[theirs] for ours, theirs in OF_SAMPLES.items()}
     for name, answered in (("lr_plus", answers), ("lr_minus", ~answers)):
         found[name] = likelihood_ratios.estimate(answered, positive, groups, level)
@@ -170,7 +170,7 @@ def _measure(points: Sequence[_Point]) -> Callable[[Weights | None], dict[str, n
         matrices = (weights @ cells.reshape(n, -1)).reshape(len(weights), len(points), 2, 2)
         values = {}
         for number in range(len(points)):
-            rates = {name: found[:, 1] for name, found in metrics.rates(matrices[:, number]).items()}
+            rates = {name: found[:, 1] for name, found in decisions.rates(matrices[:, number]).items()}
             values[f"{number} balanced_accuracy"] = (rates["sensitivity"] + rates["specificity"]) / 2
             values[f"{number} f1"] = rates["f1"]
         return values

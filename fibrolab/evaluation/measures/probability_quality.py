@@ -9,32 +9,8 @@ import numpy as np
 
 from fibrolab.evaluation.measures.weighted import Weights, ratio
 
-MEASURES = ("log_loss", "brier", "ece")
 BINS = 15
 LEAST = float(np.finfo(np.float64).eps)  # a probability of 0 for what came true would be an endless loss
-
-
-def evaluate(
-    y_true: np.ndarray, probabilities: np.ndarray, weights: Weights | None = None
-) -> dict[str, np.ndarray]:
-    """All of `MEASURES`.
-
-    Args:
-        y_true: Class indices (N,).
-        probabilities: One column a class (N, K), rows summing to one.
-        weights: One row a resample (R, N); None weighs every sample once (R = 1).
-
-    Returns:
-        float64 (R,) under `log_loss`, `brier` and `ece`.
-    """
-    if weights is None:
-        weights = np.ones((1, len(y_true)))
-    total = weights.sum(axis=1)
-    return {
-        "log_loss": ratio(weights @ log_losses(y_true, probabilities), total),
-        "brier": ratio(weights @ squared_errors(y_true, probabilities), total),
-        "ece": expected_calibration_error(y_true, probabilities, weights),
-    }
 
 
 def log_losses(y_true: np.ndarray, probabilities: np.ndarray) -> np.ndarray:

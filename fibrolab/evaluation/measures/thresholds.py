@@ -26,7 +26,7 @@ class Threshold:
     rule: str
     note: str = ""
 
-    def answers(self, scores: np.ndarray) -> np.ndarray:
+    def is_positive(self, scores: np.ndarray) -> np.ndarray:
         """Whether each score means yes, bool (N,): from the threshold on, or beyond one half.
 
         An observed score belongs to its own side; one half favours nobody, so a tie is no.

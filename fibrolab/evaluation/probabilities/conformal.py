@@ -42,7 +42,7 @@ def before(probabilities: np.ndarray, ordered: bool = True) -> np.ndarray:
     Args:
         probabilities: One column a class (N, K).
         ordered: Whether the classes are stages; then a set grows to its neighbours alone. Of equals the lower
-            stage joins first, as in `metrics.decide`.
+            stage joins first, as in `decisions.decide`.
     """
     order = _to_neighbours(probabilities) if ordered else np.argsort(-probabilities, axis=1, kind="stable")
     mass = np.take_along_axis(probabilities, order, axis=1).cumsum(axis=1)

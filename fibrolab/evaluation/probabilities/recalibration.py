@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from fibrolab.evaluation.intervals.by_metric import ALONE
+from fibrolab.evaluation.intervals.by_metric import ONE_GROUP
 from fibrolab.evaluation.intervals.estimate import Estimate
 
 CLIP = float(np.finfo(np.float32).eps)  # a float32 softmax rounds what lies nearer to 0 or 1
@@ -73,7 +73,7 @@ def _fitted(
     value = float(beta[0])
     codes, names = pd.factorize(np.asarray(groups))
     if len(names) < 2:
-        return Estimate(value, note=ALONE)
+        return Estimate(value, note=ONE_GROUP)
     # What each group pulls, and how firmly it holds, tell by how much the fit would move without it.
     chance = expit(design @ beta + offset)
     firmness = chance * (1.0 - chance)

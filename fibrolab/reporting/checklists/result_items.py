@@ -28,7 +28,9 @@ def measures(run: Run) -> str:
         numbers.title(row.metric) for row in numbers.rows(run.metrics, numbers.headline_names(run.metrics))
     ]
     found += [
-        numbers.title(name) for name in numbers.MEASURES if run.metrics["metric"].str.startswith(name).any()
+        numbers.title(name)
+        for name in numbers.by_class_names()
+        if run.metrics["metric"].str.startswith(name).any()
     ]
     further = {
         "calibration": "log loss, Brier score and calibration",

@@ -89,11 +89,11 @@ def _curve(
     """One arm; the curve of several trainings is their mean sensitivity at each specificity."""
     arm = arm.restricted(arm.known())
     ill = arm.labels >= lowest
-    banded = banded and len(arm.answers) == 1 and not arm.is_marker
+    banded = banded and len(arm.predictions) == 1 and not arm.is_marker
     resamples = RESAMPLES if banded else 2
     found = [
-        roc_curves.roc_band(answer.scores[name], ill, arm.groups, resamples, level=comparison.level)
-        for answer in arm.answers
+        roc_curves.roc_band(prediction.scores[name], ill, arm.groups, resamples, level=comparison.level)
+        for prediction in arm.predictions
     ]
     x, y = found[0].x, np.mean([band.y for band in found], axis=0)
     axes.plot(x, y, **style)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from fibrolab.evaluation.measures import metrics
+from fibrolab.evaluation.measures import decisions
 from fibrolab.reporting.figures.style import ACCENT, INK, MM, NARROW, WIDE, name_columns, shortened, styled
 
 CROWDED = 7  # classes; more need the width of the page
@@ -24,7 +24,7 @@ def confusion_matrix(y_true: np.ndarray, y_pred: np.ndarray, classes: Sequence[s
         The figure; the rows are true, the columns predicted.
     """
     size = len(classes)
-    counts = metrics.confusion_matrix(y_true, y_pred, size)[0].astype(np.int64)
+    counts = decisions.confusion_matrix(y_true, y_pred, size)[0].astype(np.int64)
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(totals, 1)
     width = NARROW if size <= CROWDED else WIDE

@@ -35,7 +35,7 @@ def subgroups(table: pd.DataFrame, overall: Mapping[str, float] | None = None) -
         rows = table[table["metric"] == metric].set_index(["variable", "value"])
         _forest(axes, [rows.loc[[key]].iloc[0] if key in rows.index else None for key in lines])
         axes.set_title(numbers.title(metric))
-        if metric in numbers.PERCENTAGES:
+        if numbers.is_percentage(metric):
             axes.xaxis.set_major_formatter(PercentFormatter(1, 0, f"{numbers.SPACE}%"))
         if (whole := (overall or {}).get(metric)) is not None and np.isfinite(whole):
             axes.axvline(whole, color=SOFT, linewidth=0.9, linestyle=(0, (4, 2)), zorder=0)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from fibrolab.evaluation import endpoints
 from fibrolab.evaluation.clinical import net_benefit
-from fibrolab.evaluation.measures.metrics import decide
+from fibrolab.evaluation.measures.decisions import decide
 from fibrolab.evaluation.probabilities import calibration
 from fibrolab.reporting.captions import end_point
 from fibrolab.reporting.figures.style import (

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from fibrolab import keys
 from fibrolab.evaluation import predictions
-from fibrolab.evaluation.measures import metrics, thresholds
+from fibrolab.evaluation.measures import decisions, thresholds
 from fibrolab.evaluation.probabilities import calibration
 from fibrolab.reporting import captions, numbers, vocabulary
 from fibrolab.reporting import run as runs
@@ -55,7 +55,7 @@ def _of_test(run: Run) -> Iterator[tuple[str, Figure]]:
     truth, scores, classes = test[keys.Y_TRUE].to_numpy(), predictions.probabilities(test), run.classes
     groups, level = test[keys.GROUP_ID].to_numpy(), float(run.setting("bootstrap.level", 0.95))
     chosen, asked = _chosen(run), captions.end_points(run)
-    yield "confusion_matrix", confusion_matrix(truth, metrics.decide(scores), classes)
+    yield "confusion_matrix", confusion_matrix(truth, decisions.decide(scores), classes)
     yield "roc", roc(truth, scores, classes, groups, level, chosen)
     yield "precision_recall", precision_recall(truth, scores, classes, groups, level)
     if asked and len(classes) > 2:  # of two classes the curve above is that of their only end point

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fibrolab import keys
+from fibrolab.evaluation import baselines as measured_baselines
 from fibrolab.reporting import numbers
 from fibrolab.reporting.tables.sheet import Cell, Column, Sheet, coefficient, count, line, probability, share
 
@@ -57,12 +58,12 @@ class Baseline:
 
 def protocol_baselines(audit: Audit) -> dict[str, dict[str, Baseline]]:
     """Accuracy by baseline, then by protocol, both by the audit's names; an old audit knows one protocol."""
-    measured = audit.get("protocols") or {OWN: numbers.baselines_of(audit)}
+    measured = audit.get("protocols") or {OWN: measured_baselines.of_audit(audit)}
     found: dict[str, dict[str, Baseline]] = {}
     for protocol in PROTOCOLS:
         part = measured.get(protocol) or {}
         bounds = {name: value for name, value in part.items() if isinstance(value, Mapping)}
-        for name, value in numbers.baseline_values(part, "accuracy").items():
+        for name, value in measured_baselines.in_metric(part, "accuracy").items():
             low, high = (
                 math.nan if bound is None else float(bound)
                 for bound in (bounds.get(name, {}).get(end) for end in ("low", "high"))
@@ -85,7 +86,7 @@ def baselines(audit: Audit) -> Sheet | None:
     used = [name for name in PROTOCOLS if any(name in row for row in measured.values())]
     if not used:
         return None
-    areas = numbers.baseline_values(numbers.baselines_of(audit), "macro_auc")
+    areas = measured_baselines.in_metric(measured_baselines.of_audit(audit), "macro_auc")
     lines = []
     for name, row in measured.items():
         cells = [row[protocol].cell if protocol in row else Cell("–") for protocol in used]

@@ -7,13 +7,12 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.evaluation.endpoints import MEASURES
+from fibrolab.evaluation.measures import catalogue
 from fibrolab.reporting import numbers, vocabulary
 from fibrolab.reporting.run import Run
 from fibrolab.reporting.tables.sheet import Cell, Column, Footnotes, Line, Sheet, line
 
 AUC = "auc"
-POOLED = ("accuracy", "balanced_accuracy", "macro_auc", "weighted_auc", "auc", "qwk", "mae", "obuchowski")
-PROBABILITIES = ("log_loss", "brier", "ece")
 BY_THRESHOLD = (*MEASURES, "balanced_accuracy", "ppv", "npv", "lr_plus", "lr_minus", "f1")
 
 
@@ -59,29 +58,31 @@ def by_class(run: Run) -> list[Sheet]:
     if run.metrics is None:
         return []
     found = per_class(run.metrics, run.classes)
-    kept = [i for i, _ in enumerate(numbers.MEASURES) if any(cells[i] for cells in found.values())]
+    measured = numbers.by_class_names()
+    kept = [i for i, _ in enumerate(measured) if any(cells[i] for cells in found.values())]
     if not kept:
         return []
     notes = _footnotes([row for cells in found.values() for row in cells if row])
     lines = [line(name, *(_cell(cells[i], notes) for i in kept)) for name, cells in found.items()]
-    titles = [numbers.title(numbers.MEASURES[i]) for i in kept]
+    titles = [numbers.title(measured[i]) for i in kept]
     caption = f"Each class against the others, with {vocabulary.level(run)} confidence intervals."
     columns = (Column("Class", number=False), *map(Column, titles))
     return [Sheet("classes", caption, columns, lines, style="classes sheet", notes=notes.notes)]
 
 
 def per_class(metrics: pd.DataFrame, classes: Sequence[str]) -> dict[str, list[numbers.Row | None]]:
-    """One entry a measure of `numbers.MEASURES` for every class, then for their averages; None: not taken.
+    """Collect the measures of `numbers.by_class_names` by class, then their averages; None: not taken.
 
     Args:
         metrics: The table of the metrics, where ``sensitivity_F3`` is that of class F3.
         classes: Names of the classes.
     """
     known = {row.metric: row for row in numbers.rows(metrics, list(metrics["metric"].astype(str)))}
-    lines = {name: [known.get(f"{measure}_{name}") for measure in numbers.MEASURES] for name in classes}
-    for average in numbers.AVERAGES:
+    measured = numbers.by_class_names()
+    lines = {name: [known.get(f"{measure}_{name}") for measure in measured] for name in classes}
+    for average in catalogue.AVERAGES:
         title = f"{average.capitalize()} average"
-        lines[title] = [known.get(f"{average}_{measure}") for measure in numbers.MEASURES]
+        lines[title] = [known.get(f"{average}_{measure}") for measure in measured]
     return lines
 
 
@@ -93,7 +94,9 @@ def further(run: Run) -> list[Sheet]:
     rows = [
         row
         for row in others(run.metrics, run.classes, run.baselines)
-        if not (_is_of_endpoint(row.metric, run) or (calibrated and row.metric in PROBABILITIES))
+        if not (
+            _is_of_endpoint(row.metric, run) or (calibrated and row.metric in catalogue.of_probabilities())
+        )
     ]
     notes = _footnotes(rows)
     lines = [line(row.title, _cell(row, notes), row.baseline_text or "–") for row in rows]
@@ -106,9 +109,10 @@ def others(
     metrics: pd.DataFrame, classes: Sequence[str], baselines: Mapping[str, Any] | None = None
 ) -> list[numbers.Row]:
     """The metrics of neither the headline nor the classes; baselines as in `numbers.rows`."""
-    shown = {*numbers.HEADLINE, *numbers.headline_names(metrics)}
-    shown |= {f"{measure}_{name}" for measure in numbers.MEASURES for name in classes}
-    shown |= {f"{average}_{measure}" for average in numbers.AVERAGES for measure in numbers.MEASURES}
+    by_class = numbers.by_class_names()
+    shown = {*catalogue.headline(), *numbers.headline_names(metrics)}
+    shown |= {f"{measure}_{name}" for measure in by_class for name in classes}
+    shown |= {f"{average}_{measure}" for average in catalogue.AVERAGES for measure in by_class}
     return numbers.rows(
         metrics, [name for name in metrics["metric"].astype(str) if name not in shown], baselines
     )
@@ -129,8 +133,9 @@ def poolings(run: Run) -> list[Sheet]:
     known = {name: table for name, table in levels.items() if table is not None}
     if len(known) < 2:
         return []
-    rows = {name: {row.metric: row for row in numbers.rows(table, POOLED)} for name, table in known.items()}
-    shown = [metric for metric in POOLED if any(metric in found for found in rows.values())]
+    pooled = catalogue.overall()
+    rows = {name: {row.metric: row for row in numbers.rows(table, pooled)} for name, table in known.items()}
+    shown = [metric for metric in pooled if any(metric in found for found in rows.values())]
     if AUC in shown:  # of two classes, whose areas are one and the same
         shown = [metric for metric in shown if metric == AUC or not metric.endswith(AUC)]
     notes = _footnotes([row for found in rows.values() for row in found.values()])
