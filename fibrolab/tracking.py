@@ -9,6 +9,7 @@ import shutil
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from urllib.request import url2pathname
 
 from filelock import FileLock
 from lightning.pytorch.loggers import MLFlowLogger
+from lightning.pytorch.utilities import rank_zero_only
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
@@ -33,7 +35,8 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 PARENT, SOURCE = "mlflow.parentRunId", "mlflow.source.name"
 HOST, PROCESS, SWEEP = "fibrolab.host", "fibrolab.pid", "fibrolab.sweep"
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # the UI then opens on training runs
-_BATCH = 100  # params that MLflow takes in one call
+PAUSE = 1.0  # [s], between two writes of curves
+_BATCH, _METRICS = 100, 1000  # params and metrics that MLflow takes in one call
 _UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # its answers to an id that is none
 
 
@@ -41,13 +44,38 @@ class CurveLogger(MLFlowLogger):
     """Lightning's MLflow logger for curves alone, without its say in params and in the run's status.
 
     Lightning closes its logger's run as FINISHED after `fit`; evaluation and report still come then.
+
+    Values are written at most once in `PAUSE` and when training ends, however it does: a write takes as long
+    as some epochs of a small network.
     """
+
+    def __init__(self, **place: Any) -> None:
+        super().__init__(**place)
+        self._waiting: list[Metric] = []
+        self._written = -math.inf  # [s]
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Take the values of a step."""
+        now, names = get_current_time_millis(), legal(metrics)
+        self._waiting += [Metric(names[name], float(x), now, step or 0) for name, x in metrics.items()]
+        if time.monotonic() - self._written > PAUSE:
+            self._write()
+
+    def _write(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for start in range(0, len(waiting), _METRICS):
+            self.experiment.log_batch(run_id=self.run_id, metrics=waiting[start : start + _METRICS])
+        self._written = time.monotonic()
 
     def log_hyperparams(self, params: Any) -> None:
         """Nothing: `TrackedRun.log_params` logs them once, under the names of the command line."""
 
+    @rank_zero_only
     def finalize(self, status: str = "success") -> None:
-        """Leave the run open: `track` closes it."""
+        """Write what is left; the run stays open until `track` closes it."""
+        with _what_came_first():
+            self._write()
 
 
 class TrackedRun:

@@ -13,7 +13,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from fibrolab.errors import ConfigError, StorageError
-from fibrolab.tracking import HOST, PARENT, PROCESS, finished, reopen, track
+from fibrolab.tracking import HOST, PARENT, PAUSE, PROCESS, finished, reopen, track
 
 
 @pytest.fixture
@@ -43,6 +43,31 @@ def test_a_run_keeps_params_metrics_tags_and_files(place: dict[str, str]) -> Non
     assert run.data.tags["model"] == "single"
     client = MlflowClient(tracking_uri=place["uri"])
     assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["note.txt"]
+
+
+@pytest.mark.parametrize("status", ["success", "failed"])
+def test_curves_are_written_at_once_then_together_and_whole_at_the_end(
+    place: dict[str, str], status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("fibrolab.tracking.time.monotonic", lambda: clock[0])
+    client = MlflowClient(tracking_uri=place["uri"])
+    with track(**place, name="one", tags={}) as tracked:
+        curves = tracked.curves()
+
+        def written() -> list[int]:
+            return [point.step for point in client.get_metric_history(tracked.id, "train/loss")]
+
+        for step in range(600):
+            curves.log_metrics({"train/loss": 1 / (step + 1), "val/loss": float("nan")}, step)
+            clock[0] += PAUSE / 300
+        seen = written()
+        assert seen[0] == 0
+        assert 2 <= len(seen) < 600
+        curves.finalize(status)
+        assert written() == list(range(600))
+        assert runs(place)[0].info.status == "RUNNING"
+    assert runs(place)[0].data.metrics["train/loss"] == 1 / 600
 
 
 def test_the_files_lie_below_the_chosen_folder_and_not_elsewhere(place: dict[str, str]) -> None:
