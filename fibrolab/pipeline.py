@@ -113,11 +113,10 @@ def conclude(
 def build_datamodule(config: DictConfig, data: LabelledData, module: Classifier) -> FibrosisDataModule:
     """The batches of a data set: of each modality that the model eats."""
     cache, grey = Path(config.paths.cache) / "pixels", Preprocess(**arguments(config.preprocess))
-    colours = (keys.ELASTOGRAM,)
     pictures = [name for name in module.inputs if name != keys.CLINICAL]
     return FibrosisDataModule(
         data=data,
-        stores={name: PixelStore(cache, grey.of_colours() if name in colours else grey) for name in pictures},
+        stores={name: PixelStore(cache, grey.of(name)) for name in pictures},
         segment=Segment(**resolved(config.segment)),
         transforms=resolved(config.augment)["transforms"],
         sampler=resolved(config.sampler),

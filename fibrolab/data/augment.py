@@ -64,6 +64,20 @@ class Augment:
             )
         return drawn
 
+    def labels(self, mask: np.ndarray, seed: int) -> np.ndarray:
+        """Draw a label map moved as its image is; each pixel keeps the label of one that it came from.
+
+        Args:
+            mask: uint8 ``(H, W)``; it is not changed.
+            seed: that of the image.
+
+        Returns:
+            uint8 of the same shape.
+        """
+        for _, transform in self.seeded(seed, colours=True):
+            mask = transform(image=mask, mask=mask)["mask"]
+        return mask
+
     def seeded(self, seed: int, *, colours: bool) -> Iterator[tuple[int, Any]]:
         """The transforms that apply to an image, in order, each about to draw what the seed gives it.
 

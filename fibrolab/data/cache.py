@@ -30,6 +30,7 @@ from typing import NamedTuple, TypeVar
 import cv2
 import numpy as np
 
+from fibrolab.data import masks
 from fibrolab.data.build_lock import only_builder
 from fibrolab.data.formats.contract import to_grey
 from fibrolab.data.media import Media
@@ -163,7 +164,8 @@ class PixelStore:
         self._check_space(len(missing))
         self._write_settings()
         faults: dict[str, str] = {}
-        size, decoded = (CLIPS, self._clip) if clips else (CHUNK, self._picture)
+        picture = self._mask if self.preprocess.labels else self._picture
+        size, decoded = (CLIPS, self._clip) if clips else (CHUNK, picture)
         compute = partial(self._compute, decoded)
         with _one_thread_a_call(), ThreadPoolExecutor(workers or os.cpu_count()) as pool:
             # A chunk is handed out when the one before is written, so that memory stays bounded.
@@ -182,7 +184,7 @@ class PixelStore:
         try:
             content = read_bytes(media.path)
             # The bytes that are hashed are the bytes that are decoded: no file can change in between.
-            if media.view.digest(hashlib.sha256(content).hexdigest()) != digest:
+            if _digest(content, media) != digest:
                 return digest, f"{media.path}: changed since it was listed; run again when it is at rest"
             return digest, decoded(content, media)
         except UnreadableImageError as error:
@@ -195,6 +197,9 @@ class PixelStore:
         elif pixels.ndim == 2:
             pixels = np.stack([pixels] * 3, axis=-1)
         return self.preprocess(pixels)[None]
+
+    def _mask(self, content: bytes, media: Media) -> np.ndarray:
+        return self.preprocess.mask(*masks.decoded(content, media))[None]
 
     def _clip(self, content: bytes, media: Media) -> np.ndarray:
         return self.preprocess.clip(decode_clip(content, media.path).frames)
@@ -239,6 +244,13 @@ class PixelStore:
         part = self.folder / "settings.json.part"
         part.write_text(json.dumps(asdict(self.preprocess), indent=2) + "\n")
         part.replace(self.folder / "settings.json")
+
+
+def _digest(content: bytes, media: Media) -> str:
+    """SHA-256 that names the pixels of a sample, from the bytes of its file."""
+    if media.labelled is not None:
+        return masks.digest(content, media)
+    return media.view.digest(hashlib.sha256(content).hexdigest())
 
 
 def _append_synced(path: Path, content: bytes) -> None:

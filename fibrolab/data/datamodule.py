@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from fibrolab import keys
 from fibrolab.choices import refuse, unknown
 from fibrolab.data import clinical as measures
+from fibrolab.data import masks
 from fibrolab.data.augment import Augment, sample_keys
 from fibrolab.data.cache import PixelStore, Slots
 from fibrolab.data.clip_sampling import Segment
@@ -31,9 +32,9 @@ IN_ORDER = {"name": "sequential"}
 class FibrosisDataModule(L.LightningDataModule):
     """Batches of each modality, `label` int64 (B,) and `index` int64 (B,), the manifest row.
 
-    `image` is uint8 (B, 1, H, W), `elastogram` uint8 (B, 3, H, W), `clip` uint8 (B, 1, T, H, W), `clinical`
-    float32 (B, D). Where samples of the data set lack a modality, every batch says which have it, bool (B,)
-    under `keys.present`.
+    `image` and `mask`, its label map, are uint8 (B, 1, H, W), `elastogram` uint8 (B, 3, H, W), `clip` uint8
+    (B, 1, T, H, W), `clinical` float32 (B, D). Where samples of the data set lack a modality, every batch
+    says which have it, bool (B,) under `keys.present`.
 
     Args:
         data: The samples, their labels, who trains, validates and tests.
@@ -72,6 +73,7 @@ class FibrosisDataModule(L.LightningDataModule):
         refuse(
             [
                 *_faults(batch_size, num_workers, augment_on, transforms),
+                *_mask_faults(stores, augment_on, transforms),
                 *lacking(data, list(stores), clinical),
             ]
         )
@@ -114,6 +116,9 @@ class FibrosisDataModule(L.LightningDataModule):
             return
         slots = {}
         for name, store in self.stores.items():
+            if name == keys.MASK:
+                slots[name] = self._build_masks(store)
+                continue
             present, facts = self.data.manifest.present(name), self.data.facts[name]
             media, clips = self.data.manifest.media(name, present), name == keys.CLIP
             if clips:
@@ -123,6 +128,11 @@ class FibrosisDataModule(L.LightningDataModule):
             digests = self.digests(name)[present].tolist()
             slots[name] = store.build(media, digests, clips=clips).among(present)
         self._slots = slots
+
+    def _build_masks(self, store: PixelStore) -> Slots:
+        present, media = self.data.manifest.present(keys.MASK), self.data.manifest.masks()
+        images = self.digests(keys.IMAGE)[present].tolist()
+        return store.build(media, masks.digests(media, images)).among(present)
 
     def digests(self, name: str) -> np.ndarray:
         """SHA-256 of what each sample's pixels are made from, strings (N,); empty of one that has none."""
@@ -303,6 +313,11 @@ def _faults(batch_size: Any, num_workers: Any, augment_on: str, transforms: Any)
         yield f"num_workers={num_workers} is neither auto nor a number of processes."
     if augment_on not in AUGMENT_ON:
         yield unknown("augment_on", augment_on, AUGMENT_ON)
+
+
+def _mask_faults(stores: Mapping[str, PixelStore], augment_on: str, transforms: Any) -> Iterator[str]:
+    if keys.MASK in stores and augment_on == "device" and len(transforms):
+        yield "augment_on=device does not move masks with their images; set augment_on=workers."
 
 
 def _is_count(value: object) -> bool:

@@ -148,7 +148,8 @@ class PixelDataset(Dataset[dict[str, Tensor | int]]):
         for name, pixels in self.inputs.items():
             scans = pixels.read(index, seed if self.train else None)
             if self.augment is not None and pixels.has(index):
-                scans = np.stack([self.augment(scan, seed) for scan in scans])
+                drawn = self.augment.labels if name == keys.MASK else self.augment
+                scans = np.stack([drawn(scan, seed) for scan in scans])
             batch[name] = _tensor(scans, clip=pixels.segment is not None)
         for name, present in self.present.items():
             batch[keys.present(name)] = bool(present[index])

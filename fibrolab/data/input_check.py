@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from fibrolab import keys
 from fibrolab.data import clinical
 from fibrolab.data.labelled_data import LabelledData
 
@@ -25,7 +26,8 @@ def lacking(data: LabelledData, inputs: Sequence[str], columns: Sequence[str]) -
         return faults
     fed = np.isfinite(values).any(axis=1)
     for name in inputs:
-        fed |= data.manifest.present(name)
+        if name != keys.MASK:  # a mask is what a network is taught, not what it predicts from
+            fed |= data.manifest.present(name)
     if fed.all():
         return []
     return [
@@ -38,7 +40,8 @@ def _unknown(data: LabelledData, inputs: Sequence[str]) -> Iterator[str]:
     manifest = data.manifest
     if unknown := [name for name in inputs if not manifest.present(name).any()]:
         partly = (f"{name} of some samples" for name in manifest.partly)
-        held = (*manifest.modalities, *partly)
+        masks = (keys.MASK,) if manifest.present(keys.MASK).any() else ()
+        held = (*manifest.modalities, *partly, *masks)
         yield (
             f"The model eats {', '.join(unknown)}, which '{manifest.name}' does not have. It has: "
             f"{', '.join(held)}."

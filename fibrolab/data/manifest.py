@@ -111,6 +111,13 @@ class Manifest:
         cells = zip(_cells(table, column), frames, boxes, strict=True)
         return [Media(_on_disk(self.root, path), views[frame, box]) for path, frame, box in cells]
 
+    def masks(self) -> list[Media]:
+        """Return the masks of the samples that have one, each with the image that it labels."""
+        present = self.present(keys.MASK)
+        paths = [_on_disk(self.root, path) for path in self.table.loc[present, keys.MASK]]
+        images = self.media(keys.IMAGE, present)
+        return [Media(path, labelled=image) for path, image in zip(paths, images, strict=True)]
+
     @property
     def shown(self) -> np.ndarray:
         """Modality whose picture represents each sample, strings (N,): image, else clip, else elastogram."""
@@ -125,12 +132,10 @@ class Manifest:
     def pictures(self) -> list[Media]:
         """Return the picture that represents each sample, (N,); of a clip it is the middle frame."""
         shown = self.shown
-        media = {column: iter(self.media(column, shown == column)) for column in _SHOWN}
-        found = [(column, next(media[column])) for column in shown]
-        return [
-            Media(path, View(MIDDLE, view.box)) if column == keys.CLIP else Media(path, view)
-            for column, (path, view) in found
-        ]
+        media = {column: self.media(column, shown == column) for column in _SHOWN}
+        media[keys.CLIP] = [Media(item.path, View(MIDDLE, item.view.box)) for item in media[keys.CLIP]]
+        following = {column: iter(items) for column, items in media.items()}
+        return [next(following[column]) for column in shown]
 
     def require(self, needs: Needs) -> None:
         """Refuse samples that lack what a job needs.

@@ -92,13 +92,17 @@ class View:
         return number
 
     def cut(self, pixels: np.ndarray, path: Path) -> np.ndarray:
-        """The rectangle of a picture (H, W) or (H, W, 3).
+        """Cut the rectangle out of a picture (H, W) or (H, W, 3); see `rectangle`."""
+        return self.rectangle(pixels, path).of(pixels)
+
+    def rectangle(self, pixels: np.ndarray, path: Path) -> Box:
+        """Return the rectangle of a picture (H, W) or (H, W, 3) that is used.
 
         Raises:
             UnreadableImageError: The rectangle leaves the picture, or the one that is named is not found.
         """
         if self.box is None:
-            return pixels
+            return Box(0, 0, pixels.shape[1], pixels.shape[0])
         box = _found(self.box, pixels, path) if isinstance(self.box, str) else self.box
         height, width = pixels.shape[:2]
         if box.left + box.width > width or box.top + box.height > height:
@@ -106,14 +110,21 @@ class View:
                 f"{path}: the rectangle {box} (left top width height) leaves the picture of "
                 f"{width} x {height} pixels"
             )
-        return box.of(pixels)
+        return box
 
 
 class Media(NamedTuple):
-    """One picture or clip: a file and the part of it that is meant."""
+    """One picture, clip or mask.
+
+    Attributes:
+        path: The file.
+        view: The part of the file that is used.
+        labelled: Of a mask, the image whose pixels it labels.
+    """
 
     path: Path
     view: View = View()
+    labelled: "Media | None" = None
 
 
 def whole(paths: Sequence[Path]) -> list[Media]:

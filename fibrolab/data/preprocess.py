@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import PIL
 
+from fibrolab import keys
 from fibrolab.data.image_borders import content_box
 from fibrolab.errors import ConfigError, listing
 
@@ -34,6 +35,7 @@ class Preprocess:
         clahe_clip: contrast limit of CLAHE, as a multiple of a flat histogram's bin.
         clahe_tiles: tiles of CLAHE along each side.
         channels: 1 for grey scans, 3 for colours, see `of_colours`.
+        labels: whether the pixels are labels, see `of_masks`.
 
     Raises:
         ConfigError: a setting is out of its range; all of them are named.
@@ -52,6 +54,7 @@ class Preprocess:
     clahe_clip: float = 2.0
     clahe_tiles: int = 8
     channels: int = 1
+    labels: bool = False
 
     def __post_init__(self) -> None:
         """Name every setting that is out of its range at once."""
@@ -85,6 +88,30 @@ class Preprocess:
     def of_colours(self) -> "Preprocess":
         """The settings for elastograms: resized and nothing else, since their colours are measurements."""
         return Preprocess(size=self.size, channels=3)
+
+    def of_masks(self) -> "Preprocess":
+        """Return the settings for masks: cropped as their images are, resized by nearest neighbour."""
+        return Preprocess(size=self.size, crop=self.crop, labels=True)
+
+    def of(self, modality: str) -> "Preprocess":
+        """Return the settings for the files of a modality, when these are the ones for grey images."""
+        if modality == keys.MASK:
+            return self.of_masks()
+        return self.of_colours() if modality == keys.ELASTOGRAM else self
+
+    def mask(self, labels: np.ndarray, image: np.ndarray) -> np.ndarray:
+        """Crop and resize a label map as its image.
+
+        Args:
+            labels: uint8 ``(H, W)``.
+            image: grey levels of the image that it labels, uint8 ``(H, W)``.
+
+        Returns:
+            uint8 of `shape`.
+        """
+        if self.crop == "borders":
+            labels = content_box(image).of(labels)
+        return cv2.resize(labels, (self.size, self.size), interpolation=cv2.INTER_NEAREST_EXACT)
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Process one scan.
@@ -136,6 +163,8 @@ class Preprocess:
         libraries = {"version": VERSION, "opencv": cv2.__version__, "pillow": PIL.__version__}
         # 10 and 10.0 are the same strength and must not make two caches.
         settings = {**asdict(self), "denoise": float(self.denoise), "clahe_clip": float(self.clahe_clip)}
+        if not self.labels:  # keeps the name of every other cache as it was before there were masks
+            del settings["labels"]
         text = json.dumps({**settings, **libraries}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

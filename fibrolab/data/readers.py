@@ -56,6 +56,19 @@ def decode(content: bytes, path: Path, view: View = _WHOLE) -> np.ndarray:
     return inspect(content, path, view)[1]
 
 
+def decode_labels(content: bytes, path: Path) -> np.ndarray:
+    """Decode a label map, uint8 (H, W): the numbers as the file stores them; `path` is only named in errors.
+
+    Raises:
+        UnreadableImageError: The file is damaged, no picture file, compressed with loss, or holds more than
+            one 8-bit number a pixel.
+    """
+    from fibrolab.data.formats import pictures
+
+    with _faults_named(path):
+        return pictures.labels(content, path)
+
+
 def decode_clip(content: bytes, path: Path) -> Clip:
     """Decode the bytes of a film; `path` is only named in the errors.
 

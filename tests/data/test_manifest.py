@@ -125,7 +125,7 @@ def test_a_clip_or_an_elastogram_alone_is_a_sample() -> None:
     )
     found = Manifest(frame, CLASSES, "toy", Path("root"))
     assert found.files == ["a.png", "b.mp4", "c.mp4", "d.png"]
-    assert [str(view) for _, view in found.pictures()] == ["", "frame=middle", "frame=middle", ""]
+    assert [str(item.view) for item in found.pictures()] == ["", "frame=middle", "frame=middle", ""]
     assert Manifest(frame.iloc[1:2].drop(columns=keys.IMAGE), CLASSES, "toy", Path()).modalities == (
         keys.CLIP,
     )

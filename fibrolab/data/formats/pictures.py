@@ -18,6 +18,8 @@ FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "GIF", "WEBP", "JPEG2000", "PPM")
 GREY_MODES = frozenset({"1", "L", "LA", "La"})
 DEEP_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
 DEEPEST = 65535
+LABEL_MODES = ("1", "L", "P")
+LOSSY = ("JPEG", "JPEG2000")
 
 warnings.filterwarnings("ignore", module="PIL")  # odd EXIF and palette chunks; what cannot be decoded raises
 
@@ -41,6 +43,18 @@ def clip(content: bytes, path: Path) -> Clip:
         facts = _header(picture)
         frames = (to_grey(_frame(picture, number, path)) for number in range(facts.frames))
         return Clip(stacked(frames, path), facts.fps)
+
+
+def labels(content: bytes, path: Path) -> np.ndarray:
+    """Read a label map, uint8 (H, W): stored numbers, of a palette its indices, of two levels 0 and 1."""
+    with _opened(content, path) as picture:
+        if picture.mode not in LABEL_MODES or picture.format in LOSSY:
+            raise UnreadableImageError(
+                f"{path}: is no label map ({picture.format}, mode {picture.mode}); save one 8-bit number a "
+                "pixel without loss, such as a grey PNG"
+            )
+        require_scan(*picture.size, path)
+        return np.asarray(ImageOps.exif_transpose(picture)).astype(np.uint8)
 
 
 @contextmanager

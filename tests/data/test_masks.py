@@ -1,0 +1,132 @@
+"""Masks: label maps that go where their images go, from the file to the batch."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from fibrolab import keys
+from fibrolab.data.cache import PixelStore
+from fibrolab.data.datamodule import FibrosisDataModule
+from fibrolab.data.labelled_data import LabelledData
+from fibrolab.data.manifest import Manifest
+from fibrolab.data.preprocess import Preprocess
+from fibrolab.data.readers import decode_labels
+from fibrolab.data.splits import Split
+from fibrolab.data.survey import survey
+from fibrolab.errors import ConfigError, DataError, UnreadableImageError
+
+SIDE = 32
+PARTITIONS = [keys.TRAIN, keys.TRAIN, keys.TRAIN, keys.VALIDATION, keys.TEST, keys.TEST]
+TURNS = [{"name": "HorizontalFlip"}, {"name": "Affine", "rotate": [-40, 40], "p": 1.0}]
+
+
+def levels(seed: int, height: int = 40, width: int = 50) -> np.ndarray:
+    """Labels 0, 1, 2 in blocks of eight pixels, with a corner that no flip or turn keeps."""
+    coarse = np.random.default_rng(seed).integers(0, 3, (height // 8, width // 8 + 1))
+    return np.kron(coarse, np.ones((8, 8), int))[:height, :width].astype(np.uint8)
+
+
+def clinic(folder: Path, **columns: list) -> LabelledData:
+    """Six images whose grey level is a hundred times the label of the pixel."""
+    for i in range(6):
+        Image.fromarray(levels(i)).save(folder / f"m{i}.png")
+        Image.fromarray(100 * levels(i)).save(folder / f"{i}.png")
+    rows = {
+        keys.SAMPLE_ID: [f"s{i}" for i in range(6)],
+        keys.LABEL: [0, 1] * 3,
+        keys.IMAGE: [f"{i}.png" for i in range(6)],
+        keys.ROI: [f"{i} 3 {SIDE} {SIDE}" for i in range(6)],
+        keys.MASK: [f"m{i}.png" for i in range(6)],
+    }
+    manifest = Manifest(pd.DataFrame(rows | columns), ("a", "b"), "masks", folder)
+    facts = {keys.IMAGE: survey(manifest.media(), folder / "cache")}
+    split = Split(np.array(PARTITIONS, object), 0, 0)
+    return LabelledData(manifest, facts, manifest.labels, ["a", "b"], split)
+
+
+def datamodule(data: LabelledData, settings: Preprocess, **more: object) -> FibrosisDataModule:
+    root = data.manifest.root / "cache" / "pixels"
+    stores = {name: PixelStore(root, settings.of(name)) for name in (keys.IMAGE, keys.MASK)}
+    module = FibrosisDataModule(data=data, stores=stores, batch_size=3, num_workers=0, **more)
+    module.setup("fit")
+    return module
+
+
+def test_a_mask_is_cut_by_the_rectangle_of_its_image_and_found_again_in_the_cache(tmp_path: Path) -> None:
+    data = clinic(tmp_path)
+    module = datamodule(data, Preprocess(size=SIDE))
+    (batch,) = module.train_dataloader()
+    assert batch[keys.MASK].shape == (3, 1, SIDE, SIDE)
+    assert (batch[keys.IMAGE] == 100 * batch[keys.MASK]).all()
+    stored = module.stores[keys.MASK].pixels_path.read_bytes()
+    datamodule(data, Preprocess(size=SIDE))
+    assert module.stores[keys.MASK].pixels_path.read_bytes() == stored
+    assert len(stored) == 6 * SIDE**2
+
+
+def test_a_mask_is_moved_as_its_image_and_keeps_whole_labels(tmp_path: Path) -> None:
+    module = datamodule(clinic(tmp_path), Preprocess(size=SIDE), transforms=TURNS)
+    (batch,) = module.train_dataloader()
+    image, mask = batch[keys.IMAGE].int(), batch[keys.MASK].int()
+    assert set(mask.unique().tolist()) <= {0, 1, 2}
+    assert ((image - 100 * mask).abs() <= 50).float().mean() > 0.9  # but at edges, which the image blends
+    (plain,) = datamodule(clinic(tmp_path), Preprocess(size=SIDE)).train_dataloader()
+    assert (plain[keys.MASK] != batch[keys.MASK]).any()
+
+
+def test_a_mask_is_cropped_and_resized_as_its_image(tmp_path: Path) -> None:
+    image, mask = np.zeros((80, 100), np.uint8), np.zeros((80, 100), np.uint8)
+    image[20:60, 30:80] = np.random.default_rng(0).integers(90, 120, (40, 50))
+    mask[20:60, 30:80] = np.repeat([1, 2], 25)
+    settings = Preprocess(size=20, crop="borders")
+    assert (settings.of_masks().mask(mask, image) == np.repeat([1, 2], 10)).all()
+
+
+def test_a_sample_without_a_mask_is_told_apart(tmp_path: Path) -> None:
+    data = clinic(tmp_path, mask=["m0.png", "", "m2.png", "", "m4.png", ""])
+    (batch,) = datamodule(data, Preprocess(size=SIDE)).train_dataloader()
+    here = batch[keys.INDEX] % 2 == 0
+    assert (batch[keys.present(keys.MASK)] == here).all()
+    assert not batch[keys.MASK][~here].any()
+
+
+def test_masks_that_cannot_be_used_are_named_together(tmp_path: Path) -> None:
+    data = clinic(tmp_path)
+    Image.fromarray(levels(1, 48)).save(tmp_path / "m1.png")
+    Image.fromarray(levels(2)).convert("RGB").save(tmp_path / "m2.png")
+    with pytest.raises(
+        DataError, match=r"(?s)m1.png: the mask has 50 x 48 .* image 1.png 50 x 40.*m2.png: is no"
+    ):
+        datamodule(data, Preprocess(size=SIDE))
+    (tmp_path / "m1.png").unlink()
+    (tmp_path / "m3.png").unlink()
+    with pytest.raises(DataError, match=r"(?s)2 masks cannot be opened.*m1.png: there is no.*m3.png"):
+        datamodule(data, Preprocess(size=SIDE))
+    with pytest.raises(ConfigError, match="augment_on=device does not move masks"):
+        datamodule(data, Preprocess(size=SIDE), transforms=TURNS, augment_on="device")
+
+
+def test_labels_are_read_as_they_are_stored(tmp_path: Path) -> None:
+    labels = Image.fromarray(levels(0))
+    palette = labels.copy()
+    palette.putpalette([0, 0, 0, 200, 0, 0, 0, 200, 0])
+    two = Image.fromarray(levels(0) > 0)
+    for name, picture, stored in (
+        ("l", labels, levels(0)),
+        ("p", palette, levels(0)),
+        ("1", two, levels(0) > 0),
+    ):
+        picture.save(path := tmp_path / f"{name}.png")
+        assert (decode_labels(path.read_bytes(), path) == stored).all()
+    labels.save(path := tmp_path / "l.jpg")
+    with pytest.raises(UnreadableImageError, match=r"is no label map \(JPEG, mode L\)"):
+        decode_labels(path.read_bytes(), path)
+
+
+def test_masks_have_a_cache_of_their_own_and_leave_the_names_of_others_alone() -> None:
+    settings = Preprocess(size=SIDE, denoise=10)
+    assert settings.of(keys.IMAGE).key() == settings.key() != settings.of(keys.MASK).key()
+    assert Preprocess(size=SIDE).of_masks().key() != Preprocess(size=SIDE).key()
