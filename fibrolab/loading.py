@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from fibrolab import keys
 from fibrolab.config import arguments
-from fibrolab.data.grouping import grouped
+from fibrolab.data.duplicates import grouped
 from fibrolab.data.labelled_data import LabelledData, labels_under
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.media import Media

@@ -8,7 +8,7 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.choices import refuse, unknown
-from fibrolab.data.fault_sentences import told
+from fibrolab.data.fault_sentences import cell_faults
 
 SEX: Final = {"f": "F", "female": "F", "m": "M", "male": "M"}  # accepted in any case, kept as F and M
 _ENOUGH = 20  # values that a statement on a whole column needs
@@ -150,20 +150,20 @@ def faults(table: pd.DataFrame) -> list[str]:
         cells = _text(table[column][~np.isfinite(values)])
         cells = cells[cells != ""]
         comma = cells.str.fullmatch(r"\d+,\d+")
-        sentences += told(
+        sentences += cell_faults(
             column,
             cells[comma],
             "is",
             "written with a comma: write a point (Excel: Options, Advanced, decimal separator)",
         )
-        sentences += told(column, cells[~comma], "is", f"no number in {measure.unit}")
+        sentences += cell_faults(column, cells[~comma], "is", f"no number in {measure.unit}")
         low, high = measure.possible
         beyond = values[np.isfinite(values) & ~values.between(low, high)]
         sentences += _beyond(measure, beyond, f"not possible: {low:g} to {high:g} {measure.unit} are")
     if keys.SEX in table:
         cells = _text(table[keys.SEX])
         wrong = cells[(cells != "") & ~cells.str.lower().isin(list(SEX))]
-        sentences += told(keys.SEX, wrong, "is", "neither F nor M (nor female, male)")
+        sentences += cell_faults(keys.SEX, wrong, "is", "neither F nor M (nor female, male)")
     return sentences
 
 
@@ -190,9 +190,9 @@ def _beyond(measure: Measure, values: pd.Series, words: str, kind: str = "row") 
     """Sentences on values out of a range, each slip of the unit apart."""
     for slip in measure.slips:
         slipped = values.between(slip.low, slip.high)
-        yield from told(measure.column, values[slipped], "looks", slip.words, kind)
+        yield from cell_faults(measure.column, values[slipped], "looks", slip.words, kind)
         values = values[~slipped]
-    yield from told(measure.column, values, "is", words, kind)
+    yield from cell_faults(measure.column, values, "is", words, kind)
 
 
 def _text(cells: pd.Series) -> pd.Series:

@@ -18,7 +18,7 @@ def rows_named(rows: Collection[Hashable], kind: str = "row") -> str:
     return f"{kind}{'s' if len(rows) > 1 else ''} {shown}{more}"
 
 
-def told(column: str, cells: pd.Series, verb: str, words: str, kind: str = "row") -> Iterator[str]:
+def cell_faults(column: str, cells: pd.Series, verb: str, words: str, kind: str = "row") -> Iterator[str]:
     """A sentence on each of up to three cells, or one on them all; none on none.
 
     Args:
@@ -37,7 +37,7 @@ def told(column: str, cells: pd.Series, verb: str, words: str, kind: str = "row"
         yield f"{kind} {row}: {column} {cell} {verb} {words}"
 
 
-def unfilled(cells: pd.Series, why: str = "") -> Iterator[str]:
+def empty_cells(cells: pd.Series, why: str = "") -> Iterator[str]:
     """A sentence on the empty cells of a column, and why they may not be; none where all are filled."""
     rows = cells.index[cells == ""]
     if len(rows):

@@ -11,7 +11,7 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.data import clinical
-from fibrolab.data.fault_sentences import refuse, rows_named, told, unfilled
+from fibrolab.data.fault_sentences import cell_faults, empty_cells, refuse, rows_named
 from fibrolab.data.media import MIDDLE, Media, View
 from fibrolab.data.requirements import Needs
 from fibrolab.errors import DataError
@@ -253,12 +253,12 @@ def _cells(table: pd.DataFrame, column: str | None) -> Sequence[str]:
 
 def _column_faults(table: pd.DataFrame, classes: Sequence[str]) -> Iterator[str]:
     ids, labels = table[keys.SAMPLE_ID], table[keys.LABEL]
-    yield from unfilled(ids)
+    yield from empty_cells(ids)
     own = "repeated: each row needs its own; where none is given, it is the image and what of it is meant"
-    yield from told(keys.SAMPLE_ID, ids[(ids != "") & ids.duplicated(keep=False)], "is", own)
+    yield from cell_faults(keys.SAMPLE_ID, ids[(ids != "") & ids.duplicated(keep=False)], "is", own)
     yield from _picture_faults(table)
     unknown = labels[~labels.isin((keys.UNLABELLED, *range(len(classes))))]
-    yield from told(keys.LABEL, unknown, "is", f"not a class index 0..{len(classes) - 1}")
+    yield from cell_faults(keys.LABEL, unknown, "is", f"not a class index 0..{len(classes) - 1}")
 
 
 def _picture_faults(table: pd.DataFrame) -> Iterator[str]:
@@ -282,7 +282,7 @@ def _path_faults(paths: pd.Series) -> Iterator[str]:
         (r"^(?![A-Za-z]:|\\).*\\", "holds", "a backslash: write / between folders"),
         (r"\x00", "holds", "a zero byte"),
     ):
-        yield from told(str(paths.name), paths[paths.str.contains(pattern)], verb, words)
+        yield from cell_faults(str(paths.name), paths[paths.str.contains(pattern)], verb, words)
 
 
 def _on_disk(root: Path, name: str) -> Path:

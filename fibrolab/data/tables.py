@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from fibrolab import keys
-from fibrolab.data.fault_sentences import refuse, rows_named, told
+from fibrolab.data.fault_sentences import cell_faults, refuse, rows_named
 from fibrolab.errors import DataError
 
 LARGEST = (
@@ -259,7 +259,7 @@ def _formulas(names: Sequence[str], table: pd.DataFrame) -> list[str]:
     for number, name in enumerate(names):
         suspects = table[number][table[number].str.startswith(_TRIGGERS)]
         found = suspects[[is_formula(cell) for cell in suspects]]
-        faults += told(name, found, "looks", _FORMULA)
+        faults += cell_faults(name, found, "looks", _FORMULA)
     return faults
 
 

@@ -13,7 +13,7 @@ from audit_case import audited, levels
 from fibrolab import keys
 from fibrolab.data.audit.evidence import Evidence
 from fibrolab.data.audit.leakage import leakage
-from fibrolab.data.grouping import grouped
+from fibrolab.data.duplicates import grouped
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.sources import kaggle_fibrosis
 from fibrolab.data.splits import Split, holdout

@@ -9,10 +9,8 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from fibrolab import keys
 from fibrolab.data.audit.evidence import Evidence, distinct_in
-from fibrolab.data.audit.model_free import lookup
-from fibrolab.data.audit.nearest import nearest
+from fibrolab.data.audit.model_free import clearly_better, lookup, nearest
 from fibrolab.data.audit.protocols import OUT, Protocol, protocols, stratified, whole_groups
-from fibrolab.data.audit.significance import clearly_better
 from fibrolab.data.splits import Split, holdout
 
 samples = st.lists(

@@ -29,7 +29,7 @@ from pydicom.uid import (
 )
 
 from fibrolab.data.formats import dicom
-from fibrolab.data.formats.dicom_identity import identity
+from fibrolab.data.formats.dicom import identity
 from fibrolab.data.readers import decode, decode_clip, describe, read_image
 from fibrolab.errors import UnreadableImageError
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from fibrolab import keys
-from fibrolab.data.grouping import grouped
+from fibrolab.data.duplicates import grouped
 from fibrolab.data.manifest import Manifest
 
 FAR = ("00" * 32, "ff" * 32, "0f" * 32, "f0" * 32, "33" * 32, "cc" * 32)  # 128 bits apart or more

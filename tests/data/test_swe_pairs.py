@@ -180,7 +180,7 @@ def test_a_fault_of_the_table_is_named_by_its_row(loaded: Load, cells: Row, sent
     assert sentence in str(caught.value)
 
 
-@pytest.mark.parametrize("missing", ["capture", "patient_id", "label"])
+@pytest.mark.parametrize("missing", ["capture", "patient_id"])
 def test_a_missing_column_is_named(loaded: Load, missing: str) -> None:
     cells = row(0, 0, age_years=50)
     del cells[missing]

@@ -26,7 +26,7 @@ FACTS = {
 
 def confounding(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
     """Cramér's V and p of the class against each fact, on one sample a person drawn at random."""
-    rows = evidence.witnesses
+    rows = evidence.independent_samples
     labels = evidence.labels[rows]
     found = {}
     for name, values in _values(evidence).items():
@@ -117,12 +117,12 @@ def _pooled(values: np.ndarray) -> np.ndarray:
 
 
 def _findings(found: dict[str, Any]) -> Iterator[Finding]:
-    told = {name: value for name, value in found.items() if value["p"] <= ALPHA and value["v"] >= STRONG}
-    if told:
-        parts = [f"{FACTS[name]} ({value['v']:.2f})" for name, value in told.items()]
+    found = {name: value for name, value in found.items() if value["p"] <= ALPHA and value["v"] >= STRONG}
+    if found:
+        parts = [f"{FACTS[name]} ({value['v']:.2f})" for name, value in found.items()]
         yield Finding(
             "confounding",
             "warning",
             f"The class goes with {', '.join(parts)}: a network can learn that instead of the liver "
-            f"(Cramér's V on {counted(next(iter(told.values()))['n'], 'independent image')}).",
+            f"(Cramér's V on {counted(next(iter(found.values()))['n'], 'independent image')}).",
         )

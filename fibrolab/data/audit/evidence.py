@@ -80,16 +80,16 @@ class Evidence:
         return np.where(names == "", UNKNOWN, codes(names))
 
     @cached_property
-    def person(self) -> np.ndarray:
+    def independent_unit(self) -> np.ndarray:
         """What counts as one witness, int64 (N,): the patient, or where none is named the group."""
         patients = int(self.patient.max()) + 1
         return np.where(self.patient == UNKNOWN, patients + self.group, self.patient)
 
     @cached_property
-    def witnesses(self) -> np.ndarray:
+    def independent_samples(self) -> np.ndarray:
         """One sample a person, drawn at random: pictures of one person are not independent, int64 (W,)."""
         order = np.random.default_rng(self.seed).permutation(len(self.labels))
-        return np.sort(order[np.unique(self.person[order], return_index=True)[1]])
+        return np.sort(order[np.unique(self.independent_unit[order], return_index=True)[1]])
 
 
 def codes(values: Sequence | np.ndarray | pd.Series) -> np.ndarray:

@@ -7,10 +7,8 @@ import numpy as np
 
 from fibrolab.data.audit import acquisition
 from fibrolab.data.audit.evidence import Evidence, codes
-from fibrolab.data.audit.findings import Finding, Level, percent
-from fibrolab.data.audit.nearest import nearest
+from fibrolab.data.audit.findings import ALPHA, Finding, Level, percent
 from fibrolab.data.audit.protocols import OUT, Protocol, protocols, whole_groups
-from fibrolab.data.audit.significance import clearly_better
 from fibrolab.data.survey import THUMBNAIL
 from fibrolab.evaluation.intervals.bootstrap import resample_weights
 from fibrolab.evaluation.measures.metrics import evaluate
@@ -27,6 +25,7 @@ SHORTCUTS: dict[str, tuple[Level, str]] = {
     # A note, since grey levels and the size of a compressed file follow the anatomy too.
     "metadata": ("note", "How a picture was taken, its file size and its grey levels put"),
 }
+BETTER = 0.05  # of accuracy: less is no shortcut worth a warning
 WORTH_SAYING = 0.1  # of accuracy: what a random split adds to a nearest neighbour
 
 
@@ -89,6 +88,61 @@ def lookup(code: np.ndarray, labels: np.ndarray, fold: np.ndarray, num_classes: 
     shares = np.zeros((size, num_classes))
     shares[known] = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     return shares
+
+
+def nearest(points: np.ndarray, fold: np.ndarray, block: int = 512) -> np.ndarray:
+    """The nearest point (Euclid) that lies in another fold.
+
+    Distances are computed once for all protocols, a block of rows at a time. Grey levels are shifted to
+    -128 .. 127: up to 1,024 of them, every sum of products is a whole number of at most 2^24, which float32
+    holds exactly, so an identical image is never farther than another.
+
+    Args:
+        points: Grey levels, uint8 (N, D).
+        fold: Fold of every point under each of P protocols; a negative one is no neighbour (P, N).
+        block: Rows compared at once; `block * N * 4` bytes a protocol.
+
+    Returns:
+        Row of the neighbour, int64 (P, N); of equals the first. Meaningless where no fold offers one.
+    """
+    vectors = points.astype(np.float32) - 128
+    half_norms = np.einsum("nd,nd->n", vectors, vectors) / 2
+    found = np.empty(fold.shape, np.int64)
+    for start in range(0, len(vectors), block):
+        rows = slice(start, start + block)
+        nearness = vectors[rows] @ vectors.T - half_norms  # falls with the distance, row by row
+        for protocol, of in enumerate(fold):
+            barred = (of[rows, None] == of) | (of < 0)
+            found[protocol, rows] = np.where(barred, -np.inf, nearness).argmax(axis=1)
+    return found
+
+
+def clearly_better(shares: np.ndarray, protocol: Protocol, evidence: Evidence) -> bool:
+    """Whether a baseline beats always answering the commonest class by five points, and by more than chance.
+
+    The points are those of the images. For the test every group counts once, with the mean gain of its
+    images over the class that is commonest among groups: the commonest among images may be that of a few
+    large groups, and over it every guess would gain. So under chance the sum over groups has mean zero at
+    most, and `sum / sqrt(sum of squares)` is close to normal however the gains are distributed
+    (self-normalised sums: de la Peña, Lai and Shao, Self-Normalized Processes, 2009). One-sided, at `ALPHA`.
+
+    Args:
+        shares: The baseline's class shares (N, K).
+        protocol: Who is scored.
+        evidence: The data.
+    """
+    from scipy.stats import norm
+
+    rows = np.flatnonzero(protocol.scored & (shares.sum(axis=1) > 0))
+    if not len(rows):
+        return False
+    labels, groups = evidence.labels[rows], np.unique(evidence.group[rows], return_inverse=True)[1]
+    right = (shares[rows].argmax(axis=1) == labels).astype(float)
+    better = right.mean() - np.bincount(labels).max() / len(labels)
+    weight = 1 / np.bincount(groups)[groups]
+    commonest = np.bincount(labels, weights=weight).argmax()
+    gain = np.bincount(groups, weights=weight * (right - (labels == commonest)))
+    return bool(better >= BETTER and gain.sum() > norm.isf(ALPHA) * np.sqrt((gain**2).sum()))
 
 
 def _thinned(protocol: Protocol, kept: np.ndarray) -> Protocol:

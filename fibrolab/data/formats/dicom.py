@@ -31,7 +31,6 @@ from pydicom.uid import (
 
 from fibrolab.data.formats import dicom_jpeg, video
 from fibrolab.data.formats.contract import LARGEST_CLIP, Clip, Header, require_scan, stacked, to_grey
-from fibrolab.data.formats.dicom_identity import identity
 from fibrolab.data.media import View
 from fibrolab.errors import UnreadableImageError
 
@@ -60,6 +59,27 @@ _IMAGE_PIXEL = (  # the module of PS3.3, C.7.6.3, without which no pixel can be 
     "PixelRepresentation",
     "PhotometricInterpretation",
 )
+# Fields of the basic profile for de-identification (PS3.15, table E.1-1) that say who a person is: those that
+# it removes, and those in which it allows a dummy to stand. Left out are pseudonyms by design (PatientID,
+# AccessionNumber) and what is no person (InstitutionName, which a manifest keeps as the site).
+REMOVED = (
+    "OtherPatientIDs",
+    "OtherPatientNames",
+    "PatientBirthName",
+    "PatientMotherBirthName",
+    "PatientAddress",
+    "PatientTelephoneNumbers",
+    "ResponsiblePerson",
+    "MilitaryRank",
+    "MedicalRecordLocator",
+    "PerformingPhysicianName",
+    "NameOfPhysiciansReadingStudy",
+    "PhysiciansOfRecord",
+    "RequestingPhysician",
+    "OperatorsName",
+)
+REPLACED = ("PatientName", "PatientBirthDate", "ReferringPhysicianName")
+_NOBODY = ("anon", "deident", "de-ident", "removed", "redacted", "unknown", "none", "n/a", "no name")
 # Odd headers are no news to the user: what cannot be decoded raises.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 warnings.filterwarnings("ignore", module="pydicom")
@@ -286,3 +306,25 @@ def _film_header(dataset: pydicom.Dataset, film: Header) -> Header:
         frames=film.frames,
         fps=_fps(dataset, film.frames) or film.fps,
     )
+
+
+def identity(dataset: pydicom.Dataset) -> tuple[str, ...]:
+    """Names of the fields of a header that still tell who the patient, or a physician, is.
+
+    Empty and plainly anonymised values do not count, nor a patient's name that repeats the PatientID (a
+    pseudonym), nor a birth date on the first of January (the year alone). Where the header declares
+    PatientIdentityRemoved = YES, `REPLACED` fields may hold dummies and are believed; `REMOVED` ones are not.
+    Fields nested in sequences and burned-in text are not looked at.
+    """
+    declared = str(dataset.get("PatientIdentityRemoved", "")).strip().upper() == "YES"
+    fields = REMOVED if declared else (*REPLACED, *REMOVED)
+    return tuple(field for field in fields if _tells(field, dataset))
+
+
+def _tells(field: str, dataset: pydicom.Dataset) -> bool:
+    value = str(dataset.get(field, None) or "").strip(" ^=,[]'\"")
+    if field == "PatientName" and value == str(dataset.get("PatientID", "")).strip():
+        return False
+    if field == "PatientBirthDate" and value.endswith("0101"):
+        return False
+    return bool(value) and not value.lower().startswith(_NOBODY)

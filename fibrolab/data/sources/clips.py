@@ -22,7 +22,7 @@ from pathlib import Path
 import pandas as pd
 
 from fibrolab import keys
-from fibrolab.data.fault_sentences import refuse, unfilled
+from fibrolab.data.fault_sentences import empty_cells, refuse
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.media import MIDDLE
 from fibrolab.data.sources.table import STAGES, as_manifest, labelled, with_ids
@@ -51,8 +51,8 @@ def load(
     table = labelled(path, classes, columns, needs=(keys.CLIP, keys.PATIENT_ID))
     together = "clips of one patient must stay together, and nothing else tells which they are"
     faults = [
-        *unfilled(table[keys.CLIP], "every row needs a clip"),
-        *unfilled(table[keys.PATIENT_ID], together),
+        *empty_cells(table[keys.CLIP], "every row needs a clip"),
+        *empty_cells(table[keys.PATIENT_ID], together),
     ]
     refuse(path, faults)
     table = _with_ids(_with_pictures(table))

@@ -26,7 +26,7 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.data.box import Box
-from fibrolab.data.fault_sentences import refuse, rows_named, told, unfilled
+from fibrolab.data.fault_sentences import cell_faults, empty_cells, refuse, rows_named
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.sources.table import as_manifest, labelled, with_ids
 from fibrolab.errors import DataError
@@ -88,12 +88,12 @@ def rectangles(table: pd.DataFrame) -> tuple[pd.Series, list[str]]:
         )
     if forms[0] == (keys.ROI,):
         rois = table[keys.ROI]  # the manifest checks what stands there; only here must there be something
-        return rois, list(unfilled(rois, "every lesion has a rectangle"))
+        return rois, list(empty_cells(rois, "every lesion has a rectangle"))
     cells = table[list(forms[0])]
     whole = cells.apply(lambda column: column.str.fullmatch(_WHOLE))
     faults: list[str] = []
     for name in forms[0]:
-        faults += told(name, cells[name][~whole[name]], "is", "not a whole number of pixels from 0")
+        faults += cell_faults(name, cells[name][~whole[name]], "is", "not a whole number of pixels from 0")
     return _boxes(cells[whole.all(axis=1)], faults)
 
 
@@ -105,7 +105,7 @@ def _boxes(cells: pd.DataFrame, faults: list[str]) -> tuple[pd.Series, list[str]
     rois = [str(Box(*sides)) for sides in zip(first, second, width, height, strict=True)]
     hollow = cells[(width < 1) | (height < 1)]
     given = [", ".join(f"{name} {row[name]}" for name in row) for row in hollow.to_dict("records")]
-    faults += told("the rectangle", pd.Series(given, hollow.index, str), "holds", "no pixel")
+    faults += cell_faults("the rectangle", pd.Series(given, hollow.index, str), "holds", "no pixel")
     return pd.Series(rois, cells.index, str), faults
 
 

@@ -33,7 +33,7 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.data import screen_capture
-from fibrolab.data.fault_sentences import refuse, unfilled
+from fibrolab.data.fault_sentences import empty_cells, refuse
 from fibrolab.data.file_facts import measured
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.media import Media, whole
@@ -96,7 +96,7 @@ def _pairs(table: pd.DataFrame, path: str | Path) -> pd.DataFrame:
             f"{path} has the column(s) {', '.join(given)}, which data=swe_pairs makes from '{CAPTURE}': "
             "leave them out, or use data=table, which takes them as they are."
         )
-    faults = [fault for column in _NEEDED for fault in unfilled(table[column])]
+    faults = [fault for column in _NEEDED for fault in empty_cells(table[column])]
     refuse(
         path,
         faults,

@@ -23,7 +23,7 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.data import tables
-from fibrolab.data.fault_sentences import refuse, told
+from fibrolab.data.fault_sentences import cell_faults, refuse
 from fibrolab.data.manifest import Manifest
 from fibrolab.errors import ConfigError, DataError, listing
 
@@ -178,11 +178,11 @@ def _indices(labels: pd.Series, classes: list[str], path: str | Path) -> pd.Seri
     known = classes if named.sum() >= numbered.sum() else numbers
     unknown = labels[(labels != "") & ~named & ~numbered]
     allowed = f"none of {', '.join(classes)} (or 0 to {len(classes) - 1}); data.classes names others"
-    faults = [*told(keys.LABEL, unknown, "is", allowed)]
+    faults = [*cell_faults(keys.LABEL, unknown, "is", allowed)]
     mixed = labels[(labels != "") & (named | numbered) & ~labels.isin(known)]
     if len(mixed):
         kinds = ("an index", "names") if known == classes else ("a name", "indices")
-        faults += told(
+        faults += cell_faults(
             keys.LABEL, mixed, "is", f"{kinds[0]} where the other rows give {kinds[1]}: use one kind"
         )
     refuse(path, faults)
