@@ -22,7 +22,7 @@ from fibrolab.errors import AuditError, StorageError
 from fibrolab.loading import load
 from fibrolab.reporting import audit_page
 from fibrolab.reporting.figures import audit as audit_figures
-from fibrolab.runs import run_files
+from fibrolab.storage import save_json
 
 KEPT = "audits"  # folder of the cache
 THUMBNAIL = 160  # [px], longest side of a picture on the contact sheet
@@ -41,7 +41,7 @@ def run(config: DictConfig) -> str:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / keys.CONFIG_FILE).write_text(OmegaConf.to_yaml(config, resolve=True))
-        run_files.save_json(environment.describe(), folder / keys.ENVIRONMENT_FILE)
+        save_json(environment.describe(), folder / keys.ENVIRONMENT_FILE)
     except OSError as error:
         raise StorageError(
             f"The audit cannot be written to {folder} ({error.strerror or error}); make room, or name "
@@ -73,7 +73,7 @@ def audited(config: DictConfig, data: LabelledData, folder: Path) -> dict[str, A
             found = audit(data.manifest, data.facts, data.split, data.labels, data.classes)
             kept.mkdir(parents=True, exist_ok=True)
             audit_figures.draw(found, kept, _pictures(found, data))
-            run_files.save_json(found, kept / keys.AUDIT_FILE)
+            save_json(found, kept / keys.AUDIT_FILE)
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(kept / keys.AUDIT_FILE, folder / keys.AUDIT_FILE)
         audit_figures.copy(kept, folder)

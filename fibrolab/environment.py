@@ -1,4 +1,4 @@
-"""What a result was made with: code, packages, machine, command."""
+"""The environment of a result: code, packages, machine, command."""
 
 import os
 import platform
@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from fibrolab import sweeps
+from fibrolab import keys, sweeps
 
 PACKAGES = (
     "torch", "torchvision", "lightning", "timm", "hydra-core", "omegaconf", "mlflow", "torchmetrics",
@@ -19,9 +19,10 @@ PACKAGES = (
 
 
 def describe() -> dict[str, Any]:
-    """Python, platform, git commit of the code, the command, package versions and the processor."""
+    """Return the format of our files, Python, platform, processors, git commit, command and packages."""
     commit, dirty = _git_state(Path(__file__).parent)
     return {
+        "format": keys.FORMAT,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),

@@ -30,6 +30,7 @@ ROW: Final = "table_row"  # where the user finds the sample: a spreadsheet's num
 # Split columns and their values.
 PARTITION: Final = "partition"
 FOLD: Final = "fold"
+MANIFEST_HASH: Final = "manifest"  # of the manifest that the split was drawn from
 TRAIN: Final = "train"
 VALIDATION: Final = "validation"
 TEST: Final = "test"
@@ -74,5 +75,6 @@ ENVIRONMENT_FILE: Final = "environment.json"
 REPORT_FILE: Final = "report.html"
 FIGURES: Final = "figures"
 CHECKPOINTS: Final = "checkpoints"
+FORMAT: Final = 2  # of these files, recorded in ENVIRONMENT_FILE and in checkpoints; others are refused
 
 GRAVITY: Final = ("ok", "warning", "fail")  # verdicts of an audit, the gravest last

@@ -20,7 +20,8 @@ from fibrolab.evaluation import endpoints
 from fibrolab.loading import load
 from fibrolab.modules.base import Classifier
 from fibrolab.runs import run_files
-from fibrolab.storage import put
+from fibrolab.runs.trained_run import TrainedRun
+from fibrolab.storage import put, save_json
 from fibrolab.tracking import TrackedRun, reopen, track
 from fibrolab.training import checks, fitting, frozen_features
 from fibrolab.training.earlier_weights import with_weights_of_runs
@@ -81,7 +82,7 @@ def train(config: DictConfig) -> Trained:
         fitting.refuse_a_lone_sample(module, datamodule)
         fitted = fitting.fit(config, module, datamodule, data, tracked)
         known |= {"device": fitted.device, "seconds": round(time.monotonic() - clock, 1)}
-        run_files.save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
+        save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
         conclude(tracked, config, datamodule.test_images, datamodule.training_images())
         arms = sweeps.ended(base, tracked.id)
         run_files.announce(tracked.folder, tracked.id, config.tracking.uri, arms)
@@ -131,7 +132,7 @@ def build_datamodule(config: DictConfig, data: LabelledData, module: Classifier)
 def record(tracked: TrackedRun, config: DictConfig, settings: dict[str, Any], known: dict[str, Any]) -> None:
     """What the run is made of, before anything can go wrong."""
     write_config(config, tracked.folder)
-    run_files.save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
+    save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
     compared = {name: part for name, part in settings.items() if name not in ("paths", "tracking")}
     tracked.log_params(flat(compared))
     versions = {f"version.{name}": version for name, version in known["packages"].items()}
@@ -148,6 +149,7 @@ def write_config(config: DictConfig, folder: Path) -> None:
 def evaluate(config: DictConfig) -> str:
     """Score a finished run anew from its files alone, and return its id; `conf/evaluate.yaml`, composed."""
     with reopen(config.tracking.uri, config.run) as tracked:
+        TrainedRun(tracked.folder, tracked.id).refuse_other_format()
         conclude(tracked, config)
         run_files.announce(tracked.folder, tracked.id, config.tracking.uri)
     return tracked.id

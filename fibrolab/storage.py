@@ -1,9 +1,11 @@
 """Files written whole or not at all, so that a kill or a full disk leaves no half file to trust."""
 
+import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -29,6 +31,11 @@ def put(path: Path, content: bytes) -> Path:
         raise StorageError(f"{path} could not be written ({fault.strerror}): name another folder.") from fault
     put_all({path: content})
     return path
+
+
+def save_json(content: Mapping[str, Any], path: Path) -> None:
+    """Write a mapping as JSON, whole or not at all; see `put`."""
+    put(path, json.dumps(content, indent=2, ensure_ascii=False).encode())
 
 
 def write_table(frame: pd.DataFrame, path: Path, index: bool = False) -> Path:

@@ -25,6 +25,7 @@ def make(folder: Path, per_patient: int = 2) -> Path:
     split = known[[keys.SAMPLE_ID, keys.GROUP_ID, keys.PARTITION, keys.FOLD]].assign(manifest="made up")
     split.to_csv(folder / keys.SPLIT_FILE, index=False)
     (folder / keys.AUDIT_FILE).write_text(json.dumps(fake_run.audit(STAGES, 40)))
+    (folder / keys.ENVIRONMENT_FILE).write_text(json.dumps({"format": keys.FORMAT}))
     task = {"name": "stage", "classes": list(STAGES), "ordered": True, "endpoints": ENDPOINTS}
     config = fake_run.config(STAGES) | {"task": task}
     (folder / keys.CONFIG_FILE).write_text(yaml.safe_dump(config))

@@ -32,5 +32,6 @@ def leave(
         split = samples[[keys.SAMPLE_ID, keys.GROUP_ID, *parted]].assign(manifest=lineage)
         split.to_csv(run.folder / keys.SPLIT_FILE, index=False)
         (run.folder / keys.AUDIT_FILE).write_text(json.dumps(audit))
+        (run.folder / keys.ENVIRONMENT_FILE).write_text(json.dumps({"format": keys.FORMAT}))
         (run.folder / keys.CONFIG_FILE).write_text(yaml.safe_dump(config))
     return run.id

@@ -14,7 +14,6 @@ from fibrolab.data.manifest import Manifest
 from fibrolab.errors import SplitError, UndrawableSplitError, listing
 
 logger = logging.getLogger(__name__)
-MANIFEST_HASH = "manifest"  # column of a saved split: the manifest that it was drawn from
 
 
 @dataclass(frozen=True)
@@ -195,15 +194,15 @@ def saved(manifest: Manifest, *, path: str, leaky: bool = False) -> Split:
         raise SplitError(
             f"The split {path} cannot be read ({error}); give split.path a saved split.csv."
         ) from error
-    missing = {keys.SAMPLE_ID, keys.PARTITION, keys.FOLD, MANIFEST_HASH} - set(table)
+    missing = {keys.SAMPLE_ID, keys.PARTITION, keys.FOLD, keys.MANIFEST_HASH} - set(table)
     if missing or table.empty:
         fault = f"lacks the column(s) {', '.join(sorted(missing))}" if missing else "holds no row"
         raise SplitError(f"The split {path} {fault}; give split.path a saved split.csv.")
-    if table[MANIFEST_HASH].iloc[0] != manifest.hash:
+    if table[keys.MANIFEST_HASH].iloc[0] != manifest.hash:
         raise SplitError(
             f"The split {path} was drawn from another manifest than '{manifest.name}' is now "
-            f"({table[MANIFEST_HASH].iloc[0][:12]} against {manifest.hash[:12]}): samples, groups or labels "
-            "differ. Draw a new one with split=grouped."
+            f"({table[keys.MANIFEST_HASH].iloc[0][:12]} against {manifest.hash[:12]}): samples, groups or "
+            "labels differ. Draw a new one with split=grouped."
         )
     by_id = table.drop_duplicates(keys.SAMPLE_ID).set_index(keys.SAMPLE_ID)[keys.PARTITION]
     partitions = by_id.reindex(manifest.table[keys.SAMPLE_ID])
@@ -231,7 +230,7 @@ def write(split: Split, manifest: Manifest, path: Path) -> None:
     table = manifest.table[[keys.SAMPLE_ID, keys.GROUP_ID]].copy()
     table[keys.PARTITION] = split.partitions
     table[keys.FOLD] = split.fold
-    table[MANIFEST_HASH] = manifest.hash
+    table[keys.MANIFEST_HASH] = manifest.hash
     table.to_csv(path, index=False)
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from fibrolab import keys
 from fibrolab.reporting import html, numbers
-from fibrolab.reporting import run as runs
 from fibrolab.reporting.findings import VERDICTS, verdict
-from fibrolab.reporting.run import Run
 from fibrolab.reporting.tables import audit as audit_tables
 from fibrolab.reporting.tables.sheet import count
+from fibrolab.runs import trained_run as runs
+from fibrolab.runs.trained_run import Run
 from fibrolab.storage import put
 
 LISTED = 50  # files and values named on the page

@@ -11,7 +11,7 @@ from fibrolab.evaluation import endpoints, predictions
 from fibrolab.evaluation.intervals import roc_curves
 from fibrolab.evaluation.measures import decisions
 from fibrolab.reporting import numbers
-from fibrolab.reporting.run import Run
+from fibrolab.runs.trained_run import Run
 
 BANDS = "Shaded: pointwise confidence band, by resampling groups."
 CAPTIONS: Final = {

@@ -10,7 +10,7 @@ import pandas as pd
 from fibrolab import keys
 from fibrolab.evaluation.intervals import coverage, proportions
 from fibrolab.reporting import numbers, vocabulary
-from fibrolab.reporting.run import Run
+from fibrolab.runs.trained_run import Run
 
 
 @dataclass(frozen=True)

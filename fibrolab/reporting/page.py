@@ -12,12 +12,12 @@ from fibrolab import keys
 from fibrolab.evaluation import baselines
 from fibrolab.evaluation.patients import to_patients
 from fibrolab.reporting import export, findings, html, numbers, summary, vocabulary
-from fibrolab.reporting import run as runs
 from fibrolab.reporting.captions import CAPTIONS, alt
 from fibrolab.reporting.html import NOT_RECORDED
-from fibrolab.reporting.run import Run
 from fibrolab.reporting.tables import sections
 from fibrolab.reporting.tables.sheet import Footnotes, Sheet
+from fibrolab.runs import trained_run as runs
+from fibrolab.runs.trained_run import Run
 from fibrolab.storage import put
 
 LISTED = 50  # left-out files named on the page

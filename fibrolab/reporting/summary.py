@@ -7,7 +7,7 @@ from typing import Any
 from fibrolab.evaluation.measures import thresholds
 from fibrolab.evaluation.patients import SAMPLE
 from fibrolab.reporting import numbers, vocabulary
-from fibrolab.reporting.run import Run
+from fibrolab.runs.trained_run import Run
 
 RULE = thresholds.YOUDEN  # the threshold that a sentence tells of
 

@@ -10,7 +10,7 @@ from fibrolab import keys
 from fibrolab.evaluation.intervals import coverage, proportions
 from fibrolab.evaluation.patients import SAMPLE
 from fibrolab.reporting import numbers, vocabulary
-from fibrolab.reporting.run import Run
+from fibrolab.runs.trained_run import Run
 
 
 def remarked(run: Run, table: pd.DataFrame) -> pd.DataFrame:

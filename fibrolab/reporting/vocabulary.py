@@ -8,8 +8,8 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.reporting import captions, numbers
-from fibrolab.reporting.run import Run
 from fibrolab.reporting.tables.sheet import Cell, Footnotes, p_value
+from fibrolab.runs.trained_run import Run
 
 LEVELS = {  # how samples become what is scored
     "sample": "by sample",

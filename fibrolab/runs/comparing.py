@@ -21,7 +21,7 @@ from fibrolab.pipeline import record
 from fibrolab.reporting import comparison_page as pages
 from fibrolab.reporting.comparison_page import Comparison, Member
 from fibrolab.runs.comparison_sides import Side, refuse_other_patients, refuse_shared_patients, side, task_of
-from fibrolab.runs.records import Record, ids, named_twice, read
+from fibrolab.runs.trained_run import NEEDED, TrainedRun, ids, named_twice, open_run
 from fibrolab.storage import write_table
 from fibrolab.tracking import SOURCE, track
 
@@ -47,7 +47,9 @@ def run(config: DictConfig) -> str:
     """
     started, given = datetime.now(UTC), resolved(config)
     asked = _checked(given)
-    read_runs = [[read(config.tracking.uri, run_id) for run_id in run_ids] for _, run_ids in asked]
+    read_runs = [
+        [open_run(run_id, config.tracking.uri, NEEDED) for run_id in run_ids] for _, run_ids in asked
+    ]
     names = _named([name for name, _ in asked], read_runs)
     sides = [side(name, runs) for name, runs in zip(names, read_runs, strict=True)]
     if given["reference"] and given["reference"] not in names:
@@ -81,7 +83,7 @@ def compared(sides: Sequence[Side], task: Task, given: Mapping[str, Any]) -> Com
     Raises:
         ConfigError: unit=patient, but no patient has several samples.
     """
-    several = any(patients.repeated(each.answers) for side in sides for each in side.records)
+    several = any(patients.repeated(each.predictions) for side in sides for each in side.records)
     if given["unit"] == PATIENT and not several:
         raise ConfigError("unit=patient: no patient has several test samples of one stage; use unit=auto.")
     levels = [given["unit"]]
@@ -112,7 +114,7 @@ def compared(sides: Sequence[Side], task: Task, given: Mapping[str, Any]) -> Com
 
 
 def _arm(side: Side, task: Task, by_patient: bool) -> Arm:
-    frames = [each.answers for each in side.records]
+    frames = [each.predictions for each in side.records]
     arm = arm_from_runs(side.name, frames, task, by_patient, side.folds)
     return replace(arm, sizes=side.sizes) if side.folds else arm
 
@@ -123,7 +125,7 @@ def _markers(side: Side, like: Arm, task: Task) -> list[Arm]:
         return []
     tested = []
     for each in side.records if side.folds else side.records[:1]:
-        rows = each.answers[each.answers[keys.PARTITION] == keys.TEST].sort_values(keys.SAMPLE_ID)
+        rows = each.predictions[each.predictions[keys.PARTITION] == keys.TEST].sort_values(keys.SAMPLE_ID)
         tested.append(markers.of_patients(rows, each.samples))
     values = pd.concat(tested).set_index(keys.SAMPLE_ID).loc[like.samples]
     expected = [name for name in markers.expected(side.records[0].samples) if values[name].notna().any()]
@@ -133,7 +135,7 @@ def _markers(side: Side, like: Arm, task: Task) -> list[Arm]:
     ]
 
 
-def differing(arms: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
+def differing(arms: Mapping[str, Sequence[TrainedRun]]) -> pd.DataFrame:
     """Settings that are not the same in all arms: index the setting, a column an arm, texts."""
     columns = {}
     for arm, records in arms.items():
@@ -172,7 +174,7 @@ def _member(side: Side) -> Member:
 
 def _witnesses(sides: Sequence[Side]) -> str:
     """What a group is: a patient, or, where no patient is known, a cluster of copies."""
-    tested = pd.concat([each.answers for side in sides for each in side.records])
+    tested = pd.concat([each.predictions for side in sides for each in side.records])
     tested = tested[tested[keys.PARTITION] == keys.TEST]
     return "patients" if (tested[keys.PATIENT_ID] != "").all() else "groups"
 
@@ -199,7 +201,7 @@ def _checked(given: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
     return arms
 
 
-def _named(given: Sequence[str], runs: Sequence[Sequence[Record]]) -> list[str]:
+def _named(given: Sequence[str], runs: Sequence[Sequence[TrainedRun]]) -> list[str]:
     """What each arm is called: as asked, else by model, name of its run, what differs, or with its id."""
     if all(given):
         return list(given)
@@ -215,7 +217,7 @@ def _named(given: Sequence[str], runs: Sequence[Sequence[Record]]) -> list[str]:
     )
 
 
-def _told_by_settings(runs: Sequence[Record]) -> list[str]:
+def _told_by_settings(runs: Sequence[TrainedRun]) -> list[str]:
     """Names such as `lr 0.003` where one or two short settings are all that differs; otherwise none.
 
     Of a group that was exchanged as a whole, such as the loss, the name stands for all of its settings.

@@ -11,7 +11,7 @@ from fibrolab import keys
 from fibrolab.choices import refuse
 from fibrolab.errors import ConfigError, listing
 from fibrolab.evaluation.comparison.arms import Task
-from fibrolab.runs.records import Record
+from fibrolab.runs.trained_run import TrainedRun
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Side:
     """
 
     name: str
-    records: tuple[Record, ...]
+    records: tuple[TrainedRun, ...]
     folds: bool
 
     @property
@@ -39,7 +39,7 @@ class Side:
     @property
     def tested(self) -> pd.DataFrame:
         """Label and group of each test sample, by sample_id in order."""
-        rows = pd.concat([each.answers for each in self.records])
+        rows = pd.concat([each.predictions for each in self.records])
         rows = rows[rows[keys.PARTITION] == keys.TEST].drop_duplicates(keys.SAMPLE_ID)
         return rows.set_index(keys.SAMPLE_ID)[[keys.Y_TRUE, keys.GROUP_ID]].sort_index()
 
@@ -50,7 +50,7 @@ class Side:
         return float(np.mean(trained)), float(np.mean([len(each.tested) for each in self.records]))
 
 
-def side(name: str, records: Sequence[Record]) -> Side:
+def side(name: str, records: Sequence[TrainedRun]) -> Side:
     """The runs of one arm, as seeds or as folds: their test samples tell which.
 
     Raises:
@@ -73,14 +73,14 @@ def side(name: str, records: Sequence[Record]) -> Side:
     return Side(name, tuple(sorted(records, key=_fold)), folds=True)
 
 
-def _fold(record: Record) -> int:
+def _fold(record: TrainedRun) -> int:
     return int(record.config.split.get("fold", 0))
 
 
-def _refuse_missing_folds(name: str, records: Sequence[Record]) -> None:
+def _refuse_missing_folds(name: str, records: Sequence[TrainedRun]) -> None:
     """All folds that the split was asked for, of one manifest."""
     first = records[0]
-    if any(each.manifest != first.manifest for each in records):
+    if any(each.manifest_hash != first.manifest_hash for each in records):
         raise ConfigError(f"The runs of arm {name} are no folds of one data set: their manifests differ.")
     asked = int(first.config.split.get("folds") or 0)
     given = list(map(_fold, records))
@@ -131,10 +131,10 @@ def refuse_other_patients(sides: Sequence[Side]) -> None:
     ours, faults = first.tested, []
     for other in others:
         theirs = other.tested
-        if other.records[0].manifest != first.records[0].manifest:
+        if other.records[0].manifest_hash != first.records[0].manifest_hash:
             faults.append(
-                f"{other.name} was made from another manifest ({other.records[0].manifest[:12]}) than "
-                f"{first.name} ({first.records[0].manifest[:12]}): other samples, groups or labels."
+                f"{other.name} was made from another manifest ({other.records[0].manifest_hash[:12]}) than "
+                f"{first.name} ({first.records[0].manifest_hash[:12]}): other samples, groups or labels."
             )
         elif not ours.index.equals(theirs.index):
             more, fewer = len(theirs.index.difference(ours.index)), len(ours.index.difference(theirs.index))
@@ -162,7 +162,7 @@ def refuse_shared_patients(sides: Sequence[Side]) -> None:
     faults = []
     for one, other in combinations(sides, 2):
         shared = set(one.tested[keys.GROUP_ID]) & set(other.tested[keys.GROUP_ID])
-        if shared and one.records[0].manifest == other.records[0].manifest:
+        if shared and one.records[0].manifest_hash == other.records[0].manifest_hash:
             faults.append(
                 f"{one.name} and {other.name} were tested on {len(shared)} groups in common: they are no two "
                 "cohorts, and unpaired tests would be wrong; leave paired=false out."

@@ -15,7 +15,6 @@ from fibrolab.config import resolved
 from fibrolab.data.audit.findings import Finding, counted, percent, verdict
 from fibrolab.data.duplicates import near_any
 from fibrolab.data.labelled_data import LabelledData
-from fibrolab.data.splits import MANIFEST_HASH
 from fibrolab.errors import ConfigError, DataError
 from fibrolab.evaluation import predictions
 from fibrolab.loading import load
@@ -23,7 +22,8 @@ from fibrolab.modules.base import Classifier
 from fibrolab.pipeline import build_datamodule, conclude, record
 from fibrolab.reporting import audit_page
 from fibrolab.runs import run_files
-from fibrolab.runs.records import Record, read
+from fibrolab.runs.trained_run import NEEDED, TrainedRun, open_run
+from fibrolab.storage import save_json
 from fibrolab.tracking import SOURCE, track
 from fibrolab.training import fitting
 from fibrolab.training.earlier_weights import BEST
@@ -50,7 +50,7 @@ def run(config: DictConfig) -> str:
         DataError: Faults of the data, or none of what the network eats.
     """
     started, clock = datetime.now(UTC), time.monotonic()
-    before = read(config.tracking.uri, config.run)
+    before = open_run(config.run, config.tracking.uri, NEEDED)
     settings, module = _settings(config, before), _network(before)
     data = _loaded(settings, list(before.config.task.classes))
     tags = {"model": settings.model.name, "data": data.manifest.name, "split": SPLIT["name"]}
@@ -66,13 +66,13 @@ def run(config: DictConfig) -> str:
         device = fitting.answer(settings, module, datamodule, data, tracked)
         _add_validation(tracked.folder, before)
         known |= {"device": device, "seconds": round(time.monotonic() - clock, 1)}
-        run_files.save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
+        save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
         conclude(tracked, config, datamodule.test_images)
         run_files.announce(tracked.folder, tracked.id, config.tracking.uri)
     return tracked.id
 
 
-def _settings(config: DictConfig, before: Record) -> DictConfig:
+def _settings(config: DictConfig, before: TrainedRun) -> DictConfig:
     """The settings of the run that trained, with the data, place and device of this one."""
     settings = before.config.copy()
     if "model" not in settings or "trainer" not in settings:
@@ -88,7 +88,7 @@ def _settings(config: DictConfig, before: Record) -> DictConfig:
     return settings
 
 
-def _network(before: Record) -> Classifier:
+def _network(before: TrainedRun) -> Classifier:
     """The network that the run ended with."""
     path = before.folder / keys.CHECKPOINTS / BEST
     if not path.is_file():
@@ -116,7 +116,7 @@ def _loaded(settings: DictConfig, answered: list[str]) -> LabelledData:
     return data
 
 
-def _learnt_from(before: Record) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _learnt_from(before: TrainedRun) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Manifest and split of the samples that a run was trained or validated on."""
     table, split = (
         pd.read_csv(before.folder / name, dtype=str, keep_default_na=False)
@@ -134,30 +134,30 @@ def _renamed(frame: pd.DataFrame, run: str) -> pd.DataFrame:
     )
 
 
-def _save_data(folder: Path, before: Record, data: LabelledData) -> None:
+def _save_data(folder: Path, before: TrainedRun, data: LabelledData) -> None:
     """Who trained and validated then, and who tests now."""
     run_files.save_data(folder, data)
     for name, learnt in zip((keys.MANIFEST_FILE, keys.SPLIT_FILE), _learnt_from(before), strict=True):
         new = pd.read_csv(folder / name, dtype=str, keep_default_na=False)
         joined = pd.concat([_renamed(learnt, before.run_id), new], ignore_index=True).fillna("")
         if name == keys.SPLIT_FILE:
-            joined[MANIFEST_HASH] = data.manifest.hash
+            joined[keys.MANIFEST_HASH] = data.manifest.hash
         joined.to_csv(folder / name, index=False)
 
 
-def _audited(config: DictConfig, data: LabelledData, before: Record, folder: Path) -> dict[str, Any]:
+def _audited(config: DictConfig, data: LabelledData, before: TrainedRun, folder: Path) -> dict[str, Any]:
     """The audit of the new data, and what of it the run has seen."""
     found = auditing.audited(config, data, folder)
     if seen := _seen(data, before):
         found["findings"] = [asdict(each) for each in seen] + found["findings"]
         found["warnings"] = [each.sentence for each in seen] + found["warnings"]
         found["verdict"] = verdict(Finding(**each) for each in found["findings"])
-        run_files.save_json(found, folder / keys.AUDIT_FILE)
+        save_json(found, folder / keys.AUDIT_FILE)
         audit_page.write(folder)
     return found
 
 
-def _seen(data: LabelledData, before: Record) -> list[Finding]:
+def _seen(data: LabelledData, before: TrainedRun) -> list[Finding]:
     """Copies and patients of the new data among those that the run learnt from."""
     known, _ = _learnt_from(before)
     findings = []
@@ -175,9 +175,9 @@ def _seen(data: LabelledData, before: Record) -> list[Finding]:
     return findings
 
 
-def _add_validation(folder: Path, before: Record) -> None:
+def _add_validation(folder: Path, before: TrainedRun) -> None:
     """The run's own validation rows, on which thresholds and temperature are chosen."""
-    old = before.answers
+    old = before.predictions
     new = predictions.read(folder / keys.PREDICTIONS_FILE).assign(**{keys.FOLD: old[keys.FOLD].iloc[0]})
     validation = _renamed(old[old[keys.PARTITION] == keys.VALIDATION], before.run_id)
     predictions.write(pd.concat([validation, new], ignore_index=True), folder / keys.PREDICTIONS_FILE)

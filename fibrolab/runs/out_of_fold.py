@@ -10,7 +10,7 @@ from fibrolab.choices import refuse
 from fibrolab.errors import DataError, SplitError, listing
 from fibrolab.evaluation import predictions
 from fibrolab.runs import regression
-from fibrolab.runs.records import Record, named_twice
+from fibrolab.runs.trained_run import TrainedRun, named_twice
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Fitted:
     features: pd.DataFrame
 
 
-def refuse_unlike(records: Sequence[Record]) -> None:
+def refuse_unlike(records: Sequence[TrainedRun]) -> None:
     """Only runs of the same samples, the same task and the same test set can be stacked.
 
     Raises:
@@ -35,10 +35,11 @@ def refuse_unlike(records: Sequence[Record]) -> None:
     first, *others = records
     faults = named_twice(each.run_id for each in records)
     for other in others:
-        if other.manifest != first.manifest:
+        if other.manifest_hash != first.manifest_hash:
             faults.append(
-                f"Run {other.run_id} has another manifest ({other.config.data.name}, {other.manifest[:12]}) "
-                f"than {first.run_id} ({first.config.data.name}, {first.manifest[:12]})."
+                f"Run {other.run_id} has another manifest ({other.config.data.name}, "
+                f"{other.manifest_hash[:12]}) than {first.run_id} ({first.config.data.name}, "
+                f"{first.manifest_hash[:12]})."
             )
         elif list(other.config.task.classes) != list(first.config.task.classes):
             faults.append(
@@ -53,7 +54,7 @@ def refuse_unlike(records: Sequence[Record]) -> None:
     refuse(faults)
 
 
-def gathered(name: str, records: Sequence[Record]) -> Fitted:
+def gathered(name: str, records: Sequence[TrainedRun]) -> Fitted:
     """The answers of the runs of one arm: the folds of a cross-validation, or one run's validation part.
 
     Of a test sample the confidences are averaged on the scale of the regression (logits or logarithms), on
@@ -67,7 +68,7 @@ def gathered(name: str, records: Sequence[Record]) -> Fitted:
         DataError: A sample validated by several runs or, where there are several, by none.
         SplitError: A group in both the validation and the test part.
     """
-    frame = pd.concat([each.answers for each in records], ignore_index=True)
+    frame = pd.concat([each.predictions for each in records], ignore_index=True)
     fit = frame[frame[keys.PARTITION] == keys.VALIDATION]
     test = frame[frame[keys.PARTITION] == keys.TEST].drop_duplicates(keys.SAMPLE_ID)
     _refuse_leaks(name, fit, test)
@@ -91,7 +92,7 @@ def _refuse_leaks(name: str, fit: pd.DataFrame, test: pd.DataFrame) -> None:
         )
 
 
-def _refuse_gaps(name: str, fit: pd.DataFrame, records: Sequence[Record]) -> None:
+def _refuse_gaps(name: str, fit: pd.DataFrame, records: Sequence[TrainedRun]) -> None:
     """Each sample outside the test is answered once by a network that did not see it."""
     counts = fit[keys.SAMPLE_ID].value_counts()
     faults = [f"{sample}: in the validation part of {n} runs" for sample, n in counts[counts > 1].items()]

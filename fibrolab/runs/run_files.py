@@ -1,6 +1,5 @@
 """The files of a run: written as its stages end, read by evaluation and report."""
 
-import json
 import math
 import os
 import sys
@@ -21,15 +20,14 @@ from fibrolab.evaluation.comparison import published_results
 from fibrolab.evaluation.measures import catalogue, mistakes, operating_points, thresholds
 from fibrolab.evaluation.probabilities import calibration, conformal
 from fibrolab.reporting import numbers, page
-from fibrolab.reporting import run as runs
 from fibrolab.reporting.checklists import checklist_page as checklist
 from fibrolab.reporting.checklists import model_card
 from fibrolab.reporting.figures import images as contact_sheets
 from fibrolab.reporting.figures import run as figures
 from fibrolab.reporting.figures.style import save
-from fibrolab.runs import records
-from fibrolab.runs.records import Record
-from fibrolab.storage import as_csv, put, put_all
+from fibrolab.runs import trained_run
+from fibrolab.runs.trained_run import TrainedRun
+from fibrolab.storage import as_csv, put_all
 
 Y_TRAINED = "y_true"  # class under the task, beside the manifest's label
 SHOWN = 10  # worst mistakes whose pictures stand on the page
@@ -45,11 +43,6 @@ def save_data(folder: Path, data: LabelledData) -> None:
     table[list(HASHES)] = hashes
     table.to_csv(folder / keys.MANIFEST_FILE, index=False)
     splits.write(data.split, data.manifest, folder / keys.SPLIT_FILE)
-
-
-def save_json(content: dict[str, Any], path: Path) -> None:
-    """Write a mapping as JSON, whole or not at all."""
-    put(path, json.dumps(content, indent=2, ensure_ascii=False).encode())
 
 
 class Scores(NamedTuple):
@@ -85,10 +78,11 @@ def evaluate(folder: Path, resamples: int = 1000, level: float = 0.95) -> Scores
         ConfigError: resamples or level out of range, or the run lacks a file.
         DataError: A file of the run is damaged, or it has no test predictions.
     """
-    run = records.of_folder(folder)
-    task, frame, seed = run.config.task, run.answers, int(run.config.seed)
+    run = TrainedRun(folder)
+    run.require(*trained_run.NEEDED)
+    task, frame, seed = run.config.task, run.predictions, int(run.config.seed)
     classes, ordered = list(task.classes), bool(task.ordered)
-    asked = dict(task.get("endpoints") or {})  # runs of old have none
+    asked = dict(task.get("endpoints") or {})
     several = patients.repeated(frame)
     learnt = run.samples.loc[run.samples[keys.PARTITION] == keys.TRAIN, Y_TRAINED]
     commonest = int(np.bincount(learnt.to_numpy(np.int64)).argmax())
@@ -126,7 +120,7 @@ def evaluate(folder: Path, resamples: int = 1000, level: float = 0.95) -> Scores
 
 
 def _tables(
-    run: Record,
+    run: TrainedRun,
     classes: Sequence[str],
     ordered: bool,
     asked: Mapping[str, int],
@@ -134,7 +128,7 @@ def _tables(
     several: bool,
 ) -> dict[str, pd.DataFrame]:
     """What else a reviewer asks for, by file."""
-    frame, manifest, level = run.answers, run.samples, drawn["level"]
+    frame, manifest, level = run.predictions, run.samples, drawn["level"]
     levels = ("sample", "patient") if several else ("sample",)
     return {
         "endpoints": operating_points.table(frame, classes, asked, **drawn, levels=levels),
@@ -148,7 +142,7 @@ def _tables(
     }
 
 
-def _majority(run: Record, endpoints: Mapping[str, int], by_patient: bool = False) -> dict[str, float]:
+def _majority(run: TrainedRun, endpoints: Mapping[str, int], by_patient: bool = False) -> dict[str, float]:
     """What the commonest class reaches, of samples or of patients; the audit knows samples alone."""
     table = run.samples
     if by_patient:
@@ -238,7 +232,7 @@ def announce(folder: Path, run_id: str, uri: str, arms: Mapping[str, Sequence[st
     """
     from rich.console import Console
 
-    run = runs.read(folder)
+    run = trained_run.read(folder)
     assert run.metrics is not None, "evaluated before it is announced"
     level = float(run.setting("bootstrap.level", 0.95))
     console = Console(soft_wrap=True)

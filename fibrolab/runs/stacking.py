@@ -20,7 +20,8 @@ from fibrolab.evaluation import predictions, score
 from fibrolab.pipeline import conclude, record
 from fibrolab.runs import regression, run_files
 from fibrolab.runs.out_of_fold import Fitted, gathered, refuse_unlike
-from fibrolab.runs.records import Record, ids, read
+from fibrolab.runs.trained_run import NEEDED, TrainedRun, ids, open_run
+from fibrolab.storage import save_json
 from fibrolab.tracking import SOURCE, track
 
 STACK_FILE = "stack.json"  # the regression in numbers
@@ -45,7 +46,10 @@ def run(config: DictConfig) -> str:
     started, clock = datetime.now(UTC), time.monotonic()
     given = resolved(config)
     arms, columns = _checked(given)
-    asked = {name: [read(config.tracking.uri, run_id) for run_id in runs] for name, runs in arms.items()}
+    asked = {
+        name: [open_run(run_id, config.tracking.uri, NEEDED) for run_id in runs]
+        for name, runs in arms.items()
+    }
     records = [each for runs in asked.values() for each in runs]
     refuse_unlike(records)
     found = {name: gathered(name, runs) for name, runs in asked.items()}
@@ -61,9 +65,9 @@ def run(config: DictConfig) -> str:
         record(tracked, settings, resolved(settings), known)
         _save_data(tracked.folder, records, classes)
         predictions.write(frame, tracked.folder / keys.PREDICTIONS_FILE)
-        run_files.save_json(description | {"alone": alone}, tracked.folder / STACK_FILE)
+        save_json(description | {"alone": alone}, tracked.folder / STACK_FILE)
         known |= {"seconds": round(time.monotonic() - clock, 1)}
-        run_files.save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
+        save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
         conclude(tracked, config)
         tracked.log_metrics(_flat(alone))
         run_files.announce(tracked.folder, tracked.id, config.tracking.uri)
@@ -78,7 +82,7 @@ def run(config: DictConfig) -> str:
 
 
 def joined(
-    arms: Sequence[Fitted], first: Record, columns: Sequence[str], missing: str
+    arms: Sequence[Fitted], first: TrainedRun, columns: Sequence[str], missing: str
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The samples that all arms answered, and their features.
 
@@ -208,13 +212,13 @@ def _checked(given: Mapping[str, Any]) -> tuple[dict[str, list[str]], list[str]]
     return arms, columns
 
 
-def _settings(given: Mapping[str, Any], first: Record, model: str) -> DictConfig:
+def _settings(given: Mapping[str, Any], first: TrainedRun, model: str) -> DictConfig:
     """The settings of the stack, and what it shares with its runs."""
     shared = {name: first.config[name] for name in ("data", "task", "split")}
     return OmegaConf.create({**given, **shared, "model": {"name": model}})
 
 
-def _save_data(folder: Path, records: Sequence[Record], classes: Sequence[str]) -> None:
+def _save_data(folder: Path, records: Sequence[TrainedRun], classes: Sequence[str]) -> None:
     """Manifest, split, gravest audit; all but the test was fitted on, by a network or by the regression."""
     first = records[0]
     shutil.copyfile(first.folder / keys.MANIFEST_FILE, folder / keys.MANIFEST_FILE)
@@ -231,4 +235,4 @@ def _save_data(folder: Path, records: Sequence[Record], classes: Sequence[str]) 
         for name in (keys.TRAIN, keys.TEST)
     }
     parts = {name: dict(zip(classes, numbers, strict=True)) for name, numbers in counts.items()}
-    run_files.save_json(gravest.audit | {"partitions": parts}, folder / keys.AUDIT_FILE)
+    save_json(gravest.audit | {"partitions": parts}, folder / keys.AUDIT_FILE)

@@ -12,9 +12,9 @@ from fibrolab import keys
 from fibrolab.errors import ConfigError
 from fibrolab.evaluation import patients, predictions
 from fibrolab.reporting import page
-from fibrolab.reporting import run as runs
 from fibrolab.reporting.tables import endpoints as endpoint_sheets
 from fibrolab.runs import run_files
+from fibrolab.runs import trained_run as runs
 
 
 def predicted(owners, stages, partition="test", fold=0):

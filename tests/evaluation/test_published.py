@@ -11,8 +11,8 @@ from statsmodels.stats.proportion import proportion_confint
 
 from fibrolab.errors import ConfigError
 from fibrolab.evaluation.comparison import published_results
-from fibrolab.reporting.run import Run
 from fibrolab.reporting.tables import sections
+from fibrolab.runs.trained_run import Run
 from fibrolab.training.checks import check
 
 PAPERS = {"paper1", "paper2", "paper3", "paper4", "paper5"}

@@ -9,9 +9,9 @@ from sklearn.metrics import accuracy_score
 from fibrolab import keys
 from fibrolab.evaluation import predictions
 from fibrolab.reporting import captions
-from fibrolab.reporting import run as runs
 from fibrolab.reporting.figures import run as figures
-from fibrolab.reporting.run import Run
+from fibrolab.runs import trained_run as runs
+from fibrolab.runs.trained_run import Run
 
 
 @pytest.fixture(scope="module")

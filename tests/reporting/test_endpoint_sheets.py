@@ -8,8 +8,8 @@ import pytest
 
 from fibrolab.evaluation.intervals import coverage
 from fibrolab.reporting import undercoverage
-from fibrolab.reporting.run import Run
 from fibrolab.reporting.tables import endpoints as endpoint_sheets
+from fibrolab.runs.trained_run import Run
 
 CONFIG = {"task": {"classes": list(fake_run.CLASSES), "endpoints": fake_tables.ENDPOINTS}}
 

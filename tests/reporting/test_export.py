@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from fibrolab import keys
 from fibrolab.errors import StorageError
 from fibrolab.reporting import export
-from fibrolab.reporting import run as runs
 from fibrolab.reporting.tables import sections
 from fibrolab.reporting.tables.sheet import Cell, Column, Sheet, line
+from fibrolab.runs import trained_run as runs
 
 
 @pytest.fixture(scope="module")

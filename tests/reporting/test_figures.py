@@ -16,12 +16,12 @@ from PIL import Image
 
 from fibrolab import keys
 from fibrolab.errors import StorageError
-from fibrolab.reporting import run as runs
 from fibrolab.reporting.figures import run as figures
 from fibrolab.reporting.figures.counts import confusion_matrix, partitions
 from fibrolab.reporting.figures.images import mistakes, samples
 from fibrolab.reporting.figures.style import COLOURS, DASHES, save, styled
 from fibrolab.reporting.figures.training import curves
+from fibrolab.runs import trained_run as runs
 
 TABLES = {
     "endpoints": "level,endpoint,rule,threshold,metric,value\n"

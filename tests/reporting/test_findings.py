@@ -9,7 +9,7 @@ import pytest
 
 from fibrolab import keys
 from fibrolab.reporting import findings
-from fibrolab.reporting.run import Run
+from fibrolab.runs.trained_run import Run
 
 CONFIG = {"task": {"classes": list(fake_run.CLASSES), "endpoints": fake_tables.ENDPOINTS}}
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fibrolab.reporting import export, latex
-from fibrolab.reporting import run as runs
 from fibrolab.reporting.tables import sections
 from fibrolab.reporting.tables.sheet import Cell, Column, Sheet, line
+from fibrolab.runs import trained_run as runs
 
 EVIL = r"<b>&\input{x} 50%_$#~^{}|[1]*"
 INTERVAL = "[66.0, 83.1]"

@@ -12,10 +12,10 @@ import yaml
 from chromium import chromium, visit
 
 from fibrolab import keys
-from fibrolab.reporting import run as runs
 from fibrolab.reporting.checklists import answers, model_card
 from fibrolab.reporting.checklists import checklist_page as checklist
-from fibrolab.reporting.run import Run
+from fibrolab.runs import trained_run as runs
+from fibrolab.runs.trained_run import Run
 
 RESIZED = "Elastograms are resized and nothing else."
 LISTS = ("claim", "tripod_ai", "model_card")

@@ -16,10 +16,10 @@ from chromium import chromium, visit
 from fibrolab import keys
 from fibrolab.errors import DataError
 from fibrolab.reporting import findings, numbers, page
-from fibrolab.reporting import run as runs
 from fibrolab.reporting.figures import run as figures
 from fibrolab.reporting.figures.counts import partitions
 from fibrolab.reporting.figures.style import save
+from fibrolab.runs import trained_run as runs
 
 CONTRAST = """() => {
   const light = rgb => rgb.map(v => v / 255).map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)

@@ -13,11 +13,11 @@ from rich.console import Console
 
 from fibrolab import keys
 from fibrolab.reporting import numbers, vocabulary
-from fibrolab.reporting import run as runs
-from fibrolab.reporting.run import Run
 from fibrolab.reporting.tables import measures as measure_sheets
 from fibrolab.reporting.tables import sections
 from fibrolab.reporting.tables.sheet import Footnotes, Sheet, line
+from fibrolab.runs import trained_run as runs
+from fibrolab.runs.trained_run import Run
 
 CONFIG = {"task": {"classes": list(fake_run.CLASSES), "endpoints": fake_tables.ENDPOINTS}}
 

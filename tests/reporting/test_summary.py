@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from fibrolab.reporting import summary
-from fibrolab.reporting.run import Run
+from fibrolab.runs.trained_run import Run
 
 TASK = {"classes": list(fake_run.CLASSES), "endpoints": fake_tables.ENDPOINTS, "ordered": True}
 METRICS = pd.DataFrame({"metric": ["accuracy"], "value": 0.617, "low": 0.477, "high": 0.74, "baseline": 0.2})

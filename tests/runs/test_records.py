@@ -9,7 +9,8 @@ from fibrolab import keys
 from fibrolab.errors import ConfigError, DataError, StorageError
 from fibrolab.evaluation import patients, predictions
 from fibrolab.evaluation.measures import operating_points
-from fibrolab.runs import records, run_files
+from fibrolab.runs import run_files
+from fibrolab.runs.trained_run import NEEDED, TrainedRun
 
 
 @pytest.fixture
@@ -23,19 +24,19 @@ def contents(folder):
 
 
 def test_a_run_is_read_as_its_samples_its_audit_and_its_answers(run):
-    found = records.of_folder(run)
+    found = TrainedRun(run)
     assert found.samples[keys.PARTITION].value_counts().to_dict() == {
         "train": 240,
         "validation": 120,
         "test": 120,
     }
-    assert found.samples.loc[found.answers[keys.SAMPLE_ID], keys.Y_TRUE].to_list() == list(
-        found.answers[keys.Y_TRUE]
+    assert found.samples.loc[found.predictions[keys.SAMPLE_ID], keys.Y_TRUE].to_list() == list(
+        found.predictions[keys.Y_TRUE]
     )
-    assert (found.manifest, found.audit["verdict"]) == ("made up", "warning")
+    assert (found.manifest_hash, found.audit["verdict"]) == ("made up", "warning")
 
 
-@pytest.mark.parametrize("name", records.NEEDED)
+@pytest.mark.parametrize("name", NEEDED)
 def test_a_run_without_one_of_its_files_is_refused_by_the_file_s_name(run, name):
     (run / name).unlink()
     with pytest.raises(ConfigError, match=f"left no {name}"):
@@ -47,7 +48,7 @@ DAMAGES = {
     "half a config": (keys.CONFIG_FILE, lambda text: text[: len(text) // 2] + "\n: [", "is damaged"),
     "no task": (keys.CONFIG_FILE, lambda text: "seed: 0", "it names no task.classes"),
     "half an audit": (keys.AUDIT_FILE, lambda text: text[: len(text) // 2], "is damaged"),
-    "no audit": (keys.AUDIT_FILE, lambda text: "[]", "it holds no verdict"),
+    "no audit": (keys.AUDIT_FILE, lambda text: "{}", "it holds no verdict"),
     "half a manifest": (keys.MANIFEST_FILE, lambda text: text[: len(text) // 2], HALF),
     "no manifest": (keys.MANIFEST_FILE, lambda text: "", "is damaged"),
     "a class in words": (keys.MANIFEST_FILE, lambda text: text[:-2] + "F2\n", "is damaged"),
@@ -74,12 +75,12 @@ def test_a_damaged_file_is_named_and_nothing_is_written(run, damage):
     ("change", "words"),
     [
         (lambda frame: frame.assign(y_true=(frame["y_true"] + 1) % 5), "240 labels differ"),
-        (lambda frame: frame.iloc[:-20], "100 of 120 test samples are answered"),
+        (lambda frame: frame.iloc[:-20], "100 of 120 test samples are predicted"),
         (
             lambda frame: frame.assign(
                 partition=frame["partition"].map({"test": "validation", "validation": "test"})
             ),
-            "0 of 120 test samples are answered, 120 others too",
+            "0 of 120 test samples are predicted, 120 others too",
         ),
     ],
 )
@@ -103,7 +104,7 @@ def test_an_evaluation_that_breaks_leaves_the_tables_of_the_one_before(run, monk
     def full(*_, **__):
         raise StorageError("the disk is full")
 
-    monkeypatch.setattr(run_files.published, "table", full)  # the last that is computed
+    monkeypatch.setattr(run_files.published_results, "table", full)  # the last that is computed
     with pytest.raises(StorageError):
         run_files.evaluate(run, resamples=40, level=0.8)
     assert contents(run) == before

@@ -15,7 +15,7 @@ import yaml
 from fibrolab.reporting.checklists import data_items as data_answers
 from fibrolab.reporting.checklists import method_items as setup_answers
 from fibrolab.reporting.checklists import result_items as result_answers
-from fibrolab.reporting.run import Run
+from fibrolab.runs.trained_run import Run
 
 HOMES = (data_answers, setup_answers, result_answers)
 FILLED, PARTLY, OPEN = "filled from the run", "filled in part", "open"

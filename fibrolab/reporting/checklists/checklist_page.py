@@ -4,8 +4,8 @@ from pathlib import Path
 
 from fibrolab import keys
 from fibrolab.reporting import html
-from fibrolab.reporting import run as runs
 from fibrolab.reporting.checklists import answers
+from fibrolab.runs import trained_run as runs
 from fibrolab.storage import put
 
 FILE = "checklist.html"

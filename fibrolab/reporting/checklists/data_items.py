@@ -2,7 +2,7 @@
 
 from fibrolab import keys
 from fibrolab.reporting import findings, numbers, vocabulary
-from fibrolab.reporting.run import Run
+from fibrolab.runs.trained_run import Run
 
 PHANTOM = "sources.phantom"
 SIMULATED = "All of it is simulated: no patient was examined."

@@ -6,7 +6,7 @@ from typing import Any
 from fibrolab import keys
 from fibrolab.reporting import vocabulary
 from fibrolab.reporting.checklists import data_items as data_answers
-from fibrolab.reporting.run import Run
+from fibrolab.runs.trained_run import Run
 
 DEFAULTS: tuple[Any, ...] = ("none", None, False, 0, 0.0, "", [], {})  # settings that do nothing
 OWN = "own network"  # a branch without a backbone

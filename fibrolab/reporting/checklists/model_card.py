@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-from fibrolab.reporting import run as runs
 from fibrolab.reporting.checklists import answers
-from fibrolab.reporting.run import Run
+from fibrolab.runs import trained_run as runs
+from fibrolab.runs.trained_run import Run
 from fibrolab.storage import put
 
 FILE = "model_card.md"

@@ -4,8 +4,8 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.reporting import findings, numbers, vocabulary
-from fibrolab.reporting.run import Run
 from fibrolab.reporting.tables import sheet as sheets
+from fibrolab.runs.trained_run import Run
 
 EXPLAINED = "grad_cam*.png"
 COUNTS = ("patients", "samples", "samples a patient")  # rows of the cohort that describe nobody

@@ -11,14 +11,14 @@ from fibrolab.evaluation import predictions
 from fibrolab.evaluation.measures import decisions, thresholds
 from fibrolab.evaluation.probabilities import calibration
 from fibrolab.reporting import captions, numbers, vocabulary
-from fibrolab.reporting import run as runs
 from fibrolab.reporting.figures.counts import confusion_matrix, partitions
 from fibrolab.reporting.figures.curves import end_points, precision_recall, roc
 from fibrolab.reporting.figures.forest import subgroups
 from fibrolab.reporting.figures.probabilities import decision_curves, reliability
 from fibrolab.reporting.figures.style import save_all
 from fibrolab.reporting.figures.training import curves
-from fibrolab.reporting.run import Run
+from fibrolab.runs import trained_run as runs
+from fibrolab.runs.trained_run import Run
 
 FIGURES = (
     "confusion_matrix",

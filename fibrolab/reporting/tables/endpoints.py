@@ -8,8 +8,8 @@ import pandas as pd
 
 from fibrolab.evaluation.endpoints import MEASURES
 from fibrolab.reporting import numbers, undercoverage, vocabulary
-from fibrolab.reporting.run import Run
 from fibrolab.reporting.tables.sheet import Cell, Column, Footnotes, Line, Sheet, count, line, probability
+from fibrolab.runs.trained_run import Run
 
 AUC = "auc"
 COMPARED = ("sensitivity", "specificity", "ppv", "npv", "lr_plus", "lr_minus")

@@ -9,8 +9,8 @@ from fibrolab import keys
 from fibrolab.evaluation.endpoints import MEASURES
 from fibrolab.evaluation.measures import catalogue
 from fibrolab.reporting import numbers, vocabulary
-from fibrolab.reporting.run import Run
 from fibrolab.reporting.tables.sheet import Cell, Column, Footnotes, Line, Sheet, line
+from fibrolab.runs.trained_run import Run
 
 AUC = "auc"
 BY_THRESHOLD = (*MEASURES, "balanced_accuracy", "ppv", "npv", "lr_plus", "lr_minus", "f1")

@@ -3,8 +3,8 @@
 from fibrolab import keys
 from fibrolab.evaluation.clinical.subgroups import multiplicity
 from fibrolab.reporting import numbers, vocabulary
-from fibrolab.reporting.run import Run
 from fibrolab.reporting.tables.sheet import Cell, Column, Footnotes, Sheet, count, line, probability
+from fibrolab.runs.trained_run import Run
 
 MISTAKES = 30  # on the page and in its files; the run's own table holds them all
 

@@ -3,8 +3,8 @@
 import pandas as pd
 
 from fibrolab.reporting import numbers, undercoverage, vocabulary
-from fibrolab.reporting.run import Run
 from fibrolab.reporting.tables.sheet import Cell, Column, Sheet, count, line
+from fibrolab.runs.trained_run import Run
 
 PROBABILITIES = ("as predicted", "temperature")
 CALIBRATED = {"slope": "Calibration slope", "intercept": "Calibration intercept"}

@@ -5,8 +5,8 @@ import math
 import pandas as pd
 
 from fibrolab.reporting import numbers, vocabulary
-from fibrolab.reporting.run import Run
 from fibrolab.reporting.tables.sheet import Column, Footnotes, Sheet, line
+from fibrolab.runs.trained_run import Run
 
 OTHERS = "Other patients, and often another split: no difference is tested."
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
-from fibrolab.reporting.run import Run
 from fibrolab.reporting.tables import endpoints as endpoint_sheets
 from fibrolab.reporting.tables import measures as measure_sheets
 from fibrolab.reporting.tables import population as population_sheets
 from fibrolab.reporting.tables import probabilities as probability_sheets
 from fibrolab.reporting.tables import published as published_sheets
 from fibrolab.reporting.tables.sheet import Sheet
+from fibrolab.runs.trained_run import Run
 
 SECTIONS: dict[str, Callable[[Run], list[Sheet]]] = {
     "headline": measure_sheets.headline,

@@ -1,0 +1,469 @@
+"""A trained run: the one reader of its folder, for commands (`TrainedRun`) and for pages (`Run`).
+
+A command asks a `TrainedRun` for what it needs and gets it, or a refusal that names the file which is missing
+or damaged. A page shows a `Run`: whatever the folder holds so far, with a sentence on each file that cannot
+be read. Both parse a file by the same function. Torch, Lightning and MLflow are imported only where needed.
+"""
+
+import json
+import shlex
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import pandas as pd
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from fibrolab import keys
+from fibrolab.errors import ConfigError, DataError
+from fibrolab.evaluation import baselines, predictions
+from fibrolab.evaluation.patients import PATIENTS_FILE
+
+DATABASE: Final = "sqlite:///mlruns/mlflow.db"  # the one that `conf/tracking` names
+NEEDED: Final = (  # files of every run that came to its test; an evaluation reads them all
+    keys.CONFIG_FILE, keys.MANIFEST_FILE, keys.SPLIT_FILE, keys.AUDIT_FILE, keys.PREDICTIONS_FILE,
+)  # fmt: skip
+DAMAGE = (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException)  # JSON, pandas, UTF-8: ValueError
+IDS = (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.SITE, keys.MANIFEST_HASH)  # "001" is not 1
+SCORES = ("metric", "value")
+TABLES = {  # further tables of an evaluation, NAME.csv, by the columns that each must have
+    "patients_max": SCORES,
+    "patients_vote": SCORES,
+    "endpoints": ("level", "endpoint", "rule", "threshold", *SCORES),
+    "calibration": ("level", "probabilities", "measure", "value"),
+    "conformal": ("level", "alpha", "stage", "coverage"),
+    "comparators": ("marker", "endpoint", "rule", *SCORES),
+    "cohort": ("variable", "statistic", *keys.PARTITIONS),
+    "subgroups": ("variable", "value", "metric", "estimate"),
+    "mistakes": (keys.SAMPLE_ID, "true", "predicted"),
+    "published": SCORES,
+}
+NUMBERS = {  # numeric columns of these tables; every other column is text
+    "value", "estimate", "low", "high", "mean", "sd", "baseline", "n_valid", "coverage", "threshold",
+    "temperature", "alpha", "n", "n_positive", "groups", "mean_size", "alone", "cutoff", "p", "p_auc",
+    "probability", "distance", "chance", "p_chance",
+}  # fmt: skip
+T = TypeVar("T")
+
+
+def open_run(run: str | Path, uri: str | None = None, needs: Iterable[str] = ()) -> "TrainedRun":
+    """Open a finished run.
+
+    Args:
+        run: MLflow's id of the run, or its folder.
+        uri: Tracking database or server; by default the database below the current folder.
+        needs: Files that the caller will read, to be refused at once where one is missing.
+
+    Raises:
+        ConfigError: There is no such run, it did not finish, files of it are gone, or another version of
+            fibrolab made it.
+    """
+    folder = Path(run)
+    if isinstance(run, Path) or (run and folder.is_dir()):
+        if not folder.is_dir():
+            raise ConfigError(f"{run} is not a run's folder: give the folder that holds {keys.CONFIG_FILE}.")
+        parent = folder.absolute().parent.name if folder.name == "artifacts" else ""  # MLflow's own place
+        opened = TrainedRun(folder, parent)
+    else:
+        from fibrolab.tracking import finished  # late: it loads MLflow
+
+        opened = TrainedRun(finished(uri or DATABASE, str(run)), str(run))
+    opened.refuse_other_format()
+    opened.require(*needs)
+    return opened
+
+
+class TrainedRun:
+    """A finished run: each of its files is read when it is first asked for.
+
+    A file that is missing is refused with a ConfigError, one that is damaged with a DataError; either is
+    raised by the attribute that needs the file.
+
+    Args:
+        folder: Of its files.
+        run_id: MLflow's id; empty where only the folder is known.
+    """
+
+    def __init__(self, folder: Path, run_id: str = "") -> None:
+        self.folder, self.run_id = folder, run_id
+
+    def __repr__(self) -> str:
+        """Return the id, or else the folder."""
+        return f"TrainedRun({self.run_id or str(self.folder)!r})"
+
+    @property
+    def name(self) -> str:
+        """The run as messages call it."""
+        return f"Run {self.run_id}" if self.run_id else str(self.folder)
+
+    def require(self, *files: str) -> None:
+        """Refuse a run that lacks any of these files.
+
+        Raises:
+            ConfigError: The files that are missing.
+        """
+        if missing := [name for name in files if not (self.folder / name).is_file()]:
+            raise ConfigError(
+                f"{self.name} left no {', '.join(missing)}: give ids that `fibrolab.train` printed, of runs "
+                "that came to their test and still have their files."
+            )
+
+    def refuse_other_format(self) -> None:
+        """Refuse a run whose files another version of fibrolab wrote.
+
+        Raises:
+            ConfigError: The mark of this version's format is missing.
+        """
+        path = self.folder / keys.ENVIRONMENT_FILE
+        known = self.environment if path.is_file() else {}
+        if known.get("format") != keys.FORMAT:
+            raise ConfigError(
+                f"{self.name} was made by a version of fibrolab whose runs cannot be read any more: train it "
+                "again."
+            )
+
+    @cached_property
+    def config(self) -> DictConfig:
+        """The resolved settings."""
+        return self._parsed(keys.CONFIG_FILE, _settings)
+
+    @cached_property
+    def audit(self) -> dict[str, Any]:
+        """Findings of the audit of its data."""
+        return self._parsed(keys.AUDIT_FILE, _findings)
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """Python, packages, git commit, command and duration."""
+        return self._parsed(keys.ENVIRONMENT_FILE, _mapping)
+
+    @cached_property
+    def manifest(self) -> pd.DataFrame:
+        """The manifest's table, one row a sample, with the trained `y_true` and the images' hashes."""
+        return self._parsed(keys.MANIFEST_FILE, _samples)
+
+    @cached_property
+    def split(self) -> pd.DataFrame:
+        """Partition and fold of each sample, in the manifest's order."""
+        return self._parsed(keys.SPLIT_FILE, _table(keys.SAMPLE_ID, keys.PARTITION))
+
+    @cached_property
+    def samples(self) -> pd.DataFrame:
+        """The manifest's table by sample_id, with each sample's `partition`.
+
+        Raises:
+            DataError: Manifest and split name different samples.
+        """
+        table, split = self.manifest, self.split
+        if not table[keys.SAMPLE_ID].equals(split[keys.SAMPLE_ID]):
+            raise DataError(
+                f"{self.folder}: {keys.MANIFEST_FILE} and {keys.SPLIT_FILE} name different samples."
+            )
+        return table.assign(**{keys.PARTITION: split[keys.PARTITION]}).set_index(keys.SAMPLE_ID)
+
+    @property
+    def manifest_hash(self) -> str:
+        """Hash of the manifest that the split was drawn from; empty where the split names none."""
+        return str(self.split[keys.MANIFEST_HASH].iloc[0]) if keys.MANIFEST_HASH in self.split else ""
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """The rows of `predictions.csv`.
+
+        Raises:
+            DataError: They are of other samples or labels than the run's manifest and split, where it has
+                both, or do not cover the whole test part.
+        """
+        self.require(keys.PREDICTIONS_FILE)
+        found = predictions.read(self.folder / keys.PREDICTIONS_FILE)
+        if all((self.folder / name).is_file() for name in (keys.MANIFEST_FILE, keys.SPLIT_FILE)):
+            self._refuse_foreign(found)
+        return found
+
+    @property
+    def tested(self) -> set[str]:
+        """Samples of the test partition that have a prediction."""
+        rows = self.predictions[keys.PARTITION] == keys.TEST
+        return set(self.predictions.loc[rows, keys.SAMPLE_ID])
+
+    @cached_property
+    def learnt_from(self) -> pd.DataFrame:
+        """The samples that the run was trained or validated on: rows of `samples`."""
+        return self.samples[self.samples[keys.PARTITION] != keys.TEST]
+
+    @cached_property
+    def metrics(self) -> pd.DataFrame:
+        """One row a metric of the test samples, with its interval and its baseline."""
+        return self._parsed(keys.METRICS_FILE, _scores(*SCORES))
+
+    @cached_property
+    def patient_metrics(self) -> pd.DataFrame:
+        """The same of the test patients, each predicted once from all of their samples."""
+        return self._parsed(PATIENTS_FILE, _scores(*SCORES))
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """One row an epoch."""
+        return self._parsed(keys.HISTORY_FILE, _table("epoch"))
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Return a further table of the evaluation, by a name of `TABLES`."""
+        return self._parsed(f"{name}.csv", _scores(*TABLES[name]))
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes, in the order of their probabilities."""
+        return list(map(str, self.config.task.classes))
+
+    @property
+    def report(self) -> Path:
+        """The report's page."""
+        self.require(keys.REPORT_FILE)
+        return self.folder / keys.REPORT_FILE
+
+    def _parsed(self, name: str, parse: Callable[[Path], T]) -> T:
+        """Parse a file, or refuse it.
+
+        Raises:
+            ConfigError: It is missing.
+            DataError: It is damaged.
+        """
+        self.require(name)
+        try:
+            return parse(self.folder / name)
+        except DAMAGE as error:
+            raise DataError(
+                f"{self.folder / name} is damaged ({' '.join(str(error).split())}): put it back as it was, "
+                "or train anew."
+            ) from error
+
+    def _refuse_foreign(self, found: pd.DataFrame) -> None:
+        """Refuse predictions of other samples or labels, or of a part of the test samples."""
+        path, samples = self.folder / keys.PREDICTIONS_FILE, self.samples
+        names = found[keys.SAMPLE_ID]
+        if stray := set(names) - set(samples.index):
+            raise DataError(
+                f"{path}: {len(stray)} samples are not in the run's {keys.MANIFEST_FILE}, such as "
+                f"'{min(stray)}'."
+            )
+        unlike = (found[keys.Y_TRUE].to_numpy() != samples[keys.Y_TRUE].loc[names].to_numpy()).sum()
+        tested = set(names[found[keys.PARTITION] == keys.TEST])
+        expected = set(samples.index[samples[keys.PARTITION] == keys.TEST])
+        whole = not OmegaConf.select(self.config, "trainer.fast_dev_run")  # which predicts one batch
+        if unlike or tested - expected or (tested and whole and expected - tested):
+            raise DataError(
+                f"{path} does not belong to {keys.MANIFEST_FILE} and {keys.SPLIT_FILE}: {unlike} labels "
+                f"differ, {len(tested & expected)} of {len(expected)} test samples are predicted, "
+                f"{len(tested - expected)} others too; put it back as it was."
+            )
+
+
+@dataclass(frozen=True)
+class Run:
+    """Contents of a run's folder, for a page; ``None`` or an empty mapping where a file is missing.
+
+    Attributes:
+        folder: The run's folder.
+        config: The resolved configuration; ``config_text`` is the same as it was written.
+        audit: Findings of the audit of its data.
+        environment: Python, packages, git commit, command and duration.
+        metrics: One row a metric of the test partition.
+        patients: The same, each patient predicted once.
+        history: One row an epoch.
+        split: One row a sample with its partition.
+        predictions: One row a scored sample of validation and test.
+        tables: Further tables of the evaluation by a name of `TABLES`: end points, calibration, subgroups ...
+        faults: A sentence for each file that is there but cannot be read.
+    """
+
+    folder: Path
+    config: dict[str, Any] = field(default_factory=dict)
+    config_text: str = ""
+    audit: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+    metrics: pd.DataFrame | None = None
+    patients: pd.DataFrame | None = None
+    history: pd.DataFrame | None = None
+    split: pd.DataFrame | None = None
+    predictions: pd.DataFrame | None = None
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    faults: tuple[str, ...] = ()
+
+    def setting(self, name: str, default: Any = None) -> Any:
+        """Return the value of a dotted name such as ``data.name`` in the configuration."""
+        value: Any = self.config
+        for part in name.split("."):
+            if not isinstance(value, dict) or value.get(part) is None:
+                return default
+            value = value[part]
+        return value
+
+    def scored(self, partition: str = keys.TEST) -> pd.DataFrame | None:
+        """Return the predictions of one partition, or ``None`` where there are none."""
+        if self.predictions is None:
+            return None
+        rows = self.predictions[self.predictions[keys.PARTITION] == partition]
+        return rows if len(rows) else None
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes, in the order of their probabilities."""
+        named = [str(name) for name in self.setting("task.classes", list(self.audit.get("classes", {})))]
+        if self.predictions is None:
+            return named
+        count = predictions.probabilities(self.predictions).shape[1]
+        return named if len(named) == count else [f"class {k}" for k in range(count)]
+
+    @property
+    def endpoints(self) -> dict[str, int]:
+        """Lowest positive class of every binary end point, by name."""
+        return dict(self.setting("task.endpoints", {}))
+
+    @property
+    def command(self) -> str:
+        """The command that made the run, fit to be pasted into a shell; empty where none was recorded."""
+        known = self.environment.get("command") or ""
+        return shlex.join(map(str, known)) if isinstance(known, list) else str(known)
+
+    @property
+    def baselines(self) -> Mapping[str, Any]:
+        """Scores reachable without a network on this split, by name, as the audit measured them."""
+        return baselines.of_audit(self.audit)
+
+    @property
+    def partitions(self) -> dict[str, dict[str, int]]:
+        """Number of samples by partition that holds any, in their usual order, then by class."""
+        found = self.audit.get("partitions") or {}
+        return {name: dict(found[name]) for name in keys.PARTITIONS if any((found.get(name) or {}).values())}
+
+
+def read(folder: Path) -> Run:
+    """Read the files of a run's folder, as far as they are there.
+
+    Args:
+        folder: A run's folder, of whatever stage; that of an audit holds some of the same files.
+
+    Returns:
+        The contents; files that are missing or empty are left out, files that are broken are named in
+        ``faults``.
+
+    Raises:
+        DataError: ``folder`` is no folder.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a run's folder: give the folder that holds {keys.CONFIG_FILE}.")
+    faults: list[str] = []
+
+    def load(name: str, parse: Callable[[Path], T], empty: T) -> T:
+        path = folder / name
+        if not path.is_file() or path.stat().st_size == 0:
+            return empty
+        try:
+            return parse(path)
+        except (*DAMAGE, DataError) as fault:
+            faults.append(f"{name} is there but could not be read: {' '.join(str(fault).split())}")
+            return empty
+
+    further = {name: load(f"{name}.csv", _scores(*columns), None) for name, columns in TABLES.items()}
+    return Run(
+        folder=folder,
+        config=load(keys.CONFIG_FILE, _mapping, {}),
+        config_text=load(keys.CONFIG_FILE, _legible, ""),
+        audit=load(keys.AUDIT_FILE, _mapping, {}),
+        environment=load(keys.ENVIRONMENT_FILE, _mapping, {}),
+        metrics=load(keys.METRICS_FILE, _scores(*SCORES), None),
+        patients=load(PATIENTS_FILE, _scores(*SCORES), None),
+        history=load(keys.HISTORY_FILE, _table("epoch"), None),
+        split=load(keys.SPLIT_FILE, _table(keys.SAMPLE_ID, keys.PARTITION), None),
+        predictions=load(keys.PREDICTIONS_FILE, predictions.read, None),
+        tables={name: table for name, table in further.items() if table is not None and len(table)},
+        faults=tuple(faults),
+    )
+
+
+def ids(given: Any) -> list[str]:
+    """Return the run ids of a setting, one or several; YAML reads an id of digits alone as a number."""
+    return [str(run_id) for run_id in (given if isinstance(given, list) else [given]) if run_id is not None]
+
+
+def named_twice(run_ids: Iterable[str]) -> list[str]:
+    """Return a sentence on each run that is given more than once."""
+    counts = pd.Series(list(run_ids), dtype=str).value_counts()
+    return [f"Run {run_id} is named {n} times." for run_id, n in sorted(counts[counts > 1].items())]
+
+
+def _legible(path: Path) -> str:
+    """Return a text to be shown, even if broken; the parser of the same file reports the fault."""
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    text = path.read_text(encoding="utf-8")
+    content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    if not isinstance(content, dict):
+        raise ValueError("a mapping of names to values is expected")
+    return content
+
+
+def _settings(path: Path) -> DictConfig:
+    config = OmegaConf.load(path)
+    if not isinstance(config, DictConfig):
+        raise ValueError("it is a list")
+    for name in ("task.classes", "task.name", "task.ordered", "seed"):
+        if OmegaConf.select(config, name) is None:
+            raise ValueError(f"it names no {name}")
+    return config
+
+
+def _findings(path: Path) -> dict[str, Any]:
+    found = _mapping(path)
+    if "verdict" not in found:
+        raise ValueError("it holds no verdict")
+    return found
+
+
+def _samples(path: Path) -> pd.DataFrame:
+    from fibrolab.data.clinical import typed  # late: a page needs nothing of the data
+
+    table = _texts(path, keys.SAMPLE_ID, keys.PATIENT_ID, keys.Y_TRUE)
+    if twice := table.loc[table[keys.SAMPLE_ID].duplicated(), keys.SAMPLE_ID].tolist():
+        raise ValueError(f"it names {twice[0]} twice")
+    found = typed(table).astype({keys.Y_TRUE: int})
+    if (found[keys.Y_TRUE] < 0).any():
+        raise ValueError(f"a {keys.Y_TRUE} is below 0")
+    return found
+
+
+def _table(*columns: str) -> Callable[[Path], pd.DataFrame]:
+    """Return a parser of CSV files that have at least these columns."""
+
+    def parse(path: Path) -> pd.DataFrame:
+        return _with(pd.read_csv(path, converters=dict.fromkeys(IDS, str)), columns)
+
+    return parse
+
+
+def _scores(*columns: str) -> Callable[[Path], pd.DataFrame]:
+    """Return the same for tables of texts and numbers; a site named 007 and a class named NA stay texts."""
+
+    def parse(path: Path) -> pd.DataFrame:
+        table = _texts(path, *columns)
+        named = {"value"} if "estimate" in columns else set()  # there it is a site or a sex
+        numeric = [column for column in table if column in NUMBERS - named]
+        return table.assign(**{name: pd.to_numeric(table[name], errors="coerce") for name in numeric})
+
+    return parse
+
+
+def _texts(path: Path, *columns: str) -> pd.DataFrame:
+    return _with(pd.read_csv(path, dtype=str, keep_default_na=False), columns)
+
+
+def _with(table: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
+    if missing := [name for name in columns if name not in table]:
+        raise ValueError(f"it has no column {', '.join(missing)}")
+    return table
