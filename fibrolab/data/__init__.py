@@ -1,1 +1,1 @@
-"""The way of the data: source, manifest, survey, split, pixels, batches."""
+"""Data: source, manifest, survey, split, audit, preprocessed pixels, augmentation, batches."""

@@ -1,4 +1,4 @@
-"""The draw behind every split: whole groups, dealt out so that each class keeps its share."""
+"""Stratified assignment of whole groups to parts: the random draw behind every split."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ import numpy as np
 def apportion(
     labels: np.ndarray, groups: np.ndarray, shares: Sequence[float], rng: np.random.Generator
 ) -> np.ndarray:
-    """Deal groups out to parts so that every part gets its share of every class.
+    """Assign whole groups to parts so that every part gets its proportion of every class.
 
     Groups come in order of falling size (in octaves, shuffled within one, so that seeds differ) and each
     goes to the part where it raises `sum_ck (n_ck - t_ck)^2 / t_ck` least, with `n_ck` samples of class

@@ -1,4 +1,4 @@
-"""The random half of the way of the bytes: albumentations on uint8 scans, each draw fixed by its seed."""
+"""Augmentation: albumentations transforms on uint8 images, each draw determined by its seed."""
 
 import hashlib
 import os
@@ -34,7 +34,7 @@ class Augment:
         self.chain = _build(self.transforms)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travel to a spawned worker as settings: small, and free of generators."""
+        """Pickle the settings alone, so that a spawned worker builds its own transforms and generators."""
         return Augment, (self.transforms,)
 
     def __call__(self, image: np.ndarray, seed: int) -> np.ndarray:
@@ -79,7 +79,7 @@ class Augment:
         return mask
 
     def seeded(self, seed: int, *, colours: bool) -> Iterator[tuple[int, Any]]:
-        """The transforms that apply to an image, in order, each about to draw what the seed gives it.
+        """Yield the transforms that apply to an image, in order, each with its random state set by the seed.
 
         Each must draw before the next is asked for: those of one stream share its generators.
 
@@ -102,7 +102,7 @@ class Augment:
 
 
 def _stream(seed: int, moves: bool) -> tuple[np.random.Generator, random.Random]:
-    """Generators of one stream, NumPy's and Python's: albumentations uses both."""
+    """Return the generators of one stream, NumPy's and Python's: albumentations uses both."""
     mixed = seed if moves else _mix(seed)
     return np.random.default_rng(mixed), random.Random(mixed)
 
@@ -126,7 +126,7 @@ def augmentation_seed(seed: int, epoch: int, sample_key: int, draw: int) -> int:
 
 
 def sample_keys(sample_ids: Iterable[str]) -> np.ndarray:
-    """64 bits for each sample id, uint64 ``(N,)``: the same in every process and run."""
+    """Return 64 bits for each sample id, uint64 ``(N,)``, the same in every process and run."""
     digests = (hashlib.blake2b(str(name).encode(), digest_size=8).digest() for name in sample_ids)
     return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
 
@@ -139,7 +139,7 @@ def _mix(state: int) -> int:
 
 
 def _build(transforms: Sequence[Mapping[str, Any]]) -> list[tuple[Any, bool]]:
-    """The transforms, each with whether it moves pixels."""
+    """Build the transforms; return each with whether it moves pixels."""
     if not transforms:
         return []  # validation and `augment=none` need no albumentations, whose import takes seconds
     os.environ.setdefault(
@@ -166,7 +166,7 @@ def _build(transforms: Sequence[Mapping[str, Any]]) -> list[tuple[Any, bool]]:
 
 
 def _build_one(known: Mapping[str, Any], settings: Mapping[str, Any]) -> Any:
-    """One transform, tried out; a fault is a ValueError with a sentence."""
+    """Build one transform and apply it once; a fault is a ValueError with a sentence."""
     parameters = dict(settings)
     if "_target_" in parameters:
         kind, name = _users_own(parameters.pop("_target_"), known)
@@ -186,7 +186,7 @@ def _build_one(known: Mapping[str, Any], settings: Mapping[str, Any]) -> Any:
 
 
 def _albumentations_own(name: str, parameters: Iterable[str], known: Mapping[str, Any]) -> Any:
-    """The class of that name, which has all these parameters."""
+    """Return albumentations' class of that name, after checking that it has all these parameters."""
     if name not in known:
         raise ValueError(f"albumentations has no transform {name!r}{_nearest(name, known)}")
     allowed = set(known[name].InitSchema.model_fields) - {"strict"}
@@ -198,7 +198,7 @@ def _albumentations_own(name: str, parameters: Iterable[str], known: Mapping[str
 
 
 def _users_own(target: str, known: Mapping[str, Any]) -> tuple[Any, str]:
-    """The class at a dotted path, which must be a transform of albumentations, and its path."""
+    """Return the class at a dotted path, which must subclass an albumentations transform, and its path."""
     kind = imported(target, "_target_")
     if not (isinstance(kind, type) and issubclass(kind, known["BasicTransform"])):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Augmentation of whole batches where they lie: parameters drawn by albumentations, pixels made by torch."""
+"""Augmentation of whole batches on their device: albumentations draws parameters, torch computes pixels."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ class BatchAugment:
         return pictures.reshape(images.shape)
 
     def parameters(self, seed: int, size: tuple[int, int], *, colours: bool = False) -> dict[int, Drawn]:
-        """What the transforms draw for one image; no pixel is needed for it.
+        """Draw the parameters of the transforms for one image; no pixel is needed.
 
         Args:
             seed: Of the image; its 64 bits count, not its sign.
@@ -87,14 +87,14 @@ class BatchAugment:
 
 
 def _draw(transform: Any, blank: np.ndarray) -> Drawn:
-    """As a transform of albumentations draws when it is called."""
+    """Draw a transform's parameters as albumentations does when the transform is called."""
     data = {"image": blank}
     drawn = transform.update_transform_params(transform.get_params(), data)
     return {**drawn, **transform.get_params_dependent_on_data(drawn, data)}
 
 
 def _draw_noise(transform: Any, blank: np.ndarray) -> Drawn:
-    """Mean and deviation as GaussNoise draws them, and a seed in place of its field."""
+    """Draw GaussNoise's mean and standard deviation, and a seed instead of the noise itself."""
     sigma, mean = (transform.py_random.uniform(*span) for span in (transform.std_range, transform.mean_range))
     return {"sigma": sigma, "mean": mean, "seed": int(transform.random_generator.integers(2**63))}
 
@@ -134,7 +134,7 @@ FLIPS = ("HorizontalFlip", "VerticalFlip")
 
 
 def _move(pictures: Tensor, draws: list[list[Drawn]]) -> Tensor:
-    """Flips and at most one other move, with one interpolation."""
+    """Apply flips and at most one other geometric transform with a single interpolation."""
     matrices = [reduce(np.matmul, [MATRICES[drawn["name"]](drawn) for drawn in each]) for each in draws]
     height, width = pictures.shape[-2:]
     across = torch.arange(width, dtype=torch.float32, device=pictures.device)
@@ -147,7 +147,7 @@ def _move(pictures: Tensor, draws: list[list[Drawn]]) -> Tensor:
 
 
 def _distort(pictures: Tensor, draws: list[list[Drawn]]) -> Tensor:
-    """GridDistortion, whose columns and rows are moved each by a table."""
+    """Apply GridDistortion, which moves each column and each row by a table."""
     maps = [(drawn["map_x"][0], drawn["map_y"][:, 0]) for (drawn,) in draws]
     x, y = (_on(pictures.device, np.stack(tables)) for tables in zip(*maps, strict=True))
     height, width = pictures.shape[-2:]
@@ -166,7 +166,7 @@ def _sampled(pictures: Tensor, x: Tensor, y: Tensor, padding: str) -> Tensor:
 
 
 def _blur(pictures: Tensor, draws: list[list[Drawn]]) -> Tensor:
-    """GaussianBlur; a sum of shifted pictures, as a convolution's arithmetic may depend on the batch."""
+    """Apply GaussianBlur as a sum of shifted images: a convolution's rounding may depend on the batch."""
     kernels = [drawn["kernel"] for (drawn,) in draws]
     taps = max(len(kernel) for kernel in kernels)
     padded = np.stack([np.pad(kernel, (taps - len(kernel)) // 2) for kernel in kernels])
@@ -180,7 +180,7 @@ def _blur(pictures: Tensor, draws: list[list[Drawn]]) -> Tensor:
 
 
 def _add_noise(pictures: Tensor, draws: list[list[Drawn]]) -> Tensor:
-    """GaussNoise; each field from its own seed, so that it is the same in any batch."""
+    """Apply GaussNoise, each image's noise from its own seed, so that it is the same in any batch."""
     device, (height, width) = pictures.device, pictures.shape[-2:]
     generator = torch.Generator(device)
     fields = [
@@ -193,7 +193,7 @@ def _add_noise(pictures: Tensor, draws: list[list[Drawn]]) -> Tensor:
 
 
 def _shift_levels(pictures: Tensor, draws: list[list[Drawn]]) -> Tensor:
-    """RandomBrightnessContrast."""
+    """Apply RandomBrightnessContrast."""
     law = _on(pictures.device, [[drawn["alpha"], drawn["beta"]] for (drawn,) in draws])[..., None, None, None]
     return _bytes(law[:, 0] * pictures + law[:, 1])
 
@@ -207,7 +207,7 @@ ALONE: dict[str, Callable[[Tensor, list[list[Drawn]]], Tensor]] = {
 
 
 def _bytes(values: Tensor) -> Tensor:
-    """To uint8, cutting off fractions as albumentations does."""
+    """Convert to uint8, truncating fractions as albumentations does."""
     return values.clamp(0, 255).to(torch.uint8)
 
 
@@ -254,7 +254,7 @@ _SETTINGS = {  # of albumentations' transforms, as far as they have them
 
 
 def _faults(position: int, transform: Any) -> Iterator[str]:
-    """Why a transform cannot be done for whole batches, in sentences."""
+    """Yield a sentence for each reason why a transform cannot be applied to whole batches."""
     name, known = _name(transform), sorted([*MATRICES, *ALONE])
     where = f"transforms[{position}]"
     if name not in known:

@@ -14,9 +14,9 @@ class Box(NamedTuple):
     height: int
 
     def __str__(self) -> str:
-        """As it stands in a manifest."""
+        """Return the text of the rectangle in a manifest."""
         return " ".join(map(str, self))
 
     def of(self, picture: np.ndarray) -> np.ndarray:
-        """The rectangle of a picture (H, W) or (H, W, 3), a view of its pixels."""
+        """Return the rectangle of an image (H, W) or (H, W, 3) as a view of its pixels."""
         return picture[self.top : self.top + self.height, self.left : self.left + self.width]

@@ -1,4 +1,4 @@
-"""One builder at a time for what lies in the cache, and a sentence where the disk refuses it."""
+"""A lock for building an entry of the cache, and error messages for a full or read-only disk."""
 
 import errno
 import sys
@@ -13,7 +13,7 @@ from fibrolab.errors import StorageError
 
 @contextmanager
 def only_builder(lock: Path, built: str) -> Iterator[None]:
-    """Hold a lock while something is built; who comes second says so and waits.
+    """Hold a lock while something is built; a second process says so and waits.
 
     Args:
         lock: File of the lock; its folder is made.

@@ -1,4 +1,4 @@
-"""The pixel store: preprocessed scans, found by the hash of their file's bytes, written once, mapped by all.
+"""Pixel store: preprocessed images, addressed by the hash of their file, written once and memory-mapped.
 
 A store is one folder for one preprocess setting, and only ever grows at its end::
 
@@ -48,7 +48,7 @@ T = TypeVar("T")
 
 
 class Slots(NamedTuple):
-    """Where samples lie in a store: first slot of each, and slots, one a frame, int64 (N,).
+    """Positions of samples in a store: first slot and number of slots (one a frame) of each, int64 (N,).
 
     A sample that lacks the modality has first slot `ABSENT` and no frame.
     """
@@ -57,14 +57,14 @@ class Slots(NamedTuple):
     frames: np.ndarray
 
     def among(self, present: np.ndarray) -> "Slots":
-        """These slots where `present`, bool (N,), and absent ones elsewhere."""
+        """Return these slots for samples that are `present`, bool (N,), and absent slots for the others."""
         slots = Slots(np.full(len(present), ABSENT, np.int64), np.zeros(len(present), np.int64))
         slots.first[present], slots.frames[present] = self
         return slots
 
 
 class PixelStore:
-    """Preprocessed scans on disk, addressed by the content they were made from.
+    """Preprocessed images on disk, addressed by the content that they were made from.
 
     Args:
         root: folder of all stores; made when it is missing.
@@ -136,11 +136,11 @@ class PixelStore:
         return np.memmap(self.pixels_path, np.uint8, mode="r", shape=(count, *self.shape))
 
     def _count(self) -> int:
-        """Slots that are whole and have a whole record."""
+        """Count the slots that are complete and have a complete record."""
         return min(_size(self.pixels_path) // self._slot_bytes, _size(self._index_path) // RECORD)
 
     def _ends(self) -> tuple[np.ndarray, np.ndarray]:
-        """Slots that end a sample (n,), and their records, uint8 (n, 32)."""
+        """Return the slots that end a sample (n,), and their records, uint8 (n, 32)."""
         count = self._count()
         content = self._index_path.read_bytes()[: count * RECORD] if count else b""
         records = np.frombuffer(content, np.uint8).reshape(-1, RECORD)
@@ -148,7 +148,7 @@ class PixelStore:
         return last, records[last]
 
     def _slots(self) -> dict[str, tuple[int, int]]:
-        """First slot and number of slots of every digest in the store."""
+        """Return the first slot and the number of slots of every digest in the store."""
         last, records = self._ends()
         first = np.concatenate([[0], last[:-1] + 1]) if len(last) else last
         names = (record.tobytes().hex() for record in records)
@@ -179,7 +179,7 @@ class PixelStore:
     def _compute(
         self, decoded: Callable[[bytes, Media], np.ndarray], item: tuple[str, Media]
     ) -> tuple[str, np.ndarray | str]:
-        """Pixels of one sample, a row a slot, or the sentence that says why there are none."""
+        """Compute the pixels of one sample, one row a slot, or a sentence that says why there are none."""
         digest, media = item
         try:
             content = read_bytes(media.path)
@@ -247,7 +247,7 @@ class PixelStore:
 
 
 def _digest(content: bytes, media: Media) -> str:
-    """SHA-256 that names the pixels of a sample, from the bytes of its file."""
+    """Return the SHA-256 that names the pixels of a sample, from the bytes of its file."""
     if media.labelled is not None:
         return masks.digest(content, media)
     return media.view.digest(hashlib.sha256(content).hexdigest())

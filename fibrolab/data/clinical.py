@@ -1,4 +1,4 @@
-"""Clinical columns: unit, what is possible and usual, which slip of it a value looks like; as inputs."""
+"""Clinical columns: units, possible and usual ranges, likely unit errors, conversion to inputs."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
@@ -16,7 +16,7 @@ _YEARS = 10  # of a decade
 
 
 class Slip(NamedTuple):
-    """Values in another unit, and how to mend them; both ends of the range belong to it."""
+    """Range of values that suggests another unit, ends included, and the advice for it."""
 
     low: float
     high: float
@@ -86,7 +86,7 @@ COLUMNS: Final = (*(measure.column for measure in MEASURES), keys.SEX)
 
 
 def numbers(table: pd.DataFrame) -> pd.DataFrame:
-    """The clinical columns that the table has as float64 (N, C); NaN where there is no number."""
+    """Return the clinical columns of the table as float64 (N, C); NaN where there is no number."""
     present = [measure.column for measure in MEASURES if measure.column in table]
     return pd.DataFrame(
         {column: pd.to_numeric(table[column], errors="coerce").astype(np.float64) for column in present},
@@ -95,7 +95,7 @@ def numbers(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def typed(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with its clinical columns as float64, and sex as `F`, `M` or empty."""
+    """Return the table with its clinical columns as float64, and sex as `F`, `M` or empty."""
     columns = {str(column): values for column, values in numbers(table).items()}
     if keys.SEX in table:
         columns[keys.SEX] = _text(table[keys.SEX]).str.lower().map(SEX).fillna("").astype(str)
@@ -103,12 +103,12 @@ def typed(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def known(table: pd.DataFrame) -> list[str]:
-    """Clinical columns of a checked manifest's table in which some sample has a value."""
+    """Return the clinical columns of a checked manifest in which some sample has a value."""
     return [name for name in COLUMNS if name in table and (table[name].notna() & (table[name] != "")).any()]
 
 
 def measured(table: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
-    """What a network is told of its patients, on scales where differences mean alike.
+    """Return the clinical inputs of a network, on scales on which equal differences mean the same.
 
     Stiffness, enzymes and platelets differ by factors between patients and stages, and so come as natural
     logarithms; age comes in decades, sex as 0 (F) or 1 (M).
@@ -138,7 +138,7 @@ def measured(table: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
 
 
 def faults(table: pd.DataFrame) -> list[str]:
-    """Sentences on cells that are no number, or that no patient can have, by the index of the table.
+    """Return sentences on cells that are not a number or are impossible, by the index of the table.
 
     Args:
         table: A manifest's columns, as text or as numbers; empty cells are in order.
@@ -168,7 +168,7 @@ def faults(table: pd.DataFrame) -> list[str]:
 
 
 def implausible(table: pd.DataFrame) -> list[str]:
-    """Sentences on values that are possible but unusual, for a person to look at.
+    """Return sentences on values that are possible but unusual, to be checked by a person.
 
     Args:
         table: A checked manifest's table; its `sample_id` names the values.
@@ -187,7 +187,7 @@ def implausible(table: pd.DataFrame) -> list[str]:
 
 
 def _beyond(measure: Measure, values: pd.Series, words: str, kind: str = "row") -> Iterator[str]:
-    """Sentences on values out of a range, each slip of the unit apart."""
+    """Yield sentences on values out of range, those that suggest another unit separately."""
     for slip in measure.slips:
         slipped = values.between(slip.low, slip.high)
         yield from cell_faults(measure.column, values[slipped], "looks", slip.words, kind)

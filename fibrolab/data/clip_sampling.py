@@ -1,4 +1,4 @@
-"""Which frames of a clip a network sees: spread over all of it or consecutive, at a common frame rate."""
+"""Sampling of frames from a clip: spread over all of it or consecutive, at a common frame rate."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ _STREAM = 0x5E6  # parts these draws from those of the augmentation, which is se
 
 
 def uniform(frames: int, length: int, seed: int | None = None) -> np.ndarray:
-    """One frame of each of so many equal parts of the clip.
+    """Choose one frame from each of `length` equal parts of the clip.
 
     Args:
         frames: Frames of the clip, N.
@@ -34,7 +34,7 @@ def uniform(frames: int, length: int, seed: int | None = None) -> np.ndarray:
 
 
 def window(frames: int, length: int, seed: int | None = None) -> np.ndarray:
-    """Consecutive frames.
+    """Choose consecutive frames.
 
     Args:
         frames: Frames of the clip, N.
@@ -51,7 +51,7 @@ def window(frames: int, length: int, seed: int | None = None) -> np.ndarray:
 
 
 def resampled(frames: int, fps_from: float, fps_to: float) -> np.ndarray:
-    """The clip at another frame rate: for every new frame the old one that is nearest in time.
+    """Resample a clip to another frame rate: for every new frame, the old one that is nearest in time.
 
     An old frame stands for the half period before and after it, so that a rate which is told as 15.01 instead
     of 15 loses no frame. At a higher rate old frames repeat.
@@ -77,7 +77,7 @@ SEGMENTS = {"uniform": uniform, "window": window}
 
 @dataclass(frozen=True)
 class Segment:
-    """The part of a clip that a network sees; the same for every clip of a data set.
+    """Settings for the frames that a network gets of a clip; the same for every clip of a data set.
 
     Attributes:
         name: `uniform` (spread over the whole clip) or `window` (consecutive frames).
@@ -101,7 +101,7 @@ class Segment:
         refuse(faults)
 
     def frames(self, count: int, fps: float, seed: int | None = None) -> np.ndarray:
-        """The frames that are seen of one clip.
+        """Choose the frames of one clip.
 
         Args:
             count: Frames of the clip.

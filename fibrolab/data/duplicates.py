@@ -1,4 +1,4 @@
-"""Copies and near copies: which images are one image, and so must never be parted."""
+"""Duplicates and near duplicates: images that show the same picture and must stay in one partition."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -15,7 +15,7 @@ NEAR_BITS = 32  # of 256: farther apart, images of one scanner chain into one cl
 
 
 def near_clusters(hashes: Sequence[str], radius: int = NEAR_BITS, block: int = 512) -> np.ndarray:
-    """Cluster of every hash, where each pair within the radius is tied and ties chain.
+    """Cluster hashes: single linkage of all pairs within the radius.
 
     No list of pairs is held: within a block each row is tied to its first neighbour in another cluster and
     each column likewise, until none is left. A round at least halves the clusters that still have ties to
@@ -44,7 +44,7 @@ def near_clusters(hashes: Sequence[str], radius: int = NEAR_BITS, block: int = 5
 def near_any(
     hashes: Sequence[str], members: np.ndarray, radius: int = NEAR_BITS, block: int = 512
 ) -> np.ndarray:
-    """Whether a set of images holds another one within the radius, for many sets at once.
+    """Tell for each image whether a set holds another image within the radius, for many sets at once.
 
     Args:
         hashes: Hexadecimal hashes of equal length (N,).
@@ -67,7 +67,7 @@ def near_any(
 def _near_blocks(
     hashes: Sequence[str], radius: int, block: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Rows (n,), columns (m,) and which of them are within the radius, bool (n, m); no row meets itself.
+    """Yield rows (n,), columns (m,) and which pairs are within the radius, bool (n, m), without self-pairs.
 
     Bits become -1 and 1, so that the distance is `(bits - a @ b) / 2`: one matrix product a block, which
     needs `block * N * 4` bytes at a time. A pair comes once, or twice where both are rows of one block.
@@ -86,7 +86,7 @@ def _near_blocks(
 
 
 def linked(num_items: int, pairs: np.ndarray) -> np.ndarray:
-    """Number of the connected component of every item, int64 (N,).
+    """Return the number of every item's connected component, int64 (N,).
 
     Args:
         num_items: N.
@@ -97,7 +97,7 @@ def linked(num_items: int, pairs: np.ndarray) -> np.ndarray:
 
 
 def shared_value_pairs(values: Sequence[str]) -> np.ndarray:
-    """Chains of items that share a value, as pairs (P, 2); empty values link nothing."""
+    """Return pairs (P, 2) that chain the items which share a value; empty values link nothing."""
     codes = np.unique(np.asarray(values, dtype=str), return_inverse=True)[1]
     order = np.argsort(codes, kind="stable")
     order = order[np.asarray(values, dtype=str)[order] != ""]
@@ -106,7 +106,7 @@ def shared_value_pairs(values: Sequence[str]) -> np.ndarray:
 
 
 def clusters(digests: Sequence[str], hashes: Sequence[str], *values: Sequence[str]) -> np.ndarray:
-    """Cluster of every image: identical bytes, near copies, and whatever else is shared.
+    """Cluster images that have identical bytes, are near copies or share any further value.
 
     Args:
         digests: Content hash of every file (N,).

@@ -1,4 +1,4 @@
-"""Faults of a table in words: which rows, which column, what is wrong; many of one kind in one sentence."""
+"""Sentences on faults of a table: rows, column and fault; many faults of one kind share a sentence."""
 
 from collections.abc import Collection, Hashable, Iterator, Sequence
 from itertools import islice
@@ -12,14 +12,14 @@ _SINGLE = 3  # cells that are told one by one
 
 
 def rows_named(rows: Collection[Hashable], kind: str = "row") -> str:
-    """Rows, or whatever else is counted, in words: the first six, and how many there are in all."""
+    """Return a phrase that names rows (or another `kind`): the first six, and how many there are in all."""
     shown = ", ".join(map(str, islice(rows, _NAMED)))
     more = f", .. ({len(rows):,} in all)" if len(rows) > _NAMED else ""
     return f"{kind}{'s' if len(rows) > 1 else ''} {shown}{more}"
 
 
 def cell_faults(column: str, cells: pd.Series, verb: str, words: str, kind: str = "row") -> Iterator[str]:
-    """A sentence on each of up to three cells, or one on them all; none on none.
+    """Yield a sentence for each of up to three cells, or one sentence for more; none for no cell.
 
     Args:
         column: Where they stand.
@@ -38,7 +38,7 @@ def cell_faults(column: str, cells: pd.Series, verb: str, words: str, kind: str 
 
 
 def empty_cells(cells: pd.Series, why: str = "") -> Iterator[str]:
-    """A sentence on the empty cells of a column, and why they may not be; none where all are filled."""
+    """Yield a sentence on the empty cells of a column and why they must be filled; none where all are."""
     rows = cells.index[cells == ""]
     if len(rows):
         yield f"{rows_named(rows)}: {cells.name} is empty{why and f': {why}'}"

@@ -1,4 +1,4 @@
-"""Features of frozen branches: computed once, kept on disk by what they were made from, mapped by all.
+"""Features of frozen branches: computed once, stored by the hash of their inputs, memory-mapped.
 
 A matrix is one folder. It is built beside its place and moved there when it is whole::
 
@@ -49,7 +49,7 @@ class FeatureTable:
     view_places: np.ndarray
 
     def rows(self, rows: np.ndarray) -> "FeatureRows":
-        """Features of some samples, given as rows of the manifest (n,)."""
+        """Return the features of some samples, given as rows of the manifest (n,)."""
         return FeatureRows(
             (self.clean, *self.views), self.num_features, self.places[rows], self.view_places[rows]
         )
@@ -78,7 +78,7 @@ class FeatureRows:
         return len(self._places)
 
     def read(self, index: int, epoch: int | None) -> np.ndarray:
-        """A copy of one sample's features, float32 (F,); zeros of one that lacks the modality.
+        """Return a copy of one sample's features, float32 (F,); zeros where it lacks the modality.
 
         Args:
             index: Of the sample.
@@ -111,7 +111,7 @@ def stored(
     shape: tuple[int, int],
     compute: Callable[[], Iterable[np.ndarray]],
 ) -> Path:
-    """The matrix that `about` describes, computed if it is not there or no longer as it was written.
+    """Return the matrix that `about` describes; compute it if it is missing or damaged.
 
     Only one process computes a matrix; a second one waits and then finds it.
 
@@ -147,7 +147,7 @@ def stored(
 
 
 def _is_whole(folder: Path, size: int) -> bool:
-    """Whether a matrix has every byte that was written: a damaged one would be wrong without a word."""
+    """Tell whether a matrix is as it was written, by its SHA-256."""
     try:
         wanted = json.loads((folder / ABOUT).read_bytes())["sha256"]
         if _size(folder / FEATURES) != size:

@@ -1,4 +1,4 @@
-"""What was measured of files, remembered in one SQLite file for as long as the files stay as they are."""
+"""Measurements of files, remembered in one SQLite file until the files change."""
 
 import os
 import sqlite3
@@ -84,7 +84,7 @@ def _stamp(path: Path) -> str:
 
 
 class _Memory:
-    """Values by path, view and stamp in one table, which two processes may use at once.
+    """Values by path, view and stamp in one table, which several processes may use at once.
 
     New values are written in short transactions, so that no process holds the lock while it measures.
     """
@@ -107,7 +107,7 @@ class _Memory:
             self._write()  # also after a fault: what was measured stays known
 
     def recall(self, media: Sequence[Media], stamps: Sequence[str]) -> list[tuple | None]:
-        """The values of each file, None where it is new or has changed."""
+        """Return the values of each file; None where it is new or has changed."""
         query = f"SELECT stamp, {', '.join(self._columns)} FROM {self._table} WHERE path = ? AND view = ?"
         rows = [self._database.execute(query, _key(item)).fetchone() for item in media]
         return [row[1:] if row and row[0] == stamp else None for row, stamp in zip(rows, stamps, strict=True)]

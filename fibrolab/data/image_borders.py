@@ -1,4 +1,4 @@
-"""The scan in a picture, without the screen around it: title bar, burned-in frame, text and grey bar."""
+"""Finding the scan in an image, without the screen around it: title bar, frame, text and grey bar."""
 
 import cv2
 import numpy as np
@@ -14,7 +14,7 @@ SHARE = 0.1  # of the rim: a level that fills more is the screen's, since a scan
 
 
 def content_box(grey: np.ndarray) -> Box:
-    """The rectangle around the scan.
+    """Return the rectangle around the scan.
 
     The few levels that fill the picture's rim are the screen. What differs from them densely (text is
     sparse), is thicker than text, and hangs together as the largest piece is the scan. What is as dark as the
@@ -39,7 +39,7 @@ def content_box(grey: np.ndarray) -> Box:
 
 
 def _screen(grey: np.ndarray, rim: int) -> np.ndarray:
-    """Which levels are the screen's, bool (256,); none where they fill less than half of the rim."""
+    """Return which levels belong to the screen, bool (256,); none where they fill under half of the rim."""
     inner = grey[rim:-rim, rim:-rim]
     counts = np.bincount(grey.ravel(), minlength=256) - np.bincount(inner.ravel(), minlength=256)
     shares = counts / counts.sum()
@@ -48,7 +48,7 @@ def _screen(grey: np.ndarray, rim: int) -> np.ndarray:
 
 
 def _largest_piece(dense: np.ndarray, text: int) -> np.ndarray:
-    """The largest connected piece of a mask (H, W) after whatever is as thin as text is taken away."""
+    """Return the largest connected piece of a mask (H, W) after parts as thin as text are removed."""
     brush = np.ones((text, text), np.uint8)
     thick = cv2.morphologyEx(dense, cv2.MORPH_OPEN, brush)
     count, pieces, facts, _ = cv2.connectedComponentsWithStats(thick)

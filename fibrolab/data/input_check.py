@@ -1,4 +1,4 @@
-"""What a model eats, held against what a data set has."""
+"""Check of a model's inputs against the data set."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,7 +10,7 @@ from fibrolab.data.labelled_data import LabelledData
 
 
 def lacking(data: LabelledData, inputs: Sequence[str], columns: Sequence[str]) -> list[str]:
-    """Sentences on what a model eats and no sample has, or else on samples that have nothing it eats.
+    """Return sentences on inputs that no sample has, or else on samples that have none of the inputs.
 
     Args:
         data: The samples.

@@ -1,4 +1,4 @@
-"""A data set under a task and a split: what training and evaluation are handed."""
+"""Labelled data: a data set under a task and a split, as training and evaluation take it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The manifest: one row a sample, checked once at the border; every later stage trusts it."""
+"""Manifest: the table of a data set, one row a sample, checked once before all later stages."""
 
 import hashlib
 import unicodedata
@@ -31,7 +31,7 @@ _SHOWN = (keys.IMAGE, keys.CLIP, keys.ELASTOGRAM)  # a sample is represented by 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a data set holds.
+    """The samples of a data set, their classes and where their files are.
 
     Attributes:
         table: One row a sample, columns as named in `fibrolab.keys`, checked by `validated`.
@@ -73,23 +73,23 @@ class Manifest:
 
     @property
     def partly(self) -> tuple[str, ...]:
-        """Those that some samples have and others lack."""
+        """Modalities that some samples have and others lack."""
         return tuple(
             column for column in _VIEWS if self.present(column).any() and not self.present(column).all()
         )
 
     def present(self, column: str) -> np.ndarray:
-        """Which samples have something in a column, bool (N,)."""
+        """Tell which samples have a value in a column, bool (N,)."""
         if column not in self.table:
             return np.zeros(len(self), bool)
         return (self.table[column] != "").to_numpy(bool)
 
     def has(self, column: str) -> bool:
-        """Whether every sample has something in a column."""
+        """Tell whether every sample has a value in a column."""
         return bool(self.present(column).all())
 
     def media(self, column: str = keys.IMAGE, rows: np.ndarray | None = None) -> list[Media]:
-        """One modality of every sample: its file, and the part of it that is meant.
+        """Return one modality of every sample: its file, and the part of the file that is used.
 
         Args:
             column: The modality.
@@ -170,7 +170,7 @@ class Manifest:
 
     @property
     def hash(self) -> str:
-        """SHA-256 of who is in it: ids, groups, patients, visits and labels, whatever the row order.
+        """SHA-256 of ids, groups, patients, visits and labels, independent of the order of rows.
 
         Pixels, folders, frames and rectangles are left out, as no split depends on them: one that was drawn
         here holds on another machine, and after a rectangle was corrected.
@@ -181,7 +181,7 @@ class Manifest:
 
 
 def validated(table: pd.DataFrame, classes: Sequence[str], name: str) -> pd.DataFrame:
-    """The table with every column of `fibrolab.keys` that later stages read, or every fault at once.
+    """Check a table and complete its columns, or refuse it with every fault at once.
 
     Args:
         table: Needs `sample_id` and at least one of `image`, `clip` and `elastogram` for each sample; `label`
@@ -241,7 +241,7 @@ def _completed(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _as_text(cells: pd.Series) -> pd.Series:
-    """Text, empty where nothing stands; whole numbers that a gap made floats are whole again."""
+    """Convert cells to text, missing ones to empty text, and floats that are whole numbers to integers."""
     if pd.api.types.is_float_dtype(cells) and (cells.dropna() % 1 == 0).all():
         cells = cells.astype("Int64")
     return cells.astype(object).where(cells.notna(), "").astype(str)
@@ -262,7 +262,7 @@ def _column_faults(table: pd.DataFrame, classes: Sequence[str]) -> Iterator[str]
 
 
 def _picture_faults(table: pd.DataFrame) -> Iterator[str]:
-    """Samples without any picture, and masks without the image that they label."""
+    """Find samples without any picture, and masks without the image that they label."""
     given = [column for column in _SHOWN if column in table]
     if len(nothing := table.index[(table[given] == "").all(axis=1)]):
         fault = "is empty" if len(given) == 1 else "are empty: a sample needs one of them"
@@ -275,7 +275,7 @@ def _picture_faults(table: pd.DataFrame) -> Iterator[str]:
 
 
 def _path_faults(paths: pd.Series) -> Iterator[str]:
-    """Paths that could lead out of the root, on this system or on another that reads the same table."""
+    """Find paths that could lead out of the root, on this or another operating system."""
     for pattern, verb, words in (
         (r"^(?:/|\\|[A-Za-z]:)", "is", "absolute: give it relative to the data set's root"),
         (r"(?:^|[/\\])\.\.(?:$|[/\\])", "leads", "out of the data set's root by '..'"),
@@ -286,7 +286,7 @@ def _path_faults(paths: pd.Series) -> Iterator[str]:
 
 
 def _on_disk(root: Path, name: str) -> Path:
-    """A file under its root, in the Unicode form that the disk has: a Mac stores an ä as a and two dots."""
+    """Return the path of a file in the Unicode form that the disk uses: macOS decomposes accents."""
     path = root / name
     if name.isascii() or path.exists():
         return path
@@ -312,7 +312,7 @@ def _view_fault(cell: str, is_frame: bool) -> str:
 
 
 def _visit_faults(table: pd.DataFrame, classes: Sequence[str]) -> Iterator[str]:
-    """A stage belongs to a visit: two stages on one visit cannot both be true."""
+    """Find visits with two stages: a stage belongs to a visit."""
     named = (table[keys.PATIENT_ID] != "") & (table[keys.VISIT_ID] != "")
     known = named & table[keys.LABEL].isin(range(len(classes)))
     for (patient, visit), rows in _disagreeing(table[known], [keys.PATIENT_ID, keys.VISIT_ID], keys.LABEL):
@@ -322,7 +322,7 @@ def _visit_faults(table: pd.DataFrame, classes: Sequence[str]) -> Iterator[str]:
 
 
 def _patient_faults(table: pd.DataFrame) -> Iterator[str]:
-    """Groups keep patients whole: one patient in two groups could be parted by a split."""
+    """Find patients in two groups: a split could separate them."""
     known = table[keys.PATIENT_ID] != ""
     for (patient,), rows in _disagreeing(table[known], [keys.PATIENT_ID], keys.GROUP_ID):
         groups = ", ".join(repr(group) for group in rows[keys.GROUP_ID].unique()[:6])
@@ -330,6 +330,6 @@ def _patient_faults(table: pd.DataFrame) -> Iterator[str]:
 
 
 def _disagreeing(table: pd.DataFrame, by: list[str], column: str) -> Iterator[tuple[tuple, pd.DataFrame]]:
-    """The groups within which a column has more than one value; all others cost no step of Python."""
+    """Yield the groups within which a column has more than one value."""
     many = table.groupby(by)[column].transform("nunique") > 1
     yield from table[many].groupby(by)

@@ -1,4 +1,4 @@
-"""What a sample's pixels are: a file, and the frame and the rectangle of it that are meant."""
+"""Media of a sample: a file, and the frame and the rectangle of it that are used."""
 
 import hashlib
 import re
@@ -21,7 +21,7 @@ NAMED_BOXES = (
 
 @dataclass(frozen=True)
 class View:
-    """The part of a file that is meant.
+    """The part of a file that is used.
 
     Attributes:
         frame: Number of the frame, from 0, or `middle`; None for a file that holds one picture.
@@ -32,7 +32,7 @@ class View:
     box: Box | str | None = None
 
     def __str__(self) -> str:
-        """Names the view: empty for a whole picture."""
+        """Return a name of the view, empty for a whole picture."""
         parts = [
             f"{name}={value}"
             for name, value in (("frame", self.frame), ("box", self.box))
@@ -42,7 +42,7 @@ class View:
 
     @classmethod
     def parse(cls, frame: str = "", box: str = "") -> "View":
-        """A view from the cells of a manifest, empty for none.
+        """Parse the cells of a manifest, empty for the whole file.
 
         Raises:
             ValueError: A cell that names no frame or no box; the message says what is allowed.
@@ -63,13 +63,13 @@ class View:
         return cls(number, Box(*numbers))
 
     def digest(self, file_digest: str) -> str:
-        """SHA-256 that names this part of the file with that SHA-256; a whole file keeps its own."""
+        """Return the SHA-256 that names this part of a file, given the file's SHA-256."""
         if not str(self):
             return file_digest
         return hashlib.sha256(f"{file_digest} {self}".encode()).hexdigest()
 
     def frame_of(self, frames: int, path: Path) -> int:
-        """The frame that is meant in a file of so many.
+        """Return the number of the frame that is used in a file of so many frames.
 
         Raises:
             UnreadableImageError: The file has no such frame, or several and none is named.
@@ -128,7 +128,7 @@ class Media(NamedTuple):
 
 
 def whole(paths: Sequence[Path]) -> list[Media]:
-    """Files that are taken whole."""
+    """Return files that are used whole."""
     return [Media(path) for path in paths]
 
 

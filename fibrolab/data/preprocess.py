@@ -1,4 +1,4 @@
-"""The deterministic half of the way of the bytes: crop, denoise, equalise, resize; done once a file."""
+"""Preprocessing: deterministic crop, denoising, equalisation and resizing, done once for each file."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ CROP = ("none", "borders")
 
 @dataclass(frozen=True)
 class Preprocess:
-    """Turns a grey scan of any size into a square of bytes, the same bytes every time.
+    """Preprocessing settings; calling them turns a grey image of any size into a square of bytes.
 
     The steps come in this order, at the scan's own resolution until the last: crop, non-local means,
     histogram equalisation, CLAHE, resize. The aspect ratio is not kept, as in the papers.
@@ -86,7 +86,7 @@ class Preprocess:
         return (self.size, self.size) if self.channels == 1 else (self.size, self.size, 3)
 
     def of_colours(self) -> "Preprocess":
-        """The settings for elastograms: resized and nothing else, since their colours are measurements."""
+        """Return the settings for elastograms: resized only, since their colours are measurements."""
         return Preprocess(size=self.size, channels=3)
 
     def of_masks(self) -> "Preprocess":
@@ -143,7 +143,7 @@ class Preprocess:
         return np.stack([self._filtered(frame) for frame in frames])
 
     def _filtered(self, image: np.ndarray) -> np.ndarray:
-        """Everything after the crop."""
+        """Apply all steps after the crop."""
         image = np.ascontiguousarray(image)
         if self.denoise > 0:
             image = cv2.fastNlMeansDenoising(
@@ -156,7 +156,7 @@ class Preprocess:
         return self._resize(image)
 
     def key(self) -> str:
-        """Names the pixels that these settings make: 16 hex digits, the folder of their cache.
+        """Return a name of the pixels that these settings make: 16 hex digits, the folder of their cache.
 
         The libraries that decode and filter are part of it, since a new release may round differently.
         """

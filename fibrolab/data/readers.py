@@ -1,4 +1,4 @@
-"""Reading one file into pixels: strict, and by what the file holds rather than by its suffix.
+"""Reading of one file into pixels, by its content instead of its suffix; damaged files are refused.
 
 Three modules of `formats` read what is sent to them from here, and offer the same functions: `pictures`
 (JPEG, PNG, TIFF and their like), `dicom` and `video`. Each is imported when the first such file is met.
@@ -35,7 +35,7 @@ def read_image(path: Path, view: View = _WHOLE) -> np.ndarray:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The bytes of a file.
+    """Return the bytes of a file.
 
     Raises:
         UnreadableImageError: the file cannot be opened, or is empty.
@@ -86,20 +86,20 @@ def decode_clip(content: bytes, path: Path) -> Clip:
 
 
 def describe(content: bytes, path: Path) -> Header:
-    """What a file says of its pixels; only a film is decoded for it, to count its frames."""
+    """Return the header of a file; only a clip is decoded for it, to count its frames."""
     with _faults_named(path):
         return _format(content).header(content, path)
 
 
 def inspect(content: bytes, path: Path, view: View = _WHOLE) -> tuple[Header, np.ndarray]:
-    """`describe` and `decode` in one pass; the header is that of the whole picture, whatever is cut."""
+    """Do `describe` and `decode` in one pass; the header is that of the whole picture, not of the cut."""
     with _faults_named(path):
         header, pixels = _format(content).inspect(content, path, view)
     return header, view.cut(pixels, path)
 
 
 def _format(content: bytes) -> Format:
-    """The module that reads such bytes."""
+    """Return the module that reads such bytes."""
     if _is_dicom(content):
         from fibrolab.data.formats import dicom
 
@@ -114,13 +114,13 @@ def _format(content: bytes) -> Format:
 
 
 def _is_dicom(content: bytes) -> bool:
-    """With the preamble of PS3.10, or beginning at once with the first elements of group 2 or 8."""
+    """Tell whether bytes have the preamble of PS3.10, or begin with the first elements of group 2 or 8."""
     bare = content[:2] in (b"\x02\x00", b"\x08\x00") and content[3:4] == b"\x00"
     return content[128:132] == b"DICM" or bare
 
 
 def _is_film(content: bytes) -> bool:
-    """MP4 or QuickTime, AVI, Matroska or WebM."""
+    """Tell whether bytes are MP4 or QuickTime, AVI, Matroska or WebM."""
     box = content[4:8] in (b"ftyp", b"moov", b"mdat", b"wide") and content[8:12] not in _STILL_BRANDS
     riff = content[:4] == b"RIFF" and content[8:12] == b"AVI "
     return box or riff or content[:4] == b"\x1a\x45\xdf\xa3"
@@ -128,7 +128,7 @@ def _is_film(content: bytes) -> bool:
 
 @contextmanager
 def _faults_named(path: Path) -> Iterator[None]:
-    """On damaged bytes decoders raise nearly anything; all of it becomes one sentence."""
+    """Turn any exception of a decoder into an UnreadableImageError: damaged bytes raise nearly anything."""
     try:
         yield
     except (MemoryError, UnreadableImageError):

@@ -1,4 +1,4 @@
-"""Each job's requirements on its samples, stated once; `Manifest.require` holds a data set against them.
+"""Requirements of each job on its samples, stated once and checked by `Manifest.require`.
 
 A still, a clip or an elastogram is needed of every sample in any case. Which of them depends on the network's
 inputs and is checked by `fibrolab.data.input_check`.

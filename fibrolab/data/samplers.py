@@ -1,4 +1,4 @@
-"""Which sample comes when: an epoch's order as a pure function of seed and epoch, on any number of ranks."""
+"""Samplers: the order of an epoch as a pure function of seed and epoch, on any number of ranks."""
 
 from collections.abc import Iterator, Mapping
 from itertools import repeat
@@ -17,7 +17,7 @@ _STREAM = 0xBA1  # parts the passes through a class from the orders of an epoch,
 
 
 class EpochSampler(Sampler[tuple[int, int, int]]):
-    """Yields ``(epoch, index, draw)``: everything that a worker needs to know about a draw.
+    """Sampler that yields ``(epoch, index, draw)``, all that a worker needs to know about a draw.
 
     `draw` counts how often the index came before in this epoch: a weighted sampler repeats itself, and each
     repeat is to be augmented anew. The epoch travels with the key because a persistent worker keeps the copy
@@ -49,7 +49,7 @@ class EpochSampler(Sampler[tuple[int, int, int]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        """Keys on this rank."""
+        """Return the number of keys on this rank."""
         _, ranks = _rank()
         return -(-self.num_draws // (ranks * self.pack)) * self.pack
 
@@ -141,7 +141,7 @@ class BalancedSampler(EpochSampler):
         return np.array(dealt, np.int64).T.ravel()  # (K, rounds) to round after round
 
     def _dealt(self, number: int, members: np.ndarray) -> np.ndarray:
-        """What this epoch takes of a class, ``(rounds,)``: where the epoch before stopped in its passes."""
+        """Return this epoch's samples of a class, ``(rounds,)``, after those of the previous epoch."""
         begin = self.epoch * self._rounds
         first, last = begin // len(members), (begin + self._rounds - 1) // len(members)
         passes = [
@@ -221,7 +221,7 @@ def _is_count(value: object) -> bool:
 
 
 def _repeats(order: np.ndarray) -> np.ndarray:
-    """How often each entry occurred before in `order`, ``(N,)``: ``[3, 1, 3, 3]`` gives ``[0, 0, 1, 2]``."""
+    """Count how often each entry occurred before, ``(N,)``: ``[3, 1, 3, 3]`` gives ``[0, 0, 1, 2]``."""
     by_value = np.argsort(order, kind="stable")
     ordered = order[by_value]
     places = np.arange(len(order))
@@ -233,7 +233,7 @@ def _repeats(order: np.ndarray) -> np.ndarray:
 
 
 def _rank() -> tuple[int, int]:
-    """Rank of this process and number of ranks."""
+    """Return the rank of this process and the number of ranks."""
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()
     return 0, 1

@@ -1,4 +1,4 @@
-"""Splits: which sample trains, validates or tests. A split is data: drawn once, saved, reused."""
+"""Splits into training, validation and test partitions: drawn once, saved and reused."""
 
 import logging
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class Split:
     fault: str = ""
 
     def rows(self, partition: str) -> np.ndarray:
-        """Rows of the manifest in one partition, int64 (n,)."""
+        """Return the rows of the manifest in one partition, int64 (n,)."""
         if self.val_is_test and partition == keys.VALIDATION:
             partition = keys.TEST
         return np.flatnonzero(self.partitions == partition)
@@ -51,7 +51,7 @@ def holdout(
     leaky: bool = False,
     val_is_test: bool = False,
 ) -> Split:
-    """One stratified draw: 70/15/15 as it stands; `test=0.2` for 80/20 with validation from the 80.
+    """Draw one stratified split, 70/15/15 by default; `test=0.2` gives 80/20 with validation from the 80.
 
     Args:
         manifest: What to split.
@@ -79,7 +79,7 @@ def holdout(
 
 
 def by_site(manifest: Manifest, *, site: str, val: float = 0.15, seed: int = 0) -> Split:
-    """External validation: one site is the test partition, the others train and validate.
+    """Split for external validation: one site is the test partition, the others train and validate.
 
     Args:
         manifest: What to split; its column `site` must be filled.
@@ -117,7 +117,7 @@ def kfold(
     grouped: bool = True,
     leaky: bool = False,
 ) -> Split:
-    """Stratified k-fold: the test partition is fold `fold`, validation a share of the rest.
+    """Split by stratified k-fold: fold `fold` is the test partition, a proportion of the rest validates.
 
     Args:
         manifest: What to split.
@@ -152,7 +152,7 @@ def folds_in_training(
     grouped: bool = True,
     leaky: bool = False,
 ) -> Split:
-    """Cross-validation inside the training part, one test partition left untouched (paper 5).
+    """Split by cross-validation inside the training part, with one test partition for all folds (paper 5).
 
     Args:
         manifest: What to split.
@@ -178,7 +178,7 @@ def folds_in_training(
 
 
 def saved(manifest: Manifest, *, path: str, leaky: bool = False) -> Split:
-    """A split that an earlier run drew.
+    """Read a split that an earlier run drew.
 
     Args:
         manifest: What it must fit.
@@ -216,12 +216,12 @@ def saved(manifest: Manifest, *, path: str, leaky: bool = False) -> Split:
 
 
 def all_test(manifest: Manifest) -> Split:
-    """Nobody trains: a data set on which a finished run is tried."""
+    """Put every sample in the test partition, for external evaluation and prediction."""
     return Split(np.full(len(manifest), keys.TEST, object), 0, 0)
 
 
 def undrawn(manifest: Manifest, fault: str) -> Split:
-    """What an audit goes on with where the data does not allow the split."""
+    """Put every sample in the training partition, for an audit of data that does not allow the split."""
     return Split(np.full(len(manifest), keys.TRAIN, object), 0, 0, fault=fault)
 
 
@@ -254,7 +254,7 @@ def _draw(
     seed: int,
     grouped: bool,
 ) -> np.ndarray:
-    """Partition number of every row in `rows`, int64 (n,); checked for size and for absent classes."""
+    """Draw a partition number for every row in `rows`, int64 (n,); check sizes and absent classes."""
     groups = np.unique(manifest.groups[rows], return_inverse=True)[1] if grouped else np.arange(len(rows))
     labels = manifest.labels[rows]
     parts = apportion(labels, groups, shares, np.random.default_rng(seed))
@@ -284,7 +284,7 @@ def _draw(
 def _checked(
     manifest: Manifest, partitions: np.ndarray, fold: int, leaky: bool, val_is_test: bool = False
 ) -> Split:
-    """The split, after making sure that no group crosses, or saying loudly that some do."""
+    """Return the split after checking that no group crosses partitions; warn where `leaky` allows it."""
     spread = pd.Series(partitions).groupby(manifest.groups).nunique()
     crossing = int((spread > 1).sum())
     if crossing and not leaky:

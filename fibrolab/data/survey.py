@@ -1,4 +1,4 @@
-"""The survey: what is known of every sample's file before anything is trained, remembered between runs."""
+"""Survey: measurements of every sample's file before training, remembered between runs."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -48,7 +48,7 @@ _NEARLY_ALL = 0.99  # of a row that is black but for a speck
 
 
 def survey(media: Sequence[Media], cache: Path, workers: int = 0) -> pd.DataFrame:
-    """Facts of every sample, in the order of `media`.
+    """Measure every sample's file, in the order of `media`.
 
     Args:
         media: Pictures; of a clip the middle frame, see `of_clips`.
@@ -71,14 +71,14 @@ def survey(media: Sequence[Media], cache: Path, workers: int = 0) -> pd.DataFram
 
 
 def of_clips(media: Sequence[Media]) -> list[Media]:
-    """What is surveyed of clips: their middle frames, beside the facts of the whole file."""
+    """Return the middle frames of clips: a clip is surveyed by it, beside the facts of its whole file."""
     return [Media(item.path, View(MIDDLE, item.view.box)) for item in media]
 
 
 def unreadable(
     media: Sequence[Media], facts: pd.DataFrame, root: Path, rows: Iterable[int] | None = None
 ) -> list[str]:
-    """A sentence on each sample that cannot be read.
+    """Return a sentence on each sample that cannot be read.
 
     Args:
         media: The samples.
@@ -95,7 +95,7 @@ def unreadable(
 
 
 def perceptual_hash(grey: np.ndarray) -> str:
-    """256-bit perceptual hash of an image (H, W), hexadecimal.
+    """Compute the 256-bit perceptual hash of an image (H, W), hexadecimal.
 
     The sign, against their median, of the 16 x 16 lowest frequencies of a 64 x 64 thumbnail's cosine
     transform (Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions, 2010, 3.2.1).
@@ -109,7 +109,7 @@ def perceptual_hash(grey: np.ndarray) -> str:
 
 
 def borders(grey: np.ndarray) -> dict[str, float]:
-    """Black rows and columns at each edge of an image (H, W), as a share of its height or width."""
+    """Measure the black rows and columns at each edge of an image, as a proportion of its height or width."""
     dark = grey <= _BLACK
     rows, columns = dark.mean(axis=1) < _NEARLY_ALL, dark.mean(axis=0) < _NEARLY_ALL
     if not rows.any() or not columns.any():
@@ -119,7 +119,7 @@ def borders(grey: np.ndarray) -> dict[str, float]:
 
 
 def _facts(item: Media) -> tuple:
-    """One row of the survey."""
+    """Measure one file: a row of the survey."""
     try:
         content = read_bytes(item.path)
         header, pixels = inspect(content, item.path, item.view)

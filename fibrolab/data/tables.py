@@ -1,4 +1,4 @@
-"""Reading a user's table, CSV or Parquet, as text: nothing is guessed, and every fault names its rows."""
+"""Reading of a user's table, CSV or Parquet, as text; every fault names its rows."""
 
 import csv
 import re
@@ -35,7 +35,7 @@ _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?\s*%?")
 
 
 def read(path: str | Path) -> pd.DataFrame:
-    """A table of text, one row a record.
+    """Read a table as text, one row a record.
 
     CSV is separated by comma, semicolon or tab (whichever the header holds most of) and encoded as UTF-8, or
     as UTF-16 with its byte order mark. Parquet is told by its content; its numbers, dates and categories
@@ -68,7 +68,7 @@ def read(path: str | Path) -> pd.DataFrame:
 
 
 class _Content(NamedTuple):
-    """What a file holds, before it is checked.
+    """Content of a file before it is checked.
 
     Attributes:
         names: Of the columns, as given.
@@ -82,7 +82,7 @@ class _Content(NamedTuple):
 
 
 def _head(path: Path) -> bytes:
-    """The first bytes of a file that can be read and is not too large."""
+    """Return the first bytes of a file, after checking that it can be read and is not too large."""
     try:
         if not path.is_file():
             what = "is a folder" if path.is_dir() else "is no file" if path.exists() else "does not exist"
@@ -139,13 +139,13 @@ def _csv(path: Path, encoding: str) -> _Content:
 
 
 def _separator(header: str) -> str:
-    """The separator that a header line holds most of, outside quotation marks."""
+    """Return the separator that occurs most often in a header line, outside quotation marks."""
     bare = re.sub(r'"[^"]*"', "", header)
     return max(SEPARATORS, key=bare.count)
 
 
 def _records(path: Path, reader: Iterator[list[str]]) -> Iterator[list[str]]:
-    """The records of a file; a quotation mark that is never closed is told by the row that opens it."""
+    """Yield the records of a file; an unclosed quotation mark is reported with the row that opens it."""
     number = 0
     try:
         for number, record in enumerate(reader, start=1):  # noqa: B007 the number is told in the error
@@ -160,7 +160,7 @@ def _records(path: Path, reader: Iterator[list[str]]) -> Iterator[list[str]]:
 def _batched(
     records: Iterator[list[str]], width: int, ragged: dict[int, list[int]]
 ) -> Iterator[tuple[list[int], list[list[str]]]]:
-    """Row numbers and cells of up to `_BATCH` records; those of another width are noted and left out."""
+    """Yield row numbers and cells of up to `_BATCH` records; note and leave out those of another width."""
     numbers: list[int] = []
     cells: list[list[str]] = []
     for number, record in enumerate(records, start=_FIRST):
@@ -177,7 +177,7 @@ def _batched(
 
 
 def _undecodable(path: Path, encoding: str) -> str:
-    """A sentence on the first bytes that are not in the encoding."""
+    """Return a sentence on the first bytes that are not in the encoding."""
     content = path.read_bytes()
     codec = encoding.removesuffix("-sig")
     try:
@@ -221,7 +221,7 @@ def _parquet(path: Path) -> _Content:
 
 
 def _clean(path: Path, content: _Content) -> pd.DataFrame:
-    """The table under its columns' names, or every fault at once."""
+    """Return the table under its columns' names, or refuse it with every fault at once."""
     names = [_tidy(name) for name in content.names]
     table = content.table
     for number in table:
@@ -245,13 +245,13 @@ def _clean(path: Path, content: _Content) -> pd.DataFrame:
 
 
 def _tidy(cell: str) -> str:
-    """A cell as it looks: no blanks or invisible marks around it, each accent one way."""
+    """Normalise a cell: strip blanks and invisible marks, write each accent in one way (NFC)."""
     cell = cell.strip()
     return cell if cell.isascii() else unicodedata.normalize("NFC", cell.strip(_UNSEEN))
 
 
 def _formulas(names: Sequence[str], table: pd.DataFrame) -> list[str]:
-    """Cells that a spreadsheet would run when somebody opens the table or what is made of it.
+    """Find cells that a spreadsheet would run as a formula when it opens this table or one made from it.
 
     By their first character: owasp.org/www-community/attacks/CSV_Injection.
     """
@@ -264,5 +264,5 @@ def _formulas(names: Sequence[str], table: pd.DataFrame) -> list[str]:
 
 
 def is_formula(cell: str) -> bool:
-    """Whether a spreadsheet would run a cell; a number may have a sign."""
+    """Tell whether a spreadsheet would run a cell as a formula; a number may have a sign."""
     return cell.startswith(_TRIGGERS) and not _NUMBER.fullmatch(cell)

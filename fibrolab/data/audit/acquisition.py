@@ -1,4 +1,4 @@
-"""How a picture was taken and stored: facts that hold no anatomy, and trees that tell the class by them."""
+"""Acquisition and storage of images: facts without anatomy, and trees that predict the class from them."""
 
 from collections.abc import Sequence
 
@@ -15,17 +15,17 @@ TREES = 40
 
 
 def stated(facts: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
-    """Several facts of each file as one text, (N,)."""
+    """Join several facts of each file into one text, (N,)."""
     return np.array([" ".join(map(str, row)) for row in zip(*(facts[name] for name in columns), strict=True)])
 
 
 def border_shape(facts: pd.DataFrame) -> np.ndarray:
-    """Black border on each side in tenths of the side, int64 (N, 4)."""
+    """Return the black border on each side in tenths of the side, int64 (N, 4)."""
     return np.rint(facts[list(BORDERS)].to_numpy(float) / BORDER_STEP).astype(np.int64)
 
 
 def rectangle(facts: pd.DataFrame) -> np.ndarray:
-    """Size of what is cut out of each picture, a step for every half octave of a side, int64 (N, 2).
+    """Return the size of the rectangle cut from each image, in half octaves of a side, int64 (N, 2).
 
     All alike where the whole pictures are taken, whose own size is another fact.
     """
@@ -35,7 +35,7 @@ def rectangle(facts: pd.DataFrame) -> np.ndarray:
 
 
 def tables(evidence: Evidence) -> dict[str, np.ndarray]:
-    """What the trees are given, float64 (N, F): `acquisition`, and `metadata` with file size and grey levels.
+    """Return the trees' inputs, float64 (N, F): `acquisition`, and `metadata` with file size and grey levels.
 
     The mean and SD of grey levels, the black share and the size of a compressed file follow the anatomy too.
     """
@@ -53,7 +53,7 @@ def tables(evidence: Evidence) -> dict[str, np.ndarray]:
 
 
 def fitted(table: np.ndarray, evidence: Evidence, protocol: Protocol) -> np.ndarray:
-    """Class probabilities of extremely randomised trees (Geurts, Ernst and Wehenkel 2006), fold by fold.
+    """Predict class probabilities by extremely randomised trees (Geurts, Ernst and Wehenkel 2006), by fold.
 
     Args:
         table: What is known of each sample, float64 (N, F).

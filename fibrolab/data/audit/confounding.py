@@ -1,4 +1,4 @@
-"""Confounding: whether the class goes with how a picture was taken, one picture a person."""
+"""Confounding: association of the class with how an image was taken, one image for each person."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -25,7 +25,7 @@ FACTS = {
 
 
 def confounding(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
-    """Cramér's V and p of the class against each fact, on one sample a person drawn at random."""
+    """Compute Cramér's V and p of the class against each fact, on one random sample of each person."""
     rows = evidence.independent_samples
     labels = evidence.labels[rows]
     found = {}
@@ -42,14 +42,14 @@ def confounding(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
 
 
 def contingency(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """How often each pair of values occurs; only values that occur have a row or column, int64 (R, C)."""
+    """Return the contingency table of two variables without empty rows or columns, int64 (R, C)."""
     row, column = (np.unique(values, return_inverse=True)[1] for values in (one, other))
     shape = (int(row.max()) + 1, int(column.max()) + 1)
     return np.bincount(row * shape[1] + column, minlength=shape[0] * shape[1]).reshape(shape)
 
 
 def chi_squared(tables: np.ndarray) -> np.ndarray:
-    """Pearson's statistic of tables (.., R, C) whose rows and columns all hold something, (..)."""
+    """Compute Pearson's chi-squared of tables (.., R, C) without empty rows or columns, (..)."""
     tables = tables.astype(float)
     n = tables.sum(axis=(-2, -1), keepdims=True)
     expected = tables.sum(axis=-1, keepdims=True) * tables.sum(axis=-2, keepdims=True) / n
@@ -57,7 +57,7 @@ def chi_squared(tables: np.ndarray) -> np.ndarray:
 
 
 def cramers_v(table: np.ndarray) -> float:
-    """Cramér's V of a table (R, C), corrected for bias: 0 = independent, 1 = one tells the other.
+    """Compute Cramér's V of a table (R, C), corrected for bias: 0 = independent, 1 = perfect association.
 
     Bergsma, A bias-correction for Cramér's V and Tschuprow's T, J Korean Stat Soc 42:323-328, 2013.
     """
@@ -72,7 +72,7 @@ def cramers_v(table: np.ndarray) -> float:
 
 
 def conditional_p(table: np.ndarray, rng: np.random.Generator, draws: int = TABLES) -> float:
-    """Chance of at least this chi-squared among tables with the same margins.
+    """Estimate the probability of at least this chi-squared among tables with the same margins.
 
     Tables are drawn as Patefield does (Applied Statistics 30:91-97, 1981), so that p holds however sparse
     the table; the time does not grow with the number of samples.
@@ -92,7 +92,7 @@ def conditional_p(table: np.ndarray, rng: np.random.Generator, draws: int = TABL
 
 
 def _values(evidence: Evidence) -> dict[str, np.ndarray]:
-    """Each fact as a code, (N,)."""
+    """Return each fact as integer codes, (N,)."""
     facts, table = evidence.facts, evidence.manifest.table
     border, rectangle = (
         [" ".join(map(str, row)) for row in steps]
@@ -110,7 +110,7 @@ def _values(evidence: Evidence) -> dict[str, np.ndarray]:
 
 
 def _pooled(values: np.ndarray) -> np.ndarray:
-    """The codes, those beyond the commonest as one."""
+    """Pool the rare codes into one."""
     counts = np.bincount(values)
     common = np.argsort(-counts, kind="stable")[: MOST_VALUES - 1]
     return np.where(np.isin(values, common), values, len(counts))

@@ -1,4 +1,4 @@
-"""Copies: identical bytes, identical pixels, near copies; and the clusters that a reader should look at."""
+"""Copies: identical bytes, identical pixels and near copies, and the clusters that matter most."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +15,7 @@ SHOWN = 12  # samples of a cluster that are named
 
 
 def copies(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
-    """Count what is there twice, and with two labels."""
+    """Count copies, and copies with conflicting labels."""
     n, images = len(evidence.labels), len(evidence.first)
     near_sizes = np.bincount(evidence.lookalike[evidence.first])
     found = {
@@ -36,7 +36,7 @@ def copies(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
 
 
 def _summary(cluster: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """Number of clusters with several members, of their members, of those with two labels; largest sizes."""
+    """Count clusters of several members, their members, and those with two labels; list the largest."""
     sizes = np.bincount(cluster)
     several = sizes > 1
     return {
@@ -48,7 +48,7 @@ def _summary(cluster: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
 
 
 def _worst(evidence: Evidence) -> list[dict[str, Any]]:
-    """The clusters with most labels, then patients, then partitions, then images; identical and near ones."""
+    """List the gravest clusters: those with most labels, then patients, then partitions, then images."""
     everything = np.arange(len(evidence.labels))
     kinds = (("identical", evidence.image, everything), ("near", evidence.lookalike, evidence.first))
     worst = [
@@ -64,7 +64,7 @@ def _gravity(cluster: dict[str, Any]) -> tuple[int, ...]:
 
 
 def _ranked(cluster: np.ndarray, rows: np.ndarray, evidence: Evidence) -> np.ndarray:
-    """Numbers of the clusters with several members, the gravest first."""
+    """Return the numbers of the clusters with several members, the gravest first."""
     partition = np.unique(evidence.split.partitions.astype(str), return_inverse=True)[1]
     sizes = np.bincount(cluster)
     counts = [distinct_in(of[rows], cluster) for of in (evidence.labels, evidence.patient, partition)]
@@ -74,7 +74,7 @@ def _ranked(cluster: np.ndarray, rows: np.ndarray, evidence: Evidence) -> np.nda
 
 
 def _described(kind: str, rows: np.ndarray, evidence: Evidence) -> dict[str, Any]:
-    """One cluster; samples are named so that every label is among the first."""
+    """Describe one cluster; samples are listed so that every label is among the first."""
     turn = pd.Series(evidence.labels[rows]).groupby(evidence.labels[rows]).cumcount().to_numpy()
     shown = rows[np.argsort(turn, kind="stable")][:SHOWN]
     names = [evidence.classes[label] for label in evidence.labels[rows]]

@@ -1,4 +1,4 @@
-"""What every part of the audit looks at: samples, facts of their files, split, and who belongs together."""
+"""Input of every part of the audit: samples, facts of their files, split, and groups."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -70,7 +70,7 @@ class Evidence:
 
     @cached_property
     def group(self) -> np.ndarray:
-        """Code of the group that must not be parted, 0 .. G-1, int64 (N,)."""
+        """Code of the group that must stay in one partition, 0 .. G-1, int64 (N,)."""
         return codes(self.manifest.groups)
 
     @cached_property
@@ -81,24 +81,24 @@ class Evidence:
 
     @cached_property
     def independent_unit(self) -> np.ndarray:
-        """What counts as one witness, int64 (N,): the patient, or where none is named the group."""
+        """Code of the independent unit, int64 (N,): the patient, or the group where no patient is named."""
         patients = int(self.patient.max()) + 1
         return np.where(self.patient == UNKNOWN, patients + self.group, self.patient)
 
     @cached_property
     def independent_samples(self) -> np.ndarray:
-        """One sample a person, drawn at random: pictures of one person are not independent, int64 (W,)."""
+        """One random sample of each independent unit, int64 (U,): images of one person are dependent."""
         order = np.random.default_rng(self.seed).permutation(len(self.labels))
         return np.sort(order[np.unique(self.independent_unit[order], return_index=True)[1]])
 
 
 def codes(values: Sequence | np.ndarray | pd.Series) -> np.ndarray:
-    """Whole numbers from 0 that are equal where the values are, int64 (N,)."""
+    """Encode values as integers from 0 that are equal where the values are, int64 (N,)."""
     return np.unique(np.asarray(values).astype(str), return_inverse=True)[1].astype(np.int64)
 
 
 def distinct_in(values: np.ndarray, within: np.ndarray) -> np.ndarray:
-    """How many different values each part holds.
+    """Count the different values within each part.
 
     Args:
         values: Codes from 0; negative ones do not count (N,).

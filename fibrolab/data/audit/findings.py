@@ -1,4 +1,4 @@
-"""A finding of the audit: one sentence, how grave it is, and the verdict that follows from all of them."""
+"""Findings of the audit: a sentence and a level each, and the verdict that follows from all of them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ SPACE = "\u00a0"  # a number and its unit stay on one line
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a reader must know.
+    """One result of the audit that a reader must know.
 
     Attributes:
         key: Its name, such as `exact_leak`; stable between versions.
@@ -30,27 +30,27 @@ class Finding:
 
 
 def ranked(findings: Iterable[Finding]) -> list[Finding]:
-    """The findings, gravest first; those of one level keep their order."""
+    """Sort findings, gravest first; those of one level keep their order."""
     return sorted(findings, key=lambda finding: LEVELS.index(finding.level))
 
 
 def verdict(findings: Iterable[Finding]) -> str:
-    """`fail`, `warning` or `ok`: the gravest level, where notes do no harm."""
+    """Return the gravest level of the findings, `fail`, `warning` or `ok`; notes do not count."""
     levels = {finding.level for finding in findings}
     return "fail" if "fail" in levels else "warning" if "warning" in levels else "ok"
 
 
 def percent(share: float) -> str:
-    """A share in words, such as `93.8 %`; what is more than nothing never reads as nothing."""
+    """Format a proportion as `93.8 %`; one above zero is never shown as zero."""
     return f"<{SPACE}0.1{SPACE}%" if 0 < share < 0.0005 else f"{100 * share:.1f}{SPACE}%"
 
 
 def counted(number: int, noun: str) -> str:
-    """A number with its noun, such as `1 image` or `4,787 images`."""
+    """Format a number with its noun, such as `1 image` or `4,787 images`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def listed(names: Iterable[str], most: int = 6) -> str:
-    """The first few names in a sentence."""
+    """Join the first few names for a sentence."""
     names = list(names)
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

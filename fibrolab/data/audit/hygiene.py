@@ -1,4 +1,4 @@
-"""Hygiene: what is unreadable, too rare, contradictory, implausible, or names a person."""
+"""Hygiene: unreadable files, small classes, contradictions, implausible values, personal data."""
 
 import re
 from collections import Counter
@@ -21,7 +21,7 @@ FEWEST = 5  # groups of a class in the test: with fewer, no interval of its sens
 
 
 def hygiene(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
-    """Count what a curator would mend before anything is trained."""
+    """Count faults that a curator would correct before training."""
     from fibrolab.data.clinical import implausible
 
     known = evidence.patient >= 0
@@ -39,7 +39,7 @@ def hygiene(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
 
 
 def _small(evidence: Evidence) -> list[dict[str, Any]]:
-    """Classes absent from a partition that the split has, or with too few groups in the test."""
+    """List classes that are absent from a partition or have too few groups in the test partition."""
     small: list[dict[str, Any]] = []
     if evidence.split.fault:
         return small  # said once, by the split itself
@@ -55,7 +55,7 @@ def _small(evidence: Evidence) -> list[dict[str, Any]]:
 
 
 def _identity(evidence: Evidence) -> dict[str, int]:
-    """How many files, of whatever modality, hold each identifying header field; never what it says."""
+    """Count the files of any modality that hold each identifying header field; values are not read out."""
     files = pd.concat(evidence.surveys.values()).drop_duplicates("file_sha256")
     fields = Counter(field for fields in files["identity"] if fields for field in str(fields).split(","))
     return dict(sorted(fields.items()))

@@ -1,4 +1,4 @@
-"""Leakage: what of the test set has been seen in training, under this split and under random ones."""
+"""Leakage: proportion of the test set that is in the training set, under this split and random ones."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -47,12 +47,12 @@ def leakage(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
 
 
 def _parts(evidence: Evidence) -> np.ndarray:
-    """Part of every sample under the run's split as a number, int64 (N,)."""
+    """Return every sample's part under the run's split as a number, int64 (N,)."""
     return np.array([keys.PARTITIONS.index(name) for name in evidence.split.partitions])
 
 
 def _measured(splits: list[np.ndarray], evidence: Evidence) -> dict[str, list[float | None]]:
-    """Shares of the test images, patients and groups of each split; None where there is nothing to share."""
+    """Measure proportions of test images, patients and groups of each split; None where there are none."""
     seen = np.zeros((len(evidence.first), len(splits)), bool)
     for column, parts in enumerate(splits):
         seen[evidence.image[parts == TRAIN], column] = True
@@ -70,7 +70,7 @@ def _measured(splits: list[np.ndarray], evidence: Evidence) -> dict[str, list[fl
 
 
 def _looked_up(evidence: Evidence, parts: np.ndarray) -> float | None:
-    """Accuracy of looking an image up among those of training, the commonest class where it is new."""
+    """Compute the accuracy of looking up an image in the training set; a new one gets the commonest class."""
     if not (parts == TRAIN).any():
         return None
     fold = np.where(parts == VALIDATION, -1, parts)
@@ -80,7 +80,7 @@ def _looked_up(evidence: Evidence, parts: np.ndarray) -> float | None:
 
 
 def _spans(codes: np.ndarray, parts: np.ndarray) -> np.ndarray:
-    """Whether each known group lies in several parts, bool (G,)."""
+    """Tell whether each known group lies in several parts, bool (G,)."""
     known = codes >= 0
     numbers = np.unique(codes[known], return_inverse=True)[1]
     held = np.zeros((int(numbers.max(initial=-1)) + 1, 3), bool)
@@ -101,7 +101,7 @@ def _mean(values: np.ndarray) -> float | None:
 
 
 def _spread(measured: dict[str, list[float | None]], draws: slice) -> dict[str, Any]:
-    """Mean and SD of each share over the draws."""
+    """Compute mean and SD of each proportion over the draws."""
     spread: dict[str, Any] = {}
     for name, values in measured.items():
         known = [value for value in values[draws] if value is not None]

@@ -1,4 +1,4 @@
-"""Baselines: what scores without looking at the liver, under the run's split and under three others."""
+"""Baselines: scores reachable without a model, under the run's split and three other protocols."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -64,7 +64,7 @@ def baselines(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
 
 
 def lookup(code: np.ndarray, labels: np.ndarray, fold: np.ndarray, num_classes: int) -> np.ndarray:
-    """Share of each class among the samples of the same code in all other folds.
+    """Compute the proportion of each class among the samples of the same code in all other folds.
 
     Args:
         code: What is looked up, 0 .. C-1 (N,).
@@ -91,7 +91,7 @@ def lookup(code: np.ndarray, labels: np.ndarray, fold: np.ndarray, num_classes: 
 
 
 def nearest(points: np.ndarray, fold: np.ndarray, block: int = 512) -> np.ndarray:
-    """The nearest point (Euclid) that lies in another fold.
+    """Find the nearest point (Euclidean distance) that lies in another fold.
 
     Distances are computed once for all protocols, a block of rows at a time. Grey levels are shifted to
     -128 .. 127: up to 1,024 of them, every sum of products is a whole number of at most 2^24, which float32
@@ -118,7 +118,7 @@ def nearest(points: np.ndarray, fold: np.ndarray, block: int = 512) -> np.ndarra
 
 
 def clearly_better(shares: np.ndarray, protocol: Protocol, evidence: Evidence) -> bool:
-    """Whether a baseline beats always answering the commonest class by five points, and by more than chance.
+    """Test whether a baseline beats the commonest class by five points, and by more than chance.
 
     The points are those of the images. For the test every group counts once, with the mean gain of its
     images over the class that is commonest among groups: the commonest among images may be that of a few
@@ -159,7 +159,7 @@ def _looked_up(evidence: Evidence, protocol: Protocol) -> dict[str, np.ndarray]:
 
 
 def _fitted(evidence: Evidence, dealt: list[Protocol]) -> list[dict[str, np.ndarray]]:
-    """The baselines that compare all with all, or are fitted."""
+    """Compute the baselines that compare all pairs or fit a model."""
     if not dealt:
         return []
     rows = np.flatnonzero(np.any([protocol.fold != OUT for protocol in dealt], axis=0))
@@ -177,13 +177,13 @@ def _fitted(evidence: Evidence, dealt: list[Protocol]) -> list[dict[str, np.ndar
 
 
 def _thumbnails(evidence: Evidence, rows: np.ndarray) -> np.ndarray:
-    """Thumbnails as vectors, uint8 (n, D)."""
+    """Return thumbnails as vectors, uint8 (n, D)."""
     content = b"".join(evidence.facts["thumbnail"].iloc[rows])
     return np.frombuffer(content, np.uint8).reshape(len(rows), THUMBNAIL**2)
 
 
 def _measured(name: str, shares: np.ndarray, protocol: Protocol, evidence: Evidence) -> dict[str, Any]:
-    """The metrics of one baseline under one protocol; an interval of the accuracy under the run's split."""
+    """Compute a baseline's metrics under one protocol; under the run's split with an interval of accuracy."""
     scored = protocol.scored & (shares.sum(axis=1) > 0)
     if not scored.any():
         return dict.fromkeys(METRICS)
@@ -197,7 +197,7 @@ def _measured(name: str, shares: np.ndarray, protocol: Protocol, evidence: Evide
 
 
 def _interval(right: np.ndarray, groups: np.ndarray, seed: int) -> dict[str, float | None]:
-    """95 % percentile interval of an accuracy, whole groups drawn with replacement; none for one group."""
+    """Compute the 95 % percentile bootstrap interval of an accuracy over groups; none for one group."""
     if len(np.unique(groups)) < 2:
         return {"low": None, "high": None}
     draws = [weights @ right / weights.sum(axis=1) for weights in resample_weights(groups, RESAMPLES, seed)]

@@ -1,4 +1,4 @@
-"""Protocols: the ways in which images can be dealt out to learn from and to be scored on."""
+"""Protocols: ways to assign images to training and scoring."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,7 +14,7 @@ FOLDS = 5
 
 
 class Protocol(NamedTuple):
-    """One way of dealing out.
+    """One assignment of samples to folds.
 
     Attributes:
         fold: Fold of every sample, `OUT` for none; what scores a sample has learned from the other folds.
@@ -26,7 +26,7 @@ class Protocol(NamedTuple):
 
 
 def protocols(evidence: Evidence) -> dict[str, Protocol]:
-    """The run's own split, and 5-fold cross-validation in three ways.
+    """Return the run's own split, and 5-fold cross-validation in three ways.
 
     Returns:
         `run`: training part against test part. `random`: all files dealt out at random, as papers did.
@@ -45,7 +45,7 @@ def protocols(evidence: Evidence) -> dict[str, Protocol]:
 
 
 def stratified(labels: np.ndarray, shares: Sequence[float], rng: np.random.Generator) -> np.ndarray:
-    """Deal single images out at random, each class in the given shares.
+    """Assign single images to parts at random, each class in the given proportions.
 
     Args:
         labels: Class of every image, int64 (N,).
@@ -66,7 +66,7 @@ def stratified(labels: np.ndarray, shares: Sequence[float], rng: np.random.Gener
 
 
 def whole_groups(groups: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
-    """Groups drawn at random until so many images are reached, bool (N,).
+    """Draw whole groups at random until so many images are reached, bool (N,).
 
     Whole ones, since an image's copies decide how easily it is recognised.
     """

@@ -1,4 +1,4 @@
-"""Label order: whether classes come in unbroken slices when files are put in the order of their names."""
+"""Label order: whether classes come in unbroken runs when files are sorted by name."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ FEW = 0.5  # of the runs expected where groups stay whole, whose images come in 
 
 
 def label_order(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
-    """Runs test of the classes in every series of names that are alike but for their numbers.
+    """Apply the runs test to the classes in every series of names that differ in their numbers alone.
 
     Names are those of the files without folder and class name, in natural order (2 before 10). A patient
     stands once in a series; where no patient is named, so does every distinct image. Those of one group may
@@ -43,7 +43,7 @@ def label_order(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
 
 
 def bare(name: str, classes: Sequence[str]) -> str:
-    """A file's name, lower case, without the class names that stand in it as words: `F0_07.png`, `_07.png`.
+    """Return a file's name in lower case without class names in it: `F0_07.png` gives `_07.png`.
 
     A class that is named by a number only stays: it could be any number.
     """
@@ -56,18 +56,18 @@ def bare(name: str, classes: Sequence[str]) -> str:
 
 
 def natural(name: str) -> tuple[tuple[int, str], ...]:
-    """A key that sorts names as people do: numbers by value."""
+    """Return a key that sorts names in natural order: numbers by value."""
     return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name))
 
 
 def expected_runs(labels: np.ndarray) -> float:
-    """Mean number of runs of a sequence of classes (N,) over all its orders, see `runs_test`."""
+    """Compute the mean number of runs of a sequence of classes (N,) over all its orders, see `runs_test`."""
     n, counts = len(labels), np.unique(labels, return_counts=True)[1]
     return float(n + 1 - (counts**2).sum() / n)
 
 
 def runs_test(labels: np.ndarray) -> dict[str, Any]:
-    """Whether a sequence of classes has fewer runs than chance would give, by the test of Wald and Wolfowitz.
+    """Test whether a sequence of classes has fewer runs than by chance (Wald and Wolfowitz).
 
     For K classes (Barton and David, Biometrika 44:168-178, 1957), with N labels, n_k of each class, S = sum
     of n_k^2 and C = sum of n_k^3: mean N + 1 - S / N and variance

@@ -1,1 +1,1 @@
-"""One module a kind of file, each with the functions of `contract.Format`."""
+"""File formats: one module for each kind of file, with the functions of `contract.Format`."""

@@ -1,4 +1,4 @@
-"""What every module here offers and may use: the header of a file, a clip, and limits on what is held."""
+"""The interface of the format modules: header, clip, and limits on the pixels held in memory."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +15,7 @@ LARGEST_CLIP = 2**28  # pixels of a film held in memory at once: half a minute o
 
 
 class Header(NamedTuple):
-    """What a file says of its pixels.
+    """Header of a file: what it states about its pixels.
 
     Attributes:
         width: Of the whole picture, upright [px].
@@ -38,7 +38,7 @@ class Header(NamedTuple):
 
 
 class Clip(NamedTuple):
-    """A film.
+    """A decoded clip.
 
     Attributes:
         frames: Grey levels, uint8 (N, H, W), N at least 2.
@@ -50,20 +50,20 @@ class Clip(NamedTuple):
 
 
 class Format(Protocol):
-    """What a module that reads one kind of file offers; its errors are made sentences here."""
+    """Interface of a module that reads one kind of file."""
 
     def header(self, content: bytes, path: Path) -> Header:
-        """What the file says of its pixels."""
+        """Return the header of the file."""
 
     def inspect(self, content: bytes, path: Path, view: View) -> tuple[Header, np.ndarray]:
-        """The header and the whole frame that is meant, uint8 (H, W) or (H, W, 3), in one pass."""
+        """Return the header and the whole frame that is used, uint8 (H, W) or (H, W, 3), in one pass."""
 
     def clip(self, content: bytes, path: Path) -> Clip:
-        """All frames in grey, be it one."""
+        """Return all frames in grey, even if there is only one."""
 
 
 def to_grey(image: np.ndarray) -> np.ndarray:
-    """Luma of ITU-R BT.601 of uint8 ``(H, W, 3)``; a grey ``(H, W)`` image is handed back as it is.
+    """Return the luma (ITU-R BT.601) of uint8 ``(H, W, 3)``; a grey ``(H, W)`` image is returned as it is.
 
     Pixels with R = G = B keep their level exactly, so a grey scan saved as RGB reads like the grey one.
     """
@@ -71,7 +71,7 @@ def to_grey(image: np.ndarray) -> np.ndarray:
 
 
 def require_scan(width: int, height: int, path: Path) -> None:
-    """Before a decoder makes room for them: that so many pixels may be a scan.
+    """Refuse more pixels than an ultrasound image can have, before a decoder allocates memory for them.
 
     Raises:
         UnreadableImageError: They are more than `LARGEST_SCAN`.
@@ -81,7 +81,7 @@ def require_scan(width: int, height: int, path: Path) -> None:
 
 
 def stacked(frames: Iterable[np.ndarray], path: Path) -> np.ndarray:
-    """Frames (H, W) as one array (N, H, W).
+    """Stack frames (H, W) into one array (N, H, W).
 
     Raises:
         UnreadableImageError: There is none, or more than fits `LARGEST_CLIP`.

@@ -1,4 +1,4 @@
-"""DICOM files: their pixels in 8 bits on one scale for all files, and what their header says of them.
+"""DICOM files: pixels in 8 bits on one scale for all files, and their header.
 
 pydicom reads; Pillow and FFmpeg decompress behind it. "PS3.x" are the parts of the DICOM standard.
 """
@@ -118,7 +118,7 @@ def clip(content: bytes, path: Path) -> Clip:
 
 
 def _dataset(content: bytes, path: Path) -> pydicom.Dataset:
-    """A data set whose pixels can be decoded, with the transfer syntax filled in where the file lacks it."""
+    """Read a data set whose pixels can be decoded; fill in the transfer syntax where the file lacks it."""
     _require_moderate(content, path)
     dataset = pydicom.dcmread(io.BytesIO(content), force=True)  # force: files without preamble
     if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
@@ -178,7 +178,7 @@ def _frames(dataset: pydicom.Dataset) -> int:
 
 
 def _fps(dataset: pydicom.Dataset, frames: int) -> float:
-    """Frames a second of the recording before that of a recommended display; 0 where none is told."""
+    """Return the frame rate of the recording, else that of the recommended display, else 0."""
     step = float(dataset.get("FrameTime", None) or 0)  # [ms] from one frame to the next
     if step > 0:
         return round(1000 / step, 3)
@@ -189,7 +189,7 @@ def _fps(dataset: pydicom.Dataset, frames: int) -> float:
 
 
 def _frame(dataset: pydicom.Dataset, number: int, path: Path) -> np.ndarray:
-    """One frame, uint8 (H, W) or (H, W, 3); the others are not decoded."""
+    """Decode one frame, uint8 (H, W) or (H, W, 3), and none of the others."""
     _require_known(dataset, path)
     photometric = dataset.PhotometricInterpretation
     syntax = dataset.file_meta.TransferSyntaxUID
@@ -237,7 +237,7 @@ def _require_codestream(dataset: pydicom.Dataset, number: int, path: Path) -> No
 
 
 def _apply_groups(dataset: pydicom.Dataset, number: int) -> None:
-    """Bring to the top how an enhanced object has this frame shown: functional groups (PS3.3, C.7.6.16)."""
+    """Copy the display attributes of one frame of an enhanced object to the top (PS3.3, C.7.6.16)."""
     shared = dataset.get("SharedFunctionalGroupsSequence", None) or []
     own = dataset.get("PerFrameFunctionalGroupsSequence", None) or []
     for group in (*shared, *own[number : number + 1]):
@@ -247,7 +247,7 @@ def _apply_groups(dataset: pydicom.Dataset, number: int) -> None:
 
 
 def _grey(levels: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
-    """Stored levels as they are meant to be shown (PS3.3, C.11): rescaled, then through the first window.
+    """Convert stored levels to display levels (PS3.3, C.11): rescaled, then through the first window.
 
     Without a window the whole range of BitsStored becomes 0..255: one scale for all files of a scanner,
     never one for each file.
@@ -266,7 +266,7 @@ def _grey(levels: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
 
 
 def _windowed(values: np.ndarray, centre: float, width: float, function: str) -> np.ndarray:
-    """Values through a window; LINEAR, LINEAR_EXACT and SIGMOID are those of PS3.3, C.11.2.1.2 and .3."""
+    """Apply a window; LINEAR, LINEAR_EXACT and SIGMOID are those of PS3.3, C.11.2.1.2 and .3."""
     if function == "SIGMOID":
         return _to_bytes(np.tanh(2 * (values - centre) / width), -1, 1)  # the logistic, without its overflow
     if function == "LINEAR":  # it counts levels: the window is half a level lower, and one narrower
@@ -275,7 +275,7 @@ def _windowed(values: np.ndarray, centre: float, width: float, function: str) ->
 
 
 def _to_bytes(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Values with `low` at 0 and `high` at 255, rounded; beyond them they are clipped."""
+    """Scale values so that `low` is 0 and `high` 255, rounded and clipped."""
     if values.dtype == np.uint8 and (low, high) == (0, 255):
         return values
     if not 0 < high - low < np.inf:
@@ -284,18 +284,18 @@ def _to_bytes(values: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def _first(value: Any) -> float | None:
-    """Of several windows the first: it is the scanner's own."""
+    """Return the first of several windows: it is the scanner's own."""
     values = value if isinstance(value, MultiValue) else [value]
     return float(values[0]) if values and values[0] not in (None, "") else None
 
 
 def _is_film(dataset: pydicom.Dataset) -> bool:
-    """MPEG-2, H.264 or H.265 within DICOM."""
+    """Tell whether the data set holds MPEG-2, H.264 or H.265."""
     return dataset.file_meta.TransferSyntaxUID in MPEGTransferSyntaxes
 
 
 def _film(dataset: pydicom.Dataset) -> bytes:
-    """The stream of a film: all fragments of the one item that holds it."""
+    """Return the video stream: all fragments of the one item that holds it."""
     return get_frame(dataset.PixelData, 0, number_of_frames=1)
 
 
@@ -309,7 +309,7 @@ def _film_header(dataset: pydicom.Dataset, film: Header) -> Header:
 
 
 def identity(dataset: pydicom.Dataset) -> tuple[str, ...]:
-    """Names of the fields of a header that still tell who the patient, or a physician, is.
+    """Return the names of header fields that still identify the patient or a physician.
 
     Empty and plainly anonymised values do not count, nor a patient's name that repeats the PatientID (a
     pseudonym), nor a birth date on the first of January (the year alone). Where the header declares

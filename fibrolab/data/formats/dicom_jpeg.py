@@ -23,12 +23,12 @@ LABEL = "ffmpeg"
 
 
 def is_available(syntax: str) -> bool:
-    """As pydicom asks a plugin."""
+    """Tell whether the plugin is available, as pydicom requires."""
     return syntax in CODECS
 
 
 def decode_frame(src: bytes, runner: DecodeRunner) -> bytes:
-    """The pixels of one frame, colour by pixel, as pydicom asks of a plugin.
+    """Decode one frame, colour by pixel, as pydicom requires of a plugin.
 
     Args:
         src: An encoded frame.

@@ -1,4 +1,4 @@
-"""Picture files: JPEG, PNG, TIFF and their like, through Pillow, which refuses half a picture."""
+"""Picture files: JPEG, PNG, TIFF and others through Pillow; truncated files are refused."""
 
 import io
 import warnings
@@ -85,7 +85,7 @@ def _frame(picture: Image.Image, number: int, path: Path) -> np.ndarray:
 
 
 def _to_bytes(picture: Image.Image) -> np.ndarray:
-    """Pixels of any Pillow mode as uint8; what is transparent shows the black of a scanner's screen."""
+    """Convert pixels of any Pillow mode to uint8; transparent ones become black, as on a scanner's screen."""
     if picture.mode in DEEP_MODES:
         return _from_deep(np.asarray(picture))
     if picture.mode == "F":
@@ -100,14 +100,14 @@ def _to_bytes(picture: Image.Image) -> np.ndarray:
 
 
 def _from_deep(levels: np.ndarray) -> np.ndarray:
-    """16-bit levels scaled so that 65535 becomes 255: one scale for all files, never one for each."""
+    """Scale 16-bit levels so that 65535 becomes 255: one scale for all files."""
     if levels.min() < 0 or levels.max() > DEEPEST:
         raise ValueError(f"levels reach from {levels.min()} to {levels.max()}; 0 to {DEEPEST} is readable")
     return ((levels.astype(np.uint32) * 255 + DEEPEST // 2) // DEEPEST).astype(np.uint8)
 
 
 def _what_it_is(content: bytes) -> str:
-    """Why no plugin knows these bytes, as far as their beginning tells."""
+    """Describe bytes that no plugin knows, by their beginning."""
     head = content[:256]
     if head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")):
         return "truncated: the picture's header is not whole"

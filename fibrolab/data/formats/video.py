@@ -1,4 +1,4 @@
-"""Films through PyAV, which is FFmpeg with its wheels: read strictly, counted truly, and written."""
+"""Video files through PyAV (FFmpeg): strict reading with exact frame counts, and writing."""
 
 import io
 import os
@@ -102,14 +102,14 @@ class _Film:
             raise UnreadableImageError(f"{self._path}: the film holds no frame")
 
     def pixels(self, pixel_format: str = "") -> np.ndarray:
-        """The present frame upright, uint8 (H, W) for `gray`, else (H, W, 3)."""
+        """Return the present frame upright, uint8 (H, W) for `gray`, else (H, W, 3)."""
         assert self._frame is not None
         shown = pixel_format or ("gray" if len(self._frame.format.components) == 1 else "rgb24")
         pixels = self._reformatter.reformat(self._frame, format=shown).to_ndarray()
         return np.rot90(pixels, self._frame.rotation // 90)
 
     def header(self) -> Header:
-        """What all frames had in common, after the play."""
+        """Return the properties that all frames have in common, after decoding."""
         frame = self._frame
         assert frame is not None
         sides = (frame.width, frame.height)
@@ -131,13 +131,13 @@ class _Film:
             self._times.append(frame.time)
 
     def _fps(self) -> float:
-        """Mean rate by the times at which frames are shown; the container's where they do not tell."""
+        """Return the mean frame rate by the presentation times of frames, else the container's rate."""
         told = len(self._times) == self._count > 1 and self._times[-1] > self._times[0]
         return round((self._count - 1) / (self._times[-1] - self._times[0]), 2) if told else self._rate
 
 
 def _watched(content: bytes, path: Path, wanted: int | None) -> tuple[Header, np.ndarray | None]:
-    """The header, and the wanted frame if the film has it."""
+    """Decode the header, and the wanted frame if the video has it."""
     film = _Film(content, path)
     kept = None
     for number in film.play():
@@ -147,7 +147,7 @@ def _watched(content: bytes, path: Path, wanted: int | None) -> tuple[Header, np
 
 
 def _packets(content: bytes, path: Path) -> int:
-    """Packets of the film: a frame each, as a rule."""
+    """Yield the packets of the video, usually one frame each."""
     with av.open(io.BytesIO(content), "r") as container:
         count = sum(packet.size > 0 for packet in container.demux(_stream(container, path)))
     if not count:
@@ -156,7 +156,7 @@ def _packets(content: bytes, path: Path) -> int:
 
 
 def _stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
-    """The first video stream, decoded in one thread, since several films are decoded at once."""
+    """Return the first video stream, decoded in one thread, since several files are decoded at once."""
     if not container.streams.video:
         raise UnreadableImageError(f"{path}: holds sound or text, but no film")
     stream = container.streams.video[0]
@@ -167,7 +167,7 @@ def _stream(container: av.container.InputContainer, path: Path) -> av.VideoStrea
 
 
 def _require_whole(content: bytes, path: Path) -> None:
-    """FFmpeg plays what is left of a film that was cut; its container says how long it should be."""
+    """Refuse a truncated video, which FFmpeg would play: the container says how long it should be."""
     if content[:4] == b"RIFF":
         end = _end_of_riff(content)
     elif content[:4] == b"\x1a\x45\xdf\xa3":
@@ -179,7 +179,7 @@ def _require_whole(content: bytes, path: Path) -> None:
 
 
 def _end_of_boxes(content: bytes) -> int:
-    """Where the last outer box of an MP4 should end (ISO/IEC 14496-12, 4.2)."""
+    """Return where the last outer box of an MP4 should end (ISO/IEC 14496-12, 4.2)."""
     end = 0
     while content[end + 4 : end + 8].isalnum():  # a box's type; a film of another kind has none
         size = int.from_bytes(content[end : end + 4], "big")
@@ -192,7 +192,7 @@ def _end_of_boxes(content: bytes) -> int:
 
 
 def _end_of_riff(content: bytes) -> int:
-    """Where the last list of an AVI should end; a long one has several."""
+    """Return where the last list of an AVI should end; a long one has several."""
     end = 0
     while content[(start := end + end % 2) : start + 4] == b"RIFF":
         end = start + 8 + int.from_bytes(content[start + 4 : start + 8], "little")
@@ -200,7 +200,7 @@ def _end_of_riff(content: bytes) -> int:
 
 
 def _end_of_matroska(content: bytes) -> int:
-    """Where the segment after the EBML header should end (RFC 8794); 0 where a recorder left it open."""
+    """Return where the segment after the EBML header should end (RFC 8794); 0 where it was left open."""
     size, start = _vint(content, 4)
     place = start + size
     if content[place : place + 4] != b"\x18\x53\x80\x67":
@@ -211,7 +211,7 @@ def _end_of_matroska(content: bytes) -> int:
 
 
 def _vint(content: bytes, place: int) -> tuple[int, int]:
-    """A number of variable length, and where it ends; its first bits say how long it is."""
+    """Read a number of variable length; return it and where it ends."""
     length = 9 - content[place].bit_length()
     value = int.from_bytes(content[place : place + length], "big")
     return value & (2 ** (7 * length) - 1), place + length

@@ -1,1 +1,1 @@
-"""One file a data set: it turns a folder, a table or a generator into a Manifest."""
+"""Sources: one module for each kind of data set, which turns a folder, table or generator into a Manifest."""

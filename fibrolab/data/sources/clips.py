@@ -60,7 +60,7 @@ def load(
 
 
 def _with_pictures(table: pd.DataFrame) -> pd.DataFrame:
-    """A clip without a still lends one of its frames."""
+    """Use a frame of the clip as the image of a row without a still."""
     nothing = pd.Series("", index=table.index)
     image, frame = (table.get(column, nothing) for column in (keys.IMAGE, keys.FRAME))
     lent = image == ""
@@ -69,7 +69,7 @@ def _with_pictures(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_ids(table: pd.DataFrame) -> pd.DataFrame:
-    """Named after the clip, so that a split holds when stills come in; where it has several, after both."""
+    """Name samples after the clip, so that splits stay valid when stills are added; if shared, after both."""
     if keys.SAMPLE_ID in table:
         return table
     clip, still = table[keys.CLIP], with_ids(table)[keys.SAMPLE_ID]

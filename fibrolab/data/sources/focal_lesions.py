@@ -68,7 +68,7 @@ def load(
 
 
 def rectangles(table: pd.DataFrame) -> tuple[pd.Series, list[str]]:
-    """The rectangle of every row as a manifest's `roi`, but of rows with a fault.
+    """Return the rectangle of every row without a fault as the `roi` of a manifest.
 
     Args:
         table: Text, with the columns `SIDES`, `CORNERS` or `roi`.
@@ -98,7 +98,7 @@ def rectangles(table: pd.DataFrame) -> tuple[pd.Series, list[str]]:
 
 
 def _boxes(cells: pd.DataFrame, faults: list[str]) -> tuple[pd.Series, list[str]]:
-    """Whole numbers as `roi`; rectangles without a pixel are added to the faults."""
+    """Convert whole numbers to `roi`; rectangles without a pixel are added to the faults."""
     first, second, third, fourth = cells.to_numpy(float).astype(int).T
     corners = list(cells) == list(CORNERS)
     width, height = (third - first, fourth - second) if corners else (third, fourth)
@@ -110,7 +110,7 @@ def _boxes(cells: pd.DataFrame, faults: list[str]) -> tuple[pd.Series, list[str]
 
 
 def _image_faults(table: pd.DataFrame) -> Iterator[str]:
-    """Lesions of one image are of one patient: two, or one and nobody, could be parted by a split."""
+    """Find images of two patients, or of one and an unnamed one: a split could separate their lesions."""
     if keys.PATIENT_ID not in table:
         return
     known = table[table[keys.IMAGE] != ""]
@@ -121,7 +121,7 @@ def _image_faults(table: pd.DataFrame) -> Iterator[str]:
 
 
 def _grouped(table: pd.DataFrame) -> pd.DataFrame:
-    """Where no group is given it is the patient, and where no patient is known the image."""
+    """Complete the groups: the patient where no group is given, the image where no patient is known."""
     group = table[keys.IMAGE]
     for column in (keys.PATIENT_ID, keys.GROUP_ID):
         if column in table:

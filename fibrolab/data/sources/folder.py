@@ -64,7 +64,7 @@ def load(*, root: str | Path, classes: Sequence[str] | None = None, patient: str
 
 
 def read_tree(folder: Path, classes: Sequence[str] | None = None) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Samples of a tree by class and path, and its classes.
+    """Read the samples of a tree by class and path, and its classes.
 
     Args:
         folder: The root.
@@ -112,7 +112,7 @@ def _folder_faults(folders: Sequence[str], expected: Sequence[str]) -> list[str]
 
 
 def _image_faults(name: str, paths: Sequence[str], classes: Sequence[str]) -> list[str]:
-    """Faults of one class: nothing in it, another class within it, or names that no table can hold."""
+    """List the faults of one class: no image, another class within it, or names that are not UTF-8."""
     if not paths:
         return [f"{name}/ holds no image"]
     inner = {path for path in paths if not set(path.split("/")[1:-1]).isdisjoint(classes)}
@@ -121,7 +121,7 @@ def _image_faults(name: str, paths: Sequence[str], classes: Sequence[str]) -> li
 
 
 def _files(top: Path) -> tuple[list[Path], list[Path]]:
-    """Images below a folder, and other files; no folder is entered twice, so links in a circle end."""
+    """List images below a folder, and other files; no folder is entered twice, so circular links end."""
     images: list[Path] = []
     others: list[Path] = []
     entered = set()
@@ -138,12 +138,12 @@ def _files(top: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _unreadable(error: OSError) -> None:
-    """Without this, `os.walk` would pass over a folder that may not be opened."""
+    """Refuse a folder that cannot be opened, which `os.walk` would otherwise skip."""
     raise DataError(f"The folder {error.filename} cannot be read ({error.strerror}).") from error
 
 
 def _is_dicom(path: Path) -> bool:
-    """Whether a file carries DICOM's mark (PS3.10, 7.1): scanners export it under any name."""
+    """Tell whether a file has DICOM's prefix (PS3.10, 7.1): scanners export it under any name."""
     try:
         with path.open("rb") as file:
             return file.read(132)[128:] == b"DICM"
@@ -152,12 +152,12 @@ def _is_dicom(path: Path) -> bool:
 
 
 def _shown(name: str) -> bool:
-    """Whether a name is neither hidden nor what an archive made on a Mac, or a disc of DICOM files, adds."""
+    """Tell whether a name is neither hidden nor added by an archive of macOS or a disc of DICOM files."""
     return not name.startswith(".") and name not in ("__MACOSX", "DICOMDIR")
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """Sorts 2 before 10: digits by their value, all else as text."""
+    """Return a key that sorts 2 before 10: digits by value, all else as text."""
     parts = re.split(r"(\d+)", name)
     return [(int(part), part) if part.isdecimal() else (-1, part) for part in parts]
 
@@ -167,7 +167,7 @@ def _is_utf8(name: str) -> bool:
 
 
 def _patients(paths: Sequence[str], pattern: str) -> list[str]:
-    """The patient that each path names."""
+    """Return the patient that each path names."""
     try:
         search = re.compile(pattern)
     except re.error as error:

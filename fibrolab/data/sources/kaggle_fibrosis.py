@@ -1,4 +1,4 @@
-"""The Kaggle liver fibrosis set: one folder a METAVIR stage, no patient ids, many copies.
+"""The Kaggle liver fibrosis data set: one folder for each METAVIR stage, no patient ids, many copies.
 
 Folder tree (as downloaded):
 
@@ -71,7 +71,7 @@ def load(*, root: str | Path, download: bool = False, handle: str = HANDLE) -> M
 
 
 def _stage_folder(top: Path) -> Path | None:
-    """The folder that holds all stage folders: the first one from the top.
+    """Find the uppermost folder that holds all stage folders.
 
     Raises:
         DataError: There are several as near to the top.
@@ -95,7 +95,7 @@ def _holds_stages(folder: Path) -> bool:
 
 
 def _fetch(root: Path, handle: str) -> None:
-    """Download the set beside its place, then move it there: what is in `root` is always whole."""
+    """Download the data set to a temporary folder, then move it, so that `root` is always complete."""
     if not _ADDRESS.fullmatch(handle):
         raise ConfigError(f"data.handle={handle} is no address of a Kaggle data set: OWNER/NAME.")
     _check_credentials()

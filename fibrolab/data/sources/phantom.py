@@ -1,4 +1,4 @@
-"""The synthetic clinic as data sets: drawn once into a cache folder, then read like any other.
+"""The synthetic clinic as data sets: generated once into a cache folder, then read like any other.
 
 Tree of the folder, one for each modality and set of parameters:
 
@@ -44,7 +44,7 @@ def load(
     shortcut: float = 0.0,
     sliced: bool = False,
 ) -> Manifest:
-    """The cohort of these parameters as grey pictures, drawn at the first call.
+    """Load the cohort of these parameters as grey images, generated at the first call.
 
     Args:
         root: Cache folder; the cohort gets a folder of its own in it.
@@ -89,7 +89,7 @@ def load_swe(
     seed: int = 0,
     missing: float = 0.0,
 ) -> Manifest:
-    """The cohort as screen captures of elastography; `size` is their width [px]. See `load`.
+    """Load the cohort as screen captures of elastography; `size` is their width [px]. See `load`.
 
     `missing` is the share of the patients whose elastograms were not kept, while pictures and readings were.
     """
@@ -111,7 +111,7 @@ def load_clips(
     separability: float = 0.5,
     seed: int = 0,
 ) -> Manifest:
-    """The cohort as breathing clips of `frames` frames, 15 a second; `images_per_patient` counts clips.
+    """Load the cohort as breathing clips of `frames` frames, 15 a second; `images_per_patient` counts clips.
 
     See `load`; `size` is an even number.
     """
@@ -128,14 +128,14 @@ def load_lesions(
     size: int = 256,
     seed: int = 0,
 ) -> Manifest:
-    """The cohort with a focal lesion each, five classes balanced, stages as they come. See `load`."""
+    """Load the cohort with one focal lesion a patient, five balanced classes, any stages. See `load`."""
     cohort = Cohort(patients, images_per_patient, size, seed=seed, modality="lesion")
     path = _table(root, cohort)
     return _named("phantom_lesions", focal_lesions.load(path=path), path)
 
 
 def _bereft(manifest: Manifest, missing: float, seed: int) -> Manifest:
-    """The manifest without the elastograms of that share of its patients."""
+    """Remove the elastograms of a proportion of the patients."""
     patients = manifest.table[keys.PATIENT_ID]
     names = np.random.default_rng(seed).permutation(patients.unique())
     lost = patients.isin(names[: round(missing * len(names))])
@@ -144,12 +144,12 @@ def _bereft(manifest: Manifest, missing: float, seed: int) -> Manifest:
 
 
 def _named(name: str, manifest: Manifest, path: Path, *seen: str) -> Manifest:
-    """The manifest under its data set's name, with the best accuracy by what a model sees."""
+    """Name the manifest after its data set, and add the best possible accuracy for each kind of input."""
     best = json.loads((path.parent / TRUTH_FILE).read_text())["best_accuracy"]
     return replace(manifest, name=name, best_accuracy={channel: best[channel] for channel in seen})
 
 
 def _table(root: str | Path, cohort: Cohort) -> Path:
-    """The table of a cohort, drawn where it is not there yet."""
+    """Return the path of a cohort's table; generate the cohort if it does not exist."""
     folder = Path(root) / f"phantom-{cohort.modality}-{cohort.key()}"
     return generate(folder, cohort) / keys.MANIFEST_FILE

@@ -89,7 +89,7 @@ def load(
 
 
 def _pairs(table: pd.DataFrame, path: str | Path) -> pd.DataFrame:
-    """The table with both modalities of each capture."""
+    """Return the table with both modalities of each capture."""
     given = [column for column in _MADE if column in table]
     if given:
         raise DataError(
@@ -108,7 +108,7 @@ def _pairs(table: pd.DataFrame, path: str | Path) -> pd.DataFrame:
 
 
 def _shares(captures: Sequence[Path], cache: Path) -> pd.Series:
-    """Mean of each capture's colours as a share of its bar, float64 (N,); NaN where it cannot be read.
+    """Read each capture's mean position on its colour bar, 0 to 1, float64 (N,); NaN where it cannot be read.
 
     What cannot be read is told later, with all other unreadable files.
     """

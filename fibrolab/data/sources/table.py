@@ -119,7 +119,7 @@ def with_ids(table: pd.DataFrame) -> pd.DataFrame:
 def as_manifest(
     table: pd.DataFrame, classes: Sequence[str], path: str | Path, root: str | Path | None
 ) -> Manifest:
-    """A table under our names as a manifest that is called as its file.
+    """Turn a table under our names into a manifest with the name of its file.
 
     Args:
         table: As `labelled` gives it, with all that every sample needs.
@@ -138,7 +138,7 @@ def as_manifest(
 
 
 def _renamed(table: pd.DataFrame, columns: Mapping[str, str | None], path: str | Path) -> pd.DataFrame:
-    """Their names become ours; a column that only happens to have our name makes way."""
+    """Rename columns to ours; drop one that has our name and is declared to mean something else."""
     theirs = {ours: name for ours, name in columns.items() if name != ours}
     faults = list(_misspelt(table, columns))
     for ours, name in theirs.items():
@@ -156,7 +156,7 @@ def _renamed(table: pd.DataFrame, columns: Mapping[str, str | None], path: str |
 
 
 def _misspelt(table: pd.DataFrame, columns: Mapping[str, str | None]) -> Iterator[str]:
-    """Columns that are ours but for case, blanks and signs: nobody would notice that they go unread."""
+    """Find columns that differ from ours in case, blanks and signs alone, and would silently go unread."""
     taken = {*columns, *columns.values()}
     given = {_letters(name): name for name in table.columns.tolist() if name not in taken}
     for ours, name in columns.items():
@@ -172,7 +172,7 @@ def _letters(name: str) -> str:
 
 
 def _indices(labels: pd.Series, classes: list[str], path: str | Path) -> pd.Series:
-    """Class index of every label, int64 (N,); `keys.UNLABELLED` where none stands."""
+    """Return the class index of every label, int64 (N,); `keys.UNLABELLED` where it is empty."""
     numbers = [str(index) for index in range(len(classes))]
     named, numbered = labels.isin(classes), labels.isin(numbers)
     known = classes if named.sum() >= numbered.sum() else numbers
