@@ -3,13 +3,14 @@
     python -m benchmarks.loader
 
 Four loaders see the same 640 x 480 speckle JPEGs in one run, each with paper 1's augmentation and one
-persistent worker:
+persistent worker. All end at the same: batches of normalised floats of three channels.
 
-- `cache`: ours. Grey bytes off the memory map, augmented as bytes; scaling comes later, in the network. (The
-  store is filled without denoising, to spare the wait: what was done to the pixels costs nothing any more.)
+- `cache`: ours. Grey bytes off the memory map, augmented as bytes; a batch is scaled, normalised and widened
+  as a whole, as the network does it. (The store is filled without denoising, to spare the wait: what was done
+  to the pixels costs nothing any more.)
 - `denoise`: ours without the cache. A scan is read, denoised, equalised and resized before it is augmented.
 - `torchvision`: ImageFolder with v2 transforms, as a tutorial has it: RGB, resized, augmented, normalised.
-- `torchvision, grey`: the same with one channel of bytes until the last step, the kindest comparison.
+- `torchvision, grey`: the same with one channel of bytes, and batches as ours: the kindest comparison.
 
 The ratios are what counts: they hold on any machine, the images a second do not.
 """
@@ -41,6 +42,7 @@ from fibrolab.data.samplers import EpochSampler
 
 CONF = Path(__file__).parents[1] / "conf"
 BATCH = 32
+MEAN, SD = 0.45, 0.22  # of all three channels
 
 
 class UncachedDataset(Dataset[dict[str, Any]]):
@@ -60,27 +62,26 @@ class UncachedDataset(Dataset[dict[str, Any]]):
         return {"image": torch.from_numpy(image)[None], "label": 0, "index": index}
 
 
-def write_scans(folder: Path, count: int) -> list[Path]:
-    """Speckle under a smooth field, 640 x 480 grey JPEG, in the class folders that ImageFolder wants."""
+def write_scans(folder: Path, count: int, size: tuple[int, int] = (480, 640)) -> list[Path]:
+    """Write grey speckle as JPEGs of a size (H, W), in the class folders that ImageFolder wants."""
     generator = np.random.default_rng(0)
     paths = [folder / f"F{i % 5}" / f"{i:05}.jpg" for i in range(count)]
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
-        speckle = cv2.GaussianBlur(generator.rayleigh(60, (480, 640)), (0, 0), 1.2)
+        speckle = cv2.GaussianBlur(generator.rayleigh(60, size), (0, 0), 1.2)
         Image.fromarray(np.clip(speckle, 0, 255).astype(np.uint8)).save(path, quality=92)
     return paths
 
 
 def image_folder(folder: Path, grey: bool) -> Dataset[Any]:
-    """The torchvision way to the same augmentation of the same files."""
+    """Return the torchvision way to the same augmentation of the same files; grey, it ends at bytes."""
     from torchvision.datasets import ImageFolder
     from torchvision.transforms import v2
 
-    channels = 1 if grey else 3
-    bring_to_size = [v2.Grayscale(channels), v2.Resize((224, 224), antialias=True)]
+    bring_to_size = [v2.Grayscale(1 if grey else 3), v2.Resize((224, 224), antialias=True)]
     augment = [v2.RandomHorizontalFlip(), v2.RandomAffine(15, translate=(0.1, 0.1), scale=(0.9, 1.1))]
-    scale = [v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.45] * channels, [0.22] * channels)]
-    steps = v2.Compose([v2.ToImage(), *bring_to_size, *augment, *scale])
+    scale = [v2.ToDtype(torch.float32, scale=True), v2.Normalize([MEAN] * 3, [SD] * 3)]
+    steps = v2.Compose([v2.ToImage(), *bring_to_size, *augment, *([] if grey else scale)])
     return ImageFolder(str(folder), transform=steps)
 
 
@@ -94,7 +95,14 @@ def second_epoch(dataset: Dataset[Any], sampler: Any) -> float:
 
 
 def count_images(loader: Iterable[Any]) -> int:
-    return sum(len(batch["image"] if isinstance(batch, dict) else batch[0]) for batch in loader)
+    return sum(len(ready(batch["image"] if isinstance(batch, dict) else batch[0])) for batch in loader)
+
+
+def ready(images: torch.Tensor) -> torch.Tensor:
+    """Bring a batch of grey bytes (B, 1, H, W) to normalised floats (B, 3, H, W); one that is so stays."""
+    if images.dtype == torch.uint8:
+        images = images.float().div_(255).sub_(MEAN).div_(SD).expand(-1, 3, -1, -1).contiguous()
+    return images
 
 
 def cached(paths: list[Path], root: Path, augment: Augment, times: int) -> PixelDataset:

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SMALL = {
-    "architectures": "single --epochs 1 --steps 1",
+    "architectures": "single --epochs 1 --steps 2",
     "audit": "--images 500 --hashes 2000",
     "augmentation": "--size 32 --batch-size 8 --repeats 1",
     "bootstrap": "--samples 200 --resamples 60",
@@ -23,6 +23,7 @@ SMALL = {
     "frozen_features": "--help",  # asks for the Kaggle set
     "loader": "--files 24 --denoised 2",
     "memory": "--train --images 400 --steps 3",
+    "whole_command": "--files 60 --image-size 32 --epochs 1 --rounds 1",
 }
 
 
