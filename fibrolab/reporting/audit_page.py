@@ -1,4 +1,4 @@
-"""The page of an audit: the verdict first, then what it rests on; made from ``audit.json`` alone."""
+"""The page of an audit, made from ``audit.json`` alone: the verdict, then the findings and their tables."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,53 +16,55 @@ from fibrolab.storage import put
 
 LISTED = 50  # files and values named on the page
 CAPTIONS = {
-    "audit_baselines": "Accuracy that needs no network, by the way in which the images are dealt out.",
-    "audit_clusters": "Contact sheet of the worst clusters of copies, numbered as in the table below. Under "
-    "each picture stand its label, its partition and its sample's name.",
+    "audit_baselines": "Accuracy of the baselines, by the way in which the images are split.",
+    "audit_clusters": "Contact sheet of clusters of copies, numbered as in the table below, with the label, "
+    "partition and name of each sample.",
 }
-# What to do about a finding, by the audit's name of it.
+# Recommendations by the audit's key of a finding.
 ADVICE = {
-    "undrawn": "Choose a split that the groups allow: fewer folds, or smaller parts.",
-    "exact_leak": "Remove the copies, or use split=grouped, which keeps those without a patient together.",
+    "undrawn": "Choose a split that the groups allow: fewer folds, or smaller partitions.",
+    "exact_leak": "Remove the copies, or use split=grouped, which keeps copies in one partition.",
     "patients_cross": "Use split=grouped, which keeps each patient in one partition.",
     "groups_cross": "Use split=grouped, which keeps each group in one partition.",
-    "val_is_test": "Set a validation part aside from training, and score the test part once.",
-    "conflicting_copies": "Look at them below, and correct or remove the wrong label.",
-    "near_leak": "Look at them below: two patients who share an image may be one; without patients, use "
-    "split=grouped.",
-    "copies": "Keep one file of each; scores and intervals otherwise count an image several times.",
-    "conflicting_near_copies": "Look at them below: neighbouring frames of one patient have one stage.",
-    "confounding": "Bring all classes to one size, format and device, or validate on another site.",
-    "size_baseline": "Bring all images to one size and format before they are labelled by class.",
+    "val_is_test": "Set aside a validation set from the training data, and score the test set once.",
+    "conflicting_copies": "Inspect the images below, and correct or remove the wrong label.",
+    "near_leak": "Inspect the images below: two patients who share an image may be one patient; where no "
+    "patient is "
+    "known, use split=grouped.",
+    "copies": "Keep one file of each image; otherwise scores and intervals count an image several times.",
+    "conflicting_near_copies": "Inspect the images below: neighbouring frames of one patient have one stage.",
+    "confounding": "Bring all classes to one size, format and device, or validate on data of another site.",
+    "size_baseline": "Bring all images to one size and format before they are sorted by class.",
     "acquisition_baseline": "Crop the borders, and balance scanners and sites over the classes.",
-    "label_slices": "Ask the source how the labels came about; without an answer, do not rely on them.",
-    "personal_columns": "Leave these columns out of the table, or give them another name if they are not.",
+    "label_slices": "Ask the source how the labels were assigned; without an explanation, do not rely on "
+    "them.",
+    "personal_columns": "Remove these columns from the table, or rename them if they hold no personal data.",
     "identity": "Remove these fields from the files before they are shared or logged.",
-    "left_out": "Fetch the files again, or accept that they are missing.",
-    "small_classes": "Collect more patients, merge classes, or use cross-validation.",
-    "implausible": "Compare them with their source; a wrong unit is the commonest cause.",
-    "two_labels": "Check that they come from visits years apart; otherwise one label is wrong.",
-    "no_patients": "Add patient_id if it can be had: clusters never find all the images of one person.",
+    "left_out": "Obtain the files again, or accept that they are missing.",
+    "small_classes": "Include more patients, merge classes, or use cross-validation.",
+    "implausible": "Compare the values with their source; a wrong unit is the most frequent cause.",
+    "two_labels": "Verify that they come from visits years apart; otherwise one label is wrong.",
+    "no_patients": "Add patient_id if it can be obtained: clusters never contain all images of a patient.",
 }
 
 
 @dataclass(frozen=True)
 class Level:
-    """Findings of one gravity."""
+    """Findings of one level of severity."""
 
     name: str
     sign: str
     title: str
-    findings: list[tuple[str, str]]  # a sentence, and what to do about it
+    findings: list[tuple[str, str]]  # a sentence and its recommendation
 
 
-LEVELS = {"fail": "Failures", "warning": "Warnings", "note": "Worth knowing"}
+LEVELS = {"fail": "Failures", "warning": "Warnings", "note": "Notes"}
 
 
 def write(folder: Path) -> Path:
-    """Write the page of an audit from the files of its folder; what is missing is said to be not recorded.
+    """Write the page of an audit from the files of its folder; it states which parts were not recorded.
 
-    The figures are taken from ``figures`` as they are: call `audit_figures.draw` first.
+    The figures are read from ``figures``: call `figures.audit.draw` first.
 
     Args:
         folder: Of an audit or of a run; holds ``audit.json``.
@@ -78,7 +80,7 @@ def write(folder: Path) -> Path:
 
 
 def _content(run: Run) -> dict[str, Any]:
-    """Everything that the template shows."""
+    """Return all values that the template shows."""
     audit = run.audit
     sheets = (
         audit_tables.baselines,
@@ -98,7 +100,7 @@ def _content(run: Run) -> dict[str, Any]:
         "levels": levels(audit),
         "facts": _facts(audit),
         "highest": audit_tables.highest(audit),
-        "figures": html.pictures(run.folder / keys.FIGURES, CAPTIONS),
+        "figures": html.pictures(run.folder / keys.FIGURES, lambda name: CAPTIONS.get(name, name)),
         "lists": {
             title: [str(text) for text in audit.get(name) or []]
             for name, title in (("left_out", "Files left out"), ("implausible", "Implausible values"))
@@ -111,7 +113,7 @@ def _content(run: Run) -> dict[str, Any]:
 
 
 def _lead(run: Run) -> str:
-    """What was audited, in one line."""
+    """Return size, task and split in one line."""
     parts = [
         f"{name} {run.setting(f'{name}.name')}" for name in ("task", "split") if run.setting(f"{name}.name")
     ]
@@ -124,36 +126,34 @@ def _lead(run: Run) -> str:
 
 
 def levels(audit: Mapping[str, Any]) -> list[Level]:
-    """The findings, gravest first; an old audit has warnings only, as sentences."""
+    """Return the findings by severity; without ``findings``, the warnings of the audit."""
     found = audit.get("findings")
     if found is None:
         found = [{"level": "warning", "sentence": text} for text in audit.get("warnings") or []]
     shown = []
     for name, title in LEVELS.items():
-        held = [
+        of_level = [
             (str(each.get("sentence", "")), ADVICE.get(str(each.get("key")), ""))
             for each in found
             if each.get("level") == name
         ]
-        if held:
-            shown.append(Level(name, VERDICTS[name].sign if name in VERDICTS else "i", title, held))
+        if of_level:
+            shown.append(Level(name, VERDICTS[name].sign if name in VERDICTS else "i", title, of_level))
     return shown
 
 
 def _facts(audit: Mapping[str, Any]) -> dict[str, str]:
-    """What the data set holds."""
+    """Return the counts of the data set."""
     words = {
         "samples": "Samples",
         "files": "Distinct files",
         "images": "Distinct images",
         "near_copies": "Distinct images with a near copy",
         "patients": "Patients",
-        "groups": "Groups that must not be parted",
-        "conflicting_copies": "Images with two labels",
+        "groups": "Independent groups (patients or clusters)",
+        "conflicting_copies": "Images with conflicting labels",
     }
-    known = dict(audit) | {
-        "patients": audit.get("patients") or None
-    }  # none named: not known, rather than nought
+    known = dict(audit) | {"patients": audit.get("patients") or None}  # no patient named: unknown, not zero
     if not audit:
         return {}
     facts = {
@@ -168,7 +168,7 @@ def _facts(audit: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _made_of(run: Run) -> dict[str, str]:
-    """What the audit depends on."""
+    """Return the versions and inputs on which the audit depends."""
     commit = str(run.environment.get("git_commit") or "")
     drawn_from = run.audit.get("manifest") or ""
     if not drawn_from and run.split is not None and "manifest" in run.split:
@@ -178,6 +178,6 @@ def _made_of(run: Run) -> dict[str, str]:
         "Manifest (SHA-256)": str(drawn_from),
         "Seed": str(run.setting("seed", "")),
         "Git commit": commit,
-        "Images that the baselines were measured on": "" if measured is None else count(measured),
+        "Images used for the baselines": "" if measured is None else count(measured),
     }
     return {word: text or html.NOT_RECORDED for word, text in facts.items()}

@@ -1,4 +1,4 @@
-"""What a reader must know before the numbers: leaks, left-out files, baselines that were not beaten."""
+"""The sentences of a run's report: results, cautions (leakage, baselines not exceeded ..) and verdict."""
 
 import math
 from collections.abc import Mapping
@@ -9,20 +9,22 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.evaluation.intervals import coverage, proportions
+from fibrolab.evaluation.measures import thresholds
+from fibrolab.evaluation.patients import SAMPLE
 from fibrolab.reporting import numbers, vocabulary
 from fibrolab.runs.trained_run import Run
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What an audit amounts to.
+    """The verdict of an audit in words.
 
     Attributes:
         level: ``ok``, ``warning`` or ``fail``.
-        sign: Tells the levels apart without colour.
+        sign: Distinguishes the levels without colour.
         word: The verdict in words.
-        meaning: What it says of a score on this data.
-        advice: What to do now.
+        meaning: Its consequence for a score on this data.
+        advice: Recommended action.
     """
 
     level: str
@@ -33,7 +35,7 @@ class Verdict:
 
 
 FEW_GROUPS = 30
-MISCALIBRATED = 1.25  # times; a calibration slope beyond it, or below its inverse, is told
+MISCALIBRATED = 1.25  # a calibration slope above it, or below its inverse, is reported
 SLOPE = "slope_"
 OK, WARNING, FAIL = "ok", "warning", "fail"
 VERDICTS = {
@@ -41,41 +43,47 @@ VERDICTS = {
         OK,
         "✓",
         "passed",
-        "Neither a leak into the test, nor a short cut past the liver, nor disorder in the labels was found.",
-        "Report a score together with the highest baseline below and with its interval.",
+        "The audit found no leakage into the test set, no shortcut unrelated to the liver and no "
+        "irregularity in "
+        "the labels.",
+        "Report each score together with its confidence interval and with the highest baseline below.",
     ),
     WARNING: Verdict(
         WARNING,
         "!",
         "passed, with warnings",
-        "A score on this split can be used, but part of it may come from what the warnings below name.",
-        "Mend what can be mended and audit again; state the rest wherever a score is reported.",
+        "Scores on this split can be used, but part of the performance may be explained by the problems "
+        "listed "
+        "under warnings.",
+        "Correct what can be corrected and repeat the audit; state the remaining problems wherever a score "
+        "is "
+        "reported.",
     ),
     FAIL: Verdict(
         FAIL,
         "✕",
         "failed",
-        "A score on this split proves nothing, for the reasons listed under failures.",
-        "Report no score on this split. Mend its failures, then audit again.",
+        "Scores on this split are not valid evidence of performance, for the reasons listed under failures.",
+        "Do not report scores on this split. Correct the failures and repeat the audit.",
     ),
 }
 
 
 def verdict(run: Run) -> Verdict | None:
-    """The verdict of the data's audit, or ``None`` where none was recorded."""
+    """Return the verdict of the audit of the data, or ``None`` where none was recorded."""
     return VERDICTS.get(str(run.audit.get("verdict")))
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One sentence; ``grave`` where the numbers cannot be believed as they stand."""
+    """One sentence of caution; ``grave`` where the results are not valid evidence as they stand."""
 
     text: str
     grave: bool = False
 
 
-def of(run: Run) -> list[Finding]:
-    """All findings of a run, the grave ones first."""
+def cautions(run: Run) -> list[Finding]:
+    """Return what a reader must know before the results, the grave cautions first."""
     data = _audit(run) if run.audit else _split(run)
     doubts = [*_groups(run), *_coverage(run), *_thresholds(run), *_calibration(run), *_sets(run)]
     found = [*data, *_baselines(run), *doubts, *_record(run)]
@@ -83,85 +91,99 @@ def of(run: Run) -> list[Finding]:
 
 
 def _audit(run: Run) -> list[Finding]:
-    """The audit's own sentences, under one that says what they amount to."""
+    """Return the findings of the audit, after a sentence on their consequence where it failed."""
     found = []
     if run.audit.get("verdict") == FAIL:
-        found.append(Finding("The data failed its audit: the numbers below are no evidence.", grave=True))
+        found.append(
+            Finding(
+                "The data failed the audit: the results below are not valid evidence of performance.",
+                grave=True,
+            )
+        )
     failures = {each.get("sentence") for each in run.audit.get("findings") or [] if each.get("level") == FAIL}
     return found + [Finding(str(text), text in failures) for text in run.audit.get("warnings") or []]
 
 
 def _split(run: Run) -> list[Finding]:
-    """What the configuration alone betrays, where no audit was recorded."""
+    """Return cautions known from the configuration alone, where no audit was recorded."""
     found = []
     if run.setting("split.val_is_test", False):
-        text = "Validation and test are the same samples: the epoch was chosen on the scored set."
+        text = "The validation and test sets are the same samples: the epoch was selected on the test set."
         found.append(Finding(text, grave=True))
     if run.setting("split.leaky", False):
-        text = "The split may part groups, as a paper did: the numbers below are no evidence."
+        text = (
+            "The split does not keep the images of a patient in one partition, as in the paper that it "
+            "reproduces: the results below are not valid evidence of performance."
+        )
         found.append(Finding(text, grave=True))
     return found
 
 
 def _levels(run: Run) -> dict[str, pd.DataFrame]:
-    """The metrics of samples and of patients, by how a sentence tells them apart."""
+    """Return the metrics of samples and of patients, by the words that identify them in a sentence."""
     known = {"": run.metrics, " by patient": run.patients}
-    return {whose: table for whose, table in known.items() if table is not None}
+    return {suffix: table for suffix, table in known.items() if table is not None}
 
 
 def _baselines(run: Run) -> list[Finding]:
     found = []
-    for whose, table in _levels(run).items():
-        for row in numbers.headline(table, {} if whose else run.baselines):
+    for suffix, table in _levels(run).items():
+        for row in numbers.headline(table, {} if suffix else run.baselines):
             if row.above_baseline is False:
-                text = f"{row.title}{whose} {row} is not clearly above its baseline of {row.baseline_text}."
+                baseline = f"its baseline of {row.baseline_text}"
+                text = f"{row.title}{suffix}, {row}, does not clearly exceed {baseline}."
                 found.append(Finding(text))
             elif not math.isfinite(row.value):
-                found.append(Finding(f"{row.title}{whose} is not defined on this test set."))
+                found.append(Finding(f"{row.title}{suffix} is not defined on this test set."))
     return found
 
 
 def _groups(run: Run) -> list[Finding]:
-    """Partitions of so few groups, or so unequal ones, that what is measured or chosen on them is rough."""
+    """Return partitions with too few independent units, or too unequal ones, for precise estimates."""
     found = []
-    rough = {keys.TEST: "intervals are rough", keys.VALIDATION: "thresholds and temperatures are rough"}
-    for partition, what in rough.items():
+    imprecise = {
+        keys.TEST: "confidence intervals are approximate",
+        keys.VALIDATION: "thresholds and temperatures are imprecise",
+    }
+    for partition, consequence in imprecise.items():
         rows = run.scored(partition)
         if rows is None:
             continue
         sizes = rows[keys.GROUP_ID].value_counts().to_numpy()
         if (worth := proportions.effective_groups(sizes)) < FEW_GROUPS:
-            size = " only" if worth == len(sizes) else f", which are worth {int(worth)} of equal size"
-            text = f"The {partition} set holds {len(sizes)} groups{size}: {what} below {FEW_GROUPS}."
+            units, only = f"{len(sizes)} independent units (patients or clusters)", worth == len(sizes)
+            size = f"only {units}" if only else f"{units}, equivalent to {int(worth)} of equal size"
+            text = f"The {partition} set contains {size}: {consequence} with fewer than {FEW_GROUPS}."
             found.append(Finding(text))
     return found
 
 
 def _coverage(run: Run) -> list[Finding]:
-    """Headline intervals that are known, from simulation, to hold the truth less often than they say.
+    """Return headline intervals whose actual coverage, in simulated studies, is below the nominal level.
 
-    Column `coverage` of the metrics is that share, for an interval of its method on a test set of this kind;
-    NaN where it is not known.
+    Column `coverage` of the metrics is the coverage of an interval of this method in the most similar
+    simulated study; NaN where it is not known.
     """
-    promised = float(run.setting("bootstrap.level", 0.95))
+    nominal = float(run.setting("bootstrap.level", 0.95))
     short = []
-    for whose, table in _levels(run).items():
+    for suffix, table in _levels(run).items():
         if "coverage" in table:
-            told = table["metric"].isin(numbers.headline_names(table))
-            rows = table[told & (table["coverage"] < coverage.LOWEST)]
+            shown = table["metric"].isin(numbers.headline_names(table))
+            rows = table[shown & (table["coverage"] < coverage.LOWEST)]
             short += [
-                f"{numbers.quantity(row['coverage'], 'accuracy')} ({numbers.title(row['metric'])}{whose})"
+                f"{numbers.quantity(row['coverage'], 'accuracy')} ({numbers.title(row['metric'])}{suffix})"
                 for row in vocabulary.records(rows.drop_duplicates("metric", keep="last"))
             ]
     if not short:
         return []
-    some = f"Some {numbers.percent(promised)} intervals are too narrow"
-    text = f"{some}: in the most similar simulated studies they "
-    return [Finding(f"{text}held the truth in only {vocabulary.listed(short)}.")]
+    text = (
+        f"Some {numbers.percent(nominal)} confidence intervals are too narrow: in the most similar simulated "
+    )
+    return [Finding(f"{text}studies they contained the true value in only {vocabulary.listed(short)}.")]
 
 
 def _thresholds(run: Run) -> list[Finding]:
-    """End points for which validation could choose no threshold, a sentence a rule and reason."""
+    """Return end points without a threshold from the validation set, a sentence a level and reason."""
     table = run.tables.get("endpoints")
     if table is None:
         return []
@@ -170,43 +192,45 @@ def _thresholds(run: Run) -> list[Finding]:
     reasons = lost["note"].fillna("") if "note" in lost else pd.Series("", index=lost.index)
     for (level, reason), each in lost.groupby([lost["level"], reasons], sort=False):
         rules = dict.fromkeys(vocabulary.RULES.get(rule, str(rule)) for rule in each["rule"])
-        names = dict.fromkeys(vocabulary.endpoint(run, name) for name in each["endpoint"])
-        whose = "" if level == "sample" else f" {vocabulary.LEVELS.get(str(level), level)}"
+        names = dict.fromkeys(vocabulary.end_point_of(run, name) for name in each["endpoint"])
+        at_level = "" if level == "sample" else f" {vocabulary.LEVELS.get(str(level), level)}"
         why = f" ({reason})" if reason else ""
-        text = f"Validation{whose} chose no threshold by {vocabulary.listed([*rules])} for "
-        found.append(Finding(f"{text}{vocabulary.listed([*names])}{why}."))
+        text = (
+            f"On the validation set{at_level}, no threshold could be chosen by {vocabulary.listed([*rules])}"
+        )
+        found.append(Finding(f"{text} for {vocabulary.listed([*names])}{why}."))
     return found
 
 
 def _calibration(run: Run) -> list[Finding]:
-    """Probabilities that are surely, and by a fair amount, over- or under-confident.
+    """Return calibration slopes that differ from 1 by their interval and by a relevant amount.
 
-    By the slope, which is 1 where they are right: the calibration error has no interval to be sure by.
+    The expected calibration error has no valid interval, and is therefore not used here.
     """
     table = run.tables.get("calibration")
     if table is None or not {"low", "high"} <= set(table.columns):
         return []
     slopes = table[(table["probabilities"] == "as predicted") & table["measure"].str.startswith(SLOPE)]
     value, found = slopes["value"], []
-    for what, wrong in (
+    for direction, wrong in (
         ("over-confident", (slopes["high"] < 1) & (value < 1 / MISCALIBRATED)),
         ("under-confident", (slopes["low"] > 1) & (value > MISCALIBRATED)),
     ):
         if wrong.any():
             parts = [_slope(run, row) for row in vocabulary.records(slopes[wrong])]
-            text = f"The probabilities are {what}: the calibration slope, which should be 1, is "
+            text = f"The predicted probabilities are {direction}: the calibration slope (ideally 1) is "
             found.append(Finding(f"{text}{vocabulary.listed(parts)}."))
     return found
 
 
 def _slope(run: Run, row: Mapping[str, Any]) -> str:
     ends = numbers.interval(row["low"], row["high"], "slope")
-    name = vocabulary.endpoint(run, row["measure"].removeprefix(SLOPE))
-    return f"{numbers.quantity(row['value'], 'slope')} {ends} for {name}{_whose(row['level'])}"
+    name = vocabulary.end_point_of(run, row["measure"].removeprefix(SLOPE))
+    return f"{numbers.quantity(row['value'], 'slope')} {ends} for {name}{_at_level(row['level'])}"
 
 
 def _sets(run: Run) -> list[Finding]:
-    """Classes whose conformal sets surely hold the truth less often than the sets promise over all."""
+    """Return classes for which the coverage of conformal prediction sets is below its nominal level."""
     table = run.tables.get("conformal")
     if table is None or "high" not in table:
         return []
@@ -218,25 +242,80 @@ def _sets(run: Run) -> list[Finding]:
             f"{'all' if row['stage'] == 'all' else row['stage']}"
             for row in vocabulary.records(rows)
         ]
-        promise = f"Sets{_whose(str(level))} that promise {numbers.percent(1 - float(str(alpha)))}"
-        found.append(Finding(f"{promise} hold the true class in only {vocabulary.listed(parts)}."))
+        which = f"Conformal prediction sets{_at_level(str(level))} with a nominal coverage of "
+        text = f"{which}{numbers.percent(1 - float(str(alpha)))} contain the true class for only "
+        found.append(Finding(f"{text}{vocabulary.listed(parts)}."))
     return found
 
 
-def _whose(level: str) -> str:
-    """What tells a sentence on patients from one on samples."""
-    return "" if level == "sample" else f" {vocabulary.POOLINGS[level]}"
+def _at_level(level: str) -> str:
+    """Return what distinguishes a sentence on patients from one on samples."""
+    return "" if level == "sample" else f" ({vocabulary.POOLINGS[level]})"
 
 
 def _record(run: Run) -> list[Finding]:
     found = [Finding(fault) for fault in run.faults]
     if run.environment.get("git_dirty"):
         found.append(
-            Finding("The code held uncommitted changes: the commit alone does not reproduce this run.")
+            Finding("The code had uncommitted changes: the commit alone does not reproduce this run.")
         )
     test = run.scored()
     if test is not None and (
         absent := [name for k, name in enumerate(run.classes) if k not in set(test[keys.Y_TRUE])]
     ):
-        found.append(Finding(f"The test set holds no sample of {', '.join(absent)}."))
+        found.append(Finding(f"The test set contains no sample of {', '.join(absent)}."))
     return found
+
+
+def results(run: Run) -> list[str]:
+    """Return the main results in words, a sentence on the classes, then one on each end point.
+
+    Patients come before samples; what was not measured has no sentence.
+    """
+    level, table = ("patient", run.patients) if run.patients is not None else (SAMPLE, run.metrics)
+    if table is None:
+        return []
+    rows = numbers.rows(table, ["accuracy"], {} if level == "patient" else run.baselines)
+    return [*_class_result(run, level, rows), *_end_point_results(run, level)]
+
+
+def _class_result(run: Run, level: str, rows: list[numbers.Row]) -> list[str]:
+    if not rows or not math.isfinite(rows[0].value):
+        return []
+    (row,) = rows
+    baseline = ""
+    if math.isfinite(row.baseline) and level == SAMPLE:  # the audit measures its baselines by sample alone
+        baseline = f"; the best accuracy reachable without a model was {row.baseline_text}"
+    elif math.isfinite(row.baseline):
+        majority = numbers.quantity(row.baseline, row.metric)
+        baseline = f"; predicting the most frequent class of the training set was correct for {majority}"
+    label = "stage" if run.setting("task.ordered") and len(run.classes) > 2 else "class"
+    return [f"The predicted {label} was correct for {_unbroken(row)} of the test {level}s{baseline}."]
+
+
+def _end_point_results(run: Run, level: str) -> list[str]:
+    table = run.tables.get("endpoints")
+    if table is None:
+        return []
+    rows = table[(table["level"] == level) & (table["rule"] == thresholds.YOUDEN)]
+    found = []
+    for name, of_end_point in rows.groupby("endpoint", sort=False):
+        known = {row["metric"]: row for row in vocabulary.records(of_end_point)}
+        measures = ("sensitivity", "specificity")
+        parts = [text for metric in measures if (text := _proportion(known.get(metric)))]
+        if len(parts) == len(measures):
+            title = vocabulary.end_point_of(run, str(name))
+            found.append(f"{title}: sensitivity {parts[0]} and specificity {parts[1]} by {level}.")
+    return found
+
+
+def _proportion(row: Mapping[str, Any] | None) -> str:
+    if row is None or not math.isfinite(vocabulary.number(row, "value")):
+        return ""
+    value, low, high = (vocabulary.number(row, name) for name in ("value", "low", "high"))
+    return _unbroken(f"{numbers.quantity(value, 'accuracy')} {numbers.interval(low, high, 'accuracy')}")
+
+
+def _unbroken(estimate: object) -> str:
+    """Return an estimate whose interval stays on one line."""
+    return str(estimate).replace(", ", f",{numbers.SPACE}")

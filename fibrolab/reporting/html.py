@@ -1,4 +1,4 @@
-"""What every page is made with: the templates of this folder, and pictures inlined into them."""
+"""Rendering of pages: the templates of ``templates/``, and figures embedded in them."""
 
 import base64
 from collections.abc import Callable, Mapping
@@ -13,9 +13,9 @@ NOT_RECORDED = "not recorded"
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure inlined: its name, caption, size on the page [CSS pixels] and ``data:`` address.
+    """An embedded figure: its name, caption, size on the page [CSS pixels] and ``data:`` address.
 
-    ``alt`` tells those who cannot see it what it shows: its caption, where nothing more is known.
+    ``alt`` is its alternative text for screen readers: its caption, where nothing more is known.
     """
 
     name: str
@@ -27,7 +27,7 @@ class Picture:
 
 
 def render(template: str, content: Mapping[str, Any]) -> bytes:
-    """Fill a template; whatever comes from outside is escaped.
+    """Fill a template; all values are escaped.
 
     Args:
         template: A file of this folder, such as ``report.html.j2``.
@@ -49,14 +49,14 @@ def render(template: str, content: Mapping[str, Any]) -> bytes:
 
 
 def pictures(
-    folder: Path, captions: Mapping[str, str], alt: Callable[[str], str] | None = None
+    folder: Path, caption: Callable[[str], str], alt: Callable[[str], str] | None = None
 ) -> dict[str, Picture]:
-    """The PNG files of a folder by name; a file that is no PNG is passed over.
+    """Embed the PNG files of a folder, by name; a file that is not PNG is skipped.
 
     Args:
-        folder: Where they are; it may be missing.
-        captions: What stands below a picture, by name; any other is captioned by its name.
-        alt: What a screen reader says of a picture, by its name; the caption by default.
+        folder: Of the figures; it may be missing.
+        caption: Return the text below a picture from its name.
+        alt: Return the alternative text of a picture from its name; the caption by default.
 
     Returns:
         The pictures in the order of their names.
@@ -66,15 +66,15 @@ def pictures(
         content = path.read_bytes()
         if not content.startswith(PNG):
             continue
-        caption = captions.get(path.stem, path.stem.replace("_", " ").capitalize() + ".")
         address = f"data:image/png;base64,{base64.b64encode(content).decode()}"
-        told = alt(path.stem) if alt else caption
-        found[path.stem] = Picture(path.stem, caption, *_size(content), address, told)
+        text = caption(path.stem)
+        alternative = alt(path.stem) if alt else text
+        found[path.stem] = Picture(path.stem, text, *_size(content), address, alternative)
     return found
 
 
 def _size(content: bytes) -> tuple[int, int]:
-    """Width and height on the page: of its pixels, brought from their density on paper to the screen's."""
+    """Return width and height on the page [CSS pixels], from the pixels and their density on paper."""
     width, height = (int.from_bytes(content[start : start + 4], "big") for start in (16, 20))  # chunk IHDR
     start = content.find(b"pHYs", 0, 4096) + 4
     density = int.from_bytes(content[start : start + 4], "big") if start > 3 else 0  # [pixels per metre]

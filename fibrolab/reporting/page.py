@@ -1,7 +1,7 @@
-"""The report: one HTML page that carries its figures and styles and needs no network and no script."""
+"""The report of a run: one HTML page that contains its figures and styles, without network or script."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,14 @@ import pandas as pd
 from fibrolab import keys
 from fibrolab.evaluation import baselines
 from fibrolab.evaluation.patients import to_patients
-from fibrolab.reporting import export, findings, html, numbers, summary, vocabulary
-from fibrolab.reporting.captions import CAPTIONS, alt
+from fibrolab.reporting import findings, html, numbers, vocabulary
+from fibrolab.reporting.figures import run as run_figures
 from fibrolab.reporting.html import NOT_RECORDED
-from fibrolab.reporting.tables import sections
+from fibrolab.reporting.tables import endpoints as endpoint_sheets
+from fibrolab.reporting.tables import estimates, table_files
+from fibrolab.reporting.tables import measures as measure_sheets
+from fibrolab.reporting.tables import population as population_sheets
+from fibrolab.reporting.tables import probabilities as probability_sheets
 from fibrolab.reporting.tables.sheet import Footnotes, Sheet
 from fibrolab.runs import trained_run as runs
 from fibrolab.runs.trained_run import Run
@@ -22,38 +26,53 @@ from fibrolab.storage import put
 
 LISTED = 50  # left-out files named on the page
 KEY_PACKAGES = ("torch", "torchvision", "lightning", "timm", "numpy", "scikit-learn")
-TITLES = {  # of the sections, in their order; one that has nothing to show is left out
-    "findings": "Read before the numbers",
-    "result": "Result on the test set",
-    "published": "What a paper reports of this arm",
+TITLES = {  # of the sections, in their order; a section without content is left out
+    "findings": "Cautions",
+    "result": "Results on the test set",
+    "published": "Published results",
     "endpoints": "End points",
     "curves": "Curves",
-    "classes": "Class by class",
-    "patients": "Patient level",
-    "probabilities": "Quality of the probabilities",
+    "classes": "Results by class",
+    "patients": "Results by patient",
+    "probabilities": "Calibration and prediction sets",
     "comparators": "Clinical comparators",
     "subgroups": "Subgroups",
     "cohort": "Cohort",
-    "mistakes": "Worst mistakes",
+    "mistakes": "Largest errors",
     "data": "Data",
     "training": "Training",
     "more": "Further figures",
-    "setup": "What was run",
+    "setup": "Settings",
     "environment": "Environment",
-    "files": "Beside this page",
+    "files": "Files of this report",
 }
-ALWAYS = ("result", "curves", "classes", "data", "training", "setup", "environment")  # if only to say: absent
-BESIDE = {  # what else the folder may hold for a reader
-    "model_card.md": "the model card, with what only a person can answer left open",
-    "checklist.html": "CLAIM and TRIPOD+AI, filled as far as the run knows",
+ALWAYS = ("result", "curves", "classes", "data", "training", "setup", "environment")  # even if not recorded
+TABLES: dict[str, Callable[[Run], list[Sheet]]] = {  # in the order of the page
+    "headline": measure_sheets.headline,
+    "published": measure_sheets.published,
+    "endpoints": endpoint_sheets.sheets,
+    "classes": measure_sheets.by_class,
+    "further": measure_sheets.further,
+    "patients": measure_sheets.poolings,
+    "calibration": probability_sheets.calibration,
+    "conformal": probability_sheets.conformal,
+    "comparators": endpoint_sheets.comparators,
+    "subgroups": population_sheets.subgroups,
+    "cohort": population_sheets.cohort,
+    "mistakes": population_sheets.mistakes,
+    "partitions": measure_sheets.partitions,
+}
+BESIDE = {  # files of the run's folder to which the page links
+    "model_card.md": "model card; questions that only the authors can answer are left open",
+    "checklist.html": "CLAIM and TRIPOD+AI checklists, completed as far as the run's records allow",
     "tables": "the tables of this page as CSV and LaTeX",
-    "figures": "its figures as PNG and SVG",
+    "figures": "the figures of this page as PNG and SVG",
 }
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A value, its interval and its baseline as places [percent] on the scale of the headline."""
+    """A value, its interval and its baseline as positions [percent] on the scale of the headline."""
 
     low: float
     high: float
@@ -66,27 +85,27 @@ class Headline:
     """The headline numbers of the test set's samples or patients.
 
     Attributes:
-        what: Which of the two.
+        unit: ``samples`` or ``patients``.
         rows: Each with its bar, the marks of its footnotes and its p value against chance.
-        scale_low: Where the bars' scale starts.
-        size: Number of samples or patients, and of the groups that they come from.
-        notes: The footnotes, by mark.
-        spread: Number of resamples whose mean and SD the rows have; empty where they have none.
+        scale_low: Lower end of the bars' scale.
+        size: Number of samples or patients, and of their groups.
+        notes: Footnotes by mark.
+        resamples: Number of bootstrap resamples of the rows' mean and SD; empty where they have none.
     """
 
-    what: str
+    unit: str
     rows: list[tuple[numbers.Row, Bar | None, str, str]]
     scale_low: int
     size: tuple[int, int] | None
     notes: list[tuple[str, str]]
-    spread: str
+    resamples: str
 
 
 def write(run: Path) -> Path:
-    """Write the report of a run from the files of its folder, and its tables as files beside it.
+    """Write the report of a run from the files of its folder, and its tables as files.
 
-    What is missing is said to be not recorded. The figures are taken from the run's ``figures`` folder as
-    they are: call `figures.draw_all` first.
+    The page states which parts were not recorded. The figures are read from the run's ``figures`` folder:
+    call `figures.run.draw_all` first.
 
     Args:
         run: A run's folder.
@@ -99,22 +118,30 @@ def write(run: Path) -> Path:
         StorageError: The disk is full or the folder cannot be written.
     """
     record = runs.read(run)
-    sheets = sections.of(record)
-    export.write(sheets, run)
+    sheets = tables(record)
+    table_files.write(sheets, run)
     return put(run / keys.REPORT_FILE, html.render("report.html.j2", _content(record, sheets)))
 
 
+def tables(run: Run) -> dict[str, list[Sheet]]:
+    """Return the tables of each section; none where the run does not hold their content."""
+    return {name: sheets(run) for name, sheets in TABLES.items()}
+
+
 def _content(run: Run, sheets: Mapping[str, Sequence[Sheet]]) -> dict[str, Any]:
-    """Everything that the template shows."""
-    figures = html.pictures(run.folder / keys.FIGURES, CAPTIONS, lambda name: alt(name, run))
+    """Return all values that the template shows."""
+    figures = html.pictures(
+        run.folder / keys.FIGURES, run_figures.caption, lambda name: run_figures.alternative_text(name, run)
+    )
+    placed = {entry.name for entry in run_figures.FIGURES}
     shown = {
-        "elsewhere": vocabulary.elsewhere(run),
-        "findings": findings.of(run),
+        "training_run": vocabulary.training_run(run),
+        "findings": findings.cautions(run),
         "sheets": sheets,
         "more_figures": [
             picture
             for name, picture in figures.items()
-            if not name.startswith("audit_") and name not in CAPTIONS
+            if not name.startswith("audit_") and name not in placed
         ],
         "beside": {name: text for name, text in BESIDE.items() if (run.folder / name).exists()},
     }
@@ -124,13 +151,18 @@ def _content(run: Run, sheets: Mapping[str, Sequence[Sheet]]) -> dict[str, Any]:
         "run": run,
         "verdict": findings.verdict(run),
         "audit_page": keys.AUDIT_PAGE if (run.folder / keys.AUDIT_PAGE).is_file() else "",
-        "summary": summary.of(run),
+        "results": findings.results(run),
         "headlines": _headlines(run),
         "facts": _facts(run),
         "data_facts": _data_facts(run),
         "left_out": [str(text) for text in run.audit.get("left_out") or []],
         "listed": LISTED,
-        "figures": figures,
+        "figures": {
+            section: [
+                (entry, figures.get(entry.name)) for entry in run_figures.FIGURES if entry.section == section
+            ]
+            for section in TITLES
+        },
         "command": run.command,
         "environment_facts": _environment_facts(run),
         "level": vocabulary.level(run),
@@ -139,19 +171,19 @@ def _content(run: Run, sheets: Mapping[str, Sequence[Sheet]]) -> dict[str, Any]:
 
 
 def _titles(shown: Mapping[str, Any], figures: Mapping[str, html.Picture]) -> dict[str, str]:
-    """The sections that the page has, by their anchors."""
+    """Return the titles of the sections that have content, by their anchors."""
     filled = {name for name, sheets in shown["sheets"].items() if sheets}
     if filled & {"calibration", "conformal"}:
         filled.add("probabilities")
-    filled |= {name for name in ("subgroups", "mistakes") if name in figures}
+    filled |= {entry.section for entry in run_figures.FIGURES if entry.name in figures}
     parts = {"findings": "findings", "more": "more_figures", "files": "beside"}
     filled |= {name for name, part in parts.items() if shown[part]}
-    filled |= {name for name in ALWAYS if not (name == "training" and shown["elsewhere"])}
+    filled |= {name for name in ALWAYS if not (name == "training" and shown["training_run"])}
     return {name: title for name, title in TITLES.items() if name in filled}
 
 
 def _bars(rows: list[numbers.Row]) -> tuple[int, list[Bar | None]]:
-    """The headline's intervals on one scale: 0 to 1, or from -1 where an agreement below chance needs it."""
+    """Return the headline's intervals on one scale: 0 to 1, or from -1 where a value is negative."""
     start = -1 if any(number < 0 for row in rows for number in (row.value, row.low, row.baseline)) else 0
 
     def place(value: float) -> float:
@@ -171,7 +203,7 @@ def _bars(rows: list[numbers.Row]) -> tuple[int, list[Bar | None]]:
 
 
 def _headlines(run: Run) -> list[Headline]:
-    """Accuracy, macro AUC and kappa of the samples and, where patients have several, of the patients."""
+    """Return accuracy, macro AUC and kappa by sample and, where patients have several samples, by patient."""
     found = []
     frame = run.scored()
     if run.metrics is not None:
@@ -182,23 +214,25 @@ def _headlines(run: Run) -> list[Headline]:
     return found
 
 
-def _headline(run: Run, what: str, rows: list[numbers.Row], frame: pd.DataFrame | None) -> Headline:
+def _headline(run: Run, unit: str, rows: list[numbers.Row], frame: pd.DataFrame | None) -> Headline:
     scale_low, bars = _bars(rows)
     size = None if frame is None else (len(frame), frame[keys.GROUP_ID].nunique())
     notes = Footnotes()
-    chances, tests = zip(*map(vocabulary.against_chance, rows), strict=True) if rows else ((), ())
+    chances, tests = zip(*map(estimates.against_chance, rows), strict=True) if rows else ((), ())
     marks = [
-        notes.marks(vocabulary.method(row.method), *vocabulary.remarks(vars(row)), test)
+        notes.marks(estimates.method(row.method), *estimates.remarks(vars(row)), test)
         for row, test in zip(rows, tests, strict=True)
     ]
-    spread = f"{run.setting('bootstrap.resamples', 1000):,}" if any(row.spread_text for row in rows) else ""
+    resamples = (
+        f"{run.setting('bootstrap.resamples', 1000):,}" if any(row.spread_text for row in rows) else ""
+    )
     return Headline(
-        what, list(zip(rows, bars, marks, chances, strict=True)), scale_low, size, notes.notes, spread
+        unit, list(zip(rows, bars, marks, chances, strict=True)), scale_low, size, notes.notes, resamples
     )
 
 
 def _facts(run: Run) -> dict[str, str]:
-    """What was run, in words."""
+    """Return the main settings in words."""
     trained = None if run.history is None or run.history.empty else int(run.history["epoch"].max()) + 1
     epochs = NOT_RECORDED if trained is None else str(trained)
     if trained is not None and (most := run.setting("trainer.max_epochs")):
@@ -213,13 +247,13 @@ def _facts(run: Run) -> dict[str, str]:
     facts = {word: str(run.setting(name, NOT_RECORDED)) for word, name in named.items()}
     if classes := run.classes:
         facts["Task"] += f" ({', '.join(classes)})"
-    if earlier := vocabulary.elsewhere(run):
-        return {**facts, "Network": earlier}
+    if trained_by := vocabulary.training_run(run):
+        return {**facts, "Network": trained_by}
     return {**facts, "Epochs": epochs}
 
 
 def _data_facts(run: Run) -> dict[str, str]:
-    """What the data set holds, as the audit counted it."""
+    """Return the counts of the data set and the accuracy of its baselines, from the audit."""
     words = {
         "Samples": "samples",
         "Distinct files": "files",
@@ -227,17 +261,17 @@ def _data_facts(run: Run) -> dict[str, str]:
         "Patients": "patients",
         "Identical copies": "exact_copies",
         "Near copies": "near_copies",
-        "Copies with another label": "conflicting_copies",
+        "Copies with conflicting labels": "conflicting_copies",
     }
     if not run.audit:
         return {}
     counts = {word: run.audit.get(name) for word, name in words.items()}
-    counts["Patients"] = counts["Patients"] or None  # none named: not known, rather than nought
+    counts["Patients"] = counts["Patients"] or None  # no patient named: unknown, not zero
     facts = {word: f"{count:,}" if isinstance(count, int) else "not known" for word, count in counts.items()}
-    leak = {} if vocabulary.elsewhere(run) else run.audit.get("leak") or {}  # this data trained nothing
+    leak = {} if vocabulary.training_run(run) else run.audit.get("leak") or {}  # not the training data
     for kind, word in (("exact", "identical copy"), ("near", "identical or near copy")):
-        if (share := leak.get(kind)) is not None:
-            facts[f"Test with {word} in training"] = f"{100 * share:.1f}{numbers.SPACE}%"
+        if (proportion := leak.get(kind)) is not None:
+            facts[f"Test images with an {word} in training"] = f"{100 * proportion:.1f}{numbers.SPACE}%"
     for name, accuracy in baselines.in_metric(run.baselines, "accuracy").items():
         facts[f"Accuracy by {numbers.baseline_name(name)}"] = numbers.quantity(accuracy, "accuracy")
     for seen, accuracy in (run.audit.get("best_accuracy") or {}).items():
@@ -246,7 +280,7 @@ def _data_facts(run: Run) -> dict[str, str]:
 
 
 def _environment_facts(run: Run) -> dict[str, str]:
-    """Where and when it ran, and the packages that matter most."""
+    """Return where and when the run was made, and its main packages."""
     known = run.environment
     if not known:
         return {}
@@ -256,7 +290,7 @@ def _environment_facts(run: Run) -> dict[str, str]:
     return {
         "Git commit": commit + (" with uncommitted changes" if known.get("git_dirty") else ""),
         "Started": str(known.get("started") or NOT_RECORDED),
-        "Duration, up to the answers": NOT_RECORDED if seconds is None else _duration(float(seconds)),
+        "Duration, until the predictions": NOT_RECORDED if seconds is None else _duration(float(seconds)),
         "Device": str(known.get("device") or NOT_RECORDED),
         "Python": str(known.get("python") or NOT_RECORDED),
         "Platform": str(known.get("platform") or NOT_RECORDED),
@@ -266,7 +300,7 @@ def _environment_facts(run: Run) -> dict[str, str]:
 
 
 def _duration(seconds: float) -> str:
-    """Seconds in the two units that a person would use."""
+    """Return a duration in its two largest units."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

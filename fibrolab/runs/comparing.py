@@ -106,7 +106,7 @@ def compared(sides: Sequence[Side], task: Task, given: Mapping[str, Any]) -> Com
         task=task,
         members=[_member(each) for each in sides],
         settings=differing({each.name: each.records for each in sides}),
-        witnesses=_witnesses(sides),
+        units=_units(sides),
         paired=given["paired"],
         resamples=given["bootstrap"]["resamples"],
         level=given["bootstrap"]["level"],
@@ -172,7 +172,7 @@ def _member(side: Side) -> Member:
     )
 
 
-def _witnesses(sides: Sequence[Side]) -> str:
+def _units(sides: Sequence[Side]) -> str:
     """What a group is: a patient, or, where no patient is known, a cluster of copies."""
     tested = pd.concat([each.predictions for side in sides for each in side.records])
     tested = tested[tested[keys.PARTITION] == keys.TEST]

@@ -92,7 +92,7 @@ def test_the_verdict_comes_first_in_words_and_a_sign(tmp_path: Path, browser: An
     sheet = visit(browser, written(tmp_path, audit(verdict=verdict)) / keys.AUDIT_PAGE).page
     said = findings.VERDICTS[verdict]
     assert sheet.locator("h2").first.inner_text().replace("\n", "") == f"{said.sign}Audit {said.word}"
-    assert sheet.locator("main > :first-child").inner_text().endswith(f"What to do: {said.advice}")
+    assert sheet.locator("main > :first-child").inner_text().endswith(f"Recommendation: {said.advice}")
 
 
 def test_letters_stand_out_from_their_ground(browser: Any, tmp_path: Path) -> None:
@@ -151,7 +151,14 @@ def test_names_are_shown_as_text_and_never_run(tmp_path: Path, browser: Any) -> 
 
 def test_an_audit_that_left_nothing_says_so(tmp_path: Path) -> None:
     text = audit_page.write(tmp_path).read_text()
-    for name in ("Verdict", "Counts", "Baselines", "Leak of this and of a random split", "Copies", "Command"):
+    for name in (
+        "Verdict",
+        "Counts",
+        "Baselines",
+        "Leakage of this and of a random split",
+        "Copies",
+        "Command",
+    ):
         assert f"{name}: not recorded." in text
 
 
@@ -161,7 +168,7 @@ def test_each_part_may_be_missing(tmp_path: Path, missing: str) -> None:
     del found[missing]
     write(tmp_path, found)
     audit_figures.draw(found, tmp_path)
-    assert "The number to beat" in audit_page.write(tmp_path).read_text()
+    assert ">Baselines</h2>" in audit_page.write(tmp_path).read_text()
 
 
 def test_an_audit_of_an_earlier_version_is_shown_with_what_it_has(tmp_path: Path) -> None:
@@ -252,7 +259,7 @@ def test_the_contact_sheet_is_bounded() -> None:
 
 def test_the_figure_of_baselines_names_rules_and_protocols() -> None:
     shown = texts(audit_figures.baselines(audit_tables.protocol_baselines(audit())))
-    assert {"nearest neighbour", "majority class", "this split", "groups kept whole"} <= set(shown)
+    assert {"nearest neighbour", "majority class", "this split", "groups kept together"} <= set(shown)
 
 
 def test_drawing_writes_what_the_audit_allows(tmp_path: Path) -> None:

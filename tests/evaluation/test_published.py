@@ -11,7 +11,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from fibrolab.errors import ConfigError
 from fibrolab.evaluation.comparison import published_results
-from fibrolab.reporting.tables import sections
+from fibrolab.reporting.tables import measures as measure_sheets
 from fibrolab.runs.trained_run import Run
 from fibrolab.training.checks import check
 
@@ -98,12 +98,12 @@ def test_the_page_sets_the_paper_beside_the_run_and_tests_nothing() -> None:
     table = reported(n=102, positive=41, auc=0.95, macro_f1=0.8).reset_index()
     metrics = pd.DataFrame({"metric": ["auc"], "value": [0.8], "low": [0.7], "high": [0.9]})
     run = Run(Path(), config={"published": setting}, metrics=metrics, tables={"published": table})
-    (sheet,) = sections.of(run)["published"]
+    (sheet,) = measure_sheets.published(run)
     assert sheet.caption.startswith(
-        "Reported of this arm: A paper, 2020. Tested there: 102, 41 of them positive."
+        "Published results for this arm: A paper, 2020. Published test set: 102, 41 of them positive."
     )
-    assert "Its split leaks. Other patients" in sheet.caption
-    assert [column.title for column in sheet.columns] == ["Measure", "The paper", "Here, by sample"]
+    assert "Its split leaks. The patients, and often the split, are different" in sheet.caption
+    assert [column.title for column in sheet.columns] == ["Measure", "Published", "This run, by sample"]
     auc, f1 = sheet.lines
     assert [cell.text for cell in auc.cells] == ["AUC", ".950", ".800"]
     assert [cell.text for cell in f1.cells] == ["Macro F1", ".800", "–"]

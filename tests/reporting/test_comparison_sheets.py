@@ -6,7 +6,7 @@ import pytest
 
 from fibrolab.evaluation.comparison.arms import AT_THRESHOLDS, CLASSES, HEADLINE, Task
 from fibrolab.evaluation.comparison.comparison_table import COLUMNS, FOLDS
-from fibrolab.reporting.comparison_words import Comparison
+from fibrolab.reporting.comparison_findings import Comparison
 from fibrolab.reporting.tables import comparison as comparison_sheets
 from fibrolab.reporting.tables.sheet import Sheet
 
@@ -56,7 +56,7 @@ def test_classes_are_lines_with_the_arms_side_by_side_and_their_average_last() -
     assert [column.title for column in sheet.columns] == ["Class", "Arm", "Precision", "F1"]
     found = [(line.cells[0].text, line.cells[1].text) for line in sheet.lines]
     assert found == [(part, arm) for part in ("F0", "F1", "Macro average") for arm in "ab"]
-    assert "most probable class" in sheet.caption
+    assert "the most probable one" in sheet.caption
 
 
 def test_end_points_at_thresholds_are_named_in_words() -> None:

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from fibrolab.evaluation.intervals import coverage
-from fibrolab.reporting import undercoverage
 from fibrolab.reporting.tables import endpoints as endpoint_sheets
+from fibrolab.reporting.tables import estimates
 from fibrolab.runs.trained_run import Run
 
 CONFIG = {"task": {"classes": list(fake_run.CLASSES), "endpoints": fake_tables.ENDPOINTS}}
@@ -74,8 +74,8 @@ def falling_short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("falling_short")
 def test_an_interval_that_covers_too_little_says_so_where_it_stands(run: Run) -> None:
-    (note,) = undercoverage.remarked(run, area(note="few patients", method="logit DeLong"))["note"]
-    assert note == "few patients; such an interval held the truth in 88.0\u00a0% of simulated studies"
+    (note,) = estimates.with_coverage_remarks(run, area(note="few patients", method="logit DeLong"))["note"]
+    assert note == "few patients; such intervals contained the true value in 88.0\u00a0% of simulated studies"
 
 
 @pytest.mark.parametrize(
@@ -91,23 +91,25 @@ def test_an_interval_that_covers_too_little_says_so_where_it_stands(run: Run) ->
 def test_an_interval_that_covers_well_or_is_not_known_has_no_remark(
     run: Run, changes: dict[str, object]
 ) -> None:
-    assert undercoverage.remarked(run, area(**changes))["note"].tolist() == [""]
+    assert estimates.with_coverage_remarks(run, area(**changes))["note"].tolist() == [""]
 
 
 @pytest.mark.usefixtures("falling_short")
 def test_intervals_of_another_level_were_not_simulated(run: Run) -> None:
     other = Run(Path(), config=CONFIG | {"bootstrap": {"level": 0.9}}, predictions=run.predictions)
-    assert undercoverage.remarked(other, area(method="logit DeLong"))["note"].tolist() == [""]
+    assert estimates.with_coverage_remarks(other, area(method="logit DeLong"))["note"].tolist() == [""]
 
 
 def test_slopes_of_patients_with_several_samples_are_known_to_cover_too_little(run: Run) -> None:
     row = {"level": "sample", "probabilities": "as predicted", "measure": "slope_ge_F2"}
     slope = pd.DataFrame([row | fake_tables.estimate(0.9, "clustered Wald")])
-    assert "simulated studies" in undercoverage.remarked(run, slope)["note"][0]
+    assert "simulated studies" in estimates.with_coverage_remarks(run, slope)["note"][0]
     alone = run.predictions.assign(group_id=lambda rows: rows["sample_id"])
     alone = Run(Path(), config=CONFIG, predictions=alone)
-    assert undercoverage.remarked(alone, slope)["note"].tolist() == [""]
-    assert undercoverage.remarked(run, slope.assign(measure="intercept_ge_F2"))["note"].tolist() == [""]
+    assert estimates.with_coverage_remarks(alone, slope)["note"].tolist() == [""]
+    assert estimates.with_coverage_remarks(run, slope.assign(measure="intercept_ge_F2"))["note"].tolist() == [
+        ""
+    ]
 
 
 def test_ppv_is_known_among_the_simulated_shares() -> None:

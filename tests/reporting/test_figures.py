@@ -162,7 +162,7 @@ def test_every_figure_of_a_whole_run_is_drawn_one_or_two_columns_wide_without_a_
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         paths = figures.draw_all(run)
-    assert [path.stem for path in paths] == list(figures.FIGURES)
+    assert [path.stem for path in paths] == [entry.name for entry in figures.FIGURES if entry.draw]
     assert all(5_000 < path.stat().st_size < 150_000 for path in paths)
     assert all(path.with_suffix(".svg").stat().st_size > 5_000 for path in paths)
     widths = set()
@@ -173,14 +173,14 @@ def test_every_figure_of_a_whole_run_is_drawn_one_or_two_columns_wide_without_a_
 
 
 def test_the_marks_on_the_curves_are_what_the_threshold_of_validation_reached_on_test(run: Path) -> None:
-    assert figures._chosen(runs.read(run)) == {"ge_F2": (0.8, 0.75)}  # that of ge_F4 is not defined
+    assert figures._operating_points(runs.read(run)) == {"ge_F2": (0.8, 0.75)}  # that of ge_F4 is not defined
 
 
 def test_answers_are_drawn_at_the_temperature_on_record(run: Path) -> None:
     scores = np.array([[0.2, 0.8]])
-    answers, errors = figures._answers(runs.read(run), scores)
-    assert list(answers) == list(errors) == ["As predicted", "At temperature 2.00"]
-    assert answers["At temperature 2.00"] == pytest.approx(np.array([[1 / 3, 2 / 3]]))
+    scaled, errors = figures._calibrated(runs.read(run), scores)
+    assert list(scaled) == list(errors) == ["As predicted", "At temperature 2.00"]
+    assert scaled["At temperature 2.00"] == pytest.approx(np.array([[1 / 3, 2 / 3]]))
     assert errors["As predicted"] == "ECE .081"
 
 
@@ -198,8 +198,9 @@ def test_a_binary_run_has_one_decision_curve_and_no_second_picture_of_its_only_e
     tmp_path: Path,
 ) -> None:
     run = fake_run.make(tmp_path, classes=("<F2", ">=F2"), n=30)
-    names = [name for name, _ in figures._of_test(runs.read(run))]
-    assert names == ["confusion_matrix", "roc", "precision_recall", "reliability", "decision"]
+    record = runs.read(run)
+    names = {entry.name for entry in figures.FIGURES if entry.draw and entry.draw(record)}
+    assert names & {"endpoints", "decision", "roc"} == {"decision", "roc"}
 
 
 def test_a_run_without_files_or_with_broken_ones_draws_nothing(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import fake_run
 import fake_tables
@@ -14,8 +15,8 @@ from fibrolab.runs.trained_run import Run
 CONFIG = {"task": {"classes": list(fake_run.CLASSES), "endpoints": fake_tables.ENDPOINTS}}
 
 
-def said(**found: pd.DataFrame) -> list[str]:
-    return [finding.text for finding in findings.of(Run(Path(), config=CONFIG, tables=found))]
+def cautions(**found: pd.DataFrame) -> list[str]:
+    return [finding.text for finding in findings.cautions(Run(Path(), config=CONFIG, tables=found))]
 
 
 def measured(**columns: list[float]) -> Run:
@@ -24,10 +25,11 @@ def measured(**columns: list[float]) -> Run:
 
 
 def test_intervals_that_are_known_to_cover_too_little_are_named() -> None:
-    told = [finding.text for finding in findings.of(measured(coverage=[0.894, 0.94, np.nan]))]
+    told = [finding.text for finding in findings.cautions(measured(coverage=[0.894, 0.94, np.nan]))]
     assert told == [
-        "Some 95\u00a0% intervals are too narrow: in the most similar simulated studies they held the truth "
-        "in only 89.4\u00a0% (Accuracy)."
+        "Some 95\u00a0% confidence intervals are too narrow: in the most similar simulated studies they "
+        "contained "
+        "the true value in only 89.4\u00a0% (Accuracy)."
     ]
 
 
@@ -35,25 +37,28 @@ def test_those_of_patients_are_named_in_the_same_sentence() -> None:
     samples = measured(coverage=[0.894, 0.94, np.nan])
     assert samples.metrics is not None
     patients = samples.metrics.assign(coverage=[0.94, 0.921, np.nan])
-    (text,) = [finding.text for finding in findings.of(replace(samples, patients=patients))]
+    (text,) = [finding.text for finding in findings.cautions(replace(samples, patients=patients))]
     assert text.endswith("only 89.4\u00a0% (Accuracy) and 92.1\u00a0% (Macro AUC by patient).")
 
 
 def test_a_baseline_that_patients_do_not_beat_is_told_as_theirs() -> None:
     run = measured(low=[0.7] * 3, high=[0.9] * 3, baseline=[0.3] * 3)
-    assert findings.of(run) == []
+    assert findings.cautions(run) == []
     assert run.metrics is not None
     patients = run.metrics.assign(low=[0.2, 0.7, 0.7])
-    (text,) = [finding.text for finding in findings.of(replace(run, patients=patients))]
-    assert text.startswith("Accuracy by patient 80.0\u00a0% [20.0, 90.0] is not clearly above its baseline")
+    (text,) = [finding.text for finding in findings.cautions(replace(run, patients=patients))]
+    assert text.startswith(
+        "Accuracy by patient, 80.0\u00a0% [20.0, 90.0], does not clearly exceed its baseline"
+    )
 
 
 def test_few_groups_of_validation_are_told_for_what_is_chosen_on_them() -> None:
     frame = fake_run.predicted(fake_run.CLASSES, 120, skill=2.0)
     keep = (frame[keys.PARTITION] == keys.TEST) | (frame.index < 45)
-    texts = [each.text for each in findings.of(Run(Path(), config=CONFIG, predictions=frame[keep]))]
+    texts = [each.text for each in findings.cautions(Run(Path(), config=CONFIG, predictions=frame[keep]))]
     assert texts == [
-        "The validation set holds 15 groups only: thresholds and temperatures are rough below 30."
+        "The validation set contains only 15 independent units (patients or clusters): thresholds and "
+        "temperatures are imprecise with fewer than 30."
     ]
 
 
@@ -61,31 +66,32 @@ def test_groups_count_for_what_they_are_worth() -> None:
     frame = fake_run.predicted(fake_run.CLASSES, 120, skill=2.0)  # 40 groups of three
     group = frame[keys.GROUP_ID].where((frame.index < 120) | (frame.index % 120 < 60), "one")
     uneven = Run(Path(), config=CONFIG, predictions=frame.assign(**{keys.GROUP_ID: group}))
-    texts = [each.text for each in findings.of(uneven)]
+    texts = [each.text for each in findings.cautions(uneven)]
     assert texts == [
-        "The test set holds 21 groups, which are worth 3 of equal size: intervals are rough below 30."
+        "The test set contains 21 independent units (patients or clusters), equivalent to 3 of equal size: "
+        "confidence intervals are approximate with fewer than 30."
     ]
 
 
 def test_nothing_is_said_of_coverage_that_is_not_on_record() -> None:
-    assert findings.of(measured()) == []
+    assert findings.cautions(measured()) == []
 
 
 @pytest.mark.parametrize(("n", "told"), [(84, True), (87, True), (90, False)])
 def test_few_groups_are_told(n: int, told: bool) -> None:
     frame = fake_run.predicted(fake_run.CLASSES, n, skill=2.0)
-    texts = [finding.text for finding in findings.of(Run(Path(), config=CONFIG, predictions=frame))]
-    assert any(f"{n // 3} groups only" in text for text in texts) is told
+    texts = [finding.text for finding in findings.cautions(Run(Path(), config=CONFIG, predictions=frame))]
+    assert any(f"only {n // 3} independent units" in text for text in texts) is told
 
 
 def test_end_points_without_a_threshold_are_told_with_the_rule_and_level_that_gave_none() -> None:
     table = fake_tables.endpoints()
-    assert said(endpoints=table) == []
+    assert cautions(endpoints=table) == []
     lost = table["endpoint"].isin(["ge_F2", "ge_F4"]) & (table["rule"] == "specificity")
     table.loc[lost & (table["level"] == "patient"), ["threshold", "note"]] = [np.nan, "it holds no case"]
-    assert said(endpoints=table) == [
-        "Validation by patient (mean of the probabilities) chose no threshold by specificity of 90\u00a0% "
-        "for F2 or worse and F4 (it holds no case)."
+    assert cautions(endpoints=table) == [
+        "On the validation set by patient (mean of the probabilities), no threshold could be chosen by "
+        "specificity of 90\u00a0% for F2 or worse and F4 (it holds no case)."
     ]
 
 
@@ -96,27 +102,78 @@ def test_only_slopes_that_are_surely_and_fairly_wrong_are_told(slope: float, wor
     table = table[theirs & (table["probabilities"] == "as predicted")]
     table = table.assign(value=slope, low=slope - 0.05, high=slope + 0.05)
     expected = [
-        f"The probabilities are {word}-confident: the calibration slope, which should be 1, is {slope:.2f} "
-        f"[{slope - 0.05:.2f}, {slope + 0.05:.2f}] for F2 or worse by patient, mean."
+        f"The predicted probabilities are {word}-confident: the calibration slope (ideally 1) is {slope:.2f} "
+        f"[{slope - 0.05:.2f}, {slope + 0.05:.2f}] for F2 or worse (by patient, mean)."
     ]
-    assert said(calibration=table) == (expected if word else [])
-    assert said(calibration=table.assign(low=0.5, high=2.0)) == []
+    assert cautions(calibration=table) == (expected if word else [])
+    assert cautions(calibration=table.assign(low=0.5, high=2.0)) == []
 
 
 def test_slopes_after_the_temperature_are_left_to_the_table() -> None:
     table = fake_tables.calibration().assign(probabilities="temperature", value=0.5, low=0.4, high=0.6)
-    assert said(calibration=table) == []
+    assert cautions(calibration=table) == []
 
 
-def test_sets_that_surely_break_their_promise_are_told_by_class() -> None:
+def test_sets_below_their_nominal_coverage_are_named_by_class() -> None:
     table = fake_tables.conformal(fake_run.CLASSES).assign(high=0.99)
-    assert said(conformal=table) == []
+    assert cautions(conformal=table) == []
     short = (table["level"] == "sample") & (table["stage"] == "F1") & (table["alpha"] == 0.1)
     table.loc[short, ["coverage", "high"]] = [0.61, 0.73]
-    assert said(conformal=table) == [
-        "Sets that promise 90\u00a0% hold the true class in only 61.0\u00a0% of F1."
+    assert cautions(conformal=table) == [
+        "Conformal prediction sets with a nominal coverage of 90\u00a0% contain the true class for only "
+        "61.0\u00a0% of F1."
     ]
     table["level"] = table["level"].map({"sample": "patient", "patient": "sample"})
-    assert said(conformal=table) == [
-        "Sets by patient, mean that promise 90\u00a0% hold the true class in only 61.0\u00a0% of F1."
+    assert cautions(conformal=table) == [
+        "Conformal prediction sets (by patient, mean) with a nominal coverage of 90\u00a0% contain the true "
+        "class for only 61.0\u00a0% of F1."
     ]
+
+
+ORDERED = {"classes": list(fake_run.CLASSES), "endpoints": fake_tables.ENDPOINTS, "ordered": True}
+METRICS = pd.DataFrame({"metric": ["accuracy"], "value": 0.617, "low": 0.477, "high": 0.74, "baseline": 0.2})
+
+
+def results(task: dict[str, Any] = ORDERED, **found: Any) -> list[str]:
+    return findings.results(Run(Path(), config={"task": task}, **found))
+
+
+def test_the_result_is_stated_in_words_by_sample_where_no_patient_is_known() -> None:
+    assert results(metrics=METRICS) == [
+        "The predicted stage was correct for 61.7\u00a0% [47.7,\u00a074.0] of the test samples; the best "
+        "accuracy "
+        "reachable without a model was 20.0\u00a0% (majority class)."
+    ]
+
+
+def test_patients_come_before_samples_and_end_points_follow() -> None:
+    found = results(metrics=METRICS, patients=METRICS, tables={"endpoints": fake_tables.endpoints()})
+    assert len(found) == 1 + len(fake_tables.ENDPOINTS)
+    assert (
+        "of the test patients; predicting the most frequent class of the training set was correct for 20.0"
+        in (found[0])
+    )
+    assert "without a model" not in found[0]  # the audit's higher baselines are of samples
+    assert found[1] == (
+        "F2 or worse: sensitivity 78.0\u00a0% [73.0,\u00a083.0] and specificity 78.0\u00a0% "
+        "[73.0,\u00a083.0] "
+        "by patient."
+    )
+
+
+def test_an_end_point_without_a_threshold_is_left_to_its_table() -> None:
+    table = fake_tables.endpoints()
+    lost = (table["endpoint"] == "ge_F3") & (table["rule"] == "youden")
+    table.loc[lost, ["value", "low", "high"]] = np.nan
+    found = results(metrics=METRICS, tables={"endpoints": table})
+    assert [sentence.partition(":")[0] for sentence in found[1:]] == ["F2 or worse", "F4"]
+
+
+def test_classes_without_an_order_are_no_stages() -> None:
+    (sentence,) = results({"classes": ["cyst", "HCC", "FFS"], "ordered": False}, metrics=METRICS)
+    assert sentence.startswith("The predicted class was correct for")
+
+
+@pytest.mark.parametrize("table", [None, METRICS.assign(value=np.nan), METRICS.assign(metric="qwk")])
+def test_without_an_accuracy_nothing_is_stated(table: pd.DataFrame | None) -> None:
+    assert results(metrics=table) == []

@@ -36,12 +36,12 @@ def test_every_headline_number_stands_with_the_mean_and_sd_of_the_resamples(text
 
 
 def test_the_result_is_told_in_words_before_the_table(text: str) -> None:
-    assert 0 < text.index("The right class is named for") < text.index("Interval is")
+    assert 0 < text.index("The predicted class was correct for") < text.index("Interval is")
 
 
 def test_what_a_paper_reports_has_a_section_of_its_own(text: str) -> None:
-    assert "What a paper reports of this arm" in text
-    assert "Tested there: 102." in text
+    assert "Published results" in text
+    assert "Published test set: 102." in text
 
 
 def test_the_area_of_two_classes_is_one_number_with_one_interval(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from fibrolab.reporting.checklists import checklist_page as checklist
 from fibrolab.runs import trained_run as runs
 from fibrolab.runs.trained_run import Run
 
-RESIZED = "Elastograms are resized and nothing else."
+RESIZED = "Elastograms are only resized."
 LISTS = ("claim", "tripod_ai", "model_card")
 SETTINGS = {
     "task": {"name": "stage", "classes": list(fake_run.CLASSES), "ordered": True, "endpoints": {"ge_F2": 2}},
@@ -95,7 +95,7 @@ def test_every_function_answers_some_item() -> None:
     }
     public = {
         name
-        for home in answers.HOMES
+        for home in answers.MODULES
         for name, value in vars(home).items()
         if inspect.isfunction(value) and value.__module__ == home.__name__ and not name.startswith("_")
     }
@@ -106,8 +106,8 @@ def test_every_function_answers_some_item() -> None:
 def test_every_item_asks_and_names_a_known_function_or_what_a_person_adds(name: str) -> None:
     for items in answers.questions(name)["sections"].values():
         for item in items:
-            assert set(item) <= {"number", "asks", "answer", "open", "else"}
-            assert item["asks"]
+            assert set(item) <= {"number", "item", "answer", "open", "else"}
+            assert item["item"]
             assert "answer" in item or "open" in item
             assert "answer" in item or "else" not in item
             assert all(callable(answers.function(each)) for each in answers.named(item))
@@ -116,7 +116,7 @@ def test_every_item_asks_and_names_a_known_function_or_what_a_person_adds(name: 
 @pytest.mark.parametrize("name", LISTS)
 def test_a_run_that_left_nothing_answers_nothing_but_what_holds_for_all(name: str, tmp_path: Path) -> None:
     known = [each for each in told(name, runs.read(tmp_path)) if each.text]
-    assert {each.asks for each in known} <= {"What it is not for"}
+    assert {each.item for each in known} <= {"Out-of-scope uses"}
     assert all(each.open for each in told(name, runs.read(tmp_path)))
 
 
@@ -125,17 +125,17 @@ def test_a_whole_run_answers_what_it_knows_and_leaves_people_their_part(name: st
     states = [each.state for each in told(name, runs.read(folder))]
     filled, partly, left = (states.count(state) for state in (answers.FILLED, answers.PARTLY, answers.OPEN))
     assert min(filled, partly, left) > 1
-    expected = f"{filled} of {len(states)} filled from the run, {partly} in part, {left} open"
+    expected = f"{filled} of {len(states)} completed from the run, {partly} in part, {left} open"
     assert answers.answered(name, runs.read(folder)).tally == expected
 
 
 def test_answers_come_from_the_settings_of_the_run(folder: Path) -> None:
     run = runs.read(folder)
-    assert answer(run, "24").text == "Started from: a (resnet50): pretrained; b (vgg16): random. Seed 7."
-    assert answer(run, "10").text == "Input: image and elastogram. Pictures are taken whole."
-    assert answer(run, "12").text.endswith("A sample that lacks an input is answered from the others.")
+    assert answer(run, "24").text == "Initial weights: a (resnet50): pretrained; b (vgg16): random. Seed 7."
+    assert answer(run, "10").text == "Input: image and elastogram. Images are used whole."
+    assert answer(run, "12").text.endswith("A sample without one of the inputs is predicted from the others.")
     assert answer(run, "22").text.startswith("Model hybrid: resnet50 on image and vgg16 on elastogram.")
-    assert answer(run, "26").text == "The epoch with the lowest val/loss."
+    assert answer(run, "26").text == "Epoch with the lowest val/loss."
     assert (
         "Optimizer: AdamW (lr 0.001). Augmentation: HorizontalFlip (p 0.5), Affine (rotate -5 to 5)."
         in answer(run, "25").text
@@ -166,13 +166,13 @@ def test_only_steps_that_were_switched_on_are_told(folder: Path, changed: dict[s
         "clahe_clip": 2.0,
     }
     text = answer(changed_run(folder, preprocess=off | changed), "9").text
-    assert text == f"Grey scans: {told if told.endswith('.') else f'{told} to 64 x 64 px.'} {RESIZED}"
+    assert text == f"Grey-scale images: {told if told.endswith('.') else f'{told} to 64 x 64 px.'} {RESIZED}"
 
 
 def test_simulated_patients_are_called_so(folder: Path) -> None:
     phantom = {"name": "phantom", "_target_": "fibrolab.data.sources.phantom.load"}
     assert (
-        "All of it is simulated: no patient was examined."
+        "All data are simulated: no patient was examined."
         in answer(changed_run(folder, data=phantom), "7").text
     )
     assert "simulated" not in answer(runs.read(folder), "7").text
@@ -182,33 +182,35 @@ def test_a_test_on_other_data_is_external_and_never_the_training_data(folder: Pa
     run = changed_run(folder, split={"name": "external"}, data={"name": "elsewhere"})
     assert answer(run, "32").state == answers.OPEN
     assert answer(run, "33").text == (
-        "Data set elsewhere, which the network did not learn from: 60 samples of 20 groups tested."
+        "Data set elsewhere, which was not used for training: 60 samples of 20 groups in the test set."
     )
     assert answer(run, "33").state == answers.FILLED
-    assert answer(run, "20").text == "The test is another data set than the network learnt from."
-    assert answer(run, "19").text.startswith("Every sample was tested; how the network's own were dealt out")
-    learnt = next(each for each in told("model_card", run) if each.asks == "Data set")
+    assert answer(run, "20").text == "The test set is a different data set from the training data."
+    assert answer(run, "19").text.startswith(
+        "All samples are in the test set; the split of the training data"
+    )
+    learnt = next(each for each in told("model_card", run) if each.item == "Data set")
     assert learnt.text.startswith(
-        "The network learnt from 120 and was validated on 60 samples of an earlier run."
+        "The network was trained on 120 and validated on 60 samples of an earlier run."
     )
     assert "elsewhere" not in learnt.text
 
 
-def test_copies_of_what_the_network_learnt_from_are_told_where_parts_must_share_nothing(folder: Path) -> None:
+def test_copies_of_the_training_data_are_reported_where_sets_must_be_disjoint(folder: Path) -> None:
     finding = {"key": "external_copies", "level": "fail", "sentence": "12 % of the images have a copy."}
     run = changed_run(folder, split={"name": "external"})
     run.audit["findings"] = [finding, finding | {"key": "near_copies", "sentence": "Others."}]
-    assert answer(run, "20").text.endswith("learnt from. 12 % of the images have a copy.")
+    assert answer(run, "20").text.endswith("training data. 12 % of the images have a copy.")
 
 
 def test_a_site_that_was_held_out_is_of_other_origin(folder: Path) -> None:
     run = changed_run(folder, split={"name": "by_site", "site": "south"})
     assert answer(run, "33").text.startswith(
-        "Site south of kaggle_fibrosis, held out from training: 60 samples"
+        "Site south of kaggle_fibrosis, held out of training: 60 samples"
     )
     assert answer(run, "32").state == answers.OPEN
     within = runs.read(folder)
-    assert answer(within, "32").text.startswith("Test part of kaggle_fibrosis: 60 samples")
+    assert answer(within, "32").text.startswith("Test set of kaggle_fibrosis: 60 samples")
     assert (answer(within, "33").text, answer(within, "33").state) == ("", answers.OPEN)
 
 
@@ -233,15 +235,15 @@ def test_differences_of_training_and_test_are_named_with_their_p(folder: Path) -
         "Of 2 variables compared between training and test, these differ at p < .05 (not corrected): "
         "Age [years] (p = .02), Sex (p < .001); see Cohort."
     )
-    assert "p values are not corrected for their number" in answer(run, "29").text
+    assert "p values are not corrected for multiple tests" in answer(run, "29").text
 
 
 def test_groups_that_cross_the_parts_are_counted_in_the_split_itself(folder: Path) -> None:
     run = runs.read(folder)
-    assert answer(run, "20").text == "Clusters of copies (patients are not known) in several parts: 0."
+    assert answer(run, "20").text == "Clusters of copies (patients are not known) in several partitions: 0."
     assert run.split is not None
     run.split.loc[run.split.index[0], keys.GROUP_ID] = run.split[keys.GROUP_ID].iloc[-1]
-    assert answer(run, "20").text.endswith("in several parts: 1.")
+    assert answer(run, "20").text.endswith("in several partitions: 1.")
 
 
 def test_no_ethics_funding_or_availability_is_ever_filled_in(folder: Path) -> None:
@@ -257,7 +259,7 @@ def test_the_card_has_the_sections_of_its_paper_and_says_what_is_open(folder: Pa
     headings = [row.removeprefix("## ") for row in text.splitlines() if row.startswith("## ")]
     assert headings[:3] == ["Model details", "Intended use", "Factors"]
     assert len(headings) == 9
-    assert "Decisions on patients: research software, not a medical device." in text
+    assert "Decisions about patients: this is research software, not a medical device." in text
     assert text.count(answers.UNANSWERED) > 5
 
 

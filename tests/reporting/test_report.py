@@ -72,7 +72,7 @@ def amend(folder: Path, name: str, /, **changes: Any) -> None:
 
 
 def said(folder: Path) -> dict[str, bool]:
-    return {finding.text: finding.grave for finding in findings.of(runs.read(folder))}
+    return {finding.text: finding.grave for finding in findings.cautions(runs.read(folder))}
 
 
 def test_the_page_opens_in_a_browser_without_complaint_or_request(run: Path, browser: Any) -> None:
@@ -199,7 +199,7 @@ def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:
 def test_a_failed_audit_stands_first_and_grave(folder: Path) -> None:
     amend(folder, keys.AUDIT_FILE, verdict="fail", warnings=["12 groups cross partitions."])
     told = said(folder)
-    assert next(iter(told)).startswith("The data failed its audit")
+    assert next(iter(told)).startswith("The data failed the audit")
     assert told["12 groups cross partitions."] is False
     text = page.write(folder).read_text()
     assert 'class="findings grave"' in text
@@ -251,13 +251,13 @@ def test_a_leaky_split_is_told_even_without_an_audit(folder: Path) -> None:
 
 def test_guessing_is_told_not_to_beat_its_baseline(tmp_path: Path) -> None:
     told = said(fake_run.make(tmp_path, n=60, skill=0.0))
-    assert sum("is not clearly above its baseline" in text for text in told) == 3
+    assert sum("does not clearly exceed its baseline" in text for text in told) == 3
 
 
 def test_a_class_absent_from_the_test_is_told(folder: Path) -> None:
     table = pd.read_csv(folder / keys.PREDICTIONS_FILE, dtype=str)
     table[table[keys.Y_TRUE] != "2"].to_csv(folder / keys.PREDICTIONS_FILE, index=False)
-    assert "The test set holds no sample of F2." in said(folder)
+    assert "The test set contains no sample of F2." in said(folder)
 
 
 def test_a_figure_that_a_later_stage_adds_is_shown_and_a_broken_one_passed_over(folder: Path) -> None:

@@ -42,7 +42,7 @@ def test_two_runs_leave_a_page_a_table_figures_and_files_for_a_paper(tmp_path, p
     assert run.data.tags["fibrolab.compared"] == ",".join(ids)
     assert "accuracy/hybrid minus resnet" in run.data.metrics
     told = capsys.readouterr().out
-    assert "Accuracy: hybrid is better than resnet: +" in told
+    assert "Accuracy: hybrid was better than resnet (difference +" in told
     assert str(folder / PAGE_FILE) in told
 
 

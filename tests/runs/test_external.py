@@ -70,8 +70,8 @@ def test_another_site_is_answered_by_the_network_and_judged_by_its_own_validatio
     tags = MlflowClient(f"sqlite:///{root}/mlruns/mlflow.db").get_run(newest).data.tags
     assert tags[external.EVALUATED] == run_id
     page = html.unescape(re.sub(r"<[^>]+>|[ \n]+", " ", (after / keys.REPORT_FILE).read_text()))
-    assert "report of a run on data of another site" in page
-    assert f"the network is that of run {run_id[:8]}, which learnt from phantom" in page
+    assert "external evaluation of a trained network" in page
+    assert f"the network is that of run {run_id[:8]}, trained on phantom" in page
     assert "Learning curves" not in page
     assert "copy in training" not in page
     partitions = pd.read_csv(after / "tables" / "partitions.csv")

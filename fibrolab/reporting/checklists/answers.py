@@ -1,8 +1,8 @@
-"""Questions of model card and checklists, and what a run answers of them by itself.
+"""Items of model card and checklists, and their answers from the records of a run.
 
-The questions stand in YAML files of this folder. An item may name functions that answer it (`answer`), what
-only a person can add (`open`), and what a person is asked where the run knows nothing (`else`). An answer is
-taken only from what the run holds, never guessed.
+The items are in YAML files of this folder. An item may name the functions that answer it (`answer`), what
+only the authors can add (`open`), and what they are asked where the run has no record (`else`). Answers come
+from the records of the run only.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,35 +12,33 @@ from typing import Any
 
 import yaml
 
-from fibrolab.reporting.checklists import data_items as data_answers
-from fibrolab.reporting.checklists import method_items as setup_answers
-from fibrolab.reporting.checklists import result_items as result_answers
+from fibrolab.reporting.checklists import data_items, method_items, result_items
 from fibrolab.runs.trained_run import Run
 
-HOMES = (data_answers, setup_answers, result_answers)
-FILLED, PARTLY, OPEN = "filled from the run", "filled in part", "open"
-UNANSWERED = "To be answered by the authors"
+MODULES = (data_items, method_items, result_items)
+FILLED, PARTLY, OPEN = "completed from the run", "completed in part", "open"
+UNANSWERED = "To be completed by the authors"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One question with what is known of it.
+    """One item with its answer.
 
     Attributes:
         number: Of the item; empty in a model card.
-        asks: The question.
-        text: What the run says; empty where it does not know.
-        open: What only a person can add; empty where nothing is left.
+        item: Subject of the item.
+        text: Answer from the run; empty where it has no record.
+        open: What only the authors can add; empty where the item is complete.
     """
 
     number: str
-    asks: str
+    item: str
     text: str
     open: str
 
     @property
     def state(self) -> str:
-        """How far it is answered: `FILLED`, `PARTLY` or `OPEN`."""
+        """Return whether it is answered: `FILLED`, `PARTLY` or `OPEN`."""
         if not self.text:
             return OPEN
         return PARTLY if self.open else FILLED
@@ -48,7 +46,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A whole list of questions, by its sections."""
+    """A complete list of items by section."""
 
     name: str
     title: str
@@ -57,21 +55,21 @@ class Sheet:
 
     @property
     def tally(self) -> str:
-        """``31 of 44 filled from the run, 8 in part, 5 open``."""
+        """Return ``31 of 44 completed from the run, 8 in part, 5 open``."""
         states = [answer.state for answers in self.sections.values() for answer in answers]
         filled, partly, left = (states.count(state) for state in (FILLED, PARTLY, OPEN))
-        return f"{filled} of {len(states)} filled from the run, {partly} in part, {left} open"
+        return f"{filled} of {len(states)} completed from the run, {partly} in part, {left} open"
 
 
 def answered(name: str, run: Run) -> Sheet:
-    """A list of questions, filled as far as the run knows.
+    """Return a list of items, answered as far as the run allows.
 
     Args:
         name: ``claim``, ``tripod_ai`` or ``model_card``.
-        run: Whose answers.
+        run: Source of the answers.
 
     Returns:
-        The list; where a run does not know what it might have, a person is asked.
+        The list; an item without a record asks the authors.
     """
     content = questions(name)
     sections = {title: [_answer(item, run) for item in items] for title, items in content["sections"].items()}
@@ -79,21 +77,21 @@ def answered(name: str, run: Run) -> Sheet:
 
 
 def questions(name: str) -> dict[str, Any]:
-    """A list as it stands in its file."""
+    """Return the content of a list's file."""
     content = yaml.safe_load((Path(__file__).parent / f"{name}.yaml").read_text(encoding="utf-8"))
     assert isinstance(content, dict), f"{name}.yaml holds a mapping"
     return content
 
 
 def function(name: str) -> Callable[[Run], str]:
-    """The function that answers, by the name that an item gives."""
-    (found,) = (getattr(home, name) for home in HOMES if name in vars(home))
+    """Return the answering function of the given name."""
+    (found,) = (getattr(module, name) for module in MODULES if name in vars(module))
     answer: Callable[[Run], str] = found
     return answer
 
 
 def named(item: Mapping[str, Any]) -> list[str]:
-    """The names of the functions that answer an item."""
+    """Return the names of the functions that answer an item."""
     names = item.get("answer", [])
     return [names] if isinstance(names, str) else list(names)
 
@@ -101,4 +99,4 @@ def named(item: Mapping[str, Any]) -> list[str]:
 def _answer(item: Mapping[str, Any], run: Run) -> Answer:
     text = " ".join(filter(None, (function(name)(run) for name in named(item))))
     left = item.get("open") or ("" if text else item.get("else", "this run did not record it"))
-    return Answer(str(item.get("number", "")), item["asks"], text, left)
+    return Answer(str(item.get("number", "")), item["item"], text, left)

@@ -1,4 +1,4 @@
-"""What a journal asks for with a paper: CLAIM and TRIPOD+AI of a run, as one page."""
+"""The page of a run's reporting checklists, CLAIM and TRIPOD+AI, as journals require them."""
 
 from pathlib import Path
 

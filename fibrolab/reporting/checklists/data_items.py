@@ -1,44 +1,44 @@
-"""What a run's audit, split and predictions answer of a checklist about its data; empty where not known."""
+"""Answers to checklist items about the data, from audit, split and predictions; empty where not recorded."""
 
 from fibrolab import keys
 from fibrolab.reporting import findings, numbers, vocabulary
 from fibrolab.runs.trained_run import Run
 
 PHANTOM = "sources.phantom"
-SIMULATED = "All of it is simulated: no patient was examined."
-EXTERNAL, BY_SITE = "external", "by_site"  # names of splits whose test part is of other origin
+SIMULATED = "All data are simulated: no patient was examined."
+EXTERNAL, BY_SITE = "external", "by_site"  # names of splits whose test set is external
 
 
 def data(run: Run) -> str:
-    """Name and size of the data set, whether it is simulated and whether the network learnt from it."""
+    """Return name and size of the data set, whether it is simulated, and the size of other training data."""
     name = run.setting("data.name")
     if not name:
         return ""
     drawn = SIMULATED if PHANTOM in str(run.setting("data._target_")) else ""
-    return " ".join(filter(None, (f"Data set {name}.", drawn, counts(run), _learnt_elsewhere(run))))
+    return " ".join(filter(None, (f"Data set {name}.", drawn, counts(run), _other_training_data(run))))
 
 
-def learnt_from(run: Run) -> str:
-    """The data set that the network learnt from; of an external evaluation only its size is on record."""
-    return _learnt_elsewhere(run) if _is_external(run) else data(run)
+def training_data(run: Run) -> str:
+    """Return the training data; of an external evaluation, only its size is recorded."""
+    return _other_training_data(run) if _is_external(run) else data(run)
 
 
-def _learnt_elsewhere(run: Run) -> str:
-    """How many samples of other data the evaluated network had learnt from; empty of any other run."""
+def _other_training_data(run: Run) -> str:
+    """Return the size of the training data of an external evaluation; empty for other runs."""
     if not _is_external(run) or run.split is None:
         return ""
     known = run.split[keys.PARTITION].value_counts()
     train, validation = (int(known.get(part, 0)) for part in (keys.TRAIN, keys.VALIDATION))
-    return f"The network learnt from {train:,} and was validated on {validation:,} samples of an earlier run."
+    return f"The network was trained on {train:,} and validated on {validation:,} samples of an earlier run."
 
 
 def _is_external(run: Run) -> bool:
-    """Whether a finished run's network answered another data set here."""
+    """Return whether a trained network was evaluated on another data set."""
     return bool(run.setting("split.name") == EXTERNAL)
 
 
 def counts(run: Run) -> str:
-    """Samples, groups and patients, and what was left out."""
+    """Return the numbers of samples, groups, patients and files left out."""
     found = run.audit
     if not isinstance(found.get("samples"), int):
         return ""
@@ -46,36 +46,42 @@ def counts(run: Run) -> str:
     if found.get("patients") == found.get("groups"):
         names = ["samples"]  # every group is a patient
     sizes = [f"{found[name]:,} {name}" for name in names]
-    sizes.append(f"{found['patients']:,} patients" if found.get("patients") else "patients not known")
+    sizes.append(
+        f"{found['patients']:,} patients" if found.get("patients") else "number of patients not known"
+    )
     return f"{', '.join(sizes)}. {left_out(run)}".strip()
 
 
 def left_out(run: Run) -> str:
-    """How many files could not be taken in; the report lists them."""
+    """Return the number of files that could not be read; the report lists them."""
     files = run.audit.get("left_out")
     if files is None:
         return ""
-    return f"Files left out: {len(files):,}, named in the report." if files else "No file was left out."
+    return f"Files left out: {len(files):,}, listed in the report." if files else "No file was left out."
 
 
 def missing(run: Run) -> str:
-    """Files that were left out, and what a network of several inputs does without one of them."""
-    told = [left_out(run)]
+    """Return the files left out, and how a network with several inputs handles a missing one."""
+    parts = [left_out(run)]
     if len(run.setting("model.branches", {})) > 1:
         dropped = run.setting("model.fusion.modality_dropout", 0)
-        how = f", trained for by dropping {dropped:g} of the inputs" if dropped else ""
-        told.append(f"A sample that lacks an input is answered from the others{how}.")
-    return " ".join(filter(None, told))
+        how = f"; in training, inputs were dropped with probability {dropped:g}" if dropped else ""
+        parts.append(f"A sample without one of the inputs is predicted from the others{how}.")
+    return " ".join(filter(None, parts))
 
 
 def checks(run: Run) -> str:
-    """That the data was audited, and with which verdict."""
+    """Return that the data were audited, and the verdict."""
     found = findings.verdict(run)
-    return f"The data was audited for copies, leaks, short cuts and disorder: {found.word}." if found else ""
+    return (
+        f"The data were audited for copies, leakage, shortcuts and irregular labels: {found.word}."
+        if found
+        else ""
+    )
 
 
 def identity(run: Run) -> str:
-    """What the audit found of names in files and tables."""
+    """Return the personal data that the audit found in files and tables."""
     if "identity" not in run.audit:
         return ""
     fields = [*run.audit["identity"], *(run.audit.get("personal_columns") or [])]
@@ -84,40 +90,42 @@ def identity(run: Run) -> str:
 
 
 def inputs(run: Run) -> str:
-    """The modalities that the network eats."""
-    eaten = _eaten(run)
-    return f"Input: {vocabulary.listed(eaten)}." if eaten else ""
+    """Return the modalities that the network takes."""
+    modalities = _inputs_of(run)
+    return f"Input: {vocabulary.listed(modalities)}." if modalities else ""
 
 
 def selected(run: Run) -> str:
-    """Which part of a picture, and which frames of a film, are taken."""
-    told, eaten = [inputs(run)], _eaten(run)
-    if keys.IMAGE in eaten or keys.CLIP in eaten:
+    """Return the region of an image, and the frames of a clip, that are used."""
+    parts, modalities = [inputs(run)], _inputs_of(run)
+    if keys.IMAGE in modalities or keys.CLIP in modalities:
         whole = run.setting("preprocess.crop", "none") == "none"
-        told.append("Pictures are taken whole." if whole else "Burned-in borders and text are cut away.")
-    if keys.CLIP in eaten and (length := run.setting("segment.length")):
-        told.append(f"Of a film {length} frames, {run.setting('segment.name')}.")
-    return " ".join(filter(None, told))
+        parts.append("Images are used whole." if whole else "Burned-in borders and text are cropped.")
+    if keys.CLIP in modalities and (length := run.setting("segment.length")):
+        parts.append(f"Frames per clip: {length}, sampling: {run.setting('segment.name')}.")
+    return " ".join(filter(None, parts))
 
 
 def scanners(run: Run) -> str:
-    """Scanners, as the cohort counts them."""
+    """Return the scanners with their counts."""
     return _values(run, "scanner", "Scanners")
 
 
 def sites(run: Run) -> str:
-    """Sites, as the cohort counts them."""
+    """Return the sites with their counts."""
     return _values(run, "site", "Sites")
 
 
 def sizes(run: Run) -> str:
-    """Samples and groups of every part."""
+    """Return samples and groups of each partition."""
     parts = [f"{name} {_size(run, name)}" for name, part in run.partitions.items() if any(part.values())]
-    return " ".join(filter(None, (f"Samples: {'; '.join(parts)}." if parts else "", _learnt_elsewhere(run))))
+    return " ".join(
+        filter(None, (f"Samples: {'; '.join(parts)}." if parts else "", _other_training_data(run)))
+    )
 
 
 def partitions(run: Run) -> str:
-    """The same, by class."""
+    """Return samples and groups of each partition, by class."""
     parts = [
         f"{name} {_size(run, name)} ({', '.join(f'{label} {count:,}' for label, count in part.items())})"
         for name, part in run.partitions.items()
@@ -127,47 +135,48 @@ def partitions(run: Run) -> str:
 
 
 def disjoint(run: Run) -> str:
-    """Whether groups stay in one part, counted in the split itself."""
+    """Return the number of groups in several partitions, counted in the split."""
     if _is_external(run):
-        # The parts' names were made different, so that counting them would prove nothing.
+        # The group names of the two data sets were made different: counting would prove nothing.
         found = [
             each["sentence"] for each in run.audit.get("findings", []) if each["key"].startswith(EXTERNAL)
         ]
-        return " ".join(["The test is another data set than the network learnt from.", *found])
+        return " ".join(["The test set is a different data set from the training data.", *found])
     if run.split is None or keys.GROUP_ID not in run.split:
         return ""
     parts = run.split.groupby([keys.GROUP_ID, keys.FOLD] if keys.FOLD in run.split else keys.GROUP_ID)
     crossing = int((parts[keys.PARTITION].nunique() > 1).sum())
     unit = "Patients" if run.audit.get("patients") else "Clusters of copies (patients are not known)"
+    text = f"{unit} in several partitions: {crossing:,}."
     if run.setting("split.val_is_test"):
-        return f"None: validation and test are the same samples. {unit} in several parts: {crossing:,}."
-    return f"{unit} in several parts: {crossing:,}."
+        return f"None: the validation and test sets are the same samples. {text}"
+    return text
 
 
 def test_size(run: Run) -> str:
-    """How many samples and groups were tested on."""
+    """Return the numbers of samples and groups of the test set."""
     test = run.scored()
     if test is None:
         return ""
-    return f"{len(test):,} samples of {test[keys.GROUP_ID].nunique():,} {_unit(run)} tested."
+    return f"{len(test):,} samples of {test[keys.GROUP_ID].nunique():,} {_unit(run)} in the test set."
 
 
 def internal(run: Run) -> str:
-    """A test on data of the origin that the network learnt from; empty where the test is of another."""
+    """Return the internal test set; empty where the test set is external."""
     size, name = test_size(run), run.setting("data.name")
     elsewhere = run.setting("split.name") in (EXTERNAL, BY_SITE)
-    return "" if elsewhere or not (size and name) else f"Test part of {name}: {size}"
+    return "" if elsewhere or not (size and name) else f"Test set of {name}: {size}"
 
 
 def external(run: Run) -> str:
-    """A test on another data set, or at a site that was held out."""
+    """Return the external test set: another data set, or a held-out site."""
     size, name = test_size(run), run.setting("data.name")
     if not (size and name):
         return ""
     if _is_external(run):
-        return f"Data set {name}, which the network did not learn from: {size}"
+        return f"Data set {name}, which was not used for training: {size}"
     held_out = run.setting("split.site") if run.setting("split.name") == BY_SITE else None
-    return f"Site {held_out} of {name}, held out from training: {size}" if held_out else ""
+    return f"Site {held_out} of {name}, held out of training: {size}" if held_out else ""
 
 
 def _size(run: Run, partition: str) -> str:
@@ -177,22 +186,22 @@ def _size(run: Run, partition: str) -> str:
 
 
 def _unit(run: Run) -> str:
-    """What a group is, where the audit knows it."""
+    """Return what a group is, if the audit knows it."""
     return "patients" if run.audit.get("patients") else "groups"
 
 
-def _eaten(run: Run) -> list[str]:
+def _inputs_of(run: Run) -> list[str]:
     branches = run.setting("model.branches", {})
     return list(dict.fromkeys(str(branch["input"]) for branch in branches.values() if branch.get("input")))
 
 
 def _values(run: Run, column: str, title: str) -> str:
-    """The values of a column with their counts in every part that has them."""
+    """Return the values of a column with their counts in each partition."""
     table = run.tables.get("cohort")
     if table is None:
         return ""
-    told = []
+    values = []
     for row in vocabulary.records(table[table["variable"] == column]):
         parts = [f"{part} {row[part]}" for part in keys.PARTITIONS if row[part]]
-        told.append(f"{str(row['statistic']).removesuffix(', n (%)')}: {', '.join(parts)}")
-    return f"{title}. {'; '.join(told)}.".replace(numbers.SPACE, " ") if told else ""
+        values.append(f"{str(row['statistic']).removesuffix(', n (%)')}: {', '.join(parts)}")
+    return f"{title}. {'; '.join(values)}.".replace(numbers.SPACE, " ") if values else ""

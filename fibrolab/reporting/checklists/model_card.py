@@ -1,4 +1,4 @@
-"""What goes with a network to whoever is to use it: its model card, as Markdown."""
+"""The model card of a run's network, as Markdown."""
 
 import re
 from pathlib import Path
@@ -29,22 +29,22 @@ def write(folder: Path) -> Path:
 
 
 def text(run: Run) -> str:
-    """The card: a heading a section, a bold question and its answer a paragraph."""
+    """Return the card: a heading per section, and a paragraph per item with its answer."""
     card = answers.answered("model_card", run)
     name = plain(str(run.setting("name", run.folder.name)))
     parts = [f"# {card.title}: {name}", f"{plain(card.source)}. {card.tally}."]
     for title, found in card.sections.items():
         parts.append(f"## {title}")
-        parts += [f"**{answer.asks}.** {_told(answer)}" for answer in found]
+        parts += [f"**{answer.item}.** {_answered(answer)}" for answer in found]
     return "\n\n".join(parts) + "\n"
 
 
-def _told(answer: answers.Answer) -> str:
+def _answered(answer: answers.Answer) -> str:
     left = f"_{answers.UNANSWERED}: {plain(answer.open)}._" if answer.open else ""
     return f"{plain(answer.text)} {left}".strip()
 
 
 def plain(text: str) -> str:
-    """A text that Markdown shows as it is: no markup, no HTML, one line."""
+    """Return a text on one line with Markdown and HTML escaped."""
     escaped = MARKUP.sub(r"\\\1", " ".join(text.split()))
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,14 +1,19 @@
-"""What a run's numbers answer of a checklist; empty where nothing was measured."""
+"""Answers to checklist items about the results; empty where nothing was measured."""
 
 import pandas as pd
 
 from fibrolab import keys
 from fibrolab.reporting import findings, numbers, vocabulary
 from fibrolab.reporting.tables import sheet as sheets
+from fibrolab.reporting.tables.estimates import METHODS
 from fibrolab.runs.trained_run import Run
 
 EXPLAINED = "grad_cam*.png"
-COUNTS = ("patients", "samples", "samples a patient")  # rows of the cohort that describe nobody
+COUNTS = (
+    "patients",
+    "samples",
+    "samples a patient",
+)  # rows of the cohort that are not patient characteristics
 CLUSTERS, PEOPLE = ("site", "scanner"), ("sex", "age", "age_years")
 PLOTS = {
     "confusion_matrix": "confusion matrix",
@@ -21,7 +26,7 @@ PLOTS = {
 
 
 def measures(run: Run) -> str:
-    """The measures that were taken, without their classes."""
+    """Return the measures of performance, without their classes."""
     if run.metrics is None:
         return ""
     found = [
@@ -38,34 +43,33 @@ def measures(run: Run) -> str:
         "comparators": "clinical markers on the same patients",
     }
     found += [words for name, words in further.items() if name in run.tables]
-    told = f"{', '.join(dict.fromkeys(found))}."
-    baselines = (
-        " Accuracy, macro AUC and kappa stand beside their baselines, what needs no look at the liver."
-    )
-    return told + baselines if run.baselines else told
+    names = f"{', '.join(dict.fromkeys(found))}."
+    baselines = " Accuracy, macro AUC and kappa are compared with baselines reachable without a model."
+    return names + baselines if run.baselines else names
 
 
 def plots(run: Run) -> str:
-    """The plots of performance that the report shows."""
+    """Return the plots of performance in the report."""
     folder = run.folder / keys.FIGURES
     drawn = [words for name, words in PLOTS.items() if (folder / f"{name}.png").is_file()]
     return f"Plots: {vocabulary.listed(drawn)}." if drawn else ""
 
 
 def uncertainty(run: Run) -> str:
-    """How intervals were had."""
+    """Return the methods of the confidence intervals."""
     if run.metrics is None or "low" not in run.metrics:
         return ""
     shown = [run.metrics, *run.tables.values()]
     names = dict.fromkeys(name for table in shown if "method" in table for name in table["method"] if name)
-    methods = [vocabulary.METHODS.get(name, name) for name in names if name != "none"]
+    methods = [METHODS.get(name, name) for name in names if name != "none"]
     resamples = run.setting("bootstrap.resamples")
-    told = f"{vocabulary.level(run)} intervals: {'; '.join(methods) or vocabulary.METHODS['percentile']}."
-    return f"{told} {resamples:,} resamples of groups.".replace(numbers.SPACE, " ") if resamples else told
+    text = f"{vocabulary.level(run)} confidence intervals: {'; '.join(methods) or METHODS['percentile']}."
+    text = f"{text} {resamples:,} bootstrap resamples of groups." if resamples else text
+    return text.replace(numbers.SPACE, " ")
 
 
 def headline(run: Run) -> str:
-    """Accuracy, macro AUC and kappa with interval and baseline, of samples and of patients."""
+    """Return accuracy, macro AUC and kappa with interval and baseline, by sample and by patient."""
     told = []
     for what, table, baselines in (("samples", run.metrics, run.baselines), ("patients", run.patients, {})):
         if table is not None:
@@ -79,14 +83,14 @@ def headline(run: Run) -> str:
 
 
 def end_points(run: Run) -> str:
-    """The area of each end point, by the finest level on record."""
+    """Return the AUC of each end point, by patient if recorded."""
     table = run.tables.get("endpoints")
     if table is None:
         return ""
     levels = [name for name in ("patient", "sample") if name in set(table["level"])]
     rows = vocabulary.records(table[(table["metric"] == "auc") & table["level"].isin(levels[:1])])
     parts = [
-        f"{vocabulary.endpoint(run, row['endpoint'])} AUC {numbers.quantity(row['value'], 'auc')} "
+        f"{vocabulary.end_point_of(run, row['endpoint'])} AUC {numbers.quantity(row['value'], 'auc')} "
         f"{numbers.interval(vocabulary.number(row, 'low'), vocabulary.number(row, 'high'), 'auc')}"
         for row in rows
     ]
@@ -94,20 +98,20 @@ def end_points(run: Run) -> str:
 
 
 def thresholds(run: Run) -> str:
-    """How probabilities become answers."""
+    """Return how classes are derived from probabilities."""
     if run.metrics is None:
         return ""
-    told = "Probabilities of the classes; the most probable is the answer."
+    text = "Probabilities of the classes; the predicted class is the most probable one."
     if "endpoints" not in run.tables:
-        return told
+        return text
     return (
-        f"{told} End points: sum of the probabilities of their stages, yes above one half or at a threshold "
-        "that validation chose."
+        f"{text} End points: sum of the probabilities of their stages, positive above one half or at a "
+        "threshold chosen on the validation set."
     )
 
 
 def probabilities(run: Run) -> str:
-    """Calibration error as predicted and after the temperature."""
+    """Return the calibration error before and after temperature scaling."""
     table = run.tables.get("calibration")
     if table is None:
         return ""
@@ -117,15 +121,16 @@ def probabilities(run: Run) -> str:
 
 
 def recalibration(run: Run) -> str:
-    """The temperature that validation asked for, which the headline does not use."""
+    """Return the recalibration by temperature, which the headline does not use."""
     error = probabilities(run)
     if not error:
         return ""
-    return f"The results are those of the model as trained. A temperature was fitted on validation. {error}"
+    text = "The results are those of the model as trained. A temperature was fitted on the validation set."
+    return f"{text} {error}"
 
 
 def tests(run: Run) -> str:
-    """Which tests were made, and that their p values stand alone."""
+    """Return the statistical tests, whose p values are not corrected."""
     cohort, comparators = run.tables.get("cohort"), run.tables.get("comparators")
     told = []
     if cohort is not None and "test_name" in cohort and (names := sorted(set(cohort["test_name"]) - {""})):
@@ -134,48 +139,46 @@ def tests(run: Run) -> str:
         told.append("DeLong's paired test of areas against the clinical markers")
     if not told:
         return ""
-    return f"Tests: {'; '.join(told)}; p values are not corrected for their number."
+    return f"Tests: {'; '.join(told)}; p values are not corrected for multiple tests."
 
 
 def subgroups(run: Run) -> str:
-    """By what the test set was divided."""
+    """Return the variables of the subgroups."""
     return _measured_by(_subgroups(run))
 
 
 def subgroup_results(run: Run) -> str:
-    """Lowest and highest accuracy of a subgroup."""
+    """Return the lowest and highest accuracy of a subgroup."""
     return _extremes(_subgroups(run))
 
 
 def clusters(run: Run) -> str:
-    """Whether performance was measured by site and scanner."""
+    """Return whether performance was measured by site and scanner."""
     return _measured_by(_subgroups(run, CLUSTERS))
 
 
 def cluster_results(run: Run) -> str:
-    """Lowest and highest accuracy of a site or scanner."""
+    """Return the lowest and highest accuracy of a site or scanner."""
     return _extremes(_subgroups(run, CLUSTERS))
 
 
 def fairness(run: Run) -> str:
-    """How performance differs between groups of people, as far as they are known."""
+    """Return performance by sociodemographic group, if known."""
     people = _subgroups(run, PEOPLE)
     return " ".join(filter(None, (_measured_by(people), _extremes(people))))
 
 
 def cohort(run: Run) -> str:
-    """That there is a table of who is in which part."""
+    """Return the characteristics in the table of the cohort."""
     table = run.tables.get("cohort")
     if table is None:
         return ""
     names = [vocabulary.variable(name) for name in dict.fromkeys(table["variable"]) if name not in COUNTS]
-    return (
-        f"Training, validation and test side by side, with what is missing: {', '.join(names)}; see Cohort."
-    )
+    return f"Characteristics of each set, with missing values: {', '.join(names)}; see Cohort."
 
 
 def differences(run: Run) -> str:
-    """In which variables training and test differ."""
+    """Return the variables in which training and test sets differ."""
     table = run.tables.get("cohort")
     if table is None or "p" not in table or not (tested := int(table["p"].notna().sum())):
         return ""
@@ -183,35 +186,35 @@ def differences(run: Run) -> str:
     for row in vocabulary.records(table[table["p"] < 0.05]):
         p = sheets.probability(row["p"])  # `.02` or `< .001`
         names.append(f"{vocabulary.variable(row['variable'])} (p {p if p.startswith('<') else f'= {p}'})")
-    told = (
+    text = (
         f"Of {tested:,} variables compared between training and test, these differ at p < .05 (not corrected)"
     )
-    return f"{told}: {', '.join(names) or 'none'}; see Cohort.".replace(numbers.SPACE, " ")
+    return f"{text}: {', '.join(names) or 'none'}; see Cohort.".replace(numbers.SPACE, " ")
 
 
 def mistakes(run: Run) -> str:
-    """How many answers were wrong, and how far."""
+    """Return the number of errors and the largest one."""
     table = run.tables.get("mistakes")
     if table is None or table.empty:
         return ""
     worst = table.iloc[0]
-    first = f"true {worst['true']}, answered {worst['predicted']} (sample {worst[keys.SAMPLE_ID]})"
-    return f"{len(table):,} wrong answers; the worst: {first}. Confusion matrix and pictures: see the report."
+    first = f"true {worst['true']}, predicted {worst['predicted']} (sample {worst[keys.SAMPLE_ID]})"
+    return f"{len(table):,} errors; the largest: {first}. Confusion matrix and images: see the report."
 
 
 def explanations(run: Run) -> str:
-    """Heat maps, where they were drawn."""
+    """Return the number of heat maps, if drawn."""
     drawn = list((run.folder / keys.FIGURES).glob(EXPLAINED))
     return f"Grad-CAM, {len(drawn)} figures in the report." if drawn else ""
 
 
 def cautions(run: Run) -> str:
-    """What the report warns of."""
-    return " ".join(finding.text for finding in findings.of(run))
+    """Return the cautions of the report."""
+    return " ".join(finding.text for finding in findings.cautions(run))
 
 
 def _subgroups(run: Run, variables: tuple[str, ...] = ()) -> pd.DataFrame:
-    """The subgroups of these variables, of all where none is named; no row where nothing was measured."""
+    """Return the subgroups of these variables, by default of all; no row where nothing was measured."""
     table = run.tables.get("subgroups")
     if table is None:
         return pd.DataFrame(columns=["variable", "metric", "estimate"])
@@ -224,7 +227,7 @@ def _measured_by(table: pd.DataFrame) -> str:
 
 
 def _extremes(table: pd.DataFrame) -> str:
-    """Lowest and highest accuracy, each with its interval and its subgroup."""
+    """Return lowest and highest accuracy, each with its interval and its subgroup."""
     known = table[(table["metric"] == "accuracy") & table["estimate"].notna()].sort_values("estimate")
     rows = vocabulary.records(known)
     if not rows:

@@ -17,9 +17,9 @@ from fibrolab.storage import put
 
 FIGURES = ("audit_baselines", "audit_clusters")
 VERSION = 1  # part of the key under which figures are kept: raise it where a drawing changes
-ROWS, COLUMNS = 6, 6  # of the contact sheet: what an A4 page holds with letters that can be read
-LETTERS = 20  # of a file's name, as many as stand below a thumbnail
-WIDTH = 7.1  # inches: the print area of an A4 page, so that letters keep their size on paper
+ROWS, COLUMNS = 6, 6  # of the contact sheet: fits an A4 page with legible text
+LETTERS = 20  # of a file's name, as many as fit below a thumbnail
+WIDTH = 7.1  # inches: the print area of an A4 page
 TITLE, THUMBNAIL, CAPTION, GAP = 0.24, 1.08, 0.32, 0.06  # inches, from the top of a cluster's row down
 MARKS = (("o", ACCENT, ACCENT), ("s", "white", SECOND), ("D", "white", INK), ("^", "white", "#009e73"))
 
@@ -28,17 +28,17 @@ MARKS = (("o", ACCENT, ACCENT), ("s", "white", SECOND), ("D", "white", INK), ("^
 def clusters(
     images: Sequence[Sequence[np.ndarray]], titles: Sequence[str], captions: Sequence[Sequence[str]]
 ) -> Figure:
-    """A contact sheet of clusters of alike images.
+    """Draw a contact sheet of clusters of copies.
 
     Args:
-        images: For each cluster its thumbnails, uint8 (H, W) or (H, W, 3). Six clusters and six pictures of
-            each are drawn, the rest is left to the audit's table.
-        titles: One a cluster.
-        captions: For each cluster one text a thumbnail, such as label and partition; a second line is taken
-            for a file's name and shortened in the middle.
+        images: For each cluster its thumbnails, uint8 (H, W) or (H, W, 3). Six clusters with six pictures
+            each are drawn; the audit's table lists more.
+        titles: One per cluster.
+        captions: For each cluster one text per thumbnail, such as label and partition; a second line is a
+            file's name, shortened in the middle.
 
     Returns:
-        The figure, a row a cluster.
+        The figure, a row per cluster.
     """
     height = TITLE + THUMBNAIL + CAPTION + GAP
     total = height * max(1, min(ROWS, len(images)))
@@ -58,10 +58,10 @@ def clusters(
 
 
 def _thumbnail(axes: Axes, picture: np.ndarray, caption: str) -> None:
-    """One picture, its greys as they are, with its caption beneath."""
+    """Draw one picture with unchanged grey levels and its caption below."""
     axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="antialiased")
     axes.set_axis_off()
-    axes.set_anchor("S")  # pictures of every shape stand on their captions
+    axes.set_anchor("S")  # aligned to the caption, whatever the shape
     label, _, name = caption.partition("\n")
     for text, down, size, colour in ((label, 3, 7.5, INK), (shortened(name, LETTERS), 14, 6.5, "#555555")):
         where: dict[str, Any] = {
@@ -74,19 +74,19 @@ def _thumbnail(axes: Axes, picture: np.ndarray, caption: str) -> None:
 
 @styled
 def baselines(table: Mapping[str, Mapping[str, Baseline]]) -> Figure:
-    """What scores without looking at the liver, by the way in which the images are split.
+    """Draw the accuracy of the baselines, by the way in which the images are split.
 
     Args:
         table: For each baseline its accuracy under each protocol, both by the audit's names.
 
     Returns:
-        A dot plot: a line a baseline, a mark a protocol; an interval is drawn where one is known.
+        A dot plot, a line per baseline and a marker per protocol, with intervals where they are known.
     """
     protocols = [name for name in PROTOCOLS if any(name in row for row in table.values())]
     figure = Figure(figsize=(WIDTH, 0.9 + 0.48 * len(table)), layout="constrained")
     axes = figure.add_subplot()
     for k, protocol in enumerate(protocols):
-        shift = 0.16 * (k - (len(protocols) - 1) / 2)  # marks of equal accuracy stand below each other
+        shift = 0.16 * (k - (len(protocols) - 1) / 2)  # markers of equal accuracy do not overlap
         known = [(line + shift, row[protocol]) for line, row in enumerate(table.values()) if protocol in row]
         marker, face, edge = MARKS[k % len(MARKS)]
         for line, baseline in known:
@@ -104,7 +104,7 @@ def baselines(table: Mapping[str, Mapping[str, Baseline]]) -> Figure:
             [100 * baseline.value for _, baseline in known], [line for line, _ in known], ls="none", **style
         )
     axes.set_yticks(range(len(table)), [numbers.baseline_name(name) for name in table])
-    axes.set(xlim=(0, 101), ylim=(len(table) - 0.5, -0.5), xlabel="accuracy without any network [%]")
+    axes.set(xlim=(0, 101), ylim=(len(table) - 0.5, -0.5), xlabel="accuracy of the baseline [%]")
     for line in range(1, len(table)):
         axes.axhline(line - 0.5, color="#e3e7eb", linewidth=0.8, zorder=0)
     axes.grid(axis="x", color="#eef1f4", linewidth=0.8)
@@ -151,7 +151,7 @@ def copy(source: Path, folder: Path) -> None:
 
 
 def _title(cluster: Mapping[str, Any]) -> str:
-    """``identical: 18 images, 12 F0 and 6 F2, in train and test; 6 shown``."""
+    """Return ``identical: 18 images, 12 F0 and 6 F2, in train and test; 6 shown``."""
     labels = " and ".join(f"{n} {label}" for label, n in cluster["labels"].items())
     places = " and ".join(cluster["partitions"])
     hidden = f"; {COLUMNS} shown" if cluster["size"] > COLUMNS else ""
@@ -159,6 +159,6 @@ def _title(cluster: Mapping[str, Any]) -> str:
 
 
 def _captions(cluster: Mapping[str, Any]) -> list[str]:
-    """Label and partition of each sample, and below them its name."""
+    """Return label and partition of each sample, and its name in a second line."""
     marks = zip(cluster["sample_labels"], cluster["sample_partitions"], cluster["samples"], strict=True)
     return [f"{label}, {partition}\n{sample}" for label, partition, sample in marks]

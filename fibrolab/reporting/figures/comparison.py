@@ -13,8 +13,7 @@ from fibrolab.evaluation.comparison.arms import END_POINTS, HEADLINE, Arm
 from fibrolab.evaluation.comparison.comparison_table import COMPARATORS, SIGNIFICANT
 from fibrolab.evaluation.intervals import roc_curves
 from fibrolab.reporting import numbers, vocabulary
-from fibrolab.reporting.captions import end_point
-from fibrolab.reporting.comparison_words import Comparison, measure
+from fibrolab.reporting.comparison_findings import Comparison, measure
 from fibrolab.reporting.figures.style import (
     ACCENT,
     BAND,
@@ -31,21 +30,22 @@ from fibrolab.reporting.figures.style import (
     styled,
 )
 
-BANDS = 3  # arms up to which each has its band: more would hide each other
-LINE, FRAME = 4.6, 16  # mm: a line of the forest, and its title with the axis
+BANDS = 3  # largest number of arms with bands; more would hide each other
+LINE, FRAME = 4.6, 16  # mm: height of a line, and of title and axis together
 PANELS = (("Points", ("accuracy", "balanced_accuracy"), 100), ("AUC", ("macro_auc", "auc"), 1))
 CAPTIONS = {
-    "roc_of_arms": "Receiver operating characteristic of each arm, by end point. Shaded: pointwise "
-    "confidence band of a network, by resampling groups, where there are up to three; an arm of several "
-    "trainings is drawn as their mean, without a band.",
-    "differences": "Differences between arms with their confidence intervals; filled where the arms can be "
-    "told apart after Holm's correction.",
+    "roc_of_arms": "Receiver operating characteristic (ROC) curves of each arm, by end point. Shaded: "
+    "pointwise "
+    "confidence bands from a bootstrap over groups, for up to three networks; an arm of several trainings is "
+    "shown by their mean, without a band.",
+    "differences": "Differences between arms with confidence intervals; filled symbols are significant after "
+    "Holm's correction.",
 }
 
 
 @styled
 def roc_of_arms(comparison: Comparison) -> Figure:
-    """A panel an end point, a curve an arm."""
+    """Return the ROC curves, a panel per end point and a curve per arm."""
     level, arms = next(iter(comparison.arms.items()))
     task = comparison.task
     rows = comparison.rows(level, END_POINTS, COMPARATORS)
@@ -67,7 +67,7 @@ def roc_of_arms(comparison: Comparison) -> Figure:
         axes.set(
             xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", xticks=(0, 0.5, 1), yticks=(0, 0.5, 1)
         )
-        axes.set_title(end_point(task.classes, lowest))
+        axes.set_title(vocabulary.end_point(task.classes, lowest))
         axes.legend(
             title="AUC",
             loc="lower right",
@@ -86,7 +86,7 @@ def roc_of_arms(comparison: Comparison) -> Figure:
 def _curve(
     axes: Axes, arm: Arm, name: str, lowest: int, comparison: Comparison, banded: bool, style: dict[str, Any]
 ) -> None:
-    """One arm; the curve of several trainings is their mean sensitivity at each specificity."""
+    """Draw one arm; several trainings by their mean sensitivity at each specificity."""
     arm = arm.restricted(arm.known())
     ill = arm.labels >= lowest
     banded = banded and len(arm.predictions) == 1 and not arm.is_marker
@@ -103,14 +103,14 @@ def _curve(
 
 @styled
 def differences(comparison: Comparison) -> Figure:
-    """Differences in accuracy and in areas, each panel in its own unit."""
+    """Return a forest plot of the differences in accuracy and in AUC, each panel in its own unit."""
     level = next(iter(comparison.arms))
     rows = comparison.rows(level, HEADLINE, END_POINTS)
     rows = rows[(rows["against"] != "") & rows["low"].notna()]
     drawn = [(title, rows[rows["metric"].isin(names)], scale) for title, names, scale in PANELS]
     drawn = [(title, part, scale) for title, part, scale in drawn if len(part)]
     if not drawn:
-        return sentence(Figure(figsize=(WIDE, 30 * MM)), "No difference has an interval.")
+        return sentence(Figure(figsize=(WIDE, 30 * MM)), "No difference has a confidence interval.")
     heights = [FRAME + LINE * len(part) for _, part, _ in drawn]
     figure = Figure(figsize=(WIDE, sum(heights) * MM), layout="constrained")
     grid = figure.subplots(len(drawn), 1, squeeze=False, height_ratios=heights)[:, 0]
@@ -123,9 +123,9 @@ def differences(comparison: Comparison) -> Figure:
 def _forest(axes: Axes, rows: pd.DataFrame, comparison: Comparison, scale: float) -> None:
     names = []
     for height, row in enumerate(vocabulary.records(rows)):
-        apart = row["p_holm"] < SIGNIFICANT
+        significant = row["p_holm"] < SIGNIFICANT
         axes.plot([scale * row["low"], scale * row["high"]], [height, height], color=ACCENT, linewidth=1.2)
-        face = ACCENT if apart else "white"
+        face = ACCENT if significant else "white"
         axes.plot(scale * row["value"], height, "o", mec=ACCENT, mfc=face, ms=4.5, mew=1.1)
         pair = f"{shortened(row['arm'])} − {shortened(row['against'])}"
         names.append(f"{measure(row, comparison.task)}: {pair}")
@@ -141,5 +141,5 @@ def _forest(axes: Axes, rows: pd.DataFrame, comparison: Comparison, scale: float
 
 
 def names(comparison: Comparison) -> Sequence[str]:
-    """The figures that can be drawn of it."""
+    """Return the names of the figures that can be drawn."""
     return ("roc_of_arms", "differences") if comparison.task.endpoints else ("differences",)

@@ -1,4 +1,4 @@
-"""Figures of counts: the confusion matrix, and how the classes are spread over the partitions."""
+"""Figures of counts: the confusion matrix, and the classes by partition."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +13,7 @@ CROWDED = 7  # classes; more need the width of the page
 
 @styled
 def confusion_matrix(y_true: np.ndarray, y_pred: np.ndarray, classes: Sequence[str]) -> Figure:
-    """Counts, with the share of the true class under each.
+    """Draw the confusion matrix, with proportions of the true class below the counts.
 
     Args:
         y_true: True class indices (N,).
@@ -26,15 +26,15 @@ def confusion_matrix(y_true: np.ndarray, y_pred: np.ndarray, classes: Sequence[s
     size = len(classes)
     counts = decisions.confusion_matrix(y_true, y_pred, size)[0].astype(np.int64)
     totals = counts.sum(axis=1, keepdims=True)
-    shares = counts / np.maximum(totals, 1)
+    proportions = counts / np.maximum(totals, 1)
     width = NARROW if size <= CROWDED else WIDE
     figure = Figure(figsize=(width, 0.92 * width), layout="constrained")
     axes = figure.add_subplot()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.imshow(proportions, cmap="Blues", vmin=0, vmax=1)
     letters = 8 if size <= 5 else 6.5
     for (row, column), count in np.ndenumerate(counts):
-        text = f"{count:,}\n{100 * shares[row, column]:.0f} %" if totals[row, 0] else "–"
-        ink = "white" if shares[row, column] > 0.55 else INK
+        text = f"{count:,}\n{100 * proportions[row, column]:.0f} %" if totals[row, 0] else "–"
+        ink = "white" if proportions[row, column] > 0.55 else INK
         axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=letters)
     name_columns(axes, classes, 0.8 * width / size)
     names = (f"{shortened(name)}\nn = {total:,}" for name, total in zip(classes, totals[:, 0], strict=True))
@@ -47,34 +47,34 @@ def confusion_matrix(y_true: np.ndarray, y_pred: np.ndarray, classes: Sequence[s
 
 @styled
 def partitions(counts: Mapping[str, Mapping[str, int]]) -> Figure:
-    """Samples of each class in training, validation and test.
+    """Draw the number of samples of each class in training, validation and test.
 
     Args:
         counts: Number of samples by partition, then by class.
 
     Returns:
-        The figure, a panel a partition, on one scale; the bars of many classes lie, so that their names
-        can be read.
+        The figure, a panel per partition, on one scale; bars of many classes are horizontal, so that their
+        names can be read.
     """
     names = [shortened(name) for name in next(iter(counts.values()))]
-    lying = len(names) > CROWDED
-    figure = Figure(figsize=(WIDE, (12 + 5 * len(names) if lying else 50) * MM), layout="constrained")
-    panels = figure.subplots(1, len(counts), sharex=lying, sharey=True, squeeze=False)[0]
+    horizontal = len(names) > CROWDED
+    figure = Figure(figsize=(WIDE, (12 + 5 * len(names) if horizontal else 50) * MM), layout="constrained")
+    panels = figure.subplots(1, len(counts), sharex=horizontal, sharey=True, squeeze=False)[0]
     for axes, (name, classes) in zip(panels, counts.items(), strict=True):
         numbers = list(classes.values())
-        if lying:
+        if horizontal:
             bars = axes.barh(range(len(numbers)), numbers, color=ACCENT, height=0.66)
         else:
             bars = axes.bar(range(len(numbers)), numbers, color=ACCENT, width=0.66)
             name_columns(axes, list(classes), 0.9 * WIDE / len(counts) / max(1, len(numbers)))
         axes.bar_label(bars, fmt="{:,.0f}", padding=2, fontsize=7)
         axes.set_title(f"{name.capitalize()}, n = {sum(numbers):,}")
-        along, across = ("y", "x") if lying else ("x", "y")
+        along, across = ("y", "x") if horizontal else ("x", "y")
         axes.tick_params(axis=along, length=0)
         axes.tick_params(axis=across, left=False, bottom=False, labelleft=False, labelbottom=False)
-        axes.spines["bottom" if lying else "left"].set_visible(False)
+        axes.spines["bottom" if horizontal else "left"].set_visible(False)
         axes.margins(**{across: 0.16})
-    if lying:
+    if horizontal:
         panels[0].set_yticks(range(len(names)), names)
         panels[0].invert_yaxis()
     return figure

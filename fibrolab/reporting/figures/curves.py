@@ -1,7 +1,7 @@
 """Receiver operating characteristic and precision-recall curves, with pointwise confidence bands.
 
-Up to three curves share a panel. More of them, with their bands, would hide each other: then each has a panel
-of its own, with the others behind it in grey.
+Up to three curves share a panel. More curves, with their bands, would hide each other: then each has its own
+panel, with the others in grey.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 from fibrolab.evaluation import endpoints
 from fibrolab.evaluation.intervals import roc_curves
 from fibrolab.reporting import numbers
-from fibrolab.reporting.captions import end_point
 from fibrolab.reporting.figures.style import (
     ACCENT,
     BAND,
@@ -33,6 +32,7 @@ from fibrolab.reporting.figures.style import (
     shortened,
     styled,
 )
+from fibrolab.reporting.vocabulary import end_point
 
 TOGETHER = 3  # curves in one panel
 FRAME: Any = {"xlim": (-0.01, 1.01), "ylim": (-0.01, 1.01), "aspect": "equal"}
@@ -45,17 +45,17 @@ class Curve:
 
     Attributes:
         name: Of the class or end point.
-        says: Its area, or why it has none.
+        area: The area under it in words, or why it has none.
         x: Abscissae of the curve; empty where there is none.
         y: Ordinates.
-        base: Ordinates at x = 0 and x = 1 of what knows nothing: chance, or the prevalence.
+        base: Ordinates at x = 0 and x = 1 of random predictions: chance, or the prevalence.
         band: Pointwise interval; None where there is none.
-        mark: Where the threshold chosen on validation lies; None where it is not known.
-        steps: How its points are joined: no threshold lies on a straight line between two precisions.
+        mark: Operating point of the threshold chosen on validation; None where it is not known.
+        steps: How its points are joined: no threshold gives a point on a line between two precisions.
     """
 
     name: str
-    says: str
+    area: str
     x: np.ndarray
     y: np.ndarray
     base: tuple[float, float]
@@ -76,18 +76,18 @@ def roc(
     level: float = 0.95,
     chosen: Mapping[str, tuple[float, float]] | None = None,
 ) -> Figure:
-    """One-vs-rest receiver operating characteristic of each class; of two classes, only of the second.
+    """Draw the one-vs-rest ROC curve of each class; of two classes, only of the second.
 
     Args:
         y_true: True class indices (N,).
         probabilities: Predicted probabilities (N, K).
         classes: Names of the K classes.
-        groups: What is resampled for the bands (N,); without it there are none.
+        groups: Resampled for the bands (N,); without groups there are no bands.
         level: Coverage of the bands at each specificity, not of the whole curve.
-        chosen: Sensitivity and specificity at the threshold chosen on validation, by class; they are marked.
+        chosen: Sensitivity and specificity at the threshold chosen on validation, by class, to be marked.
 
     Returns:
-        The figure, with the areas in words; a class without cases, or without others, is said so there.
+        The figure, with the areas; a class that is absent, or the only one, is named without a curve.
     """
     traced = _one_vs_rest(_roc, y_true, probabilities, classes, groups, level)
     return _figure(_marked(traced, chosen or {}), "1 − specificity", "sensitivity", "lower right")
@@ -101,7 +101,7 @@ def precision_recall(
     groups: np.ndarray | None = None,
     level: float = 0.95,
 ) -> Figure:
-    """Precision over recall of each class against the others, as `roc`; the prevalence is the baseline."""
+    """Draw the precision-recall curve of each class against the others; arguments as for `roc`."""
     traced = _one_vs_rest(_precision_recall, y_true, probabilities, classes, groups, level)
     return _figure(traced, "recall (sensitivity)", "precision (PPV)", "lower left")
 
@@ -116,7 +116,7 @@ def end_points(
     level: float = 0.95,
     chosen: Mapping[str, tuple[float, float]] | None = None,
 ) -> Figure:
-    """Receiver operating characteristic of each end point, scored by the sum of its stages' probabilities.
+    """Draw the ROC curve of each end point, whose score is the sum of the probabilities of its stages.
 
     Args:
         y_true: As for `roc`.
@@ -148,9 +148,9 @@ def _roc(name: str, positive: np.ndarray, score: np.ndarray, groups: Any, level:
     if reason := _undefined(positive):
         return Curve(name, reason, np.empty(0), np.empty(0), (0.0, 1.0))
     false_rate, true_rate, _ = roc_curve(positive, score, drop_intermediate=True)
-    says = f"AUC {numbers.quantity(auc(false_rate, true_rate), 'auc')}"
+    area = f"AUC {numbers.quantity(auc(false_rate, true_rate), 'auc')}"
     band = None if groups is None else roc_curves.roc_band(score, positive, groups, RESAMPLES, level=level)
-    return Curve(name, says, false_rate, true_rate, (0.0, 1.0), band)
+    return Curve(name, area, false_rate, true_rate, (0.0, 1.0), band)
 
 
 def _precision_recall(name: str, positive: np.ndarray, score: np.ndarray, groups: Any, level: float) -> Curve:
@@ -159,30 +159,30 @@ def _precision_recall(name: str, positive: np.ndarray, score: np.ndarray, groups
     if reason := _undefined(positive):
         return Curve(name, reason, np.empty(0), np.empty(0), (np.nan, np.nan))
     precision, recall, _ = precision_recall_curve(positive, score, drop_intermediate=True)
-    found = recall > 0  # before the first case is found there is no precision to speak of
+    found = recall > 0  # precision is not defined before the first true positive
     precision, recall = (np.append(values[found], values[found][-1:]) for values in (precision, recall))
     recall[-1] = 0.0
-    says = f"AP {numbers.quantity(roc_curves.average_precision(score, positive)[0], 'auc')}"
+    area = f"AP {numbers.quantity(roc_curves.average_precision(score, positive)[0], 'auc')}"
     band = None if groups is None else roc_curves.pr_band(score, positive, groups, RESAMPLES, level=level)
     prevalence = float(positive.mean())
-    return Curve(name, says, recall, precision, (prevalence, prevalence), band, steps="steps-post")
+    return Curve(name, area, recall, precision, (prevalence, prevalence), band, steps="steps-post")
 
 
 def _undefined(positive: np.ndarray) -> str:
-    """Why there is no curve; empty where there is one."""
+    """Return why there is no curve; empty where there is one."""
     if positive.any() and not positive.all():
         return ""
     return "no other class" if positive.any() else "no cases"
 
 
 def _marked(traced: Sequence[Curve], chosen: Mapping[str, tuple[float, float] | None]) -> list[Curve]:
-    """The curves with the points of the thresholds that are known."""
+    """Return the curves with the operating points that are known."""
     points = {name: (1 - point[1], point[0]) for name, point in chosen.items() if point is not None}
     return [replace(curve, mark=points.get(curve.name)) if len(curve.x) else curve for curve in traced]
 
 
 def _figure(traced: Sequence[Curve], across: str, up: str, corner: str) -> Figure:
-    """All in one panel, or a panel each."""
+    """Return all curves in one panel, or in a panel each."""
     if len(traced) <= TOGETHER:
         figure = Figure(figsize=(NARROW, 84 * MM), layout="constrained")
         _together(figure.add_subplot(xlabel=across, ylabel=up, **FRAME), traced, corner)
@@ -198,12 +198,12 @@ def _figure(traced: Sequence[Curve], across: str, up: str, corner: str) -> Figur
 
 
 def _together(axes: Axes, traced: Sequence[Curve], corner: str) -> None:
-    """The curves of one panel, told apart by colour and dash."""
+    """Draw the curves of one panel, distinguished by colour and dash."""
     place: Any = corner
     for k, curve in enumerate(traced):
         style: Any = {"color": COLOURS[k + 1], "linestyle": DASHES[k]}
         axes.plot([0, 1], curve.base, color=style["color"] if curve.base[0] else SOFT, linewidth=0.6)
-        axes.plot(curve.x, curve.y, label=f"{shortened(curve.name)}: {curve.says}", ds=curve.steps, **style)
+        axes.plot(curve.x, curve.y, label=f"{shortened(curve.name)}: {curve.area}", ds=curve.steps, **style)
         _band(axes, curve, style["color"])
         if curve.mark:
             axes.plot(*curve.mark, "o", mfc="white", mec=style["color"], ms=5, mew=1.3, zorder=4)
@@ -213,7 +213,7 @@ def _together(axes: Axes, traced: Sequence[Curve], corner: str) -> None:
 
 
 def _alone(axes: Axes, curve: Curve, traced: Sequence[Curve], corner: str) -> None:
-    """One curve, and the others behind it."""
+    """Draw one curve, with the others behind it."""
     for other in traced:
         if other is curve:
             continue
@@ -230,8 +230,10 @@ def _alone(axes: Axes, curve: Curve, traced: Sequence[Curve], corner: str) -> No
     axes.set_title(shortened(curve.name))
     backed = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
     across = 0.97 if "right" in corner else 0.03
-    low = curve.base[0] if curve.base[0] < 0.2 else 0.0  # the words stand above a low prevalence
-    axes.text(across, low + 0.05, curve.says, ha="right" if across > 0.5 else "left", bbox=backed, zorder=5)
+    low = (
+        curve.base[0] if curve.base[0] < 0.2 else 0.0
+    )  # the text is placed above the line of a low prevalence
+    axes.text(across, low + 0.05, curve.area, ha="right" if across > 0.5 else "left", bbox=backed, zorder=5)
 
 
 def _band(axes: Axes, curve: Curve, colour: str) -> None:

@@ -1,4 +1,4 @@
-"""Subgroups side by side, each with its interval: a forest plot."""
+"""Forest plot of subgroups, each with its confidence interval."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,14 +18,14 @@ FRAME = 20  # mm, title and axis
 
 @styled
 def subgroups(table: pd.DataFrame, overall: Mapping[str, float] | None = None) -> Figure:
-    """Every metric of every subgroup with its interval; the line is the whole test set.
+    """Draw each metric of each subgroup with its interval; the dashed line is the whole test set.
 
     Args:
         table: Columns variable, value, n, groups, metric, estimate, low and high.
         overall: Value of the metrics on the whole test set, where known.
 
     Returns:
-        The figure, a panel a metric and a line a subgroup.
+        The figure, a panel per metric and a line per subgroup.
     """
     metrics = list(dict.fromkeys(table["metric"]))
     lines = _lines(table)
@@ -48,7 +48,7 @@ def subgroups(table: pd.DataFrame, overall: Mapping[str, float] | None = None) -
 
 
 def _lines(table: pd.DataFrame) -> dict[tuple[str, str | None], str]:
-    """What stands beside each line, by variable and value; the head of a variable has no value."""
+    """Return the label of each line, by variable and value; the heading of a variable has no value."""
     lines: dict[tuple[str, str | None], str] = {}
     for row in vocabulary.records(table.drop_duplicates(["variable", "value"])):
         variable, value, n = str(row["variable"]), str(row["value"]), vocabulary.number(row, "n")
@@ -59,7 +59,7 @@ def _lines(table: pd.DataFrame) -> dict[tuple[str, str | None], str]:
 
 
 def _forest(axes: Axes, rows: list[Any]) -> None:
-    """A dot and its interval a line; what is not defined says so."""
+    """Draw a dot and its interval per line; an undefined estimate is marked as such."""
     for height, row in enumerate(rows):
         if row is None:
             continue

@@ -1,4 +1,4 @@
-"""Contact sheets: what the network was given, and the images on which it was most wrong."""
+"""Contact sheets: training samples as the network receives them, and the images with the largest errors."""
 
 import textwrap
 from collections.abc import Sequence
@@ -11,36 +11,36 @@ from fibrolab.reporting.figures.style import MM, WIDE, sentence, styled
 
 @styled
 def samples(images: Sequence[np.ndarray], titles: Sequence[str]) -> Figure:
-    """A contact sheet of training samples.
+    """Draw a contact sheet of training samples.
 
     Args:
         images: Grey images (H, W) or colours (H, W, 3), uint8.
-        titles: One a picture.
+        titles: One per picture.
 
     Returns:
-        The figure, at most eight pictures wide; greys are shown as they are, not stretched.
+        The figure, at most eight pictures wide; grey levels are not stretched.
     """
     return _sheet(images, titles, columns=8)
 
 
 @styled
 def mistakes(images: Sequence[np.ndarray], titles: Sequence[str]) -> Figure:
-    """A contact sheet of the worst mistakes, the worst first.
+    """Draw a contact sheet of the largest errors, the largest first.
 
     Args:
         images: Grey images (H, W) or colours (H, W, 3), uint8.
-        titles: One a picture, such as ``true F4, said F0, 93 %``; wrapped to the picture's width.
+        titles: One per picture, such as ``true F4, predicted F0, 93 %``; wrapped to the picture's width.
 
     Returns:
-        The figure, at most five pictures wide; without a mistake it says so.
+        The figure, at most five pictures wide; without errors it states that there are none.
     """
     if not len(images):
-        return sentence(Figure(figsize=(WIDE, 14 * MM)), "No sample of the test set was answered wrongly.")
+        return sentence(Figure(figsize=(WIDE, 14 * MM)), "No sample of the test set was misclassified.")
     return _sheet(images, titles, columns=5)
 
 
 def _sheet(images: Sequence[np.ndarray], titles: Sequence[str], columns: int) -> Figure:
-    """Pictures in rows, their titles above them; letters keep their size whatever the number of pictures."""
+    """Arrange pictures in rows with titles above; the font size does not depend on their number."""
     place = WIDE / columns  # inches
     columns = max(1, min(columns, len(images)))
     lines = max(1, -(-len(images) // columns))

@@ -1,4 +1,4 @@
-"""What a run's probabilities are worth: reliability diagrams and decision curves."""
+"""Figures of a run's probabilities: reliability diagrams and decision curves."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +11,6 @@ from fibrolab.evaluation import endpoints
 from fibrolab.evaluation.clinical import net_benefit
 from fibrolab.evaluation.measures.decisions import decide
 from fibrolab.evaluation.probabilities import calibration
-from fibrolab.reporting.captions import end_point
 from fibrolab.reporting.figures.style import (
     ACCENT,
     BAND,
@@ -26,32 +25,33 @@ from fibrolab.reporting.figures.style import (
     shortened,
     styled,
 )
+from fibrolab.reporting.vocabulary import end_point
 
 
 @styled
 def reliability(
     y_true: np.ndarray,
-    answers: Mapping[str, np.ndarray],
+    predicted: Mapping[str, np.ndarray],
     groups: np.ndarray,
     level: float = 0.95,
     errors: Mapping[str, str] | None = None,
 ) -> Figure:
-    """How often the most probable class was right, over how sure the run was of it; below, how many answers.
+    """Draw the proportion of correct predictions against their probability, and a histogram below.
 
     Args:
         y_true: True class indices (N,).
-        answers: Probabilities (N, K) by what they are, such as ``as predicted`` and ``temperature 1.40``.
+        predicted: Probabilities (N, K) by title, such as ``As predicted`` and ``At temperature 1.40``.
         groups: For the intervals (N,).
         level: Coverage of the intervals of each bin.
-        errors: What stands in the panel of each, such as ``ECE .041``.
+        errors: Text in the panel of each, such as ``ECE .041``.
 
     Returns:
-        The figure, a panel for each of the answers.
+        The figure, a panel for each kind of probabilities.
     """
-    count = len(answers)
+    count = len(predicted)
     figure = Figure(figsize=(NARROW if count == 1 else WIDE, 104 * MM), layout="constrained")
     grid = figure.subplots(2, count, sharex=True, sharey="row", squeeze=False, height_ratios=(4, 1))
-    for column, (title, probabilities) in enumerate(answers.items()):
+    for column, (title, probabilities) in enumerate(predicted.items()):
         confidence, hit = probabilities.max(axis=1), decide(probabilities) == np.asarray(y_true)
         upper, lower = grid[:, column]
         _reliability(upper, calibration.reliability(confidence, hit, groups, level=level))
@@ -59,9 +59,9 @@ def reliability(
         upper.text(0.03, 0.96, (errors or {}).get(title, ""), va="top", transform=upper.transAxes)
         lower.hist(confidence, bins=np.linspace(0, 1, 21), color=PALE, edgecolor="white", linewidth=0.5)
         lower.axvline(confidence.mean(), color=ACCENT, linewidth=1.2)
-        lower.set_xlabel("confidence: probability of the answer")
-    grid[0, 0].set_ylabel("share of right answers")
-    grid[1, 0].set_ylabel("answers")
+        lower.set_xlabel("probability of the predicted class")
+    grid[0, 0].set_ylabel("proportion correct")
+    grid[1, 0].set_ylabel("predictions")
     return figure
 
 
@@ -83,18 +83,18 @@ def decision_curves(
     groups: np.ndarray,
     level: float = 0.95,
 ) -> Figure:
-    """Net benefit of acting on each end point's probability, beside treating everybody and nobody.
+    """Draw the net benefit of treating by the probability of each end point, with treating all and none.
 
     Args:
         y_true: True class indices (N,).
         probabilities: Predicted probabilities (N, K).
         classes: Names of the K classes.
         lowest: Lowest positive class of each end point, one at least.
-        groups: What is resampled for the bands (N,).
+        groups: Resampled for the bands (N,).
         level: Coverage of the bands at each threshold, not of the whole curve.
 
     Returns:
-        The figure, a panel an end point, each on its own scale since prevalences differ.
+        The figure, a panel per end point, each on its own scale since prevalences differ.
     """
     columns = min(3, len(lowest))
     rows = -(-len(lowest) // columns)

@@ -1,37 +1,50 @@
-"""The figures of a run, drawn from its files: legible in print, in greyscale and to the colour-blind."""
+"""The figures of a run, one entry each: section of the page, caption, drawing, main numbers in words."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from fibrolab import keys
 from fibrolab.evaluation import predictions
+from fibrolab.evaluation.intervals import roc_curves
 from fibrolab.evaluation.measures import decisions, thresholds
 from fibrolab.evaluation.probabilities import calibration
-from fibrolab.reporting import captions, numbers, vocabulary
-from fibrolab.reporting.figures.counts import confusion_matrix, partitions
-from fibrolab.reporting.figures.curves import end_points, precision_recall, roc
-from fibrolab.reporting.figures.forest import subgroups
-from fibrolab.reporting.figures.probabilities import decision_curves, reliability
+from fibrolab.reporting import numbers, vocabulary
+from fibrolab.reporting.figures import counts, curves, forest, probabilities, training
 from fibrolab.reporting.figures.style import save_all
-from fibrolab.reporting.figures.training import curves
 from fibrolab.runs import trained_run as runs
 from fibrolab.runs.trained_run import Run
 
-FIGURES = (
-    "confusion_matrix",
-    "roc",
-    "precision_recall",
-    "endpoints",
-    "reliability",
-    "decision",
-    "curves",
-    "partitions",
-    "subgroups",
-)
-RULE = thresholds.YOUDEN  # whose threshold is marked on the curves
+BAND = "Shaded: pointwise confidence band from a bootstrap over groups."
+AS_PREDICTED = "As predicted"
+
+
+@dataclass(frozen=True)
+class RunFigure:
+    """A figure of a run.
+
+    Attributes:
+        name: Of its files.
+        section: Of the page, a name of `page.TITLES`.
+        caption: Below the figure.
+        draw: Draw it from a run; ``None`` where the run does not hold what it needs. An entry without is
+            drawn elsewhere, from images.
+        numbers: Return its main numbers in words, for screen readers; empty where they are not known.
+        missing: Its title where the page states that it was not recorded; empty where nothing is stated.
+        wide: Whether it takes the width of the page.
+    """
+
+    name: str
+    section: str
+    caption: str
+    draw: Callable[[Run], Figure | None] | None = None
+    numbers: Callable[[Run], str] = lambda run: ""
+    missing: str = ""
+    wide: bool = True
 
 
 def draw_all(folder: Path) -> list[Path]:
@@ -43,47 +56,106 @@ def draw_all(folder: Path) -> list[Path]:
     Returns:
         The PNG files written; those of an earlier evaluation that cannot be drawn any more are removed.
     """
-    record = runs.read(folder)
-    drawn = dict(_of_test(record)) | dict(_of_run(record))
-    return save_all(drawn, FIGURES, folder / keys.FIGURES)
+    run = runs.read(folder)
+    found = {entry.name: entry.draw(run) for entry in FIGURES if entry.draw}
+    drawn = {name: figure for name, figure in found.items() if figure is not None}
+    return save_all(drawn, [*found], folder / keys.FIGURES)
 
 
-def _of_test(run: Run) -> Iterator[tuple[str, Figure]]:
-    """What the predictions of the test set show."""
+def caption(name: str) -> str:
+    """Return the caption of a figure; of an unknown one its name."""
+    known = {entry.name: entry.caption for entry in FIGURES}
+    return known.get(name, name.replace("_", " ").capitalize() + ".")
+
+
+def alternative_text(name: str, run: Run) -> str:
+    """Return the caption of a figure and its main numbers, for a screen reader.
+
+    Args:
+        name: Of the figure, as its file is called.
+        run: The run from whose files it was drawn.
+    """
+    found = [entry.numbers(run) for entry in FIGURES if entry.name == name]
+    return " ".join(filter(None, [caption(name), *found]))
+
+
+def _level(run: Run) -> float:
+    return float(run.setting("bootstrap.level", 0.95))
+
+
+def _confusion_matrix(run: Run) -> Figure | None:
     if (test := run.scored()) is None:
-        return
-    truth, scores, classes = test[keys.Y_TRUE].to_numpy(), predictions.probabilities(test), run.classes
-    groups, level = test[keys.GROUP_ID].to_numpy(), float(run.setting("bootstrap.level", 0.95))
-    chosen, asked = _chosen(run), captions.end_points(run)
-    yield "confusion_matrix", confusion_matrix(truth, decisions.decide(scores), classes)
-    yield "roc", roc(truth, scores, classes, groups, level, chosen)
-    yield "precision_recall", precision_recall(truth, scores, classes, groups, level)
-    if asked and len(classes) > 2:  # of two classes the curve above is that of their only end point
-        yield "endpoints", end_points(truth, scores, classes, asked, groups, level, chosen)
-    answers, errors = _answers(run, scores)
-    yield "reliability", reliability(truth, answers, groups, level, errors)
-    if asked:
-        yield "decision", decision_curves(truth, scores, classes, asked, groups, level)
+        return None
+    predicted = decisions.decide(predictions.probabilities(test))
+    return counts.confusion_matrix(test[keys.Y_TRUE].to_numpy(), predicted, run.classes)
 
 
-def _of_run(run: Run) -> Iterator[tuple[str, Figure]]:
-    """What its training, its data and its tables show."""
-    if run.history is not None and len(run.history):
-        watched = run.setting("monitor", "val/loss"), run.setting("mode", "min")
-        yield "curves", curves(run.history, *watched)
-    if run.partitions:
-        yield "partitions", partitions(run.partitions)
-    if (table := run.tables.get("subgroups")) is not None:
-        known = run.metrics
-        overall = {} if known is None else dict(zip(known["metric"], known["value"], strict=True))
-        yield "subgroups", subgroups(table, overall)
+def _confusions(run: Run) -> str:
+    if (test := run.scored()) is None:
+        return ""
+    truth, predicted = test[keys.Y_TRUE].to_numpy(), decisions.decide(predictions.probabilities(test))
+    matrix = decisions.confusion_matrix(truth, predicted, len(run.classes))[0].astype(int)
+    correct = f"{np.trace(matrix):,} of {len(test):,} predictions are correct."
+    totals = matrix.sum(axis=1)
+    np.fill_diagonal(matrix, 0)
+    if not matrix.any():
+        return correct
+    true, wrong = np.unravel_index(matrix.argmax(), matrix.shape)
+    most = (
+        f"{matrix[true, wrong]:,} of {totals[true]:,} {run.classes[true]} predicted as {run.classes[wrong]}"
+    )
+    return f"{correct} The most frequent error: {most}."
 
 
-def _chosen(run: Run) -> dict[str, tuple[float, float]]:
-    """Sensitivity and specificity on test at the threshold that validation chose, by end point."""
+def _roc(run: Run) -> Figure | None:
+    if (test := run.scored()) is None:
+        return None
+    truth, scores, groups = test[keys.Y_TRUE].to_numpy(), predictions.probabilities(test), test[keys.GROUP_ID]
+    return curves.roc(truth, scores, run.classes, groups.to_numpy(), _level(run), _operating_points(run))
+
+
+def _areas(run: Run) -> str:
+    names = {f"auc_{name}": name for name in run.classes}
+    return _named("AUC", {names[row.metric]: str(row) for row in _rows(run.metrics, list(names))})
+
+
+def _precision_recall(run: Run) -> Figure | None:
+    if (test := run.scored()) is None:
+        return None
+    truth, scores, groups = test[keys.Y_TRUE].to_numpy(), predictions.probabilities(test), test[keys.GROUP_ID]
+    return curves.precision_recall(truth, scores, run.classes, groups.to_numpy(), _level(run))
+
+
+def _precisions(run: Run) -> str:
+    if (test := run.scored()) is None:
+        return ""
+    truth, scores = test[keys.Y_TRUE].to_numpy(), predictions.probabilities(test)
+    known = [k for k in range(len(run.classes)) if 0 < (truth == k).sum() < len(truth)]
+    areas = {k: float(roc_curves.average_precision(scores[:, k], truth == k)[0]) for k in known}
+    return _named("Average precision", {run.classes[k]: numbers.quantity(areas[k], "auc") for k in known})
+
+
+def _end_points(run: Run) -> Figure | None:
+    lowest = vocabulary.end_points(run)
+    # Of two classes, the ROC curve is that of their only end point.
+    if (test := run.scored()) is None or not lowest or len(run.classes) <= 2:
+        return None
+    truth, scores, groups = test[keys.Y_TRUE].to_numpy(), predictions.probabilities(test), test[keys.GROUP_ID]
+    points = _operating_points(run)
+    return curves.end_points(truth, scores, run.classes, lowest, groups.to_numpy(), _level(run), points)
+
+
+def _end_point_areas(run: Run) -> str:
+    lowest = vocabulary.end_points(run)
+    names = {f"auc_{name}": vocabulary.end_point(run.classes, stage) for name, stage in lowest.items()}
+    return _named("AUC", {names[row.metric]: str(row) for row in _rows(run.metrics, list(names))})
+
+
+def _operating_points(run: Run) -> dict[str, tuple[float, float]]:
+    """Return sensitivity and specificity on test at the Youden threshold of validation, by end point."""
     if (table := run.tables.get("endpoints")) is None:
         return {}
-    rows = table[(table["level"] == "sample") & (table["rule"] == RULE)]
+    rows = table[(table["level"] == "sample") & (table["rule"] == thresholds.YOUDEN)]
     wide = rows.drop_duplicates(["endpoint", "metric"]).pivot(
         index="endpoint", columns="metric", values="value"
     )
@@ -93,22 +165,215 @@ def _chosen(run: Run) -> dict[str, tuple[float, float]]:
     return {str(name): (float(row.iloc[0]), float(row.iloc[1])) for name, row in known.iterrows()}
 
 
-def _answers(run: Run, scores: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The probabilities as predicted and at the temperature on record, and the calibration error of each."""
-    answers = {"As predicted": scores}
+def _reliability(run: Run) -> Figure | None:
+    if (test := run.scored()) is None:
+        return None
+    scores, errors = _calibrated(run, predictions.probabilities(test))
+    truth, groups = test[keys.Y_TRUE].to_numpy(), test[keys.GROUP_ID].to_numpy()
+    return probabilities.reliability(truth, scores, groups, _level(run), errors)
+
+
+def _calibrated(run: Run, scores: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Return the probabilities as predicted and at the recorded temperature, and the ECE of each."""
+    found = {AS_PREDICTED: scores}
     errors: dict[str, str] = {}
     if (table := run.tables.get("calibration")) is None:
-        return answers, errors
-    found = table[(table["level"] == "sample") & (table["measure"] == "ece")]
-    for row in vocabulary.records(found):
-        title = "As predicted"
+        return found, errors
+    for row in vocabulary.records(table[(table["level"] == "sample") & (table["measure"] == "ece")]):
+        title = AS_PREDICTED
         if vocabulary.word(row, "probabilities") == "temperature":
             temperature = vocabulary.number(row, "temperature")
             if not np.isfinite(temperature):
                 continue
             title = f"At temperature {temperature:.2f}"
-            answers[title] = calibration.scaled(scores, temperature)
-        errors[title] = (
-            f"ECE {numbers.quantity(vocabulary.number(row, 'value'), 'ece')}"  # no interval is sound
-        )
-    return answers, errors
+            found[title] = calibration.scaled(scores, temperature)
+        error = numbers.quantity(vocabulary.number(row, "value"), "ece")  # it has no valid interval
+        errors[title] = f"ECE {error}"
+    return found, errors
+
+
+def _calibration_errors(run: Run) -> str:
+    if (table := run.tables.get("calibration")) is None:
+        return ""
+    found = table[(table["level"] == "sample") & (table["measure"] == "ece")]
+    values = {
+        name: numbers.quantity(value, "ece")
+        for name, value in zip(found["probabilities"], found["value"], strict=True)
+    }
+    return _named("Expected calibration error", values)
+
+
+def _decision_curves(run: Run) -> Figure | None:
+    lowest = vocabulary.end_points(run)
+    if (test := run.scored()) is None or not lowest:
+        return None
+    truth, scores, groups = test[keys.Y_TRUE].to_numpy(), predictions.probabilities(test), test[keys.GROUP_ID]
+    return probabilities.decision_curves(truth, scores, run.classes, lowest, groups.to_numpy(), _level(run))
+
+
+def _prevalences(run: Run) -> str:
+    if (test := run.scored()) is None:
+        return ""
+    truth = test[keys.Y_TRUE].to_numpy()
+    found = {
+        vocabulary.end_point(run.classes, stage): numbers.quantity(float((truth >= stage).mean()), "accuracy")
+        for stage in vocabulary.end_points(run).values()
+    }
+    return _named("Prevalence", found)
+
+
+def _learning_curves(run: Run) -> Figure | None:
+    if run.history is None or run.history.empty:
+        return None
+    return training.curves(run.history, run.setting("monitor", "val/loss"), run.setting("mode", "min"))
+
+
+def _best_epoch(run: Run) -> str:
+    if run.history is None or run.history.empty:
+        return ""
+    monitor, mode = run.setting("monitor", "val/loss"), run.setting("mode", "min")
+    epochs = f"{int(run.history['epoch'].max()) + 1} epochs"
+    if monitor not in run.history:
+        return f"{epochs}."
+    values = pd.to_numeric(run.history[monitor], errors="coerce")
+    best = values.max() if mode == "max" else values.min()
+    return f"{epochs}; the best {monitor} is {best:.3g}." if np.isfinite(best) else f"{epochs}."
+
+
+def _partitions(run: Run) -> Figure | None:
+    return counts.partitions(run.partitions) if run.partitions else None
+
+
+def _partition_sizes(run: Run) -> str:
+    sizes = {name: f"{sum(classes.values()):,}" for name, classes in run.partitions.items()}
+    return _named("Samples", sizes)
+
+
+def _subgroups(run: Run) -> Figure | None:
+    if (table := run.tables.get("subgroups")) is None:
+        return None
+    overall = {} if run.metrics is None else run.metrics.set_index("metric")["value"].to_dict()
+    return forest.subgroups(table, {str(name): float(value) for name, value in overall.items()})
+
+
+def _subgroup_extremes(run: Run) -> str:
+    if (table := run.tables.get("subgroups")) is None:
+        return ""
+    found = table[(table["metric"] == "accuracy") & table["estimate"].notna()].sort_values("estimate")
+    if found.empty:
+        return ""
+    low, high = (
+        f"{numbers.quantity(row['estimate'], 'accuracy')} ({row['variable']} {row['value']})"
+        for row in (found.iloc[0], found.iloc[-1])
+    )
+    return f"Accuracy ranges from {low} to {high}."
+
+
+def _largest_error(run: Run) -> str:
+    if (table := run.tables.get("mistakes")) is None:
+        return ""
+    worst = table.iloc[0]
+    return f"The largest error: true {worst['true']}, predicted {worst['predicted']}."
+
+
+def _rows(table: pd.DataFrame | None, names: list[str]) -> list[numbers.Row]:
+    return [] if table is None else numbers.rows(table, names)
+
+
+def _named(title: str, values: dict[str, str]) -> str:
+    """Return ``AUC: F0 .98, F1 .91.``; empty where nothing is known."""
+    return f"{title}: {', '.join(f'{name} {value}' for name, value in values.items())}." if values else ""
+
+
+FIGURES = (  # in the order of the page; a new one is added here and nowhere else
+    RunFigure(
+        "endpoints",
+        "curves",
+        "Receiver operating characteristic (ROC) curves of the end points on the test set; the score of an "
+        "end "
+        "point is the sum of the probabilities of its stages. Circles: operating points on the test set, at "
+        "the "
+        f"thresholds that maximise Youden's index on the validation set. {BAND}",
+        _end_points,
+        _end_point_areas,
+    ),
+    RunFigure(
+        "roc",
+        "curves",
+        "Receiver operating characteristic (ROC) curves of each class against the others, on the test set. "
+        "The "
+        f"diagonal is chance; grey curves are the other classes. {BAND}",
+        _roc,
+        _areas,
+        missing="ROC curves",
+    ),
+    RunFigure(
+        "precision_recall",
+        "curves",
+        "Precision-recall curves of each class against the others, on the test set. The horizontal line is "
+        "the "
+        "prevalence of the class, which is the precision of random predictions; grey curves are the other "
+        f"classes. {BAND}",
+        _precision_recall,
+        _precisions,
+    ),
+    RunFigure(
+        "reliability",
+        "curves",
+        "Reliability of the predictions on the test set: proportion of correct predictions against predicted "
+        "probability of the most probable class, with Wilson confidence intervals. Perfectly calibrated "
+        "probabilities lie on the diagonal. Below: number of predictions, and their mean probability.",
+        _reliability,
+        _calibration_errors,
+    ),
+    RunFigure(
+        "decision",
+        "curves",
+        "Decision curves on the test set: net benefit, in true positives per sample, of treating those whose "
+        "probability of the end point reaches the threshold, compared with treating all and treating none. "
+        f"{BAND}",
+        _decision_curves,
+        _prevalences,
+    ),
+    RunFigure(
+        "confusion_matrix",
+        "classes",
+        "Confusion matrix of the test set. Rows are true classes, columns predicted classes; percentages are "
+        "proportions of the true class.",
+        _confusion_matrix,
+        _confusions,
+        missing="Confusion matrix",
+        wide=False,
+    ),
+    RunFigure(
+        "subgroups",
+        "subgroups",
+        "Performance in subgroups of the test set, with confidence intervals; the dashed line is the whole "
+        "test "
+        "set.",
+        _subgroups,
+        _subgroup_extremes,
+    ),
+    RunFigure(
+        "mistakes",
+        "mistakes",
+        "Largest errors on the test set: predictions farthest from the true class, the most confident first.",
+        numbers=_largest_error,
+    ),
+    RunFigure("partitions", "data", "Samples of each class by partition.", _partitions, _partition_sizes),
+    RunFigure(
+        "samples",
+        "data",
+        "Training samples as the network receives them, after preprocessing and augmentation: the first of "
+        "several modalities, the middle frame of a clip.",
+    ),
+    RunFigure(
+        "curves",
+        "training",
+        "Learning curves by epoch; the grey line marks the epoch with the best value of the monitored "
+        "metric.",
+        _learning_curves,
+        _best_epoch,
+        missing="Learning curves",
+    ),
+)

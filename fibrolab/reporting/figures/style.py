@@ -1,4 +1,4 @@
-"""How every figure looks and is kept: one style, two widths, a PNG and an SVG that are equal each time."""
+"""Style and files of all figures: two widths, and a reproducible PNG and SVG."""
 
 import io
 import textwrap
@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 
 from fibrolab.storage import put
 
-DPI = 300  # what journals ask of a figure with lines and greys
+DPI = 300  # required by journals for figures with lines and grey levels
 MM = 1 / 25.4  # inches
-NARROW, WIDE = 88 * MM, 180 * MM  # one column and two of a journal's page
+NARROW, WIDE = 88 * MM, 180 * MM  # one and two columns of a journal's page
 STYLE: Any = {
     "font.size": 8,
     "axes.titlesize": 8,
@@ -36,11 +36,11 @@ STYLE: Any = {
     "lines.linewidth": 1.4,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
-    "text.parse_math": False,  # a class named "$x" is a name, not a formula
-    "svg.fonttype": "path",  # outlines: the same letters on every machine, and no font to send along
-    "svg.hashsalt": "fibrolab",  # equal figures, equal bytes
+    "text.parse_math": False,  # a class name may contain "$"
+    "svg.fonttype": "path",  # outlines: the same on every machine, without embedded fonts
+    "svg.hashsalt": "fibrolab",  # reproducible files
 }
-# Okabe and Ito's colours that print well on white, dark to light; the dashes tell them apart without colour.
+# Okabe and Ito's palette without its yellow, dark to light; dashes distinguish the lines without colour.
 COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 DASHES: tuple[Any, ...] = (
     "-",
@@ -52,15 +52,15 @@ DASHES: tuple[Any, ...] = (
     (0, (1, 3)),
 )
 INK, ACCENT, SECOND, PALE, SOFT = "#222222", "#0b4f8a", "#d55e00", "#c9cfd6", "#666666"
-BAND = 0.16  # opacity of a confidence band: three may lie on each other
-RESAMPLES = 300  # of the groups; a band is looked at, not quoted
-LETTERS = 22  # of a name on an axis; longer ones are cut in the middle
+BAND = 0.16  # opacity of a confidence band: up to three may overlap
+RESAMPLES = 300  # of the groups; bands are shown, not quoted
+LETTERS = 22  # of a name on an axis; longer names are cut in the middle
 
 Drawing = TypeVar("Drawing", bound=Callable[..., Any])
 
 
 def styled(draw: Drawing) -> Drawing:
-    """Draw under `STYLE` and leave matplotlib's global settings as they were."""
+    """Apply `STYLE` while drawing; matplotlib's global settings stay unchanged."""
     return matplotlib.rc_context(STYLE)(draw)
 
 
@@ -90,7 +90,7 @@ def render(figure: Figure) -> tuple[bytes, bytes]:
 
     canvas, svg, screen = FigureCanvasAgg(figure), io.BytesIO(), figure.dpi
     with warnings.catch_warnings():
-        # A letter that no font has is drawn as a box, and seen; the terminal is for what can be mended.
+        # A character that no font has is drawn as a box; the user cannot act on the warning.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.dpi = DPI
         canvas.draw()  # `savefig` draws twice, the first time only for the layout
@@ -133,7 +133,7 @@ def _png(pixels: np.ndarray, pictured: bool) -> bytes:
 
 
 def shortened(name: str, letters: int = LETTERS) -> str:
-    """A name cut in the middle, so that its beginning and its end both stay: ``patient_00…_12.png``."""
+    """Return a name cut in the middle, with its beginning and its end: ``patient_00…_12.png``."""
     name = " ".join(name.split())
     if len(name) <= letters:
         return name
@@ -142,11 +142,11 @@ def shortened(name: str, letters: int = LETTERS) -> str:
 
 
 def name_columns(axes: Axes, names: Sequence[str], room: float) -> None:
-    """Names below the columns 0, 1, ... of a panel, slanted where they would run into each other.
+    """Set names below the columns 0, 1, ... of a panel, slanted where they would overlap.
 
     Args:
         axes: The panel.
-        names: One a column.
+        names: One per column.
         room: Width of a column [inches].
     """
     cut = [shortened(str(name)) for name in names]
@@ -156,7 +156,7 @@ def name_columns(axes: Axes, names: Sequence[str], room: float) -> None:
 
 
 def sentence(figure: Figure, text: str) -> Figure:
-    """Say on a figure why there is nothing to be seen."""
+    """Add a sentence to an empty figure that states why it is empty."""
     axes = figure.add_subplot()
     axes.set_axis_off()
     axes.text(0.5, 0.5, textwrap.fill(text, 44), ha="center", va="center", color=SOFT)
@@ -164,12 +164,12 @@ def sentence(figure: Figure, text: str) -> Figure:
 
 
 def panels(figure: Figure, number: int, columns: int) -> list[Axes]:
-    """Panels of one scale in rows of `columns`; places left over are empty.
+    """Return panels that share their axes, in rows of `columns`; remaining places are empty.
 
     Args:
-        figure: Where they go.
-        number: How many are drawn in.
-        columns: Beside each other.
+        figure: To which they are added.
+        number: Of panels.
+        columns: Panels per row.
     """
     rows = -(-number // columns)
     grid = np.atleast_1d(figure.subplots(rows, columns, sharex=True, sharey=True)).ravel()

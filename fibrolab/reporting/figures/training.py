@@ -12,19 +12,19 @@ from matplotlib.ticker import MaxNLocator
 from fibrolab.reporting import numbers
 from fibrolab.reporting.figures.style import ACCENT, INK, MM, SECOND, SOFT, WIDE, styled
 
-INKS = ((ACCENT, "-", "o"), (SECOND, (0, (4, 1.5)), "s"), (INK, (0, (1, 1)), "^"))
-MARKED = 30  # epochs; of more, the marks would hide the line
+STYLES = ((ACCENT, "-", "o"), (SECOND, (0, (4, 1.5)), "s"), (INK, (0, (1, 1)), "^"))
+MARKED = 30  # epochs; with more, markers would hide the line
 
 
 @styled
 def curves(history: pd.DataFrame, monitor: str = "val/loss", mode: str = "min") -> Figure:
-    """Loss, the monitored metric and the learning rate, epoch by epoch; the first epoch is 1.
+    """Draw loss, monitored metric and learning rate by epoch; the first epoch is 1.
 
     Args:
-        history: One row an epoch (or several, each with other cells filled): ``epoch`` from 0,
-            ``train/loss``, ``val/loss``, ``train/lr`` ...; columns that are absent leave their panel empty.
+        history: One row per epoch (or several, each with other cells filled): ``epoch`` from 0,
+            ``train/loss``, ``val/loss``, ``train/lr`` ...; absent columns leave their panel empty.
         monitor: The metric that chose the checkpoint; the second panel shows it, or else another ``val/*``.
-        mode: Whether the best value of it is the ``min`` or the ``max``; that epoch is marked.
+        mode: Whether its best value is the ``min`` or the ``max``; that epoch is marked.
 
     Returns:
         The figure, three panels wide.
@@ -53,7 +53,7 @@ def curves(history: pd.DataFrame, monitor: str = "val/loss", mode: str = "min") 
 
 
 def best_epoch(history: pd.DataFrame, monitor: str, mode: str) -> float | None:
-    """The epoch whose checkpoint was kept; of equals the first. None where the metric was not logged."""
+    """Return the first epoch with the best value; None where the metric was not logged."""
     if monitor not in history:
         return None
     values = pd.to_numeric(history[monitor], errors="coerce").to_numpy(np.float64)
@@ -64,14 +64,14 @@ def best_epoch(history: pd.DataFrame, monitor: str, mode: str) -> float | None:
 
 
 def _watched(history: pd.DataFrame, monitor: str) -> str:
-    """The metric's name without ``val/``; empty where validation logged nothing but its loss."""
+    """Return the metric's name without ``val/``; empty where only the loss was logged on validation."""
     metrics = [str(name) for name in history.columns if str(name).startswith("val/") and name != "val/loss"]
     chosen = monitor if monitor in metrics else next(iter(metrics), "")
     return str(chosen).removeprefix("val/")
 
 
 def _lines(axes: Axes, history: pd.DataFrame, columns: Mapping[str, str]) -> None:
-    """Plot columns over epochs; rows without a value, as a log of steps has them, are passed over."""
+    """Plot columns over epochs; rows without a value are skipped."""
     for column, label in columns.items():
         if column not in history:
             continue
@@ -79,7 +79,7 @@ def _lines(axes: Axes, history: pd.DataFrame, columns: Mapping[str, str]) -> Non
         kept = values.notna()
         if not kept.any():
             continue
-        colour, dash, marker = INKS[len(axes.lines) % len(INKS)]
+        colour, dash, marker = STYLES[len(axes.lines) % len(STYLES)]
         mark = marker if kept.sum() <= MARKED else ""
         axes.plot(
             history.loc[kept, "epoch"] + 1,

@@ -1,1 +1,1 @@
-"""The tables of the pages, as lines of cells that are text already; one file a section."""
+"""The tables of the pages, by subject, and their files."""

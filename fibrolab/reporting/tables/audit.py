@@ -1,4 +1,4 @@
-"""What an audit found, as the tables of its page: a part that was not recorded has no table."""
+"""The tables of an audit's page; a part that was not recorded has no table."""
 
 import math
 from collections.abc import Mapping
@@ -8,28 +8,37 @@ from typing import Any
 from fibrolab import keys
 from fibrolab.evaluation import baselines as measured_baselines
 from fibrolab.reporting import numbers
-from fibrolab.reporting.tables.sheet import Cell, Column, Sheet, coefficient, count, line, probability, share
+from fibrolab.reporting.tables.sheet import (
+    Cell,
+    Column,
+    Sheet,
+    coefficient,
+    count,
+    line,
+    probability,
+    proportion,
+)
 
 Audit = Mapping[str, Any]
 OWN = "run"
-PROTOCOLS = {  # ways to deal the images out, by the audit's name
+PROTOCOLS = {  # ways to split the images, by the audit's name
     OWN: "this split",
     "random": "random, all files",
     "distinct": "random, distinct images",
-    "grouped": "groups kept whole",
+    "grouped": "groups kept together",
 }
-RULES = {  # what each baseline answers by
-    "majority": "always the commonest class",
-    "hash_lookup": "the class of the identical image, if there is one",
-    "nearest_neighbour": "the class of the most alike thumbnail of 32 × 32 pixels",
+RULES = {  # how each baseline predicts the class
+    "majority": "always the most frequent class",
+    "hash_lookup": "class of the identical training image, if there is one",
+    "nearest_neighbour": "class of the most similar thumbnail of 32 × 32 pixels",
     "size": "width, height, colour mode, file format",
-    "acquisition": "these, and black border, rectangle, scanner, site",
-    "metadata": "these, and file size, brightness, contrast, black area",
+    "acquisition": "as image size, with black border, rectangle, scanner and site",
+    "metadata": "as acquisition, with file size, brightness, contrast and black area",
 }
 COPIES = {
     "bytes": Cell("Identical files", "the same bytes"),
-    "pixels": Cell("Identical images", "the same pixels, in whatever file"),
-    "near": Cell("Near copies", "distinct images that hardly differ, such as neighbouring frames"),
+    "pixels": Cell("Identical images", "the same pixels, in any file format"),
+    "near": Cell("Near copies", "distinct images that are nearly the same, such as neighbouring frames"),
 }
 FACTS = {
     "size": "image size",
@@ -38,7 +47,7 @@ FACTS = {
     "format": "file format",
     "border": "black border",
 }
-MOST = 12  # lines of a list that may be long
+MOST = 12  # lines of a long list that are shown
 
 
 @dataclass(frozen=True)
@@ -53,11 +62,13 @@ class Baseline:
     def cell(self) -> Cell:
         """``41.2 %`` and, below it, ``[38.0, 44.1]``."""
         known = math.isfinite(self.low) and math.isfinite(self.high)
-        return Cell(share(self.value), numbers.interval(self.low, self.high, "accuracy") if known else "")
+        return Cell(
+            proportion(self.value), numbers.interval(self.low, self.high, "accuracy") if known else ""
+        )
 
 
 def protocol_baselines(audit: Audit) -> dict[str, dict[str, Baseline]]:
-    """Accuracy by baseline, then by protocol, both by the audit's names; an old audit knows one protocol."""
+    """Return accuracy by baseline, then by protocol, both by the audit's names."""
     measured = audit.get("protocols") or {OWN: measured_baselines.of_audit(audit)}
     found: dict[str, dict[str, Baseline]] = {}
     for protocol in PROTOCOLS:
@@ -74,14 +85,14 @@ def protocol_baselines(audit: Audit) -> dict[str, dict[str, Baseline]]:
 
 
 def highest(audit: Audit) -> tuple[str, Baseline] | None:
-    """The baseline that scores best on the run's own split, in words, and what it scores."""
+    """Return the highest baseline of the run's own split, its name in words and its accuracy."""
     own = {name: row[OWN] for name, row in protocol_baselines(audit).items() if OWN in row}
     best = max(own, key=lambda name: own[name].value, default=None)
     return None if best is None else (numbers.baseline_name(best), own[best])
 
 
 def baselines(audit: Audit) -> Sheet | None:
-    """Accuracy of each baseline under each protocol, and its macro AUC on the run's own split."""
+    """Return the accuracy of each baseline under each protocol, and its macro AUC on the run's own split."""
     measured, best = protocol_baselines(audit), highest(audit)
     used = [name for name in PROTOCOLS if any(name in row for row in measured.values())]
     if not used:
@@ -96,19 +107,20 @@ def baselines(audit: Audit) -> Sheet | None:
         strong = best is not None and best[0] == title
         lines.append(line(Cell(title.capitalize(), RULES.get(name, "")), *cells, strong=strong))
     caption = (
-        "Accuracy of rules that need no network. Read the column of this split: a network must "
-        "beat its highest number. The other columns are five-fold cross-validation of the same images; what "
-        "falls there from left to right is recognition of copies and of patients. Brackets: 95 % interval."
+        "Accuracy of baselines that do not use the image content as a network does. The highest value in the "
+        "column of this split is the accuracy that a network must exceed. The other columns are five-fold "
+        "cross-validation of the same images: a decrease from left to right shows how much of the accuracy "
+        "comes from recognising copies and patients. Brackets: 95 % confidence interval."
     )
     titles = [PROTOCOLS[name].capitalize() for name in used]
     if areas:
-        titles.insert(1, "Its macro AUC")
-    columns = [Column("Rule", False), *map(Column, titles)]
+        titles.insert(1, "Macro AUC, this split")
+    columns = [Column("Baseline", False), *map(Column, titles)]
     return Sheet("baselines", caption.replace(" %", f"{numbers.SPACE}%"), columns, lines, style="sheet broad")
 
 
 def leak(audit: Audit) -> Sheet | None:
-    """What crosses from training into the test, beside what random splits would have let through."""
+    """Return leakage between training and test sets, beside that of random splits of the same images."""
     measured = audit.get("leakage") or {}
     own = measured.get(OWN) or audit.get("leak")
     if not own:
@@ -116,37 +128,37 @@ def leak(audit: Audit) -> Sheet | None:
     rows = {
         "exact": Cell("Test images with an identical copy in training"),
         "near": Cell("Test images with an identical or near copy in training"),
-        "patients": Cell("Patients in more than one partition", "their images cannot test each other"),
+        "patients": Cell("Patients in more than one partition", "their test images are not independent"),
         "groups": Cell("Groups in more than one partition", "patients, or clusters of copies"),
-        "lookup": Cell("Accuracy of looking an image up", "else the commonest class"),
+        "lookup": Cell("Accuracy of hash look-up", "otherwise the most frequent class"),
     }
-    if "patients" not in own:  # an old audit counts groups, and knows no share of them
+    if "patients" not in own:  # this audit counts groups, not their proportion
         rows = {name: rows[name] for name in ("exact", "near")}
-    others = {"random": "Random, same shares", "literature": "Random, 80:20"}
+    others = {"random": "Random, same sizes", "literature": "Random, 80:20"}
     used = [name for name in others if measured.get(name)]
     lines = [
-        line(title, share(own.get(name)), *(_spread(measured[other].get(name)) for other in used))
+        line(title, proportion(own.get(name)), *(_spread(measured[other].get(name)) for other in used))
         for name, title in rows.items()
     ]
     draws = f" (mean ± SD of {measured['draws']} draws)" if used and "draws" in measured else ""
     caption = (
-        "On this split every line but the last should read 0: what crosses can be answered from memory. "
-        f"Random splits of the same images{draws} show what would have crossed, had the images been dealt "
-        "out one by one. A dash: not known."
+        "On this split every line but the last should be 0: images that are in both sets can be recognised "
+        f"instead of diagnosed. Random splits of the same images{draws} show the leakage that would have "
+        "occurred if images had been assigned one by one. Dash: not known."
     )
-    columns = [Column("What crosses", False), Column("This split"), *(Column(others[name]) for name in used)]
+    columns = [Column("Leakage", False), Column("This split"), *(Column(others[name]) for name in used)]
     return Sheet("leak", caption, columns, lines)
 
 
 def _spread(value: Any) -> str:
-    """``95.6 ± 0.7 %`` of a mean and an SD."""
+    """Return ``95.6 ± 0.7 %`` for a mean and an SD."""
     if not value:
         return "–"
-    return f"{100 * value['mean']:.1f} ± {share(value['sd'])}"
+    return f"{100 * value['mean']:.1f} ± {proportion(value['sd'])}"
 
 
 def copies(audit: Audit) -> Sheet | None:
-    """How much is there more than once."""
+    """Return the numbers of copies."""
     found = audit.get("copies")
     if not found:
         return None
@@ -161,39 +173,41 @@ def copies(audit: Audit) -> Sheet | None:
         Column("Clusters"),
         Column("Images in them"),
         Column("Largest"),
-        Column("Two labels"),
+        Column("Conflicting labels"),
     ]
     caption = (
-        "A cluster holds images that are alike. All of it must lie in one partition; two labels in one "
-        "cluster of identical images mean that one of them is wrong."
+        "A cluster contains images that are copies of each other, and must lie in one partition. Different "
+        "labels in a cluster of identical images mean that at least one label is wrong."
     )
     return Sheet("copies", caption, columns, lines)
 
 
 def clusters(audit: Audit) -> Sheet | None:
-    """The worst clusters, in the order and under the numbers of the contact sheet."""
+    """Return the clusters of most concern, in the order and under the numbers of the contact sheet."""
     found = audit.get("clusters")
     if not found:
         return None
     lines = []
     for number, cluster in enumerate(found[:MOST], 1):
-        held = ", ".join(f"{count(n)} × {label}" for label, n in cluster["labels"].items())
+        labels = ", ".join(f"{count(n)} × {label}" for label, n in cluster["labels"].items())
         names = ", ".join(map(str, cluster["samples"][:3])) + (", …" if cluster["size"] > 3 else "")
         where = ", ".join(cluster["partitions"])
         patients = count(cluster["patients"]) if cluster["patients"] else "–"
-        lines.append(line(str(number), cluster["kind"], count(cluster["size"]), held, patients, where, names))
+        lines.append(
+            line(str(number), cluster["kind"], count(cluster["size"]), labels, patients, where, names)
+        )
     titles = {"No.": False, "Kind": False, "Images": True, "Labels": False, "Patients": True}
     titles |= {"Partitions": False, "First samples": False}
     caption = (
-        "The worst clusters of copies: first those with most labels, then patients, then partitions, then "
-        f"images ({min(len(found), MOST)} of {len(found)} shown). A dash: no patient is known."
+        "Clusters of copies, ordered by their numbers of labels, patients, partitions and images "
+        f"({min(len(found), MOST)} of {len(found)} shown). Dash: no patient is known."
     )
     columns = [Column(title, number) for title, number in titles.items()]
     return Sheet("clusters", caption, columns, lines, style="broad clusters")
 
 
 def confounding(audit: Audit) -> Sheet | None:
-    """How closely the class goes with how the images were made."""
+    """Return the association of the class with image acquisition."""
     found = audit.get("confounding")
     if found is None:
         return None
@@ -209,20 +223,28 @@ def confounding(audit: Audit) -> Sheet | None:
         for name, row in strongest
     ]
     caption = (
-        "Association of the class with how an image was made. Cramér's V is 0 where the two are independent "
-        "and 1 where the class can be read off; p is the chance of as much where there is none. Counted on "
-        "one image a patient, or a group where no patient is known; what all images share is left out."
+        "Association of the class with image acquisition. Cramér's V is 0 if they are independent and 1 if "
+        "the "
+        "class can be read from the property; p is for the hypothesis of independence. Each patient, or "
+        "group "
+        "where no patient is known, counts with one image; properties common to all images are left out."
     )
-    columns = [Column("Fact", False), Column("Cramér's V"), Column("p"), Column("Values"), Column("Images")]
+    columns = [
+        Column("Property", False),
+        Column("Cramér's V"),
+        Column("p"),
+        Column("Values"),
+        Column("Images"),
+    ]
     empty = (
-        "Size, rectangle, mode, format, border, scanner and site are alike in all images: nothing to learn "
-        "from them."
+        "Size, rectangle, mode, format, border, scanner and site are the same in all images: they carry no "
+        "information on the class."
     )
     return Sheet("confounding", caption, columns, lines, empty=empty)
 
 
 def order(audit: Audit) -> Sheet | None:
-    """Whether the labels come in slices when the files are put in the order of their names."""
+    """Return the test for blocks of equal labels among files in the order of their names."""
     found = audit.get("label_order")
     if found is None:
         return None
@@ -231,7 +253,7 @@ def order(audit: Audit) -> Sheet | None:
             row["series"],
             count(row["n"]),
             count(row["runs"]),
-            Cell(f"{row['expected']:.1f}", f"groups whole: {whole:.1f}" if whole else ""),
+            Cell(f"{row['expected']:.1f}", f"groups kept together: {whole:.1f}" if whole else ""),
             f"{row['z']:.1f}".replace("-", numbers.MINUS),
             probability(row["p"]),
         )
@@ -239,19 +261,21 @@ def order(audit: Audit) -> Sheet | None:
         for whole in [row.get("expected_of_groups")]
     ]
     caption = (
-        "Labels in the order of the file names, by series of names that differ in their numbers (#) only. "
-        "Far fewer unbroken runs of one label than expected, even with groups kept whole, mean that labels "
-        "were dealt out in slices, not case by case (runs test of Wald and Wolfowitz, one-sided)."
+        "Labels in the order of the file names, by series of names that differ only in their numbers (#). "
+        "Far "
+        "fewer runs of equal labels than expected, even if groups are kept together, suggest that labels "
+        "were "
+        "assigned in blocks, not case by case (Wald-Wolfowitz runs test, one-sided)."
     )
     titles = ("Series", "Images", "Runs", "Expected", "z", "p")
-    empty = "No series of names is long enough, or of more than one label, to be tested."
+    empty = "No series of file names is long enough and has more than one label."
     return Sheet(
         "label order", caption, [Column(title, title != "Series") for title in titles], lines, empty=empty
     )
 
 
 def hygiene(audit: Audit) -> Sheet | None:
-    """What a curator would mend."""
+    """Return problems of files, labels and privacy to be corrected."""
     if not any(name in audit for name in ("small_classes", "identity", "implausible")):
         return None
     small = [
@@ -262,26 +286,24 @@ def hygiene(audit: Audit) -> Sheet | None:
     personal = [str(name) for name in audit.get("personal_columns") or []]
     unreadable, odd = audit.get("left_out") or [], audit.get("implausible") or []
     checks = {
-        "Files that could not be read": (len(unreadable), "left out; named below" if unreadable else ""),
+        "Files that could not be read": (len(unreadable), "left out; listed below" if unreadable else ""),
         "Classes too small for the split": (len(small), ", ".join(small)),
         "Patients with more than one label": (audit.get("patients_with_two_labels"), ""),
-        "Samples whose patient is not known": (audit.get("without_patient"), ""),
-        "Implausible clinical values": (len(odd), "named below" if odd else ""),
-        "DICOM fields that name a person": (len(fields), ", ".join(fields)),
-        "Columns that look personal": (len(personal), ", ".join(personal)),
+        "Samples of unknown patients": (audit.get("without_patient"), ""),
+        "Implausible clinical values": (len(odd), "listed below" if odd else ""),
+        "DICOM fields with personal data": (len(fields), ", ".join(fields)),
+        "Columns that may contain personal data": (len(personal), ", ".join(personal)),
     }
     lines = [
         line(title, count(number), text, strong=bool(number)) for title, (number, text) in checks.items()
     ]
-    columns = [Column("Check", False), Column("Found"), Column("Where", number=False)]
-    caption = (
-        "Every line should read 0; a patient may change stage over years, which the second label then says."
-    )
+    columns = [Column("Check", False), Column("Number"), Column("Details", number=False)]
+    caption = "Every line should be 0, except that the stage of a patient may change between visits."
     return Sheet("hygiene", caption, columns, lines)
 
 
 def partitions(audit: Audit) -> Sheet | None:
-    """Images of each class in training, validation and test."""
+    """Return the number of images of each class in training, validation and test."""
     found = {
         name: audit["partitions"][name]
         for name in keys.PARTITIONS
@@ -300,7 +322,8 @@ def partitions(audit: Audit) -> Sheet | None:
         lines.append(line("Groups", *(count(groups.get(name)) for name in found), count(audit.get("groups"))))
     columns = [Column("Class", False), *(Column(name.capitalize()) for name in found), Column("All")]
     caption = (
-        "Images of each class and partition, and the patients or clusters of copies that they come from. The "
-        "test column says on how much a score will stand."
+        "Images by class and partition, and the number of independent groups (patients or clusters of "
+        "copies). "
+        "The groups of the test column are the effective sample size of a score."
     )
     return Sheet("partitions", caption, columns, lines, style="compact")

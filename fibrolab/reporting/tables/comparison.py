@@ -1,4 +1,4 @@
-"""The tables of a comparison: arms with their intervals, differences with their tests."""
+"""The tables of a comparison: arms with confidence intervals, differences with tests."""
 
 import math
 from collections.abc import Mapping
@@ -12,14 +12,14 @@ from fibrolab.evaluation.comparison.fold_by_fold import RESAMPLED_T
 from fibrolab.evaluation.comparison.training_seeds import POWER
 from fibrolab.evaluation.intervals.sample_size import CAVEAT
 from fibrolab.reporting import numbers
-from fibrolab.reporting.captions import end_point
-from fibrolab.reporting.comparison_words import Comparison, amount, measure, needed
+from fibrolab.reporting.comparison_findings import Comparison, amount, measure, needed
 from fibrolab.reporting.figures.style import shortened
+from fibrolab.reporting.tables import estimates
+from fibrolab.reporting.tables.estimates import remarks
 from fibrolab.reporting.tables.sheet import Cell, Column, Footnotes, Line, Sheet, line, probability
-from fibrolab.reporting.vocabulary import METHODS as INTERVALS
-from fibrolab.reporting.vocabulary import records, remarks, sentence
+from fibrolab.reporting.vocabulary import end_point, records, sentence
 
-LETTERS = 60  # of a setting's value
+LETTERS = 60  # shown of a setting's value
 MANY = 4  # measures of an arm; a table of more needs the whole screen
 SECTIONS = {
     HEADLINE: (HEADLINE,),
@@ -35,30 +35,35 @@ TITLES = {
     CLASSES: "Measures by class",
     FOLDS: "Fold by fold",
 }
-SAID = {
-    AT_THRESHOLDS: " Each training's threshold is the one of Youden's index on its own validation part.",
-    COMPARATORS: " Of the patients who have the marker.",
-    CLASSES: " The answer is the most probable class.",
+REMARKS = {
+    AT_THRESHOLDS: " The threshold of each training maximises Youden's index on its validation set.",
+    COMPARATORS: " On the patients for whom the marker is known.",
+    CLASSES: " The predicted class is the most probable one.",
     FOLDS: " Mean and SD over the folds.",
 }
-BY_PART = {CLASSES: "Class", AT_THRESHOLDS: "End point"}  # a line an arm and part, with many measures of it
+BY_PART = {CLASSES: "Class", AT_THRESHOLDS: "End point"}  # one line per arm and part
 TESTS = {
-    "mid-p McNemar": "Test: McNemar's, mid-p (Fagerland 2013); interval: Bonett and Price (2012).",
-    "DeLong": "Interval and test: DeLong's (1988), paired.",
-    "clustered DeLong (Obuchowski)": "Interval and test: Obuchowski's clustered covariance (1997), paired.",
-    "unpaired DeLong": "Interval and test: DeLong's variance in each cohort, t by Welch and Satterthwaite.",
-    "paired bootstrap": "Interval and test: Student's t, by the variance over resampled groups, the same in "
-    "both arms.",
-    "t over patients and trainings": "Interval and test: Student's t, by the variance over resampled groups "
-    "and what the trainings differ by beyond it (Obuchowski and Rockette 1995).",
-    RESAMPLED_T: "Interval and test: corrected resampled t test over folds (Nadeau and Bengio 2003).",
-    "bootstrap of each cohort": "Interval and test: Student's t, by the variance over resampled groups of "
-    "each cohort.",
+    "mid-p McNemar": "McNemar's mid-p test (Fagerland 2013); confidence interval of Bonett and Price (2012).",
+    "DeLong": "Confidence interval and test: DeLong (1988), paired.",
+    "clustered DeLong (Obuchowski)": "Confidence interval and test: Obuchowski's clustered covariance "
+    "(1997), paired.",
+    "unpaired DeLong": "Confidence interval and test: DeLong's variance in each cohort, Welch-Satterthwaite "
+    "t.",
+    "paired bootstrap": "Confidence interval and test: Student's t with the variance over bootstrap "
+    "resamples of "
+    "groups, the same resamples in both arms.",
+    "t over patients and trainings": "Confidence interval and test: Student's t with the variance over "
+    "bootstrap resamples of groups and the variance between trainings (Obuchowski and Rockette 1995).",
+    RESAMPLED_T: "Confidence interval and test: corrected resampled t test over folds (Nadeau and Bengio "
+    "2003).",
+    "bootstrap of each cohort": "Confidence interval and test: Student's t with the variance over bootstrap "
+    "resamples "
+    "of the groups of each cohort.",
 }
 
 
 def of(comparison: Comparison) -> dict[str, dict[str, list[Sheet]]]:
-    """The tables by section of the page, then by level, the one that counts most first."""
+    """Return the tables by section of the page, then by level, the primary level first."""
     found: dict[str, dict[str, list[Sheet]]] = {}
     for section, families in SECTIONS.items():
         for level in comparison.arms:
@@ -79,19 +84,17 @@ def _by(level: str) -> str:
 
 
 def _notes(rows: pd.DataFrame) -> Footnotes:
-    """The method is told once for the whole table where all rows have the same."""
+    """Return footnotes; a method that all rows share applies to the whole table."""
     used = {_method(name) for name in rows["method"] if name}
     return Footnotes([*used] if len(used) == 1 else [])
 
 
 def _method(name: str) -> str:
-    if name in TESTS:
-        return TESTS[name]
-    return f"Interval: {INTERVALS.get(name, name)}." if name else ""
+    return TESTS.get(name) or estimates.method(name)
 
 
 def arms(comparison: Comparison, level: str, family: str) -> Sheet:
-    """A line an arm, a column a measure."""
+    """Return a line per arm and a column per measure."""
     rows = comparison.rows(level, family)
     rows = rows[rows["against"] == ""]
     measures = list(dict.fromkeys(zip(rows["metric"], rows["of"], strict=True)))
@@ -116,7 +119,7 @@ def arms(comparison: Comparison, level: str, family: str) -> Sheet:
 
 
 def parts(comparison: Comparison, level: str, family: str) -> Sheet:
-    """A line an arm of each class or end point, a column a measure."""
+    """Return a line per arm and class or end point, and a column per measure."""
     rows = comparison.rows(level, family)
     rows = rows[rows["against"] == ""].assign(rate=rows["metric"].str.removeprefix("macro_"))
     rates, notes = list(dict.fromkeys(rows["rate"])), _notes(rows)
@@ -144,7 +147,7 @@ def _part(name: str, comparison: Comparison, family: str) -> Cell:
 
 
 def folds(comparison: Comparison, level: str, family: str = FOLDS) -> Sheet:
-    """A line a fold of each arm and its mean with SD, a column a measure."""
+    """Return a line per arm and fold and one for its mean with SD, and a column per measure."""
     rows = comparison.rows(level, family)
     rows = rows[rows["against"] == ""]
     measures, notes = list(dict.fromkeys(zip(rows["metric"], rows["of"], strict=True))), _notes(rows)
@@ -163,15 +166,19 @@ def folds(comparison: Comparison, level: str, family: str = FOLDS) -> Sheet:
 
 def _caption(comparison: Comparison, level: str, family: str) -> str:
     bounded = "" if family == FOLDS else f", with {numbers.percent(comparison.level)} confidence intervals"
-    return f"{TITLES[family]}, {_by(level)}{bounded}.{SAID.get(family, '')}"
+    return f"{TITLES[family]}, {_by(level)}{bounded}.{REMARKS.get(family, '')}"
 
 
 def _size(rows: pd.DataFrame, level: str) -> str:
-    """Of how many: ``120 samples, 30 groups``."""
+    """Return the sample size: ``120 samples, 30 groups``."""
     return f"{int(rows['n'].iloc[0]):,} {level}s, {int(rows['groups'].iloc[0]):,} groups"
 
 
-LAYOUTS = {CLASSES: parts, AT_THRESHOLDS: parts, FOLDS: folds}  # of a family's arms; others a line an arm
+LAYOUTS = {
+    CLASSES: parts,
+    AT_THRESHOLDS: parts,
+    FOLDS: folds,
+}  # of the arms of a family; the others have a line per arm
 
 
 def _cell(row: Mapping[str, Any], notes: Footnotes) -> Cell:
@@ -184,16 +191,14 @@ def _cell(row: Mapping[str, Any], notes: Footnotes) -> Cell:
 
 
 def differences(comparison: Comparison, level: str, family: str) -> Sheet:
-    """A line a pair of arms and measure."""
+    """Return a line per pair of arms and measure."""
     rows = comparison.rows(level, family)
     rows = rows[rows["against"] != ""]
     notes = _notes(rows)
     tests = int(rows["p"].notna().sum())
     several = ""
     if tests > 1:
-        several = (
-            f" Holm's correction of p is for the {tests} tests of this table; intervals are not corrected."
-        )
+        several = f" Holm's correction is for the {tests} tests of this table; intervals are not corrected."
     planned = bool(rows["needed"].notna().any())
     lines = [_difference(row, comparison, notes, planned) for row in records(rows)]
     return Sheet(
@@ -206,7 +211,7 @@ def differences(comparison: Comparison, level: str, family: str) -> Sheet:
             Column("Value"),
             Column("p"),
             Column("p, Holm"),
-            *([Column(f"{comparison.witnesses.capitalize()} needed")] if planned else []),
+            *([Column(f"{comparison.units.capitalize()} needed")] if planned else []),
         ],
         lines,
         notes=[*notes.notes, *([("", _plan(tests)), ("", CAVEAT)] if planned else [])],
@@ -215,8 +220,10 @@ def differences(comparison: Comparison, level: str, family: str) -> Sheet:
 
 def _plan(tests: int) -> str:
     level = f"{SIGNIFICANT:.2f}".removeprefix("0")
-    parted = ", divided by the number of tests (a little more careful than Holm)" if tests > 1 else ""
-    return f"Needed for a power of {numbers.percent(POWER)} at a level of {level}{parted}."
+    divided = ", divided by the number of tests (slightly more conservative than Holm)" if tests > 1 else ""
+    return (
+        f"Number needed for a power of {numbers.percent(POWER)} at a significance level of {level}{divided}."
+    )
 
 
 def _difference(row: Mapping[str, Any], comparison: Comparison, notes: Footnotes, planned: bool) -> Line:
@@ -240,7 +247,7 @@ def _difference(row: Mapping[str, Any], comparison: Comparison, notes: Footnotes
 
 
 def variance(comparison: Comparison, level: str) -> Sheet:
-    """One-way analysis of variance of the sensitivities, as paper 1 reports it, with its limits."""
+    """Return the one-way analysis of variance of the sensitivities, as paper 1 reports it."""
     rows = comparison.rows(level, ANOVA)
     notes = Footnotes([sentence(note) for note in rows["note"].unique() if len(rows) and note])
     lines = [
@@ -250,7 +257,7 @@ def variance(comparison: Comparison, level: str) -> Sheet:
         for row in records(rows)
     ]
     columns = [Column("Sensitivities", number=False), Column("Degrees of freedom"), Column("F"), Column("p")]
-    caption = f"One-way analysis of variance of the sensitivities, {_by(level)}: what some papers report."
+    caption = f"One-way analysis of variance of the sensitivities, {_by(level)}, as reported by some papers."
     return Sheet(f"Analysis of variance {_by(level)}", caption, columns, lines, "compact", notes=notes.notes)
 
 
@@ -263,20 +270,20 @@ def _two_digits(value: float) -> str:
 
 
 def settings(comparison: Comparison) -> Sheet:
-    """Settings that are not the same in all arms."""
+    """Return the settings that differ between arms."""
     columns = [Column("Setting", number=False), *(Column(str(name), False) for name in comparison.settings)]
     lines = [
         line(str(name), *(shortened(str(value), LETTERS) for value in row))
         for name, row in zip(comparison.settings.index, comparison.settings.to_numpy(), strict=True)
     ]
-    empty = "All settings are the same."
+    empty = "All arms have the same settings."
     return Sheet(
         "Settings that differ", "Settings that differ between the arms.", columns, lines, empty=empty
     )
 
 
 def members(comparison: Comparison) -> Sheet:
-    """What each arm is made of."""
+    """Return the runs of each arm, with model, data and split."""
     columns = [Column(title, False) for title in ("Arm", "Model", "Data", "Split", "Audit", "Runs")]
     lines = [
         line(
@@ -289,4 +296,4 @@ def members(comparison: Comparison) -> Sheet:
         )
         for each in comparison.members
     ]
-    return Sheet("Runs compared", "What each arm is made of.", columns, lines)
+    return Sheet("Runs compared", "Runs of each arm.", columns, lines)

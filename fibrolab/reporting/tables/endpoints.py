@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 
 from fibrolab.evaluation.endpoints import MEASURES
-from fibrolab.reporting import numbers, undercoverage, vocabulary
+from fibrolab.reporting import numbers, vocabulary
+from fibrolab.reporting.tables import estimates
 from fibrolab.reporting.tables.sheet import Cell, Column, Footnotes, Line, Sheet, count, line, probability
 from fibrolab.runs.trained_run import Run
 
@@ -18,14 +19,14 @@ Rows = Mapping[str, Mapping[str, Any]]  # by metric
 
 
 def sheets(run: Run) -> list[Sheet]:
-    """Areas at every level, then a table a level of what each threshold gives.
+    """Return the areas at every level, then a table per level of the measures at each threshold.
 
-    A run that was scored before there were thresholds has one table, of decisions at one half.
+    Without ``endpoints.csv`` there is one table, at the threshold of one half.
     """
     table = run.tables.get("endpoints")
     if table is None:
         return _at_one_half(run)
-    table = undercoverage.remarked(run, table)
+    table = estimates.with_coverage_remarks(run, table)
     levels = [name for name in vocabulary.LEVELS if name in set(table["level"])]
     return [*_areas(run, table, levels), *(_decisions(run, table[table["level"] == at], at) for at in levels)]
 
@@ -34,24 +35,24 @@ def _areas(run: Run, table: pd.DataFrame, levels: Sequence[str]) -> list[Sheet]:
     areas = table[table["metric"] == AUC]
     if areas.empty:
         return []
-    notes = vocabulary.footnotes(areas)
+    notes = estimates.footnotes(areas)
     lines = []
     for name, rows in areas.groupby("endpoint", sort=False):
         known = {row["level"]: row for row in vocabulary.records(rows)}
-        cells = [vocabulary.estimated(known.get(level), AUC, notes) for level in levels]
-        lines.append(line(vocabulary.endpoint(run, str(name)), *cells))
+        cells = [estimates.estimated(known.get(level), AUC, notes) for level in levels]
+        lines.append(line(vocabulary.end_point_of(run, str(name)), *cells))
     columns = [Column("End point", number=False)]
     columns += [Column(vocabulary.POOLINGS[level].capitalize()) for level in levels]
     caption = (
-        "Area under the ROC curve of each end point, whose score is the sum of its stages' probabilities. "
-        "Chance is .500."
+        "Area under the ROC curve (AUC) of each end point; its score is the sum of the probabilities of its "
+        "stages. Chance is .500."
     )
     return [Sheet("end points", caption, columns, lines, notes=notes.notes)]
 
 
 def _decisions(run: Run, table: pd.DataFrame, level: str) -> Sheet:
     decided = table[table["metric"] != AUC]
-    notes = vocabulary.footnotes(decided)
+    notes = estimates.footnotes(decided)
     shown = [metric for metric in DECIDED if metric in set(decided["metric"])]
     baselines = {name: _baseline(run, str(name), level) for name in decided["endpoint"].unique()}
     has_baseline = any(baselines.values())
@@ -60,19 +61,16 @@ def _decisions(run: Run, table: pd.DataFrame, level: str) -> Sheet:
         known: Rows = {row["metric"]: row for row in vocabulary.records(rows)}
         threshold = _threshold(next(iter(known.values())), notes)
         baseline = [Cell(baselines[name] or "–")] if has_baseline else []
-        cells = [vocabulary.estimated(known.get(metric), metric, notes) for metric in shown]
-        title = Cell(vocabulary.endpoint(run, str(name)), vocabulary.RULES.get(str(rule), str(rule)))
+        cells = [estimates.estimated(known.get(metric), metric, notes) for metric in shown]
+        title = Cell(vocabulary.end_point_of(run, str(name)), vocabulary.RULES.get(str(rule), str(rule)))
         lines.append(line(title, threshold, *baseline, *cells))
     caption = (
-        f"Decisions on end points {vocabulary.LEVELS[level]}, on the test set. Each threshold is one half, "
-        "or was chosen on the validation set by the rule under the end point's name: Youden's index, the "
-        "highest that keeps a sensitivity of 90\u00a0%, or the lowest that keeps a specificity of "
-        "90\u00a0%. None was chosen on the test set."
-        + (
-            " The baseline is the best accuracy known that needs no look at the liver."
-            if has_baseline
-            else ""
-        )
+        f"Classification of end points {vocabulary.LEVELS[level]}, on the test set. The threshold is one "
+        "half, "
+        "or was chosen on the validation set by the rule below the end point's name: maximum of Youden's "
+        "index, the highest threshold with a sensitivity of at least 90\u00a0%, or the lowest with a "
+        "specificity of at least 90\u00a0%. No threshold was chosen on the test set."
+        + (" The baseline is the best accuracy reachable without a model." if has_baseline else "")
     )
     columns = [
         Column("End point", number=False),
@@ -91,7 +89,7 @@ def _threshold(row: Mapping[str, Any], notes: Footnotes) -> Cell:
 
 
 def _baseline(run: Run, name: str, level: str) -> str:
-    """That of the accuracy; patients have one however they are answered."""
+    """Return the baseline of the accuracy, which is the same for all ways to combine a patient's samples."""
     table, baselines = (run.metrics, run.baselines) if level == "sample" else (run.patients, {})
     metric = "accuracy" if len(run.classes) == 2 else f"accuracy_{name}"  # the only end point of two classes
     rows = [] if table is None else numbers.rows(table, [metric], baselines)
@@ -99,7 +97,7 @@ def _baseline(run: Run, name: str, level: str) -> str:
 
 
 def _at_one_half(run: Run) -> list[Sheet]:
-    """What the metrics say of each end point, of the samples and of the patients."""
+    """Return the measures of each end point at one half, by sample and by patient."""
     levels = {"by sample": run.metrics, "by patient": run.patients}
     known = {level: table for level, table in levels.items() if table is not None}
     lines = []
@@ -110,14 +108,15 @@ def _at_one_half(run: Run) -> list[Sheet]:
                 auc, accuracy, *rest = rows
                 cells = [_value(auc), _beside(auc), _value(accuracy), _beside(accuracy), *map(_value, rest)]
                 lines.append(
-                    line(Cell(vocabulary.endpoint(run, name), level if len(known) > 1 else ""), *cells)
+                    line(Cell(vocabulary.end_point_of(run, name), level if len(known) > 1 else ""), *cells)
                 )
     if not lines:
         return []
     caption = (
-        "End points, each answered by the sum of its stages' probabilities: yes where it exceeds one half, a "
-        "threshold that no data chose. The baselines are chance and the commonest answer, as no other is "
-        "measured by end point."
+        "End points, predicted positive where the sum of the probabilities of their stages exceeds one half, "
+        "a "
+        "threshold that does not depend on data. The baselines are chance and the most frequent class, as no "
+        "other baseline is measured by end point."
     )
     titles = ("AUC", "Baseline", "Accuracy", "Baseline", "Sensitivity", "Specificity")
     columns = [Column("End point", number=False), *(Column(title) for title in titles)]
@@ -125,12 +124,12 @@ def _at_one_half(run: Run) -> list[Sheet]:
 
 
 def _value(row: numbers.Row) -> Cell:
-    """A value with its interval below it."""
+    """Return a value with its interval below."""
     return Cell(row.value_text, row.interval_text)
 
 
 def _beside(row: numbers.Row) -> Cell:
-    """A baseline, and where it comes from below it."""
+    """Return a baseline with its name below."""
     return (
         Cell(numbers.quantity(row.baseline, row.metric), row.baseline_name)
         if row.baseline_text
@@ -139,7 +138,7 @@ def _beside(row: numbers.Row) -> Cell:
 
 
 def comparators(run: Run) -> list[Sheet]:
-    """LSM, APRI and FIB-4 beside the run: a table an end point."""
+    """Return LSM, APRI and FIB-4 beside the run, a table per end point."""
     table = run.tables.get("comparators")
     if table is None:
         return []
@@ -147,7 +146,7 @@ def comparators(run: Run) -> list[Sheet]:
 
 
 def _once(table: pd.DataFrame) -> pd.DataFrame:
-    """The run once for all the markers beside which it has the same numbers, at the end."""
+    """Merge the run's rows beside several markers where their numbers are the same, and put them last."""
     if "beside" not in table:
         return table
     ours = table[table["marker"] == "run"]
@@ -161,24 +160,25 @@ def _once(table: pd.DataFrame) -> pd.DataFrame:
         names[0]: vocabulary.listed([vocabulary.marker(name) for name in names]) for names in same.values()
     }
     if len(same) == 1:
-        joined = dict.fromkeys(joined, "")  # of all: the caption says it
+        joined = dict.fromkeys(joined, "")  # the same for all markers, as the caption states
     first = ours[ours["beside"].isin(joined)]
     return pd.concat([table.drop(ours.index), first.assign(beside=first["beside"].map(joined))])
 
 
 def _compared(run: Run, name: str, table: pd.DataFrame) -> Sheet:
-    notes = vocabulary.footnotes(table)
+    notes = estimates.footnotes(table)
     lines: list[Line] = []
     for kind, rows in table[table["rule"] != ""].groupby(_kinds(table), sort=False):
         lines.append(_marker(table, dict(zip(_kinds(table), kind, strict=True)), rows, notes))
     decided = set(table.loc[table["rule"] != "", "marker"])
     for row in vocabulary.records(table[(table["rule"] == "") & ~table["marker"].isin(decided)]):
         lines.append(_marker(table, row, table.iloc[:0], notes))
-    title = vocabulary.endpoint(run, name)
+    title = vocabulary.end_point_of(run, name)
     caption = (
-        f"Clinical markers for {title}, on the test patients who have them, and this run on the same "
-        "patients. A cut-off is a published one, or was fitted on validation; p is of the paired difference "
-        "of the areas, not corrected for there being several."
+        f"Clinical markers for {title}, on the test patients for whom they are known, and this run on the "
+        "same "
+        "patients. Cut-offs are published ones or were fitted on the validation set; p is for the paired "
+        "difference in AUC and is not corrected for multiple tests."
     )
     titles = ("Patients", "AUC", "p", "Cut-off", *map(numbers.title, COMPARED))
     columns = [Column("Marker", number=False), *map(Column, titles)]
@@ -186,12 +186,12 @@ def _compared(run: Run, name: str, table: pd.DataFrame) -> Sheet:
 
 
 def _kinds(table: pd.DataFrame) -> list[str]:
-    """What tells one line from the next: a run beside a marker is measured on that marker's patients."""
+    """Return the columns that identify a line: the run is scored on the patients of each marker."""
     return [name for name in ("marker", "beside", "n", "n_positive", "rule") if name in table]
 
 
 def _marker(table: pd.DataFrame, kind: Mapping[str, Any], rows: pd.DataFrame, notes: Footnotes) -> Line:
-    """One marker under one rule, with its area, which no rule changes."""
+    """Return the line of one marker under one rule, with its AUC, which does not depend on the rule."""
     same = (table["metric"] == AUC) & (table["marker"] == kind["marker"])
     for name in ("beside", "n", "n_positive"):
         if name in table:
@@ -207,10 +207,10 @@ def _marker(table: pd.DataFrame, kind: Mapping[str, Any], rows: pd.DataFrame, no
     return line(
         Cell(vocabulary.marker(str(kind["marker"])), ", ".join(filter(None, below))),
         _patients(kind),
-        vocabulary.estimated(area, AUC, notes),
+        estimates.estimated(area, AUC, notes),
         probability(None if area is None else vocabulary.number(area, "p_auc")),
         _cutoff(first, shared, notes),
-        *(vocabulary.estimated(known.get(metric), metric, notes) for metric in COMPARED),
+        *(estimates.estimated(known.get(metric), metric, notes) for metric in COMPARED),
         strong=kind["marker"] == "run",
     )
 
@@ -221,10 +221,10 @@ def _patients(kind: Mapping[str, Any]) -> Cell:
 
 
 def _apart(rows: Sequence[Mapping[str, Any]]) -> tuple[Rows, str]:
-    """The measures of one cut-off, and apart from them the remarks that all of them bear."""
-    told = [vocabulary.word(row, "note").split("; ") for row in rows]
-    shared = [text for text in (told[0] if told else []) if all(text in texts for texts in told)]
-    own = ["; ".join(text for text in texts if text not in shared) for texts in told]
+    """Return the measures of one cut-off, and separately the remarks common to all of them."""
+    notes = [vocabulary.word(row, "note").split("; ") for row in rows]
+    shared = [text for text in (notes[0] if notes else []) if all(text in texts for texts in notes)]
+    own = ["; ".join(text for text in texts if text not in shared) for texts in notes]
     return {row["metric"]: {**row, "note": note} for row, note in zip(rows, own, strict=True)}, "; ".join(
         shared
     )

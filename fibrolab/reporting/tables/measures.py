@@ -1,5 +1,6 @@
-"""The tables of `metrics.csv` and of its patients: headline, class by class, all the rest, and poolings."""
+"""The tables of `metrics.csv`: headline, classes, further measures, patients, published results."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,15 +10,17 @@ from fibrolab import keys
 from fibrolab.evaluation.endpoints import MEASURES
 from fibrolab.evaluation.measures import catalogue
 from fibrolab.reporting import numbers, vocabulary
+from fibrolab.reporting.tables import estimates
 from fibrolab.reporting.tables.sheet import Cell, Column, Footnotes, Line, Sheet, line
 from fibrolab.runs.trained_run import Run
 
 AUC = "auc"
+OTHER_PATIENTS = "The patients, and often the split, are different: differences are not tested."
 BY_THRESHOLD = (*MEASURES, "balanced_accuracy", "ppv", "npv", "lr_plus", "lr_minus", "f1")
 
 
 def headline(run: Run) -> list[Sheet]:
-    """The headline numbers of samples and of patients, as files keep them; the page draws them itself."""
+    """Return the headline by sample and by patient, for the files; the page shows it as a chart."""
     found = []
     levels = {"headline": (run.metrics, run.baselines), "headline by patient": (run.patients, {})}
     for name, (table, baselines) in levels.items():
@@ -29,14 +32,14 @@ def headline(run: Run) -> list[Sheet]:
         titles = ("Value", "Bootstrap mean ± SD", "Baseline", "Interval is")
         columns = (Column("Measure", number=False), *map(Column, titles))
         caption = (
-            f"Result on the test set, {_whose(run, name)}with {vocabulary.level(run)} confidence intervals"
+            f"Results on the test set, {_size(run, name)}with {vocabulary.level(run)} confidence intervals"
         )
         found.append(Sheet(name, caption, columns, lines, notes=notes.notes))
     return found
 
 
 def _headline(row: numbers.Row, notes: Footnotes) -> Line:
-    chance, test = vocabulary.against_chance(row)
+    chance, test = estimates.against_chance(row)
     return line(
         row.title,
         _cell(row, notes),
@@ -46,15 +49,15 @@ def _headline(row: numbers.Row, notes: Footnotes) -> Line:
     )
 
 
-def _whose(run: Run, name: str) -> str:
+def _size(run: Run, name: str) -> str:
     test = run.scored()
     if name != "headline":
-        return "each patient answered once, "
+        return "one prediction per patient, "
     return "" if test is None else f"{len(test):,} samples of {test[keys.GROUP_ID].nunique():,} groups, "
 
 
 def by_class(run: Run) -> list[Sheet]:
-    """Each class against the others, then the averages; measures that were not taken have no column."""
+    """Return each class against the others, then the averages; unmeasured quantities have no column."""
     if run.metrics is None:
         return []
     found = per_class(run.metrics, run.classes)
@@ -71,7 +74,7 @@ def by_class(run: Run) -> list[Sheet]:
 
 
 def per_class(metrics: pd.DataFrame, classes: Sequence[str]) -> dict[str, list[numbers.Row | None]]:
-    """Collect the measures of `numbers.by_class_names` by class, then their averages; None: not taken.
+    """Return the measures of `numbers.by_class_names` by class, then their averages; None: not measured.
 
     Args:
         metrics: The table of the metrics, where ``sensitivity_F3`` is that of class F3.
@@ -87,10 +90,10 @@ def per_class(metrics: pd.DataFrame, classes: Sequence[str]) -> dict[str, list[n
 
 
 def further(run: Run) -> list[Sheet]:
-    """The measures that stand nowhere else on the page."""
+    """Return the measures that no other table of the page shows."""
     if run.metrics is None:
         return []
-    calibrated = "calibration" in run.tables  # which shows these beside what a temperature makes of them
+    calibrated = "calibration" in run.tables  # which shows these before and after temperature scaling
     rows = [
         row
         for row in others(run.metrics, run.classes, run.baselines)
@@ -108,7 +111,7 @@ def further(run: Run) -> list[Sheet]:
 def others(
     metrics: pd.DataFrame, classes: Sequence[str], baselines: Mapping[str, Any] | None = None
 ) -> list[numbers.Row]:
-    """The metrics of neither the headline nor the classes; baselines as in `numbers.rows`."""
+    """Return the metrics outside headline and classes; baselines as in `numbers.rows`."""
     by_class = numbers.by_class_names()
     shown = {*catalogue.headline(), *numbers.headline_names(metrics)}
     shown |= {f"{measure}_{name}" for measure in by_class for name in classes}
@@ -123,7 +126,7 @@ def _is_of_endpoint(metric: str, run: Run) -> bool:
 
 
 def poolings(run: Run) -> list[Sheet]:
-    """Samples beside patients, who are answered by the mean, the worst or the vote of their samples."""
+    """Return results by sample beside those by patient, for each way to combine a patient's samples."""
     levels: dict[str, pd.DataFrame | None] = {
         "sample": run.metrics,
         "patient": run.patients,
@@ -144,8 +147,8 @@ def poolings(run: Run) -> list[Sheet]:
         for metric in shown
     ]
     caption = (
-        "Samples, and patients who are answered once: by the mean of their samples' probabilities, by the "
-        "sample that looks worst, or by the vote of the samples."
+        "Results by sample and by patient. The prediction for a patient is the mean of the probabilities of "
+        "the samples, the most severe prediction of a sample, or the majority vote of the samples."
     )
     columns = (
         Column("Measure", number=False),
@@ -155,7 +158,7 @@ def poolings(run: Run) -> list[Sheet]:
 
 
 def partitions(run: Run) -> list[Sheet]:
-    """Samples by class and partition, with all of them and the groups below."""
+    """Return samples by class and partition, their totals and the number of groups."""
     counts = run.partitions
     if not counts:
         return []
@@ -169,7 +172,7 @@ def partitions(run: Run) -> list[Sheet]:
 
 
 def _groups(run: Run) -> Mapping[str, int]:
-    """Number of groups in each partition."""
+    """Return the number of groups in each partition."""
     if run.split is None or keys.GROUP_ID not in run.split:
         return {}
     sizes = run.split.groupby(keys.PARTITION)[keys.GROUP_ID].nunique()
@@ -181,8 +184,44 @@ def _count(number: int | None) -> str:
 
 
 def _footnotes(rows: list[numbers.Row]) -> Footnotes:
-    return vocabulary.footnotes([vars(row) for row in rows])
+    return estimates.footnotes([vars(row) for row in rows])
 
 
 def _cell(row: numbers.Row | None, notes: Footnotes) -> Cell:
-    return vocabulary.estimated(None if row is None else vars(row), row.metric if row else "", notes)
+    return estimates.estimated(None if row is None else vars(row), row.metric if row else "", notes)
+
+
+def published(run: Run) -> list[Sheet]:
+    """Return published results beside the run's, as a reference and not as a test.
+
+    None where the run reproduces no paper, or predicts another task than the paper.
+    """
+    table = run.tables.get("published")
+    if table is None:
+        return []
+    levels = {"sample": run.metrics, "patient": run.patients}
+    ours = {
+        level: {row.metric: vars(row) for row in numbers.rows(found, list(table["metric"]))}
+        for level, found in levels.items()
+        if found is not None
+    }
+    notes = Footnotes()
+    lines = []
+    for row in vocabulary.records(table):
+        metric = str(row["metric"])
+        known = [row, *(found.get(metric) for found in ours.values())]
+        cells = [estimates.estimated(each, metric, notes) for each in known]
+        lines.append(line(numbers.title(metric), *cells))
+    columns = [Column("Measure", number=False), Column("Published")]
+    columns += [Column(f"This run, {vocabulary.POOLINGS[level]}") for level in ours]
+    return [Sheet("published", _published_caption(run, table), columns, lines, notes=notes.notes)]
+
+
+def _published_caption(run: Run, table: pd.DataFrame) -> str:
+    first = vocabulary.records(table)[0]
+    n, positive = (vocabulary.number(first, name) for name in ("n", "n_positive"))
+    cases = "" if math.isnan(positive) else f", {positive:,.0f} of them positive"
+    size = "" if math.isnan(n) else f"Published test set: {n:,.0f}{cases}."
+    source = f"Published results for this arm: {run.setting('published.source', 'a paper')}."
+    note = vocabulary.sentence(str(run.setting("published.note", "")))
+    return " ".join(filter(None, [source, size, note, OTHER_PATIENTS]))

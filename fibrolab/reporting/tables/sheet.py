@@ -1,4 +1,4 @@
-"""Tables as the pages show them and as files keep them: columns, and lines of cells that are text already."""
+"""A table as pages show it and files keep it: columns, and lines of cells whose numbers are formatted."""
 
 import math
 import re
@@ -11,7 +11,7 @@ from fibrolab.reporting import numbers
 
 @dataclass(frozen=True)
 class Column:
-    """A column's title, and whether numbers stand in it, which are set to the right."""
+    """A column's title, and whether it contains numbers, which are aligned to the right."""
 
     title: str
     number: bool = True
@@ -19,7 +19,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """A text, what stands below it in small letters, and the marks of its footnotes, such as ``a, c``."""
+    """A text, a small text below it, and the marks of its footnotes, such as ``a, c``."""
 
     text: str
     small: str = ""
@@ -28,7 +28,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """The cells of one line, the first of which names it; ``strong`` where the eye should go."""
+    """The cells of one line, the first of which is its title; ``strong`` lines are emphasised."""
 
     cells: tuple[Cell, ...]
     strong: bool = False
@@ -36,15 +36,15 @@ class Line:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table of a page: its columns, and lines of cells that are text already.
+    """A table of a page.
 
     Attributes:
-        name: What a screen reader calls it.
-        caption: How to read it.
+        name: For screen readers and for its files.
+        caption: Above the table.
         columns: As many as every line has cells.
         lines: The body.
         style: A class of the style sheet.
-        empty: What is said in place of a table without lines.
+        empty: Sentence in place of a table without lines.
         notes: Mark and text of each footnote; a mark is empty where the note is on the whole table.
     """
 
@@ -58,20 +58,20 @@ class Sheet:
 
     @property
     def file(self) -> str:
-        """What its files are called, without an ending: ``end_points_by_sample``."""
+        """Return the name of its files without an ending: ``end_points_by_sample``."""
         return re.sub(r"[^a-z0-9]+", "_", self.name.lower()).strip("_")
 
 
 def line(*cells: str | Cell, strong: bool = False) -> Line:
-    """A line of texts."""
+    """Return a line of texts."""
     return Line(tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in cells), strong)
 
 
 class Footnotes:
-    """The footnotes of one table, each told once, under the marks a, b, .. z, aa in the order of the cells.
+    """The footnotes of one table, each once, under the marks a, b, .. z, aa in the order of the cells.
 
     Args:
-        general: Texts that hold for every cell and therefore need no mark.
+        general: Texts that apply to every cell and therefore need no mark.
     """
 
     def __init__(self, general: Sequence[str] = ()) -> None:
@@ -79,18 +79,18 @@ class Footnotes:
         self._marks: dict[str, str] = {}
 
     def marks(self, *texts: str) -> str:
-        """The marks of the texts, such as ``a, c``; a text that is empty or general has none."""
-        told = [text for text in dict.fromkeys(texts) if text and text not in self._general]
-        return ", ".join(self._marks.setdefault(text, _letters(len(self._marks))) for text in told)
+        """Return the marks of the texts, such as ``a, c``; an empty or general text has none."""
+        marked = [text for text in dict.fromkeys(texts) if text and text not in self._general]
+        return ", ".join(self._marks.setdefault(text, _letters(len(self._marks))) for text in marked)
 
     @property
     def notes(self) -> list[tuple[str, str]]:
-        """What stands below the table: the general notes first, then by mark."""
+        """Return mark and text of each footnote, the general ones first."""
         return [("", text) for text in self._general] + [(mark, text) for text, mark in self._marks.items()]
 
 
 def _letters(number: int) -> str:
-    """0 is a, 25 is z, 26 is aa: as a spreadsheet numbers its columns."""
+    """Return the name of a spreadsheet's column: 0 is a, 25 is z, 26 is aa."""
     text = ""
     number += 1
     while number:
@@ -100,22 +100,22 @@ def _letters(number: int) -> str:
 
 
 def count(value: object) -> str:
-    """A number of things, such as ``6,323``; a dash where it is not known."""
+    """Return a count, such as ``6,323``; a dash where it is not known."""
     return f"{value:,.0f}" if _known(value) else "–"
 
 
-def share(value: float | None) -> str:
-    """A share of one as a percentage, such as ``93.8 %``; a dash where it is not known."""
+def proportion(value: float | None) -> str:
+    """Return a proportion as a percentage, such as ``93.8 %``; a dash where it is not known."""
     return numbers.quantity(value, "accuracy") if _known(value) else "–"
 
 
 def coefficient(value: float | None) -> str:
-    """A coefficient without its leading zero, such as ``.41``; a dash where it is not known."""
+    """Return a coefficient without its leading zero, such as ``.41``; a dash where it is not known."""
     return f"{value:.2f}".removeprefix("0").replace("-", numbers.MINUS) if _known(value) else "–"
 
 
 def probability(value: float | None) -> str:
-    """A p value as clinical journals print it: ``.03``, ``.004``, ``< .001``, ``> .99``."""
+    """Return a p value as clinical journals print it: ``.03``, ``.004``, ``< .001``, ``> .99``."""
     if not _known(value):
         return "–"
     if value < 0.001:
@@ -126,7 +126,7 @@ def probability(value: float | None) -> str:
 
 
 def p_value(value: float) -> str:
-    """The same in a sentence: ``p = .03``, ``p < .001``."""
+    """Return a p value in a sentence: ``p = .03``, ``p < .001``."""
     text = probability(value)
     return f"p{numbers.SPACE}{text}" if text[0] in "<>" else f"p{numbers.SPACE}={numbers.SPACE}{text}"
 

@@ -10,6 +10,7 @@ from fibrolab.evaluation.intervals import delong, proportions
 from fibrolab.evaluation.measures import operating_points
 from fibrolab.evaluation.probabilities import calibration
 from fibrolab.reporting import numbers, vocabulary
+from fibrolab.reporting.tables import estimates
 from fibrolab.reporting.tables.sheet import Footnotes
 
 GROUPS = np.repeat(np.arange(12), 4)
@@ -18,7 +19,7 @@ GROUPS = np.repeat(np.arange(12), 4)
 def notes_of(hits: np.ndarray) -> list[str]:
     row = vars(proportions.estimate(hits, groups=GROUPS))
     notes = Footnotes()
-    vocabulary.estimated(row | {"method": ""}, "accuracy", notes)
+    estimates.estimated(row | {"method": ""}, "accuracy", notes)
     return [text for _, text in notes.notes]
 
 
@@ -32,16 +33,16 @@ def test_remarks_that_differ_in_their_numbers_alone_share_a_footnote() -> None:
 def test_remarks_on_areas_of_few_patients_name_no_number_of_theirs(n_positive: int) -> None:
     rng = np.random.default_rng(0)
     positive = np.arange(40) < n_positive
-    (few,) = vocabulary.remarks(vars(delong.estimate(rng.normal(size=40) + positive, positive)))
+    (few,) = estimates.remarks(vars(delong.estimate(rng.normal(size=40) + positive, positive)))
     assert few == "Fewer than 10 independent units of a class: the interval may be too narrow."
-    (bound,) = vocabulary.remarks(vars(delong.estimate(positive.astype(float), positive)))
+    (bound,) = estimates.remarks(vars(delong.estimate(positive.astype(float), positive)))
     assert bound == "No variance was seen: the bound is that of independent pairs which all agree."
 
 
 def test_a_remark_that_two_cells_share_has_one_footnote_whatever_else_they_say() -> None:
     notes = Footnotes()
     cells = [
-        vocabulary.estimated({"value": 0.5, "note": note}, "accuracy", notes)
+        estimates.estimated({"value": 0.5, "note": note}, "accuracy", notes)
         for note in ("few patients", "few patients; odd scanner", "odd scanner")
     ]
     assert [cell.marks for cell in cells] == ["a", "a, b", "b"]
@@ -60,10 +61,10 @@ def test_a_value_has_the_mean_and_sd_of_its_resamples_and_its_p_against_chance()
     )
     accuracy, kappa = numbers.rows(table, ["accuracy", "qwk"])
     assert (accuracy.spread_text, kappa.spread_text) == ("86.1 ± 1.0", ".900 ± .020")
-    short, long = vocabulary.against_chance(accuracy)
+    short, long = estimates.against_chance(accuracy)
     assert short == "p\u00a0<\u00a0.001 against chance"
-    assert "against the 33.4\u00a0% of giving every sample the commonest class" in long
-    assert vocabulary.against_chance(kappa) == ("", "")
+    assert "against the 33.4\u00a0% reached by predicting the most frequent class" in long
+    assert estimates.against_chance(kappa) == ("", "")
     assert numbers.rows(table[["metric", "value"]], ["qwk"])[0].spread_text == ""
 
 
@@ -77,4 +78,4 @@ def test_every_method_that_an_evaluation_names_is_told_in_words() -> None:
         used |= set(operating_points.table(rows, classes, ends, resamples=50)["method"])
         used |= set(calibration.table(rows, classes, ends, resamples=50)["method"])
     assert {"clustered log (Simel)", "log (Simel)", "clustered Wald"} <= used
-    assert used - {""} <= set(vocabulary.METHODS)
+    assert used - {""} <= set(estimates.METHODS)

@@ -1,25 +1,25 @@
-"""Tables as files for a paper: CSV to calculate with, LaTeX to print; both as the page shows them."""
+"""Tables as files for a paper, CSV and LaTeX, with the content that the page shows."""
 
 import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fibrolab.reporting import latex
+from fibrolab.reporting.tables import latex
 from fibrolab.reporting.tables.sheet import Cell, Sheet
 from fibrolab.storage import put
 
 FOLDER = "tables"
-FORMULA = ("=", "+", "-", "@")  # what a spreadsheet would run, coming from a name
+FORMULA = ("=", "+", "-", "@")  # a name that starts so would be run as a formula by a spreadsheet
 
 
 def write(sheets: Mapping[str, Sequence[Sheet]], folder: Path) -> list[Path]:
     """Write every table of a run's report into its ``tables`` folder, as ``NAME.csv`` and ``NAME.tex``.
 
-    Tables of an earlier evaluation that there are no more are removed.
+    Files of tables that an earlier evaluation left and this one does not have are removed.
 
     Args:
-        sheets: By section, as `sections.of` gives them.
+        sheets: By section, as `page.tables` returns them.
         folder: Of the run.
 
     Returns:
@@ -42,14 +42,14 @@ def save(sheet: Sheet, folder: Path) -> list[Path]:
     Raises:
         StorageError: The disk is full or the folder cannot be written.
     """
-    place = folder / sheet.file
-    # With a byte-order mark: without it, spreadsheets take the dashes of UTF-8 for letters.
-    table = put(place.with_suffix(".csv"), as_csv(sheet).encode("utf-8-sig", errors="replace"))
-    return [table, put(place.with_suffix(".tex"), latex.table(sheet).encode(errors="replace"))]
+    path = folder / sheet.file
+    # The byte-order mark tells spreadsheets that the file is UTF-8.
+    table = put(path.with_suffix(".csv"), as_csv(sheet).encode("utf-8-sig", errors="replace"))
+    return [table, put(path.with_suffix(".tex"), latex.table(sheet).encode(errors="replace"))]
 
 
 def as_csv(sheet: Sheet) -> str:
-    """A table as CSV: a header, a row a line, a cell's value and interval together; notes are left out."""
+    """Return a table as CSV with a header; a cell's value and interval stand together, notes are left out."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow([column.title for column in sheet.columns])
@@ -59,5 +59,7 @@ def as_csv(sheet: Sheet) -> str:
 
 def _plain(cell: Cell) -> str:
     between = " " if cell.small.startswith("[") else ", "  # an interval, or words
-    text = " ".join(between.join(filter(None, (cell.text, cell.small))).split())  # on one line, plain blanks
+    text = " ".join(
+        between.join(filter(None, (cell.text, cell.small))).split()
+    )  # on one line, with plain spaces
     return f"'{text}" if text.startswith(FORMULA) else text

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from fibrolab import keys
 from fibrolab.errors import StorageError
-from fibrolab.reporting import export
-from fibrolab.reporting.tables import sections
+from fibrolab.reporting import page
+from fibrolab.reporting.tables import table_files
 from fibrolab.reporting.tables.sheet import Cell, Column, Sheet, line
 from fibrolab.runs import trained_run as runs
 
@@ -21,7 +21,7 @@ from fibrolab.runs import trained_run as runs
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = fake_run.make(tmp_path_factory.mktemp("run"), n=60)
     fake_tables.write(folder, pd.read_csv(folder / keys.METRICS_FILE, index_col=0), fake_run.CLASSES)
-    export.write(sections.of(runs.read(folder)), folder)
+    table_files.write(page.tables(runs.read(folder)), folder)
     return folder
 
 
@@ -31,16 +31,16 @@ def sheet(*cells: str | Cell) -> Sheet:
 
 
 def test_every_table_of_the_page_is_there_as_csv_and_as_latex(folder: Path) -> None:
-    shown = [each.file for found in sections.of(runs.read(folder)).values() for each in found]
-    written = sorted(path.name for path in (folder / export.FOLDER).iterdir())
+    shown = [each.file for found in page.tables(runs.read(folder)).values() for each in found]
+    written = sorted(path.name for path in (folder / table_files.FOLDER).iterdir())
     assert written == sorted(f"{name}{ending}" for name in shown for ending in (".csv", ".tex"))
 
 
 def test_csv_reads_back_with_a_cell_a_column(folder: Path) -> None:
-    for path in (folder / export.FOLDER).glob("*.csv"):
+    for path in (folder / table_files.FOLDER).glob("*.csv"):
         rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
         assert {len(row) for row in rows} == {len(rows[0])}
-    table = pd.read_csv(folder / export.FOLDER / "end_points.csv")
+    table = pd.read_csv(folder / table_files.FOLDER / "end_points.csv")
     assert table.loc[0, "By sample"] == ".860 [.820, .900]"
 
 
@@ -49,35 +49,35 @@ def test_csv_reads_back_with_a_cell_a_column(folder: Path) -> None:
     [("[66.0, 83.1]", "75.5 [66.0, 83.1]"), ("18 positive", "75.5, 18 positive"), ("", "75.5")],
 )
 def test_an_interval_follows_its_value_and_words_follow_a_comma(small: str, told: str) -> None:
-    rows = list(csv.reader(io.StringIO(export.as_csv(sheet("F0", Cell("75.5", small))))))
+    rows = list(csv.reader(io.StringIO(table_files.as_csv(sheet("F0", Cell("75.5", small))))))
     assert rows[1] == ["F0", told]
 
 
 @pytest.mark.parametrize("name", ["=1+1", "@x", "+1", "-x"])
 def test_a_spreadsheet_runs_no_name(name: str) -> None:
-    assert export.as_csv(sheet(name, "1")).splitlines()[1] == f"'{name},1"
+    assert table_files.as_csv(sheet(name, "1")).splitlines()[1] == f"'{name},1"
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=30))
 def test_whatever_stands_in_a_cell_a_line_keeps_its_cells(text: str) -> None:
-    rows = list(csv.reader(io.StringIO(export.as_csv(sheet(text, "1")))))
+    rows = list(csv.reader(io.StringIO(table_files.as_csv(sheet(text, "1")))))
     assert [len(row) for row in rows] == [2, 2]
 
 
 def test_tables_of_an_earlier_evaluation_are_removed(tmp_path: Path) -> None:
     fake_run.make(tmp_path, n=30)
-    stale = tmp_path / export.FOLDER / "cohort.tex"
+    stale = tmp_path / table_files.FOLDER / "cohort.tex"
     stale.parent.mkdir()
     stale.touch()
     (stale.parent / "notes.txt").touch()
-    assert stale not in export.write(sections.of(runs.read(tmp_path)), tmp_path)
+    assert stale not in table_files.write(page.tables(runs.read(tmp_path)), tmp_path)
     assert not stale.exists()
     assert (stale.parent / "notes.txt").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     fake_run.make(tmp_path, n=30)
-    (tmp_path / export.FOLDER).touch()
-    sheets = sections.of(runs.read(tmp_path))
+    (tmp_path / table_files.FOLDER).touch()
+    sheets = page.tables(runs.read(tmp_path))
     with pytest.raises(StorageError, match=r"headline\.csv could not be written"):
-        export.write(sheets, tmp_path)
+        table_files.write(sheets, tmp_path)

@@ -1,4 +1,4 @@
-r"""A table as LaTeX for a paper: a float that fits the text of an article, upright or turned on its side."""
+"""Tables as LaTeX for a paper: a float that fits the text block of an article, upright or rotated."""
 
 import re
 import textwrap
@@ -19,7 +19,7 @@ LETTERS = str.maketrans(
         "_": r"\_",
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
-        "<": "$<$",  # the letters of old would print these as marks of Spanish
+        "<": "$<$",  # the old encoding OT1 prints other signs for these
         ">": "$>$",
         "|": "$|$",
         '"': "{''}",
@@ -43,18 +43,21 @@ LETTERS = str.maketrans(
         "\u03ba": r"$\kappa$",
     }
 )
-# Letters that fit beside each other in an article of A4 (345 pt wide), by the size of the type: measured on
-# the tables of a report, in Computer Modern.
+# Characters per line in an A4 article (345 pt wide), by font size: measured on the tables of a report, in
+# Computer Modern.
 SIZES = {r"\small": 79, r"\footnotesize": 85, r"\scriptsize": 90}
-GAP = 1.2  # letters between two columns
-NAME, TITLE = 18, 14  # letters of a name in the first column, of a column's title, that are not broken
+GAP = 1.2  # characters between two columns
+NAME, TITLE = (
+    18,
+    14,
+)  # longest name in the first column, and title of a column, that is not wrapped [characters]
 
 
 def table(sheet: Sheet) -> str:
-    r"""A table as a float that needs ``\usepackage{booktabs}`` and, where it is turned, ``rotating``.
+    r"""Return a table as a float that needs ``\usepackage{booktabs}`` and, if rotated, ``rotating``.
 
-    What stands below a value on the page, such as its interval, stands below it here too. The type is the
-    largest in which the table fits the text, if need be with its names broken; what fits in none is turned.
+    Intervals stand below their values, as on the page. The font size is the largest in which the table fits
+    the text block, with its names wrapped if necessary; a table that does not fit in any size is rotated.
     """
     lines = _lines(sheet)
     places = range(len(sheet.columns))
@@ -85,13 +88,13 @@ def table(sheet: Sheet) -> str:
 
 
 def escaped(text: str) -> str:
-    """A text with everything escaped that LaTeX would take for a command; on one line."""
+    """Return a text on one line, with all LaTeX commands escaped."""
     line = re.sub(r"[^\S\u00a0]+", " ", text).strip(" ").translate(LETTERS)
     return "".join(letter for letter in line if letter.isprintable())
 
 
 def _lines(sheet: Sheet) -> list[list[list[Cell]]]:
-    """Each line of a table as one row, or as two where something stands below its values."""
+    """Return each line of a table as one row, or as two where something stands below its values."""
     stacked = any(cell.small for line in sheet.lines for cell in line.cells[1:])
     found = []
     for line in sheet.lines:
@@ -99,14 +102,14 @@ def _lines(sheet: Sheet) -> list[list[list[Cell]]]:
         if stacked:
             below = [Cell(cell.small) for cell in line.cells]
             found.append([above, below] if any(cell.text for cell in below) else [above])
-        else:  # what is below a name alone is set beside it
+        else:  # a text below the name alone is set beside it
             beside = ", ".join(filter(None, (line.cells[0].text, line.cells[0].small)))
             found.append([[replace(above[0], text=beside), *above[1:]]])
     return found
 
 
 def _folded(rows: list[list[Cell]]) -> list[list[Cell]]:
-    """The rows of a line whose long name goes on in the second of them, if nothing stands there."""
+    """Return the rows of a line, with a long name continued in the second row if it is free."""
     start, *rest = textwrap.wrap(rows[0][0].text, NAME) or [""]
     if not rest or len(rows) == 1 or rows[1][0].text:
         return rows
@@ -119,24 +122,24 @@ def _letters(cell: Cell) -> float:
 
 
 def _broken(title: str, width: float) -> list[str]:
-    """A title in lines that are no longer than what stands below it."""
+    """Return a title in lines that are no longer than the cells below it."""
     return textwrap.wrap(title, max(int(width), TITLE), break_long_words=False) or [""]
 
 
 def _size(widths: list[float], titles: list[list[str]]) -> str:
-    """The largest type in which the columns fit beside each other; empty where they fit in none."""
+    """Return the largest font size in which the columns fit; empty where they fit in none."""
     letters = sum(max(width, *map(len, title)) + GAP for width, title in zip(widths, titles, strict=True))
     return next((size for size, most in SIZES.items() if letters <= most), "")
 
 
 def _title(column: Column, lines: list[str]) -> str:
-    """A column's title; braces keep a `[` in it from being an argument of the break before."""
+    """Return a column's title; braces keep a `[` in it from being an argument of the line break before."""
     text = r" \\{}".join(escaped(line) for line in lines)
     return text if len(lines) == 1 else f"\\shortstack[{'r' if column.number else 'l'}]{{{text}}}"
 
 
 def _body(lines: list[list[list[Cell]]], start: str) -> Iterator[str]:
-    """The rows, with some space between lines where any has two."""
+    """Return the rows, with space between lines where any has two."""
     spaced = any(len(rows) > 1 for rows in lines)
     for rows in lines:
         for row in rows:
@@ -149,9 +152,9 @@ def _body(lines: list[list[list[Cell]]], start: str) -> Iterator[str]:
 def _notes(sheet: Sheet) -> list[str]:
     if not sheet.notes:
         return []
-    told = [f"    {_mark(mark)}{escaped(text)}\\par" for mark, text in sheet.notes]
+    notes = [f"    {_mark(mark)}{escaped(text)}\\par" for mark, text in sheet.notes]
     start = r"  \begin{minipage}{\linewidth}\scriptsize\raggedright"
-    return [r"  \par\smallskip", start, *told, r"  \end{minipage}"]
+    return [r"  \par\smallskip", start, *notes, r"  \end{minipage}"]
 
 
 def _mark(mark: str) -> str:
@@ -159,5 +162,5 @@ def _mark(mark: str) -> str:
 
 
 def _row(cells: list[str]) -> str:
-    r"""A line; `{}` before it, since a `[` or a `*` there would be an argument of the last ``\\``."""
+    r"""Return a row; `{}` before it, since a `[` or a `*` would be an argument of the last ``\\``."""
     return f"    {{}}{' & '.join(cells)} \\\\"
