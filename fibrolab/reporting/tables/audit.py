@@ -322,8 +322,7 @@ def partitions(audit: Audit) -> Sheet | None:
         lines.append(line("Groups", *(count(groups.get(name)) for name in found), count(audit.get("groups"))))
     columns = [Column("Class", False), *(Column(name.capitalize()) for name in found), Column("All")]
     caption = (
-        "Images by class and partition, and the number of independent groups (patients or clusters of "
-        "copies). "
-        "The groups of the test column are the effective sample size of a score."
+        "Images by class and partition, and the number of groups (patients or clusters of copies). "
+        "The groups of the test column, rather than its images, determine the precision of a score."
     )
     return Sheet("partitions", caption, columns, lines, style="compact")
