@@ -16,7 +16,7 @@ from fibrolab import keys
 from fibrolab.errors import ConfigError
 from fibrolab.evaluation import score
 from fibrolab.evaluation.measures import probability_quality
-from fibrolab.evaluation.measures.metrics import decide
+from fibrolab.evaluation.measures.decisions import decide
 from fibrolab.evaluation.probabilities import calibration
 from fibrolab.evaluation.probabilities.calibration import scaled, table, temperature
 

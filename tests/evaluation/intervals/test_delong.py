@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from fibrolab.evaluation.intervals import delong, placement_values
 
-REFERENCE = Path(__file__).parents[3] / "shared" / "data" / "reference" / "asah.csv"
+REFERENCE = Path(__file__).parents[4] / "shared" / "data" / "reference" / "asah.csv"
 MARKERS = ("wfns", "s100b", "ndka")
 
 
