@@ -99,7 +99,7 @@ def planned(rng: np.random.Generator, studies: int) -> Iterator[dict[str, object
     discordant = float((right[0] != right[1]).mean())
     needed = {
         AREA: sample_size.two_aucs(EXPECTED, OTHER, PREVALENCE, SHARED),
-        ACCURACY: sample_size.two_shares(right[0].mean(), right[1].mean(), discordant),
+        ACCURACY: sample_size.two_proportions(right[0].mean(), right[1].mean(), discordant),
     }
     for measure, patients in needed.items():
         n = int(np.ceil(patients))

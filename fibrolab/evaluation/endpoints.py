@@ -1,4 +1,4 @@
-"""End points: a model of five stages also answers "F2 or worse?", by summing its probabilities."""
+"""Binary end points of a model of ordered stages, such as F2 or worse: sums of its probabilities."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +8,7 @@ from fibrolab.choices import refuse
 from fibrolab.evaluation.measures import decisions, ranking
 from fibrolab.evaluation.measures.weighted import Weights, ratio
 
-# Name in metrics.csv: name among the metrics of the two classes no and yes.
+# Name in metrics.csv: name among the metrics of the two classes "no" and "yes".
 MEASURES = {
     "auc": "auc",
     "accuracy": "accuracy",
@@ -26,28 +26,30 @@ def check(endpoints: Mapping[str, int], classes: Sequence[str], ordered: bool = 
         ordered: Whether the classes are stages.
 
     Raises:
-        ConfigError: Classes without an order, a lowest class that parts nothing, or the name of a class,
-            whose metrics the end point's would overwrite.
+        ConfigError: The classes have no order, no or every class would be positive, or the end point
+            has the name of a class, whose metrics it would overwrite.
     """
     faults = []
     for name, lowest in endpoints.items():
         if not ordered:
-            faults.append(f"task.endpoints.{name}: {', '.join(classes)} are no stages; leave it out.")
+            faults.append(
+                f"task.endpoints.{name}: the classes {', '.join(classes)} are not stages; leave it out."
+            )
         elif lowest not in range(1, len(classes)):
             allowed = f"the number of a class from 1 to {len(classes) - 1}"
-            faults.append(f"task.endpoints.{name}={lowest} parts nothing: give {allowed}.")
+            faults.append(f"task.endpoints.{name}={lowest} leaves one side empty: give {allowed}.")
         if name in classes:
             faults.append(f"task.endpoints.{name} has the name of a class: call it ge_{name}.")
     refuse(faults)
 
 
 def of_task(classes: Sequence[str], endpoints: Mapping[str, int], ordered: bool = True) -> dict[str, int]:
-    """The end points that a task answers: of two classes the second, of stages those it names.
+    """Return the end points of a task: with two classes the second one, with stages those it names.
 
     Args:
         classes: Names of the K classes, in order.
-        endpoints: Those of the settings, name and lowest positive class.
-        ordered: Whether the classes are stages; three and more that are none have no end point.
+        endpoints: End points of the settings: name and lowest positive class.
+        ordered: Whether the classes are stages; three or more unordered classes have no end point.
     """
     if len(classes) == 2:
         return {classes[1]: 1}
@@ -55,12 +57,12 @@ def of_task(classes: Sequence[str], endpoints: Mapping[str, int], ordered: bool 
 
 
 def labels(y_true: np.ndarray, lowest: int) -> np.ndarray:
-    """Whether the stage is `lowest` or worse, 0 or 1, int64 (N,), of class indices (N,)."""
+    """Return 1 where the class index (N,) is `lowest` or above, otherwise 0, int64 (N,)."""
     return (np.asarray(y_true) >= lowest).astype(np.int64)
 
 
 def score(probabilities: np.ndarray, lowest: int) -> np.ndarray:
-    """Probability of the stage `lowest` or a worse one, float64 (N,), of one column a class (N, K)."""
+    """Sum the probabilities (N, K) of the classes from `lowest` up, float64 (N,)."""
     return probabilities[:, lowest:].sum(axis=1)
 
 
@@ -70,15 +72,16 @@ def evaluate(
     endpoints: Mapping[str, int],
     weights: Weights | None = None,
 ) -> dict[str, np.ndarray]:
-    """AUC, accuracy, sensitivity and specificity of every end point.
+    """Compute AUC, accuracy, sensitivity and specificity of every end point.
 
-    The answer is yes where the score exceeds 0.5, even if the most probable single stage lies below.
+    A sample is predicted positive where its score exceeds 0.5, even if the most probable single stage is
+    below the end point.
 
     Args:
         y_true: Class indices (N,).
         probabilities: One column a class (N, K).
         endpoints: Name and lowest positive class of each.
-        weights: One row a resample (R, N); None weighs every sample once (R = 1).
+        weights: One row a resample (R, N); None weights every sample once (R = 1).
 
     Returns:
         float64 (R,) under `MEASURE_NAME`, such as `auc_ge_F2`; NaN where it is not defined.

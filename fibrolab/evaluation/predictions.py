@@ -1,4 +1,4 @@
-"""`predictions.csv`, the one table between training and evaluation: read, checked, written, cut."""
+"""`predictions.csv`, the only table between training and evaluation: reading, checks, writing, selection."""
 
 import csv
 import math
@@ -14,11 +14,11 @@ from fibrolab.errors import DataError, listing
 from fibrolab.storage import write_table
 
 PARTITIONS = (keys.VALIDATION, keys.TEST)  # thresholds and temperatures are fitted on validation
-SUM_TOLERANCE = 1e-4  # a float32 softmax strays by 1e-6, a half-precision one would by 1e-3
+SUM_TOLERANCE = 1e-4  # a float32 softmax misses 1 by 1e-6, a half-precision one by 1e-3
 
 _TEXT = (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.SITE, keys.PARTITION)
 _WHOLE = (keys.FOLD, keys.Y_TRUE)
-COLUMNS = (*_TEXT, *_WHOLE)  # and then the probabilities
+COLUMNS = (*_TEXT, *_WHOLE)  # followed by the probabilities
 _UNIQUE = [keys.SAMPLE_ID, keys.PARTITION, keys.FOLD]
 
 
@@ -30,17 +30,17 @@ def read(path: Path) -> pd.DataFrame:
             p_0 .. p_{K-1}; others are kept as text.
 
     Returns:
-        One row a prediction: texts as text (an id "001" stays so, an empty patient is ""), fold and
-        y_true int64, probabilities float64, bit for bit as written.
+        One row a prediction: text columns as strings (an id "001" keeps its zeros, a missing patient is ""),
+        fold and y_true int64, probabilities float64, bit for bit as written.
 
     Raises:
-        DataError: The file is missing or no table, or holds any fault that `validated` names.
+        DataError: The file is missing, is not a table, or has any fault that `validated` lists.
     """
     return validated(_parsed(path), source=str(path))
 
 
 def write(frame: pd.DataFrame, path: Path) -> None:
-    """Check predictions and write them whole or not at all; `read` gives the same values back.
+    """Check predictions and write them whole or not at all; `read` returns the same values.
 
     Raises:
         DataError: As `validated`.
@@ -50,20 +50,21 @@ def write(frame: pd.DataFrame, path: Path) -> None:
 
 
 def probabilities(frame: pd.DataFrame) -> np.ndarray:
-    """Class probabilities of every row, float64 (N, K), scaled to sum to one.
+    """Return the class probabilities of every row, float64 (N, K), scaled to sum to one.
 
-    A float32 softmax rounds what is nearer to 1 than 6e-8, and so the order of the surest rows; the others of
-    the row still tell it. Of a sure network of two classes it cost the area .17, of .77.
+    A float32 softmax rounds a probability nearer to 1 than 6e-8 to 1 and loses the order of the most
+    confident rows, which the other probabilities of the row still hold. Without the scaling, a confident
+    network of two classes lost .17 of an AUC of .77.
     """
     values = frame[_probability_columns(frame)].to_numpy(np.float64)
     return values / values.sum(axis=1, keepdims=True)
 
 
 def select(frame: pd.DataFrame, partition: str) -> pd.DataFrame:
-    """The rows of one partition, numbered anew.
+    """Return the rows of one partition, with a new index.
 
     Raises:
-        DataError: There are none.
+        DataError: There are no such rows.
     """
     chosen = frame[frame[keys.PARTITION] == partition].reset_index(drop=True)
     if chosen.empty:
@@ -76,10 +77,10 @@ def select(frame: pd.DataFrame, partition: str) -> pd.DataFrame:
 
 
 def refuse_other_classes(frame: pd.DataFrame, classes: Sequence[str]) -> None:
-    """See that there is one probability a class.
+    """Refuse predictions of another number of classes.
 
     Raises:
-        DataError: There are more, or fewer.
+        DataError: There is not one probability a class.
     """
     held = len(_probability_columns(frame))
     if held != len(classes):
@@ -90,16 +91,17 @@ def refuse_other_classes(frame: pd.DataFrame, classes: Sequence[str]) -> None:
 
 
 def validated(frame: pd.DataFrame, source: str) -> pd.DataFrame:
-    """A copy with the right types, or every fault at once.
+    """Return a copy with the right types; refuse faulty predictions with every fault at once.
 
     Args:
         frame: Values as text (from a file) or as numbers (from a network).
-        source: What the message calls it.
+        source: Name of the predictions in the message.
 
     Raises:
-        DataError: No row, a column missing, an empty sample or group, an unknown partition, a fold or
-            stage that is no whole number or out of range, a probability that is none, a row that does
-            not sum to one, or a sample predicted twice in one partition and fold.
+        DataError: There is no row, a column is missing, a sample or group is empty, a partition is unknown, a
+            fold or stage is not a whole number or out of range, a probability is not a number from 0 up,
+            the probabilities of a row do not sum to one, or a sample is predicted twice in one partition and
+            fold.
     """
     missing = [column for column in (*_TEXT, *_WHOLE, "p_0", "p_1") if column not in frame]
     columns = _probability_columns(frame)
@@ -119,7 +121,7 @@ def validated(frame: pd.DataFrame, source: str) -> pd.DataFrame:
 
 
 def _parsed(path: Path) -> pd.DataFrame:
-    """The file as text; the csv module, since pandas lets a row with a cell too many or too few pass."""
+    """Read the file as text, by the csv module: pandas accepts rows with too many or too few cells."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             header, *rows = csv.reader(file, strict=True)
@@ -156,7 +158,7 @@ def _number(value: object) -> float:
 
 
 def _faults(frame: pd.DataFrame, numbers: pd.DataFrame, columns: list[str]) -> list[str]:
-    """Every fault as a sentence, in the order of the rows."""
+    """List every fault as a sentence, in the order of the rows."""
     found: list[tuple[int, str]] = []
 
     def note(wrong: np.ndarray, column: str, complaint: str) -> None:

@@ -1,4 +1,4 @@
-"""`metrics.csv`: every metric of one partition beside its interval and its baseline."""
+"""`metrics.csv`: every metric of one partition with its interval and its baseline."""
 
 from collections.abc import Mapping, Sequence
 
@@ -26,18 +26,18 @@ def score(
     """Score one partition of a run's predictions.
 
     Args:
-        frame: Predictions as `predictions.read` gives them.
+        frame: Predictions as `predictions.read` returns them.
         classes: Names of the K classes, in the order of the probability columns.
         partition: `test` or `validation`.
-        baselines: Baseline by metric name (see `baselines.majority`); those of metrics that the task does not
-            have are left out.
+        baselines: Baseline by metric name (see `baselines.majority`); those of other metrics are ignored.
         resamples: Bootstrap resamples of the groups.
         seed: Seed of the resamples.
-        level: Coverage aimed at.
+        level: Nominal coverage.
         ordered: Whether the classes are stages.
-        endpoints: Name and lowest positive class of each end point that is to be answered too.
-        votes: Whether the probabilities are shares of votes (`patients.VOTE`), whose losses mean nothing: a
-            class without a vote costs what the millionth makes of it by which draws are settled.
+        endpoints: Name and lowest positive class of each end point to be scored too.
+        votes: Whether the probabilities are proportions of votes (`patients.VOTE`). Their log loss, Brier
+            score and calibration error are left out: a class without a vote has a probability of 0 or of the
+            millionth by which ties are broken.
 
     Returns:
         Index `metric`; the columns of `intervals.table`, and `baseline` (NaN where there is none).
@@ -64,5 +64,5 @@ def score(
     if votes:
         losses = catalogue.of_probabilities()
         table.loc[losses, table.columns.drop(["n_valid", "method", "note"])] = float("nan")
-        table.loc[losses, ["method", "note"]] = "", "votes are no probabilities"
+        table.loc[losses, ["method", "note"]] = "", "proportions of votes are not probabilities"
     return table.assign(baseline=pd.Series(baselines or {}, dtype=float).reindex(table.index))

@@ -67,7 +67,7 @@ class Study:
         assert self.other is not None, "checked"
         if self.discordant is not None:
             return self.discordant
-        return sample_size.discordant_share(self.expected, self.other, self.correlation)
+        return sample_size.discordant_proportion(self.expected, self.other, self.correlation)
 
 
 class Requirement(NamedTuple):
@@ -218,12 +218,12 @@ def _independent(study: Study, asked: str, prevalence: float | None) -> float:
     power, alpha = study.power, study.alpha
     if study.auc is None:
         if asked == "half_width":
-            return sample_size.share_within(value, target, 1 - alpha)
+            return sample_size.proportion_within(value, target, 1 - alpha)
         if asked == "against":
-            return sample_size.share_above(value, target, power, alpha)
+            return sample_size.proportion_above(value, target, power, alpha)
         if study.paired:
-            return sample_size.two_shares(value, target, study.one_sided, power, alpha)
-        return sample_size.two_unpaired_shares(value, target, power, alpha)
+            return sample_size.two_proportions(value, target, study.one_sided, power, alpha)
+        return sample_size.two_unpaired_proportions(value, target, power, alpha)
     assert prevalence is not None, "checked"
     if asked == "half_width":
         return sample_size.auc_within(value, target, prevalence, 1 - alpha)

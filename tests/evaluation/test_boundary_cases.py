@@ -149,7 +149,7 @@ def test_thirty_groups_are_enough_and_twenty_nine_are_few():
 def test_the_rounding_of_groups_that_are_all_alike_is_no_variance(groups, scores):
     ill = np.tile([False, False, True, True, False], groups)
     found = delong.estimate(np.tile(np.array(scores, float), groups), ill, np.repeat(np.arange(groups), 5))
-    assert "no variance was seen" in found.note
+    assert "no variance was observed" in found.note
     assert found.high - found.low > 0.5
 
 

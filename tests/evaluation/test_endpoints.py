@@ -85,11 +85,11 @@ def test_the_baseline_of_an_end_point_is_its_own_commoner_answer_in_training():
             {"any": 0},
             STAGES,
             True,
-            "task.endpoints.any=0 parts nothing: give the number of a class from 1 to 4",
+            "task.endpoints.any=0 leaves one side empty: give the number of a class from 1 to 4",
         ),
         ({"ge_F5": 5}, STAGES, True, "from 1 to 4"),
         ({"F4": 4}, STAGES, True, "call it ge_F4"),
-        ({"ge": 1}, ("cyst", "HCC"), False, "cyst, HCC are no stages"),
+        ({"ge": 1}, ("cyst", "HCC"), False, "cyst, HCC are not stages"),
     ],
 )
 def test_an_end_point_that_the_classes_do_not_allow_is_refused(given, classes, ordered, sentence):

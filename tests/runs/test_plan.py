@@ -79,7 +79,7 @@ def test_stages_give_a_row_for_each_end_point_of_an_auc_and_each_stage_of_a_shar
     assert areas[1] == rows(auc=0.9, half_width=0.05, prevalence=0.5)[0]._replace(question=areas[1].question)
     sensitivities = rows(share=0.8, half_width=0.1, stages=stages)
     assert [row.question.split(", ")[1] for row in sensitivities] == ["F0", "F1", "F2", "F3", "F4"]
-    needed = sample_size.share_within(0.8, 0.1)
+    needed = sample_size.proportion_within(0.8, 0.1)
     assert {row.positives for row in sensitivities} == {-int(-needed // 1)}
     assert sensitivities[4].patients == -int(-sensitivities[4].positives / 0.15 // 1)
 

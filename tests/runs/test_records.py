@@ -174,6 +174,6 @@ def test_shares_of_votes_have_no_losses_and_means_have(run):
     vote, mean = (
         pd.read_csv(run / name, index_col="metric") for name in ("patients_vote.csv", patients.PATIENTS_FILE)
     )
-    assert vote.loc["log_loss", "note"] == "votes are no probabilities"
+    assert vote.loc["log_loss", "note"] == "proportions of votes are not probabilities"
     assert vote.loc[["log_loss", "brier", "ece"], "value"].isna().all()
     assert mean.loc[["log_loss", "brier", "ece"], "value"].notna().all()

@@ -1,4 +1,4 @@
-"""Who was trained, validated and tested on, and whether training and test differ: a paper's first table."""
+"""Characteristics of the patients by partition, with tests of training against test: a paper's Table 1."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from fibrolab.evaluation.clinical.markers import MARKERS
 from fibrolab.evaluation.clinical.subgroups import OTHER, UNKNOWN, commonest
 
 COLUMNS = ("variable", "statistic", *keys.PARTITIONS, "p", "test_name", "note")
-# In the order of the table; the others are numbers.
+# In the order of the table; those not in NAMES are numbers.
 VARIABLES: Final = (
     keys.AGE_YEARS, keys.SEX, keys.LSM_KPA, keys.AST_U_L, keys.ALT_U_L, keys.PLATELETS_1E9_L,
     "apri", "fib4", keys.SITE, keys.SCANNER,
@@ -27,38 +27,38 @@ Row = dict[str, object]
 
 
 def table(manifest: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
-    """The cohort by partition, each patient counted once by the first of its rows.
+    """Describe the cohort by partition, each patient counted once by its first row.
 
-    Numbers are told by mean and SD where Shapiro and Wilk's test objects neither to training nor to test
-    (`cohort_tests.roughly_normal`), else by median and quartiles; p compares training with test
-    (`cohort_tests.of_numbers`, `cohort_tests.of_counts`). It is not corrected for there being many: where
-    chance parted the patients, one test in twenty finds a difference that is none. Missing values are
-    counted in a row of their own, and left out of shares and tests.
+    Numbers are given as mean and SD where Shapiro and Wilk's test rejects normality neither in training nor
+    in test (`cohort_tests.roughly_normal`), otherwise as median and quartiles; p compares training with
+    test (`cohort_tests.of_numbers`, `cohort_tests.of_counts`). It is not corrected for multiple tests: with
+    a random split, one test in twenty is below .05. Missing values are counted in a row of their own, and
+    left out of percentages and tests.
 
     Args:
         manifest: The run's manifest, clinical columns as numbers, index `sample_id`, with the column
-            `partition`. A class is that of the task (`y_true`) where there is such a column, else `label`.
+            `partition`. The class is that of the task (`y_true`) if there is such a column, else `label`.
         classes: Names of the classes.
 
     Returns:
-        Columns `COLUMNS`, the cells of partitions as text: patients, samples, samples a patient, stages, and
-        those of `VARIABLES` of which a value is known. Without known patients, samples are counted.
+        Columns `COLUMNS`, cells of partitions as text: patients, samples, samples a patient, stages, and
+        those of `VARIABLES` with a known value. Without known patients, samples are counted.
 
     Raises:
-        DataError: No column `partition`, or a class without a name.
+        DataError: The column `partition` is missing, or a class has no name.
     """
     if keys.PARTITION not in manifest:
         raise DataError(f"The cohort has no column '{keys.PARTITION}': join the run's split to its manifest.")
-    who = _who(manifest)
+    who = _patients(manifest)
     first = _filled(manifest)[~pd.DataFrame({"who": who, "part": manifest[keys.PARTITION]}).duplicated()]
     rows = [*_sizes(manifest, who), *_stages(first, classes)]
     for name in (name for name in VARIABLES if name in first):
-        rows += _named(first, name) if name in NAMES else _number(first, name)
-    return pd.DataFrame(_cautioned(rows, manifest, who), columns=list(COLUMNS))
+        rows += _categories(first, name) if name in NAMES else _number(first, name)
+    return pd.DataFrame(_with_caveats(rows, manifest, who), columns=list(COLUMNS))
 
 
-def _who(manifest: pd.DataFrame) -> pd.Series:
-    """Who a sample is of; one without a patient is somebody of its own."""
+def _patients(manifest: pd.DataFrame) -> pd.Series:
+    """Return the patient of each sample; a sample without one counts as a patient of its own."""
     alone = pd.Series("\0" + manifest.index.astype(str), index=manifest.index)
     if keys.PATIENT_ID not in manifest:
         return alone
@@ -67,20 +67,20 @@ def _who(manifest: pd.DataFrame) -> pd.Series:
 
 
 def _filled(manifest: pd.DataFrame) -> pd.DataFrame:
-    """The manifest with each visit's values in all of its rows, and the serum markers."""
+    """Return the manifest with the values of each visit in all its rows, and the serum markers."""
     visits = markers.whole_visits(manifest)
     table = manifest.assign(**{str(name): visits[name] for name in visits if name in manifest})
     return table.assign(**{name: MARKERS[name].of(table) for name in ("apri", "fib4")})
 
 
 def _sizes(manifest: pd.DataFrame, who: pd.Series) -> Iterator[Row]:
-    """Patients, samples, and samples a patient."""
+    """Yield the rows of patients, samples, and samples a patient."""
     counts = {part: who[(manifest[keys.PARTITION] == part).to_numpy()] for part in keys.PARTITIONS}
     alone = int(who.str.startswith("\0").sum())
     if alone < len(who):
         note = f"{alone:,} samples without a patient count as one each" if alone else ""
         yield _row("patients", "n", {part: f"{each.nunique():,}" for part, each in counts.items()}, note=note)
-    note = "no patient is known: what follows counts samples" if alone == len(who) else ""
+    note = "no patient is known: the rows below count samples" if alone == len(who) else ""
     yield _row("samples", "n", {part: f"{len(each):,}" for part, each in counts.items()}, note=note)
     if alone < len(who):
         each_has = {part: each.value_counts().to_numpy(np.float64) for part, each in counts.items()}
@@ -96,31 +96,31 @@ def _stages(first: pd.DataFrame, classes: Sequence[str]) -> Iterator[Row]:
             f"The manifest's {column} holds a class beyond {', '.join(classes)}: name all of them."
         )
     variable = "stage" if all(stage_of(name) is not None for name in classes) else "class"
-    yield from _shares(first, variable, numbers.map(dict(enumerate(classes))), list(classes))
+    yield from _counts(first, variable, numbers.map(dict(enumerate(classes))), list(classes))
 
 
-def _named(first: pd.DataFrame, name: str) -> Iterator[Row]:
+def _categories(first: pd.DataFrame, name: str) -> Iterator[Row]:
     values = commonest(first[name])
     known = sorted(set(values) - {UNKNOWN}, key=lambda value: (value == OTHER, value))
     if known:
-        yield from _shares(first, name, values, known)
+        yield from _counts(first, name, values, known)
 
 
-def _shares(first: pd.DataFrame, variable: str, values: pd.Series, known: list[str]) -> Iterator[Row]:
-    """A row a value, the test standing in the first, and one of what is missing."""
+def _counts(first: pd.DataFrame, variable: str, values: pd.Series, known: list[str]) -> Iterator[Row]:
+    """Yield a row a value, the first one with the test, and a row of missing values."""
     counts = pd.crosstab(values, first[keys.PARTITION]).reindex(
         index=[*known, UNKNOWN], columns=list(keys.PARTITIONS), fill_value=0
     )
     found = of_counts(counts.loc[known, [keys.TRAIN, keys.TEST]].to_numpy())
     totals = counts.loc[known].sum()
     for value in known:
-        cells = {part: _share(int(counts[part][value]), int(totals[part])) for part in keys.PARTITIONS}
+        cells = {part: _count(int(counts[part][value]), int(totals[part])) for part in keys.PARTITIONS}
         yield _row(variable, f"{value}, n (%)", cells, found if value == known[0] else None)
     yield from _missing(variable, {part: int(counts[part][UNKNOWN]) for part in keys.PARTITIONS})
 
 
 def _number(first: pd.DataFrame, name: str) -> Iterator[Row]:
-    """Mean and SD or median and quartiles, the test, and what is missing."""
+    """Yield a row of mean and SD or median and quartiles with the test, and a row of missing values."""
     partition = first[keys.PARTITION]
     values = {part: first.loc[partition == part, name].to_numpy(np.float64) for part in keys.PARTITIONS}
     known = {part: each[np.isfinite(each)] for part, each in values.items()}
@@ -128,8 +128,8 @@ def _number(first: pd.DataFrame, name: str) -> Iterator[Row]:
         return
     decimals = 0 if (middle := float(np.median(everyone))) >= 100 else 1 if middle >= 10 else 2
     normal = roughly_normal(known[keys.TRAIN], known[keys.TEST])
-    told = _mean if normal else _quartiles
-    cells = {part: told(each, decimals) for part, each in known.items()}
+    summary = _mean if normal else _quartiles
+    cells = {part: summary(each, decimals) for part, each in known.items()}
     found = of_numbers(known[keys.TRAIN], known[keys.TEST], normal)
     yield _row(name, "mean ± SD" if normal else "median (IQR)", cells, found)
     yield from _missing(name, {part: len(values[part]) - len(known[part]) for part in keys.PARTITIONS})
@@ -140,17 +140,19 @@ def _missing(variable: str, counts: dict[str, int]) -> Iterator[Row]:
         yield _row(variable, "missing, n", {part: f"{counts[part]:,}" for part in keys.PARTITIONS})
 
 
-def _cautioned(rows: list[Row], manifest: pd.DataFrame, who: pd.Series) -> list[Row]:
-    """The rows with what takes the ground from under their tests."""
+def _with_caveats(rows: list[Row], manifest: pd.DataFrame, who: pd.Series) -> list[Row]:
+    """Remove tests of overlapping partitions, and note tests of samples instead of patients."""
     parts = [set(who[(manifest[keys.PARTITION] == part).to_numpy()]) for part in (keys.TRAIN, keys.TEST)]
     tested = [row for row in rows if row["test_name"]]
     if both := len(parts[0] & parts[1]):
-        why = f"no test: {both:,} patients stand in both training and test"
+        why = f"no test: {both:,} patients are in both training and test"
         for row in tested:
             row |= {"p": math.nan, "test_name": "", "note": why}
     elif who.str.startswith("\0").all():
         for row in tested:
-            row["note"] = "of samples as if each were a patient: p is too small where patients gave several"
+            row["note"] = (
+                "samples are tested as if each were a patient: p is too small where patients have several"
+            )
     return rows
 
 
@@ -162,7 +164,7 @@ def _row(
     return {"variable": variable, "statistic": statistic} | cells | tested
 
 
-def _share(count: int, of: int) -> str:
+def _count(count: int, of: int) -> str:
     return f"{count:,} ({100 * count / of:.1f} %)" if of else "0"
 
 

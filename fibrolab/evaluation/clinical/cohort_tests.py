@@ -1,4 +1,4 @@
-"""Whether two groups of patients differ in a number or in counts, by the test that the data allows."""
+"""Tests of whether two groups of patients differ in a numeric or a categorical variable."""
 
 import math
 from typing import NamedTuple
@@ -6,18 +6,18 @@ from typing import NamedTuple
 import numpy as np
 
 ALPHA = 0.05  # of the Shapiro-Wilk test
-_LARGEST = 5000  # sample that its p is known for (Royston, Appl Stat 44:547-551, 1995)
-_EXPECTED = 5  # patients a cell, from which the chi-squared distribution is near enough
-_DRAWS = 9999  # tables drawn where Fisher's test cannot go through all of them
+_LARGEST = 5000  # sample size up to which its p is known (Royston, Appl Stat 44:547-551, 1995)
+_EXPECTED = 5  # expected patients a cell from which the chi-squared approximation is accurate
+_DRAWS = 9999  # random tables where Fisher's test cannot enumerate all
 
 
 class Difference(NamedTuple):
-    """A test of whether two groups of patients differ.
+    """Result of a test of whether two groups of patients differ.
 
     Attributes:
         p: Two-sided; NaN where there is no test.
-        name: Of the test; empty where there is none.
-        note: Why there is none.
+        name: Name of the test; empty where there is none.
+        note: Why there is none; otherwise empty.
     """
 
     p: float
@@ -26,10 +26,10 @@ class Difference(NamedTuple):
 
 
 def roughly_normal(first: np.ndarray, second: np.ndarray) -> bool:
-    """Whether Shapiro and Wilk's test objects to neither group at the level of .05.
+    """Whether Shapiro and Wilk's test rejects normality in neither group at a level of .05.
 
-    Biometrika 52:591-611, 1965. Of more than 5,000 values every second, third, ... is tested. A group of
-    fewer than three values, or of one value throughout, counts as not normal.
+    Biometrika 52:591-611, 1965. Of more than 5,000 values, every second, third, ... is tested. A group of
+    fewer than three values, or of equal values, counts as not normal.
 
     Args:
         first: Finite values (N,).
@@ -45,12 +45,14 @@ def roughly_normal(first: np.ndarray, second: np.ndarray) -> bool:
 
 
 def of_numbers(first: np.ndarray, second: np.ndarray, normal: bool) -> Difference:
-    """Welch's t test (Biometrika 34:28-35, 1947), or Mann and Whitney's (Ann Math Stat 18:50-60, 1947).
+    """Compare numbers by Welch's t test or by Mann and Whitney's.
+
+    Welch, Biometrika 34:28-35, 1947; Mann and Whitney, Ann Math Stat 18:50-60, 1947.
 
     Args:
         first: Finite values of one group (N,).
-        second: Of the other (M,).
-        normal: Whether both are roughly normal: then t, else ranks.
+        second: Finite values of the other (M,).
+        normal: Whether both are roughly normal; then Welch's test is used, otherwise ranks.
     """
     from scipy.stats import mannwhitneyu, ttest_ind
 
@@ -64,11 +66,11 @@ def of_numbers(first: np.ndarray, second: np.ndarray, normal: bool) -> Differenc
 
 
 def of_counts(counts: np.ndarray) -> Difference:
-    """Pearson's chi-squared test where the expected counts allow it, else Fisher's exact test.
+    """Compare counts by Pearson's chi-squared test or, where expected counts are small, Fisher's exact test.
 
-    Cochran's rule (Biometrics 10:417-451, 1954): of four cells none may expect fewer than 5; of more none
-    fewer than 1, and a fifth of them at most fewer than 5. Without Yates's correction. Beyond four cells
-    Fisher's p is estimated from 9,999 random tables with the same margins, always the same ones.
+    Cochran's rule (Biometrics 10:417-451, 1954): in a 2 x 2 table no expected count may be below 5; in a
+    larger one none below 1 and at most a fifth below 5. Without Yates's correction. Beyond 2 x 2, Fisher's p
+    is estimated from 9,999 random tables with the same margins and a fixed seed.
 
     Args:
         counts: Patients by value and group, whole numbers (V, 2).

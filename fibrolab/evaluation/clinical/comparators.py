@@ -1,4 +1,4 @@
-"""The markers of the clinic scored like any arm, and the run beside each on the very same patients."""
+"""Clinical markers evaluated like any arm, and the run beside each marker on the same patients."""
 
 import math
 import re
@@ -15,7 +15,7 @@ from fibrolab.evaluation.intervals import delong
 from fibrolab.evaluation.intervals.estimate import Estimate
 from fibrolab.evaluation.measures import operating_points, thresholds
 
-# `beside` is the marker whose patients a row counts: the rows of a marker and the run's beside it share it.
+# `beside` is the marker whose patients a row is on: the same in its own rows and in those of the run.
 COLUMNS = (
     "marker", "endpoint", "n", "n_positive", "rule", "cutoff", "source", "metric",
     "value", "low", "high", "method", "p_auc", "note", "beside",
@@ -23,17 +23,17 @@ COLUMNS = (
 DECIDED = ("sensitivity", "specificity", "ppv", "npv", "lr_plus", "lr_minus")
 Row = dict[str, object]
 RUN, PUBLISHED, FITTED = "run", "published", "fitted"
-_RULE = thresholds.YOUDEN  # how cut-offs are fitted, of markers and of the run alike
+_RULE = thresholds.YOUDEN  # by which cut-offs of markers and of the run are fitted
 
 
 class Cutoff(NamedTuple):
-    """A published cut-off: the marker calls the end point from this value up.
+    """A published cut-off: the marker is positive for the end point from this value up.
 
     Attributes:
-        marker: Of `markers.MARKERS`.
+        marker: One of `markers.MARKERS`.
         stage: Lowest stage of the end point, 2 for F2 or worse.
         value: In the marker's unit.
-        source: Where it stands, and for whom it was found.
+        source: Publication, and the patients that it was derived from.
     """
 
     marker: str
@@ -42,13 +42,13 @@ class Cutoff(NamedTuple):
     source: str
 
 
-# One cut-off a marker and end point, so that each patient gets an answer, as from the network. Where a
-# source recommends one, it is that: Lin's for APRI, in place of Wai's pairs (0.5 and 1.5 for F2, 1.0 and 2.0
-# for F4), which leave the patients between them unanswered. Of Sterling's pair for FIB-4, 1.45 and 3.25, it
-# is the upper, beyond which advanced fibrosis is called; the lower rules it out. In fatty liver 1.3 and 2.67
-# are in use (Shah et al., Clin Gastroenterol Hepatol 7:1104, 2009). APRI's and FIB-4's values stand in the
+# One cut-off a marker and end point, so that each patient is classified, as by the network. Where a source
+# recommends one, it is used: Lin's for APRI instead of Wai's pairs (0.5 and 1.5 for F2, 1.0 and 2.0 for F4),
+# which leave the patients between them unclassified. Of Sterling's pair for FIB-4, 1.45 and 3.25, the upper
+# one is used, which rules advanced fibrosis in; the lower one rules it out. In fatty liver 1.3 and 2.67 are
+# in use (Shah et al., Clin Gastroenterol Hepatol 7:1104, 2009). The values of APRI and FIB-4 are in the
 # abstracts of their sources. Stiffness is by 2D shear-wave elastography, which ultrasound machines measure;
-# transient elastography reads other values on the same livers. Herrmann's abstract tells machine and patients
+# transient elastography gives other values on the same livers. Herrmann's abstract gives machine and patients
 # (1,134, of them 379 with hepatitis C) but no kPa: its three cut-offs are marked as not checked.
 _HERRMANN = "Herrmann et al., Hepatology 67:260, 2018 (2D-SWE, Aixplorer; hepatitis C)"
 _LIN = "Lin et al., Hepatology 53:726, 2011 (hepatitis C, 40 studies)"
@@ -72,7 +72,7 @@ ELSEWHERE: Final = {
 
 
 def stage_of(name: str) -> int | None:
-    """The lowest stage that a class's name speaks of: 2 of `F2`, `F2-F4` or `S2`; None of others."""
+    """Return the lowest stage in the name of a class: 2 of `F2`, `F2-F4` or `S2`; None of other names."""
     found = re.match(r"[FS]([0-4])(?!\d)", name.strip(), flags=re.IGNORECASE)
     return int(found.group(1)) if found else None
 
@@ -84,19 +84,19 @@ def table(
     endpoints: Mapping[str, int],
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """Every marker against every end point on the test patients who have it, and the run beside it.
+    """Evaluate every marker at every end point on the test patients who have it, with the run beside it.
 
-    One row a patient and stage (`markers.of_patients`). Cut-offs are the published ones, and fitted ones by
-    Youden's index on the validation patients who have the marker: what the networks' own thresholds are
-    chosen on. Training patients would give a marker more to learn from than the threshold beside it had, test
-    patients the answers. An end point whose stage no source names, such as F1 or worse, has no published row.
+    Rows are patients and stages (`markers.of_patients`). Cut-offs are the published ones, and one fitted by
+    Youden's index on the validation patients who have the marker, as the thresholds of the networks are.
+    Training patients would give the marker more data than the threshold of the network had; test patients
+    would bias it. An end point without a published cut-off, such as F1 or worse, has no published row.
 
     Args:
-        frame: Predictions of validation and test, as `predictions.read` gives them.
+        frame: Predictions of validation and test, as `predictions.read` returns them.
         manifest: The run's manifest, clinical columns as numbers, index `sample_id`.
         classes: Names of the K classes.
         endpoints: Name and lowest positive class of each; of a binary task `{classes[1]: 1}`.
-        level: Coverage aimed at.
+        level: Nominal coverage.
 
     Returns:
         Columns `COLUMNS`. `p_auc`, in the row of a marker's AUC, is DeLong's paired test against the run (its
@@ -120,7 +120,7 @@ def table(
 
 
 class _Case(NamedTuple):
-    """A marker that is held against an end point."""
+    """A marker and an end point."""
 
     marker: str
     endpoint: str
@@ -130,13 +130,13 @@ class _Case(NamedTuple):
 
 
 def _rows(case: _Case, validation: pd.DataFrame, test: pd.DataFrame, doubts: list[str]) -> Iterator[Row]:
-    """Of the marker: AUC, published and fitted cut-off; then of the run: AUC and fitted threshold."""
+    """Yield AUC, published and fitted cut-off of the marker, then AUC and fitted threshold of the run."""
     positive, groups = (test[keys.Y_TRUE] >= case.lowest).to_numpy(), test[keys.GROUP_ID].to_numpy()
     shared: Row = {"endpoint": case.endpoint, "beside": case.marker, "rule": "", "source": ""}
     shared |= {"n": len(test), "n_positive": int(positive.sum())}
     if test.empty:
-        nothing = Estimate(math.nan, note="no test patient has the marker")
-        yield shared | {"marker": case.marker, "metric": "auc"} | nothing.columns(*doubts)
+        undefined = Estimate(math.nan, note="no test patient has the marker")
+        yield shared | {"marker": case.marker, "metric": "auc"} | undefined.columns(*doubts)
         return
     scores = np.stack([_score(arm, test, case.lowest) for arm in (case.marker, RUN)])  # (2, N)
     areas = delong.areas(scores, positive, groups)
@@ -154,7 +154,7 @@ def _rows(case: _Case, validation: pd.DataFrame, test: pd.DataFrame, doubts: lis
 
 
 def _cutoffs(arm: str, case: _Case, validation: pd.DataFrame) -> Iterator[tuple[str, float, str, str]]:
-    """Rule, value, source and note of each cut-off of a marker, or of the run's one threshold."""
+    """Yield rule, value, source and note of each cut-off of a marker, or of the threshold of the run."""
     for cut in CUTOFFS:
         if (cut.marker, cut.stage) == (arm, case.stage):
             yield PUBLISHED, cut.value, cut.source, ELSEWHERE[arm]
@@ -169,7 +169,7 @@ def _cutoffs(arm: str, case: _Case, validation: pd.DataFrame) -> Iterator[tuple[
 
 
 def _score(arm: str, rows: pd.DataFrame, lowest: int) -> np.ndarray:
-    """The marker's values, or the run's probability of the end point, (N,)."""
+    """Return the values of the marker, or the probability of the end point by the run, (N,)."""
     if arm != RUN:
         return rows[arm].to_numpy(np.float64)
     return predictions.probabilities(rows)[:, lowest:].sum(axis=1)
@@ -178,7 +178,7 @@ def _score(arm: str, rows: pd.DataFrame, lowest: int) -> np.ndarray:
 def _decided(
     score: np.ndarray, positive: np.ndarray, groups: np.ndarray, cutoff: float, level: float
 ) -> dict[str, Estimate]:
-    """What a cut-off is worth, by the names of `DECIDED`."""
+    """Estimate the measures of `DECIDED` at a cut-off."""
     if math.isnan(cutoff):
         return dict.fromkeys(DECIDED, Estimate(math.nan, note="there is no cut-off"))
-    return operating_points.decided(score >= cutoff, positive, groups, level)
+    return operating_points.decision_measures(score >= cutoff, positive, groups, level)

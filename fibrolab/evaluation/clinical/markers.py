@@ -1,4 +1,4 @@
-"""What a clinic knows without a network: stiffness, APRI and FIB-4, one value a patient and stage."""
+"""Clinical markers of fibrosis (stiffness, APRI and FIB-4), one value a patient and stage."""
 
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -12,12 +12,12 @@ from fibrolab.evaluation import patients
 
 
 def lsm(table: pd.DataFrame) -> np.ndarray:
-    """Liver stiffness [kPa], float64 (N,); NaN where it was not measured or is not positive."""
+    """Return the liver stiffness [kPa], float64 (N,); NaN where it was not measured or is not positive."""
     return _positive(table, keys.LSM_KPA)
 
 
 def apri(table: pd.DataFrame) -> np.ndarray:
-    """Ratio of AST to platelets: (AST / its upper limit of normal) / platelets [10^9/L] x 100.
+    """Compute the AST to platelet ratio index: (AST / its upper limit of normal) / platelets [10^9/L] x 100.
 
     Wai et al., Hepatology 38:518-526, 2003.
 
@@ -26,7 +26,7 @@ def apri(table: pd.DataFrame) -> np.ndarray:
 
     Returns:
         float64 (N,); NaN where one of them is missing or not positive. The upper limit is the laboratory's;
-        none is assumed, since limits between 31 and 50 U/L are in use and the cut-offs move with them.
+        no default is assumed, since limits between 31 and 50 U/L are in use and change the index.
     """
     ast, limit, platelets = (
         _positive(table, name) for name in (keys.AST_U_L, keys.AST_ULN_U_L, keys.PLATELETS_1E9_L)
@@ -35,7 +35,7 @@ def apri(table: pd.DataFrame) -> np.ndarray:
 
 
 def fib4(table: pd.DataFrame) -> np.ndarray:
-    """Fibrosis index of four factors: age [years] x AST / (platelets [10^9/L] x sqrt(ALT)).
+    """Compute the fibrosis-4 index: age [years] x AST / (platelets [10^9/L] x sqrt(ALT)).
 
     Sterling et al., Hepatology 43:1317-1325, 2006.
 
@@ -52,22 +52,22 @@ def fib4(table: pd.DataFrame) -> np.ndarray:
 
 
 class Marker(NamedTuple):
-    """A clinical marker: how it is computed, from which columns, and when a unit is suspect.
+    """A clinical marker: its function, its columns, and its plausible range.
 
     Attributes:
-        label: As a reader knows it.
-        of: The table's values.
-        needs: The columns that it is made of.
-        asked: Those of them that only this kind of study has; where the manifest has these, the marker is
-            expected, and a lack of the others is worth a word.
-        usual: Range in which the median of a cohort lies; beyond, a unit is suspect. Our choice, wide.
-        slip: What then is the likely cause.
+        label: Name on pages.
+        of: Computes the marker of a table.
+        needs: Columns that it is computed from.
+        indicators: Those of them that only studies with this marker have: where the manifest has these, the
+            marker is expected, and missing other columns are reported.
+        usual: Plausible range of the median of a cohort, chosen wide; outside it a unit is probably wrong.
+        slip: Advice for a median outside this range.
     """
 
     label: str
     of: Callable[[pd.DataFrame], np.ndarray]
     needs: tuple[str, ...]
-    asked: tuple[str, ...]
+    indicators: tuple[str, ...]
     usual: tuple[float, float]
     slip: str
 
@@ -89,29 +89,29 @@ MARKERS: Final = {
 
 
 def expected(manifest: pd.DataFrame) -> list[str]:
-    """The markers that a manifest has the makings of: some sample has every column in `asked`."""
+    """Return the markers that a manifest has data for: every column of `indicators` has some value."""
     known = {column: np.isfinite(_positive(manifest, column)).any() for column in keys_of_markers()}
-    return [name for name, marker in MARKERS.items() if all(known[column] for column in marker.asked)]
+    return [name for name, marker in MARKERS.items() if all(known[column] for column in marker.indicators)]
 
 
 def keys_of_markers() -> list[str]:
-    """The columns that any marker is made of, each once."""
+    """Return the columns that the markers are computed from, each once."""
     return list(dict.fromkeys(column for marker in MARKERS.values() for column in marker.needs))
 
 
 def of_patients(frame: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
-    """One row a patient and stage, with the run's mean probabilities and every marker.
+    """Pool predictions to one row a patient and stage, with mean probabilities and every marker.
 
-    A value that stands in one row of a visit holds for the whole visit. Of several values of one stage (two
-    visits, or a stiffness for each image) the median is taken.
+    A value in one row of a visit holds for the whole visit. Of several values of one stage (two visits, or a
+    stiffness for each image) the median is taken.
 
     Args:
-        frame: Predictions as `predictions.read` gives them.
+        frame: Predictions as `predictions.read` returns them.
         manifest: The run's manifest, clinical columns as numbers, index `sample_id`.
 
     Returns:
-        What `patients.to_patients` gives, and columns `lsm`, `apri`, `fib4` (NaN where not measured) and
-        `lsm_values`, `apri_values`, `fib4_values`: how many different values the median is of.
+        The rows of `patients.to_patients` with columns `lsm`, `apri`, `fib4` (NaN where not measured) and
+        `lsm_values`, `apri_values`, `fib4_values`: the number of different values of the median.
 
     Raises:
         DataError: A predicted sample is not in the manifest.
@@ -123,7 +123,7 @@ def of_patients(frame: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
             "the manifest of the same run."
         )
     rows = whole_visits(manifest).loc[frame[keys.SAMPLE_ID]].reset_index(drop=True)
-    place = [keys.PARTITION, keys.FOLD, keys.SAMPLE_ID]  # of the sample that stands for its patient
+    place = [keys.PARTITION, keys.FOLD, keys.SAMPLE_ID]  # of the first sample of a patient
     units = frame[place].reset_index(drop=True)
     known = (frame[keys.PATIENT_ID] != "").to_numpy()
     first = frame.reset_index(drop=True)[known].groupby(patients.ROW, sort=False)[keys.SAMPLE_ID]
@@ -138,7 +138,7 @@ def of_patients(frame: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
 
 
 def whole_visits(manifest: pd.DataFrame) -> pd.DataFrame:
-    """The columns of the markers, where a cell left empty holds what another row of the visit holds."""
+    """Return the columns of the markers, empty cells filled from other rows of the visit."""
     table = manifest.reindex(columns=keys_of_markers()).astype(np.float64)
     visit = [column for column in (keys.PATIENT_ID, keys.VISIT_ID) if column in manifest]
     if keys.PATIENT_ID not in visit:
@@ -149,10 +149,10 @@ def whole_visits(manifest: pd.DataFrame) -> pd.DataFrame:
 
 
 def doubts(name: str, measured: pd.DataFrame, manifest: pd.DataFrame) -> list[str]:
-    """Sentences on what to beware of in a marker of these patients.
+    """List caveats on a marker of these patients, a sentence each.
 
     Args:
-        name: Of `MARKERS`.
+        name: One of `MARKERS`.
         measured: Rows of `of_patients`.
         manifest: As for `of_patients`.
     """
@@ -160,7 +160,7 @@ def doubts(name: str, measured: pd.DataFrame, manifest: pd.DataFrame) -> list[st
     found = []
     empty = [c for c in marker.needs if not np.isfinite(_positive(manifest, c)).any()]
     if empty:
-        found.append(f"{marker.label} needs {' and '.join(empty)}, of which the manifest has none: {_MEND}")
+        found.append(f"{marker.label} needs {' and '.join(empty)}, which the manifest lacks: {_MEND}")
     if 0 < len(values) < len(measured):
         found.append(f"{len(measured) - len(values):,} of {len(measured):,} patients lack it")
     if (several := int((measured[f"{name}_values"] > 1).sum())) > 0:
@@ -175,7 +175,7 @@ _MEND = "add the column (for ast_uln_u_l your laboratory's upper limit of normal
 
 
 def _positive(table: pd.DataFrame, column: str) -> np.ndarray:
-    """A column as float64 (N,), NaN where it is absent, missing, infinite or not positive."""
+    """Return a column as float64 (N,), NaN where it is absent, missing, infinite or not positive."""
     if column not in table:
         return np.full(len(table), np.nan)
     values = table[column].to_numpy(np.float64)

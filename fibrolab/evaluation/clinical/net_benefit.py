@@ -1,4 +1,4 @@
-"""Decision curves: whether acting on a run does more good than treating everybody or nobody."""
+"""Decision curve analysis: net benefit of acting on a score, against treating all patients or none."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,17 +8,17 @@ import numpy as np
 from fibrolab.evaluation.intervals.bootstrap import check, percentiles, resample_weights
 from fibrolab.evaluation.intervals.by_metric import ONE_GROUP
 
-THRESHOLDS = np.arange(1, 100) / 100  # probabilities at which somebody would act
+THRESHOLDS = np.arange(1, 100) / 100  # threshold probabilities for treatment
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Net benefit of an end point's score, per patient and in units of one true positive.
+    """Net benefit of an end point's score, per patient, in units of one true positive.
 
     Attributes:
         thresholds: Threshold probabilities, .01 to .99 (T,).
         run: Net benefit of acting on the score (T,).
-        all: Net benefit of treating everybody (T,); that of treating nobody is 0.
+        all: Net benefit of treating all patients (T,); that of treating none is 0.
         low: Lower end of the pointwise interval of `run` (T,); NaN where there is none.
         high: Upper end (T,).
         note: Why there is no interval; otherwise empty.
@@ -40,19 +40,19 @@ def curve(
     seed: int = 0,
     level: float = 0.95,
 ) -> Decision:
-    """Net benefit over threshold probabilities, with a percentile band over resampled groups.
+    """Compute the net benefit over threshold probabilities, with a percentile band over resampled groups.
 
-    Vickers and Elkin, Med Decis Making 26:565-574, 2006: TP / n - FP / n * t / (1 - t), where everyone
-    whose score is at least t is treated. The odds t / (1 - t) are how many unneeded treatments whoever
-    chooses the threshold t would accept for one that was needed. The score must be a probability: one
-    that is badly calibrated is treated at the wrong thresholds and loses benefit, as it should.
+    Vickers and Elkin, Med Decis Making 26:565-574, 2006: TP / n - FP / n * t / (1 - t), where every
+    patient whose score is at least t is treated. The odds t / (1 - t) are the number of unnecessary
+    treatments accepted for one necessary treatment by whoever chooses the threshold t. The score must be a
+    probability: miscalibration means treatment at the wrong thresholds, which lowers the net benefit.
 
     Args:
         score: Probability of the end point (N,), N at least 1.
         positive: Whether it was reached, bool (N,).
-        groups: What was sampled from the population (N,).
+        groups: Independent unit of each row: patient or cluster (N,).
         resamples: Bootstrap resamples of the groups, at least 2.
-        seed: Of the resamples.
+        seed: Seed of the resamples.
         level: Coverage of the band at each threshold, not of the whole curve.
 
     Raises:
@@ -61,8 +61,8 @@ def curve(
     check(resamples, level)
     score, positive = np.asarray(score, dtype=np.float64), np.asarray(positive, dtype=bool)
     odds = THRESHOLDS / (1.0 - THRESHOLDS)
-    worth = np.where(positive[:, None], 1.0, -odds)  # (N, T): of treating this patient
-    gained = np.where(score[:, None] >= THRESHOLDS, worth, 0.0)
+    benefit = np.where(positive[:, None], 1.0, -odds)  # (N, T), of treating this patient
+    gained = np.where(score[:, None] >= THRESHOLDS, benefit, 0.0)
     low = high = np.full(len(THRESHOLDS), np.nan)
     note = ""
     if len(set(groups)) > 1:
@@ -73,4 +73,4 @@ def curve(
         low, high = percentiles(np.concatenate(draws), level)
     else:
         note = ONE_GROUP
-    return Decision(THRESHOLDS, gained.mean(axis=0), worth.mean(axis=0), low, high, note)
+    return Decision(THRESHOLDS, gained.mean(axis=0), benefit.mean(axis=0), low, high, note)

@@ -1,4 +1,4 @@
-"""Whether the model serves everyone alike: its measures by site, scanner, sex and age of the test samples."""
+"""Subgroup analysis: measures by site, scanner, sex and age of the test samples."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -16,10 +16,10 @@ from fibrolab.evaluation.measures import decisions, ranking
 from fibrolab.evaluation.measures.weighted import Weights, ratio
 
 COLUMNS = ("variable", "value", "n", "groups", "metric", "estimate", "low", "high", "method", "note")
-MOST = 12  # values of a variable that are told apart
+MOST = 12  # number of values of a variable that have a subgroup each
 ENOUGH = 30  # groups; a bootstrap interval of fewer is too narrow (see `bootstrap.resampled`)
 OTHER, UNKNOWN = "other", "not known"
-AGES: Final = ((0.0, "<40"), (40.0, "40-59"), (60.0, ">=60"))  # lowest age [years] of each band, as half-open
+AGES: Final = ((0.0, "<40"), (40.0, "40-59"), (60.0, ">=60"))  # lowest age [years] of each half-open band
 
 
 def table(
@@ -31,24 +31,23 @@ def table(
     seed: int = 0,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """Accuracy, area and, of stages, the mean absolute error of every subgroup of the test samples.
+    """Estimate accuracy, area and, for stages, the mean absolute error of every subgroup of test samples.
 
-    Kappa is left out: it depends on which stages a subgroup holds, so two subgroups cannot be held beside
-    each other by it.
+    Kappa is left out: it depends on the stages in a subgroup, so that subgroups are not comparable by it.
 
     Args:
-        frame: Predictions as `predictions.read` gives them.
+        frame: Predictions as `predictions.read` returns them.
         manifest: The run's manifest, clinical columns as numbers, index `sample_id`.
         classes: Names of the K classes.
         ordered: Whether they are stages.
         resamples: Bootstrap resamples of the groups.
-        seed: Of the resamples.
-        level: Coverage aimed at.
+        seed: Seed of the resamples.
+        level: Nominal coverage.
 
     Returns:
         Columns `COLUMNS`, a row a variable, value and metric: `accuracy`; `auc` of two classes or `macro_auc`
-        of more; `mae` [stages] of more than two ordered classes. A variable of a single value is left out. A
-        subgroup of one group has NaN throughout.
+        of more; `mae` [stages] of more than two ordered classes. A variable with a single value is left
+        out. A subgroup of one group has NaN in every metric.
 
     Raises:
         DataError: No test predictions.
@@ -69,20 +68,20 @@ def table(
 
 
 def commonest(values: pd.Series, most: int = MOST) -> pd.Series:
-    """Texts of which only the commonest are kept; the rest is `other`, and what is empty `not known`.
+    """Keep the most frequent texts; replace the others by `other`, and empty ones by `not known`.
 
     Args:
         values: Text (N,).
-        most: How many are kept, of those known.
+        most: Number of known texts that are kept.
     """
     values = values.astype(object).where(values.notna(), "").astype(str).str.strip()
-    counts = values[values != ""].value_counts()  # of equals the one that came first
+    counts = values[values != ""].value_counts()  # ties in order of appearance
     kept = {*counts.index[:most], ""}
     return values.where(values.isin(kept), OTHER).replace("", UNKNOWN)
 
 
 def age_bands(years: pd.Series) -> pd.Series:
-    """The band of `AGES` that each age [years] falls in, text (N,)."""
+    """Return the band of `AGES` of each age [years], text (N,)."""
     numbers = pd.to_numeric(years, errors="coerce").to_numpy(np.float64)
     names = np.array([UNKNOWN, *(name for _, name in AGES)], dtype=object)
     place = np.searchsorted([low for low, _ in AGES], numbers, side="right")
@@ -90,17 +89,17 @@ def age_bands(years: pd.Series) -> pd.Series:
 
 
 def _variables(test: pd.DataFrame, manifest: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
-    """Name and value of every test sample, of the variables that take more than one."""
+    """Yield each variable with more than one value, and its value for every test sample."""
     known = manifest.reindex(test[keys.SAMPLE_ID])
     columns = {name: known[name] for name in (keys.SCANNER, keys.SEX, keys.AGE_YEARS) if name in known}
     for name, values in ({keys.SITE: test[keys.SITE]} | columns).items():
-        told = age_bands(values) if name == keys.AGE_YEARS else commonest(values)
-        if told.nunique() > 1:
-            yield name, told.reset_index(drop=True)
+        grouped = age_bands(values) if name == keys.AGE_YEARS else commonest(values)
+        if grouped.nunique() > 1:
+            yield name, grouped.reset_index(drop=True)
 
 
 def _in_order(values: pd.Series) -> list[str]:
-    """The values by name, ages from young to old, then `other` and `not known`."""
+    """Sort the values by name, ages from young to old, then `other` and `not known`."""
     last = [*(name for _, name in AGES), OTHER, UNKNOWN]
     return sorted(values.unique(), key=lambda value: (last.index(value) + 1 if value in last else 0, value))
 
@@ -108,7 +107,7 @@ def _in_order(values: pd.Series) -> list[str]:
 def _measures(
     part: pd.DataFrame, classes: Sequence[str], ordered: bool, resamples: int, seed: int, level: float
 ) -> Iterator[tuple[str, Estimate]]:
-    """Every metric of one subgroup."""
+    """Yield every metric of one subgroup."""
     y_true, groups = part[keys.Y_TRUE].to_numpy(), part[keys.GROUP_ID].to_numpy()
     probabilities = predictions.probabilities(part)
     names = (
@@ -116,7 +115,7 @@ def _measures(
     )
     if len(set(groups)) < 2:
         for name in names:
-            yield name, Estimate(math.nan, note="one group only: nothing can be said of such patients")
+            yield name, Estimate(math.nan, note="one group only: no estimate for such patients")
         return
     yield "accuracy", _accuracy(part, classes, level)
     if len(classes) == 2:
@@ -138,7 +137,7 @@ def _measures(
 
 
 def _accuracy(part: pd.DataFrame, classes: Sequence[str], level: float) -> Estimate:
-    """The share of right answers, with a word where the subgroup has one class."""
+    """Estimate the accuracy, with a note where the subgroup has one class."""
     y_true = part[keys.Y_TRUE].to_numpy()
     right = decisions.decide(predictions.probabilities(part)) == y_true
     found = proportions.estimate(right, None, part[keys.GROUP_ID].to_numpy(), level)
@@ -149,23 +148,23 @@ def _accuracy(part: pd.DataFrame, classes: Sequence[str], level: float) -> Estim
 
 
 def _resampled(row: pd.Series, groups: int) -> Estimate:
-    found = by_metric.resampled(row, groups == 1, "one class only: there is nothing to tell it from")
+    found = by_metric.resampled(row, groups == 1, "one class only: not defined")
     few = groups < ENOUGH and math.isfinite(found.low)
     return replace(found, note=f"fewer than {ENOUGH} groups: the interval is too narrow") if few else found
 
 
 def multiplicity(table: pd.DataFrame, level: float = 0.95) -> str:
-    """What to beware of where one or more of so many intervals misses its value by chance; else empty.
+    """Warn where one or more of the intervals is expected to miss its value by chance; otherwise empty.
 
     Args:
-        table: As `table` gives it, or the part of it that is shown.
-        level: Coverage of its intervals.
+        table: As `table` returns it, or the part of it that is shown.
+        level: Nominal coverage of its intervals.
     """
-    drawn = int(table["low"].notna().sum())
-    missing = drawn * (1 - level)
+    intervals = int(table["low"].notna().sum())
+    missing = intervals * (1 - level)
     if missing < 1 - 1e-9:
         return ""
     return (
-        f"of {drawn} intervals at {100 * level:g} % about {missing:.1f} miss by chance alone: a subgroup "
-        "that stands out is a question, not an answer"
+        f"of {intervals} intervals at {100 * level:g} % about {missing:.1f} miss by chance alone: a subgroup "
+        "that stands out is a hypothesis, not a finding"
     )

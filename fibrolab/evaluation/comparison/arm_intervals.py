@@ -1,4 +1,4 @@
-"""Each measure of one arm with its interval: of one training that of the run's own page."""
+"""Interval of each measure of one arm: of a single training, the same as on the page of the run."""
 
 import math
 from collections.abc import Iterator
@@ -27,26 +27,26 @@ from fibrolab.evaluation.intervals.estimate import Estimate
 from fibrolab.evaluation.measures import catalogue
 
 NO_THRESHOLD = "validation gave no threshold: it lacks one of the two sides"
-LACKING = "the test lacks a class that it needs"
-OF_RATIOS = "no interval of a mean of ratios: see those of sensitivity and specificity"
+LACKING = "the test part lacks a class that it needs"
+OF_RATIOS = "no interval for a mean of ratios: see those of sensitivity and specificity"
 
-Draws = dict[Measure, np.ndarray]  # (S, R) of each training in each resample
+Draws = dict[Measure, np.ndarray]  # (S, R), trainings by resamples
 
 
 def estimates(
     arm: Arm, task: Task, draws: Draws, level: float = 0.95
 ) -> Iterator[tuple[Measure, np.ndarray, Estimate]]:
-    """Each measure of an arm, its value by training (S,), and their mean with its interval.
+    """Yield each measure of an arm, its value by training (S,), and their mean with its interval.
 
-    Of one training a share has Wilson's interval, an area DeLong's, a likelihood ratio Simel's, all else that
-    of the BCa bootstrap, as on the page of the run; a mean of several trainings that of their spread and of
-    the patients', see `seeds`.
+    With one training, a proportion has Wilson's interval, an area DeLong's, a likelihood ratio Simel's, all
+    others the BCa bootstrap's, as on the page of the run. A mean of several trainings has an interval from
+    the variance over patients and trainings, see `training_seeds`.
 
     Args:
-        arm: The arm, of rows whose scores are known.
-        task: What is asked.
-        draws: Of `arms.resampled_values`.
-        level: Coverage aimed at.
+        arm: The arm, on rows whose scores are known.
+        task: Classes and end points.
+        draws: As `arms.resampled_values` returns them.
+        level: Nominal coverage.
     """
     left_out = {}
     if len(arm.predictions) == 1 and not arm.is_marker and len(np.unique(arm.groups)) > 1:
@@ -66,7 +66,7 @@ def estimates(
 
 
 def _undefined(arm: Arm, measure: Measure, value: float, task: Task) -> str:
-    """Why a measure has no value, as far as the arm tells it; of one training the interval tells the rest."""
+    """Say why a measure has no value, as far as the arm shows it; empty if it has one."""
     if math.isfinite(value):
         return ""
     if measure.family == AT_THRESHOLDS and any(each.positive[measure.of] is None for each in arm.predictions):
@@ -78,7 +78,7 @@ def _undefined(arm: Arm, measure: Measure, value: float, task: Task) -> str:
 
 
 def _positive(arm: Arm, measure: Measure, task: Task) -> np.ndarray:
-    """Who has the class or the end point; of all classes who is in the first of them that occurs."""
+    """Return the rows with the class or end point; of all classes, those with the first that occurs."""
     if measure.family == CLASSES and measure.of:
         return arm.labels == task.classes.index(measure.of)
     return arm.labels >= task.endpoints[measure.of] if measure.of else arm.labels == arm.labels[0]
@@ -103,14 +103,14 @@ def _of_one(
         if measure.family == END_POINTS:
             scores = prediction.scores[measure.of]
         else:
-            assert prediction.probabilities is not None, "a marker names no class"
+            assert prediction.probabilities is not None, "a marker predicts no class"
             scores = prediction.probabilities[:, task.classes.index(measure.of)]
         return delong.estimate(scores, _positive(arm, measure, task), arm.groups, level)
     if _is_likelihood_ratio(measure):
         ill, yes = binary_decisions(arm, measure, task)
-        assert yes is not None, "told before"
-        answered = yes if measure.metric == "lr_plus" else ~yes
-        return likelihood_ratios.estimate(answered, ill, arm.groups, level)
+        assert yes is not None, "handled above"
+        result = yes if measure.metric == "lr_plus" else ~yes
+        return likelihood_ratios.estimate(result, ill, arm.groups, level)
     if (counts := counted_hits(arm, measure, task)) is not None:
         return proportions.estimate(*counts, arm.groups, level)
     row = bootstrap.summary(value, draws, draws if left_out is None else left_out[0], level)
@@ -133,7 +133,7 @@ def _of_several(
 
 
 def _agreed(arm: Arm, measure: Measure, task: Task) -> tuple[np.ndarray, np.ndarray] | None:
-    """Hits and who counts, of a share of which all trainings say the same."""
+    """Return hits and counted rows of a proportion for which all trainings agree; None otherwise."""
     each = [counted_hits(arm, measure, task, training) for training in range(len(arm.predictions))]
     known = [counts for counts in each if counts is not None]
     alike = all(

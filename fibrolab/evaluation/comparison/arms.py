@@ -1,7 +1,7 @@
-"""An arm of a comparison: what its runs answered of the test samples, measured, and drawn anew.
+"""Arms of a comparison: their predictions of the test samples, every measure of them, and its resamples.
 
-The runs of an arm are seeds, which all answer each sample, or the folds of a cross-validation, each of which
-answers its own. The number of an arm of several seeds is the mean over them.
+The runs of an arm are trainings with different seeds, each of which predicts every sample, or the folds of a
+cross-validation, each of which predicts its own samples. A measure of several trainings is their mean.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ from fibrolab.evaluation.measures.catalogue import Outcome
 from fibrolab.evaluation.measures.ranking import area
 from fibrolab.evaluation.measures.weighted import Weights
 
-RULE = thresholds.YOUDEN  # by which each run chooses its thresholds on its own validation part
+RULE = thresholds.YOUDEN  # of each run's thresholds, on its own validation part
 HEADLINE, END_POINTS, AT_THRESHOLDS, CLASSES = "headline", "end points", "thresholds", "classes"
 RATES = {  # of an end point at its threshold, by their name among `decisions.rates`
     "sensitivity": "sensitivity", "specificity": "specificity", "ppv": "precision", "npv": "npv",
@@ -29,7 +29,7 @@ RATES = {  # of an end point at its threshold, by their name among `decisions.ra
 
 
 class Measure(NamedTuple):
-    """A metric, what it is of (a class, an end point or, empty, all), and the family of its tests."""
+    """A metric of a class, of an end point or (empty) of all classes, and the family of its tests."""
 
     family: str
     metric: str
@@ -38,7 +38,7 @@ class Measure(NamedTuple):
 
 @dataclass(frozen=True)
 class Task:
-    """What is asked of every arm.
+    """Classes and end points that all arms share.
 
     Attributes:
         classes: Names of the K classes.
@@ -52,16 +52,16 @@ class Task:
 
 
 def limits(measure: Measure, task: Task) -> tuple[float, float]:
-    """The least and the largest value it can have: of shares and areas 0 and 1."""
+    """Return the least and the largest value that a measure can have."""
     metric = catalogue.find(measure.metric)
     assert metric is not None, measure.metric
     return metric.limits(len(task.classes))
 
 
 def is_tested(measure: Measure, task: Task) -> bool:
-    """Whether arms are held against each other in it: the more tests, the less each of them finds.
+    """Whether arms are tested against each other in a measure: each further test costs power.
 
-    Of two classes the sensitivities at the threshold are tested, and not those of the likelier class too.
+    With two classes, sensitivities at the threshold are tested, not those of the most probable class.
     """
     if measure.family == CLASSES:
         return measure.metric == "sensitivity" and len(task.classes) > 2
@@ -70,12 +70,12 @@ def is_tested(measure: Measure, task: Task) -> bool:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What one seed says, or all folds together.
+    """Predictions of one training, or of all folds together.
 
     Attributes:
-        scores: Of each end point, float64 (N,); NaN where a marker was not measured.
+        scores: Score of each end point, float64 (N,); NaN where a marker was not measured.
         positive: Whether the score reaches the threshold of validation, bool (N,); None without a threshold.
-        probabilities: (N, K); None of a marker such as FIB-4, which names no class.
+        probabilities: Class probabilities (N, K); None for a marker such as FIB-4, which predicts no class.
     """
 
     scores: Mapping[str, np.ndarray]
@@ -88,13 +88,13 @@ class Arm:
     """One side of a comparison.
 
     Attributes:
-        name: What it is called.
-        samples: sample_id of what it answers (N,); of patients, that of the first sample.
+        name: Name of the arm.
+        samples: sample_id of each row (N,); of a patient, that of the first sample.
         labels: True class indices, int64 (N,).
         groups: Patient, or cluster of copies (N,).
         predictions: One a training.
-        folds: Which fold tested each row (N,), of a cross-validation.
-        sizes: Mean number of training and of test samples of its folds.
+        folds: Of a cross-validation, the fold that tested each row (N,).
+        sizes: Of a cross-validation, mean number of training and of test samples of a fold.
     """
 
     name: str
@@ -107,26 +107,26 @@ class Arm:
 
     @property
     def is_marker(self) -> bool:
-        """Whether it is a measurement and no network."""
+        """Whether it is a clinical marker rather than a network."""
         return self.predictions[0].probabilities is None
 
     @property
     def one_row_a_group(self) -> bool:
-        """Whether its rows are independent witnesses."""
+        """Whether its rows are independent units."""
         return len(np.unique(self.groups)) == len(self.groups)
 
     @property
     def effective_groups(self) -> float:
-        """How many groups of equal size its groups are worth (`proportions.effective_groups`)."""
+        """Effective number of its groups (`proportions.effective_groups`)."""
         return proportions.effective_groups(np.unique(self.groups, return_counts=True)[1])
 
     def known(self) -> np.ndarray:
-        """Rows of which every score is known, bool (N,)."""
+        """Return the rows whose scores are all known, bool (N,)."""
         scores = [score for prediction in self.predictions for score in prediction.scores.values()]
         return np.isfinite(np.stack(scores)).all(axis=0) if scores else np.ones(len(self.labels), dtype=bool)
 
     def restricted(self, rows: np.ndarray) -> "Arm":
-        """The arm on some of its rows, bool (N,)."""
+        """Return the arm on some of its rows, bool (N,)."""
 
         def cut(values: np.ndarray | None) -> np.ndarray | None:
             return None if values is None else values[rows]
@@ -146,19 +146,19 @@ class Arm:
 def arm_from_runs(
     name: str, frames: Sequence[pd.DataFrame], task: Task, by_patient: bool = False, folds: bool = False
 ) -> Arm:
-    """The arm of some runs.
+    """Make an arm from the predictions of its runs.
 
     Args:
-        name: Of the arm.
-        frames: Predictions of its runs, as `predictions.read` gives them: of seeds all of the same test
-            samples, of folds none twice.
-        task: What is asked.
-        by_patient: One row a patient and stage, answered by the mean of the probabilities, instead of one a
+        name: Name of the arm.
+        frames: Predictions of its runs, as `predictions.read` returns them: those of seeds all on the same
+            test samples, those of folds each on its own.
+        task: Classes and end points.
+        by_patient: Whether a row is a patient and stage, with the mean of its probabilities, instead of a
             sample.
         folds: Whether the frames are the folds of one cross-validation.
 
     Returns:
-        Its rows in the order of their sample_id, whatever the order of the predictions.
+        The arm, rows sorted by sample_id.
     """
     tested = []
     for number, frame in enumerate(frames):
@@ -180,7 +180,7 @@ def arm_from_runs(
 
 
 def _decided(frame: pd.DataFrame, task: Task) -> pd.DataFrame:
-    """The test rows of one run, with 1 or 0 of each end point by the run's own threshold, NaN without one."""
+    """Return the test rows of a run with 1 or 0 for each end point by its own threshold, NaN without one."""
     test = predictions.select(frame, keys.TEST)
     validation = frame[frame[keys.PARTITION] == keys.VALIDATION]
     seen, scores = predictions.probabilities(validation), predictions.probabilities(test)
@@ -188,34 +188,34 @@ def _decided(frame: pd.DataFrame, task: Task) -> pd.DataFrame:
     for name, lowest in task.endpoints.items():
         threshold = thresholds.chosen(endpoints.score(seen, lowest), stages >= lowest, RULE)
         known = np.isfinite(threshold.value)
-        test[_yes(name)] = (
+        test[_decision(name)] = (
             threshold.is_positive(endpoints.score(scores, lowest)).astype(float) if known else np.nan
         )
     return test
 
 
-def _yes(endpoint: str) -> str:
-    """Column that holds what a run decided."""
+def _decision(endpoint: str) -> str:
+    """Name the column of a run's decisions."""
     return f"decided {endpoint}"
 
 
 def _prediction(rows: pd.DataFrame, task: Task) -> Prediction:
     probabilities = predictions.probabilities(rows)
     scores = {name: endpoints.score(probabilities, lowest) for name, lowest in task.endpoints.items()}
-    decided = {name: rows[_yes(name)] for name in task.endpoints}
+    decided = {name: rows[_decision(name)] for name in task.endpoints}
     positive = {name: None if yes.isna().any() else yes.to_numpy(bool) for name, yes in decided.items()}
     return Prediction(scores, positive, probabilities)
 
 
 def measured(arm: Arm, task: Task, weights: Weights | None = None) -> dict[Measure, np.ndarray]:
-    """Every measure of every seed, float64 (S, R), of weights (R, N); None weighs every row once (R = 1)."""
+    """Compute every measure of every training, float64 (S, R), under weights (R, N); None: equal weights."""
     if weights is None:
         weights = np.ones((1, len(arm.labels)))
     each = [
         _of_classes(arm, prediction, task, weights) | _of_endpoints(arm, prediction, task, weights)
         for prediction in arm.predictions
     ]
-    return {measure: np.stack([seed[measure] for seed in each]) for measure in each[0]}
+    return {measure: np.stack([training[measure] for training in each]) for measure in each[0]}
 
 
 def _of_classes(arm: Arm, prediction: Prediction, task: Task, weights: Weights) -> dict[Measure, np.ndarray]:
@@ -225,7 +225,9 @@ def _of_classes(arm: Arm, prediction: Prediction, task: Task, weights: Weights) 
     names = catalogue.compared(len(task.classes), task.ordered)
     found = {Measure(HEADLINE, name): values[name] for name in names}
     averaged = [metric.name for metric in catalogue.by_class(averaged=True)]
-    shown = task.classes if len(task.classes) > 2 else task.classes[1:]  # of two the first mirrors the second
+    shown = (
+        task.classes if len(task.classes) > 2 else task.classes[1:]
+    )  # with two classes the first mirrors the second
     for name in shown:
         found |= {Measure(CLASSES, rate, name): values[f"{rate}_{name}"] for rate in averaged}
     return found | {Measure(CLASSES, f"macro_{rate}"): values[f"macro_{rate}"] for rate in averaged}
@@ -247,7 +249,7 @@ def _of_endpoints(
 
 
 def _at_threshold(yes: np.ndarray | None, ill: np.ndarray, weights: Weights) -> dict[str, np.ndarray]:
-    """Rates of a decision (R,); NaN where there is none."""
+    """Compute the rates of a decision (R,); NaN where there is none."""
     if yes is None:
         return dict.fromkeys(RATES.values(), np.full(len(weights), np.nan))
     matrix = decisions.confusion_matrix(ill.astype(int), yes.astype(int), 2, weights)
@@ -255,16 +257,16 @@ def _at_threshold(yes: np.ndarray | None, ill: np.ndarray, weights: Weights) -> 
 
 
 def resampled_values(arm: Arm, task: Task, resamples: int, seed: int) -> dict[Measure, np.ndarray]:
-    """Every measure of every seed of an arm in every resample of its groups.
+    """Compute every measure of every training of an arm in every resample of its groups.
 
     Args:
         arm: The arm.
-        task: What is asked.
+        task: Classes and end points.
         resamples: Number R of resamples.
-        seed: Arms of the same groups under one seed see the same patients.
+        seed: Seed of the resamples; arms of the same groups with one seed see the same patients.
 
     Returns:
-        float64 (S, R) a measure; NaN throughout where there is one group only.
+        float64 (S, R) a measure; all NaN where there is one group only.
     """
     if len(np.unique(arm.groups)) < 2:
         undefined = np.full((len(arm.predictions), resamples), np.nan)
@@ -273,7 +275,7 @@ def resampled_values(arm: Arm, task: Task, resamples: int, seed: int) -> dict[Me
 
 
 def values_under_weights(arm: Arm, task: Task, blocks: Iterable[Weights]) -> dict[Measure, np.ndarray]:
-    """Every measure of every seed, (S, R), of weights that come in blocks of R rows in all."""
+    """Compute every measure of every training, (S, R), under weights in blocks of R rows in all."""
     each = [measured(arm, task, weights) for weights in blocks]
     return {name: np.concatenate([block[name] for block in each], axis=1) for name in each[0]}
 

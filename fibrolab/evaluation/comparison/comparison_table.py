@@ -1,4 +1,4 @@
-"""Arms side by side: each measure with its interval, each difference with its test, as one table."""
+"""Table of a comparison: each measure of each arm with its interval, each difference with its test."""
 
 import math
 from collections import Counter
@@ -29,21 +29,21 @@ COLUMNS = (
     "level", "family", "metric", "of", "arm", "against", "fold", "value", "sd", "low", "high", "method",
     "p", "p_holm", "needed", "n", "groups", "note",
 )  # fmt: skip
-COMPARATORS, ANOVA = "comparators", "anova"  # families beside those of the measures
-SIGNIFICANT = 0.05  # corrected p below which two arms are told apart
-ALL_PAIRS = 4  # arms up to which every pair is tested
-AS_MANY = "a difference as large as this takes about as many as were tested, or more"
+COMPARATORS, ANOVA = "comparators", "anova"  # families in addition to those of the measures
+SIGNIFICANT = 0.05  # corrected p below which two arms differ
+ALL_PAIRS = 4  # number of networks up to which every pair is tested
+AS_MANY = "detecting a difference of this size takes about as many groups as were tested, or more"
 
 
 def pairs(arms: Sequence[Arm], reference: str = "") -> list[tuple[Arm, Arm]]:
-    """Which arms are held against which: all of up to four, otherwise each against the reference.
+    """Choose the pairs of arms to compare: all of up to four networks, otherwise each with the reference.
 
     Args:
-        arms: Networks, then markers; a marker is held against networks alone.
-        reference: Name of an arm; where it is empty, and there are more than four networks, the first.
+        arms: Networks, then markers; a marker is compared with networks only.
+        reference: Name of an arm; if empty, and with more than four networks, the first.
 
     Returns:
-        An arm and the one that is subtracted from it.
+        Pairs of an arm and the one subtracted from it.
     """
     networks = [arm for arm in arms if not arm.is_marker]
     markers = [arm for arm in arms if arm.is_marker]
@@ -56,13 +56,13 @@ def pairs(arms: Sequence[Arm], reference: str = "") -> list[tuple[Arm, Arm]]:
 
 
 def marker(name: str, values: np.ndarray, like: Arm, task: Task) -> Arm:
-    """A measurement as an arm of the end points.
+    """Make an arm from a clinical marker, with its values as score of every end point.
 
     Args:
-        name: Such as `FIB-4`.
-        values: Of the rows of the arm `like`, higher where the liver is worse (N,); NaN where not measured.
-        like: An arm of the same rows.
-        task: What is asked.
+        name: Name of the marker, such as `FIB-4`.
+        values: Values on the rows of `like`, higher with disease (N,); NaN where not measured.
+        like: An arm on the same rows.
+        task: Classes and end points.
     """
     prediction = Prediction(dict.fromkeys(task.endpoints, np.asarray(values, np.float64)), {})
     return Arm(name, like.samples, like.labels, like.groups, (prediction,))
@@ -78,26 +78,27 @@ def table(
     seed: int = 0,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """Everything that a comparison says.
+    """Compare arms in every measure.
 
     Args:
-        arms: At least two; where paired, of the same rows in the same order.
-        task: What is asked of all.
-        which: `sample` or `patient`: what a row of them is.
+        arms: At least two; if paired, on the same rows in the same order.
+        task: Classes and end points of all.
+        which: What a row of an arm is: `sample` or `patient`.
         reference: As for `pairs`.
-        paired: Whether they answered the same rows; otherwise two different cohorts are compared.
-        resamples: Of the groups.
-        seed: Of the resamples.
-        level: Coverage of the intervals.
+        paired: Whether they predicted the same rows; otherwise two different cohorts are compared.
+        resamples: Bootstrap resamples of the groups.
+        seed: Seed of the resamples.
+        level: Nominal coverage of the intervals.
 
     Returns:
-        Columns `COLUMNS`. Rows without `against` are of one arm, the others are differences, arm less
-        against, with p as it is and p_holm corrected over all differences of the same family (one table on
-        the page). Where two arms are not told apart, `needed` patients would have told them, by a test at the
-        level of Bonferroni, which is a little more careful than Holm's. `sd` is over the seeds, or the folds.
+        Columns `COLUMNS`. Rows without `against` are of one arm; the others are differences, arm less
+        against, with p uncorrected and p_holm corrected over all differences of the same family (one table on
+        the page). Where no difference is found, `needed` patients would detect one of the observed size by a
+        test at Bonferroni's level, which is slightly more conservative than Holm's. `sd` is over trainings or
+        folds.
     """
     if paired:
-        assert all(np.array_equal(arm.samples, arms[0].samples) for arm in arms), "arms of the same rows"
+        assert all(np.array_equal(arm.samples, arms[0].samples) for arm in arms), "arms on the same rows"
     draws = {
         arm.name: resampled_values(_known(arm), task, resamples, seed if paired else seed + k)
         for k, arm in enumerate(arms)
@@ -122,7 +123,7 @@ def _known(arm: Arm) -> Arm:
 
 
 def _rows_of(arm: Arm, task: Task, draws: Draws, level: float) -> Iterator[dict[str, Any]]:
-    """The measures of one arm; of a marker, on the rows that have it."""
+    """Yield the rows of the measures of one arm; a marker's are on the rows that have it."""
     arm = _known(arm)
     size = {"arm": arm.name, "n": len(arm.labels), "groups": len(np.unique(arm.groups))}
     for measure, values, found in estimates(arm, task, draws, level):
@@ -132,7 +133,7 @@ def _rows_of(arm: Arm, task: Task, draws: Draws, level: float) -> Iterator[dict[
 
 
 def _tested(arm: Arm, against: Arm, task: Task) -> list[Measure]:
-    """The measures in which two arms are held against each other."""
+    """Return the measures in which two arms are tested against each other."""
     theirs = measured(against, task)
     return [measure for measure in measured(arm, task) if measure in theirs and is_tested(measure, task)]
 
@@ -152,7 +153,7 @@ def _differences(
     level: float,
     tests: Counter[str],
 ) -> Iterator[dict[str, Any]]:
-    """Of every measure that both are tested in; against a marker, on the rows that have it."""
+    """Yield the differences of two arms; against a marker, on the rows that have it."""
     rows = arm.known() & against.known() if paired else None
     if rows is not None and not rows.all():
         if not rows.any():
@@ -173,7 +174,7 @@ def _differences(
 
 
 def _analysis_of_variance(arms: Sequence[Arm], task: Task) -> Iterator[dict[str, Any]]:
-    """Of the sensitivities of all classes in all arms, as paper 1 reports it."""
+    """Yield the analysis of variance of the sensitivities of all classes in all arms, as in paper 1."""
     cells = {
         arm.name: {
             measure.of: float(values.mean())
@@ -182,7 +183,7 @@ def _analysis_of_variance(arms: Sequence[Arm], task: Task) -> Iterator[dict[str,
         }
         for arm in arms
     }
-    sensitivities = pd.DataFrame(cells)  # stages down, models across
+    sensitivities = pd.DataFrame(cells)  # classes by models
     for between, cell in (("models", sensitivities), ("classes", sensitivities.T)):
         test = hypothesis_tests.anova(cell)
         df = ", ".join(f"{number:.0f}" for number in test.df)
@@ -192,13 +193,13 @@ def _analysis_of_variance(arms: Sequence[Arm], task: Task) -> Iterator[dict[str,
 
 
 def _corrected(found: pd.DataFrame) -> pd.DataFrame:
-    """Holm's p by family; patients are needed only where it tells no two arms apart."""
+    """Add Holm's p by family; keep the needed patients only where no difference is found."""
     for _, family in found[found["against"] != ""].groupby("family"):
         found.loc[family.index, "p_holm"] = hypothesis_tests.holm(family["p"].to_numpy(np.float64))
-    close = found["needed"] <= found["groups"]  # the plan is of the normal distribution, the test need not be
+    close = found["needed"] <= found["groups"]  # the plan assumes a normal distribution, the test need not
     found.loc[close, "unplanned"] = AS_MANY
-    apart = found["p_holm"] < SIGNIFICANT
-    found.loc[close | apart, "needed"] = math.nan
-    found.loc[apart, "unplanned"] = ""
-    told = zip(found["note"], found["unplanned"], strict=True)
-    return found.assign(note=["; ".join(filter(None, texts)) for texts in told])
+    differ = found["p_holm"] < SIGNIFICANT
+    found.loc[close | differ, "needed"] = math.nan
+    found.loc[differ, "unplanned"] = ""
+    notes = zip(found["note"], found["unplanned"], strict=True)
+    return found.assign(note=["; ".join(filter(None, texts)) for texts in notes])

@@ -1,4 +1,4 @@
-"""The difference of two arms in one measure: the test that is sound for it, and the patients it takes."""
+"""Difference of two arms in one measure: a valid test, its interval, and the patients to detect it."""
 
 import math
 from dataclasses import dataclass
@@ -14,27 +14,27 @@ from fibrolab.evaluation.intervals.sample_size import Needed
 MCNEMAR = "mid-p McNemar"
 DELONG, CLUSTERED = "DeLong", "clustered DeLong (Obuchowski)"
 BOOTSTRAP, WITH_SEEDS = "paired bootstrap", "t over patients and trainings"
-ONE_TRAINING = "one arm has a single training, which is taken to vary as those of the other do"
-FEW, TWO = 3, "no interval: two trainings do not tell how much a training varies"
+ONE_TRAINING = "one arm has a single training, whose variance is assumed to be that of the other arm's"
+FEW, TWO = 3, "no interval: the variance of a training cannot be estimated from two"
 UNPAIRED_DELONG, UNPAIRED_BOOTSTRAP = "unpaired DeLong", "bootstrap of each cohort"
 Sides = tuple[Arm, Arm]
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """The difference of two arms in one measure, with its test.
+    """Difference of two arms in one measure, with its test.
 
     Attributes:
-        difference: In the measure's own unit.
+        difference: First arm less second, in the unit of the measure.
         low: Lower end of its interval.
         high: Upper end.
-        p: Two-sided, of no difference; not corrected for other tests.
-        method: What gave interval and p.
-        needed: Patients that would have told the arms apart, both cohorts together where there are two; NaN
-            where no number can be given.
-        groups: Independent groups that were compared.
-        note: Why something is NaN, or what to beware of; otherwise empty.
-        unplanned: Why no number of patients can be given, where the note does not say it; otherwise empty.
+        p: Two-sided p of no difference, not corrected for other tests.
+        method: Method of interval and p.
+        needed: Patients to detect the observed difference, of two cohorts together; NaN where no number can
+            be given.
+        groups: Number of independent groups compared.
+        note: Why a number is NaN, or how it is limited; otherwise empty.
+        unplanned: Why no number of patients can be given, if the note does not say it; otherwise empty.
     """
 
     difference: float
@@ -61,36 +61,36 @@ def contrast(
 ) -> Contrast:
     """Test two arms in one measure.
 
-    Areas of arms of one answer each are tested by DeLong's variance or, of several rows a group, by
-    Obuchowski's; shares of the rows (accuracy, sensitivity, specificity), where a group has one row, by
-    McNemar's mid-p test; everything else, and all means of several trainings, by Student's t and the variance
-    over resampled groups, see `seeds`.
+    Areas of single trainings are tested with DeLong's variance or, with several rows a group, Obuchowski's;
+    proportions of rows (accuracy, sensitivity, specificity), with one row a group, by McNemar's mid-p test;
+    all other measures, and all means of several trainings, by Student's t and the variance over resampled
+    groups, see `training_seeds`.
 
     Args:
-        measure: Which both arms have.
+        measure: A measure of both arms.
         arm: One arm.
-        against: The other; where paired, of the same rows.
-        values: Of both, one a training (S,).
-        draws: Of both, of each training in each resample (S, R); where paired, the same resamples.
-        task: What is asked.
-        paired: Whether both answered the same rows; otherwise two different cohorts are compared.
-        level: Coverage of the interval.
-        alpha: Two-sided level of the test on the patients that are needed.
+        against: The other; if paired, on the same rows.
+        values: Values of both arms by training (S,).
+        draws: Values of both by training and resample (S, R); if paired, on the same resamples.
+        task: Classes and end points.
+        paired: Whether both arms predicted the same rows; otherwise two different cohorts are compared.
+        level: Nominal coverage of the interval.
+        alpha: Two-sided level of the test that the needed patients are planned for.
     """
     groups = _count(arm) if paired else _count(arm) + _count(against)
-    worth = arm.effective_groups if paired else arm.effective_groups + against.effective_groups
+    effective = arm.effective_groups if paired else arm.effective_groups + against.effective_groups
     sides, difference = (arm, against), float(values[0].mean() - values[1].mean())
     if not math.isfinite(difference):
         nan = math.nan
         return Contrast(nan, nan, nan, nan, "", nan, groups, "not defined in both arms")
     if max(map(len, values)) > 1:
-        return _resampled(measure, sides, task, values, draws, WITH_SEEDS, level, alpha, groups, worth)
+        return _resampled(measure, sides, task, values, draws, WITH_SEEDS, level, alpha, groups, effective)
     if measure.metric == "auc":
         return _areas(measure, sides, task, paired, level, alpha, groups)
     if paired and arm.one_row_a_group and counted_hits(arm, measure, task) is not None:
         return _mcnemar(measure, sides, task, level, alpha, groups)
     method = BOOTSTRAP if paired else UNPAIRED_BOOTSTRAP
-    return _resampled(measure, sides, task, values, draws, method, level, alpha, groups, worth)
+    return _resampled(measure, sides, task, values, draws, method, level, alpha, groups, effective)
 
 
 def _areas(
@@ -117,7 +117,7 @@ def _areas(
 
 
 def _mcnemar(measure: Measure, sides: Sides, task: Task, level: float, alpha: float, groups: int) -> Contrast:
-    """Of the rows that count, such as the diseased for a sensitivity; patients are needed of every kind."""
+    """Test on the counted rows, such as the diseased for a sensitivity; plan for patients of every kind."""
     both = [counted_hits(side, measure, task) for side in sides]
     (ours, counted), (theirs, _) = (found for found in both if found is not None)
     ours, theirs = ours[counted], theirs[counted]
@@ -137,13 +137,13 @@ def _resampled(
     level: float,
     alpha: float,
     groups: int,
-    worth: float,
+    effective: float,
 ) -> Contrast:
-    """By the variance over resamples: a p from their ranks is too small where the groups are few."""
+    """Test by the variance over resamples: a p from their ranks is too small with few groups."""
     difference = float(values[0].mean() - values[1].mean())
     trained = [len(side.predictions) for side in sides if not side.is_marker]
     alone = min(trained) == 1 < max(trained)
-    found = spread(values, draws, worth, alike=alone)
+    found = spread(values, draws, effective, alike=alone)
     if found is None:
         nan, why = math.nan, "both arms are defined on too few of the resamples"
         return Contrast(difference, nan, nan, nan, method, nan, groups, why)
@@ -152,7 +152,7 @@ def _resampled(
     if alone and max(trained) < FEW:
         low, high, why = math.nan, math.nan, TWO
     needed = found.needed(difference, groups, alpha)
-    note = why if found.error else ""  # where nothing varied, the plan says so
+    note = why if found.error else ""  # where nothing varied, the note of the plan says so
     test = hypothesis_tests.Result(found.p(difference), difference=difference, low=low, high=high, note=note)
     return _found(test, method, needed, groups, ONE_TRAINING if alone else "")
 

@@ -1,4 +1,4 @@
-"""A cross-validation fold by fold: each value, mean and SD of each arm, and the test of each pair of arms."""
+"""Cross-validation by fold: values, mean and SD of each arm, and the test of each pair of arms."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -11,19 +11,19 @@ from fibrolab.evaluation.comparison.arms import END_POINTS, HEADLINE, Arm, Measu
 FOLDS = "folds"  # family of the tests
 RESAMPLED_T = "corrected resampled t test over folds (Nadeau and Bengio)"
 TESTED = (HEADLINE, END_POINTS)  # families whose measures are tested fold by fold
-SHOWN = ("macro_specificity", "macro_precision", "macro_f1")  # what papers print beside them
+SHOWN = ("macro_specificity", "macro_precision", "macro_f1")  # further measures that papers print
 
 
 def rows(
     arms: Sequence[Arm], compared: Sequence[tuple[Arm, Arm]], task: Task, level: float
 ) -> Iterator[dict[str, Any]]:
-    """Rows of `comparison.table`: of each arm, then of each pair.
+    """Yield rows of `comparison_table.table`: of each arm, then of each pair.
 
     Args:
-        arms: Those that are no folds are left out.
-        compared: Pairs, of which the second arm is subtracted from the first.
-        task: What is asked.
-        level: Coverage of the intervals.
+        arms: Arms; those without folds are left out.
+        compared: Pairs of an arm and the one subtracted from it.
+        task: Classes and end points.
+        level: Nominal coverage of the intervals.
     """
     by_fold = {arm.name: _by_fold(arm, task) for arm in arms if arm.folds is not None}
     for arm in arms:
@@ -35,7 +35,7 @@ def rows(
         for measure in (each for each in by_fold[arm.name] if each.family in TESTED):
             known = {"arm": arm.name, "against": against.name} | measure._replace(family=FOLDS)._asdict()
             if not _same_folds(arm, against):
-                yield known | {"note": "the arms were folded differently: no pairs of folds"}
+                yield known | {"note": "the arms have different folds, which cannot be paired"}
                 continue
             gaps = by_fold[arm.name][measure] - by_fold[against.name][measure]
             test = hypothesis_tests.corrected_resampled_t(gaps, *arm.sizes, level)
@@ -44,7 +44,7 @@ def rows(
 
 
 def _of_arm(arm: Arm, measure: Measure, values: np.ndarray) -> Iterator[dict[str, Any]]:
-    """A row a fold, then their mean and SD."""
+    """Yield a row a fold, then their mean and SD."""
     assert arm.folds is not None
     names, sizes = np.unique(arm.folds, return_counts=True)
     known = measure._asdict() | {"arm": arm.name}
@@ -56,7 +56,7 @@ def _of_arm(arm: Arm, measure: Measure, values: np.ndarray) -> Iterator[dict[str
 
 
 def _by_fold(arm: Arm, task: Task) -> dict[Measure, np.ndarray]:
-    """What is shown of each fold, a value a fold; NaN where a fold lacks a class."""
+    """Compute the measures to show, a value a fold; NaN where a fold lacks a class."""
     assert arm.folds is not None
     each = [measured(arm.restricted(arm.folds == fold), task) for fold in np.unique(arm.folds)]
     return {
@@ -67,7 +67,7 @@ def _by_fold(arm: Arm, task: Task) -> dict[Measure, np.ndarray]:
 
 
 def _same_folds(arm: Arm, against: Arm) -> bool:
-    """Whether each sample was tested by the same fold in both."""
+    """Whether each sample was tested in the same fold in both arms."""
     assert arm.folds is not None
     assert against.folds is not None
     return np.array_equal(arm.folds, against.folds)

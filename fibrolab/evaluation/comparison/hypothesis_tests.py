@@ -1,4 +1,4 @@
-"""Tests of whether arms differ and whether one beats chance, each with what it takes for granted."""
+"""Hypothesis tests of differences between arms, each with its assumptions."""
 
 import math
 from collections.abc import Sequence
@@ -11,28 +11,28 @@ import pandas as pd
 from fibrolab.choices import refuse, unknown
 from fibrolab.errors import DataError
 
-ROUNDING = 1e-12  # what subtraction leaves between differences of metrics that are equal
+ROUNDING = 1e-12  # rounding of differences between equal metrics
 ANOVA_LIMITS: Final = (
-    "One-way ANOVA takes every cell for an independent measurement of equal spread. Here all arms answer the "
-    "same patients, each cell is a share of another number of patients, which is ignored, and the classes "
-    "differ more from each other than the arms do, which hides a difference between arms. The tests of the "
-    "differences, patient by patient, have none of these faults."
+    "One-way ANOVA assumes that the cells are independent measurements of equal variance. Here all arms "
+    "predict the same patients, each cell is a proportion of a different number of patients, and the classes "
+    "differ more from each other than the arms do, which hides differences between arms. The tests of the "
+    "differences by patient make none of these assumptions."
 )
 
 
 @dataclass(frozen=True)
 class Result:
-    """The outcome of a statistical test.
+    """Result of a hypothesis test.
 
     Attributes:
-        p: Two-sided, unless the test says otherwise; NaN where the test is not defined.
-        statistic: NaN where the test has none.
+        p: Two-sided, unless the test states otherwise; NaN where the test is not defined.
+        statistic: Test statistic; NaN where there is none.
         df: Degrees of freedom; empty where there are none.
         difference: First arm less second.
         low: Lower end of the interval of the difference.
         high: Upper end.
-        sd: Of the differences of the folds.
-        note: Why something is NaN, or what to beware of; otherwise empty.
+        sd: SD of the differences of the folds.
+        note: Why a number is NaN, or how it is limited; otherwise empty.
     """
 
     p: float = math.nan
@@ -52,22 +52,22 @@ def mcnemar(
     method: Literal["midp", "exact"] = "midp",
     level: float = 0.95,
 ) -> Result:
-    """McNemar's test of two arms that answered the same patients, one row a patient.
+    """Test two arms on the same patients, one row a patient, by McNemar's test.
 
-    The p value is that of the samples on which one arm alone is right, from the binomial distribution; its
-    mid-p form is nearer to the level asked for (Fagerland, Lydersen and Laake, BMC Med Res Methodol 13:91,
+    The p value of the discordant samples, on which only one arm is correct, from the binomial distribution;
+    its mid-p form is nearer to the nominal level (Fagerland, Lydersen and Laake, BMC Med Res Methodol 13:91,
     2013). Interval of the difference: Bonett and Price, J Educ Behav Stat 37:479-488, 2012.
 
     Args:
-        right_a: Where the first arm is right: bool (N,).
-        right_b: Where the second is right: bool (N,).
-        groups: Patient or cluster of copies of each sample (N,), to see that none has two; each its own by
-            default.
-        method: `exact` never rejects too often, `midp` is less timid.
-        level: Coverage of the interval aimed at.
+        right_a: Where the first arm is correct: bool (N,).
+        right_b: Where the second arm is correct: bool (N,).
+        groups: Patient or cluster of copies of each sample (N,), to verify that none has two; by default each
+            sample is independent.
+        method: `exact` never exceeds the nominal level, `midp` is less conservative.
+        level: Nominal coverage of the interval.
 
     Returns:
-        The statistic is the smaller of the two numbers of samples on which one arm alone is right.
+        The statistic is the smaller of the two numbers of discordant samples.
 
     Raises:
         ConfigError: The method is unknown.
@@ -81,7 +81,7 @@ def mcnemar(
     names = np.arange(len(a)) if groups is None else np.asarray(groups)
     if not len(a) == len(b) == len(names):
         raise DataError(
-            f"McNemar's test needs a pair a row; given are {len(a)}, {len(b)} and {len(names)} rows."
+            f"McNemar's test needs one pair a row; given are {len(a)}, {len(b)} and {len(names)} rows."
         )
     if repeats := len(names) - len(pd.unique(names)):
         raise DataError(
@@ -90,26 +90,26 @@ def mcnemar(
         )
     n, only_a, only_b = len(a), int((a & ~b).sum()), int((b & ~a).sum())
     if n == 0:
-        return Result(note="no sample that both arms answered")
+        return Result(note="no sample that both arms predicted")
     fewer, discordant = min(only_a, only_b), only_a + only_b
     beyond = float(binom.cdf(fewer, discordant, 0.5))
     at = float(binom.pmf(fewer, discordant, 0.5))
     p = min(1.0, 2 * beyond - (at if method == "midp" else 0.0))
-    # Bonett and Price: a sample is added to both kinds of disagreement.
-    share_a, share_b = (only_a + 1) / (n + 2), (only_b + 1) / (n + 2)
-    spread = math.sqrt((share_a + share_b - (share_a - share_b) ** 2) / (n + 2))
+    # Bonett and Price: one sample is added to both kinds of disagreement.
+    proportion_a, proportion_b = (only_a + 1) / (n + 2), (only_b + 1) / (n + 2)
+    spread = math.sqrt((proportion_a + proportion_b - (proportion_a - proportion_b) ** 2) / (n + 2))
     half = float(norm.isf((1 - level) / 2)) * spread
-    low, high = max(-1.0, share_a - share_b - half), min(1.0, share_a - share_b + half)
-    note = "" if discordant else "the arms are right on the same samples"
+    low, high = max(-1.0, proportion_a - proportion_b - half), min(1.0, proportion_a - proportion_b + half)
+    note = "" if discordant else "the arms are correct on the same samples"
     return Result(p, fewer, difference=(only_a - only_b) / n, low=low, high=high, note=note)
 
 
 def anova(table: pd.DataFrame) -> Result:
-    """One-way analysis of variance between the columns, as published papers use it; see `ANOVA_LIMITS`.
+    """Compute the one-way analysis of variance between columns, as papers report it; see `ANOVA_LIMITS`.
 
     Args:
-        table: A sensitivity a cell; rows are classes, columns are models. Transpose it to ask whether classes
-            differ. Cells that are NaN are left out.
+        table: Sensitivities; rows are classes, columns are models. Transpose it to compare classes. NaN cells
+            are left out.
 
     Returns:
         F, its two degrees of freedom and p.
@@ -123,9 +123,7 @@ def anova(table: pd.DataFrame) -> Result:
     if df[0] < 1 or df[1] < 1:
         return Result(note="an analysis of variance needs two models, and two classes in one of them")
     if all(np.ptp(column) == 0 for column in columns):
-        return Result(
-            df=df, note="the classes of each model do not differ: nothing to compare the models with"
-        )
+        return Result(df=df, note="the classes of each model do not differ: there is no residual variance")
     found = f_oneway(*columns)
     return Result(float(found.pvalue), float(found.statistic), df, note=ANOVA_LIMITS)
 
@@ -133,17 +131,17 @@ def anova(table: pd.DataFrame) -> Result:
 def corrected_resampled_t(
     differences: np.ndarray, n_train: float, n_test: float, level: float = 0.95
 ) -> Result:
-    """Mean difference of two arms over folds or random splits, by the corrected resampled t test.
+    """Test the mean difference of two arms over folds or random splits by the corrected resampled t test.
 
     The training sets of the folds overlap, so that their differences vary less than those of independent
-    studies; the variance of the mean is (1/K + n_test/n_train) s^2 (Nadeau and Bengio, Mach Learn 52:239-281,
+    studies. The variance of the mean is (1/K + n_test/n_train) s^2 (Nadeau and Bengio, Mach Learn 52:239-281,
     2003, section 3).
 
     Args:
-        differences: First arm less second, one a fold (K,); folds that are NaN are left out.
-        n_train: Samples trained on in a fold.
-        n_test: Samples tested in a fold.
-        level: Coverage of the interval aimed at.
+        differences: First arm less second by fold (K,); NaN folds are left out.
+        n_train: Training samples of a fold.
+        n_test: Test samples of a fold.
+        level: Nominal coverage of the interval.
 
     Returns:
         Mean and SD of the differences, t, K - 1 degrees of freedom, p and interval.
@@ -161,9 +159,9 @@ def corrected_resampled_t(
     if k < 2:
         return Result(difference=float(values[0]) if k else math.nan, note="a t test needs two folds")
     mean, sd = float(values.mean()), float(values.std(ddof=1))
-    if np.ptp(values) < ROUNDING:  # .85 - .80 and .90 - .85 are not the same number
+    if np.ptp(values) < ROUNDING:  # .85 - .80 and .90 - .85 differ by rounding
         same = abs(mean) < ROUNDING
-        why = "the arms agree on every fold" if same else "the folds do not differ: their spread is unknown"
+        why = "the arms agree on every fold" if same else "the folds do not differ: their variance is unknown"
         return Result(1.0 if same else math.nan, df=(k - 1.0,), difference=mean, sd=0.0, note=why)
     error = sd * math.sqrt(1 / k + n_test / n_train)
     half = float(student.isf((1 - level) / 2, k - 1)) * error
@@ -172,7 +170,7 @@ def corrected_resampled_t(
 
 
 def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Adjust p values (M,) for their number, so that a false finding in the family is as rare as asked.
+    """Adjust p values (M,) by Holm's method, which controls the family-wise error rate.
 
     Holm, Scand J Stat 6:65-70, 1979. A NaN stays NaN and is not counted as a test.
     """

@@ -1,4 +1,4 @@
-"""`published.csv`: what a paper reports of the arm that a run repeats, with intervals by its size."""
+"""`published.csv`: results that a paper reports for the arm that a run repeats, with intervals."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -12,25 +12,25 @@ from fibrolab.evaluation.intervals.estimate import Estimate
 from fibrolab.evaluation.measures import catalogue
 
 COLUMNS = ("metric", "n", "n_positive", "value", "low", "high", "method", "note")
-SIZES = ("n", "positive")  # how many the paper tested, and how many of them were positive
-UNKNOWN = "the paper gives no number from which an interval could be had"
+SIZES = ("n", "positive")  # numbers of samples that the paper tested, and of positive ones
+UNKNOWN = "the paper gives no numbers to compute an interval from"
 
 
 def table(published: Mapping[str, Any] | None, task: str, level: float = 0.95) -> pd.DataFrame:
-    """The published numbers of one task.
+    """Make the table of the published results of one task.
 
     Args:
-        published: The setting of an experiment; below `tasks`, by task, `n`, `positive` and values by the
-            names of `metrics.csv`. None: the run repeats no paper.
-        task: Name of the run's task; no other is comparable.
-        level: Coverage aimed at.
+        published: Setting of an experiment: below `tasks`, by task, `n`, `positive` and values by the names
+            in `metrics.csv`. None: the run repeats no paper.
+        task: Name of the run's task; only its results are comparable.
+        level: Nominal coverage.
 
     Returns:
-        Columns `COLUMNS`. Of an AUC the interval is Hanley and McNeil's, of accuracy, sensitivity and
+        Columns `COLUMNS`. The interval of an AUC is Hanley and McNeil's, of accuracy, sensitivity and
         specificity Wilson's; where there is none, `note` says why.
 
     Raises:
-        ConfigError: What `faults` finds.
+        ConfigError: The setting has faults, see `faults`.
     """
     refuse(faults(published))
     reported = dict(((published or {}).get("tasks") or {}).get(task) or {})
@@ -44,7 +44,7 @@ def table(published: Mapping[str, Any] | None, task: str, level: float = 0.95) -
 
 
 def faults(published: Any) -> list[str]:
-    """What is wrong with the setting, a sentence each; to be known before anything is trained."""
+    """List the faults of the setting, a sentence each, before anything is trained."""
     if published is None:
         return []
     tasks = published.get("tasks") if isinstance(published, Mapping) else published

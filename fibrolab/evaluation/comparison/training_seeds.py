@@ -1,12 +1,12 @@
-"""How sure the mean of several trainings is: it varies with the patients and with the trainings.
+"""Variance of a mean over several trainings, which varies with the patients and with the trainings.
 
-Both are drawn from a population, as cases and readers are in a reader study, whose variance is used here
-(Obuchowski and Rockette, Commun Stat Simul Comput 24:285-308, 1995): that over resampled patients, and what
-the trainings differ by beyond it. A patient on whom trainings disagree moves both, and is counted once. To
-resample patients and trainings together would count him three times (Owen, Ann Appl Stat 1:386-411, 2007),
-and its percentiles, of two or three trainings, would be those of a few values. The sum is held against
-Student's t, with the degrees of freedom of a sum of variances (Satterthwaite, Biometrics Bull 2:110-114,
-1946; of reader studies Hillis, Stat Med 26:596-619, 2007).
+Both are samples of a population, as cases and readers are in a reader study, whose variance is used here
+(Obuchowski and Rockette, Commun Stat Simul Comput 24:285-308, 1995): the variance over resampled patients
+plus the variance between trainings that exceeds it. A patient on whom trainings disagree contributes to both
+and is counted once. Resampling patients and trainings together would count this variance three times (Owen,
+Ann Appl Stat 1:386-411, 2007), and its percentiles would rest on the few values of two or three trainings.
+Intervals and tests use Student's t with the degrees of freedom of a sum of variances (Satterthwaite,
+Biometrics Bull 2:110-114, 1946; for reader studies Hillis, Stat Med 26:596-619, 2007).
 """
 
 import math
@@ -21,17 +21,17 @@ from fibrolab.evaluation.intervals.bootstrap import enough
 from fibrolab.evaluation.intervals.by_metric import AGREEING, ROUNDING
 from fibrolab.evaluation.intervals.sample_size import Needed
 
-POWER, ALPHA = 0.8, 0.05  # of the study that is planned
-TOO_WIDE = "no interval: so few trainings or groups do not tell how much they vary"
-WITHOUT_END = (-math.inf, math.inf)
+POWER, ALPHA = 0.8, 0.05  # of the planned study
+TOO_WIDE = "no interval: too few trainings or groups to estimate their variance"
+UNLIMITED = (-math.inf, math.inf)
 
 
 class Spread(NamedTuple):
     """The variance of a mean of trainings, or of a difference of two such means.
 
     Attributes:
-        of_groups: Over the patients, with the trainings at hand: more patients would lessen it.
-        of_seeds: Over the trainings, were there patients without end.
+        of_groups: Variance over patients for these trainings; more patients would reduce it.
+        of_seeds: Variance over trainings with an unlimited number of patients.
         df: Degrees of freedom of their sum.
     """
 
@@ -41,48 +41,48 @@ class Spread(NamedTuple):
 
     @property
     def error(self) -> float:
-        """Standard error; 0 where nothing varied but rounding."""
+        """Standard error; 0 where nothing but rounding varied."""
         error = math.sqrt(self.of_groups + self.of_seeds)
         return error if error > ROUNDING else 0.0
 
     def interval(
-        self, value: float, level: float, limits: tuple[float, float] = WITHOUT_END
+        self, value: float, level: float, limits: tuple[float, float] = UNLIMITED
     ) -> tuple[float, float, str]:
-        """Low and high of a value, within what it can be; NaN and the reason where they say nothing."""
+        """Return low, high and an empty note; NaN with the reason where there is no useful interval."""
         if self.error == 0:
             return math.nan, math.nan, AGREEING
         half, (least, most) = float(stats.t.isf((1 - level) / 2, self.df)) * self.error, limits
-        if 2 * half >= most - least:  # longer than all that is possible
+        if 2 * half >= most - least:  # wider than the whole range
             return math.nan, math.nan, TOO_WIDE
         return max(least, value - half), min(most, value + half), ""
 
     def p(self, difference: float) -> float:
-        """Two-sided p of no difference; NaN where nothing varied, though there is one."""
+        """Return the two-sided p of no difference; NaN where nothing varied but a difference exists."""
         if self.error == 0:
             return 1.0 if abs(difference) < ROUNDING else math.nan
         return float(2 * stats.t.sf(abs(difference) / self.error, self.df))
 
     def needed(self, difference: float, groups: int, alpha: float = ALPHA) -> Needed:
-        """Patients that would have told the arms apart by as many trainings, were the difference as seen."""
+        """Compute the patients to detect the observed difference with as many trainings."""
         reach = float(stats.norm.isf(alpha / 2) + stats.norm.isf(1 - POWER))
         if difference == 0 or self.of_seeds * reach**2 < difference**2:
-            left = 1 - (self.of_seeds * reach**2 / difference**2 if difference else 0)
-            return sample_size.needed_from(difference, self.of_groups / left, groups, POWER, alpha)
-        return Needed(math.nan, "with so few trainings no number of patients is enough: train more seeds")
+            remaining = 1 - (self.of_seeds * reach**2 / difference**2 if difference else 0)
+            return sample_size.needed_from(difference, self.of_groups / remaining, groups, POWER, alpha)
+        return Needed(math.nan, "with so few trainings no number of patients suffices: train with more seeds")
 
 
 def spread(
     values: Sequence[np.ndarray], draws: Sequence[np.ndarray], groups: float, alike: bool = False
 ) -> Spread | None:
-    """The variance of the mean of one arm, or of the difference of two.
+    """Compute the variance of the mean of one arm, or of the difference of two.
 
     Args:
-        values: Of each arm the value of each training (S,).
+        values: Values of each arm by training (S,).
         draws: The same in R resamples of the groups (S, R); of arms on the same rows the same resamples.
-        groups: Effective number of groups (`proportions.effective_groups`): few large groups vary more than
-            their number says.
-        alike: Whether an arm of one training, whose spread nothing shows, is taken to vary like the other;
-            otherwise it is taken not to vary, as a marker that nobody trained.
+        groups: Effective number of groups (`proportions.effective_groups`): few large ones vary more than
+            their number suggests.
+        alike: Whether an arm of a single training, whose variance cannot be estimated, is assumed to vary
+            like the other; otherwise it is assumed not to vary, like a marker without training.
 
     Returns:
         The spread; None where fewer than nine tenths of the resamples define the measure.
@@ -91,7 +91,7 @@ def spread(
     valid = np.isfinite(mean)
     if not enough(int(valid.sum()), len(mean)) or groups < 2:
         return None
-    unbiased = groups / (groups - 1)  # groups drawn from those at hand vary less than new ones
+    unbiased = groups / (groups - 1)  # resampled groups vary less than new ones
     of_groups = unbiased * float(mean[valid].var(ddof=1))
     several = [(arm, drawn[:, valid]) for arm, drawn in zip(values, draws, strict=True) if len(arm) > 1]
     between = [float(arm.var(ddof=1)) / len(arm) for arm, _ in several]
@@ -106,6 +106,6 @@ def spread(
 
 
 def _of_one_training(draws: np.ndarray) -> float:
-    """What patients add to the mean of S trainings by each training on its own, of draws (S, R)."""
+    """Compute the training-specific variance over patients of a mean of S trainings, of draws (S, R)."""
     size = len(draws)
     return float((draws - draws.mean(axis=0)).var(axis=1, ddof=1).sum()) / (size * (size - 1))

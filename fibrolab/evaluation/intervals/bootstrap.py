@@ -1,4 +1,4 @@
-"""Confidence intervals by resampling groups, since the images of one patient are no independent witnesses."""
+"""Bootstrap confidence intervals over groups: the images of one patient are not independent units."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -13,9 +13,9 @@ from fibrolab.evaluation.measures.weighted import Weights
 COLUMNS = ("value", "mean", "sd", "low", "high", "bca_low", "bca_high", "n_valid")
 BLOCK = 2**21  # weights held at once (16 MiB): memory does not grow with samples x resamples
 # An interval needs its metric defined in nine of ten resamples. A class held by one group is absent from
-# 37 % of them, by two from 14 %, by three from 5 %: with one or two the data cannot tell how sure it is.
+# 37 % of them, by two from 14 %, by three from 5 %: with one or two the uncertainty cannot be estimated.
 DEFINED = 0.9
-BLOCKS = 200  # of groups left out in turn: more would make the acceleration surer by less than .002
+BLOCKS = 200  # of groups left out in turn: more would change the acceleration by less than .002
 
 Measure = Callable[
     [Weights | None], dict[str, np.ndarray]
@@ -33,18 +33,18 @@ def intervals(
     ordered: bool = True,
     endpoints: Mapping[str, int] | None = None,
 ) -> pd.DataFrame:
-    """Every metric of a classifier with its bootstrap intervals.
+    """Compute every metric of a classifier with its bootstrap intervals.
 
-    See `resampled`; which interval is reported of which metric is chosen in `intervals`.
+    See `resampled`; `by_metric` chooses the interval that is reported of each metric.
 
     Args:
         y_true: Class indices (N,).
         probabilities: One column a class (N, K).
-        groups: What was sampled from the population: the patient, or the cluster of copies (N,).
+        groups: Independent unit of each sample: the patient, or the cluster of copies (N,).
         classes: The K class names.
-        resamples: Resamples, at least 2.
-        seed: Two models scored on the same samples under one seed see the same resamples.
-        level: Coverage aimed at, such as 0.95.
+        resamples: Number of resamples, at least 2.
+        seed: Seed of the resamples: two models scored on the same samples with one seed see the same ones.
+        level: Nominal coverage, such as 0.95.
         ordered: As for `evaluate`.
         endpoints: As for `endpoints.evaluate`.
 
@@ -69,26 +69,25 @@ def resampled(
     seed: int = 0,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """Whatever can be measured of weighted samples, with its bootstrap intervals.
+    """Compute the bootstrap intervals of any measure of weighted samples.
 
     Percentile interval: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13; BCa
     interval, corrected for bias and acceleration: Efron, J Am Stat Assoc 82:171-185, 1987. Whole groups drawn
-    with replacement: Field and Welsh, J R Stat Soc B 69:369-390, 2007. All of it leans on many groups; below
+    with replacement: Field and Welsh, J R Stat Soc B 69:369-390, 2007. All of them need many groups; below
     about thirty the intervals are too narrow. Where every resample agrees (no error at all among n groups)
-    they have no width: the error rate may still be as large as about 3 / n.
+    they have no width, although the error rate may be as large as about 3 / n.
 
     Args:
-        measure: Gives R values a metric, of weights (R, N) or, of None, one value each.
-        groups: What was sampled from the population: the patient, or the cluster of copies (N,).
-        resamples: Resamples, at least 2.
-        seed: Two models scored on the same samples under one seed see the same resamples.
-        level: Coverage aimed at, such as 0.95.
+        measure: Returns R values a metric for weights (R, N), and one value each for None.
+        groups: Independent unit of each sample: the patient, or the cluster of copies (N,).
+        resamples: Number of resamples, at least 2.
+        seed: Seed of the resamples: two models scored on the same samples with one seed see the same ones.
+        level: Nominal coverage, such as 0.95.
 
     Returns:
-        A row a metric (index `metric`): value on the data itself; mean, sd, low and high (percentiles) over
+        A row a metric (index `metric`): value on the data; mean, sd, low and high (percentiles) over
         the n_valid resamples that define the metric, and the BCa interval. All but the value are NaN where
-        fewer than nine tenths do, and everywhere when there is one group only, for which every resample is
-        the data again.
+        fewer than nine tenths do, and where there is one group only, of which every resample is the data.
 
     Raises:
         ConfigError: resamples or level out of range.
@@ -108,13 +107,13 @@ def resampled(
 
 
 def summary(value: float, draws: np.ndarray, jackknife: np.ndarray, level: float) -> dict[str, float]:
-    """A row of `resampled`: what one metric comes to.
+    """Summarise the resamples of one metric as a row of `resampled`.
 
     Args:
-        value: On the data itself.
-        draws: In each resample (R,).
-        jackknife: On the data without some groups, of `leave_out` (J,).
-        level: Coverage aimed at.
+        value: Value on the data.
+        draws: Values in the resamples (R,).
+        jackknife: Values without some groups, by `leave_out` (J,).
+        level: Nominal coverage.
     """
     mean, sd, low, high, n_valid = _summary(draws, level)
     ends = _bca(value, draws, jackknife, level)
@@ -122,9 +121,9 @@ def summary(value: float, draws: np.ndarray, jackknife: np.ndarray, level: float
 
 
 def resample_weights(groups: Sequence[str] | np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each sample is drawn, in blocks (r, N) of float64 that add up to resamples rows.
+    """Yield how often each sample is drawn, in blocks (r, N) of float64 with `resamples` rows in all.
 
-    Each row draws as many groups as there are, with replacement, and every sample as often as its group.
+    Each row draws as many groups as there are, with replacement, and each sample as often as its group.
     The draws depend on the set of groups and the seed, not on the order of the rows or the block size.
     """
     names, codes = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
@@ -139,10 +138,12 @@ def resample_weights(groups: Sequence[str] | np.ndarray, resamples: int, seed: i
 
 
 def leave_out(groups: Sequence[str] | np.ndarray) -> Iterator[np.ndarray]:
-    """Weights (r, N) that leave out each group in turn or, of more than `BLOCKS`, each of so many blocks."""
+    """Yield weights (r, N) that leave out each group in turn or, of more than `BLOCKS`, blocks of groups."""
     names, codes = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
     count = min(len(names), BLOCKS)
-    block_of = np.random.default_rng(0).permutation(len(names)) % count  # names in order may mean something
+    block_of = (
+        np.random.default_rng(0).permutation(len(names)) % count
+    )  # the order of names may be informative
     rows = max(1, BLOCK // len(codes))
     for start in range(0, count, rows):
         blocks = np.arange(start, min(start + rows, count))
@@ -150,10 +151,10 @@ def leave_out(groups: Sequence[str] | np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _bca(value: float, draws: np.ndarray, jackknife: np.ndarray, level: float) -> tuple[float, float]:
-    """Efron's interval (1987, equations 6.5 and 6.6); ties of draws with the value count half.
+    """Compute Efron's BCa interval (1987, equations 6.5 and 6.6); ties of draws with the value count half.
 
-    The acceleration is a skewness of what a group adds. Blocks of groups have the same, since the sums of
-    third and second powers over blocks are those over groups, in the mean.
+    The acceleration is the skewness of the groups' contributions. Blocks of groups have the same one, since
+    the sums of second and third powers over blocks equal those over groups in expectation.
     """
     from scipy.special import ndtr, ndtri
 
@@ -167,14 +168,14 @@ def _bca(value: float, draws: np.ndarray, jackknife: np.ndarray, level: float) -
         return np.nan, np.nan
     bias, acceleration = ndtri(below), (away**3).sum() / (6 * spread)
     shifted = bias + ndtri([(1 - level) / 2, (1 + level) / 2])
-    # Beyond 1 / acceleration the transformation would come back from the other end.
+    # Beyond 1 / acceleration the transformation is not monotonic.
     stretched = shifted / np.maximum(1 - acceleration * shifted, 1e-9)
     low, high = np.quantile(valid, ndtr(bias + stretched))
     return float(low), float(high)
 
 
 def _summary(draws: np.ndarray, level: float) -> tuple[float, float, float, float, int]:
-    """Mean, sd, low, high of the resamples that define the metric, and their number."""
+    """Compute mean, sd, low and high of the resamples that define the metric, and their number."""
     valid = draws[np.isfinite(draws)]
     if not enough(len(valid), len(draws)):
         return np.nan, np.nan, np.nan, np.nan, len(valid)
@@ -183,25 +184,25 @@ def _summary(draws: np.ndarray, level: float) -> tuple[float, float, float, floa
 
 
 def enough(defined: int, drawn: int) -> bool:
-    """Whether so many of the resamples define a metric that an interval can be had of them."""
+    """Whether enough resamples define a metric for an interval."""
     return defined >= max(2.0, DEFINED * drawn)
 
 
 def percentiles(draws: np.ndarray, level: float) -> np.ndarray:
-    """Low and high of the percentile interval of draws (R, ...), float64 (2, ...)."""
+    """Compute low and high of the percentile interval of draws (R, ...), float64 (2, ...)."""
     return np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
 
 
 def check(resamples: int, level: float) -> None:
-    """See that intervals can be had of so many resamples, with such a coverage.
+    """Refuse a number of resamples or a level that gives no interval.
 
     Raises:
-        ConfigError: They cannot.
+        ConfigError: resamples or level out of range.
     """
     faults = []
     if not isinstance(resamples, int) or resamples < 2:
         faults.append(f"bootstrap.resamples={resamples}; give a whole number from 2, 1000 for a report")
     if not 0 < level < 1:
-        faults.append(f"bootstrap.level={level}; give a share between 0 and 1, such as 0.95")
+        faults.append(f"bootstrap.level={level}; give a proportion between 0 and 1, such as 0.95")
     if faults:
         raise ConfigError(f"The bootstrap cannot run: {'; '.join(faults)}.")

@@ -1,4 +1,4 @@
-"""What a nominal 95 % interval is known to cover: the simulated study that is most like a result.
+"""Simulated coverage of nominal 95 % intervals: that of the simulated study most like a result.
 
 The table, `coverage.csv`, is what `python -m benchmarks.coverage --write` measured.
 """
@@ -12,9 +12,9 @@ import pandas as pd
 from scipy.special import logit
 
 FILE = Path(__file__).with_suffix(".csv")
-LEVEL = 0.95  # of the intervals that were simulated
-LOWEST = 0.93  # what a report lets pass without a warning
-FAMILIES = {  # of the table, by what gave the interval; those of a bootstrap bear the name of the metric
+LEVEL = 0.95  # nominal, of the intervals that were simulated
+LOWEST = 0.93  # coverage below which a report warns
+FAMILIES = {  # of the table by method of the interval; a bootstrap's family is the metric
     "logit DeLong": "auc",
     "logit clustered DeLong": "auc",
     "Wilson": "share",
@@ -23,19 +23,19 @@ FAMILIES = {  # of the table, by what gave the interval; those of a bootstrap be
 
 
 def expected(metric: str, method: str, groups: float, value: float, clustered: bool) -> float:
-    """Coverage of a 95 % interval in the study of the table that is most like this one.
+    """Return the coverage of a 95 % interval in the simulated study that is most like this one.
 
-    Nearest by the number of groups (as a logarithm), then by the value (as a logit, of areas and shares).
+    The nearest in the logarithm of the number of groups, then in the logit of the value.
 
     Args:
         metric: A name of `metrics.csv`.
-        method: What gave the interval.
-        groups: Patients or clusters that the metric was measured on.
-        value: Of the metric.
+        method: Method of the interval.
+        groups: Number of patients or clusters that the metric was measured on.
+        value: Value of the metric.
         clustered: Whether groups hold several samples.
 
     Returns:
-        A share; NaN where nothing like it was simulated, or the value is not defined.
+        A proportion; NaN where no such study was simulated, or the value is not defined.
     """
     rows = _studies(FAMILIES.get(method, metric), method, bool(clustered))
     if rows.empty or not math.isfinite(value) or groups < 1:
@@ -48,8 +48,8 @@ def expected(metric: str, method: str, groups: float, value: float, clustered: b
     return float(rows["coverage"].iloc[0])
 
 
-def _nearest(known: np.ndarray, asked: float) -> float:
-    return float(known[np.argmin(np.abs(known - asked))])
+def _nearest(known: np.ndarray, wanted: float) -> float:
+    return float(known[np.argmin(np.abs(known - wanted))])
 
 
 @cache

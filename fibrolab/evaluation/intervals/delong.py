@@ -1,9 +1,10 @@
 """Areas under ROC curves: their variance, with and without groups, intervals, and tests of differences.
 
-An area is the share of pairs (a positive and a negative row) that the score puts in order, ties counting
-half. Every row moves it a little; how much is its structural component (DeLong, DeLong and Clarke-Pearson,
-Biometrics 44:837-845, 1988). Variance and covariance are sums of products of these components: by row where
-rows are independent, by group where a patient has several (Obuchowski, Biometrics 53:567-578, 1997).
+An area is the proportion of pairs (a positive and a negative row) that the score orders correctly, ties
+counting half. The contribution of each row is its structural component, the centred placement value (DeLong,
+DeLong and Clarke-Pearson, Biometrics 44:837-845, 1988). Variance and covariance are sums of products of these
+components: by row where rows are independent, by group where a patient has several rows (Obuchowski,
+Biometrics 53:567-578, 1997).
 """
 
 import math
@@ -19,25 +20,25 @@ from fibrolab.evaluation.intervals import placement_values
 from fibrolab.evaluation.intervals.estimate import Estimate
 from fibrolab.evaluation.intervals.placement_values import Groups
 
-ROUNDING = 1e-13  # a variance of a difference below this share of its parts is what subtraction left over
-NOISE = 1e-30  # times the units: what rounding leaves of a variance that is 0; one pair of 1e12 gives 1e-18
+ROUNDING = 1e-13  # a variance of a difference below this fraction of its parts is rounding
+NOISE = 1e-30  # variance times units below which it is rounding; one pair of 1e12 gives 1e-18
 FEW = 10  # independent units of the smaller class; of nominal 95 %, 91 % were covered with 5, 79 % with 2
 NARROW = f"fewer than {FEW} independent units of a class: the interval may be too narrow"
-AGREEING = "no variance was seen: the bound is that of independent pairs which all agree"
+AGREEING = "no variance was observed: the bound is that of independent pairs which all agree"
 
 
 @dataclass(frozen=True)
 class Areas:
-    """Areas of M arms on the same rows, and how they vary together.
+    """Areas of M arms on the same rows, with their covariance.
 
     Attributes:
         values: Area of each arm, float64 (M,); NaN where a class is absent.
-        covariance: Of the areas, float64 (M, M); NaN where a class is absent or held by one unit alone.
+        covariance: Covariance of the areas, float64 (M, M); NaN where a class has fewer than two units.
         n_positive: Rows of the positive class.
-        n_negative: The other rows.
-        units: What is independent: the groups, or the rows where no groups were given.
-        pairs: Pairs of a positive and a negative unit that can be had at once, no unit used twice.
-        df: Degrees of freedom of each variance (M,), infinite where rows are independent, as DeLong has it.
+        n_negative: Rows of the negative class.
+        units: Number of independent units: groups, or rows where no groups were given.
+        pairs: Largest number of disjoint pairs of a positive and a negative unit.
+        df: Degrees of freedom of each variance (M,); infinite where rows are independent, as in DeLong.
         note: Why values or covariance are NaN; otherwise empty.
     """
 
@@ -51,7 +52,7 @@ class Areas:
     note: str = ""
 
     def estimate(self, arm: int = 0, level: float = 0.95) -> Estimate:
-        """The area of one arm with its interval on the logit scale, as the function `estimate` gives it."""
+        """Return the area of one arm with its interval on the logit scale, as `estimate` below does."""
         clustered = self.units < self.n_positive + self.n_negative
         method = "logit clustered DeLong" if clustered else "logit DeLong"
         value, variance = float(self.values[arm]), float(self.covariance[arm, arm])
@@ -63,20 +64,21 @@ class Areas:
 def areas(
     scores: np.ndarray, positive: np.ndarray, groups: Groups | None = None, clustered: bool = True
 ) -> Areas:
-    """Areas and covariance of one or several arms, in O(N log N) each.
+    """Compute areas and covariance of one or several arms, in O(N log N) each.
 
     The components come from midranks (Sun and Xu, IEEE Signal Process Lett 21:1389-1393, 2014). With groups
-    they are summed by group, which may hold both classes, and the covariance is Obuchowski's; where every
-    group has one row it is DeLong's.
+    they are summed by group, which may have rows of both classes, and the covariance is Obuchowski's; where
+    every group has one row it is DeLong's.
 
     Args:
         scores: Higher means more likely positive, (N,) or one row an arm (M, N).
         positive: Truth, bool (N,).
-        groups: What was sampled from the population (N,); None takes every row for independent.
-        clustered: Whether a group may have several rows; plain DeLong demands one.
+        groups: Independent unit of each row: patient or cluster (N,); None: every row is independent.
+        clustered: Whether a group may have several rows; plain DeLong needs one.
 
     Raises:
-        DataError: A score that is not finite, a row without a group, or several of one where not clustered.
+        DataError: A score that is not finite, a row without a group, or a group with several rows if not
+            clustered.
     """
     scores, positive = np.atleast_2d(np.asarray(scores, np.float64)), np.asarray(positive, bool)
     assert scores.shape == (len(scores), len(positive)), "one score a row and arm"
@@ -86,8 +88,8 @@ def areas(
     m, n, units = int(positive.sum()), int((~positive).sum()), len(np.unique(codes))
     if not clustered and units < m + n:
         raise DataError(
-            f"{m + n} rows of {units} groups: plain DeLong takes every row for another patient; take the "
-            "clustered form, or average each patient to one row first."
+            f"{m + n} rows of {units} groups: plain DeLong assumes independent rows; use the clustered form, "
+            "or average each patient to one row first."
         )
     p, q = len(np.unique(codes[positive])), len(np.unique(codes[~positive]))
     sizes = (m, n, units, min(p, q, units // 2))
@@ -98,7 +100,7 @@ def areas(
     values, ours, others = zip(*(placement_values.components(row, positive) for row in scores), strict=True)
     if min(p, q) < 2:
         alone, what = "positive" if p < 2 else "negative", "sample" if groups is None else "group"
-        note = f"one {alone} {what} only: nothing shows how the area varies"
+        note = f"one {alone} {what} only: its variance cannot be estimated"
         return Areas(np.array(values), undefined, *sizes, df, note)
     a, b = np.stack(ours), np.stack(others)
     if units == m + n:
@@ -112,12 +114,12 @@ def areas(
 def interval(
     value: float, variance: float, level: float = 0.95, scale: str = "logit", df: float = math.inf
 ) -> tuple[float, float]:
-    """Interval of an area by Student's t, of infinite degrees of freedom the normal one.
+    """Compute the interval of an area by Student's t; with infinite degrees of freedom the normal one.
 
     Args:
         value: The area.
         variance: Its variance.
-        level: Coverage aimed at, such as 0.95.
+        level: Nominal coverage, such as 0.95.
         scale: `logit`, where the variance is divided by (A (1 - A))^2 (Pepe, The Statistical Evaluation of
             Medical Tests, 2003, section 5.2), which keeps its coverage in small samples and stays within 0
             and 1; or `plain`, on the area itself and cut off at 0 and 1, as R's pROC prints.
@@ -125,7 +127,7 @@ def interval(
 
     Returns:
         Low and high; NaN where the area is 0 or 1 or the variance is not above 0: there the normal
-        approximation would claim to be certain (see `estimate`).
+        approximation would have no width (see `estimate`).
     """
     assert scale in ("logit", "plain"), "a scale of the interval"
     if not (0 < value < 1 and variance > 0):
@@ -140,18 +142,18 @@ def interval(
 def estimate(
     scores: np.ndarray, positive: np.ndarray, groups: Groups | None = None, level: float = 0.95
 ) -> Estimate:
-    """An area with its interval on the logit scale.
+    """Estimate an area with its interval on the logit scale.
 
-    Where no variance was seen (all pairs in order, none, or every score the same) the interval is exact
-    instead. Take k pairs of a positive and a negative unit, no unit twice: they are independent, and all of
-    them are in order with a probability of A^k at most, so areas below (alpha / 2)^(1 / k) are ruled out
-    (the bound of Clopper and Pearson, Biometrika 26:404-413, 1934).
+    Where no variance is observed (all pairs in order, none, or all scores equal) the interval is exact
+    instead. Of k disjoint pairs of a positive and a negative unit, which are independent, all are in order
+    with probability at most A^k, so that areas below (alpha / 2)^(1 / k) are excluded (the bound of Clopper
+    and Pearson, Biometrika 26:404-413, 1934).
 
     Args:
         scores: Higher means more likely positive (N,).
         positive: Truth, bool (N,).
         groups: As for `areas`.
-        level: Coverage aimed at.
+        level: Nominal coverage.
 
     Raises:
         DataError: As `areas`.
@@ -160,12 +162,12 @@ def estimate(
 
 
 def paired(areas: Areas, first: int = 0, second: int = 1, level: float = 0.95) -> Result:
-    """Test two arms on the same rows: z with their covariance (DeLong et al., 1988), t of repeated groups.
+    """Test two arms on the same rows: z with their covariance (DeLong et al., 1988), t with repeated groups.
 
     Args:
-        areas: Of both arms.
-        first: Number of one arm.
-        second: Number of the other.
+        areas: Areas of both arms.
+        first: Index of one arm.
+        second: Index of the other.
         level: Coverage of the interval of the difference (plain scale).
     """
     v, w = areas.covariance[first, first], areas.covariance[second, second]
@@ -176,14 +178,14 @@ def paired(areas: Areas, first: int = 0, second: int = 1, level: float = 0.95) -
 
 
 def unpaired(areas_a: Areas, areas_b: Areas, level: float = 0.95) -> Result:
-    """Test one arm each on two sets of patients: t by Welch and Satterthwaite, as in R's pROC.
+    """Test two arms on different patients: t by Welch and Satterthwaite, as in R's pROC.
 
     Degrees of freedom are (V1 + V2)^2 / (V1^2 / (N1 - 1) + V2^2 / (N2 - 1)), N being the units of each set
-    (Robin et al., BMC Bioinformatics 12:77, 2011); of groups with several rows, `Areas.df` in place of N - 1.
+    (Robin et al., BMC Bioinformatics 12:77, 2011); with several rows a group, `Areas.df` replaces N - 1.
 
     Args:
-        areas_a: Of one arm on its patients.
-        areas_b: Of one arm on others.
+        areas_a: Area of one arm on its patients.
+        areas_b: Area of the other on other patients.
         level: Coverage of the interval of the difference (plain scale).
     """
     assert len(areas_a.values) == len(areas_b.values) == 1, "one arm each"
@@ -196,7 +198,7 @@ def unpaired(areas_a: Areas, areas_b: Areas, level: float = 0.95) -> Result:
 
 
 def hanley_mcneil(auc: float, n_positive: int, n_negative: int) -> float:
-    """Variance of an area of which only the size of the two samples is known.
+    """Compute the variance of an area from the sizes of the two samples alone.
 
     Hanley and McNeil, Radiology 143:29-36, 1982, equation 1, with Q1 = A / (2 - A) and
     Q2 = 2 A^2 / (1 + A) as for exponential scores.
@@ -211,7 +213,7 @@ def hanley_mcneil(auc: float, n_positive: int, n_negative: int) -> float:
     """
     faults = []
     if not 0 <= auc <= 1:
-        faults.append(f"an AUC of {auc} is none; give a share from 0 to 1, such as 0.92")
+        faults.append(f"an AUC of {auc} is not possible; give a number from 0 to 1, such as 0.92")
     if min(n_positive, n_negative) < 1:
         faults.append(f"{n_positive} positive and {n_negative} negative patients; an AUC needs one of each")
     refuse(faults)
@@ -223,13 +225,13 @@ def hanley_mcneil(auc: float, n_positive: int, n_negative: int) -> float:
 
 
 def published(auc: float, n_positive: int, n_negative: int, level: float = 0.95) -> Estimate:
-    """A published area with the interval that its two sample sizes allow, on the logit scale.
+    """Estimate the interval of a published area from its two sample sizes, on the logit scale.
 
     Args:
-        auc: As published.
+        auc: The published area.
         n_positive: Positive patients.
         n_negative: Negative patients.
-        level: Coverage aimed at.
+        level: Nominal coverage.
 
     Raises:
         ConfigError: As `hanley_mcneil`.
@@ -244,20 +246,20 @@ def _estimate(
     if 0 < value < 1 and variance > 0:
         note = NARROW if pairs < FEW else ""
         return Estimate(value, *interval(value, variance, level, df=df), method, note)
-    # A pair behaves as all that were seen with a probability of `seen` at least, and otherwise anyhow.
-    seen = ((1 - level) / 2) ** (1 / pairs)
-    return Estimate(value, value * seen, 1 - (1 - value) * seen, "Clopper-Pearson", AGREEING)
+    # With at least this probability a pair is ordered as all observed pairs are.
+    bound = ((1 - level) / 2) ** (1 / pairs)
+    return Estimate(value, value * bound, 1 - (1 - value) * bound, "Clopper-Pearson", AGREEING)
 
 
 def _test(difference: float, variance: float, parts: float, df: float, level: float, note: str) -> Result:
-    """Difference in standard errors, by Student's t; an infinite df is the normal distribution."""
+    """Test a difference by Student's t; an infinite df is the normal distribution."""
     if math.isnan(variance):
         return Result(difference=difference, note=note)
     if variance <= ROUNDING * parts:
         if difference == 0:
             note = "the two do not differ in any pair: no interval"
             return Result(p=1.0, statistic=0.0, difference=0.0, note=note)
-        note = "no variance was seen: nothing to hold the difference against"
+        note = "no variance was observed: the difference cannot be tested"
         return Result(difference=difference, note=note)
     error = math.sqrt(variance)
     margin = float(stats.t.ppf((1 + level) / 2, df)) * error
@@ -267,5 +269,5 @@ def _test(difference: float, variance: float, parts: float, df: float, level: fl
 
 
 def _expit(x: float) -> float:
-    """1 / (1 + e^-x), without overflow."""
+    """Compute 1 / (1 + e^-x) without overflow."""
     return 0.5 * (1 + math.tanh(x / 2))

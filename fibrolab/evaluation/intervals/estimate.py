@@ -1,4 +1,4 @@
-"""One number with its interval, the method that gave it, and what to beware of."""
+"""A number with its confidence interval, the method of that interval, and a note on its limits."""
 
 import math
 from dataclasses import dataclass
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number and how sure the data is of it.
+    """A number with its confidence interval.
 
     Attributes:
-        value: NaN where it is not defined.
+        value: The estimate; NaN where it is not defined.
         low: Lower end of the interval; NaN where there is none.
         high: Upper end.
-        method: What gave the interval, such as `clustered Wilson`; empty where there is none.
-        note: Why something is NaN, or what to beware of; otherwise empty.
+        method: Method of the interval, such as `clustered Wilson`; empty where there is none.
+        note: Why a number is NaN, or how it is limited; otherwise empty.
     """
 
     value: float
@@ -23,6 +23,6 @@ class Estimate:
     note: str = ""
 
     def columns(self, *notes: str) -> dict[str, object]:
-        """Value, low, high, method and note of a table's row; further notes stand behind its own."""
-        told = dict.fromkeys(note for note in (self.note, *notes) if note)
-        return vars(self) | {"note": "; ".join(told)}
+        """Return value, low, high, method and note as columns of a table; further notes follow its own."""
+        unique = dict.fromkeys(note for note in (self.note, *notes) if note)
+        return vars(self) | {"note": "; ".join(unique)}

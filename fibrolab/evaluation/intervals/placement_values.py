@@ -1,4 +1,4 @@
-"""Structural components: how much every row, or group of rows, moves an area under a ROC curve."""
+"""Placement values: the contribution of each row, or group of rows, to an area under a ROC curve."""
 
 from collections.abc import Sequence
 
@@ -13,10 +13,10 @@ Groups = Sequence[str] | np.ndarray  # (N,)
 
 
 def components(scores: np.ndarray, positive: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """The area of one arm, and what each row adds to it, by midranks in O(N log N).
+    """Compute the area of one arm and the contribution of each row to it, by midranks in O(N log N).
 
-    Sun and Xu, IEEE Signal Process Lett 21:1389-1393, 2014. Ranks are whole or half numbers, so the area is
-    exact to one rounding: 0, 1 and equal arms are recognised.
+    Sun and Xu, IEEE Signal Process Lett 21:1389-1393, 2014. Ranks are integers or halves, so that the
+    area is exact to one rounding: 0, 1 and equal arms are recognised.
 
     Args:
         scores: Finite, higher means more likely positive (N,).
@@ -34,11 +34,13 @@ def components(scores: np.ndarray, positive: np.ndarray) -> tuple[float, np.ndar
 
 
 def by_row(ours: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Covariance of M areas whose rows are independent, (M, M): DeLong et al., Biometrics 44:837-845, 1988.
+    """Compute the covariance of M areas of independent rows, (M, M).
+
+    DeLong et al., Biometrics 44:837-845, 1988.
 
     Args:
         ours: Components of the positive rows (M, m), m > 1.
-        others: Of the negative rows (M, n), n > 1.
+        others: Components of the negative rows (M, n), n > 1.
     """
     m, n = ours.shape[1], others.shape[1]
     return m / (m - 1) * (ours @ ours.T) + n / (n - 1) * (others @ others.T)
@@ -47,23 +49,23 @@ def by_row(ours: np.ndarray, others: np.ndarray) -> np.ndarray:
 def by_group(
     ours: np.ndarray, others: np.ndarray, groups_of_ours: np.ndarray, groups_of_others: np.ndarray
 ) -> np.ndarray:
-    """Covariance of M areas whose groups are independent, (M, M): Obuchowski, Biometrics 53:567-578, 1997.
+    """Compute the covariance of M areas of independent groups of rows, (M, M).
 
-    It is never negative: the factors of the squares are not below that of the products, so the sum is at
-    least that of the squared sums of each group.
+    Obuchowski, Biometrics 53:567-578, 1997. A variance is never negative: the factors of the squares are at
+    least that of the products, so that the sum is at least that of the squared sums of each group.
 
     Args:
         ours: Components of the positive rows (M, m).
-        others: Of the negative rows (M, n).
-        groups_of_ours: Number of each positive row's group (m,), of two groups at least.
-        groups_of_others: Of each negative row's (n,), of two groups at least.
+        others: Components of the negative rows (M, n).
+        groups_of_ours: Group index of each positive row (m,), at least two groups.
+        groups_of_others: Group index of each negative row (n,), at least two groups.
     """
     numbers = np.concatenate([groups_of_ours, groups_of_others])
     units, size = len(np.unique(numbers)), int(numbers.max()) + 1
     p, q = len(np.unique(groups_of_ours)), len(np.unique(groups_of_others))
     a = np.stack([np.bincount(groups_of_ours, row, size) for row in ours])  # (M, groups)
     b = np.stack([np.bincount(groups_of_others, row, size) for row in others])
-    products = a @ b.T  # not 0 where a group holds both classes
+    products = a @ b.T  # not 0 where a group has rows of both classes
     squares = p / (p - 1) * (a @ a.T) + q / (q - 1) * (b @ b.T)
     return squares + units / (units - 1) * (products + products.T)
 
@@ -71,12 +73,12 @@ def by_group(
 def degrees_of_freedom(
     ours: np.ndarray, others: np.ndarray, groups_of_ours: np.ndarray, groups_of_others: np.ndarray
 ) -> np.ndarray:
-    """How surely the variance of each of M areas is known from few or unequal groups, float64 (M,).
+    """Compute the degrees of freedom of the variance of each of M areas, float64 (M,).
 
-    Satterthwaite, Biometrics Bull 2:110-114, 1946, of what positive and negative groups add to the variance,
-    each of one degree less than its effective number of groups (`effective_groups`). With 10 to 150 groups of
-    very unequal size, nominal 95 % intervals covered 78 to 86 % by the normal distribution; by Student's t
-    89 to 94 %.
+    Satterthwaite, Biometrics Bull 2:110-114, 1946, of the contributions of positive and negative groups to
+    the variance, each with one degree less than its effective number of groups (`effective_groups`). With 10
+    to 150 groups of very unequal size, nominal 95 % intervals covered 78 to 86 % by the normal distribution
+    and 89 to 94 % by Student's t.
 
     Args:
         ours: As for `by_group` (M, m).
@@ -98,10 +100,10 @@ def degrees_of_freedom(
 
 
 def numbered(groups: Groups) -> np.ndarray:
-    """Number of each row's group (N,); by hashing, since to sort a million names takes longer than the areas.
+    """Return the group index of each row (N,); by hashing, which is faster than sorting a million names.
 
     Raises:
-        DataError: A row has none.
+        DataError: A row has no group.
     """
     codes, _ = pd.factorize(np.asarray(groups))
     if (codes < 0).any():
@@ -110,15 +112,15 @@ def numbered(groups: Groups) -> np.ndarray:
 
 
 def refuse_not_finite(scores: np.ndarray) -> None:
-    """See that the scores (M, N) can be put in order.
+    """Refuse scores (M, N) that cannot be ordered.
 
     Raises:
-        DataError: One is not finite.
+        DataError: A score is not finite.
     """
     wrong = np.argwhere(~np.isfinite(scores))
     if len(wrong):
         arm, row = wrong[0]
         raise DataError(
             f"{len(wrong)} of {scores.size} scores are not finite (the first, {scores[arm, row]}, in row "
-            f"{row}): leave these rows out, or mend what wrote them."
+            f"{row}): leave these rows out, or correct what wrote them."
         )

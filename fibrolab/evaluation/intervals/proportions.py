@@ -1,4 +1,4 @@
-"""Intervals of shares (accuracy, sensitivity, PPV, ...): Wilson's, by what groups are worth as witnesses."""
+"""Wilson intervals of proportions (accuracy, sensitivity, PPV, ...) of independent or clustered samples."""
 
 import math
 from collections.abc import Sequence
@@ -10,22 +10,22 @@ from fibrolab.errors import DataError
 from fibrolab.evaluation.intervals.estimate import Estimate
 
 WILSON, CLUSTERED = "Wilson", "clustered Wilson"
-# Groups that must hold a miss, and as many a hit, before the variance between groups is trusted. With one or
-# two it comes out too small: 50 groups of 5 (correlation 0.5) and a share of 0.97 were covered in 87.5 % of
-# simulated studies, with this rule in 96.6 %; where samples are independent it hardly costs any width.
+# Number of groups with a miss, and of groups with a hit, from which the variance between groups is used. With
+# one or two it is underestimated: of 50 groups of 5 (correlation 0.5) and a proportion of 0.97 the intervals
+# covered 87.5 % in simulated studies, with this rule 96.6 %; with independent samples it hardly adds width.
 ENOUGH = 3
-UNSEEN = "too little is seen of how groups differ: each counts as one sample"
+UNSEEN = "too few groups with a hit or a miss to estimate their variance: each counts as one sample"
 
 
 def wilson(hits: float, n: float, level: float = 0.95) -> tuple[float, float]:
-    """Score interval of a share.
+    """Compute the score interval of a proportion.
 
-    Wilson, J Am Stat Assoc 22:209-212, 1927. It has a width where no sample or every sample is a hit.
+    Wilson, J Am Stat Assoc 22:209-212, 1927. It has a width even where no sample or every sample is a hit.
 
     Args:
-        hits: How many of them count; a fraction where n is an effective number.
-        n: Independent witnesses; a fraction where it is an effective number.
-        level: Coverage aimed at.
+        hits: Number of hits; a fraction where n is an effective number.
+        n: Number of independent samples; a fraction where it is an effective number.
+        level: Nominal coverage.
 
     Returns:
         Low and high; NaN where n is 0.
@@ -36,15 +36,13 @@ def wilson(hits: float, n: float, level: float = 0.95) -> tuple[float, float]:
     from scipy.stats import norm
 
     if not (0 <= hits <= n and 0 < level < 1):
-        raise DataError(
-            f"{hits} hits of {n} at a level of {level} are no share; hits go from 0 to their number."
-        )
+        raise DataError(f"{hits} hits of {n} at a level of {level} are no proportion; hits go from 0 to n.")
     if n == 0:
         return math.nan, math.nan
     z2 = float(norm.isf((1 - level) / 2)) ** 2
-    share = hits / n
-    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = math.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
+    proportion = hits / n
+    centre = (proportion + z2 / (2 * n)) / (1 + z2 / n)
+    half = math.sqrt(z2 * (proportion * (1 - proportion) / n + z2 / (4 * n * n))) / (1 + z2 / n)
     low = 0.0 if hits == 0 else max(0.0, centre - half)
     return low, 1.0 if hits == n else min(1.0, centre + half)
 
@@ -55,17 +53,17 @@ def estimate(
     groups: Sequence[str] | np.ndarray | None = None,
     level: float = 0.95,
 ) -> Estimate:
-    """A share with its interval, whether or not the samples are independent witnesses.
+    """Estimate a proportion with its interval, from independent or clustered samples.
 
     Where a group has several counted samples, Wilson's interval takes the effective number of them
     (`effective_number`); otherwise it takes their number, exactly.
 
     Args:
-        hits: Which samples are right, found, ...: bool (N,).
-        counted: Which samples the share is of, such as the diseased for a sensitivity: bool (N,); by default
-            all.
-        groups: Patient, or cluster of copies (N,); each sample its own by default.
-        level: Coverage aimed at.
+        hits: Samples that are hits, such as correct or detected ones: bool (N,).
+        counted: Samples of the denominator, such as the diseased for a sensitivity: bool (N,); all by
+            default.
+        groups: Patient, or cluster of copies (N,); by default each sample is independent.
+        level: Nominal coverage.
 
     Raises:
         DataError: The arguments differ in length, or the level is not between 0 and 1.
@@ -85,17 +83,17 @@ def effective_counts(
     groups: Sequence[str] | np.ndarray | None = None,
     level: float = 0.95,
 ) -> tuple[float, float, str | None]:
-    """Hits and independent samples that are worth as much as these, for an interval or a test of the share.
+    """Return the effective numbers of hits and of samples, for an interval or a test of the proportion.
 
     Args:
         hits: As for `estimate`: bool (N,).
         counted: As for `estimate`: bool (N,).
         groups: As for `estimate` (N,).
-        level: Coverage aimed at, for the allowance that few groups need.
+        level: Nominal coverage, for the correction that few groups need.
 
     Returns:
-        Both numbers, as they are and None where no group has two counted samples; otherwise the effective
-        ones, which are fractions, and the note of `effective_number`.
+        Hits, samples and note. Where no group has two counted samples: the plain numbers and None; otherwise
+        the effective numbers, which are fractions, and the note of `effective_number`.
 
     Raises:
         DataError: The arguments differ in length.
@@ -105,7 +103,7 @@ def effective_counts(
     names = np.arange(len(right)) if groups is None else np.asarray(groups)
     if not len(right) == len(of) == len(names):
         raise DataError(
-            f"A share of {len(right)} hits, {len(of)} counted, {len(names)} groups: give one a sample."
+            f"A proportion of {len(right)} hits, {len(of)} counted, {len(names)} groups: give one a sample."
         )
     codes = pd.factorize(names[of])[0]
     sizes = np.bincount(codes)
@@ -117,23 +115,23 @@ def effective_counts(
 
 
 def effective_number(hits: np.ndarray, sizes: np.ndarray, level: float = 0.95) -> tuple[float, str]:
-    """How many independent samples would know a share as well as these groups do.
+    """Compute the effective sample size of clustered samples.
 
     The number of samples over the design effect (Rao and Scott, Biometrics 48:577-585, 1992): the variance of
-    the share, by leaving out each group in turn (Efron and Stein, Ann Stat 9:586-596, 1981), by that of as
-    many independent samples. From few groups the variance itself is uncertain, for which the number shrinks
-    by the squared ratio of Student's t on n - 1 and on k - 1 degrees of freedom (Korn and Graubard, Surv
-    Methodol 24:193-201, 1998). k is the effective number of groups (`effective_groups`), since one patient
-    may hold most samples.
+    the proportion, by leaving out each group in turn (Efron and Stein, Ann Stat 9:586-596, 1981), over that
+    of as many independent samples. With few groups the variance itself is uncertain, for which the number
+    shrinks by the squared ratio of Student's t on n - 1 and on k - 1 degrees of freedom (Korn and Graubard,
+    Surv Methodol 24:193-201, 1998). k is the effective number of groups (`effective_groups`), since one
+    patient may hold most samples.
 
     Args:
         hits: Hits in each group (M,).
         sizes: Samples in each group, at least one (M,).
-        level: Coverage aimed at.
+        level: Nominal coverage.
 
     Returns:
-        The number, from 1 to the number of samples, and a note where the variance cannot be known: then it
-        is at most k, as if the samples of a group agreed.
+        The number, from 1 to the number of samples, and a note where the variance cannot be estimated: then
+        it is at most k, as if all samples of a group agreed.
     """
     from scipy.stats import t
 
@@ -141,10 +139,10 @@ def effective_number(hits: np.ndarray, sizes: np.ndarray, level: float = 0.95) -
     if m == 1:
         return 1.0, "one group only: its samples count as one"
     k = effective_groups(sizes)
-    residuals = hits * n - right * sizes  # whole numbers: 0 is 0
+    residuals = hits * n - right * sizes  # integers, so that 0 is exact
     if not residuals.any():
         return k, UNSEEN
-    moves = residuals / (n - sizes)  # n times what leaving a group out moves the share by
+    moves = residuals / (n - sizes)  # n times the change by leaving a group out
     variance = (m - 1) / m * float((moves**2).sum()) / n**2
     design_effect = variance / (right / n * (1 - right / n) / (n - 1))
     tail = (1 - level) / 2
@@ -157,7 +155,7 @@ def effective_number(hits: np.ndarray, sizes: np.ndarray, level: float = 0.95) -
 
 
 def effective_groups(sizes: np.ndarray) -> float:
-    """How many groups of equal size would know as much as these, were the samples of each to agree.
+    """Compute the effective number of groups: equal groups as informative if the samples of each agree.
 
     Kish, Survey Sampling, 1965: the squared sum of the sizes over the sum of their squares.
 
@@ -165,7 +163,7 @@ def effective_groups(sizes: np.ndarray) -> float:
         sizes: Samples in each group (M,).
 
     Returns:
-        From 1 to the number of groups that hold any, which it is where all of these are equal.
+        From 1 to the number of non-empty groups, which it equals where these are of one size.
     """
     sizes = np.asarray(sizes, dtype=np.float64)
     return float(sizes.sum() ** 2 / (sizes**2).sum())

@@ -11,22 +11,22 @@ from fibrolab.evaluation.intervals.bootstrap import enough, percentiles, resampl
 from fibrolab.evaluation.measures.weighted import Weights, ratio
 
 GRID = np.linspace(0.0, 1.0, 101)
-RESAMPLES = 500  # of a band: a picture does not show the rest of the Monte Carlo error
-TINY = 1e-12  # 29 of 100 is the same share as the grid's .29, whatever the last bit
+RESAMPLES = 500  # of a band; the remaining Monte Carlo error is not visible in a figure
+TINY = 1e-12  # tolerance, so that 29 of 100 equals the grid's .29
 
 
 @dataclass(frozen=True)
 class Band:
-    """A curve and how far it may be off, point by point.
+    """A curve with a pointwise confidence band.
 
-    The band covers each point with the level aimed at, not the whole curve at once.
+    The band covers each point at the nominal level, not the whole curve at once.
 
     Attributes:
         x: Grid (P,).
-        y: Curve of the data itself (P,); NaN where a class is absent.
+        y: Curve of the data (P,); NaN where a class is absent.
         low: Lower end (P,); NaN where there is no interval.
         high: Upper end (P,).
-        note: Why something is NaN; otherwise empty.
+        note: Why a number is NaN; otherwise empty.
     """
 
     x: np.ndarray
@@ -44,18 +44,18 @@ def roc_band(
     seed: int = 0,
     level: float = 0.95,
 ) -> Band:
-    """Sensitivity (y) at fixed 1 - specificity (x), by percentiles of resampled groups.
+    """Compute the sensitivity (y) at fixed 1 - specificity (x), with a band by resampled groups.
 
-    Tied scores are one step of the curve, drawn as a straight line, so that the area under it is the AUC;
-    where the curve rises straight up, the upper end counts.
+    Tied scores are one segment of the curve, a straight line, so that the area under it is the AUC; where the
+    curve is vertical, the upper end counts.
 
     Args:
         scores: Higher means more likely positive (N,).
         positive: Truth, bool (N,).
-        groups: What was sampled from the population (N,).
-        resamples: Resamples of the groups.
+        groups: Independent unit of each row: patient or cluster (N,).
+        resamples: Number of resamples of the groups.
         seed: As for `bootstrap.intervals`: the same seed draws the same resamples.
-        level: Coverage aimed at, at each point.
+        level: Nominal coverage at each point.
 
     Raises:
         DataError: A score that is not finite.
@@ -71,19 +71,19 @@ def pr_band(
     seed: int = 0,
     level: float = 0.95,
 ) -> Band:
-    """Precision (y) at fixed recall (x): that of the highest threshold which reaches the recall.
+    """Compute the precision (y) at fixed recall (x): that of the highest threshold which reaches the recall.
 
-    A step function, whose area is the average precision; a straight line between the steps would promise
-    what no threshold gives (Davis and Goadrich, ICML 2006). At recall 0 stands the precision of the highest
-    scores that hold a positive.
+    A step function, whose area is the average precision; a straight line between the steps would show values
+    that no threshold gives (Davis and Goadrich, ICML 2006). At recall 0 stands the precision of the highest
+    scores that include a positive row.
 
     Args:
         scores: Higher means more likely positive (N,).
         positive: Truth, bool (N,).
-        groups: What was sampled from the population (N,).
-        resamples: Resamples of the groups.
+        groups: Independent unit of each row: patient or cluster (N,).
+        resamples: Number of resamples of the groups.
         seed: As for `roc_band`.
-        level: Coverage aimed at, at each point.
+        level: Nominal coverage at each point.
 
     Raises:
         DataError: A score that is not finite.
@@ -92,15 +92,15 @@ def pr_band(
 
 
 def average_precision(scores: np.ndarray, positive: np.ndarray, weights: Weights | None = None) -> np.ndarray:
-    """Mean of the precision over the steps of recall, as in scikit-learn, float64 (R,).
+    """Compute the mean precision over the steps of recall, as in scikit-learn, float64 (R,).
 
     Args:
         scores: Higher means more likely positive (N,).
         positive: Truth, bool (N,).
-        weights: One row a resample (R, N); None weighs every sample once (R = 1).
+        weights: One row a resample (R, N); None weights every sample once (R = 1).
 
     Returns:
-        NaN where a class has no weight: without a negative, every order of the scores would give 1.
+        NaN where a class has no weight: without a negative row, every score would give 1.
     """
     counts = _Steps(scores, positive).counts(weights)
     gained = np.diff(counts.positive, axis=1)
@@ -110,14 +110,14 @@ def average_precision(scores: np.ndarray, positive: np.ndarray, weights: Weights
 
 
 class _Counts(NamedTuple):
-    """Weight at or above each threshold, from none to all, (R, T + 1) each."""
+    """Weight of each class at or above each threshold, from none to all, (R, T + 1) each."""
 
     positive: np.ndarray
     negative: np.ndarray
 
 
 class _Steps:
-    """The thresholds of a score: sorted once, counted for any weights."""
+    """Thresholds of a score: rows are sorted once and counted under any weights."""
 
     def __init__(self, scores: np.ndarray, positive: np.ndarray) -> None:
         scores, self._positive = np.asarray(scores, np.float64), np.asarray(positive, bool)
@@ -127,10 +127,10 @@ class _Steps:
         self._positive = self._positive[self._order]
         ordered = scores[self._order]
         ends = np.append(ordered[1:] != ordered[:-1], True)[: len(ordered)]
-        self._last = np.flatnonzero(ends)  # row of each run of ties
+        self._last = np.flatnonzero(ends)  # last row of each tie
 
     def counts(self, weights: Weights | None) -> _Counts:
-        """Weight of both classes at or above each threshold, for weights (R, N)."""
+        """Sum the weights (R, N) of both classes at or above each threshold."""
         if weights is None:
             weights = np.ones((1, len(self._order)))
         ordered = weights[:, self._order]
@@ -143,12 +143,12 @@ class _Steps:
 
 
 def _sensitivity(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
-    """On the grid, from the counts (T + 1,) of one resample; of several points at one x the upper."""
+    """Interpolate on the grid from the counts (T + 1,) of one resample; of points at one x the upper."""
     return np.interp(GRID + TINY, negative / negative[-1], positive / positive[-1])
 
 
 def _precision(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
-    """On the grid, from the counts (T + 1,) of one resample; at recall 0 the limit from above."""
+    """Look up on the grid from the counts (T + 1,) of one resample; at recall 0 the limit from above."""
     first = np.searchsorted(positive, positive[-1] * np.maximum(GRID - TINY, TINY))
     return positive[first] / (positive[first] + negative[first])
 
@@ -164,19 +164,19 @@ def _band(
 ) -> Band:
     steps = _Steps(scores, positive)
 
-    def drawn(weights: Weights | None) -> np.ndarray:
+    def curves(weights: Weights | None) -> np.ndarray:
         rows = [pair for pair in zip(*steps.counts(weights), strict=True) if pair[0][-1] and pair[1][-1]]
         return np.array([measure(*pair) for pair in rows]).reshape(-1, len(GRID))
 
     unknown = np.full(len(GRID), np.nan)
     if np.all(positive) or not np.any(positive):  # true of no rows as well
         return Band(GRID, unknown, unknown, unknown, "one class only: there is no curve")
-    curve = drawn(None)[0]
+    curve = curves(None)[0]
     if len(set(groups)) < 2:
         return Band(GRID, curve, unknown, unknown, "one group only: no band can be drawn from it")
-    draws = np.concatenate([drawn(weights) for weights in resample_weights(groups, resamples, seed)])
+    draws = np.concatenate([curves(weights) for weights in resample_weights(groups, resamples, seed)])
     if not enough(len(draws), resamples):
         return Band(GRID, curve, unknown, unknown, "a class is in too few groups to draw a band")
     low, high = percentiles(draws, level)
-    agree = "" if (low < high).any() else "every resample gives the same curve: how sure it is, is not known"
+    agree = "" if (low < high).any() else "every resample gives the same curve: its uncertainty is not known"
     return Band(GRID, curve, low, high, agree)

@@ -1,4 +1,4 @@
-"""The worst mistakes: test samples that were answered wrongly, farthest and surest first."""
+"""Misclassified test samples, sorted by distance from the true class and by confidence."""
 
 from collections.abc import Sequence
 
@@ -16,17 +16,17 @@ LISTED = 50
 def table(
     frame: pd.DataFrame, classes: Sequence[str], ordered: bool = True, most: int = LISTED
 ) -> pd.DataFrame:
-    """`mistakes.csv`: what a person should look at.
+    """Make `mistakes.csv`, the misclassified test samples to look at.
 
     Args:
         frame: Predictions as `predictions.read` gives them.
         classes: Names of the K classes.
         ordered: Whether they are stages; then the distance is in stages, otherwise 1.
-        most: How many are listed.
+        most: Largest number of samples listed.
 
     Returns:
         The columns `COLUMNS`: names of the true and the predicted class, the probability of the latter, and
-        how far apart they are.
+        the distance between them.
 
     Raises:
         DataError: No test rows.

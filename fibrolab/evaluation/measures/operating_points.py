@@ -1,4 +1,4 @@
-"""`endpoints.csv`: every end point at thresholds chosen on validation, by sample and by patient."""
+"""`endpoints.csv`: every end point at thresholds chosen on the validation part, by sample and patient."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,14 +21,14 @@ COLUMNS = (
 MEASURES = (
     "accuracy", "balanced_accuracy", "sensitivity", "specificity", "ppv", "npv", "lr_plus", "lr_minus", "f1",
 )  # fmt: skip
-OF_SAMPLES = {  # shares of samples, by their name among the metrics of the two classes no and yes
+OF_SAMPLES = {  # proportions of samples: name among the metrics of the two classes "no" and "yes"
     "accuracy": "accuracy",
     "sensitivity": "sensitivity_yes",
     "specificity": "specificity_yes",
     "ppv": "precision_yes",
     "npv": "npv_yes",
 }
-RESAMPLED = ("balanced_accuracy", "f1")  # what is neither a share nor a ratio of two
+RESAMPLED = ("balanced_accuracy", "f1")  # measures that are neither proportions nor ratios of two
 
 
 def table(
@@ -40,26 +40,26 @@ def table(
     level: float = 0.95,
     levels: Sequence[str] = (patients.SAMPLE, "patient"),
 ) -> pd.DataFrame:
-    """What each end point comes to on test: its AUC, and its decisions by every rule of `thresholds`.
+    """Evaluate each end point on the test part: its AUC, and its decisions by every rule of `thresholds`.
 
-    Thresholds are chosen on the validation rows of the same level, and never see a test row. Intervals: the
-    area's by DeLong, shares by Wilson, likelihood ratios on the logarithm (all in their clustered forms where
-    a group has several rows), the rest by the BCa bootstrap over groups, for the threshold as it was chosen:
-    how much another validation part would move it is not in them.
+    Thresholds are chosen on the validation rows of the same level, never on test rows. Intervals: of the area
+    by DeLong, of proportions by Wilson, of likelihood ratios on the logarithm (all in their clustered forms
+    where a group has several rows), of the rest by the BCa bootstrap over groups, for the threshold as it was
+    chosen: they do not include its variation over validation parts.
 
     Args:
-        frame: Predictions of validation and test, as `predictions.read` gives them.
+        frame: Predictions of validation and test, as `predictions.read` returns them.
         classes: Names of the K classes.
-        end_points: Name and lowest positive class of each, as `endpoints.of_task` gives them.
+        end_points: Name and lowest positive class of each, as `endpoints.of_task` returns them.
         resamples: Bootstrap resamples of the groups.
-        seed: Of the resamples.
-        level: Coverage aimed at.
-        levels: Of `patients.LEVELS`. Those of patients are left out where none has several test rows of one
-            stage, since they would repeat those of samples.
+        seed: Seed of the resamples.
+        level: Nominal coverage.
+        levels: Some of `patients.LEVELS`. Those of patients are left out where no patient has several test
+            rows of one stage, since they would repeat those of samples.
 
     Returns:
-        Columns `COLUMNS`; rule is empty and threshold NaN beside the AUC. What is not defined is NaN, with
-        the reason in `note`.
+        Columns `COLUMNS`; rule is empty and threshold NaN for the AUC. Undefined values are NaN, with the
+        reason in `note`.
 
     Raises:
         DataError: No test rows, or another number of classes.
@@ -78,92 +78,96 @@ def table(
 
 
 class _Point(NamedTuple):
-    """A threshold of an end point, and what it says of the test rows."""
+    """A threshold of an end point, and its decisions on the test rows."""
 
     threshold: Threshold
     positive: np.ndarray  # bool (N,)
-    answers: np.ndarray  # bool (N,); no where the threshold is not defined, and then never looked at
+    predicted: np.ndarray  # bool (N,); False, and never used, where the threshold is not defined
 
 
 def _rows(
     frame: pd.DataFrame, end_points: Mapping[str, int], resamples: int, seed: int, level: float
 ) -> Iterator[dict[str, object]]:
-    """Of one level: of each end point the AUC, then every measure by every rule."""
+    """Yield the rows of one level: of each end point the AUC, then every measure by every rule."""
     test = predictions.select(frame, keys.TEST)
     groups = test[keys.GROUP_ID].to_numpy()
     points = {name: _points(frame, test, lowest) for name, lowest in end_points.items()}
-    drawn = _drawn([point for of_one in points.values() for point in of_one], groups, resamples, seed, level)
+    resampled = _resampled_measures(
+        [point for of_one in points.values() for point in of_one], groups, resamples, seed, level
+    )
     for name, of_one in points.items():
         scores = endpoints.score(predictions.probabilities(test), end_points[name])
         area = delong.estimate(scores, of_one[0].positive, groups, level)
         yield {"endpoint": name, "rule": "", "threshold": math.nan, "metric": "auc"} | area.columns()
         for point in of_one:
-            resampled, threshold = next(drawn), point.threshold
+            bootstrapped, threshold = next(resampled), point.threshold
             shared = {"endpoint": name, "rule": threshold.rule, "threshold": threshold.value}
-            found = resampled | decided(point.answers, point.positive, groups, level)
+            found = bootstrapped | decision_measures(point.predicted, point.positive, groups, level)
             for metric in MEASURES:
                 estimate = Estimate(math.nan) if math.isnan(threshold.value) else found[metric]
                 yield shared | {"metric": metric} | estimate.columns(threshold.note)
 
 
 def _points(frame: pd.DataFrame, test: pd.DataFrame, lowest: int) -> list[_Point]:
-    """An end point at the threshold of every rule."""
+    """Apply the threshold of every rule to an end point."""
     validation = frame[frame[keys.PARTITION] == keys.VALIDATION]
     seen, scores = (endpoints.score(predictions.probabilities(rows), lowest) for rows in (validation, test))
     reached, positive = ((rows[keys.Y_TRUE] >= lowest).to_numpy() for rows in (validation, test))
     points = []
     for rule in thresholds.RULES:
         threshold = thresholds.chosen(seen, reached, rule)
-        nobody = np.zeros(len(test), dtype=bool)
-        answers = nobody if math.isnan(threshold.value) else threshold.is_positive(scores)
-        points.append(_Point(threshold, positive, answers))
+        undefined = math.isnan(threshold.value)
+        predicted = np.zeros(len(test), dtype=bool) if undefined else threshold.is_positive(scores)
+        points.append(_Point(threshold, positive, predicted))
     return points
 
 
-def decided(
-    answers: np.ndarray, positive: np.ndarray, groups: np.ndarray, level: float = 0.95
+def decision_measures(
+    predicted: np.ndarray, positive: np.ndarray, groups: np.ndarray, level: float = 0.95
 ) -> dict[str, Estimate]:
-    """What yes and no are worth, but for what has no other interval than a bootstrap's.
+    """Estimate the measures of a binary decision that need no bootstrap.
 
     Args:
-        answers: Who is called positive, bool (N,).
-        positive: Who has the end point, bool (N,).
-        groups: What was sampled from the population (N,).
-        level: Coverage aimed at.
+        predicted: Predicted positive, bool (N,).
+        positive: Has the end point, bool (N,).
+        groups: Independent unit of each row: patient or cluster (N,).
+        level: Nominal coverage.
 
     Returns:
         Accuracy, sensitivity, specificity, PPV, NPV and both likelihood ratios, by their names in `MEASURES`.
     """
-    shares = by_metric.of_proportions(positive.astype(int), answers.astype(int), groups, ("no", "yes"), level)
-    found = {ours: shares[theirs] for ours, theirs in OF_SAMPLES.items()}
-    for name, answered in (("lr_plus", answers), ("lr_minus", ~answers)):
-        found[name] = likelihood_ratios.estimate(answered, positive, groups, level)
+    known = by_metric.of_proportions(
+        positive.astype(int), predicted.astype(int), groups, ("no", "yes"), level
+    )
+    found = {ours: known[theirs] for ours, theirs in OF_SAMPLES.items()}
+    for name, result in (("lr_plus", predicted), ("lr_minus", ~predicted)):
+        found[name] = likelihood_ratios.estimate(result, positive, groups, level)
     return found
 
 
-def _drawn(
+def _resampled_measures(
     points: Sequence[_Point], groups: np.ndarray, resamples: int, seed: int, level: float
 ) -> Iterator[dict[str, Estimate]]:
-    """Of each point what is no share of samples, with bootstrap intervals, all from the same resamples."""
+    """Yield the measures of each point that need a bootstrap, all from the same resamples."""
     if not points:
         return
     measure = _measure(points)
-    alone = len(np.unique(groups)) == 1
+    one_group = len(np.unique(groups)) == 1
     found = bootstrap.resampled(measure, groups, resamples, seed, level)
     rows = {str(name): row for name, row in found.iterrows()}
     for number, point in enumerate(points):
         yield {
-            metric: _resampled(metric, rows[f"{number} {metric}"], point.positive, alone)
+            metric: _resampled(metric, rows[f"{number} {metric}"], point.positive, one_group)
             for metric in RESAMPLED
         }
 
 
 def _measure(points: Sequence[_Point]) -> Callable[[Weights | None], dict[str, np.ndarray]]:
-    """Balanced accuracy and F1 of every point, of weighted rows."""
+    """Make the function of balanced accuracy and F1 of every point under weights of the rows."""
     n = len(points[0].positive)
-    cells = np.zeros((n, len(points), 2, 2))  # truth, answer
+    cells = np.zeros((n, len(points), 2, 2))  # true, predicted
     for number, point in enumerate(points):
-        cells[np.arange(n), number, point.positive.astype(int), point.answers.astype(int)] = 1.0
+        cells[np.arange(n), number, point.positive.astype(int), point.predicted.astype(int)] = 1.0
 
     def measure(weights: Weights | None) -> dict[str, np.ndarray]:
         weights = np.ones((1, n)) if weights is None else weights
@@ -178,8 +182,8 @@ def _measure(points: Sequence[_Point]) -> Callable[[Weights | None], dict[str, n
     return measure
 
 
-def _resampled(metric: str, row: pd.Series, positive: np.ndarray, alone: bool) -> Estimate:
-    """Interval of one measure, or why there is none."""
+def _resampled(metric: str, row: pd.Series, positive: np.ndarray, one_group: bool) -> Estimate:
+    """Return the interval of one measure, or say why there is none."""
     every = "every" if positive.all() else "no"
-    undefined = f"{every} test row has the end point{', and none is said to' * (metric == 'f1')}"
-    return by_metric.resampled(row, alone, undefined)
+    undefined = f"{every} test row has the end point{', and none is predicted positive' * (metric == 'f1')}"
+    return by_metric.resampled(row, one_group, undefined)

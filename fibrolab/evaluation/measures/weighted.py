@@ -1,4 +1,4 @@
-"""What measures of a resampled test set share: the weights of its samples, quotients of weighted sums."""
+"""Weights of the samples of a resampled test set, and ratios and averages under them."""
 
 import numpy as np
 
@@ -6,10 +6,10 @@ Weights = np.ndarray  # float64 (R, N), finite and not negative
 
 
 def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """Quotient, NaN where there is nothing below the line."""
+    """Divide; NaN where the denominator is not positive."""
     return np.divide(above, below, out=np.full(np.shape(below), np.nan), where=below > 0)
 
 
-def average(values: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Mean of (R, K) values by (R, K) shares, (R,); a value without a share may be undefined."""
-    return ratio(np.where(shares > 0, values * shares, 0.0).sum(axis=1), shares.sum(axis=1))
+def average(values: np.ndarray, proportions: np.ndarray) -> np.ndarray:
+    """Average values (R, K) weighted by proportions (R, K), (R,); a value of weight 0 may be undefined."""
+    return ratio(np.where(proportions > 0, values * proportions, 0.0).sum(axis=1), proportions.sum(axis=1))

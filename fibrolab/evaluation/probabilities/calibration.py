@@ -1,4 +1,4 @@
-"""Whether a probability means what it says: temperature, reliability diagram, and the table of both."""
+"""Calibration: temperature scaling, reliability diagram, and the table of calibration measures."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,25 +21,25 @@ COLUMNS = ("level", "probabilities", "temperature", "measure", "value", "low", "
 PREDICTED, SCALED = "as predicted", "temperature"
 LOSSES = {"log_loss": probability_quality.log_losses, "brier": probability_quality.squared_errors}
 BINS = 10
-HOTTEST, COLDEST = 100.0, 0.01  # temperatures; beyond them the data asks for chance, or for certainty
-CHANCES = 100  # draws of the error that a calibrated run would show: its mean is known to a tenth of its SD
+HOTTEST, COLDEST = 100.0, 0.01  # largest and smallest temperature
+CHANCES = 100  # simulated errors of a calibrated run: their mean is accurate to a tenth of their SD
 NO_VALIDATION = "no validation predictions to fit a temperature on"
 
 
 def temperature(probabilities: np.ndarray, labels: np.ndarray) -> Estimate:
-    """Temperature under which the probabilities lose least against the labels.
+    """Fit the temperature that minimises the log loss of the labels.
 
     Guo, Pleiss, Sun and Weinberger, ICML 2017, section 4.2: softmax(z / T) at the maximum of the likelihood.
     The logarithms of the probabilities serve as logits z, from which they differ by a constant a row. The
-    log loss is convex in 1 / T, so its slope has one root; groups do not move it but for chance.
+    log loss is convex in 1 / T, so that its slope has one root. Clustering does not bias it.
 
     Args:
-        probabilities: Of the validation rows, one column a class (N, K).
+        probabilities: Probabilities of the validation rows, one column a class (N, K).
         labels: Class indices (N,).
 
     Returns:
-        The temperature: above 1, the probabilities were too sure. NaN with a reason where the labels are of
-        one class or none, or no temperature between 0.01 and 100 is best.
+        The temperature; above 1, the probabilities are overconfident. NaN with a reason where there are fewer
+        than two classes of labels, or the optimum is outside 0.01 to 100.
     """
     from scipy.optimize import brentq
     from scipy.special import softmax
@@ -53,22 +53,22 @@ def temperature(probabilities: np.ndarray, labels: np.ndarray) -> Estimate:
     true = logits[np.arange(len(labels)), labels].mean()
 
     def slope(inverse: float) -> float:
-        """Of the mean log loss, by 1 / T."""
+        """Return the derivative of the mean log loss by 1 / T."""
         return float((softmax(inverse * logits, axis=1) * logits).sum(axis=1).mean() - true)
 
     if slope(1 / HOTTEST) >= 0:
-        return Estimate(math.nan, note="on validation the probabilities are worth no more than chance")
+        return Estimate(math.nan, note="on validation the probabilities are no better than chance")
     if slope(1 / COLDEST) <= 0:
-        return Estimate(math.nan, note="validation holds no error: no temperature is low enough")
+        return Estimate(math.nan, note="validation has no misclassified row: no temperature is low enough")
     return Estimate(1.0 / float(brentq(slope, 1 / HOTTEST, 1 / COLDEST, xtol=1e-12)))
 
 
 def scaled(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Probabilities at another temperature, float64 (N, K); the order of a row's classes stays.
+    """Scale probabilities by a temperature, float64 (N, K); the order of the classes in a row is kept.
 
     Args:
         probabilities: One column a class (N, K).
-        temperature: Above 0; 1 leaves them as they are. A 0 counts as 2.2e-16, as in the log loss.
+        temperature: Above 0; 1 leaves them unchanged. A 0 counts as 2.2e-16, as in the log loss.
     """
     from scipy.special import softmax
 
@@ -77,18 +77,18 @@ def scaled(probabilities: np.ndarray, temperature: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Reliability:
-    """What was promised beside what was found, a bin of answers at a time; there are no empty bins.
+    """Predicted probabilities and observed proportions by bin; there are no empty bins.
 
     Attributes:
         mean_confidence: Mean probability of the bin's rows (B,), increasing.
-        share: Share of them that came true (B,).
+        proportion: Observed proportion of events (B,).
         low: Lower end of its Wilson interval, clustered where groups have several rows (B,).
         high: Upper end (B,).
-        count: Rows in the bin (B,).
+        count: Number of rows in the bin (B,).
     """
 
     mean_confidence: np.ndarray
-    share: np.ndarray
+    proportion: np.ndarray
     low: np.ndarray
     high: np.ndarray
     count: np.ndarray
@@ -101,18 +101,18 @@ def reliability(
     bins: int = BINS,
     level: float = 0.95,
 ) -> Reliability:
-    """Reliability diagram: of the most probable class, or of an end point's score.
+    """Compute a reliability diagram of the most probable class, or of an end point's score.
 
-    Bins of equal numbers rather than of equal width, as for the `ece`: a network that is sure of most of its
-    answers would leave the wide bins below nearly empty (Nixon et al., CVPR Workshops 2019). Equal
+    Bins have equal numbers of rows rather than equal width, as for the `ece`: a network that is confident in
+    most predictions would leave the lower bins nearly empty (Nixon et al., CVPR Workshops 2019). Equal
     confidences share a bin.
 
     Args:
-        confidence: Probability of what was answered (N,).
-        hit: Whether it came true, bool (N,): the answer was right, or the end point was reached.
-        groups: What was sampled from the population (N,); each row its own by default.
-        bins: At most so many.
-        level: Coverage of the interval of each bin.
+        confidence: Predicted probability (N,).
+        hit: Whether the event occurred, bool (N,): the prediction is correct, or the end point is present.
+        groups: Independent unit of each row: patient or cluster (N,); by default the row itself.
+        bins: Largest number of bins.
+        level: Nominal coverage of the interval of each bin.
     """
     confidence, hit = np.asarray(confidence, dtype=np.float64), np.asarray(hit, dtype=bool)
     inner = np.unique(np.quantile(confidence, np.arange(1, bins) / bins, method="inverted_cdf"))
@@ -120,8 +120,8 @@ def reliability(
     counts = np.bincount(codes)
     means = np.bincount(codes, weights=confidence) / counts
     found = [proportions.estimate(hit, codes == b, groups, level) for b in range(len(counts))]
-    share, low, high = np.array([(e.value, e.low, e.high) for e in found]).T
-    return Reliability(means, share, low, high, counts)
+    proportion, low, high = np.array([(e.value, e.low, e.high) for e in found]).T
+    return Reliability(means, proportion, low, high, counts)
 
 
 def table(
@@ -133,20 +133,21 @@ def table(
     level: float = 0.95,
     levels: Sequence[str] = ("sample", "patient"),
 ) -> pd.DataFrame:
-    """`calibration.csv`: how far the test rows' probabilities can be believed, as predicted and scaled.
+    """Make `calibration.csv`: calibration of the test rows' probabilities, as predicted and scaled.
 
-    `log_loss` and `brier` (`probability_quality`) with bootstrap intervals over groups, `ece` with
-    what chance alone makes of it, then `slope_NAME` and `intercept_NAME` of each end point (`recalibration`).
-    The temperature is fitted on validation, and the intervals take it as given.
+    `log_loss` and `brier` (`probability_quality`) with bootstrap intervals over groups, `ece` with its
+    expectation for a calibrated run, then `slope_NAME` and `intercept_NAME` of each end point
+    (`recalibration`).
+    The temperature is fitted on validation; the intervals do not include its uncertainty.
 
     Args:
-        frame: Predictions as `predictions.read` gives them.
+        frame: Predictions as `predictions.read` returns them.
         classes: Names of the K classes.
         endpoints: Name and lowest positive class of each; of two classes it is always the second.
         resamples: Bootstrap resamples of the groups.
-        seed: Of the resamples.
-        level: Coverage aimed at.
-        levels: `sample`, `patient` (the mean of a patient's probabilities, with a temperature of its own).
+        seed: Seed of the resamples.
+        level: Nominal coverage.
+        levels: `sample`, `patient` (mean of a patient's probabilities, with its own temperature).
 
     Returns:
         The columns of `COLUMNS`; `note` says why there is no number or no interval.
@@ -156,16 +157,16 @@ def table(
         ConfigError: resamples or level out of range.
     """
     check(resamples, level)
-    answered = {classes[1]: 1} if len(classes) == 2 else dict(endpoints or {})
+    predicted = {classes[1]: 1} if len(classes) == 2 else dict(endpoints or {})
     rows = []
     for name in levels:
         pooled = frame if name == "sample" else patients.to_patients(frame)
         test, fitted = predictions.select(pooled, keys.TEST), _on_validation(pooled)
-        found = {PREDICTED: _measured(test, answered, 1.0, resamples, seed, level)}
+        found = {PREDICTED: _measured(test, predicted, 1.0, resamples, seed, level)}
         if math.isnan(fitted.value):
-            found[SCALED] = dict.fromkeys(found[PREDICTED], fitted)  # its reason is theirs
+            found[SCALED] = dict.fromkeys(found[PREDICTED], fitted)  # with the same reason
         else:
-            found[SCALED] = _measured(test, answered, fitted.value, resamples, seed, level)
+            found[SCALED] = _measured(test, predicted, fitted.value, resamples, seed, level)
         for kind, heat in ((PREDICTED, 1.0), (SCALED, fitted.value)):
             rows += [
                 (name, kind, heat, measure, e.value, e.low, e.high, e.method, e.note)
@@ -184,7 +185,7 @@ def _on_validation(frame: pd.DataFrame) -> Estimate:
 def _measured(
     test: pd.DataFrame, endpoints: Mapping[str, int], heat: float, resamples: int, seed: int, level: float
 ) -> dict[str, Estimate]:
-    """Every measure of the test rows at a temperature."""
+    """Estimate every measure of the test rows at a temperature."""
     truth, groups = test[keys.Y_TRUE].to_numpy(), test[keys.GROUP_ID].to_numpy()
     chance = predictions.probabilities(test)
     if heat != 1.0:
@@ -201,25 +202,26 @@ def _measured(
 def _losses(
     truth: np.ndarray, chance: np.ndarray, groups: np.ndarray, resamples: int, seed: int, level: float
 ) -> dict[str, Estimate]:
-    """Mean losses, with the intervals that `metrics.csv` has."""
+    """Estimate the mean losses, with the same intervals as `metrics.csv`."""
     losses = {name: loss(truth, chance) for name, loss in LOSSES.items()}
 
     def measure(weights: Weights | None) -> dict[str, np.ndarray]:
         weights = np.ones((1, len(truth))) if weights is None else weights
         return {name: ratio(weights @ each, weights.sum(axis=1)) for name, each in losses.items()}
 
-    drawn = resampled(measure, groups, resamples, seed, level)
-    alone = len(set(groups)) == 1
-    return {str(name): by_metric.resampled(row, alone) for name, row in drawn.iterrows()}
+    table = resampled(measure, groups, resamples, seed, level)
+    one_group = len(set(groups)) == 1
+    return {str(name): by_metric.resampled(row, one_group) for name, row in table.iterrows()}
 
 
 def _ece(truth: np.ndarray, chance: np.ndarray, groups: np.ndarray, seed: int) -> Estimate:
-    """Expected calibration error beside that of labels drawn from the probabilities themselves.
+    """Estimate the calibration error, with its mean for labels drawn from the probabilities themselves.
 
-    No interval: the error is of absolute values, so each resampling adds to it as the sampling did. Of 200
-    calibrated samples in 5 classes no percentile interval held the truth, of reversed or BCa ones less than
-    half. Labels drawn as the probabilities say (consistency resampling: Bröcker and Smith, Weather and
-    Forecasting 22:651-661, 2007) tell what chance does alone; one draw a group, whose rows share the truth.
+    No interval: the error is of absolute values, so that resampling adds the same bias as sampling did. With
+    200 calibrated samples in 5 classes no percentile interval covered the truth, and fewer than half of the
+    reversed or BCa ones. Labels drawn from the probabilities (consistency resampling: Bröcker and Smith,
+    Weather and Forecasting 22:651-661, 2007) give the error by chance alone; one draw a group, whose rows
+    have the same truth.
     """
     value = float(probability_quality.expected_calibration_error(truth, chance)[0])
     codes, names = pd.factorize(groups)

@@ -1,19 +1,20 @@
-"""Conformal sets: the stages that cannot be ruled out, and how often the true one must be among them.
+"""Conformal prediction sets: the stages that cannot be ruled out at a given error rate.
 
-Split conformal prediction by the mass that a set must gather. Every set starts at the most probable class and
-grows: for stages to the more probable neighbour, so that it never has a gap (Lu, Angelopoulos and Pomerantz,
-MICCAI 2022, LNCS 13438:545-554), for classes without an order to the next most probable one (adaptive
-prediction sets of Romano, Sesia and Candès, NeurIPS 2020, without their random ties). A class's score is the
-mass that the set had before the class joined; a set holds the classes whose score is within a threshold that
-validation gives. So every set holds the most probable class, and a smaller alpha only ever adds classes.
+Split conformal prediction by cumulative probability. Every set starts at the most probable class and grows:
+for stages to the more probable neighbour, so that it never has a gap (Lu, Angelopoulos and Pomerantz,
+MICCAI 2022, LNCS 13438:545-554), for unordered classes to the next most probable one (adaptive
+prediction sets of Romano, Sesia and Candès, NeurIPS 2020, without their randomisation). The score of a class
+is the probability mass of the set before the class joins; a set holds the classes whose score is within a
+threshold fitted on validation. Every set therefore holds the most probable class, and a smaller alpha only
+adds classes.
 
-Images of one patient are not exchangeable, patients are. Each validation group therefore has the weight of
-one, shared by its rows (hierarchical conformal prediction of Lee, Barber and Willett, arXiv:2306.06342,
-section 3): for one row of a new group the coverage is at least 1 - alpha, whatever the groups' sizes and
-without drawing at random. With one row a group it is the usual quantile of rank ceil((n + 1)(1 - alpha)).
+Patients are exchangeable, images of one patient are not. Each validation group therefore has a weight of
+one, divided among its rows (hierarchical conformal prediction of Lee, Barber and Willett, arXiv:2306.06342,
+section 3): for one row of a new group the coverage is at least 1 - alpha, for groups of any size and
+without random selection. With one row a group it is the usual quantile of rank ceil((n + 1)(1 - alpha)).
 
-The promise is an average over patients like those of validation: not one for each stage, nor for another
-hospital. Where validation also chose the epoch, as in early stopping, it is kept only nearly.
+The guarantee is marginal, over patients like those of validation: not for each stage, nor for another
+hospital. Where validation also chose the epoch, as in early stopping, it holds only approximately.
 """
 
 import math
@@ -36,33 +37,33 @@ ROUNDING = 1e-9  # weights such as 1/3 + 1/3 + 1/3 may miss a whole number by a 
 NO_VALIDATION = "no validation predictions to fit the sets on"
 
 
-def before(probabilities: np.ndarray, ordered: bool = True) -> np.ndarray:
-    """Mass that a growing set had gathered before each class joined, float64 (N, K); 0 of the first.
+def mass_before(probabilities: np.ndarray, ordered: bool = True) -> np.ndarray:
+    """Compute the probability mass of the set before each class joins, float64 (N, K); 0 for the first.
 
     Args:
         probabilities: One column a class (N, K).
-        ordered: Whether the classes are stages; then a set grows to its neighbours alone. Of equals the lower
-            stage joins first, as in `decisions.decide`.
+        ordered: Whether the classes are stages; then a set grows to neighbours only. In a tie the lower stage
+            joins first, as in `decisions.decide`.
     """
     order = _to_neighbours(probabilities) if ordered else np.argsort(-probabilities, axis=1, kind="stable")
     mass = np.take_along_axis(probabilities, order, axis=1).cumsum(axis=1)
-    gathered = np.concatenate([np.zeros((len(mass), 1)), mass[:, :-1]], axis=1)
-    scores = np.empty_like(gathered)
-    np.put_along_axis(scores, order, gathered, axis=1)
+    before = np.concatenate([np.zeros((len(mass), 1)), mass[:, :-1]], axis=1)
+    scores = np.empty_like(before)
+    np.put_along_axis(scores, order, before, axis=1)
     return scores
 
 
 def threshold(scores: np.ndarray, groups: Sequence[str] | np.ndarray, alpha: float) -> float:
-    """Score within which the true class of a new group's row lies with probability 1 - alpha or more.
+    """Fit the threshold that bounds the true class's score in a new group with probability 1 - alpha or more.
 
     Args:
-        scores: Of the true class of each validation row (N,), N at least 1.
-        groups: Of each row (N,); each has a weight of one, shared by its rows.
-        alpha: Share of errors allowed.
+        scores: Score of the true class of each validation row (N,), N at least 1.
+        groups: Group of each row (N,); each has a weight of one, divided among its rows.
+        alpha: Error rate.
 
     Returns:
         The lowest of the scores up to which the M groups have at least (M + 1)(1 - alpha) of their weight;
-        infinite where there are too few groups to have so much.
+        infinite where there are too few groups.
 
     Raises:
         ConfigError: alpha is not between 0 and 1.
@@ -77,11 +78,11 @@ def threshold(scores: np.ndarray, groups: Sequence[str] | np.ndarray, alpha: flo
 
 
 def prediction_sets(frame: pd.DataFrame, alpha: float = ALPHAS[0], ordered: bool = True) -> np.ndarray:
-    """Which classes of each test row cannot be ruled out, bool (N, K); the threshold is fitted on validation.
+    """Compute the prediction set of each test row, bool (N, K); the threshold is fitted on validation.
 
     Args:
-        frame: Predictions as `predictions.read` gives them; the sets follow the order of the test rows.
-        alpha: Share of errors allowed.
+        frame: Predictions as `predictions.read` returns them; the sets follow the order of the test rows.
+        alpha: Error rate.
         ordered: Whether the classes are stages.
 
     Raises:
@@ -90,7 +91,7 @@ def prediction_sets(frame: pd.DataFrame, alpha: float = ALPHAS[0], ordered: bool
     """
     validation, test = (predictions.select(frame, name) for name in (keys.VALIDATION, keys.TEST))
     limit = threshold(_of_truth(validation, ordered), validation[keys.GROUP_ID].to_numpy(), alpha)
-    return before(predictions.probabilities(test), ordered) <= limit
+    return mass_before(predictions.probabilities(test), ordered) <= limit
 
 
 def table(
@@ -101,21 +102,21 @@ def table(
     level: float = 0.95,
     levels: Sequence[str] = ("sample", "patient"),
 ) -> pd.DataFrame:
-    """`conformal.csv`: coverage and size of the test rows' sets, over all stages and in each.
+    """Make `conformal.csv`: coverage and size of the sets of the test rows, over all stages and in each.
 
-    The coverage is a share of rows, so that a group of many rows has more say in it than in the promise.
+    The coverage is a proportion of rows, in which a group of many rows has more weight than in the guarantee.
 
     Args:
-        frame: Predictions as `predictions.read` gives them.
+        frame: Predictions as `predictions.read` returns them.
         classes: Names of the K classes.
         ordered: Whether they are stages.
-        alphas: Shares of errors allowed.
-        level: Coverage of the intervals (Wilson, clustered where groups have several rows).
+        alphas: Error rates.
+        level: Nominal coverage of the intervals (Wilson, clustered where groups have several rows).
         levels: `sample`, `patient` (the mean of a patient's probabilities).
 
     Returns:
-        The columns of `COLUMNS`; `note` says where an interval lies below 1 - alpha, and why a number is not
-        there.
+        The columns of `COLUMNS`; `note` says where an interval lies below 1 - alpha, and why a number is
+        missing.
 
     Raises:
         DataError: No test rows.
@@ -134,7 +135,7 @@ def table(
 def _rows(
     frame: pd.DataFrame, classes: Sequence[str], ordered: bool, alpha: float, level: float
 ) -> list[tuple[str, int, float, float, float, float, float, str]]:
-    """A row over all stages and one a stage, from `stage` on."""
+    """Make a row over all stages and one a stage, columns from `stage` on."""
     test = predictions.select(frame, keys.TEST)
     truth, groups = test[keys.Y_TRUE].to_numpy(), test[keys.GROUP_ID].to_numpy()
     parts = {ALL: np.full(len(test), True)} | {c: truth == k for k, c in enumerate(classes)}
@@ -157,18 +158,16 @@ def _rows(
 
 
 def _below(found: Estimate, alpha: float, stage: str) -> str:
-    """A sentence where a coverage's whole interval lies below what was aimed at."""
+    """Say where the whole interval of a coverage lies below the nominal one; otherwise empty."""
     if not found.high < 1 - alpha:
         return ""
     if stage == ALL:
-        return (
-            f"below the {100 * (1 - alpha):.6g} % aimed at: these test rows are not like those of validation"
-        )
+        return f"below the {100 * (1 - alpha):.6g} % aimed at: the test rows differ from those of validation"
     return f"below {100 * (1 - alpha):.6g} %: the sets aim at it over all stages, not in each"
 
 
 def _too_few(groups: int, alpha: float) -> str:
-    """A sentence where validation has too few groups for any set but the whole label space."""
+    """Say where validation has too few groups for any set but that of all classes; otherwise empty."""
     needed = math.ceil((1 - alpha) / alpha - ROUNDING)
     if groups >= needed:
         return ""
@@ -176,20 +175,20 @@ def _too_few(groups: int, alpha: float) -> str:
 
 
 def _of_truth(frame: pd.DataFrame, ordered: bool) -> np.ndarray:
-    """Scores of the true classes (N,)."""
-    return before(predictions.probabilities(frame), ordered)[np.arange(len(frame)), frame[keys.Y_TRUE]]
+    """Compute the scores of the true classes (N,)."""
+    return mass_before(predictions.probabilities(frame), ordered)[np.arange(len(frame)), frame[keys.Y_TRUE]]
 
 
 def _to_neighbours(probabilities: np.ndarray) -> np.ndarray:
-    """Classes in the order in which they join a set that grows from its mode without gaps, int64 (N, K)."""
+    """Return the order in which classes join a set that grows from its mode without gaps, int64 (N, K)."""
     n, k = probabilities.shape
     rows = np.arange(n)
-    walled = np.pad(probabilities, ((0, 0), (1, 1)), constant_values=-1.0)  # class j stands in column j + 1
+    padded = np.pad(probabilities, ((0, 0), (1, 1)), constant_values=-1.0)  # class j is in column j + 1
     low = high = probabilities.argmax(axis=1)
     order = np.empty((n, k), dtype=np.int64)
     order[:, 0] = low
     for step in range(1, k):
-        up = walled[rows, high + 2] > walled[rows, low]
+        up = padded[rows, high + 2] > padded[rows, low]
         low, high = np.where(up, low, low - 1), np.where(up, high + 1, high)
         order[:, step] = np.where(up, high, low)
     return order
@@ -197,6 +196,4 @@ def _to_neighbours(probabilities: np.ndarray) -> np.ndarray:
 
 def _check(alpha: float) -> None:
     if not 0 < alpha < 1:
-        raise ConfigError(
-            f"conformal.alpha={alpha}; give the share of errors allowed, between 0 and 1, such as 0.1."
-        )
+        raise ConfigError(f"conformal.alpha={alpha}; give an error rate between 0 and 1, such as 0.1.")

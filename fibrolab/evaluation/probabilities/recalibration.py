@@ -1,4 +1,4 @@
-"""Calibration slope and intercept of an end point: whether its score is too sure, or promises too little."""
+"""Calibration slope and intercept of the score of an end point."""
 
 import math
 from collections.abc import Sequence
@@ -9,10 +9,10 @@ import pandas as pd
 from fibrolab.evaluation.intervals.by_metric import ONE_GROUP
 from fibrolab.evaluation.intervals.estimate import Estimate
 
-CLIP = float(np.finfo(np.float32).eps)  # a float32 softmax rounds what lies nearer to 0 or 1
+CLIP = float(np.finfo(np.float32).eps)  # a float32 softmax rounds probabilities nearer to 0 or 1
 METHOD = "clustered Wald"
-SINGULAR = 1e12  # condition number from which a fit cannot do without a group
-LEANS = "the fit leans on one group alone: no interval can be drawn from it"
+SINGULAR = 1e12  # condition number from which a fit without a group is not defined
+LEANS = "the fit depends on one group alone: no interval can be computed"
 
 
 def recalibration(
@@ -21,23 +21,23 @@ def recalibration(
     groups: Sequence[str] | np.ndarray,
     level: float = 0.95,
 ) -> tuple[Estimate, Estimate]:
-    """Calibration slope and intercept of an end point's score; 1 and 0 where its probabilities are right.
+    """Estimate calibration slope and intercept of an end point's score: 1 and 0 if it is calibrated.
 
     Cox, Biometrika 45:562-565, 1958, as Van Calster et al., BMC Med 17:230, 2019 advise: the slope of a
-    logistic regression of the outcome on the score's logit (below 1, the score is too sure), and the
-    intercept of one whose slope is held at 1 (calibration in the large: above 0, the risk is higher than
-    promised). Intervals from the sandwich variance over groups, corrected for their leverage (Mancl and
+    logistic regression of the outcome on the score's logit (below 1, the score is overconfident),
+    and the intercept of one with the slope fixed at 1 (calibration in the large: above 0, the risk is
+    underestimated). Intervals from the sandwich variance over groups, corrected for their leverage (Mancl and
     DeRouen, Biometrics 57:126-134, 2001), and Student's t on G - 1 degrees of freedom.
 
     Args:
         score: Probability of the end point (N,).
-        positive: Whether it was reached, bool (N,).
-        groups: What was sampled from the population (N,).
-        level: Coverage aimed at.
+        positive: Whether the end point is present, bool (N,).
+        groups: Independent unit of each row: patient or cluster (N,).
+        level: Nominal coverage.
 
     Returns:
-        Slope and intercept; NaN with a reason where one class is absent, and the slope where the score is
-        constant or parts the classes without an error, so that no slope is steep enough.
+        Slope and intercept; NaN with a reason where one class is absent, and for the slope where the score
+        is constant or separates the classes perfectly, so that no finite slope is optimal.
     """
     from scipy.special import logit
 
@@ -52,7 +52,7 @@ def recalibration(
     if x.min() == x.max():
         return Estimate(math.nan, note="the score is constant: no slope is defined"), intercept
     if others.max() <= ours.min() or ours.max() <= others.min():
-        note = "the score parts the classes without an error: the slope has no finite value"
+        note = "the score separates the classes perfectly: the slope has no finite value"
         return Estimate(math.nan, note=note), intercept
     return _fitted(np.column_stack([x, ones]), np.zeros(len(x)), positive, groups, level), intercept
 
@@ -64,33 +64,33 @@ def _fitted(
     groups: Sequence[str] | np.ndarray,
     level: float,
 ) -> Estimate:
-    """First coefficient of an unpenalised logistic regression, its interval from the sandwich over groups."""
+    """Fit an unpenalised logistic regression; return its first coefficient with a sandwich interval."""
     from scipy.special import expit
     from scipy.stats import t
 
     outcome = positive.astype(np.float64)
-    beta = _likeliest(design, offset, outcome)
+    beta = _maximum_likelihood(design, offset, outcome)
     value = float(beta[0])
     codes, names = pd.factorize(np.asarray(groups))
     if len(names) < 2:
         return Estimate(value, note=ONE_GROUP)
-    # What each group pulls, and how firmly it holds, tell by how much the fit would move without it.
+    # The score and information of each group give the change of the fit without it.
     chance = expit(design @ beta + offset)
-    firmness = chance * (1.0 - chance)
-    pulls = np.zeros((len(names), len(beta)))
-    holds = np.zeros((len(names), len(beta), len(beta)))
-    np.add.at(pulls, codes, design * (outcome - chance)[:, None])
-    np.add.at(holds, codes, design[:, :, None] * design[:, None, :] * firmness[:, None, None])
-    without = holds.sum(axis=0) - holds  # (G, P, P)
+    weight = chance * (1.0 - chance)
+    scores = np.zeros((len(names), len(beta)))
+    information = np.zeros((len(names), len(beta), len(beta)))
+    np.add.at(scores, codes, design * (outcome - chance)[:, None])
+    np.add.at(information, codes, design[:, :, None] * design[:, None, :] * weight[:, None, None])
+    without = information.sum(axis=0) - information  # (G, P, P)
     if not np.linalg.cond(without).max() < SINGULAR:
         return Estimate(value, note=LEANS)
-    moves = np.linalg.solve(without, pulls[:, :, None])[:, 0, 0]  # (G,)
+    moves = np.linalg.solve(without, scores[:, :, None])[:, 0, 0]  # (G,)
     half = float(t.isf((1 - level) / 2, len(names) - 1)) * math.sqrt(float((moves**2).sum()))
     return Estimate(value, value - half, value + half, METHOD)
 
 
-def _likeliest(design: np.ndarray, offset: np.ndarray, outcome: np.ndarray) -> np.ndarray:
-    """Coefficients (P,) of the logistic regression on the design (N, P) with an offset (N,)."""
+def _maximum_likelihood(design: np.ndarray, offset: np.ndarray, outcome: np.ndarray) -> np.ndarray:
+    """Fit the coefficients (P,) of the logistic regression on the design (N, P) with an offset (N,)."""
     from scipy.optimize import minimize
     from scipy.special import expit
 

@@ -67,10 +67,10 @@ def reliability(
 
 def _reliability(axes: Axes, found: calibration.Reliability) -> None:
     axes.plot([0, 1], [0, 1], color=SOFT, linewidth=0.7)
-    spread = np.abs(np.stack([found.share - found.low, found.high - found.share]))
+    spread = np.abs(np.stack([found.proportion - found.low, found.high - found.proportion]))
     bars: dict[str, Any] = {"ecolor": ACCENT, "elinewidth": 1, "capsize": 2, "capthick": 1}
-    axes.errorbar(found.mean_confidence, found.share, np.nan_to_num(spread), fmt="none", **bars)
-    axes.plot(found.mean_confidence, found.share, "o-", color=ACCENT, ms=4, mfc="white", mew=1.3)
+    axes.errorbar(found.mean_confidence, found.proportion, np.nan_to_num(spread), fmt="none", **bars)
+    axes.plot(found.mean_confidence, found.proportion, "o-", color=ACCENT, ms=4, mfc="white", mew=1.3)
     axes.set(xlim=(0, 1), ylim=(-0.01, 1.01))
 
 

@@ -135,7 +135,7 @@ def test_a_variable_of_one_value_has_no_p_and_a_reason():
 def test_without_patients_samples_are_counted_and_every_test_says_so():
     found = table(clinic().assign(**{keys.PATIENT_ID: "", keys.VISIT_ID: ""}), STAGES)
     assert "patients" not in set(found["variable"])
-    assert first_of(found, "samples")["note"] == "no patient is known: what follows counts samples"
+    assert first_of(found, "samples")["note"] == "no patient is known: the rows below count samples"
     tested = found[found["test_name"] != ""]
     assert len(tested) > 5
     assert tested["note"].str.contains("as if each were a patient").all()

@@ -107,7 +107,7 @@ def test_arms_that_were_folded_differently_have_no_pairs_of_folds():
     arms = [arm_from_runs(name, each, TASK, folds=True) for name, each in (("a", first), ("b", second))]
     row = one(compared([replace(arm, sizes=(120.0, 40.0)) for arm in arms]), "accuracy", family="folds")
     assert np.isnan(row["p"])
-    assert row["note"] == "the arms were folded differently: no pairs of folds"
+    assert row["note"] == "the arms have different folds, which cannot be paired"
 
 
 def test_the_interval_of_a_mean_of_trainings_ends_where_its_measure_does():

@@ -194,7 +194,7 @@ def test_a_class_absent_from_the_test_gives_no_number_but_a_reason_and_no_warnin
         )
     row = one(table, "auc", "ge_F4", against="", family=END_POINTS)
     assert np.isnan(row["value"])
-    assert row["note"] == "the test lacks a class that it needs"
+    assert row["note"] == "the test part lacks a class that it needs"
     assert one(table, "auc", "ge_F4")["note"] == "not defined in both arms"
     assert np.isfinite(one(table, "accuracy")["p"])
 

@@ -113,7 +113,7 @@ def test_without_overlap_to_correct_for_it_is_the_usual_t_test():
 @pytest.mark.parametrize(
     ("gaps", "p", "words"),
     [
-        ([0.1] * 5, math.nan, "spread is unknown"),
+        ([0.1] * 5, math.nan, "variance is unknown"),
         ([0.0] * 5, 1.0, "agree"),
         ([0.2], math.nan, "two folds"),
         ([np.nan, 0.1], math.nan, "two folds"),
@@ -151,5 +151,5 @@ def test_folds_that_differ_by_rounding_alone_have_no_spread_to_test_with():
     assert np.ptp(gaps) > 0  # in the last bits
     found = corrected_resampled_t(gaps, 80, 20)
     assert math.isnan(found.p)
-    assert "their spread is unknown" in found.note
+    assert "their variance is unknown" in found.note
     assert corrected_resampled_t(gaps - gaps.mean(), 80, 20).p == 1.0

@@ -93,7 +93,7 @@ def test_more_patients_lessen_what_they_add_and_none_of_what_the_trainings_add()
     assert steady.of_seeds == 0  # what trainings differ by on 100 patients is the patients' doing
     assert steady.needed(0.1, 100).patients > 0
     wild = clinic.found([clinic.arm(5, 0.2, 0.1, 0.3), clinic.arm(5, 0.2, 0.1, 0.3)])[1]
-    assert "train more seeds" in wild.needed(0.1, 100).note
+    assert "train with more seeds" in wild.needed(0.1, 100).note
 
 
 def test_of_ten_patients_the_test_errs_as_often_as_it_says_where_percentiles_err_more():

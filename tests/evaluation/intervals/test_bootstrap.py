@@ -175,7 +175,7 @@ def test_votes_have_no_losses_but_keep_what_they_decide():
     losses = ["log_loss", "brier", "ece"]
     numbers = ["value", "mean", "sd", "low", "high", "bca_low", "percentile_high", "coverage"]
     assert votes.loc[losses, numbers].isna().all(axis=None)
-    assert votes.loc[losses, "note"].eq("votes are no probabilities").all()
+    assert votes.loc[losses, "note"].eq("proportions of votes are not probabilities").all()
     pd.testing.assert_frame_equal(votes.drop(index=losses), plain.drop(index=losses))
 
 

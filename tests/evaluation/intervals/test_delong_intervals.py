@@ -211,7 +211,7 @@ def test_a_row_without_a_group_is_refused():
 
 def test_plain_delong_demands_one_row_a_group_and_says_so():
     scores, ill = np.arange(4.0), np.arange(4) < 2
-    with pytest.raises(DataError, match="4 rows of 3 groups: plain DeLong takes every row for another"):
+    with pytest.raises(DataError, match="4 rows of 3 groups: plain DeLong assumes independent rows"):
         delong.areas(scores, ill, ["a", "b", "b", "c"], clustered=False)
     alone = delong.areas(scores, ill, ["a", "b", "c", "d"], clustered=False)
     assert alone.values == delong.areas(scores, ill).values

@@ -58,7 +58,7 @@ def test_copies_of_patients_add_nothing():
         ((4, 3, 4, 0), math.nan, "no upper bound"),
         ((4, 0, 4, 0), math.nan, "no upper bound"),
         ((4, 0, 4, 2), 0.0, "logarithm of 0"),
-        ((4, 4, 4, 4), 1.0, "same answer"),
+        ((4, 4, 4, 4), 1.0, "same result"),
     ],
 )
 def test_at_the_edge_there_is_a_reason_in_place_of_an_interval(cells, value, why):

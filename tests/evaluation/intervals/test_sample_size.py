@@ -91,13 +91,13 @@ def test_the_logit_interval_is_as_wide_as_asked_and_leaves_out_what_was_asked():
 
 @given(st.floats(0.02, 0.98), st.floats(0.02, 0.3), st.sampled_from([0.9, 0.95]))
 def test_wilson_s_interval_at_that_number_is_exactly_as_wide(share, half_width, level):
-    n = sample_size.share_within(share, half_width, level)
+    n = sample_size.proportion_within(share, half_width, level)
     low, high = wilson(share * n, n, level)
     assert (high - low) / 2 == pytest.approx(half_width)
 
 
 def test_wilson_s_interval_leaves_out_what_was_asked_as_often_as_planned():
-    n = math.ceil(sample_size.share_above(0.6, 0.5))
+    n = math.ceil(sample_size.proportion_above(0.6, 0.5))
     assert n == 194  # (1.95996 x 0.5 + 0.84162 x 0.489898)^2 / 0.01 = 193.8
     power = sum(stats.binom.pmf(k, n, 0.6) for k in range(n + 1) if wilson(k, n)[0] > 0.5)
     assert power == pytest.approx(0.8, abs=0.03)
@@ -105,16 +105,16 @@ def test_wilson_s_interval_leaves_out_what_was_asked_as_often_as_planned():
 
 def test_two_cohorts_need_what_r_says():
     # The example of R's power.prop.test(p1 = .50, p2 = .75, power = .90): n = 76.7 in each group.
-    assert sample_size.two_unpaired_shares(0.5, 0.75, power=0.9) == pytest.approx(76.7, abs=0.05)
+    assert sample_size.two_unpaired_proportions(0.5, 0.75, power=0.9) == pytest.approx(76.7, abs=0.05)
     theirs = samplesize_proportions_2indep_onetail(0.25, 0.5, 0.9, alpha=0.05, alternative="two-sided")
-    assert sample_size.two_unpaired_shares(0.5, 0.75, power=0.9) == pytest.approx(theirs, rel=0.05)
+    assert sample_size.two_unpaired_proportions(0.5, 0.75, power=0.9) == pytest.approx(theirs, rel=0.05)
 
 
 def test_mcnemar_s_test_has_the_power_that_was_asked_for():
     rng, studies = np.random.default_rng(2), 1500
-    discordant = sample_size.discordant_share(0.9, 0.8, 0.3)
+    discordant = sample_size.discordant_proportion(0.9, 0.8, 0.3)
     assert discordant == pytest.approx(0.9 * 0.2 + 0.1 * 0.8 - 2 * 0.3 * 0.3 * 0.4)
-    n = math.ceil(sample_size.two_shares(0.9, 0.8, discordant))
+    n = math.ceil(sample_size.two_proportions(0.9, 0.8, discordant))
     only = ((discordant + 0.1) / 2, (discordant - 0.1) / 2)
     rejected = 0
     for _ in range(studies):
@@ -151,7 +151,7 @@ def test_what_would_have_told_two_arms_apart_scales_the_variance_seen():
 
 def test_discordant_patients_plan_the_next_study_likewise():
     found = sample_size.needed_from_discordant(9, 6, 100)
-    assert found.patients == math.ceil(sample_size.two_shares(0.09, 0.06, 0.15))
+    assert found.patients == math.ceil(sample_size.two_proportions(0.09, 0.06, 0.15))
     assert sample_size.needed_from_discordant(6, 9, 100) == found
 
 

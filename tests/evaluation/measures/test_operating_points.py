@@ -189,7 +189,7 @@ def test_a_ratio_without_a_false_alarm_is_no_number():
     frame = predicted(skill=30)
     row = cell(table(frame), "lr_plus", "half")
     assert np.isnan(row["value"])
-    assert row["note"] == "no negative sample is answered so: the ratio has no upper bound"
+    assert row["note"] == "no negative sample has this result: the ratio has no upper bound"
     assert cell(table(frame), "balanced_accuracy", "half")["note"].startswith("every resample gives the same")
 
 
@@ -225,9 +225,9 @@ def test_what_cannot_be_scored_is_refused():
 
 def test_a_share_of_nobody_says_who_is_lacking():
     positive = np.array([True, True, False, False])
-    never = operating_points.decided(np.zeros(4, bool), positive, np.arange(4))
+    never = operating_points.decision_measures(np.zeros(4, bool), positive, np.arange(4))
     assert never["ppv"].note == "nobody is called positive"
-    always = operating_points.decided(np.ones(4, bool), positive, np.arange(4))
+    always = operating_points.decision_measures(np.ones(4, bool), positive, np.arange(4))
     assert always["npv"].note == "nobody is called negative"
-    healthy = operating_points.decided(positive, np.zeros(4, bool), np.arange(4))
+    healthy = operating_points.decision_measures(positive, np.zeros(4, bool), np.arange(4))
     assert healthy["sensitivity"].note == "no positive sample"

@@ -47,7 +47,7 @@ def test_the_promised_specificity_is_kept_on_validation_and_no_lower_threshold_k
         assert threshold.value == kept[0]
     else:
         assert np.isnan(threshold.value)
-        assert "no threshold says no to" in threshold.note
+        assert "no threshold is negative for" in threshold.note
 
 
 @settings(max_examples=80, deadline=None)
@@ -115,7 +115,7 @@ def test_validation_without_both_classes_defines_no_threshold_and_says_why(rule,
 def test_a_threshold_under_which_nobody_is_spared_says_so():
     threshold = chosen(np.full(6, 0.4), np.array([1, 0, 1, 0, 1, 0], bool), "sensitivity")
     assert threshold.value == 0.4
-    assert threshold.note == "says yes to every validation row"
+    assert threshold.note == "every validation row is predicted positive"
 
 
 def test_unknown_rules_and_impossible_targets_are_refused_with_what_is_allowed():

@@ -12,7 +12,7 @@ def test_reliability_of_two_bins_is_that_by_hand():
     hit = np.array([True, False, True, True, True, False])
     found = reliability(confidence, hit, bins=2)
     np.testing.assert_allclose(found.mean_confidence, [0.55, 0.8])
-    np.testing.assert_allclose(found.share, [1 / 3, 1.0])
+    np.testing.assert_allclose(found.proportion, [1 / 3, 1.0])
     np.testing.assert_array_equal(found.count, [3, 3])
     np.testing.assert_allclose([found.low[0], found.high[0]], wilson(1, 3))
 
@@ -27,9 +27,9 @@ def test_bins_hold_every_row_once_in_order_and_none_is_empty(seed, n, levels):
     assert (found.count > 0).all()
     assert len(found.count) <= BINS
     assert (np.diff(found.mean_confidence) > 0).all()
-    assert (found.count * found.share).sum() == pytest.approx(hit.sum())
+    assert (found.count * found.proportion).sum() == pytest.approx(hit.sum())
     assert (found.count * found.mean_confidence).sum() == pytest.approx(confidence.sum())
-    assert ((found.low <= found.share) & (found.share <= found.high)).all()
+    assert ((found.low <= found.proportion) & (found.proportion <= found.high)).all()
 
 
 def test_different_confidences_fall_into_bins_of_equal_numbers():
@@ -42,5 +42,5 @@ def test_images_of_one_patient_make_the_bars_no_shorter():
     confidence, hit = rng.random(100), rng.random(100) < 0.5
     once = reliability(confidence, hit)
     four = reliability(np.tile(confidence, 4), np.tile(hit, 4), np.tile(np.arange(100), 4))
-    np.testing.assert_allclose(four.share, once.share)
+    np.testing.assert_allclose(four.proportion, once.proportion)
     assert (four.high - four.low > 0.9 * (once.high - once.low)).all()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fibrolab import keys
 from fibrolab.errors import ConfigError, DataError
 from fibrolab.evaluation.probabilities import conformal
-from fibrolab.evaluation.probabilities.conformal import before, prediction_sets, table, threshold
+from fibrolab.evaluation.probabilities.conformal import mass_before, prediction_sets, table, threshold
 
 STAGES = ("F0", "F1", "F2", "F3", "F4")
 
@@ -61,18 +61,18 @@ def rows_of_probabilities(draw):
 
 def test_a_set_of_stages_grows_to_the_more_probable_neighbour_as_by_hand():
     chance = np.array([[0.05, 0.30, 0.40, 0.10, 0.15]])  # F2, then F1 (.3 > .1), then F3 (.1 > .05), then F4
-    np.testing.assert_allclose(before(chance), [[0.95, 0.40, 0.0, 0.70, 0.80]])
+    np.testing.assert_allclose(mass_before(chance), [[0.95, 0.40, 0.0, 0.70, 0.80]])
 
 
 def test_a_set_of_classes_without_an_order_takes_the_next_most_probable_one():
     chance = np.array([[0.05, 0.30, 0.40, 0.10, 0.15]])
-    np.testing.assert_allclose(before(chance, ordered=False), [[0.95, 0.40, 0.0, 0.85, 0.70]])
+    np.testing.assert_allclose(mass_before(chance, ordered=False), [[0.95, 0.40, 0.0, 0.85, 0.70]])
 
 
 @settings(max_examples=80, deadline=None)
 @given(rows_of_probabilities(), st.floats(0, 1))
 def test_sets_of_stages_have_no_gap_and_hold_the_most_probable(chance, limit):
-    sets = before(chance) <= limit
+    sets = mass_before(chance) <= limit
     assert sets[np.arange(len(sets)), chance.argmax(axis=1)].all()
     edges = np.abs(np.diff(np.pad(sets, ((0, 0), (1, 1))).astype(int), axis=1)).sum(axis=1)
     assert (edges == 2).all()
@@ -83,16 +83,18 @@ def test_sets_of_stages_have_no_gap_and_hold_the_most_probable(chance, limit):
 def test_a_smaller_alpha_only_adds_classes(chance, ordered, alpha):
     rng = np.random.default_rng(0)
     scores, groups = rng.random(60), rng.integers(0, 40, 60)
-    wide, narrow = (before(chance, ordered) <= threshold(scores, groups, a) for a in (alpha, alpha + 0.01))
+    wide, narrow = (
+        mass_before(chance, ordered) <= threshold(scores, groups, a) for a in (alpha, alpha + 0.01)
+    )
     assert (wide | ~narrow).all()
 
 
 @settings(max_examples=60, deadline=None)
 @given(rows_of_probabilities(), st.floats(0, 0.9))
 def test_a_set_has_gathered_what_it_had_to_and_was_short_of_it_before_its_last_class(chance, limit):
-    sets = before(chance) <= limit
+    sets = mass_before(chance) <= limit
     mass = np.where(sets, chance, 0).sum(axis=1)
-    last = np.where(sets, before(chance), -1).max(axis=1)
+    last = np.where(sets, mass_before(chance), -1).max(axis=1)
     assert (last <= limit).all()
     assert ((mass > limit - 1e-12) | sets.all(axis=1)).all()
 
@@ -125,7 +127,7 @@ def test_new_patients_are_covered_as_promised(ordered, rows):
     n, draws, covered = 40, 400, []
     for _ in range(draws):
         truth, chance, groups = staged(rng, n + 10, rows)
-        hit = np.take_along_axis(before(chance, ordered), truth[:, None], axis=1)[:, 0]
+        hit = np.take_along_axis(mass_before(chance, ordered), truth[:, None], axis=1)[:, 0]
         seen = groups < n
         covered.append((hit[~seen] <= threshold(hit[seen], groups[seen], 0.2)).mean())
     assert np.mean(covered) > 0.8 - 3 * np.std(covered) / math.sqrt(draws)
@@ -210,7 +212,7 @@ def test_test_patients_unlike_those_of_validation_are_told():
         ]
     )
     rows = table(data, STAGES, alphas=(0.1,), levels=("sample",)).set_index("stage")
-    assert "not like those of validation" in rows.loc["all", "note"]
+    assert "differ from those of validation" in rows.loc["all", "note"]
 
 
 def test_a_stage_without_test_rows_is_undefined_and_no_warning_is_printed():

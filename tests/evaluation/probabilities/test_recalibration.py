@@ -93,9 +93,9 @@ def test_the_normal_would_give_a_narrower_interval_of_few_patients():
         ([0.1, 0.2, 0.3], [True, True, True], "one class"),
         ([0.1], [False], "one class"),
         ([0.3, 0.3, 0.3, 0.3], [True, False, True, False], "constant"),
-        ([0.1, 0.2, 0.8, 0.9], [False, False, True, True], "parts the classes"),
-        ([0.1, 0.2, 0.8, 0.9], [True, True, False, False], "parts the classes"),
-        ([0.1, 0.5, 0.5, 0.9], [False, False, True, True], "parts the classes"),
+        ([0.1, 0.2, 0.8, 0.9], [False, False, True, True], "separates the classes"),
+        ([0.1, 0.2, 0.8, 0.9], [True, True, False, False], "separates the classes"),
+        ([0.1, 0.5, 0.5, 0.9], [False, False, True, True], "separates the classes"),
     ],
 )
 def test_a_slope_that_does_not_exist_is_undefined_with_its_reason(score, positive, reason):
