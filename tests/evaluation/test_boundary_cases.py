@@ -37,7 +37,7 @@ def test_a_score_of_one_half_is_no_both_in_the_number_and_in_its_interval():
 
 def test_where_nothing_can_be_corrected_the_percentiles_stand():
     row = pd.Series({"value": 0.5, "low": 0.4, "high": 0.6, "bca_low": np.nan, "bca_high": np.nan})
-    assert by_metric.resampled(row, alone=False) == Estimate(0.5, 0.4, 0.6, by_metric.RESAMPLED)
+    assert by_metric.resampled(row, one_group=False) == Estimate(0.5, 0.4, 0.6, by_metric.RESAMPLED)
 
 
 def test_the_coverage_of_clustered_samples_is_that_of_as_many_groups():
@@ -93,7 +93,7 @@ def test_a_curve_rises_at_the_share_of_the_grid_that_it_rises_at(alarms):
 
 
 def test_of_two_neighbours_as_probable_the_lower_stage_joins_first():
-    assert conformal.before(np.array([[0.25, 0.5, 0.25]])).tolist() == [[0.5, 0.0, 0.75]]
+    assert conformal.mass_before(np.array([[0.25, 0.5, 0.25]])).tolist() == [[0.5, 0.0, 0.75]]
 
 
 def test_a_coverage_is_called_low_only_where_its_whole_interval_is():

@@ -205,7 +205,9 @@ def test_a_comparison_of_areas_alone_still_has_its_lines() -> None:
 def test_what_many_subgroups_miss_by_chance_is_told_of_the_whole_table() -> None:
     many = pd.concat([fake_tables.subgroups().assign(variable=f"v{k}") for k in range(5)])
     (sheet,) = page.tables(having(subgroups=many))["subgroups"]
-    told = "Of 30 intervals at 95 % about 1.5 miss by chance alone: a subgroup that stands out is a question,"
+    told = (
+        "Of 30 intervals at 95 % about 1.5 miss by chance alone: a subgroup that stands out is a hypothesis,"
+    )
     assert [mark for mark, text in sheet.notes if text.startswith(told)] == [""]
 
 

@@ -147,7 +147,7 @@ def test_patients_in_both_training_and_test_leave_no_test_standing():
     manifest.iloc[1, manifest.columns.get_loc(keys.PARTITION)] = keys.TEST
     found = table(manifest, STAGES)
     assert found["p"].isna().all()
-    assert found["note"].str.contains("1 patients stand in both").sum() > 5
+    assert found["note"].str.contains("1 patients are in both").sum() > 5
 
 
 def test_the_classes_are_those_of_the_task():

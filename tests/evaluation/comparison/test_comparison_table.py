@@ -230,7 +230,7 @@ def test_two_classes_have_their_second_as_the_end_point_and_nominal_ones_have_no
 def test_the_analysis_of_variance_says_what_it_ignores():
     _, arms = two()
     row = compared(arms).set_index(["family", "of"]).loc[("anova", "models")]
-    assert "have none of these faults" in row["note"]
+    assert "make none of these assumptions" in row["note"]
     assert row["method"] == "one-way ANOVA, F(1, 8)"
 
 

@@ -104,6 +104,6 @@ def test_the_bootstrap_lacks_an_interval_where_the_logarithm_has_one():
             return {"lr": ratio(ill, well)}
 
         row = resampled(measure, groups.astype(str), 100).loc["lr"]
-        without["bootstrap"] += math.isnan(by_metric.resampled(row, alone=False).low)
+        without["bootstrap"] += math.isnan(by_metric.resampled(row, one_group=False).low)
         without["logarithm"] += math.isnan(estimate(answered, positive).low)
     assert without["bootstrap"] > 3 * without["logarithm"]

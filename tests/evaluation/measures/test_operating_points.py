@@ -226,8 +226,8 @@ def test_what_cannot_be_scored_is_refused():
 def test_a_share_of_nobody_says_who_is_lacking():
     positive = np.array([True, True, False, False])
     never = operating_points.decision_measures(np.zeros(4, bool), positive, np.arange(4))
-    assert never["ppv"].note == "nobody is called positive"
+    assert never["ppv"].note == "no sample is predicted positive"
     always = operating_points.decision_measures(np.ones(4, bool), positive, np.arange(4))
-    assert always["npv"].note == "nobody is called negative"
+    assert always["npv"].note == "no sample is predicted negative"
     healthy = operating_points.decision_measures(positive, np.zeros(4, bool), np.arange(4))
     assert healthy["sensitivity"].note == "no positive sample"

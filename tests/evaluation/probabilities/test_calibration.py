@@ -125,8 +125,8 @@ def test_repeating_every_row_changes_no_temperature():
         (np.eye(3)[[0, 0]], [0, 0], "fewer than two classes"),
         (np.full((1, 2), 0.5), [1], "fewer than two classes"),
         (np.array([[0.8, 0.2], [0.3, 0.7]]), [0, 1], "has no misclassified row"),
-        (np.array([[0.8, 0.2], [0.3, 0.7]]), [1, 0], "no more than chance"),
-        (np.full((4, 2), 0.5), [0, 1, 0, 1], "no more than chance"),
+        (np.array([[0.8, 0.2], [0.3, 0.7]]), [1, 0], "no better than chance"),
+        (np.full((4, 2), 0.5), [0, 1, 0, 1], "no better than chance"),
     ],
 )
 def test_a_temperature_that_does_not_exist_is_undefined_with_its_reason(chance, labels, reason):
