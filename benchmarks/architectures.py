@@ -247,11 +247,11 @@ def measure(
         _same_size(module, bare)
         training = Alternating(batches, PlainLoop(bare, batches, learning))
         datamodule.train_dataloader = lambda: training  # type: ignore[method-assign,assignment,return-value]
-        module.on_train_batch_end = training.step_ended  # type: ignore[method-assign]
+        module.on_train_batch_end = training.step_ended  # type: ignore[method-assign,assignment]
         splits.write(data.split, data.manifest, tracked.folder / keys.SPLIT_FILE)  # which checkpoints name
         fitting.fit(settings, module, datamodule, data, tracked)
         inference = Alternating(batches, PlainLoop(bare, batches, None))
-        module.on_predict_batch_end = inference.step_ended  # type: ignore[method-assign]
+        module.on_predict_batch_end = inference.step_ended  # type: ignore[method-assign,assignment]
         trainer = L.Trainer(
             accelerator="cpu", logger=False, enable_progress_bar=False, default_root_dir=tracked.folder
         )

@@ -145,7 +145,7 @@ def lightning_script(folder: Path, work: Path, backbone: str, size: int, epochs:
         enable_progress_bar=False, log_every_n_steps=10,
     )  # fmt: skip
     trainer.fit(module, train, validation)
-    found = trainer.predict(module, test, ckpt_path="best")
+    found: Any = trainer.predict(module, test, ckpt_path="best")
     write_probabilities(work / "predictions.csv", [row for batch in found or [] for row in batch.tolist()])
 
 

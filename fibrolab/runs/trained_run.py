@@ -22,6 +22,7 @@ from fibrolab import keys
 from fibrolab.errors import ConfigError, DataError
 from fibrolab.evaluation import baselines, predictions
 from fibrolab.evaluation.patients import PATIENTS_FILE
+from fibrolab.reporting.inline import Page
 
 DATABASE: Final = "sqlite:///mlruns/mlflow.db"  # the one that `conf/tracking` names
 NEEDED: Final = (  # files of every run that came to its test; an evaluation reads them all
@@ -220,10 +221,10 @@ class TrainedRun:
         return list(map(str, self.config.task.classes))
 
     @property
-    def report(self) -> Path:
-        """The report's page."""
+    def report(self) -> Page:
+        """The report's page, shown inline by Jupyter."""
         self.require(keys.REPORT_FILE)
-        return self.folder / keys.REPORT_FILE
+        return Page(self.folder / keys.REPORT_FILE)
 
     def _parsed(self, name: str, parse: Callable[[Path], T]) -> T:
         """Parse a file, or refuse it.

@@ -144,3 +144,39 @@ def test_every_library_that_is_imported_is_declared() -> None:
         if not {name.lower() for name in owners.get(root, [])} & declared
     }
     assert not undeclared
+
+
+NETWORKS = ("torch", "torchvision", "timm", "lightning", "torchmetrics", "monai")
+AUDITED = ("data.patients=60", "data.images_per_patient=1", "data.size=32")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "forbidden"),
+    [
+        (("audit", *AUDITED), 0, (*NETWORKS, "mlflow", "albumentations")),
+        (
+            ("plan", "auc=0.85", "against=0.75", "prevalence=0.4"),
+            0,
+            (*NETWORKS, "mlflow", "cv2", "matplotlib"),
+        ),
+        (("train", "--help"), 0, (*NETWORKS, "mlflow", "pandas", "hydra")),
+        (("train", "modl=hybrid"), 1, (*NETWORKS, "mlflow", "pandas")),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else None,
+)
+def test_a_command_imports_no_more_than_it_needs(
+    words: tuple[str, ...], code: int, forbidden: tuple[str, ...], root: Path
+) -> None:
+    """An audit needs no network; help and refusals need nothing to compute with."""
+    place = [] if words[0] == "plan" or "--help" in words else [f"paths.root={root}"]
+    program = (
+        "import atexit, sys; atexit.register(lambda: print('\\nLOADED', *sys.modules)); "
+        "from fibrolab.__main__ import main; main()"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program, *words, *place], capture_output=True, text=True, check=False, cwd=root
+    )
+    assert ended.returncode == code, ended.stderr
+    loaded = set(ended.stdout.rpartition("LOADED")[2].split())
+    assert "fibrolab.config" in loaded
+    assert not loaded & set(forbidden)
