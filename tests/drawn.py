@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import matplotlib
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -14,7 +15,8 @@ from fibrolab.reporting.figures import style
 
 def texts(figure: Figure) -> list[str]:
     """Every word on a figure once it is drawn, legends and ticks included."""
-    figure.savefig(io.BytesIO(), format="png", dpi=40)
+    figure.dpi = 40
+    FigureCanvasAgg(figure).draw()  # `savefig` draws twice and encodes
     return [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
 
 
