@@ -13,12 +13,12 @@ def apportion(
     Groups come in order of falling size (in octaves, shuffled within one, so that seeds differ) and each
     goes to the part where it raises `sum_ck (n_ck - t_ck)^2 / t_ck` least, with `n_ck` samples of class
     k in part c and `t_ck` the number it should hold. For groups of one sample this is the method of
-    Sainte-Laguë, so a class lands within one sample of its share.
+    Sainte-Laguë, so a class lands within one sample of its proportion.
 
     Args:
         labels: Class of every sample, int64 (N,).
         groups: Group of every sample as 0 .. G-1, int64 (N,).
-        shares: Share of each part; they sum to one.
+        shares: Proportion of each part; they sum to one.
         rng: Source of the shuffle.
 
     Returns:

@@ -98,7 +98,7 @@ class PixelStore:
         Args:
             media: the samples; several may hold the same bytes.
             digests: SHA-256 of each, as the survey gives it, as hex digits.
-            clips: keep every frame of each file, in a row; otherwise the one picture that is meant.
+            clips: keep every frame of each file, in a row; otherwise the one picture that is used.
             workers: threads; 0 takes one a core. (OpenCV and Pillow let go of Python's lock while they work,
                 and unlike processes threads leave nothing behind when the build is killed.)
             progress: show a progress bar.

@@ -30,7 +30,7 @@ class Measure(NamedTuple):
         column: Its name.
         unit: Of its values.
         possible: Lowest and highest value that a patient can have; beyond, the manifest is at fault.
-        usual: Range within which nobody would ask; beyond, the audit warns.
+        usual: Usual range; beyond it, the audit warns.
         slips: Units that are mistaken for it and give values beyond what is possible or usual.
         mistaken: A slip that a single value does not show, but a whole column within its range does.
     """

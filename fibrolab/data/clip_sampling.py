@@ -53,8 +53,8 @@ def window(frames: int, length: int, seed: int | None = None) -> np.ndarray:
 def resampled(frames: int, fps_from: float, fps_to: float) -> np.ndarray:
     """Resample a clip to another frame rate: for every new frame, the old one that is nearest in time.
 
-    An old frame stands for the half period before and after it, so that a rate which is told as 15.01 instead
-    of 15 loses no frame. At a higher rate old frames repeat.
+    An old frame stands for the half period before and after it, so that a rate which is stated as 15.01
+    instead of 15 loses no frame. At a higher rate old frames repeat.
 
     Args:
         frames: Frames of the clip, N >= 1.
@@ -122,12 +122,12 @@ class Segment:
         """Refuse clips that are too short, before training begins.
 
         A short clip is neither padded nor repeated: standstill and loops would look like motion of a kind
-        that the liver does not have, and would tell short clips from long ones.
+        that the liver does not have, and would distinguish short clips from long ones.
 
         Args:
             names: What each clip is called in the message.
             counts: Frames of each clip.
-            rates: Frame rate of each clip [1/s]; 0 or NaN where the file does not tell.
+            rates: Frame rate of each clip [1/s]; 0 or NaN where the file does not state it.
 
         Raises:
             DataError: Clips with fewer frames than are seen, or without the frame rate that is needed.
@@ -144,7 +144,7 @@ class Segment:
         if self.fps is None:
             return f"{name}: has {count} frame(s)" if count < self.length else ""
         if not _is_rate(fps):
-            return f"{name}: its file tells no frame rate"
+            return f"{name}: its file states no frame rate"
         left = len(resampled(count, fps, self.fps)) if count else 0
         if left >= self.length:
             return ""

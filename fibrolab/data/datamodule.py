@@ -45,13 +45,13 @@ class FibrosisDataModule(L.LightningDataModule):
         batch_size: Images a batch and process.
         num_workers: Loader processes; `auto` leaves one core to the training, at most eight.
         seed: Of order and augmentation.
-        clinical: Columns of the clinical values that the model eats, in order.
+        clinical: Columns of the clinical values that the model takes, in order.
         augment_on: `workers` augments sample by sample as batches are loaded, `device` whole batches where
             the network is.
 
     Raises:
         ConfigError: A modality or clinical column that the data lacks, samples that have nothing of what the
-            model eats, an augmentation that is unknown or cannot be done there, or `batch_size` or
+            model takes, an augmentation that is unknown or cannot be done there, or `batch_size` or
             `num_workers` is no such number.
     """
 
@@ -95,11 +95,11 @@ class FibrosisDataModule(L.LightningDataModule):
             self._augment_batch = BatchAugment(transforms)
 
     def serve(self, features: Mapping[str, FeatureTable], inputs: Sequence[str]) -> None:
-        """From now on, batches hold these features, and pixels of these modalities alone.
+        """Put these features into all later batches, and pixels of these modalities alone.
 
         Args:
             features: Of frozen branches by the branch's name, computed of all samples.
-            inputs: Modalities that other branches still eat; none, where all branches are served.
+            inputs: Modalities that other branches still take; none where all branches have features.
         """
         self._features = dict(features)
         self._inputs = [name for name in self.stores if name in inputs]
@@ -153,7 +153,7 @@ class FibrosisDataModule(L.LightningDataModule):
         self._epoch = state_dict["epoch"]
 
     def train_dataloader(self) -> DataLoader:
-        """Augmented, in the sampler's order."""
+        """Return batches of the training partition, augmented, in the sampler's order."""
         transforms = () if self._on_device else self.transforms
         loader = self._loader(keys.TRAIN, self._sampler, transforms)
         loader.sampler.set_epoch(self._epoch)  # type: ignore[attr-defined]
@@ -168,18 +168,18 @@ class FibrosisDataModule(L.LightningDataModule):
         return self._loader(keys.TEST)
 
     def predict_dataloader(self) -> list[DataLoader]:
-        """Validation, then test: what `predictions.csv` holds."""
+        """Return the validation batches, then the test batches: the rows of `predictions.csv`."""
         return [self.val_dataloader(), self.test_dataloader()]
 
     def training_images(self, num_images: int = 15) -> tuple[list[np.ndarray], np.ndarray]:
-        """The first epoch's first training images as the network gets them: the first modality that it eats.
+        """Return the first training images of the first epoch as the network gets them (first modality).
 
         They are augmented as workers do it, whoever does it for the network, and also where features that
         were computed of them stand in for them.
 
         Returns:
             Bytes, uint8 (H, W) or (H, W, 3) each, of a clip the middle frame; and class of each, int64 (n,).
-            None of either where the model eats no pixels.
+            None of either where the model takes no pixels.
         """
         if not self.stores:
             return [], np.empty(0, np.int64)
@@ -210,7 +210,7 @@ class FibrosisDataModule(L.LightningDataModule):
         return {**moved, keys.SEED: batch[keys.SEED]} if keys.SEED in batch else moved
 
     def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
-        """Augment a training batch where it now lies; only such batches tell their seeds."""
+        """Augment a training batch where it now lies; only such batches hold their seeds."""
         if keys.SEED not in batch:
             return batch
         batch = dict(batch)

@@ -8,7 +8,7 @@ import pandas as pd
 from fibrolab.errors import DataError, listing
 
 _NAMED = 6  # rows that a sentence names
-_SINGLE = 3  # cells that are told one by one
+_SINGLE = 3  # cells that get a sentence each
 
 
 def rows_named(rows: Collection[Hashable], kind: str = "row") -> str:
@@ -25,7 +25,7 @@ def cell_faults(column: str, cells: pd.Series, verb: str, words: str, kind: str 
         column: Where they stand.
         cells: What stands there; the index names the rows.
         verb: What joins a cell to the words, in the singular: `is`, `looks`.
-        words: What is wrong, and how to mend it.
+        words: The fault, and how to correct it.
         kind: What the index counts.
     """
     shown = [f"{cell:.10g}" if isinstance(cell, float) else f"{cell!r:.60}" for cell in cells.iloc[:_SINGLE]]

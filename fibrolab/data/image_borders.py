@@ -18,7 +18,7 @@ def content_box(grey: np.ndarray) -> Box:
 
     The few levels that fill the picture's rim are the screen. What differs from them densely (text is
     sparse), is thicker than text, and hangs together as the largest piece is the scan. What is as dark as the
-    screen is not told from it, such as a deep end without echoes.
+    screen cannot be distinguished from it, such as a deep end without echoes.
 
     Args:
         grey: uint8 (H, W).

@@ -14,8 +14,8 @@ def lacking(data: LabelledData, inputs: Sequence[str], columns: Sequence[str]) -
 
     Args:
         data: The samples.
-        inputs: Modalities that the model eats.
-        columns: Clinical columns that it eats.
+        inputs: Modalities that the model takes.
+        columns: Clinical columns that it takes.
 
     Raises:
         ConfigError: A column that is not clinical.
@@ -31,8 +31,8 @@ def lacking(data: LabelledData, inputs: Sequence[str], columns: Sequence[str]) -
     if fed.all():
         return []
     return [
-        f"The model eats {' and '.join((*inputs, *columns))}; '{data.manifest.name}' has none of it of "
-        f"{data.manifest.named(~fed)}: leave them out, or choose a model that also eats what they have."
+        f"The model takes {' and '.join((*inputs, *columns))}; '{data.manifest.name}' has none of it for "
+        f"{data.manifest.named(~fed)}: leave them out, or choose a model that also takes what they have."
     ]
 
 
@@ -43,7 +43,7 @@ def _unknown(data: LabelledData, inputs: Sequence[str]) -> Iterator[str]:
         masks = (keys.MASK,) if manifest.present(keys.MASK).any() else ()
         held = (*manifest.modalities, *partly, *masks)
         yield (
-            f"The model eats {', '.join(unknown)}, which '{manifest.name}' does not have. It has: "
+            f"The model takes {', '.join(unknown)}, which '{manifest.name}' does not have. It has: "
             f"{', '.join(held)}."
         )
 
@@ -52,6 +52,6 @@ def _unmeasured(data: LabelledData, columns: Sequence[str]) -> Iterator[str]:
     known = clinical.known(data.manifest.table)
     if empty := [name for name in columns if name not in known]:
         yield (
-            f"The model eats the clinical column(s) {', '.join(empty)}, without any value in "
+            f"The model takes the clinical column(s) {', '.join(empty)}, without any value in "
             f"'{data.manifest.name}'. It has values of: {', '.join(known) or 'none'}."
         )

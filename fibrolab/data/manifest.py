@@ -153,7 +153,7 @@ class Manifest:
             given = [name for name in map(str, self.table) if name != keys.LABEL and self.present(name).any()]
             raise DataError(
                 f"{needs.job} needs a label for every sample; '{self.name}' has none. Its columns with "
-                f"values are {', '.join(given)}. A column of another name is told by "
+                f"values are {', '.join(given)}. Name a column of another name by "
                 f"data.columns.{keys.LABEL}=NAME."
             )
         raise DataError(
@@ -254,7 +254,7 @@ def _cells(table: pd.DataFrame, column: str | None) -> Sequence[str]:
 def _column_faults(table: pd.DataFrame, classes: Sequence[str]) -> Iterator[str]:
     ids, labels = table[keys.SAMPLE_ID], table[keys.LABEL]
     yield from empty_cells(ids)
-    own = "repeated: each row needs its own; where none is given, it is the image and what of it is meant"
+    own = "repeated: each row needs its own; where none is given, it is the file, frame and rectangle"
     yield from cell_faults(keys.SAMPLE_ID, ids[(ids != "") & ids.duplicated(keep=False)], "is", own)
     yield from _picture_faults(table)
     unknown = labels[~labels.isin((keys.UNLABELLED, *range(len(classes))))]

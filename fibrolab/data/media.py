@@ -57,7 +57,7 @@ class View:
         numbers = [int(side) for side in sides if side.isdecimal()]
         if len(sides) != 4 or len(numbers) != 4 or 0 in numbers[2:]:
             raise ValueError(
-                f"roi {box!r} is no rectangle: give 'left top width height' in whole pixels, width and "
+                f"roi {box!r} is not a rectangle: give 'left top width height' in whole pixels, width and "
                 f"height above 0, or one of {', '.join(NAMED_BOXES)}"
             )
         return cls(number, Box(*numbers))

@@ -23,13 +23,13 @@ def read_image(path: Path, view: View = _WHOLE) -> np.ndarray:
 
     Args:
         path: A picture, a DICOM file or a film.
-        view: The frame and the rectangle of it that are meant.
+        view: The frame and the rectangle of it that are used.
 
     Returns:
         uint8 pixels, ``(H, W)`` for grey files (any depth, with or without alpha), else ``(H, W, 3)``.
 
     Raises:
-        UnreadableImageError: the file is missing, empty, truncated, or does not hold what is meant.
+        UnreadableImageError: the file is missing, empty, truncated, or does not hold the frame or rectangle.
     """
     return decode(read_bytes(path), path, view)
 

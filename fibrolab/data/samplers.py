@@ -197,7 +197,7 @@ def _users_own(target: str, arguments: Mapping[str, Any]) -> EpochSampler:
     if not isinstance(sampler, EpochSampler):
         raise ConfigError(
             f"sampler._target_={target} is not a fibrolab.data.samplers.EpochSampler: subclass it, so that "
-            "every draw tells its epoch and its repeat, on which augmentation and resuming depend."
+            "every draw carries its epoch and its repeat, on which augmentation and resuming depend."
         )
     return sampler
 

@@ -23,7 +23,7 @@ EDGE = 2  # the box's outline and the colours that JPEG lets bleed over it [px]
 ALIKE = 0.5  # correlation from which a panel shows the same speckle; another frame of the scan stays at 0.3
 SPECKLE = 15  # window that takes the mean brightness away and leaves the speckle [px]
 LINES = 96  # rows or columns that are compared to find the panels' distance
-PROBES = 1000  # pixels that tell how opaque the colours are
+PROBES = 1000  # pixels by which it is measured how opaque the colours are
 NARROW = 4  # a colour bar is so many times higher than wide; a colour box never is
 
 

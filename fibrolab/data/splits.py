@@ -54,16 +54,16 @@ def holdout(
     """Draw one stratified split, 70/15/15 by default; `test=0.2` gives 80/20 with validation from the 80.
 
     Args:
-        manifest: What to split.
-        test: Share of the samples in the test partition.
-        val: Share of the samples in the validation partition.
-        seed: Of the draw.
+        manifest: Samples to split.
+        test: Proportion of the samples in the test partition.
+        val: Proportion of the samples in the validation partition.
+        seed: Seed of the draw.
         grouped: Keep groups whole; otherwise every sample is drawn on its own.
         leaky: Let groups cross partitions, to repeat a paper's protocol.
         val_is_test: Validate on the test partition, to repeat paper 1; `val` must then be 0.
 
     Raises:
-        SplitError: Shares out of range, a class absent from a partition, a group that does not fit, or
+        SplitError: Proportions out of range, a class absent from a partition, a group that does not fit, or
             groups that cross although `leaky` is not set.
     """
     if val_is_test and (not leaky or val):
@@ -71,7 +71,7 @@ def holdout(
             "val_is_test=true belongs to paper 1's protocol alone: choose it with split=paper1_random."
         )
     if not (0 < test < 1 and 0 <= val < 1 and test + val < 1 and (val > 0 or val_is_test)):
-        raise SplitError(f"Shares test={test} and val={val} leave no room for three partitions.")
+        raise SplitError(f"Proportions test={test} and val={val} leave no room for three partitions.")
     shares = {keys.TRAIN: 1 - test - val, keys.VALIDATION: val, keys.TEST: test}
     shares = {name: share for name, share in shares.items() if share > 0}
     parts = _draw(manifest, np.arange(len(manifest)), list(shares.values()), list(shares), seed, grouped)
@@ -82,10 +82,10 @@ def by_site(manifest: Manifest, *, site: str, val: float = 0.15, seed: int = 0) 
     """Split for external validation: one site is the test partition, the others train and validate.
 
     Args:
-        manifest: What to split; its column `site` must be filled.
+        manifest: Samples to split; its column `site` must be filled.
         site: Name of the site that tests.
-        val: Share of the other sites' samples that validates.
-        seed: Of the draw.
+        val: Proportion of the other sites' samples that validates.
+        seed: Seed of the draw.
 
     Raises:
         SplitError: A site that is unknown or the only one, a patient or copies at both, or as `holdout`.
@@ -99,7 +99,7 @@ def by_site(manifest: Manifest, *, site: str, val: float = 0.15, seed: int = 0) 
             "of at least two, with every sample's site known."
         )
     if not 0 < val < 1:
-        raise SplitError(f"Share val={val} leaves no room for training and validation.")
+        raise SplitError(f"Proportion val={val} leaves no room for training and validation.")
     partitions = np.where(sites == site, keys.TEST, keys.TRAIN).astype(object)
     rest = np.flatnonzero(sites != site)
     inner = _draw(manifest, rest, [1 - val, val], [keys.TRAIN, keys.VALIDATION], seed, grouped=True)
@@ -120,11 +120,11 @@ def kfold(
     """Split by stratified k-fold: fold `fold` is the test partition, a proportion of the rest validates.
 
     Args:
-        manifest: What to split.
+        manifest: Samples to split.
         folds: Number of folds.
         fold: Which of them is the test partition, 0 .. folds - 1.
-        val: Share of the remaining samples that validates.
-        seed: Of the draw; the folds of one seed are disjoint and cover the manifest.
+        val: Proportion of the remaining samples that validates.
+        seed: Seed of the draw; the folds of one seed are disjoint and cover the manifest.
         grouped: Keep groups whole.
         leaky: Let groups cross, to repeat a paper's protocol.
 
@@ -155,11 +155,11 @@ def folds_in_training(
     """Split by cross-validation inside the training part, with one test partition for all folds (paper 5).
 
     Args:
-        manifest: What to split.
-        test: Share of the samples in the test partition, the same for every fold.
+        manifest: Samples to split.
+        test: Proportion of the samples in the test partition, the same for every fold.
         folds: Folds of the remaining samples.
         fold: Which of them validates.
-        seed: Of the draw.
+        seed: Seed of the draw.
         grouped: Keep groups whole.
         leaky: Let groups cross, to repeat a paper's protocol.
 
@@ -181,8 +181,8 @@ def saved(manifest: Manifest, *, path: str, leaky: bool = False) -> Split:
     """Read a split that an earlier run drew.
 
     Args:
-        manifest: What it must fit.
-        path: The CSV that `write` made.
+        manifest: Samples that it must fit.
+        path: CSV file written by `write`.
         leaky: Accept groups that cross.
 
     Raises:
@@ -236,7 +236,10 @@ def write(split: Split, manifest: Manifest, path: Path) -> None:
 
 def _check_fold(manifest: Manifest, folds: int, fold: int, share: float) -> None:
     if folds < 2 or not 0 <= fold < folds or not 0 < share < 1:
-        raise SplitError(f"Fold {fold} of {folds}, share {share}: folds are numbered 0 .. folds - 1.")
+        raise SplitError(
+            f"Fold {fold} of {folds}, proportion {share}: folds are numbered from 0 to folds - 1; a "
+            "proportion lies between 0 and 1."
+        )
     counts = np.bincount(manifest.labels, minlength=len(manifest.classes))
     small = [f"{name}: {n}" for name, n in zip(manifest.classes, counts, strict=True) if n < folds]
     if small:
@@ -295,10 +298,10 @@ def _checked(
         )
     if crossing:
         logger.warning(
-            "LEAK: %d of %d groups cross partitions; this split repeats a paper, prove nothing by it.",
+            "LEAK: %d of %d groups cross partitions; this split repeats a paper; its scores are invalid.",
             crossing,
             len(spread),
         )
     if val_is_test:
-        logger.warning("LEAK: the epoch is chosen on the test partition (val_is_test=true, as in paper 1).")
+        logger.warning("LEAK: the epoch is selected on the test partition (val_is_test=true, as in paper 1).")
     return Split(partitions, fold, crossing, val_is_test)

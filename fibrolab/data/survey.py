@@ -58,11 +58,11 @@ def survey(media: Sequence[Media], cache: Path, workers: int = 0) -> pd.DataFram
     Returns:
         One row a sample with the columns `FACTS`. Of the file: SHA-256 of its bytes (`file_sha256`), size
         [bytes], width and height [pixels], mode, format by content, frames, frames a second (0 for a
-        picture) and the DICOM header fields that still tell a person (`identity`). Of the part of it that
-        is meant: `sha256`, which names bytes and view together; its size `cut_width` and `cut_height`
+        picture) and the DICOM header fields that still identify a person (`identity`). Of the part of it that
+        is used: `sha256`, which names bytes and view together; its size `cut_width` and `cut_height`
         [pixels]; SHA-256 of the decoded grey `pixels`; 256-bit perceptual hash; thumbnail, 32 x 32 bytes;
-        mean and SD of the grey levels; share of black pixels, and black border on each side as a share of the
-        side. `error` is empty for a readable file.
+        mean and SD of the grey levels; proportion of black pixels; black border on each side as a proportion
+        of the side. `error` is empty for a readable file.
 
     Raises:
         StorageError: The memory cannot be read or written.

@@ -18,7 +18,7 @@ LARGEST = (
     256 * 2**20
 )  # bytes; as text in memory a table takes a few times its file, and the split's copies more
 MOST_ROWS = (
-    5_000_000  # of Parquet, whose file does not tell how much it unpacks to: LARGEST at 50 bytes a row
+    5_000_000  # of Parquet, whose file does not state how much it unpacks to: LARGEST at 50 bytes a row
 )
 SEPARATORS = (",", ";", "\t")
 MISSING = frozenset({"NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null"})  # what R, pandas and databases write
@@ -37,12 +37,12 @@ _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?\s*%?")
 def read(path: str | Path) -> pd.DataFrame:
     """Read a table as text, one row a record.
 
-    CSV is separated by comma, semicolon or tab (whichever the header holds most of) and encoded as UTF-8, or
-    as UTF-16 with its byte order mark. Parquet is told by its content; its numbers, dates and categories
-    become the text that a CSV would hold (7, not 7.0). Text stays text (`001`), less the blanks and invisible
-    marks around it and in one Unicode form (NFC), so that what looks the same, such as `P1 ` and `P1`, is one
-    patient. Cells that say NA, N/A, #N/A, NaN or NULL are empty; empty rows and empty columns without a name
-    are passed over.
+    CSV is separated by comma, semicolon or tab (whichever the header holds most of) and encoded as UTF-8,
+    or as UTF-16 with its byte order mark. Parquet is recognised by its content; its numbers, dates and
+    categories become the text that a CSV would hold (7, not 7.0). Text stays text (`001`); blanks and
+    invisible marks around it are removed and it is normalised (NFC), so that cells which look the same,
+    such as `P1 ` and `P1`, are equal. Cells with NA, N/A, #N/A, NaN or NULL are empty; empty rows and empty
+    columns without a name are skipped.
 
     Args:
         path: The file.
@@ -108,7 +108,7 @@ def _encoding(path: Path, head: bytes) -> str:
         return "utf-16"
     if b"\0" in head:
         raise DataError(
-            f"{path} holds zero bytes, so it is no text in UTF-8 (UTF-16 without its mark?). Save it as "
+            f"{path} holds zero bytes, so it is not text in UTF-8 (UTF-16 without its mark?). Save it as "
             "CSV UTF-8."
         )
     return "utf-8-sig"

@@ -1,1 +1,1 @@
-"""The synthetic clinic: patients of known stage, drawn by the physics of B-mode ultrasound, as real files."""
+"""The synthetic clinic: simulated ultrasound of patients whose stage is known, stored as real files."""

@@ -1,4 +1,4 @@
-"""The clinic's archive: draws a whole cohort into a folder of real files, once.
+"""Archive of the synthetic clinic: generates a cohort into a folder of real files, once.
 
 ROOT/
     manifest.csv         one row a file; its presence says that the archive is complete
@@ -76,7 +76,7 @@ def _complete(root: Path) -> bool:
 
 
 def _alone(path: Path) -> AcquireReturnProxy:
-    """The lock, held until the `with` ends; says so where another process has it first."""
+    """Hold the lock until the `with` ends; say so where another process has it first."""
     lock = FileLock(path)
     try:
         return lock.acquire(timeout=0)
@@ -105,7 +105,7 @@ def _draw_and_move(root: Path, cohort: Cohort, workers: int, progress: bool) -> 
 
 
 def _drawn(root: Path, cohort: Cohort, workers: int) -> Iterator[list[Row]]:
-    """Rows of every patient in order, their files written on the way."""
+    """Yield the rows of every patient in order, after writing their files."""
     draw = partial(store, root, cohort)
     seconds = cohort.patients * cohort.images_per_patient * MODALITY[cohort.modality].seconds
     workers = workers or min(1 + int(seconds / SECONDS_A_PROCESS), os.cpu_count() or 1)
@@ -118,14 +118,14 @@ def _drawn(root: Path, cohort: Cohort, workers: int) -> Iterator[list[Row]]:
 
 
 def _start_worker() -> None:
-    """A worker draws with one thread, leaves Ctrl-C to its parent, and ends with it."""
+    """Set up a worker: one thread, Ctrl-C left to its parent, and the same end as its parent."""
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """Without it, the workers of a killed parent would wait for ever."""
+    """End this worker when its parent is killed; it would otherwise wait for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -133,7 +133,7 @@ def _end_with_parent() -> None:
 
 
 def _truth(cohort: Cohort) -> dict[str, object]:
-    """What the generator knows of its cohort and no clinic does."""
+    """Describe the cohort's truth, which no real clinic knows."""
     return {
         "generator_version": GENERATOR_VERSION,
         "cohort": asdict(cohort),

@@ -1,4 +1,4 @@
-"""The scanner: sector, point-spread function, attenuation and gain, log compression, scan conversion.
+"""Scanner model: sector, point-spread function, attenuation, gain, log compression, scan conversion.
 
 Images are formed on a polar grid of SAMPLES depths by LINES beams whatever the size of the picture, which
 changes the resolution and nothing else.
@@ -55,7 +55,7 @@ class Grid(NamedTuple):
 
 @lru_cache(maxsize=64)
 def polar_grid(scanner: Scanner, depth_mm: float) -> Grid:
-    """The grid of a curvilinear sector that is `depth_mm` deep."""
+    """Return the grid of a curvilinear sector that is `depth_mm` deep."""
     half = np.deg2rad(scanner.opening_deg) / 2
     depth, angle = np.meshgrid(
         np.linspace(0, depth_mm, SAMPLES), np.linspace(-half, half, LINES), indexing="ij"
@@ -67,7 +67,7 @@ def polar_grid(scanner: Scanner, depth_mm: float) -> Grid:
 
 
 def speckle(rng: np.random.Generator) -> ComplexArray:
-    """Unresolved scatterers: circular complex Gaussian amplitudes of unit power, `(SAMPLES, LINES)`.
+    """Draw unresolved scatterers: circular complex Gaussian amplitudes of unit power, `(SAMPLES, LINES)`.
 
     Many scatterers a resolution cell with random phases sum to such an amplitude, whose envelope is
     Rayleigh-distributed: fully developed speckle (Burckhardt 1978, IEEE Trans. Sonics Ultrason. 25, 1-6).
@@ -77,7 +77,7 @@ def speckle(rng: np.random.Generator) -> ComplexArray:
 
 
 def echo(scatterers: ComplexArray, scanner: Scanner, depth_mm: float) -> ComplexArray:
-    """Radio-frequency echo, demodulated: the scatterers `(SAMPLES, LINES)` seen through the beam.
+    """Convolve scatterers `(SAMPLES, LINES)` with the beam: the demodulated radio-frequency echo.
 
     The point-spread function is separable (Wagner et al. 1983, IEEE Trans. Sonics Ultrason. 30, 156-163).
     Along the beam it is the pulse's Gaussian envelope, without its carrier; across, it is a Gaussian with the
@@ -96,7 +96,7 @@ def echo(scatterers: ComplexArray, scanner: Scanner, depth_mm: float) -> Complex
 
 @lru_cache(maxsize=64)
 def axial_pulse(scanner: Scanner, depth_mm: float) -> Array:
-    """Envelope of the pulse, sampled along the beam, of unit energy.
+    """Return the envelope of the pulse, sampled along the beam, with unit energy.
 
     A Gaussian spectrum with -6 dB width b f is a Gaussian pulse with a standard deviation in time of
     sqrt(2 ln 2) / (pi b f) [us]; echoes travel twice, hence half of it in depth.
@@ -110,7 +110,7 @@ def axial_pulse(scanner: Scanner, depth_mm: float) -> Array:
 
 @lru_cache(maxsize=64)
 def lateral_filter(scanner: Scanner, depth_mm: float) -> Array:
-    """Transfer function across the beams, for every depth; each row of unit energy.
+    """Return the transfer function across the beams for every depth; each row has unit energy.
 
     With dynamic focusing the beam is wavelength x F-number wide, and the F-number grows with depth once the
     whole aperture is in use (Szabo 2014, Diagnostic Ultrasound Imaging, 2nd ed., chapter 7).
@@ -127,7 +127,7 @@ def lateral_filter(scanner: Scanner, depth_mm: float) -> Array:
 
 
 def attenuation_db(attenuation: Array, scanner: Scanner, depth_mm: float) -> Array:
-    """Loss to and from each sample, left over by the time-gain compensation [dB], `(SAMPLES, LINES)`.
+    """Compute the two-way loss left by the time-gain compensation [dB], `(SAMPLES, LINES)`.
 
     Loss grows with frequency times path (Szabo 2014, chapter 4). What lies behind fluid is enhanced,
     what lies behind bone shadowed.
@@ -145,18 +145,18 @@ def attenuation_db(attenuation: Array, scanner: Scanner, depth_mm: float) -> Arr
 
 
 def noise_amplitude(scanner: Scanner, depth_mm: float) -> Array:
-    """Electronic noise after time-gain compensation, which amplifies it with depth, `(SAMPLES, 1)`."""
+    """Return electronic noise after time-gain compensation, which amplifies it with depth, `(SAMPLES, 1)`."""
     depth_cm = polar_grid(scanner, depth_mm).depth[:, :1] / 10
     return amplitude(NOISE_DB + 2 * ASSUMED_ATTENUATION * scanner.frequency_mhz * depth_cm)
 
 
 def amplitude(decibel: Array) -> Array:
-    """Amplitude ratio of a level [dB]."""
+    """Return the amplitude ratio of a level [dB]."""
     return np.exp(decibel * np.float32(np.log(10) / 20), dtype=np.float32)
 
 
 def log_compress(envelope: Array, gain_db: float, dynamic_range_db: float) -> Array:
-    """Envelope, 1 for healthy liver, to grey levels 0..255 that span the dynamic range [dB]."""
+    """Map the envelope (1 for healthy liver) to grey levels 0..255 that span the dynamic range [dB]."""
     level = 20 * np.log10(np.maximum(envelope, np.float32(1e-6)))
     grey = LIVER_GREY + (level + gain_db) / dynamic_range_db
     return np.clip(255 * grey, 0, 255).astype(np.float32)
@@ -165,7 +165,7 @@ def log_compress(envelope: Array, gain_db: float, dynamic_range_db: float) -> Ar
 def scan_convert(
     grey: Array, scanner: Scanner, depth_mm: float, size: int | tuple[int, int]
 ) -> NDArray[np.uint8]:
-    """The beams `(SAMPLES, LINES)` as a sector, black around it, in a picture of a side or of `(H, W)`."""
+    """Convert beams `(SAMPLES, LINES)` to a sector in a black image with this side, or of `(H, W)`."""
     height, width = (size, size) if isinstance(size, int) else size
     columns, rows = _sample_maps(scanner, depth_mm, (OVERSAMPLING * height, OVERSAMPLING * width))
     sector = cv2.remap(grey, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
@@ -174,7 +174,7 @@ def scan_convert(
 
 
 class Pixels(NamedTuple):
-    """Where the pixels of a picture lie in the sector, `(H, W)` each, and how far apart they are."""
+    """Positions of an image's pixels in the sector, `(H, W)` each, and their spacing."""
 
     depth: Array  # [mm] from the probe's face, along the beam; negative before it
     angle: Array  # [rad] of the beam
@@ -183,7 +183,7 @@ class Pixels(NamedTuple):
 
 @lru_cache(maxsize=64)
 def pixels(scanner: Scanner, depth_mm: float, shape: tuple[int, int]) -> Pixels:
-    """The geometry of a picture `(H, W)` that the whole sector just fits into."""
+    """Return the geometry of an image `(H, W)` that the whole sector just fits into."""
     radius, half = scanner.radius_mm, np.deg2rad(scanner.opening_deg) / 2
     height, width = shape
     top_mm = radius * (np.cos(half) - 1)  # the ends of a convex face lie above its middle
@@ -200,7 +200,7 @@ def pixels(scanner: Scanner, depth_mm: float, shape: tuple[int, int]) -> Pixels:
 
 @lru_cache(maxsize=64)
 def _sample_maps(scanner: Scanner, depth_mm: float, shape: tuple[int, int]) -> tuple[Array, Array]:
-    """Beam and sample under every pixel, `(H, W)` each; outside the sector they leave the grid."""
+    """Return beam and sample under every pixel, `(H, W)` each; outside the sector they leave the grid."""
     depth, angle, _ = pixels(scanner, depth_mm, shape)
     half = np.float32(np.deg2rad(scanner.opening_deg) / 2)
     return (angle + half) / (2 * half) * (LINES - 1), depth / np.float32(depth_mm) * (SAMPLES - 1)

@@ -27,7 +27,7 @@ def bmode(body: Body, exam: Exam, size: int | tuple[int, int], rng: np.random.Ge
 def seen(
     view: Tissue, exam: Exam, size: int | tuple[int, int], rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """The picture of tissue that has been laid out already, with scatterers of its own; see `bmode`."""
+    """Draw the image of given tissue, with new scatterers; see `bmode`."""
     scatterers = beam.speckle(rng) * beam.amplitude(view.scatter_db) + view.reflection
     return formed(scatterers, view.attenuation, exam, size, rng)
 
@@ -39,7 +39,7 @@ def formed(
     size: int | tuple[int, int],
     rng: np.random.Generator,
 ) -> NDArray[np.uint8]:
-    """What the scanner makes of scatterers and attenuation `(SAMPLES, LINES)`; `rng` gives its noise."""
+    """Form the image of scatterers and attenuation `(SAMPLES, LINES)`; `rng` gives the scanner's noise."""
     scanner, depth_mm = exam.scanner, exam.depth_mm
     loss_db = beam.attenuation_db(attenuation, scanner, depth_mm)
     signal = beam.echo(scatterers, scanner, depth_mm) * beam.amplitude(-loss_db)

@@ -1,4 +1,4 @@
-"""The screen of the elastography scanner as it is stored: elastogram above, the same grey view below."""
+"""Screen capture of the elastography scanner: elastogram above, the same grey view below."""
 
 from dataclasses import replace
 from typing import NamedTuple
@@ -34,7 +34,7 @@ Pixels8 = NDArray[np.uint8]
 
 
 class Capture(NamedTuple):
-    """A screen `(3 W / 2, W, 3)` and the reading that the sonographer took from it."""
+    """Draw a screen `(3 W / 2, W, 3)` and the reading that the sonographer took from it."""
 
     screen: Pixels8
     lsm_kpa: float
@@ -74,7 +74,7 @@ def capture(body: Body, exam: Exam, kilopascal: float, width: int, rng: np.rando
 
 
 def _within(modulus: NDArray, inside: NDArray[np.bool_], circle: tuple[int, int, int]) -> NDArray:
-    """The stiffness [kPa] in the reading's circle; in all of the box where the circle holds none."""
+    """Return the stiffness [kPa] in the reading's circle, or in the whole box where the circle is empty."""
     column, row, radius = circle
     disc = np.zeros(modulus.shape, np.uint8)
     cv2.circle(disc, (column, row), radius, 1, thickness=-1)
@@ -84,13 +84,13 @@ def _within(modulus: NDArray, inside: NDArray[np.bool_], circle: tuple[int, int,
 
 
 def _blended(grey: Pixels8, modulus: NDArray, inside: NDArray[np.bool_]) -> Pixels8:
-    """Colours over the grey picture, where there is a measurement."""
+    """Overlay colours on the grey image where there is a measurement."""
     mixed = cv2.addWeighted(colours(modulus), OPACITY, grey, 1 - OPACITY, 0)
     return np.where((inside & np.isfinite(modulus))[..., None], mixed, grey)
 
 
 def _draw_outlines(screen: Pixels8, inside: NDArray[np.bool_], circle: tuple[int, int, int]) -> None:
-    """The box's edge and the circle of the reading."""
+    """Draw the box's edge and the circle of the reading."""
     edges, _ = cv2.findContours(inside.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(screen, edges, -1, WHITE, 1)
     column, row, radius = circle
@@ -98,7 +98,7 @@ def _draw_outlines(screen: Pixels8, inside: NDArray[np.bool_], circle: tuple[int
 
 
 def _draw_bar(screen: Pixels8) -> None:
-    """The colour scale at the left edge, with its ends."""
+    """Draw the colour scale at the left edge, with its ends."""
     scale = screen.shape[1] / SCREEN_WIDTH
     left, top, width, height = (max(round(length * scale), 1) for length in BAR)
     ramp = colours(np.linspace(TOP_KPA, 0, height))
@@ -109,7 +109,7 @@ def _draw_bar(screen: Pixels8) -> None:
 
 
 def _write(screen: Pixels8, exam: Exam, reading: list[str]) -> None:
-    """What scanners print: make and settings at the upper right, the reading at the lower left."""
+    """Draw the text that scanners print: make and settings at the upper right, reading at the lower left."""
     scanner = exam.scanner
     settings = [scanner.name, f"{scanner.frequency_mhz:.1f} MHz", f"{exam.depth_mm / 10:.1f} cm"]
     for line, text in enumerate(settings):
@@ -119,7 +119,7 @@ def _write(screen: Pixels8, exam: Exam, reading: list[str]) -> None:
 
 
 def _letters(screen: Pixels8, text: str, left: int, bottom: int) -> None:
-    """Text at a place given for `SCREEN_WIDTH`, inside the upper panel."""
+    """Draw text at a position given for `SCREEN_WIDTH`, inside the upper panel."""
     scale = screen.shape[1] / SCREEN_WIDTH
     place = (round(left * scale), round(bottom * scale))
     cv2.putText(screen, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.38 * scale, LETTERS, 1, cv2.LINE_AA)

@@ -1,4 +1,4 @@
-"""What the clinic stores of a patient: the files of each modality, and the rows of its table."""
+"""Records of a patient: the files of each modality, and the rows of the table."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ Row = dict[str, Cell]
 
 
 class Drawn(NamedTuple):
-    """One view: pixels `(H, W)`, `(H, W, 3)` or `(N, H, W)`, and what the table says of it alone."""
+    """One view: pixels `(H, W)`, `(H, W, 3)` or `(N, H, W)`, and its own columns of the table."""
 
     pixels: NDArray[np.uint8]
     cells: dict[str, Cell]
@@ -37,7 +37,7 @@ class Drawn(NamedTuple):
 
 @dataclass(frozen=True)
 class Modality:
-    """How the files of a modality come about.
+    """Generator and storage settings of a modality's files.
 
     Attributes:
         draw: Draws one view of a patient.
@@ -72,7 +72,7 @@ def store(root: Path, cohort: Cohort, number: int) -> list[Row]:
 
 
 def _cells(person: Patient) -> Row:
-    """What the table says of a patient."""
+    """Return the columns of the table that describe a patient."""
     patient_id, scanner = _name(person.number), person.exam.scanner
     scores: Row = {SCORE.format(channel): f"{score:.6f}" for channel, score in person.scores.items()}
     return {
@@ -118,7 +118,7 @@ def _stored_again(cohort: Cohort, person: Patient) -> list[tuple[Patient, int]]:
 
 
 def _strayed(cohort: Cohort, person: Patient) -> list[tuple[Patient, int]]:
-    """The first view of the patient of the same stage who came before, if one strayed into this record."""
+    """Return the previous patient's first view (same stage), if a copy strayed into this record."""
     if people.generator(cohort.seed, people.STREAM_KNOBS, person.number, 1).random() >= cohort.leak:
         return []
     before = range(person.number - 1, -1, -1)
@@ -144,7 +144,7 @@ def _capture(cohort: Cohort, person: Patient, view: int) -> Drawn:
 
 
 def _clip(cohort: Cohort, person: Patient, view: int) -> Drawn:
-    """Stiff livers deform less under the heartbeat: `motion.clip` gives the sources."""
+    """Return the deformation under the heartbeat, less in stiff livers; sources are in `motion.clip`."""
     rng = people.generator(cohort.seed, people.STREAM_CLIP, person.number, view)
     deformation = severity(-person.scores[truth.MOTION])
     film = motion.clip(person.body, person.exam, cohort.size, rng, cohort.frames, FPS, deformation)

@@ -1,4 +1,4 @@
-"""A cohort: everything that decides what the synthetic clinic draws."""
+"""Cohort: all parameters of the synthetic clinic."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ HIGHEST: Final = {"separability": float("inf"), "duplicates": 1.0, "leak": 1.0, 
 
 @dataclass(frozen=True)
 class Cohort:
-    """What is drawn: every file is a pure function of these, of the patient and of the view.
+    """Parameters: every file is a pure function of these, of the patient and of the view.
 
     Attributes:
         patients: Number of patients, stages balanced; at least 15: of each stage one for every partition.
@@ -60,23 +60,23 @@ class Cohort:
             raise ConfigError(f"The phantom cannot be drawn:\n{listing(faults)}")
 
     def key(self) -> str:
-        """Short hash of the parameters and of the generator's version: names the archive."""
+        """Short hash of the parameters and of the generator's version; it names the archive."""
         parameters = asdict(self) | {name: float(getattr(self, name)) for name in HIGHEST}  # 1 is 1.0
         text = json.dumps(parameters | {"version": GENERATOR_VERSION}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def stage(self, number: int) -> int:
-        """METAVIR stage of the patient of that number."""
+        """Return the METAVIR stage of the patient of that number."""
         if self.sliced:
             return number * len(truth.CLASSES) // self.patients
         return people.stage_of(self.seed, number)
 
     def person(self, number: int) -> Patient:
-        """The patient of that number."""
+        """Return the patient of that number."""
         return people.patient(self.seed, number, self.separability, self.stage(number))
 
     def best_accuracies(self) -> dict[str, float]:
-        """Accuracy that no model can exceed on average, for each kind of picture that shows the stage."""
+        """Return the best possible mean accuracy for each kind of image that shows the stage."""
         stages = [self.stage(number) for number in range(self.patients)]
         shares = [stages.count(stage) for stage in range(len(truth.CLASSES))]
         return {
@@ -86,7 +86,7 @@ class Cohort:
 
 
 def _fault(name: str, value: object) -> str:
-    """What is wrong with a parameter, or nothing."""
+    """Return what is wrong with a parameter, empty if nothing."""
     if name in ("modality", "format"):
         known = MODALITIES if name == "modality" else FORMATS
         return "" if value in known else f"{name} is {value!r}; give one of {', '.join(known)}"

@@ -34,7 +34,7 @@ RAMP = np.array([[0, 0, 255], [0, 255, 255], [40, 255, 40], [255, 255, 0], [255,
 
 @dataclass(frozen=True)
 class ColourBox:
-    """A trapezoid with round ends, that follows the beams."""
+    """Box of the elastogram: a trapezoid with round ends that follows the beams."""
 
     near_mm: float  # depths along the beam
     far_mm: float
@@ -42,24 +42,24 @@ class ColourBox:
     right: float
 
     def holds(self, pixels: Pixels) -> NDArray[np.bool_]:
-        """Whether a pixel lies inside, of their shape `(H, W)`."""
+        """Tell for each pixel whether it lies inside, `(H, W)`."""
         depth = (pixels.depth >= self.near_mm) & (pixels.depth < self.far_mm)
         return depth & (pixels.angle >= self.left) & (pixels.angle < self.right)
 
 
 def box_size(body: Body, rng: np.random.Generator) -> tuple[float, float, float]:
-    """Depth at which the box begins, its height and its width at half height [mm]."""
+    """Return the depth at which the box begins, its height and its width at half height [mm]."""
     capsule = SKIN_MM + body.fat_mm + body.muscle_mm
     return capsule + rng.uniform(*UNDER_CAPSULE_MM), rng.uniform(*HEIGHT_MM), rng.uniform(*WIDTH_MM)
 
 
 def view_depth(near_mm: float, height_mm: float) -> float:
-    """Depth of view [mm] that a sonographer sets for that box."""
+    """Return the depth of view [mm] that a sonographer sets for that box."""
     return next((view for view in VIEWS_MM if view >= near_mm + height_mm + BEHIND_MM), VIEWS_MM[-1])
 
 
 def place_box(view: Tissue, exam: Exam, near_mm: float, height_mm: float, width_mm: float) -> ColourBox:
-    """The box where it covers the least fluid and shadow, rather in the middle than at a side."""
+    """Place the box where it covers the least fluid and shadow, preferably in the middle."""
     scanner, far_mm = exam.scanner, near_mm + height_mm
     half = width_mm / 2 / (scanner.radius_mm + near_mm + height_mm / 2)
     edge = np.deg2rad(scanner.opening_deg) / 2 - half - 0.03
@@ -74,7 +74,7 @@ def place_box(view: Tissue, exam: Exam, near_mm: float, height_mm: float, width_
 
 
 def fluid(view: Tissue) -> NDArray[np.bool_]:
-    """Where nothing is firm enough to shear: vessels, gallbladder, lung."""
+    """Return where no shear wave propagates: vessels, gallbladder, lung."""
     return cv2.blur(view.scatter_db, (5, 9)) < FLUID_DB
 
 
@@ -106,7 +106,7 @@ def stiffness(
 
 
 def q_box(modulus: Array, inside: NDArray[np.bool_], pitch_mm: float) -> tuple[int, int, int]:
-    """Column, row and radius [px] of the reading's circle: where the box is filled, and in its middle."""
+    """Return column, row and radius [px] of the reading's circle: in the filled middle of the box."""
     filled = (inside & np.isfinite(modulus)).astype(np.float32)
     room = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 5)
     radius = Q_BOX_MM / 2 / pitch_mm
@@ -119,7 +119,7 @@ def q_box(modulus: Array, inside: NDArray[np.bool_], pitch_mm: float) -> tuple[i
 
 
 def colours(kilopascal: Array) -> NDArray[np.uint8]:
-    """RGB of stiffness [kPa] on the scale 0..`TOP_KPA`, `(..., 3)`."""
+    """Return the RGB colour of stiffness [kPa] on the scale 0..`TOP_KPA`, `(..., 3)`."""
     place = np.clip(np.nan_to_num(kilopascal) / TOP_KPA, 0, 1) * (len(RAMP) - 1)
     low = np.minimum(place.astype(int), len(RAMP) - 2)
     share = (place - low)[..., None]

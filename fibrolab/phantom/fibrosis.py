@@ -1,4 +1,4 @@
-"""What fibrosis changes, as a function of its severity in (0, 1): parenchyma, capsule, hepatic veins.
+"""Effects of fibrosis by its severity in (0, 1): parenchyma, capsule, hepatic veins.
 
 The signs are those that readers grade: coarse parenchyma, nodular surface, narrow veins (Choong et al. 2012,
 J. Clin. Imaging Sci. 2, 58; Berzigotti et al. 2010, J. Hepatol. 52, 846-853). Their sizes are our choice.
@@ -20,7 +20,7 @@ NARROWING = 0.5  # of the hepatic veins
 
 
 def parenchyma(grid: Grid, severity: float, rng: np.random.Generator) -> Array:
-    """Change of backscatter against even healthy liver [dB], `(SAMPLES, LINES)`.
+    """Draw the change of backscatter against homogeneous healthy liver [dB], `(SAMPLES, LINES)`.
 
     Clustered scatterers modulate the local power, so the envelope's statistics move from Rayleigh towards the
     K distribution (Jakeman and Tough 1987, J. Opt. Soc. Am. A 4, 1764-1772). Septa are the zero lines of a
@@ -36,10 +36,10 @@ def parenchyma(grid: Grid, severity: float, rng: np.random.Generator) -> Array:
 
 
 def capsule(arc_mm: Array, severity: float, rng: np.random.Generator) -> Array:
-    """Bumps of the liver's surface [mm] at places along it, `(1, LINES)` both; none without fibrosis."""
+    """Draw bumps of the liver's surface [mm] at positions along it, `(1, LINES)`; none without fibrosis."""
     return CAPSULE_MM * severity**1.5 * field(arc_mm, np.zeros_like(arc_mm), CAPSULE_SCALE_MM, rng)
 
 
 def vein_scale(severity: float) -> float:
-    """Calibre of the hepatic veins against healthy ones."""
+    """Return the calibre of the hepatic veins relative to healthy ones."""
     return 1 - NARROWING * severity

@@ -1,4 +1,4 @@
-"""How pictures and films become files: PNG, DICOM, MP4."""
+"""Writing of images and clips as files: PNG, DICOM, MP4."""
 
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -11,7 +11,7 @@ SUFFIX: Final = {"png": ".png", "dicom": ".dcm", "film": ".mp4"}
 
 
 class Header(NamedTuple):
-    """What a file may say of its content beside the pixels.
+    """Metadata of a file beside its pixels.
 
     Attributes:
         name: Of the view, unique in the world of this generator: identifiers follow from it.
@@ -44,7 +44,7 @@ def write(path: Path, pixels: NDArray[np.uint8], header: Header) -> None:
 
 
 def dicom(pixels: NDArray[np.uint8], header: Header) -> bytes:
-    """An anonymised ultrasound image as an archive would hand it out, the same bytes for the same picture.
+    """Build an anonymised DICOM ultrasound image, the same bytes for the same pixels.
 
     Args:
         pixels: `(H, W)` or `(H, W, 3)`.

@@ -1,4 +1,4 @@
-"""Focal liver lesions: a whole picture with one lesion in the liver, and the rectangle drawn round it.
+"""Focal liver lesions: an image with one lesion in the liver, and its bounding rectangle.
 
 The classes are those of Tangruangkiat et al. 2024 (J. Appl. Clin. Med. Phys. 25, e14210): no lesion, simple
 cyst, focal fatty sparing, haemangioma, hepatocellular carcinoma. Each is drawn by the signs that a reader
@@ -32,7 +32,7 @@ RECTANGLE_MM = (2.0, 5.0)  # from the lesion's edge to the rectangle
 
 @dataclass(frozen=True)
 class Lesion:
-    """Where a lesion lies; distances in mm, maps `(SAMPLES, LINES)`."""
+    """Geometry of a lesion; distances in mm, maps `(SAMPLES, LINES)`."""
 
     grid: Grid
     x: float
@@ -73,7 +73,7 @@ def picture(
 
 
 def _host(lesion_class: str, body: Body, rng: np.random.Generator) -> Body:
-    """The body that such a lesion is found in."""
+    """Return the body in which such a lesion is found."""
     cirrhotic, smooth, fatty = rng.uniform(*CIRRHOTIC), rng.uniform(*SMOOTH), rng.random() < FATTY_SHARE
     echo_db = body.liver_echo_db + rng.uniform(*FATTY_DB)
     attenuation = body.liver_attenuation + rng.uniform(*FATTY_ATTENUATION)
@@ -86,7 +86,7 @@ def _host(lesion_class: str, body: Body, rng: np.random.Generator) -> Body:
 
 
 def _placed(view: Tissue, body: Body, exam: Exam, waviness: float, rng: np.random.Generator) -> Lesion:
-    """An ellipse with a wavy outline, at the one of some random places that shows the most liver."""
+    """Place an ellipse with a wavy outline at the random position that shows the most liver."""
     grid, radius = beam.polar_grid(exam.scanner, exam.depth_mm), rng.uniform(*RADIUS_MM)
     liver = view.attenuation == np.float32(body.liver_attenuation)
     audible = liver & (beam.attenuation_db(view.attenuation, exam.scanner, exam.depth_mm) < FAINTEST_DB)
@@ -102,31 +102,31 @@ def _placed(view: Tissue, body: Body, exam: Exam, waviness: float, rng: np.rando
 
 
 def _clear(grid: Grid, shown: NDArray[np.bool_], x: float, y: float, radius: float) -> float:
-    """Share of a disc that the mask covers; what leaves the sector is not covered."""
+    """Return the proportion of a disc that the mask covers; parts outside the sector are not covered."""
     disc = np.hypot(grid.x - np.float32(x), grid.y - np.float32(y)) < radius
     area = grid.step_mm * (grid.arc[:, 1:2] - grid.arc[:, :1])  # of a sample [mm^2]
     return float(np.sum(area * (disc & shown)) / (np.pi * radius**2))
 
 
 def _ellipse(grid: Grid, x: float, y: float, long: float, short: float, tilt: float) -> Array:
-    """Signed distance [mm], about, to an ellipse with these half axes."""
+    """Return the approximate signed distance [mm] to an ellipse with these half axes."""
     across, down = grid.x - np.float32(x), grid.y - np.float32(y)
     u, v = across * np.cos(tilt) + down * np.sin(tilt), down * np.cos(tilt) - across * np.sin(tilt)
     return ((np.hypot(u / long, v / short) - 1) * short).astype(np.float32)
 
 
 def _nothing(view: Tissue, lesion: Lesion, body: Body, rng: np.random.Generator) -> None:
-    """Plain parenchyma."""
+    """Draw no lesion: plain parenchyma."""
 
 
 def _cyst(view: Tissue, lesion: Lesion, body: Body, rng: np.random.Generator) -> None:
-    """Fluid without echoes behind a thin wall; what it does not absorb brightens the liver behind it."""
+    """Draw a cyst: anechoic fluid, a thin wall, and enhancement of the liver behind it."""
     view.replace((lesion.distance < 0) & lesion.organ, CYST_DB, CYST_ATTENUATION)
     view.interface(lesion.distance, lesion.grid, strength=2.5, width_mm=0.35, sharpness=6)
 
 
 def _sparing(view: Tissue, lesion: Lesion, body: Body, rng: np.random.Generator) -> None:
-    """Liver without the fat of the rest: darker, angular, softly bordered, crossed by undisturbed vessels.
+    """Draw focal fatty sparing: darker, angular, with soft borders, crossed by undisturbed vessels.
 
     It often lies by the gallbladder, whose own vein spares it the fat that the portal blood brings.
     """
@@ -144,7 +144,7 @@ def _sparing(view: Tissue, lesion: Lesion, body: Body, rng: np.random.Generator)
 
 
 def _haemangioma(view: Tissue, lesion: Lesion, body: Body, rng: np.random.Generator) -> None:
-    """Bright, even and sharply bordered: countless walls of blood-filled spaces, which absorb little."""
+    """Draw a haemangioma: bright, homogeneous and sharply bordered, with little absorption."""
     grid, level = lesion.grid, _level_db(view, lesion)
     even = level + rng.uniform(5.0, 9.0) + np.float32(0.7) * field(grid.x, grid.y, 3.0, rng)
     absorbed = body.liver_attenuation - rng.uniform(0.1, 0.3)
@@ -152,7 +152,7 @@ def _haemangioma(view: Tissue, lesion: Lesion, body: Body, rng: np.random.Genera
 
 
 def _carcinoma(view: Tissue, lesion: Lesion, body: Body, rng: np.random.Generator) -> None:
-    """A mosaic of nodules and septa inside a dark halo; the larger the more varied."""
+    """Draw a hepatocellular carcinoma: nodules and septa in a dark halo, more varied if larger."""
     grid, level = lesion.grid, _level_db(view, lesion)
     nodules = field(grid.x, grid.y, rng.uniform(0.15, 0.25) * lesion.radius, rng)
     septa = np.exp(-0.5 * (field(grid.x, grid.y, 0.3 * lesion.radius, rng) / np.float32(SEPTUM_WIDTH)) ** 2)
@@ -165,7 +165,7 @@ def _carcinoma(view: Tissue, lesion: Lesion, body: Body, rng: np.random.Generato
 
 
 def _level_db(view: Tissue, lesion: Lesion) -> float:
-    """Mean echo power of the parenchyma [dB]."""
+    """Return the mean echo power of the parenchyma [dB]."""
     return float(10 * np.log10(np.mean(10 ** (view.scatter_db[lesion.liver] / 10))))
 
 
@@ -181,7 +181,7 @@ CLASSES = tuple(SIGNS)
 
 
 def _bounds(marked: NDArray[np.uint8]) -> Box:
-    """The rectangle that holds all that is marked."""
+    """Return the bounding rectangle of a mask."""
     rows, columns = np.flatnonzero(marked.any(axis=1)), np.flatnonzero(marked.any(axis=0))
     left, top = int(columns[0]), int(rows[0])
     return Box(left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1)

@@ -1,4 +1,4 @@
-"""What is measured of a patient beside pictures: liver stiffness and blood."""
+"""Measurements of a patient beside images: liver stiffness and serum values."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ class Blood:
 
 
 def kilopascals(score: float) -> float:
-    """Median stiffness [kPa] of the liver with that score in the channel of stiffness; strictly increasing.
+    """Return the median stiffness [kPa] of a liver with that stiffness score; strictly increasing.
 
     Its logarithm is a constant plus an exponential of the score, since stiffness grows faster from stage to
     stage the later the stage.
@@ -32,13 +32,13 @@ def kilopascals(score: float) -> float:
 
 
 def lsm(score: float, rng: np.random.Generator) -> float:
-    """A liver stiffness measurement [kPa], to a tenth."""
+    """Draw a liver stiffness measurement [kPa], to a tenth."""
     reading = kilopascals(score) * np.exp(rng.normal(0, LSM_ERROR))
     return round(min(float(reading), STIFFEST_KPA), 1)
 
 
 def blood(score: float, rng: np.random.Generator) -> Blood:
-    """Serum values that follow the score in the channel of serum a little.
+    """Draw serum values that depend weakly on the serum score.
 
     AST rises, and above ALT, as fibrosis goes on, and platelets fall: that is what FIB-4 (Sterling et al.
     2006, Hepatology 43, 1317-1325) and APRI (Wai et al. 2003, Hepatology 38, 518-526) are made of. Both

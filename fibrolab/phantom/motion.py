@@ -29,7 +29,7 @@ SLIP_MM = 6.0  # thickness of the layer in which the liver slips along the wall
 
 
 class _Motion(NamedTuple):
-    """Where the liver is in every frame, `(frames,)` each."""
+    """Position of the liver in every frame, `(frames,)` each."""
 
     slide: Array  # across and down [mm], `(frames, 2)`
     turn: Array  # out-of-plane way as an angle: a right one brings all new scatterers
@@ -82,7 +82,7 @@ def clip(
 
 
 def _wide_grid(scanner: Scanner, depth_mm: float) -> Grid:
-    """The sector's grid with more lines at either edge, `(SAMPLES, SIDE + LINES + SIDE)`."""
+    """Return the sector's grid with more lines at either edge, `(SAMPLES, SIDE + LINES + SIDE)`."""
     inner = beam.polar_grid(scanner, depth_mm)
     angle = (np.arange(-SIDE, beam.LINES + SIDE) - (beam.LINES - 1) / 2) * inner.step_rad
     depth, angle = np.meshgrid(inner.depth[:, 0], angle, indexing="ij")
@@ -93,19 +93,19 @@ def _wide_grid(scanner: Scanner, depth_mm: float) -> Grid:
 
 
 def _wide_speckle(rng: np.random.Generator) -> ComplexArray:
-    """Scatterers for the wide grid."""
+    """Draw scatterers for the wide grid."""
     return np.hstack([beam.speckle(rng), beam.speckle(rng)[:, : 2 * SIDE]])
 
 
 def _free(grid: Grid, body: Body) -> Array:
-    """0 in the wall, which the probe holds, 1 in the liver, and between them the layer that slips."""
+    """Return 0 in the wall, which the probe holds, 1 in the liver, values between in the sliding layer."""
     into_liver = (grid.depth - np.float32(SKIN_MM + body.fat_mm + body.muscle_mm)) / np.float32(SLIP_MM)
     share = np.clip(into_liver, 0, 1)
     return share**2 * (3 - 2 * share)
 
 
 def _motion(frames: int, fps: float, rng: np.random.Generator) -> _Motion:
-    """Breath and heartbeat over time.
+    """Draw breath and heartbeat over time.
 
     Breathing rests longer at its end than at its height: an even power of a cosine (Lujan et al. 1999, Med.
     Phys. 26, 715-720). In quiet breathing the liver moves by one or two centimetres along the body (review:
@@ -125,7 +125,7 @@ def _motion(frames: int, fps: float, rng: np.random.Generator) -> _Motion:
 
 
 def _heart(grid: Grid, rng: np.random.Generator) -> Array:
-    """Displacement by the full push [mm], `(2, SAMPLES, LINES)`: away from the heart, fading with the way."""
+    """Return the largest displacement by the heart [mm], `(2, SAMPLES, LINES)`, which falls with distance."""
     column = rng.choice([0.2, 0.8]) + rng.uniform(-0.1, 0.1)
     place = int(rng.uniform(0.5, 0.8) * beam.SAMPLES), int(column * beam.LINES)
     away = np.stack([grid.x - grid.x[place], grid.y - grid.y[place]])
@@ -134,7 +134,7 @@ def _heart(grid: Grid, rng: np.random.Generator) -> Array:
 
 
 def _origin(grid: Grid, scanner: Scanner, moved: Array) -> tuple[Array, Array]:
-    """Row and column in the wide grid of what so large a displacement [mm] brings to each sample."""
+    """Return row and column in the wide grid of the tissue that a displacement [mm] moves to each sample."""
     radius = np.float32(scanner.radius_mm)
     x, y = grid.x - moved[0], grid.y - moved[1] + radius
     rows = (np.hypot(x, y) - radius) / np.float32(grid.step_mm)
@@ -145,7 +145,7 @@ def _origin(grid: Grid, scanner: Scanner, moved: Array) -> tuple[Array, Array]:
 def _carried(
     scatterers: ComplexArray, attenuation: Array, rows: Array, columns: Array
 ) -> tuple[ComplexArray, Array]:
-    """Scatterers and attenuation as they lie in this frame, `(SAMPLES, LINES)` each.
+    """Return scatterers and attenuation of this frame, `(SAMPLES, LINES)` each.
 
     The Lanczos kernel all but keeps the power of white scatterers; a shorter one would dim them wherever they
     come to lie between two samples, and the film would flicker.

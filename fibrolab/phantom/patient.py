@@ -1,4 +1,4 @@
-"""Who comes to the clinic: stage and score, body, and the scanner with its settings.
+"""Patients of the synthetic clinic: stage and score, body, scanner and its settings.
 
 `Body` and `Exam` are all that the drawing sees: the stage is not among them.
 """
@@ -26,7 +26,7 @@ STREAM_CAPTURE, STREAM_CLIP, STREAM_LESION_CLASSES, STREAM_LESION, STREAM_KNOBS 
 
 @dataclass(frozen=True)
 class Body:
-    """What the sound meets in a patient."""
+    """Acoustic properties of a patient."""
 
     severity: float  # of the fibrosis, (0, 1)
     fat_mm: float  # under the skin
@@ -38,7 +38,7 @@ class Body:
 
 @dataclass(frozen=True)
 class Exam:
-    """The scanner and how it is set for this patient."""
+    """Scanner and its settings for this patient."""
 
     scanner: Scanner
     depth_mm: float
@@ -73,23 +73,23 @@ class Patient:
 
 
 def generator(seed: int, *path: int) -> np.random.Generator:
-    """A random stream that depends on nothing but the cohort's seed and the path within it."""
+    """Return a random stream that depends only on the cohort's seed and the path within it."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=path))
 
 
 def dealt(seed: int, stream: int, number: int, classes: int = len(truth.CLASSES)) -> int:
-    """Class of a patient: every so many in a row are a random order of all, so any cohort is balanced."""
+    """Return the class of a patient: consecutive blocks are permutations, so any cohort is balanced."""
     block, place = divmod(number, classes)
     return int(generator(seed, stream, block).permutation(classes)[place])
 
 
 def stage_of(seed: int, number: int) -> int:
-    """METAVIR stage of a patient, 0..4."""
+    """Return the METAVIR stage of a patient, 0..4."""
     return dealt(seed, STREAM_STAGES, number)
 
 
 def patient(seed: int, number: int, separability: float, stage: int | None = None) -> Patient:
-    """The patient of that number, whatever the size of the cohort; of the stage given, or as it is dealt."""
+    """Return the patient of that number, independent of the cohort's size, with a given or assigned stage."""
     rng = generator(seed, STREAM_PATIENT, number)
     stage = stage_of(seed, number) if stage is None else stage
     scores = _scores(seed, number, stage, separability)

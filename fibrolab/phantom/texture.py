@@ -1,4 +1,4 @@
-"""Smooth random fields: the common material of tissue that is not even."""
+"""Smooth random fields, of which heterogeneous tissue is made."""
 
 import cv2
 import numpy as np
@@ -9,7 +9,7 @@ BLUR = 1.5  # standard deviation of the smoothing, in lattice points
 
 
 def field(across: Array, down: Array, scale_mm: float, rng: np.random.Generator) -> Array:
-    """A stationary Gaussian field of unit variance: white noise on a square lattice, smoothed.
+    """Draw a stationary Gaussian field of unit variance: smoothed white noise on a square lattice.
 
     Args:
         across: First coordinate of the points [mm], any 2-D shape.

@@ -1,4 +1,4 @@
-"""Anatomy of one view of the right upper abdomen: what scatters, reflects and absorbs at each polar sample.
+"""Anatomy of one view of the right upper abdomen: scattering, reflection, absorption at polar samples.
 
 All draws from the view's random stream come in an order that does not depend on the severity: the same stream
 with another severity is the same view of the same person with another liver.
@@ -26,7 +26,7 @@ AIR_ATTENUATION = 14.0  # of the gel layer where the probe's edge lifts off
 
 @dataclass
 class Tissue:
-    """What the sound meets in one view, `(SAMPLES, LINES)` each."""
+    """Acoustic properties of one view, `(SAMPLES, LINES)` each."""
 
     scatter_db: Array  # backscattered power against healthy liver [dB]
     reflection: Array  # amplitude of smooth interfaces against healthy liver's speckle
@@ -49,7 +49,7 @@ class Tissue:
 
 
 def tissue(grid: Grid, body: Body, rng: np.random.Generator) -> Tissue:
-    """One view of a body: the liver first, then what lies in it, behind it and before it."""
+    """Draw one view of a body: the liver first, then structures in, behind and in front of it."""
     echo = body.liver_echo_db + fibrosis.parenchyma(grid, body.severity, rng)
     echo = echo + np.float32(1.8) * field(grid.x, grid.y, 18.0, rng)
     patchiness = np.exp(np.float32(0.6) * field(grid.x, grid.y, 6.0, rng))
@@ -63,7 +63,7 @@ def tissue(grid: Grid, body: Body, rng: np.random.Generator) -> Tissue:
 
 
 def _add_vessels(view: Tissue, grid: Grid, body: Body, rng: np.random.Generator) -> None:
-    """Hepatic veins without walls of their own, portal branches with bright ones, small cross-sections."""
+    """Draw hepatic veins without visible walls, portal branches with bright walls, small cross-sections."""
     calibre = body.vessel_scale * fibrosis.vein_scale(body.severity)
     for _ in range(rng.integers(1, 3)):
         hole = _tube(grid, rng, radius_mm=calibre * rng.uniform(2.5, 4.5), length_mm=rng.uniform(30, 65))
@@ -81,7 +81,7 @@ def _add_vessels(view: Tissue, grid: Grid, body: Body, rng: np.random.Generator)
 
 
 def _tube(grid: Grid, rng: np.random.Generator, radius_mm: float, length_mm: float) -> Array:
-    """Signed distance [mm] to a bent tube that narrows to a third, somewhere in the liver."""
+    """Draw the signed distance [mm] to a bent tube in the liver that narrows to a third."""
     pieces = 1 + int(length_mm / PIECE_MM)
     row, column = rng.uniform(0.3, 0.75) * grid.x.shape[0], rng.uniform(0.15, 0.85) * grid.x.shape[1]
     start = np.array([grid.x[int(row), int(column)], grid.y[int(row), int(column)]])
@@ -94,7 +94,7 @@ def _tube(grid: Grid, rng: np.random.Generator, radius_mm: float, length_mm: flo
 
 
 def _piece(grid: Grid, start: np.ndarray, end: np.ndarray, radius: float, end_radius: float) -> Array:
-    """Signed distance [mm] to a straight piece of a tube."""
+    """Return the signed distance [mm] to a straight piece of a tube."""
     (x0, y0), (dx, dy) = start.astype(np.float32), (end - start).astype(np.float32)
     x, y = grid.x - x0, grid.y - y0
     along = np.clip((x * dx + y * dy) / (dx * dx + dy * dy), 0, 1)
@@ -103,7 +103,7 @@ def _piece(grid: Grid, start: np.ndarray, end: np.ndarray, radius: float, end_ra
 
 
 def _add_gallbladder(view: Tissue, grid: Grid, rng: np.random.Generator) -> None:
-    """In one view of five, a pear of fluid with a thin wall."""
+    """Draw the gallbladder in one view of five: pear-shaped fluid with a thin wall."""
     shown = rng.random() < 0.2
     long, short, tilt = rng.uniform(16, 26), rng.uniform(7, 11), rng.uniform(-1, 1)
     row = int(rng.uniform(0.45, 0.65) * grid.x.shape[0])
@@ -118,7 +118,7 @@ def _add_gallbladder(view: Tissue, grid: Grid, rng: np.random.Generator) -> None
 
 
 def _add_diaphragm(view: Tissue, grid: Grid, rng: np.random.Generator) -> None:
-    """A dome, bright where it faces the probe; behind it lung, whose haze fades with depth."""
+    """Draw the diaphragm, bright where it faces the probe, and lung behind it that fades with depth."""
     radius = rng.uniform(90, 150)
     centre_x = rng.choice([-1, 1]) * rng.uniform(5, 48)
     centre_y = grid.depth.max() * rng.uniform(0.76, 1.2) - radius
@@ -129,7 +129,7 @@ def _add_diaphragm(view: Tissue, grid: Grid, rng: np.random.Generator) -> None:
 
 
 def _add_wall(view: Tissue, grid: Grid, body: Body, rng: np.random.Generator) -> None:
-    """Skin, fat and muscle, pressed into shells around the probe, and the liver's capsule behind them."""
+    """Draw skin, fat and muscle as shells around the probe, and the liver's capsule behind them."""
     arc = grid.arc[:1] * 1.4  # along a shell a few centimetres deep
     flat = np.zeros_like(arc)
     fat_end = SKIN_MM + body.fat_mm + 1.5 * field(arc, flat, 15.0, rng)
@@ -146,7 +146,7 @@ def _add_wall(view: Tissue, grid: Grid, body: Body, rng: np.random.Generator) ->
 
 
 def _add_ribs(view: Tissue, grid: Grid, body: Body, rng: np.random.Generator) -> None:
-    """In some views a rib shades some beams, or the probe's edge lifts off the skin."""
+    """Draw a rib's shadow or a lifted edge of the probe in some views."""
     rib, lifted = rng.random() < 0.25, rng.random() < 0.5
     half = float(grid.arc[0].max())
     beam = grid.arc[:1]

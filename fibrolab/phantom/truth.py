@@ -1,4 +1,4 @@
-"""How much the stage shows: a patient's score in every channel, and the best accuracy that they allow."""
+"""Known truth: a patient's score in every channel, and the best accuracy that the scores allow."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -27,7 +27,7 @@ IMAGE_CHANNELS: Final = (GREY,)
 
 
 def score(stage: int, separability: float, deviate: float, channel: str = GREY) -> float:
-    """Latent fibrosis score of a patient: all that a channel shows of the stage.
+    """Draw the latent fibrosis score of a patient, by which alone a channel depends on the stage.
 
     In each channel a patient's disease is ``stage + SPREADS[channel] / separability * deviate`` [stages],
     standardised over a balanced cohort. Standardised scores have the same spread at every separability: what
@@ -49,12 +49,12 @@ def score(stage: int, separability: float, deviate: float, channel: str = GREY) 
 
 
 def severity(score: float) -> float:
-    """Share of the strongest change that a score is drawn with, in (0, 1); strictly increasing."""
+    """Return the severity of fibrosis for a score, in (0, 1); strictly increasing."""
     return float(ndtr(score / LINEAR_RANGE))
 
 
 def distance(separability: float, channels: Sequence[str] = IMAGE_CHANNELS) -> float:
-    """Distance of neighbouring stages in standard deviations.
+    """Return the distance of neighbouring stages in standard deviations.
 
     Channels are independent given the stage, so their distances add as the sides of a right angle: the
     sensitivity index of independent observations (Green and Swets 1966, Signal Detection Theory and
@@ -68,7 +68,7 @@ def best_accuracy(
     channels: Sequence[str] = IMAGE_CHANNELS,
     shares: Sequence[float] | None = None,
 ) -> float:
-    """Accuracy that no classifier of the pictures can exceed on average, in closed form.
+    """Compute the accuracy that no classifier of the images can exceed on average, in closed form.
 
     Given the scores of its channels a picture is independent of the stage, so the Bayes decision on the
     scores bounds every model, however many pictures of a patient it sees. Along the line on which stages
@@ -101,7 +101,7 @@ def _prior(shares: Sequence[float] | None) -> NDArray[np.float64]:
 def _intervals(
     means: NDArray[np.float64], prior: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Borders `(K,)` and `(K,)` between which each class has the highest posterior; low > high: nowhere."""
+    """Return borders `(K,)`, `(K,)` within which each class has the highest posterior; none if low > high."""
     low, high = np.full(len(means), -np.inf), np.full(len(means), np.inf)
     present = np.flatnonzero(prior)
     for left in present:

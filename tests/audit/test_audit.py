@@ -56,7 +56,7 @@ def test_the_baselines_are_what_needs_no_model() -> None:
     assert found["baselines"]["hash_lookup"] == 6 / 8
     assert sentence(found, "exact_leak") == (
         "25.0 % of the test images have an identical copy in training: looking the image up scores 75.0 % "
-        "accuracy without a model. Scores on this split prove nothing."
+        "accuracy without a model. Scores on this split are invalid."
     )
 
 
@@ -146,7 +146,7 @@ def test_a_site_or_scanner_that_goes_with_the_class_is_found(column: str) -> Non
     table = manifest.table.assign(**{column: np.where(manifest.labels == 1, "north", "south")})
     found = audited(replace(manifest, table=table), facts)
     assert found["confounding"][column]["v"] == pytest.approx(1)
-    assert f"The class goes with the {column} (1.00)" in sentence(found, "confounding")
+    assert f"The class is associated with the {column} (1.00)" in sentence(found, "confounding")
 
 
 def test_a_planted_label_slice_is_found() -> None:

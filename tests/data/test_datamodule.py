@@ -192,7 +192,7 @@ def test_all_faults_are_named_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         datamodule(clinic(tmp_path), keys.CLIP, batch_size=0, num_workers=-1, augment_on="devise")
     message = str(raised.value)
-    for words in ("batch_size=0", "num_workers=-1", "Did you mean device?", "eats clip, which 'clinic'"):
+    for words in ("batch_size=0", "num_workers=-1", "Did you mean device?", "takes clip, which 'clinic'"):
         assert words in message
 
 

@@ -164,7 +164,7 @@ def test_corners_in_the_wrong_order_are_told(loaded: Load) -> None:
         ("image,label,left,top,width", "a.png,cyst,1,1,4", "none of them"),
         ("image,label,left,top,width,height,roi", "a.png,cyst,1,1,4,4,1 1 4 4", "several of them"),
         ("image,label,roi", "a.png,cyst,", "row 2: roi is empty: every lesion has a rectangle"),
-        ("image,label,roi", "a.png,cyst,1 1 4", "row 2: roi.*'1 1 4' is no rectangle"),
+        ("image,label,roi", "a.png,cyst,1 1 4", "row 2: roi.*'1 1 4' is not a rectangle"),
     ],
 )
 def test_a_table_must_have_rectangles_in_one_form(loaded: Load, header: str, cells: str, words: str) -> None:

@@ -143,7 +143,7 @@ def test_files_that_name_no_patient_are_listed(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "words"), [(r"(P\d+", "is no regular expression"), (r"P\d+", "has no group")]
+    ("pattern", "words"), [(r"(P\d+", "is not a regular expression"), (r"P\d+", "has no group")]
 )
 def test_a_pattern_that_cannot_name_a_patient_is_refused(root: Path, pattern: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):

@@ -185,7 +185,7 @@ def test_whatever_stops_a_download_is_a_sentence(
 @pytest.mark.usefixtures("kaggle")
 @pytest.mark.parametrize("handle", ["liver", "https://kaggle.com/x", "a/b/c", ""])
 def test_an_address_that_is_none_is_refused_before_kaggle_is_asked(tmp_path: Path, handle: str) -> None:
-    assert "is no address of a Kaggle data set" in fault(tmp_path / "set", download=True, handle=handle)
+    assert "is not an address of a Kaggle data set" in fault(tmp_path / "set", download=True, handle=handle)
 
 
 def test_without_credentials_the_ways_to_give_them_are_told(

@@ -52,10 +52,10 @@ def test_every_fault_is_listed_at_once_with_its_rows() -> None:
     )
     assert "has 7 fault(s)" in message
     for line in (
-        "row 0: sample_id 'a' is repeated: each row needs its own; where none is given, it is the image and "
-        "what of it is meant",
-        "row 1: sample_id 'a' is repeated: each row needs its own; where none is given, it is the image and "
-        "what of it is meant",
+        "row 0: sample_id 'a' is repeated: each row needs its own; where none is given, it is the file, "
+        "frame and rectangle",
+        "row 1: sample_id 'a' is repeated: each row needs its own; where none is given, it is the file, "
+        "frame and rectangle",
         "row 2: sample_id is empty",
         "row 1: image is empty",
         "row 2: label 7 is not a class index 0..2",
@@ -86,7 +86,7 @@ def test_a_long_list_of_faults_is_cut_and_counted() -> None:
     names = [f"s{row}" for row in range(50)]
     message = fault(pd.DataFrame({keys.SAMPLE_ID: names, keys.LABEL: 0, keys.IMAGE: "x.png", "roi": names}))
     assert "50 fault(s)" in message
-    assert message.count("is no rectangle") == 20
+    assert message.count("is not a rectangle") == 20
     assert message.endswith("and 30 more")
 
 
@@ -233,8 +233,8 @@ def test_a_frame_or_rectangle_that_is_none_is_refused_under_its_columns_name() -
         )
     )
     assert "row 2: frame 'last' is neither a number" in message
-    assert "row 1: roi '1 2 3' is no rectangle" in message
-    assert "row 3: elastogram_roi '0 0 0 5' is no rectangle" in message
+    assert "row 1: roi '1 2 3' is not a rectangle" in message
+    assert "row 3: elastogram_roi '0 0 0 5' is not a rectangle" in message
 
 
 def test_clinical_columns_become_numbers_and_their_faults_stand_beside_all_others() -> None:

@@ -98,7 +98,7 @@ def test_masks_that_cannot_be_used_are_named_together(tmp_path: Path) -> None:
     Image.fromarray(levels(1, 48)).save(tmp_path / "m1.png")
     Image.fromarray(levels(2)).convert("RGB").save(tmp_path / "m2.png")
     with pytest.raises(
-        DataError, match=r"(?s)m1.png: the mask has 50 x 48 .* image 1.png 50 x 40.*m2.png: is no"
+        DataError, match=r"(?s)m1.png: the mask has 50 x 48 .* image 1.png 50 x 40.*m2.png: is not"
     ):
         datamodule(data, Preprocess(size=SIDE))
     (tmp_path / "m1.png").unlink()
@@ -122,7 +122,7 @@ def test_labels_are_read_as_they_are_stored(tmp_path: Path) -> None:
         picture.save(path := tmp_path / f"{name}.png")
         assert (decode_labels(path.read_bytes(), path) == stored).all()
     labels.save(path := tmp_path / "l.jpg")
-    with pytest.raises(UnreadableImageError, match=r"is no label map \(JPEG, mode L\)"):
+    with pytest.raises(UnreadableImageError, match=r"is not a label map \(JPEG, mode L\)"):
         decode_labels(path.read_bytes(), path)
 
 

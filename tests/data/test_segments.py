@@ -116,8 +116,8 @@ def test_a_clip_may_be_too_short_only_at_the_common_rate_or_tell_no_rate() -> No
         Segment("window", 16, fps=10).check(list("abcd"), [45, 46, 46, 46], [30, 30, 0, float("nan")])
     assert str(caught.value).startswith("3 clip(s) cannot give 16 frames at 10 per second")
     assert "  - a: 45 frame(s) at 30 per second are 15 at 10" in str(caught.value)
-    assert "  - c: its file tells no frame rate" in str(caught.value)
-    assert "  - d: its file tells no frame rate" in str(caught.value)
+    assert "  - c: its file states no frame rate" in str(caught.value)
+    assert "  - d: its file states no frame rate" in str(caught.value)
 
 
 @given(

@@ -200,7 +200,7 @@ def test_a_film_of_frames_larger_than_a_scan_is_refused(monkeypatch: pytest.Monk
         with pytest.raises(UnreadableImageError, match=r"breath\.mp4: "):
             read(muxed(huge), PATH)
     monkeypatch.setattr(contract, "LARGEST_SCAN", 63 * 48)
-    with pytest.raises(UnreadableImageError, match="64 x 48 pixels are no ultrasound scan"):
+    with pytest.raises(UnreadableImageError, match="64 x 48 pixels are too many for an ultrasound image"):
         describe(muxed(scene(2)), PATH)
 
 

@@ -99,7 +99,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(root: Path) -> None:
 
 
 def test_a_modality_that_the_data_lacks_is_named(root: Path) -> None:
-    with pytest.raises(ConfigError, match="eats elastogram, which 'phantom' does not have"):
+    with pytest.raises(ConfigError, match="takes elastogram, which 'phantom' does not have"):
         dev_run(root, "model.branches.image.input=elastogram", *PHANTOMS["phantom"])
 
 

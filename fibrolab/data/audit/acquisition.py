@@ -37,7 +37,8 @@ def rectangle(facts: pd.DataFrame) -> np.ndarray:
 def tables(evidence: Evidence) -> dict[str, np.ndarray]:
     """Return the trees' inputs, float64 (N, F): `acquisition`, and `metadata` with file size and grey levels.
 
-    The mean and SD of grey levels, the black share and the size of a compressed file follow the anatomy too.
+    The mean and SD of grey levels, the proportion of black and the size of a compressed file also depend on
+    the anatomy.
     """
     facts, table = evidence.facts, evidence.manifest.table
     named = [facts["mode"], facts["format"], table[keys.SCANNER], table[keys.SITE]]

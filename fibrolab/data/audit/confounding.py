@@ -10,9 +10,9 @@ from fibrolab.data.audit import acquisition
 from fibrolab.data.audit.evidence import Evidence, codes
 from fibrolab.data.audit.findings import ALPHA, Finding, counted
 
-STRONG = 0.2  # Cramér's V: below it, a fact tells too little of the class to be worth a warning
-TABLES = 9_999  # drawn for a p value: the least that can be told is ALPHA
-MOST_VALUES = 50  # of one fact; rarer ones are pooled, they could not be told from chance anyway
+STRONG = 0.2  # Cramér's V: below it, the association is too weak for a warning
+TABLES = 9_999  # drawn for a p value: the smallest possible one is ALPHA
+MOST_VALUES = 50  # of one fact; rarer ones are pooled, as they cannot be distinguished from chance
 FACTS = {
     "size": "the size of the picture",
     "rectangle": "the size of the rectangle that is cut out of it",
@@ -123,6 +123,6 @@ def _findings(found: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(
             "confounding",
             "warning",
-            f"The class goes with {', '.join(parts)}: a network can learn that instead of the liver "
+            f"The class is associated with {', '.join(parts)}: a network can learn that instead of the liver "
             f"(Cramér's V on {counted(next(iter(found.values()))['n'], 'independent image')}).",
         )

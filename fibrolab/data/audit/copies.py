@@ -10,7 +10,7 @@ from fibrolab import keys
 from fibrolab.data.audit.evidence import Evidence, distinct_in
 from fibrolab.data.audit.findings import Finding, counted
 
-WORST = 12  # clusters of each kind that are told one by one
+WORST = 12  # clusters of each kind that are listed
 SHOWN = 12  # samples of a cluster that are named
 
 

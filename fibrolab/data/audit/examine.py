@@ -19,7 +19,7 @@ from fibrolab.data.audit.series import label_order
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.splits import Split
 
-VERSION = 7  # raise it when an audit of the same data would find otherwise: kept ones are then made anew
+VERSION = 8  # raise it when an audit of the same data would find otherwise: kept ones are then made anew
 PARTS = (
     leakage,
     copies,
@@ -51,7 +51,7 @@ def audit(
     Returns:
         What `audit.json` holds: `verdict` (`ok`, `warning` or `fail`), `findings` (key, level, sentence;
         gravest first), `warnings` (their sentences without the notes), counts, and what the `PARTS` measured;
-        a share that is not defined is None.
+        a proportion that is not defined is None.
     """
     evidence = Evidence(manifest, surveys, split, labels, classes, seed)
     measured = [part(evidence) for part in PARTS]

@@ -19,7 +19,7 @@ class Finding:
 
     Attributes:
         key: Its name, such as `exact_leak`; stable between versions.
-        level: `fail`: scores under this split prove nothing; `warning`: to be mended or explained; `note`:
+        level: `fail`: scores under this split are invalid; `warning`: to be corrected or explained; `note`:
             legitimate and worth knowing.
         sentence: What was found, in words.
     """

@@ -67,13 +67,13 @@ def _findings(found: dict[str, Any], samples: int) -> Iterator[Finding]:
         yield Finding(
             "identity",
             "warning",
-            f"DICOM headers still tell who the patient is: {listed(held)}. Anonymise the files.",
+            f"DICOM headers still identify patients: {listed(held)}. Anonymise the files.",
         )
     if columns := found["personal_columns"]:
         yield Finding(
             "personal_columns",
             "warning",
-            f"Columns of the table that look personal, and are logged with every run: {listed(columns)}.",
+            f"Columns of the table that seem personal and are logged with every run: {listed(columns)}.",
         )
     if left_out := found["left_out"]:
         yield Finding("left_out", "warning", f"Unreadable files left out: {len(left_out)}.")
@@ -82,8 +82,8 @@ def _findings(found: dict[str, Any], samples: int) -> Iterator[Finding]:
         yield Finding(
             "small_classes",
             "warning",
-            f"Classes too small for this split: {listed(told)}. Below {FEWEST} groups in the test, no score "
-            "of a class is sure.",
+            f"Classes too small for this split: {listed(told)}. With fewer than {FEWEST} groups in the "
+            "test partition, scores of a class are unreliable.",
         )
     if values := found["implausible"]:
         yield Finding(
@@ -93,12 +93,12 @@ def _findings(found: dict[str, Any], samples: int) -> Iterator[Finding]:
         yield Finding(
             "two_labels",
             "warning",
-            f"Patients with more than one label: {several}. It is right only where visits lie years apart.",
+            f"Patients with more than one label: {several}. This is plausible only for visits years apart.",
         )
     if nameless := found["without_patient"]:
         yield Finding(
             "no_patients",
             "warning",
             f"Samples whose patient is not known: {nameless:,} of {samples:,}. Their groups are clusters of "
-            "alike images, not people.",
+            "similar images, not patients.",
         )

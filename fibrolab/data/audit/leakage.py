@@ -20,8 +20,8 @@ TRAIN, VALIDATION, TEST = range(3)
 def leakage(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
     """Measure what crosses from training into the test.
 
-    The run's own split is set beside random ones of the same shares and of the literature's 80:20: they
-    tell what the same images would have leaked.
+    The run's own split is compared with random ones of the same proportions and of the literature's 80:20,
+    which show what the same images would have leaked.
     """
     own = _parts(evidence)
     rng = np.random.default_rng(evidence.seed)
@@ -122,7 +122,7 @@ def _findings(found: dict[str, Any], evidence: Evidence) -> Iterator[Finding]:
             "exact_leak",
             "fail",
             f"{percent(exact)} of the test images have an identical copy in training: looking the image up "
-            f"scores {percent(run['lookup'])} accuracy without a model. Scores on this split prove nothing.",
+            f"scores {percent(run['lookup'])} accuracy without a model. Scores on this split are invalid.",
         )
     if run["patients_crossing"]:
         yield Finding(
@@ -136,7 +136,7 @@ def _findings(found: dict[str, Any], evidence: Evidence) -> Iterator[Finding]:
             "groups_cross",
             "fail",
             f"Groups in more than one partition: {run['groups_crossing']:,} ({percent(run['groups'])} of "
-            "all). Their images are no independent test of each other.",
+            "all). Their images do not test each other independently.",
         )
     if evidence.split.val_is_test:
         yield Finding(

@@ -20,10 +20,10 @@ RESAMPLES = 1000
 METRICS = ("accuracy", "balanced_accuracy", "macro_auc")
 SCORES = dict[str, dict[str, np.ndarray]]  # protocol -> baseline -> class shares (N, K)
 SHORTCUTS: dict[str, tuple[Level, str]] = {
-    "size": ("warning", "The size and format of a picture alone put"),
-    "acquisition": ("warning", "How a picture was taken (size, format, black border, scanner, site) puts"),
+    "size": ("warning", "The size and format of an image alone put"),
+    "acquisition": ("warning", "Acquisition alone (size, format, black border, scanner, site) puts"),
     # A note, since grey levels and the size of a compressed file follow the anatomy too.
-    "metadata": ("note", "How a picture was taken, its file size and its grey levels put"),
+    "metadata": ("note", "Acquisition, file size and grey levels alone put"),
 }
 BETTER = 0.05  # of accuracy: less is no shortcut worth a warning
 WORTH_SAYING = 0.1  # of accuracy: what a random split adds to a nearest neighbour
@@ -234,6 +234,7 @@ def _findings(
         yield Finding(
             "random_neighbour",
             "note",
-            f"The nearest neighbour on thumbnails scores {percent(random)} where all files are dealt out at "
-            f"random, and {percent(whole)} where groups are kept whole: the rest is recognition.",
+            f"The nearest neighbour on thumbnails scores {percent(random)} where all files are assigned at "
+            f"random, and {percent(whole)} where groups are kept whole: the difference is "
+            "recognition of copies.",
         )

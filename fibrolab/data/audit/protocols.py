@@ -49,7 +49,7 @@ def stratified(labels: np.ndarray, shares: Sequence[float], rng: np.random.Gener
 
     Args:
         labels: Class of every image, int64 (N,).
-        shares: Share of each part; they sum to one.
+        shares: Proportion of each part; they sum to one.
         rng: Source of the draw.
 
     Returns:

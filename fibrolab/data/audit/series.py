@@ -107,5 +107,5 @@ def _findings(found: list[dict[str, Any]]) -> Iterator[Finding]:
             "warning",
             f"In the order of their names the {worst['n']:,} images of the series {worst['series']} come in "
             f"{worst['runs']} unbroken runs of one class, where {worst['expected']:.0f} are expected{others}:"
-            " the labels look dealt out in slices.",
+            " the labels may have been assigned in slices.",
         )

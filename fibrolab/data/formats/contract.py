@@ -24,8 +24,8 @@ class Header(NamedTuple):
         format: The format by content, with what it was compressed with, such as `JPEG`,
             `DICOM JPEGBaseline8Bit` or `MP4 h264`.
         frames: Pictures in the file; a film's are counted, since containers only estimate them.
-        fps: Frames a second; 0 for one picture and where the file does not tell.
-        identity: Names of the DICOM header's fields that still tell who the patient is.
+        fps: Frames a second; 0 for one picture and where the file does not state it.
+        identity: Names of the fields of the DICOM header that still identify the patient.
     """
 
     width: int
@@ -42,7 +42,7 @@ class Clip(NamedTuple):
 
     Attributes:
         frames: Grey levels, uint8 (N, H, W), N at least 2.
-        fps: Mean number of frames a second; 0 where the file does not tell.
+        fps: Mean number of frames a second; 0 where the file does not state it.
     """
 
     frames: np.ndarray
@@ -77,7 +77,7 @@ def require_scan(width: int, height: int, path: Path) -> None:
         UnreadableImageError: They are more than `LARGEST_SCAN`.
     """
     if width * height > LARGEST_SCAN:
-        raise UnreadableImageError(f"{path}: {width} x {height} pixels are no ultrasound scan")
+        raise UnreadableImageError(f"{path}: {width} x {height} pixels are too many for an ultrasound image")
 
 
 def stacked(frames: Iterable[np.ndarray], path: Path) -> np.ndarray:
@@ -92,7 +92,7 @@ def stacked(frames: Iterable[np.ndarray], path: Path) -> np.ndarray:
         if len(kept) * frame.size > LARGEST_CLIP:
             raise UnreadableImageError(
                 f"{path}: more than {len(kept) - 1} frames of {frame.shape[1]} x {frame.shape[0]} pixels; "
-                "a clip this long is not held in memory, cut it to the seconds that are meant"
+                "a clip this long is not held in memory, cut it to the seconds that are needed"
             )
     if not kept:
         raise UnreadableImageError(f"{path}: holds no frame")

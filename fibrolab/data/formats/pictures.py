@@ -50,8 +50,8 @@ def labels(content: bytes, path: Path) -> np.ndarray:
     with _opened(content, path) as picture:
         if picture.mode not in LABEL_MODES or picture.format in LOSSY:
             raise UnreadableImageError(
-                f"{path}: is no label map ({picture.format}, mode {picture.mode}); save one 8-bit number a "
-                "pixel without loss, such as a grey PNG"
+                f"{path}: is not a label map ({picture.format}, mode {picture.mode}); save one 8-bit number "
+                "a pixel without loss, such as a grey PNG"
             )
         require_scan(*picture.size, path)
         return np.asarray(ImageOps.exif_transpose(picture)).astype(np.uint8)
@@ -65,7 +65,7 @@ def _opened(content: bytes, path: Path) -> Iterator[Image.Image]:
     except Image.UnidentifiedImageError:
         raise UnreadableImageError(f"{path}: {_what_it_is(content)}") from None
     except Image.DecompressionBombError as error:
-        raise UnreadableImageError(f"{path}: is no ultrasound scan ({error})") from None
+        raise UnreadableImageError(f"{path}: is not an ultrasound image ({error})") from None
 
 
 def _header(picture: Image.Image) -> Header:

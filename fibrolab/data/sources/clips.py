@@ -49,7 +49,7 @@ def load(
             faults of every manifest, by row. What is no clip is found when it is read.
     """
     table = labelled(path, classes, columns, needs=(keys.CLIP, keys.PATIENT_ID))
-    together = "clips of one patient must stay together, and nothing else tells which they are"
+    together = "clips of one patient must stay together, and nothing else identifies them"
     faults = [
         *empty_cells(table[keys.CLIP], "every row needs a clip"),
         *empty_cells(table[keys.PATIENT_ID], together),

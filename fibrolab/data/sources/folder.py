@@ -171,7 +171,7 @@ def _patients(paths: Sequence[str], pattern: str) -> list[str]:
     try:
         search = re.compile(pattern)
     except re.error as error:
-        raise ConfigError(f"data.patient={pattern} is no regular expression: {error}.") from None
+        raise ConfigError(f"data.patient={pattern} is not a regular expression: {error}.") from None
     if not search.groups:
         raise ConfigError(
             f"data.patient={pattern} has no group; put the part that names the patient in brackets, such as "

@@ -14,8 +14,9 @@ one image; no copy crosses a stage. Stages were not drawn from one source: 640 x
 part of F1 and F4) and 449 x 464 RGB PNG (all of F2 and F3, part of F1 and F4), some under a `.jpg` name.
 926 of the distinct images carry a copy named `ct{volume}-{frame}.png`, and look simulated from CT. A
 random 80/20 split puts a copy of 96 % of its test images into training, or of 94 % where validation takes
-a tenth of all. So what must not be parted is the cluster of an image's copies and near copies, which is
-found when the pixels are read, and the CT volume where a name tells it, which is the group given here.
+a tenth of all. The group that must stay in one partition is the cluster of an image's copies and
+near copies, which is found when the pixels are read, and the CT volume where a name states it, which is the
+group given here.
 """
 
 import re
@@ -83,7 +84,7 @@ def _stage_folder(top: Path) -> Path | None:
         if len(found) > 1:
             raise DataError(
                 f"data.root={top} holds the stage folders more than once: {', '.join(map(str, found))}. Name "
-                "the one that is meant."
+                "the right one."
             )
         if found:
             return found[0]
@@ -97,7 +98,7 @@ def _holds_stages(folder: Path) -> bool:
 def _fetch(root: Path, handle: str) -> None:
     """Download the data set to a temporary folder, then move it, so that `root` is always complete."""
     if not _ADDRESS.fullmatch(handle):
-        raise ConfigError(f"data.handle={handle} is no address of a Kaggle data set: OWNER/NAME.")
+        raise ConfigError(f"data.handle={handle} is not an address of a Kaggle data set: OWNER/NAME.")
     _check_credentials()
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise ConfigError(

@@ -56,7 +56,7 @@ def load(
         format: Of the files, `png` or `dicom`.
         duplicates: Share of the pictures that are stored again under another name.
         leak: Share of the patients who also hold a picture of another patient of their stage.
-        shortcut: Share of the patients whose pictures tell the stage by side length and colour mode.
+        shortcut: Proportion of the patients whose images reveal the stage by side length and colour mode.
         sliced: Patients are numbered in order of their stage.
 
     Raises:
@@ -91,10 +91,11 @@ def load_swe(
 ) -> Manifest:
     """Load the cohort as screen captures of elastography; `size` is their width [px]. See `load`.
 
-    `missing` is the share of the patients whose elastograms were not kept, while pictures and readings were.
+    `missing` is the proportion of the patients whose elastograms were not kept, while images and readings
+    were.
     """
     if not 0 <= missing < 1:
-        raise ConfigError(f"data.missing={missing} is not a share of the patients, from 0 to below 1.")
+        raise ConfigError(f"data.missing={missing} is not a proportion of the patients, from 0 to below 1.")
     cohort = Cohort(patients, images_per_patient, size, separability, seed, modality="capture")
     path = _table(root, cohort)
     manifest = swe_pairs.load(path=path, cache=root)

@@ -100,7 +100,7 @@ def _pairs(table: pd.DataFrame, path: str | Path) -> pd.DataFrame:
     refuse(
         path,
         faults,
-        "Each row is one capture of one patient, whose captures share a stiffness and are never parted.",
+        "Each row is one capture of one patient, whose captures share a stiffness and stay in one partition.",
     )
     table = with_ids(table.rename(columns={CAPTURE: keys.IMAGE}))
     boxes = {keys.ROI: "grey_panel", keys.ELASTOGRAM_ROI: "colour_box"}
@@ -110,7 +110,7 @@ def _pairs(table: pd.DataFrame, path: str | Path) -> pd.DataFrame:
 def _shares(captures: Sequence[Path], cache: Path) -> pd.Series:
     """Read each capture's mean position on its colour bar, 0 to 1, float64 (N,); NaN where it cannot be read.
 
-    What cannot be read is told later, with all other unreadable files.
+    Unreadable files are reported later, with all others.
     """
     task = "Reading stiffness from colours"
     return measured(whole(captures), cache, _MEASUREMENT, ("share",), _share, task)["share"].astype(

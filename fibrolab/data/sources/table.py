@@ -59,8 +59,8 @@ def load(
         raise _missing([f"{keys.IMAGE} (or {keys.CLIP}, or {keys.ELASTOGRAM})"], table, path)
     if keys.PATIENT_ID not in table:
         logger.warning(
-            "%s has no column patient_id, so that one patient's images may be parted; it has %s. If one of "
-            "them names the patient, say data.columns.patient_id=NAME.",
+            "%s has no column patient_id, so that a split may separate one patient's images; it has %s. If "
+            "one of them names the patient, set data.columns.patient_id=NAME.",
             path,
             ", ".join(map(str, table.columns)),
         )
@@ -99,8 +99,8 @@ def labelled(
 
 def _missing(columns: Sequence[str], table: pd.DataFrame, path: str | Path) -> DataError:
     return DataError(
-        f"{path} has no column {' nor '.join(columns)}; it has {', '.join(table.columns)}. A column of "
-        f"another name is told by data.columns.{columns[0].split()[0]}=NAME."
+        f"{path} has no column {' nor '.join(columns)}; it has {', '.join(table.columns)}. Name a column of "
+        f"another name by data.columns.{columns[0].split()[0]}=NAME."
     )
 
 
