@@ -29,8 +29,13 @@ def describe() -> dict[str, Any]:
         "command": _command(),
         "git_commit": commit,
         "git_dirty": dirty,
-        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "packages": packages(),
     }
+
+
+def packages() -> dict[str, str]:
+    """Return the versions of the installed packages that results depend on."""
+    return {name: version for name in PACKAGES if (version := _version(name))}
 
 
 def _command() -> str:

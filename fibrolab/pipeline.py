@@ -11,15 +11,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from fibrolab import auditing, environment, keys, sweeps
 from fibrolab.config import arguments, flat, resolved
-from fibrolab.data.cache import PixelStore
 from fibrolab.data.clip_sampling import Segment
 from fibrolab.data.datamodule import FibrosisDataModule
 from fibrolab.data.labelled_data import LabelledData
-from fibrolab.data.preprocess import Preprocess
 from fibrolab.evaluation import endpoints
 from fibrolab.loading import load
 from fibrolab.modules.base import Classifier
-from fibrolab.runs import run_files
+from fibrolab.runs import checkpoint, run_files
 from fibrolab.runs.trained_run import TrainedRun
 from fibrolab.storage import put, save_json
 from fibrolab.tracking import TrackedRun, reopen, track
@@ -107,17 +105,18 @@ def conclude(
     if tested:
         run_files.draw_mistakes(tracked.folder, tested)
     run_files.draw(tracked.folder, *(trained or ()))
+    if (best := tracked.folder / keys.CHECKPOINTS / checkpoint.BEST).is_file():
+        run = TrainedRun(tracked.folder, tracked.id)
+        checkpoint.complete(best, run.table("endpoints"), run.table("calibration"))
     tracked.log_metrics(run_files.flat_metrics(metrics))
     tracked.tag({"bootstrap": f"{config.bootstrap.resamples} resamples, level {config.bootstrap.level}"})
 
 
 def build_datamodule(config: DictConfig, data: LabelledData, module: Classifier) -> FibrosisDataModule:
-    """The batches of a data set: of each modality that the model eats."""
-    cache, grey = Path(config.paths.cache) / "pixels", Preprocess(**arguments(config.preprocess))
-    pictures = [name for name in module.inputs if name != keys.CLINICAL]
+    """Return the datamodule over a data set, with each modality that the model takes."""
     return FibrosisDataModule(
         data=data,
-        stores={name: PixelStore(cache, grey.of(name)) for name in pictures},
+        stores=checkpoint.stores(arguments(config.preprocess), module, Path(config.paths.cache)),
         segment=Segment(**resolved(config.segment)),
         transforms=resolved(config.augment)["transforms"],
         sampler=resolved(config.sampler),
@@ -130,7 +129,7 @@ def build_datamodule(config: DictConfig, data: LabelledData, module: Classifier)
 
 
 def record(tracked: TrackedRun, config: DictConfig, settings: dict[str, Any], known: dict[str, Any]) -> None:
-    """What the run is made of, before anything can go wrong."""
+    """Record settings and environment of a run at its start, before anything can fail."""
     write_config(config, tracked.folder)
     save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
     compared = {name: part for name, part in settings.items() if name not in ("paths", "tracking")}
@@ -142,7 +141,7 @@ def record(tracked: TrackedRun, config: DictConfig, settings: dict[str, Any], kn
 
 
 def write_config(config: DictConfig, folder: Path) -> None:
-    """The settings, every reference followed."""
+    """Write the settings, every reference resolved."""
     put(folder / keys.CONFIG_FILE, OmegaConf.to_yaml(config, resolve=True).encode())
 
 

@@ -1,6 +1,5 @@
 """Stops a training that has gone wrong, and lets a resumed one go on as if it had not stopped."""
 
-import hashlib
 import math
 import random
 import shutil
@@ -89,30 +88,6 @@ class RandomState(L.Callback):
         torch.set_rng_state(state["torch"].cpu())
         if state["cuda"] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all([part.cpu() for part in state["cuda"]])
-
-
-class SplitRecord(L.Callback):
-    """Keeps in the checkpoint which split trained it, wherever it is moved to.
-
-    Args:
-        path: The run's file of its split.
-    """
-
-    KEY = "split_sha256"
-
-    def __init__(self, path: Path) -> None:
-        self._digest = self.digest(path)
-
-    @staticmethod
-    def digest(path: Path) -> str:
-        """SHA-256 of a file of a split: equal for the same samples in the same partitions."""
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-
-    def on_save_checkpoint(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Add it."""
-        checkpoint[self.KEY] = self._digest
 
 
 class PlateauMemory(L.Callback):

@@ -6,28 +6,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from omegaconf import DictConfig
 
 from fibrolab import auditing, environment, keys
 from fibrolab.config import resolved
 from fibrolab.data.audit.findings import Finding, counted, percent, verdict
-from fibrolab.data.duplicates import near_any
 from fibrolab.data.labelled_data import LabelledData
-from fibrolab.errors import ConfigError, DataError
+from fibrolab.errors import ConfigError
 from fibrolab.evaluation import predictions
 from fibrolab.loading import load
-from fibrolab.modules.base import Classifier
 from fibrolab.pipeline import build_datamodule, conclude, record
 from fibrolab.reporting import audit_page
-from fibrolab.runs import run_files
+from fibrolab.runs import overlap, run_files
 from fibrolab.runs.trained_run import NEEDED, TrainedRun, open_run
 from fibrolab.storage import save_json
 from fibrolab.tracking import SOURCE, track
 from fibrolab.training import fitting
-from fibrolab.training.earlier_weights import BEST
-from fibrolab.training.resuming import UNREADABLE
 
 EVALUATED = "fibrolab.evaluated_run"  # tag: the run whose network answered
 SPLIT = {"_target_": "fibrolab.data.splits.all_test", "name": "external"}
@@ -51,7 +46,7 @@ def run(config: DictConfig) -> str:
     """
     started, clock = datetime.now(UTC), time.monotonic()
     before = open_run(config.run, config.tracking.uri, NEEDED)
-    settings, module = _settings(config, before), _network(before)
+    settings, module = _settings(config, before), before.network()
     data = _loaded(settings, list(before.config.task.classes))
     tags = {"model": settings.model.name, "data": data.manifest.name, "split": SPLIT["name"]}
     tags |= {SOURCE: "fibrolab.evaluate", EVALUATED: before.run_id}
@@ -86,20 +81,6 @@ def _settings(config: DictConfig, before: TrainedRun) -> DictConfig:
     settings.trainer.accelerator = config.accelerator
     settings.trainer.fast_dev_run = False
     return settings
-
-
-def _network(before: TrainedRun) -> Classifier:
-    """The network that the run ended with."""
-    path = before.folder / keys.CHECKPOINTS / BEST
-    if not path.is_file():
-        raise ConfigError(
-            f"Run {before.run_id} kept no network ({path}): name the run that trained it; a fast dev run "
-            "keeps none."
-        )
-    try:
-        return Classifier.load_from_checkpoint(path, weights_only=True)
-    except UNREADABLE as error:
-        raise DataError(f"{path} is damaged ({' '.join(str(error).split())}); train the run anew.") from error
 
 
 def _loaded(settings: DictConfig, answered: list[str]) -> LabelledData:
@@ -158,19 +139,15 @@ def _audited(config: DictConfig, data: LabelledData, before: TrainedRun, folder:
 
 
 def _seen(data: LabelledData, before: TrainedRun) -> list[Finding]:
-    """Copies and patients of the new data among those that the run learnt from."""
-    known, _ = _learnt_from(before)
+    """Report copies and patients of the new data among those that the run learnt from."""
+    learnt = (keys.TRAIN, keys.VALIDATION)
     findings = []
-    if set(run_files.HASHES) <= set(known):  # runs of old kept none
-        facts = data.facts[keys.IMAGE]
-        hashes = [*facts["phash"], *known["phash"][known["phash"] != ""]]
-        members = np.arange(len(hashes))[:, None] >= len(facts)
-        if share := float(near_any(hashes, members)[: len(facts), 0].mean()):
-            text = f"{percent(share)} of the images have a copy or near copy among those the run learnt from"
-            findings.append(Finding("external_copies", "fail", f"{text}: a score on them proves nothing."))
-    shared = set(data.manifest.table[keys.PATIENT_ID]) & set(known[keys.PATIENT_ID]) - {""}
-    if shared and before.config.data.name == data.manifest.name:
-        text = f"{counted(len(shared), 'patient')} bear names of patients whom the run learnt from"
+    if share := float(overlap.copies(data, before, learnt).mean()):
+        text = f"{percent(share)} of the images have a copy or near copy among those the run learnt from"
+        findings.append(Finding("external_copies", "fail", f"{text}: a score on them proves nothing."))
+    known = overlap.namesakes(data, before, learnt, keys.PATIENT_ID)
+    if shared := data.manifest.table[keys.PATIENT_ID][known].nunique():
+        text = f"{counted(shared, 'patient')} bear names of patients whom the run learnt from"
         findings.append(Finding("external_patients", "warning", f"{text}: see that they are others."))
     return findings
 

@@ -26,12 +26,12 @@ from fibrolab.reporting.figures import images as contact_sheets
 from fibrolab.reporting.figures import run as figures
 from fibrolab.reporting.figures.style import save
 from fibrolab.runs import trained_run
+from fibrolab.runs.overlap import HASHES
 from fibrolab.runs.trained_run import TrainedRun
 from fibrolab.storage import as_csv, put_all
 
 Y_TRAINED = "y_true"  # class under the task, beside the manifest's label
 SHOWN = 10  # worst mistakes whose pictures stand on the page
-HASHES = ("sha256", "phash")  # of the picture, as the survey took them
 TRACKED, TRACKED_RULE = ("sensitivity", "specificity"), thresholds.YOUDEN  # of end points, in MLflow
 POOLED = {"mean": patients.PATIENTS_FILE, "max": "patients_max.csv", "vote": "patients_vote.csv"}
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pandas as pd
 import yaml
@@ -23,6 +23,12 @@ from fibrolab.errors import ConfigError, DataError
 from fibrolab.evaluation import baselines, predictions
 from fibrolab.evaluation.patients import PATIENTS_FILE
 from fibrolab.reporting.inline import Page
+
+if TYPE_CHECKING:
+    from fibrolab.data.labelled_data import LabelledData
+    from fibrolab.data.manifest import Manifest
+    from fibrolab.modules.base import Classifier
+    from fibrolab.runs.checkpoint import Predictor
 
 DATABASE: Final = "sqlite:///mlruns/mlflow.db"  # the one that `conf/tracking` names
 NEEDED: Final = (  # files of every run that came to its test; an evaluation reads them all
@@ -225,6 +231,27 @@ class TrainedRun:
         """The report's page, shown inline by Jupyter."""
         self.require(keys.REPORT_FILE)
         return Page(self.folder / keys.REPORT_FILE)
+
+    def network(self) -> "Classifier":
+        """Load the weights of the best epoch into the class that was trained."""
+        return self.predictor.module
+
+    def predict(self, data: "Manifest | LabelledData", cache: Path | None = None) -> pd.DataFrame:
+        """Predict samples with the best network; see `fibrolab.runs.checkpoint.Predictor.predict`."""
+        return self.predictor.predict(data, cache)
+
+    @cached_property
+    def predictor(self) -> "Predictor":
+        """The network of the best epoch with the record of its training."""
+        from fibrolab.runs import checkpoint  # late: it loads torch and Lightning
+
+        path = self.folder / keys.CHECKPOINTS / checkpoint.BEST
+        if not path.is_file():
+            raise ConfigError(
+                f"{self.name} kept no network ({path}): name the run that trained it; a fast dev run keeps "
+                "none."
+            )
+        return checkpoint.load(path)
 
     def _parsed(self, name: str, parse: Callable[[Path], T]) -> T:
         """Parse a file, or refuse it.

@@ -3,6 +3,7 @@
 import logging
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProg
 from omegaconf import DictConfig
 from torch.utils.data import default_collate
 
-from fibrolab import keys
+from fibrolab import environment, keys
 from fibrolab.callbacks.averaging import build_averaging
-from fibrolab.callbacks.guards import BestCheckpoint, FiniteLoss, PlateauMemory, RandomState, SplitRecord
+from fibrolab.callbacks.guards import BestCheckpoint, FiniteLoss, PlateauMemory, RandomState
 from fibrolab.callbacks.history import History
 from fibrolab.callbacks.prediction_writer import PredictionWriter
 from fibrolab.config import arguments, resolved
@@ -26,6 +27,7 @@ from fibrolab.data.labelled_data import LabelledData
 from fibrolab.errors import ConfigError
 from fibrolab.models.branches import clinical_columns
 from fibrolab.modules.base import Classifier
+from fibrolab.runs import checkpoint
 from fibrolab.tracking import TrackedRun
 from fibrolab.training import precision, resuming
 
@@ -132,7 +134,9 @@ def fit(
         data.split.fold,
         (keys.VALIDATION, keys.TEST),
     )
-    trainer = _trainer(config, [*callbacks, writer], tracked)
+    split = tracked.folder / keys.SPLIT_FILE
+    record = checkpoint.described(config, module, data, split, environment.packages())
+    trainer = _trainer(config, [*callbacks, writer], tracked, [checkpoint.RecordedCheckpoints(record)])
     try:
         trainer.fit(module, datamodule=datamodule, ckpt_path=config.resume)
         weights = best.best_model_path or None  # a fast dev run saves none: the weights at hand are used
@@ -187,7 +191,9 @@ def refuse_a_lone_sample(module: Classifier, datamodule: FibrosisDataModule) -> 
             value.copy_(buffers[name])
 
 
-def _trainer(config: DictConfig, callbacks: list[L.Callback], tracked: TrackedRun) -> L.Trainer:
+def _trainer(
+    config: DictConfig, callbacks: list[L.Callback], tracked: TrackedRun, plugins: Sequence[Any] = ()
+) -> L.Trainer:
     # `trainer.deterministic` would also fill every new tensor with NaN, to show reads of unwritten memory:
     # 650 fills in a step of a ResNet18. Nothing here reads before it writes.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -195,6 +201,7 @@ def _trainer(config: DictConfig, callbacks: list[L.Callback], tracked: TrackedRu
         trainer = L.Trainer(
             **resolved(config.trainer),
             callbacks=callbacks,
+            plugins=list(plugins),
             logger=tracked.curves(),
             default_root_dir=tracked.folder,
             num_sanity_val_steps=0,  # files and settings were checked before
@@ -220,7 +227,6 @@ def _callbacks(config: DictConfig, folder: Path) -> tuple[ModelCheckpoint, list[
         FiniteLoss(config.trainer.log_every_n_steps),
         RandomState(),
         PlateauMemory(),
-        SplitRecord(folder / keys.SPLIT_FILE),
         best,
     ]
     averaging = build_averaging(resolved(config.averaging), config.trainer.max_epochs)

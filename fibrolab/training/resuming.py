@@ -1,6 +1,5 @@
-"""The checkpoint that a training goes on from, held against the run that is to go on."""
+"""Check that a training can be resumed from a checkpoint."""
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,16 +7,14 @@ from typing import Any
 import torch
 
 from fibrolab import keys
-from fibrolab.callbacks.guards import SplitRecord
 from fibrolab.config import flat
 from fibrolab.errors import ConfigError, SplitError, listing
 from fibrolab.modules.base import Classifier
-
-UNREADABLE = (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError)
+from fibrolab.runs.checkpoint import KEY, SPLIT, UNREADABLE, split_digest
 
 
 def refuse_unlike(path: Path, module: Classifier, folder: Path) -> None:
-    """Only the whole state of a run of the same settings and the same split can be gone on from.
+    """Refuse a checkpoint unless it holds the whole state of a run with the same settings and split.
 
     Args:
         path: The checkpoint.
@@ -41,7 +38,7 @@ def refuse_unlike(path: Path, module: Classifier, folder: Path) -> None:
         raise ConfigError(
             f"resume={path} is of a run with other settings:\n{listing(differing)}\nGive those of that run."
         )
-    if checkpoint.get(SplitRecord.KEY) != SplitRecord.digest(folder / keys.SPLIT_FILE):
+    if checkpoint.get(KEY, {}).get(SPLIT) != split_digest(folder / keys.SPLIT_FILE):
         raise SplitError(
             f"resume={path} is of a run with another split, so that this run's test set may have trained it. "
             "Give the data, the split and the seed of that run."

@@ -18,6 +18,7 @@ from fibrolab.data.splits import Split
 from fibrolab.errors import ConfigError, SplitError, WeightsError
 from fibrolab.loading import load
 from fibrolab.pipeline import run
+from fibrolab.runs.trained_run import TrainedRun
 from fibrolab.training import earlier_weights
 from fibrolab.training.earlier_weights import with_weights_of_runs
 from fibrolab.training.fitting import build_module
@@ -105,8 +106,22 @@ def test_a_leak_is_judged_by_patients_not_by_samples_alone(earlier: tuple[Path, 
 def test_a_run_of_another_data_set_says_nothing_about_ours(earlier: tuple[Path, str]) -> None:
     config, data = asked(earlier, f"model.branches.image.weights=run:{earlier[1]}", "seed=1")
     object.__setattr__(data.manifest, "name", "elsewhere")
-    resolved = with_weights_of_runs(config, data)
+    random = np.random.default_rng(0)
+    hashes = [random.bytes(len(data.facts[keys.IMAGE]["phash"][0]) // 2).hex() for _ in data.labels]
+    data.facts[keys.IMAGE][["sha256", "phash"]] = np.array([hashes, hashes]).T
+    resolved = with_weights_of_runs(config, data)  # the patients bear the same names
     assert resolved.model.branches.image.weights.endswith("best.ckpt#network.branches.image")
+
+
+@pytest.mark.parametrize("blank", ["sha256", "phash"])
+def test_the_same_images_under_another_name_are_recognised(earlier: tuple[Path, str], blank: str) -> None:
+    config, data = asked(earlier, f"model.branches.image.weights=run:{earlier[1]}", "seed=1")
+    renamed = {name: [f"x{row}" for row in range(len(data.manifest))] for name in ("sample_id", "group_id")}
+    object.__setattr__(data.manifest, "table", data.manifest.table.assign(**renamed))
+    object.__setattr__(data.manifest, "name", "elsewhere")
+    data.facts[keys.IMAGE][blank] = ""
+    with pytest.raises(SplitError, match="test samples, copies of them"):
+        with_weights_of_runs(config, data)
 
 
 def test_the_split_of_the_earlier_run_can_be_asked_for(earlier: tuple[Path, str]) -> None:
@@ -136,15 +151,19 @@ def left(folder: Path, data: LabelledData, **branch: object) -> None:
     (folder / keys.CHECKPOINTS).mkdir(parents=True)
     (folder / keys.CHECKPOINTS / "best.ckpt").touch()
     model = {"branches": {"image": {"name": "tiny", **branch}}} if branch else {"name": "stack"}
-    OmegaConf.save({"data": {"name": data.manifest.name}, "model": model}, folder / keys.CONFIG_FILE)
-    data.manifest.table.to_csv(folder / keys.MANIFEST_FILE, index=False)
-    pd.DataFrame({keys.PARTITION: data.split.partitions}).to_csv(folder / keys.SPLIT_FILE, index=False)
+    task = {"name": "ge_F2", "classes": data.classes, "ordered": True}
+    config = {"data": {"name": data.manifest.name}, "model": model, "task": task, "seed": 0}
+    OmegaConf.save(config, folder / keys.CONFIG_FILE)
+    table = data.manifest.table
+    table.assign(**{keys.Y_TRUE: data.labels}).to_csv(folder / keys.MANIFEST_FILE, index=False)
+    split = table[[keys.SAMPLE_ID]].assign(partition=data.split.partitions, manifest=data.manifest.hash)
+    split.to_csv(folder / keys.SPLIT_FILE, index=False)
 
 
 @pytest.fixture
 def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """What `weights: run:a` becomes, the runs being folders."""
-    monkeypatch.setattr(earlier_weights, "finished", lambda uri, run: tmp_path / run)
+    monkeypatch.setattr(earlier_weights, "open_run", lambda run, uri: TrainedRun(tmp_path / run))
 
     def begin(data: LabelledData, **branch: object) -> str:
         model = {"branches": {"image": {"name": "tiny", "weights": "run:a", **branch}}}

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from fibrolab import keys
-from fibrolab.callbacks.guards import SplitRecord
 from fibrolab.errors import ConfigError, SplitError
 from fibrolab.modules.single import SingleClassifier
+from fibrolab.runs.checkpoint import KEY, SPLIT, split_digest
 from fibrolab.training.resuming import refuse_unlike
 
 
@@ -36,7 +36,7 @@ def last(tmp_path: Path) -> Path:
     split = tmp_path / keys.SPLIT_FILE
     split.write_text("sample_id,partition\na,train\n")
     state = {"optimizer_states": [], "hyper_parameters": dict(module().hparams)}
-    SplitRecord(split).on_save_checkpoint(None, None, state)  # type: ignore[arg-type]
+    state[KEY] = {SPLIT: split_digest(split)}
     torch.save(state, path)
     return path
 
@@ -76,7 +76,7 @@ def test_a_checkpoint_that_was_moved_still_knows_its_split(last: Path, tmp_path:
 
 def test_a_checkpoint_that_tells_no_split_is_not_trusted(last: Path, tmp_path: Path) -> None:
     state = torch.load(last, weights_only=True)
-    del state[SplitRecord.KEY]
+    del state[KEY][SPLIT]
     torch.save(state, last)
     with pytest.raises(SplitError, match="another split"):
         refuse_unlike(last, module(), tmp_path)

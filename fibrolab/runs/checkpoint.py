@@ -1,0 +1,289 @@
+"""A checkpoint that predicts alone: the record stored in it, and the predictor loaded from it.
+
+Under the key `fibrolab` every checkpoint holds (strings, numbers, lists, dicts): class of the module, task,
+classes, preprocessing, frames of clips, normalisation, precision, hashes of manifest and split, versions.
+Decision thresholds and temperature are fitted on validation after the training: they are added to `best.ckpt`
+once the run has been evaluated, and `last.ckpt` has none.
+"""
+
+import hashlib
+import io
+import logging
+import pickle
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import pandas as pd
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from omegaconf import DictConfig
+
+from fibrolab import keys
+from fibrolab.config import arguments, resolved
+from fibrolab.data.cache import PixelStore
+from fibrolab.data.clip_sampling import Segment
+from fibrolab.data.datamodule import FibrosisDataModule
+from fibrolab.data.duplicates import grouped
+from fibrolab.data.labelled_data import LabelledData, labels_under
+from fibrolab.data.manifest import Manifest
+from fibrolab.data.preprocess import Preprocess
+from fibrolab.data.requirements import PREDICT
+from fibrolab.data.splits import all_test
+from fibrolab.errors import ConfigError, DataError
+from fibrolab.loading import surveyed
+from fibrolab.modules.base import Classifier
+from fibrolab.storage import put
+from fibrolab.targets import imported
+
+KEY = "fibrolab"
+BEST = "best.ckpt"
+SPLIT = "split_sha256"
+UNREADABLE = (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError)
+
+
+def described(
+    config: DictConfig, module: Classifier, data: LabelledData, split: Path, packages: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the record of a training, as its checkpoints hold it.
+
+    Args:
+        config: `conf/train.yaml`, composed, with the classes of the data.
+        module: The module that is trained.
+        data: Its samples.
+        split: The run's `split.csv`.
+        packages: Versions of the packages in use.
+    """
+    task = resolved(config.task)
+    buffers = dict(module.named_buffers())
+    scaled = {name.removesuffix(".mean") for name in buffers if name.endswith(".mean")}
+    return {
+        "format": keys.FORMAT,
+        "_target_": str(config.model["_target_"]),
+        "data": data.manifest.name,
+        "task": {name: task.get(name) for name in ("name", "ordered", "endpoints", "of", "merge")},
+        "classes": list(map(str, data.classes)),
+        "preprocess": arguments(config.preprocess),
+        "segment": resolved(config.segment),
+        "normalisation": {
+            name: {part: buffers[f"{name}.{part}"].flatten().tolist() for part in ("mean", "std")}
+            for name in sorted(scaled)
+            if f"{name}.std" in buffers
+        },
+        "precision": config.trainer.precision,
+        "batch_size": config.batch_size,
+        "manifest": data.manifest.hash,
+        SPLIT: split_digest(split),
+        "packages": dict(packages),
+        "thresholds": None,
+        "temperature": None,
+    }
+
+
+def split_digest(path: Path) -> str:
+    """Return the SHA-256 of a split's file: equal for the same samples in the same partitions."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+class RecordedCheckpoints(TorchCheckpointIO):
+    """Store a record in every checkpoint that the trainer writes, of the whole state or of weights alone.
+
+    Args:
+        record: See `described`.
+    """
+
+    def __init__(self, record: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._record = dict(record)
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write the checkpoint with the record."""
+        super().save_checkpoint({**checkpoint, KEY: self._record}, path, storage_options)
+
+
+def complete(path: Path, endpoints: pd.DataFrame, calibration: pd.DataFrame) -> None:
+    """Add the thresholds and the temperature of an evaluation to a checkpoint, which is rewritten whole.
+
+    Args:
+        path: The checkpoint of the best epoch.
+        endpoints: `endpoints.csv` of the run.
+        calibration: `calibration.csv` of the run.
+
+    Raises:
+        StorageError: The disk is full.
+    """
+    decided = endpoints[(endpoints["rule"] != "") & endpoints["threshold"].notna()]
+    thresholds: dict[str, dict[str, dict[str, float]]] = {}
+    for level, endpoint, rule, value in decided[["level", "endpoint", "rule", "threshold"]].to_numpy():
+        thresholds.setdefault(str(level), {}).setdefault(str(endpoint), {})[str(rule)] = float(value)
+    scaled = calibration[calibration["temperature"].notna() & (calibration["probabilities"] == "temperature")]
+    temperature = {str(level): float(rows["temperature"].iloc[0]) for level, rows in scaled.groupby("level")}
+    with path.open("rb") as file:
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    fitted = checkpoint[KEY] | {"thresholds": thresholds, "temperature": temperature}
+    if fitted != checkpoint[KEY]:
+        content = io.BytesIO()
+        torch.save({**checkpoint, KEY: fitted}, content)
+        put(path, content.getvalue())
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A trained module and the record of its training.
+
+    Attributes:
+        path: The checkpoint.
+        module: The module, of the class that was trained.
+        record: See `described`.
+    """
+
+    path: Path
+    module: Classifier
+    record: Mapping[str, Any]
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes, in the order of the probabilities."""
+        return list(self.record["classes"])
+
+    @property
+    def thresholds(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Decision thresholds by level (`sample`, `patient`), end point and rule.
+
+        Raises:
+            ConfigError: The checkpoint was not written at the end of an evaluated run.
+        """
+        return dict(self._fitted("thresholds"))
+
+    @property
+    def temperature(self) -> dict[str, float]:
+        """Temperature of the probabilities by level; raises as `thresholds`."""
+        return dict(self._fitted("temperature"))
+
+    def _fitted(self, name: str) -> Mapping[str, Any]:
+        if self.record[name] is None:
+            raise ConfigError(
+                f"{self.path} holds no {name}: they are fitted after the training. Give the {BEST} of a "
+                "finished run."
+            )
+        found = self.record[name]
+        assert isinstance(found, Mapping)
+        return found
+
+    def predict(self, data: Manifest | LabelledData, cache: Path | None = None) -> pd.DataFrame:
+        """Predict every sample; none needs a label.
+
+        Args:
+            data: Samples from any source, surveyed already or not.
+            cache: Folder for surveys and preprocessed pixels; a temporary one by default.
+
+        Returns:
+            The columns of `predictions.csv`, partition `test` and fold 0; `y_true` is `keys.UNLABELLED` where
+            no label is known.
+
+        Raises:
+            ConfigError: Labels of other classes than the network's, or inputs that the data lacks.
+            DataError: Unreadable files.
+        """
+        with _folder(cache) as place:
+            whole = data if isinstance(data, LabelledData) else self._surveyed(data, place)
+            whole = replace(whole, split=all_test(whole.manifest))
+            rows, probabilities = self._probabilities(whole, place)
+        columns = [keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.SITE]
+        frame = whole.manifest.table.iloc[rows].reindex(columns=columns).fillna("").reset_index(drop=True)
+        frame = frame.assign(**{keys.PARTITION: keys.TEST, keys.FOLD: 0, keys.Y_TRUE: whole.labels[rows]})
+        frame[keys.probability_columns(probabilities.shape[1])] = probabilities
+        return frame
+
+    def _surveyed(self, manifest: Manifest, cache: Path) -> LabelledData:
+        manifest.require(PREDICT)
+        manifest, facts = surveyed(manifest, cache, "error")
+        manifest = grouped(manifest, facts[keys.IMAGE])
+        labels, task = manifest.labels, self.record["task"]
+        if (labels != keys.UNLABELLED).any():
+            labels = labels_under(task["name"], task["of"], task["merge"], manifest)
+            if task["of"] is None and list(manifest.classes) != self.classes:
+                raise ConfigError(
+                    f"'{manifest.name}' has the classes {', '.join(manifest.classes)}, the network predicts "
+                    f"{', '.join(self.classes)}, in this order; name the data's with data.classes."
+                )
+        return LabelledData(manifest, facts, labels, self.classes, all_test(manifest))
+
+    def _probabilities(self, data: LabelledData, cache: Path) -> tuple[np.ndarray, np.ndarray]:
+        """Return rows of the manifest (N,) and probabilities (N, K)."""
+        datamodule = FibrosisDataModule(
+            data=data,
+            stores=stores(self.record["preprocess"], self.module, cache),
+            segment=Segment(**self.record["segment"]),
+            batch_size=self.record["batch_size"],
+            num_workers=0,
+            clinical=self.module.clinical_columns,
+        )
+        datamodule.prepare_data()
+        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+        trainer = L.Trainer(
+            devices=1,
+            precision=self.record["precision"],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        batches: Any = trainer.predict(self.module, datamodule.test_dataloader())
+        rows, probabilities = (
+            torch.cat([batch[name] for batch in batches]).cpu() for name in (keys.INDEX, "probabilities")
+        )
+        return rows.numpy(), probabilities.double().numpy()
+
+
+def load(path: Path) -> Predictor:
+    """Load a checkpoint; nothing else of its run is needed.
+
+    Args:
+        path: `best.ckpt` of a run, or `last.ckpt`, which has neither thresholds nor temperature.
+
+    Raises:
+        ConfigError: Another version of fibrolab or another program wrote it, or the class that was trained
+            cannot be imported.
+        DataError: The file is damaged.
+    """
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        record = found.get(KEY) if isinstance(found, Mapping) else None
+        if not isinstance(record, Mapping) or record.get("format") != keys.FORMAT:
+            raise ConfigError(
+                f"{path} was written by a version of fibrolab whose checkpoints cannot be read any more, or "
+                "by another program: train the run again."
+            )
+        target = imported(record["_target_"], "model._target_")
+        module = target.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+    except UNREADABLE as error:
+        raise DataError(f"{path} is damaged ({' '.join(str(error).split())}); train the run anew.") from error
+    return Predictor(Path(path), module.eval(), record)
+
+
+def stores(preprocess: Mapping[str, Any], module: Classifier, cache: Path) -> dict[str, PixelStore]:
+    """Return the store of preprocessed pixels of each modality that a module takes.
+
+    Args:
+        preprocess: Settings of `Preprocess`.
+        module: The network.
+        cache: Folder of all caches.
+    """
+    grey = Preprocess(**preprocess)
+    pictures = [name for name in module.inputs if name != keys.CLINICAL]
+    return {name: PixelStore(cache / "pixels", grey.of(name)) for name in pictures}
+
+
+@contextmanager
+def _folder(given: Path | None) -> Iterator[Path]:
+    if given is not None:
+        yield given
+        return
+    with tempfile.TemporaryDirectory(prefix="fibrolab-") as made:
+        yield Path(made)
