@@ -16,7 +16,7 @@ def imported(config: DictConfig) -> Job:
         raise ConfigError(f"run={config.run} is not one run: give an id, as `train` prints it.")
     config.run = str(config.run)  # YAML reads an id of digits alone as a number
     if config.get("data") is None:
-        from fibrolab.pipeline import evaluate
+        from fibrolab.runs.evaluating import evaluate
 
         return evaluate
     from fibrolab.runs.external import run

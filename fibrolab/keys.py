@@ -75,6 +75,7 @@ ENVIRONMENT_FILE: Final = "environment.json"
 REPORT_FILE: Final = "report.html"
 FIGURES: Final = "figures"
 CHECKPOINTS: Final = "checkpoints"
+BEST: Final = "best.ckpt"  # of the checkpoints, the weights of the best epoch
 FORMAT: Final = 2  # of these files, recorded in ENVIRONMENT_FILE and in checkpoints; others are refused
 
 GRAVITY: Final = ("ok", "warning", "fail")  # verdicts of an audit, the gravest last

@@ -1,16 +1,14 @@
 """One run on one page: data, audit, fit, predict, evaluate, report, track."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from fibrolab import auditing, environment, keys, sweeps
-from fibrolab.config import arguments, flat, resolved
+from fibrolab.config import arguments, resolved
 from fibrolab.data.clip_sampling import Segment
 from fibrolab.data.datamodule import FibrosisDataModule
 from fibrolab.data.labelled_data import LabelledData
@@ -18,9 +16,9 @@ from fibrolab.evaluation import endpoints
 from fibrolab.loading import load
 from fibrolab.modules.base import Classifier
 from fibrolab.runs import checkpoint, run_files
-from fibrolab.runs.trained_run import TrainedRun
-from fibrolab.storage import put, save_json
-from fibrolab.tracking import TrackedRun, reopen, track
+from fibrolab.runs.evaluating import conclude, record, write_config
+from fibrolab.storage import save_json
+from fibrolab.tracking import track
 from fibrolab.training import checks, fitting, frozen_features
 from fibrolab.training.earlier_weights import with_weights_of_runs
 
@@ -87,31 +85,6 @@ def train(config: DictConfig) -> Trained:
     return Trained(tracked.id, fitted.best)
 
 
-def conclude(
-    tracked: TrackedRun,
-    config: DictConfig,
-    tested: Callable[[Sequence[str]], Mapping[str, np.ndarray]] | None = None,
-    trained: tuple[Sequence[np.ndarray], np.ndarray] | None = None,
-) -> None:
-    """Score, draw, report and track a run from the files that it has left so far.
-
-    Args:
-        tracked: The run.
-        config: Settings with `bootstrap`.
-        tested: Gives pictures of the test by sample, for the worst mistakes.
-        trained: Training images as the network got them, and the class of each.
-    """
-    metrics = run_files.evaluate(tracked.folder, **resolved(config.bootstrap))
-    if tested:
-        run_files.draw_mistakes(tracked.folder, tested)
-    run_files.draw(tracked.folder, *(trained or ()))
-    if (best := tracked.folder / keys.CHECKPOINTS / checkpoint.BEST).is_file():
-        run = TrainedRun(tracked.folder, tracked.id)
-        checkpoint.complete(best, run.table("endpoints"), run.table("calibration"))
-    tracked.log_metrics(run_files.flat_metrics(metrics))
-    tracked.tag({"bootstrap": f"{config.bootstrap.resamples} resamples, level {config.bootstrap.level}"})
-
-
 def build_datamodule(config: DictConfig, data: LabelledData, module: Classifier) -> FibrosisDataModule:
     """Return the datamodule over a data set, with each modality that the model takes."""
     return FibrosisDataModule(
@@ -126,29 +99,3 @@ def build_datamodule(config: DictConfig, data: LabelledData, module: Classifier)
         clinical=module.clinical_columns,
         augment_on=config.augment_on,
     )
-
-
-def record(tracked: TrackedRun, config: DictConfig, settings: dict[str, Any], known: dict[str, Any]) -> None:
-    """Record settings and environment of a run at its start, before anything can fail."""
-    write_config(config, tracked.folder)
-    save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
-    compared = {name: part for name, part in settings.items() if name not in ("paths", "tracking")}
-    tracked.log_params(flat(compared))
-    versions = {f"version.{name}": version for name, version in known["packages"].items()}
-    tracked.tag(
-        {"mlflow.source.git.commit": known["git_commit"] or "", "command": known["command"], **versions}
-    )
-
-
-def write_config(config: DictConfig, folder: Path) -> None:
-    """Write the settings, every reference resolved."""
-    put(folder / keys.CONFIG_FILE, OmegaConf.to_yaml(config, resolve=True).encode())
-
-
-def evaluate(config: DictConfig) -> str:
-    """Score a finished run anew from its files alone, and return its id; `conf/evaluate.yaml`, composed."""
-    with reopen(config.tracking.uri, config.run) as tracked:
-        TrainedRun(tracked.folder, tracked.id).refuse_other_format()
-        conclude(tracked, config)
-        run_files.announce(tracked.folder, tracked.id, config.tracking.uri)
-    return tracked.id

@@ -5,20 +5,20 @@ import contextlib
 import logging
 import math
 import os
+import posixpath
+import re
 import shutil
 import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 from filelock import FileLock
-from lightning.pytorch.loggers import MLFlowLogger
-from lightning.pytorch.utilities import rank_zero_only
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
@@ -26,7 +26,9 @@ from mlflow.utils.time import get_current_time_millis
 from sqlalchemy.exc import SQLAlchemyError
 
 from fibrolab.errors import ConfigError, StorageError
-from fibrolab.legal_names import legal
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import MLFlowLogger
 
 logger = logging.getLogger(__name__)
 logging.getLogger("mlflow").setLevel(logging.WARNING)  # its notes on tables and migrations are not the user's
@@ -37,45 +39,54 @@ HOST, PROCESS, SWEEP = "fibrolab.host", "fibrolab.pid", "fibrolab.sweep"
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # the UI then opens on training runs
 PAUSE = 1.0  # [s], between two writes of curves
 _BATCH, _METRICS = 100, 1000  # params and metrics that MLflow takes in one call
+_SIGNS = {"<": "lt ", ">": "gt ", "≤": "le ", "≥": "ge ", "+": " plus "}
+_LONGEST = 240  # of the 250 letters that the database holds; the rest is for a number
 _UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # its answers to an id that is none
 
 
-class CurveLogger(MLFlowLogger):
-    """Lightning's MLflow logger for curves alone, without its say in params and in the run's status.
+def _curve_logger(**place: Any) -> "MLFlowLogger":
+    """Return Lightning's MLflow logger, for curves alone; Lightning is imported here, when it trains."""
+    from lightning.pytorch.loggers import MLFlowLogger
+    from lightning.pytorch.utilities import rank_zero_only
 
-    Lightning closes its logger's run as FINISHED after `fit`; evaluation and report still come then.
+    class CurveLogger(MLFlowLogger):
+        """Lightning's MLflow logger for curves alone, without its say in params and in the run's status.
 
-    Values are written at most once in `PAUSE` and when training ends, however it does: a write takes as long
-    as some epochs of a small network.
-    """
+        Lightning closes its logger's run as FINISHED after `fit`; evaluation and report still come then.
 
-    def __init__(self, **place: Any) -> None:
-        super().__init__(**place)
-        self._waiting: list[Metric] = []
-        self._written = -math.inf  # [s]
+        Values are written at most once in `PAUSE` and when training ends, however it does: a write takes as
+        long as some epochs of a small network.
+        """
 
-    @rank_zero_only
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Take the values of a step."""
-        now, names = get_current_time_millis(), legal(metrics)
-        self._waiting += [Metric(names[name], float(x), now, step or 0) for name, x in metrics.items()]
-        if time.monotonic() - self._written > PAUSE:
-            self._write()
+        def __init__(self, **place: Any) -> None:
+            super().__init__(**place)
+            self._waiting: list[Metric] = []
+            self._written = -math.inf  # [s]
 
-    def _write(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for start in range(0, len(waiting), _METRICS):
-            self.experiment.log_batch(run_id=self.run_id, metrics=waiting[start : start + _METRICS])
-        self._written = time.monotonic()
+        @rank_zero_only
+        def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+            """Take the values of a step."""
+            now, names = get_current_time_millis(), legal(metrics)
+            self._waiting += [Metric(names[name], float(x), now, step or 0) for name, x in metrics.items()]
+            if time.monotonic() - self._written > PAUSE:
+                self._write()
 
-    def log_hyperparams(self, params: Any) -> None:
-        """Nothing: `TrackedRun.log_params` logs them once, under the names of the command line."""
+        def _write(self) -> None:
+            waiting, self._waiting = self._waiting, []
+            for start in range(0, len(waiting), _METRICS):
+                self.experiment.log_batch(run_id=self.run_id, metrics=waiting[start : start + _METRICS])
+            self._written = time.monotonic()
 
-    @rank_zero_only
-    def finalize(self, status: str = "success") -> None:
-        """Write what is left; the run stays open until `track` closes it."""
-        with _what_came_first():
-            self._write()
+        def log_hyperparams(self, params: Any) -> None:
+            """Nothing: `TrackedRun.log_params` logs them once, under the names of the command line."""
+
+        @rank_zero_only
+        def finalize(self, status: str = "success") -> None:
+            """Write what is left; the run stays open until `track` closes it."""
+            with _what_came_first():
+                self._write()
+
+    return CurveLogger(**place)
 
 
 class TrackedRun:
@@ -95,9 +106,9 @@ class TrackedRun:
         self.is_local = uri.scheme in ("", "file")
         self.folder = Path(url2pathname(uri.path) if self.is_local else tempfile.mkdtemp(prefix="fibrolab-"))
 
-    def curves(self) -> CurveLogger:
-        """What Lightning writes its metrics to."""
-        return CurveLogger(
+    def curves(self) -> "MLFlowLogger":
+        """Return the logger that Lightning writes its metrics to."""
+        return _curve_logger(
             experiment_name=self._client.get_experiment(self._run.info.experiment_id).name,
             tracking_uri=self._client.tracking_uri,
             run_id=self.id,
@@ -343,3 +354,36 @@ def _found(uri: str, run_id: str) -> tuple[MlflowClient, Run]:
     if run.info.lifecycle_stage == "deleted":
         raise ConfigError(f"Run {run_id} was deleted; restore it in the MLflow UI.")
     return client, run
+
+
+def legal(names: Iterable[str]) -> dict[str, str]:
+    """Return for each name of a parameter or metric one that MLflow takes, no two the same.
+
+    A class may be called `≥F2 (biopsy)`.
+
+    Args:
+        names: As fibrolab has them. Those that are legal already stay as they are.
+
+    Returns:
+        The legal name of each. Signs are spelt out or become underscores; of names that would then be
+        one, the later ones are numbered.
+    """
+    found: dict[str, str] = {}
+    known = dict.fromkeys(names)
+    taken = {name for name in known if _spelt(name) == name}
+    for name in known:
+        best = spelt = _spelt(name)
+        number = 1
+        while best != name and best in taken:
+            number += 1
+            best = f"{spelt} {number}"
+        taken.add(best)
+        found[name] = best
+    return found
+
+
+def _spelt(name: str) -> str:
+    for sign, word in _SIGNS.items():
+        name = name.replace(sign, word)
+    name = re.sub(r"[^\w. /-]", "_", name)[:_LONGEST]
+    return posixpath.normpath(f"/{name}").strip("/ ") or "_"  # no way up, and none from the root

@@ -42,7 +42,6 @@ from fibrolab.storage import put
 from fibrolab.targets import imported
 
 KEY = "fibrolab"
-BEST = "best.ckpt"
 SPLIT = "split_sha256"
 UNREADABLE = (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError)
 
@@ -168,7 +167,7 @@ class Predictor:
     def _fitted(self, name: str) -> Mapping[str, Any]:
         if self.record[name] is None:
             raise ConfigError(
-                f"{self.path} holds no {name}: they are fitted after the training. Give the {BEST} of a "
+                f"{self.path} holds no {name}: they are fitted after the training. Give the {keys.BEST} of a "
                 "finished run."
             )
         found = self.record[name]

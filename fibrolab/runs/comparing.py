@@ -17,10 +17,10 @@ from fibrolab.evaluation.clinical import markers
 from fibrolab.evaluation.comparison import comparison_table
 from fibrolab.evaluation.comparison.arms import Arm, Task, arm_from_runs
 from fibrolab.evaluation.intervals import bootstrap
-from fibrolab.pipeline import record
 from fibrolab.reporting import comparison_page as pages
 from fibrolab.reporting.comparison_page import Comparison, Member
 from fibrolab.runs.comparison_sides import Side, refuse_other_patients, refuse_shared_patients, side, task_of
+from fibrolab.runs.evaluating import record
 from fibrolab.runs.trained_run import NEEDED, TrainedRun, ids, named_twice, open_run
 from fibrolab.storage import write_table
 from fibrolab.tracking import SOURCE, track

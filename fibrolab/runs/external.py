@@ -16,9 +16,10 @@ from fibrolab.data.labelled_data import LabelledData
 from fibrolab.errors import ConfigError
 from fibrolab.evaluation import predictions
 from fibrolab.loading import load
-from fibrolab.pipeline import build_datamodule, conclude, record
+from fibrolab.pipeline import build_datamodule
 from fibrolab.reporting import audit_page
 from fibrolab.runs import overlap, run_files
+from fibrolab.runs.evaluating import conclude, record
 from fibrolab.runs.trained_run import NEEDED, TrainedRun, open_run
 from fibrolab.storage import save_json
 from fibrolab.tracking import SOURCE, track

@@ -17,8 +17,8 @@ from fibrolab.config import resolved
 from fibrolab.data import clinical
 from fibrolab.errors import DataError, listing
 from fibrolab.evaluation import predictions, score
-from fibrolab.pipeline import conclude, record
 from fibrolab.runs import regression, run_files
+from fibrolab.runs.evaluating import conclude, record
 from fibrolab.runs.out_of_fold import Fitted, gathered, refuse_unlike
 from fibrolab.runs.trained_run import NEEDED, TrainedRun, ids, open_run
 from fibrolab.storage import save_json

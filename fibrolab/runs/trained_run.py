@@ -245,7 +245,7 @@ class TrainedRun:
         """The network of the best epoch with the record of its training."""
         from fibrolab.runs import checkpoint  # late: it loads torch and Lightning
 
-        path = self.folder / keys.CHECKPOINTS / checkpoint.BEST
+        path = self.folder / keys.CHECKPOINTS / keys.BEST
         if not path.is_file():
             raise ConfigError(
                 f"{self.name} kept no network ({path}): name the run that trained it; a fast dev run keeps "

@@ -10,7 +10,6 @@ from fibrolab.choices import unknown
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.errors import ConfigError, SplitError, WeightsError
 from fibrolab.runs import overlap
-from fibrolab.runs.checkpoint import BEST
 from fibrolab.runs.trained_run import TrainedRun, open_run
 
 PREFIX = "run:"
@@ -73,7 +72,7 @@ def _place(run: TrainedRun, branch: DictConfig, theirs: str, where: str) -> str:
     if differing:
         told = ", ".join(f"{key} {earlier.get(key)} there, {ours.get(key)} here" for key in differing)
         raise WeightsError(f"{where}: that branch is another network: {told}. Give both the same settings.")
-    checkpoint = run.folder / keys.CHECKPOINTS / BEST
+    checkpoint = run.folder / keys.CHECKPOINTS / keys.BEST
     if not checkpoint.is_file():
         raise WeightsError(f"{where}: that run kept no checkpoint ({checkpoint}); a fast dev run saves none.")
     frames = earlier.get("frames") or {}

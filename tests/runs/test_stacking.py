@@ -15,11 +15,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from fibrolab import keys, pipeline
+from fibrolab import keys
 from fibrolab.errors import ConfigError, DataError, FibrolabError
 from fibrolab.evaluation import predictions
 from fibrolab.evaluation.patients import PATIENTS_FILE
-from fibrolab.runs import regression, stacking
+from fibrolab.runs import evaluating, regression, stacking
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 BINARY, STAGES = ("F0-F1", "F2-F4"), ("F0", "F1", "F2", "F3", "F4")
@@ -262,5 +262,5 @@ def test_the_command_leaves_a_run_that_can_be_evaluated_again(tmp_path, place):
     (path,) = tmp_path.glob(f"mlruns/artifacts/*/artifacts/{stacking.STACK_FILE}")
     before = (path.parent / keys.METRICS_FILE).read_text()
     run = f"run={path.parent.parent.name}"
-    pipeline.evaluate(composed(run, f"paths.root={tmp_path}", "bootstrap.resamples=20", name="evaluate"))
+    evaluating.evaluate(composed(run, f"paths.root={tmp_path}", "bootstrap.resamples=20", name="evaluate"))
     assert (path.parent / keys.METRICS_FILE).read_text() == before

@@ -20,8 +20,9 @@ from fibrolab import keys
 from fibrolab.data.manifest import Manifest
 from fibrolab.errors import ConfigError, DataError
 from fibrolab.loading import load
-from fibrolab.pipeline import evaluate, run
+from fibrolab.pipeline import run
 from fibrolab.runs import TrainedRun, checkpoint, open_run
+from fibrolab.runs.evaluating import evaluate
 
 SMALL = ["preprocess.size=32", "trainer.max_epochs=1", "num_workers=0", "bootstrap.resamples=20"]
 
@@ -125,7 +126,7 @@ def test_samples_without_a_label_are_predicted_as_those_with_one(trained: Traine
 
 
 def test_the_checkpoint_alone_predicts_a_new_picture(trained: TrainedRun, tmp_path: Path) -> None:
-    path = shutil.copy(trained.folder / keys.CHECKPOINTS / checkpoint.BEST, tmp_path)
+    path = shutil.copy(trained.folder / keys.CHECKPOINTS / keys.BEST, tmp_path)
     noise = np.random.default_rng(0).integers(1, 256, (40, 50), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "new.png")
     table = pd.DataFrame({keys.SAMPLE_ID: ["new"], keys.LABEL: [keys.UNLABELLED], keys.IMAGE: ["new.png"]})
@@ -166,7 +167,7 @@ def test_a_checkpoint_of_another_program_or_a_damaged_one_is_refused(tmp_path: P
 
 
 def test_an_evaluation_anew_keeps_the_checkpoint_true(root: Path, trained: TrainedRun) -> None:
-    path = trained.folder / keys.CHECKPOINTS / checkpoint.BEST
+    path = trained.folder / keys.CHECKPOINTS / keys.BEST
     before = checkpoint.load(path).record
     state = torch.load(path, weights_only=True)
     state[checkpoint.KEY]["thresholds"] = None

@@ -3,7 +3,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fibrolab.legal_names import legal
+from fibrolab.tracking import legal
 
 
 def test_names_that_mlflow_takes_stay_as_they_are():
