@@ -156,7 +156,7 @@ class TrainedRun:
     @cached_property
     def split(self) -> pd.DataFrame:
         """Partition and fold of each sample, in the manifest's order."""
-        return self._parsed(keys.SPLIT_FILE, _table(keys.SAMPLE_ID, keys.PARTITION))
+        return self._parsed(keys.SPLIT_FILE, lambda path: _texts(path, keys.SAMPLE_ID, keys.PARTITION))
 
     @cached_property
     def samples(self) -> pd.DataFrame:

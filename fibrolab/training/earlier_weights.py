@@ -116,9 +116,9 @@ def _refuse_leaks(run: TrainedRun, data: LabelledData, where: str) -> None:
     ):
         seen = overlap.namesakes(data, run, theirs, keys.SAMPLE_ID)
         if not data.split.crossing:  # a paper's random split parts patients anyway, and is loud about it
-            seen |= overlap.namesakes(data, run, theirs, keys.GROUP_ID)
+            seen = seen | overlap.namesakes(data, run, theirs, keys.GROUP_ID)
         if run.manifest_hash != data.manifest.hash:
-            seen |= overlap.copies(data, run, theirs)
+            seen = seen | overlap.copies(data, run, theirs)
         rows = data.split.rows(ours)
         if found := int(seen[rows].sum()):
             raise SplitError(
