@@ -1,4 +1,4 @@
-"""Averages of the weights over steps (EMA) or epochs (SWA), which are then what is validated and kept."""
+"""Averages of the weights over steps (EMA) or epochs (SWA), which are then validated and kept."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -17,11 +17,11 @@ SETTINGS: dict[str, dict[str, float]] = {"none": {}, "ema": {"decay": 0.999}, "s
 
 
 def build_averaging(settings: Mapping[str, Any], max_epochs: int | None) -> "Averaging | None":
-    """The callback that averages weights as `settings['name']` says; None for `none`.
+    """Build the callback that averages weights by `settings['name']`; return None for `none`.
 
     Args:
         settings: `name`, one of ``none``, ``ema`` (with `decay`) and ``swa`` (with `start`).
-        max_epochs: Length of the run, of which `start` is a share.
+        max_epochs: Length of the run; `start` is a proportion of it.
 
     Raises:
         ConfigError: Unknown name or setting, a value out of its range, or a run without an end.
@@ -50,9 +50,10 @@ class Averaging(WeightAveraging, ABC):
     """Keeps an average of the weights and the batch-norm statistics beside those that train.
 
     From an epoch's validation to the first batch of the next epoch the module holds the average, so that
-    whatever is measured, saved or predicted in between is the average. Lightning's own callback hands the
-    trained weights back before checkpoints are written, and one of weights alone would then hold those.
-    Until the average begins, everything is as without it.
+    every metric, checkpoint and prediction in between is that of the average. Lightning's `EMAWeightAveraging` is
+    not used because it restores the trained weights before checkpoints are written, so that a checkpoint of
+    weights alone would hold those, and because its decay does not grow. Until the average begins, everything
+    is as without it.
     """
 
     def __init__(self) -> None:
@@ -61,10 +62,10 @@ class Averaging(WeightAveraging, ABC):
 
     @abstractmethod
     def decay(self, updates: int) -> float:
-        """What is left of the average when the next weights come in, after so many updates."""
+        """Return the weight of the average in the next update, after so many updates."""
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Place the average where the training is; its counter stays with the host, which reads it."""
+        """Place the average on the device of the training; its counter stays on the host, which reads it."""
         if stage == TrainerFn.FITTING:
             self._device = trainer.strategy.root_device  # the module itself moves there only later
             super().setup(trainer, pl_module, stage)
@@ -74,7 +75,7 @@ class Averaging(WeightAveraging, ABC):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Train on with the trained weights."""
+        """Continue with the trained weights."""
         if self._holds_average:
             self._exchange(pl_module)
 
@@ -92,7 +93,7 @@ class Averaging(WeightAveraging, ABC):
             self._exchange(pl_module)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Forget the trained weights: what is tested or predicted from now on is what a checkpoint says."""
+        """Drop the trained weights: tests and predictions from now on use the weights of a checkpoint."""
         self._average_model, self._holds_average = None, False
 
     def on_save_checkpoint(
@@ -101,14 +102,14 @@ class Averaging(WeightAveraging, ABC):
         """Add the trained weights to a whole checkpoint, whose `state_dict` is the average."""
         if self._updates:
             super().on_save_checkpoint(trainer, pl_module, checkpoint)
-            if self._holds_average:  # Lightning took the module's weights for the trained ones
+            if self._holds_average:  # Lightning stored the average as the trained weights
                 trained, average = checkpoint["state_dict"], checkpoint["current_model_state"]
                 checkpoint |= {"state_dict": average, "current_model_state": trained}
 
     def on_load_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Go on from both when a training is resumed; a prediction needs the `state_dict` alone."""
+        """Restore both when a training is resumed; a prediction needs the `state_dict` alone."""
         if self._average_model is not None and "averaging_state" in checkpoint:
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
 
@@ -123,7 +124,7 @@ class Averaging(WeightAveraging, ABC):
     def _move(self, average: list[Tensor], trained: list[Tensor], _: Tensor | int) -> None:
         if average[0].is_floating_point():
             get_ema_multi_avg_fn(self.decay(self._updates))(average, trained, None)
-        else:  # such as the batches that a batch norm has seen: a count has no mean
+        else:  # such as the batches that a batch norm has seen: a count is not averaged
             torch._foreach_copy_(average, trained)
 
 
@@ -131,10 +132,10 @@ class ExponentialAverage(Averaging):
     """After every step, w_avg <- d w_avg + (1 - d) w, with d = min(decay, (1 + n) / (10 + n)) at update n.
 
     The decay grows as TensorFlow's ExponentialMovingAverage with `num_updates` does, so that the first epochs
-    are not judged by the initial weights.
+    are not dominated by the initial weights.
 
     Args:
-        decay: d of the long run, from 0 to below 1.
+        decay: Limit of d, from 0 to below 1.
     """
 
     def __init__(self, decay: float) -> None:
@@ -142,18 +143,18 @@ class ExponentialAverage(Averaging):
         self._decay = decay
 
     def decay(self, updates: int) -> float:
-        """The decay, or less in the first steps."""
+        """Return the decay, or less in the first steps."""
         return min(self._decay, (1 + updates) / (10 + updates))
 
 
 class EpochAverage(Averaging):
     """Mean of the weights at the ends of the last epochs, by Izmailov et al. (UAI 2018, Algorithm 1).
 
-    The statistics of batch norm are averaged like the weights; the paper gathers them anew in one more pass
-    over the training data, for which every validation would have to wait.
+    The statistics of batch norm are averaged like the weights; the paper computes them again in one more pass
+    over the training data, which would delay every validation.
 
     Args:
-        first: First epoch that counts, from 0.
+        first: First epoch that is averaged, from 0.
     """
 
     def __init__(self, first: int) -> None:
@@ -161,12 +162,12 @@ class EpochAverage(Averaging):
         self._first = first
 
     def decay(self, updates: int) -> float:
-        """All epochs weigh the same."""
+        """Return the decay that gives all epochs the same weight."""
         return updates / (updates + 1)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Take in an epoch's weights with its last batch, in time for its validation."""
+        """Add an epoch's weights after its last batch, before its validation."""
         if trainer.is_last_batch and trainer.current_epoch >= self._first:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)

@@ -1,4 +1,4 @@
-"""Records every epoch: a CSV for the report, and a line for a terminal that shows no bar."""
+"""The record of every epoch: a CSV for the report, and a line for terminals without a progress bar."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from fibrolab import keys
 
 
 class History(L.Callback):
-    """Writes `history.csv` after each epoch: epoch, step, and every metric logged in it.
+    """Write `history.csv` after each epoch: epoch, step, and every metric logged in it.
 
     Args:
         run: Folder of the run.
@@ -24,7 +24,7 @@ class History(L.Callback):
         self._rows: list[dict[str, Any]] = []
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Validation has run by now, so that a row is whole."""
+        """Write the row of this epoch; validation has run by now, so that it is complete."""
         metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
         self._rows.append({"epoch": trainer.current_epoch, "step": trainer.global_step, **metrics})
         self._write()
@@ -39,9 +39,9 @@ class History(L.Callback):
         part.replace(self._path)
 
     def state_dict(self) -> dict[str, Any]:
-        """Rows so far, so that a resumed run keeps its past."""
+        """Return the rows so far, so that a resumed run keeps them."""
         return {"rows": self._rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Rows of the run that is resumed."""
+        """Restore the rows of the run that is resumed."""
         self._rows = list(state_dict["rows"])

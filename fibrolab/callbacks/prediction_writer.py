@@ -1,4 +1,4 @@
-"""Gathers what the network says of validation and test into `predictions.csv`."""
+"""The callback that writes the predictions of validation and test to `predictions.csv`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,11 +16,11 @@ from fibrolab.evaluation import predictions
 
 
 class PredictionWriter(BasePredictionWriter):
-    """Writes one row a sample and partition, whatever the number of processes.
+    """Write one row a sample and partition, whatever the number of processes.
 
     Args:
-        path: Where `predictions.csv` goes.
-        samples: The manifest's table, whose rows the batches name.
+        path: Path of `predictions.csv`.
+        samples: The manifest's table; batches refer to its rows by number.
         labels: Class of every row under the task, int64 (N,).
         fold: Number of the fold.
         partitions: Partition of each dataloader, in order.
@@ -37,7 +37,7 @@ class PredictionWriter(BasePredictionWriter):
     def write_on_epoch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch_indices: Any
     ) -> None:
-        """Gather the ranks' parts; rank 0 writes."""
+        """Gather the predictions of all ranks; rank 0 writes."""
         loaders = outputs if len(self._partitions) > 1 else [outputs]
         parts = [(_join(batches, keys.INDEX), _join(batches, "probabilities")) for batches in loaders]
         gathered = [parts]

@@ -1,4 +1,4 @@
-"""One contract for every backbone: bytes of an image or a clip in, a vector of features out."""
+"""The contract of every backbone: an image or clip as bytes in, a feature vector out."""
 
 from collections.abc import Callable
 from typing import Any
@@ -31,8 +31,8 @@ CHANNELS = 3  # that every network of ImageNet expects
 class Backbone(nn.Module):
     """A network of timm or torchvision without its classifier.
 
-    Images arrive as bytes of one channel and are scaled and widened to three channels here, last of all, so
-    that everything in front of the network moves a third of the channels and a quarter of the bytes.
+    Images arrive as bytes of one channel and are scaled and expanded to three channels in the last step, so
+    that everything before the network moves a third of the channels and a quarter of the bytes.
 
     Args:
         name: Any network of timm, such as ``resnet50``, or with a tag of its weights: ``vgg16.tv_in1k``; or
@@ -43,10 +43,10 @@ class Backbone(nn.Module):
         pooling: ``native`` as the network itself does it (ResNet50: average, 2048 values; VGG16: its two
             dense layers, 4096), or ``avg``, ``max`` or ``flatten`` of the last feature map (VGG16 at 224 px:
             512 x 7 x 7 = 25,088).
-        freeze: What does not train: ``none``, ``all``, ``gradual``, or everything up to and with a layer,
-            such as ``layer3`` or ``blocks.3.1`` (see `fibrolab.models.freezing.held`). It has no gradients,
-            and its batch norm and dropout act as in evaluation even while the rest trains.
-        thaw_every: Epochs until the next stage trains, where freezing is gradual.
+        freeze: The part that does not train: ``none``, ``all``, ``gradual``, or everything up to and with a
+            layer, such as ``layer3`` or ``blocks.3.1`` (see `freezing.frozen_parameters`). It has no gradients,
+            and its batch norm and dropout stay in evaluation mode while the rest trains.
+        unfreeze_every: Epochs until the next stage trains, where freezing is gradual.
         scaling: ``backbone`` for (x / 255 - mean) / std with the network's own mean and standard deviation,
             or ``unit`` for x / 255.
         image_size: Side of the square images [px].
@@ -54,13 +54,13 @@ class Backbone(nn.Module):
     Attributes:
         network: The network of timm or torchvision.
         num_features: Length of the feature vector.
-        mean: What scaling subtracts, (1, 3, 1, 1), in [0, 1]; (1, 3, 1, 1, 1) for clips.
-        std: What scaling divides by, of the same shape.
-        native_size: Side of the images that the published weights were made for [px].
-        eats_clips: Whether it takes clips, not images.
+        mean: Mean that scaling subtracts, (1, 3, 1, 1), in [0, 1]; (1, 3, 1, 1, 1) for clips.
+        std: Standard deviation that scaling divides by, of the same shape.
+        native_size: Image side for which the published weights were trained [px].
+        takes_clips: Whether it takes clips, not images.
         layers: Names of the stages' last layers, from the input to the head.
         frozen: Whether none of it ever trains.
-        weights_report: What matched, where weights were loaded.
+        weights_report: The matched keys, where weights were loaded.
 
     Raises:
         ConfigError: A setting is unknown or the network cannot take images of that size.
@@ -78,18 +78,18 @@ class Backbone(nn.Module):
         weights: str | None = None,
         pooling: str = NATIVE,
         freeze: str = freezing.NONE,
-        thaw_every: int = 1,
+        unfreeze_every: int = 1,
         scaling: str = "backbone",
         image_size: int = 224,
     ) -> None:
         super().__init__()
-        refuse(_faults(name, pretrained, weights, pooling, thaw_every, scaling))
+        refuse(_faults(name, pretrained, weights, pooling, unfreeze_every, scaling))
         # Before the network is built, which may take seconds:
         source = published_weights(name) if pretrained else weights
         self.name, self.pooling, self.scaling, self.image_size = name, pooling, scaling, image_size
-        self.freeze, self.thaw_every, self.frozen = freeze, thaw_every, False
+        self.freeze, self.unfreeze_every, self.frozen = freeze, unfreeze_every, False
         built = build_network(name, image_size)
-        self.network, self.native_size, self.eats_clips = built.module, built.native_size, built.eats_clips
+        self.network, self.native_size, self.takes_clips = built.module, built.native_size, built.takes_clips
         self._register_scaling(built.mean, built.std)
         self._refuse_misfits(built.stride)
         self.num_features = self._probe()
@@ -104,10 +104,10 @@ class Backbone(nn.Module):
         self.train()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Feature vectors (B, num_features).
+        """Return feature vectors (B, num_features).
 
         Args:
-            images: (B, 1 or 3, H, W), or clips (B, 1 or 3, T, H, W) for a network that eats clips; uint8, or
+            images: (B, 1 or 3, H, W), or clips (B, 1 or 3, T, H, W) for a network that takes clips; uint8, or
                 float in 0..255.
         """
         if self.pooling == NATIVE:
@@ -116,7 +116,7 @@ class Backbone(nn.Module):
         return POOLINGS[self.pooling](self.feature_map(images))
 
     def feature_map(self, images: Tensor) -> Tensor:
-        """The last feature map (B, C, h, w), of clips (B, C, t, h, w), before any pooling.
+        """Return the last feature map (B, C, h, w), of clips (B, C, t, h, w), before any pooling.
 
         Raises:
             ConfigError: The network keeps no square map, so that only its native pooling can be used.
@@ -127,28 +127,30 @@ class Backbone(nn.Module):
         return features
 
     def scale(self, images: Tensor) -> Tensor:
-        """What the network eats, (B, 3, ...): subtracting one mean a channel makes three channels of one."""
+        """Return the scaled input (B, 3, ...): subtracting one mean a channel makes three channels of one."""
         return (images.to(self.mean.dtype) / 255 - self.mean) / self.std
 
     def depths(self) -> dict[str, int]:
-        """Depth of every parameter by its name: 0 in the stage nearest the input, most nearest the head."""
+        """Return the depth of every parameter by name, 0 in the stage nearest the input."""
         return {f"network.{name}": depth for name, depth in freezing.depths(self.network).items()}
 
     def at_epoch(self, epoch: int) -> None:
-        """Let train what trains in this epoch (from 0), and nothing else."""
-        freezing.hold(self.network, freezing.held(self.network, self.freeze, epoch, self.thaw_every))
+        """Unfreeze the stages scheduled for this epoch (from 0) and freeze the others."""
+        freezing.freeze_parameters(
+            self.network, freezing.frozen_parameters(self.network, self.freeze, epoch, self.unfreeze_every)
+        )
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "Backbone":
-        """Switch to training, but for what is frozen, which stays in evaluation."""
+        """Switch to training mode; frozen layers stay in evaluation mode."""
         super().train(mode and not self.frozen)
-        for module in freezing.resting(self.network):
+        for module in freezing.frozen_layers(self.network):
             module.training = False
         return self
 
     def _register_scaling(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         own = self.scaling == "backbone"
-        axes = (1,) * (3 if self.eats_clips else 2)
+        axes = (1,) * (3 if self.takes_clips else 2)
         for key, values, unit in (("mean", mean, 0.0), ("std", std, 1.0)):
             scales = torch.tensor(values if own else (unit,) * CHANNELS)
             self.register_buffer(key, scales.view(1, CHANNELS, *axes), persistent=False)
@@ -159,16 +161,16 @@ class Backbone(nn.Module):
         if self.image_size < stride:
             reason = f"one value of its feature map covers {stride} px, so they need {stride} px or more"
             faults.append(size_refused(self.name, self.image_size, reason))
-        if self.eats_clips and self.pooling == "flatten":
+        if self.takes_clips and self.pooling == "flatten":
             faults.append(
                 "pooling: flatten makes as many features as a clip has frames. Use native, avg or max."
             )
         refuse(faults)
 
     def _probe(self) -> int:
-        """Length of the feature vector, found with one blank image; layers that stay idle are removed."""
-        self.eval()  # a single image would break batch norm, and must leave no trace in its statistics
-        frames = (1,) if self.eats_clips else ()
+        """Return the length of the feature vector, found with one blank image; remove unused layers."""
+        self.eval()  # a single image would break batch norm, and must not change its statistics
+        frames = (1,) if self.takes_clips else ()
         blank = torch.zeros(1, 1, *frames, self.image_size, self.image_size)
         ran: set[nn.Module] = set()
         hooks = [m.register_forward_hook(lambda m, *_: ran.add(m)) for m in self.network.modules()]
@@ -187,7 +189,7 @@ class Backbone(nn.Module):
 
 
 def _faults(
-    name: str, pretrained: bool, weights: str | None, pooling: str, thaw_every: int, scaling: str
+    name: str, pretrained: bool, weights: str | None, pooling: str, unfreeze_every: int, scaling: str
 ) -> list[str]:
     faults = [fault] if (fault := fault_of_name(name)) else []
     for setting, given, allowed in (
@@ -196,8 +198,10 @@ def _faults(
     ):
         if given not in allowed:
             faults.append(unknown(setting, given, allowed))
-    if not isinstance(thaw_every, int) or thaw_every < 1:
-        faults.append(f"thaw_every: {thaw_every} is no number of epochs. Give a whole number, 1 or more.")
+    if not isinstance(unfreeze_every, int) or unfreeze_every < 1:
+        faults.append(
+            f"unfreeze_every: {unfreeze_every} is not a number of epochs. Give a whole number, 1 or more."
+        )
     if pretrained and weights is not None:
         faults.append(f"pretrained: true and weights: {weights} contradict each other. Keep one of them.")
     return faults

@@ -37,7 +37,7 @@ class Branch(Protocol):
         """Depth of every parameter by name: 0 nearest the input, the greatest nearest the head."""
 
     def at_epoch(self, epoch: int) -> None:
-        """Freeze and thaw what this epoch asks for, whatever came before."""
+        """Freeze and unfreeze the stages scheduled for this epoch, whatever the state before."""
 
 
 def build_branch(name: str, settings: Settings, image_size: int, clinical: Settings | None) -> nn.Module:
@@ -146,14 +146,14 @@ def _of_values(rest: dict[str, Any], clinical: Settings) -> nn.Module:
 def _of_pixels(rest: dict[str, Any], eats: str, image_size: int) -> nn.Module:
     frames = rest.pop(FRAMES, None)
     backbone = Backbone(**rest, image_size=image_size)
-    if backbone.eats_clips and eats != keys.CLIP:
+    if backbone.takes_clips and eats != keys.CLIP:
         raise ConfigError(
             f"{rest['name']} eats clips, and '{eats}' is a picture. "
             f"Give {INPUT}={keys.CLIP}, or a network of pictures such as resnet18."
         )
-    if backbone.eats_clips and frames:
+    if backbone.takes_clips and frames:
         raise ConfigError(f"{rest['name']} sees time by itself. Give no {FRAMES}, or a network of pictures.")
-    if eats == keys.CLIP and not backbone.eats_clips and not frames:
+    if eats == keys.CLIP and not backbone.takes_clips and not frames:
         raise ConfigError(
             f"{rest['name']} is a network of pictures, which eats no clips by itself. "
             f"Give {FRAMES}, such as lstm, or a network of clips such as r3d_18, or {INPUT}={keys.IMAGE}."

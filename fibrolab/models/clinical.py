@@ -81,7 +81,7 @@ class ClinicalBranch(nn.Module):
         return {name: int(name.split(".")[1]) // 2 for name, _ in self.named_parameters()}
 
     def at_epoch(self, epoch: int) -> None:
-        """Nothing thaws: all of it trains from the first epoch on."""
+        """Do nothing: all parameters train from the first epoch on."""
 
 
 def faults(columns: object, hidden: object) -> list[str]:

@@ -1,7 +1,7 @@
-"""Which part of a network trains: stages from the input to the head, held still in whole or in part.
+"""Freezing of a network in whole or in part, by its stages from the input to the head.
 
-A parameter that is held still asks for no gradient, and autograd keeps no activations in front of the first
-layer that does: a frozen bottom costs a forward pass in evaluation, and no machinery is needed for that.
+A frozen parameter requires no gradient, and autograd stores no activations before the first layer that does:
+the frozen first stages cost a forward pass and nothing else.
 """
 
 from collections.abc import Iterator
@@ -16,10 +16,10 @@ NONE, ALL, GRADUAL = "none", "all", "gradual"
 
 
 def stages(network: nn.Module) -> list[list[str]]:
-    """Names of the parameters, a list for each stage, from the input to the head.
+    """Return the names of the parameters of each stage, from the input to the head.
 
-    The stages of a network of timm are those by which timm itself lets learning rates decay; of any other,
-    its children, which must stand in the order in which they run.
+    The stages of a timm network are those that timm uses for layer-wise learning rates. For any other network
+    they are its children, which must be registered in the order in which they run.
     """
     if (matcher := _timm_matcher(network)) is not None:
         groups = group_parameters(network, matcher)
@@ -30,7 +30,7 @@ def stages(network: nn.Module) -> list[list[str]]:
 
 
 def _timm_matcher(network: nn.Module) -> Any:
-    """What tells timm the stage of a parameter; None for the few networks that have none."""
+    """Return the matcher by which timm assigns parameters to stages; None for networks without one."""
     try:
         return network.group_matcher(coarse=True)  # type: ignore[operator]
     except (AttributeError, AssertionError):  # not of timm, or, as RDNet, without coarse stages
@@ -38,45 +38,45 @@ def _timm_matcher(network: nn.Module) -> Any:
 
 
 def depths(network: nn.Module) -> dict[str, int]:
-    """Number of the stage of every parameter, 0 nearest the input."""
+    """Return the stage number of every parameter, 0 nearest the input."""
     return {name: depth for depth, stage in enumerate(stages(network)) for name in stage}
 
 
 def layers(network: nn.Module) -> list[str]:
-    """The last layer of each stage, from the input to the head: what one would freeze up to."""
+    """Return the last layer of each stage, from the input to the head: the layers to freeze up to."""
     everything = dict(network.named_parameters())
     return [_whole_layer(stage[-1], everything.keys() - set(stage)) for stage in stages(network)]
 
 
 def _whole_layer(parameter: str, others: set[str]) -> str:
-    """The largest layer with `parameter` and with none of the `others`."""
+    """Return the largest layer that contains `parameter` and none of the `others`."""
     paths = list(_layers_of(parameter))
     return next((path for path in paths if not any(key.startswith(f"{path}.") for key in others)), paths[-1])
 
 
 def _layers_of(parameter: str) -> Iterator[str]:
-    """The layers that a parameter stands in, from the largest to its own."""
+    """Yield the layers that contain a parameter, from the largest to its own."""
     return (parameter[:end] for end, mark in enumerate(parameter) if mark == ".")
 
 
 def fault_of_freezing(network: nn.Module, freeze: str) -> str | None:
-    """What is wrong with the setting, if anything, with the nearest names of layers."""
+    """Return a sentence on an unknown `freeze` setting with the nearest layer names; None if it is valid."""
     paths = {path for name, _ in network.named_parameters() for path in _layers_of(name)}
     if freeze in (NONE, ALL, GRADUAL) or freeze in paths:
         return None
     return unknown("freeze", freeze, (NONE, ALL, GRADUAL, *layers(network)))
 
 
-def held(network: nn.Module, freeze: str, epoch: int = 0, thaw_every: int = 1) -> set[str]:
-    """Names of the parameters that do not train in an epoch; a pure function of it.
+def frozen_parameters(network: nn.Module, freeze: str, epoch: int = 0, unfreeze_every: int = 1) -> set[str]:
+    """Return the names of the parameters that are frozen in an epoch; a pure function of the epoch.
 
     Args:
-        network: Whose parameters.
+        network: The network.
         freeze: ``none``, ``all``, ``gradual`` or the name of a layer: everything up to and with it. Gradual
             is Howard & Ruder, "Universal Language Model Fine-tuning for Text Classification", ACL 2018,
-            section 3.3: at epoch 0 nothing of the network trains, then it thaws from the head down.
+            section 3.3: at epoch 0 nothing of the network trains, then it is unfrozen from the head down.
         epoch: From 0.
-        thaw_every: Epochs from one stage to the next.
+        unfreeze_every: Epochs from one stage to the next.
     """
     found = stages(network)
     names = [name for stage in found for name in stage]
@@ -85,27 +85,27 @@ def held(network: nn.Module, freeze: str, epoch: int = 0, thaw_every: int = 1) -
     if freeze == ALL:
         return set(names)
     if freeze == GRADUAL:
-        cold = max(len(found) - epoch // thaw_every, 0)
-        return {name for stage in found[:cold] for name in stage}
+        frozen = max(len(found) - epoch // unfreeze_every, 0)
+        return {name for stage in found[:frozen] for name in stage}
     last = max(place for place, name in enumerate(names) if name.startswith(f"{freeze}."))
     return set(names[: last + 1])
 
 
-def hold(network: nn.Module, names: set[str]) -> None:
-    """Let these parameters ask for no gradient, and all others for one."""
+def freeze_parameters(network: nn.Module, names: set[str]) -> None:
+    """Freeze the named parameters and unfreeze all others."""
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name not in names)
 
 
-def resting(network: nn.Module) -> Iterator[nn.Module]:
-    """The layers in which nothing trains: their batch norm and dropout are to stay in evaluation.
+def frozen_layers(network: nn.Module) -> Iterator[nn.Module]:
+    """Yield the layers in which nothing trains: their batch norm and dropout stay in evaluation mode.
 
-    A layer without parameters, such as a dropout, goes with what stands before it.
+    A layer without parameters, such as dropout, follows the layer before it.
     """
-    rests = False
+    is_frozen = False
     for module in network.modules():
         trains = [parameter.requires_grad for parameter in module.parameters()]
         if trains:
-            rests = not any(trains)
-        if rests:
+            is_frozen = not any(trains)
+        if is_frozen:
             yield module

@@ -37,7 +37,7 @@ class Network:
         std: Standard deviation of each.
         native_size: Side of the images that the published weights were trained on [px].
         stride: Side of the patch of the image behind one value of the last feature map's grid [px].
-        eats_clips: Whether it takes clips, not images.
+        takes_clips: Whether it takes clips, not images.
         adapt: Takes a foreign checkpoint to the names and shapes of this network.
     """
 
@@ -46,7 +46,7 @@ class Network:
     std: tuple[float, ...]
     native_size: int
     stride: int
-    eats_clips: bool
+    takes_clips: bool
     adapt: Adapter
 
 
@@ -57,7 +57,7 @@ class Published:
     build: Callable[..., nn.Module]
     weights: Any  # a member of one of torchvision's enums
     stride: int
-    eats_clips: bool
+    takes_clips: bool
     adapter: Callable[[nn.Module], Adapter]
     centred: bool = False  # fed from -1 to 1, whatever the transforms of its weights say
 
@@ -150,7 +150,7 @@ def build_network(name: str, image_size: int) -> Network:
         std=tuple(known["std"]),
         native_size=known["input_size"][-1],
         stride=max((info["reduction"] for info in getattr(module, "feature_info", ())), default=1),
-        eats_clips=False,
+        takes_clips=False,
         adapt=_timm_adapter(module),
     )
 
@@ -188,7 +188,7 @@ def _of_torchvision(known: Published) -> Network:
         std=half if known.centred else tuple(transforms.std),
         native_size=transforms.crop_size[0],
         stride=known.stride,
-        eats_clips=known.eats_clips,
+        takes_clips=known.takes_clips,
         adapt=known.adapter(module),
     )
 

@@ -62,7 +62,7 @@ def add_side_taps(backbone: Backbone) -> list[nn.Conv2d]:
         ICCV 2021, section 3.4 (the weights at the centre in time, zeros beside them).
     """
     wide = [m for m in backbone.network.modules() if isinstance(m, nn.Conv2d) and max(m.kernel_size) > 1]
-    backbone.at_epoch(sys.maxsize)  # a gradual thaw has reached all that it will
+    backbone.at_epoch(sys.maxsize)  # gradual unfreezing has reached every stage
     convs = [conv for conv in wide if conv.weight.requires_grad]
     refuse(_faults(backbone.name, wide, convs))
     for conv in convs:
@@ -83,7 +83,8 @@ def _faults(name: str, wide: list[nn.Conv2d], convs: list[nn.Conv2d]) -> list[st
         return [f"frames: inflated needs convolutions of k x k, and {name} has none. {instead}."]
     if not convs:
         return [
-            f"frames: inflated trains convolutions, and those of {name} are frozen. {instead}, or thaw them."
+            f"frames: inflated trains convolutions, and those of {name} are frozen. {instead}, or unfreeze "
+            "them."
         ]
     if odd := sorted({type(conv).__name__ for conv in convs if type(conv) not in PLAIN}):
         # A standardised kernel has no small beginning: its first step would be as large as the centre.

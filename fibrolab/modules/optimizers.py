@@ -1,7 +1,8 @@
-"""Optimizers and learning-rate schedules by name."""
+"""Optimizers, their parameter groups and learning-rate schedules, by name."""
 
 import inspect
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -11,7 +12,6 @@ from torch.optim import Optimizer, lr_scheduler
 
 from fibrolab.choices import refuse, unknown
 from fibrolab.errors import ConfigError
-from fibrolab.modules.parameters import parameter_groups
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
     "Adam": torch.optim.Adam,
@@ -28,7 +28,7 @@ SCHEDULERS: dict[str, type | None] = {
 LAYER_DECAY, WARMUP = "layer_decay", "warmup_epochs"
 FILLED_IN = {"params", "optimizer", "mode", "T_max", "last_epoch"}  # arguments that no setting gives
 
-# What torch would find wrong in the middle of a run, or never: whole numbers only, the range, and its words.
+# Checked here because torch notices these in the middle of a run, or never: integer only, range, description.
 RANGES: dict[str, tuple[bool, Callable[[float], bool], str]] = {
     "lr": (False, lambda value: value > 0, "a number above 0, such as 1e-3"),
     "weight_decay": (False, lambda value: value >= 0, "a number from 0"),
@@ -47,10 +47,10 @@ def build_optimizer(
     settings: Mapping[str, Any],
     depths: Mapping[str, int],
 ) -> Optimizer:
-    """The optimizer `settings['name']` with the other settings as its arguments.
+    """Build the optimizer `settings['name']` with the other settings as its arguments.
 
     Args:
-        named_parameters: All that will ever train.
+        named_parameters: All parameters that train at any time.
         settings: `name`, `lr`, `layer_decay` (see `parameter_groups`), and arguments of the optimizer.
         depths: Depth of each parameter by name, 0 nearest the input.
 
@@ -66,14 +66,45 @@ def build_optimizer(
         raise ConfigError(f"optimizer={name} refuses its settings: {error}.") from error
 
 
-def build_scheduler(optimizer: Optimizer, settings: Mapping[str, Any], epochs: int, mode: str) -> Any:
-    """The schedule `settings['name']`, stepped once an epoch; None for a constant rate.
+def parameter_groups(
+    named_parameters: Iterable[tuple[str, Parameter]],
+    depths: Mapping[str, int],
+    lr: float,
+    layer_decay: float = 1.0,
+) -> list[dict[str, Any]]:
+    """Return groups for a torch optimizer: at depth d of D the rate is lr * layer_decay ** (D - 1 - d).
 
-    A warm-up of w epochs goes in front: epoch e < w has (e + 1) / (w + 1) of the rate (after Goyal et al.,
+    This is the discriminative fine-tuning of Howard and Ruder (ACL 2018, section 3.2), whose factor between
+    two layers is 1 / 2.6. Weight decay is the same for all parameters, biases and norms included, as in the
+    papers' Adam.
+
+    Args:
+        named_parameters: All parameters that train at any time, including those frozen in the first epochs:
+            an optimizer skips parameters without a gradient.
+        depths: Depth of each parameter by name, 0 nearest the input, D - 1 the head.
+        lr: Rate of the head.
+        layer_decay: Factor from one depth to the one below, above 0 and up to 1; at 1 there is one group.
+
+    Returns:
+        Groups of `params` and `lr`, the head's first.
+    """
+    if layer_decay == 1:
+        return [{"params": [parameter for _, parameter in named_parameters], "lr": lr}]
+    head = max(depths.values())
+    layers = defaultdict(list)  # by their distance from the head
+    for name, parameter in named_parameters:
+        layers[head - depths[name]].append(parameter)
+    return [{"params": layers[below], "lr": lr * layer_decay**below} for below in sorted(layers)]
+
+
+def build_scheduler(optimizer: Optimizer, settings: Mapping[str, Any], epochs: int, mode: str) -> Any:
+    """Build the schedule `settings['name']`, stepped once an epoch; return None for a constant rate.
+
+    A warm-up of w epochs comes first: epoch e < w has (e + 1) / (w + 1) of the rate (after Goyal et al.,
     arXiv 1706.02677, section 2.2), and the schedule begins with epoch w.
 
     Args:
-        optimizer: Whose rates fall.
+        optimizer: The optimizer whose rates are scheduled.
         settings: `name`, `warmup_epochs`, and arguments of the schedule.
         epochs: Length of the run, warm-up included; a cosine reaches zero at its end.
         mode: `min` or `max`, for a plateau.
@@ -109,7 +140,7 @@ def _choice(kind: str, settings: Mapping[str, Any], known: Mapping[str, Any]) ->
 def _check(
     kind: str, name: str, build: Callable[..., Any] | None, own: str, arguments: Mapping[str, Any]
 ) -> None:
-    """All that is wrong with the settings at once; `own` is the one that is ours and not torch's."""
+    """Refuse all faults of the settings at once; `own` is the setting that torch does not know."""
     known = {own} | (set() if build is None else set(inspect.signature(build).parameters) - FILLED_IN)
     strange = sorted(set(arguments) - known)
     faults = [

@@ -17,9 +17,9 @@ def test_a_misspelt_network_is_answered_with_the_nearest_names():
 def test_all_unknown_settings_are_listed_at_once():
     with pytest.raises(ConfigError) as fault:
         Backbone(
-            "resnet_18", pooling="average", thaw_every=0, scaling="imagenet", pretrained=True, weights="w"
+            "resnet_18", pooling="average", unfreeze_every=0, scaling="imagenet", pretrained=True, weights="w"
         )
-    for word in ("resnet_18", "average", "flatten", "thaw_every", "imagenet", "unit", "contradict"):
+    for word in ("resnet_18", "average", "flatten", "unfreeze_every", "imagenet", "unit", "contradict"):
         assert word in str(fault.value)
 
 

@@ -36,7 +36,7 @@ def built(request) -> tuple[dict, Backbone]:
 
 
 def blank(backbone: Backbone, n: int = 2) -> torch.Tensor:
-    return torch.zeros(n, 1, *((5,) if backbone.eats_clips else ()), SIDE, SIDE, device="meta")
+    return torch.zeros(n, 1, *((5,) if backbone.takes_clips else ()), SIDE, SIDE, device="meta")
 
 
 @pytest.mark.parametrize("config", names("backbone"))

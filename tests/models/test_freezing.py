@@ -25,12 +25,12 @@ FREEZINGS: dict[str, Callable[[str], dict]] = {
     "none": lambda layer: {"freeze": "none"},
     "all": lambda layer: {"freeze": "all"},
     "layer": lambda layer: {"freeze": layer},
-    "gradual": lambda layer: {"freeze": "gradual", "thaw_every": 2},
+    "gradual": lambda layer: {"freeze": "gradual", "unfreeze_every": 2},
 }
 
 
 def images(backbone: Backbone, n: int = 2, side: int = 64) -> torch.Tensor:
-    return torch.randint(0, 256, (n, 1, *((4,) if backbone.eats_clips else ()), side, side))
+    return torch.randint(0, 256, (n, 1, *((4,) if backbone.takes_clips else ()), side, side))
 
 
 def trained(backbone: Backbone) -> set[str]:
@@ -48,7 +48,9 @@ def test_gradients_reach_exactly_what_trains(name, kind):
             backbone.at_epoch(epoch)
             head(backbone(images(backbone))).sum().backward()
             reached = {key for key, value in backbone.named_parameters() if value.grad is not None}
-            held = freezing.held(backbone.network, backbone.freeze, epoch, backbone.thaw_every)
+            held = freezing.frozen_parameters(
+                backbone.network, backbone.freeze, epoch, backbone.unfreeze_every
+            )
             assert reached == trained(backbone)
             assert reached == backbone.depths().keys() - {f"network.{key}" for key in held}
     assert (not reached) == (kind == "all")
@@ -74,7 +76,9 @@ def test_freezing_up_to_a_listed_layer_freezes_whole_stages(name):
         network = Backbone(name, image_size=64).network
     stages = freezing.stages(network)
     for number, layer in enumerate(freezing.layers(network)):
-        assert freezing.held(network, layer) == {key for stage in stages[: number + 1] for key in stage}
+        assert freezing.frozen_parameters(network, layer) == {
+            key for stage in stages[: number + 1] for key in stage
+        }
 
 
 @pytest.mark.parametrize(
@@ -90,7 +94,7 @@ def test_statistics_of_frozen_layers_stay_and_those_of_the_others_move(name, lay
         optimizer.zero_grad()
         head(backbone(images(backbone, 4))).square().mean().backward()
         optimizer.step()
-    held = {f"network.{key}" for key in freezing.held(backbone.network, layer)}
+    held = {f"network.{key}" for key in freezing.frozen_parameters(backbone.network, layer)}
     resting = {key.rpartition(".")[0] for key in held}
     statistics = 0
     for key, value in backbone.state_dict().items():
@@ -104,7 +108,7 @@ def test_statistics_of_frozen_layers_stay_and_those_of_the_others_move(name, lay
 
 
 def test_gradual_freezing_thaws_a_stage_at_a_time_from_the_head_down():
-    backbone = Backbone("test_resnet", freeze="gradual", thaw_every=3, image_size=32)
+    backbone = Backbone("test_resnet", freeze="gradual", unfreeze_every=3, image_size=32)
     depths = backbone.depths()
     deepest = max(depths.values())
     for epoch in range(3 * (deepest + 3)):
@@ -119,7 +123,7 @@ def test_gradual_freezing_thaws_a_stage_at_a_time_from_the_head_down():
 def test_what_trains_in_an_epoch_does_not_depend_on_those_before(epochs):
     for epoch in epochs:
         GRADUAL.at_epoch(epoch)
-    fresh = freezing.held(GRADUAL.network, "gradual", epochs[-1], 2)
+    fresh = freezing.frozen_parameters(GRADUAL.network, "gradual", epochs[-1], 2)
     assert trained(GRADUAL) == GRADUAL.depths().keys() - {f"network.{key}" for key in fresh}
     for name, module in GRADUAL.network.named_modules():
         own = [parameter.requires_grad for parameter in module.parameters()]
@@ -127,7 +131,7 @@ def test_what_trains_in_an_epoch_does_not_depend_on_those_before(epochs):
             assert module.training == any(own), name
 
 
-GRADUAL = Backbone("test_efficientnet", freeze="gradual", thaw_every=2, image_size=32)
+GRADUAL = Backbone("test_efficientnet", freeze="gradual", unfreeze_every=2, image_size=32)
 
 
 def test_thawing_during_an_evaluation_waits_for_the_next_training():
@@ -141,10 +145,10 @@ def test_thawing_during_an_evaluation_waits_for_the_next_training():
 
 def test_a_layer_without_weights_goes_with_what_stands_before_it():
     network = nn.Sequential(nn.Linear(2, 2), nn.Dropout(), nn.BatchNorm1d(2), nn.Dropout(), nn.Linear(2, 2))
-    freezing.hold(network, {"0.weight", "0.bias", "2.weight", "2.bias"})
-    assert list(freezing.resting(network)) == list(network)[:4]
-    freezing.hold(network, {"0.weight", "0.bias"})
-    assert list(freezing.resting(network)) == list(network)[:2]
+    freezing.freeze_parameters(network, {"0.weight", "0.bias", "2.weight", "2.bias"})
+    assert list(freezing.frozen_layers(network)) == list(network)[:4]
+    freezing.freeze_parameters(network, {"0.weight", "0.bias"})
+    assert list(freezing.frozen_layers(network)) == list(network)[:2]
 
 
 def test_a_network_frozen_up_to_its_last_layer_is_frozen_as_a_whole():

@@ -36,7 +36,7 @@ def test_networks_of_torchvision_compute_what_torchvision_computes(name):
     theirs, ours = original(name), build_network(name, 32)
     ours.module.load_state_dict(theirs.state_dict())  # strict: the same keys but for the classifier's
     ours.module.eval()
-    images = torch.randn(2, 3, *((3,) if ours.eats_clips else ()), 32, 32)
+    images = torch.randn(2, 3, *((3,) if ours.takes_clips else ()), 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(ours.module(images), theirs(images))
         features = ours.module.forward_features(images)

@@ -15,8 +15,7 @@ from torch.utils.data import DataLoader
 
 from fibrolab.config import resolved
 from fibrolab.errors import ConfigError
-from fibrolab.modules.optimizers import build_optimizer, build_scheduler
-from fibrolab.modules.parameters import parameter_groups
+from fibrolab.modules.optimizers import build_optimizer, build_scheduler, parameter_groups
 
 pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory")
 
