@@ -50,10 +50,10 @@ class Averaging(WeightAveraging, ABC):
     """Keeps an average of the weights and the batch-norm statistics beside those that train.
 
     From an epoch's validation to the first batch of the next epoch the module holds the average, so that
-    every metric, checkpoint and prediction in between is that of the average. Lightning's `EMAWeightAveraging` is
-    not used because it restores the trained weights before checkpoints are written, so that a checkpoint of
-    weights alone would hold those, and because its decay does not grow. Until the average begins, everything
-    is as without it.
+    every metric, checkpoint and prediction in between is that of the average. Lightning's
+    `EMAWeightAveraging` is not used because it restores the trained weights before checkpoints are written,
+    so that a checkpoint of weights alone would hold those, and because its decay does not grow. Until the
+    average begins, everything is as without it.
     """
 
     def __init__(self) -> None:

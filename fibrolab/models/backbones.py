@@ -44,8 +44,8 @@ class Backbone(nn.Module):
             dense layers, 4096), or ``avg``, ``max`` or ``flatten`` of the last feature map (VGG16 at 224 px:
             512 x 7 x 7 = 25,088).
         freeze: The part that does not train: ``none``, ``all``, ``gradual``, or everything up to and with a
-            layer, such as ``layer3`` or ``blocks.3.1`` (see `freezing.frozen_parameters`). It has no gradients,
-            and its batch norm and dropout stay in evaluation mode while the rest trains.
+            layer, such as ``layer3`` or ``blocks.3.1`` (see `freezing.frozen_parameters`). It has no
+            gradients, and its batch norm and dropout stay in evaluation mode while the rest trains.
         unfreeze_every: Epochs until the next stage trains, where freezing is gradual.
         scaling: ``backbone`` for (x / 255 - mean) / std with the network's own mean and standard deviation,
             or ``unit`` for x / 255.
