@@ -19,7 +19,7 @@ from fibrolab.evaluation import predictions
 from fibrolab.reporting.comparison_page import PAGE_FILE
 from fibrolab.tracking import track
 
-ALONE = "Each arm is one training: p is about these networks"
+ALONE = "Each arm is one training: p refers to these trained networks"
 
 
 def test_two_runs_leave_a_page_a_table_figures_and_files_for_a_paper(tmp_path, place, capsys):
@@ -116,7 +116,7 @@ def test_two_cohorts_are_compared_only_where_that_is_asked_for(tmp_path, place):
         compare(tmp_path, ids)
     folder = compare(tmp_path, ids, "paired=false")
     assert "unpaired DeLong" in set(table_of(folder)["method"])
-    assert "Two different cohorts" in (folder / PAGE_FILE).read_text()
+    assert "The cohorts are different" in (folder / PAGE_FILE).read_text()
 
 
 def test_a_failed_audit_stands_in_red_before_all_numbers(tmp_path, place, capsys):
@@ -127,9 +127,9 @@ def test_a_failed_audit_stands_in_red_before_all_numbers(tmp_path, place, capsys
     folder = compare(tmp_path, ids)
     page = (folder / PAGE_FILE).read_text()
     assert 'class="judgement fail"' in page
-    assert page.index("this comparison is no evidence") < page.index('id="verdict"')
+    assert page.index("this comparison is not valid evidence") < page.index('id="verdict"')
     assert "9 test images leak." in page
-    assert "this comparison is no evidence" in capsys.readouterr().out
+    assert "this comparison is not valid evidence" in capsys.readouterr().out
 
 
 def faulty(place, fault):
