@@ -22,7 +22,7 @@ from fibrolab.errors import ConfigError, FibrolabError, StorageError
 
 VERSION_BASE = "1.3"
 INTERRUPTED = 130  # exit code that a shell gives after Ctrl-C
-LOOSE = ("callbacks.early_stopping", "data.columns", "segment.fps", "columns")  # may be null or a single word
+LOOSE = ("callbacks.", "loggers.", "data.columns", "segment.fps", "columns")  # may be null or a single word
 REFERENCE = re.compile(r"\$\{[^{}]*\}|\?\?\?")  # a value whose kind is not known before it is resolved
 NO_CHOICE = "GROUP=null leaves out what is needed; name one of its choices, see --help"
 

@@ -1,8 +1,7 @@
 """A module of a user's own: a subclass whose forward pass is not its parent's."""
 
-from torch import Tensor
-
 from fibrolab.modules.single import SingleClassifier
+from torch import Tensor
 
 
 class Negated(SingleClassifier):

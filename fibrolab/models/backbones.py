@@ -15,6 +15,7 @@ from fibrolab.models.networks import (
     published_weights,
     size_refused,
     square_map,
+    users_network,
 )
 from fibrolab.models.weights import WeightsReport, load_weights
 
@@ -50,9 +51,12 @@ class Backbone(nn.Module):
         scaling: ``backbone`` for (x / 255 - mean) / std with the network's own mean and standard deviation,
             or ``unit`` for x / 255.
         image_size: Side of the square images [px].
+        _target_: Dotted path of a network of the user's own (`fibrolab.models.networks.users_network`); any
+            `name` then.
+        **settings: Its arguments.
 
     Attributes:
-        network: The network of timm or torchvision.
+        network: The network of timm, of torchvision or of the user.
         num_features: Length of the feature vector.
         mean: Mean that scaling subtracts, (1, 3, 1, 1), in [0, 1]; (1, 3, 1, 1, 1) for clips.
         std: Standard deviation that scaling divides by, of the same shape.
@@ -81,14 +85,16 @@ class Backbone(nn.Module):
         unfreeze_every: int = 1,
         scaling: str = "backbone",
         image_size: int = 224,
+        _target_: str = "",
+        **settings: Any,
     ) -> None:
         super().__init__()
-        refuse(_faults(name, pretrained, weights, pooling, unfreeze_every, scaling))
+        refuse(_faults(name, pretrained, weights, pooling, unfreeze_every, scaling, _target_))
         # Before the network is built, which may take seconds:
         source = published_weights(name) if pretrained else weights
         self.name, self.pooling, self.scaling, self.image_size = name, pooling, scaling, image_size
         self.freeze, self.unfreeze_every, self.frozen = freeze, unfreeze_every, False
-        built = build_network(name, image_size)
+        built = users_network(_target_, image_size, settings) if _target_ else build_network(name, image_size)
         self.network, self.native_size, self.takes_clips = built.module, built.native_size, built.takes_clips
         self._register_scaling(built.mean, built.std)
         self._refuse_misfits(built.stride)
@@ -121,7 +127,8 @@ class Backbone(nn.Module):
         Raises:
             ConfigError: The network keeps no square map, so that only its native pooling can be used.
         """
-        features = square_map(self.network.forward_features(self.scale(images)), self.network)
+        forward = getattr(self.network, "forward_features", lambda images: None)
+        features = square_map(forward(self.scale(images)), self.network)
         if features is None:
             raise ConfigError(f"pooling: {self.name} keeps no feature map to pool. Use pooling: {NATIVE}.")
         return features
@@ -189,9 +196,17 @@ class Backbone(nn.Module):
 
 
 def _faults(
-    name: str, pretrained: bool, weights: str | None, pooling: str, unfreeze_every: int, scaling: str
+    name: str,
+    pretrained: bool,
+    weights: str | None,
+    pooling: str,
+    unfreeze_every: int,
+    scaling: str,
+    target: str,
 ) -> list[str]:
-    faults = [fault] if (fault := fault_of_name(name)) else []
+    faults = [fault] if not target and (fault := fault_of_name(name)) else []
+    if target and pretrained:
+        faults.append(f"pretrained: {name} has no published weights that are known here. Give weights: PATH.")
     for setting, given, allowed in (
         ("pooling", pooling, (NATIVE, *POOLINGS)),
         ("scaling", scaling, SCALINGS),

@@ -78,7 +78,8 @@ def branch_faults(name: str, settings: Settings, clinical: Settings | None) -> l
     if eats not in keys.INPUTS:
         found.append(unknown(f"{where}.{INPUT}", eats, keys.INPUTS))
     allowed = _allowed(eats)
-    found += [unknown(where, key, allowed) for key in settings if key not in allowed]
+    if "_target_" not in settings:  # whose other settings are those of the user's own network
+        found += [unknown(where, key, allowed) for key in settings if key not in allowed]
     ours = _faults_of_values(settings, clinical) if eats == keys.CLINICAL else _faults_of_pixels(settings)
     return found + [f"{where}: {fault}" for fault in ours]
 
@@ -102,7 +103,7 @@ def settings_of(build: Callable[..., Any], but: tuple[str, ...]) -> list[str]:
 def _allowed(eats: str) -> list[str]:
     if eats == keys.CLINICAL:
         return [INPUT, *settings_of(ClinicalBranch, but=("mean", "sd", "places"))]
-    return [INPUT, FRAMES, *settings_of(Backbone, but=("image_size",))]
+    return [INPUT, FRAMES, *settings_of(Backbone, but=("image_size", "_target_", "settings"))]
 
 
 def _faults_of_pixels(settings: Settings) -> list[str]:

@@ -11,9 +11,11 @@ from fibrolab.choices import refuse, unknown
 from fibrolab.errors import ConfigError
 from fibrolab.models.branches import INPUT, Branch, Settings, branch_faults, build_branch, settings_of
 from fibrolab.models.heads import build_head
+from fibrolab.targets import call, imported
 
 Batch = Mapping[str, Tensor]
 MODALITY_DROPOUT = "modality_dropout"  # setting of every fusion
+TARGET = "_target_"  # setting of a fusion or a head of the user's own: its dotted path
 
 
 class Concatenate(nn.Module):
@@ -90,12 +92,16 @@ class LateFusion(nn.Module):
 
     Args:
         branches: Settings of each branch by its name (`fibrolab.models.branches.build_branch`).
-        head: Settings of `build_head` but for its sizes and its output.
+        head: Settings of `build_head` but for its sizes and its output; or `_target_`, the dotted path of an
+            `nn.Module` of the user's own that takes `in_features`, `num_classes`, `output` (as `build_head`)
+            and these settings.
         num_classes: Number of classes, K.
         image_size: Side of the square images [px].
         fusion: `name`, one of `FUSIONS`, with its settings (default: ``concatenate``), and
-            `modality_dropout`, the share of inputs that a sample loses in training, never all that it has.
-        output: Of the loss, for the last layer of the head (`build_head`).
+            `modality_dropout`, the proportion of inputs that a sample loses in training, never all that it
+            has. With `_target_`, an `nn.Module` of the user's own that takes `sizes` and these settings, has
+            `num_features`, and is called as `Concatenate`.
+        output: Builds the last layer of the head (`build_head`).
         clinical: `columns` of the batch's clinical values, their `mean` and `sd` over the training samples.
 
     Attributes:
@@ -117,7 +123,7 @@ class LateFusion(nn.Module):
         num_classes: int,
         image_size: int,
         fusion: Settings | None = None,
-        output: str = "softmax",
+        output: Callable[[int], nn.Module] | None = None,
         clinical: Settings | None = None,
     ) -> None:
         super().__init__()
@@ -128,9 +134,9 @@ class LateFusion(nn.Module):
         self.inputs = tuple(dict.fromkeys(self._keys.values()))
         self.modality_dropout: float = joint.pop(MODALITY_DROPOUT)
         sizes = {name: branch.num_features for name, branch in self._named()}
-        self.fusion = FUSIONS[joint.pop("name")](sizes, **joint)
-        self.num_features = self.fusion.num_features
-        self.head = build_head(self.num_features, num_classes, output=output, **head)
+        self.fusion = _joined(joint, sizes)
+        self.num_features: int = self.fusion.num_features
+        self.head = _headed(head, self.num_features, num_classes, output)
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits (B, outputs) of a batch with `inputs`, or with features in the place of pixels."""
@@ -252,6 +258,32 @@ def _built(branches: Mapping[str, Settings], image_size: int, clinical: Settings
     return built
 
 
+def _joined(settings: dict[str, Any], sizes: Mapping[str, int]) -> Any:
+    """Build the fusion that settings name, ours or the user's own."""
+    name, target = settings.pop("name"), settings.pop(TARGET, None)
+    if target is None:
+        return FUSIONS[name](sizes, **settings)
+    built = call(imported(target, f"model.fusion.{TARGET}"), "model.fusion", sizes=sizes, **settings)
+    if not (isinstance(built, nn.Module) and isinstance(getattr(built, "num_features", None), int)):
+        raise ConfigError(
+            f"model.fusion.{TARGET}={target} must be an nn.Module with the attribute num_features."
+        )
+    return built
+
+
+def _headed(
+    settings: Settings, in_features: int, num_classes: int, output: Callable[[int], nn.Module] | None
+) -> nn.Module:
+    """Build the head that settings describe, ours or the user's own."""
+    own = dict(settings)
+    target = own.pop(TARGET, None)
+    build = build_head if target is None else imported(target, f"model.head.{TARGET}")
+    built = call(build, "model.head", in_features=in_features, num_classes=num_classes, output=output, **own)
+    if not isinstance(built, nn.Module):
+        raise ConfigError(f"model.head.{TARGET}={target} must be an nn.Module.")
+    return built
+
+
 def _faults(
     branches: Mapping[str, Settings], head: Settings, fusion: Settings, clinical: Settings | None
 ) -> list[str]:
@@ -260,18 +292,21 @@ def _faults(
         faults.append("model.branches: there is no branch. Give at least one backbone.")
     for name, given in branches.items():
         faults += branch_faults(name, given, clinical)
-    allowed = settings_of(build_head, but=("in_features", "num_classes", "output"))
-    faults += [unknown("model.head", key, allowed) for key in head if key not in allowed]
+    if TARGET not in head:
+        allowed = settings_of(build_head, but=("in_features", "num_classes", "output"))
+        faults += [unknown("model.head", key, allowed) for key in head if key not in allowed]
     inputs = {given.get(INPUT, keys.IMAGE) for given in branches.values() if isinstance(given, Mapping)}
     return faults + _fusion_faults(fusion, len(inputs))
 
 
 def _fusion_faults(fusion: Settings, num_inputs: int) -> list[str]:
     name, share = fusion["name"], fusion[MODALITY_DROPOUT]
-    if name not in FUSIONS:
-        return [unknown("model.fusion.name", name, FUSIONS)]
-    allowed = ["name", MODALITY_DROPOUT, *settings_of(FUSIONS[name], but=("sizes",))]
-    faults = [unknown("model.fusion", key, allowed) for key in fusion if key not in allowed]
+    faults = []
+    if TARGET not in fusion:
+        if name not in FUSIONS:
+            return [unknown("model.fusion.name", name, FUSIONS)]
+        allowed = ["name", MODALITY_DROPOUT, *settings_of(FUSIONS[name], but=("sizes",))]
+        faults = [unknown("model.fusion", key, allowed) for key in fusion if key not in allowed]
     where = f"model.fusion.{MODALITY_DROPOUT}: {share}"
     if not isinstance(share, int | float) or not 0 <= share < 1:
         faults.append(f"{where} is no share. Give a number from 0 to below 1.")

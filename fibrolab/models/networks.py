@@ -4,7 +4,7 @@ import inspect
 import math
 import sys
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,12 @@ from fibrolab.errors import ConfigError
 from fibrolab.models.hub import timm_weights, torchvision_weights
 from fibrolab.models.inflation import images_refused, inflated
 from fibrolab.models.weights import Adapter, State
+from fibrolab.targets import call, imported
 
 # What timm's families call the function that takes another library's checkpoint to timm's names and shapes;
 # torchvision's VGG and DenseNet files need it. timm has no public way to reach it.
 CHECKPOINT_FILTERS = ("checkpoint_filter_fn", "_filter_fn", "_filter_torchvision_pretrained")
+HALF = (0.5, 0.5, 0.5)  # mean and standard deviation of an input from -1 to 1
 POOL = "avgpool"  # what torchvision calls the layer behind the last feature map
 
 
@@ -155,6 +157,27 @@ def build_network(name: str, image_size: int) -> Network:
     )
 
 
+def users_network(target: str, image_size: int, settings: Mapping[str, Any]) -> Network:
+    """Build a network of the user's own: any `nn.Module` from images (B, 3, H, W) to features (B, F).
+
+    It may have the attributes `mean` and `std` of its input, three numbers each in [0, 1] (0.5 each if it has
+    none: an input from -1 to 1), and the method `forward_features`, which stops in front of the pooling.
+
+    Args:
+        target: Dotted path of the class, or of a function that returns the network.
+        image_size: Side of the images [px].
+        settings: Arguments.
+
+    Raises:
+        ConfigError: It cannot be imported, does not take these arguments, or is not an `nn.Module`.
+    """
+    module = call(imported(target, "_target_"), "its network", **settings)
+    if not isinstance(module, nn.Module):
+        raise ConfigError(f"_target_={target} is not an nn.Module.")
+    mean, std = (tuple(map(float, getattr(module, key, HALF))) for key in ("mean", "std"))
+    return Network(module, mean, std, image_size, 1, False, _unchanged)
+
+
 def size_refused(name: str, image_size: int, reason: object) -> str:
     """A sentence on a network that cannot take images of this size [px]."""
     return (
@@ -180,12 +203,11 @@ def square_map(features: object, module: nn.Module) -> Tensor | None:
 
 def _of_torchvision(known: Published) -> Network:
     transforms = known.weights.transforms()
-    half = (0.5, 0.5, 0.5)
     module = Chain(known.build())
     return Network(
         module=module,
-        mean=half if known.centred else tuple(transforms.mean),
-        std=half if known.centred else tuple(transforms.std),
+        mean=HALF if known.centred else tuple(transforms.mean),
+        std=HALF if known.centred else tuple(transforms.std),
         native_size=transforms.crop_size[0],
         stride=known.stride,
         takes_clips=known.takes_clips,

@@ -1,4 +1,4 @@
-"""The Lightning module behind every classifier: step, loss, metrics and optimizer."""
+"""The Lightning module that every classifier derives from: step, loss, metrics and optimizer."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,20 +10,24 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassCohenKappa
 
 from fibrolab import keys
 from fibrolab.errors import ConfigError
-from fibrolab.losses import build_loss
+from fibrolab.losses import Loss, build_loss
 from fibrolab.models.fusion import LateFusion
 from fibrolab.modules.optimizers import build_optimizer, build_scheduler
 
 Settings = Mapping[str, Any]
 Batch = dict[str, Tensor]
-STARTS = {"pretrained": False, "weights": None}  # where a branch's first weights came from
+STARTS = {"pretrained": False, "weights": None}  # settings of a branch that name its initial weights
 
 
 class Classifier(L.LightningModule):
-    """Branches, fusion and head, trained on a loss; a subclass says which branches it is made for.
+    """Branches, fusion and head, trained with a loss.
+
+    A variant overrides one of the hooks `check_branches`, `build_loss`, `build_network`, `build_metrics` and
+    `configure_optimizers`. They read the arguments from `self.hparams` and run in this order. A variant may
+    also add arguments of its own; they reach the checkpoint too.
 
     All arguments are strings, numbers, lists and dicts, so that a checkpoint holds them and loads with
-    `weights_only=True`. What the weights started from is left out of it: the checkpoint has the weights.
+    `weights_only=True`. The source of the initial weights is left out of it: the checkpoint has the weights.
 
     Args:
         branches: Settings of each branch by its name (`fibrolab.models.branches.build_branch`).
@@ -36,17 +40,20 @@ class Classifier(L.LightningModule):
         optimizer: `name` of a torch optimizer and its arguments.
         scheduler: `name` of a schedule and its arguments.
         clinical: `columns`, `mean` and `sd` of clinical values on the training samples, where a branch
-            eats them.
+            takes them.
         monitor: Metric that a plateau scheduler watches.
         mode: `min` or `max` of that metric.
         ordered: Whether the classes are stages, so that the distance of a mistake counts.
+
+    Attributes:
+        criterion: The loss.
+        network: Branches, fusion and head.
+        val_metrics: Metrics of the validation set, by names that begin with `val/`.
 
     Raises:
         ConfigError: Branches that this model is not made for, or settings that a part refuses.
         WeightsError: A branch's weights cannot be found, fetched or fitted.
     """
-
-    network: LateFusion
 
     def __init__(
         self,
@@ -72,31 +79,49 @@ class Classifier(L.LightningModule):
             )
         self.check_branches(branches)
         self.save_hyperparameters()
-        self.hparams["branches"] = {name: _begun(branch) for name, branch in branches.items()}
-        self.criterion = build_loss(
-            num_classes=len(classes),
-            class_counts=list(class_counts),
-            classes=list(classes),
-            ordered=ordered,
-            **loss,
+        self.criterion = self.build_loss()
+        self.network = self.build_network()
+        self.val_metrics = MetricCollection(dict(self.build_metrics()), prefix="val/")
+        self.hparams["branches"] = {name: _without_start(branch) for name, branch in branches.items()}
+
+    def build_loss(self) -> Loss:
+        """Build the loss, which also builds the last layer of the head and reads logits as probabilities."""
+        hparams = self.hparams
+        return build_loss(
+            num_classes=len(hparams["classes"]),
+            class_counts=list(hparams["class_counts"]),
+            classes=list(hparams["classes"]),
+            ordered=hparams["ordered"],
+            **hparams["loss"],
         )
-        self.network = LateFusion(
-            branches,
-            head,
-            len(classes),
-            image_size,
-            fusion=fusion,
-            output=self.criterion.output,
-            clinical=clinical,
+
+    def build_network(self) -> LateFusion:
+        """Build the network from a batch to logits; `self.criterion` exists already."""
+        hparams = self.hparams
+        return LateFusion(
+            hparams["branches"],
+            hparams["head"],
+            len(hparams["classes"]),
+            hparams["image_size"],
+            fusion=hparams["fusion"],
+            output=self.criterion.output_layer,
+            clinical=hparams["clinical"],
         )
-        metrics: dict[str, Metric] = {"accuracy": MulticlassAccuracy(len(classes), average="micro")}
-        if ordered:
-            metrics["qwk"] = MulticlassCohenKappa(len(classes), weights="quadratic")
-        self.val_metrics = MetricCollection(dict(metrics), prefix="val/")
+
+    def build_metrics(self) -> dict[str, Metric]:
+        """Build the metrics of the validation set, of class probabilities (B, K) and labels (B,), by name.
+
+        The better end of each is its `higher_is_better`; one that has None cannot be monitored.
+        """
+        num_classes = len(self.hparams["classes"])
+        metrics: dict[str, Metric] = {"accuracy": MulticlassAccuracy(num_classes, average="micro")}
+        if self.hparams["ordered"]:
+            metrics["qwk"] = MulticlassCohenKappa(num_classes, weights="quadratic")
+        return metrics
 
     @staticmethod
     def check_branches(branches: Mapping[str, Mapping[str, Any]]) -> None:
-        """Refuse branches that this model is not made for; any will do unless a subclass says otherwise.
+        """Refuse branches that this model is not made for; accept all unless a subclass overrides this.
 
         Raises:
             ConfigError: The number or the inputs of the branches are not this model's.
@@ -104,38 +129,40 @@ class Classifier(L.LightningModule):
 
     @property
     def inputs(self) -> list[str]:
-        """Batch keys that the network eats."""
+        """Batch keys that the network takes."""
         return list(self.network.inputs)
 
     @property
     def clinical_columns(self) -> list[str]:
-        """Columns of the table that the network eats, in the order of `clinical` (B, D)."""
+        """Columns of the table that the network takes, in the order of `clinical` (B, D)."""
         return list((self.hparams["clinical"] or {"columns": ()})["columns"])
 
     @property
-    def monitors(self) -> list[str]:
-        """Metrics that early stopping, checkpoints and sweeps may watch."""
-        return ["train/loss", "val/loss", *(str(name) for name in self.val_metrics)]
+    def monitors(self) -> dict[str, str]:
+        """Metrics that may be monitored, each with its better end, `min` or `max`."""
+        ends = {str(name): metric.higher_is_better for name, metric in self.val_metrics.items()}
+        known = {name: "max" if higher else "min" for name, higher in ends.items() if higher is not None}
+        return {"train/loss": "min", "val/loss": "min", **known}
 
     def forward(self, batch: Batch) -> Tensor:
-        """Logits (B, outputs): as many as the loss asks for, see `fibrolab.losses`."""
+        """Return logits (B, outputs), as many as the loss asks for (`fibrolab.losses.Loss.num_logits`)."""
         logits: Tensor = self.network(batch)
         return logits
 
     def on_train_epoch_start(self) -> None:
-        """Thaw what thaws in this epoch, and record the rate that it starts with: the highest of all."""
+        """Unfreeze the stages scheduled for this epoch; log the largest learning rate."""
         self.network.at_epoch(self.current_epoch)
         rates = [group["lr"] for group in self.optimizers().param_groups]  # type: ignore[union-attr]
         self.log("train/lr", max(rates))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Loss of one batch."""
+        """Return the loss of one batch."""
         loss: Tensor = self.criterion(self(batch), batch[keys.LABEL])
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[keys.LABEL]))
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Loss and running metrics of one batch."""
+        """Log the loss of one batch and update the metrics."""
         logits, labels = self(batch), batch[keys.LABEL]
         self.log(
             "val/loss", self.criterion(logits, labels), batch_size=len(labels), sync_dist=True, prog_bar=True
@@ -143,19 +170,23 @@ class Classifier(L.LightningModule):
         self.val_metrics.update(self.criterion.probabilities(logits), labels)
 
     def on_validation_epoch_end(self) -> None:
-        """Metrics of the whole partition."""
+        """Log the metrics of the whole validation set."""
         self.log_dict({str(name): value for name, value in self.val_metrics.compute().items()}, prog_bar=True)
         self.val_metrics.reset()
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Batch:
-        """Manifest rows (B,) and class probabilities (B, K)."""
+        """Return manifest rows (B,) and class probabilities (B, K)."""
         return {
             keys.INDEX: batch[keys.INDEX],
             "probabilities": self.criterion.probabilities(self(batch)),
         }
 
     def configure_optimizers(self) -> Any:
-        """The optimizer over all parameters (frozen ones have no gradient and stay), and its schedule."""
+        """Build the optimizer over all parameters (frozen ones get no gradient), and its schedule.
+
+        Raises:
+            ConfigError: Nothing is left to train, or settings are refused.
+        """
         hparams = self.hparams
         if not any(parameter.requires_grad for parameter in self.network.parameters()):
             raise ConfigError(
@@ -174,6 +205,6 @@ class Classifier(L.LightningModule):
         }
 
 
-def _begun(branch: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a branch that builds it without looking for its first weights."""
+def _without_start(branch: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a branch that build it without loading its initial weights."""
     return {key: STARTS.get(key, value) for key, value in branch.items()}

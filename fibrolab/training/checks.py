@@ -11,7 +11,7 @@ from fibrolab.config import arguments, resolved
 from fibrolab.data.preprocess import Preprocess
 from fibrolab.evaluation.comparison import published_results
 from fibrolab.evaluation.intervals import bootstrap
-from fibrolab.training import precision
+from fibrolab.training import precision, trainer_parts
 
 COUNTS = ("max_epochs", "accumulate_grad_batches", "log_every_n_steps")  # of the trainer
 DETERMINISTIC = (True, False, "warn")
@@ -32,14 +32,12 @@ def check(config: DictConfig) -> None:
     clip = trainer["gradient_clip_val"]
     if clip is not None and (isinstance(clip, bool) or not (isinstance(clip, int | float) and clip > 0)):
         faults.append(f"trainer.gradient_clip_val={clip} is no norm: give a number above 0, or null.")
-    stopping = resolved(config.callbacks)["early_stopping"]
-    if stopping is not None and not (
-        isinstance(stopping, dict) and _is_count(stopping.get("patience"), least=1)
-    ):
-        faults.append(
-            f"callbacks.early_stopping={stopping}: its patience is not a whole number of epochs from 1; "
-            "callbacks.early_stopping=null trains to the end."
-        )
+    faults += [
+        f"callbacks.{name}.patience={entry['patience']}: patience is not a whole number of epochs from 1; "
+        f"callbacks.{name}=null trains to the end."
+        for name, entry in resolved(config.callbacks).items()
+        if isinstance(entry, dict) and "patience" in entry and not _is_count(entry["patience"], least=1)
+    ]
     if trainer["deterministic"] not in DETERMINISTIC:
         faults.append(unknown("trainer.deterministic", trainer["deterministic"], map(str, DETERMINISTIC)))
     if config.mode not in ("min", "max"):
@@ -49,6 +47,8 @@ def check(config: DictConfig) -> None:
     refuse(faults + published_results.faults(resolved(config)["published"]))
     Preprocess(**arguments(config.preprocess))
     precision.check_precision(trainer["precision"], trainer["accelerator"])
+    trainer_parts.callbacks(config, Path())
+    trainer_parts.loggers(config, Path())
     build_averaging(resolved(config.averaging), trainer["max_epochs"])
     bootstrap.check(**resolved(config.bootstrap))
 

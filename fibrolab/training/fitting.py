@@ -11,7 +11,8 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 from torch.utils.data import default_collate
 
@@ -28,8 +29,9 @@ from fibrolab.errors import ConfigError
 from fibrolab.models.branches import clinical_columns
 from fibrolab.modules.base import Classifier
 from fibrolab.runs import checkpoint
+from fibrolab.targets import call, imported
 from fibrolab.tracking import TrackedRun
-from fibrolab.training import precision, resuming
+from fibrolab.training import precision, resuming, trainer_parts
 
 
 @dataclass(frozen=True)
@@ -48,17 +50,16 @@ def build_module(config: DictConfig, data: LabelledData) -> Classifier:
             refuses.
         WeightsError: A branch's weights cannot be found, fetched or fitted.
     """
-    from hydra.utils import get_class
-
     L.seed_everything(config.seed, workers=True, verbose=False)
     settings = arguments(config.model)
     counts = np.bincount(data.labels[data.split.rows(keys.TRAIN)], minlength=len(data.classes))
     target = settings.pop("_target_")
-    try:
-        build = get_class(target)
-    except (ImportError, ValueError) as error:
-        raise ConfigError(f"model._target_={target} is no class that can be imported.") from error
-    module = build(
+    build = imported(target, "model._target_")
+    if not (isinstance(build, type) and issubclass(build, Classifier)):
+        raise ConfigError(f"model._target_={target} is not a fibrolab.modules.base.Classifier: subclass it.")
+    module = call(
+        build,
+        "model",
         **settings,
         classes=data.classes,
         class_counts=counts.tolist(),
@@ -75,7 +76,7 @@ def build_module(config: DictConfig, data: LabelledData) -> Classifier:
         raise ConfigError(
             f"monitor={config.monitor} is not logged; choose one of {', '.join(module.monitors)}."
         )
-    if config.mode != (better := "min" if config.monitor.endswith("loss") else "max"):
+    if config.mode != (better := module.monitors[config.monitor]):
         raise ConfigError(
             f"mode={config.mode} would keep the worst epoch by monitor={config.monitor}: set mode={better}."
         )
@@ -136,7 +137,8 @@ def fit(
     )
     split = tracked.folder / keys.SPLIT_FILE
     record = checkpoint.described(config, module, data, split, environment.packages())
-    trainer = _trainer(config, [*callbacks, writer], tracked, [checkpoint.RecordedCheckpoints(record)])
+    plugins, loggers = [checkpoint.RecordedCheckpoints(record)], trainer_parts.loggers(config, tracked.folder)
+    trainer = _trainer(config, [*callbacks, writer], tracked, plugins, loggers)
     try:
         trainer.fit(module, datamodule=datamodule, ckpt_path=config.resume)
         weights = best.best_model_path or None  # a fast dev run saves none: the weights at hand are used
@@ -192,7 +194,11 @@ def refuse_a_lone_sample(module: Classifier, datamodule: FibrosisDataModule) -> 
 
 
 def _trainer(
-    config: DictConfig, callbacks: list[L.Callback], tracked: TrackedRun, plugins: Sequence[Any] = ()
+    config: DictConfig,
+    callbacks: list[L.Callback],
+    tracked: TrackedRun,
+    plugins: Sequence[Any] = (),
+    loggers: Sequence[Logger] = (),
 ) -> L.Trainer:
     # `trainer.deterministic` would also fill every new tensor with NaN, to show reads of unwritten memory:
     # 650 fills in a step of a ResNet18. Nothing here reads before it writes.
@@ -202,7 +208,7 @@ def _trainer(
             **resolved(config.trainer),
             callbacks=callbacks,
             plugins=list(plugins),
-            logger=tracked.curves(),
+            logger=[tracked.curves(), *loggers],
             default_root_dir=tracked.folder,
             num_sanity_val_steps=0,  # files and settings were checked before
             use_distributed_sampler=False,  # our samplers shard themselves, weighted ones too
@@ -218,9 +224,13 @@ def _trainer(
 
 
 def _callbacks(config: DictConfig, folder: Path) -> tuple[ModelCheckpoint, list[L.Callback]]:
-    checkpoints: dict[str, Any] = {"dirpath": folder / keys.CHECKPOINTS, "enable_version_counter": False}
     best = BestCheckpoint(
-        **checkpoints, filename="best", monitor=config.monitor, mode=config.mode, save_weights_only=True
+        dirpath=folder / keys.CHECKPOINTS,
+        enable_version_counter=False,
+        filename="best",
+        monitor=config.monitor,
+        mode=config.mode,
+        save_weights_only=True,
     )
     callbacks: list[L.Callback] = [
         History(folder, announce=not sys.stdout.isatty()),
@@ -232,14 +242,7 @@ def _callbacks(config: DictConfig, folder: Path) -> tuple[ModelCheckpoint, list[
     averaging = build_averaging(resolved(config.averaging), config.trainer.max_epochs)
     if averaging is not None:
         callbacks.append(averaging)
-    if config.callbacks.early_stopping is not None:
-        stopping = resolved(config.callbacks.early_stopping)
-        try:
-            callbacks.append(EarlyStopping(config.monitor, mode=config.mode, check_finite=False, **stopping))
-        except TypeError as error:
-            raise ConfigError(f"callbacks.early_stopping refuses its settings: {error}.") from error
-    if config.callbacks.keep_last:
-        callbacks.append(ModelCheckpoint(**checkpoints, filename="last"))  # whole state, to resume from
+    callbacks += trainer_parts.callbacks(config, folder)
     if sys.stdout.isatty():
         callbacks.append(RichProgressBar())
     return best, callbacks

@@ -109,7 +109,7 @@ def test_nothing_is_written_outside_the_root(trained: tuple) -> None:
 
 
 def test_the_best_checkpoint_loads_without_running_code(trained: tuple) -> None:
-    from fibrolab.modules.single import SingleClassifier
+    from fibrolab.modules.classifiers import SingleClassifier
 
     root, _ = trained
     folder = folder_of(root, runs(root)[0].info.run_id)

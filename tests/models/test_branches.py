@@ -101,14 +101,12 @@ def test_weights_that_cannot_be_loaded_name_their_branch(tmp_path: Path) -> None
     [
         ("single", ["image", "image"], "single has one backbone"),
         ("hybrid", ["image"], "two or more backbones"),
-        ("multimodal", ["image", "image"], "two or more different inputs, model.branches eat image;"),
-        ("multimodal", [], "eat nothing"),
+        ("multimodal", ["image", "image"], "two or more different inputs, model.branches take image;"),
+        ("multimodal", [], "take nothing"),
     ],
 )
 def test_each_model_says_which_branches_it_is_made_for(model: str, inputs: list[str], sentence: str) -> None:
-    from fibrolab.modules.hybrid import HybridClassifier
-    from fibrolab.modules.multimodal import MultimodalClassifier
-    from fibrolab.modules.single import SingleClassifier
+    from fibrolab.modules.classifiers import HybridClassifier, MultimodalClassifier, SingleClassifier
 
     made = {"single": SingleClassifier, "hybrid": HybridClassifier, "multimodal": MultimodalClassifier}[model]
     made.check_branches({"a": TINY} if model == "single" else {"a": TINY, "b": {"input": "elastogram"}})

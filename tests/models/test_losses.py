@@ -13,7 +13,8 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional as F
 
 from fibrolab.errors import ConfigError
-from fibrolab.losses import LOSSES, balanced_weights, build_loss
+from fibrolab.losses import LOSSES, Loss, balanced_weights, build_loss
+from fibrolab.models.heads import build_head
 
 CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "loss").glob("*.yaml"))
 NAMES = sorted(LOSSES)
@@ -221,8 +222,33 @@ def test_a_class_without_samples_cannot_be_balanced():
 
 @pytest.mark.parametrize("name", ["cross_entropy", "focal"])
 def test_other_losses_need_no_order(name):
-    assert build_loss(name, STAGES, ordered=False).output == "softmax"
-    assert build_loss("binary", 2, ordered=False).output == "binary"
+    assert build_loss(name, STAGES, ordered=False).num_logits == STAGES
+    assert build_loss("binary", 2, ordered=False).num_logits == 1
+
+
+class Own(Loss):
+    """A loss of a user's package, with a setting and a last layer of its own."""
+
+    def __init__(self, num_classes, weight=None, *, power=1.0):
+        super().__init__(num_classes, weight)
+        self.power = power
+
+    def output_layer(self, in_features):
+        return torch.nn.Linear(in_features, self.num_logits, bias=False)
+
+    def per_sample(self, logits, labels):
+        return -logits.log_softmax(dim=1).gather(1, labels[:, None]).squeeze(1) * self.power
+
+
+def test_a_loss_of_a_users_package_brings_its_settings_and_its_last_layer():
+    loss = build_loss("mine", STAGES, _target_=f"{__name__}.Own", power=3.0)
+    assert (type(loss).__name__, loss.power) == ("Own", 3.0)
+    head = build_head(4, STAGES, loss.output_layer)
+    assert [name for name, _ in head.named_parameters()] == ["0.weight"]
+    with pytest.raises(ConfigError, match="Did you mean power"):
+        build_loss("mine", STAGES, _target_=f"{__name__}.Own", powr=3.0)
+    with pytest.raises(ConfigError, match=r"=torch\.nn\.Linear is not a fibrolab\.losses\.Loss"):
+        build_loss("mine", STAGES, _target_="torch.nn.Linear")
 
 
 def test_binary_needs_two_classes():

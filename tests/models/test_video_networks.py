@@ -15,7 +15,7 @@ from fibrolab.errors import ConfigError
 from fibrolab.models.backbones import Backbone
 from fibrolab.models.side_taps import add_side_taps, side_taps
 from fibrolab.models.video import FRAMES, over_frames
-from fibrolab.modules.video import VideoClassifier
+from fibrolab.modules.classifiers import VideoClassifier
 
 TINY = "test_resnet"
 FAMILIES = [
@@ -272,7 +272,7 @@ def classifier(**clip: object) -> VideoClassifier:
 
 
 def test_a_model_without_a_clip_is_refused():
-    with pytest.raises(ConfigError, match=r"clip eats image.*model=single"):
+    with pytest.raises(ConfigError, match=r"clip takes image.*model=single"):
         classifier(input="image")
 
 

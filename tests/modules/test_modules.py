@@ -1,6 +1,7 @@
 """The Lightning modules and what surrounds their training loop."""
 
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -8,6 +9,8 @@ import pandas as pd
 import pytest
 import torch
 from torch.utils.data import DataLoader
+from torchmetrics import Metric
+from torchmetrics.classification import MulticlassCalibrationError
 
 from fibrolab import keys
 from fibrolab.callbacks.guards import BestCheckpoint, FiniteLoss, PlateauMemory, RandomState
@@ -15,8 +18,7 @@ from fibrolab.callbacks.history import History
 from fibrolab.callbacks.prediction_writer import PredictionWriter
 from fibrolab.errors import ConfigError, TrainingError
 from fibrolab.evaluation import predictions
-from fibrolab.modules.hybrid import HybridClassifier
-from fibrolab.modules.single import SingleClassifier
+from fibrolab.modules.classifiers import HybridClassifier, SingleClassifier
 
 CLASSES = ["F0", "F1", "F2", "F3", "F4"]
 
@@ -112,6 +114,38 @@ def test_every_monitored_metric_is_logged(tmp_path: Path) -> None:
     fit = trainer(tmp_path)
     fit.fit(module, loader(), loader())
     assert set(module.monitors) <= set(fit.callback_metrics)
+
+
+class Variant(SingleClassifier):
+    """Overrides a hook, and has an argument of its own."""
+
+    def __init__(self, *, bins: int = 10, **settings: Any) -> None:
+        super().__init__(**settings)
+
+    def build_metrics(self) -> dict[str, Metric]:
+        bins = self.hparams["bins"]
+        return super().build_metrics() | {"ece": MulticlassCalibrationError(len(CLASSES), n_bins=bins)}
+
+
+def test_the_better_end_of_a_metric_is_its_own() -> None:
+    assert SingleClassifier(**settings(ordered=False)).monitors == {
+        "train/loss": "min",
+        "val/loss": "min",
+        "val/accuracy": "max",
+    }
+    assert Variant(**settings()).monitors["val/ece"] == "min"
+    assert Variant(**settings()).monitors["val/qwk"] == "max"
+
+
+def test_a_checkpoint_of_a_variant_holds_its_own_argument_and_no_code(tmp_path: Path) -> None:
+    module = Variant(**settings(bins=7))
+    fit = trainer(tmp_path)
+    fit.fit(module, loader(), loader())
+    assert set(module.monitors) <= set(fit.callback_metrics)
+    fit.save_checkpoint(tmp_path / "variant.ckpt")
+    again = Variant.load_from_checkpoint(tmp_path / "variant.ckpt", weights_only=True)
+    assert again.hparams["bins"] == again.val_metrics["ece"].n_bins == 7
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in module.state_dict().items())
 
 
 def test_a_loss_that_is_not_finite_ends_the_training(tmp_path: Path) -> None:

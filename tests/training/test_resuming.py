@@ -7,7 +7,7 @@ import torch
 
 from fibrolab import keys
 from fibrolab.errors import ConfigError, SplitError
-from fibrolab.modules.single import SingleClassifier
+from fibrolab.modules.classifiers import SingleClassifier
 from fibrolab.runs.checkpoint import KEY, SPLIT, split_digest
 from fibrolab.training.resuming import refuse_unlike
 

@@ -1,0 +1,89 @@
+"""Build the callbacks and loggers that `callbacks` and `loggers` name, ours and the user's."""
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig
+
+from fibrolab import keys
+from fibrolab.choices import refuse
+from fibrolab.config import resolved
+from fibrolab.errors import ConfigError
+from fibrolab.targets import call, imported
+
+TARGET = "_target_"
+
+
+def callbacks(config: DictConfig, folder: Path) -> list[L.Callback]:
+    """Build the callbacks named in `callbacks`, in their order.
+
+    `monitor`, `mode` and, for checkpoints, the place in the run's folder are filled in where a callback takes
+    them and its settings do not give them.
+
+    Args:
+        config: `conf/train.yaml`, composed.
+        folder: Folder of the run.
+
+    Raises:
+        ConfigError: An entry cannot be built; all are listed.
+    """
+    filled = {
+        "monitor": config.monitor,
+        "mode": config.mode,
+        "dirpath": folder / keys.CHECKPOINTS,
+        "enable_version_counter": False,
+    }
+    built: list[L.Callback] = _built("callbacks", resolved(config)["callbacks"], L.Callback, filled)
+    return built
+
+
+def loggers(config: DictConfig, folder: Path) -> list[Logger]:
+    """Build the loggers named in `loggers`, in the run's folder (`save_dir`) unless their settings differ.
+
+    Raises:
+        ConfigError: An entry cannot be built, or its package is not installed; all are listed.
+    """
+    built: list[Logger] = _built("loggers", resolved(config)["loggers"], Logger, {"save_dir": folder})
+    return built
+
+
+def _built(group: str, entries: Mapping[str, Any], kind: type, filled: Mapping[str, Any]) -> list[Any]:
+    built, faults = [], []
+    for name, settings in entries.items():
+        if settings is None:  # switched off
+            continue
+        try:
+            built.append(_entry(f"{group}.{name}", settings, kind, filled))
+        except ConfigError as fault:
+            faults.append(str(fault))
+    refuse(faults)
+    return built
+
+
+def _entry(where: str, settings: Any, kind: type, filled: Mapping[str, Any]) -> Any:
+    if not isinstance(settings, Mapping) or TARGET not in settings:
+        raise ConfigError(
+            f"{where}={settings} names no {kind.__name__}: give {where}.{TARGET}=package.module.Name and its "
+            f"settings, or {where}=null to leave it out."
+        )
+    own = {key: value for key, value in settings.items() if key != TARGET}
+    target = imported(settings[TARGET], f"{where}.{TARGET}")
+    if not (isinstance(target, type) and issubclass(target, kind)):
+        raise ConfigError(
+            f"{where}.{TARGET}={settings[TARGET]} is not a {kind.__module__}.{kind.__name__}: subclass it."
+        )
+    taken = inspect.signature(target).parameters
+    own = {key: value for key, value in filled.items() if key in taken} | own
+    try:
+        return call(target, where, **own)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"{where} needs a package that is not installed ({error}): install it, or set {where}=null."
+        ) from error
+    except (TypeError, ValueError, MisconfigurationException) as error:
+        raise ConfigError(f"{where} refuses its settings: {error}.") from error
