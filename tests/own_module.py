@@ -1,6 +1,6 @@
 """A module of a user's own: a subclass whose forward pass is not its parent's."""
 
-from fibrolab.modules.single import SingleClassifier
+from fibrolab.modules.classifiers import SingleClassifier
 from torch import Tensor
 
 
