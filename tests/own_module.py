@@ -1,7 +1,8 @@
 """A module of a user's own: a subclass whose forward pass is not its parent's."""
 
-from fibrolab.modules.classifiers import SingleClassifier
 from torch import Tensor
+
+from fibrolab.modules.classifiers import SingleClassifier
 
 
 class Negated(SingleClassifier):
