@@ -1,0 +1,138 @@
+"""Tests of README and docs: every command composes, every link leads somewhere, every code block compiles."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from compose import composed
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+STUDIES = sorted((ROOT / "experiments").glob("*/README.md"))
+NAMES = [path.relative_to(ROOT).as_posix() for path in (*PAGES, *STUDIES)]
+MOST = 9 * 1024  # bytes of the README
+COMMANDS = {path.stem for path in (ROOT / "conf").glob("*.yaml")}
+GENERATED = {"settings.md"}  # pages that the build writes
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    return re.findall(
+        rf"^```{language}\n(.*?)^```", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+
+
+def lines(path: Path) -> list[list[str]]:
+    """The words of every command of a page; a line that ends with a backslash goes on."""
+    found = []
+    for block in blocks(path, "sh"):
+        for line in block.replace("\\\n", " ").splitlines():
+            if words := shlex.split(line, comments=True):
+                found.append(words)
+    return found
+
+
+def overrides(words: list[str]) -> tuple[str, list[str]] | None:
+    """Command and overrides of `python -m fibrolab.NAME ...` or `fibrolab NAME ...`."""
+    if words[:2] == ["python", "-m"] and words[2].startswith("fibrolab."):
+        return words[2].removeprefix("fibrolab."), words[3:]
+    return (words[1], words[2:]) if words[0] == "fibrolab" and len(words) > 1 else None
+
+
+def jobs(words: list[str]) -> list[str]:
+    """Overrides that are composed: the first job of a sweep."""
+    if "-m" not in words:
+        return words
+    return [word if re.search(r"[\[{]", word) else word.partition(",")[0] for word in words if word != "-m"]
+
+
+def commands() -> list[tuple[str, str, list[str]]]:
+    return [
+        (path.relative_to(ROOT).as_posix(), *found)
+        for path in (*PAGES, *STUDIES)
+        for words in lines(path)
+        if (found := overrides(words))
+    ]
+
+
+@pytest.mark.parametrize(("page", "command", "words"), commands())
+def test_every_command_composes(page: str, command: str, words: list[str]) -> None:
+    """An unknown command, group or setting raises."""
+    assert command in COMMANDS
+    composed(*jobs(words), name=command)
+
+
+@pytest.mark.parametrize("page", NAMES)
+def test_other_commands_are_known(page: str) -> None:
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for words in lines(ROOT / page):
+        if words[0] == "make":
+            assert words[1] in targets
+        elif words[:2] == ["python", "-m"] and words[2].startswith("benchmarks."):
+            assert (ROOT / words[2].replace(".", "/")).with_suffix(".py").is_file()
+        elif overrides(words) is None:
+            assert words[0] in ("python3", "pip", "mlflow", ".", "python", "pre-commit"), words
+
+
+@pytest.mark.parametrize("page", NAMES)
+def test_every_link_leads_somewhere(page: str) -> None:
+    path = ROOT / page
+    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
+        if target.startswith(("http://", "https://")):
+            continue
+        place, _, anchor = target.partition("#")
+        file = path.parent / place if place else path
+        if file.name in GENERATED and file.parent.name == "docs":
+            continue
+        assert file.exists(), target
+        if anchor:
+            titles = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_bytes()) <= MOST
+
+
+@pytest.mark.parametrize("page", [name for name in NAMES if blocks(ROOT / name, "python")])
+def test_python_blocks_compile(page: str) -> None:
+    for block in blocks(ROOT / page, "python"):
+        compile(block, page, "exec")
+
+
+def test_every_setting_is_on_the_page_of_settings() -> None:
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        from settings_page import settings_page
+    finally:
+        sys.path.pop(0)
+    page = settings_page()
+    for path in (ROOT / "conf").rglob("*.yaml"):
+        group = path.relative_to(ROOT / "conf").parts[0]
+        if group != "hydra":
+            assert f"\n### {path.stem}\n" in page
+            assert path.read_text(encoding="utf-8").splitlines()[-1] in page
+
+
+@pytest.mark.slow
+def test_the_documentation_builds_and_loads_nothing_from_the_network(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    pages = sorted(tmp_path.rglob("index.html"))
+    assert len(pages) >= len(PAGES) - 2
+    for page in pages:
+        html = page.read_text(encoding="utf-8")
+        assert not re.findall(r"<(?:script|img)[^>]+src=\"(?:https?:)?//", html)
+        assert not re.findall(r"<link[^>]+rel=\"stylesheet\"[^>]+href=\"(?:https?:)?//", html)
+
+
+@pytest.mark.slow
+def test_the_python_page_runs(tmp_path: Path) -> None:
+    code = "\n".join(blocks(ROOT / "docs" / "python.md", "python"))
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
