@@ -11,8 +11,8 @@ PAGE = "settings.md"
 INTRODUCTION = """# Settings
 
 This page is generated from the files in `conf/`. `GROUP=NAME` on the command line chooses
-`conf/GROUP/NAME.yaml`, and `GROUP.SETTING=VALUE` changes a setting of it; parts of a model are chosen by their place, such as
-`backbone@model.branches.image=resnet18`. `--cfg job` prints what a command line comes to.
+`conf/GROUP/NAME.yaml`, and `GROUP.SETTING=VALUE` changes a setting of it. Parts of a model are chosen by their
+place, such as `backbone@model.branches.image=resnet18`. `--cfg job` prints the settings of a command line.
 """
 
 

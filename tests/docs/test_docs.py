@@ -132,6 +132,7 @@ def test_the_documentation_builds_and_loads_nothing_from_the_network(tmp_path: P
 @pytest.mark.slow
 def test_the_python_page_runs(tmp_path: Path) -> None:
     code = "\n".join(blocks(ROOT / "docs" / "python.md", "python"))
+    assert "api.train(" in code
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )
