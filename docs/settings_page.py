@@ -10,9 +10,9 @@ CONF = Path(__file__).parents[1] / "conf"
 PAGE = "settings.md"
 INTRODUCTION = """# Settings
 
-This page is generated from the files in `conf/`. `GROUP=NAME` on the command line chooses
-`conf/GROUP/NAME.yaml`, and `GROUP.SETTING=VALUE` changes a setting of it. Parts of a model are chosen by their
-place, such as `backbone@model.branches.image=resnet18`. `--cfg job` prints the settings of a command line.
+The files in `conf/` make this page. On the command line `GROUP=NAME` chooses `conf/GROUP/NAME.yaml`, and
+ `GROUP.SETTING=VALUE` changes a setting of it. Parts of a model are chosen by their place, such as
+`backbone@model.branches.image=resnet18`. `--cfg job` prints the settings of a command line.
 """
 
 
