@@ -11,7 +11,7 @@ PAGE = "settings.md"
 INTRODUCTION = """# Settings
 
 The files in `conf/` make this page. On the command line `GROUP=NAME` chooses `conf/GROUP/NAME.yaml`, and
- `GROUP.SETTING=VALUE` changes a setting of it. Parts of a model are chosen by their place, such as
+`GROUP.SETTING=VALUE` changes a setting of it. Parts of a model are chosen by their place, such as
 `backbone@model.branches.image=resnet18`. `--cfg job` prints the settings of a command line.
 """
 
