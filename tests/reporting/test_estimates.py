@@ -25,7 +25,7 @@ def notes_of(hits: np.ndarray) -> list[str]:
 
 def test_remarks_that_differ_in_their_numbers_alone_share_a_footnote() -> None:
     few = [np.isin(np.arange(len(GROUPS)), places) for places in ([], [4], [4, 9])]
-    told = ["Too little is seen of how groups differ: each counts as one sample."]
+    told = ["Too few groups with a hit or a miss to estimate their variance: each counts as one sample."]
     assert [notes_of(hits) for some in few for hits in (some, ~some)] == [told] * 6
 
 
@@ -36,7 +36,7 @@ def test_remarks_on_areas_of_few_patients_name_no_number_of_theirs(n_positive: i
     (few,) = estimates.remarks(vars(delong.estimate(rng.normal(size=40) + positive, positive)))
     assert few == "Fewer than 10 independent units of a class: the interval may be too narrow."
     (bound,) = estimates.remarks(vars(delong.estimate(positive.astype(float), positive)))
-    assert bound == "No variance was seen: the bound is that of independent pairs which all agree."
+    assert bound == "No variance was observed: the bound is that of independent pairs which all agree."
 
 
 def test_a_remark_that_two_cells_share_has_one_footnote_whatever_else_they_say() -> None:

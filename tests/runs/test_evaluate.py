@@ -3,8 +3,9 @@
 import pytest
 from compose import composed
 
-from fibrolab import evaluate, pipeline
+from fibrolab import evaluate
 from fibrolab.errors import ConfigError
+from fibrolab.runs import evaluating
 
 
 @pytest.mark.parametrize("given", ["null", "[0a,0b]", "{a: 0b}", "1.5"])
@@ -15,7 +16,7 @@ def test_what_is_no_single_run_is_refused(given):
 
 def test_an_id_of_digits_alone_is_an_id(monkeypatch):
     asked = []
-    monkeypatch.setattr(pipeline, "evaluate", lambda config: asked.append(config.run))
+    monkeypatch.setattr(evaluating, "evaluate", lambda config: asked.append(config.run))
     config = composed("run=12345678901234567890123456789012", name="evaluate")
     evaluate.imported(config)(config)
     assert asked == ["12345678901234567890123456789012"]

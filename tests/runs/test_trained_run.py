@@ -53,7 +53,7 @@ def test_a_run_is_opened_by_its_id_or_its_folder(root: Path, trained: TrainedRun
     pd.testing.assert_frame_equal(opened.metrics, trained.metrics)
     assert opened.config.model["_target_"] == "own_module.Negated"
     assert set(opened.metrics["metric"]) >= {"accuracy", "macro_auc", "qwk"}
-    assert opened.report == opened.folder / keys.REPORT_FILE
+    assert opened.report.path == opened.folder / keys.REPORT_FILE
     assert len(opened.table("endpoints"))
     assert opened.audit["verdict"] in keys.GRAVITY
     assert len(opened.history)

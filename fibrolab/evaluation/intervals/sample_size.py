@@ -251,7 +251,7 @@ def needed_from_discordant(
     discordant = only_first + only_second
     if discordant < LEAST_DISCORDANT:
         return Needed(
-            math.nan, f"only one arm is correct on {discordant} of {n} patients only: too few to plan from"
+            math.nan, f"exactly one arm is correct on only {discordant} of {n} patients: too few to plan from"
         )
     return Needed(
         math.ceil(two_proportions(only_first / n, only_second / n, discordant / n, power, alpha)), CAVEAT

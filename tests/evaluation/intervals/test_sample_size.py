@@ -164,7 +164,7 @@ def test_discordant_patients_plan_the_next_study_likewise():
         (sample_size.needed_from(0.1, math.nan, 50), "not defined"),
         (sample_size.needed_from_discordant(4, 4, 50), "do not differ"),
         (sample_size.needed_from_discordant(0, 0, 0), "no patient"),
-        (sample_size.needed_from_discordant(4, 0, 35), "alone is right on 4 of 35 only: too few"),
+        (sample_size.needed_from_discordant(4, 0, 35), "on only 4 of 35 patients: too few"),
     ],
 )
 def test_where_nothing_can_be_planned_there_is_a_reason(found, words):

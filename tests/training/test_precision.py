@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from fibrolab.config import resolved
 from fibrolab.errors import ConfigError
-from fibrolab.training import precision
+from fibrolab.training import precision as arithmetic
 
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
@@ -114,7 +114,7 @@ def test_deterministic_training_repeats_itself_to_the_bit(tmp_path: Path) -> Non
 
 def test_channels_last_changes_the_layout_and_nothing_else() -> None:
     plain, laid_out = Small().network.eval(), Small().network.eval()
-    precision.prepare(laid_out, channels_last=True, compile=False)
+    arithmetic.prepare(laid_out, channels_last=True, compile=False)
     kernels = [parameter for parameter in laid_out.parameters() if parameter.ndim == 4]
     assert kernels
     assert all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels)
@@ -133,7 +133,7 @@ def test_channels_last_reaches_kernels_through_time() -> None:
     clip = torch.randn(2, 1, 8, 9, 10)
     with torch.no_grad():
         expected = network(clip)
-        precision.prepare(network, channels_last=True, compile=False)
+        arithmetic.prepare(network, channels_last=True, compile=False)
         found = network(clip)
     assert found.is_contiguous(memory_format=torch.channels_last_3d)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
@@ -141,7 +141,7 @@ def test_channels_last_reaches_kernels_through_time() -> None:
 
 def test_a_laid_out_network_trains_alike_and_its_weights_go_back(tmp_path: Path) -> None:
     plain, laid_out = Small(), Small()
-    precision.prepare(laid_out.network, channels_last=True, compile=False)
+    arithmetic.prepare(laid_out.network, channels_last=True, compile=False)
     fitted(plain, tmp_path, "trainer.accelerator=cpu")
     fitted(laid_out, tmp_path, "trainer.accelerator=cpu")
     torch.testing.assert_close(weights(laid_out), weights(plain), rtol=1e-3, atol=1e-5)
@@ -150,9 +150,9 @@ def test_a_laid_out_network_trains_alike_and_its_weights_go_back(tmp_path: Path)
 
 
 def test_without_switches_nothing_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "_try_compiler", lambda: pytest.fail("tried the compiler"))
+    monkeypatch.setattr(arithmetic, "_try_compiler", lambda: pytest.fail("tried the compiler"))
     network = Small().network
-    precision.prepare(network, channels_last=False, compile=False)
+    arithmetic.prepare(network, channels_last=False, compile=False)
     assert all(parameter.is_contiguous() for parameter in network.parameters())
     assert network._compiled_call_impl is None
 
@@ -169,7 +169,7 @@ def test_a_machine_that_cannot_compile_says_so_before_training(
         config.patch({"cpp.cxx": (None, "no-such-compiler")}),
         pytest.raises(ConfigError, match=r"compile=true.*no-such-compiler.*set compile=false"),
     ):
-        precision.prepare(network, channels_last=False, compile=True)
+        arithmetic.prepare(network, channels_last=False, compile=True)
     assert network._compiled_call_impl is None
 
 
@@ -186,7 +186,7 @@ def test_a_compiled_network_trains_alike_and_keeps_its_keys(tmp_path: Path) -> N
             nn.Flatten(),
             nn.Linear(4, 5),
         )
-    precision.prepare(compiled.network, channels_last=True, compile=True)
+    arithmetic.prepare(compiled.network, channels_last=True, compile=True)
     fitted(plain, tmp_path, "trainer.accelerator=cpu")
     trainer = fitted(compiled, tmp_path, "trainer.accelerator=cpu")
     assert compiled.losses == pytest.approx(plain.losses, rel=1e-3)
@@ -201,27 +201,27 @@ def test_a_compiled_network_trains_alike_and_keeps_its_keys(tmp_path: Path) -> N
 
 def test_half_precision_on_a_cpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match=r"needs a GPU.*bf16-mixed"):
-        precision.check_precision("16-mixed", "cpu")
+        arithmetic.check_precision("16-mixed", "cpu")
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     with pytest.raises(ConfigError, match="this run is on the CPU"):
-        precision.check_precision("16-mixed", "auto")
+        arithmetic.check_precision("16-mixed", "auto")
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
-    precision.check_precision("16-mixed", "auto")
+    arithmetic.check_precision("16-mixed", "auto")
 
 
-@pytest.mark.parametrize("precision", precision.PRECISIONS)
+@pytest.mark.parametrize("precision", arithmetic.PRECISIONS)
 def test_lightning_knows_every_precision_that_is_allowed(precision: str) -> None:
-    precision.check_precision(precision, "gpu")
+    arithmetic.check_precision(precision, "gpu")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lightning.pytorch.trainer.connectors.accelerator_connector.rank_zero_warn", print)
         trainer = L.Trainer(precision=precision, accelerator="cpu", logger=False, enable_checkpointing=False)  # type: ignore[arg-type]
-    assert trainer.precision in precision.PRECISIONS
+    assert trainer.precision in arithmetic.PRECISIONS
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixd", "half", 16])
 def test_an_unknown_precision_is_answered_with_those_that_are(precision: str | int) -> None:
     with pytest.raises(ConfigError, match=r"trainer\.precision.*16-mixed, 32-true, bf16-mixed"):
-        precision.check_precision(precision, "cpu")
+        arithmetic.check_precision(precision, "cpu")
 
 
 @cuda
@@ -232,7 +232,7 @@ def test_a_gpu_trains_nearly_alike_in_half_the_bits(
     tmp_path: Path, precision: str, channels_last: bool
 ) -> None:
     full, mixed = Small(), Small()
-    precision.prepare(mixed.network, channels_last=channels_last, compile=False)
+    arithmetic.prepare(mixed.network, channels_last=channels_last, compile=False)
     fitted(full, tmp_path, "trainer.accelerator=gpu")
     trainer = fitted(mixed, tmp_path, "trainer.accelerator=gpu", f"trainer.precision={precision}")
     assert trainer.strategy.root_device.type == "cuda"
@@ -243,6 +243,6 @@ def test_a_gpu_trains_nearly_alike_in_half_the_bits(
 @pytest.mark.gpu
 def test_a_compiled_network_runs_on_a_gpu() -> None:
     plain, compiled = Small().network.eval().cuda(), Small().network.eval().cuda()
-    precision.prepare(compiled, channels_last=True, compile=True)
+    arithmetic.prepare(compiled, channels_last=True, compile=True)
     with torch.no_grad():
         torch.testing.assert_close(compiled(images().cuda()), plain(images().cuda()), rtol=1e-2, atol=1e-3)
