@@ -26,6 +26,7 @@ from fibrolab.data.progress import track
 from fibrolab.errors import ConfigError
 from fibrolab.models.branches import INPUT
 from fibrolab.modules.base import STARTS, Classifier
+from fibrolab.training.precision import refusals
 
 VERSION = 1  # raise it when a branch makes other features of the same pixels: old ones are then left alone
 DEFAULT_VIEWS = 8  # what a user is advised to try
@@ -228,7 +229,7 @@ def _drawn(datamodule: FibrosisDataModule, rows: np.ndarray, epoch: int) -> dict
 
 
 def _fabric(accelerator: str, precision: Any) -> L.Fabric:
-    with precision.refusals():
+    with refusals():
         return L.Fabric(accelerator=accelerator, devices=1, precision=precision)
 
 
