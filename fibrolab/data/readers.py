@@ -131,8 +131,10 @@ def _faults_named(path: Path) -> Iterator[None]:
     """Turn any exception of a decoder into an UnreadableImageError: damaged bytes raise nearly anything."""
     try:
         yield
-    except (MemoryError, UnreadableImageError):
+    except UnreadableImageError:
         raise
     except Exception as error:
+        if type(error) is MemoryError:  # FFmpeg's own subclass means a damaged size, not a full memory
+            raise
         reason = " ".join(str(error).split())
         raise UnreadableImageError(f"{path}: truncated or damaged ({reason})") from None
