@@ -204,7 +204,7 @@ def as_torch_starts() -> Iterator[None]:
 
 
 def _floats(batch: Batch) -> Batch:
-    """What a bare network eats: scaled, three channels, in memory."""
+    """Return the inputs of a bare network: scaled, with three channels, in memory."""
     scaled = {}
     for name, value in batch.items():
         if value.dtype == torch.uint8:
@@ -215,7 +215,7 @@ def _floats(batch: Batch) -> Batch:
 
 
 def config(architecture: Architecture, options: argparse.Namespace, root: str) -> DictConfig:
-    """What `fibrolab.train` would compose, with a loss and a schedule that a plain loop has too."""
+    """Compose the settings of `fibrolab.train`, with a loss and a schedule that a plain loop has too."""
     overrides = [
         *architecture.data, *architecture.overrides, f"paths.root={root}",
         f"data.patients={max(20, options.batch_size)}", f"data.images_per_patient={IMAGES}",

@@ -42,7 +42,7 @@ def evidence(count: int) -> Evidence:
 
 
 def facts(content: np.ndarray) -> pd.DataFrame:
-    """What a survey would say of them."""
+    """Return the facts that a survey would find."""
     rng = np.random.default_rng(1)
     several = int(content.max()) + 1
     hashes = [rng.bytes(32).hex() for _ in range(several)]

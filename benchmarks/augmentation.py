@@ -52,7 +52,7 @@ def _wait() -> None:
 
 
 def rates(transforms: list[dict[str, Any]], pictures: np.ndarray, repeats: int) -> list[float]:
-    """Of a worker, of whole batches on the CPU, of their draws alone, and of whole batches on a GPU."""
+    """Measure a worker, whole batches on the CPU, their random draws alone, and whole batches on a GPU."""
     single, whole = Augment(transforms), BatchAugment(transforms)
     images, seeds = torch.from_numpy(pictures)[:, None], torch.arange(len(pictures))
     height, width = images.shape[-2:]

@@ -35,7 +35,7 @@ RESAMPLES, LEVEL = 2000, (0.025, 0.975)
 
 @dataclass(frozen=True)
 class Claim:
-    """What is compared: settings of all arms, settings of each, and the metrics that decide."""
+    """A comparison: settings of all arms, settings of each arm, and the metrics that decide."""
 
     common: list[str]
     arms: dict[str, list[str]]

@@ -150,7 +150,7 @@ def mean(values: np.ndarray) -> float:
 
 
 def ends(estimate: Estimate) -> Interval:
-    """Of an estimate."""
+    """Return the limits of an estimate."""
     return estimate.low, estimate.high
 
 

@@ -51,7 +51,7 @@ def answered(n: int, seed: int = 1) -> pd.DataFrame:
 
 
 def manifest(frame: pd.DataFrame) -> pd.DataFrame:
-    """What is known of the samples of the predictions, and of as many that were trained on."""
+    """Return the manifest and split of the predicted samples and of as many training samples."""
     trained = frame.assign(**{name: "t" + frame[name] for name in (keys.SAMPLE_ID, keys.GROUP_ID)})
     trained[keys.PATIENT_ID], trained[keys.PARTITION] = trained[keys.GROUP_ID], keys.TRAIN
     table = pd.concat([frame, trained], ignore_index=True)

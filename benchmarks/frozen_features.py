@@ -53,7 +53,7 @@ class Measured:
 
 
 def config(options: argparse.Namespace, root: str, *more: str) -> DictConfig:
-    """What `fibrolab.train` would compose."""
+    """Compose the settings of `fibrolab.train`."""
     overrides = [
         "data=kaggle_fibrosis", f"data.root={options.data}", f"paths.root={root}",
         f"preprocess.size={options.image_size}", "augment=none",

@@ -100,7 +100,7 @@ def table(count: int) -> pd.DataFrame:
 
 
 def config(root: str, size: int, steps: int) -> DictConfig:
-    """What `fibrolab.train` would compose."""
+    """Compose the settings of `fibrolab.train`."""
     overrides = [
         f"paths.root={root}", f"preprocess.size={size}", "augment=paper1", "num_workers=2", "batch_size=64",
         "trainer.max_epochs=1", f"+trainer.limit_train_batches={steps}", "trainer.accelerator=cpu",

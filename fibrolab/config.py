@@ -163,7 +163,7 @@ def run(job: Job, config: DictConfig) -> Any:
 
 
 def leaves_out_a_group(error: Exception) -> bool:
-    """Whether Hydra's ValueError, which names neither group nor remedy, means `GROUP=null`."""
+    """Return whether a ValueError of Hydra was caused by `GROUP=null`; its text does not say so."""
     return "Config group override" in str(error)
 
 
@@ -236,7 +236,7 @@ def explain(error: Exception) -> str:
 
 
 def _disk_is_full(error: BaseException | None) -> bool:
-    """Whether a full disk lies at the root of an error, however libraries have wrapped it."""
+    """Return whether a full disk caused an error, also where libraries have wrapped it."""
     while error is not None:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         if full or "disk is full" in str(error):  # SQLite's words
@@ -256,7 +256,7 @@ def _check_kinds(config: DictConfig) -> None:
 
 
 def _shown() -> Iterator[tuple[str, Any]]:
-    """What the files show that this config is composed of, each with where it stands."""
+    """Return the content of each file that this config is composed of, with its place in the config."""
     from hydra.core.hydra_config import HydraConfig
 
     chosen = HydraConfig.get()
@@ -297,7 +297,7 @@ def _misfits(shown: Any, given: Any, where: str) -> Iterator[str]:
 
 
 def _fault_of_kind(shown: Any, given: Any) -> str | None:
-    """What is wrong with the kind of a value, beside the one shown."""
+    """Return what is wrong with the type of a value, given the default; None if nothing is."""
     if isinstance(shown, bool):
         return None if isinstance(given, bool) else "neither true nor false"
     if isinstance(shown, int | float):

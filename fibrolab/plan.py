@@ -1,4 +1,4 @@
-"""How many patients a study needs: `python -m fibrolab.plan auc=0.85 against=0.75 prevalence=0.4`."""
+"""Plan the number of patients of a study: `python -m fibrolab.plan auc=0.85 against=0.75 prevalence=0.4`."""
 
 from omegaconf import DictConfig
 

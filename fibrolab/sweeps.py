@@ -24,14 +24,14 @@ def folder() -> Path | None:
 
 
 def words() -> list[str]:
-    """What stands behind the command: of a sweep the overrides of this job alone, without `-m`."""
+    """Return the overrides of the command; in a sweep those of this job, without `-m`."""
     from hydra.core.hydra_config import HydraConfig
 
     return list(HydraConfig.get().overrides.task) if folder() or composed_in_python() else sys.argv[1:]
 
 
 def composed_in_python() -> bool:
-    """Whether the settings come from `fibrolab.api`, not from a command line."""
+    """Return whether the settings come from `fibrolab.api`, not from a command line."""
     from hydra.core.hydra_config import HydraConfig
 
     return HydraConfig.initialized() and OmegaConf.is_missing(HydraConfig.get().runtime, "output_dir")
@@ -43,7 +43,7 @@ def named(name: str) -> str:
 
 
 def arm(name: str) -> str:
-    """What the job's arm is called in a comparison: all that sets it apart but seed and fold, or its name."""
+    """Name the job's arm in a comparison: its own settings except seed and fold, or the run name."""
     apart = " ".join(label for setting, label in _apart().items() if setting not in REPEATED)
     return re.sub(r"[^A-Za-z0-9_.]+", "-", apart or name).strip("-")  # as Hydra reads it without quotes
 
@@ -89,7 +89,7 @@ def side_by_side(arms: Mapping[str, Sequence[str]]) -> str:
 
 
 def _apart() -> dict[str, str]:
-    """What the command line does not give to all jobs: a label by setting, `densenet121` or `lr=0.01`."""
+    """Return a label of each setting in which jobs differ, such as `densenet121` or `lr=0.01`."""
     from hydra.core.hydra_config import HydraConfig
 
     if not folder():

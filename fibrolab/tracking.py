@@ -157,7 +157,7 @@ class TrackedRun:
 
 @contextlib.contextmanager
 def _telling(uri: str) -> Iterator[None]:
-    """What goes wrong with the database (locked, closed to writing, full, no server), in a sentence."""
+    """Raise errors of the database (locked, read-only, full, no server) as one sentence."""
     try:
         yield
     except (OSError, MlflowException, SQLAlchemyError) as error:
@@ -279,7 +279,7 @@ def _bury_the_dead(client: MlflowClient, experiment_id: str) -> None:
 
 
 def _is_dead(run: Run) -> bool:
-    """Whether its process was one of this host, and is gone."""
+    """Return whether its process ran on this host and no longer exists."""
     process = run.data.tags.get(PROCESS, "")
     if run.data.tags.get(HOST) == socket.gethostname() and process.isdigit():
         try:

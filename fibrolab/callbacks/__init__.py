@@ -1,1 +1,1 @@
-"""What happens around the training loop: progress, history, guards."""
+"""Callbacks of the training loop: history, guards, averaging, predictions."""

@@ -224,7 +224,7 @@ class FibrosisDataModule(L.LightningDataModule):
         return batch
 
     def pixels(self, name: str, rows: np.ndarray) -> Pixels:
-        """Where some samples' scans of one modality lie.
+        """Locate the scans of one modality of some samples.
 
         Args:
             name: The modality.
@@ -257,7 +257,7 @@ class FibrosisDataModule(L.LightningDataModule):
         )
 
     def _extras(self, partition: str) -> dict[str, Any]:
-        """What items hold beside pixels, label and index."""
+        """Return what a sample holds beside pixels, label and index."""
         data, rows = self.data, self.data.split.rows(partition)
         present = {
             name: data.manifest.present(name)[rows] for name in self.stores if not data.manifest.has(name)

@@ -44,7 +44,7 @@ class Pixels:
         self._reads = 0
 
     def has(self, index: int) -> bool:
-        """Whether a sample has this modality."""
+        """Return whether a sample has this modality."""
         return bool(self.slots.first[index] != ABSENT)
 
     def read(self, index: int, seed: int | None) -> np.ndarray:

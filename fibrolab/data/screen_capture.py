@@ -86,7 +86,7 @@ def scale(pixels: np.ndarray, path: Path) -> np.ndarray:
 
 
 def opacity(colour: np.ndarray, grey: np.ndarray, bar: np.ndarray) -> float:
-    """How much the colours cover the B-mode beneath, 1 = wholly.
+    """Return the opacity of the colours over the B-mode image, 1 = opaque.
 
     Colours are blended over the scan as `opacity * colour + (1 - opacity) * grey`. The opacity is the one
     for which what remains of the pixels, once the plain panel's grey is taken off, lies nearest to the bar.
@@ -236,7 +236,7 @@ def _panel_shift(
 def _shift(
     speckle: np.ndarray, ring: np.ndarray, plain: np.ndarray, extent: tuple[int, int, int]
 ) -> tuple[int, float]:
-    """Where along its rows a picture resembles the ring round the colour box best: (pixels, likeness).
+    """Find the rows that best match the ring round the colour box: (pixels, similarity).
 
     Correlation under masks (Padfield, Masked object registration in the Fourier domain, IEEE Trans Image
     Process 21(5), 2012), here along one axis and of speckle, whose mean is 0. It is divided by the larger of

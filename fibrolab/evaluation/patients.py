@@ -20,7 +20,7 @@ TIE_BREAK = 1e-6  # probability that breaks a tie: less than any vote
 
 
 def repeated(frame: pd.DataFrame, partition: str = keys.TEST) -> bool:
-    """Whether some patient has several rows of one stage in a partition."""
+    """Return whether some patient has several rows of one stage in a partition."""
     rows = frame[(frame[keys.PARTITION] == partition) & (frame[keys.PATIENT_ID] != "")]
     return bool(rows.duplicated(ROW).any())
 

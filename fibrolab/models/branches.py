@@ -20,7 +20,7 @@ Settings = Mapping[str, Any]
 
 
 class Branch(Protocol):
-    """What a fusion asks of a branch, which is an `nn.Module`."""
+    """Interface of a branch, an `nn.Module`, as a fusion uses it."""
 
     @property
     def num_features(self) -> int:
@@ -28,7 +28,7 @@ class Branch(Protocol):
 
     @property
     def frozen(self) -> bool:
-        """Whether all of it is, for the whole training: its features may then be computed once."""
+        """Return whether all of it is frozen for the whole training: its features may be computed once."""
 
     def __call__(self, values: Tensor, /) -> Tensor:
         """Features (B, F) of one entry of a batch."""
@@ -67,7 +67,7 @@ def build_branch(name: str, settings: Settings, image_size: int, clinical: Setti
 
 
 def branch_faults(name: str, settings: Settings, clinical: Settings | None) -> list[str]:
-    """What can be known to be wrong with a branch before it is built, a sentence each."""
+    """Return a sentence on each fault of a branch that is known before it is built."""
     where = f"model.branches.{name}"
     if not isinstance(settings, Mapping):
         return [f"{where}: {settings} is no branch. Give its settings, or leave it out with ~{where}."]

@@ -85,7 +85,7 @@ class ClinicalBranch(nn.Module):
 
 
 def faults(columns: object, hidden: object) -> list[str]:
-    """What is wrong with the columns and layers that a user asks for, a sentence each."""
+    """Return a sentence on each fault of the columns and layers."""
     if not isinstance(columns, Sequence) or isinstance(columns, str) or not columns:
         return [f"columns: {columns} is no list of clinical columns. Give some of: {', '.join(COLUMNS)}."]
     found = [unknown("columns", name, COLUMNS) for name in columns if name not in COLUMNS]

@@ -221,7 +221,7 @@ class LateFusion(nn.Module):
         return found.new_zeros(len(source), branch.num_features).index_copy(0, rows, found)
 
     def _source(self, name: str, batch: Batch) -> Tensor:
-        """What the features of a branch come from: those computed before, or the entry that it eats."""
+        """Return the input of a branch: features computed before the training, or its entry of the batch."""
         ready, key = keys.features(name), self._keys[name]
         if ready not in batch and key not in batch:
             raise ConfigError(

@@ -31,7 +31,10 @@ def central(kernel: Tensor, length: int) -> Tensor:
 
 
 def inflated(network: nn.Module) -> Adapter:
-    """What takes weights of a ResNet18 for images to its 3D twin `network`; others are left as they are."""
+    """Return the function that inflates weights of a 2D ResNet18 for its 3D counterpart `network`.
+
+    Other weights are returned unchanged.
+    """
     wanted = network.state_dict()
 
     def adapt(state: State) -> State:

@@ -1,4 +1,4 @@
-"""Where networks come from: timm's for pictures, torchvision's GoogLeNet and its networks for video."""
+"""Networks by name: timm's for images, torchvision's GoogLeNet and its networks for video."""
 
 import inspect
 import math
@@ -106,7 +106,7 @@ TORCHVISION = {
 
 
 def fault_of_name(name: str) -> str | None:
-    """What is wrong with the name of a network, if anything, with the nearest names."""
+    """Return a sentence on an unknown network name with the nearest names; None if it is known."""
     if name in TORCHVISION:
         return None
     if not timm.is_model(name):
@@ -187,7 +187,7 @@ def size_refused(name: str, image_size: int, reason: object) -> str:
 
 
 def square_map(features: object, module: nn.Module) -> Tensor | None:
-    """What a `forward_features` gave, as a map (B, C, h, w) or (B, C, t, h, w); None where it is no map."""
+    """Return features as a map (B, C, h, w) or (B, C, t, h, w); None where they are not a map."""
     if not isinstance(features, Tensor):
         return None
     if features.ndim in (4, 5):
@@ -220,7 +220,7 @@ def _unchanged(state: State) -> State:
 
 
 def _timm_adapter(network: nn.Module) -> Adapter:
-    """What takes foreign checkpoints to the names and shapes of this family, as timm does it."""
+    """Return timm's function that converts foreign checkpoints to the names and shapes of this family."""
     family = sys.modules[type(network).__module__]
     translate = next((getattr(family, name) for name in CHECKPOINT_FILTERS if hasattr(family, name)), None)
 

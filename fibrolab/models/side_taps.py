@@ -34,7 +34,7 @@ class SideTaps(nn.Module):
         self.length = 1
 
     def forward(self, frames: Tensor) -> Tensor:
-        """What neighbours add to each frame, (B*T, C', H', W') from (B*T, C, H, W)."""
+        """Return the contribution of neighbouring frames, (B*T, C', H', W') from (B*T, C, H, W)."""
         return _shifted(self.before(frames), self.length, 1) + _shifted(self.after(frames), self.length, -1)
 
 

@@ -11,7 +11,7 @@ from fibrolab.models.side_taps import add_side_taps, side_taps
 
 
 class OverFrames(nn.Module):
-    """What the ways over frames share: a network of pictures that runs on every frame of a clip.
+    """Base class of the models over frames: an image network that runs on every frame of a clip.
 
     Args:
         backbone: The network of pictures.
@@ -34,7 +34,7 @@ class OverFrames(nn.Module):
 
     @property
     def frozen(self) -> bool:
-        """Whether nothing of it ever trains."""
+        """Return whether no part of it ever trains."""
         return self.backbone.frozen
 
     def depths(self) -> dict[str, int]:

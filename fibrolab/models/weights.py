@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class WeightsReport:
-    """Which keys of a network a file filled.
+    """Keys of a network that a weights file filled.
 
     Attributes:
         path: The file.
@@ -178,7 +178,7 @@ def _below(state: State, prefix: str, path: Path) -> State:
 
 
 def _wrapper(state: State, wanted: State) -> str:
-    """What all keys of a file begin with and no key of the network does, such as ``module.``.
+    """Return the prefix that all keys of a file share and no key of the network has, such as ``module.``.
 
     Who translates the keys of another library knows them without it.
     """

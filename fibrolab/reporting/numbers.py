@@ -94,7 +94,7 @@ class Row:
 
     @property
     def above_baseline(self) -> bool | None:
-        """Whether the whole interval is better than the baseline; ``None`` where that cannot be decided."""
+        """Return whether the whole interval is better than the baseline; ``None`` where undecidable."""
         sign = _sign(self.metric)
         if sign * self.value <= sign * self.baseline:
             return False
@@ -146,7 +146,7 @@ def interval(low: float, high: float, metric: str) -> str:
 
 
 def is_percentage(metric: str) -> bool:
-    """Whether pages print a metric as a percentage, of all classes or of one: ``macro_npv``, ``npv_F3``."""
+    """Return whether pages print a metric as a percentage, such as ``macro_npv`` or ``npv_F3``."""
     record = catalogue.find(metric)
     return record is not None and record.percent
 

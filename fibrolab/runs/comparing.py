@@ -150,7 +150,7 @@ def differing(arms: Mapping[str, Sequence[TrainedRun]]) -> pd.DataFrame:
 
 
 def _member(side: Side) -> Member:
-    """What the page says of an arm: the gravest audit of its runs counts."""
+    """Return the page's description of an arm; the gravest audit of its runs counts."""
     gravest = max(
         (each.audit for each in side.records), key=lambda audit: keys.GRAVITY.index(audit["verdict"])
     )
@@ -173,7 +173,7 @@ def _member(side: Side) -> Member:
 
 
 def _units(sides: Sequence[Side]) -> str:
-    """What a group is: a patient, or, where no patient is known, a cluster of copies."""
+    """Return the name of the independent units: patients, or groups where a patient is not known."""
     tested = pd.concat([each.predictions for side in sides for each in side.records])
     tested = tested[tested[keys.PARTITION] == keys.TEST]
     return "patients" if (tested[keys.PATIENT_ID] != "").all() else "groups"
@@ -202,7 +202,7 @@ def _checked(given: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
 
 
 def _named(given: Sequence[str], runs: Sequence[Sequence[TrainedRun]]) -> list[str]:
-    """What each arm is called: as asked, else by model, name of its run, what differs, or with its id."""
+    """Name each arm: as given, else by model, run name, differing settings, or run id."""
     if all(given):
         return list(given)
     firsts = [of[0] for of in runs]

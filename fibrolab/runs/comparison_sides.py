@@ -98,7 +98,7 @@ def _refuse_missing_folds(name: str, records: Sequence[TrainedRun]) -> None:
 
 
 def task_of(sides: Sequence[Side]) -> Task:
-    """What all runs were asked: their classes, and the end points that they have in common.
+    """Return the common task of all runs: their classes and shared end points.
 
     Raises:
         ConfigError: They tell different classes apart.

@@ -117,7 +117,7 @@ def _renamed(frame: pd.DataFrame, run: str) -> pd.DataFrame:
 
 
 def _save_data(folder: Path, before: TrainedRun, data: LabelledData) -> None:
-    """Who trained and validated then, and who tests now."""
+    """Write manifest and split: training and validation of the earlier run, and the new test samples."""
     run_files.save_data(folder, data)
     for name, learnt in zip((keys.MANIFEST_FILE, keys.SPLIT_FILE), _learnt_from(before), strict=True):
         new = pd.read_csv(folder / name, dtype=str, keep_default_na=False)

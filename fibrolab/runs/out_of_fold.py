@@ -1,4 +1,4 @@
-"""What finished runs answered, gathered for a stack: a sample of the fit once, a test sample by all."""
+"""Predictions of finished runs for a stack: one for each sample of the fit, the mean for test samples."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from fibrolab.runs.trained_run import TrainedRun, named_twice
 
 @dataclass(frozen=True)
 class Fitted:
-    """What the runs of one arm answered, by sample_id in the manifest's order.
+    """Predictions of the runs of one arm, by sample_id in the manifest's order.
 
     Attributes:
         rows: The columns of predictions but the probabilities; `validation` marks the samples to fit on.

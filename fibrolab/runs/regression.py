@@ -15,7 +15,7 @@ CLIP = 1e-6  # a float32 softmax rounds what lies nearer to 0 or 1
 
 
 def confidences(probabilities: np.ndarray) -> np.ndarray:
-    """What a network's answer is worth as a feature: the logit of two classes, the logarithms of more.
+    """Convert predictions to features: the logit for two classes, the logarithms for more.
 
     Args:
         probabilities: One column a class (N, K).

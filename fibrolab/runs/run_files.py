@@ -46,7 +46,7 @@ def save_data(folder: Path, data: LabelledData) -> None:
 
 
 class Scores(NamedTuple):
-    """What the test set came to.
+    """Results of the test set.
 
     Attributes:
         samples: Metrics of its images or clips, as `fibrolab.evaluation.score.score` gives them.
@@ -127,7 +127,7 @@ def _tables(
     drawn: Mapping[str, Any],
     several: bool,
 ) -> dict[str, pd.DataFrame]:
-    """What else a reviewer asks for, by file."""
+    """Compute the further tables of an evaluation, by file name."""
     frame, manifest, level = run.predictions, run.samples, drawn["level"]
     levels = ("sample", "patient") if several else ("sample",)
     return {
@@ -143,7 +143,7 @@ def _tables(
 
 
 def _majority(run: TrainedRun, endpoints: Mapping[str, int], by_patient: bool = False) -> dict[str, float]:
-    """What the commonest class reaches, of samples or of patients; the audit knows samples alone."""
+    """Return the scores of the most frequent class, by sample or by patient; the audit has samples only."""
     table = run.samples
     if by_patient:
         alone = table[keys.PATIENT_ID] == ""

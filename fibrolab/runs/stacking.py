@@ -159,7 +159,7 @@ def each_alone(
     classes: Sequence[str],
     given: Mapping[str, Any],
 ) -> dict[str, dict[str, float]]:
-    """What each source reaches without the others: a stack is worth what it adds to its best part.
+    """Score each source without the others, to show what the stack adds to its best part.
 
     Args:
         rows: As for `stack`.

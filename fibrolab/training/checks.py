@@ -1,4 +1,4 @@
-"""What can be known to be wrong with a run before any data is read."""
+"""Checks of the settings of a run, before any data is read."""
 
 from pathlib import Path
 from typing import Any

@@ -36,7 +36,7 @@ from fibrolab.training import precision, resuming, trainer_parts
 
 @dataclass(frozen=True)
 class Fitted:
-    """How training ended: the best value of the monitored metric, if any, and the device."""
+    """The end of a training: the best value of the monitored metric, if any, and the device."""
 
     best: float | None
     device: str

@@ -84,7 +84,7 @@ def cached(
 
 
 def _runs_once(module: Classifier, datamodule: FibrosisDataModule, name: str, views: int | None) -> bool:
-    """Whether a branch's features can be had once for all; if only views are wanting, the log says so."""
+    """Return whether a branch's features can be computed once; log it where only views are missing."""
     eaten = _eaten(module, name)
     if not module.network.branches[name].frozen or eaten == keys.CLINICAL:
         return False
@@ -107,7 +107,7 @@ def _eaten(module: Classifier, name: str) -> str:
 
 
 def _changes(datamodule: FibrosisDataModule, eaten: str) -> str | None:
-    """What makes a sample's pixels differ from epoch to epoch; None where nothing does."""
+    """Return why a sample's pixels differ between epochs; None where they do not."""
     if eaten == keys.CLIP:
         return "its clips give other frames in every epoch"
     return "its images are augmented" if datamodule.transforms else None
@@ -170,7 +170,7 @@ class Extraction:
 
     @cached_property
     def about(self) -> dict[str, Any]:
-        """What the features of given pixels depend on."""
+        """Return everything that the features of given pixels depend on."""
         hparams = self.module.hparams
         settings = {key: value for key, value in hparams["branches"][self.name].items() if key not in STARTS}
         datamodule, clip = self.datamodule, self.eaten == keys.CLIP
@@ -218,7 +218,7 @@ def _loader(datamodule: FibrosisDataModule, eaten: str, rows: np.ndarray, epoch:
 
 
 def _drawn(datamodule: FibrosisDataModule, rows: np.ndarray, epoch: int) -> dict[str, Any]:
-    """What a view depends on beside its samples' contents."""
+    """Return everything that a view depends on beside the content of its samples."""
     return {
         "transforms": [dict(transform) for transform in datamodule.transforms],
         "albumentations": version("albumentations"),

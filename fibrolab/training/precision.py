@@ -1,4 +1,4 @@
-"""How the arithmetic is done: number formats, memory layout and compilation, tried before the training."""
+"""Number formats, memory layout and compilation, tried before the training."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -89,6 +89,20 @@ def test_files_and_functions_stay_small() -> None:
     assert not large
 
 
+RIDDLES = ("What", "Who", "Whose", "Where", "Which", "Of", "Whether", "How")
+
+
+def test_docstrings_begin_with_what_a_function_does() -> None:
+    wrong = []
+    for path in [*files(""), *(PACKAGE.parent / "benchmarks").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                first = (ast.get_docstring(node) or "").partition(" ")[0]
+                if first in RIDDLES:
+                    wrong.append(f"{path.name}: {node.name}")
+    assert not wrong
+
+
 def test_every_file_says_what_lives_there() -> None:
     silent = [str(path) for path in files("") if not ast.get_docstring(ast.parse(path.read_text()))]
     assert not silent

@@ -99,7 +99,10 @@ def test_all_of_them_make_one_classifier_that_learns_and_is_built_again_from_pri
             {"branches": {"a": {"_target_": f"{HERE}.OwnNet", "name": "own", "pooling": "avg"}}},
             "keeps no feature map to pool",
         ),
-        ({"fusion": {"_target_": "torch.nn.Identity", "name": "own"}}, "must be an nn.Module with the attribute num_features"),
+        (
+            {"fusion": {"_target_": "torch.nn.Identity", "name": "own"}},
+            "must be an nn.Module with the attribute num_features",
+        ),
         ({"head": {"_target_": f"{HERE}.OwnHead", "slop": 1}}, r"model\.head: .*slop.*signature"),
     ],
 )

@@ -26,7 +26,7 @@ class Difference(NamedTuple):
 
 
 def roughly_normal(first: np.ndarray, second: np.ndarray) -> bool:
-    """Whether Shapiro and Wilk's test rejects normality in neither group at a level of .05.
+    """Return whether Shapiro and Wilk's test rejects normality in neither group at a level of .05.
 
     Biometrika 52:591-611, 1965. Of more than 5,000 values, every second, third, ... is tested. A group of
     fewer than three values, or of equal values, counts as not normal.

@@ -59,7 +59,7 @@ def limits(measure: Measure, task: Task) -> tuple[float, float]:
 
 
 def is_tested(measure: Measure, task: Task) -> bool:
-    """Whether arms are tested against each other in a measure: each further test costs power.
+    """Return whether arms are tested in a measure; each further test costs power.
 
     With two classes, sensitivities at the threshold are tested, not those of the most probable class.
     """
@@ -107,12 +107,12 @@ class Arm:
 
     @property
     def is_marker(self) -> bool:
-        """Whether it is a clinical marker rather than a network."""
+        """Return whether it is a clinical marker rather than a network."""
         return self.predictions[0].probabilities is None
 
     @property
     def one_row_a_group(self) -> bool:
-        """Whether its rows are independent units."""
+        """Return whether its rows are independent units."""
         return len(np.unique(self.groups)) == len(self.groups)
 
     @property

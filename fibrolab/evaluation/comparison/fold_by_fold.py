@@ -67,7 +67,7 @@ def _by_fold(arm: Arm, task: Task) -> dict[Measure, np.ndarray]:
 
 
 def _same_folds(arm: Arm, against: Arm) -> bool:
-    """Whether each sample was tested in the same fold in both arms."""
+    """Return whether each sample was tested in the same fold in both arms."""
     assert arm.folds is not None
     assert against.folds is not None
     return np.array_equal(arm.folds, against.folds)

@@ -71,7 +71,7 @@ def _faults(task: str, values: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _any_number(name: str) -> bool:
-    """Whether a metric may lie outside 0 to 1."""
+    """Return whether a metric may lie outside 0 to 1."""
     metric = catalogue.find(name)
     return metric is not None and metric.limits(num_classes=3) != (0.0, 1.0)
 

@@ -184,7 +184,7 @@ def _summary(draws: np.ndarray, level: float) -> tuple[float, float, float, floa
 
 
 def enough(defined: int, drawn: int) -> bool:
-    """Whether enough resamples define a metric for an interval."""
+    """Return whether enough resamples define a metric for an interval."""
     return defined >= max(2.0, DEFINED * drawn)
 
 

@@ -131,7 +131,7 @@ class Metric:
 
     @property
     def unbounded(self) -> bool:
-        """Whether its largest value is no property of the metric, as of errors in stages."""
+        """Return whether the largest value depends on the classes, as it does for errors in stages."""
         return self.largest is None or math.isinf(self.largest)
 
     def limits(self, num_classes: int) -> tuple[float, float]:
@@ -382,7 +382,7 @@ def measured_baselines() -> list[str]:
 
 
 def over_classes(name: str) -> bool:
-    """Whether a value is an average over the classes that are present."""
+    """Return whether a value is an average over the classes that are present."""
     metric = find(name)
     averaged = name.startswith(tuple(f"{mean}_" for mean in AVERAGES))
     return averaged or (metric is not None and metric.over_classes and metric.name == name)
