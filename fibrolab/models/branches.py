@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from fibrolab import keys
 from fibrolab.choices import refuse, unknown
 from fibrolab.errors import ConfigError, WeightsError
-from fibrolab.models import clinical as tables
+from fibrolab.models import clinical_branch as tables
 from fibrolab.models.backbones import Backbone
-from fibrolab.models.clinical import ClinicalBranch
-from fibrolab.models.video import over_frames
+from fibrolab.models.clinical_branch import ClinicalBranch
+from fibrolab.models.frame_models import over_frames
 
 INPUT = "input"  # setting of a branch: the entry of the batch that it eats
 FRAMES = "frames"  # setting of a branch: how a network of pictures eats a clip

@@ -29,7 +29,7 @@ from fibrolab import keys
 from fibrolab.data.progress import track
 from fibrolab.errors import StorageError
 from fibrolab.phantom.clinic import MODALITY, Row, store
-from fibrolab.phantom.cohort import GENERATOR_VERSION, Cohort
+from fibrolab.phantom.synthetic_cohort import GENERATOR_VERSION, Cohort
 
 TRUTH_FILE = "truth.json"
 SECONDS_A_PROCESS = 1.0  # of drawing; below it, starting another process takes longer than it saves

@@ -13,9 +13,9 @@ from fibrolab.phantom import files, lesions, motion, truth
 from fibrolab.phantom import patient as people
 from fibrolab.phantom.bmode import bmode
 from fibrolab.phantom.capture import capture
-from fibrolab.phantom.cohort import Cohort
-from fibrolab.phantom.measures import AST_ULN_U_L, kilopascals
+from fibrolab.phantom.measurements import AST_ULN_U_L, kilopascals
 from fibrolab.phantom.patient import Patient
+from fibrolab.phantom.synthetic_cohort import Cohort
 from fibrolab.phantom.truth import severity
 
 SCORE = "phantom_{}"  # columns of the latent scores, for holding a model against the best that is possible

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fibrolab.phantom import beam
 from fibrolab.phantom.beam import Array, Pixels
-from fibrolab.phantom.measures import STIFFEST_KPA
+from fibrolab.phantom.measurements import STIFFEST_KPA
 from fibrolab.phantom.patient import Body, Exam
 from fibrolab.phantom.texture import field
 from fibrolab.phantom.tissue import SKIN_MM, Tissue

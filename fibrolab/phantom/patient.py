@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fibrolab.phantom import measures, truth
+from fibrolab.phantom import measurements, truth
 from fibrolab.phantom.beam import Scanner
-from fibrolab.phantom.measures import Blood
+from fibrolab.phantom.measurements import Blood
 
 # Two makes at two sites, so that what was learnt at one can be tested at the other: they differ in
 # resolution, contrast, geometry and in how bright the depth is.
@@ -108,7 +108,10 @@ def patient(seed: int, number: int, separability: float, stage: int | None = Non
     )
     age, sex = int(rng.integers(25, 80)), str(rng.choice(["F", "M"]))
     rng = generator(seed, STREAM_MEASURES, number)
-    lsm_kpa, tests = measures.lsm(scores[truth.STIFFNESS], rng), measures.blood(scores[truth.SERUM], rng)
+    lsm_kpa, tests = (
+        measurements.lsm(scores[truth.STIFFNESS], rng),
+        measurements.blood(scores[truth.SERUM], rng),
+    )
     return Patient(number, stage, scores, body, exam, age, sex, lsm_kpa, tests)
 
 

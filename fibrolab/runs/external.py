@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from fibrolab import auditing, environment, keys
 from fibrolab.config import resolved
-from fibrolab.data.audit.findings import Finding, counted, percent, verdict
+from fibrolab.data.audit.finding import Finding, counted, percent, verdict
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.errors import ConfigError
 from fibrolab.evaluation import predictions

@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from fibrolab import keys
 from fibrolab.errors import ConfigError
 from fibrolab.models.branches import build_branch, clinical_columns
-from fibrolab.models.clinical import COLUMNS, ClinicalBranch
+from fibrolab.models.clinical_branch import COLUMNS, ClinicalBranch
 
 TWO = [keys.LSM_KPA, keys.AGE_YEARS]
 

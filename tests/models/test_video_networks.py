@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from fibrolab.errors import ConfigError
 from fibrolab.models.backbones import Backbone
+from fibrolab.models.frame_models import FRAMES, over_frames
 from fibrolab.models.side_taps import add_side_taps, side_taps
-from fibrolab.models.video import FRAMES, over_frames
 from fibrolab.modules.classifiers import VideoClassifier
 
 TINY = "test_resnet"

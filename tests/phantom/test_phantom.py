@@ -18,10 +18,10 @@ from scipy.stats import spearmanr
 
 from fibrolab import keys
 from fibrolab.errors import ConfigError, StorageError
-from fibrolab.phantom import archive, beam, cohort, patient, truth
+from fibrolab.phantom import archive, beam, patient, synthetic_cohort, truth
 from fibrolab.phantom.archive import generate
 from fibrolab.phantom.bmode import bmode
-from fibrolab.phantom.cohort import Cohort
+from fibrolab.phantom.synthetic_cohort import Cohort
 from fibrolab.phantom.texture import field
 from fibrolab.phantom.tissue import tissue
 
@@ -195,7 +195,7 @@ def test_who_comes_second_waits_and_finds_the_work_done(
 
 def test_two_processes_at_once_leave_one_whole_archive(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from fibrolab.phantom.cohort import Cohort; "
+        "import sys; from pathlib import Path; from fibrolab.phantom.synthetic_cohort import Cohort; "
         "from fibrolab.phantom.archive import generate; "
         "generate(Path(sys.argv[1]), Cohort(15, 1, 32), workers=1)"
     )
@@ -225,7 +225,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
 @pytest.mark.slow
 def test_a_killed_process_takes_its_workers_along_and_the_next_draws_all(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from fibrolab.phantom.cohort import Cohort; "
+        "import sys; from pathlib import Path; from fibrolab.phantom.synthetic_cohort import Cohort; "
         "from fibrolab.phantom.archive import generate; "
         "generate(Path(sys.argv[1]), Cohort(100_000, 1, 32), workers=2)"
     )
@@ -239,7 +239,10 @@ def test_a_killed_process_takes_its_workers_along_and_the_next_draws_all(tmp_pat
 
 
 def test_every_fault_of_the_parameters_is_named_at_once() -> None:
-    bad = dict.fromkeys([*cohort.WHOLE, *cohort.HIGHEST], -1) | {"separability": float("nan"), "sliced": 1}
+    bad = dict.fromkeys([*synthetic_cohort.WHOLE, *synthetic_cohort.HIGHEST], -1) | {
+        "separability": float("nan"),
+        "sliced": 1,
+    }
     with pytest.raises(ConfigError) as caught:
         Cohort(**bad, modality="pet", format="gif")  # type: ignore[arg-type]
     assert all(f"{field.name} is" in str(caught.value) for field in fields(Cohort))
@@ -255,7 +258,9 @@ def test_cohorts_differ_in_name_when_they_differ_in_anything(
     patients: int, images: int, size: int, separability: float, seed: int
 ) -> None:
     whole = Cohort(patients, images, size, separability, seed)
-    other = {"modality": "lesion", "format": "dicom", "sliced": True} | dict.fromkeys(cohort.HIGHEST, 1)
+    other = {"modality": "lesion", "format": "dicom", "sliced": True} | dict.fromkeys(
+        synthetic_cohort.HIGHEST, 1
+    )
     changed = {name: value + 1 for name, value in vars(whole).items() if name not in other} | other
     changed["separability"] = separability + 1
     names = {replace(whole, **{name: value}).key() for name, value in changed.items()}

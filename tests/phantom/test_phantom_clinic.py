@@ -19,10 +19,10 @@ from fibrolab.data.manifest import Manifest
 from fibrolab.data.readers import read_bytes, read_image
 from fibrolab.data.sources import phantom
 from fibrolab.errors import ConfigError
-from fibrolab.phantom import elastogram, measures, patient, truth
+from fibrolab.phantom import elastogram, measurements, patient, truth
 from fibrolab.phantom.archive import TRUTH_FILE, generate
 from fibrolab.phantom.capture import Capture, capture
-from fibrolab.phantom.cohort import MODALITIES, Cohort
+from fibrolab.phantom.synthetic_cohort import MODALITIES, Cohort
 
 LOADS = {
     "phantom": phantom.load,
@@ -40,7 +40,7 @@ SMALL = {
 
 def screen(number: int, width: int = 240, kilopascal: float | None = None, seed: int = 0) -> Capture:
     person = patient.patient(seed, number, 1.0)
-    stiffness = kilopascal or measures.kilopascals(person.scores[truth.STIFFNESS])
+    stiffness = kilopascal or measurements.kilopascals(person.scores[truth.STIFFNESS])
     rng = patient.generator(seed, patient.STREAM_CAPTURE, number, 0)
     return capture(person.body, person.exam, stiffness, width, rng)
 

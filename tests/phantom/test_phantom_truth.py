@@ -19,7 +19,7 @@ from fibrolab import keys
 from fibrolab.data.formats.contract import to_grey
 from fibrolab.data.readers import decode_clip, read_image
 from fibrolab.data.sources import phantom
-from fibrolab.phantom import measures, patient, truth
+from fibrolab.phantom import measurements, patient, truth
 
 FOLDS = RepeatedStratifiedKFold(n_splits=5, n_repeats=4, random_state=0)
 CHANNELS = (("grey",), ("stiffness",), ("grey", "stiffness"), ("grey", "motion", "serum"))
@@ -153,11 +153,11 @@ def test_blood_tells_cirrhosis_as_well_as_fib_4_does(people: list[patient.Patien
 
 @given(st.floats(-6, 6), st.integers(0, 1000))
 def test_measures_stay_within_what_a_clinic_sees(score: float, seed: int) -> None:
-    blood = measures.blood(score, np.random.default_rng(seed))
+    blood = measurements.blood(score, np.random.default_rng(seed))
     assert 8 <= blood.ast_u_l <= 900
     assert 6 <= blood.alt_u_l <= 1200
     assert 25 <= blood.platelets_1e9_l <= 480
-    assert 2 <= measures.lsm(score, np.random.default_rng(seed)) <= 75
+    assert 2 <= measurements.lsm(score, np.random.default_rng(seed)) <= 75
 
 
 def test_most_patients_come_to_the_northern_site(people: list[patient.Patient]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from fibrolab import keys
 from fibrolab.data.audit import acquisition
 from fibrolab.data.audit.evidence import Evidence, codes
-from fibrolab.data.audit.findings import ALPHA, Finding, counted
+from fibrolab.data.audit.finding import ALPHA, Finding, counted
 
 STRONG = 0.2  # Cramér's V: below it, the association is too weak for a warning
 TABLES = 9_999  # drawn for a p value: the smallest possible one is ALPHA

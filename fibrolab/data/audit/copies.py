@@ -8,7 +8,7 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.data.audit.evidence import Evidence, distinct_in
-from fibrolab.data.audit.findings import Finding, counted
+from fibrolab.data.audit.finding import Finding, counted
 
 WORST = 12  # clusters of each kind that are listed
 SHOWN = 12  # samples of a cluster that are named

@@ -11,7 +11,7 @@ from fibrolab import keys
 from fibrolab.data.audit.confounding import confounding
 from fibrolab.data.audit.copies import copies
 from fibrolab.data.audit.evidence import Evidence
-from fibrolab.data.audit.findings import ranked, verdict
+from fibrolab.data.audit.finding import ranked, verdict
 from fibrolab.data.audit.hygiene import hygiene
 from fibrolab.data.audit.leakage import leakage
 from fibrolab.data.audit.model_free import baselines

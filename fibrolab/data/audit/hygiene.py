@@ -10,7 +10,7 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.data.audit.evidence import Evidence, distinct_in
-from fibrolab.data.audit.findings import Finding, counted, listed
+from fibrolab.data.audit.finding import Finding, counted, listed
 
 # Columns that a hospital's table may carry along, and every run would then log.
 _PERSONAL = re.compile(

@@ -7,7 +7,7 @@ import numpy as np
 
 from fibrolab import keys
 from fibrolab.data.audit.evidence import Evidence
-from fibrolab.data.audit.findings import Finding, percent
+from fibrolab.data.audit.finding import Finding, percent
 from fibrolab.data.audit.model_free import lookup
 from fibrolab.data.audit.protocols import stratified
 from fibrolab.data.duplicates import near_any

@@ -7,7 +7,7 @@ import numpy as np
 
 from fibrolab.data.audit import acquisition
 from fibrolab.data.audit.evidence import Evidence, codes
-from fibrolab.data.audit.findings import ALPHA, Finding, Level, percent
+from fibrolab.data.audit.finding import ALPHA, Finding, Level, percent
 from fibrolab.data.audit.protocols import OUT, Protocol, protocols, whole_groups
 from fibrolab.data.survey import THUMBNAIL
 from fibrolab.evaluation.intervals.bootstrap import resample_weights

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from fibrolab.data.audit.evidence import UNKNOWN, Evidence
-from fibrolab.data.audit.findings import ALPHA, Finding
+from fibrolab.data.audit.finding import ALPHA, Finding
 
 SHORTEST = 20  # names: below it the normal approximation of the runs test is poor
 FEW = 0.5  # of the runs expected where groups stay whole, whose images come in runs in any honest set

@@ -27,7 +27,7 @@ from fibrolab.data.manifest import Manifest
 from fibrolab.data.sources import clips, focal_lesions, swe_pairs, table
 from fibrolab.errors import ConfigError
 from fibrolab.phantom.archive import TRUTH_FILE, generate
-from fibrolab.phantom.cohort import Cohort
+from fibrolab.phantom.synthetic_cohort import Cohort
 
 
 def load(
