@@ -41,7 +41,11 @@ def blank(backbone: Backbone, n: int = 2) -> torch.Tensor:
 
 @pytest.mark.parametrize("config", names("backbone"))
 def test_every_config_holds_all_settings_and_ends_its_sentence_with_a_command(config):
-    assert settings_of(config).keys() == inspect.signature(Backbone).parameters.keys() - {"image_size"}
+    assert settings_of(config).keys() == inspect.signature(Backbone).parameters.keys() - {
+        "image_size",
+        "_target_",
+        "settings",
+    }
     sentence = (CONF / f"{config}.yaml").read_text().splitlines()[0]
     assert re.search(rf"backbone@model\.branches\.(image|clip)={config}$", sentence)
     of_clips = sentence.endswith(f"clip={config}")
