@@ -2,6 +2,10 @@
 
 All draws from the view's random stream come in an order that does not depend on the severity: the same stream
 with another severity is the same view of the same person with another liver.
+
+The signs of fibrosis, by its severity in (0, 1), are those that readers grade: coarse parenchyma, nodular
+surface, narrow hepatic veins (Choong et al. 2012, J. Clin. Imaging Sci. 2, 58; Berzigotti et al. 2010,
+J. Hepatol. 52, 846-853). Their sizes are our choice.
 """
 
 from dataclasses import dataclass
@@ -9,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fibrolab.phantom import fibrosis
 from fibrolab.phantom.beam import Array, Grid
 from fibrolab.phantom.patient import Body
 from fibrolab.phantom.texture import field
@@ -22,6 +25,15 @@ MUSCLE_DB, MUSCLE_ATTENUATION = -6.0, 0.8
 LUNG_DB, LUNG_FADING_DB_MM = -10.0, 0.3  # haze and mirror echoes behind the diaphragm
 RIB_MM, RIB_ATTENUATION = 5.0, 7.0
 AIR_ATTENUATION = 14.0  # of the gel layer where the probe's edge lifts off
+
+MOTTLE_MM, NODULE_MM = 1.3, 3.0  # scales of clustered scatterers and of regenerative nodules
+MOTTLE_DB = (0.3, 5.0)  # standard deviation of the clustering, from no fibrosis to the strongest
+SEPTUM_DB, NODULE_DB = 8.5, -3.5  # of septa and of the nodules that they enclose, at the strongest
+SEPTUM_WIDTH = 0.35  # of the nodular field's standard deviation
+ECHO_DB = 3.0  # general brightening by collagen
+CAPSULE_MM = 2.2  # standard deviation of a nodular surface
+CAPSULE_SCALE_MM = 4.0
+NARROWING = 0.5  # of the hepatic veins
 
 
 @dataclass
@@ -50,7 +62,7 @@ class Tissue:
 
 def tissue(grid: Grid, body: Body, rng: np.random.Generator) -> Tissue:
     """Draw one view of a body: the liver first, then structures in, behind and in front of it."""
-    echo = body.liver_echo_db + fibrosis.parenchyma(grid, body.severity, rng)
+    echo = body.liver_echo_db + parenchyma(grid, body.severity, rng)
     echo = echo + np.float32(1.8) * field(grid.x, grid.y, 18.0, rng)
     patchiness = np.exp(np.float32(0.6) * field(grid.x, grid.y, 6.0, rng))
     view = Tissue(echo, np.zeros_like(echo), np.full_like(echo, body.liver_attenuation), patchiness)
@@ -64,7 +76,7 @@ def tissue(grid: Grid, body: Body, rng: np.random.Generator) -> Tissue:
 
 def _add_vessels(view: Tissue, grid: Grid, body: Body, rng: np.random.Generator) -> None:
     """Draw hepatic veins without visible walls, portal branches with bright walls, small cross-sections."""
-    calibre = body.vessel_scale * fibrosis.vein_scale(body.severity)
+    calibre = body.vessel_scale * vein_scale(body.severity)
     for _ in range(rng.integers(1, 3)):
         hole = _tube(grid, rng, radius_mm=calibre * rng.uniform(2.5, 4.5), length_mm=rng.uniform(30, 65))
         view.replace(hole < 0, BLOOD_DB, FLUID_ATTENUATION)
@@ -134,7 +146,7 @@ def _add_wall(view: Tissue, grid: Grid, body: Body, rng: np.random.Generator) ->
     flat = np.zeros_like(arc)
     fat_end = SKIN_MM + body.fat_mm + 1.5 * field(arc, flat, 15.0, rng)
     muscle_end = fat_end + body.muscle_mm + 1.0 * field(arc, flat, 15.0, rng)
-    muscle_end = muscle_end + rng.normal(0, 0.04) * arc + fibrosis.capsule(arc, body.severity, rng)
+    muscle_end = muscle_end + rng.normal(0, 0.04) * arc + capsule(arc, body.severity, rng)
     strands = 6 * field(grid.arc / 14, grid.depth, 0.7, rng)
     before = grid.depth < muscle_end
     view.replace(before, MUSCLE_DB + strands, MUSCLE_ATTENUATION)
@@ -158,3 +170,29 @@ def _add_ribs(view: Tissue, grid: Grid, body: Body, rng: np.random.Generator) ->
     in_rib = (grid.depth > start) & (grid.depth < start + RIB_MM)
     view.attenuation += in_rib * shade.astype(np.float32)
     view.attenuation += (grid.depth < SKIN_MM) * loss.astype(np.float32)
+
+
+def parenchyma(grid: Grid, severity: float, rng: np.random.Generator) -> Array:
+    """Draw the change of backscatter against homogeneous healthy liver [dB], `(SAMPLES, LINES)`.
+
+    Clustered scatterers modulate the local power, so the envelope's statistics move from Rayleigh towards the
+    K distribution (Jakeman and Tough 1987, J. Opt. Soc. Am. A 4, 1764-1772). Septa are the zero lines of a
+    second field: a mesh of bright strands around darker nodules, as in the histology of F3 and F4.
+    """
+    mottle = field(grid.x, grid.y, MOTTLE_MM, rng)
+    nodules = field(grid.x, grid.y, NODULE_MM, rng)
+    weakest, strongest = MOTTLE_DB
+    septa = np.exp(-0.5 * (nodules / np.float32(SEPTUM_WIDTH)) ** 2)
+    mesh = NODULE_DB + (SEPTUM_DB - NODULE_DB) * septa
+    spread = weakest + (strongest - weakest) * severity
+    return spread * mottle + severity * (mesh + ECHO_DB)
+
+
+def capsule(arc_mm: Array, severity: float, rng: np.random.Generator) -> Array:
+    """Draw bumps of the liver's surface [mm] at positions along it, `(1, LINES)`; none without fibrosis."""
+    return CAPSULE_MM * severity**1.5 * field(arc_mm, np.zeros_like(arc_mm), CAPSULE_SCALE_MM, rng)
+
+
+def vein_scale(severity: float) -> float:
+    """Return the calibre of the hepatic veins relative to healthy ones."""
+    return 1 - NARROWING * severity

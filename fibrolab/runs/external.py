@@ -13,6 +13,7 @@ from fibrolab import auditing, environment, keys
 from fibrolab.config import resolved
 from fibrolab.data.audit.finding import Finding, counted, percent, verdict
 from fibrolab.data.labelled_data import LabelledData
+from fibrolab.data.requirements import EVALUATE
 from fibrolab.errors import ConfigError
 from fibrolab.evaluation import predictions
 from fibrolab.loading import load
@@ -69,7 +70,7 @@ def run(config: DictConfig) -> str:
 
 
 def _settings(config: DictConfig, before: TrainedRun) -> DictConfig:
-    """The settings of the run that trained, with the data, place and device of this one."""
+    """Return the settings of the run that trained, with the data, place and device of this one."""
     settings = before.config.copy()
     if "model" not in settings or "trainer" not in settings:
         raise ConfigError(f"Run {before.run_id} has no network of its own; name one of `fibrolab.train`.")
@@ -85,10 +86,10 @@ def _settings(config: DictConfig, before: TrainedRun) -> DictConfig:
 
 
 def _loaded(settings: DictConfig, answered: list[str]) -> LabelledData:
-    """The data under the task of the run; of a task that takes any classes, those that the run knows."""
+    """Load the data under the task of the run; a task of any classes takes those of the run."""
     if settings.task.get("of") is None:
         settings.task.classes = None  # those of the data
-    data = load(settings)
+    data = load(settings, needs=EVALUATE)
     if data.classes != answered:
         raise ConfigError(
             f"'{data.manifest.name}' has the classes {', '.join(data.classes)}, the run answers "
@@ -99,7 +100,7 @@ def _loaded(settings: DictConfig, answered: list[str]) -> LabelledData:
 
 
 def _learnt_from(before: TrainedRun) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Manifest and split of the samples that a run was trained or validated on."""
+    """Return manifest and split of the samples that a run was trained or validated on."""
     table, split = (
         pd.read_csv(before.folder / name, dtype=str, keep_default_na=False)
         for name in (keys.MANIFEST_FILE, keys.SPLIT_FILE)
@@ -109,7 +110,7 @@ def _learnt_from(before: TrainedRun) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _renamed(frame: pd.DataFrame, run: str) -> pd.DataFrame:
-    """Samples and patients of the run under names that no other site can have given."""
+    """Prefix samples and patients of the run with its id, so that no other site has the same names."""
     names = [name for name in (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID) if name in frame]
     return frame.assign(
         **{name: frame[name].where(frame[name] == "", f"{run[:8]}/" + frame[name]) for name in names}

@@ -20,8 +20,7 @@ from fibrolab.evaluation.comparison import published_results
 from fibrolab.evaluation.measures import catalogue, mistakes, operating_points, thresholds
 from fibrolab.evaluation.probabilities import calibration, conformal
 from fibrolab.reporting import numbers, page
-from fibrolab.reporting.checklists import checklist_page as checklist
-from fibrolab.reporting.checklists import model_card
+from fibrolab.reporting.checklists import documents
 from fibrolab.reporting.figures import images as contact_sheets
 from fibrolab.reporting.figures import run as figures
 from fibrolab.reporting.figures.style import save
@@ -168,8 +167,8 @@ def draw(folder: Path, images: Sequence[np.ndarray] | None = None, labels: np.nd
         classes = list(OmegaConf.load(folder / keys.CONFIG_FILE).task.classes)
         sheet = contact_sheets.samples(images, [classes[label] for label in labels])
         save(sheet, folder / keys.FIGURES / "samples.png")
-    for part in (model_card, checklist, page):
-        part.write(folder)
+    for write in (documents.write_model_card, documents.write_checklist, page.write):
+        write(folder)
 
 
 def draw_mistakes(folder: Path, images: Callable[[Sequence[str]], Mapping[str, np.ndarray]]) -> None:

@@ -1,5 +1,6 @@
 """Checks of the settings of a run, before any data is read."""
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,14 @@ from fibrolab.callbacks.averaging import build_averaging
 from fibrolab.choices import refuse, unknown
 from fibrolab.config import arguments, resolved
 from fibrolab.data.preprocess import Preprocess
+from fibrolab.errors import ConfigError
 from fibrolab.evaluation.comparison import published_results
 from fibrolab.evaluation.intervals import bootstrap
+from fibrolab.targets import imported
 from fibrolab.training import precision, trainer_parts
 
 COUNTS = ("max_epochs", "accumulate_grad_batches", "log_every_n_steps")  # of the trainer
+TARGETED = ("model", "loss", "data", "split", "sampler")  # groups whose parts may be a user's own classes
 DETERMINISTIC = (True, False, "warn")
 
 
@@ -44,6 +48,7 @@ def check(config: DictConfig) -> None:
         faults.append(f"mode={config.mode} is neither min nor max.")
     if config.resume is not None and not Path(str(config.resume)).is_file():
         faults.append(f"resume={config.resume} is not a file; give the last.ckpt of a run.")
+    faults += [fault for group in TARGETED for fault in _target_faults(resolved(config)[group], group)]
     refuse(faults + published_results.faults(resolved(config)["published"]))
     Preprocess(**arguments(config.preprocess))
     precision.check_precision(trainer["precision"], trainer["accelerator"])
@@ -51,6 +56,20 @@ def check(config: DictConfig) -> None:
     trainer_parts.loggers(config, Path())
     build_averaging(resolved(config.averaging), trainer["max_epochs"])
     bootstrap.check(**resolved(config.bootstrap))
+
+
+def _target_faults(settings: Any, where: str) -> Iterator[str]:
+    """Yield a sentence on each `_target_`, at any depth, that cannot be imported."""
+    if not isinstance(settings, Mapping):
+        return
+    for name, value in settings.items():
+        if name != "_target_":
+            yield from _target_faults(value, f"{where}.{name}")
+        elif value:
+            try:
+                imported(value, f"{where}._target_")
+            except ConfigError as fault:
+                yield str(fault)
 
 
 def _is_count(value: Any, least: int) -> bool:

@@ -37,6 +37,7 @@ def unwrapped(error: BaseException) -> BaseException:
         (["preprocess.size=64.5"], "size"),
         (["resume=README.md"], "is no checkpoint"),
         (["model._target_=fibrolab.nothing.Model"], "cannot be imported"),
+        (["model._target_=no.Model", "+loss._target_=no.Loss", "data.root=/nowhere"], "2 settings cannot be"),
         (["model.branches.image.name=5"], "name: 5 is not a word"),
         (["augment.transforms=[5]"], "augment.transforms=[5] lacks settings"),
         (["monitor=val/lss"], "monitor=val/lss is not logged; choose one of train/loss, val/loss"),

@@ -12,8 +12,7 @@ import yaml
 from chromium import chromium, visit
 
 from fibrolab import keys
-from fibrolab.reporting.checklists import answers, model_card
-from fibrolab.reporting.checklists import checklist_page as checklist
+from fibrolab.reporting.checklists import answers, documents
 from fibrolab.runs import trained_run as runs
 from fibrolab.runs.trained_run import Run
 
@@ -255,7 +254,7 @@ def test_no_ethics_funding_or_availability_is_ever_filled_in(folder: Path) -> No
 
 
 def test_the_card_has_the_sections_of_its_paper_and_says_what_is_open(folder: Path) -> None:
-    text = model_card.write(folder).read_text()
+    text = documents.write_model_card(folder).read_text()
     headings = [row.removeprefix("## ") for row in text.splitlines() if row.startswith("## ")]
     assert headings[:3] == ["Model details", "Intended use", "Factors"]
     assert len(headings) == 9
@@ -267,15 +266,15 @@ def test_markup_and_html_in_names_stay_text(folder: Path, tmp_path: Path) -> Non
     evil = "<img src=x onerror=alert(1)> [a](javascript:b) *c* `d`"
     config = {"name": evil, "data": {"name": evil}, "task": {"classes": [evil, "b"]}}
     (tmp_path / keys.CONFIG_FILE).write_text(yaml.safe_dump(config))
-    text = model_card.write(tmp_path).read_text()
+    text = documents.write_model_card(tmp_path).read_text()
     assert r"&lt;img src=x onerror=alert\(1\)&gt; \[a\]\(javascript:b\) \*c\* \`d\`" in text
     assert "<img" not in text
-    assert "<img" not in checklist.write(tmp_path).read_text()
+    assert "<img" not in documents.write_checklist(tmp_path).read_text()
 
 
 @pytest.mark.parametrize("width", [360, 1280])
 def test_the_checklists_open_in_a_browser_without_complaint(folder: Path, browser: Any, width: int) -> None:
-    opened = visit(browser, checklist.write(folder), width)
+    opened = visit(browser, documents.write_checklist(folder), width)
     assert opened.complaints == []
     assert len(opened.requests) == 1 + sum(url.startswith("data:") for url in opened.requests)
     assert opened.page.evaluate("document.documentElement.scrollWidth") == width

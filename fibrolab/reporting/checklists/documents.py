@@ -1,18 +1,44 @@
-"""The model card of a run's network, as Markdown."""
+"""Documents of a run that its authors complete: reporting checklists (CLAIM, TRIPOD+AI), model card."""
 
 import re
 from pathlib import Path
 
+from fibrolab import keys
+from fibrolab.reporting import html
 from fibrolab.reporting.checklists import answers
 from fibrolab.runs import trained_run as runs
 from fibrolab.runs.trained_run import Run
 from fibrolab.storage import put
 
-FILE = "model_card.md"
+CHECKLIST_FILE, MODEL_CARD_FILE = "checklist.html", "model_card.md"
+LISTS = ("claim", "tripod_ai")
 MARKUP = re.compile(r"([\\`*_{}\[\]()#!|~])")
 
 
-def write(folder: Path) -> Path:
+def write_checklist(folder: Path) -> Path:
+    """Write ``checklist.html`` from the files of a run.
+
+    Args:
+        folder: Of the run.
+
+    Returns:
+        The page.
+
+    Raises:
+        DataError: ``folder`` is no folder.
+        StorageError: The disk is full or the folder cannot be written.
+    """
+    run = runs.read(folder)
+    content = {
+        "name": str(run.setting("name", folder.name)),
+        "lists": {name: answers.answered(name, run) for name in LISTS},
+        "unanswered": answers.UNANSWERED,
+        "report": keys.REPORT_FILE,
+    }
+    return put(folder / CHECKLIST_FILE, html.render("checklist.html.j2", content))
+
+
+def write_model_card(folder: Path) -> Path:
     """Write ``model_card.md`` from the files of a run (Mitchell et al., FAT* 2019).
 
     Args:
@@ -25,10 +51,10 @@ def write(folder: Path) -> Path:
         DataError: ``folder`` is no folder.
         StorageError: The disk is full or the folder cannot be written.
     """
-    return put(folder / FILE, text(runs.read(folder)).encode(errors="replace"))
+    return put(folder / MODEL_CARD_FILE, model_card(runs.read(folder)).encode(errors="replace"))
 
 
-def text(run: Run) -> str:
+def model_card(run: Run) -> str:
     """Return the card: a heading per section, and a paragraph per item with its answer."""
     card = answers.answered("model_card", run)
     name = plain(str(run.setting("name", run.folder.name)))
