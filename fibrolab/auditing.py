@@ -116,7 +116,7 @@ def announce(folder: Path, found: dict[str, Any]) -> None:
 
 
 def _key(data: LabelledData) -> str:
-    """Names all that an audit depends on: samples, facts, split, classes, code; not where the files lie."""
+    """Return a hash of all that an audit depends on: samples, facts, split, classes, code; no paths."""
     manifest, split = data.manifest, replace(data.split, partitions=np.empty(0))
     rows = manifest.table.assign(_class=data.labels, _part=data.split.partitions).astype(str)  # lists, too
     about = (manifest.name, manifest.classes, manifest.left_out, dict(manifest.best_accuracy))
@@ -129,7 +129,7 @@ def _key(data: LabelledData) -> str:
 
 
 def _pictures(found: dict[str, Any], data: LabelledData) -> list[list[np.ndarray]]:
-    """The pictures of the worst clusters of copies, for the contact sheet."""
+    """Read the images of the largest clusters of copies, for the contact sheet."""
     media = dict(zip(data.manifest.table[keys.SAMPLE_ID], data.manifest.pictures(), strict=True))
     return [
         [_thumbnail(media[sample]) for sample in cluster["samples"][: audit_figures.COLUMNS]]
@@ -138,7 +138,7 @@ def _pictures(found: dict[str, Any], data: LabelledData) -> list[list[np.ndarray
 
 
 def _thumbnail(item: Media) -> np.ndarray:
-    """One picture, small: a page that is sent by mail holds dozens of them."""
+    """Read one image, reduced: a page that is sent by mail holds dozens of them."""
     pixels = Image.fromarray(read_image(item.path, item.view))
     pixels.thumbnail((THUMBNAIL, THUMBNAIL))
     return np.asarray(pixels)

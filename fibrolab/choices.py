@@ -9,7 +9,7 @@ SPELLED_OUT = 20  # names listed in a sentence; a longer list is left to the sug
 
 
 def unknown(setting: str, given: object, allowed: Iterable[str]) -> str:
-    """A sentence on a name that is none of `allowed`, with the nearest ones.
+    """Return a sentence on a name that is none of `allowed`, with the nearest ones.
 
     Args:
         setting: What the name was given for, such as ``pooling``.

@@ -190,14 +190,14 @@ def _setting_of(place: object, config: DictConfig) -> str | None:
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
-    """The config as plain dicts, lists, strings and numbers, every reference followed."""
+    """Return the config as plain dicts, lists, strings and numbers, every reference followed."""
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
 
 
 def arguments(config: DictConfig, *others: str) -> dict[str, Any]:
-    """The settings of one thing as arguments: without the `name` that it goes by, and without `others`."""
+    """Return the settings of one part as arguments, without its `name` and without `others`."""
     return {key: value for key, value in resolved(config).items() if key not in ("name", *others)}
 
 
@@ -211,7 +211,7 @@ def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def explain(error: Exception) -> str:
-    """A sentence on a config that Hydra refused, with the nearest name that it knows."""
+    """Return a sentence on a config that Hydra refused, with the nearest name that it knows."""
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     text = str(error).strip()
     if match := re.search(r"Could not find '([\w/@.]+)/([^'/]+)'", text):
@@ -246,7 +246,7 @@ def _disk_is_full(error: BaseException | None) -> bool:
 
 
 def _check_kinds(config: DictConfig) -> None:
-    """Settings are of the kinds that `conf/` shows: YAML takes `yess` for a word."""
+    """Refuse settings of another type than their default in `conf/`: YAML reads `yess` as a word."""
     given = OmegaConf.to_container(config)
     faults = [fault for where, shown in _shown() for fault in _misfits(shown, _below(given, where), where)]
     seed = config.get("seed", 0)
@@ -270,7 +270,7 @@ def _shown() -> Iterator[tuple[str, Any]]:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    """A file's own settings; nothing of a file elsewhere, such as below `--config-dir`."""
+    """Return a file's own settings; nothing for a file elsewhere, such as below `--config-dir`."""
     content = OmegaConf.load(path) if path.is_file() else OmegaConf.create()
     assert isinstance(content, DictConfig)
     plain = OmegaConf.to_container(content)
@@ -279,14 +279,14 @@ def _content(path: Path) -> dict[str, Any]:
 
 
 def _below(given: Any, where: str) -> Any:
-    """The settings that stand at a place such as `model.head`."""
+    """Return the settings at a place such as `model.head`."""
     for name in where.split(".") if where else ():
         given = given.get(name) if isinstance(given, dict) else None
     return given
 
 
 def _misfits(shown: Any, given: Any, where: str) -> Iterator[str]:
-    """A sentence on each setting that is of another kind than the one shown."""
+    """Yield a sentence on each setting whose type differs from its default."""
     if isinstance(shown, dict) and isinstance(given, dict):
         for key in shown.keys() & given.keys():
             yield from _misfits(shown[key], given[key], f"{where}.{key}" if where else str(key))
@@ -323,7 +323,7 @@ def _end(error: FibrolabError) -> NoReturn:
 
 
 def _left_over(config: DictConfig, name: str) -> str:
-    """A sentence on a setting that belongs to another source or split, left by `+` or by an experiment."""
+    """Return a sentence on a setting of another source or split, left by `+` or an experiment."""
     holders = [group for group in ("data", "split") if name in config.get(group, {})]
     where = holders[0] if len(holders) == 1 else "data or split"
     chosen = f" {config[where].name}" if where in config else ""

@@ -46,7 +46,7 @@ class StorageError(FibrolabError):
 
 
 def listing(faults: Sequence[str]) -> str:
-    """The faults, a line each; beyond the first twenty only their number."""
+    """Return the faults, a line each; beyond the first twenty only their number."""
     lines = [f"  - {fault}" for fault in faults[:LISTED]]
     if len(faults) > LISTED:
         lines.append(f"  - and {len(faults) - LISTED} more")

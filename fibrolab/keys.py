@@ -58,7 +58,7 @@ Y_TRUE: Final = "y_true"
 
 
 def probability_columns(num_classes: int) -> list[str]:
-    """Names of the probability columns, ``p_0 .. p_{K-1}``."""
+    """Return names of the probability columns, ``p_0 .. p_{K-1}``."""
     return [f"p_{k}" for k in range(num_classes)]
 
 

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 def load(config: DictConfig, must_split: bool = True, needs: Needs = TRAIN) -> LabelledData:
-    """Manifest, survey, task and split, as the config names them.
+    """Load manifest, survey, labels and split, as the config names them.
 
     Args:
         config: With `data`, `task`, `split` and `paths`.
@@ -113,7 +113,7 @@ def _answer(faults: Sequence[str], policy: str, manifest: Manifest, some_left: b
 
 
 def _row_by_row(facts: pd.DataFrame, present: np.ndarray) -> pd.DataFrame:
-    """The survey of those who have a modality, among empty rows of those who lack it, (N, ..)."""
+    """Return a survey with an empty row for each sample that lacks the modality, (N, ..)."""
     rows = np.where(present, np.cumsum(present) - 1, len(facts))
     return pd.concat([facts, pd.DataFrame([EMPTY])]).iloc[rows].reset_index(drop=True)
 

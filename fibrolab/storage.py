@@ -54,7 +54,7 @@ def write_table(frame: pd.DataFrame, path: Path, index: bool = False) -> Path:
 
 
 def as_csv(frame: pd.DataFrame, index: bool = False) -> bytes:
-    """A table as `write_table` writes it."""
+    """Return a table as `write_table` writes it."""
     return frame.to_csv(index=index, lineterminator="\n").encode()
 
 

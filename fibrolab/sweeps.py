@@ -38,7 +38,7 @@ def composed_in_python() -> bool:
 
 
 def named(name: str) -> str:
-    """The name of a run, with what sets its job apart where that does not tell: `single-phantom seed=1`."""
+    """Name a run, with the settings in which its job differs, such as `single-phantom seed=1`."""
     return " ".join([name, *(label for label in _apart().values() if label not in name)])
 
 
@@ -72,7 +72,7 @@ def ended(name: str, run_id: str) -> dict[str, list[str]]:
 
 
 def side_by_side(arms: Mapping[str, Sequence[str]]) -> str:
-    """The command that compares runs, ready for a shell; OTHER stands for what only the user can name.
+    """Return the command that compares runs, ready for a shell; OTHER stands for a run of the user's.
 
     Args:
         arms: Run ids by arm, as of `ended`.
@@ -105,5 +105,5 @@ def _apart() -> dict[str, str]:
 
 
 def _plain(word: str) -> str:
-    """An override without blanks and quotes, which Hydra may set otherwise than the user."""
+    """Return an override without blanks and quotes, in which Hydra and the user may differ."""
     return re.sub(r"[\s'\"]", "", word)

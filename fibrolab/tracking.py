@@ -126,7 +126,7 @@ class TrackedRun:
         self._log("metrics", [Metric(name, x, now, 0) for name, x in known.items()])
 
     def tag(self, values: Mapping[str, Any]) -> None:
-        """Words to find the run by."""
+        """Set tags of the run."""
         self._log("tags", [RunTag(name, str(value)) for name, value in values.items()])
 
     def _log(self, kind: str, entries: Sequence[Any]) -> None:
@@ -248,7 +248,7 @@ def _open(uri: str, experiment: str, artifacts: str) -> tuple[MlflowClient, str]
 
 
 def _parent(client: MlflowClient, experiment_id: str, sweep: Path, owner: dict[str, Any]) -> str:
-    """The run that a sweep's jobs hang below, made by whichever job comes first."""
+    """Return the parent run of a sweep's jobs; the first job creates it."""
     sweep.mkdir(parents=True, exist_ok=True)
     note = sweep / "parent_run_id"
     with FileLock(note.with_suffix(".lock")):
@@ -262,7 +262,7 @@ def _parent(client: MlflowClient, experiment_id: str, sweep: Path, owner: dict[s
 
 
 def _settle(client: MlflowClient, experiment_id: str, parent: str) -> None:
-    """A sweep is as far as its jobs are."""
+    """Set the parent run's status from its children."""
     jobs = client.search_runs([experiment_id], f"tags.`{PARENT}` = '{parent}'")
     states = {job.info.status for job in jobs}
     if "RUNNING" not in states:
@@ -271,7 +271,7 @@ def _settle(client: MlflowClient, experiment_id: str, parent: str) -> None:
 
 
 def _bury_the_dead(client: MlflowClient, experiment_id: str) -> None:
-    """Runs whose process on this host is gone (kill -9, power cut) are KILLED, not running for ever."""
+    """Mark runs whose process on this host is gone (kill -9, power cut) as KILLED."""
     for run in client.search_runs([experiment_id], "attributes.status = 'RUNNING'"):
         if _is_dead(run):
             client.set_terminated(run.info.run_id, "KILLED")
@@ -297,7 +297,7 @@ def _words(values: Mapping[str, Any]) -> dict[str, str]:
 
 @contextlib.contextmanager
 def reopen(uri: str, run_id: str) -> Iterator[TrackedRun]:
-    """A run that has ended, to add to; its status stays what it was.
+    """Open a run that has ended, to add files; its status is kept.
 
     Raises:
         ConfigError: There is no such run, it is still at work, or its files are gone.
@@ -312,7 +312,7 @@ def reopen(uri: str, run_id: str) -> Iterator[TrackedRun]:
 
 
 def finished(uri: str, run_id: str) -> Path:
-    """The folder of a run that has ended well, to read from.
+    """Return the folder of a finished run, to read from.
 
     Args:
         uri: Tracking database or server.
@@ -337,7 +337,7 @@ def finished(uri: str, run_id: str) -> Path:
 
 
 def _found(uri: str, run_id: str) -> tuple[MlflowClient, Run]:
-    """A run by its id; looking for one makes no database."""
+    """Find a run by its id; no database is created."""
     place = Path(uri.removeprefix("sqlite:///"))
     if uri.startswith("sqlite:///") and not place.is_file():
         raise ConfigError(f"There is no tracking database {place}; see tracking.uri and paths.root.")

@@ -155,7 +155,7 @@ def _distort(pictures: Tensor, draws: list[list[Drawn]]) -> Tensor:
 
 
 def _sampled(pictures: Tensor, x: Tensor, y: Tensor, padding: str) -> Tensor:
-    """Pixels from where they came, ``(n, H, W)`` each [px], by bilinear interpolation."""
+    """Sample pixels at source positions, ``(n, H, W)`` each [px], by bilinear interpolation."""
     height, width = pictures.shape[-2:]
     grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
     moved = grid_sample(pictures.float(), grid, padding_mode=padding, align_corners=False)
@@ -212,7 +212,7 @@ def _bytes(values: Tensor) -> Tensor:
 
 
 def _on(device: torch.device, numbers: Any, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Numbers on a device; the GPU is not waited for, as CUDA copies unpinned memory before it returns."""
+    """Copy numbers to a device without waiting: CUDA copies unpinned memory before it returns."""
     return torch.as_tensor(numbers, dtype=dtype).to(device, non_blocking=True)
 
 
@@ -226,7 +226,7 @@ class _Step:
 
 
 def _steps(names: Sequence[str]) -> list[_Step]:
-    """Transforms that are done at once.
+    """Return the transforms that are applied together.
 
     Flips fuse with a neighbouring move, as they bring the frame onto itself. Two other moves do not: what the
     first pushed out of the frame is lost to the second.
@@ -271,7 +271,7 @@ def _faults(position: int, transform: Any) -> Iterator[str]:
 
 
 def _name(transform: Any) -> str:
-    """Name of albumentations' class; of a user's own class its dotted path, which is done for no batch."""
+    """Return the name of albumentations' class; of a user's own class its dotted path, never batched."""
     kind = type(transform)
     return (
         kind.__name__

@@ -144,7 +144,7 @@ class FibrosisDataModule(L.LightningDataModule):
         self.prepare_data()
 
     def state_dict(self) -> dict[str, int]:
-        """The epoch that a resumed training begins with: workers ask before Lightning tells the sampler."""
+        """Return the epoch, which workers of a resumed training need before Lightning sets the sampler's."""
         assert self.trainer is not None
         return {"epoch": self.trainer.current_epoch + 1}
 
@@ -160,11 +160,11 @@ class FibrosisDataModule(L.LightningDataModule):
         return loader
 
     def val_dataloader(self) -> DataLoader:
-        """As they are."""
+        """Return the samples without augmentation, in their order."""
         return self._loader(keys.VALIDATION)
 
     def test_dataloader(self) -> DataLoader:
-        """As they are."""
+        """Return the samples without augmentation, in their order."""
         return self._loader(keys.TEST)
 
     def predict_dataloader(self) -> list[DataLoader]:
@@ -191,7 +191,7 @@ class FibrosisDataModule(L.LightningDataModule):
         return [_picture(np.asarray(item[name])) for item in items], labels
 
     def test_images(self, samples: Sequence[str]) -> dict[str, np.ndarray]:
-        """Pictures of test samples by id, as of `training_images`; those without one are left out."""
+        """Return images of test samples by id, as `training_images`; samples without one are left out."""
         if not self.stores:
             return {}
         name, *_ = self.stores
@@ -205,7 +205,7 @@ class FibrosisDataModule(L.LightningDataModule):
     def transfer_batch_to_device(
         self, batch: dict[str, Tensor], device: torch.device, dataloader_idx: int
     ) -> dict[str, Tensor]:
-        """Seeds stay where parameters are drawn of them: to fetch them back would wait for the GPU."""
+        """Move a batch to the device except its seeds, which the host reads without waiting for the GPU."""
         moved: dict[str, Tensor] = super().transfer_batch_to_device(batch, device, dataloader_idx)
         return {**moved, keys.SEED: batch[keys.SEED]} if keys.SEED in batch else moved
 
@@ -298,7 +298,7 @@ class FibrosisDataModule(L.LightningDataModule):
 
 
 def _picture(scan: np.ndarray) -> np.ndarray:
-    """A scan (C, H, W), or the middle frame of a clip (1, T, H, W), as a picture (H, W) or (H, W, 3)."""
+    """Return a scan (C, H, W) or a clip's middle frame (1, T, H, W) as an image (H, W) or (H, W, 3)."""
     if scan.ndim == 4:
         scan = scan[:, scan.shape[1] // 2]
     return scan[0] if len(scan) == 1 else np.moveaxis(scan, 0, -1)

@@ -48,7 +48,7 @@ class Pixels:
         return bool(self.slots.first[index] != ABSENT)
 
     def read(self, index: int, seed: int | None) -> np.ndarray:
-        """A copy of one sample's scans; zeros of one that lacks the modality.
+        """Return a copy of one sample's scans; zeros where the sample lacks the modality.
 
         Args:
             index: of the sample.
@@ -126,7 +126,7 @@ class PixelDataset(Dataset[dict[str, Tensor | int]]):
         return len(self.labels)
 
     def __getitem__(self, key: tuple[int, int, int]) -> dict[str, Tensor | int]:
-        """One draw of one sample.
+        """Return one draw of one sample.
 
         All its modalities share the seed of the draw, so that an elastogram is turned and shifted as its
         grey image is, and every frame of a clip as the first.

@@ -58,7 +58,7 @@ def squares(pixels: np.ndarray, path: Path) -> Squares:
 
 
 def scale(pixels: np.ndarray, path: Path) -> np.ndarray:
-    """The colour bar: a narrow upright strip that runs through the colours.
+    """Return the colour bar: a narrow upright strip that runs through the colours.
 
     Args:
         pixels: The capture, uint8 (H, W, 3).
@@ -111,7 +111,7 @@ def opacity(colour: np.ndarray, grey: np.ndarray, bar: np.ndarray) -> float:
 def kilopascals(
     square: np.ndarray, bar: np.ndarray, top_kpa: float = 40.0, opacity: float = 1.0
 ) -> np.ndarray:
-    """Stiffness from colour: the bar's nearest colour for every pixel.
+    """Return stiffness from colour: the bar's nearest colour for every pixel.
 
     Colours are compared without their grey part, which the B-mode beneath changes; what is left of a
     blended colour is the bar's times the opacity.
@@ -152,13 +152,13 @@ def _chroma(pixels: np.ndarray) -> np.ndarray:
 
 
 def _without_grey(colours: np.ndarray) -> np.ndarray:
-    """Coordinates (.., 2) of colours (.., 3) in the plane across the grey axis; equal steps stay equal."""
+    """Project colours (.., 3) onto the plane across the grey axis (.., 2); distances stay equal."""
     plane = np.array([[1, -0.5, -0.5], [0, np.sqrt(0.75), -np.sqrt(0.75)]])
     return colours.astype(np.float64) @ plane.T
 
 
 def _speckle(pixels: np.ndarray) -> np.ndarray:
-    """Brightness without its local mean, float32 (H, W)."""
+    """Return brightness without its local mean, float32 (H, W)."""
     brightness = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
     return brightness - cv2.blur(brightness, (SPECKLE, SPECKLE))
 
@@ -169,7 +169,7 @@ def _coloured(pixels: np.ndarray) -> np.ndarray:
 
 
 def _colour_box(coloured: np.ndarray) -> np.ndarray:
-    """The largest coloured area that is no strip, gaps closed, outline taken off: uint8 (H, W) of 0 and 1."""
+    """Return the largest coloured area that is not a strip, gaps closed, outline removed: uint8 (H, W)."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats(coloured)
     wide, high = stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT]
     kept = np.maximum(wide, high) < NARROW * np.minimum(wide, high)
@@ -187,7 +187,7 @@ def _colour_box(coloured: np.ndarray) -> np.ndarray:
 
 
 def _largest_square(mask: np.ndarray) -> Box:
-    """The largest square of ones; of several, the one nearest to the middle of the mask.
+    """Return the largest square of ones; of several, the one nearest to the middle of the mask.
 
     A side fits where a window's sum is its area; sums come from the integral image, and the largest side by
     halving, since where one fits, all smaller ones do.
@@ -214,7 +214,7 @@ def _fits(sums: np.ndarray, side: int) -> np.ndarray:
 def _panel_shift(
     pixels: np.ndarray, coloured: np.ndarray, region: np.ndarray, square: Box, path: Path
 ) -> tuple[int, int]:
-    """The way from the coloured panel to the plain one, (right, down) [px]: one of them is 0."""
+    """Return the shift from the coloured to the plain panel, (right, down) [px]; one of them is 0."""
     speckle = np.clip(_speckle(pixels), -SPECKLE, SPECKLE)  # so that text and edges do not outweigh tissue
     plain = cv2.dilate(cv2.max(region, coloured), np.ones((SPECKLE, SPECKLE))) == 0
     left, top, width, height = cv2.boundingRect(region)

@@ -31,7 +31,7 @@ class Branch(Protocol):
         """Return whether all of it is frozen for the whole training: its features may be computed once."""
 
     def __call__(self, values: Tensor, /) -> Tensor:
-        """Features (B, F) of one entry of a batch."""
+        """Return features (B, F) of one entry of a batch."""
 
     def depths(self) -> dict[str, int]:
         """Depth of every parameter by name: 0 nearest the input, the greatest nearest the head."""
@@ -41,7 +41,7 @@ class Branch(Protocol):
 
 
 def build_branch(name: str, settings: Settings, image_size: int, clinical: Settings | None) -> nn.Module:
-    """The `Branch` that settings describe.
+    """Build the `Branch` that settings describe.
 
     Args:
         name: Of the branch, for messages.
@@ -96,7 +96,7 @@ def clinical_columns(branches: Mapping[str, Settings]) -> list[str]:
 
 
 def settings_of(build: Callable[..., Any], but: tuple[str, ...]) -> list[str]:
-    """Names of a builder's arguments that a user sets: all but those that the code fills in."""
+    """Return the names of a builder's arguments that a user sets, without those that the code fills in."""
     return [name for name in inspect.signature(build).parameters if name not in but]
 
 

@@ -69,7 +69,7 @@ class ClinicalBranch(nn.Module):
         self.frozen = False
 
     def forward(self, values: Tensor) -> Tensor:
-        """Features (B, num_features) of values (B, all columns of the batch), NaN where not measured."""
+        """Return features (B, num_features) of values (B, columns of the batch), NaN where not measured."""
         values = values[:, self.places]  # (B, D)
         unmeasured = values.isnan()
         standard = ((values - self.mean) / self.sd).masked_fill(unmeasured, 0)

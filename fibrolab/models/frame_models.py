@@ -27,7 +27,7 @@ class OverFrames(nn.Module):
         self.num_features: int = backbone.num_features
 
     def each_frame(self, clips: Tensor) -> Tensor:
-        """Features (B, T, F) of the frames of clips (B, 1 or 3, T, H, W), uint8 or float in 0..255."""
+        """Return features (B, T, F) of the frames of clips (B, 1 or 3, T, H, W), uint8 or float in 0..255."""
         frames = clips.transpose(1, 2).flatten(0, 1)  # (B, C, T, H, W) -> (B*T, C, H, W)
         features: Tensor = self.backbone(frames)
         return features.unflatten(0, (-1, clips.shape[2]))  # (B*T, F) -> (B, T, F)
@@ -119,7 +119,7 @@ class Inflated(Average):
         self.convs = add_side_taps(backbone)  # a plain list: they are modules of the backbone
 
     def each_frame(self, clips: Tensor) -> Tensor:
-        """Features (B, T, F) of the frames of clips (B, 1 or 3, T, H, W), each beside its neighbours."""
+        """Return features (B, T, F) of frames of clips (B, 1 or 3, T, H, W), each with its neighbours."""
         for conv in self.convs:
             side_taps(conv).length = clips.shape[2]
         return super().each_frame(clips)
@@ -129,7 +129,7 @@ FRAMES: dict[str, type[OverFrames]] = {"average": Average, "lstm": LongShortTerm
 
 
 def over_frames(backbone: Backbone, name: str, **settings: Any) -> OverFrames:
-    """A branch that eats clips (B, 1, T, H, W), made of a network that eats pictures.
+    """Build a branch for clips (B, 1, T, H, W) from an image network.
 
     Args:
         backbone: The network of pictures.

@@ -139,7 +139,7 @@ class LateFusion(nn.Module):
         self.head = _headed(head, self.num_features, num_classes, output)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Logits (B, outputs) of a batch with `inputs`, or with features in the place of pixels."""
+        """Return logits (B, outputs) of a batch with `inputs`, or with features instead of pixels."""
         logits: Tensor = self.head(self.encode(batch))
         return logits
 
@@ -152,7 +152,7 @@ class LateFusion(nn.Module):
         return joined
 
     def features(self, batch: Batch) -> dict[str, Tensor]:
-        """Features (B, F) of each branch, zeros where a sample lacks its input; nothing is dropped.
+        """Return features (B, F) of each branch, zeros where a sample lacks its input; nothing is dropped.
 
         Raises:
             ConfigError: The batch lacks an entry that a branch eats.
@@ -184,7 +184,7 @@ class LateFusion(nn.Module):
         return [(name, cast(Branch, branch)) for name, branch in self.branches.items()]
 
     def _present(self, batch: Batch) -> dict[str, Tensor]:
-        """Masks (B,) of the inputs that some samples go without: by their data, or dropped in training."""
+        """Return masks (B,) of the inputs that some samples lack, in the data or dropped in training."""
         given = [key for key in self.inputs if keys.present(key) in batch]
         drops = self.training and self.modality_dropout > 0
         if not given and not drops:
@@ -201,7 +201,7 @@ class LateFusion(nn.Module):
         return {name: self._feature(name, batch, present.get(self._keys[name])) for name in self._keys}
 
     def _feature(self, name: str, batch: Batch, present: Tensor | None) -> Tensor:
-        """Features (B, F) of one branch, computed on the rows alone that are present.
+        """Return features (B, F) of one branch, computed only on the rows that have its input.
 
         What stands in for a missing picture (zeros) would count in the mean and variance of batch norm, in
         training and ever after, so the branch never sees it.

@@ -19,7 +19,7 @@ PATIENCE = 4.0  # seconds until a hub that does not answer counts as out of reac
 
 
 def timm_weights(name: str) -> Path:
-    """The file of the weights that timm publishes for a network: from the local cache, else from the hub.
+    """Return the file of weights that timm publishes for a network, from the local cache or the hub.
 
     ``HF_HUB_OFFLINE`` and proxies are honoured.
 
@@ -49,7 +49,7 @@ def timm_weights(name: str) -> Path:
 
 
 def torchvision_weights(url: str) -> Path:
-    """A file of weights that torchvision publishes: from torch's local cache, else from its server.
+    """Return a file of weights that torchvision publishes, from torch's local cache or its server.
 
     Args:
         url: Address of the file, whose name ends in the first digits of its SHA-256.

@@ -18,7 +18,7 @@ NAMES = (
 
 
 def central(kernel: Tensor, length: int) -> Tensor:
-    """A kernel (O, I, h, w) as (O, I, length, h, w): itself at the centre in time, zeros beside it.
+    """Return a kernel (O, I, h, w) as (O, I, length, h, w), at the centre in time with zeros beside it.
 
     The convolution then does with every frame what the kernel does with an image. Central frame
     initialisation of Arnab et al., "ViViT: A Video Vision Transformer", ICCV 2021, section 3.4; a copy in
@@ -50,7 +50,7 @@ def inflated(network: nn.Module) -> Adapter:
 
 
 def images_refused(state: State) -> State:
-    """The weights as they are.
+    """Return the weights unchanged.
 
     Raises:
         WeightsError: They are those of a network for images, which r2plus1d_18 has no place for.

@@ -76,13 +76,13 @@ class Chain(nn.Sequential):
         super().__init__(OrderedDict(children[: end + 1]))
 
     def forward_features(self, images: Tensor) -> Tensor:
-        """The last feature map, (B, C, h, w) or (B, C, t, h, w)."""
+        """Return the last feature map, (B, C, h, w) or (B, C, t, h, w)."""
         for layer in list(self)[:-1]:
             images = layer(images)
         return images
 
     def forward(self, images: Tensor) -> Tensor:
-        """Its average, (B, C)."""
+        """Return the average of the feature map, (B, C)."""
         pooled: Tensor = self[-1](self.forward_features(images))
         return pooled.flatten(1)
 
@@ -117,7 +117,7 @@ def fault_of_name(name: str) -> str | None:
 
 
 def published_weights(name: str) -> Path:
-    """The file of the weights that a network's library publishes.
+    """Return the file of the weights that a network's library publishes.
 
     Raises:
         WeightsError: There are none, or they are out of reach.
@@ -128,7 +128,7 @@ def published_weights(name: str) -> Path:
 
 
 def build_network(name: str, image_size: int) -> Network:
-    """A network by its name, with random weights.
+    """Build a network by its name, with random weights.
 
     Args:
         name: One of `TORCHVISION`, or any network of timm.
@@ -179,7 +179,7 @@ def users_network(target: str, image_size: int, settings: Mapping[str, Any]) -> 
 
 
 def size_refused(name: str, image_size: int, reason: object) -> str:
-    """A sentence on a network that cannot take images of this size [px]."""
+    """Return a sentence on a network that cannot take images of this size [px]."""
     return (
         f"backbone: {name} cannot take images of {image_size} px ({reason}). "
         "Set another preprocess.size, or another backbone."

@@ -73,7 +73,7 @@ def add_side_taps(backbone: Backbone) -> list[nn.Conv2d]:
 
 
 def side_taps(conv: nn.Module) -> SideTaps:
-    """The side taps of a convolution that `add_side_taps` returned."""
+    """Return the side taps of a convolution that `add_side_taps` returned."""
     return cast(SideTaps, conv.get_submodule(SIDES))
 
 
@@ -93,7 +93,7 @@ def _faults(name: str, wide: list[nn.Conv2d], convs: list[nn.Conv2d]) -> list[st
 
 
 def _silent(conv: nn.Conv2d) -> nn.Conv2d:
-    """A copy that gives zeros: the same stride, padding and groups, zero weights, no bias."""
+    """Return a copy that outputs zeros: same stride, padding and groups, zero weights, no bias."""
     silent = copy.deepcopy(conv)
     silent.bias = None
     nn.init.zeros_(silent.weight)
@@ -101,7 +101,7 @@ def _silent(conv: nn.Conv2d) -> nn.Conv2d:
 
 
 def _shifted(frames: Tensor, length: int, by: int) -> Tensor:
-    """Each clip of (B*T, C, H, W) moved `by` frames later, zeros where nothing comes from."""
+    """Shift each clip of (B*T, C, H, W) by `by` frames, with zeros at its border."""
     clips = frames.unflatten(0, (-1, length))  # (B*T, C, H, W) -> (B, T, C, H, W)
     return F.pad(clips, (0, 0, 0, 0, 0, 0, by, -by)).flatten(0, 1)  # a negative pad crops
 

@@ -97,7 +97,7 @@ def load_weights(module: nn.Module, path: str | Path, adapt: Adapter | None = No
 
 
 def read_state(path: Path) -> State:
-    """The named tensors of a safetensors file or a torch checkpoint, on the CPU.
+    """Read the named tensors of a safetensors file or a torch checkpoint, on the CPU.
 
     Raises:
         WeightsError: There is no such file, it cannot be read, it holds code, or no tensors.
@@ -120,7 +120,7 @@ def read_state(path: Path) -> State:
 
 
 def _is_safetensors(path: Path) -> bool:
-    """A safetensors file opens with the length of its JSON header (8 bytes), then the header itself."""
+    """Return whether a file begins as safetensors: the length of a JSON header (8 bytes), then the header."""
     with path.open("rb") as file:
         return file.read(9)[8:] == b"{"
 
@@ -160,7 +160,7 @@ def _broken(path: Path) -> str:
 
 
 def _split_prefix(path: str | Path) -> tuple[Path, str]:
-    """The file, and what its keys are to begin with; a ``#`` in the name of a file is none of ours."""
+    """Return the file and the prefix of its keys; a ``#`` in the name of a file that exists is kept."""
     whole = Path(path).expanduser()
     name, mark, prefix = str(whole).rpartition("#")
     if whole.is_file() or not mark:
@@ -169,7 +169,7 @@ def _split_prefix(path: str | Path) -> tuple[Path, str]:
 
 
 def _below(state: State, prefix: str, path: Path) -> State:
-    """The tensors whose keys begin with `prefix`, without it."""
+    """Return the tensors whose keys begin with `prefix`, without it."""
     found = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
     if not found:
         there = {key[:end] for key in state for end, mark in enumerate(key) if mark == "."}
@@ -193,7 +193,7 @@ def _wrapper(state: State, wanted: State) -> str:
 
 
 def _common_prefix(state: State, wanted: State, path: Path) -> str:
-    """The prefix under which most keys of the file are keys of the network."""
+    """Return the prefix under which most keys of the file are keys of the network."""
     fits: Counter[str] = Counter()
     for key in state:
         parts = key.split(".")

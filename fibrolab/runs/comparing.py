@@ -136,7 +136,7 @@ def _markers(side: Side, like: Arm, task: Task) -> list[Arm]:
 
 
 def differing(arms: Mapping[str, Sequence[TrainedRun]]) -> pd.DataFrame:
-    """Settings that are not the same in all arms: index the setting, a column an arm, texts."""
+    """Return the settings that differ between arms: one row a setting, one column an arm, texts."""
     columns = {}
     for arm, records in arms.items():
         found = [flat({k: v for k, v in resolved(one.config).items() if k not in APART}) for one in records]
@@ -180,7 +180,7 @@ def _units(sides: Sequence[Side]) -> str:
 
 
 def _checked(given: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
-    """Name and run ids of each arm; the name is empty where none was given."""
+    """Return name and run ids of each arm; the name is empty where none was given."""
     runs, unit = given["runs"], given["unit"]
     arms = (
         [(str(name), ids(of)) for name, of in runs.items()]
@@ -218,7 +218,7 @@ def _named(given: Sequence[str], runs: Sequence[Sequence[TrainedRun]]) -> list[s
 
 
 def _told_by_settings(runs: Sequence[TrainedRun]) -> list[str]:
-    """Names such as `lr 0.003` where one or two short settings are all that differs; otherwise none.
+    """Return names such as `lr 0.003` where one or two short settings differ; otherwise none.
 
     Of a group that was exchanged as a whole, such as the loss, the name stands for all of its settings.
     """

@@ -51,7 +51,7 @@ class Side:
 
 
 def side(name: str, records: Sequence[TrainedRun]) -> Side:
-    """The runs of one arm, as seeds or as folds: their test samples tell which.
+    """Gather the runs of one arm as seeds or folds, decided by their test samples.
 
     Raises:
         ConfigError: A run without test predictions, runs that are neither, or a fold that is missing.
@@ -78,7 +78,7 @@ def _fold(record: TrainedRun) -> int:
 
 
 def _refuse_missing_folds(name: str, records: Sequence[TrainedRun]) -> None:
-    """All folds that the split was asked for, of one manifest."""
+    """Refuse folds that are missing or come from another manifest."""
     first = records[0]
     if any(each.manifest_hash != first.manifest_hash for each in records):
         raise ConfigError(f"The runs of arm {name} are no folds of one data set: their manifests differ.")

@@ -129,7 +129,7 @@ def _save_data(folder: Path, before: TrainedRun, data: LabelledData) -> None:
 
 
 def _audited(config: DictConfig, data: LabelledData, before: TrainedRun, folder: Path) -> dict[str, Any]:
-    """The audit of the new data, and what of it the run has seen."""
+    """Audit the new data, and add the samples that the run was trained on."""
     found = auditing.audited(config, data, folder)
     if seen := _seen(data, before):
         found["findings"] = [asdict(each) for each in seen] + found["findings"]
@@ -155,7 +155,7 @@ def _seen(data: LabelledData, before: TrainedRun) -> list[Finding]:
 
 
 def _add_validation(folder: Path, before: TrainedRun) -> None:
-    """The run's own validation rows, on which thresholds and temperature are chosen."""
+    """Add the run's own validation rows, on which thresholds and temperature are chosen."""
     old = before.predictions
     new = predictions.read(folder / keys.PREDICTIONS_FILE).assign(**{keys.FOLD: old[keys.FOLD].iloc[0]})
     validation = _renamed(old[old[keys.PARTITION] == keys.VALIDATION], before.run_id)

@@ -27,7 +27,7 @@ class Fitted:
 
 
 def refuse_unlike(records: Sequence[TrainedRun]) -> None:
-    """Only runs of the same samples, the same task and the same test set can be stacked.
+    """Refuse runs that differ in samples, task or test set.
 
     Raises:
         ConfigError: What differs from the first run, of all runs at once.
@@ -55,7 +55,7 @@ def refuse_unlike(records: Sequence[TrainedRun]) -> None:
 
 
 def gathered(name: str, records: Sequence[TrainedRun]) -> Fitted:
-    """The answers of the runs of one arm: the folds of a cross-validation, or one run's validation part.
+    """Gather the predictions of one arm: the folds of a cross-validation, or one run's validation set.
 
     Of a test sample the confidences are averaged on the scale of the regression (logits or logarithms), on
     which it is linear: the same as stacking each fold's network and pooling those answers there.
@@ -93,7 +93,7 @@ def _refuse_leaks(name: str, fit: pd.DataFrame, test: pd.DataFrame) -> None:
 
 
 def _refuse_gaps(name: str, fit: pd.DataFrame, records: Sequence[TrainedRun]) -> None:
-    """Each sample outside the test is answered once by a network that did not see it."""
+    """Refuse samples outside the test set that are not predicted exactly once."""
     counts = fit[keys.SAMPLE_ID].value_counts()
     faults = [f"{sample}: in the validation part of {n} runs" for sample, n in counts[counts > 1].items()]
     if len(records) > 1:

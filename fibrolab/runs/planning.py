@@ -96,7 +96,7 @@ def run(config: DictConfig) -> list[Requirement]:
 
 
 def read(settings: dict[str, Any]) -> Study:
-    """The study that settings describe.
+    """Read the study that settings describe.
 
     Raises:
         ConfigError: They are wrong or contradict each other, all faults at once.
@@ -112,7 +112,7 @@ def read(settings: dict[str, Any]) -> Study:
 
 
 def answers(study: Study) -> Iterator[Requirement]:
-    """Patients for each question that is asked, in each population."""
+    """Return patients for each question that is asked, in each population."""
     for population, prevalence in _populations(study):
         for asked in QUESTIONS:
             if getattr(study, asked) is not None:
@@ -124,7 +124,7 @@ def answers(study: Study) -> Iterator[Requirement]:
 
 
 def assumptions(study: Study, found: list[Requirement]) -> Iterator[str]:
-    """Sentences on the formulas, and on what they take for granted."""
+    """Return sentences on the formulas and their assumptions."""
     if study.auc is not None:
         yield (
             "AUC: DeLong's variance for normal scores of one spread; Hanley and McNeil's exponential scores "
@@ -151,7 +151,7 @@ def assumptions(study: Study, found: list[Requirement]) -> Iterator[str]:
 
 
 def _fault(name: str, value: Any, bounds: str) -> str | None:
-    """A sentence on a number that is none or out of its bounds; null is not given."""
+    """Return a sentence on a value that is not a number or out of its bounds; null is not given."""
     if value is None:
         return None
     number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -167,7 +167,7 @@ def _faulty_stages(stages: Any) -> Iterator[str]:
 
 
 def _contradictions(study: Study) -> Iterator[str]:
-    """Sentences on settings that are each in their range, and make no question together."""
+    """Return sentences on settings that are each in their range but contradict each other."""
     if (study.auc is None) == (study.share is None):
         yield "Give what is expected, either auc or share, such as auc=0.85."
         return
@@ -188,7 +188,7 @@ def _contradictions(study: Study) -> Iterator[str]:
 
 
 def _impossible_pair(study: Study) -> Iterator[str]:
-    """A sentence on arms that cannot be right on such shares of the same patients."""
+    """Return a sentence on proportions correct that two arms cannot have on the same patients."""
     assert study.other is not None, "asked"
     least, most = sample_size.discordant_limits(study.expected, study.other)
     if not least - 1e-9 <= study.one_sided <= most + 1e-9:

@@ -58,7 +58,7 @@ def cross_fitted(
     penalty: float = 1.0,
     seed: int = 0,
 ) -> np.ndarray:
-    """Probabilities of every sample by a regression that saw nothing of its group, float64 (N, K).
+    """Predict every sample by a regression fitted without its group, float64 (N, K).
 
     Args:
         features: As for `fitted` (N, D).
@@ -92,7 +92,7 @@ def cross_fitted(
 
 
 def described(model: "Pipeline", names: Sequence[str], classes: Sequence[str]) -> dict[str, Any]:
-    """A fitted regression as numbers that can be kept as JSON and applied by hand.
+    """Return a fitted regression as numbers for JSON, with which it can be applied by hand.
 
     Args:
         model: As `fitted` gives it.

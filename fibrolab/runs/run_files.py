@@ -155,7 +155,7 @@ def _majority(run: TrainedRun, endpoints: Mapping[str, int], by_patient: bool = 
 
 
 def draw(folder: Path, images: Sequence[np.ndarray] | None = None, labels: np.ndarray | None = None) -> None:
-    """Figures, tables, model card, checklist and report page of a run, from its files.
+    """Draw and write figures, tables, model card, checklist and report of a run, from its files.
 
     Args:
         folder: Of the run.
@@ -172,7 +172,7 @@ def draw(folder: Path, images: Sequence[np.ndarray] | None = None, labels: np.nd
 
 
 def draw_mistakes(folder: Path, images: Callable[[Sequence[str]], Mapping[str, np.ndarray]]) -> None:
-    """The pictures of the worst mistakes, before `draw`, which puts them on the page.
+    """Draw the images of the worst mistakes, before `draw`, which puts them on the page.
 
     Args:
         folder: Of the run, evaluated.
@@ -210,7 +210,7 @@ def flat_metrics(scores: Scores) -> dict[str, float]:
 
 
 def _flat_points(points: pd.DataFrame) -> dict[str, float]:
-    """The end points' decisions by the rule that is tracked."""
+    """Return the end points' sensitivity and specificity by the rule that is tracked."""
     flat: dict[str, float] = {}
     for row in points[points["rule"] == TRACKED_RULE].to_dict("records"):
         if row["metric"] in TRACKED:

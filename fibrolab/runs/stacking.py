@@ -84,7 +84,7 @@ def run(config: DictConfig) -> str:
 def joined(
     arms: Sequence[Fitted], first: TrainedRun, columns: Sequence[str], missing: str
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The samples that all arms answered, and their features.
+    """Join the samples that all arms predicted with their features.
 
     Args:
         arms: Of one test set.
@@ -194,7 +194,7 @@ def _flat(alone: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
 
 
 def _checked(given: Mapping[str, Any]) -> tuple[dict[str, list[str]], list[str]]:
-    """Run ids by arm, and the clinical columns; a single one may stand without brackets."""
+    """Return run ids by arm and the clinical columns; a single one needs no brackets."""
     arms, columns, missing, penalty = (given[name] for name in ("runs", "columns", "missing", "penalty"))
     arms = arms if isinstance(arms, dict) else {"network": arms}
     arms = {str(name): ids(runs) for name, runs in arms.items()}
@@ -213,7 +213,7 @@ def _checked(given: Mapping[str, Any]) -> tuple[dict[str, list[str]], list[str]]
 
 
 def _settings(given: Mapping[str, Any], first: TrainedRun, model: str) -> DictConfig:
-    """The settings of the stack, and what it shares with its runs."""
+    """Return the settings of the stack with those it shares with its runs."""
     shared = {name: first.config[name] for name in ("data", "task", "split")}
     return OmegaConf.create({**given, **shared, "model": {"name": model}})
 

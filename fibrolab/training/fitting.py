@@ -43,7 +43,7 @@ class Fitted:
 
 
 def build_module(config: DictConfig, data: LabelledData) -> Classifier:
-    """The Lightning module that `model._target_` names, built from primitives; weights follow the seed.
+    """Build the Lightning module that `model._target_` names, from primitives; weights follow the seed.
 
     Raises:
         ConfigError: `monitor` is not a metric of the module or `mode` not its better end, or settings that it
@@ -85,7 +85,7 @@ def build_module(config: DictConfig, data: LabelledData) -> Classifier:
 
 
 def _clinical(branches: dict[str, dict[str, Any]], data: LabelledData) -> dict[str, list[Any]] | None:
-    """Columns of the table that branches eat, and their mean and deviation in training; None if none."""
+    """Return the table's columns that branches take, with mean and SD in training; None if there are none."""
     columns = clinical_columns(branches)
     if not columns:
         return None
@@ -101,7 +101,7 @@ def _clinical(branches: dict[str, dict[str, Any]], data: LabelledData) -> dict[s
 
 
 def size(module: Classifier) -> dict[str, int]:
-    """Number of parameters, and of those that train."""
+    """Count the parameters, and those that train."""
     counts = [(parameter.numel(), parameter.requires_grad) for parameter in module.parameters()]
     return {
         "parameters": sum(n for n, _ in counts),

@@ -102,7 +102,7 @@ def _runs_once(module: Classifier, datamodule: FibrosisDataModule, name: str, vi
 
 
 def _eaten(module: Classifier, name: str) -> str:
-    """The entry of the batch that a branch eats."""
+    """Return the entry of the batch that a branch takes."""
     return str(module.hparams["branches"][name].get(INPUT, keys.IMAGE))
 
 
@@ -134,7 +134,7 @@ class Extraction:
     precision: str
 
     def table(self, views: int) -> FeatureTable:
-        """Features of every sample and, under augmentation, of so many views of the training samples."""
+        """Return features of every sample and, under augmentation, of that many views of training samples."""
         digests = self.datamodule.digests(self.eaten).astype(str)
         contents, first, places = np.unique(digests, return_index=True, return_inverse=True)
         absent = int(contents[0] == "")  # samples that lack the modality are sorted in front of all contents
@@ -149,7 +149,7 @@ class Extraction:
         return FeatureTable(self.branch.num_features, clean, places, drawn, view_places)
 
     def _matrix(self, rows: np.ndarray, digests: np.ndarray, epoch: int | None = None) -> Path:
-        """The matrix of some samples, (n, F), as they are or as training draws them in an epoch."""
+        """Return features of some samples, (n, F), unaugmented or as training draws them in an epoch."""
         about = self.about | {"samples": len(rows), "contents": _hash(digests[rows])}
         task = f"Features of branch {self.name}"
         if epoch is not None:
@@ -185,7 +185,7 @@ class Extraction:
         }
 
     def run(self, rows: np.ndarray, epoch: int | None, task: str) -> Iterator[np.ndarray]:
-        """Features of a batch at a time, float32 (b, F)."""
+        """Yield the features of a batch at a time, float32 (b, F)."""
         # A copy goes to the device, so that the module stays where and as it is.
         network = self.fabric.setup_module(copy.deepcopy(self.branch).eval())
         loader = _loader(self.datamodule, self.eaten, rows, epoch)
@@ -196,7 +196,7 @@ class Extraction:
 
 
 def _loader(datamodule: FibrosisDataModule, eaten: str, rows: np.ndarray, epoch: int | None) -> DataLoader:
-    """One modality of some samples in their order, as they are or as training draws them in an epoch."""
+    """Load one modality of some samples in order, unaugmented or as training draws them in an epoch."""
     data, transforms = datamodule.data, datamodule.transforms if epoch is not None else ()
     dataset = PixelDataset(
         {eaten: datamodule.pixels(eaten, rows)},

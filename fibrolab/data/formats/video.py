@@ -89,7 +89,7 @@ class _Film:
         self._reformatter = VideoReformatter()  # kept: it would be set up anew for each frame
 
     def play(self) -> Iterator[int]:
-        """Numbers of the frames, one after another; `pixels` are those of the present one."""
+        """Yield the frame numbers in order; `pixels` holds the current frame."""
         with av.open(io.BytesIO(self._content), "r") as container:
             stream = _stream(container, self._path)
             name = container.format.name.split(",")[0]

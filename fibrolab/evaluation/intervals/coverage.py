@@ -54,7 +54,7 @@ def _nearest(known: np.ndarray, wanted: float) -> float:
 
 @cache
 def _studies(family: str, method: str, clustered: bool) -> pd.DataFrame:
-    """Rows of the table for one kind of interval."""
+    """Return rows of the table for one kind of interval."""
     table = _table()
     return table[
         (table["family"] == family) & (table["method"] == method) & (table["clustered"] == clustered)
