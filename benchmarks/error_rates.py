@@ -87,7 +87,7 @@ def alike(rng: np.random.Generator, studies: int) -> Iterator[dict[str, object]]
             "groups": n // PER_PATIENT if clustered else n,
             "samples": n,
             "AUC": area,
-            "told apart [%]": 100 * np.mean([each.p < ALPHA for each in found]),
+            "distinguished [%]": 100 * np.mean([each.p < ALPHA for each in found]),
             "no p [%]": 100 * np.mean(np.isnan([each.p for each in found])),
         }
 
@@ -108,7 +108,7 @@ def planned(rng: np.random.Generator, studies: int) -> Iterator[dict[str, object
             "test": found[0].method,
             "of": measure.metric,
             "patients planned": n,
-            "told apart [%]": 100 * np.mean([each.p < ALPHA for each in found]),
+            "distinguished [%]": 100 * np.mean([each.p < ALPHA for each in found]),
             "patients needed, median": np.nanmedian([each.needed for each in found]),
         }
 

@@ -40,7 +40,7 @@ PARTITIONS: Final = (TRAIN, VALIDATION, TEST)
 INDEX: Final = "index"  # row of the manifest, so that a prediction finds its sample
 CLINICAL: Final = "clinical"  # values of a table's columns, NaN where not measured
 SEED: Final = "seed"  # of the augmentation, where whole batches are augmented
-INPUTS: Final = (IMAGE, ELASTOGRAM, CLIP, CLINICAL)  # what a branch of a network may eat
+INPUTS: Final = (IMAGE, ELASTOGRAM, CLIP, CLINICAL)  # what a branch of a network may take
 
 
 def present(name: str) -> str:

@@ -48,7 +48,7 @@ def clinic(
 
 
 def datamodule(data: LabelledData, *inputs: str, **settings: Any) -> FibrosisDataModule:
-    """The datamodule of a model that eats these modalities, loading in this process."""
+    """The datamodule of a model that takes these modalities, loading in this process."""
     grey = Preprocess(size=SIDE)
     stores = {
         name: PixelStore(

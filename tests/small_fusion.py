@@ -1,4 +1,4 @@
-"""Late fusions of the smallest networks, and batches that they eat."""
+"""Late fusions of the smallest networks, and batches that they take."""
 
 from typing import Any
 

@@ -14,8 +14,8 @@ from fibrolab.models.backbones import Backbone
 from fibrolab.models.clinical_branch import ClinicalBranch
 from fibrolab.models.frame_models import over_frames
 
-INPUT = "input"  # setting of a branch: the entry of the batch that it eats
-FRAMES = "frames"  # setting of a branch: how a network of pictures eats a clip
+INPUT = "input"  # setting of a branch: the entry of the batch that it takes
+FRAMES = "frames"  # setting of a branch: how a network of pictures takes a clip
 Settings = Mapping[str, Any]
 
 
@@ -45,7 +45,7 @@ def build_branch(name: str, settings: Settings, image_size: int, clinical: Setti
 
     Args:
         name: Of the branch, for messages.
-        settings: `input`, the entry of the batch that it eats (default ``image``), and those of a `Backbone`,
+        settings: `input`, its entry of the batch (default ``image``), and those of a `Backbone`,
             for clips with `frames` (`over_frames`); or ``input: clinical`` and those of a `ClinicalBranch`.
         image_size: Side of the square images [px].
         clinical: `columns` of the batch's clinical values, their `mean` and `sd` over the training samples.
@@ -56,12 +56,12 @@ def build_branch(name: str, settings: Settings, image_size: int, clinical: Setti
     """
     refuse(branch_faults(name, settings, clinical))
     rest = dict(settings)
-    eats = rest.pop(INPUT, keys.IMAGE)
+    modality = rest.pop(INPUT, keys.IMAGE)
     try:
-        if eats == keys.CLINICAL:
+        if modality == keys.CLINICAL:
             assert clinical is not None
             return _of_values(rest, clinical)
-        return _of_pixels(rest, eats, image_size)
+        return _of_pixels(rest, modality, image_size)
     except (ConfigError, WeightsError) as fault:
         raise type(fault)(f"model.branches.{name}: {fault}") from fault
 
@@ -74,24 +74,24 @@ def branch_faults(name: str, settings: Settings, clinical: Settings | None) -> l
     found = []
     if not name.isidentifier() or hasattr(nn.ModuleDict(), name):
         found.append(f"model.branches: '{name}' cannot name a branch. Use a word, such as 'image'.")
-    eats = settings.get(INPUT, keys.IMAGE)
-    if eats not in keys.INPUTS:
-        found.append(unknown(f"{where}.{INPUT}", eats, keys.INPUTS))
-    allowed = _allowed(eats)
+    modality = settings.get(INPUT, keys.IMAGE)
+    if modality not in keys.INPUTS:
+        found.append(unknown(f"{where}.{INPUT}", modality, keys.INPUTS))
+    allowed = _allowed(modality)
     if "_target_" not in settings:  # whose other settings are those of the user's own network
         found += [unknown(where, key, allowed) for key in settings if key not in allowed]
-    ours = _faults_of_values(settings, clinical) if eats == keys.CLINICAL else _faults_of_pixels(settings)
+    ours = _faults_of_values(settings, clinical) if modality == keys.CLINICAL else _faults_of_pixels(settings)
     return found + [f"{where}: {fault}" for fault in ours]
 
 
 def clinical_columns(branches: Mapping[str, Settings]) -> list[str]:
-    """Clinical columns that branches eat, each once; names that are none are left to `branch_faults`."""
-    eaten = [
+    """Clinical columns that branches take, each once; names that are none are left to `branch_faults`."""
+    taken = [
         given
         for given in branches.values()
         if isinstance(given, Mapping) and given.get(INPUT) == keys.CLINICAL
     ]
-    named = [column for given in eaten for column in given.get("columns") or ()]
+    named = [column for given in taken for column in given.get("columns") or ()]
     return [column for column in dict.fromkeys(named) if column in tables.COLUMNS]
 
 
@@ -100,8 +100,8 @@ def settings_of(build: Callable[..., Any], but: tuple[str, ...]) -> list[str]:
     return [name for name in inspect.signature(build).parameters if name not in but]
 
 
-def _allowed(eats: str) -> list[str]:
-    if eats == keys.CLINICAL:
+def _allowed(modality: str) -> list[str]:
+    if modality == keys.CLINICAL:
         return [INPUT, *settings_of(ClinicalBranch, but=("mean", "sd", "places"))]
     return [INPUT, FRAMES, *settings_of(Backbone, but=("image_size", "_target_", "settings"))]
 
@@ -116,12 +116,12 @@ def _faults_of_pixels(settings: Settings) -> list[str]:
         for key, given in words.items()
         if given and not isinstance(given, str)
     ]
-    frames, eats = settings.get(FRAMES), settings.get(INPUT, keys.IMAGE)
+    frames, modality = settings.get(FRAMES), settings.get(INPUT, keys.IMAGE)
     if frames and not (isinstance(frames, Mapping) and frames.get("name")):
         found.append(f"{FRAMES}: {frames} names no way to take frames together. Give name, such as lstm.")
-    if frames and eats in (keys.IMAGE, keys.ELASTOGRAM):
+    if frames and modality in (keys.IMAGE, keys.ELASTOGRAM):
         found.append(
-            f"{FRAMES}: '{eats}' is a picture and has none. Give {INPUT}={keys.CLIP}, or no {FRAMES}."
+            f"{FRAMES}: '{modality}' is a picture and has none. Give {INPUT}={keys.CLIP}, or no {FRAMES}."
         )
     return found
 
@@ -144,19 +144,19 @@ def _of_values(rest: dict[str, Any], clinical: Settings) -> nn.Module:
     return ClinicalBranch(**rest, mean=mean, sd=sd, places=places)
 
 
-def _of_pixels(rest: dict[str, Any], eats: str, image_size: int) -> nn.Module:
+def _of_pixels(rest: dict[str, Any], modality: str, image_size: int) -> nn.Module:
     frames = rest.pop(FRAMES, None)
     backbone = Backbone(**rest, image_size=image_size)
-    if backbone.takes_clips and eats != keys.CLIP:
+    if backbone.takes_clips and modality != keys.CLIP:
         raise ConfigError(
-            f"{rest['name']} eats clips, and '{eats}' is a picture. "
+            f"{rest['name']} takes clips, and '{modality}' is a picture. "
             f"Give {INPUT}={keys.CLIP}, or a network of pictures such as resnet18."
         )
     if backbone.takes_clips and frames:
         raise ConfigError(f"{rest['name']} sees time by itself. Give no {FRAMES}, or a network of pictures.")
-    if eats == keys.CLIP and not backbone.takes_clips and not frames:
+    if modality == keys.CLIP and not backbone.takes_clips and not frames:
         raise ConfigError(
-            f"{rest['name']} is a network of pictures, which eats no clips by itself. "
+            f"{rest['name']} is a network of pictures, which takes no clips by itself. "
             f"Give {FRAMES}, such as lstm, or a network of clips such as r3d_18, or {INPUT}={keys.IMAGE}."
         )
     return over_frames(backbone, **frames) if frames else backbone

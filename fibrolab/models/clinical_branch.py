@@ -1,4 +1,4 @@
-"""The branch that eats numbers instead of pixels: liver stiffness, age, serum values."""
+"""The branch that takes numbers instead of pixels: liver stiffness, age, serum values."""
 
 from collections.abc import Sequence
 from itertools import chain, pairwise

@@ -108,7 +108,7 @@ class LateFusion(nn.Module):
         branches: The branches by name, in the order of their features.
         fusion: What joins them.
         head: The dense layers.
-        inputs: The batch keys that the network eats, each once.
+        inputs: The batch keys that the network takes, each once.
         num_features: Length of the joined feature vector.
 
     Raises:
@@ -155,7 +155,7 @@ class LateFusion(nn.Module):
         """Return features (B, F) of each branch, zeros where a sample lacks its input; nothing is dropped.
 
         Raises:
-            ConfigError: The batch lacks an entry that a branch eats.
+            ConfigError: The batch lacks an entry that a branch takes.
         """
         masks = {key: batch[keys.present(key)] for key in self.inputs if keys.present(key) in batch}
         return self._features(batch, masks)

@@ -44,7 +44,7 @@ def run(config: DictConfig) -> str:
 
     Raises:
         ConfigError: The run is not known or kept no network, or the data has other classes.
-        DataError: Faults of the data, or none of what the network eats.
+        DataError: Faults of the data, or none of what the network takes.
     """
     started, clock = datetime.now(UTC), time.monotonic()
     before = open_run(config.run, config.tracking.uri, NEEDED)

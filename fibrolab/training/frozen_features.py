@@ -67,8 +67,8 @@ def cached(
     """
     if views is not None and not (isinstance(views, int) and not isinstance(views, bool) and views >= 1):
         raise ConfigError(f"features.views={views} is neither a whole number from 1 nor null.")
-    eaten = {name: _eaten(module, name) for name in module.network.branches}
-    once = [name for name in eaten if _runs_once(module, datamodule, name, views)]
+    inputs = {name: _input_of(module, name) for name in module.network.branches}
+    once = [name for name in inputs if _runs_once(module, datamodule, name, views)]
     if not once:
         return []
     datamodule.setup("fit")
@@ -79,16 +79,16 @@ def cached(
         for name in once
     }
     logger.info("Frozen, so run once an image before the training: branch %s.", ", ".join(once))
-    datamodule.serve(tables, list(dict.fromkeys(key for name, key in eaten.items() if name not in once)))
+    datamodule.serve(tables, list(dict.fromkeys(key for name, key in inputs.items() if name not in once)))
     return once
 
 
 def _runs_once(module: Classifier, datamodule: FibrosisDataModule, name: str, views: int | None) -> bool:
     """Return whether a branch's features can be computed once; log it where only views are missing."""
-    eaten = _eaten(module, name)
-    if not module.network.branches[name].frozen or eaten == keys.CLINICAL:
+    modality = _input_of(module, name)
+    if not module.network.branches[name].frozen or modality == keys.CLINICAL:
         return False
-    changes = _changes(datamodule, eaten)
+    changes = _changes(datamodule, modality)
     if changes is None or views is not None:
         return True
     logger.info(
@@ -96,19 +96,19 @@ def _runs_once(module: Classifier, datamodule: FibrosisDataModule, name: str, vi
         name,
         changes,
         DEFAULT_VIEWS,
-        " or augment=none" if eaten != keys.CLIP else "",
+        " or augment=none" if modality != keys.CLIP else "",
     )
     return False
 
 
-def _eaten(module: Classifier, name: str) -> str:
+def _input_of(module: Classifier, name: str) -> str:
     """Return the entry of the batch that a branch takes."""
     return str(module.hparams["branches"][name].get(INPUT, keys.IMAGE))
 
 
-def _changes(datamodule: FibrosisDataModule, eaten: str) -> str | None:
+def _changes(datamodule: FibrosisDataModule, modality: str) -> str | None:
     """Return why a sample's pixels differ between epochs; None where they do not."""
-    if eaten == keys.CLIP:
+    if modality == keys.CLIP:
         return "its clips give other frames in every epoch"
     return "its images are augmented" if datamodule.transforms else None
 
@@ -135,7 +135,7 @@ class Extraction:
 
     def table(self, views: int) -> FeatureTable:
         """Return features of every sample and, under augmentation, of that many views of training samples."""
-        digests = self.datamodule.digests(self.eaten).astype(str)
+        digests = self.datamodule.digests(self.input).astype(str)
         contents, first, places = np.unique(digests, return_index=True, return_inverse=True)
         absent = int(contents[0] == "")  # samples that lack the modality are sorted in front of all contents
         places = places - absent  # which makes theirs ABSENT
@@ -144,7 +144,7 @@ class Extraction:
         train = train[places[train] != ABSENT]
         view_places = np.full_like(places, ABSENT)
         view_places[train] = np.arange(len(train))
-        epochs = range(views if _changes(self.datamodule, self.eaten) else 0)
+        epochs = range(views if _changes(self.datamodule, self.input) else 0)
         drawn = tuple(self._matrix(train, digests, epoch) for epoch in epochs)
         return FeatureTable(self.branch.num_features, clean, places, drawn, view_places)
 
@@ -164,23 +164,23 @@ class Extraction:
         return self.module.network.branches[self.name]
 
     @property
-    def eaten(self) -> str:
+    def input(self) -> str:
         """The modality that it sees."""
-        return _eaten(self.module, self.name)
+        return _input_of(self.module, self.name)
 
     @cached_property
     def about(self) -> dict[str, Any]:
         """Return everything that the features of given pixels depend on."""
         hparams = self.module.hparams
         settings = {key: value for key, value in hparams["branches"][self.name].items() if key not in STARTS}
-        datamodule, clip = self.datamodule, self.eaten == keys.CLIP
+        datamodule, clip = self.datamodule, self.input == keys.CLIP
         return {
             "version": VERSION,
             "libraries": {name: version(name) for name in ("torch", "torchvision", "timm")},
             "branch": settings | {"image_size": hparams["image_size"], "state": _state_hash(self.branch)},
             "device": self.fabric.device.type,
             "precision": self.precision,
-            "pixels": datamodule.stores[self.eaten].preprocess.key(),
+            "pixels": datamodule.stores[self.input].preprocess.key(),
             "segment": asdict(datamodule.segment) if clip else None,
         }
 
@@ -188,18 +188,18 @@ class Extraction:
         """Yield the features of a batch at a time, float32 (b, F)."""
         # A copy goes to the device, so that the module stays where and as it is.
         network = self.fabric.setup_module(copy.deepcopy(self.branch).eval())
-        loader = _loader(self.datamodule, self.eaten, rows, epoch)
+        loader = _loader(self.datamodule, self.input, rows, epoch)
         for batch in track(loader, len(loader), f"{task}, batches"):
             with torch.inference_mode():
-                features = network(self.fabric.to_device(batch[self.eaten]))
+                features = network(self.fabric.to_device(batch[self.input]))
             yield features.float().cpu().numpy()
 
 
-def _loader(datamodule: FibrosisDataModule, eaten: str, rows: np.ndarray, epoch: int | None) -> DataLoader:
+def _loader(datamodule: FibrosisDataModule, modality: str, rows: np.ndarray, epoch: int | None) -> DataLoader:
     """Load one modality of some samples in order, unaugmented or as training draws them in an epoch."""
     data, transforms = datamodule.data, datamodule.transforms if epoch is not None else ()
     dataset = PixelDataset(
-        {eaten: datamodule.pixels(eaten, rows)},
+        {modality: datamodule.pixels(modality, rows)},
         labels=data.labels[rows],
         indices=rows,
         keys=sample_keys(data.manifest.table[keys.SAMPLE_ID].iloc[rows]),

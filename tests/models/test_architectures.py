@@ -70,7 +70,7 @@ def built(*overrides: str) -> Classifier:
 
 
 def batch(module: Classifier, num_samples: int = SAMPLES) -> dict[str, Tensor]:
-    """Noise to learn by heart: of every modality that the module eats."""
+    """Noise to learn by heart: of every modality that the module takes."""
     draw = torch.Generator().manual_seed(1)
 
     def pixels(*shape: int) -> Tensor:

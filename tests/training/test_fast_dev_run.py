@@ -16,7 +16,7 @@ FILES = (
     keys.CONFIG_FILE, keys.MANIFEST_FILE, keys.SPLIT_FILE, keys.AUDIT_FILE, keys.HISTORY_FILE,
     keys.PREDICTIONS_FILE, keys.METRICS_FILE, keys.ENVIRONMENT_FILE, keys.REPORT_FILE,
 )  # fmt: skip
-DATA = {"multimodal": "phantom_swe", "video": "phantom_clips"}  # of models that eat more than a picture
+DATA = {"multimodal": "phantom_swe", "video": "phantom_clips"}  # of models that take more than a picture
 TINY = ["backbone@model.branches.a=tiny", "backbone@model.branches.b=tiny"]
 LEAST = 80  # side that Inception-V3 asks for [px]
 APART = ("binary", "saved", "by_site")  # choices that need another setting beside them
@@ -104,7 +104,7 @@ def test_a_modality_that_the_data_lacks_is_named(root: Path) -> None:
 
 
 def test_a_backbone_of_pictures_refuses_clips(root: Path) -> None:
-    with pytest.raises(ConfigError, match="eats no clips"):
+    with pytest.raises(ConfigError, match="takes no clips"):
         dev_run(root, "data=phantom_clips", "model.branches.image.input=clip", *PHANTOMS["phantom_clips"])
 
 

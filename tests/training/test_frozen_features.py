@@ -274,9 +274,9 @@ def test_clips_whose_frames_are_drawn_need_views_even_without_augmentation(
     clips: LabelledData, cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     branches = {"clip": {**FROZEN, "input": keys.CLIP, "frames": {"name": "average"}}}
-    eaten = (keys.CLIP,)
-    plain = trained(network(**branches), batches(clips, cache, inputs=eaten), tmp_path)
-    module, datamodule = network(**branches), batches(clips, cache, inputs=eaten)
+    taken = (keys.CLIP,)
+    plain = trained(network(**branches), batches(clips, cache, inputs=taken), tmp_path)
+    module, datamodule = network(**branches), batches(clips, cache, inputs=taken)
     with caplog.at_level(logging.INFO):
         assert cached(module, datamodule, tmp_path, accelerator="cpu") == []
     assert "other frames in every epoch" in caplog.text

@@ -56,7 +56,7 @@ def test_pixels_are_those_of_the_sample_whoever_lacks_them_before_it(tmp_path: P
     assert module.digests(keys.ELASTOGRAM)[[1, 4]].tolist() == ["", ""]
 
 
-def test_a_modality_that_all_have_needs_no_mask_and_one_that_is_not_eaten_gives_none(tmp_path: Path) -> None:
+def test_a_modality_that_all_have_needs_no_mask_and_one_that_is_not_taken_gives_none(tmp_path: Path) -> None:
     data = clinic(tmp_path, elastograms=EVERYONE, clips=SOME)
     batch = everything(datamodule(data, keys.IMAGE, keys.ELASTOGRAM))
     assert set(batch) == {keys.IMAGE, keys.ELASTOGRAM, keys.LABEL, keys.INDEX}
@@ -84,7 +84,7 @@ def test_a_model_of_one_modality_refuses_samples_without_it_and_names_them(tmp_p
         datamodule(data, keys.ELASTOGRAM)
 
 
-def test_samples_without_anything_that_is_eaten_are_named_by_the_rows_of_their_table(tmp_path: Path) -> None:
+def test_samples_without_anything_that_is_taken_are_named_by_the_rows_of_their_table(tmp_path: Path) -> None:
     data = clinic(tmp_path, elastograms=[*SOME, 1, 4, 5], clips=(5, 6, 9), **{keys.ROW: range(2, 14)})
     with pytest.raises(
         ConfigError, match="takes elastogram and clip; 'clinic' has none of it for rows 12, 13:"
