@@ -73,7 +73,7 @@ def run(config: DictConfig) -> str:
 
 
 def compared(sides: Sequence[Side], task: Task, given: Mapping[str, Any]) -> Comparison:
-    """Everything that the page shows, from the answers of the runs.
+    """Everything that the page shows, from the predictions of the runs.
 
     Args:
         sides: Of arms that can be compared.

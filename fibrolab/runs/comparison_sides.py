@@ -122,7 +122,7 @@ def task_of(sides: Sequence[Side]) -> Task:
 
 
 def refuse_other_patients(sides: Sequence[Side]) -> None:
-    """See that all arms answered the same test samples, of the same labels and groups.
+    """See that all arms predicted the same test samples, of the same labels and groups.
 
     Raises:
         ConfigError: What differs from the first arm, of all arms at once.
@@ -139,7 +139,7 @@ def refuse_other_patients(sides: Sequence[Side]) -> None:
         elif not ours.index.equals(theirs.index):
             more, fewer = len(theirs.index.difference(ours.index)), len(ours.index.difference(theirs.index))
             faults.append(
-                f"{other.name} answers {more} test samples that {first.name} does not, and lacks {fewer} of "
+                f"{other.name} predicts {more} test samples that {first.name} does not, and lacks {fewer} of "
                 f"its {len(ours)}."
             )
         elif unlike := int((ours != theirs).any(axis=1).sum()):

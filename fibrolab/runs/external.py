@@ -1,4 +1,4 @@
-"""A finished run on data of another site: what it answers there is a run of its own, with its own report."""
+"""A finished run on data of another site: its predictions there are a run of its own, with its own report."""
 
 import time
 from dataclasses import asdict
@@ -26,12 +26,12 @@ from fibrolab.storage import save_json
 from fibrolab.tracking import SOURCE, track
 from fibrolab.training import fitting
 
-EVALUATED = "fibrolab.evaluated_run"  # tag: the run whose network answered
+EVALUATED = "fibrolab.evaluated_run"  # tag: the run whose network predicted
 SPLIT = {"_target_": "fibrolab.data.splits.all_test", "name": "external"}
 
 
 def run(config: DictConfig) -> str:
-    """Let the network of a finished run answer every sample of another data set, and report on it.
+    """Let the network of a finished run predict every sample of another data set, and report on it.
 
     Thresholds, temperature and conformal sets stay those of the run's own validation part; baselines are
     those of its training part. Copies of what the run learnt from make the audit's verdict `fail`.
@@ -60,7 +60,7 @@ def run(config: DictConfig) -> str:
         tracked.tag({"audit": found["verdict"]})
         auditing.announce(tracked.folder, found)
         datamodule = build_datamodule(settings, data, module)
-        device = fitting.answer(settings, module, datamodule, data, tracked)
+        device = fitting.predict(settings, module, datamodule, data, tracked)
         _add_validation(tracked.folder, before)
         known |= {"device": device, "seconds": round(time.monotonic() - clock, 1)}
         save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
@@ -85,17 +85,17 @@ def _settings(config: DictConfig, before: TrainedRun) -> DictConfig:
     return settings
 
 
-def _loaded(settings: DictConfig, answered: list[str]) -> LabelledData:
+def _loaded(settings: DictConfig, classes: list[str]) -> LabelledData:
     """Load the data under the task of the run; a task of any classes takes those of the run."""
     if settings.task.get("of") is None:
         settings.task.classes = None  # those of the data
     data = load(settings, needs=EVALUATE)
-    if data.classes != answered:
+    if data.classes != classes:
         raise ConfigError(
-            f"'{data.manifest.name}' has the classes {', '.join(data.classes)}, the run answers "
-            f"{', '.join(answered)}, in this order; name the data's with data.classes, where it takes them."
+            f"'{data.manifest.name}' has the classes {', '.join(data.classes)}, the run predicts "
+            f"{', '.join(classes)}, in this order; name the data's with data.classes, where it takes them."
         )
-    settings.task.classes = answered
+    settings.task.classes = classes
     return data
 
 

@@ -58,7 +58,7 @@ def gathered(name: str, records: Sequence[TrainedRun]) -> Fitted:
     """Gather the predictions of one arm: the folds of a cross-validation, or one run's validation set.
 
     Of a test sample the confidences are averaged on the scale of the regression (logits or logarithms), on
-    which it is linear: the same as stacking each fold's network and pooling those answers there.
+    which it is linear: the same as stacking each fold's network and pooling those predictions there.
 
     Args:
         name: Of the arm, for its features and for messages.
@@ -103,6 +103,6 @@ def _refuse_gaps(name: str, fit: pd.DataFrame, records: Sequence[TrainedRun]) ->
     if faults:
         raise DataError(
             f"The runs of arm {name} are not the folds of one cross-validation; {len(faults)} samples are "
-            f"answered twice or not at all:\n{listing(faults)}\n"
+            f"predicted twice or not at all:\n{listing(faults)}\n"
             "Name every fold of `train -m split=folds_in_training split.fold=0,1,2,3,4` once."
         )

@@ -81,14 +81,14 @@ def cross_fitted(
             f"{few}. Stack runs of a task that merges these classes."
         )
     folds = StratifiedGroupKFold(min(FOLDS, *held), shuffle=True, random_state=seed)
-    answers = np.empty((len(labels), len(classes)))
+    predicted = np.empty((len(labels), len(classes)))
     for seen, unseen in folds.split(features, labels, groups):
         if len(np.unique(labels[seen])) < len(classes):
             raise DataError(
                 "All groups of a class fell into one fold of the regression; choose another seed."
             )
-        answers[unseen] = fitted(features[seen], labels[seen], penalty).predict_proba(features[unseen])
-    return answers
+        predicted[unseen] = fitted(features[seen], labels[seen], penalty).predict_proba(features[unseen])
+    return predicted
 
 
 def described(model: "Pipeline", names: Sequence[str], classes: Sequence[str]) -> dict[str, Any]:
@@ -104,11 +104,11 @@ def described(model: "Pipeline", names: Sequence[str], classes: Sequence[str]) -
         coefficient on the standardised scale.
     """
     scaler, regression = model[0], model[1]
-    answered = list(classes[1:] if len(classes) == 2 else classes)
+    names = list(classes[1:] if len(classes) == 2 else classes)
     coefficients = [dict(zip(names, map(float, row), strict=True)) for row in regression.coef_]
     return {
         "mean": dict(zip(names, map(float, scaler.mean_), strict=True)),
         "sd": dict(zip(names, map(float, scaler.scale_), strict=True)),
-        "intercept": dict(zip(answered, map(float, regression.intercept_), strict=True)),
-        "coefficients": dict(zip(answered, coefficients, strict=True)),
+        "intercept": dict(zip(names, map(float, regression.intercept_), strict=True)),
+        "coefficients": dict(zip(names, coefficients, strict=True)),
     }

@@ -49,7 +49,7 @@ class Scores(NamedTuple):
 
     Attributes:
         samples: Metrics of its images or clips, as `fibrolab.evaluation.score.score` gives them.
-        patients: Of its patients, each answered by the mean of their probabilities; None where no patient
+        patients: Of its patients, each predicted by the mean of their probabilities; None where no patient
             has several samples of one stage.
         points: Its end points at the thresholds of validation, columns `operating_points.COLUMNS`.
     """

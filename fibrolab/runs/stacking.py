@@ -1,4 +1,4 @@
-"""One stacked arm: finished runs are read, a regression is fitted on their answers, a run is left."""
+"""One stacked arm: finished runs are read, a regression is fitted on their predictions, a run is left."""
 
 import shutil
 import time
@@ -40,7 +40,7 @@ def run(config: DictConfig) -> str:
 
     Raises:
         ConfigError: Settings out of range, unknown runs, or runs that do not fit together.
-        DataError: Samples answered twice or not at all, values missing, or a class of one group.
+        DataError: Samples predicted twice or not at all, values missing, or a class of one group.
         SplitError: Groups in both the fit and the test.
     """
     started, clock = datetime.now(UTC), time.monotonic()
@@ -102,7 +102,7 @@ def joined(
     rows = arms[0].rows
     if any(not arm.rows.index.equals(rows.index) for arm in arms[1:]):
         raise DataError(
-            "The arms answer different samples: stack arms of the same folds, or of one run each."
+            "The arms predict different samples: stack arms of the same folds, or of one run each."
         )
     measured = clinical.measured(first.samples.loc[rows.index], columns).astype(np.float64)
     values = pd.DataFrame(measured, index=rows.index, columns=list(columns))
@@ -123,7 +123,7 @@ def joined(
 def stack(
     rows: pd.DataFrame, features: pd.DataFrame, classes: Sequence[str], penalty: float, seed: int
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Fit a regression and let it answer.
+    """Fit a regression and predict with it.
 
     Args:
         rows: Samples by sample_id, as of `Fitted`.
@@ -142,12 +142,12 @@ def stack(
     fit = (rows[keys.PARTITION] == keys.VALIDATION).to_numpy()
     values, labels = features.to_numpy(), rows[keys.Y_TRUE].to_numpy()
     groups = rows.loc[fit, keys.GROUP_ID].to_numpy()
-    answers = np.empty((len(rows), len(classes)))
-    answers[fit] = regression.cross_fitted(values[fit], labels[fit], groups, classes, penalty, seed)
+    predicted = np.empty((len(rows), len(classes)))
+    predicted[fit] = regression.cross_fitted(values[fit], labels[fit], groups, classes, penalty, seed)
     model = regression.fitted(values[fit], labels[fit], penalty)
-    answers[~fit] = model.predict_proba(values[~fit])
+    predicted[~fit] = model.predict_proba(values[~fit])
     frame = rows.assign(**{keys.FOLD: 0}).reset_index()
-    frame[keys.probability_columns(len(classes))] = answers
+    frame[keys.probability_columns(len(classes))] = predicted
     frame = frame.sort_values(keys.PARTITION, ascending=False, kind="stable", ignore_index=True)
     return frame, regression.described(model, list(features.columns), classes)
 

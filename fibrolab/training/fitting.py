@@ -149,7 +149,7 @@ def fit(
     return Fitted(None if score is None else float(score), str(trainer.strategy.root_device))
 
 
-def answer(
+def predict(
     config: DictConfig,
     module: Classifier,
     datamodule: FibrosisDataModule,

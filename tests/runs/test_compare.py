@@ -151,7 +151,7 @@ def faulty(place, fault):
         return [
             first,
             leave(place, frame, "other"),
-        ], "answers 0 test samples that resnet does not, and lacks 2"
+        ], "predicts 0 test samples that resnet does not, and lacks 2"
     if fault == "labels":
         frame = answers(1.0, 1)
         frame.loc[130, keys.Y_TRUE] = (frame.loc[130, keys.Y_TRUE] + 1) % 5

@@ -70,7 +70,7 @@ def test_other_classes_are_refused_though_the_task_takes_any(
 ) -> None:
     root, run_id = trained
     before = ids(root)
-    with pytest.raises(ConfigError, match="the run answers fatty, normal"):
+    with pytest.raises(ConfigError, match="the run predicts fatty, normal"):
         answer(root, run_id, tree(tmp_path / "there", 1, *names))
     assert ids(root) == before
 
