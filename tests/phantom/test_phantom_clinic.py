@@ -226,7 +226,7 @@ def test_missing_elastograms_are_those_of_whole_patients_drawn_by_the_seed(tmp_p
 
 @pytest.mark.parametrize("share", [-0.1, 1.0, 7])
 def test_a_share_of_missing_elastograms_that_is_none_is_refused(share: float, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=rf"data\.missing={share} is not a share of the patients"):
+    with pytest.raises(ConfigError, match=rf"data\.missing={share} is not a proportion of the patients"):
         phantom.load_swe(root=tmp_path, missing=share)
 
 
