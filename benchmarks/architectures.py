@@ -33,7 +33,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torchvision.models.video import r3d_18
 
-from fibrolab import keys, pipeline
+from fibrolab import keys
 from fibrolab.config import VERSION_BASE, folder, resolved
 from fibrolab.data import splits
 from fibrolab.loading import load
@@ -236,7 +236,7 @@ def measure(
     with track(**resolved(settings.tracking), name="speed", tags=tags) as tracked:
         data = load(settings)
         module = fitting.build_module(settings, data)
-        datamodule = pipeline.build_datamodule(settings, data, module)
+        datamodule = fitting.build_datamodule(settings, data, module)
         datamodule.prepare_data()
         whole = [
             batch for batch in datamodule.train_dataloader() if len(batch[keys.LABEL]) == settings.batch_size

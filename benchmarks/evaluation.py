@@ -18,10 +18,10 @@ import yaml
 
 from benchmarks.stages import staged
 from fibrolab import keys
+from fibrolab.analyses import run_files
 from fibrolab.evaluation import predictions, score
 from fibrolab.evaluation.comparison import comparison_table
 from fibrolab.evaluation.comparison.arms import Task, arm_from_runs
-from fibrolab.runs import run_files
 
 STAGES = ("F0", "F1", "F2", "F3", "F4")
 ENDPOINTS = {"ge_F2": 2, "ge_F3": 3, "ge_F4": 4}

@@ -23,7 +23,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from fibrolab import keys, pipeline
+from fibrolab import keys
 from fibrolab.config import VERSION_BASE, folder, resolved
 from fibrolab.data import splits
 from fibrolab.loading import load
@@ -92,7 +92,7 @@ def measure(settings: DictConfig) -> Twice:
     with track(**resolved(settings.tracking), name="feeding", tags={}) as tracked:
         data = load(settings)
         module = fitting.build_module(settings, data)
-        datamodule = pipeline.build_datamodule(settings, data, module)
+        datamodule = fitting.build_datamodule(settings, data, module)
         datamodule.prepare_data()
         device = "cuda" if torch.cuda.is_available() else "cpu"
         loader = datamodule.train_dataloader()

@@ -22,7 +22,7 @@ import numpy as np
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from fibrolab import keys, pipeline
+from fibrolab import keys
 from fibrolab.config import VERSION_BASE, folder, resolved
 from fibrolab.data import splits
 from fibrolab.data.labelled_data import LabelledData
@@ -69,7 +69,7 @@ def trained(settings: DictConfig, data: LabelledData, cache: bool) -> Measured:
     """One training, timed from the module that is built to the predictions that are written."""
     with track(**resolved(settings.tracking), name="frozen features", tags={}) as tracked:
         module = fitting.build_module(settings, data)
-        datamodule = pipeline.build_datamodule(settings, data, module)
+        datamodule = fitting.build_datamodule(settings, data, module)
         datamodule.prepare_data()
         start = time.perf_counter()
         if cache:

@@ -32,7 +32,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from benchmarks.stages import reading, staged
-from fibrolab import keys, pipeline
+from fibrolab import keys
 from fibrolab.config import VERSION_BASE, arguments, folder, resolved
 from fibrolab.data import splits
 from fibrolab.data.audit import audit
@@ -188,7 +188,7 @@ def main() -> None:
         settings = config(root, options.size, options.steps)
         data = many(settings, options.images)
         module = fitting.build_module(settings, data)
-        datamodule = pipeline.build_datamodule(settings, data, module)
+        datamodule = fitting.build_datamodule(settings, data, module)
         with Watch() as watch:
             if options.train:
                 train(settings, data, module, datamodule)

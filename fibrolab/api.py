@@ -28,8 +28,8 @@ from fibrolab import keys
 from fibrolab.config import NO_CHOICE, VERSION_BASE, check, explain, folder, leaves_out_a_group
 from fibrolab.config import run as perform
 from fibrolab.errors import ConfigError
-from fibrolab.reporting.inline import Page
 from fibrolab.runs import TrainedRun, open_run
+from fibrolab.runs.inline_page import Page
 
 __all__ = ["Audit", "Comparison", "audit", "compare", "evaluate", "open_run", "plan", "stack", "train"]
 
@@ -126,7 +126,7 @@ def stack(*words: str) -> TrainedRun:
         FibrolabError: A fault of the settings or the runs.
     """
     with _composed("stack", words) as config:
-        from fibrolab.runs.stacking import run as job
+        from fibrolab.analyses.stacking import run as job
 
         return open_run(perform(job, config), config.tracking.uri)
 
@@ -138,7 +138,7 @@ def compare(*words: str) -> Comparison:
         FibrolabError: A fault of the settings or the runs.
     """
     with _composed("compare", words) as config:
-        from fibrolab.runs.comparing import run as job
+        from fibrolab.analyses.comparing import run as job
         from fibrolab.tracking import finished
 
         done = perform(job, config)
@@ -168,7 +168,7 @@ def plan(*words: str) -> pd.DataFrame:
         ConfigError: Settings that are out of range or contradict each other.
     """
     with _composed("plan", words) as config:
-        from fibrolab.runs.planning import run as job
+        from fibrolab.analyses.planning import run as job
 
         return pd.DataFrame(perform(job, config))
 

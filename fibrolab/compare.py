@@ -7,7 +7,7 @@ from fibrolab.config import Job, command
 
 def imported(_: DictConfig) -> Job:
     """Import and return the function that compares runs."""
-    from fibrolab.runs.comparing import run
+    from fibrolab.analyses.comparing import run
 
     return run
 

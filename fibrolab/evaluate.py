@@ -16,10 +16,10 @@ def imported(config: DictConfig) -> Job:
         raise ConfigError(f"run={config.run} is not one run: give an id, as `train` prints it.")
     config.run = str(config.run)  # YAML reads an id of digits alone as a number
     if config.get("data") is None:
-        from fibrolab.runs.evaluating import evaluate
+        from fibrolab.analyses.evaluating import evaluate
 
         return evaluate
-    from fibrolab.runs.external import run
+    from fibrolab.analyses.external import run
 
     return run
 

@@ -8,15 +8,11 @@ from typing import NamedTuple
 from omegaconf import DictConfig
 
 from fibrolab import auditing, environment, keys, sweeps
-from fibrolab.config import arguments, resolved
-from fibrolab.data.clip_sampling import Segment
-from fibrolab.data.datamodule import FibrosisDataModule
-from fibrolab.data.labelled_data import LabelledData
+from fibrolab.analyses import run_files
+from fibrolab.analyses.evaluating import conclude, record, write_config
+from fibrolab.config import resolved
 from fibrolab.evaluation import endpoints
 from fibrolab.loading import load
-from fibrolab.modules.base import Classifier
-from fibrolab.runs import checkpoint, run_files
-from fibrolab.runs.evaluating import conclude, record, write_config
 from fibrolab.storage import save_json
 from fibrolab.tracking import track
 from fibrolab.training import checks, fitting, frozen_features
@@ -64,7 +60,7 @@ def train(config: DictConfig) -> Trained:
         auditing.announce(tracked.folder, found)
         auditing.enforce(found, config.audit.strict)
         module = fitting.build_module(with_weights_of_runs(config, data), data)
-        datamodule = build_datamodule(config, data, module)
+        datamodule = fitting.build_datamodule(config, data, module)
         tracked.log_params(fitting.size(module))
         if config.features.cache:
             frozen_features.cached(
@@ -83,19 +79,3 @@ def train(config: DictConfig) -> Trained:
         arms = sweeps.ended(base, tracked.id)
         run_files.announce(tracked.folder, tracked.id, config.tracking.uri, arms)
     return Trained(tracked.id, fitted.best)
-
-
-def build_datamodule(config: DictConfig, data: LabelledData, module: Classifier) -> FibrosisDataModule:
-    """Return the datamodule over a data set, with each modality that the model takes."""
-    return FibrosisDataModule(
-        data=data,
-        stores=checkpoint.stores(arguments(config.preprocess), module, Path(config.paths.cache)),
-        segment=Segment(**resolved(config.segment)),
-        transforms=resolved(config.augment)["transforms"],
-        sampler=resolved(config.sampler),
-        batch_size=config.batch_size,
-        num_workers=config.num_workers,
-        seed=config.seed,
-        clinical=module.clinical_columns,
-        augment_on=config.augment_on,
-    )

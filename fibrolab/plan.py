@@ -7,7 +7,7 @@ from fibrolab.config import Job, command
 
 def imported(_: DictConfig) -> Job:
     """Import and return the function that prints the patients a study needs."""
-    from fibrolab.runs.planning import run
+    from fibrolab.analyses.planning import run
 
     return run
 

@@ -7,7 +7,7 @@ from fibrolab.config import Job, command
 
 def imported(_: DictConfig) -> Job:
     """Import and return the function that stacks runs."""
-    from fibrolab.runs.stacking import run
+    from fibrolab.analyses.stacking import run
 
     return run
 

@@ -11,9 +11,9 @@ from drawn import unrendered
 from fake_arms import STAGES, answers, of_test
 
 from fibrolab import keys
+from fibrolab.analyses import comparing
 from fibrolab.evaluation import predictions
 from fibrolab.reporting.comparison_page import TABLE_FILE
-from fibrolab.runs import comparing
 
 QUICK = ("bootstrap.resamples=200",)
 ENDPOINTS = {"ge_F2": 2, "ge_F4": 4}

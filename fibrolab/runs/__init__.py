@@ -1,4 +1,4 @@
-"""Finished runs: opened, evaluated, compared, stacked, applied to other data."""
+"""The trained run: opened by its id or folder, loaded from its checkpoint, held against new data."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -22,7 +22,7 @@ from fibrolab import keys
 from fibrolab.errors import ConfigError, DataError
 from fibrolab.evaluation import baselines, predictions
 from fibrolab.evaluation.patients import PATIENTS_FILE
-from fibrolab.reporting.inline import Page
+from fibrolab.runs.inline_page import Page
 
 if TYPE_CHECKING:
     from fibrolab.data.labelled_data import LabelledData

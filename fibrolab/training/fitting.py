@@ -23,6 +23,7 @@ from fibrolab.callbacks.history import History
 from fibrolab.callbacks.prediction_writer import PredictionWriter
 from fibrolab.config import arguments, resolved
 from fibrolab.data import clinical
+from fibrolab.data.clip_sampling import Segment
 from fibrolab.data.datamodule import FibrosisDataModule
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.errors import ConfigError
@@ -98,6 +99,22 @@ def _clinical(branches: dict[str, dict[str, Any]], data: LabelledData) -> dict[s
         )
     mean, sd = np.nanmean(values, axis=0, dtype=np.float64), np.nanstd(values, axis=0, dtype=np.float64)
     return {"columns": columns, "mean": mean.tolist(), "sd": sd.tolist()}
+
+
+def build_datamodule(config: DictConfig, data: LabelledData, module: Classifier) -> FibrosisDataModule:
+    """Return the datamodule over a data set, with each modality that the model takes."""
+    return FibrosisDataModule(
+        data=data,
+        stores=checkpoint.stores(arguments(config.preprocess), module, Path(config.paths.cache)),
+        segment=Segment(**resolved(config.segment)),
+        transforms=resolved(config.augment)["transforms"],
+        sampler=resolved(config.sampler),
+        batch_size=config.batch_size,
+        num_workers=config.num_workers,
+        seed=config.seed,
+        clinical=module.clinical_columns,
+        augment_on=config.augment_on,
+    )
 
 
 def size(module: Classifier) -> dict[str, int]:

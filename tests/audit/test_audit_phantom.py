@@ -8,8 +8,8 @@ import pytest
 from audit_case import audited, clean, levels
 
 from fibrolab import keys
-from fibrolab.data.sources import phantom
 from fibrolab.data.survey import survey
+from fibrolab.phantom import source
 
 
 @pytest.mark.slow
@@ -29,7 +29,7 @@ def _confounded_by_chance(seed: int) -> dict:
 
 @pytest.mark.slow
 def test_a_clean_phantom_passes_clean(tmp_path: Path) -> None:
-    manifest = phantom.load(root=tmp_path, size=64)
+    manifest = source.load(root=tmp_path, size=64)
     facts = survey(manifest.media(), tmp_path / "cache")
     found = audited(manifest, facts)
     assert (found["verdict"], found["warnings"]) == ("ok", [])
@@ -45,7 +45,7 @@ def test_a_clean_phantom_passes_clean(tmp_path: Path) -> None:
     ],
 )
 def test_what_the_phantom_is_told_to_plant_is_found(knob: dict, keys_found: set[str], tmp_path: Path) -> None:
-    manifest = phantom.load(root=tmp_path, patients=180, images_per_patient=2, size=48, **knob)
+    manifest = source.load(root=tmp_path, patients=180, images_per_patient=2, size=48, **knob)
     facts = survey(manifest.media(), tmp_path / "cache")
     found = {key for key, level in levels(audited(manifest, facts)).items() if level != "note"}
     assert found == keys_found

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fibrolab import keys
+from fibrolab.analyses import run_files
 from fibrolab.errors import ConfigError
 from fibrolab.evaluation import patients, predictions
 from fibrolab.reporting import page
 from fibrolab.reporting.tables import endpoints as endpoint_sheets
-from fibrolab.runs import run_files
 from fibrolab.runs import trained_run as runs
 
 

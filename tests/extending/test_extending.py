@@ -8,9 +8,10 @@ from compose import composed
 from own_clinic.parts import Model
 
 from fibrolab import keys
+from fibrolab.analyses import comparing
+from fibrolab.analyses.evaluating import evaluate
 from fibrolab.pipeline import train
-from fibrolab.runs import comparing, open_run
-from fibrolab.runs.evaluating import evaluate
+from fibrolab.runs import open_run
 
 OWN = ("model", "loss", "data", "split", "sampler", "augment", "callbacks", "loggers")
 QUICK = ["trainer.max_epochs=1", "trainer.accelerator=cpu", "num_workers=0", "bootstrap.resamples=20"]

@@ -23,7 +23,16 @@ FORBIDDEN = {
         "fibrolab.models",
         "fibrolab.modules",
     ),
-    "data": ("mlflow", "hydra", "timm", "fibrolab.models", "fibrolab.modules", "fibrolab.losses"),
+    "data": (
+        "mlflow",
+        "hydra",
+        "timm",
+        "fibrolab.models",
+        "fibrolab.modules",
+        "fibrolab.losses",
+        "fibrolab.phantom",
+    ),
+    "runs": ("mlflow", "fibrolab.analyses", "fibrolab.reporting", "fibrolab.training"),
     "modules": ("mlflow", "hydra", "fibrolab.data"),
     "reporting": (
         "mlflow",
@@ -33,6 +42,7 @@ FORBIDDEN = {
         "fibrolab.data",
         "fibrolab.modules",
         "fibrolab.models",
+        "fibrolab.analyses",
     ),
 }
 ONLY_IN = {"mlflow": {"tracking.py"}, "albumentations": {"data/augment.py"}}

@@ -17,18 +17,17 @@ from fibrolab.data import screen_capture
 from fibrolab.data.box import Box
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.readers import read_bytes, read_image
-from fibrolab.data.sources import phantom
 from fibrolab.errors import ConfigError
-from fibrolab.phantom import elastogram, measurements, patient, truth
+from fibrolab.phantom import elastogram, measurements, patient, source, truth
 from fibrolab.phantom.archive import TRUTH_FILE, generate
 from fibrolab.phantom.capture import Capture, capture
 from fibrolab.phantom.synthetic_cohort import MODALITIES, Cohort
 
 LOADS = {
-    "phantom": phantom.load,
-    "phantom_swe": phantom.load_swe,
-    "phantom_clips": phantom.load_clips,
-    "phantom_lesions": phantom.load_lesions,
+    "phantom": source.load,
+    "phantom_swe": source.load_swe,
+    "phantom_clips": source.load_clips,
+    "phantom_lesions": source.load_lesions,
 }
 SMALL = {
     "phantom": {"size": 32},
@@ -127,7 +126,7 @@ def test_dicom_holds_the_pixels_of_the_png_and_no_name(tmp_path: Path) -> None:
     import pydicom
 
     manifests = [
-        phantom.load(root=tmp_path, patients=15, images_per_patient=1, size=33, format=kind)
+        source.load(root=tmp_path, patients=15, images_per_patient=1, size=33, format=kind)
         for kind in ("png", "dicom")
     ]
     for png, dicom in zip(*map(paths, manifests), strict=True):
@@ -212,7 +211,7 @@ def test_modalities_of_one_seed_show_the_same_patients(tmp_path: Path) -> None:
 
 def test_missing_elastograms_are_those_of_whole_patients_drawn_by_the_seed(tmp_path: Path) -> None:
     whole, some, others = (
-        phantom.load_swe(root=tmp_path, patients=15, **SMALL["phantom_swe"], missing=share)
+        source.load_swe(root=tmp_path, patients=15, **SMALL["phantom_swe"], missing=share)
         for share in (0, 0.4, 0.4)
     )
     assert whole.modalities == (keys.IMAGE, keys.ELASTOGRAM)
@@ -227,11 +226,11 @@ def test_missing_elastograms_are_those_of_whole_patients_drawn_by_the_seed(tmp_p
 @pytest.mark.parametrize("share", [-0.1, 1.0, 7])
 def test_a_share_of_missing_elastograms_that_is_none_is_refused(share: float, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=rf"data\.missing={share} is not a proportion of the patients"):
-        phantom.load_swe(root=tmp_path, missing=share)
+        source.load_swe(root=tmp_path, missing=share)
 
 
 def test_lesions_keep_their_rectangles(tmp_path: Path) -> None:
-    manifest = phantom.load_lesions(root=tmp_path, patients=15, size=64)
+    manifest = source.load_lesions(root=tmp_path, patients=15, size=64)
     for item in manifest.media():
         assert isinstance(item.view.box, Box)
         picture = read_image(item.path, item.view)

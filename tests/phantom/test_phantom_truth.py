@@ -18,8 +18,7 @@ from sklearn.model_selection import RepeatedStratifiedKFold, cross_val_score
 from fibrolab import keys
 from fibrolab.data.formats.contract import to_grey
 from fibrolab.data.readers import decode_clip, read_image
-from fibrolab.data.sources import phantom
-from fibrolab.phantom import measurements, patient, truth
+from fibrolab.phantom import measurements, patient, source, truth
 
 FOLDS = RepeatedStratifiedKFold(n_splits=5, n_repeats=4, random_state=0)
 CHANNELS = (("grey",), ("stiffness",), ("grey", "stiffness"), ("grey", "motion", "serum"))
@@ -212,7 +211,7 @@ def error(features: np.ndarray, stages: np.ndarray) -> float:
 
 
 def test_grey_and_colours_together_tell_more_than_either_and_none_tells_too_much(tmp_path: Path) -> None:
-    manifest = phantom.load_swe(root=tmp_path, patients=100, images_per_patient=2, size=200, separability=0.5)
+    manifest = source.load_swe(root=tmp_path, patients=100, images_per_patient=2, size=200, separability=0.5)
     grey = [texture(to_grey(read_image(item.path, item.view))) for item in manifest.media(keys.IMAGE)]
     colour = [stiffness(read_image(item.path, item.view)) for item in manifest.media(keys.ELASTOGRAM)]
     table = pd.DataFrame(np.hstack([grey, colour])).groupby(manifest.groups).mean().to_numpy()
@@ -227,7 +226,7 @@ def test_grey_and_colours_together_tell_more_than_either_and_none_tells_too_much
 
 
 def test_a_film_tells_more_than_its_still(tmp_path: Path) -> None:
-    manifest = phantom.load_clips(root=tmp_path, patients=60, frames=20, separability=0.5, seed=1)
+    manifest = source.load_clips(root=tmp_path, patients=60, frames=20, separability=0.5, seed=1)
     films = [decode_clip(item.path.read_bytes(), item.path).frames for item in manifest.media(keys.CLIP)]
     stills = [to_grey(read_image(item.path, item.view)) for item in manifest.media(keys.IMAGE)]
     still = np.array([texture(picture[28:-28, 28:-28]) for picture in stills])

@@ -169,7 +169,7 @@ def test_only_steps_that_were_switched_on_are_told(folder: Path, changed: dict[s
 
 
 def test_simulated_patients_are_called_so(folder: Path) -> None:
-    phantom = {"name": "phantom", "_target_": "fibrolab.data.sources.phantom.load"}
+    phantom = {"name": "phantom", "_target_": "fibrolab.phantom.source.load"}
     assert (
         "All data are simulated: no patient was examined."
         in answer(changed_run(folder, data=phantom), "7").text

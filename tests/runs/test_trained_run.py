@@ -17,12 +17,12 @@ from own_module import Negated
 from PIL import Image
 
 from fibrolab import keys
+from fibrolab.analyses.evaluating import evaluate
 from fibrolab.data.manifest import Manifest
 from fibrolab.errors import ConfigError, DataError
 from fibrolab.loading import load
 from fibrolab.pipeline import run
 from fibrolab.runs import TrainedRun, checkpoint, open_run
-from fibrolab.runs.evaluating import evaluate
 
 SMALL = ["preprocess.size=32", "trainer.max_epochs=1", "num_workers=0", "bootstrap.resamples=20"]
 

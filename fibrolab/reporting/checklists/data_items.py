@@ -4,7 +4,7 @@ from fibrolab import keys
 from fibrolab.reporting import findings, numbers, vocabulary
 from fibrolab.runs.trained_run import Run
 
-PHANTOM = "sources.phantom"
+PHANTOM = "phantom.source"
 SIMULATED = "All data are simulated: no patient was examined."
 EXTERNAL, BY_SITE = "external", "by_site"  # names of splits whose test set is external
 

@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 
 from fibrolab import keys
+from fibrolab.analyses import run_files
 from fibrolab.evaluation import baselines, score
 from fibrolab.evaluation.comparison import comparison_table
 from fibrolab.evaluation.intervals.proportions import wilson
 from fibrolab.evaluation.measures import catalogue
 from fibrolab.evaluation.measures.catalogue import Metric, ScoredSamples
 from fibrolab.reporting import numbers, page
-from fibrolab.runs import run_files
 
 
 def near(samples: ScoredSamples) -> np.ndarray:

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from fibrolab.data import splits
 from fibrolab.data.samplers import EpochSampler
-from fibrolab.data.sources import phantom
 from fibrolab.losses import ThresholdLoss
 from fibrolab.modules.classifiers import SingleClassifier
+from fibrolab.phantom import source
 
 
 class Net(nn.Sequential):
@@ -94,7 +94,7 @@ class Darker(albumentations.ImageOnlyTransform):
 
 
 def load(*args: Any, **settings: Any) -> Any:
-    return phantom.load(*args, **settings)
+    return source.load(*args, **settings)
 
 
 def split(*args: Any, **settings: Any) -> Any:

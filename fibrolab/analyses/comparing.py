@@ -9,6 +9,14 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from fibrolab import environment, keys
+from fibrolab.analyses.comparison_sides import (
+    Side,
+    refuse_other_patients,
+    refuse_shared_patients,
+    side,
+    task_of,
+)
+from fibrolab.analyses.evaluating import record
 from fibrolab.choices import refuse, unknown
 from fibrolab.config import flat, resolved
 from fibrolab.errors import ConfigError
@@ -19,8 +27,6 @@ from fibrolab.evaluation.comparison.arms import Arm, Task, arm_from_runs
 from fibrolab.evaluation.intervals import bootstrap
 from fibrolab.reporting import comparison_page as pages
 from fibrolab.reporting.comparison_page import Comparison, Member
-from fibrolab.runs.comparison_sides import Side, refuse_other_patients, refuse_shared_patients, side, task_of
-from fibrolab.runs.evaluating import record
 from fibrolab.runs.trained_run import NEEDED, TrainedRun, ids, named_twice, open_run
 from fibrolab.storage import write_table
 from fibrolab.tracking import SOURCE, track

@@ -4,8 +4,8 @@ import pytest
 from compose import composed
 
 from fibrolab import evaluate
+from fibrolab.analyses import evaluating
 from fibrolab.errors import ConfigError
-from fibrolab.runs import evaluating
 
 
 @pytest.mark.parametrize("given", ["null", "[0a,0b]", "{a: 0b}", "1.5"])

@@ -8,8 +8,8 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from fibrolab import keys
+from fibrolab.analyses import run_files
 from fibrolab.config import flat, resolved
-from fibrolab.runs import run_files
 from fibrolab.runs.trained_run import TrainedRun
 from fibrolab.storage import put, save_json
 from fibrolab.tracking import TrackedRun, reopen

@@ -12,14 +12,14 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from fibrolab import environment, keys
+from fibrolab.analyses import regression, run_files
+from fibrolab.analyses.evaluating import conclude, record
+from fibrolab.analyses.out_of_fold import Fitted, gathered, refuse_unlike
 from fibrolab.choices import refuse, unknown
 from fibrolab.config import resolved
 from fibrolab.data import clinical
 from fibrolab.errors import DataError, listing
 from fibrolab.evaluation import predictions, score
-from fibrolab.runs import regression, run_files
-from fibrolab.runs.evaluating import conclude, record
-from fibrolab.runs.out_of_fold import Fitted, gathered, refuse_unlike
 from fibrolab.runs.trained_run import NEEDED, TrainedRun, ids, open_run
 from fibrolab.storage import save_json
 from fibrolab.tracking import SOURCE, track

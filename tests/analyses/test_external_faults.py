@@ -9,10 +9,10 @@ from mlflow.tracking import MlflowClient
 from PIL import Image
 
 from fibrolab import keys
+from fibrolab.analyses import external
 from fibrolab.errors import ConfigError, DataError
 from fibrolab.evaluation import predictions
 from fibrolab.pipeline import run
-from fibrolab.runs import external
 
 TRAINING = (
     "task=nominal", "data=folder", "data.image_size=32", "trainer.max_epochs=1", "trainer.accelerator=cpu",

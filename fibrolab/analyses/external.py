@@ -10,6 +10,8 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from fibrolab import auditing, environment, keys
+from fibrolab.analyses import run_files
+from fibrolab.analyses.evaluating import conclude, record
 from fibrolab.config import resolved
 from fibrolab.data.audit.finding import Finding, counted, percent, verdict
 from fibrolab.data.labelled_data import LabelledData
@@ -17,10 +19,8 @@ from fibrolab.data.requirements import EVALUATE
 from fibrolab.errors import ConfigError
 from fibrolab.evaluation import predictions
 from fibrolab.loading import load
-from fibrolab.pipeline import build_datamodule
 from fibrolab.reporting import audit_page
-from fibrolab.runs import overlap, run_files
-from fibrolab.runs.evaluating import conclude, record
+from fibrolab.runs import overlap
 from fibrolab.runs.trained_run import NEEDED, TrainedRun, open_run
 from fibrolab.storage import save_json
 from fibrolab.tracking import SOURCE, track
@@ -59,7 +59,7 @@ def run(config: DictConfig) -> str:
         found = _audited(settings, data, before, tracked.folder)
         tracked.tag({"audit": found["verdict"]})
         auditing.announce(tracked.folder, found)
-        datamodule = build_datamodule(settings, data, module)
+        datamodule = fitting.build_datamodule(settings, data, module)
         device = fitting.predict(settings, module, datamodule, data, tracked)
         _add_validation(tracked.folder, before)
         known |= {"device": device, "seconds": round(time.monotonic() - clock, 1)}

@@ -4,7 +4,7 @@ import re
 from html import unescape
 from pathlib import Path
 
-from fibrolab.reporting.inline import Page
+from fibrolab.runs.inline_page import Page
 
 
 def test_a_page_is_shown_whole_in_a_frame_of_its_own(tmp_path: Path) -> None:

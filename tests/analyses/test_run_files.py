@@ -6,10 +6,10 @@ import yaml
 from fake_record import make
 
 from fibrolab import keys
+from fibrolab.analyses import run_files
 from fibrolab.errors import ConfigError, DataError, StorageError
 from fibrolab.evaluation import patients, predictions
 from fibrolab.evaluation.measures import operating_points
-from fibrolab.runs import run_files
 from fibrolab.runs.trained_run import NEEDED, TrainedRun
 
 

@@ -8,9 +8,9 @@ import yaml
 from compose import composed
 
 from fibrolab import config
+from fibrolab.analyses import planning
 from fibrolab.errors import ConfigError
 from fibrolab.evaluation.intervals import sample_size
-from fibrolab.runs import planning
 
 
 def plan(*words, where=None, code=0):
@@ -45,7 +45,7 @@ def test_wrong_settings_are_all_named_without_a_traceback(tmp_path):
 
 
 def test_a_plan_needs_none_of_the_slow_libraries():
-    code = "import sys; from fibrolab.runs import planning; print(*sys.modules)"
+    code = "import sys; from fibrolab.analyses import planning; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "pandas", "mlflow", "lightning", "matplotlib"} & set(loaded.stdout.split())
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from fibrolab.analyses import planning
 from fibrolab.errors import ConfigError
-from fibrolab.runs import planning
 
 AUC = {"auc": 0.85, "half_width": 0.05, "prevalence": 0.4}
 

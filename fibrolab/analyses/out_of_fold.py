@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import pandas as pd
 
 from fibrolab import keys
+from fibrolab.analyses import regression
 from fibrolab.choices import refuse
 from fibrolab.errors import DataError, SplitError, listing
 from fibrolab.evaluation import predictions
-from fibrolab.runs import regression
 from fibrolab.runs.trained_run import TrainedRun, named_twice
 
 

@@ -13,10 +13,10 @@ from mlflow.tracking import MlflowClient
 from omegaconf import DictConfig
 
 from fibrolab import keys
+from fibrolab.analyses import external
 from fibrolab.errors import ConfigError
 from fibrolab.evaluation import predictions
 from fibrolab.pipeline import run
-from fibrolab.runs import external
 
 PHANTOM = ["data.patients=60", "data.images_per_patient=2", "data.size=32"]
 TRAINING = ["trainer.max_epochs=1", "batch_size=16", "bootstrap.resamples=50", "trainer.accelerator=cpu"]

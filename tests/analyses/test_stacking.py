@@ -16,10 +16,10 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from fibrolab import keys
+from fibrolab.analyses import evaluating, regression, stacking
 from fibrolab.errors import ConfigError, DataError, FibrolabError
 from fibrolab.evaluation import predictions
 from fibrolab.evaluation.patients import PATIENTS_FILE
-from fibrolab.runs import evaluating, regression, stacking
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 BINARY, STAGES = ("F0-F1", "F2-F4"), ("F0", "F1", "F2", "F3", "F4")

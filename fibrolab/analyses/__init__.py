@@ -1,0 +1,1 @@
+"""Analyses of finished runs: evaluation, other sites, comparison, stacking; and the planning of studies."""
