@@ -104,11 +104,11 @@ def described(model: "Pipeline", names: Sequence[str], classes: Sequence[str]) -
         coefficient on the standardised scale.
     """
     scaler, regression = model[0], model[1]
-    names = list(classes[1:] if len(classes) == 2 else classes)
+    fitted_classes = list(classes[1:] if len(classes) == 2 else classes)
     coefficients = [dict(zip(names, map(float, row), strict=True)) for row in regression.coef_]
     return {
         "mean": dict(zip(names, map(float, scaler.mean_), strict=True)),
         "sd": dict(zip(names, map(float, scaler.scale_), strict=True)),
-        "intercept": dict(zip(names, map(float, regression.intercept_), strict=True)),
-        "coefficients": dict(zip(names, coefficients, strict=True)),
+        "intercept": dict(zip(fitted_classes, map(float, regression.intercept_), strict=True)),
+        "coefficients": dict(zip(fitted_classes, coefficients, strict=True)),
     }
