@@ -39,6 +39,8 @@ def _entry(path: Path) -> str:
     lines = [
         line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("# @package")
     ]
-    sentence, command = re.split(r": `?(?=python -m )", lines[0].removeprefix("# "), maxsplit=1)
-    example = f"Example: `{command.rstrip('`')}`"
+    sentence, *command = re.split(r": `?(?=python -m )", lines[0].removeprefix("# "), maxsplit=1)
+    if not command:
+        raise ValueError(f"{path}: the first line must be '# SENTENCE: python -m fibrolab.COMMAND ...'")
+    example = f"Example: `{command[0].rstrip('`')}`"
     return f"### {path.stem}\n\n{sentence}.\n\n{example}\n\n```yaml\n{chr(10).join(lines[1:])}\n```"

@@ -1,12 +1,14 @@
 """Reading of one file into pixels, by its content instead of its suffix; damaged files are refused.
 
-Three modules of `formats` read what is sent to them from here, and offer the same functions: `pictures`
-(JPEG, PNG, TIFF and their like), `dicom` and `video`. Each is imported when the first such file is met.
+`KINDS` names the modules of `formats`, each a `contract.Format`: `pictures` (JPEG, PNG, TIFF and similar
+formats), `dicom` and `video`. Each is imported when the first such file is read.
 """
 
-from collections.abc import Iterator
+import importlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -98,21 +100,6 @@ def inspect(content: bytes, path: Path, view: View = _WHOLE) -> tuple[Header, np
     return header, view.cut(pixels, path)
 
 
-def _format(content: bytes) -> Format:
-    """Return the module that reads such bytes."""
-    if _is_dicom(content):
-        from fibrolab.data.formats import dicom
-
-        return dicom
-    if _is_film(content):
-        from fibrolab.data.formats import video
-
-        return video
-    from fibrolab.data.formats import pictures
-
-    return pictures
-
-
 def _is_dicom(content: bytes) -> bool:
     """Tell whether bytes have the preamble of PS3.10, or begin with the first elements of group 2 or 8."""
     bare = content[:2] in (b"\x02\x00", b"\x08\x00") and content[3:4] == b"\x00"
@@ -124,6 +111,40 @@ def _is_film(content: bytes) -> bool:
     box = content[4:8] in (b"ftyp", b"moov", b"mdat", b"wide") and content[8:12] not in _STILL_BRANDS
     riff = content[:4] == b"RIFF" and content[8:12] == b"AVI "
     return box or riff or content[:4] == b"\x1a\x45\xdf\xa3"
+
+
+def _may_be_picture(_: bytes) -> bool:
+    """Return True: whatever is nothing else is a picture, or damaged."""
+    return True
+
+
+class Kind(NamedTuple):
+    """A kind of file.
+
+    Attributes:
+        module: The module of `fibrolab.data.formats` that reads it.
+        matches: Whether the bytes of a file are of this kind.
+        still_suffixes: Suffixes by which a folder of images finds such files.
+    """
+
+    module: str
+    matches: Callable[[bytes], bool]
+    still_suffixes: tuple[str, ...] = ()
+
+
+_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".pgm", ".ppm")
+KINDS = (  # the first that matches reads the file
+    Kind("dicom", _is_dicom, (".dcm", ".dicom")),
+    Kind("video", _is_film),
+    Kind("pictures", _may_be_picture, _PICTURES),
+)
+
+
+def _format(content: bytes) -> Format:
+    """Return the module that reads such bytes."""
+    module = next(kind.module for kind in KINDS if kind.matches(content))
+    found: Format = importlib.import_module(f"fibrolab.data.formats.{module}")
+    return found
 
 
 @contextmanager

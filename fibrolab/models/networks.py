@@ -72,7 +72,9 @@ class Chain(nn.Sequential):
 
     def __init__(self, network: nn.Module) -> None:
         children = list(network.named_children())
-        end = [name for name, _ in children].index(POOL)
+        names = [name for name, _ in children]
+        assert POOL in names, f"{type(network).__name__} has no layer '{POOL}' to end the features: {names}"
+        end = names.index(POOL)
         super().__init__(OrderedDict(children[: end + 1]))
 
     def forward_features(self, images: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from fibrolab import keys
 from fibrolab.callbacks.averaging import build_averaging
 from fibrolab.choices import refuse, unknown
 from fibrolab.config import arguments, resolved
@@ -13,6 +14,9 @@ from fibrolab.data.preprocess import Preprocess
 from fibrolab.errors import ConfigError
 from fibrolab.evaluation.comparison import published_results
 from fibrolab.evaluation.intervals import bootstrap
+from fibrolab.losses import LOSSES
+from fibrolab.models.branches import INPUT
+from fibrolab.models.networks import fault_of_name
 from fibrolab.targets import imported
 from fibrolab.training import precision, trainer_parts
 
@@ -48,8 +52,10 @@ def check(config: DictConfig) -> None:
         faults.append(f"mode={config.mode} is neither min nor max.")
     if config.resume is not None and not Path(str(config.resume)).is_file():
         faults.append(f"resume={config.resume} is not a file; give the last.ckpt of a run.")
-    faults += [fault for group in TARGETED for fault in _target_faults(resolved(config)[group], group)]
-    refuse(faults + published_results.faults(resolved(config)["published"]))
+    settings = resolved(config)
+    faults += [fault for group in TARGETED for fault in _target_faults(settings[group], group)]
+    faults += _name_faults(settings["model"], settings["loss"])
+    refuse(faults + published_results.faults(settings["published"]))
     Preprocess(**arguments(config.preprocess))
     precision.check_precision(trainer["precision"], trainer["accelerator"])
     trainer_parts.callbacks(config, Path())
@@ -70,6 +76,18 @@ def _target_faults(settings: Any, where: str) -> Iterator[str]:
                 imported(value, f"{where}._target_")
             except ConfigError as fault:
                 yield str(fault)
+
+
+def _name_faults(model: Mapping[str, Any], loss: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence on each backbone, and on a loss, that does not exist; a user's own are `_target_`s."""
+    for name, branch in (model.get("branches") or {}).items():
+        if not isinstance(branch, Mapping) or branch.get("_target_") or branch.get(INPUT) == keys.CLINICAL:
+            continue
+        backbone = branch.get("name")
+        if isinstance(backbone, str) and (fault := fault_of_name(backbone)):
+            yield f"model.branches.{name}: {fault}"
+    if not loss.get("_target_") and loss["name"] not in LOSSES:
+        yield unknown("loss.name", loss["name"], LOSSES)
 
 
 def _is_count(value: Any, least: int) -> bool:

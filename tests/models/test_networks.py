@@ -25,9 +25,9 @@ def with_random_statistics(network: nn.Module) -> nn.Module:
 
 def original(name: str, **settings) -> nn.Module:
     extra = {"aux_logits": False, "init_weights": True} if name == "googlenet" else {}
-    find = torchvision.models if name == "googlenet" else torchvision.models.video
-    network = getattr(find, name)(weights=None, **extra, **settings).eval()
-    network.fc = nn.Identity()
+    network = torchvision.models.get_model(name, weights=None, **extra, **settings).eval()
+    classifier = list(dict(network.named_children()))[-1]
+    setattr(network, classifier, nn.Identity())
     return network
 
 

@@ -18,26 +18,11 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.data.manifest import Manifest
+from fibrolab.data.readers import KINDS
 from fibrolab.data.tables import is_formula
 from fibrolab.errors import ConfigError, DataError, listing
 
-SUFFIXES = frozenset(
-    {
-        ".png",
-        ".jpg",
-        ".jpeg",
-        ".bmp",
-        ".tif",
-        ".tiff",
-        ".webp",
-        ".gif",
-        ".jp2",
-        ".pgm",
-        ".ppm",
-        ".dcm",
-        ".dicom",
-    }
-)
+_SUFFIXES = frozenset(suffix for kind in KINDS for suffix in kind.still_suffixes)
 _PARTITIONS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 _log = logging.getLogger(__name__)
 
@@ -133,7 +118,7 @@ def _files(top: Path) -> tuple[list[Path], list[Path]]:
         entered.add((stat.st_dev, stat.st_ino))
         folders[:] = sorted(filter(_shown, folders))
         for path in (Path(folder, name) for name in names if _shown(name)):
-            (images if path.suffix.lower() in SUFFIXES or _is_dicom(path) else others).append(path)
+            (images if path.suffix.lower() in _SUFFIXES or _is_dicom(path) else others).append(path)
     return sorted(images), sorted(others)
 
 

@@ -1,0 +1,38 @@
+"""Settings that are refused from the config alone: no data source is loaded here."""
+
+import pytest
+from compose import composed
+
+from fibrolab.errors import ConfigError
+from fibrolab.training import checks
+
+
+def test_misspelt_names_are_refused_all_at_once_before_any_data() -> None:
+    config = composed(
+        "model=hybrid",
+        "model.branches.a.name=resnet180",
+        "model.branches.b.name=vit_smal_patch16_224",
+        "loss.name=focl",
+    )
+    with pytest.raises(ConfigError) as refused:
+        checks.check(config)
+    sentences = str(refused.value).splitlines()
+    assert "3 settings cannot be used" in sentences[0]
+    assert "model.branches.a: backbone: there is no 'resnet180'. Did you mean resnet18" in sentences[1]
+    assert "model.branches.b: backbone" in sentences[2]
+    assert "vit_small_patch16_224" in sentences[2]
+    assert "loss.name: there is no 'focl'. It is one of:" in sentences[3]
+
+
+def test_names_of_a_users_own_parts_and_of_clinical_branches_are_free() -> None:
+    checks.check(
+        composed(
+            "model=multimodal",
+            "data=phantom_swe",
+            "+clinical@model.branches.clinical=lsm",
+            "model.branches.grey.name=mine",
+            "+model.branches.grey._target_=torch.nn.Identity",
+            "loss.name=own",
+            "+loss._target_=fibrolab.losses.Focal",
+        )
+    )
