@@ -18,10 +18,11 @@ import yaml
 
 from benchmarks.stages import staged
 from fibrolab import keys
-from fibrolab.analyses import run_files
+from fibrolab.analyses import evaluation_tables
 from fibrolab.evaluation import predictions, score
 from fibrolab.evaluation.comparison import comparison_table
 from fibrolab.evaluation.comparison.arms import Task, arm_from_runs
+from fibrolab.reporting import run_outputs
 
 STAGES = ("F0", "F1", "F2", "F3", "F4")
 ENDPOINTS = {"ge_F2": 2, "ge_F3": 3, "ge_F4": 4}
@@ -107,9 +108,9 @@ def finished(folder: Path) -> Path:
 
 def reported(folder: Path) -> None:
     """Evaluation, pictures and page."""
-    run_files.evaluate(folder)
-    run_files.draw_mistakes(folder, pictures)
-    run_files.draw(folder)
+    evaluation_tables.write(folder)
+    run_outputs.draw_mistakes(folder, pictures)
+    run_outputs.write(folder)
 
 
 def pictures(names: object) -> dict[str, np.ndarray]:

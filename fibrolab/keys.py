@@ -54,7 +54,7 @@ def features(branch: str) -> str:
 
 
 # Prediction columns: SAMPLE_ID .. FOLD, then Y_TRUE and one probability a class.
-Y_TRUE: Final = "y_true"
+Y_TRUE: Final = "y_true"  # class index under the task; also a column of a run's manifest
 
 
 def probability_columns(num_classes: int) -> list[str]:

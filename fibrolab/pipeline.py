@@ -8,8 +8,8 @@ from typing import NamedTuple
 from omegaconf import DictConfig
 
 from fibrolab import auditing, environment, keys, sweeps
-from fibrolab.analyses import run_files
-from fibrolab.analyses.evaluating import conclude, record, write_config
+from fibrolab.analyses.evaluating import announce, conclude
+from fibrolab.analyses.run_files import record, write_config, write_data
 from fibrolab.config import resolved
 from fibrolab.evaluation import endpoints
 from fibrolab.loading import load
@@ -54,7 +54,7 @@ def train(config: DictConfig) -> Trained:
         config.task.classes = data.classes  # which task=nominal takes from the data
         endpoints.check(config.task.endpoints, data.classes, config.task.ordered)
         write_config(config, tracked.folder)
-        run_files.save_data(tracked.folder, data)
+        write_data(tracked.folder, data)
         found = auditing.audited(config, data, tracked.folder)
         tracked.tag({"audit": found["verdict"]})
         auditing.announce(tracked.folder, found)
@@ -77,5 +77,5 @@ def train(config: DictConfig) -> Trained:
         save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
         conclude(tracked, config, datamodule.test_images, datamodule.training_images())
         arms = sweeps.ended(base, tracked.id)
-        run_files.announce(tracked.folder, tracked.id, config.tracking.uri, arms)
+        announce(tracked.folder, tracked.id, config.tracking.uri, arms)
     return Trained(tracked.id, fitted.best)

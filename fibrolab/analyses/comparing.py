@@ -16,7 +16,7 @@ from fibrolab.analyses.comparison_sides import (
     side,
     task_of,
 )
-from fibrolab.analyses.evaluating import record
+from fibrolab.analyses.run_files import record
 from fibrolab.choices import refuse, unknown
 from fibrolab.config import flat, resolved
 from fibrolab.errors import ConfigError

@@ -1,68 +1,87 @@
-"""Start and end of every run: record its settings; score, draw, report and track its predictions."""
+"""The end of every run: score, draw, report and track its predictions, and announce the result."""
 
+import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from fibrolab import keys
-from fibrolab.analyses import run_files
-from fibrolab.config import flat, resolved
+from fibrolab import keys, sweeps
+from fibrolab.analyses import evaluation_tables
+from fibrolab.config import resolved
+from fibrolab.reporting import numbers, run_outputs
+from fibrolab.runs import trained_run
 from fibrolab.runs.trained_run import TrainedRun
-from fibrolab.storage import put, save_json
 from fibrolab.tracking import TrackedRun, reopen
 
 
-def record(tracked: TrackedRun, config: DictConfig, settings: dict[str, Any], known: dict[str, Any]) -> None:
-    """Record settings and environment of a run at its start, before anything can fail."""
-    write_config(config, tracked.folder)
-    save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
-    compared = {name: part for name, part in settings.items() if name not in ("paths", "tracking")}
-    tracked.log_params(flat(compared))
-    versions = {f"version.{name}": version for name, version in known["packages"].items()}
-    tracked.tag(
-        {"mlflow.source.git.commit": known["git_commit"] or "", "command": known["command"], **versions}
-    )
-
-
-def write_config(config: DictConfig, folder: Path) -> None:
-    """Write the settings, every reference resolved."""
-    put(folder / keys.CONFIG_FILE, OmegaConf.to_yaml(config, resolve=True).encode())
-
-
 def evaluate(config: DictConfig) -> str:
-    """Score a finished run anew from its files alone, and return its id; `conf/evaluate.yaml`, composed."""
+    """Score a finished run again from its files alone, and return its id.
+
+    Args:
+        config: `conf/evaluate.yaml`, composed.
+    """
     with reopen(config.tracking.uri, config.run) as tracked:
         TrainedRun(tracked.folder, tracked.id).refuse_other_format()
         conclude(tracked, config)
-        run_files.announce(tracked.folder, tracked.id, config.tracking.uri)
+        announce(tracked.folder, tracked.id, config.tracking.uri)
     return tracked.id
 
 
 def conclude(
     tracked: TrackedRun,
     config: DictConfig,
-    tested: Callable[[Sequence[str]], Mapping[str, np.ndarray]] | None = None,
-    trained: tuple[Sequence[np.ndarray], np.ndarray] | None = None,
+    test_images: Callable[[Sequence[str]], Mapping[str, np.ndarray]] | None = None,
+    training: tuple[Sequence[np.ndarray], np.ndarray] | None = None,
 ) -> None:
-    """Score, draw, report and track a run from the files that it has left so far.
+    """Score, draw, report and track a run from the files that it has written so far.
 
     Args:
         tracked: The run.
         config: Settings with `bootstrap`.
-        tested: Gives pictures of the test by sample, for the worst mistakes.
-        trained: Training images as the network got them, and the class of each.
+        test_images: Return the test images of some samples, by sample_id, to show the largest errors.
+        training: Training images as the network receives them, and the class of each.
     """
-    metrics = run_files.evaluate(tracked.folder, **resolved(config.bootstrap))
-    if tested:
-        run_files.draw_mistakes(tracked.folder, tested)
-    run_files.draw(tracked.folder, *(trained or ()))
+    scores = evaluation_tables.write(tracked.folder, **resolved(config.bootstrap))
+    if test_images:
+        run_outputs.draw_mistakes(tracked.folder, test_images)
+    run_outputs.write(tracked.folder, *(training or ()))
     if (best := tracked.folder / keys.CHECKPOINTS / keys.BEST).is_file():
         from fibrolab.runs import checkpoint  # late: it loads torch, which a run without a network spares
 
         run = TrainedRun(tracked.folder, tracked.id)
         checkpoint.complete(best, run.table("endpoints"), run.table("calibration"))
-    tracked.log_metrics(run_files.flat_metrics(metrics))
+    tracked.log_metrics(evaluation_tables.tracked_metrics(scores))
     tracked.tag({"bootstrap": f"{config.bootstrap.resamples} resamples, level {config.bootstrap.level}"})
+
+
+def announce(folder: Path, run_id: str, uri: str, arms: Mapping[str, Sequence[str]] | None = None) -> None:
+    """Print the headline tables of an evaluated run, its report, and the command that compares it.
+
+    Args:
+        folder: Folder of the run.
+        run_id: Id of the run.
+        uri: Tracking database or server.
+        arms: Ids of the finished runs of its sweep, by arm.
+    """
+    from rich.console import Console
+
+    run = trained_run.read(folder)
+    assert run.metrics is not None, "evaluated before it is announced"
+    level = float(run.setting("bootstrap.level", 0.95))
+    console = Console(soft_wrap=True)
+    console.print(numbers.console_table(run.metrics, run.baselines, level))
+    if run.patients is not None:
+        console.print(numbers.console_table(run.patients, level=level, name="Test, by patient"))
+    # By its path, so that it is found where the environment is not activated.
+    mlflow = os.path.relpath(Path(sys.executable).with_name("mlflow"))
+    for line in (
+        f"audit    {run.audit['verdict']}, {folder / keys.AUDIT_PAGE}",
+        f"report   {folder / keys.REPORT_FILE}",
+        f"run      {run_id}",
+        f"compare  {sweeps.side_by_side(arms or {'': [run_id]})}",
+        f"mlflow   {mlflow} ui --backend-store-uri {uri}",
+    ):
+        console.print(line, highlight=False, markup=False)  # the name of a folder may look like markup: [b]

@@ -10,8 +10,8 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from fibrolab import auditing, environment, keys
-from fibrolab.analyses import run_files
-from fibrolab.analyses.evaluating import conclude, record
+from fibrolab.analyses.evaluating import announce, conclude
+from fibrolab.analyses.run_files import record, write_data
 from fibrolab.config import resolved
 from fibrolab.data.audit.finding import Finding, counted, percent, verdict
 from fibrolab.data.labelled_data import LabelledData
@@ -65,7 +65,7 @@ def run(config: DictConfig) -> str:
         known |= {"device": device, "seconds": round(time.monotonic() - clock, 1)}
         save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
         conclude(tracked, config, datamodule.test_images)
-        run_files.announce(tracked.folder, tracked.id, config.tracking.uri)
+        announce(tracked.folder, tracked.id, config.tracking.uri)
     return tracked.id
 
 
@@ -119,7 +119,7 @@ def _renamed(frame: pd.DataFrame, run: str) -> pd.DataFrame:
 
 def _save_data(folder: Path, before: TrainedRun, data: LabelledData) -> None:
     """Write manifest and split: training and validation of the earlier run, and the new test samples."""
-    run_files.save_data(folder, data)
+    write_data(folder, data)
     for name, learnt in zip((keys.MANIFEST_FILE, keys.SPLIT_FILE), _learnt_from(before), strict=True):
         new = pd.read_csv(folder / name, dtype=str, keep_default_na=False)
         joined = pd.concat([_renamed(learnt, before.run_id), new], ignore_index=True).fillna("")

@@ -12,9 +12,10 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from fibrolab import environment, keys
-from fibrolab.analyses import regression, run_files
-from fibrolab.analyses.evaluating import conclude, record
+from fibrolab.analyses import regression
+from fibrolab.analyses.evaluating import announce, conclude
 from fibrolab.analyses.out_of_fold import Fitted, gathered, refuse_unlike
+from fibrolab.analyses.run_files import record
 from fibrolab.choices import refuse, unknown
 from fibrolab.config import resolved
 from fibrolab.data import clinical
@@ -70,7 +71,7 @@ def run(config: DictConfig) -> str:
         save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
         conclude(tracked, config)
         tracked.log_metrics(_flat(alone))
-        run_files.announce(tracked.folder, tracked.id, config.tracking.uri)
+        announce(tracked.folder, tracked.id, config.tracking.uri)
         for name, numbers in alone.items():
             told = ", ".join(
                 f"{metric} {numbers[metric]:.3f} [{numbers[f'{metric}_low']:.3f}, "
@@ -229,7 +230,7 @@ def _save_data(folder: Path, records: Sequence[TrainedRun], classes: Sequence[st
     gravest = max(records, key=lambda each: keys.GRAVITY.index(each.audit["verdict"]))
     if (page := gravest.folder / keys.AUDIT_PAGE).is_file():
         shutil.copyfile(page, folder / keys.AUDIT_PAGE)
-    labels = first.samples[run_files.Y_TRAINED].to_numpy()
+    labels = first.samples[keys.Y_TRUE].to_numpy()
     counts = {
         name: np.bincount(labels[split[keys.PARTITION] == name], minlength=len(classes)).tolist()
         for name in (keys.TRAIN, keys.TEST)

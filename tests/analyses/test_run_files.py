@@ -1,179 +1,23 @@
-"""The files of a finished run: read as one thing, or refused with the name of the file that is wrong."""
+"""Manifest and split of a run, written before its training."""
+
+from pathlib import Path
 
 import pandas as pd
-import pytest
-import yaml
-from fake_record import make
+from small_clinic import PARTITIONS, clinic
 
 from fibrolab import keys
-from fibrolab.analyses import run_files
-from fibrolab.errors import ConfigError, DataError, StorageError
-from fibrolab.evaluation import patients, predictions
-from fibrolab.evaluation.measures import operating_points
-from fibrolab.runs.trained_run import NEEDED, TrainedRun
+from fibrolab.analyses.run_files import write_data
+from fibrolab.runs.overlap import HASHES
 
 
-@pytest.fixture
-def run(tmp_path):
-    return make(tmp_path / "run")
-
-
-def contents(folder):
-    """Every file of a folder, by name."""
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-
-
-def test_a_run_is_read_as_its_samples_its_audit_and_its_answers(run):
-    found = TrainedRun(run)
-    assert found.samples[keys.PARTITION].value_counts().to_dict() == {
-        "train": 240,
-        "validation": 120,
-        "test": 120,
-    }
-    assert found.samples.loc[found.predictions[keys.SAMPLE_ID], keys.Y_TRUE].to_list() == list(
-        found.predictions[keys.Y_TRUE]
+def test_manifest_and_split_are_written_with_labels_and_hashes(tmp_path: Path) -> None:
+    data = clinic(tmp_path)
+    write_data(tmp_path, data)
+    manifest, split = (
+        pd.read_csv(tmp_path / name, dtype=str) for name in (keys.MANIFEST_FILE, keys.SPLIT_FILE)
     )
-    assert (found.manifest_hash, found.audit["verdict"]) == ("made up", "warning")
-
-
-@pytest.mark.parametrize("name", NEEDED)
-def test_a_run_without_one_of_its_files_is_refused_by_the_file_s_name(run, name):
-    (run / name).unlink()
-    with pytest.raises(ConfigError, match=f"left no {name}"):
-        run_files.evaluate(run, resamples=20)
-
-
-HALF = "name different samples|damaged"
-DAMAGES = {
-    "half a config": (keys.CONFIG_FILE, lambda text: text[: len(text) // 2] + "\n: [", "is damaged"),
-    "no task": (keys.CONFIG_FILE, lambda text: "seed: 0", "it names no task.classes"),
-    "half an audit": (keys.AUDIT_FILE, lambda text: text[: len(text) // 2], "is damaged"),
-    "no audit": (keys.AUDIT_FILE, lambda text: "{}", "it holds no verdict"),
-    "half a manifest": (keys.MANIFEST_FILE, lambda text: text[: len(text) // 2], HALF),
-    "no manifest": (keys.MANIFEST_FILE, lambda text: "", "is damaged"),
-    "a class in words": (keys.MANIFEST_FILE, lambda text: text[:-2] + "F2\n", "is damaged"),
-    "no partitions": (keys.SPLIT_FILE, lambda text: text.replace("partition", "part"), "no column partition"),
-    "binary": (keys.SPLIT_FILE, lambda text: "\x00\udcff", "is damaged"),
-    "half of the predictions": (keys.PREDICTIONS_FILE, lambda text: text[: len(text) // 2], "cells where"),
-    "another's": (keys.PREDICTIONS_FILE, lambda text: text.replace("\n0s", "\n9s"), "240 samples are not"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_file_is_named_and_nothing_is_written(run, damage):
-    name, change, words = DAMAGES[damage]
-    text = change((run / name).read_text())
-    (run / name).write_text(text, errors="surrogateescape")
-    before = contents(run)
-    with pytest.raises(DataError, match=words) as fault:
-        run_files.evaluate(run, resamples=20)
-    assert name in str(fault.value) or keys.MANIFEST_FILE in str(fault.value)
-    assert contents(run) == before
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (lambda frame: frame.assign(y_true=(frame["y_true"] + 1) % 5), "240 labels differ"),
-        (lambda frame: frame.iloc[:-20], "100 of 120 test samples are predicted"),
-        (
-            lambda frame: frame.assign(
-                partition=frame["partition"].map({"test": "validation", "validation": "test"})
-            ),
-            "0 of 120 test samples are predicted, 120 others too",
-        ),
-    ],
-)
-def test_predictions_of_another_split_or_other_labels_are_refused(run, change, words):
-    path = run / keys.PREDICTIONS_FILE
-    predictions.write(change(predictions.read(path)), path)
-    with pytest.raises(DataError, match=words):
-        run_files.evaluate(run, resamples=20)
-
-
-def test_an_evaluation_at_another_level_says_so_where_the_page_looks(run):
-    run_files.evaluate(run, resamples=30, level=0.8)
-    config = yaml.safe_load((run / keys.CONFIG_FILE).read_text())
-    assert config["bootstrap"] == {"resamples": 30, "level": 0.8}
-
-
-def test_an_evaluation_that_breaks_leaves_the_tables_of_the_one_before(run, monkeypatch):
-    run_files.evaluate(run, resamples=20)
-    before = contents(run)
-
-    def full(*_, **__):
-        raise StorageError("the disk is full")
-
-    monkeypatch.setattr(run_files.published_results, "table", full)  # the last that is computed
-    with pytest.raises(StorageError):
-        run_files.evaluate(run, resamples=40, level=0.8)
-    assert contents(run) == before
-
-
-def test_a_disk_that_fills_up_half_way_leaves_the_tables_of_the_evaluation_before(run, monkeypatch):
-    run_files.evaluate(run, resamples=20)
-    before, written = contents(run), []
-
-    def full(file):
-        written.append(file)
-        if len(written) == 6:
-            raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(StorageError, match="No space left on device"):
-        run_files.evaluate(run, resamples=40, level=0.8)
-    assert contents(run) == before
-
-
-def test_the_decisions_at_validation_s_thresholds_are_tracked_with_their_intervals(run):
-    flat = run_files.flat_metrics(run_files.evaluate(run, resamples=20))
-    table = operating_points.table(
-        predictions.read(run / keys.PREDICTIONS_FILE), ("F0", "F1", "F2", "F3", "F4"), {"ge_F2": 2}, 20
-    )
-    for level, prefix in ((patients.SAMPLE, "test/"), ("patient", "test/patient_")):
-        rows = table[(table["level"] == level) & (table["rule"] == "youden")].set_index("metric")
-        for metric in ("sensitivity", "specificity"):
-            name = f"{prefix}{metric}_ge_F2_youden"
-            found = [flat[name], flat[f"{name}_low"], flat[f"{name}_high"]]
-            assert found == list(rows.loc[metric, ["value", "low", "high"]])
-        area = table[(table["level"] == level) & (table["endpoint"] == "ge_F2")].iloc[0]
-        found = [flat[f"{prefix}auc_ge_F2{end}"] for end in ("", "_low", "_high")]
-        assert found == pytest.approx(list(area[["value", "low", "high"]]))
-    assert {name for name in flat if "ge_F4_youden" in name and "patient" not in name} == {
-        f"test/{metric}_ge_F4_youden{end}"
-        for metric in ("sensitivity", "specificity")
-        for end in ("", "_low", "_high")
-    }
-
-
-def test_without_a_validation_part_no_decision_is_tracked(run):
-    frame = predictions.read(run / keys.PREDICTIONS_FILE)
-    predictions.write(predictions.select(frame, keys.TEST), run / keys.PREDICTIONS_FILE)
-    flat = run_files.flat_metrics(run_files.evaluate(run, resamples=20))
-    assert "test/auc_ge_F2" in flat
-    assert not any("youden" in name for name in flat)
-
-
-def test_runs_without_test_predictions_say_what_they_have(run):
-    frame = predictions.read(run / keys.PREDICTIONS_FILE)
-    predictions.write(predictions.select(frame, keys.VALIDATION), run / keys.PREDICTIONS_FILE)
-    with pytest.raises(DataError, match="No predictions of partition 'test'; those present: validation"):
-        run_files.evaluate(run, resamples=20)
-    assert pd.read_csv(run / keys.SPLIT_FILE)["partition"].eq("test").any()
-
-
-def test_a_folder_whose_name_looks_like_markup_is_announced_as_it_is(tmp_path, capsys):
-    run = make(tmp_path / "data[/b]")
-    run_files.evaluate(run, resamples=20)
-    run_files.announce(run, "0123", "sqlite:///mlflow.db")
-    assert str(run / keys.REPORT_FILE) in capsys.readouterr().out
-
-
-def test_shares_of_votes_have_no_losses_and_means_have(run):
-    run_files.evaluate(run, resamples=20)
-    vote, mean = (
-        pd.read_csv(run / name, index_col="metric") for name in ("patients_vote.csv", patients.PATIENTS_FILE)
-    )
-    assert vote.loc["log_loss", "note"] == "proportions of votes are not probabilities"
-    assert vote.loc[["log_loss", "brier", "ece"], "value"].isna().all()
-    assert mean.loc[["log_loss", "brier", "ece"], "value"].notna().all()
+    assert manifest[keys.Y_TRUE].astype(int).tolist() == data.labels.tolist()
+    for name in HASHES:
+        assert manifest[name].tolist() == data.facts[keys.IMAGE][name].tolist()
+    assert split[keys.PARTITION].tolist() == PARTITIONS.tolist()
+    assert split[keys.MANIFEST_HASH].unique().tolist() == [data.manifest.hash]

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fibrolab import keys
-from fibrolab.analyses import run_files
+from fibrolab.analyses import evaluating, evaluation_tables
 from fibrolab.errors import ConfigError
 from fibrolab.evaluation import patients, predictions
-from fibrolab.reporting import page
+from fibrolab.reporting import run_page
 from fibrolab.reporting.tables import endpoints as endpoint_sheets
 from fibrolab.runs import trained_run as runs
 
@@ -178,13 +178,13 @@ def run(tmp_path):
 
 
 def test_a_run_is_scored_by_sample_and_by_patient(run):
-    scores = run_files.evaluate(run, resamples=30)
+    scores = evaluation_tables.write(run, resamples=30)
     test = predictions.select(patients.to_patients(predictions.read(run / keys.PREDICTIONS_FILE)), "test")
     right = predictions.probabilities(test).argmax(axis=1) == test["y_true"]
     written = pd.read_csv(run / patients.PATIENTS_FILE, index_col="metric")
     assert written.loc["accuracy", "value"] == right.mean()
     assert list(written) == list(pd.read_csv(run / keys.METRICS_FILE, index_col="metric"))
-    flat = run_files.flat_metrics(scores)
+    flat = evaluation_tables.tracked_metrics(scores)
     assert flat["test/patient_accuracy"] == right.mean()
     assert flat["test/accuracy"] == scores.samples.loc["accuracy", "value"] != right.mean()
     assert flat["test/patient_accuracy_low"] <= right.mean() <= flat["test/patient_accuracy_high"]
@@ -192,7 +192,7 @@ def test_a_run_is_scored_by_sample_and_by_patient(run):
 
 
 def test_the_baseline_of_patients_counts_each_of_them_once(run):
-    run_files.evaluate(run, resamples=20)
+    evaluation_tables.write(run, resamples=20)
     manifest = pd.read_csv(run / keys.MANIFEST_FILE).assign(
         partition=pd.read_csv(run / keys.SPLIT_FILE)["partition"]
     )
@@ -204,17 +204,17 @@ def test_the_baseline_of_patients_counts_each_of_them_once(run):
 
 
 def test_both_levels_are_announced_and_stand_in_the_report(run, capsys):
-    run_files.evaluate(run, resamples=20)
-    run_files.announce(run, "0123", "sqlite:///mlflow.db")
+    evaluation_tables.write(run, resamples=20)
+    evaluating.announce(run, "0123", "sqlite:///mlflow.db")
     said = capsys.readouterr().out
     assert "Test, by patient" in said
-    text = page.write(run).read_text()
+    text = run_page.write(run).read_text()
     for words in ("test patients", "test samples", "End point", "F2 or worse", "by patient", "by sample"):
         assert words in text
 
 
 def test_the_baseline_of_an_end_point_stands_beside_the_accuracy_that_it_belongs_to(run):
-    run_files.evaluate(run, resamples=20)
+    evaluation_tables.write(run, resamples=20)
     for sheet in endpoint_sheets.sheets(runs.read(run))[1:]:
         titles = [column.title for column in sheet.columns]
         assert titles[titles.index("Baseline") + 1] == "Accuracy"
@@ -224,7 +224,7 @@ def test_a_table_of_patients_goes_when_there_are_none(run):
     (run / patients.PATIENTS_FILE).write_text("left by an earlier evaluation")
     frame = predictions.read(run / keys.PREDICTIONS_FILE).assign(patient_id="")
     predictions.write(frame, run / keys.PREDICTIONS_FILE)
-    assert run_files.evaluate(run, resamples=20).patients is None
+    assert evaluation_tables.write(run, resamples=20).patients is None
     assert not (run / patients.PATIENTS_FILE).exists()
 
 
@@ -232,4 +232,4 @@ def test_a_run_of_old_without_end_points_is_scored_still(run):
     config = yaml.safe_load((run / keys.CONFIG_FILE).read_text())
     del config["task"]["endpoints"]
     (run / keys.CONFIG_FILE).write_text(json.dumps(config))
-    assert not any("ge_" in name for name in run_files.evaluate(run, resamples=20).samples.index)
+    assert not any("ge_" in name for name in evaluation_tables.write(run, resamples=20).samples.index)

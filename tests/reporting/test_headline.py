@@ -9,7 +9,7 @@ import pytest
 
 from fibrolab import keys
 from fibrolab.evaluation import baselines, predictions
-from fibrolab.reporting import numbers, page
+from fibrolab.reporting import numbers, run_page
 from fibrolab.reporting.tables import measures
 from fibrolab.storage import write_table
 
@@ -22,7 +22,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> str:
     frame = predictions.read(folder / keys.PREDICTIONS_FILE)
     write_table(baselines.with_chance_test(metrics, frame, 0), folder / keys.METRICS_FILE, index=True)
     fake_tables.published().to_csv(folder / "published.csv", index=False)
-    return html.unescape(re.sub(r"<[^>]+>|[ \n]+", " ", page.write(folder).read_text()))
+    return html.unescape(re.sub(r"<[^>]+>|[ \n]+", " ", run_page.write(folder).read_text()))
 
 
 def test_accuracy_stands_with_its_p_against_chance_and_what_chance_is(text: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fibrolab.reporting import page
+from fibrolab.reporting import run_page
 from fibrolab.reporting.tables import latex, table_files
 from fibrolab.reporting.tables.sheet import Cell, Column, Sheet, line
 from fibrolab.runs import trained_run as runs
@@ -20,7 +20,7 @@ INTERVAL = "[66.0, 83.1]"
 def texts(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = fake_run.make(tmp_path_factory.mktemp("run"), n=60)
     fake_tables.write(folder, pd.read_csv(folder / "metrics.csv", index_col=0), fake_run.CLASSES)
-    written = table_files.write(page.tables(runs.read(folder)), folder)
+    written = table_files.write(run_page.tables(runs.read(folder)), folder)
     return [path.read_text() for path in written if path.suffix == ".tex"]
 
 

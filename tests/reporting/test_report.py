@@ -15,7 +15,7 @@ from chromium import chromium, visit
 
 from fibrolab import keys
 from fibrolab.errors import DataError
-from fibrolab.reporting import findings, numbers, page
+from fibrolab.reporting import findings, numbers, run_page
 from fibrolab.reporting.figures import run as figures
 from fibrolab.reporting.figures.counts import partitions
 from fibrolab.reporting.figures.style import save
@@ -61,7 +61,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     amend(folder, keys.CONFIG_FILE, task=TASK)
     fake_tables.write(folder, pd.read_csv(folder / keys.METRICS_FILE, index_col=0), fake_run.CLASSES)
     figures.draw_all(folder)
-    page.write(folder)
+    run_page.write(folder)
     return folder
 
 
@@ -136,7 +136,7 @@ def test_what_is_folded_away_on_the_screen_is_printed(run: Path, browser: Any) -
 
 def test_a_report_without_the_newer_tables_still_has_its_end_points(tmp_path: Path) -> None:
     folder = fake_run.make(tmp_path, n=60)
-    text = page.write(folder).read_text()
+    text = run_page.write(folder).read_text()
     assert 'id="classes"' in text
     assert 'id="comparators"' not in text
     assert 'id="cohort"' not in text
@@ -152,7 +152,7 @@ def test_names_are_shown_as_text_and_never_run(tmp_path: Path, browser: Any) -> 
     fake_tables.subgroups().assign(value=evil, note=evil).to_csv(folder / "subgroups.csv")
     fake_tables.cohort().assign(variable=evil, statistic=evil).to_csv(folder / "cohort.csv")
     figures.draw_all(folder)
-    opened = visit(browser, page.write(folder))
+    opened = visit(browser, run_page.write(folder))
     assert opened.page.title().startswith(evil)
     assert opened.page.locator("h1").inner_text() == evil
     assert opened.page.locator("script").count() == 0
@@ -160,7 +160,7 @@ def test_names_are_shown_as_text_and_never_run(tmp_path: Path, browser: Any) -> 
 
 
 def test_a_run_that_left_nothing_says_so(tmp_path: Path) -> None:
-    text = page.write(tmp_path).read_text()
+    text = run_page.write(tmp_path).read_text()
     for name in (
         "Metrics of the test set",
         "ROC curves",
@@ -186,14 +186,14 @@ def test_a_run_that_left_nothing_says_so(tmp_path: Path) -> None:
 )
 def test_each_file_may_be_broken_or_missing(folder: Path, name: str) -> None:
     (folder / name).write_bytes(b'{"broken\xff')
-    assert page.write(folder).read_text().count(f"{name} is there but could not be read") == 1
+    assert run_page.write(folder).read_text().count(f"{name} is there but could not be read") == 1
     (folder / name).unlink()
-    assert "could not be read" not in page.write(folder).read_text()
+    assert "could not be read" not in run_page.write(folder).read_text()
 
 
 def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nowhere is not a run's folder"):
-        page.write(tmp_path / "nowhere")
+        run_page.write(tmp_path / "nowhere")
 
 
 def test_a_failed_audit_stands_first_and_grave(folder: Path) -> None:
@@ -201,7 +201,7 @@ def test_a_failed_audit_stands_first_and_grave(folder: Path) -> None:
     told = said(folder)
     assert next(iter(told)).startswith("The data failed the audit")
     assert told["12 groups cross partitions."] is False
-    text = page.write(folder).read_text()
+    text = run_page.write(folder).read_text()
     assert 'class="findings grave"' in text
     assert text.index("12 groups cross partitions.") < text.index('<h2 id="result">')
 
@@ -210,13 +210,13 @@ def test_a_failed_audit_stands_first_and_grave(folder: Path) -> None:
 def test_the_verdict_of_the_audit_stands_at_the_head(folder: Path, browser: Any, level: str) -> None:
     amend(folder, keys.AUDIT_FILE, verdict=level)
     (folder / keys.AUDIT_PAGE).touch()
-    head = visit(browser, page.write(folder)).page.locator("header .audited")
+    head = visit(browser, run_page.write(folder)).page.locator("header .audited")
     assert f"Audit of the data: {findings.VERDICTS[level].word}." in head.inner_text()
     assert head.locator("a").get_attribute("href") == keys.AUDIT_PAGE
 
 
 def test_an_audit_page_that_is_not_there_is_not_linked(folder: Path) -> None:
-    assert 'href="audit.html"' not in page.write(folder).read_text()
+    assert 'href="audit.html"' not in run_page.write(folder).read_text()
 
 
 def test_failures_of_the_audit_are_grave_and_its_warnings_are_not(folder: Path) -> None:
@@ -240,7 +240,7 @@ def test_the_headline_is_held_against_the_best_that_needs_no_network(folder: Pat
 
 def test_figures_of_the_audit_stay_on_its_own_page(folder: Path) -> None:
     save(partitions({"train": {"F0": 1}}), folder / keys.FIGURES / "audit_clusters.png")
-    assert "Further figures" not in page.write(folder).read_text()
+    assert "Further figures" not in run_page.write(folder).read_text()
 
 
 def test_a_leaky_split_is_told_even_without_an_audit(folder: Path) -> None:
@@ -263,14 +263,14 @@ def test_a_class_absent_from_the_test_is_told(folder: Path) -> None:
 def test_a_figure_that_a_later_stage_adds_is_shown_and_a_broken_one_passed_over(folder: Path) -> None:
     save(partitions({"train": {"F0": 1}}), folder / keys.FIGURES / "grad_cam.png")
     (folder / keys.FIGURES / "broken.png").write_bytes(b"")
-    text = page.write(folder).read_text()
+    text = run_page.write(folder).read_text()
     assert "<figcaption>Grad cam.</figcaption>" in text
     assert "Broken" not in text
 
 
 def test_the_page_names_the_interval_that_was_asked_for(folder: Path) -> None:
     amend(folder, keys.CONFIG_FILE, bootstrap={"level": 0.9})
-    text = page.write(folder).read_text()
+    text = run_page.write(folder).read_text()
     assert "90\u00a0% CI" in text
     assert "95\u00a0%" not in text
 

@@ -8,7 +8,7 @@ from sklearn.metrics import accuracy_score
 
 from fibrolab import keys
 from fibrolab.evaluation import predictions
-from fibrolab.reporting import page, vocabulary
+from fibrolab.reporting import run_page, vocabulary
 from fibrolab.reporting.figures import run as figures
 from fibrolab.runs import trained_run as runs
 from fibrolab.runs.trained_run import Run
@@ -24,7 +24,7 @@ NAMES = [entry.name for entry in figures.FIGURES]
 
 def test_every_figure_has_a_name_of_its_own_and_a_section_of_the_page() -> None:
     assert len(set(NAMES)) == len(NAMES)
-    assert {entry.section for entry in figures.FIGURES} <= set(page.TITLES)
+    assert {entry.section for entry in figures.FIGURES} <= set(run_page.TITLES)
     assert {entry.name for entry in figures.FIGURES if entry.draw is None} == {"mistakes", "samples"}
 
 

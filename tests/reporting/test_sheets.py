@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from fibrolab import keys
-from fibrolab.reporting import numbers, page, vocabulary
+from fibrolab.reporting import numbers, run_page, vocabulary
 from fibrolab.reporting.tables import measures as measure_sheets
 from fibrolab.reporting.tables.sheet import Footnotes, Sheet, line
 from fibrolab.runs import trained_run as runs
@@ -113,7 +113,7 @@ def test_the_console_table_marks_what_is_not_above_its_baseline() -> None:
 
 
 def test_every_line_of_every_table_has_a_cell_a_column_and_every_mark_its_note(run: Path) -> None:
-    sheets = [sheet for found in page.tables(runs.read(run)).values() for sheet in found]
+    sheets = [sheet for found in run_page.tables(runs.read(run)).values() for sheet in found]
     assert len({sheet.file for sheet in sheets}) == len(sheets) > 15
     for sheet in sheets:
         assert sheet.lines
@@ -143,16 +143,16 @@ def test_a_table_without_a_needed_column_is_a_fault_and_an_empty_one_is_none(tmp
 
 def test_one_method_is_told_once_and_several_are_marked() -> None:
     table = fake_tables.calibration()
-    sheet, _ = page.tables(having(calibration=table))["calibration"]
+    sheet, _ = run_page.tables(having(calibration=table))["calibration"]
     assert sheet.notes == [("", "Confidence interval: percentile bootstrap over groups.")]
     assert cells(sheet)["Brier score, "][0] == (".480", "[.450, .510]", "")
     table.loc[0, "method"] = "BCa"
-    sheet, _ = page.tables(having(calibration=table))["calibration"]
+    sheet, _ = run_page.tables(having(calibration=table))["calibration"]
     assert [mark for mark, _ in sheet.notes] == ["a", "b"]
 
 
 def test_what_is_not_defined_says_why() -> None:
-    found = page.tables(having(endpoints=fake_tables.endpoints()))["endpoints"]
+    found = run_page.tables(having(endpoints=fake_tables.endpoints()))["endpoints"]
     by_sample = next(sheet for sheet in found if sheet.file == "end_points_by_sample")
     place = [column.title for column in by_sample.columns].index("LR+") - 1
     text, small, mark = cells(by_sample)["F2 or worse, specificity of 90\u00a0%"][place]
@@ -161,7 +161,7 @@ def test_what_is_not_defined_says_why() -> None:
 
 
 def test_end_points_stand_by_level_rule_and_threshold() -> None:
-    areas, by_sample, *others = page.tables(having(endpoints=fake_tables.endpoints()))["endpoints"]
+    areas, by_sample, *others = run_page.tables(having(endpoints=fake_tables.endpoints()))["endpoints"]
     levels = ("mean", "worst_sample", "vote")
     assert [sheet.file for sheet in others] == [f"end_points_by_patient_{level}" for level in levels]
     assert list(cells(areas)) == ["F2 or worse, ", "F3 or worse, ", "F4, "]
@@ -173,7 +173,7 @@ def test_a_marker_stands_beside_the_run_on_its_own_patients() -> None:
     table = fake_tables.comparators()
     other = (table["marker"] == "run") & (table["beside"] == "apri") & (table["metric"] == "auc")
     table.loc[other, "value"] = 0.9
-    found = cells(page.tables(having(comparators=table))["comparators"][0])
+    found = cells(run_page.tables(having(comparators=table))["comparators"][0])
     beside = "This run, where LSM is known, Youden's index"
     assert list(found)[:3] == ["LSM, published", "LSM, fitted on validation", beside]
     assert [text for text, _, _ in found["LSM, published"][:3]] == ["90", ".840", ".03"]
@@ -186,7 +186,7 @@ def test_a_remark_on_every_measure_of_a_cut_off_is_made_on_the_cut_off() -> None
     table = fake_tables.comparators()
     table.loc[table["rule"] == "published", "note"] = "depends on the machine"
     table.loc[(table["rule"] == "published") & (table["metric"] == "npv"), "note"] += "; few patients"
-    sheet = page.tables(having(comparators=table))["comparators"][0]
+    sheet = run_page.tables(having(comparators=table))["comparators"][0]
     told = dict(sheet.notes)
     found = cells(sheet)["LSM, published"]
     assert [told[mark] for mark in found[3][2].split(", ")] == ["Castera 2005.", "Depends on the machine."]
@@ -197,14 +197,14 @@ def test_a_remark_on_every_measure_of_a_cut_off_is_made_on_the_cut_off() -> None
 
 def test_a_comparison_of_areas_alone_still_has_its_lines() -> None:
     table = fake_tables.comparators()
-    first = page.tables(having(comparators=table[table["metric"] == "auc"]))["comparators"][0]
+    first = run_page.tables(having(comparators=table[table["metric"] == "auc"]))["comparators"][0]
     names = ["LSM, ", "This run, where LSM is known", "APRI, ", "This run, where APRI is known"]
     assert list(cells(first)) == names
 
 
 def test_what_many_subgroups_miss_by_chance_is_told_of_the_whole_table() -> None:
     many = pd.concat([fake_tables.subgroups().assign(variable=f"v{k}") for k in range(5)])
-    (sheet,) = page.tables(having(subgroups=many))["subgroups"]
+    (sheet,) = run_page.tables(having(subgroups=many))["subgroups"]
     told = (
         "Of 30 intervals at 95 % about 1.5 miss by chance alone: a subgroup that stands out is a hypothesis,"
     )
@@ -212,7 +212,7 @@ def test_what_many_subgroups_miss_by_chance_is_told_of_the_whole_table() -> None
 
 
 def test_only_the_worst_of_many_mistakes_are_shown() -> None:
-    (sheet,) = page.tables(having(mistakes=fake_tables.mistakes(fake_run.CLASSES)))["mistakes"]
+    (sheet,) = run_page.tables(having(mistakes=fake_tables.mistakes(fake_run.CLASSES)))["mistakes"]
     assert len(sheet.lines) == 30
     assert "The first 30 of 40." in sheet.caption
     assert [text for text, _, _ in cells(sheet)["0000, 000"]] == ["F4", "F0", "99.0\u00a0%", "4"]
@@ -222,12 +222,12 @@ def test_the_p_of_a_variable_stands_once_and_the_rest_of_its_lines_are_blank() -
     values = [("sex", "F, n (%)", 0.84), ("sex", "M, n (%)", math.nan), ("age_years", "n", math.nan)]
     rows = [{"variable": name, "statistic": text, "p": p, "train": "1"} for name, text, p in values]
     table = pd.DataFrame(rows).assign(validation="1", test="1", test_name="", note="")
-    (sheet,) = page.tables(having(cohort=table))["cohort"]
+    (sheet,) = run_page.tables(having(cohort=table))["cohort"]
     assert [line.cells[-1].text for line in sheet.lines] == [".84", "", "–"]
 
 
 def test_the_headline_is_kept_with_the_mean_and_sd_of_its_resamples(run: Path) -> None:
-    sheet, *_ = page.tables(runs.read(run))["headline"]
+    sheet, *_ = run_page.tables(runs.read(run))["headline"]
     place = [column.title for column in sheet.columns].index("Bootstrap mean ± SD")
     record = runs.read(run).metrics
     assert record is not None
@@ -239,13 +239,13 @@ def test_the_headline_is_kept_with_the_mean_and_sd_of_its_resamples(run: Path) -
 def test_a_run_of_old_has_its_end_points_at_one_half() -> None:
     names = [f"{name}_ge_F2" for name in ("auc", "accuracy", "sensitivity", "specificity")]
     table = pd.DataFrame({"metric": names, "value": 0.8})
-    (sheet,) = page.tables(Run(Path(), config=CONFIG, metrics=table))["endpoints"]
+    (sheet,) = run_page.tables(Run(Path(), config=CONFIG, metrics=table))["endpoints"]
     assert list(cells(sheet)) == ["F2 or worse, "]
     assert "a threshold that does not depend on data" in sheet.caption
 
 
 def test_an_empty_run_has_no_table(tmp_path: Path) -> None:
-    assert not any(page.tables(runs.read(tmp_path)).values())
+    assert not any(run_page.tables(runs.read(tmp_path)).values())
 
 
 def test_measures_that_were_not_taken_have_no_column() -> None:

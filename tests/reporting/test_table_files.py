@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fibrolab import keys
 from fibrolab.errors import StorageError
-from fibrolab.reporting import page
+from fibrolab.reporting import run_page
 from fibrolab.reporting.tables import table_files
 from fibrolab.reporting.tables.sheet import Cell, Column, Sheet, line
 from fibrolab.runs import trained_run as runs
@@ -21,7 +21,7 @@ from fibrolab.runs import trained_run as runs
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = fake_run.make(tmp_path_factory.mktemp("run"), n=60)
     fake_tables.write(folder, pd.read_csv(folder / keys.METRICS_FILE, index_col=0), fake_run.CLASSES)
-    table_files.write(page.tables(runs.read(folder)), folder)
+    table_files.write(run_page.tables(runs.read(folder)), folder)
     return folder
 
 
@@ -31,7 +31,7 @@ def sheet(*cells: str | Cell) -> Sheet:
 
 
 def test_every_table_of_the_page_is_there_as_csv_and_as_latex(folder: Path) -> None:
-    shown = [each.file for found in page.tables(runs.read(folder)).values() for each in found]
+    shown = [each.file for found in run_page.tables(runs.read(folder)).values() for each in found]
     written = sorted(path.name for path in (folder / table_files.FOLDER).iterdir())
     assert written == sorted(f"{name}{ending}" for name in shown for ending in (".csv", ".tex"))
 
@@ -70,7 +70,7 @@ def test_tables_of_an_earlier_evaluation_are_removed(tmp_path: Path) -> None:
     stale.parent.mkdir()
     stale.touch()
     (stale.parent / "notes.txt").touch()
-    assert stale not in table_files.write(page.tables(runs.read(tmp_path)), tmp_path)
+    assert stale not in table_files.write(run_page.tables(runs.read(tmp_path)), tmp_path)
     assert not stale.exists()
     assert (stale.parent / "notes.txt").exists()
 
@@ -78,6 +78,6 @@ def test_tables_of_an_earlier_evaluation_are_removed(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     fake_run.make(tmp_path, n=30)
     (tmp_path / table_files.FOLDER).touch()
-    sheets = page.tables(runs.read(tmp_path))
+    sheets = run_page.tables(runs.read(tmp_path))
     with pytest.raises(StorageError, match=r"headline\.csv could not be written"):
         table_files.write(sheets, tmp_path)

@@ -29,7 +29,7 @@ class RunFigure:
 
     Attributes:
         name: Of its files.
-        section: Of the page, a name of `page.TITLES`.
+        section: Of the page, a name of `run_page.TITLES`.
         caption: Below the figure.
         draw: Draw it from a run; ``None`` where the run does not hold what it needs. An entry without is
             drawn elsewhere, from images.

@@ -19,7 +19,7 @@ def write(sheets: Mapping[str, Sequence[Sheet]], folder: Path) -> list[Path]:
     Files of tables that an earlier evaluation left and this one does not have are removed.
 
     Args:
-        sheets: By section, as `page.tables` returns them.
+        sheets: By section, as `run_page.tables` returns them.
         folder: Of the run.
 
     Returns:

@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 
 from fibrolab import keys
-from fibrolab.analyses import run_files
+from fibrolab.analyses import evaluation_tables
 from fibrolab.evaluation import baselines, score
 from fibrolab.evaluation.comparison import comparison_table
 from fibrolab.evaluation.intervals.proportions import wilson
 from fibrolab.evaluation.measures import catalogue
 from fibrolab.evaluation.measures.catalogue import Metric, ScoredSamples
-from fibrolab.reporting import numbers, page
+from fibrolab.reporting import numbers, run_page
 
 
 def near(samples: ScoredSamples) -> np.ndarray:
@@ -62,7 +62,7 @@ def test_a_new_record_is_scored_with_interval_and_baseline_and_stands_on_the_pag
     assert row["low"] < row["value"] <= row["high"]
     assert {"macro_doubt", "weighted_doubt", "doubt_F3"} <= set(table.index)
     assert table.loc["doubt_F3", ["low", "high"]].notna().all()
-    text = html.unescape(re.sub(r"<[^>]+>|[ \n]+", " ", page.write(folder).read_text()))
+    text = html.unescape(re.sub(r"<[^>]+>|[ \n]+", " ", run_page.write(folder).read_text()))
     assert "Within one stage" in text
     assert "Mean doubt" in text
     assert numbers.headline(table.reset_index())[-1].title == "Within one stage"
@@ -81,7 +81,7 @@ def test_a_new_record_has_the_baseline_of_a_constant_prediction_and_is_tracked()
         wilson(table.loc["near", "value"] * n, n)
     )
     points = pd.DataFrame(columns=["rule", "endpoint"])
-    flat = run_files.flat_metrics(run_files.Scores(table, None, points))
+    flat = evaluation_tables.tracked_metrics(evaluation_tables.Scores(table, None, points))
     assert {"test/near", "test/near_low", "test/near_high", "test/near_baseline", "test/doubt_F3"} <= set(
         flat
     )

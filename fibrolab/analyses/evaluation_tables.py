@@ -1,0 +1,163 @@
+"""The tables of an evaluation, computed from a run's predictions and written beside them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from omegaconf import OmegaConf
+
+from fibrolab import keys
+from fibrolab.evaluation import baselines, endpoints, patients, score
+from fibrolab.evaluation.clinical import cohort, comparators, subgroups
+from fibrolab.evaluation.comparison import published_results
+from fibrolab.evaluation.measures import catalogue, mistakes, operating_points, thresholds
+from fibrolab.evaluation.probabilities import calibration, conformal
+from fibrolab.runs.trained_run import NEEDED, TrainedRun
+from fibrolab.storage import as_csv, put_all
+
+TRACKED, TRACKED_RULE = ("sensitivity", "specificity"), thresholds.YOUDEN  # of end points, in MLflow
+POOLED = {"mean": patients.PATIENTS_FILE, "max": "patients_max.csv", "vote": "patients_vote.csv"}
+
+
+class Scores(NamedTuple):
+    """Results of the test set.
+
+    Attributes:
+        samples: Metrics of its images or clips, as `fibrolab.evaluation.score.score` returns them.
+        patients: Metrics of its patients, each predicted by the mean of their probabilities; None where no
+            patient has several samples of one stage.
+        points: Its end points at the thresholds of validation, columns `operating_points.COLUMNS`.
+    """
+
+    samples: pd.DataFrame
+    patients: pd.DataFrame | None
+    points: pd.DataFrame
+
+
+def write(folder: Path, resamples: int = 1000, level: float = 0.95) -> Scores:
+    """Score `predictions.csv` and write every table of the evaluation beside it.
+
+    All tables are computed before the first is written, and either all are written or none: after an error,
+    or on a full disk, the tables of the previous evaluation are unchanged.
+
+    Args:
+        folder: Folder of the run.
+        resamples: Bootstrap resamples of the groups; recorded in the run's `config.yaml`, as is `level`.
+        level: Nominal coverage of the intervals.
+
+    Returns:
+        The metrics of the test samples and patients.
+
+    Raises:
+        ConfigError: resamples or level out of range, or the run lacks a file.
+        DataError: A file of the run is damaged, or it has no test predictions.
+    """
+    run = TrainedRun(folder)
+    run.require(*NEEDED)
+    task, frame, seed = run.config.task, run.predictions, int(run.config.seed)
+    classes, ordered = list(task.classes), bool(task.ordered)
+    end_points = dict(task.get("endpoints") or {})
+    several = patients.repeated(frame)
+    train_labels = run.samples.loc[run.samples[keys.PARTITION] == keys.TRAIN, keys.Y_TRUE]
+    majority_class = int(np.bincount(train_labels.to_numpy(np.int64)).argmax())
+
+    def scored(rows: pd.DataFrame, reached: dict[str, float], how: str = "") -> pd.DataFrame:
+        found = score.score(
+            rows,
+            classes,
+            baselines=reached,
+            resamples=resamples,
+            seed=seed,
+            level=level,
+            ordered=ordered,
+            endpoints=end_points,
+            votes=how == patients.VOTE,
+        )
+        return baselines.with_chance_test(found, rows, majority_class)
+
+    reached = baselines.best(_majority(run, end_points), baselines.of_audit(run.audit))
+    scores = {keys.METRICS_FILE: scored(frame, reached)}
+    for how, name in POOLED.items() if several else ():
+        reached = _majority(run, end_points, by_patient=True)
+        scores[name] = scored(patients.to_patients(frame, how, ordered), reached, how)
+    bootstrap = {"resamples": resamples, "seed": seed, "level": level}
+    of_task = endpoints.of_task(classes, end_points, ordered)
+    further = _further(run, classes, ordered, of_task, bootstrap, several)
+    run.config.bootstrap = {"resamples": resamples, "level": level}
+    written = {keys.CONFIG_FILE: OmegaConf.to_yaml(run.config).encode()}
+    written |= {name: as_csv(table, index=True) for name, table in scores.items()}
+    written |= {f"{name}.csv": as_csv(table) for name, table in further.items()}
+    put_all({folder / name: content for name, content in written.items()})
+    for name in set(POOLED.values()) - set(scores):
+        (folder / name).unlink(missing_ok=True)
+    return Scores(scores[keys.METRICS_FILE], scores.get(patients.PATIENTS_FILE), further["endpoints"])
+
+
+def _further(
+    run: TrainedRun,
+    classes: Sequence[str],
+    ordered: bool,
+    end_points: Mapping[str, int],
+    bootstrap: Mapping[str, Any],
+    several: bool,
+) -> dict[str, pd.DataFrame]:
+    """Compute the tables beside those of the metrics, by file name without its ending."""
+    frame, manifest, level = run.predictions, run.samples, bootstrap["level"]
+    levels = ("sample", "patient") if several else ("sample",)
+    return {
+        "endpoints": operating_points.table(frame, classes, end_points, **bootstrap, levels=levels),
+        "calibration": calibration.table(frame, classes, end_points, **bootstrap, levels=levels),
+        "conformal": conformal.table(frame, classes, ordered, level=level, levels=levels),
+        "comparators": comparators.table(frame, manifest, classes, end_points if ordered else {}, level),
+        "cohort": cohort.table(manifest, classes),
+        "subgroups": subgroups.table(frame, manifest, classes, ordered, **bootstrap),
+        "mistakes": mistakes.table(frame, classes, ordered),
+        "published": published_results.table(run.config.get("published"), run.config.task.name, level),
+    }
+
+
+def _majority(run: TrainedRun, end_points: Mapping[str, int], by_patient: bool = False) -> dict[str, float]:
+    """Score the most frequent class, by sample or by patient, since the audit measures samples only."""
+    table = run.samples
+    if by_patient:
+        alone = table[keys.PATIENT_ID] == ""
+        table = table[alone | ~table.duplicated([keys.PATIENT_ID, keys.PARTITION, keys.Y_TRUE])]
+    train, test = (
+        table.loc[table[keys.PARTITION] == name, keys.Y_TRUE].to_numpy(np.int64)
+        for name in (keys.TRAIN, keys.TEST)
+    )
+    return baselines.majority(train, test, end_points)
+
+
+def tracked_metrics(scores: Scores) -> dict[str, float]:
+    """Return the metrics that MLflow tracks: `test/NAME` and `test/patient_NAME`.
+
+    Headline metrics and every AUC also have `_low`, `_high` and `_baseline`. Each end point also has
+    `test/sensitivity_ge_F2_youden` and the specificity, with `_low` and `_high`, at the threshold chosen on
+    validation.
+    """
+    flat = _flat_points(scores.points)
+    areas = ["auc", *(f"auc_{name}" for name in scores.points["endpoint"].unique())]
+    for prefix, metrics in (("test/", scores.samples), ("test/patient_", scores.patients)):
+        if metrics is None:
+            continue
+        flat |= {f"{prefix}{name}": value for name, value in metrics["value"].items()}
+        for name in (*catalogue.headline(), *areas):
+            if name in metrics.index:
+                for bound in ("low", "high", "baseline"):
+                    flat[f"{prefix}{name}_{bound}"] = metrics[bound][name]
+    return {name: float(value) for name, value in flat.items() if not math.isnan(value)}
+
+
+def _flat_points(points: pd.DataFrame) -> dict[str, float]:
+    """Return sensitivity and specificity of each end point at the threshold of the tracked rule."""
+    flat: dict[str, float] = {}
+    for row in points[points["rule"] == TRACKED_RULE].to_dict("records"):
+        if row["metric"] in TRACKED:
+            prefix = "test/" if row["level"] == patients.SAMPLE else "test/patient_"
+            name = f"{prefix}{row['metric']}_{row['endpoint']}_{TRACKED_RULE}"
+            flat |= {name: row["value"], f"{name}_low": row["low"], f"{name}_high": row["high"]}
+    return flat
