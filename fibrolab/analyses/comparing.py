@@ -1,4 +1,4 @@
-"""One comparison on one page: finished runs are read, set side by side, tested, shown and tracked."""
+"""The command `compare`: read finished runs, test their differences, write the page, track the result."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -33,36 +33,36 @@ from fibrolab.tracking import SOURCE, track
 
 AUTO, SAMPLE, PATIENT = "auto", "sample", "patient"
 UNITS = (AUTO, SAMPLE, PATIENT)
-APART = ("paths", "tracking", "name", "hydra", "published", "learnt_from")  # what a run is not made of
-SHORT = 16  # letters of a setting that may name an arm
+NOT_COMPARED = ("paths", "tracking", "name", "hydra", "published", "learnt_from")  # settings
+SHORT = 16  # longest text [letters] of a setting that may name an arm
 COMPARED = "fibrolab.compared"  # tag: ids of the runs
 
 
 def run(config: DictConfig) -> str:
-    """Compare runs, and leave a run with a page, a table and figures.
+    """Compare runs in a new run that holds a page, a table and figures.
 
     Args:
         config: `conf/compare.yaml`, composed.
 
     Returns:
-        Id of the run that is left.
+        Id of the new run.
 
     Raises:
         ConfigError: Settings out of range, unknown runs, or runs that cannot be compared.
-        DataError: Predictions that are none.
+        DataError: Predictions of a run are damaged.
     """
     started, given = datetime.now(UTC), resolved(config)
-    asked = _checked(given)
+    requested = _checked(given)
     read_runs = [
-        [open_run(run_id, config.tracking.uri, NEEDED) for run_id in run_ids] for _, run_ids in asked
+        [open_run(run_id, config.tracking.uri, NEEDED) for run_id in run_ids] for _, run_ids in requested
     ]
-    names = _named([name for name, _ in asked], read_runs)
+    names = _named([name for name, _ in requested], read_runs)
     sides = [side(name, runs) for name, runs in zip(names, read_runs, strict=True)]
     if given["reference"] and given["reference"] not in names:
         refuse([unknown("reference", given["reference"], names)])
     task = task_of(sides)
     (refuse_other_patients if given["paired"] else refuse_shared_patients)(sides)
-    drawn_up = compared(sides, task, given)
+    comparison = compared(sides, task, given)
     tags = {
         COMPARED: ",".join(each.run_id for side in sides for each in side.records),
         "arms": ", ".join(names),
@@ -70,20 +70,20 @@ def run(config: DictConfig) -> str:
     with track(**given["tracking"], name=config.name, tags=tags | {SOURCE: "fibrolab.compare"}) as tracked:
         known = environment.describe() | {"started": started.isoformat(timespec="seconds")}
         record(tracked, config, given, known)
-        write_table(drawn_up.table, tracked.folder / pages.TABLE_FILE)
-        page = pages.write(tracked.folder, drawn_up, known)
-        tracked.log_metrics(pages.summary(drawn_up))
-        pages.announce(drawn_up)
+        write_table(comparison.table, tracked.folder / pages.TABLE_FILE)
+        page = pages.write(tracked.folder, comparison, known)
+        tracked.log_metrics(pages.summary(comparison))
+        pages.announce(comparison)
         print(f"page     {page}\ntable    {tracked.folder / pages.TABLE_FILE}\nrun      {tracked.id}")
     return tracked.id
 
 
 def compared(sides: Sequence[Side], task: Task, given: Mapping[str, Any]) -> Comparison:
-    """Everything that the page shows, from the predictions of the runs.
+    """Compute everything that the page shows from the predictions of the runs.
 
     Args:
-        sides: Of arms that can be compared.
-        task: What they were asked.
+        sides: Arms that can be compared.
+        task: Their classes and end points.
         given: Settings with `unit`, `paired`, `reference`, `seed`, `name` and `bootstrap`.
 
     Raises:
@@ -95,20 +95,20 @@ def compared(sides: Sequence[Side], task: Task, given: Mapping[str, Any]) -> Com
     levels = [given["unit"]]
     if given["unit"] == AUTO:
         levels = [PATIENT, SAMPLE] if several else [SAMPLE]
-    tables, shown = [], {}
+    tables, arms_of = [], {}
     for level in levels:
         by_patient = level == PATIENT
-        found = [_arm(side, task, by_patient) for side in sides]
+        arms = [_arm(side, task, by_patient) for side in sides]
         if given["paired"] and (by_patient or not several):
-            found += _markers(sides[0], found[0], task)
+            arms += _markers(sides[0], arms[0], task)
         how = {name: given[name] for name in ("reference", "paired", "seed")}
         size = {"resamples": given["bootstrap"]["resamples"], "level": given["bootstrap"]["level"]}
-        tables.append(comparison_table.table(found, task, level, **how, **size))
-        shown[level] = found
+        tables.append(comparison_table.table(arms, task, level, **how, **size))
+        arms_of[level] = arms
     return Comparison(
         name=given["name"],
         table=pd.concat(tables, ignore_index=True),
-        arms=shown,
+        arms=arms_of,
         task=task,
         members=[_member(each) for each in sides],
         settings=differing({each.name: each.records for each in sides}),
@@ -126,7 +126,7 @@ def _arm(side: Side, task: Task, by_patient: bool) -> Arm:
 
 
 def _markers(side: Side, like: Arm, task: Task) -> list[Arm]:
-    """Stiffness, APRI and FIB-4 of the same patients, as far as the manifest of the first arm has them."""
+    """Return stiffness, APRI and FIB-4 of the same patients, where the first arm's manifest has them."""
     if not task.ordered or not task.endpoints:
         return []
     tested = []
@@ -142,10 +142,13 @@ def _markers(side: Side, like: Arm, task: Task) -> list[Arm]:
 
 
 def differing(arms: Mapping[str, Sequence[TrainedRun]]) -> pd.DataFrame:
-    """Return the settings that differ between arms: one row a setting, one column an arm, texts."""
+    """Return the settings that differ between arms as texts, one row a setting, one column an arm."""
     columns = {}
     for arm, records in arms.items():
-        found = [flat({k: v for k, v in resolved(one.config).items() if k not in APART}) for one in records]
+        found = [
+            flat({name: part for name, part in resolved(one.config).items() if name not in NOT_COMPARED})
+            for one in records
+        ]
         names = dict.fromkeys(name for settings in found for name in settings)
         columns[arm] = {
             name: ", ".join(dict.fromkeys(str(settings.get(name, "–")) for settings in found))
@@ -156,14 +159,10 @@ def differing(arms: Mapping[str, Sequence[TrainedRun]]) -> pd.DataFrame:
 
 
 def _member(side: Side) -> Member:
-    """Return the page's description of an arm; the gravest audit of its runs counts."""
-    gravest = max(
-        (each.audit for each in side.records), key=lambda audit: keys.GRAVITY.index(audit["verdict"])
-    )
+    """Return the page's description of an arm, with the most serious audit of its runs."""
+    audit = max((each.audit for each in side.records), key=lambda found: keys.GRAVITY.index(found["verdict"]))
     sentences = [
-        str(each["sentence"])
-        for each in gravest.get("findings") or []
-        if each.get("level") == gravest["verdict"]
+        str(each["sentence"]) for each in audit.get("findings") or [] if each.get("level") == audit["verdict"]
     ]
     first = side.records[0].config
     return Member(
@@ -173,20 +172,20 @@ def _member(side: Side) -> Member:
         model=str(first.model.name),
         data=str(first.data.name),
         split=str(first.split.name),
-        verdict=gravest["verdict"],
-        findings=tuple(sentences or map(str, gravest.get("warnings") or [])),
+        verdict=audit["verdict"],
+        findings=tuple(sentences or map(str, audit.get("warnings") or [])),
     )
 
 
 def _units(sides: Sequence[Side]) -> str:
-    """Return the name of the independent units: patients, or groups where a patient is not known."""
+    """Return the name of the independent units: patients, or groups where some patient is not known."""
     tested = pd.concat([each.predictions for side in sides for each in side.records])
     tested = tested[tested[keys.PARTITION] == keys.TEST]
     return "patients" if (tested[keys.PATIENT_ID] != "").all() else "groups"
 
 
 def _checked(given: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
-    """Return name and run ids of each arm; the name is empty where none was given."""
+    """Check the settings; return name and run ids of each arm, the name empty where none was given."""
     runs, unit = given["runs"], given["unit"]
     arms = (
         [(str(name), ids(of)) for name, of in runs.items()]
@@ -208,14 +207,14 @@ def _checked(given: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
 
 
 def _named(given: Sequence[str], runs: Sequence[Sequence[TrainedRun]]) -> list[str]:
-    """Name each arm: as given, else by model, run name, differing settings, or run id."""
+    """Name each arm as given, otherwise by model, run name, differing settings, or run id."""
     if all(given):
         return list(given)
     firsts = [of[0] for of in runs]
     candidates = (
         [str(each.config.model.name) for each in firsts],
         [str(each.config.get("name", "")) for each in firsts],
-        _told_by_settings(firsts),
+        _named_by_settings(firsts),
         [f"{each.config.model.name} {each.run_id[:6]}" for each in firsts],
     )
     return next(
@@ -223,20 +222,18 @@ def _named(given: Sequence[str], runs: Sequence[Sequence[TrainedRun]]) -> list[s
     )
 
 
-def _told_by_settings(runs: Sequence[TrainedRun]) -> list[str]:
+def _named_by_settings(runs: Sequence[TrainedRun]) -> list[str]:
     """Return names such as `lr 0.003` where one or two short settings differ; otherwise none.
 
-    Of a group that was exchanged as a whole, such as the loss, the name stands for all of its settings.
+    Where runs take different files of a group, such as two losses, the file's name replaces its settings.
     """
     table = differing({str(number): [each] for number, each in enumerate(runs)})
-    exchanged = tuple(name.removesuffix("name") for name in map(str, table.index) if name.endswith(".name"))
-    told = [
-        name for name in map(str, table.index) if name.endswith(".name") or not name.startswith(exchanged)
-    ]
-    if not 0 < len(told) <= 2 or table.loc[told].map(len).to_numpy().max() > SHORT:
+    groups = tuple(name.removesuffix("name") for name in map(str, table.index) if name.endswith(".name"))
+    naming = [name for name in map(str, table.index) if name.endswith(".name") or not name.startswith(groups)]
+    if not 0 < len(naming) <= 2 or table.loc[naming].map(len).to_numpy().max() > SHORT:
         return []
-    words = [name.removesuffix(".name").rpartition(".")[2].replace("_", " ") for name in told]
+    words = [name.removesuffix(".name").rpartition(".")[2].replace("_", " ") for name in naming]
     return [
-        ", ".join(f"{word} {value}" for word, value in zip(words, table.loc[told, column], strict=True))
+        ", ".join(f"{word} {value}" for word, value in zip(words, table.loc[naming, column], strict=True))
         for column in table.columns
     ]

@@ -1,4 +1,4 @@
-"""The sides of a comparison: finished runs as seeds or folds of an arm, and why some cannot be compared."""
+"""The sides of a comparison: the runs of an arm as seeds or folds, and checks that arms are comparable."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ class Side:
     """The runs of one arm.
 
     Attributes:
-        name: Of the arm.
-        records: Its runs: seeds, which tested the same samples, or folds, which tested none in common, in
-            the order of their numbers.
+        name: Name of the arm.
+        records: Its runs: seeds, which tested the same samples, or folds, which tested different ones, in the
+            order of their numbers.
         folds: Whether they are folds.
     """
 
@@ -31,14 +31,14 @@ class Side:
 
     @property
     def kind(self) -> str:
-        """Such as `3 trainings`."""
+        """Number and kind of its runs, such as `3 trainings`."""
         if len(self.records) == 1:
             return "1 run"
         return f"{len(self.records)} {'folds' if self.folds else 'trainings'}"
 
     @property
     def tested(self) -> pd.DataFrame:
-        """Label and group of each test sample, by sample_id in order."""
+        """Label and group of each test sample; index sample_id, sorted."""
         rows = pd.concat([each.predictions for each in self.records])
         rows = rows[rows[keys.PARTITION] == keys.TEST].drop_duplicates(keys.SAMPLE_ID)
         return rows.set_index(keys.SAMPLE_ID)[[keys.Y_TRUE, keys.GROUP_ID]].sort_index()
@@ -54,10 +54,10 @@ def side(name: str, records: Sequence[TrainedRun]) -> Side:
     """Gather the runs of one arm as seeds or folds, decided by their test samples.
 
     Raises:
-        ConfigError: A run without test predictions, runs that are neither, or a fold that is missing.
+        ConfigError: A run has no test predictions, a fold is missing, or runs are neither seeds nor folds.
     """
     untested = [each.run_id for each in records if not each.tested]
-    refuse([f"Run {run_id} has no predictions of its test part: nothing to compare." for run_id in untested])
+    refuse([f"Run {run_id} has no test predictions: there is nothing to compare." for run_id in untested])
     first = records[0]
     if all(each.tested == first.tested for each in records[1:]):
         return Side(name, tuple(records), folds=False)
@@ -81,18 +81,18 @@ def _refuse_missing_folds(name: str, records: Sequence[TrainedRun]) -> None:
     """Refuse folds that are missing or come from another manifest."""
     first = records[0]
     if any(each.manifest_hash != first.manifest_hash for each in records):
-        raise ConfigError(f"The runs of arm {name} are no folds of one data set: their manifests differ.")
-    asked = int(first.config.split.get("folds") or 0)
+        raise ConfigError(f"The runs of arm {name} are not folds of one data set: their manifests differ.")
+    expected = int(first.config.split.get("folds") or 0)
     given = list(map(_fold, records))
-    if missing := sorted(set(range(asked)) - set(given)):
+    if missing := sorted(set(range(expected)) - set(given)):
         raise ConfigError(
-            f"Arm {name} lacks fold {', '.join(map(str, missing))} of {asked}; name the runs of all folds."
+            f"Arm {name} lacks fold {', '.join(map(str, missing))} of {expected}; name the runs of all folds."
         )
-    whole = first.samples.index
-    untested = whole[~whole.isin([sample for each in records for sample in each.tested])]
+    samples = first.samples.index
+    untested = samples[~samples.isin([sample for each in records for sample in each.tested])]
     if len(untested):
         raise ConfigError(
-            f"The folds of arm {name} leave {len(untested)} of {len(whole)} samples untested, such as "
+            f"The folds of arm {name} leave {len(untested)} of {len(samples)} samples untested, such as "
             f"{untested[0]}; name the runs of all folds of one `split=kfold` and one split.seed."
         )
 
@@ -101,7 +101,7 @@ def task_of(sides: Sequence[Side]) -> Task:
     """Return the common task of all runs: their classes and shared end points.
 
     Raises:
-        ConfigError: They tell different classes apart.
+        ConfigError: Their classes differ.
     """
     records = [each for side in sides for each in side.records]
     first = records[0]
@@ -109,8 +109,8 @@ def task_of(sides: Sequence[Side]) -> Task:
     for other in records[1:]:
         if list(other.config.task.classes) != list(first.config.task.classes):
             faults.append(
-                f"Run {other.run_id} tells {', '.join(other.config.task.classes)} apart, {first.run_id} "
-                f"{', '.join(first.config.task.classes)}: compare runs of one task."
+                f"Run {other.run_id} has the classes {', '.join(other.config.task.classes)}, {first.run_id} "
+                f"has {', '.join(first.config.task.classes)}: compare runs of one task."
             )
     refuse(faults)
     classes = tuple(map(str, first.config.task.classes))
@@ -122,10 +122,10 @@ def task_of(sides: Sequence[Side]) -> Task:
 
 
 def refuse_other_patients(sides: Sequence[Side]) -> None:
-    """See that all arms predicted the same test samples, of the same labels and groups.
+    """Refuse arms whose test samples, labels or groups differ from those of the first arm.
 
     Raises:
-        ConfigError: What differs from the first arm, of all arms at once.
+        ConfigError: The differences of all arms.
     """
     first, *others = sides
     ours, faults = first.tested, []
@@ -154,7 +154,7 @@ def refuse_other_patients(sides: Sequence[Side]) -> None:
 
 
 def refuse_shared_patients(sides: Sequence[Side]) -> None:
-    """Unpaired tests take the cohorts for independent of each other.
+    """Refuse cohorts that are not independent, as unpaired tests assume.
 
     Raises:
         ConfigError: Two arms of one manifest have test groups in common.
@@ -164,7 +164,7 @@ def refuse_shared_patients(sides: Sequence[Side]) -> None:
         shared = set(one.tested[keys.GROUP_ID]) & set(other.tested[keys.GROUP_ID])
         if shared and one.records[0].manifest_hash == other.records[0].manifest_hash:
             faults.append(
-                f"{one.name} and {other.name} were tested on {len(shared)} groups in common: they are no two "
-                "cohorts, and unpaired tests would be wrong; leave paired=false out."
+                f"{one.name} and {other.name} were tested on {len(shared)} groups in common: the cohorts are "
+                "not independent, and unpaired tests would be wrong; leave paired=false out."
             )
     refuse(faults)

@@ -1,4 +1,4 @@
-"""A finished run on data of another site: its predictions there are a run of its own, with its own report."""
+"""External evaluation: a finished run predicts another data set, in a new run with its own report."""
 
 import time
 from dataclasses import asdict
@@ -31,20 +31,20 @@ SPLIT = {"_target_": "fibrolab.data.splits.all_test", "name": "external"}
 
 
 def run(config: DictConfig) -> str:
-    """Let the network of a finished run predict every sample of another data set, and report on it.
+    """Predict every sample of another data set with the network of a finished run, and report on it.
 
-    Thresholds, temperature and conformal sets stay those of the run's own validation part; baselines are
-    those of its training part. Copies of what the run learnt from make the audit's verdict `fail`.
+    Thresholds, temperature and conformal sets are those fitted on the run's own validation part; baselines
+    are measured on its training part. Copies of the run's training or validation images make the audit fail.
 
     Args:
         config: `conf/evaluate.yaml`, composed, with `data`.
 
     Returns:
-        Id of the run that is left.
+        Id of the new run.
 
     Raises:
-        ConfigError: The run is not known or kept no network, or the data has other classes.
-        DataError: Faults of the data, or none of what the network takes.
+        ConfigError: The run is not known or has no network, or the data has other classes.
+        DataError: The data has faults, or lacks an input of the network.
     """
     started, clock = datetime.now(UTC), time.monotonic()
     before = open_run(config.run, config.tracking.uri, NEEDED)
@@ -70,7 +70,7 @@ def run(config: DictConfig) -> str:
 
 
 def _settings(config: DictConfig, before: TrainedRun) -> DictConfig:
-    """Return the settings of the run that trained, with the data, place and device of this one."""
+    """Return the settings of the training run, with data, paths and device of this command."""
     settings = before.config.copy()
     if "model" not in settings or "trainer" not in settings:
         raise ConfigError(f"Run {before.run_id} has no network of its own; name one of `fibrolab.train`.")
@@ -86,9 +86,9 @@ def _settings(config: DictConfig, before: TrainedRun) -> DictConfig:
 
 
 def _loaded(settings: DictConfig, classes: list[str]) -> LabelledData:
-    """Load the data under the task of the run; a task of any classes takes those of the run."""
+    """Load the data under the task of the run; a task that takes any classes must find those of the run."""
     if settings.task.get("of") is None:
-        settings.task.classes = None  # those of the data
+        settings.task.classes = None  # to be read from the data
     data = load(settings, needs=EVALUATE)
     if data.classes != classes:
         raise ConfigError(
@@ -110,7 +110,7 @@ def _learnt_from(before: TrainedRun) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _renamed(frame: pd.DataFrame, run: str) -> pd.DataFrame:
-    """Prefix samples and patients of the run with its id, so that no other site has the same names."""
+    """Prefix samples, groups and patients of the run with its id, to tell them from those of the new data."""
     names = [name for name in (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID) if name in frame]
     return frame.assign(
         **{name: frame[name].where(frame[name] == "", f"{run[:8]}/" + frame[name]) for name in names}
@@ -129,33 +129,38 @@ def _save_data(folder: Path, before: TrainedRun, data: LabelledData) -> None:
 
 
 def _audited(config: DictConfig, data: LabelledData, before: TrainedRun, folder: Path) -> dict[str, Any]:
-    """Audit the new data, and add the samples that the run was trained on."""
+    """Audit the new data; add a finding where it overlaps with the data that the run was trained on."""
     found = auditing.audited(config, data, folder)
-    if seen := _seen(data, before):
-        found["findings"] = [asdict(each) for each in seen] + found["findings"]
-        found["warnings"] = [each.sentence for each in seen] + found["warnings"]
+    if overlaps := _overlaps(data, before):
+        found["findings"] = [asdict(each) for each in overlaps] + found["findings"]
+        found["warnings"] = [each.sentence for each in overlaps] + found["warnings"]
         found["verdict"] = verdict(Finding(**each) for each in found["findings"])
         save_json(found, folder / keys.AUDIT_FILE)
         audit_page.write(folder)
     return found
 
 
-def _seen(data: LabelledData, before: TrainedRun) -> list[Finding]:
-    """Report copies and patients of the new data among those that the run learnt from."""
+def _overlaps(data: LabelledData, before: TrainedRun) -> list[Finding]:
+    """Report copies of images, and names of patients, of the run's training and validation samples."""
     learnt = (keys.TRAIN, keys.VALIDATION)
     findings = []
-    if share := float(overlap.copies(data, before, learnt).mean()):
-        text = f"{percent(share)} of the images have a copy or near copy among those the run learnt from"
-        findings.append(Finding("external_copies", "fail", f"{text}: a score on them proves nothing."))
+    if proportion := float(overlap.copies(data, before, learnt).mean()):
+        text = (
+            f"{percent(proportion)} of the images have a copy or near copy among the images that the run was"
+        )
+        text = f"{text} trained or validated on: scores on them are not valid evidence of performance."
+        findings.append(Finding("external_copies", "fail", text))
     known = overlap.namesakes(data, before, learnt, keys.PATIENT_ID)
     if shared := data.manifest.table[keys.PATIENT_ID][known].nunique():
-        text = f"{counted(shared, 'patient')} bear names of patients whom the run learnt from"
-        findings.append(Finding("external_patients", "warning", f"{text}: see that they are others."))
+        text = f"{counted(shared, 'patient')} have the names of patients in the run's training data"
+        findings.append(
+            Finding("external_patients", "warning", f"{text}: verify that they are different patients.")
+        )
     return findings
 
 
 def _add_validation(folder: Path, before: TrainedRun) -> None:
-    """Add the run's own validation rows, on which thresholds and temperature are chosen."""
+    """Add the run's own validation predictions, on which thresholds and temperature are fitted."""
     old = before.predictions
     new = predictions.read(folder / keys.PREDICTIONS_FILE).assign(**{keys.FOLD: old[keys.FOLD].iloc[0]})
     validation = _renamed(old[old[keys.PARTITION] == keys.VALIDATION], before.run_id)

@@ -1,4 +1,4 @@
-"""Predictions of finished runs for a stack: one for each sample of the fit, the mean for test samples."""
+"""Out-of-fold predictions of finished runs, to stack: one a sample to fit on, the mean for a test sample."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,11 +15,12 @@ from fibrolab.runs.trained_run import TrainedRun, named_twice
 
 @dataclass(frozen=True)
 class Fitted:
-    """Predictions of the runs of one arm, by sample_id in the manifest's order.
+    """Predictions of the runs of one arm; index sample_id, in the manifest's order.
 
     Attributes:
-        rows: The columns of predictions but the probabilities; `validation` marks the samples to fit on.
-        features: Confidences (N, F), of a test sample the mean over the runs.
+        rows: The columns of predictions except the probabilities; partition `validation` marks the samples
+            to fit on.
+        features: Confidences (N, F); for a test sample the mean over the runs.
     """
 
     rows: pd.DataFrame
@@ -30,7 +31,7 @@ def refuse_unlike(records: Sequence[TrainedRun]) -> None:
     """Refuse runs that differ in samples, task or test set.
 
     Raises:
-        ConfigError: What differs from the first run, of all runs at once.
+        ConfigError: The differences of all runs from the first.
     """
     first, *others = records
     faults = named_twice(each.run_id for each in records)
@@ -49,7 +50,7 @@ def refuse_unlike(records: Sequence[TrainedRun]) -> None:
         elif other.tested != first.tested:
             faults.append(
                 f"Run {other.run_id} tests {len(other.tested - first.tested)} samples that {first.run_id} "
-                f"does not, and leaves out {len(first.tested - other.tested)}; use one split and seed."
+                f"does not, and not {len(first.tested - other.tested)} that it does; use one split and seed."
             )
     refuse(faults)
 
@@ -57,16 +58,17 @@ def refuse_unlike(records: Sequence[TrainedRun]) -> None:
 def gathered(name: str, records: Sequence[TrainedRun]) -> Fitted:
     """Gather the predictions of one arm: the folds of a cross-validation, or one run's validation set.
 
-    Of a test sample the confidences are averaged on the scale of the regression (logits or logarithms), on
-    which it is linear: the same as stacking each fold's network and pooling those predictions there.
+    The confidences of a test sample are averaged on the scale of the regression (logits or logarithms). The
+    regression is linear on this scale, so that the result equals stacking each fold's network and averaging
+    these predictions.
 
     Args:
-        name: Of the arm, for its features and for messages.
-        records: Runs that `refuse_unlike` lets pass.
+        name: Name of the arm, for its features and for messages.
+        records: Runs that `refuse_unlike` accepts.
 
     Raises:
-        DataError: A sample validated by several runs or, where there are several, by none.
-        SplitError: A group in both the validation and the test part.
+        DataError: A sample is in the validation part of several runs or, if there are several, of none.
+        SplitError: A group is in both the validation and the test part.
     """
     frame = pd.concat([each.predictions for each in records], ignore_index=True)
     fit = frame[frame[keys.PARTITION] == keys.VALIDATION]
@@ -86,9 +88,9 @@ def _refuse_leaks(name: str, fit: pd.DataFrame, test: pd.DataFrame) -> None:
     shared = sorted(set(fit[keys.GROUP_ID]) & set(test[keys.GROUP_ID]))
     if shared:
         raise SplitError(
-            f"{len(shared)} groups of arm {name} are both in the validation part, which the regression is "
-            f"fitted on, and in the test:\n{listing(shared)}\n"
-            "A score would prove nothing; train with split=folds_in_training."
+            f"{len(shared)} groups of arm {name} are both in the validation part, on which the regression is "
+            f"fitted, and in the test part:\n{listing(shared)}\nA score would not be valid evidence; train "
+            "with split=folds_in_training."
         )
 
 
@@ -99,10 +101,10 @@ def _refuse_gaps(name: str, fit: pd.DataFrame, records: Sequence[TrainedRun]) ->
     if len(records) > 1:
         samples = records[0].samples
         due = samples.index[samples[keys.PARTITION] != keys.TEST]
-        faults += [f"{sample}: in that of none" for sample in due[~due.isin(counts.index)]]
+        faults += [f"{sample}: in the validation part of none" for sample in due[~due.isin(counts.index)]]
     if faults:
         raise DataError(
             f"The runs of arm {name} are not the folds of one cross-validation; {len(faults)} samples are "
-            f"predicted twice or not at all:\n{listing(faults)}\n"
-            "Name every fold of `train -m split=folds_in_training split.fold=0,1,2,3,4` once."
+            f"predicted twice or not at all:\n{listing(faults)}\nName every fold of `train -m "
+            "split=folds_in_training split.fold=0,1,2,3,4` once."
         )

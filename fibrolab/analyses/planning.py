@@ -1,4 +1,4 @@
-"""From the settings of `fibrolab.plan` to patients: what is asked, of whom, how many, by which formula."""
+"""The command `plan`: number of patients that a study needs, by goal and population, and its assumptions."""
 
 import math
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from fibrolab.config import resolved
 from fibrolab.errors import ConfigError
 from fibrolab.evaluation.intervals import sample_size
 
-QUESTIONS = ("half_width", "against", "other")
+GOALS = ("half_width", "against", "other")  # width of an interval, a fixed value to exclude, a second arm
 OPEN, CLOSED = "between 0 and 1", "from 0 to 1"
 RANGES = {
     "auc": OPEN, "share": OPEN, "against": OPEN, "other": OPEN, "prevalence": OPEN,
@@ -28,15 +28,15 @@ HOLDS = {
     "from 0 and below 1": lambda x: 0 <= x < 1,
     "from 1": lambda x: 1 <= x < math.inf,
 }
-ROUNDING = 0.005  # shares of stages are given with two digits
-FEW = 10  # positives or negatives below which a formula of large samples is a guess
-MOST = 1e9  # patients that a study could have
+ROUNDING = 0.005  # proportions of stages are given with two digits
+FEW = 10  # positives or negatives below which formulas for large samples are inaccurate
+MOST = 1e9  # largest number of patients of a study
 METAVIR = 5  # stages F0 .. F4
 
 
 @dataclass(frozen=True)
 class Study:
-    """The settings of `conf/plan.yaml`, which says what each means."""
+    """The settings of `conf/plan.yaml`, explained there."""
 
     auc: float | None = None
     share: float | None = None
@@ -56,14 +56,14 @@ class Study:
 
     @property
     def expected(self) -> float:
-        """The AUC or share that is planned for."""
+        """The expected AUC or proportion."""
         value = self.share if self.auc is None else self.auc
         assert value is not None, "checked"
         return value
 
     @property
-    def one_sided(self) -> float:
-        """Share of the patients on whom one arm alone is right."""
+    def discordant_patients(self) -> float:
+        """Proportion of the patients on whom only one arm is correct."""
         assert self.other is not None, "checked"
         if self.discordant is not None:
             return self.discordant
@@ -71,7 +71,7 @@ class Study:
 
 
 class Requirement(NamedTuple):
-    """One row of the table; positives and negatives are None where all patients count alike."""
+    """One row of the table; positives and negatives are None where the measure counts all patients."""
 
     question: str
     patients: int
@@ -81,25 +81,22 @@ class Requirement(NamedTuple):
 
 
 def run(config: DictConfig) -> list[Requirement]:
-    """Print the answers and what they rest on.
-
-    Returns:
-        The answers.
+    """Print and return the patients needed; also print the assumptions.
 
     Raises:
-        ConfigError: Settings that are wrong, all at once.
+        ConfigError: Settings are wrong; all faults at once.
     """
     study = read(resolved(config))
-    found = list(answers(study))
+    found = list(requirements(study))
     _announce(study, found)
     return found
 
 
 def read(settings: dict[str, Any]) -> Study:
-    """Read the study that settings describe.
+    """Return the study that the settings describe.
 
     Raises:
-        ConfigError: They are wrong or contradict each other, all faults at once.
+        ConfigError: Settings are wrong or contradict each other; all faults at once.
     """
     names = [field.name for field in fields(Study)]
     choices.refuse([choices.unknown("plan", name, names) for name in settings if name not in names])
@@ -111,47 +108,46 @@ def read(settings: dict[str, Any]) -> Study:
     return study
 
 
-def answers(study: Study) -> Iterator[Requirement]:
-    """Return patients for each question that is asked, in each population."""
+def requirements(study: Study) -> Iterator[Requirement]:
+    """Yield the patients that each goal of the study needs, in each population."""
     for population, prevalence in _populations(study):
-        for asked in QUESTIONS:
-            if getattr(study, asked) is not None:
-                independent = _independent(study, asked, prevalence)
+        for goal in GOALS:
+            if getattr(study, goal) is not None:
+                independent = _independent(study, goal, prevalence)
                 n = independent * sample_size.design_effect(study.rows_per_patient, study.icc)
-                yield _answer(
-                    study, _question(study, asked) + population, n / study.rows_per_patient, prevalence
-                )
+                question = _question(study, goal) + population
+                yield _requirement(study, question, n / study.rows_per_patient, prevalence)
 
 
 def assumptions(study: Study, found: list[Requirement]) -> Iterator[str]:
-    """Return sentences on the formulas and their assumptions."""
+    """Yield a sentence on each formula and its assumptions."""
     if study.auc is not None:
         yield (
-            "AUC: DeLong's variance for normal scores of one spread; Hanley and McNeil's exponential scores "
-            "ask for a third more near an AUC of 0.95. Intervals on the logit scale."
+            "AUC: DeLong's variance for normal scores of equal variance in both classes; Hanley and McNeil's "
+            "exponential scores need a third more patients near an AUC of 0.95. Intervals on the logit scale."
         )
     else:
-        yield "Shares: Wilson's interval and the score test that it inverts."
+        yield "Proportions: Wilson's interval and the score test that it inverts."
     if study.against is not None:
-        yield f"The {study.against:g} to be left out is taken for known, not for measured on a few patients."
+        yield f"The value to exclude, {study.against:g}, is assumed to be known, not estimated from patients."
     if study.other is not None:
         yield _two_arms(study)
     if study.rows_per_patient > 1:
         effect = sample_size.design_effect(study.rows_per_patient, study.icc)
         yield (
             f"{study.rows_per_patient:g} rows a patient with an intraclass correlation of {study.icc:g}: "
-            f"a patient is worth {study.rows_per_patient / effect:.3g} independent rows (design effect "
-            f"{effect:.3g}). Where they are averaged to one score, plan with rows_per_patient=1."
+            f"a patient counts as {study.rows_per_patient / effect:.3g} independent rows (design effect "
+            f"{effect:.3g}). If a patient's rows are averaged to one score, plan with rows_per_patient=1."
         )
     tests = "" if study.against is None and study.other is None else f"power {study.power:g} and "
-    yield f"For {tests}a two-sided alpha of {study.alpha:g}: patients to test on, beside those to train on."
-    fewest = min(min(size for size in answer[1:4] if size is not None) for answer in found)
+    yield f"For {tests}a two-sided alpha of {study.alpha:g}: test patients, in addition to training patients."
+    fewest = min(min(size for size in row[1:4] if size is not None) for row in found)
     if fewest < FEW:
-        yield f"Only {fewest} of a kind: the formulas are of large samples, and here no more than a guess."
+        yield f"A class has only {fewest} patients: the formulas are for large samples and inaccurate here."
 
 
 def _fault(name: str, value: Any, bounds: str) -> str | None:
-    """Return a sentence on a value that is not a number or out of its bounds; null is not given."""
+    """Return a sentence if a value is not a number or out of its bounds; a setting of null is not given."""
     if value is None:
         return None
     number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -163,78 +159,83 @@ def _faulty_stages(stages: Any) -> Iterator[str]:
         return
     numbers = isinstance(stages, list) and all(isinstance(x, int | float) and 0 < x < 1 for x in stages)
     if not numbers or len(stages) < 2 or abs(sum(stages) - 1) > ROUNDING:
-        yield f"stages={stages} are not shares above 0 that add up to 1, such as [0.3,0.2,0.2,0.15,0.15]."
+        yield f"stages={stages} are not proportions that add up to 1, such as [0.3,0.2,0.2,0.15,0.15]."
 
 
 def _contradictions(study: Study) -> Iterator[str]:
-    """Return sentences on settings that are each in their range but contradict each other."""
+    """Yield a sentence on each contradiction between settings that are in their ranges."""
     if (study.auc is None) == (study.share is None):
-        yield "Give what is expected, either auc or share, such as auc=0.85."
+        yield "Give the expected value, either auc or share, such as auc=0.85."
         return
     name = "share" if study.auc is None else "auc"
-    if all(getattr(study, asked) is None for asked in QUESTIONS):
-        yield f"{name}={study.expected:g} asks nothing: add half_width=0.05, against=VALUE or other=VALUE."
-    for asked in ("against", "other"):
-        if getattr(study, asked) == study.expected:
-            yield f"{asked}={study.expected:g} is {name} itself: no number of patients tells them apart."
+    if all(getattr(study, goal) is None for goal in GOALS):
+        yield f"{name}={study.expected:g} has no goal: add half_width=0.05, against=VALUE or other=VALUE."
+    for goal in ("against", "other"):
+        if getattr(study, goal) == study.expected:
+            yield f"{goal}={study.expected:g} equals {name}: no number of patients can distinguish them."
     if study.prevalence is not None and study.stages is not None:
-        yield "Give either prevalence or stages: the stages hold the prevalence of every end point."
+        yield "Give either prevalence or stages: the stages determine the prevalence of every end point."
     if name == "auc" and study.prevalence is None and study.stages is None:
-        yield "An AUC needs the share of positives: add prevalence=0.4, or stages=[0.3,0.2,0.2,0.15,0.15]."
+        yield "An AUC needs a prevalence: add prevalence=0.4, or stages=[0.3,0.2,0.2,0.15,0.15]."
     if study.discordant is not None and (name == "auc" or study.other is None or not study.paired):
-        yield "discordant is of two shares on the same patients; give it beside share and other alone."
+        yield "discordant applies to two proportions on the same patients; give it with share and other only."
     elif name == "share" and study.other not in (None, study.expected) and study.paired:
         yield from _impossible_pair(study)
 
 
 def _impossible_pair(study: Study) -> Iterator[str]:
-    """Return a sentence on proportions correct that two arms cannot have on the same patients."""
-    assert study.other is not None, "asked"
+    """Yield a sentence if two arms cannot have these proportions correct on the same patients."""
+    assert study.other is not None, "checked"
     least, most = sample_size.discordant_limits(study.expected, study.other)
-    if not least - 1e-9 <= study.one_sided <= most + 1e-9:
+    if not least - 1e-9 <= study.discordant_patients <= most + 1e-9:
         name = "correlation" if study.discordant is None else "discordant"
         yield (
-            f"{name}={getattr(study, name):g} cannot be: of shares {study.expected:g} and {study.other:g} "
-            f"one arm alone is right on {least:.3g} to {most:.3g} of the patients. Give discordant so."
+            f"{name}={getattr(study, name):g} is impossible: with proportions {study.expected:g} and "
+            f"{study.other:g}, only one arm is correct in {least:.3g} to {most:.3g} of the patients. Give "
+            "discordant in this range."
         )
 
 
 def _populations(study: Study) -> Iterator[tuple[str, float | None]]:
-    """Whom it is asked of, and their share of positives; the stages make a row each."""
+    """Yield name and prevalence of each population: all patients, or a stage or end point each."""
     if study.stages is None:
         yield "", study.prevalence
         return
     names = [f"F{k}" if len(study.stages) == METAVIR else f"class {k}" for k in range(len(study.stages))]
-    for k, share in enumerate(study.stages):
+    for k, proportion in enumerate(study.stages):
         if study.auc is None:
-            yield f", {names[k]}", share
+            yield f", {names[k]}", proportion
         elif k:
             yield f", {names[k]}" + (" or worse" if k < len(names) - 1 else ""), sum(study.stages[k:])
 
 
-def _independent(study: Study, asked: str, prevalence: float | None) -> float:
-    """Independent rows that a question needs: of all for an AUC, of those counted for a share."""
-    value, target = study.expected, getattr(study, asked)
+def _independent(study: Study, goal: str, prevalence: float | None) -> float:
+    """Compute the independent rows that a goal needs: all rows for an AUC, counted ones for a proportion."""
+    value, target = study.expected, getattr(study, goal)
     power, alpha = study.power, study.alpha
     if study.auc is None:
-        if asked == "half_width":
+        if goal == "half_width":
             return sample_size.proportion_within(value, target, 1 - alpha)
-        if asked == "against":
+        if goal == "against":
             return sample_size.proportion_above(value, target, power, alpha)
         if study.paired:
-            return sample_size.two_proportions(value, target, study.one_sided, power, alpha)
+            return sample_size.two_proportions(value, target, study.discordant_patients, power, alpha)
         return sample_size.two_unpaired_proportions(value, target, power, alpha)
     assert prevalence is not None, "checked"
-    if asked == "half_width":
+    if goal == "half_width":
         return sample_size.auc_within(value, target, prevalence, 1 - alpha)
-    if asked == "against":
+    if goal == "against":
         return sample_size.auc_above(value, target, prevalence, power, alpha)
     correlation = study.correlation if study.paired else None
     return sample_size.two_aucs(value, target, prevalence, correlation, power, alpha)
 
 
-def _answer(study: Study, question: str, n: float, prevalence: float | None) -> Requirement:
-    """Whole patients: of an AUC's n positives and negatives, for a share's n as many others as come along."""
+def _requirement(study: Study, question: str, n: float, prevalence: float | None) -> Requirement:
+    """Round up to whole patients.
+
+    For an AUC, n counts positives and negatives. For a proportion, n counts the patients with the condition;
+    the study also includes those without it, according to the prevalence.
+    """
     positives = negatives = None
     if prevalence is None:
         patients = _up(n)
@@ -251,33 +252,34 @@ def _answer(study: Study, question: str, n: float, prevalence: float | None) -> 
 def _up(number: float) -> int:
     if not number < MOST:
         raise ConfigError(
-            "This asks for a billion patients and more: ask for a wider interval or a larger difference, of "
-            "patients, rows and an alpha as a study has them."
+            "This needs more than a billion patients: choose a wider interval or a larger difference, and "
+            "plausible values of prevalence, rows_per_patient, dropout and alpha."
         )
     return max(1, math.ceil(number - 1e-9))
 
 
-def _question(study: Study, asked: str) -> str:
-    name = "Share" if study.auc is None else "AUC"
-    what, target = f"{name} {study.expected:g}", getattr(study, asked)
-    if asked == "half_width":
-        return f"{what} ± {target:g}"
-    if asked == "against":
-        return f"{what} {'above' if study.expected > target else 'below'} {target:g}"
-    return f"{what} told from {target:g}" + ("" if study.paired else ", each cohort")
+def _question(study: Study, goal: str) -> str:
+    name = "Proportion" if study.auc is None else "AUC"
+    expected, target = f"{name} {study.expected:g}", getattr(study, goal)
+    if goal == "half_width":
+        return f"{expected} ± {target:g}"
+    if goal == "against":
+        return f"{expected} {'above' if study.expected > target else 'below'} {target:g}"
+    return f"{expected} different from {target:g}" + ("" if study.paired else ", each cohort")
 
 
 def _two_arms(study: Study) -> str:
     if not study.paired:
-        return "Two cohorts of independent patients; the numbers are of each."
+        return "Two cohorts of independent patients; the numbers are for each cohort."
     if study.auc is None:
         return (
-            f"Two arms on the same patients: McNemar's test (Connor 1987), {study.one_sided:.3g} of whom one "
-            "arm alone gets right. The smaller that share, the fewer patients: take it from a pilot."
+            "Two arms on the same patients: McNemar's test (Connor 1987), if only one arm is correct in a "
+            f"proportion of {study.discordant_patients:.3g} of the patients. A smaller one needs fewer "
+            "patients: take it from a pilot study."
         )
     return (
-        f"Two arms on the same patients: DeLong's test of scores that correlate by {study.correlation:g} "
-        "within a class. The higher, the fewer patients: take it from a pilot."
+        f"Two arms on the same patients: DeLong's test, with a correlation of {study.correlation:g} between "
+        "their scores within a class. A higher correlation needs fewer patients: take it from a pilot study."
     )
 
 
@@ -285,7 +287,7 @@ def _announce(study: Study, found: list[Requirement]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("What is asked", "Patients")
+    table = Table("Question", "Patients")
     split, lost = found[0].positives is not None, study.dropout > 0
     columns = [*(("Positives", "Negatives") if split else ()), *(("To enrol",) if lost else ())]
     for column in columns:

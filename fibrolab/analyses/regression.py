@@ -1,4 +1,4 @@
-"""Logistic regression on the confidences of networks and on clinical values: paper 4's GM + LSM."""
+"""Logistic regression on predictions of networks and clinical values, such as GM + LSM of paper 4."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 FOLDS = 5  # of the cross-fitting
-CLIP = 1e-6  # a float32 softmax rounds what lies nearer to 0 or 1
+CLIP = 1e-6  # a float32 softmax rounds probabilities nearer to 0 or 1
 
 
 def confidences(probabilities: np.ndarray) -> np.ndarray:
-    """Convert predictions to features: the logit for two classes, the logarithms for more.
+    """Convert probabilities to features: the logit for two classes, the logarithms for more.
 
     Args:
         probabilities: One column a class (N, K).
@@ -28,19 +28,20 @@ def confidences(probabilities: np.ndarray) -> np.ndarray:
 
 
 def fitted(features: np.ndarray, labels: np.ndarray, penalty: float = 1.0) -> "Pipeline":
-    """Multinomial logistic regression on standardised features.
+    """Fit a multinomial logistic regression on standardised features.
 
-    Paper 4 fits it by gradient descent and names no penalty. Without one, a feature that parts the classes
-    would grow without bound; with `penalty` 1 on standardised features hundreds of samples outweigh it.
+    Paper 4 uses gradient descent and states no penalty. Without one, the coefficient of a feature that
+    separates the classes perfectly has no finite optimum. A `penalty` of 1 on standardised features has
+    little weight beside hundreds of samples.
 
     Args:
-        features: No value missing (N, D).
+        features: Without missing values (N, D).
         labels: Class indices (N,).
-        penalty: Weight of half the squared coefficients beside the summed log loss, above 0; scikit-learn's
-            1 / C.
+        penalty: Weight, above 0, of half the squared coefficients, added to the summed log loss;
+            scikit-learn's 1 / C.
 
     Returns:
-        A scaler and a regression, in a scikit-learn pipeline.
+        Scaler and regression in a scikit-learn pipeline.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -63,13 +64,13 @@ def cross_fitted(
     Args:
         features: As for `fitted` (N, D).
         labels: Class indices (N,).
-        groups: What is never parted (N,).
+        groups: Group of each sample, kept in one fold (N,).
         classes: Names of the K classes.
         penalty: As for `fitted`.
-        seed: Of the folds: five, or as many as the smallest class has groups.
+        seed: Seed of the folds; there are five, or as many as the smallest class has groups.
 
     Raises:
-        DataError: A class of fewer than two groups, or whose groups fell into one fold.
+        DataError: A class has fewer than two groups, or all of its groups fell into one fold.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -77,31 +78,31 @@ def cross_fitted(
     if min(held) < 2:
         few = ", ".join(f"{name} ({n})" for name, n in zip(classes, held, strict=True) if n < 2)
         raise DataError(
-            f"The regression is tried on groups that it has not seen, so each class needs two; too few: "
+            f"The regression is cross-fitted over groups, so that each class needs two groups; too few: "
             f"{few}. Stack runs of a task that merges these classes."
         )
     folds = StratifiedGroupKFold(min(FOLDS, *held), shuffle=True, random_state=seed)
     predicted = np.empty((len(labels), len(classes)))
-    for seen, unseen in folds.split(features, labels, groups):
-        if len(np.unique(labels[seen])) < len(classes):
+    for fit, rest in folds.split(features, labels, groups):
+        if len(np.unique(labels[fit])) < len(classes):
             raise DataError(
                 "All groups of a class fell into one fold of the regression; choose another seed."
             )
-        predicted[unseen] = fitted(features[seen], labels[seen], penalty).predict_proba(features[unseen])
+        predicted[rest] = fitted(features[fit], labels[fit], penalty).predict_proba(features[rest])
     return predicted
 
 
 def described(model: "Pipeline", names: Sequence[str], classes: Sequence[str]) -> dict[str, Any]:
-    """Return a fitted regression as numbers for JSON, with which it can be applied by hand.
+    """Return a fitted regression as numbers for JSON, which suffice to apply it by hand.
 
     Args:
-        model: As `fitted` gives it.
-        names: Of the D features.
+        model: As `fitted` returns it.
+        names: Names of the D features.
         classes: Names of the K classes.
 
     Returns:
-        Mean and sd of each feature, and for each class (of two: the second) the intercept and each feature's
-        coefficient on the standardised scale.
+        Mean and SD of each feature, and for each class (of two classes only the second) the intercept and
+        each feature's coefficient on the standardised scale.
     """
     scaler, regression = model[0], model[1]
     fitted_classes = list(classes[1:] if len(classes) == 2 else classes)

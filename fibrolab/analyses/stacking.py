@@ -1,4 +1,4 @@
-"""One stacked arm: finished runs are read, a regression is fitted on their predictions, a run is left."""
+"""The command `stack`: fit a regression on the predictions of finished runs, and report it as a new run."""
 
 import shutil
 import time
@@ -26,34 +26,34 @@ from fibrolab.storage import save_json
 from fibrolab.tracking import SOURCE, track
 
 STACK_FILE = "stack.json"  # the regression in numbers
-ALONE = ("accuracy", "macro_auc")  # told of each part
+ALONE = ("accuracy", "macro_auc")  # metrics of each source without the others
 MISSING = ("error", "median")
 
 
 def run(config: DictConfig) -> str:
-    """Stack runs, and leave a run that is evaluated and reported as any other.
+    """Stack runs in a new run, which is evaluated and reported like any other.
 
     Args:
         config: `conf/stack.yaml`, composed.
 
     Returns:
-        Id of the run that is left.
+        Id of the new run.
 
     Raises:
-        ConfigError: Settings out of range, unknown runs, or runs that do not fit together.
-        DataError: Samples predicted twice or not at all, values missing, or a class of one group.
-        SplitError: Groups in both the fit and the test.
+        ConfigError: Settings out of range, unknown runs, or runs that differ in samples, task or test set.
+        DataError: Samples predicted twice or not at all, missing values, or a class with one group.
+        SplitError: A group is in both the validation and the test part.
     """
     started, clock = datetime.now(UTC), time.monotonic()
     given = resolved(config)
     arms, columns = _checked(given)
-    asked = {
+    read_runs = {
         name: [open_run(run_id, config.tracking.uri, NEEDED) for run_id in runs]
         for name, runs in arms.items()
     }
-    records = [each for runs in asked.values() for each in runs]
+    records = [each for runs in read_runs.values() for each in runs]
     refuse_unlike(records)
-    found = {name: gathered(name, runs) for name, runs in asked.items()}
+    found = {name: gathered(name, runs) for name, runs in read_runs.items()}
     rows, features = joined(list(found.values()), records[0], columns, given["missing"])
     classes = list(records[0].config.task.classes)
     frame, description = stack(rows, features, classes, given["penalty"], given["seed"])
@@ -73,32 +73,32 @@ def run(config: DictConfig) -> str:
         tracked.log_metrics(_flat(alone))
         announce(tracked.folder, tracked.id, config.tracking.uri)
         for name, numbers in alone.items():
-            told = ", ".join(
+            metrics = ", ".join(
                 f"{metric} {numbers[metric]:.3f} [{numbers[f'{metric}_low']:.3f}, "
                 f"{numbers[f'{metric}_high']:.3f}]"
                 for metric in ALONE
             )
-            print(f"alone    {name}: {told}")
+            print(f"alone    {name}: {metrics}")
     return tracked.id
 
 
 def joined(
     arms: Sequence[Fitted], first: TrainedRun, columns: Sequence[str], missing: str
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Join the samples that all arms predicted with their features.
+    """Join the confidences of all arms and the clinical values of the same samples.
 
     Args:
-        arms: Of one test set.
+        arms: Arms with the same test set.
         first: A run of the first arm, for the clinical columns.
         columns: Clinical columns.
-        missing: `error`, or `median` of the samples to fit on, for values that were not measured.
+        missing: Treatment of values that were not measured: `error`, or `median` of the samples to fit on.
 
     Returns:
-        Rows as of `Fitted`, and features (N, F + D), both by sample_id.
+        Rows as in `Fitted`, and features (N, F + D), both with index sample_id.
 
     Raises:
-        DataError: An arm of other samples, or a value missing.
-        ConfigError: A column that is not clinical.
+        DataError: An arm predicts other samples, or a value is missing.
+        ConfigError: A column is not clinical.
     """
     rows = arms[0].rows
     if any(not arm.rows.index.equals(rows.index) for arm in arms[1:]):
@@ -111,11 +111,11 @@ def joined(
     gaps = values.isna()
     empty = [name for name in columns if gaps.loc[fit, name].all()]
     if empty or (gaps.to_numpy().any() and missing == "error"):
-        faults = [f"{name}: not measured of {n} samples" for name, n in gaps.sum().items() if n]
+        faults = [f"{name}: not measured in {n} samples" for name, n in gaps.sum().items() if n]
         faults += [f"{sample} lacks {name}" for name in columns for sample in rows.index[gaps[name]]]
         raise DataError(
             f"Values of '{first.config.data.name}' are missing:\n{listing(faults)}\nComplete the table, or "
-            "leave the column out; missing=median takes the median of the samples fitted on."
+            "leave the column out; missing=median fills in the median of the samples to fit on."
         )
     filled = values.fillna(values[fit].median())
     return rows, pd.concat([*(arm.features for arm in arms), filled], axis=1)
@@ -127,18 +127,18 @@ def stack(
     """Fit a regression and predict with it.
 
     Args:
-        rows: Samples by sample_id, as of `Fitted`.
-        features: No value missing (N, D).
+        rows: Samples with index sample_id, as in `Fitted`.
+        features: Without missing values (N, D).
         classes: Names of the K classes.
-        penalty: See `regression.fitted`.
-        seed: Of the cross-fitting.
+        penalty: As for `regression.fitted`.
+        seed: Seed of the cross-fitting.
 
     Returns:
-        Predictions: of validation by regressions that saw nothing of the sample's group, of test by the one
-        fitted on all of validation; and that one in numbers.
+        Predictions of the validation samples by regressions fitted without the sample's group, and of the
+        test samples by the regression fitted on all validation samples; and this regression in numbers.
 
     Raises:
-        DataError: A class of fewer than two groups.
+        DataError: A class has fewer than two groups.
     """
     fit = (rows[keys.PARTITION] == keys.VALIDATION).to_numpy()
     values, labels = features.to_numpy(), rows[keys.Y_TRUE].to_numpy()
@@ -160,17 +160,17 @@ def each_alone(
     classes: Sequence[str],
     given: Mapping[str, Any],
 ) -> dict[str, dict[str, float]]:
-    """Score each source without the others, to show what the stack adds to its best part.
+    """Score each source without the others, to show what the stack adds to the best of them.
 
     Args:
         rows: As for `stack`.
         features: As for `stack`.
-        sources: Columns of the features by the network or the measurement that they come from.
+        sources: Columns of the features by their source: a network or a clinical column.
         classes: Names of the K classes.
         given: Settings with `penalty`, `seed` and `bootstrap`.
 
     Returns:
-        Of each source, the metrics of `ALONE` of the test set with `_low` and `_high`.
+        For each source the metrics in `ALONE` on the test set, with `_low` and `_high`.
     """
     found = {}
     for name, columns in sources.items():
@@ -195,7 +195,7 @@ def _flat(alone: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
 
 
 def _checked(given: Mapping[str, Any]) -> tuple[dict[str, list[str]], list[str]]:
-    """Return run ids by arm and the clinical columns; a single one needs no brackets."""
+    """Check the settings; return run ids by arm, and the clinical columns. A single one needs no brackets."""
     arms, columns, missing, penalty = (given[name] for name in ("runs", "columns", "missing", "penalty"))
     arms = arms if isinstance(arms, dict) else {"network": arms}
     arms = {str(name): ids(runs) for name, runs in arms.items()}
@@ -208,27 +208,30 @@ def _checked(given: Mapping[str, Any]) -> tuple[dict[str, list[str]], list[str]]
     if missing not in MISSING:
         faults.append(unknown("missing", missing, MISSING))
     if not isinstance(penalty, int | float) or isinstance(penalty, bool) or not 0 < penalty < np.inf:
-        faults.append(f"penalty={penalty} is no number above 0.")
+        faults.append(f"penalty={penalty} is not a number above 0.")
     refuse(faults)
     return arms, columns
 
 
 def _settings(given: Mapping[str, Any], first: TrainedRun, model: str) -> DictConfig:
-    """Return the settings of the stack with those it shares with its runs."""
+    """Return the settings of the stack with data, task and split of its runs."""
     shared = {name: first.config[name] for name in ("data", "task", "split")}
     return OmegaConf.create({**given, **shared, "model": {"name": model}})
 
 
 def _save_data(folder: Path, records: Sequence[TrainedRun], classes: Sequence[str]) -> None:
-    """Manifest, split, gravest audit; all but the test was fitted on, by a network or by the regression."""
+    """Write manifest, split and the most serious audit of the runs.
+
+    All samples outside the test part are marked as training: networks or the regression were fitted on them.
+    """
     first = records[0]
     shutil.copyfile(first.folder / keys.MANIFEST_FILE, folder / keys.MANIFEST_FILE)
     split = pd.read_csv(first.folder / keys.SPLIT_FILE, dtype=str, keep_default_na=False)
     test = split[keys.PARTITION] == keys.TEST
     split[keys.PARTITION] = split[keys.PARTITION].where(test, keys.TRAIN)
     split.to_csv(folder / keys.SPLIT_FILE, index=False)
-    gravest = max(records, key=lambda each: keys.GRAVITY.index(each.audit["verdict"]))
-    if (page := gravest.folder / keys.AUDIT_PAGE).is_file():
+    audited = max(records, key=lambda each: keys.GRAVITY.index(each.audit["verdict"]))
+    if (page := audited.folder / keys.AUDIT_PAGE).is_file():
         shutil.copyfile(page, folder / keys.AUDIT_PAGE)
     labels = first.samples[keys.Y_TRUE].to_numpy()
     counts = {
@@ -236,4 +239,4 @@ def _save_data(folder: Path, records: Sequence[TrainedRun], classes: Sequence[st
         for name in (keys.TRAIN, keys.TEST)
     }
     parts = {name: dict(zip(classes, numbers, strict=True)) for name, numbers in counts.items()}
-    save_json(gravest.audit | {"partitions": parts}, folder / keys.AUDIT_FILE)
+    save_json(audited.audit | {"partitions": parts}, folder / keys.AUDIT_FILE)

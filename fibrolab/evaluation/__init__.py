@@ -1,1 +1,1 @@
-"""From `predictions.csv` to numbers with intervals and baselines: no network, no trainer."""
+"""Statistics of `predictions.csv`: measures, intervals, baselines and comparisons, without a network."""

@@ -26,10 +26,11 @@ def majority(
         endpoints: Name and lowest positive class of each end point.
 
     Returns:
-        Baselines by metric name, as the records in `catalogue` define them, those of metrics that the task
-        does not have included. Accuracy, balanced accuracy and macro F1 are measured on the test part; a
-        constant score ranks nothing, so that every AUC and Obuchowski's index are 0.5 and kappa is 0. For an
-        end point, `accuracy_NAME` is that of its own more frequent side, and `auc_NAME` is 0.5.
+        Baselines by metric name, as the records in `catalogue` define them, also of metrics that the task
+        does not have. Accuracy, balanced accuracy and macro F1 are measured on the test part. A constant
+        score does not rank samples: every AUC and Obuchowski's index are 0.5, and kappa is 0. For an end
+        point, `accuracy_NAME` is the accuracy of predicting the more frequent of its two classes in training,
+        and `auc_NAME` is 0.5.
     """
     train_labels, test_labels = np.asarray(train_labels), np.asarray(test_labels)
     assert len(train_labels) > 0, "no training samples"
@@ -82,7 +83,7 @@ def best(constant: Mapping[str, float], audited: Mapping[str, Any]) -> dict[str,
     """Return the best baseline of each metric.
 
     Args:
-        constant: Of the constant prediction, by metric, as `majority` returns them.
+        constant: Scores of the constant prediction by metric, as `majority` returns them.
         audited: As `of_audit` returns them.
     """
     found = dict(constant)
@@ -94,13 +95,13 @@ def best(constant: Mapping[str, float], audited: Mapping[str, Any]) -> dict[str,
 
 
 def with_chance_test(table: pd.DataFrame, frame: pd.DataFrame, majority_class: int) -> pd.DataFrame:
-    """Add `chance` and `p_chance` of the accuracy to the metrics: is it above that of a constant prediction?
+    """Add the test of the accuracy against that of a constant prediction, as columns `chance` and `p_chance`.
 
     Args:
         table: Index `metric`, as `score.score` returns it.
-        frame: The predictions that it was measured on.
-        majority_class: Most frequent class of training, which the constant prediction names; one chosen on
-            the test part itself would make p too small.
+        frame: The predictions on which it was measured.
+        majority_class: Most frequent class of the training part, the constant prediction; a class chosen on
+            the test part would bias the test.
     """
     test = predictions.select(frame, keys.TEST)
     truth = test[keys.Y_TRUE].to_numpy()

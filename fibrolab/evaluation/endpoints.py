@@ -37,7 +37,9 @@ def check(endpoints: Mapping[str, int], classes: Sequence[str], ordered: bool = 
             )
         elif lowest not in range(1, len(classes)):
             allowed = f"the number of a class from 1 to {len(classes) - 1}"
-            faults.append(f"task.endpoints.{name}={lowest} leaves one side empty: give {allowed}.")
+            faults.append(
+                f"task.endpoints.{name}={lowest} leaves no negative or no positive class: give {allowed}."
+            )
         if name in classes:
             faults.append(f"task.endpoints.{name} has the name of a class: call it ge_{name}.")
     refuse(faults)

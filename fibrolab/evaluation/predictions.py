@@ -82,10 +82,10 @@ def refuse_other_classes(frame: pd.DataFrame, classes: Sequence[str]) -> None:
     Raises:
         DataError: There is not one probability a class.
     """
-    held = len(_probability_columns(frame))
-    if held != len(classes):
+    number = len(_probability_columns(frame))
+    if number != len(classes):
         raise DataError(
-            f"The predictions hold {held} probabilities a row, but {len(classes)} classes are named "
+            f"The predictions hold {number} probabilities a row, but {len(classes)} classes are named "
             f"({', '.join(classes)}); score them with the classes of their own run."
         )
 
@@ -130,11 +130,11 @@ def _parsed(path: Path) -> pd.DataFrame:
             f"{path} does not exist; give a predictions.csv that a finished run wrote."
         ) from error
     except ValueError as error:  # nothing to unpack, or not UTF-8
-        raise DataError(f"{path} is empty or not UTF-8 text; write it anew.") from error
+        raise DataError(f"{path} is empty or not UTF-8 text; write it again.") from error
     except (OSError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as CSV ({error}); write it anew.") from error
+        raise DataError(f"{path} cannot be read as CSV ({error}); write it again.") from error
     if len(set(header)) < len(header):
-        raise DataError(f"{path}: a column stands twice in the header: {', '.join(header)}.")
+        raise DataError(f"{path}: a column occurs twice in the header: {', '.join(header)}.")
     ragged = [
         f"row {number}: {len(row)} cells where the header has {len(header)}"
         for number, row in enumerate(rows, start=1)
@@ -168,13 +168,13 @@ def _faults(frame: pd.DataFrame, numbers: pd.DataFrame, columns: list[str]) -> l
     for column in (keys.SAMPLE_ID, keys.GROUP_ID):
         note((frame[column] == "").to_numpy(), column, "is empty")
     unknown = ~frame[keys.PARTITION].isin(PARTITIONS).to_numpy()
-    note(unknown, keys.PARTITION, f"is none of {', '.join(PARTITIONS)}")
+    note(unknown, keys.PARTITION, f"is not {' or '.join(PARTITIONS)}")
     note(numbers[keys.FOLD].mod(1).ne(0).to_numpy(), keys.FOLD, "is not a whole number")
     stages = numbers[keys.Y_TRUE]
-    note(~stages.isin(range(len(columns))).to_numpy(), keys.Y_TRUE, f"is no class 0..{len(columns) - 1}")
+    note(~stages.isin(range(len(columns))).to_numpy(), keys.Y_TRUE, f"is not a class 0..{len(columns) - 1}")
     for column in columns:
         value = numbers[column].to_numpy()
-        note(~(np.isfinite(value) & (value >= 0)), column, "is no probability")
+        note(~(np.isfinite(value) & (value >= 0)), column, "is not a probability")
     values = numbers[columns].to_numpy()
     total = np.where(np.isfinite(values).all(axis=1), values.sum(axis=1), 1.0)  # the others are named above
     strays = np.flatnonzero(np.abs(total - 1.0) > SUM_TOLERANCE).tolist()

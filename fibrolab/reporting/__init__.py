@@ -1,1 +1,1 @@
-"""Tables, figures and one self-contained page, made from the files of a run's folder and nothing else."""
+"""Tables, figures and self-contained pages, made from the files of a run's folder only."""

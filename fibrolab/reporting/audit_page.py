@@ -29,8 +29,7 @@ ADVICE = {
     "val_is_test": "Set aside a validation set from the training data, and score the test set once.",
     "conflicting_copies": "Inspect the images below, and correct or remove the wrong label.",
     "near_leak": "Inspect the images below: two patients who share an image may be one patient; where no "
-    "patient is "
-    "known, use split=grouped.",
+    "patient is known, use split=grouped.",
     "copies": "Keep one file of each image; otherwise scores and intervals count an image several times.",
     "conflicting_near_copies": "Inspect the images below: neighbouring frames of one patient have one stage.",
     "confounding": "Bring all classes to one size, format and device, or validate on data of another site.",
@@ -67,13 +66,13 @@ def write(folder: Path) -> Path:
     The figures are read from ``figures``: call `figures.audit.draw` first.
 
     Args:
-        folder: Of an audit or of a run; holds ``audit.json``.
+        folder: Folder of an audit or of a run, with ``audit.json``.
 
     Returns:
         The page, ``audit.html`` in that folder.
 
     Raises:
-        DataError: ``folder`` is no folder.
+        DataError: ``folder`` does not exist or is a file.
         StorageError: The disk is full or the folder cannot be written.
     """
     return put(folder / keys.AUDIT_PAGE, html.render("audit.html.j2", _content(runs.read(folder))))
@@ -153,7 +152,7 @@ def _facts(audit: Mapping[str, Any]) -> dict[str, str]:
         "groups": "Independent groups (patients or clusters)",
         "conflicting_copies": "Images with conflicting labels",
     }
-    known = dict(audit) | {"patients": audit.get("patients") or None}  # no patient named: unknown, not zero
+    known = dict(audit) | {"patients": audit.get("patients") or None}  # 0: no patient is known
     if not audit:
         return {}
     facts = {

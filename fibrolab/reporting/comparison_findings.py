@@ -15,7 +15,7 @@ from fibrolab.reporting.findings import FAIL, Finding
 from fibrolab.reporting.tables.sheet import p_value, probability
 from fibrolab.reporting.vocabulary import end_point, records
 
-LEAD = ("accuracy", "macro_auc")  # stated in words; of two classes, the AUC of their end point
+LEAD = ("accuracy", "macro_auc")  # stated in words; with two classes also the AUC of their end point
 MILLION = 1_000_000
 FEW_GROUPS = 30  # below it, bootstrap intervals are too narrow
 
@@ -25,13 +25,13 @@ class Member:
     """Description of an arm.
 
     Attributes:
-        name: Of the arm.
-        kind: Such as `3 trainings`.
+        name: Name of the arm.
+        kind: Number and kind of its runs, such as `3 trainings`.
         runs: Ids of its runs.
         model: Name of the first run's model.
-        data: Name of its data.
-        split: Name of its split.
-        verdict: Most serious verdict of its runs' audits.
+        data: Name of the first run's data.
+        split: Name of the first run's split.
+        verdict: Most serious verdict of the audits of its runs.
         findings: Sentences of that audit.
     """
 
@@ -50,16 +50,16 @@ class Comparison:
     """The content of a comparison's page.
 
     Attributes:
-        name: Of the comparison.
-        table: Columns `comparison.COLUMNS`, of every level.
+        name: Name of the comparison.
+        table: Results of every level, columns `comparison_table.COLUMNS`.
         arms: The arms of each level, the primary level first.
         task: Classes and end points.
         members: One per network arm.
-        settings: Settings that differ; index the setting, a column per arm.
+        settings: Settings that differ; index setting, a column per arm.
         units: Independent units: `patients`, or `groups` where no patient is known.
         paired: Whether all arms predicted the same samples.
-        resamples: Of the bootstrap.
-        level: Coverage of the intervals.
+        resamples: Number of bootstrap resamples.
+        level: Nominal coverage of the intervals.
     """
 
     name: str
@@ -84,14 +84,14 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Sentence:
-    """One difference in words, and whether it is significant."""
+    """A sentence on one difference, and whether it is significant."""
 
     text: str
     significant: bool
 
 
 def cautions(comparison: Comparison) -> list[Finding]:
-    """Return what a reader must know before the results, the grave cautions first."""
+    """Return the cautions that a reader must know before the results, the most serious first."""
     found = []
     if failed := [each.name for each in comparison.members if each.verdict == FAIL]:
         text = (
@@ -124,7 +124,7 @@ def cautions(comparison: Comparison) -> list[Finding]:
 
 def verdicts(comparison: Comparison) -> list[Sentence]:
     """Return a sentence per pair of arms and leading measure, at the primary level."""
-    return [stated(row, comparison) for row in leading(comparison) if row["against"]]
+    return [difference_in_words(row, comparison) for row in leading(comparison) if row["against"]]
 
 
 def leading(comparison: Comparison) -> Iterator[Mapping[str, Any]]:
@@ -136,12 +136,12 @@ def leading(comparison: Comparison) -> Iterator[Mapping[str, Any]]:
     yield from records(rows[lead])
 
 
-def stated(row: Mapping[str, Any], comparison: Comparison) -> Sentence:
+def difference_in_words(row: Mapping[str, Any], comparison: Comparison) -> Sentence:
     """Return one difference in words.
 
     Args:
-        row: Of the table, with a second arm.
-        comparison: To which it belongs.
+        row: Row of the comparison's table with a second arm.
+        comparison: The comparison.
     """
     title, arm, against = measure(row, comparison.task), row["arm"], row["against"]
     if not math.isfinite(row["p_holm"]):

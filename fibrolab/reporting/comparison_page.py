@@ -1,4 +1,4 @@
-"""The page of a comparison: audits, results in words, tables, figures, and settings that differ."""
+"""The page of a comparison: audits, results in words, tables, figures and differences in settings."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,12 +40,12 @@ def write(folder: Path, comparison: Comparison, environment: Mapping[str, Any]) 
     """Write the figures, tables and page of a comparison.
 
     Args:
-        folder: For all files.
-        comparison: Their content.
-        environment: Of this command: `command`, `git_commit` and `started`.
+        folder: Folder for all files.
+        comparison: The comparison.
+        environment: Environment of this command: `command`, `git_commit` and `started`.
 
     Returns:
-        The page, ``comparison.html`` in that folder; beside it lie ``figures`` and ``tables``.
+        The page, ``comparison.html`` in that folder, beside the folders ``figures`` and ``tables``.
 
     Raises:
         StorageError: The disk is full or the folder cannot be written.
@@ -107,7 +107,7 @@ def _lead(comparison: Comparison, rows: int, groups: int, level: str) -> str:
 
 
 def summary(comparison: Comparison) -> dict[str, float]:
-    """Return the leading numbers by name: ``accuracy/hybrid minus resnet``."""
+    """Return the values of the leading measures by name, such as ``accuracy/hybrid minus resnet``."""
     found = {}
     for row in leading(comparison):
         side = f"{row['arm']} minus {row['against']}" if row["against"] else row["arm"]
@@ -120,7 +120,7 @@ def summary(comparison: Comparison) -> dict[str, float]:
 
 
 def announce(comparison: Comparison) -> None:
-    """Print a comparison: a table of the arms, and each difference in a sentence."""
+    """Print a table of the arms, and a sentence on each difference."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -1,4 +1,4 @@
-"""The sentences of a run's report: results, cautions (leakage, baselines not exceeded ..) and verdict."""
+"""The sentences of a run's report: results, cautions (leakage, baselines not exceeded, ...) and verdict."""
 
 import math
 from collections.abc import Mapping
@@ -44,8 +44,7 @@ VERDICTS = {
         "✓",
         "passed",
         "The audit found no leakage into the test set, no shortcut unrelated to the liver and no "
-        "irregularity in "
-        "the labels.",
+        "irregularity in the labels.",
         "Report each score together with its confidence interval and with the highest baseline below.",
     ),
     WARNING: Verdict(
@@ -53,11 +52,9 @@ VERDICTS = {
         "!",
         "passed, with warnings",
         "Scores on this split can be used, but part of the performance may be explained by the problems "
-        "listed "
-        "under warnings.",
+        "listed under warnings.",
         "Correct what can be corrected and repeat the audit; state the remaining problems wherever a score "
-        "is "
-        "reported.",
+        "is reported.",
     ),
     FAIL: Verdict(
         FAIL,
@@ -83,10 +80,10 @@ class Finding:
 
 
 def cautions(run: Run) -> list[Finding]:
-    """Return what a reader must know before the results, the grave cautions first."""
+    """Return the cautions that a reader must know before the results, the most serious first."""
     data = _audit(run) if run.audit else _split(run)
-    doubts = [*_groups(run), *_coverage(run), *_thresholds(run), *_calibration(run), *_sets(run)]
-    found = [*data, *_baselines(run), *doubts, *_record(run)]
+    precision = [*_groups(run), *_coverage(run), *_thresholds(run), *_calibration(run), *_sets(run)]
+    found = [*data, *_baselines(run), *precision, *_record(run)]
     return sorted(found, key=lambda finding: not finding.grave)
 
 
@@ -150,9 +147,9 @@ def _groups(run: Run) -> list[Finding]:
         if rows is None:
             continue
         sizes = rows[keys.GROUP_ID].value_counts().to_numpy()
-        if (worth := proportions.effective_groups(sizes)) < FEW_GROUPS:
-            units, only = f"{len(sizes)} independent units (patients or clusters)", worth == len(sizes)
-            size = f"only {units}" if only else f"{units}, equivalent to {int(worth)} of equal size"
+        if (effective := proportions.effective_groups(sizes)) < FEW_GROUPS:
+            units, equal = f"{len(sizes)} independent units (patients or clusters)", effective == len(sizes)
+            size = f"only {units}" if equal else f"{units}, equivalent to {int(effective)} of equal size"
             text = f"The {partition} set contains {size}: {consequence} with fewer than {FEW_GROUPS}."
             found.append(Finding(text))
     return found
@@ -183,7 +180,7 @@ def _coverage(run: Run) -> list[Finding]:
 
 
 def _thresholds(run: Run) -> list[Finding]:
-    """Return end points without a threshold from the validation set, a sentence a level and reason."""
+    """Return a sentence, by level and reason, on end points for which validation gives no threshold."""
     table = run.tables.get("endpoints")
     if table is None:
         return []
@@ -249,7 +246,7 @@ def _sets(run: Run) -> list[Finding]:
 
 
 def _at_level(level: str) -> str:
-    """Return what distinguishes a sentence on patients from one on samples."""
+    """Return the words that distinguish a sentence on patients from one on samples."""
     return "" if level == "sample" else f" ({vocabulary.POOLINGS[level]})"
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-CSS_DPI = 125  # pixels of the page to an inch of paper: a third above print, as screens are read from afar
+CSS_DPI = 125  # CSS pixels per inch of a printed figure: a third larger than print, to be read on a screen
 PNG = b"\x89PNG\r\n\x1a\n"
 NOT_RECORDED = "not recorded"
 
@@ -15,7 +15,7 @@ NOT_RECORDED = "not recorded"
 class Picture:
     """An embedded figure: its name, caption, size on the page [CSS pixels] and ``data:`` address.
 
-    ``alt`` is its alternative text for screen readers: its caption, where nothing more is known.
+    ``alt`` is the alternative text for screen readers: the caption, if nothing more is known.
     """
 
     name: str
@@ -31,7 +31,7 @@ def render(template: str, content: Mapping[str, Any]) -> bytes:
 
     Args:
         template: A file of this folder, such as ``report.html.j2``.
-        content: What it shows, by name.
+        content: Values that it shows, by name.
 
     Returns:
         The page as UTF-8.
@@ -54,9 +54,9 @@ def pictures(
     """Embed the PNG files of a folder, by name; a file that is not PNG is skipped.
 
     Args:
-        folder: Of the figures; it may be missing.
-        caption: Return the text below a picture from its name.
-        alt: Return the alternative text of a picture from its name; the caption by default.
+        folder: Folder of the figures; it may be missing.
+        caption: Function that returns the text below a picture from its name.
+        alt: Function that returns the alternative text of a picture from its name; the caption by default.
 
     Returns:
         The pictures in the order of their names.

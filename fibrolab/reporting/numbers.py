@@ -21,11 +21,7 @@ BASELINES = {  # predictors that do not look at the liver, by their name in audi
     "acquisition": "acquisition",
     "metadata": "metadata",
 }
-TWO_DECIMALS = (
-    "slope",
-    "intercept",
-    "mean_size",
-)  # quantities of calibration and conformal sets, beyond 0..1
+TWO_DECIMALS = ("slope", "intercept", "mean_size")  # of calibration and conformal sets, not limited to 0..1
 UNDEFINED = "not defined"
 MINUS = "\u2212"
 SPACE = "\u00a0"  # keeps a number and its unit on one line
@@ -37,15 +33,15 @@ class Row:
 
     Attributes:
         metric: Name as in `metrics.csv`.
-        value: On the test part.
+        value: Value on the test part.
         low: Lower end of its interval.
         high: Upper end.
         baseline: Best of its baselines.
-        baseline_name: That baseline in words.
+        baseline_name: Name of that baseline.
         method: Method of the interval.
-        note: Why a number is NaN or how it is limited.
-        mean: Over the resamples.
-        sd: Over the resamples.
+        note: Why a number is NaN, or how it is limited.
+        mean: Mean over the resamples.
+        sd: SD over the resamples.
         chance: Accuracy of the constant prediction.
         p_chance: One-sided p of an accuracy above it.
     """
@@ -94,7 +90,7 @@ class Row:
 
     @property
     def above_baseline(self) -> bool | None:
-        """Return whether the whole interval is better than the baseline; ``None`` where undecidable."""
+        """Return whether the whole interval is better than the baseline; ``None`` where it is not known."""
         sign = _sign(self.metric)
         if sign * self.value <= sign * self.baseline:
             return False
@@ -237,9 +233,8 @@ def console_table(
     for row in headline(metrics, baselines):
         style = "green" if row.above_baseline else "bold yellow"
         cells = [row.title, row.value_text, row.interval_text, row.baseline_text or "not known"]
-        table.add_row(
-            *(Text(cell) for cell in cells), Text(row.verdict, style=style)
-        )  # Text, since a string would be read as markup
+        # Text, since rich would read a string as markup.
+        table.add_row(*(Text(cell) for cell in cells), Text(row.verdict, style=style))
     return table
 
 
@@ -261,7 +256,7 @@ def _sign(metric: str) -> int:
 
 
 def _label(metric: str) -> str:
-    """Return the label of a metric of the catalogue by its exact name; otherwise nothing."""
+    """Return the label of a metric of the catalogue by its exact name; empty for other names."""
     if metric in catalogue.SYNONYMS:
         return metric.upper()
     record = catalogue.find(metric)
@@ -269,7 +264,10 @@ def _label(metric: str) -> str:
 
 
 def _rounded(value: float, metric: str) -> str:
-    """Round percentages to one digit, what may exceed 1 to two, all else to three without a leading zero."""
+    """Format a value with the decimals of its metric.
+
+    Percentages have one decimal, unbounded metrics two, others three and no leading zero.
+    """
     record = catalogue.find(metric)
     percentage = is_percentage(metric)
     unbounded = metric in TWO_DECIMALS if record is None else record.unbounded

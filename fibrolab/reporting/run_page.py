@@ -1,4 +1,4 @@
-"""The report of a run: one HTML page that contains its figures and styles, without network or script."""
+"""The report of a run: one HTML page that contains its figures and styles, without network or scripts."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ from fibrolab.reporting.figures import run as run_figures
 from fibrolab.reporting.html import NOT_RECORDED
 from fibrolab.reporting.tables import endpoints as endpoint_sheets
 from fibrolab.reporting.tables import estimates, table_files
-from fibrolab.reporting.tables import measures as measure_sheets
+from fibrolab.reporting.tables import metrics as metric_sheets
 from fibrolab.reporting.tables import population as population_sheets
 from fibrolab.reporting.tables import probabilities as probability_sheets
 from fibrolab.reporting.tables.sheet import Footnotes, Sheet
@@ -48,19 +48,19 @@ TITLES = {  # of the sections, in their order; a section without content is left
 }
 ALWAYS = ("result", "curves", "classes", "data", "training", "setup", "environment")  # even if not recorded
 TABLES: dict[str, Callable[[Run], list[Sheet]]] = {  # in the order of the page
-    "headline": measure_sheets.headline,
-    "published": measure_sheets.published,
+    "headline": metric_sheets.headline,
+    "published": metric_sheets.published,
     "endpoints": endpoint_sheets.sheets,
-    "classes": measure_sheets.by_class,
-    "further": measure_sheets.further,
-    "patients": measure_sheets.poolings,
+    "classes": metric_sheets.by_class,
+    "further": metric_sheets.further,
+    "patients": metric_sheets.poolings,
     "calibration": probability_sheets.calibration,
     "conformal": probability_sheets.conformal,
     "comparators": endpoint_sheets.comparators,
     "subgroups": population_sheets.subgroups,
     "cohort": population_sheets.cohort,
     "mistakes": population_sheets.mistakes,
-    "partitions": measure_sheets.partitions,
+    "partitions": metric_sheets.partitions,
 }
 BESIDE = {  # files of the run's folder to which the page links
     "model_card.md": "model card; questions that only the authors can answer are left open",
@@ -86,11 +86,11 @@ class Headline:
 
     Attributes:
         unit: ``samples`` or ``patients``.
-        rows: Each with its bar, the marks of its footnotes and its p value against chance.
+        rows: Each metric with its bar, the marks of its footnotes and its p value against chance.
         scale_low: Lower end of the bars' scale.
         size: Number of samples or patients, and of their groups.
-        notes: Footnotes by mark.
-        resamples: Number of bootstrap resamples of the rows' mean and SD; empty where they have none.
+        notes: Mark and text of each footnote.
+        resamples: Number of bootstrap resamples from which mean and SD come; empty where there are none.
     """
 
     unit: str
@@ -108,13 +108,13 @@ def write(run: Path) -> Path:
     call `figures.run.draw_all` first.
 
     Args:
-        run: A run's folder.
+        run: Folder of the run.
 
     Returns:
         The page, ``report.html`` in that folder.
 
     Raises:
-        DataError: ``run`` is no folder.
+        DataError: ``run`` does not exist or is a file.
         StorageError: The disk is full or the folder cannot be written.
     """
     record = runs.read(run)
@@ -124,7 +124,7 @@ def write(run: Path) -> Path:
 
 
 def tables(run: Run) -> dict[str, list[Sheet]]:
-    """Return the tables of each section; none where the run does not hold their content."""
+    """Return the tables of each section; an empty list where the run has no data for them."""
     return {name: sheets(run) for name, sheets in TABLES.items()}
 
 
@@ -266,9 +266,10 @@ def _data_facts(run: Run) -> dict[str, str]:
     if not run.audit:
         return {}
     counts = {word: run.audit.get(name) for word, name in words.items()}
-    counts["Patients"] = counts["Patients"] or None  # no patient named: unknown, not zero
+    counts["Patients"] = counts["Patients"] or None  # 0: no patient is known
     facts = {word: f"{count:,}" if isinstance(count, int) else "not known" for word, count in counts.items()}
-    leak = {} if vocabulary.training_run(run) else run.audit.get("leak") or {}  # not the training data
+    # In an external evaluation the leak of the audit is not that from the training data.
+    leak = {} if vocabulary.training_run(run) else run.audit.get("leak") or {}
     for kind, word in (("exact", "identical copy"), ("near", "identical or near copy")):
         if (proportion := leak.get(kind)) is not None:
             facts[f"Test images with an {word} in training"] = f"{100 * proportion:.1f}{numbers.SPACE}%"
@@ -280,7 +281,7 @@ def _data_facts(run: Run) -> dict[str, str]:
 
 
 def _environment_facts(run: Run) -> dict[str, str]:
-    """Return where and when the run was made, and its main packages."""
+    """Return commit, start, duration, device, platform and main packages of the run."""
     known = run.environment
     if not known:
         return {}

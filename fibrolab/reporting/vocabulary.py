@@ -1,4 +1,4 @@
-"""Words for the short names that result tables use (levels, rules, markers, variables, end points)."""
+"""Words on pages for the short names in result tables: levels, rules, markers, variables, end points."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -74,7 +74,10 @@ def end_point(classes: Sequence[str], lowest: int) -> str:
 
 
 def end_point_of(run: Run, name: str) -> str:
-    """Return ``ge_F2`` as ``F2 or worse``; the only end point of a binary task is its second class."""
+    """Return an end point of a run in words, such as ``F2 or worse`` for ``ge_F2``.
+
+    The only end point of a binary task has the name of its second class.
+    """
     classes, lowest = run.classes, run.endpoints.get(name)
     return name if lowest is None or lowest >= len(classes) else end_point(classes, lowest)
 

@@ -1,4 +1,4 @@
-"""The trained run: opened by its id or folder, loaded from its checkpoint, held against new data."""
+"""The trained run: opened by its id or folder, loaded from its checkpoint, compared with new data."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """Import `open_run` and `TrainedRun` when they are asked for."""
+    """Import `open_run` and `TrainedRun` at their first use."""
     if name in ("open_run", "TrainedRun"):
         from fibrolab.runs import trained_run
 

@@ -1,9 +1,9 @@
-"""A checkpoint that predicts alone: the record stored in it, and the predictor loaded from it.
+"""Checkpoints that suffice to predict: the record stored in them, and the predictor loaded from one.
 
-Under the key `fibrolab` every checkpoint holds (strings, numbers, lists, dicts): class of the module, task,
-classes, preprocessing, frames of clips, normalisation, precision, hashes of manifest and split, versions.
-Decision thresholds and temperature are fitted on validation after the training: they are added to `best.ckpt`
-once the run has been evaluated, and `last.ckpt` has none.
+Under the key `fibrolab` every checkpoint holds, as strings, numbers, lists and dicts, the class of the
+module, task, classes, preprocessing, frames of clips, normalisation, precision, hashes of manifest and split,
+and versions. Decision thresholds and temperature are fitted on validation after the training: they are added
+to `best.ckpt` when the run has been evaluated; `last.ckpt` has none.
 """
 
 import hashlib
@@ -49,18 +49,18 @@ UNREADABLE = (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueErro
 def described(
     config: DictConfig, module: Classifier, data: LabelledData, split: Path, packages: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return the record of a training, as its checkpoints hold it.
+    """Return the record of a training, which its checkpoints hold.
 
     Args:
         config: `conf/train.yaml`, composed, with the classes of the data.
         module: The module that is trained.
-        data: Its samples.
+        data: The samples.
         split: The run's `split.csv`.
         packages: Versions of the packages in use.
     """
     task = resolved(config.task)
     buffers = dict(module.named_buffers())
-    scaled = {name.removesuffix(".mean") for name in buffers if name.endswith(".mean")}
+    normalised = {name.removesuffix(".mean") for name in buffers if name.endswith(".mean")}
     return {
         "format": keys.FORMAT,
         "_target_": str(config.model["_target_"]),
@@ -71,7 +71,7 @@ def described(
         "segment": resolved(config.segment),
         "normalisation": {
             name: {part: buffers[f"{name}.{part}"].flatten().tolist() for part in ("mean", "std")}
-            for name in sorted(scaled)
+            for name in sorted(normalised)
             if f"{name}.std" in buffers
         },
         "precision": config.trainer.precision,
@@ -85,15 +85,15 @@ def described(
 
 
 def split_digest(path: Path) -> str:
-    """Return the SHA-256 of a split's file: equal for the same samples in the same partitions."""
+    """Return the SHA-256 of a split's file, which is equal for the same samples in the same partitions."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 class RecordedCheckpoints(TorchCheckpointIO):
-    """Store a record in every checkpoint that the trainer writes, of the whole state or of weights alone.
+    """Store a record in every checkpoint that the trainer writes, with the whole state or weights only.
 
     Args:
-        record: See `described`.
+        record: As `described` returns it.
     """
 
     def __init__(self, record: Mapping[str, Any]) -> None:
@@ -106,7 +106,7 @@ class RecordedCheckpoints(TorchCheckpointIO):
 
 
 def complete(path: Path, endpoints: pd.DataFrame, calibration: pd.DataFrame) -> None:
-    """Add the thresholds and the temperature of an evaluation to a checkpoint, which is rewritten whole.
+    """Add the thresholds and the temperature of an evaluation to a checkpoint, by rewriting the file.
 
     Args:
         path: The checkpoint of the best epoch.
@@ -120,8 +120,8 @@ def complete(path: Path, endpoints: pd.DataFrame, calibration: pd.DataFrame) -> 
     thresholds: dict[str, dict[str, dict[str, float]]] = {}
     for level, endpoint, rule, value in decided[["level", "endpoint", "rule", "threshold"]].to_numpy():
         thresholds.setdefault(str(level), {}).setdefault(str(endpoint), {})[str(rule)] = float(value)
-    scaled = calibration[calibration["temperature"].notna() & (calibration["probabilities"] == "temperature")]
-    temperature = {str(level): float(rows["temperature"].iloc[0]) for level, rows in scaled.groupby("level")}
+    fits = calibration[calibration["temperature"].notna() & (calibration["probabilities"] == "temperature")]
+    temperature = {str(level): float(rows["temperature"].iloc[0]) for level, rows in fits.groupby("level")}
     with path.open("rb") as file:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     fitted = checkpoint[KEY] | {"thresholds": thresholds, "temperature": temperature}
@@ -138,7 +138,7 @@ class Predictor:
     Attributes:
         path: The checkpoint.
         module: The module, of the class that was trained.
-        record: See `described`.
+        record: As `described` returns it.
     """
 
     path: Path
@@ -161,24 +161,28 @@ class Predictor:
 
     @property
     def temperature(self) -> dict[str, float]:
-        """Temperature of the probabilities by level; raises as `thresholds`."""
+        """Temperature of the probabilities by level.
+
+        Raises:
+            ConfigError: As `thresholds`.
+        """
         return dict(self._fitted("temperature"))
 
     def _fitted(self, name: str) -> Mapping[str, Any]:
         if self.record[name] is None:
             raise ConfigError(
-                f"{self.path} holds no {name}: they are fitted after the training. Give the {keys.BEST} of a "
-                "finished run."
+                f"{self.path} holds no {name}: it is added when the run has been evaluated. Give the "
+                f"{keys.BEST} of a finished run."
             )
         found = self.record[name]
         assert isinstance(found, Mapping)
         return found
 
     def predict(self, data: Manifest | LabelledData, cache: Path | None = None) -> pd.DataFrame:
-        """Predict every sample; none needs a label.
+        """Predict every sample; labels are optional.
 
         Args:
-            data: Samples from any source, surveyed already or not.
+            data: Samples from any source, surveyed or not.
             cache: Folder for surveys and preprocessed pixels; a temporary one by default.
 
         Returns:
@@ -186,16 +190,16 @@ class Predictor:
             no label is known.
 
         Raises:
-            ConfigError: Labels of other classes than the network's, or inputs that the data lacks.
-            DataError: Unreadable files.
+            ConfigError: The data has labels of other classes, or lacks an input of the network.
+            DataError: A file cannot be read.
         """
-        with _folder(cache) as place:
-            whole = data if isinstance(data, LabelledData) else self._surveyed(data, place)
-            whole = replace(whole, split=all_test(whole.manifest))
-            rows, probabilities = self._probabilities(whole, place)
+        with _folder(cache) as folder:
+            labelled = data if isinstance(data, LabelledData) else self._surveyed(data, folder)
+            labelled = replace(labelled, split=all_test(labelled.manifest))
+            rows, probabilities = self._probabilities(labelled, folder)
         columns = [keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.SITE]
-        frame = whole.manifest.table.iloc[rows].reindex(columns=columns).fillna("").reset_index(drop=True)
-        frame = frame.assign(**{keys.PARTITION: keys.TEST, keys.FOLD: 0, keys.Y_TRUE: whole.labels[rows]})
+        frame = labelled.manifest.table.iloc[rows].reindex(columns=columns).fillna("").reset_index(drop=True)
+        frame = frame.assign(**{keys.PARTITION: keys.TEST, keys.FOLD: 0, keys.Y_TRUE: labelled.labels[rows]})
         frame[keys.probability_columns(probabilities.shape[1])] = probabilities
         return frame
 
@@ -209,7 +213,7 @@ class Predictor:
             if task["of"] is None and list(manifest.classes) != self.classes:
                 raise ConfigError(
                     f"'{manifest.name}' has the classes {', '.join(manifest.classes)}, the network predicts "
-                    f"{', '.join(self.classes)}, in this order; name the data's with data.classes."
+                    f"{', '.join(self.classes)}, in this order; name those of the data with data.classes."
                 )
         return LabelledData(manifest, facts, labels, self.classes, all_test(manifest))
 
@@ -241,14 +245,14 @@ class Predictor:
 
 
 def load(path: Path) -> Predictor:
-    """Load a checkpoint; nothing else of its run is needed.
+    """Load a checkpoint, without any other file of its run.
 
     Args:
         path: `best.ckpt` of a run, or `last.ckpt`, which has neither thresholds nor temperature.
 
     Raises:
-        ConfigError: Another version of fibrolab or another program wrote it, or the class that was trained
-            cannot be imported.
+        ConfigError: Another version of fibrolab or another program wrote the file, or the class that was
+            trained cannot be imported.
         DataError: The file is damaged.
     """
     try:
@@ -256,27 +260,29 @@ def load(path: Path) -> Predictor:
         record = found.get(KEY) if isinstance(found, Mapping) else None
         if not isinstance(record, Mapping) or record.get("format") != keys.FORMAT:
             raise ConfigError(
-                f"{path} was written by a version of fibrolab whose checkpoints cannot be read any more, or "
-                "by another program: train the run again."
+                f"{path} was written by another program, or by a version of fibrolab whose checkpoints can "
+                "no longer be read: train the run again."
             )
         target = imported(record["_target_"], "model._target_")
         module = target.load_from_checkpoint(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
-        raise DataError(f"{path} is damaged ({' '.join(str(error).split())}); train the run anew.") from error
+        raise DataError(
+            f"{path} is damaged ({' '.join(str(error).split())}): train the run again."
+        ) from error
     return Predictor(Path(path), module.eval(), record)
 
 
 def stores(preprocess: Mapping[str, Any], module: Classifier, cache: Path) -> dict[str, PixelStore]:
-    """Return the store of preprocessed pixels of each modality that a module takes.
+    """Return the store of preprocessed pixels for each image modality of a module.
 
     Args:
         preprocess: Settings of `Preprocess`.
-        module: The network.
+        module: The module.
         cache: Folder of all caches.
     """
     grey = Preprocess(**preprocess)
-    pictures = [name for name in module.inputs if name != keys.CLINICAL]
-    return {name: PixelStore(cache / "pixels", grey.of(name)) for name in pictures}
+    modalities = [name for name in module.inputs if name != keys.CLINICAL]
+    return {name: PixelStore(cache / "pixels", grey.of(name)) for name in modalities}
 
 
 @contextmanager

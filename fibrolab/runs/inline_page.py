@@ -1,4 +1,4 @@
-"""A page of a finished command, shown inside a notebook."""
+"""A page of a finished command, displayed in a notebook."""
 
 import html
 from dataclasses import dataclass
@@ -9,19 +9,19 @@ HEIGHT = 800  # [px], of the frame; the page scrolls in it
 
 @dataclass(frozen=True)
 class Page:
-    """An HTML page with its pictures inside, such as a run's report.
+    """An HTML page that contains its images, such as a run's report.
 
     Attributes:
-        path: File of the page, for a browser.
+        path: File of the page, to open in a browser.
     """
 
     path: Path
 
     def __fspath__(self) -> str:
-        """Return the path, so that `open` and `Path` take a page."""
+        """Return the path, so that `open` and `Path` accept a page."""
         return str(self.path)
 
     def _repr_html_(self) -> str:
-        """Return the page in a frame, whose styles and links leave the notebook's alone."""
+        """Return the page in a frame, which keeps its styles and links apart from those of the notebook."""
         source = html.escape(self.path.read_text(encoding="utf-8"))
         return f'<iframe srcdoc="{source}" style="width: 100%; height: {HEIGHT}px; border: 0"></iframe>'

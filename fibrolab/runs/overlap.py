@@ -1,4 +1,4 @@
-"""Overlap of a data set with the samples that an earlier run has learnt from: copies of images, and names."""
+"""Overlap of a data set with the training data of an earlier run: copies of images, and equal names."""
 
 from collections.abc import Sequence
 
@@ -9,27 +9,27 @@ from fibrolab.data.duplicates import near_any
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.runs.trained_run import TrainedRun
 
-HASHES = ("sha256", "phash")  # of each sample's picture, columns of a run's manifest
+HASHES = ("sha256", "phash")  # hashes of each sample's image, columns of a run's manifest
 
 
 def copies(data: LabelledData, run: TrainedRun, partitions: Sequence[str]) -> np.ndarray:
-    """Find samples whose picture is a copy or near copy of one that a run has learnt from.
+    """Find samples whose image is a copy or near copy of an image that a run used.
 
-    Names of data sets, samples and patients do not matter here: only the pictures do.
+    Only the images are compared, whatever the names of data sets, samples and patients.
 
     Args:
-        data: The samples, N.
+        data: N samples.
         run: The earlier run.
-        partitions: Its partitions that count as learnt from.
+        partitions: The run's partitions that are searched, such as `train` and `validation`.
 
     Returns:
         bool (N,).
     """
-    learnt = run.samples[run.samples[keys.PARTITION].isin(partitions)]
+    used = run.samples[run.samples[keys.PARTITION].isin(partitions)]
     facts = data.facts[keys.IMAGE]
-    equal = ((facts["sha256"] != "") & facts["sha256"].isin(learnt["sha256"])).to_numpy()
+    equal = ((facts["sha256"] != "") & facts["sha256"].isin(used["sha256"])).to_numpy()
     ours = np.flatnonzero(facts["phash"] != "")
-    hashes = [*facts["phash"].iloc[ours], *learnt["phash"][learnt["phash"] != ""]]
+    hashes = [*facts["phash"].iloc[ours], *used["phash"][used["phash"] != ""]]
     members = np.arange(len(hashes))[:, None] >= len(ours)
     near = np.zeros(len(facts), bool)
     if len(ours):
@@ -38,22 +38,22 @@ def copies(data: LabelledData, run: TrainedRun, partitions: Sequence[str]) -> np
 
 
 def namesakes(data: LabelledData, run: TrainedRun, partitions: Sequence[str], column: str) -> np.ndarray:
-    """Find samples whose sample, group or patient bears the name of one that a run has learnt from.
+    """Find samples whose sample, group or patient has the name of one that a run used.
 
     A name identifies a patient within one data set only: "patient 1" of two hospitals are two patients.
 
     Args:
-        data: The samples, N.
+        data: N samples.
         run: The earlier run.
-        partitions: Its partitions that count as learnt from.
+        partitions: The run's partitions that are searched, such as `train` and `validation`.
         column: `sample_id`, `group_id` or `patient_id`.
 
     Returns:
-        bool (N,); False throughout where the run was trained on a data set of another name.
+        bool (N,); all False where the run was trained on a data set of another name.
     """
     if run.config.data.name != data.manifest.name:
         return np.zeros(len(data.manifest), bool)
     samples = run.samples.reset_index()
-    learnt = samples.loc[samples[keys.PARTITION].isin(partitions), column]
+    used = samples.loc[samples[keys.PARTITION].isin(partitions), column]
     ours = data.manifest.table[column]
-    return ((ours != "") & ours.isin(learnt)).to_numpy()
+    return ((ours != "") & ours.isin(used)).to_numpy()

@@ -1,8 +1,9 @@
-"""A trained run: the one reader of its folder, for commands (`TrainedRun`) and for pages (`Run`).
+"""A trained run: the only reader of its folder, for commands (`TrainedRun`) and for pages (`Run`).
 
-A command asks a `TrainedRun` for what it needs and gets it, or a refusal that names the file which is missing
-or damaged. A page shows a `Run`: whatever the folder holds so far, with a sentence on each file that cannot
-be read. Both parse a file by the same function. Torch, Lightning and MLflow are imported only where needed.
+A `TrainedRun` reads a file when a command needs it, and raises an error that names a missing or damaged file.
+A `Run` contains the files that the folder has so far, with a sentence on each file that cannot be read, so
+that a page can always be made. Both parse a file by the same function. Torch, Lightning and MLflow are
+imported only where needed.
 """
 
 import json
@@ -30,11 +31,12 @@ if TYPE_CHECKING:
     from fibrolab.modules.base import Classifier
     from fibrolab.runs.checkpoint import Predictor
 
-DATABASE: Final = "sqlite:///mlruns/mlflow.db"  # the one that `conf/tracking` names
-NEEDED: Final = (  # files of every run that came to its test; an evaluation reads them all
+DATABASE: Final = "sqlite:///mlruns/mlflow.db"  # as in `conf/tracking`
+NEEDED: Final = (  # files of every run that reached its test; an evaluation reads all of them
     keys.CONFIG_FILE, keys.MANIFEST_FILE, keys.SPLIT_FILE, keys.AUDIT_FILE, keys.PREDICTIONS_FILE,
 )  # fmt: skip
-DAMAGE = (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException)  # JSON, pandas, UTF-8: ValueError
+# Errors of the parsers of damaged files; those of JSON, pandas and UTF-8 are ValueErrors.
+DAMAGE = (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException)
 IDS = (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.SITE, keys.MANIFEST_HASH)  # "001" is not 1
 SCORES = ("metric", "value")
 TABLES = {  # further tables of an evaluation, NAME.csv, by the columns that each must have
@@ -63,18 +65,18 @@ def open_run(run: str | Path, uri: str | None = None, needs: Iterable[str] = ())
     Args:
         run: MLflow's id of the run, or its folder.
         uri: Tracking database or server; by default the database below the current folder.
-        needs: Files that the caller will read, to be refused at once where one is missing.
+        needs: Files that the caller will read; the run is refused at once if one is missing.
 
     Raises:
-        ConfigError: There is no such run, it did not finish, files of it are gone, or another version of
-            fibrolab made it.
+        ConfigError: There is no such run, it did not finish, some of its files are missing, or another
+            version of fibrolab made it.
     """
     folder = Path(run)
     if isinstance(run, Path) or (run and folder.is_dir()):
         if not folder.is_dir():
             raise ConfigError(f"{run} is not a run's folder: give the folder that holds {keys.CONFIG_FILE}.")
-        parent = folder.absolute().parent.name if folder.name == "artifacts" else ""  # MLflow's own place
-        opened = TrainedRun(folder, parent)
+        run_id = folder.absolute().parent.name if folder.name == "artifacts" else ""  # MLflow's layout
+        opened = TrainedRun(folder, run_id)
     else:
         from fibrolab.tracking import finished  # late: it loads MLflow
 
@@ -85,13 +87,12 @@ def open_run(run: str | Path, uri: str | None = None, needs: Iterable[str] = ())
 
 
 class TrainedRun:
-    """A finished run: each of its files is read when it is first asked for.
+    """A finished run, each of whose files is read at the first use of an attribute that needs it.
 
-    A file that is missing is refused with a ConfigError, one that is damaged with a DataError; either is
-    raised by the attribute that needs the file.
+    Such an attribute raises a ConfigError if the file is missing and a DataError if it is damaged.
 
     Args:
-        folder: Of its files.
+        folder: Folder of its files.
         run_id: MLflow's id; empty where only the folder is known.
     """
 
@@ -104,7 +105,7 @@ class TrainedRun:
 
     @property
     def name(self) -> str:
-        """The run as messages call it."""
+        """Name of the run in messages."""
         return f"Run {self.run_id}" if self.run_id else str(self.folder)
 
     def require(self, *files: str) -> None:
@@ -116,20 +117,20 @@ class TrainedRun:
         if missing := [name for name in files if not (self.folder / name).is_file()]:
             raise ConfigError(
                 f"{self.name} left no {', '.join(missing)}: give ids that `fibrolab.train` printed, of runs "
-                "that came to their test and still have their files."
+                "that reached their test and still have their files."
             )
 
     def refuse_other_format(self) -> None:
         """Refuse a run whose files another version of fibrolab wrote.
 
         Raises:
-            ConfigError: The mark of this version's format is missing.
+            ConfigError: The file format is not that of this version.
         """
         path = self.folder / keys.ENVIRONMENT_FILE
         known = self.environment if path.is_file() else {}
         if known.get("format") != keys.FORMAT:
             raise ConfigError(
-                f"{self.name} was made by a version of fibrolab whose runs cannot be read any more: train it "
+                f"{self.name} was made by a version of fibrolab whose runs can no longer be read: train it "
                 "again."
             )
 
@@ -150,7 +151,7 @@ class TrainedRun:
 
     @cached_property
     def manifest(self) -> pd.DataFrame:
-        """The manifest's table, one row a sample, with the trained `y_true` and the images' hashes."""
+        """The manifest's table, one row a sample, with `y_true` under the task and the images' hashes."""
         return self._parsed(keys.MANIFEST_FILE, _samples)
 
     @cached_property
@@ -160,7 +161,7 @@ class TrainedRun:
 
     @cached_property
     def samples(self) -> pd.DataFrame:
-        """The manifest's table by sample_id, with each sample's `partition`.
+        """The manifest's table with each sample's `partition`; index sample_id.
 
         Raises:
             DataError: Manifest and split name different samples.
@@ -174,7 +175,7 @@ class TrainedRun:
 
     @property
     def manifest_hash(self) -> str:
-        """Hash of the manifest that the split was drawn from; empty where the split names none."""
+        """Hash of the manifest from which the split was drawn; empty where the split has none."""
         return str(self.split[keys.MANIFEST_HASH].iloc[0]) if keys.MANIFEST_HASH in self.split else ""
 
     @cached_property
@@ -182,8 +183,8 @@ class TrainedRun:
         """The rows of `predictions.csv`.
 
         Raises:
-            DataError: They are of other samples or labels than the run's manifest and split, where it has
-                both, or do not cover the whole test part.
+            DataError: Samples or labels differ from the run's manifest and split, if both exist, or some test
+                samples have no prediction.
         """
         self.require(keys.PREDICTIONS_FILE)
         found = predictions.read(self.folder / keys.PREDICTIONS_FILE)
@@ -199,22 +200,22 @@ class TrainedRun:
 
     @cached_property
     def learnt_from(self) -> pd.DataFrame:
-        """The samples that the run was trained or validated on: rows of `samples`."""
+        """The training and validation samples: rows of `samples`."""
         return self.samples[self.samples[keys.PARTITION] != keys.TEST]
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
-        """One row a metric of the test samples, with its interval and its baseline."""
+        """Metrics of the test samples, one row each, with interval and baseline."""
         return self._parsed(keys.METRICS_FILE, _scores(*SCORES))
 
     @cached_property
     def patient_metrics(self) -> pd.DataFrame:
-        """The same of the test patients, each predicted once from all of their samples."""
+        """Metrics of the test patients, each of whom has one prediction from all of their samples."""
         return self._parsed(PATIENTS_FILE, _scores(*SCORES))
 
     @cached_property
     def history(self) -> pd.DataFrame:
-        """One row an epoch."""
+        """Learning curves, one row an epoch."""
         return self._parsed(keys.HISTORY_FILE, _table("epoch"))
 
     def table(self, name: str) -> pd.DataFrame:
@@ -228,7 +229,7 @@ class TrainedRun:
 
     @property
     def report(self) -> Page:
-        """The report's page, shown inline by Jupyter."""
+        """The report, which Jupyter displays inline."""
         self.require(keys.REPORT_FILE)
         return Page(self.folder / keys.REPORT_FILE)
 
@@ -248,8 +249,8 @@ class TrainedRun:
         path = self.folder / keys.CHECKPOINTS / keys.BEST
         if not path.is_file():
             raise ConfigError(
-                f"{self.name} kept no network ({path}): name the run that trained it; a fast dev run keeps "
-                "none."
+                f"{self.name} kept no network ({path}): name the run that trained the network; a fast dev "
+                "run keeps none."
             )
         return checkpoint.load(path)
 
@@ -264,13 +265,13 @@ class TrainedRun:
         try:
             return parse(self.folder / name)
         except DAMAGE as error:
+            reason = " ".join(str(error).split())
             raise DataError(
-                f"{self.folder / name} is damaged ({' '.join(str(error).split())}): put it back as it was, "
-                "or train anew."
+                f"{self.folder / name} is damaged ({reason}): restore it, or train again."
             ) from error
 
     def _refuse_foreign(self, found: pd.DataFrame) -> None:
-        """Refuse predictions of other samples or labels, or of a part of the test samples."""
+        """Refuse predictions whose samples or labels differ from the run's, or that miss test samples."""
         path, samples = self.folder / keys.PREDICTIONS_FILE, self.samples
         names = found[keys.SAMPLE_ID]
         if stray := set(names) - set(samples.index):
@@ -281,12 +282,12 @@ class TrainedRun:
         unlike = (found[keys.Y_TRUE].to_numpy() != samples[keys.Y_TRUE].loc[names].to_numpy()).sum()
         tested = set(names[found[keys.PARTITION] == keys.TEST])
         expected = set(samples.index[samples[keys.PARTITION] == keys.TEST])
-        whole = not OmegaConf.select(self.config, "trainer.fast_dev_run")  # which predicts one batch
-        if unlike or tested - expected or (tested and whole and expected - tested):
+        complete = not OmegaConf.select(self.config, "trainer.fast_dev_run")  # which predicts one batch only
+        if unlike or tested - expected or (tested and complete and expected - tested):
             raise DataError(
                 f"{path} does not belong to {keys.MANIFEST_FILE} and {keys.SPLIT_FILE}: {unlike} labels "
                 f"differ, {len(tested & expected)} of {len(expected)} test samples are predicted, "
-                f"{len(tested - expected)} others too; put it back as it was."
+                f"{len(tested - expected)} others too; restore the file."
             )
 
 
@@ -296,16 +297,16 @@ class Run:
 
     Attributes:
         folder: The run's folder.
-        config: The resolved configuration; ``config_text`` is the same as it was written.
+        config: The resolved configuration; ``config_text`` is the text of its file.
         audit: Findings of the audit of its data.
         environment: Python, packages, git commit, command and duration.
-        metrics: One row a metric of the test partition.
-        patients: The same, each patient predicted once.
-        history: One row an epoch.
-        split: One row a sample with its partition.
-        predictions: One row a scored sample of validation and test.
+        metrics: Metrics of the test samples, one row each.
+        patients: Metrics of the test patients, each of whom has one prediction.
+        history: Learning curves, one row an epoch.
+        split: Partition of each sample, one row each.
+        predictions: Predictions of validation and test samples, one row each.
         tables: Further tables of the evaluation by a name of `TABLES`: end points, calibration, subgroups ...
-        faults: A sentence for each file that is there but cannot be read.
+        faults: A sentence for each file that exists but cannot be read.
     """
 
     folder: Path
@@ -353,34 +354,33 @@ class Run:
 
     @property
     def command(self) -> str:
-        """The command that made the run, fit to be pasted into a shell; empty where none was recorded."""
+        """The command that made the run, quoted for a shell; empty where none was recorded."""
         known = self.environment.get("command") or ""
         return shlex.join(map(str, known)) if isinstance(known, list) else str(known)
 
     @property
     def baselines(self) -> Mapping[str, Any]:
-        """Scores reachable without a network on this split, by name, as the audit measured them."""
+        """Scores reachable without a model on this split, by baseline, as the audit measured them."""
         return baselines.of_audit(self.audit)
 
     @property
     def partitions(self) -> dict[str, dict[str, int]]:
-        """Number of samples by partition that holds any, in their usual order, then by class."""
+        """Number of samples by partition, then by class; empty partitions are left out."""
         found = self.audit.get("partitions") or {}
         return {name: dict(found[name]) for name in keys.PARTITIONS if any((found.get(name) or {}).values())}
 
 
 def read(folder: Path) -> Run:
-    """Read the files of a run's folder, as far as they are there.
+    """Read the files that a run's folder has so far.
 
     Args:
-        folder: A run's folder, of whatever stage; that of an audit holds some of the same files.
+        folder: Folder of a run at any stage, or of an audit, which has some of the same files.
 
     Returns:
-        The contents; files that are missing or empty are left out, files that are broken are named in
-        ``faults``.
+        The contents; missing or empty files are left out, damaged ones are named in ``faults``.
 
     Raises:
-        DataError: ``folder`` is no folder.
+        DataError: ``folder`` does not exist or is a file.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is not a run's folder: give the folder that holds {keys.CONFIG_FILE}.")
@@ -414,7 +414,7 @@ def read(folder: Path) -> Run:
 
 
 def ids(given: Any) -> list[str]:
-    """Return the run ids of a setting, one or several; YAML reads an id of digits alone as a number."""
+    """Return the run ids of a setting with one or several; YAML reads an id of digits only as a number."""
     return [str(run_id) for run_id in (given if isinstance(given, list) else [given]) if run_id is not None]
 
 
@@ -425,7 +425,7 @@ def named_twice(run_ids: Iterable[str]) -> list[str]:
 
 
 def _legible(path: Path) -> str:
-    """Return a text to be shown, even if broken; the parser of the same file reports the fault."""
+    """Return a text to show, even if it is damaged; the parser of the same file reports the fault."""
     return path.read_text(encoding="utf-8", errors="replace")
 
 
@@ -455,7 +455,7 @@ def _findings(path: Path) -> dict[str, Any]:
 
 
 def _samples(path: Path) -> pd.DataFrame:
-    from fibrolab.data.clinical import typed  # late: a page needs nothing of the data
+    from fibrolab.data.clinical import typed  # late: pages do not read the manifest
 
     table = _texts(path, keys.SAMPLE_ID, keys.PATIENT_ID, keys.Y_TRUE)
     if twice := table.loc[table[keys.SAMPLE_ID].duplicated(), keys.SAMPLE_ID].tolist():
@@ -476,12 +476,12 @@ def _table(*columns: str) -> Callable[[Path], pd.DataFrame]:
 
 
 def _scores(*columns: str) -> Callable[[Path], pd.DataFrame]:
-    """Return the same for tables of texts and numbers; a site named 007 and a class named NA stay texts."""
+    """Return a parser of tables with texts and numbers; a site named 007 and a class named NA stay texts."""
 
     def parse(path: Path) -> pd.DataFrame:
         table = _texts(path, *columns)
-        named = {"value"} if "estimate" in columns else set()  # there it is a site or a sex
-        numeric = [column for column in table if column in NUMBERS - named]
+        texts = {"value"} if "estimate" in columns else set()  # of subgroups, the value is a site or a sex
+        numeric = [column for column in table if column in NUMBERS - texts]
         return table.assign(**{name: pd.to_numeric(table[name], errors="coerce") for name in numeric})
 
     return parse

@@ -1,4 +1,4 @@
-"""`python -m fibrolab.compare` on fabricated runs: what is compared, what is refused, what is left."""
+"""`python -m fibrolab.compare` on fabricated runs: comparisons, refusals and the files of the new run."""
 
 import re
 import subprocess
@@ -22,7 +22,7 @@ from fibrolab.tracking import track
 ALONE = "Each arm is one training: p refers to these trained networks"
 
 
-def test_two_runs_leave_a_page_a_table_figures_and_files_for_a_paper(tmp_path, place, capsys):
+def test_a_comparison_writes_a_page_a_table_figures_and_files_for_a_paper(tmp_path, place, capsys):
     frames = [answers(1.0, 0, per_patient=2), answers(3.0, 1, per_patient=2)]
     ids = [leave(place, frame, model) for frame, model in zip(frames, ("resnet", "hybrid"), strict=True)]
     folder = compare(tmp_path, ids, "name=one against other", rendered=True)
@@ -30,8 +30,8 @@ def test_two_runs_leave_a_page_a_table_figures_and_files_for_a_paper(tmp_path, p
     assert list(table["level"].unique()) == ["patient", "sample"]
     row = table[(table["level"] == "sample") & (table["metric"] == "accuracy") & (table["arm"] == "hybrid")]
     rows = of_test(frames[1])
-    share = accuracy_score(rows[keys.Y_TRUE], predictions.probabilities(rows).argmax(axis=1))
-    assert row[row["against"] == ""]["value"].item() == pytest.approx(share)
+    accuracy = accuracy_score(rows[keys.Y_TRUE], predictions.probabilities(rows).argmax(axis=1))
+    assert row[row["against"] == ""]["value"].item() == pytest.approx(accuracy)
     for name in ("differences.png", "differences.svg", "roc_of_arms.png"):
         assert (folder / keys.FIGURES / name).stat().st_size > 1000
     assert (folder / "tables" / "main_measures_by_patient.csv").is_file()
@@ -41,9 +41,9 @@ def test_two_runs_leave_a_page_a_table_figures_and_files_for_a_paper(tmp_path, p
     assert run.data.tags["mlflow.source.name"] == "fibrolab.compare"
     assert run.data.tags["fibrolab.compared"] == ",".join(ids)
     assert "accuracy/hybrid minus resnet" in run.data.metrics
-    told = capsys.readouterr().out
-    assert "Accuracy: hybrid was better than resnet (difference +" in told
-    assert str(folder / PAGE_FILE) in told
+    printed = capsys.readouterr().out
+    assert "Accuracy: hybrid was better than resnet (difference +" in printed
+    assert str(folder / PAGE_FILE) in printed
 
 
 def test_runs_of_one_test_set_are_trainings_of_an_arm(tmp_path, place):
@@ -89,7 +89,7 @@ def test_runs_of_one_model_go_by_the_few_settings_that_differ(tmp_path, place, c
     assert "published" not in (folder / PAGE_FILE).read_text()
 
 
-def test_folds_are_one_arm_that_answers_every_sample_once(tmp_path, place):
+def test_folds_are_one_arm_that_predicts_every_sample_once(tmp_path, place):
     arms = {name: folds_of(place, skill, model=name) for name, skill in (("old", 1.0), ("new", 2.0))}
     arms["new"].reverse()
     table = table_of(compare(tmp_path, named(**arms)))
@@ -109,7 +109,7 @@ def test_stiffness_of_the_manifest_is_one_more_arm_of_the_end_points(tmp_path, p
     assert set(table.loc[table["against"] == "LSM [kPa]", "arm"]) == {"old", "new"}
 
 
-def test_two_cohorts_are_compared_only_where_that_is_asked_for(tmp_path, place):
+def test_two_cohorts_are_compared_only_with_paired_false(tmp_path, place):
     frames = [answers(1.0, 0, cohort=1), answers(1.0, 1, n=90, cohort=2)]
     ids = [leave(place, frame, name, name) for frame, name in zip(frames, ("here", "there"), strict=True)]
     with pytest.raises(ConfigError, match=r"(?s)another manifest .*paired=false"):
@@ -119,7 +119,7 @@ def test_two_cohorts_are_compared_only_where_that_is_asked_for(tmp_path, place):
     assert "The cohorts are different" in (folder / PAGE_FILE).read_text()
 
 
-def test_a_failed_audit_stands_in_red_before_all_numbers(tmp_path, place, capsys):
+def test_a_failed_audit_is_in_red_before_all_numbers(tmp_path, place, capsys):
     ids = [
         leave(place, answers(1.0, k), model, verdict=v)
         for k, (model, v) in enumerate((("a", "ok"), ("b", "fail")))
@@ -133,7 +133,7 @@ def test_a_failed_audit_stands_in_red_before_all_numbers(tmp_path, place, capsys
 
 
 def faulty(place, fault):
-    """Runs of which something does not fit, and what is said of it."""
+    """Runs that cannot be compared, and words of the message that refuses them."""
     first = leave(place, answers(1.0, 0))
     if fault == "alone":
         return [first], "names 1 arms with runs"
@@ -145,7 +145,7 @@ def faulty(place, fault):
         return named(a=[first], b=[]), "names 1 arms with runs"
     if fault == "classes":
         frame = answers(1.0, 1, classes=("no", "yes"))
-        return [first, leave(place, frame, classes=("no", "yes"))], "tells no, yes apart"
+        return [first, leave(place, frame, classes=("no", "yes"))], "has the classes no, yes"
     if fault == "samples":
         frame = answers(1.0, 1).drop(index=[130, 131])
         return [
@@ -158,7 +158,7 @@ def faulty(place, fault):
         return [first, leave(place, frame, "other")], "1 test samples have another label or group"
     if fault == "untested":
         frame = answers(1.0, 1).assign(partition=keys.VALIDATION)
-        return [first, leave(place, frame)], "has no predictions of its test part"
+        return [first, leave(place, frame)], "has no test predictions"
     if fault == "overlap":
         frame = answers(1.0, 1).drop(index=[130])
         others = [leave(place, frame) for _ in range(2)]
@@ -219,7 +219,7 @@ def test_settings_that_differ_are_a_table_and_names_are_escaped(tmp_path, place)
     assert "trainer.max_epochs" not in page
 
 
-def test_the_page_opens_offline_without_complaint_on_a_desk_and_on_a_phone(tmp_path, place):
+def test_the_page_opens_offline_without_errors_on_a_desktop_and_a_phone(tmp_path, place):
     frames = [answers(1.0, 0, per_patient=2), *(answers(1.6, seed, per_patient=2) for seed in (1, 2, 3))]
     ids = [leave(place, frame, "resnet", stiffness=True) for frame in frames]
     folder = compare(tmp_path, named(old=ids[:1], new=ids[1:]), rendered=True)
@@ -231,7 +231,7 @@ def test_the_page_opens_offline_without_complaint_on_a_desk_and_on_a_phone(tmp_p
             assert opened.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         sizes = opened.page.evaluate("[...document.images].map(i => [i.naturalWidth, i.alt.length])")
         assert len(sizes) == 2
-        assert all(size > 100 and told > 50 for size, told in sizes)
+        assert all(size > 100 and letters > 50 for size, letters in sizes)
         levels = opened.page.evaluate("[...document.querySelectorAll('h1,h2,h3')].map(h => +h.tagName[1])")
         assert levels[0] == 1
         assert all(after - before <= 1 for before, after in pairwise(levels))
@@ -248,14 +248,14 @@ def test_the_command_compares_two_runs_that_were_trained(tmp_path):
 
     def fibrolab(module, *words):
         program = [sys.executable, "-m", f"fibrolab.{module}", *words]
-        answer = subprocess.run(program, capture_output=True, text=True, timeout=280)
-        assert answer.returncode == 0, answer.stderr
-        return answer.stdout
+        done = subprocess.run(program, capture_output=True, text=True, timeout=280)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     for seed in (0, 1):
         fibrolab("train", *tiny, f"seed={seed}", "split.seed=0", f"name=seed{seed}")
     client = MlflowClient(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
     ids = [run.info.run_id for run in client.search_runs(["1"])]
-    told = fibrolab("compare", f"runs=[{','.join(ids)}]", f"paths.root={tmp_path}", *QUICK)
-    assert "Test, by patient" in told
-    assert PAGE_FILE in told
+    printed = fibrolab("compare", f"runs=[{','.join(ids)}]", f"paths.root={tmp_path}", *QUICK)
+    assert "Test, by patient" in printed
+    assert PAGE_FILE in printed

@@ -1,4 +1,4 @@
-"""`python -m fibrolab.evaluate`: which run is meant, before anything slow is imported."""
+"""`python -m fibrolab.evaluate`: the id of the run is checked before slow libraries are imported."""
 
 import pytest
 from compose import composed
@@ -9,14 +9,14 @@ from fibrolab.errors import ConfigError
 
 
 @pytest.mark.parametrize("given", ["null", "[0a,0b]", "{a: 0b}", "1.5"])
-def test_what_is_no_single_run_is_refused(given):
+def test_anything_but_one_run_is_refused(given):
     with pytest.raises(ConfigError, match=r"is not one run: give an id"):
         evaluate.imported(composed(f"run={given}", name="evaluate"))
 
 
 def test_an_id_of_digits_alone_is_an_id(monkeypatch):
-    asked = []
-    monkeypatch.setattr(evaluating, "evaluate", lambda config: asked.append(config.run))
+    evaluated = []
+    monkeypatch.setattr(evaluating, "evaluate", lambda config: evaluated.append(config.run))
     config = composed("run=12345678901234567890123456789012", name="evaluate")
     evaluate.imported(config)(config)
-    assert asked == ["12345678901234567890123456789012"]
+    assert evaluated == ["12345678901234567890123456789012"]

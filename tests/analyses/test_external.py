@@ -1,4 +1,4 @@
-"""A finished run on the data of another site."""
+"""A finished run on the data of another site: predictions, thresholds, report and audit."""
 
 import html
 import json
@@ -37,7 +37,7 @@ def ids(root: Path) -> list[str]:
     return [found.info.run_id for found in client.search_runs(["1"])]
 
 
-def asked(root: Path, run_id: str, *words: str) -> DictConfig:
+def settings_of(root: Path, run_id: str, *words: str) -> DictConfig:
     settings = [f"paths.root={root}", f"run={run_id}", "accelerator=cpu", "bootstrap.resamples=50"]
     return composed(*settings, *words, name="evaluate")
 
@@ -47,11 +47,11 @@ def folder_of(root: Path, run_id: str) -> Path:
     return found
 
 
-def test_another_site_is_answered_by_the_network_and_judged_by_its_own_validation(
+def test_thresholds_on_another_site_are_those_of_the_validation_part_of_the_run(
     trained: tuple[Path, str],
 ) -> None:
     root, run_id = trained
-    external.run(asked(root, run_id, "data=phantom", "data.seed=5", *PHANTOM))
+    external.run(settings_of(root, run_id, "data=phantom", "data.seed=5", *PHANTOM))
     newest = ids(root)[0]
     before, after = folder_of(root, run_id), folder_of(root, newest)
     old = predictions.read(before / keys.PREDICTIONS_FILE)
@@ -79,20 +79,20 @@ def test_another_site_is_answered_by_the_network_and_judged_by_its_own_validatio
 
 
 @pytest.mark.usefixtures("blank_figures")
-def test_images_that_the_run_has_learnt_from_fail_the_audit(trained: tuple[Path, str]) -> None:
+def test_training_images_of_the_run_fail_the_audit(trained: tuple[Path, str]) -> None:
     root, run_id = trained
-    external.run(asked(root, run_id, "data=phantom", *PHANTOM))
+    external.run(settings_of(root, run_id, "data=phantom", *PHANTOM))
     found = json.loads((folder_of(root, ids(root)[0]) / keys.AUDIT_FILE).read_text())
     assert found["verdict"] == "fail"
-    assert "copy or near copy among those the run learnt from" in found["warnings"][0]
+    assert "copy or near copy among the images that the run was trained" in found["warnings"][0]
 
 
-def test_data_of_other_classes_or_without_what_the_network_eats_is_refused(
+def test_data_of_other_classes_and_an_unknown_run_are_refused(
     trained: tuple[Path, str], tmp_path: Path
 ) -> None:
     root, run_id = trained
     small = ["data.patients=20", "data.images_per_patient=1"]
     with pytest.raises(ConfigError, match="task=stage is made for the classes"):
-        external.run(asked(root, run_id, "data=phantom_lesions", *small))
+        external.run(settings_of(root, run_id, "data=phantom_lesions", *small))
     with pytest.raises(ConfigError, match="There is no run nothing"):
-        external.run(asked(root, "nothing", "data=phantom"))
+        external.run(settings_of(root, "nothing", "data=phantom"))

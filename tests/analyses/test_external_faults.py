@@ -1,4 +1,4 @@
-"""What is wrong with another site's data, or with the run that is to answer it, before a run is opened."""
+"""Faults of the data of another site, or of the run that predicts it, are reported before a run is opened."""
 
 from pathlib import Path
 
@@ -47,35 +47,35 @@ def ids(root: Path) -> list[str]:
     return [found.info.run_id for found in client.search_runs(["1"])]
 
 
-def answer(root: Path, run_id: str, data: Path) -> Path:
-    """Let the run answer a tree; the folder that is left."""
+def predict(root: Path, run_id: str, data: Path) -> Path:
+    """Predict a tree with the run, and return the folder of the new run."""
     words = [f"paths.root={root}", "data=folder", f"data.root={data}", "data.image_size=32"]
     quick = ["accelerator=cpu", "bootstrap.resamples=20"]
     external.run(composed(f"run={run_id}", *words, *quick, name="evaluate"))
     return root / "mlruns" / "artifacts" / ids(root)[0] / "artifacts"
 
 
-def test_the_classes_of_other_data_are_those_that_the_run_answers(
+def test_other_data_with_the_classes_of_the_run_is_predicted(
     trained: tuple[Path, str], tmp_path: Path
 ) -> None:
     root, run_id = trained
-    folder = answer(root, run_id, tree(tmp_path / "there", 1, *CLASSES))
+    folder = predict(root, run_id, tree(tmp_path / "there", 1, *CLASSES))
     test = predictions.select(predictions.read(folder / keys.PREDICTIONS_FILE), keys.TEST)
     assert test[keys.Y_TRUE].value_counts().to_dict() == {0: 20, 1: 20}
 
 
 @pytest.mark.parametrize("names", [("cyst", "tumour"), (*CLASSES, "tumour"), CLASSES[:1]])
-def test_other_classes_are_refused_though_the_task_takes_any(
+def test_other_classes_are_refused_although_the_task_takes_any(
     trained: tuple[Path, str], tmp_path: Path, names: tuple[str, ...]
 ) -> None:
     root, run_id = trained
     before = ids(root)
     with pytest.raises(ConfigError, match="the run predicts fatty, normal"):
-        answer(root, run_id, tree(tmp_path / "there", 1, *names))
+        predict(root, run_id, tree(tmp_path / "there", 1, *names))
     assert ids(root) == before
 
 
-def test_a_network_that_is_gone_or_damaged_is_told_before_a_run_is_opened(
+def test_a_missing_or_damaged_network_is_refused_before_a_run_is_opened(
     trained: tuple[Path, str], tmp_path: Path
 ) -> None:
     root, run_id = trained
@@ -85,10 +85,10 @@ def test_a_network_that_is_gone_or_damaged_is_told_before_a_run_is_opened(
     try:
         best.write_bytes(whole[: len(whole) // 2])
         with pytest.raises(DataError, match=r"best\.ckpt is damaged"):
-            answer(root, run_id, there)
+            predict(root, run_id, there)
         best.unlink()
         with pytest.raises(ConfigError, match="kept no network"):
-            answer(root, run_id, there)
+            predict(root, run_id, there)
     finally:
         best.write_bytes(whole)
     assert ids(root) == before

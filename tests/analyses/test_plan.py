@@ -1,4 +1,4 @@
-"""`python -m fibrolab.plan`: settings that read like a sentence, and patients for an answer."""
+"""`python -m fibrolab.plan`: from settings to a number of patients."""
 
 import subprocess
 import sys
@@ -14,33 +14,33 @@ from fibrolab.evaluation.intervals import sample_size
 
 
 def plan(*words, where=None, code=0):
-    answer = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "fibrolab.plan", *words], capture_output=True, text=True, timeout=60, cwd=where
     )
-    assert answer.returncode == code, answer.stderr
-    return answer
+    assert done.returncode == code, done.stderr
+    return done
 
 
 def rows(**settings):
-    return list(planning.answers(planning.read(settings)))
+    return list(planning.requirements(planning.read(settings)))
 
 
 def test_the_command_of_the_config_file_prints_patients_and_writes_nothing(tmp_path):
     first = (config.folder() / "plan.yaml").read_text().splitlines()[0]
     words = first.split("python -m fibrolab.plan ")[1].split()
-    answer = plan(*words, where=tmp_path)
+    done = plan(*words, where=tmp_path)
     (row,) = rows(auc=0.85, against=0.75, prevalence=0.4)
     assert (row.positives, row.negatives) == (66, 99)
-    for word in ("AUC 0.85 above 0.75", " 165 ", " 66 ", " 99 ", "power 0.8", "taken for known"):
-        assert word in answer.stdout
+    for word in ("AUC 0.85 above 0.75", " 165 ", " 66 ", " 99 ", "power 0.8", "assumed to be known"):
+        assert word in done.stdout
     assert not list(tmp_path.iterdir())
 
 
 def test_wrong_settings_are_all_named_without_a_traceback(tmp_path):
-    answer = plan("auc=1.2", "against=high", "prevalence=0", "icc=2", code=1)
+    done = plan("auc=1.2", "against=high", "prevalence=0", "icc=2", code=1)
     for word in ("4 settings", "auc=1.2", "against=high", "prevalence=0", "icc=2", "from 0 to 1"):
-        assert word in answer.stderr
-    assert "Traceback" not in answer.stderr
+        assert word in done.stderr
+    assert "Traceback" not in done.stderr
     assert "Did you mean 'share'?" in plan("shar=0.8", code=1).stderr
 
 
@@ -57,17 +57,17 @@ def test_the_settings_of_the_file_are_those_of_a_study():
     assert planning.read(config.resolved(composed("share=0.8", "half_width=0.05", name="plan"))).share == 0.8
 
 
-def test_every_question_has_its_row():
+def test_every_goal_has_a_row():
     found = rows(auc=0.85, half_width=0.05, against=0.7, other=0.8, prevalence=0.5)
     assert [row.question for row in found] == [
         "AUC 0.85 ± 0.05",
         "AUC 0.85 above 0.7",
-        "AUC 0.85 told from 0.8",
+        "AUC 0.85 different from 0.8",
     ]
     assert all(row.positives + row.negatives == row.patients == row.enrol for row in found)
 
 
-def test_stages_give_a_row_for_each_end_point_of_an_auc_and_each_stage_of_a_share():
+def test_stages_give_a_row_for_each_end_point_of_an_auc_and_each_stage_of_a_proportion():
     stages = [0.3, 0.2, 0.2, 0.15, 0.15]
     areas = rows(auc=0.9, half_width=0.05, stages=stages)
     assert [row.question.split(", ")[1] for row in areas] == [
@@ -97,17 +97,17 @@ def test_rows_of_a_patient_and_drop_outs_change_the_number_to_enrol():
 
 @pytest.mark.parametrize("measure", ["auc", "share"])
 def test_two_cohorts_need_more_patients_each_than_two_arms_on_the_same(measure):
-    asked = {measure: 0.9, "other": 0.85, "prevalence": 0.5}
-    (paired,), (apart,) = rows(**asked), rows(**asked, paired=False)
+    settings = {measure: 0.9, "other": 0.85, "prevalence": 0.5}
+    (paired,), (apart,) = rows(**settings), rows(**settings, paired=False)
     assert apart.patients > paired.patients
     assert "each cohort" in apart.question
 
 
-def test_a_small_study_is_called_a_guess_and_assumptions_are_named():
+def test_assumptions_are_listed_and_a_small_study_is_called_inaccurate():
     study = planning.read({"auc": 0.95, "against": 0.6, "prevalence": 0.1, "rows_per_patient": 3})
-    said = " ".join(planning.assumptions(study, list(planning.answers(study))))
-    for word in ("Hanley and McNeil", "no more than a guess", "design effect 2", "rows_per_patient=1"):
-        assert word in said
+    text = " ".join(planning.assumptions(study, list(planning.requirements(study))))
+    for word in ("Hanley and McNeil", "inaccurate here", "design effect 2", "rows_per_patient=1"):
+        assert word in text
 
 
 @pytest.mark.parametrize(
@@ -115,10 +115,10 @@ def test_a_small_study_is_called_a_guess_and_assumptions_are_named():
     [
         ({}, "either auc or share"),
         ({"auc": 0.8, "share": 0.8, "half_width": 0.1}, "either auc or share"),
-        ({"share": 0.8}, "asks nothing"),
-        ({"auc": 0.8, "half_width": 0.1}, "An AUC needs the share of positives"),
-        ({"auc": 0.8, "against": 0.8, "prevalence": 0.5}, "against=0.8 is auc itself"),
-        ({"share": 0.8, "other": 0.8}, "other=0.8 is share itself"),
+        ({"share": 0.8}, "has no goal"),
+        ({"auc": 0.8, "half_width": 0.1}, "An AUC needs a prevalence"),
+        ({"auc": 0.8, "against": 0.8, "prevalence": 0.5}, "against=0.8 equals auc"),
+        ({"share": 0.8, "other": 0.8}, "other=0.8 equals share"),
         (
             {"auc": 0.8, "half_width": 0.1, "prevalence": 0.5, "stages": [0.5, 0.5]},
             "either prevalence or stages",
@@ -127,8 +127,8 @@ def test_a_small_study_is_called_a_guess_and_assumptions_are_named():
         ({"auc": 0.8, "half_width": 0.1, "stages": 0.5}, "add up to 1"),
         ({"auc": 0.8, "half_width": 0.1, "stages": [0.5, "x"]}, "add up to 1"),
         ({"share": 0.95, "other": 0.6}, "0.35 to 0.45 of the patients"),
-        ({"share": 0.9, "other": 0.8, "discordant": 0.05}, "discordant=0.05 cannot be"),
-        ({"auc": 0.9, "other": 0.8, "discordant": 0.2, "prevalence": 0.5}, "discordant is of two shares"),
+        ({"share": 0.9, "other": 0.8, "discordant": 0.05}, "discordant=0.05 is impossible"),
+        ({"auc": 0.9, "other": 0.8, "discordant": 0.2, "prevalence": 0.5}, "applies to two proportions"),
         ({"share": 0.9, "half_width": 0.6}, "above 0 and below 0.5"),
         ({"share": 0.9, "half_width": 0.1, "power": 0.3}, "power=0.3"),
         ({"share": 0.9, "half_width": 0.1, "dropout": 1}, "dropout=1"),

@@ -1,4 +1,4 @@
-"""Settings that are each in their range, and make a study that no formula holds for."""
+"""Settings in their ranges that need more patients than any study could have."""
 
 import pytest
 
@@ -20,11 +20,11 @@ AUC = {"auc": 0.85, "half_width": 0.05, "prevalence": 0.4}
         {"share": 0.8, "half_width": 0.05, "prevalence": 1e-12},
     ],
 )
-def test_more_patients_than_any_study_has_are_a_sentence(settings):
+def test_more_patients_than_any_study_has_are_refused(settings):
     with pytest.raises(ConfigError, match="a billion patients"):
-        list(planning.answers(planning.read(settings)))
+        list(planning.requirements(planning.read(settings)))
 
 
-def test_a_large_study_is_answered():
-    (row,) = planning.answers(planning.read(AUC | {"half_width": 1e-4}))
+def test_a_large_study_is_planned():
+    (row,) = planning.requirements(planning.read(AUC | {"half_width": 1e-4}))
     assert 10_000_000 < row.patients < 1_000_000_000

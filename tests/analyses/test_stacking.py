@@ -1,4 +1,4 @@
-"""Stacks of fabricated runs: two folds of a network, one test set, a stiffness that tells what they miss."""
+"""Stacks of fabricated runs: two folds of a network, one test set, a stiffness that adds information."""
 
 import json
 import subprocess
@@ -47,8 +47,8 @@ def clinic(classes=BINARY):
     )
 
 
-def answered(table, partition, fold, classes, seed):
-    """What a network of little skill says of the samples."""
+def predicted(table, partition, fold, classes, seed):
+    """Predictions of the samples by a network of little skill."""
     rng = np.random.default_rng(seed)
     scores = rng.normal(size=(len(table), len(classes)))
     scores[np.arange(len(table)), table["y_true"]] += 1.0
@@ -62,19 +62,19 @@ def leave(place, classes=BINARY, fold=0, seed=0, table=None, lineage="a manifest
     """A finished run of fold `fold`, and its id."""
     table = clinic(classes) if table is None else table
     owner = table["patient_id"].str[1:].astype(int)
-    home = np.where(owner < TESTED, "test", np.where(owner // 2 % FOLDS == fold, "validation", "train"))
+    part_of = np.where(owner < TESTED, "test", np.where(owner // 2 % FOLDS == fold, "validation", "train"))
     frames = [
-        answered(table[home == part], part, fold, classes, seed + 10 * fold + number)
+        predicted(table[part_of == part], part, fold, classes, seed + 10 * fold + number)
         for number, part in enumerate(("validation", "test"))
     ]
     config = fake_run.config(classes) | changes
     config["task"] = {"name": "ge_F2", "ordered": True, "endpoints": {}} | config["task"]
-    samples, audit = table.assign(partition=home, fold=fold), fake_run.audit(classes, 40)
+    samples, audit = table.assign(partition=part_of, fold=fold), fake_run.audit(classes, 40)
     return fake_tracked.leave(place, "fold", pd.concat(frames), samples, config, audit, lineage)
 
 
 def stack(tmp_path, runs, *words):
-    """Stack runs within this process; the folder that was left."""
+    """Stack runs within this process, and return the folder of the new run."""
     config = composed(
         f"runs={runs}".replace("'", ""),
         f"paths.root={tmp_path}",
@@ -87,12 +87,12 @@ def stack(tmp_path, runs, *words):
     return path.parent
 
 
-def answers_of(tmp_path, run_id):
+def predictions_of(tmp_path, run_id):
     return predictions.read(tmp_path / "mlruns" / "artifacts" / run_id / "artifacts" / keys.PREDICTIONS_FILE)
 
 
 def expected(frames, table, columns=("lsm_kpa",)):
-    """The same by scikit-learn alone: fitted on validation rows, answering each test sample once."""
+    """The same by scikit-learn alone: fitted on validation rows, one prediction for each test sample."""
     frames["logit"] = np.log(frames["p_1"] / frames["p_0"])
     mean = frames.groupby(["partition", "sample_id"])[["logit", "y_true"]].mean().reset_index()
     mean = mean.merge(table[["sample_id", *columns]], on="sample_id")
@@ -103,13 +103,13 @@ def expected(frames, table, columns=("lsm_kpa",)):
     return mean.loc[~fit, "sample_id"], model.predict_proba(scaler.transform(features[~fit]))[:, 1]
 
 
-def test_the_test_is_answered_as_by_scikit_learn_on_the_out_of_fold_confidences(tmp_path, place):
+def test_test_samples_are_predicted_as_by_scikit_learn_from_out_of_fold_confidences(tmp_path, place):
     runs = [leave(place, fold=fold) for fold in range(FOLDS)]
     folder = stack(tmp_path, runs, "columns=[lsm_kpa]")
     frame = predictions.select(predictions.read(folder / keys.PREDICTIONS_FILE), "test").set_index(
         "sample_id"
     )
-    samples, worse = expected(pd.concat([answers_of(tmp_path, run) for run in runs]), clinic())
+    samples, worse = expected(pd.concat([predictions_of(tmp_path, run) for run in runs]), clinic())
     np.testing.assert_allclose(frame.loc[samples, "p_1"], worse, rtol=1e-5)
 
 
@@ -118,7 +118,7 @@ def test_a_stack_with_stiffness_beats_its_network_and_is_a_run_with_all_its_file
     folder = stack(tmp_path, runs, "columns=[lsm_kpa]", "name=GM+LSM")
     frame = predictions.read(folder / keys.PREDICTIONS_FILE)
     fitted_on = predictions.select(frame, "validation")
-    alone = predictions.select(answers_of(tmp_path, runs[0]), "test")
+    alone = predictions.select(predictions_of(tmp_path, runs[0]), "test")
     tested = predictions.select(frame, "test")
     assert roc_auc_score(tested["y_true"], tested["p_1"]) > roc_auc_score(alone["y_true"], alone["p_1"])
     assert len(fitted_on) == 2 * (PATIENTS - TESTED)
@@ -135,7 +135,7 @@ def test_a_stack_with_stiffness_beats_its_network_and_is_a_run_with_all_its_file
     assert {"test/auc", "test/patient_auc", "test/accuracy_low"} <= set(run.data.metrics)
     alone_at = json.loads((folder / stacking.STACK_FILE).read_text())["alone"]
     labels = tested["y_true"]
-    network = roc_auc_score(labels, -answers_alone(tmp_path, runs, tested["sample_id"]))
+    network = roc_auc_score(labels, -mean_logits(tmp_path, runs, tested["sample_id"]))
     assert alone_at["network"]["macro_auc"] == pytest.approx(1 - network)
     stiffness = clinic().set_index("sample_id").loc[tested["sample_id"], "lsm_kpa"]
     assert alone_at["lsm_kpa"]["macro_auc"] == pytest.approx(roc_auc_score(labels, stiffness))
@@ -143,23 +143,24 @@ def test_a_stack_with_stiffness_beats_its_network_and_is_a_run_with_all_its_file
     assert run.data.metrics["test/macro_auc_of_lsm_kpa"] == alone_at["lsm_kpa"]["macro_auc"]
 
 
-def answers_alone(root, runs, samples):
+def mean_logits(root, runs, samples):
     """Mean logit of the folds for test samples."""
-    frames = [predictions.select(answers_of(root, run), "test").set_index("sample_id") for run in runs]
+    frames = [predictions.select(predictions_of(root, run), "test").set_index("sample_id") for run in runs]
     logits = [np.log(frame["p_1"] / frame["p_0"]) for frame in frames]
     return np.mean([logit.loc[samples] for logit in logits], axis=0)
 
 
-def test_the_rows_fitted_on_are_answered_by_regressions_that_did_not_see_their_patient():
+def test_validation_rows_are_predicted_by_regressions_fitted_without_their_patient():
     rng = np.random.default_rng(1)
     groups = np.repeat(np.arange(20), 3)
     labels = rng.permutation(np.arange(20) % 2)[groups]
-    noise = rng.normal(size=20)[groups][:, None]  # a patient's own value: no sign of the class
-    told = np.eye(20)[groups]  # who it is: learnt by heart, it would tell every class
-    answers = regression.cross_fitted(np.hstack([noise, told]), labels, groups, BINARY)
-    seen = regression.fitted(np.hstack([noise, told]), labels).predict_proba(np.hstack([noise, told]))
+    noise = rng.normal(size=20)[groups][:, None]  # one value a patient, independent of the class
+    identity = np.eye(20)[groups]  # identifies the patient: memorised, it gives the class
+    features = np.hstack([noise, identity])
+    unseen = regression.cross_fitted(features, labels, groups, BINARY)
+    seen = regression.fitted(features, labels).predict_proba(features)
     assert roc_auc_score(labels, seen[:, 1]) > 0.99
-    assert roc_auc_score(labels, answers[:, 1]) < 0.7
+    assert roc_auc_score(labels, unseen[:, 1]) < 0.7
 
 
 def test_several_arms_of_five_stages_are_stacked_side_by_side(tmp_path, place):
@@ -184,7 +185,7 @@ def test_a_value_not_measured_is_named_or_filled_with_the_median_of_the_fit(tmp_
     table = clinic().astype({"lsm_kpa": object})
     table.loc[[3, 70], "lsm_kpa"] = ""
     runs = [leave(place, fold=fold, table=table) for fold in range(FOLDS)]
-    with pytest.raises(DataError, match=r"lsm_kpa: not measured of 2 samples\n.*p01_1 lacks lsm_kpa"):
+    with pytest.raises(DataError, match=r"lsm_kpa: not measured in 2 samples\n.*p01_1 lacks lsm_kpa"):
         stack(tmp_path, runs, "columns=[lsm_kpa]")
     folder = stack(tmp_path, runs, "columns=[lsm_kpa]", "missing=median")
     filled = clinic()
@@ -194,13 +195,13 @@ def test_a_value_not_measured_is_named_or_filled_with_the_median_of_the_fit(tmp_
     assert mean == pytest.approx((known.sum() + known.median()) / (len(known) + 1), rel=1e-5)
 
 
-def test_certainty_stays_finite():
+def test_probabilities_of_0_and_1_have_finite_confidences():
     assert np.isfinite(regression.confidences(np.array([[1.0, 0.0], [0.0, 1.0]]))).all()
     np.testing.assert_allclose(regression.confidences(np.array([[0.25, 0.75]])), [[np.log(3)]])
 
 
 def faulty(place, fault):
-    """Ids of runs of which something does not fit."""
+    """Ids of runs with a fault, the error that refuses them, and its message."""
     first = leave(place)
     if fault == "missing":
         return [first, leave(place, fold=0)], DataError, r"p12_0: in the validation part of 2 runs"
@@ -224,7 +225,7 @@ def faulty(place, fault):
         name if label else "one" for name, label in zip(table["group_id"], table["y_true"], strict=True)
     ]
     table.loc[table["patient_id"].str[1:].astype(int) < TESTED, "group_id"] = "tested"
-    return [leave(place, table=table)], DataError, r"each class needs two; too few: F0-F1 \(1\)"
+    return [leave(place, table=table)], DataError, r"each class needs two groups; too few: F0-F1 \(1\)"
 
 
 @pytest.mark.parametrize("fault", ["missing", "twice", "manifest", "task", "test", "leak", "one group"])
@@ -243,7 +244,7 @@ def test_runs_that_do_not_fit_are_refused_before_a_run_is_opened(tmp_path, place
         (["runs=[0123]"], "no run 0123"),
         (["runs=[a]", "columns=[lsm]"], "Did you mean lsm_kpa"),
         (["runs=[a]", "missing=mean"], "missing: there is no 'mean'"),
-        (["runs=[a]", "penalty=0"], "penalty=0 is no number above 0"),
+        (["runs=[a]", "penalty=0"], "penalty=0 is not a number above 0"),
         (["runs=[a]", "penalty=0", "columns=[lsm]"], "2 settings cannot be used"),
     ],
 )
@@ -256,9 +257,9 @@ def test_the_command_leaves_a_run_that_can_be_evaluated_again(tmp_path, place):
     runs = ",".join(leave(place, fold=fold) for fold in range(FOLDS))
     words = [f"runs=[{runs}]", "columns=[lsm_kpa]", f"paths.root={tmp_path}", "bootstrap.resamples=20"]
     program = [sys.executable, "-m", "fibrolab.stack", *words]
-    answer = subprocess.run(program, capture_output=True, text=True, timeout=280)
-    assert answer.returncode == 0, answer.stderr
-    assert "Test, by patient" in answer.stdout
+    done = subprocess.run(program, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    assert "Test, by patient" in done.stdout
     (path,) = tmp_path.glob(f"mlruns/artifacts/*/artifacts/{stacking.STACK_FILE}")
     before = (path.parent / keys.METRICS_FILE).read_text()
     run = f"run={path.parent.parent.name}"

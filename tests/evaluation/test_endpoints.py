@@ -85,7 +85,7 @@ def test_the_baseline_of_an_end_point_is_its_own_commoner_answer_in_training():
             {"any": 0},
             STAGES,
             True,
-            "task.endpoints.any=0 leaves one side empty: give the number of a class from 1 to 4",
+            "task.endpoints.any=0 leaves no negative or no positive class: give the number of",
         ),
         ({"ge_F5": 5}, STAGES, True, "from 1 to 4"),
         ({"F4": 4}, STAGES, True, "call it ge_F4"),

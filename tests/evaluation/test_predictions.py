@@ -82,18 +82,18 @@ def test_every_fault_is_listed_with_its_row(tmp_path):
         predictions.read(path)
     expected = [
         "12 fault(s)",
-        "row 2 (sample 'b'): p_0 'nan' is no probability",
-        "row 3 (sample 'c'): p_0 'inf' is no probability",
-        "row 4 (sample 'd'): p_0 '-0.1' is no probability",
+        "row 2 (sample 'b'): p_0 'nan' is not a probability",
+        "row 3 (sample 'c'): p_0 'inf' is not a probability",
+        "row 4 (sample 'd'): p_0 '-0.1' is not a probability",
         "row 5 (sample 'e'): probabilities sum to 0.9, not 1",
-        "row 6 (sample 'f'): y_true '3' is no class 0..2",
-        "row 7 (sample 'g'): partition 'exam' is none of validation, test",
+        "row 6 (sample 'f'): y_true '3' is not a class 0..2",
+        "row 7 (sample 'g'): partition 'exam' is not validation or test",
         "row 8 (sample 'a'): sample_id 'a' was predicted before in this partition and fold",
         "row 9 (sample ''): sample_id '' is empty",
         "row 9 (sample ''): group_id '' is empty",
         "row 9 (sample ''): fold '0.5' is not a whole number",
-        "row 9 (sample ''): y_true 'F1' is no class 0..2",
-        "row 9 (sample ''): p_1 'much' is no probability",
+        "row 9 (sample ''): y_true 'F1' is not a class 0..2",
+        "row 9 (sample ''): p_1 'much' is not a probability",
     ]
     assert str(path) in str(caught.value)
     message = str(caught.value).splitlines()

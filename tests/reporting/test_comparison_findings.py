@@ -6,7 +6,7 @@ from fake_arms import TASK
 
 from fibrolab.evaluation.comparison.arms import END_POINTS, HEADLINE
 from fibrolab.evaluation.comparison.contrasts import ONE_TRAINING
-from fibrolab.reporting.comparison_findings import Comparison, stated
+from fibrolab.reporting.comparison_findings import Comparison, difference_in_words
 
 
 def row_of(metric="accuracy", value=0.051, low=0.012, high=0.09, p=0.01, needed=np.nan, **more):
@@ -26,7 +26,7 @@ def said(row, tests=1):
     shown = Comparison(
         "", pd.DataFrame([row] * tests), {}, TASK, [], pd.DataFrame(), "patients", True, 100, 0.95
     )
-    return stated(row, shown).text.replace("\u00a0", " ")
+    return difference_in_words(row, shown).text.replace("\u00a0", " ")
 
 
 def test_the_better_arm_is_named_whichever_way_the_difference_goes():

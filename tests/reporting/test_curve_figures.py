@@ -10,9 +10,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from fibrolab.evaluation.clinical import net_benefit
 from fibrolab.reporting.figures.counts import confusion_matrix
-from fibrolab.reporting.figures.curves import CHOSEN, end_points, precision_recall, roc
 from fibrolab.reporting.figures.forest import subgroups
 from fibrolab.reporting.figures.probabilities import decision_curves, reliability
+from fibrolab.reporting.figures.roc_curves import CHOSEN, end_points, precision_recall, roc
 
 STAGES = ("F0", "F1", "F2", "F3", "F4")
 

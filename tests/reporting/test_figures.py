@@ -19,8 +19,8 @@ from fibrolab.errors import StorageError
 from fibrolab.reporting.figures import run as figures
 from fibrolab.reporting.figures.counts import confusion_matrix, partitions
 from fibrolab.reporting.figures.images import mistakes, samples
+from fibrolab.reporting.figures.learning_curves import curves
 from fibrolab.reporting.figures.style import COLOURS, DASHES, save, styled
-from fibrolab.reporting.figures.training import curves
 from fibrolab.runs import trained_run as runs
 
 TABLES = {

@@ -10,7 +10,7 @@ import pytest
 from fibrolab import keys
 from fibrolab.evaluation import baselines, predictions
 from fibrolab.reporting import numbers, run_page
-from fibrolab.reporting.tables import measures
+from fibrolab.reporting.tables import metrics as metric_sheets
 from fibrolab.storage import write_table
 
 
@@ -51,4 +51,4 @@ def test_the_area_of_two_classes_is_one_number_with_one_interval(tmp_path: Path)
     assert (area.title, area.baseline_text) == ("AUC", ".610 (nearest neighbour)")
     both = metrics.set_index("metric").loc[["auc", "macro_auc"], ["low", "high"]]
     assert (area.low, area.high) == tuple(both.loc["auc"]) == tuple(both.loc["macro_auc"])
-    assert not {"auc", "macro_auc"} & {row.metric for row in measures.others(metrics, ("<F2", ">=F2"))}
+    assert not {"auc", "macro_auc"} & {row.metric for row in metric_sheets.others(metrics, ("<F2", ">=F2"))}

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from fibrolab import keys
 from fibrolab.reporting import numbers, run_page, vocabulary
-from fibrolab.reporting.tables import measures as measure_sheets
+from fibrolab.reporting.tables import metrics as metric_sheets
 from fibrolab.reporting.tables.sheet import Footnotes, Sheet, line
 from fibrolab.runs import trained_run as runs
 from fibrolab.runs.trained_run import Run
@@ -92,8 +92,8 @@ def test_a_metric_without_interval_or_baseline_is_not_judged() -> None:
 
 def test_every_metric_of_a_run_is_shown_once(run: Path) -> None:
     table = pd.read_csv(run / keys.METRICS_FILE)
-    shown = [row.metric for row in numbers.headline(table) + measure_sheets.others(table, fake_run.CLASSES)]
-    lines = measure_sheets.per_class(table, fake_run.CLASSES).values()
+    shown = [row.metric for row in numbers.headline(table) + metric_sheets.others(table, fake_run.CLASSES)]
+    lines = metric_sheets.per_class(table, fake_run.CLASSES).values()
     shown += [row.metric for line in lines for row in line if row]
     assert sorted(set(shown) - {"macro_auc"}) == sorted(set(table["metric"]) - {"macro_auc"})
     assert len(shown) == len(set(shown)) + 1  # macro AUC stands in the headline and among the averages
@@ -250,7 +250,7 @@ def test_an_empty_run_has_no_table(tmp_path: Path) -> None:
 
 def test_measures_that_were_not_taken_have_no_column() -> None:
     table = pd.DataFrame({"metric": ["sensitivity_F0", "f1_F0"], "value": [0.8, 0.7]})
-    (sheet,) = measure_sheets.by_class(Run(Path(), config=CONFIG, metrics=table))
+    (sheet,) = metric_sheets.by_class(Run(Path(), config=CONFIG, metrics=table))
     assert [column.title for column in sheet.columns] == ["Class", "Sensitivity", "F1"]
 
 

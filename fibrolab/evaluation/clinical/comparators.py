@@ -63,7 +63,7 @@ CUTOFFS: Final = (
     Cutoff("fib4", 3, 3.25, "Sterling et al., Hepatology 43:1317, 2006 (HIV and hepatitis C; Ishak 4 to 6)"),
     Cutoff("fib4", 4, 3.25, "within 2.9 to 3.6 of Li et al., PLoS One 9:e105728, 2014 (hepatitis B)"),
 )
-ELSEWHERE: Final = {
+CAVEATS: Final = {
     "lsm": "for 2D-SWE; transient elastography and other diseases have other cut-offs; not checked against "
     "the full text of its source",
     "apri": "found in hepatitis C; other diseases have other cut-offs",
@@ -112,10 +112,10 @@ def table(
         validation = measured[measured[keys.PARTITION] == keys.VALIDATION]
         test = predictions.select(measured, keys.TEST)
         for name in expected:
-            doubts = markers.doubts(name, test, manifest)
+            caveats = markers.caveats(name, test, manifest)
             for endpoint, lowest in endpoints.items():
                 case = _Case(name, endpoint, lowest, stage_of(classes[lowest]), level)
-                rows += _rows(case, validation.dropna(subset=name), test.dropna(subset=name), doubts)
+                rows += _rows(case, validation.dropna(subset=name), test.dropna(subset=name), caveats)
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -129,21 +129,21 @@ class _Case(NamedTuple):
     level: float
 
 
-def _rows(case: _Case, validation: pd.DataFrame, test: pd.DataFrame, doubts: list[str]) -> Iterator[Row]:
+def _rows(case: _Case, validation: pd.DataFrame, test: pd.DataFrame, caveats: list[str]) -> Iterator[Row]:
     """Yield AUC, published and fitted cut-off of the marker, then AUC and fitted threshold of the run."""
     positive, groups = (test[keys.Y_TRUE] >= case.lowest).to_numpy(), test[keys.GROUP_ID].to_numpy()
     shared: Row = {"endpoint": case.endpoint, "beside": case.marker, "rule": "", "source": ""}
     shared |= {"n": len(test), "n_positive": int(positive.sum())}
     if test.empty:
         undefined = Estimate(math.nan, note="no test patient has the marker")
-        yield shared | {"marker": case.marker, "metric": "auc"} | undefined.columns(*doubts)
+        yield shared | {"marker": case.marker, "metric": "auc"} | undefined.columns(*caveats)
         return
     scores = np.stack([_score(arm, test, case.lowest) for arm in (case.marker, RUN)])  # (2, N)
     areas = delong.areas(scores, positive, groups)
     against_run = delong.paired(areas, level=case.level)
     for place, arm in enumerate((case.marker, RUN)):
         score, arm_shared = scores[place], shared | {"marker": arm}
-        area, notes = areas.estimate(place, case.level), [] if arm == RUN else [against_run.note, *doubts]
+        area, notes = areas.estimate(place, case.level), [] if arm == RUN else [against_run.note, *caveats]
         compared = {} if arm == RUN else {"p_auc": against_run.p}
         yield arm_shared | {"metric": "auc"} | compared | area.columns(*notes)
         for rule, cutoff, source, note in _cutoffs(arm, case, validation):
@@ -157,7 +157,7 @@ def _cutoffs(arm: str, case: _Case, validation: pd.DataFrame) -> Iterator[tuple[
     """Yield rule, value, source and note of each cut-off of a marker, or of the threshold of the run."""
     for cut in CUTOFFS:
         if (cut.marker, cut.stage) == (arm, case.stage):
-            yield PUBLISHED, cut.value, cut.source, ELSEWHERE[arm]
+            yield PUBLISHED, cut.value, cut.source, CAVEATS[arm]
     positive = (validation[keys.Y_TRUE] >= case.lowest).to_numpy()
     fitted = thresholds.chosen(_score(arm, validation, case.lowest), positive, _RULE)
     yield (

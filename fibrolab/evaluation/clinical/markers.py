@@ -60,16 +60,16 @@ class Marker(NamedTuple):
         needs: Columns that it is computed from.
         indicators: Those of them that only studies with this marker have: where the manifest has these, the
             marker is expected, and missing other columns are reported.
-        usual: Plausible range of the median of a cohort, chosen wide; outside it a unit is probably wrong.
-        slip: Advice for a median outside this range.
+        plausible: Range of the median of a cohort, chosen wide; outside it a unit is probably wrong.
+        advice: Recommendation for a median outside this range.
     """
 
     label: str
     of: Callable[[pd.DataFrame], np.ndarray]
     needs: tuple[str, ...]
     indicators: tuple[str, ...]
-    usual: tuple[float, float]
-    slip: str
+    plausible: tuple[float, float]
+    advice: str
 
 
 _BLOOD = (keys.AST_U_L, keys.PLATELETS_1E9_L)
@@ -148,7 +148,7 @@ def whole_visits(manifest: pd.DataFrame) -> pd.DataFrame:
     return table.where(table.notna() | (names[keys.PATIENT_ID] == "").to_numpy()[:, None], filled)
 
 
-def doubts(name: str, measured: pd.DataFrame, manifest: pd.DataFrame) -> list[str]:
+def caveats(name: str, measured: pd.DataFrame, manifest: pd.DataFrame) -> list[str]:
     """List caveats on a marker of these patients, a sentence each.
 
     Args:
@@ -160,18 +160,18 @@ def doubts(name: str, measured: pd.DataFrame, manifest: pd.DataFrame) -> list[st
     found = []
     empty = [c for c in marker.needs if not np.isfinite(_positive(manifest, c)).any()]
     if empty:
-        found.append(f"{marker.label} needs {' and '.join(empty)}, which the manifest lacks: {_MEND}")
+        found.append(f"{marker.label} needs {' and '.join(empty)}, which the manifest lacks: {_ADD_COLUMN}")
     if 0 < len(values) < len(measured):
         found.append(f"{len(measured) - len(values):,} of {len(measured):,} patients lack it")
     if (several := int((measured[f"{name}_values"] > 1).sum())) > 0:
         found.append(f"{several:,} patients have several values of one stage: their median")
-    low, high = marker.usual
+    low, high = marker.plausible
     if len(values) and not low <= (median := float(values.median())) <= high:
-        found.append(f"a median of {median:.3g} is not plausible ({low:g} to {high:g} is): {marker.slip}")
+        found.append(f"a median of {median:.3g} is not plausible ({low:g} to {high:g} is): {marker.advice}")
     return found
 
 
-_MEND = "add the column (for ast_uln_u_l your laboratory's upper limit of normal)"
+_ADD_COLUMN = "add the column (for ast_uln_u_l your laboratory's upper limit of normal)"
 
 
 def _positive(table: pd.DataFrame, column: str) -> np.ndarray:

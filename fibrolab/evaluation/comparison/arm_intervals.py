@@ -1,4 +1,4 @@
-"""Interval of each measure of one arm: of a single training, the same as on the page of the run."""
+"""Intervals of the measures of one arm; for a single training, the same as in the report of the run."""
 
 import math
 from collections.abc import Iterator
@@ -39,8 +39,8 @@ def estimates(
     """Yield each measure of an arm, its value by training (S,), and their mean with its interval.
 
     With one training, a proportion has Wilson's interval, an area DeLong's, a likelihood ratio Simel's, all
-    others the BCa bootstrap's, as on the page of the run. A mean of several trainings has an interval from
-    the variance over patients and trainings, see `training_seeds`.
+    others the BCa bootstrap's, as in the report of the run. The interval of a mean of several trainings is
+    computed from the variance over patients and trainings, see `training_seeds`.
 
     Args:
         arm: The arm, on rows whose scores are known.
@@ -66,7 +66,7 @@ def estimates(
 
 
 def _undefined(arm: Arm, measure: Measure, value: float, task: Task) -> str:
-    """Say why a measure has no value, as far as the arm shows it; empty if it has one."""
+    """Return why a measure has no value; empty if it has one, or if the reason is not known."""
     if math.isfinite(value):
         return ""
     if measure.family == AT_THRESHOLDS and any(each.positive[measure.of] is None for each in arm.predictions):

@@ -195,7 +195,7 @@ def _decided(frame: pd.DataFrame, task: Task) -> pd.DataFrame:
 
 
 def _decision(endpoint: str) -> str:
-    """Name the column of a run's decisions."""
+    """Return the name of the column of a run's decisions on an end point."""
     return f"decided {endpoint}"
 
 

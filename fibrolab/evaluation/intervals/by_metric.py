@@ -1,4 +1,4 @@
-"""Confidence interval of each metric: the method that covers best in simulation, see `coverage`."""
+"""Confidence interval of each metric, by the method with the best coverage in simulations (`coverage`)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -36,9 +36,9 @@ def table(
 ) -> pd.DataFrame:
     """Compute every metric with the interval of the method that its record in the catalogue names.
 
-    Wilson's interval of a proportion, DeLong's of an area, Simel's of a likelihood ratio, otherwise the BCa
-    bootstrap's. Where a group has several samples, all take their clustered forms. Mean and SD over
-    resamples and both bootstrap intervals stand beside them.
+    Proportions have Wilson's interval, areas DeLong's, likelihood ratios Simel's, others the BCa bootstrap's;
+    where a group has several samples, in the clustered forms. Mean and SD over resamples and both bootstrap
+    intervals are given too.
 
     Args:
         y_true: Class indices (N,).
@@ -46,7 +46,7 @@ def table(
         groups: The patient, or the cluster of copies, of every sample (N,).
         classes: The K class names.
         resamples: Bootstrap resamples of the groups.
-        seed: Of the resamples.
+        seed: Seed of the resamples.
         level: Nominal coverage.
         ordered: Whether the classes are stages.
         end_points: Name and lowest positive class of each.
@@ -142,7 +142,7 @@ def _end_point(
 
 
 def resampled(row: pd.Series, one_group: bool, undefined: str = "not defined on these samples") -> Estimate:
-    """Take the BCa interval of a bootstrapped metric, or say why there is none.
+    """Return the BCa interval of a bootstrapped metric, or a note why there is none.
 
     Args:
         row: Row of `bootstrap.resampled`: value, low, high, bca_low and bca_high of one metric.
@@ -162,7 +162,12 @@ def resampled(row: pd.Series, one_group: bool, undefined: str = "not defined on 
 
 
 def of_present_classes(y_true: np.ndarray, classes: Sequence[str]) -> str:
-    """Say which classes an average over classes leaves out because no sample has them; empty if none."""
+    """Return a note on the classes that an average leaves out as no sample has them; empty if there are none.
+
+    Args:
+        y_true: Class indices (N,).
+        classes: Names of the K classes.
+    """
     absent = [name for k, name in enumerate(classes) if not (y_true == k).any()]
     return f"no sample of {', '.join(absent)}: averaged over the classes that are present" if absent else ""
 

@@ -1,6 +1,6 @@
-"""Simulated coverage of nominal 95 % intervals: that of the simulated study most like a result.
+"""Simulated coverage of nominal 95 % intervals, looked up in the simulated study most similar to a result.
 
-The table, `coverage.csv`, is what `python -m benchmarks.coverage --write` measured.
+`python -m benchmarks.coverage --write` simulates the studies and writes the table, `coverage.csv`.
 """
 
 import math
@@ -23,14 +23,14 @@ FAMILIES = {  # of the table by method of the interval; a bootstrap's family is 
 
 
 def expected(metric: str, method: str, groups: float, value: float, clustered: bool) -> float:
-    """Return the coverage of a 95 % interval in the simulated study that is most like this one.
+    """Return the coverage of a 95 % interval in the simulated study that is most similar.
 
-    The nearest in the logarithm of the number of groups, then in the logit of the value.
+    It is the nearest in the logarithm of the number of groups, and among these in the logit of the value.
 
     Args:
         metric: A name of `metrics.csv`.
         method: Method of the interval.
-        groups: Number of patients or clusters that the metric was measured on.
+        groups: Number of patients or clusters on which the metric was measured.
         value: Value of the metric.
         clustered: Whether groups hold several samples.
 

@@ -36,7 +36,9 @@ def wilson(hits: float, n: float, level: float = 0.95) -> tuple[float, float]:
     from scipy.stats import norm
 
     if not (0 <= hits <= n and 0 < level < 1):
-        raise DataError(f"{hits} hits of {n} at a level of {level} are no proportion; hits go from 0 to n.")
+        raise DataError(
+            f"{hits} hits of {n} at level {level}: hits must be from 0 to n, level between 0 and 1."
+        )
     if n == 0:
         return math.nan, math.nan
     z2 = float(norm.isf((1 - level) / 2)) ** 2

@@ -74,8 +74,8 @@ def pr_band(
     """Compute the precision (y) at fixed recall (x): that of the highest threshold which reaches the recall.
 
     A step function, whose area is the average precision; a straight line between the steps would show values
-    that no threshold gives (Davis and Goadrich, ICML 2006). At recall 0 stands the precision of the highest
-    scores that include a positive row.
+    that no threshold gives (Davis and Goadrich, ICML 2006). The value at recall 0 is the precision of
+    the highest scores that include a positive row.
 
     Args:
         scores: Higher means more likely positive (N,).

@@ -1,4 +1,4 @@
-"""The catalogue of metrics: everything that the package knows of a metric stands in one record here.
+"""The catalogue of metrics: one record for each, which holds everything that the package knows of it.
 
 Scoring, intervals, baselines, comparisons, MLflow and the report read these records, so that adding a metric
 takes one record and its test.
@@ -95,9 +95,9 @@ class Metric:
         largest: Largest value; None: the number of classes less one.
         percent: Whether pages print it as a percentage.
         of_probabilities: Whether it judges the probabilities themselves rather than decisions or ranks.
-        headline: Whether it stands among the headline numbers; if `by_class`, its macro average does.
+        headline: Whether it is one of the headline numbers; if `by_class`, its macro average is.
         compared_from: Smallest number of classes for which arms are compared in it; 0: never. With two
-            classes the end point's area says the same as several others.
+            classes several metrics would repeat the area of the end point.
     """
 
     name: str
@@ -148,7 +148,7 @@ def _accuracy(samples: ScoredSamples) -> np.ndarray:
 
 
 def _mean(losses: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callable[[ScoredSamples], np.ndarray]:
-    """Make the weighted mean of a loss of each sample."""
+    """Return a function that computes the weighted mean of a loss over the samples."""
     return lambda samples: ratio(
         samples.weights @ losses(samples.y_true, samples.probabilities), samples.weights.sum(axis=1)
     )

@@ -16,20 +16,20 @@ LISTED = 50
 def table(
     frame: pd.DataFrame, classes: Sequence[str], ordered: bool = True, most: int = LISTED
 ) -> pd.DataFrame:
-    """Make `mistakes.csv`, the misclassified test samples to look at.
+    """Return `mistakes.csv`: the misclassified test samples, the largest errors first.
 
     Args:
-        frame: Predictions as `predictions.read` gives them.
+        frame: Predictions as `predictions.read` returns them.
         classes: Names of the K classes.
         ordered: Whether they are stages; then the distance is in stages, otherwise 1.
         most: Largest number of samples listed.
 
     Returns:
-        The columns `COLUMNS`: names of the true and the predicted class, the probability of the latter, and
-        the distance between them.
+        The columns `COLUMNS`; `probability` is that of the predicted class, `distance` that between the true
+        and the predicted class.
 
     Raises:
-        DataError: No test rows.
+        DataError: There are no test rows.
     """
     test = predictions.select(frame, keys.TEST)
     probabilities, true = predictions.probabilities(test), test[keys.Y_TRUE].to_numpy()

@@ -163,7 +163,7 @@ def _resampled_measures(
 
 
 def _measure(points: Sequence[_Point]) -> Callable[[Weights | None], dict[str, np.ndarray]]:
-    """Make the function of balanced accuracy and F1 of every point under weights of the rows."""
+    """Return a function that computes balanced accuracy and F1 of every point under weights of the rows."""
     n = len(points[0].positive)
     cells = np.zeros((n, len(points), 2, 2))  # true, predicted
     for number, point in enumerate(points):
@@ -183,7 +183,7 @@ def _measure(points: Sequence[_Point]) -> Callable[[Weights | None], dict[str, n
 
 
 def _resampled(metric: str, row: pd.Series, positive: np.ndarray, one_group: bool) -> Estimate:
-    """Return the interval of one measure, or say why there is none."""
+    """Return one measure with its interval, or with a note why there is none."""
     every = "every" if positive.all() else "no"
     undefined = f"{every} test row has the end point{', and none is predicted positive' * (metric == 'f1')}"
     return by_metric.resampled(row, one_group, undefined)

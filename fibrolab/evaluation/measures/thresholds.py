@@ -31,7 +31,7 @@ class Threshold:
 
         A threshold that is an observed score counts as positive; a tie with one half counts as negative.
         """
-        assert not math.isnan(self.value), "a threshold that validation does not define decides nothing"
+        assert not math.isnan(self.value), "the validation part defines no threshold"
         return scores > self.value if self.rule == HALF else scores >= self.value
 
 

@@ -133,7 +133,7 @@ def table(
     level: float = 0.95,
     levels: Sequence[str] = ("sample", "patient"),
 ) -> pd.DataFrame:
-    """Make `calibration.csv`: calibration of the test rows' probabilities, as predicted and scaled.
+    """Return `calibration.csv`: calibration of the test rows' probabilities, as predicted and scaled.
 
     `log_loss` and `brier` (`probability_quality`) with bootstrap intervals over groups, `ece` with its
     expectation for a calibrated run, then `slope_NAME` and `intercept_NAME` of each end point
@@ -150,7 +150,7 @@ def table(
         levels: `sample`, `patient` (mean of a patient's probabilities, with its own temperature).
 
     Returns:
-        The columns of `COLUMNS`; `note` says why there is no number or no interval.
+        The columns `COLUMNS`; `note` states why there is no number or no interval.
 
     Raises:
         DataError: No test rows.

@@ -102,7 +102,7 @@ def table(
     level: float = 0.95,
     levels: Sequence[str] = ("sample", "patient"),
 ) -> pd.DataFrame:
-    """Make `conformal.csv`: coverage and size of the sets of the test rows, over all stages and in each.
+    """Return `conformal.csv`: coverage and size of the sets of the test rows, over all stages and in each.
 
     The coverage is a proportion of rows, in which a group of many rows has more weight than in the guarantee.
 
@@ -115,7 +115,7 @@ def table(
         levels: `sample`, `patient` (the mean of a patient's probabilities).
 
     Returns:
-        The columns of `COLUMNS`; `note` says where an interval lies below 1 - alpha, and why a number is
+        The columns `COLUMNS`; `note` states where an interval is below 1 - alpha, and why a number is
         missing.
 
     Raises:
@@ -135,7 +135,7 @@ def table(
 def _rows(
     frame: pd.DataFrame, classes: Sequence[str], ordered: bool, alpha: float, level: float
 ) -> list[tuple[str, int, float, float, float, float, float, str]]:
-    """Make a row over all stages and one a stage, columns from `stage` on."""
+    """Return a row over all stages and one a stage, with the columns from `stage` on."""
     test = predictions.select(frame, keys.TEST)
     truth, groups = test[keys.Y_TRUE].to_numpy(), test[keys.GROUP_ID].to_numpy()
     parts = {ALL: np.full(len(test), True)} | {c: truth == k for k, c in enumerate(classes)}
@@ -158,7 +158,7 @@ def _rows(
 
 
 def _below(found: Estimate, alpha: float, stage: str) -> str:
-    """Say where the whole interval of a coverage lies below the nominal one; otherwise empty."""
+    """Return a note if the whole interval of a coverage is below the nominal coverage; otherwise empty."""
     if not found.high < 1 - alpha:
         return ""
     if stage == ALL:
@@ -167,11 +167,12 @@ def _below(found: Estimate, alpha: float, stage: str) -> str:
 
 
 def _too_few(groups: int, alpha: float) -> str:
-    """Say where validation has too few groups for any set but that of all classes; otherwise empty."""
+    """Return a note if validation has too few groups for any set but that of all classes; otherwise empty."""
     needed = math.ceil((1 - alpha) / alpha - ROUNDING)
     if groups >= needed:
         return ""
-    return f"{groups} validation groups, {100 * (1 - alpha):.6g} % takes {needed}: each set holds every class"
+    nominal = f"{100 * (1 - alpha):.6g} %"
+    return f"{groups} validation groups, where {nominal} needs {needed}: each set holds every class"
 
 
 def _of_truth(frame: pd.DataFrame, ordered: bool) -> np.ndarray:

@@ -12,7 +12,7 @@ from fibrolab.evaluation.intervals.estimate import Estimate
 CLIP = float(np.finfo(np.float32).eps)  # a float32 softmax rounds probabilities nearer to 0 or 1
 METHOD = "clustered Wald"
 SINGULAR = 1e12  # condition number from which a fit without a group is not defined
-LEANS = "the fit depends on one group alone: no interval can be computed"
+ONE_GROUP_DECIDES = "the fit depends on one group alone: no interval can be computed"
 
 
 def recalibration(
@@ -83,7 +83,7 @@ def _fitted(
     np.add.at(information, codes, design[:, :, None] * design[:, None, :] * weight[:, None, None])
     without = information.sum(axis=0) - information  # (G, P, P)
     if not np.linalg.cond(without).max() < SINGULAR:
-        return Estimate(value, note=LEANS)
+        return Estimate(value, note=ONE_GROUP_DECIDES)
     moves = np.linalg.solve(without, scores[:, :, None])[:, 0, 0]  # (G,)
     half = float(t.isf((1 - level) / 2, len(names) - 1)) * math.sqrt(float((moves**2).sum()))
     return Estimate(value, value - half, value + half, METHOD)

@@ -1,1 +1,1 @@
-"""Model card, CLAIM and TRIPOD+AI: their questions, and what a run answers of them."""
+"""Model card and the checklists CLAIM and TRIPOD+AI, completed as far as the records of a run allow."""

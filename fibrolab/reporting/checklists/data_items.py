@@ -1,4 +1,4 @@
-"""Answers to checklist items about the data, from audit, split and predictions; empty where not recorded."""
+"""Texts of checklist items about the data, from audit, split and predictions; empty where not recorded."""
 
 from fibrolab import keys
 from fibrolab.reporting import findings, numbers, vocabulary
@@ -137,7 +137,7 @@ def partitions(run: Run) -> str:
 def disjoint(run: Run) -> str:
     """Return the number of groups in several partitions, counted in the split."""
     if _is_external(run):
-        # The group names of the two data sets were made different: counting would prove nothing.
+        # The groups of the two data sets have different names by construction: counting would show nothing.
         found = [
             each["sentence"] for each in run.audit.get("findings", []) if each["key"].startswith(EXTERNAL)
         ]

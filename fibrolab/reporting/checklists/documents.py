@@ -1,11 +1,11 @@
-"""Documents of a run that its authors complete: reporting checklists (CLAIM, TRIPOD+AI), model card."""
+"""Documents of a run that its authors complete: the reporting checklists and the model card."""
 
 import re
 from pathlib import Path
 
 from fibrolab import keys
 from fibrolab.reporting import html
-from fibrolab.reporting.checklists import answers
+from fibrolab.reporting.checklists import items
 from fibrolab.runs import trained_run as runs
 from fibrolab.runs.trained_run import Run
 from fibrolab.storage import put
@@ -19,20 +19,20 @@ def write_checklist(folder: Path) -> Path:
     """Write ``checklist.html`` from the files of a run.
 
     Args:
-        folder: Of the run.
+        folder: Folder of the run.
 
     Returns:
         The page.
 
     Raises:
-        DataError: ``folder`` is no folder.
+        DataError: ``folder`` does not exist or is a file.
         StorageError: The disk is full or the folder cannot be written.
     """
     run = runs.read(folder)
     content = {
         "name": str(run.setting("name", folder.name)),
-        "lists": {name: answers.answered(name, run) for name in LISTS},
-        "unanswered": answers.UNANSWERED,
+        "lists": {name: items.completed(name, run) for name in LISTS},
+        "to_complete": items.TO_COMPLETE,
         "report": keys.REPORT_FILE,
     }
     return put(folder / CHECKLIST_FILE, html.render("checklist.html.j2", content))
@@ -42,32 +42,32 @@ def write_model_card(folder: Path) -> Path:
     """Write ``model_card.md`` from the files of a run (Mitchell et al., FAT* 2019).
 
     Args:
-        folder: Of the run.
+        folder: Folder of the run.
 
     Returns:
         The card.
 
     Raises:
-        DataError: ``folder`` is no folder.
+        DataError: ``folder`` does not exist or is a file.
         StorageError: The disk is full or the folder cannot be written.
     """
     return put(folder / MODEL_CARD_FILE, model_card(runs.read(folder)).encode(errors="replace"))
 
 
 def model_card(run: Run) -> str:
-    """Return the card: a heading per section, and a paragraph per item with its answer."""
-    card = answers.answered("model_card", run)
+    """Return the card as Markdown: a heading per section, and a paragraph per item."""
+    card = items.completed("model_card", run)
     name = plain(str(run.setting("name", run.folder.name)))
     parts = [f"# {card.title}: {name}", f"{plain(card.source)}. {card.tally}."]
-    for title, found in card.sections.items():
+    for title, of_section in card.sections.items():
         parts.append(f"## {title}")
-        parts += [f"**{answer.item}.** {_answered(answer)}" for answer in found]
+        parts += [f"**{item.subject}.** {_paragraph(item)}" for item in of_section]
     return "\n\n".join(parts) + "\n"
 
 
-def _answered(answer: answers.Answer) -> str:
-    left = f"_{answers.UNANSWERED}: {plain(answer.open)}._" if answer.open else ""
-    return f"{plain(answer.text)} {left}".strip()
+def _paragraph(item: items.Item) -> str:
+    left = f"_{items.TO_COMPLETE}: {plain(item.open)}._" if item.open else ""
+    return f"{plain(item.text)} {left}".strip()
 
 
 def plain(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Answers to checklist items about network and training, from the settings; empty where not recorded."""
+"""Texts of checklist items about network and training, from the settings; empty where not recorded."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

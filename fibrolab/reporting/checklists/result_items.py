@@ -1,4 +1,4 @@
-"""Answers to checklist items about the results; empty where nothing was measured."""
+"""Texts of checklist items about the results; empty where nothing was measured."""
 
 import pandas as pd
 
@@ -70,16 +70,16 @@ def uncertainty(run: Run) -> str:
 
 def headline(run: Run) -> str:
     """Return accuracy, macro AUC and kappa with interval and baseline, by sample and by patient."""
-    told = []
-    for what, table, baselines in (("samples", run.metrics, run.baselines), ("patients", run.patients, {})):
+    sentences = []
+    for unit, table, baselines in (("samples", run.metrics, run.baselines), ("patients", run.patients, {})):
         if table is not None:
             rows = numbers.headline(table, baselines)
             parts = [
                 f"{row.title} {row}" + (f", baseline {row.baseline_text}" if row.baseline_text else "")
                 for row in rows
             ]
-            told.append(f"By {what}: {'; '.join(parts)}.")
-    return " ".join(told)
+            sentences.append(f"By {unit}: {'; '.join(parts)}.")
+    return " ".join(sentences)
 
 
 def end_points(run: Run) -> str:
@@ -132,14 +132,14 @@ def recalibration(run: Run) -> str:
 def tests(run: Run) -> str:
     """Return the statistical tests, whose p values are not corrected."""
     cohort, comparators = run.tables.get("cohort"), run.tables.get("comparators")
-    told = []
+    used = []
     if cohort is not None and "test_name" in cohort and (names := sorted(set(cohort["test_name"]) - {""})):
-        told.append(f"{vocabulary.listed(names)} of training against test")
+        used.append(f"{vocabulary.listed(names)} of training against test")
     if comparators is not None and "p_auc" in comparators and comparators["p_auc"].notna().any():
-        told.append("DeLong's paired test of areas against the clinical markers")
-    if not told:
+        used.append("DeLong's paired test of areas against the clinical markers")
+    if not used:
         return ""
-    return f"Tests: {'; '.join(told)}; p values are not corrected for multiple tests."
+    return f"Tests: {'; '.join(used)}; p values are not corrected for multiple tests."
 
 
 def subgroups(run: Run) -> str:

@@ -16,7 +16,7 @@ from fibrolab.reporting.tables.audit import PROTOCOLS, Baseline
 from fibrolab.storage import put
 
 FIGURES = ("audit_baselines", "audit_clusters")
-VERSION = 1  # part of the key under which figures are kept: raise it where a drawing changes
+VERSION = 1  # part of the cache key of the figures: increase it when a drawing changes
 ROWS, COLUMNS = 6, 6  # of the contact sheet: fits an A4 page with legible text
 LETTERS = 20  # of a file's name, as many as fit below a thumbnail
 WIDTH = 7.1  # inches: the print area of an A4 page
@@ -120,11 +120,11 @@ def draw(found: Mapping[str, Any], folder: Path, images: Sequence[Sequence[np.nd
 
     Args:
         found: Content of ``audit.json``.
-        folder: Of an audit or of a run.
+        folder: Folder of an audit or of a run.
         images: For each of the audit's worst clusters, in its order, the pictures of its samples.
 
     Returns:
-        The PNG files written; figures of an earlier audit that cannot be drawn any more are removed.
+        The PNG files written; figures of an earlier audit that can no longer be drawn are removed.
     """
     drawn: dict[str, Figure] = {}
     if table := audit_tables.protocol_baselines(found):
@@ -137,7 +137,7 @@ def draw(found: Mapping[str, Any], folder: Path, images: Sequence[Sequence[np.nd
 
 
 def copy(source: Path, folder: Path) -> None:
-    """Copy the figures that `draw` left in one folder to another, whose older ones are replaced or removed.
+    """Copy the figures that `draw` wrote to another folder; older ones there are replaced or removed.
 
     Raises:
         OSError: A file cannot be read.

@@ -35,9 +35,8 @@ LINE, FRAME = 4.6, 16  # mm: height of a line, and of title and axis together
 PANELS = (("Points", ("accuracy", "balanced_accuracy"), 100), ("AUC", ("macro_auc", "auc"), 1))
 CAPTIONS = {
     "roc_of_arms": "Receiver operating characteristic (ROC) curves of each arm, by end point. Shaded: "
-    "pointwise "
-    "confidence bands from a bootstrap over groups, for up to three networks; an arm of several trainings is "
-    "shown by their mean, without a band.",
+    "pointwise confidence bands from a bootstrap over groups, for up to three networks; an arm of several "
+    "trainings is shown by their mean, without a band.",
     "differences": "Differences between arms with confidence intervals; filled symbols are significant after "
     "Holm's correction.",
 }

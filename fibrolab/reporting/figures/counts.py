@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from fibrolab.evaluation.measures import decisions
 from fibrolab.reporting.figures.style import ACCENT, INK, MM, NARROW, WIDE, name_columns, shortened, styled
 
-CROWDED = 7  # classes; more need the width of the page
+CROWDED = 7  # number of classes above which a figure takes the width of the page
 
 
 @styled

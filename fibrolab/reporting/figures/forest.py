@@ -12,8 +12,8 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from fibrolab.reporting import numbers, vocabulary
 from fibrolab.reporting.figures.style import ACCENT, INK, MM, SOFT, WIDE, shortened, styled
 
-LINE = 4.6  # mm, the height of a line
-FRAME = 20  # mm, title and axis
+LINE = 4.6  # height of a line [mm]
+FRAME = 20  # height of title and axis [mm]
 
 
 @styled

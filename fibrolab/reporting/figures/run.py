@@ -1,4 +1,4 @@
-"""The figures of a run, one entry each: section of the page, caption, drawing, main numbers in words."""
+"""The figures of a run, one entry each: section of the page, caption, drawing, main values in words."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 
 from fibrolab import keys
 from fibrolab.evaluation import predictions
-from fibrolab.evaluation.intervals import roc_curves
+from fibrolab.evaluation.intervals.roc_curves import average_precision
 from fibrolab.evaluation.measures import decisions, thresholds
 from fibrolab.evaluation.probabilities import calibration
 from fibrolab.reporting import numbers, vocabulary
-from fibrolab.reporting.figures import counts, curves, forest, probabilities, training
+from fibrolab.reporting.figures import counts, forest, learning_curves, probabilities, roc_curves
 from fibrolab.reporting.figures.style import save_all
 from fibrolab.runs import trained_run as runs
 from fibrolab.runs.trained_run import Run
@@ -28,14 +28,14 @@ class RunFigure:
     """A figure of a run.
 
     Attributes:
-        name: Of its files.
-        section: Of the page, a name of `run_page.TITLES`.
-        caption: Below the figure.
-        draw: Draw it from a run; ``None`` where the run does not hold what it needs. An entry without is
-            drawn elsewhere, from images.
-        numbers: Return its main numbers in words, for screen readers; empty where they are not known.
-        missing: Its title where the page states that it was not recorded; empty where nothing is stated.
-        wide: Whether it takes the width of the page.
+        name: Name of its files.
+        section: Section of the page, a name of `run_page.TITLES`.
+        caption: Text below the figure.
+        draw: Function that draws it from a run, or returns ``None`` where the run lacks the data. An entry
+            without a function is drawn elsewhere, from images.
+        numbers: Function that returns its main values in words, for screen readers; empty if not known.
+        missing: Title of the figure where the page states that it was not recorded; empty: no statement.
+        wide: Whether it has the width of the page.
     """
 
     name: str
@@ -48,13 +48,13 @@ class RunFigure:
 
 
 def draw_all(folder: Path) -> list[Path]:
-    """Draw every figure that the files of a run allow, into its ``figures`` folder, each as PNG and as SVG.
+    """Draw all figures for which a run has data into its ``figures`` folder, as PNG and SVG.
 
     Args:
-        folder: Of a run.
+        folder: Folder of the run.
 
     Returns:
-        The PNG files written; those of an earlier evaluation that cannot be drawn any more are removed.
+        The PNG files written; those of an earlier evaluation that can no longer be drawn are removed.
     """
     run = runs.read(folder)
     found = {entry.name: entry.draw(run) for entry in FIGURES if entry.draw}
@@ -63,17 +63,17 @@ def draw_all(folder: Path) -> list[Path]:
 
 
 def caption(name: str) -> str:
-    """Return the caption of a figure; of an unknown one its name."""
+    """Return the caption of a figure; for an unknown one its name."""
     known = {entry.name: entry.caption for entry in FIGURES}
     return known.get(name, name.replace("_", " ").capitalize() + ".")
 
 
 def alternative_text(name: str, run: Run) -> str:
-    """Return the caption of a figure and its main numbers, for a screen reader.
+    """Return the caption of a figure and its main values, for a screen reader.
 
     Args:
-        name: Of the figure, as its file is called.
-        run: The run from whose files it was drawn.
+        name: Name of the figure's file, without its ending.
+        run: The run from which it was drawn.
     """
     found = [entry.numbers(run) for entry in FIGURES if entry.name == name]
     return " ".join(filter(None, [caption(name), *found]))
@@ -111,7 +111,7 @@ def _roc(run: Run) -> Figure | None:
     if (test := run.scored()) is None:
         return None
     truth, scores, groups = test[keys.Y_TRUE].to_numpy(), predictions.probabilities(test), test[keys.GROUP_ID]
-    return curves.roc(truth, scores, run.classes, groups.to_numpy(), _level(run), _operating_points(run))
+    return roc_curves.roc(truth, scores, run.classes, groups.to_numpy(), _level(run), _operating_points(run))
 
 
 def _areas(run: Run) -> str:
@@ -123,7 +123,7 @@ def _precision_recall(run: Run) -> Figure | None:
     if (test := run.scored()) is None:
         return None
     truth, scores, groups = test[keys.Y_TRUE].to_numpy(), predictions.probabilities(test), test[keys.GROUP_ID]
-    return curves.precision_recall(truth, scores, run.classes, groups.to_numpy(), _level(run))
+    return roc_curves.precision_recall(truth, scores, run.classes, groups.to_numpy(), _level(run))
 
 
 def _precisions(run: Run) -> str:
@@ -131,7 +131,7 @@ def _precisions(run: Run) -> str:
         return ""
     truth, scores = test[keys.Y_TRUE].to_numpy(), predictions.probabilities(test)
     known = [k for k in range(len(run.classes)) if 0 < (truth == k).sum() < len(truth)]
-    areas = {k: float(roc_curves.average_precision(scores[:, k], truth == k)[0]) for k in known}
+    areas = {k: float(average_precision(scores[:, k], truth == k)[0]) for k in known}
     return _named("Average precision", {run.classes[k]: numbers.quantity(areas[k], "auc") for k in known})
 
 
@@ -142,7 +142,7 @@ def _end_points(run: Run) -> Figure | None:
         return None
     truth, scores, groups = test[keys.Y_TRUE].to_numpy(), predictions.probabilities(test), test[keys.GROUP_ID]
     points = _operating_points(run)
-    return curves.end_points(truth, scores, run.classes, lowest, groups.to_numpy(), _level(run), points)
+    return roc_curves.end_points(truth, scores, run.classes, lowest, groups.to_numpy(), _level(run), points)
 
 
 def _end_point_areas(run: Run) -> str:
@@ -225,7 +225,7 @@ def _prevalences(run: Run) -> str:
 def _learning_curves(run: Run) -> Figure | None:
     if run.history is None or run.history.empty:
         return None
-    return training.curves(run.history, run.setting("monitor", "val/loss"), run.setting("mode", "min"))
+    return learning_curves.curves(run.history, run.setting("monitor", "val/loss"), run.setting("mode", "min"))
 
 
 def _best_epoch(run: Run) -> str:
@@ -285,15 +285,13 @@ def _named(title: str, values: dict[str, str]) -> str:
     return f"{title}: {', '.join(f'{name} {value}' for name, value in values.items())}." if values else ""
 
 
-FIGURES = (  # in the order of the page; a new one is added here and nowhere else
+FIGURES = (  # in the order of the page; a new figure is added here only
     RunFigure(
         "endpoints",
         "curves",
         "Receiver operating characteristic (ROC) curves of the end points on the test set; the score of an "
-        "end "
-        "point is the sum of the probabilities of its stages. Circles: operating points on the test set, at "
-        "the "
-        f"thresholds that maximise Youden's index on the validation set. {BAND}",
+        "end point is the sum of the probabilities of its stages. Circles: operating points on the test "
+        f"set, at the thresholds that maximise Youden's index on the validation set. {BAND}",
         _end_points,
         _end_point_areas,
     ),
@@ -301,8 +299,7 @@ FIGURES = (  # in the order of the page; a new one is added here and nowhere els
         "roc",
         "curves",
         "Receiver operating characteristic (ROC) curves of each class against the others, on the test set. "
-        "The "
-        f"diagonal is chance; grey curves are the other classes. {BAND}",
+        f"The diagonal is chance; grey curves are the other classes. {BAND}",
         _roc,
         _areas,
         missing="ROC curves",
@@ -311,9 +308,8 @@ FIGURES = (  # in the order of the page; a new one is added here and nowhere els
         "precision_recall",
         "curves",
         "Precision-recall curves of each class against the others, on the test set. The horizontal line is "
-        "the "
-        "prevalence of the class, which is the precision of random predictions; grey curves are the other "
-        f"classes. {BAND}",
+        "the prevalence of the class, which is the precision of random predictions; grey curves are the "
+        f"other classes. {BAND}",
         _precision_recall,
         _precisions,
     ),
@@ -349,8 +345,7 @@ FIGURES = (  # in the order of the page; a new one is added here and nowhere els
         "subgroups",
         "subgroups",
         "Performance in subgroups of the test set, with confidence intervals; the dashed line is the whole "
-        "test "
-        "set.",
+        "test set.",
         _subgroups,
         _subgroup_extremes,
     ),

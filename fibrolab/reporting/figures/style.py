@@ -53,7 +53,7 @@ DASHES: tuple[Any, ...] = (
 )
 INK, ACCENT, SECOND, PALE, SOFT = "#222222", "#0b4f8a", "#d55e00", "#c9cfd6", "#666666"
 BAND = 0.16  # opacity of a confidence band: up to three may overlap
-RESAMPLES = 300  # of the groups; bands are shown, not quoted
+RESAMPLES = 300  # resamples of the groups for a band; its limits are shown, but not printed as numbers
 LETTERS = 22  # of a name on an axis; longer names are cut in the middle
 
 Drawing = TypeVar("Drawing", bound=Callable[..., Any])
@@ -68,8 +68,8 @@ def save(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG at 300 dpi and, beside it, as SVG; each whole or not at all.
 
     Args:
-        figure: To be drawn.
-        path: Where the PNG goes; the SVG has the same name.
+        figure: The figure.
+        path: Path of the PNG; the SVG has the same name.
 
     Returns:
         ``path``.
@@ -102,7 +102,7 @@ def render(figure: Figure) -> tuple[bytes, bytes]:
 
 
 def save_all(drawn: Mapping[str, Figure], names: Sequence[str], folder: Path) -> list[Path]:
-    """Write figures by name, in the order of ``names``; remove files of those that were not drawn.
+    """Write figures by name, in the order of ``names``; remove the files of names that were not drawn.
 
     Returns:
         The PNG files written.
@@ -114,16 +114,17 @@ def save_all(drawn: Mapping[str, Figure], names: Sequence[str], folder: Path) ->
 
 
 def _png(pixels: np.ndarray, pictured: bool) -> bytes:
-    """Encode RGB pixels (H, W, 3) as PNG; a chart in the 256 colours that it needs, a third of the bytes.
+    """Encode RGB pixels (H, W, 3) as PNG.
 
-    Pictures keep every colour that they have.
+    A chart is reduced to the 256 colours that it needs, which saves two thirds of the bytes; a figure with
+    images keeps all colours.
     """
     from PIL import Image
 
     image = Image.fromarray(pixels)
     if not pictured:
         image = image.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-        # Its white is the mean of the paper and of the faintest edges, 254.
+        # The palette's white, 254, is the mean of the background and of the faintest edges.
         image.putpalette([255 if value == 254 else value for value in image.getpalette() or []])
     elif (pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 0] == pixels[..., 2]).all():
         image = Image.fromarray(pixels[..., 0])
@@ -133,7 +134,7 @@ def _png(pixels: np.ndarray, pictured: bool) -> bytes:
 
 
 def shortened(name: str, letters: int = LETTERS) -> str:
-    """Return a name cut in the middle, with its beginning and its end: ``patient_00…_12.png``."""
+    """Return a name, shortened in the middle if it is too long: ``patient_00…_12.png``."""
     name = " ".join(name.split())
     if len(name) <= letters:
         return name
@@ -164,17 +165,17 @@ def sentence(figure: Figure, text: str) -> Figure:
 
 
 def panels(figure: Figure, number: int, columns: int) -> list[Axes]:
-    """Return panels that share their axes, in rows of `columns`; remaining places are empty.
+    """Add panels that share their axes to a figure, and return them; remaining places are empty.
 
     Args:
-        figure: To which they are added.
-        number: Of panels.
+        figure: The figure.
+        number: Number of panels.
         columns: Panels per row.
     """
     rows = -(-number // columns)
     grid = np.atleast_1d(figure.subplots(rows, columns, sharex=True, sharey=True)).ravel()
     for axes in grid[number:]:
         axes.set_visible(False)
-    for axes in grid[max(0, number - columns) : number]:  # whose neighbour below may be empty
+    for axes in grid[max(0, number - columns) : number]:  # the place below may be empty
         axes.tick_params(labelbottom=True)
     return list(grid[:number])

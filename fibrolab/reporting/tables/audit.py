@@ -85,7 +85,7 @@ def protocol_baselines(audit: Audit) -> dict[str, dict[str, Baseline]]:
 
 
 def highest(audit: Audit) -> tuple[str, Baseline] | None:
-    """Return the highest baseline of the run's own split, its name in words and its accuracy."""
+    """Return name and accuracy of the highest baseline on the run's own split."""
     own = {name: row[OWN] for name, row in protocol_baselines(audit).items() if OWN in row}
     best = max(own, key=lambda name: own[name].value, default=None)
     return None if best is None else (numbers.baseline_name(best), own[best])
@@ -101,7 +101,7 @@ def baselines(audit: Audit) -> Sheet | None:
     lines = []
     for name, row in measured.items():
         cells = [row[protocol].cell if protocol in row else Cell("–") for protocol in used]
-        if areas:  # of the own split, which then stands first
+        if areas:  # those of the own split, whose accuracy is in the first column
             cells.insert(1, Cell(numbers.quantity(areas[name], "macro_auc") if name in areas else "–"))
         title = numbers.baseline_name(name)
         strong = best is not None and best[0] == title
@@ -132,7 +132,7 @@ def leak(audit: Audit) -> Sheet | None:
         "groups": Cell("Groups in more than one partition", "patients, or clusters of copies"),
         "lookup": Cell("Accuracy of hash look-up", "otherwise the most frequent class"),
     }
-    if "patients" not in own:  # this audit counts groups, not their proportion
+    if "patients" not in own:  # an audit that did not measure the proportions of patients and groups
         rows = {name: rows[name] for name in ("exact", "near")}
     others = {"random": "Random, same sizes", "literature": "Random, 80:20"}
     used = [name for name in others if measured.get(name)]
@@ -183,7 +183,7 @@ def copies(audit: Audit) -> Sheet | None:
 
 
 def clusters(audit: Audit) -> Sheet | None:
-    """Return the clusters of most concern, in the order and under the numbers of the contact sheet."""
+    """Return the most serious clusters, in the order and with the numbers of the contact sheet."""
     found = audit.get("clusters")
     if not found:
         return None
@@ -224,10 +224,9 @@ def confounding(audit: Audit) -> Sheet | None:
     ]
     caption = (
         "Association of the class with image acquisition. Cramér's V is 0 if they are independent and 1 if "
-        "the "
-        "class can be read from the property; p is for the hypothesis of independence. Each patient, or "
-        "group "
-        "where no patient is known, counts with one image; properties common to all images are left out."
+        "the class can be read from the property; p is for the hypothesis of independence. Each patient, or "
+        "group where no patient is known, counts with one image; properties common to all images are left "
+        "out."
     )
     columns = [
         Column("Property", False),
@@ -262,10 +261,8 @@ def order(audit: Audit) -> Sheet | None:
     ]
     caption = (
         "Labels in the order of the file names, by series of names that differ only in their numbers (#). "
-        "Far "
-        "fewer runs of equal labels than expected, even if groups are kept together, suggest that labels "
-        "were "
-        "assigned in blocks, not case by case (Wald-Wolfowitz runs test, one-sided)."
+        "Far fewer runs of equal labels than expected, even if groups are kept together, suggest that labels "
+        "were assigned in blocks, not case by case (Wald-Wolfowitz runs test, one-sided)."
     )
     titles = ("Series", "Images", "Runs", "Expected", "z", "p")
     empty = "No series of file names is long enough and has more than one label."

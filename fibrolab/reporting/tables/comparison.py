@@ -19,8 +19,8 @@ from fibrolab.reporting.tables.estimates import remarks
 from fibrolab.reporting.tables.sheet import Cell, Column, Footnotes, Line, Sheet, line, probability
 from fibrolab.reporting.vocabulary import end_point, records, sentence
 
-LETTERS = 60  # shown of a setting's value
-MANY = 4  # measures of an arm; a table of more needs the whole screen
+LETTERS = 60  # longest text [letters] shown of a setting's value
+MANY = 4  # measures of an arm; a table with more takes the whole width of the screen
 SECTIONS = {
     HEADLINE: (HEADLINE,),
     "endpoints": (END_POINTS, AT_THRESHOLDS, COMPARATORS),
@@ -50,15 +50,13 @@ TESTS = {
     "unpaired DeLong": "Confidence interval and test: DeLong's variance in each cohort, Welch-Satterthwaite "
     "t.",
     "paired bootstrap": "Confidence interval and test: Student's t with the variance over bootstrap "
-    "resamples of "
-    "groups, the same resamples in both arms.",
+    "resamples of groups, the same resamples in both arms.",
     "t over patients and trainings": "Confidence interval and test: Student's t with the variance over "
     "bootstrap resamples of groups and the variance between trainings (Obuchowski and Rockette 1995).",
     RESAMPLED_T: "Confidence interval and test: corrected resampled t test over folds (Nadeau and Bengio "
     "2003).",
     "bootstrap of each cohort": "Confidence interval and test: Student's t with the variance over bootstrap "
-    "resamples "
-    "of the groups of each cohort.",
+    "resamples of the groups of each cohort.",
 }
 
 

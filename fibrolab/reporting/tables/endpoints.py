@@ -66,10 +66,9 @@ def _decisions(run: Run, table: pd.DataFrame, level: str) -> Sheet:
         lines.append(line(title, threshold, *baseline, *cells))
     caption = (
         f"Classification of end points {vocabulary.LEVELS[level]}, on the test set. The threshold is one "
-        "half, "
-        "or was chosen on the validation set by the rule below the end point's name: maximum of Youden's "
-        "index, the highest threshold with a sensitivity of at least 90\u00a0%, or the lowest with a "
-        "specificity of at least 90\u00a0%. No threshold was chosen on the test set."
+        "half, or was chosen on the validation set by the rule below the end point's name: maximum of "
+        "Youden's index, the highest threshold with a sensitivity of at least 90\u00a0%, or the lowest with "
+        "a specificity of at least 90\u00a0%. No threshold was chosen on the test set."
         + (" The baseline is the best accuracy reachable without a model." if has_baseline else "")
     )
     columns = [
@@ -91,7 +90,7 @@ def _threshold(row: Mapping[str, Any], notes: Footnotes) -> Cell:
 def _baseline(run: Run, name: str, level: str) -> str:
     """Return the baseline of the accuracy, which is the same for all ways to combine a patient's samples."""
     table, baselines = (run.metrics, run.baselines) if level == "sample" else (run.patients, {})
-    metric = "accuracy" if len(run.classes) == 2 else f"accuracy_{name}"  # the only end point of two classes
+    metric = "accuracy" if len(run.classes) == 2 else f"accuracy_{name}"  # two classes have one end point
     rows = [] if table is None else numbers.rows(table, [metric], baselines)
     return numbers.quantity(rows[0].baseline, metric) if rows and rows[0].baseline_text else ""
 
@@ -114,9 +113,8 @@ def _at_one_half(run: Run) -> list[Sheet]:
         return []
     caption = (
         "End points, predicted positive where the sum of the probabilities of their stages exceeds one half, "
-        "a "
-        "threshold that does not depend on data. The baselines are chance and the most frequent class, as no "
-        "other baseline is measured by end point."
+        "a threshold that does not depend on data. The baselines are chance and the most frequent class, as "
+        "no other baseline is measured by end point."
     )
     titles = ("AUC", "Baseline", "Accuracy", "Baseline", "Sensitivity", "Specificity")
     columns = [Column("End point", number=False), *(Column(title) for title in titles)]
@@ -176,9 +174,8 @@ def _compared(run: Run, name: str, table: pd.DataFrame) -> Sheet:
     title = vocabulary.end_point_of(run, name)
     caption = (
         f"Clinical markers for {title}, on the test patients for whom they are known, and this run on the "
-        "same "
-        "patients. Cut-offs are published ones or were fitted on the validation set; p is for the paired "
-        "difference in AUC and is not corrected for multiple tests."
+        "same patients. Cut-offs are published ones or were fitted on the validation set; p is for the "
+        "paired difference in AUC and is not corrected for multiple tests."
     )
     titles = ("Patients", "AUC", "p", "Cut-off", *map(numbers.title, COMPARED))
     columns = [Column("Marker", number=False), *map(Column, titles)]

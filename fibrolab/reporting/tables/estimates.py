@@ -34,8 +34,8 @@ def estimated(row: Mapping[str, Any] | None, metric: str, notes: Footnotes, valu
     """Return an estimate as a cell: the value, its interval below, its method and remarks as marks.
 
     Args:
-        row: With the columns low, high, method and note, as far as they are known; None: nothing measured.
-        metric: Its name, which decides its digits and its unit.
+        row: Row with the columns low, high, method and note, if known; None: not measured.
+        metric: Name of the metric, which determines digits and unit.
         notes: Footnotes that receive the method and the remarks.
         value: Name of the column that holds the value.
     """
@@ -63,7 +63,7 @@ def method(name: str) -> str:
 
 
 def remarks(row: Mapping[str, Any]) -> list[str]:
-    """Return the remarks of a row, a sentence each, so that equal remarks of two cells share a footnote."""
+    """Return the remarks of a row as sentences, so that equal remarks of two cells share a footnote."""
     return [sentence(text) for text in word(row, "note").split("; ")]
 
 
@@ -78,9 +78,13 @@ def against_chance(row: numbers.Row) -> tuple[str, str]:
 
 
 def with_coverage_remarks(run: Run, table: pd.DataFrame) -> pd.DataFrame:
-    """Return end points or calibration with a remark in `note` where an interval is known to be too narrow.
+    """Add a remark to the `note` of each interval that is known to be too narrow, and return the table.
 
     The actual coverage is that of the most similar simulated study, see `coverage.expected`.
+
+    Args:
+        run: The run.
+        table: Its end points or calibration.
     """
     test = run.scored()
     if test is None or float(run.setting("bootstrap.level", coverage.LEVEL)) != coverage.LEVEL:
@@ -97,7 +101,7 @@ def _coverage_remark(row: Mapping[str, Any], sizes: np.ndarray) -> str:
         clustered = row["level"] == SAMPLE and bool((sizes > 1).any())
     elif name_of_method in coverage.FAMILIES:
         name, clustered = row["metric"], "clustered" in name_of_method
-    else:  # the other measures were simulated for five stages, not for an end point
+    else:  # other measures were simulated for five stages only, not for an end point
         return ""
     effective = proportions.effective_groups(sizes)
     covered = coverage.expected(name, name_of_method, effective, number(row, "value"), clustered)

@@ -47,17 +47,14 @@ LETTERS = str.maketrans(
 # Computer Modern.
 SIZES = {r"\small": 79, r"\footnotesize": 85, r"\scriptsize": 90}
 GAP = 1.2  # characters between two columns
-NAME, TITLE = (
-    18,
-    14,
-)  # longest name in the first column, and title of a column, that is not wrapped [characters]
+NAME, TITLE = 18, 14  # longest name in the first column, and title of a column, without wrapping [characters]
 
 
 def table(sheet: Sheet) -> str:
     r"""Return a table as a float that needs ``\usepackage{booktabs}`` and, if rotated, ``rotating``.
 
-    Intervals stand below their values, as on the page. The font size is the largest in which the table fits
-    the text block, with its names wrapped if necessary; a table that does not fit in any size is rotated.
+    Intervals are below their values, as on the page. The font size is the largest in which the table fits the
+    text block, with its names wrapped if necessary; a table that does not fit in any size is rotated.
     """
     lines = _lines(sheet)
     places = range(len(sheet.columns))
@@ -94,7 +91,7 @@ def escaped(text: str) -> str:
 
 
 def _lines(sheet: Sheet) -> list[list[list[Cell]]]:
-    """Return each line of a table as one row, or as two where something stands below its values."""
+    """Return each line of a table as one row, or as two if there are texts below its values."""
     stacked = any(cell.small for line in sheet.lines for cell in line.cells[1:])
     found = []
     for line in sheet.lines:
@@ -102,7 +99,7 @@ def _lines(sheet: Sheet) -> list[list[list[Cell]]]:
         if stacked:
             below = [Cell(cell.small) for cell in line.cells]
             found.append([above, below] if any(cell.text for cell in below) else [above])
-        else:  # a text below the name alone is set beside it
+        else:  # a text below the name only is set beside it
             beside = ", ".join(filter(None, (line.cells[0].text, line.cells[0].small)))
             found.append([[replace(above[0], text=beside), *above[1:]]])
     return found

@@ -21,7 +21,7 @@ def cohort(run: Run) -> list[Sheet]:
         remarks = [vocabulary.sentence(vocabulary.word(row, name)) for name in ("test_name", "note")]
         cells = [Cell(vocabulary.word(row, part) or "–") for part in keys.PARTITIONS]
         p = vocabulary.number(row, "p")
-        text = "" if again and p != p else probability(p)  # one test stands for all values of a variable
+        text = "" if again and p != p else probability(p)  # one test applies to all values of a variable
         title = Cell(vocabulary.variable(row["variable"]), vocabulary.word(row, "statistic"))
         lines.append(line(title, *cells, Cell(text, "", notes.marks(*remarks))))
     caption = (
@@ -54,8 +54,8 @@ def subgroups(run: Run) -> list[Sheet]:
         title = Cell(vocabulary.value(str(name), str(value)), vocabulary.variable(str(name)))
         lines.append(line(title, *map(count, sizes), *cells))
     caption = (
-        "Performance in subgroups of the test set. "
-        "Overlapping intervals do not show that subgroups are equal."
+        "Performance in subgroups of the test set. Overlapping intervals do not show that subgroups are "
+        "equal."
     )
     columns = [Column("Subgroup", number=False), Column("Samples"), Column("Groups")]
     columns += [Column(numbers.title(metric)) for metric in metrics]

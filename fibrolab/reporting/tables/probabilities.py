@@ -82,9 +82,8 @@ def _sets(table: pd.DataFrame, level: str) -> Sheet:
         )
     caption = (
         f"Conformal prediction sets {vocabulary.LEVELS[level]}: for each prediction, the classes that "
-        "contain "
-        "the true class with the nominal probability, calibrated on the validation set. The guarantee holds "
-        "over all classes together, not for each class."
+        "contain the true class with the nominal probability, calibrated on the validation set. The "
+        "guarantee holds over all classes together, not for each class."
     )
     titles = ("n", "Coverage", "Classes per set", "Sets of one class")
     columns = [Column("True class, nominal coverage", number=False), *map(Column, titles)]

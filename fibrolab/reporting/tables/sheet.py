@@ -1,4 +1,4 @@
-"""A table as pages show it and files keep it: columns, and lines of cells whose numbers are formatted."""
+"""A table for pages and files: columns, and lines of cells with formatted numbers."""
 
 import math
 import re
@@ -39,13 +39,13 @@ class Sheet:
     """A table of a page.
 
     Attributes:
-        name: For screen readers and for its files.
-        caption: Above the table.
-        columns: As many as every line has cells.
-        lines: The body.
-        style: A class of the style sheet.
-        empty: Sentence in place of a table without lines.
-        notes: Mark and text of each footnote; a mark is empty where the note is on the whole table.
+        name: Name for screen readers and for its files.
+        caption: Text above the table.
+        columns: As many columns as each line has cells.
+        lines: Lines of the body.
+        style: Class in the style sheet.
+        empty: Sentence that replaces a table without lines.
+        notes: Mark and text of each footnote; the mark is empty if the note applies to the whole table.
     """
 
     name: str
@@ -58,17 +58,17 @@ class Sheet:
 
     @property
     def file(self) -> str:
-        """Return the name of its files without an ending: ``end_points_by_sample``."""
+        """Return the name of its files without the ending, such as ``end_points_by_sample``."""
         return re.sub(r"[^a-z0-9]+", "_", self.name.lower()).strip("_")
 
 
 def line(*cells: str | Cell, strong: bool = False) -> Line:
-    """Return a line of texts."""
+    """Return a line; a text becomes a cell."""
     return Line(tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in cells), strong)
 
 
 class Footnotes:
-    """The footnotes of one table, each once, under the marks a, b, .. z, aa in the order of the cells.
+    """The footnotes of one table, each once, with the marks a, b, ... z, aa in the order of the cells.
 
     Args:
         general: Texts that apply to every cell and therefore need no mark.

@@ -10,17 +10,17 @@ from fibrolab.reporting.tables.sheet import Cell, Sheet
 from fibrolab.storage import put
 
 FOLDER = "tables"
-FORMULA = ("=", "+", "-", "@")  # a name that starts so would be run as a formula by a spreadsheet
+FORMULA = ("=", "+", "-", "@")  # a spreadsheet would run a text that starts with one of these as a formula
 
 
 def write(sheets: Mapping[str, Sequence[Sheet]], folder: Path) -> list[Path]:
     """Write every table of a run's report into its ``tables`` folder, as ``NAME.csv`` and ``NAME.tex``.
 
-    Files of tables that an earlier evaluation left and this one does not have are removed.
+    Files of tables that an earlier evaluation wrote and this one does not have are removed.
 
     Args:
-        sheets: By section, as `run_page.tables` returns them.
-        folder: Of the run.
+        sheets: Tables by section, as `run_page.tables` returns them.
+        folder: Folder of the run.
 
     Returns:
         The files written.
@@ -49,7 +49,7 @@ def save(sheet: Sheet, folder: Path) -> list[Path]:
 
 
 def as_csv(sheet: Sheet) -> str:
-    """Return a table as CSV with a header; a cell's value and interval stand together, notes are left out."""
+    """Return a table as CSV with a header; a value and its interval share a cell, notes are left out."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow([column.title for column in sheet.columns])
@@ -59,7 +59,6 @@ def as_csv(sheet: Sheet) -> str:
 
 def _plain(cell: Cell) -> str:
     between = " " if cell.small.startswith("[") else ", "  # an interval, or words
-    text = " ".join(
-        between.join(filter(None, (cell.text, cell.small))).split()
-    )  # on one line, with plain spaces
+    joined = between.join(filter(None, (cell.text, cell.small)))
+    text = " ".join(joined.split())  # on one line, with plain spaces
     return f"'{text}" if text.startswith(FORMULA) else text

@@ -71,8 +71,8 @@ def test_two_visits_in_one_stage_give_the_median_of_their_values_and_a_word():
     measured = markers.of_patients(frame, changed)
     first = measured[measured[keys.PATIENT_ID] == "p000"].iloc[0]
     assert (first["lsm"], first["lsm_values"]) == (25.0, 2)
-    assert any("1 patients have several" in doubt for doubt in markers.doubts("lsm", measured, changed))
-    assert not markers.doubts("lsm", markers.of_patients(frame, manifest), manifest)
+    assert any("1 patients have several" in caveat for caveat in markers.caveats("lsm", measured, changed))
+    assert not markers.caveats("lsm", markers.of_patients(frame, manifest), manifest)
 
 
 def test_samples_without_a_patient_keep_their_own_value():

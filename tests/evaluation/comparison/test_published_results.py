@@ -11,7 +11,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from fibrolab.errors import ConfigError
 from fibrolab.evaluation.comparison import published_results
-from fibrolab.reporting.tables import measures as measure_sheets
+from fibrolab.reporting.tables import metrics as metric_sheets
 from fibrolab.runs.trained_run import Run
 from fibrolab.training.checks import check
 
@@ -98,7 +98,7 @@ def test_the_page_sets_the_paper_beside_the_run_and_tests_nothing() -> None:
     table = reported(n=102, positive=41, auc=0.95, macro_f1=0.8).reset_index()
     metrics = pd.DataFrame({"metric": ["auc"], "value": [0.8], "low": [0.7], "high": [0.9]})
     run = Run(Path(), config={"published": setting}, metrics=metrics, tables={"published": table})
-    (sheet,) = measure_sheets.published(run)
+    (sheet,) = metric_sheets.published(run)
     assert sheet.caption.startswith(
         "Published results for this arm: A paper, 2020. Published test set: 102, 41 of them positive."
     )

@@ -20,7 +20,7 @@ BY_THRESHOLD = (*MEASURES, "balanced_accuracy", "ppv", "npv", "lr_plus", "lr_min
 
 
 def headline(run: Run) -> list[Sheet]:
-    """Return the headline by sample and by patient, for the files; the page shows it as a chart."""
+    """Return the headline metrics by sample and by patient, for the files; the page shows them as a chart."""
     found = []
     levels = {"headline": (run.metrics, run.baselines), "headline by patient": (run.patients, {})}
     for name, (table, baselines) in levels.items():
@@ -57,7 +57,7 @@ def _size(run: Run, name: str) -> str:
 
 
 def by_class(run: Run) -> list[Sheet]:
-    """Return each class against the others, then the averages; unmeasured quantities have no column."""
+    """Return each class against the others, then the averages; measures without a value have no column."""
     if run.metrics is None:
         return []
     found = per_class(run.metrics, run.classes)
@@ -139,7 +139,7 @@ def poolings(run: Run) -> list[Sheet]:
     pooled = catalogue.overall()
     rows = {name: {row.metric: row for row in numbers.rows(table, pooled)} for name, table in known.items()}
     shown = [metric for metric in pooled if any(metric in found for found in rows.values())]
-    if AUC in shown:  # of two classes, whose areas are one and the same
+    if AUC in shown:  # two classes, whose areas are equal
         shown = [metric for metric in shown if metric == AUC or not metric.endswith(AUC)]
     notes = _footnotes([row for found in rows.values() for row in found.values()])
     lines = [
@@ -192,9 +192,9 @@ def _cell(row: numbers.Row | None, notes: Footnotes) -> Cell:
 
 
 def published(run: Run) -> list[Sheet]:
-    """Return published results beside the run's, as a reference and not as a test.
+    """Return published results beside those of the run, for reference and without a test.
 
-    None where the run reproduces no paper, or predicts another task than the paper.
+    There is no table if the run reproduces no paper, or predicts another task than the paper.
     """
     table = run.tables.get("published")
     if table is None:

@@ -13,7 +13,7 @@ from fibrolab.reporting import numbers
 from fibrolab.reporting.figures.style import ACCENT, INK, MM, SECOND, SOFT, WIDE, styled
 
 STYLES = ((ACCENT, "-", "o"), (SECOND, (0, (4, 1.5)), "s"), (INK, (0, (1, 1)), "^"))
-MARKED = 30  # epochs; with more, markers would hide the line
+MARKED = 30  # number of epochs above which markers would hide the line
 
 
 @styled
@@ -21,10 +21,10 @@ def curves(history: pd.DataFrame, monitor: str = "val/loss", mode: str = "min") 
     """Draw loss, monitored metric and learning rate by epoch; the first epoch is 1.
 
     Args:
-        history: One row per epoch (or several, each with other cells filled): ``epoch`` from 0,
-            ``train/loss``, ``val/loss``, ``train/lr`` ...; absent columns leave their panel empty.
+        history: One row per epoch, or several with different cells filled: ``epoch`` from 0, ``train/loss``,
+            ``val/loss``, ``train/lr`` ...; a panel without its columns stays empty.
         monitor: The metric that chose the checkpoint; the second panel shows it, or else another ``val/*``.
-        mode: Whether its best value is the ``min`` or the ``max``; that epoch is marked.
+        mode: Whether its best value is the ``min`` or the ``max``; the epoch with this value is marked.
 
     Returns:
         The figure, three panels wide.

@@ -44,14 +44,15 @@ class Curve:
     """One class or end point against the rest.
 
     Attributes:
-        name: Of the class or end point.
-        area: The area under it in words, or why it has none.
+        name: Name of the class or end point.
+        area: The area under the curve in words, or why there is no curve.
         x: Abscissae of the curve; empty where there is none.
         y: Ordinates.
         base: Ordinates at x = 0 and x = 1 of random predictions: chance, or the prevalence.
         band: Pointwise interval; None where there is none.
         mark: Operating point of the threshold chosen on validation; None where it is not known.
-        steps: How its points are joined: no threshold gives a point on a line between two precisions.
+        steps: How its points are joined; those of precision-recall curves are not joined by straight lines,
+            since no threshold gives a point on them.
     """
 
     name: str
@@ -230,9 +231,7 @@ def _alone(axes: Axes, curve: Curve, traced: Sequence[Curve], corner: str) -> No
     axes.set_title(shortened(curve.name))
     backed = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
     across = 0.97 if "right" in corner else 0.03
-    low = (
-        curve.base[0] if curve.base[0] < 0.2 else 0.0
-    )  # the text is placed above the line of a low prevalence
+    low = curve.base[0] if curve.base[0] < 0.2 else 0.0  # the text is above the line of a low prevalence
     axes.text(across, low + 0.05, curve.area, ha="right" if across > 0.5 else "left", bbox=backed, zorder=5)
 
 
