@@ -1,17 +1,18 @@
-"""Images a second of every architecture, training and inference, against the bare networks in a plain loop.
+"""Images a second of every architecture in training and inference, against bare networks in a plain loop.
 
     python -m benchmarks.architectures [single hybrid multimodal r3d_18 lstm] [--image-size 64]
     python -m benchmarks.architectures single --set channels_last=true
 
-Ours is what `fibrolab.train` does: bytes in, scaled and widened in the network, the Lightning Trainer with
-the default config, all its callbacks and the curves in an MLflow database. The bare networks are timm's and
-torchvision's as those libraries make them, behind one dense layer, in the shortest loop that trains (forward,
-loss, backward, step) or infers; they are spared the scaling: their batches lie in memory as scaled floats of
-three channels. Both have the same architecture, batches in memory, loss, optimizer and threads.
+`fibrolab` is the training of `fibrolab.train`: batches of bytes, scaled and repeated to three channels in the
+network, the Lightning Trainer with the default config, all its callbacks, and the curves in an MLflow
+database. The bare networks are those of timm and torchvision with one dense layer, in the shortest loop that
+trains (forward, loss, backward, step) or infers; their batches are in memory as scaled floats of three
+channels, so that they do no scaling. Both have the same architecture, batches in memory, loss, optimizer and
+threads.
 
-The two alternate epoch by epoch. An epoch is timed whole, from the first batch being asked for to the end of
-its last step; the first of each warms up. Of the others the medians count, and the ratio is the median over
-pairs of adjacent epochs. Validation and checkpoints, which a plain loop would need as well, are not timed.
+The two alternate epoch by epoch. An epoch is timed from the request of its first batch to the end of its last
+step; the first epoch of each is a warm-up. Medians over the other epochs are printed, and as ratio the median
+over pairs of adjacent epochs. Validation and checkpoints, which a plain loop would also need, are not timed.
 """
 
 import argparse
@@ -42,11 +43,11 @@ from fibrolab.tracking import track
 from fibrolab.training import fitting
 
 CLASSES = 5
-IMAGES = 4  # of a patient; as many patients as a batch has images then make at least two batches for training
+IMAGES = 4  # per patient; with as many patients as a batch has images there are two or more training batches
 
 
 class Bare(nn.Module):
-    """Networks as their libraries make them, side by side, and one dense layer on their joined features."""
+    """Networks of other libraries, side by side, and one dense layer on their joined features."""
 
     def __init__(self, *networks: tuple[str, nn.Module, int]) -> None:
         super().__init__()
@@ -55,20 +56,20 @@ class Bare(nn.Module):
         self.classifier = nn.Linear(sum(width for _, _, width in networks), CLASSES)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Logits (B, K)."""
+        """Return logits (B, K)."""
         features = [network(batch[name]) for name, network in zip(self.inputs, self.networks, strict=True)]
         return self.classifier(torch.cat(features, dim=1))
 
 
 class BareLSTM(nn.Module):
-    """A network of timm on every frame, and torch's LSTM on what it says."""
+    """A network of timm on every frame, and torch's LSTM on its features."""
 
     def __init__(self, network: nn.Module, width: int, units: int) -> None:
         super().__init__()
         self.network, self.lstm = network, nn.LSTM(width, units, batch_first=True)
 
     def forward(self, clips: Tensor) -> Tensor:
-        """The last hidden state (B, units) of clips (B, 3, T, H, W)."""
+        """Return the last hidden state (B, units) of clips (B, 3, T, H, W)."""
         frames = clips.transpose(1, 2)  # (B, T, 3, H, W)
         features = self.network(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])  # (B, T, F)
         return self.lstm(features)[1][0][-1]
@@ -87,7 +88,7 @@ def _r3d() -> tuple[str, nn.Module, int]:
 
 @dataclass(frozen=True)
 class Architecture:
-    """Settings of ours, and the bare networks that they stand for."""
+    """Settings of fibrolab, and the bare networks of the same architecture."""
 
     overrides: list[str]
     bare: Callable[[], nn.Module]
@@ -135,7 +136,7 @@ class PlainLoop:
         self.optimizer = learning and torch.optim.AdamW(network.parameters(), **learning)
 
     def epoch(self) -> None:
-        """One step a batch."""
+        """Take one step for each batch."""
         with torch.set_grad_enabled(self.optimizer is not None):
             for batch in self.batches:
                 logits = self.network(batch)
@@ -147,11 +148,11 @@ class PlainLoop:
 
 
 class Alternating:
-    """The batches that Lightning iterates over; each time the plain loop takes its own first.
+    """The batches that Lightning iterates over; before each epoch the plain loop runs one of its own.
 
     Attributes:
         plain: Duration of each epoch of the plain loop [s].
-        ours: Duration of each epoch of ours [s].
+        ours: Duration of each epoch of fibrolab [s].
     """
 
     def __init__(self, batches: list[Batch], loop: PlainLoop) -> None:
@@ -172,13 +173,13 @@ class Alternating:
         yield from self._batches
 
     def step_ended(self, *_: Any) -> None:
-        """Note the end of an epoch of ours: the hook of a Lightning module after each of its steps."""
+        """Record the end of an epoch of fibrolab; called by Lightning after each step of the module."""
         self._steps += 1
         if self._steps % len(self) == 0:
             self.ours.append(time.perf_counter() - self._start)
 
     def report(self, name: str, batch_size: int) -> None:
-        """Print images a second of both, and their ratio."""
+        """Print the images a second of both, and their ratio."""
         plain, ours = np.array(self.plain[1:]), np.array(self.ours[1:])
         images = batch_size * len(self)
         print(
@@ -191,7 +192,7 @@ class Alternating:
 
 @contextmanager
 def as_torch_starts() -> Iterator[None]:
-    """Undo the Trainer's `deterministic` for a while: nobody's plain loop has it."""
+    """Switch off the Trainer's `deterministic` for a while, as in a plain loop."""
     mode, warn = (
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
@@ -215,7 +216,7 @@ def _floats(batch: Batch) -> Batch:
 
 
 def config(architecture: Architecture, options: argparse.Namespace, root: str) -> DictConfig:
-    """Compose the settings of `fibrolab.train`, with a loss and a schedule that a plain loop has too."""
+    """Compose the settings of `fibrolab.train`, with the loss and schedule of the plain loop."""
     overrides = [
         *architecture.data, *architecture.overrides, f"paths.root={root}",
         f"data.patients={max(20, options.batch_size)}", f"data.images_per_patient={IMAGES}",
@@ -231,7 +232,7 @@ def config(architecture: Architecture, options: argparse.Namespace, root: str) -
 def measure(
     architecture: Architecture, settings: DictConfig, options: argparse.Namespace
 ) -> tuple[Alternating, Alternating]:
-    """Fit and predict as the pipeline does, over batches from memory."""
+    """Fit and predict as the pipeline does, on batches from memory."""
     tags: dict[str, Any] = {}
     with track(**resolved(settings.tracking), name="speed", tags=tags) as tracked:
         data = load(settings)
@@ -261,7 +262,7 @@ def measure(
 
 
 def _same_size(module: Classifier, bare: nn.Module) -> None:
-    """Make sure that the two are one architecture."""
+    """Exit unless both have the same number of weights."""
     ours, theirs = (
         sum(parameter.numel() for parameter in network.parameters()) for network in (module.network, bare)
     )
@@ -274,13 +275,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("names", nargs="*", help=f"of: {', '.join(ARCHITECTURES)}; all where none is given")
+    parser.add_argument("names", nargs="*", help=f"any of {', '.join(ARCHITECTURES)}; default: all")
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--steps", type=int, default=16, help="steps of an epoch")
     parser.add_argument("--epochs", type=int, default=6, help="timed epochs of each loop")
-    parser.add_argument("--threads", type=int, default=1, help="two loops on busy cores wait for each other")
-    parser.add_argument("--set", dest="overrides", nargs="*", default=[], help="further settings of ours")
+    parser.add_argument("--threads", type=int, default=1, help="PyTorch threads; default: 1")
+    parser.add_argument("--set", dest="overrides", nargs="*", default=[], help="further settings of fibrolab")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     logging.disable(logging.WARNING)

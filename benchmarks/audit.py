@@ -3,8 +3,8 @@
     python -m benchmarks.audit              # 6,323 images, then 100,000 hashes
     python -m benchmarks.audit --images 100000
 
-The images are facts alone, of which three in four are copies, as in the field's largest public set; nothing
-is read from the disk. Memory is the peak of the whole process so far.
+The images are simulated facts of files, three quarters of which are copies, as in the field's largest public
+set; nothing is read from the disk. The peak memory of each part is printed.
 """
 
 import argparse
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 def evidence(count: int) -> Evidence:
-    """Facts of images of which a quarter are distinct, each a group with its copies."""
+    """Return facts of images, a quarter of which are distinct, each a group with its copies."""
     rng = np.random.default_rng(0)
     content = rng.integers(0, max(1, count // 4), count)
     names = [f"image{number}.png" for number in range(count)]

@@ -1,10 +1,10 @@
-"""Augmentation at 224 px: image by image as a worker does it, against whole batches where they lie.
+"""Augmentation at 224 px: image by image in a loader's worker, against whole batches on the device.
 
     python -m benchmarks.augmentation
 
-For each file of conf/augment, in images a second: `Augment` on one core, which is a loader's worker;
-`BatchAugment` on one core, all of it; its draws alone, which stay on the CPU when the pixels lie on a GPU,
-and so are the most that one can be fed; and, where there is a GPU, all of it there.
+Printed for each file of conf/augment, in images a second: `Augment` on one core, as in a worker;
+`BatchAugment` on one core; its random draws alone, which are made on the CPU even if the pixels are on a GPU
+and therefore limit the rate; and, where there is a GPU, `BatchAugment` on it.
 """
 
 import argparse
@@ -25,7 +25,7 @@ CONF = Path(__file__).parents[1] / "conf" / "augment"
 
 
 def speckle(count: int, size: int) -> np.ndarray:
-    """Grey noise as blurred as ultrasound's, uint8 (count, size, size)."""
+    """Return blurred grey noise, as in ultrasound, uint8 (count, size, size)."""
     generator = np.random.default_rng(0)
     fields = generator.rayleigh(60, (count, size, size))
     return np.stack([np.clip(cv2.GaussianBlur(each, (0, 0), 1.2), 0, 255) for each in fields]).astype(
@@ -34,7 +34,7 @@ def speckle(count: int, size: int) -> np.ndarray:
 
 
 def rate(work: Callable[[], object], images: int, repeats: int) -> float:
-    """Images a second, the median of some repeats after one that warms up."""
+    """Return the images a second, the median of some repeats after a warm-up."""
     seconds = []
     for _ in range(repeats + 1):
         _wait()
@@ -46,7 +46,7 @@ def rate(work: Callable[[], object], images: int, repeats: int) -> float:
 
 
 def _wait() -> None:
-    """Until the GPU has done what it was given."""
+    """Wait until the GPU has finished its work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 

@@ -21,7 +21,7 @@ FREQUENCIES = (0.334, 0.136, 0.125, 0.136, 0.269)  # of the Kaggle fibrosis set
 
 
 def made_up(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Stages, softmax probabilities with ties (rounded to 3 digits) and groups of about two images."""
+    """Return stages, softmax probabilities with ties (rounded to 3 digits) and groups of about two images."""
     rng = np.random.default_rng(seed)
     y_true = rng.choice(len(CLASSES), size=n, p=FREQUENCIES)
     logits = rng.normal(size=(n, len(CLASSES)))
@@ -31,19 +31,19 @@ def made_up(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def by_scikit_learn(y_true: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    """Those metrics of `evaluate` that scikit-learn has, with as few calls as they can be had from (11)."""
+    """Compute the metrics of `evaluate` that scikit-learn has, with as few calls as possible (11)."""
     y_pred = decide(probabilities)
     precision, sensitivity, f1, support = reference.precision_recall_fscore_support(
         y_true, y_pred, labels=range(len(CLASSES)), zero_division=np.nan
     )
     matrix = reference.confusion_matrix(y_true, y_pred, labels=range(len(CLASSES)))
     false_alarms = matrix.sum(axis=0) - np.diagonal(matrix)
-    spared = len(y_true) - support - false_alarms
+    rejected = len(y_true) - support - false_alarms
     rates = {
         "sensitivity": sensitivity,
-        "specificity": spared / (len(y_true) - support),
+        "specificity": rejected / (len(y_true) - support),
         "precision": precision,
-        "npv": spared / (spared + support - np.diagonal(matrix)),
+        "npv": rejected / (rejected + support - np.diagonal(matrix)),
         "f1": f1,
         "auc": [reference.roc_auc_score(y_true == k, probabilities[:, k]) for k in range(len(CLASSES))],
     }
@@ -68,7 +68,7 @@ def main() -> None:
     arguments = parser.parse_args()
     y_true, probabilities, groups = made_up(arguments.samples)
 
-    intervals(y_true, probabilities, groups, CLASSES, resamples=50)  # imports, and memory that is fresh
+    intervals(y_true, probabilities, groups, CLASSES, resamples=50)  # warm-up: imports and memory
     start = time.perf_counter()
     table = intervals(y_true, probabilities, groups, CLASSES, arguments.resamples, seed=0)
     ours = time.perf_counter() - start
@@ -79,7 +79,7 @@ def main() -> None:
         weights = weights[:50]
     values = evaluate(y_true, probabilities, CLASSES, weights)
     drawn = [np.repeat(np.arange(len(y_true)), row.astype(int)) for row in weights]
-    warnings.filterwarnings("error")  # a class that a resample lacks would be no fair comparison
+    warnings.filterwarnings("error")  # a class absent from a resample would make the comparison unfair
     start = time.perf_counter()
     expected = [by_scikit_learn(y_true[rows], probabilities[rows]) for rows in drawn]
     theirs = (time.perf_counter() - start) * arguments.resamples / len(drawn)

@@ -1,14 +1,15 @@
-"""Three claims of the field, tried on the synthetic clinic: what wins there, with intervals.
+"""Three claims of the field, tested on the synthetic clinic, with intervals.
 
     python -m benchmarks.claims multimodal                      # grey + elastogram against either alone
     python -m benchmarks.claims ordinal                         # ordinal losses against cross-entropy
     python -m benchmarks.claims transfer --weights FILE         # ImageNet weights against none
     python -m benchmarks.claims ordinal --seeds 5 data.patients=400     # more seeds, further settings
 
-Each arm is a run of `fibrolab.train` a seed, on the same patients and the same split; seeds draw the first
-weights and the order. A number is the mean over seeds of the metric on the test partition. Its interval and
-that of the difference between two arms resample patients, 2,000 times, all seeds of both arms with the same
-draws; that a fourth seed may fall out differently is in neither, so the range over seeds is printed too.
+Each arm is one run of `fibrolab.train` per seed, on the same patients and the same split; the seed determines
+initial weights and order. A printed value is the mean of the metric over seeds on the test partition. Its
+interval and that of the difference between two arms resample patients, 2,000 times, with the same draws for
+all seeds of both arms. They do not include the variation between seeds, so that the range over seeds is
+printed too.
 """
 
 import argparse
@@ -35,7 +36,7 @@ RESAMPLES, LEVEL = 2000, (0.025, 0.975)
 
 @dataclass(frozen=True)
 class Claim:
-    """A comparison: settings of all arms, settings of each arm, and the metrics that decide."""
+    """A comparison: settings of all arms, settings of each arm, and the metrics that are compared."""
 
     common: list[str]
     arms: dict[str, list[str]]
@@ -78,11 +79,11 @@ CLAIMS = {
 
 
 def trained(root: Path, overrides: list[str]) -> pd.DataFrame:
-    """Test predictions of one run."""
+    """Train one run and return its test predictions."""
     before = set(root.glob("mlruns/artifacts/*"))
     with (
         initialize_config_dir(str(folder()), version_base=VERSION_BASE),
-        redirect_stdout(StringIO()),  # a dozen reports would bury the comparison
+        redirect_stdout(StringIO()),  # the output of a dozen runs would hide that of the comparison
     ):
         pipeline.run(compose("train", [f"paths.root={root}", *overrides]))
     (run,) = set(root.glob("mlruns/artifacts/*")) - before
@@ -91,7 +92,7 @@ def trained(root: Path, overrides: list[str]) -> pd.DataFrame:
 
 
 def drawn(runs: list[pd.DataFrame], weights: np.ndarray | None) -> dict[str, np.ndarray]:
-    """Every metric of one arm, mean over its seeds, (R,) each."""
+    """Compute every metric of one arm as the mean over its seeds, (R,) each."""
     values = []
     for frame in runs:
         probabilities = predictions.probabilities(frame)
@@ -106,14 +107,14 @@ def drawn(runs: list[pd.DataFrame], weights: np.ndarray | None) -> dict[str, np.
 def _median(
     truth: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None
 ) -> dict[str, np.ndarray]:
-    """Mean absolute error of the median stage, which is the decision that makes it least, (R,)."""
+    """Compute the mean absolute error of the median stage, which minimises its expectation, (R,)."""
     median = (probabilities.cumsum(axis=1) < 0.5).sum(axis=1)
     each = np.ones((1, len(truth))) if weights is None else weights
     return {"mae_of_median": (each * np.abs(median - truth)).sum(axis=1) / each.sum(axis=1)}
 
 
 def compare(claim: Claim, arms: dict[str, list[pd.DataFrame]]) -> None:
-    """Print every arm with its interval, and the difference of every two."""
+    """Print every arm with its interval, and the difference of every pair."""
     groups = next(iter(arms.values()))[0][keys.GROUP_ID]
     for runs in arms.values():
         assert all(frame[keys.GROUP_ID].equals(groups) for frame in runs), "arms test on the same patients"

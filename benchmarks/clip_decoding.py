@@ -1,10 +1,10 @@
-"""Time what a film costs: decoded from its file, and taken from the cache, on one core.
+"""Clips a second on one core, decoded from a file and read from the cache.
 
     python -m benchmarks.clip_decoding
 
 The films have 30 frames of 320 x 240: one in H.264 and one in Motion JPEG, written here, and a DICOM cine
-loop (JPEG in YBR) that comes with pydicom. A clip is all frames in grey, a still the middle one. The files'
-bytes lie in memory beforehand.
+loop (JPEG in YBR) that comes with pydicom. A clip is all frames in grey, a still the middle one. The files
+are read into memory beforehand.
 """
 
 import argparse
@@ -32,7 +32,7 @@ FRAMES, HEIGHT, WIDTH = 30, 240, 320
 
 
 def breathing(seed: int = 0) -> np.ndarray:
-    """Speckle that sways up and down, uint8 (FRAMES, HEIGHT, WIDTH)."""
+    """Return speckle that moves up and down, uint8 (FRAMES, HEIGHT, WIDTH)."""
     noise = np.random.default_rng(seed).normal(size=(HEIGHT, WIDTH)).astype(np.float32)
     smooth = cv2.GaussianBlur(noise, (0, 0), 1.5)
     tissue = np.clip(128 + 45 * smooth / smooth.std(), 0, 255).astype(np.uint8)
@@ -41,7 +41,7 @@ def breathing(seed: int = 0) -> np.ndarray:
 
 
 def films(folder: Path) -> dict[str, Path]:
-    """Files by what they are."""
+    """Write the films and return their files by format."""
     from pydicom.data import get_testdata_file
 
     made = {"MP4, H.264": folder / "film.mp4", "AVI, Motion JPEG": folder / "film.avi"}
@@ -51,7 +51,7 @@ def films(folder: Path) -> dict[str, Path]:
 
 
 def from_cache(folder: Path) -> PixelDataset:
-    """The first film, as a network gets it."""
+    """Return a data set of the first film, as a network receives it."""
     path, store = folder / "film.mp4", PixelStore(folder, Preprocess(size=112))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     slots = store.build(whole([path]), [digest], clips=True, progress=False)
@@ -62,7 +62,7 @@ def from_cache(folder: Path) -> PixelDataset:
 
 
 def rate(read: Callable[..., object], *arguments: object, seconds: float) -> float:
-    """Calls a second, after a first one that warms up."""
+    """Return the calls a second, after a warm-up."""
     read(*arguments)
     start, calls = time.perf_counter(), 0
     while time.perf_counter() - start < seconds:

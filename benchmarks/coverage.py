@@ -1,8 +1,8 @@
-"""How often a nominal 95 % interval holds the truth, by simulated studies: `python -m benchmarks.coverage`.
+"""Coverage of nominal 95 % intervals in simulated studies: `python -m benchmarks.coverage`.
 
-Areas of two normal scores, shares, and the measures of five stages; samples that stand alone, and five to a
-patient whose scores correlate by .5. `--write` keeps the table for the reports, which warn where an interval
-is known to fall short.
+Areas of two normal scores, proportions, and the measures of five stages; independent samples, and five
+samples per patient whose scores correlate by .5. `--write` replaces the table that reports use to warn of
+intervals with too low coverage.
 """
 
 import argparse
@@ -29,15 +29,15 @@ PREVALENCE = 0.4
 PER_PATIENT, ICC = 5, 0.5
 STAGES = ("F0", "F1", "F2", "F3", "F4")
 STAGED = ("qwk", "mae", "macro_f1", "macro_auc", "balanced_accuracy", "log_loss", "brier", "ece")
-MANY = 1_000_000  # samples that stand for the population
-ENOUGH = 0.1  # of the studies; fewer that have an interval cannot tell how often it holds the truth
+MANY = 1_000_000  # samples that represent the population
+ENOUGH = 0.1  # proportion of studies with an interval that is needed to estimate its coverage
 
 Interval = tuple[float, float]
 Study = Callable[[np.random.Generator], dict[tuple[str, str], Interval]]  # by family and method
 
 
 def correlated(rng: np.random.Generator, n: int, clustered: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Standard normal scores (n,) and the patient of each (n,)."""
+    """Draw standard normal scores (n,) and the patient of each (n,)."""
     if not clustered:
         return rng.standard_normal(n), np.arange(n)
     patient = np.arange(n) // PER_PATIENT
@@ -46,12 +46,12 @@ def correlated(rng: np.random.Generator, n: int, clustered: bool) -> tuple[np.nd
 
 
 def study_of_area(n: int, truth: float, clustered: bool, resamples: int) -> Study:
-    """Two normal distributions whose area is known: AUC = Phi(distance / sqrt 2)."""
+    """Return a study of two normal distributions with known area: AUC = Phi(distance / sqrt 2)."""
 
     def study(rng: np.random.Generator) -> dict[tuple[str, str], Interval]:
         noise, groups = correlated(rng, n, clustered)
         ill = np.zeros(groups[-1] + 1, dtype=bool)
-        ill[: round(PREVALENCE * len(ill))] = True  # a patient's samples share the stage
+        ill[: round(PREVALENCE * len(ill))] = True  # the samples of a patient have one stage
         positive = ill[groups]
         scores = noise + np.sqrt(2) * norm.ppf(truth) * positive
         alone = delong.areas(scores, positive)
@@ -74,8 +74,8 @@ def study_of_area(n: int, truth: float, clustered: bool, resamples: int) -> Stud
     return study
 
 
-def study_of_share(n: int, truth: float, clustered: bool, resamples: int) -> Study:
-    """Hits where a normal score exceeds its threshold."""
+def study_of_proportion(n: int, truth: float, clustered: bool, resamples: int) -> Study:
+    """Return a study of hits, which occur where a normal score is below its threshold."""
 
     def study(rng: np.random.Generator) -> dict[tuple[str, str], Interval]:
         noise, groups = correlated(rng, n, clustered)
@@ -99,7 +99,7 @@ def study_of_share(n: int, truth: float, clustered: bool, resamples: int) -> Stu
 
 
 def staged(rng: np.random.Generator, n: int, clustered: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Stages (n,), the probabilities of a middling network (n, 5), and groups (n,)."""
+    """Draw stages (n,), probabilities of a network of medium accuracy (n, 5), and groups (n,)."""
     noise, groups = correlated(rng, n, clustered)
     truth = rng.integers(len(STAGES), size=groups[-1] + 1)[groups]
     distance = np.abs(np.arange(len(STAGES)) - (truth + noise)[:, None])
@@ -107,7 +107,7 @@ def staged(rng: np.random.Generator, n: int, clustered: bool) -> tuple[np.ndarra
 
 
 def study_of_stages(n: int, clustered: bool, resamples: int) -> Study:
-    """Five stages, answered by a network that is about one stage off."""
+    """Return a study of five stages, predicted by a network with a mean error of about one stage."""
 
     def study(rng: np.random.Generator) -> dict[tuple[str, str], Interval]:
         truth, chances, groups = staged(rng, n, clustered)
@@ -124,7 +124,7 @@ def study_of_stages(n: int, clustered: bool, resamples: int) -> Study:
 
 
 def slope(truth: np.ndarray, chances: np.ndarray, groups: np.ndarray) -> Estimate:
-    """Calibration slope of the end point F2 or worse."""
+    """Estimate the calibration slope of the end point F2 or worse."""
     return recalibration(endpoints.score(chances, 2), truth >= 2, groups)[0]
 
 
@@ -134,7 +134,7 @@ def drawn(
     resamples: int,
     rng: np.random.Generator,
 ) -> dict[str, dict[str, Interval]]:
-    """Both bootstrap intervals of every measure."""
+    """Compute both bootstrap intervals of every measure."""
     table = resampled(measure, groups, resamples, seed=int(rng.integers(2**31)))
     percentile = zip(table["low"], table["high"], strict=True)
     corrected = zip(table["bca_low"], table["bca_high"], strict=True)
@@ -145,7 +145,7 @@ def drawn(
 
 
 def mean(values: np.ndarray) -> float:
-    """NaN where there are none."""
+    """Return the mean; NaN of no values."""
     return float(values.mean()) if len(values) else np.nan
 
 
@@ -155,7 +155,7 @@ def ends(estimate: Estimate) -> Interval:
 
 
 def cells(simulations: int, resamples: int) -> Iterator[dict[str, object]]:
-    """Every cell of the table, as it is done."""
+    """Yield every row of the table."""
     rng = np.random.default_rng(0)
     for clustered in (False, True):
         population = staged(rng, MANY, clustered)
@@ -164,7 +164,7 @@ def cells(simulations: int, resamples: int) -> Iterator[dict[str, object]]:
             known = {name: float(measured[name][0]) for name in STAGED} | {"slope": steepness}
             studies = [(study_of_stages(n, clustered, resamples), known)]
             for truth, (family, make) in product(
-                TRUTHS, {"auc": study_of_area, "share": study_of_share}.items()
+                TRUTHS, {"auc": study_of_area, "share": study_of_proportion}.items()
             ):
                 studies.append((make(n, truth, clustered, resamples), {family: truth}))
             for study, truths in studies:
@@ -179,7 +179,7 @@ def tabulated(
     simulations: int,
     rng: np.random.Generator,
 ) -> Iterator[dict[str, object]]:
-    """Coverage of each method over many studies, of those in which it gives an interval; NaN of too few."""
+    """Yield the coverage of each method over the studies in which it gives an interval; NaN if too few."""
     found = pd.DataFrame([study(rng) for _ in range(simulations)])
     for column in found.columns:
         family, method = str(column[0]), str(column[1])
@@ -207,7 +207,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--simulations", type=int, default=1000)
     parser.add_argument("--resamples", type=int, default=500)
-    parser.add_argument("--write", action="store_true", help=f"keep the table as {coverage.FILE}")
+    parser.add_argument("--write", action="store_true", help=f"write the table to {coverage.FILE}")
     given = parser.parse_args()
     started = time.perf_counter()
     table = pd.DataFrame(cells(given.simulations, given.resamples))

@@ -1,4 +1,4 @@
-"""Time and memory of DeLong's test of two arms, and what the ranks gain over a loop over all pairs.
+"""Time and memory of DeLong's test of two arms, and its speed against a loop over all pairs.
 
 python -m benchmarks.delong [--samples 1000000] [--pairs-of 1000]
 """
@@ -17,7 +17,7 @@ ROWS_A_GROUP = 5
 
 
 def made_up(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scores of two related arms with ties (2, n), truth (n,) and groups of about five rows (n,)."""
+    """Draw scores of two correlated arms with ties (2, n), truth (n,) and groups of about five rows (n,)."""
     rng = np.random.default_rng(0)
     positive = rng.random(n) < PREVALENCE
     shared = rng.normal(size=n) + 1.5 * positive
@@ -27,7 +27,7 @@ def made_up(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def measured(n: int, grouped: bool) -> tuple[float, float, float]:
-    """Seconds, and peak memory [MiB] of the whole process before and after; run it in a fresh one."""
+    """Return seconds, and the process's peak memory [MiB] before and after; to be run in a new process."""
     scores, positive, groups = made_up(n)
     delong.areas(scores[:, :1000], positive[:1000])  # first imports
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
@@ -38,7 +38,7 @@ def measured(n: int, grouped: bool) -> tuple[float, float, float]:
 
 
 def by_pairs(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Areas (M,) and DeLong covariance (M, M) by a loop over all pairs, as the paper defines them."""
+    """Compute areas (M,) and DeLong covariance (M, M) by a loop over all pairs, as the paper defines them."""
     m, n = int(positive.sum()), int((~positive).sum())
     v10, v01 = np.zeros((len(scores), m)), np.zeros((len(scores), n))
     for arm, row in enumerate(scores):
@@ -58,7 +58,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     for grouped in (False, True):
-        with multiprocessing.get_context("spawn").Pool(1) as pool:  # a peak of its own
+        with multiprocessing.get_context("spawn").Pool(1) as pool:  # a new process has a peak of its own
             seconds, before, peak = pool.apply(measured, (arguments.samples, grouped))
         name = "clustered" if grouped else "by row"
         print(f"two arms, n = {arguments.samples:,}, {name:9s}: {seconds:5.2f} s", end="")

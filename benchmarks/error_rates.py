@@ -1,10 +1,11 @@
-"""How often tests tell two arms apart: where they are alike, and on as many patients as were planned for it.
+"""Error rate of the tests of two equal arms, and power for different arms with the planned patients.
 
     python -m benchmarks.error_rates
 
-Scores of the diseased (40 %) and of the healthy are normal; those of two arms correlate by .5 in each class,
-and trainings of an arm by .8, with a skill that varies by `SPREAD`. A group is one sample, or a patient of
-five samples. Each line is of `--studies` simulated studies, of which a test at 5 % should err in 5 %.
+Scores of the diseased (40 %) and of the healthy are normal; those of two arms have a correlation of .5 in
+each class, those of trainings of an arm .8, and the skill varies over trainings by `SPREAD`. A group is one
+sample, or a patient with five samples. Each line summarises `--studies` simulated studies; for equal arms, a
+test at 5 % should find a difference in 5 % of them.
 """
 
 import argparse
@@ -32,35 +33,35 @@ from fibrolab.evaluation.intervals import sample_size
 TASK = Task(("healthy", "diseased"), True, {"diseased": 1})
 AREA, ACCURACY = Measure(END_POINTS, "auc", "diseased"), Measure(HEADLINE, "accuracy")
 SHARED, OF_ARM, OF_TRAINING = 0.5, 0.3, 0.2  # of the variance of a score
-SPREAD = 0.1  # SD over trainings of the distance between diseased and healthy, as a share of it
+SPREAD = 0.1  # SD over trainings of the distance between diseased and healthy, as a proportion of it
 RESAMPLES = 200
 ALPHA = 0.05
-EXPECTED, OTHER = 0.85, 0.75  # AUCs that studies are planned to tell apart
+EXPECTED, OTHER = 0.85, 0.75  # AUCs that the planned studies compare
 
 
 def arms(
     rng: np.random.Generator, n: int, areas: tuple[float, float], trainings: tuple[int, int], clustered: bool
 ) -> list[Arm]:
-    """Two arms that answered the same n samples."""
+    """Draw two arms that predict the same n samples."""
     noise, groups = correlated(rng, n, clustered)
     ill = (np.arange(groups[-1] + 1) < round(PREVALENCE * (groups[-1] + 1)))[groups]
     found = []
-    spread = SPREAD if max(trainings) > 1 else 0.0  # of single trainings it is asked whether these two differ
+    spread = SPREAD if max(trainings) > 1 else 0.0  # a test of single trainings is about these two networks
     for area, count in zip(areas, trainings, strict=True):
         of_arm = np.sqrt(SHARED) * noise + np.sqrt(OF_ARM) * correlated(rng, n, clustered)[0]
-        answers = []
+        predictions = []
         for _ in range(count):
             distance = np.sqrt(2) * norm.ppf(area) * (1 + spread * rng.standard_normal())
             score = of_arm + np.sqrt(OF_TRAINING) * correlated(rng, n, clustered)[0] + distance * (ill - 0.5)
-            share = norm.cdf(score)
-            chances = np.stack([1 - share, share], axis=1)
-            answers.append(Prediction({"diseased": score}, {}, chances))
-        found.append(Arm("", np.arange(n), ill.astype(int), groups, tuple(answers)))
+            chance = norm.cdf(score)
+            probabilities = np.stack([1 - chance, chance], axis=1)
+            predictions.append(Prediction({"diseased": score}, {}, probabilities))
+        found.append(Arm("", np.arange(n), ill.astype(int), groups, tuple(predictions)))
     return found
 
 
 def tested(rng: np.random.Generator, measure: Measure, sides: list[Arm]) -> Contrast:
-    """As a comparison tests them; resampled only where the test asks for it."""
+    """Test two arms as a comparison does, with resamples only where the test needs them."""
     first, second = sides
     values = [measured(side, TASK)[measure][:, 0] for side in sides]
     one = len(values[0]) == len(values[1]) == 1
@@ -72,8 +73,8 @@ def tested(rng: np.random.Generator, measure: Measure, sides: list[Arm]) -> Cont
     return contrast(measure, first, second, (values[0], values[1]), (draws[0], draws[1]), TASK)
 
 
-def alike(rng: np.random.Generator, studies: int) -> Iterator[dict[str, object]]:
-    """Two arms of the same area."""
+def equal_arms(rng: np.random.Generator, studies: int) -> Iterator[dict[str, object]]:
+    """Yield the error rates for two arms with the same area."""
     single = product((AREA, ACCURACY), (False, True), (50, 200), (0.7, 0.85, 0.95), [(1, 1)])
     several = product((AREA, ACCURACY), (False,), (200,), (0.85,), [(2, 2), (3, 3), (5, 5), (1, 3)])
     for measure, clustered, n, area, trainings in (*single, *several):
@@ -93,7 +94,7 @@ def alike(rng: np.random.Generator, studies: int) -> Iterator[dict[str, object]]
 
 
 def planned(rng: np.random.Generator, studies: int) -> Iterator[dict[str, object]]:
-    """Arms that differ, on as many patients as are said to tell them apart in 80 % of the studies."""
+    """Yield the power for two different arms with the number of patients planned for 80 %."""
     many = arms(rng, 200_000, (EXPECTED, OTHER), (1, 1), False)
     right = [(side.predictions[0].scores["diseased"] > 0) == side.labels for side in many]
     discordant = float((right[0] != right[1]).mean())
@@ -122,8 +123,8 @@ def main() -> None:
     studies = parser.parse_args().studies
     rng = np.random.default_rng(0)
     for title, lines in (
-        ("Arms that are alike", alike(rng, studies)),
-        ("Arms that differ, planned for 80 %", planned(rng, studies)),
+        ("Equal arms", equal_arms(rng, studies)),
+        ("Different arms, planned for a power of 80 %", planned(rng, studies)),
     ):
         print(f"{title}\n{pd.DataFrame(lines).to_string(index=False, float_format=lambda x: f'{x:.4g}')}\n")
 

@@ -1,10 +1,11 @@
-"""Seconds, memory and bytes of what is computed from finished runs, each against its bound.
+"""Seconds, memory and bytes of evaluation, report and comparison of finished runs, each against its bound.
 
     python -m benchmarks.evaluation
 
-Scored are 10,000 made-up samples in five stages, four a patient, by 1,000 resamples of the patients. The run
-that is reported tested 6,323 samples, as all folds together do; its manifest has what subgroups, cohort and
-clinical markers ask for, and the worst mistakes have pictures. Then two such runs are compared.
+10,000 simulated samples in five stages, four per patient, are scored with 1,000 resamples of the patients. A
+run with 6,323 test samples, as in a cross-validation, is evaluated and reported; its manifest has the columns
+for subgroups, cohort and clinical markers, and its largest errors have images. Then two such runs are
+compared.
 """
 
 import argparse
@@ -26,13 +27,13 @@ from fibrolab.reporting import run_outputs
 
 STAGES = ("F0", "F1", "F2", "F3", "F4")
 ENDPOINTS = {"ge_F2": 2, "ge_F3": 3, "ge_F4": 4}
-ROWS = 4  # samples a patient
+ROWS = 4  # samples per patient
 SCORED, REPORTED = 10_000, 6_323
-MEGABYTES = 10  # of the page
+MEGABYTES = 10  # largest size of the page
 
 
-def answered(n: int, seed: int = 1) -> pd.DataFrame:
-    """Predictions of n test samples and half as many of validation; truth does not depend on the seed."""
+def predicted(n: int, seed: int = 1) -> pd.DataFrame:
+    """Return predictions of n test and n / 2 validation samples, whose truth does not depend on the seed."""
     owner = np.arange(n + n // 2) // ROWS
     truth = np.random.default_rng(0).integers(len(STAGES), size=owner[-1] + 1)[owner]
     noise = np.random.default_rng(seed).normal(size=(len(owner), len(STAGES)))
@@ -72,8 +73,8 @@ def manifest(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def finished(folder: Path) -> Path:
-    """The folder of a run as training leaves it."""
-    frame = answered(REPORTED)
+    """Write the files of a run as a training does, and return the folder."""
+    frame = predicted(REPORTED)
     table = manifest(frame)
     counts = {
         part: dict(zip(STAGES, np.bincount(rows[keys.Y_TRUE], minlength=len(STAGES)).tolist(), strict=True))
@@ -107,14 +108,14 @@ def finished(folder: Path) -> Path:
 
 
 def reported(folder: Path) -> None:
-    """Evaluation, pictures and page."""
+    """Evaluate a run and write its report."""
     evaluation_tables.write(folder)
     run_outputs.draw_mistakes(folder, pictures)
     run_outputs.write(folder)
 
 
 def pictures(names: object) -> dict[str, np.ndarray]:
-    """Noise, which PNG cannot make smaller, instead of ultrasound."""
+    """Return noise, which PNG cannot compress, instead of ultrasound images."""
     rng = np.random.default_rng(3)
     return {str(name): rng.integers(0, 256, (224, 224), dtype=np.uint8) for name in names}  # type: ignore[attr-defined]
 
@@ -124,7 +125,7 @@ def main() -> None:
     argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args()
-    frame = answered(SCORED)
+    frame = predicted(SCORED)
     staged(
         f"all measures, n = {SCORED:,}",
         lambda: score.score(frame, STAGES, endpoints=ENDPOINTS, resamples=1000),
@@ -137,7 +138,7 @@ def main() -> None:
         print(f"{'its page':28} {size:8.2f} MB  {size / MEGABYTES:26.0%} of {MEGABYTES} MB")
     task = Task(STAGES, True, ENDPOINTS)
     arms = [
-        arm_from_runs(name, [answered(REPORTED, seed)], task) for seed, name in enumerate(("one", "other"))
+        arm_from_runs(name, [predicted(REPORTED, seed)], task) for seed, name in enumerate(("one", "other"))
     ]
     staged(
         f"two arms, {REPORTED:,} samples",

@@ -1,13 +1,13 @@
-"""Training from the pixel cache with augmentation against the same step fed from the device's own memory.
+"""Training from the pixel cache with augmentation, against the same training from the device's memory.
 
     python -m benchmarks.feeding                                        # a CPU, small
     python -m benchmarks.feeding --image-size 224 --batch-size 128 --patients 1024 --backbone resnet50 \
         --set trainer.precision=bf16-mixed channels_last=true augment=paper2 augment_on=device     # a GPU
 
-Each epoch is trained twice through the Lightning Trainer with the run's settings: once end to end (pixels off
-the memory map, augmentation, workers, transfer), once with batches that already lie on the device, ready. The
-ratio of images a second tells whether the data keeps the network busy. The first epoch warms up. Peak memory
-is that of the device, where it is a GPU.
+Each epoch is trained twice by the Lightning Trainer with the run's settings: once end to end (pixels from the
+memory map, augmentation, workers, transfer), once with batches that are already on the device. The ratio of
+images a second shows whether loading keeps up with the network. The first epoch is a warm-up. On a GPU the
+peak memory of the device is printed too.
 """
 
 import argparse
@@ -58,7 +58,7 @@ class Twice:
         _wait()
         start, images = time.perf_counter(), 0
         for step, batch in enumerate(islice(batches, self._steps), start=1):
-            if step == self._steps:  # nothing asks for more once an epoch has its last batch
+            if step == self._steps:  # nothing is requested after the last batch of an epoch
                 _wait()
                 rates.append(images / (time.perf_counter() - start))
             yield batch
@@ -70,13 +70,13 @@ def _size(batch: Batch) -> int:
 
 
 def _wait() -> None:
-    """Until the device has done what it was given."""
+    """Wait until the device has finished its work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
 def config(options: argparse.Namespace, root: str) -> DictConfig:
-    """A run of `fibrolab.train` that goes on for as long as is measured."""
+    """Compose the settings of `fibrolab.train`, with as many epochs as are measured."""
     overrides = [
         f"paths.root={root}", f"data.patients={options.patients}", "data.images_per_patient=4",
         f"data.size={options.image_size}", f"backbone@model.branches.image={options.backbone}",
@@ -88,7 +88,7 @@ def config(options: argparse.Namespace, root: str) -> DictConfig:
 
 
 def measure(settings: DictConfig) -> Twice:
-    """Fit as the pipeline does, every epoch from the loader and from memory."""
+    """Fit as the pipeline does, each epoch from the loader and from memory."""
     with track(**resolved(settings.tracking), name="feeding", tags={}) as tracked:
         data = load(settings)
         module = fitting.build_module(settings, data)

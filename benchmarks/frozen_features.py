@@ -1,14 +1,14 @@
-"""A frozen backbone run in every epoch, against its features computed once, in one run on the CPU.
+"""Training on a frozen backbone: run in every epoch, against features computed once, on the CPU.
 
     python -m benchmarks.frozen_features --data DIR [--epochs 10] [--image-size 96] [--backbone resnet18]
 
-DIR is the Kaggle set, folders F0 .. F4. Both trainings are what `fibrolab.train` does with model=single and
+DIR is the Kaggle set, folders F0 .. F4. Both trainings are those of `fibrolab.train` with model=single and
 augment=none: the same initial weights and batches, the Lightning Trainer with the default config, all its
-callbacks, the curves in an MLflow database, and predictions at the end. Their time is that of everything
-behind the datamodule: for the second run, reading the pixels and computing, writing and checking the features
-are part of it. The pixels are preprocessed before either, and a short training warms up the libraries.
+callbacks, the curves in an MLflow database, and predictions at the end. Timed is everything after the
+datamodule; for the second training this includes reading the pixels and computing, writing and checking the
+features. The pixels are preprocessed before, and a short training is a warm-up.
 
-The ratio says how many times quicker the second is. That both end with the same predictions is printed too.
+The ratio of the durations is printed, and the largest difference between the predictions of both.
 """
 
 import argparse
@@ -39,7 +39,7 @@ class Measured:
     Attributes:
         caching: Duration of the caching [s].
         training: Duration of training and prediction [s].
-        probabilities: Of all validation and test samples, (n, K).
+        probabilities: Probabilities of all validation and test samples (n, K).
     """
 
     caching: float
@@ -66,7 +66,7 @@ def config(options: argparse.Namespace, root: str, *more: str) -> DictConfig:
 
 
 def trained(settings: DictConfig, data: LabelledData, cache: bool) -> Measured:
-    """One training, timed from the module that is built to the predictions that are written."""
+    """Train once, timed from the module to the predictions."""
     with track(**resolved(settings.tracking), name="frozen features", tags={}) as tracked:
         module = fitting.build_module(settings, data)
         datamodule = fitting.build_datamodule(settings, data, module)

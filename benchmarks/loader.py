@@ -1,18 +1,19 @@
-"""Second-epoch loader throughput at 224 px, one worker: the cache against doing the work each time.
+"""Throughput of the loader in its second epoch, 224 px, one worker: from the cache, and without it.
 
     python -m benchmarks.loader
 
-Four loaders see the same 640 x 480 speckle JPEGs in one run, each with paper 1's augmentation and one
-persistent worker. All end at the same: batches of normalised floats of three channels.
+Four loaders read the same 640 x 480 speckle JPEGs in one run, each with paper 1's augmentation and one
+persistent worker. All give the same result: batches of normalised floats with three channels.
 
-- `cache`: ours. Grey bytes off the memory map, augmented as bytes; a batch is scaled, normalised and widened
-  as a whole, as the network does it. (The store is filled without denoising, to spare the wait: what was done
-  to the pixels costs nothing any more.)
-- `denoise`: ours without the cache. A scan is read, denoised, equalised and resized before it is augmented.
-- `torchvision`: ImageFolder with v2 transforms, as a tutorial has it: RGB, resized, augmented, normalised.
-- `torchvision, grey`: the same with one channel of bytes, and batches as ours: the kindest comparison.
+- `cache`: fibrolab. Grey bytes from the memory map, augmented as bytes; a batch is scaled, normalised and
+  repeated to three channels as a whole, as in the network. (The cache is filled without denoising, to save
+  time; this does not affect reading.)
+- `denoise`: fibrolab without the cache. A scan is read, denoised, equalised and resized before it is
+  augmented.
+- `torchvision`: ImageFolder with v2 transforms, as in a tutorial: RGB, resized, augmented, normalised.
+- `torchvision, grey`: the same with one channel of bytes and batches as in fibrolab, which is fastest.
 
-The ratios are what counts: they hold on any machine, the images a second do not.
+The ratios are comparable between machines; the images a second are not.
 """
 
 import argparse
@@ -46,7 +47,7 @@ MEAN, SD = 0.45, 0.22  # of all three channels
 
 
 class UncachedDataset(Dataset[dict[str, Any]]):
-    """Reads and preprocesses a file each time it is asked for; otherwise as `PixelDataset`."""
+    """Reads and preprocesses a file at each access; otherwise as `PixelDataset`."""
 
     def __init__(self, paths: list[Path], preprocess: Preprocess, augment: Augment) -> None:
         self.paths, self.preprocess, self.augment = paths, preprocess, augment
@@ -63,7 +64,7 @@ class UncachedDataset(Dataset[dict[str, Any]]):
 
 
 def write_scans(folder: Path, count: int, size: tuple[int, int] = (480, 640)) -> list[Path]:
-    """Write grey speckle as JPEGs of a size (H, W), in the class folders that ImageFolder wants."""
+    """Write grey speckle as JPEGs of a size (H, W), in one folder per class."""
     generator = np.random.default_rng(0)
     paths = [folder / f"F{i % 5}" / f"{i:05}.jpg" for i in range(count)]
     for path in paths:
@@ -74,7 +75,7 @@ def write_scans(folder: Path, count: int, size: tuple[int, int] = (480, 640)) ->
 
 
 def image_folder(folder: Path, grey: bool) -> Dataset[Any]:
-    """Return the torchvision way to the same augmentation of the same files; grey, it ends at bytes."""
+    """Return torchvision's data set of the same files with the same augmentation; if grey, of bytes."""
     from torchvision.datasets import ImageFolder
     from torchvision.transforms import v2
 
@@ -86,7 +87,7 @@ def image_folder(folder: Path, grey: bool) -> Dataset[Any]:
 
 
 def second_epoch(dataset: Dataset[Any], sampler: Any) -> float:
-    """Images a second of the second epoch, one persistent worker."""
+    """Return the images a second of the second epoch, with one persistent worker."""
     loader = DataLoader(dataset, BATCH, sampler=sampler, num_workers=1, persistent_workers=True)
     count_images(loader)
     start = time.perf_counter()
@@ -99,14 +100,14 @@ def count_images(loader: Iterable[Any]) -> int:
 
 
 def ready(images: torch.Tensor) -> torch.Tensor:
-    """Bring a batch of grey bytes (B, 1, H, W) to normalised floats (B, 3, H, W); one that is so stays."""
+    """Convert a batch of grey bytes (B, 1, H, W) to normalised floats (B, 3, H, W); others are unchanged."""
     if images.dtype == torch.uint8:
         images = images.float().div_(255).sub_(MEAN).div_(SD).expand(-1, 3, -1, -1).contiguous()
     return images
 
 
 def cached(paths: list[Path], root: Path, augment: Augment, times: int) -> PixelDataset:
-    """The paths, `times` over, out of the pixel store: a fast loader needs a long epoch to be timed."""
+    """Return a data set of the files from the pixel store, repeated: a fast loader needs a long epoch."""
     store = PixelStore(root, Preprocess(size=224))
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
     slots = Slots(*(np.tile(places, times) for places in store.build(whole(paths), digests)))

@@ -1,15 +1,15 @@
-"""Memory of every process on 100,000 images: the loader, a training, and what comes before it.
+"""Memory of every process with 100,000 images: loader, training, and the preparation of the data.
 
     python -m benchmarks.memory            # the loader alone, two epochs
     python -m benchmarks.memory --train    # the whole of `fibrolab.training.fitting.fit`, then the loader
     python -m benchmarks.memory --data     # manifest, survey, split and audit, with their seconds
 
-For the first two a pixel store of that many scans is written directly (64 px; `--size 224` needs 5 GB of
-disk) and read through `FibrosisDataModule` with paper 1's augmentation and two workers a loader. The training
-has the default network and callbacks and a limited number of steps. For the third, that many PNG files of
-32 px are written and surveyed. Printed is the peak resident memory of each process (`VmHWM`), which counts
-every page that it held at once, shared or not, and the largest proportional share (PSS) that was seen, where
-a page that k processes share counts 1/k. The bound is 2 GiB a process. Linux only: it reads /proc.
+For the first two, a pixel store of as many scans is written directly (64 px; `--size 224` needs 5 GB of disk)
+and read through `FibrosisDataModule` with paper 1's augmentation and two workers per loader. The training has
+the default network and callbacks and a limited number of steps. For the third, as many PNG files of 32 px are
+written and surveyed. Printed are the peak resident memory of each process (`VmHWM`), which counts shared
+pages fully, and its largest proportional set size (PSS), in which a page shared by k processes counts 1/k.
+The bound is 2 GiB per process. Linux only: it reads /proc.
 """
 
 import argparse
@@ -51,10 +51,10 @@ CLASSES = ("F0", "F1", "F2", "F3", "F4")
 
 
 class Watch(Thread):
-    """Looks at this process and its children several times a second while a `with` block runs.
+    """Measures this process and its children several times a second while a `with` block runs.
 
     Attributes:
-        seen: Peak resident memory and largest proportional share [MiB] by process id.
+        seen: Peak resident memory and largest proportional set size [MiB] by process id.
     """
 
     def __init__(self, interval: float = 0.25) -> None:
@@ -71,22 +71,22 @@ class Watch(Thread):
         self.join()
 
     def run(self) -> None:
-        """Look until told to stop."""
+        """Measure until the `with` block ends."""
         while not self._over.wait(self._interval):
             for pid in (os.getpid(), *(child.pid for child in active_children() if child.pid)):
-                with suppress(OSError, TypeError):  # it has ended meanwhile
-                    peak, share = reading(pid, "status", "VmHWM"), reading(pid, "smaps_rollup", "Pss")
-                    self.seen[pid] = (peak, max(share, self.seen.get(pid, (0, 0))[1]))
+                with suppress(OSError, TypeError):  # the process may have ended
+                    peak, pss = reading(pid, "status", "VmHWM"), reading(pid, "smaps_rollup", "Pss")
+                    self.seen[pid] = (peak, max(pss, self.seen.get(pid, (0, 0))[1]))
 
     def report(self) -> None:
         """Print the main process and its workers."""
-        for pid, (peak, share) in self.seen.items():
+        for pid, (peak, pss) in self.seen.items():
             name = "main" if pid == os.getpid() else "worker"
-            print(f"{name:8} peak {peak:7.0f} MiB   share {share:7.0f} MiB   bound {BOUND} MiB")
+            print(f"{name:8} peak {peak:7.0f} MiB   PSS {pss:7.0f} MiB   bound {BOUND} MiB")
 
 
 def table(count: int) -> pd.DataFrame:
-    """Patients of two visits with two images each; the visit has the stage."""
+    """Return a table of patients with two visits of two images each; the stage belongs to the visit."""
     number = np.arange(count)
     patients = [f"patient-{i // 4:06}" for i in number]
     visits = [f"visit-{i // 2:06}" for i in number]
@@ -110,7 +110,7 @@ def config(root: str, size: int, steps: int) -> DictConfig:
 
 
 def many(settings: DictConfig, count: int) -> LabelledData:
-    """Data whose pixels are in the store already: random bytes, a thousand scans at a time."""
+    """Return data whose pixels are already in the store: random bytes, written in blocks of 1,000 scans."""
     store = PixelStore(Path(settings.paths.cache) / "pixels", Preprocess(**arguments(settings.preprocess)))
     store.folder.mkdir(parents=True)
     digests = [hashlib.sha256(str(i).encode()) for i in range(count)]
@@ -127,7 +127,7 @@ def many(settings: DictConfig, count: int) -> LabelledData:
 def train(
     settings: DictConfig, data: LabelledData, module: Classifier, datamodule: FibrosisDataModule
 ) -> None:
-    """Fit some steps, validate and predict in full, as a run does."""
+    """Fit some steps, then validate and predict all samples, as a run does."""
     tags: dict[str, Any] = {}
     with track(**resolved(settings.tracking), name="memory", tags=tags) as tracked:
         splits.write(data.split, data.manifest, tracked.folder / keys.SPLIT_FILE)  # which checkpoints name
@@ -135,7 +135,7 @@ def train(
 
 
 def passes(datamodule: FibrosisDataModule, epochs: int) -> None:
-    """Everything that a training would load, and nothing done with it."""
+    """Load the batches of some epochs without using them."""
     datamodule.setup("fit")
     loader = datamodule.train_dataloader()
     for epoch in range(epochs):
@@ -146,7 +146,7 @@ def passes(datamodule: FibrosisDataModule, epochs: int) -> None:
 
 
 def before_training(root: Path, count: int) -> None:
-    """Seconds and memory of each stage that reads no pixels, or reads them once."""
+    """Measure each stage before the training: manifest, survey, splits and audit."""
     rows = table(count)
     write_files(root, rows[keys.IMAGE])
     manifest = staged("manifest", lambda: Manifest(rows, CLASSES, "many", root))
@@ -159,7 +159,7 @@ def before_training(root: Path, count: int) -> None:
 
 
 def write_files(root: Path, names: pd.Series) -> None:
-    """Smooth noise as PNG, 32 x 32, no two alike."""
+    """Write smooth noise as PNG files of 32 x 32 px, all different."""
     generator = np.random.default_rng(0)
     for name in names:
         (root / name).parent.mkdir(exist_ok=True)

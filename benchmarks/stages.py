@@ -9,29 +9,29 @@ from typing import Any
 
 
 def staged(name: str, work: Callable[[], Any], bound: float | None = None) -> Any:
-    """The result of `work`; printed are its seconds, those of the processor, and the peak memory meanwhile.
+    """Call a function, print its wall and CPU seconds and its peak memory, and return its result.
 
     Args:
-        name: What it is called.
-        work: Is called once.
-        bound: Seconds that it may take, to print the share of them.
+        name: Name in the output.
+        work: The function, which is called once.
+        bound: Seconds that it may take, to print the proportion used.
     """
-    Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts over
+    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
     before = reading(os.getpid(), "status", "VmRSS")
     start, busy = time.perf_counter(), time.process_time()
     result = work()
     seconds, busy = time.perf_counter() - start, time.process_time() - busy
     peak = reading(os.getpid(), "status", "VmHWM")
-    share = f"   {seconds / bound:4.0%} of {bound:.0f} s" if bound else ""
+    used = f"   {seconds / bound:4.0%} of {bound:.0f} s" if bound else ""
     print(
         f"{name:28} {seconds:8.2f} s (busy {busy:.2f})   peak {peak:6.0f} MiB   (began with {before:.0f})"
-        f"{share}",
+        f"{used}",
         flush=True,
     )
     return result
 
 
 def reading(pid: int, file: str, field: str) -> float:
-    """A number of `/proc/PID/FILE` [MiB]."""
+    """Read a number of `/proc/PID/FILE` [MiB]."""
     text = (Path("/proc") / str(pid) / file).read_text()
     return int(re.search(rf"{field}:\s+(\d+) kB", text)[1]) / 2**10  # type: ignore[index]

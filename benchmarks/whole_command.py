@@ -1,17 +1,17 @@
-"""The whole command against a plain PyTorch script and plain Lightning: start, fit, end, audit and report.
+"""The whole command `train` against a plain PyTorch script and plain Lightning, audit and report included.
 
     python -m benchmarks.whole_command --data DIR     # a folder of F0 .. F4; without one, files are generated
 
-Three programs train the same network on the same files, each as a process of its own, one after the other:
+Three programs train the same network on the same files, each in its own process, one after the other:
 
-- `torch`: a script of one loop: ImageFolder, v2 transforms, AdamW, a cosine, validation after each epoch,
-  the best weights kept, probabilities of the test part written as CSV.
+- `torch`: a script with one loop: ImageFolder, v2 transforms, AdamW, a cosine schedule, validation after each
+  epoch, the best weights saved, probabilities of the test part written as CSV.
 - `lightning`: the same as a LightningModule with CSVLogger, and a ModelCheckpoint of best and last epoch.
 - `cold` and `warm`: `fibrolab train` in an empty folder, and once more in that folder. It also surveys and
   audits the files, computes intervals and baselines, draws the figures and writes the report.
 
-Printed are the seconds of wall time and of the processors (with loader processes), means over the rounds, and
-the ratio of wall time to plain Lightning's. The order turns with each round.
+Printed are the wall time and the CPU time (with loader processes) as means over the rounds [s], and the ratio
+of the wall time to that of plain Lightning. The order of the programs rotates with each round.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def files_of(folder: Path, data: Path | None, count: int, size: int) -> None:
 
 
 def loaders(folder: Path, size: int) -> Iterator[Any]:
-    """Yield the loaders of 70 % for training, 15 % for validation, 15 % for the test, one worker each."""
+    """Yield loaders of training (70 %), validation (15 %) and test (15 %), with one worker each."""
     import torch
     from torch.utils.data import DataLoader, Subset
     from torchvision.datasets import ImageFolder
@@ -166,7 +166,7 @@ def command(program: str, folder: Path, work: Path, options: argparse.Namespace)
 
 
 def timed(line: list[str]) -> tuple[float, float]:
-    """Run a process; return its seconds of wall time and of the processors, with its own processes."""
+    """Run a process; return its wall time and its CPU time [s], child processes included."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     ended = subprocess.run(line, capture_output=True, text=True, check=False)
     wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -176,17 +176,17 @@ def timed(line: list[str]) -> tuple[float, float]:
 
 
 def artifacts(work: Path) -> list[set[str]]:
-    """Return the files of each run below a folder, in the order of their ends."""
+    """Return the files of each run below a folder, in the order in which the runs ended."""
     runs = sorted((work / "mlruns" / "artifacts").glob("*/artifacts"), key=lambda run: run.stat().st_mtime)
     return [{path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()} for run in runs]
 
 
 def main() -> None:
-    """Measure and print; with `--run`, be one of the plain programs."""
+    """Measure and print; with `--run`, run one of the plain programs."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, help="folder of F0 .. F4, of which the first files are taken")
+    parser.add_argument("--data", type=Path, help="folder with F0 .. F4; its first files are used")
     parser.add_argument("--files", type=int, default=600)
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--epochs", type=int, default=3)
@@ -200,7 +200,7 @@ def main() -> None:
         script(options.data, options.work, options.backbone, options.image_size, options.epochs)
         return
     if options.data is None:
-        print("No --data: the files are generated, as many and as large.")
+        print("No --data: files of the same number and size are generated.")
     spent: dict[str, list[tuple[float, float]]] = {name: [] for name in PROGRAMS}
     with tempfile.TemporaryDirectory() as temporary:
         files = Path(temporary) / "files"

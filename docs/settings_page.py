@@ -10,9 +10,10 @@ CONF = Path(__file__).parents[1] / "conf"
 PAGE = "settings.md"
 INTRODUCTION = """# Settings
 
-The files in `conf/` make this page. On the command line `GROUP=NAME` chooses `conf/GROUP/NAME.yaml`, and
-`GROUP.SETTING=VALUE` changes a setting of it. Parts of a model are chosen by their place, such as
-`backbone@model.branches.image=resnet18`. `--cfg job` prints the settings of a command line.
+This page is generated from the files in `conf/`. On the command line `GROUP=NAME` chooses
+`conf/GROUP/NAME.yaml`, and `GROUP.SETTING=VALUE` changes a setting of it. Parts of a model are chosen by
+their place, such as `backbone@model.branches.image=resnet18`. `--cfg job` prints the settings of a command
+line.
 """
 
 
@@ -23,7 +24,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def settings_page() -> str:
-    """Return the page: a section a group, and in it each file with its first sentence and its settings."""
+    """Return the page: a section for each group, with the first sentence and the settings of each file."""
     roots = sorted(CONF.glob("*.yaml"))
     parts = [INTRODUCTION, "## Commands", *map(_entry, roots)]
     groups = sorted({path.parent for path in CONF.rglob("*.yaml")} - {CONF})
@@ -35,7 +36,7 @@ def settings_page() -> str:
 
 
 def _entry(path: Path) -> str:
-    """Return a file as a title, its first sentence, its command and its content."""
+    """Return title, first sentence, example command and content of a file."""
     lines = [
         line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("# @package")
     ]

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.coverage import cells, study_of_area, study_of_share, tabulated
+from benchmarks.coverage import cells, study_of_area, study_of_proportion, tabulated
 from fibrolab.evaluation.intervals import coverage
 
 KEPT = pd.read_csv(coverage.FILE)
@@ -33,7 +33,7 @@ def test_plain_intervals_fall_short_where_few_samples_have_a_large_area():
 
 @pytest.mark.parametrize(
     ("make", "family", "method", "clustered"),
-    [(study_of_area, "auc", "DeLong", False), (study_of_share, "share", "clustered Wilson", True)],
+    [(study_of_area, "auc", "DeLong", False), (study_of_proportion, "share", "clustered Wilson", True)],
 )
 def test_the_kept_table_is_what_the_simulation_gives(make, family, method, clustered):
     study = make(50, 0.95, clustered, resamples=20)
