@@ -1,4 +1,4 @@
-"""Made-up answers of several networks to the same patients: what a comparison is tested on."""
+"""Simulated predictions of several networks for the same patients, to test comparisons on."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ TASK = Task(STAGES, True, {"ge_F2": 2, "ge_F3": 3, "ge_F4": 4})
 BINARY = Task(("F0-F1", "F2-F4"), True, {"F2-F4": 1})
 
 
-def answers(
+def predictions_of(
     skill: float,
     seed: int,
     n: int = 120,
@@ -63,7 +63,7 @@ def two(
     n: int = 120, per_patient: int = 1, skills: Sequence[float] = (1.0, 1.8)
 ) -> tuple[list[pd.DataFrame], list[Arm]]:
     """The predictions of two networks, and the arms `a` and `b` of them."""
-    frames = [answers(skill, seed, n, per_patient) for seed, skill in enumerate(skills)]
+    frames = [predictions_of(skill, seed, n, per_patient) for seed, skill in enumerate(skills)]
     return frames, [arm_from_runs(name, [frame], TASK) for name, frame in zip("ab", frames, strict=True)]
 
 

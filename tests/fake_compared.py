@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from compose import composed
 from drawn import unrendered
-from fake_arms import STAGES, answers, of_test
+from fake_arms import STAGES, of_test, predictions_of
 
 from fibrolab import keys
 from fibrolab.analyses import comparing
@@ -63,7 +63,7 @@ def table_of(folder):
 
 def folds_of(place, skill, count=3, model="resnet", missing=(), repeated=None):
     """A run for each fold of a cross-validation of the test samples."""
-    whole = answers(skill, 0, n=60)
+    whole = predictions_of(skill, 0, n=60)
     rows, found = of_test(whole), []
     for fold in set(range(count)) - set(missing):
         tested = rows[np.arange(len(rows)) % count == (fold if repeated != fold else 0)]

@@ -6,7 +6,7 @@ from pathlib import Path
 import fake_run
 import pandas as pd
 import yaml
-from fake_arms import STAGES, answers
+from fake_arms import STAGES, predictions_of
 
 from fibrolab import keys
 from fibrolab.evaluation import predictions
@@ -17,7 +17,7 @@ ENDPOINTS = {"ge_F2": 2, "ge_F4": 4}
 def make(folder: Path, per_patient: int = 2) -> Path:
     """A run that came to its test, not evaluated yet."""
     folder.mkdir(parents=True, exist_ok=True)
-    frame = answers(1.5, 0, per_patient=per_patient)
+    frame = predictions_of(1.5, 0, per_patient=per_patient)
     predictions.write(frame, folder / keys.PREDICTIONS_FILE)
     learnt = frame.assign(sample_id="t" + frame[keys.SAMPLE_ID], partition=keys.TRAIN)
     known = pd.concat([frame, learnt], ignore_index=True)[list(predictions.COLUMNS)]

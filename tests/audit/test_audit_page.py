@@ -54,7 +54,7 @@ def texts(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
 
 
-def test_the_page_opens_in_a_browser_without_complaint_or_request(folder: Path, browser: Any) -> None:
+def test_the_page_opens_in_a_browser_without_errors_or_requests(folder: Path, browser: Any) -> None:
     opened = visit(browser, folder / keys.AUDIT_PAGE)
     assert opened.complaints == []
     assert sum(not url.startswith("data:") for url in opened.requests) == 1  # the page itself
@@ -138,7 +138,7 @@ def test_there_is_advice_for_every_finding_that_harms_the_verdict() -> None:
     assert set(audit_page.ADVICE) == harmful | {"size_baseline", "acquisition_baseline"}
 
 
-def test_names_are_shown_as_text_and_never_run(tmp_path: Path, browser: Any) -> None:
+def test_names_are_shown_as_text_and_never_executed(tmp_path: Path, browser: Any) -> None:
     found = json.loads(json.dumps(audit()).replace('"F0', json.dumps(EVIL)[:-1]))
     found |= {"name": EVIL, "left_out": [EVIL], "implausible": [EVIL], "identity": {EVIL: 1}}
     found["findings"][0]["sentence"] = EVIL
@@ -192,7 +192,7 @@ def test_a_broken_audit_is_told(tmp_path: Path) -> None:
     assert "audit.json is there but could not be read" in audit_page.write(tmp_path).read_text()
 
 
-def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nowhere is not a run's folder"):
         audit_page.write(tmp_path / "nowhere")
 

@@ -66,7 +66,7 @@ def test_every_command_composes(page: str, command: str, words: list[str]) -> No
 
 
 @pytest.mark.parametrize("page", NAMES)
-def test_other_commands_are_known(page: str) -> None:
+def test_other_commands_exist(page: str) -> None:
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for words in lines(ROOT / page):
         if words[0] == "make":
@@ -78,7 +78,7 @@ def test_other_commands_are_known(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", NAMES)
-def test_every_link_leads_somewhere(page: str) -> None:
+def test_every_link_has_a_target(page: str) -> None:
     path = ROOT / page
     for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
         if target.startswith(("http://", "https://")):

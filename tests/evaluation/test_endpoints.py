@@ -25,7 +25,7 @@ def made_up(n, seed=0):
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(10, 60), st.integers(0, 2**31))
-def test_an_end_point_scores_as_scikit_learn_scores_the_summed_probabilities(n, seed):
+def test_measures_of_an_end_point_equal_scikit_learn_on_summed_probabilities(n, seed):
     y_true, probabilities = made_up(n, seed)
     values = endpoints.evaluate(y_true, probabilities, ENDPOINTS)
     for name, lowest in ENDPOINTS.items():
@@ -40,21 +40,21 @@ def test_an_end_point_scores_as_scikit_learn_scores_the_summed_probabilities(n, 
             np.testing.assert_allclose(values[f"{measure}_{name}"], [value], rtol=1e-12)
 
 
-def test_the_sum_decides_even_where_a_single_lower_stage_is_the_most_probable():
+def test_the_sum_decides_even_if_a_lower_stage_is_the_most_probable():
     values = endpoints.evaluate(
         np.array([2, 0]), np.array([[0.4, 0, 0.3, 0.3, 0], [1, 0, 0, 0, 0]]), {"ge": 2}
     )
     assert values["sensitivity_ge"][0] == values["specificity_ge"][0] == 1
 
 
-def test_an_end_point_that_nobody_reaches_has_no_sensitivity_and_no_auc():
+def test_an_end_point_without_positives_has_no_sensitivity_and_no_auc():
     values = endpoints.evaluate(np.array([0, 1]), np.eye(5)[:2], {"ge_F4": 4})
     assert np.isnan(values["auc_ge_F4"][0])
     assert np.isnan(values["sensitivity_ge_F4"][0])
     assert values["specificity_ge_F4"][0] == 1
 
 
-def test_an_end_point_gets_the_same_resamples_as_the_classes():
+def test_an_end_point_has_the_same_resamples_as_the_classes():
     y_true, probabilities = made_up(60)
     groups = np.repeat(np.arange(20), 3).astype(str)
     table = intervals(y_true, probabilities, groups, STAGES, resamples=60, seed=3, endpoints=ENDPOINTS)
@@ -67,7 +67,7 @@ def test_an_end_point_gets_the_same_resamples_as_the_classes():
     assert table.loc["auc_ge_F2", "high"] == pytest.approx(np.quantile(areas, 0.975), rel=1e-9)
 
 
-def test_the_baseline_of_an_end_point_is_its_own_commoner_answer_in_training():
+def test_the_baseline_of_an_end_point_is_its_more_frequent_training_class():
     train, test = (
         np.array([0, 0, 0, 2, 3, 4, 4]),
         np.array([0, 2, 3, 4]),
@@ -105,7 +105,7 @@ def test_every_task_names_end_points_that_its_classes_allow(task):
     assert bool(config.endpoints) == (task == "stage")
 
 
-def test_metrics_without_end_points_are_those_of_old():
+def test_end_points_do_not_change_the_other_metrics():
     y_true, probabilities = made_up(30)
     columns = {f"p_{k}": column for k, column in enumerate(probabilities.T)}
     frame = pd.DataFrame(

@@ -39,7 +39,7 @@ def predicted(owners, stages, partition="test", fold=0):
     )
 
 
-def test_a_patient_is_answered_by_the_mean_of_its_samples():
+def test_the_prediction_of_a_patient_is_the_mean_of_its_samples():
     pooled = patients.to_patients(predicted(["a", "b", "a", "a"], [1, 0, 1, 1]))
     assert pooled["patient_id"].tolist() == ["a", "b"]
     assert pooled["p_1"].tolist() == pytest.approx([np.mean([0.1, 0.1 + 1.6 / 3, 0.9]), 0.1 + 0.8 / 3])
@@ -51,13 +51,13 @@ def test_a_patient_who_changed_stage_keeps_a_row_for_each():
     assert pooled[["patient_id", "y_true"]].to_numpy().tolist() == [["a", 0], ["a", 1]]
 
 
-def test_samples_without_a_patient_stay_as_they_are():
+def test_samples_without_a_patient_are_unchanged():
     frame = predicted(["", "", ""], [0, 0, 1])
     pd.testing.assert_frame_equal(patients.to_patients(frame), frame)
     assert not patients.repeated(frame)
 
 
-def test_partitions_are_pooled_apart():
+def test_partitions_are_pooled_separately():
     frame = pd.concat([predicted(["a", "a"], [1, 1], "validation"), predicted(["a", "a"], [1, 1])])
     assert patients.to_patients(frame)["partition"].tolist() == ["validation", "test"]
 
@@ -70,7 +70,7 @@ def test_patients_of_one_sample_each_are_not_repeated():
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["", "a", "b", "c"]), st.integers(0, 1)), min_size=1, max_size=12))
-def test_what_comes_out_is_a_prediction_again_and_pooling_twice_changes_nothing(samples):
+def test_pooled_predictions_are_valid_and_pooling_twice_changes_nothing(samples):
     frame = predicted([owner for owner, _ in samples], [stage for _, stage in samples])
     pooled = predictions.validated(patients.to_patients(frame), source="a test")
     assert len(pooled) == len({s for s in samples if s[0]}) + sum(not owner for owner, _ in samples)
@@ -90,34 +90,34 @@ def pooled(rows, how, **settings):
     return answer
 
 
-def test_the_worst_finding_answers_for_a_patient():
+def test_the_maximum_is_the_sample_with_the_highest_expected_stage():
     rows = [[0.8, 0.1, 0.1], [0.1, 0.5, 0.4], [0.0, 0.9, 0.1]]  # expected stages .3, 1.3 and 1.1
     assert pooled(rows, "max").tolist() == rows[1]
 
 
-def test_the_surest_sample_answers_where_classes_have_no_order():
+def test_the_maximum_of_unordered_classes_is_the_most_confident_sample():
     rows = [[0.8, 0.1, 0.1], [0.1, 0.5, 0.4], [0.0, 0.9, 0.1]]
     assert pooled(rows, "max", ordered=False).tolist() == rows[2]
 
 
-def test_a_vote_is_the_share_of_samples_that_answer_a_class():
+def test_a_vote_is_the_proportion_of_samples_predicted_as_a_class():
     rows = [[0.6, 0.4, 0.0], [0.0, 0.6, 0.4], [0.1, 0.5, 0.4]]
     assert pooled(rows, "vote") == pytest.approx([1 / 3, 2 / 3, 0], abs=1e-6)
 
 
-def test_a_draw_goes_to_the_class_with_the_higher_mean():
+def test_a_tied_vote_goes_to_the_class_with_the_higher_mean():
     rows = [[0.55, 0.45], [0.05, 0.95]]
     assert pooled(rows, "vote").argmax() == 1
     assert pooled(rows[::-1], "vote").argmax() == 1
 
 
-def test_patients_of_equal_votes_tie_however_sure_their_samples_are():
+def test_patients_of_equal_votes_tie_whatever_the_confidence_of_their_samples():
     surer, doubting = [[0.1, 0.9], [0.0, 1.0]], [[0.4, 0.6], [0.45, 0.55]]
     assert pooled(surer, "vote").tolist() == pooled(doubting, "vote").tolist() == [0, 1]
     assert pooled([surer[0], [0.9, 0.1]], "vote") == pytest.approx([0.5, 0.5], abs=1e-5)
 
 
-def test_a_patients_row_keeps_the_names_of_its_first_sample_however_it_is_pooled():
+def test_a_pooled_row_has_the_names_of_the_first_sample():
     frame = predicted(["b", "a", "b", "", "a"], [1, 0, 1, 1, 0])
     named = [keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.Y_TRUE]
     for how in patients.POOLINGS:
@@ -138,7 +138,7 @@ def test_an_unknown_pooling_or_level_is_refused_with_what_is_allowed():
         patients.at_level(frame, "image")
 
 
-def test_a_level_is_the_samples_or_one_pooling_of_them():
+def test_a_level_gives_the_samples_or_pools_them():
     frame = predicted(["a", "a"], [1, 1])
     pd.testing.assert_frame_equal(patients.at_level(frame, "sample"), frame)
     for level, how in list(patients.LEVELS.items())[1:]:
@@ -151,7 +151,7 @@ def test_a_level_is_the_samples_or_one_pooling_of_them():
     st.sampled_from(patients.POOLINGS),
     st.booleans(),
 )
-def test_every_pooling_gives_predictions_again_row_by_row_as_the_mean_does(samples, how, ordered):
+def test_every_pooling_gives_valid_predictions_in_the_same_rows_as_the_mean(samples, how, ordered):
     frame = predicted([owner for owner, _ in samples], [stage for _, stage in samples])
     found = predictions.validated(patients.to_patients(frame, how, ordered), source="a test")
     mean = patients.to_patients(frame)
@@ -203,7 +203,7 @@ def test_the_baseline_of_patients_counts_each_of_them_once(run):
     assert written.loc["accuracy", "baseline"] == pytest.approx(share)
 
 
-def test_both_levels_are_announced_and_stand_in_the_report(run, capsys):
+def test_both_levels_are_printed_and_reported(run, capsys):
     evaluation_tables.write(run, resamples=20)
     evaluating.announce(run, "0123", "sqlite:///mlflow.db")
     said = capsys.readouterr().out
@@ -213,14 +213,14 @@ def test_both_levels_are_announced_and_stand_in_the_report(run, capsys):
         assert words in text
 
 
-def test_the_baseline_of_an_end_point_stands_beside_the_accuracy_that_it_belongs_to(run):
+def test_the_accuracy_of_an_end_point_has_its_own_baseline(run):
     evaluation_tables.write(run, resamples=20)
     for sheet in endpoint_sheets.sheets(runs.read(run))[1:]:
         titles = [column.title for column in sheet.columns]
         assert titles[titles.index("Baseline") + 1] == "Accuracy"
 
 
-def test_a_table_of_patients_goes_when_there_are_none(run):
+def test_tables_of_patients_are_removed_if_no_patient_has_several_samples(run):
     (run / patients.PATIENTS_FILE).write_text("left by an earlier evaluation")
     frame = predictions.read(run / keys.PREDICTIONS_FILE).assign(patient_id="")
     predictions.write(frame, run / keys.PREDICTIONS_FILE)
@@ -228,7 +228,7 @@ def test_a_table_of_patients_goes_when_there_are_none(run):
     assert not (run / patients.PATIENTS_FILE).exists()
 
 
-def test_a_run_of_old_without_end_points_is_scored_still(run):
+def test_a_run_without_end_points_is_scored(run):
     config = yaml.safe_load((run / keys.CONFIG_FILE).read_text())
     del config["task"]["endpoints"]
     (run / keys.CONFIG_FILE).write_text(json.dumps(config))

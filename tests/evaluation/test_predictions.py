@@ -54,7 +54,7 @@ def test_texts_that_look_like_numbers_or_gaps_stay_texts(tmp_path):
     seed=st.integers(0, 2**32 - 1),
     dtype=st.sampled_from([np.float64, np.float32]),
 )
-def test_what_is_written_is_read_back_bit_for_bit(tmp_path_factory, ids, seed, dtype):
+def test_written_predictions_are_read_back_bit_for_bit(tmp_path_factory, ids, seed, dtype):
     frame = predicted(4, seed).iloc[[0, 1]].assign(sample_id=ids[:2], site=["Zürich, CH", 'a "b"\n c'])
     frame = frame.astype({f"p_{k}": dtype for k in range(3)})
     path = tmp_path_factory.mktemp("round") / "predictions.csv"
@@ -101,7 +101,7 @@ def test_every_fault_is_listed_with_its_row(tmp_path):
     assert [line.removeprefix("  - ") for line in message[1:]] == expected[1:]
 
 
-def test_one_sample_may_stand_in_two_folds_and_two_partitions(tmp_path):
+def test_a_sample_may_be_in_two_folds_and_two_partitions(tmp_path):
     rows = [f"a,g,,,{part},{fold},1,0.2,0.3,0.5" for part in ("test", "validation") for fold in (0, 1)]
     assert len(predictions.read(file_of(tmp_path, *rows))) == 4
 
@@ -131,7 +131,7 @@ def test_missing_columns_are_named(tmp_path, header, missing):
         (f"{HEADER},p_2\n".encode(), "twice in the header"),
     ],
 )
-def test_a_file_that_is_no_whole_table_is_refused(tmp_path, content, complaint):
+def test_a_file_that_is_not_a_complete_table_is_refused(tmp_path, content, complaint):
     path = tmp_path / "predictions.csv"
     path.write_bytes(content)
     with pytest.raises(DataError, match=complaint):
@@ -164,12 +164,12 @@ def test_faulty_predictions_are_not_written_and_the_older_file_stays(tmp_path):
     path = tmp_path / "predictions.csv"
     predictions.write(predicted(), path)
     before = path.read_bytes()
-    with pytest.raises(DataError, match="no probability"):
+    with pytest.raises(DataError, match="not a probability"):
         predictions.write(predicted().assign(p_0=np.nan), path)
     assert path.read_bytes() == before
 
 
-def test_a_write_that_fails_half_way_leaves_the_older_file_and_no_draft(tmp_path, monkeypatch):
+def test_a_write_that_fails_leaves_the_older_file_and_no_temporary_one(tmp_path, monkeypatch):
     path = tmp_path / "predictions.csv"
     predictions.write(predicted(), path)
     before = path.read_bytes()
@@ -189,7 +189,7 @@ def test_writing_into_a_missing_folder_is_a_storage_error(tmp_path):
         predictions.write(predicted(), Path(tmp_path / "none" / "predictions.csv"))
 
 
-def test_a_softmax_that_rounds_to_one_keeps_the_order_of_the_surest():
+def test_a_softmax_that_rounds_to_one_keeps_the_order_of_confident_rows():
     rng = np.random.default_rng(0)
     truth = np.arange(400) % 2
     logits = 20.0 + 12.0 * truth + 10.0 * rng.standard_normal(400)
@@ -201,6 +201,6 @@ def test_a_softmax_that_rounds_to_one_keeps_the_order_of_the_surest():
     assert roc_auc_score(truth, predictions.probabilities(frame)[:, 1]) == pytest.approx(area, abs=0.02)
 
 
-def test_probabilities_sum_to_one_whatever_was_rounded():
+def test_rounded_probabilities_sum_to_one():
     frame = pd.DataFrame({"p_0": [0.1, 0.0], "p_1": [0.30001, 0.0], "p_2": [0.6, 0.99995]})
     np.testing.assert_allclose(predictions.probabilities(frame).sum(axis=1), 1.0, rtol=1e-15)

@@ -29,7 +29,7 @@ def check_parts(module: Classifier) -> None:
 
 
 @pytest.mark.usefixtures("blank_figures")
-def test_a_package_beside_ours_trains_is_evaluated_reopened_and_compared(root: Path) -> None:
+def test_a_run_of_a_users_package_is_trained_evaluated_reopened_and_compared(root: Path) -> None:
     place = f"paths.root={root}"
     chosen = [
         "hydra.searchpath=[pkg://own_clinic.conf]",

@@ -29,7 +29,7 @@ def said(row, tests=1):
     return difference_in_words(row, shown).text.replace("\u00a0", " ")
 
 
-def test_the_better_arm_is_named_whichever_way_the_difference_goes():
+def test_the_better_arm_is_named_for_either_sign_of_the_difference():
     assert (
         said(row_of())
         == "Accuracy: hybrid was better than resnet (difference +5.1 points [1.2, 9.0], p = .01)."
@@ -45,7 +45,7 @@ def test_the_better_arm_is_named_whichever_way_the_difference_goes():
     )
 
 
-def test_what_a_finding_takes_for_granted_stands_beside_it():
+def test_notes_follow_the_finding():
     assert said(row_of(note=ONE_TRAINING)).endswith(f"[1.2, 9.0], p = .01); {ONE_TRAINING}.")
 
 
@@ -64,7 +64,7 @@ def test_arms_that_cannot_be_distinguished_have_a_needed_sample_size():
     assert said(undefined) == "Accuracy: hybrid and resnet cannot be compared: not defined in both arms."
 
 
-def test_a_corrected_p_stands_behind_the_one_that_belongs_to_the_interval():
+def test_a_corrected_p_follows_the_uncorrected_one():
     row = row_of("auc", 0.441, 0.059, 0.823, 0.03, family=END_POINTS, of="ge_F2", p_holm=0.08)
     assert "(difference +.441 [.059, .823], p = .03, .08 after correction for 3 tests)" in said(row, tests=3)
     assert "p > .99 before and after correction for 3 tests" in said(row | {"p": 0.995, "p_holm": 1}, tests=3)

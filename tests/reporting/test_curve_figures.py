@@ -36,14 +36,14 @@ def shown(value: float) -> str:
     return f"{value:.3f}".removeprefix("0")
 
 
-def test_roc_legend_holds_the_areas_of_scikit_learn() -> None:
+def test_roc_legend_has_the_areas_of_scikit_learn() -> None:
     truth, scores, _ = answered(60, 3)
     words = texts(roc(truth, scores, STAGES[:3]))
     for k, name in enumerate(STAGES[:3]):
         assert f"{name}: AUC {shown(roc_auc_score(truth == k, scores[:, k]))}" in words
 
 
-def test_roc_says_which_class_is_absent_and_which_stands_alone() -> None:
+def test_roc_names_an_absent_class_and_an_only_class() -> None:
     words = texts(roc(np.zeros(4, int), np.full((4, 3), 1 / 3), ["F0", "F1", "F2"]))
     assert {"F0: no other class", "F1: no cases", "F2: no cases"} <= set(words)
 
@@ -65,13 +65,13 @@ def test_five_classes_have_a_panel_each_with_a_band_and_the_others_behind() -> N
     assert [axes.texts[0].get_text() for axes in panels] == [f"AUC {area}" for area in areas]
 
 
-def test_without_groups_or_with_one_alone_there_is_no_band() -> None:
+def test_without_groups_or_with_only_one_there_is_no_band() -> None:
     truth, scores, groups = answered(60, 3)
     for known, expected in ((None, 0), (np.zeros(60), 0), (groups, 3)):
         assert bands(roc(truth, scores, STAGES[:3], known).axes[0]) == expected
 
 
-def test_a_band_holds_its_curve() -> None:
+def test_a_band_contains_its_curve() -> None:
     truth, scores, groups = answered(150, 2)
     scores = 0.5 + 0.2 * (scores - 0.5)
     scores = scores + np.random.default_rng(1).normal(size=(150, 1)) * [-0.1, 0.1]
@@ -96,7 +96,7 @@ def test_precision_recall_shows_average_precision_and_prevalence() -> None:
         assert steps == pytest.approx(average_precision_score(truth == k, scores[:, k]), abs=1e-12)
 
 
-def test_end_points_are_scored_by_the_sum_of_their_stages_and_marked_where_the_threshold_lies() -> None:
+def test_end_points_are_scored_by_summed_probabilities_and_marked_at_the_threshold() -> None:
     truth, scores, groups = answered(90, 5)
     lowest = {"ge_F2": 2, "ge_F3": 3, "ge_F4": 4}
     axes = end_points(truth, scores, STAGES, lowest, groups, chosen={"ge_F3": (0.9, 0.7)}).axes[0]
@@ -119,7 +119,7 @@ def test_curves_of_one_panel_differ_in_colour_and_in_dash() -> None:
     assert len({str(line._dash_pattern) for line in curves}) == 3  # `get_linestyle` calls every dash "--"
 
 
-def test_reliability_shows_shares_with_their_intervals_and_how_many_answers_there_are() -> None:
+def test_reliability_shows_proportions_with_intervals_and_numbers_of_predictions() -> None:
     truth, scores, groups = answered(300, 5)
     sheet = reliability(truth, {"As predicted": scores, "x": scores}, groups, errors={"x": "ECE .02"})
     upper, _, lower, _ = sheet.axes
@@ -143,7 +143,7 @@ def test_decision_curves_are_those_of_the_evaluation() -> None:
     assert axes.get_title(loc="left") == "F4"
 
 
-def test_a_forest_has_a_line_a_subgroup_under_the_head_of_its_variable() -> None:
+def test_a_forest_has_a_line_per_subgroup_below_its_variable() -> None:
     columns = ["variable", "value", "n", "groups", "metric", "estimate", "low", "high"]
     rows = [
         ("site", "007", 40, 14, "accuracy", 0.8, 0.7, 0.9),
@@ -165,7 +165,7 @@ def test_a_forest_has_a_line_a_subgroup_under_the_head_of_its_variable() -> None
     ("n", "classes"), [(1, 5), (2, 2), (17, 5), (60, 2), (60, 4), (90, 12)], ids=lambda value: str(value)
 )
 @pytest.mark.parametrize("only", [False, True], ids=["several classes", "one class"])
-def test_odd_test_sets_are_drawn_without_a_fault_or_a_warning(n: int, classes: int, only: bool) -> None:
+def test_unusual_test_sets_are_drawn_without_error_or_warning(n: int, classes: int, only: bool) -> None:
     truth, scores, groups = answered(n, classes)
     truth = np.full(n, classes - 1) if only else truth
     names = [f"c{k}" for k in range(classes)]

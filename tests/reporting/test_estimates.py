@@ -23,14 +23,14 @@ def notes_of(hits: np.ndarray) -> list[str]:
     return [text for _, text in notes.notes]
 
 
-def test_remarks_that_differ_in_their_numbers_alone_share_a_footnote() -> None:
+def test_remarks_that_differ_only_in_numbers_share_a_footnote() -> None:
     few = [np.isin(np.arange(len(GROUPS)), places) for places in ([], [4], [4, 9])]
     told = ["Too few groups with a hit or a miss to estimate their variance: each counts as one sample."]
     assert [notes_of(hits) for some in few for hits in (some, ~some)] == [told] * 6
 
 
 @pytest.mark.parametrize("n_positive", [3, 7])
-def test_remarks_on_areas_of_few_patients_name_no_number_of_theirs(n_positive: int) -> None:
+def test_remarks_on_areas_of_few_patients_contain_no_number_of_patients(n_positive: int) -> None:
     rng = np.random.default_rng(0)
     positive = np.arange(40) < n_positive
     (few,) = estimates.remarks(vars(delong.estimate(rng.normal(size=40) + positive, positive)))
@@ -39,7 +39,7 @@ def test_remarks_on_areas_of_few_patients_name_no_number_of_theirs(n_positive: i
     assert bound == "No variance was observed: the bound is that of independent pairs which all agree."
 
 
-def test_a_remark_that_two_cells_share_has_one_footnote_whatever_else_they_say() -> None:
+def test_a_shared_remark_has_one_footnote() -> None:
     notes = Footnotes()
     cells = [
         estimates.estimated({"value": 0.5, "note": note}, "accuracy", notes)
@@ -48,7 +48,7 @@ def test_a_remark_that_two_cells_share_has_one_footnote_whatever_else_they_say()
     assert [cell.marks for cell in cells] == ["a", "a, b", "b"]
 
 
-def test_ages_are_printed_as_people_write_them() -> None:
+def test_age_bands_are_printed_with_dashes_and_signs() -> None:
     bands = subgroups.age_bands(pd.Series([30.0, 45.0, 70.0]))
     assert [vocabulary.value("age_years", band) for band in bands] == ["<40", "40–59", "≥60"]
     assert vocabulary.value("site", "north-2 >=3") == "north-2 >=3"
@@ -68,7 +68,7 @@ def test_a_value_has_the_mean_and_sd_of_its_resamples_and_its_p_against_chance()
     assert numbers.rows(table[["metric", "value"]], ["qwk"])[0].spread_text == ""
 
 
-def test_every_method_that_an_evaluation_names_is_told_in_words() -> None:
+def test_every_method_of_an_interval_has_a_name_in_words() -> None:
     frame = fake_run.predicted(("F0", "F1", "F2"), 60, skill=2.0)
     alone = frame.assign(**{keys.GROUP_ID: frame[keys.SAMPLE_ID]})
     classes, ends = ("F0", "F1", "F2"), {"ge_F2": 2}

@@ -64,17 +64,17 @@ def test_curves_follow_the_monitor_and_its_mode() -> None:
 
 
 @pytest.mark.parametrize("name", ["lr", "train/lr", "lr-AdamW", "lr-AdamW/pg1"])
-def test_the_learning_rate_is_found_under_the_names_that_loggers_give_it(name: str) -> None:
+def test_the_learning_rate_is_found_by_the_names_of_loggers(name: str) -> None:
     rate = curves(pd.DataFrame({"epoch": [0, 1], name: [1e-3, 1e-4], "val/lrap": [0.1, 0.2]})).axes[2]
     assert [list(line.get_ydata()) for line in rate.lines] == [[1e-3, 1e-4]]
 
 
-def test_partitions_name_their_sizes() -> None:
+def test_partitions_show_their_sizes() -> None:
     counts = {"train": {"F0": 1200, "F1": 34}, "test": {"F0": 5, "F1": 6}}
     assert {"Train, n = 1,234", "Test, n = 11", "1,200", "34"} <= set(texts(partitions(counts)))
 
 
-def test_samples_show_greys_as_they_are() -> None:
+def test_samples_have_unchanged_grey_levels() -> None:
     images = np.stack([np.full((8, 8), level, np.uint8) for level in range(100, 110)])
     sheet = samples(images, [f"F{k % 5}" for k in range(10)])
     shown = [axes.images[0] for axes in sheet.axes if axes.images]
@@ -82,7 +82,7 @@ def test_samples_show_greys_as_they_are() -> None:
     assert all(image.get_clim() == (0, 255) for image in shown)
 
 
-def test_a_class_named_like_a_formula_is_drawn_as_a_name() -> None:
+def test_a_class_name_like_a_formula_is_drawn_as_text() -> None:
     names = ["$x", "a_{b"]
     assert "$x" in texts(confusion_matrix(np.array([0, 1]), np.array([0, 1]), names))
 
@@ -91,13 +91,13 @@ def test_no_two_curves_share_a_colour_or_a_dash() -> None:
     assert len(set(COLOURS)) == len(set(map(str, DASHES))) == len(COLOURS)
 
 
-def test_drawing_leaves_the_global_style_alone() -> None:
+def test_drawing_does_not_change_the_global_style() -> None:
     before = dict(matplotlib.rcParams)
     partitions({"train": {"F0": 1}})
     assert dict(matplotlib.rcParams) == before
 
 
-def test_a_saved_figure_is_a_png_of_300_dpi_and_an_svg_with_equal_bytes_each_time(tmp_path: Path) -> None:
+def test_a_saved_figure_is_a_reproducible_png_of_300_dpi_and_svg(tmp_path: Path) -> None:
     names = [tmp_path / "figures" / f"{k}.png" for k in range(2)]
     paths = [save(partitions({"train": {"F0": 1}}), name) for name in names]
     assert paths == names
@@ -108,7 +108,7 @@ def test_a_saved_figure_is_a_png_of_300_dpi_and_an_svg_with_equal_bytes_each_tim
     assert sorted(path.name for path in paths[0].parent.iterdir()) == ["0.png", "0.svg", "1.png", "1.svg"]
 
 
-def test_an_svg_is_whole_xml_without_fonts_dates_or_addresses_to_load(tmp_path: Path) -> None:
+def test_an_svg_is_valid_xml_without_fonts_dates_or_addresses_to_load(tmp_path: Path) -> None:
     path = save(partitions({"train": {"<b> & -- ": 1}}), tmp_path / "a.png")
     root = ElementTree.fromstring(path.with_suffix(".svg").read_bytes())
     text = path.with_suffix(".svg").read_text()
@@ -118,7 +118,7 @@ def test_an_svg_is_whole_xml_without_fonts_dates_or_addresses_to_load(tmp_path: 
     assert 'href="http' not in text
 
 
-def test_pictures_keep_their_greys_and_their_colours_in_the_png(tmp_path: Path) -> None:
+def test_images_keep_their_grey_levels_and_colours_in_the_png(tmp_path: Path) -> None:
     ramp = np.arange(256, dtype=np.uint8).reshape(16, 16)
     colours = np.stack([ramp, ramp.T, 255 - ramp], axis=-1)
     for name, picture, mode in (("grey", ramp, "L"), ("colour", colours, "RGB")):
@@ -131,7 +131,7 @@ def test_pictures_keep_their_greys_and_their_colours_in_the_png(tmp_path: Path) 
         assert away.max() <= 1  # the renderer may round a grey down
 
 
-def test_a_chart_is_small_and_looks_the_same_in_256_colours(tmp_path: Path) -> None:
+def test_a_chart_in_256_colours_is_small_and_looks_the_same(tmp_path: Path) -> None:
     counts = {"train": {"F0": 1200, "F1": 34}}
     path, whole = save(partitions(counts), tmp_path / "a.png"), io.BytesIO()
     styled(partitions(counts).savefig)(whole, format="png", dpi=300)
@@ -172,11 +172,11 @@ def test_every_figure_of_a_whole_run_is_drawn_one_or_two_columns_wide_without_a_
     assert widths == {88, 180}
 
 
-def test_the_marks_on_the_curves_are_what_the_threshold_of_validation_reached_on_test(run: Path) -> None:
+def test_marks_on_curves_are_test_operating_points_at_validation_thresholds(run: Path) -> None:
     assert figures._operating_points(runs.read(run)) == {"ge_F2": (0.8, 0.75)}  # that of ge_F4 is not defined
 
 
-def test_answers_are_drawn_at_the_temperature_on_record(run: Path) -> None:
+def test_predictions_are_drawn_at_the_recorded_temperature(run: Path) -> None:
     scores = np.array([[0.2, 0.8]])
     scaled, errors = figures._calibrated(runs.read(run), scores)
     assert list(scaled) == list(errors) == ["As predicted", "At temperature 2.00"]
@@ -184,7 +184,7 @@ def test_answers_are_drawn_at_the_temperature_on_record(run: Path) -> None:
     assert errors["As predicted"] == "ECE .081"
 
 
-def test_a_figure_that_cannot_be_drawn_any_more_is_removed(tmp_path: Path) -> None:
+def test_a_figure_that_can_no_longer_be_drawn_is_removed(tmp_path: Path) -> None:
     fake_run.history(3).to_csv(tmp_path / keys.HISTORY_FILE, index=False)
     (tmp_path / keys.FIGURES).mkdir()
     (tmp_path / keys.FIGURES / "samples.png").write_text("not one of ours")
@@ -194,7 +194,7 @@ def test_a_figure_that_cannot_be_drawn_any_more_is_removed(tmp_path: Path) -> No
     assert [path.name for path in (tmp_path / keys.FIGURES).iterdir()] == ["samples.png"]
 
 
-def test_a_binary_run_has_one_decision_curve_and_no_second_picture_of_its_only_end_point(
+def test_a_binary_run_has_one_decision_curve_and_one_roc_figure(
     tmp_path: Path,
 ) -> None:
     run = fake_run.make(tmp_path, classes=("<F2", ">=F2"), n=30)
@@ -203,25 +203,25 @@ def test_a_binary_run_has_one_decision_curve_and_no_second_picture_of_its_only_e
     assert names & {"endpoints", "decision", "roc"} == {"decision", "roc"}
 
 
-def test_a_run_without_files_or_with_broken_ones_draws_nothing(tmp_path: Path) -> None:
+def test_a_run_without_files_or_with_damaged_ones_draws_nothing(tmp_path: Path) -> None:
     assert figures.draw_all(tmp_path) == []
     for name in (keys.AUDIT_FILE, keys.HISTORY_FILE, keys.PREDICTIONS_FILE):
         (tmp_path / name).write_text("{broken")
     assert figures.draw_all(tmp_path) == []
 
 
-def test_a_sheet_of_mistakes_wraps_its_titles_and_cuts_none_of_a_usual_length() -> None:
+def test_a_sheet_of_mistakes_wraps_titles_and_shortens_only_long_ones() -> None:
     title = "true F4, predicted F0, 93 %"
     shown = texts(mistakes([np.zeros((8, 8), np.uint8)] * 6, [title, "a " * 40, *"bcde"]))
     assert title in [text.replace("\n", " ") for text in shown]
     assert max(text.count("\n") for text in shown) == 2  # three lines, the rest is left out
 
 
-def test_a_sheet_without_a_mistake_says_so() -> None:
+def test_a_sheet_without_mistakes_has_a_sentence() -> None:
     assert any("No sample" in text for text in texts(mistakes([], [])))
 
 
-def test_many_classes_lie_with_their_names_beside_their_bars() -> None:
+def test_many_classes_have_horizontal_bars() -> None:
     names = [f"a lesion of the kind {k}" for k in range(12)]
     sheet = partitions({part: dict.fromkeys(names, 7) for part in ("train", "test")})
     sheet.canvas.draw()

@@ -24,7 +24,7 @@ def measured(**columns: list[float]) -> Run:
     return Run(Path(), config=CONFIG, metrics=table)
 
 
-def test_intervals_that_are_known_to_cover_too_little_are_named() -> None:
+def test_intervals_with_low_coverage_are_named() -> None:
     told = [finding.text for finding in findings.cautions(measured(coverage=[0.894, 0.94, np.nan]))]
     assert told == [
         "Some 95\u00a0% confidence intervals are too narrow: in the most similar simulated studies they "
@@ -33,7 +33,7 @@ def test_intervals_that_are_known_to_cover_too_little_are_named() -> None:
     ]
 
 
-def test_those_of_patients_are_named_in_the_same_sentence() -> None:
+def test_intervals_of_patients_with_low_coverage_are_in_the_same_sentence() -> None:
     samples = measured(coverage=[0.894, 0.94, np.nan])
     assert samples.metrics is not None
     patients = samples.metrics.assign(coverage=[0.94, 0.921, np.nan])
@@ -41,7 +41,7 @@ def test_those_of_patients_are_named_in_the_same_sentence() -> None:
     assert text.endswith("only 89.4\u00a0% (Accuracy) and 92.1\u00a0% (Macro AUC by patient).")
 
 
-def test_a_baseline_that_patients_do_not_beat_is_told_as_theirs() -> None:
+def test_a_baseline_not_exceeded_by_patient_is_named_so() -> None:
     run = measured(low=[0.7] * 3, high=[0.9] * 3, baseline=[0.3] * 3)
     assert findings.cautions(run) == []
     assert run.metrics is not None
@@ -52,7 +52,7 @@ def test_a_baseline_that_patients_do_not_beat_is_told_as_theirs() -> None:
     )
 
 
-def test_few_groups_of_validation_are_told_for_what_is_chosen_on_them() -> None:
+def test_few_validation_groups_have_a_caution_on_thresholds() -> None:
     frame = fake_run.predicted(fake_run.CLASSES, 120, skill=2.0)
     keep = (frame[keys.PARTITION] == keys.TEST) | (frame.index < 45)
     texts = [each.text for each in findings.cautions(Run(Path(), config=CONFIG, predictions=frame[keep]))]
@@ -62,7 +62,7 @@ def test_few_groups_of_validation_are_told_for_what_is_chosen_on_them() -> None:
     ]
 
 
-def test_groups_count_for_what_they_are_worth() -> None:
+def test_groups_of_unequal_size_count_as_fewer() -> None:
     frame = fake_run.predicted(fake_run.CLASSES, 120, skill=2.0)  # 40 groups of three
     group = frame[keys.GROUP_ID].where((frame.index < 120) | (frame.index % 120 < 60), "one")
     uneven = Run(Path(), config=CONFIG, predictions=frame.assign(**{keys.GROUP_ID: group}))
@@ -73,18 +73,18 @@ def test_groups_count_for_what_they_are_worth() -> None:
     ]
 
 
-def test_nothing_is_said_of_coverage_that_is_not_on_record() -> None:
+def test_without_recorded_coverage_there_is_no_caution() -> None:
     assert findings.cautions(measured()) == []
 
 
 @pytest.mark.parametrize(("n", "told"), [(84, True), (87, True), (90, False)])
-def test_few_groups_are_told(n: int, told: bool) -> None:
+def test_few_groups_have_a_caution(n: int, told: bool) -> None:
     frame = fake_run.predicted(fake_run.CLASSES, n, skill=2.0)
     texts = [finding.text for finding in findings.cautions(Run(Path(), config=CONFIG, predictions=frame))]
     assert any(f"only {n // 3} independent units" in text for text in texts) is told
 
 
-def test_end_points_without_a_threshold_are_told_with_the_rule_and_level_that_gave_none() -> None:
+def test_end_points_without_a_threshold_are_named_with_rule_and_level() -> None:
     table = fake_tables.endpoints()
     assert cautions(endpoints=table) == []
     lost = table["endpoint"].isin(["ge_F2", "ge_F4"]) & (table["rule"] == "specificity")
@@ -96,7 +96,7 @@ def test_end_points_without_a_threshold_are_told_with_the_rule_and_level_that_ga
 
 
 @pytest.mark.parametrize(("slope", "word"), [(0.6, "over"), (1.6, "under"), (0.9, ""), (1.1, "")])
-def test_only_slopes_that_are_surely_and_fairly_wrong_are_told(slope: float, word: str) -> None:
+def test_only_slopes_that_differ_significantly_and_relevantly_are_named(slope: float, word: str) -> None:
     table = fake_tables.calibration()
     theirs = (table["measure"] == "slope_ge_F2") & (table["level"] == "patient")
     table = table[theirs & (table["probabilities"] == "as predicted")]
@@ -109,7 +109,7 @@ def test_only_slopes_that_are_surely_and_fairly_wrong_are_told(slope: float, wor
     assert cautions(calibration=table.assign(low=0.5, high=2.0)) == []
 
 
-def test_slopes_after_the_temperature_are_left_to_the_table() -> None:
+def test_slopes_after_temperature_scaling_have_no_caution() -> None:
     table = fake_tables.calibration().assign(probabilities="temperature", value=0.5, low=0.4, high=0.6)
     assert cautions(calibration=table) == []
 
@@ -138,7 +138,7 @@ def results(task: dict[str, Any] = ORDERED, **found: Any) -> list[str]:
     return findings.results(Run(Path(), config={"task": task}, **found))
 
 
-def test_the_result_is_stated_in_words_by_sample_where_no_patient_is_known() -> None:
+def test_results_in_words_are_by_sample_if_no_patient_is_known() -> None:
     assert results(metrics=METRICS) == [
         "The predicted stage was correct for 61.7\u00a0% [47.7,\u00a074.0] of the test samples; the best "
         "accuracy "
@@ -161,7 +161,7 @@ def test_patients_come_before_samples_and_end_points_follow() -> None:
     )
 
 
-def test_an_end_point_without_a_threshold_is_left_to_its_table() -> None:
+def test_an_end_point_without_a_threshold_has_no_result_in_words() -> None:
     table = fake_tables.endpoints()
     lost = (table["endpoint"] == "ge_F3") & (table["rule"] == "youden")
     table.loc[lost, ["value", "low", "high"]] = np.nan
@@ -169,11 +169,11 @@ def test_an_end_point_without_a_threshold_is_left_to_its_table() -> None:
     assert [sentence.partition(":")[0] for sentence in found[1:]] == ["F2 or worse", "F4"]
 
 
-def test_classes_without_an_order_are_no_stages() -> None:
+def test_unordered_classes_are_not_called_stages() -> None:
     (sentence,) = results({"classes": ["cyst", "HCC", "FFS"], "ordered": False}, metrics=METRICS)
     assert sentence.startswith("The predicted class was correct for")
 
 
 @pytest.mark.parametrize("table", [None, METRICS.assign(value=np.nan), METRICS.assign(metric="qwk")])
-def test_without_an_accuracy_nothing_is_stated(table: pd.DataFrame | None) -> None:
+def test_without_an_accuracy_there_is_no_result_in_words(table: pd.DataFrame | None) -> None:
     assert results(metrics=table) == []

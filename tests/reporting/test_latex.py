@@ -49,7 +49,7 @@ def test_every_line_has_as_many_cells_as_there_are_columns(texts: list[str]) -> 
         assert all(row.endswith(r" \\") for row in rows(text))
 
 
-def test_every_table_closes_what_it_opens_and_is_plain_latin(texts: list[str]) -> None:
+def test_every_table_is_balanced_and_ascii(texts: list[str]) -> None:
     for text in texts:
         assert text.isascii()
         plain = re.sub(r"\\\\|\\[{}]", "", text)
@@ -61,14 +61,14 @@ def test_every_table_closes_what_it_opens_and_is_plain_latin(texts: list[str]) -
         assert text.count(r"\caption{") == text.count(r"\label{tab:") == 1
 
 
-def test_a_table_says_which_packages_it_needs_and_asks_for_no_more(texts: list[str]) -> None:
+def test_a_table_names_exactly_the_packages_that_it_needs(texts: list[str]) -> None:
     for text in texts:
         turned = r"\begin{sidewaystable}" in text
         assert text.startswith(f"% Needs \\usepackage{{booktabs{',rotating' if turned else ''}}}")
         assert turned != (r"\begin{table}" in text)
 
 
-def test_commands_in_names_are_printed_and_not_obeyed() -> None:
+def test_latex_commands_in_names_are_escaped() -> None:
     text = latex.table(sheet(EVIL, EVIL, caption=EVIL, notes=(("a", EVIL),)))
     assert r"\input" not in text
     assert text.count(r"\textbackslash{}input\{x\} 50\%\_\$\#\textasciitilde{}") == 4
@@ -88,18 +88,18 @@ def test_commands_in_names_are_printed_and_not_obeyed() -> None:
         ("two\n  lines", "two lines"),
     ],
 )
-def test_signs_that_old_latex_does_not_know_are_commands(text: str, told: str) -> None:
+def test_unicode_signs_become_commands(text: str, told: str) -> None:
     assert latex.escaped(text) == told
 
 
-def test_a_name_in_brackets_is_no_argument_of_the_line_before_it() -> None:
+def test_a_name_in_brackets_is_not_an_argument_of_the_previous_line() -> None:
     assert rows(latex.table(sheet("[x]", "*"))) == [r"{}[x] & * \\"]
     assert r"\shortstack[r]{Stiffness of \\{}[kPa]}" in latex.table(
         sheet("a", "1", title="Stiffness of [kPa]")
     )
 
 
-def test_an_interval_stands_below_its_value_and_notes_below_the_table() -> None:
+def test_an_interval_is_below_its_value_and_notes_below_the_table() -> None:
     value = Cell("75.5\u00a0%", INTERVAL, "a")
     text = latex.table(sheet(Cell("F0", "one half"), value, notes=(("a", "Wilson."), ("", "All."))))
     assert rows(text) == [r"{}F0 & 75.5~\%\textsuperscript{a} \\", rf"{{}}one half & {INTERVAL} \\"]
@@ -108,7 +108,7 @@ def test_an_interval_stands_below_its_value_and_notes_below_the_table() -> None:
     )
 
 
-def test_what_is_below_a_name_alone_stands_beside_it() -> None:
+def test_a_text_below_a_name_only_is_set_beside_it() -> None:
     assert rows(latex.table(sheet(Cell("Age", "median (IQR)"), "54"))) == [r"{}Age, median (IQR) & 54 \\"]
 
 
@@ -121,7 +121,7 @@ def test_what_is_below_a_name_alone_stands_beside_it() -> None:
         (7, "F0", "scriptsize", "sidewaystable"),
     ],
 )
-def test_the_type_shrinks_until_the_table_fits_and_then_it_is_turned(
+def test_the_font_shrinks_until_the_table_fits_and_then_it_is_rotated(
     columns: int, name: str, size: str, kind: str
 ) -> None:
     text = latex.table(sheet(name, *([Cell("75.5", INTERVAL)] * columns)))
@@ -129,7 +129,7 @@ def test_the_type_shrinks_until_the_table_fits_and_then_it_is_turned(
     assert f"\\begin{{{kind}}}" in text
 
 
-def test_a_long_name_is_broken_where_that_keeps_the_table_upright() -> None:
+def test_a_long_name_is_wrapped_if_that_keeps_the_table_upright() -> None:
     cells = [Cell("75.5", INTERVAL)] * 4
     text = latex.table(sheet("Mean absolute error, counted in classes of the task", *cells))
     assert r"\begin{tabular}{p{9em}rrrr}" in text
@@ -140,7 +140,7 @@ def test_a_long_name_is_broken_where_that_keeps_the_table_upright() -> None:
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=30))
-def test_whatever_stands_in_a_cell_a_table_keeps_its_shape(text: str) -> None:
+def test_any_text_in_a_cell_keeps_the_shape_of_the_table(text: str) -> None:
     (row,) = rows(latex.table(sheet(text, "1")))
     assert len(re.findall(r"(?<!\\)&", row)) == 1
     assert not re.search(r"(?<!\\)[#%]", row)

@@ -22,13 +22,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 NAMES = [entry.name for entry in figures.FIGURES]
 
 
-def test_every_figure_has_a_name_of_its_own_and_a_section_of_the_page() -> None:
+def test_every_figure_has_a_unique_name_and_a_section_of_the_page() -> None:
     assert len(set(NAMES)) == len(NAMES)
     assert {entry.section for entry in figures.FIGURES} <= set(run_page.TITLES)
     assert {entry.name for entry in figures.FIGURES if entry.draw is None} == {"mistakes", "samples"}
 
 
-def test_the_words_of_a_confusion_matrix_count_what_is_right(run: Run) -> None:
+def test_the_text_of_a_confusion_matrix_counts_correct_predictions(run: Run) -> None:
     test = run.scored()
     assert test is not None
     truth, scores = test[keys.Y_TRUE], predictions.probabilities(test)
@@ -36,26 +36,26 @@ def test_the_words_of_a_confusion_matrix_count_what_is_right(run: Run) -> None:
     assert f"{int(right)} of 60 predictions are correct." in figures.alternative_text("confusion_matrix", run)
 
 
-def test_the_commonest_mistake_is_named_with_its_class() -> None:
+def test_the_text_of_a_confusion_matrix_names_the_most_frequent_error() -> None:
     frame = pd.DataFrame({keys.PARTITION: keys.TEST, keys.Y_TRUE: [0, 1, 1, 1], "p_0": [1.0, 1, 1, 0]})
     run = Run(Path(), {"task": {"classes": ["a", "b"]}}, predictions=frame.assign(p_1=1 - frame["p_0"]))
     words = figures.alternative_text("confusion_matrix", run)
     assert words.endswith("2 of 4 predictions are correct. The most frequent error: 2 of 3 b predicted as a.")
 
 
-def test_the_words_of_the_roc_hold_the_areas_on_record(run: Run) -> None:
+def test_the_text_of_roc_curves_has_the_recorded_areas(run: Run) -> None:
     assert run.metrics is not None
     value = run.metrics.set_index("metric")["value"]["auc_F3"]
     assert f"F3 {value:.3f}".replace("0.", ".") in figures.alternative_text("roc", run)
 
 
-def test_the_words_of_learning_curves_name_the_best_value() -> None:
+def test_the_text_of_learning_curves_names_the_best_value() -> None:
     history = pd.DataFrame({"epoch": [0, 1, 2], "val/auc": [0.6, 0.9, 0.7]})
     run = Run(Path(), {"monitor": "val/auc", "mode": "max"}, history=history)
     assert figures.alternative_text("curves", run).endswith("3 epochs; the best val/auc is 0.9.")
 
 
-def test_the_words_of_subgroups_name_the_best_and_the_worst() -> None:
+def test_the_text_of_subgroups_names_the_best_and_the_worst() -> None:
     rows = {
         "variable": "site",
         "value": ["n", "s", "w"],
@@ -67,11 +67,11 @@ def test_the_words_of_subgroups_name_the_best_and_the_worst() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_without_records_the_words_are_the_caption(name: str) -> None:
+def test_without_records_the_text_is_the_caption(name: str) -> None:
     assert figures.alternative_text(name, Run(Path())) == figures.caption(name)
 
 
-def test_a_figure_of_another_is_called_by_its_name() -> None:
+def test_an_unknown_figure_has_its_name_as_caption() -> None:
     assert figures.alternative_text("my_figure", Run(Path())) == "My figure."
 
 
@@ -80,6 +80,6 @@ def test_an_end_point_is_named_by_its_lowest_stage() -> None:
     assert vocabulary.end_point(["F0", "F1", "F2"], 2) == "F2"
 
 
-def test_end_points_of_classes_that_the_predictions_do_not_have_are_none(run: Run) -> None:
+def test_end_points_beyond_the_classes_are_left_out(run: Run) -> None:
     named = Run(Path(), {"task": {"endpoints": {"ge_F2": 2, "ge_F9": 9}}}, predictions=run.predictions)
     assert vocabulary.end_points(named) == {"ge_F2": 2}

@@ -30,7 +30,7 @@ def sheet(*cells: str | Cell) -> Sheet:
     return Sheet("a table", "Caption.", columns, [line(*cells)])
 
 
-def test_every_table_of_the_page_is_there_as_csv_and_as_latex(folder: Path) -> None:
+def test_every_table_of_the_page_is_written_as_csv_and_latex(folder: Path) -> None:
     shown = [each.file for found in run_page.tables(runs.read(folder)).values() for each in found]
     written = sorted(path.name for path in (folder / table_files.FOLDER).iterdir())
     assert written == sorted(f"{name}{ending}" for name in shown for ending in (".csv", ".tex"))
@@ -48,18 +48,18 @@ def test_csv_reads_back_with_a_cell_a_column(folder: Path) -> None:
     ("small", "told"),
     [("[66.0, 83.1]", "75.5 [66.0, 83.1]"), ("18 positive", "75.5, 18 positive"), ("", "75.5")],
 )
-def test_an_interval_follows_its_value_and_words_follow_a_comma(small: str, told: str) -> None:
+def test_an_interval_follows_its_value_and_text_follows_a_comma(small: str, told: str) -> None:
     rows = list(csv.reader(io.StringIO(table_files.as_csv(sheet("F0", Cell("75.5", small))))))
     assert rows[1] == ["F0", told]
 
 
 @pytest.mark.parametrize("name", ["=1+1", "@x", "+1", "-x"])
-def test_a_spreadsheet_runs_no_name(name: str) -> None:
+def test_names_are_not_run_as_formulas(name: str) -> None:
     assert table_files.as_csv(sheet(name, "1")).splitlines()[1] == f"'{name},1"
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=30))
-def test_whatever_stands_in_a_cell_a_line_keeps_its_cells(text: str) -> None:
+def test_any_text_in_a_cell_keeps_the_number_of_cells(text: str) -> None:
     rows = list(csv.reader(io.StringIO(table_files.as_csv(sheet(text, "1")))))
     assert [len(row) for row in rows] == [2, 2]
 
@@ -75,7 +75,7 @@ def test_tables_of_an_earlier_evaluation_are_removed(tmp_path: Path) -> None:
     assert (stale.parent / "notes.txt").exists()
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
     fake_run.make(tmp_path, n=30)
     (tmp_path / table_files.FOLDER).touch()
     sheets = run_page.tables(runs.read(tmp_path))

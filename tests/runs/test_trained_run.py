@@ -59,14 +59,14 @@ def test_a_run_is_opened_by_its_id_or_its_folder(root: Path, trained: TrainedRun
     assert len(opened.history)
 
 
-def test_no_such_run_is_said(root: Path, tmp_path: Path) -> None:
+def test_an_unknown_run_is_refused(root: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="There is no run nothing"):
         open_run("nothing", f"sqlite:///{root}/mlruns/mlflow.db")
     with pytest.raises(ConfigError, match="is not a run's folder"):
         open_run(tmp_path / "nowhere")
 
 
-def test_a_missing_file_is_refused_where_it_is_needed_alone(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused_only_when_it_is_needed(tmp_path: Path) -> None:
     folder = make(tmp_path / "run")
     (folder / keys.AUDIT_FILE).unlink()
     found = open_run(folder)
@@ -94,7 +94,7 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mark", [{}, {"format": keys.FORMAT - 1}, None])
-def test_a_run_of_another_version_is_to_be_trained_again(tmp_path: Path, mark: dict | None) -> None:
+def test_a_run_of_another_version_is_refused(tmp_path: Path, mark: dict | None) -> None:
     folder = make(tmp_path / "run")
     path = folder / keys.ENVIRONMENT_FILE
     path.unlink() if mark is None else path.write_text(json.dumps(mark))
@@ -106,7 +106,7 @@ def test_the_network_is_of_the_class_that_was_trained(trained: TrainedRun) -> No
     assert type(trained.network()) is Negated
 
 
-def test_predictions_of_the_opened_run_are_those_that_it_wrote(trained: TrainedRun, cache: Path) -> None:
+def test_an_opened_run_repeats_its_predictions(trained: TrainedRun, cache: Path) -> None:
     found = trained.predict(load(trained.config), cache)
     written = trained.predictions
     assert set(written[keys.PARTITION]) == {keys.VALIDATION, keys.TEST}
@@ -115,7 +115,7 @@ def test_predictions_of_the_opened_run_are_those_that_it_wrote(trained: TrainedR
     assert len(found) == len(trained.manifest)
 
 
-def test_samples_without_a_label_are_predicted_as_those_with_one(trained: TrainedRun, cache: Path) -> None:
+def test_samples_are_predicted_alike_with_and_without_labels(trained: TrainedRun, cache: Path) -> None:
     manifest = load(trained.config).manifest
     some = replace(manifest, table=manifest.table.iloc[:6].reset_index(drop=True))
     bare = replace(some, table=some.table.assign(**{keys.LABEL: keys.UNLABELLED}))
@@ -125,7 +125,7 @@ def test_samples_without_a_label_are_predicted_as_those_with_one(trained: Traine
     pd.testing.assert_frame_equal(by_sample(labelled), by_sample(unlabelled))
 
 
-def test_the_checkpoint_alone_predicts_a_new_picture(trained: TrainedRun, tmp_path: Path) -> None:
+def test_the_checkpoint_suffices_to_predict_a_new_image(trained: TrainedRun, tmp_path: Path) -> None:
     path = shutil.copy(trained.folder / keys.CHECKPOINTS / keys.BEST, tmp_path)
     noise = np.random.default_rng(0).integers(1, 256, (40, 50), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "new.png")
@@ -166,7 +166,7 @@ def test_a_checkpoint_of_another_program_or_a_damaged_one_is_refused(tmp_path: P
         checkpoint.load(path)
 
 
-def test_an_evaluation_anew_keeps_the_checkpoint_true(root: Path, trained: TrainedRun) -> None:
+def test_a_repeated_evaluation_restores_the_record_of_the_checkpoint(root: Path, trained: TrainedRun) -> None:
     path = trained.folder / keys.CHECKPOINTS / keys.BEST
     before = checkpoint.load(path).record
     state = torch.load(path, weights_only=True)

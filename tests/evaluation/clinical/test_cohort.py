@@ -65,7 +65,7 @@ def test_a_patient_counts_once_however_many_images_it_has():
     pd.testing.assert_frame_equal(few, many)
 
 
-def test_stages_sex_and_sites_are_told_by_count_and_share():
+def test_stages_sex_and_sites_have_counts_and_percentages():
     manifest = clinic()
     found = table(manifest, STAGES)
     people = manifest.groupby(keys.PATIENT_ID).first()
@@ -82,7 +82,7 @@ def test_stages_sex_and_sites_are_told_by_count_and_share():
     assert found.loc[found["variable"] == keys.SITE, "p"].notna().sum() == 1
 
 
-def test_numbers_are_told_and_tested_by_their_shape():
+def test_the_distribution_of_numbers_determines_summary_and_test():
     manifest = clinic(seed=1)
     found = table(manifest, STAGES)
     people = manifest.groupby(keys.PATIENT_ID).first()
@@ -98,7 +98,7 @@ def test_numbers_are_told_and_tested_by_their_shape():
     assert lsm["p"] == pytest.approx(stats.mannwhitneyu(train[keys.LSM_KPA], test[keys.LSM_KPA]).pvalue)
 
 
-def test_the_serum_markers_are_there_where_they_can_be_computed():
+def test_serum_markers_are_listed_if_they_can_be_computed():
     manifest = clinic()
     assert {"apri", "fib4"} <= set(table(manifest, STAGES)["variable"])
     without = table(manifest.drop(columns=keys.AST_ULN_U_L), STAGES)
@@ -106,7 +106,7 @@ def test_the_serum_markers_are_there_where_they_can_be_computed():
     assert "fib4" in set(without["variable"])
 
 
-def test_missing_values_are_counted_in_a_row_of_their_own_and_left_out_of_shares():
+def test_missing_values_have_a_separate_row_and_are_left_out_of_percentages():
     manifest = clinic(images=1)
     people = np.arange(len(manifest))
     gaps = manifest.assign(
@@ -132,7 +132,7 @@ def test_a_variable_of_one_value_has_no_p_and_a_reason():
     assert row["note"] == "no test: every value is the same"
 
 
-def test_without_patients_samples_are_counted_and_every_test_says_so():
+def test_without_patients_samples_are_counted_and_every_test_has_a_note():
     found = table(clinic().assign(**{keys.PATIENT_ID: "", keys.VISIT_ID: ""}), STAGES)
     assert "patients" not in set(found["variable"])
     assert first_of(found, "samples")["note"] == "no patient is known: the rows below count samples"
@@ -141,7 +141,7 @@ def test_without_patients_samples_are_counted_and_every_test_says_so():
     assert tested["note"].str.contains("as if each were a patient").all()
 
 
-def test_patients_in_both_training_and_test_leave_no_test_standing():
+def test_patients_in_both_training_and_test_remove_all_tests():
     manifest = clinic()
     manifest.iloc[0, manifest.columns.get_loc(keys.PARTITION)] = keys.TRAIN
     manifest.iloc[1, manifest.columns.get_loc(keys.PARTITION)] = keys.TEST
@@ -165,13 +165,13 @@ def test_the_classes_are_those_of_the_task():
         (lambda manifest: manifest.assign(**{keys.LABEL: 7}), "a class beyond F0, F1, F2, F3, F4"),
     ],
 )
-def test_a_manifest_that_cannot_be_told_is_refused_in_a_sentence(change, sentence):
+def test_a_manifest_without_partition_or_with_unknown_classes_is_refused(change, sentence):
     with pytest.raises(DataError, match=sentence):
         table(change(clinic()), STAGES)
 
 
 @pytest.mark.parametrize("parts", [[keys.TEST], [keys.TRAIN], [keys.TRAIN, keys.TEST]])
-def test_a_patient_alone_or_an_empty_part_gives_reasons_and_no_warning(parts):
+def test_a_single_patient_or_an_empty_partition_gives_notes_and_no_warning(parts):
     manifest = clinic(patients=len(parts), images=1).assign(**{keys.PARTITION: parts})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -229,7 +229,7 @@ def test_the_simulated_fisher_test_is_near_the_exact_one(counts):
     assert of_counts(counts).p == pytest.approx(p, abs=4 * math.sqrt(p * (1 - p) / 9999) + 2e-4)
 
 
-def test_shapiro_decides_and_small_or_constant_groups_are_not_normal():
+def test_normality_is_tested_by_shapiro_and_small_or_constant_groups_are_not_normal():
     rng = np.random.default_rng(1)
     normal = rng.normal(size=100)
     assert roughly_normal(normal, rng.normal(size=80))
@@ -246,7 +246,7 @@ def test_shapiro_decides_and_small_or_constant_groups_are_not_normal():
     st.lists(st.integers(0, 6), min_size=0, max_size=12),
     st.lists(st.integers(0, 6), min_size=0, max_size=12),
 )
-def test_a_difference_is_a_probability_or_a_reason_and_the_same_either_way_round(first, second):
+def test_a_difference_has_a_p_or_a_note_and_is_symmetric(first, second):
     first, second = np.array(first, dtype=float), np.array(second, dtype=float)
     counts = np.stack([[(values == k).sum() for k in range(7)] for values in (first, second)], axis=1)
     with warnings.catch_warnings():

@@ -38,7 +38,7 @@ def test_predictions_of_another_manifest_are_refused():
         ("lsm", keys.LSM_KPA, 1 / 5, "m/s"),
     ],
 )
-def test_a_slip_of_a_unit_is_suspected_beside_the_area(marker, column, factor, word):
+def test_a_probable_error_of_units_is_noted_beside_the_area(marker, column, factor, word):
     frame, manifest = clinic()
     slipped = manifest.assign(**{column: manifest[column] * factor})
     right, wrong = (table(frame, each, STAGES, ENDPOINTS) for each in (manifest, slipped))
@@ -48,7 +48,7 @@ def test_a_slip_of_a_unit_is_suspected_beside_the_area(marker, column, factor, w
     assert word in one(wrong, **chosen)["note"]
 
 
-def test_apri_without_an_upper_limit_is_nan_and_says_how_to_mend():
+def test_apri_without_an_upper_limit_is_nan_with_advice():
     frame, manifest = clinic()
     found = table(frame, manifest.drop(columns=keys.AST_ULN_U_L), STAGES, {"ge_F2": 2})
     row = one(found, beside="apri")
@@ -59,7 +59,7 @@ def test_apri_without_an_upper_limit_is_nan_and_says_how_to_mend():
     assert {"lsm", "fib4"} <= set(found["marker"])
 
 
-def test_there_is_one_cutoff_a_marker_and_stage_and_each_names_its_source():
+def test_each_marker_and_stage_has_one_cutoff_with_its_source():
     assert len({(cut.marker, cut.stage) for cut in CUTOFFS}) == len(CUTOFFS) == 9
     assert all(cut.source for cut in CUTOFFS)
     for marker in markers.MARKERS:
@@ -121,7 +121,7 @@ def test_the_table_agrees_with_scikit_learn_and_statsmodels_on_the_patients():
             assert set(rows.loc[rows["rule"] == "published", "cutoff"]) == {cut}
 
 
-def test_the_fitted_cutoff_is_youdens_on_validation_and_test_has_no_part_in_it():
+def test_the_fitted_cutoff_is_youdens_on_validation_and_independent_of_test():
     frame, manifest = clinic()
     measured = markers.of_patients(frame, manifest)
     validation = measured[measured[keys.PARTITION] == keys.VALIDATION]
@@ -136,7 +136,7 @@ def test_the_fitted_cutoff_is_youdens_on_validation_and_test_has_no_part_in_it()
     assert one(again, marker="lsm", rule="fitted", metric="sensitivity")["cutoff"] == cutoff
 
 
-def test_the_run_is_scored_on_the_very_patients_who_have_the_marker():
+def test_the_run_is_scored_on_the_patients_who_have_the_marker():
     frame, manifest = clinic()
     some = manifest.assign(**{keys.LSM_KPA: manifest[keys.LSM_KPA].where(np.arange(len(manifest)) % 12 < 6)})
     found = table(frame, some, STAGES, {"ge_F3": 3})

@@ -23,7 +23,7 @@ BLOOD = {
 }
 
 
-def test_apri_and_fib4_are_what_a_hand_computes():
+def test_apri_and_fib4_equal_values_computed_by_hand():
     blood = pd.DataFrame(BLOOD)
     assert apri(blood) == pytest.approx([1.25])  # twice the limit, of 160 platelets, in hundredths
     assert fib4(blood) == pytest.approx([2.5])  # 50 x 80 = 4000 over 160 x 10
@@ -62,7 +62,7 @@ def test_a_value_in_one_row_of_a_visit_holds_for_the_whole_visit():
     pd.testing.assert_frame_equal(whole, filled)
 
 
-def test_two_visits_in_one_stage_give_the_median_of_their_values_and_a_word():
+def test_two_visits_in_one_stage_give_the_median_of_their_values_and_a_note():
     frame, manifest = clinic()
     changed = manifest.copy()
     changed.iloc[0, changed.columns.get_loc(keys.LSM_KPA)] = 20.0
@@ -83,7 +83,7 @@ def test_samples_without_a_patient_keep_their_own_value():
     assert measured["lsm"].tolist() == manifest.loc[measured[keys.SAMPLE_ID], keys.LSM_KPA].tolist()
 
 
-def test_a_marker_is_expected_where_all_that_only_its_kind_of_study_has_is_there():
+def test_a_marker_is_expected_if_all_its_indicators_have_values():
     _, manifest = clinic()
     assert markers.expected(manifest) == ["lsm", "apri", "fib4"]
     assert markers.expected(manifest.drop(columns=[keys.AST_ULN_U_L])) == ["lsm", "apri", "fib4"]

@@ -13,7 +13,7 @@ def at(found, threshold):
     return int(np.flatnonzero(np.isclose(found.thresholds, threshold))[0])
 
 
-def test_net_benefit_of_five_patients_is_that_by_hand():
+def test_net_benefit_of_five_patients_equals_values_computed_by_hand():
     score = np.array([0.9, 0.6, 0.4, 0.3, 0.1])
     positive = np.array([True, False, True, False, False])
     found = curve(score, positive, np.arange(5), resamples=20)
@@ -25,14 +25,14 @@ def test_net_benefit_of_five_patients_is_that_by_hand():
     assert found.all[at(found, 0.2)] == pytest.approx(2 / 5 - 3 / 5 * 0.25)
 
 
-def test_who_has_just_the_threshold_probability_is_treated():
+def test_a_patient_at_the_threshold_probability_is_treated():
     found = curve(np.array([0.3, 0.1]), np.array([True, False]), np.arange(2), resamples=2)
     assert found.run[at(found, 0.3)] == 0.5
     assert found.run[at(found, 0.31)] == 0.0
 
 
 @pytest.mark.parametrize("prevalence", [0.2, 0.5, 0.75])
-def test_treating_everybody_is_worth_nothing_where_the_threshold_is_the_prevalence(prevalence):
+def test_treating_all_has_no_net_benefit_if_the_threshold_is_the_prevalence(prevalence):
     positive = np.arange(40) < 40 * prevalence
     found = curve(np.full(40, 0.5), positive, np.arange(40), resamples=2)
     assert found.all[at(found, prevalence)] == pytest.approx(0.0, abs=1e-12)
@@ -41,7 +41,7 @@ def test_treating_everybody_is_worth_nothing_where_the_threshold_is_the_prevalen
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 60))
-def test_no_score_beats_the_truth_and_one_that_treats_nobody_is_worth_nothing(seed, n):
+def test_the_truth_has_the_largest_net_benefit_and_treating_none_has_zero(seed, n):
     rng = np.random.default_rng(seed)
     positive = rng.random(n) < 0.4
     truth, guess, none = (
@@ -116,6 +116,6 @@ def test_thresholds_run_from_one_to_ninety_nine_per_cent():
     assert (THRESHOLDS[0], THRESHOLDS[-1], len(THRESHOLDS)) == (0.01, 0.99, 99)
 
 
-def test_a_level_that_is_no_share_is_refused():
+def test_a_level_outside_0_and_1_is_refused():
     with pytest.raises(ConfigError, match="level"):
         curve(np.ones(3), np.ones(3, bool), np.arange(3), level=95)

@@ -81,7 +81,7 @@ def test_every_subgroup_is_measured_on_its_own_test_samples():
         assert one(found, variable, value, "macro_auc")["estimate"] == pytest.approx(area)
 
 
-def test_the_intervals_are_those_of_shares_and_of_the_bootstrap_over_groups():
+def test_intervals_are_wilsons_and_those_of_the_bootstrap_over_groups():
     frame, manifest = clinic()
     found = table(frame, manifest, STAGES, True, resamples=80, seed=3, level=0.9)
     part = rows_of(frame, manifest, keys.SITE, "south")
@@ -158,7 +158,7 @@ def test_a_subgroup_of_one_group_or_of_one_class_is_nan_with_a_reason_and_no_war
     assert accuracy["low"] < accuracy["estimate"] < accuracy["high"]
 
 
-def test_an_area_over_fewer_classes_than_the_others_says_so():
+def test_an_area_over_fewer_classes_has_a_note():
     frame, manifest = clinic()
     test = frame[keys.PARTITION] == keys.TEST
     site = frame[keys.SITE].mask(test & frame[keys.Y_TRUE].isin([0, 1]), "early")
@@ -179,7 +179,7 @@ def test_a_subgroup_without_an_error_has_no_bootstrap_interval_of_zero_width():
     assert "same value" in row["note"]
 
 
-def test_few_groups_are_said_to_make_the_bootstrap_too_narrow():
+def test_few_groups_have_a_note_on_too_narrow_bootstrap_intervals():
     frame, manifest = clinic()
     found = table(frame, manifest, STAGES, True, resamples=50)
     drawn = found[found["method"] == "BCa"]
@@ -187,7 +187,7 @@ def test_few_groups_are_said_to_make_the_bootstrap_too_narrow():
     assert drawn["groups"].min() < 30 <= drawn["groups"].max()
 
 
-def test_many_intervals_are_said_to_miss_by_chance_and_a_few_are_not():
+def test_many_intervals_have_a_note_on_multiplicity_and_few_have_none():
     frame, manifest = clinic()
     many = table(frame, manifest, STAGES, True, resamples=50)
     drawn = many["low"].notna().sum()
@@ -199,7 +199,7 @@ def test_many_intervals_are_said_to_miss_by_chance_and_a_few_are_not():
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from([*"abcdefghijklmnopqrst", "", " "]), min_size=1, max_size=80))
-def test_at_most_twelve_values_are_kept_and_none_that_is_rarer_than_one_pooled(values):
+def test_the_twelve_most_frequent_values_are_kept(values):
     told = commonest(pd.Series(values))
     assert len(set(told) - {OTHER, UNKNOWN}) <= MOST
     assert (told == UNKNOWN).tolist() == [not value.strip() for value in values]
@@ -208,7 +208,7 @@ def test_at_most_twelve_values_are_kept_and_none_that_is_rarer_than_one_pooled(v
     assert all(values.count(one) >= values.count(other) for one in kept for other in pooled)
 
 
-def test_ages_fall_in_bands_that_are_closed_below():
+def test_age_bands_include_their_lower_limit():
     years = pd.Series([0, 39.9, 40, 59.9, 60, 101, np.nan])
     assert age_bands(years).tolist() == ["<40", "<40", "40-59", "40-59", ">=60", ">=60", UNKNOWN]
 

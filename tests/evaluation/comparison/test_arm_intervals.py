@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from fake_arms import TASK, answers, compared, decided, of_test, one
+from fake_arms import TASK, compared, decided, of_test, one, predictions_of
 from scipy.stats import t as student
 from sklearn.metrics import accuracy_score
 
@@ -26,9 +26,9 @@ from fibrolab.evaluation.intervals import proportions
 ACCURACY = Measure(HEADLINE, "accuracy")
 
 
-def test_an_arm_of_seeds_is_their_mean_and_its_spread_is_told():
-    frames = [answers(1.2, seed) for seed in range(3)]
-    arms = [arm_from_runs("a", [answers(1.0, 9)], TASK), arm_from_runs("b", frames, TASK)]
+def test_an_arm_of_seeds_has_their_mean_and_sd():
+    frames = [predictions_of(1.2, seed) for seed in range(3)]
+    arms = [arm_from_runs("a", [predictions_of(1.0, 9)], TASK), arm_from_runs("b", frames, TASK)]
     shares = [accuracy_score(rows[keys.Y_TRUE], decided(rows)) for rows in map(of_test, frames)]
     row = one(compared(arms), "accuracy", against="")
     assert row["value"] == pytest.approx(np.mean(shares))
@@ -36,9 +36,9 @@ def test_an_arm_of_seeds_is_their_mean_and_its_spread_is_told():
     assert one(compared(arms), "auc", "ge_F2")["method"] == "t over patients and trainings"
 
 
-def test_the_interval_of_a_mean_of_seeds_holds_patients_and_seeds():
-    frames = [answers(skill, seed, n=300) for seed, skill in enumerate((0.8, 1.2, 1.6))]
-    arms = [arm_from_runs("a", [answers(1.0, 9, n=300)], TASK), arm_from_runs("b", frames, TASK)]
+def test_the_interval_of_a_mean_of_seeds_includes_patients_and_seeds():
+    frames = [predictions_of(skill, seed, n=300) for seed, skill in enumerate((0.8, 1.2, 1.6))]
+    arms = [arm_from_runs("a", [predictions_of(1.0, 9, n=300)], TASK), arm_from_runs("b", frames, TASK)]
     draws = resampled_values(arms[1], TASK, 400, seed=0)[ACCURACY]
     shares = measured(arms[1], TASK)[ACCURACY][:, 0]
     patients, between = draws.mean(axis=0).var(ddof=1), shares.var(ddof=1) / 3
@@ -51,26 +51,28 @@ def test_the_interval_of_a_mean_of_seeds_holds_patients_and_seeds():
     assert (row["low"], row["high"]) == pytest.approx((shares.mean() - half, shares.mean() + half))
 
 
-def test_one_lucky_seed_does_not_make_an_arm_better():
-    lucky = [answers(skill, seed, n=400) for seed, skill in enumerate((0.9, 0.9, 2.4))]
+def test_one_good_seed_does_not_make_an_arm_significantly_better():
+    lucky = [predictions_of(skill, seed, n=400) for seed, skill in enumerate((0.9, 0.9, 2.4))]
     alone = compared(
-        [arm_from_runs("a", [answers(0.9, 8, n=400)], TASK), arm_from_runs("b", lucky[2:], TASK)]
+        [arm_from_runs("a", [predictions_of(0.9, 8, n=400)], TASK), arm_from_runs("b", lucky[2:], TASK)]
     )
-    together = compared([arm_from_runs("a", [answers(0.9, 8, n=400)], TASK), arm_from_runs("b", lucky, TASK)])
+    together = compared(
+        [arm_from_runs("a", [predictions_of(0.9, 8, n=400)], TASK), arm_from_runs("b", lucky, TASK)]
+    )
     assert one(alone, "accuracy")["p"] < 0.01
     assert one(together, "accuracy")["p"] > 0.05
 
 
 def folded(skill, seed, folds=4, n=160):
     """One frame a fold: each tests its own share of the samples."""
-    whole = answers(skill, seed, n=n)
+    whole = predictions_of(skill, seed, n=n)
     rows = of_test(whole)
     home = np.arange(len(rows)) % folds
     validation = predictions.select(whole, keys.VALIDATION)
     return [pd.concat([validation, rows[home == fold]], ignore_index=True) for fold in range(folds)]
 
 
-def test_folds_are_pooled_and_the_t_test_over_folds_is_nadeau_and_bengio_s():
+def test_folds_are_pooled_and_tested_by_the_corrected_resampled_t_test():
     frames = {name: folded(skill, seed) for seed, (name, skill) in enumerate({"a": 1.0, "b": 1.4}.items())}
     arms = [arm_from_runs(name, each, TASK, folds=True) for name, each in frames.items()]
     arms = [replace(arm, sizes=(120.0, 40.0)) for arm in arms]
@@ -88,7 +90,7 @@ def test_folds_are_pooled_and_the_t_test_over_folds_is_nadeau_and_bengio_s():
     assert one(table, "accuracy", family=HEADLINE)["n"] == 160
 
 
-def test_each_fold_answers_by_the_threshold_of_its_own_validation():
+def test_each_fold_uses_the_threshold_of_its_own_validation():
     frames = folded(1.0, 0, folds=2)
     low = frames[1].loc[frames[1][keys.PARTITION] == keys.VALIDATION].index
     frames[1] = frames[1].drop(low[10:])
@@ -102,7 +104,7 @@ def test_each_fold_answers_by_the_threshold_of_its_own_validation():
             assert np.array_equal(whole[rows], alone.predictions[0].positive[name])
 
 
-def test_arms_that_were_folded_differently_have_no_pairs_of_folds():
+def test_arms_with_different_folds_are_not_compared_fold_by_fold():
     first, second = folded(1.0, 0), folded(1.4, 1, folds=5)
     arms = [arm_from_runs(name, each, TASK, folds=True) for name, each in (("a", first), ("b", second))]
     row = one(compared([replace(arm, sizes=(120.0, 40.0)) for arm in arms]), "accuracy", family="folds")
@@ -110,9 +112,9 @@ def test_arms_that_were_folded_differently_have_no_pairs_of_folds():
     assert row["note"] == "the arms have different folds, which cannot be paired"
 
 
-def test_the_interval_of_a_mean_of_trainings_ends_where_its_measure_does():
-    table = compared([arm_from_runs("a", [answers(9.0, k, n=20) for k in range(2)], TASK),
-                      arm_from_runs("b", [answers(0.0, k, n=20) for k in (2, 3)], TASK)])  # fmt: skip
+def test_the_interval_of_a_mean_of_trainings_stays_within_the_range_of_the_measure():
+    table = compared([arm_from_runs("a", [predictions_of(9.0, k, n=20) for k in range(2)], TASK),
+                      arm_from_runs("b", [predictions_of(0.0, k, n=20) for k in (2, 3)], TASK)])  # fmt: skip
     alone = table[(table["against"] == "") & table["low"].notna()]
     ends = alone[alone["metric"] != "qwk"]
     assert (ends["low"] >= 0).all()
@@ -127,8 +129,8 @@ def sure_of_the_last(frame):
     return frame
 
 
-def test_a_share_that_all_trainings_have_in_full_is_as_sure_as_its_patients_are_many():
-    arms = [arm_from_runs(name, [sure_of_the_last(answers(1.2, seed + k)) for k in range(2)], TASK)
+def test_a_proportion_of_1_in_all_trainings_has_wilsons_interval():
+    arms = [arm_from_runs(name, [sure_of_the_last(predictions_of(1.2, seed + k)) for k in range(2)], TASK)
             for seed, name in ((0, "a"), (5, "b"))]  # fmt: skip
     table = compared(arms)
     row = one(table, "sensitivity", "F4", against="", family=CLASSES)
@@ -140,11 +142,13 @@ def test_a_share_that_all_trainings_have_in_full_is_as_sure_as_its_patients_are_
     assert gap["note"].startswith("the arms do not differ")
 
 
-def test_what_never_varies_and_is_no_share_of_rows_has_no_interval_but_a_reason():
-    right = answers(1.2, 0)
+def test_a_constant_measure_that_is_not_a_proportion_has_a_note_instead_of_an_interval():
+    right = predictions_of(1.2, 0)
     right[keys.probability_columns(5)] = np.eye(5)[right[keys.Y_TRUE]]
     for frames in ([right], [right, right]):
-        table = compared([arm_from_runs("a", [answers(1.2, 1)], TASK), arm_from_runs("b", frames, TASK)])
+        table = compared(
+            [arm_from_runs("a", [predictions_of(1.2, 1)], TASK), arm_from_runs("b", frames, TASK)]
+        )
         row = one(table, "qwk", against="")
         assert row["value"] == 1
         assert np.isnan(row["low"])
@@ -159,9 +163,9 @@ def test_what_never_varies_and_is_no_share_of_rows_has_no_interval_but_a_reason(
         ((2, 2), (0.3, 3.0), TOO_WIDE),
     ],
 )
-def test_trainings_that_are_few_and_disagree_give_no_interval_of_everything(trainings, skills, why):
+def test_an_interval_wider_than_the_range_of_the_measure_is_not_given(trainings, skills, why):
     arms = [
-        arm_from_runs(name, [answers(skills[k], seed + k) for k in range(count)], TASK)
+        arm_from_runs(name, [predictions_of(skills[k], seed + k) for k in range(count)], TASK)
         for (name, seed), count in zip((("a", 10), ("b", 20)), trainings, strict=True)
     ]
     row = one(compared(arms), "accuracy")

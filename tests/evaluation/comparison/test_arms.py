@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from fake_arms import BINARY, STAGES, TASK, answers, compared, decided, of_test, one, two
+from fake_arms import BINARY, STAGES, TASK, compared, decided, of_test, one, predictions_of, two
 from fake_arms import score as reached
 from sklearn.metrics import mean_absolute_error, recall_score
 
@@ -51,7 +51,7 @@ def test_sensitivity_and_specificity_are_those_of_scikit_learn_with_intervals_ov
         assert numbers(row) == (pytest.approx(area.value), area.low, area.high, "logit clustered DeLong")
 
 
-def test_the_share_of_a_class_that_is_found_counts_that_class_alone():
+def test_the_sensitivity_of_a_class_counts_only_samples_of_that_class():
     frames, arms = two()
     table, rows = compared(arms), of_test(frames[1])
     for k, name in enumerate(STAGES):
@@ -63,16 +63,16 @@ def test_the_share_of_a_class_that_is_found_counts_that_class_alone():
     assert one(table, "mae", against="")["value"] == pytest.approx(wanted)
 
 
-def test_by_patient_an_arm_answers_with_the_mean_of_each_patient():
-    frame = answers(1.0, 0, per_patient=4)
+def test_by_patient_an_arm_predicts_by_the_mean_of_each_patient():
+    frame = predictions_of(1.0, 0, per_patient=4)
     arm = arm_from_runs("a", [frame], TASK, by_patient=True)
     rows = of_test(patients.to_patients(frame)).set_index(keys.SAMPLE_ID).loc[arm.samples]
     np.testing.assert_allclose(arm.predictions[0].probabilities, predictions.probabilities(rows))
     assert list(arm.labels) == list(rows[keys.Y_TRUE])
 
 
-def test_two_cohorts_are_drawn_apart_even_where_they_are_of_one_size():
-    frame = answers(1.0, 0)
+def test_two_cohorts_of_one_size_have_different_resamples():
+    frame = predictions_of(1.0, 0)
     copied = frame.assign(**{name: "x" + frame[name] for name in (keys.SAMPLE_ID, keys.GROUP_ID)})
     arms = [arm_from_runs(name, [each], TASK) for name, each in (("a", frame), ("b", copied))]
     row = one(compared(arms, paired=False), "accuracy")
@@ -92,7 +92,7 @@ def own_rows(table, *families):
 
 
 @pytest.mark.parametrize("per_patient", [1, 3])
-def test_an_arm_of_one_training_has_the_numbers_of_its_own_page(per_patient):
+def test_an_arm_of_one_training_has_the_values_of_its_own_report(per_patient):
     frames, arms = two(per_patient=per_patient)
     page = score.score(frames[1], STAGES, resamples=400, endpoints=TASK.endpoints)
     own = own_rows(compared(arms), HEADLINE, CLASSES, END_POINTS)
@@ -105,7 +105,7 @@ def test_an_arm_of_one_training_has_the_numbers_of_its_own_page(per_patient):
 
 
 @pytest.mark.parametrize("per_patient", [1, 3])
-def test_an_arm_at_its_thresholds_has_the_numbers_of_its_own_page(per_patient):
+def test_an_arm_at_its_thresholds_has_the_values_of_its_own_report(per_patient):
     frames, arms = two(per_patient=per_patient)
     page = operating_points.table(frames[1], STAGES, TASK.endpoints, 400, levels=["sample"])
     page = page[page["rule"] == RULE].set_index(["metric", "endpoint"])
@@ -116,8 +116,10 @@ def test_an_arm_at_its_thresholds_has_the_numbers_of_its_own_page(per_patient):
         assert row["method"] == page.loc[key, "method"]
 
 
-def test_of_two_classes_one_fact_is_tested_once():
-    arms = [arm_from_runs(n, [answers(1.0, k, classes=BINARY.classes)], BINARY) for k, n in enumerate("ab")]
+def test_with_two_classes_equal_measures_are_tested_once():
+    arms = [
+        arm_from_runs(n, [predictions_of(1.0, k, classes=BINARY.classes)], BINARY) for k, n in enumerate("ab")
+    ]
     table = compared(arms, BINARY)
     tests = table[table["against"] != ""]
     assert set(tests["family"]) == {HEADLINE, END_POINTS, AT_THRESHOLDS}
@@ -126,7 +128,7 @@ def test_of_two_classes_one_fact_is_tested_once():
     assert "anova" not in set(table["family"])
 
 
-def test_only_what_was_always_tested_is_tested():
+def test_the_set_of_tested_measures_is_fixed():
     tests = compared(two()[1])
     tests = tests[tests["against"] != ""]
     assert set(tests.loc[tests["family"] == CLASSES, "metric"]) == {"sensitivity"}
@@ -135,8 +137,8 @@ def test_only_what_was_always_tested_is_tested():
 
 def test_ratios_of_several_trainings_are_averaged_without_an_interval():
     arms = [
-        arm_from_runs("a", [answers(1.0, 9)], TASK),
-        arm_from_runs("b", [answers(1.4, k) for k in (0, 1)], TASK),
+        arm_from_runs("a", [predictions_of(1.0, 9)], TASK),
+        arm_from_runs("b", [predictions_of(1.4, k) for k in (0, 1)], TASK),
     ]
     row = one(compared(arms), "lr_minus", "ge_F2", against="", family=AT_THRESHOLDS)
     assert row["value"] > 0
@@ -144,8 +146,8 @@ def test_ratios_of_several_trainings_are_averaged_without_an_interval():
     assert "no interval" in row["note"]
 
 
-def test_an_average_says_which_classes_the_test_lacks():
-    frames = [answers(1.0, seed) for seed in range(2)]
+def test_an_average_has_a_note_on_classes_absent_from_the_test():
+    frames = [predictions_of(1.0, seed) for seed in range(2)]
     frames = [frame[(frame[keys.PARTITION] != keys.TEST) | (frame[keys.Y_TRUE] < 4)] for frame in frames]
     table = compared([arm_from_runs(name, [frame], TASK) for name, frame in zip("ab", frames, strict=True)])
     for metric in ("balanced_accuracy", "macro_auc"):

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from fake_arms import BINARY, STAGES, TASK, answers, compared, decided, of_test, one, score, two
+from fake_arms import BINARY, STAGES, TASK, compared, decided, of_test, one, predictions_of, score, two
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from MLstatkit import Delong_test
@@ -30,7 +30,7 @@ from fibrolab.evaluation.intervals import delong
 ACCURACY = Measure(HEADLINE, "accuracy")
 
 
-def test_the_numbers_of_an_arm_are_those_of_scikit_learn():
+def test_values_of_an_arm_equal_those_of_scikit_learn():
     frames, arms = two()
     table, rows = compared(arms), of_test(frames[1])
     truth = rows[keys.Y_TRUE]
@@ -73,7 +73,7 @@ def test_several_rows_a_patient_are_never_tested_by_plain_delong_or_mcnemar():
 
 
 def test_by_patient_each_patient_is_one_row_and_the_tests_are_the_plain_ones():
-    frames = [answers(skill, seed, 120, 4) for seed, skill in enumerate((1.0, 1.8))]
+    frames = [predictions_of(skill, seed, 120, 4) for seed, skill in enumerate((1.0, 1.8))]
     arms = [
         arm_from_runs(name, [frame], TASK, by_patient=True) for name, frame in zip("ab", frames, strict=True)
     ]
@@ -82,7 +82,7 @@ def test_by_patient_each_patient_is_one_row_and_the_tests_are_the_plain_ones():
 
 
 def test_thresholds_are_chosen_on_validation_and_never_on_test():
-    frame = answers(1.0, 0)
+    frame = predictions_of(1.0, 0)
     seen, rows = predictions.select(frame, keys.VALIDATION), of_test(frame)
     false, true, cuts = roc_curve(seen[keys.Y_TRUE] >= 2, score(seen, 2), drop_intermediate=False)
     cut = cuts[np.argmax(true - false)]
@@ -93,18 +93,18 @@ def test_thresholds_are_chosen_on_validation_and_never_on_test():
     assert np.array_equal(arm.predictions[0].positive["ge_F2"], again)
 
 
-def test_without_a_side_in_validation_there_is_no_sensitivity_and_the_reason_is_told():
-    frame = answers(1.0, 0)
+def test_without_a_class_in_validation_there_is_a_note_instead_of_a_sensitivity():
+    frame = predictions_of(1.0, 0)
     frame.loc[frame[keys.PARTITION] == keys.VALIDATION, keys.Y_TRUE] = 0
-    arms = [arm_from_runs("a", [frame], TASK), arm_from_runs("b", [answers(1.0, 1)], TASK)]
+    arms = [arm_from_runs("a", [frame], TASK), arm_from_runs("b", [predictions_of(1.0, 1)], TASK)]
     row = one(compared(arms), "sensitivity", "ge_F2", against="", arm="a", family=AT_THRESHOLDS)
     assert np.isnan(row["value"])
     assert "validation gave no threshold" in row["note"]
     assert np.isnan(one(compared(arms), "sensitivity", "ge_F2", family=AT_THRESHOLDS)["p"])
 
 
-def test_identical_arms_differ_by_nothing_with_p_1_and_no_number_of_patients():
-    frame = answers(1.0, 0, per_patient=2)
+def test_identical_arms_have_no_difference_p_1_and_no_number_of_patients():
+    frame = predictions_of(1.0, 0, per_patient=2)
     arms = [arm_from_runs(name, [frame], TASK) for name in "ab"]
     rows = compared(arms)
     rows = rows[rows["against"] != ""]
@@ -114,7 +114,7 @@ def test_identical_arms_differ_by_nothing_with_p_1_and_no_number_of_patients():
     assert one(compared(arms), "accuracy")["note"].startswith("the arms do not differ")
 
 
-def test_a_marker_is_held_against_the_networks_on_the_patients_who_have_it():
+def test_a_marker_is_compared_with_networks_on_the_patients_who_have_it():
     frames, arms = two()
     rows = of_test(frames[0])
     values = rows[keys.Y_TRUE] + np.random.default_rng(3).normal(size=len(rows))
@@ -133,8 +133,8 @@ def test_a_marker_is_held_against_the_networks_on_the_patients_who_have_it():
     assert set(table.loc[table["against"] == "LSM", "arm"]) == {"a", "b"}
 
 
-def test_p_is_corrected_by_holm_within_each_table_and_patients_are_planned_only_where_it_fails():
-    frames = [answers(skill, seed, n=200) for seed, skill in enumerate((0.8, 1.0, 2.0))]
+def test_p_is_corrected_by_holm_within_each_table_and_patients_are_planned_only_without_significance():
+    frames = [predictions_of(skill, seed, n=200) for seed, skill in enumerate((0.8, 1.0, 2.0))]
     table = compared([arm_from_runs(name, [frame], TASK) for name, frame in zip("abc", frames, strict=True)])
     tests = table[table["p_holm"].notna()]
     for _, family in tests.groupby("family"):
@@ -147,7 +147,7 @@ def test_p_is_corrected_by_holm_within_each_table_and_patients_are_planned_only_
     assert open_ones.loc[open_ones["p"] < 0.05, "needed"].notna().all()
 
 
-def test_the_patients_needed_shrink_the_error_to_what_power_asks_for():
+def test_the_needed_patients_give_the_planned_power():
     frames, arms = two(skills=(1.0, 1.1))
     a, b = map(of_test, frames)
     ill = (a[keys.Y_TRUE] >= 2).to_numpy()
@@ -159,8 +159,8 @@ def test_the_patients_needed_shrink_the_error_to_what_power_asks_for():
 
 
 def test_two_cohorts_are_compared_by_unpaired_tests():
-    a = arm_from_runs("a", [answers(1.0, 0, cohort=1)], TASK)
-    b = arm_from_runs("b", [answers(1.8, 1, n=90, cohort=2)], TASK)
+    a = arm_from_runs("a", [predictions_of(1.0, 0, cohort=1)], TASK)
+    b = arm_from_runs("b", [predictions_of(1.8, 1, n=90, cohort=2)], TASK)
     table = compared([a, b], paired=False, resamples=4000)
     ill = [arm.labels >= 2 for arm in (b, a)]
     areas = [delong.areas(arm.predictions[0].scores["ge_F2"], y) for arm, y in zip((b, a), ill, strict=True)]
@@ -174,8 +174,8 @@ def test_two_cohorts_are_compared_by_unpaired_tests():
     assert row["high"] - row["low"] == pytest.approx(2 * 1.96 * error, rel=0.08)
 
 
-def test_every_pair_of_four_arms_is_tested_and_of_five_each_against_the_first_or_the_reference():
-    arms = [arm_from_runs(name, [answers(1.0, seed)], TASK) for seed, name in enumerate("abcde")]
+def test_four_arms_are_compared_in_pairs_and_five_with_the_first_or_the_reference():
+    arms = [arm_from_runs(name, [predictions_of(1.0, seed)], TASK) for seed, name in enumerate("abcde")]
     assert len(comparison_table.pairs(arms[:4])) == 6
     assert [(arm.name, against.name) for arm, against in comparison_table.pairs(arms)] == [
         (name, "a") for name in "bcde"
@@ -184,8 +184,8 @@ def test_every_pair_of_four_arms_is_tested_and_of_five_each_against_the_first_or
     assert named == {("a", "b"), ("c", "b")}
 
 
-def test_a_class_absent_from_the_test_gives_no_number_but_a_reason_and_no_warning():
-    frames = [answers(1.0, seed) for seed in range(2)]
+def test_a_class_absent_from_the_test_gives_notes_and_no_warning():
+    frames = [predictions_of(1.0, seed) for seed in range(2)]
     frames = [frame[(frame[keys.PARTITION] != keys.TEST) | (frame[keys.Y_TRUE] < 4)] for frame in frames]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -200,8 +200,8 @@ def test_a_class_absent_from_the_test_gives_no_number_but_a_reason_and_no_warnin
 
 
 @pytest.mark.parametrize("rows", [1, 6])
-def test_one_patient_alone_gives_no_interval_and_no_bootstrap(rows):
-    frames = [answers(1.0, seed) for seed in range(2)]
+def test_a_single_patient_gives_no_interval_and_no_bootstrap(rows):
+    frames = [predictions_of(1.0, seed) for seed in range(2)]
     frames = [frame[(frame[keys.PARTITION] != keys.TEST) | (frame.index < 120 + rows)] for frame in frames]
     frames = [frame.assign(**{keys.GROUP_ID: "one"}) for frame in frames]
     with warnings.catch_warnings():
@@ -215,19 +215,21 @@ def test_one_patient_alone_gives_no_interval_and_no_bootstrap(rows):
     assert row["note"]
 
 
-def test_two_classes_have_their_second_as_the_end_point_and_nominal_ones_have_none():
+def test_two_classes_have_one_end_point_and_nominal_ones_have_none():
     classes = BINARY.classes
-    arms = [arm_from_runs(n, [answers(1.0, k, classes=classes)], BINARY) for k, n in enumerate("ab")]
+    arms = [arm_from_runs(n, [predictions_of(1.0, k, classes=classes)], BINARY) for k, n in enumerate("ab")]
     table = compared(arms, BINARY)
     assert set(table.loc[table["family"] == HEADLINE, "metric"]) == {"accuracy", "balanced_accuracy"}
     assert set(table.loc[table["family"] == END_POINTS, "of"]) == {"F2-F4"}
     nominal = Task(STAGES, False, {})
-    table = compared([arm_from_runs(n, [answers(1.0, k)], nominal) for k, n in enumerate("ab")], nominal)
+    table = compared(
+        [arm_from_runs(n, [predictions_of(1.0, k)], nominal) for k, n in enumerate("ab")], nominal
+    )
     assert set(table["family"]) == {HEADLINE, "classes", "anova"}
     assert "qwk" not in set(table["metric"])
 
 
-def test_the_analysis_of_variance_says_what_it_ignores():
+def test_the_analysis_of_variance_has_a_note_on_its_assumptions():
     _, arms = two()
     row = compared(arms).set_index(["family", "of"]).loc[("anova", "models")]
     assert "make none of these assumptions" in row["note"]
@@ -237,7 +239,7 @@ def test_the_analysis_of_variance_says_what_it_ignores():
 @settings(max_examples=10)
 @given(st.randoms(use_true_random=False), st.sampled_from([1, 3]))
 def test_the_order_of_the_predictions_changes_nothing(random, per_patient):
-    frames = [answers(1.0, seed, 60, per_patient) for seed in range(2)]
+    frames = [predictions_of(1.0, seed, 60, per_patient) for seed in range(2)]
     order = list(range(len(frames[1])))
     random.shuffle(order)
     first = [arm_from_runs(name, [frame], TASK) for name, frame in zip("ab", frames, strict=True)]
@@ -248,9 +250,10 @@ def test_the_order_of_the_predictions_changes_nothing(random, per_patient):
 
 @settings(max_examples=10)
 @given(st.integers(0, 1000), st.sampled_from([1, 3]))
-def test_exchanging_the_arms_turns_the_sign_and_keeps_p(seed, per_patient):
+def test_exchanging_the_arms_changes_the_sign_and_keeps_p(seed, per_patient):
     arms = [
-        arm_from_runs(name, [answers(1.0, seed + k, 60, per_patient)], TASK) for k, name in enumerate("ab")
+        arm_from_runs(name, [predictions_of(1.0, seed + k, 60, per_patient)], TASK)
+        for k, name in enumerate("ab")
     ]
     forth, back = (compared(pair, resamples=50) for pair in (arms, arms[::-1]))
     forth, back = (table[table["p_holm"].notna()].reset_index(drop=True) for table in (forth, back))
@@ -260,10 +263,10 @@ def test_exchanging_the_arms_turns_the_sign_and_keeps_p(seed, per_patient):
 
 
 @pytest.mark.parametrize("per_patient", [1, 2])
-def test_whoever_cannot_be_told_apart_needs_more_patients_than_were_tested(per_patient):
+def test_arms_that_cannot_be_distinguished_need_more_patients_than_were_tested(per_patient):
     close = 0
     for seed in range(0, 40, 2):
-        arms = [arm_from_runs(name, [answers(skill, seed + k, 24, per_patient, cohort=seed)], TASK)
+        arms = [arm_from_runs(name, [predictions_of(skill, seed + k, 24, per_patient, cohort=seed)], TASK)
                 for k, (name, skill) in enumerate((("a", 0.6), ("b", 1.6)))]  # fmt: skip
         table = compared(arms, resamples=100)
         open_ones = table[table["p_holm"] >= 0.05]

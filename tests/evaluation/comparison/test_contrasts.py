@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from fake_arms import TASK, answers
+from fake_arms import TASK, predictions_of
 from scipy.stats import binom
 from scipy.stats import t as student
 from statsmodels.stats.contingency_tables import mcnemar
@@ -25,7 +25,7 @@ ACCURACY = Measure(HEADLINE, "accuracy")
 def compared(measure, skills=(1.0, 1.8), n=120, per_patient=1, seed=0, resamples=200):
     """Two arms of one training each, and the test of their difference."""
     sides = [
-        arm_from_runs(name, [answers(skill, 2 * seed + k, n, per_patient, cohort=seed)], TASK)
+        arm_from_runs(name, [predictions_of(skill, 2 * seed + k, n, per_patient, cohort=seed)], TASK)
         for k, (name, skill) in enumerate(zip("ab", skills, strict=True))
     ]
     values = [measured(side, TASK)[measure][:, 0] for side in sides]
@@ -34,7 +34,7 @@ def compared(measure, skills=(1.0, 1.8), n=120, per_patient=1, seed=0, resamples
 
 
 @pytest.mark.parametrize(("metric", "of_the_diseased"), [("sensitivity", True), ("specificity", False)])
-def test_sensitivities_of_one_row_a_patient_are_tested_by_mcnemar_on_the_diseased_alone(
+def test_sensitivities_of_one_row_a_patient_are_tested_by_mcnemar_on_the_diseased_only(
     metric, of_the_diseased
 ):
     sides, _, found = compared(Measure(AT_THRESHOLDS, metric, "ge_F2"), skills=(0.6, 1.0))
@@ -51,7 +51,7 @@ def test_sensitivities_of_one_row_a_patient_are_tested_by_mcnemar_on_the_disease
     assert found.needed == expected.patients
 
 
-def test_the_sensitivity_of_a_class_counts_that_class_alone():
+def test_the_sensitivity_of_a_class_is_tested_on_samples_of_that_class_only():
     sides, _, found = compared(Measure(CLASSES, "sensitivity", "F4"))
     right = [side.predictions[0].probabilities.argmax(axis=1) == 4 for side in sides]
     ill = sides[0].labels == 4
@@ -59,7 +59,7 @@ def test_the_sensitivity_of_a_class_counts_that_class_alone():
     assert found.difference == pytest.approx(right[0][ill].mean() - right[1][ill].mean())
 
 
-def test_several_rows_a_patient_are_held_against_t_with_the_spread_over_patients():
+def test_several_rows_a_patient_are_tested_by_t_with_the_variance_over_patients():
     _, draws, found = compared(ACCURACY, per_patient=4)
     error = (draws[0] - draws[1]).std(ddof=1) * np.sqrt(30 / 29)
     assert found.method == "paired bootstrap"
@@ -67,7 +67,7 @@ def test_several_rows_a_patient_are_held_against_t_with_the_spread_over_patients
     assert found.high - found.low == pytest.approx(2 * student.isf(0.025, 30 - 1) * error)
 
 
-def test_patients_of_unequal_numbers_of_samples_are_worth_fewer():
+def test_patients_of_unequal_numbers_of_samples_count_as_fewer():
     sides, _, _ = compared(ACCURACY, per_patient=4)
     member = np.unique(sides[0].groups, return_inverse=True)[1]
     kept = np.arange(len(member)) % 4 <= member % 4  # one, two, three or four of a patient's four
@@ -83,11 +83,11 @@ def test_patients_of_unequal_numbers_of_samples_are_worth_fewer():
     assert found.p == pytest.approx(2 * student.sf(abs(found.difference) / error, worth - 1))
 
 
-def test_p_is_not_held_up_by_the_number_of_resamples():
+def test_p_may_be_smaller_than_one_over_the_number_of_resamples():
     assert compared(ACCURACY, skills=(0.2, 3.0), per_patient=4, resamples=50)[2].p < 1e-4
 
 
-def test_the_interval_of_a_difference_ends_where_differences_do():
+def test_the_interval_of_a_difference_stays_within_its_range():
     found = compared(ACCURACY, skills=(5.0, 0.0), n=12, per_patient=4)[2]
     assert found.difference > 0.5
     assert found.high == 1

@@ -26,7 +26,7 @@ def test_each_design_is_tested_as_a_comparison_would(measure, trainings, cluster
     assert 0 <= found.p <= 1
 
 
-def test_arms_have_the_areas_and_the_correlation_that_were_asked_for():
+def test_simulated_arms_have_the_given_areas_and_correlation():
     sides = arms(np.random.default_rng(0), 40_000, (0.9, 0.8), (1, 1), False)
     scores = [side.predictions[0].scores["diseased"] for side in sides]
     ill = sides[0].labels == 1

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from fake_arms import STAGES, TASK, answers, compared, decided, of_test, one
+from fake_arms import STAGES, TASK, compared, decided, of_test, one, predictions_of
 from sklearn.metrics import cohen_kappa_score, precision_score, roc_auc_score
 
 from fibrolab import keys
@@ -18,7 +18,7 @@ FOLDS = 4
 
 def folded(skill, seed, without=None):
     """One frame a fold, each with its own share of the test samples; the first may lack a stage."""
-    whole = answers(skill, seed, n=160)
+    whole = predictions_of(skill, seed, n=160)
     rows, validation = of_test(whole), predictions.select(whole, keys.VALIDATION)
     parts = [rows[np.arange(len(rows)) % FOLDS == fold] for fold in range(FOLDS)]
     parts[0] = parts[0][parts[0][keys.Y_TRUE] != without]
@@ -54,7 +54,7 @@ def test_every_measure_has_the_corrected_resampled_t_test():
     assert (row["value"], row["p"]) == pytest.approx((expected.difference, expected.p))
 
 
-def test_a_fold_that_lacks_a_class_leaves_no_mean_and_the_reason_is_told():
+def test_a_fold_that_lacks_a_class_leaves_a_note_instead_of_a_mean():
     last = len(STAGES) - 1
     table = compared([arm(name, folded(1.2, seed, without=last)) for seed, name in enumerate("ab")])
     row = one(table, "auc", f"ge_{STAGES[last]}", against="", arm="a", family="folds")
@@ -63,7 +63,7 @@ def test_a_fold_that_lacks_a_class_leaves_no_mean_and_the_reason_is_told():
     assert np.isfinite(one(table, "accuracy", against="", arm="a", family="folds")["value"])
 
 
-def test_each_fold_has_its_row_and_papers_find_the_measures_that_they_print():
+def test_each_fold_has_a_row_of_every_measure_that_papers_report():
     frames = folded(1.2, 0)
     table = compared([arm("a", frames), arm("b", folded(1.2, 1))])
     own = table[(table["family"] == "folds") & (table["arm"] == "a") & (table["against"] == "")]

@@ -51,7 +51,7 @@ def test_mcnemar_agrees_with_statsmodels_whichever_arm_is_first(counts):
     assert mid.low <= mid.difference <= mid.high
 
 
-def test_identical_arms_have_p_1_and_no_arms_have_none():
+def test_identical_arms_have_p_1_and_arms_without_samples_have_no_p():
     right = np.array([True, False, True])
     found = mcnemar(right, right)
     assert (found.p, found.difference) == (1.0, 0.0)
@@ -61,7 +61,7 @@ def test_identical_arms_have_p_1_and_no_arms_have_none():
     assert "no sample" in empty.note
 
 
-def test_mcnemar_refuses_repeated_groups_and_says_what_to_use():
+def test_mcnemar_refuses_repeated_groups_with_advice():
     right = np.array([True, False, True])
     with pytest.raises(DataError, match=r"1 of the 3 rows.*paired bootstrap"):
         mcnemar(right, right, groups=["a", "b", "a"])
@@ -71,7 +71,7 @@ def test_mcnemar_refuses_repeated_groups_and_says_what_to_use():
         mcnemar(right, right, method="mid")
 
 
-def test_anova_is_scipy_s_between_models_and_says_what_it_ignores():
+def test_anova_equals_scipy_and_has_a_note_on_its_assumptions():
     table = pd.DataFrame({"a": [0.9, 0.4, 0.5], "b": [0.95, 0.5, 0.7], "c": [0.8, np.nan, 0.3]})
     expected = stats.f_oneway([0.9, 0.4, 0.5], [0.95, 0.5, 0.7], [0.8, 0.3])
     found = anova(table)
@@ -84,13 +84,13 @@ def test_anova_is_scipy_s_between_models_and_says_what_it_ignores():
     "table", [{"a": [0.1, 0.2]}, {"a": [0.5], "b": [0.6]}, {"a": [0.5, 0.5], "b": [0.7, 0.7]}, {}]
 )
 @pytest.mark.filterwarnings("error")
-def test_an_undefined_anova_is_nan_with_a_reason(table):
+def test_an_undefined_anova_is_nan_with_a_note(table):
     found = anova(pd.DataFrame(table))
     assert math.isnan(found.p)
     assert found.note
 
 
-def test_the_resampled_t_is_worked_by_hand():
+def test_the_resampled_t_equals_values_computed_by_hand():
     gaps = np.array([0.02, 0.05, -0.01, 0.04, 0.05])
     found = corrected_resampled_t(gaps, n_train=80, n_test=20)
     error = math.sqrt((1 / 5 + 1 / 4) * 0.00065)  # squares of -1, 2, -4, 1, 2 hundredths: 0.0026 over 4
@@ -103,7 +103,7 @@ def test_the_resampled_t_is_worked_by_hand():
     )
 
 
-def test_without_overlap_to_correct_for_it_is_the_usual_t_test():
+def test_without_correction_the_resampled_t_is_the_usual_t_test():
     gaps = np.random.default_rng(0).normal(0.1, 0.3, 10)
     expected = stats.ttest_1samp(gaps, 0)
     found = corrected_resampled_t(gaps, n_train=1e15, n_test=1)
@@ -121,7 +121,7 @@ def test_without_overlap_to_correct_for_it_is_the_usual_t_test():
     ],
 )
 @pytest.mark.filterwarnings("error")
-def test_folds_that_do_not_differ_have_no_wrong_p(gaps, p, words):
+def test_folds_that_do_not_differ_have_p_1_or_a_note(gaps, p, words):
     found = corrected_resampled_t(np.array(gaps), 80, 20)
     assert found.p == pytest.approx(p, nan_ok=True)
     assert words in found.note
@@ -133,19 +133,19 @@ def test_folds_without_samples_are_refused():
 
 
 @pytest.mark.parametrize("count", [1, 2, 12])
-def test_holm_is_statsmodels_s(count):
+def test_holm_equals_statsmodels(count):
     values = np.random.default_rng(count).integers(0, 20, count) / 50  # with ties
     assert holm(values) == pytest.approx(multipletests(values, method="holm")[1], abs=1e-12)
 
 
-def test_holm_does_not_count_what_is_undefined():
+def test_holm_does_not_count_undefined_tests():
     adjusted = holm([0.01, np.nan, 0.04, 0.03])
     assert adjusted == pytest.approx([0.03, np.nan, 0.06, 0.06], nan_ok=True)
     assert np.isnan(holm([np.nan])).all()
     assert holm([]).shape == (0,)
 
 
-def test_folds_that_differ_by_rounding_alone_have_no_spread_to_test_with():
+def test_differences_by_rounding_count_as_equal_folds():
     first, second = np.array([0.85, 0.90, 0.70]), np.array([0.80, 0.85, 0.65])
     gaps = first - second
     assert np.ptp(gaps) > 0  # in the last bits

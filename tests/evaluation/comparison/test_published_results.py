@@ -29,7 +29,7 @@ def told(config: DictConfig) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 @pytest.mark.parametrize("arm", names("experiment"))
-def test_every_arm_of_a_paper_says_what_the_paper_reports_of_it(arm: str) -> None:
+def test_every_arm_of_a_paper_has_published_results(arm: str) -> None:
     assert arm.partition("/")[0] in PAPERS
     config = composed(f"experiment={arm}")
     found = dict(told(config))
@@ -62,7 +62,9 @@ def test_an_area_has_the_interval_of_hanley_and_mcneil() -> None:
 
 
 @pytest.mark.parametrize(("metric", "of"), [("sensitivity", 41), ("specificity", 61)])
-def test_shares_of_either_side_have_the_interval_of_its_number(metric: str, of: int) -> None:
+def test_sensitivity_and_specificity_have_the_interval_of_their_number_of_samples(
+    metric: str, of: int
+) -> None:
     row = reported(n=102, positive=41, **{metric: 0.8}).loc[metric]
     low, high = proportion_confint(0.8 * of, of, method="wilson")
     assert (row["low"], row["high"]) == (pytest.approx(low), pytest.approx(high))
@@ -79,7 +81,7 @@ def test_shares_of_either_side_have_the_interval_of_its_number(metric: str, of: 
         ({"tasks": {"stage": {"n": 10, "positive": 12}}}, "positive=12 leaves none of n=10 negative"),
     ],
 )
-def test_what_is_no_published_number_is_refused_before_anything_is_trained(setting: Any, words: str) -> None:
+def test_a_faulty_published_setting_is_refused_before_training(setting: Any, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         published_results.table(setting, "stage")
     config = composed()
@@ -93,7 +95,7 @@ def test_a_run_of_no_paper_or_of_another_task_has_nothing_published(setting: Any
     assert published_results.table(setting, "stage").empty
 
 
-def test_the_page_sets_the_paper_beside_the_run_and_tests_nothing() -> None:
+def test_the_page_shows_the_paper_beside_the_run_without_a_test() -> None:
     setting = {"source": "A paper, 2020", "note": "its split leaks", "tasks": {}}
     table = reported(n=102, positive=41, auc=0.95, macro_f1=0.8).reset_index()
     metrics = pd.DataFrame({"metric": ["auc"], "value": [0.8], "low": [0.7], "high": [0.9]})

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from fake_arms import TASK, answers
+from fake_arms import TASK, predictions_of
 
 from fibrolab.evaluation.comparison import comparison_table
 from fibrolab.evaluation.comparison.arms import arm_from_runs
@@ -37,7 +37,7 @@ def variance(known):
 
 
 @pytest.mark.parametrize("amounts", [(0.03, 0.05, 0.1), (0.02, 0.17, 0.22), (0.05, 0.0, 0.001)])
-def test_the_variance_is_that_of_trainings_and_patients_drawn_anew(amounts):
+def test_the_variance_is_that_of_new_trainings_and_patients(amounts):
     clinic, s = Clinic(), 5
     known = [clinic.found([clinic.arm(s, *amounts), clinic.arm(s, *amounts)])[1] for _ in range(400)]
     of_training, of_patient, of_both = amounts
@@ -45,7 +45,7 @@ def test_the_variance_is_that_of_trainings_and_patients_drawn_anew(amounts):
     assert np.mean([variance(each) for each in known]) == pytest.approx(true, rel=0.12)
 
 
-def test_a_patient_on_whom_trainings_disagree_is_not_counted_as_a_spread_of_the_trainings_too():
+def test_disagreement_of_trainings_on_a_patient_is_counted_once():
     clinic, known = Clinic(), []
     for _ in range(300):
         difference, each = clinic.found([clinic.arm(5, 0, 0, 0.22), clinic.arm(5, 0, 0, 0.22)])
@@ -56,7 +56,7 @@ def test_a_patient_on_whom_trainings_disagree_is_not_counted_as_a_spread_of_the_
 
 @pytest.mark.parametrize("trainings", [2, 3, 5])
 @pytest.mark.parametrize("amounts", [(0.03, 0.05, 0.1), (0.0, 0.17, 0.22)])
-def test_arms_of_one_skill_are_seldom_told_apart(trainings, amounts):
+def test_equal_arms_rarely_differ_significantly(trainings, amounts):
     clinic, p = Clinic(), []
     for _ in range(500):
         difference, known = clinic.found([clinic.arm(trainings, *amounts) for _ in range(2)])
@@ -64,7 +64,7 @@ def test_arms_of_one_skill_are_seldom_told_apart(trainings, amounts):
     assert 0.01 < np.mean(np.array(p) < 0.05) < 0.075
 
 
-def test_an_arm_of_one_training_is_taken_to_vary_like_the_other():
+def test_an_arm_of_one_training_is_assumed_to_vary_like_the_other():
     clinic, p = Clinic(), []
     for _ in range(500):
         sides = [clinic.arm(1, 0.03, 0.05, 0.1), clinic.arm(5, 0.03, 0.05, 0.1)]
@@ -74,9 +74,9 @@ def test_an_arm_of_one_training_is_taken_to_vary_like_the_other():
     assert counted < 0.08
 
 
-def test_a_comparison_says_where_one_arm_has_one_training_and_a_marker_needs_none():
-    one = arm_from_runs("one", [answers(1.2, 7)], TASK)
-    three = arm_from_runs("three", [answers(1.2, seed) for seed in range(3)], TASK)
+def test_an_arm_of_one_training_has_a_note_and_a_marker_has_none():
+    one = arm_from_runs("one", [predictions_of(1.2, 7)], TASK)
+    three = arm_from_runs("three", [predictions_of(1.2, seed) for seed in range(3)], TASK)
     marker = comparison_table.marker(
         "LSM", one.labels + np.random.default_rng(0).normal(size=len(one.labels)), one, TASK
     )
@@ -87,7 +87,7 @@ def test_a_comparison_says_where_one_arm_has_one_training_and_a_marker_needs_non
     assert not table.loc[("three", "LSM"), "note"].str.contains(ONE_TRAINING).any()
 
 
-def test_more_patients_lessen_what_they_add_and_none_of_what_the_trainings_add():
+def test_more_patients_reduce_only_the_variance_over_patients():
     clinic = Clinic(seed=1)
     steady = clinic.found([clinic.arm(5, 0, 0.1, 0.3), clinic.arm(5, 0, 0.1, 0.3)])[1]
     assert steady.of_seeds == 0  # what trainings differ by on 100 patients is the patients' doing
@@ -96,7 +96,7 @@ def test_more_patients_lessen_what_they_add_and_none_of_what_the_trainings_add()
     assert "train with more seeds" in wild.needed(0.1, 100).note
 
 
-def test_of_ten_patients_the_test_errs_as_often_as_it_says_where_percentiles_err_more():
+def test_with_ten_patients_the_test_keeps_its_level_and_percentiles_do_not():
     clinic, p = Clinic(patients=10, resamples=1000), []
     for _ in range(1500):
         (values, draws), (others, of_others) = clinic.arm(1, 0, 1, 0), clinic.arm(1, 0, 1, 0)

@@ -92,7 +92,7 @@ def test_blocks_bound_the_memory_and_change_no_value(monkeypatch):
     assert peak < 2 * 2**20
 
 
-def test_copies_in_a_group_add_no_certainty_and_copies_in_groups_of_their_own_do():
+def test_copies_within_a_group_do_not_narrow_intervals_and_copies_as_new_groups_do():
     y_true, probabilities = made_up(80)
     groups = np.arange(80).astype(str)
     distinct = intervals(y_true, probabilities, groups, STAGES[:3], 200)
@@ -155,7 +155,7 @@ def predicted(n=30, partition="test"):
     return pd.DataFrame({"sample_id": ids, "group_id": ids, **fixed, "y_true": y_true, **columns})
 
 
-def test_score_reads_one_partition_and_sets_the_baselines_beside_its_metrics(tmp_path):
+def test_score_reads_one_partition_and_adds_the_baselines(tmp_path):
     frame = pd.concat([predicted(20, "validation"), predicted(30, "test")])
     test = predicted(30)["y_true"].to_numpy()
     table = score.score(frame, STAGES[:3], baselines=majority(np.array([2, 2, 0]), test), resamples=20)
@@ -168,7 +168,7 @@ def test_score_reads_one_partition_and_sets_the_baselines_beside_its_metrics(tmp
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
 
 
-def test_votes_have_no_losses_but_keep_what_they_decide():
+def test_votes_have_no_losses_but_all_other_metrics():
     plain, votes = (score.score(predicted(), STAGES[:3], resamples=20, votes=x) for x in (False, True))
     losses = ["log_loss", "brier", "ece"]
     numbers = ["value", "mean", "sd", "low", "high", "bca_low", "percentile_high", "coverage"]
@@ -211,14 +211,14 @@ def test_leaving_out_blocks_of_groups_gives_the_interval_that_leaving_out_each_g
     assert abs(blocks["bca_high"] - each["bca_high"]) < 0.03 * width
 
 
-def test_where_every_resample_agrees_there_is_nothing_to_correct():
+def test_if_every_resample_agrees_there_is_no_corrected_interval():
     row = resampled(weighted_mean(np.ones(20)), np.arange(20).astype(str), 100).loc["mean"]
     assert (row["value"], row["low"], row["high"]) == (1.0, 1.0, 1.0)
     assert np.isnan(row["bca_low"])
     assert np.isnan(row["bca_high"])
 
 
-def test_the_ends_of_the_corrected_interval_do_not_change_places_where_one_group_weighs_most():
+def test_the_ends_of_the_corrected_interval_stay_in_order_with_one_dominant_group():
     draws, jackknife = np.linspace(0.0, 1.0, 1000), np.append(np.zeros(199), -1.0)
     low, high = bootstrap._bca(0.9995, draws, jackknife, level=0.999)
     assert low <= high

@@ -19,7 +19,7 @@ def by(name, table):
     return table.loc[name, ["low", "high"]].to_numpy(float)
 
 
-def test_shares_take_wilsons_interval_areas_delongs_and_the_rest_the_bootstraps():
+def test_proportions_have_wilsons_interval_areas_delongs_and_others_the_bootstraps():
     y_true, probabilities = made_up()
     groups = np.arange(90).astype(str)
     table = by_metric.table(y_true, probabilities, groups, STAGES, 200, end_points={"ge_F1": 1})
@@ -44,7 +44,7 @@ def test_shares_take_wilsons_interval_areas_delongs_and_the_rest_the_bootstraps(
     assert "chance alone" in table.loc["ece", "note"]
 
 
-def test_several_samples_a_group_take_the_clustered_forms_and_wider_intervals():
+def test_several_samples_a_group_have_clustered_and_wider_intervals():
     y_true, probabilities = (np.repeat(values, 3, axis=0) for values in made_up())
     groups = np.repeat(np.arange(90), 3).astype(str)
     table = by_metric.table(y_true, probabilities, groups, STAGES, 200)
@@ -55,7 +55,7 @@ def test_several_samples_a_group_take_the_clustered_forms_and_wider_intervals():
         assert np.diff(by(name, blind)) < 0.75 * np.diff(by(name, table))
 
 
-def test_a_perfect_answer_is_not_perfectly_sure():
+def test_a_perfect_prediction_has_an_interval_with_a_width():
     y_true = np.arange(60) % 3
     table = by_metric.table(y_true, np.eye(3)[y_true], np.arange(60).astype(str), STAGES, 200)
     for name in ("accuracy", "sensitivity_F1", "auc_F1"):
@@ -65,7 +65,7 @@ def test_a_perfect_answer_is_not_perfectly_sure():
     assert "every resample gives the same value" in table.loc["qwk", "note"]
 
 
-def test_what_is_not_defined_says_why():
+def test_undefined_values_have_a_note():
     y_true, probabilities = made_up()
     without = np.where(y_true == 2, 1, y_true)
     table = by_metric.table(without, probabilities, np.arange(90).astype(str), STAGES, 200)
@@ -77,7 +77,7 @@ def test_what_is_not_defined_says_why():
     assert single.loc["qwk", "note"] == by_metric.ONE_GROUP
 
 
-def test_averages_say_of_which_classes_they_are_where_one_is_absent():
+def test_averages_have_a_note_on_absent_classes():
     y_true, probabilities = made_up()
     here = y_true < 2
     groups = np.arange(here.sum()).astype(str)
@@ -105,7 +105,7 @@ def test_averages_have_no_interval_where_too_few_groups_hold_a_class():
     assert np.isfinite(table.loc["weighted_auc", "low"])
 
 
-def test_a_share_that_counts_nobody_twice_is_known_to_cover_as_of_independent_samples():
+def test_a_proportion_with_one_counted_sample_a_group_has_the_coverage_of_independent_samples():
     y_true = np.array([0, 1, 2] * 20 + [0, 0])
     answer = np.where(np.arange(62) % 7 == 0, (y_true + 1) % 3, y_true)
     groups = np.r_[np.arange(60), [60, 60]].astype(str)  # the last two samples are of one patient, of F0
@@ -116,14 +116,14 @@ def test_a_share_that_counts_nobody_twice_is_known_to_cover_as_of_independent_sa
     assert table.loc["accuracy", "method"] == "clustered Wilson"
 
 
-def test_equal_losses_have_no_interval_of_rounding():
+def test_equal_losses_have_no_interval():
     y_true = np.arange(30) % 3
     table = by_metric.table(y_true, np.full((30, 3), 1 / 3), np.arange(30).astype(str), STAGES, 50)
     assert np.isnan(table.loc["log_loss", "low"])
     assert table.loc["log_loss", "note"] == by_metric.AGREEING
 
 
-def test_of_two_classes_every_average_of_areas_is_the_area():
+def test_with_two_classes_every_average_of_areas_is_the_area():
     y_true = np.arange(40) % 2
     for probability in (np.linspace(0.1, 0.9, 40) + 0.02 * y_true, 0.2 + 0.6 * y_true):  # middling, perfect
         both = np.column_stack([1 - probability, probability])

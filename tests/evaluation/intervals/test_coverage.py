@@ -17,13 +17,13 @@ DEFAULTS = {  # by whether groups hold several samples
 
 @pytest.mark.parametrize("clustered", [0, 1])
 @pytest.mark.parametrize("families", DEFAULTS, ids=str)
-def test_no_other_method_of_the_table_falls_short_by_less_than_the_default(families, clustered):
+def test_the_default_method_has_the_best_coverage_of_the_table(families, clustered):
     rows = KEPT[KEPT["family"].isin(families) & (KEPT["clustered"] == clustered)]
     shortfall = (coverage.LEVEL - rows["coverage"]).clip(lower=0).groupby(rows["method"]).mean()
     assert shortfall[DEFAULTS[families][clustered]] <= shortfall.min() + 0.002
 
 
-def test_plain_intervals_fall_short_where_few_samples_have_a_large_area():
+def test_plain_intervals_have_low_coverage_for_few_samples_and_a_large_area():
     few = KEPT[(KEPT["family"] == "auc") & (KEPT["n"] == 50) & (KEPT["truth"] == 0.95)]
     alone = few[few["clustered"] == 0].set_index("method")["coverage"]
     assert alone["DeLong"] == pytest.approx(0.86, abs=0.02)
@@ -35,7 +35,7 @@ def test_plain_intervals_fall_short_where_few_samples_have_a_large_area():
     ("make", "family", "method", "clustered"),
     [(study_of_area, "auc", "DeLong", False), (study_of_proportion, "share", "clustered Wilson", True)],
 )
-def test_the_kept_table_is_what_the_simulation_gives(make, family, method, clustered):
+def test_the_stored_table_equals_that_of_the_simulation(make, family, method, clustered):
     study = make(50, 0.95, clustered, resamples=20)
     rng = np.random.default_rng(7)
     found = pd.DataFrame(tabulated(study, {family: 0.95}, 50, clustered, 400, rng)).set_index("method")
@@ -46,7 +46,7 @@ def test_the_kept_table_is_what_the_simulation_gives(make, family, method, clust
 
 
 @pytest.mark.parametrize(("every", "coverage_of_the_given"), [(2, 1.0), (20, math.nan)])
-def test_a_study_without_an_interval_is_no_miss_and_few_with_one_tell_nothing(every, coverage_of_the_given):
+def test_studies_without_an_interval_do_not_count_and_too_few_give_no_coverage(every, coverage_of_the_given):
     number = iter(range(40))
 
     def study(rng):
@@ -57,14 +57,14 @@ def test_a_study_without_an_interval_is_no_miss_and_few_with_one_tell_nothing(ev
     assert row["coverage"] == pytest.approx(coverage_of_the_given, nan_ok=True)
 
 
-def test_every_cell_is_simulated_in_the_order_that_is_kept(monkeypatch: pytest.MonkeyPatch):
+def test_every_cell_is_simulated_in_the_order_of_the_table(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("benchmarks.coverage.MANY", 2000)  # the order does not depend on the truth
     found = pd.DataFrame(cells(simulations=2, resamples=10))
     columns = ["family", "method", "n", "groups", "clustered"]
     pd.testing.assert_frame_equal(found[columns], KEPT[columns])
 
 
-def test_the_nearest_study_speaks_for_a_result():
+def test_the_coverage_of_a_result_is_that_of_the_nearest_study():
     def kept(family, method, n, truth, clustered):
         rows = KEPT[(KEPT["family"] == family) & (KEPT["method"] == method) & (KEPT["n"] == n)]
         rows = rows[(rows["truth"] == truth) & (rows["clustered"] == clustered)]
@@ -83,7 +83,7 @@ def test_the_nearest_study_speaks_for_a_result():
     assert coverage.expected("qwk", "BCa", 150, -0.3, False) == of_kappa
 
 
-def test_what_was_not_simulated_is_not_known():
+def test_results_without_a_simulated_study_have_no_coverage():
     assert math.isnan(coverage.expected("obuchowski", "BCa", 100, 0.8, False))
     assert math.isnan(coverage.expected("auc", "Clopper-Pearson", 100, 1.0, False))
     assert math.isnan(coverage.expected("qwk", "BCa", 100, math.nan, False))

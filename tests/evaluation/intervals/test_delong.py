@@ -76,7 +76,7 @@ def published_areas(asah):
         (2, 0.611957994579946, 0.0031908105493913, 0.501244999271703, 0.722670989888189),
     ],
 )
-def test_areas_variances_and_plain_intervals_are_those_of_proc(
+def test_areas_variances_and_plain_intervals_equal_those_of_proc(
     published_areas, arm, auc, variance, low, high
 ):
     value, found = published_areas.values[arm], published_areas.covariance[arm, arm]
@@ -182,7 +182,7 @@ def test_covariances_are_those_of_a_count_over_all_pairs_with_groups_and_without
             np.testing.assert_allclose(found.covariance, covariance, atol=1e-14)
 
 
-def test_the_variance_of_five_patients_is_the_one_worked_by_hand():
+def test_the_variance_of_five_patients_equals_the_value_computed_by_hand():
     # Positives 3, 2; negatives 1, 2, 0. Pairs won: 3 of 3 and 2.5 of 3, so A = 11/12.
     # V10 = 1, 5/6; V01 = 1, 3/4, 1. S10 = (1/12)^2 * 2 = 1/72; S01 = ((1/12)^2 * 2 + (1/6)^2) / 2 = 1/48.
     found = delong.areas(np.array([3.0, 2, 1, 2, 0]), np.array([True, True, False, False, False]))
@@ -232,7 +232,7 @@ def test_the_sums_by_group_are_those_by_row_where_every_group_has_one_row(case):
 
 
 @given(cases(), st.integers(2, 5))
-def test_rows_repeated_within_their_group_add_no_certainty(case, times):
+def test_rows_repeated_within_their_group_do_not_reduce_the_variance(case, times):
     scores, positive, _ = case
     groups = np.arange(len(positive))
     once = delong.areas(scores, positive, groups)
@@ -256,7 +256,7 @@ def test_a_variance_is_never_negative_and_an_interval_lies_round_its_area(case):
 
 
 @given(cases())
-def test_exchanged_arms_turn_the_sign_of_a_paired_test(case):
+def test_exchanging_arms_changes_the_sign_of_a_paired_test(case):
     scores, positive, groups = case
     found = delong.areas(scores, positive, groups)
     one, other = delong.paired(found), delong.paired(found, 1, 0)

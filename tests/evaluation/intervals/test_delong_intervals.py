@@ -33,7 +33,7 @@ def test_the_plain_interval_is_cut_off_at_one():
 
 
 @pytest.mark.parametrize("scale", ["logit", "plain"])
-def test_no_normal_interval_claims_to_be_certain(scale):
+def test_an_interval_always_has_a_width(scale):
     for value, variance in ((1.0, 0.0), (0.0, 0.0), (0.5, 0.0), (math.nan, math.nan)):
         assert np.isnan(delong.interval(value, variance, scale=scale)).all()
 
@@ -48,14 +48,14 @@ def test_the_bound_of_a_perfect_area_is_that_of_clopper_and_pearson_for_the_smal
     assert "independent pairs" in best.note
 
 
-def test_the_bound_of_a_perfect_area_counts_groups_and_none_of_them_twice():
+def test_the_bound_of_a_perfect_area_counts_each_group_once():
     positive = np.tile([True, False], 20)
     groups = np.repeat(np.arange(20), 2)  # each holds both classes, so ten pairs of different groups
     found = delong.estimate(positive * 1.0, positive, groups)
     assert found.low == pytest.approx(0.025 ** (1 / 10))
 
 
-def test_an_area_without_variance_through_groups_that_are_all_alike_is_not_certain():
+def test_an_area_of_equal_groups_has_an_interval_with_a_width():
     scores, positive = np.tile([1.0, 3.0, 2.0], 30), np.tile([True, True, False], 30)
     found = delong.estimate(scores, positive, np.repeat(np.arange(30), 3))
     assert found.value == pytest.approx(0.5)
@@ -65,7 +65,7 @@ def test_an_area_without_variance_through_groups_that_are_all_alike_is_not_certa
 
 
 @pytest.mark.parametrize(("m", "n", "area"), [(25, 25, 0.95), (10, 40, 0.95), (20, 20, 0.99)])
-def test_the_interval_covers_the_truth_as_often_as_it_says_near_one_too(m, n, area):
+def test_the_interval_has_its_nominal_coverage_near_one(m, n, area):
     rng = np.random.default_rng(0)
     positive = np.arange(m + n) < m
     shift = stats.norm.ppf(area) * math.sqrt(2)
@@ -74,14 +74,14 @@ def test_the_interval_covers_the_truth_as_often_as_it_says_near_one_too(m, n, ar
     assert covered > 0.93
 
 
-def test_an_interval_from_few_units_says_so():
+def test_an_interval_from_few_units_has_a_note():
     rng = np.random.default_rng(0)
     positive = np.arange(40) < 4
     assert "fewer than 10 independent units" in delong.estimate(rng.normal(size=40), positive).note
     assert delong.estimate(rng.normal(size=40), np.arange(40) < 15).note == ""
 
 
-def test_the_method_says_whether_groups_counted():
+def test_the_method_states_whether_it_is_clustered():
     rng = np.random.default_rng(0)
     scores, positive = rng.normal(size=80), np.arange(80) % 2 == 0
     assert delong.estimate(scores, positive).method == "logit DeLong"
@@ -101,20 +101,20 @@ def of_patients(rng, sizes, area, arms=1):
 
 
 @pytest.mark.parametrize(("sizes", "wanted"), [(np.full(20, 5), 0.93), (60 // np.arange(1, 21), 0.9)])
-def test_intervals_of_few_or_unequal_patients_hold_the_truth(sizes, wanted):
+def test_intervals_of_few_or_unequal_patients_have_their_coverage(sizes, wanted):
     rng = np.random.default_rng(4)
     drawn = [delong.areas(*of_patients(rng, sizes, 0.9)).estimate() for _ in range(400)]
     assert np.mean([found.low <= 0.9 <= found.high for found in drawn]) > wanted
 
 
-def test_arms_that_do_not_differ_are_seldom_told_apart_by_a_few_large_patients():
+def test_equal_arms_rarely_differ_significantly_with_a_few_large_patients():
     rng = np.random.default_rng(5)
     sizes = 60 // np.arange(1, 21)
     drawn = [delong.paired(delong.areas(*of_patients(rng, sizes, 0.85, arms=2))).p for _ in range(400)]
     assert np.mean(np.array(drawn) < 0.05) < 0.09  # 16 % by the normal distribution
 
 
-def test_degrees_of_freedom_are_those_of_two_equal_parts_by_hand():
+def test_degrees_of_freedom_of_two_equal_parts_equal_the_value_computed_by_hand():
     ours, others = np.array([[1.0, 1, -1, -1, 2, -2]]), np.array([[2.0, -2, 1, 1, -1, -1]])
     codes = np.array([0, 0, 1, 1, 2, 3])
     worth = 36 / (4 + 4 + 1 + 1)  # of each class: sizes 2, 2, 1, 1 and 1, 1, 2, 2
@@ -136,7 +136,7 @@ def test_independent_rows_keep_the_normal_distribution_of_delong():
     ("positive", "why"),
     [([True, True], "no negative"), ([False], "no positive"), ([], "no sample")],
 )
-def test_an_absent_class_leaves_the_area_undefined_and_says_why(positive, why):
+def test_an_absent_class_leaves_the_area_undefined_with_a_note(positive, why):
     scores = np.arange(len(positive), dtype=float)
     found = delong.estimate(scores, positive)
     assert np.isnan([found.value, found.low, found.high]).all()
@@ -167,7 +167,7 @@ def test_identical_arms_have_p_of_one_and_no_interval():
             assert found.note
 
 
-def test_a_constant_score_beside_a_perfect_one_is_told_to_be_without_variance():
+def test_a_constant_and_a_perfect_score_have_a_note_on_their_variance():
     positive = np.arange(10) % 2 == 0
     found = delong.paired(delong.areas(np.stack([positive * 1.0, np.zeros(10)]), positive))
     assert found.difference == 0.5
@@ -188,7 +188,7 @@ def test_one_sample_of_a_class_in_either_set_leaves_the_unpaired_test_undefined(
     assert "one positive sample" in delong.unpaired(fine, alone).note
 
 
-def test_a_constant_score_has_an_area_of_a_half_that_is_not_certain():
+def test_a_constant_score_has_an_area_of_one_half_with_an_interval():
     found = delong.estimate(np.ones(40), np.arange(40) % 2 == 0)
     assert found.value == 0.5
     assert found.low < 0.42
@@ -209,7 +209,7 @@ def test_a_row_without_a_group_is_refused():
         delong.areas(np.arange(4.0), np.arange(4) < 2, np.array(["a", None, "b", "c"], dtype=object))
 
 
-def test_plain_delong_demands_one_row_a_group_and_says_so():
+def test_plain_delong_refuses_several_rows_a_group():
     scores, ill = np.arange(4.0), np.arange(4) < 2
     with pytest.raises(DataError, match="4 rows of 3 groups: plain DeLong assumes independent rows"):
         delong.areas(scores, ill, ["a", "b", "b", "c"], clustered=False)
@@ -229,7 +229,7 @@ def test_the_variance_of_hanley_and_mcneil_at_chance_is_that_of_the_rank_sum():
     assert delong.hanley_mcneil(0.5, m, n) == pytest.approx((m + n + 1) / (12 * m * n))
 
 
-def test_a_published_area_gets_the_interval_of_its_sample_sizes():
+def test_a_published_area_has_the_interval_of_its_sample_sizes():
     found = delong.published(0.95, 30, 72)
     assert (found.low, found.high) == delong.interval(0.95, delong.hanley_mcneil(0.95, 30, 72))
     assert found.method == "logit Hanley-McNeil"
@@ -237,6 +237,6 @@ def test_a_published_area_gets_the_interval_of_its_sample_sizes():
 
 
 @pytest.mark.parametrize("arguments", [(1.2, 3, 4), (math.nan, 3, 4), (0.9, 0, 4)])
-def test_a_published_area_that_cannot_be_is_refused(arguments):
+def test_an_impossible_published_area_is_refused(arguments):
     with pytest.raises(ConfigError, match="AUC"):
         delong.published(*arguments)

@@ -24,7 +24,7 @@ def table_of_four(ill, called_ill, well, called_well):
     return answered, positive
 
 
-def test_the_interval_is_that_of_simel_samsa_and_matchar_by_hand():
+def test_the_interval_equals_that_of_simel_samsa_and_matchar_by_hand():
     found = estimate(*table_of_four(100, 80, 100, 10))
     half = 1.959963984540054 * math.sqrt(1 / 80 - 1 / 100 + 1 / 10 - 1 / 100)
     assert found.value == pytest.approx(8.0)
@@ -32,7 +32,7 @@ def test_the_interval_is_that_of_simel_samsa_and_matchar_by_hand():
     assert found.method == METHOD
 
 
-def test_the_ratio_of_the_other_class_is_the_inverse_with_its_interval_turned_round():
+def test_the_ratio_of_the_other_class_is_the_inverse_with_inverted_interval():
     answered, positive = table_of_four(40, 30, 60, 12)
     for groups in (None, np.arange(100) % 25):
         ours, theirs = (estimate(answered, truth, groups) for truth in (positive, ~positive))
@@ -40,7 +40,7 @@ def test_the_ratio_of_the_other_class_is_the_inverse_with_its_interval_turned_ro
         assert (ours.value, ours.low, ours.high) == pytest.approx(inverse)
 
 
-def test_copies_of_patients_add_nothing():
+def test_copies_within_patients_change_nothing():
     answered, positive = table_of_four(80, 60, 120, 20)
     once = estimate(answered, positive)
     copied = estimate(*(np.repeat(x, 5) for x in (answered, positive)), np.repeat(np.arange(200), 5))
@@ -61,7 +61,7 @@ def test_copies_of_patients_add_nothing():
         ((4, 4, 4, 4), 1.0, "same result"),
     ],
 )
-def test_at_the_edge_there_is_a_reason_in_place_of_an_interval(cells, value, why):
+def test_extreme_ratios_have_a_note_instead_of_an_interval(cells, value, why):
     found = estimate(*table_of_four(*cells))
     assert found.value == pytest.approx(value, nan_ok=True)
     assert np.isnan([found.low, found.high]).all()
@@ -87,14 +87,14 @@ def studies(per_patient, number):
 
 
 @pytest.mark.parametrize("per_patient", [1, 4])
-def test_intervals_of_few_false_alarms_hold_the_truth(per_patient):
+def test_intervals_of_few_false_positives_have_their_coverage(per_patient):
     found = [estimate(*study) for study in studies(per_patient, 500)]
     known = [each.low <= 0.85 / 0.05 <= each.high for each in found if math.isfinite(each.low)]
     assert len(known) > 400  # others have no false alarm at all
     assert np.mean(known) > 0.93
 
 
-def test_the_bootstrap_lacks_an_interval_where_the_logarithm_has_one():
+def test_the_log_method_has_an_interval_where_the_bootstrap_has_none():
     without = {"bootstrap": 0, "logarithm": 0}
     for answered, positive, groups in studies(1, 40):
 

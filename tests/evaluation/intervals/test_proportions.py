@@ -39,13 +39,13 @@ def test_wilson_gives_newcombe_s_published_interval():
 
 
 @pytest.mark.parametrize("arguments", [(3, 2), (-1, 2), (1, 2, 0.0), (1, 2, 1.0), (math.nan, 2)])
-def test_no_share_is_refused_in_words(arguments):
+def test_an_impossible_proportion_is_refused(arguments):
     with pytest.raises(DataError, match="hits"):
         wilson(*arguments)
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=60), st.randoms())
-def test_one_row_a_group_is_wilson_exactly_whatever_the_order(hits, random):
+def test_one_row_a_group_has_wilsons_interval_in_any_order(hits, random):
     names = [f"patient {i}" for i in range(len(hits))]
     random.shuffle(names)
     found = estimate(np.array(hits), groups=names)
@@ -55,7 +55,7 @@ def test_one_row_a_group_is_wilson_exactly_whatever_the_order(hits, random):
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 9)), min_size=1, max_size=80))
-def test_an_interval_holds_its_share_and_is_no_narrower_than_that_of_independent_samples(rows):
+def test_a_clustered_interval_contains_its_proportion_and_is_not_narrower(rows):
     hits, counted, groups = (np.array(column) for column in zip(*rows, strict=True))
     found = estimate(hits, counted, groups)
     if not counted.any():
@@ -73,7 +73,7 @@ def test_an_interval_holds_its_share_and_is_no_narrower_than_that_of_independent
     assert found.high - found.low >= high - low - 1e-12
 
 
-def test_the_design_effect_is_that_of_leaving_out_each_group_by_hand():
+def test_the_design_effect_equals_that_of_leaving_out_each_group_by_hand():
     hits, sizes = np.array([2.0, 0.0, 3.0, 1.0, 4.0, 1.0]), np.array([2, 3, 4, 1, 5, 3])
     without = [9 / 16, 11 / 15, 8 / 14, 10 / 17, 7 / 13, 10 / 15]
     variance = 5 / 6 * sum((share - 11 / 18) ** 2 for share in without)
@@ -84,7 +84,7 @@ def test_the_design_effect_is_that_of_leaving_out_each_group_by_hand():
     assert effective_number(hits, sizes) == (pytest.approx(18 / design_effect * few_groups), "")
 
 
-def test_of_equal_groups_the_variance_is_that_of_the_ratio_estimator():
+def test_the_variance_of_equal_groups_is_that_of_the_ratio_estimator():
     hits, sizes = np.array([2.0, 0.0, 3.0, 1.0, 3.0, 3.0]), np.full(6, 3)
     variance = 6 / 5 * ((hits - 2) ** 2).sum() / 18**2  # of 12 hits in 18; as in Rao and Scott's equation 3
     few_groups = (t.isf(0.025, 17) / t.isf(0.025, 5)) ** 2
@@ -92,7 +92,7 @@ def test_of_equal_groups_the_variance_is_that_of_the_ratio_estimator():
     assert effective_number(hits, sizes) == (pytest.approx(wanted), "")
 
 
-def test_copies_of_patients_add_nothing_where_the_rows_of_a_patient_agree():
+def test_agreeing_copies_within_patients_change_nothing():
     hits = np.random.default_rng(0).random(100) < 0.8
     alone = estimate(hits)
     copied = estimate(np.repeat(hits, 5), groups=np.repeat(np.arange(100), 5))
@@ -132,13 +132,13 @@ def test_only_the_groups_of_counted_samples_are_independent_units():
     assert (found.method, found.low, found.high) == (WILSON, *wilson(1, 2))
 
 
-def test_arguments_of_other_lengths_are_refused():
+def test_arguments_of_different_lengths_are_refused():
     with pytest.raises(DataError, match="2 counted"):
         estimate(np.array([True]), np.array([True, False]))
 
 
 @pytest.mark.parametrize(("patients", "share"), [(10, 0.7), (20, 0.9), (50, 0.7), (50, 0.97)])
-def test_intervals_of_correlated_samples_cover_where_those_of_independent_ones_do_not(patients, share):
+def test_clustered_intervals_have_their_coverage_for_correlated_samples(patients, share):
     rng, size, studies = np.random.default_rng(5), 5, 1200
     groups = np.repeat(np.arange(patients), size)
     covered = naive = 0
@@ -154,7 +154,7 @@ def test_intervals_of_correlated_samples_cover_where_those_of_independent_ones_d
 
 
 @pytest.mark.parametrize("correlation", [0.5, 0.9])
-def test_intervals_cover_where_a_few_patients_hold_most_of_the_samples(correlation):
+def test_intervals_have_their_coverage_if_a_few_patients_have_most_samples(correlation):
     rng, share, studies = np.random.default_rng(6), 0.7, 600
     groups = np.repeat(np.arange(20), np.maximum(1, 60 // np.arange(1, 21)))  # 60, 30, 20, 15, ... 3 samples
     covered = 0
@@ -166,7 +166,7 @@ def test_intervals_cover_where_a_few_patients_hold_most_of_the_samples(correlati
     assert covered / studies > 0.92  # 85 % where each group counts alike
 
 
-def test_the_effective_number_of_groups_is_their_number_only_where_they_are_equal():
+def test_the_effective_number_of_groups_is_their_number_only_if_they_are_equal():
     assert effective_groups(np.full(8, 5)) == pytest.approx(8)
     assert effective_groups(np.array([1000, 1, 1])) == pytest.approx(1.004, abs=1e-4)
     found = estimate(np.ones(1002, bool), groups=np.repeat(["one", "two", "three"], [1000, 1, 1]))

@@ -57,7 +57,7 @@ def precision(scores, positive, weights=None):
 
 
 @given(cases())
-def test_curves_on_the_grid_are_those_of_scikit_learn(case):
+def test_curves_on_the_grid_equal_those_of_scikit_learn(case):
     scores, positive, _ = case
     one_group = ["all"] * len(positive)
     roc, pr = (
@@ -70,7 +70,7 @@ def test_curves_on_the_grid_are_those_of_scikit_learn(case):
 
 
 @given(cases())
-def test_average_precision_is_that_of_scikit_learn_with_weights_and_without(case):
+def test_average_precision_equals_that_of_scikit_learn_with_and_without_weights(case):
     scores, positive, weights = case
     assert roc_curves.average_precision(scores, positive) == pytest.approx(
         [reference.average_precision_score(positive, scores)]
@@ -83,7 +83,7 @@ def test_average_precision_is_that_of_scikit_learn_with_weights_and_without(case
 @pytest.mark.parametrize(
     ("band", "by_scikit_learn"), [(roc_curves.roc_band, sensitivity), (roc_curves.pr_band, precision)]
 )
-def test_a_band_holds_the_percentiles_of_the_curves_of_resampled_groups(band, by_scikit_learn):
+def test_a_band_consists_of_percentiles_of_curves_of_resampled_groups(band, by_scikit_learn):
     rng = np.random.default_rng(0)
     groups = np.repeat([f"P{i}" for i in range(30)], 2)
     positive = rng.random(60) < 0.4
@@ -97,7 +97,7 @@ def test_a_band_holds_the_percentiles_of_the_curves_of_resampled_groups(band, by
     assert found.note == ""
 
 
-def test_the_area_under_the_curve_is_the_auc_where_every_step_lies_on_the_grid():
+def test_the_area_under_the_curve_is_the_auc_if_every_step_is_on_the_grid():
     rng = np.random.default_rng(0)
     positive = np.arange(130) < 30  # 100 negatives
     scores = rng.integers(0, 15, 130) + 4.0 * positive + 0.5 * positive  # ties within a class alone
@@ -118,7 +118,7 @@ def test_sensitivity_never_falls_along_a_roc_curve_or_the_ends_of_its_band(case)
 
 
 @both_bands
-def test_a_band_of_repeated_rows_is_narrower_only_where_they_pass_for_other_patients(band):
+def test_a_band_of_repeated_rows_is_narrower_only_if_they_count_as_new_patients(band):
     rng = np.random.default_rng(0)
     positive = np.repeat(rng.random(40) < 0.5, 5)
     scores = np.repeat(rng.normal(size=40), 5) + positive
@@ -128,7 +128,7 @@ def test_a_band_of_repeated_rows_is_narrower_only_where_they_pass_for_other_pati
 
 
 @both_bands
-def test_a_band_does_not_depend_on_the_order_of_the_rows_and_repeats_itself(band):
+def test_a_band_is_reproducible_and_independent_of_the_order_of_rows(band):
     rng = np.random.default_rng(0)
     positive, groups = rng.random(50) < 0.5, rng.integers(20, size=50)
     scores, rows = rng.normal(size=50) + positive, rng.permutation(50)
@@ -139,7 +139,7 @@ def test_a_band_does_not_depend_on_the_order_of_the_rows_and_repeats_itself(band
     assert (band(scores, positive, groups, resamples=50, seed=1).low != one.low).any()
 
 
-def test_the_curves_of_six_samples_are_those_worked_by_hand():
+def test_the_curves_of_six_samples_equal_those_computed_by_hand():
     scores = np.array([0.9, 0.8, 0.7, 0.7, 0.3, 0.1])
     positive = np.array([True, False, True, False, True, False])
     alone = ["all"] * 6
@@ -154,7 +154,7 @@ def test_the_curves_of_six_samples_are_those_worked_by_hand():
 
 @both_bands
 @pytest.mark.parametrize("positive", [[True, True, True], [False, False, False], []])
-def test_one_class_has_no_curve_and_says_so(band, positive):
+def test_one_class_has_a_note_instead_of_a_curve(band, positive):
     found = band(
         np.arange(len(positive), dtype=float), np.array(positive, bool), ["a", "b", "c"][: len(positive)]
     )
@@ -179,7 +179,7 @@ def test_a_class_of_one_group_has_a_curve_without_a_band(band):
 
 
 @both_bands
-def test_a_perfect_score_has_a_band_without_width_that_warns(band):
+def test_a_perfect_score_has_a_band_without_width_and_a_note(band):
     positive = np.arange(60) % 2 == 0
     found = band(positive * 1.0, positive, np.arange(60), resamples=50)
     np.testing.assert_array_equal(found.y, 1)

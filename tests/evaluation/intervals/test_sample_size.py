@@ -30,13 +30,13 @@ def test_at_chance_the_variance_is_that_of_the_rank_sum_test():
 
 
 @pytest.mark.parametrize(("area", "more"), [(0.7, 1.01), (0.85, 1.07), (0.95, 1.31)])
-def test_hanley_and_mcneil_ask_for_as_many_more_patients_as_the_file_says(area, more):
+def test_hanley_and_mcneil_need_as_many_more_patients_as_documented(area, more):
     exponential = area / (2 - area) + 2 * area**2 / (1 + area) - 2 * area**2
     assert exponential / (2 * sample_size.auc_component(area, area)) == pytest.approx(more, abs=0.005)
 
 
 @given(AREAS, AREAS, st.floats(0, 0.99))
-def test_arms_that_are_alike_need_fewer_patients_and_two_cohorts_the_most(first, second, correlation):
+def test_correlated_arms_need_fewer_patients_and_two_cohorts_the_most(first, second, correlation):
     if abs(first - second) < 0.01:
         return
     paired = sample_size.two_aucs(first, second, 0.4, correlation)
@@ -55,7 +55,7 @@ def study(areas, correlation, positives, negatives, rng):
     return greater.mean(axis=2), greater.mean(axis=1)
 
 
-def test_the_paired_test_has_the_power_that_was_asked_for():
+def test_the_paired_test_has_the_planned_power():
     rng, areas, studies = np.random.default_rng(0), (0.9, 0.8), 1500
     n = sample_size.two_aucs(*areas, prevalence=0.4, correlation=0.5)
     positives, negatives = math.ceil(0.4 * n), math.ceil(0.6 * n)
@@ -68,7 +68,7 @@ def test_the_paired_test_has_the_power_that_was_asked_for():
     assert rejected / studies == pytest.approx(0.8, abs=0.035)
 
 
-def test_the_logit_interval_is_as_wide_as_asked_and_leaves_out_what_was_asked():
+def test_the_logit_interval_has_the_planned_width_and_excludes_the_planned_value():
     rng, studies = np.random.default_rng(1), 800
     for n, half, power in (
         (sample_size.auc_within(0.85, 0.05, 0.4), 0.05, None),
@@ -90,27 +90,27 @@ def test_the_logit_interval_is_as_wide_as_asked_and_leaves_out_what_was_asked():
 
 
 @given(st.floats(0.02, 0.98), st.floats(0.02, 0.3), st.sampled_from([0.9, 0.95]))
-def test_wilson_s_interval_at_that_number_is_exactly_as_wide(share, half_width, level):
+def test_wilsons_interval_has_exactly_the_planned_width(share, half_width, level):
     n = sample_size.proportion_within(share, half_width, level)
     low, high = wilson(share * n, n, level)
     assert (high - low) / 2 == pytest.approx(half_width)
 
 
-def test_wilson_s_interval_leaves_out_what_was_asked_as_often_as_planned():
+def test_wilsons_interval_excludes_the_value_with_the_planned_power():
     n = math.ceil(sample_size.proportion_above(0.6, 0.5))
     assert n == 194  # (1.95996 x 0.5 + 0.84162 x 0.489898)^2 / 0.01 = 193.8
     power = sum(stats.binom.pmf(k, n, 0.6) for k in range(n + 1) if wilson(k, n)[0] > 0.5)
     assert power == pytest.approx(0.8, abs=0.03)
 
 
-def test_two_cohorts_need_what_r_says():
+def test_two_cohorts_need_as_many_patients_as_in_r():
     # The example of R's power.prop.test(p1 = .50, p2 = .75, power = .90): n = 76.7 in each group.
     assert sample_size.two_unpaired_proportions(0.5, 0.75, power=0.9) == pytest.approx(76.7, abs=0.05)
     theirs = samplesize_proportions_2indep_onetail(0.25, 0.5, 0.9, alpha=0.05, alternative="two-sided")
     assert sample_size.two_unpaired_proportions(0.5, 0.75, power=0.9) == pytest.approx(theirs, rel=0.05)
 
 
-def test_mcnemar_s_test_has_the_power_that_was_asked_for():
+def test_mcnemars_test_has_the_planned_power():
     rng, studies = np.random.default_rng(2), 1500
     discordant = sample_size.discordant_proportion(0.9, 0.8, 0.3)
     assert discordant == pytest.approx(0.9 * 0.2 + 0.1 * 0.8 - 2 * 0.3 * 0.3 * 0.4)
@@ -124,21 +124,21 @@ def test_mcnemar_s_test_has_the_power_that_was_asked_for():
 
 
 @given(st.floats(0.05, 0.95), st.floats(0.05, 0.95), st.integers(0, 20))
-def test_any_possible_pair_of_arms_lies_within_the_limits(first, second, both):
+def test_any_possible_pair_of_arms_is_within_the_limits(first, second, both):
     least, most = sample_size.discordant_limits(first, second)
     overlap = max(0, first + second - 1), min(first, second)
     joint = overlap[0] + (overlap[1] - overlap[0]) * both / 20
     assert least - 1e-9 <= first + second - 2 * joint <= most + 1e-9
 
 
-def test_rows_that_are_copies_are_worth_one_and_independent_ones_all():
+def test_copied_rows_count_as_one_and_independent_rows_count_fully():
     assert sample_size.design_effect(5, 1) == 5
     assert sample_size.design_effect(5, 0) == 1
     assert sample_size.design_effect(5, 0.5) == 3
     assert sample_size.design_effect(1, 0.5) == 1
 
 
-def test_what_would_have_told_two_arms_apart_scales_the_variance_seen():
+def test_the_needed_patients_scale_with_the_observed_variance():
     found = sample_size.needed_from(difference=0.02, variance=0.0004, n=100)
     assert found.patients == 785  # (1.95996 + 0.84162)^2 x 0.0004 x 100 / 0.0004 = 784.9
     assert found.note == sample_size.CAVEAT
@@ -149,7 +149,7 @@ def test_what_would_have_told_two_arms_apart_scales_the_variance_seen():
     assert sample_size.needed_from(-0.02, 0.0004, 100) == found
 
 
-def test_discordant_patients_plan_the_next_study_likewise():
+def test_the_needed_patients_follow_from_discordant_ones():
     found = sample_size.needed_from_discordant(9, 6, 100)
     assert found.patients == math.ceil(sample_size.two_proportions(0.09, 0.06, 0.15))
     assert sample_size.needed_from_discordant(6, 9, 100) == found
@@ -167,6 +167,6 @@ def test_discordant_patients_plan_the_next_study_likewise():
         (sample_size.needed_from_discordant(4, 0, 35), "on only 4 of 35 patients: too few"),
     ],
 )
-def test_where_nothing_can_be_planned_there_is_a_reason(found, words):
+def test_impossible_plans_have_a_note(found, words):
     assert math.isnan(found.patients)
     assert words in found.note

@@ -54,7 +54,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("registered")
-def test_a_new_record_is_scored_with_interval_and_baseline_and_stands_on_the_page(tmp_path: Path) -> None:
+def test_a_new_record_is_scored_with_interval_and_baseline_and_reported(tmp_path: Path) -> None:
     folder = fake_run.make(tmp_path, n=60)
     table = pd.read_csv(folder / keys.METRICS_FILE, index_col="metric")
     row = table.loc["near"]
@@ -73,7 +73,7 @@ def test_a_new_record_has_the_baseline_of_a_constant_prediction_and_is_tracked()
     train, test = np.array([2, 2, 0]), np.array([0, 1, 2, 3, 4, 4])
     reached = baselines.majority(train, test)
     assert reached["near"] == pytest.approx(3 / 6)
-    frame = fake_arms.answers(1.2, 0, n=60)
+    frame = fake_arms.predictions_of(1.2, 0, n=60)
     table = score.score(frame, fake_arms.STAGES, baselines=reached, resamples=20)
     assert table.loc["near", "baseline"] == pytest.approx(3 / 6)
     n = int((frame[keys.PARTITION] == keys.TEST).sum())
@@ -102,7 +102,7 @@ def test_arms_are_compared_in_a_new_record() -> None:
     [("macro_auc", "auc"), ("npv_F3", "npv"), ("accuracy_ge_F2", "accuracy"), ("ppv", "precision"),
      ("lr_plus_F1", "lr_plus"), ("balanced_accuracy", "balanced_accuracy"), ("slope", None)],
 )  # fmt: skip
-def test_a_name_in_a_table_leads_to_its_record(name: str, found: str | None) -> None:
+def test_the_record_of_a_metric_is_found_by_its_name(name: str, found: str | None) -> None:
     metric = catalogue.find(name)
     assert (metric.name if metric else None) == found
 
@@ -118,7 +118,7 @@ def test_no_two_records_share_a_name_or_a_label_and_each_has_a_sensible_range() 
         assert (metric.counts is None) or metric.when_empty or not metric.by_class
 
 
-def test_a_metric_whose_lower_end_is_better_beats_its_baseline_from_below() -> None:
+def test_a_metric_of_which_lower_is_better_exceeds_its_baseline_from_below() -> None:
     metrics = pd.DataFrame(
         {"metric": ["mae"], "value": [0.5], "low": [0.4], "high": [0.6], "baseline": [1.2]}
     )

@@ -126,7 +126,7 @@ def test_every_metric_equals_scikit_learn_with_ties_weights_and_missing_classes(
 
 @settings(max_examples=30, deadline=None)
 @given(cases())
-def test_no_weights_are_unit_weights_and_rows_of_weights_do_not_mix(case):
+def test_missing_weights_are_unit_weights_and_rows_of_weights_are_independent(case):
     y_true, probabilities, weights = case
     names = [str(k) for k in range(probabilities.shape[1])]
     plain = evaluate(y_true, probabilities, names)
@@ -138,7 +138,7 @@ def test_no_weights_are_unit_weights_and_rows_of_weights_do_not_mix(case):
 
 @settings(max_examples=30, deadline=None)
 @given(cases())
-def test_whole_weights_are_repeated_rows(case):
+def test_integer_weights_equal_repeated_rows(case):
     y_true, probabilities, weights = case
     weights = np.ceil(weights)
     names = [str(k) for k in range(probabilities.shape[1])]
@@ -155,7 +155,7 @@ def test_whole_weights_are_repeated_rows(case):
             np.testing.assert_array_equal(value, weighed[name], err_msg=name)
 
 
-def test_whole_weights_give_the_same_auc_to_the_last_bit_as_counting_pairs():
+def test_integer_weights_give_exactly_the_auc_of_counted_pairs():
     rng = np.random.default_rng(0)
     y_true, scores = rng.integers(0, 2, 50), rng.integers(0, 6, 50) / 6
     ahead = np.sign(scores[y_true == 1][:, None] - scores[y_true == 0][None, :])
@@ -167,7 +167,7 @@ def test_confusion_matrix_has_truth_in_rows_and_prediction_in_columns():
     np.testing.assert_array_equal(matrix, [[[1, 0, 1], [0, 1, 0], [0, 1, 0]]])
 
 
-def test_a_class_that_is_given_up_has_no_precision_but_lowers_the_average():
+def test_a_class_that_is_never_predicted_has_no_precision_but_lowers_the_average():
     y_true = np.array([0, 0, 1, 1])
     values = evaluate(y_true, np.tile([0.9, 0.1], (4, 1)), ("no", "yes"))
     assert np.isnan(values["precision_yes"][0])
@@ -186,14 +186,14 @@ def test_a_class_absent_from_truth_is_undefined_and_left_out_of_the_averages():
     assert np.isfinite(values["macro_auc"][0])
 
 
-def test_resamples_that_weigh_nothing_are_undefined_without_a_warning():
+def test_resamples_of_zero_weight_are_undefined_without_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         values = evaluate(np.array([0, 1]), np.eye(2), ("a", "b"), np.zeros((1, 2)))
     assert all(np.isnan(value).all() for value in values.values())
 
 
-def test_a_perfect_stager_scores_one_and_errs_by_no_stage():
+def test_perfect_predictions_have_scores_of_one_and_errors_of_zero():
     y_true = np.arange(5).repeat(3)
     values = evaluate(y_true, np.eye(5)[y_true], STAGES)
     faults = {"mae", *SUMMED, *(f"lr_minus_{stage}" for stage in STAGES)}
@@ -202,7 +202,7 @@ def test_a_perfect_stager_scores_one_and_errs_by_no_stage():
     assert all(value[0] == 1.0 for value in values.values())
 
 
-def test_turning_the_order_of_the_stages_round_changes_no_kappa_and_no_error():
+def test_reversing_the_order_of_stages_changes_neither_kappa_nor_error():
     rng = np.random.default_rng(3)
     y_true, probabilities = rng.integers(0, 5, 60), rng.dirichlet(np.ones(5), 60)
     forth = evaluate(y_true, probabilities, STAGES)
@@ -211,7 +211,7 @@ def test_turning_the_order_of_the_stages_round_changes_no_kappa_and_no_error():
         np.testing.assert_allclose(forth[name], back[name], rtol=1e-12, err_msg=name)
 
 
-def test_nominal_classes_have_no_measure_of_order():
+def test_nominal_classes_have_no_ordinal_metric():
     values = evaluate(np.array([0, 1, 2]), np.eye(3), ("cyst", "HCC", "normal"), ordered=False)
     assert not {"qwk", "mae", "obuchowski"} & set(values)
     assert len(values) == 2 + len(SUMMED) + 2 * len(catalogue.by_class(averaged=True)) + 3 * len(
@@ -219,7 +219,7 @@ def test_nominal_classes_have_no_measure_of_order():
     )
 
 
-def test_likelihood_ratios_are_those_of_a_table_of_four():
+def test_likelihood_ratios_equal_those_of_a_two_by_two_table():
     y_true = np.repeat([1, 1, 0, 0], [80, 20, 10, 90])
     answer = np.repeat([1, 0, 1, 0], [80, 20, 10, 90])  # sensitivity .8, specificity .9
     values = evaluate(y_true, np.eye(2)[answer], ("no", "yes"))
@@ -228,7 +228,7 @@ def test_likelihood_ratios_are_those_of_a_table_of_four():
     assert values["npv_yes"][0] == pytest.approx(90 / 110)
 
 
-def test_a_class_that_is_always_answered_has_no_npv_but_lowers_the_average():
+def test_a_class_that_is_always_predicted_has_no_npv_but_lowers_the_average():
     values = evaluate(np.array([0, 0, 1, 1]), np.tile([0.9, 0.1], (4, 1)), ("no", "yes"))
     assert np.isnan(values["npv_no"][0])
     assert np.isnan(values["lr_minus_no"][0])
@@ -238,7 +238,7 @@ def test_a_class_that_is_always_answered_has_no_npv_but_lowers_the_average():
 
 @settings(max_examples=30, deadline=None)
 @given(cases())
-def test_the_shares_that_get_intervals_are_the_metrics_themselves(case):
+def test_proportions_of_hits_equal_the_metrics(case):
     y_true, probabilities, _ = case
     names = [str(k) for k in range(probabilities.shape[1])]
     values = evaluate(y_true, probabilities, names)
@@ -251,7 +251,7 @@ def test_the_shares_that_get_intervals_are_the_metrics_themselves(case):
         assert values[name][0] == pytest.approx(share, nan_ok=True), name
 
 
-def test_the_majority_baseline_answers_the_commonest_class_of_training_not_of_test():
+def test_the_majority_baseline_predicts_the_most_frequent_training_class():
     train, test = np.array([0, 0, 0, 1, 2]), np.array([0, 1, 1, 2])
     baselines = majority(train, test)
     assert baselines["accuracy"] == 0.25
@@ -260,7 +260,7 @@ def test_the_majority_baseline_answers_the_commonest_class_of_training_not_of_te
     assert (baselines["macro_auc"], baselines["qwk"]) == (0.5, 0.0)
 
 
-def test_the_constant_baselines_are_what_a_constant_answer_scores():
+def test_constant_baselines_are_the_scores_of_a_constant_prediction():
     train, test = np.array([1, 1, 0]), np.array([0, 1, 0, 1, 1])
     scored = evaluate(test, np.tile([0.0, 1.0], (5, 1)), ("no", "yes"))
     for name, baseline in majority(train, test).items():

@@ -24,7 +24,7 @@ ROWS = [
 ]
 
 
-def test_the_farthest_mistakes_come_first_and_of_those_the_surest():
+def test_mistakes_are_sorted_by_distance_then_confidence():
     found = mistakes.table(predicted(ROWS), STAGES)
     assert found["sample_id"].tolist() == ["002", "001", "003"]
     assert found["distance"].tolist() == [2, 1, 1]
@@ -32,7 +32,7 @@ def test_the_farthest_mistakes_come_first_and_of_those_the_surest():
     assert found[["true", "predicted"]].iloc[0].tolist() == ["F0", "F2"]
 
 
-def test_classes_without_an_order_lie_equally_far_apart():
+def test_unordered_classes_have_equal_distances():
     found = mistakes.table(predicted(ROWS), STAGES, ordered=False)
     assert found["sample_id"].tolist() == ["001", "002", "003"]
     assert found["distance"].tolist() == [1, 1, 1]

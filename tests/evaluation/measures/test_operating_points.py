@@ -79,7 +79,7 @@ def test_every_level_end_point_and_rule_has_every_measure_once():
 
 @pytest.mark.parametrize("rule", thresholds.RULES)
 @pytest.mark.parametrize("metric", MEASURES)
-def test_every_measure_is_scikit_learns_at_the_threshold_of_validation(rule, metric):
+def test_every_measure_equals_scikit_learn_at_the_threshold_of_validation(rule, metric):
     frame = predicted()
     row = cell(table(frame), metric, rule)
     assert row["threshold"] == thresholds.chosen(*scored(frame, "validation", 2), rule).value
@@ -89,7 +89,7 @@ def test_every_measure_is_scikit_learns_at_the_threshold_of_validation(rule, met
     assert row["low"] <= row["value"] <= row["high"]
 
 
-def test_no_test_row_moves_a_threshold():
+def test_thresholds_do_not_depend_on_test_rows():
     frame = predicted()
     other = frame.copy()
     test = np.flatnonzero(frame["partition"] == "test")
@@ -100,7 +100,7 @@ def test_no_test_row_moves_a_threshold():
     assert not one["value"].equals(two["value"])
 
 
-def test_areas_and_shares_have_the_intervals_of_their_kind_over_groups():
+def test_areas_and_proportions_have_clustered_intervals():
     frame = predicted()
     found, test = table(frame), predictions.select(frame, "test")
     scores, positive = scored(frame, "test", 2)
@@ -117,18 +117,18 @@ def test_areas_and_shares_have_the_intervals_of_their_kind_over_groups():
     assert (row["low"], row["high"], row["method"]) == (share.low, share.high, "clustered Wilson")
 
 
-def test_a_likelihood_ratio_has_the_interval_of_its_logarithm_over_groups():
+def test_a_likelihood_ratio_has_the_clustered_interval_of_its_logarithm():
     frame = predicted()
     found = table(frame)
     scores, positive = scored(frame, "test", 2)
     groups = predictions.select(frame, "test")["group_id"].to_numpy()
-    for metric, answers in (("lr_plus", scores > 0.5), ("lr_minus", scores <= 0.5)):
-        row, wanted = cell(found, metric, "half"), likelihood_ratios.estimate(answers, positive, groups)
+    for metric, results in (("lr_plus", scores > 0.5), ("lr_minus", scores <= 0.5)):
+        row, wanted = cell(found, metric, "half"), likelihood_ratios.estimate(results, positive, groups)
         assert (row["low"], row["high"]) == (wanted.low, wanted.high)
         assert row["method"] == "clustered log (Simel)"
 
 
-def test_what_is_neither_a_share_nor_a_ratio_has_the_interval_of_resampled_patients():
+def test_other_measures_have_the_interval_of_resampled_patients():
     frame = predicted()
     row = cell(table(frame, resamples=60, seed=3), "f1", "half")
     scores, positive = scored(frame, "test", 2)
@@ -160,7 +160,7 @@ def test_patients_of_one_sample_each_are_not_scored_twice():
     assert set(table(predicted(per_patient=1))["level"]) == {"sample"}
 
 
-def test_without_validation_all_but_one_half_is_undefined_and_says_why():
+def test_without_validation_only_the_threshold_of_one_half_is_defined():
     frame = predicted()
     found = table(frame[frame["partition"] == "test"], levels=["sample"])
     known = found["rule"].isin(["", "half"])
@@ -170,7 +170,7 @@ def test_without_validation_all_but_one_half_is_undefined_and_says_why():
     assert (lost["note"] == "no validation rows to choose it on").all()
 
 
-def test_a_test_set_of_one_class_gives_what_it_can_and_reasons_for_the_rest_without_a_warning():
+def test_a_test_set_of_one_class_has_notes_on_undefined_measures_and_no_warning():
     frame = predicted()
     frame = frame[(frame["partition"] == "validation") | (frame["y_true"] >= 2)]
     with warnings.catch_warnings():
@@ -185,7 +185,7 @@ def test_a_test_set_of_one_class_gives_what_it_can_and_reasons_for_the_rest_with
     assert np.isnan(cell(found, "auc", "")["value"])
 
 
-def test_a_ratio_without_a_false_alarm_is_no_number():
+def test_a_likelihood_ratio_without_a_false_positive_is_undefined():
     frame = predicted(skill=30)
     row = cell(table(frame), "lr_plus", "half")
     assert np.isnan(row["value"])
@@ -193,7 +193,7 @@ def test_a_ratio_without_a_false_alarm_is_no_number():
     assert cell(table(frame), "balanced_accuracy", "half")["note"].startswith("every resample gives the same")
 
 
-def test_one_group_has_values_without_bootstrap_intervals_and_says_so():
+def test_one_group_has_values_with_notes_instead_of_bootstrap_intervals():
     frame = predicted().assign(group_id="one")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -203,7 +203,7 @@ def test_one_group_has_values_without_bootstrap_intervals_and_says_so():
     assert "one group only" in row["note"]
 
 
-def test_a_binary_task_has_its_second_class_for_an_end_point_and_nominal_classes_have_none():
+def test_the_end_point_of_a_binary_task_is_its_second_class_and_nominal_classes_have_none():
     assert endpoints.of_task(("no", "yes"), {}) == {"yes": 1}
     assert endpoints.of_task(STAGES, ENDPOINTS) == ENDPOINTS
     assert endpoints.of_task(("cyst", "HCC", "normal"), {}, ordered=False) == {}
@@ -212,7 +212,7 @@ def test_a_binary_task_has_its_second_class_for_an_end_point_and_nominal_classes
     assert table(predicted(classes=3), STAGES[:3], {}).empty
 
 
-def test_what_cannot_be_scored_is_refused():
+def test_predictions_that_cannot_be_scored_are_refused():
     with pytest.raises(DataError, match="5 probabilities a row, but 3 classes"):
         table(predicted(), STAGES[:3])
     with pytest.raises(DataError, match="No predictions of partition 'test'"):
@@ -223,7 +223,7 @@ def test_what_cannot_be_scored_is_refused():
         table(predicted(), resamples=1)
 
 
-def test_a_share_of_nobody_says_who_is_lacking():
+def test_a_proportion_of_no_samples_has_a_note_on_the_missing_class():
     positive = np.array([True, True, False, False])
     never = operating_points.decision_measures(np.zeros(4, bool), positive, np.arange(4))
     assert never["ppv"].note == "no sample is predicted positive"

@@ -18,7 +18,7 @@ def made_up(n, seed=0, k=5):
     return rng.integers(k, size=n), rng.dirichlet(np.ones(k), n)
 
 
-def test_ece_in_even_bins_is_what_scikit_learns_reliability_curve_shows():
+def test_ece_equals_that_of_scikit_learns_calibration_curve():
     y_true, probabilities = made_up(150)
     confidence, hit = probabilities.max(axis=1), probabilities.argmax(axis=1) == y_true
     found, said = calibration_curve(hit, confidence, n_bins=15, strategy="quantile")
@@ -35,7 +35,7 @@ def test_samples_of_one_confidence_share_a_bin():
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 60), st.integers(2, 4), st.integers(0, 2**31))
-def test_neither_the_order_of_the_rows_nor_their_doubling_moves_any_of_them(n, k, seed):
+def test_neither_the_order_of_rows_nor_their_repetition_changes_a_value(n, k, seed):
     y_true, probabilities = made_up(n, seed, k)
     probabilities = np.round(probabilities * 8) + 0.5  # coarse, hence tied
     probabilities /= probabilities.sum(axis=1, keepdims=True)
@@ -48,13 +48,13 @@ def test_neither_the_order_of_the_rows_nor_their_doubling_moves_any_of_them(n, k
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 60), st.integers(0, 2**31))
-def test_ece_lies_between_the_mean_gap_and_one(n, seed):
+def test_ece_is_between_the_mean_gap_and_one(n, seed):
     y_true, probabilities = made_up(n, seed)
     gap = (probabilities.argmax(axis=1) == y_true).mean() - probabilities.max(axis=1).mean()
     assert abs(gap) - 1e-12 <= expected_calibration_error(y_true, probabilities)[0] <= 1
 
 
-def test_a_coin_scores_a_quarter_and_five_guesses_four_fifths():
+def test_the_brier_score_of_guessing_is_a_quarter_or_four_fifths():
     coin = probability_metrics(np.array([0, 1]), np.full((2, 2), 0.5))
     assert (coin["brier"][0], coin["log_loss"][0], coin["ece"][0]) == (0.25, pytest.approx(np.log(2)), 0.0)
     five = probability_metrics(np.arange(5), np.full((5, 5), 0.2))
@@ -62,7 +62,7 @@ def test_a_coin_scores_a_quarter_and_five_guesses_four_fifths():
     assert five["log_loss"][0] == pytest.approx(np.log(5))
 
 
-def test_what_was_called_impossible_costs_much_but_not_everything():
+def test_a_probability_of_zero_for_the_true_class_has_a_finite_loss():
     assert log_losses(np.array([1]), np.array([[1.0, 0.0]]))[0] == pytest.approx(36.04, abs=0.01)
 
 

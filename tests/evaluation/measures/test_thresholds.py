@@ -29,7 +29,7 @@ targets = st.sampled_from([0.5, 0.7, 0.9, 0.95, 1.0])
 
 @settings(max_examples=80, deadline=None)
 @given(validations(), targets)
-def test_the_promised_sensitivity_is_kept_on_validation_and_no_higher_threshold_keeps_it(case, target):
+def test_the_target_sensitivity_is_reached_on_validation_by_no_higher_threshold(case, target):
     scores, positive = case
     threshold = chosen(scores, positive, "sensitivity", target)
     assert shares(scores, positive, threshold.value)[0] >= target
@@ -39,7 +39,7 @@ def test_the_promised_sensitivity_is_kept_on_validation_and_no_higher_threshold_
 
 @settings(max_examples=80, deadline=None)
 @given(validations(), targets)
-def test_the_promised_specificity_is_kept_on_validation_and_no_lower_threshold_keeps_it(case, target):
+def test_the_target_specificity_is_reached_on_validation_by_no_lower_threshold(case, target):
     scores, positive = case
     threshold = chosen(scores, positive, "specificity", target)
     kept = [t for t in np.unique(scores) if shares(scores, positive, t)[1] >= target]
@@ -52,7 +52,7 @@ def test_the_promised_specificity_is_kept_on_validation_and_no_lower_threshold_k
 
 @settings(max_examples=80, deadline=None)
 @given(validations())
-def test_youdens_index_is_the_largest_on_scikit_learns_curve_and_of_equals_the_lowest_threshold(case):
+def test_youdens_threshold_is_the_lowest_with_the_largest_index_on_scikit_learns_curve(case):
     scores, positive = case
     threshold = chosen(scores, positive, "youden").value
     false, true, _ = roc_curve(positive, scores, drop_intermediate=False)
@@ -64,14 +64,14 @@ def test_youdens_index_is_the_largest_on_scikit_learns_curve_and_of_equals_the_l
 
 @settings(max_examples=40, deadline=None)
 @given(validations(), st.sampled_from(RULES[1:]))
-def test_a_change_of_scale_changes_no_answer(case, rule):
+def test_a_monotonic_change_of_scale_changes_no_decision(case, rule):
     scores, positive = case
     one, other = chosen(scores, positive, rule), chosen(scores * 40 - 3, positive, rule)  # such as kPa
     assume(not np.isnan(one.value))
     np.testing.assert_array_equal(one.is_positive(scores), other.is_positive(scores * 40 - 3))
 
 
-def test_by_hand():
+def test_thresholds_equal_those_computed_by_hand():
     scores = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8])
     positive = np.array([0, 0, 1, 0, 0, 1, 1, 1], bool)
     assert chosen(scores, positive, "youden").value == 0.6  # sensitivity 3/4, specificity 1
@@ -81,18 +81,18 @@ def test_by_hand():
     assert chosen(scores, positive, "specificity", target=0.5).value == 0.3
 
 
-def test_of_two_thresholds_with_the_same_index_the_one_that_finds_more_is_taken():
+def test_of_two_thresholds_with_equal_index_the_more_sensitive_is_chosen():
     scores, positive = np.array([0.1, 0.2, 0.3, 0.4]), np.array([False, True, False, True])
     assert chosen(scores, positive, "youden").value == 0.2  # 1 + 1/2 as at 0.4: 1/2 + 1
 
 
-def test_one_half_asks_no_data_and_favours_nobody():
+def test_one_half_needs_no_data_and_a_tie_is_negative():
     threshold = chosen(np.array([]), np.array([], bool), "half")
     assert threshold.value == 0.5
     assert threshold.is_positive(np.array([0.4, 0.5, 0.6])).tolist() == [False, False, True]
 
 
-def test_an_observed_score_lies_on_the_side_of_yes():
+def test_a_score_at_the_threshold_is_positive():
     threshold = chosen(np.array([0.3, 0.7]), np.array([False, True]), "youden")
     assert threshold.is_positive(np.array([0.69, 0.7])).tolist() == [False, True]
 
@@ -106,13 +106,13 @@ def test_an_observed_score_lies_on_the_side_of_yes():
         ([False] * 3, "row lacks the end point"),
     ],
 )
-def test_validation_without_both_classes_defines_no_threshold_and_says_why(rule, positive, reason):
+def test_validation_without_both_classes_has_a_note_instead_of_a_threshold(rule, positive, reason):
     threshold = chosen(np.arange(len(positive)) / 10, np.array(positive, bool), rule)
     assert np.isnan(threshold.value)
     assert reason in threshold.note
 
 
-def test_a_threshold_under_which_nobody_is_spared_says_so():
+def test_a_threshold_at_which_all_are_positive_has_a_note():
     threshold = chosen(np.full(6, 0.4), np.array([1, 0, 1, 0, 1, 0], bool), "sensitivity")
     assert threshold.value == 0.4
     assert threshold.note == "every validation row is predicted positive"

@@ -73,7 +73,7 @@ class Network(ClassifierMixin, BaseEstimator):
 
 
 @pytest.mark.parametrize("heat", [0.5, 1.0, 3.0])
-def test_the_temperature_is_that_of_scikit_learn(heat):
+def test_the_temperature_equals_that_of_scikit_learn(heat):
     chance, truth = drawn(np.random.default_rng(1), 400, heat)
     frozen = FrozenEstimator(Network().fit(np.log(chance), truth))
     theirs = CalibratedClassifierCV(frozen, method="temperature").fit(np.log(chance), truth)
@@ -82,7 +82,7 @@ def test_the_temperature_is_that_of_scikit_learn(heat):
     np.testing.assert_allclose(scaled(chance, ours), theirs.predict_proba(np.log(chance)), atol=1e-6)
 
 
-def test_the_temperature_of_two_probabilities_is_that_by_hand():
+def test_the_temperature_of_two_probabilities_equals_the_value_computed_by_hand():
     chance = np.tile([0.1, 0.9], (4, 1))  # right three times of four, so that .75 is what should be said
     found = temperature(chance, np.array([1, 1, 1, 0]))
     assert found.value == pytest.approx(math.log(9) / math.log(3))
@@ -91,7 +91,7 @@ def test_the_temperature_of_two_probabilities_is_that_by_hand():
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(0.5, 2.0))
-def test_no_other_temperature_loses_less_and_scaling_back_gives_one(seed, factor):
+def test_the_temperature_minimises_the_log_loss_and_scaled_probabilities_have_temperature_one(seed, factor):
     chance, truth = drawn(np.random.default_rng(seed), 60)
     best = temperature(chance, truth).value
     if math.isnan(best):
@@ -105,7 +105,7 @@ def test_no_other_temperature_loses_less_and_scaling_back_gives_one(seed, factor
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(0.05, 20.0))
-def test_a_temperature_changes_no_answer_and_rows_still_sum_to_one(seed, heat):
+def test_a_temperature_changes_no_predicted_class_and_rows_sum_to_one(seed, heat):
     chance, _ = drawn(np.random.default_rng(seed), 30)
     warmer = scaled(chance, heat)
     np.testing.assert_array_equal(decide(warmer), decide(chance))
@@ -129,7 +129,7 @@ def test_repeating_every_row_changes_no_temperature():
         (np.full((4, 2), 0.5), [0, 1, 0, 1], "no better than chance"),
     ],
 )
-def test_a_temperature_that_does_not_exist_is_undefined_with_its_reason(chance, labels, reason):
+def test_a_temperature_without_an_optimum_is_undefined_with_a_note(chance, labels, reason):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = temperature(chance, np.array(labels))
@@ -137,14 +137,14 @@ def test_a_temperature_that_does_not_exist_is_undefined_with_its_reason(chance, 
     assert reason in found.note
 
 
-def test_probabilities_of_nought_have_a_temperature_all_the_same():
+def test_probabilities_of_zero_have_a_temperature():
     chance = np.eye(3)[[0, 1, 2, 0, 1, 2, 0]]
     found = temperature(chance, np.array([0, 1, 2, 0, 1, 2, 1]))
     assert found.value > 5  # certain, and wrong once in seven
     assert scaled(chance, found.value).max() == pytest.approx(6 / 7, abs=1e-6)
 
 
-def test_the_table_gives_what_scikit_learn_gives_of_the_test_rows():
+def test_the_table_equals_scikit_learn_on_the_test_rows():
     data = run()
     found = table(data, STAGES, END_POINTS, resamples=50, levels=("sample",))
     found = found.set_index(["probabilities", "measure"]).sort_index()
@@ -161,7 +161,7 @@ def test_the_table_gives_what_scikit_learn_gives_of_the_test_rows():
             assert rows["method"][name] == "BCa"
 
 
-def test_a_loss_has_the_interval_that_it_has_among_the_metrics():
+def test_a_loss_has_the_same_interval_as_in_the_metrics():
     data = run(120, rows=3)
     found = table(data, STAGES, resamples=100, seed=3, levels=("sample",)).set_index("measure")
     metrics = score.score(data, STAGES, resamples=100, seed=3)
@@ -171,7 +171,7 @@ def test_a_loss_has_the_interval_that_it_has_among_the_metrics():
             assert row[column] == pytest.approx(metrics.loc[name, column])
 
 
-def test_the_temperature_is_fitted_on_validation_alone():
+def test_the_temperature_is_fitted_on_validation_only():
     data = run()
     changed = data.copy()
     of_test = changed[keys.PARTITION] == keys.TEST
@@ -183,7 +183,7 @@ def test_the_temperature_is_fitted_on_validation_alone():
     assert heats[0] == pytest.approx(2.0, rel=0.2)
 
 
-def test_the_right_temperature_mends_loss_error_slope_and_says_so():
+def test_the_right_temperature_corrects_loss_error_and_slope():
     found = table(run(600, heat=3.0), STAGES, END_POINTS, resamples=100, levels=("sample",))
     value = found.set_index(["probabilities", "measure"])["value"]
     for measure in ("log_loss", "brier", "ece"):
@@ -192,7 +192,7 @@ def test_the_right_temperature_mends_loss_error_slope_and_says_so():
     assert abs(value["temperature", "slope_ge_F2"] - 1) < 0.3
 
 
-def test_rows_stand_in_the_promised_columns_for_every_level_kind_and_measure():
+def test_every_level_kind_and_measure_has_a_row():
     found = table(run(60, rows=3), STAGES, END_POINTS, resamples=10)
     assert list(found.columns) == list(calibration.COLUMNS)
     measures = ["log_loss", "brier", "ece"]
@@ -209,7 +209,7 @@ def test_two_classes_have_one_end_point_and_classes_without_an_order_none():
     assert set(nominal["measure"]) == {"log_loss", "brier", "ece"}
 
 
-def test_the_calibration_error_has_no_interval_but_what_chance_makes_of_it():
+def test_the_calibration_error_has_its_expectation_by_chance_instead_of_an_interval():
     calm = table(run(300, heat=1.0), STAGES, resamples=10, levels=("sample",)).set_index("measure")
     row = calm[calm["probabilities"] == "as predicted"].loc["ece"]
     assert math.isnan(row["low"])
@@ -219,7 +219,7 @@ def test_the_calibration_error_has_no_interval_but_what_chance_makes_of_it():
     assert row["value"] > 3 * by_chance(row["note"])
 
 
-def test_chance_makes_a_larger_error_of_images_that_share_their_patients():
+def test_the_expected_error_by_chance_is_larger_for_images_of_the_same_patients():
     chance, truth = drawn(np.random.default_rng(6), 40)
     images = np.concatenate([scaled(chance, heat) for heat in np.linspace(0.98, 1.02, 10)])
     order = np.arange(400).reshape(10, 40).T.ravel()  # the ten images of each patient in a row
@@ -240,7 +240,7 @@ def test_chance_makes_a_larger_error_of_images_that_share_their_patients():
 @pytest.mark.parametrize(
     ("kept", "reason"), [("none", "no validation"), ("one class", "fewer than two classes")]
 )
-def test_without_a_temperature_its_rows_give_the_reason_and_the_others_stand(kept, reason):
+def test_without_a_temperature_only_its_rows_have_a_note(kept, reason):
     data = run(100)
     validation = data[keys.PARTITION] == keys.VALIDATION
     out = validation if kept == "none" else validation & (data[keys.Y_TRUE] != 0)
@@ -251,7 +251,7 @@ def test_without_a_temperature_its_rows_give_the_reason_and_the_others_stand(kep
     assert found.loc[~cold, "value"].notna().all()
 
 
-def test_one_test_row_has_its_losses_and_a_reason_for_all_that_is_missing():
+def test_one_test_row_has_losses_and_notes_on_missing_values():
     data = run(50)
     data = data[(data[keys.PARTITION] == keys.VALIDATION) | (data.index == 60)]
     with warnings.catch_warnings():
@@ -262,7 +262,7 @@ def test_one_test_row_has_its_losses_and_a_reason_for_all_that_is_missing():
     assert (found["note"] != "").all()
 
 
-def test_losses_that_do_not_differ_have_no_interval_of_no_width():
+def test_equal_losses_have_no_interval():
     data = run(40, k=2)
     data[["p_0", "p_1"]] = 0.5
     found = table(data, ("no", "yes"), resamples=10, levels=("sample",)).set_index("measure")
@@ -272,6 +272,6 @@ def test_losses_that_do_not_differ_have_no_interval_of_no_width():
     assert "same value" in row["note"]
 
 
-def test_resamples_and_level_out_of_range_are_refused_together():
+def test_resamples_and_level_out_of_range_are_both_refused():
     with pytest.raises(ConfigError, match=r"resamples=1.*level=2"):
         table(run(20), STAGES, resamples=1, level=2)

@@ -7,7 +7,7 @@ from fibrolab.evaluation.intervals.proportions import wilson
 from fibrolab.evaluation.probabilities.calibration import BINS, reliability
 
 
-def test_reliability_of_two_bins_is_that_by_hand():
+def test_reliability_of_two_bins_equals_values_computed_by_hand():
     confidence = np.array([0.9, 0.5, 0.7, 0.6, 0.8, 0.55])
     hit = np.array([True, False, True, True, True, False])
     found = reliability(confidence, hit, bins=2)
@@ -19,7 +19,7 @@ def test_reliability_of_two_bins_is_that_by_hand():
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 200), st.sampled_from([1, 2, 5, 1000]))
-def test_bins_hold_every_row_once_in_order_and_none_is_empty(seed, n, levels):
+def test_bins_contain_every_row_once_in_order_and_none_is_empty(seed, n, levels):
     rng = np.random.default_rng(seed)
     confidence, hit = rng.integers(0, levels, n) / levels, rng.random(n) < 0.5
     found = reliability(confidence, hit, rng.integers(0, 30, n))
@@ -37,7 +37,7 @@ def test_different_confidences_fall_into_bins_of_equal_numbers():
     np.testing.assert_array_equal(found.count, [20] * 10)
 
 
-def test_images_of_one_patient_make_the_bars_no_shorter():
+def test_images_of_one_patient_do_not_narrow_the_intervals():
     rng = np.random.default_rng(4)
     confidence, hit = rng.random(100), rng.random(100) < 0.5
     once = reliability(confidence, hit)

@@ -59,19 +59,19 @@ def rows_of_probabilities(draw):
     return coarse / coarse.sum(axis=1, keepdims=True)
 
 
-def test_a_set_of_stages_grows_to_the_more_probable_neighbour_as_by_hand():
+def test_a_set_of_stages_grows_to_the_more_probable_neighbour():
     chance = np.array([[0.05, 0.30, 0.40, 0.10, 0.15]])  # F2, then F1 (.3 > .1), then F3 (.1 > .05), then F4
     np.testing.assert_allclose(mass_before(chance), [[0.95, 0.40, 0.0, 0.70, 0.80]])
 
 
-def test_a_set_of_classes_without_an_order_takes_the_next_most_probable_one():
+def test_a_set_of_unordered_classes_grows_to_the_next_most_probable_one():
     chance = np.array([[0.05, 0.30, 0.40, 0.10, 0.15]])
     np.testing.assert_allclose(mass_before(chance, ordered=False), [[0.95, 0.40, 0.0, 0.85, 0.70]])
 
 
 @settings(max_examples=80, deadline=None)
 @given(rows_of_probabilities(), st.floats(0, 1))
-def test_sets_of_stages_have_no_gap_and_hold_the_most_probable(chance, limit):
+def test_sets_of_stages_have_no_gap_and_contain_the_most_probable(chance, limit):
     sets = mass_before(chance) <= limit
     assert sets[np.arange(len(sets)), chance.argmax(axis=1)].all()
     edges = np.abs(np.diff(np.pad(sets, ((0, 0), (1, 1))).astype(int), axis=1)).sum(axis=1)
@@ -91,7 +91,7 @@ def test_a_smaller_alpha_only_adds_classes(chance, ordered, alpha):
 
 @settings(max_examples=60, deadline=None)
 @given(rows_of_probabilities(), st.floats(0, 0.9))
-def test_a_set_has_gathered_what_it_had_to_and_was_short_of_it_before_its_last_class(chance, limit):
+def test_a_set_is_the_smallest_that_reaches_the_threshold(chance, limit):
     sets = mass_before(chance) <= limit
     mass = np.where(sets, chance, 0).sum(axis=1)
     last = np.where(sets, mass_before(chance), -1).max(axis=1)
@@ -101,7 +101,7 @@ def test_a_set_has_gathered_what_it_had_to_and_was_short_of_it_before_its_last_c
 
 @pytest.mark.parametrize("alpha", [0.05, 0.1, 0.2, 1 / 3])
 @pytest.mark.parametrize("n", [9, 19, 20, 99, 150])
-def test_the_threshold_of_single_rows_is_the_order_statistic_of_the_text_books(n, alpha):
+def test_the_threshold_of_single_rows_is_the_usual_order_statistic(n, alpha):
     scores = np.random.default_rng(n).permutation(np.arange(n, dtype=float))
     rank = math.ceil(round((n + 1) * (1 - alpha), 9))
     expected = math.inf if rank > n else float(rank - 1)
@@ -115,14 +115,14 @@ def test_repeating_the_rows_of_a_patient_changes_no_threshold():
     assert repeated == threshold(scores, np.arange(40), 0.1)
 
 
-def test_weights_that_round_do_not_cost_a_rank():
+def test_rounded_weights_do_not_change_the_rank():
     scores = np.arange(9.0).repeat(3)  # each group's three rows weigh a third
     assert threshold(scores, np.arange(9).repeat(3), 0.1) == 8.0
 
 
 @pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize("rows", [1, 5])
-def test_new_patients_are_covered_as_promised(ordered, rows):
+def test_sets_of_new_patients_have_their_nominal_coverage(ordered, rows):
     rng = np.random.default_rng(2)
     n, draws, covered = 40, 400, []
     for _ in range(draws):
@@ -134,7 +134,7 @@ def test_new_patients_are_covered_as_promised(ordered, rows):
     assert np.mean(covered) < 0.9
 
 
-def test_patients_with_many_hard_images_do_not_break_the_promise_to_the_others():
+def test_patients_with_many_hard_images_do_not_reduce_the_coverage_of_others():
     rng = np.random.default_rng(3)
     covered = []
     for _ in range(400):
@@ -145,7 +145,7 @@ def test_patients_with_many_hard_images_do_not_break_the_promise_to_the_others()
     assert np.mean(covered) > 0.9 - 3 * math.sqrt(0.09 / 400)
 
 
-def test_with_too_few_validation_patients_every_set_holds_every_class_and_says_why():
+def test_with_too_few_validation_patients_every_set_contains_every_class_with_a_note():
     rows = table(clinic(8, 30), STAGES, alphas=(0.1, 0.2), levels=("sample",)).set_index(["alpha", "stage"])
     assert rows.loc[(0.1, "all"), "coverage"] == 1.0
     assert rows.loc[(0.1, "all"), "mean_size"] == 5.0
@@ -153,14 +153,14 @@ def test_with_too_few_validation_patients_every_set_holds_every_class_and_says_w
     assert "takes" not in rows.loc[(0.2, "all"), "note"]
 
 
-def test_the_number_of_groups_that_an_alpha_takes_is_the_first_with_a_finite_threshold():
+def test_the_number_of_groups_that_an_alpha_needs_is_the_first_with_a_finite_threshold():
     for alpha in (0.05, 0.1, 0.15, 0.2, 0.3, 1 / 3, 0.5):
         finite = [n for n in range(1, 60) if threshold(np.arange(float(n)), np.arange(n), alpha) < math.inf]
         said = [n for n in range(1, 60) if not conformal._too_few(n, alpha)]
         assert finite == said, alpha
 
 
-def test_the_table_counts_what_the_sets_hold():
+def test_the_table_has_coverage_and_size_of_the_sets():
     data = clinic(60, 80, rows=3)
     found = table(data, STAGES, alphas=(0.1,)).set_index(["level", "stage"])
     assert list(table(data, STAGES).columns) == list(conformal.COLUMNS)
@@ -177,7 +177,7 @@ def test_the_table_counts_what_the_sets_hold():
     assert found.loc[("sample", "all"), "n"] == 240
 
 
-def test_images_of_one_patient_make_the_interval_no_narrower_than_patients_do():
+def test_images_of_one_patient_do_not_narrow_the_interval():
     copied = pd.concat([clinic(60, 80)] * 4, ignore_index=True)
     once, four = (
         table(data, STAGES, alphas=(0.1,), levels=("sample",)).set_index("stage").loc["all"]
@@ -187,7 +187,7 @@ def test_images_of_one_patient_make_the_interval_no_narrower_than_patients_do():
     assert four["high"] - four["low"] >= 0.95 * (once["high"] - once["low"])
 
 
-def test_a_stage_that_the_sets_miss_is_named_and_the_promise_explained():
+def test_a_stage_with_low_coverage_has_a_note_on_the_guarantee():
     rng = np.random.default_rng(5)
     truth, chance, _ = staged(rng, 400, skill=3.0)
     missed = (truth == 1) & (rng.random(400) < 0.5)
@@ -202,7 +202,7 @@ def test_a_stage_that_the_sets_miss_is_named_and_the_promise_explained():
     assert rows.loc["F4", "note"] == ""
 
 
-def test_test_patients_unlike_those_of_validation_are_told():
+def test_test_patients_unlike_those_of_validation_have_a_note():
     rng = np.random.default_rng(6)
     known, strange = staged(rng, 200, skill=3.0), staged(rng, 200, skill=3.0)
     data = pd.concat(
@@ -215,7 +215,7 @@ def test_test_patients_unlike_those_of_validation_are_told():
     assert "differ from those of validation" in rows.loc["all", "note"]
 
 
-def test_a_stage_without_test_rows_is_undefined_and_no_warning_is_printed():
+def test_a_stage_without_test_rows_is_undefined_without_a_warning():
     data = clinic(50, 60)
     data = data[(data[keys.PARTITION] == keys.VALIDATION) | (data[keys.Y_TRUE] != 2)]
     with warnings.catch_warnings():
@@ -227,13 +227,13 @@ def test_a_stage_without_test_rows_is_undefined_and_no_warning_is_printed():
     assert row["note"]
 
 
-def test_one_test_row_has_an_interval_that_says_how_little_it_is():
+def test_one_test_row_has_a_wide_interval():
     row = table(clinic(50, 1), STAGES, levels=("sample",)).set_index(["alpha", "stage"]).loc[(0.1, "all")]
     assert row["n"] == 1
     assert row["high"] - row["low"] > 0.7
 
 
-def test_without_validation_there_is_a_reason_in_place_of_a_number():
+def test_without_validation_there_is_a_note_instead_of_a_value():
     data = clinic(50, 60)
     rows = table(data[data[keys.PARTITION] == keys.TEST], STAGES)
     assert rows["coverage"].isna().all()
@@ -243,12 +243,12 @@ def test_without_validation_there_is_a_reason_in_place_of_a_number():
 
 
 @pytest.mark.parametrize("alpha", [0, 1, -0.1, 1.5, math.nan])
-def test_an_alpha_that_is_no_share_is_refused_in_words(alpha):
+def test_an_alpha_outside_0_and_1_is_refused(alpha):
     with pytest.raises(ConfigError, match=r"between 0 and 1, such as 0\.1"):
         table(clinic(20, 20), STAGES, alphas=(alpha,))
 
 
-def test_two_classes_are_parted_like_stages():
+def test_two_classes_are_treated_like_stages():
     rng = np.random.default_rng(7)
     score = rng.random(300)
     truth = (rng.random(300) < score).astype(int)

@@ -41,13 +41,13 @@ def test_slope_and_intercept_equal_those_of_statsmodels(rows):
         assert ours.method == "clustered Wald"
 
 
-def test_a_score_that_is_right_has_slope_one_and_intercept_none():
+def test_a_calibrated_score_has_slope_one_and_intercept_zero():
     slope, intercept = recalibration(*clinic(np.random.default_rng(0), 20_000))
     assert slope.value == pytest.approx(1.0, abs=0.05)
     assert intercept.value == pytest.approx(0.0, abs=0.05)
 
 
-def test_a_score_that_is_too_sure_has_a_slope_below_one_as_much_as_its_logit_was_stretched():
+def test_a_scaled_logit_divides_the_slope_by_the_same_factor():
     score, positive, groups = clinic(np.random.default_rng(1), 300)
     stretched = recalibration(expit(2.0 * logit(score)), positive, groups)[0]
     plain = recalibration(score, positive, groups)[0]
@@ -57,7 +57,7 @@ def test_a_score_that_is_too_sure_has_a_slope_below_one_as_much_as_its_logit_was
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(-2, 2))
-def test_an_intercept_takes_back_what_was_added_to_the_logit(seed, shift):
+def test_the_intercept_is_minus_the_constant_added_to_the_logit(seed, shift):
     score, positive, groups = clinic(np.random.default_rng(seed), 50)
     found, moved = (recalibration(x, positive, groups)[1].value for x in (score, expit(logit(score) + shift)))
     assert moved == pytest.approx(found - shift, abs=1e-5)
@@ -71,7 +71,7 @@ def test_copies_of_a_patient_change_neither_number_nor_interval():
         assert (other.value, other.low, other.high) == pytest.approx((one.value, one.low, one.high), abs=1e-6)
 
 
-def test_intervals_of_images_of_few_patients_hold_the_truth():
+def test_intervals_of_images_of_few_patients_have_their_coverage():
     rng = np.random.default_rng(3)
     held = []
     for _ in range(300):
@@ -80,7 +80,7 @@ def test_intervals_of_images_of_few_patients_hold_the_truth():
     assert np.mean(held) > 0.95 - 3 * np.sqrt(0.95 * 0.05 / 300)
 
 
-def test_the_normal_would_give_a_narrower_interval_of_few_patients():
+def test_the_normal_distribution_would_give_narrower_intervals_of_few_patients():
     score, positive, groups = clinic(np.random.default_rng(4), 12)
     found = recalibration(score, positive, groups)[1]
     narrower = (found.high - found.value) * norm.isf(0.025) / t.isf(0.025, 11)
@@ -98,7 +98,7 @@ def test_the_normal_would_give_a_narrower_interval_of_few_patients():
         ([0.1, 0.5, 0.5, 0.9], [False, False, True, True], "separates the classes"),
     ],
 )
-def test_a_slope_that_does_not_exist_is_undefined_with_its_reason(score, positive, reason):
+def test_an_undefined_slope_has_a_note(score, positive, reason):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         slope, intercept = recalibration(np.array(score), np.array(positive), np.arange(len(score)))
@@ -107,7 +107,7 @@ def test_a_slope_that_does_not_exist_is_undefined_with_its_reason(score, positiv
     assert np.isnan(intercept.value) == (reason == "one class")
 
 
-def test_scores_of_nought_and_one_are_taken_at_the_resolution_of_float32():
+def test_scores_of_zero_and_one_are_clipped_at_the_resolution_of_float32():
     score, positive = np.array([0.0, 0.0, 1.0, 1.0, 0.4]), np.array([False, True, True, False, True])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -115,7 +115,7 @@ def test_scores_of_nought_and_one_are_taken_at_the_resolution_of_float32():
     assert np.isfinite([slope.value, slope.low, slope.high, intercept.value]).all()
 
 
-def test_a_fit_that_rests_on_one_patient_has_no_interval_and_says_why():
+def test_a_fit_that_depends_on_one_patient_has_a_note_instead_of_an_interval():
     score, positive, groups = clinic(np.random.default_rng(6), 30)
     groups[:-1] = 0  # the other patient has one image, of which no slope can be had
     slope, intercept = recalibration(score, positive, groups)
@@ -125,7 +125,7 @@ def test_a_fit_that_rests_on_one_patient_has_no_interval_and_says_why():
     assert np.isfinite(intercept.high)
 
 
-def test_one_group_has_numbers_without_an_interval_and_says_why():
+def test_one_group_has_values_with_a_note_instead_of_intervals():
     score, positive, _ = clinic(np.random.default_rng(5), 30)
     for found in recalibration(score, positive, ["a"] * 30):
         assert np.isfinite(found.value)

@@ -75,7 +75,7 @@ def said(folder: Path) -> dict[str, bool]:
     return {finding.text: finding.grave for finding in findings.cautions(runs.read(folder))}
 
 
-def test_the_page_opens_in_a_browser_without_complaint_or_request(run: Path, browser: Any) -> None:
+def test_the_page_opens_in_a_browser_without_errors_or_requests(run: Path, browser: Any) -> None:
     opened = visit(browser, run / keys.REPORT_FILE)
     assert opened.complaints == []
     assert all(url.startswith(("file:", "data:")) for url in opened.requests)
@@ -86,7 +86,7 @@ def test_the_page_opens_in_a_browser_without_complaint_or_request(run: Path, bro
 
 
 @pytest.mark.parametrize("width", [360, 390, 1280])
-def test_the_headline_is_in_sight_and_nothing_overflows(run: Path, browser: Any, width: int) -> None:
+def test_the_headline_is_visible_and_nothing_overflows(run: Path, browser: Any, width: int) -> None:
     sheet = visit(browser, run / keys.REPORT_FILE, width).page
     assert sheet.evaluate("document.documentElement.scrollWidth") == width
     record = runs.read(run)
@@ -100,7 +100,7 @@ def test_the_headline_is_in_sight_and_nothing_overflows(run: Path, browser: Any,
             assert 0 <= box["x"] < box["x"] + box["width"] <= width
 
 
-def test_the_page_has_one_title_and_says_what_every_picture_and_column_is(run: Path, browser: Any) -> None:
+def test_the_page_has_one_title_and_labels_every_picture_and_column(run: Path, browser: Any) -> None:
     sheet = visit(browser, run / keys.REPORT_FILE).page
     assert sheet.locator("h1").count() == 1
     assert sheet.locator("img:not([alt]), img[alt='']").count() == 0
@@ -108,7 +108,7 @@ def test_the_page_has_one_title_and_says_what_every_picture_and_column_is(run: P
     assert sheet.locator("table").count() == sheet.locator("table > caption").count() > 3
 
 
-def test_headings_come_in_order_and_the_contents_lead_to_every_section(run: Path, browser: Any) -> None:
+def test_headings_are_in_order_and_the_contents_link_to_every_section(run: Path, browser: Any) -> None:
     sheet = visit(browser, run / keys.REPORT_FILE).page
     levels = sheet.eval_on_selector_all("h1, h2, h3", "all => all.map(each => Number(each.tagName[1]))")
     assert all(after <= before + 1 for before, after in pairwise(levels))
@@ -118,12 +118,12 @@ def test_headings_come_in_order_and_the_contents_lead_to_every_section(run: Path
     assert sheet.locator("body > :first-child").get_attribute("href") == "#main"
 
 
-def test_every_text_stands_out_from_what_is_behind_it(run: Path, browser: Any) -> None:
+def test_every_text_has_enough_contrast(run: Path, browser: Any) -> None:
     worst = visit(browser, run / keys.REPORT_FILE).page.evaluate(CONTRAST)
     assert worst[0] >= 4.5, worst
 
 
-def test_what_is_folded_away_on_the_screen_is_printed(run: Path, browser: Any) -> None:
+def test_folded_content_is_printed(run: Path, browser: Any) -> None:
     sheet = visit(browser, run / keys.REPORT_FILE, width=680).page
     hidden = sheet.locator("details table").first
     assert not hidden.is_visible()
@@ -142,7 +142,7 @@ def test_a_report_without_the_newer_tables_still_has_its_end_points(tmp_path: Pa
     assert 'id="cohort"' not in text
 
 
-def test_names_are_shown_as_text_and_never_run(tmp_path: Path, browser: Any) -> None:
+def test_names_are_shown_as_text_and_never_executed(tmp_path: Path, browser: Any) -> None:
     evil = "<script>document.title='owned'</script>"
     folder = fake_run.make(tmp_path, classes=(evil, "<img src=x onerror=alert(1)>", "F2"), n=30)
     amend(folder, keys.CONFIG_FILE, name=evil)
@@ -159,7 +159,7 @@ def test_names_are_shown_as_text_and_never_run(tmp_path: Path, browser: Any) -> 
     assert opened.complaints == []
 
 
-def test_a_run_that_left_nothing_says_so(tmp_path: Path) -> None:
+def test_a_run_without_files_states_that_nothing_was_recorded(tmp_path: Path) -> None:
     text = run_page.write(tmp_path).read_text()
     for name in (
         "Metrics of the test set",
@@ -184,19 +184,19 @@ def test_a_run_that_left_nothing_says_so(tmp_path: Path) -> None:
         keys.PREDICTIONS_FILE,
     ],
 )
-def test_each_file_may_be_broken_or_missing(folder: Path, name: str) -> None:
+def test_each_file_may_be_damaged_or_missing(folder: Path, name: str) -> None:
     (folder / name).write_bytes(b'{"broken\xff')
     assert run_page.write(folder).read_text().count(f"{name} is there but could not be read") == 1
     (folder / name).unlink()
     assert "could not be read" not in run_page.write(folder).read_text()
 
 
-def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nowhere is not a run's folder"):
         run_page.write(tmp_path / "nowhere")
 
 
-def test_a_failed_audit_stands_first_and_grave(folder: Path) -> None:
+def test_a_failed_audit_is_the_first_caution(folder: Path) -> None:
     amend(folder, keys.AUDIT_FILE, verdict="fail", warnings=["12 groups cross partitions."])
     told = said(folder)
     assert next(iter(told)).startswith("The data failed the audit")
@@ -207,7 +207,7 @@ def test_a_failed_audit_stands_first_and_grave(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("level", ["ok", "warning", "fail"])
-def test_the_verdict_of_the_audit_stands_at_the_head(folder: Path, browser: Any, level: str) -> None:
+def test_the_verdict_of_the_audit_is_in_the_header(folder: Path, browser: Any, level: str) -> None:
     amend(folder, keys.AUDIT_FILE, verdict=level)
     (folder / keys.AUDIT_PAGE).touch()
     head = visit(browser, run_page.write(folder)).page.locator("header .audited")
@@ -215,7 +215,7 @@ def test_the_verdict_of_the_audit_stands_at_the_head(folder: Path, browser: Any,
     assert head.locator("a").get_attribute("href") == keys.AUDIT_PAGE
 
 
-def test_an_audit_page_that_is_not_there_is_not_linked(folder: Path) -> None:
+def test_a_missing_audit_page_is_not_linked(folder: Path) -> None:
     assert 'href="audit.html"' not in run_page.write(folder).read_text()
 
 
@@ -226,7 +226,7 @@ def test_failures_of_the_audit_are_grave_and_its_warnings_are_not(folder: Path) 
     assert [grave for text, grave in told.items() if "dealt out in slices" in text] == [False]
 
 
-def test_the_headline_is_held_against_the_best_that_needs_no_network(folder: Path) -> None:
+def test_the_headline_is_compared_with_the_highest_baseline(folder: Path) -> None:
     found = fake_audit.audit()
     found["protocols"]["run"]["metadata"] = fake_audit.baseline(0.41) | {"macro_auc": 0.71}
     amend(folder, keys.AUDIT_FILE, **found)
@@ -238,29 +238,29 @@ def test_the_headline_is_held_against_the_best_that_needs_no_network(folder: Pat
     assert kappa.baseline_text == ".000 (chance)"
 
 
-def test_figures_of_the_audit_stay_on_its_own_page(folder: Path) -> None:
+def test_figures_of_the_audit_are_only_on_its_own_page(folder: Path) -> None:
     save(partitions({"train": {"F0": 1}}), folder / keys.FIGURES / "audit_clusters.png")
     assert "Further figures" not in run_page.write(folder).read_text()
 
 
-def test_a_leaky_split_is_told_even_without_an_audit(folder: Path) -> None:
+def test_a_leaky_split_has_a_caution_even_without_an_audit(folder: Path) -> None:
     (folder / keys.AUDIT_FILE).unlink()
     amend(folder, keys.CONFIG_FILE, split={"name": "paper_random", "leaky": True, "val_is_test": True})
     assert sum(said(folder).values()) == 2
 
 
-def test_guessing_is_told_not_to_beat_its_baseline(tmp_path: Path) -> None:
+def test_guessing_does_not_exceed_its_baseline(tmp_path: Path) -> None:
     told = said(fake_run.make(tmp_path, n=60, skill=0.0))
     assert sum("does not clearly exceed its baseline" in text for text in told) == 3
 
 
-def test_a_class_absent_from_the_test_is_told(folder: Path) -> None:
+def test_a_class_absent_from_the_test_is_named(folder: Path) -> None:
     table = pd.read_csv(folder / keys.PREDICTIONS_FILE, dtype=str)
     table[table[keys.Y_TRUE] != "2"].to_csv(folder / keys.PREDICTIONS_FILE, index=False)
     assert "The test set contains no sample of F2." in said(folder)
 
 
-def test_a_figure_that_a_later_stage_adds_is_shown_and_a_broken_one_passed_over(folder: Path) -> None:
+def test_an_additional_figure_is_shown_and_a_damaged_one_skipped(folder: Path) -> None:
     save(partitions({"train": {"F0": 1}}), folder / keys.FIGURES / "grad_cam.png")
     (folder / keys.FIGURES / "broken.png").write_bytes(b"")
     text = run_page.write(folder).read_text()
@@ -268,16 +268,14 @@ def test_a_figure_that_a_later_stage_adds_is_shown_and_a_broken_one_passed_over(
     assert "Broken" not in text
 
 
-def test_the_page_names_the_interval_that_was_asked_for(folder: Path) -> None:
+def test_the_page_names_the_level_of_the_intervals(folder: Path) -> None:
     amend(folder, keys.CONFIG_FILE, bootstrap={"level": 0.9})
     text = run_page.write(folder).read_text()
     assert "90\u00a0% CI" in text
     assert "95\u00a0%" not in text
 
 
-def test_a_link_to_another_file_leaves_the_page_in_the_frame_of_mlflow_as_it_is(
-    run: Path, browser: Any
-) -> None:
+def test_links_to_other_files_open_in_a_new_tab(run: Path, browser: Any) -> None:
     opened = browser.new_page()
     opened.evaluate(
         """text => {

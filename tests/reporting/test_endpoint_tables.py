@@ -24,7 +24,7 @@ def same_patients() -> pd.DataFrame:
     return fake_tables.comparators().assign(n=90)
 
 
-def test_the_run_stands_once_beside_markers_of_the_same_patients() -> None:
+def test_the_run_has_one_line_for_markers_of_the_same_patients() -> None:
     lines = compared(same_patients())
     assert lines == [
         "LSM: published",
@@ -35,7 +35,7 @@ def test_the_run_stands_once_beside_markers_of_the_same_patients() -> None:
     ]
 
 
-def test_of_three_markers_the_two_that_share_their_patients_share_the_run() -> None:
+def test_two_of_three_markers_with_the_same_patients_share_the_line_of_the_run() -> None:
     table = same_patients()
     third = table[(table["beside"] == "apri")].assign(beside="fib4", n=70)
     third["marker"] = third["marker"].replace("apri", "fib4")
@@ -46,7 +46,7 @@ def test_of_three_markers_the_two_that_share_their_patients_share_the_run() -> N
     ]
 
 
-def test_one_number_that_differs_keeps_the_run_beside_each_marker() -> None:
+def test_the_run_has_a_line_per_marker_if_a_value_differs() -> None:
     table = same_patients()
     other = (table["marker"] == "run") & (table["beside"] == "apri") & (table["metric"] == "npv")
     table.loc[other, "value"] = 0.7
@@ -73,7 +73,7 @@ def falling_short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("falling_short")
-def test_an_interval_that_covers_too_little_says_so_where_it_stands(run: Run) -> None:
+def test_an_interval_with_low_coverage_has_a_remark(run: Run) -> None:
     (note,) = estimates.with_coverage_remarks(run, area(note="few patients", method="logit DeLong"))["note"]
     assert note == "few patients; such intervals contained the true value in 88.0\u00a0% of simulated studies"
 
@@ -88,7 +88,7 @@ def test_an_interval_that_covers_too_little_says_so_where_it_stands(run: Run) ->
         {"value": np.nan},
     ],
 )
-def test_an_interval_that_covers_well_or_is_not_known_has_no_remark(
+def test_an_interval_with_good_or_unknown_coverage_has_no_remark(
     run: Run, changes: dict[str, object]
 ) -> None:
     assert estimates.with_coverage_remarks(run, area(**changes))["note"].tolist() == [""]
@@ -100,7 +100,7 @@ def test_intervals_of_another_level_were_not_simulated(run: Run) -> None:
     assert estimates.with_coverage_remarks(other, area(method="logit DeLong"))["note"].tolist() == [""]
 
 
-def test_slopes_of_patients_with_several_samples_are_known_to_cover_too_little(run: Run) -> None:
+def test_slopes_of_patients_with_several_samples_have_low_coverage(run: Run) -> None:
     row = {"level": "sample", "probabilities": "as predicted", "measure": "slope_ge_F2"}
     slope = pd.DataFrame([row | fake_tables.estimate(0.9, "clustered Wald")])
     assert "simulated studies" in estimates.with_coverage_remarks(run, slope)["note"][0]
@@ -112,7 +112,7 @@ def test_slopes_of_patients_with_several_samples_are_known_to_cover_too_little(r
     ]
 
 
-def test_ppv_is_known_among_the_simulated_shares() -> None:
+def test_ppv_has_the_coverage_of_proportions() -> None:
     of_share = coverage.expected("accuracy", "clustered Wilson", 20, 0.9, clustered=True)
     assert coverage.expected("ppv", "clustered Wilson", 20, 0.9, clustered=True) == of_share
 
@@ -128,7 +128,7 @@ def test_baselines_have_a_column_only_where_one_is_known() -> None:
     assert {line.cells[place].text for line in having.lines} == {"60.0\u00a0%", "–"}
 
 
-def test_decisions_of_two_classes_stand_beside_the_baseline_of_the_headline() -> None:
+def test_decisions_of_two_classes_have_the_baseline_of_the_headline() -> None:
     table = fake_tables.endpoints().query("endpoint == 'ge_F2'").assign(endpoint=">=F2")
     metrics = pd.DataFrame({"metric": ["accuracy"], "value": [0.8], "baseline": [0.6]})
     config = {"task": {"classes": ["<F2", ">=F2"], "endpoints": {}}}

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from fake_arms import BINARY, STAGES, TASK, answers
+from fake_arms import BINARY, STAGES, TASK, predictions_of
 
 from fibrolab import keys
 from fibrolab.evaluation import predictions, score
@@ -18,9 +18,9 @@ from fibrolab.evaluation.measures import operating_points
 from fibrolab.evaluation.probabilities import calibration, conformal, recalibration
 
 DRAWS = 200
-FRAME = answers(1.2, 0, n=120, per_patient=2)
-OTHER = answers(0.9, 1, n=120, per_patient=2)
-PAIR = answers(1.2, 0, n=120, per_patient=2, classes=BINARY.classes)
+FRAME = predictions_of(1.2, 0, n=120, per_patient=2)
+OTHER = predictions_of(0.9, 1, n=120, per_patient=2)
+PAIR = predictions_of(1.2, 0, n=120, per_patient=2, classes=BINARY.classes)
 TEST = predictions.select(FRAME, keys.TEST)
 SCORES = predictions.probabilities(TEST)[:, 2:].sum(axis=1)
 ILL, GROUPS = (TEST[keys.Y_TRUE] >= 2).to_numpy(), TEST[keys.GROUP_ID].to_numpy()
@@ -73,9 +73,11 @@ TABLES: dict[str, Callable[[float], pd.DataFrame]] = {
         PAIR, manifest(PAIR), BINARY.classes, True, DRAWS, level=level
     ),
     "two arms": lambda level: compared([FRAME], [OTHER], level),
-    "two arms of one row a patient": lambda level: compared([answers(1.2, 0)], [answers(0.9, 1)], level),
-    "two cohorts": lambda level: compared([FRAME], [answers(0.9, 1, cohort=1)], level, paired=False),
-    "trainings": lambda level: compared([FRAME, OTHER], [answers(1.5, 2, per_patient=2)], level),
+    "two arms of one row a patient": lambda level: compared(
+        [predictions_of(1.2, 0)], [predictions_of(0.9, 1)], level
+    ),
+    "two cohorts": lambda level: compared([FRAME], [predictions_of(0.9, 1, cohort=1)], level, paired=False),
+    "trainings": lambda level: compared([FRAME, OTHER], [predictions_of(1.5, 2, per_patient=2)], level),
     "folds": folded,
     "reliability": lambda level: pd.DataFrame(vars(calibration.reliability(SCORES, ILL, GROUPS, 4, level))),
     "decision": lambda level: ends(net_benefit.curve(SCORES, ILL, GROUPS, DRAWS, level=level)).explode(
@@ -92,7 +94,7 @@ STEPS = {"curves"}  # at some points of which every resample has the same value
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_an_interval_of_a_lower_level_lies_within_that_of_a_higher(name):
+def test_an_interval_of_a_lower_level_is_within_that_of_a_higher(name):
     wide, narrow = (TABLES[name](level)[["low", "high"]].astype(float) for level in (0.95, 0.7))
     known = wide["low"].notna()
     assert known.sum() > 0

@@ -25,26 +25,26 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> str:
     return html.unescape(re.sub(r"<[^>]+>|[ \n]+", " ", run_page.write(folder).read_text()))
 
 
-def test_accuracy_stands_with_its_p_against_chance_and_what_chance_is(text: str) -> None:
+def test_accuracy_has_its_p_against_chance_and_the_accuracy_by_chance(text: str) -> None:
     assert len(re.findall(r"p\u00a0[<=]\u00a0\.\d+ against chance", text)) == 1
     assert "one-sided t test over groups against the" in text
 
 
-def test_every_headline_number_stands_with_the_mean_and_sd_of_the_resamples(text: str) -> None:
+def test_every_headline_metric_has_mean_and_sd_of_the_resamples(text: str) -> None:
     assert len(re.findall(r"\d ± \.?\d", text)) == 3
     assert "mean ± SD of 200 bootstrap resamples" in text
 
 
-def test_the_result_is_told_in_words_before_the_table(text: str) -> None:
+def test_results_in_words_precede_the_table(text: str) -> None:
     assert 0 < text.index("The predicted class was correct for") < text.index("Interval is")
 
 
-def test_what_a_paper_reports_has_a_section_of_its_own(text: str) -> None:
+def test_published_results_have_their_own_section(text: str) -> None:
     assert "Published results" in text
     assert "Published test set: 102." in text
 
 
-def test_the_area_of_two_classes_is_one_number_with_one_interval(tmp_path: Path) -> None:
+def test_two_classes_have_one_auc_with_one_interval(tmp_path: Path) -> None:
     metrics = pd.read_csv(fake_run.make(tmp_path, classes=("<F2", ">=F2"), n=60) / keys.METRICS_FILE)
     audited = {"nearest_neighbour": {"accuracy": 0.6, "macro_auc": 0.61}}
     _, area, _ = numbers.headline(metrics, audited)

@@ -72,7 +72,7 @@ def test_a_row_reads_as_value_and_interval() -> None:
     assert str(numbers.Row("qwk", math.nan, math.nan, math.nan, 0.0)) == "not defined"
 
 
-def test_the_highest_known_baseline_of_accuracy_counts() -> None:
+def test_the_highest_known_baseline_is_used() -> None:
     table = metrics(
         value=[0.6, 0.8, 0.5], low=[0.5, 0.7, 0.4], high=[0.7, 0.9, 0.6], baseline=[0.3, 0.5, 0.0]
     )
@@ -124,7 +124,7 @@ def test_every_line_of_every_table_has_a_cell_a_column_and_every_mark_its_note(r
         assert used == {mark for mark, _ in sheet.notes if mark}
 
 
-def test_ids_sites_and_classes_stay_words(run: Path) -> None:
+def test_ids_sites_and_classes_stay_text(run: Path) -> None:
     found = runs.read(run).tables
     assert found["mistakes"][keys.SAMPLE_ID].tolist()[:2] == ["0000", "0001"]
     assert "007" in found["subgroups"]["value"].tolist()
@@ -132,7 +132,7 @@ def test_ids_sites_and_classes_stay_words(run: Path) -> None:
     assert set(found) == set(runs.TABLES)
 
 
-def test_a_table_without_a_needed_column_is_a_fault_and_an_empty_one_is_none(tmp_path: Path) -> None:
+def test_a_table_without_a_needed_column_is_a_fault_and_an_empty_one_is_not(tmp_path: Path) -> None:
     (tmp_path / "cohort.csv").write_text("variable,statistic\nage,median\n")
     (tmp_path / "mistakes.csv").write_text("sample_id,true,predicted\n")
     record = runs.read(tmp_path)
@@ -141,7 +141,7 @@ def test_a_table_without_a_needed_column_is_a_fault_and_an_empty_one_is_none(tmp
     assert record.faults[0].startswith("cohort.csv is there but could not be read: it has no column train,")
 
 
-def test_one_method_is_told_once_and_several_are_marked() -> None:
+def test_one_method_has_a_general_note_and_several_have_marks() -> None:
     table = fake_tables.calibration()
     sheet, _ = run_page.tables(having(calibration=table))["calibration"]
     assert sheet.notes == [("", "Confidence interval: percentile bootstrap over groups.")]
@@ -151,7 +151,7 @@ def test_one_method_is_told_once_and_several_are_marked() -> None:
     assert [mark for mark, _ in sheet.notes] == ["a", "b"]
 
 
-def test_what_is_not_defined_says_why() -> None:
+def test_undefined_values_have_a_note() -> None:
     found = run_page.tables(having(endpoints=fake_tables.endpoints()))["endpoints"]
     by_sample = next(sheet for sheet in found if sheet.file == "end_points_by_sample")
     place = [column.title for column in by_sample.columns].index("LR+") - 1
@@ -160,7 +160,7 @@ def test_what_is_not_defined_says_why() -> None:
     assert dict(by_sample.notes)[mark] == "No healthy sample is called ill."
 
 
-def test_end_points_stand_by_level_rule_and_threshold() -> None:
+def test_end_points_are_listed_by_level_rule_and_threshold() -> None:
     areas, by_sample, *others = run_page.tables(having(endpoints=fake_tables.endpoints()))["endpoints"]
     levels = ("mean", "worst_sample", "vote")
     assert [sheet.file for sheet in others] == [f"end_points_by_patient_{level}" for level in levels]
@@ -169,7 +169,7 @@ def test_end_points_stand_by_level_rule_and_threshold() -> None:
     assert cells(by_sample)["F4, Youden's index"][0][0] == ".370"
 
 
-def test_a_marker_stands_beside_the_run_on_its_own_patients() -> None:
+def test_a_marker_is_listed_with_the_run_on_the_same_patients() -> None:
     table = fake_tables.comparators()
     other = (table["marker"] == "run") & (table["beside"] == "apri") & (table["metric"] == "auc")
     table.loc[other, "value"] = 0.9
@@ -182,7 +182,7 @@ def test_a_marker_stands_beside_the_run_on_its_own_patients() -> None:
     assert found["This run, where APRI is known, Youden's index"][1][0] == ".900"
 
 
-def test_a_remark_on_every_measure_of_a_cut_off_is_made_on_the_cut_off() -> None:
+def test_a_remark_common_to_all_measures_is_on_the_cut_off() -> None:
     table = fake_tables.comparators()
     table.loc[table["rule"] == "published", "note"] = "depends on the machine"
     table.loc[(table["rule"] == "published") & (table["metric"] == "npv"), "note"] += "; few patients"
@@ -195,14 +195,14 @@ def test_a_remark_on_every_measure_of_a_cut_off_is_made_on_the_cut_off() -> None
     assert "Depends on the machine." not in [told[mark] for mark in marked]
 
 
-def test_a_comparison_of_areas_alone_still_has_its_lines() -> None:
+def test_a_comparison_of_areas_only_has_its_lines() -> None:
     table = fake_tables.comparators()
     first = run_page.tables(having(comparators=table[table["metric"] == "auc"]))["comparators"][0]
     names = ["LSM, ", "This run, where LSM is known", "APRI, ", "This run, where APRI is known"]
     assert list(cells(first)) == names
 
 
-def test_what_many_subgroups_miss_by_chance_is_told_of_the_whole_table() -> None:
+def test_a_note_on_multiplicity_applies_to_the_whole_table() -> None:
     many = pd.concat([fake_tables.subgroups().assign(variable=f"v{k}") for k in range(5)])
     (sheet,) = run_page.tables(having(subgroups=many))["subgroups"]
     told = (
@@ -211,14 +211,14 @@ def test_what_many_subgroups_miss_by_chance_is_told_of_the_whole_table() -> None
     assert [mark for mark, text in sheet.notes if text.startswith(told)] == [""]
 
 
-def test_only_the_worst_of_many_mistakes_are_shown() -> None:
+def test_only_the_largest_of_many_errors_are_shown() -> None:
     (sheet,) = run_page.tables(having(mistakes=fake_tables.mistakes(fake_run.CLASSES)))["mistakes"]
     assert len(sheet.lines) == 30
     assert "The first 30 of 40." in sheet.caption
     assert [text for text, _, _ in cells(sheet)["0000, 000"]] == ["F4", "F0", "99.0\u00a0%", "4"]
 
 
-def test_the_p_of_a_variable_stands_once_and_the_rest_of_its_lines_are_blank() -> None:
+def test_the_p_of_a_variable_is_on_its_first_line_only() -> None:
     values = [("sex", "F, n (%)", 0.84), ("sex", "M, n (%)", math.nan), ("age_years", "n", math.nan)]
     rows = [{"variable": name, "statistic": text, "p": p, "train": "1"} for name, text, p in values]
     table = pd.DataFrame(rows).assign(validation="1", test="1", test_name="", note="")
@@ -226,7 +226,7 @@ def test_the_p_of_a_variable_stands_once_and_the_rest_of_its_lines_are_blank() -
     assert [line.cells[-1].text for line in sheet.lines] == [".84", "", "–"]
 
 
-def test_the_headline_is_kept_with_the_mean_and_sd_of_its_resamples(run: Path) -> None:
+def test_the_table_of_the_headline_has_mean_and_sd_of_the_resamples(run: Path) -> None:
     sheet, *_ = run_page.tables(runs.read(run))["headline"]
     place = [column.title for column in sheet.columns].index("Bootstrap mean ± SD")
     record = runs.read(run).metrics
@@ -236,7 +236,7 @@ def test_the_headline_is_kept_with_the_mean_and_sd_of_its_resamples(run: Path) -
     assert told == f"{100 * known['mean']:.1f} ± {100 * known['sd']:.1f}"
 
 
-def test_a_run_of_old_has_its_end_points_at_one_half() -> None:
+def test_without_endpoints_csv_end_points_are_at_one_half() -> None:
     names = [f"{name}_ge_F2" for name in ("auc", "accuracy", "sensitivity", "specificity")]
     table = pd.DataFrame({"metric": names, "value": 0.8})
     (sheet,) = run_page.tables(Run(Path(), config=CONFIG, metrics=table))["endpoints"]
@@ -248,13 +248,13 @@ def test_an_empty_run_has_no_table(tmp_path: Path) -> None:
     assert not any(run_page.tables(runs.read(tmp_path)).values())
 
 
-def test_measures_that_were_not_taken_have_no_column() -> None:
+def test_measures_without_values_have_no_column() -> None:
     table = pd.DataFrame({"metric": ["sensitivity_F0", "f1_F0"], "value": [0.8, 0.7]})
     (sheet,) = metric_sheets.by_class(Run(Path(), config=CONFIG, metrics=table))
     assert [column.title for column in sheet.columns] == ["Class", "Sensitivity", "F1"]
 
 
-def test_a_footnote_that_is_said_twice_stands_once_and_marks_go_on_past_z() -> None:
+def test_a_repeated_footnote_is_listed_once_and_marks_continue_after_z() -> None:
     notes = Footnotes(["of all"])
     assert notes.marks("one", "two", "one", "", "of all") == "a, b"
     assert notes.marks("two") == "b"
@@ -264,7 +264,7 @@ def test_a_footnote_that_is_said_twice_stands_once_and_marks_go_on_past_z() -> N
 
 
 @given(st.lists(st.text(max_size=3), max_size=80))
-def test_marks_and_texts_belong_to_each_other_one_to_one(texts: list[str]) -> None:
+def test_each_mark_has_one_text(texts: list[str]) -> None:
     notes = Footnotes()
     marks = {text: notes.marks(text) for text in texts}
     told = dict(notes.notes)
@@ -272,7 +272,7 @@ def test_marks_and_texts_belong_to_each_other_one_to_one(texts: list[str]) -> No
     assert all(told[mark] == text for text, mark in marks.items() if text)
 
 
-def test_a_name_of_a_table_is_fit_for_a_file() -> None:
+def test_the_name_of_a_table_gives_a_valid_file_name() -> None:
     assert Sheet("../End points: F2 & worse", "", [], [line("a")]).file == "end_points_f2_worse"
 
 

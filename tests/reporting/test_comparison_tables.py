@@ -26,7 +26,7 @@ def arms(measures: int, note: str = "") -> Sheet:
 
 
 @pytest.mark.parametrize(("measures", "broad"), [(3, False), (5, True)])
-def test_a_table_of_many_measures_takes_the_whole_screen(measures: int, broad: bool) -> None:
+def test_a_table_of_many_measures_is_broad(measures: int, broad: bool) -> None:
     assert ("broad" in arms(measures).style) is broad
 
 
@@ -45,7 +45,7 @@ def sheet_of(rows: list[dict[str, Any]], level: str, family: str) -> Sheet:
     return comparison_sheets.LAYOUTS[family](shown, level, family)
 
 
-def test_classes_are_lines_with_the_arms_side_by_side_and_their_average_last() -> None:
+def test_each_class_has_a_line_per_arm_and_the_average_is_last() -> None:
     rows = [
         {"arm": arm, "of": of, "metric": f"macro_{rate}" if not of else rate}
         for arm in "ab"
@@ -64,7 +64,7 @@ def test_end_points_at_thresholds_are_named_in_words() -> None:
     assert [cell.text for cell in sheet.lines[0].cells[:2]] == ["F1 or worse", "a"]
 
 
-def test_folds_are_lines_and_their_mean_stands_out() -> None:
+def test_folds_are_lines_and_their_mean_is_emphasised() -> None:
     rows = [{"arm": "a", "metric": "accuracy", "fold": fold, "groups": math.nan} for fold in ("0", "1")]
     rows.append({"arm": "a", "metric": "accuracy", "fold": "", "sd": 0.02})
     sheet = sheet_of(rows, "sample", FOLDS)

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from chromium import chromium, visit
-from fake_arms import answers, of_test
+from fake_arms import of_test, predictions_of
 from fake_compared import QUICK, compare, folds_of, leave, named, table_of
 from mlflow.tracking import MlflowClient
 from sklearn.metrics import accuracy_score
@@ -23,7 +23,7 @@ ALONE = "Each arm is one training: p refers to these trained networks"
 
 
 def test_a_comparison_writes_a_page_a_table_figures_and_files_for_a_paper(tmp_path, place, capsys):
-    frames = [answers(1.0, 0, per_patient=2), answers(3.0, 1, per_patient=2)]
+    frames = [predictions_of(1.0, 0, per_patient=2), predictions_of(3.0, 1, per_patient=2)]
     ids = [leave(place, frame, model) for frame, model in zip(frames, ("resnet", "hybrid"), strict=True)]
     folder = compare(tmp_path, ids, "name=one against other", rendered=True)
     table = table_of(folder)
@@ -47,7 +47,7 @@ def test_a_comparison_writes_a_page_a_table_figures_and_files_for_a_paper(tmp_pa
 
 
 def test_runs_of_one_test_set_are_trainings_of_an_arm(tmp_path, place):
-    ids = [leave(place, answers(1.0, seed)) for seed in range(4)]
+    ids = [leave(place, predictions_of(1.0, seed)) for seed in range(4)]
     folder = compare(tmp_path, named(old=ids[:3], new=ids[3:]))
     table = table_of(folder)
     alone = table[(table["metric"] == "accuracy") & (table["against"] == "")].set_index("arm")
@@ -59,7 +59,7 @@ def test_runs_of_one_test_set_are_trainings_of_an_arm(tmp_path, place):
 
 
 def test_runs_without_a_name_go_by_their_model_or_by_their_id(tmp_path, place):
-    ids = [leave(place, answers(1.0, seed), "resnet") for seed in range(2)]
+    ids = [leave(place, predictions_of(1.0, seed), "resnet") for seed in range(2)]
     folder = compare(tmp_path, ids)
     assert set(table_of(folder)["arm"].dropna()) == {f"resnet {run[:6]}" for run in ids}
     assert ALONE in (folder / PAGE_FILE).read_text()
@@ -83,7 +83,7 @@ def test_runs_without_a_name_go_by_their_model_or_by_their_id(tmp_path, place):
     ],
 )
 def test_runs_of_one_model_go_by_the_few_settings_that_differ(tmp_path, place, changes, names):
-    ids = [leave(place, answers(1.0, k), **changed) for k, changed in enumerate(changes)]
+    ids = [leave(place, predictions_of(1.0, k), **changed) for k, changed in enumerate(changes)]
     folder = compare(tmp_path, ids)
     assert set(table_of(folder)["arm"].dropna()) == (names or {f"resnet {run[:6]}" for run in ids})
     assert "published" not in (folder / PAGE_FILE).read_text()
@@ -102,7 +102,9 @@ def test_folds_are_one_arm_that_predicts_every_sample_once(tmp_path, place):
 
 
 def test_stiffness_of_the_manifest_is_one_more_arm_of_the_end_points(tmp_path, place):
-    ids = [leave(place, answers(1.0, k), model, stiffness=True) for k, model in enumerate(("old", "new"))]
+    ids = [
+        leave(place, predictions_of(1.0, k), model, stiffness=True) for k, model in enumerate(("old", "new"))
+    ]
     table = table_of(compare(tmp_path, ids))
     lsm = table[(table["arm"] == "LSM [kPa]") & (table["of"] == "ge_F2")]
     assert lsm["value"].item() == 1.0  # made up to follow the stage
@@ -110,7 +112,7 @@ def test_stiffness_of_the_manifest_is_one_more_arm_of_the_end_points(tmp_path, p
 
 
 def test_two_cohorts_are_compared_only_with_paired_false(tmp_path, place):
-    frames = [answers(1.0, 0, cohort=1), answers(1.0, 1, n=90, cohort=2)]
+    frames = [predictions_of(1.0, 0, cohort=1), predictions_of(1.0, 1, n=90, cohort=2)]
     ids = [leave(place, frame, name, name) for frame, name in zip(frames, ("here", "there"), strict=True)]
     with pytest.raises(ConfigError, match=r"(?s)another manifest .*paired=false"):
         compare(tmp_path, ids)
@@ -121,7 +123,7 @@ def test_two_cohorts_are_compared_only_with_paired_false(tmp_path, place):
 
 def test_a_failed_audit_is_in_red_before_all_numbers(tmp_path, place, capsys):
     ids = [
-        leave(place, answers(1.0, k), model, verdict=v)
+        leave(place, predictions_of(1.0, k), model, verdict=v)
         for k, (model, v) in enumerate((("a", "ok"), ("b", "fail")))
     ]
     folder = compare(tmp_path, ids)
@@ -134,7 +136,7 @@ def test_a_failed_audit_is_in_red_before_all_numbers(tmp_path, place, capsys):
 
 def faulty(place, fault):
     """Runs that cannot be compared, and words of the message that refuses them."""
-    first = leave(place, answers(1.0, 0))
+    first = leave(place, predictions_of(1.0, 0))
     if fault == "alone":
         return [first], "names 1 arms with runs"
     if fault == "twice":
@@ -144,23 +146,23 @@ def faulty(place, fault):
     if fault == "empty":
         return named(a=[first], b=[]), "names 1 arms with runs"
     if fault == "classes":
-        frame = answers(1.0, 1, classes=("no", "yes"))
+        frame = predictions_of(1.0, 1, classes=("no", "yes"))
         return [first, leave(place, frame, classes=("no", "yes"))], "has the classes no, yes"
     if fault == "samples":
-        frame = answers(1.0, 1).drop(index=[130, 131])
+        frame = predictions_of(1.0, 1).drop(index=[130, 131])
         return [
             first,
             leave(place, frame, "other"),
         ], "predicts 0 test samples that resnet does not, and lacks 2"
     if fault == "labels":
-        frame = answers(1.0, 1)
+        frame = predictions_of(1.0, 1)
         frame.loc[130, keys.Y_TRUE] = (frame.loc[130, keys.Y_TRUE] + 1) % 5
         return [first, leave(place, frame, "other")], "1 test samples have another label or group"
     if fault == "untested":
-        frame = answers(1.0, 1).assign(partition=keys.VALIDATION)
+        frame = predictions_of(1.0, 1).assign(partition=keys.VALIDATION)
         return [first, leave(place, frame)], "has no test predictions"
     if fault == "overlap":
-        frame = answers(1.0, 1).drop(index=[130])
+        frame = predictions_of(1.0, 1).drop(index=[130])
         others = [leave(place, frame) for _ in range(2)]
         return named(a=[first, others[0]], b=others[1:]), "both test 119 samples"
     folds = {"fold missing": {"missing": [1]}, "fold twice": {"repeated": 2}}[fault]
@@ -184,7 +186,7 @@ def test_runs_that_cannot_be_compared_are_refused_before_a_run_is_opened(tmp_pat
 
 
 def test_a_run_that_did_not_finish_is_refused(tmp_path, place):
-    first = leave(place, answers(1.0, 0))
+    first = leave(place, predictions_of(1.0, 0))
     with pytest.raises(RuntimeError), track(**place, name="broken", tags={}) as tracked:
         raise RuntimeError
     with pytest.raises(ConfigError, match="is FAILED"):
@@ -202,14 +204,14 @@ def test_a_run_that_did_not_finish_is_refused(tmp_path, place):
     ],
 )
 def test_settings_that_make_no_sense_are_refused(tmp_path, place, words, sentence):
-    ids = [leave(place, answers(1.0, k), model) for k, model in enumerate(("resnet", "hybrid"))]
+    ids = [leave(place, predictions_of(1.0, k), model) for k, model in enumerate(("resnet", "hybrid"))]
     with pytest.raises(ConfigError, match=sentence):
         compare(tmp_path, ids, *words)
 
 
 def test_settings_that_differ_are_a_table_and_names_are_escaped(tmp_path, place):
     ids = [
-        leave(place, answers(1.0, k), model, batch_size=size)
+        leave(place, predictions_of(1.0, k), model, batch_size=size)
         for k, (model, size) in enumerate((("<script>alert(1)</script>", 8), ("plain", 16)))
     ]
     page = (compare(tmp_path, ids) / PAGE_FILE).read_text()
@@ -220,7 +222,10 @@ def test_settings_that_differ_are_a_table_and_names_are_escaped(tmp_path, place)
 
 
 def test_the_page_opens_offline_without_errors_on_a_desktop_and_a_phone(tmp_path, place):
-    frames = [answers(1.0, 0, per_patient=2), *(answers(1.6, seed, per_patient=2) for seed in (1, 2, 3))]
+    frames = [
+        predictions_of(1.0, 0, per_patient=2),
+        *(predictions_of(1.6, seed, per_patient=2) for seed in (1, 2, 3)),
+    ]
     ids = [leave(place, frame, "resnet", stiffness=True) for frame in frames]
     folder = compare(tmp_path, named(old=ids[:1], new=ids[1:]), rendered=True)
     with chromium() as browser:
