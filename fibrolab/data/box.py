@@ -1,4 +1,4 @@
-"""A rectangle of a picture, in pixels."""
+"""A rectangle of an image, in pixels."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 class Box(NamedTuple):
-    """A rectangle [px]; the picture's upper left corner is 0, 0."""
+    """A rectangle [px]; the image's upper left corner is 0, 0."""
 
     left: int
     top: int
@@ -14,7 +14,7 @@ class Box(NamedTuple):
     height: int
 
     def __str__(self) -> str:
-        """Return the text of the rectangle in a manifest."""
+        """Return the rectangle as text, as it is written in a manifest."""
         return " ".join(map(str, self))
 
     def of(self, picture: np.ndarray) -> np.ndarray:

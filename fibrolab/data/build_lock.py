@@ -13,14 +13,14 @@ from fibrolab.errors import StorageError
 
 @contextmanager
 def only_builder(lock: Path, built: str) -> Iterator[None]:
-    """Hold a lock while something is built; a second process says so and waits.
+    """Hold a lock while something is built; a second process prints that it waits, and waits.
 
     Args:
-        lock: File of the lock; its folder is made.
-        built: What it is called in messages, such as `pixel store PATH`.
+        lock: File of the lock; its folder is created.
+        built: Name of the built thing in messages, such as `pixel store PATH`.
 
     Raises:
-        StorageError: The disk is full or cannot be written, here or in what is done meanwhile.
+        StorageError: The disk is full or cannot be written, here or in the code under the lock.
     """
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)

@@ -1,15 +1,16 @@
 """Pixel store: preprocessed images, addressed by the hash of their file, written once and memory-mapped.
 
-A store is one folder for one preprocess setting, and only ever grows at its end::
+A store is one folder for one set of preprocessing settings; its files are only appended to::
 
     ROOT/KEY/pixels.u8      slot i: H * W bytes at i * H * W (three times as many for colours)
-    ROOT/KEY/index.bin      record i: the 32 bytes of the SHA-256 of what slot i was made from; of a clip,
-                            whose frames fill slots in a row, the last frame has it and the others zeros
-    ROOT/KEY/settings.json  the settings behind KEY, for people
-    ROOT/KEY/build.lock     held by the one process that builds
+    ROOT/KEY/index.bin      record i: the 32 bytes of the SHA-256 of the content that slot i was made from;
+                            the frames of a clip fill consecutive slots: the last one has its record, the
+                            others have zeros
+    ROOT/KEY/settings.json  the settings that KEY is the hash of, for human readers
+    ROOT/KEY/build.lock     locked by the process that builds
 
-Pixels reach the disk before the records that vouch for them, so whatever stops a build, what the index
-names is whole. Anything beyond it is cut off by the next build.
+Pixels are written to disk before their records, so every slot with a record is complete, however a build is
+stopped. The next build cuts off anything after the last complete record.
 """
 
 import errno
@@ -39,8 +40,8 @@ from fibrolab.data.progress import track
 from fibrolab.data.readers import decode, decode_clip, read_bytes
 from fibrolab.errors import DataError, StorageError, UnreadableImageError, listing
 
-CHUNK = 64  # scans between two writes: what a kill can cost at most
-CLIPS = 4  # clips between two writes: a hundred frames each would otherwise fill the memory
+CHUNK = 64  # images between two writes: the most work that is lost when the process is killed
+CLIPS = 4  # clips between two writes: with more, a hundred frames each would fill the memory
 RECORD = 32  # bytes of a SHA-256
 ABSENT = -1  # slot of a sample that lacks the modality
 
@@ -48,7 +49,7 @@ T = TypeVar("T")
 
 
 class Slots(NamedTuple):
-    """Positions of samples in a store: first slot and number of slots (one a frame) of each, int64 (N,).
+    """Positions of samples in a store: first slot and number of slots (one per frame) of each, int64 (N,).
 
     A sample that lacks the modality has first slot `ABSENT` and no frame.
     """
@@ -67,8 +68,8 @@ class PixelStore:
     """Preprocessed images on disk, addressed by the content that they were made from.
 
     Args:
-        root: folder of all stores; made when it is missing.
-        preprocess: the settings; each setting has a store of its own.
+        root: folder of all stores; created when it is missing.
+        preprocess: the settings; each set of settings has its own store.
     """
 
     def __init__(self, root: Path, preprocess: Preprocess) -> None:
@@ -80,7 +81,7 @@ class PixelStore:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one scan, ``(H, W)``, or ``(H, W, 3)`` of colours."""
+        """Shape of one image, ``(H, W)``, or ``(H, W, 3)`` in colour."""
         return self.preprocess.shape
 
     def build(
@@ -91,24 +92,24 @@ class PixelStore:
         workers: int = 0,
         progress: bool = True,
     ) -> Slots:
-        """Make sure that every sample's pixels are in the store, computing those that are not.
+        """Make sure that every sample's pixels are in the store; compute those that are missing.
 
-        Only one process builds at a time; a second one waits and then finds the work done.
+        Only one process builds at a time; a second one waits and then finds the pixels stored.
 
         Args:
-            media: the samples; several may hold the same bytes.
-            digests: SHA-256 of each, as the survey gives it, as hex digits.
-            clips: keep every frame of each file, in a row; otherwise the one picture that is used.
-            workers: threads; 0 takes one a core. (OpenCV and Pillow let go of Python's lock while they work,
-                and unlike processes threads leave nothing behind when the build is killed.)
+            media: the samples; several may have the same bytes.
+            digests: SHA-256 of each sample in hexadecimal, from the survey.
+            clips: store every frame of each file, one after the other; otherwise the one image that is used.
+            workers: threads; 0 means one per core. (OpenCV and Pillow release the GIL while they work, and
+                threads, unlike processes, end with a build that is killed.)
             progress: show a progress bar.
 
         Returns:
             The slots of each sample; more than one for a clip.
 
         Raises:
-            DataError: files are unreadable or changed since they were hashed. All are listed; the others
-                are in the store all the same.
+            DataError: files are unreadable or changed since they were hashed. All are listed; the other
+                files are stored nevertheless.
             StorageError: the disk is full or the folder cannot be written.
         """
         wanted = dict(zip(digests, media, strict=True))  # identical files are read once
@@ -140,7 +141,7 @@ class PixelStore:
         return min(_size(self.pixels_path) // self._slot_bytes, _size(self._index_path) // RECORD)
 
     def _ends(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the slots that end a sample (n,), and their records, uint8 (n, 32)."""
+        """Return the last slot of each sample in the store (n,), and its record, uint8 (n, 32)."""
         count = self._count()
         content = self._index_path.read_bytes()[: count * RECORD] if count else b""
         records = np.frombuffer(content, np.uint8).reshape(-1, RECORD)
@@ -155,7 +156,7 @@ class PixelStore:
         return dict(zip(names, zip(first.tolist(), (last - first + 1).tolist(), strict=True), strict=True))
 
     def _fill(self, wanted: dict[str, Media], clips: bool, workers: int, progress: bool) -> dict[str, str]:
-        """Compute and append what is missing, chunk after chunk; return the faults by digest."""
+        """Compute and append missing pixels, one chunk at a time; return the faults by digest."""
         self._cut_tail()
         known = self._slots()
         missing = [(digest, item) for digest, item in wanted.items() if digest not in known]
@@ -164,11 +165,11 @@ class PixelStore:
         self._check_space(len(missing))
         self._write_settings()
         faults: dict[str, str] = {}
-        picture = self._mask if self.preprocess.labels else self._picture
-        size, decoded = (CLIPS, self._clip) if clips else (CHUNK, picture)
-        compute = partial(self._compute, decoded)
-        with _one_thread_a_call(), ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-            # A chunk is handed out when the one before is written, so that memory stays bounded.
+        one_slot = self._mask if self.preprocess.labels else self._picture
+        size, process = (CLIPS, self._clip) if clips else (CHUNK, one_slot)
+        compute = partial(self._compute, process)
+        with _single_threaded_opencv(), ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+            # A chunk is submitted when the previous one is written, so that memory stays bounded.
             results = chain.from_iterable(pool.map(compute, chunk) for chunk in _chunks(missing, size))
             shown = track(results, len(missing), "Preprocessing") if progress else results
             for chunk in _chunks(shown, size):
@@ -177,16 +178,16 @@ class PixelStore:
         return faults
 
     def _compute(
-        self, decoded: Callable[[bytes, Media], np.ndarray], item: tuple[str, Media]
+        self, process: Callable[[bytes, Media], np.ndarray], item: tuple[str, Media]
     ) -> tuple[str, np.ndarray | str]:
-        """Compute the pixels of one sample, one row a slot, or a sentence that says why there are none."""
+        """Return a sample's digest with its pixels, one row per slot, or with a sentence on the fault."""
         digest, media = item
         try:
             content = read_bytes(media.path)
-            # The bytes that are hashed are the bytes that are decoded: no file can change in between.
+            # The same bytes are hashed and decoded, so the file cannot change in between.
             if _digest(content, media) != digest:
-                return digest, f"{media.path}: changed since it was listed; run again when it is at rest"
-            return digest, decoded(content, media)
+                return digest, f"{media.path}: changed since it was listed; run again once it stays unchanged"
+            return digest, process(content, media)
         except UnreadableImageError as error:
             return digest, str(error)
 
@@ -218,7 +219,7 @@ class PixelStore:
             raise
 
     def _cut_tail(self) -> None:
-        """Drop what a stopped build left beyond the last sample that has all its pixels and its record."""
+        """Cut the files after the last sample that has all its pixels and its record."""
         last, _ = self._ends()
         count = int(last[-1]) + 1 if len(last) else 0
         for path, length in (
@@ -228,15 +229,17 @@ class PixelStore:
             if _size(path) > length:
                 os.truncate(path, length)
 
-    def _check_space(self, scans: int) -> None:
-        if shutil.disk_usage(self.folder).free < scans * (self._slot_bytes + RECORD):
-            raise StorageError(self._full(scans))
+    def _check_space(self, images: int) -> None:
+        """Raise a StorageError if this number of images does not fit on the disk."""
+        if shutil.disk_usage(self.folder).free < images * (self._slot_bytes + RECORD):
+            raise StorageError(self._full(images))
 
-    def _full(self, scans: int) -> str:
-        needed = scans * (self._slot_bytes + RECORD) / 2**20
+    def _full(self, images: int) -> str:
+        """Return the message that the disk is full."""
+        needed = images * (self._slot_bytes + RECORD) / 2**20
         free = shutil.disk_usage(self.folder).free / 2**20
         return (
-            f"The disk of the pixel store {self.folder} is full: {scans} scans need {needed:.1f} MiB there, "
+            f"The disk of the pixel store {self.folder} is full: {images} images need {needed:.1f} MiB, "
             f"{free:.1f} MiB are free. Free some, or put the cache on another disk"
         )
 
@@ -254,7 +257,7 @@ def _digest(content: bytes, media: Media) -> str:
 
 
 def _append_synced(path: Path, content: bytes) -> None:
-    """Append and wait until the disk has it."""
+    """Append to a file and wait until the content is on the disk."""
     with path.open("ab") as file:
         file.write(content)
         file.flush()
@@ -262,8 +265,8 @@ def _append_synced(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def _one_thread_a_call() -> Iterator[None]:
-    """Keep OpenCV from splitting each call over all cores: the scans are spread over them already."""
+def _single_threaded_opencv() -> Iterator[None]:
+    """Make OpenCV use one thread per call: the images are already distributed over all cores."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:

@@ -11,11 +11,11 @@ from fibrolab.choices import refuse, unknown
 from fibrolab.data.fault_sentences import cell_faults
 
 SEX: Final = {"f": "F", "female": "F", "m": "M", "male": "M"}  # accepted in any case, kept as F and M
-_ENOUGH = 20  # values that a statement on a whole column needs
-_YEARS = 10  # of a decade
+_ENOUGH = 20  # least number of values for a conclusion about a whole column
+_YEARS = 10  # in a decade
 
 
-class Slip(NamedTuple):
+class UnitError(NamedTuple):
     """Range of values that suggests another unit, ends included, and the advice for it."""
 
     low: float
@@ -28,36 +28,36 @@ class Measure(NamedTuple):
 
     Attributes:
         column: Its name.
-        unit: Of its values.
-        possible: Lowest and highest value that a patient can have; beyond, the manifest is at fault.
-        usual: Usual range; beyond it, the audit warns.
-        slips: Units that are mistaken for it and give values beyond what is possible or usual.
-        mistaken: A slip that a single value does not show, but a whole column within its range does.
+        unit: Unit of its values.
+        possible: Lowest and highest value that a patient can have; any other value is refused.
+        usual: Usual range; the audit warns of any other value.
+        unit_errors: Wrong units that give values out of the possible or the usual range.
+        column_error: A wrong unit that shows only if all values of the column are within its range.
     """
 
     column: str
     unit: str
     possible: tuple[float, float]
     usual: tuple[float, float]
-    slips: tuple[Slip, ...] = ()
-    mistaken: Slip | None = None
+    unit_errors: tuple[UnitError, ...] = ()
+    column_error: UnitError | None = None
 
 
 _KATAL = "given in µkat/L: multiply by 60"  # 1 U = 1 µmol/min, 1 kat = 1 mol/s
 
 # Usual ranges: liver stiffness as FibroScan measures it, 1.5 to 75 kPa (Castera, Forns and Alberti, J Hepatol
 # 48:835, 2008); units of enzymes and platelets as in FIB-4 (Sterling et al., Hepatology 43:1317, 2006) and
-# APRI (Wai et al., Hepatology 38:518, 2003). How far beyond a value still is possible is our choice, wide.
+# APRI (Wai et al., Hepatology 38:518, 2003). The possible ranges are our choice, and wide.
 MEASURES: Final = (
     Measure(
         keys.AGE_YEARS,
         "years",
         possible=(0, 120),
         usual=(18, 95),
-        slips=(
-            Slip(1900, 2100, "like a year of birth: give the age at the visit"),
-            Slip(121, 1440, "given in months: divide by 12"),
-            Slip(2101, 43830, "given in days: divide by 365.25"),
+        unit_errors=(
+            UnitError(1900, 2100, "like a year of birth: give the age at the visit"),
+            UnitError(121, 1440, "given in months: divide by 12"),
+            UnitError(2101, 43830, "given in days: divide by 365.25"),
         ),
     ),
     Measure(
@@ -65,20 +65,36 @@ MEASURES: Final = (
         "kPa",
         possible=(0.5, 300),
         usual=(1.5, 75),
-        slips=(Slip(500, 300_000, "given in Pa: divide by 1000"),),
+        unit_errors=(UnitError(500, 300_000, "given in Pa: divide by 1000"),),
         # An elastogram's modulus is E = 3 rho v^2, so 0.7 to 5 m/s are 1.5 to 75 kPa.
-        mistaken=Slip(0.5, 5, "given in m/s: the stiffness in kPa is 3 times the square of the speed"),
+        column_error=UnitError(
+            0.5, 5, "given in m/s: the stiffness in kPa is 3 times the square of the speed"
+        ),
     ),
-    Measure(keys.AST_U_L, "U/L", possible=(0.05, 50_000), usual=(5, 2000), slips=(Slip(0.05, 2, _KATAL),)),
-    Measure(keys.AST_ULN_U_L, "U/L", possible=(10, 200), usual=(25, 80), slips=(Slip(0.2, 2, _KATAL),)),
-    Measure(keys.ALT_U_L, "U/L", possible=(0.05, 50_000), usual=(5, 2000), slips=(Slip(0.05, 2, _KATAL),)),
+    Measure(
+        keys.AST_U_L,
+        "U/L",
+        possible=(0.05, 50_000),
+        usual=(5, 2000),
+        unit_errors=(UnitError(0.05, 2, _KATAL),),
+    ),
+    Measure(
+        keys.AST_ULN_U_L, "U/L", possible=(10, 200), usual=(25, 80), unit_errors=(UnitError(0.2, 2, _KATAL),)
+    ),
+    Measure(
+        keys.ALT_U_L,
+        "U/L",
+        possible=(0.05, 50_000),
+        usual=(5, 2000),
+        unit_errors=(UnitError(0.05, 2, _KATAL),),
+    ),
     Measure(
         keys.PLATELETS_1E9_L,
         "10^9/L",
         possible=(1, 3000),
         usual=(10, 1000),
-        slips=(Slip(3001, 3_000_000, "given per µL: divide by 1000"),),
-        mistaken=Slip(1, 60, "given in 10^4/µL: multiply by 10"),
+        unit_errors=(UnitError(3001, 3_000_000, "given per µL: divide by 1000"),),
+        column_error=UnitError(1, 60, "given in 10^4/µL: multiply by 10"),
     ),
 )
 
@@ -108,40 +124,40 @@ def known(table: pd.DataFrame) -> list[str]:
 
 
 def measured(table: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
-    """Return the clinical inputs of a network, on scales on which equal differences mean the same.
+    """Return the clinical inputs of a network, on scales on which equal differences have equal meaning.
 
-    Stiffness, enzymes and platelets differ by factors between patients and stages, and so come as natural
-    logarithms; age comes in decades, sex as 0 (F) or 1 (M).
+    Stiffness, enzymes and platelets differ by factors between patients and stages and are therefore given as
+    natural logarithms; age is given in decades, sex as 0 (F) or 1 (M).
 
     Args:
         table: A checked manifest's table of N samples.
-        columns: D of `COLUMNS`, in the order that they are wanted.
+        columns: D of `COLUMNS`, in the order of the result.
 
     Returns:
-        float32 (N, D); NaN where nothing was measured, as throughout a column that the table has not.
+        float32 (N, D); NaN where nothing was measured and in every row of a column that the table lacks.
 
     Raises:
         ConfigError: A column that is not clinical.
     """
     refuse([unknown("clinical", name, COLUMNS) for name in columns if name not in COLUMNS])
     values = np.full((len(table), len(columns)), np.nan, np.float32)
-    for place, name in enumerate(columns):
+    for position, name in enumerate(columns):
         if name not in table:
             continue
         if name == keys.SEX:
-            values[:, place] = table[name].map({"F": 0.0, "M": 1.0})
+            values[:, position] = table[name].map({"F": 0.0, "M": 1.0})
         elif name == keys.AGE_YEARS:
-            values[:, place] = table[name] / _YEARS
+            values[:, position] = table[name] / _YEARS
         else:
-            values[:, place] = np.log(table[name])
+            values[:, position] = np.log(table[name])
     return values
 
 
 def faults(table: pd.DataFrame) -> list[str]:
-    """Return sentences on cells that are not a number or are impossible, by the index of the table.
+    """Return sentences on cells that are not a number or are impossible, with their rows.
 
     Args:
-        table: A manifest's columns, as text or as numbers; empty cells are in order.
+        table: A manifest's columns, as text or as numbers; empty cells are allowed. Its index names the rows.
     """
     sentences: list[str] = []
     found = numbers(table)
@@ -156,10 +172,10 @@ def faults(table: pd.DataFrame) -> list[str]:
             "is",
             "written with a comma: write a point (Excel: Options, Advanced, decimal separator)",
         )
-        sentences += cell_faults(column, cells[~comma], "is", f"no number in {measure.unit}")
+        sentences += cell_faults(column, cells[~comma], "is", f"not a number in {measure.unit}")
         low, high = measure.possible
         beyond = values[np.isfinite(values) & ~values.between(low, high)]
-        sentences += _beyond(measure, beyond, f"not possible: {low:g} to {high:g} {measure.unit} are")
+        sentences += _out_of_range(measure, beyond, f"not possible: {low:g} to {high:g} {measure.unit} are")
     if keys.SEX in table:
         cells = _text(table[keys.SEX])
         wrong = cells[(cells != "") & ~cells.str.lower().isin(list(SEX))]
@@ -176,22 +192,22 @@ def implausible(table: pd.DataFrame) -> list[str]:
     sentences: list[str] = []
     found = numbers(table.set_index(keys.SAMPLE_ID))
     for measure in (measure for measure in MEASURES if measure.column in found):
-        known, slip = found[measure.column].dropna(), measure.mistaken
-        if slip and len(known) >= _ENOUGH and known.between(slip.low, slip.high).all():
-            sentences.append(f"all {len(known):,} values of {measure.column} look {slip.words}")
+        given, error = found[measure.column].dropna(), measure.column_error
+        if error and len(given) >= _ENOUGH and given.between(error.low, error.high).all():
+            sentences.append(f"all {len(given):,} values of {measure.column} look {error.words}")
             continue
         low, high = measure.usual
         words = f"unusual: {low:g} to {high:g} {measure.unit} are common"
-        sentences += _beyond(measure, known[~known.between(low, high)], words, "sample")
+        sentences += _out_of_range(measure, given[~given.between(low, high)], words, "sample")
     return sentences
 
 
-def _beyond(measure: Measure, values: pd.Series, words: str, kind: str = "row") -> Iterator[str]:
-    """Yield sentences on values out of range, those that suggest another unit separately."""
-    for slip in measure.slips:
-        slipped = values.between(slip.low, slip.high)
-        yield from cell_faults(measure.column, values[slipped], "looks", slip.words, kind)
-        values = values[~slipped]
+def _out_of_range(measure: Measure, values: pd.Series, words: str, kind: str = "row") -> Iterator[str]:
+    """Yield sentences on values out of range; values that suggest another unit get sentences of their own."""
+    for error in measure.unit_errors:
+        suspected = values.between(error.low, error.high)
+        yield from cell_faults(measure.column, values[suspected], "looks", error.words, kind)
+        values = values[~suspected]
     yield from cell_faults(measure.column, values, "is", words, kind)
 
 

@@ -1,4 +1,4 @@
-"""Sampling of frames from a clip: spread over all of it or consecutive, at a common frame rate."""
+"""Sampling of frames from a clip, spread over all of it or consecutive, at a common frame rate."""
 
 import math
 from collections.abc import Sequence
@@ -10,16 +10,16 @@ import numpy as np
 from fibrolab.choices import refuse, unknown
 from fibrolab.errors import DataError, listing
 
-_STREAM = 0x5E6  # parts these draws from those of the augmentation, which is seeded with the same number
+_STREAM = 0x5E6  # makes these draws independent of the augmentation's, which have the same seed
 
 
 def uniform(frames: int, length: int, seed: int | None = None) -> np.ndarray:
     """Choose one frame from each of `length` equal parts of the clip.
 
     Args:
-        frames: Frames of the clip, N.
-        length: Frames that are seen, T <= N.
-        seed: Draws a frame of each part, for training; None takes the middle of each, for evaluation.
+        frames: Number of frames of the clip, N.
+        length: Number of frames chosen, T <= N.
+        seed: Draws a random frame of each part, for training; None takes the middle frame, for evaluation.
 
     Returns:
         Increasing frame numbers, int64 (T,).
@@ -37,9 +37,9 @@ def window(frames: int, length: int, seed: int | None = None) -> np.ndarray:
     """Choose consecutive frames.
 
     Args:
-        frames: Frames of the clip, N.
-        length: Frames that are seen, T <= N.
-        seed: Draws where the window begins, for training; None takes the middle, for evaluation.
+        frames: Number of frames of the clip, N.
+        length: Number of frames chosen, T <= N.
+        seed: Draws the first frame at random, for training; None takes the middle window, for evaluation.
 
     Returns:
         Frame numbers, int64 (T,).
@@ -51,15 +51,15 @@ def window(frames: int, length: int, seed: int | None = None) -> np.ndarray:
 
 
 def resampled(frames: int, fps_from: float, fps_to: float) -> np.ndarray:
-    """Resample a clip to another frame rate: for every new frame, the old one that is nearest in time.
+    """Resample a clip to another frame rate: for every new frame, choose the old frame nearest in time.
 
-    An old frame stands for the half period before and after it, so that a rate which is stated as 15.01
-    instead of 15 loses no frame. At a higher rate old frames repeat.
+    Each old frame covers half a period before and after it, so that no frame is lost when a file states
+    15.01 frames a second instead of 15. At a higher rate old frames are repeated.
 
     Args:
-        frames: Frames of the clip, N >= 1.
-        fps_from: Rate at which they were taken [1/s].
-        fps_to: Rate that is asked for [1/s].
+        frames: Number of frames of the clip, N >= 1.
+        fps_from: Frame rate of the clip [1/s].
+        fps_to: Wanted frame rate [1/s].
 
     Returns:
         Number of the old frame for each new one, not decreasing, int64 (M,).
@@ -69,7 +69,7 @@ def resampled(frames: int, fps_from: float, fps_to: float) -> np.ndarray:
     step = fps_from / fps_to  # old frames from one new frame to the next
     count = math.ceil((frames - 0.5) / step)
     nearest = np.floor(np.arange(count) * step + 0.5).astype(np.int64)
-    return np.minimum(nearest, frames - 1)  # against a rounding at the very end
+    return np.minimum(nearest, frames - 1)  # rounding may exceed the last frame
 
 
 SEGMENTS = {"uniform": uniform, "window": window}
@@ -77,15 +77,15 @@ SEGMENTS = {"uniform": uniform, "window": window}
 
 @dataclass(frozen=True)
 class Segment:
-    """Settings for the frames that a network gets of a clip; the same for every clip of a data set.
+    """Settings that choose a network's input frames from a clip, the same for every clip of a data set.
 
     Attributes:
         name: `uniform` (spread over the whole clip) or `window` (consecutive frames).
-        length: Frames that are seen, T.
-        fps: Frame rate that clips are brought to first [1/s]; None leaves each at its own.
+        length: Number of input frames, T.
+        fps: Frame rate to which clips are resampled first [1/s]; None keeps the rate of each.
 
     Raises:
-        ConfigError: A setting that is unknown or out of range.
+        ConfigError: A setting is unknown or out of range.
     """
 
     name: str = "uniform"
@@ -104,10 +104,10 @@ class Segment:
         """Choose the frames of one clip.
 
         Args:
-            count: Frames of the clip.
-            fps: Its frame rate [1/s]; unused where clips keep their own.
-            seed: Fixes where a training segment lies, see `fibrolab.data.augment.augmentation_seed`; None
-                for evaluation, which always sees the same frames.
+            count: Number of frames of the clip.
+            fps: Its frame rate [1/s]; unused if clips keep their frame rate.
+            seed: Determines the random frames in training, see `fibrolab.data.augment.augmentation_seed`;
+                None for evaluation, which always uses the same frames.
 
         Returns:
             Frame numbers, not decreasing, int64 (T,).
@@ -121,26 +121,27 @@ class Segment:
     def check(self, names: Sequence[str], counts: Sequence[int], rates: Sequence[float]) -> None:
         """Refuse clips that are too short, before training begins.
 
-        A short clip is neither padded nor repeated: standstill and loops would look like motion of a kind
-        that the liver does not have, and would distinguish short clips from long ones.
+        A short clip is neither padded nor repeated: frozen or looped frames would show motion that no liver
+        has, and a network could use them to tell short clips from long ones.
 
         Args:
-            names: What each clip is called in the message.
-            counts: Frames of each clip.
-            rates: Frame rate of each clip [1/s]; 0 or NaN where the file does not state it.
+            names: Name of each clip in the message.
+            counts: Number of frames of each clip.
+            rates: Frame rate of each clip [1/s]; 0 or NaN if the file does not state it.
 
         Raises:
-            DataError: Clips with fewer frames than are seen, or without the frame rate that is needed.
+            DataError: Clips with too few frames, or without a frame rate where resampling needs it.
         """
         found = (self._fault(*clip) for clip in zip(names, counts, rates, strict=True))
         faults = [fault for fault in found if fault]
         if faults:
             raise DataError(
-                f"{len(faults)} clip(s) cannot give {self._asked()}; leave them out, or ask for fewer frames "
-                f"or another rate:\n{listing(faults)}"
+                f"{len(faults)} clip(s) cannot give {self._wanted()}; leave them out, or set fewer frames "
+                f"(segment.length) or another rate (segment.fps):\n{listing(faults)}"
             )
 
     def _fault(self, name: str, count: int, fps: float) -> str:
+        """Return a sentence on the fault of a clip; empty if there is none."""
         if self.fps is None:
             return f"{name}: has {count} frame(s)" if count < self.length else ""
         if not _is_rate(fps):
@@ -150,7 +151,7 @@ class Segment:
             return ""
         return f"{name}: {count} frame(s) at {fps:g} per second are {left} at {self.fps:g}"
 
-    def _asked(self) -> str:
+    def _wanted(self) -> str:
         return f"{self.length} frames" + (f" at {self.fps:g} per second" if self.fps else "")
 
 

@@ -20,7 +20,7 @@ from fibrolab.data.cache import PixelStore, Slots
 from fibrolab.data.clip_sampling import Segment
 from fibrolab.data.datasets import PixelDataset, Pixels
 from fibrolab.data.features import FeatureTable
-from fibrolab.data.input_check import lacking
+from fibrolab.data.input_check import input_faults
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.data.samplers import EpochSampler, build_sampler
 
@@ -32,27 +32,26 @@ IN_ORDER = {"name": "sequential"}
 class FibrosisDataModule(L.LightningDataModule):
     """Batches of each modality, `label` int64 (B,) and `index` int64 (B,), the manifest row.
 
-    `image` and `mask`, its label map, are uint8 (B, 1, H, W), `elastogram` uint8 (B, 3, H, W), `clip` uint8
-    (B, 1, T, H, W), `clinical` float32 (B, D). Where samples of the data set lack a modality, every batch
-    says which have it, bool (B,) under `keys.present`.
+    `image` and its label map `mask` are uint8 (B, 1, H, W), `elastogram` uint8 (B, 3, H, W), `clip` uint8
+    (B, 1, T, H, W), `clinical` float32 (B, D). If some samples of the data set lack a modality, every batch
+    states which samples have it, bool (B,) under `keys.present`.
 
     Args:
-        data: The samples, their labels, who trains, validates and tests.
-        stores: Where the preprocessed pixels of each modality are kept; `prepare_data` fills them.
-        segment: Which frames of a clip are taken.
+        data: The samples, their labels, and the split into training, validation and test.
+        stores: Stores of the preprocessed pixels of each modality; `prepare_data` fills them.
+        segment: Settings that choose the frames of a clip.
         transforms: Augmentation of training images (`fibrolab.data.augment.Augment`); empty for none.
-        sampler: How training images are drawn: settings of `fibrolab.data.samplers.build_sampler`.
-        batch_size: Images a batch and process.
-        num_workers: Loader processes; `auto` leaves one core to the training, at most eight.
-        seed: Of order and augmentation.
+        sampler: Settings of `fibrolab.data.samplers.build_sampler` for the order of training images.
+        batch_size: Images per batch and process.
+        num_workers: Loader processes; `auto` takes all cores but one, at most eight.
+        seed: Seed of order and augmentation.
         clinical: Columns of the clinical values that the model takes, in order.
-        augment_on: `workers` augments sample by sample as batches are loaded, `device` whole batches where
-            the network is.
+        augment_on: `workers` augments each sample as it is loaded, `device` augments whole batches on the
+            network's device.
 
     Raises:
-        ConfigError: A modality or clinical column that the data lacks, samples that have nothing of what the
-            model takes, an augmentation that is unknown or cannot be done there, or `batch_size` or
-            `num_workers` is no such number.
+        ConfigError: The data lacks a modality or clinical column; samples have none of the model's inputs; an
+            augmentation is unknown or not implemented there; `batch_size` or `num_workers` is not valid.
     """
 
     def __init__(
@@ -74,18 +73,18 @@ class FibrosisDataModule(L.LightningDataModule):
             [
                 *_faults(batch_size, num_workers, augment_on, transforms),
                 *_mask_faults(stores, augment_on, transforms),
-                *lacking(data, list(stores), clinical),
+                *input_faults(data, list(stores), clinical),
             ]
         )
         self.data, self.stores = data, dict(stores)
         self.segment, self.transforms, self.seed = segment or Segment(), transforms, seed
         self._sampler = dict(sampler or {"name": "shuffle"})
         self.batch_size = batch_size
-        spare = max(1, min(MOST_WORKERS, (os.cpu_count() or 1) - 1))
-        self.num_workers = spare if num_workers == "auto" else int(num_workers)
+        automatic = max(1, min(MOST_WORKERS, (os.cpu_count() or 1) - 1))
+        self.num_workers = automatic if num_workers == "auto" else int(num_workers)
         self._clinical = measures.measured(data.manifest.table, clinical) if clinical else None
         self._inputs: Sequence[str] = list(self.stores)
-        self._epoch = 0  # that training begins with
+        self._epoch = 0  # first epoch of the training
         self._features: dict[str, FeatureTable] = {}
         self._slots: dict[str, Slots] | None = None
         self._on_device = augment_on == "device" and len(transforms) > 0
@@ -94,25 +93,25 @@ class FibrosisDataModule(L.LightningDataModule):
 
             self._augment_batch = BatchAugment(transforms)
 
-    def serve(self, features: Mapping[str, FeatureTable], inputs: Sequence[str]) -> None:
-        """Put these features into all later batches, and pixels of these modalities alone.
+    def use_features(self, features: Mapping[str, FeatureTable], inputs: Sequence[str]) -> None:
+        """Put these features into all later batches, with the pixels of only these modalities.
 
         Args:
-            features: Of frozen branches by the branch's name, computed of all samples.
-            inputs: Modalities that other branches still take; none where all branches have features.
+            features: Features of all samples from frozen branches, by the branch's name.
+            inputs: Modalities that other branches take as pixels; none if all branches have features.
         """
         self._features = dict(features)
         self._inputs = [name for name in self.stores if name in inputs]
         if not self._inputs:
-            self.num_workers = 0  # a row of a table is read faster than it is sent between processes
+            self.num_workers = 0  # reading a row of a table takes less time than sending it between processes
 
     def prepare_data(self) -> None:
-        """Preprocess what the stores do not hold yet.
+        """Preprocess the files whose pixels are not stored yet.
 
         Raises:
-            DataError: Files that changed since they were surveyed, or clips shorter than their segment.
+            DataError: Files that changed since they were surveyed, or clips with too few frames.
         """
-        if self._slots is not None:  # Lightning asks again at every fit
+        if self._slots is not None:  # Lightning calls this at every fit
             return
         slots = {}
         for name, store in self.stores.items():
@@ -135,21 +134,21 @@ class FibrosisDataModule(L.LightningDataModule):
         return store.build(media, masks.digests(media, images)).among(present)
 
     def digests(self, name: str) -> np.ndarray:
-        """SHA-256 of what each sample's pixels are made from, strings (N,); empty of one that has none."""
+        """Return the SHA-256 of the content of each sample's pixels, (N,); empty if it lacks the modality."""
         column = "file_sha256" if name == keys.CLIP else "sha256"
         return self.data.facts[name][column].to_numpy(object)
 
     def setup(self, stage: str) -> None:
-        """Find every image's slot; other ranks find the work of rank 0 done."""
+        """Find the slots of every sample; on other ranks, after rank 0 has filled the stores."""
         self.prepare_data()
 
     def state_dict(self) -> dict[str, int]:
-        """Return the epoch, which workers of a resumed training need before Lightning sets the sampler's."""
+        """Return the next epoch: the workers of a resumed training need it before Lightning sets it."""
         assert self.trainer is not None
         return {"epoch": self.trainer.current_epoch + 1}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Begin with that epoch."""
+        """Set the first epoch of a resumed training."""
         self._epoch = state_dict["epoch"]
 
     def train_dataloader(self) -> DataLoader:
@@ -160,11 +159,11 @@ class FibrosisDataModule(L.LightningDataModule):
         return loader
 
     def val_dataloader(self) -> DataLoader:
-        """Return the samples without augmentation, in their order."""
+        """Return batches of the validation partition, without augmentation, in the manifest's order."""
         return self._loader(keys.VALIDATION)
 
     def test_dataloader(self) -> DataLoader:
-        """Return the samples without augmentation, in their order."""
+        """Return batches of the test partition, without augmentation, in the manifest's order."""
         return self._loader(keys.TEST)
 
     def predict_dataloader(self) -> list[DataLoader]:
@@ -172,14 +171,14 @@ class FibrosisDataModule(L.LightningDataModule):
         return [self.val_dataloader(), self.test_dataloader()]
 
     def training_images(self, num_images: int = 15) -> tuple[list[np.ndarray], np.ndarray]:
-        """Return the first training images of the first epoch as the network gets them (first modality).
+        """Return the first training images of the first epoch with augmentation (first modality).
 
-        They are augmented as workers do it, whoever does it for the network, and also where features that
-        were computed of them stand in for them.
+        The augmentation is always that of the workers, even with `augment_on=device`, or if the network takes
+        features instead of pixels.
 
         Returns:
-            Bytes, uint8 (H, W) or (H, W, 3) each, of a clip the middle frame; and class of each, int64 (n,).
-            None of either where the model takes no pixels.
+            The images, uint8 (H, W) or (H, W, 3) each (of a clip its middle frame), and the class of each,
+            int64 (n,). Both are empty if the model takes no pixels.
         """
         if not self.stores:
             return [], np.empty(0, np.int64)
@@ -191,26 +190,26 @@ class FibrosisDataModule(L.LightningDataModule):
         return [_picture(np.asarray(item[name])) for item in items], labels
 
     def test_images(self, samples: Sequence[str]) -> dict[str, np.ndarray]:
-        """Return images of test samples by id, as `training_images`; samples without one are left out."""
+        """Return images of test samples by id, see `training_images`; samples without one are left out."""
         if not self.stores:
             return {}
         name, *_ = self.stores
         dataset, table = self._dataset(keys.TEST, [name]), self.data.manifest.table
-        place = {
+        index = {
             sample: k for k, sample in enumerate(table[keys.SAMPLE_ID].iloc[self.data.split.rows(keys.TEST)])
         }
-        known = [sample for sample in samples if dataset.inputs[name].has(place[sample])]
-        return {sample: _picture(np.asarray(dataset[0, place[sample], 0][name])) for sample in known}
+        present = [sample for sample in samples if dataset.inputs[name].has(index[sample])]
+        return {sample: _picture(np.asarray(dataset[0, index[sample], 0][name])) for sample in present}
 
     def transfer_batch_to_device(
         self, batch: dict[str, Tensor], device: torch.device, dataloader_idx: int
     ) -> dict[str, Tensor]:
-        """Move a batch to the device except its seeds, which the host reads without waiting for the GPU."""
+        """Move a batch to the device, but keep its seeds on the CPU, to be read without waiting for a GPU."""
         moved: dict[str, Tensor] = super().transfer_batch_to_device(batch, device, dataloader_idx)
         return {**moved, keys.SEED: batch[keys.SEED]} if keys.SEED in batch else moved
 
     def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
-        """Augment a training batch where it now lies; only such batches hold their seeds."""
+        """Augment a training batch on its device; only batches to be augmented here have seeds."""
         if keys.SEED not in batch:
             return batch
         batch = dict(batch)
@@ -218,17 +217,17 @@ class FibrosisDataModule(L.LightningDataModule):
         for name in self._inputs:
             drawn = self._augment_batch(batch[name], seeds)
             present = batch.get(keys.present(name))
-            if present is not None:  # noise must not fill what is absent
+            if present is not None:  # noise must not fill the images of samples that have none
                 drawn = drawn * present.view(-1, *[1] * (drawn.ndim - 1))
             batch[name] = drawn
         return batch
 
     def pixels(self, name: str, rows: np.ndarray) -> Pixels:
-        """Locate the scans of one modality of some samples.
+        """Return the stored pixels of one modality of some samples.
 
         Args:
             name: The modality.
-            rows: Their rows in the manifest, int64 (n,).
+            rows: Rows of the samples in the manifest, int64 (n,).
         """
         assert self._slots is not None, "prepare_data or setup comes first"
         store, slots = self.stores[name], self._slots[name]
@@ -257,7 +256,7 @@ class FibrosisDataModule(L.LightningDataModule):
         )
 
     def _extras(self, partition: str) -> dict[str, Any]:
-        """Return what a sample holds beside pixels, label and index."""
+        """Return the arguments of `PixelDataset` beside pixels, label and index."""
         data, rows = self.data, self.data.split.rows(partition)
         present = {
             name: data.manifest.present(name)[rows] for name in self.stores if not data.manifest.has(name)
@@ -266,7 +265,7 @@ class FibrosisDataModule(L.LightningDataModule):
             "present": present,
             "features": {branch: table.rows(rows) for branch, table in self._features.items()},
             "clinical": None if self._clinical is None else self._clinical[rows],
-            "tell_seed": self._on_device and partition == keys.TRAIN and len(self._inputs) > 0,
+            "with_seed": self._on_device and partition == keys.TRAIN and len(self._inputs) > 0,
         }
 
     def _order(self, dataset: PixelDataset, sampler: Mapping[str, Any]) -> EpochSampler:
@@ -282,23 +281,23 @@ class FibrosisDataModule(L.LightningDataModule):
     ) -> DataLoader:
         dataset = self._dataset(partition, self._inputs, transforms, **self._extras(partition))
         order = self._order(dataset, sampler)
-        # Batch norm cannot learn from one sample. Where an epoch would end with a batch of one, that one
-        # waits: the order is drawn anew in each epoch, and so is who waits.
-        lone = partition == keys.TRAIN and len(order) > self.batch_size > 1 == len(order) % self.batch_size
+        # Batch norm fails on a batch of one sample. If an epoch would end with such a batch, it is dropped;
+        # the order is drawn again in each epoch, so that another sample is left out.
+        single = partition == keys.TRAIN and len(order) > self.batch_size > 1 == len(order) % self.batch_size
         return DataLoader(
             dataset,
             batch_size=self.batch_size,
-            drop_last=lone,
+            drop_last=single,
             sampler=order,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
-            generator=torch.Generator(),  # not the global one: dropout must not follow the loaders
+            generator=torch.Generator(),  # not the global one: loaders must not change the dropout masks
             pin_memory=torch.cuda.is_available(),
         )
 
 
 def _picture(scan: np.ndarray) -> np.ndarray:
-    """Return a scan (C, H, W) or a clip's middle frame (1, T, H, W) as an image (H, W) or (H, W, 3)."""
+    """Return an input (C, H, W), or the middle frame of a clip (1, T, H, W), as (H, W) or (H, W, 3)."""
     if scan.ndim == 4:
         scan = scan[:, scan.shape[1] // 2]
     return scan[0] if len(scan) == 1 else np.moveaxis(scan, 0, -1)

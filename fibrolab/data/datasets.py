@@ -1,4 +1,4 @@
-"""From a sampler's key to tensors: bytes off the memory maps, augmented by the key's own seed."""
+"""Dataset of one partition: returns stored pixels as tensors, augmented by a seed from the sampler's key."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,22 +15,22 @@ from fibrolab.data.cache import ABSENT, Slots
 from fibrolab.data.clip_sampling import Segment
 from fibrolab.data.features import FeatureRows
 
-# A page counts as this process's memory from its first reading through a map until the map is closed, and
-# Linux may map 2 MiB around one scan (a large folio). Closing the map now and then costs next to nothing, as
-# the pages stay in the system's cache, and keeps a worker under 256 MiB of them however large the store is.
-REOPEN_EVERY = 128  # scans
+# A page read through a memory map counts as this process's memory until the map is closed, and Linux may map
+# 2 MiB around one image (a large folio). Closing the map regularly takes hardly any time, since the pages
+# stay in the system's cache, and keeps these pages of a worker below 256 MiB for a store of any size.
+REOPEN_EVERY = 128  # images
 
 
 @dataclass
 class Pixels:
-    """One modality of some samples, where it lies in its store.
+    """Stored pixels of one modality of some samples.
 
     Args:
         path: the store's `pixels.u8`.
-        shape: shape of one scan, ``(H, W)`` or ``(H, W, 3)``.
+        shape: shape of one image, ``(H, W)`` or ``(H, W, 3)``.
         slots: first slot and number of slots of each sample, ``(N,)`` both; see `Slots` for absent ones.
         fps: for clips: frame rate of each [1/s], ``(N,)``.
-        segment: for clips: which of their frames are taken.
+        segment: for clips: settings that choose their frames.
     """
 
     path: Path
@@ -48,14 +48,14 @@ class Pixels:
         return bool(self.slots.first[index] != ABSENT)
 
     def read(self, index: int, seed: int | None) -> np.ndarray:
-        """Return a copy of one sample's scans; zeros where the sample lacks the modality.
+        """Return a copy of one sample's images; zeros where the sample lacks the modality.
 
         Args:
-            index: of the sample.
-            seed: of this draw, for clips; None in evaluation.
+            index: index of the sample.
+            seed: seed of this draw, for clips; None in evaluation.
 
         Returns:
-            uint8 ``(1, H, W)`` of a grey picture, ``(T, H, W)`` of a clip, ``(1, H, W, 3)`` of colours.
+            uint8 ``(1, H, W)`` of a grey image, ``(T, H, W)`` of a clip, ``(1, H, W, 3)`` of a colour image.
         """
         if not self.has(index):
             return np.zeros((self.segment.length if self.segment else 1, *self.shape), np.uint8)
@@ -70,27 +70,28 @@ class Pixels:
         return np.array(self._map[self.slots.first[index] + frames])
 
     def __getstate__(self) -> dict[str, object]:
-        """Leave the map behind: each worker opens its own."""
+        """Pickle all but the memory map: each worker opens its own."""
         return {**self.__dict__, "_map": None}
 
 
 class PixelDataset(Dataset[dict[str, Tensor | int]]):
-    """Samples of one partition, out of pixel stores and of what was measured or computed beforehand.
+    """Samples of one partition: stored pixels, clinical values, and features computed beforehand.
 
-    Holds a few arrays and no object a sample, so that it is cheap to hand to a worker.
+    It consists of a few arrays, without an object per sample, and so is quickly sent to a worker.
 
     Args:
         inputs: pixels of each modality by its batch key.
         labels: class of each sample, int64 ``(N,)``.
         indices: row of each sample in the manifest, int64 ``(N,)``.
         keys: 64 bits of each sample's id, uint64 ``(N,)``, see `sample_keys`.
-        augment: what is done to training images; None leaves them as stored.
+        augment: augmentation of training images; None returns them as stored.
         seed: seed of the run.
-        train: whether segments of clips are drawn at random, and features are those of the epoch's view.
-        present: which samples have a modality, bool ``(N,)``, of each that some sample of the data set lacks.
-        features: of frozen branches, by the branch's name; they stand in for pixels.
+        train: whether clip frames are drawn at random, and features are of the epoch's augmented images.
+        present: for each modality that some sample of the data set lacks: which samples have it, bool
+            ``(N,)``.
+        features: features of frozen branches by the branch's name, used instead of pixels.
         clinical: measured values, float32 ``(N, D)``, NaN where there are none.
-        tell_seed: whether a draw's seed travels with it, for augmentation of the whole batch.
+        with_seed: whether to return the seed of a draw, for augmentation of the whole batch.
     """
 
     def __init__(
@@ -106,9 +107,9 @@ class PixelDataset(Dataset[dict[str, Tensor | int]]):
         present: Mapping[str, np.ndarray] | None = None,
         features: Mapping[str, FeatureRows] | None = None,
         clinical: np.ndarray | None = None,
-        tell_seed: bool = False,
+        with_seed: bool = False,
     ) -> None:
-        assert len(labels) == len(indices) == len(keys), "one entry a sample is needed in each"
+        assert len(labels) == len(indices) == len(keys), "each needs one entry per sample"
         self.inputs = dict(inputs)
         self.labels = labels
         self.indices = indices
@@ -119,25 +120,25 @@ class PixelDataset(Dataset[dict[str, Tensor | int]]):
         self.present = dict(present or {})
         self.features = dict(features or {})
         self.clinical = clinical
-        self.tell_seed = tell_seed
+        self.with_seed = with_seed
 
     def __len__(self) -> int:
-        """Samples, N."""
+        """Return the number of samples, N."""
         return len(self.labels)
 
     def __getitem__(self, key: tuple[int, int, int]) -> dict[str, Tensor | int]:
         """Return one draw of one sample.
 
-        All its modalities share the seed of the draw, so that an elastogram is turned and shifted as its
-        grey image is, and every frame of a clip as the first.
+        All its modalities share the seed of the draw, so that an elastogram is rotated and shifted like its
+        grey image, and all frames of a clip alike.
 
         Args:
             key: ``(epoch, index, draw)`` from an `EpochSampler`; the index counts within this dataset.
 
         Returns:
-            Of each modality uint8 ``(C, H, W)``, of clips ``(1, T, H, W)``, zeros of one that is absent; the
-            label, and the row of the manifest; beside them `keys.present`, `keys.features` float32 ``(F,)``,
-            `keys.CLINICAL` float32 ``(D,)`` and `keys.SEED`, as far as the dataset was given them.
+            Each modality as uint8 ``(C, H, W)``, a clip as ``(1, T, H, W)``, with zeros for one that is
+            absent; the label and the row of the manifest; and, if the dataset has them, `keys.present`,
+            `keys.features` float32 ``(F,)``, `keys.CLINICAL` float32 ``(D,)`` and `keys.SEED`.
         """
         epoch, index, draw = key
         seed = augmentation_seed(self.seed, epoch, int(self.keys[index]), draw)
@@ -146,25 +147,25 @@ class PixelDataset(Dataset[dict[str, Tensor | int]]):
             keys.INDEX: int(self.indices[index]),
         }
         for name, pixels in self.inputs.items():
-            scans = pixels.read(index, seed if self.train else None)
+            images = pixels.read(index, seed if self.train else None)
             if self.augment is not None and pixels.has(index):
-                drawn = self.augment.labels if name == keys.MASK else self.augment
-                scans = np.stack([drawn(scan, seed) for scan in scans])
-            batch[name] = _tensor(scans, clip=pixels.segment is not None)
+                augment = self.augment.labels if name == keys.MASK else self.augment
+                images = np.stack([augment(image, seed) for image in images])
+            batch[name] = _tensor(images, clip=pixels.segment is not None)
         for name, present in self.present.items():
             batch[keys.present(name)] = bool(present[index])
         for branch, rows in self.features.items():
             batch[keys.features(branch)] = torch.from_numpy(rows.read(index, epoch if self.train else None))
         if self.clinical is not None:
             batch[keys.CLINICAL] = torch.from_numpy(self.clinical[index])
-        if self.tell_seed:
+        if self.with_seed:
             batch[keys.SEED] = seed - 2**64 if seed >= 2**63 else seed  # the same 64 bits, signed
         return batch
 
 
-def _tensor(scans: np.ndarray, clip: bool) -> Tensor:
-    """``(T, H, W)`` as ``(1, T, H, W)``; ``(1, H, W)`` as it is; ``(1, H, W, 3)`` as ``(3, H, W)``."""
-    tensor = torch.from_numpy(np.ascontiguousarray(scans))
+def _tensor(images: np.ndarray, clip: bool) -> Tensor:
+    """Return ``(T, H, W)`` as ``(1, T, H, W)``, ``(1, H, W, 3)`` as ``(3, H, W)``, ``(1, H, W)`` as it is."""
+    tensor = torch.from_numpy(np.ascontiguousarray(images))
     if clip:
         return tensor[None]
     return tensor if tensor.ndim == 3 else tensor[0].permute(2, 0, 1).contiguous()

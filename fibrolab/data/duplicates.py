@@ -1,4 +1,4 @@
-"""Duplicates and near duplicates: images that show the same picture and must stay in one partition."""
+"""Duplicates and near duplicates: images with the same content, which must stay in one partition."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -11,15 +11,15 @@ from scipy.sparse.csgraph import connected_components
 from fibrolab import keys
 from fibrolab.data.manifest import Manifest
 
-NEAR_BITS = 32  # of 256: farther apart, images of one scanner chain into one cluster
+NEAR_BITS = 32  # of 256: with a larger radius, different images of one scanner are linked into one cluster
 
 
 def near_clusters(hashes: Sequence[str], radius: int = NEAR_BITS, block: int = 512) -> np.ndarray:
-    """Cluster hashes: single linkage of all pairs within the radius.
+    """Cluster hashes by single linkage of all pairs within the radius.
 
-    No list of pairs is held: within a block each row is tied to its first neighbour in another cluster and
-    each column likewise, until none is left. A round at least halves the clusters that still have ties to
-    make (Borůvka, 1926), so a cluster of any size costs a few rounds.
+    The pairs are never listed. Within a block of pairs, each row and each column is linked to its first
+    neighbour in another cluster, until there is none. A round at least halves the number of clusters that
+    still have links to make (Borůvka, 1926), so a cluster of any size takes a few rounds.
 
     Args:
         hashes: Hexadecimal hashes of equal length (N,).
@@ -32,35 +32,35 @@ def near_clusters(hashes: Sequence[str], radius: int = NEAR_BITS, block: int = 5
     distinct, which = np.unique(np.asarray(hashes, dtype=str), return_inverse=True)
     cluster = np.arange(len(distinct))
     for rows, columns, near in _near_blocks(distinct.tolist(), radius, block):
-        while (untied := near & (cluster[rows][:, None] != cluster[columns])).any():
-            row, column = untied.any(axis=1), untied.any(axis=0)
-            ends = (rows[row], columns[untied[row].argmax(axis=1)])
-            other_ends = (rows[untied[:, column].argmax(axis=0)], columns[column])
-            ties = np.concatenate([np.stack(ends, axis=1), np.stack(other_ends, axis=1)])
-            cluster = linked(len(cluster), cluster[ties])[cluster]
+        while (missing := near & (cluster[rows][:, None] != cluster[columns])).any():
+            row, column = missing.any(axis=1), missing.any(axis=0)
+            of_rows = (rows[row], columns[missing[row].argmax(axis=1)])
+            of_columns = (rows[missing[:, column].argmax(axis=0)], columns[column])
+            links = np.concatenate([np.stack(of_rows, axis=1), np.stack(of_columns, axis=1)])
+            cluster = linked(len(cluster), cluster[links])[cluster]
     return cluster[which]
 
 
 def near_any(
     hashes: Sequence[str], members: np.ndarray, radius: int = NEAR_BITS, block: int = 512
 ) -> np.ndarray:
-    """Tell for each image whether a set holds another image within the radius, for many sets at once.
+    """Return for each image whether a set contains another image within the radius, for many sets at once.
 
     Args:
         hashes: Hexadecimal hashes of equal length (N,).
-        members: Who is in each of S sets, bool (N, S).
+        members: Whether an image is in each of S sets, bool (N, S).
         radius: Largest distance [bits].
         block: Rows compared at once.
 
     Returns:
-        bool (N, S). An image is no neighbour of itself.
+        bool (N, S). An image is not a neighbour of itself.
     """
     found = np.zeros(members.shape, bool)
     weights = members.astype(np.float32)  # sums below 2^24 are exact
     for rows, columns, near in _near_blocks(hashes, radius, block):
-        ties = near.astype(np.float32)
-        found[rows] |= ties @ weights[columns] > 0
-        found[columns] |= ties.T @ weights[rows] > 0
+        adjacency = near.astype(np.float32)
+        found[rows] |= adjacency @ weights[columns] > 0
+        found[columns] |= adjacency.T @ weights[rows] > 0
     return found
 
 
@@ -69,8 +69,8 @@ def _near_blocks(
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Yield rows (n,), columns (m,) and which pairs are within the radius, bool (n, m), without self-pairs.
 
-    Bits become -1 and 1, so that the distance is `(bits - a @ b) / 2`: one matrix product a block, which
-    needs `block * N * 4` bytes at a time. A pair comes once, or twice where both are rows of one block.
+    Bits become -1 and 1, so that the distance is `(bits - a @ b) / 2`: one matrix product per block, which
+    takes `block * N * 4` bytes. A pair is yielded once, or twice if both are rows of one block.
     """
     if len(hashes) < 2:
         return
@@ -97,7 +97,7 @@ def linked(num_items: int, pairs: np.ndarray) -> np.ndarray:
 
 
 def shared_value_pairs(values: Sequence[str]) -> np.ndarray:
-    """Return pairs (P, 2) that chain the items which share a value; empty values link nothing."""
+    """Return pairs (P, 2) that link the items with equal values in a chain; empty values link nothing."""
     codes = np.unique(np.asarray(values, dtype=str), return_inverse=True)[1]
     order = np.argsort(codes, kind="stable")
     order = order[np.asarray(values, dtype=str)[order] != ""]
@@ -111,40 +111,39 @@ def clusters(digests: Sequence[str], hashes: Sequence[str], *values: Sequence[st
     Args:
         digests: Content hash of every file (N,).
         hashes: Perceptual hash of every file (N,).
-        values: More labels that tie images together, such as the CT volume; empty ones tie nothing.
+        values: Further values, such as the CT volume, that link images with equal values; empty ones do not.
 
     Returns:
         Cluster numbers (N,), int64.
     """
     _, first, content = np.unique(np.asarray(digests, dtype=str), return_index=True, return_inverse=True)
-    near = near_clusters([hashes[i] for i in first])  # compared once a content, not once a copy
+    near = near_clusters([hashes[i] for i in first])  # each distinct content is compared once
     head = np.unique(near, return_index=True)[1]
-    alike = np.stack([np.arange(len(content)), first[head[near]][content]], axis=1)
+    near_pairs = np.stack([np.arange(len(content)), first[head[near]][content]], axis=1)
     shared = [shared_value_pairs(value) for value in values]
-    return linked(len(content), np.concatenate([alike, *shared]))
+    return linked(len(content), np.concatenate([near_pairs, *shared]))
 
 
 def grouped(manifest: Manifest, facts: pd.DataFrame) -> Manifest:
-    """Join a sample without a patient to every copy and near copy of it, and to what is cut from its file.
+    """Group each sample without a patient with all its copies and near copies and other cuts of its file.
 
-    Groups that the source gave, such as the volumes that frames were cut from, are joined as wholes, and so
-    are patients that an image without a patient may belong to. Samples that all name their patients are not
-    joined: a copy under another patient's name is a fault of the data, which the audit reports and no
-    grouping hides.
+    Whole groups are joined, whether given by the source (such as the CT volume of a frame) or the patients
+    that an image without a patient may belong to. Samples that all have a patient id are not joined: a copy
+    under another patient's id is a fault of the data, which the audit reports and grouping must not hide.
 
     Args:
         manifest: The samples.
-        facts: Survey of their images, row by row.
+        facts: Survey of their images, one row per sample.
 
     Returns:
         The same samples; each new group has the name of its first group.
     """
-    loose = manifest.table[keys.PATIENT_ID] == ""
-    if not loose.any():
+    no_patient = manifest.table[keys.PATIENT_ID] == ""
+    if not no_patient.any():
         return manifest
-    alike = clusters(*(facts[name].tolist() for name in ("sha256", "phash", "file_sha256")))
-    concerned = loose.groupby(alike).transform("any")
-    shared = (np.where(concerned, alike.astype(str), "").tolist(), manifest.groups.tolist())
+    copies = clusters(*(facts[name].tolist() for name in ("sha256", "phash", "file_sha256")))
+    affected = no_patient.groupby(copies).transform("any")
+    shared = (np.where(affected, copies.astype(str), "").tolist(), manifest.groups.tolist())
     cluster = linked(len(manifest), np.concatenate([shared_value_pairs(values) for values in shared]))
     groups = manifest.table[keys.GROUP_ID].groupby(cluster).transform("min")
     return replace(manifest, table=manifest.table.assign(**{keys.GROUP_ID: groups}))

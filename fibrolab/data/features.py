@@ -1,11 +1,11 @@
 """Features of frozen branches: computed once, stored by the hash of their inputs, memory-mapped.
 
-A matrix is one folder. It is built beside its place and moved there when it is whole::
+Each matrix is one folder, built as KEY.part and renamed when it is complete::
 
     ROOT/KEY/features.f32   row i: F float32 at 4 * F * i
-    ROOT/KEY/about.json     what KEY is the hash of, for people, and the SHA-256 of features.f32
-    ROOT/KEY.part           a build that is under way, or was stopped: the next one begins anew
-    ROOT/KEY.lock           held by the one process that builds
+    ROOT/KEY/about.json     the settings that KEY is the hash of, and the SHA-256 of features.f32
+    ROOT/KEY.part           a build in progress, or a stopped one, which the next build deletes
+    ROOT/KEY.lock           locked by the process that builds
 """
 
 import errno
@@ -24,84 +24,91 @@ from fibrolab.data.build_lock import only_builder
 from fibrolab.data.cache import ABSENT
 
 FEATURES, ABOUT = "features.f32", "about.json"
-REOPEN_EVERY = 1024  # reads: pages of a map count as this process's memory until it is closed
+REOPEN_EVERY = 1024  # reads: the pages of a memory map count as this process's memory until it is closed
 _VALUE = 4  # bytes of a float32
 
 
 @dataclass(frozen=True)
 class FeatureTable:
-    """Features (F,) of the samples of a data set, by one frozen branch.
+    """Features (F,) of the samples of a data set, from one frozen branch.
 
     Attributes:
         num_features: Length of a feature vector, F.
-        clean: The matrix of what is not augmented.
-        places: Row of each sample of the manifest in it, int64 (N,); copies of one picture share a row, and a
-            sample that lacks the modality has none (`ABSENT`).
-        views: Matrices of the training samples under augmentation, epoch by epoch; none where training is
-            not augmented.
-        view_places: Row of each sample in every one of them, int64 (N,).
+        clean: Matrix of the features without augmentation.
+        clean_rows: Row of each sample of the manifest in it, int64 (N,); copies of one image share a row, and
+            a sample that lacks the modality has none (`ABSENT`).
+        augmented: Matrices of the training samples with augmentation, one per view (`features.views`), which
+            epochs use in rotation; none without augmentation.
+        augmented_rows: Row of each sample in each of these matrices, int64 (N,).
     """
 
     num_features: int
     clean: Path
-    places: np.ndarray
-    views: tuple[Path, ...]
-    view_places: np.ndarray
+    clean_rows: np.ndarray
+    augmented: tuple[Path, ...]
+    augmented_rows: np.ndarray
 
     def rows(self, rows: np.ndarray) -> "FeatureRows":
         """Return the features of some samples, given as rows of the manifest (n,)."""
         return FeatureRows(
-            (self.clean, *self.views), self.num_features, self.places[rows], self.view_places[rows]
+            (self.clean, *self.augmented),
+            self.num_features,
+            self.clean_rows[rows],
+            self.augmented_rows[rows],
         )
 
 
 class FeatureRows:
-    """Features of the samples of one partition; cheap to hand to a worker, which opens its own maps.
+    """Features of the samples of one partition; quickly sent to a worker, which opens its own memory maps.
 
     Args:
-        matrices: The clean one, then the views.
+        matrices: The matrix without augmentation, then those with augmentation.
         num_features: Length of a feature vector, F.
-        places: Row of each sample in the clean one, int64 (n,).
-        view_places: Row of each sample in each view, int64 (n,).
+        clean_rows: Row of each sample in the matrix without augmentation, int64 (n,).
+        augmented_rows: Row of each sample in the matrices with augmentation, int64 (n,).
     """
 
     def __init__(
-        self, matrices: tuple[Path, ...], num_features: int, places: np.ndarray, view_places: np.ndarray
+        self,
+        matrices: tuple[Path, ...],
+        num_features: int,
+        clean_rows: np.ndarray,
+        augmented_rows: np.ndarray,
     ) -> None:
         self.num_features = num_features
-        self._matrices, self._places, self._view_places = matrices, places, view_places
+        self._matrices, self._clean_rows, self._augmented_rows = matrices, clean_rows, augmented_rows
         self._maps: dict[Path, np.memmap] = {}
         self._reads = 0
 
     def __len__(self) -> int:
-        """Samples, n."""
-        return len(self._places)
+        """Return the number of samples, n."""
+        return len(self._clean_rows)
 
     def read(self, index: int, epoch: int | None) -> np.ndarray:
-        """Return a copy of one sample's features, float32 (F,); zeros where it lacks the modality.
+        """Return a copy of one sample's features, float32 (F,); zeros if it lacks the modality.
 
         Args:
-            index: Of the sample.
-            epoch: Chooses the view, and starts over behind the last; None for features that are not
-                augmented. Where there are no views, training is not augmented either.
+            index: Index of the sample.
+            epoch: Chooses the matrix with augmentation, in rotation; None for features without augmentation.
+                If there is no matrix with augmentation, all features are without.
         """
-        matrix, *views = self._matrices
-        place = self._places[index]
-        if place == ABSENT:
+        matrix, *augmented = self._matrices
+        row = self._clean_rows[index]
+        if row == ABSENT:
             return np.zeros(self.num_features, np.float32)
-        if epoch is not None and views:
-            matrix, place = views[epoch % len(views)], self._view_places[index]
-            assert place != ABSENT, "only training samples have views"
+        if epoch is not None and augmented:
+            matrix, row = augmented[epoch % len(augmented)], self._augmented_rows[index]
+            assert row != ABSENT, "only training samples have augmented features"
         if self._reads % REOPEN_EVERY == 0:
             self._maps.clear()
         self._reads += 1
         if matrix not in self._maps:
             self._maps[matrix] = np.memmap(matrix / FEATURES, np.float32, mode="r")
-        begin = place * self.num_features
+        begin = row * self.num_features
         return np.array(self._maps[matrix][begin : begin + self.num_features])
 
     def __getstate__(self) -> dict[str, object]:
-        """Leave the maps behind: each worker opens its own."""
+        """Pickle all but the memory maps: each worker opens its own."""
         return {**self.__dict__, "_maps": {}}
 
 
@@ -113,11 +120,11 @@ def stored(
 ) -> Path:
     """Return the matrix that `about` describes; compute it if it is missing or damaged.
 
-    Only one process computes a matrix; a second one waits and then finds it.
+    Only one process computes a matrix; a second one waits and then finds it stored.
 
     Args:
-        root: Folder of all matrices; made when it is missing.
-        about: Everything that the values depend on, as JSON has it.
+        root: Folder of all matrices; created when it is missing.
+        about: Everything that the values depend on, in types of JSON.
         shape: Rows and columns, (n, F).
         compute: Yields the rows in order, float32 (b, F) at a time.
 
@@ -130,10 +137,10 @@ def stored(
     text = json.dumps(about, sort_keys=True)
     folder = Path(root) / hashlib.sha256(text.encode()).hexdigest()[:32]
     size = shape[0] * shape[1] * _VALUE
-    if _is_whole(folder, size):
+    if _is_complete(folder, size):
         return folder
     with only_builder(folder.with_suffix(".lock"), f"features {folder}"):
-        if not _is_whole(folder, size):  # nobody else did it while this process waited
+        if not _is_complete(folder, size):  # no other process built it while this one waited
             part = folder.with_suffix(".part")
             for leftover in (part, folder):
                 shutil.rmtree(leftover, ignore_errors=True)
@@ -141,13 +148,13 @@ def stored(
             part.mkdir()
             written = _write(part / FEATURES, compute())
             _write_text(part / ABOUT, json.dumps({"about": about, "sha256": written}, indent=2))
-            assert _size(part / FEATURES) == size, "not as many rows as were announced"
+            assert _size(part / FEATURES) == size, "compute must yield as many rows as shape says"
             part.replace(folder)
     return folder
 
 
-def _is_whole(folder: Path, size: int) -> bool:
-    """Tell whether a matrix is as it was written, by its SHA-256."""
+def _is_complete(folder: Path, size: int) -> bool:
+    """Return whether a matrix is complete and unchanged, by its SHA-256."""
     try:
         wanted = json.loads((folder / ABOUT).read_bytes())["sha256"]
         if _size(folder / FEATURES) != size:
@@ -164,7 +171,7 @@ def _check_space(folder: Path, size: int) -> None:
 
 
 def _write(path: Path, blocks: Iterable[np.ndarray]) -> str:
-    """Write the blocks one after the other and wait until the disk has them; their SHA-256."""
+    """Write the blocks one after the other and wait until they are on the disk; return their SHA-256."""
     digest = hashlib.sha256()
     with path.open("wb") as file:
         for block in blocks:

@@ -9,7 +9,7 @@ from fibrolab.data import clinical
 from fibrolab.data.labelled_data import LabelledData
 
 
-def lacking(data: LabelledData, inputs: Sequence[str], columns: Sequence[str]) -> list[str]:
+def input_faults(data: LabelledData, inputs: Sequence[str], columns: Sequence[str]) -> list[str]:
     """Return sentences on inputs that no sample has, or else on samples that have none of the inputs.
 
     Args:
@@ -24,15 +24,15 @@ def lacking(data: LabelledData, inputs: Sequence[str], columns: Sequence[str]) -
     faults = [*_unknown(data, inputs), *_unmeasured(data, columns)]
     if faults:
         return faults
-    fed = np.isfinite(values).any(axis=1)
+    has_input = np.isfinite(values).any(axis=1)
     for name in inputs:
-        if name != keys.MASK:  # a mask is what a network is taught, not what it predicts from
-            fed |= data.manifest.present(name)
-    if fed.all():
+        if name != keys.MASK:  # a mask is a target of training, not an input
+            has_input |= data.manifest.present(name)
+    if has_input.all():
         return []
     return [
-        f"The model takes {' and '.join((*inputs, *columns))}; '{data.manifest.name}' has none of it for "
-        f"{data.manifest.named(~fed)}: leave them out, or choose a model that also takes what they have."
+        f"The model takes {' and '.join((*inputs, *columns))}; '{data.manifest.name}' has none of these for "
+        f"{data.manifest.named(~has_input)}: leave them out, or choose a model with other inputs."
     ]
 
 
@@ -41,10 +41,10 @@ def _unknown(data: LabelledData, inputs: Sequence[str]) -> Iterator[str]:
     if unknown := [name for name in inputs if not manifest.present(name).any()]:
         partly = (f"{name} of some samples" for name in manifest.partly)
         masks = (keys.MASK,) if manifest.present(keys.MASK).any() else ()
-        held = (*manifest.modalities, *partly, *masks)
+        available = (*manifest.modalities, *partly, *masks)
         yield (
             f"The model takes {', '.join(unknown)}, which '{manifest.name}' does not have. It has: "
-            f"{', '.join(held)}."
+            f"{', '.join(available)}."
         )
 
 

@@ -1,4 +1,4 @@
-"""Labelled data: a data set under a task and a split, as training and evaluation take it."""
+"""Labelled data: a data set with the classes of a task and a split, for training and evaluation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ from fibrolab.errors import ConfigError
 
 @dataclass(frozen=True)
 class LabelledData:
-    """Samples with the class that a task gives them.
+    """Samples with their classes under a task.
 
     Attributes:
         manifest: The samples.
-        facts: Survey of each modality, row by row. Of a sample that lacks a modality, every text is empty and
-            every number 0; but `image` is always there and surveys the picture that represents the sample
+        facts: Survey of each modality, one row per sample. If a sample lacks a modality, every text is empty
+            and every number 0. `image` is always there: it surveys the image that represents the sample
             (`Manifest.pictures`), such as the middle frame of a clip without a still.
         labels: Class of every sample under the task, int64 (N,); `keys.UNLABELLED` where it is not known.
         classes: Names of those classes.
-        split: Who trains, validates and tests.
+        split: The split into training, validation and test.
     """
 
     manifest: Manifest
@@ -42,8 +42,8 @@ def labels_under(
         Class of every sample, int64 (N,); `keys.UNLABELLED` where it is not known.
 
     Args:
-        task: Its name, for the message.
-        of: The classes that it merges, in their order; None for the manifest's own, unmerged.
+        task: Name of the task, for the message.
+        of: The classes that it merges, in their order; None for the manifest's classes without merging.
         merge: Class of the task for each of them.
         manifest: The samples.
 
@@ -56,7 +56,7 @@ def labels_under(
         raise ConfigError(
             f"task={task} is made for the classes {', '.join(of)}; '{manifest.name}' has "
             f"{', '.join(manifest.classes)}. task=nominal takes them as they are, task=lesion is for focal "
-            "lesions; if they are stages of fibrosis in this order, say "
+            "lesions; if they are stages of fibrosis in this order, set "
             f"task.of=[{','.join(manifest.classes)}]."
         )
     if len(merge) != len(of):

@@ -1,4 +1,4 @@
-"""Manifest: the table of a data set, one row a sample, checked once before all later stages."""
+"""Manifest: the table of a data set, one row per sample, checked once when it is made."""
 
 import hashlib
 import unicodedata
@@ -20,13 +20,13 @@ _IDENTITY = (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.VISIT_ID, keys
 _TEXT = (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.VISIT_ID, keys.SITE, keys.SCANNER)
 _PATHS = (keys.IMAGE, keys.ELASTOGRAM, keys.CLIP, keys.MASK)
 _OPTIONAL_TEXT = (*_PATHS, keys.FRAME, keys.ROI, keys.ELASTOGRAM_ROI)
-# Columns that name the frame and the rectangle of each modality's file.
+# Columns with the frame and the rectangle of each modality's file.
 _VIEWS = {
     keys.IMAGE: (keys.FRAME, keys.ROI),
     keys.ELASTOGRAM: (None, keys.ELASTOGRAM_ROI),
     keys.CLIP: (None, None),
 }
-_SHOWN = (keys.IMAGE, keys.CLIP, keys.ELASTOGRAM)  # a sample is represented by the first that it has
+_SHOWN = (keys.IMAGE, keys.CLIP, keys.ELASTOGRAM)  # the first that a sample has represents it
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,12 @@ class Manifest:
     """The samples of a data set, their classes and where their files are.
 
     Attributes:
-        table: One row a sample, columns as named in `fibrolab.keys`, checked by `validated`.
+        table: One row per sample, columns named as in `fibrolab.keys`, checked by `validated`.
         classes: Names of the labels; `label` is an index into them.
         name: Name of the data set.
         root: Folder that the paths in the table are relative to.
         left_out: Sentences on files that were skipped as unreadable.
-        best_accuracy: Where the truth is known, as of a phantom: the accuracy that no model can exceed in the
-            long run, by what it sees.
+        best_accuracy: For synthetic data: the expected accuracy that no model can exceed, by its inputs.
     """
 
     table: pd.DataFrame
@@ -68,7 +67,7 @@ class Manifest:
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """Those of image, elastogram and clip that every sample has."""
+        """Modalities (image, elastogram, clip) that every sample has."""
         return tuple(column for column in _VIEWS if self.has(column))
 
     @property
@@ -79,13 +78,13 @@ class Manifest:
         )
 
     def present(self, column: str) -> np.ndarray:
-        """Tell which samples have a value in a column, bool (N,)."""
+        """Return which samples have a value in a column, bool (N,)."""
         if column not in self.table:
             return np.zeros(len(self), bool)
         return (self.table[column] != "").to_numpy(bool)
 
     def has(self, column: str) -> bool:
-        """Tell whether every sample has a value in a column."""
+        """Return whether every sample has a value in a column."""
         return bool(self.present(column).all())
 
     def media(self, column: str = keys.IMAGE, rows: np.ndarray | None = None) -> list[Media]:
@@ -93,19 +92,19 @@ class Manifest:
 
         Args:
             column: The modality.
-            rows: Which samples are asked for, bool (N,); None for all.
+            rows: Samples to return, bool (N,); None for all.
 
         Raises:
-            DataError: One of them lacks it.
+            DataError: One of these samples lacks the modality.
         """
-        asked = np.ones(len(self), bool) if rows is None else rows
-        if (lacking := asked & ~self.present(column)).any():
+        chosen = np.ones(len(self), bool) if rows is None else rows
+        if (lacking := chosen & ~self.present(column)).any():
             raise DataError(
                 f"The manifest of '{self.name}' has no {column} for "
                 f"{rows_named(self.table.loc[lacking, keys.SAMPLE_ID], 'sample')}; every sample has: "
                 f"{' and '.join(self.modalities) or 'none of the modalities'}."
             )
-        table = self.table[asked]
+        table = self.table[chosen]
         frames, boxes = (_cells(table, name) for name in _VIEWS[column])
         views = {cells: View.parse(*cells) for cells in set(zip(frames, boxes, strict=True))}
         cells = zip(_cells(table, column), frames, boxes, strict=True)
@@ -120,22 +119,22 @@ class Manifest:
 
     @property
     def shown(self) -> np.ndarray:
-        """Modality whose picture represents each sample, strings (N,): image, else clip, else elastogram."""
+        """Modality whose file represents each sample, strings (N,): image, else clip, else elastogram."""
         return np.select([self.present(column) for column in _SHOWN], _SHOWN, default="").astype(object)
 
     @property
     def files(self) -> list[str]:
-        """Path of the file that represents each sample, as the table has it, (N,)."""
+        """Path of the file that represents each sample, as given in the table, (N,)."""
         columns = {column: _cells(self.table, column) for column in _SHOWN}
         return [columns[column][row] for row, column in enumerate(self.shown)]
 
     def pictures(self) -> list[Media]:
-        """Return the picture that represents each sample, (N,); of a clip it is the middle frame."""
+        """Return the image that represents each sample, (N,); for a clip, its middle frame."""
         shown = self.shown
         media = {column: self.media(column, shown == column) for column in _SHOWN}
         media[keys.CLIP] = [Media(item.path, View(MIDDLE, item.view.box)) for item in media[keys.CLIP]]
-        following = {column: iter(items) for column, items in media.items()}
-        return [next(following[column]) for column in shown]
+        remaining = {column: iter(items) for column, items in media.items()}
+        return [next(remaining[column]) for column in shown]
 
     def require(self, needs: Needs) -> None:
         """Refuse samples that lack what a job needs.
@@ -153,7 +152,7 @@ class Manifest:
             given = [name for name in map(str, self.table) if name != keys.LABEL and self.present(name).any()]
             raise DataError(
                 f"{needs.job} needs a label for every sample; '{self.name}' has none. Its columns with "
-                f"values are {', '.join(given)}. Name a column of another name by "
+                f"values are {', '.join(given)}. If the labels are in a column of another name, set "
                 f"data.columns.{keys.LABEL}=NAME."
             )
         raise DataError(
@@ -162,7 +161,7 @@ class Manifest:
         )
 
     def named(self, rows: np.ndarray) -> str:
-        """Name samples, bool (N,), as the user finds them: by the rows of the table, or else by their ids."""
+        """Return a phrase that names samples, bool (N,), by rows of the user's table or else by ids."""
         table = self.table[rows]
         if keys.ROW in table:
             return rows_named(table[keys.ROW].tolist())
@@ -172,8 +171,8 @@ class Manifest:
     def hash(self) -> str:
         """SHA-256 of ids, groups, patients, visits and labels, independent of the order of rows.
 
-        Pixels, folders, frames and rectangles are left out, as no split depends on them: one that was drawn
-        here holds on another machine, and after a rectangle was corrected.
+        Pixels, folders, frames and rectangles are not included, since no split depends on them: a saved split
+        stays valid on another machine and after a rectangle is corrected.
         """
         identity = self.table[list(_IDENTITY)].sort_values(keys.SAMPLE_ID)
         text = identity.to_csv(index=False, lineterminator="\n")
@@ -184,24 +183,24 @@ def validated(table: pd.DataFrame, classes: Sequence[str], name: str) -> pd.Data
     """Check a table and complete its columns, or refuse it with every fault at once.
 
     Args:
-        table: Needs `sample_id` and at least one of `image`, `clip` and `elastogram` for each sample; `label`
+        table: Needs `sample_id` and at least one of `image`, `clip` and `elastogram` for each sample. `label`
             is a class index, missing (`keys.UNLABELLED`, NaN, or no such column) where it is not known.
-            `group_id`, `patient_id`, `visit_id`, `site` and `scanner` are filled where absent (a sample
-            without group belongs to its patient, or is a group of its own). Its index names the rows in
-            faults, such as a spreadsheet's row numbers.
+            Missing columns `group_id`, `patient_id`, `visit_id`, `site` and `scanner` are added. A sample
+            without a group gets its patient as group, or else a group of its own. The index names the rows in
+            messages, such as a spreadsheet's row numbers.
         classes: Names of the labels.
         name: Data set, for the message.
 
     Returns:
         A copy: rows numbered from 0 (an index named `table_row` becomes a column), labels as int64, clinical
-        columns as float64 (`clinical.typed`), all other columns of `fibrolab.keys` as text, empty where
-        nothing stands.
+        columns as float64 (`clinical.typed`), all other columns of `fibrolab.keys` as text, empty for missing
+        values.
 
     Raises:
         DataError: Missing column, no row, empty or repeated `sample_id`, label out of range, a sample without
-            any picture, a mask without the image that it labels, a path that could leave the root, an invalid
-            frame or rectangle, impossible clinical values, one visit with two stages, or one patient in two
-            groups; each fault names its rows.
+            any file, a mask without its image, a path that could leave the root, an invalid frame or
+            rectangle, impossible clinical values, one visit with two stages, or one patient in two groups;
+            each fault names its rows.
     """
     missing = [keys.SAMPLE_ID] if keys.SAMPLE_ID not in table else []
     if not any(column in table for column in _SHOWN):
@@ -227,6 +226,7 @@ def validated(table: pd.DataFrame, classes: Sequence[str], name: str) -> pd.Data
 
 
 def _completed(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a copy with all columns, texts as text, and a group for every sample."""
     table = table.copy()
     for column in (*_TEXT, *_OPTIONAL_TEXT):
         if column in table:
@@ -235,8 +235,8 @@ def _completed(table: pd.DataFrame) -> pd.DataFrame:
             table[column] = ""
     labels = table[keys.LABEL] if keys.LABEL in table else pd.Series(np.nan, table.index)
     table[keys.LABEL] = labels.where(labels.notna(), keys.UNLABELLED)
-    of_patient = table[keys.PATIENT_ID].where(table[keys.PATIENT_ID] != "", table[keys.SAMPLE_ID])
-    table[keys.GROUP_ID] = table[keys.GROUP_ID].where(table[keys.GROUP_ID] != "", of_patient)
+    default = table[keys.PATIENT_ID].where(table[keys.PATIENT_ID] != "", table[keys.SAMPLE_ID])
+    table[keys.GROUP_ID] = table[keys.GROUP_ID].where(table[keys.GROUP_ID] != "", default)
     return table
 
 
@@ -254,24 +254,24 @@ def _cells(table: pd.DataFrame, column: str | None) -> Sequence[str]:
 def _column_faults(table: pd.DataFrame, classes: Sequence[str]) -> Iterator[str]:
     ids, labels = table[keys.SAMPLE_ID], table[keys.LABEL]
     yield from empty_cells(ids)
-    own = "repeated: each row needs its own; where none is given, it is the file, frame and rectangle"
-    yield from cell_faults(keys.SAMPLE_ID, ids[(ids != "") & ids.duplicated(keep=False)], "is", own)
+    repeated = "repeated: each row needs its own; if none is given, it is the file, frame and rectangle"
+    yield from cell_faults(keys.SAMPLE_ID, ids[(ids != "") & ids.duplicated(keep=False)], "is", repeated)
     yield from _picture_faults(table)
     unknown = labels[~labels.isin((keys.UNLABELLED, *range(len(classes))))]
     yield from cell_faults(keys.LABEL, unknown, "is", f"not a class index 0..{len(classes) - 1}")
 
 
 def _picture_faults(table: pd.DataFrame) -> Iterator[str]:
-    """Find samples without any picture, and masks without the image that they label."""
+    """Find samples without any file, and masks without the image that they label."""
     given = [column for column in _SHOWN if column in table]
-    if len(nothing := table.index[(table[given] == "").all(axis=1)]):
+    if len(without := table.index[(table[given] == "").all(axis=1)]):
         fault = "is empty" if len(given) == 1 else "are empty: a sample needs one of them"
-        yield f"{rows_named(nothing)}: {' and '.join(given)} {fault}"
+        yield f"{rows_named(without)}: {' and '.join(given)} {fault}"
     if keys.MASK in table:
         image = table.get(keys.IMAGE, pd.Series("", table.index))
-        alone = table.index[(table[keys.MASK] != "") & (image == "")]
-        if len(alone):
-            yield f"{rows_named(alone)}: mask without an image: a mask labels the pixels of the image"
+        without_image = table.index[(table[keys.MASK] != "") & (image == "")]
+        if len(without_image):
+            yield f"{rows_named(without_image)}: mask without an image: a mask labels the pixels of the image"
 
 
 def _path_faults(paths: pd.Series) -> Iterator[str]:
@@ -286,7 +286,7 @@ def _path_faults(paths: pd.Series) -> Iterator[str]:
 
 
 def _on_disk(root: Path, name: str) -> Path:
-    """Return the path of a file in the Unicode form that the disk uses: macOS decomposes accents."""
+    """Return the path of a file in the Unicode form used on the disk: macOS decomposes accented letters."""
     path = root / name
     if name.isascii() or path.exists():
         return path
@@ -304,10 +304,11 @@ def _view_faults(table: pd.DataFrame) -> Iterator[str]:
 
 
 def _view_fault(cell: str, is_frame: bool) -> str:
+    """Return the fault of a frame or a rectangle, to follow the column's name; empty if there is none."""
     try:
         View.parse(frame=cell) if is_frame else View.parse(box=cell)
     except ValueError as error:
-        return str(error).removeprefix("frame").removeprefix("roi")  # the column says it
+        return str(error).removeprefix("frame").removeprefix("roi")
     return ""
 
 
@@ -326,7 +327,7 @@ def _patient_faults(table: pd.DataFrame) -> Iterator[str]:
     known = table[keys.PATIENT_ID] != ""
     for (patient,), rows in _disagreeing(table[known], [keys.PATIENT_ID], keys.GROUP_ID):
         groups = ", ".join(repr(group) for group in rows[keys.GROUP_ID].unique()[:6])
-        yield f"patient {patient!r} lies in the groups {groups} ({rows_named(rows.index)})"
+        yield f"patient {patient!r} is in the groups {groups} ({rows_named(rows.index)})"
 
 
 def _disagreeing(table: pd.DataFrame, by: list[str], column: str) -> Iterator[tuple[tuple, pd.DataFrame]]:

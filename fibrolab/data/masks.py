@@ -1,4 +1,4 @@
-"""Masks: label maps, cut and cropped as the images that they label."""
+"""Masks: label maps, which get the same rectangle and crop as the images that they label."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from fibrolab.errors import DataError, UnreadableImageError, listing
 
 
 def digests(media: Sequence[Media], pictures: Sequence[str]) -> list[str]:
-    """Return the SHA-256 that names each mask's pixels: of its file and of the image that it labels.
+    """Return a SHA-256 for each mask's pixels, of its file and of the image that it labels.
 
     Args:
         media: The masks, see `Manifest.masks`.
-        pictures: SHA-256 of each image and its view, as the survey gives it.
+        pictures: SHA-256 of each image and its view, from the survey.
 
     Raises:
         DataError: Masks that cannot be opened, all of them at once.
@@ -33,7 +33,7 @@ def digests(media: Sequence[Media], pictures: Sequence[str]) -> list[str]:
 
 
 def digest(content: bytes, mask: Media) -> str:
-    """Return the SHA-256 that names a mask's pixels, see `digests`, from the bytes of its file.
+    """Return the SHA-256 for a mask's pixels, see `digests`, from the bytes of its file.
 
     Raises:
         UnreadableImageError: The image that it labels cannot be opened.
@@ -44,17 +44,17 @@ def digest(content: bytes, mask: Media) -> str:
 
 
 def decoded(content: bytes, mask: Media) -> tuple[np.ndarray, np.ndarray]:
-    """Decode a mask, and the image that it labels, which decides how both are cropped.
+    """Decode a mask, and the image that it labels, which determines how both are cropped.
 
     Args:
         content: Bytes of the mask's file.
         mask: The mask.
 
     Returns:
-        Labels and grey levels, uint8 (H, W) both, of the rectangle of the image that is used.
+        Labels and grey levels in the image's view, uint8 (H, W) both.
 
     Raises:
-        UnreadableImageError: The mask is no label map or not as large as its image, or the image cannot be
+        UnreadableImageError: The mask is not a label map or not as large as its image, or the image cannot be
             read.
     """
     assert mask.labelled is not None, "a mask labels an image"

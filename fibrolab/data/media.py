@@ -1,4 +1,4 @@
-"""Media of a sample: a file, and the frame and the rectangle of it that are used."""
+"""Media of a sample: a file with the frame and the rectangle that are used."""
 
 import hashlib
 import re
@@ -12,11 +12,9 @@ import numpy as np
 from fibrolab.data.box import Box
 from fibrolab.errors import UnreadableImageError
 
-MIDDLE = "middle"  # of a film's frames
-NAMED_BOXES = (
-    "grey_panel",
-    "colour_box",
-)  # found in each screen capture of elastography, `fibrolab.data.screen_capture`
+MIDDLE = "middle"  # the middle frame of a clip
+# Rectangles that are detected in each screen capture of elastography (`fibrolab.data.screen_capture`).
+NAMED_BOXES = ("grey_panel", "colour_box")
 
 
 @dataclass(frozen=True)
@@ -24,15 +22,15 @@ class View:
     """The part of a file that is used.
 
     Attributes:
-        frame: Number of the frame, from 0, or `middle`; None for a file that holds one picture.
-        box: A rectangle, the name of one that is found in the picture (`NAMED_BOXES`), or None for the whole.
+        frame: Number of the frame, from 0, or `middle`; None for a file with one image.
+        box: A rectangle, the name of one to be detected (`NAMED_BOXES`), or None for the whole image.
     """
 
     frame: int | str | None = None
     box: Box | str | None = None
 
     def __str__(self) -> str:
-        """Return a name of the view, empty for a whole picture."""
+        """Return a name of the view, empty for a whole image."""
         parts = [
             f"{name}={value}"
             for name, value in (("frame", self.frame), ("box", self.box))
@@ -42,10 +40,10 @@ class View:
 
     @classmethod
     def parse(cls, frame: str = "", box: str = "") -> "View":
-        """Parse the cells of a manifest, empty for the whole file.
+        """Parse two cells of a manifest, empty for the whole file.
 
         Raises:
-            ValueError: A cell that names no frame or no box; the message says what is allowed.
+            ValueError: A cell is not a frame or not a rectangle; the message says what is allowed.
         """
         frame, box = frame.strip(), box.strip()
         if frame and frame != MIDDLE and not frame.isdecimal():
@@ -63,63 +61,63 @@ class View:
         return cls(number, Box(*numbers))
 
     def digest(self, file_digest: str) -> str:
-        """Return the SHA-256 that names this part of a file, given the file's SHA-256."""
+        """Return a SHA-256 for this part of a file, given the file's SHA-256."""
         if not str(self):
             return file_digest
         return hashlib.sha256(f"{file_digest} {self}".encode()).hexdigest()
 
     def frame_of(self, frames: int, path: Path) -> int:
-        """Return the number of the frame that is used in a file of so many frames.
+        """Return the number of the frame that is used in a file with this number of frames.
 
         Raises:
-            UnreadableImageError: The file has no such frame, or several and none is named.
+            UnreadableImageError: The file has no such frame, or it has several and none is given.
         """
         if self.frame == MIDDLE:
             return frames // 2
         if self.frame is None and frames > 1:
             raise UnreadableImageError(
-                f"{path}: holds {frames} frames; name one in a table's column `frame` (a number, or "
+                f"{path}: holds {frames} frames; choose one in a table's column `frame` (a number, or "
                 f"'{MIDDLE}'), or give the file in the column `clip`"
             )
         number = int(self.frame or 0)
         if number >= frames == 1:
             raise UnreadableImageError(
-                f"{path}: is one picture, without a frame {number}; if the table's column `frame` means "
-                "something else, say data.columns.frame=null"
+                f"{path}: is one image, without a frame {number}; if the table's column `frame` means "
+                "something else, set data.columns.frame=null"
             )
         if number >= frames:
             raise UnreadableImageError(f"{path}: has no frame {number}; its {frames} frames count from 0")
         return number
 
     def cut(self, pixels: np.ndarray, path: Path) -> np.ndarray:
-        """Cut the rectangle out of a picture (H, W) or (H, W, 3); see `rectangle`."""
+        """Cut the rectangle out of an image (H, W) or (H, W, 3); see `rectangle`."""
         return self.rectangle(pixels, path).of(pixels)
 
     def rectangle(self, pixels: np.ndarray, path: Path) -> Box:
-        """Return the rectangle of a picture (H, W) or (H, W, 3) that is used.
+        """Return the rectangle that is used of an image (H, W) or (H, W, 3).
 
         Raises:
-            UnreadableImageError: The rectangle leaves the picture, or the one that is named is not found.
+            UnreadableImageError: The rectangle exceeds the image, or a named one is not detected.
         """
         if self.box is None:
             return Box(0, 0, pixels.shape[1], pixels.shape[0])
-        box = _found(self.box, pixels, path) if isinstance(self.box, str) else self.box
+        box = _detected(self.box, pixels, path) if isinstance(self.box, str) else self.box
         height, width = pixels.shape[:2]
         if box.left + box.width > width or box.top + box.height > height:
             raise UnreadableImageError(
-                f"{path}: the rectangle {box} (left top width height) leaves the picture of "
+                f"{path}: the rectangle {box} (left top width height) exceeds the image of "
                 f"{width} x {height} pixels"
             )
         return box
 
 
 class Media(NamedTuple):
-    """One picture, clip or mask.
+    """One image, clip or mask.
 
     Attributes:
         path: The file.
         view: The part of the file that is used.
-        labelled: Of a mask, the image whose pixels it labels.
+        labelled: For a mask, the image whose pixels it labels.
     """
 
     path: Path
@@ -128,11 +126,12 @@ class Media(NamedTuple):
 
 
 def whole(paths: Sequence[Path]) -> list[Media]:
-    """Return files that are used whole."""
+    """Return the media of whole files."""
     return [Media(path) for path in paths]
 
 
-def _found(name: str, pixels: np.ndarray, path: Path) -> Box:
+def _detected(name: str, pixels: np.ndarray, path: Path) -> Box:
+    """Detect one of `NAMED_BOXES` in a screen capture."""
     from fibrolab.data import screen_capture
 
     squares = screen_capture.squares(pixels, path)

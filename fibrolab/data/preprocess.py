@@ -13,36 +13,36 @@ from fibrolab import keys
 from fibrolab.data.image_borders import content_box
 from fibrolab.errors import ConfigError, listing
 
-VERSION = 3  # raise it whenever the same settings make other pixels: old caches are then left alone
+VERSION = 3  # raise it whenever the same settings give other pixels: existing caches are then not used
 EQUALIZE = ("none", "histogram", "clahe", "both")
 CROP = ("none", "borders")
 
 
 @dataclass(frozen=True)
 class Preprocess:
-    """Preprocessing settings; calling them turns a grey image of any size into a square of bytes.
+    """Preprocessing settings; called with an image of any size, they return a square uint8 image.
 
-    The steps come in this order, at the scan's own resolution until the last: crop, non-local means,
-    histogram equalisation, CLAHE, resize. The aspect ratio is not kept, as in the papers.
+    The order of the steps is crop, non-local means, histogram equalisation, CLAHE, resize; all but the last
+    work at the original resolution. The aspect ratio is not kept, as in the papers.
 
     Args:
         size: side of the result [px].
         crop: ``none``, or ``borders``: the scan alone, without burned-in frame, text and black border.
-        denoise: strength h of non-local means [grey levels]; 0 leaves it out.
+        denoise: strength h of non-local means [grey levels]; 0 = off.
         denoise_template: side of the patches that are compared [px], odd.
-        denoise_search: side of the window that is searched for alike patches [px], odd.
+        denoise_search: side of the window that is searched for similar patches [px], odd.
         equalize: ``none``, ``histogram`` (global), ``clahe`` (local), or ``both`` in that order.
         clahe_clip: contrast limit of CLAHE, as a multiple of a flat histogram's bin.
         clahe_tiles: tiles of CLAHE along each side.
-        channels: 1 for grey scans, 3 for colours, see `of_colours`.
+        channels: 1 for grey images, 3 for colour images, see `of_colours`.
         labels: whether the pixels are labels, see `of_masks`.
 
     Raises:
-        ConfigError: a setting is out of its range; all of them are named.
+        ConfigError: settings out of range; all of them are named.
 
     Sources:
         Buades, Coll, Morel: A non-local algorithm for image denoising, CVPR 2005. Zuiderveld: Contrast
-        limited adaptive histogram equalization, Graphics Gems IV, 1994. Both as OpenCV has them.
+        limited adaptive histogram equalization, Graphics Gems IV, 1994. Both as implemented in OpenCV.
     """
 
     size: int = 224
@@ -57,7 +57,7 @@ class Preprocess:
     labels: bool = False
 
     def __post_init__(self) -> None:
-        """Name every setting that is out of its range at once."""
+        """Refuse settings out of range, all in one error."""
         faults = [
             f"preprocess.{name} is {getattr(self, name)!r}; {allowed}"
             for name, allowed, holds in (
@@ -82,7 +82,7 @@ class Preprocess:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of a result, ``(size, size)`` of grey scans, ``(size, size, 3)`` of colours."""
+        """Shape of a result, ``(size, size)`` in grey, ``(size, size, 3)`` in colour."""
         return (self.size, self.size) if self.channels == 1 else (self.size, self.size, 3)
 
     def of_colours(self) -> "Preprocess":
@@ -90,17 +90,17 @@ class Preprocess:
         return Preprocess(size=self.size, channels=3)
 
     def of_masks(self) -> "Preprocess":
-        """Return the settings for masks: cropped as their images are, resized by nearest neighbour."""
+        """Return the settings for masks: cropped like their images, resized by nearest neighbour."""
         return Preprocess(size=self.size, crop=self.crop, labels=True)
 
     def of(self, modality: str) -> "Preprocess":
-        """Return the settings for the files of a modality, when these are the ones for grey images."""
+        """Return the settings for the files of a modality, derived from these settings for grey images."""
         if modality == keys.MASK:
             return self.of_masks()
         return self.of_colours() if modality == keys.ELASTOGRAM else self
 
     def mask(self, labels: np.ndarray, image: np.ndarray) -> np.ndarray:
-        """Crop and resize a label map as its image.
+        """Crop and resize a label map like its image.
 
         Args:
             labels: uint8 ``(H, W)``.
@@ -114,22 +114,22 @@ class Preprocess:
         return cv2.resize(labels, (self.size, self.size), interpolation=cv2.INTER_NEAREST_EXACT)
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Process one scan.
+        """Process one image.
 
         Args:
-            image: uint8 ``(H, W)``, or ``(H, W, 3)`` where `channels` is 3.
+            image: uint8 ``(H, W)``, or ``(H, W, 3)`` if `channels` is 3.
 
         Returns:
             uint8 of `shape`.
         """
-        assert image.dtype == np.uint8, f"not bytes: {image.dtype}"
+        assert image.dtype == np.uint8, f"not uint8: {image.dtype}"
         assert image.ndim == len(self.shape), f"not {self.channels} channel(s): {image.shape}"
         if self.crop == "borders":
             image = content_box(image).of(image)
         return self._filtered(image)
 
     def clip(self, frames: np.ndarray) -> np.ndarray:
-        """Process the frames of one clip; what moves on any of them is kept on all.
+        """Process the frames of one clip; all get the crop of their maximum over time.
 
         Args:
             frames: uint8 ``(T, H, W)``.
@@ -156,14 +156,15 @@ class Preprocess:
         return self._resize(image)
 
     def key(self) -> str:
-        """Return a name of the pixels that these settings make: 16 hex digits, the folder of their cache.
+        """Return a hash of these settings: 16 hexadecimal digits, the folder of their cache.
 
-        The libraries that decode and filter are part of it, since a new release may round differently.
+        It depends on the versions of the libraries that decode and filter, since a new release may round
+        differently.
         """
         libraries = {"version": VERSION, "opencv": cv2.__version__, "pillow": PIL.__version__}
-        # 10 and 10.0 are the same strength and must not make two caches.
+        # 10 and 10.0 are the same strength and must not get two caches.
         settings = {**asdict(self), "denoise": float(self.denoise), "clahe_clip": float(self.clahe_clip)}
-        if not self.labels:  # keeps the name of every other cache as it was before there were masks
+        if not self.labels:  # so that caches from before there were masks keep their names
             del settings["labels"]
         text = json.dumps({**settings, **libraries}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -171,7 +172,7 @@ class Preprocess:
     def _resize(self, image: np.ndarray) -> np.ndarray:
         if image.shape == self.shape:
             return image
-        # Area averaging keeps speckle from aliasing when shrinking; it would show blocks when growing.
+        # Area averaging avoids aliasing of speckle when shrinking; when enlarging, it would give blocks.
         shrinks = min(image.shape[:2]) >= self.size
         return cv2.resize(
             image, (self.size, self.size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR

@@ -1,4 +1,4 @@
-"""One progress bar for every long job over data."""
+"""Progress bar of the long loops over data."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 def track(items: Iterable[T], total: int, task: str) -> Iterator[T]:
-    """Yield the items behind a progress bar; without a terminal, one line at the end of the job."""
+    """Yield the items and show a progress bar; without a terminal, print one line at the end."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

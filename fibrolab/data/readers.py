@@ -1,4 +1,4 @@
-"""Reading of one file into pixels, by its content instead of its suffix; damaged files are refused.
+"""Reading of one file into pixels, in the format of its content (not its suffix); damaged files are refused.
 
 `KINDS` names the modules of `formats`, each a `contract.Format`: `pictures` (JPEG, PNG, TIFF and similar
 formats), `dicom` and `video`. Each is imported when the first such file is read.
@@ -16,22 +16,22 @@ from fibrolab.data.formats.contract import Clip, Format, Header
 from fibrolab.data.media import View
 from fibrolab.errors import UnreadableImageError
 
-_STILL_BRANDS = (b"avif", b"heic", b"heix", b"mif1")  # pictures in a film's container
+_STILL_BRANDS = (b"avif", b"heic", b"heix", b"mif1")  # images in a video container
 _WHOLE = View()
 
 
 def read_image(path: Path, view: View = _WHOLE) -> np.ndarray:
-    """Read a picture as it was stored: grey stays grey, everything else becomes RGB.
+    """Read an image as it was stored: grey stays grey, everything else becomes RGB.
 
     Args:
-        path: A picture, a DICOM file or a film.
-        view: The frame and the rectangle of it that are used.
+        path: An image, DICOM or video file.
+        view: The frame and the rectangle that are used.
 
     Returns:
         uint8 pixels, ``(H, W)`` for grey files (any depth, with or without alpha), else ``(H, W, 3)``.
 
     Raises:
-        UnreadableImageError: the file is missing, empty, truncated, or does not hold the frame or rectangle.
+        UnreadableImageError: the file is missing, empty or truncated, or lacks the frame or rectangle.
     """
     return decode(read_bytes(path), path, view)
 
@@ -62,23 +62,23 @@ def decode_labels(content: bytes, path: Path) -> np.ndarray:
     """Decode a label map, uint8 (H, W): the numbers as the file stores them; `path` is only named in errors.
 
     Raises:
-        UnreadableImageError: The file is damaged, no picture file, compressed with loss, or holds more than
-            one 8-bit number a pixel.
+        UnreadableImageError: The file is damaged, not an image file, compressed with loss, or has more than
+            one 8-bit number per pixel.
     """
     from fibrolab.data.formats import pictures
 
-    with _faults_named(path):
+    with _unreadable_errors(path):
         return pictures.labels(content, path)
 
 
 def decode_clip(content: bytes, path: Path) -> Clip:
-    """Decode the bytes of a film; `path` is only named in the errors.
+    """Decode the bytes of a clip; `path` is only named in the errors.
 
     Raises:
-        UnreadableImageError: The film is truncated, changes its size, holds fewer than two frames or more
+        UnreadableImageError: The clip is truncated, changes its size, has fewer than two frames or more
             pixels than `LARGEST_CLIP`.
     """
-    with _faults_named(path):
+    with _unreadable_errors(path):
         clip = _format(content).clip(content, path)
     if len(clip.frames) == 1:
         raise UnreadableImageError(
@@ -88,33 +88,33 @@ def decode_clip(content: bytes, path: Path) -> Clip:
 
 
 def describe(content: bytes, path: Path) -> Header:
-    """Return the header of a file; only a clip is decoded for it, to count its frames."""
-    with _faults_named(path):
+    """Return the header of a file; of all formats, only a video is decoded, to count its frames."""
+    with _unreadable_errors(path):
         return _format(content).header(content, path)
 
 
 def inspect(content: bytes, path: Path, view: View = _WHOLE) -> tuple[Header, np.ndarray]:
-    """Do `describe` and `decode` in one pass; the header is that of the whole picture, not of the cut."""
-    with _faults_named(path):
+    """Return header and decoded pixels in one pass; the header describes the whole image, not the cut."""
+    with _unreadable_errors(path):
         header, pixels = _format(content).inspect(content, path, view)
     return header, view.cut(pixels, path)
 
 
 def _is_dicom(content: bytes) -> bool:
-    """Tell whether bytes have the preamble of PS3.10, or begin with the first elements of group 2 or 8."""
-    bare = content[:2] in (b"\x02\x00", b"\x08\x00") and content[3:4] == b"\x00"
-    return content[128:132] == b"DICM" or bare
+    """Return whether bytes have the preamble of PS3.10, or begin with the first elements of group 2 or 8."""
+    without_preamble = content[:2] in (b"\x02\x00", b"\x08\x00") and content[3:4] == b"\x00"
+    return content[128:132] == b"DICM" or without_preamble
 
 
-def _is_film(content: bytes) -> bool:
-    """Tell whether bytes are MP4 or QuickTime, AVI, Matroska or WebM."""
+def _is_video(content: bytes) -> bool:
+    """Return whether bytes are MP4 or QuickTime, AVI, Matroska or WebM."""
     box = content[4:8] in (b"ftyp", b"moov", b"mdat", b"wide") and content[8:12] not in _STILL_BRANDS
     riff = content[:4] == b"RIFF" and content[8:12] == b"AVI "
     return box or riff or content[:4] == b"\x1a\x45\xdf\xa3"
 
 
 def _may_be_picture(_: bytes) -> bool:
-    """Return True: whatever is nothing else is a picture, or damaged."""
+    """Return True: a file of no other kind is a picture, or damaged."""
     return True
 
 
@@ -123,8 +123,8 @@ class Kind(NamedTuple):
 
     Attributes:
         module: The module of `fibrolab.data.formats` that reads it.
-        matches: Whether the bytes of a file are of this kind.
-        still_suffixes: Suffixes by which a folder of images finds such files.
+        matches: Function that returns whether the bytes of a file are of this kind.
+        still_suffixes: Suffixes of such files in a folder of images.
     """
 
     module: str
@@ -135,27 +135,27 @@ class Kind(NamedTuple):
 _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".pgm", ".ppm")
 KINDS = (  # the first that matches reads the file
     Kind("dicom", _is_dicom, (".dcm", ".dicom")),
-    Kind("video", _is_film),
+    Kind("video", _is_video),
     Kind("pictures", _may_be_picture, _PICTURES),
 )
 
 
 def _format(content: bytes) -> Format:
-    """Return the module that reads such bytes."""
+    """Return the module that reads files with these bytes."""
     module = next(kind.module for kind in KINDS if kind.matches(content))
     found: Format = importlib.import_module(f"fibrolab.data.formats.{module}")
     return found
 
 
 @contextmanager
-def _faults_named(path: Path) -> Iterator[None]:
-    """Turn any exception of a decoder into an UnreadableImageError: damaged bytes raise nearly anything."""
+def _unreadable_errors(path: Path) -> Iterator[None]:
+    """Turn a decoder's exceptions, which are of many types for damaged bytes, into UnreadableImageError."""
     try:
         yield
     except UnreadableImageError:
         raise
     except Exception as error:
-        if type(error) is MemoryError:  # FFmpeg's own subclass means a damaged size, not a full memory
+        if type(error) is MemoryError:  # FFmpeg's subclass of it means a damaged size, not a full memory
             raise
         reason = " ".join(str(error).split())
         raise UnreadableImageError(f"{path}: truncated or damaged ({reason})") from None

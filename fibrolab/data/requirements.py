@@ -1,7 +1,7 @@
 """Requirements of each job on its samples, stated once and checked by `Manifest.require`.
 
-A still, a clip or an elastogram is needed of every sample in any case. Which of them depends on the network's
-inputs and is checked by `fibrolab.data.input_check`.
+Every sample needs an image, a clip or an elastogram. Which of them depends on the network's inputs and is
+checked by `fibrolab.data.input_check`.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Samplers: the order of an epoch as a pure function of seed and epoch, on any number of ranks."""
+"""Samplers: the order of samples in an epoch, a pure function of seed and epoch for any number of ranks."""
 
 from collections.abc import Iterator, Mapping
 from itertools import repeat
@@ -13,21 +13,22 @@ from fibrolab.errors import ConfigError
 from fibrolab.targets import call, imported
 
 SAMPLERS = ("shuffle", "sequential", "weighted", "fill_up", "balanced")
-_STREAM = 0xBA1  # parts the passes through a class from the orders of an epoch, which have the same seed
+_STREAM = 0xBA1  # makes the passes through a class independent of the epoch's order, which has the same seed
 
 
 class EpochSampler(Sampler[tuple[int, int, int]]):
-    """Sampler that yields ``(epoch, index, draw)``, all that a worker needs to know about a draw.
+    """Sampler that yields keys ``(epoch, index, draw)``, all that a worker needs to know about a draw.
 
-    `draw` counts how often the index came before in this epoch: a weighted sampler repeats itself, and each
-    repeat is to be augmented anew. The epoch travels with the key because a persistent worker keeps the copy
-    of the dataset that it started with.
+    `draw` counts how often the index occurred before in this epoch: a weighted sampler repeats samples, and
+    each repeat gets another augmentation. The key contains the epoch because a persistent worker keeps the
+    copy of the dataset that it started with.
 
-    Under `torch.distributed` every rank takes each R-th key of the same global order (or each R-th pack of
-    `pack` keys), whose end is padded with its beginning, so that all ranks have equally many.
+    Under `torch.distributed`, rank r of R takes every R-th key of the same global order, from key r (or every
+    R-th pack of `pack` keys). The global order is padded with its beginning, so that all ranks get the same
+    number of keys.
 
     Args:
-        num_samples: samples in the dataset, N.
+        num_samples: number of samples in the dataset, N.
         seed: seed of the run.
         shuffle: draw a new order each epoch; otherwise 0..N-1.
         weights: ``(N,)``, not negative; if given, N samples are drawn with replacement in proportion to them.
@@ -37,15 +38,15 @@ class EpochSampler(Sampler[tuple[int, int, int]]):
         self, num_samples: int, *, seed: int = 0, shuffle: bool = True, weights: np.ndarray | None = None
     ) -> None:
         self.num_samples = num_samples
-        self.num_draws = num_samples  # of an epoch, all ranks together
-        self.pack = 1  # keys that go to one rank together
+        self.num_draws = num_samples  # in an epoch, over all ranks
+        self.pack = 1  # consecutive keys of the same rank
         self.seed = seed
         self.shuffle = shuffle
         self.epoch = 0
-        self._shares = None if weights is None else np.asarray(weights, np.float64) / np.sum(weights)
+        self._probabilities = None if weights is None else np.asarray(weights, np.float64) / np.sum(weights)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration yields; Lightning calls it at every start of an epoch."""
+        """Set the epoch that the next iteration yields; Lightning calls it at the start of every epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -57,9 +58,10 @@ class EpochSampler(Sampler[tuple[int, int, int]]):
         """Yield the keys of this rank for the chosen epoch."""
         rank, ranks = _rank()
         drawn = self.order(np.random.default_rng([self.seed, self.epoch]))
-        order = np.resize(drawn, len(self) * ranks)  # resize pads by starting over
+        order = np.resize(drawn, len(self) * ranks)  # resize pads with the beginning
         indices, draws = (
-            each.reshape(-1, ranks, self.pack)[:, rank].ravel().tolist() for each in (order, _repeats(order))
+            values.reshape(-1, ranks, self.pack)[:, rank].ravel().tolist()
+            for values in (order, _repeats(order))
         )
         yield from zip(repeat(self.epoch), indices, draws, strict=False)
 
@@ -67,28 +69,29 @@ class EpochSampler(Sampler[tuple[int, int, int]]):
         """Draw the indices of one epoch for all ranks together, ``(num_draws,)``; a subclass overrides it.
 
         Args:
-            generator: seeded with the run's seed and the epoch; nothing else may be random.
+            generator: seeded with the run's seed and the epoch; the only source of random numbers allowed.
         """
-        if self._shares is not None:
-            return generator.choice(self.num_samples, self.num_samples, p=self._shares)
+        if self._probabilities is not None:
+            return generator.choice(self.num_samples, self.num_samples, p=self._probabilities)
         return generator.permutation(self.num_samples) if self.shuffle else np.arange(self.num_samples)
 
 
 class FillUpSampler(EpochSampler):
-    """Every sample in every epoch, small classes filled up with repeats to the size of the large ones.
+    """Every sample in every epoch; samples of small classes are repeated until all classes have equal size.
 
-    A class of n samples is drawn ``times * max(n, per_class)`` times an epoch, each sample equally often or
-    once more; who comes once more is drawn anew each epoch. Repeats carry draws 1, 2, .. and so are augmented
-    differently: they take the place of the rescaled, translated and flipped copies that paper 3 stored.
+    A class of n samples is drawn ``times * max(n, per_class)`` times per epoch. If this is not a multiple of
+    n, a random subset of its samples, drawn again for each epoch, is drawn once more than the others. Repeats
+    have draws 1, 2, .. and so get different augmentations: they replace the rescaled, translated and flipped
+    copies that paper 3 stored.
 
     The paper fills its classes up to 150, the size of its largest ones, before it draws five folds, so that
-    copies of one image train and test. This sampler sees the training partition alone and counts within it:
-    the paper's 150 are the 120 of four folds.
+    copies of one image are in training and test. This sampler counts in the training partition alone: the
+    paper's 150 correspond to 120 in four folds.
 
     Args:
         labels: class of each sample, ``(N,)``.
-        per_class: samples up to which smaller classes are filled; None for as many as the largest class has.
-        times: how often the filled classes come in an epoch.
+        per_class: size to which smaller classes are filled up; None for the size of the largest class.
+        times: repeats of the filled classes in an epoch.
         seed: seed of the run.
 
     Source:
@@ -109,19 +112,20 @@ class FillUpSampler(EpochSampler):
         """See `EpochSampler.order`."""
         order = generator.permutation(self.num_samples)
         classes = self._classes[order]
-        once_more = _repeats(classes) < self._rest[classes]  # the first of each class in this epoch's order
-        return generator.permutation(np.repeat(order, self._whole[classes] + once_more))
+        extra = _repeats(classes) < self._rest[classes]  # the first samples of each class in this order
+        return generator.permutation(np.repeat(order, self._whole[classes] + extra))
 
 
 class BalancedSampler(EpochSampler):
-    """Classes take turns: each comes equally often in an epoch, and in a batch to within one.
+    """Classes alternate: all occur equally often in an epoch, and equally often to within one in a batch.
 
-    An epoch has N keys, rounded up to a multiple of the K classes. Within a class samples come in passes,
-    each through all of them in an order of its own, and an epoch goes on where the one before it stopped: of
-    a large class no sample comes again before all others had their turn, and a small class is gone through
-    several times an epoch. Repeats within an epoch carry draws 1, 2, .. and so are augmented differently.
+    An epoch has N keys, rounded up to a multiple of the K classes. The samples of a class are drawn in
+    passes; each pass contains all of them in a new random order, and an epoch continues where the previous
+    one stopped. So no sample of a large class is repeated before all others were drawn, and a small class has
+    several passes in an epoch. Repeats within an epoch have draws 1, 2, .. and so get different
+    augmentations.
 
-    A rank takes whole rounds of K keys, so that its own batches are as even as the global one.
+    A rank takes whole rounds of K keys, so that the batches of each rank are balanced too.
 
     Args:
         labels: class of each sample, ``(N,)``.
@@ -137,16 +141,16 @@ class BalancedSampler(EpochSampler):
 
     def order(self, generator: np.random.Generator) -> np.ndarray:
         """See `EpochSampler.order`."""
-        dealt = [self._dealt(number, members) for number, members in enumerate(self._classes)]
-        return np.array(dealt, np.int64).T.ravel()  # (K, rounds) to round after round
+        by_class = [self._samples_of(number, members) for number, members in enumerate(self._classes)]
+        return np.array(by_class, np.int64).T.ravel()  # (K, rounds) to one round after the other
 
-    def _dealt(self, number: int, members: np.ndarray) -> np.ndarray:
-        """Return this epoch's samples of a class, ``(rounds,)``, after those of the previous epoch."""
+    def _samples_of(self, number: int, members: np.ndarray) -> np.ndarray:
+        """Return this epoch's samples of a class, ``(rounds,)``, continuing after the previous epoch."""
         begin = self.epoch * self._rounds
         first, last = begin // len(members), (begin + self._rounds - 1) // len(members)
         passes = [
-            np.random.default_rng([_STREAM, self.seed, number, each]).permutation(members)
-            for each in range(first, last + 1)
+            np.random.default_rng([_STREAM, self.seed, number, index]).permutation(members)
+            for index in range(first, last + 1)
         ]
         skipped = begin - first * len(members)
         return np.concatenate(passes)[skipped : skipped + self._rounds]
@@ -164,22 +168,23 @@ def build_sampler(
     """Build the sampler of a configuration.
 
     Args:
-        name: ``shuffle``, ``sequential``, ``weighted``: with replacement, every class equally likely
-            (weights are the inverse class frequencies, as in paper 2), ``fill_up``: every sample, and
-            small classes repeated (`FillUpSampler`, as in paper 3), or ``balanced``: every class equally
-            often in every batch (`BalancedSampler`). Of a sampler with a `_target_`, any name.
+        name: ``shuffle``; ``sequential``; ``weighted``: with replacement, every class equally likely
+            (weights are the inverse class frequencies, as in paper 2); ``fill_up``: every sample, and
+            small classes repeated (`FillUpSampler`, as in paper 3); or ``balanced``: every class equally
+            often in every batch (`BalancedSampler`). Any name if a `_target_` is given.
         labels: class of each sample, ``(N,)``.
         seed: seed of the run.
         groups: group of each sample, which is never split between partitions, strings ``(N,)``.
-        _target_: dotted path of a subclass of `EpochSampler` in the user's own package; it is built with
-            ``labels``, ``groups``, ``seed`` and the settings, all as keywords, and overrides `order`.
-        **settings: ``per_class`` and ``times`` of ``fill_up``; those of the user's own sampler.
+        _target_: dotted path of a subclass of `EpochSampler` in the user's own package, which overrides
+            `order`; it is built with ``labels``, ``groups``, ``seed`` and the settings, all as keywords.
+        **settings: ``per_class`` and ``times`` of ``fill_up``; settings of the user's own sampler.
 
     Raises:
-        ConfigError: there is no such sampler, it has no such setting, or a setting is no number of samples.
+        ConfigError: there is no such sampler, it has no such setting, or a setting is not a number of
+            samples.
     """
     if _target_:
-        return _users_own(_target_, {"labels": labels, "groups": groups, "seed": seed, **settings})
+        return _user_sampler(_target_, {"labels": labels, "groups": groups, "seed": seed, **settings})
     refuse(_faults(name, settings))
     if name == "fill_up":
         return FillUpSampler(labels, seed=seed, **settings)
@@ -192,12 +197,13 @@ def build_sampler(
     return EpochSampler(len(labels), seed=seed, shuffle=name != "sequential", weights=weights)
 
 
-def _users_own(target: str, arguments: Mapping[str, Any]) -> EpochSampler:
+def _user_sampler(target: str, arguments: Mapping[str, Any]) -> EpochSampler:
+    """Build a sampler of the user's own package."""
     sampler = call(imported(target, "sampler._target_"), "sampler", **arguments)
     if not isinstance(sampler, EpochSampler):
         raise ConfigError(
             f"sampler._target_={target} is not a fibrolab.data.samplers.EpochSampler: subclass it, so that "
-            "every draw carries its epoch and its repeat, on which augmentation and resuming depend."
+            "every draw has its epoch and its repeat, on which augmentation and resuming depend."
         )
     return sampler
 
@@ -211,8 +217,8 @@ def _faults(name: str, settings: Mapping[str, object]) -> list[str]:
         if key not in allowed:
             faults.append(f"sampler.{key}: the sampler {name} has no such setting.")
         elif not (_is_count(value) or (key == "per_class" and value is None)):
-            ends = ", or null for the size of the largest class" if key == "per_class" else ""
-            faults.append(f"sampler.{key}: {value} is not a whole number from 1{ends}.")
+            or_null = ", or null for the size of the largest class" if key == "per_class" else ""
+            faults.append(f"sampler.{key}: {value} is not a whole number from 1{or_null}.")
     return faults
 
 
@@ -224,11 +230,11 @@ def _repeats(order: np.ndarray) -> np.ndarray:
     """Count how often each entry occurred before, ``(N,)``: ``[3, 1, 3, 3]`` gives ``[0, 0, 1, 2]``."""
     by_value = np.argsort(order, kind="stable")
     ordered = order[by_value]
-    places = np.arange(len(order))
-    begins = np.ones(len(order), bool)
-    begins[1:] = ordered[1:] != ordered[:-1]
+    positions = np.arange(len(order))
+    is_first = np.ones(len(order), bool)
+    is_first[1:] = ordered[1:] != ordered[:-1]
     repeats = np.empty_like(order)
-    repeats[by_value] = places - np.maximum.accumulate(np.where(begins, places, 0))
+    repeats[by_value] = positions - np.maximum.accumulate(np.where(is_first, positions, 0))
     return repeats
 
 

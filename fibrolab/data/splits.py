@@ -1,4 +1,4 @@
-"""Splits into training, validation and test partitions: drawn once, saved and reused."""
+"""Splits into training, validation and test partitions, drawn once, saved and reused."""
 
 import logging
 from collections.abc import Sequence
@@ -22,10 +22,10 @@ class Split:
 
     Attributes:
         partitions: `train`, `validation` or `test` for every row of the manifest, strings (N,).
-        fold: Number of the fold, 0 where there are none.
-        crossing: Groups that lie in more than one partition: none, but under a paper's random protocol.
-        val_is_test: The test rows also choose the epoch, as paper 1 seems to have done.
-        fault: Why it could not be drawn, for an audit to say; every row then stands in training.
+        fold: Number of the fold, 0 without folds.
+        crossing: Number of groups in more than one partition; above 0 only in a paper's random protocol.
+        val_is_test: Whether the test rows also choose the epoch, as paper 1 seems to have done.
+        fault: Reason why the split could not be drawn, for the audit; every row is then in training.
     """
 
     partitions: np.ndarray
@@ -51,7 +51,7 @@ def holdout(
     leaky: bool = False,
     val_is_test: bool = False,
 ) -> Split:
-    """Draw one stratified split, 70/15/15 by default; `test=0.2` gives 80/20 with validation from the 80.
+    """Draw one stratified split, 70/15/15 by default; with `test=0.2` validation comes from the other 80 %.
 
     Args:
         manifest: Samples to split.
@@ -59,23 +59,24 @@ def holdout(
         val: Proportion of the samples in the validation partition.
         seed: Seed of the draw.
         grouped: Keep groups whole; otherwise every sample is drawn on its own.
-        leaky: Let groups cross partitions, to repeat a paper's protocol.
+        leaky: Allow groups in several partitions, to repeat a paper's protocol.
         val_is_test: Validate on the test partition, to repeat paper 1; `val` must then be 0.
 
     Raises:
         SplitError: Proportions out of range, a class absent from a partition, a group that does not fit, or
-            groups that cross although `leaky` is not set.
+            groups in several partitions although `leaky` is not set.
     """
     if val_is_test and (not leaky or val):
         raise SplitError(
-            "val_is_test=true belongs to paper 1's protocol alone: choose it with split=paper1_random."
+            "val_is_test=true is only for the protocol of paper 1: choose it with split=paper1_random."
         )
     if not (0 < test < 1 and 0 <= val < 1 and test + val < 1 and (val > 0 or val_is_test)):
-        raise SplitError(f"Proportions test={test} and val={val} leave no room for three partitions.")
-    shares = {keys.TRAIN: 1 - test - val, keys.VALIDATION: val, keys.TEST: test}
-    shares = {name: share for name, share in shares.items() if share > 0}
-    parts = _draw(manifest, np.arange(len(manifest)), list(shares.values()), list(shares), seed, grouped)
-    return _checked(manifest, np.array(list(shares), object)[parts], 0, leaky, val_is_test)
+        raise SplitError(f"Proportions test={test} and val={val} leave one of three partitions empty.")
+    proportions = {keys.TRAIN: 1 - test - val, keys.VALIDATION: val, keys.TEST: test}
+    proportions = {name: proportion for name, proportion in proportions.items() if proportion > 0}
+    names = list(proportions)
+    parts = _draw(manifest, np.arange(len(manifest)), list(proportions.values()), names, seed, grouped)
+    return _checked(manifest, np.array(names, object)[parts], 0, leaky, val_is_test)
 
 
 def by_site(manifest: Manifest, *, site: str, val: float = 0.15, seed: int = 0) -> Split:
@@ -83,23 +84,24 @@ def by_site(manifest: Manifest, *, site: str, val: float = 0.15, seed: int = 0) 
 
     Args:
         manifest: Samples to split; its column `site` must be filled.
-        site: Name of the site that tests.
-        val: Proportion of the other sites' samples that validates.
+        site: Name of the site that is the test partition.
+        val: Proportion of the other sites' samples in the validation partition.
         seed: Seed of the draw.
 
     Raises:
-        SplitError: A site that is unknown or the only one, a patient or copies at both, or as `holdout`.
+        SplitError: A site that is unknown or the only one, a patient or copies at several sites, or as
+            `holdout`.
     """
     sites = manifest.table[keys.SITE].to_numpy(object)
     known = sorted(set(sites) - {""})
     if "" in sites or site not in known or len(known) < 2:
         raise SplitError(
             f"split.site={site} cannot be the external test of '{manifest.name}': its sites are "
-            f"{', '.join(known) or 'not known'}{', some samples have none' if '' in sites else ''}; name one "
-            "of at least two, with every sample's site known."
+            f"{', '.join(known) or 'not known'}{', some samples have none' if '' in sites else ''}; choose "
+            "one of at least two, with every sample's site known."
         )
     if not 0 < val < 1:
-        raise SplitError(f"Proportion val={val} leaves no room for training and validation.")
+        raise SplitError(f"Proportion val={val} leaves training or validation empty.")
     partitions = np.where(sites == site, keys.TEST, keys.TRAIN).astype(object)
     rest = np.flatnonzero(sites != site)
     inner = _draw(manifest, rest, [1 - val, val], [keys.TRAIN, keys.VALIDATION], seed, grouped=True)
@@ -117,26 +119,26 @@ def kfold(
     grouped: bool = True,
     leaky: bool = False,
 ) -> Split:
-    """Split by stratified k-fold: fold `fold` is the test partition, a proportion of the rest validates.
+    """Split by stratified k-fold cross-validation; validation is a proportion of the folds not in the test.
 
     Args:
         manifest: Samples to split.
         folds: Number of folds.
-        fold: Which of them is the test partition, 0 .. folds - 1.
-        val: Proportion of the remaining samples that validates.
+        fold: Number of the fold that is the test partition, 0 .. folds - 1.
+        val: Proportion of the other samples in the validation partition.
         seed: Seed of the draw; the folds of one seed are disjoint and cover the manifest.
         grouped: Keep groups whole.
-        leaky: Let groups cross, to repeat a paper's protocol.
+        leaky: Allow groups in several partitions, to repeat a paper's protocol.
 
     Raises:
         SplitError: As `holdout`, or a class with fewer samples than folds, or no such fold.
     """
     _check_fold(manifest, folds, fold, val)
     names = [f"fold {k}" for k in range(folds)]
-    everything = np.arange(len(manifest))
-    parts = _draw(manifest, everything, [1 / folds] * folds, names, seed, grouped)
+    all_rows = np.arange(len(manifest))
+    parts = _draw(manifest, all_rows, [1 / folds] * folds, names, seed, grouped)
     partitions = np.where(parts == fold, keys.TEST, keys.TRAIN).astype(object)
-    rest = everything[parts != fold]
+    rest = all_rows[parts != fold]
     inner = _draw(manifest, rest, [1 - val, val], [keys.TRAIN, keys.VALIDATION], seed, grouped)
     partitions[rest[inner == 1]] = keys.VALIDATION
     return _checked(manifest, partitions, fold, leaky)
@@ -157,11 +159,11 @@ def folds_in_training(
     Args:
         manifest: Samples to split.
         test: Proportion of the samples in the test partition, the same for every fold.
-        folds: Folds of the remaining samples.
-        fold: Which of them validates.
+        folds: Number of folds of the remaining samples.
+        fold: Number of the fold that is the validation partition.
         seed: Seed of the draw.
         grouped: Keep groups whole.
-        leaky: Let groups cross, to repeat a paper's protocol.
+        leaky: Allow groups in several partitions, to repeat a paper's protocol.
 
     Raises:
         SplitError: As `kfold`.
@@ -181,23 +183,23 @@ def saved(manifest: Manifest, *, path: str, leaky: bool = False) -> Split:
     """Read a split that an earlier run drew.
 
     Args:
-        manifest: Samples that it must fit.
+        manifest: Samples of the split.
         path: CSV file written by `write`.
-        leaky: Accept groups that cross.
+        leaky: Allow groups in several partitions.
 
     Raises:
-        SplitError: No such file, drawn from another manifest, or rows missing, unknown or repeated.
+        SplitError: No such file, a split of another manifest, or rows missing, unknown or repeated.
     """
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise SplitError(
-            f"The split {path} cannot be read ({error}); give split.path a saved split.csv."
+            f"The split {path} cannot be read ({error}); set split.path to a saved split.csv."
         ) from error
     missing = {keys.SAMPLE_ID, keys.PARTITION, keys.FOLD, keys.MANIFEST_HASH} - set(table)
     if missing or table.empty:
         fault = f"lacks the column(s) {', '.join(sorted(missing))}" if missing else "holds no row"
-        raise SplitError(f"The split {path} {fault}; give split.path a saved split.csv.")
+        raise SplitError(f"The split {path} {fault}; set split.path to a saved split.csv.")
     if table[keys.MANIFEST_HASH].iloc[0] != manifest.hash:
         raise SplitError(
             f"The split {path} was drawn from another manifest than '{manifest.name}' is now "
@@ -221,7 +223,7 @@ def all_test(manifest: Manifest) -> Split:
 
 
 def undrawn(manifest: Manifest, fault: str) -> Split:
-    """Put every sample in the training partition, for an audit of data that does not allow the split."""
+    """Put every sample in the training partition, for an audit of data for which no split can be drawn."""
     return Split(np.full(len(manifest), keys.TRAIN, object), 0, 0, fault=fault)
 
 
@@ -234,11 +236,11 @@ def write(split: Split, manifest: Manifest, path: Path) -> None:
     table.to_csv(path, index=False)
 
 
-def _check_fold(manifest: Manifest, folds: int, fold: int, share: float) -> None:
-    if folds < 2 or not 0 <= fold < folds or not 0 < share < 1:
+def _check_fold(manifest: Manifest, folds: int, fold: int, proportion: float) -> None:
+    if folds < 2 or not 0 <= fold < folds or not 0 < proportion < 1:
         raise SplitError(
-            f"Fold {fold} of {folds}, proportion {share}: folds are numbered from 0 to folds - 1; a "
-            "proportion lies between 0 and 1."
+            f"Fold {fold} of {folds}, proportion {proportion}: folds are numbered from 0 to folds - 1; a "
+            "proportion is between 0 and 1."
         )
     counts = np.bincount(manifest.labels, minlength=len(manifest.classes))
     small = [f"{name}: {n}" for name, n in zip(manifest.classes, counts, strict=True) if n < folds]
@@ -252,29 +254,39 @@ def _check_fold(manifest: Manifest, folds: int, fold: int, share: float) -> None
 def _draw(
     manifest: Manifest,
     rows: np.ndarray,
-    shares: Sequence[float],
+    proportions: Sequence[float],
     names: Sequence[str],
     seed: int,
     grouped: bool,
 ) -> np.ndarray:
-    """Draw a partition number for every row in `rows`, int64 (n,); check sizes and absent classes."""
+    """Draw the part of every row in `rows`, int64 (n,); refuse too large groups and absent classes.
+
+    Args:
+        manifest: All samples.
+        rows: Rows to draw parts for.
+        proportions: Proportion of the samples in each part.
+        names: Name of each part, for messages.
+        seed: Seed of the draw.
+        grouped: Keep groups whole.
+    """
     groups = np.unique(manifest.groups[rows], return_inverse=True)[1] if grouped else np.arange(len(rows))
     labels = manifest.labels[rows]
-    parts = apportion(labels, groups, shares, np.random.default_rng(seed))
+    parts = apportion(labels, groups, proportions, np.random.default_rng(seed))
     sizes = np.bincount(groups)
     largest = int(sizes.max())
-    home = parts[groups == sizes.argmax()][0]
-    if largest > 1 and largest > np.ceil(shares[home] * len(rows)):
+    part = parts[groups == sizes.argmax()][0]
+    if largest > 1 and largest > np.ceil(proportions[part] * len(rows)):
         group = manifest.groups[rows][groups == sizes.argmax()][0]
         raise UndrawableSplitError(
-            f"Group '{group}' holds {largest} of {len(rows)} samples, more than any partition may "
-            f"({names[home]}: {shares[home]:.0%}): it cannot be kept whole. Use fewer folds, or other groups."
+            f"Group '{group}' has {largest} of {len(rows)} samples, more than any partition may have "
+            f"({names[part]}: {proportions[part]:.0%}): it cannot be kept whole. Use fewer folds, or other "
+            "groups."
         )
     absent = [
         f"{name} has no sample of {manifest.classes[k]}"
-        for part, name in enumerate(names)
+        for number, name in enumerate(names)
         for k in np.unique(manifest.labels)
-        if not np.any(labels[parts == part] == k)
+        if not np.any(labels[parts == number] == k)
     ]
     if absent:
         raise UndrawableSplitError(
@@ -287,20 +299,21 @@ def _draw(
 def _checked(
     manifest: Manifest, partitions: np.ndarray, fold: int, leaky: bool, val_is_test: bool = False
 ) -> Split:
-    """Return the split after checking that no group crosses partitions; warn where `leaky` allows it."""
-    spread = pd.Series(partitions).groupby(manifest.groups).nunique()
-    crossing = int((spread > 1).sum())
+    """Return the split; refuse groups in several partitions, or warn of them if `leaky` allows them."""
+    num_partitions = pd.Series(partitions).groupby(manifest.groups).nunique()
+    crossing = int((num_partitions > 1).sum())
     if crossing and not leaky:
         raise SplitError(
-            f"{crossing} of {len(spread)} groups of '{manifest.name}' lie in more than one partition, so "
-            "that copies or patients leak from training into the test. Use split.grouped=true; "
+            f"{crossing} of {len(num_partitions)} groups of '{manifest.name}' are in more than one partition,"
+            " so that copies or patients leak from training into the test. Use split.grouped=true; "
             "split=paper_random repeats a paper's leaky protocol and says so in the report."
         )
     if crossing:
         logger.warning(
-            "LEAK: %d of %d groups cross partitions; this split repeats a paper; its scores are invalid.",
+            "LEAK: %d of %d groups are in several partitions; this split repeats a paper; its scores are "
+            "invalid.",
             crossing,
-            len(spread),
+            len(num_partitions),
         )
     if val_is_test:
         logger.warning("LEAK: the epoch is selected on the test partition (val_is_test=true, as in paper 1).")

@@ -1,4 +1,4 @@
-"""Survey: measurements of every sample's file before training, remembered between runs."""
+"""Survey: measurements of every sample's file before training, stored between runs."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -16,7 +16,7 @@ from fibrolab.data.readers import inspect, read_bytes
 from fibrolab.errors import UnreadableImageError
 
 BORDERS = ("border_top", "border_bottom", "border_left", "border_right")
-# How each column stands for a file that cannot be read.
+# Value of each column for a file that cannot be read.
 EMPTY = {
     "sha256": "",
     "file_sha256": "",
@@ -40,38 +40,38 @@ EMPTY = {
     "error": "",
 }
 FACTS = tuple(EMPTY)
-VERSION = 5  # raise it when facts are added or measured otherwise: what was remembered is then measured anew
-THUMBNAIL = 32  # [px], as in the nearest-neighbour baseline
+VERSION = 5  # raise it when columns are added or measured otherwise: all files are then measured again
+THUMBNAIL = 32  # side [px], used by the nearest-neighbour baseline
 _HASH_SIDE = 16  # 16 x 16 low frequencies: a perceptual hash of 256 bits
-_BLACK = 8  # grey levels that count as black: compression leaves a little light there
-_NEARLY_ALL = 0.99  # of a row that is black but for a speck
+_BLACK = 8  # highest grey level that counts as black: compression changes black slightly
+_NEARLY_ALL = 0.99  # proportion of black pixels from which a row or column counts as black
 
 
 def survey(media: Sequence[Media], cache: Path, workers: int = 0) -> pd.DataFrame:
     """Measure every sample's file, in the order of `media`.
 
     Args:
-        media: Pictures; of a clip the middle frame, see `of_clips`.
-        cache: Folder of the memory, `survey.sqlite`.
-        workers: Threads; 0 takes every core.
+        media: Images; for a clip its middle frame, see `of_clips`.
+        cache: Folder of the database `survey.sqlite`.
+        workers: Threads; 0 means one per core.
 
     Returns:
-        One row a sample with the columns `FACTS`. Of the file: SHA-256 of its bytes (`file_sha256`), size
-        [bytes], width and height [pixels], mode, format by content, frames, frames a second (0 for a
-        picture) and the DICOM header fields that still identify a person (`identity`). Of the part of it that
-        is used: `sha256`, which names bytes and view together; its size `cut_width` and `cut_height`
-        [pixels]; SHA-256 of the decoded grey `pixels`; 256-bit perceptual hash; thumbnail, 32 x 32 bytes;
-        mean and SD of the grey levels; proportion of black pixels; black border on each side as a proportion
-        of the side. `error` is empty for a readable file.
+        One row per sample with the columns `FACTS`. Of the file: SHA-256 of its bytes (`file_sha256`), size
+        [bytes], width and height [pixels], mode, format by content, number of frames, frames a second (0 for
+        a single image) and the DICOM header fields that still identify a person (`identity`). Of the part
+        that is used: SHA-256 of bytes and view (`sha256`); its size `cut_width` and `cut_height` [pixels];
+        SHA-256 of the decoded grey `pixels`; 256-bit perceptual hash; thumbnail, 32 x 32 bytes; mean and SD
+        of the grey levels; proportion of black pixels; black border on each side as a proportion of the side.
+        `error` is empty for a readable file.
 
     Raises:
-        StorageError: The memory cannot be read or written.
+        StorageError: The database cannot be read or written.
     """
     return measured(media, cache, f"files_{VERSION}", FACTS, _facts, "Surveying files", workers)
 
 
 def of_clips(media: Sequence[Media]) -> list[Media]:
-    """Return the middle frames of clips: a clip is surveyed by it, beside the facts of its whole file."""
+    """Return the middle frames of clips, which the survey measures in addition to the whole file."""
     return [Media(item.path, View(MIDDLE, item.view.box)) for item in media]
 
 
@@ -83,13 +83,13 @@ def unreadable(
     Args:
         media: The samples.
         facts: Their survey.
-        root: Folder that names in sentences are relative to.
-        rows: Where the user's table has them, if there is one.
+        root: Folder that file names in sentences are relative to.
+        rows: Rows of the samples in the user's table, if there is one.
     """
-    places = [""] * len(media) if rows is None else [f"row {row}: " for row in rows]
+    prefixes = [""] * len(media) if rows is None else [f"row {row}: " for row in rows]
     return [
-        f"{place}{item.path.relative_to(root) if item.path.is_relative_to(root) else item.path}: {error}"
-        for place, item, error in zip(places, media, facts["error"], strict=True)
+        f"{prefix}{item.path.relative_to(root) if item.path.is_relative_to(root) else item.path}: {error}"
+        for prefix, item, error in zip(prefixes, media, facts["error"], strict=True)
         if error
     ]
 
@@ -97,8 +97,9 @@ def unreadable(
 def perceptual_hash(grey: np.ndarray) -> str:
     """Compute the 256-bit perceptual hash of an image (H, W), hexadecimal.
 
-    The sign, against their median, of the 16 x 16 lowest frequencies of a 64 x 64 thumbnail's cosine
-    transform (Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions, 2010, 3.2.1).
+    Each bit states whether one of the 16 x 16 lowest frequencies of a 64 x 64 thumbnail's cosine transform is
+    above their median (Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions, 2010,
+    3.2.1).
     """
     from scipy.fft import dctn
 
@@ -110,8 +111,8 @@ def perceptual_hash(grey: np.ndarray) -> str:
 
 def borders(grey: np.ndarray) -> dict[str, float]:
     """Measure the black rows and columns at each edge of an image, as a proportion of its height or width."""
-    dark = grey <= _BLACK
-    rows, columns = dark.mean(axis=1) < _NEARLY_ALL, dark.mean(axis=0) < _NEARLY_ALL
+    black = grey <= _BLACK
+    rows, columns = black.mean(axis=1) < _NEARLY_ALL, black.mean(axis=0) < _NEARLY_ALL
     if not rows.any() or not columns.any():
         return dict.fromkeys(BORDERS, 1.0)
     lines = (rows, rows[::-1], columns, columns[::-1])
@@ -119,7 +120,7 @@ def borders(grey: np.ndarray) -> dict[str, float]:
 
 
 def _facts(item: Media) -> tuple:
-    """Measure one file: a row of the survey."""
+    """Measure one file; return a row of the survey."""
     try:
         content = read_bytes(item.path)
         header, pixels = inspect(content, item.path, item.view)
@@ -128,7 +129,7 @@ def _facts(item: Media) -> tuple:
     grey = np.ascontiguousarray(to_grey(pixels))
     file_digest = hashlib.sha256(content).hexdigest()
     thumbnail = cv2.resize(grey, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
-    known = {
+    measured_values = {
         "sha256": item.view.digest(file_digest),
         "file_sha256": file_digest,
         "n_bytes": len(content),
@@ -149,4 +150,4 @@ def _facts(item: Media) -> tuple:
         "black": float((grey <= _BLACK).mean()),
         **borders(grey),
     }
-    return tuple((EMPTY | known).values())
+    return tuple((EMPTY | measured_values).values())

@@ -14,18 +14,16 @@ from fibrolab import keys
 from fibrolab.data.fault_sentences import cell_faults, refuse, rows_named
 from fibrolab.errors import DataError
 
-LARGEST = (
-    256 * 2**20
-)  # bytes; as text in memory a table takes a few times its file, and the split's copies more
-MOST_ROWS = (
-    5_000_000  # of Parquet, whose file does not state how much it unpacks to: LARGEST at 50 bytes a row
-)
+# Largest file [bytes]: as text in memory, a table takes several times its size, and copies take more.
+LARGEST = 256 * 2**20
+# Most rows of Parquet, whose file does not state its uncompressed size as text: LARGEST at 50 bytes per row.
+MOST_ROWS = 5_000_000
 SEPARATORS = (",", ";", "\t")
-MISSING = frozenset({"NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null"})  # what R, pandas and databases write
+MISSING = frozenset({"NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null"})  # as R, pandas, databases write it
 _FIRST = 2  # number of the first row below the header, in a spreadsheet
-_BATCH = 50_000  # rows held as Python objects at once
-_TRIGGERS = tuple("=+-@＝＋－＠")  # some spreadsheets take the wide ones for the others
-# Blanks of every width, and marks of none, which come along when text is copied.
+_BATCH = 50_000  # rows converted from Python objects at once
+_TRIGGERS = tuple("=+-@＝＋－＠")  # some spreadsheets treat the full-width characters like the others
+# Blanks and invisible marks, which are often copied together with text.
 _UNSEEN = (
     "".join(filter(str.isspace, map(chr, range(0x3001))))
     + "\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\ufeff"
@@ -35,26 +33,26 @@ _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?\s*%?")
 
 
 def read(path: str | Path) -> pd.DataFrame:
-    """Read a table as text, one row a record.
+    """Read a table as text, one row per record.
 
-    CSV is separated by comma, semicolon or tab (whichever the header holds most of) and encoded as UTF-8,
-    or as UTF-16 with its byte order mark. Parquet is recognised by its content; its numbers, dates and
-    categories become the text that a CSV would hold (7, not 7.0). Text stays text (`001`); blanks and
-    invisible marks around it are removed and it is normalised (NFC), so that cells which look the same,
-    such as `P1 ` and `P1`, are equal. Cells with NA, N/A, #N/A, NaN or NULL are empty; empty rows and empty
-    columns without a name are skipped.
+    CSV is separated by comma, semicolon or tab (the most frequent one in the header) and encoded as UTF-8,
+    or as UTF-16 with a byte order mark. Parquet is recognised by its content; its numbers, dates and
+    categories become the text that a CSV would have (7, not 7.0). Text stays text (`001`); it is normalised
+    (NFC), without blanks and invisible marks around it, so that cells which look the same, such as `P1 ` and
+    `P1`, are equal. Cells with NA, N/A, #N/A, NaN or NULL are empty; empty rows and empty columns without a
+    name are skipped.
 
     Args:
         path: The file.
 
     Returns:
-        Strings, empty where nothing stands; the index is the row's number in a spreadsheet, the header being
-        row 1.
+        Strings, empty for missing values; the index is the row's number in a spreadsheet, whose row 1 is the
+        header.
 
     Raises:
         DataError: No such file, too large, neither format, undecodable bytes, quotation marks that do not
-            match, or every fault of its cells at once: columns without a name or with the same one, rows of
-            another length than the header, and cells that a spreadsheet would run as a formula.
+            match, or the faults of its cells, all in one error: columns without a name or with the same one,
+            rows of another length than the header, and cells that a spreadsheet would run as a formula.
     """
     path = Path(path).expanduser()
     head = _head(path)
@@ -71,9 +69,9 @@ class _Content(NamedTuple):
     """Content of a file before it is checked.
 
     Attributes:
-        names: Of the columns, as given.
+        names: Names of the columns, as given.
         table: The cells, columns numbered from 0, rows as in a spreadsheet.
-        faults: Sentences on rows and columns that could not be taken.
+        faults: Sentences on rows and columns that could not be read.
     """
 
     names: list[str]
@@ -85,14 +83,14 @@ def _head(path: Path) -> bytes:
     """Return the first bytes of a file, after checking that it can be read and is not too large."""
     try:
         if not path.is_file():
-            what = "is a folder" if path.is_dir() else "is no file" if path.exists() else "does not exist"
+            what = "is a folder" if path.is_dir() else "is not a file" if path.exists() else "does not exist"
             raise DataError(f"{path} {what}; a table is one CSV or Parquet file.")
         size = path.stat().st_size
         if size > LARGEST:
             raise DataError(
-                f"{path} holds {size / 2**20:,.0f} MiB; a table of up to {LARGEST // 2**20} MiB is read. A "
-                "manifest has one row an image, so that would be millions of images: is it the one that you "
-                "meant? If so, keep only the columns that are used."
+                f"{path} has {size / 2**20:,.0f} MiB; tables of up to {LARGEST // 2**20} MiB are read. A "
+                "manifest has one row per image, so this would be millions of images: is it the right file? "
+                "If so, keep only the columns that are used."
             )
         with path.open("rb") as file:
             head = file.read(4096)
@@ -104,6 +102,7 @@ def _head(path: Path) -> bytes:
 
 
 def _encoding(path: Path, head: bytes) -> str:
+    """Return the encoding of a CSV file from its first bytes."""
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
     if b"\0" in head:
@@ -115,6 +114,7 @@ def _encoding(path: Path, head: bytes) -> str:
 
 
 def _csv(path: Path, encoding: str) -> _Content:
+    """Read a CSV file."""
     ragged: defaultdict[int, list[int]] = defaultdict(list)  # rows by the number of their cells
     batches: list[pd.DataFrame] = []
     try:
@@ -148,7 +148,7 @@ def _records(path: Path, reader: Iterator[list[str]]) -> Iterator[list[str]]:
     """Yield the records of a file; an unclosed quotation mark is reported with the row that opens it."""
     number = 0
     try:
-        for number, record in enumerate(reader, start=1):  # noqa: B007 the number is told in the error
+        for number, record in enumerate(reader, start=1):  # noqa: B007 the error states the number
             yield record
     except csv.Error as error:
         raise DataError(
@@ -160,7 +160,7 @@ def _records(path: Path, reader: Iterator[list[str]]) -> Iterator[list[str]]:
 def _batched(
     records: Iterator[list[str]], width: int, ragged: dict[int, list[int]]
 ) -> Iterator[tuple[list[int], list[list[str]]]]:
-    """Yield row numbers and cells of up to `_BATCH` records; note and leave out those of another width."""
+    """Yield row numbers and cells of up to `_BATCH` records; add those of another width to `ragged`."""
     numbers: list[int] = []
     cells: list[list[str]] = []
     for number, record in enumerate(records, start=_FIRST):
@@ -193,6 +193,7 @@ def _undecodable(path: Path, encoding: str) -> str:
 
 
 def _parquet(path: Path) -> _Content:
+    """Read a Parquet file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -202,8 +203,8 @@ def _parquet(path: Path) -> _Content:
             unpacked = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
             if unpacked > LARGEST or meta.num_rows > MOST_ROWS:
                 raise DataError(
-                    f"{path} unpacks to {unpacked / 2**20:,.0f} MiB in {meta.num_rows:,} rows; up to "
-                    f"{LARGEST // 2**20} MiB and {MOST_ROWS:,} rows are read: is it the table that you meant?"
+                    f"{path} unpacks to {unpacked / 2**20:,.0f} MiB in {meta.num_rows:,} rows; tables of up "
+                    f"to {LARGEST // 2**20} MiB and {MOST_ROWS:,} rows are read: is it the right file?"
                 )
             table = file.read()
     except (pa.ArrowException, OSError) as error:
@@ -215,13 +216,13 @@ def _parquet(path: Path) -> _Content:
             text = column.cast(pa.string()).to_pandas()  # 7.0 becomes 7, a category its name, a date ISO 8601
             cells[number] = pd.Series(text.to_numpy(object), index=rows).fillna("").astype(str)
         except (pa.ArrowException, UnicodeError):
-            faults.append(f"column '{name}' is of type {column.type}, which no cell of a table can hold")
+            faults.append(f"column '{name}' is of type {column.type}, which has no form as text")
             cells[number] = pd.Series("", index=rows)
     return _Content(list(table.column_names), pd.DataFrame(cells, index=rows), faults)
 
 
 def _clean(path: Path, content: _Content) -> pd.DataFrame:
-    """Return the table under its columns' names, or refuse it with every fault at once."""
+    """Return the table with tidy cells and column names, or refuse it with all faults in one error."""
     names = [_tidy(name) for name in content.names]
     table = content.table
     for number in table:
@@ -229,23 +230,23 @@ def _clean(path: Path, content: _Content) -> pd.DataFrame:
         table[number] = column.mask(column.isin(MISSING), "")
     faults = content.faults + _formulas(names, table)
     filled = table != ""
-    named = [number for number, name in enumerate(names) if name or filled[number].any()]
+    kept = [number for number, name in enumerate(names) if name or filled[number].any()]
     faults += [
         f"column {number + 1} has no name: row 1 must hold the columns' names, with nothing above it"
-        for number in named
+        for number in kept
         if not names[number]
     ]
     repeated = [name for name, count in Counter(names).items() if count > 1 and name]
     faults += [f"the column name '{name}' is repeated" for name in repeated]
     refuse(path, faults)
-    table = table.loc[filled.any(axis=1), named]
+    table = table.loc[filled.any(axis=1), kept]
     if table.empty:
-        raise DataError(f"{path} holds no row below its header.")
-    return table.set_axis([names[number] for number in named], axis=1).rename_axis(keys.ROW)
+        raise DataError(f"{path} has no row below its header.")
+    return table.set_axis([names[number] for number in kept], axis=1).rename_axis(keys.ROW)
 
 
 def _tidy(cell: str) -> str:
-    """Normalise a cell: strip blanks and invisible marks, write each accent in one way (NFC)."""
+    """Strip blanks and invisible marks from a cell, and write accented letters in one form (NFC)."""
     cell = cell.strip()
     return cell if cell.isascii() else unicodedata.normalize("NFC", cell.strip(_UNSEEN))
 
@@ -253,7 +254,7 @@ def _tidy(cell: str) -> str:
 def _formulas(names: Sequence[str], table: pd.DataFrame) -> list[str]:
     """Find cells that a spreadsheet would run as a formula when it opens this table or one made from it.
 
-    By their first character: owasp.org/www-community/attacks/CSV_Injection.
+    Their first character decides: owasp.org/www-community/attacks/CSV_Injection.
     """
     faults = [f"row 1: column {name!r} looks {_FORMULA}" for name in names if is_formula(name)]
     for number, name in enumerate(names):
@@ -264,5 +265,5 @@ def _formulas(names: Sequence[str], table: pd.DataFrame) -> list[str]:
 
 
 def is_formula(cell: str) -> bool:
-    """Tell whether a spreadsheet would run a cell as a formula; a number may have a sign."""
+    """Return whether a spreadsheet would run a cell as a formula; a number may have a sign."""
     return cell.startswith(_TRIGGERS) and not _NUMBER.fullmatch(cell)

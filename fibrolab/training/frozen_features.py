@@ -79,7 +79,9 @@ def cached(
         for name in once
     }
     logger.info("Frozen, so run once an image before the training: branch %s.", ", ".join(once))
-    datamodule.serve(tables, list(dict.fromkeys(key for name, key in inputs.items() if name not in once)))
+    datamodule.use_features(
+        tables, list(dict.fromkeys(key for name, key in inputs.items() if name not in once))
+    )
     return once
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import chi2_contingency
 
 from fibrolab.data.audit.confounding import chi_squared, conditional_p, contingency, cramers_v
-from fibrolab.data.audit.series import bare, natural, runs_test
+from fibrolab.data.audit.label_order import natural, runs_test, without_class
 
 cells = st.lists(st.integers(1, 30), min_size=6, max_size=6)
 
@@ -116,7 +116,7 @@ def test_labels_in_no_order_are_seldom_accused() -> None:
     ],
 )
 def test_a_class_name_is_taken_out_of_a_file_name_where_it_is_a_word(name: str, left: str) -> None:
-    assert bare(name, ("F0", "F3", "1", "3")) == left
+    assert without_class(name, ("F0", "F3", "1", "3")) == left
 
 
 @settings(max_examples=50)

@@ -132,8 +132,8 @@ def test_a_transform_of_the_users_own_is_drawn_by_the_seed_and_travels_to_worker
             {"_target_": f"{__name__}.Speckle", "sise": 2},
             "Speckle does not work: .*unexpected keyword .*'sise'",
         ),
-        ({"name": "Normalize"}, "Normalize does not work: it makes float32 of uint8"),
-        ({"name": "CropAndPad", "px": 4, "keep_size": False}, r"makes \(40, 40\) of \(32, 32\)"),
+        ({"name": "Normalize"}, "Normalize does not work: it turns uint8 into float32"),
+        ({"name": "CropAndPad", "px": 4, "keep_size": False}, r"turns shape \(32, 32\) into \(40, 40\)"),
     ],
 )
 def test_a_transform_that_cannot_work_is_named(transform: dict, sentence: str, image: np.ndarray) -> None:

@@ -185,16 +185,19 @@ def test_a_gpu_draws_what_the_cpu_draws(path: Path) -> None:
     [
         (
             {"name": "ElasticTransform"},
-            r"transforms\[1\]: whole batches know no ElasticTransform, only Affine",
+            r"transforms\[1\]: ElasticTransform is not implemented for whole batches, only Affine",
         ),
-        ({"name": "Affine", "border_mode": 4}, "do Affine with border_mode=0 only, not 4"),
-        ({"name": "Affine", "fit_output": True}, "do Affine with fit_output=False only, not True"),
-        ({"name": "Affine", "fill": 9}, "do Affine with fill=0 only, not 9"),
+        ({"name": "Affine", "border_mode": 4}, "Affine is implemented with border_mode=0 only, not 4"),
+        (
+            {"name": "Affine", "fit_output": True},
+            "Affine is implemented with fit_output=False only, not True",
+        ),
+        ({"name": "Affine", "fill": 9}, "Affine is implemented with fill=0 only, not 9"),
         (
             {"name": "GridDistortion", "interpolation": 2},
-            "do GridDistortion with interpolation=1 only, not 2",
+            "GridDistortion is implemented with interpolation=1 only, not 2",
         ),
-        ({"name": "CropAndPad", "px": 4}, "crop, and 4 would also pad"),
+        ({"name": "CropAndPad", "px": 4}, "can only crop; 4 would also pad"),
         ({"name": "CropAndPad", "percent": [[-0.1, 0], [-0.1, 0.1], [-0.1, 0], [-0.1, 0]]}, "would also pad"),
         (
             {"name": "RandomBrightnessContrast", "brightness_by_max": False},
@@ -202,19 +205,19 @@ def test_a_gpu_draws_what_the_cpu_draws(path: Path) -> None:
         ),
     ],
 )
-def test_what_is_not_done_for_whole_batches_is_refused_with_a_way_out(
+def test_a_transform_not_implemented_for_whole_batches_is_refused_with_advice(
     transform: Mapping[str, Any], sentence: str
 ) -> None:
-    Augment([FLIP, transform])  # the workers do it
+    Augment([FLIP, transform])  # workers can apply it
     with pytest.raises(ConfigError, match=f"{sentence}.*set augment_on=workers"):
         BatchAugment([FLIP, transform])
 
 
-def test_all_that_is_not_done_is_named_at_once() -> None:
+def test_all_unsupported_transforms_are_named_at_once() -> None:
     with pytest.raises(ConfigError, match=r"(?s)transforms\[0\].*Transpose.*transforms\[2\].*fill=0"):
         BatchAugment([{"name": "Transpose"}, FLIP, {"name": "Affine", "fill": 9}])
 
 
-def test_a_setting_that_no_one_knows_is_refused_as_the_workers_refuse_it() -> None:
+def test_an_unknown_transform_is_refused_as_in_workers() -> None:
     with pytest.raises(ConfigError, match="no transform 'HorizontalFlop'; nearest: HorizontalFlip"):
         BatchAugment([{"name": "HorizontalFlop"}])

@@ -183,7 +183,7 @@ def test_a_disk_that_fills_up_is_told_and_nothing_half_written_stays(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(cache, "_append_synced", full)
-    with pytest.raises(StorageError, match="full: 3 scans need"):
+    with pytest.raises(StorageError, match="full: 3 images need"):
         build(tmp_path / "cache", paths)
     store = PixelStore(tmp_path / "cache", PREPROCESS)
     assert store.pixels_path.stat().st_size == 0
@@ -198,7 +198,7 @@ def test_a_disk_that_is_too_small_is_told_before_any_work(
 ) -> None:
     paths = write_scans(tmp_path / "scans", 3)
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 500}))
-    with pytest.raises(StorageError, match=r"3 scans need 0\.0 MiB"):
+    with pytest.raises(StorageError, match=r"3 images need 0\.0 MiB"):
         build(tmp_path / "cache", paths)
     assert computed == []
 

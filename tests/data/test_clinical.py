@@ -1,4 +1,4 @@
-"""Clinical columns: what is a fault, what is a warning, and which slips of the unit are named."""
+"""Clinical columns: faults, warnings, and the wrong units that messages name."""
 
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def test_an_impossible_value_is_a_fault_that_names_the_slip(column: str, cell: s
 
 @pytest.mark.parametrize("cell", [">75", "inf", "-inf", "nan", "unknown", "5.1 kPa"])
 def test_a_cell_that_is_no_number_is_a_fault(cell: str) -> None:
-    assert faults(keys.LSM_KPA, cell) == [f"row 2: lsm_kpa {cell!r} is no number in kPa"]
+    assert faults(keys.LSM_KPA, cell) == [f"row 2: lsm_kpa {cell!r} is not a number in kPa"]
 
 
 def test_a_decimal_comma_is_named() -> None:
@@ -116,9 +116,9 @@ def test_a_usual_value_is_never_told(measure: Measure, data: st.DataObject) -> N
 
 
 @pytest.mark.parametrize("measure", MEASURES, ids=lambda measure: measure.column)
-def test_what_is_usual_is_possible_and_slips_are_beyond_what_is_usual(measure: Measure) -> None:
+def test_usual_values_are_possible_and_unit_errors_are_unusual(measure: Measure) -> None:
     assert measure.possible[0] <= measure.usual[0] < measure.usual[1] <= measure.possible[1]
-    for slip in measure.slips:
+    for slip in measure.unit_errors:
         assert slip.high < measure.usual[0] or slip.low > measure.usual[1]
 
 

@@ -92,7 +92,7 @@ def test_a_clinical_column_without_values_is_refused_with_those_that_have_some(t
 def test_served_features_stand_in_for_pixels_and_masks_stay(tmp_path: Path) -> None:
     data = clinic(tmp_path, elastograms=(0, 1, 9), **AGES)
     module = datamodule(data, keys.IMAGE, keys.ELASTOGRAM, clinical=[keys.AGE_YEARS])
-    module.serve({"colours": Numbers()}, [keys.IMAGE])
+    module.use_features({"colours": Numbers()}, [keys.IMAGE])
     module.setup("fit")
     for loader, epoch in ((module.train_dataloader(), 2), (module.val_dataloader(), -1)):
         loader.sampler.set_epoch(2)
@@ -107,7 +107,7 @@ def test_where_all_branches_are_served_no_pixel_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = datamodule(clinic(tmp_path), keys.IMAGE, transforms=FLIP)
-    module.serve({"grey": Numbers()}, [])
+    module.use_features({"grey": Numbers()}, [])
     module.setup("fit")
     pictures, labels = module.training_images(4)
     assert [picture.shape for picture in pictures] == [(SIDE, SIDE)] * 4

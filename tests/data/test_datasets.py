@@ -210,7 +210,7 @@ def test_what_stands_beside_the_pixels_travels_with_its_sample(
         present={"elastogram": LABELS == 1},
         features={"grey": Counted()},
         clinical=clinical,
-        tell_seed=True,
+        with_seed=True,
     )
     batches = stream(data, "shuffle", workers=0)
     joined = {key: torch.cat([batch[key] for batch in batches]) for key in batches[0]}

@@ -101,7 +101,7 @@ def test_an_enhanced_object_is_shown_as_its_functional_groups_have_it(groups: st
 @pytest.mark.parametrize("slope", ["0", "nan"])
 def test_a_header_that_leaves_no_grey_levels_is_refused(slope: str) -> None:
     content = saved(dataset(LEVELS.astype(np.uint8), RescaleSlope="1.5", RescaleIntercept="0"))
-    with pytest.raises(UnreadableImageError, match="has the levels shown from"):
+    with pytest.raises(UnreadableImageError, match="gives a display range from"):
         decode(content.replace(b"1.5 ", slope.encode().ljust(4)), PATH)
 
 
@@ -220,7 +220,7 @@ def test_a_film_s_frames_are_those_that_its_jpegs_hold() -> None:
 
 def test_a_film_needs_a_frame_named_and_a_picture_is_no_clip() -> None:
     film = saved(dataset(np.zeros((3, 8, 8), np.uint8), NumberOfFrames=3))
-    with pytest.raises(UnreadableImageError, match="3 frames; name one"):
+    with pytest.raises(UnreadableImageError, match="3 frames; choose one"):
         decode(film, PATH)
     with pytest.raises(UnreadableImageError, match="no frame 3"):
         decode(film, PATH, View(3))

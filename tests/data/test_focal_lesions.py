@@ -182,8 +182,8 @@ def test_an_image_of_two_patients_or_of_one_and_nobody_is_a_fault(loaded: Load) 
         "c.png,cyst,p3,1,1,4,4",
         "c.png,cyst,,9,9,4,4",
     )
-    assert "rows 2, 4: the image 'a.png' is of the patients 'p1' and 'p2'" in text
-    assert "rows 5, 6: the image 'c.png' is of the patients 'p3' and ''" in text
+    assert "rows 2, 4: image 'a.png' has the patients 'p1' and 'p2'" in text
+    assert "rows 5, 6: image 'c.png' has the patients 'p3' and ''" in text
 
 
 def test_the_same_rectangle_twice_is_a_fault(loaded: Load) -> None:
@@ -195,7 +195,7 @@ def test_a_rectangle_outside_its_image_is_named_with_its_file_and_can_be_skipped
     folder: Path, loaded: Load, tmp_path: Path
 ) -> None:
     manifest = loaded(HEADER, "a.png,cyst,p1,5,10,8,6", "b.png,HCC,p2,35,0,6,5")
-    with pytest.raises(UnreadableImageError, match=r"b\.png: the rectangle 35 0 6 5 .* leaves .* 40 x 30"):
+    with pytest.raises(UnreadableImageError, match=r"b\.png: the rectangle 35 0 6 5 .* exceeds .* 40 x 30"):
         pixels(manifest)
     with pytest.raises(DataError, match=r"b\.png.*the rectangle 35 0 6 5"):
         surveyed(manifest, tmp_path / "cache", "error")

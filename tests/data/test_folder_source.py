@@ -57,14 +57,14 @@ def test_classes_that_are_given_set_the_order_of_labels(root: Path) -> None:
 def test_folders_that_do_not_fit_the_classes_are_told_at_once(root: Path) -> None:
     (root / "F3").mkdir()
     lines = fault(root, classes=["F1", "F2", "F3", "F4"]).splitlines()
-    assert "  - F10/ is none of the classes" in lines
+    assert "  - F10/ is not one of the classes" in lines
     assert "  - there is no folder F4/" in lines
     assert "  - F3/ holds no image" in lines
 
 
 def test_a_class_within_a_class_is_a_fault(root: Path) -> None:
     picture(root / "F1" / "F2" / "c.png")
-    assert "F1/F2/c.png lies in two class folders" in fault(root)
+    assert "F1/F2/c.png is in two class folders" in fault(root)
 
 
 def test_folders_of_partitions_are_not_taken_for_classes(tmp_path: Path) -> None:
@@ -152,5 +152,5 @@ def test_a_pattern_that_cannot_name_a_patient_is_refused(root: Path, pattern: st
 
 def test_a_name_that_no_table_can_hold_is_told(root: Path) -> None:
     (root / "F1" / b"\xff.png".decode("utf-8", "surrogateescape")).write_bytes(b"x")
-    with pytest.raises(DataError, match=r"F1/\\udcff\.png' is not named in UTF-8"):
+    with pytest.raises(DataError, match=r"F1/\\udcff\.png' is not UTF-8"):
         load(root=root)

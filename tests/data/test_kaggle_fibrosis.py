@@ -99,9 +99,9 @@ def test_every_fault_of_the_tree_is_told_at_once(tree: Path) -> None:
     (tree / "F3").mkdir()
     (tree / "F3" / "notes.txt").write_text("no image")
     lines = fault(tree).splitlines()
-    assert "  - F5/ is none of the classes" in lines
+    assert "  - F5/ is not one of the classes" in lines
     assert "  - F3/ holds no image" in lines
-    assert "  - F2/F3/f3_00.png lies in two class folders" in lines
+    assert "  - F2/F3/f3_00.png is in two class folders" in lines
     assert "F0, F1, F2, F3, F4 and no others" in lines[0]
 
 

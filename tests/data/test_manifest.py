@@ -52,15 +52,15 @@ def test_every_fault_is_listed_at_once_with_its_rows() -> None:
     )
     assert "has 7 fault(s)" in message
     for line in (
-        "row 0: sample_id 'a' is repeated: each row needs its own; where none is given, it is the file, "
+        "row 0: sample_id 'a' is repeated: each row needs its own; if none is given, it is the file, "
         "frame and rectangle",
-        "row 1: sample_id 'a' is repeated: each row needs its own; where none is given, it is the file, "
+        "row 1: sample_id 'a' is repeated: each row needs its own; if none is given, it is the file, "
         "frame and rectangle",
         "row 2: sample_id is empty",
         "row 1: image is empty",
         "row 2: label 7 is not a class index 0..2",
         "visit '1' of patient 'p' has F0, F2 (rows 0, 1): it can have one",
-        "patient 'q' lies in the groups 'h', 'i' (rows 2, 3)",
+        "patient 'q' is in the groups 'h', 'i' (rows 2, 3)",
     ):
         assert f"  - {line}\n" in f"{message}\n"
 
@@ -193,7 +193,7 @@ def test_ids_that_a_gap_made_floats_are_whole_numbers_again() -> None:
 
 def test_a_sample_whose_group_is_empty_belongs_to_its_patient() -> None:
     assert manifest(group_id=["g", "g", "", None]).groups.tolist() == ["g", "g", "q", "q"]
-    assert "patient 'p' lies in the groups 'g', 'p' (rows 0, 1)" in fault(table(group_id=["g", "", "", ""]))
+    assert "patient 'p' is in the groups 'g', 'p' (rows 0, 1)" in fault(table(group_id=["g", "", "", ""]))
 
 
 def test_visits_of_unknown_patients_are_not_taken_for_one() -> None:

@@ -32,7 +32,7 @@ def test_a_rectangle_is_cut_whole_or_refused(left: int, top: int, width: int, he
         assert cut.shape == (height, width)
         assert cut[0, 0] == pixels[top, left]
     else:
-        with pytest.raises(UnreadableImageError, match=r"leaves the picture of 50 x 30 pixels"):
+        with pytest.raises(UnreadableImageError, match=r"exceeds the image of 50 x 30 pixels"):
             view.cut(pixels, FILE)
 
 
@@ -68,7 +68,7 @@ def test_the_frame_that_is_meant() -> None:
     assert View().frame_of(1, FILE) == 0
     assert View("middle").frame_of(9, FILE) == 4
     assert View(8).frame_of(9, FILE) == 8
-    with pytest.raises(UnreadableImageError, match="holds 9 frames; name one"):
+    with pytest.raises(UnreadableImageError, match="holds 9 frames; choose one"):
         View().frame_of(9, FILE)
     with pytest.raises(UnreadableImageError, match="no frame 9; its 9 frames count from 0"):
         View(9).frame_of(9, FILE)

@@ -88,7 +88,7 @@ def test_one_seed_gives_one_split_and_another_gives_another() -> None:
 
 def test_samples_drawn_one_by_one_must_not_part_their_groups() -> None:
     with pytest.raises(
-        SplitError, match=r"groups of 'toy' lie in more than one partition.*split\.grouped=true"
+        SplitError, match=r"groups of 'toy' are in more than one partition.*split\.grouped=true"
     ):
         splits.holdout(toy(), grouped=False)
 
@@ -130,7 +130,7 @@ def test_a_fold_beyond_the_last_is_refused() -> None:
 def test_a_group_larger_than_its_partition_is_an_error() -> None:
     labels = [i % 5 for i in range(100)]
     groups = ["giant"] * 80 + [f"p{i}" for i in range(20)]
-    with pytest.raises(SplitError, match="'giant' holds 80 of 100"):
+    with pytest.raises(SplitError, match="'giant' has 80 of 100"):
         splits.holdout(manifest_of(labels, groups))
 
 

@@ -26,14 +26,14 @@ from pathlib import Path
 from fibrolab.data import file_facts, survey
 from fibrolab.data.media import whole
 tree, cache, killed_after = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-file_facts._KEPT_BACK = 4
-note, notes = file_facts._Memory.note, []
-def noting(*arguments):
-    note(*arguments)
-    notes.append(arguments)
-    if len(notes) == killed_after:
-        os._exit(9)  # nothing is tidied up, as after kill -9
-file_facts._Memory.note = noting
+file_facts._WRITE_EVERY = 4
+add, added = file_facts._Database.add, []
+def add_and_count(*arguments):
+    add(*arguments)
+    added.append(arguments)
+    if len(added) == killed_after:
+        os._exit(9)  # ends without any clean-up, as after kill -9
+file_facts._Database.add = add_and_count
 survey.survey(whole(sorted(tree.iterdir())), cache)
 """
 
@@ -213,7 +213,7 @@ def test_the_memory_is_free_for_others_while_files_are_measured(
         return read(path)
 
     monkeypatch.setattr(module, "read_bytes", write_beside)
-    monkeypatch.setattr(file_facts, "_KEPT_BACK", 3)
+    monkeypatch.setattr(file_facts, "_WRITE_EVERY", 3)
     assert (survey(whole(sorted(tree.iterdir())), cache, workers=1)["error"] == "").all()
 
 

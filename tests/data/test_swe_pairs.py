@@ -167,7 +167,7 @@ def test_clinical_columns_and_the_tables_own_names_are_taken_over(loaded: Load) 
         ({"patient_id": ""}, "row 2: patient_id is empty"),
         ({"capture": "../outside.png"}, "out of the data set's root"),
         ({"capture": ""}, "row 2: capture is empty"),
-        ({"label": "S5"}, "row 2: label 'S5' is none of F0, F1"),
+        ({"label": "S5"}, "row 2: label 'S5' is not one of F0, F1"),
         (
             {"image": "other.png", "roi": "0 0 9 9"},
             "column(s) image, roi, which data=swe_pairs makes from 'capture'",

@@ -48,8 +48,11 @@ def test_names_that_are_digits_are_names(path: Path) -> None:
 def test_every_wrong_label_is_told_by_its_row(path: Path) -> None:
     message = fault(path, "image,label\na,F0\nb,4\nc,F5\nd,\ne,f1\nf,F1\n")
     assert "has 3 fault(s)" in message
-    assert "row 4: label 'F5' is none of F0, F1, F2, F3, F4 (or 0 to 4); data.classes names others" in message
-    assert "row 6: label 'f1' is none of" in message
+    assert (
+        "row 4: label 'F5' is not one of F0, F1, F2, F3, F4 (or 0 to 4); set others by data.classes"
+        in message
+    )
+    assert "row 6: label 'f1' is not one of" in message
     assert "row 3: label '4' is an index where the other rows give names" in message
 
 
@@ -102,7 +105,7 @@ def test_a_column_named_nearly_as_ours_is_not_passed_over(path: Path) -> None:
     content = "image,label,Patient ID,LSM (kPa),Site\na.png,F0,7,5.1,north\n"
     columns = {name: name for name in ("image", "label", "patient_id", "lsm_kpa", "scanner")}
     message = fault(path, content, columns=columns | {"site": None})
-    assert "column 'Patient ID' goes unread: is it patient_id?" in message
+    assert "column 'Patient ID' is not used: is it patient_id?" in message
     assert """'data.columns.lsm_kpa="LSM (kPa)"', else data.columns.lsm_kpa=null""" in message
     assert "'Site'" not in message
     meant = columns | {"patient_id": "Patient ID", "lsm_kpa": None, "site": None}

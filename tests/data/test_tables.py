@@ -129,8 +129,8 @@ def test_a_number_may_have_a_sign(path: Path, cell: str) -> None:
     [
         (b"", "is empty"),
         (b" \n", "is empty"),
-        (b"a,b\n", "holds no row below its header"),
-        (b"a,b\n,\n", "holds no row below its header"),
+        (b"a,b\n", "has no row below its header"),
+        (b"a,b\n,\n", "has no row below its header"),
         (b"PK\x03\x04and so on", "a spreadsheet's own file"),
         (b"PAR1 and no more", "damaged or incomplete"),
     ],
@@ -141,7 +141,7 @@ def test_what_holds_no_table_is_refused(path: Path, content: bytes, words: str) 
 
 def test_a_missing_file_a_folder_and_a_pipe_are_refused_in_words(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    for name, words in (("none.csv", "does not exist"), (".", "is a folder"), ("pipe", "is no file")):
+    for name, words in (("none.csv", "does not exist"), (".", "is a folder"), ("pipe", "is not a file")):
         with pytest.raises(DataError, match=words):
             tables.read(tmp_path / name)
 
@@ -149,7 +149,7 @@ def test_a_missing_file_a_folder_and_a_pipe_are_refused_in_words(tmp_path: Path)
 def test_a_file_beyond_the_limit_is_refused_without_being_read(path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(512 * 2**20)  # sparse: its zero bytes would be told first if it were read
-    with pytest.raises(DataError, match="holds 512 MiB; a table of up to 256 MiB is read"):
+    with pytest.raises(DataError, match="has 512 MiB; tables of up to 256 MiB are read"):
         tables.read(path)
 
 
@@ -188,7 +188,7 @@ def test_parquet_that_unpacks_to_too_many_rows_is_refused(
 ) -> None:
     monkeypatch.setattr(tables, "MOST_ROWS", 9)
     pd.DataFrame({"a": range(10)}).to_parquet(path)
-    with pytest.raises(DataError, match="in 10 rows; up to 256 MiB and 9 rows are read"):
+    with pytest.raises(DataError, match="in 10 rows; tables of up to 256 MiB and 9 rows are read"):
         tables.read(path)
 
 

@@ -127,7 +127,7 @@ def test_the_middle_is_that_of_the_frames_where_packets_hold_no_frame_each(
 
 def test_a_film_is_not_taken_for_its_first_frame_nor_beyond_its_last(tmp_path: Path) -> None:
     content = written(tmp_path, ".mp4", scene())
-    with pytest.raises(UnreadableImageError, match="7 frames; name one"):
+    with pytest.raises(UnreadableImageError, match="7 frames; choose one"):
         decode(content, PATH)
     with pytest.raises(UnreadableImageError, match="no frame 7"):
         decode(content, PATH, View(7))
@@ -157,7 +157,7 @@ def test_a_film_of_one_frame_is_a_picture_and_no_clip(tmp_path: Path) -> None:
 
 
 def test_a_film_without_frames_or_without_pictures_is_named() -> None:
-    with pytest.raises(UnreadableImageError, match=r"breath\.mp4: the film holds no frame"):
+    with pytest.raises(UnreadableImageError, match=r"breath\.mp4: the video holds no frame"):
         decode_clip(muxed([]), PATH)
     sound = io.BytesIO()
     with av.open(sound, "w", format="matroska") as film:
@@ -167,7 +167,7 @@ def test_a_film_without_frames_or_without_pictures_is_named() -> None:
         film.mux(stream.encode(frame))
         film.mux(stream.encode())
     for read in (decode_clip, decode, describe):
-        with pytest.raises(UnreadableImageError, match="sound or text, but no film"):
+        with pytest.raises(UnreadableImageError, match="sound or text, but no video"):
             read(sound.getvalue(), PATH)
 
 

@@ -121,7 +121,7 @@ def trained(module: Classifier, datamodule: FibrosisDataModule, root: Path) -> T
 def served(module: Classifier, datamodule: FibrosisDataModule, root: Path, **settings: Any) -> FeatureTable:
     """The table of the only branch."""
     tables: dict[str, FeatureTable] = {}
-    datamodule.serve = lambda found, inputs: tables.update(found)  # type: ignore[method-assign]
+    datamodule.use_features = lambda found, inputs: tables.update(found)  # type: ignore[method-assign]
     cached(module, datamodule, root, accelerator="cpu", **settings)
     (table,) = tables.values()
     return table

@@ -79,7 +79,7 @@ def test_the_audit_of_data_with_gaps_is_that_of_its_pictures(tmp_path: Path) -> 
 def test_a_model_of_one_modality_refuses_samples_without_it_and_names_them(tmp_path: Path) -> None:
     data = clinic(tmp_path, elastograms=[i for i in EVERYONE if i not in (1, 5)])
     with pytest.raises(
-        ConfigError, match="takes elastogram; 'clinic' has none of it for samples s1, s5: leave"
+        ConfigError, match="takes elastogram; 'clinic' has none of these for samples s1, s5: leave"
     ):
         datamodule(data, keys.ELASTOGRAM)
 
@@ -87,13 +87,13 @@ def test_a_model_of_one_modality_refuses_samples_without_it_and_names_them(tmp_p
 def test_samples_without_anything_that_is_taken_are_named_by_the_rows_of_their_table(tmp_path: Path) -> None:
     data = clinic(tmp_path, elastograms=[*SOME, 1, 4, 5], clips=(5, 6, 9), **{keys.ROW: range(2, 14)})
     with pytest.raises(
-        ConfigError, match="takes elastogram and clip; 'clinic' has none of it for rows 12, 13:"
+        ConfigError, match="takes elastogram and clip; 'clinic' has none of these for rows 12, 13:"
     ):
         datamodule(data, keys.ELASTOGRAM, keys.CLIP)
     told = {keys.LSM_KPA: [np.nan] * 11 + [7.0]}
     data = clinic(tmp_path, elastograms=[*SOME, 1, 4, 5], clips=(5, 6, 9), **told)
     with pytest.raises(
-        ConfigError, match="elastogram and clip and lsm_kpa; 'clinic' has none of it for sample s10:"
+        ConfigError, match="elastogram and clip and lsm_kpa; 'clinic' has none of these for sample s10:"
     ):
         datamodule(data, keys.ELASTOGRAM, keys.CLIP, clinical=[keys.LSM_KPA])
 

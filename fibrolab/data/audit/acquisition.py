@@ -1,4 +1,4 @@
-"""Acquisition and storage of images: facts without anatomy, and trees that predict the class from them."""
+"""Acquisition and storage of images: properties unrelated to anatomy, and the class predicted from them."""
 
 from collections.abc import Sequence
 
@@ -10,12 +10,12 @@ from fibrolab.data.audit.evidence import Evidence, codes
 from fibrolab.data.audit.protocols import Protocol
 
 BORDERS = ("border_top", "border_bottom", "border_left", "border_right")
-BORDER_STEP = 0.1  # of the side: a finer step would follow the anatomy, whose dark parts touch the border
+BORDER_STEP = 0.1  # of the side: a finer step would depend on dark anatomy that touches the border
 TREES = 40
 
 
-def stated(facts: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
-    """Join several facts of each file into one text, (N,)."""
+def joined(facts: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
+    """Join several columns of the survey into one text per file, (N,)."""
     return np.array([" ".join(map(str, row)) for row in zip(*(facts[name] for name in columns), strict=True)])
 
 
@@ -25,9 +25,9 @@ def border_shape(facts: pd.DataFrame) -> np.ndarray:
 
 
 def rectangle(facts: pd.DataFrame) -> np.ndarray:
-    """Return the size of the rectangle cut from each image, in half octaves of a side, int64 (N, 2).
+    """Return width and height of the rectangle cut from each image, in half octaves, int64 (N, 2).
 
-    All alike where the whole pictures are taken, whose own size is another fact.
+    All zero where every image is used whole: the size of the image is a variable of its own.
     """
     whole = (facts["cut_width"] == facts["width"]) & (facts["cut_height"] == facts["height"])
     sides = facts[["cut_width", "cut_height"]].to_numpy(float)
@@ -41,37 +41,39 @@ def tables(evidence: Evidence) -> dict[str, np.ndarray]:
     the anatomy.
     """
     facts, table = evidence.facts, evidence.manifest.table
-    named = [facts["mode"], facts["format"], table[keys.SCANNER], table[keys.SITE]]
-    taken = np.column_stack(
+    categorical = [facts["mode"], facts["format"], table[keys.SCANNER], table[keys.SITE]]
+    acquisition = np.column_stack(
         [
             facts[["width", "height", "cut_width", "cut_height"]].to_numpy(float),
             border_shape(facts),
-            *(codes(column) for column in named),
+            *(codes(column) for column in categorical),
         ]
     )
     levels = facts[["n_bytes", "mean", "sd", "black", *BORDERS]].to_numpy(float)
-    return {"acquisition": taken, "metadata": np.column_stack([taken, levels])}
+    return {"acquisition": acquisition, "metadata": np.column_stack([acquisition, levels])}
 
 
-def fitted(table: np.ndarray, evidence: Evidence, protocol: Protocol) -> np.ndarray:
-    """Predict class probabilities by extremely randomised trees (Geurts, Ernst and Wehenkel 2006), by fold.
+def tree_probabilities(table: np.ndarray, evidence: Evidence, protocol: Protocol) -> np.ndarray:
+    """Predict class probabilities by extremely randomised trees (Geurts, Ernst and Wehenkel 2006).
+
+    The trees that predict the samples of one fold are fitted to the other folds.
 
     Args:
-        table: What is known of each sample, float64 (N, F).
+        table: Inputs of the trees, float64 (N, F).
         evidence: The data.
-        protocol: Who is scored by whom.
+        protocol: The folds, and the samples that are predicted.
 
     Returns:
-        float64 (N, K); zero for a sample that is not scored.
+        float64 (N, K); zero for a sample that is not predicted.
     """
     from sklearn.ensemble import ExtraTreesClassifier
 
-    shares = np.zeros((len(table), len(evidence.classes)))
+    probabilities = np.zeros((len(table), len(evidence.classes)))
     for fold in np.unique(protocol.fold[protocol.scored]):
-        learned = np.flatnonzero((protocol.fold >= 0) & (protocol.fold != fold))
-        asked = np.flatnonzero((protocol.fold == fold) & protocol.scored)
-        if len(learned) and len(asked):
+        training = np.flatnonzero((protocol.fold >= 0) & (protocol.fold != fold))
+        scored = np.flatnonzero((protocol.fold == fold) & protocol.scored)
+        if len(training) and len(scored):
             trees = ExtraTreesClassifier(TREES, min_samples_leaf=2, random_state=evidence.seed)
-            trees.fit(table[learned], evidence.labels[learned])
-            shares[np.ix_(asked, trees.classes_)] = trees.predict_proba(table[asked])
-    return shares
+            trees.fit(table[training], evidence.labels[training])
+            probabilities[np.ix_(scored, trees.classes_)] = trees.predict_proba(table[scored])
+    return probabilities

@@ -1,4 +1,4 @@
-"""Confounding: association of the class with how an image was taken, one image for each person."""
+"""Confounding: association of the class with the way an image was acquired, on one image per person."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,8 +11,8 @@ from fibrolab.data.audit.evidence import Evidence, codes
 from fibrolab.data.audit.finding import ALPHA, Finding, counted
 
 STRONG = 0.2  # Cramér's V: below it, the association is too weak for a warning
-TABLES = 9_999  # drawn for a p value: the smallest possible one is ALPHA
-MOST_VALUES = 50  # of one fact; rarer ones are pooled, as they cannot be distinguished from chance
+TABLES = 9_999  # random tables for a p value: the smallest possible p value is ALPHA
+MOST_VALUES = 50  # distinct values of one variable; rarer values are pooled, being too few to test
 FACTS = {
     "size": "the size of the picture",
     "rectangle": "the size of the rectangle that is cut out of it",
@@ -25,7 +25,7 @@ FACTS = {
 
 
 def confounding(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
-    """Compute Cramér's V and p of the class against each fact, on one random sample of each person."""
+    """Compute Cramér's V and p of the class against each variable, on one random sample of each person."""
     rows = evidence.independent_samples
     labels = evidence.labels[rows]
     found = {}
@@ -67,39 +67,39 @@ def cramers_v(table: np.ndarray) -> float:
     chance = (rows - 1) * (columns - 1) / (n - 1)
     association = max(0.0, float(chi_squared(table)) / n - chance)
     rows, columns = (side - (side - 1) ** 2 / (n - 1) for side in (rows, columns))
-    room = min(rows, columns) - 1
-    return float(min(1.0, np.sqrt(association / room))) if room > 0 else 0.0
+    largest = min(rows, columns) - 1
+    return float(min(1.0, np.sqrt(association / largest))) if largest > 0 else 0.0
 
 
 def conditional_p(table: np.ndarray, rng: np.random.Generator, draws: int = TABLES) -> float:
     """Estimate the probability of at least this chi-squared among tables with the same margins.
 
-    Tables are drawn as Patefield does (Applied Statistics 30:91-97, 1981), so that p holds however sparse
-    the table; the time does not grow with the number of samples.
+    Tables are drawn by Patefield's algorithm (Applied Statistics 30:91-97, 1981). The p value is valid for
+    sparse tables too, and the time does not grow with the number of samples.
 
     Args:
         table: Counts (R, C).
-        rng: Source of the draws.
-        draws: Tables drawn; p is at least 1 / (draws + 1).
+        rng: Generator of the draws.
+        draws: Number of random tables; p is at least 1 / (draws + 1).
     """
     from scipy.stats import random_table
 
     drawn = random_table(table.sum(axis=1), table.sum(axis=0)).rvs(
         draws, method="patefield", random_state=rng
     )
-    reached = chi_squared(drawn) >= chi_squared(table) * (1 - 1e-9)  # of equals, whatever the rounding
+    reached = chi_squared(drawn) >= chi_squared(table) * (1 - 1e-9)  # equal tables count despite rounding
     return float((1 + reached.sum()) / (1 + draws))
 
 
 def _values(evidence: Evidence) -> dict[str, np.ndarray]:
-    """Return each fact as integer codes, (N,)."""
+    """Return each variable as integer codes, (N,)."""
     facts, table = evidence.facts, evidence.manifest.table
     border, rectangle = (
         [" ".join(map(str, row)) for row in steps]
         for steps in (acquisition.border_shape(facts), acquisition.rectangle(facts))
     )
     return {
-        "size": codes(acquisition.stated(facts, ("width", "height"))),
+        "size": codes(acquisition.joined(facts, ("width", "height"))),
         "rectangle": codes(rectangle),
         "mode": codes(facts["mode"]),
         "format": codes(facts["format"]),

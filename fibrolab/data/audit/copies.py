@@ -1,4 +1,4 @@
-"""Copies: identical bytes, identical pixels and near copies, and the clusters that matter most."""
+"""Copies: identical bytes, identical pixels and near copies, and the most serious clusters of them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,14 +10,14 @@ from fibrolab import keys
 from fibrolab.data.audit.evidence import Evidence, distinct_in
 from fibrolab.data.audit.finding import Finding, counted
 
-WORST = 12  # clusters of each kind that are listed
-SHOWN = 12  # samples of a cluster that are named
+WORST = 12  # clusters listed of each kind
+SHOWN = 12  # samples named of each cluster
 
 
 def copies(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
     """Count copies, and copies with conflicting labels."""
     n, images = len(evidence.labels), len(evidence.first)
-    near_sizes = np.bincount(evidence.lookalike[evidence.first])
+    near_sizes = np.bincount(evidence.near_cluster[evidence.first])
     found = {
         "files": int(evidence.facts["file_sha256"].nunique()),
         "exact_copies": n - (int(evidence.bytes.max()) + 1),
@@ -28,7 +28,7 @@ def copies(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
         "copies": {
             "bytes": _summary(evidence.bytes, evidence.labels),
             "pixels": _summary(evidence.image, evidence.labels),
-            "near": _summary(evidence.lookalike[evidence.first], evidence.labels[evidence.first]),
+            "near": _summary(evidence.near_cluster[evidence.first], evidence.labels[evidence.first]),
         },
         "clusters": _worst(evidence),
     }
@@ -48,44 +48,45 @@ def _summary(cluster: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
 
 
 def _worst(evidence: Evidence) -> list[dict[str, Any]]:
-    """List the gravest clusters: those with most labels, then patients, then partitions, then images."""
-    everything = np.arange(len(evidence.labels))
-    kinds = (("identical", evidence.image, everything), ("near", evidence.lookalike, evidence.first))
+    """List the most serious clusters: those with most labels, then patients, then partitions, then images."""
+    all_rows = np.arange(len(evidence.labels))
+    kinds = (("identical", evidence.image, all_rows), ("near", evidence.near_cluster, evidence.first))
     worst = [
         _described(kind, rows[cluster[rows] == number], evidence)
         for kind, cluster, rows in kinds
         for number in _ranked(cluster[rows], rows, evidence)[:WORST]
     ]
-    return sorted(worst, key=_gravity)
+    return sorted(worst, key=_sort_key)
 
 
-def _gravity(cluster: dict[str, Any]) -> tuple[int, ...]:
+def _sort_key(cluster: dict[str, Any]) -> tuple[int, ...]:
+    """Return a key that sorts the most serious cluster first."""
     return (-len(cluster["labels"]), -cluster["patients"], -len(cluster["partitions"]), -cluster["size"])
 
 
 def _ranked(cluster: np.ndarray, rows: np.ndarray, evidence: Evidence) -> np.ndarray:
-    """Return the numbers of the clusters with several members, the gravest first."""
+    """Return the numbers of the clusters with several members, the most serious first."""
     partition = np.unique(evidence.split.partitions.astype(str), return_inverse=True)[1]
     sizes = np.bincount(cluster)
-    counts = [distinct_in(of[rows], cluster) for of in (evidence.labels, evidence.patient, partition)]
+    counts = [distinct_in(codes[rows], cluster) for codes in (evidence.labels, evidence.patient, partition)]
     counts = [np.pad(count, (0, len(sizes) - len(count))) for count in counts]
     order = np.lexsort([np.arange(len(sizes)), -sizes, *(-count for count in counts[::-1])])
     return order[sizes[order] > 1]
 
 
 def _described(kind: str, rows: np.ndarray, evidence: Evidence) -> dict[str, Any]:
-    """Describe one cluster; samples are listed so that every label is among the first."""
-    turn = pd.Series(evidence.labels[rows]).groupby(evidence.labels[rows]).cumcount().to_numpy()
-    shown = rows[np.argsort(turn, kind="stable")][:SHOWN]
+    """Describe one cluster; its first listed samples have different labels, so that every label is shown."""
+    rank_in_label = pd.Series(evidence.labels[rows]).groupby(evidence.labels[rows]).cumcount().to_numpy()
+    shown = rows[np.argsort(rank_in_label, kind="stable")][:SHOWN]
     names = [evidence.classes[label] for label in evidence.labels[rows]]
     patients = evidence.patient[rows]
-    held = set(evidence.split.partitions[rows])
+    partitions = set(evidence.split.partitions[rows])
     return {
         "kind": kind,
         "size": len(rows),
         "labels": {name: names.count(name) for name in evidence.classes if name in names},
         "patients": len(np.unique(patients[patients >= 0])),
-        "partitions": [part for part in keys.PARTITIONS if part in held],
+        "partitions": [part for part in keys.PARTITIONS if part in partitions],
         "samples": evidence.manifest.table[keys.SAMPLE_ID].iloc[shown].tolist(),
         "sample_labels": [evidence.classes[label] for label in evidence.labels[shown]],
         "sample_partitions": evidence.split.partitions[shown].tolist(),

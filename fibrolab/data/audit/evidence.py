@@ -12,20 +12,20 @@ from fibrolab.data.duplicates import near_clusters
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.splits import Split
 
-UNKNOWN = -1  # code of a sample whose patient is not named
+UNKNOWN = -1  # code of a sample without a patient id
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The data under audit; every array has one entry a sample.
+    """The data under audit; every array has one entry per sample.
 
     Attributes:
         manifest: The samples.
-        surveys: Survey of the files of each modality, row by row; `image` always.
-        split: Whose leak is measured.
+        surveys: Survey of the files of each modality, one row per sample; `image` is always there.
+        split: The split whose leakage is measured.
         labels: Class of every sample under the task, int64 (N,).
         classes: Names of those classes.
-        seed: Of every draw.
+        seed: Seed of every random draw.
     """
 
     manifest: Manifest
@@ -40,17 +40,17 @@ class Evidence:
 
     @property
     def facts(self) -> pd.DataFrame:
-        """Survey of the image files, row by row."""
+        """Survey of the image files, one row per sample."""
         return self.surveys[keys.IMAGE]
 
     @cached_property
     def bytes(self) -> np.ndarray:
-        """Samples with the same code are the same view of identical bytes, int64 (N,)."""
+        """Code of the file content and view, int64 (N,): equal for the same view of identical bytes."""
         return codes(self.facts["sha256"])
 
     @cached_property
     def image(self) -> np.ndarray:
-        """Samples with the same code show identical pixels, in whatever bytes: 0 .. M-1, int64 (N,)."""
+        """Code of the pixels, 0 .. M-1, int64 (N,): equal for identical pixels, even if bytes differ."""
         return codes(self.facts["pixels"])
 
     @cached_property
@@ -64,8 +64,8 @@ class Evidence:
         return self.facts["phash"].iloc[self.first].tolist()
 
     @cached_property
-    def lookalike(self) -> np.ndarray:
-        """Samples with the same code are linked by chains of near copies, int64 (N,)."""
+    def near_cluster(self) -> np.ndarray:
+        """Code of the cluster of near copies (single linkage), int64 (N,)."""
         return near_clusters(self.hashes)[self.image]
 
     @cached_property
@@ -75,13 +75,13 @@ class Evidence:
 
     @cached_property
     def patient(self) -> np.ndarray:
-        """Code of the patient, `UNKNOWN` where none is named, int64 (N,)."""
+        """Code of the patient, `UNKNOWN` without a patient id, int64 (N,)."""
         names = self.manifest.table[keys.PATIENT_ID].to_numpy(str)
         return np.where(names == "", UNKNOWN, codes(names))
 
     @cached_property
     def independent_unit(self) -> np.ndarray:
-        """Code of the independent unit, int64 (N,): the patient, or the group where no patient is named."""
+        """Code of the independent unit, int64 (N,): the patient, or the group without a patient id."""
         patients = int(self.patient.max()) + 1
         return np.where(self.patient == UNKNOWN, patients + self.group, self.patient)
 
@@ -93,7 +93,7 @@ class Evidence:
 
 
 def codes(values: Sequence | np.ndarray | pd.Series) -> np.ndarray:
-    """Encode values as integers from 0 that are equal where the values are, int64 (N,)."""
+    """Encode values as integers from 0; equal values get equal integers, int64 (N,)."""
     return np.unique(np.asarray(values).astype(str), return_inverse=True)[1].astype(np.int64)
 
 

@@ -13,21 +13,15 @@ from fibrolab.data.audit.copies import copies
 from fibrolab.data.audit.evidence import Evidence
 from fibrolab.data.audit.finding import ranked, verdict
 from fibrolab.data.audit.hygiene import hygiene
+from fibrolab.data.audit.label_order import label_order
 from fibrolab.data.audit.leakage import leakage
 from fibrolab.data.audit.model_free import baselines
-from fibrolab.data.audit.series import label_order
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.splits import Split
 
-VERSION = 8  # raise it when an audit of the same data would find otherwise: kept ones are then made anew
-PARTS = (
-    leakage,
-    copies,
-    confounding,
-    label_order,
-    baselines,
-    hygiene,
-)  # within a level, findings keep this order
+VERSION = 8  # raise it when the result for the same data changes: stored audits are then computed again
+# Within a level, findings keep this order.
+PARTS = (leakage, copies, confounding, label_order, baselines, hygiene)
 
 
 def audit(
@@ -38,24 +32,24 @@ def audit(
     classes: Sequence[str],
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Say what a test score on this data and this split is worth, before anything is trained.
+    """Examine data and split before training: can a test score on them be trusted?
 
     Args:
         manifest: The samples.
-        surveys: Survey of the files of each modality, row by row; `image` always.
-        split: Whose leak is measured.
+        surveys: Survey of the files of each modality, one row per sample; `image` is always there.
+        split: The split whose leakage is measured.
         labels: Class of every sample under the task, int64 (N,).
         classes: Names of those classes.
-        seed: Of every draw.
+        seed: Seed of every random draw.
 
     Returns:
-        What `audit.json` holds: `verdict` (`ok`, `warning` or `fail`), `findings` (key, level, sentence;
-        gravest first), `warnings` (their sentences without the notes), counts, and what the `PARTS` measured;
-        a proportion that is not defined is None.
+        Content of `audit.json`: `verdict` (`ok`, `warning` or `fail`), `findings` (key, level, sentence; the
+        most serious first), `warnings` (sentences of the findings that are not notes), counts, and the
+        measurements of the `PARTS`; a proportion that is not defined is None.
     """
     evidence = Evidence(manifest, surveys, split, labels, classes, seed)
-    measured = [part(evidence) for part in PARTS]
-    findings = ranked(finding for _, found in measured for finding in found)
+    results = [part(evidence) for part in PARTS]
+    findings = ranked(finding for _, part_findings in results for finding in part_findings)
     found: dict[str, Any] = {
         "verdict": verdict(findings),
         "name": manifest.name,
@@ -71,8 +65,8 @@ def audit(
     }
     if list(classes) == list(manifest.classes):
         found["best_accuracy"] = dict(manifest.best_accuracy)
-    for values, _ in measured:
-        found |= values
+    for measurements, _ in results:
+        found |= measurements
     found["findings"] = [asdict(finding) for finding in findings]
     found["warnings"] = [finding.sentence for finding in findings if finding.level != "note"]
     return found

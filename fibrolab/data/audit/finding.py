@@ -1,16 +1,16 @@
-"""Findings of the audit: a sentence and a level each, and the verdict that follows from all of them."""
+"""Findings of the audit, each a sentence and a level, and the verdict that follows from all of them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 Level = Literal["fail", "warning", "note"]
-LEVELS: tuple[Level, ...] = ("fail", "warning", "note")  # gravest first
+LEVELS: tuple[Level, ...] = ("fail", "warning", "note")  # the most serious first
 
-# A statistical test accuses at this level, so that some ten of them accuse a clean data set in at most one
-# audit of a thousand.
+# Significance level of each statistical test: some ten tests give a false warning on a clean data set in at
+# most one audit of a thousand.
 ALPHA = 1e-4
-SPACE = "\u00a0"  # a number and its unit stay on one line
+SPACE = "\u00a0"  # non-breaking space, which keeps a number and its unit on one line
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Finding:
         key: Its name, such as `exact_leak`; stable between versions.
         level: `fail`: scores under this split are invalid; `warning`: to be corrected or explained; `note`:
             legitimate and worth knowing.
-        sentence: What was found, in words.
+        sentence: The finding in words.
     """
 
     key: str
@@ -30,19 +30,19 @@ class Finding:
 
 
 def ranked(findings: Iterable[Finding]) -> list[Finding]:
-    """Sort findings, gravest first; those of one level keep their order."""
+    """Sort findings, the most serious first; findings of one level keep their order."""
     return sorted(findings, key=lambda finding: LEVELS.index(finding.level))
 
 
 def verdict(findings: Iterable[Finding]) -> str:
-    """Return the gravest level of the findings, `fail`, `warning` or `ok`; notes do not count."""
+    """Return the most serious level of the findings, `fail`, `warning` or `ok`; notes do not count."""
     levels = {finding.level for finding in findings}
     return "fail" if "fail" in levels else "warning" if "warning" in levels else "ok"
 
 
-def percent(share: float) -> str:
+def percent(proportion: float) -> str:
     """Format a proportion as `93.8 %`; one above zero is never shown as zero."""
-    return f"<{SPACE}0.1{SPACE}%" if 0 < share < 0.0005 else f"{100 * share:.1f}{SPACE}%"
+    return f"<{SPACE}0.1{SPACE}%" if 0 < proportion < 0.0005 else f"{100 * proportion:.1f}{SPACE}%"
 
 
 def counted(number: int, noun: str) -> str:

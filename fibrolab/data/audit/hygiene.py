@@ -12,12 +12,12 @@ from fibrolab import keys
 from fibrolab.data.audit.evidence import Evidence, distinct_in
 from fibrolab.data.audit.finding import Finding, counted, listed
 
-# Columns that a hospital's table may carry along, and every run would then log.
+# Names of columns with personal data, which a hospital's table may contain and every run would then log.
 _PERSONAL = re.compile(
     r"(patient|first|last|given|family|sur)_?name|^name$|birth|(^|_)(dob|mrn|ssn|address|phone|e?mail)($|_)",
     re.IGNORECASE,
 )
-FEWEST = 5  # groups of a class in the test: with fewer, no interval of its sensitivity is worth printing
+FEWEST = 5  # groups of a class in the test partition: with fewer, intervals of its sensitivity are too wide
 
 
 def hygiene(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
@@ -42,12 +42,12 @@ def _small(evidence: Evidence) -> list[dict[str, Any]]:
     """List classes that are absent from a partition or have too few groups in the test partition."""
     small: list[dict[str, Any]] = []
     if evidence.split.fault:
-        return small  # said once, by the split itself
+        return small  # the leakage part reports the fault of the split
     rows_of = {partition: evidence.split.rows(partition) for partition in keys.PARTITIONS}
     for label, name in enumerate(evidence.classes):
         for partition, rows in rows_of.items():
             if partition != keys.TEST and not len(rows):
-                continue  # another site is tested as a whole
+                continue  # external evaluation has a test partition only
             groups = len(np.unique(evidence.group[rows[evidence.labels[rows] == label]]))
             if groups < (FEWEST if partition == keys.TEST else 1):
                 small.append({"class": name, "partition": partition, "groups": groups})
@@ -55,7 +55,7 @@ def _small(evidence: Evidence) -> list[dict[str, Any]]:
 
 
 def _identity(evidence: Evidence) -> dict[str, int]:
-    """Count the files of any modality that hold each identifying header field; values are not read out."""
+    """Count the files of any modality that hold each identifying header field; values are not reported."""
     files = pd.concat(evidence.surveys.values()).drop_duplicates("file_sha256")
     fields = Counter(field for fields in files["identity"] if fields for field in str(fields).split(","))
     return dict(sorted(fields.items()))
@@ -63,11 +63,11 @@ def _identity(evidence: Evidence) -> dict[str, int]:
 
 def _findings(found: dict[str, Any], samples: int) -> Iterator[Finding]:
     if found["identity"]:
-        held = [f"{name} in {counted(number, 'file')}" for name, number in found["identity"].items()]
+        fields = [f"{name} in {counted(number, 'file')}" for name, number in found["identity"].items()]
         yield Finding(
             "identity",
             "warning",
-            f"DICOM headers still identify patients: {listed(held)}. Anonymise the files.",
+            f"DICOM headers still identify patients: {listed(fields)}. Anonymise the files.",
         )
     if columns := found["personal_columns"]:
         yield Finding(
@@ -78,11 +78,11 @@ def _findings(found: dict[str, Any], samples: int) -> Iterator[Finding]:
     if left_out := found["left_out"]:
         yield Finding("left_out", "warning", f"Unreadable files left out: {len(left_out)}.")
     if small := found["small_classes"]:
-        told = [f"{row['class']} in {row['partition']} ({counted(row['groups'], 'group')})" for row in small]
+        named = [f"{row['class']} in {row['partition']} ({counted(row['groups'], 'group')})" for row in small]
         yield Finding(
             "small_classes",
             "warning",
-            f"Classes too small for this split: {listed(told)}. With fewer than {FEWEST} groups in the "
+            f"Classes too small for this split: {listed(named)}. With fewer than {FEWEST} groups in the "
             "test partition, scores of a class are unreliable.",
         )
     if values := found["implausible"]:

@@ -12,21 +12,21 @@ from fibrolab.data.audit.model_free import lookup
 from fibrolab.data.audit.protocols import stratified
 from fibrolab.data.duplicates import near_any
 
-DRAWS = 20  # random splits that a mean and an SD are taken over
-LITERATURE = (0.8, 0.0, 0.2)  # train, validation and test of most papers on this field's public sets
+DRAWS = 20  # number of random splits, of which mean and SD are reported
+LITERATURE = (0.8, 0.0, 0.2)  # train, validation and test in most papers on public data sets of this field
 TRAIN, VALIDATION, TEST = range(3)
 
 
 def leakage(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
-    """Measure what crosses from training into the test.
+    """Measure how much of the test set is also in the training set.
 
-    The run's own split is compared with random ones of the same proportions and of the literature's 80:20,
-    which show what the same images would have leaked.
+    The run's own split is compared with random splits, of the same proportions and of the literature's
+    80:20, which show how much the same images would leak without groups.
     """
     own = _parts(evidence)
     rng = np.random.default_rng(evidence.seed)
-    shares = tuple(np.bincount(own, minlength=3) / len(own))
-    random = [stratified(evidence.labels, shares, rng) for _ in range(DRAWS)]
+    proportions = tuple(np.bincount(own, minlength=3) / len(own))
+    random = [stratified(evidence.labels, proportions, rng) for _ in range(DRAWS)]
     literature = [stratified(evidence.labels, LITERATURE, rng) for _ in range(DRAWS)]
     measured = _measured([own, *random, *literature], evidence)
     run = {name: values[0] for name, values in measured.items()}
@@ -52,7 +52,11 @@ def _parts(evidence: Evidence) -> np.ndarray:
 
 
 def _measured(splits: list[np.ndarray], evidence: Evidence) -> dict[str, list[float | None]]:
-    """Measure proportions of test images, patients and groups of each split; None where there are none."""
+    """Measure the leakage of each split; a value is None if the split has nothing to measure it on.
+
+    The values are the proportions of test images with an identical (`exact`) or near copy in training, the
+    proportions of groups and of patients in several partitions, and the accuracy of a lookup.
+    """
     seen = np.zeros((len(evidence.first), len(splits)), bool)
     for column, parts in enumerate(splits):
         seen[evidence.image[parts == TRAIN], column] = True
@@ -63,37 +67,34 @@ def _measured(splits: list[np.ndarray], evidence: Evidence) -> dict[str, list[fl
         test = evidence.image[parts == TEST]
         measured["exact"].append(_mean(seen[test, column]))
         measured["near"].append(_mean(near[test, column]))
-        measured["groups"].append(_share_crossing(evidence.group, parts))
-        measured["patients"].append(_share_crossing(evidence.patient, parts))
-        measured["lookup"].append(_looked_up(evidence, parts))
+        measured["groups"].append(_mean(_in_several_parts(evidence.group, parts)))
+        measured["patients"].append(_mean(_in_several_parts(evidence.patient, parts)))
+        measured["lookup"].append(_lookup_accuracy(evidence, parts))
     return measured
 
 
-def _looked_up(evidence: Evidence, parts: np.ndarray) -> float | None:
+def _lookup_accuracy(evidence: Evidence, parts: np.ndarray) -> float | None:
     """Compute the accuracy of looking up an image in the training set; a new one gets the commonest class."""
     if not (parts == TRAIN).any():
         return None
     fold = np.where(parts == VALIDATION, -1, parts)
-    shares = lookup(evidence.image, evidence.labels, fold, len(evidence.classes))
+    probabilities = lookup(evidence.image, evidence.labels, fold, len(evidence.classes))
     test = parts == TEST
-    return _mean(shares[test].argmax(axis=1) == evidence.labels[test])
+    return _mean(probabilities[test].argmax(axis=1) == evidence.labels[test])
 
 
-def _spans(codes: np.ndarray, parts: np.ndarray) -> np.ndarray:
-    """Tell whether each known group lies in several parts, bool (G,)."""
+def _in_several_parts(codes: np.ndarray, parts: np.ndarray) -> np.ndarray:
+    """Return for each known group whether it has samples in several parts, bool (G,)."""
     known = codes >= 0
     numbers = np.unique(codes[known], return_inverse=True)[1]
-    held = np.zeros((int(numbers.max(initial=-1)) + 1, 3), bool)
-    held[numbers, parts[known]] = True
-    return held.sum(axis=1) > 1
+    occurs = np.zeros((int(numbers.max(initial=-1)) + 1, 3), bool)
+    occurs[numbers, parts[known]] = True
+    return occurs.sum(axis=1) > 1
 
 
 def _crossing(codes: np.ndarray, parts: np.ndarray) -> int:
-    return int(_spans(codes, parts).sum())
-
-
-def _share_crossing(codes: np.ndarray, parts: np.ndarray) -> float | None:
-    return _mean(_spans(codes, parts))
+    """Count the known groups with samples in several parts."""
+    return int(_in_several_parts(codes, parts).sum())
 
 
 def _mean(values: np.ndarray) -> float | None:
@@ -105,7 +106,7 @@ def _spread(measured: dict[str, list[float | None]], draws: slice) -> dict[str, 
     spread: dict[str, Any] = {}
     for name, values in measured.items():
         known = [value for value in values[draws] if value is not None]
-        several = len(known) > 1  # of a handful of images a draw may hold no test
+        several = len(known) > 1  # with very few images, a random split may have no test part
         spread[name] = (
             {"mean": np.mean(known).item(), "sd": np.std(known, ddof=1).item()} if several else None
         )

@@ -10,21 +10,21 @@ from PIL import Image
 from fibrolab.data.media import View
 from fibrolab.errors import UnreadableImageError
 
-LARGEST_SCAN = 2**26  # pixels of one picture, 8192 x 8192; a small file can claim, and unpack to, far more
-LARGEST_CLIP = 2**28  # pixels of a film held in memory at once: half a minute of 640 x 480 at 30 a second
+LARGEST_SCAN = 2**26  # pixels of one image, 8192 x 8192; a small file can declare, and unpack to, far more
+LARGEST_CLIP = 2**28  # pixels of a clip in memory: half a minute of 640 x 480 at 30 frames a second
 
 
 class Header(NamedTuple):
-    """Header of a file: what it states about its pixels.
+    """Properties that a file states about its pixels.
 
     Attributes:
-        width: Of the whole picture, upright [px].
-        height: Of the whole picture, upright [px].
-        mode: How pixels are stored: Pillow's mode, DICOM's photometric interpretation, a film's pixel format.
-        format: The format by content, with what it was compressed with, such as `JPEG`,
-            `DICOM JPEGBaseline8Bit` or `MP4 h264`.
-        frames: Pictures in the file; a film's are counted, since containers only estimate them.
-        fps: Frames a second; 0 for one picture and where the file does not state it.
+        width: Width of the whole image, upright [px].
+        height: Height of the whole image, upright [px].
+        mode: Pillow's mode, DICOM's photometric interpretation, or the pixel format of a video.
+        format: Format and compression, recognised by the content, such as `JPEG`, `DICOM JPEGBaseline8Bit` or
+            `MP4 h264`.
+        frames: Number of images in the file; counted in a video, since its container only estimates it.
+        fps: Frames a second; 0 for one image, or if the file does not state it.
         identity: Names of the fields of the DICOM header that still identify the patient.
     """
 
@@ -42,7 +42,7 @@ class Clip(NamedTuple):
 
     Attributes:
         frames: Grey levels, uint8 (N, H, W), N at least 2.
-        fps: Mean number of frames a second; 0 where the file does not state it.
+        fps: Mean number of frames a second; 0 if the file does not state it.
     """
 
     frames: np.ndarray
@@ -50,22 +50,22 @@ class Clip(NamedTuple):
 
 
 class Format(Protocol):
-    """Interface of a module that reads one kind of file."""
+    """Functions of a module that reads one kind of file."""
 
     def header(self, content: bytes, path: Path) -> Header:
         """Return the header of the file."""
 
     def inspect(self, content: bytes, path: Path, view: View) -> tuple[Header, np.ndarray]:
-        """Return the header and the whole frame that is used, uint8 (H, W) or (H, W, 3), in one pass."""
+        """Return the header and the whole frame of the view, uint8 (H, W) or (H, W, 3), in one pass."""
 
     def clip(self, content: bytes, path: Path) -> Clip:
         """Return all frames in grey, even if there is only one."""
 
 
 def to_grey(image: np.ndarray) -> np.ndarray:
-    """Return the luma (ITU-R BT.601) of uint8 ``(H, W, 3)``; a grey ``(H, W)`` image is returned as it is.
+    """Return the luma (ITU-R BT.601) of uint8 ``(H, W, 3)``; a grey image ``(H, W)`` is returned unchanged.
 
-    Pixels with R = G = B keep their level exactly, so a grey scan saved as RGB reads like the grey one.
+    Pixels with R = G = B keep their level exactly, so a grey image saved as RGB gives the same levels.
     """
     return image if image.ndim == 2 else np.asarray(Image.fromarray(image).convert("L"))
 
@@ -74,7 +74,7 @@ def require_scan(width: int, height: int, path: Path) -> None:
     """Refuse more pixels than an ultrasound image can have, before a decoder allocates memory for them.
 
     Raises:
-        UnreadableImageError: They are more than `LARGEST_SCAN`.
+        UnreadableImageError: There are more than `LARGEST_SCAN`.
     """
     if width * height > LARGEST_SCAN:
         raise UnreadableImageError(f"{path}: {width} x {height} pixels are too many for an ultrasound image")
@@ -84,7 +84,7 @@ def stacked(frames: Iterable[np.ndarray], path: Path) -> np.ndarray:
     """Stack frames (H, W) into one array (N, H, W).
 
     Raises:
-        UnreadableImageError: There is none, or more than fits `LARGEST_CLIP`.
+        UnreadableImageError: There is no frame, or they have more than `LARGEST_CLIP` pixels.
     """
     kept: list[np.ndarray] = []
     for frame in frames:
@@ -92,7 +92,7 @@ def stacked(frames: Iterable[np.ndarray], path: Path) -> np.ndarray:
         if len(kept) * frame.size > LARGEST_CLIP:
             raise UnreadableImageError(
                 f"{path}: more than {len(kept) - 1} frames of {frame.shape[1]} x {frame.shape[0]} pixels; "
-                "a clip this long is not held in memory, cut it to the seconds that are needed"
+                "a clip this long does not fit in memory; cut it to the seconds that are needed"
             )
     if not kept:
         raise UnreadableImageError(f"{path}: holds no frame")

@@ -1,6 +1,6 @@
 """DICOM files: pixels in 8 bits on one scale for all files, and their header.
 
-pydicom reads; Pillow and FFmpeg decompress behind it. "PS3.x" are the parts of the DICOM standard.
+pydicom reads the files; Pillow and FFmpeg decompress for it. "PS3.x" are the parts of the DICOM standard.
 """
 
 import io
@@ -37,8 +37,8 @@ from fibrolab.errors import UnreadableImageError
 GREY = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
 PALETTE = "PALETTE COLOR"
-# Who decompresses what. It is named, since pydicom would try whatever else is installed, such as GDCM, which
-# can end the process (see `dicom_jpeg`).
+# Decoder of each transfer syntax. It is always named, because pydicom would otherwise try all that are
+# installed, such as GDCM, which can crash the process (see `dicom_jpeg`).
 DECODERS = {
     RLELossless: "pydicom",
     **dict.fromkeys((JPEGBaseline8Bit, JPEGExtended12Bit, JPEG2000Lossless, JPEG2000), "pillow"),
@@ -50,7 +50,7 @@ NATIVE = (
     ExplicitVRBigEndian,
     DeflatedExplicitVRLittleEndian,
 )
-_IMAGE_PIXEL = (  # the module of PS3.3, C.7.6.3, without which no pixel can be told
+_IMAGE_PIXEL = (  # attributes of PS3.3, C.7.6.3, that are needed to decode pixels
     "Rows",
     "Columns",
     "SamplesPerPixel",
@@ -59,9 +59,9 @@ _IMAGE_PIXEL = (  # the module of PS3.3, C.7.6.3, without which no pixel can be 
     "PixelRepresentation",
     "PhotometricInterpretation",
 )
-# Fields of the basic profile for de-identification (PS3.15, table E.1-1) that say who a person is: those that
-# it removes, and those in which it allows a dummy to stand. Left out are pseudonyms by design (PatientID,
-# AccessionNumber) and what is no person (InstitutionName, which a manifest keeps as the site).
+# Fields of the basic profile for de-identification (PS3.15, table E.1-1) that identify a person: those that
+# the profile removes, and those that it allows to be replaced by a dummy value. Not listed are pseudonyms
+# (PatientID, AccessionNumber) and fields that name no person (InstitutionName, the manifest's site).
 REMOVED = (
     "OtherPatientIDs",
     "OtherPatientNames",
@@ -79,8 +79,8 @@ REMOVED = (
     "OperatorsName",
 )
 REPLACED = ("PatientName", "PatientBirthDate", "ReferringPhysicianName")
-_NOBODY = ("anon", "deident", "de-ident", "removed", "redacted", "unknown", "none", "n/a", "no name")
-# Odd headers are no news to the user: what cannot be decoded raises.
+_ANONYMOUS = ("anon", "deident", "de-ident", "removed", "redacted", "unknown", "none", "n/a", "no name")
+# Warnings about unusual headers do not concern the user: a file that cannot be decoded raises an error.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 warnings.filterwarnings("ignore", module="pydicom")
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
@@ -91,17 +91,17 @@ for _syntax in dicom_jpeg.CODECS:
 def header(content: bytes, path: Path) -> Header:
     """See `readers.Format`."""
     dataset = _dataset(content, path)
-    if _is_film(dataset):
-        return _film_header(dataset, video.header(_film(dataset), path))
+    if _is_video(dataset):
+        return _video_header(dataset, video.header(_video_stream(dataset), path))
     return _header(dataset)
 
 
 def inspect(content: bytes, path: Path, view: View) -> tuple[Header, np.ndarray]:
     """See `readers.Format`."""
     dataset = _dataset(content, path)
-    if _is_film(dataset):
-        facts, pixels = video.inspect(_film(dataset), path, view)
-        return _film_header(dataset, facts), pixels
+    if _is_video(dataset):
+        facts, pixels = video.inspect(_video_stream(dataset), path, view)
+        return _video_header(dataset, facts), pixels
     facts = _header(dataset)
     return facts, _frame(dataset, view.frame_of(facts.frames, path), path)
 
@@ -109,9 +109,9 @@ def inspect(content: bytes, path: Path, view: View) -> tuple[Header, np.ndarray]
 def clip(content: bytes, path: Path) -> Clip:
     """See `readers.Format`."""
     dataset = _dataset(content, path)
-    if _is_film(dataset):
-        film = video.clip(_film(dataset), path)
-        return Clip(film.frames, _fps(dataset, len(film.frames)) or film.fps)
+    if _is_video(dataset):
+        decoded = video.clip(_video_stream(dataset), path)
+        return Clip(decoded.frames, _fps(dataset, len(decoded.frames)) or decoded.fps)
     count = _frames(dataset)
     frames = (to_grey(_frame(dataset, number, path)) for number in range(count))
     return Clip(stacked(frames, path), _fps(dataset, count))
@@ -119,12 +119,14 @@ def clip(content: bytes, path: Path) -> Clip:
 
 def _dataset(content: bytes, path: Path) -> pydicom.Dataset:
     """Read a data set whose pixels can be decoded; fill in the transfer syntax where the file lacks it."""
-    _require_moderate(content, path)
+    _require_moderate_size(content, path)
     dataset = pydicom.dcmread(io.BytesIO(content), force=True)  # force: files without preamble
     if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
-        raise UnreadableImageError(f"{path}: floating-point pixels have no agreed grey range; save integers")
+        raise UnreadableImageError(
+            f"{path}: floating-point pixels have no standard grey range; save integers"
+        )
     if "PixelData" not in dataset:
-        if b"\xe0\x7f\x10\x00" in content or "Rows" in dataset:  # the tag of pixel data is there
+        if b"\xe0\x7f\x10\x00" in content or "Rows" in dataset:  # the first is the tag of pixel data
             raise UnreadableImageError(f"{path}: truncated: the DICOM file ends before or within its pixels")
         kind = getattr(dataset.get("SOPClassUID", ""), "name", "") or "of unknown kind"
         raise UnreadableImageError(f"{path}: a DICOM file without pixel data ({kind})")
@@ -136,8 +138,8 @@ def _dataset(content: bytes, path: Path) -> pydicom.Dataset:
     return dataset
 
 
-def _require_moderate(content: bytes, path: Path) -> None:
-    """Refuse a deflated file (PS3.5, A.5) of more than a clip's bytes: pydicom inflates without a bound."""
+def _require_moderate_size(content: bytes, path: Path) -> None:
+    """Refuse a deflated file (PS3.5, A.5) that inflates to more than `LARGEST_CLIP`: pydicom has no limit."""
     stream = io.BytesIO(content)
     stream.seek(132 if content[128:132] == b"DICM" else 0)
     meta = read_dataset(stream, False, True, stop_when=lambda tag, *_: tag > 0x0002FFFF)
@@ -149,6 +151,7 @@ def _require_moderate(content: bytes, path: Path) -> None:
 
 
 def _fill_in_syntax(dataset: pydicom.Dataset, path: Path) -> None:
+    """Set the transfer syntax of uncompressed pixels if the header lacks it."""
     if "TransferSyntaxUID" in dataset.file_meta:
         return
     if dataset["PixelData"].is_undefined_length:
@@ -202,41 +205,41 @@ def _frame(dataset: pydicom.Dataset, number: int, path: Path) -> np.ndarray:
         return _to_bytes(apply_color_lut(levels, dataset)[..., :3], 0, 2**depth - 1)
     if photometric in COLOUR:
         return _to_bytes(levels, 0, 2**dataset.BitsStored - 1)
-    _apply_groups(dataset, number)
+    _apply_functional_groups(dataset, number)
     grey = _grey(levels, dataset)
     return 255 - grey if photometric == "MONOCHROME1" else grey
 
 
 def _require_known(dataset: pydicom.Dataset, path: Path) -> None:
-    """Refuse what neither pydicom nor a plugin behind it decodes; it is no damage."""
+    """Refuse undamaged files of a kind that neither pydicom nor a plugin decodes."""
     photometric, syntax = dataset.PhotometricInterpretation, dataset.file_meta.TransferSyntaxUID
     if photometric not in (*GREY, PALETTE, *COLOUR):
         raise UnreadableImageError(
-            f"{path}: the photometric interpretation {photometric!r} is not read; convert the file to one of "
-            f"{', '.join((*GREY, PALETTE, *COLOUR))}"
+            f"{path}: the photometric interpretation {photometric!r} is not supported; convert the file to "
+            f"one of {', '.join((*GREY, PALETTE, *COLOUR))}"
         )
     if syntax not in (*NATIVE, *DECODERS) or (syntax == JPEGExtended12Bit and dataset.BitsStored > 8):
         raise UnreadableImageError(
-            f"{path}: {dataset.BitsStored} bits in the transfer syntax '{syntax.name}' are not read; convert "
-            "the file to an uncompressed or a lossless one"
+            f"{path}: {dataset.BitsStored} bits in the transfer syntax '{syntax.name}' are not supported; "
+            "convert the file to an uncompressed or a lossless one"
         )
 
 
 def _require_codestream(dataset: pydicom.Dataset, number: int, path: Path) -> None:
     """Refuse JPEG 2000 with the header of a JP2 file, which PS3.5, A.4.4 forbids.
 
-    pydicom 3.0.2 allows it and walks its boxes, without end where a damaged one has length 0
+    pydicom 3.0.2 accepts it, but never ends if a damaged box of the header has length 0
     (`pydicom.pixels.utils.get_j2k_parameters`).
     """
     frame = get_frame(dataset.PixelData, number, number_of_frames=_frames(dataset))
     if frame[:2] != b"\xff\x4f":
         raise UnreadableImageError(
             f"{path}: frame {number} does not begin as JPEG 2000; it is damaged, or a JP2 file (DICOM allows "
-            "no JP2 header), and is to be written anew"
+            "no JP2 header). Export the file again"
         )
 
 
-def _apply_groups(dataset: pydicom.Dataset, number: int) -> None:
+def _apply_functional_groups(dataset: pydicom.Dataset, number: int) -> None:
     """Copy the display attributes of one frame of an enhanced object to the top (PS3.3, C.7.6.16)."""
     shared = dataset.get("SharedFunctionalGroupsSequence", None) or []
     own = dataset.get("PerFrameFunctionalGroupsSequence", None) or []
@@ -249,8 +252,8 @@ def _apply_groups(dataset: pydicom.Dataset, number: int) -> None:
 def _grey(levels: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
     """Convert stored levels to display levels (PS3.3, C.11): rescaled, then through the first window.
 
-    Without a window the whole range of BitsStored becomes 0..255: one scale for all files of a scanner,
-    never one for each file.
+    Without a window the whole range of BitsStored becomes 0..255, so that all files of a scanner have the
+    same scale.
     """
     values = apply_modality_lut(levels, dataset)
     if "VOILUTSequence" in dataset:
@@ -268,8 +271,8 @@ def _grey(levels: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
 def _windowed(values: np.ndarray, centre: float, width: float, function: str) -> np.ndarray:
     """Apply a window; LINEAR, LINEAR_EXACT and SIGMOID are those of PS3.3, C.11.2.1.2 and .3."""
     if function == "SIGMOID":
-        return _to_bytes(np.tanh(2 * (values - centre) / width), -1, 1)  # the logistic, without its overflow
-    if function == "LINEAR":  # it counts levels: the window is half a level lower, and one narrower
+        return _to_bytes(np.tanh(2 * (values - centre) / width), -1, 1)  # the logistic without overflow
+    if function == "LINEAR":  # by its definition the window is half a level lower, and one level narrower
         centre, width = centre - 0.5, max(width - 1, 1e-6)
     return _to_bytes(values, centre - width / 2, centre + width / 2)
 
@@ -279,52 +282,54 @@ def _to_bytes(values: np.ndarray, low: float, high: float) -> np.ndarray:
     if values.dtype == np.uint8 and (low, high) == (0, 255):
         return values
     if not 0 < high - low < np.inf:
-        raise ValueError(f"the header has the levels shown from {low} to {high}")
+        raise ValueError(f"the header gives a display range from {low} to {high}")
     return np.clip(np.rint((values - float(low)) * (255 / (high - low))), 0, 255).astype(np.uint8)
 
 
 def _first(value: Any) -> float | None:
-    """Return the first of several windows: it is the scanner's own."""
+    """Return the first of several windows, which is the scanner's own; None without a value."""
     values = value if isinstance(value, MultiValue) else [value]
     return float(values[0]) if values and values[0] not in (None, "") else None
 
 
-def _is_film(dataset: pydicom.Dataset) -> bool:
-    """Tell whether the data set holds MPEG-2, H.264 or H.265."""
+def _is_video(dataset: pydicom.Dataset) -> bool:
+    """Return whether the pixel data are MPEG-2, H.264 or H.265."""
     return dataset.file_meta.TransferSyntaxUID in MPEGTransferSyntaxes
 
 
-def _film(dataset: pydicom.Dataset) -> bytes:
-    """Return the video stream: all fragments of the one item that holds it."""
+def _video_stream(dataset: pydicom.Dataset) -> bytes:
+    """Return the video stream: all fragments of the only item of the pixel data."""
     return get_frame(dataset.PixelData, 0, number_of_frames=1)
 
 
-def _film_header(dataset: pydicom.Dataset, film: Header) -> Header:
+def _video_header(dataset: pydicom.Dataset, stream: Header) -> Header:
+    """Return the header of a DICOM file with the size, frames and frame rate of its video stream."""
     return _header(dataset)._replace(
-        width=film.width,
-        height=film.height,
-        frames=film.frames,
-        fps=_fps(dataset, film.frames) or film.fps,
+        width=stream.width,
+        height=stream.height,
+        frames=stream.frames,
+        fps=_fps(dataset, stream.frames) or stream.fps,
     )
 
 
 def identity(dataset: pydicom.Dataset) -> tuple[str, ...]:
     """Return the names of header fields that still identify the patient or a physician.
 
-    Empty and plainly anonymised values do not count, nor a patient's name that repeats the PatientID (a
-    pseudonym), nor a birth date on the first of January (the year alone). Where the header declares
-    PatientIdentityRemoved = YES, `REPLACED` fields may hold dummies and are believed; `REMOVED` ones are not.
-    Fields nested in sequences and burned-in text are not looked at.
+    Not counted are empty and plainly anonymised values, a patient's name equal to the PatientID (a
+    pseudonym), and a birth date on the first of January (only the year is given). If the header declares
+    PatientIdentityRemoved = YES, values of `REPLACED` fields are taken as dummies; `REMOVED` fields are still
+    checked. Fields nested in sequences and burned-in text are not checked.
     """
     declared = str(dataset.get("PatientIdentityRemoved", "")).strip().upper() == "YES"
     fields = REMOVED if declared else (*REPLACED, *REMOVED)
-    return tuple(field for field in fields if _tells(field, dataset))
+    return tuple(field for field in fields if _identifies(field, dataset))
 
 
-def _tells(field: str, dataset: pydicom.Dataset) -> bool:
+def _identifies(field: str, dataset: pydicom.Dataset) -> bool:
+    """Return whether a header field has a value that identifies a person."""
     value = str(dataset.get(field, None) or "").strip(" ^=,[]'\"")
     if field == "PatientName" and value == str(dataset.get("PatientID", "")).strip():
         return False
     if field == "PatientBirthDate" and value.endswith("0101"):
         return False
-    return bool(value) and not value.lower().startswith(_NOBODY)
+    return bool(value) and not value.lower().startswith(_ANONYMOUS)

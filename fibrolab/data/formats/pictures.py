@@ -1,4 +1,4 @@
-"""Picture files: JPEG, PNG, TIFF and others through Pillow; truncated files are refused."""
+"""Image files: JPEG, PNG, TIFF and others through Pillow; truncated files are refused."""
 
 import io
 import warnings
@@ -13,7 +13,7 @@ from fibrolab.data.formats.contract import Clip, Header, require_scan, stacked, 
 from fibrolab.data.media import View
 from fibrolab.errors import UnreadableImageError
 
-# What scanners, archives and data sets export. Pillow's other plugins stay out: EPS would run Ghostscript.
+# Formats that scanners, archives and data sets export. Pillow's other plugins are off: EPS runs Ghostscript.
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "GIF", "WEBP", "JPEG2000", "PPM")
 GREY_MODES = frozenset({"1", "L", "LA", "La"})
 DEEP_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
@@ -21,7 +21,8 @@ DEEPEST = 65535
 LABEL_MODES = ("1", "L", "P")
 LOSSY = ("JPEG", "JPEG2000")
 
-warnings.filterwarnings("ignore", module="PIL")  # odd EXIF and palette chunks; what cannot be decoded raises
+# Warnings about unusual EXIF and palette chunks; a file that cannot be decoded raises an error.
+warnings.filterwarnings("ignore", module="PIL")
 
 
 def header(content: bytes, path: Path) -> Header:
@@ -46,12 +47,12 @@ def clip(content: bytes, path: Path) -> Clip:
 
 
 def labels(content: bytes, path: Path) -> np.ndarray:
-    """Read a label map, uint8 (H, W): stored numbers, of a palette its indices, of two levels 0 and 1."""
+    """Read a label map, uint8 (H, W): stored levels, palette indices, or 0 and 1 for a bilevel image."""
     with _opened(content, path) as picture:
         if picture.mode not in LABEL_MODES or picture.format in LOSSY:
             raise UnreadableImageError(
                 f"{path}: is not a label map ({picture.format}, mode {picture.mode}); save one 8-bit number "
-                "a pixel without loss, such as a grey PNG"
+                "per pixel without loss, such as a grey PNG"
             )
         require_scan(*picture.size, path)
         return np.asarray(ImageOps.exif_transpose(picture)).astype(np.uint8)
@@ -59,21 +60,22 @@ def labels(content: bytes, path: Path) -> np.ndarray:
 
 @contextmanager
 def _opened(content: bytes, path: Path) -> Iterator[Image.Image]:
+    """Open an image file, or raise an UnreadableImageError."""
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
             yield picture
     except Image.UnidentifiedImageError:
-        raise UnreadableImageError(f"{path}: {_what_it_is(content)}") from None
+        raise UnreadableImageError(f"{path}: {_description(content)}") from None
     except Image.DecompressionBombError as error:
         raise UnreadableImageError(f"{path}: is not an ultrasound image ({error})") from None
 
 
 def _header(picture: Image.Image) -> Header:
-    turned = picture.getexif().get(0x0112, 1) > 4  # orientations 5 to 8 lie on their side
-    width, height = picture.size[::-1] if turned else picture.size
-    pause = picture.info.get("duration", 0)  # [ms], of GIF and WebP
+    sideways = picture.getexif().get(0x0112, 1) > 4  # EXIF orientations 5 to 8 swap width and height
+    width, height = picture.size[::-1] if sideways else picture.size
+    duration = picture.info.get("duration", 0)  # [ms] of a frame, in GIF and WebP
     frames = getattr(picture, "n_frames", 1)
-    fps = 1000 / pause if frames > 1 and pause else 0.0
+    fps = 1000 / duration if frames > 1 and duration else 0.0
     return Header(width, height, picture.mode, picture.format or "", frames, fps)
 
 
@@ -87,10 +89,10 @@ def _frame(picture: Image.Image, number: int, path: Path) -> np.ndarray:
 def _to_bytes(picture: Image.Image) -> np.ndarray:
     """Convert pixels of any Pillow mode to uint8; transparent ones become black, as on a scanner's screen."""
     if picture.mode in DEEP_MODES:
-        return _from_deep(np.asarray(picture))
+        return _from_16_bits(np.asarray(picture))
     if picture.mode == "F":
         raise ValueError(
-            "floating-point pixels have no agreed grey range; save the picture with 8 or 16 bits"
+            "floating-point pixels have no standard grey range; save the image with 8 or 16 bits"
         )
     grey = picture.mode in GREY_MODES
     if picture.has_transparency_data:
@@ -99,19 +101,19 @@ def _to_bytes(picture: Image.Image) -> np.ndarray:
     return np.asarray(picture.convert("L" if grey else "RGB"))
 
 
-def _from_deep(levels: np.ndarray) -> np.ndarray:
+def _from_16_bits(levels: np.ndarray) -> np.ndarray:
     """Scale 16-bit levels so that 65535 becomes 255: one scale for all files."""
     if levels.min() < 0 or levels.max() > DEEPEST:
         raise ValueError(f"levels reach from {levels.min()} to {levels.max()}; 0 to {DEEPEST} is readable")
     return ((levels.astype(np.uint32) * 255 + DEEPEST // 2) // DEEPEST).astype(np.uint8)
 
 
-def _what_it_is(content: bytes) -> str:
-    """Describe bytes that no plugin knows, by their beginning."""
+def _description(content: bytes) -> str:
+    """Describe bytes of an unknown format, by their beginning."""
     head = content[:256]
     if head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")):
-        return "truncated: the picture's header is not whole"
+        return "truncated: the image header is incomplete"
     if all(byte >= 32 or byte in b"\t\n\r\f" for byte in head):
         return f"not an image but text, beginning {head[:24].decode('utf-8', 'replace')!r}"
     formats = ", ".join((*FORMATS, "DICOM", "MP4", "AVI", "Matroska"))
-    return f"not an image in a format that is read here ({formats})"
+    return f"not an image in a supported format ({formats})"

@@ -15,7 +15,7 @@ from fibrolab.data.media import View
 from fibrolab.errors import UnreadableImageError
 
 CONTAINERS = {"mov": "MP4", "avi": "AVI", "matroska": "Matroska"}
-CODECS = {  # what a suffix is written with: codec, pixel format, quality
+CODECS = {  # for writing, by suffix: codec, pixel format, quality
     ".mp4": ("libx264", "yuv420p", {"crf": "17", "preset": "veryfast"}),
     ".avi": ("mjpeg", "yuvj420p", {"qmin": "2", "qmax": "2"}),
     ".mkv": ("ffv1", "gray", {}),
@@ -23,34 +23,34 @@ CODECS = {  # what a suffix is written with: codec, pixel format, quality
 
 
 def header(content: bytes, path: Path) -> Header:
-    """See `readers.Format`; the film is played once, since only its frames tell how many there are."""
-    return _watched(content, path, None)[0]
+    """See `readers.Format`; the video is decoded once, since its frames can only be counted by decoding."""
+    return _decoded(content, path, None)[0]
 
 
 def inspect(content: bytes, path: Path, view: View) -> tuple[Header, np.ndarray]:
-    """See `readers.Format`: RGB, or grey where the film is stored grey.
+    """See `readers.Format`: RGB, or grey if the video is stored in grey.
 
-    The packets tell which frame is meant without decoding any; where they do not hold a frame each, the film
-    is played again.
+    The number of packets gives the wanted frame before decoding. If packets and frames do not correspond, the
+    video is decoded again.
     """
-    wanted = view.frame_of(_packets(content, path), path)
-    facts, pixels = _watched(content, path, wanted)
+    wanted = view.frame_of(_count_packets(content, path), path)
+    facts, pixels = _decoded(content, path, wanted)
     number = view.frame_of(facts.frames, path)
     if number != wanted or pixels is None:
-        facts, pixels = _watched(content, path, number)
+        facts, pixels = _decoded(content, path, number)
     assert pixels is not None
     return facts, pixels
 
 
 def clip(content: bytes, path: Path) -> Clip:
     """See `readers.Format`: luma in full range. Frames at uneven times are kept as they are."""
-    film = _Film(content, path)
-    frames = stacked((film.pixels("gray") for _ in film.play()), path)
-    return Clip(frames, film.header().fps)
+    video = _Decoder(content, path)
+    frames = stacked((video.pixels("gray") for _ in video.decode()), path)
+    return Clip(frames, video.header().fps)
 
 
 def write(path: Path, frames: np.ndarray, fps: float) -> None:
-    """Write a film, whole or not at all.
+    """Write a video; if writing fails, no file is left at `path`.
 
     Args:
         path: Its suffix names container and codec: `.mp4` (H.264, H and W even), `.avi` (Motion JPEG) or
@@ -59,9 +59,9 @@ def write(path: Path, frames: np.ndarray, fps: float) -> None:
         fps: Frames a second.
     """
     codec, pixel_format, quality = CODECS[path.suffix]
-    draft = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
-        with av.open(draft, "w") as container:
+        with av.open(temporary, "w") as container:
             stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001), options=quality)
             assert isinstance(stream, av.VideoStream)
             stream.height, stream.width = frames.shape[1:3]
@@ -70,25 +70,25 @@ def write(path: Path, frames: np.ndarray, fps: float) -> None:
                 frame = av.VideoFrame.from_ndarray(pixels, format="gray" if pixels.ndim == 2 else "rgb24")
                 container.mux(stream.encode(frame))
             container.mux(stream.encode())
-        draft.replace(path)
+        temporary.replace(path)
     finally:
-        draft.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
-class _Film:
-    """A film while it is played: its present frame, and what is counted on the way."""
+class _Decoder:
+    """Decodes a video frame by frame; holds the current frame, the number of frames and their times."""
 
     def __init__(self, content: bytes, path: Path) -> None:
         _require_whole(content, path)
         self._content, self._path = content, path
         self._format = ""
         self._rate = 0.0
-        self._times: list[float] = []  # [s], of the frames that tell
+        self._times: list[float] = []  # [s], of the frames that state one
         self._count = 0
         self._frame: av.VideoFrame | None = None
-        self._reformatter = VideoReformatter()  # kept: it would be set up anew for each frame
+        self._reformatter = VideoReformatter()  # kept, since setting it up for each frame takes time
 
-    def play(self) -> Iterator[int]:
+    def decode(self) -> Iterator[int]:
         """Yield the frame numbers in order; `pixels` holds the current frame."""
         with av.open(io.BytesIO(self._content), "r") as container:
             stream = _stream(container, self._path)
@@ -99,10 +99,10 @@ class _Film:
                 self._accept(frame)
                 yield self._count - 1
         if self._frame is None:
-            raise UnreadableImageError(f"{self._path}: the film holds no frame")
+            raise UnreadableImageError(f"{self._path}: the video holds no frame")
 
     def pixels(self, pixel_format: str = "") -> np.ndarray:
-        """Return the present frame upright, uint8 (H, W) for `gray`, else (H, W, 3)."""
+        """Return the current frame upright, uint8 (H, W) for `gray`, else (H, W, 3)."""
         assert self._frame is not None
         shown = pixel_format or ("gray" if len(self._frame.format.components) == 1 else "rgb24")
         pixels = self._reformatter.reformat(self._frame, format=shown).to_ndarray()
@@ -123,7 +123,7 @@ class _Film:
         if before is not None and (frame.width, frame.height) != (before.width, before.height):
             raise UnreadableImageError(
                 f"{self._path}: its frames change their size, from {before.width} x {before.height} to "
-                f"{frame.width} x {frame.height} pixels at frame {self._count}; cut the film there"
+                f"{frame.width} x {frame.height} pixels at frame {self._count}; cut the video there"
             )
         self._frame = frame
         self._count += 1
@@ -131,43 +131,43 @@ class _Film:
             self._times.append(frame.time)
 
     def _fps(self) -> float:
-        """Return the mean frame rate by the presentation times of frames, else the container's rate."""
-        told = len(self._times) == self._count > 1 and self._times[-1] > self._times[0]
-        return round((self._count - 1) / (self._times[-1] - self._times[0]), 2) if told else self._rate
+        """Return the mean frame rate from the frames' presentation times, else the container's rate."""
+        known = len(self._times) == self._count > 1 and self._times[-1] > self._times[0]
+        return round((self._count - 1) / (self._times[-1] - self._times[0]), 2) if known else self._rate
 
 
-def _watched(content: bytes, path: Path, wanted: int | None) -> tuple[Header, np.ndarray | None]:
-    """Decode the header, and the wanted frame if the video has it."""
-    film = _Film(content, path)
+def _decoded(content: bytes, path: Path, wanted: int | None) -> tuple[Header, np.ndarray | None]:
+    """Decode the whole video; return its header, and the wanted frame if it has one of that number."""
+    video = _Decoder(content, path)
     kept = None
-    for number in film.play():
+    for number in video.decode():
         if number == wanted:
-            kept = film.pixels()
-    return film.header(), kept
+            kept = video.pixels()
+    return video.header(), kept
 
 
-def _packets(content: bytes, path: Path) -> int:
-    """Yield the packets of the video, usually one frame each."""
+def _count_packets(content: bytes, path: Path) -> int:
+    """Count the packets of the video, which usually have one frame each."""
     with av.open(io.BytesIO(content), "r") as container:
         count = sum(packet.size > 0 for packet in container.demux(_stream(container, path)))
     if not count:
-        raise UnreadableImageError(f"{path}: the film holds no frame")
+        raise UnreadableImageError(f"{path}: the video holds no frame")
     return count
 
 
 def _stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
     """Return the first video stream, decoded in one thread, since several files are decoded at once."""
     if not container.streams.video:
-        raise UnreadableImageError(f"{path}: holds sound or text, but no film")
+        raise UnreadableImageError(f"{path}: holds sound or text, but no video")
     stream = container.streams.video[0]
     require_scan(stream.width, stream.height, path)
-    stream.codec_context.options = {"max_pixels": str(LARGEST_SCAN)}  # frames may be larger than is claimed
+    stream.codec_context.options = {"max_pixels": str(LARGEST_SCAN)}  # frames may be larger than declared
     stream.codec_context.thread_count = 1
     return stream
 
 
 def _require_whole(content: bytes, path: Path) -> None:
-    """Refuse a truncated video, which FFmpeg would play: the container says how long it should be."""
+    """Refuse a truncated video, which FFmpeg would decode: the container states its length."""
     if content[:4] == b"RIFF":
         end = _end_of_riff(content)
     elif content[:4] == b"\x1a\x45\xdf\xa3":
@@ -175,13 +175,13 @@ def _require_whole(content: bytes, path: Path) -> None:
     else:
         end = _end_of_boxes(content)
     if end > len(content):
-        raise UnreadableImageError(f"{path}: truncated: {len(content)} of {end} bytes are there")
+        raise UnreadableImageError(f"{path}: truncated: it has {len(content)} of {end} bytes")
 
 
 def _end_of_boxes(content: bytes) -> int:
     """Return where the last outer box of an MP4 should end (ISO/IEC 14496-12, 4.2)."""
     end = 0
-    while content[end + 4 : end + 8].isalnum():  # a box's type; a film of another kind has none
+    while content[end + 4 : end + 8].isalnum():  # type of the box; other formats have none there
         size = int.from_bytes(content[end : end + 4], "big")
         if size == 1:
             size = int.from_bytes(content[end + 8 : end + 16], "big")
@@ -200,18 +200,18 @@ def _end_of_riff(content: bytes) -> int:
 
 
 def _end_of_matroska(content: bytes) -> int:
-    """Return where the segment after the EBML header should end (RFC 8794); 0 where it was left open."""
-    size, start = _vint(content, 4)
-    place = start + size
-    if content[place : place + 4] != b"\x18\x53\x80\x67":
-        return place
-    size, start = _vint(content, place + 4)
-    unknown = size == 2 ** (7 * (start - place - 4)) - 1
+    """Return where the segment after the EBML header should end (RFC 8794); 0 if its size is not stated."""
+    size, start = _variable_length_integer(content, 4)
+    segment = start + size
+    if content[segment : segment + 4] != b"\x18\x53\x80\x67":
+        return segment
+    size, start = _variable_length_integer(content, segment + 4)
+    unknown = size == 2 ** (7 * (start - segment - 4)) - 1
     return 0 if unknown else start + size
 
 
-def _vint(content: bytes, place: int) -> tuple[int, int]:
-    """Read a number of variable length; return it and where it ends."""
-    length = 9 - content[place].bit_length()
-    value = int.from_bytes(content[place : place + length], "big")
-    return value & (2 ** (7 * length) - 1), place + length
+def _variable_length_integer(content: bytes, position: int) -> tuple[int, int]:
+    """Read an EBML integer of variable length; return it and where it ends."""
+    length = 9 - content[position].bit_length()
+    value = int.from_bytes(content[position : position + length], "big")
+    return value & (2 ** (7 * length) - 1), position + length

@@ -1,4 +1,4 @@
-"""Focal liver lesions: images with a table of rectangles, one row a lesion.
+"""Focal liver lesions: images with a table of rectangles, one row per lesion.
 
 Folder tree:
 
@@ -7,16 +7,16 @@ Folder tree:
       images/..            PNG, JPEG, DICOM, ..: whole images, from which the rectangles are cut
 
 A rectangle is given as `left`, `top`, `width`, `height`; or by its corners `x_min`, `y_min`, `x_max` and
-`y_max`, where x_max and y_max are the first column and row behind it; or as the manifest's `roi`, which is
-the former four with blanks between. All are whole pixels from the image's upper left corner. An image
-without a lesion has one too, of plain liver.
+`y_max`, where x_max and y_max are the first column and row outside it; or as the manifest's `roi`, which is
+left, top, width and height separated by blanks. All are whole pixels from the image's upper left corner. An
+image without a lesion has a rectangle too, of normal liver.
 
-Several lesions of one image stay together, by its patient or, where none is known, by the image. Other
-columns of a manifest may be given as for the source `table`, but `visit_id` is passed over: a stage belongs
-to a visit, a lesion's class to the lesion, and one visit may find lesions of two kinds.
+All lesions of one image stay in one partition, since their group is the patient or, if it is not known, the
+image. Other columns of a manifest may be given as for the source `table`, but `visit_id` is ignored: a visit
+has one stage, but may have lesions of several classes.
 
 Made for the five classes of Tangruangkiat et al., J Appl Clin Med Phys 25(1), e14210, 2023, who cut 581
-images of as many livers like this. Their images are not public; any other classes are named in `classes`.
+images of as many livers in this way. Their images are not public; other classes are given in `classes`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -48,15 +48,15 @@ def load(
 
     Args:
         path: CSV or Parquet file.
-        root: Folder that the paths in it are relative to; the table's own where none is given.
+        root: Folder that the paths in the table are relative to; None for the table's folder.
         classes: Names of the labels in their order.
-        columns: The table's name for each of ours, see `fibrolab.data.sources.table.load`.
+        columns: Names of our columns in the table, see `fibrolab.data.sources.table.load`.
 
     Raises:
-        ConfigError: A setting that is none, or names a column that the table has not.
-        DataError: A table that cannot be read or lacks a column; rectangles that are no whole numbers or
-            hold no pixel, an image of two patients, and the faults of every manifest, by row. A rectangle
-            that leaves its image is found when the image is read.
+        ConfigError: An unknown setting, or one with a column that the table lacks.
+        DataError: A table that cannot be read or lacks a column; rectangles that are not whole numbers or
+            without a pixel, an image of two patients, and the faults of `manifest.validated`, by row. A
+            rectangle that exceeds its image is found when the image is read.
     """
     table = labelled(path, classes, columns, needs=(keys.IMAGE,))
     rois, faults = rectangles(table)
@@ -71,13 +71,13 @@ def rectangles(table: pd.DataFrame) -> tuple[pd.Series, list[str]]:
     """Return the rectangle of every row without a fault as the `roi` of a manifest.
 
     Args:
-        table: Text, with the columns `SIDES`, `CORNERS` or `roi`.
+        table: A table of text with the columns `SIDES`, `CORNERS` or `roi`.
 
     Returns:
-        The rectangles by row, and sentences on the rows without one.
+        The rectangles by row, and sentences on the rows without a valid one.
 
     Raises:
-        DataError: The table has none of those columns, or two kinds of them.
+        DataError: The table has none of these columns, or two kinds of them.
     """
     forms = [form for form in (SIDES, CORNERS, (keys.ROI,)) if set(form) <= set(table)]
     if len(forms) != 1:
@@ -87,7 +87,7 @@ def rectangles(table: pd.DataFrame) -> tuple[pd.Series, list[str]]:
             f"{', '.join(table.columns)}."
         )
     if forms[0] == (keys.ROI,):
-        rois = table[keys.ROI]  # the manifest checks what stands there; only here must there be something
+        rois = table[keys.ROI]  # the manifest checks the values, but allows empty cells
         return rois, list(empty_cells(rois, "every lesion has a rectangle"))
     cells = table[list(forms[0])]
     whole = cells.apply(lambda column: column.str.fullmatch(_WHOLE))
@@ -98,30 +98,30 @@ def rectangles(table: pd.DataFrame) -> tuple[pd.Series, list[str]]:
 
 
 def _boxes(cells: pd.DataFrame, faults: list[str]) -> tuple[pd.Series, list[str]]:
-    """Convert whole numbers to `roi`; rectangles without a pixel are added to the faults."""
+    """Convert whole numbers to `roi`; add sentences on rectangles without a pixel to the faults."""
     first, second, third, fourth = cells.to_numpy(float).astype(int).T
     corners = list(cells) == list(CORNERS)
     width, height = (third - first, fourth - second) if corners else (third, fourth)
     rois = [str(Box(*sides)) for sides in zip(first, second, width, height, strict=True)]
-    hollow = cells[(width < 1) | (height < 1)]
-    given = [", ".join(f"{name} {row[name]}" for name in row) for row in hollow.to_dict("records")]
-    faults += cell_faults("the rectangle", pd.Series(given, hollow.index, str), "holds", "no pixel")
+    empty = cells[(width < 1) | (height < 1)]
+    given = [", ".join(f"{name} {row[name]}" for name in row) for row in empty.to_dict("records")]
+    faults += cell_faults("the rectangle", pd.Series(given, empty.index, str), "holds", "no pixel")
     return pd.Series(rois, cells.index, str), faults
 
 
 def _image_faults(table: pd.DataFrame) -> Iterator[str]:
-    """Find images of two patients, or of one and an unnamed one: a split could separate their lesions."""
+    """Find images whose rows differ in the patient (or lack it): a split could separate their lesions."""
     if keys.PATIENT_ID not in table:
         return
     known = table[table[keys.IMAGE] != ""]
     several = known.groupby(keys.IMAGE)[keys.PATIENT_ID].transform("nunique") > 1
     for image, rows in known[several].groupby(keys.IMAGE):
         patients = " and ".join(repr(patient) for patient in rows[keys.PATIENT_ID].unique())
-        yield f"{rows_named(rows.index)}: the image {image!r} is of the patients {patients}: it can be of one"
+        yield f"{rows_named(rows.index)}: image {image!r} has the patients {patients}: it can have only one"
 
 
 def _grouped(table: pd.DataFrame) -> pd.DataFrame:
-    """Complete the groups: the patient where no group is given, the image where no patient is known."""
+    """Complete the groups: by the patient if no group is given, by the image if no patient is known."""
     group = table[keys.IMAGE]
     for column in (keys.PATIENT_ID, keys.GROUP_ID):
         if column in table:

@@ -6,17 +6,16 @@ Folder tree (as downloaded):
       F0/  2,114 files      F1/  861      F2/  793      F3/  857      F4/  1,698
 
 Source: "Liver Histopathology (Fibrosis) Ultrasound Images" on Kaggle, as cited by iLIVER 5(1), 100225, 2026:
-kaggle.com/datasets/vibhingupta028/liver-histopathology-fibrosis-ultrasound-images (the licence is the one
-stated there). `data.download=true` fetches it from that address into `data.root`.
+kaggle.com/datasets/vibhingupta028/liver-histopathology-fibrosis-ultrasound-images (see there for its
+licence). `data.download=true` downloads it from that address into `data.root`.
 
-What is known of it: 1,536 of the 6,323 files are distinct, the rest are byte-identical copies, up to 18 of
-one image; no copy crosses a stage. Stages were not drawn from one source: 640 x 480 grey JPEG (all of F0,
-part of F1 and F4) and 449 x 464 RGB PNG (all of F2 and F3, part of F1 and F4), some under a `.jpg` name.
-926 of the distinct images carry a copy named `ct{volume}-{frame}.png`, and look simulated from CT. A
-random 80/20 split puts a copy of 96 % of its test images into training, or of 94 % where validation takes
-a tenth of all. The group that must stay in one partition is the cluster of an image's copies and
-near copies, which is found when the pixels are read, and the CT volume where a name states it, which is the
-group given here.
+1,536 of the 6,323 files are distinct; the others are byte-identical copies, up to 18 of one image. All copies
+of an image have the same stage. The stages come from two sources: 640 x 480 grey JPEG (all of F0, part of F1
+and F4) and 449 x 464 RGB PNG (all of F2 and F3, part of F1 and F4), some under a `.jpg` name. 926 of the
+distinct images have a copy named `ct{volume}-{frame}.png`, and look simulated from CT. A random 80/20 split
+puts a copy of 96 % of its test images into training, or of 94 % if validation takes a tenth of all. The group
+that must stay in one partition is the CT volume where a file name states it, which this module sets, joined
+with the cluster of an image's copies and near copies, which is found when the pixels are read.
 """
 
 import re
@@ -29,15 +28,15 @@ from fibrolab.data.sources.folder import read_tree
 from fibrolab.errors import ConfigError, DataError, StorageError
 
 STAGES = ("F0", "F1", "F2", "F3", "F4")
-HANDLE = "vibhingupta028/liver-histopathology-fibrosis-ultrasound-images"  # the set's address on Kaggle
+HANDLE = "vibhingupta028/liver-histopathology-fibrosis-ultrasound-images"  # the data set's address on Kaggle
 _VOLUME = re.compile(r"ct(\d+)-\d+\.", re.IGNORECASE)
 _ADDRESS = re.compile(r"[\w-]+/[\w-]+(/versions/\d+)?")
 _REFUSALS = {
     401: "the token is not valid",
-    403: "the token may not read it, or its terms were not accepted on the set's page",
+    403: "the token may not read it, or its terms were not accepted on its page",
     404: "there is no such data set (any more)",
 }
-_DEPTH = 3  # folders between what was downloaded and the stage folders, at most
+_DEPTH = 3  # most folder levels between the root and the stage folders
 
 
 def load(*, root: str | Path, download: bool = False, handle: str = HANDLE) -> Manifest:
@@ -45,14 +44,14 @@ def load(*, root: str | Path, download: bool = False, handle: str = HANDLE) -> M
 
     Args:
         root: Folder that holds the stage folders, directly or up to three folders deeper.
-        download: Fetch the set into `root` where it is not there yet.
-        handle: The set's address on Kaggle, OWNER/NAME.
+        download: Download the data set into `root` if it is not there yet.
+        handle: The data set's address on Kaggle, OWNER/NAME.
 
     Raises:
-        ConfigError: No way to download: kagglehub, its credentials or the set itself missing, or a root that
-            holds something else.
-        DataError: No such folder, or one that does not hold the stage folders with images in each.
-        StorageError: What was downloaded cannot be written.
+        ConfigError: The download is not possible (kagglehub, its credentials or the data set are missing), or
+            the root holds something else.
+        DataError: No such folder, or not all stage folders with images in each.
+        StorageError: The download cannot be written.
     """
     top = Path(root).expanduser().absolute()
     folder = _stage_folder(top)
@@ -62,7 +61,7 @@ def load(*, root: str | Path, download: bool = False, handle: str = HANDLE) -> M
     if folder is None and not top.is_dir():
         raise DataError(
             f"data.root={top} is not a folder; it must hold the stage folders {', '.join(STAGES)}. "
-            "data.download=true fetches them from Kaggle."
+            "data.download=true downloads them from Kaggle."
         )
     table, classes = read_tree(folder or top, STAGES)
     names = table[keys.IMAGE]
@@ -72,10 +71,10 @@ def load(*, root: str | Path, download: bool = False, handle: str = HANDLE) -> M
 
 
 def _stage_folder(top: Path) -> Path | None:
-    """Find the uppermost folder that holds all stage folders.
+    """Find the folder nearest to the top that holds all stage folders.
 
     Raises:
-        DataError: There are several as near to the top.
+        DataError: There are several at the same depth.
     """
     for depth in range(_DEPTH + 1):
         found = sorted(
@@ -102,7 +101,7 @@ def _fetch(root: Path, handle: str) -> None:
     _check_credentials()
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise ConfigError(
-            f"data.download=true, but data.root={root} holds something else; name a new or an empty folder."
+            f"data.download=true, but data.root={root} holds something else; give a new or an empty folder."
         )
     part = root.with_name(f"{root.name}.part")
     try:
@@ -116,7 +115,7 @@ def _fetch(root: Path, handle: str) -> None:
 
 
 def _check_credentials() -> None:
-    by_hand = f"or download the set from kaggle.com/datasets/{HANDLE} and give its folder as data.root."
+    by_hand = f"or download it from kaggle.com/datasets/{HANDLE} and give its folder as data.root."
     try:
         from kagglehub.config import get_kaggle_credentials
     except ImportError:
@@ -125,7 +124,7 @@ def _check_credentials() -> None:
         ) from None
     try:
         known = get_kaggle_credentials()
-    except ValueError as error:  # a kaggle.json that is none
+    except ValueError as error:  # kaggle.json is not valid
         raise ConfigError(f"Kaggle's credentials cannot be read: {error}.") from None
     if known is None:
         raise ConfigError(
@@ -151,12 +150,12 @@ def _download(folder: Path, handle: str) -> None:
         ) from None
     except requests.RequestException as error:
         raise ConfigError(
-            f"Kaggle cannot be reached ({type(error).__name__}); download the set where there is a network "
-            "and give its folder as data.root."
+            f"Kaggle cannot be reached ({type(error).__name__}); download the data set on a machine with "
+            "network access and give its folder as data.root."
         ) from None
     except (DataCorruptionError, BadZipFile, ValueError) as error:
         raise DataError(
-            f"What Kaggle sent for data.handle={handle} is damaged ({error}); try again."
+            f"The download from Kaggle for data.handle={handle} is damaged ({error}); try again."
         ) from None
-    if Path(placed) != folder:  # within a notebook of Kaggle or Colab, sets are attached and not downloaded
-        raise ConfigError(f"This notebook has the set attached already: give data.root={placed}.")
+    if Path(placed) != folder:  # notebooks of Kaggle and Colab attach data sets instead of downloading them
+        raise ConfigError(f"This notebook has the data set attached already: give data.root={placed}.")

@@ -1,4 +1,4 @@
-"""Screen captures of shear wave elastography: one row a capture, which shows elastogram and grey scale.
+"""Screen captures of shear wave elastography, each with elastogram and grey scale: one row per capture.
 
 Folder tree:
 
@@ -6,17 +6,17 @@ Folder tree:
         capture,patient_id,visit_id,label,lsm_kpa,age_years,ast_u_l,alt_u_l,platelets_1e9_l
         screens/p01-1.png,P01,1,F2,7.9,54,61,48,187
         screens/p01-2.png,P01,1,F2,8.4,54,61,48,187
-    screens/p01-1.png        colour box over the scan, the same scan without colours above or beside it
+    screens/p01-1.png        colour box over the scan; the same scan without colours above or beside it
     screens/p01-2.png
 
-`capture`, `patient_id` and `label` must be there. `visit_id`, `site`, `scanner` and the clinical columns may
-be, as in the source `table`. Both modalities are cut from the capture when its pixels are read: the largest
-square inside the colour box, and the same square of the grey panel (`fibrolab.data.screen_capture`).
+`capture`, `patient_id` and `label` are required. `visit_id`, `site`, `scanner` and the clinical columns are
+optional, as in the source `table`. Both modalities are cut from the capture when its pixels are read: the
+largest square inside the colour box, and the same square of the grey panel (`fibrolab.data.screen_capture`).
 
-`lsm_kpa` holds the scanner's reading on that capture, or the patient's one on any of a visit's rows. In the
-manifest it is the mean over the visit's captures, as the paper averages five; the reading itself stays as
-`lsm_reading_kpa`. Where the table has no reading at all, each is the mean over the square of the kPa that its
-colours stand for: of all the square, where a scanner reads a circle that the sonographer has placed.
+`lsm_kpa` is the scanner's reading on that capture, or one reading of the patient in any row of the visit. In
+the manifest, `lsm_kpa` is the mean over the visit's captures, as the paper averages five, and the reading of
+each capture is `lsm_reading_kpa`. If the table has no reading at all, readings are computed from the colours,
+as the mean over the square; a scanner averages over a circle placed by the sonographer instead.
 
 Made for the protocol of Xue et al., Transfer learning radiomics based on multimodal ultrasound imaging for
 staging liver fibrosis, Eur Radiol 30, 2973-2983, 2020: 466 patients with five captures each, Scheuer S0 to S4
@@ -43,9 +43,9 @@ from fibrolab.errors import ConfigError, DataError, UnreadableImageError
 
 CAPTURE = "capture"
 LSM_READING_KPA = "lsm_reading_kpa"  # of one capture; `lsm_kpa` is the visit's mean
-_NEEDED = (CAPTURE, keys.PATIENT_ID)
-_MADE = (keys.IMAGE, keys.ROI, keys.ELASTOGRAM, keys.ELASTOGRAM_ROI, keys.FRAME, LSM_READING_KPA)
-_MEASUREMENT = "swe_reading_1"  # raise the number whenever a capture would be read differently
+_REQUIRED = (CAPTURE, keys.PATIENT_ID)
+_RESERVED = (keys.IMAGE, keys.ROI, keys.ELASTOGRAM, keys.ELASTOGRAM_ROI, keys.FRAME, LSM_READING_KPA)
+_MEASUREMENT = "swe_reading_1"  # raise the number whenever the reading of a capture changes
 
 
 def load(
@@ -61,28 +61,28 @@ def load(
 
     Args:
         path: CSV or Parquet file.
-        cache: Folder where readings from colours are remembered.
-        root: Folder that the paths in the table are relative to; its own where none is given.
+        cache: Folder in which readings from colours are stored.
+        root: Folder that the paths in the table are relative to; None for the table's folder.
         classes: Names of the labels in their order.
-        columns: The table's name for each of ours, such as `patient_id: MRN`.
-        top_kpa: What the upper end of the colour bar stands for [kPa]; used where the table has no readings.
+        columns: Names of our columns in the table, such as `patient_id: MRN`.
+        top_kpa: Stiffness at the upper end of the colour bar [kPa]; used if the table has no readings.
 
     Raises:
-        ConfigError: `top_kpa` is not above 0, or a setting names a column that the table has not.
-        DataError: A table that cannot be read, lacks a column or holds faults, each named by its row.
-        StorageError: The memory of readings cannot be written.
+        ConfigError: `top_kpa` is not above 0, or a setting gives a column that the table lacks.
+        DataError: A table that cannot be read, lacks a column or has faults, each with its row.
+        StorageError: The readings cannot be stored.
     """
     if not (math.isfinite(top_kpa) and top_kpa > 0):
         raise ConfigError(
             f"data.top_kpa={top_kpa}: give the stiffness at the bar's upper end, above 0 [kPa]."
         )
-    table = _pairs(labelled(path, classes, columns, needs=_NEEDED), path)
+    table = _pairs(labelled(path, classes, columns, needs=_REQUIRED), path)
     manifest = as_manifest(table, classes, path, root)
     table = manifest.table  # checked: no path leaves the root, and every reading is a number
     if keys.LSM_KPA in table and table[keys.LSM_KPA].notna().any():
         readings = table[keys.LSM_KPA]
     else:
-        readings = top_kpa * _shares([item.path for item in manifest.media()], Path(cache))
+        readings = top_kpa * _relative_readings([item.path for item in manifest.media()], Path(cache))
     visits = readings.groupby([table[keys.PATIENT_ID], table[keys.VISIT_ID]])
     table = table.assign(**{LSM_READING_KPA: readings, keys.LSM_KPA: visits.transform("mean")})
     return replace(manifest, table=table)
@@ -90,13 +90,13 @@ def load(
 
 def _pairs(table: pd.DataFrame, path: str | Path) -> pd.DataFrame:
     """Return the table with both modalities of each capture."""
-    given = [column for column in _MADE if column in table]
+    given = [column for column in _RESERVED if column in table]
     if given:
         raise DataError(
             f"{path} has the column(s) {', '.join(given)}, which data=swe_pairs makes from '{CAPTURE}': "
             "leave them out, or use data=table, which takes them as they are."
         )
-    faults = [fault for column in _NEEDED for fault in empty_cells(table[column])]
+    faults = [fault for column in _REQUIRED for fault in empty_cells(table[column])]
     refuse(
         path,
         faults,
@@ -107,18 +107,17 @@ def _pairs(table: pd.DataFrame, path: str | Path) -> pd.DataFrame:
     return table.assign(**{keys.ELASTOGRAM: table[keys.IMAGE]}, **boxes)
 
 
-def _shares(captures: Sequence[Path], cache: Path) -> pd.Series:
-    """Read each capture's mean position on its colour bar, 0 to 1, float64 (N,); NaN where it cannot be read.
+def _relative_readings(captures: Sequence[Path], cache: Path) -> pd.Series:
+    """Read each capture's mean position on its colour bar, 0 to 1, float64 (N,); NaN if it cannot be read.
 
-    Unreadable files are reported later, with all others.
+    Unreadable captures are reported later, together with all unreadable files.
     """
-    task = "Reading stiffness from colours"
-    return measured(whole(captures), cache, _MEASUREMENT, ("share",), _share, task)["share"].astype(
-        np.float64
-    )
+    task, column = "Reading stiffness from colours", "share"  # name of the column in stored measurements
+    readings = measured(whole(captures), cache, _MEASUREMENT, (column,), _relative_reading, task)
+    return readings[column].astype(np.float64)
 
 
-def _share(capture: Media) -> tuple[float | None]:
+def _relative_reading(capture: Media) -> tuple[float | None]:
     try:
         return (screen_capture.reading(read_image(capture.path), capture.path),)
     except UnreadableImageError:

@@ -1,4 +1,4 @@
-"""The user's own table, one row a sample: the source for hospital data.
+"""The user's own table, one row per sample: the source for hospital data.
 
 A CSV (comma, semicolon or tab; UTF-8) or Parquet file. Paths in it are relative to the table's folder:
 
@@ -10,8 +10,8 @@ A CSV (comma, semicolon or tab; UTF-8) or Parquet file. Paths in it are relative
     img/0002.dcm
 
 Each row needs at least one of `image`, `clip` and `elastogram`, and a `label` unless it is to be predicted.
-Every other column of `fibrolab.keys` may be given. Without `patient_id`, only copies are known to belong
-together. Columns of other names are kept as they are.
+Every other column of `fibrolab.keys` is optional. Without `patient_id`, only copies of an image are grouped.
+Columns of other names are kept as they are.
 """
 
 import logging
@@ -43,15 +43,15 @@ def load(
 
     Args:
         path: CSV or Parquet file.
-        root: Folder that the paths in it are relative to; the table's own where none is given.
-        classes: Names of the labels in their order; METAVIR stages unless given.
-        columns: The table's name for each of ours, such as `patient_id: MRN`; None for a column of the table
-            that goes by our name, or nearly so, and means something else.
+        root: Folder that the paths in the table are relative to; None for the table's folder.
+        classes: Names of the labels in their order; METAVIR stages by default.
+        columns: Names of our columns in the table, such as `patient_id: MRN`; None if the table has a column
+            with our name, or a similar one, that means something else.
 
     Raises:
-        ConfigError: A setting that is none, or names a column that the table has not; or a column that is
-            named nearly as one of `columns`, such as `Patient ID`, and would go unread.
-        DataError: A table that cannot be read, lacks a column or holds faults; see `tables.read`, `labelled`
+        ConfigError: An unknown setting, or one with a column that the table lacks; or a column of the table
+            has nearly the name of one in `columns`, such as `Patient ID`, and would not be used.
+        DataError: A table that cannot be read, lacks a column or has faults; see `tables.read`, `labelled`
             and `manifest.validated`.
     """
     table = labelled(path, classes, columns)
@@ -60,7 +60,7 @@ def load(
     if keys.PATIENT_ID not in table:
         logger.warning(
             "%s has no column patient_id, so that a split may separate one patient's images; it has %s. If "
-            "one of them names the patient, set data.columns.patient_id=NAME.",
+            "one of them identifies the patient, set data.columns.patient_id=NAME.",
             path,
             ", ".join(map(str, table.columns)),
         )
@@ -73,20 +73,19 @@ def labelled(
     columns: Mapping[str, str | None] | None = None,
     needs: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Read a table under our names, its labels as class indices; the index names spreadsheet rows.
+    """Read a table with our column names and labels as class indices; its index has the spreadsheet's rows.
 
-    Where no label stands, or the table has no such column, it is `keys.UNLABELLED`: whether the job needs
-    labels is decided later, see `Manifest.require`.
+    A missing label is `keys.UNLABELLED`; `Manifest.require` decides later whether the job needs labels.
 
     Args:
         path: CSV or Parquet file.
-        classes: Names of the labels; the table gives names or indices from 0, one kind throughout.
+        classes: Names of the labels. The table has either names or indices from 0, not both.
         columns: See `load`.
-        needs: Columns that it must have.
+        needs: Columns that the table must have.
 
     Raises:
         ConfigError: See `load`.
-        DataError: A missing column, or labels that are unknown or of both kinds, by row.
+        DataError: A missing column, or labels that are unknown or of both kinds, with their rows.
     """
     table = _renamed(tables.read(path), columns or {}, path)
     missing = [column for column in needs if column not in table]
@@ -99,13 +98,13 @@ def labelled(
 
 def _missing(columns: Sequence[str], table: pd.DataFrame, path: str | Path) -> DataError:
     return DataError(
-        f"{path} has no column {' nor '.join(columns)}; it has {', '.join(table.columns)}. Name a column of "
-        f"another name by data.columns.{columns[0].split()[0]}=NAME."
+        f"{path} has no column {' nor '.join(columns)}; it has {', '.join(table.columns)}. If the table has "
+        f"another name for it, set data.columns.{columns[0].split()[0]}=NAME."
     )
 
 
 def with_ids(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with a `sample_id`; where it has none, it is the file's path, frame and rectangle."""
+    """Return the table with a `sample_id`, by default made of the file's path, frame and rectangle."""
     if keys.SAMPLE_ID in table:
         return table
     names = pd.Series("", table.index)
@@ -119,13 +118,13 @@ def with_ids(table: pd.DataFrame) -> pd.DataFrame:
 def as_manifest(
     table: pd.DataFrame, classes: Sequence[str], path: str | Path, root: str | Path | None
 ) -> Manifest:
-    """Turn a table under our names into a manifest with the name of its file.
+    """Make a manifest from a table with our column names; its name is that of the file.
 
     Args:
-        table: As `labelled` gives it, with all that every sample needs.
+        table: Result of `labelled`, with all required columns.
         classes: Names of the labels in their order.
-        path: The file that it was read from.
-        root: Folder that its paths are relative to; the file's own where none is given.
+        path: The file that the table was read from.
+        root: Folder that its paths are relative to; None for the file's folder.
 
     Raises:
         ConfigError: There is no such folder.
@@ -138,7 +137,7 @@ def as_manifest(
 
 
 def _renamed(table: pd.DataFrame, columns: Mapping[str, str | None], path: str | Path) -> pd.DataFrame:
-    """Rename columns to ours; drop one that has our name and is declared to mean something else."""
+    """Rename columns to ours; drop those with our name that are declared to mean something else."""
     theirs = {ours: name for ours, name in columns.items() if name != ours}
     faults = list(_misspelt(table, columns))
     for ours, name in theirs.items():
@@ -150,20 +149,20 @@ def _renamed(table: pd.DataFrame, columns: Mapping[str, str | None], path: str |
         raise ConfigError(
             f"Settings do not fit {path}, whose columns are {', '.join(table.columns)}:\n{listing(faults)}"
         )
-    unmeant = [ours for ours, name in theirs.items() if name is None and ours in table]
-    table = table.drop(columns=unmeant)
+    other_meaning = [ours for ours, name in theirs.items() if name is None and ours in table]
+    table = table.drop(columns=other_meaning)
     return table.rename(columns={name: ours for ours, name in theirs.items() if name is not None})
 
 
 def _misspelt(table: pd.DataFrame, columns: Mapping[str, str | None]) -> Iterator[str]:
-    """Find columns that differ from ours in case, blanks and signs alone, and would silently go unread."""
-    taken = {*columns, *columns.values()}
-    given = {_letters(name): name for name in table.columns.tolist() if name not in taken}
+    """Find columns that differ from ours only in case, blanks and signs, and would silently be ignored."""
+    used = {*columns, *columns.values()}
+    given = {_letters(name): name for name in table.columns.tolist() if name not in used}
     for ours, name in columns.items():
-        if name == ours and ours not in table and (twin := given.get(_letters(ours))):
+        if name == ours and ours not in table and (similar := given.get(_letters(ours))):
             yield (
-                f"column '{twin}' goes unread: is it {ours}? If so, 'data.columns.{ours}=\"{twin}\"', else "
-                f"data.columns.{ours}=null"
+                f"column '{similar}' is not used: is it {ours}? If so, set "
+                f"'data.columns.{ours}=\"{similar}\"', else data.columns.{ours}=null"
             )
 
 
@@ -172,12 +171,12 @@ def _letters(name: str) -> str:
 
 
 def _indices(labels: pd.Series, classes: list[str], path: str | Path) -> pd.Series:
-    """Return the class index of every label, int64 (N,); `keys.UNLABELLED` where it is empty."""
+    """Return the class index of every label, int64 (N,); `keys.UNLABELLED` for an empty one."""
     numbers = [str(index) for index in range(len(classes))]
     named, numbered = labels.isin(classes), labels.isin(numbers)
     known = classes if named.sum() >= numbered.sum() else numbers
     unknown = labels[(labels != "") & ~named & ~numbered]
-    allowed = f"none of {', '.join(classes)} (or 0 to {len(classes) - 1}); data.classes names others"
+    allowed = f"not one of {', '.join(classes)} (or 0 to {len(classes) - 1}); set others by data.classes"
     faults = [*cell_faults(keys.LABEL, unknown, "is", allowed)]
     mixed = labels[(labels != "") & (named | numbered) & ~labels.isin(known)]
     if len(mixed):

@@ -11,18 +11,18 @@ import pandas as pd
 from fibrolab.data.audit.evidence import UNKNOWN, Evidence
 from fibrolab.data.audit.finding import ALPHA, Finding
 
-SHORTEST = 20  # names: below it the normal approximation of the runs test is poor
-FEW = 0.5  # of the runs expected where groups stay whole, whose images come in runs in any honest set
+SHORTEST = 20  # files in a series: with fewer, the normal approximation of the runs test is poor
+FEW = 0.5  # observed runs, as a fraction of those expected with groups kept together, that is suspicious
 
 
 def label_order(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
-    """Apply the runs test to the classes in every series of names that differ in their numbers alone.
+    """Apply the runs test to the classes in every series of file names that differ in their numbers alone.
 
-    Names are those of the files without folder and class name, in natural order (2 before 10). A patient
-    stands once in a series; where no patient is named, so does every distinct image. Those of one group may
-    share their class by right, so `expected_of_groups` counts each stretch of one group once.
+    Folder and class name are removed from file names, which are sorted in natural order (2 before 10). Each
+    patient is counted once in a series; without a patient id, each distinct image is. Images of one group
+    usually share their class, so `expected_of_groups` counts consecutive images of one group once.
     """
-    names = [bare(PurePath(path).name, evidence.classes) for path in evidence.manifest.files]
+    names = [without_class(PurePath(path).name, evidence.classes) for path in evidence.manifest.files]
     pattern, order = zip(*((re.sub(r"\d+", "#", name), natural(name)) for name in names), strict=True)
     images = len(evidence.first)
     unit = np.where(evidence.patient == UNKNOWN, evidence.image, images + evidence.patient)
@@ -42,10 +42,10 @@ def label_order(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
     return {"label_order": found}, list(_findings(found))
 
 
-def bare(name: str, classes: Sequence[str]) -> str:
-    """Return a file's name in lower case without class names in it: `F0_07.png` gives `_07.png`.
+def without_class(name: str, classes: Sequence[str]) -> str:
+    """Return a file name in lower case without the class names in it: `F0_07.png` gives `_07.png`.
 
-    A class that is named by a number only stays: it could be any number.
+    A class name that is only a number is kept, since the number may mean something else.
     """
     words = [
         re.escape(word.lower()) for word in sorted(classes, key=len, reverse=True) if not word.isdecimal()
@@ -77,7 +77,8 @@ def runs_test(labels: np.ndarray) -> dict[str, Any]:
         labels: Classes in order, at least two different ones (N,).
 
     Returns:
-        n, runs, expected, z, and the one-sided p of so few runs, corrected for continuity.
+        n, runs, expected, z, and the one-sided p value for at most this number of runs, corrected for
+        continuity.
     """
     from scipy.stats import norm
 
@@ -87,21 +88,21 @@ def runs_test(labels: np.ndarray) -> dict[str, Any]:
     runs = 1 + int((labels[1:] != labels[:-1]).sum())
     mean = expected_runs(labels)
     variance = (squares * (squares + n * (n + 1)) - 2 * n * cubes - n**3) / (n**2 * (n - 1))
-    if variance <= 0:  # every order has as many runs
+    if variance <= 0:  # every order has the same number of runs
         return {"n": n, "runs": runs, "expected": mean, "z": 0.0, "p": 1.0}
     z, corrected = (runs - mean) / np.sqrt(variance), (runs + 0.5 - mean) / np.sqrt(variance)
     return {"n": n, "runs": runs, "expected": mean, "z": float(z), "p": float(norm.cdf(corrected))}
 
 
 def _findings(found: list[dict[str, Any]]) -> Iterator[Finding]:
-    sliced = [
+    suspicious = [
         row
         for row in found
         if row["p"] <= ALPHA / len(found) and row["runs"] <= FEW * row["expected_of_groups"]
     ]
-    if sliced:
-        worst = sliced[0]
-        others = f"; {len(sliced) - 1} more series likewise" if len(sliced) > 1 else ""
+    if suspicious:
+        worst = suspicious[0]
+        others = f"; {len(suspicious) - 1} more series likewise" if len(suspicious) > 1 else ""
         yield Finding(
             "label_slices",
             "warning",
