@@ -1,7 +1,7 @@
-"""Archive of the synthetic clinic: generates a cohort into a folder of real files, once.
+"""Archive of the synthetic clinic: a cohort is generated once, as a folder of files.
 
 ROOT/
-    manifest.csv         one row a file; its presence says that the archive is complete
+    manifest.csv         one row per file; if it exists, the archive is complete
     truth.json           the parameters, and the best accuracy that they allow
     images/p0000-0.png   first view of the first patient (captures/, clips/, lesions/ of other modalities)
 """
@@ -32,38 +32,38 @@ from fibrolab.phantom.clinic import MODALITY, Row, store
 from fibrolab.phantom.synthetic_cohort import GENERATOR_VERSION, Cohort
 
 TRUTH_FILE = "truth.json"
-SECONDS_A_PROCESS = 1.0  # of drawing; below it, starting another process takes longer than it saves
+SECONDS_A_PROCESS = 1.0  # of drawing; for less, starting another process takes longer than it saves
 
 
 def generate(root: Path, cohort: Cohort, workers: int = 0, progress: bool = True) -> Path:
-    """Draw a cohort into a folder, unless it lies there already.
+    """Draw a cohort into a folder, unless the folder has it already.
 
-    The files are written beside and moved into place at the end, so a folder with a manifest is whole. One
-    process draws at a time: another waits, then finds the work done. The files do not depend on the number of
-    workers.
+    The files are written to a temporary folder that is renamed at the end, so a folder with a manifest is
+    complete. Only one process draws at a time; another waits, then finds the archive. The files do not depend
+    on the number of workers.
 
     Args:
-        root: Folder of the archive; its parents are made.
-        cohort: What to draw.
-        workers: Processes; 0 for as many cores as pay.
-        progress: Show a bar.
+        root: Folder of the archive; its parents are created.
+        cohort: Parameters of the cohort.
+        workers: Number of processes; 0 for as many as make it faster.
+        progress: Show a progress bar.
 
     Returns:
         The folder.
 
     Raises:
-        StorageError: Full disk, a folder that cannot be written, or one that holds something else.
+        StorageError: The disk is full, the folder cannot be written, or it holds something else.
     """
     if _complete(root):
         return root
-    if getattr(multiprocessing.current_process(), "_inheriting", False):  # as multiprocessing itself asks
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # as multiprocessing itself tests
         raise RuntimeError(
-            "A worker imports the script that started it: call what draws the phantom below "
-            "`if __name__ == '__main__':`, or the two would wait for each other for ever."
+            "A worker process imports the script that started it. Draw the phantom below "
+            "`if __name__ == '__main__':`, or the two processes would wait for each other for ever."
         )
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(root.with_name(f"{root.name}.lock")):
+        with _locked(root.with_name(f"{root.name}.lock")):
             if not _complete(root):
                 _draw_and_move(root, cohort, workers, progress)
     except OSError as error:
@@ -75,13 +75,13 @@ def _complete(root: Path) -> bool:
     return (root / keys.MANIFEST_FILE).is_file()
 
 
-def _alone(path: Path) -> AcquireReturnProxy:
-    """Hold the lock until the `with` ends; say so where another process has it first."""
+def _locked(path: Path) -> AcquireReturnProxy:
+    """Hold the lock until the `with` ends; print a message if another process holds it."""
     lock = FileLock(path)
     try:
         return lock.acquire(timeout=0)
     except Timeout:
-        print(f"Another process draws {path.stem}: waiting for it.", file=sys.stderr)
+        print(f"Another process is drawing {path.stem}; waiting for it.", file=sys.stderr)
         return lock.acquire()
 
 
@@ -90,7 +90,7 @@ def _draw_and_move(root: Path, cohort: Cohort, workers: int, progress: bool) -> 
     shutil.rmtree(partial_root, ignore_errors=True)  # left by a process that was killed
     (partial_root / MODALITY[cohort.modality].folder).mkdir(parents=True)
     try:
-        rows = _drawn(partial_root, cohort, workers)
+        rows = _draw(partial_root, cohort, workers)
         if progress:
             rows = track(rows, total=cohort.patients, task="Drawing the phantom's patients")
         table = [row for patient_rows in rows for row in patient_rows]
@@ -104,8 +104,8 @@ def _draw_and_move(root: Path, cohort: Cohort, workers: int, progress: bool) -> 
         shutil.rmtree(partial_root, ignore_errors=True)
 
 
-def _drawn(root: Path, cohort: Cohort, workers: int) -> Iterator[list[Row]]:
-    """Yield the rows of every patient in order, after writing their files."""
+def _draw(root: Path, cohort: Cohort, workers: int) -> Iterator[list[Row]]:
+    """Write the files of every patient, in order, and yield their rows."""
     draw = partial(store, root, cohort)
     seconds = cohort.patients * cohort.images_per_patient * MODALITY[cohort.modality].seconds
     workers = workers or min(1 + int(seconds / SECONDS_A_PROCESS), os.cpu_count() or 1)
@@ -118,7 +118,7 @@ def _drawn(root: Path, cohort: Cohort, workers: int) -> Iterator[list[Row]]:
 
 
 def _start_worker() -> None:
-    """Set up a worker: one thread, Ctrl-C left to its parent, and the same end as its parent."""
+    """Set up a worker: one thread, Ctrl-C handled by the parent alone, end together with the parent."""
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -133,7 +133,7 @@ def _end_with_parent() -> None:
 
 
 def _truth(cohort: Cohort) -> dict[str, object]:
-    """Describe the cohort's truth, which no real clinic knows."""
+    """Return the content of `truth.json`."""
     return {
         "generator_version": GENERATOR_VERSION,
         "cohort": asdict(cohort),
@@ -146,11 +146,11 @@ def _storage_error(root: Path, cohort: Cohort, error: OSError) -> StorageError:
         pictures = cohort.patients * cohort.images_per_patient
         mebibytes = math.ceil(pictures * cohort.size**2 * MODALITY[cohort.modality].bytes_a_pixel / 2**20)
         return StorageError(
-            f"The disk of {root.parent} is full: the phantom takes up to {mebibytes} MiB there; make "
-            "room, or choose another folder."
+            f"The disk of {root.parent} is full: the phantom takes up to {mebibytes} MiB there; free "
+            "some, or choose another folder."
         )
     if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-        return StorageError(f"{root} is in the way and is no phantom: remove it, or choose another folder.")
+        return StorageError(f"{root} exists and is not a phantom: remove it, or choose another folder.")
     return StorageError(
         f"The phantom cannot be written to {root}: {error.strerror or error}; choose another folder."
     )

@@ -1,7 +1,7 @@
 """Scanner model: sector, point-spread function, attenuation, gain, log compression, scan conversion.
 
-Images are formed on a polar grid of SAMPLES depths by LINES beams whatever the size of the picture, which
-changes the resolution and nothing else.
+Images are formed on a polar grid of SAMPLES depths by LINES beams. The size of the final image only changes
+its resolution.
 """
 
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ SAMPLES, LINES = 384, 160
 SOUND_SPEED_MM_US = 1.54  # soft tissue
 FWHM = 2 * np.sqrt(2 * np.log(2))  # full width at half maximum of a Gaussian, in standard deviations
 MIN_F_NUMBER = 2.0
-ASSUMED_ATTENUATION = 0.5  # [dB/cm/MHz] that every scanner's time-gain compensation makes up for
+ASSUMED_ATTENUATION = 0.5  # [dB/cm/MHz] that every scanner's time-gain compensation corrects for
 NOISE_DB = -56.0  # electronic noise before compensation, against the echo of healthy liver
 LIVER_GREY = 0.36  # of full scale, for healthy liver at gain 0
-MARGIN = 1.03  # the picture against the sector that just fits into it
-OVERSAMPLING = 2  # of the scan conversion, so that shrinking averages speckle instead of aliasing it
+MARGIN = 1.03  # size of the image relative to the sector
+OVERSAMPLING = 2  # of the scan conversion, so that speckle is averaged and not aliased
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Scanner:
     radius_mm: float  # curvature of the probe's face
     opening_deg: float
     dynamic_range_db: float
-    gain_slope_db_cm: float = 0.0  # how far the preset's time-gain compensation overdoes it with depth
+    gain_slope_db_cm: float = 0.0  # excess of the preset's time-gain compensation with depth
 
 
 class Grid(NamedTuple):
@@ -55,7 +55,7 @@ class Grid(NamedTuple):
 
 @lru_cache(maxsize=64)
 def polar_grid(scanner: Scanner, depth_mm: float) -> Grid:
-    """Return the grid of a curvilinear sector that is `depth_mm` deep."""
+    """Return the grid of a curvilinear sector with a depth of `depth_mm`."""
     half = np.deg2rad(scanner.opening_deg) / 2
     depth, angle = np.meshgrid(
         np.linspace(0, depth_mm, SAMPLES), np.linspace(-half, half, LINES), indexing="ij"
@@ -69,7 +69,7 @@ def polar_grid(scanner: Scanner, depth_mm: float) -> Grid:
 def speckle(rng: np.random.Generator) -> ComplexArray:
     """Draw unresolved scatterers: circular complex Gaussian amplitudes of unit power, `(SAMPLES, LINES)`.
 
-    Many scatterers a resolution cell with random phases sum to such an amplitude, whose envelope is
+    Many scatterers per resolution cell with random phases sum to such an amplitude, whose envelope is
     Rayleigh-distributed: fully developed speckle (Burckhardt 1978, IEEE Trans. Sonics Ultrason. 25, 1-6).
     """
     parts = rng.standard_normal((SAMPLES, LINES, 2), dtype=np.float32)
@@ -77,14 +77,14 @@ def speckle(rng: np.random.Generator) -> ComplexArray:
 
 
 def echo(scatterers: ComplexArray, scanner: Scanner, depth_mm: float) -> ComplexArray:
-    """Convolve scatterers `(SAMPLES, LINES)` with the beam: the demodulated radio-frequency echo.
+    """Convolve scatterers `(SAMPLES, LINES)` with the beam; return the demodulated radio-frequency echo.
 
     The point-spread function is separable (Wagner et al. 1983, IEEE Trans. Sonics Ultrason. 30, 156-163).
-    Along the beam it is the pulse's Gaussian envelope, without its carrier; across, it is a Gaussian with the
-    width of `lateral_filter`. White scatterers of unit power give an echo of unit power.
+    Along the beam it is the pulse's Gaussian envelope, without its carrier; across the beam it is a Gaussian
+    with the width of `lateral_filter`. White scatterers of unit power give an echo of unit power.
     """
     transfer = lateral_filter(scanner, depth_mm)
-    spectrum = fft.fft(scatterers, n=transfer.shape[1], axis=1)  # zero-padded: opposite edges do not meet
+    spectrum = fft.fft(scatterers, n=transfer.shape[1], axis=1)  # zero-padded: no wrap-around at the edges
     beams = fft.ifft(spectrum * transfer, axis=1)[:, :LINES].astype(np.complex64)
     pulse = axial_pulse(scanner, depth_mm)
     channels = np.ascontiguousarray(beams).view(np.float32).reshape(SAMPLES, LINES, 2)
@@ -99,7 +99,7 @@ def axial_pulse(scanner: Scanner, depth_mm: float) -> Array:
     """Return the envelope of the pulse, sampled along the beam, with unit energy.
 
     A Gaussian spectrum with -6 dB width b f is a Gaussian pulse with a standard deviation in time of
-    sqrt(2 ln 2) / (pi b f) [us]; echoes travel twice, hence half of it in depth.
+    sqrt(2 ln 2) / (pi b f) [us]. The echo travels there and back, which halves the extent in depth.
     """
     sigma_us = np.sqrt(2 * np.log(2)) / (np.pi * scanner.bandwidth * scanner.frequency_mhz)
     sigma = SOUND_SPEED_MM_US * sigma_us / 2 * (SAMPLES - 1) / depth_mm
@@ -112,8 +112,8 @@ def axial_pulse(scanner: Scanner, depth_mm: float) -> Array:
 def lateral_filter(scanner: Scanner, depth_mm: float) -> Array:
     """Return the transfer function across the beams for every depth; each row has unit energy.
 
-    With dynamic focusing the beam is wavelength x F-number wide, and the F-number grows with depth once the
-    whole aperture is in use (Szabo 2014, Diagnostic Ultrasound Imaging, 2nd ed., chapter 7).
+    With dynamic focusing the width of the beam is wavelength x F-number, and the F-number grows with depth
+    once the whole aperture is in use (Szabo 2014, Diagnostic Ultrasound Imaging, 2nd ed., chapter 7).
     """
     grid = polar_grid(scanner, depth_mm)
     depth = grid.depth[:, 0]
@@ -127,10 +127,10 @@ def lateral_filter(scanner: Scanner, depth_mm: float) -> Array:
 
 
 def attenuation_db(attenuation: Array, scanner: Scanner, depth_mm: float) -> Array:
-    """Compute the two-way loss left by the time-gain compensation [dB], `(SAMPLES, LINES)`.
+    """Compute the two-way loss that remains after time-gain compensation [dB], `(SAMPLES, LINES)`.
 
-    Loss grows with frequency times path (Szabo 2014, chapter 4). What lies behind fluid is enhanced,
-    what lies behind bone shadowed.
+    The loss is proportional to frequency and path (Szabo 2014, chapter 4). Tissue behind fluid becomes
+    brighter, tissue behind bone darker.
 
     Args:
         attenuation: Local coefficient [dB/cm/MHz], `(SAMPLES, LINES)`.
@@ -140,12 +140,12 @@ def attenuation_db(attenuation: Array, scanner: Scanner, depth_mm: float) -> Arr
     grid = polar_grid(scanner, depth_mm)
     path_cm = 2 * grid.step_mm / 10
     excess = np.cumsum(attenuation - np.float32(ASSUMED_ATTENUATION), axis=0, dtype=np.float32)
-    overdone = np.float32(scanner.gain_slope_db_cm / 10) * grid.depth[:, :1]
-    return excess * np.float32(scanner.frequency_mhz * path_cm) - overdone
+    slope = np.float32(scanner.gain_slope_db_cm / 10) * grid.depth[:, :1]
+    return excess * np.float32(scanner.frequency_mhz * path_cm) - slope
 
 
 def noise_amplitude(scanner: Scanner, depth_mm: float) -> Array:
-    """Return electronic noise after time-gain compensation, which amplifies it with depth, `(SAMPLES, 1)`."""
+    """Return the amplitude of noise, which time-gain compensation increases with depth, `(SAMPLES, 1)`."""
     depth_cm = polar_grid(scanner, depth_mm).depth[:, :1] / 10
     return amplitude(NOISE_DB + 2 * ASSUMED_ATTENUATION * scanner.frequency_mhz * depth_cm)
 
@@ -165,7 +165,7 @@ def log_compress(envelope: Array, gain_db: float, dynamic_range_db: float) -> Ar
 def scan_convert(
     grey: Array, scanner: Scanner, depth_mm: float, size: int | tuple[int, int]
 ) -> NDArray[np.uint8]:
-    """Convert beams `(SAMPLES, LINES)` to a sector in a black image with this side, or of `(H, W)`."""
+    """Convert beams `(SAMPLES, LINES)` to a sector in a black image of this side, or of size `(H, W)`."""
     height, width = (size, size) if isinstance(size, int) else size
     columns, rows = _sample_maps(scanner, depth_mm, (OVERSAMPLING * height, OVERSAMPLING * width))
     sector = cv2.remap(grey, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
@@ -176,17 +176,17 @@ def scan_convert(
 class Pixels(NamedTuple):
     """Positions of an image's pixels in the sector, `(H, W)` each, and their spacing."""
 
-    depth: Array  # [mm] from the probe's face, along the beam; negative before it
+    depth: Array  # [mm] from the probe's face, along the beam; negative in front of it
     angle: Array  # [rad] of the beam
     pitch_mm: float
 
 
 @lru_cache(maxsize=64)
 def pixels(scanner: Scanner, depth_mm: float, shape: tuple[int, int]) -> Pixels:
-    """Return the geometry of an image `(H, W)` that the whole sector just fits into."""
+    """Return the geometry of an image `(H, W)` into which the whole sector just fits."""
     radius, half = scanner.radius_mm, np.deg2rad(scanner.opening_deg) / 2
     height, width = shape
-    top_mm = radius * (np.cos(half) - 1)  # the ends of a convex face lie above its middle
+    top_mm = radius * (np.cos(half) - 1)  # the ends of a convex face are above its middle
     width_mm, height_mm = 2 * (radius + depth_mm) * np.sin(half), depth_mm - top_mm
     pitch_mm = MARGIN * max(width_mm / width, height_mm / height)
     across, down = np.meshgrid(
@@ -200,7 +200,7 @@ def pixels(scanner: Scanner, depth_mm: float, shape: tuple[int, int]) -> Pixels:
 
 @lru_cache(maxsize=64)
 def _sample_maps(scanner: Scanner, depth_mm: float, shape: tuple[int, int]) -> tuple[Array, Array]:
-    """Return beam and sample under every pixel, `(H, W)` each; outside the sector they leave the grid."""
+    """Return beam and sample of every pixel, `(H, W)` each; outside the sector they are out of range."""
     depth, angle, _ = pixels(scanner, depth_mm, shape)
     half = np.float32(np.deg2rad(scanner.opening_deg) / 2)
     return (angle + half) / (2 * half) * (LINES - 1), depth / np.float32(depth_mm) * (SAMPLES - 1)

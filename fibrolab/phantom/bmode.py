@@ -1,4 +1,4 @@
-"""One B-mode image: tissue, echo, loss, noise, envelope, log compression, sector."""
+"""B-mode image of one view: tissue, echo, loss, noise, envelope, log compression, sector."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,33 +13,33 @@ def bmode(body: Body, exam: Exam, size: int | tuple[int, int], rng: np.random.Ge
     """Draw one view.
 
     Args:
-        body: What the sound meets; its severity is the only trace of the stage.
+        body: Acoustic properties; only its severity depends on the stage.
         exam: Scanner and settings.
-        size: Side of the picture, or its height and width [px]; it changes the resolution only.
-        rng: The view's random stream: where the probe lies, and its speckle.
+        size: Side of the image, or its height and width [px]; it only changes the resolution.
+        rng: The view's random stream, for the position of the probe and the speckle.
 
     Returns:
         Grey levels `(H, W)`, black outside the sector.
     """
-    return seen(tissue(beam.polar_grid(exam.scanner, exam.depth_mm), body, rng), exam, size, rng)
+    return tissue_image(tissue(beam.polar_grid(exam.scanner, exam.depth_mm), body, rng), exam, size, rng)
 
 
-def seen(
+def tissue_image(
     view: Tissue, exam: Exam, size: int | tuple[int, int], rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Draw the image of given tissue, with new scatterers; see `bmode`."""
+    """Draw the image of the given tissue, with new scatterers; see `bmode`."""
     scatterers = beam.speckle(rng) * beam.amplitude(view.scatter_db) + view.reflection
-    return formed(scatterers, view.attenuation, exam, size, rng)
+    return scatterer_image(scatterers, view.attenuation, exam, size, rng)
 
 
-def formed(
+def scatterer_image(
     scatterers: ComplexArray,
     attenuation: Array,
     exam: Exam,
     size: int | tuple[int, int],
     rng: np.random.Generator,
 ) -> NDArray[np.uint8]:
-    """Form the image of scatterers and attenuation `(SAMPLES, LINES)`; `rng` gives the scanner's noise."""
+    """Draw the image of scatterers and attenuation `(SAMPLES, LINES)`; `rng` gives the scanner's noise."""
     scanner, depth_mm = exam.scanner, exam.depth_mm
     loss_db = beam.attenuation_db(attenuation, scanner, depth_mm)
     signal = beam.echo(scatterers, scanner, depth_mm) * beam.amplitude(-loss_db)

@@ -1,4 +1,4 @@
-"""Screen capture of the elastography scanner: elastogram above, the same grey view below."""
+"""Screen capture of the elastography scanner: elastogram above, the same view in grey below."""
 
 from dataclasses import replace
 from typing import NamedTuple
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fibrolab.phantom import beam
-from fibrolab.phantom.bmode import seen
+from fibrolab.phantom.bmode import tissue_image
 from fibrolab.phantom.elastogram import (
     Q_BOX_MM,
     TOP_KPA,
@@ -23,10 +23,10 @@ from fibrolab.phantom.elastogram import (
 from fibrolab.phantom.patient import Body, Exam
 from fibrolab.phantom.tissue import SKIN_MM, tissue
 
-OPACITY = 0.9  # of the colours over the grey picture
-SPREAD = 0.06  # of stiffness between the captures of a patient, of ln kPa
-READING_ERROR = 0.03  # of the scanner's own reading, relative
-SCREEN_WIDTH = 480  # [px] that lengths and letters are given for
+OPACITY = 0.9  # of the colours over the grey image
+SPREAD = 0.06  # SD of ln kPa between the captures of a patient
+READING_ERROR = 0.03  # relative SD of the scanner's reading
+SCREEN_WIDTH = 480  # width [px] of a screen for which lengths and letters are given
 BAR = (12, 40, 11, 130)  # left, top, width and height of the colour bar
 WHITE, LETTERS = (255, 255, 255), (190, 190, 190)
 
@@ -34,7 +34,7 @@ Pixels8 = NDArray[np.uint8]
 
 
 class Capture(NamedTuple):
-    """Draw a screen `(3 W / 2, W, 3)` and the reading that the sonographer took from it."""
+    """A screen `(3 W / 2, W, 3)`, and the reading that the sonographer took from it."""
 
     screen: Pixels8
     lsm_kpa: float
@@ -44,37 +44,37 @@ def capture(body: Body, exam: Exam, kilopascal: float, width: int, rng: np.rando
     """Draw one screen of elastography.
 
     Args:
-        body: What the sound meets; its severity shows in the grey levels alone.
-        exam: Scanner and settings; the depth of view is set anew, for the colour box.
-        kilopascal: Median stiffness of the liver; it shows in the colours alone.
-        width: Of the screen [px]; it is half as high again.
+        body: Acoustic properties; the severity affects only the grey levels.
+        exam: Scanner and settings; the depth of view is replaced by one that fits the colour box.
+        kilopascal: Median stiffness of the liver; it affects only the colours.
+        width: Width of the screen [px]; its height is 1.5 times as large.
         rng: The capture's random stream.
     """
     size = box_size(body, rng)
     exam = replace(exam, depth_mm=view_depth(*size[:2]))
     view = tissue(beam.polar_grid(exam.scanner, exam.depth_mm), body, rng)
     shape = (3 * width // 4, width)
-    grey = seen(view, exam, shape, rng)
+    grey = tissue_image(view, exam, shape, rng)
     pixels = beam.pixels(exam.scanner, exam.depth_mm, shape)
     box = place_box(view, exam, *size)
     inside = box.holds(pixels)
-    here = kilopascal * np.exp(rng.normal(0, SPREAD))
-    modulus = stiffness(pixels, box, SKIN_MM + body.fat_mm + body.muscle_mm, here, rng)
-    shown = beam.scan_convert(255 * fluid(view).astype(np.float32), exam.scanner, exam.depth_mm, shape)
-    modulus[shown > 127] = np.nan
+    median = kilopascal * np.exp(rng.normal(0, SPREAD))
+    modulus = stiffness(pixels, box, SKIN_MM + body.fat_mm + body.muscle_mm, median, rng)
+    is_fluid = beam.scan_convert(255 * fluid(view).astype(np.float32), exam.scanner, exam.depth_mm, shape)
+    modulus[is_fluid > 127] = np.nan
     circle = q_box(modulus, inside, pixels.pitch_mm)
-    read = _within(modulus, inside, circle)
-    lsm = round(float(np.mean(read) * np.exp(rng.normal(0, READING_ERROR))), 1)
+    values = _within(modulus, inside, circle)
+    lsm = round(float(np.mean(values) * np.exp(rng.normal(0, READING_ERROR))), 1)
     below = np.repeat(grey[..., None], 3, axis=2)
     above = _blended(below, modulus, inside)
     _draw_outlines(above, inside, circle)
     _draw_bar(above)
-    _write(above, exam, [f"Mean {lsm:.1f} kPa", f"SD {np.std(read):.1f} kPa", f"Diam {Q_BOX_MM:.0f} mm"])
+    _write(above, exam, [f"Mean {lsm:.1f} kPa", f"SD {np.std(values):.1f} kPa", f"Diam {Q_BOX_MM:.0f} mm"])
     return Capture(np.vstack([above, below]), lsm)
 
 
 def _within(modulus: NDArray, inside: NDArray[np.bool_], circle: tuple[int, int, int]) -> NDArray:
-    """Return the stiffness [kPa] in the reading's circle, or in the whole box where the circle is empty."""
+    """Return the stiffness [kPa] in the reading's circle, or in the whole box if the circle is empty."""
     column, row, radius = circle
     disc = np.zeros(modulus.shape, np.uint8)
     cv2.circle(disc, (column, row), radius, 1, thickness=-1)
@@ -98,7 +98,7 @@ def _draw_outlines(screen: Pixels8, inside: NDArray[np.bool_], circle: tuple[int
 
 
 def _draw_bar(screen: Pixels8) -> None:
-    """Draw the colour scale at the left edge, with its ends."""
+    """Draw the colour bar at the left edge, with labels at its ends."""
     scale = screen.shape[1] / SCREEN_WIDTH
     left, top, width, height = (max(round(length * scale), 1) for length in BAR)
     ramp = colours(np.linspace(TOP_KPA, 0, height))
@@ -109,7 +109,7 @@ def _draw_bar(screen: Pixels8) -> None:
 
 
 def _write(screen: Pixels8, exam: Exam, reading: list[str]) -> None:
-    """Draw the text that scanners print: make and settings at the upper right, reading at the lower left."""
+    """Draw the scanner's text: model and settings at the upper right, reading at the lower left."""
     scanner = exam.scanner
     settings = [scanner.name, f"{scanner.frequency_mhz:.1f} MHz", f"{exam.depth_mm / 10:.1f} cm"]
     for line, text in enumerate(settings):

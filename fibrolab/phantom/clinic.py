@@ -1,4 +1,4 @@
-"""Records of a patient: the files of each modality, and the rows of the table."""
+"""Records of a patient: the files of each modality, and their rows in the table."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,18 +18,18 @@ from fibrolab.phantom.patient import Patient
 from fibrolab.phantom.synthetic_cohort import Cohort
 from fibrolab.phantom.truth import severity
 
-SCORE = "phantom_{}"  # columns of the latent scores, for holding a model against the best that is possible
+SCORE = "phantom_{}"  # columns of the latent scores, for comparing a model with the best possible one
 CAPTURE = "capture"  # column of the screen captures
 FPS = 15.0
-RGB_STAGES = (2, 3)  # stored in colour by the shortcut, as in the Kaggle set, whose F2 and F3 are RGB
-SMALLER = 16  # the shortcut's side length falls by a sixteenth a stage
+RGB_STAGES = (2, 3)  # stored in colour by the shortcut, as in the Kaggle data set, whose F2 and F3 are RGB
+SMALLER = 16  # the shortcut reduces the side length by one 16th per stage
 
 Cell = str | int | float
 Row = dict[str, Cell]
 
 
 class Drawn(NamedTuple):
-    """One view: pixels `(H, W)`, `(H, W, 3)` or `(N, H, W)`, and its own columns of the table."""
+    """One view: pixels `(H, W)`, `(H, W, 3)` or `(N, H, W)`, and its columns of the table."""
 
     pixels: NDArray[np.uint8]
     cells: dict[str, Cell]
@@ -40,11 +40,11 @@ class Modality:
     """Generator and storage settings of a modality's files.
 
     Attributes:
-        draw: Draws one view of a patient.
-        folder: Where the files lie.
-        column: Of the table, that names them.
-        seconds: That one takes to draw, about.
-        bytes_a_pixel: Of the stored file, at most, times the square of `size`.
+        draw: Function that draws one view of a patient.
+        folder: Folder of the files.
+        column: Column of the table with their paths.
+        seconds: Approximate time to draw one view [s].
+        bytes_a_pixel: Largest size of a stored file, divided by the square of `size`.
     """
 
     draw: Callable[[Cohort, Patient, int], Drawn]
@@ -55,14 +55,14 @@ class Modality:
 
 
 def store(root: Path, cohort: Cohort, number: int) -> list[Row]:
-    """Write the files of one patient; a row of the table each."""
+    """Write the files of one patient; return a row of the table for each."""
     modality = MODALITY[cohort.modality]
     person = cohort.person(number)
     views = [(person, view) for view in range(cohort.images_per_patient)]
-    views += _stored_again(cohort, person) + _strayed(cohort, person)
+    views += _duplicates(cohort, person) + _leaked(cohort, person)
     rows = []
-    for place, (owner, view) in enumerate(views):
-        sample_id = f"{_name(number)}-{place}"
+    for index, (owner, view) in enumerate(views):
+        sample_id = f"{_name(number)}-{index}"
         path = Path(modality.folder) / f"{sample_id}{files.SUFFIX[_kind(cohort)]}"
         drawn = modality.draw(cohort, owner, view)
         files.write(root / path, drawn.pixels, _header(cohort, owner, view))
@@ -97,6 +97,7 @@ def _name(number: int) -> str:
 
 
 def _kind(cohort: Cohort) -> str:
+    """Return the key of the file format in `files.SUFFIX`."""
     return "film" if cohort.modality == "clip" else cohort.format
 
 
@@ -111,32 +112,36 @@ def _header(cohort: Cohort, owner: Patient, view: int) -> files.Header:
     )
 
 
-def _stored_again(cohort: Cohort, person: Patient) -> list[tuple[Patient, int]]:
-    rng = people.generator(cohort.seed, people.STREAM_KNOBS, person.number, 0)
+def _duplicates(cohort: Cohort, person: Patient) -> list[tuple[Patient, int]]:
+    """Return the views of a patient that are stored again."""
+    rng = people.generator(cohort.seed, people.STREAM_FAULTS, person.number, 0)
     chosen = rng.random(cohort.images_per_patient) < cohort.duplicates
     return [(person, int(view)) for view in np.flatnonzero(chosen)]
 
 
-def _strayed(cohort: Cohort, person: Patient) -> list[tuple[Patient, int]]:
-    """Return the previous patient's first view (same stage), if a copy strayed into this record."""
-    if people.generator(cohort.seed, people.STREAM_KNOBS, person.number, 1).random() >= cohort.leak:
+def _leaked(cohort: Cohort, person: Patient) -> list[tuple[Patient, int]]:
+    """Return the first view of the previous patient of the same stage, if this record has a copy of it."""
+    if people.generator(cohort.seed, people.STREAM_FAULTS, person.number, 1).random() >= cohort.leak:
         return []
-    before = range(person.number - 1, -1, -1)
-    owner = next((number for number in before if cohort.stage(number) == person.stage), None)
+    previous = range(person.number - 1, -1, -1)
+    owner = next((number for number in previous if cohort.stage(number) == person.stage), None)
     return [] if owner is None else [(cohort.person(owner), 0)]
 
 
 def _image(cohort: Cohort, person: Patient, view: int) -> Drawn:
+    """Draw a B-mode image; the shortcut makes its size and colour mode depend on the stage."""
     rng = people.generator(cohort.seed, people.STREAM_IMAGE, person.number, view)
-    told = people.generator(cohort.seed, people.STREAM_KNOBS, person.number, 2).random() < cohort.shortcut
-    size = cohort.size * (SMALLER - person.stage - 1) // SMALLER if told else cohort.size
+    faults = people.generator(cohort.seed, people.STREAM_FAULTS, person.number, 2)
+    has_shortcut = faults.random() < cohort.shortcut
+    size = cohort.size * (SMALLER - person.stage - 1) // SMALLER if has_shortcut else cohort.size
     picture = bmode(person.body, person.exam, size, rng)
-    if told and person.stage in RGB_STAGES:
+    if has_shortcut and person.stage in RGB_STAGES:
         picture = np.repeat(picture[..., None], 3, axis=2)
     return Drawn(picture, {})
 
 
 def _capture(cohort: Cohort, person: Patient, view: int) -> Drawn:
+    """Draw a screen capture of elastography."""
     rng = people.generator(cohort.seed, people.STREAM_CAPTURE, person.number, view)
     stiffness = kilopascals(person.scores[truth.STIFFNESS])
     screen, lsm_kpa = capture(person.body, person.exam, stiffness, cohort.size, rng)
@@ -144,7 +149,7 @@ def _capture(cohort: Cohort, person: Patient, view: int) -> Drawn:
 
 
 def _clip(cohort: Cohort, person: Patient, view: int) -> Drawn:
-    """Return the deformation under the heartbeat, less in stiff livers; sources are in `motion.clip`."""
+    """Draw a clip; the heartbeat deforms stiff livers less, see `motion.clip` for sources."""
     rng = people.generator(cohort.seed, people.STREAM_CLIP, person.number, view)
     deformation = severity(-person.scores[truth.MOTION])
     film = motion.clip(person.body, person.exam, cohort.size, rng, cohort.frames, FPS, deformation)
@@ -152,8 +157,11 @@ def _clip(cohort: Cohort, person: Patient, view: int) -> Drawn:
 
 
 def _lesion(cohort: Cohort, person: Patient, view: int) -> Drawn:
+    """Draw an image with a focal lesion."""
     classes = lesions.CLASSES
-    kind = classes[people.dealt(cohort.seed, people.STREAM_LESION_CLASSES, person.number, len(classes))]
+    kind = classes[
+        people.balanced_class(cohort.seed, people.STREAM_LESION_CLASSES, person.number, len(classes))
+    ]
     rng = people.generator(cohort.seed, people.STREAM_LESION, person.number, view)
     picture, box = lesions.picture(kind, person.body, person.exam, cohort.size, rng)
     return Drawn(picture, {keys.LABEL: kind, **box._asdict()})

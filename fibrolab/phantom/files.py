@@ -14,12 +14,12 @@ class Header(NamedTuple):
     """Metadata of a file beside its pixels.
 
     Attributes:
-        name: Of the view, unique in the world of this generator: identifiers follow from it.
+        name: Name of the view, unique over all cohorts: DICOM identifiers are derived from it.
         patient_id: A pseudonym.
         sex: F or M.
         age_years: Age.
-        model: The scanner's.
-        fps: Frames a second of a film.
+        model: Name of the scanner's model.
+        fps: Frames a second of a clip.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Header(NamedTuple):
 
 
 def write(path: Path, pixels: NDArray[np.uint8], header: Header) -> None:
-    """Write a picture `(H, W)` or `(H, W, 3)` or a film `(N, H, W)`, by the path's suffix."""
+    """Write an image `(H, W)` or `(H, W, 3)` or a clip `(N, H, W)`, in the format of the path's suffix."""
     if path.suffix == SUFFIX["film"]:
         from fibrolab.data.formats import video  # loads FFmpeg
 
@@ -48,7 +48,7 @@ def dicom(pixels: NDArray[np.uint8], header: Header) -> bytes:
 
     Args:
         pixels: `(H, W)` or `(H, W, 3)`.
-        header: What the header says.
+        header: Metadata.
     """
     import io
 
@@ -78,8 +78,8 @@ def dicom(pixels: NDArray[np.uint8], header: Header) -> bytes:
     if pixels.ndim == 3:
         image.PlanarConfiguration = 0
     image.BitsAllocated, image.BitsStored, image.HighBit, image.PixelRepresentation = 8, 8, 7, 0
-    even = pixels.size % 2  # DICOM's values have even length
-    image.PixelData = pixels.tobytes() + bytes(even)
+    padding = pixels.size % 2  # the length of a value must be even
+    image.PixelData = pixels.tobytes() + bytes(padding)
     image["PixelData"].VR = "OB"
     buffer = io.BytesIO()
     image.save_as(buffer, enforce_file_format=True)

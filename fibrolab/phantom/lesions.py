@@ -1,8 +1,8 @@
 """Focal liver lesions: an image with one lesion in the liver, and its bounding rectangle.
 
 The classes are those of Tangruangkiat et al. 2024 (J. Appl. Clin. Med. Phys. 25, e14210): no lesion, simple
-cyst, focal fatty sparing, haemangioma, hepatocellular carcinoma. Each is drawn by the signs that a reader
-looks for; their sizes and levels are our choice, and overlap between classes.
+cyst, focal fatty sparing, haemangioma, hepatocellular carcinoma. Each is drawn with the signs that a reader
+looks for. Their sizes and levels are our choice; those of different classes overlap.
 """
 
 from collections.abc import Callable
@@ -14,19 +14,19 @@ from numpy.typing import NDArray
 from fibrolab.data.box import Box
 from fibrolab.phantom import beam
 from fibrolab.phantom.beam import Array, Grid
-from fibrolab.phantom.bmode import seen
+from fibrolab.phantom.bmode import tissue_image
 from fibrolab.phantom.patient import Body, Exam
 from fibrolab.phantom.texture import field
 from fibrolab.phantom.tissue import BLOOD_DB, FLUID_ATTENUATION, Tissue, tissue
 
-RADIUS_MM = (5.0, 18.0)  # mean radius; one range for all, so that a rectangle's size does not betray a class
-FATTY_SHARE = 0.35  # of the livers without sparing or carcinoma
-FATTY_DB, FATTY_ATTENUATION = (3.5, 6.5), (0.06, 0.16)  # what fat adds to echo and to attenuation
-CIRRHOTIC, SMOOTH = (0.55, 0.9), (0.03, 0.3)  # severity of the fibrosis round a carcinoma, round sparing
+RADIUS_MM = (5.0, 18.0)  # mean radius; the same for all classes, so that a rectangle's size shows no class
+FATTY_PROBABILITY = 0.35  # of a fatty liver, without sparing or carcinoma
+FATTY_DB, FATTY_ATTENUATION = (3.5, 6.5), (0.06, 0.16)  # increase of echo and of attenuation by fat
+CIRRHOTIC, SMOOTH = (0.55, 0.9), (0.03, 0.3)  # severity of fibrosis around a carcinoma, around sparing
 CYST_DB, CYST_ATTENUATION = -45.0, 0.05
-SEPTUM_WIDTH = 0.25  # of a mosaic field's standard deviation
-TRIALS = 24  # places that are looked at; the best is taken
-FAINTEST_DB = 9.0  # loss beyond which no lesion would be seen
+SEPTUM_WIDTH = 0.25  # in standard deviations of the mosaic's field
+TRIALS = 24  # number of positions tried, of which the best is taken
+FAINTEST_DB = 9.0  # loss above which a lesion would not be visible
 RECTANGLE_MM = (2.0, 5.0)  # from the lesion's edge to the rectangle
 
 
@@ -40,7 +40,7 @@ class Lesion:
     radius: float
     distance: Array  # signed, to its edge; negative inside
     liver: NDArray[np.bool_]  # parenchyma
-    organ: NDArray[np.bool_]  # parenchyma and what flows in it, which a growing mass displaces
+    organ: NDArray[np.bool_]  # parenchyma and vessels, which a growing mass displaces
 
 
 def picture(
@@ -50,17 +50,17 @@ def picture(
 
     Args:
         lesion_class: One of `CLASSES`.
-        body: What the sound meets; sparing is drawn in a fatty liver, carcinoma in a cirrhotic one.
+        body: Acoustic properties; sparing is drawn in a fatty liver, carcinoma in a cirrhotic one.
         exam: Scanner and settings.
-        size: Side of the picture, or its height and width [px].
+        size: Side of the image, or its height and width [px].
         rng: The view's random stream.
 
     Returns:
-        Grey levels `(H, W)`, black outside the sector, and the rectangle round the lesion or, where there is
-        none, round plain parenchyma.
+        Grey levels `(H, W)`, black outside the sector, and the rectangle around the lesion or, if there is
+        none, around normal parenchyma.
 
     Raises:
-        KeyError: Another class.
+        KeyError: An unknown class.
     """
     waviness, paint = SIGNS[lesion_class]
     host = _host(lesion_class, body, rng)
@@ -69,12 +69,14 @@ def picture(
     paint(view, lesion, host, rng)
     margin = np.float32(rng.uniform(*RECTANGLE_MM))
     marked = np.where(lesion.distance < margin, np.float32(255), np.float32(0))
-    return seen(view, exam, size, rng), _bounds(beam.scan_convert(marked, exam.scanner, exam.depth_mm, size))
+    image = tissue_image(view, exam, size, rng)
+    return image, _bounds(beam.scan_convert(marked, exam.scanner, exam.depth_mm, size))
 
 
 def _host(lesion_class: str, body: Body, rng: np.random.Generator) -> Body:
-    """Return the body in which such a lesion is found."""
-    cirrhotic, smooth, fatty = rng.uniform(*CIRRHOTIC), rng.uniform(*SMOOTH), rng.random() < FATTY_SHARE
+    """Return the body with a liver in which lesions of this class occur."""
+    cirrhotic, smooth = rng.uniform(*CIRRHOTIC), rng.uniform(*SMOOTH)
+    fatty = rng.random() < FATTY_PROBABILITY
     echo_db = body.liver_echo_db + rng.uniform(*FATTY_DB)
     attenuation = body.liver_attenuation + rng.uniform(*FATTY_ATTENUATION)
     if lesion_class == "HCC":
@@ -89,11 +91,12 @@ def _placed(view: Tissue, body: Body, exam: Exam, waviness: float, rng: np.rando
     """Place an ellipse with a wavy outline at the random position that shows the most liver."""
     grid, radius = beam.polar_grid(exam.scanner, exam.depth_mm), rng.uniform(*RADIUS_MM)
     liver = view.attenuation == np.float32(body.liver_attenuation)
-    audible = liver & (beam.attenuation_db(view.attenuation, exam.scanner, exam.depth_mm) < FAINTEST_DB)
+    visible = liver & (beam.attenuation_db(view.attenuation, exam.scanner, exam.depth_mm) < FAINTEST_DB)
     rows = (rng.uniform(0.2, 0.75, TRIALS) * grid.x.shape[0]).astype(int)
     columns = (rng.uniform(0.15, 0.85, TRIALS) * grid.x.shape[1]).astype(int)
     places = [(float(grid.x[place]), float(grid.y[place])) for place in zip(rows, columns, strict=True)]
-    x, y = max(places, key=lambda place: _clear(grid, audible, place[0], place[1], radius + RECTANGLE_MM[1]))
+    reach = radius + RECTANGLE_MM[1]
+    x, y = max(places, key=lambda place: _covered(grid, visible, place[0], place[1], reach))
     stretch = np.sqrt(rng.uniform(1.0, 1.5))
     distance = _ellipse(grid, x, y, radius * stretch, radius / stretch, rng.uniform(0, np.pi))
     distance = distance + np.float32(waviness * radius) * field(grid.x, grid.y, 0.35 * radius, rng)
@@ -101,11 +104,11 @@ def _placed(view: Tissue, body: Body, exam: Exam, waviness: float, rng: np.rando
     return Lesion(grid, x, y, radius, distance, liver, organ)
 
 
-def _clear(grid: Grid, shown: NDArray[np.bool_], x: float, y: float, radius: float) -> float:
+def _covered(grid: Grid, mask: NDArray[np.bool_], x: float, y: float, radius: float) -> float:
     """Return the proportion of a disc that the mask covers; parts outside the sector are not covered."""
     disc = np.hypot(grid.x - np.float32(x), grid.y - np.float32(y)) < radius
     area = grid.step_mm * (grid.arc[:, 1:2] - grid.arc[:, :1])  # of a sample [mm^2]
-    return float(np.sum(area * (disc & shown)) / (np.pi * radius**2))
+    return float(np.sum(area * (disc & mask)) / (np.pi * radius**2))
 
 
 def _ellipse(grid: Grid, x: float, y: float, long: float, short: float, tilt: float) -> Array:
@@ -116,11 +119,11 @@ def _ellipse(grid: Grid, x: float, y: float, long: float, short: float, tilt: fl
 
 
 def _nothing(view: Tissue, lesion: Lesion, body: Body, rng: np.random.Generator) -> None:
-    """Draw no lesion: plain parenchyma."""
+    """Draw no lesion: normal parenchyma."""
 
 
 def _cyst(view: Tissue, lesion: Lesion, body: Body, rng: np.random.Generator) -> None:
-    """Draw a cyst: anechoic fluid, a thin wall, and enhancement of the liver behind it."""
+    """Draw a cyst: anechoic fluid, a thin wall, and a brighter liver behind it."""
     view.replace((lesion.distance < 0) & lesion.organ, CYST_DB, CYST_ATTENUATION)
     view.interface(lesion.distance, lesion.grid, strength=2.5, width_mm=0.35, sharpness=6)
 
@@ -128,16 +131,16 @@ def _cyst(view: Tissue, lesion: Lesion, body: Body, rng: np.random.Generator) ->
 def _sparing(view: Tissue, lesion: Lesion, body: Body, rng: np.random.Generator) -> None:
     """Draw focal fatty sparing: darker, angular, with soft borders, crossed by undisturbed vessels.
 
-    It often lies by the gallbladder, whose own vein spares it the fat that the portal blood brings.
+    It is often near the gallbladder, where venous blood from the gallbladder replaces fat-rich portal blood.
     """
     inside = 1 / (1 + np.exp(np.clip(lesion.distance / np.float32(0.6), -20, 20)))
     view.scatter_db -= rng.uniform(6.0, 9.0) * inside * lesion.liver
     view.attenuation -= np.float32(FATTY_ATTENUATION[0]) * inside * lesion.liver
     long, short, tilt = rng.uniform(13, 20), rng.uniform(6, 9), rng.uniform(-1, 1)
-    beside, heading = rng.random() < 0.6, rng.uniform(0.1, 0.9) * np.pi  # deeper than the sparing
+    beside, direction = rng.random() < 0.6, rng.uniform(0.1, 0.9) * np.pi  # deeper than the sparing
     away = lesion.radius + short + 2
-    x, y = lesion.x + away * np.cos(heading), lesion.y + away * np.sin(heading)
-    if beside and _clear(lesion.grid, lesion.organ, x, y, long) > 0.95:
+    x, y = lesion.x + away * np.cos(direction), lesion.y + away * np.sin(direction)
+    if beside and _covered(lesion.grid, lesion.organ, x, y, long) > 0.95:
         bladder = _ellipse(lesion.grid, x, y, long, short, tilt)
         view.replace(bladder < 0, BLOOD_DB, FLUID_ATTENUATION)
         view.interface(bladder - 0.8, lesion.grid, strength=5.0, width_mm=0.7, sharpness=2)
@@ -152,7 +155,7 @@ def _haemangioma(view: Tissue, lesion: Lesion, body: Body, rng: np.random.Genera
 
 
 def _carcinoma(view: Tissue, lesion: Lesion, body: Body, rng: np.random.Generator) -> None:
-    """Draw a hepatocellular carcinoma: nodules and septa in a dark halo, more varied if larger."""
+    """Draw a hepatocellular carcinoma: nodules and septa in a dark halo; larger ones vary more."""
     grid, level = lesion.grid, _level_db(view, lesion)
     nodules = field(grid.x, grid.y, rng.uniform(0.15, 0.25) * lesion.radius, rng)
     septa = np.exp(-0.5 * (field(grid.x, grid.y, 0.3 * lesion.radius, rng) / np.float32(SEPTUM_WIDTH)) ** 2)

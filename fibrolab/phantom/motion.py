@@ -1,9 +1,9 @@
-"""A breathing clip of one view: how the liver moves and deforms, frame by frame.
+"""A breathing clip of one view: motion and deformation of the liver, frame by frame.
 
-The liver slides along the wall as the diaphragm pulls, through the picture and a little out of its plane, and
-the heart, beating behind the diaphragm, dents it. Scatterers and anatomy are drawn once and carried along;
-every frame is then formed anew by the scanner, with noise of its own. What leaves the plane takes its speckle
-along; anatomy and coarse texture are drawn as if they went on unchanged across it.
+With the breath, the liver slides along the abdominal wall, within the image and slightly out of its plane.
+With each heartbeat, the heart deforms it from behind the diaphragm. Scatterers and anatomy are drawn once and
+moved in each frame; the scanner then forms the frame with new noise. Motion out of the plane replaces the
+speckle; anatomy and coarse texture are drawn as if they continued unchanged across the plane.
 """
 
 from typing import NamedTuple
@@ -14,26 +14,26 @@ from numpy.typing import NDArray
 
 from fibrolab.phantom import beam
 from fibrolab.phantom.beam import Array, ComplexArray, Grid, Scanner
-from fibrolab.phantom.bmode import formed
+from fibrolab.phantom.bmode import scatterer_image
 from fibrolab.phantom.patient import Body, Exam
 from fibrolab.phantom.tissue import SKIN_MM, tissue
 
-SIDE = 32  # lines drawn beyond either edge of the sector, for the tissue that slides in from there
-BREATH_S, BREATH_MM = (3.0, 5.0), (10.0, 20.0)  # period; way along the body's axis
-BREATH_DEEP_MM = 2.0  # way towards the probe and back, at most
-SLICE_MM, OUT_OF_PLANE_MM = 4.0, (1.5, 4.0)  # way across the picture's plane that brings all new scatterers
-BEAT_HZ, BEAT_SHARE = (1.0, 1.5), 0.5  # heart rate; share of the cycle in which the heart pushes
-BEAT_MM, BEAT_REACH_MM = 6.0, 45.0  # dent of the softest liver next to the heart, and how far it reaches
-HEART_MM = 5.0  # radius within which the push has no direction yet
-SLIP_MM = 6.0  # thickness of the layer in which the liver slips along the wall
+SIDE = 32  # lines drawn outside each edge of the sector, for the tissue that slides in from there
+BREATH_S, BREATH_MM = (3.0, 5.0), (10.0, 20.0)  # period of breathing; displacement along the body's axis
+BREATH_DEEP_MM = 2.0  # largest displacement towards the probe
+SLICE_MM, OUT_OF_PLANE_MM = 4.0, (1.5, 4.0)  # displacement that replaces all scatterers; that of a breath
+BEAT_HZ, BEAT_PROPORTION = (1.0, 1.5), 0.5  # heart rate; proportion of the cycle in which the heart pushes
+BEAT_MM, BEAT_REACH_MM = 6.0, 45.0  # displacement of the softest liver next to the heart; its decay length
+HEART_MM = 5.0  # radius within which the displacement decreases to zero
+SLIP_MM = 6.0  # thickness of the layer in which the liver slides along the wall
 
 
 class _Motion(NamedTuple):
     """Position of the liver in every frame, `(frames,)` each."""
 
-    slide: Array  # across and down [mm], `(frames, 2)`
-    turn: Array  # out-of-plane way as an angle: a right one brings all new scatterers
-    push: Array  # of the heart, 0..1
+    slide: Array  # displacement by the breath, across and down [mm], `(frames, 2)`
+    angle: Array  # displacement out of the plane, as an angle: 90 degrees replace all scatterers
+    push: Array  # strength of the heart's push, 0..1
 
 
 def clip(
@@ -45,22 +45,22 @@ def clip(
     fps: float = 15.0,
     deformation: float = 1.0,
 ) -> NDArray[np.uint8]:
-    """Draw a film of one view.
+    """Draw a clip of one view.
 
     The heart's push strains the left lobe of healthy livers by 12.5 % and of fibrotic ones by 6.5 % (Harouni
-    et al. 2015, Magn. Reson. Med. 74, 106-114): that is the trace of stiffness which `deformation` scales.
-    Only a film shows it. The breath slides every liver as a rigid body; a single frame of a dented liver does
-    not tell its shape at rest; and the first and the middle frame, which stand for the film as stills, lie
-    between two beats, where nothing is dented.
+    et al. 2015, Magn. Reson. Med. 74, 106-114); `deformation` scales this strain by the stiffness. Only a
+    clip shows it: the breath moves every liver as a rigid body, a single frame of a deformed liver does not
+    show its shape at rest, and the first and the middle frame, which are used as stills, are between two
+    beats, without deformation.
 
     Args:
-        body: What the sound meets.
+        body: Acoustic properties.
         exam: Scanner and settings.
-        size: Side of the picture, or its height and width [px].
-        rng: The clip's random stream; how much it is asked does not depend on `deformation`.
+        size: Side of the image, or its height and width [px].
+        rng: The clip's random stream; the number of draws does not depend on `deformation`.
         frames: Number of frames, N >= 1.
         fps: Frames a second.
-        deformation: Strain under the heart's push against the softest liver, 0..1.
+        deformation: Strain by the heart's push relative to the softest liver, 0..1.
 
     Returns:
         Grey levels `(N, H, W)`, black outside the sector.
@@ -68,21 +68,22 @@ def clip(
     grid, wide = beam.polar_grid(exam.scanner, exam.depth_mm), _wide_grid(exam.scanner, exam.depth_mm)
     view = tissue(wide, body, rng)
     strength = beam.amplitude(view.scatter_db)
-    here, beside = (_wide_speckle(rng) * strength for _ in range(2))
+    in_plane, out_of_plane = (_wide_speckle(rng) * strength for _ in range(2))
     motion = _motion(frames, fps, rng)
-    dent = np.float32(deformation) * _heart(grid, rng)
-    free, wide_free = _free(grid, body), _free(wide, body)
-    film = []
-    for slide, turn, push in zip(*motion, strict=True):
-        scatterers = np.cos(turn * wide_free) * here + np.sin(turn * wide_free) * beside + view.reflection
-        rows, columns = _origin(grid, exam.scanner, free * (slide[:, None, None] + push * dent))
-        carried = _carried(scatterers, view.attenuation, rows, columns)
-        film.append(formed(*carried, exam, size, rng))
-    return np.stack(film)
+    heart = np.float32(deformation) * _heart_displacement(grid, rng)
+    mobility, wide_mobility = _mobility(grid, body), _mobility(wide, body)
+    images = []
+    for slide, angle, push in zip(*motion, strict=True):
+        turn = angle * wide_mobility
+        scatterers = np.cos(turn) * in_plane + np.sin(turn) * out_of_plane + view.reflection
+        rows, columns = _source(grid, exam.scanner, mobility * (slide[:, None, None] + push * heart))
+        moved = _moved(scatterers, view.attenuation, rows, columns)
+        images.append(scatterer_image(*moved, exam, size, rng))
+    return np.stack(images)
 
 
 def _wide_grid(scanner: Scanner, depth_mm: float) -> Grid:
-    """Return the sector's grid with more lines at either edge, `(SAMPLES, SIDE + LINES + SIDE)`."""
+    """Return the sector's grid with more lines at each edge, `(SAMPLES, SIDE + LINES + SIDE)`."""
     inner = beam.polar_grid(scanner, depth_mm)
     angle = (np.arange(-SIDE, beam.LINES + SIDE) - (beam.LINES - 1) / 2) * inner.step_rad
     depth, angle = np.meshgrid(inner.depth[:, 0], angle, indexing="ij")
@@ -97,35 +98,35 @@ def _wide_speckle(rng: np.random.Generator) -> ComplexArray:
     return np.hstack([beam.speckle(rng), beam.speckle(rng)[:, : 2 * SIDE]])
 
 
-def _free(grid: Grid, body: Body) -> Array:
+def _mobility(grid: Grid, body: Body) -> Array:
     """Return 0 in the wall, which the probe holds, 1 in the liver, values between in the sliding layer."""
     into_liver = (grid.depth - np.float32(SKIN_MM + body.fat_mm + body.muscle_mm)) / np.float32(SLIP_MM)
-    share = np.clip(into_liver, 0, 1)
-    return share**2 * (3 - 2 * share)
+    fraction = np.clip(into_liver, 0, 1)
+    return fraction**2 * (3 - 2 * fraction)
 
 
 def _motion(frames: int, fps: float, rng: np.random.Generator) -> _Motion:
     """Draw breath and heartbeat over time.
 
-    Breathing rests longer at its end than at its height: an even power of a cosine (Lujan et al. 1999, Med.
-    Phys. 26, 715-720). In quiet breathing the liver moves by one or two centimetres along the body (review:
-    Langen and Jones 2001, Int. J. Radiat. Oncol. Biol. Phys. 50, 265-278).
+    Breathing pauses longer after expiration than after inspiration: an even power of a cosine (Lujan et al.
+    1999, Med. Phys. 26, 715-720). In quiet breathing the liver moves by one or two centimetres along the body
+    (review: Langen and Jones 2001, Int. J. Radiat. Oncol. Biol. Phys. 50, 265-278).
     """
     seconds = np.arange(frames) / fps
     breath = np.cos(np.pi * (seconds / rng.uniform(*BREATH_S) + rng.random())) ** 4
     across = rng.choice([-1, 1]) * rng.uniform(*BREATH_MM) * (breath - 0.5)
     down = rng.uniform(-BREATH_DEEP_MM, BREATH_DEEP_MM) * breath
-    turn = np.pi / 2 * rng.uniform(*OUT_OF_PLANE_MM) / SLICE_MM * breath
+    angle = np.pi / 2 * rng.uniform(*OUT_OF_PLANE_MM) / SLICE_MM * breath
     beats = rng.uniform(*BEAT_HZ) * seconds
-    ahead = (beats[frames // 2] + 0.5) % 1 - 0.5  # of the middle frame in the cycle, against the first
-    cycle = (beats + (1 + BEAT_SHARE) / 2 - ahead / 2) % 1  # both lie about the middle of the heart's rest
-    push = np.where(cycle < BEAT_SHARE, np.sin(np.pi * cycle / BEAT_SHARE) ** 2, 0.0)
+    ahead = (beats[frames // 2] + 0.5) % 1 - 0.5  # phase of the middle frame, relative to the first
+    cycle = (beats + (1 + BEAT_PROPORTION) / 2 - ahead / 2) % 1  # both near the middle of the heart's rest
+    push = np.where(cycle < BEAT_PROPORTION, np.sin(np.pi * cycle / BEAT_PROPORTION) ** 2, 0.0)
     slide = np.stack([across, down], axis=1)
-    return _Motion(*(course.astype(np.float32) for course in (slide, turn, push)))
+    return _Motion(*(values.astype(np.float32) for values in (slide, angle, push)))
 
 
-def _heart(grid: Grid, rng: np.random.Generator) -> Array:
-    """Return the largest displacement by the heart [mm], `(2, SAMPLES, LINES)`, which falls with distance."""
+def _heart_displacement(grid: Grid, rng: np.random.Generator) -> Array:
+    """Return the largest displacement by the heart [mm], which falls with distance, `(2, SAMPLES, LINES)`."""
     column = rng.choice([0.2, 0.8]) + rng.uniform(-0.1, 0.1)
     place = int(rng.uniform(0.5, 0.8) * beam.SAMPLES), int(column * beam.LINES)
     away = np.stack([grid.x - grid.x[place], grid.y - grid.y[place]])
@@ -133,22 +134,22 @@ def _heart(grid: Grid, rng: np.random.Generator) -> Array:
     return np.float32(BEAT_MM) * np.exp(-distance / np.float32(BEAT_REACH_MM)) * away / distance
 
 
-def _origin(grid: Grid, scanner: Scanner, moved: Array) -> tuple[Array, Array]:
+def _source(grid: Grid, scanner: Scanner, displacement: Array) -> tuple[Array, Array]:
     """Return row and column in the wide grid of the tissue that a displacement [mm] moves to each sample."""
     radius = np.float32(scanner.radius_mm)
-    x, y = grid.x - moved[0], grid.y - moved[1] + radius
+    x, y = grid.x - displacement[0], grid.y - displacement[1] + radius
     rows = (np.hypot(x, y) - radius) / np.float32(grid.step_mm)
     columns = np.arctan2(x, y) / np.float32(grid.step_rad) + np.float32((beam.LINES - 1) / 2 + SIDE)
     return rows, columns
 
 
-def _carried(
+def _moved(
     scatterers: ComplexArray, attenuation: Array, rows: Array, columns: Array
 ) -> tuple[ComplexArray, Array]:
-    """Return scatterers and attenuation of this frame, `(SAMPLES, LINES)` each.
+    """Return scatterers and attenuation at their positions in this frame, `(SAMPLES, LINES)` each.
 
-    The Lanczos kernel all but keeps the power of white scatterers; a shorter one would dim them wherever they
-    come to lie between two samples, and the film would flicker.
+    The Lanczos kernel nearly preserves the power of white scatterers. A shorter kernel would weaken those
+    that are moved between two samples, and the clip would flicker.
     """
     tissue_maps = np.dstack([scatterers.real, scatterers.imag, attenuation])
     moved = cv2.remap(tissue_maps, columns, rows, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REFLECT)

@@ -1,6 +1,6 @@
-"""Patients of the synthetic clinic: stage and score, body, scanner and its settings.
+"""Patients of the synthetic clinic: stage and scores, body, scanner and its settings.
 
-`Body` and `Exam` are all that the drawing sees: the stage is not among them.
+Images are drawn from `Body` and `Exam`, which do not contain the stage.
 """
 
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from fibrolab.phantom import measurements, truth
 from fibrolab.phantom.beam import Scanner
 from fibrolab.phantom.measurements import Blood
 
-# Two makes at two sites, so that what was learnt at one can be tested at the other: they differ in
-# resolution, contrast, geometry and in how bright the depth is.
+# Two scanners at two sites, for external validation: they differ in resolution, contrast, geometry and in the
+# brightness at depth.
 SCANNERS = (
     Scanner("convex-a", "north", 3.4, 0.50, 20.0, 60.0, 66.0, 60.0),
     Scanner("convex-b", "south", 2.6, 0.60, 17.0, 50.0, 72.0, 70.0, gain_slope_db_cm=0.6),
 )
-SCANNER_SHARES = (0.7, 0.3)
+SCANNER_PROBABILITIES = (0.7, 0.3)
 DEPTHS_MM = (110.0, 120.0, 130.0, 140.0, 150.0, 160.0)
-# Random streams that never share a number.
+# Numbers of independent random streams.
 STREAM_STAGES, STREAM_PATIENT, STREAM_IMAGE, STREAM_CHANNELS, STREAM_MEASURES = range(5)
-STREAM_CAPTURE, STREAM_CLIP, STREAM_LESION_CLASSES, STREAM_LESION, STREAM_KNOBS = range(5, 10)
+STREAM_CAPTURE, STREAM_CLIP, STREAM_LESION_CLASSES, STREAM_LESION, STREAM_FAULTS = range(5, 10)
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Body:
     fat_mm: float  # under the skin
     muscle_mm: float
     liver_attenuation: float  # [dB/cm/MHz]
-    liver_echo_db: float  # of the liver that fibrosis has not changed, fat included
+    liver_echo_db: float  # of the liver without the effect of fibrosis, but with that of fat
     vessel_scale: float
 
 
@@ -47,13 +47,13 @@ class Exam:
 
 @dataclass(frozen=True)
 class Patient:
-    """One patient at one visit; all that depends on the stage depends on it through `scores`.
+    """One patient at one visit; everything that depends on the stage depends on it through `scores`.
 
     Attributes:
-        number: In the cohort, from 0.
+        number: Number in the cohort, from 0.
         stage: METAVIR stage, 0..4.
         scores: Latent score in every channel of `truth.SPREADS`.
-        body: What the sound meets; its severity follows the score of `truth.GREY`.
+        body: Acoustic properties; its severity is a function of the score of `truth.GREY`.
         exam: Scanner and settings.
         age_years: Age.
         sex: F or M.
@@ -77,19 +77,19 @@ def generator(seed: int, *path: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=path))
 
 
-def dealt(seed: int, stream: int, number: int, classes: int = len(truth.CLASSES)) -> int:
-    """Return the class of a patient: consecutive blocks are permutations, so any cohort is balanced."""
-    block, place = divmod(number, classes)
-    return int(generator(seed, stream, block).permutation(classes)[place])
+def balanced_class(seed: int, stream: int, number: int, classes: int = len(truth.CLASSES)) -> int:
+    """Return the class of a patient: each block of consecutive patients has every class once."""
+    block, position = divmod(number, classes)
+    return int(generator(seed, stream, block).permutation(classes)[position])
 
 
 def stage_of(seed: int, number: int) -> int:
     """Return the METAVIR stage of a patient, 0..4."""
-    return dealt(seed, STREAM_STAGES, number)
+    return balanced_class(seed, STREAM_STAGES, number)
 
 
 def patient(seed: int, number: int, separability: float, stage: int | None = None) -> Patient:
-    """Return the patient of that number, independent of the cohort's size, with a given or assigned stage."""
+    """Return the patient of that number, for any size of the cohort, with a given or assigned stage."""
     rng = generator(seed, STREAM_PATIENT, number)
     stage = stage_of(seed, number) if stage is None else stage
     scores = _scores(seed, number, stage, separability)
@@ -102,7 +102,7 @@ def patient(seed: int, number: int, separability: float, stage: int | None = Non
         vessel_scale=rng.uniform(0.8, 1.2),
     )
     exam = Exam(
-        scanner=SCANNERS[rng.choice(len(SCANNERS), p=SCANNER_SHARES)],
+        scanner=SCANNERS[rng.choice(len(SCANNERS), p=SCANNER_PROBABILITIES)],
         depth_mm=float(rng.choice(DEPTHS_MM)),
         gain_db=rng.normal(0.0, 2.5),
     )

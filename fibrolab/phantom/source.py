@@ -1,19 +1,19 @@
-"""The synthetic clinic as data sets: generated once into a cache folder, then read like any other.
+"""The synthetic clinic as data sets: generated once into a cache folder, then read like any other data set.
 
-Tree of the folder, one for each modality and set of parameters:
+Each modality and set of parameters has its own folder, with the files of that modality:
 
     ROOT/phantom-MODALITY-HASH/
-        manifest.csv           what a hospital's table holds, and phantom_CHANNEL, the patients' latent scores
+        manifest.csv           a table as from a hospital, with the patients' latent scores phantom_CHANNEL
         truth.json             the parameters, and the best accuracy that they allow
-        images/p0000-0.png     greyscale B-mode, one visit and several views a patient; or p0000-0.dcm
-        captures/p0000-0.png   screens of elastography, read by `sources.swe_pairs`
+        images/p0000-0.png     greyscale B-mode, one visit and several views per patient; or p0000-0.dcm
+        captures/p0000-0.png   screen captures of elastography, read by `sources.swe_pairs`
         clips/p0000-0.mp4      breathing clips, read by `sources.clips`
         lesions/p0000-0.png    focal lesions with their rectangles, read by `sources.focal_lesions`
 
 All modalities of one seed and separability show the same patients.
 
-Licence: none needed, no person was scanned. How pictures follow from patients: `fibrolab.phantom`. The
-best accuracy that a separability allows: `fibrolab.phantom.truth.best_accuracy`.
+Licence: none needed, no person was scanned. The package `fibrolab.phantom` draws the images;
+`fibrolab.phantom.truth.best_accuracy` computes the best accuracy for a separability.
 """
 
 import json
@@ -44,20 +44,20 @@ def load(
     shortcut: float = 0.0,
     sliced: bool = False,
 ) -> Manifest:
-    """Load the cohort of these parameters as grey images, generated at the first call.
+    """Load the cohort of these parameters as grey images; the first call generates it.
 
     Args:
-        root: Cache folder; the cohort gets a folder of its own in it.
+        root: Cache folder; the cohort gets its own folder in it.
         patients: Number of patients, stages balanced; at least 15.
-        images_per_patient: Views of each.
-        size: Side of the pictures [px]; at least 32.
-        separability: 0 = the stage leaves no trace, 1 = clear.
-        seed: Of everything.
-        format: Of the files, `png` or `dicom`.
-        duplicates: Share of the pictures that are stored again under another name.
-        leak: Share of the patients who also hold a picture of another patient of their stage.
+        images_per_patient: Number of views of each.
+        size: Side of the images [px]; at least 32.
+        separability: Effect of the stage on images and measurements; 0 = none, 1 = clear.
+        seed: Seed of all random draws.
+        format: Format of the files, `png` or `dicom`.
+        duplicates: Proportion of the images that are stored again under another name.
+        leak: Proportion of the patients with a copy of another patient's image, of the same stage.
         shortcut: Proportion of the patients whose images reveal the stage by side length and colour mode.
-        sliced: Patients are numbered in order of their stage.
+        sliced: Number the patients in the order of their stage.
 
     Raises:
         ConfigError: Parameters out of range, all of them at once.
@@ -91,15 +91,15 @@ def load_swe(
 ) -> Manifest:
     """Load the cohort as screen captures of elastography; `size` is their width [px]. See `load`.
 
-    `missing` is the proportion of the patients whose elastograms were not kept, while images and readings
-    were.
+    `missing` is the proportion of the patients without elastograms; they still have images and readings.
     """
     if not 0 <= missing < 1:
         raise ConfigError(f"data.missing={missing} is not a proportion of the patients, from 0 to below 1.")
     cohort = Cohort(patients, images_per_patient, size, separability, seed, modality="capture")
     path = _table(root, cohort)
     manifest = swe_pairs.load(path=path, cache=root)
-    return _named("phantom_swe", _bereft(manifest, missing, seed), path, "image", "elastogram", "capture")
+    manifest = _without_elastograms(manifest, missing, seed)
+    return _named("phantom_swe", manifest, path, "image", "elastogram", "capture")
 
 
 def load_clips(
@@ -129,13 +129,13 @@ def load_lesions(
     size: int = 256,
     seed: int = 0,
 ) -> Manifest:
-    """Load the cohort with one focal lesion a patient, five balanced classes, any stages. See `load`."""
+    """Load the cohort with one focal lesion per patient, five balanced classes, any stages. See `load`."""
     cohort = Cohort(patients, images_per_patient, size, seed=seed, modality="lesion")
     path = _table(root, cohort)
     return _named("phantom_lesions", focal_lesions.load(path=path), path)
 
 
-def _bereft(manifest: Manifest, missing: float, seed: int) -> Manifest:
+def _without_elastograms(manifest: Manifest, missing: float, seed: int) -> Manifest:
     """Remove the elastograms of a proportion of the patients."""
     patients = manifest.table[keys.PATIENT_ID]
     names = np.random.default_rng(seed).permutation(patients.unique())
@@ -144,10 +144,10 @@ def _bereft(manifest: Manifest, missing: float, seed: int) -> Manifest:
     return replace(manifest, table=manifest.table.assign(**{keys.ELASTOGRAM: elastograms}))
 
 
-def _named(name: str, manifest: Manifest, path: Path, *seen: str) -> Manifest:
+def _named(name: str, manifest: Manifest, path: Path, *inputs: str) -> Manifest:
     """Name the manifest after its data set, and add the best possible accuracy for each kind of input."""
     best = json.loads((path.parent / TRUTH_FILE).read_text())["best_accuracy"]
-    return replace(manifest, name=name, best_accuracy={channel: best[channel] for channel in seen})
+    return replace(manifest, name=name, best_accuracy={kind: best[kind] for kind in inputs})
 
 
 def _table(root: str | Path, cohort: Cohort) -> Path:

@@ -1,11 +1,11 @@
 """Anatomy of one view of the right upper abdomen: scattering, reflection, absorption at polar samples.
 
-All draws from the view's random stream come in an order that does not depend on the severity: the same stream
-with another severity is the same view of the same person with another liver.
+The order of draws from the view's random stream does not depend on the severity: the same stream with another
+severity gives the same view of the same person with another liver.
 
-The signs of fibrosis, by its severity in (0, 1), are those that readers grade: coarse parenchyma, nodular
-surface, narrow hepatic veins (Choong et al. 2012, J. Clin. Imaging Sci. 2, 58; Berzigotti et al. 2010,
-J. Hepatol. 52, 846-853). Their sizes are our choice.
+The signs of fibrosis increase with its severity, from 0 to 1, and are those that readers grade: coarse
+parenchyma, nodular surface, narrow hepatic veins (Choong et al. 2012, J. Clin. Imaging Sci. 2, 58; Berzigotti
+et al. 2010, J. Hepatol. 52, 846-853). Their sizes are our choice.
 """
 
 from dataclasses import dataclass
@@ -22,31 +22,31 @@ PIECE_MM = 13.0  # length of the straight pieces of a vessel
 SKIN_MM, SKIN_DB = 2.0, 8.0
 FAT_DB, FAT_ATTENUATION = -8.0, 0.6
 MUSCLE_DB, MUSCLE_ATTENUATION = -6.0, 0.8
-LUNG_DB, LUNG_FADING_DB_MM = -10.0, 0.3  # haze and mirror echoes behind the diaphragm
+LUNG_DB, LUNG_FADING_DB_MM = -10.0, 0.3  # diffuse and mirror echoes behind the diaphragm
 RIB_MM, RIB_ATTENUATION = 5.0, 7.0
-AIR_ATTENUATION = 14.0  # of the gel layer where the probe's edge lifts off
+AIR_ATTENUATION = 14.0  # of the air gap under an edge of the probe that has no contact
 
 MOTTLE_MM, NODULE_MM = 1.3, 3.0  # scales of clustered scatterers and of regenerative nodules
-MOTTLE_DB = (0.3, 5.0)  # standard deviation of the clustering, from no fibrosis to the strongest
-SEPTUM_DB, NODULE_DB = 8.5, -3.5  # of septa and of the nodules that they enclose, at the strongest
-SEPTUM_WIDTH = 0.35  # of the nodular field's standard deviation
-ECHO_DB = 3.0  # general brightening by collagen
-CAPSULE_MM = 2.2  # standard deviation of a nodular surface
+MOTTLE_DB = (0.3, 5.0)  # standard deviation of the clustering, without fibrosis and at severity 1
+SEPTUM_DB, NODULE_DB = 8.5, -3.5  # of septa and of the nodules that they enclose, at severity 1
+SEPTUM_WIDTH = 0.35  # in standard deviations of the nodular field
+ECHO_DB = 3.0  # general brightening by collagen, at severity 1
+CAPSULE_MM = 2.2  # standard deviation of a nodular surface, at severity 1
 CAPSULE_SCALE_MM = 4.0
-NARROWING = 0.5  # of the hepatic veins
+NARROWING = 0.5  # relative narrowing of the hepatic veins, at severity 1
 
 
 @dataclass
 class Tissue:
     """Acoustic properties of one view, `(SAMPLES, LINES)` each."""
 
-    scatter_db: Array  # backscattered power against healthy liver [dB]
-    reflection: Array  # amplitude of smooth interfaces against healthy liver's speckle
+    scatter_db: Array  # backscattered power relative to healthy liver [dB]
+    reflection: Array  # amplitude of smooth interfaces relative to the speckle of healthy liver
     attenuation: Array  # [dB/cm/MHz]
-    patchiness: Array  # factor on every interface: none shines evenly
+    patchiness: Array  # factor on the brightness of interfaces, which is never even
 
     def replace(self, where: NDArray[np.bool_], scatter_db: Array | float, attenuation: float) -> None:
-        """Put another tissue where the mask holds."""
+        """Put another tissue where the mask is true."""
         np.copyto(self.scatter_db, scatter_db, where=where)
         np.copyto(self.attenuation, attenuation, where=where)
         np.copyto(self.reflection, 0, where=where)
@@ -78,22 +78,22 @@ def _add_vessels(view: Tissue, grid: Grid, body: Body, rng: np.random.Generator)
     """Draw hepatic veins without visible walls, portal branches with bright walls, small cross-sections."""
     calibre = body.vessel_scale * vein_scale(body.severity)
     for _ in range(rng.integers(1, 3)):
-        hole = _tube(grid, rng, radius_mm=calibre * rng.uniform(2.5, 4.5), length_mm=rng.uniform(30, 65))
-        view.replace(hole < 0, BLOOD_DB, FLUID_ATTENUATION)
-        view.interface(hole, grid, strength=1.2, width_mm=0.5)
+        vein = _tube(grid, rng, radius_mm=calibre * rng.uniform(2.5, 4.5), length_mm=rng.uniform(30, 65))
+        view.replace(vein < 0, BLOOD_DB, FLUID_ATTENUATION)
+        view.interface(vein, grid, strength=1.2, width_mm=0.5)
     for _ in range(rng.integers(1, 3)):
         radius = body.vessel_scale * rng.uniform(1.8, 3.6)
-        hole = _tube(grid, rng, radius_mm=radius, length_mm=rng.uniform(15, 45))
-        view.scatter_db += 8 * np.exp(-np.maximum(hole, 0) / np.float32(1.2))
-        view.replace(hole < 0, BLOOD_DB, FLUID_ATTENUATION)
-        view.interface(hole - 0.6, grid, strength=4.0, width_mm=0.6, sharpness=2)
+        branch = _tube(grid, rng, radius_mm=radius, length_mm=rng.uniform(15, 45))
+        view.scatter_db += 8 * np.exp(-np.maximum(branch, 0) / np.float32(1.2))
+        view.replace(branch < 0, BLOOD_DB, FLUID_ATTENUATION)
+        view.interface(branch - 0.6, grid, strength=4.0, width_mm=0.6, sharpness=2)
     for _ in range(rng.integers(1, 5)):
-        hole = _tube(grid, rng, radius_mm=rng.uniform(1.2, 2.2), length_mm=rng.uniform(1, 8))
-        view.replace(hole < 0, BLOOD_DB, FLUID_ATTENUATION)
+        section = _tube(grid, rng, radius_mm=rng.uniform(1.2, 2.2), length_mm=rng.uniform(1, 8))
+        view.replace(section < 0, BLOOD_DB, FLUID_ATTENUATION)
 
 
 def _tube(grid: Grid, rng: np.random.Generator, radius_mm: float, length_mm: float) -> Array:
-    """Draw the signed distance [mm] to a bent tube in the liver that narrows to a third."""
+    """Draw a bent tube in the liver that narrows to a third; return the signed distance to it [mm]."""
     pieces = 1 + int(length_mm / PIECE_MM)
     row, column = rng.uniform(0.3, 0.75) * grid.x.shape[0], rng.uniform(0.15, 0.85) * grid.x.shape[1]
     start = np.array([grid.x[int(row), int(column)], grid.y[int(row), int(column)]])
@@ -130,7 +130,7 @@ def _add_gallbladder(view: Tissue, grid: Grid, rng: np.random.Generator) -> None
 
 
 def _add_diaphragm(view: Tissue, grid: Grid, rng: np.random.Generator) -> None:
-    """Draw the diaphragm, bright where it faces the probe, and lung behind it that fades with depth."""
+    """Draw the diaphragm, bright where it faces the probe, and the lung behind it, darker with depth."""
     radius = rng.uniform(90, 150)
     centre_x = rng.choice([-1, 1]) * rng.uniform(5, 48)
     centre_y = grid.depth.max() * rng.uniform(0.76, 1.2) - radius
@@ -142,7 +142,7 @@ def _add_diaphragm(view: Tissue, grid: Grid, rng: np.random.Generator) -> None:
 
 def _add_wall(view: Tissue, grid: Grid, body: Body, rng: np.random.Generator) -> None:
     """Draw skin, fat and muscle as shells around the probe, and the liver's capsule behind them."""
-    arc = grid.arc[:1] * 1.4  # along a shell a few centimetres deep
+    arc = grid.arc[:1] * 1.4  # position along a shell at a depth of a few centimetres
     flat = np.zeros_like(arc)
     fat_end = SKIN_MM + body.fat_mm + 1.5 * field(arc, flat, 15.0, rng)
     muscle_end = fat_end + body.muscle_mm + 1.0 * field(arc, flat, 15.0, rng)
@@ -158,7 +158,7 @@ def _add_wall(view: Tissue, grid: Grid, body: Body, rng: np.random.Generator) ->
 
 
 def _add_ribs(view: Tissue, grid: Grid, body: Body, rng: np.random.Generator) -> None:
-    """Draw a rib's shadow or a lifted edge of the probe in some views."""
+    """Draw a rib's shadow, or an edge of the probe without contact, in some views."""
     rib, lifted = rng.random() < 0.25, rng.random() < 0.5
     half = float(grid.arc[0].max())
     beam = grid.arc[:1]
@@ -173,11 +173,11 @@ def _add_ribs(view: Tissue, grid: Grid, body: Body, rng: np.random.Generator) ->
 
 
 def parenchyma(grid: Grid, severity: float, rng: np.random.Generator) -> Array:
-    """Draw the change of backscatter against homogeneous healthy liver [dB], `(SAMPLES, LINES)`.
+    """Draw the backscatter relative to homogeneous healthy liver [dB], `(SAMPLES, LINES)`.
 
-    Clustered scatterers modulate the local power, so the envelope's statistics move from Rayleigh towards the
-    K distribution (Jakeman and Tough 1987, J. Opt. Soc. Am. A 4, 1764-1772). Septa are the zero lines of a
-    second field: a mesh of bright strands around darker nodules, as in the histology of F3 and F4.
+    Clustered scatterers modulate the local power, so the distribution of the envelope changes from Rayleigh
+    towards the K distribution (Jakeman and Tough 1987, J. Opt. Soc. Am. A 4, 1764-1772). Septa are the zero
+    lines of a second field: a mesh of bright strands around darker nodules, as in the histology of F3 and F4.
     """
     mottle = field(grid.x, grid.y, MOTTLE_MM, rng)
     nodules = field(grid.x, grid.y, NODULE_MM, rng)
@@ -189,7 +189,7 @@ def parenchyma(grid: Grid, severity: float, rng: np.random.Generator) -> Array:
 
 
 def capsule(arc_mm: Array, severity: float, rng: np.random.Generator) -> Array:
-    """Draw bumps of the liver's surface [mm] at positions along it, `(1, LINES)`; none without fibrosis."""
+    """Draw the nodularity of the liver's surface [mm] along it, `(1, LINES)`; 0 without fibrosis."""
     return CAPSULE_MM * severity**1.5 * field(arc_mm, np.zeros_like(arc_mm), CAPSULE_SCALE_MM, rng)
 
 

@@ -151,7 +151,7 @@ def test_a_view_cuts_its_rectangle_and_one_that_leaves_the_picture_is_refused(tm
 
 
 def test_a_picture_in_a_film_s_container_is_not_taken_for_a_film() -> None:
-    with pytest.raises(UnreadableImageError, match="not an image in a format"):
+    with pytest.raises(UnreadableImageError, match="not an image in a supported format"):
         decode(b"\x00\x00\x00\x1cftypheic\x00\x00\x00\x00mif1heic" + bytes(80), Path("phone.heic"))
 
 

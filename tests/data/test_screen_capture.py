@@ -161,7 +161,7 @@ def grey_levels(drawn: Drawn, screen: Screen) -> np.ndarray:
         (black_panel, "has a colour box but no second panel"),
         (one_panel, "has a colour box but no second panel"),
         (grey_panel_alone, "has no colour box"),
-        (grey_levels, "is a grey picture"),
+        (grey_levels, "is a grey image"),
     ],
 )
 @pytest.mark.parametrize("seed", [0, 1, 2])

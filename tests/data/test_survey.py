@@ -224,7 +224,7 @@ def test_a_memory_that_is_no_database_is_a_clear_error(tree: Path, tmp_path: Pat
 
 
 def test_a_cache_folder_that_cannot_be_made_is_a_clear_error(tree: Path) -> None:
-    with pytest.raises(StorageError, match=r"name another paths\.cache"):
+    with pytest.raises(StorageError, match=r"set another paths\.cache"):
         survey(whole(sorted(tree.iterdir())), tree / "00.png")
 
 

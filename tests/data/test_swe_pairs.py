@@ -162,7 +162,7 @@ def test_clinical_columns_and_the_tables_own_names_are_taken_over(loaded: Load) 
 @pytest.mark.parametrize(
     ("cells", "sentence"),
     [
-        ({"lsm_kpa": "soft"}, "row 2: lsm_kpa 'soft' is no number"),
+        ({"lsm_kpa": "soft"}, "row 2: lsm_kpa 'soft' is not a number"),
         ({"lsm_kpa": "7900"}, "row 2: lsm_kpa 7900 looks given in Pa"),
         ({"patient_id": ""}, "row 2: patient_id is empty"),
         ({"capture": "../outside.png"}, "out of the data set's root"),

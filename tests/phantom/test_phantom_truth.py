@@ -98,7 +98,7 @@ def test_the_best_accuracies_are_the_documented_ones() -> None:
 
 def test_shares_that_are_none_are_refused() -> None:
     with pytest.raises(ValueError, match="5 numbers"):
-        truth.best_accuracy(1.0, shares=(0.5, 0.5))
+        truth.best_accuracy(1.0, counts=(0.5, 0.5))
 
 
 @pytest.mark.parametrize("channel", truth.SPREADS)
