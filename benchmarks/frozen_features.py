@@ -73,7 +73,7 @@ def trained(settings: DictConfig, data: LabelledData, cache: bool) -> Measured:
         datamodule.prepare_data()
         start = time.perf_counter()
         if cache:
-            frozen_features.cached(module, datamodule, Path(settings.paths.cache), accelerator="cpu")
+            frozen_features.cache_features(module, datamodule, Path(settings.paths.cache), accelerator="cpu")
         caching = time.perf_counter() - start
         splits.write(data.split, data.manifest, tracked.folder / keys.SPLIT_FILE)  # which checkpoints name
         fitting.fit(settings, module, datamodule, data, tracked)

@@ -1,3 +1,3 @@
-"""fibrolab: stage liver fibrosis from ultrasound, and know what the number is worth."""
+"""fibrolab: stage liver fibrosis from ultrasound, with baselines and confidence intervals."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""All commands behind one word: `fibrolab train model=hybrid` is `python -m fibrolab.train model=hybrid`."""
+"""The program `fibrolab`: `fibrolab train model=hybrid` runs `python -m fibrolab.train model=hybrid`."""
 
 import runpy
 import sys
@@ -8,13 +8,13 @@ from fibrolab.config import folder
 
 
 def commands() -> dict[str, str]:
-    """Return a sentence on each command: the first line of its root config, without the example."""
+    """Return a sentence on each command: the first line of its root config without the example."""
     lines = {path.stem: path.read_text().partition("\n")[0] for path in sorted(folder().glob("*.yaml"))}
     return {name: line.removeprefix("# ").partition(": python -m")[0] for name, line in lines.items()}
 
 
 def main() -> None:
-    """Run the command that the first word names."""
+    """Run the command that the first argument names."""
     known, (name, *words) = commands(), sys.argv[1:] or ["--help"]
     if name in ("-h", "--help"):
         print("usage: fibrolab COMMAND [GROUP=NAME] [GROUP.KEY=VALUE] ...\n")

@@ -1,4 +1,4 @@
-"""The commands for Python and notebooks: the words of the command line give results as objects.
+"""The commands as Python functions, for notebooks: arguments as on the command line, results as objects.
 
     from fibrolab import api
 
@@ -7,8 +7,8 @@
     run.report       # shown inline by Jupyter
     again = api.open_run(run.run_id)
 
-A user's faults raise `fibrolab.errors.FibrolabError`. The process stays as it was: no signal handler,
-no other working directory, and the state of a Hydra that is running.
+Faults of the user raise `fibrolab.errors.FibrolabError`. The process keeps its signal handlers, its working
+directory, and the state of Hydra if it is in use.
 """
 
 import copy
@@ -39,14 +39,14 @@ class Audit:
     """Results of an audit.
 
     Attributes:
-        folder: Folder of its files.
+        folder: Folder with the files of the audit.
     """
 
     folder: Path
 
     @cached_property
     def found(self) -> dict[str, Any]:
-        """Everything that was measured, as `audit.json` holds it."""
+        """Content of `audit.json`: all results of the audit."""
         content = json.loads((self.folder / keys.AUDIT_FILE).read_text(encoding="utf-8"))
         assert isinstance(content, dict)
         return content
@@ -67,8 +67,8 @@ class Comparison:
     """Results of a comparison.
 
     Attributes:
-        id: MLflow's id of its run.
-        folder: Folder of its files.
+        id: Id of the comparison's run in MLflow.
+        folder: Folder with the files of the comparison.
     """
 
     id: str
@@ -76,7 +76,7 @@ class Comparison:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """One row a difference, with its interval and tests."""
+        """One row per difference, with its interval and tests."""
         from fibrolab.reporting.comparison_page import TABLE_FILE
 
         return pd.read_csv(self.folder / TABLE_FILE)
@@ -89,55 +89,55 @@ class Comparison:
         return Page(self.folder / PAGE_FILE)
 
 
-def train(*words: str) -> TrainedRun:
-    """Train, evaluate and track one model, as `fibrolab train WORDS` does.
+def train(*overrides: str) -> TrainedRun:
+    """Train, evaluate and track one model, like `fibrolab train OVERRIDES`.
 
     Args:
-        words: Overrides, such as `"model=hybrid"`.
+        overrides: Overrides, such as `"model=hybrid"`.
 
     Raises:
-        FibrolabError: A fault of the settings or the data.
+        FibrolabError: The settings or the data have a fault.
     """
-    with _composed("train", words) as config:
+    with _composed("train", overrides) as config:
         from fibrolab.pipeline import train as job
 
         return open_run(perform(job, config).id, config.tracking.uri)
 
 
-def evaluate(*words: str) -> TrainedRun:
-    """Score a run again, or on other data, as `fibrolab evaluate WORDS` does.
+def evaluate(*overrides: str) -> TrainedRun:
+    """Evaluate a run again, or on other data, like `fibrolab evaluate OVERRIDES`.
 
     Returns:
-        The run `run=ID`; with `data=OTHER` the new run on the other data.
+        The run `run=ID`; with `data=OTHER`, the new run on the other data.
 
     Raises:
-        FibrolabError: A fault of the settings, the run or the data.
+        FibrolabError: The settings, the run or the data have a fault.
     """
-    with _composed("evaluate", words) as config:
+    with _composed("evaluate", overrides) as config:
         from fibrolab.evaluate import imported
 
         return open_run(perform(imported(config), config), config.tracking.uri)
 
 
-def stack(*words: str) -> TrainedRun:
-    """Combine runs and clinical values by a regression, as `fibrolab stack WORDS` does.
+def stack(*overrides: str) -> TrainedRun:
+    """Combine runs and clinical values by a regression, like `fibrolab stack OVERRIDES`.
 
     Raises:
-        FibrolabError: A fault of the settings or the runs.
+        FibrolabError: The settings or the runs have a fault.
     """
-    with _composed("stack", words) as config:
+    with _composed("stack", overrides) as config:
         from fibrolab.analyses.stacking import run as job
 
         return open_run(perform(job, config), config.tracking.uri)
 
 
-def compare(*words: str) -> Comparison:
-    """Compare runs on the same patients, as `fibrolab compare WORDS` does.
+def compare(*overrides: str) -> Comparison:
+    """Compare runs on the same patients, like `fibrolab compare OVERRIDES`.
 
     Raises:
-        FibrolabError: A fault of the settings or the runs.
+        FibrolabError: The settings or the runs have a fault.
     """
-    with _composed("compare", words) as config:
+    with _composed("compare", overrides) as config:
         from fibrolab.analyses.comparing import run as job
         from fibrolab.tracking import finished
 
@@ -145,40 +145,41 @@ def compare(*words: str) -> Comparison:
         return Comparison(done, finished(config.tracking.uri, done))
 
 
-def audit(*words: str) -> Audit:
-    """Audit a data set under a split, as `fibrolab audit WORDS` does.
+def audit(*overrides: str) -> Audit:
+    """Audit a data set and its split, like `fibrolab audit OVERRIDES`.
 
     Raises:
-        FibrolabError: A fault of the settings or the data; with `audit.strict=true` a verdict of `fail`.
+        FibrolabError: The settings or the data have a fault, or the verdict is `fail` with
+            `audit.strict=true`.
     """
-    with _composed("audit", words) as config:
+    with _composed("audit", overrides) as config:
         from fibrolab.auditing import run as job
 
         perform(job, config)
         return Audit(Path(config.folder).absolute())
 
 
-def plan(*words: str) -> pd.DataFrame:
-    """Compute the number of patients that a study needs, as `fibrolab plan WORDS` does.
+def plan(*overrides: str) -> pd.DataFrame:
+    """Compute the number of patients that a study needs, like `fibrolab plan OVERRIDES`.
 
     Returns:
-        One row a question: question, patients, positives, negatives, enrol.
+        One row per question: question, patients, positives, negatives, enrol.
 
     Raises:
-        ConfigError: Settings that are out of range or contradict each other.
+        ConfigError: Settings are out of range or contradict each other.
     """
-    with _composed("plan", words) as config:
+    with _composed("plan", overrides) as config:
         from fibrolab.analyses.planning import run as job
 
         return pd.DataFrame(perform(job, config))
 
 
 @contextmanager
-def _composed(command: str, words: tuple[str, ...]) -> Iterator[DictConfig]:
-    """Compose and check a command's config; while it is used, Hydra's global state is that of this command.
+def _composed(command: str, overrides: tuple[str, ...]) -> Iterator[DictConfig]:
+    """Compose and check the config of a command; Hydra's global state is restored afterwards.
 
     Raises:
-        ConfigError: Words that the command line would refuse.
+        ConfigError: The command line would not accept the arguments either.
     """
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
@@ -188,7 +189,7 @@ def _composed(command: str, words: tuple[str, ...]) -> Iterator[DictConfig]:
     from hydra.errors import HydraException
     from hydra.version import VersionBase
 
-    if flags := [word for word in words if word.startswith("-")]:
+    if flags := [word for word in overrides if word.startswith("-")]:
         raise ConfigError(f"{flags[0]} is a flag of the command line; give overrides, such as 'seed=1'.")
     before = dict(Singleton._instances)
     for kind in (GlobalHydra, HydraConfig, JobRuntime, VersionBase):
@@ -196,7 +197,7 @@ def _composed(command: str, words: tuple[str, ...]) -> Iterator[DictConfig]:
     try:
         try:
             with initialize_config_dir(str(folder()), job_name=command, version_base=VERSION_BASE):
-                config = compose(command, list(words), return_hydra_config=True)
+                config = compose(command, list(overrides), return_hydra_config=True)
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(explain(error)) from error
         except ValueError as error:

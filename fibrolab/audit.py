@@ -1,4 +1,4 @@
-"""Audit a data set under a split: `python -m fibrolab.audit data=kaggle_fibrosis data.root=DIR`."""
+"""Audit a data set and its split: `python -m fibrolab.audit data=kaggle_fibrosis data.root=DIR`."""
 
 from omegaconf import DictConfig
 

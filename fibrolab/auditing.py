@@ -1,4 +1,4 @@
-"""The audit of a config's data: run before anything is trained, and alone by `python -m fibrolab.audit`."""
+"""Audit the data of a config: before every training, and in the command `python -m fibrolab.audit`."""
 
 import hashlib
 import json
@@ -24,18 +24,18 @@ from fibrolab.reporting import audit_page
 from fibrolab.reporting.figures import audit as audit_figures
 from fibrolab.storage import save_json
 
-KEPT = "audits"  # folder of the cache
-THUMBNAIL = 160  # [px], longest side of a picture on the contact sheet
+CACHED = "audits"  # subfolder of the cache
+THUMBNAIL = 160  # [px], longest side of an image on the contact sheet
 
 
 def run(config: DictConfig) -> str:
-    """Audit a data set under a split; `conf/audit.yaml`, composed.
+    """Audit a data set and its split, given the composed config `conf/audit.yaml`.
 
     Returns:
         The verdict.
 
     Raises:
-        AuditError: The verdict is `fail` under `audit.strict=true`; the page is written all the same.
+        AuditError: The verdict is `fail` and `audit.strict=true`; the page is written first.
     """
     data, folder = load(config, must_split=False, needs=AUDIT), Path(config.folder)
     try:
@@ -44,7 +44,7 @@ def run(config: DictConfig) -> str:
         save_json(environment.describe(), folder / keys.ENVIRONMENT_FILE)
     except OSError as error:
         raise StorageError(
-            f"The audit cannot be written to {folder} ({error.strerror or error}); make room, or name "
+            f"The audit cannot be written to {folder} ({error.strerror or error}); free disk space, or name "
             "another folder."
         ) from error
     found = audited(config, data, folder)
@@ -54,33 +54,33 @@ def run(config: DictConfig) -> str:
 
 
 def audited(config: DictConfig, data: LabelledData, folder: Path) -> dict[str, Any]:
-    """Put the audit's JSON, figures and page into a folder; measured once for the same data and split.
+    """Write the JSON, figures and page of the audit; results for the same data and split are cached.
 
     Args:
         config: Any config with `paths`.
-        data: The samples under a task and a split.
-        folder: Where the files go; made where missing.
+        data: Samples with labels and split.
+        folder: Folder for the files; created if missing.
 
     Returns:
-        What `audit.json` holds.
+        Content of `audit.json`.
 
     Raises:
         StorageError: The folder or the cache cannot be written.
     """
-    kept = Path(config.paths.cache) / KEPT / _key(data)
+    cached = Path(config.paths.cache) / CACHED / _cache_key(data)
     try:
-        if not (kept / keys.AUDIT_FILE).is_file():  # written last: figures are whole where it is there
+        if not (cached / keys.AUDIT_FILE).is_file():  # written last, so with it all figures are complete
             found = audit(data.manifest, data.facts, data.split, data.labels, data.classes)
-            kept.mkdir(parents=True, exist_ok=True)
-            audit_figures.draw(found, kept, _pictures(found, data))
-            save_json(found, kept / keys.AUDIT_FILE)
+            cached.mkdir(parents=True, exist_ok=True)
+            audit_figures.draw(found, cached, _cluster_images(found, data))
+            save_json(found, cached / keys.AUDIT_FILE)
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(kept / keys.AUDIT_FILE, folder / keys.AUDIT_FILE)
-        audit_figures.copy(kept, folder)
+        shutil.copyfile(cached / keys.AUDIT_FILE, folder / keys.AUDIT_FILE)
+        audit_figures.copy(cached, folder)
     except OSError as error:
         raise StorageError(
-            f"The audit cannot be written to {kept} and {folder} ({error.strerror or error}); make room, or "
-            "name another paths.root."
+            f"The audit cannot be written to {cached} and {folder} ({error.strerror or error}); free disk "
+            "space, or name another paths.root."
         ) from error
     found = json.loads((folder / keys.AUDIT_FILE).read_text())
     assert isinstance(found, dict)
@@ -89,36 +89,36 @@ def audited(config: DictConfig, data: LabelledData, folder: Path) -> dict[str, A
 
 
 def enforce(found: dict[str, Any], strict: bool) -> None:
-    """Under `audit.strict=true`, let nothing go on after a verdict of `fail`.
+    """Stop after a verdict of `fail` if `audit.strict=true`.
 
     Raises:
-        AuditError: The verdict is `fail`.
+        AuditError: The verdict is `fail` and `strict` is true.
     """
     if strict and found["verdict"] == "fail":
         raise AuditError(
-            f"The audit of '{found['name']}' failed: {found['warnings'][0]} Mend the data or choose another "
-            "split; audit.strict=false goes on regardless and says so in the report."
+            f"The audit of '{found['name']}' failed: {found['warnings'][0]} Correct the data or choose "
+            "another split; with audit.strict=false the run continues, and the report states the failure."
         )
 
 
 def announce(folder: Path, found: dict[str, Any]) -> None:
-    """Verdict, findings and where the page lies, on the terminal."""
+    """Print the verdict, the findings and the paths of page and JSON."""
     from rich.console import Console
     from rich.text import Text
 
     console = Console(soft_wrap=True, highlight=False)
     colour = {"ok": "green", "warning": "yellow", "fail": "red"}[found["verdict"]]
     console.print(Text.assemble("verdict  ", (found["verdict"], f"bold {colour}")))
-    for sentence in found["warnings"]:  # names of the user's may look like markup
+    for sentence in found["warnings"]:  # plain text, because the user's names may look like markup
         console.print(Text.assemble(("!", colour), f" {sentence}"))
     console.print(f"page     {folder.absolute() / keys.AUDIT_PAGE}", markup=False)
     console.print(f"json     {folder.absolute() / keys.AUDIT_FILE}", markup=False)
 
 
-def _key(data: LabelledData) -> str:
-    """Return a hash of all that an audit depends on: samples, facts, split, classes, code; no paths."""
+def _cache_key(data: LabelledData) -> str:
+    """Return a hash of everything that an audit depends on: samples, survey, split, classes, code version."""
     manifest, split = data.manifest, replace(data.split, partitions=np.empty(0))
-    rows = manifest.table.assign(_class=data.labels, _part=data.split.partitions).astype(str)  # lists, too
+    rows = manifest.table.assign(_class=data.labels, _part=data.split.partitions).astype(str)  # lists too
     about = (manifest.name, manifest.classes, manifest.left_out, dict(manifest.best_accuracy))
     digest = hashlib.sha256(
         repr((VERSION, audit_figures.VERSION, about, data.classes, split, list(rows))).encode()
@@ -128,7 +128,7 @@ def _key(data: LabelledData) -> str:
     return digest.hexdigest()[:32]
 
 
-def _pictures(found: dict[str, Any], data: LabelledData) -> list[list[np.ndarray]]:
+def _cluster_images(found: dict[str, Any], data: LabelledData) -> list[list[np.ndarray]]:
     """Read the images of the largest clusters of copies, for the contact sheet."""
     media = dict(zip(data.manifest.table[keys.SAMPLE_ID], data.manifest.pictures(), strict=True))
     return [
@@ -138,7 +138,7 @@ def _pictures(found: dict[str, Any], data: LabelledData) -> list[list[np.ndarray
 
 
 def _thumbnail(item: Media) -> np.ndarray:
-    """Read one image, reduced: a page that is sent by mail holds dozens of them."""
+    """Read one image at reduced size, because a page holds dozens and may be sent by e-mail."""
     pixels = Image.fromarray(read_image(item.path, item.view))
     pixels.thumbnail((THUMBNAIL, THUMBNAIL))
     return np.asarray(pixels)

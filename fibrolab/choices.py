@@ -1,33 +1,33 @@
-"""Settings that must be one of a few names: what to say when they are not."""
+"""Error messages for settings: unknown names with suggestions, and all faults at once."""
 
 import difflib
 from collections.abc import Iterable, Sequence
 
 from fibrolab.errors import ConfigError, listing
 
-SPELLED_OUT = 20  # names listed in a sentence; a longer list is left to the suggestion
+LISTED_NAMES = 20  # up to this number, all allowed names are listed; otherwise only the nearest
 
 
 def unknown(setting: str, given: object, allowed: Iterable[str]) -> str:
-    """Return a sentence on a name that is none of `allowed`, with the nearest ones.
+    """Return a sentence on a name that is not in `allowed`, with the nearest names.
 
     Args:
-        setting: What the name was given for, such as ``pooling``.
-        given: The name.
-        allowed: The names that would do.
+        setting: The setting, such as ``pooling``.
+        given: The unknown name.
+        allowed: The allowed names.
     """
     names = sorted(allowed)
     near = difflib.get_close_matches(str(given), names, n=3)
-    kept = f" It is one of: {', '.join(names)}." if len(names) <= SPELLED_OUT else ""
+    listed = f" It is one of: {', '.join(names)}." if len(names) <= LISTED_NAMES else ""
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    return f"{setting}: there is no '{given}'.{kept}{hint}"
+    return f"{setting}: there is no '{given}'.{listed}{hint}"
 
 
 def refuse(faults: Sequence[str]) -> None:
-    """Raise what was found wrong, all of it at once; without faults, do nothing.
+    """Raise all faults in one error; do nothing if there are none.
 
     Raises:
-        ConfigError: There is a fault.
+        ConfigError: There is at least one fault.
     """
     if len(faults) == 1:
         raise ConfigError(faults[0])

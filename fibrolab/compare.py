@@ -1,4 +1,4 @@
-"""Set finished runs side by side on the same patients: `python -m fibrolab.compare runs=[ID,ID]`."""
+"""Compare finished runs on the same patients: `python -m fibrolab.compare runs=[ID,ID]`."""
 
 from omegaconf import DictConfig
 

@@ -1,4 +1,4 @@
-"""Start of a command: find, compose and check its config, run its job, put a user's faults into sentences."""
+"""Start of a command: compose and check its config, run its job, and print the user's faults as sentences."""
 
 import difflib
 import errno
@@ -22,15 +22,15 @@ from fibrolab.errors import ConfigError, FibrolabError, StorageError
 
 VERSION_BASE = "1.3"
 INTERRUPTED = 130  # exit code that a shell gives after Ctrl-C
-LOOSE = ("callbacks.", "loggers.", "data.columns", "segment.fps", "columns")  # may be null or a single word
-REFERENCE = re.compile(r"\$\{[^{}]*\}|\?\?\?")  # a value whose kind is not known before it is resolved
-NO_CHOICE = "GROUP=null leaves out what is needed; name one of its choices, see --help"
+LOOSE = ("callbacks.", "loggers.", "data.columns", "segment.fps", "columns")  # types are not checked here
+REFERENCE = re.compile(r"\$\{[^{}]*\}|\?\?\?")  # a value whose type is known only when it is resolved
+NO_CHOICE = "GROUP=null leaves out a required group; name one of its choices, see --help"
 
 Job = Callable[[DictConfig], Any]
 
 
 def folder() -> Path:
-    """Return the folder of the configs: inside an installed package, beside the package in a checkout."""
+    """Return the folder of the configs: inside an installed package, next to the package in a checkout."""
     package = Path(__file__).parent
     installed = package / "conf"
     return installed if installed.is_dir() else package.parent / "conf"
@@ -39,16 +39,16 @@ def folder() -> Path:
 def command(name: str, imported: Callable[[DictConfig], Job]) -> None:
     """Run a command on the config `conf/NAME.yaml` and the overrides of the command line.
 
-    A user's fault ends with one sentence on the error stream and exit code 1, Ctrl-C with 130; a fault of
-    ours keeps its traceback.
+    A fault of the user ends with one sentence on stderr and exit code 1, Ctrl-C with exit code 130. A fault
+    of the code keeps its traceback.
 
     Args:
-        name: Root config.
-        imported: Import and return the job, once the config is composed and checked. The job takes the
-            config; what it returns is the result of a sweep's job.
+        name: Name of the root config.
+        imported: Function that imports and returns the job, called after the config is composed and checked.
+            The job takes the config; its return value is the result of a sweep's job.
     """
-    # The imports leave 600,000 objects that live to the end. Collecting among them while they are made costs
-    # a second, and once more when the process ends 1.6 s: the collector pauses, then leaves them alone.
+    # The imports create 600,000 objects that live until the process ends. Garbage collection would cost 1 s
+    # during the imports and 1.6 s at the end of the process: it is paused, then these objects are frozen.
     gc.disable()
     if sys.argv[1:] in (["--help"], ["-h"]):
         print(_help())
@@ -71,9 +71,9 @@ def command(name: str, imported: Callable[[DictConfig], Job]) -> None:
         finally:
             gc.freeze()
 
-    for kind in (signal.SIGINT, signal.SIGTERM):  # a scheduler's kill ends a run as Ctrl-C does
+    for kind in (signal.SIGINT, signal.SIGTERM):  # a job scheduler's SIGTERM ends a run like Ctrl-C
         signal.signal(kind, _interrupt)
-    logging.raiseExceptions = False  # a log that cannot be written (a full disk) must not bury the sentence
+    logging.raiseExceptions = False  # a log that cannot be written (full disk) must not hide the error
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then passes exceptions on instead of printing them
     main = hydra.main(version_base=VERSION_BASE, config_path=str(folder()), config_name=name)(job)
     try:
@@ -81,14 +81,14 @@ def command(name: str, imported: Callable[[DictConfig], Job]) -> None:
     except FibrolabError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        print("interrupted; what had been saved is kept", file=sys.stderr)
+        print("interrupted; everything saved so far is kept", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except (hydra.errors.HydraException, OmegaConfBaseException) as error:
         sys.exit(f"error: {explain(error)}")
     except (PermissionError, NotADirectoryError, FileNotFoundError) as error:
         if started:
             raise
-        sys.exit(f"error: {_unusable(error)}; see paths.root")  # Hydra makes the folder of its log first
+        sys.exit(f"error: {_unusable(error)}; see paths.root")  # Hydra creates its log folder first
     except Exception as error:
         if not started and leaves_out_a_group(error):
             sys.exit(f"error: {NO_CHOICE}")
@@ -98,7 +98,7 @@ def command(name: str, imported: Callable[[DictConfig], Job]) -> None:
 
 
 def _help() -> str:
-    """Return what Hydra prints for `--help`, without loading every config as Hydra does to list them."""
+    """Return the text that Hydra prints for `--help`, without loading every config as Hydra does."""
     shown, groups = _content(folder() / "hydra" / "help" / "fibrolab.yaml"), dict[str, list[str]]()
     for path in sorted(folder().rglob("[!_]*.yaml")):
         groups.setdefault(path.parent.relative_to(folder()).as_posix(), []).append(path.stem)
@@ -115,18 +115,18 @@ _interruptions: list[int] = []
 
 
 def _interrupt(number: int, _: object) -> NoReturn:
-    """Stop cleanly at the first signal, and at once at the second, whatever is being waited for."""
+    """Stop cleanly at the first signal, and immediately at the second, even if the process hangs."""
     if _interruptions:
         for kind in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(kind, signal.SIG_DFL)  # a third ends even this
-        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, b"interrupted again; ended at once\n")
+            signal.signal(kind, signal.SIG_DFL)  # a third signal ends the process even here
+        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, b"interrupted again; ended immediately\n")
         os._exit(INTERRUPTED)
     _interruptions.append(number)
     raise KeyboardInterrupt
 
 
 def check(config: DictConfig) -> None:
-    """Refuse a composed config that lacks a value or holds one of the wrong kind.
+    """Refuse a composed config with a missing value or a value of the wrong type.
 
     Raises:
         ConfigError: All such settings at once.
@@ -137,23 +137,22 @@ def check(config: DictConfig) -> None:
 
 
 def run(job: Job, config: DictConfig) -> Any:
-    """Run a job, and raise every fault of the user's as an error of ours.
+    """Run a job, and raise faults of the user as `FibrolabError`.
 
     Raises:
-        FibrolabError: The job's own, or what stands for a full disk or a path that a setting names and that
-            cannot be made or opened.
+        FibrolabError: The job raised it, or a path that a setting names cannot be created or opened.
         Exception: A fault of the code, with its traceback.
     """
     from hydra.errors import InstantiationException
 
     try:
         return job(config)
-    except InstantiationException as error:  # Hydra's wrapping of what a source or a split raised
+    except InstantiationException as error:  # Hydra's wrapper of an error in a source or a split
         if isinstance(error.__cause__, FibrolabError):
             raise error.__cause__ from None
         if strange := re.search(r"unexpected keyword argument '(\w+)'", str(error.__cause__)):
             raise ConfigError(_left_over(config, strange[1])) from error
-        raise RuntimeError("a source or a split broke") from error
+        raise RuntimeError("a data source or a split failed") from error
     except OmegaConfBaseException as error:
         raise RuntimeError("the code misread its own config") from error
     except (PermissionError, NotADirectoryError, FileNotFoundError) as error:
@@ -168,11 +167,11 @@ def leaves_out_a_group(error: Exception) -> bool:
 
 
 def _unusable(error: OSError) -> str:
-    return f"{error.filename} cannot be made or opened ({error.strerror})"
+    return f"{error.filename} cannot be created or opened ({error.strerror})"
 
 
 def _setting_of(place: object, config: DictConfig) -> str | None:
-    """Return the setting that names a path or the closest folder above it; None where no setting does."""
+    """Return the setting that names a path or the closest folder above it; None if no setting does."""
     if not isinstance(place, str | os.PathLike):
         return None
     path = Path(place).absolute()
@@ -183,26 +182,26 @@ def _setting_of(place: object, config: DictConfig) -> str | None:
         if not isinstance(value, str) or not (name.startswith("paths.") or os.sep in value or value == place):
             continue
         named = Path(value).absolute()
-        is_above = name.startswith("paths.") and named.is_relative_to(path)  # was to be made on the way
+        is_above = name.startswith("paths.") and named.is_relative_to(path)  # a parent folder of it
         if is_above or path.is_relative_to(named):
             distances[name] = abs(len(path.parts) - len(named.parts))
     return min(distances, key=distances.__getitem__, default=None)
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
-    """Return the config as plain dicts, lists, strings and numbers, every reference followed."""
+    """Return the config as plain dicts, lists, strings and numbers, with all references resolved."""
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
 
 
 def arguments(config: DictConfig, *others: str) -> dict[str, Any]:
-    """Return the settings of one part as arguments, without its `name` and without `others`."""
+    """Return the settings of one group as arguments, without `name` and `others`."""
     return {key: value for key, value in resolved(config).items() if key not in ("name", *others)}
 
 
 def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as `group.key: value`, the names that the command line uses."""
+    """Return nested settings as `group.key: value`, named as on the command line."""
     leaves: dict[str, Any] = {}
     for key, value in config.items():
         name = f"{prefix}{key}"
@@ -211,7 +210,7 @@ def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def explain(error: Exception) -> str:
-    """Return a sentence on a config that Hydra refused, with the nearest name that it knows."""
+    """Return a sentence on a config that Hydra refused, with the nearest known name."""
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     text = str(error).strip()
     if match := re.search(r"Could not find '([\w/@.]+)/([^'/]+)'", text):
@@ -227,8 +226,8 @@ def explain(error: Exception) -> str:
     ):
         given, known = match[1], _settings()
         if given in known:
-            return f"'{given}' is no setting of what was chosen here. `--cfg job` prints all that are."
-        return f"'{given}' is not a setting.{_nearest(given, known)} `--cfg job` prints all of them."
+            return f"'{given}' is not a setting of the chosen configs. `--cfg job` prints all settings."
+        return f"'{given}' is not a setting.{_nearest(given, known)} `--cfg job` prints all settings."
     if isinstance(cause, MissingMandatoryValue) or "Missing mandatory value" in text:
         return _missing_value(str(getattr(cause, "full_key", "") or text.rsplit(maxsplit=1)[-1]))
     first, *rest = [line.strip() for line in text.splitlines() if line.strip()]
@@ -236,17 +235,17 @@ def explain(error: Exception) -> str:
 
 
 def _disk_is_full(error: BaseException | None) -> bool:
-    """Return whether a full disk caused an error, also where libraries have wrapped it."""
+    """Return whether a full disk caused an error, even if a library wrapped it."""
     while error is not None:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        if full or "disk is full" in str(error):  # SQLite's words
+        if full or "disk is full" in str(error):  # the message of SQLite
             return True
         error = error.__cause__ or error.__context__
     return False
 
 
 def _check_kinds(config: DictConfig) -> None:
-    """Refuse settings of another type than their default in `conf/`: YAML reads `yess` as a word."""
+    """Refuse settings of another type than their default in `conf/`, such as `yess` for true."""
     given = OmegaConf.to_container(config)
     faults = [fault for where, shown in _shown() for fault in _misfits(shown, _below(given, where), where)]
     seed = config.get("seed", 0)
@@ -256,7 +255,7 @@ def _check_kinds(config: DictConfig) -> None:
 
 
 def _shown() -> Iterator[tuple[str, Any]]:
-    """Return the content of each file that this config is composed of, with its place in the config."""
+    """Yield the content of each file that this config is composed of, with its position in the config."""
     from hydra.core.hydra_config import HydraConfig
 
     chosen = HydraConfig.get()
@@ -270,7 +269,7 @@ def _shown() -> Iterator[tuple[str, Any]]:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    """Return a file's own settings; nothing for a file elsewhere, such as below `--config-dir`."""
+    """Return the settings of a file; empty for a file elsewhere, such as below `--config-dir`."""
     content = OmegaConf.load(path) if path.is_file() else OmegaConf.create()
     assert isinstance(content, DictConfig)
     plain = OmegaConf.to_container(content)
@@ -279,7 +278,7 @@ def _content(path: Path) -> dict[str, Any]:
 
 
 def _below(given: Any, where: str) -> Any:
-    """Return the settings at a place such as `model.head`."""
+    """Return the settings at a position such as `model.head`."""
     for name in where.split(".") if where else ():
         given = given.get(name) if isinstance(given, dict) else None
     return given
@@ -297,7 +296,7 @@ def _misfits(shown: Any, given: Any, where: str) -> Iterator[str]:
 
 
 def _fault_of_kind(shown: Any, given: Any) -> str | None:
-    """Return what is wrong with the type of a value, given the default; None if nothing is."""
+    """Return the fault in the type of a value, given the default; None if there is none."""
     if isinstance(shown, bool):
         return None if isinstance(given, bool) else "neither true nor false"
     if isinstance(shown, int | float):
@@ -308,7 +307,7 @@ def _fault_of_kind(shown: Any, given: Any) -> str | None:
         return None if isinstance(given, list) else f"not a list, such as [{example}]"
     if isinstance(shown, dict):
         return "not a group of settings"
-    return "not a word" if given is None or isinstance(given, list | dict) else None
+    return "not text" if given is None or isinstance(given, list | dict) else None
 
 
 def _is_reference(value: Any) -> bool:
@@ -316,19 +315,19 @@ def _is_reference(value: Any) -> bool:
 
 
 def _end(error: FibrolabError) -> NoReturn:
-    """End a single job by its sentence alone, before Hydra adds a line; a sweep goes on to its next job."""
+    """Exit with the sentence of the error; in a sweep, raise it, so that the next job starts."""
     if sweeps.folder() is None:
         sys.exit(f"error: {error}")
     raise error
 
 
 def _left_over(config: DictConfig, name: str) -> str:
-    """Return a sentence on a setting of another source or split, left by `+` or an experiment."""
+    """Return a sentence on a setting that the chosen source or split does not have."""
     holders = [group for group in ("data", "split") if name in config.get(group, {})]
     where = holders[0] if len(holders) == 1 else "data or split"
     chosen = f" {config[where].name}" if where in config else ""
     return (
-        f"{where}.{name} is no setting of{chosen or ' what was chosen'}. Leave it out with ~{where}.{name}."
+        f"{where}.{name} is not a setting of{chosen or ' the chosen one'}. Leave it out with ~{where}.{name}."
     )
 
 
@@ -342,8 +341,8 @@ def _nearest(given: str, known: list[str]) -> str:
 
 
 def _settings() -> list[str]:
-    """Return the names of groups and settings, for a suggestion: read only after something went wrong."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where libyaml is there
+    """Return the names of all groups and settings, for suggestions; slow, so only called after an error."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, if libyaml is installed
     names = [path.relative_to(folder()).as_posix() for path in folder().rglob("*") if path.is_dir()]
     for path in folder().rglob("*.yaml"):
         group = path.relative_to(folder()).parent.as_posix().replace("/", ".")

@@ -1,4 +1,4 @@
-"""The environment of a result: code, packages, machine, command."""
+"""The environment that produced a result: code version, packages, machine, command."""
 
 import os
 import platform
@@ -19,7 +19,7 @@ PACKAGES = (
 
 
 def describe() -> dict[str, Any]:
-    """Return the format of our files, Python, platform, processors, git commit, command and packages."""
+    """Return file format, Python, platform, number of CPUs, git commit, command and packages."""
     commit, dirty = _git_state(Path(__file__).parent)
     return {
         "format": keys.FORMAT,
@@ -45,7 +45,7 @@ def _command() -> str:
         from hydra.core.hydra_config import HydraConfig
 
         program = ["python", "-m", f"fibrolab.{HydraConfig.get().job.config_name}"]
-    return shlex.join([*program, *sweeps.words()])
+    return shlex.join([*program, *sweeps.overrides()])
 
 
 def _version(package: str) -> str | None:
@@ -56,7 +56,7 @@ def _version(package: str) -> str | None:
 
 
 def _git_state(folder: Path) -> tuple[str | None, bool | None]:
-    """Commit and whether files differ from it; nothing where the code is not in a repository."""
+    """Return the commit and whether files differ from it; None for both outside a repository."""
 
     def git(*words: str) -> str:
         command = ["git", "-C", str(folder), *words]

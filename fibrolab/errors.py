@@ -1,8 +1,8 @@
-"""The faults a user can mend. Each says what was given, what is allowed and what to do."""
+"""Errors that a user can correct. Each states what was given, what is allowed and what to do."""
 
 from collections.abc import Sequence
 
-LISTED = 20  # faults named in a message; a longer list is counted
+LISTED = 20  # faults listed in a message; further ones are only counted
 
 
 class FibrolabError(Exception):
@@ -18,27 +18,27 @@ class DataError(FibrolabError):
 
 
 class UnreadableImageError(DataError):
-    """One file that is not a whole image."""
+    """A file that is not a complete image."""
 
 
 class SplitError(FibrolabError):
-    """A split that the data does not allow, or that would leak."""
+    """A split that is impossible with this data, or that would leak patients into the test set."""
 
 
 class UndrawableSplitError(SplitError):
-    """A split that is asked for rightly, and that this data is too small for."""
+    """A valid split for which this data set is too small."""
 
 
 class AuditError(FibrolabError):
-    """Data or a split on which a score would prove nothing, where that was to be an error."""
+    """An audit with the verdict `fail` under `audit.strict=true`."""
 
 
 class WeightsError(FibrolabError):
-    """Weights that cannot be found, fetched or fitted."""
+    """Weights that cannot be found or downloaded, or do not fit."""
 
 
 class TrainingError(FibrolabError):
-    """Training that cannot go on, such as a loss that is not finite."""
+    """A training that cannot continue, for example because the loss is not finite."""
 
 
 class StorageError(FibrolabError):
@@ -46,7 +46,7 @@ class StorageError(FibrolabError):
 
 
 def listing(faults: Sequence[str]) -> str:
-    """Return the faults, a line each; beyond the first twenty only their number."""
+    """Return one line per fault; after the first twenty, only the number of further faults."""
     lines = [f"  - {fault}" for fault in faults[:LISTED]]
     if len(faults) > LISTED:
         lines.append(f"  - and {len(faults) - LISTED} more")

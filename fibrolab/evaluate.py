@@ -1,4 +1,4 @@
-"""Score a finished run anew, or on other data: `python -m fibrolab.evaluate run=RUN_ID [data=OTHER]`."""
+"""Evaluate a finished run again, or on other data: `python -m fibrolab.evaluate run=RUN_ID [data=OTHER]`."""
 
 from omegaconf import DictConfig
 
@@ -7,14 +7,14 @@ from fibrolab.errors import ConfigError
 
 
 def imported(config: DictConfig) -> Job:
-    """Import and return the function that scores a run from its files alone, or on the data that is named.
+    """Import and return the function that evaluates a run: from its own files, or on the data given.
 
     Raises:
-        ConfigError: `run` is not one id.
+        ConfigError: `run` is not a single id.
     """
     if not isinstance(config.run, str | int):
         raise ConfigError(f"run={config.run} is not one run: give an id, as `train` prints it.")
-    config.run = str(config.run)  # YAML reads an id of digits alone as a number
+    config.run = str(config.run)  # YAML reads an id that consists of digits as a number
     if config.get("data") is None:
         from fibrolab.analyses.evaluating import evaluate
 

@@ -1,4 +1,4 @@
-"""From a config to labelled data: source, survey, what can be read, groups, task, split."""
+"""Load labelled data from a config: source, survey of files, groups, task, split."""
 
 import logging
 from collections.abc import Sequence
@@ -25,24 +25,24 @@ logger = logging.getLogger(__name__)
 
 
 def load(config: DictConfig, must_split: bool = True, needs: Needs = TRAIN) -> LabelledData:
-    """Load manifest, survey, labels and split, as the config names them.
+    """Load the manifest, survey, labels and split that the config describes.
 
     Args:
-        config: With `data`, `task`, `split` and `paths`.
-        must_split: False for an audit, which also says what it can of data that is too small to split.
+        config: A config with `data`, `task`, `split` and `paths`.
+        must_split: Whether an impossible split is an error; False for an audit of data too small to split.
         needs: Requirements of the job on every sample.
 
     Raises:
         ConfigError: `data.on_unreadable` is unknown, or the task does not fit the classes.
-        DataError: Faults of the manifest, samples that lack what the job needs, or unreadable files.
-        SplitError: The data does not allow the split.
+        DataError: The manifest has faults, samples lack what the job needs, or files are unreadable.
+        SplitError: The split is impossible with this data.
     """
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
     policy = config.data.get("on_unreadable", "error")
     if policy not in POLICIES:
-        raise ConfigError(f"data.on_unreadable={policy} is unknown: error or skip.")
+        raise ConfigError(f"data.on_unreadable={policy} is unknown: give error or skip.")
     manifest: Manifest = instantiate(arguments(config.data, "image_size", "on_unreadable"))
     manifest.require(needs)
     manifest, facts = surveyed(manifest, Path(config.paths.cache), policy)
@@ -58,40 +58,40 @@ def load(config: DictConfig, must_split: bool = True, needs: Needs = TRAIN) -> L
 
 
 def surveyed(manifest: Manifest, cache: Path, policy: str) -> tuple[Manifest, dict[str, pd.DataFrame]]:
-    """Survey every modality; unreadable files are refused, or their samples are left out.
+    """Survey every modality; refuse unreadable files, or leave out their samples.
 
     Args:
-        manifest: What the source gave.
-        cache: Folder where facts of files are remembered.
+        manifest: Manifest of the source.
+        cache: Folder where the surveys of files are cached.
         policy: `error` or `skip`.
 
     Returns:
-        The samples that can be used, and the survey of each modality, row by row; see `LabelledData.facts`.
+        The usable samples, and the survey of each modality with the same rows; see `LabelledData.facts`.
 
     Raises:
-        DataError: Unreadable files under `error`, or nothing readable.
+        DataError: Files are unreadable under `error`, or no sample is readable.
     """
     facts, good, faults = {}, np.ones(len(manifest), bool), []
     for name in (*manifest.modalities, *manifest.partly):
         present = manifest.present(name)
         media = manifest.media(name, present)
-        found = _of_films(media, cache) if name == keys.CLIP else survey(media, cache)
+        found = _survey_clips(media, cache) if name == keys.CLIP else survey(media, cache)
         rows = manifest.table[present].get(keys.ROW)
         faults += unreadable(media, found, manifest.root, rows)
-        facts[name] = _row_by_row(found, present)
+        facts[name] = _aligned(found, present)
         good &= (facts[name]["error"] == "").to_numpy()
-    faults = list(dict.fromkeys(faults))  # a film may be the sample's picture too
+    faults = list(dict.fromkeys(faults))  # a video file may also be the sample's image
     if faults:
-        _answer(faults, policy, manifest, bool(good.any()))
+        _handle_unreadable(faults, policy, manifest, bool(good.any()))
     kept = replace(manifest, table=manifest.table[good], left_out=(*manifest.left_out, *faults))
     left = {name: table[good].reset_index(drop=True) for name, table in facts.items()}
-    shown = {keys.IMAGE: _of_shown(kept, left)}
+    shown = {keys.IMAGE: _survey_of_shown(kept, left)}
     others = {name: table for name, table in left.items() if name != keys.IMAGE and kept.present(name).any()}
     return kept, shown | others
 
 
-def _of_shown(manifest: Manifest, facts: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Survey of the picture that represents each sample, row by row."""
+def _survey_of_shown(manifest: Manifest, facts: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return the survey of the image that represents each sample, one row per sample."""
     shown = manifest.shown
     if (shown == keys.IMAGE).all():
         return facts[keys.IMAGE]
@@ -99,27 +99,27 @@ def _of_shown(manifest: Manifest, facts: dict[str, pd.DataFrame]) -> pd.DataFram
     return pd.concat(parts).sort_index()
 
 
-def _answer(faults: Sequence[str], policy: str, manifest: Manifest, some_left: bool) -> None:
-    """Refuse unreadable files, or say that they are left out."""
-    told = f"{len(faults)} files of '{manifest.name}' under {manifest.root} cannot be read"
+def _handle_unreadable(faults: Sequence[str], policy: str, manifest: Manifest, some_left: bool) -> None:
+    """Refuse unreadable files, or log that they are left out."""
+    summary = f"{len(faults)} files of '{manifest.name}' under {manifest.root} cannot be read"
     if policy == "error":
         raise DataError(
-            f"{told}:\n{listing(faults)}\n"
-            "Mend or remove them, or set data.on_unreadable=skip to go on without them."
+            f"{summary}:\n{listing(faults)}\n"
+            "Repair or remove them, or set data.on_unreadable=skip to continue without them."
         )
     if not some_left:
-        raise DataError(f"{told}, and no sample of {len(manifest)} is whole:\n{listing(faults)}")
+        raise DataError(f"{summary}, and none of the {len(manifest)} samples is complete:\n{listing(faults)}")
     logger.warning("Unreadable files left out: %d.", len(faults))
 
 
-def _row_by_row(facts: pd.DataFrame, present: np.ndarray) -> pd.DataFrame:
-    """Return a survey with an empty row for each sample that lacks the modality, (N, ..)."""
+def _aligned(facts: pd.DataFrame, present: np.ndarray) -> pd.DataFrame:
+    """Return a survey with one row per sample; empty rows for samples without the modality, (N, ..)."""
     rows = np.where(present, np.cumsum(present) - 1, len(facts))
     return pd.concat([facts, pd.DataFrame([EMPTY])]).iloc[rows].reset_index(drop=True)
 
 
-def _of_films(media: Sequence[Media], cache: Path) -> pd.DataFrame:
-    """Survey of clips; a single picture is none."""
+def _survey_clips(media: Sequence[Media], cache: Path) -> pd.DataFrame:
+    """Survey clips; files with a single frame get an error."""
     facts = survey(of_clips(media), cache)
     still = (facts["error"] == "") & (facts["frames"] < 2)
-    return facts.assign(error=facts["error"].mask(still, "holds one frame: a picture, not a clip"))
+    return facts.assign(error=facts["error"].mask(still, "has one frame: an image, not a clip"))

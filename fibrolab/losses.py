@@ -1,4 +1,4 @@
-"""The losses by name: the loss of each sample, the last layer that gives its logits, and class weights."""
+"""Losses by name; each defines the loss per sample, the last layer of the head, and its probabilities."""
 
 import inspect
 import math
@@ -18,18 +18,18 @@ WEIGHTINGS = ("none", "balanced")
 
 
 class Loss(nn.Module, ABC):
-    """A mean over the batch, sum_i w_{y_i} l_i / B, in float32 whatever the precision of the logits.
+    """A mean over the batch, sum_i w_{y_i} l_i / B, computed in float32 for logits of any precision.
 
-    torch's weighted cross-entropy divides by the sum of the weights instead; Keras, which paper 1 used,
-    divides by B as here. Only so does the mean over equal parts of a batch, be they accumulated or on several
-    devices, equal the loss of the whole. Balanced weights average 1, so over an epoch the scales agree.
+    Keras, which paper 1 used, also divides by the batch size B; torch's weighted cross-entropy divides by the
+    sum of the weights. With B, the mean over equal parts of a batch (accumulated, or on several devices)
+    equals the loss of the whole batch. Balanced weights average 1, so over an epoch both scales agree.
 
     Args:
         num_classes: Number of classes, K.
         weight: Weight of each class, (K,); None for ones.
 
     A subclass defines `per_sample`; it may override `num_logits`, `output_layer`, `probabilities` and
-    `misfits`. Its own settings are its further arguments, all of them keywords.
+    `misfits`. Its settings are its additional keyword-only arguments.
 
     Attributes:
         needs_order: Whether the classes must be stages.
@@ -41,7 +41,7 @@ class Loss(nn.Module, ABC):
     def __init__(self, num_classes: int, weight: Tensor | None = None) -> None:
         super().__init__()
         self.num_classes = num_classes
-        self.register_buffer("weight", weight, persistent=False)  # of the settings: no part of a checkpoint
+        self.register_buffer("weight", weight, persistent=False)  # comes from settings, not from a checkpoint
 
     @classmethod
     def misfits(cls, num_classes: int, ordered: bool) -> list[str]:
@@ -54,13 +54,13 @@ class Loss(nn.Module, ABC):
         if ordered or not cls.needs_order:
             return []
         return [
-            "it needs classes in an order, such as stages, and those of this task have none. "
+            "it needs ordered classes, such as stages, and the classes of this task are not ordered. "
             "Use loss=cross_entropy or loss=focal."
         ]
 
     @property
     def num_logits(self) -> int:
-        """Number of logits of a sample: one for each class."""
+        """Number of logits per sample: one per class."""
         return self.num_classes
 
     def output_layer(self, in_features: int) -> nn.Module:
@@ -83,10 +83,10 @@ class Loss(nn.Module, ABC):
 
 
 class CrossEntropy(Loss):
-    """-log p_y, or with smoothing the cross-entropy to (1 - s) of the label and s of a uniform target.
+    """-log p_y; with smoothing s, the cross-entropy to (1 - s) times the label plus s times uniform.
 
-    A class weight multiplies the whole loss of a sample. (torch weights the smoothed part of every class by
-    that class's own weight, so that a sample's loss there depends on classes it does not have.)
+    A class weight multiplies the whole loss of a sample. In torch, the smoothed part of each class has that
+    class's own weight, so a sample's loss depends on the weights of other classes.
     """
 
     def __init__(
@@ -106,42 +106,42 @@ class CrossEntropy(Loss):
 
 
 class Focal(Loss):
-    """-(1 - p_y)^gamma log p_y: samples of a high p_y count less (Lin et al., ICCV 2017, eq. 4).
+    """-(1 - p_y)^gamma log p_y: samples with high p_y count less (Lin et al., ICCV 2017, eq. 4).
 
-    The paper has it for one sigmoid a class; p_y is the softmax here. Its alpha is the class weight.
+    The paper uses one sigmoid per class; here p_y is the softmax. The paper's alpha is the class weight.
     """
 
     def __init__(self, num_classes: int, weight: Tensor | None = None, *, gamma: float = 2.0) -> None:
         super().__init__(num_classes, weight)
         if not (_is_number(gamma) and gamma >= 0):
-            raise ConfigError(f"loss.gamma: {gamma} cannot be an exponent here. Give 0 or more, such as 2.")
+            raise ConfigError(f"loss.gamma: {gamma} is not a valid exponent. Give 0 or more, such as 2.")
         self.gamma = gamma
 
     def per_sample(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the cross-entropy times (1 - p_y)^gamma."""
         own = labels[:, None] == torch.arange(self.num_classes, device=labels.device)  # (B, K)
-        # log(1 - p_y) from the other classes: 1 - p_y itself rounds to 0, where a gamma below 1 has no slope.
+        # log(1 - p_y) from the other classes: 1 - p_y may round to 0, with an infinite slope for gamma < 1.
         log_rest = logits.log_softmax(dim=1).masked_fill(own, -torch.inf).logsumexp(dim=1)
         return (self.gamma * log_rest).exp() * F.cross_entropy(logits, labels, reduction="none")
 
 
 class SoftOrdinal(Loss):
-    """Cross-entropy to targets that fall off with the distance from the label.
+    """Cross-entropy to targets that decrease with the distance from the label.
 
     Soft labels of Diaz and Marathe (CVPR 2019): the target of class j for label y is the softmax over j of
-    -phi(y, j). The metric phi is theirs to choose by task; it is ``sharpness * |y - j|`` here, so that a
-    neighbouring stage gets exp(-sharpness) times the label's target. With growing sharpness this becomes the
-    plain cross-entropy. The least it can be is the entropy of the targets, not zero.
+    -phi(y, j). The paper leaves the metric phi to the task; here it is ``sharpness * |y - j|``, so the target
+    of a neighbouring stage is exp(-sharpness) times that of the label. For large sharpness the loss
+    approaches the plain cross-entropy. Its minimum is the entropy of the targets, not zero.
     """
 
     needs_order = True
-    targets: Tensor  # (K, K), a row a label
+    targets: Tensor  # (K, K), one row per label
 
     def __init__(self, num_classes: int, weight: Tensor | None = None, *, sharpness: float = 2.0) -> None:
         super().__init__(num_classes, weight)
         if not (_is_number(sharpness) and sharpness > 0):
             raise ConfigError(
-                f"loss.sharpness: {sharpness} is no rate to fall off at. Give a number above 0, such as 2."
+                f"loss.sharpness: {sharpness} is not a rate of decrease. Give a number above 0, such as 2."
             )
         stages = torch.arange(num_classes, dtype=torch.float32)
         distance = (stages[:, None] - stages).abs()
@@ -153,21 +153,21 @@ class SoftOrdinal(Loss):
 
 
 class ThresholdLoss(Loss, ABC):
-    """A loss of one logit for each threshold between neighbouring classes, (B, K - 1)."""
+    """A loss with one logit per threshold between neighbouring classes, (B, K - 1)."""
 
     @property
     def num_logits(self) -> int:
-        """Number of logits of a sample: one for each threshold."""
+        """Number of logits per sample: one per threshold."""
         return self.num_classes - 1
 
 
 class Corn(ThresholdLoss):
-    """Logit k asks P(y > k | y >= k); their product along the stages is the class probability.
+    """Logit k models P(y > k | y >= k); class probabilities are products of these along the stages.
 
-    CORN of Shi, Cao and Raschka (Pattern Analysis and Applications 26, 2023). The loss of a sample sums the
-    binary cross-entropies of the questions that reach it, k <= y, which is -log p_y exactly; with two classes
-    it is the binary cross-entropy. The authors divide the batch's sum by the number of (sample, question)
-    pairs instead of B, which makes it smaller by a factor from 1 to K - 1 that changes with the labels.
+    CORN of Shi, Cao and Raschka (Pattern Analysis and Applications 26, 2023). The loss of a sample is the sum
+    of the binary cross-entropies of all thresholds k <= y, which equals -log p_y; with two classes it is the
+    binary cross-entropy. The authors divide the sum over the batch by the number of (sample, threshold) pairs
+    instead of B; their loss is smaller by a factor between 1 and K - 1 that depends on the labels.
     """
 
     needs_order = True
@@ -178,18 +178,18 @@ class Corn(ThresholdLoss):
         return (reached * _threshold_losses(logits, labels)).sum(dim=1)
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """Return p_k = P(not above k | reached k) prod_{j < k} P(above j | reached j)."""
+        """Return p_k = P(y = k | y >= k) prod_{j < k} P(y > j | y >= j), (B, K)."""
         logits = logits.float()
         reached = F.pad(logits.sigmoid().cumprod(dim=1), (1, 0), value=1.0)
         return reached * F.pad((-logits).sigmoid(), (0, 1), value=1.0)
 
 
 class CoralLayer(nn.Module):
-    """One weight vector for all thresholds between classes, and a bias for each.
+    """One weight vector for all thresholds between classes, and one bias per threshold.
 
-    Cao, Mirjalili and Raschka (Pattern Recognition Letters 140, 2020). The biases start in falling order,
-    (K - 1) / (K - 1) down to 1 / (K - 1), as in the authors' own code; at the optimum they are in order too
-    (theorem 1).
+    Cao, Mirjalili and Raschka (Pattern Recognition Letters 140, 2020). The biases start in descending order,
+    from (K - 1) / (K - 1) to 1 / (K - 1), as in the authors' code; at the optimum they are in descending
+    order too (theorem 1).
 
     Args:
         in_features: Length of a feature vector.
@@ -207,17 +207,17 @@ class CoralLayer(nn.Module):
 
 
 class Coral(ThresholdLoss):
-    """Logit k asks P(y > k); all share one weight vector and differ in their bias alone.
+    """Logit k models P(y > k); all logits share one weight vector and differ only in their bias.
 
-    CORAL of Cao, Mirjalili and Raschka (Pattern Recognition Letters 140, 2020), every question of the same
-    importance: the loss of a sample sums K - 1 binary cross-entropies, as the authors' does. With two classes
-    it is the binary cross-entropy; with more it is larger than -log p_y.
+    CORAL of Cao, Mirjalili and Raschka (Pattern Recognition Letters 140, 2020) with equally important
+    thresholds: as in the paper, the loss of a sample is the sum of K - 1 binary cross-entropies. With two
+    classes it is the binary cross-entropy; with more classes it is larger than -log p_y.
     """
 
     needs_order = True
 
     def output_layer(self, in_features: int) -> nn.Module:
-        """Build the layer that all thresholds share but for their biases."""
+        """Build the layer with shared weights and one bias per threshold."""
         return CoralLayer(in_features, self.num_classes)
 
     def per_sample(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -225,10 +225,10 @@ class Coral(ThresholdLoss):
         return _threshold_losses(logits, labels).sum(dim=1)
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """Return differences of neighbouring P(y > k), none below 0, made to sum to one.
+        """Return differences of neighbouring P(y > k), clipped at 0 and normalised to sum to one, (B, K).
 
-        The logits fall with k at the optimum (the paper's theorem 1) but need not on the way. The difference
-        sigmoid(a) - sigmoid(b) is sigmoid(a) sigmoid(-b) (1 - exp(b - a)), exact in the tails.
+        The logits decrease with k at the optimum (theorem 1 of the paper), but not always during training.
+        sigmoid(a) - sigmoid(b) is computed as sigmoid(a) sigmoid(-b) (1 - exp(b - a)), exact in the tails.
         """
         upper = F.pad(logits.float(), (1, 0), value=torch.inf)  # P(y > -1) = 1
         lower = F.pad(logits.float(), (0, 1), value=-torch.inf)  # P(y > K - 1) = 0
@@ -238,16 +238,16 @@ class Coral(ThresholdLoss):
 
 
 class Binary(ThresholdLoss):
-    """Binary cross-entropy of one logit, that of class 1; for tasks of two classes, ordered or not."""
+    """Binary cross-entropy with one logit, of class 1; for tasks with two classes, ordered or not."""
 
     @classmethod
     def misfits(cls, num_classes: int, ordered: bool) -> list[str]:
-        """Refuse any other number of classes than two."""
+        """Return a sentence if the task does not have two classes."""
         if num_classes == 2:
             return []
         return [
-            f"it separates two classes, and this task has {num_classes}. "
-            "Use loss=cross_entropy, or a task of two classes, such as task=ge_F2."
+            f"it needs two classes, and this task has {num_classes}. "
+            "Use loss=cross_entropy, or a task with two classes, such as task=ge_F2."
         ]
 
     def per_sample(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -282,18 +282,18 @@ def build_loss(
     """Build the loss of logits and class indices (B,).
 
     Args:
-        name: One of `LOSSES`. Of a loss with a `_target_`, any name.
+        name: One of `LOSSES`; with `_target_`, any name.
         num_classes: Number of classes, K.
-        class_counts: Training samples of each class, n_k; needed where classes are weighted.
+        class_counts: Training samples of each class, n_k; required for ``balanced``.
         class_weights: ``none``, or ``balanced`` for w_k = N / (K n_k).
         ordered: Whether the classes are stages.
-        classes: Their names, for messages.
+        classes: Names of the classes, for messages.
         _target_: Dotted path of a subclass of `Loss` in the user's own package.
-        **settings: The loss's own, such as `label_smoothing`, `gamma` or `sharpness`.
+        **settings: Settings of the loss, such as `label_smoothing`, `gamma` or `sharpness`.
 
     Raises:
         ConfigError: A name or setting is unknown, a number is out of range, the loss does not fit the task,
-            or a weighted class has no sample; all that is found is listed.
+            or a weighted class has no sample; all faults are listed.
     """
     faults, weight = [], None
     if class_weights not in WEIGHTINGS:
@@ -323,11 +323,11 @@ def build_loss(
 
 
 def balanced_weights(counts: Sequence[int], classes: Sequence[str] | None = None) -> Tensor:
-    """Return weights w_k = N / (K n_k), (K,): every class weighs the same, and a sample weighs 1 on average.
+    """Return weights w_k = N / (K n_k), (K,): all classes have equal total weight, samples 1 on average.
 
     Args:
         counts: Training samples of each class, n_k.
-        classes: Names of the classes, for the message; their numbers if None.
+        classes: Names of the classes, for the message; if None, their indices are shown.
 
     Raises:
         ConfigError: A class has no sample, or no counts are given.
@@ -335,9 +335,9 @@ def balanced_weights(counts: Sequence[int], classes: Sequence[str] | None = None
     names = range(len(counts)) if classes is None else classes
     empty = [str(name) for name, count in zip(names, counts, strict=True) if count < 1]
     if empty or not len(counts):
-        lacking = f"there is none of {', '.join(empty)}" if empty else "none are counted"
+        lacking = f"there is none of {', '.join(empty)}" if empty else "no counts are given"
         raise ConfigError(
-            f"loss.class_weights: balanced needs training samples of every class, and {lacking}. "
+            f"loss.class_weights: balanced needs training samples of every class, but {lacking}. "
             "Use another split or task, or loss.class_weights=none."
         )
     n = torch.tensor(counts, dtype=torch.float64)
@@ -345,7 +345,7 @@ def balanced_weights(counts: Sequence[int], classes: Sequence[str] | None = None
 
 
 def _threshold_losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return binary cross-entropies (B, K - 1) of whether the label lies above each threshold."""
+    """Return the binary cross-entropy of each threshold, (B, K - 1); the target is y > k."""
     above = labels[:, None] > torch.arange(logits.shape[1], device=labels.device)
     return F.binary_cross_entropy_with_logits(logits, above.float(), reduction="none")
 

@@ -1,4 +1,4 @@
-"""One run on one page: data, audit, fit, predict, evaluate, report, track."""
+"""One training run from data to report: load, audit, fit, predict, evaluate, report, track."""
 
 import time
 from datetime import UTC, datetime
@@ -20,10 +20,10 @@ from fibrolab.training.earlier_weights import with_weights_of_runs
 
 
 class Trained(NamedTuple):
-    """The end of a training.
+    """Result of a training.
 
     Attributes:
-        id: MLflow's id of the run.
+        id: Id of the run in MLflow.
         best: The best value of the monitored metric; None after a fast dev run.
     """
 
@@ -32,7 +32,7 @@ class Trained(NamedTuple):
 
 
 def run(config: DictConfig) -> float | None:
-    """Train, and return the best value of the monitored metric, which a sweep compares."""
+    """Train, and return the best value of the monitored metric as the result of a sweep's job."""
     return train(config).best
 
 
@@ -42,7 +42,7 @@ def train(config: DictConfig) -> Trained:
     Args:
         config: `conf/train.yaml`, composed.
     """
-    base, config.name = config.name, sweeps.named(config.name)
+    base, config.name = config.name, sweeps.run_name(config.name)
     settings = resolved(config)
     started, clock = datetime.now(UTC), time.monotonic()
     tags = {"model": config.model.name, "data": config.data.name, "split": config.split.name}
@@ -51,7 +51,7 @@ def train(config: DictConfig) -> Trained:
         record(tracked, config, settings, known)
         checks.check(config)
         data = load(config)
-        config.task.classes = data.classes  # which task=nominal takes from the data
+        config.task.classes = data.classes  # for task=nominal, they come from the data
         endpoints.check(config.task.endpoints, data.classes, config.task.ordered)
         write_config(config, tracked.folder)
         write_data(tracked.folder, data)
@@ -61,9 +61,9 @@ def train(config: DictConfig) -> Trained:
         auditing.enforce(found, config.audit.strict)
         module = fitting.build_module(with_weights_of_runs(config, data), data)
         datamodule = fitting.build_datamodule(config, data, module)
-        tracked.log_params(fitting.size(module))
+        tracked.log_params(fitting.parameter_counts(module))
         if config.features.cache:
-            frozen_features.cached(
+            frozen_features.cache_features(
                 module,
                 datamodule,
                 cache=Path(config.paths.cache),
@@ -71,11 +71,11 @@ def train(config: DictConfig) -> Trained:
                 accelerator=config.trainer.accelerator,
                 precision=config.trainer.precision,
             )
-        fitting.refuse_a_lone_sample(module, datamodule)
+        fitting.check_single_sample_batches(module, datamodule)
         fitted = fitting.fit(config, module, datamodule, data, tracked)
         known |= {"device": fitted.device, "seconds": round(time.monotonic() - clock, 1)}
         save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
         conclude(tracked, config, datamodule.test_images, datamodule.training_images())
-        arms = sweeps.ended(base, tracked.id)
+        arms = sweeps.record_end(base, tracked.id)
         announce(tracked.folder, tracked.id, config.tracking.uri, arms)
     return Trained(tracked.id, fitted.best)

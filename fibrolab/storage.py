@@ -1,4 +1,4 @@
-"""Files written whole or not at all, so that a kill or a full disk leaves no half file to trust."""
+"""Write files completely or not at all, so that a kill or a full disk leaves no partial file."""
 
 import json
 import os
@@ -13,17 +13,17 @@ from fibrolab.errors import StorageError
 
 
 def put(path: Path, content: bytes) -> Path:
-    """Write a file; its folder is made where needed.
+    """Write a file; create its folder if needed.
 
     Args:
-        path: The file; an older one there is replaced, and kept if writing fails.
-        content: What it shall hold.
+        path: Path of the file; an existing file is replaced, and kept if writing fails.
+        content: Content of the file.
 
     Returns:
         ``path``.
 
     Raises:
-        StorageError: The disk is full or the folder cannot be made or written.
+        StorageError: The disk is full, or the folder cannot be created or written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,40 +34,40 @@ def put(path: Path, content: bytes) -> Path:
 
 
 def save_json(content: Mapping[str, Any], path: Path) -> None:
-    """Write a mapping as JSON, whole or not at all; see `put`."""
+    """Write a mapping as JSON; see `put`."""
     put(path, json.dumps(content, indent=2, ensure_ascii=False).encode())
 
 
 def write_table(frame: pd.DataFrame, path: Path, index: bool = False) -> Path:
-    """Write a CSV into a folder that is there; float64 values read back to the same bits.
+    """Write a CSV into an existing folder; float64 values are read back to the same bits.
 
     Args:
         frame: Any table.
-        path: As for `put`.
+        path: Path of the file; see `put`.
         index: Whether the (named) index becomes the first column.
 
     Raises:
-        StorageError: The folder is missing, closed to writing, or the disk is full.
+        StorageError: The folder is missing or not writable, or the disk is full.
     """
     put_all({path: as_csv(frame, index)})
     return path
 
 
 def as_csv(frame: pd.DataFrame, index: bool = False) -> bytes:
-    """Return a table as `write_table` writes it."""
+    """Return the content of the CSV that `write_table` writes."""
     return frame.to_csv(index=index, lineterminator="\n").encode()
 
 
 def put_all(files: Mapping[Path, bytes]) -> None:
-    """Write files that belong together into folders that are there: all, or where one has no room, none.
+    """Write files that belong together into existing folders; if the disk is full, write none of them.
 
-    Every file is written beside its place before the first is moved there.
+    All files are written under temporary names before the first one is renamed.
 
     Args:
-        files: Content by path; older ones are replaced.
+        files: Content by path; existing files are replaced.
 
     Raises:
-        StorageError: A folder is missing or closed to writing, or the disk is full.
+        StorageError: A folder is missing or not writable, or the disk is full.
     """
     drafts = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in files}
     try:
@@ -75,7 +75,7 @@ def put_all(files: Mapping[Path, bytes]) -> None:
             with drafts[path].open("wb") as file:
                 file.write(content)
                 file.flush()
-                os.fsync(file.fileno())  # else a power cut after the move could leave an empty file
+                os.fsync(file.fileno())  # otherwise a power cut after renaming could leave an empty file
         for path in files:
             drafts[path].replace(path)
     except OSError as fault:
@@ -85,5 +85,5 @@ def put_all(files: Mapping[Path, bytes]) -> None:
         ) from fault
     finally:
         for draft in drafts.values():
-            with suppress(OSError):  # where the folder is the fault there is no draft either
+            with suppress(OSError):  # if the folder is missing, there is no draft either
                 draft.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""A job of a sweep: what sets it apart, its command without the others, and the jobs that ended before it."""
+"""A job of a sweep: the settings that differ between jobs, its own command, and the jobs that have ended."""
 
 import os
 import re
@@ -9,12 +9,12 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-REPEATED = ("seed", "split.seed", "split.fold")  # jobs that differ in these alone are of one arm
-ENDED = "ended.tsv"  # arm and run id of each job that came to its end, below the folder of the sweep
+REPEATED = ("seed", "split.seed", "split.fold")  # jobs that differ only in these belong to one arm
+ENDED = "ended.tsv"  # file in the sweep's folder: arm and run id of each job that has ended
 
 
 def folder() -> Path | None:
-    """Folder of the sweep that this job belongs to; None for a single run."""
+    """Return the folder of the sweep that this job belongs to; None for a single run."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
@@ -23,8 +23,8 @@ def folder() -> Path | None:
     return Path(HydraConfig.get().sweep.dir).absolute()
 
 
-def words() -> list[str]:
-    """Return the overrides of the command; in a sweep those of this job, without `-m`."""
+def overrides() -> list[str]:
+    """Return the overrides of the command; in a sweep, those of this job without `-m`."""
     from hydra.core.hydra_config import HydraConfig
 
     return list(HydraConfig.get().overrides.task) if folder() or composed_in_python() else sys.argv[1:]
@@ -37,66 +37,66 @@ def composed_in_python() -> bool:
     return HydraConfig.initialized() and OmegaConf.is_missing(HydraConfig.get().runtime, "output_dir")
 
 
-def named(name: str) -> str:
-    """Name a run, with the settings in which its job differs, such as `single-phantom seed=1`."""
-    return " ".join([name, *(label for label in _apart().values() if label not in name)])
+def run_name(name: str) -> str:
+    """Return a run's name with the settings that distinguish its job, such as `single-phantom seed=1`."""
+    return " ".join([name, *(label for label in _distinguishing_settings().values() if label not in name)])
 
 
 def arm(name: str) -> str:
-    """Name the job's arm in a comparison: its own settings except seed and fold, or the run name."""
-    apart = " ".join(label for setting, label in _apart().items() if setting not in REPEATED)
-    return re.sub(r"[^A-Za-z0-9_.]+", "-", apart or name).strip("-")  # as Hydra reads it without quotes
+    """Return the job's arm in a comparison: its distinguishing settings except seed and fold, or `name`."""
+    own = " ".join(label for setting, label in _distinguishing_settings().items() if setting not in REPEATED)
+    return re.sub(r"[^A-Za-z0-9_.]+", "-", own or name).strip("-")  # a word that Hydra reads without quotes
 
 
-def ended(name: str, run_id: str) -> dict[str, list[str]]:
-    """Note that a run has come to its end.
+def record_end(name: str, run_id: str) -> dict[str, list[str]]:
+    """Record that a run has ended.
 
     Args:
-        name: Of its config, without what sets the job apart.
-        run_id: Its id.
+        name: Name in its config, without the distinguishing settings.
+        run_id: Id of the run.
 
     Returns:
-        Ids of this run and of the jobs of its sweep that ended before, by arm.
+        Ids of this run and of the jobs of its sweep that have ended, by arm.
     """
     arms: dict[str, list[str]] = {}
     lines = [f"{arm(name)}\t{run_id}\n"]
     if sweep := folder():
-        with (sweep / ENDED).open("a+", encoding="utf-8") as file:  # one line at once, by whichever process
+        with (sweep / ENDED).open("a+", encoding="utf-8") as file:  # one write per process
             file.writelines(lines)
             file.seek(0)
             lines = file.readlines()
     for line in lines:
-        of, _, ended_id = line.rstrip("\n").partition("\t")
-        arms.setdefault(of, []).append(ended_id)
+        arm_name, _, ended_id = line.rstrip("\n").partition("\t")
+        arms.setdefault(arm_name, []).append(ended_id)
     return arms
 
 
-def side_by_side(arms: Mapping[str, Sequence[str]]) -> str:
-    """Return the command that compares runs, ready for a shell; OTHER stands for a run of the user's.
+def comparison_command(arms: Mapping[str, Sequence[str]]) -> str:
+    """Return the shell command that compares runs; the user replaces OTHER, if present, by another run.
 
     Args:
-        arms: Run ids by arm, as of `ended`.
+        arms: Run ids by arm, as returned by `record_end`.
     """
     if all(len(ids) == 1 for ids in arms.values()):
-        alone = [ids[0] for ids in arms.values()]
-        runs = f"[{','.join(alone if len(alone) > 1 else [*alone, 'OTHER'])}]"
+        compared = [ids[0] for ids in arms.values()]
+        runs = f"[{','.join(compared if len(compared) > 1 else [*compared, 'OTHER'])}]"
     else:
         shown = dict(arms) if len(arms) > 1 else {**arms, "OTHER": ["ID"]}
         runs = "{" + ", ".join(f"{name}: [{','.join(ids)}]" for name, ids in shown.items()) + "}"
-    place = [word for word in words() if word.startswith(("paths.", "tracking."))]
-    python = os.path.relpath(sys.executable)  # found where the environment is not activated
-    return shlex.join([python, "-m", "fibrolab.compare", f"runs={runs}", *place])
+    paths = [word for word in overrides() if word.startswith(("paths.", "tracking."))]
+    python = os.path.relpath(sys.executable)  # works without an activated environment
+    return shlex.join([python, "-m", "fibrolab.compare", f"runs={runs}", *paths])
 
 
-def _apart() -> dict[str, str]:
-    """Return a label of each setting in which jobs differ, such as `densenet121` or `lr=0.01`."""
+def _distinguishing_settings() -> dict[str, str]:
+    """Return a label per setting that differs between jobs, such as `densenet121` or `lr=0.01`."""
     from hydra.core.hydra_config import HydraConfig
 
     if not folder():
         return {}
     choices, shared = HydraConfig.get().runtime.choices, {_plain(word) for word in sys.argv[1:]}
     labels = {}
-    for word in words():
+    for word in overrides():
         setting, _, value = word.lstrip("+").partition("=")
         if _plain(word) not in shared:
             short = setting.partition("@")[0].rpartition(".")[2]
@@ -105,5 +105,5 @@ def _apart() -> dict[str, str]:
 
 
 def _plain(word: str) -> str:
-    """Return an override without blanks and quotes, in which Hydra and the user may differ."""
+    """Return an override without spaces and quotes, which Hydra may write differently than the user."""
     return re.sub(r"[\s'\"]", "", word)

@@ -1,4 +1,4 @@
-"""Import classes and functions that a configuration names by a dotted path, in any package."""
+"""Import and call classes and functions that a config names by dotted path, from any package."""
 
 import inspect
 from collections.abc import Callable
@@ -16,8 +16,8 @@ def imported(path: object, setting: str) -> Any:
         setting: Name of the setting, for the message, such as `sampler._target_`.
 
     Raises:
-        ConfigError: The path has no dot, its module is not found or needs another one that is not found, or
-            the module has no such name. Any other error within the module is raised as it is.
+        ConfigError: The path has no dot, the module or one that it imports is not found, or the module has
+            no such name. Other errors raised within the module are passed on unchanged.
     """
     module, _, name = str(path).rpartition(".")
     if not module or not name:
@@ -38,9 +38,9 @@ def call(target: Callable[..., Any], setting: str, **arguments: Any) -> Any:
     """Call an imported class or function with the arguments of its settings.
 
     Args:
-        target: What `imported` returned.
+        target: Class or function that `imported` returned.
         setting: Name of the group of settings, for the message, such as `sampler`.
-        **arguments: Passed on.
+        **arguments: Arguments of the call.
 
     Raises:
         ConfigError: The target does not take these arguments.

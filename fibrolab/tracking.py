@@ -1,4 +1,4 @@
-"""The only file that talks to MLflow: a run is opened, filled and closed with a true status."""
+"""Tracking of runs; the only module that uses MLflow. Runs are opened, filled and closed with a status."""
 
 import atexit
 import contextlib
@@ -31,31 +31,30 @@ if TYPE_CHECKING:
     from lightning.pytorch.loggers import MLFlowLogger
 
 logger = logging.getLogger(__name__)
-logging.getLogger("mlflow").setLevel(logging.WARNING)  # its notes on tables and migrations are not the user's
-logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it logs what `_telling` says shorter
+logging.getLogger("mlflow").setLevel(logging.WARNING)  # hides messages on tables and migrations
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # `_telling` reports these errors
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 PARENT, SOURCE = "mlflow.parentRunId", "mlflow.source.name"
 HOST, PROCESS, SWEEP = "fibrolab.host", "fibrolab.pid", "fibrolab.sweep"
-KIND = {"mlflow.experimentKind": "custom_model_development"}  # the UI then opens on training runs
-PAUSE = 1.0  # [s], between two writes of curves
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # makes the UI open on training runs
+PAUSE = 1.0  # [s], shortest time between two writes of curves
 _BATCH, _METRICS = 100, 1000  # params and metrics that MLflow takes in one call
 _SIGNS = {"<": "lt ", ">": "gt ", "≤": "le ", "≥": "ge ", "+": " plus "}
-_LONGEST = 240  # of the 250 letters that the database holds; the rest is for a number
-_UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # its answers to an id that is none
+_LONGEST = 240  # the database allows 250 characters; the rest is for a number
+_UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # MLflow's error codes for an unknown id
 
 
 def _curve_logger(**place: Any) -> "MLFlowLogger":
-    """Return Lightning's MLflow logger, for curves alone; Lightning is imported here, when it trains."""
+    """Return Lightning's MLflow logger for curves only; Lightning is imported late, for training only."""
     from lightning.pytorch.loggers import MLFlowLogger
     from lightning.pytorch.utilities import rank_zero_only
 
     class CurveLogger(MLFlowLogger):
-        """Lightning's MLflow logger for curves alone, without its say in params and in the run's status.
+        """Lightning's MLflow logger for curves only; it does not log params or set the run's status.
 
-        Lightning closes its logger's run as FINISHED after `fit`; evaluation and report still come then.
-
-        Values are written at most once in `PAUSE` and when training ends, however it does: a write takes as
-        long as some epochs of a small network.
+        Lightning would set the run to FINISHED after `fit`, before evaluation and report. Values are written
+        at most once per `PAUSE`, and when training ends or fails, because a write takes as long as several
+        epochs of a small network.
         """
 
         def __init__(self, **place: Any) -> None:
@@ -65,7 +64,7 @@ def _curve_logger(**place: Any) -> "MLFlowLogger":
 
         @rank_zero_only
         def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-            """Take the values of a step."""
+            """Buffer the values of a step, and write if `PAUSE` has passed."""
             now, names = get_current_time_millis(), legal(metrics)
             self._waiting += [Metric(names[name], float(x), now, step or 0) for name, x in metrics.items()]
             if time.monotonic() - self._written > PAUSE:
@@ -78,11 +77,11 @@ def _curve_logger(**place: Any) -> "MLFlowLogger":
             self._written = time.monotonic()
 
         def log_hyperparams(self, params: Any) -> None:
-            """Nothing: `TrackedRun.log_params` logs them once, under the names of the command line."""
+            """Do nothing: `TrackedRun.log_params` logs them under the names of the command line."""
 
         @rank_zero_only
         def finalize(self, status: str = "success") -> None:
-            """Write what is left; the run stays open until `track` closes it."""
+            """Write the buffered values; the run stays open until `track` closes it."""
             with _what_came_first():
                 self._write()
 
@@ -94,9 +93,9 @@ class TrackedRun:
 
     Attributes:
         id: MLflow's id of the run.
-        is_local: Whether its files lie on this machine.
-        folder: Its artifact folder where that is local, so that a crash loses nothing; otherwise a
-            temporary folder that is uploaded at the end.
+        is_local: Whether its files are on this machine.
+        folder: Its artifact folder if that is local, so that a crash loses nothing; otherwise a temporary
+            folder that is uploaded at the end.
     """
 
     def __init__(self, client: MlflowClient, run: Run) -> None:
@@ -115,12 +114,12 @@ class TrackedRun:
         )
 
     def log_params(self, settings: Mapping[str, Any]) -> None:
-        """Flat settings, named as on the command line; values are cut at 500 characters."""
+        """Log flat settings, named as on the command line; values are cut at 500 characters."""
         names = legal(settings)
         self._log("params", [Param(names[name], str(value)[:500]) for name, value in settings.items()])
 
     def log_metrics(self, values: Mapping[str, float]) -> None:
-        """Final numbers; NaN is left out, since the database has no word for it."""
+        """Log final numbers; NaN is left out, because the database cannot store it."""
         now, names = get_current_time_millis(), legal(values)
         known = {names[name]: float(x) for name, x in values.items() if not math.isnan(x)}
         self._log("metrics", [Metric(name, x, now, 0) for name, x in known.items()])
@@ -136,20 +135,20 @@ class TrackedRun:
                 self._client.log_batch(self.id, **part)
 
     def fetch(self) -> None:
-        """Have the run's files in its folder; a ConfigError where they are gone."""
+        """Download the run's files into its folder unless they are local; ConfigError if they are missing."""
         if not self.is_local:
             self._client.download_artifacts(self.id, "", str(self.folder))
         elif not self.folder.is_dir():
-            raise ConfigError(f"The files of run {self.id} are gone from {self.folder}: put them back.")
+            raise ConfigError(f"The files of run {self.id} are missing from {self.folder}: restore them.")
 
     def upload(self) -> None:
-        """Send files to the server, where they are not in place."""
+        """Upload the files to the server unless they are local."""
         if not self.is_local:
             self._client.log_artifacts(self.id, str(self.folder))
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def close(self, status: Status) -> None:
-        """Put the files in place and end the run."""
+        """Upload the files and set the final status."""
         with _telling(self._client.tracking_uri):
             self.upload()
             self._client.set_terminated(self.id, status)
@@ -157,7 +156,7 @@ class TrackedRun:
 
 @contextlib.contextmanager
 def _telling(uri: str) -> Iterator[None]:
-    """Raise errors of the database (locked, read-only, full, no server) as one sentence."""
+    """Raise errors of the database (locked, read-only, full, no server) as a StorageError of one sentence."""
     try:
         yield
     except (OSError, MlflowException, SQLAlchemyError) as error:
@@ -181,11 +180,11 @@ def track(
 
     Args:
         uri: Tracking database or server.
-        experiment: MLflow experiment, made where it is new.
-        artifacts: Folder for files of a local database.
-        name: Of the run.
-        tags: To find it by.
-        sweep: Folder of the sweep that the run belongs to; its runs hang below one parent.
+        experiment: MLflow experiment; created if it does not exist.
+        artifacts: Folder for the files of runs in a local database.
+        name: Name of the run.
+        tags: Tags of the run.
+        sweep: Folder of the sweep that the run belongs to; its runs have a common parent run.
 
     Raises:
         StorageError: The database cannot be opened or written.
@@ -218,7 +217,7 @@ def track(
 
 @contextlib.contextmanager
 def _what_came_first() -> Iterator[None]:
-    """While an error is on its way, one of the database (a full disk, a lost server) must not hide it."""
+    """After an earlier error, log an error of the database (full disk, lost server) instead of raising it."""
     failing = sys.exc_info()[0] is not None
     try:
         yield
@@ -229,7 +228,7 @@ def _what_came_first() -> Iterator[None]:
 
 
 def _open(uri: str, experiment: str, artifacts: str) -> tuple[MlflowClient, str]:
-    """Client and experiment id; the database is made by one process at a time."""
+    """Return client and experiment id; only one process at a time creates the database."""
     place = Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:///") else None
     lock: contextlib.AbstractContextManager = contextlib.nullcontext()
     if place:
@@ -271,22 +270,24 @@ def _settle(client: MlflowClient, experiment_id: str, parent: str) -> None:
 
 
 def _bury_the_dead(client: MlflowClient, experiment_id: str) -> None:
-    """Mark runs whose process on this host is gone (kill -9, power cut) as KILLED."""
+    """Set runs whose process on this host no longer exists (kill -9, power cut) to KILLED."""
     for run in client.search_runs([experiment_id], "attributes.status = 'RUNNING'"):
         if _is_dead(run):
             client.set_terminated(run.info.run_id, "KILLED")
-            logger.warning("Run %s was left by a process that is gone; it is now KILLED.", run.info.run_name)
+            logger.warning(
+                "The process of run %s no longer exists; the run is set to KILLED.", run.info.run_name
+            )
 
 
 def _is_dead(run: Run) -> bool:
-    """Return whether its process ran on this host and no longer exists."""
+    """Return whether the run's process was on this host and no longer exists."""
     process = run.data.tags.get(PROCESS, "")
     if run.data.tags.get(HOST) == socket.gethostname() and process.isdigit():
         try:
             os.kill(int(process), 0)
         except ProcessLookupError:
             return True
-        except PermissionError:  # it lives, as another user's
+        except PermissionError:  # it exists, but belongs to another user
             return False
     return False
 
@@ -300,11 +301,11 @@ def reopen(uri: str, run_id: str) -> Iterator[TrackedRun]:
     """Open a run that has ended, to add files; its status is kept.
 
     Raises:
-        ConfigError: There is no such run, it is still at work, or its files are gone.
+        ConfigError: The run does not exist, is still running, or its files are missing.
     """
     client, run = _found(uri, run_id)
     if run.info.status == "RUNNING" and not _is_dead(run):
-        raise ConfigError(f"Run {run_id} is still RUNNING: wait for its end.")
+        raise ConfigError(f"Run {run_id} is still RUNNING: wait until it ends.")
     tracked = TrackedRun(client, run)
     tracked.fetch()
     yield tracked
@@ -312,22 +313,22 @@ def reopen(uri: str, run_id: str) -> Iterator[TrackedRun]:
 
 
 def finished(uri: str, run_id: str) -> Path:
-    """Return the folder of a finished run, to read from.
+    """Return the folder of a finished run, for reading.
 
     Args:
         uri: Tracking database or server.
         run_id: MLflow's id of the run.
 
     Returns:
-        Where its files lie; of a server's run a copy, which goes when this process ends.
+        Folder of its files; for a run on a server, a copy that is deleted when this process ends.
 
     Raises:
-        ConfigError: There is no such run, or it did not finish.
+        ConfigError: The run does not exist or did not finish.
     """
     client, run = _found(uri, run_id)
     if run.info.status != "FINISHED":
         raise ConfigError(
-            f"Run {run_id} is {run.info.status}: what it left may be half a result; name a finished run."
+            f"Run {run_id} is {run.info.status}, so its files may be incomplete; name a finished run."
         )
     tracked = TrackedRun(client, run)
     tracked.fetch()
@@ -349,7 +350,7 @@ def _found(uri: str, run_id: str) -> tuple[MlflowClient, Run]:
             if error.error_code not in _UNKNOWN:
                 raise
             raise ConfigError(
-                f"There is no run {run_id} in {uri}; the MLflow UI and `train` show whole ids, as are needed."
+                f"There is no run {run_id} in {uri}; give the whole id, as the MLflow UI and `train` show it."
             ) from error
     if run.info.lifecycle_stage == "deleted":
         raise ConfigError(f"Run {run_id} was deleted; restore it in the MLflow UI.")
@@ -357,16 +358,16 @@ def _found(uri: str, run_id: str) -> tuple[MlflowClient, Run]:
 
 
 def legal(names: Iterable[str]) -> dict[str, str]:
-    """Return for each name of a parameter or metric one that MLflow takes, no two the same.
+    """Return a distinct name that MLflow accepts for each parameter or metric.
 
-    A class may be called `≥F2 (biopsy)`.
+    Names may contain other characters, because a class may be called `≥F2 (biopsy)`.
 
     Args:
-        names: As fibrolab has them. Those that are legal already stay as they are.
+        names: Names in fibrolab; those that MLflow accepts are kept.
 
     Returns:
-        The legal name of each. Signs are spelt out or become underscores; of names that would then be
-        one, the later ones are numbered.
+        Accepted name of each. Other characters are spelt out or replaced by underscores; if names would
+        become equal, the later ones are numbered.
     """
     found: dict[str, str] = {}
     known = dict.fromkeys(names)
@@ -386,4 +387,4 @@ def _spelt(name: str) -> str:
     for sign, word in _SIGNS.items():
         name = name.replace(sign, word)
     name = re.sub(r"[^\w. /-]", "_", name)[:_LONGEST]
-    return posixpath.normpath(f"/{name}").strip("/ ") or "_"  # no way up, and none from the root
+    return posixpath.normpath(f"/{name}").strip("/ ") or "_"  # neither `..` nor an absolute path

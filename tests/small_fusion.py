@@ -1,4 +1,4 @@
-"""Late fusions of the smallest networks, and batches that they take."""
+"""Late fusions of very small networks, and batches for them."""
 
 from typing import Any
 
@@ -17,12 +17,12 @@ SECOND_LACKS = torch.tensor([True, False, True, True])
 
 
 def images(n: int = 2, size: int = 32) -> Tensor:
-    """Grey noise, a byte a pixel."""
+    """Return grey noise, one byte per pixel."""
     return torch.randint(0, 256, (n, 1, size, size), dtype=torch.uint8)
 
 
 def pairs(present: Tensor | None = None, n: int = 4) -> dict[str, Tensor]:
-    """Grey image and elastogram, which some samples lack."""
+    """Return grey images and elastograms; the latter may be missing for some samples."""
     batch = {"image": images(n), "elastogram": images(n).repeat(1, 3, 1, 1)}
     return batch if present is None else batch | {keys.present("elastogram"): present}
 

@@ -160,7 +160,9 @@ def differing(arms: Mapping[str, Sequence[TrainedRun]]) -> pd.DataFrame:
 
 def _member(side: Side) -> Member:
     """Return the page's description of an arm, with the most serious audit of its runs."""
-    audit = max((each.audit for each in side.records), key=lambda found: keys.GRAVITY.index(found["verdict"]))
+    audit = max(
+        (each.audit for each in side.records), key=lambda found: keys.VERDICTS.index(found["verdict"])
+    )
     sentences = [
         str(each["sentence"]) for each in audit.get("findings") or [] if each.get("level") == audit["verdict"]
     ]

@@ -81,7 +81,7 @@ def announce(folder: Path, run_id: str, uri: str, arms: Mapping[str, Sequence[st
         f"audit    {run.audit['verdict']}, {folder / keys.AUDIT_PAGE}",
         f"report   {folder / keys.REPORT_FILE}",
         f"run      {run_id}",
-        f"compare  {sweeps.side_by_side(arms or {'': [run_id]})}",
+        f"compare  {sweeps.comparison_command(arms or {'': [run_id]})}",
         f"mlflow   {mlflow} ui --backend-store-uri {uri}",
     ):
         console.print(line, highlight=False, markup=False)  # the name of a folder may look like markup: [b]

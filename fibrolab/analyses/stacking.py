@@ -230,7 +230,7 @@ def _save_data(folder: Path, records: Sequence[TrainedRun], classes: Sequence[st
     test = split[keys.PARTITION] == keys.TEST
     split[keys.PARTITION] = split[keys.PARTITION].where(test, keys.TRAIN)
     split.to_csv(folder / keys.SPLIT_FILE, index=False)
-    audited = max(records, key=lambda each: keys.GRAVITY.index(each.audit["verdict"]))
+    audited = max(records, key=lambda each: keys.VERDICTS.index(each.audit["verdict"]))
     if (page := audited.folder / keys.AUDIT_PAGE).is_file():
         shutil.copyfile(page, folder / keys.AUDIT_PAGE)
     labels = first.samples[keys.Y_TRUE].to_numpy()

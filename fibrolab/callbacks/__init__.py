@@ -1,1 +1,1 @@
-"""Callbacks of the training loop: history, guards, averaging, predictions."""
+"""Callbacks of the training loop: averaging, history, predictions, stopping and resuming."""

@@ -1,4 +1,4 @@
-"""Averages of the weights over steps (EMA) or epochs (SWA), which are then validated and kept."""
+"""Average the weights over steps (EMA) or epochs (SWA), and validate and save the average."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -17,14 +17,15 @@ SETTINGS: dict[str, dict[str, float]] = {"none": {}, "ema": {"decay": 0.999}, "s
 
 
 def build_averaging(settings: Mapping[str, Any], max_epochs: int | None) -> "Averaging | None":
-    """Build the callback that averages weights by `settings['name']`; return None for `none`.
+    """Build the callback that averages weights as `settings['name']` says; None for ``none``.
 
     Args:
         settings: `name`, one of ``none``, ``ema`` (with `decay`) and ``swa`` (with `start`).
         max_epochs: Length of the run; `start` is a proportion of it.
 
     Raises:
-        ConfigError: Unknown name or setting, a value out of its range, or a run without an end.
+        ConfigError: The name or a setting is unknown, a value is out of range, or the run has no fixed
+            length.
     """
     given = dict(settings)
     name = given.pop("name", None)
@@ -39,7 +40,10 @@ def build_averaging(settings: Mapping[str, Any], max_epochs: int | None) -> "Ave
     ]
     endless = not isinstance(max_epochs, int) or max_epochs < 1
     if name == "swa" and endless:
-        faults.append(f"averaging=swa needs the length of the run, and trainer.max_epochs={max_epochs}.")
+        faults.append(
+            f"averaging=swa needs the length of the run, but trainer.max_epochs={max_epochs}: "
+            "give a number from 1."
+        )
     refuse(faults)
     if name == "ema":
         return ExponentialAverage(values["decay"])
@@ -47,27 +51,27 @@ def build_averaging(settings: Mapping[str, Any], max_epochs: int | None) -> "Ave
 
 
 class Averaging(WeightAveraging, ABC):
-    """Keeps an average of the weights and the batch-norm statistics beside those that train.
+    """Maintain an average of the weights and batch-norm statistics beside the trained ones.
 
-    From an epoch's validation to the first batch of the next epoch the module holds the average, so that
-    every metric, checkpoint and prediction in between is that of the average. Lightning's
-    `EMAWeightAveraging` is not used because it restores the trained weights before checkpoints are written,
-    so that a checkpoint of weights alone would hold those, and because its decay does not grow. Until the
-    average begins, everything is as without it.
+    From the validation of an epoch to the first batch of the next epoch the module holds the average, so
+    that metrics, checkpoints and predictions use the average. Lightning's `EMAWeightAveraging` is not used
+    for two reasons: it restores the trained weights before checkpoints are written, so a weights-only
+    checkpoint would hold the trained weights; and its decay is constant. Before the first update, this
+    callback has no effect.
     """
 
     def __init__(self) -> None:
-        super().__init__(multi_avg_fn=self._move)
+        super().__init__(multi_avg_fn=self._average)
         self._holds_average = False
 
     @abstractmethod
     def decay(self, updates: int) -> float:
-        """Return the weight of the average in the next update, after so many updates."""
+        """Return the weight of the old average in the next update, given the number of updates so far."""
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Place the average on the device of the training; its counter stays on the host, which reads it."""
+        """Place the average on the training device; its counter stays on the CPU, where it is read."""
         if stage == TrainerFn.FITTING:
-            self._device = trainer.strategy.root_device  # the module itself moves there only later
+            self._device = trainer.strategy.root_device  # Lightning moves the module there only later
             super().setup(trainer, pl_module, stage)
             assert self._average_model is not None
             self._average_model.n_averaged = self._average_model.n_averaged.cpu()
@@ -75,41 +79,41 @@ class Averaging(WeightAveraging, ABC):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Continue with the trained weights."""
+        """Put the trained weights back into the module."""
         if self._holds_average:
             self._exchange(pl_module)
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Validate the average, if there is one yet."""
+        """Put the average into the module for validation, if it has been updated."""
         if self._updates and not self._holds_average:
             self._exchange(pl_module)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Leave the average in place, for the checkpoints that follow."""
+        """Keep the average in the module for the checkpoints; the base class would remove it."""
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Leave the average in place for good."""
+        """Keep the average in the module after training."""
         if self._updates and not self._holds_average:
             self._exchange(pl_module)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Drop the trained weights: tests and predictions from now on use the weights of a checkpoint."""
+        """Discard the trained weights; testing and prediction use the weights of a checkpoint."""
         self._average_model, self._holds_average = None, False
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add the trained weights to a whole checkpoint, whose `state_dict` is the average."""
+        """Add the trained weights to a full checkpoint; its `state_dict` holds the average."""
         if self._updates:
             super().on_save_checkpoint(trainer, pl_module, checkpoint)
-            if self._holds_average:  # Lightning stored the average as the trained weights
+            if self._holds_average:  # Lightning took the average for the trained weights
                 trained, average = checkpoint["state_dict"], checkpoint["current_model_state"]
                 checkpoint |= {"state_dict": average, "current_model_state": trained}
 
     def on_load_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Restore both when a training is resumed; a prediction needs the `state_dict` alone."""
+        """Restore average and trained weights when training resumes; prediction needs only `state_dict`."""
         if self._average_model is not None and "averaging_state" in checkpoint:
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
 
@@ -121,21 +125,21 @@ class Averaging(WeightAveraging, ABC):
         self._swap_models(pl_module)
         self._holds_average = not self._holds_average
 
-    def _move(self, average: list[Tensor], trained: list[Tensor], _: Tensor | int) -> None:
+    def _average(self, average: list[Tensor], trained: list[Tensor], _: Tensor | int) -> None:
         if average[0].is_floating_point():
             get_ema_multi_avg_fn(self.decay(self._updates))(average, trained, None)
-        else:  # such as the batches that a batch norm has seen: a count is not averaged
+        else:  # counters, such as batch norm's number of batches, are copied
             torch._foreach_copy_(average, trained)
 
 
 class ExponentialAverage(Averaging):
     """After every step, w_avg <- d w_avg + (1 - d) w, with d = min(decay, (1 + n) / (10 + n)) at update n.
 
-    The decay grows as TensorFlow's ExponentialMovingAverage with `num_updates` does, so that the first epochs
-    are not dominated by the initial weights.
+    The decay grows as in TensorFlow's ExponentialMovingAverage with `num_updates`, so that the initial
+    weights do not dominate the average in the first epochs.
 
     Args:
-        decay: Limit of d, from 0 to below 1.
+        decay: Upper limit of d, in [0, 1).
     """
 
     def __init__(self, decay: float) -> None:
@@ -143,18 +147,18 @@ class ExponentialAverage(Averaging):
         self._decay = decay
 
     def decay(self, updates: int) -> float:
-        """Return the decay, or less in the first steps."""
+        """Return the decay, smaller in the first steps."""
         return min(self._decay, (1 + updates) / (10 + updates))
 
 
 class EpochAverage(Averaging):
     """Mean of the weights at the ends of the last epochs, by Izmailov et al. (UAI 2018, Algorithm 1).
 
-    The statistics of batch norm are averaged like the weights; the paper computes them again in one more pass
-    over the training data, which would delay every validation.
+    Batch-norm statistics are averaged like the weights. The paper recomputes them in an extra pass over the
+    training data, which would delay every validation.
 
     Args:
-        first: First epoch that is averaged, from 0.
+        first: First epoch that is averaged, counted from 0.
     """
 
     def __init__(self, first: int) -> None:
@@ -168,6 +172,6 @@ class EpochAverage(Averaging):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Add an epoch's weights after its last batch, before its validation."""
+        """Add the weights to the average after the last batch of an epoch, before validation."""
         if trainer.is_last_batch and trainer.current_epoch >= self._first:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)

@@ -1,4 +1,4 @@
-"""The record of every epoch: a CSV for the report, and a line for terminals without a progress bar."""
+"""The history of a training: a CSV for the report, and a line per epoch without a progress bar."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ class History(L.Callback):
 
     Args:
         run: Folder of the run.
-        announce: Print a line an epoch, for logs and pipes.
+        announce: Print a line per epoch, for logs and pipes.
     """
 
     def __init__(self, run: Path, announce: bool) -> None:
@@ -24,7 +24,7 @@ class History(L.Callback):
         self._rows: list[dict[str, Any]] = []
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write the row of this epoch; validation has run by now, so that it is complete."""
+        """Write the row of this epoch; it is complete because validation has already run."""
         metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
         self._rows.append({"epoch": trainer.current_epoch, "step": trainer.global_step, **metrics})
         self._write()
@@ -39,7 +39,7 @@ class History(L.Callback):
         part.replace(self._path)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the rows so far, so that a resumed run keeps them."""
+        """Return the rows so far for the checkpoint."""
         return {"rows": self._rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -16,12 +16,12 @@ from fibrolab.evaluation import predictions
 
 
 class PredictionWriter(BasePredictionWriter):
-    """Write one row a sample and partition, whatever the number of processes.
+    """Write one row per sample and partition, for any number of processes.
 
     Args:
         path: Path of `predictions.csv`.
         samples: The manifest's table; batches refer to its rows by number.
-        labels: Class of every row under the task, int64 (N,).
+        labels: Class of every row in the task, int64 (N,).
         fold: Number of the fold.
         partitions: Partition of each dataloader, in order.
     """
@@ -37,7 +37,7 @@ class PredictionWriter(BasePredictionWriter):
     def write_on_epoch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch_indices: Any
     ) -> None:
-        """Gather the predictions of all ranks; rank 0 writes."""
+        """Gather the predictions of all ranks and write them on rank 0."""
         loaders = outputs if len(self._partitions) > 1 else [outputs]
         parts = [(_join(batches, keys.INDEX), _join(batches, "probabilities")) for batches in loaders]
         gathered = [parts]
@@ -50,7 +50,7 @@ class PredictionWriter(BasePredictionWriter):
         for loader, partition in enumerate(self._partitions):
             rows = np.concatenate([part[loader][0] for part in gathered])
             probabilities = np.concatenate([part[loader][1] for part in gathered])
-            first = np.unique(rows, return_index=True)[1]  # ranks repeat samples to be of equal length
+            first = np.unique(rows, return_index=True)[1]  # some samples occur on several ranks
             frames.append(self._frame(rows[first], probabilities[first], partition))
         predictions.write(pd.concat(frames, ignore_index=True), self._path)
 

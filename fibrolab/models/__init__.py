@@ -1,1 +1,1 @@
-"""The networks, as plain `nn.Module`: backbones, their fusion, heads, and the weights they start from."""
+"""The networks, as plain `nn.Module`: backbones, their fusion, heads, and initial weights."""

@@ -1,4 +1,4 @@
-"""The contract of every backbone: an image or clip as bytes in, a feature vector out."""
+"""The interface of every backbone: from an image or a clip (bytes) to a feature vector."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,11 +11,11 @@ from fibrolab.errors import ConfigError
 from fibrolab.models import freezing
 from fibrolab.models.networks import (
     build_network,
+    build_user_network,
     fault_of_name,
     published_weights,
-    size_refused,
+    size_fault,
     square_map,
-    users_network,
 )
 from fibrolab.models.weights import WeightsReport, load_weights
 
@@ -24,54 +24,55 @@ POOLINGS: dict[str, Callable[[Tensor], Tensor]] = {
     "max": lambda features: features.flatten(2).amax(2),
     "flatten": lambda features: features.flatten(1),
 }
-NATIVE = "native"  # whatever the network itself does in front of its classifier
+NATIVE = "native"  # the pooling of the network itself, in front of its classifier
 SCALINGS = ("backbone", "unit")
-CHANNELS = 3  # that every network of ImageNet expects
+CHANNELS = 3  # of the input that networks trained on ImageNet expect
 
 
 class Backbone(nn.Module):
     """A network of timm or torchvision without its classifier.
 
-    Images arrive as bytes of one channel and are scaled and expanded to three channels in the last step, so
-    that everything before the network moves a third of the channels and a quarter of the bytes.
+    Images arrive as bytes of one channel. They are scaled and expanded to three channels only here, so that
+    loading and transfer handle a third of the channels and a quarter of the bytes per value.
 
     Args:
-        name: Any network of timm, such as ``resnet50``, or with a tag of its weights: ``vgg16.tv_in1k``; or
-            one of torchvision's ``googlenet``, ``r3d_18``, ``mc3_18`` and ``r2plus1d_18``, the last three
-            for clips.
-        pretrained: Start from the weights that its library publishes.
+        name: Any network of timm, such as ``resnet50``, also with a tag of its weights (``vgg16.tv_in1k``);
+            or ``googlenet``, ``r3d_18``, ``mc3_18`` or ``r2plus1d_18`` of torchvision, the last three for
+            clips.
+        pretrained: Start from the weights that the network's library publishes.
         weights: Start from this file instead (see `fibrolab.models.weights.load_weights`).
-        pooling: ``native`` as the network itself does it (ResNet50: average, 2048 values; VGG16: its two
-            dense layers, 4096), or ``avg``, ``max`` or ``flatten`` of the last feature map (VGG16 at 224 px:
+        pooling: ``native`` for the network's own pooling (ResNet50: average, 2048 values; VGG16: two dense
+            layers, 4096), or ``avg``, ``max`` or ``flatten`` of the last feature map (VGG16 at 224 px:
             512 x 7 x 7 = 25,088).
-        freeze: The part that does not train: ``none``, ``all``, ``gradual``, or everything up to and with a
-            layer, such as ``layer3`` or ``blocks.3.1`` (see `freezing.frozen_parameters`). It has no
-            gradients, and its batch norm and dropout stay in evaluation mode while the rest trains.
-        unfreeze_every: Epochs until the next stage trains, where freezing is gradual.
+        freeze: The part that does not train: ``none``, ``all``, ``gradual``, or the name of a layer for
+            everything up to and including it, such as ``layer3`` or ``blocks.3.1`` (see
+            `freezing.frozen_parameters`). Frozen parameters have no gradients; batch norm and dropout of
+            frozen layers stay in evaluation mode while the rest trains.
+        unfreeze_every: Epochs from one stage to the next under gradual freezing.
         scaling: ``backbone`` for (x / 255 - mean) / std with the network's own mean and standard deviation,
             or ``unit`` for x / 255.
         image_size: Side of the square images [px].
-        _target_: Dotted path of a network of the user's own (`fibrolab.models.networks.users_network`); any
-            `name` then.
-        **settings: Its arguments.
+        _target_: Dotted path of the user's own network (`fibrolab.models.networks.build_user_network`);
+            `name` is then free.
+        **settings: Arguments of the user's own network.
 
     Attributes:
         network: The network of timm, of torchvision or of the user.
         num_features: Length of the feature vector.
         mean: Mean that scaling subtracts, (1, 3, 1, 1), in [0, 1]; (1, 3, 1, 1, 1) for clips.
         std: Standard deviation that scaling divides by, of the same shape.
-        native_size: Image side for which the published weights were trained [px].
-        takes_clips: Whether it takes clips, not images.
-        layers: Names of the stages' last layers, from the input to the head.
-        frozen: Whether none of it ever trains.
-        weights_report: The matched keys, where weights were loaded.
+        native_size: Side of the images that the published weights were trained on [px].
+        takes_clips: Whether the network takes clips, not images.
+        layers: Name of the last layer of each stage, from the input to the head.
+        frozen: Whether no parameter trains in any epoch.
+        weights_report: The matched keys if weights were loaded, otherwise None.
 
     Raises:
         ConfigError: A setting is unknown or the network cannot take images of that size.
-        WeightsError: The weights cannot be found, fetched or fitted.
+        WeightsError: The weights cannot be found or downloaded, or do not fit.
     """
 
-    network: Any  # a network of timm: it has more than nn.Module promises
+    network: Any  # not nn.Module: networks of timm have further attributes
     mean: Tensor
     std: Tensor
 
@@ -90,14 +91,18 @@ class Backbone(nn.Module):
     ) -> None:
         super().__init__()
         refuse(_faults(name, pretrained, weights, pooling, unfreeze_every, scaling, _target_))
-        # Before the network is built, which may take seconds:
+        # Before the network is built, because that may take seconds:
         source = published_weights(name) if pretrained else weights
         self.name, self.pooling, self.scaling, self.image_size = name, pooling, scaling, image_size
         self.freeze, self.unfreeze_every, self.frozen = freeze, unfreeze_every, False
-        built = users_network(_target_, image_size, settings) if _target_ else build_network(name, image_size)
+        built = (
+            build_user_network(_target_, image_size, settings)
+            if _target_
+            else build_network(name, image_size)
+        )
         self.network, self.native_size, self.takes_clips = built.module, built.native_size, built.takes_clips
         self._register_scaling(built.mean, built.std)
-        self._refuse_misfits(built.stride)
+        self._check_compatible(built.stride)
         self.num_features = self._probe()
         refuse([fault] if (fault := freezing.fault_of_freezing(self.network, freeze)) else [])
         self.layers = tuple(freezing.layers(self.network))
@@ -125,16 +130,16 @@ class Backbone(nn.Module):
         """Return the last feature map (B, C, h, w), of clips (B, C, t, h, w), before any pooling.
 
         Raises:
-            ConfigError: The network keeps no square map, so that only its native pooling can be used.
+            ConfigError: The network has no square feature map; only its native pooling can be used.
         """
         forward = getattr(self.network, "forward_features", lambda images: None)
         features = square_map(forward(self.scale(images)), self.network)
         if features is None:
-            raise ConfigError(f"pooling: {self.name} keeps no feature map to pool. Use pooling: {NATIVE}.")
+            raise ConfigError(f"pooling: {self.name} has no feature map to pool. Use pooling: {NATIVE}.")
         return features
 
     def scale(self, images: Tensor) -> Tensor:
-        """Return the scaled input (B, 3, ...): subtracting one mean a channel makes three channels of one."""
+        """Return the scaled input (B, 3, ...); subtracting the mean (3 channels) expands 1 channel to 3."""
         return (images.to(self.mean.dtype) / 255 - self.mean) / self.std
 
     def depths(self) -> dict[str, int]:
@@ -162,21 +167,22 @@ class Backbone(nn.Module):
             scales = torch.tensor(values if own else (unit,) * CHANNELS)
             self.register_buffer(key, scales.view(1, CHANNELS, *axes), persistent=False)
 
-    def _refuse_misfits(self, stride: int) -> None:
-        """Refuse settings that contradict the network."""
+    def _check_compatible(self, stride: int) -> None:
+        """Refuse settings that do not fit the network."""
         faults = []
         if self.image_size < stride:
             reason = f"one value of its feature map covers {stride} px, so they need {stride} px or more"
-            faults.append(size_refused(self.name, self.image_size, reason))
+            faults.append(size_fault(self.name, self.image_size, reason))
         if self.takes_clips and self.pooling == "flatten":
             faults.append(
-                "pooling: flatten makes as many features as a clip has frames. Use native, avg or max."
+                "pooling: flatten would make the number of features depend on the clip's length. "
+                "Use native, avg or max."
             )
         refuse(faults)
 
     def _probe(self) -> int:
-        """Return the length of the feature vector, found with one blank image; remove unused layers."""
-        self.eval()  # a single image would break batch norm, and must not change its statistics
+        """Run one blank image, remove the layers that did not run, and return the length of the features."""
+        self.eval()  # in training mode, batch norm fails on a single image or changes its statistics
         frames = (1,) if self.takes_clips else ()
         blank = torch.zeros(1, 1, *frames, self.image_size, self.image_size)
         ran: set[nn.Module] = set()
@@ -185,13 +191,13 @@ class Backbone(nn.Module):
             with torch.no_grad():
                 length = self(blank).shape[1]
         except (RuntimeError, AssertionError, ValueError) as fault:
-            raise ConfigError(size_refused(self.name, self.image_size, fault)) from fault
+            raise ConfigError(size_fault(self.name, self.image_size, fault)) from fault
         finally:
             for hook in hooks:
                 hook.remove()
         for name, child in list(self.network.named_children()):
             if ran.isdisjoint(child.modules()) and any(True for _ in child.parameters()):
-                setattr(self.network, name, nn.Identity())  # VGG16's dense layers: 120 million values unused
+                setattr(self.network, name, nn.Identity())  # e.g. 120 million weights of VGG16's dense layers
         return int(length)
 
 
@@ -206,7 +212,10 @@ def _faults(
 ) -> list[str]:
     faults = [fault] if not target and (fault := fault_of_name(name)) else []
     if target and pretrained:
-        faults.append(f"pretrained: {name} has no published weights that are known here. Give weights: PATH.")
+        faults.append(
+            f"pretrained: {name} is not from timm or torchvision and has no published weights. "
+            "Give weights: PATH."
+        )
     for setting, given, allowed in (
         ("pooling", pooling, (NATIVE, *POOLINGS)),
         ("scaling", scaling, SCALINGS),

@@ -23,25 +23,25 @@ COLUMNS = (
 class ClinicalBranch(nn.Module):
     """Clinical values, some of them not measured -> dense layers -> features.
 
-    A value becomes (x - mean) / sd of the training samples, and 0, their mean, where it was not measured.
-    Beside it stands a second column, 1 where it was not measured and 0 elsewhere, so that the network need
-    not take a missing value for an average one (missing-indicator method: Groenwold et al., CMAJ 184:1265,
-    2012).
+    A value is standardised to (x - mean) / sd of the training samples; a value that was not measured becomes
+    0, the mean. A second column per value is 1 where it was not measured and 0 elsewhere, so that the network
+    can distinguish a missing value from an average one (missing-indicator method: Groenwold et al.,
+    CMAJ 184:1265, 2012).
 
     Args:
-        columns: The values by the names of their manifest columns.
-        mean: Of each column over the training samples that have it, (D,), in the units of the batch.
-        sd: Their standard deviation, (D,); a column that does not vary is only centred.
-        hidden: Units of the dense layers, each followed by ReLU; none passes the 2 D numbers on as they are.
-        places: Where the columns stand in the batch's values; default: the batch holds these and no others.
+        columns: Names of the manifest columns.
+        mean: Mean of each column over the training samples that have it, (D,), in the units of the batch.
+        sd: Standard deviation of each column, (D,); a constant column is only centred.
+        hidden: Units of the dense layers, each followed by ReLU; if empty, the 2 D numbers are the features.
+        places: Indices of the columns in the batch's values; by default the batch holds only these columns.
 
     Attributes:
-        columns: As given.
+        columns: Names of the manifest columns.
         num_features: Units of the last layer, or 2 D.
-        frozen: False: it is trained from scratch with the head.
+        frozen: False: the branch is trained from scratch with the head.
 
     Raises:
-        ConfigError: A column is unknown or named twice, there is none, or a width is not positive.
+        ConfigError: A column is unknown or repeated, no column is given, or a width is not positive.
     """
 
     mean: Tensor
@@ -77,7 +77,7 @@ class ClinicalBranch(nn.Module):
         return features
 
     def depths(self) -> dict[str, int]:
-        """Depth of every parameter: the number of dense layers in front of it."""
+        """Return the depth of every parameter: the number of dense layers before it."""
         return {name: int(name.split(".")[1]) // 2 for name, _ in self.named_parameters()}
 
     def at_epoch(self, epoch: int) -> None:
@@ -87,10 +87,10 @@ class ClinicalBranch(nn.Module):
 def faults(columns: object, hidden: object) -> list[str]:
     """Return a sentence on each fault of the columns and layers."""
     if not isinstance(columns, Sequence) or isinstance(columns, str) or not columns:
-        return [f"columns: {columns} is no list of clinical columns. Give some of: {', '.join(COLUMNS)}."]
+        return [f"columns: {columns} is not a list of clinical columns. Give some of: {', '.join(COLUMNS)}."]
     found = [unknown("columns", name, COLUMNS) for name in columns if name not in COLUMNS]
     if len(set(columns)) < len(columns):
-        found.append(f"columns: {', '.join(map(str, columns))} names one twice. Name each once.")
+        found.append(f"columns: {', '.join(map(str, columns))} repeats a column. Name each once.")
     if not isinstance(hidden, Sequence) or not all(isinstance(n, int) and n >= 1 for n in hidden):
-        found.append(f"hidden: {hidden} is no list of widths. Give the units of each layer, such as [16].")
+        found.append(f"hidden: {hidden} is not a list of widths. Give the units of each layer, such as [16].")
     return found

@@ -1,4 +1,4 @@
-"""A 2D network over the frames of a clip: averaged, read by an LSTM, or inflated through time."""
+"""Image networks applied to the frames of a clip: averaged, read by an LSTM, or inflated to 3D."""
 
 import inspect
 from typing import Any
@@ -11,13 +11,13 @@ from fibrolab.models.side_taps import add_side_taps, side_taps
 
 
 class OverFrames(nn.Module):
-    """Base class of the models over frames: an image network that runs on every frame of a clip.
+    """Base class of clip models that run an image network on every frame.
 
     Args:
-        backbone: The network of pictures.
+        backbone: The image network.
 
     Attributes:
-        backbone: As given.
+        backbone: The image network.
         num_features: Length of the feature vector, F.
     """
 
@@ -34,36 +34,36 @@ class OverFrames(nn.Module):
 
     @property
     def frozen(self) -> bool:
-        """Return whether no part of it ever trains."""
+        """Return whether no parameter ever trains."""
         return self.backbone.frozen
 
     def depths(self) -> dict[str, int]:
-        """Depth of every parameter in the network of pictures, from 0 at the input."""
+        """Return the depth of every parameter of the image network, 0 at the input."""
         return {f"backbone.{name}": depth for name, depth in self.backbone.depths().items()}
 
     def at_epoch(self, epoch: int) -> None:
-        """Let train what trains in this epoch."""
+        """Unfreeze the stages scheduled for this epoch and freeze all others."""
         self.backbone.at_epoch(epoch)
 
 
 class Average(OverFrames):
-    """Features of each frame, averaged over the clip: what it shows, in whatever order."""
+    """Average of the features over the frames; independent of their order."""
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Feature vectors (B, F) of clips (B, 1 or 3, T, H, W) of any length T."""
+        """Return feature vectors (B, F) of clips (B, 1 or 3, T, H, W) of any length T."""
         return self.each_frame(clips).mean(1)
 
 
-class LongShortTerm(OverFrames):
-    """An LSTM reads the features frame by frame; its last state stands for the clip.
+class FrameLSTM(OverFrames):
+    """An LSTM over the frames' features; its last state is the feature vector of the clip.
 
-    Paper 5 names a 2D-CNN + LSTM without its sizes; these are ours.
+    Paper 5 names a 2D-CNN + LSTM without its sizes; the default sizes are our choice.
 
     Args:
-        backbone: A network of pictures.
+        backbone: The image network.
         units: Length of the state.
-        layers: LSTMs on top of each other.
-        bidirectional: Read the clip backwards too; both last states are joined.
+        layers: Number of stacked LSTM layers.
+        bidirectional: Read the clip backwards too; both last states are concatenated.
 
     Raises:
         ConfigError: A size is below 1.
@@ -83,32 +83,32 @@ class LongShortTerm(OverFrames):
         self.num_features = units * (2 if bidirectional else 1)
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Feature vectors (B, F) of clips (B, 1 or 3, T, H, W) of any length T."""
+        """Return feature vectors (B, F) of clips (B, 1 or 3, T, H, W) of any length T."""
         _, (state, _) = self.lstm(self.each_frame(clips))  # (layers * directions, B, units)
         directions = state[-2:] if self.lstm.bidirectional else state[-1:]
         return directions.transpose(0, 1).flatten(1)  # (directions, B, units) -> (B, directions * units)
 
     @property
     def frozen(self) -> bool:
-        """Never: the LSTM trains."""
+        """Return False: the LSTM always trains."""
         return False
 
     def depths(self) -> dict[str, int]:
-        """Depth of every parameter; the LSTM is one deeper than the 2D network."""
+        """Return the depth of every parameter; the LSTM is one deeper than the image network."""
         below = super().depths()
         depth = 1 + max(below.values(), default=-1)
         return below | {f"lstm.{name}": depth for name, _ in self.lstm.named_parameters()}
 
 
 class Inflated(Average):
-    """The network of pictures turned into a 3D one: its convolutions see the frames before and after.
+    """The image network inflated to 3D: its convolutions also read the previous and the next frame.
 
-    See `fibrolab.models.side_taps.add_side_taps`. Before training it is exactly `Average`. A convolution
-    costs three times as much. VGG16 with its native pooling has a dense layer of 7 x 7, which would grow by
-    205 million weights: give it `pooling: avg`.
+    See `fibrolab.models.side_taps.add_side_taps`. Before training, its output equals that of `Average`. A
+    convolution costs three times as much. VGG16 with its native pooling has a dense layer of 7 x 7, which
+    would grow by 205 million weights: give it `pooling: avg`.
 
     Args:
-        backbone: A convolutional network, some of which trains; changed in place.
+        backbone: A convolutional network with at least one convolution that trains; changed in place.
 
     Raises:
         ConfigError: The network has no convolution to inflate, or none that ever trains.
@@ -116,28 +116,29 @@ class Inflated(Average):
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__(backbone)
-        self.convs = add_side_taps(backbone)  # a plain list: they are modules of the backbone
+        self.convs = add_side_taps(backbone)  # a plain list: the backbone registers them already
 
     def each_frame(self, clips: Tensor) -> Tensor:
-        """Return features (B, T, F) of frames of clips (B, 1 or 3, T, H, W), each with its neighbours."""
+        """Return features (B, T, F) of clips (B, 1 or 3, T, H, W), each from a frame and its neighbours."""
         for conv in self.convs:
             side_taps(conv).length = clips.shape[2]
         return super().each_frame(clips)
 
 
-FRAMES: dict[str, type[OverFrames]] = {"average": Average, "lstm": LongShortTerm, "inflated": Inflated}
+FRAMES: dict[str, type[OverFrames]] = {"average": Average, "lstm": FrameLSTM, "inflated": Inflated}
 
 
 def over_frames(backbone: Backbone, name: str, **settings: Any) -> OverFrames:
     """Build a branch for clips (B, 1, T, H, W) from an image network.
 
     Args:
-        backbone: The network of pictures.
+        backbone: The image network.
         name: One of `FRAMES`.
-        settings: Its arguments.
+        settings: Arguments of that class.
 
     Raises:
-        ConfigError: The name or a setting is unknown, out of range, or nothing for this backbone.
+        ConfigError: The name or a setting is unknown, a setting is out of range, or the backbone does not
+            fit.
     """
     if name not in FRAMES:
         refuse([unknown("frames", name, FRAMES)])
@@ -150,7 +151,7 @@ def over_frames(backbone: Backbone, name: str, **settings: Any) -> OverFrames:
 
 def _size_faults(**sizes: int) -> list[str]:
     return [
-        f"frames.{name}: {size} is no size. Give a whole number, 1 or more."
+        f"frames.{name}: {size} is not a size. Give a whole number, 1 or more."
         for name, size in sizes.items()
         if not isinstance(size, int) or size < 1
     ]

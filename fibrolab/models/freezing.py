@@ -1,7 +1,7 @@
-"""Freezing of a network in whole or in part, by its stages from the input to the head.
+"""Freeze a network, or its stages from the input up to a layer.
 
-A frozen parameter requires no gradient, and autograd stores no activations before the first layer that does:
-the frozen first stages cost a forward pass and nothing else.
+Frozen parameters require no gradient. Autograd stores no activations before the first layer that requires
+one, so frozen first stages cost only their forward pass.
 """
 
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ def _timm_matcher(network: nn.Module) -> Any:
     """Return the matcher by which timm assigns parameters to stages; None for networks without one."""
     try:
         return network.group_matcher(coarse=True)  # type: ignore[operator]
-    except (AttributeError, AssertionError):  # not of timm, or, as RDNet, without coarse stages
+    except (AttributeError, AssertionError):  # not a timm network, or without coarse stages, such as RDNet
         return None
 
 
@@ -72,10 +72,11 @@ def frozen_parameters(network: nn.Module, freeze: str, epoch: int = 0, unfreeze_
 
     Args:
         network: The network.
-        freeze: ``none``, ``all``, ``gradual`` or the name of a layer: everything up to and with it. Gradual
-            is Howard & Ruder, "Universal Language Model Fine-tuning for Text Classification", ACL 2018,
-            section 3.3: at epoch 0 nothing of the network trains, then it is unfrozen from the head down.
-        epoch: From 0.
+        freeze: ``none``, ``all``, ``gradual``, or the name of a layer to freeze everything up to and
+            including it. ``gradual`` follows Howard & Ruder, "Universal Language Model Fine-tuning for Text
+            Classification", ACL 2018, section 3.3: at epoch 0 the whole network is frozen, then stages are
+            unfrozen from the head down.
+        epoch: Number of the epoch, from 0.
         unfreeze_every: Epochs from one stage to the next.
     """
     found = stages(network)
@@ -98,9 +99,9 @@ def freeze_parameters(network: nn.Module, names: set[str]) -> None:
 
 
 def frozen_layers(network: nn.Module) -> Iterator[nn.Module]:
-    """Yield the layers in which nothing trains: their batch norm and dropout stay in evaluation mode.
+    """Yield the layers in which no parameter trains; they stay in evaluation mode (batch norm, dropout).
 
-    A layer without parameters, such as dropout, follows the layer before it.
+    A layer without parameters, such as dropout, counts as frozen if the layer before it is.
     """
     is_frozen = False
     for module in network.modules():

@@ -1,4 +1,4 @@
-"""Late fusion: any number of branches side by side, their features joined in front of one head."""
+"""Late fusion: the features of any number of branches are fused before one head."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, cast
@@ -15,17 +15,17 @@ from fibrolab.targets import call, imported
 
 Batch = Mapping[str, Tensor]
 MODALITY_DROPOUT = "modality_dropout"  # setting of every fusion
-TARGET = "_target_"  # setting of a fusion or a head of the user's own: its dotted path
+TARGET = "_target_"  # setting: dotted path of the user's own fusion or head
 
 
 class Concatenate(nn.Module):
-    """Features one behind the other, zeros for a branch that a sample goes without.
+    """Concatenated features; zeros for the branches whose input a sample lacks.
 
     Args:
-        sizes: Length of the features of each branch, in their order.
+        sizes: Number of features of each branch, in order.
 
     Attributes:
-        num_features: Sum of the lengths.
+        num_features: Sum of the sizes.
     """
 
     def __init__(self, sizes: Mapping[str, int]) -> None:
@@ -33,7 +33,7 @@ class Concatenate(nn.Module):
         self.num_features = sum(sizes.values())
 
     def forward(self, features: Batch, present: Batch) -> Tensor:
-        """Joined (B, num_features) of features (B, F) by branch; those that are absent are zeros already."""
+        """Concatenate features (B, F) of each branch, zeros where absent, to (B, num_features)."""
         return torch.cat(list(features.values()), dim=1)
 
 
@@ -43,12 +43,12 @@ class Gated(nn.Module):
     h_i = tanh(W_i x_i + b_i); z = softmax over i of (V_i [x_1 .. x_n] + c_i), for each of the `width` units;
     h = sum_i z_i * h_i. With two branches z_1 is the sigmoid of a linear function and z_2 = 1 - z_1: the
     bimodal unit of Arevalo et al., "Gated multimodal units for information fusion", ICLR workshop 2017,
-    arXiv:1702.01992 (with biases). For more, their gates are sigmoids that need not sum to one; ours do, so
-    that a branch can lose its gate, where a sample goes without it, and leave its share to the others.
+    arXiv:1702.01992 (with biases). For more branches, their gates are sigmoids that need not sum to one. Here
+    the gates sum to one over the branches that a sample has; the gate of an absent branch is zero.
 
     Args:
-        sizes: Length of the features of each branch, in their order.
-        width: Units of the joined features.
+        sizes: Number of features of each branch, in order.
+        width: Number of fused features.
 
     Attributes:
         num_features: `width`.
@@ -60,20 +60,20 @@ class Gated(nn.Module):
     def __init__(self, sizes: Mapping[str, int], width: int = 512) -> None:
         super().__init__()
         if not isinstance(width, int) or width < 1:
-            raise ConfigError(f"model.fusion.width: {width} is no number of units. Give 1 or more.")
+            raise ConfigError(f"model.fusion.width: {width} is not a number of units. Give 1 or more.")
         self.num_features = width
         self.views = nn.ModuleDict({name: nn.Linear(size, width) for name, size in sizes.items()})
         self.gates = nn.Linear(sum(sizes.values()), len(sizes) * width)
 
     def forward(self, features: Batch, present: Batch) -> Tensor:
-        """Joined (B, width) of features (B, F) by branch, with masks (B,) of those that some samples lack."""
+        """Fuse features (B, F) of each branch to (B, width), with masks (B,) of incomplete branches."""
         views = torch.stack([torch.tanh(view(features[name])) for name, view in self.views.items()], dim=1)
         scores = self.gates(torch.cat([features[name] for name in self.views], dim=1))
         scores = scores.unflatten(1, (len(self.views), -1))  # (B, n * width) -> (B, n, width)
         if present:
             every = torch.ones(len(scores), dtype=torch.bool, device=scores.device)
-            shut = ~torch.stack([present.get(name, every) for name in self.views], dim=1)  # (B, n)
-            scores = scores.masked_fill(shut.unsqueeze(2), -torch.inf)
+            absent = ~torch.stack([present.get(name, every) for name in self.views], dim=1)  # (B, n)
+            scores = scores.masked_fill(absent.unsqueeze(2), -torch.inf)
         return (scores.softmax(dim=1) * views).sum(dim=1)
 
 
@@ -81,39 +81,39 @@ FUSIONS: dict[str, Callable[..., Concatenate | Gated]] = {"concatenate": Concate
 
 
 class LateFusion(nn.Module):
-    """Branches on entries of a batch -> joined features -> dense head -> logits.
+    """Branches on entries of a batch -> fused features -> head -> logits.
 
-    One branch is the plain classifier. Two on the same image are the hybrid of ResNet50 (2048 features) and
-    VGG16 (4096), joined to 6144. Branches with an `input` of their own are the multimodal networks:
-    Inception-V3 on grey image and elastogram joins 2048 + 2048 to 4096.
+    With one branch this is a plain classifier. With two on the same image it is the hybrid of paper 1:
+    ResNet50 (2048 features) and VGG16 (4096), concatenated to 6144. With different inputs it is a multimodal
+    network: Inception-V3 on grey image and elastogram, 2048 + 2048 concatenated to 4096.
 
-    A sample may lack an input: what stands in its place in the batch then has no part in its result, nor in
-    the batch norm of the branch.
+    A sample may lack an input. The placeholder in the batch then affects neither the sample's logits nor the
+    batch norm of the branch.
 
     Args:
         branches: Settings of each branch by its name (`fibrolab.models.branches.build_branch`).
-        head: Settings of `build_head` but for its sizes and its output; or `_target_`, the dotted path of an
-            `nn.Module` of the user's own that takes `in_features`, `num_classes`, `output` (as `build_head`)
-            and these settings.
+        head: Settings of `build_head` without `in_features`, `num_classes` and `output`; or `_target_`, the
+            dotted path of the user's own `nn.Module`, which takes these three arguments and the other
+            settings.
         num_classes: Number of classes, K.
         image_size: Side of the square images [px].
         fusion: `name`, one of `FUSIONS`, with its settings (default: ``concatenate``), and
-            `modality_dropout`, the proportion of inputs that a sample loses in training, never all that it
-            has. With `_target_`, an `nn.Module` of the user's own that takes `sizes` and these settings, has
-            `num_features`, and is called as `Concatenate`.
-        output: Builds the last layer of the head (`build_head`).
+            `modality_dropout`, the probability that a sample loses an input in training; one input is always
+            kept. Or `_target_`, the dotted path of the user's own `nn.Module`, which takes `sizes` and the
+            other settings, has `num_features`, and is called like `Concatenate`.
+        output: Function that builds the last layer of the head (`build_head`).
         clinical: `columns` of the batch's clinical values, their `mean` and `sd` over the training samples.
 
     Attributes:
         branches: The branches by name, in the order of their features.
-        fusion: What joins them.
+        fusion: The module that fuses their features.
         head: The dense layers.
         inputs: The batch keys that the network takes, each once.
-        num_features: Length of the joined feature vector.
+        num_features: Length of the fused feature vector.
 
     Raises:
         ConfigError: There is no branch, or settings are unknown or out of range; all are listed.
-        WeightsError: A branch's weights cannot be found, fetched or fitted.
+        WeightsError: A branch's weights cannot be found or downloaded, or do not fit.
     """
 
     def __init__(
@@ -127,32 +127,32 @@ class LateFusion(nn.Module):
         clinical: Settings | None = None,
     ) -> None:
         super().__init__()
-        joint: dict[str, Any] = {"name": "concatenate", MODALITY_DROPOUT: 0.0, **(fusion or {})}
-        refuse(_faults(branches, head, joint, clinical))
-        self.branches = _built(branches, image_size, clinical)
+        fusing: dict[str, Any] = {"name": "concatenate", MODALITY_DROPOUT: 0.0, **(fusion or {})}
+        refuse(_faults(branches, head, fusing, clinical))
+        self.branches = _branches_from(branches, image_size, clinical)
         self._keys = {name: settings.get(INPUT, keys.IMAGE) for name, settings in branches.items()}
         self.inputs = tuple(dict.fromkeys(self._keys.values()))
-        self.modality_dropout: float = joint.pop(MODALITY_DROPOUT)
-        sizes = {name: branch.num_features for name, branch in self._named()}
-        self.fusion = _joined(joint, sizes)
+        self.modality_dropout: float = fusing.pop(MODALITY_DROPOUT)
+        sizes = {name: branch.num_features for name, branch in self._branch_items()}
+        self.fusion = _fusion_from(fusing, sizes)
         self.num_features: int = self.fusion.num_features
-        self.head = _headed(head, self.num_features, num_classes, output)
+        self.head = _head_from(head, self.num_features, num_classes, output)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Return logits (B, outputs) of a batch with `inputs`, or with features instead of pixels."""
+        """Return logits (B, outputs) of a batch with `inputs`, or with precomputed features instead."""
         logits: Tensor = self.head(self.encode(batch))
         return logits
 
     def encode(self, batch: Batch) -> Tensor:
-        """Joined features (B, num_features) of a batch; in training, without the inputs that are dropped."""
+        """Return fused features (B, num_features); in training, modality dropout is applied first."""
         present = self._present(batch)
         features = self._features(batch, present)
         masks = {name: present[key] for name, key in self._keys.items() if key in present}
-        joined: Tensor = self.fusion(features, masks)
-        return joined
+        fused: Tensor = self.fusion(features, masks)
+        return fused
 
     def features(self, batch: Batch) -> dict[str, Tensor]:
-        """Return features (B, F) of each branch, zeros where a sample lacks its input; nothing is dropped.
+        """Return features (B, F) of each branch, zeros where a sample lacks its input; no modality dropout.
 
         Raises:
             ConfigError: The batch lacks an entry that a branch takes.
@@ -161,11 +161,11 @@ class LateFusion(nn.Module):
         return self._features(batch, masks)
 
     def depths(self) -> dict[str, int]:
-        """Depth of every parameter by name, the fusion's and the head's being the greatest.
+        """Return the depth of every parameter by name; fusion and head have the largest.
 
-        Branches end at the same depth, whatever their length: their last layers are equally near to the head.
+        The last layers of all branches have the same depth, because they are equally close to the head.
         """
-        of_branches = {name: branch.depths() for name, branch in self._named()}
+        of_branches = {name: branch.depths() for name, branch in self._branch_items()}
         tops = {name: 1 + max(depths.values(), default=-1) for name, depths in of_branches.items()}
         head = max(tops.values())
         found = {
@@ -176,11 +176,11 @@ class LateFusion(nn.Module):
         return {name: found.get(name, head) for name, _ in self.named_parameters()}
 
     def at_epoch(self, epoch: int) -> None:
-        """Freeze and thaw what this epoch asks for in every branch."""
-        for _, branch in self._named():
+        """Unfreeze the stages scheduled for this epoch in every branch and freeze all others."""
+        for _, branch in self._branch_items():
             branch.at_epoch(epoch)
 
-    def _named(self) -> list[tuple[str, Branch]]:
+    def _branch_items(self) -> list[tuple[str, Branch]]:
         return [(name, cast(Branch, branch)) for name, branch in self.branches.items()]
 
     def _present(self, batch: Batch) -> dict[str, Tensor]:
@@ -189,10 +189,10 @@ class LateFusion(nn.Module):
         drops = self.training and self.modality_dropout > 0
         if not given and not drops:
             return {}
-        found = [self._source(name, batch) for name in self._keys]
-        every = torch.ones(len(found[0]), dtype=torch.bool, device=found[0].device)
+        entries = [self._entry(name, batch) for name in self._keys]
+        every = torch.ones(len(entries[0]), dtype=torch.bool, device=entries[0].device)
         table = torch.stack([batch.get(keys.present(key), every) for key in self.inputs], dim=1)
-        assert table.any(dim=1).all(), "a sample without any input"  # the data refuses it
+        assert table.any(dim=1).all(), "a sample without any input"  # the datamodule refuses these
         if drops:
             table = drop_modalities(table, self.modality_dropout)
         return {key: table[:, n] for n, key in enumerate(self.inputs) if drops or key in given}
@@ -203,51 +203,52 @@ class LateFusion(nn.Module):
     def _feature(self, name: str, batch: Batch, present: Tensor | None) -> Tensor:
         """Return features (B, F) of one branch, computed only on the rows that have its input.
 
-        What stands in for a missing picture (zeros) would count in the mean and variance of batch norm, in
-        training and ever after, so the branch never sees it.
+        The zeros in place of a missing image would distort the statistics of the branch's batch norm.
         """
-        source, branch = self._source(name, batch), cast(Branch, self.branches[name])
-        ready = keys.features(name) in batch
+        entry, branch = self._entry(name, batch), cast(Branch, self.branches[name])
+        precomputed = keys.features(name) in batch
         if present is None:
-            return source if ready else branch(source)
-        if ready:
-            return source.masked_fill(~present.unsqueeze(1), 0)
+            return entry if precomputed else branch(entry)
+        if precomputed:
+            return entry.masked_fill(~present.unsqueeze(1), 0)
         rows = present.nonzero().squeeze(1)
         if not len(rows):
-            return torch.zeros(len(source), branch.num_features, device=source.device)
-        # torch refuses to train batch norm on one row whose map is 1 x 1: a lone row goes in twice.
-        fed = rows.repeat(2) if self.training and len(rows) == 1 else rows
-        found = branch(source[fed])[: len(rows)]
-        return found.new_zeros(len(source), branch.num_features).index_copy(0, rows, found)
+            return torch.zeros(len(entry), branch.num_features, device=entry.device)
+        # torch cannot train batch norm on a single row with a 1 x 1 map: such a row is passed twice.
+        passed = rows.repeat(2) if self.training and len(rows) == 1 else rows
+        found = branch(entry[passed])[: len(rows)]
+        return found.new_zeros(len(entry), branch.num_features).index_copy(0, rows, found)
 
-    def _source(self, name: str, batch: Batch) -> Tensor:
-        """Return the input of a branch: features computed before the training, or its entry of the batch."""
-        ready, key = keys.features(name), self._keys[name]
-        if ready not in batch and key not in batch:
+    def _entry(self, name: str, batch: Batch) -> Tensor:
+        """Return the batch entry of a branch: its features if precomputed, otherwise its input."""
+        precomputed, key = keys.features(name), self._keys[name]
+        if precomputed not in batch and key not in batch:
             raise ConfigError(
                 f"model.branches.{name}: the batch has no {key}. It has: {', '.join(sorted(batch))}. "
                 "Set the branch's input to one of them."
             )
-        return batch[ready] if ready in batch else batch[key]
+        return batch[precomputed] if precomputed in batch else batch[key]
 
 
-def drop_modalities(present: Tensor, share: float) -> Tensor:
-    """Take inputs away from samples at random, though never the last one.
+def drop_modalities(present: Tensor, probability: float) -> Tensor:
+    """Drop inputs of samples at random, but never the last one of a sample.
 
     Args:
-        present: Which samples have which inputs, bool (B, I).
-        share: Probability that an input of a sample goes.
+        present: Mask of the inputs that each sample has, bool (B, I).
+        probability: Probability that an input of a sample is dropped.
 
     Returns:
-        Which are left, bool (B, I).
+        Mask of the inputs that are left, bool (B, I).
     """
     draws = torch.rand(present.shape, device=present.device).masked_fill(~present, -1)
-    # Where all draws of a sample fall below the share, the largest is as likely to be any input's.
+    # If all inputs of a sample would be dropped, the one with the largest draw stays: each is equally likely.
     largest = draws == draws.amax(dim=1, keepdim=True)
-    return present & ((draws >= share) | largest)
+    return present & ((draws >= probability) | largest)
 
 
-def _built(branches: Mapping[str, Settings], image_size: int, clinical: Settings | None) -> nn.ModuleDict:
+def _branches_from(
+    branches: Mapping[str, Settings], image_size: int, clinical: Settings | None
+) -> nn.ModuleDict:
     built, faults = nn.ModuleDict(), []
     for name, settings in branches.items():
         try:
@@ -258,8 +259,8 @@ def _built(branches: Mapping[str, Settings], image_size: int, clinical: Settings
     return built
 
 
-def _joined(settings: dict[str, Any], sizes: Mapping[str, int]) -> Any:
-    """Build the fusion that settings name, ours or the user's own."""
+def _fusion_from(settings: dict[str, Any], sizes: Mapping[str, int]) -> Any:
+    """Build the fusion that settings name: one of `FUSIONS` or the user's own."""
     name, target = settings.pop("name"), settings.pop(TARGET, None)
     if target is None:
         return FUSIONS[name](sizes, **settings)
@@ -271,10 +272,10 @@ def _joined(settings: dict[str, Any], sizes: Mapping[str, int]) -> Any:
     return built
 
 
-def _headed(
+def _head_from(
     settings: Settings, in_features: int, num_classes: int, output: Callable[[int], nn.Module] | None
 ) -> nn.Module:
-    """Build the head that settings describe, ours or the user's own."""
+    """Build the head from settings, with `build_head` or the user's own class."""
     own = dict(settings)
     target = own.pop(TARGET, None)
     build = build_head if target is None else imported(target, f"model.head.{TARGET}")
@@ -293,26 +294,26 @@ def _faults(
     for name, given in branches.items():
         faults += branch_faults(name, given, clinical)
     if TARGET not in head:
-        allowed = settings_of(build_head, but=("in_features", "num_classes", "output"))
+        allowed = settings_of(build_head, without=("in_features", "num_classes", "output"))
         faults += [unknown("model.head", key, allowed) for key in head if key not in allowed]
     inputs = {given.get(INPUT, keys.IMAGE) for given in branches.values() if isinstance(given, Mapping)}
     return faults + _fusion_faults(fusion, len(inputs))
 
 
 def _fusion_faults(fusion: Settings, num_inputs: int) -> list[str]:
-    name, share = fusion["name"], fusion[MODALITY_DROPOUT]
+    name, dropout = fusion["name"], fusion[MODALITY_DROPOUT]
     faults = []
     if TARGET not in fusion:
         if name not in FUSIONS:
             return [unknown("model.fusion.name", name, FUSIONS)]
-        allowed = ["name", MODALITY_DROPOUT, *settings_of(FUSIONS[name], but=("sizes",))]
+        allowed = ["name", MODALITY_DROPOUT, *settings_of(FUSIONS[name], without=("sizes",))]
         faults = [unknown("model.fusion", key, allowed) for key in fusion if key not in allowed]
-    where = f"model.fusion.{MODALITY_DROPOUT}: {share}"
-    if not isinstance(share, int | float) or not 0 <= share < 1:
-        faults.append(f"{where} is no share. Give a number from 0 to below 1.")
-    elif share and num_inputs < 2:
+    where = f"model.fusion.{MODALITY_DROPOUT}: {dropout}"
+    if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
+        faults.append(f"{where} is not a proportion. Give a number from 0 to below 1.")
+    elif dropout and num_inputs < 2:
         faults.append(
-            f"{where} of one input would leave samples with nothing. "
+            f"{where} needs two inputs, and all branches take the same one. "
             "Set it to 0, or add a branch with another input."
         )
     return faults

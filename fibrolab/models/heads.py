@@ -1,4 +1,4 @@
-"""The dense layers between the features and the logits, as the papers build them."""
+"""The head: dense layers from the features to the logits, configurable as in the papers."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,7 +6,7 @@ from torch import nn
 
 from fibrolab.choices import refuse, unknown
 
-CLASSES = "classes"  # in place of a hidden layer's width: the number of classes
+CLASSES = "classes"  # as the width of a hidden layer: the number of classes
 ACTIVATIONS: dict[str, type[nn.Module] | None] = {"relu": nn.ReLU, "none": None}
 
 
@@ -22,20 +22,20 @@ def build_head(
 ) -> nn.Sequential:
     """Build dense layers from features (B, in_features) to logits.
 
-    Each hidden layer is dense, batch norm (if asked for), activation, dropout. The loss builds the last
+    Each hidden layer is dense, batch norm (optional), activation, dropout. The loss builds the last
     layer. The heads of the papers are in `conf/head`.
 
     Args:
         in_features: Length of a feature vector.
         num_classes: Number of classes, K.
-        output: Builds the last layer from the length of its input (`fibrolab.losses.Loss.output_layer`); one
-            logit for each class if None.
-        hidden: Widths of the hidden layers, a number or the word ``classes`` for K; none makes a linear
-            classifier.
-        dropout: Proportion of values dropped behind each hidden layer; without one, in front of the
-            classifier.
-        input_dropout: Proportion of features dropped in front of the first hidden layer.
-        batch_norm: Batch norm in each hidden layer; training batches then need two samples or more.
+        output: Function that builds the last layer, given the length of its input
+            (`fibrolab.losses.Loss.output_layer`); None for a linear layer with one logit per class.
+        hidden: Widths of the hidden layers, each a number or the word ``classes`` for K; if empty, the head
+            is a linear classifier.
+        dropout: Proportion of values dropped after each hidden layer; without hidden layers, before the
+            last layer.
+        input_dropout: Proportion of features dropped before the first hidden layer.
+        batch_norm: Batch norm in each hidden layer; training batches then need at least two samples.
         activation: ``relu``, or ``none``.
 
     Raises:
@@ -72,8 +72,7 @@ def _faults(num_classes: int, hidden: Sequence[int | str], activation: str) -> l
     elif not all(_is_width(units) for units in hidden):
         faults.append(
             f"head.hidden: {list(hidden)} contains an invalid width. Give the units of each layer, "
-            "1 or more, "
-            f"or the word {CLASSES} for as many as there are classes."
+            f"1 or more, or the word {CLASSES} for the number of classes."
         )
     if activation not in ACTIVATIONS:
         faults.append(unknown("head.activation", activation, ACTIVATIONS))

@@ -1,4 +1,4 @@
-"""Weights of a network for images in a network for video: kernels gain an axis of time."""
+"""Convert weights of 2D image networks for 3D video networks: kernels gain a time axis."""
 
 import re
 
@@ -8,7 +8,7 @@ from fibrolab.errors import WeightsError
 from fibrolab.models.weights import Adapter, State
 
 IMAGE, VIDEO = 4, 5  # axes of a kernel: (out, in, h, w), (out, in, t, h, w)
-# From a ResNet18 of timm or torchvision to torchvision's 3D networks, which wrap a convolution with its norm.
+# Names in a ResNet18 (timm, torchvision) -> names in torchvision's 3D networks, which wrap conv and norm.
 NAMES = (
     (re.compile(r"^conv1\."), "stem.0."),
     (re.compile(r"^bn1\."), "stem.1."),
@@ -17,53 +17,53 @@ NAMES = (
 )
 
 
-def central(kernel: Tensor, length: int) -> Tensor:
-    """Return a kernel (O, I, h, w) as (O, I, length, h, w), at the centre in time with zeros beside it.
+def central_frame_kernel(kernel: Tensor, length: int) -> Tensor:
+    """Return a kernel (O, I, h, w) as (O, I, length, h, w): the kernel at the central frame, zeros elsewhere.
 
-    The convolution then does with every frame what the kernel does with an image. Central frame
-    initialisation of Arnab et al., "ViViT: A Video Vision Transformer", ICCV 2021, section 3.4; a copy in
-    every frame, divided by their number, as in Carreira & Zisserman, "Quo Vadis, Action Recognition?", CVPR
-    2017, would blur what moves.
+    The 3D convolution then filters every frame exactly as the 2D kernel filters an image. This is the central
+    frame initialisation of Arnab et al., "ViViT: A Video Vision Transformer", ICCV 2021, section 3.4. The
+    alternative, copies in all frames divided by their number (Carreira & Zisserman, "Quo Vadis, Action
+    Recognition?", CVPR 2017), would blur motion.
     """
     through_time = kernel.new_zeros(*kernel.shape[:2], length, *kernel.shape[2:])
     through_time[:, :, length // 2] = kernel
     return through_time
 
 
-def inflated(network: nn.Module) -> Adapter:
+def inflation_adapter(network: nn.Module) -> Adapter:
     """Return the function that inflates weights of a 2D ResNet18 for its 3D counterpart `network`.
 
-    Other weights are returned unchanged.
+    The function returns all other weights unchanged.
     """
     wanted = network.state_dict()
 
     def adapt(state: State) -> State:
-        if not _of_images(state):
+        if not _is_2d(state):
             return state
         adapted = {_renamed(key): tensor for key, tensor in state.items()}
         for key, kernel in adapted.items():
             if kernel.ndim == IMAGE and key in wanted and wanted[key].ndim == VIDEO:
-                adapted[key] = central(kernel, wanted[key].shape[2])
+                adapted[key] = central_frame_kernel(kernel, wanted[key].shape[2])
         return adapted
 
     return adapt
 
 
-def images_refused(state: State) -> State:
-    """Return the weights unchanged.
+def refuse_image_weights(state: State) -> State:
+    """Return the weights of an r2plus1d_18 unchanged.
 
     Raises:
-        WeightsError: They are those of a network for images, which r2plus1d_18 has no place for.
+        WeightsError: The weights are those of an image network, which r2plus1d_18 cannot load.
     """
-    if _of_images(state):
+    if _is_2d(state):
         raise WeightsError(
-            "weights: r2plus1d_18 parts every kernel into one of space and one of time, so weights of a "
-            "network for images do not fit. Give weights of an r2plus1d_18, or use r3d_18 or mc3_18."
+            "weights: r2plus1d_18 factorises every kernel into one over space and one over time, so weights "
+            "of an image network do not fit. Give weights of an r2plus1d_18, or use r3d_18 or mc3_18."
         )
     return state
 
 
-def _of_images(state: State) -> bool:
+def _is_2d(state: State) -> bool:
     axes = {tensor.ndim for tensor in state.values()}
     return IMAGE in axes and VIDEO not in axes
 

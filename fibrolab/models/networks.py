@@ -1,4 +1,4 @@
-"""Networks by name: timm's for images, torchvision's GoogLeNet and its networks for video."""
+"""Networks by name: image networks of timm, GoogLeNet and the video networks of torchvision."""
 
 import inspect
 import math
@@ -17,30 +17,30 @@ from torchvision.models import video
 from fibrolab.choices import unknown
 from fibrolab.errors import ConfigError
 from fibrolab.models.hub import timm_weights, torchvision_weights
-from fibrolab.models.inflation import images_refused, inflated
+from fibrolab.models.inflation import inflation_adapter, refuse_image_weights
 from fibrolab.models.weights import Adapter, State
 from fibrolab.targets import call, imported
 
-# What timm's families call the function that takes another library's checkpoint to timm's names and shapes;
-# torchvision's VGG and DenseNet files need it. timm has no public way to reach it.
+# Names, in timm's model files, of the function that converts other libraries' checkpoints to timm's names and
+# shapes; checkpoints of torchvision's VGG and DenseNet need it. timm has no public way to reach it.
 CHECKPOINT_FILTERS = ("checkpoint_filter_fn", "_filter_fn", "_filter_torchvision_pretrained")
 HALF = (0.5, 0.5, 0.5)  # mean and standard deviation of an input from -1 to 1
-POOL = "avgpool"  # what torchvision calls the layer behind the last feature map
+POOL = "avgpool"  # torchvision's name of the layer after the last feature map
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network without its classifier, and what one must know to feed it.
+    """A network without its classifier, with the properties of its input.
 
     Attributes:
-        module: (B, 3, H, W), or (B, 3, T, H, W) of a network for video -> features (B, F); its
-            `forward_features` stops in front of the pooling.
-        mean: Of each colour in [0, 1], as in the training of the published weights.
-        std: Standard deviation of each.
+        module: From (B, 3, H, W), or (B, 3, T, H, W) for a video network, to features (B, F); its
+            `forward_features` returns the feature map before pooling.
+        mean: Mean of each colour in [0, 1], as in the training of the published weights.
+        std: Standard deviation of each colour.
         native_size: Side of the images that the published weights were trained on [px].
-        stride: Side of the patch of the image behind one value of the last feature map's grid [px].
-        takes_clips: Whether it takes clips, not images.
-        adapt: Takes a foreign checkpoint to the names and shapes of this network.
+        stride: Side of the image region that corresponds to one position of the last feature map [px].
+        takes_clips: Whether the network takes clips, not images.
+        adapt: Function that converts a foreign checkpoint to the names and shapes of this network.
     """
 
     module: nn.Module
@@ -53,21 +53,21 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Published:
-    """A network of torchvision: who builds it, which weights there are, how it is fed."""
+class TorchvisionNetwork:
+    """A network of torchvision: its builder, its published weights, and the properties of its input."""
 
     build: Callable[..., nn.Module]
     weights: Any  # a member of one of torchvision's enums
     stride: int
     takes_clips: bool
     adapter: Callable[[nn.Module], Adapter]
-    centred: bool = False  # fed from -1 to 1, whatever the transforms of its weights say
+    centred: bool = False  # takes input from -1 to 1, whatever the transforms of its weights say
 
 
 class Chain(nn.Sequential):
-    """A network of torchvision whose children run one after another, from the input up to its pooling.
+    """The children of a torchvision network in sequence, from the input to its pooling.
 
-    The names of the parameters stay those of torchvision; dropout and classifier behind the pooling are gone.
+    Parameters keep torchvision's names; dropout and classifier after the pooling are removed.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -93,16 +93,16 @@ def _googlenet() -> nn.Module:
     return models.googlenet(aux_logits=False, init_weights=True)
 
 
-# torchvision's GoogLeNet of ImageNet takes its input from the usual scale to -1..1 by itself
-# (`transform_input`); here the input is scaled so at once.
+# torchvision's GoogLeNet rescales ImageNet-normalised input to -1..1 itself (`transform_input`). Here the
+# input is scaled to -1..1 directly (`centred`).
 TORCHVISION = {
-    "googlenet": Published(
+    "googlenet": TorchvisionNetwork(
         _googlenet, models.GoogLeNet_Weights.DEFAULT, 32, False, lambda network: _unchanged, centred=True
     ),
-    "r3d_18": Published(video.r3d_18, video.R3D_18_Weights.DEFAULT, 16, True, inflated),
-    "mc3_18": Published(video.mc3_18, video.MC3_18_Weights.DEFAULT, 16, True, inflated),
-    "r2plus1d_18": Published(
-        video.r2plus1d_18, video.R2Plus1D_18_Weights.DEFAULT, 16, True, lambda network: images_refused
+    "r3d_18": TorchvisionNetwork(video.r3d_18, video.R3D_18_Weights.DEFAULT, 16, True, inflation_adapter),
+    "mc3_18": TorchvisionNetwork(video.mc3_18, video.MC3_18_Weights.DEFAULT, 16, True, inflation_adapter),
+    "r2plus1d_18": TorchvisionNetwork(
+        video.r2plus1d_18, video.R2Plus1D_18_Weights.DEFAULT, 16, True, lambda network: refuse_image_weights
     ),
 }
 
@@ -119,10 +119,10 @@ def fault_of_name(name: str) -> str | None:
 
 
 def published_weights(name: str) -> Path:
-    """Return the file of the weights that a network's library publishes.
+    """Return the file of weights that a network's library publishes.
 
     Raises:
-        WeightsError: There are none, or they are out of reach.
+        WeightsError: No weights are published, or they cannot be downloaded.
     """
     if name in TORCHVISION:
         return torchvision_weights(TORCHVISION[name].weights.url)
@@ -134,19 +134,19 @@ def build_network(name: str, image_size: int) -> Network:
 
     Args:
         name: One of `TORCHVISION`, or any network of timm.
-        image_size: Side of the images [px], for networks of timm that are built for one size.
+        image_size: Side of the images [px]; used for timm networks that are built for one size.
 
     Raises:
-        ConfigError: It cannot be built for images of that size.
+        ConfigError: The network cannot be built for images of that size.
     """
     if name in TORCHVISION:
-        return _of_torchvision(TORCHVISION[name])
+        return _build_torchvision(TORCHVISION[name])
     config = timm.get_pretrained_cfg(name)
     size: dict[str, Any] = {"img_size": image_size} if config is not None and config.fixed_input_size else {}
     try:
         module: Any = timm.create_model(name, num_classes=0, **size)
     except (RuntimeError, AssertionError, ValueError, ZeroDivisionError) as fault:
-        raise ConfigError(size_refused(name, image_size, fault)) from fault
+        raise ConfigError(size_fault(name, image_size, fault)) from fault
     known = module.pretrained_cfg
     return Network(
         module=module,
@@ -159,19 +159,21 @@ def build_network(name: str, image_size: int) -> Network:
     )
 
 
-def users_network(target: str, image_size: int, settings: Mapping[str, Any]) -> Network:
-    """Build a network of the user's own: any `nn.Module` from images (B, 3, H, W) to features (B, F).
+def build_user_network(target: str, image_size: int, settings: Mapping[str, Any]) -> Network:
+    """Build the user's own network: any `nn.Module` from images (B, 3, H, W) to features (B, F).
 
-    It may have the attributes `mean` and `std` of its input, three numbers each in [0, 1] (0.5 each if it has
-    none: an input from -1 to 1), and the method `forward_features`, which stops in front of the pooling.
+    The module may have attributes `mean` and `std` of its input, three numbers each in [0, 1]; without them
+    all are 0.5, which gives an input from -1 to 1. It may have a method `forward_features` that returns the
+    feature map before pooling.
 
     Args:
         target: Dotted path of the class, or of a function that returns the network.
         image_size: Side of the images [px].
-        settings: Arguments.
+        settings: Arguments of the class or function.
 
     Raises:
-        ConfigError: It cannot be imported, does not take these arguments, or is not an `nn.Module`.
+        ConfigError: The target cannot be imported or does not take these arguments, or the result is not an
+            `nn.Module`.
     """
     module = call(imported(target, "_target_"), "its network", **settings)
     if not isinstance(module, nn.Module):
@@ -180,7 +182,7 @@ def users_network(target: str, image_size: int, settings: Mapping[str, Any]) -> 
     return Network(module, mean, std, image_size, 1, False, _unchanged)
 
 
-def size_refused(name: str, image_size: int, reason: object) -> str:
+def size_fault(name: str, image_size: int, reason: object) -> str:
     """Return a sentence on a network that cannot take images of this size [px]."""
     return (
         f"backbone: {name} cannot take images of {image_size} px ({reason}). "
@@ -189,7 +191,7 @@ def size_refused(name: str, image_size: int, reason: object) -> str:
 
 
 def square_map(features: object, module: nn.Module) -> Tensor | None:
-    """Return features as a map (B, C, h, w) or (B, C, t, h, w); None where they are not a map."""
+    """Return features as a map (B, C, h, w) or (B, C, t, h, w); None if they do not form a map."""
     if not isinstance(features, Tensor):
         return None
     if features.ndim in (4, 5):
@@ -203,7 +205,7 @@ def square_map(features: object, module: nn.Module) -> Tensor | None:
     return None
 
 
-def _of_torchvision(known: Published) -> Network:
+def _build_torchvision(known: TorchvisionNetwork) -> Network:
     transforms = known.weights.transforms()
     module = Chain(known.build())
     return Network(
@@ -233,6 +235,6 @@ def _timm_adapter(network: nn.Module) -> Adapter:
         try:
             return translate(dict(state), network) if takes_network else translate(dict(state))
         except (KeyError, IndexError, AttributeError, RuntimeError, ValueError):
-            return state  # a file of another architecture: comparing the keys will say so
+            return state  # another architecture: the comparison of keys reports it
 
     return adapt

@@ -1,4 +1,4 @@
-"""Taps in time: what makes a convolutional network of pictures see the frames before and after."""
+"""Side taps: temporal weights by which 2D convolutions also read the previous and the next frame."""
 
 import copy
 import sys
@@ -12,57 +12,57 @@ from fibrolab.choices import refuse
 from fibrolab.models.backbones import Backbone
 
 PLAIN = (nn.Conv2d, Conv2dSame)  # convolutions that use their kernel as it is stored
-SIDES = "sides"  # what a convolution gains: beside `conv1.weight` there is `conv1.sides.before.weight`
+SIDES = "sides"  # name of the submodule: `conv1.weight` is joined by `conv1.sides.before.weight`
 
 
 class SideTaps(nn.Module):
-    """The taps of a k x k x 3 kernel beside the centre: one on the frame before, one on the frame after.
+    """The outer temporal taps of a k x k x 3 kernel: one for the previous frame, one for the next.
 
-    Together with the k x k convolution that stays at the centre they are a convolution over (T, H, W) with
-    zeros beyond both ends of the clip. Both begin as zeros.
+    With the k x k convolution as the central tap, they form a convolution over (T, H, W) with zero padding in
+    time. Both are initialised with zeros.
 
     Args:
-        conv: The convolution at the centre, whose stride, padding and groups the taps share.
+        conv: The central convolution; the taps have the same stride, padding and groups.
 
     Attributes:
-        length: Frames of the clips that are folded into the batch, T; to be set before each pass.
+        length: Frames per clip in the batch (B*T, C, H, W), T; to be set before each forward pass.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
-        self.before, self.after = _silent(conv), _silent(conv)
+        self.before, self.after = _zero_copy(conv), _zero_copy(conv)
         self.length = 1
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Return the contribution of neighbouring frames, (B*T, C', H', W') from (B*T, C, H, W)."""
+        """Return the contribution of the neighbouring frames, (B*T, C', H', W') from (B*T, C, H, W)."""
         return _shifted(self.before(frames), self.length, 1) + _shifted(self.after(frames), self.length, -1)
 
 
 def add_side_taps(backbone: Backbone) -> list[nn.Conv2d]:
-    """Give the k x k convolutions of a network of pictures, k > 1, a temporal extent of three frames.
+    """Extend the k x k convolutions of an image network, k > 1, to three frames in time.
 
-    The 2D kernel becomes the centre tap and the side taps are zeros, so that at first each frame is seen as
-    the 2D network sees it. Time stays folded in the batch between the convolutions: everything else of the
-    network works unchanged, batch norm with the statistics of all frames. The network keeps the names of its
-    weights. A side tap trains when its centre does; where that never happens the convolution stays 2D, since
-    zeros that do not learn would only cost time.
+    The 2D kernel becomes the central tap and the side taps are zeros, so that the initial output equals that
+    of the 2D network on each frame. Between convolutions the frames stay in the batch axis, so all other
+    layers work unchanged; batch norm uses the statistics of all frames. The weights keep their names. A side
+    tap trains whenever its central tap does. A convolution that never trains stays 2D: its side taps would
+    remain zero and only cost time.
 
     Args:
-        backbone: Changed in place.
+        backbone: The image network; changed in place.
 
     Returns:
-        The convolutions that have side taps now; these must be told `SideTaps.length`.
+        The convolutions with side taps; the caller must set `SideTaps.length` of each.
 
     Raises:
-        ConfigError: No convolution sees more than its own patch, or none ever trains, or some rewrite their
-            kernels at every pass.
+        ConfigError: No convolution has overlapping patches, none ever trains, or some recompute their
+            kernels in every forward pass.
 
     Source:
-        Carreira & Zisserman, CVPR 2017, section 2 (2D weights start a 3D network); Arnab et al., ViViT,
-        ICCV 2021, section 3.4 (the weights at the centre in time, zeros beside them).
+        Carreira & Zisserman, CVPR 2017, section 2 (initialise a 3D network from 2D weights); Arnab et al.,
+        ViViT, ICCV 2021, section 3.4 (weights in the central frame, zeros in the others).
     """
     wide = [m for m in backbone.network.modules() if isinstance(m, nn.Conv2d) and max(m.kernel_size) > 1]
-    backbone.at_epoch(sys.maxsize)  # gradual unfreezing has reached every stage
+    backbone.at_epoch(sys.maxsize)  # an epoch at which gradual unfreezing has reached every stage
     convs = [conv for conv in wide if conv.weight.requires_grad]
     refuse(_faults(backbone.name, wide, convs))
     for conv in convs:
@@ -79,29 +79,29 @@ def side_taps(conv: nn.Module) -> SideTaps:
 
 def _faults(name: str, wide: list[nn.Conv2d], convs: list[nn.Conv2d]) -> list[str]:
     instead = "Use frames=lstm or frames=average"
-    if all(conv.kernel_size == conv.stride for conv in wide):  # nothing but the patches of a transformer
-        return [f"frames: inflated needs convolutions of k x k, and {name} has none. {instead}."]
+    if all(conv.kernel_size == conv.stride for conv in wide):  # only the patch embedding of a transformer
+        return [f"frames: inflated needs k x k convolutions, and {name} has none. {instead}."]
     if not convs:
         return [
             f"frames: inflated trains convolutions, and those of {name} are frozen. {instead}, or unfreeze "
             "them."
         ]
     if odd := sorted({type(conv).__name__ for conv in convs if type(conv) not in PLAIN}):
-        # A standardised kernel has no small beginning: its first step would be as large as the centre.
-        return [f"frames: inflated cannot start from the kernels of {name} ({', '.join(odd)}). {instead}."]
+        # Weight standardisation rescales kernels: after one step, a side tap would be as large as the centre.
+        return [f"frames: inflated cannot extend the kernels of {name} ({', '.join(odd)}). {instead}."]
     return []
 
 
-def _silent(conv: nn.Conv2d) -> nn.Conv2d:
+def _zero_copy(conv: nn.Conv2d) -> nn.Conv2d:
     """Return a copy that outputs zeros: same stride, padding and groups, zero weights, no bias."""
-    silent = copy.deepcopy(conv)
-    silent.bias = None
-    nn.init.zeros_(silent.weight)
-    return silent
+    tap = copy.deepcopy(conv)
+    tap.bias = None
+    nn.init.zeros_(tap.weight)
+    return tap
 
 
 def _shifted(frames: Tensor, length: int, by: int) -> Tensor:
-    """Shift each clip of (B*T, C, H, W) by `by` frames, with zeros at its border."""
+    """Shift each clip of (B*T, C, H, W) by `by` frames in time; fill with zeros."""
     clips = frames.unflatten(0, (-1, length))  # (B*T, C, H, W) -> (B, T, C, H, W)
     return F.pad(clips, (0, 0, 0, 0, 0, 0, by, -by)).flatten(0, 1)  # a negative pad crops
 

@@ -1,4 +1,4 @@
-"""Weights from a file, fitted to a network, with a report of what matched."""
+"""Load weights from a file into a network, and report which tensors matched."""
 
 import logging
 import pickle
@@ -19,8 +19,8 @@ Adapter = Callable[[State], State]
 
 CONTAINERS = ("state_dict", "model_state_dict", "model")  # where checkpoints of other tools keep the tensors
 CHECKPOINT_STARTS = (b"PK", b"\x80")  # a zip archive; a bare pickle, as torch wrote before 1.6
-COUNTER = "num_batches_tracked"  # of batch norm: no weight, and left out of many files
-SHOWN = 4  # keys named in a sentence
+COUNTER = "num_batches_tracked"  # a counter of batch norm, not a weight; many files lack it
+SHOWN = 4  # keys listed in a message
 
 logger = logging.getLogger(__name__)
 
@@ -31,11 +31,11 @@ class WeightsReport:
 
     Attributes:
         path: The file.
-        prefix: What the file's keys carry in front of the network's, such as ``module.``.
+        prefix: Prefix of the file's keys that the network's keys do not have, such as ``module.``.
         matched: Keys of the network that the file fills.
-        missing: Keys of the network that it does not have; they keep their initial values.
+        missing: Keys of the network that are not in the file; they keep their initial values.
         unexpected: Keys of the file that the network does not have, such as another task's classifier.
-        mismatched: Keys of both whose shapes differ, as sentences.
+        mismatched: A sentence for each key whose shape differs between file and network.
     """
 
     path: Path
@@ -47,44 +47,44 @@ class WeightsReport:
 
     @property
     def total(self) -> int:
-        """Number of the network's tensors, found or not."""
+        """Number of tensors of the network, matched or not."""
         return len(self.matched) + len(self.missing) + len(self.mismatched)
 
     def __str__(self) -> str:
         lines = [f"{self.path.name}: {len(self.matched)} of {self.total} tensors of the network matched"]
         if self.missing:
-            lines.append(f"  left at their initial values: {_shown(self.missing)}")
+            lines.append(f"  left at their initial values: {_shortened(self.missing)}")
         if self.unexpected:
-            lines.append(f"  not used from the file: {_shown(self.unexpected)}")
+            lines.append(f"  not used from the file: {_shortened(self.unexpected)}")
         return "\n".join(lines)
 
 
 def load_weights(module: nn.Module, path: str | Path, adapt: Adapter | None = None) -> WeightsReport:
     """Fill `module` from a file; the values take the module's dtype and device.
 
-    The keys may carry any common prefix, so a checkpoint of a compiled, wrapped or larger network fits too.
-    Where a file holds a network twice, as two branches may, ``PATH#PREFIX`` says which is meant. Nothing in
+    The keys may have any common prefix, so a checkpoint of a compiled, wrapped or larger network fits too.
+    If a file holds the network twice, for example as two branches, ``PATH#PREFIX`` selects one. No code in
     the file is executed.
 
     Args:
         module: The network to fill, in place.
-        path: A safetensors file, or a torch checkpoint that holds tensors only, bare or under one of
-            ``state_dict``, ``model_state_dict`` and ``model``. The content decides which, not the name. With
-            ``#PREFIX`` behind it, only the tensors under that prefix count, such as ``network.branches.a``.
-        adapt: Renames or reshapes the tensors of a foreign checkpoint before they are compared.
+        path: A safetensors file, or a torch checkpoint of tensors only, at its top level or under
+            ``state_dict``, ``model_state_dict`` or ``model``. The format is recognised by content, not by
+            file name. ``PATH#PREFIX`` uses only the tensors under a prefix, such as ``network.branches.a``.
+        adapt: Function that renames or reshapes the tensors of a foreign checkpoint before they are compared.
 
     Returns:
-        Which keys matched.
+        Report of the keys that matched.
 
     Raises:
-        WeightsError: The file is missing, broken or holds code; a shape differs; less than half of the
-            network's tensors are in it; or two prefixes fit equally well. The module is then unchanged.
+        WeightsError: The file is missing, broken or holds code; a shape differs; it has less than half of
+            the network's tensors; or two prefixes fit equally well. The module is then unchanged.
     """
     path, start = _split_prefix(path)
-    state = _below(read_state(path), start, path)
+    state = _under_prefix(read_state(path), start, path)
     wanted = module.state_dict()
     if adapt is not None:
-        wrapper = _wrapper(state, wanted)
+        wrapper = _shared_prefix(state, wanted)
         state = adapt({key.removeprefix(wrapper): tensor for key, tensor in state.items()})
         start += wrapper
     prefix = _common_prefix(state, wanted, path)
@@ -100,7 +100,7 @@ def read_state(path: Path) -> State:
     """Read the named tensors of a safetensors file or a torch checkpoint, on the CPU.
 
     Raises:
-        WeightsError: There is no such file, it cannot be read, it holds code, or no tensors.
+        WeightsError: The file does not exist, cannot be read, holds code, or holds no tensors.
     """
     if not path.is_file():
         raise WeightsError(f"weights: there is no file {path}. Give a safetensors file or a checkpoint.")
@@ -120,7 +120,7 @@ def read_state(path: Path) -> State:
 
 
 def _is_safetensors(path: Path) -> bool:
-    """Return whether a file begins as safetensors: the length of a JSON header (8 bytes), then the header."""
+    """Return whether a file starts like safetensors: length of a JSON header (8 bytes), then the header."""
     with path.open("rb") as file:
         return file.read(9)[8:] == b"{"
 
@@ -137,14 +137,14 @@ def _read_safetensors(path: Path) -> State:
 
 def _read_checkpoint(path: Path) -> Any:
     try:
-        with path.open("rb") as file:  # given a name, torch would go by its suffix
+        with path.open("rb") as file:  # given a path, torch would decide by its suffix
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as fault:
         if not _opens_with(path, *CHECKPOINT_STARTS):
             raise WeightsError(_broken(path)) from fault
         raise WeightsError(
             f"weights: {path} holds pickled objects beside tensors, which could run any code. "
-            "Where you trust it, load it there and save its state_dict() alone."
+            "If you trust it, load it elsewhere and save its state_dict() alone."
         ) from fault
     except (RuntimeError, OSError, EOFError, ValueError, LookupError) as fault:
         raise WeightsError(_broken(path)) from fault
@@ -156,11 +156,13 @@ def _opens_with(path: Path, *starts: bytes) -> bool:
 
 
 def _broken(path: Path) -> str:
-    return f"weights: {path} is no safetensors file or torch checkpoint, or it is cut short. Copy it again."
+    return (
+        f"weights: {path} is not a safetensors file or torch checkpoint, or it is cut short. Copy it again."
+    )
 
 
 def _split_prefix(path: str | Path) -> tuple[Path, str]:
-    """Return the file and the prefix of its keys; a ``#`` in the name of a file that exists is kept."""
+    """Split ``PATH#PREFIX``; a ``#`` in the name of an existing file does not split."""
     whole = Path(path).expanduser()
     name, mark, prefix = str(whole).rpartition("#")
     if whole.is_file() or not mark:
@@ -168,19 +170,19 @@ def _split_prefix(path: str | Path) -> tuple[Path, str]:
     return Path(name), f"{prefix.strip('.')}." if prefix else ""
 
 
-def _below(state: State, prefix: str, path: Path) -> State:
-    """Return the tensors whose keys begin with `prefix`, without it."""
+def _under_prefix(state: State, prefix: str, path: Path) -> State:
+    """Return the tensors whose keys start with `prefix`, with the prefix removed."""
     found = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
     if not found:
-        there = {key[:end] for key in state for end, mark in enumerate(key) if mark == "."}
-        raise WeightsError(f"weights: {path}: {unknown('behind the #', prefix.strip('.'), there)}")
+        prefixes = {key[:end] for key in state for end, mark in enumerate(key) if mark == "."}
+        raise WeightsError(f"weights: {path}: {unknown('prefix after #', prefix.strip('.'), prefixes)}")
     return found
 
 
-def _wrapper(state: State, wanted: State) -> str:
+def _shared_prefix(state: State, wanted: State) -> str:
     """Return the prefix that all keys of a file share and no key of the network has, such as ``module.``.
 
-    Who translates the keys of another library knows them without it.
+    It is removed before keys are translated, because translations match whole keys.
     """
     ours = tuple({f"{key.partition('.')[0]}." for key in wanted})
     wrapper, first = "", next(iter(state))
@@ -205,7 +207,7 @@ def _common_prefix(state: State, wanted: State, path: Path) -> str:
         first, second = sorted(prefix for prefix, _ in ranked)
         raise WeightsError(
             f"weights: {path} holds the network twice, under '{first}' and under '{second}'. "
-            "Save the state_dict() of the one that you want."
+            "Save the state_dict() of one of them alone, or give PATH#PREFIX."
         )
     return ranked[0][0] if ranked else ""
 
@@ -230,18 +232,18 @@ def _compare(state: State, wanted: State, prefix: str, path: Path) -> WeightsRep
 def _require_fit(report: WeightsReport, state: State, wanted: State) -> None:
     if report.mismatched:
         raise WeightsError(
-            f"weights: {report.path} is of another architecture: {_shown(report.mismatched, '; ')}. "
-            "Give weights of the backbone that is named."
+            f"weights: {report.path} is of another architecture: {_shortened(report.mismatched, '; ')}. "
+            "Give weights of the configured backbone."
         )
     if 2 * len(report.matched) < report.total:
         raise WeightsError(
             f"weights: {report.path} fills {len(report.matched)} of the network's {report.total} tensors. "
-            f"The network has {_shown(wanted)}; the file has {_shown(state)}. "
-            "Give weights of the backbone that is named."
+            f"The network has {_shortened(wanted)}; the file has {_shortened(state)}. "
+            "Give weights of the configured backbone."
         )
 
 
-def _shown(keys: Iterable[str], separator: str = ", ") -> str:
+def _shortened(keys: Iterable[str], separator: str = ", ") -> str:
     names = list(keys)
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return separator.join(names[:SHOWN]) + more

@@ -1,1 +1,1 @@
-"""Lightning modules: each builds a network from primitives and trains it."""
+"""Lightning modules, each built from primitives: network, training step, metrics, optimizer."""

@@ -1,4 +1,4 @@
-"""The Lightning module that every classifier derives from: step, loss, metrics and optimizer."""
+"""The base Lightning module of all classifiers: training step, loss, metrics and optimizer."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,18 +16,18 @@ from fibrolab.modules.optimizers import build_optimizer, build_scheduler
 
 Settings = Mapping[str, Any]
 Batch = dict[str, Tensor]
-STARTS = {"pretrained": False, "weights": None}  # settings of a branch that name its initial weights
+INITIAL_WEIGHTS = {"pretrained": False, "weights": None}  # settings of a branch: values for random weights
 
 
 class Classifier(L.LightningModule):
     """Branches, fusion and head, trained with a loss.
 
-    A variant overrides one of the hooks `check_branches`, `build_loss`, `build_network`, `build_metrics` and
-    `configure_optimizers`. They read the arguments from `self.hparams` and run in this order. A variant may
-    also add arguments of its own; they reach the checkpoint too.
+    A subclass overrides one or more of the hooks `check_branches`, `build_loss`, `build_network`,
+    `build_metrics` and `configure_optimizers`. They run in this order and read the arguments from
+    `self.hparams`. A subclass may add arguments; the checkpoint stores them too.
 
-    All arguments are strings, numbers, lists and dicts, so that a checkpoint holds them and loads with
-    `weights_only=True`. The source of the initial weights is left out of it: the checkpoint has the weights.
+    All arguments are strings, numbers, lists and dicts, so that a checkpoint stores them and loads with
+    `weights_only=True`. It does not store where initial weights came from, because it holds the weights.
 
     Args:
         branches: Settings of each branch by its name (`fibrolab.models.branches.build_branch`).
@@ -39,20 +39,20 @@ class Classifier(L.LightningModule):
         loss: `name` of the loss and its settings (`fibrolab.losses.build_loss`).
         optimizer: `name` of a torch optimizer and its arguments.
         scheduler: `name` of a schedule and its arguments.
-        clinical: `columns`, `mean` and `sd` of clinical values on the training samples, where a branch
-            takes them.
-        monitor: Metric that a plateau scheduler watches.
-        mode: `min` or `max` of that metric.
-        ordered: Whether the classes are stages, so that the distance of a mistake counts.
+        clinical: `columns`, and their `mean` and `sd` over the training samples; None if no branch takes
+            clinical values.
+        monitor: Metric that a plateau scheduler monitors.
+        mode: `min` or `max`: whether a lower or a higher value of `monitor` is better.
+        ordered: Whether the classes are ordered stages; the quadratic weighted kappa is then logged too.
 
     Attributes:
         criterion: The loss.
         network: Branches, fusion and head.
-        val_metrics: Metrics of the validation set, by names that begin with `val/`.
+        val_metrics: Metrics of the validation set; their names start with `val/`.
 
     Raises:
-        ConfigError: Branches that this model is not made for, or settings that a part refuses.
-        WeightsError: A branch's weights cannot be found, fetched or fitted.
+        ConfigError: The branches do not suit this model, or a setting is invalid.
+        WeightsError: A branch's weights cannot be found or downloaded, or do not fit.
     """
 
     def __init__(
@@ -82,10 +82,12 @@ class Classifier(L.LightningModule):
         self.criterion = self.build_loss()
         self.network = self.build_network()
         self.val_metrics = MetricCollection(dict(self.build_metrics()), prefix="val/")
-        self.hparams["branches"] = {name: _without_start(branch) for name, branch in branches.items()}
+        self.hparams["branches"] = {
+            name: _without_initial_weights(branch) for name, branch in branches.items()
+        }
 
     def build_loss(self) -> Loss:
-        """Build the loss, which also builds the last layer of the head and reads logits as probabilities."""
+        """Build the loss; it defines the last layer of the head and converts logits to probabilities."""
         hparams = self.hparams
         return build_loss(
             num_classes=len(hparams["classes"]),
@@ -96,7 +98,7 @@ class Classifier(L.LightningModule):
         )
 
     def build_network(self) -> LateFusion:
-        """Build the network from a batch to logits; `self.criterion` exists already."""
+        """Build the network from a batch to logits; `self.criterion` is already built."""
         hparams = self.hparams
         return LateFusion(
             hparams["branches"],
@@ -109,9 +111,9 @@ class Classifier(L.LightningModule):
         )
 
     def build_metrics(self) -> dict[str, Metric]:
-        """Build the metrics of the validation set, of class probabilities (B, K) and labels (B,), by name.
+        """Build the metrics of the validation set by name; they take probabilities (B, K) and labels (B,).
 
-        The better end of each is its `higher_is_better`; one that has None cannot be monitored.
+        A metric whose `higher_is_better` is None is logged but cannot be monitored.
         """
         num_classes = len(self.hparams["classes"])
         metrics: dict[str, Metric] = {"accuracy": MulticlassAccuracy(num_classes, average="micro")}
@@ -121,10 +123,10 @@ class Classifier(L.LightningModule):
 
     @staticmethod
     def check_branches(branches: Mapping[str, Mapping[str, Any]]) -> None:
-        """Refuse branches that this model is not made for; accept all unless a subclass overrides this.
+        """Refuse branches that do not suit this model; the base class accepts all.
 
         Raises:
-            ConfigError: The number or the inputs of the branches are not this model's.
+            ConfigError: The number or the inputs of the branches do not suit this model.
         """
 
     @property
@@ -134,18 +136,18 @@ class Classifier(L.LightningModule):
 
     @property
     def clinical_columns(self) -> list[str]:
-        """Columns of the table that the network takes, in the order of `clinical` (B, D)."""
+        """Clinical columns that the network takes, in the order of the batch entry `clinical` (B, D)."""
         return list((self.hparams["clinical"] or {"columns": ()})["columns"])
 
     @property
     def monitors(self) -> dict[str, str]:
-        """Metrics that may be monitored, each with its better end, `min` or `max`."""
-        ends = {str(name): metric.higher_is_better for name, metric in self.val_metrics.items()}
-        known = {name: "max" if higher else "min" for name, higher in ends.items() if higher is not None}
+        """Metrics that may be monitored, each with its mode: `min` if lower is better, otherwise `max`."""
+        better = {str(name): metric.higher_is_better for name, metric in self.val_metrics.items()}
+        known = {name: "max" if higher else "min" for name, higher in better.items() if higher is not None}
         return {"train/loss": "min", "val/loss": "min", **known}
 
     def forward(self, batch: Batch) -> Tensor:
-        """Return logits (B, outputs), as many as the loss asks for (`fibrolab.losses.Loss.num_logits`)."""
+        """Return logits (B, outputs); the loss defines their number (`fibrolab.losses.Loss.num_logits`)."""
         logits: Tensor = self.network(batch)
         return logits
 
@@ -185,13 +187,11 @@ class Classifier(L.LightningModule):
         """Build the optimizer over all parameters (frozen ones get no gradient), and its schedule.
 
         Raises:
-            ConfigError: Nothing is left to train, or settings are refused.
+            ConfigError: No parameter trains, or a setting is invalid.
         """
         hparams = self.hparams
         if not any(parameter.requires_grad for parameter in self.network.parameters()):
-            raise ConfigError(
-                "Nothing is left to train: every backbone is frozen and the head has no weight."
-            )
+            raise ConfigError("No parameter trains: every backbone is frozen and the head has no weights.")
         optimizer = build_optimizer(
             self.network.named_parameters(), hparams["optimizer"], self.network.depths()
         )
@@ -205,6 +205,6 @@ class Classifier(L.LightningModule):
         }
 
 
-def _without_start(branch: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a branch that build it without loading its initial weights."""
-    return {key: STARTS.get(key, value) for key, value in branch.items()}
+def _without_initial_weights(branch: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a branch so that building it loads no weights."""
+    return {key: INITIAL_WEIGHTS.get(key, value) for key, value in branch.items()}

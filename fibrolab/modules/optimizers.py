@@ -26,9 +26,9 @@ SCHEDULERS: dict[str, type | None] = {
     "step": lr_scheduler.StepLR,
 }
 LAYER_DECAY, WARMUP = "layer_decay", "warmup_epochs"
-FILLED_IN = {"params", "optimizer", "mode", "T_max", "last_epoch"}  # arguments that no setting gives
+FILLED_IN = {"params", "optimizer", "mode", "T_max", "last_epoch"}  # arguments that the code sets itself
 
-# Checked here because torch notices these in the middle of a run, or never: integer only, range, description.
+# Checked here because torch checks these late or not at all: (integer only, range, description).
 RANGES: dict[str, tuple[bool, Callable[[float], bool], str]] = {
     "lr": (False, lambda value: value > 0, "a number above 0, such as 1e-3"),
     "weight_decay": (False, lambda value: value >= 0, "a number from 0"),
@@ -47,15 +47,15 @@ def build_optimizer(
     settings: Mapping[str, Any],
     depths: Mapping[str, int],
 ) -> Optimizer:
-    """Build the optimizer `settings['name']` with the other settings as its arguments.
+    """Build the optimizer named by `settings['name']`, with the other settings as its arguments.
 
     Args:
-        named_parameters: All parameters that train at any time.
+        named_parameters: All parameters that train in any epoch.
         settings: `name`, `lr`, `layer_decay` (see `parameter_groups`), and arguments of the optimizer.
         depths: Depth of each parameter by name, 0 nearest the input.
 
     Raises:
-        ConfigError: Unknown name, unknown argument, or a value that the optimizer refuses.
+        ConfigError: The name or an argument is unknown, or a value is invalid.
     """
     name, arguments = _choice("optimizer", settings, OPTIMIZERS)
     _check("optimizer", name, OPTIMIZERS[name], LAYER_DECAY, {"lr": None} | arguments)
@@ -63,7 +63,7 @@ def build_optimizer(
     try:
         return OPTIMIZERS[name](groups, **arguments)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"optimizer={name} refuses its settings: {error}.") from error
+        raise ConfigError(f"optimizer={name} does not accept its settings: {error}.") from error
 
 
 def parameter_groups(
@@ -72,21 +72,21 @@ def parameter_groups(
     lr: float,
     layer_decay: float = 1.0,
 ) -> list[dict[str, Any]]:
-    """Return groups for a torch optimizer: at depth d of D the rate is lr * layer_decay ** (D - 1 - d).
+    """Return parameter groups with learning rate lr * layer_decay ** (D - 1 - d) at depth d of D.
 
-    This is the discriminative fine-tuning of Howard and Ruder (ACL 2018, section 3.2), whose factor between
-    two layers is 1 / 2.6. Weight decay is the same for all parameters, biases and norms included, as in the
+    This is the discriminative fine-tuning of Howard and Ruder (ACL 2018, section 3.2); their factor between
+    two layers is 1 / 2.6. Weight decay is the same for all parameters, including biases and norms, as in the
     papers' Adam.
 
     Args:
-        named_parameters: All parameters that train at any time, including those frozen in the first epochs:
-            an optimizer skips parameters without a gradient.
-        depths: Depth of each parameter by name, 0 nearest the input, D - 1 the head.
-        lr: Rate of the head.
-        layer_decay: Factor from one depth to the one below, above 0 and up to 1; at 1 there is one group.
+        named_parameters: All parameters that train in any epoch. Those frozen in the first epochs are
+            included: an optimizer skips parameters without a gradient.
+        depths: Depth of each parameter by name, 0 nearest the input, D - 1 for the head.
+        lr: Learning rate of the head.
+        layer_decay: Factor from one depth to the next lower one, in (0, 1]; 1 gives a single group.
 
     Returns:
-        Groups of `params` and `lr`, the head's first.
+        Groups of `params` and `lr`, starting with the head.
     """
     if layer_decay == 1:
         return [{"params": [parameter for _, parameter in named_parameters], "lr": lr}]
@@ -98,19 +98,20 @@ def parameter_groups(
 
 
 def build_scheduler(optimizer: Optimizer, settings: Mapping[str, Any], epochs: int, mode: str) -> Any:
-    """Build the schedule `settings['name']`, stepped once an epoch; return None for a constant rate.
+    """Build the schedule named by `settings['name']`, stepped once an epoch; None for a constant rate.
 
-    A warm-up of w epochs comes first: epoch e < w has (e + 1) / (w + 1) of the rate (after Goyal et al.,
-    arXiv 1706.02677, section 2.2), and the schedule begins with epoch w.
+    It starts with a warm-up of w epochs: in epoch e < w the rate is multiplied by (e + 1) / (w + 1) (after
+    Goyal et al., arXiv 1706.02677, section 2.2). The schedule itself starts at epoch w.
 
     Args:
         optimizer: The optimizer whose rates are scheduled.
         settings: `name`, `warmup_epochs`, and arguments of the schedule.
-        epochs: Length of the run, warm-up included; a cosine reaches zero at its end.
-        mode: `min` or `max`, for a plateau.
+        epochs: Length of the run including the warm-up; a cosine reaches zero at its end.
+        mode: `min` or `max`, for a plateau schedule.
 
     Raises:
-        ConfigError: Unknown name or argument, a value out of its range, or a warm-up that does not fit.
+        ConfigError: The name or an argument is unknown, a value is out of range, or the warm-up does not
+            fit the schedule or the run.
     """
     name, arguments = _choice("scheduler", settings, SCHEDULERS)
     build = SCHEDULERS[name]
@@ -118,15 +119,17 @@ def build_scheduler(optimizer: Optimizer, settings: Mapping[str, Any], epochs: i
     warmup = arguments.pop(WARMUP, 0)
     if warmup:
         _check_warmup(name, warmup, epochs)
-    ends: dict[str, dict[str, Any]] = {
+    filled: dict[str, dict[str, Any]] = {
         "cosine": {"T_max": max(epochs - warmup, 1)},
         "plateau": {"mode": mode},
     }
-    schedule = None if build is None else build(optimizer, **ends.get(name, {}), **arguments)
+    schedule = None if build is None else build(optimizer, **filled.get(name, {}), **arguments)
     if not warmup:
         return schedule
-    rise = lr_scheduler.LinearLR(optimizer, start_factor=1 / (warmup + 1), total_iters=warmup)
-    return rise if schedule is None else lr_scheduler.SequentialLR(optimizer, [rise, schedule], [warmup])
+    warming = lr_scheduler.LinearLR(optimizer, start_factor=1 / (warmup + 1), total_iters=warmup)
+    if schedule is None:
+        return warming
+    return lr_scheduler.SequentialLR(optimizer, [warming, schedule], [warmup])
 
 
 def _choice(kind: str, settings: Mapping[str, Any], known: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -140,33 +143,35 @@ def _choice(kind: str, settings: Mapping[str, Any], known: Mapping[str, Any]) ->
 def _check(
     kind: str, name: str, build: Callable[..., Any] | None, own: str, arguments: Mapping[str, Any]
 ) -> None:
-    """Refuse all faults of the settings at once; `own` is the setting that torch does not know."""
+    """Refuse all faults of the settings at once; `own` is our setting, which torch does not have."""
     known = {own} | (set() if build is None else set(inspect.signature(build).parameters) - FILLED_IN)
-    strange = sorted(set(arguments) - known)
+    unexpected = sorted(set(arguments) - known)
     faults = [
-        f"{kind}={name} refuses its settings: {key}={value} is not {RANGES[key][-1]}."
+        f"{kind}={name}: {key}={value} is not {RANGES[key][-1]}."
         for key, value in arguments.items()
-        if key in RANGES and key in known and not _fits(value, *RANGES[key][:2])
+        if key in RANGES and key in known and not _is_in_range(value, *RANGES[key][:2])
     ]
-    if strange:
+    if unexpected:
         faults.append(
-            f"{kind}={name} has no setting {', '.join(strange)}; it has {', '.join(sorted(known))}."
+            f"{kind}={name} has no setting {', '.join(unexpected)}; it has {', '.join(sorted(known))}."
         )
     refuse(faults)
 
 
-def _fits(value: Any, whole: bool, holds: Callable[[float], bool]) -> bool:
+def _is_in_range(value: Any, whole: bool, in_range: Callable[[float], bool]) -> bool:
     kinds = int if whole else (int, float)
-    return isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value) and holds(value)
+    return (
+        isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value) and in_range(value)
+    )
 
 
 def _check_warmup(name: str, warmup: int, epochs: int) -> None:
     if name == "plateau":
         raise ConfigError(
-            f"scheduler.warmup_epochs={warmup} does not go with scheduler=plateau, which waits for a metric "
-            "and counts no epochs. Use another scheduler, or scheduler.warmup_epochs=0."
+            f"scheduler.warmup_epochs={warmup} cannot be combined with scheduler=plateau, which depends on a "
+            "metric and not on the epoch. Use another scheduler, or scheduler.warmup_epochs=0."
         )
-    if 1 < epochs <= warmup:  # a trial run of one epoch takes what the whole run will take
+    if 1 < epochs <= warmup:  # a trial run of one epoch accepts the settings of the whole run
         raise ConfigError(
             f"scheduler.warmup_epochs={warmup} fills the whole run of trainer.max_epochs={epochs}. "
             "Make the run longer or the warm-up shorter."

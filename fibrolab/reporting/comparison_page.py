@@ -65,7 +65,7 @@ def _content(
     folder: Path, comparison: Comparison, found: Mapping[str, Any], environment: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return all values that the template shows."""
-    gravest = max((each.verdict for each in comparison.members), key=keys.GRAVITY.index)
+    gravest = max((each.verdict for each in comparison.members), key=keys.VERDICTS.index)
     first = next(iter(comparison.arms))
     size = comparison.arms[first][0]
     return {

@@ -1,4 +1,4 @@
-"""Checks of the settings of a run, before any data is read."""
+"""Check the settings of a training run before any data is read."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,16 +20,17 @@ from fibrolab.models.networks import fault_of_name
 from fibrolab.targets import imported
 from fibrolab.training import precision, trainer_parts
 
-COUNTS = ("max_epochs", "accumulate_grad_batches", "log_every_n_steps")  # of the trainer
-TARGETED = ("model", "loss", "data", "split", "sampler")  # groups whose parts may be a user's own classes
+COUNTS = ("max_epochs", "accumulate_grad_batches", "log_every_n_steps")  # settings of the trainer
+TARGETED = ("model", "loss", "data", "split", "sampler")  # groups that may name the user's own classes
 DETERMINISTIC = (True, False, "warn")
 
 
 def check(config: DictConfig) -> None:
-    """Refuse settings of `conf/train.yaml` that the training or the evaluation would stumble over.
+    """Refuse settings of `conf/train.yaml` with which training or evaluation would fail later.
 
     Raises:
-        ConfigError: Numbers out of their range, an unknown mode, or `resume` names no file.
+        ConfigError: A number is out of range, a name is unknown, a class cannot be imported, or a file does
+            not exist.
     """
     trainer = resolved(config.trainer)
     faults = [
@@ -39,7 +40,7 @@ def check(config: DictConfig) -> None:
     ]
     clip = trainer["gradient_clip_val"]
     if clip is not None and (isinstance(clip, bool) or not (isinstance(clip, int | float) and clip > 0)):
-        faults.append(f"trainer.gradient_clip_val={clip} is no norm: give a number above 0, or null.")
+        faults.append(f"trainer.gradient_clip_val={clip} is not a norm: give a number above 0, or null.")
     faults += [
         f"callbacks.{name}.patience={entry['patience']}: patience is not a whole number of epochs from 1; "
         f"callbacks.{name}=null trains to the end."

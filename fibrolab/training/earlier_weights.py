@@ -1,4 +1,4 @@
-"""Initial weights from an earlier run: `weights: run:ID` becomes a place in its checkpoint."""
+"""Initial weights from an earlier run: replace `weights: run:ID` by the path of its checkpoint."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,38 +13,39 @@ from fibrolab.runs import overlap
 from fibrolab.runs.trained_run import TrainedRun, open_run
 
 PREFIX = "run:"
-ALIKE = ("name", "pooling", "scaling")  # what a branch must share with the one whose weights it takes
+MUST_MATCH = ("name", "pooling", "scaling")  # settings in which both branches must agree
 
 
 def with_weights_of_runs(config: DictConfig, data: LabelledData) -> DictConfig:
-    """Return the config with every `weights: run:ID` or `run:ID/BRANCH` replaced by the place of the tensors.
+    """Return the config with every `weights: run:ID` or `run:ID/BRANCH` replaced by a checkpoint path.
 
     Args:
         config: `conf/train.yaml`, composed.
-        data: Of this run: no sample that it validates or tests on may have trained the weights.
+        data: Data of this run; its validation and test samples must not have trained the weights.
 
     Returns:
-        A copy: the run's own record keeps the run's id.
+        A changed copy; the run's own files keep the id of the earlier run.
 
     Raises:
-        WeightsError: The run has no such branch, another architecture, or no checkpoint.
-        SplitError: The weights were trained on samples that this run validates or tests on.
-        ConfigError: The run is not known, or has no network.
+        WeightsError: The earlier run has no such branch, another architecture, or no checkpoint.
+        SplitError: The weights were trained on validation or test samples of this run.
+        ConfigError: The earlier run is unknown or has no network.
     """
     config = config.copy()
     for name, branch in config.model.branches.items():
         if named := _named(branch):
             run, theirs = named
             where = f"model.branches.{name}.weights={branch.weights}"
-            opened, *before = _lineage(config.tracking.uri, run)
-            for each in (opened, *before):
+            opened, *ancestors = _lineage(config.tracking.uri, run)
+            for each in (opened, *ancestors):
                 _refuse_leaks(each, data, where)
-            branch.weights = _place(opened, branch, theirs or _only(opened, str(name), where), where)
+            theirs = theirs or _default_branch(opened, str(name), where)
+            branch.weights = _checkpoint_of(opened, branch, theirs, where)
     return config
 
 
 def _named(branch: Any) -> tuple[str, str] | None:
-    """Return the run that a branch's weights come from, and the branch there; None for other weights."""
+    """Return the run and its branch that a branch takes weights from; None for other weights."""
     given = branch.get("weights") if isinstance(branch, Mapping | DictConfig) else None
     if not (isinstance(given, str) and given.startswith(PREFIX)):
         return None
@@ -53,7 +54,7 @@ def _named(branch: Any) -> tuple[str, str] | None:
 
 
 def _lineage(uri: str, run: str) -> Iterator[TrainedRun]:
-    """Yield a run, then those that its own weights came from."""
+    """Yield a run, then the runs that its own initial weights came from."""
     opened = open_run(run, uri)
     yield opened
     for branch in _branches(opened).values():
@@ -61,39 +62,39 @@ def _lineage(uri: str, run: str) -> Iterator[TrainedRun]:
             yield from _lineage(uri, named[0])
 
 
-def _place(run: TrainedRun, branch: DictConfig, theirs: str, where: str) -> str:
-    """Return the checkpoint of a run, and the branch in it."""
+def _checkpoint_of(run: TrainedRun, branch: DictConfig, theirs: str, where: str) -> str:
+    """Return ``PATH#PREFIX`` of a branch in the checkpoint of a run."""
     branches = _branches(run)
     if theirs not in branches:
         raise WeightsError(unknown(f"{where}: branch of that run", theirs, branches))
     earlier, ours = branches[theirs], OmegaConf.to_container(branch)
     assert isinstance(ours, dict)
-    differing = [key for key in ALIKE if earlier.get(key) != ours.get(key)]
+    differing = [key for key in MUST_MATCH if earlier.get(key) != ours.get(key)]
     if differing:
-        told = ", ".join(f"{key} {earlier.get(key)} there, {ours.get(key)} here" for key in differing)
-        raise WeightsError(f"{where}: that branch is another network: {told}. Give both the same settings.")
+        pairs = ", ".join(f"{key} {earlier.get(key)} there, {ours.get(key)} here" for key in differing)
+        raise WeightsError(f"{where}: that branch is another network: {pairs}. Give both the same settings.")
     checkpoint = run.folder / keys.CHECKPOINTS / keys.BEST
     if not checkpoint.is_file():
-        raise WeightsError(f"{where}: that run kept no checkpoint ({checkpoint}); a fast dev run saves none.")
+        raise WeightsError(f"{where}: that run has no checkpoint ({checkpoint}); a fast dev run saves none.")
     frames = earlier.get("frames") or {}
     if frames.get("name") == "inflated":
         raise WeightsError(
-            f"{where}: that branch sees time in its convolutions, and without their weights beside the "
-            "centre the others are worth little. Name a run with other frames, or weights of pictures."
+            f"{where}: that branch has 3D convolutions (frames=inflated), and their central frames alone are "
+            "not usable weights. Name a run with other frames, or weights of an image network."
         )
-    inner = ".backbone" if frames else ""  # of a network that is run over frames, the network alone
+    inner = ".backbone" if frames else ""  # the image network alone, without the model over frames
     return f"{checkpoint}#network.branches.{theirs}{inner}"
 
 
-def _only(run: TrainedRun, name: str, where: str) -> str:
-    """Return the branch that is meant where none is named: the run's only one, or the one of this name."""
+def _default_branch(run: TrainedRun, name: str, where: str) -> str:
+    """Return the branch to take if none is named: the run's only branch, or the one called `name`."""
     branches = _branches(run)
     if len(branches) == 1:
         return next(iter(branches))
     if name in branches:
         return name
     raise ConfigError(
-        f"{where}: that run has the branches {', '.join(branches)}; say which as run:ID/BRANCH."
+        f"{where}: that run has the branches {', '.join(branches)}; choose one with run:ID/BRANCH."
     )
 
 
@@ -105,17 +106,17 @@ def _branches(run: TrainedRun) -> Mapping[str, Any]:
 
 
 def _refuse_leaks(run: TrainedRun, data: LabelledData, where: str) -> None:
-    """Reject weights that were trained or chosen on this run's test set, or trained on its validation part.
+    """Reject weights that were trained or selected on this run's test set, or trained on its validation set.
 
-    On the manifest of that run, names identify its samples and groups. On any other manifest, copies and near
-    copies of its images count too.
+    If both runs have the same manifest, samples and groups are compared by name. Otherwise copies and near
+    copies of images are found too.
     """
     for ours, theirs, harm in (
-        (keys.TEST, (keys.TRAIN, keys.VALIDATION), "a score would prove nothing"),
-        (keys.VALIDATION, (keys.TRAIN,), "the epoch, and any stack, would be fitted to what they know"),
+        (keys.TEST, (keys.TRAIN, keys.VALIDATION), "its score would not be an independent test"),
+        (keys.VALIDATION, (keys.TRAIN,), "the best epoch, and any stack, would be chosen on known samples"),
     ):
         seen = overlap.namesakes(data, run, theirs, keys.SAMPLE_ID)
-        if not data.split.crossing:  # a paper's random split parts patients anyway, and is loud about it
+        if not data.split.crossing:  # a paper's random split separates samples of a patient anyway, and warns
             seen = seen | overlap.namesakes(data, run, theirs, keys.GROUP_ID)
         if run.manifest_hash != data.manifest.hash:
             seen = seen | overlap.copies(data, run, theirs)
@@ -123,6 +124,6 @@ def _refuse_leaks(run: TrainedRun, data: LabelledData, where: str) -> None:
         if found := int(seen[rows].sum()):
             raise SplitError(
                 f"{where}: {found} of the {len(rows)} {ours} samples, copies of them or others of their "
-                f"patients, trained those weights, so that {harm}. Use the same data, split and seed as that "
+                f"patients, trained those weights: {harm}. Use the same data, split and seed as that "
                 "run, or split=saved with its split.csv."
             )

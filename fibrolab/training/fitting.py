@@ -1,4 +1,4 @@
-"""Building and training one Lightning module."""
+"""Build and train one Lightning module, and predict with it."""
 
 import logging
 import sys
@@ -18,9 +18,9 @@ from torch.utils.data import default_collate
 
 from fibrolab import environment, keys
 from fibrolab.callbacks.averaging import build_averaging
-from fibrolab.callbacks.guards import BestCheckpoint, FiniteLoss, PlateauMemory, RandomState
 from fibrolab.callbacks.history import History
 from fibrolab.callbacks.prediction_writer import PredictionWriter
+from fibrolab.callbacks.stopping_and_resuming import BestCheckpoint, FiniteLoss, PlateauMemory, RandomState
 from fibrolab.config import arguments, resolved
 from fibrolab.data import clinical
 from fibrolab.data.clip_sampling import Segment
@@ -37,19 +37,19 @@ from fibrolab.training import precision, resuming, trainer_parts
 
 @dataclass(frozen=True)
 class Fitted:
-    """The end of a training: the best value of the monitored metric, if any, and the device."""
+    """Result of a training: best value of the monitored metric (None after a fast dev run), and device."""
 
     best: float | None
     device: str
 
 
 def build_module(config: DictConfig, data: LabelledData) -> Classifier:
-    """Build the Lightning module that `model._target_` names, from primitives; weights follow the seed.
+    """Build the Lightning module that `model._target_` names; the seed determines its random weights.
 
     Raises:
-        ConfigError: `monitor` is not a metric of the module or `mode` not its better end, or settings that it
-            refuses.
-        WeightsError: A branch's weights cannot be found, fetched or fitted.
+        ConfigError: A setting is invalid, `monitor` is not a metric of the module, or `mode` does not match
+            it.
+        WeightsError: A branch's weights cannot be found or downloaded, or do not fit.
     """
     L.seed_everything(config.seed, workers=True, verbose=False)
     settings = arguments(config.model)
@@ -86,7 +86,7 @@ def build_module(config: DictConfig, data: LabelledData) -> Classifier:
 
 
 def _clinical(branches: dict[str, dict[str, Any]], data: LabelledData) -> dict[str, list[Any]] | None:
-    """Return the table's columns that branches take, with mean and SD in training; None if there are none."""
+    """Return the clinical columns that branches take, with training mean and SD; None if there are none."""
     columns = clinical_columns(branches)
     if not columns:
         return None
@@ -95,7 +95,7 @@ def _clinical(branches: dict[str, dict[str, Any]], data: LabelledData) -> dict[s
         name for name, known in zip(columns, ~np.isnan(values).all(axis=0), strict=True) if not known
     ]:
         raise ConfigError(
-            f"No training sample of '{data.manifest.name}' has {', '.join(empty)}; leave it out."
+            f"No training sample of '{data.manifest.name}' has {', '.join(empty)}; leave the column out."
         )
     mean, sd = np.nanmean(values, axis=0, dtype=np.float64), np.nanstd(values, axis=0, dtype=np.float64)
     return {"columns": columns, "mean": mean.tolist(), "sd": sd.tolist()}
@@ -117,8 +117,8 @@ def build_datamodule(config: DictConfig, data: LabelledData, module: Classifier)
     )
 
 
-def size(module: Classifier) -> dict[str, int]:
-    """Count the parameters, and those that train."""
+def parameter_counts(module: Classifier) -> dict[str, int]:
+    """Count all parameters, and those that train at first."""
     counts = [(parameter.numel(), parameter.requires_grad) for parameter in module.parameters()]
     return {
         "parameters": sum(n for n, _ in counts),
@@ -136,14 +136,14 @@ def fit(
     """Train, then write `predictions.csv` with the weights of the best epoch.
 
     Raises:
-        ConfigError: `resume` is no checkpoint to go on from, or the trainer refuses its settings.
-        SplitError: `resume` is of a run with another split.
+        ConfigError: `resume` is not a checkpoint to resume from, or the trainer does not accept its settings.
+        SplitError: `resume` is the checkpoint of a run with another split.
         TrainingError: The loss is not finite.
         KeyboardInterrupt: Ctrl-C or SIGTERM during training.
     """
     if config.resume is not None:
-        resuming.refuse_unlike(Path(str(config.resume)), module, tracked.folder)
-    _quiet()
+        resuming.check_resumable(Path(str(config.resume)), module, tracked.folder)
+    _silence_warnings()
     best, callbacks = _callbacks(config, tracked.folder)
     writer = PredictionWriter(
         tracked.folder / keys.PREDICTIONS_FILE,
@@ -158,9 +158,9 @@ def fit(
     trainer = _trainer(config, [*callbacks, writer], tracked, plugins, loggers)
     try:
         trainer.fit(module, datamodule=datamodule, ckpt_path=config.resume)
-        weights = best.best_model_path or None  # a fast dev run saves none: the weights at hand are used
+        weights = best.best_model_path or None  # a fast dev run saves none: use the current weights
         trainer.predict(module, datamodule=datamodule, ckpt_path=weights, return_predictions=False)
-    except SystemExit as error:  # Lightning's answer to Ctrl-C and SIGTERM
+    except SystemExit as error:  # raised by Lightning on Ctrl-C and SIGTERM
         raise KeyboardInterrupt from error
     score = best.best_model_score
     return Fitted(None if score is None else float(score), str(trainer.strategy.root_device))
@@ -173,8 +173,8 @@ def predict(
     data: LabelledData,
     tracked: TrackedRun,
 ) -> str:
-    """Write `predictions.csv` of the test part without any training, and name the device."""
-    _quiet()
+    """Write `predictions.csv` of the test partition without training; return the device."""
+    _silence_warnings()
     path = tracked.folder / keys.PREDICTIONS_FILE
     writer = PredictionWriter(path, data.manifest.table, data.labels, data.split.fold, (keys.TEST,))
     trainer = _trainer(config, [writer], tracked)
@@ -183,21 +183,21 @@ def predict(
     return str(trainer.strategy.root_device)
 
 
-def refuse_a_lone_sample(module: Classifier, datamodule: FibrosisDataModule) -> None:
-    """Batch norm has nothing to learn from one value: try it, where batches hold one sample.
+def check_single_sample_batches(module: Classifier, datamodule: FibrosisDataModule) -> None:
+    """If training batches hold one sample, run one: batch norm cannot normalise a single value per channel.
 
     Raises:
-        ConfigError: It does, and the network cannot train on it.
+        ConfigError: The network cannot train on a batch of one sample.
     """
     datamodule.prepare_data()
     loader = datamodule.train_dataloader()
     if datamodule.batch_size > 1 < len(loader.sampler):  # type: ignore[arg-type]
-        return  # a lone sample at an epoch's end is left out of it
-    alone = default_collate([loader.dataset[next(iter(loader.sampler))]])
+        return  # batches hold more; a single last sample of an epoch is left out
+    single = default_collate([loader.dataset[next(iter(loader.sampler))]])
     buffers = {name: value.clone() for name, value in module.named_buffers()}
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            module.train()(datamodule.on_after_batch_transfer(alone, 0))
+            module.train()(datamodule.on_after_batch_transfer(single, 0))
     except ValueError as fault:  # torch's: "Expected more than 1 value per channel when training"
         if "value per channel" not in str(fault):
             raise
@@ -217,10 +217,10 @@ def _trainer(
     plugins: Sequence[Any] = (),
     loggers: Sequence[Logger] = (),
 ) -> L.Trainer:
-    # `trainer.deterministic` would also fill every new tensor with NaN, to show reads of unwritten memory:
-    # 650 fills in a step of a ResNet18. Nothing here reads before it writes.
+    # `trainer.deterministic` would also fill every new tensor with NaN, to reveal reads of uninitialised
+    # memory: 650 fills per step of a ResNet18. The code here has no such reads.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    with precision.refusals():
+    with precision.trainer_config_errors():
         trainer = L.Trainer(
             **resolved(config.trainer),
             callbacks=callbacks,
@@ -228,14 +228,14 @@ def _trainer(
             logger=[tracked.curves(), *loggers],
             default_root_dir=tracked.folder,
             num_sanity_val_steps=0,  # files and settings were checked before
-            use_distributed_sampler=False,  # our samplers shard themselves, weighted ones too
+            use_distributed_sampler=False,  # our samplers split the samples among ranks themselves
             enable_model_summary=False,
             enable_progress_bar=sys.stdout.isatty(),
         )
     if trainer.world_size > 1:
         raise ConfigError(
-            f"trainer.devices={config.trainer.devices} starts {trainer.world_size} processes, each with a "
-            "run of its own; a run has one process so far: set trainer.devices=1."
+            f"trainer.devices={config.trainer.devices} would start {trainer.world_size} processes, each with "
+            "its own run; only one process is supported so far: set trainer.devices=1."
         )
     return trainer
 
@@ -265,15 +265,15 @@ def _callbacks(config: DictConfig, folder: Path) -> tuple[ModelCheckpoint, list[
     return best, callbacks
 
 
-def _quiet() -> None:
-    """Silence what Lightning says of settings that are chosen on purpose."""
+def _silence_warnings() -> None:
+    """Silence Lightning's warnings about settings that are chosen on purpose."""
     for text in (
         ".*does not have many workers.*",
         ".*number of training batches.*",
         ".*Checkpoint directory .* exists.*",
         ".*pin_memory.*",
-        ".*LeafSpec.*",  # Lightning 2.6 beside torch 2.14
-        ".*in eval mode at the start of training.*",  # frozen backbones stay there
+        ".*LeafSpec.*",  # Lightning 2.6 with torch 2.14
+        ".*in eval mode at the start of training.*",  # frozen backbones stay in eval mode
     ):
         warnings.filterwarnings("ignore", text)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""Frozen branches are run once: before the training, their features take the place of their pixels."""
+"""Run frozen branches once before training, so that their features replace their pixels."""
 
 import copy
 import hashlib
@@ -25,16 +25,16 @@ from fibrolab.data.features import FeatureTable, stored
 from fibrolab.data.progress import track
 from fibrolab.errors import ConfigError
 from fibrolab.models.branches import INPUT
-from fibrolab.modules.base import STARTS, Classifier
-from fibrolab.training.precision import refusals
+from fibrolab.modules.base import INITIAL_WEIGHTS, Classifier
+from fibrolab.training.precision import trainer_config_errors
 
-VERSION = 1  # raise it when a branch makes other features of the same pixels: old ones are then left alone
-DEFAULT_VIEWS = 8  # what a user is advised to try
+VERSION = 1  # increase it when a branch computes other features from the same pixels: invalidates the cache
+DEFAULT_VIEWS = 8  # the number that messages suggest
 
 logger = logging.getLogger(__name__)
 
 
-def cached(
+def cache_features(
     module: Classifier,
     datamodule: FibrosisDataModule,
     cache: Path,
@@ -42,27 +42,28 @@ def cached(
     accelerator: str = "auto",
     precision: Any = "32-true",
 ) -> list[str]:
-    """Run every frozen branch once an image, where that gives the same training, and serve the features.
+    """Compute the features of frozen branches once per image, and make the datamodule serve them.
 
-    Without augmentation the result is that of running the branch in every epoch. With it a branch is run
-    `views` times an image: view v is the image as the first draw of epoch v would have it, so that a run of
-    no more epochs than views, in which each image comes once an epoch, is the plain run again. A longer run
-    begins with view 0 anew, and the repeats of a sampler within an epoch share a view. Views are always drawn
-    as the loader's workers draw them.
+    Without augmentation, the result is the same as running the branch in every epoch. With augmentation, a
+    branch runs `views` times per image: view v is the image as augmented by the first draw of epoch v. A run
+    with at most `views` epochs that draws each image once an epoch is therefore unchanged. A longer run
+    starts again with view 0, and repeated draws of an image within an epoch get the same view. Views are
+    always augmented on the CPU, as the loader's workers do it.
 
     Args:
-        module: Whose branches are frozen or not.
-        datamodule: Which is told to serve features; it needs no worker processes where all are cached.
+        module: The module with the branches.
+        datamodule: The datamodule that will serve the features; if all branches are cached, it needs no
+            worker processes.
         cache: Folder of all caches.
-        views: Augmented views of each training image; None leaves augmented branches to run every epoch.
-        accelerator: Of the run's trainer.
-        precision: Of the run's trainer.
+        views: Augmented views of each training image; with None, augmented branches run in every epoch.
+        accelerator: Accelerator of the run's trainer.
+        precision: Precision of the run's trainer.
 
     Returns:
         Names of the branches whose features are served.
 
     Raises:
-        ConfigError: `views` is no number from 1, or the accelerator or precision cannot be had.
+        ConfigError: `views` is not a number from 1, or the accelerator or precision is not available.
         StorageError: The disk is full or the folder cannot be written.
     """
     if views is not None and not (isinstance(views, int) and not isinstance(views, bool) and views >= 1):
@@ -78,25 +79,24 @@ def cached(
         name: Extraction(name, module, datamodule, root, fabric, str(precision)).table(views or 0)
         for name in once
     }
-    logger.info("Frozen, so run once an image before the training: branch %s.", ", ".join(once))
-    datamodule.use_features(
-        tables, list(dict.fromkeys(key for name, key in inputs.items() if name not in once))
-    )
+    logger.info("Frozen branches run once per image before the training: %s.", ", ".join(once))
+    pixels = list(dict.fromkeys(key for name, key in inputs.items() if name not in once))
+    datamodule.use_features(tables, pixels)
     return once
 
 
 def _runs_once(module: Classifier, datamodule: FibrosisDataModule, name: str, views: int | None) -> bool:
-    """Return whether a branch's features can be computed once; log it where only views are missing."""
+    """Return whether a branch's features can be computed once; log how, if that only needs views."""
     modality = _input_of(module, name)
     if not module.network.branches[name].frozen or modality == keys.CLINICAL:
         return False
-    changes = _changes(datamodule, modality)
-    if changes is None or views is not None:
+    reason = _reason_of_change(datamodule, modality)
+    if reason is None or views is not None:
         return True
     logger.info(
         "Branch %s is frozen, but %s, so it runs in every epoch; features.views=%d%s would let it run once.",
         name,
-        changes,
+        reason,
         DEFAULT_VIEWS,
         " or augment=none" if modality != keys.CLIP else "",
     )
@@ -108,24 +108,24 @@ def _input_of(module: Classifier, name: str) -> str:
     return str(module.hparams["branches"][name].get(INPUT, keys.IMAGE))
 
 
-def _changes(datamodule: FibrosisDataModule, modality: str) -> str | None:
-    """Return why a sample's pixels differ between epochs; None where they do not."""
+def _reason_of_change(datamodule: FibrosisDataModule, modality: str) -> str | None:
+    """Return why the pixels of a sample differ between epochs; None if they do not."""
     if modality == keys.CLIP:
-        return "its clips give other frames in every epoch"
+        return "other frames of its clips are drawn in every epoch"
     return "its images are augmented" if datamodule.transforms else None
 
 
 @dataclass
 class Extraction:
-    """One frozen branch, and the samples that it is run on.
+    """One frozen branch, and the samples whose features it computes.
 
     Attributes:
-        name: Of the branch.
-        module: Which it is part of.
-        datamodule: Holds the samples.
-        root: Folder of the matrices.
-        fabric: What it is run with.
-        precision: That of the fabric, as Lightning names it.
+        name: Name of the branch.
+        module: The module with the branch.
+        datamodule: The datamodule with the samples.
+        root: Folder of the feature matrices.
+        fabric: Lightning Fabric on which the branch runs.
+        precision: Precision of the fabric, as Lightning names it.
     """
 
     name: str
@@ -136,45 +136,46 @@ class Extraction:
     precision: str
 
     def table(self, views: int) -> FeatureTable:
-        """Return features of every sample and, under augmentation, of that many views of training samples."""
+        """Return features of all samples and, under augmentation, of `views` views of training samples."""
         digests = self.datamodule.digests(self.input).astype(str)
         contents, first, places = np.unique(digests, return_index=True, return_inverse=True)
-        absent = int(contents[0] == "")  # samples that lack the modality are sorted in front of all contents
-        places = places - absent  # which makes theirs ABSENT
+        absent = int(contents[0] == "")  # samples without the modality have an empty digest, sorted first
+        places = places - absent  # their place becomes ABSENT (-1)
         clean = self._matrix(first[absent:], digests)
         train = self.datamodule.data.split.rows(keys.TRAIN)
         train = train[places[train] != ABSENT]
         view_places = np.full_like(places, ABSENT)
         view_places[train] = np.arange(len(train))
-        epochs = range(views if _changes(self.datamodule, self.input) else 0)
+        epochs = range(views if _reason_of_change(self.datamodule, self.input) else 0)
         drawn = tuple(self._matrix(train, digests, epoch) for epoch in epochs)
         return FeatureTable(self.branch.num_features, clean, places, drawn, view_places)
 
     def _matrix(self, rows: np.ndarray, digests: np.ndarray, epoch: int | None = None) -> Path:
-        """Return features of some samples, (n, F), unaugmented or as training draws them in an epoch."""
+        """Return the features of some samples, (n, F), unaugmented or as augmented in an epoch."""
         about = self.about | {"samples": len(rows), "contents": _hash(digests[rows])}
         task = f"Features of branch {self.name}"
         if epoch is not None:
-            about |= _drawn(self.datamodule, rows, epoch)
+            about |= _view_settings(self.datamodule, rows, epoch)
             task += f", view {epoch + 1}"
         run = partial(self.run, rows, epoch, task)
         return stored(self.root, about, (len(rows), self.branch.num_features), run)
 
     @property
     def branch(self) -> Any:
-        """The branch itself."""
+        """The branch."""
         return self.module.network.branches[self.name]
 
     @property
     def input(self) -> str:
-        """The modality that it sees."""
+        """The modality that the branch takes."""
         return _input_of(self.module, self.name)
 
     @cached_property
     def about(self) -> dict[str, Any]:
-        """Return everything that the features of given pixels depend on."""
+        """All settings that determine the features of given pixels."""
         hparams = self.module.hparams
-        settings = {key: value for key, value in hparams["branches"][self.name].items() if key not in STARTS}
+        branch = hparams["branches"][self.name]
+        settings = {key: value for key, value in branch.items() if key not in INITIAL_WEIGHTS}
         datamodule, clip = self.datamodule, self.input == keys.CLIP
         return {
             "version": VERSION,
@@ -187,8 +188,8 @@ class Extraction:
         }
 
     def run(self, rows: np.ndarray, epoch: int | None, task: str) -> Iterator[np.ndarray]:
-        """Yield the features of a batch at a time, float32 (b, F)."""
-        # A copy goes to the device, so that the module stays where and as it is.
+        """Yield the features batch by batch, float32 (b, F)."""
+        # A copy is moved to the device, so that the module itself is unchanged.
         network = self.fabric.setup_module(copy.deepcopy(self.branch).eval())
         loader = _loader(self.datamodule, self.input, rows, epoch)
         for batch in track(loader, len(loader), f"{task}, batches"):
@@ -198,7 +199,7 @@ class Extraction:
 
 
 def _loader(datamodule: FibrosisDataModule, modality: str, rows: np.ndarray, epoch: int | None) -> DataLoader:
-    """Load one modality of some samples in order, unaugmented or as training draws them in an epoch."""
+    """Return a loader of one modality of some samples in order, unaugmented or as in a training epoch."""
     data, transforms = datamodule.data, datamodule.transforms if epoch is not None else ()
     dataset = PixelDataset(
         {modality: datamodule.pixels(modality, rows)},
@@ -212,15 +213,15 @@ def _loader(datamodule: FibrosisDataModule, modality: str, rows: np.ndarray, epo
     draws = [(epoch or 0, index, 0) for index in range(len(rows))]
     return DataLoader(
         dataset,
-        batch_size=datamodule.batch_size,  # what the training has memory for, this has too
+        batch_size=datamodule.batch_size,  # memory that suffices for training suffices here
         sampler=draws,
-        num_workers=datamodule.num_workers if transforms else 0,  # reading alone is quicker than handing over
-        generator=torch.Generator(),  # its own: the training's random numbers stay those of the plain run
+        num_workers=datamodule.num_workers if transforms else 0,  # plain reading is faster without processes
+        generator=torch.Generator(),  # separate, so that the training's random numbers do not change
     )
 
 
-def _drawn(datamodule: FibrosisDataModule, rows: np.ndarray, epoch: int) -> dict[str, Any]:
-    """Return everything that a view depends on beside the content of its samples."""
+def _view_settings(datamodule: FibrosisDataModule, rows: np.ndarray, epoch: int) -> dict[str, Any]:
+    """Return everything that a view depends on besides the content of its samples."""
     return {
         "transforms": [dict(transform) for transform in datamodule.transforms],
         "albumentations": version("albumentations"),
@@ -231,7 +232,7 @@ def _drawn(datamodule: FibrosisDataModule, rows: np.ndarray, epoch: int) -> dict
 
 
 def _fabric(accelerator: str, precision: Any) -> L.Fabric:
-    with refusals():
+    with trainer_config_errors():
         return L.Fabric(accelerator=accelerator, devices=1, precision=precision)
 
 
@@ -240,7 +241,7 @@ def _hash(texts: Iterable[str]) -> str:
 
 
 def _state_hash(branch: nn.Module) -> str:
-    """SHA-256 of all weights and buffers, also of those that a checkpoint leaves out."""
+    """Return the SHA-256 of all weights and buffers, including those that checkpoints leave out."""
     digest = hashlib.sha256()
     for name, value in (*branch.named_parameters(), *branch.named_buffers()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())

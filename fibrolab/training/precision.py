@@ -1,4 +1,4 @@
-"""Number formats, memory layout and compilation, tried before the training."""
+"""Numerical precision, memory layout and compilation, checked before the training."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,18 +10,18 @@ from fibrolab.choices import refuse, unknown
 from fibrolab.errors import ConfigError
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
-LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}  # by the rank of a convolution's kernel
+LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}  # by the number of axes of a kernel
 
 
 def check_precision(precision: str | int, accelerator: str) -> None:
-    """See that the device can compute so: Lightning would quietly take bfloat16 for half precision on a CPU.
+    """Check that the device supports the precision; on a CPU, Lightning silently runs float16 as bfloat16.
 
     Args:
         precision: Setting of the trainer, one of `PRECISIONS`.
-        accelerator: Setting of the trainer; ``auto`` is the CPU where there is nothing else.
+        accelerator: Setting of the trainer; ``auto`` is the CPU if there is no other device.
 
     Raises:
-        ConfigError: It is unknown, or the device cannot.
+        ConfigError: The precision is unknown, or the device does not support it.
     """
     if precision not in PRECISIONS:
         refuse([unknown("trainer.precision", precision, PRECISIONS)])
@@ -29,36 +29,36 @@ def check_precision(precision: str | int, accelerator: str) -> None:
     if precision == "16-mixed" and on_cpu:
         raise ConfigError(
             "trainer.precision=16-mixed needs a GPU, and this run is on the CPU. "
-            "Use bf16-mixed, which a CPU can do too, or 32-true."
+            "Use bf16-mixed, which a CPU supports too, or 32-true."
         )
 
 
 @contextmanager
-def refusals() -> Iterator[None]:
-    """Turn what Lightning says of a trainer's settings into our own error.
+def trainer_config_errors() -> Iterator[None]:
+    """Raise Lightning's errors about settings of the trainer as our own.
 
     Raises:
-        ConfigError: It refused them.
+        ConfigError: Lightning does not accept the settings.
     """
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     try:
         yield
     except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
-        raise ConfigError(f"The trainer refuses its settings (trainer.*): {error}") from error
+        raise ConfigError(f"The trainer does not accept its settings (trainer.*): {error}") from error
 
 
 def prepare(network: nn.Module, channels_last: bool, compile: bool) -> None:
-    """Lay out and compile a network in place; the names and values of its weights stay.
+    """Set the memory layout of a network and compile it, in place; names and values of weights stay.
 
     Args:
-        network: Network on whichever device.
-        channels_last: Keep the kernels of convolutions with their channels innermost, (B, H, W, C) or
-            (B, T, H, W, C) in memory; a convolution then turns what it is fed, whatever its layout.
-        compile: Have torch compile the network when it first runs.
+        network: A network on any device.
+        channels_last: Store the kernels of convolutions with channels innermost, (B, H, W, C) or
+            (B, T, H, W, C) in memory; a convolution then converts its input to this layout too.
+        compile: Compile the network with torch when it first runs.
 
     Raises:
-        ConfigError: torch cannot compile here.
+        ConfigError: torch cannot compile on this machine.
     """
     if channels_last:
         for parameter in network.parameters():
@@ -70,12 +70,14 @@ def prepare(network: nn.Module, channels_last: bool, compile: bool) -> None:
 
 
 def _try_compiler() -> None:
-    """Compile an addition for the device at hand: only then does torch look for a compiler."""
+    """Compile an addition for the current device, because torch looks for a compiler only then."""
     device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     try:
         torch.compile(lambda x: x + 1)(torch.zeros(1, device=device))
     except RuntimeError as fault:
-        reason = " ".join(str(fault).split("\n\n")[0].split())  # advice on debugging follows
+        reason = " ".join(
+            str(fault).split("\n\n")[0].split()
+        )  # the first paragraph; debugging advice follows
         raise ConfigError(
             f"compile=true, and torch cannot compile here ({reason}). Install what it asks for "
             "(g++ for a CPU, Triton for a GPU), or set compile=false."

@@ -13,21 +13,21 @@ from fibrolab.modules.base import Classifier
 from fibrolab.runs.checkpoint import KEY, SPLIT, UNREADABLE, split_digest
 
 
-def refuse_unlike(path: Path, module: Classifier, folder: Path) -> None:
-    """Refuse a checkpoint unless it holds the whole state of a run with the same settings and split.
+def check_resumable(path: Path, module: Classifier, folder: Path) -> None:
+    """Refuse a checkpoint unless it holds the full state of a run with the same settings and split.
 
     Args:
         path: The checkpoint.
-        module: What is to be trained.
-        folder: Of this run, with its split.
+        module: The module to be trained.
+        folder: Folder of this run; it holds the split.
 
     Raises:
-        ConfigError: It is no checkpoint, holds weights alone, or is of another model.
-        SplitError: That run had another split, so that patients of this test set may have trained it.
+        ConfigError: The file is not a checkpoint, holds only weights, or is from another model.
+        SplitError: The earlier run had another split, so it may have trained on this run's test patients.
     """
     checkpoint = _read(path)
     if "optimizer_states" not in checkpoint:
-        raise ConfigError(f"resume={path} holds weights alone; give the last.ckpt of a run.")
+        raise ConfigError(f"resume={path} holds only weights; give the last.ckpt of a run.")
     theirs, ours = flat(dict(checkpoint["hyper_parameters"])), flat(dict(module.hparams))
     differing = [
         f"{name} was {theirs.get(name)}, is {ours.get(name)}"
@@ -36,12 +36,13 @@ def refuse_unlike(path: Path, module: Classifier, folder: Path) -> None:
     ]
     if differing:
         raise ConfigError(
-            f"resume={path} is of a run with other settings:\n{listing(differing)}\nGive those of that run."
+            f"resume={path} is from a run with other settings:\n{listing(differing)}\n"
+            "Use the settings of that run."
         )
     if checkpoint.get(KEY, {}).get(SPLIT) != split_digest(folder / keys.SPLIT_FILE):
         raise SplitError(
-            f"resume={path} is of a run with another split, so that this run's test set may have trained it. "
-            "Give the data, the split and the seed of that run."
+            f"resume={path} is from a run with another split, which may have trained on this run's test set. "
+            "Use the data, the split and the seed of that run."
         )
 
 
@@ -51,6 +52,6 @@ def _read(path: Path) -> Mapping[str, Any]:
             found = torch.load(file, map_location="cpu", weights_only=True)
     except UNREADABLE as fault:
         raise ConfigError(
-            f"resume={path} is no checkpoint, or it is broken; give the last.ckpt of a run."
+            f"resume={path} is not a checkpoint, or it is broken; give the last.ckpt of a run."
         ) from fault
     return found if isinstance(found, Mapping) else {}

@@ -1,4 +1,4 @@
-"""Build the callbacks and loggers that `callbacks` and `loggers` name, ours and the user's."""
+"""Build the callbacks and loggers that the settings `callbacks` and `loggers` name."""
 
 import inspect
 from collections.abc import Mapping
@@ -22,8 +22,8 @@ TARGET = "_target_"
 def callbacks(config: DictConfig, folder: Path) -> list[L.Callback]:
     """Build the callbacks named in `callbacks`, in their order.
 
-    `monitor`, `mode` and, for checkpoints, the place in the run's folder are filled in where a callback takes
-    them and its settings do not give them.
+    If a callback takes `monitor`, `mode` or the folder of checkpoints and its settings do not give them, they
+    are those of the run.
 
     Args:
         config: `conf/train.yaml`, composed.
@@ -43,7 +43,7 @@ def callbacks(config: DictConfig, folder: Path) -> list[L.Callback]:
 
 
 def loggers(config: DictConfig, folder: Path) -> list[Logger]:
-    """Build the loggers named in `loggers`, in the run's folder (`save_dir`) unless their settings differ.
+    """Build the loggers named in `loggers`; `save_dir` is the run's folder unless settings give another.
 
     Raises:
         ConfigError: An entry cannot be built, or its package is not installed; all are listed.
@@ -68,8 +68,8 @@ def _built(group: str, entries: Mapping[str, Any], kind: type, filled: Mapping[s
 def _entry(where: str, settings: Any, kind: type, filled: Mapping[str, Any]) -> Any:
     if not isinstance(settings, Mapping) or TARGET not in settings:
         raise ConfigError(
-            f"{where}={settings} names no {kind.__name__}: give {where}.{TARGET}=package.module.Name and its "
-            f"settings, or {where}=null to leave it out."
+            f"{where}={settings} does not name a {kind.__name__}: "
+            f"give {where}.{TARGET}=package.module.Name and its settings, or {where}=null to leave it out."
         )
     own = {key: value for key, value in settings.items() if key != TARGET}
     target = imported(settings[TARGET], f"{where}.{TARGET}")
@@ -86,4 +86,4 @@ def _entry(where: str, settings: Any, kind: type, filled: Mapping[str, Any]) -> 
             f"{where} needs a package that is not installed ({error}): install it, or set {where}=null."
         ) from error
     except (TypeError, ValueError, MisconfigurationException) as error:
-        raise ConfigError(f"{where} refuses its settings: {error}.") from error
+        raise ConfigError(f"{where} does not accept its settings: {error}.") from error

@@ -72,7 +72,7 @@ def test_nothing_is_trained_where_a_strict_audit_fails(
     (tmp_path / "mlruns").mkdir()
     shutil.copy(fresh_database, tmp_path / "mlruns")
     overrides = ["debug=fast_dev_run", f"paths.root={tmp_path}", f"data.root={kaggle_tree}", *LEAKY]
-    with pytest.raises(AuditError, match="Mend the data or choose another split"):
+    with pytest.raises(AuditError, match="Correct the data or choose another split"):
         pipeline.run(composed("data=kaggle_fibrosis", *overrides))
     folder = run_folder(tmp_path)
     assert json.loads((folder / keys.AUDIT_FILE).read_text())["verdict"] == "fail"
@@ -114,9 +114,9 @@ def test_an_audit_is_measured_again_where_anything_that_it_looks_at_has_changed(
         replace(data, labels=data.labels[::-1]),
         replace(data, split=replace(data.split, val_is_test=True)),
     ]
-    assert len({auditing._key(each) for each in [data, *changed]}) == 1 + len(changed)
+    assert len({auditing._cache_key(each) for each in [data, *changed]}) == 1 + len(changed)
     moved = replace(data, manifest=replace(data.manifest, root=tmp_path / "elsewhere"))
-    assert auditing._key(moved) == auditing._key(data)
+    assert auditing._cache_key(moved) == auditing._cache_key(data)
 
 
 def test_figures_are_kept_with_their_audit_and_copied(
@@ -141,7 +141,7 @@ def test_a_kept_audit_is_read_where_the_cache_cannot_be_written(tmp_path: Path) 
     config = composed(f"paths.root={tmp_path}", "folder=unused", *PHANTOM, name="audit")
     data = load(config)
     first = audited(config, data, tmp_path / "one")
-    kept = tmp_path / "cache" / auditing.KEPT
+    kept = tmp_path / "cache" / auditing.CACHED
     for path in (*kept.iterdir(), kept):
         path.chmod(0o555)
     assert audited(config, data, tmp_path / "other") == first
@@ -228,7 +228,7 @@ def test_real_patches_with_patients_are_audited_through_a_table(tmp_path: Path) 
 def test_a_setting_left_over_from_another_split_is_named(tmp_path: Path) -> None:
     ended = command(tmp_path, "split=kfold", "+split.test=0.2", "data.patients=30", "data.size=32")
     assert ended.returncode == 1
-    assert "error: split.test is no setting of kfold. Leave it out with ~split.test." in ended.stderr
+    assert "error: split.test is not a setting of kfold. Leave it out with ~split.test." in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

@@ -79,12 +79,12 @@ def test_skipping_goes_on_and_says_what_was_left_out(tree: Path, loaded: Loaded)
 def test_a_tree_without_any_readable_image_is_an_error_even_when_skipping(tree: Path, loaded: Loaded) -> None:
     for path in tree.rglob("*.*"):
         path.write_bytes(b"")
-    with pytest.raises(DataError, match="no sample of 80 is whole"):
+    with pytest.raises(DataError, match="none of the 80 samples is complete"):
         loaded("data.on_unreadable=skip")
 
 
 def test_an_unknown_policy_is_refused(loaded: Loaded) -> None:
-    with pytest.raises(ConfigError, match="on_unreadable=ignore is unknown: error or skip"):
+    with pytest.raises(ConfigError, match="on_unreadable=ignore is unknown: give error or skip"):
         loaded("data.on_unreadable=ignore")
 
 

@@ -1,4 +1,4 @@
-"""Every model under every task, and every choice that changes what trains: built, overfitted, kept."""
+"""Every model, task and variant: built, overfitted on a batch, saved and loaded."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ VARIANTS = [
 ]
 
 IMAGE_NETWORK = "network.branches.image.network."
-FROZEN = {  # what no gradient may reach, by `freeze`
+FROZEN = {  # prefixes of parameters without gradients, by `freeze`
     "all": (IMAGE_NETWORK,),
     "layer2": tuple(f"{IMAGE_NETWORK}{name}." for name in ("conv1", "bn1", "layer1", "layer2")),
     "gradual": (IMAGE_NETWORK,),  # in its first epoch
@@ -45,7 +45,7 @@ FROZEN = {  # what no gradient may reach, by `freeze`
 
 
 def built(*overrides: str) -> Classifier:
-    """A module as the command would build it, small and without dropout."""
+    """Build a module as the command does, with a small backbone."""
     config = composed("optimizer=adam", "optimizer.lr=0.003", "scheduler=constant", *overrides)
     for branch in config.model.branches.values():
         if "weights" in branch and branch.name not in ("r3d_18",):
@@ -70,7 +70,7 @@ def built(*overrides: str) -> Classifier:
 
 
 def batch(module: Classifier, num_samples: int = SAMPLES) -> dict[str, Tensor]:
-    """Noise to learn by heart: of every modality that the module takes."""
+    """Return random inputs of every modality that the module takes, to be overfitted."""
     draw = torch.Generator().manual_seed(1)
 
     def pixels(*shape: int) -> Tensor:
@@ -90,7 +90,7 @@ def batch(module: Classifier, num_samples: int = SAMPLES) -> dict[str, Tensor]:
 
 
 def fit(module: Classifier, root: Path, epochs: int, seed: int = 0) -> L.Trainer:
-    """Train on one batch, as often as there are epochs."""
+    """Train on one batch per epoch, always the same."""
     L.seed_everything(seed, verbose=False)
     trainer = L.Trainer(
         accelerator="cpu", max_epochs=epochs, default_root_dir=root, logger=False, num_sanity_val_steps=0,
@@ -100,8 +100,8 @@ def fit(module: Classifier, root: Path, epochs: int, seed: int = 0) -> L.Trainer
     return trainer
 
 
-def without_chance(module: Classifier) -> Classifier:
-    """Dropout would keep a batch from being learnt by heart."""
+def without_dropout(module: Classifier) -> Classifier:
+    """Set all dropout to 0, so that a batch can be overfitted."""
     for part in module.modules():
         if isinstance(part, torch.nn.Dropout):
             part.p = 0.0
@@ -110,20 +110,20 @@ def without_chance(module: Classifier) -> Classifier:
 
 @pytest.mark.parametrize("task", names("task"))
 @pytest.mark.parametrize("model", names("model"))
-def test_every_model_learns_a_batch_of_every_task_by_heart(model: str, task: str, tmp_path: Path) -> None:
-    module = without_chance(built(f"model={model}", f"task={task}"))
+def test_every_model_overfits_a_batch_of_every_task(model: str, task: str, tmp_path: Path) -> None:
+    module = without_dropout(built(f"model={model}", f"task={task}"))
     given = batch(module)
     outputs = module(given)
     num_classes = len(module.hparams["classes"])
     assert outputs.shape == (SAMPLES, num_classes)
     fit(module, tmp_path, epochs=40)
-    module.train()  # batch norm by the batch itself, as it was learnt
+    module.train()  # batch norm with the batch's own statistics, as in training
     with torch.no_grad():
         assert float(module.criterion(module(given), given[keys.LABEL])) < 0.1
 
 
 @pytest.mark.parametrize("overrides", VARIANTS, ids=" ".join)
-def test_every_variant_trains_what_it_says_and_comes_back_from_its_checkpoint(
+def test_every_variant_trains_its_parameters_and_loads_from_its_checkpoint(
     overrides: list[str], tmp_path: Path
 ) -> None:
     module = built(*overrides)
@@ -148,7 +148,7 @@ def test_every_variant_trains_what_it_says_and_comes_back_from_its_checkpoint(
 
 
 @pytest.mark.parametrize("overrides", [[], ["model=hybrid"], ["model=video"], ["model=multimodal"]], ids=str)
-def test_the_same_seed_is_the_same_run(overrides: list[str], tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_weights(overrides: list[str], tmp_path: Path) -> None:
     states = []
     for _ in range(2):
         module = built(*overrides)
@@ -158,7 +158,7 @@ def test_the_same_seed_is_the_same_run(overrides: list[str], tmp_path: Path) -> 
     assert len(states[0]) > 10
 
 
-def test_a_checkpoint_needs_no_file_that_the_weights_started_from(tmp_path: Path) -> None:
+def test_a_checkpoint_loads_without_the_file_of_initial_weights(tmp_path: Path) -> None:
     source = tmp_path / "start.pt"
     torch.save(built().network.branches["image"].state_dict(), source)
     module = built(f"model.branches.image.weights={source}")
@@ -168,7 +168,7 @@ def test_a_checkpoint_needs_no_file_that_the_weights_started_from(tmp_path: Path
     assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in module.state_dict().items())
 
 
-def test_a_checkpoint_holds_primitives_alone() -> None:
+def test_a_checkpoint_holds_only_primitives() -> None:
     def plain(value: object) -> bool:
         if isinstance(value, dict):
             return all(isinstance(key, str) and plain(part) for key, part in value.items())

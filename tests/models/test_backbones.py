@@ -17,7 +17,7 @@ from fibrolab.models.networks import build_network
 
 CONF = Path(__file__).parents[2] / "conf" / "backbone"
 TINY = "test_resnet"
-SIDE = 96  # [px], which all networks of conf/backbone take
+SIDE = 96  # [px], an image size that all networks of conf/backbone take
 
 
 def bytes_of_images(n: int = 2, size: int = 32, channels: int = 1) -> torch.Tensor:
@@ -31,7 +31,7 @@ def settings_of(config: str) -> dict:
 @pytest.fixture(scope="module", params=names("backbone"))
 def built(request) -> tuple[dict, Backbone]:
     settings = settings_of(request.param)
-    with torch.device("meta"):  # shapes without values: VGG16 in no time
+    with torch.device("meta"):  # meta tensors: even VGG16 is built at once
         return settings, Backbone(**settings, image_size=SIDE)
 
 
@@ -52,7 +52,7 @@ def test_every_config_holds_all_settings_and_ends_its_sentence_with_a_command(co
     assert ("model=video" in sentence) == ("frames@model.branches.clip.frames=none" in sentence) == of_clips
 
 
-def test_every_config_gives_a_network_that_keeps_the_contract(built):
+def test_the_network_of_every_config_has_the_interface(built):
     _, backbone = built
     images = blank(backbone)
     with torch.device("meta"):
@@ -89,7 +89,7 @@ def test_depths_of_every_config_cover_all_parameters_and_rise_from_the_input_to_
     assert ends == sorted(ends)
 
 
-def test_nothing_of_any_config_trains_when_all_is_frozen(built):
+def test_no_parameter_of_any_config_trains_with_freeze_all(built):
     settings, _ = built
     with torch.device("meta"):
         backbone = Backbone(**{**settings, "freeze": "all"}, image_size=SIDE)
@@ -143,7 +143,7 @@ def test_one_channel_and_three_equal_channels_are_the_same_image(value, as_float
 CACHED = {scaling: Backbone(TINY, scaling=scaling, image_size=32) for scaling in ("backbone", "unit")}
 
 
-def test_scaling_is_no_part_of_a_checkpoint():
+def test_scaling_is_not_part_of_a_checkpoint():
     assert all(key.startswith("network.") for key in CACHED["unit"].state_dict())
 
 
@@ -160,7 +160,7 @@ def test_poolings_reduce_the_last_feature_map():
     torch.testing.assert_close(pooled["avg"], features.mean((2, 3)))
     torch.testing.assert_close(pooled["max"], features.amax((2, 3)))
     torch.testing.assert_close(pooled["flatten"], features.reshape(2, -1))
-    torch.testing.assert_close(pooled["native"], pooled["avg"])  # what a ResNet does by itself
+    torch.testing.assert_close(pooled["native"], pooled["avg"])  # a ResNet's own pooling is the average
 
 
 @pytest.mark.parametrize("name", ["test_vit", "swin_tiny_patch4_window7_224", "test_resnet"])
@@ -245,7 +245,7 @@ def test_clips_of_any_length_give_feature_vectors_of_one_length(pooling):
             assert backbone(torch.zeros(2, 1, frames, 32, 32)).shape == (2, backbone.num_features)
 
 
-def test_the_size_that_weights_were_made_for_is_known():
+def test_the_image_size_of_published_weights_is_known():
     with torch.device("meta"):
         assert Backbone("inception_v3", image_size=96).native_size == 299
         assert Backbone("r3d_18", image_size=32).native_size == 112

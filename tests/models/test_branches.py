@@ -1,4 +1,4 @@
-"""Branches: the contract that all kinds keep, and the settings that do not go together."""
+"""Branches: the interface of all kinds, and contradicting settings."""
 
 from pathlib import Path
 
@@ -11,12 +11,12 @@ from fibrolab.models.branches import build_branch
 
 TINY = {"name": "test_resnet"}
 LSM = {"columns": ["lsm_kpa"], "mean": [2.0], "sd": [0.7]}
-PICTURE = torch.randint(0, 256, (2, 1, 32, 32), dtype=torch.uint8)
+IMAGE = torch.randint(0, 256, (2, 1, 32, 32), dtype=torch.uint8)
 CLIP = torch.randint(0, 256, (2, 1, 4, 32, 32), dtype=torch.uint8)
 KINDS: dict[str, tuple[dict, Tensor]] = {
-    "picture": (TINY, PICTURE),
-    "colours": ({**TINY, "input": "elastogram"}, PICTURE.expand(-1, 3, -1, -1)),
-    "frozen": ({**TINY, "freeze": "all"}, PICTURE),
+    "image": (TINY, IMAGE),
+    "colours": ({**TINY, "input": "elastogram"}, IMAGE.expand(-1, 3, -1, -1)),
+    "frozen": ({**TINY, "freeze": "all"}, IMAGE),
     "frames": ({**TINY, "input": "clip", "frames": {"name": "average"}}, CLIP),
     "clip": ({"name": "r3d_18", "input": "clip"}, CLIP),
     "values": ({"input": "clinical", "columns": ["lsm_kpa"], "hidden": [8]}, torch.tensor([[1.0], [2.0]])),
@@ -28,7 +28,7 @@ def build(settings: object, clinical: dict | None = LSM) -> nn.Module:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_branch_keeps_the_contract(kind: str) -> None:
+def test_every_kind_of_branch_has_the_interface(kind: str) -> None:
     settings, entry = KINDS[kind]
     model = build(settings).eval()
     with torch.no_grad():
@@ -47,47 +47,47 @@ def test_settings_are_left_as_they_were_given() -> None:
 
 
 @pytest.mark.parametrize("frames", [None, {}])
-def test_no_frames_may_be_said_in_words(frames: object) -> None:
+def test_frames_may_be_null_or_empty(frames: object) -> None:
     assert build({**TINY, "frames": frames}).num_features
 
 
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({}, "it names no backbone"),
+        ({}, "no backbone is named"),
         ({**TINY, "poling": "avg"}, "there is no 'poling'.* Did you mean pooling"),
         ({**TINY, "columns": ["sex"]}, "there is no 'columns'"),
         ({**TINY, "input": "elastogramm"}, "Did you mean elastogram"),
-        ({**TINY, "input": "clip"}, "test_resnet is a network of pictures, which takes no clips"),
-        ({**TINY, "frames": {"name": "lstm"}}, "'image' is a picture and has none"),
+        ({**TINY, "input": "clip"}, "test_resnet is an image network and does not take clips"),
+        ({**TINY, "frames": {"name": "lstm"}}, "'image' is a single image"),
         ({**TINY, "input": "clip", "frames": {"name": "lsmt"}}, "Did you mean lstm"),
-        ({**TINY, "input": "clip", "frames": {"units": 8}}, "names no way to take frames together"),
-        ({"name": "r3d_18"}, "r3d_18 takes clips, and 'image' is a picture"),
-        ({"name": "r3d_18", "input": "clip", "frames": {"name": "lstm"}}, "r3d_18 sees time by itself"),
+        ({**TINY, "input": "clip", "frames": {"units": 8}}, "does not name how frames are combined"),
+        ({"name": "r3d_18"}, "r3d_18 takes clips, and 'image' is a single image"),
+        ({"name": "r3d_18", "input": "clip", "frames": {"name": "lstm"}}, "r3d_18 already takes whole clips"),
         ({"name": "resnet81"}, "Did you mean resnet"),
-        ({"input": "clinical"}, "no list of clinical columns"),
+        ({"input": "clinical"}, "not a list of clinical columns"),
         ({"input": "clinical", "columns": ["lsm"]}, "Did you mean lsm_kpa"),
-        ({"input": "clinical", "columns": ["sex"]}, "training samples tell nothing of sex"),
+        ({"input": "clinical", "columns": ["sex"]}, "no training sample has sex"),
         ({"input": "clinical", "columns": ["lsm_kpa"], "name": "resnet18"}, "there is no 'name'"),
-        (None, r"None is no branch.* leave it out with ~model\.branches\.here"),
+        (None, r"None is not a branch.* leave it out with ~model\.branches\.here"),
     ],
     ids=str,
 )
-def test_settings_that_do_not_go_together_are_refused(settings: object, sentence: str) -> None:
+def test_contradicting_settings_are_refused(settings: object, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence) as fault:
         build(settings)
     assert "model.branches.here" in str(fault.value)
 
 
-def test_values_need_those_of_the_training_samples() -> None:
-    with pytest.raises(ConfigError, match="tell nothing of lsm_kpa"):
+def test_clinical_values_need_training_statistics() -> None:
+    with pytest.raises(ConfigError, match="no training sample has lsm_kpa"):
         build({"input": "clinical", "columns": ["lsm_kpa"]}, clinical=None)
 
 
 def test_all_faults_of_a_branch_are_listed_at_once() -> None:
     with pytest.raises(ConfigError) as fault:
         build({"input": "picture", "frezee": "all"})
-    for sentence in ("there is no 'picture'", "Did you mean freeze", "it names no backbone"):
+    for sentence in ("there is no 'picture'", "Did you mean freeze", "no backbone is named"):
         assert sentence in str(fault.value)
 
 
@@ -101,11 +101,11 @@ def test_weights_that_cannot_be_loaded_name_their_branch(tmp_path: Path) -> None
     [
         ("single", ["image", "image"], "single has one backbone"),
         ("hybrid", ["image"], "two or more backbones"),
-        ("multimodal", ["image", "image"], "two or more different inputs, model.branches take image;"),
+        ("multimodal", ["image", "image"], "two or more different inputs, but model.branches take image;"),
         ("multimodal", [], "take nothing"),
     ],
 )
-def test_each_model_says_which_branches_it_is_made_for(model: str, inputs: list[str], sentence: str) -> None:
+def test_each_model_refuses_unsuitable_branches(model: str, inputs: list[str], sentence: str) -> None:
     from fibrolab.modules.classifiers import HybridClassifier, MultimodalClassifier, SingleClassifier
 
     made = {"single": SingleClassifier, "hybrid": HybridClassifier, "multimodal": MultimodalClassifier}[model]

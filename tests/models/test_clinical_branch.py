@@ -1,4 +1,4 @@
-"""The branch of clinical values: scaling, what was not measured, and the columns that it refuses."""
+"""The branch of clinical values: scaling, missing values, and the columns that are refused."""
 
 import math
 
@@ -39,14 +39,14 @@ def test_values_are_scaled_and_filled_as_scikit_learn_does_it() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(mask=st.lists(st.booleans(), min_size=6, max_size=6))
-def test_features_are_finite_whatever_was_not_measured(mask: list[bool]) -> None:
+def test_features_are_finite_for_any_missing_values(mask: list[bool]) -> None:
     values = torch.full((3, 2), 3.0).masked_fill(torch.tensor(mask).view(3, 2), math.nan)
     features = branch()(values)
     assert features.shape == (3, 16)
     assert features.isfinite().all()
 
 
-def test_a_missing_value_is_told_from_an_average_one() -> None:
+def test_a_missing_value_differs_from_an_average_one() -> None:
     features = branch(hidden=())(torch.tensor([[2.0, 5.0], [math.nan, 5.0]]))
     assert features.tolist() == [[0, 0, 0, 0], [0, 0, 1, 0]]
 
@@ -56,7 +56,7 @@ def test_a_column_that_does_not_vary_is_only_centred() -> None:
     assert model(torch.tensor([[3.0, 5.0]])).tolist() == [[1, 0, 0, 0]]
 
 
-def test_mean_and_deviation_travel_with_the_weights() -> None:
+def test_mean_and_deviation_are_saved_with_the_weights() -> None:
     saved, other = branch(), ClinicalBranch(TWO, mean=[0.0, 0.0], sd=[1.0, 1.0])
     other.load_state_dict(saved.state_dict())
     values = torch.tensor([[1.0, 4.0], [math.nan, 9.0]])
@@ -81,15 +81,15 @@ def test_every_parameter_learns_and_has_a_depth() -> None:
 @pytest.mark.parametrize(
     ("columns", "hidden", "sentence"),
     [
-        ([], [16], "no list of clinical columns"),
-        ("lsm_kpa", [16], "no list of clinical columns"),
+        ([], [16], "not a list of clinical columns"),
+        ("lsm_kpa", [16], "not a list of clinical columns"),
         (["lsm"], [16], "Did you mean lsm_kpa"),
-        (["sex", "sex"], [16], "names one twice"),
-        (["sex"], [16, 0], "no list of widths"),
-        (["sex"], 16, "no list of widths"),
+        (["sex", "sex"], [16], "repeats a column"),
+        (["sex"], [16, 0], "not a list of widths"),
+        (["sex"], 16, "not a list of widths"),
     ],
 )
-def test_columns_and_widths_that_cannot_be_are_refused(columns, hidden, sentence) -> None:
+def test_invalid_columns_and_widths_are_refused(columns, hidden, sentence) -> None:
     with pytest.raises(ConfigError, match=sentence):
         ClinicalBranch(columns, mean=[0.0], sd=[1.0], hidden=hidden)
 

@@ -1,247 +1,300 @@
-"""Films: true counts and levels, whole or refused, and one sentence for each way to be wrong."""
+"""Image networks over clips: average, LSTM, inflation, and the video model."""
 
-import contextlib
-import io
-from fractions import Fraction
-from pathlib import Path
+import copy
 
-import av
-import numpy as np
 import pytest
-from hypothesis import example, given, settings
+import torch
+from compose import composed, names
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from fibrolab.data.box import Box
-from fibrolab.data.formats import contract, video
-from fibrolab.data.media import View
-from fibrolab.data.readers import decode, decode_clip, describe, inspect
-from fibrolab.errors import UnreadableImageError
+from fibrolab.errors import ConfigError
+from fibrolab.models.backbones import Backbone
+from fibrolab.models.frame_models import FRAMES, over_frames
+from fibrolab.models.side_taps import add_side_taps, side_taps
+from fibrolab.modules.classifiers import VideoClassifier
 
-PATH = Path("breath.mp4")
-SUFFIXES = (".mp4", ".avi", ".mkv")
+TINY = "test_resnet"
+FAMILIES = [
+    "test_resnet",
+    "test_efficientnet",  # depthwise kernels, squeeze-and-excitation
+    "test_convnext",  # layer norm, patches of 4 x 4
+    "tf_efficientnet_lite0",  # padding as TensorFlow does it
+    "googlenet",
+]
 
 
-def scene(frames: int = 7, height: int = 48, width: int = 64) -> np.ndarray:
-    rows, columns = np.mgrid[:height, :width]
-    return np.stack([(rows * 2 + columns * 2 + 5 * number) % 200 + 28 for number in range(frames)]).astype(
-        np.uint8
+def clips(n: int = 2, length: int = 4, size: int = 32) -> Tensor:
+    return torch.randint(0, 256, (n, 1, length, size, size), dtype=torch.uint8)
+
+
+def build(name: str, backbone: str = TINY, freeze: str = "none", **given: object) -> nn.Module:
+    torch.manual_seed(0)
+    return over_frames(Backbone(backbone, freeze=freeze, image_size=32), name, **given)
+
+
+def randomise_side_taps(convs: list[nn.Conv2d]) -> None:
+    """Give side taps random weights, as after training."""
+    for conv in convs:
+        for tap in (side_taps(conv).before, side_taps(conv).after):
+            nn.init.normal_(tap.weight, std=0.1)
+
+
+def test_the_average_of_one_frame_is_the_image_network():
+    branch, still = build("average").eval(), clips(length=1)
+    torch.testing.assert_close(branch(still), branch.backbone(still[:, :, 0]), rtol=0, atol=0)
+
+
+def test_the_average_is_that_of_each_frame_by_itself():
+    branch, clip = build("average").eval(), clips()
+    alone = torch.stack([branch.backbone(clip[:, :, t]) for t in range(4)]).mean(0)
+    torch.testing.assert_close(branch(clip), alone)
+
+
+@given(n=st.integers(1, 3), length=st.integers(1, 5), name=st.sampled_from(sorted(FRAMES)))
+@settings(deadline=None, max_examples=15)
+def test_clips_of_any_length_give_one_vector_each(n, length, name):
+    assert CACHED[name](clips(n, length)).shape == (n, CACHED[name].num_features)
+
+
+CACHED = {name: build(name).eval() for name in FRAMES}
+
+
+@pytest.mark.parametrize(
+    ("given", "width"), [({}, 256), ({"units": 8, "layers": 2}, 8), ({"units": 8, "bidirectional": True}, 16)]
+)
+def test_an_lstm_returns_its_last_states(given, width):
+    branch, clip = build("lstm", **given).eval(), clips()
+    assert branch.num_features == width
+    outputs, _ = branch.lstm(branch.each_frame(clip))
+    units = branch.lstm.hidden_size
+    expected = [outputs[:, -1, :units]]  # forwards it ends at the last frame, backwards at the first
+    if branch.lstm.bidirectional:
+        expected.append(outputs[:, 0, units:])
+    torch.testing.assert_close(branch(clip), torch.cat(expected, 1))
+
+
+@pytest.mark.parametrize("name", ["lstm", "inflated"])
+def test_only_the_average_ignores_the_order_of_frames(name):
+    clip = clips()
+    branch = build(name).eval()
+    if name == "inflated":
+        randomise_side_taps(branch.convs)
+    assert not torch.allclose(branch(clip), branch(clip.flip(2)), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(CACHED["average"](clip), CACHED["average"](clip.flip(2)))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_inflated_network_initially_equals_the_average(family):
+    clip = clips()
+    average, inflated = (build(name, family) for name in ("average", "inflated"))
+    assert inflated.convs
+    for training in (False, True):
+        torch.manual_seed(1)  # of dropout
+        expected = average.train(training)(clip)
+        torch.manual_seed(1)
+        torch.testing.assert_close(inflated.train(training)(clip), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_side_taps_learn_where_their_central_tap_does(family):
+    branch = build("inflated", family)
+    branch(clips()).square().sum().backward()
+    learning = [conv for conv in branch.convs if conv.weight.grad.any()]  # others are scaled by zero
+    assert learning
+    for conv in learning:
+        assert side_taps(conv).before.weight.grad.any()
+        assert side_taps(conv).after.weight.grad.any()
+
+
+@given(
+    kernel=st.sampled_from([(3, 3), (1, 5), (2, 3)]),
+    stride=st.integers(1, 2),
+    padding=st.integers(0, 2),
+    groups=st.sampled_from([1, 2, 4]),
+    bias=st.booleans(),
+    length=st.integers(1, 4),
+)
+@settings(deadline=None, max_examples=40)
+def test_a_convolution_with_side_taps_is_one_over_space_and_time(
+    kernel, stride, padding, groups, bias, length
+):
+    conv = nn.Conv2d(4, 8, kernel, stride, padding, groups=groups, bias=bias)
+    randomise_side_taps(add_side_taps(Alone(conv)))
+    side_taps(conv).length = length
+    clip = torch.randn(2, 4, length, 6, 6)
+    through_time = torch.stack([side_taps(conv).before.weight, conv.weight, side_taps(conv).after.weight], 2)
+    expected = F.conv3d(
+        clip, through_time, conv.bias, (1, stride, stride), (1, padding, padding), groups=groups
+    )
+    frames = conv(clip.transpose(1, 2).flatten(0, 1))
+    torch.testing.assert_close(
+        frames.unflatten(0, (2, length)).transpose(1, 2), expected, rtol=1e-4, atol=1e-4
     )
 
 
-def written(folder: Path, suffix: str, frames: np.ndarray, fps: float = 20) -> bytes:
-    path = folder / f"film{suffix}"
-    video.write(path, frames, fps)
-    return path.read_bytes()
+class Alone(nn.Module):
+    """A convolution with the part of a backbone that inflation needs."""
+
+    name = "alone"
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self.network = nn.Sequential(nn.Conv2d(4, 4, 1), conv)
+
+    def at_epoch(self, epoch: int) -> None:
+        pass
 
 
-def muxed(pictures: list[np.ndarray], times: list[int] | None = None, container: str = "avi") -> bytes:
-    """Motion JPEG of any sizes at any times [1/10 s]."""
-    stream_of_bytes = io.BytesIO()
-    with av.open(stream_of_bytes, "w", format=container) as film:
-        stream = film.add_stream("mjpeg", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
-        film.start_encoding()
-        for number, picture in enumerate(pictures):
-            jpeg = io.BytesIO()
-            Image.fromarray(picture).convert("RGB").save(jpeg, "JPEG")
-            packet = av.Packet(jpeg.getvalue())
-            packet.stream, packet.time_base = stream, Fraction(1, 10)
-            packet.pts = packet.dts = times[number] if times else number
-            packet.is_keyframe = True
-            film.mux(packet)
-    return stream_of_bytes.getvalue()
+def test_weights_keep_their_names_when_they_are_inflated():
+    flat, inflated = build("average").state_dict(), build("inflated").state_dict()
+    assert flat.keys() < inflated.keys()
+    assert all(torch.equal(flat[key], inflated[key]) for key in flat)
+    assert {key.split(".sides.")[1] for key in inflated.keys() - flat.keys()} == {
+        "before.weight",
+        "after.weight",
+    }
 
 
-def turned(degrees: int) -> bytes:
-    stream_of_bytes = io.BytesIO()
-    picture = np.zeros((48, 64), np.uint8)
-    picture[:24, :32] = 200
-    with av.open(stream_of_bytes, "w", format="mp4") as film:
-        stream = film.add_stream("libx264", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        stream.set_display_rotation(degrees)
-        for _ in range(3):
-            film.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="gray")))
-        film.mux(stream.encode())
-    return stream_of_bytes.getvalue()
+def test_a_copy_of_an_inflated_network_is_independent():
+    branch, clip = build("inflated").eval(), clips()
+    randomise_side_taps(branch.convs)
+    copied = copy.deepcopy(branch)
+    branch(clips(length=2))
+    expected = branch(clip)
+    for weight in branch.parameters():
+        nn.init.zeros_(weight)
+    torch.testing.assert_close(copied(clip), expected, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_film_comes_back_as_it_was_written(tmp_path: Path, suffix: str) -> None:
-    frames = scene()
-    clip = decode_clip(written(tmp_path, suffix, frames), PATH)
-    assert clip.frames.shape == frames.shape
-    assert clip.frames.dtype == np.uint8
-    assert clip.fps == pytest.approx(20, rel=0.01)
-    assert np.abs(clip.frames.astype(int) - frames).mean() < (0.01 if suffix == ".mkv" else 4)
+@pytest.mark.parametrize("name", FRAMES)
+def test_the_same_settings_rebuild_a_network_that_takes_the_saved_state(name):
+    saved, fresh, clip = build(name).eval(), build(name).eval(), clips()
+    for weight in fresh.parameters():
+        nn.init.zeros_(weight)
+    fresh.load_state_dict(saved.state_dict())
+    torch.testing.assert_close(fresh(clip), saved(clip), rtol=0, atol=0)
 
 
-def test_black_is_0_and_white_is_255_whatever_range_a_film_is_stored_in(tmp_path: Path) -> None:
-    frames = np.zeros((4, 32, 64), np.uint8)
-    frames[:, :, 32:] = 255
-    for suffix in SUFFIXES:
-        clip = decode_clip(written(tmp_path, suffix, frames), PATH)
-        assert clip.frames[2, 16, 8] <= 2, suffix
-        assert clip.frames[2, 16, 56] >= 253, suffix
+@pytest.mark.parametrize("name", FRAMES)
+@pytest.mark.parametrize("freeze", ["none", "gradual", "layer2"])
+def test_every_parameter_has_a_depth(name, freeze):
+    branch = build(name, freeze=freeze)
+    depths = branch.depths()
+    assert depths.keys() == dict(branch.named_parameters()).keys()
+    assert set(depths.values()) == set(range(max(depths.values()) + 1))
+    network = branch.backbone.depths()
+    assert all(depths[f"backbone.{key}"] == depth for key, depth in network.items())
+    if name == "lstm":
+        assert {depth for key, depth in depths.items() if key.startswith("lstm.")} == {
+            1 + max(network.values())
+        }
+    for key, depth in depths.items():
+        if ".sides." in key:
+            assert depth == depths[f"{key.split('.sides.')[0]}.weight"]
 
 
-def test_the_header_tells_codec_size_rate_and_the_counted_frames(tmp_path: Path) -> None:
-    content = written(tmp_path, ".mp4", scene(9), fps=25)
-    assert describe(content, PATH) == contract.Header(64, 48, "yuv420p", "MP4 h264", 9, 25.0, ())
-    assert describe(written(tmp_path, ".avi", scene(9)), PATH).format == "AVI mjpeg"
-    assert describe(written(tmp_path, ".mkv", scene(9)), PATH).mode == "gray"
+def test_a_frozen_backbone_makes_a_frozen_average_and_leaves_an_lstm_to_train():
+    average, lstm = build("average", freeze="all"), build("lstm", freeze="all")
+    assert average.frozen
+    assert not lstm.frozen
+    assert not any(weight.requires_grad for weight in average.parameters())
+    assert not lstm.train().each_frame(clips()).requires_grad  # no graph: the frames cost no memory
+    lstm(clips()).sum().backward()
+    assert {key for key, weight in lstm.named_parameters() if weight.grad is not None} == {
+        f"lstm.{key}" for key, _ in lstm.lstm.named_parameters()
+    }
 
 
-def test_a_rate_that_is_no_whole_number_is_kept(tmp_path: Path) -> None:
-    assert decode_clip(written(tmp_path, ".mp4", scene(), 12.5), PATH).fps == 12.5
+def test_layers_that_never_train_stay_2d():
+    branch = build("inflated", freeze="layer2")
+    inflated = {key.split(".sides.")[0] for key in branch.state_dict() if ".sides." in key}
+    assert inflated
+    assert all(key.startswith(("backbone.network.layer3", "backbone.network.layer4")) for key in inflated)
 
 
-def test_colour_is_kept_for_a_picture_and_becomes_luma_in_a_clip(tmp_path: Path) -> None:
-    red = np.zeros((4, 32, 32, 3), np.uint8)
-    red[..., 0] = 255
-    content = written(tmp_path, ".mp4", red)
-    assert np.abs(decode(content, PATH, View(0))[16, 16].astype(int) - [255, 0, 0]).max() <= 4
-    assert decode_clip(content, PATH).frames[0, 16, 16] == pytest.approx(76, abs=3)  # BT.601
+def test_side_taps_are_unfrozen_with_their_central_tap_in_any_order_of_epochs():
+    branch = build("inflated", freeze="gradual")
+    assert len(branch.convs) == len(build("inflated").convs)
+    seen = []
+    for epoch in (0, 2, 100, 2, 0):
+        branch.at_epoch(epoch)
+        for conv in branch.convs:
+            taps = {weight.requires_grad for weight in side_taps(conv).parameters()}
+            assert taps == {conv.weight.requires_grad}
+        seen.append(sum(conv.weight.requires_grad for conv in branch.convs))
+    assert seen[0] == seen[4] == 0
+    assert 0 < seen[1] == seen[3] < seen[2] == len(branch.convs)
 
 
-def test_a_view_takes_its_frame_and_its_rectangle(tmp_path: Path) -> None:
-    frames = scene()
-    content = written(tmp_path, ".mkv", frames)
-    np.testing.assert_array_equal(decode(content, PATH, View("middle")), frames[3])
-    np.testing.assert_array_equal(decode(content, PATH, View(6, Box(4, 8, 10, 12))), frames[6, 8:20, 4:14])
-    header, pixels = inspect(content, PATH, View(0))
-    assert header == describe(content, PATH)
-    np.testing.assert_array_equal(pixels, frames[0])
+@pytest.mark.parametrize(
+    ("backbone", "freeze", "said"),
+    [
+        ("test_vit", "none", "test_vit has none"),
+        ("test_nfnet", "none", r"kernels of test_nfnet \(ScaledStdConv2d\)"),
+        (TINY, "all", r"those of test_resnet are frozen.*frames=average"),
+    ],
+)
+def test_networks_that_cannot_be_inflated_are_refused(backbone, freeze, said):
+    with pytest.raises(ConfigError, match=said):
+        build("inflated", backbone, freeze)
 
 
-def test_the_middle_is_that_of_the_frames_where_packets_hold_no_frame_each(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    frames = scene()
-    content = written(tmp_path, ".mkv", frames)
-    for packets in (3, 20):
-        monkeypatch.setattr(video, "_packets", lambda *_, packets=packets: packets)
-        np.testing.assert_array_equal(decode(content, PATH, View("middle")), frames[3])
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"name": "lstn"}, "no 'lstn'.*Did you mean lstm"),
+        ({"name": "lstm", "unit": 8}, "no 'unit'.*Did you mean units"),
+        ({"name": "lstm", "units": 0}, r"frames\.units: 0"),
+        ({"name": "lstm", "layers": "two"}, r"frames\.layers: two"),
+        ({"name": "average", "units": 8}, "frames=average has no settings; units was given"),
+    ],
+)
+def test_unknown_settings_are_refused_with_the_known_ones(given, said):
+    with pytest.raises(ConfigError, match=said):
+        build(**given)
 
 
-def test_a_film_is_not_taken_for_its_first_frame_nor_beyond_its_last(tmp_path: Path) -> None:
-    content = written(tmp_path, ".mp4", scene())
-    with pytest.raises(UnreadableImageError, match="7 frames; choose one"):
-        decode(content, PATH)
-    with pytest.raises(UnreadableImageError, match="no frame 7"):
-        decode(content, PATH, View(7))
+def classifier(**clip: object) -> VideoClassifier:
+    return VideoClassifier(
+        branches={"clip": {"input": "clip", "name": TINY} | clip},
+        head={},
+        classes=["F0", "F1", "F2", "F3", "F4"],
+        class_counts=[2] * 5,
+        image_size=32,
+        loss={"name": "cross_entropy"},
+        optimizer={"name": "AdamW", "lr": 0.003},
+        scheduler={"name": "constant"},
+    )
 
 
-@pytest.mark.parametrize("degrees", [90, 180, -90])
-def test_a_film_from_a_turned_camera_stands_upright(degrees: int) -> None:
-    expected = np.zeros((48, 64), np.uint8)
-    expected[:24, :32] = 200
-    expected = np.rot90(expected, degrees // 90)
-    clip = decode_clip(turned(degrees), PATH)
-    assert clip.frames[0].shape == expected.shape
-    assert np.abs(clip.frames[0].astype(int) - expected).mean() < 4
-    assert describe(turned(degrees), PATH)[:2] == expected.shape[::-1]
+def test_a_model_without_a_clip_is_refused():
+    with pytest.raises(ConfigError, match=r"clip takes image.*model=single"):
+        classifier(input="image")
 
 
-def test_uneven_times_give_the_mean_rate() -> None:
-    content = muxed(list(scene(4)), times=[0, 1, 5, 6], container="matroska")
-    assert decode_clip(content, PATH).fps == pytest.approx(3 / 0.6, rel=0.01)
+@pytest.mark.parametrize("name", FRAMES)
+def test_one_batch_of_clips_is_overfitted(name):
+    torch.manual_seed(0)
+    module = classifier(frames={"name": name})
+    assert module.inputs == ["clip"]
+    batch = {"clip": clips(5, length=3), "label": torch.arange(5)}
+    optimizer = torch.optim.AdamW(module.parameters(), lr=0.01)
+    for _ in range(40):
+        optimizer.zero_grad()
+        loss = module.criterion(module(batch), batch["label"])
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.05
 
 
-def test_a_film_of_one_frame_is_a_picture_and_no_clip(tmp_path: Path) -> None:
-    content = written(tmp_path, ".mp4", scene(1))
-    assert decode(content, PATH).shape == (48, 64, 3)
-    with pytest.raises(UnreadableImageError, match="one frame: a picture, not a clip"):
-        decode_clip(content, PATH)
-
-
-def test_a_film_without_frames_or_without_pictures_is_named() -> None:
-    with pytest.raises(UnreadableImageError, match=r"breath\.mp4: the video holds no frame"):
-        decode_clip(muxed([]), PATH)
-    sound = io.BytesIO()
-    with av.open(sound, "w", format="matroska") as film:
-        stream = film.add_stream("pcm_s16le", rate=8000)
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
-        frame.rate = 8000
-        film.mux(stream.encode(frame))
-        film.mux(stream.encode())
-    for read in (decode_clip, decode, describe):
-        with pytest.raises(UnreadableImageError, match="sound or text, but no video"):
-            read(sound.getvalue(), PATH)
-
-
-def test_frames_that_change_their_size_are_refused_with_the_place() -> None:
-    content = muxed([*scene(3), *scene(2, 32, 48)])
-    with pytest.raises(UnreadableImageError, match="from 64 x 48 to 48 x 32 pixels at frame 3"):
-        decode_clip(content, PATH)
-    with pytest.raises(UnreadableImageError, match="change their size"):
-        decode(content, PATH, View(0))
-
-
-def test_a_film_that_is_no_film_is_named() -> None:
-    for head in (b"\x00\x00\x00\x18ftypmp42", b"RIFF\x20\x00\x00\x00AVI ", b"\x1a\x45\xdf\xa3\x80"):
-        with pytest.raises(UnreadableImageError, match=r"breath\.mp4: "):
-            decode_clip(head + bytes(range(60)), PATH)
-
-
-def test_a_film_beyond_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    content = written(tmp_path, ".mp4", scene(9))
-    monkeypatch.setattr(contract, "LARGEST_CLIP", 5 * 48 * 64)
-    with pytest.raises(UnreadableImageError, match="more than 5 frames of 64 x 48"):
-        decode_clip(content, PATH)
-    assert describe(content, PATH).frames == 9
-
-
-def test_a_film_of_frames_larger_than_a_scan_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    huge = [np.zeros((1024, 1024), np.uint8)] * 2  # while the container says 64 x 48
-    monkeypatch.setattr(video, "LARGEST_SCAN", 2**19)
-    for read in (decode_clip, describe):
-        with pytest.raises(UnreadableImageError, match=r"breath\.mp4: "):
-            read(muxed(huge), PATH)
-    monkeypatch.setattr(contract, "LARGEST_SCAN", 63 * 48)
-    with pytest.raises(UnreadableImageError, match="64 x 48 pixels are too many for an ultrasound image"):
-        describe(muxed(scene(2)), PATH)
-
-
-def test_a_film_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(av.FFmpegError):
-        video.write(tmp_path / "odd.mp4", scene(3, 33, 35), 10)  # H.264 takes even sides
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    folder = tmp_path_factory.mktemp("films")
-    films = {suffix: written(folder, suffix, scene(4, 32, 32)) for suffix in SUFFIXES}
-    path = folder / "index_first.mp4"
-    with av.open(path, "w", options={"movflags": "faststart"}) as film:
-        video_stream = film.add_stream("libx264", rate=10)
-        video_stream.width, video_stream.height, video_stream.pix_fmt = 32, 32, "yuv420p"
-        for picture in scene(4, 32, 32):
-            film.mux(video_stream.encode(av.VideoFrame.from_ndarray(picture, format="gray")))
-        film.mux(video_stream.encode())
-    return films | {"index first": path.read_bytes()}
-
-
-@settings(max_examples=120, deadline=None)
-@given(kind=st.sampled_from([*SUFFIXES, "index first"]), share=st.floats(0, 1, exclude_max=True))
-@example(kind="index first", share=0.99)
-def test_a_cut_film_raises_or_gives_the_whole_film(films: dict[str, bytes], kind: str, share: float) -> None:
-    content = films[kind]
-    try:
-        clip = decode_clip(content[: max(int(len(content) * share), 1)], PATH)
-    except UnreadableImageError:
-        return
-    np.testing.assert_array_equal(clip.frames, decode_clip(content, PATH).frames)
-
-
-@settings(max_examples=120, deadline=None)
-@given(kind=st.sampled_from(SUFFIXES), place=st.integers(0, 10**6), value=st.integers(0, 255))
-def test_a_damaged_byte_never_raises_anything_but_our_error(
-    films: dict[str, bytes], kind: str, place: int, value: int
-) -> None:
-    content = bytearray(films[kind])
-    content[place % len(content)] = value
-    with contextlib.suppress(UnreadableImageError):
-        assert decode_clip(bytes(content), PATH).frames.dtype == np.uint8
+@pytest.mark.parametrize("frames", names("frames"))
+def test_networks_that_see_time_are_chosen_by_config(frames):
+    backbone = "r3d_18" if frames == "none" else "tiny"
+    chosen = (f"backbone@model.branches.clip={backbone}", f"frames@model.branches.clip.frames={frames}")
+    branches = OmegaConf.to_container(composed("model=video", *chosen).model.branches)
+    module = classifier(**branches["clip"]).eval()
+    assert module({"clip": clips()}).shape == (2, 5)

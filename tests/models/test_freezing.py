@@ -1,4 +1,4 @@
-"""Freezing: which parameters train in which epoch, and what stays in evaluation beside them."""
+"""Freezing: the parameters that train in each epoch, and the layers that stay in evaluation mode."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from fibrolab.errors import ConfigError
 from fibrolab.models import freezing
 from fibrolab.models.backbones import Backbone
 
-# A network of each kind, with a layer in its midst.
+# A network of each kind, with one of its middle layers.
 FAMILIES = {
     "resnet18": "layer2",
     "test_efficientnet": "blocks.2.0",
@@ -39,8 +39,8 @@ def trained(backbone: Backbone) -> set[str]:
 
 @pytest.mark.parametrize("kind", FREEZINGS)
 @pytest.mark.parametrize("name", FAMILIES)
-def test_gradients_reach_exactly_what_trains(name, kind):
-    with torch.device("meta"):  # shapes without values tell where gradients arrive
+def test_only_parameters_that_train_get_gradients(name, kind):
+    with torch.device("meta"):  # meta tensors suffice to see which parameters get gradients
         backbone = Backbone(name, **FREEZINGS[kind](FAMILIES[name]), image_size=64)
         head = nn.Linear(backbone.num_features, 2)
         for epoch in (0, 5):
@@ -57,7 +57,7 @@ def test_gradients_reach_exactly_what_trains(name, kind):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_layer_freezes_itself_and_what_stands_before_it_and_nothing_behind(name):
+def test_freezing_a_layer_freezes_it_and_all_before_it_only(name):
     layer = FAMILIES[name]
     with torch.device("meta"):
         backbone = Backbone(name, freeze=layer, image_size=64)
@@ -95,19 +95,19 @@ def test_statistics_of_frozen_layers_stay_and_those_of_the_others_move(name, lay
         head(backbone(images(backbone, 4))).square().mean().backward()
         optimizer.step()
     held = {f"network.{key}" for key in freezing.frozen_parameters(backbone.network, layer)}
-    resting = {key.rpartition(".")[0] for key in held}
+    frozen_layers = {key.rpartition(".")[0] for key in held}
     statistics = 0
     for key, value in backbone.state_dict().items():
         if key.endswith("running_mean"):
             statistics += 1
-            assert torch.equal(value, before[key]) == (key.rpartition(".")[0] in resting), key
+            assert torch.equal(value, before[key]) == (key.rpartition(".")[0] in frozen_layers), key
         elif key in held:
             assert torch.equal(value, before[key]), key
     assert statistics > 4
-    assert resting
+    assert frozen_layers
 
 
-def test_gradual_freezing_thaws_a_stage_at_a_time_from_the_head_down():
+def test_gradual_freezing_unfreezes_one_stage_at_a_time_from_the_head_down():
     backbone = Backbone("test_resnet", freeze="gradual", unfreeze_every=3, image_size=32)
     depths = backbone.depths()
     deepest = max(depths.values())
@@ -120,7 +120,7 @@ def test_gradual_freezing_thaws_a_stage_at_a_time_from_the_head_down():
 
 
 @given(epochs=st.lists(st.integers(0, 12), min_size=1, max_size=6))
-def test_what_trains_in_an_epoch_does_not_depend_on_those_before(epochs):
+def test_the_parameters_that_train_do_not_depend_on_earlier_epochs(epochs):
     for epoch in epochs:
         GRADUAL.at_epoch(epoch)
     fresh = freezing.frozen_parameters(GRADUAL.network, "gradual", epochs[-1], 2)
@@ -134,7 +134,7 @@ def test_what_trains_in_an_epoch_does_not_depend_on_those_before(epochs):
 GRADUAL = Backbone("test_efficientnet", freeze="gradual", unfreeze_every=2, image_size=32)
 
 
-def test_thawing_during_an_evaluation_waits_for_the_next_training():
+def test_unfreezing_in_evaluation_mode_takes_effect_with_the_next_training():
     backbone = Backbone("test_resnet", freeze="gradual", image_size=32).eval()
     backbone.at_epoch(1)
     assert not any(module.training for module in backbone.modules())
@@ -143,7 +143,7 @@ def test_thawing_during_an_evaluation_waits_for_the_next_training():
     assert not backbone.network.layer3[0].bn1.training
 
 
-def test_a_layer_without_weights_goes_with_what_stands_before_it():
+def test_a_layer_without_weights_follows_the_layer_before_it():
     network = nn.Sequential(nn.Linear(2, 2), nn.Dropout(), nn.BatchNorm1d(2), nn.Dropout(), nn.Linear(2, 2))
     freezing.freeze_parameters(network, {"0.weight", "0.bias", "2.weight", "2.bias"})
     assert list(freezing.frozen_layers(network)) == list(network)[:4]
@@ -167,13 +167,13 @@ def test_frozen_layers_at_the_bottom_keep_no_activations():
     assert kept["none"] > kept["layer1"] > kept["layer3"] > kept["all"] == 0
 
 
-def test_an_unknown_layer_is_answered_with_the_layers_there_are():
+def test_an_unknown_layer_is_refused_with_the_known_ones():
     with pytest.raises(ConfigError, match=r"there is no 'layer5'.*gradual.*layer1.*Did you mean layer4"):
         Backbone("test_resnet", freeze="layer5", image_size=32)
     with pytest.raises(ConfigError, match=r"there is no 'block.3'.*Did you mean blocks\.3"):
         Backbone("test_vit", freeze="block.3", image_size=32)
 
 
-def test_a_layer_that_the_pooling_leaves_idle_cannot_be_frozen():
+def test_a_layer_that_pooling_bypasses_cannot_be_frozen():
     with torch.device("meta"), pytest.raises(ConfigError, match="there is no 'pre_logits'"):
         Backbone("vgg16", pooling="avg", freeze="pre_logits", image_size=32)

@@ -1,4 +1,4 @@
-"""Late fusion: branches joined or gated, and the settings it refuses."""
+"""Late fusion: concatenated and gated branches, and the settings that are refused."""
 
 import pytest
 import torch
@@ -43,7 +43,7 @@ def test_one_branch_is_the_plain_classifier():
     torch.testing.assert_close(model(batch), model.head(model.branches["image"](batch["image"])))
 
 
-def test_features_stand_in_the_order_of_the_branches():
+def test_features_are_in_the_order_of_the_branches():
     model = build({"z": TINY, "a": OTHER}).eval()
     batch = {"image": images()}
     z, a = model.branches["z"](batch["image"]), model.branches["a"](batch["image"])
@@ -51,7 +51,7 @@ def test_features_stand_in_the_order_of_the_branches():
     assert model.num_features == z.shape[1] + a.shape[1]
 
 
-def test_each_branch_eats_the_entry_that_it_names():
+def test_each_branch_takes_the_entry_that_it_names():
     model = build({"grey": TINY, "stiffness": {**TINY, "input": "elastogram"}}).eval()
     assert model.inputs == ("image", "elastogram")
     first, second = images(), images().expand(-1, 3, -1, -1)
@@ -96,7 +96,7 @@ def test_two_gated_branches_are_the_bimodal_unit_of_the_paper():
         torch.testing.assert_close(unit(x, {}), z * h["v"] + (1 - z) * h["t"])
 
 
-def test_a_sample_with_one_branch_left_passes_through_its_gate_alone():
+def test_a_sample_with_one_branch_uses_only_that_branch():
     unit, x = Gated({"v": 6, "t": 3}, width=4), {"v": torch.randn(2, 6), "t": torch.randn(2, 3)}
     joined = unit(x, {"v": torch.tensor([True, False])})
     torch.testing.assert_close(joined[1], torch.tanh(unit.views["t"](x["t"][1])))
@@ -115,17 +115,17 @@ def test_every_fusion_trains_all_of_three_inputs(fusion):
 
 
 @pytest.mark.parametrize("mask", [None, SECOND_LACKS])
-def test_features_that_are_given_stand_in_for_pixels(mask, monkeypatch):
+def test_precomputed_features_replace_pixels(mask, monkeypatch):
     model = build({**TWO_INPUTS, "stiffness": {**TWO_INPUTS["stiffness"], "freeze": "all"}}).eval()
     batch = pairs(mask)
-    expected, ready = model(batch), model.branches["stiffness"](batch["elastogram"])
+    expected, features = model(batch), model.branches["stiffness"](batch["elastogram"])
     monkeypatch.setattr(model.branches["stiffness"], "forward", None)
     served = {name: value for name, value in batch.items() if name != "elastogram"}
-    served[keys.features("stiffness")] = ready
+    served[keys.features("stiffness")] = features
     torch.testing.assert_close(model(served), expected)
 
 
-def test_every_parameter_has_a_depth_and_branches_end_beside_each_other():
+def test_every_parameter_has_a_depth_and_branches_end_at_the_same_depth():
     model = build({**THREE_INPUTS, "other": OTHER}, fusion={"name": "gated", "width": 8})
     depths = model.depths()
     assert set(depths) == {name for name, _ in model.named_parameters()}
@@ -139,7 +139,7 @@ def test_every_parameter_has_a_depth_and_branches_end_beside_each_other():
     assert min(depths.values()) == 0
 
 
-def test_branches_thaw_with_the_epochs():
+def test_branches_are_unfrozen_by_epoch():
     model = build({"a": {**TINY, "freeze": "gradual"}, "b": {**OTHER, "freeze": "all"}})
     trains = lambda branch: sum(p.requires_grad for p in model.branches[branch].parameters())  # noqa: E731
     counts = []
@@ -158,7 +158,7 @@ def test_every_config_of_a_fusion_joins_two_inputs(name):
     assert network(pairs(SECOND_LACKS)).shape == (4, 5)
 
 
-def test_a_batch_without_the_input_names_what_it_has():
+def test_a_batch_without_the_input_is_refused_with_its_entries():
     model = build({"a": {**TINY, "input": "elastogram"}})
     with pytest.raises(ConfigError, match=r"no elastogram\. It has: image, label"):
         model({"image": images(), "label": torch.zeros(2)})
@@ -180,9 +180,9 @@ def test_names_that_torch_cannot_hold_are_refused(name):
     [
         ({"name": "gatd"}, "there is no 'gatd'.* Did you mean gated"),
         ({"name": "concatenate", "width": 8}, r"model\.fusion: there is no 'width'"),
-        ({"name": "gated", "width": 0}, "0 is no number of units"),
-        ({"name": "gated", "modality_dropout": 1}, "1 is no share"),
-        ({"name": "gated", "modality_dropout": "often"}, "often is no share"),
+        ({"name": "gated", "width": 0}, "0 is not a number of units"),
+        ({"name": "gated", "modality_dropout": 1}, "1 is not a proportion"),
+        ({"name": "gated", "modality_dropout": "often"}, "often is not a proportion"),
     ],
 )
 def test_settings_of_a_fusion_are_checked(fusion, sentence):
@@ -191,7 +191,7 @@ def test_settings_of_a_fusion_are_checked(fusion, sentence):
 
 
 def test_the_only_input_cannot_be_dropped():
-    with pytest.raises(ConfigError, match=r"0\.3 of one input would leave samples with nothing"):
+    with pytest.raises(ConfigError, match=r"0\.3 needs two inputs"):
         build({"a": TINY, "b": OTHER}, fusion={"modality_dropout": 0.3})
 
 
@@ -201,7 +201,7 @@ def test_faults_of_all_branches_and_the_head_are_listed_at_once():
     for sentence in (
         "branches.a: there is no 'poling'",
         "Did you mean pooling",
-        "b: it names no backbone",
+        "b: no backbone is named",
         "hidden",
     ):
         assert sentence in str(fault.value)

@@ -1,4 +1,4 @@
-"""Heads: the layers of the papers, in their order, what each loss reads, and the settings they refuse."""
+"""Heads: the layers of the papers, the outputs that each loss needs, and the settings that are refused."""
 
 from pathlib import Path
 
@@ -65,7 +65,7 @@ def test_the_head_of_paper_4_has_three_dense_layers_on_4096_features():
     assert shapes(configured("paper4", 4096, 2)) == [(1024, 4096), (256, 1024), (2, 256)]
 
 
-def test_without_hidden_layers_dropout_stands_in_front_of_the_classifier():
+def test_without_hidden_layers_dropout_precedes_the_last_layer():
     assert layers(configured("linear", 8, 2)) == ["Dropout", "Linear"]
     assert layers(build_head(8, 2)) == ["Linear"]
 
@@ -79,7 +79,7 @@ def test_without_hidden_layers_dropout_stands_in_front_of_the_classifier():
     dropout=st.floats(0, 0.9),
     batch_norm=st.booleans(),
 )
-def test_any_head_gives_what_its_loss_reads(features, classes, name, hidden, dropout, batch_norm):
+def test_any_head_has_the_outputs_of_its_loss(features, classes, name, hidden, dropout, batch_norm):
     loss = build_loss(name, 2 if name == "binary" else classes)
     norm = batch_norm and bool(hidden)
     head = build_head(features, loss.num_classes, loss.output_layer, hidden, dropout, batch_norm=norm)
@@ -118,7 +118,7 @@ def test_coral_learns_an_order_and_keeps_it():
     assert loss.probabilities(head(features)).argmax(dim=1).tolist() == labels.tolist()
 
 
-def test_all_settings_that_cannot_be_are_listed_at_once():
+def test_all_invalid_settings_are_listed_at_once():
     with pytest.raises(ConfigError) as fault:
         build_head(8, 1, hidden=[4, 0], dropout=1.0, input_dropout="x", activation="rel")
     for word in ("num_classes: 1", r"[4, 0]", "head.dropout: 1.0"):

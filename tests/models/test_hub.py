@@ -1,4 +1,4 @@
-"""Published weights: from the hub or torchvision's server, from their local caches, and out of reach."""
+"""Published weights: from the hub, from torchvision's server, from local caches, and unreachable."""
 
 import hashlib
 import threading
@@ -22,7 +22,7 @@ def empty_cache(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("empty_cache")
-def test_pretrained_without_a_network_fails_with_what_to_do(monkeypatch):
+def test_pretrained_without_a_network_fails_with_advice(monkeypatch):
     def unreachable(*_, **__):
         raise OSError("Name or service not known")
 
@@ -32,13 +32,13 @@ def test_pretrained_without_a_network_fails_with_what_to_do(monkeypatch):
 
 
 @pytest.mark.usefixtures("empty_cache")
-def test_a_hub_that_never_answers_is_not_waited_for(monkeypatch):
-    answer = threading.Event()
-    monkeypatch.setattr(hub, "PATIENCE", 0.05)
-    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", lambda *_, **__: answer.wait(60))
-    with pytest.raises(WeightsError, match="no answer within"):
+def test_a_hub_that_does_not_respond_is_not_waited_for(monkeypatch):
+    response = threading.Event()
+    monkeypatch.setattr(hub, "TIMEOUT", 0.05)
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", lambda *_, **__: response.wait(60))
+    with pytest.raises(WeightsError, match="no response within"):
         hub.timm_weights(TINY)
-    answer.set()
+    response.set()
 
 
 @pytest.mark.usefixtures("empty_cache")
@@ -55,7 +55,7 @@ def test_weights_in_the_local_cache_need_no_network(tmp_path, monkeypatch):
         huggingface_hub, "try_to_load_from_cache", lambda *_, **__: str(tmp_path / "model.safetensors")
     )
     monkeypatch.setattr(
-        huggingface_hub, "get_hf_file_metadata", lambda *_, **__: pytest.fail("asked the hub")
+        huggingface_hub, "get_hf_file_metadata", lambda *_, **__: pytest.fail("sent a request to the hub")
     )
     backbone = Backbone(TINY, pretrained=True, image_size=32)
     torch.testing.assert_close(backbone.network.conv1[0].weight, source.conv1[0].weight, rtol=0, atol=0)
@@ -73,7 +73,7 @@ def empty_torch_cache(tmp_path, monkeypatch):
 
 
 def test_weights_of_torchvision_in_the_local_cache_need_no_network(empty_torch_cache, monkeypatch):
-    monkeypatch.setattr(hub, "urlopen", lambda *_, **__: pytest.fail("asked the server"))
+    monkeypatch.setattr(hub, "urlopen", lambda *_, **__: pytest.fail("sent a request to the server"))
     source = Backbone("googlenet", image_size=32)
     empty_torch_cache.mkdir()
     torch.save(source.network.state_dict(), empty_torch_cache / "googlenet-1378be20.pth")
@@ -83,7 +83,7 @@ def test_weights_of_torchvision_in_the_local_cache_need_no_network(empty_torch_c
 
 
 @pytest.mark.usefixtures("empty_torch_cache")
-def test_a_server_of_torchvision_out_of_reach_is_told_with_what_to_do(monkeypatch):
+def test_an_unreachable_torchvision_server_is_reported_with_advice(monkeypatch):
     def unreachable(*_, **__):
         raise OSError("Name or service not known")
 

@@ -1,4 +1,4 @@
-"""Losses: against hand-computed cases, torch, MONAI and scikit-learn, by identities, and what they refuse."""
+"""Losses: hand-computed cases, torch, MONAI, scikit-learn, identities, and refused settings."""
 
 import math
 from pathlib import Path
@@ -156,15 +156,15 @@ def test_descent_on_the_logits_finds_the_label(name):
 
 
 def test_cross_entropy_is_that_of_torch_with_and_without_smoothing():
-    for share in (0.0, 0.1):
-        loss = build_loss("cross_entropy", STAGES, label_smoothing=share)
+    for smoothing in (0.0, 0.1):
+        loss = build_loss("cross_entropy", STAGES, label_smoothing=smoothing)
         logits, labels = batch(loss)
         torch.testing.assert_close(
-            loss(logits, labels), F.cross_entropy(logits, labels, label_smoothing=share)
+            loss(logits, labels), F.cross_entropy(logits, labels, label_smoothing=smoothing)
         )
 
 
-def test_label_smoothing_spreads_a_share_of_the_target():
+def test_label_smoothing_spreads_a_proportion_of_the_target():
     loss = build_loss("cross_entropy", 2, label_smoothing=0.2)
     logits = torch.tensor([[math.log(3.0), 0.0]])  # target (0.9, 0.1)
     expected = 0.9 * math.log(4 / 3) + 0.1 * math.log(4)
@@ -190,7 +190,7 @@ def test_focal_is_that_of_monai(gamma):
     loss = build_loss("focal", STAGES, gamma=gamma)
     logits, labels = batch(loss)
     theirs = FocalLoss(gamma=gamma, use_softmax=True, to_onehot_y=True, reduction="none")
-    expected = theirs(logits, labels[:, None]).sum(dim=1).mean()  # zero but for the sample's own class
+    expected = theirs(logits, labels[:, None]).sum(dim=1).mean()  # zero except for the sample's own class
     torch.testing.assert_close(loss(logits, labels), expected)
 
 
@@ -206,7 +206,7 @@ def test_buffers_follow_the_module_but_not_the_checkpoint(name):
     assert {buffer.device.type for buffer in loss.to("meta").buffers()} == {"meta"}
 
 
-def test_logits_of_another_head_are_our_own_fault():
+def test_logits_of_another_head_fail_an_assertion():
     with pytest.raises(AssertionError, match="4 logits"):
         build_loss("corn", STAGES)(torch.zeros(2, STAGES), torch.zeros(2, dtype=torch.int64))
 
@@ -216,7 +216,7 @@ def test_a_class_without_samples_cannot_be_balanced():
         balanced_weights([4, 0, 2, 0])
     with pytest.raises(ConfigError, match=r"none of F1\."):
         build_loss("focal", 3, [4, 0, 2], "balanced", classes=["F0", "F1", "F2"])
-    with pytest.raises(ConfigError, match="none are counted"):
+    with pytest.raises(ConfigError, match="no counts are given"):
         build_loss("cross_entropy", 3, class_weights="balanced")
 
 
@@ -273,12 +273,12 @@ def test_numbers_out_of_range_are_refused(name, setting, value):
         build_loss(name, STAGES, **{setting: value})
 
 
-def test_everything_that_is_wrong_is_listed_at_once():
+def test_all_faults_are_listed_at_once():
     with pytest.raises(ConfigError) as fault:
         build_loss(
             "soft_ordinal", STAGES, class_weights="balance", ordered=False, sharpnes=2.0, sharpness=-1.0
         )
-    for word in ("Did you mean balanced", "Did you mean sharpness", "needs classes in an order", "-1.0"):
+    for word in ("Did you mean balanced", "Did you mean sharpness", "needs ordered classes", "-1.0"):
         assert word in str(fault.value)
     with pytest.raises(ConfigError, match=r"Did you mean cross_entropy(.|\n)*Did you mean balanced"):
         build_loss("crossentropy", STAGES, class_weights="balance")

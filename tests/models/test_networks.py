@@ -1,4 +1,4 @@
-"""Networks of torchvision beside those of timm, and clips from weights of images."""
+"""Networks of torchvision and timm, and 3D networks that start from 2D weights."""
 
 import pytest
 import timm
@@ -9,7 +9,7 @@ from torch import nn
 
 from fibrolab.errors import ConfigError, WeightsError
 from fibrolab.models.backbones import Backbone
-from fibrolab.models.inflation import central
+from fibrolab.models.inflation import central_frame_kernel
 from fibrolab.models.networks import TORCHVISION, build_network, fault_of_name
 
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
@@ -32,7 +32,7 @@ def original(name: str, **settings) -> nn.Module:
 
 
 @pytest.mark.parametrize("name", TORCHVISION)
-def test_networks_of_torchvision_compute_what_torchvision_computes(name):
+def test_networks_of_torchvision_equal_the_originals(name):
     theirs, ours = original(name), build_network(name, 32)
     ours.module.load_state_dict(theirs.state_dict())  # strict: the same keys but for the classifier's
     ours.module.eval()
@@ -43,7 +43,7 @@ def test_networks_of_torchvision_compute_what_torchvision_computes(name):
         torch.testing.assert_close(features.flatten(2).mean(2), theirs(images))
 
 
-def test_googlenet_is_fed_on_the_scale_of_its_published_weights():
+def test_googlenet_input_has_the_scale_of_its_published_weights():
     theirs = original("googlenet", transform_input=True)
     backbone = Backbone("googlenet", image_size=32).eval()
     backbone.network.load_state_dict(theirs.state_dict())
@@ -62,15 +62,15 @@ def test_clips_are_scaled_with_the_statistics_of_kinetics():
     assert network.std == tuple(known.std)
 
 
-def test_misspelt_networks_of_torchvision_are_answered_with_the_nearest_names():
+def test_misspelt_networks_of_torchvision_are_refused_with_the_nearest_names():
     assert "Did you mean r3d_18" in fault_of_name("r3d18")
     assert "googlenet" in fault_of_name("googlenet1")
     assert all(fault_of_name(name) is None for name in (*TORCHVISION, "resnet18", "vgg16.tv_in1k"))
 
 
-def test_a_central_kernel_does_with_every_frame_what_the_flat_one_does_with_an_image():
+def test_a_central_frame_kernel_filters_every_frame_as_the_2d_kernel_does():
     kernel, clip = torch.randn(4, 2, 3, 3), torch.randn(1, 2, 5, 8, 8)
-    through_time = nn.functional.conv3d(clip, central(kernel, 3), padding=1)
+    through_time = nn.functional.conv3d(clip, central_frame_kernel(kernel, 3), padding=1)
     for t in range(5):
         expected = nn.functional.conv2d(clip[:, :, t], kernel, padding=1)
         torch.testing.assert_close(through_time[:, :, t], expected)
@@ -78,7 +78,7 @@ def test_a_central_kernel_does_with_every_frame_what_the_flat_one_does_with_an_i
 
 @pytest.fixture(scope="module")
 def resnet18(tmp_path_factory) -> tuple[nn.Module, str]:
-    """A ResNet18 of images as the 3D twins are built, without max pooling, and the file of its weights."""
+    """A 2D ResNet18 without max pooling, like its 3D counterparts, and the file of its weights."""
     network = with_random_statistics(timm.create_model("resnet18", num_classes=7))
     path = tmp_path_factory.mktemp("weights") / "resnet18.safetensors"
     save_file(network.state_dict(), path)
@@ -87,8 +87,8 @@ def resnet18(tmp_path_factory) -> tuple[nn.Module, str]:
 
 
 @pytest.mark.parametrize(("name", "step"), [("r3d_18", 8), ("mc3_18", 1)])
-def test_a_3d_network_does_with_frames_what_its_twin_does_with_images(resnet18, name, step):
-    twin, path = resnet18
+def test_an_inflated_3d_network_equals_its_2d_counterpart_on_frames(resnet18, name, step):
+    flat, path = resnet18
     backbone = Backbone(name, weights=path, image_size=32).eval()
     assert not backbone.weights_report.missing
     assert set(backbone.weights_report.unexpected) == {"fc.weight", "fc.bias"}
@@ -97,10 +97,10 @@ def test_a_3d_network_does_with_frames_what_its_twin_does_with_images(resnet18, 
     scaled = backbone.scale(clip)
     with torch.no_grad():
         features = backbone.feature_map(clip)
-        frames = scaled[0, :, ::step].transpose(0, 1)  # those that strides in time leave
-        expected = twin.forward_features(frames)
+        frames = scaled[0, :, ::step].transpose(0, 1)  # the frames that temporal strides keep
+        expected = flat.forward_features(frames)
         torch.testing.assert_close(features[0].transpose(0, 1), expected, rtol=1e-4, atol=1e-4)
-        pooled = twin.forward_features(scaled[:, :, 0]).mean((2, 3))
+        pooled = flat.forward_features(scaled[:, :, 0]).mean((2, 3))
         torch.testing.assert_close(backbone(still), pooled, rtol=1e-4, atol=1e-4)
 
 
@@ -117,7 +117,7 @@ def test_a_branch_of_a_run_on_images_starts_a_3d_network(resnet18, tmp_path):
     )
 
 
-def test_weights_of_its_own_fit_a_3d_network_again(tmp_path):
+def test_a_3d_network_loads_its_own_weights(tmp_path):
     source = Backbone("mc3_18", image_size=32)
     torch.save(source.state_dict(), tmp_path / "w.pt")
     backbone = Backbone("mc3_18", weights=str(tmp_path / "w.pt"), image_size=32)
@@ -127,10 +127,10 @@ def test_weights_of_its_own_fit_a_3d_network_again(tmp_path):
 
 def test_weights_of_images_are_refused_where_they_cannot_fit(resnet18, tmp_path):
     _, path = resnet18
-    with pytest.raises(WeightsError, match=r"r2plus1d_18 parts every kernel.*use r3d_18 or mc3_18"):
+    with pytest.raises(WeightsError, match=r"r2plus1d_18 factorises every kernel.*use r3d_18 or mc3_18"):
         Backbone("r2plus1d_18", weights=path, image_size=32)
     save_file(timm.create_model("test_resnet").state_dict(), tmp_path / "w.safetensors")
-    with pytest.raises(WeightsError, match="weights of the backbone that is named"):
+    with pytest.raises(WeightsError, match="weights of the configured backbone"):
         Backbone("r3d_18", weights=str(tmp_path / "w.safetensors"), image_size=32)
 
 

@@ -30,7 +30,7 @@ def assert_same(a: nn.Module, b: nn.Module) -> None:
 
 @pytest.mark.parametrize("container", [None, "state_dict", "model_state_dict", "model"])
 @pytest.mark.parametrize("name", ["w.pt", "w.safetensors", "w"])
-def test_torch_checkpoints_load_whatever_they_are_called(tmp_path, container, name):
+def test_torch_checkpoints_load_under_any_file_name(tmp_path, container, name):
     source, target = network(), network()
     state = source.state_dict()
     torch.save({container: state, "epoch": 3} if container else state, tmp_path / name)
@@ -75,7 +75,7 @@ def test_a_checkpoint_that_holds_the_network_twice_is_ambiguous(tmp_path):
 
 
 @pytest.mark.parametrize("mark", ["#b", "#b.", "#nets.b"])
-def test_a_prefix_behind_the_file_says_which_of_two_networks_is_meant(tmp_path, mark):
+def test_a_prefix_after_the_path_selects_one_of_two_networks(tmp_path, mark):
     a, b, target = network(), network(), network()
     whole = nn.ModuleDict({"a": a, "b": b})
     torch.save((nn.ModuleDict({"nets": whole}) if "nets" in mark else whole).state_dict(), tmp_path / "w.pt")
@@ -85,9 +85,9 @@ def test_a_prefix_behind_the_file_says_which_of_two_networks_is_meant(tmp_path, 
     assert report.unexpected == ()
 
 
-def test_a_prefix_that_no_tensor_carries_is_answered_with_the_nearest(tmp_path):
+def test_an_unknown_prefix_is_refused_with_the_nearest_one(tmp_path):
     torch.save(nn.ModuleDict({"image": network(), "clip": network()}).state_dict(), tmp_path / "w.pt")
-    with pytest.raises(WeightsError, match=r"behind the #: there is no 'images'.*Did you mean image"):
+    with pytest.raises(WeightsError, match=r"prefix after #: there is no 'images'.*Did you mean image"):
         load_weights(network(), f"{tmp_path / 'w.pt'}#images")
 
 
@@ -99,7 +99,7 @@ def test_a_hash_in_the_name_of_a_file_is_no_prefix(tmp_path):
 
 
 @pytest.mark.parametrize("wrapper", ["", "module.", "model.backbone."])
-def test_translators_see_the_keys_without_what_wraps_them(tmp_path, wrapper):
+def test_adapters_get_the_keys_without_a_shared_prefix(tmp_path, wrapper):
     source, target = network(), network()
     old = {key.replace("2.", "last.", 1): value for key, value in source.state_dict().items()}
     torch.save({wrapper + key: value for key, value in old.items()}, tmp_path / "w.pt")
@@ -120,9 +120,12 @@ def test_a_file_with_one_strange_tensor_is_refused_by_a_backbone(tmp_path):
         Backbone(TINY, weights=str(tmp_path / "w.pt"), image_size=32)
 
 
-def test_the_report_reads_what_matched_and_what_did_not(tmp_path):
+def test_the_report_lists_matched_and_unmatched_tensors(tmp_path):
     state = network().state_dict()
-    del state["2.bias"], state["1.num_batches_tracked"]  # the counter is no weight: nobody misses it
+    del (
+        state["2.bias"],
+        state["1.num_batches_tracked"],
+    )  # the counter is not reported as missing
     torch.save(state | {"classifier.weight": torch.zeros(9, 2)}, tmp_path / "w.pt")
     report = load_weights(network(), tmp_path / "w.pt")
     assert report.missing == ("2.bias",)
@@ -133,7 +136,7 @@ def test_the_report_reads_what_matched_and_what_did_not(tmp_path):
     ]
 
 
-def test_less_than_half_of_the_network_is_refused_with_keys_of_both_sides(tmp_path):
+def test_a_file_with_less_than_half_of_the_network_is_refused_with_keys_of_both(tmp_path):
     torch.save({"0.weight": torch.zeros(4, 3), "other.weight": torch.zeros(1)}, tmp_path / "w.pt")
     with pytest.raises(WeightsError, match=r"fills 1 of the network's 8.*0\.bias.*other\.weight"):
         load_weights(network(), tmp_path / "w.pt")
@@ -154,7 +157,7 @@ def test_shapes_of_another_architecture_are_named_and_nothing_is_loaded(tmp_path
 
 
 class Payload:
-    """Makes a folder when it is unpickled."""
+    """Make a folder when unpickled."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = str(folder)
@@ -171,7 +174,7 @@ def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path, zipped):
         load_weights(network(), tmp_path / "w.pt")
     assert not (tmp_path / "ran").exists()
     torch.load(tmp_path / "w.pt", weights_only=False)
-    assert (tmp_path / "ran").exists()  # the payload works: it was the loader that kept it from running
+    assert (tmp_path / "ran").exists()  # the payload works: only the loader kept it from running
 
 
 @pytest.mark.parametrize(
@@ -179,7 +182,7 @@ def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path, zipped):
 )
 def test_weights_of_another_backbone_are_refused(tmp_path, name):
     save_file(timm.create_model(TINY).state_dict(), tmp_path / "w.safetensors")
-    with pytest.raises(WeightsError, match="weights of the backbone that is named"):
+    with pytest.raises(WeightsError, match="weights of the configured backbone"):
         Backbone(name, weights=str(tmp_path / "w.safetensors"), image_size=32)
 
 
@@ -210,7 +213,7 @@ def test_files_that_are_no_weights_are_refused(tmp_path):
         load_weights(network(), tmp_path / "w.pt")
 
 
-def test_a_backbone_starts_from_a_file_whose_classifier_is_left_aside(tmp_path):
+def test_a_backbone_loads_a_file_without_its_classifier(tmp_path):
     source = timm.create_model(TINY, num_classes=7)
     save_file(source.state_dict(), tmp_path / "w.safetensors")
     backbone = Backbone(TINY, weights=str(tmp_path / "w.safetensors"), freeze="all", image_size=32)

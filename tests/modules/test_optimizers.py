@@ -1,4 +1,4 @@
-"""Optimizers by depth, and learning rates epoch by epoch."""
+"""Parameter groups by depth, and learning rates per epoch."""
 
 import math
 from pathlib import Path
@@ -33,7 +33,7 @@ def optimizer(**settings: object) -> torch.optim.Optimizer:
 
 
 class Linear(L.LightningModule):
-    """Logs a validation loss that never falls, and notes the rates that each epoch trains with."""
+    """Log a validation loss that never decreases, and record the learning rates of each epoch."""
 
     def __init__(self, scheduler: dict, layer_decay: float) -> None:
         super().__init__()
@@ -83,13 +83,13 @@ SCHEDULES = [
 
 
 @pytest.mark.parametrize("warmup", [0, 1, 3])
-@pytest.mark.parametrize(("settings", "share"), SCHEDULES, ids=lambda value: "")
+@pytest.mark.parametrize(("settings", "factor"), SCHEDULES, ids=lambda value: "")
 def test_rates_follow_the_formula_epoch_by_epoch_and_after_a_resume(
-    tmp_path: Path, settings: dict, share: object, warmup: int
+    tmp_path: Path, settings: dict, factor: object, warmup: int
 ) -> None:
-    assert callable(share)
+    assert callable(factor)
     expected = [
-        LR * ((e + 1) / (warmup + 1) if e < warmup else share(e - warmup, 8 - warmup)) for e in range(8)
+        LR * ((e + 1) / (warmup + 1) if e < warmup else factor(e - warmup, 8 - warmup)) for e in range(8)
     ]
     settings = settings | {"warmup_epochs": warmup}
     assert [rate for (rate,) in rates(tmp_path, settings)] == pytest.approx(expected)
@@ -98,10 +98,10 @@ def test_rates_follow_the_formula_epoch_by_epoch_and_after_a_resume(
         assert [rate for (rate,) in rest] == pytest.approx(expected[epoch + 1 :])
 
 
-def test_a_plateau_cuts_the_rate_when_the_metric_stands_still(tmp_path: Path) -> None:
+def test_a_plateau_reduces_the_rate_when_the_metric_does_not_improve(tmp_path: Path) -> None:
     settings = {"name": "plateau", "factor": 0.5, "patience": 1}
     found = [rate for (rate,) in rates(tmp_path, settings, epochs=7)]
-    assert found == pytest.approx([LR * share for share in (1, 1, 1, 0.5, 0.5, 0.25, 0.25)])
+    assert found == pytest.approx([LR * factor for factor in (1, 1, 1, 0.5, 0.5, 0.25, 0.25)])
 
 
 def test_a_schedule_keeps_the_ratio_of_the_layers_rates(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_schedule_keeps_the_ratio_of_the_layers_rates(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("epochs", [4, 7])
-def test_a_cosine_ends_at_zero_whatever_the_warm_up(epochs: int) -> None:
+def test_a_cosine_ends_at_zero_with_any_warm_up(epochs: int) -> None:
     for warmup in range(epochs):
         built = optimizer()
         schedule = build_scheduler(built, {"name": "cosine", "warmup_epochs": warmup}, epochs, "min")
@@ -124,13 +124,13 @@ def test_a_cosine_ends_at_zero_whatever_the_warm_up(epochs: int) -> None:
         assert built.param_groups[0]["lr"] == pytest.approx(0, abs=1e-12)
 
 
-def test_a_trial_run_of_one_epoch_takes_the_settings_of_the_whole_run() -> None:
+def test_a_trial_run_of_one_epoch_accepts_the_settings_of_the_whole_run() -> None:
     built = optimizer()
     build_scheduler(built, {"name": "cosine", "warmup_epochs": 3}, 1, "min")
     assert built.param_groups[0]["lr"] == pytest.approx(LR / 4)
 
 
-def test_without_layer_decay_all_parameters_learn_alike() -> None:
+def test_without_layer_decay_all_parameters_have_one_rate() -> None:
     (group,) = parameter_groups(network().named_parameters(), DEPTHS, LR)
     assert len(group["params"]) == len(DEPTHS)
     assert group["lr"] == LR
@@ -145,10 +145,10 @@ def test_every_parameter_has_the_rate_of_its_depth(depths: list[int], decay: flo
     assert sum(len(group["params"]) for group in groups) == len(parameters)
     for name, parameter in parameters.items():
         assert found[id(parameter)] == pytest.approx(LR * decay ** (max(depths) - by_name[name]))
-    assert groups[0]["lr"] == LR  # the first group's rate is the one that a run logs
+    assert groups[0]["lr"] == LR  # a run logs the first group's rate
 
 
-def test_layer_decay_reaches_the_step_itself() -> None:
+def test_layer_decay_scales_the_optimizer_step() -> None:
     net = network()
     before = {name: parameter.detach().clone() for name, parameter in net.named_parameters()}
     built = build_optimizer(net.named_parameters(), SGD | {"layer_decay": 0.1}, DEPTHS)
@@ -160,7 +160,7 @@ def test_layer_decay_reaches_the_step_itself() -> None:
         assert moved == pytest.approx([LR * 0.1 ** (2 - DEPTHS[name])] * len(moved), rel=1e-4)
 
 
-def test_a_frozen_parameter_waits_in_the_optimizer_untouched() -> None:
+def test_the_optimizer_does_not_change_a_frozen_parameter() -> None:
     net = network()
     frozen = net[0].weight  # type: ignore[index]
     frozen.requires_grad_(False)
@@ -184,7 +184,7 @@ def test_every_optimizer_config_builds(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", names("scheduler"))
-def test_every_scheduler_config_builds_and_knows_a_warm_up(name: str) -> None:
+def test_every_scheduler_config_builds_and_has_a_warm_up_setting(name: str) -> None:
     settings = resolved(composed(f"scheduler={name}").scheduler)
     assert settings["warmup_epochs"] == 0
     schedule = build_scheduler(optimizer(), settings, 4, "min")
@@ -194,7 +194,7 @@ def test_every_scheduler_config_builds_and_knows_a_warm_up(name: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"lr": "fast"}, "optimizer=SGD refuses its settings: lr=fast is not a number above 0"),
+        ({"lr": "fast"}, "optimizer=SGD: lr=fast is not a number above 0"),
         ({"lr": 0}, "lr=0 is not a number above 0"),
         ({"lr": -1}, "lr=-1 is not"),
         ({"lr": True}, "lr=True is not"),
@@ -205,12 +205,12 @@ def test_every_scheduler_config_builds_and_knows_a_warm_up(name: str) -> None:
         ({"layer_decay": 0}, "layer_decay=0 is not a number above 0 and up to 1"),
         ({"layer_decay": 1.5}, "layer_decay=1.5 is not"),
         ({"betas": [0.9, 0.99]}, "optimizer=SGD has no setting betas; it has .*layer_decay, lr, "),
-        ({"nesterov": True}, "optimizer=SGD refuses its settings: Nesterov"),
+        ({"nesterov": True}, "optimizer=SGD does not accept its settings: Nesterov"),
         ({"name": "Adagradd"}, "optimizer.name: there is no 'Adagradd'"),
         ({"lr": -1, "beta": 1}, "(?s)2 settings cannot be used.*lr=-1.*no setting beta"),
     ],
 )
-def test_an_optimizer_says_which_setting_it_cannot_use(settings: dict, sentence: str) -> None:
+def test_invalid_settings_of_an_optimizer_are_refused(settings: dict, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         optimizer(**settings)
 
@@ -227,7 +227,7 @@ def test_an_optimizer_says_which_setting_it_cannot_use(settings: dict, sentence:
         ({"name": "cosine", "warmup_epochs": -1}, "warmup_epochs=-1 is not"),
         ({"name": "cosine", "warmup_epochs": 1.5}, "warmup_epochs=1.5 is not"),
         ({"name": "cosine", "warmup_epochs": 8}, "warmup_epochs=8 fills the whole run of .*max_epochs=8"),
-        ({"name": "plateau", "warmup_epochs": 2}, "does not go with scheduler=plateau"),
+        ({"name": "plateau", "warmup_epochs": 2}, "cannot be combined with scheduler=plateau"),
         (
             {"name": "cosine", "T_max": 4},
             "scheduler=cosine has no setting T_max; it has eta_min, warmup_epochs",
@@ -235,6 +235,6 @@ def test_an_optimizer_says_which_setting_it_cannot_use(settings: dict, sentence:
         ({"name": "constant", "gamma": 0.5}, "scheduler=constant has no setting gamma"),
     ],
 )
-def test_a_schedule_says_which_setting_it_cannot_use(settings: dict, sentence: str) -> None:
+def test_invalid_settings_of_a_schedule_are_refused(settings: dict, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         build_scheduler(optimizer(), settings, 8, "min")

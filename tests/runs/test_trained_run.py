@@ -55,7 +55,7 @@ def test_a_run_is_opened_by_its_id_or_its_folder(root: Path, trained: TrainedRun
     assert set(opened.metrics["metric"]) >= {"accuracy", "macro_auc", "qwk"}
     assert opened.report.path == opened.folder / keys.REPORT_FILE
     assert len(opened.table("endpoints"))
-    assert opened.audit["verdict"] in keys.GRAVITY
+    assert opened.audit["verdict"] in keys.VERDICTS
     assert len(opened.history)
 
 

@@ -40,12 +40,12 @@ def _wait_for(address: str, seconds: float = 120) -> None:
             urllib.request.urlopen(address, timeout=2)
             return
         except OSError:
-            assert time.monotonic() < until, f"nothing answers at {address}"
+            assert time.monotonic() < until, f"no response at {address}"
             time.sleep(0.5)
 
 
 @pytest.mark.slow
-def test_runs_stand_side_by_side_with_params_and_metrics(server: tuple[str, dict[str, str]]) -> None:
+def test_compared_runs_show_params_and_metrics(server: tuple[str, dict[str, str]]) -> None:
     from playwright.sync_api import expect
 
     address, place = server

@@ -1,4 +1,4 @@
-"""What a job of a sweep is called, which command runs it alone, and how the sweep's jobs are compared."""
+"""Jobs of a sweep: their names, their own commands, and the command that compares them."""
 
 import shlex
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ Job = Callable[..., None]
 
 @pytest.fixture
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Job]:
-    """Makes this process a job of a sweep: what was typed, and what the job got of it."""
+    """Return a function that makes this process a job of a sweep, given command line and job overrides."""
 
     def begin(typed: str, *overrides: str) -> None:
         monkeypatch.setattr("sys.argv", ["train.py", "-m", *shlex.split(typed)])
@@ -40,34 +40,34 @@ def runs_of(line: str) -> dict | list:
     return OverridesParser.create().parse_override(override).value()
 
 
-def test_a_job_is_named_after_what_its_sweep_varies_and_its_name_does_not_tell(job: Job) -> None:
+def test_a_job_is_named_after_varied_settings_that_its_name_does_not_contain(job: Job) -> None:
     shared = "data=table data.path=a.csv 'data.classes=[F0, F1]' "
-    fixed = ("data=table", "data.path=a.csv", "data.classes=[F0,F1]")  # as Hydra writes it anew
+    fixed = ("data=table", "data.path=a.csv", "data.classes=[F0,F1]")  # as Hydra rewrites it
     job(shared + "model=single,hybrid seed=0,1", *fixed, "model=hybrid", "seed=1")
-    assert sweeps.named("hybrid-table") == "hybrid-table seed=1"
+    assert sweeps.run_name("hybrid-table") == "hybrid-table seed=1"
     assert sweeps.arm("hybrid-table") == "hybrid"
 
 
-def test_settings_go_by_their_last_word_and_files_by_their_name(job: Job) -> None:
+def test_labels_use_the_last_part_of_settings_and_the_names_of_choices(job: Job) -> None:
     swept = ("backbone@model.branches.image=densenet121", "optimizer.lr=0.01", "+trainer.max_steps=5")
     job("split=kfold split.fold=1", "split=kfold", *swept, "split.fold=1")
-    assert sweeps.named("single-phantom") == "single-phantom densenet121 lr=0.01 max_steps=5"
+    assert sweeps.run_name("single-phantom") == "single-phantom densenet121 lr=0.01 max_steps=5"
     assert sweeps.arm("single-phantom") == "densenet121-lr-0.01-max_steps-5"
 
 
-def test_seeds_and_folds_of_one_arm_are_compared_as_one(job: Job, tmp_path: Path) -> None:
+def test_seeds_and_folds_belong_to_one_arm(job: Job, tmp_path: Path) -> None:
     for number, (model, seed) in enumerate((m, s) for m in ("single", "hybrid") for s in (0, 1)):
         job("model=single,hybrid seed=0,1", f"model={model}", f"seed={seed}")
-        arms = sweeps.ended(f"{model}-phantom", f"id{number}")
+        arms = sweeps.record_end(f"{model}-phantom", f"id{number}")
     assert arms == {"single": ["id0", "id1"], "hybrid": ["id2", "id3"]}
-    assert runs_of(sweeps.side_by_side(arms)) == arms
+    assert runs_of(sweeps.comparison_command(arms)) == arms
 
 
-def test_a_sweep_over_folds_alone_lacks_an_arm_that_only_the_user_can_name(job: Job) -> None:
+def test_a_sweep_over_folds_only_needs_another_arm_of_the_user(job: Job) -> None:
     for fold in (0, 1):
         job("split=kfold split.fold=0,1", "split=kfold", f"split.fold={fold}")
-        arms = sweeps.ended("single-phantom", f"id{fold}")
-    assert runs_of(sweeps.side_by_side(arms)) == {"single-phantom": ["id0", "id1"], "OTHER": ["ID"]}
+        arms = sweeps.record_end("single-phantom", f"id{fold}")
+    assert runs_of(sweeps.comparison_command(arms)) == {"single-phantom": ["id0", "id1"], "OTHER": ["ID"]}
 
 
 def test_the_command_of_a_job_is_its_own(job: Job) -> None:
@@ -76,10 +76,10 @@ def test_the_command_of_a_job_is_its_own(job: Job) -> None:
     assert " -m model" not in environment.describe()["command"]
 
 
-def test_a_run_alone_keeps_its_name_and_is_compared_with_another(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_run_keeps_its_name_and_is_compared_with_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["train.py", "seed=1", "paths.root=a b"])
-    assert sweeps.named("single-phantom") == "single-phantom"
-    line = sweeps.side_by_side(sweeps.ended("single-phantom", "0123abcd"))
+    assert sweeps.run_name("single-phantom") == "single-phantom"
+    line = sweeps.comparison_command(sweeps.record_end("single-phantom", "0123abcd"))
     assert runs_of(line) == ["0123abcd", "OTHER"]
     assert shlex.split(line)[1:3] == ["-m", "fibrolab.compare"]
     assert shlex.split(line)[-1] == "paths.root=a b"

@@ -1,4 +1,4 @@
-"""Runs in a real MLflow database: what they hold and how they end."""
+"""Runs in a real MLflow database: their content and their status."""
 
 import contextlib
 import shutil
@@ -46,7 +46,7 @@ def test_a_run_keeps_params_metrics_tags_and_files(place: dict[str, str]) -> Non
 
 
 @pytest.mark.parametrize("status", ["success", "failed"])
-def test_curves_are_written_at_once_then_together_and_whole_at_the_end(
+def test_curves_are_written_first_at_once_then_in_batches_and_completely_at_the_end(
     place: dict[str, str], status: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [0.0]
@@ -70,7 +70,7 @@ def test_curves_are_written_at_once_then_together_and_whole_at_the_end(
     assert runs(place)[0].data.metrics["train/loss"] == 1 / 600
 
 
-def test_the_files_lie_below_the_chosen_folder_and_not_elsewhere(place: dict[str, str]) -> None:
+def test_the_files_are_below_the_artifacts_folder(place: dict[str, str]) -> None:
     with track(**place, name="one", tags={}) as tracked:
         assert tracked.folder.is_relative_to(place["artifacts"])
 
@@ -78,7 +78,7 @@ def test_the_files_lie_below_the_chosen_folder_and_not_elsewhere(place: dict[str
 @pytest.mark.parametrize(
     ("error", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED"), (SystemExit, "KILLED")]
 )
-def test_a_run_that_did_not_finish_says_so(place: dict[str, str], error: type, status: str) -> None:
+def test_a_run_that_did_not_finish_has_its_status(place: dict[str, str], error: type, status: str) -> None:
     with pytest.raises(error), track(**place, name="one", tags={}):
         raise error("broken")
     (run,) = runs(place)
@@ -86,21 +86,21 @@ def test_a_run_that_did_not_finish_says_so(place: dict[str, str], error: type, s
     assert ("error" in run.data.tags) == (status == "FAILED")
 
 
-def test_a_run_of_a_process_that_is_gone_is_marked_as_killed(place: dict[str, str]) -> None:
+def test_a_run_whose_process_no_longer_exists_is_marked_as_killed(place: dict[str, str]) -> None:
     with track(**place, name="dead", tags={}) as tracked:
         pass
-    gone = subprocess.run(
+    ended = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
     )
     client = MlflowClient(tracking_uri=place["uri"])
-    client.set_tag(tracked.id, PROCESS, gone.stdout.decode().strip())
+    client.set_tag(tracked.id, PROCESS, ended.stdout.decode().strip())
     client.update_run(tracked.id, status="RUNNING")
     with track(**place, name="next", tags={}) as living, track(**place, name="third", tags={}):
         assert client.get_run(tracked.id).info.status == "KILLED"
-        assert client.get_run(living.id).info.status == "RUNNING"  # its process lives
+        assert client.get_run(living.id).info.status == "RUNNING"  # its process exists
 
 
-def test_a_running_run_of_another_host_is_left_alone(place: dict[str, str]) -> None:
+def test_a_running_run_of_another_host_is_unchanged(place: dict[str, str]) -> None:
     with track(**place, name="elsewhere", tags={}) as tracked:
         pass
     client = MlflowClient(tracking_uri=place["uri"])
@@ -111,7 +111,7 @@ def test_a_running_run_of_another_host_is_left_alone(place: dict[str, str]) -> N
         assert client.get_run(tracked.id).info.status == "RUNNING"
 
 
-def test_the_jobs_of_a_sweep_hang_below_one_parent(place: dict[str, str], tmp_path: Path) -> None:
+def test_the_jobs_of_a_sweep_have_one_parent(place: dict[str, str], tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"
     for name in ("a", "b"):
         with track(**place, name=name, tags={}, sweep=sweep):
@@ -133,7 +133,7 @@ def test_a_sweep_with_a_failed_job_has_failed(place: dict[str, str], tmp_path: P
     assert [run.info.status for run in (parent, failed, finished)] == ["FAILED", "FAILED", "FINISHED"]
 
 
-def test_a_deleted_experiment_is_taken_up_again(place: dict[str, str]) -> None:
+def test_a_deleted_experiment_is_restored(place: dict[str, str]) -> None:
     client = MlflowClient(tracking_uri=place["uri"])
     client.delete_experiment(
         client.create_experiment("test", artifact_location=f"file://{place['artifacts']}")
@@ -150,7 +150,7 @@ def test_a_finished_run_can_be_opened_again_by_its_id(place: dict[str, str]) -> 
         assert (again.folder / "note.txt").read_text() == "kept"
 
 
-def test_the_folder_of_a_finished_run_is_found_by_its_id_and_left_alone(place: dict[str, str]) -> None:
+def test_the_folder_of_a_finished_run_is_found_by_its_id_and_unchanged(place: dict[str, str]) -> None:
     with track(**place, name="one", tags={}) as tracked:
         (tracked.folder / "note.txt").write_text("kept")
     assert finished(place["uri"], tracked.id) == tracked.folder
@@ -169,7 +169,7 @@ def test_an_unknown_run_is_a_clear_error(place: dict[str, str]) -> None:
         pass
 
 
-def test_a_database_that_is_none_is_a_clear_error(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_text("this is not a database, whatever its name says" * 100)
     place = {"uri": f"sqlite:///{tmp_path}/mlflow.db", "experiment": "test", "artifacts": str(tmp_path)}
     with pytest.raises(StorageError, match="cannot be used"), track(**place, name="one", tags={}):

@@ -1,4 +1,4 @@
-"""What is said when the tracking database, or what a run left, is not as it should be."""
+"""Errors of the tracking database and missing files of runs, each reported in one sentence."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ def place(tmp_path: Path, fresh_database: Path) -> dict[str, str]:
     return {"uri": uri, "experiment": "test", "artifacts": str(tmp_path / "artifacts")}
 
 
-def test_names_that_mlflow_refuses_are_written_as_it_takes_them(place: dict[str, str]) -> None:
+def test_names_that_mlflow_refuses_are_replaced(place: dict[str, str]) -> None:
     with track(**place, name="one", tags={"class": "≥F2 <b>"}) as tracked:
         tracked.log_metrics({"test/auc_F4 (cirrhosis)": 0.5, "test/auc_≥F2, <b>": 0.6, "test/auc_a//b": 0.7})
         tracked.log_params({"runs.a=b": 1})
@@ -41,18 +41,18 @@ def test_a_broken_database_is_not_mistaken_for_an_unknown_run(place: dict[str, s
         finished(place["uri"], tracked.id)
 
 
-def test_files_that_are_gone_are_told_and_no_empty_folder_takes_their_place(place: dict[str, str]) -> None:
+def test_missing_files_are_reported_and_no_empty_folder_is_created(place: dict[str, str]) -> None:
     with track(**place, name="one", tags={}) as tracked:
         pass
     shutil.rmtree(place["artifacts"])
-    with pytest.raises(ConfigError, match="are gone from"):
+    with pytest.raises(ConfigError, match="are missing from"):
         finished(place["uri"], tracked.id)
-    with pytest.raises(ConfigError, match="are gone from"), reopen(place["uri"], tracked.id):
+    with pytest.raises(ConfigError, match="are missing from"), reopen(place["uri"], tracked.id):
         pass
     assert not Path(place["artifacts"]).exists()
 
 
-def test_a_deleted_run_is_told_from_an_unknown_one(place: dict[str, str]) -> None:
+def test_a_deleted_run_is_distinguished_from_an_unknown_one(place: dict[str, str]) -> None:
     with track(**place, name="one", tags={}) as tracked:
         pass
     MlflowClient(place["uri"]).delete_run(tracked.id)
@@ -60,12 +60,12 @@ def test_a_deleted_run_is_told_from_an_unknown_one(place: dict[str, str]) -> Non
         pass
 
 
-def test_a_run_at_work_is_left_alone_and_one_whose_process_is_gone_is_not(place: dict[str, str]) -> None:
+def test_a_running_run_is_refused_unless_its_process_no_longer_exists(place: dict[str, str]) -> None:
     client = MlflowClient(place["uri"])
     with track(**place, name="one", tags={}) as tracked:
         with pytest.raises(ConfigError, match="still RUNNING"), reopen(place["uri"], tracked.id):
             pass
-        client.set_tag(tracked.id, PROCESS, "4194304")  # beyond the numbers that Linux gives
+        client.set_tag(tracked.id, PROCESS, "4194304")  # above the largest process id of Linux
         with reopen(place["uri"], tracked.id) as again:
             assert again.id == tracked.id
         client.set_tag(tracked.id, PROCESS, str(os.getpid()))
@@ -75,20 +75,20 @@ def locked(*_: object, **__: object) -> None:
     raise tracking.MlflowException("(sqlite3.OperationalError) database is locked")
 
 
-def test_a_database_that_fails_while_a_run_fails_hides_nothing(
+def test_an_error_of_the_database_does_not_hide_an_earlier_error(
     place: dict[str, str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fails() -> None:
         monkeypatch.setattr(MlflowClient, "log_batch", locked)
         monkeypatch.setattr(MlflowClient, "set_terminated", locked)
-        raise ValueError("what came first")
+        raise ValueError("the first error")
 
-    with pytest.raises(ValueError, match="what came first"), track(**place, name="one", tags={}):
+    with pytest.raises(ValueError, match="the first error"), track(**place, name="one", tags={}):
         fails()
     assert "database is locked" in caplog.text
 
 
-def test_a_database_that_is_locked_while_a_run_writes_is_a_sentence(
+def test_a_locked_database_is_reported_in_one_sentence(
     place: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with track(**place, name="one", tags={}) as run:

@@ -1,4 +1,4 @@
-"""Weights that an earlier run left: found, checked, and refused where they have seen the test samples."""
+"""Initial weights from earlier runs: found, checked, and refused if trained on this run's test samples."""
 
 from pathlib import Path
 
@@ -41,16 +41,16 @@ def earlier(tmp_path_factory: pytest.TempPathFactory, fresh_database: Path, cach
     return root, run_folder(root).parent.name
 
 
-def asked(earlier: tuple[Path, str], *overrides: str):
+def loaded(earlier: tuple[Path, str], *overrides: str):
     root, _ = earlier
     config = composed(f"paths.root={root}", *SMALL, *overrides)
     data = load(config)
     return config, data
 
 
-def test_a_branch_begins_where_the_earlier_run_ended(earlier: tuple[Path, str]) -> None:
+def test_a_branch_starts_from_the_weights_of_the_earlier_run(earlier: tuple[Path, str]) -> None:
     root, number = earlier
-    config, data = asked(earlier, f"model.branches.image.weights=run:{number}")
+    config, data = loaded(earlier, f"model.branches.image.weights=run:{number}")
     module = build_module(with_weights_of_runs(config, data), data)
     kept = torch.load(run_folder(root) / keys.CHECKPOINTS / "best.ckpt", weights_only=True)["state_dict"]
     ours = module.network.branches.state_dict()
@@ -59,11 +59,11 @@ def test_a_branch_begins_where_the_earlier_run_ended(earlier: tuple[Path, str]) 
     assert config.model.branches.image.weights == f"run:{number}"
 
 
-def test_every_branch_of_a_fusion_may_begin_with_a_run(earlier: tuple[Path, str]) -> None:
+def test_every_branch_of_a_fusion_may_start_from_a_run(earlier: tuple[Path, str]) -> None:
     number = earlier[1]
     overrides = ["model=hybrid", "backbone@model.branches.a=tiny", "backbone@model.branches.b=tiny"]
     weights = [f"model.branches.a.weights=run:{number}/image", f"model.branches.b.weights=run:{number}"]
-    config, data = asked(earlier, *overrides, *weights)
+    config, data = loaded(earlier, *overrides, *weights)
     module = build_module(with_weights_of_runs(config, data), data)
     a, b = (module.network.branches[name].state_dict() for name in ("a", "b"))
     assert all(torch.equal(a[name], b[name]) for name in a)
@@ -87,35 +87,35 @@ def test_every_branch_of_a_fusion_may_begin_with_a_run(earlier: tuple[Path, str]
         (["model.branches.image.weights=run:{id}", "seed=1"], SplitError, "test samples"),
     ],
 )
-def test_weights_that_cannot_be_taken_are_refused(
+def test_unsuitable_weights_are_refused(
     earlier: tuple[Path, str], overrides: list[str], error: type[Exception], words: str
 ) -> None:
-    config, data = asked(earlier, *(word.format(id=earlier[1]) for word in overrides))
+    config, data = loaded(earlier, *(word.format(id=earlier[1]) for word in overrides))
     with pytest.raises(error, match=words):
         with_weights_of_runs(config, data)
 
 
-def test_a_leak_is_judged_by_patients_not_by_samples_alone(earlier: tuple[Path, str]) -> None:
-    config, data = asked(earlier, f"model.branches.image.weights=run:{earlier[1]}", "seed=1")
+def test_leaks_are_found_by_patient_and_not_only_by_sample(earlier: tuple[Path, str]) -> None:
+    config, data = loaded(earlier, f"model.branches.image.weights=run:{earlier[1]}", "seed=1")
     renamed = data.manifest.table.assign(sample_id=[f"other{row}" for row in range(len(data.manifest))])
     object.__setattr__(data.manifest, "table", renamed)
     with pytest.raises(SplitError, match="others of their patients"):
         with_weights_of_runs(config, data)
 
 
-def test_a_run_of_another_data_set_says_nothing_about_ours(earlier: tuple[Path, str]) -> None:
-    config, data = asked(earlier, f"model.branches.image.weights=run:{earlier[1]}", "seed=1")
+def test_equal_patient_names_of_another_data_set_are_not_a_leak(earlier: tuple[Path, str]) -> None:
+    config, data = loaded(earlier, f"model.branches.image.weights=run:{earlier[1]}", "seed=1")
     object.__setattr__(data.manifest, "name", "elsewhere")
     random = np.random.default_rng(0)
     hashes = [random.bytes(len(data.facts[keys.IMAGE]["phash"][0]) // 2).hex() for _ in data.labels]
     data.facts[keys.IMAGE][["sha256", "phash"]] = np.array([hashes, hashes]).T
-    resolved = with_weights_of_runs(config, data)  # the patients bear the same names
+    resolved = with_weights_of_runs(config, data)  # although the patients have the same names
     assert resolved.model.branches.image.weights.endswith("best.ckpt#network.branches.image")
 
 
 @pytest.mark.parametrize("blank", ["sha256", "phash"])
 def test_the_same_images_under_another_name_are_recognised(earlier: tuple[Path, str], blank: str) -> None:
-    config, data = asked(earlier, f"model.branches.image.weights=run:{earlier[1]}", "seed=1")
+    config, data = loaded(earlier, f"model.branches.image.weights=run:{earlier[1]}", "seed=1")
     renamed = {name: [f"x{row}" for row in range(len(data.manifest))] for name in ("sample_id", "group_id")}
     object.__setattr__(data.manifest, "table", data.manifest.table.assign(**renamed))
     object.__setattr__(data.manifest, "name", "elsewhere")
@@ -124,21 +124,21 @@ def test_the_same_images_under_another_name_are_recognised(earlier: tuple[Path, 
         with_weights_of_runs(config, data)
 
 
-def test_the_split_of_the_earlier_run_can_be_asked_for(earlier: tuple[Path, str]) -> None:
+def test_the_split_of_the_earlier_run_can_be_reused(earlier: tuple[Path, str]) -> None:
     root, number = earlier
     split = run_folder(root) / keys.SPLIT_FILE
     assert set(pd.read_csv(split)[keys.PARTITION]) == {keys.TRAIN, keys.VALIDATION, keys.TEST}
     saved = ["split=saved", f"split.path={split}", "seed=1", f"model.branches.image.weights=run:{number}"]
-    config, data = asked(earlier, *saved)
+    config, data = loaded(earlier, *saved)
     assert with_weights_of_runs(config, data).model.branches.image.weights != f"run:{number}"
 
 
 TRAIN, VALIDATION, TEST = keys.PARTITIONS
-PATIENTS = ("NA", "Ng", "Nu", "Null")  # who an absent-minded reader of tables would lose
+PATIENTS = ("NA", "Ng", "Nu", "Null")  # names that pandas reads as missing values by default
 
 
 def clinic(*partitions: str) -> LabelledData:
-    """One sample of each patient, and who trains, validates and tests."""
+    """Return one sample per patient with the given partitions."""
     samples = {keys.SAMPLE_ID: list(PATIENTS), keys.PATIENT_ID: list(PATIENTS), keys.LABEL: [0, 1, 0, 1]}
     manifest = Manifest(
         pd.DataFrame(samples).assign(image="a.png"), ("mild", "severe"), "clinic", Path("nowhere")
@@ -146,8 +146,8 @@ def clinic(*partitions: str) -> LabelledData:
     return LabelledData(manifest, {}, manifest.labels, ["mild", "severe"], Split(np.array(partitions), 0, 0))
 
 
-def left(folder: Path, data: LabelledData, **branch: object) -> None:
-    """What a run on some data left behind, as far as it is read."""
+def write_run(folder: Path, data: LabelledData, **branch: object) -> None:
+    """Write the files of a finished run that the code reads."""
     (folder / keys.CHECKPOINTS).mkdir(parents=True)
     (folder / keys.CHECKPOINTS / "best.ckpt").touch()
     model = {"branches": {"image": {"name": "tiny", **branch}}} if branch else {"name": "stack"}
@@ -161,51 +161,53 @@ def left(folder: Path, data: LabelledData, **branch: object) -> None:
 
 
 @pytest.fixture
-def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """What `weights: run:a` becomes, the runs being folders."""
+def weights_from_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Return a function that resolves `weights: run:a`, where runs are folders."""
     monkeypatch.setattr(earlier_weights, "open_run", lambda run, uri: TrainedRun(tmp_path / run))
 
-    def begin(data: LabelledData, **branch: object) -> str:
+    def resolve(data: LabelledData, **branch: object) -> str:
         model = {"branches": {"image": {"name": "tiny", "weights": "run:a", **branch}}}
         config = OmegaConf.create({"tracking": {"uri": ""}, "model": model})
         return str(with_weights_of_runs(config, data).model.branches.image.weights)
 
-    return begin
+    return resolve
 
 
-def test_a_patient_called_na_is_recognised(begun, tmp_path: Path) -> None:
-    left(tmp_path / "a", clinic(TRAIN, TRAIN, VALIDATION, TEST), weights=None)
+def test_a_patient_called_na_is_recognised(weights_from_run, tmp_path: Path) -> None:
+    write_run(tmp_path / "a", clinic(TRAIN, TRAIN, VALIDATION, TEST), weights=None)
     with pytest.raises(SplitError, match="1 of the 1 test samples"):
-        begun(clinic(TEST, TRAIN, TRAIN, TRAIN))
+        weights_from_run(clinic(TEST, TRAIN, TRAIN, TRAIN))
 
 
-def test_samples_that_trained_the_weights_cannot_choose_an_epoch(begun, tmp_path: Path) -> None:
-    left(tmp_path / "a", clinic(TRAIN, TRAIN, VALIDATION, TEST), weights=None)
+def test_weights_trained_on_validation_samples_are_refused(weights_from_run, tmp_path: Path) -> None:
+    write_run(tmp_path / "a", clinic(TRAIN, TRAIN, VALIDATION, TEST), weights=None)
     with pytest.raises(SplitError, match="1 of the 1 validation samples"):
-        begun(clinic(TRAIN, VALIDATION, TRAIN, TEST))
-    assert begun(clinic(TRAIN, TRAIN, VALIDATION, TEST)).endswith("best.ckpt#network.branches.image")
+        weights_from_run(clinic(TRAIN, VALIDATION, TRAIN, TEST))
+    assert weights_from_run(clinic(TRAIN, TRAIN, VALIDATION, TEST)).endswith(
+        "best.ckpt#network.branches.image"
+    )
 
 
-def test_weights_have_seen_what_the_weights_they_began_with_had_seen(begun, tmp_path: Path) -> None:
-    left(tmp_path / "b", clinic(TRAIN, VALIDATION, TRAIN, TEST), weights=None)
-    left(tmp_path / "a", clinic("", TRAIN, VALIDATION, TEST), weights="run:b/image")
+def test_the_training_samples_of_ancestor_runs_count_too(weights_from_run, tmp_path: Path) -> None:
+    write_run(tmp_path / "b", clinic(TRAIN, VALIDATION, TRAIN, TEST), weights=None)
+    write_run(tmp_path / "a", clinic("", TRAIN, VALIDATION, TEST), weights="run:b/image")
     with pytest.raises(SplitError, match="1 of the 1 test samples"):
-        begun(clinic(TEST, TRAIN, VALIDATION, TRAIN))
+        weights_from_run(clinic(TEST, TRAIN, VALIDATION, TRAIN))
 
 
-def test_a_run_without_a_network_has_no_weights_to_give(begun, tmp_path: Path) -> None:
+def test_a_run_without_a_network_has_no_weights(weights_from_run, tmp_path: Path) -> None:
     data = clinic(TRAIN, TRAIN, VALIDATION, TEST)
-    left(tmp_path / "a", data)
+    write_run(tmp_path / "a", data)
     with pytest.raises(ConfigError, match="has no network"):
-        begun(data)
+        weights_from_run(data)
 
 
-def test_of_a_network_over_frames_the_network_is_taken_unless_it_is_half_of_one(
-    begun, tmp_path: Path
+def test_the_image_network_of_a_model_over_frames_is_taken_unless_inflated(
+    weights_from_run, tmp_path: Path
 ) -> None:
     data = clinic(TRAIN, TRAIN, VALIDATION, TEST)
-    left(tmp_path / "a", data, frames={"name": "lstm"})
-    assert begun(data).endswith("best.ckpt#network.branches.image.backbone")
-    left(tmp_path / "inflated", data, frames={"name": "inflated"})
-    with pytest.raises(WeightsError, match="sees time in its convolutions"):
-        begun(data, weights="run:inflated")
+    write_run(tmp_path / "a", data, frames={"name": "lstm"})
+    assert weights_from_run(data).endswith("best.ckpt#network.branches.image.backbone")
+    write_run(tmp_path / "inflated", data, frames={"name": "inflated"})
+    with pytest.raises(WeightsError, match="has 3D convolutions"):
+        weights_from_run(data, weights="run:inflated")

@@ -1,4 +1,4 @@
-"""Every model, data set and experiment through one batch of every stage, to the report."""
+"""Every model, data set and experiment with one batch per stage, up to the report."""
 
 from itertools import zip_longest
 from pathlib import Path
@@ -16,14 +16,14 @@ FILES = (
     keys.CONFIG_FILE, keys.MANIFEST_FILE, keys.SPLIT_FILE, keys.AUDIT_FILE, keys.HISTORY_FILE,
     keys.PREDICTIONS_FILE, keys.METRICS_FILE, keys.ENVIRONMENT_FILE, keys.REPORT_FILE,
 )  # fmt: skip
-DATA = {"multimodal": "phantom_swe", "video": "phantom_clips"}  # of models that take more than a picture
+DATA = {"multimodal": "phantom_swe", "video": "phantom_clips"}  # of models that take more than an image
 TINY = ["backbone@model.branches.a=tiny", "backbone@model.branches.b=tiny"]
-LEAST = 80  # side that Inception-V3 asks for [px]
-APART = ("binary", "saved", "by_site")  # choices that need another setting beside them
+LEAST = 80  # smallest side for Inception-V3 [px]
+NEED_OTHERS = ("binary", "saved", "by_site")  # choices that need another setting too
 
 
 def offline(config: DictConfig) -> DictConfig:
-    """Weights come from a hub or from an earlier run; one batch of a run does not need them."""
+    """Remove initial weights, which come from a hub or an earlier run."""
     for branch in config.model.branches.values():
         if "weights" in branch:
             branch.pretrained, branch.weights = False, None
@@ -53,7 +53,7 @@ def assert_whole(folder: Path) -> None:
 @pytest.mark.parametrize("model", names("model"))
 def test_every_model_runs_to_its_report(model: str, root: Path) -> None:
     data = DATA.get(model, "phantom")
-    small = TINY if model == "hybrid" else []  # as the paper has it: experiment=paper1/hybrid
+    small = TINY if model == "hybrid" else []  # the networks of the paper: experiment=paper1/hybrid
     assert_whole(dev_run(root, f"model={model}", f"data={data}", *PHANTOMS[data], *small))
 
 
@@ -65,14 +65,14 @@ def test_every_data_set_runs_to_its_report(data: str, root: Path) -> None:
 
 
 @pytest.mark.usefixtures("blank_figures")
-def test_a_network_eats_colours(root: Path) -> None:
+def test_a_network_takes_colour_images(root: Path) -> None:
     own = settings("swe_pairs", root / "own")
     assert_whole(dev_run(root, "data=swe_pairs", "model.branches.image.input=elastogram", *own))
 
 
 @pytest.mark.usefixtures("blank_figures")
 @pytest.mark.parametrize("frames", names("frames"))
-def test_every_way_through_time_runs_to_its_report(frames: str, root: Path) -> None:
+def test_every_model_over_frames_runs_to_its_report(frames: str, root: Path) -> None:
     network = "r3d_18" if frames == "none" else "tiny"
     chosen = [f"backbone@model.branches.clip={network}", f"frames@model.branches.clip.frames={frames}"]
     clips = ["data=phantom_clips", *PHANTOMS["phantom_clips"], "segment.length=4"]
@@ -87,7 +87,7 @@ def test_every_set_of_clinical_values_runs_to_its_report(clinical: str, root: Pa
 
 
 @pytest.mark.usefixtures("blank_figures")
-def test_unreadable_files_that_are_skipped_stand_in_the_report(damaged_tree: Path, root: Path) -> None:
+def test_skipped_unreadable_files_are_in_the_report(damaged_tree: Path, root: Path) -> None:
     words = ["data=kaggle_fibrosis", f"data.root={damaged_tree}", "data.on_unreadable=skip"]
     page = (dev_run(root, *words) / keys.REPORT_FILE).read_text()
     assert all(name in page for name in ("F1/f1_04.png", "F2/f2_05.png", "F3/f3_06.png"))
@@ -103,13 +103,13 @@ def test_a_modality_that_the_data_lacks_is_named(root: Path) -> None:
         dev_run(root, "model.branches.image.input=elastogram", *PHANTOMS["phantom"])
 
 
-def test_a_backbone_of_pictures_refuses_clips(root: Path) -> None:
-    with pytest.raises(ConfigError, match="takes no clips"):
+def test_an_image_backbone_refuses_clips(root: Path) -> None:
+    with pytest.raises(ConfigError, match="does not take clips"):
         dev_run(root, "data=phantom_clips", "model.branches.image.input=clip", *PHANTOMS["phantom_clips"])
 
 
 def experiments() -> list:
-    """All of them; those of a hundred million weights and more in the slow tier."""
+    """Return all experiments; those with over a hundred million weights are marked slow."""
     large = {"paper1/hybrid", "paper1/vgg16", "paper3/vgg16"}
     return [pytest.param(name, marks=[pytest.mark.slow] * (name in large)) for name in names("experiment")]
 
@@ -134,10 +134,10 @@ def test_every_task_runs_to_its_report(task: str, root: Path) -> None:
     assert {f"sensitivity_{name}" for name in classes} <= metrics
 
 
-def side_by_side() -> list[list[str]]:
-    """The nth choice of every group in one run: they do not meet, and a refusal names its group."""
+def combined_choices() -> list[list[str]]:
+    """Return overrides that combine the nth choice of every group, since the groups are independent."""
     choices = {
-        group: [f"{group}={name}" for name in names(group.partition("@")[0]) if name not in APART]
+        group: [f"{group}={name}" for name in names(group.partition("@")[0]) if name not in NEED_OTHERS]
         for group in ("optimizer", "scheduler", "averaging", "sampler", "augment", "loss", "segment",
                       "head@model.head", "preprocess", "split")
     }  # fmt: skip
@@ -145,7 +145,7 @@ def side_by_side() -> list[list[str]]:
 
 
 OTHERS = [
-    *side_by_side(),
+    *combined_choices(),
     *(["model=hybrid", *TINY, f"fusion@model.fusion={name}"] for name in names("fusion")),
     ["loss=binary", "task=ge_F2"],
     ["split=by_site", "split.site=south", "preprocess.crop=borders"],

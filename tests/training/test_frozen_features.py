@@ -1,4 +1,4 @@
-"""Features of frozen branches: the same training without the backbone, and no feature of another setting."""
+"""Cached features of frozen branches: an identical training, and no reuse across settings."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ from fibrolab.errors import ConfigError
 from fibrolab.loading import load
 from fibrolab.models.backbones import Backbone
 from fibrolab.modules.base import Classifier
-from fibrolab.training.frozen_features import cached
+from fibrolab.training.frozen_features import cache_features
 
 SIDE, EPOCHS, DISTINCT = 32, 3, 60
 FROZEN = {"name": "test_resnet", "freeze": "all"}
@@ -40,13 +40,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def copies(kaggle_tree: Path, cache: Path) -> LabelledData:
-    """Eighty pictures, of which sixty are distinct."""
+    """Return eighty images, sixty of them distinct."""
     return load(composed("data=kaggle_fibrosis", f"data.root={kaggle_tree}", f"paths.cache={cache}"))
 
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> LabelledData:
-    """Thirty grey pictures, of which twenty have an elastogram beside them."""
+    """Return thirty grey images, twenty of them with an elastogram."""
     folder = tmp_path_factory.mktemp("pairs")
     table = pictures(folder)
     table["elastogram"] = [f"colour{i}.png" if i % 3 else "" for i in range(len(table))]
@@ -60,7 +60,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> LabelledData
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> LabelledData:
-    """Thirty clips of five frames."""
+    """Return thirty clips of five frames."""
     return load(composed("data=clips", *films(tmp_path_factory.mktemp("clips")), f"paths.cache={cache}"))
 
 
@@ -73,7 +73,7 @@ def network(seed: int = 0, **branches: Mapping[str, Any]) -> Classifier:
         class_counts=[10] * 5,
         image_size=SIDE,
         loss={"name": "cross_entropy"},
-        # A branch that trains beside it doubles a difference in the eighth digit with every large step.
+        # With a second branch that trains, large steps would amplify rounding differences.
         optimizer={"name": "SGD", "lr": 0.005 if len(branches) > 1 else 0.05},
         scheduler={"name": "constant"},
     )
@@ -122,14 +122,14 @@ def served(module: Classifier, datamodule: FibrosisDataModule, root: Path, **set
     """The table of the only branch."""
     tables: dict[str, FeatureTable] = {}
     datamodule.use_features = lambda found, inputs: tables.update(found)  # type: ignore[method-assign]
-    cached(module, datamodule, root, accelerator="cpu", **settings)
+    cache_features(module, datamodule, root, accelerator="cpu", **settings)
     (table,) = tables.values()
     return table
 
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Sizes of the batches that any backbone was run on; building one is not counted."""
+    """Return a list that collects the sizes of batches that backbones run on, except when built."""
     sizes: list[int] = []
     original = Backbone.forward
 
@@ -143,7 +143,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize(("transforms", "views"), [((), None), (AUGMENT, EPOCHS), (AUGMENT, EPOCHS + 1)])
-def test_training_on_features_ends_where_plain_training_ends(
+def test_training_on_features_gives_the_same_predictions(
     copies: LabelledData,
     cache: Path,
     tmp_path: Path,
@@ -152,16 +152,18 @@ def test_training_on_features_ends_where_plain_training_ends(
 ) -> None:
     plain = trained(network(), batches(copies, cache, transforms), tmp_path)
     module, datamodule = network(), batches(copies, cache, transforms)
-    assert cached(module, datamodule, tmp_path, views, accelerator="cpu") == ["image"]
+    assert cache_features(module, datamodule, tmp_path, views, accelerator="cpu") == ["image"]
     torch.testing.assert_close(trained(module, datamodule, tmp_path), plain, rtol=0, atol=1e-5)
-    assert not torch.allclose(plain, plain[:1].expand_as(plain), atol=1e-3)  # something was learnt
+    assert not torch.allclose(
+        plain, plain[:1].expand_as(plain), atol=1e-3
+    )  # predictions differ between samples
 
 
-def test_after_caching_nothing_runs_the_backbone(
+def test_after_caching_the_backbone_does_not_run(
     copies: LabelledData, cache: Path, tmp_path: Path, seen: list[int]
 ) -> None:
     module, datamodule = network(), batches(copies, cache)
-    cached(module, datamodule, tmp_path, accelerator="cpu")
+    cache_features(module, datamodule, tmp_path, accelerator="cpu")
     assert sum(seen) == DISTINCT  # copies share their features
     seen.clear()
     trained(module, datamodule, tmp_path)
@@ -192,7 +194,7 @@ def test_a_second_job_with_the_same_weights_finds_the_features(
     ],
     ids=str,
 )
-def test_features_of_another_setting_are_never_taken(
+def test_features_of_other_settings_are_never_reused(
     copies: LabelledData, cache: Path, tmp_path: Path, change: dict[str, Any], clean_kept: bool
 ) -> None:
     before = served(network(), batches(copies, cache, AUGMENT), tmp_path, views=1)
@@ -209,7 +211,7 @@ def test_features_of_another_setting_are_never_taken(
     assert (before.clean == after.clean) == clean_kept
 
 
-def test_a_view_is_the_picture_as_that_epoch_draws_it(
+def test_a_view_is_the_image_as_augmented_in_that_epoch(
     copies: LabelledData, cache: Path, tmp_path: Path
 ) -> None:
     module, datamodule = network(), batches(copies, cache, AUGMENT)
@@ -225,11 +227,11 @@ def test_a_view_is_the_picture_as_that_epoch_draws_it(
     assert not np.array_equal(found.read(0, 0), found.read(0, None))
 
 
-def test_without_views_an_augmented_branch_runs_on_and_the_log_says_what_would_change_that(
+def test_without_views_an_augmented_branch_runs_every_epoch_and_the_log_says_how_to_cache_it(
     copies: LabelledData, cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
-        assert cached(network(), batches(copies, cache, AUGMENT), tmp_path, accelerator="cpu") == []
+        assert cache_features(network(), batches(copies, cache, AUGMENT), tmp_path, accelerator="cpu") == []
     assert "features.views=8 or augment=none" in caplog.text
     assert list(tmp_path.iterdir()) == []
 
@@ -240,7 +242,7 @@ def test_a_branch_that_trains_keeps_its_pixels_beside_the_features_of_a_frozen_o
     branches = {"a": FROZEN, "b": {"name": "test_resnet"}}
     plain = trained(network(**branches), batches(copies, cache), tmp_path)
     module, datamodule = network(**branches), batches(copies, cache)
-    assert cached(module, datamodule, tmp_path, accelerator="cpu") == ["a"]
+    assert cache_features(module, datamodule, tmp_path, accelerator="cpu") == ["a"]
     torch.testing.assert_close(trained(module, datamodule, tmp_path), plain, rtol=0, atol=1e-5)
     batch = next(iter(datamodule.val_dataloader()))
     assert {keys.IMAGE, keys.features("a")} < batch.keys()
@@ -248,7 +250,7 @@ def test_a_branch_that_trains_keeps_its_pixels_beside_the_features_of_a_frozen_o
 
 
 @pytest.mark.parametrize(("transforms", "views"), [((), None), (AUGMENT, EPOCHS)])
-def test_samples_without_an_elastogram_train_as_they_do_plainly(
+def test_samples_without_an_elastogram_train_as_without_cache(
     pairs: LabelledData,
     cache: Path,
     tmp_path: Path,
@@ -259,7 +261,7 @@ def test_samples_without_an_elastogram_train_as_they_do_plainly(
     both = (keys.IMAGE, keys.ELASTOGRAM)
     plain = trained(network(**branches), batches(pairs, cache, transforms, both), tmp_path)
     module, datamodule = network(**branches), batches(pairs, cache, transforms, both)
-    assert cached(module, datamodule, tmp_path, views, accelerator="cpu") == [
+    assert cache_features(module, datamodule, tmp_path, views, accelerator="cpu") == [
         "grey",
         "colour",
     ]
@@ -278,19 +280,19 @@ def test_clips_whose_frames_are_drawn_need_views_even_without_augmentation(
     plain = trained(network(**branches), batches(clips, cache, inputs=taken), tmp_path)
     module, datamodule = network(**branches), batches(clips, cache, inputs=taken)
     with caplog.at_level(logging.INFO):
-        assert cached(module, datamodule, tmp_path, accelerator="cpu") == []
-    assert "other frames in every epoch" in caplog.text
+        assert cache_features(module, datamodule, tmp_path, accelerator="cpu") == []
+    assert "other frames of its clips" in caplog.text
     assert "augment=none" not in caplog.text
-    assert cached(module, datamodule, tmp_path, EPOCHS, accelerator="cpu") == ["clip"]
+    assert cache_features(module, datamodule, tmp_path, EPOCHS, accelerator="cpu") == ["clip"]
     torch.testing.assert_close(trained(module, datamodule, tmp_path), plain, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("views", [0, -1, 2.5, True])
-def test_views_that_are_no_number_are_refused(copies: LabelledData, cache: Path, views: Any) -> None:
+def test_invalid_views_are_refused(copies: LabelledData, cache: Path, views: Any) -> None:
     with pytest.raises(ConfigError, match=r"features\.views"):
-        cached(network(), batches(copies, cache), cache, views)
+        cache_features(network(), batches(copies, cache), cache, views)
 
 
 def test_an_accelerator_that_is_not_there_is_refused(copies: LabelledData, cache: Path) -> None:
     with pytest.raises(ConfigError, match="trainer"):
-        cached(network(), batches(copies, cache), cache, accelerator="abacus")
+        cache_features(network(), batches(copies, cache), cache, accelerator="abacus")

@@ -1,4 +1,4 @@
-"""What a run refuses before it trains, each with a sentence that says how to mend it."""
+"""Faults that a run refuses before it trains, each with a sentence that says how to correct it."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ SMALL = ["debug=fast_dev_run", "data.patients=60", "data.images_per_patient=1", 
 
 
 def unwrapped(error: BaseException) -> BaseException:
-    """What a source or a split raised, out of Hydra's wrapping, as the command prints it."""
+    """Return the error of a source or a split without Hydra's wrapper, as the command prints it."""
     return error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
 
 
@@ -27,18 +27,18 @@ def unwrapped(error: BaseException) -> BaseException:
         (["trainer.precision=7"], "trainer.precision: there is no '7'"),
         (["trainer.accumulate_grad_batches=0"], "accumulate_grad_batches=0 is not a whole number from 1"),
         (["trainer.max_epochs=0"], "trainer.max_epochs=0 is not a whole number from 1"),
-        (["trainer.devices=2"], "starts 2 processes"),
+        (["trainer.devices=2"], "would start 2 processes"),
         (["bootstrap.resamples=1"], "bootstrap.resamples=1"),
         (["callbacks.early_stopping.patience=-1"], "patience is not a whole number"),
         (["+callbacks.early_stopping.often=1"], "EarlyStopping does not take these settings"),
-        (["callbacks.early_stopping=5"], "callbacks.early_stopping=5 names no Callback"),
+        (["callbacks.early_stopping=5"], "callbacks.early_stopping=5 does not name a Callback"),
         (["+callbacks.mine._target_=pathlib.Path"], "is not a lightning.pytorch.callbacks.callback.Callback"),
         (["loggers=wandb"], "loggers.wandb needs a package that is not installed"),
         (["preprocess.size=64.5"], "size"),
-        (["resume=README.md"], "is no checkpoint"),
+        (["resume=README.md"], "is not a checkpoint"),
         (["model._target_=fibrolab.nothing.Model"], "cannot be imported"),
         (["model._target_=no.Model", "+loss._target_=no.Loss", "data.root=/nowhere"], "2 settings cannot be"),
-        (["model.branches.image.name=5"], "name: 5 is not a word"),
+        (["model.branches.image.name=5"], "name: 5 is not text"),
         (["augment.transforms=[5]"], "augment.transforms=[5] lacks settings"),
         (["monitor=val/lss"], "monitor=val/lss is not logged; choose one of train/loss, val/loss"),
         (["mode=best"], "mode=best is neither min nor max"),
@@ -50,7 +50,7 @@ def unwrapped(error: BaseException) -> BaseException:
         (["optimizer.name=Adamm"], "Did you mean Adam"),
         (["scheduler.name=cosin"], "Did you mean cosine"),
         (["+optimizer.momentum=0.9"], "optimizer=AdamW has no setting momentum"),
-        (["optimizer.lr=-1"], "optimizer=AdamW refuses its settings"),
+        (["optimizer.lr=-1"], "optimizer=AdamW: lr=-1 is not a number above 0"),
         (["model.branches.image.name=resnet5"], "resnet50"),
         (["model.branches.image.pretrained=true"], "weights"),
         (["sampler.name=wieghted"], "weighted"),

@@ -1,4 +1,4 @@
-"""The switches of the arithmetic: precision, layout, compilation, accumulation, clipping, determinism."""
+"""Settings of the computation: precision, layout, compilation, accumulation, clipping, determinism."""
 
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ def weights(module: nn.Module) -> Tensor:
 
 @pytest.fixture(autouse=True)
 def settings_of_torch(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which Lightning would leave behind
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # Lightning sets it and does not reset it
     yield
     torch.use_deterministic_algorithms(False)
     torch.compiler.reset()
@@ -125,10 +125,10 @@ def test_channels_last_changes_the_layout_and_nothing_else() -> None:
     with torch.no_grad():
         features = laid_out.forward_features(images(2))
         torch.testing.assert_close(laid_out(images(2)), plain(images(2)), rtol=1e-4, atol=1e-5)
-    assert features.is_contiguous(memory_format=torch.channels_last)  # plain pictures were fed
+    assert features.is_contiguous(memory_format=torch.channels_last)  # although the input was not
 
 
-def test_channels_last_reaches_kernels_through_time() -> None:
+def test_channels_last_applies_to_3d_kernels() -> None:
     network = nn.Sequential(nn.Conv3d(1, 4, 3), nn.BatchNorm3d(4), nn.Conv3d(4, 2, 3)).eval()
     clip = torch.randn(2, 1, 8, 9, 10)
     with torch.no_grad():
@@ -139,7 +139,7 @@ def test_channels_last_reaches_kernels_through_time() -> None:
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_laid_out_network_trains_alike_and_its_weights_go_back(tmp_path: Path) -> None:
+def test_a_channels_last_network_trains_equally_and_its_weights_load_into_a_plain_one(tmp_path: Path) -> None:
     plain, laid_out = Small(), Small()
     arithmetic.prepare(laid_out.network, channels_last=True, compile=False)
     fitted(plain, tmp_path, "trainer.accelerator=cpu")
@@ -149,7 +149,7 @@ def test_a_laid_out_network_trains_alike_and_its_weights_go_back(tmp_path: Path)
     assert torch.equal(weights(plain), weights(laid_out))
 
 
-def test_without_switches_nothing_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_layout_and_compilation_a_network_is_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arithmetic, "_try_compiler", lambda: pytest.fail("tried the compiler"))
     network = Small().network
     arithmetic.prepare(network, channels_last=False, compile=False)
@@ -157,7 +157,7 @@ def test_without_switches_nothing_is_touched(monkeypatch: pytest.MonkeyPatch) ->
     assert network._compiled_call_impl is None
 
 
-def test_a_machine_that_cannot_compile_says_so_before_training(
+def test_a_machine_that_cannot_compile_is_reported_before_training(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from torch._inductor import config  # slow to load
@@ -174,7 +174,7 @@ def test_a_machine_that_cannot_compile_says_so_before_training(
 
 
 @pytest.mark.slow
-def test_a_compiled_network_trains_alike_and_keeps_its_keys(tmp_path: Path) -> None:
+def test_a_compiled_network_trains_equally_and_keeps_its_keys(tmp_path: Path) -> None:
     plain, compiled = Small(), Small()
     for module in (plain, compiled):  # less to compile than a network of timm
         torch.manual_seed(0)
@@ -210,7 +210,7 @@ def test_half_precision_on_a_cpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("precision", arithmetic.PRECISIONS)
-def test_lightning_knows_every_precision_that_is_allowed(precision: str) -> None:
+def test_lightning_accepts_every_precision_that_is_allowed(precision: str) -> None:
     arithmetic.check_precision(precision, "gpu")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lightning.pytorch.trainer.connectors.accelerator_connector.rank_zero_warn", print)
@@ -219,7 +219,7 @@ def test_lightning_knows_every_precision_that_is_allowed(precision: str) -> None
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixd", "half", 16])
-def test_an_unknown_precision_is_answered_with_those_that_are(precision: str | int) -> None:
+def test_an_unknown_precision_is_refused_with_the_known_ones(precision: str | int) -> None:
     with pytest.raises(ConfigError, match=r"trainer\.precision.*16-mixed, 32-true, bf16-mixed"):
         arithmetic.check_precision(precision, "cpu")
 
@@ -228,7 +228,7 @@ def test_an_unknown_precision_is_answered_with_those_that_are(precision: str | i
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_a_gpu_trains_nearly_alike_in_half_the_bits(
+def test_a_gpu_trains_nearly_equally_in_half_precision(
     tmp_path: Path, precision: str, channels_last: bool
 ) -> None:
     full, mixed = Small(), Small()

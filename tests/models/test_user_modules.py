@@ -1,4 +1,4 @@
-"""Backbone, fusion, head and loss of a user's own package, each by its `_target_`."""
+"""Backbone, fusion, head and loss of the user's own package, each by its `_target_`."""
 
 import pytest
 import torch
@@ -72,7 +72,7 @@ def classifier(**changes):
     )
 
 
-def test_all_of_them_make_one_classifier_that_learns_and_is_built_again_from_primitives():
+def test_a_classifier_of_user_modules_learns_and_is_rebuilt_from_primitives():
     module = classifier()
     backbone = module.network.branches["a"]
     assert (type(backbone.network), backbone.num_features, backbone.mean[0, 0, 0, 0]) == (OwnNet, 5, 0.2)
@@ -97,7 +97,7 @@ def test_all_of_them_make_one_classifier_that_learns_and_is_built_again_from_pri
         ({"branches": {"a": {"_target_": "no_such.Net", "name": "own"}}}, r"a: _target_=no_such\.Net cannot"),
         (
             {"branches": {"a": {"_target_": f"{HERE}.OwnNet", "name": "own", "pooling": "avg"}}},
-            "keeps no feature map to pool",
+            "has no feature map to pool",
         ),
         (
             {"fusion": {"_target_": "torch.nn.Identity", "name": "own"}},
@@ -106,6 +106,6 @@ def test_all_of_them_make_one_classifier_that_learns_and_is_built_again_from_pri
         ({"head": {"_target_": f"{HERE}.OwnHead", "slop": 1}}, r"model\.head: .*slop.*signature"),
     ],
 )
-def test_what_they_do_not_take_is_refused(changes, sentence):
+def test_settings_that_user_modules_do_not_take_are_refused(changes, sentence):
     with pytest.raises(ConfigError, match=sentence):
         classifier(**changes)

@@ -1,4 +1,4 @@
-"""The rules of the house, checked on the code itself."""
+"""Structural rules, checked on the source code: imports, sizes, docstrings, declared libraries."""
 
 import ast
 import re
@@ -68,7 +68,7 @@ def files(folder: str) -> list[Path]:
 
 
 @pytest.mark.parametrize("folder", sorted(FORBIDDEN))
-def test_imports_point_one_way(folder: str) -> None:
+def test_imports_have_one_direction(folder: str) -> None:
     assert files(folder)
     wrong = [
         f"{path.relative_to(PACKAGE)} imports {module}"
@@ -80,7 +80,7 @@ def test_imports_point_one_way(folder: str) -> None:
 
 
 @pytest.mark.parametrize("library", sorted(ONLY_IN))
-def test_a_library_is_known_to_one_file_alone(library: str) -> None:
+def test_a_library_is_imported_in_one_file_only(library: str) -> None:
     known = {
         path.relative_to(PACKAGE).as_posix()
         for path in files("")
@@ -99,23 +99,23 @@ def test_files_and_functions_stay_small() -> None:
     assert not large
 
 
-RIDDLES = ("What", "Who", "Whose", "Where", "Which", "Of", "Whether", "How")
+FRAGMENTS = ("What", "Who", "Whose", "Where", "Which", "Of", "Whether", "How")
 
 
-def test_docstrings_begin_with_what_a_function_does() -> None:
+def test_docstrings_do_not_begin_with_a_fragment() -> None:
     wrong = []
     for path in [*files(""), *(PACKAGE.parent / "benchmarks").glob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
                 first = (ast.get_docstring(node) or "").partition(" ")[0]
-                if first in RIDDLES:
+                if first in FRAGMENTS:
                     wrong.append(f"{path.name}: {node.name}")
     assert not wrong
 
 
-def test_every_file_says_what_lives_there() -> None:
-    silent = [str(path) for path in files("") if not ast.get_docstring(ast.parse(path.read_text()))]
-    assert not silent
+def test_every_file_has_a_docstring() -> None:
+    undocumented = [str(path) for path in files("") if not ast.get_docstring(ast.parse(path.read_text()))]
+    assert not undocumented
 
 
 @pytest.mark.parametrize(
@@ -137,8 +137,8 @@ def test_a_command_starts_without_the_slow_libraries() -> None:
     assert not slow & set(loaded)
 
 
-def test_no_files_import_each_other_in_a_circle() -> None:
-    """Late imports count: they hide a circle, they do not break it."""
+def test_there_are_no_import_cycles() -> None:
+    """Imports inside functions count too: they only hide a cycle."""
     names = {
         ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
         for path in files("")
@@ -194,7 +194,7 @@ AUDITED = ("data.patients=60", "data.images_per_patient=1", "data.size=32")
 def test_a_command_imports_no_more_than_it_needs(
     words: tuple[str, ...], code: int, forbidden: tuple[str, ...], root: Path
 ) -> None:
-    """An audit needs no network; help and refusals need nothing to compute with."""
+    """An audit needs no networks; help and refusals need no numerical libraries."""
     place = [] if words[0] == "plan" or "--help" in words else [f"paths.root={root}"]
     program = (
         "import atexit, sys; atexit.register(lambda: print('\\nLOADED', *sys.modules)); "

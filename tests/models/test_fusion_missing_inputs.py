@@ -1,4 +1,4 @@
-"""Late fusion where samples lack an input, or lose it in training: neither its pixels nor its rows count."""
+"""Late fusion of samples that lack an input or lose it in training: the placeholder has no effect."""
 
 import hypothesis.strategies as st
 import pytest
@@ -16,7 +16,7 @@ def statistics(model: torch.nn.Module) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
-def test_one_batch_in_which_inputs_lack_is_learnt_by_heart(fusion):
+def test_one_batch_with_missing_inputs_is_overfitted(fusion):
     torch.manual_seed(0)
     model, labels = build(TWO_INPUTS, fusion={"name": fusion}), torch.arange(4)
     batch, optimizer = pairs(SECOND_LACKS), torch.optim.Adam(model.parameters(), lr=0.01)
@@ -39,7 +39,7 @@ def test_a_result_does_not_depend_on_pixels_that_a_sample_lacks(fusion, training
     assert not torch.equal(model(batch | {keys.present("elastogram"): ~SECOND_LACKS}), model(batch))
 
 
-def test_batch_norm_learns_from_the_rows_that_are_there_alone():
+def test_batch_norm_uses_only_the_rows_that_have_the_input():
     masked, plain = build(TWO_INPUTS), build(TWO_INPUTS)
     plain.load_state_dict(masked.state_dict())
     batch = pairs(SECOND_LACKS)
@@ -86,28 +86,28 @@ def test_a_sample_without_any_input_is_our_fault():
 @settings(max_examples=50, deadline=None)
 @given(
     rows=st.lists(st.lists(st.booleans(), min_size=3, max_size=3).filter(any), min_size=1, max_size=8),
-    share=st.floats(0, 1, exclude_max=True),
+    probability=st.floats(0, 1, exclude_max=True),
     seed=st.integers(0, 99),
 )
-def test_dropping_takes_from_what_is_there_and_never_all(rows, share, seed):
+def test_only_present_inputs_are_dropped_and_never_all(rows, probability, seed):
     torch.manual_seed(seed)
     present = torch.tensor(rows)
-    left = drop_modalities(present, share)
+    left = drop_modalities(present, probability)
     assert not (left & ~present).any()
     assert left.any(dim=1).all()
-    if share == 0:
+    if probability == 0:
         assert torch.equal(left, present)
 
 
-@pytest.mark.parametrize("share", [0.2, 0.9])
-def test_each_input_is_dropped_as_often_as_asked_but_for_the_last(share):
+@pytest.mark.parametrize("probability", [0.2, 0.9])
+def test_each_input_is_dropped_with_the_given_probability_unless_it_is_the_last(probability):
     torch.manual_seed(0)
-    left = drop_modalities(torch.ones(40_000, 3, dtype=torch.bool), share)
-    expected = 1 - share + share**3 / 3  # all would go: one of three comes back
+    left = drop_modalities(torch.ones(40_000, 3, dtype=torch.bool), probability)
+    expected = 1 - probability + probability**3 / 3  # where all three would be dropped, one is kept
     assert left.double().mean(dim=0).tolist() == pytest.approx([expected] * 3, abs=0.012)
 
 
-def test_inputs_are_dropped_in_training_alone():
+def test_inputs_are_dropped_only_in_training():
     model = build(TWO_INPUTS, fusion={"name": "concatenate", "modality_dropout": 0.5})
     width, batch = model.branches["grey"].num_features, pairs(n=32)
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""Every benchmark starts and ends, at a size that takes seconds; what it prints is not looked at."""
+"""Every benchmark runs at a size that takes seconds; its output is not checked."""
 
 import shlex
 import subprocess
@@ -20,7 +20,7 @@ SMALL = {
     "error_rates": "--studies 3",
     "evaluation": "",
     "feeding": "--patients 60 --image-size 32 --batch-size 8 --epochs 1",
-    "frozen_features": "--help",  # asks for the Kaggle set
+    "frozen_features": "--help",  # needs the Kaggle data set
     "loader": "--files 24 --denoised 2",
     "memory": "--train --images 400 --steps 3",
     "whole_command": "--files 60 --image-size 32 --epochs 1 --rounds 1",

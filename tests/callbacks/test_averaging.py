@@ -1,4 +1,4 @@
-"""Averaged weights: what is averaged, and who sees the average when."""
+"""Averaged weights: the average itself, and when the module holds it."""
 
 import warnings
 from collections.abc import Callable
@@ -14,18 +14,18 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from fibrolab.callbacks.averaging import Averaging, EpochAverage, ExponentialAverage, build_averaging
-from fibrolab.callbacks.guards import RandomState
+from fibrolab.callbacks.stopping_and_resuming import RandomState
 from fibrolab.config import resolved
 from fibrolab.errors import ConfigError
 
 pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory")
 
 State = dict[str, Tensor]
-STEPS = 3  # an epoch
+STEPS = 3  # per epoch
 
 
 class Small(L.LightningModule):
-    """A network with batch norm and dropout that notes the weights it trains and validates with."""
+    """A network with batch norm and dropout that records its weights in training and validation."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ def test_an_exponential_average_equals_a_loop_by_hand(tmp_path: Path) -> None:
 def test_an_epoch_average_is_the_mean_of_the_epochs_it_counts(tmp_path: Path) -> None:
     module, _ = fitted(tmp_path, EpochAverage(first=1))
     ends = module.trained[STEPS - 1 :: STEPS]
-    assert_same(module.validated[0], ends[0])  # before it begins, what trains is validated
+    assert_same(module.validated[0], ends[0])  # before the average starts, the trained weights are validated
     for epoch in range(1, 4):
         counted = ends[1 : epoch + 1]
         expected = {
@@ -125,7 +125,7 @@ def test_an_epoch_average_is_the_mean_of_the_epochs_it_counts(tmp_path: Path) ->
         assert_same({name: module.validated[epoch][name] for name in expected}, expected)
 
 
-def test_batch_norm_counts_its_batches_and_its_average_statistics_serve(tmp_path: Path) -> None:
+def test_batch_norm_counters_are_copied_and_statistics_averaged(tmp_path: Path) -> None:
     module, _ = fitted(tmp_path, EpochAverage(first=0), epochs=20)
     count, variance = module.network.state_dict()["1.num_batches_tracked"], module.network[1].running_var
     assert count == 20 * STEPS
@@ -145,7 +145,7 @@ def test_training_is_the_same_with_and_without_an_average(tmp_path: Path, settin
 
 
 @pytest.mark.parametrize("averaging", [lambda: ExponentialAverage(0.9), lambda: EpochAverage(2)])
-def test_checkpoints_hold_what_was_validated_and_a_whole_one_what_trains_too(
+def test_checkpoints_hold_validated_weights_and_full_ones_trained_weights_too(
     tmp_path: Path, averaging: Callable[[], Averaging]
 ) -> None:
     stopping = EarlyStopping("val/loss", patience=9)
@@ -173,7 +173,9 @@ def test_a_fitted_module_is_the_average(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("resumed", [0, 1, 2])
 @pytest.mark.parametrize("averaging", [lambda: ExponentialAverage(0.9), lambda: EpochAverage(1)])
-def test_a_resume_goes_on_exactly(tmp_path: Path, averaging: Callable[[], Averaging], resumed: int) -> None:
+def test_a_resumed_training_is_identical(
+    tmp_path: Path, averaging: Callable[[], Averaging], resumed: int
+) -> None:
     whole, _ = fitted(tmp_path, averaging())
     last = tmp_path / f"epoch={resumed}.ckpt"
     rest, _ = fitted(tmp_path, averaging(), resume=last)
@@ -192,7 +194,7 @@ def test_a_run_without_an_average_can_be_resumed_with_one(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["best.ckpt", "epoch=3.ckpt"])
-def test_predictions_come_from_the_average_and_nobody_is_warned(tmp_path: Path, name: str) -> None:
+def test_predictions_use_the_average_without_warnings(tmp_path: Path, name: str) -> None:
     module, trainer = fitted(tmp_path, ExponentialAverage(0.9))
     average = saved(tmp_path / name)
     with warnings.catch_warnings():
@@ -219,7 +221,7 @@ def test_every_config_builds_its_average(name: str) -> None:
     assert type(averaging) is expected[name]
 
 
-def test_an_epoch_average_starts_at_its_share_of_the_run(tmp_path: Path) -> None:
+def test_an_epoch_average_starts_at_its_proportion_of_the_run(tmp_path: Path) -> None:
     averaging = build_averaging({"name": "swa", "start": 0.5}, 4)
     assert averaging is not None
     module, _ = fitted(tmp_path, averaging)
@@ -243,6 +245,6 @@ def test_an_epoch_average_starts_at_its_share_of_the_run(tmp_path: Path) -> None
         ({"name": "swa", "start": 0.5}, -1, "averaging=swa needs the length of the run"),
     ],
 )
-def test_a_setting_that_cannot_be_is_refused(settings: dict, epochs: int, sentence: str) -> None:
+def test_an_invalid_setting_is_refused(settings: dict, epochs: int, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         build_averaging(settings, epochs)

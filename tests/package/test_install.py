@@ -1,4 +1,4 @@
-"""A plain `pip install .` is whole: the configs travel inside the package."""
+"""A plain `pip install .` is complete: the package contains the configs."""
 
 import os
 import subprocess
@@ -22,6 +22,6 @@ def test_an_installed_package_finds_its_configs(tmp_path: Path) -> None:
     )
     assert Path(found.stdout.strip()) == site / "fibrolab" / "conf"
     words = [sys.executable, "-m", "fibrolab.train", "--cfg", "job", "experiment=paper1/vgg16", "data.root=."]
-    answer = subprocess.run(words, env=settings, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert answer.returncode == 0, answer.stderr
-    assert "paper1-vgg16" in answer.stdout
+    completed = subprocess.run(words, env=settings, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stderr
+    assert "paper1-vgg16" in completed.stdout

@@ -1,4 +1,4 @@
-"""Losses of one logit a threshold or of soft stages: the authors' formulas, likelihoods, identities."""
+"""Ordinal losses: the authors' formulas, likelihoods, identities."""
 
 import math
 
@@ -51,11 +51,11 @@ def test_corn_by_hand():
     assert math.isclose(float(loss(logits, torch.tensor([2]))), math.log(8 / 3), rel_tol=1e-6)
 
 
-def test_corn_is_the_authors_loss_but_for_what_it_divides_by():
+def test_corn_is_the_authors_loss_with_another_divisor():
     loss = build_loss("corn", STAGES)
     logits, labels = batch(loss)
     total, pairs = 0.0, 0
-    for question in range(STAGES - 1):  # each on the conditional subset that reaches it
+    for question in range(STAGES - 1):  # each on the subset of samples that reach it
         for logit, label in zip(logits[:, question].tolist(), labels.tolist(), strict=True):
             if label >= question:
                 above = 1 / (1 + math.exp(-logit))
@@ -149,5 +149,5 @@ def test_a_far_mistake_costs_an_ordinal_loss_more_than_a_near_one(name):
 
 @pytest.mark.parametrize("name", ["corn", "coral", "soft_ordinal"])
 def test_ordinal_losses_refuse_classes_without_an_order(name):
-    with pytest.raises(ConfigError, match=rf"loss={name}: it needs classes in an order"):
+    with pytest.raises(ConfigError, match=rf"loss={name}: it needs ordered classes"):
         build_loss(name, STAGES, ordered=False)

@@ -1,4 +1,4 @@
-"""What backbones refuse: names, settings and images that do not fit, each with what would."""
+"""Names, settings and image sizes that backbones refuse, each with a suggestion."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from fibrolab.errors import ConfigError
 from fibrolab.models.backbones import Backbone
 
 
-def test_a_misspelt_network_is_answered_with_the_nearest_names():
+def test_a_misspelt_network_is_refused_with_the_nearest_names():
     with pytest.raises(ConfigError, match=r"no 'resnet81'.*resnet"):
         Backbone("resnet81")
     with pytest.raises(ConfigError, match=r"no 'vgg16.tv_in2k'.*vgg16\.tv_in1k"):
@@ -48,5 +48,5 @@ def test_flattened_clips_are_refused():
 
 
 def test_a_network_without_a_feature_map_says_so_when_it_is_pooled():
-    with torch.device("meta"), pytest.raises(ConfigError, match="crossvit_9_240 keeps no feature map"):
+    with torch.device("meta"), pytest.raises(ConfigError, match="crossvit_9_240 has no feature map"):
         Backbone("crossvit_9_240", pooling="avg", image_size=240)

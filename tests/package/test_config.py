@@ -1,4 +1,4 @@
-"""What the command line answers before anything slow is loaded."""
+"""The command line: help, refusals, composed configs, signals and faults of a job."""
 
 import gc
 import importlib
@@ -35,7 +35,7 @@ def command(*words: str, program: tuple[str, ...] = ("-m", "fibrolab")) -> subpr
 
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., str]]:
-    """Give a function that runs `train` in this process until it refuses, and returns its sentence."""
+    """Return a function that runs `train` in this process until it exits, and returns its message."""
     handlers, raises = {kind: signal.getsignal(kind) for kind in SIGNALS}, logging.raiseExceptions
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
 
@@ -54,31 +54,31 @@ def in_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Call
 
 
 def test_help_lists_the_commands() -> None:
-    answer = command("--help")
-    assert answer.returncode == 0
+    completed = command("--help")
+    assert completed.returncode == 0
     roots = {path.stem for path in folder().glob("*.yaml")}
-    shown = {line.split()[0] for line in answer.stdout.splitlines() if line.startswith("  ")}
+    shown = {line.split()[0] for line in completed.stdout.splitlines() if line.startswith("  ")}
     assert roots == shown
     for name in roots:
         importlib.import_module(f"fibrolab.{name}")  # a root config is a command
 
 
-def test_help_of_a_command_names_the_groups_and_shows_commands() -> None:
-    answer, of_hydra = command("train", "--help"), command("train", "--help", "seed=0")
-    assert answer.returncode == 0
-    assert answer.stdout.strip() == re.sub(r"(?<= )_\w+, ", "", of_hydra.stdout).strip()
+def test_help_of_a_command_lists_groups_and_examples() -> None:
+    completed, of_hydra = command("train", "--help"), command("train", "--help", "seed=0")
+    assert completed.returncode == 0
+    assert completed.stdout.strip() == re.sub(r"(?<= )_\w+, ", "", of_hydra.stdout).strip()
     for word in ("model: hybrid, multimodal, single, video", "split:", "--cfg job", "-m model=single,hybrid"):
-        assert word in answer.stdout
+        assert word in completed.stdout
 
 
-def test_a_command_is_the_same_by_both_of_its_names() -> None:
+def test_both_forms_of_a_command_are_equivalent() -> None:
     words = ("--cfg", "job", "model=hybrid")
     short, long = command("train", *words), command(*words, program=("-m", "fibrolab.train"))
     assert (short.returncode, short.stdout, short.stderr) == (long.returncode, long.stdout, long.stderr)
     assert OmegaConf.create(short.stdout).model.branches.b.name == "vgg16"
 
 
-def test_the_console_script_is_that_program() -> None:
+def test_the_console_script_runs_the_main_function() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     module, _, name = project["scripts"]["fibrolab"].partition(":")
     assert getattr(importlib.import_module(module), name) is __main__.main
@@ -86,22 +86,22 @@ def test_the_console_script_is_that_program() -> None:
 
 def test_a_multirun_and_flags_of_hydra_pass_through_the_program(tmp_path: Path) -> None:
     words = ("auc=0.85,0.9", "against=0.75", "prevalence=0.4", f"hydra.sweep.dir={tmp_path}")
-    answer = command("plan", "-m", *words)
-    assert answer.returncode == 0, answer.stderr
+    completed = command("plan", "-m", *words)
+    assert completed.returncode == 0, completed.stderr
     for question in ("AUC 0.85 above 0.75", "AUC 0.9 above 0.75"):
-        assert question in answer.stdout
+        assert question in completed.stdout
 
 
-def test_a_misspelt_command_or_setting_is_answered_by_a_process() -> None:
+def test_a_misspelt_command_or_setting_ends_a_process_with_a_sentence() -> None:
     for words, sentence in (
         (["trian"], "there is no 'trian'. It is one of: audit, compare, evaluate, plan, stack, train."),
         (["trian"], "Did you mean train?"),
         (["train", "modl=hybrid"], "'modl' is not a setting. Did you mean 'model'?"),
     ):
-        answer = command(*words)
-        assert (answer.returncode, answer.stdout) == (1, "")
-        assert sentence in answer.stderr
-        assert "Traceback" not in answer.stderr
+        completed = command(*words)
+        assert (completed.returncode, completed.stdout) == (1, "")
+        assert sentence in completed.stderr
+        assert "Traceback" not in completed.stderr
 
 
 @pytest.mark.parametrize(
@@ -116,22 +116,22 @@ def test_a_misspelt_command_or_setting_is_answered_by_a_process() -> None:
         ),
         (["experiment=paper1/hybrd"], "experiment/paper1=hybrd does not exist. Did you mean 'hybrid'?"),
         (["data=kaggle_fibrosis"], "data.root must be given, such as data.root=VALUE."),
-        (["data.on_unreadable=skip"], "'data.on_unreadable' is no setting of what was chosen here."),
+        (["data.on_unreadable=skip"], "'data.on_unreadable' is not a setting of the chosen configs."),
         (["seed=abc"], "seed=abc is not a number, such as 0."),
         (["seed=-1"], "seed=-1 is not a whole number from 0."),
-        (["loss=null"], "GROUP=null leaves out what is needed"),
+        (["loss=null"], "GROUP=null leaves out a required group"),
         (["compile=maybe"], "compile=maybe is neither true nor false."),
         (["model.branches=null", "batch_size=x"], "model.branches=null is not a group of settings."),
-        (["trainer.accelerator=null"], "trainer.accelerator=null is not a word."),
+        (["trainer.accelerator=null"], "trainer.accelerator=null is not text."),
         (["task.merge=5"], "task.merge=5 is not a list, such as [0, 1, 2, 3, 4]."),
-        (["loss.class_weights=[1]"], "loss.class_weights=[1] is not a word."),
+        (["loss.class_weights=[1]"], "loss.class_weights=[1] is not text."),
         (["experiment=paper1"], "experiment is one of: paper1/hybrid"),
         (["audit.strict=yess"], "audit.strict=yess is neither true nor false."),
         (["trainer.max_epochs"], "trainer.max_epochs"),
         (["--cfg", "jbo"], "jbo"),
     ],
 )
-def test_a_slip_of_the_user_is_answered_with_a_sentence(
+def test_a_mistake_of_the_user_is_refused_with_a_sentence(
     words: list[str], sentence: str, in_process: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = in_process(*words)
@@ -149,18 +149,20 @@ def test_a_slip_of_the_user_is_answered_with_a_sentence(
         (["paths.root=/user", "resume=last.ckpt"], "last.ckpt", "resume"),
     ],
 )
-def test_a_file_that_cannot_be_opened_names_the_setting_that_names_it(
+def test_a_file_that_cannot_be_opened_is_reported_with_its_setting(
     given: list[str], place: str, setting: str
 ) -> None:
     def job(_: object) -> None:
         raise PermissionError(13, "Permission denied", place)
 
-    with pytest.raises(StorageError, match=rf"^{place} cannot be made .*Permission denied\); see {setting}$"):
+    with pytest.raises(
+        StorageError, match=rf"^{place} cannot be created .*Permission denied\); see {setting}$"
+    ):
         run(job, composed(*given))
 
 
-@pytest.mark.parametrize("place", [None, "/nobody/named/this", str(folder() / "train.yml"), 7])
-def test_a_file_that_no_setting_names_is_our_own_fault(place: str | None) -> None:
+@pytest.mark.parametrize("place", [None, "/in/no/setting", str(folder() / "train.yml"), 7])
+def test_a_missing_file_that_no_setting_names_is_a_fault_of_the_code(place: str | None) -> None:
     def job(_: object) -> None:
         raise FileNotFoundError(2, "No such file or directory", place)
 
@@ -169,7 +171,7 @@ def test_a_file_that_no_setting_names_is_our_own_fault(place: str | None) -> Non
 
 
 def started(code: str, root: Path) -> tuple[subprocess.Popen[str], IO[str]]:
-    """Run Python code as a command's job, in a process of its own."""
+    """Run Python code as the job of a command in a new process."""
     text = f"from fibrolab.config import command\ndef job(config):\n{code}\ncommand('plan', lambda _: job)"
     process = subprocess.Popen(
         [sys.executable, "-c", text, "auc=0.9"],
@@ -180,12 +182,12 @@ def started(code: str, root: Path) -> tuple[subprocess.Popen[str], IO[str]]:
     return process, process.stdout
 
 
-def test_a_fault_of_ours_keeps_its_traceback(tmp_path: Path) -> None:
-    process, _ = started("    open('/nobody/named/this')", tmp_path)
+def test_a_fault_of_the_code_keeps_its_traceback(tmp_path: Path) -> None:
+    process, _ = started("    open('/in/no/setting')", tmp_path)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "Traceback" in errors
-    assert "No such file or directory: '/nobody/named/this'" in errors
+    assert "No such file or directory: '/in/no/setting'" in errors
 
 
 @pytest.mark.parametrize(("first", "second"), [SIGNALS, SIGNALS[::-1]])
@@ -206,7 +208,7 @@ def test_a_second_signal_ends_a_command_that_hangs_while_it_stops(
         process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == INTERRUPTED
-    assert errors == "interrupted again; ended at once\n"
+    assert errors == "interrupted again; ended immediately\n"
 
 
 def test_configs_refuse_settings_that_do_not_exist() -> None:
@@ -214,7 +216,7 @@ def test_configs_refuse_settings_that_do_not_exist() -> None:
         composed().optimizer.momentun = 0.9
 
 
-def test_any_two_backbones_or_more_take_their_place_by_override() -> None:
+def test_backbones_are_replaced_and_added_by_override() -> None:
     config = composed(
         "model=hybrid", "backbone@model.branches.b=densenet121", "+backbone@model.branches.c=resnet18"
     )
@@ -225,20 +227,20 @@ def test_any_two_backbones_or_more_take_their_place_by_override() -> None:
     ]
 
 
-def test_only_paper_1_validates_on_its_test_part() -> None:
+def test_only_paper_1_validates_on_its_test_set() -> None:
     for split in names("split"):
         config = composed(f"split={split}", *(["split.path=x"] if split == "saved" else []))
         assert ("val_is_test" in config.split) == (split == "paper1_random")
 
 
 @pytest.mark.parametrize("arm", names("experiment"))
-def test_an_arm_of_a_paper_runs_by_one_word_on_another_split_as_that_is(arm: str) -> None:
+def test_the_split_of_an_experiment_can_be_replaced_completely(arm: str) -> None:
     split = composed(f"experiment={arm}", "split=folds_in_training").split
     assert split == composed("split=folds_in_training").split
     assert split.grouped
 
 
-def test_all_paths_come_from_one_place() -> None:
+def test_all_paths_come_from_the_group_paths() -> None:
     config = composed("paths.root=/elsewhere", "data=kaggle_fibrosis", "data.root=/data")
     text = OmegaConf.to_yaml(config, resolve=True)
     for name in ("cache", "mlruns", "output"):
@@ -256,7 +258,7 @@ def test_the_configs_are_found() -> None:
 
 
 @pytest.mark.parametrize("name", names("experiment"))
-def test_what_ships_is_of_the_kinds_that_it_shows(name: str) -> None:
+def test_experiments_have_the_types_of_the_defaults(name: str) -> None:
     with initialize_config_dir(str(folder()), version_base=VERSION_BASE):
         config = compose("train", [f"experiment={name}", "data.root=DIR"], return_hydra_config=True)
     HydraConfig.instance().set_config(config)

@@ -1,4 +1,4 @@
-"""The commands as a user types them: train, sweep, resume, evaluate, and their answers to faults."""
+"""The commands as a user runs them: train, sweep, resume, evaluate, and their errors."""
 
 import json
 import os
@@ -27,9 +27,11 @@ TINY = [
 def fibrolab(
     root: Path, *words: str, module: str = "train", code: int = 0
 ) -> subprocess.CompletedProcess[str]:
-    answer = subprocess.run(program(root, *words, module=module), capture_output=True, text=True, timeout=280)
-    assert answer.returncode == code, answer.stderr
-    return answer
+    completed = subprocess.run(
+        program(root, *words, module=module), capture_output=True, text=True, timeout=280
+    )
+    assert completed.returncode == code, completed.stderr
+    return completed
 
 
 def program(root: Path, *words: str, module: str = "train") -> list[str]:
@@ -56,7 +58,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.
 
 
 def test_train_ends_with_numbers_beside_baseline_and_interval(trained: tuple) -> None:
-    _, answer = trained
+    _, completed = trained
     for word in (
         "Accuracy",
         "Macro AUC",
@@ -66,19 +68,19 @@ def test_train_ends_with_numbers_beside_baseline_and_interval(trained: tuple) ->
         "(majority",
         "report.html",
     ):
-        assert word in answer.stdout
-    assert "mlflow ui --backend-store-uri sqlite:///" in answer.stdout
-    assert "-m fibrolab.compare 'runs=[" in answer.stdout
-    assert "epoch 2/2" in answer.stdout
+        assert word in completed.stdout
+    assert "mlflow ui --backend-store-uri sqlite:///" in completed.stdout
+    assert "-m fibrolab.compare 'runs=[" in completed.stdout
+    assert "epoch 2/2" in completed.stdout
 
 
-def test_the_run_in_mlflow_needs_nothing_else(trained: tuple) -> None:
+def test_the_run_in_mlflow_is_complete(trained: tuple) -> None:
     root, _ = trained
     (run,) = runs(root)
     assert run.info.status == "FINISHED"
     assert run.data.params["model.branches.image.name"] == "test_resnet"
     assert run.data.params["optimizer.lr"] == "0.003"
-    assert not [name for name in run.data.params if "/" in name]  # Lightning's own names for them
+    assert not [name for name in run.data.params if "/" in name]  # names that Lightning would log
     assert {
         "test/accuracy",
         "test/accuracy_low",
@@ -119,7 +121,7 @@ def test_the_best_checkpoint_loads_without_running_code(trained: tuple) -> None:
     assert module.eval()({keys.IMAGE: image}).shape == (2, 5)
 
 
-def test_evaluate_takes_a_run_id_and_nothing_else(trained: tuple) -> None:
+def test_evaluate_needs_only_a_run_id(trained: tuple) -> None:
     root, _ = trained
     run = runs(root)[0].info.run_id
     before = pd.read_csv(folder_of(root, run) / keys.METRICS_FILE, index_col="metric")
@@ -131,7 +133,7 @@ def test_evaluate_takes_a_run_id_and_nothing_else(trained: tuple) -> None:
 
 
 def test_the_same_settings_give_the_same_numbers(trained: tuple, tmp_path: Path) -> None:
-    workers = "num_workers=2"  # however many, they change nothing
+    workers = "num_workers=2"  # the number of workers changes nothing
     with unrendered():
         pipeline.run(composed(*TINY, workers, f"paths.root={tmp_path}"))
     first, second = (folder_of(root, runs(root)[0].info.run_id) for root in (trained[0], tmp_path))
@@ -139,7 +141,7 @@ def test_the_same_settings_give_the_same_numbers(trained: tuple, tmp_path: Path)
         assert (first / name).read_bytes() == (second / name).read_bytes()
 
 
-def test_a_resumed_training_ends_where_an_unbroken_one_does(trained: tuple, root: Path) -> None:
+def test_a_resumed_training_equals_an_unbroken_one(trained: tuple, root: Path) -> None:
     half = folder_of(trained[0], runs(trained[0])[0].info.run_id) / "checkpoints" / "last.ckpt"
     with unrendered():
         pipeline.run(composed(*TINY, "trainer.max_epochs=3", f"paths.root={root}"))
@@ -157,9 +159,7 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(trained: tuple, root
 
 @pytest.mark.slow
 @pytest.mark.parametrize("times", [1, 2])
-def test_ctrl_c_while_children_draw_ends_them_and_leaves_nothing_half_drawn(
-    times: int, tmp_path: Path
-) -> None:
+def test_ctrl_c_ends_child_processes_and_leaves_no_partial_phantom(times: int, tmp_path: Path) -> None:
     words = ["data.patients=2000", f"folder={tmp_path / 'audit'}"]
     process = subprocess.Popen(
         program(tmp_path, *words, module="audit"), stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -171,7 +171,7 @@ def test_ctrl_c_while_children_draw_ends_them_and_leaves_nothing_half_drawn(
     for _ in range(times):
         os.killpg(process.pid, signal.SIGINT)
         time.sleep(0.2)
-    _, errors = process.communicate(timeout=60)  # the children hold the other end of it
+    _, errors = process.communicate(timeout=60)  # waits for the children, which share stderr
     assert process.returncode == 130
     assert "interrupted" in errors
     assert "Traceback" not in errors
@@ -180,10 +180,10 @@ def test_ctrl_c_while_children_draw_ends_them_and_leaves_nothing_half_drawn(
 
 
 @pytest.mark.slow
-def test_a_multirun_over_models_and_seeds_is_one_parent_with_a_run_a_job(tmp_path: Path) -> None:
+def test_a_multirun_is_one_parent_run_with_one_run_per_job(tmp_path: Path) -> None:
     words = ["-m", "model=single,hybrid", "seed=0,1", *TINY, "debug=fast_dev_run"]
-    answer = fibrolab(tmp_path, *words)
-    assert answer.stdout.count("report ") == 4
+    completed = fibrolab(tmp_path, *words)
+    assert completed.stdout.count("report ") == 4
     parent, *jobs = runs(tmp_path)
     assert parent.info.status == "FINISHED"
     assert {job.data.tags["mlflow.parentRunId"] for job in jobs} == {parent.info.run_id}
@@ -192,10 +192,10 @@ def test_a_multirun_over_models_and_seeds_is_one_parent_with_a_run_a_job(tmp_pat
 
 
 @pytest.mark.slow
-def test_folds_as_a_multirun_test_every_sample_once_whatever_job_fails_beside_them(root: Path) -> None:
+def test_folds_as_a_multirun_test_every_sample_once_even_if_one_job_fails(root: Path) -> None:
     words = ["split=kfold", "split.folds=3", "split.fold=7,0,1,2", *TINY, "trainer.max_epochs=1"]
-    answer = fibrolab(root, "-m", *words, code=1)
-    assert "Fold 7 of 3" in answer.stderr
+    completed = fibrolab(root, "-m", *words, code=1)
+    assert "Fold 7 of 3" in completed.stderr
     parent, failed, *jobs = runs(root)
     assert (parent.info.status, failed.info.status) == ("FAILED", "FAILED")
     assert [job.info.status for job in jobs] == ["FINISHED"] * 3
@@ -203,7 +203,7 @@ def test_folds_as_a_multirun_test_every_sample_once_whatever_job_fails_beside_th
     tested = pd.concat([frame[frame["partition"] == "test"] for frame in frames])
     assert len(tested) == tested["sample_id"].nunique() == 60
     ids = ",".join(job.info.run_id for job in jobs)
-    assert f"{{single-phantom: [{ids}], OTHER: [ID]}}" in answer.stdout
+    assert f"{{single-phantom: [{ids}], OTHER: [ID]}}" in completed.stdout
     assert [job.info.run_name for job in jobs] == [f"single-phantom fold={fold}" for fold in range(3)]
     assert "split.fold=1" in shlex.split(jobs[1].data.tags["command"])
 
@@ -228,7 +228,7 @@ def test_ctrl_c_ends_the_run_as_killed(root: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_scheduler_s_kill_ends_the_run_as_killed_and_kill_9_is_noticed_later(tmp_path: Path) -> None:
+def test_sigterm_ends_the_run_as_killed_and_sigkill_is_noticed_by_the_next_run(tmp_path: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         process = subprocess.Popen(
             program(tmp_path, *TINY, "trainer.max_epochs=500"),
@@ -247,15 +247,15 @@ def test_a_scheduler_s_kill_ends_the_run_as_killed_and_kill_9_is_noticed_later(t
 
 def test_unreadable_images_are_all_listed_and_the_run_has_failed(damaged_tree: Path, root: Path) -> None:
     words = ["data=kaggle_fibrosis", f"data.root={damaged_tree}", "debug=fast_dev_run"]
-    answer = fibrolab(root, *words, code=1)
+    completed = fibrolab(root, *words, code=1)
     for name in ("F1/f1_04.png", "F2/f2_05.png", "F3/f3_06.png", "data.on_unreadable=skip"):
-        assert name in answer.stderr
-    assert "Traceback" not in answer.stderr
+        assert name in completed.stderr
+    assert "Traceback" not in completed.stderr
     assert [run.info.status for run in runs(root)] == ["FAILED"]
 
 
 @pytest.mark.slow
-def test_two_trainings_may_start_at_once_in_an_empty_folder(tmp_path: Path) -> None:
+def test_two_trainings_may_start_simultaneously_in_an_empty_folder(tmp_path: Path) -> None:
     both = [
         subprocess.Popen(program(tmp_path, *TINY, f"seed={seed}"), stderr=subprocess.PIPE, text=True)
         for seed in (0, 1)

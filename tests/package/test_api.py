@@ -1,4 +1,4 @@
-"""The commands from Python: results as objects, faults as errors, and a process that stays as it was."""
+"""The commands from Python: results as objects, faults as errors, and an unchanged process."""
 
 import shlex
 import signal
@@ -22,13 +22,13 @@ TINY = (
 
 def state() -> tuple[Any, ...]:
     handlers = [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)]
-    chosen = HydraConfig.instance().cfg  # made where it is not there yet
+    chosen = HydraConfig.instance().cfg  # creates the singleton if it does not exist
     return Path.cwd(), handlers, chosen, {kind: id(one) for kind, one in Singleton._instances.items()}
 
 
 @pytest.fixture
 def untouched() -> Any:
-    """Check that a call leaves Hydra's state, the working directory and the signal handlers."""
+    """Check that a call does not change Hydra's state, the working directory and the signal handlers."""
     before = state()
     yield
     assert state() == before
@@ -88,12 +88,12 @@ def test_a_study_is_planned_as_a_table() -> None:
         (api.plan, ["auc=2"], "auc=2"),
     ],
 )
-def test_a_user_s_fault_is_an_error_and_ends_nothing(call: Any, words: list[str], sentence: str) -> None:
+def test_a_fault_of_the_user_is_raised_as_an_error(call: Any, words: list[str], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence.replace("[", r"\[")):
         call(*words)
 
 
-def test_it_works_inside_a_hydra_that_is_running(tmp_path: Path) -> None:
+def test_it_works_while_hydra_is_in_use(tmp_path: Path) -> None:
     from hydra import compose, initialize_config_dir
 
     (tmp_path / "mine.yaml").write_text("answer: 42\n")

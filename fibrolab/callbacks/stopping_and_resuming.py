@@ -1,4 +1,4 @@
-"""Stops a training that has gone wrong, and lets a resumed one go on as if it had not stopped."""
+"""Callbacks that stop a diverged training, and that make a resumed training equal to an unbroken one."""
 
 import math
 import random
@@ -15,11 +15,11 @@ from fibrolab.errors import TrainingError
 
 
 class FiniteLoss(L.Callback):
-    """Ends the run when the loss is NaN or infinite.
+    """Stop the run when the loss is NaN or infinite.
 
     Args:
-        every: Steps between two looks, beside the one at the end of each epoch: a look at every step would
-            make a GPU wait for the host.
+        every: Steps between two checks; the end of each epoch is checked too. A check in every step would
+            make the GPU wait for the CPU.
     """
 
     def __init__(self, every: int = 10) -> None:
@@ -28,12 +28,12 @@ class FiniteLoss(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Look now and then."""
+        """Check the loss every few steps and at the end of the epoch."""
         if batch_idx % self._every == 0 or trainer.is_last_batch:
             self._check(trainer, float(outputs["loss"]), "loss")
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Look at the validation loss, before it can be taken for the best."""
+        """Check the validation loss before it can count as the best."""
         value = trainer.callback_metrics.get("val/loss")
         if value is not None:
             self._check(trainer, float(value), "val/loss")
@@ -49,10 +49,10 @@ class FiniteLoss(L.Callback):
 
 
 class RandomState(L.Callback):
-    """Keeps the states of Python's, NumPy's and torch's generators in the checkpoint.
+    """Save the states of the random generators of Python, NumPy and torch in the checkpoint.
 
-    Lightning saves none of them; dropout would otherwise differ after a resume. Order and augmentation
-    need no state: they are functions of (seed, epoch).
+    Lightning does not save them, so dropout would differ after resuming. The order of samples and the
+    augmentation need no state: they are functions of (seed, epoch).
     """
 
     def on_save_checkpoint(
@@ -77,7 +77,7 @@ class RandomState(L.Callback):
     def on_load_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Set them back, when the checkpoint resumes a training."""
+        """Restore the states when a training is resumed."""
         state = checkpoint.get("random_state")
         if state is None:
             return
@@ -91,10 +91,10 @@ class RandomState(L.Callback):
 
 
 class PlateauMemory(L.Callback):
-    """Lets a plateau schedule of a resumed run count the epoch after which the checkpoint was written.
+    """Let the plateau schedule of a resumed run count the epoch in which the checkpoint was written.
 
-    Lightning writes the checkpoint before the schedule has seen that epoch's metric, and goes on with the
-    next epoch: the patience would then be one longer.
+    Lightning writes the checkpoint before it passes that epoch's metric to the schedule, and resumes with the
+    next epoch. Without this callback the patience would be one epoch longer.
     """
 
     def __init__(self) -> None:
@@ -103,7 +103,7 @@ class PlateauMemory(L.Callback):
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Keep the metric that each plateau schedule is about to see."""
+        """Save the metric that each plateau schedule has not received yet."""
         checkpoint["plateau"] = [
             float(trainer.callback_metrics[schedule.monitor])
             for schedule in trainer.lr_scheduler_configs
@@ -113,37 +113,37 @@ class PlateauMemory(L.Callback):
     def on_load_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Remember it."""
+        """Read the saved metrics."""
         self._missed = checkpoint.get("plateau", [])
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Show it to the schedules."""
-        waiting = [
+        """Pass the saved metrics to the schedules."""
+        schedulers = [
             schedule.scheduler for schedule in trainer.lr_scheduler_configs if schedule.reduce_on_plateau
         ]
-        for scheduler, value in zip(waiting, self._missed, strict=False):
-            scheduler.step(value)  # type: ignore[arg-type]  # a metric, for this kind
+        for scheduler, value in zip(schedulers, self._missed, strict=False):
+            scheduler.step(value)  # type: ignore[arg-type]  # a plateau schedule takes a metric
         self._missed = []
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keeps the weights of the best epoch, also of those before a resume.
+    """Save the weights of the best epoch, including the epochs before resuming.
 
-    A resumed training is a run of its own with a folder of its own, and Lightning would forget what was the
-    best in another folder: the first epoch after the resume would then be the best so far, however bad.
+    A resumed training is a new run with a new folder. Lightning discards the best checkpoint of another
+    folder, so the first epoch after resuming would always count as the best so far.
     """
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Bring the best weights along.
+        """Copy the best weights so far into the folder of this run.
 
         Raises:
-            TrainingError: They are gone.
+            TrainingError: The file of the best weights does not exist.
         """
         best = Path(state_dict["best_model_path"])
-        if best.name:  # there is none where nothing was validated
+        if best.name:  # empty if no epoch was validated
             if not best.is_file():
                 raise TrainingError(
-                    f"The best weights so far, {best}, are gone. Bring them back, or train from the start."
+                    f"The best weights so far, {best}, are missing. Restore them, or train from the start."
                 )
             assert self.dirpath is not None
             ours = Path(self.dirpath, best.name)

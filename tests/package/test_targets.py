@@ -1,4 +1,4 @@
-"""Importing what a configuration names: what is refused, and in which words."""
+"""Importing and calling targets that a config names, and the errors."""
 
 import sys
 from pathlib import Path
@@ -21,12 +21,12 @@ def test_a_class_of_any_module_is_imported() -> None:
         ("pathlib.Pathos", "the module pathlib has no Pathos"),
     ],
 )
-def test_a_path_that_leads_nowhere_is_refused(path: str, fault: str) -> None:
+def test_an_invalid_path_is_refused(path: str, fault: str) -> None:
     with pytest.raises(ConfigError, match=fault):
         imported(path, "x._target_")
 
 
-def test_an_error_within_the_users_module_keeps_its_kind(
+def test_an_error_within_the_users_module_keeps_its_type(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "own_broken.py").write_text("1 / 0")

@@ -1,3 +1,5 @@
+"""Names of parameters and metrics that MLflow accepts."""
+
 import re
 
 from hypothesis import given
@@ -6,12 +8,12 @@ from hypothesis import strategies as st
 from fibrolab.tracking import legal
 
 
-def test_names_that_mlflow_takes_stay_as_they_are():
+def test_names_that_mlflow_accepts_are_kept():
     names = ["test/accuracy", "test/auc_ge_F2", "model.branches.a.name", "lr 0.1"]
     assert legal(names) == {name: name for name in names}
 
 
-def test_two_classes_that_differ_by_a_sign_alone_keep_two_names():
+def test_classes_that_differ_only_by_a_sign_keep_distinct_names():
     names = ["test/sensitivity_<F2", "test/sensitivity_≥F2", "test/sensitivity_(F2", "test/sensitivity_)F2"]
     found = legal(names)
     assert found["test/sensitivity_<F2"] == "test/sensitivity_lt F2"
@@ -19,7 +21,7 @@ def test_two_classes_that_differ_by_a_sign_alone_keep_two_names():
 
 
 @given(st.lists(st.text(max_size=12), unique=True, max_size=8))
-def test_every_name_gets_one_of_its_own_that_leads_nowhere_else(names):
+def test_every_name_becomes_a_distinct_relative_path(names):
     found = legal(names)
     assert list(found) == names
     assert len(set(found.values())) == len(names)

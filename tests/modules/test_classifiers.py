@@ -1,0 +1,98 @@
+"""Classifiers: training, metrics, and subclasses with own hooks and arguments."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from small_classifier import CLASSES, loader, settings, trainer
+from torchmetrics import Metric
+from torchmetrics.classification import MulticlassCalibrationError
+
+from fibrolab.errors import ConfigError
+from fibrolab.modules.classifiers import HybridClassifier, SingleClassifier
+
+
+def test_a_module_learns_an_easy_task(tmp_path: Path) -> None:
+    L.seed_everything(0, verbose=False)
+    module = SingleClassifier(**settings(optimizer={"name": "Adam", "lr": 0.01}))
+    fit = trainer(tmp_path, epochs=30)
+    fit.fit(module, loader(), loader())
+    assert float(fit.callback_metrics["train/loss"]) < 0.1
+    assert float(fit.callback_metrics["val/accuracy"]) == 1.0
+
+
+def test_only_parameters_that_are_not_frozen_change(tmp_path: Path) -> None:
+    branches = {"a": {"name": "test_resnet", "freeze": "all"}, "b": {"name": "test_resnet"}}
+    module = HybridClassifier(**settings(branches=branches))
+    before = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
+    trainer(tmp_path).fit(module, loader(), loader())
+    moved = {name for name, value in module.named_parameters() if not torch.equal(value, before[name])}
+    assert moved
+    assert not any("branches.a." in name for name in moved)
+    trained = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
+    assert any("branches.b." in name for name in moved)
+    assert moved <= trained
+
+
+def test_the_same_seed_trains_the_same_network(tmp_path: Path) -> None:
+    states = []
+    for _ in range(2):
+        L.seed_everything(3, verbose=False)
+        module = SingleClassifier(**settings(head={"dropout": 0.5}))
+        trainer(tmp_path).fit(module, loader(), loader())
+        states.append(module.state_dict())
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_class_weights_come_from_the_training_counts() -> None:
+    loss = {"name": "cross_entropy", "class_weights": "balanced"}
+    module = SingleClassifier(**settings(loss=loss, class_counts=[10, 20, 30, 20, 20]))
+    assert module.criterion.weight.tolist() == pytest.approx([2.0, 1.0, 2 / 3, 1.0, 1.0])
+
+
+def test_a_network_without_trainable_parameters_is_refused(tmp_path: Path) -> None:
+    module = SingleClassifier(**settings())
+    module.requires_grad_(False)
+    with pytest.raises(ConfigError, match="No parameter trains"):
+        trainer(tmp_path).fit(module, loader(), loader())
+
+
+def test_every_monitored_metric_is_logged(tmp_path: Path) -> None:
+    module = SingleClassifier(**settings())
+    fit = trainer(tmp_path)
+    fit.fit(module, loader(), loader())
+    assert set(module.monitors) <= set(fit.callback_metrics)
+
+
+class Variant(SingleClassifier):
+    """A subclass that overrides a hook and adds an argument."""
+
+    def __init__(self, *, bins: int = 10, **settings: Any) -> None:
+        super().__init__(**settings)
+
+    def build_metrics(self) -> dict[str, Metric]:
+        bins = self.hparams["bins"]
+        return super().build_metrics() | {"ece": MulticlassCalibrationError(len(CLASSES), n_bins=bins)}
+
+
+def test_a_metric_defines_the_mode_of_its_monitoring() -> None:
+    assert SingleClassifier(**settings(ordered=False)).monitors == {
+        "train/loss": "min",
+        "val/loss": "min",
+        "val/accuracy": "max",
+    }
+    assert Variant(**settings()).monitors["val/ece"] == "min"
+    assert Variant(**settings()).monitors["val/qwk"] == "max"
+
+
+def test_a_checkpoint_of_a_subclass_holds_its_argument_and_no_code(tmp_path: Path) -> None:
+    module = Variant(**settings(bins=7))
+    fit = trainer(tmp_path)
+    fit.fit(module, loader(), loader())
+    assert set(module.monitors) <= set(fit.callback_metrics)
+    fit.save_checkpoint(tmp_path / "variant.ckpt")
+    again = Variant.load_from_checkpoint(tmp_path / "variant.ckpt", weights_only=True)
+    assert again.hparams["bins"] == again.val_metrics["ece"].n_bins == 7
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in module.state_dict().items())
