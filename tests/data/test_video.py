@@ -121,7 +121,7 @@ def test_the_middle_is_that_of_the_frames_where_packets_hold_no_frame_each(
     frames = scene()
     content = written(tmp_path, ".mkv", frames)
     for packets in (3, 20):
-        monkeypatch.setattr(video, "_packets", lambda *_, packets=packets: packets)
+        monkeypatch.setattr(video, "_count_packets", lambda *_, packets=packets: packets)
         np.testing.assert_array_equal(decode(content, PATH, View("middle")), frames[3])
 
 

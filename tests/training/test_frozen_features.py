@@ -178,7 +178,7 @@ def test_a_second_job_with_the_same_weights_finds_the_features(
     seen.clear()
     second = served(network(), batches(copies, cache, AUGMENT), tmp_path, views=2)
     assert seen == []
-    assert (first.clean, first.views) == (second.clean, second.views)
+    assert (first.clean, first.augmented) == (second.clean, second.augmented)
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_features_of_other_settings_are_never_reused(
     )
     module = network(change.get("weights", 0), image={**FROZEN, **change.get("branch", {})})
     after = served(module, datamodule, tmp_path, views=1, precision=change.get("precision", "32-true"))
-    assert before.views != after.views
+    assert before.augmented != after.augmented
     assert (before.clean == after.clean) == clean_kept
 
 
