@@ -1,4 +1,4 @@
-"""The system's Chromium, driven by Playwright: a page opened in it tells what it loads and complains of."""
+"""The system's Chromium, driven by Playwright: requests and console messages of an opened page."""
 
 import shutil
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 
 @dataclass
 class Visit:
-    """A page, what it asked for over the wire, and what it wrote to the console."""
+    """A page, its requests, and its messages on the console."""
 
     page: "Page"
     requests: list[str] = field(default_factory=list)

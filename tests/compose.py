@@ -1,4 +1,4 @@
-"""Composing and running configs inside the test process, as the command would."""
+"""Configs composed within the test process, as by the commands."""
 
 import shutil
 from pathlib import Path
@@ -15,7 +15,7 @@ def composed(*overrides: str, name: str = "train") -> DictConfig:
 
 
 def names(group: str) -> list[str]:
-    """Everything that `group=` may be set to; a leading underscore marks what others build on."""
+    """Options of a group; files with a leading underscore are bases of others."""
     root = folder() / group
     paths = sorted(root.rglob("*.yaml"))
     return [path.relative_to(root).with_suffix("").as_posix() for path in paths if path.stem[0] != "_"]
@@ -28,7 +28,7 @@ def run_folder(root: Path) -> Path:
 
 
 def prepared(root: Path, database: Path, cache: Path) -> Path:
-    """What `paths.root` is in runs: an empty tracking database, and what was drawn and audited for others."""
+    """Prepare a `paths.root` with an empty tracking database and the shared cache, and return it."""
     (root / "cache").symlink_to(cache)
     (root / "mlruns").mkdir()
     shutil.copy(database, root / "mlruns")

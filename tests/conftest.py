@@ -1,4 +1,4 @@
-"""What every test shares: the option that forbids skips, and small generated data."""
+"""Options and fixtures of all tests: `--strict-skips`, and small generated data."""
 
 import os
 import shutil
@@ -78,7 +78,7 @@ def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What is drawn, surveyed and audited once for all, by whichever worker is first."""
+    """The cache of generated, surveyed and audited data, shared by all tests and workers."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
     folder.mkdir(exist_ok=True)
@@ -87,7 +87,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def root(tmp_path: Path, fresh_database: Path, cache: Path) -> Path:
-    """What `paths.root` is in runs that need nothing of their own but an empty tracking database."""
+    """A `paths.root` with an empty tracking database and the shared cache."""
     from compose import prepared
 
     return prepared(tmp_path, fresh_database, cache)
@@ -95,7 +95,7 @@ def root(tmp_path: Path, fresh_database: Path, cache: Path) -> Path:
 
 @pytest.fixture
 def place(tmp_path: Path, fresh_database: Path) -> dict[str, str]:
-    """Where `track` finds an empty tracking database: the one that `paths.root={tmp_path}` means."""
+    """Arguments of `track` for an empty tracking database, that of `paths.root={tmp_path}`."""
     folder = tmp_path / "mlruns"
     folder.mkdir()
     shutil.copy(fresh_database, folder / "mlflow.db")
@@ -105,7 +105,7 @@ def place(tmp_path: Path, fresh_database: Path) -> dict[str, str]:
 
 @pytest.fixture
 def blank_figures() -> Iterator[None]:
-    """For runs that are not about their figures: `drawn.unrendered`."""
+    """Save blank figures, see `drawn.unrendered`."""
     from drawn import unrendered  # late: not every test needs matplotlib
 
     with unrendered():

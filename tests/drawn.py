@@ -1,4 +1,4 @@
-"""What can be read on a figure, and figures that are not worth rendering."""
+"""The texts of a figure, and figures that are not rendered."""
 
 import io
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from fibrolab.reporting.figures import style
 
 
 def texts(figure: Figure) -> list[str]:
-    """Every word on a figure once it is drawn, legends and ticks included."""
+    """Every text of a drawn figure, legends and ticks included."""
     figure.dpi = 40
     FigureCanvasAgg(figure).draw()  # `savefig` draws twice and encodes
     return [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
@@ -22,8 +22,7 @@ def texts(figure: Figure) -> list[str]:
 
 @contextmanager
 def unrendered() -> Iterator[None]:
-    """Figures are made and saved, but as blank sheets: rendering them takes most of a small run."""
-
+    """Save figures as blank images, since rendering takes most of the time of a small run."""
     sheet = io.BytesIO()
     Image.new("L", (1, 1)).save(sheet, format="png")
     with pytest.MonkeyPatch.context() as patch:

@@ -50,7 +50,7 @@ def of_test(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def decided(frame: pd.DataFrame) -> np.ndarray:
-    """The class that each row is answered."""
+    """The predicted class of each row."""
     return predictions.probabilities(frame).argmax(axis=1)
 
 

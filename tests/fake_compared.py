@@ -1,4 +1,4 @@
-"""Fabricated runs of a comparison: left as finished, compared within this process, their table read back."""
+"""Fabricated finished runs, compared within this process, and their table."""
 
 from contextlib import nullcontext
 
@@ -31,7 +31,7 @@ def leave(
     train=None,
     **changes,
 ):
-    """A finished run with these predictions, trained on these samples besides, and its id."""
+    """Write a finished run with these predictions and training samples, and return its id."""
     known = pd.concat([frame, train])[list(predictions.COLUMNS)].reset_index(drop=True)
     known[keys.LABEL] = known[keys.Y_TRUE]
     if stiffness:
@@ -47,7 +47,7 @@ def leave(
 
 
 def compare(tmp_path, runs, *words, rendered=False):
-    """Compare runs within this process; the folder that was left."""
+    """Compare runs within this process, and return the folder of the new run."""
     text = str(runs).replace("'", "")
     with nullcontext() if rendered else unrendered():
         comparing.run(composed(f"runs={text}", f"paths.root={tmp_path}", *QUICK, *words, name="compare"))

@@ -1,4 +1,4 @@
-"""The files that an evaluation works on, of a run that was never trained."""
+"""The files of a run that an evaluation reads, without a training."""
 
 import json
 from pathlib import Path
@@ -15,12 +15,12 @@ ENDPOINTS = {"ge_F2": 2, "ge_F4": 4}
 
 
 def make(folder: Path, per_patient: int = 2) -> Path:
-    """A run that came to its test, not evaluated yet."""
+    """Write a run that reached its test, before its evaluation."""
     folder.mkdir(parents=True, exist_ok=True)
     frame = predictions_of(1.5, 0, per_patient=per_patient)
     predictions.write(frame, folder / keys.PREDICTIONS_FILE)
-    learnt = frame.assign(sample_id="t" + frame[keys.SAMPLE_ID], partition=keys.TRAIN)
-    known = pd.concat([frame, learnt], ignore_index=True)[list(predictions.COLUMNS)]
+    trained = frame.assign(sample_id="t" + frame[keys.SAMPLE_ID], partition=keys.TRAIN)
+    known = pd.concat([frame, trained], ignore_index=True)[list(predictions.COLUMNS)]
     known.drop(columns=[keys.PARTITION, keys.FOLD]).to_csv(folder / keys.MANIFEST_FILE, index=False)
     split = known[[keys.SAMPLE_ID, keys.GROUP_ID, keys.PARTITION, keys.FOLD]].assign(manifest="made up")
     split.to_csv(folder / keys.SPLIT_FILE, index=False)

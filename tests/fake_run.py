@@ -1,4 +1,4 @@
-"""A run's folder as the pipeline leaves it, with made-up numbers: what the report is tested on."""
+"""The folder of a run with simulated values, to test the report."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ SHARES = (0.33, 0.14, 0.13, 0.13, 0.27)
 def make(folder: Path, classes: tuple[str, ...] = CLASSES, n: int = 300, skill: float = 2.2) -> Path:
     """Write every file of a run but its figures, checkpoints and report; ``skill`` 0 is guessing.
 
-    The tables beside its metrics are left to `fake_tables`: a run of old has none of them.
+    The other tables of an evaluation are written by `fake_tables`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     frame = predicted(classes, n, skill)
@@ -61,7 +61,7 @@ def predicted(classes: tuple[str, ...], n: int, skill: float) -> pd.DataFrame:
 
 
 def history(epochs: int) -> pd.DataFrame:
-    """Curves that learn, then overfit; training and validation stand in rows of their own, as logged."""
+    """Curves that learn, then overfit; training and validation have separate rows, as logged."""
     epoch = np.arange(epochs)
     train = {"train/loss": 1.6 * 0.8**epoch, "lr": 1e-3 * 0.7**epoch}
     validation = {"val/loss": 1.5 * 0.85**epoch + 0.004 * epoch**2, "val/accuracy": 0.8 - 0.5 * 0.7**epoch}
@@ -77,7 +77,7 @@ def split(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def config(classes: tuple[str, ...]) -> dict[str, object]:
-    """The settings that the report puts in words, and one that it only lists."""
+    """The settings that the report uses in sentences, and one that it only lists."""
     return {
         "name": "hybrid-kaggle_fibrosis",
         "seed": 7,
@@ -123,7 +123,7 @@ def audit(classes: tuple[str, ...], n: int) -> dict[str, object]:
 
 
 def environment() -> dict[str, object]:
-    """Where the run ran."""
+    """The environment of the run."""
     return {
         "python": "3.11.9",
         "platform": "Linux-6.1-x86_64",

@@ -1,4 +1,4 @@
-"""The tables that an evaluation leaves beside a fake run's metrics: small and made-up."""
+"""The further tables of an evaluation of a fake run, with simulated values."""
 
 from itertools import product
 from pathlib import Path

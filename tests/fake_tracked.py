@@ -20,7 +20,7 @@ def leave(
     audit: dict[str, Any],
     lineage: str,
 ) -> str:
-    """A run that predicted `frame` and finished; its id.
+    """Write a finished run with the predictions `frame`, and return its id.
 
     ``samples`` are those of all partitions, with partition and fold of each: they become the manifest and the
     split, which names the manifest by ``lineage``.

@@ -1,4 +1,4 @@
-"""Tests of README and docs: every command composes, every link leads somewhere, every code block compiles."""
+"""README and docs: every command composes, every link has a target, every code block compiles."""
 
 import ast
 import re
@@ -16,7 +16,7 @@ STUDIES = sorted((ROOT / "experiments").glob("*/README.md"))
 NAMES = [path.relative_to(ROOT).as_posix() for path in (*PAGES, *STUDIES)]
 MOST = 9 * 1024  # bytes of the README
 COMMANDS = {path.stem for path in (ROOT / "conf").glob("*.yaml")}
-GENERATED = {"settings.md"}  # pages that the build writes
+GENERATED = {"settings.md"}  # pages that are written by the build
 
 
 def blocks(path: Path, language: str) -> list[str]:
@@ -26,7 +26,7 @@ def blocks(path: Path, language: str) -> list[str]:
 
 
 def lines(path: Path) -> list[list[str]]:
-    """The words of every command of a page; a line that ends with a backslash goes on."""
+    """The words of every command of a page; a backslash continues a line."""
     found = []
     for block in blocks(path, "sh"):
         for line in block.replace("\\\n", " ").splitlines():

@@ -1,4 +1,4 @@
-"""What happens just there: at a tie, at the end of a scale, at the count from which a rule holds."""
+"""Boundary cases: ties, the ends of scales, and the counts from which rules apply."""
 
 from contextlib import nullcontext
 

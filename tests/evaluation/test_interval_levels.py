@@ -1,4 +1,4 @@
-"""The level that is asked for reaches every interval of every table, curve and test."""
+"""The level that is set applies to every interval of every table, curve and test."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -77,7 +77,7 @@ def test_pooled_predictions_are_valid_and_pooling_twice_changes_nothing(samples)
     pd.testing.assert_frame_equal(patients.to_patients(pooled), pooled)
 
 
-def answered(rows, owner="a", stage=1):
+def patient_rows(rows, owner="a", stage=1):
     """One patient's samples, with these probabilities."""
     rows = np.array(rows, dtype=float)
     frame = predicted([owner] * len(rows), [stage] * len(rows)).drop(columns=["p_0", "p_1"])
@@ -86,7 +86,7 @@ def answered(rows, owner="a", stage=1):
 
 def pooled(rows, how, **settings):
     """The probabilities of that patient."""
-    (answer,) = predictions.probabilities(patients.to_patients(answered(rows), how, **settings))
+    (answer,) = predictions.probabilities(patients.to_patients(patient_rows(rows), how, **settings))
     return answer
 
 
@@ -112,9 +112,9 @@ def test_a_tied_vote_goes_to_the_class_with_the_higher_mean():
 
 
 def test_patients_of_equal_votes_tie_whatever_the_confidence_of_their_samples():
-    surer, doubting = [[0.1, 0.9], [0.0, 1.0]], [[0.4, 0.6], [0.45, 0.55]]
-    assert pooled(surer, "vote").tolist() == pooled(doubting, "vote").tolist() == [0, 1]
-    assert pooled([surer[0], [0.9, 0.1]], "vote") == pytest.approx([0.5, 0.5], abs=1e-5)
+    confident, uncertain = [[0.1, 0.9], [0.0, 1.0]], [[0.4, 0.6], [0.45, 0.55]]
+    assert pooled(confident, "vote").tolist() == pooled(uncertain, "vote").tolist() == [0, 1]
+    assert pooled([confident[0], [0.9, 0.1]], "vote") == pytest.approx([0.5, 0.5], abs=1e-5)
 
 
 def test_a_pooled_row_has_the_names_of_the_first_sample():
@@ -156,13 +156,13 @@ def test_every_pooling_gives_valid_predictions_in_the_same_rows_as_the_mean(samp
     found = predictions.validated(patients.to_patients(frame, how, ordered), source="a test")
     mean = patients.to_patients(frame)
     pd.testing.assert_frame_equal(found[list(predictions.COLUMNS)], mean[list(predictions.COLUMNS)])
-    answers = predictions.probabilities(found)
-    np.testing.assert_allclose(answers.sum(axis=1), 1.0, atol=1e-12)
+    probabilities = predictions.probabilities(found)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, atol=1e-12)
 
 
 @pytest.fixture
 def run(tmp_path):
-    """A run of three images a patient, as it lies before it is evaluated."""
+    """A run of three images a patient, before its evaluation."""
     folder = fake_run.make(tmp_path / "run")
     frame = predictions.read(folder / keys.PREDICTIONS_FILE)
     first = frame.groupby(keys.GROUP_ID)[keys.Y_TRUE].transform("first")  # a patient has one stage
@@ -206,8 +206,8 @@ def test_the_baseline_of_patients_counts_each_of_them_once(run):
 def test_both_levels_are_printed_and_reported(run, capsys):
     evaluation_tables.write(run, resamples=20)
     evaluating.announce(run, "0123", "sqlite:///mlflow.db")
-    said = capsys.readouterr().out
-    assert "Test, by patient" in said
+    printed = capsys.readouterr().out
+    assert "Test, by patient" in printed
     text = run_page.write(run).read_text()
     for words in ("test patients", "test samples", "End point", "F2 or worse", "by patient", "by sample"):
         assert words in text

@@ -1,4 +1,4 @@
-"""A user's own package beside ours: one training with a part of every kind, none of them in fibrolab."""
+"""A user's package: one training with a part of every kind, none of which is in fibrolab."""
 
 import os
 import subprocess

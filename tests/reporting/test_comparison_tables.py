@@ -12,7 +12,7 @@ from fibrolab.reporting.tables.sheet import Sheet
 
 
 def arms(measures: int, note: str = "") -> Sheet:
-    """One arm's table of so many measures, each with the same remark."""
+    """The table of one arm with the given number of measures, each with the same remark."""
     names = ("accuracy", "balanced_accuracy", "macro_auc", "qwk", "mae")[:measures]
     row: dict[str, Any] = dict.fromkeys(COLUMNS, "") | {"level": "sample", "family": HEADLINE, "arm": "a"}
     row |= {"n": 90, "groups": 90, "value": 0.8, "low": 0.7, "high": 0.9, "sd": math.nan}

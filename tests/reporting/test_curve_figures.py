@@ -17,13 +17,14 @@ from fibrolab.reporting.figures.roc_curves import CHOSEN, end_points, precision_
 STAGES = ("F0", "F1", "F2", "F3", "F4")
 
 
-def answered(n: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def predicted(n: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Truth, probabilities and groups of three."""
     random = np.random.default_rng(seed)
     truth = random.integers(0, classes, n)
     scores = random.normal(size=(n, classes)) - 1.2 * np.abs(np.arange(classes) - truth[:, None])
-    shares = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
-    return truth, shares.round(2) / shares.round(2).sum(axis=1, keepdims=True), np.arange(n) // 3
+    probabilities = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    rounded = probabilities.round(2)
+    return truth, rounded / rounded.sum(axis=1, keepdims=True), np.arange(n) // 3
 
 
 def bands(axes: Axes) -> int:
@@ -37,7 +38,7 @@ def shown(value: float) -> str:
 
 
 def test_roc_legend_has_the_areas_of_scikit_learn() -> None:
-    truth, scores, _ = answered(60, 3)
+    truth, scores, _ = predicted(60, 3)
     words = texts(roc(truth, scores, STAGES[:3]))
     for k, name in enumerate(STAGES[:3]):
         assert f"{name}: AUC {shown(roc_auc_score(truth == k, scores[:, k]))}" in words
@@ -55,7 +56,7 @@ def test_roc_of_two_classes_is_one_curve_of_the_second() -> None:
 
 
 def test_five_classes_have_a_panel_each_with_a_band_and_the_others_behind() -> None:
-    truth, scores, groups = answered(90, 5)
+    truth, scores, groups = predicted(90, 5)
     sheet = roc(truth, scores, STAGES, groups)
     panels = [axes for axes in sheet.axes if axes.get_visible()]
     assert [axes.get_title(loc="left") for axes in panels] == list(STAGES)
@@ -66,13 +67,13 @@ def test_five_classes_have_a_panel_each_with_a_band_and_the_others_behind() -> N
 
 
 def test_without_groups_or_with_only_one_there_is_no_band() -> None:
-    truth, scores, groups = answered(60, 3)
+    truth, scores, groups = predicted(60, 3)
     for known, expected in ((None, 0), (np.zeros(60), 0), (groups, 3)):
         assert bands(roc(truth, scores, STAGES[:3], known).axes[0]) == expected
 
 
 def test_a_band_contains_its_curve() -> None:
-    truth, scores, groups = answered(150, 2)
+    truth, scores, groups = predicted(150, 2)
     scores = 0.5 + 0.2 * (scores - 0.5)
     scores = scores + np.random.default_rng(1).normal(size=(150, 1)) * [-0.1, 0.1]
     axes = roc(truth, scores, ["no", "yes"], groups).axes[0]
@@ -85,7 +86,7 @@ def test_a_band_contains_its_curve() -> None:
 
 
 def test_precision_recall_shows_average_precision_and_prevalence() -> None:
-    truth, scores, groups = answered(90, 3)
+    truth, scores, groups = predicted(90, 3)
     axes = precision_recall(truth, scores, STAGES[:3], groups).axes[0]
     legend = [text.get_text() for text in axes.get_legend().get_texts()]
     for k, name in enumerate(STAGES[:3]):
@@ -97,7 +98,7 @@ def test_precision_recall_shows_average_precision_and_prevalence() -> None:
 
 
 def test_end_points_are_scored_by_summed_probabilities_and_marked_at_the_threshold() -> None:
-    truth, scores, groups = answered(90, 5)
+    truth, scores, groups = predicted(90, 5)
     lowest = {"ge_F2": 2, "ge_F3": 3, "ge_F4": 4}
     axes = end_points(truth, scores, STAGES, lowest, groups, chosen={"ge_F3": (0.9, 0.7)}).axes[0]
     legend = [text.get_text() for text in axes.get_legend().get_texts()]
@@ -113,14 +114,14 @@ def test_end_points_are_scored_by_summed_probabilities_and_marked_at_the_thresho
 
 
 def test_curves_of_one_panel_differ_in_colour_and_in_dash() -> None:
-    truth, scores, _ = answered(60, 3)
+    truth, scores, _ = predicted(60, 3)
     curves = [line for line in roc(truth, scores, STAGES[:3]).axes[0].lines if "AUC" in line.get_label()]
     assert len({line.get_color() for line in curves}) == 3
     assert len({str(line._dash_pattern) for line in curves}) == 3  # `get_linestyle` calls every dash "--"
 
 
 def test_reliability_shows_proportions_with_intervals_and_numbers_of_predictions() -> None:
-    truth, scores, groups = answered(300, 5)
+    truth, scores, groups = predicted(300, 5)
     sheet = reliability(truth, {"As predicted": scores, "x": scores}, groups, errors={"x": "ECE .02"})
     upper, _, lower, _ = sheet.axes
     points = upper.lines[-1]
@@ -133,7 +134,7 @@ def test_reliability_shows_proportions_with_intervals_and_numbers_of_predictions
 
 
 def test_decision_curves_are_those_of_the_evaluation() -> None:
-    truth, scores, groups = answered(90, 5)
+    truth, scores, groups = predicted(90, 5)
     axes = decision_curves(truth, scores, STAGES, {"ge_F2": 2, "ge_F4": 4}, groups).axes[1]
     none, everybody, run = axes.lines
     found = net_benefit.curve(scores[:, 4], truth == 4, groups, 2)
@@ -166,7 +167,7 @@ def test_a_forest_has_a_line_per_subgroup_below_its_variable() -> None:
 )
 @pytest.mark.parametrize("only", [False, True], ids=["several classes", "one class"])
 def test_unusual_test_sets_are_drawn_without_error_or_warning(n: int, classes: int, only: bool) -> None:
-    truth, scores, groups = answered(n, classes)
+    truth, scores, groups = predicted(n, classes)
     truth = np.full(n, classes - 1) if only else truth
     names = [f"c{k}" for k in range(classes)]
     lowest = {"last": classes - 1, "first": 1}

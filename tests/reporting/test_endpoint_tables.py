@@ -68,7 +68,7 @@ def area(**changes: object) -> pd.DataFrame:
 
 @pytest.fixture
 def falling_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The intervals of areas cover 90 %, less one in a thousand a group."""
+    """Simulated intervals of areas with a coverage of 90 %, less .1 % per group."""
     monkeypatch.setattr(coverage, "expected", lambda metric, method, groups, *_: 0.9 - groups / 1000)
 
 
@@ -84,7 +84,7 @@ def test_an_interval_with_low_coverage_has_a_remark(run: Run) -> None:
         {"method": "logit DeLong"},  # covers well
         {"method": "none that was simulated"},
         {"metric": "lr_plus", "method": "log (Simel)"},
-        {"metric": "balanced_accuracy", "method": "BCa"},  # simulated of five stages alone
+        {"metric": "balanced_accuracy", "method": "BCa"},  # simulated for five stages only
         {"value": np.nan},
     ],
 )

@@ -51,7 +51,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def folder(run: Path, tmp_path: Path) -> Path:
-    """A copy of the whole run that a test may spoil."""
+    """A copy of the complete run that a test may damage."""
     return Path(shutil.copytree(run, tmp_path / "run"))
 
 
@@ -71,7 +71,7 @@ def amend(folder: Path, name: str, /, **changes: Any) -> None:
     (folder / name).write_text(json.dumps(content))  # JSON is YAML
 
 
-def said(folder: Path) -> dict[str, bool]:
+def cautions_of(folder: Path) -> dict[str, bool]:
     return {finding.text: finding.grave for finding in findings.cautions(runs.read(folder))}
 
 
@@ -198,7 +198,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 def test_a_failed_audit_is_the_first_caution(folder: Path) -> None:
     amend(folder, keys.AUDIT_FILE, verdict="fail", warnings=["12 groups cross partitions."])
-    told = said(folder)
+    told = cautions_of(folder)
     assert next(iter(told)).startswith("The data failed the audit")
     assert told["12 groups cross partitions."] is False
     text = run_page.write(folder).read_text()
@@ -221,7 +221,7 @@ def test_a_missing_audit_page_is_not_linked(folder: Path) -> None:
 
 def test_failures_of_the_audit_are_grave_and_its_warnings_are_not(folder: Path) -> None:
     amend(folder, keys.AUDIT_FILE, **fake_audit.audit())
-    told = said(folder)
+    told = cautions_of(folder)
     assert [grave for text, grave in told.items() if "test images leak" in text] == [True]
     assert [grave for text, grave in told.items() if "dealt out in slices" in text] == [False]
 
@@ -246,18 +246,18 @@ def test_figures_of_the_audit_are_only_on_its_own_page(folder: Path) -> None:
 def test_a_leaky_split_has_a_caution_even_without_an_audit(folder: Path) -> None:
     (folder / keys.AUDIT_FILE).unlink()
     amend(folder, keys.CONFIG_FILE, split={"name": "paper_random", "leaky": True, "val_is_test": True})
-    assert sum(said(folder).values()) == 2
+    assert sum(cautions_of(folder).values()) == 2
 
 
 def test_guessing_does_not_exceed_its_baseline(tmp_path: Path) -> None:
-    told = said(fake_run.make(tmp_path, n=60, skill=0.0))
+    told = cautions_of(fake_run.make(tmp_path, n=60, skill=0.0))
     assert sum("does not clearly exceed its baseline" in text for text in told) == 3
 
 
 def test_a_class_absent_from_the_test_is_named(folder: Path) -> None:
     table = pd.read_csv(folder / keys.PREDICTIONS_FILE, dtype=str)
     table[table[keys.Y_TRUE] != "2"].to_csv(folder / keys.PREDICTIONS_FILE, index=False)
-    assert "The test set contains no sample of F2." in said(folder)
+    assert "The test set contains no sample of F2." in cautions_of(folder)
 
 
 def test_an_additional_figure_is_shown_and_a_damaged_one_skipped(folder: Path) -> None:

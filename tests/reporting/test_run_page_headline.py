@@ -16,7 +16,7 @@ from fibrolab.storage import write_table
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The page of a run, scored as `results.evaluate` scores it, without its tags."""
+    """The text of a run's page, scored as in `evaluation_tables.write`, without its tags."""
     folder = fake_run.make(tmp_path_factory.mktemp("run"), n=60)
     metrics = pd.read_csv(folder / keys.METRICS_FILE, index_col=0)
     frame = predictions.read(folder / keys.PREDICTIONS_FILE)

@@ -29,12 +29,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def having(**found: pd.DataFrame) -> Run:
-    """A run of stages that left these tables and nothing else."""
+    """A run of stages with these tables only."""
     return Run(Path(), config=CONFIG, tables=found)
 
 
 def cells(sheet: Sheet) -> dict[str, list[tuple[str, str, str]]]:
-    """By the name of a line and what stands below it: text, small text and marks of its other cells."""
+    """Text, small text and marks of the cells of each line, by its title and the text below it."""
     lines = [(each.cells[0], each.cells[1:]) for each in sheet.lines]
     return {
         f"{first.text}, {first.small}": [(cell.text, cell.small, cell.marks) for cell in rest]
@@ -96,7 +96,7 @@ def test_every_metric_of_a_run_is_shown_once(run: Path) -> None:
     lines = metric_sheets.per_class(table, fake_run.CLASSES).values()
     shown += [row.metric for line in lines for row in line if row]
     assert sorted(set(shown) - {"macro_auc"}) == sorted(set(table["metric"]) - {"macro_auc"})
-    assert len(shown) == len(set(shown)) + 1  # macro AUC stands in the headline and among the averages
+    assert len(shown) == len(set(shown)) + 1  # macro AUC is in the headline and among the averages
 
 
 def test_the_console_table_marks_what_is_not_above_its_baseline() -> None:

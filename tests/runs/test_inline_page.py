@@ -1,4 +1,4 @@
-"""A page inside a notebook."""
+"""A page displayed in a notebook."""
 
 import re
 from html import unescape

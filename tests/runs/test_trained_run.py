@@ -1,4 +1,4 @@
-"""A trained run: opened by id or folder, read file by file, and predicting as the class that was trained."""
+"""A trained run: opened by id or folder, read file by file, and its network of the class that was trained."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ SMALL = ["preprocess.size=32", "trainer.max_epochs=1", "num_workers=0", "bootstr
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory, fresh_database: Path, cache: Path) -> Path:
-    """The root of a database with one finished run, of a class of the user's own."""
+    """The root of a database with one finished run of a user's class."""
     root = prepared(tmp_path_factory.mktemp("trained"), fresh_database, cache)
     own = ["model._target_=own_module.Negated", "trainer.accelerator=cpu", "augment=none"]
     with unrendered():

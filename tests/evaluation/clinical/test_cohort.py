@@ -207,7 +207,7 @@ def test_larger_tables_follow_cochrans_rule():
 
 
 def exact(counts):
-    """Fisher's p of a table of three rows and two columns, by going through all tables."""
+    """Fisher's p of a table of three rows and two columns, by enumerating all tables."""
     rows, (first, second) = counts.sum(axis=1), counts.sum(axis=0)
     chances = {
         (a, b): math.comb(rows[0], a) * math.comb(rows[1], b) * math.comb(rows[2], first - a - b)

@@ -1,4 +1,4 @@
-"""Stiffness, APRI and FIB-4 as they come out of a manifest: by formula, by visit, by patient."""
+"""Stiffness, APRI and FIB-4 from a manifest: by formula, by visit, by patient."""
 
 import math
 import warnings

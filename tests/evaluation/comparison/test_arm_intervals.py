@@ -1,4 +1,4 @@
-"""Arms of several trainings: seeds are averaged, folds are pooled, and the spread of either is told."""
+"""Arms of several trainings: seeds are averaged, folds are pooled, and their SD is given."""
 
 from dataclasses import replace
 
@@ -64,7 +64,7 @@ def test_one_good_seed_does_not_make_an_arm_significantly_better():
 
 
 def folded(skill, seed, folds=4, n=160):
-    """One frame a fold: each tests its own share of the samples."""
+    """One frame a fold, each with its own test samples."""
     whole = predictions_of(skill, seed, n=n)
     rows = of_test(whole)
     home = np.arange(len(rows)) % folds
@@ -122,15 +122,15 @@ def test_the_interval_of_a_mean_of_trainings_stays_within_the_range_of_the_measu
     assert one(table, "qwk", against="")["low"] < 0  # worse than chance is possible
 
 
-def sure_of_the_last(frame):
-    """The frame, whose F4 are all answered F4."""
+def with_correct_f4(frame):
+    """The frame with all samples of F4 predicted correctly."""
     frame = frame.copy()
     frame.loc[frame[keys.Y_TRUE] == 4, keys.probability_columns(5)] = [0.0, 0.0, 0.0, 0.0, 1.0]
     return frame
 
 
 def test_a_proportion_of_1_in_all_trainings_has_wilsons_interval():
-    arms = [arm_from_runs(name, [sure_of_the_last(predictions_of(1.2, seed + k)) for k in range(2)], TASK)
+    arms = [arm_from_runs(name, [with_correct_f4(predictions_of(1.2, seed + k)) for k in range(2)], TASK)
             for seed, name in ((0, "a"), (5, "b"))]  # fmt: skip
     table = compared(arms)
     row = one(table, "sensitivity", "F4", against="", family=CLASSES)

@@ -1,4 +1,4 @@
-"""What an arm of a comparison is measured by, and how sure each of its numbers is."""
+"""Measures of an arm of a comparison, and their intervals."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ from fibrolab.evaluation.measures.thresholds import chosen
 
 
 def called(frame, lowest):
-    """What the threshold of the frame's own validation part says of its test rows."""
+    """Decisions on the test rows by the threshold of the frame's own validation part."""
     seen = predictions.select(frame, keys.VALIDATION)
     threshold = chosen(reached(seen, lowest), (seen[keys.Y_TRUE] >= lowest).to_numpy(), RULE)
     return threshold.is_positive(reached(of_test(frame), lowest))
@@ -124,7 +124,7 @@ def test_with_two_classes_equal_measures_are_tested_once():
     tests = table[table["against"] != ""]
     assert set(tests["family"]) == {HEADLINE, END_POINTS, AT_THRESHOLDS}
     shown = table[(table["family"] == CLASSES) & (table["metric"] == "sensitivity")]
-    assert list(shown["of"]) == ["F2-F4", "F2-F4"]  # the other class would say the same again
+    assert list(shown["of"]) == ["F2-F4", "F2-F4"]  # the other class would repeat these tests
     assert "anova" not in set(table["family"])
 
 

@@ -141,7 +141,7 @@ def test_p_is_corrected_by_holm_within_each_table_and_patients_are_planned_only_
         assert list(family["p_holm"]) == pytest.approx(list(multipletests(family["p"], method="holm")[1]))
     assert tests.loc[tests["p_holm"] < 0.05, "needed"].isna().all()
     assert (tests["p_holm"] < 0.05).any()
-    assert (tests.loc[tests["p_holm"] < 0.05, "note"] == "").all()  # no word of patients that are not needed
+    assert (tests.loc[tests["p_holm"] < 0.05, "note"] == "").all()  # no note on needed patients
     open_ones = tests[tests["p_holm"] >= 0.05]
     assert (open_ones["p"] < 0.05).any()
     assert open_ones.loc[open_ones["p"] < 0.05, "needed"].notna().all()

@@ -1,4 +1,4 @@
-"""Which test a difference gets, and how often it errs where groups are few."""
+"""The test of a difference, and its error rate with few groups."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The simulated studies of the error rates: each is tested as a comparison would, and arms are as asked."""
+"""The simulated studies of the error rates: tested as in a comparison, with arms of the given areas."""
 
 import numpy as np
 import pytest

@@ -17,7 +17,7 @@ FOLDS = 4
 
 
 def folded(skill, seed, without=None):
-    """One frame a fold, each with its own share of the test samples; the first may lack a stage."""
+    """One frame a fold, each with its own test samples; the first may lack a stage."""
     whole = predictions_of(skill, seed, n=160)
     rows, validation = of_test(whole), predictions.select(whole, keys.VALIDATION)
     parts = [rows[np.arange(len(rows)) % FOLDS == fold] for fold in range(FOLDS)]

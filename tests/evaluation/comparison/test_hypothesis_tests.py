@@ -1,4 +1,4 @@
-"""Tests of differences, against scipy, statsmodels and cases worked by hand."""
+"""Tests of differences, against scipy, statsmodels and cases computed by hand."""
 
 import math
 
@@ -22,7 +22,7 @@ from fibrolab.evaluation.comparison.hypothesis_tests import (
 
 
 def arms(both, only_a, only_b, neither):
-    """Where two arms are right, so often together and alone."""
+    """Correct predictions of two arms, with the given numbers of concordant and discordant samples."""
     counts = (both, only_a, only_b, neither)
     return np.repeat([True, True, False, False], counts), np.repeat([True, False, True, False], counts)
 

@@ -1,4 +1,4 @@
-"""The test of means of few trainings: its variance, how often it errs, and what it says of more patients."""
+"""The test of means of few trainings: its variance, its error rate, and the needed patients."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ class Clinic:
         self.shares = self.rng.multinomial(patients, chances, size=resamples) / patients  # (R, N)
 
     def arm(self, trainings, of_training, of_patient, of_both):
-        """Values (S,) and draws (S, R) of an arm that is no better than any other."""
+        """Values (S,) and draws (S, R) of an arm of the common skill."""
         n = self.shares.shape[1]
         scores = self.rng.normal(0, of_training, (trainings, 1)) + self.rng.normal(0, of_patient, n)
         scores = scores + self.rng.normal(0, of_both, (trainings, n))
@@ -90,7 +90,7 @@ def test_an_arm_of_one_training_has_a_note_and_a_marker_has_none():
 def test_more_patients_reduce_only_the_variance_over_patients():
     clinic = Clinic(seed=1)
     steady = clinic.found([clinic.arm(5, 0, 0.1, 0.3), clinic.arm(5, 0, 0.1, 0.3)])[1]
-    assert steady.of_seeds == 0  # what trainings differ by on 100 patients is the patients' doing
+    assert steady.of_seeds == 0  # trainings differ on 100 patients because of the patients
     assert steady.needed(0.1, 100).patients > 0
     wild = clinic.found([clinic.arm(5, 0.2, 0.1, 0.3), clinic.arm(5, 0.2, 0.1, 0.3)])[1]
     assert "train with more seeds" in wild.needed(0.1, 100).note

@@ -105,7 +105,7 @@ def test_copies_within_a_group_do_not_narrow_intervals_and_copies_as_new_groups_
 
 
 def covered(seed, by_group):
-    """Whether the interval of one made-up study holds the true accuracy of .7; patients are alike inside."""
+    """Whether the interval of a simulated study contains the true accuracy of .7; a patient's rows agree."""
     rng = np.random.default_rng(seed)
     accuracy_of_patient = rng.beta(1.4, 0.6, size=40)
     right = rng.random((40, 5)) < accuracy_of_patient[:, None]
@@ -137,7 +137,7 @@ def test_a_class_held_by_one_group_has_a_value_but_no_interval():
     assert 150 < table.loc["sensitivity_F2", "n_valid"] < 230  # absent from 1 / e of the resamples
     over_classes = table.loc[["macro_sensitivity", "macro_auc", "obuchowski"]]
     assert over_classes["value"].eq(1.0).all()
-    assert over_classes["low"].isna().all()  # of fewer classes it is another average
+    assert over_classes["low"].isna().all()  # an average over fewer classes is another quantity
     assert table.loc["weighted_sensitivity", "n_valid"] == 300
 
 

@@ -125,7 +125,7 @@ def test_equal_losses_have_no_interval():
 
 def test_with_two_classes_every_average_of_areas_is_the_area():
     y_true = np.arange(40) % 2
-    for probability in (np.linspace(0.1, 0.9, 40) + 0.02 * y_true, 0.2 + 0.6 * y_true):  # middling, perfect
+    for probability in (np.linspace(0.1, 0.9, 40) + 0.02 * y_true, 0.2 + 0.6 * y_true):  # medium, perfect
         both = np.column_stack([1 - probability, probability])
         table = by_metric.table(y_true, both, np.arange(40).astype(str), ("no", "yes"), 50)
         for name in ("macro_auc", "weighted_auc"):

@@ -52,7 +52,7 @@ def two_groups_of_each_class(positive, groups):
     return min(len(set(groups[positive])), len(set(groups[~positive]))) >= 2
 
 
-# Against values of others
+# Against values of other software
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +190,7 @@ def test_the_variance_of_five_patients_equals_the_value_computed_by_hand():
     assert found.covariance[0, 0] == pytest.approx(1 / 72 / 2 + 1 / 48 / 3)
 
 
-# What must hold of any data
+# Properties of any data
 
 
 @given(cases())

@@ -89,7 +89,7 @@ def test_the_method_states_whether_it_is_clustered():
     assert delong.estimate(scores, positive, np.arange(80) // 2).method == "logit clustered DeLong"
 
 
-# Of few patients, or unequal ones
+# Few patients, or patients with unequal numbers of rows
 
 
 def of_patients(rng, sizes, area, arms=1):
@@ -129,7 +129,7 @@ def test_independent_rows_keep_the_normal_distribution_of_delong():
     assert delong.interval(0.8, 0.01, df=3.0)[0] < delong.interval(0.8, 0.01)[0]
 
 
-# Where there is nothing to know
+# Undefined areas
 
 
 @pytest.mark.parametrize(

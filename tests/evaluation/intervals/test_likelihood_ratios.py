@@ -76,7 +76,7 @@ def test_a_class_of_one_group_has_a_ratio_without_an_interval():
 
 
 def studies(per_patient, number):
-    """Of 100 samples, 5 % of those without the end point answered yes."""
+    """100 samples; 5 % of those without the end point are predicted positive."""
     rng = np.random.default_rng(0)
     groups = np.arange(100) // per_patient
     positive = groups < 40 / per_patient
@@ -90,7 +90,7 @@ def studies(per_patient, number):
 def test_intervals_of_few_false_positives_have_their_coverage(per_patient):
     found = [estimate(*study) for study in studies(per_patient, 500)]
     known = [each.low <= 0.85 / 0.05 <= each.high for each in found if math.isfinite(each.low)]
-    assert len(known) > 400  # others have no false alarm at all
+    assert len(known) > 400  # others have no false positive
     assert np.mean(known) > 0.93
 
 

@@ -1,4 +1,4 @@
-"""Wilson's intervals of shares, of independent samples and of groups."""
+"""Wilson's intervals of proportions, of independent samples and of groups."""
 
 import math
 
@@ -163,11 +163,11 @@ def test_intervals_have_their_coverage_if_a_few_patients_have_most_samples(corre
         latent = np.sqrt(correlation) * own + np.sqrt(1 - correlation) * each
         found = estimate(latent < norm.ppf(share), groups=groups)
         covered += found.low <= share <= found.high
-    assert covered / studies > 0.92  # 85 % where each group counts alike
+    assert covered / studies > 0.92  # 85 % if each group had the same weight
 
 
 def test_the_effective_number_of_groups_is_their_number_only_if_they_are_equal():
     assert effective_groups(np.full(8, 5)) == pytest.approx(8)
     assert effective_groups(np.array([1000, 1, 1])) == pytest.approx(1.004, abs=1e-4)
     found = estimate(np.ones(1002, bool), groups=np.repeat(["one", "two", "three"], [1000, 1, 1]))
-    assert found.low == pytest.approx(wilson(1, 1)[0], abs=0.01)  # hardly more than one patient was seen
+    assert found.low == pytest.approx(wilson(1, 1)[0], abs=0.01)  # hardly more than one independent patient

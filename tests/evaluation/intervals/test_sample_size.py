@@ -1,4 +1,4 @@
-"""Patients that a study needs: against other software, integrals, simulated studies."""
+"""Patients that a study needs, against other software, integrals and simulated studies."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The catalogue of metrics: one record is all that a metric needs."""
+"""The catalogue of metrics: a record suffices to add a metric."""
 
 import html
 import re
@@ -49,7 +49,7 @@ DOUBT = Metric(
 
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Add two metrics to the catalogue for the length of a test."""
+    """Add two metrics to the catalogue during a test."""
     monkeypatch.setattr(catalogue, "METRICS", (*catalogue.METRICS, NEAR, DOUBT))
 
 

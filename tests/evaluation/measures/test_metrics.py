@@ -198,7 +198,9 @@ def test_perfect_predictions_have_scores_of_one_and_errors_of_zero():
     values = evaluate(y_true, np.eye(5)[y_true], STAGES)
     faults = {"mae", *SUMMED, *(f"lr_minus_{stage}" for stage in STAGES)}
     assert all(values.pop(name)[0] == 0.0 for name in faults)
-    assert all(np.isnan(values.pop(f"lr_plus_{stage}")[0]) for stage in STAGES)  # no false alarm to divide by
+    assert all(
+        np.isnan(values.pop(f"lr_plus_{stage}")[0]) for stage in STAGES
+    )  # no false positives
     assert all(value[0] == 1.0 for value in values.values())
 
 
@@ -232,7 +234,7 @@ def test_a_class_that_is_always_predicted_has_no_npv_but_lowers_the_average():
     values = evaluate(np.array([0, 0, 1, 1]), np.tile([0.9, 0.1], (4, 1)), ("no", "yes"))
     assert np.isnan(values["npv_no"][0])
     assert np.isnan(values["lr_minus_no"][0])
-    assert values["lr_plus_no"][0] == 1.0  # such an answer says nothing
+    assert values["lr_plus_no"][0] == 1.0  # such a prediction carries no information
     assert values["macro_npv"][0] == 0.25
 
 

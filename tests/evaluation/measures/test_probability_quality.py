@@ -21,14 +21,16 @@ def made_up(n, seed=0, k=5):
 def test_ece_equals_that_of_scikit_learns_calibration_curve():
     y_true, probabilities = made_up(150)
     confidence, hit = probabilities.max(axis=1), probabilities.argmax(axis=1) == y_true
-    found, said = calibration_curve(hit, confidence, n_bins=15, strategy="quantile")
-    assert expected_calibration_error(y_true, probabilities)[0] == pytest.approx(np.abs(found - said).mean())
+    found, predicted = calibration_curve(hit, confidence, n_bins=15, strategy="quantile")
+    assert expected_calibration_error(y_true, probabilities)[0] == pytest.approx(
+        np.abs(found - predicted).mean()
+    )
 
 
 def test_samples_of_one_confidence_share_a_bin():
     confidence = np.repeat([0.6, 0.9], [40, 10])
     probabilities = np.stack([confidence, 1 - confidence], axis=1)
-    y_true = np.repeat([0, 1, 0, 1], [30, 10, 5, 5])  # accuracy .75 where .6 was said, .5 where .9 was
+    y_true = np.repeat([0, 1, 0, 1], [30, 10, 5, 5])  # accuracy .75 at confidence .6, .5 at .9
     expected = 0.8 * abs(0.75 - 0.6) + 0.2 * abs(0.5 - 0.9)
     assert expected_calibration_error(y_true, probabilities)[0] == pytest.approx(expected)
 

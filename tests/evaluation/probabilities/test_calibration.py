@@ -59,7 +59,7 @@ def by_chance(note):
 
 
 class Network(ClassifierMixin, BaseEstimator):
-    """Gives its input back, so that scikit-learn's own temperature can be asked."""
+    """Returns its input, so that scikit-learn's own temperature can be fitted."""
 
     def fit(self, x, y):
         self.classes_ = np.unique(y)
@@ -83,7 +83,7 @@ def test_the_temperature_equals_that_of_scikit_learn(heat):
 
 
 def test_the_temperature_of_two_probabilities_equals_the_value_computed_by_hand():
-    chance = np.tile([0.1, 0.9], (4, 1))  # right three times of four, so that .75 is what should be said
+    chance = np.tile([0.1, 0.9], (4, 1))  # correct three times of four, so that .75 is calibrated
     found = temperature(chance, np.array([1, 1, 1, 0]))
     assert found.value == pytest.approx(math.log(9) / math.log(3))
     np.testing.assert_allclose(scaled(chance, found.value)[0], [0.25, 0.75])
@@ -140,7 +140,7 @@ def test_a_temperature_without_an_optimum_is_undefined_with_a_note(chance, label
 def test_probabilities_of_zero_have_a_temperature():
     chance = np.eye(3)[[0, 1, 2, 0, 1, 2, 0]]
     found = temperature(chance, np.array([0, 1, 2, 0, 1, 2, 1]))
-    assert found.value > 5  # certain, and wrong once in seven
+    assert found.value > 5  # probability 1, and wrong once in seven
     assert scaled(chance, found.value).max() == pytest.approx(6 / 7, abs=1e-6)
 
 

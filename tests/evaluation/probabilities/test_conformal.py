@@ -31,7 +31,7 @@ def frame(truth, probabilities, partition, groups=None, patients=None):
 
 
 def staged(rng, n, rows=1, skill=1.5):
-    """Patients with `rows` images each, whose errors agree; probabilities that are too sure."""
+    """Patients with `rows` images each, whose errors agree; overconfident probabilities."""
     truth = rng.integers(0, 5, n)
     own = rng.normal(size=n)
     seen = np.repeat(truth + own, rows) + 0.3 * rng.normal(size=n * rows)
@@ -156,8 +156,8 @@ def test_with_too_few_validation_patients_every_set_contains_every_class_with_a_
 def test_the_number_of_groups_that_an_alpha_needs_is_the_first_with_a_finite_threshold():
     for alpha in (0.05, 0.1, 0.15, 0.2, 0.3, 1 / 3, 0.5):
         finite = [n for n in range(1, 60) if threshold(np.arange(float(n)), np.arange(n), alpha) < math.inf]
-        said = [n for n in range(1, 60) if not conformal._too_few(n, alpha)]
-        assert finite == said, alpha
+        enough = [n for n in range(1, 60) if not conformal._too_few(n, alpha)]
+        assert finite == enough, alpha
 
 
 def test_the_table_has_coverage_and_size_of_the_sets():
@@ -191,7 +191,7 @@ def test_a_stage_with_low_coverage_has_a_note_on_the_guarantee():
     rng = np.random.default_rng(5)
     truth, chance, _ = staged(rng, 400, skill=3.0)
     missed = (truth == 1) & (rng.random(400) < 0.5)
-    chance[missed] = [0.999, 0.001, 0.0, 0.0, 0.0]  # half of F1 is mistaken for F0, surely
+    chance[missed] = [0.999, 0.001, 0.0, 0.0, 0.0]  # half of F1 is predicted as F0 with high probability
     half = np.arange(400) < 200
     data = pd.concat(
         [frame(truth[half], chance[half], keys.VALIDATION), frame(truth[~half], chance[~half], keys.TEST)]

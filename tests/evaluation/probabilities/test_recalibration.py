@@ -117,7 +117,7 @@ def test_scores_of_zero_and_one_are_clipped_at_the_resolution_of_float32():
 
 def test_a_fit_that_depends_on_one_patient_has_a_note_instead_of_an_interval():
     score, positive, groups = clinic(np.random.default_rng(6), 30)
-    groups[:-1] = 0  # the other patient has one image, of which no slope can be had
+    groups[:-1] = 0  # the other patient has one image, which gives no slope
     slope, intercept = recalibration(score, positive, groups)
     assert np.isfinite(slope.value)
     assert np.isnan(slope.high)

@@ -1,1 +1,1 @@
-"""A package of a user's own: one of each thing that fibrolab takes by `_target_`; its YAMLs are in `conf`."""
+"""A user's package: one part of each kind that fibrolab takes by `_target_`; its YAMLs are in `conf`."""

@@ -1,4 +1,4 @@
-"""The parts, each as small as it can be."""
+"""The parts of a user's package, each as small as possible."""
 
 from typing import Any
 
