@@ -64,7 +64,7 @@ def run(config: DictConfig) -> str:
     (refuse_other_patients if given["paired"] else refuse_shared_patients)(sides)
     comparison = compared(sides, task, given)
     tags = {
-        COMPARED: ",".join(each.run_id for side in sides for each in side.records),
+        COMPARED: ",".join(each.run_id for side in sides for each in side.runs),
         "arms": ", ".join(names),
     }
     with track(**given["tracking"], name=config.name, tags=tags | {SOURCE: "fibrolab.compare"}) as tracked:
@@ -89,7 +89,7 @@ def compared(sides: Sequence[Side], task: Task, given: Mapping[str, Any]) -> Com
     Raises:
         ConfigError: unit=patient, but no patient has several samples.
     """
-    several = any(patients.repeated(each.predictions) for side in sides for each in side.records)
+    several = any(patients.repeated(each.predictions) for side in sides for each in side.runs)
     if given["unit"] == PATIENT and not several:
         raise ConfigError("unit=patient: no patient has several test samples of one stage; use unit=auto.")
     levels = [given["unit"]]
@@ -111,7 +111,7 @@ def compared(sides: Sequence[Side], task: Task, given: Mapping[str, Any]) -> Com
         arms=arms_of,
         task=task,
         members=[_member(each) for each in sides],
-        settings=differing({each.name: each.records for each in sides}),
+        settings=differing({each.name: each.runs for each in sides}),
         units=_units(sides),
         paired=given["paired"],
         resamples=given["bootstrap"]["resamples"],
@@ -120,7 +120,7 @@ def compared(sides: Sequence[Side], task: Task, given: Mapping[str, Any]) -> Com
 
 
 def _arm(side: Side, task: Task, by_patient: bool) -> Arm:
-    frames = [each.predictions for each in side.records]
+    frames = [each.predictions for each in side.runs]
     arm = arm_from_runs(side.name, frames, task, by_patient, side.folds)
     return replace(arm, sizes=side.sizes) if side.folds else arm
 
@@ -130,11 +130,11 @@ def _markers(side: Side, like: Arm, task: Task) -> list[Arm]:
     if not task.ordered or not task.endpoints:
         return []
     tested = []
-    for each in side.records if side.folds else side.records[:1]:
+    for each in side.runs if side.folds else side.runs[:1]:
         rows = each.predictions[each.predictions[keys.PARTITION] == keys.TEST].sort_values(keys.SAMPLE_ID)
         tested.append(markers.of_patients(rows, each.samples))
     values = pd.concat(tested).set_index(keys.SAMPLE_ID).loc[like.samples]
-    expected = [name for name in markers.expected(side.records[0].samples) if values[name].notna().any()]
+    expected = [name for name in markers.expected(side.runs[0].samples) if values[name].notna().any()]
     return [
         comparison_table.marker(markers.MARKERS[name].label, values[name].to_numpy(), like, task)
         for name in expected
@@ -144,10 +144,10 @@ def _markers(side: Side, like: Arm, task: Task) -> list[Arm]:
 def differing(arms: Mapping[str, Sequence[TrainedRun]]) -> pd.DataFrame:
     """Return the settings that differ between arms as texts, one row a setting, one column an arm."""
     columns = {}
-    for arm, records in arms.items():
+    for arm, runs in arms.items():
         found = [
             flat({name: part for name, part in resolved(one.config).items() if name not in NOT_COMPARED})
-            for one in records
+            for one in runs
         ]
         names = dict.fromkeys(name for settings in found for name in settings)
         columns[arm] = {
@@ -160,17 +160,15 @@ def differing(arms: Mapping[str, Sequence[TrainedRun]]) -> pd.DataFrame:
 
 def _member(side: Side) -> Member:
     """Return the page's description of an arm, with the most serious audit of its runs."""
-    audit = max(
-        (each.audit for each in side.records), key=lambda found: keys.VERDICTS.index(found["verdict"])
-    )
+    audit = max((each.audit for each in side.runs), key=lambda found: keys.VERDICTS.index(found["verdict"]))
     sentences = [
         str(each["sentence"]) for each in audit.get("findings") or [] if each.get("level") == audit["verdict"]
     ]
-    first = side.records[0].config
+    first = side.runs[0].config
     return Member(
         name=side.name,
         kind=side.kind,
-        runs=tuple(each.run_id for each in side.records),
+        runs=tuple(each.run_id for each in side.runs),
         model=str(first.model.name),
         data=str(first.data.name),
         split=str(first.split.name),
@@ -181,7 +179,7 @@ def _member(side: Side) -> Member:
 
 def _units(sides: Sequence[Side]) -> str:
     """Return the name of the independent units: patients, or groups where some patient is not known."""
-    tested = pd.concat([each.predictions for side in sides for each in side.records])
+    tested = pd.concat([each.predictions for side in sides for each in side.runs])
     tested = tested[tested[keys.PARTITION] == keys.TEST]
     return "patients" if (tested[keys.PATIENT_ID] != "").all() else "groups"
 

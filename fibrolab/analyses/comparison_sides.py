@@ -20,48 +20,48 @@ class Side:
 
     Attributes:
         name: Name of the arm.
-        records: Its runs: seeds, which tested the same samples, or folds, which tested different ones, in the
-            order of their numbers.
+        runs: Seeds, which tested the same samples, or folds, which tested different ones, in the order of
+            their numbers.
         folds: Whether they are folds.
     """
 
     name: str
-    records: tuple[TrainedRun, ...]
+    runs: tuple[TrainedRun, ...]
     folds: bool
 
     @property
     def kind(self) -> str:
         """Number and kind of its runs, such as `3 trainings`."""
-        if len(self.records) == 1:
+        if len(self.runs) == 1:
             return "1 run"
-        return f"{len(self.records)} {'folds' if self.folds else 'trainings'}"
+        return f"{len(self.runs)} {'folds' if self.folds else 'trainings'}"
 
     @property
     def tested(self) -> pd.DataFrame:
         """Label and group of each test sample; index sample_id, sorted."""
-        rows = pd.concat([each.predictions for each in self.records])
+        rows = pd.concat([each.predictions for each in self.runs])
         rows = rows[rows[keys.PARTITION] == keys.TEST].drop_duplicates(keys.SAMPLE_ID)
         return rows.set_index(keys.SAMPLE_ID)[[keys.Y_TRUE, keys.GROUP_ID]].sort_index()
 
     @property
     def sizes(self) -> tuple[float, float]:
         """Mean number of training and of test samples of its runs."""
-        trained = [(each.samples[keys.PARTITION] == keys.TRAIN).sum() for each in self.records]
-        return float(np.mean(trained)), float(np.mean([len(each.tested) for each in self.records]))
+        trained = [(each.samples[keys.PARTITION] == keys.TRAIN).sum() for each in self.runs]
+        return float(np.mean(trained)), float(np.mean([len(each.tested) for each in self.runs]))
 
 
-def side(name: str, records: Sequence[TrainedRun]) -> Side:
+def side(name: str, runs: Sequence[TrainedRun]) -> Side:
     """Gather the runs of one arm as seeds or folds, decided by their test samples.
 
     Raises:
         ConfigError: A run has no test predictions, a fold is missing, or runs are neither seeds nor folds.
     """
-    untested = [each.run_id for each in records if not each.tested]
+    untested = [each.run_id for each in runs if not each.tested]
     refuse([f"Run {run_id} has no test predictions: there is nothing to compare." for run_id in untested])
-    first = records[0]
-    if all(each.tested == first.tested for each in records[1:]):
-        return Side(name, tuple(records), folds=False)
-    for one, other in combinations(records, 2):
+    first = runs[0]
+    if all(each.tested == first.tested for each in runs[1:]):
+        return Side(name, tuple(runs), folds=False)
+    for one, other in combinations(runs, 2):
         if twice := sorted(one.tested & other.tested):
             raise ConfigError(
                 f"The runs of arm {name} are neither seeds, which test the same samples, nor folds, "
@@ -69,27 +69,27 @@ def side(name: str, records: Sequence[TrainedRun]) -> Side:
                 f"samples, such as {twice[0]}. For seeds train with split.seed=0 and seed=0,1,2; for folds "
                 "with one split.seed and split.fold=0,1,2."
             )
-    _refuse_missing_folds(name, records)
-    return Side(name, tuple(sorted(records, key=_fold)), folds=True)
+    _refuse_missing_folds(name, runs)
+    return Side(name, tuple(sorted(runs, key=_fold)), folds=True)
 
 
-def _fold(record: TrainedRun) -> int:
-    return int(record.config.split.get("fold", 0))
+def _fold(run: TrainedRun) -> int:
+    return int(run.config.split.get("fold", 0))
 
 
-def _refuse_missing_folds(name: str, records: Sequence[TrainedRun]) -> None:
+def _refuse_missing_folds(name: str, runs: Sequence[TrainedRun]) -> None:
     """Refuse folds that are missing or come from another manifest."""
-    first = records[0]
-    if any(each.manifest_hash != first.manifest_hash for each in records):
+    first = runs[0]
+    if any(each.manifest_hash != first.manifest_hash for each in runs):
         raise ConfigError(f"The runs of arm {name} are not folds of one data set: their manifests differ.")
     expected = int(first.config.split.get("folds") or 0)
-    given = list(map(_fold, records))
+    given = list(map(_fold, runs))
     if missing := sorted(set(range(expected)) - set(given)):
         raise ConfigError(
             f"Arm {name} lacks fold {', '.join(map(str, missing))} of {expected}; name the runs of all folds."
         )
     samples = first.samples.index
-    untested = samples[~samples.isin([sample for each in records for sample in each.tested])]
+    untested = samples[~samples.isin([sample for each in runs for sample in each.tested])]
     if len(untested):
         raise ConfigError(
             f"The folds of arm {name} leave {len(untested)} of {len(samples)} samples untested, such as "
@@ -103,10 +103,10 @@ def task_of(sides: Sequence[Side]) -> Task:
     Raises:
         ConfigError: Their classes differ.
     """
-    records = [each for side in sides for each in side.records]
-    first = records[0]
+    runs = [each for side in sides for each in side.runs]
+    first = runs[0]
     faults = []
-    for other in records[1:]:
+    for other in runs[1:]:
         if list(other.config.task.classes) != list(first.config.task.classes):
             faults.append(
                 f"Run {other.run_id} has the classes {', '.join(other.config.task.classes)}, {first.run_id} "
@@ -116,7 +116,7 @@ def task_of(sides: Sequence[Side]) -> Task:
     classes = tuple(map(str, first.config.task.classes))
     if len(classes) == 2:
         return Task(classes, bool(first.config.task.get("ordered", True)), {classes[1]: 1})
-    each = [dict(record.config.task.get("endpoints") or {}) for record in records]
+    each = [dict(run.config.task.get("endpoints") or {}) for run in runs]
     shared = {name: low for name, low in each[0].items() if all(other.get(name) == low for other in each)}
     return Task(classes, bool(first.config.task.get("ordered", True)), shared)
 
@@ -131,10 +131,10 @@ def refuse_other_patients(sides: Sequence[Side]) -> None:
     ours, faults = first.tested, []
     for other in others:
         theirs = other.tested
-        if other.records[0].manifest_hash != first.records[0].manifest_hash:
+        if other.runs[0].manifest_hash != first.runs[0].manifest_hash:
             faults.append(
-                f"{other.name} was made from another manifest ({other.records[0].manifest_hash[:12]}) than "
-                f"{first.name} ({first.records[0].manifest_hash[:12]}): other samples, groups or labels."
+                f"{other.name} was made from another manifest ({other.runs[0].manifest_hash[:12]}) than "
+                f"{first.name} ({first.runs[0].manifest_hash[:12]}): other samples, groups or labels."
             )
         elif not ours.index.equals(theirs.index):
             more, fewer = len(theirs.index.difference(ours.index)), len(ours.index.difference(theirs.index))
@@ -162,7 +162,7 @@ def refuse_shared_patients(sides: Sequence[Side]) -> None:
     faults = []
     for one, other in combinations(sides, 2):
         shared = set(one.tested[keys.GROUP_ID]) & set(other.tested[keys.GROUP_ID])
-        if shared and one.records[0].manifest_hash == other.records[0].manifest_hash:
+        if shared and one.runs[0].manifest_hash == other.runs[0].manifest_hash:
             faults.append(
                 f"{one.name} and {other.name} were tested on {len(shared)} groups in common: the cohorts are "
                 "not independent, and unpaired tests would be wrong; leave paired=false out."

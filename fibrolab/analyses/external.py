@@ -55,7 +55,7 @@ def run(config: DictConfig) -> str:
     with track(**resolved(config.tracking), name=settings.name, tags=tags) as tracked:
         known = environment.describe() | {"started": started.isoformat(timespec="seconds")}
         record(tracked, settings, resolved(settings), known)
-        _save_data(tracked.folder, before, data)
+        _write_data(tracked.folder, before, data)
         found = _audited(settings, data, before, tracked.folder)
         tracked.tag({"audit": found["verdict"]})
         auditing.announce(tracked.folder, found)
@@ -110,14 +110,14 @@ def _learnt_from(before: TrainedRun) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _renamed(frame: pd.DataFrame, run: str) -> pd.DataFrame:
-    """Prefix samples, groups and patients of the run with its id, to tell them from those of the new data."""
+    """Prefix the names of samples, groups and patients of the run with its id, which makes them unique."""
     names = [name for name in (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID) if name in frame]
     return frame.assign(
         **{name: frame[name].where(frame[name] == "", f"{run[:8]}/" + frame[name]) for name in names}
     )
 
 
-def _save_data(folder: Path, before: TrainedRun, data: LabelledData) -> None:
+def _write_data(folder: Path, before: TrainedRun, data: LabelledData) -> None:
     """Write manifest and split: training and validation of the earlier run, and the new test samples."""
     write_data(folder, data)
     for name, learnt in zip((keys.MANIFEST_FILE, keys.SPLIT_FILE), _learnt_from(before), strict=True):

@@ -27,14 +27,14 @@ class Fitted:
     features: pd.DataFrame
 
 
-def refuse_unlike(records: Sequence[TrainedRun]) -> None:
+def refuse_unlike(runs: Sequence[TrainedRun]) -> None:
     """Refuse runs that differ in samples, task or test set.
 
     Raises:
         ConfigError: The differences of all runs from the first.
     """
-    first, *others = records
-    faults = named_twice(each.run_id for each in records)
+    first, *others = runs
+    faults = named_twice(each.run_id for each in runs)
     for other in others:
         if other.manifest_hash != first.manifest_hash:
             faults.append(
@@ -55,7 +55,7 @@ def refuse_unlike(records: Sequence[TrainedRun]) -> None:
     refuse(faults)
 
 
-def gathered(name: str, records: Sequence[TrainedRun]) -> Fitted:
+def gathered(name: str, runs: Sequence[TrainedRun]) -> Fitted:
     """Gather the predictions of one arm: the folds of a cross-validation, or one run's validation set.
 
     The confidences of a test sample are averaged on the scale of the regression (logits or logarithms). The
@@ -64,22 +64,22 @@ def gathered(name: str, records: Sequence[TrainedRun]) -> Fitted:
 
     Args:
         name: Name of the arm, for its features and for messages.
-        records: Runs that `refuse_unlike` accepts.
+        runs: Runs that `refuse_unlike` accepts.
 
     Raises:
         DataError: A sample is in the validation part of several runs or, if there are several, of none.
         SplitError: A group is in both the validation and the test part.
     """
-    frame = pd.concat([each.predictions for each in records], ignore_index=True)
+    frame = pd.concat([each.predictions for each in runs], ignore_index=True)
     fit = frame[frame[keys.PARTITION] == keys.VALIDATION]
     test = frame[frame[keys.PARTITION] == keys.TEST].drop_duplicates(keys.SAMPLE_ID)
     _refuse_leaks(name, fit, test)
-    _refuse_gaps(name, fit, records)
-    order = records[0].samples.index
+    _refuse_gaps(name, fit, runs)
+    order = runs[0].samples.index
     rows = pd.concat([fit, test]).set_index(keys.SAMPLE_ID)
     order = order[order.isin(rows.index)]
     features = pd.DataFrame(regression.confidences(predictions.probabilities(frame)), frame[keys.SAMPLE_ID])
-    classes = list(records[0].config.task.classes)
+    classes = list(runs[0].config.task.classes)
     features.columns = [name] if len(classes) == 2 else [f"{name}_{each}" for each in classes]
     return Fitted(rows.loc[order, list(predictions.COLUMNS[1:])], features.groupby(level=0).mean().loc[order])
 
@@ -94,12 +94,12 @@ def _refuse_leaks(name: str, fit: pd.DataFrame, test: pd.DataFrame) -> None:
         )
 
 
-def _refuse_gaps(name: str, fit: pd.DataFrame, records: Sequence[TrainedRun]) -> None:
+def _refuse_gaps(name: str, fit: pd.DataFrame, runs: Sequence[TrainedRun]) -> None:
     """Refuse samples outside the test set that are not predicted exactly once."""
     counts = fit[keys.SAMPLE_ID].value_counts()
     faults = [f"{sample}: in the validation part of {n} runs" for sample, n in counts[counts > 1].items()]
-    if len(records) > 1:
-        samples = records[0].samples
+    if len(runs) > 1:
+        samples = runs[0].samples
         due = samples.index[samples[keys.PARTITION] != keys.TEST]
         faults += [f"{sample}: in the validation part of none" for sample in due[~due.isin(counts.index)]]
     if faults:

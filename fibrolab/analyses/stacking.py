@@ -48,23 +48,23 @@ def run(config: DictConfig) -> str:
     given = resolved(config)
     arms, columns = _checked(given)
     read_runs = {
-        name: [open_run(run_id, config.tracking.uri, NEEDED) for run_id in runs]
-        for name, runs in arms.items()
+        name: [open_run(run_id, config.tracking.uri, NEEDED) for run_id in run_ids]
+        for name, run_ids in arms.items()
     }
-    records = [each for runs in read_runs.values() for each in runs]
-    refuse_unlike(records)
-    found = {name: gathered(name, runs) for name, runs in read_runs.items()}
-    rows, features = joined(list(found.values()), records[0], columns, given["missing"])
-    classes = list(records[0].config.task.classes)
+    runs = [each for of_arm in read_runs.values() for each in of_arm]
+    refuse_unlike(runs)
+    found = {name: gathered(name, of_arm) for name, of_arm in read_runs.items()}
+    rows, features = joined(list(found.values()), runs[0], columns, given["missing"])
+    classes = list(runs[0].config.task.classes)
     frame, description = stack(rows, features, classes, given["penalty"], given["seed"])
     sources = {name: list(arm.features.columns) for name, arm in found.items()}
     alone = each_alone(rows, features, sources | {name: [name] for name in columns}, classes, given)
-    settings = _settings(given, records[0], "+".join([*found, *columns]))
+    settings = _settings(given, runs[0], "+".join([*found, *columns]))
     tags = {"model": settings.model.name, "data": settings.data.name, "split": settings.split.name}
     with track(**given["tracking"], name=config.name, tags=tags | {SOURCE: "fibrolab.stack"}) as tracked:
         known = environment.describe() | {"started": started.isoformat(timespec="seconds"), "device": "cpu"}
         record(tracked, settings, resolved(settings), known)
-        _save_data(tracked.folder, records, classes)
+        _write_data(tracked.folder, runs, classes)
         predictions.write(frame, tracked.folder / keys.PREDICTIONS_FILE)
         save_json(description | {"alone": alone}, tracked.folder / STACK_FILE)
         known |= {"seconds": round(time.monotonic() - clock, 1)}
@@ -219,18 +219,18 @@ def _settings(given: Mapping[str, Any], first: TrainedRun, model: str) -> DictCo
     return OmegaConf.create({**given, **shared, "model": {"name": model}})
 
 
-def _save_data(folder: Path, records: Sequence[TrainedRun], classes: Sequence[str]) -> None:
+def _write_data(folder: Path, runs: Sequence[TrainedRun], classes: Sequence[str]) -> None:
     """Write manifest, split and the most serious audit of the runs.
 
     All samples outside the test part are marked as training: networks or the regression were fitted on them.
     """
-    first = records[0]
+    first = runs[0]
     shutil.copyfile(first.folder / keys.MANIFEST_FILE, folder / keys.MANIFEST_FILE)
     split = pd.read_csv(first.folder / keys.SPLIT_FILE, dtype=str, keep_default_na=False)
     test = split[keys.PARTITION] == keys.TEST
     split[keys.PARTITION] = split[keys.PARTITION].where(test, keys.TRAIN)
     split.to_csv(folder / keys.SPLIT_FILE, index=False)
-    audited = max(records, key=lambda each: keys.VERDICTS.index(each.audit["verdict"]))
+    audited = max(runs, key=lambda each: keys.VERDICTS.index(each.audit["verdict"]))
     if (page := audited.folder / keys.AUDIT_PAGE).is_file():
         shutil.copyfile(page, folder / keys.AUDIT_PAGE)
     labels = first.samples[keys.Y_TRUE].to_numpy()

@@ -103,7 +103,7 @@ class Row:
     def verdict(self) -> str:
         """Comparison with the baseline in words."""
         side = "above" if _sign(self.metric) > 0 else "below"
-        words = {True: f"{side} its baseline", False: f"NOT {side} its baseline", None: "cannot be judged"}
+        words = {True: f"{side} its baseline", False: f"not {side} its baseline", None: "cannot be judged"}
         return words[self.above_baseline]
 
     def __str__(self) -> str:

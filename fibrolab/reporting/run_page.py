@@ -63,7 +63,7 @@ TABLES: dict[str, Callable[[Run], list[Sheet]]] = {  # in the order of the page
     "partitions": metric_sheets.partitions,
 }
 BESIDE = {  # files of the run's folder to which the page links
-    "model_card.md": "model card; questions that only the authors can answer are left open",
+    "model_card.md": "model card; items that only the authors can complete are left open",
     "checklist.html": "CLAIM and TRIPOD+AI checklists, completed as far as the run's records allow",
     "tables": "the tables of this page as CSV and LaTeX",
     "figures": "the figures of this page as PNG and SVG",

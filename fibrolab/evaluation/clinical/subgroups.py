@@ -165,6 +165,6 @@ def multiplicity(table: pd.DataFrame, level: float = 0.95) -> str:
     if missing < 1 - 1e-9:
         return ""
     return (
-        f"of {intervals} intervals at {100 * level:g} % about {missing:.1f} miss by chance alone: a subgroup "
-        "that stands out is a hypothesis, not a finding"
+        f"of {intervals} intervals at {100 * level:g} %, about {missing:.1f} are expected to miss the true "
+        "value by chance: a subgroup that differs is a hypothesis, not a finding"
     )

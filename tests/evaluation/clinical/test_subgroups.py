@@ -191,8 +191,8 @@ def test_many_intervals_have_a_note_on_multiplicity_and_few_have_none():
     frame, manifest = clinic()
     many = table(frame, manifest, STAGES, True, resamples=50)
     drawn = many["low"].notna().sum()
-    told = multiplicity(many)
-    assert told.startswith(f"of {drawn} intervals at 95 % about {drawn * (1 - 0.95):.1f} miss by chance")
+    note = multiplicity(many)
+    assert note.startswith(f"of {drawn} intervals at 95 %, about {drawn * (1 - 0.95):.1f} are expected")
     few = table(frame, manifest[[keys.SCANNER]], STAGES, True, resamples=50)
     assert multiplicity(few) == ""
 

@@ -198,9 +198,7 @@ def test_perfect_predictions_have_scores_of_one_and_errors_of_zero():
     values = evaluate(y_true, np.eye(5)[y_true], STAGES)
     faults = {"mae", *SUMMED, *(f"lr_minus_{stage}" for stage in STAGES)}
     assert all(values.pop(name)[0] == 0.0 for name in faults)
-    assert all(
-        np.isnan(values.pop(f"lr_plus_{stage}")[0]) for stage in STAGES
-    )  # no false positives
+    assert all(np.isnan(values.pop(f"lr_plus_{stage}")[0]) for stage in STAGES)  # no false positives
     assert all(value[0] == 1.0 for value in values.values())
 
 
