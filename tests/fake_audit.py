@@ -47,17 +47,17 @@ def found() -> dict[str, Any]:
     """One finding of each level."""
     findings = [
         {"key": "exact_leak", "level": "fail", "sentence": "93.8\u00a0% of the test images leak."},
-        {"key": "label_slices", "level": "warning", "sentence": "The labels look dealt out in slices."},
-        {"key": "near_copies", "level": "note", "sentence": "353 distinct images lie in 90 clusters."},
+        {"key": "label_slices", "level": "warning", "sentence": "The labels may have been assigned in blocks."},
+        {"key": "near_copies", "level": "note", "sentence": "353 distinct images are in 90 clusters."},
     ]
     return {"findings": findings, "warnings": [finding["sentence"] for finding in findings[:2]]}
 
 
 def measured() -> dict[str, Any]:
-    """What the parts of the audit measured."""
+    """Measurements of the parts of the audit."""
     spread = {"mean": 0.956, "sd": 0.007}
-    shares = {"exact": 0.938, "near": 0.94, "groups": 0.8, "patients": None, "lookup": 0.939}
-    random = dict.fromkeys(shares, spread) | {"patients": None}
+    on_this_split = {"exact": 0.938, "near": 0.94, "groups": 0.8, "patients": None, "lookup": 0.939}
+    random = dict.fromkeys(on_this_split, spread) | {"patients": None}
     cluster = {
         "kind": "identical",
         "size": 18,
@@ -81,7 +81,7 @@ def measured() -> dict[str, Any]:
             "grouped": {"majority": baseline(0.161), "nearest_neighbour": baseline(0.439)},
         },
         "baselines_on": 6323,
-        "leakage": {"run": shares, "random": random, "literature": random, "draws": 20},
+        "leakage": {"run": on_this_split, "random": random, "literature": random, "draws": 20},
         "copies": dict.fromkeys(("bytes", "pixels", "near"), summary),
         "clusters": [cluster, cluster | {"kind": "near", "patients": 3, "labels": {"F0": 18}}],
         "confounding": {

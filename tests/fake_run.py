@@ -12,7 +12,7 @@ from fibrolab.evaluation import predictions, score
 from fibrolab.storage import write_table
 
 CLASSES = ("F0", "F1", "F2", "F3", "F4")
-SHARES = (0.33, 0.14, 0.13, 0.13, 0.27)
+FREQUENCIES = (0.33, 0.14, 0.13, 0.13, 0.27)
 
 
 def make(folder: Path, classes: tuple[str, ...] = CLASSES, n: int = 300, skill: float = 2.2) -> Path:
@@ -41,8 +41,8 @@ def make(folder: Path, classes: tuple[str, ...] = CLASSES, n: int = 300, skill: 
 def predicted(classes: tuple[str, ...], n: int, skill: float) -> pd.DataFrame:
     """Predictions of n test and n validation samples, three a patient."""
     random = np.random.default_rng(0)
-    shares = np.resize(SHARES, len(classes))
-    truth = random.choice(len(classes), size=2 * n, p=shares / shares.sum())
+    frequencies = np.resize(FREQUENCIES, len(classes))
+    truth = random.choice(len(classes), size=2 * n, p=frequencies / frequencies.sum())
     distance = np.abs(np.arange(len(classes)) - truth[:, None])  # (2 n, K): neighbouring stages are confused
     scores = -skill * distance + random.normal(size=distance.shape) * 1.6
     probabilities = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
@@ -94,7 +94,7 @@ def config(classes: tuple[str, ...]) -> dict[str, object]:
 
 def audit(classes: tuple[str, ...], n: int) -> dict[str, object]:
     """An audit that found some copies and left one file out."""
-    counts = [round(n * share) for share in np.resize(SHARES, len(classes))]
+    counts = [round(n * frequency) for frequency in np.resize(FREQUENCIES, len(classes))]
     part = dict(zip(classes, counts, strict=True))
     return {
         "verdict": "warning",

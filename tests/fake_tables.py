@@ -10,7 +10,7 @@ from fibrolab import keys
 
 LEVELS = ("sample", "patient", "patient max", "patient vote")
 RULES = ("half", "youden", "sensitivity", "specificity")
-SHARES = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "ppv", "npv")
+PROPORTIONS = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "ppv", "npv")
 ENDPOINTS = {"ge_F2": 2, "ge_F3": 3, "ge_F4": 4}
 
 
@@ -42,9 +42,9 @@ def endpoints() -> pd.DataFrame:
         shared = {"level": level, "endpoint": endpoint}
         area = "logit clustered DeLong" if level == "sample" else "logit DeLong"
         rows.append(shared | {"rule": "", "metric": "auc"} | estimate(0.86, area, width=0.04))
-        for rule, metric in product(RULES, (*SHARES, "lr_plus", "lr_minus", "f1")):
+        for rule, metric in product(RULES, (*PROPORTIONS, "lr_plus", "lr_minus", "f1")):
             shared |= {"rule": rule, "threshold": 0.5 if rule == "half" else 0.37, "metric": metric}
-            method = "Wilson" if metric in SHARES else "percentile"
+            method = "Wilson" if metric in PROPORTIONS else "percentile"
             value = {"lr_plus": 4.2, "lr_minus": 0.31}.get(metric, 0.78)
             found = estimate(value, method)
             if metric == "lr_plus" and rule == "specificity":

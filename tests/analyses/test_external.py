@@ -61,8 +61,8 @@ def test_thresholds_on_another_site_are_those_of_the_validation_part_of_the_run(
     assert set(kept["sample_id"]).isdisjoint(predictions.select(new, keys.TEST)["sample_id"])
     assert len(predictions.select(new, keys.TEST)) == 120
     split = pd.read_csv(after / keys.SPLIT_FILE)
-    learnt = pd.read_csv(before / keys.SPLIT_FILE).query("partition != 'test'")
-    assert (split["partition"] != "test").sum() == len(learnt)
+    used = pd.read_csv(before / keys.SPLIT_FILE).query("partition != 'test'")
+    assert (split["partition"] != "test").sum() == len(used)
     assert (after / keys.REPORT_FILE).stat().st_size > 10_000
     endpoints = pd.read_csv(after / "endpoints.csv").query("rule == 'youden'")
     ours = pd.read_csv(before / "endpoints.csv").query("rule == 'youden'")

@@ -141,8 +141,8 @@ def test_thirty_groups_are_enough_and_twenty_nine_are_few():
     frame[keys.SITE] = np.where(np.arange(len(frame)) % 59 < 30, "thirty", "fewer")
     manifest = frame[[keys.SAMPLE_ID]].set_index(keys.SAMPLE_ID)
     found = subgroups.table(frame, manifest, STAGES, ordered=True, resamples=50).query("metric == 'mae'")
-    told = found.set_index("value")["note"].str.contains("fewer than 30 groups")
-    assert told.to_dict() == {"fewer": True, "thirty": False}
+    narrow = found.set_index("value")["note"].str.contains("fewer than 30 groups")
+    assert narrow.to_dict() == {"fewer": True, "thirty": False}
 
 
 @pytest.mark.parametrize(("groups", "scores"), [(5, [5, 4, 5, 2, 4]), (6, [2, 4, 2, 1, 2])])

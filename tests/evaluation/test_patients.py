@@ -198,9 +198,9 @@ def test_the_baseline_of_patients_counts_each_of_them_once(run):
     )
     once = manifest.drop_duplicates(["patient_id", "partition"])
     commonest = once.loc[once["partition"] == "train", "y_true"].mode()[0]
-    share = (once.loc[once["partition"] == "test", "y_true"] == commonest).mean()
+    frequency = (once.loc[once["partition"] == "test", "y_true"] == commonest).mean()
     written = pd.read_csv(run / patients.PATIENTS_FILE, index_col="metric")
-    assert written.loc["accuracy", "baseline"] == pytest.approx(share)
+    assert written.loc["accuracy", "baseline"] == pytest.approx(frequency)
 
 
 def test_both_levels_are_printed_and_reported(run, capsys):

@@ -25,8 +25,8 @@ def measured(**columns: list[float]) -> Run:
 
 
 def test_intervals_with_low_coverage_are_named() -> None:
-    told = [finding.text for finding in findings.cautions(measured(coverage=[0.894, 0.94, np.nan]))]
-    assert told == [
+    named = [finding.text for finding in findings.cautions(measured(coverage=[0.894, 0.94, np.nan]))]
+    assert named == [
         "Some 95\u00a0% confidence intervals are too narrow: in the most similar simulated studies they "
         "contained "
         "the true value in only 89.4\u00a0% (Accuracy)."
@@ -77,11 +77,11 @@ def test_without_recorded_coverage_there_is_no_caution() -> None:
     assert findings.cautions(measured()) == []
 
 
-@pytest.mark.parametrize(("n", "told"), [(84, True), (87, True), (90, False)])
-def test_few_groups_have_a_caution(n: int, told: bool) -> None:
+@pytest.mark.parametrize(("n", "named"), [(84, True), (87, True), (90, False)])
+def test_few_groups_have_a_caution(n: int, named: bool) -> None:
     frame = fake_run.predicted(fake_run.CLASSES, n, skill=2.0)
     texts = [finding.text for finding in findings.cautions(Run(Path(), config=CONFIG, predictions=frame))]
-    assert any(f"only {n // 3} independent units" in text for text in texts) is told
+    assert any(f"only {n // 3} independent units" in text for text in texts) is named
 
 
 def test_end_points_without_a_threshold_are_named_with_rule_and_level() -> None:

@@ -76,7 +76,7 @@ def test_latex_commands_in_names_are_escaped() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("86.4\u00a0%", r"86.4~\%"),
         ("\u2212.012", "$-$.012"),
@@ -88,8 +88,8 @@ def test_latex_commands_in_names_are_escaped() -> None:
         ("two\n  lines", "two lines"),
     ],
 )
-def test_unicode_signs_become_commands(text: str, told: str) -> None:
-    assert latex.escaped(text) == told
+def test_unicode_signs_become_commands(text: str, expected: str) -> None:
+    assert latex.escaped(text) == expected
 
 
 def test_a_name_in_brackets_is_not_an_argument_of_the_previous_line() -> None:

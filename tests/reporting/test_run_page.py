@@ -198,9 +198,9 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 def test_a_failed_audit_is_the_first_caution(folder: Path) -> None:
     amend(folder, keys.AUDIT_FILE, verdict="fail", warnings=["12 groups cross partitions."])
-    told = cautions_of(folder)
-    assert next(iter(told)).startswith("The data failed the audit")
-    assert told["12 groups cross partitions."] is False
+    texts = cautions_of(folder)
+    assert next(iter(texts)).startswith("The data failed the audit")
+    assert texts["12 groups cross partitions."] is False
     text = run_page.write(folder).read_text()
     assert 'class="findings grave"' in text
     assert text.index("12 groups cross partitions.") < text.index('<h2 id="result">')
@@ -221,9 +221,9 @@ def test_a_missing_audit_page_is_not_linked(folder: Path) -> None:
 
 def test_failures_of_the_audit_are_grave_and_its_warnings_are_not(folder: Path) -> None:
     amend(folder, keys.AUDIT_FILE, **fake_audit.audit())
-    told = cautions_of(folder)
-    assert [grave for text, grave in told.items() if "test images leak" in text] == [True]
-    assert [grave for text, grave in told.items() if "dealt out in slices" in text] == [False]
+    texts = cautions_of(folder)
+    assert [grave for text, grave in texts.items() if "test images leak" in text] == [True]
+    assert [grave for text, grave in texts.items() if "assigned in blocks" in text] == [False]
 
 
 def test_the_headline_is_compared_with_the_highest_baseline(folder: Path) -> None:
@@ -250,8 +250,8 @@ def test_a_leaky_split_has_a_caution_even_without_an_audit(folder: Path) -> None
 
 
 def test_guessing_does_not_exceed_its_baseline(tmp_path: Path) -> None:
-    told = cautions_of(fake_run.make(tmp_path, n=60, skill=0.0))
-    assert sum("does not clearly exceed its baseline" in text for text in told) == 3
+    texts = cautions_of(fake_run.make(tmp_path, n=60, skill=0.0))
+    assert sum("does not clearly exceed its baseline" in text for text in texts) == 3
 
 
 def test_a_class_absent_from_the_test_is_named(folder: Path) -> None:

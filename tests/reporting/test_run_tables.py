@@ -187,12 +187,12 @@ def test_a_remark_common_to_all_measures_is_on_the_cut_off() -> None:
     table.loc[table["rule"] == "published", "note"] = "depends on the machine"
     table.loc[(table["rule"] == "published") & (table["metric"] == "npv"), "note"] += "; few patients"
     sheet = run_page.tables(having(comparators=table))["comparators"][0]
-    told = dict(sheet.notes)
+    noted = dict(sheet.notes)
     found = cells(sheet)["LSM, published"]
-    assert [told[mark] for mark in found[3][2].split(", ")] == ["Castera 2005.", "Depends on the machine."]
+    assert [noted[mark] for mark in found[3][2].split(", ")] == ["Castera 2005.", "Depends on the machine."]
     marked = [mark for _, _, marks in found[4:] for mark in marks.split(", ")]
-    assert [told[mark] for mark in marked].count("Few patients.") == 1
-    assert "Depends on the machine." not in [told[mark] for mark in marked]
+    assert [noted[mark] for mark in marked].count("Few patients.") == 1
+    assert "Depends on the machine." not in [noted[mark] for mark in marked]
 
 
 def test_a_comparison_of_areas_only_has_its_lines() -> None:
@@ -230,8 +230,8 @@ def test_the_table_of_the_headline_has_mean_and_sd_of_the_resamples(run: Path) -
     record = runs.read(run).metrics
     assert record is not None
     known = record.set_index("metric").loc["accuracy"]
-    told = sheet.lines[0].cells[place].text
-    assert told == f"{100 * known['mean']:.1f} ± {100 * known['sd']:.1f}"
+    noted = sheet.lines[0].cells[place].text
+    assert noted == f"{100 * known['mean']:.1f} ± {100 * known['sd']:.1f}"
 
 
 def test_without_endpoints_csv_end_points_are_at_one_half() -> None:
@@ -265,9 +265,9 @@ def test_a_repeated_footnote_is_listed_once_and_marks_continue_after_z() -> None
 def test_each_mark_has_one_text(texts: list[str]) -> None:
     notes = Footnotes()
     marks = {text: notes.marks(text) for text in texts}
-    told = dict(notes.notes)
-    assert len(told) == len(notes.notes) == len(set(texts) - {""})
-    assert all(told[mark] == text for text, mark in marks.items() if text)
+    noted = dict(notes.notes)
+    assert len(noted) == len(notes.notes) == len(set(texts) - {""})
+    assert all(noted[mark] == text for text, mark in marks.items() if text)
 
 
 def test_the_name_of_a_table_gives_a_valid_file_name() -> None:
@@ -275,8 +275,8 @@ def test_the_name_of_a_table_gives_a_valid_file_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("remark", "told"),
+    ("remark", "noted"),
     [("", ""), ("one group only", "One group only."), ("Why?", "Why?"), (" no data. ", "No data.")],
 )
-def test_a_remark_becomes_a_sentence(remark: str, told: str) -> None:
-    assert vocabulary.sentence(remark) == told
+def test_a_remark_becomes_a_sentence(remark: str, noted: str) -> None:
+    assert vocabulary.sentence(remark) == noted

@@ -45,12 +45,12 @@ def test_csv_reads_back_with_a_cell_a_column(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("small", "told"),
+    ("small", "expected"),
     [("[66.0, 83.1]", "75.5 [66.0, 83.1]"), ("18 positive", "75.5, 18 positive"), ("", "75.5")],
 )
-def test_an_interval_follows_its_value_and_text_follows_a_comma(small: str, told: str) -> None:
+def test_an_interval_follows_its_value_and_text_follows_a_comma(small: str, expected: str) -> None:
     rows = list(csv.reader(io.StringIO(table_files.as_csv(sheet("F0", Cell("75.5", small))))))
-    assert rows[1] == ["F0", told]
+    assert rows[1] == ["F0", expected]
 
 
 @pytest.mark.parametrize("name", ["=1+1", "@x", "+1", "-x"])

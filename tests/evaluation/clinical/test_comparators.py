@@ -107,17 +107,17 @@ def test_the_table_agrees_with_scikit_learn_and_statsmodels_on_the_patients():
             rows = found[(found["marker"] == marker) & (found["endpoint"] == name)]
             assert one(rows, metric="auc")["value"] == pytest.approx(roc_auc_score(truth, test[marker]))
             (tn, fp), (fn, tp) = confusion_matrix(truth, test[marker] >= cut)
-            shares = {
+            counts = {
                 "sensitivity": (tp, tp + fn),
                 "specificity": (tn, tn + fp),
                 "ppv": (tp, tp + fp),
                 "npv": (tn, tn + fn),
             }
-            for metric, (hits, n) in shares.items():
+            for metric, (hits, n) in counts.items():
                 row = one(rows, rule="published", metric=metric)
                 low, high = proportion_confint(hits, n, method="wilson") if n else (np.nan, np.nan)
-                told = [row["value"], row["low"], row["high"]]
-                assert told == pytest.approx([hits / n if n else np.nan, low, high], nan_ok=True)
+                limits = [row["value"], row["low"], row["high"]]
+                assert limits == pytest.approx([hits / n if n else np.nan, low, high], nan_ok=True)
             assert set(rows.loc[rows["rule"] == "published", "cutoff"]) == {cut}
 
 

@@ -87,9 +87,9 @@ def test_intervals_are_wilsons_and_those_of_the_bootstrap_over_groups():
     part = rows_of(frame, manifest, keys.SITE, "south")
     groups = part[keys.GROUP_ID].to_numpy()
     answer = part[keys.probability_columns(5)].to_numpy().argmax(axis=1)
-    share = proportions.estimate(answer == part[keys.Y_TRUE], None, groups, 0.9)
+    proportion = proportions.estimate(answer == part[keys.Y_TRUE], None, groups, 0.9)
     row = one(found, keys.SITE, "south", "accuracy")
-    assert (row["low"], row["high"], row["method"]) == (share.low, share.high, "clustered Wilson")
+    assert (row["low"], row["high"], row["method"]) == (proportion.low, proportion.high, "clustered Wilson")
     errors = np.abs(answer - part[keys.Y_TRUE].to_numpy())
 
     def measure(weights):
@@ -170,8 +170,8 @@ def test_an_area_over_fewer_classes_has_a_note():
 
 def test_a_subgroup_without_an_error_has_no_bootstrap_interval_of_zero_width():
     frame, manifest = clinic()
-    sure = np.eye(5)[frame[keys.Y_TRUE]]
-    frame[keys.probability_columns(5)] = sure
+    perfect = np.eye(5)[frame[keys.Y_TRUE]]
+    frame[keys.probability_columns(5)] = perfect
     found = table(frame, manifest, STAGES, True, resamples=50)
     row = one(found, keys.SITE, "north", "mae")
     assert row["estimate"] == 0
@@ -200,11 +200,11 @@ def test_many_intervals_have_a_note_on_multiplicity_and_few_have_none():
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from([*"abcdefghijklmnopqrst", "", " "]), min_size=1, max_size=80))
 def test_the_twelve_most_frequent_values_are_kept(values):
-    told = commonest(pd.Series(values))
-    assert len(set(told) - {OTHER, UNKNOWN}) <= MOST
-    assert (told == UNKNOWN).tolist() == [not value.strip() for value in values]
-    pooled = {value for value, name in zip(values, told, strict=True) if name == OTHER}
-    kept = {value for value, name in zip(values, told, strict=True) if name == value}
+    grouped = commonest(pd.Series(values))
+    assert len(set(grouped) - {OTHER, UNKNOWN}) <= MOST
+    assert (grouped == UNKNOWN).tolist() == [not value.strip() for value in values]
+    pooled = {value for value, name in zip(values, grouped, strict=True) if name == OTHER}
+    kept = {value for value, name in zip(values, grouped, strict=True) if name == value}
     assert all(values.count(one) >= values.count(other) for one in kept for other in pooled)
 
 

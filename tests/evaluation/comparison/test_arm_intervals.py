@@ -29,10 +29,10 @@ ACCURACY = Measure(HEADLINE, "accuracy")
 def test_an_arm_of_seeds_has_their_mean_and_sd():
     frames = [predictions_of(1.2, seed) for seed in range(3)]
     arms = [arm_from_runs("a", [predictions_of(1.0, 9)], TASK), arm_from_runs("b", frames, TASK)]
-    shares = [accuracy_score(rows[keys.Y_TRUE], decided(rows)) for rows in map(of_test, frames)]
+    accuracies = [accuracy_score(rows[keys.Y_TRUE], decided(rows)) for rows in map(of_test, frames)]
     row = one(compared(arms), "accuracy", against="")
-    assert row["value"] == pytest.approx(np.mean(shares))
-    assert row["sd"] == pytest.approx(np.std(shares, ddof=1))
+    assert row["value"] == pytest.approx(np.mean(accuracies))
+    assert row["sd"] == pytest.approx(np.std(accuracies, ddof=1))
     assert one(compared(arms), "auc", "ge_F2")["method"] == "t over patients and trainings"
 
 
@@ -40,15 +40,15 @@ def test_the_interval_of_a_mean_of_seeds_includes_patients_and_seeds():
     frames = [predictions_of(skill, seed, n=300) for seed, skill in enumerate((0.8, 1.2, 1.6))]
     arms = [arm_from_runs("a", [predictions_of(1.0, 9, n=300)], TASK), arm_from_runs("b", frames, TASK)]
     draws = resampled_values(arms[1], TASK, 400, seed=0)[ACCURACY]
-    shares = measured(arms[1], TASK)[ACCURACY][:, 0]
-    patients, between = draws.mean(axis=0).var(ddof=1), shares.var(ddof=1) / 3
+    accuracies = measured(arms[1], TASK)[ACCURACY][:, 0]
+    patients, between = draws.mean(axis=0).var(ddof=1), accuracies.var(ddof=1) / 3
     within = (draws - draws.mean(axis=0)).var(axis=1, ddof=1).sum() / (3 * 2)  # of patients, by training
     patients, within = patients * 300 / 299, within * 300 / 299
     variance = patients + between - within
     df = variance**2 / (patients**2 / 299 + between**2 / 2)
     half = student.isf(0.025, df) * np.sqrt(variance)
     row = one(compared(arms), "accuracy", against="")
-    assert (row["low"], row["high"]) == pytest.approx((shares.mean() - half, shares.mean() + half))
+    assert (row["low"], row["high"]) == pytest.approx((accuracies.mean() - half, accuracies.mean() + half))
 
 
 def test_one_good_seed_does_not_make_an_arm_significantly_better():
@@ -76,14 +76,14 @@ def test_folds_are_pooled_and_tested_by_the_corrected_resampled_t_test():
     frames = {name: folded(skill, seed) for seed, (name, skill) in enumerate({"a": 1.0, "b": 1.4}.items())}
     arms = [arm_from_runs(name, each, TASK, folds=True) for name, each in frames.items()]
     arms = [replace(arm, sizes=(120.0, 40.0)) for arm in arms]
-    shares = {
+    accuracies = {
         name: np.array([accuracy_score(rows[keys.Y_TRUE], decided(rows)) for rows in map(of_test, each)])
         for name, each in frames.items()
     }
     table = compared(arms)
     mean = one(table, "accuracy", against="", family="folds")
-    assert (mean["value"], mean["sd"]) == pytest.approx((shares["b"].mean(), shares["b"].std(ddof=1)))
-    gaps = shares["b"] - shares["a"]
+    assert (mean["value"], mean["sd"]) == pytest.approx((accuracies["b"].mean(), accuracies["b"].std(ddof=1)))
+    gaps = accuracies["b"] - accuracies["a"]
     error = gaps.std(ddof=1) * np.sqrt(1 / 4 + 40 / 120)
     row = one(table, "accuracy", family="folds")
     assert row["p"] == pytest.approx(2 * student.sf(abs(gaps.mean() / error), 3))

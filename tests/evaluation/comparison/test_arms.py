@@ -77,9 +77,9 @@ def test_two_cohorts_of_one_size_have_different_resamples():
     arms = [arm_from_runs(name, [each], TASK) for name, each in (("a", frame), ("b", copied))]
     row = one(compared(arms, paired=False), "accuracy")
     assert row["value"] == 0
-    share = one(compared(arms, paired=False), "accuracy", against="")["value"]
+    mean_accuracy = one(compared(arms, paired=False), "accuracy", against="")["value"]
     assert row["high"] - row["low"] == pytest.approx(
-        2 * 1.96 * np.sqrt(2 * share * (1 - share) / 120), rel=0.2
+        2 * 1.96 * np.sqrt(2 * mean_accuracy * (1 - mean_accuracy) / 120), rel=0.2
     )
 
 

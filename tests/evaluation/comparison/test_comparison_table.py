@@ -169,8 +169,8 @@ def test_two_cohorts_are_compared_by_unpaired_tests():
     assert (row["p"], row["low"], row["high"]) == pytest.approx((expected.p, expected.low, expected.high))
     row = one(table, "accuracy")
     assert (row["method"], row["groups"]) == ("bootstrap of each cohort", 210)
-    shares = [measured(arm, TASK)[ACCURACY][0, 0] for arm in (a, b)]
-    error = np.sqrt(shares[0] * (1 - shares[0]) / 120 + shares[1] * (1 - shares[1]) / 90)
+    accuracies = [measured(arm, TASK)[ACCURACY][0, 0] for arm in (a, b)]
+    error = np.sqrt(accuracies[0] * (1 - accuracies[0]) / 120 + accuracies[1] * (1 - accuracies[1]) / 90)
     assert row["high"] - row["low"] == pytest.approx(2 * 1.96 * error, rel=0.08)
 
 

@@ -76,11 +76,11 @@ def test_patients_of_unequal_numbers_of_samples_count_as_fewer():
     values = [measured(arm, TASK)[ACCURACY][:, 0] for arm in arms]
     draws = [resampled_values(arm, TASK, 200, 0)[ACCURACY] for arm in arms]
     sizes = np.bincount(member[kept])
-    worth = sizes.sum() ** 2 / (sizes**2).sum()
-    error = (draws[0] - draws[1]).std(ddof=1) * np.sqrt(worth / (worth - 1))
+    effective = sizes.sum() ** 2 / (sizes**2).sum()
+    error = (draws[0] - draws[1]).std(ddof=1) * np.sqrt(effective / (effective - 1))
     found = contrast(ACCURACY, *arms, values, draws, TASK)
-    assert worth < 28
-    assert found.p == pytest.approx(2 * student.sf(abs(found.difference) / error, worth - 1))
+    assert effective < 28
+    assert found.p == pytest.approx(2 * student.sf(abs(found.difference) / error, effective - 1))
 
 
 def test_p_may_be_smaller_than_one_over_the_number_of_resamples():

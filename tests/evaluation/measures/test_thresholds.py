@@ -19,7 +19,7 @@ def validations(draw):
     return rng.integers(levels, size=n) / levels + 0.2 * positive, positive
 
 
-def shares(scores, positive, threshold):
+def sensitivity_and_specificity(scores, positive, threshold):
     """Sensitivity and specificity of `score >= threshold`."""
     return (scores[positive] >= threshold).mean(), (scores[~positive] < threshold).mean()
 
@@ -32,9 +32,9 @@ targets = st.sampled_from([0.5, 0.7, 0.9, 0.95, 1.0])
 def test_the_target_sensitivity_is_reached_on_validation_by_no_higher_threshold(case, target):
     scores, positive = case
     threshold = chosen(scores, positive, "sensitivity", target)
-    assert shares(scores, positive, threshold.value)[0] >= target
+    assert sensitivity_and_specificity(scores, positive, threshold.value)[0] >= target
     for higher in np.unique(scores[scores > threshold.value]):
-        assert shares(scores, positive, higher)[0] < target
+        assert sensitivity_and_specificity(scores, positive, higher)[0] < target
 
 
 @settings(max_examples=80, deadline=None)
@@ -42,7 +42,7 @@ def test_the_target_sensitivity_is_reached_on_validation_by_no_higher_threshold(
 def test_the_target_specificity_is_reached_on_validation_by_no_lower_threshold(case, target):
     scores, positive = case
     threshold = chosen(scores, positive, "specificity", target)
-    kept = [t for t in np.unique(scores) if shares(scores, positive, t)[1] >= target]
+    kept = [t for t in np.unique(scores) if sensitivity_and_specificity(scores, positive, t)[1] >= target]
     if kept:
         assert threshold.value == kept[0]
     else:
@@ -56,10 +56,10 @@ def test_youdens_threshold_is_the_lowest_with_the_largest_index_on_scikit_learns
     scores, positive = case
     threshold = chosen(scores, positive, "youden").value
     false, true, _ = roc_curve(positive, scores, drop_intermediate=False)
-    found, spared = shares(scores, positive, threshold)
+    found, spared = sensitivity_and_specificity(scores, positive, threshold)
     assert found + spared - 1 == pytest.approx((true - false).max())
     for lower in np.unique(scores[scores < threshold]):
-        assert sum(shares(scores, positive, lower)) < found + spared - 1e-12
+        assert sum(sensitivity_and_specificity(scores, positive, lower)) < found + spared - 1e-12
 
 
 @settings(max_examples=40, deadline=None)

@@ -214,8 +214,8 @@ def test_the_calibration_error_has_its_expectation_by_chance_instead_of_an_inter
     row = calm[calm["probabilities"] == "as predicted"].loc["ece"]
     assert math.isnan(row["low"])
     assert row["value"] == pytest.approx(by_chance(row["note"]), abs=0.04)
-    sure = table(run(300, heat=4.0), STAGES, resamples=10, levels=("sample",)).set_index("measure")
-    row = sure[sure["probabilities"] == "as predicted"].loc["ece"]
+    overconfident = table(run(300, heat=4.0), STAGES, resamples=10, levels=("sample",)).set_index("measure")
+    row = overconfident[overconfident["probabilities"] == "as predicted"].loc["ece"]
     assert row["value"] > 3 * by_chance(row["note"])
 
 
