@@ -47,7 +47,7 @@ def found() -> dict[str, Any]:
     """One finding of each level."""
     findings = [
         {"key": "exact_leak", "level": "fail", "sentence": "93.8\u00a0% of the test images leak."},
-        {"key": "label_slices", "level": "warning", "sentence": "The labels may have been assigned in blocks."},
+        {"key": "label_slices", "level": "warning", "sentence": "The labels look assigned in blocks."},
         {"key": "near_copies", "level": "note", "sentence": "353 distinct images are in 90 clusters."},
     ]
     return {"findings": findings, "warnings": [finding["sentence"] for finding in findings[:2]]}
