@@ -1,4 +1,4 @@
-"""Clinical markers evaluated like any arm, and the run beside each marker on the same patients."""
+"""Clinical markers, evaluated like an arm, and the run on the same patients as each marker."""
 
 import math
 import re
@@ -15,7 +15,7 @@ from fibrolab.evaluation.intervals import delong
 from fibrolab.evaluation.intervals.estimate import Estimate
 from fibrolab.evaluation.measures import operating_points, thresholds
 
-# `beside` is the marker whose patients a row is on: the same in its own rows and in those of the run.
+# `beside`: the marker on whose patients a row is measured, in the rows of the marker and in those of the run.
 COLUMNS = (
     "marker", "endpoint", "n", "n_positive", "rule", "cutoff", "source", "metric",
     "value", "low", "high", "method", "p_auc", "note", "beside",
@@ -84,7 +84,7 @@ def table(
     endpoints: Mapping[str, int],
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """Evaluate every marker at every end point on the test patients who have it, with the run beside it.
+    """Evaluate every marker, and the run, at every end point on the test patients who have the marker.
 
     Rows are patients and stages (`markers.of_patients`). Cut-offs are the published ones, and one fitted by
     Youden's index on the validation patients who have the marker, as the thresholds of the networks are.

@@ -1,4 +1,4 @@
-"""Decision curve analysis: net benefit of acting on a score, against treating all patients or none."""
+"""Decision curve analysis: net benefit of treating by a score, against treating all patients or none."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Decision:
 
     Attributes:
         thresholds: Threshold probabilities, .01 to .99 (T,).
-        run: Net benefit of acting on the score (T,).
+        run: Net benefit of treating by the score (T,).
         all: Net benefit of treating all patients (T,); that of treating none is 0.
         low: Lower end of the pointwise interval of `run` (T,); NaN where there is none.
         high: Upper end (T,).
