@@ -149,7 +149,7 @@ def test_with_too_few_validation_patients_every_set_contains_every_class_with_a_
     rows = table(clinic(8, 30), STAGES, alphas=(0.1, 0.2), levels=("sample",)).set_index(["alpha", "stage"])
     assert rows.loc[(0.1, "all"), "coverage"] == 1.0
     assert rows.loc[(0.1, "all"), "mean_size"] == 5.0
-    assert "8 validation groups, 90 % takes 9" in rows.loc[(0.1, "F2"), "note"]
+    assert "8 validation groups, where 90 % needs 9" in rows.loc[(0.1, "F2"), "note"]
     assert "takes" not in rows.loc[(0.2, "all"), "note"]
 
 
