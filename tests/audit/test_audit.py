@@ -1,4 +1,4 @@
-"""The audit as a whole: planted faults are found, graded and said; a clean set passes clean."""
+"""The whole audit: faults of constructed data are found with the right level; clean data have none."""
 
 import json
 from dataclasses import replace
@@ -11,7 +11,7 @@ from fibrolab import keys
 from fibrolab.data.audit import audit
 from fibrolab.data.splits import Split, all_test, holdout, undrawn
 
-# Contents, labels and partitions: train 0 1 2 3 | validation 4 | test 0 1 5 6 7 8 9 10, where 5 looks like 3.
+# Contents, labels and partitions: train 0 1 2 3 | validation 4 | test 0 1 5 6 7 8 9 10, where 5 is near 3.
 CONTENTS = [0, 1, 2, 3, 4, 0, 1, 5, 6, 7, 8, 9, 10]
 LABELS = [0, 1, 0, 0, 1, 0, 1, 1, 1, 0, 0, 0, 0]
 PARTITIONS = [keys.TRAIN] * 4 + [keys.VALIDATION] + [keys.TEST] * 8
@@ -26,7 +26,7 @@ def planted(labels: list[int] = LABELS, step: int = 1, **columns: list[str]) -> 
     return audited(manifest_of(labels[::step], **columns), facts, split)
 
 
-def test_counts_are_those_of_the_planted_set() -> None:
+def test_counts_are_those_of_the_constructed_data() -> None:
     found = planted()
     assert (found["samples"], found["files"], found["exact_copies"]) == (13, 11, 2)
     assert (found["images"], found["pixel_copies"], found["near_copies"]) == (11, 2, 2)
@@ -49,8 +49,8 @@ def test_the_leak_counts_test_images_with_a_copy_or_near_copy_in_training(step: 
     assert found["verdict"] == "fail"
 
 
-def test_the_baselines_are_what_needs_no_model() -> None:
-    # Training's commonest class is F0: right for 0 and for four others. Looking up knows content 1 as well.
+def test_the_baselines_are_computed_without_a_model() -> None:
+    # Training's commonest class is F0: right for 0 and for four others. The lookup also finds content 1.
     found = planted()
     assert found["baselines"]["majority"] == 5 / 8
     assert found["baselines"]["hash_lookup"] == 6 / 8
@@ -60,7 +60,7 @@ def test_the_baselines_are_what_needs_no_model() -> None:
     )
 
 
-def test_a_copy_with_another_label_is_a_conflict_and_misleads_the_look_up() -> None:
+def test_a_copy_with_another_label_is_a_conflict_and_makes_the_lookup_wrong() -> None:
     labels = LABELS.copy()
     labels[5] = 1  # content 0 is F0 in training and F1 in the test
     found = planted(labels)
@@ -69,12 +69,12 @@ def test_a_copy_with_another_label_is_a_conflict_and_misleads_the_look_up() -> N
     assert levels(found)["conflicting_copies"] == "fail"
 
 
-def test_a_clean_set_passes_clean() -> None:
+def test_clean_data_have_the_verdict_ok() -> None:
     found = audited(*clean())
     assert (found["verdict"], found["warnings"], found["findings"]) == ("ok", [], [])
 
 
-def test_a_planted_duplicate_is_a_warning_while_it_stays_on_one_side() -> None:
+def test_an_added_duplicate_within_one_partition_is_a_warning() -> None:
     manifest, facts = clean()
     same = np.flatnonzero(manifest.labels == 0)[:2]
     facts.loc[same[1], ["sha256", "pixels", "phash"]] = facts.loc[same[0], ["sha256", "pixels", "phash"]]
@@ -96,7 +96,7 @@ def test_the_same_pixels_in_other_bytes_are_a_leak_too() -> None:
     assert levels(found)["exact_leak"] == "fail"
 
 
-def test_a_planted_patient_on_both_sides_fails_the_audit() -> None:
+def test_a_patient_in_two_partitions_fails_the_audit() -> None:
     manifest, facts = clean()
     split = holdout(manifest)
     table = manifest.table.copy()
@@ -111,7 +111,7 @@ def test_a_planted_patient_on_both_sides_fails_the_audit() -> None:
     )
 
 
-def test_a_planted_size_shortcut_is_found_twice() -> None:
+def test_a_size_shortcut_is_found_twice() -> None:
     manifest, facts = clean()
     follows = np.random.default_rng(0).random(120) < 0.8
     facts["width"] = np.where(follows, 640 - 100 * manifest.labels, 600)
@@ -121,10 +121,10 @@ def test_a_planted_size_shortcut_is_found_twice() -> None:
     assert found["protocols"]["grouped"]["size"]["accuracy"] > 0.8
 
 
-def test_rectangles_whose_size_follows_the_class_are_found() -> None:
+def test_rectangles_whose_size_depends_on_the_class_are_found() -> None:
     manifest, facts = clean()
     sides = np.random.default_rng(0).uniform(60, 90, 120)
-    assert "rectangle" not in audited(manifest, facts.assign(cut_width=640))["confounding"]  # all alike
+    assert "rectangle" not in audited(manifest, facts.assign(cut_width=640))["confounding"]  # all equal
     facts = facts.assign(cut_width=np.rint(sides + 200 * manifest.labels).astype(int), cut_height=80)
     found = audited(manifest, facts)
     assert levels(found)["confounding"] == levels(found)["acquisition_baseline"] == "warning"
@@ -141,7 +141,7 @@ def test_columns_that_look_personal_are_named_and_others_are_not() -> None:
 
 
 @pytest.mark.parametrize("column", [keys.SCANNER, keys.SITE])
-def test_a_site_or_scanner_that_goes_with_the_class_is_found(column: str) -> None:
+def test_a_site_or_scanner_associated_with_the_class_is_found(column: str) -> None:
     manifest, facts = clean()
     table = manifest.table.assign(**{column: np.where(manifest.labels == 1, "north", "south")})
     found = audited(replace(manifest, table=table), facts)
@@ -149,7 +149,7 @@ def test_a_site_or_scanner_that_goes_with_the_class_is_found(column: str) -> Non
     assert f"The class is associated with the {column} (1.00)" in sentence(found, "confounding")
 
 
-def test_a_planted_label_slice_is_found() -> None:
+def test_labels_assigned_in_slices_are_found() -> None:
     labels = np.repeat([0, 1, 0, 1], 30)
     found = audited(manifest_of(labels), facts_of(list(range(120))))
     assert levels(found) == {"label_slices": "warning"}
@@ -159,7 +159,7 @@ def test_a_planted_label_slice_is_found() -> None:
     )
 
 
-def test_the_images_of_one_group_share_their_class_by_right() -> None:
+def test_images_of_one_group_may_share_their_class() -> None:
     labels = np.random.default_rng(0).permutation(np.arange(40) % 2).repeat(10)
     groups = [f"study {number // 10}" for number in range(400)]
     found = audited(manifest_of(labels, patient_id=[""] * 400, group_id=groups), facts_of(list(range(400))))
@@ -168,7 +168,7 @@ def test_the_images_of_one_group_share_their_class_by_right() -> None:
     assert "label_slices" not in levels(found)
 
 
-def test_patients_of_many_images_and_one_class_accuse_no_picture() -> None:
+def test_patients_with_many_images_of_one_class_cause_no_warning() -> None:
     sizes = np.repeat([20, 1], [12, 100])  # most images are F0, most patients F1
     person = np.arange(112).repeat(sizes)
     manifest = manifest_of((person >= 12).astype(int), patient_id=[f"p{number}" for number in person])
@@ -179,7 +179,7 @@ def test_patients_of_many_images_and_one_class_accuse_no_picture() -> None:
         assert set(levels(audited(manifest, facts))) <= {"small_classes", "label_slices"}, seed
 
 
-def test_samples_without_a_patient_are_counted_where_others_have_one() -> None:
+def test_samples_without_a_patient_are_counted_if_others_have_one() -> None:
     manifest, facts = clean()
     table = manifest.table.assign(patient_id=[""] * 30 + [f"p{number}" for number in range(90)])
     found = audited(replace(manifest, table=table), facts)
@@ -187,7 +187,7 @@ def test_samples_without_a_patient_are_counted_where_others_have_one() -> None:
     assert sentence(found, "no_patients").startswith("Samples whose patient is not known: 30 of 120.")
 
 
-def test_frames_of_one_file_are_one_file() -> None:
+def test_frames_of_one_file_count_as_one_file() -> None:
     manifest, facts = clean()
     facts = facts.assign(file_sha256="film", identity="PatientName")
     clips = facts_of([500] * 120, identity=["PatientID"] * 120)
@@ -203,7 +203,7 @@ def test_a_split_that_validates_on_its_test_set_fails() -> None:
     assert levels(found) == {"val_is_test": "fail"}
 
 
-def test_a_site_that_is_tested_as_a_whole_is_not_blamed_for_an_empty_training_part() -> None:
+def test_an_external_site_without_training_data_causes_no_finding() -> None:
     manifest, facts = clean()
     assert "small_classes" not in levels(audited(manifest, facts, all_test(manifest)))
 
@@ -217,7 +217,7 @@ def test_data_that_cannot_be_split_is_still_audited() -> None:
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
-def test_a_handful_of_samples_is_audited_without_a_fault(n: int) -> None:
+def test_very_few_samples_are_audited_without_an_exception(n: int) -> None:
     manifest = manifest_of([0] * n)
     split = Split(np.array([keys.TRAIN, keys.VALIDATION, keys.TEST][:n], object), 0, 0)
     found = audited(manifest, facts_of(list(range(n))), split)
@@ -235,7 +235,7 @@ def test_stages_that_a_task_merges_do_not_conflict() -> None:
     assert merged["classes"] == {"F0-F1": 5}
 
 
-def test_the_gravest_finding_stands_first_and_notes_are_no_warnings() -> None:
+def test_the_most_serious_finding_is_first_and_notes_are_not_warnings() -> None:
     found = planted()
     order = [finding["level"] for finding in found["findings"]]
     assert order == sorted(order, key=["fail", "warning", "note"].index)

@@ -1,4 +1,4 @@
-"""Cramér's V, its p value and the runs test, against scipy, published formulas and permutations."""
+"""Cramér's V, its p value and the runs test, against scipy, published formulas and all permutations."""
 
 from itertools import permutations
 
@@ -34,7 +34,7 @@ def test_a_contingency_table_counts_every_pair_that_occurs(pairs: list[tuple[int
             assert table[i, j] == pairs.count((value, against))
 
 
-def test_v_is_corrected_as_bergsma_writes_it() -> None:
+def test_v_is_corrected_as_in_bergsma() -> None:
     table = np.array([[30, 10, 5], [10, 25, 20]])
     n, phi = 100, chi2_contingency(table, correction=False).statistic / 100
     phi = phi - 1 * 2 / (n - 1)
@@ -42,19 +42,19 @@ def test_v_is_corrected_as_bergsma_writes_it() -> None:
     assert cramers_v(table) == pytest.approx(np.sqrt(phi / (min(rows, columns) - 1)))
 
 
-def test_v_is_one_where_one_tells_the_other_and_nought_where_it_tells_nothing() -> None:
+def test_v_is_one_for_perfect_association_and_zero_without_information() -> None:
     assert cramers_v(np.diag([20, 30, 50])) == pytest.approx(1)
     assert cramers_v(np.full((3, 4), 10)) == 0
 
 
-def test_v_of_independent_values_is_near_nought_where_the_plain_one_is_not() -> None:
+def test_corrected_v_of_independent_values_is_near_zero_and_the_uncorrected_one_is_not() -> None:
     rng = np.random.default_rng(0)
     tables = [contingency(rng.integers(0, 5, 100), rng.integers(0, 20, 100)) for _ in range(200)]
     plain = [np.sqrt(chi_squared(table) / 100 / 4) for table in tables]
     assert np.mean([cramers_v(table) ** 2 for table in tables]) < 0.02 < 0.15 < np.mean(np.square(plain))
 
 
-def test_p_is_that_of_trying_every_order() -> None:
+def test_p_is_that_of_all_permutations() -> None:
     labels, values = np.array([0, 0, 0, 1, 1, 1, 1]), np.array([0, 0, 1, 1, 1, 2, 2])
     observed = chi_squared(contingency(labels, values))
     tried = [chi_squared(contingency(labels[list(order)], values)) for order in permutations(range(7))]
@@ -73,7 +73,7 @@ def test_p_of_independent_values_is_uniform_even_in_sparse_tables() -> None:
         assert np.mean(np.array(found) <= level) == pytest.approx(level, abs=4 * np.sqrt(level / 400))
 
 
-def test_the_moments_of_the_runs_are_those_of_every_order() -> None:
+def test_the_moments_of_the_runs_are_those_of_all_permutations() -> None:
     labels = np.array([0, 0, 0, 1, 1, 2, 2])
     orders = np.array(sorted(set(permutations(labels.tolist()))))
     runs = 1 + (orders[:, 1:] != orders[:, :-1]).sum(axis=1)
@@ -92,13 +92,13 @@ def test_two_classes_have_the_runs_of_wald_and_wolfowitz() -> None:
     assert found["z"] == pytest.approx((2 - mean) / np.sqrt(variance))
 
 
-def test_labels_in_turn_have_many_runs_and_accuse_nobody() -> None:
+def test_alternating_labels_have_many_runs_and_cause_no_finding() -> None:
     found = runs_test(np.arange(50) % 5)
     assert found["runs"] == 50
     assert found["p"] > 0.99
 
 
-def test_labels_in_no_order_are_seldom_accused() -> None:
+def test_labels_in_random_order_rarely_cause_a_finding() -> None:
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(5), 8)
     found = np.array([runs_test(rng.permutation(labels))["p"] for _ in range(2_000)])
@@ -115,7 +115,7 @@ def test_labels_in_no_order_are_seldom_accused() -> None:
         ("ct1-3.png", "ct1-3.png"),
     ],
 )
-def test_a_class_name_is_taken_out_of_a_file_name_where_it_is_a_word(name: str, left: str) -> None:
+def test_a_class_name_is_removed_from_a_file_name_if_it_is_a_word(name: str, left: str) -> None:
     assert without_class(name, ("F0", "F3", "1", "3")) == left
 
 

@@ -64,7 +64,7 @@ def test_the_page_opens_in_a_browser_without_errors_or_requests(folder: Path, br
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_nothing_overflows_and_captions_stay_in_sight(folder: Path, browser: Any, width: int) -> None:
+def test_no_element_overflows_and_captions_stay_visible(folder: Path, browser: Any, width: int) -> None:
     sheet = visit(browser, folder / keys.AUDIT_PAGE, width).page
     assert sheet.evaluate("document.documentElement.scrollWidth") == width
     for caption in sheet.locator("caption > span").all():
@@ -78,13 +78,15 @@ def test_every_table_fits_on_paper(folder: Path, browser: Any) -> None:
     assert sheet.evaluate("document.documentElement.scrollWidth") <= 680
 
 
-def test_the_page_has_one_title_and_says_what_every_picture_and_table_is(folder: Path, browser: Any) -> None:
+def test_the_page_has_one_title_and_names_every_figure_and_table(folder: Path, browser: Any) -> None:
     sheet = visit(browser, folder / keys.AUDIT_PAGE).page
     assert sheet.locator("h1").count() == 1
     assert sheet.locator("img:not([alt]), img[alt='']").count() == 0
     assert sheet.locator("th:not([scope])").count() == 0
     assert sheet.locator("table").count() == sheet.locator("table > caption").count() == 8
-    assert sheet.locator(".scroll:not([tabindex])").count() == 0  # what scrolls can be reached by keyboard
+    assert (
+        sheet.locator(".scroll:not([tabindex])").count() == 0
+    )  # scrollable parts can be reached by keyboard
 
 
 @pytest.mark.parametrize("verdict", ["ok", "warning", "fail"])
@@ -95,7 +97,7 @@ def test_the_verdict_comes_first_in_words_and_a_sign(tmp_path: Path, browser: An
     assert sheet.locator("main > :first-child").inner_text().endswith(f"Recommendation: {said.advice}")
 
 
-def test_letters_stand_out_from_their_ground(browser: Any, tmp_path: Path) -> None:
+def test_text_has_enough_contrast(browser: Any, tmp_path: Path) -> None:
     for verdict in findings.VERDICTS:
         sheet = visit(browser, written(tmp_path, audit(verdict=verdict)) / keys.AUDIT_PAGE).page
         for selector in (".judgement h2", ".judgement p", ".level h3", ".level small", "caption"):
@@ -119,7 +121,7 @@ def luminance(colour: str) -> float:
     return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
-def test_findings_stand_by_gravity_with_what_to_do() -> None:
+def test_findings_are_sorted_by_severity_with_advice() -> None:
     levels = audit_page.levels(audit())
     assert [(level.name, len(level.findings)) for level in levels] == [
         ("fail", 1),
@@ -129,7 +131,7 @@ def test_findings_stand_by_gravity_with_what_to_do() -> None:
     assert levels[0].findings[0][1] == audit_page.ADVICE["exact_leak"]
 
 
-def test_there_is_advice_for_every_finding_that_harms_the_verdict() -> None:
+def test_every_finding_that_affects_the_verdict_has_advice() -> None:
     from fibrolab.data import audit as engine
 
     source = "\n".join(path.read_text() for path in Path(engine.__file__).parent.glob("*.py"))
@@ -149,7 +151,7 @@ def test_names_are_shown_as_text_and_never_executed(tmp_path: Path, browser: Any
     assert opened.complaints == []
 
 
-def test_an_audit_that_left_nothing_says_so(tmp_path: Path) -> None:
+def test_a_folder_without_an_audit_is_reported(tmp_path: Path) -> None:
     text = audit_page.write(tmp_path).read_text()
     for name in (
         "Verdict",
@@ -171,7 +173,7 @@ def test_each_part_may_be_missing(tmp_path: Path, missing: str) -> None:
     assert ">Baselines</h2>" in audit_page.write(tmp_path).read_text()
 
 
-def test_an_audit_of_an_earlier_version_is_shown_with_what_it_has(tmp_path: Path) -> None:
+def test_an_audit_of_an_earlier_version_is_shown_with_its_parts(tmp_path: Path) -> None:
     write(
         tmp_path,
         {
@@ -187,7 +189,7 @@ def test_an_audit_of_an_earlier_version_is_shown_with_what_it_has(tmp_path: Path
     assert "2.0\u00a0%" in text
 
 
-def test_a_broken_audit_is_told(tmp_path: Path) -> None:
+def test_a_damaged_audit_is_reported(tmp_path: Path) -> None:
     (tmp_path / keys.AUDIT_FILE).write_text("{broken")
     assert "audit.json is there but could not be read" in audit_page.write(tmp_path).read_text()
 
@@ -214,7 +216,7 @@ def test_all_tables_have_a_cell_for_every_column() -> None:
         assert {len(line.cells) for line in table.lines} == {len(table.columns)}
 
 
-def test_what_was_looked_for_and_not_found_is_said_in_words(tmp_path: Path) -> None:
+def test_checks_without_findings_are_stated_in_words(tmp_path: Path) -> None:
     write(tmp_path, audit(confounding={}, label_order=[]))
     text = audit_page.write(tmp_path).read_text()
     assert audit_tables.confounding({"confounding": {}}).empty in text
@@ -267,14 +269,14 @@ def test_drawing_writes_what_the_audit_allows(tmp_path: Path) -> None:
     assert [path.name for path in audit_figures.draw(audit(), tmp_path)] == ["audit_baselines.png"]
     drawn = audit_figures.draw(audit(), tmp_path, pictures(audit()))
     assert [path.name for path in drawn] == ["audit_baselines.png", "audit_clusters.png"]
-    audit_figures.draw(audit(), tmp_path)  # the copies are mended
+    audit_figures.draw(audit(), tmp_path)  # without copies
     assert not drawn[1].exists()
     audit_figures.draw(audit(), tmp_path, pictures(audit()))
     with Image.open(drawn[1]) as sheet:
         assert sheet.width == round(audit_figures.WIDTH * style.DPI)
 
 
-def test_classes_stand_in_their_order_with_their_sums() -> None:
+def test_classes_are_listed_in_their_order_with_totals() -> None:
     table = audit_tables.partitions(audit())
     assert [line.cells[0].text for line in table.lines] == [*CLASSES, "All"]
     assert table.lines[-1].cells[-1].text == "6,323"

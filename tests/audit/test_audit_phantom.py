@@ -1,4 +1,4 @@
-"""The audit of many sets: clean ones are not accused, and what the phantom is told to plant is found."""
+"""The audit of many data sets: no findings on clean ones, and the faults of the phantom are found."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from fibrolab.phantom import source
 
 
 @pytest.mark.slow
-def test_no_clean_set_of_twenty_is_accused() -> None:
+def test_none_of_twenty_clean_data_sets_causes_a_finding() -> None:
     for seed in range(20):
         assert set(levels(_confounded_by_chance(seed))) <= {"small_classes"}, seed
 
@@ -28,7 +28,7 @@ def _confounded_by_chance(seed: int) -> dict:
 
 
 @pytest.mark.slow
-def test_a_clean_phantom_passes_clean(tmp_path: Path) -> None:
+def test_a_clean_phantom_has_the_verdict_ok(tmp_path: Path) -> None:
     manifest = source.load(root=tmp_path, size=64)
     facts = survey(manifest.media(), tmp_path / "cache")
     found = audited(manifest, facts)
@@ -44,7 +44,7 @@ def test_a_clean_phantom_passes_clean(tmp_path: Path) -> None:
         ({"shortcut": 0.9}, {"confounding", "size_baseline", "acquisition_baseline"}),
     ],
 )
-def test_what_the_phantom_is_told_to_plant_is_found(knob: dict, keys_found: set[str], tmp_path: Path) -> None:
+def test_the_faults_of_the_phantom_are_found(knob: dict, keys_found: set[str], tmp_path: Path) -> None:
     manifest = source.load(root=tmp_path, patients=180, images_per_patient=2, size=48, **knob)
     facts = survey(manifest.media(), tmp_path / "cache")
     found = {key for key, level in levels(audited(manifest, facts)).items() if level != "note"}

@@ -1,4 +1,4 @@
-"""The audit of the published set: the numbers that its curators measured come out."""
+"""The audit of the published data set gives the numbers measured by its curators."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.shared
 
 
 class Tree(NamedTuple):
-    """The set as it lies on the disk, and the size, mode and format that its files once had."""
+    """The data set on the disk, with the original size, mode and format of its files."""
 
     manifest: Manifest
     facts: pd.DataFrame
@@ -49,7 +49,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     return Tree(manifest, facts, split, audited(manifest, facts, split), table.loc[names])
 
 
-def test_the_copies_are_those_that_were_counted(tree: Tree) -> None:
+def test_the_counts_of_copies_are_those_published(tree: Tree) -> None:
     found = tree.found
     assert (found["samples"], found["files"], found["exact_copies"]) == (6_323, 1_536, 4_787)
     assert found["copies"]["bytes"]["largest"][0] == 18
@@ -57,14 +57,14 @@ def test_the_copies_are_those_that_were_counted(tree: Tree) -> None:
     assert (found["leak"]["exact"], found["leak"]["near"], found["leak"]["groups"]) == (0, 0, 0)
 
 
-def test_a_random_split_leaks_and_is_looked_up_as_published(tree: Tree) -> None:
+def test_leak_and_lookup_accuracy_of_a_random_split_are_those_published(tree: Tree) -> None:
     literature = tree.found["leakage"]["literature"]
     assert literature["exact"]["mean"] == pytest.approx(0.956, abs=0.003)
     assert literature["exact"]["sd"] == pytest.approx(0.007, abs=0.003)
     assert literature["lookup"]["mean"] == pytest.approx(0.958, abs=0.003)
 
 
-def test_the_leak_of_a_random_split_is_the_split_s_own(tree: Tree) -> None:
+def test_the_reported_leak_of_a_random_split_is_that_of_the_split(tree: Tree) -> None:
     random = holdout(tree.manifest, test=0.2, val=0.1, grouped=False, leaky=True)
     found, findings = leakage(
         Evidence(tree.manifest, {keys.IMAGE: tree.facts}, random, tree.manifest.labels, range(5))
@@ -73,7 +73,7 @@ def test_the_leak_of_a_random_split_is_the_split_s_own(tree: Tree) -> None:
     assert [finding.key for finding in findings][:2] == ["exact_leak", "groups_cross"]
 
 
-def test_the_nearest_neighbour_falls_as_recognition_is_taken_away(tree: Tree) -> None:
+def test_the_nearest_neighbour_scores_less_without_copies_and_groups(tree: Tree) -> None:
     scores = {
         name: baselines["nearest_neighbour"]["accuracy"]
         for name, baselines in tree.found["protocols"].items()
@@ -87,7 +87,7 @@ def test_the_nearest_neighbour_falls_as_recognition_is_taken_away(tree: Tree) ->
     assert found["protocols"]["grouped"]["nearest_neighbour"]["accuracy"] == pytest.approx(0.636, abs=0.03)
 
 
-def test_the_original_size_alone_tells_two_in_five(tree: Tree) -> None:
+def test_the_original_size_alone_predicts_two_in_five(tree: Tree) -> None:
     columns = ["width", "height", "mode", "format", "n_bytes"]
     originals = tree.original[
         ["original_width", "original_height", "original_mode", "original_format", "original_bytes"]

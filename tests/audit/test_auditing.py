@@ -1,4 +1,4 @@
-"""The audit as a user meets it: a verdict, a page, an exit code; measured once; before any training."""
+"""The audit command: verdict, page and exit code; computed once for the same data, and before training."""
 
 import json
 import shutil
@@ -38,7 +38,7 @@ def command(root: Path, *overrides: str) -> subprocess.CompletedProcess:
     return subprocess.run(words, capture_output=True, text=True, cwd=root)
 
 
-def test_an_audit_ends_with_its_verdict_and_where_its_page_lies(kaggle_tree: Path, tmp_path: Path) -> None:
+def test_an_audit_prints_its_verdict_and_the_path_of_its_page(kaggle_tree: Path, tmp_path: Path) -> None:
     ended = command(tmp_path, "data=kaggle_fibrosis", f"data.root={kaggle_tree}")
     assert (ended.returncode, ended.stderr.count("Traceback")) == (0, 0)
     assert ended.stdout.startswith("verdict  warning\n")
@@ -52,7 +52,7 @@ def test_an_audit_ends_with_its_verdict_and_where_its_page_lies(kaggle_tree: Pat
     assert {path.stem for path in (folder / keys.FIGURES).iterdir()} == {"audit_clusters", "audit_baselines"}
 
 
-def test_a_strict_audit_that_fails_exits_with_1_and_leaves_the_page(
+def test_a_strict_audit_that_fails_exits_with_1_and_writes_the_page(
     kaggle_tree: Path, tmp_path: Path
 ) -> None:
     ended = command(tmp_path, "data=kaggle_fibrosis", f"data.root={kaggle_tree}", *LEAKY)
@@ -64,7 +64,7 @@ def test_a_strict_audit_that_fails_exits_with_1_and_leaves_the_page(
     assert (tmp_path / "audit" / keys.AUDIT_PAGE).is_file()
 
 
-def test_nothing_is_trained_where_a_strict_audit_fails(
+def test_a_failed_strict_audit_prevents_training(
     kaggle_tree: Path, tmp_path: Path, fresh_database: Path
 ) -> None:
     from fibrolab import pipeline
@@ -99,7 +99,7 @@ def test_the_same_data_and_split_are_measured_once(tmp_path: Path, monkeypatch: 
     assert len(measured) == 3
 
 
-def test_an_audit_is_measured_again_where_anything_that_it_looks_at_has_changed(tmp_path: Path) -> None:
+def test_an_audit_is_computed_again_if_any_of_its_inputs_changed(tmp_path: Path) -> None:
     config = composed(f"paths.root={tmp_path}", "folder=unused", *PHANTOM, name="audit")
     data = load(config)
     table, facts = data.manifest.table, data.facts[keys.IMAGE]
@@ -137,7 +137,7 @@ def test_figures_are_kept_with_their_audit_and_copied(
     assert {path.name for path in (tmp_path / "other" / keys.FIGURES).iterdir()} == drawn
 
 
-def test_a_kept_audit_is_read_where_the_cache_cannot_be_written(tmp_path: Path) -> None:
+def test_a_stored_audit_is_read_if_the_cache_cannot_be_written(tmp_path: Path) -> None:
     config = composed(f"paths.root={tmp_path}", "folder=unused", *PHANTOM, name="audit")
     data = load(config)
     first = audited(config, data, tmp_path / "one")
@@ -146,11 +146,11 @@ def test_a_kept_audit_is_read_where_the_cache_cannot_be_written(tmp_path: Path) 
         path.chmod(0o555)
     assert audited(config, data, tmp_path / "other") == first
     for path in ((tmp_path / "other"), *(tmp_path / "other").iterdir()):
-        assert path.stat().st_mode & 0o200  # the run goes on writing here
+        assert path.stat().st_mode & 0o200  # the run can still write here
     kept.chmod(0o755)
 
 
-def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     config = composed(f"paths.root={tmp_path}", f"folder={tmp_path / 'file'}", *PHANTOM, name="audit")
     with pytest.raises(StorageError, match="name another folder"):
@@ -165,7 +165,7 @@ def test_only_a_failure_is_enforced() -> None:
         enforce(found | {"verdict": "fail"}, strict=True)
 
 
-def test_data_too_small_to_split_is_audited_all_the_same(kaggle_tree: Path, tmp_path: Path) -> None:
+def test_data_too_small_to_split_is_audited_nevertheless(kaggle_tree: Path, tmp_path: Path) -> None:
     for stage in ("F0", "F1", "F2", "F3", "F4"):
         (tmp_path / "few" / stage).mkdir(parents=True)
         shutil.copy(kaggle_tree / stage / f"{stage.lower()}_01.png", tmp_path / "few" / stage)
@@ -178,7 +178,7 @@ def test_data_too_small_to_split_is_audited_all_the_same(kaggle_tree: Path, tmp_
     assert "leaves classes out" in found["warnings"][0]
 
 
-def test_the_best_that_a_phantom_allows_stands_in_its_audit_and_not_under_another_task(
+def test_the_best_accuracy_of_a_phantom_is_in_its_audit_unless_the_task_has_other_classes(
     tmp_path: Path,
 ) -> None:
     def found(*overrides: str) -> dict:
@@ -206,7 +206,9 @@ def test_pydicom_s_own_ultrasound_files_are_audited_through_a_table(tmp_path: Pa
     found = json.loads((tmp_path / "audit" / keys.AUDIT_FILE).read_text())
     assert (found["samples"], found["patients"], found["patients_with_two_labels"]) == (14, 5, 1)
     assert list(found["identity"]) == ["PatientName"]
-    assert "CompressedSamples" not in (tmp_path / "audit" / keys.AUDIT_PAGE).read_text()  # counted, not told
+    assert (
+        "CompressedSamples" not in (tmp_path / "audit" / keys.AUDIT_PAGE).read_text()
+    )  # counted, but its value is not shown
 
 
 @pytest.mark.shared

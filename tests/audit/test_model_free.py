@@ -1,4 +1,4 @@
-"""Baselines and protocols: against brute force, scikit-learn and counts made by hand."""
+"""Baselines and protocols, tested against brute force, scikit-learn and counts made by hand."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ samples = st.lists(
 
 
 @given(samples.filter(lambda rows: any(fold >= 0 for _, _, fold in rows)))
-def test_a_look_up_learns_from_the_other_folds_alone(rows: list[tuple[int, int, int]]) -> None:
+def test_a_lookup_uses_only_the_other_folds(rows: list[tuple[int, int, int]]) -> None:
     code, labels, fold = np.array(rows).T
     found = lookup(code, labels, fold, 3)
     for i in range(len(rows)):
@@ -31,7 +31,7 @@ def test_a_look_up_learns_from_the_other_folds_alone(rows: list[tuple[int, int, 
 
 @settings(max_examples=40)
 @given(st.integers(1, 40), st.integers(1, 9), st.integers(0, 2**32 - 1))
-def test_the_nearest_neighbour_is_that_of_brute_force_in_every_protocol(
+def test_the_nearest_neighbour_agrees_with_brute_force_in_every_protocol(
     n: int, block: int, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -72,7 +72,9 @@ def test_the_interval_of_a_baseline_is_wider_where_the_images_of_a_group_agree()
         measured = audited(manifest, facts_of(list(range(200))), split)["protocols"]["run"]["majority"]
         assert measured["low"] < measured["accuracy"] == 0.5 < measured["high"]
         widths.append(measured["high"] - measured["low"])
-    assert widths[0] == pytest.approx(2 * 1.96 * np.sqrt(0.25 / 100), rel=0.15)  # as the binomial has it
+    assert widths[0] == pytest.approx(
+        2 * 1.96 * np.sqrt(0.25 / 100), rel=0.15
+    )  # as for the binomial distribution
     assert widths[1] > 2 * widths[0]
 
 
@@ -82,7 +84,7 @@ def evidence_of(labels: np.ndarray, contents: list[int], groups: list[str]) -> E
     return Evidence(manifest, {keys.IMAGE: facts_of(contents)}, split, manifest.labels, manifest.classes)
 
 
-def test_grouped_folds_keep_groups_whole_and_distinct_ones_hold_one_file_an_image() -> None:
+def test_grouped_folds_keep_groups_whole_and_distinct_ones_have_one_file_per_image() -> None:
     contents = [number // 2 for number in range(80)]
     evidence = evidence_of(np.arange(80) // 2 % 2, contents, [f"g{number // 8}" for number in range(80)])
     dealt = protocols(evidence)
@@ -101,7 +103,9 @@ def test_without_copies_and_groups_three_protocols_are_one() -> None:
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=60), st.integers(0, 99))
-def test_a_stratified_draw_gives_every_part_its_share_of_each_class(labels: list[int], seed: int) -> None:
+def test_a_stratified_draw_gives_every_part_its_proportion_of_each_class(
+    labels: list[int], seed: int
+) -> None:
     shares = (0.7, 0.1, 0.2)
     found = stratified(np.array(labels), shares, np.random.default_rng(seed))
     for label in set(labels):
@@ -118,7 +122,7 @@ def test_a_sample_of_whole_groups_stays_below_its_bound(numbers: list[int], most
     assert kept.all() or len(groups) > most
 
 
-def test_a_baseline_is_better_by_chance_in_no_draw_of_three_hundred_and_by_merit_in_all() -> None:
+def test_clearly_better_rejects_three_hundred_random_baselines_and_accepts_all_good_ones() -> None:
     rng = np.random.default_rng(0)
     labels = np.arange(200) % 5
     evidence = evidence_of(labels % 2, list(range(200)), [str(number // 4) for number in range(200)])
@@ -129,7 +133,7 @@ def test_a_baseline_is_better_by_chance_in_no_draw_of_three_hundred_and_by_merit
     assert all(clearly_better(np.eye(2)[answers], everyone, evidence) for answers in right)
 
 
-def test_the_commonest_class_of_a_few_large_groups_is_no_class_to_beat() -> None:
+def test_the_commonest_class_is_that_of_groups_and_not_of_a_few_large_ones() -> None:
     rng, sizes = np.random.default_rng(0), np.repeat([20, 1], [16, 100])
     labels, groups = np.repeat([0, 1], [16, 100]).repeat(sizes), np.arange(116).repeat(sizes)
     evidence = evidence_of(labels, list(range(420)), [str(number) for number in groups])
@@ -139,14 +143,14 @@ def test_the_commonest_class_of_a_few_large_groups_is_no_class_to_beat() -> None
     assert clearly_better(np.eye(2)[labels], everyone, evidence)
 
 
-def test_one_large_group_that_is_told_right_proves_nothing() -> None:
+def test_one_large_group_predicted_correctly_is_not_evidence() -> None:
     labels = np.repeat([0, 1], [110, 90])
     evidence = evidence_of(labels, list(range(200)), ["large"] * 200)
     everyone = Protocol(np.zeros(200, np.int64), np.ones(200, bool))
     assert not clearly_better(np.eye(2)[labels], everyone, evidence)
 
 
-def test_what_is_near_is_found_across_many_images() -> None:
+def test_near_images_are_found_among_many() -> None:
     manifest, facts = clean(40)
     split = holdout(manifest)
     test, train = split.rows(keys.TEST)[0], split.rows(keys.TRAIN)[0]

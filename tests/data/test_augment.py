@@ -1,4 +1,4 @@
-"""Augment: a pure function of image and seed, and clear words on settings that it cannot take."""
+"""Augment: a pure function of image and seed, with clear messages on invalid settings."""
 
 import pickle
 import random
@@ -47,7 +47,7 @@ def test_every_config_is_a_pure_function_of_image_and_seed(path: Path, image: np
     assert distinct == 1 if path.stem == "none" else distinct > 30
 
 
-def test_a_seed_is_its_64_bits_with_or_without_a_sign(image: np.ndarray) -> None:
+def test_a_signed_and_an_unsigned_seed_of_the_same_64_bits_are_equal(image: np.ndarray) -> None:
     augment = Augment(PAPER1)
     np.testing.assert_array_equal(augment(image, -3), augment(image, 2**64 - 3))
 
@@ -58,25 +58,25 @@ def test_a_pickled_copy_draws_the_same(image: np.ndarray) -> None:
     np.testing.assert_array_equal(augment(image, 3), copy(image, 3))
 
 
-def test_the_global_generators_are_left_alone(image: np.ndarray) -> None:
+def test_the_global_generators_are_not_changed(image: np.ndarray) -> None:
     states = random.getstate(), pickle.dumps(np.random.get_state())  # noqa: NPY002
     Augment(PAPER1)(image, 1)
     assert states == (random.getstate(), pickle.dumps(np.random.get_state()))  # noqa: NPY002
 
 
-def test_paper_1_turns_shifts_and_zooms_within_its_limits() -> None:
+def test_paper_1_rotates_shifts_and_zooms_within_its_limits() -> None:
     dot = np.zeros((101, 101), np.uint8)
     dot[49:52, 49:52] = 255
     augment = Augment(PAPER1)
     centres = np.array([np.argwhere(augment(dot, seed) > 60).mean(0) - 50 for seed in range(300)])
     assert np.abs(centres).max() <= 10.1 + 0.6
     assert np.abs(centres).max() > 9
-    assert np.abs(centres.mean(0)).max() < 1  # to all sides alike
+    assert np.abs(centres.mean(0)).max() < 1  # in all directions equally
 
 
 def test_paper_4_crops_up_to_an_eighth_of_each_side_and_flips() -> None:
     side = 200
-    ramps = np.mgrid[:side, :side].astype(np.uint8)  # every pixel tells its row, or its column
+    ramps = np.mgrid[:side, :side].astype(np.uint8)  # every pixel has the value of its row, or its column
     augment = Augment(PAPER4)
     drawn = np.array([[augment(ramp, seed) for ramp in ramps] for seed in range(200)]).astype(int)
     top, bottom = drawn[:, 0, 0, 0], side - 1 - drawn[:, 0, -1, 0]
@@ -90,7 +90,7 @@ def test_paper_4_crops_up_to_an_eighth_of_each_side_and_flips() -> None:
 
 
 class Speckle(albumentations.ImageOnlyTransform):
-    """A user's own: multiplicative noise."""
+    """A user's transform: multiplicative noise."""
 
     def __init__(self, strength: float = 0.5, p: float = 1.0) -> None:
         super().__init__(p=p)
@@ -103,7 +103,7 @@ class Speckle(albumentations.ImageOnlyTransform):
         return (img * factor).astype(np.uint8)
 
 
-def test_a_transform_of_the_users_own_is_drawn_by_the_seed_and_travels_to_workers() -> None:
+def test_a_users_transform_depends_on_the_seed_and_can_be_pickled() -> None:
     augment = Augment([{"_target_": f"{__name__}.Speckle", "strength": 0.9}])
     image = np.full((32, 32), 200, np.uint8)
     drawn = [augment(image, seed) for seed in (1, 1, 2)]
@@ -136,7 +136,7 @@ def test_a_transform_of_the_users_own_is_drawn_by_the_seed_and_travels_to_worker
         ({"name": "CropAndPad", "px": 4, "keep_size": False}, r"turns shape \(32, 32\) into \(40, 40\)"),
     ],
 )
-def test_a_transform_that_cannot_work_is_named(transform: dict, sentence: str, image: np.ndarray) -> None:
+def test_a_transform_with_a_fault_is_named(transform: dict, sentence: str, image: np.ndarray) -> None:
     with pytest.raises(ConfigError, match=sentence):
         Augment([{"name": "VerticalFlip"}, transform])(image, 0)
 

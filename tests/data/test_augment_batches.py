@@ -1,4 +1,4 @@
-"""BatchAugment: what Augment does to each image, done to the batch, whatever else is in it."""
+"""BatchAugment: the same result as Augment for each image, independent of the rest of the batch."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -59,7 +59,7 @@ def configured(path: Path) -> Chain:
 
 
 def silenced(transforms: Chain) -> Chain:
-    """Noise of no strength draws as much as any and changes nothing: all else can be compared by pixel."""
+    """Set the strength of noise to 0: random draws stay the same, and all pixels can be compared."""
     silence = {"std_range": [0.0, 0.0], "mean_range": [0.0, 0.0]}
     return [{**each, **silence} if each["name"] == "GaussNoise" else each for each in transforms]
 
@@ -68,13 +68,13 @@ def assert_agree(drawn: Tensor, wanted: np.ndarray) -> None:
     assert drawn.dtype == torch.uint8
     assert drawn.shape == wanted.shape
     apart = np.abs(drawn.numpy().astype(int) - wanted)
-    assert (apart <= 2).mean() > 0.998  # the rest lies where a black edge runs along the rim of a crop
+    assert (apart <= 2).mean() > 0.998  # the others are along the rim of a crop with a black edge
     assert apart.mean() < 0.15
 
 
 @pytest.mark.parametrize("channels", [1, 3], ids=["grey", "colours"])
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_every_config_does_to_a_batch_what_it_does_to_each_image(path: Path, channels: int) -> None:
+def test_every_config_gives_the_same_result_for_batches_and_images(path: Path, channels: int) -> None:
     transforms = silenced(configured(path))
     images = smooth_batch(channels)
     before = images.clone()
@@ -88,28 +88,28 @@ def test_every_config_does_to_a_batch_what_it_does_to_each_image(path: Path, cha
         [FLIP, UPEND],
         [FLIP, CROP, UPEND],
         [UPEND, ZOOM_OUT, FLIP],
-        [ZOOM_IN, ZOOM_OUT],  # what the first pushed out of the frame does not come back
+        [ZOOM_IN, ZOOM_OUT],  # pixels that the first moves out of the image are lost
         [CROP, ZOOM_OUT],
         [ZOOM_OUT, CROP],
         [DISTORT, ZOOM_OUT, DISTORT],
-        [{**DISTORT, "normalized": False}],  # also reaches beyond the frame
+        [{**DISTORT, "normalized": False}],  # also samples outside the image
         [BLUR, ZOOM_IN, LEVELS, FLIP],
-        [LEVELS, NOISE, LEVELS, BLUR],  # noise leaves the draws of its stream in step
+        [LEVELS, NOISE, LEVELS, BLUR],  # noise does not change the later draws of its stream
     ],
     ids=lambda chain: "-".join(each["name"] for each in chain),
 )
-def test_any_order_of_transforms_does_to_a_batch_what_it_does_to_each_image(transforms: Chain) -> None:
+def test_any_order_of_transforms_gives_the_same_result_for_batches_and_images(transforms: Chain) -> None:
     images = smooth_batch()
     quiet = silenced(transforms)
     assert_agree(BatchAugment(quiet)(images, SEEDS), one_by_one(quiet, images))
 
 
-def test_levels_of_rough_images_agree_as_well() -> None:
+def test_changes_of_levels_agree_on_rough_images_too() -> None:
     rough = torch.from_numpy(np.random.default_rng(2).integers(0, 256, (BATCH, 1, HEIGHT, WIDTH), np.uint8))
     assert_agree(BatchAugment([BLUR, LEVELS])(rough, SEEDS), one_by_one([BLUR, LEVELS], rough))
 
 
-def test_noise_has_the_mean_and_the_deviation_that_each_image_would_get() -> None:
+def test_batch_noise_has_the_mean_and_the_deviation_of_image_noise() -> None:
     images = torch.full((BATCH, 1, 96, 96), 128, dtype=torch.uint8)
     drawn = BatchAugment([NOISE])(images, SEEDS).numpy().reshape(BATCH, -1).astype(float)
     wanted = one_by_one([NOISE], images).reshape(BATCH, -1).astype(float)
@@ -117,12 +117,12 @@ def test_noise_has_the_mean_and_the_deviation_that_each_image_would_get() -> Non
     np.testing.assert_array_less(np.abs(drawn.mean(1) - wanted.mean(1)), 5 * np.sqrt(2) * errors)
     np.testing.assert_allclose(drawn.std(1), wanted.std(1), rtol=0.05)
     likeness = np.corrcoef(drawn) - np.eye(BATCH)
-    assert np.abs(likeness).max() < 0.06  # each image has a field of its own
+    assert np.abs(likeness).max() < 0.06  # the noise of different images is independent
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.integers(0, BATCH - 1), min_size=1, max_size=BATCH))
-def test_what_becomes_of_an_image_does_not_depend_on_the_batch(rows: list[int]) -> None:
+def test_the_result_of_an_image_does_not_depend_on_the_batch(rows: list[int]) -> None:
     augment = BatchAugment([FLIP, ZOOM_OUT, BLUR, {**NOISE, "p": 0.5}, LEVELS, DISTORT])
     images = smooth_batch()
     whole = augment(images, SEEDS)
@@ -130,7 +130,7 @@ def test_what_becomes_of_an_image_does_not_depend_on_the_batch(rows: list[int]) 
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_every_frame_of_a_clip_goes_the_way_of_a_picture(path: Path) -> None:
+def test_every_frame_of_a_clip_gets_the_transforms_of_an_image(path: Path) -> None:
     augment = BatchAugment(configured(path))
     frames = torch.stack([smooth_batch().roll(shift, 0) for shift in range(3)], dim=2)  # (B, 1, T, H, W)
     drawn = augment(frames, SEEDS)
@@ -139,14 +139,14 @@ def test_every_frame_of_a_clip_goes_the_way_of_a_picture(path: Path) -> None:
         assert torch.equal(drawn[:, :, time], augment(frames[:, :, time], SEEDS))
 
 
-def test_levels_of_colours_are_kept_and_their_pixels_go_where_the_grey_ones_go() -> None:
+def test_colour_images_keep_their_levels_and_move_like_grey_images() -> None:
     grey = smooth_batch()
     chain: Chain = [FLIP, LEVELS, NOISE, ZOOM_OUT, BLUR, DISTORT]
     moved = BatchAugment(chain)(grey.expand(-1, 3, -1, -1), SEEDS)
     only_moves = BatchAugment([FLIP, ZOOM_OUT, DISTORT])(grey, SEEDS)
     assert (
         moved.int() - only_moves.int()
-    ).abs().max() <= 1  # a flip fuses with the turn only where it is next
+    ).abs().max() <= 1  # a flip is fused with the rotation only if it is next to it
 
 
 def test_an_empty_batch_stays_empty() -> None:
@@ -155,12 +155,12 @@ def test_an_empty_batch_stays_empty() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1,), (3,), (1, 5)], ids=["grey", "colours", "clips"])
-def test_nothing_is_left_on_the_cpu_and_nothing_waits_for_the_gpu(shape: tuple[int, ...]) -> None:
-    # Tensors without values tell where they would lie, and raise where a value would be waited for. A
-    # generator of random numbers, which noise needs, cannot be had of a GPU that is not there.
+def test_all_pixels_stay_on_the_device_without_synchronisation(shape: tuple[int, ...]) -> None:
+    # Tensors without values have a device, and raise an error where a value would be waited for. Noise is not
+    # tested, since it needs a generator on the GPU.
     chain: Chain = [FLIP, ZOOM_IN, BLUR, LEVELS, CROP, DISTORT]
     augment = BatchAugment([{**each, "p": 1.0} for each in chain])
-    seeds = Mock(tolist=SEEDS[:4].tolist)  # lie on the CPU
+    seeds = Mock(tolist=SEEDS[:4].tolist)  # on the CPU
     with FakeTensorMode():
         images = torch.empty(4, *shape, HEIGHT, WIDTH, dtype=torch.uint8, device="cuda")
         drawn = augment(images, seeds)
@@ -170,7 +170,7 @@ def test_nothing_is_left_on_the_cpu_and_nothing_waits_for_the_gpu(shape: tuple[i
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_a_gpu_draws_what_the_cpu_draws(path: Path) -> None:
+def test_gpu_and_cpu_give_the_same_result(path: Path) -> None:
     augment, images = BatchAugment(silenced(configured(path))), smooth_batch()
     on_gpu = augment(images.cuda(), SEEDS)
     assert on_gpu.is_cuda

@@ -1,4 +1,4 @@
-"""The pixel store: what it computes, what it trusts, and what a crash, a copy or a full disk does to it."""
+"""The pixel store: stored pixels, and the effects of crashes, copies, changed files and a full disk."""
 
 import errno
 import signal
@@ -21,7 +21,7 @@ from fibrolab.data.readers import read_image
 from fibrolab.errors import DataError, StorageError
 
 PREPROCESS = Preprocess(size=16)
-# Slow enough to be killed half-way, in a process of its own.
+# Builds in another process, slowly enough to be killed before it ends.
 BUILDER = """
 import sys
 from pathlib import Path
@@ -43,7 +43,7 @@ def build(root: Path, paths: list[Path], preprocess: Preprocess = PREPROCESS) ->
 
 
 def check(root: Path, paths: list[Path], preprocess: Preprocess = PREPROCESS) -> None:
-    """The store serves every file's own pixels."""
+    """Assert that the store returns the right pixels for every file."""
     rows = build(root, paths, preprocess)
     pixels = PixelStore(root, preprocess).open()
     for path, row in zip(paths, rows, strict=True):
@@ -52,7 +52,7 @@ def check(root: Path, paths: list[Path], preprocess: Preprocess = PREPROCESS) ->
 
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The files that were decoded."""
+    """Record the files that are decoded."""
     seen: list[Path] = []
     original = cache.decode
 
@@ -96,7 +96,7 @@ def test_a_changed_file_and_a_changed_setting_never_get_old_pixels(tmp_path: Pat
     assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
-def test_a_file_that_changes_under_the_build_is_not_stored_under_its_old_hash(tmp_path: Path) -> None:
+def test_a_file_that_changes_during_the_build_is_not_stored_under_its_old_hash(tmp_path: Path) -> None:
     paths = write_scans(tmp_path / "scans", 3)
     digests = hashes(paths)
     paths[1].write_bytes(paths[2].read_bytes())
@@ -131,14 +131,12 @@ def test_all_unreadable_files_are_listed_and_the_others_kept(tmp_path: Path, com
         (-1, 0),  # the last record half written
         (-RECORD, 0),  # pixels written, no record
         (0, -1),  # the last pixels lost, such as by a power cut
-        (13, 100),  # rubbish behind both
+        (13, 100),  # other bytes after both
         (-3 * RECORD + 5, -256),
         (-(2**20), -(2**20)),  # all lost
     ],
 )
-def test_whatever_a_crash_leaves_only_whole_slots_are_trusted(
-    tmp_path: Path, index: int, pixels: int
-) -> None:
+def test_after_a_crash_only_complete_slots_are_used(tmp_path: Path, index: int, pixels: int) -> None:
     paths = write_scans(tmp_path / "scans", 6)
     build(tmp_path / "cache", paths)
     store = PixelStore(tmp_path / "cache", PREPROCESS)
@@ -150,7 +148,7 @@ def test_whatever_a_crash_leaves_only_whole_slots_are_trusted(
     assert (store.folder / "index.bin").stat().st_size % RECORD == 0
 
 
-def test_a_stop_half_way_costs_no_more_than_the_chunk_at_work(
+def test_an_interrupted_build_loses_at_most_one_chunk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, computed: list[Path]
 ) -> None:
     paths = write_scans(tmp_path / "scans", 2 * CHUNK + 1, side=16)
@@ -172,7 +170,7 @@ def test_a_stop_half_way_costs_no_more_than_the_chunk_at_work(
     check(tmp_path / "cache", paths)
 
 
-def test_a_disk_that_fills_up_is_told_and_nothing_half_written_stays(
+def test_a_disk_that_fills_up_is_reported_and_partial_writes_are_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = write_scans(tmp_path / "scans", 3)
@@ -193,7 +191,7 @@ def test_a_disk_that_fills_up_is_told_and_nothing_half_written_stays(
     check(tmp_path / "cache", paths)
 
 
-def test_a_disk_that_is_too_small_is_told_before_any_work(
+def test_a_disk_that_is_too_small_is_reported_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, computed: list[Path]
 ) -> None:
     paths = write_scans(tmp_path / "scans", 3)
@@ -203,7 +201,7 @@ def test_a_disk_that_is_too_small_is_told_before_any_work(
     assert computed == []
 
 
-def test_a_root_that_cannot_be_a_folder_is_told(tmp_path: Path) -> None:
+def test_a_root_that_cannot_be_a_folder_is_reported(tmp_path: Path) -> None:
     paths = write_scans(tmp_path / "scans", 1)
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(StorageError, match="cannot be written"):

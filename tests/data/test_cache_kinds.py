@@ -1,4 +1,4 @@
-"""The pixel store of other things than a grey picture a file: parts of one, colours, clips."""
+"""The pixel store of rectangles, colour images and clips."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from fibrolab.data.readers import decode_clip, read_image
 PREPROCESS = Preprocess(size=16)
 
 
-def test_parts_of_one_file_are_kept_apart_and_each_is_found_again(tmp_path: Path) -> None:
+def test_views_of_one_file_have_different_slots(tmp_path: Path) -> None:
     (path,) = write_scans(tmp_path / "scans", 1)
     views = [View(), View(box=Box(0, 0, 12, 12)), View(box=Box(5, 3, 16, 20))]
     media = [Media(path, view) for view in views]
@@ -30,7 +30,7 @@ def test_parts_of_one_file_are_kept_apart_and_each_is_found_again(tmp_path: Path
         )
 
 
-def test_colours_keep_three_channels_and_nothing_but_their_size_changes(tmp_path: Path) -> None:
+def test_colour_images_keep_three_channels_and_are_only_resized(tmp_path: Path) -> None:
     colours = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     Image.fromarray(colours).save(path := tmp_path / "swe.png")
     store = PixelStore(tmp_path / "cache", Preprocess(size=16, denoise=10, equalize="both").of_colours())
@@ -39,7 +39,7 @@ def test_colours_keep_three_channels_and_nothing_but_their_size_changes(tmp_path
     np.testing.assert_array_equal(store.open()[slots.first[0]], colours)
 
 
-def test_clips_lie_in_a_row_frame_by_frame_beside_pictures(tmp_path: Path) -> None:
+def test_frames_of_a_clip_fill_consecutive_slots_next_to_those_of_images(tmp_path: Path) -> None:
     films = write_films(tmp_path, lengths=(7, 1 + 4 * CLIPS, 3))
     pictures = write_scans(tmp_path / "scans", 2)
     store = PixelStore(tmp_path / "cache", PREPROCESS)
@@ -55,12 +55,12 @@ def test_clips_lie_in_a_row_frame_by_frame_beside_pictures(tmp_path: Path) -> No
     assert isinstance(after, Slots)
 
 
-def test_a_clip_that_a_crash_cut_short_is_decoded_again_whole(tmp_path: Path) -> None:
+def test_a_clip_that_a_crash_truncated_is_decoded_again(tmp_path: Path) -> None:
     films = write_films(tmp_path, lengths=(4, 6))
     store = PixelStore(tmp_path / "cache", PREPROCESS)
     store.build(whole(films), hashes(films), clips=True, progress=False)
     index = store.folder / "index.bin"
-    index.write_bytes(index.read_bytes()[: 7 * RECORD])  # the second film lost its last frames
+    index.write_bytes(index.read_bytes()[: 7 * RECORD])  # the second clip loses its last frames
     slots = store.build(whole(films), hashes(films), clips=True, progress=False)
     assert (slots.first.tolist(), slots.frames.tolist()) == ([0, 4], [4, 6])
     frames = decode_clip(films[1].read_bytes(), films[1]).frames

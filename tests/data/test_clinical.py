@@ -38,12 +38,12 @@ def warnings(column: str, *cells: float) -> list[str]:
         (keys.LSM_KPA, "0", "is not possible: 0.5 to 300 kPa are"),
     ],
 )
-def test_an_impossible_value_is_a_fault_that_names_the_slip(column: str, cell: str, words: str) -> None:
+def test_an_impossible_value_is_a_fault_that_names_the_wrong_unit(column: str, cell: str, words: str) -> None:
     assert faults(column, "", cell) == [f"row 3: {column} {cell} {words}"]
 
 
 @pytest.mark.parametrize("cell", [">75", "inf", "-inf", "nan", "unknown", "5.1 kPa"])
-def test_a_cell_that_is_no_number_is_a_fault(cell: str) -> None:
+def test_a_cell_that_is_not_a_number_is_a_fault(cell: str) -> None:
     assert faults(keys.LSM_KPA, cell) == [f"row 2: lsm_kpa {cell!r} is not a number in kPa"]
 
 
@@ -98,7 +98,7 @@ def test_a_possible_but_unusual_value_warns_and_names_its_sample(
         (keys.PLATELETS_1E9_L, np.linspace(8, 35, 30), "look given in 10^4/µL"),
     ],
 )
-def test_a_unit_that_only_the_whole_column_shows_is_told_once(
+def test_a_wrong_unit_that_only_the_whole_column_shows_is_one_sentence(
     column: str, values: np.ndarray, words: str
 ) -> None:
     (sentence,) = warnings(column, *values)
@@ -109,7 +109,7 @@ def test_a_unit_that_only_the_whole_column_shows_is_told_once(
 
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(MEASURES), st.data())
-def test_a_usual_value_is_never_told(measure: Measure, data: st.DataObject) -> None:
+def test_a_usual_value_is_never_reported(measure: Measure, data: st.DataObject) -> None:
     value = data.draw(st.floats(*measure.usual))
     assert faults(measure.column, value) == faults(measure.column, repr(value)) == []
     assert warnings(measure.column, value) == []
@@ -122,7 +122,7 @@ def test_usual_values_are_possible_and_unit_errors_are_unusual(measure: Measure)
         assert slip.high < measure.usual[0] or slip.low > measure.usual[1]
 
 
-def test_measured_values_are_logarithms_decades_and_zero_or_one_in_the_order_asked_for() -> None:
+def test_measured_values_are_logarithms_decades_and_zero_or_one_in_the_given_order() -> None:
     table = clinical.typed(
         pd.DataFrame(
             {

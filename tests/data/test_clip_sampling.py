@@ -1,4 +1,4 @@
-"""Segments: which frames of a clip are seen, and the clips that are too short for them."""
+"""Clip sampling: the frames chosen from a clip, and clips that are too short."""
 
 import numpy as np
 import pytest
@@ -44,12 +44,12 @@ def test_segments_by_hand() -> None:
 
 
 @given(st.integers(1, 500))
-def test_one_frame_of_a_clip_is_the_middle_that_a_still_is(frames: int) -> None:
+def test_a_segment_of_one_frame_is_the_middle_frame(frames: int) -> None:
     assert uniform(frames, 1).tolist() == [View(MIDDLE).frame_of(frames, None)]
 
 
 @pytest.mark.parametrize("name", SEGMENTS)
-def test_training_segments_are_fixed_by_their_seed_and_reach_every_frame(name: str) -> None:
+def test_training_segments_depend_on_the_seed_and_reach_every_frame(name: str) -> None:
     segment = Segment(name, length=4)
     drawn = [segment.frames(13, 30.0, seed) for seed in range(1500)]
     np.testing.assert_array_equal(drawn, [segment.frames(13, 30.0, seed) for seed in range(1500)])
@@ -71,7 +71,7 @@ def test_every_new_frame_is_the_old_one_nearest_in_time(frames: int, fps_from: f
     assert chosen.max() < frames
     assert (np.diff(chosen) >= 0).all()
     left = (frames - 0.5) / fps_from - (len(chosen) - 1) / fps_to
-    assert -1e-6 < left < 1 / fps_to + 1e-6  # no further frame would fit into the last old one's time
+    assert -1e-6 < left < 1 / fps_to + 1e-6  # there is no time for another frame at the end
 
 
 @given(st.integers(1, 300), rates)
@@ -92,13 +92,13 @@ def test_ten_frames_at_other_rates(fps_from: float, fps_to: float, chosen: list[
     assert resampled(10, fps_from, fps_to).tolist() == chosen
 
 
-def test_a_rate_that_a_container_rounds_costs_no_frame() -> None:
+def test_no_frame_is_lost_if_a_container_rounds_the_rate() -> None:
     for told in (14.99, 15.01, 15.02):
         assert resampled(30, told, 15).tolist() == list(range(30))
 
 
 @pytest.mark.parametrize("name", SEGMENTS)
-def test_a_common_rate_makes_one_second_of_every_clip(name: str) -> None:
+def test_segments_at_a_common_rate_last_equally_long(name: str) -> None:
     for fps in (15.0, 25.0, 60.0):
         chosen = Segment(name, length=10, fps=10).frames(int(fps), fps)
         assert chosen[-1] - chosen[0] == pytest.approx(0.9 * fps, abs=1)
@@ -111,7 +111,7 @@ def test_clips_without_enough_frames_are_all_named_before_training() -> None:
         segment.check(["a", "b", "c"], [15, 400, 0], [30.0, 30.0, 30.0])
 
 
-def test_a_clip_may_be_too_short_only_at_the_common_rate_or_tell_no_rate() -> None:
+def test_a_clip_may_be_too_short_only_after_resampling_or_have_no_rate() -> None:
     with pytest.raises(DataError) as caught:
         Segment("window", 16, fps=10).check(list("abcd"), [45, 46, 46, 46], [30, 30, 0, float("nan")])
     assert str(caught.value).startswith("3 clip(s) cannot give 16 frames at 10 per second")
@@ -123,7 +123,7 @@ def test_a_clip_may_be_too_short_only_at_the_common_rate_or_tell_no_rate() -> No
 @given(
     st.integers(0, 80), rates, st.integers(1, 20), st.none() | rates, st.sampled_from(sorted(SEGMENTS)), seeds
 )
-def test_what_passes_the_check_can_be_cut(
+def test_clips_that_pass_the_check_can_be_sampled(
     count: int, rate: float, length: int, fps: float | None, name: str, seed: int | None
 ) -> None:
     segment = Segment(name, length, fps)

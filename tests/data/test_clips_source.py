@@ -1,4 +1,4 @@
-"""Clips: one manifest for networks that see clips and networks that see stills of the same patients."""
+"""The source of clips: one manifest for networks on clips and networks on stills of the same patients."""
 
 import shutil
 from collections.abc import Callable
@@ -27,7 +27,7 @@ Load = Callable[..., Manifest]
 
 
 def film(seed: int = 0) -> np.ndarray:
-    """Frames of coarse noise, uint8 (9, 32, 48), each as bright as its number says."""
+    """Return frames of coarse noise, uint8 (9, 32, 48), whose brightness increases with their number."""
     noise = np.random.default_rng(seed).integers(0, 60, (FRAMES, 4, 6))
     frames = np.kron(noise, np.ones((1, 8, 8), int)) + 20 * np.arange(FRAMES)[:, None, None]
     return frames.astype(np.uint8)
@@ -45,7 +45,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def loaded(folder: Path) -> Load:
-    """Reads a table of these lines."""
+    """Return a function that reads a table of the given lines."""
 
     def read(*lines: str, **settings: object) -> Manifest:
         (folder / "clips.csv").write_text("\n".join(lines))
@@ -76,7 +76,7 @@ def test_every_row_has_a_clip_and_a_picture(folder: Path, loaded: Load) -> None:
     ]
 
 
-def test_the_frame_that_a_clip_lends_is_its_middle_one(loaded: Load) -> None:
+def test_a_row_without_a_still_uses_the_middle_frame_of_its_clip(loaded: Load) -> None:
     for item, clip in zip(loaded(*FOUR).media()[1:], loaded(*FOUR).media(keys.CLIP)[1:], strict=True):
         frames = decode_clip(read_bytes(clip.path), clip.path).frames
         lent = to_grey(read_image(item.path, item.view)).astype(int)
@@ -84,7 +84,7 @@ def test_the_frame_that_a_clip_lends_is_its_middle_one(loaded: Load) -> None:
         assert np.abs(lent - frames[0]).mean() > 4 or "d.dcm" in str(item.path)
 
 
-def test_clips_of_every_container_are_surveyed_and_cut_into_segments(folder: Path, loaded: Load) -> None:
+def test_clips_of_every_container_are_surveyed_and_sampled(folder: Path, loaded: Load) -> None:
     manifest, facts = surveyed(loaded(*FOUR), folder / "cache", "error")
     assert len(manifest) == 4
     counts = facts[keys.CLIP]["frames"].tolist()
@@ -95,7 +95,7 @@ def test_clips_of_every_container_are_surveyed_and_cut_into_segments(folder: Pat
     )
 
 
-def test_stills_and_clips_are_split_alike_with_and_without_stills(loaded: Load) -> None:
+def test_the_split_does_not_depend_on_the_stills(loaded: Load) -> None:
     rows = [f"clips/{i}.mp4,p{i // 2},F{i // 2 % 5}" for i in range(200)]
     without = loaded("clip,patient_id,label", *rows)
     stills = loaded("clip,patient_id,label,image", *(f"{row},stills/{i}.png" for i, row in enumerate(rows)))
@@ -116,7 +116,7 @@ def test_several_frames_of_a_clip_are_several_stills(loaded: Load) -> None:
     assert manifest.table[keys.SAMPLE_ID].tolist() == ["a.avi#a.avi#0", "a.avi#a.avi#5", "b.avi"]
 
 
-def test_a_frame_may_be_named_for_the_still_or_for_the_clip_that_lends_one(loaded: Load) -> None:
+def test_a_frame_may_be_given_for_the_still_or_for_the_clip_used_instead(loaded: Load) -> None:
     manifest = loaded(
         "clip,patient_id,label,image,frame", "a.avi,p1,F0,s.dcm,3", "b.avi,p2,F0,,5", "c.avi,p3,F0,,"
     )
@@ -124,7 +124,7 @@ def test_a_frame_may_be_named_for_the_still_or_for_the_clip_that_lends_one(loade
     assert {item.view for item in manifest.media(keys.CLIP)} == {View()}
 
 
-def test_rows_without_clip_or_patient_are_told_at_once(loaded: Load) -> None:
+def test_all_rows_without_clip_or_patient_are_reported_at_once(loaded: Load) -> None:
     with pytest.raises(DataError) as caught:
         loaded("clip,patient_id,label,image", "a.avi,p1,F0,", "b.avi,,F0,", ",p3,F1,s.png")
     assert "has 2 fault(s)" in str(caught.value)
@@ -160,7 +160,7 @@ def test_clinical_columns_and_other_names_pass_through(folder: Path, loaded: Loa
     assert manifest.table["operator"].tolist() == ["ann"]
 
 
-def test_a_parquet_table_is_read_alike(folder: Path, loaded: Load) -> None:
+def test_a_parquet_table_is_read_like_csv(folder: Path, loaded: Load) -> None:
     by_csv = loaded(*FOUR)
     pd.read_csv(folder / "clips.csv").to_parquet(folder / "clips.parquet")
     by_parquet = load(path=folder / "clips.parquet")

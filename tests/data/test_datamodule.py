@@ -1,4 +1,4 @@
-"""The datamodule: clinical values, served features, augmentation on the device, and what it refuses."""
+"""The datamodule: clinical values, features of frozen branches, augmentation on the device, faults."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ AGES = {keys.AGE_YEARS: [30 + i for i in EVERYONE], keys.SEX: ["F", "M", ""] * 4
 
 
 class Numbers:
-    """A table of features that are a sample's row in the manifest and the epoch."""
+    """A table of features: a sample's row in the manifest, and the epoch."""
 
     def __init__(self, rows: np.ndarray | None = None) -> None:
         self._rows = np.arange(SAMPLES) if rows is None else rows
@@ -35,7 +35,7 @@ class Numbers:
 
 
 class SeedSum:
-    """Stands in for the augmentation of whole batches: adds what it is told, so that a test sees it."""
+    """Replaces the augmentation of whole batches: adds a number that depends on the seed."""
 
     def __init__(self, transforms: Sequence[Mapping[str, Any]]) -> None:
         if transforms[0]["name"] == "Unbatched":
@@ -56,7 +56,7 @@ def batched(monkeypatch: pytest.MonkeyPatch) -> None:
 # Clinical values
 
 
-def test_clinical_values_come_in_the_order_asked_for_with_gaps(tmp_path: Path) -> None:
+def test_clinical_values_have_the_given_order_and_nan_for_missing_ones(tmp_path: Path) -> None:
     data = clinic(tmp_path, **AGES)
     columns = [keys.SEX, keys.AGE_YEARS]
     module = datamodule(data, keys.IMAGE, clinical=columns)
@@ -68,7 +68,7 @@ def test_clinical_values_come_in_the_order_asked_for_with_gaps(tmp_path: Path) -
     assert values[:3, 0].tolist()[:2] == [0, 1]
 
 
-def test_a_model_may_eat_clinical_values_alone(tmp_path: Path) -> None:
+def test_a_model_may_take_only_clinical_values(tmp_path: Path) -> None:
     module = datamodule(clinic(tmp_path, **AGES), clinical=[keys.AGE_YEARS])
     module.setup("fit")
     assert {tuple(batch) for batch in module.train_dataloader()} == {(keys.LABEL, keys.INDEX, keys.CLINICAL)}
@@ -76,7 +76,9 @@ def test_a_model_may_eat_clinical_values_alone(tmp_path: Path) -> None:
     assert (pictures, len(labels)) == ([], 0)
 
 
-def test_a_clinical_column_without_values_is_refused_with_those_that_have_some(tmp_path: Path) -> None:
+def test_a_clinical_column_without_values_is_refused_with_the_columns_that_have_values(
+    tmp_path: Path,
+) -> None:
     data = clinic(tmp_path, **AGES, **{keys.AST_U_L: np.nan})
     with pytest.raises(
         ConfigError, match=r"ast_u_l, lsm_kpa, without any value.*values of: age_years, sex\.$"
@@ -89,7 +91,7 @@ def test_a_clinical_column_without_values_is_refused_with_those_that_have_some(t
 # Features of frozen branches
 
 
-def test_served_features_stand_in_for_pixels_and_masks_stay(tmp_path: Path) -> None:
+def test_features_replace_pixels_and_keep_the_flags_of_missing_modalities(tmp_path: Path) -> None:
     data = clinic(tmp_path, elastograms=(0, 1, 9), **AGES)
     module = datamodule(data, keys.IMAGE, keys.ELASTOGRAM, clinical=[keys.AGE_YEARS])
     module.use_features({"colours": Numbers()}, [keys.IMAGE])
@@ -103,7 +105,7 @@ def test_served_features_stand_in_for_pixels_and_masks_stay(tmp_path: Path) -> N
             assert keys.ELASTOGRAM not in batch
 
 
-def test_where_all_branches_are_served_no_pixel_is_read(
+def test_no_pixel_is_read_if_all_branches_have_features(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = datamodule(clinic(tmp_path), keys.IMAGE, transforms=FLIP)
@@ -121,7 +123,7 @@ def test_where_all_branches_are_served_no_pixel_is_read(
 
 
 @pytest.mark.usefixtures("batched")
-def test_on_the_device_training_batches_are_augmented_by_their_seeds_and_others_are_not(
+def test_on_the_device_only_training_batches_are_augmented(
     tmp_path: Path,
 ) -> None:
     data = clinic(tmp_path, elastograms=(0, 1, 4, 9))
@@ -134,7 +136,7 @@ def test_on_the_device_training_batches_are_augmented_by_their_seeds_and_others_
         each.setup("fit")
     ids = sample_keys(data.manifest.table[keys.SAMPLE_ID])
     for stored, loaded in zip(plain.train_dataloader(), module.train_dataloader(), strict=True):
-        assert torch.equal(stored[keys.IMAGE], loaded[keys.IMAGE])  # the workers left it as it is
+        assert torch.equal(stored[keys.IMAGE], loaded[keys.IMAGE])  # workers did not augment it
         seeds = [augmentation_seed(3, 0, int(ids[row]), 0) for row in loaded[keys.INDEX]]
         assert [seed % 2**64 for seed in loaded[keys.SEED].tolist()] == seeds
         drawn = module.on_after_batch_transfer(loaded, 0)
@@ -149,7 +151,7 @@ def test_on_the_device_training_batches_are_augmented_by_their_seeds_and_others_
 
 
 @pytest.mark.usefixtures("batched")
-def test_on_the_device_segments_of_clips_are_drawn_all_the_same(tmp_path: Path) -> None:
+def test_on_the_device_frames_of_clips_are_still_drawn_by_workers(tmp_path: Path) -> None:
     data = clinic(tmp_path, clips=EVERYONE)
     loaders = []
     for place in ("workers", "device"):
@@ -180,7 +182,7 @@ def test_the_contact_sheet_is_augmented_wherever_training_is(tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("batched")
-def test_an_augmentation_that_the_device_cannot_do_is_refused_at_once(tmp_path: Path) -> None:
+def test_an_augmentation_not_implemented_for_the_device_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no batched counterpart"):
         datamodule(clinic(tmp_path), keys.IMAGE, augment_on="device", transforms=[{"name": "Unbatched"}])
 
@@ -196,7 +198,7 @@ def test_all_faults_are_named_at_once(tmp_path: Path) -> None:
         assert words in message
 
 
-def test_a_batch_on_the_device_is_what_the_workers_would_have_made_of_it(tmp_path: Path) -> None:
+def test_augmentation_on_the_device_equals_that_of_workers(tmp_path: Path) -> None:
     moves = [{"name": "HorizontalFlip", "p": 0.5}, {"name": "Affine", "rotate": [-15, 15], "p": 1.0}]
     data = clinic(tmp_path)
     workers = datamodule(data, keys.IMAGE, transforms=moves)
@@ -213,9 +215,7 @@ def test_a_batch_on_the_device_is_what_the_workers_would_have_made_of_it(tmp_pat
 
 
 @pytest.mark.parametrize(("batch_size", "batches"), [(4, [4, 2]), (5, [5]), (1, [1] * 6), (6, [6]), (7, [6])])
-def test_a_lone_sample_at_the_end_of_an_epoch_waits_for_the_next(
-    batch_size: int, batches: list[int], tmp_path: Path
-) -> None:
+def test_a_last_batch_of_one_sample_is_dropped(batch_size: int, batches: list[int], tmp_path: Path) -> None:
     module = datamodule(clinic(tmp_path), keys.IMAGE, batch_size=batch_size)
     module.prepare_data()
     loader = module.train_dataloader()
@@ -223,7 +223,7 @@ def test_a_lone_sample_at_the_end_of_an_epoch_waits_for_the_next(
     assert sum(len(batch[keys.LABEL]) for batch in module.val_dataloader()) == 3
 
 
-def test_another_sample_waits_in_another_epoch(tmp_path: Path) -> None:
+def test_another_sample_is_dropped_in_another_epoch(tmp_path: Path) -> None:
     module = datamodule(clinic(tmp_path), keys.IMAGE, batch_size=5)
     module.prepare_data()
     loader = module.train_dataloader()

@@ -1,4 +1,4 @@
-"""PixelDataset: the right pixels, the same stream on any number of workers, and a small pickle."""
+"""PixelDataset: the right pixels, the same augmentation with any number of workers, and a small pickle."""
 
 import pickle
 from pathlib import Path
@@ -65,7 +65,7 @@ def test_a_key_gets_its_own_pixels_label_and_manifest_row(store: Path) -> None:
         assert (sample["label"], sample["index"]) == (LABELS[i], 100 + i)
 
 
-def test_batches_are_bytes_with_whole_numbers_beside_them(store: Path) -> None:
+def test_batches_have_uint8_images_and_int64_labels(store: Path) -> None:
     (batch, *_) = stream(dataset(store), "sequential", workers=0, epochs=1)
     assert {key: (value.dtype, tuple(value.shape)) for key, value in batch.items()} == {
         "image": (torch.uint8, (4, 1, SIDE, SIDE)),
@@ -88,23 +88,23 @@ def test_the_augmented_stream_is_the_same_with_and_without_persistent_workers(
     images = torch.cat([batch["image"] for batch in alone])
     assert (
         len(torch.unique(images, dim=0)) == 2 * COUNT
-    )  # no draw, repeated or of the next epoch, looks alike
+    )  # no two draws are equal, repeated or of the next epoch
 
 
-def test_seed_epoch_draw_and_sample_each_change_the_pixels_and_nothing_else_does(store: Path) -> None:
+def test_only_seed_epoch_draw_and_sample_change_the_pixels(store: Path) -> None:
     augment = Augment(AUGMENT)
     data = dataset(store, augment)
     images = [data[key]["image"] for key in [(0, 3, 0), (1, 3, 0), (0, 3, 1)]]
     images.append(dataset(store, augment, seed=1)[(0, 3, 0)]["image"])
     assert len(torch.unique(torch.stack(images), dim=0)) == 4
-    # The same sample at another place of another split is drawn alike.
+    # The same sample at another index of another split gets the same augmentation.
     part = slice(3, 9)
     inputs = scans(store, data.inputs["image"].slots.first[part])
     smaller = PixelDataset(inputs, LABELS[part], data.indices[part], data.keys[part], augment)
     torch.testing.assert_close(smaller[(0, 0, 0)]["image"], images[0], rtol=0, atol=0)
 
 
-def test_a_pickle_holds_neither_pixels_nor_an_open_map(store: Path) -> None:
+def test_a_pickle_contains_neither_pixels_nor_an_open_map(store: Path) -> None:
     data = dataset(store, Augment(AUGMENT))
     image = data[(0, 2, 0)]["image"]
     content = pickle.dumps(data)
@@ -112,18 +112,18 @@ def test_a_pickle_holds_neither_pixels_nor_an_open_map(store: Path) -> None:
     torch.testing.assert_close(pickle.loads(content)[(0, 2, 0)]["image"], image, rtol=0, atol=0)
 
 
-def test_the_map_is_reopened_after_so_many_scans(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_map_is_reopened_after_a_number_of_images(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets, "REOPEN_EVERY", 3)
     data, maps = dataset(store), []
     for i in range(COUNT):
         torch.testing.assert_close(
             data[(0, i, 0)]["image"], dataset(store)[(0, i, 0)]["image"], rtol=0, atol=0
         )
-        maps.append(data.inputs["image"]._map)  # kept, so that no two share an address
+        maps.append(data.inputs["image"]._map)  # kept, so that no two have the same address
     assert len({id(each) for each in maps}) == COUNT / 3
 
 
-def test_an_elastogram_goes_where_its_grey_image_goes_and_keeps_its_colours(tmp_path: Path) -> None:
+def test_an_elastogram_moves_like_its_grey_image_and_keeps_its_colours(tmp_path: Path) -> None:
     grey = np.random.default_rng(1).integers(0, 256, (SIDE, SIDE), dtype=np.uint8)
     colours = np.stack([grey, 255 - grey, grey // 2], axis=-1)
     (tmp_path / "grey").write_bytes(grey.tobytes())
@@ -150,10 +150,10 @@ def test_an_elastogram_goes_where_its_grey_image_goes_and_keeps_its_colours(tmp_
     assert len(seen) > 4
 
 
-def test_a_clip_gives_its_segment_and_every_frame_is_augmented_alike(tmp_path: Path) -> None:
+def test_a_clip_gives_its_segment_with_the_same_augmentation_of_all_frames(tmp_path: Path) -> None:
     frames = np.random.default_rng(2).integers(0, 256, (9, SIDE, SIDE), dtype=np.uint8)
     (tmp_path / "pixels.u8").write_bytes(frames.tobytes())
-    slots = Slots(np.array([2]), np.array([6]))  # a clip of six frames behind two others
+    slots = Slots(np.array([2]), np.array([6]))  # a clip of six frames after two other slots
     pixels = Pixels(tmp_path / "pixels.u8", (SIDE, SIDE), slots, np.array([10.0]), Segment("window", 4))
     still = PixelDataset({"clip": pixels}, np.zeros(1, np.int64), np.arange(1), sample_keys(["a"]))
     np.testing.assert_array_equal(still[(0, 0, 0)]["clip"], frames[None, 3:7])
@@ -172,7 +172,7 @@ def test_a_clip_gives_its_segment_and_every_frame_is_augmented_alike(tmp_path: P
     assert (begins, mirrored) == ({0, 1, 2}, {1, -1})
 
 
-def test_an_absent_picture_or_clip_is_zeros_whatever_the_augmentation(store: Path) -> None:
+def test_an_absent_image_or_clip_is_zeros_with_any_augmentation(store: Path) -> None:
     noise = Augment([{"name": "GaussNoise", "std_range": [0.2, 0.3], "p": 1.0}])
     slots = Slots(np.array([3, ABSENT]), np.array([6, 0]))
     inputs = {
@@ -190,14 +190,14 @@ def test_an_absent_picture_or_clip_is_zeros_whatever_the_augmentation(store: Pat
 
 
 class Counted:
-    """Features that tell which sample and epoch were asked for."""
+    """Features whose values are the requested sample and epoch."""
 
     def read(self, index: int, epoch: int | None) -> np.ndarray:
         return np.float32([index, -1 if epoch is None else epoch])
 
 
 @pytest.mark.parametrize(("train", "epochs"), [(True, [0, 1]), (False, [-1, -1])])
-def test_what_stands_beside_the_pixels_travels_with_its_sample(
+def test_a_sample_has_its_own_flags_features_clinical_values_and_seed(
     store: Path, train: bool, epochs: list
 ) -> None:
     clinical = np.float32([[i, np.nan] for i in range(COUNT)])

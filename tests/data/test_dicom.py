@@ -1,4 +1,4 @@
-"""DICOM: every photometric interpretation and syntax on one grey scale, and headers that name a person."""
+"""DICOM: all photometric interpretations and transfer syntaxes on one grey scale, headers and frames."""
 
 import io
 from pathlib import Path
@@ -75,21 +75,21 @@ def test_a_falling_slope_turns_black_and_white() -> None:
         ("SIGMOID", lambda x: 255 / (1 + np.exp(-4 * (x - 100) / 51))),
     ],
 )
-def test_a_window_is_applied_as_the_standard_has_it(function: str, expected) -> None:
+def test_a_window_is_applied_as_in_the_standard(function: str, expected) -> None:
     levels = np.arange(0, 256, dtype=np.uint8)[None]
     window = {"WindowCenter": [100, 30], "WindowWidth": [51, 20], "VOILUTFunction": function}
     found = shown(levels, **window).astype(float)
     assert np.abs(found - np.clip(expected(levels.astype(float)), 0, 255)).max() <= 0.5 + 1e-9
 
 
-def test_a_window_is_meant_after_rescaling() -> None:
+def test_a_window_is_applied_after_rescaling() -> None:
     levels = np.array([[0, 12, 20, 30]], np.uint16)
     found = shown(levels, RescaleSlope=10, RescaleIntercept=-100, WindowCenter=0.5, WindowWidth=201)
     np.testing.assert_array_equal(found, [[0, 153, 255, 255]])
 
 
 @pytest.mark.parametrize("groups", ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"])
-def test_an_enhanced_object_is_shown_as_its_functional_groups_have_it(groups: str) -> None:
+def test_the_functional_groups_of_an_enhanced_object_are_applied(groups: str) -> None:
     window, rescale, group = pydicom.Dataset(), pydicom.Dataset(), pydicom.Dataset()
     window.WindowCenter, window.WindowWidth, window.VOILUTFunction = 256, 512, "LINEAR_EXACT"
     rescale.RescaleSlope, rescale.RescaleIntercept = 2, 0
@@ -105,7 +105,7 @@ def test_a_header_that_leaves_no_grey_levels_is_refused(slope: str) -> None:
         decode(content.replace(b"1.5 ", slope.encode().ljust(4)), PATH)
 
 
-def test_a_window_without_width_is_none() -> None:
+def test_a_window_without_width_is_ignored() -> None:
     levels = LEVELS.astype(np.uint8)
     np.testing.assert_array_equal(shown(levels, WindowCenter=40, WindowWidth=0), levels)
     np.testing.assert_array_equal(shown(levels, WindowCenter=None, WindowWidth=None), levels)
@@ -118,7 +118,7 @@ def test_a_table_of_levels_is_applied() -> None:
 
 
 @pytest.mark.parametrize(("dtype", "top"), [(np.uint8, 255), (np.uint16, 65535)])
-def test_a_palette_is_looked_up(dtype: type, top: int) -> None:
+def test_a_palette_is_applied(dtype: type, top: int) -> None:
     colours = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 1]]) * top
     names = ("Red", "Green", "Blue")
     tables = {
@@ -141,7 +141,7 @@ def test_colour_is_read_by_pixel_and_by_plane(planar: int) -> None:
     np.testing.assert_array_equal(decode(saved(scan), PATH), levels)
 
 
-def test_a_grey_scan_saved_in_luma_and_chroma_reads_like_the_grey_one() -> None:
+def test_a_grey_image_saved_as_ybr_gives_the_same_levels() -> None:
     grey = LEVELS.astype(np.uint8)
     ybr = np.stack([grey, np.full_like(grey, 128), np.full_like(grey, 128)], axis=2)
     np.testing.assert_array_equal(to_grey(shown(ybr, PhotometricInterpretation="YBR_FULL")), grey)
@@ -164,19 +164,19 @@ def test_a_scan_reads_the_same_in_every_lossless_syntax(name: str) -> None:
 )
 def test_colours_are_the_same_in_every_syntax_and_interpretation(name: str) -> None:
     expected = pydicom.dcmread(packaged(STRIPES)).pixel_array.astype(int)
-    inner = (slice(5, 95, 10), slice(10, 90))  # the stripes' middles, where no compression bleeds
+    inner = (slice(5, 95, 10), slice(10, 90))  # the middle of the stripes, away from compression artefacts
     found = read_image(packaged(f"SC_rgb_{name}.dcm")).astype(int)
     assert np.abs(found[inner] - expected[inner]).max() <= 5
 
 
-def test_subsampled_colour_without_compression_is_spread_again() -> None:
+def test_uncompressed_subsampled_colour_is_upsampled() -> None:
     expected = pydicom.dcmread(packaged(STRIPES)).pixel_array.astype(int)
     found = read_image(packaged("SC_ybr_full_422_uncompressed.dcm")).astype(int)
     assert np.abs(found - expected).mean() < 2
 
 
 def test_reversible_colour_of_jpeg_2000_is_turned_into_rgb() -> None:
-    half = read_image(packaged("examples_rgb_color.dcm")).astype(int)  # the same scan at half the size
+    half = read_image(packaged("examples_rgb_color.dcm")).astype(int)  # the same image at half the size
     whole = read_image(packaged("examples_jpeg2k.dcm"))
     shrunk = np.asarray(Image.fromarray(whole).reduce(2), int)
     assert np.abs(shrunk - half).mean(axis=(0, 1)).max() < 3
@@ -193,7 +193,7 @@ def test_colours_of_jpeg_ls_by_line_are_read_and_those_by_sample_refused() -> No
 
 @pytest.mark.parametrize("syntax", [JPEGLossless, JPEGLosslessSV1])
 def test_sixteen_bits_of_lossless_jpeg_are_read_to_the_last(syntax: pydicom.uid.UID) -> None:
-    window = {"WindowCenter": 39873 + 128, "WindowWidth": 256}  # single levels show
+    window = {"WindowCenter": 39873 + 128, "WindowWidth": 256}  # differences of one level are visible
     scan = dataset(LOSSLESS_LEVELS.astype(np.uint16), **window)
     scan.file_meta.TransferSyntaxUID = syntax
     scan.PixelData = encapsulate([bytes.fromhex(LOSSLESS_JPEG)])
@@ -205,7 +205,7 @@ def test_jpeg_2000_in_a_jp2_file_is_refused_before_it_can_hang() -> None:
         read_image(packaged("GDCMJ2K_TextGBR.dcm"))
 
 
-def test_a_film_s_frames_are_those_that_its_jpegs_hold() -> None:
+def test_frames_of_a_clip_are_those_of_its_jpegs() -> None:
     path = packaged("examples_ybr_color.dcm")
     scan = pydicom.dcmread(path)
     jpegs = list(generate_frames(scan.PixelData, number_of_frames=30))
@@ -218,7 +218,7 @@ def test_a_film_s_frames_are_those_that_its_jpegs_hold() -> None:
     np.testing.assert_array_equal(clip.frames[15], to_grey(read_image(path, View("middle"))))
 
 
-def test_a_film_needs_a_frame_named_and_a_picture_is_no_clip() -> None:
+def test_a_clip_needs_a_frame_number_and_an_image_is_not_a_clip() -> None:
     film = saved(dataset(np.zeros((3, 8, 8), np.uint8), NumberOfFrames=3))
     with pytest.raises(UnreadableImageError, match="3 frames; choose one"):
         decode(film, PATH)
@@ -228,7 +228,7 @@ def test_a_film_needs_a_frame_named_and_a_picture_is_no_clip() -> None:
         decode_clip(saved(dataset(LEVELS.astype(np.uint8))), PATH)
 
 
-def test_a_film_that_is_compressed_as_one_stream_is_played(tmp_path: Path) -> None:
+def test_a_clip_compressed_as_one_video_stream_is_decoded(tmp_path: Path) -> None:
     frames = np.stack([np.full((32, 48), 40 * number, np.uint8) for number in range(1, 6)])
     video.write(tmp_path / "film.mp4", frames, 10)
     scan = dataset(frames, NumberOfFrames=5, PhotometricInterpretation="YBR_PARTIAL_420", CineRate=12)
@@ -261,7 +261,7 @@ def test_the_frame_rate_is_that_of_the_recording(tags: dict[str, object], fps: f
     assert describe(film, PATH).fps == fps
 
 
-def test_the_header_tells_size_interpretation_and_syntax() -> None:
+def test_the_header_states_size_interpretation_and_syntax() -> None:
     header = describe(packaged("examples_ybr_color.dcm").read_bytes(), PATH)
     assert header[:5] == (320, 240, "YBR_FULL_422", "DICOM JPEGBaseline8Bit", 30)
     assert inspect(saved(dataset(LEVELS.astype(np.uint8))), PATH)[0].fps == 0

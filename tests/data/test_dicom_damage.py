@@ -1,4 +1,4 @@
-"""DICOM files that are damaged, cut, unknown or too large, and headers that still tell a person."""
+"""DICOM files that are damaged, truncated, unknown or too large, and headers that identify a person."""
 
 import contextlib
 from concurrent.futures import ThreadPoolExecutor
@@ -86,7 +86,7 @@ def in_syntax(uid: str) -> bytes:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_file_without_its_whole_picture_is_named_with_its_fault(content: bytes, sentence: str) -> None:
+def test_an_incomplete_file_is_named_with_its_fault(content: bytes, sentence: str) -> None:
     for read in (decode, decode_clip):
         with pytest.raises(UnreadableImageError, match=rf"scan\.dcm: .*({sentence})"):
             read(content, PATH)
@@ -137,7 +137,7 @@ def test_threads_read_what_one_thread_reads() -> None:
         ({"PatientIdentityRemoved": "NO", "PatientName": "Doe^Jane"}, ("PatientName",)),
     ],
 )
-def test_fields_that_still_tell_who_the_patient_is_are_named(
+def test_fields_that_still_identify_the_patient_are_named(
     tags: dict[str, str], fields: tuple[str, ...]
 ) -> None:
     scan = dataset(LEVELS.astype(np.uint8), **tags)
@@ -159,7 +159,7 @@ def test_a_damaged_lossless_jpeg_does_not_end_the_process() -> None:
                 refused.append(str(error))
     assert all(pixels.shape == (8, 8) and pixels.dtype == np.uint8 for pixels in read)
     assert all(sentence.startswith("scan.dcm: ") for sentence in refused)
-    assert min(len(read), len(refused)) > 10  # some damage is seen, some only changes the picture
+    assert min(len(read), len(refused)) > 10  # some damage is detected, some only changes pixels
 
 
 CUT = (
@@ -175,7 +175,7 @@ CUT = (
     name=st.sampled_from([*CUT, "MR_small.dcm", "SC_rgb_jpeg_gdcm.dcm"]),
     share=st.floats(0, 1, exclude_max=True),
 )
-def test_a_cut_file_raises_or_gives_the_whole_picture(name: str, share: float) -> None:
+def test_a_truncated_file_raises_or_gives_the_whole_image(name: str, share: float) -> None:
     content = packaged(name).read_bytes()
     try:
         pixels = decode(content[: max(int(share * len(content)), 1)], PATH)

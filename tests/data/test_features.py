@@ -1,4 +1,4 @@
-"""Matrices of features on disk: whole or not there, computed by one process, read by many."""
+"""Matrices of features on disk: complete or absent, computed by one process, read by many."""
 
 import pickle
 import signal
@@ -35,7 +35,7 @@ def read(folder: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("damage", ["cut short", "one bit", "no description", "another description", "gone"])
-def test_damaged_features_are_computed_anew(tmp_path: Path, damage: str) -> None:
+def test_damaged_features_are_computed_again(tmp_path: Path, damage: str) -> None:
     calls: list[int] = []
     folder = written(tmp_path, calls=calls)
     content = (folder / FEATURES).read_bytes()
@@ -55,7 +55,7 @@ def test_damaged_features_are_computed_anew(tmp_path: Path, damage: str) -> None
     assert len(calls) == 2
 
 
-def test_a_fault_half_way_leaves_nothing_that_could_be_taken_for_whole(tmp_path: Path) -> None:
+def test_an_exception_leaves_no_incomplete_matrix(tmp_path: Path) -> None:
     def compute() -> Iterator[np.ndarray]:
         yield VALUES[:3]
         raise KeyboardInterrupt
@@ -79,7 +79,7 @@ stored(Path(sys.argv[1]), {"what": "a test"}, (6, 4), compute)
 """
 
 
-def test_a_killed_build_is_begun_anew(tmp_path: Path) -> None:
+def test_a_killed_build_is_started_again(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE, text=True
     )
@@ -93,7 +93,7 @@ def test_a_killed_build_is_begun_anew(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_of_two_builders_at_once_one_computes_and_the_other_finds_it_done(
+def test_of_two_builders_at_once_one_computes_and_the_other_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[int] = []
@@ -124,14 +124,14 @@ def test_of_two_builders_at_once_one_computes_and_the_other_finds_it_done(
     np.testing.assert_array_equal(read(first.result()), VALUES)
 
 
-def test_a_full_disk_is_told_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("Usage", (), {"free": 50})
     monkeypatch.setattr("fibrolab.data.features.shutil.disk_usage", lambda folder: usage)
     with pytest.raises(StorageError, match="the disk is full"):
         written(tmp_path)
 
 
-def test_rows_travel_to_a_worker_without_their_maps(tmp_path: Path) -> None:
+def test_feature_rows_are_pickled_without_their_maps(tmp_path: Path) -> None:
     clean, view = written(tmp_path / "clean"), written(tmp_path / "view", -VALUES)
     table = FeatureTable(4, clean, np.array([5, -1, 0, 0]), (view,), np.array([-1, -1, 1, 2]))
     rows = table.rows(np.array([3, 1, 2]))

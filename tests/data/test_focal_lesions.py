@@ -28,7 +28,7 @@ Load = Callable[..., Manifest]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Pictures of 40 x 30 pixels, each a field of noise of its own."""
+    """A folder of images of 40 x 30 pixels with different noise."""
     rng = np.random.default_rng(0)
     for name in "abc":
         Image.fromarray(rng.integers(0, 256, (30, 40), dtype=np.uint8)).save(tmp_path / f"{name}.png")
@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def loaded(folder: Path) -> Load:
-    """Reads a table of these lines."""
+    """Return a function that reads a table of the given lines."""
 
     def read(*lines: str, **settings: object) -> Manifest:
         (folder / "lesions.csv").write_text("\n".join(lines))
@@ -69,7 +69,7 @@ def test_a_lesion_is_its_rectangle_of_the_image(folder: Path, loaded: Load) -> N
     assert manifest.labels.tolist() == [1, 4, 0]
 
 
-def test_a_lesion_is_cut_from_a_dicom_image_and_turned_grey(folder: Path, loaded: Load) -> None:
+def test_a_lesion_is_cut_from_a_dicom_image_and_converted_to_grey(folder: Path, loaded: Load) -> None:
     shutil.copy(str(get_testdata_file("examples_rgb_color.dcm")), folder / "scan")
     manifest = loaded(HEADER, "scan,FFS,p1,100,60,48,32")
     (item,) = manifest.media()
@@ -79,7 +79,7 @@ def test_a_lesion_is_cut_from_a_dicom_image_and_turned_grey(folder: Path, loaded
     )
 
 
-def test_the_task_and_the_data_set_name_the_classes_of_paper_3_alike() -> None:
+def test_the_task_and_the_data_set_have_the_classes_of_paper_3() -> None:
     config = composed("data=focal_lesions", "data.path=lesions.csv", "task=lesion")
     assert config.data.classes == config.task.classes == list(CLASSES)
     assert config.task.merge == [0, 1, 2, 3, 4]
@@ -124,13 +124,13 @@ def test_lesions_of_one_image_stay_together_by_patient_or_image(loaded: Load) ->
     assert manifest.table[keys.SAMPLE_ID].is_unique
 
 
-def test_a_visit_may_find_lesions_of_two_kinds(loaded: Load) -> None:
+def test_a_visit_may_have_lesions_of_two_classes(loaded: Load) -> None:
     header = "image,label,patient_id,visit_id,left,top,width,height"
     manifest = loaded(header, "a.png,cyst,p1,v1,1,1,4,4", "a.png,HCC,p1,v1,9,9,4,4")
     assert manifest.labels.tolist() == [1, 4]
 
 
-def test_all_faults_of_the_rectangles_are_told_at_once_by_row(loaded: Load) -> None:
+def test_all_faults_of_the_rectangles_are_reported_at_once_by_row(loaded: Load) -> None:
     lines = fault(
         loaded,
         HEADER,
@@ -151,7 +151,7 @@ def test_all_faults_of_the_rectangles_are_told_at_once_by_row(loaded: Load) -> N
     ]
 
 
-def test_corners_in_the_wrong_order_are_told(loaded: Load) -> None:
+def test_corners_in_the_wrong_order_are_reported(loaded: Load) -> None:
     header = "image,label,x_min,y_min,x_max,y_max"
     text = fault(loaded, header, "a.png,cyst,5,10,13,16", "b.png,cyst,13,10,5,16")
     assert "row 3: the rectangle 'x_min 13, y_min 10, x_max 5, y_max 16' holds no pixel" in text
@@ -172,7 +172,7 @@ def test_a_table_must_have_rectangles_in_one_form(loaded: Load, header: str, cel
         loaded(header, cells)
 
 
-def test_an_image_of_two_patients_or_of_one_and_nobody_is_a_fault(loaded: Load) -> None:
+def test_an_image_of_two_patients_or_with_a_patient_in_some_rows_is_a_fault(loaded: Load) -> None:
     text = fault(
         loaded,
         HEADER,
@@ -203,7 +203,7 @@ def test_a_rectangle_outside_its_image_is_named_with_its_file_and_can_be_skipped
     assert kept.table[keys.IMAGE].tolist() == ["a.png"]
 
 
-def test_columns_of_other_names_and_classes_of_other_studies_are_told_by_settings(loaded: Load) -> None:
+def test_settings_give_other_column_names_and_other_classes(loaded: Load) -> None:
     manifest = loaded(
         "file;kind;MRN;x;y;w;h",
         "a.png;benign;007;1;2;3;4",
@@ -220,7 +220,7 @@ def test_columns_of_other_names_and_classes_of_other_studies_are_told_by_setting
     assert manifest.table[keys.ROI].tolist() == ["1 2 3 4"] * 2
 
 
-def test_a_parquet_table_of_numbers_is_read_alike(folder: Path, loaded: Load) -> None:
+def test_a_parquet_table_of_numbers_is_read_like_csv(folder: Path, loaded: Load) -> None:
     by_csv = loaded(HEADER, "a.png,cyst,p1,5,10,8,6")
     table = pd.read_csv(folder / "lesions.csv").astype({"left": "float32", "top": "int16"})
     table.to_parquet(folder / "lesions.parquet")

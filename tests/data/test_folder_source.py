@@ -1,4 +1,4 @@
-"""A class-per-folder tree: which files are samples, which classes, whose patient, and its faults."""
+"""A tree with one folder per class: samples, classes, patients and faults."""
 
 import logging
 from pathlib import Path
@@ -19,7 +19,7 @@ def picture(path: Path) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Three classes whose order is natural, one with folders below."""
+    """A tree of three classes with numbers in their names, one of them with subfolders."""
     for name in ("F2/P1_a.png", "F2/P1_b.jpg", "F10/P2_a.png", "F1/P3/x/P3_a.png", "F1/P4/P4_a.PNG"):
         picture(tmp_path / "tree" / name)
     return tmp_path / "tree"
@@ -35,7 +35,7 @@ def fault(root: Path, **settings: object) -> str:
     return str(caught.value)
 
 
-def test_classes_are_the_folders_in_natural_order_and_files_lie_at_any_depth(root: Path) -> None:
+def test_classes_are_the_folders_in_natural_order_with_files_at_any_depth(root: Path) -> None:
     found = load(root=root)
     assert found.classes == ("F1", "F2", "F10")
     assert dict(zip(found.table[keys.SAMPLE_ID], found.labels, strict=True)) == {
@@ -54,7 +54,7 @@ def test_classes_that_are_given_set_the_order_of_labels(root: Path) -> None:
     assert found.labels.tolist() == [0, 1, 1, 2, 2]
 
 
-def test_folders_that_do_not_fit_the_classes_are_told_at_once(root: Path) -> None:
+def test_all_folders_that_do_not_fit_the_classes_are_reported_at_once(root: Path) -> None:
     (root / "F3").mkdir()
     lines = fault(root, classes=["F1", "F2", "F3", "F4"]).splitlines()
     assert "  - F10/ is not one of the classes" in lines
@@ -73,12 +73,12 @@ def test_folders_of_partitions_are_not_taken_for_classes(tmp_path: Path) -> None
     assert "are partitions, not classes" in fault(tmp_path)
 
 
-def test_a_missing_and_an_empty_root_are_told(tmp_path: Path) -> None:
+def test_a_missing_and_an_empty_root_are_reported(tmp_path: Path) -> None:
     assert "nowhere is not a folder" in fault(tmp_path / "nowhere")
     assert "there is no folder in it" in fault(tmp_path)
 
 
-def test_dicom_is_known_by_its_content_whatever_its_name(root: Path) -> None:
+def test_dicom_is_recognised_by_its_content(root: Path) -> None:
     content = bytes(128) + b"DICM"
     for name in ("IM000012", "1.2.840.10008.7", "scan.dcm"):
         (root / "F1" / name).write_bytes(content)
@@ -95,7 +95,7 @@ def test_other_files_are_counted_and_named_in_the_log(root: Path, caplog: pytest
     assert "F2/IM_without_mark, F2/clip.mp4, F2/notes.txt" in record.getMessage()
 
 
-def test_hidden_files_and_folders_are_passed_over(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_hidden_files_and_folders_are_ignored(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     picture(root / ".cache" / "a.png")
     picture(root / "__MACOSX" / "F1" / "a.png")
     picture(root / "F1" / ".thumbnails" / "a.png")
@@ -104,7 +104,7 @@ def test_hidden_files_and_folders_are_passed_over(root: Path, caplog: pytest.Log
     assert not caplog.records
 
 
-def test_the_directory_of_a_disc_is_no_image(root: Path) -> None:
+def test_a_dicomdir_is_not_an_image(root: Path) -> None:
     (root / "F1" / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
     assert len(samples(root)) == 5
 
@@ -114,7 +114,7 @@ def test_a_class_named_like_a_formula_is_refused(root: Path) -> None:
     assert "  - =1+1/ begins like a formula" in fault(root)
 
 
-def test_links_in_a_circle_end_and_linked_folders_are_read(root: Path, tmp_path: Path) -> None:
+def test_circular_links_end_and_linked_folders_are_read(root: Path, tmp_path: Path) -> None:
     (root / "F1" / "loop").symlink_to(root / "F1", target_is_directory=True)
     (root / "F10" / "up").symlink_to(root / "F10" / "up2", target_is_directory=True)
     (root / "F10" / "up2").symlink_to(root / "F10", target_is_directory=True)
@@ -124,7 +124,7 @@ def test_links_in_a_circle_end_and_linked_folders_are_read(root: Path, tmp_path:
     assert "F2/linked/z.png" in samples(root)
 
 
-def test_a_link_to_a_picture_that_is_gone_stays_a_sample_for_the_survey_to_tell(root: Path) -> None:
+def test_a_broken_link_to_an_image_stays_a_sample_that_the_survey_reports(root: Path) -> None:
     (root / "F1" / "gone.png").symlink_to(root / "nowhere.png")
     assert "F1/gone.png" in samples(root)
 
@@ -136,7 +136,7 @@ def test_the_patient_is_found_in_the_path(root: Path, pattern: str) -> None:
     assert found.groups.tolist() == found.table[keys.PATIENT_ID].tolist()
 
 
-def test_files_that_name_no_patient_are_listed(root: Path) -> None:
+def test_paths_without_a_patient_are_listed(root: Path) -> None:
     message = fault(root, patient=r"/(P[34])/")
     assert "finds no patient in 3 of 5 paths" in message
     assert "  - F10/P2_a.png" in message
@@ -145,12 +145,12 @@ def test_files_that_name_no_patient_are_listed(root: Path) -> None:
 @pytest.mark.parametrize(
     ("pattern", "words"), [(r"(P\d+", "is not a regular expression"), (r"P\d+", "has no group")]
 )
-def test_a_pattern_that_cannot_name_a_patient_is_refused(root: Path, pattern: str, words: str) -> None:
+def test_an_invalid_pattern_for_the_patient_is_refused(root: Path, pattern: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         load(root=root, patient=pattern)
 
 
-def test_a_name_that_no_table_can_hold_is_told(root: Path) -> None:
+def test_a_file_name_that_is_not_utf_8_is_reported(root: Path) -> None:
     (root / "F1" / b"\xff.png".decode("utf-8", "surrogateescape")).write_bytes(b"x")
     with pytest.raises(DataError, match=r"F1/\\udcff\.png' is not UTF-8"):
         load(root=root)

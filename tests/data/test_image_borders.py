@@ -1,4 +1,4 @@
-"""Borders: the scan's rectangle is found among title bar, frame, text and grey bar."""
+"""Image borders: the scan's rectangle is found among title bar, frame, text and grey bar."""
 
 from pathlib import Path
 
@@ -57,13 +57,13 @@ def farthest_side(found: Box, expected: Box) -> int:
 
 
 @pytest.mark.parametrize("dress", [with_text, with_frame, with_bar, with_title, with_ripples])
-def test_what_is_burned_in_around_a_scan_is_left_out(dress) -> None:
+def test_burned_in_content_around_a_scan_is_cropped(dress) -> None:
     picture = screen()
     dress(picture)
     assert farthest_side(content_box(picture), SCAN) <= 3
 
 
-def test_all_of_it_at_once_is_left_out_too() -> None:
+def test_all_kinds_of_burned_in_content_together_are_cropped() -> None:
     picture = screen()
     for dress in (with_text, with_title, with_bar, with_frame, with_ripples):
         dress(picture)
@@ -89,17 +89,17 @@ def test_a_sector_keeps_its_sharp_corners() -> None:
     ],
     ids=["filled by the scan", "black", "grey", "one pixel"],
 )
-def test_a_picture_without_a_border_is_handed_back_whole(picture: np.ndarray) -> None:
+def test_an_image_without_a_border_is_kept_whole(picture: np.ndarray) -> None:
     assert content_box(picture) == Box(0, 0, picture.shape[1], picture.shape[0])
 
 
-def test_a_shadow_at_the_edge_is_no_border() -> None:
+def test_a_shadow_at_the_edge_is_not_a_border() -> None:
     picture = speckle(240, 320)
     picture[:, :90] = 0
     assert content_box(picture) == Box(0, 0, 320, 240)
 
 
-def test_text_alone_is_no_scan() -> None:
+def test_text_alone_is_not_a_scan() -> None:
     picture = np.zeros((240, 320), np.uint8)
     with_text(picture)
     assert content_box(picture) == Box(0, 0, 320, 240)
@@ -114,7 +114,7 @@ def test_text_alone_is_no_scan() -> None:
     level=st.integers(0, 20),
     seed=st.integers(0, 5),
 )
-def test_a_scan_is_found_wherever_it_stands(
+def test_a_scan_is_found_at_any_position(
     left: int, top: int, width: int, height: int, level: int, seed: int
 ) -> None:
     scan = Box(left, top, width, height)
@@ -126,11 +126,11 @@ def test_the_border_of_pydicom_s_own_echo_is_found() -> None:
 
     path = Path(str(get_testdata_file("examples_ybr_color.dcm")))
     box = content_box(to_grey(read_image(path, View("middle"))))
-    assert farthest_side(box, Box(92, 21, 141, 181)) <= 4  # by eye
+    assert farthest_side(box, Box(92, 21, 141, 181)) <= 4  # measured by hand
 
 
 @pytest.mark.shared
-def test_scans_of_the_kaggle_set_lose_their_black_and_nothing_else() -> None:
+def test_scans_of_the_kaggle_set_lose_only_their_black_border() -> None:
     if not DATA.exists():
         pytest.skip("the data set does not lie beside the project")
     paths = [path for path in sorted((DATA / "kaggle_fibrosis" / "originals").rglob("*.*")) if path.is_file()]

@@ -1,4 +1,4 @@
-"""The Kaggle source: stages from folders, groups from CT volumes, and every way a download can end."""
+"""The Kaggle source: stages from folders, groups from CT volumes, and outcomes of a download."""
 
 import shutil
 import subprocess
@@ -25,12 +25,12 @@ def tree(kaggle_tree: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def kaggle(monkeypatch: pytest.MonkeyPatch) -> Kaggle:
-    """Puts an answer in the place of Kaggle's, which is given the folder to fill."""
+    """Return a function that replaces Kaggle's download by one that fills the given folder."""
     import kagglehub
 
     def answers(fill: Callable[[Path], None]) -> None:
         def download(handle: str, *, output_dir: str, force_download: bool) -> str:
-            assert force_download  # what a killed download has left is cleared
+            assert force_download  # files of a killed download are removed
             fill(Path(output_dir))
             return output_dir
 
@@ -55,7 +55,7 @@ def refusal(status: int) -> Exception:
     return KaggleApiHTTPError("no", response=response)
 
 
-def test_the_stage_is_the_folder_and_the_sample_its_path(tree: Path) -> None:
+def test_the_stage_is_the_folder_and_the_sample_id_the_path(tree: Path) -> None:
     manifest = load(root=tree)
     assert manifest.classes == STAGES == ("F0", "F1", "F2", "F3", "F4")
     assert manifest.name == "kaggle_fibrosis"
@@ -65,7 +65,7 @@ def test_the_stage_is_the_folder_and_the_sample_its_path(tree: Path) -> None:
     assert all(media.path.is_file() for media in manifest.media())
 
 
-def test_frames_of_one_ct_volume_share_a_group_across_stages_and_others_stand_alone(tree: Path) -> None:
+def test_frames_of_one_ct_volume_share_a_group_across_stages_and_other_images_do_not(tree: Path) -> None:
     names = ["F2/ct12-003.png", "F3/CT12-114.png", "F3/ct1-003.png", "F3/ct2.png", "F4/act12-003.png"]
     for name in names:
         shutil.copy(tree / "F0" / "f0_01.png", tree / name)
@@ -74,7 +74,7 @@ def test_frames_of_one_ct_volume_share_a_group_across_stages_and_others_stand_al
     assert groups.nunique() == len(groups) - 1
 
 
-def test_the_manifest_is_the_same_wherever_the_tree_lies(tree: Path, tmp_path: Path) -> None:
+def test_the_manifest_does_not_depend_on_the_folder_of_the_tree(tree: Path, tmp_path: Path) -> None:
     here = load(root=tree)
     shutil.move(tree, tmp_path / "a" / "b" / "c")
     there = load(root=tmp_path)
@@ -82,18 +82,18 @@ def test_the_manifest_is_the_same_wherever_the_tree_lies(tree: Path, tmp_path: P
     assert there.hash == here.hash
 
 
-def test_two_trees_below_one_root_are_a_question_to_the_user(tree: Path, tmp_path: Path) -> None:
+def test_two_trees_below_one_root_are_an_error(tree: Path, tmp_path: Path) -> None:
     shutil.copytree(tree, tmp_path / "copy")
     assert "holds the stage folders more than once" in fault(tmp_path)
 
 
-def test_a_missing_folder_is_named_with_the_way_to_fetch_it(tmp_path: Path) -> None:
+def test_a_missing_folder_is_named_with_the_way_to_download_it(tmp_path: Path) -> None:
     message = fault(tmp_path / "nowhere")
     assert "nowhere is not a folder; it must hold the stage folders F0, F1, F2, F3, F4" in message
     assert "data.download=true" in message
 
 
-def test_every_fault_of_the_tree_is_told_at_once(tree: Path) -> None:
+def test_all_faults_of_the_tree_are_reported_at_once(tree: Path) -> None:
     shutil.copytree(tree / "F1", tree / "F5")
     shutil.move(tree / "F3", tree / "F2" / "F3")
     (tree / "F3").mkdir()
@@ -105,18 +105,18 @@ def test_every_fault_of_the_tree_is_told_at_once(tree: Path) -> None:
     assert "F0, F1, F2, F3, F4 and no others" in lines[0]
 
 
-def test_a_stage_that_is_not_there_is_told(tree: Path) -> None:
+def test_a_missing_stage_is_reported(tree: Path) -> None:
     shutil.rmtree(tree / "F2")
     assert "there is no folder F2/" in fault(tree)
 
 
 @pytest.mark.usefixtures("kaggle")
-def test_a_tree_that_is_there_is_not_fetched_again(tree: Path) -> None:
+def test_an_existing_tree_is_not_downloaded_again(tree: Path) -> None:
     assert len(load(root=tree, download=True)) == 5 * 16
 
 
 @pytest.mark.parametrize("exists", [True, False])
-def test_the_set_is_fetched_into_a_new_or_an_empty_root(
+def test_the_data_set_is_downloaded_into_a_new_or_an_empty_root(
     kaggle: Kaggle, kaggle_tree: Path, tmp_path: Path, exists: bool
 ) -> None:
     root = tmp_path / "sets" / "kaggle"
@@ -128,7 +128,7 @@ def test_the_set_is_fetched_into_a_new_or_an_empty_root(
     assert [path.name for path in root.parent.iterdir()] == ["kaggle"]
 
 
-def test_a_download_that_ends_early_leaves_no_root_behind(kaggle: Kaggle, tmp_path: Path) -> None:
+def test_an_interrupted_download_leaves_no_root(kaggle: Kaggle, tmp_path: Path) -> None:
     def broken(folder: Path) -> None:
         (folder / "F0").mkdir(parents=True)
         raise requests.ConnectionError("gone")
@@ -139,7 +139,7 @@ def test_a_download_that_ends_early_leaves_no_root_behind(kaggle: Kaggle, tmp_pa
 
 
 @pytest.mark.usefixtures("kaggle")
-def test_a_set_that_a_notebook_has_attached_is_named_as_the_root(
+def test_a_data_set_attached_to_a_notebook_is_named_as_the_root(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("kagglehub.dataset_download", lambda *_, **__: "/kaggle/input/liver")
@@ -170,7 +170,7 @@ def test_a_root_that_holds_something_else_is_not_touched(tmp_path: Path) -> None
     ],
     ids=["401", "403", "404", "500", "timeout", "archive", "disk"],
 )
-def test_whatever_stops_a_download_is_a_sentence(
+def test_any_failure_of_a_download_is_reported_in_a_sentence(
     kaggle: Kaggle, tmp_path: Path, error: Callable[[], Exception], kind: type, words: str
 ) -> None:
     def fail(_: Path) -> None:
@@ -184,11 +184,11 @@ def test_whatever_stops_a_download_is_a_sentence(
 
 @pytest.mark.usefixtures("kaggle")
 @pytest.mark.parametrize("handle", ["liver", "https://kaggle.com/x", "a/b/c", ""])
-def test_an_address_that_is_none_is_refused_before_kaggle_is_asked(tmp_path: Path, handle: str) -> None:
+def test_an_invalid_address_is_refused_before_any_request_to_kaggle(tmp_path: Path, handle: str) -> None:
     assert "is not an address of a Kaggle data set" in fault(tmp_path / "set", download=True, handle=handle)
 
 
-def test_without_credentials_the_ways_to_give_them_are_told(
+def test_without_credentials_the_message_says_how_to_give_them(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in ("KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_API_TOKEN", "KAGGLE_KERNEL_RUN_TYPE"):
@@ -204,14 +204,14 @@ def test_without_credentials_the_ways_to_give_them_are_told(
     )
 
 
-def test_without_kagglehub_the_way_to_install_it_is_told(
+def test_without_kagglehub_the_message_says_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "kagglehub.config", None)
     assert 'pip install "fibrolab[kaggle]"' in fault(tmp_path / "set", download=True)
 
 
-def test_kagglehub_still_takes_what_we_hand_it() -> None:
+def test_kagglehub_still_has_the_arguments_that_are_used() -> None:
     import inspect
 
     import kagglehub

@@ -1,4 +1,4 @@
-"""Classes under a task: merged where the data has the classes that it is made for, and refused elsewhere."""
+"""Classes under a task: merged if the data has the classes of the task, and refused otherwise."""
 
 from pathlib import Path
 
@@ -30,18 +30,18 @@ def test_a_nominal_task_merges_nothing() -> None:
 
 
 @pytest.mark.parametrize("classes", [ALPHABETICAL, STAGES[::-1], STAGES[:4]])
-def test_other_classes_or_another_order_are_refused_with_what_to_do(classes: tuple[str, ...]) -> None:
+def test_other_classes_or_another_order_are_refused_with_advice(classes: tuple[str, ...]) -> None:
     with pytest.raises(ConfigError, match=r"made for the classes F0, F1.*task=nominal.*task\.of=\["):
         labels_under("stage", STAGES, range(5), manifest_of(classes))
 
 
-def test_a_class_for_each_of_the_merged_is_needed() -> None:
+def test_each_merged_class_needs_a_class_of_the_task() -> None:
     with pytest.raises(ConfigError, match="4 of the 5 classes"):
         labels_under("stage", STAGES, range(4), manifest_of(STAGES))
 
 
 @pytest.mark.parametrize("task", names("task"))
-def test_every_task_merges_the_classes_that_it_is_made_for(task: str) -> None:
+def test_every_task_merges_its_own_classes(task: str) -> None:
     settings = composed(f"task={task}").task
     assert (settings.of is None) == (settings.merge is None) == (settings.classes is None)
     if settings.of is not None:

@@ -40,7 +40,7 @@ def loaded(tree: Path, tmp_path: Path) -> Loaded:
 
 
 def damage(tree: Path) -> list[str]:
-    """Spoil one image in three ways each, and say which."""
+    """Damage three images in different ways; return their paths."""
     whole = (tree / "F2" / "f2_01.png").read_bytes()
     (tree / "F0" / "f0_01.png").write_bytes(b"")
     (tree / "F2" / "f2_01.png").write_bytes(whole[: len(whole) // 2])
@@ -57,7 +57,7 @@ def test_copies_are_kept_together_and_every_modality_is_surveyed(loaded: Loaded)
     assert len(set(data.manifest.groups)) == len(set(contents)) == 60
 
 
-def test_all_unreadable_images_are_told_at_once_each_with_its_reason(tree: Path, loaded: Loaded) -> None:
+def test_all_unreadable_images_are_reported_at_once_each_with_its_reason(tree: Path, loaded: Loaded) -> None:
     bad = damage(tree)
     with pytest.raises(DataError) as raised:
         loaded()
@@ -67,7 +67,7 @@ def test_all_unreadable_images_are_told_at_once_each_with_its_reason(tree: Path,
     assert "data.on_unreadable=skip" in lines[-1]
 
 
-def test_skipping_goes_on_and_says_what_was_left_out(tree: Path, loaded: Loaded) -> None:
+def test_skipping_continues_and_reports_the_files_left_out(tree: Path, loaded: Loaded) -> None:
     bad = damage(tree)
     data = loaded("data.on_unreadable=skip")
     assert len(data.manifest) == len(data.facts[keys.IMAGE]) == 80 - 2
@@ -100,7 +100,7 @@ def test_a_nominal_task_takes_the_classes_of_the_data(tree: Path, tmp_path: Path
 
 
 def write_table(folder: Path, films: list[str]) -> Path:
-    """A still and a film of ten patients of two classes, the films as given for the first of them."""
+    """Write a table with a still and a clip of ten patients of two classes; the first clips are given."""
     rows = []
     for i in range(10):
         still, film = f"{i}.png", films[i] if i < len(films) else f"{i}.avi"
@@ -116,7 +116,7 @@ def overrides(path: Path) -> list[str]:
     return [f"paths.root={path.parent / 'root'}", "data=table", f"data.path={path}", "data.classes=[a,b]"]
 
 
-def test_films_are_surveyed_beside_the_stills_and_a_broken_one_takes_its_still_along(tmp_path: Path) -> None:
+def test_clips_are_surveyed_with_the_stills_and_an_unreadable_clip_removes_its_sample(tmp_path: Path) -> None:
     (tmp_path / "broken.avi").write_bytes(b"RIFF\0\0\0\0AVI nothing")
     path = write_table(tmp_path, ["0.avi", "broken.avi"])
     settings = [*overrides(path), "task=nominal"]
@@ -130,7 +130,7 @@ def test_films_are_surveyed_beside_the_stills_and_a_broken_one_takes_its_still_a
     assert data.facts[keys.CLIP]["fps"].to_numpy() == pytest.approx(8)
 
 
-def test_films_of_some_samples_are_surveyed_row_by_row(tmp_path: Path) -> None:
+def test_clips_of_some_samples_are_surveyed_row_by_row(tmp_path: Path) -> None:
     path = write_table(tmp_path, ["", "1.avi", "", "3.avi"])
     data = load(composed(*overrides(path), "task=nominal", name="audit"), must_split=False)
     assert data.manifest.partly == (keys.CLIP,)
@@ -143,7 +143,7 @@ def test_films_of_some_samples_are_surveyed_row_by_row(tmp_path: Path) -> None:
     assert film == hashlib.sha256((tmp_path / "1.avi").read_bytes()).hexdigest()
 
 
-def test_clips_alone_are_samples_that_their_middle_frames_represent(tmp_path: Path) -> None:
+def test_samples_with_only_a_clip_are_represented_by_its_middle_frame(tmp_path: Path) -> None:
     path = write_table(tmp_path, [])
     with_stills = load(composed(*overrides(path), "task=nominal", name="audit"), must_split=False)
     pd.read_csv(path).drop(columns="image").to_csv(path, index=False)
@@ -165,7 +165,7 @@ def test_samples_without_a_label_are_loaded_for_prediction_and_refused_for_train
     assert len(data.split.rows(keys.TEST)) == len(data.labels) == 10
 
 
-def test_an_unreadable_film_among_some_is_named_by_its_own_row(tmp_path: Path) -> None:
+def test_an_unreadable_clip_is_named_by_its_row(tmp_path: Path) -> None:
     (tmp_path / "broken.avi").write_bytes(b"RIFF\0\0\0\0AVI nothing")
     path = write_table(tmp_path, ["", "", "broken.avi", *[""] * 7])
     settings = [*overrides(path), "task=nominal"]

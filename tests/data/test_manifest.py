@@ -1,4 +1,4 @@
-"""The manifest: what is filled in, what is refused, and what its hash depends on."""
+"""The manifest: completed columns, refused tables, and the content of its hash."""
 
 import unicodedata
 from pathlib import Path
@@ -20,7 +20,7 @@ CLASSES = ("F0", "F1", "F2")
 
 
 def table(**columns: list) -> pd.DataFrame:
-    """Four samples of two patients; columns can be replaced or added."""
+    """Return a table of four samples of two patients; columns can be replaced or added."""
     base = {
         keys.SAMPLE_ID: ["a", "b", "c", "d"],
         keys.PATIENT_ID: ["p", "p", "q", "q"],
@@ -66,15 +66,15 @@ def test_every_fault_is_listed_at_once_with_its_rows() -> None:
 
 
 @pytest.mark.parametrize("labels", [[0, 0, 1, 3], [0, 0, 1, -2], [0, 0, 1, 1.5], [0, 0, 1, "F2"]])
-def test_a_label_that_is_no_class_index_is_refused(labels: list) -> None:
+def test_a_label_that_is_not_a_class_index_is_refused(labels: list) -> None:
     assert f"row 3: label {labels[3]!r} is not a class index 0..2" in fault(table(label=labels))
 
 
-def test_a_stage_given_by_name_is_refused_without_inventing_a_visit_of_two_stages() -> None:
+def test_a_stage_given_by_name_is_refused_without_a_false_fault_of_the_visit() -> None:
     assert "visit" not in fault(table(label=["F0", "F0", "F1", "F2"]))
 
 
-def test_a_fault_that_many_rows_share_is_one_sentence() -> None:
+def test_a_fault_of_many_rows_is_one_sentence() -> None:
     frame = pd.DataFrame({keys.SAMPLE_ID: ["same"] * 50, keys.LABEL: 0, keys.IMAGE: ""})
     message = fault(frame)
     assert "has 2 fault(s)" in message
@@ -91,7 +91,7 @@ def test_a_long_list_of_faults_is_cut_and_counted() -> None:
 
 
 @pytest.mark.parametrize(("stored", "written"), [("NFD", "NFC"), ("NFC", "NFD")])
-def test_a_file_is_found_however_its_umlauts_are_stored(tmp_path: Path, stored: str, written: str) -> None:
+def test_a_file_is_found_in_any_unicode_form_of_its_name(tmp_path: Path, stored: str, written: str) -> None:
     there = tmp_path / unicodedata.normalize(stored, "Möller.png")
     there.write_bytes(b"x")
     names = [unicodedata.normalize(written, "Möller.png"), "a.png", "ö.png", "c.png"]
@@ -172,31 +172,31 @@ def test_ids_that_are_numbers_become_text_and_labels_become_int64() -> None:
     assert found.labels.dtype == np.int64
 
 
-def test_the_table_that_was_handed_over_stays_as_it_was() -> None:
+def test_the_given_table_is_not_changed() -> None:
     given_table = table()
     before = given_table.copy()
     Manifest(given_table, CLASSES, "toy", Path("root"))
     pd.testing.assert_frame_equal(given_table, before)
 
 
-def test_faults_name_rows_by_the_incoming_index_and_the_table_is_numbered_anew() -> None:
+def test_faults_name_rows_by_the_given_index_and_the_result_is_numbered_from_0() -> None:
     frame = table().set_axis([2, 3, 5, 6])
     assert Manifest(frame, CLASSES, "toy", Path("root")).table.index.tolist() == [0, 1, 2, 3]
     assert "row 5: image is empty" in fault(frame.assign(image=["a.png", "b.png", "", "d.png"]))
 
 
-def test_ids_that_a_gap_made_floats_are_whole_numbers_again() -> None:
+def test_ids_that_pandas_turned_into_floats_become_whole_numbers() -> None:
     found = manifest(patient_id=[7.0, 7.0, 12.0, np.nan], frame=[0.0, 3.0, np.nan, np.nan])
     assert found.table[keys.PATIENT_ID].tolist() == ["7", "7", "12", ""]
     assert found.table[keys.FRAME].tolist() == ["0", "3", "", ""]
 
 
-def test_a_sample_whose_group_is_empty_belongs_to_its_patient() -> None:
+def test_a_sample_with_an_empty_group_gets_its_patient_as_group() -> None:
     assert manifest(group_id=["g", "g", "", None]).groups.tolist() == ["g", "g", "q", "q"]
     assert "patient 'p' is in the groups 'g', 'p' (rows 0, 1)" in fault(table(group_id=["g", "", "", ""]))
 
 
-def test_visits_of_unknown_patients_are_not_taken_for_one() -> None:
+def test_visits_of_unknown_patients_are_not_merged() -> None:
     assert len(manifest(patient_id=[""] * 4, visit_id=["1"] * 4)) == 4
 
 
@@ -220,11 +220,11 @@ def test_a_path_that_could_leave_the_root_is_refused(column: str, path: str, wor
 
 
 @pytest.mark.parametrize("path", ["a..b/c...png", "..a", "a/.hidden/b", "=a.png", "ä/ö ü.png"])
-def test_a_strange_path_within_the_root_is_taken(path: str) -> None:
+def test_an_unusual_path_within_the_root_is_accepted(path: str) -> None:
     assert manifest(image=[path, "b", "c", "d"]).media()[0].path == Path("root") / path
 
 
-def test_a_frame_or_rectangle_that_is_none_is_refused_under_its_columns_name() -> None:
+def test_an_invalid_frame_or_rectangle_is_refused_with_its_column() -> None:
     message = fault(
         table(
             frame=["0", "middle", "last", ""],
@@ -237,7 +237,7 @@ def test_a_frame_or_rectangle_that_is_none_is_refused_under_its_columns_name() -
     assert "row 3: elastogram_roi '0 0 0 5' is not a rectangle" in message
 
 
-def test_clinical_columns_become_numbers_and_their_faults_stand_beside_all_others() -> None:
+def test_clinical_columns_become_numbers_and_their_faults_are_listed_with_the_others() -> None:
     found = manifest(age_years=["54", "54", "", "61"], sex=["f", "F", "", "male"]).table
     np.testing.assert_array_equal(found[keys.AGE_YEARS], [54, 54, np.nan, 61])
     assert found[keys.SEX].tolist() == ["F", "F", "", "M"]
@@ -246,7 +246,7 @@ def test_clinical_columns_become_numbers_and_their_faults_stand_beside_all_other
     assert "row 0: platelets_1e9_l 210000 looks given per µL: divide by 1000" in message
 
 
-def test_media_are_files_below_the_root_and_the_part_of_them_that_is_meant() -> None:
+def test_media_are_files_below_the_root_with_their_views() -> None:
     found = manifest(
         frame=["", "3", "middle", ""],
         roi=["", "", "1 2 3 4", "grey_panel"],
@@ -259,7 +259,7 @@ def test_media_are_files_below_the_root_and_the_part_of_them_that_is_meant() -> 
     assert found.media(keys.ELASTOGRAM)[3] == Media(Path("root/e"), View(None, "colour_box"))
 
 
-def test_a_modality_counts_only_where_every_sample_has_it() -> None:
+def test_modalities_are_those_that_every_sample_has() -> None:
     found = manifest(elastogram=["e"] * 4, clip=["a.mp4", "", "", "d.mp4"])
     assert found.modalities == (keys.IMAGE, keys.ELASTOGRAM)
     assert not found.has(keys.CLIP)
@@ -269,7 +269,7 @@ def test_a_modality_counts_only_where_every_sample_has_it() -> None:
         manifest().media(keys.ELASTOGRAM)
 
 
-def test_a_modality_of_some_samples_is_told_apart_and_given_where_it_is_asked_for() -> None:
+def test_a_modality_of_some_samples_is_listed_as_partial_and_returned_for_those_samples() -> None:
     found = manifest(elastogram=["e"] * 4, clip=["a.mp4", None, "", "d.mp4"])
     assert found.partly == (keys.CLIP,)
     assert found.present(keys.CLIP).tolist() == [True, False, False, True]
@@ -297,7 +297,7 @@ def test_a_checked_table_passes_unchanged_when_it_is_checked_again() -> None:
     pd.testing.assert_frame_equal(again.table, once.table)
 
 
-def test_the_hash_is_that_of_earlier_manifests_and_leaves_rectangles_and_measurements_out() -> None:
+def test_the_hash_stays_that_of_earlier_versions_and_ignores_rectangles_and_measurements() -> None:
     assert manifest().hash.startswith("fa2f1a24cb67de95")
     assert manifest(roi=["1 2 3 4"] * 4, age_years=[54] * 4, image=["x"] * 4).hash == manifest().hash
 
@@ -320,7 +320,7 @@ def test_the_hash_depends_neither_on_the_order_of_rows_nor_on_the_root(order: li
     ],
     ids=lambda changed: next(iter(changed)),
 )
-def test_the_hash_changes_with_whatever_a_split_depends_on(changed: dict) -> None:
+def test_the_hash_changes_with_everything_that_a_split_depends_on(changed: dict) -> None:
     assert manifest(**changed).hash != manifest().hash
 
 

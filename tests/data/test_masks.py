@@ -1,4 +1,4 @@
-"""Masks: label maps that go where their images go, from the file to the batch."""
+"""Masks: label maps that are cut, resized and augmented like their images."""
 
 from pathlib import Path
 
@@ -24,13 +24,13 @@ TURNS = [{"name": "HorizontalFlip"}, {"name": "Affine", "rotate": [-40, 40], "p"
 
 
 def levels(seed: int, height: int = 40, width: int = 50) -> np.ndarray:
-    """Labels 0, 1, 2 in blocks of eight pixels, with a corner that no flip or turn keeps."""
+    """Return labels 0, 1, 2 in blocks of eight pixels, with a corner that any flip or rotation changes."""
     coarse = np.random.default_rng(seed).integers(0, 3, (height // 8, width // 8 + 1))
     return np.kron(coarse, np.ones((8, 8), int))[:height, :width].astype(np.uint8)
 
 
 def clinic(folder: Path, **columns: list) -> LabelledData:
-    """Six images whose grey level is a hundred times the label of the pixel."""
+    """Return six images whose grey level is a hundred times the label of the pixel."""
     for i in range(6):
         Image.fromarray(levels(i)).save(folder / f"m{i}.png")
         Image.fromarray(100 * levels(i)).save(folder / f"{i}.png")
@@ -55,7 +55,7 @@ def datamodule(data: LabelledData, settings: Preprocess, **more: object) -> Fibr
     return module
 
 
-def test_a_mask_is_cut_by_the_rectangle_of_its_image_and_found_again_in_the_cache(tmp_path: Path) -> None:
+def test_a_mask_is_cut_by_the_rectangle_of_its_image_and_cached(tmp_path: Path) -> None:
     data = clinic(tmp_path)
     module = datamodule(data, Preprocess(size=SIDE))
     (batch,) = module.train_dataloader()
@@ -67,17 +67,19 @@ def test_a_mask_is_cut_by_the_rectangle_of_its_image_and_found_again_in_the_cach
     assert len(stored) == 6 * SIDE**2
 
 
-def test_a_mask_is_moved_as_its_image_and_keeps_whole_labels(tmp_path: Path) -> None:
+def test_a_mask_moves_like_its_image_and_keeps_whole_labels(tmp_path: Path) -> None:
     module = datamodule(clinic(tmp_path), Preprocess(size=SIDE), transforms=TURNS)
     (batch,) = module.train_dataloader()
     image, mask = batch[keys.IMAGE].int(), batch[keys.MASK].int()
     assert set(mask.unique().tolist()) <= {0, 1, 2}
-    assert ((image - 100 * mask).abs() <= 50).float().mean() > 0.9  # but at edges, which the image blends
+    assert (
+        (image - 100 * mask).abs() <= 50
+    ).float().mean() > 0.9  # except at edges, which are interpolated in the image
     (plain,) = datamodule(clinic(tmp_path), Preprocess(size=SIDE)).train_dataloader()
     assert (plain[keys.MASK] != batch[keys.MASK]).any()
 
 
-def test_a_mask_is_cropped_and_resized_as_its_image(tmp_path: Path) -> None:
+def test_a_mask_is_cropped_and_resized_like_its_image(tmp_path: Path) -> None:
     image, mask = np.zeros((80, 100), np.uint8), np.zeros((80, 100), np.uint8)
     image[20:60, 30:80] = np.random.default_rng(0).integers(90, 120, (40, 50))
     mask[20:60, 30:80] = np.repeat([1, 2], 25)
@@ -85,7 +87,7 @@ def test_a_mask_is_cropped_and_resized_as_its_image(tmp_path: Path) -> None:
     assert (settings.of_masks().mask(mask, image) == np.repeat([1, 2], 10)).all()
 
 
-def test_a_sample_without_a_mask_is_told_apart(tmp_path: Path) -> None:
+def test_a_sample_without_a_mask_is_marked(tmp_path: Path) -> None:
     data = clinic(tmp_path, mask=["m0.png", "", "m2.png", "", "m4.png", ""])
     (batch,) = datamodule(data, Preprocess(size=SIDE)).train_dataloader()
     here = batch[keys.INDEX] % 2 == 0
@@ -126,7 +128,7 @@ def test_labels_are_read_as_they_are_stored(tmp_path: Path) -> None:
         decode_labels(path.read_bytes(), path)
 
 
-def test_masks_have_a_cache_of_their_own_and_leave_the_names_of_others_alone() -> None:
+def test_masks_have_their_own_cache_and_do_not_change_the_names_of_others() -> None:
     settings = Preprocess(size=SIDE, denoise=10)
     assert settings.of(keys.IMAGE).key() == settings.key() != settings.of(keys.MASK).key()
     assert Preprocess(size=SIDE).of_masks().key() != Preprocess(size=SIDE).key()

@@ -1,4 +1,4 @@
-"""The part of a file that is meant: what a manifest's cells say, and what is cut."""
+"""Views: frame and rectangle, from the cells of a manifest to the pixels."""
 
 from pathlib import Path
 
@@ -39,18 +39,18 @@ def test_a_rectangle_is_cut_whole_or_refused(left: int, top: int, width: int, he
 @pytest.mark.parametrize(
     "box", ["1 2 3", "1 2 3 4 5", "1 2 0 4", "1 2 3 00", "-1 2 3 4", "1.5 2 3 4", "lesion", "1,2,3,4"]
 )
-def test_what_is_no_rectangle_is_refused_with_what_is(box: str) -> None:
+def test_an_invalid_rectangle_is_refused_with_the_allowed_form(box: str) -> None:
     with pytest.raises(ValueError, match="left top width height"):
         View.parse("", box)
 
 
 @pytest.mark.parametrize("frame", ["last", "-1", "2.5"])
-def test_what_is_no_frame_is_refused_with_what_is(frame: str) -> None:
+def test_an_invalid_frame_is_refused_with_the_allowed_form(frame: str) -> None:
     with pytest.raises(ValueError, match="neither a number from 0 nor 'middle'"):
         View.parse(frame, "")
 
 
-def test_every_view_of_a_file_has_a_name_of_its_own_and_the_whole_keeps_the_file_s() -> None:
+def test_every_view_of_a_file_has_its_own_digest_and_the_whole_has_the_files() -> None:
     views = [
         View(),
         View(0),
@@ -64,7 +64,7 @@ def test_every_view_of_a_file_has_a_name_of_its_own_and_the_whole_keeps_the_file
     assert len(set(names)) == len(views)
 
 
-def test_the_frame_that_is_meant() -> None:
+def test_the_number_of_the_frame_that_is_used() -> None:
     assert View().frame_of(1, FILE) == 0
     assert View("middle").frame_of(9, FILE) == 4
     assert View(8).frame_of(9, FILE) == 8

@@ -1,4 +1,4 @@
-"""Preprocess: the bytes it makes, the settings it takes, the key that names them."""
+"""Preprocess: the resulting pixels, the allowed settings, and their hash."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def scan(height: int = 48, width: int = 64, seed: int = 0) -> np.ndarray:
     denoise=st.sampled_from([0.0, 10.0]),
     equalize=st.sampled_from(EQUALIZE),
 )
-def test_any_scan_becomes_a_square_of_bytes_the_same_every_time(
+def test_any_image_becomes_a_square_of_uint8_deterministically(
     height: int, width: int, denoise: float, equalize: str
 ) -> None:
     preprocess = Preprocess(size=16, denoise=denoise, denoise_search=7, denoise_template=3, equalize=equalize)
@@ -59,10 +59,10 @@ def test_equalisation_spreads_a_narrow_histogram_over_all_levels() -> None:
     result = Preprocess(size=32, equalize="histogram")(image)
     assert (result.min(), result.max()) == (0, 255)
     order = np.argsort(image, axis=None, kind="stable")
-    assert (np.diff(result.ravel()[order].astype(int)) >= 0).all()  # the order of the levels is kept
+    assert (np.diff(result.ravel()[order].astype(int)) >= 0).all()  # the order of the levels does not change
 
 
-def test_both_is_the_histogram_first_and_then_clahe() -> None:
+def test_both_applies_the_histogram_first_and_then_clahe() -> None:
     image = scan(32, 32)
     expected = cv2.createCLAHE(3.0, (4, 4)).apply(cv2.equalizeHist(image))
     result = Preprocess(size=32, equalize="both", clahe_clip=3, clahe_tiles=4)(image)
@@ -95,7 +95,7 @@ def test_all_faults_are_named_at_once() -> None:
         Preprocess(size=-1, denoise=-1, equalize="local")
 
 
-def test_every_setting_changes_the_key_and_spelling_does_not() -> None:
+def test_every_setting_changes_the_key_but_10_and_10_0_are_equal() -> None:
     changed = [
         {},
         {"size": 64},

@@ -1,4 +1,4 @@
-"""Readers: every pixel mode, content over suffix, and no half-read picture."""
+"""Readers: all pixel modes, the format by content, and no partly decoded image."""
 
 import contextlib
 import io
@@ -30,7 +30,7 @@ def speckle(seed: int = 0) -> Image.Image:
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P"])
-def test_a_grey_scan_reads_the_same_in_every_mode_it_was_saved_in(tmp_path: Path, mode: str) -> None:
+def test_a_grey_image_has_the_same_levels_in_every_mode(tmp_path: Path, mode: str) -> None:
     path = tmp_path / "scan.png"
     Image.fromarray(GREY).convert(mode).save(path)
     np.testing.assert_array_equal(to_grey(read_image(path)), GREY)
@@ -42,7 +42,7 @@ def test_black_and_white_becomes_0_and_255(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(tmp_path / "mask.png"), np.where(GREY > 100, 255, 0))
 
 
-def test_sixteen_bits_are_scaled_alike_in_every_file(tmp_path: Path) -> None:
+def test_sixteen_bits_have_the_same_scale_in_every_file(tmp_path: Path) -> None:
     levels = np.array([[0, 128, 257], [32896, 65278, 65535]], dtype=np.uint16)
     for suffix in (".png", ".tiff"):
         Image.fromarray(levels).save(tmp_path / f"deep{suffix}")
@@ -55,7 +55,7 @@ def test_cmyk_becomes_rgb(tmp_path: Path) -> None:
     assert read_image(tmp_path / "print.jpg").shape == (8, 8, 3)
 
 
-def test_transparent_pixels_show_black_not_what_lies_under_them(tmp_path: Path) -> None:
+def test_transparent_pixels_are_black(tmp_path: Path) -> None:
     levels = np.full((8, 8, 4), 200, np.uint8)
     levels[:4, :, 3], levels[4:, :, 3] = 0, 255
     Image.fromarray(levels).save(tmp_path / "cut.png")
@@ -64,12 +64,12 @@ def test_transparent_pixels_show_black_not_what_lies_under_them(tmp_path: Path) 
 
 def test_the_camera_s_orientation_is_applied(tmp_path: Path) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6  # turned by a quarter
+    exif[0x0112] = 6  # rotated by 90 degrees
     Image.fromarray(GREY).save(tmp_path / "phone.png", exif=exif)
     np.testing.assert_array_equal(read_image(tmp_path / "phone.png"), np.rot90(GREY, -1))
 
 
-def test_the_content_decides_and_not_the_suffix(tmp_path: Path) -> None:
+def test_the_content_decides_the_format_and_not_the_suffix(tmp_path: Path) -> None:
     (tmp_path / "scan.jpg").write_bytes(encoded(Image.fromarray(GREY), "PNG"))
     np.testing.assert_array_equal(read_image(tmp_path / "scan.jpg"), GREY)
 
@@ -86,7 +86,7 @@ def test_the_content_decides_and_not_the_suffix(tmp_path: Path) -> None:
         ("float.tiff", encoded(Image.fromarray(GREY.astype(np.float32)), "TIFF"), "floating-point"),
     ],
 )
-def test_a_file_that_is_no_whole_image_is_named_with_its_fault(
+def test_a_file_that_is_not_a_whole_image_is_named_with_its_fault(
     tmp_path: Path, name: str, content: bytes, sentence: str
 ) -> None:
     (tmp_path / name).write_bytes(content)
@@ -95,7 +95,7 @@ def test_a_file_that_is_no_whole_image_is_named_with_its_fault(
 
 
 @pytest.mark.parametrize("side", [8200, 14_000])
-def test_a_picture_that_unpacks_to_more_than_a_scan_is_refused(side: int) -> None:
+def test_an_image_with_too_many_pixels_is_refused(side: int) -> None:
     content = encoded(Image.new("1", (side, side)))
     with pytest.raises(UnreadableImageError, match=r"bomb\.png: .*ultrasound image"):
         decode(content, Path("bomb.png"))
@@ -114,7 +114,7 @@ def animated(form: str, **options: object) -> bytes:
 
 
 @pytest.mark.parametrize("form", ["GIF", "TIFF"])
-def test_a_film_is_not_taken_for_its_first_frame(form: str) -> None:
+def test_a_file_with_several_frames_is_not_read_as_its_first_frame(form: str) -> None:
     content = animated(form)
     with pytest.raises(UnreadableImageError, match="3 frames; choose one"):
         decode(content, Path("film"))
@@ -125,7 +125,7 @@ def test_a_film_is_not_taken_for_its_first_frame(form: str) -> None:
         )
 
 
-def test_an_animated_picture_is_a_clip_and_a_still_is_none() -> None:
+def test_an_animated_image_is_a_clip_and_a_still_is_not() -> None:
     clip = decode_clip(animated("GIF", duration=40), Path("film.gif"))
     assert clip.fps == 25
     np.testing.assert_array_equal(clip.frames, [np.asarray(speckle(seed)) for seed in range(3)])
@@ -133,7 +133,7 @@ def test_an_animated_picture_is_a_clip_and_a_still_is_none() -> None:
         decode_clip(encoded(speckle()), Path("still.png"))
 
 
-def test_the_header_is_that_of_the_whole_upright_picture() -> None:
+def test_the_header_is_that_of_the_whole_upright_image() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     content = encoded(Image.fromarray(GREY), "JPEG", exif=exif)
@@ -142,7 +142,7 @@ def test_the_header_is_that_of_the_whole_upright_picture() -> None:
     assert pixels.shape == (20, 10)
 
 
-def test_a_view_cuts_its_rectangle_and_one_that_leaves_the_picture_is_refused(tmp_path: Path) -> None:
+def test_a_view_cuts_its_rectangle_and_one_that_exceeds_the_image_is_refused(tmp_path: Path) -> None:
     Image.fromarray(GREY).save(tmp_path / "scan.png")
     view = View(box=Box(3, 5, 7, 9))
     np.testing.assert_array_equal(to_grey(read_image(tmp_path / "scan.png", view)), GREY[5:14, 3:10])
@@ -150,14 +150,14 @@ def test_a_view_cuts_its_rectangle_and_one_that_leaves_the_picture_is_refused(tm
         read_image(tmp_path / "scan.png", View(box=Box(30, 5, 7, 9)))
 
 
-def test_a_picture_in_a_film_s_container_is_not_taken_for_a_film() -> None:
+def test_an_image_in_a_video_container_is_not_read_as_a_video() -> None:
     with pytest.raises(UnreadableImageError, match="not an image in a supported format"):
         decode(b"\x00\x00\x00\x1cftypheic\x00\x00\x00\x00mif1heic" + bytes(80), Path("phone.heic"))
 
 
 @settings(max_examples=150, deadline=None)
 @given(data=st.data(), form=st.sampled_from(["PNG", "JPEG", "BMP", "TIFF"]))
-def test_a_cut_file_raises_or_gives_the_whole_picture(data: st.DataObject, form: str) -> None:
+def test_a_truncated_file_raises_or_gives_the_whole_image(data: st.DataObject, form: str) -> None:
     content = encoded(speckle(), form)
     cut = content[: data.draw(st.integers(1, len(content) - 1))]
     try:

@@ -1,4 +1,4 @@
-"""Samplers: the order of an epoch, the count of repeats, and the shares of the ranks."""
+"""Samplers: the order of an epoch, the count of repeats, and the keys of each rank."""
 
 from collections import Counter
 from pathlib import Path
@@ -23,11 +23,11 @@ def keys_of_rank(monkeypatch: pytest.MonkeyPatch, sampler: EpochSampler, rank: i
 
 
 @given(st.integers(0, 60), st.integers(0, 2**32), st.integers(0, 50))
-def test_shuffling_yields_every_sample_once_in_an_order_fixed_by_seed_and_epoch(
+def test_shuffling_yields_every_sample_once_in_an_order_determined_by_seed_and_epoch(
     n: int, seed: int, epoch: int
 ) -> None:
     sampler, twin = EpochSampler(n, seed=seed), EpochSampler(n, seed=seed)
-    list(sampler)  # what was iterated before must not matter
+    list(sampler)  # earlier iterations must have no effect
     for each in (sampler, twin):
         each.set_epoch(epoch)
     assert list(sampler) == list(twin) == list(sampler)
@@ -71,7 +71,7 @@ def test_draws_count_the_repeats_of_an_index_in_order(order: list[int]) -> None:
     assert samplers._repeats(np.array(order)).tolist() == expected
 
 
-def test_no_key_comes_twice_in_an_epoch_even_when_samples_do() -> None:
+def test_no_key_is_repeated_in_an_epoch_even_if_samples_are() -> None:
     keys = list(build_sampler("weighted", np.repeat([0, 1], [95, 5]), seed=1))
     assert len(set(keys)) == len(keys) == 100
     assert max(draw for _, _, draw in keys) > 3
@@ -79,7 +79,7 @@ def test_no_key_comes_twice_in_an_epoch_even_when_samples_do() -> None:
 
 @pytest.mark.parametrize("name", samplers.SAMPLERS)
 @pytest.mark.parametrize("ranks", [1, 2, 3, 7, 30])
-def test_ranks_share_the_order_that_one_process_would_see(
+def test_the_ranks_together_have_the_order_of_one_process(
     monkeypatch: pytest.MonkeyPatch, name: str, ranks: int
 ) -> None:
     labels = np.repeat([0, 1], [15, 5])
@@ -122,12 +122,12 @@ def test_four_folds_of_paper_3_become_480_draws_of_each_lesion() -> None:
     labels = np.repeat(np.arange(5), [120, 120, 62, 120, 43])
     sampler = build_sampler("fill_up", labels, seed=0, per_class=120, times=4)
     drawn = [index for _, index, _ in sampler]
-    assert len(sampler) == len(drawn) == 2400  # as many as the paper trains on
+    assert len(sampler) == len(drawn) == 2400  # the number of training images in the paper
     assert np.bincount(labels[drawn]).tolist() == [480] * 5
     assert drawn == [index for _, index, _ in build_sampler("fill_up", labels, seed=0, times=4)]
 
 
-def test_who_fills_a_class_up_changes_from_epoch_to_epoch_until_all_had_their_turn() -> None:
+def test_the_extra_repeats_change_between_epochs_and_reach_all_samples() -> None:
     sampler = FillUpSampler(np.repeat([0, 1], [15, 10]))
     repeated = []
     for epoch in range(12):
@@ -142,12 +142,14 @@ def test_a_filled_epoch_is_well_mixed() -> None:
     labels = np.repeat([0, 1], [300, 30])
     order = np.array([index for _, index, _ in FillUpSampler(labels)])
     places = np.flatnonzero(labels[order] == 1)
-    assert abs(places.mean() - 299.5) < 5 * 173 / np.sqrt(300)  # standard deviation of a place: 600 / sqrt 12
-    assert (order[1:] == order[:-1]).sum() < 20  # repeats stand apart; about 4.5 meet by chance
+    assert abs(places.mean() - 299.5) < 5 * 173 / np.sqrt(
+        300
+    )  # standard deviation of a position: 600 / sqrt 12
+    assert (order[1:] == order[:-1]).sum() < 20  # repeats are apart; about 4.5 are adjacent by chance
 
 
 @given(class_lists, st.integers(0, 9), st.sampled_from([1, 2, 3]), st.integers(1, 20))
-def test_classes_take_turns_in_every_batch_of_every_rank(
+def test_classes_alternate_in_every_batch_of_every_rank(
     labels: np.ndarray, epoch: int, ranks: int, batch: int
 ) -> None:
     sampler = build_sampler("balanced", labels, seed=1)
@@ -168,7 +170,9 @@ def test_classes_take_turns_in_every_batch_of_every_rank(
 
 
 @given(class_lists, st.integers(1, 12))
-def test_balanced_epochs_together_go_through_each_class_evenly(labels: np.ndarray, epochs: int) -> None:
+def test_balanced_epochs_together_draw_all_samples_of_a_class_equally_often(
+    labels: np.ndarray, epochs: int
+) -> None:
     sampler = build_sampler("balanced", labels, seed=2)
     drawn = np.zeros(len(labels), int)
     for epoch in range(epochs):
@@ -235,7 +239,7 @@ def test_every_config_makes_its_sampler(path: Path) -> None:
 
 
 class OneAGroup(EpochSampler):
-    """A user's own: the first samples of each group, as many as it is told."""
+    """A user's sampler: a given number of the first samples of each group."""
 
     def __init__(self, labels: np.ndarray, groups: np.ndarray, seed: int, each: int = 1) -> None:
         super().__init__(len(labels), seed=seed)
@@ -247,14 +251,14 @@ class OneAGroup(EpochSampler):
         return generator.permutation(self.chosen)
 
 
-def test_a_sampler_of_the_users_own_gets_labels_groups_seed_and_its_settings() -> None:
+def test_a_users_sampler_gets_labels_groups_seed_and_its_settings() -> None:
     groups = np.array(["a", "a", "a", "b", "b"], object)
     target = f"{__name__}.OneAGroup"
     sampler = build_sampler("own", np.zeros(5, int), 0, groups=groups, _target_=target, each=2)
     assert sorted(sampler) == [(0, 0, 0), (0, 1, 0), (0, 3, 0), (0, 4, 0)]
 
 
-def test_a_sampler_of_the_users_own_must_be_one_and_take_its_settings() -> None:
+def test_a_users_sampler_must_subclass_and_accept_its_settings() -> None:
     with pytest.raises(ConfigError, match=r"sampler: .*OneAGroup does not take these settings .*'every'"):
         build_sampler("own", np.zeros(5, int), 0, _target_=f"{__name__}.OneAGroup", every=2)
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Screen captures of elastography: both squares, the colour bar and the kPa behind the colours."""
+"""Screen captures of elastography: both squares, the colour bar and the stiffness from colours."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -39,7 +39,7 @@ SCREENS = st.builds(
 
 
 def largest_by_definition(mask: np.ndarray) -> int:
-    """The dynamic program: the square that ends at a pixel is one larger than its three neighbours' least."""
+    """Compute the side of the largest square by dynamic programming."""
     sides = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), int)
     for row, column in np.argwhere(mask):
         above = sides[row, column], sides[row, column + 1], sides[row + 1, column]
@@ -83,14 +83,16 @@ def test_the_square_is_the_largest_up_to_the_outline(screen: Screen) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(SCREENS)
-def test_stiffness_is_read_back_from_blended_colours(screen: Screen) -> None:
+def test_stiffness_is_recovered_from_blended_colours(screen: Screen) -> None:
     true, read = true_and_read(draw(screen))
     assert read == pytest.approx(true, abs=0.1)
 
 
 @pytest.mark.parametrize("opacity", [1.0, 0.7])
 @pytest.mark.parametrize("kpa", [3.0, 6.0, 12.0, 25.0])
-def test_a_lossy_save_costs_less_than_half_a_kilopascal(kpa: float, opacity: float) -> None:
+def test_lossy_compression_changes_the_reading_by_less_than_half_a_kilopascal(
+    kpa: float, opacity: float
+) -> None:
     drawn = draw(Screen(panel=(320, 440), kpa=kpa, opacity=opacity))
     true, read = true_and_read(replace(drawn, pixels=jpeg(drawn.pixels)))
     assert read == pytest.approx(true, abs=0.5)
@@ -114,7 +116,7 @@ def test_the_phantoms_captures_are_read(number: int, quality: int | None) -> Non
 
 
 @pytest.mark.parametrize("resized", [0.8, 1.3])
-def test_a_capture_that_was_resized_still_shows_its_squares(resized: float) -> None:
+def test_the_squares_of_a_resized_capture_are_found(resized: float) -> None:
     screen = Screen(panel=(200, 280))
     pixels = cv2.resize(draw(screen).pixels, None, fx=resized, fy=resized, interpolation=cv2.INTER_AREA)
     colour, grey = screen_capture.squares(pixels, PATH)
@@ -122,7 +124,7 @@ def test_a_capture_that_was_resized_still_shows_its_squares(resized: float) -> N
     assert abs(grey.top - colour.top - resized * 200) <= 1
 
 
-def test_a_fainter_and_noisier_grey_panel_is_still_the_same_scan() -> None:
+def test_a_fainter_and_noisier_grey_panel_is_found() -> None:
     screen = Screen()
     pixels = draw(screen).pixels
     below = pixels[screen.panel[0] :]
@@ -174,7 +176,7 @@ def test_a_screen_without_both_panels_is_unreadable(
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 200), (200, 3), (9, 9)])
-def test_a_picture_too_small_for_a_screen_is_unreadable(shape: tuple[int, int]) -> None:
+def test_an_image_too_small_for_a_screen_is_unreadable(shape: tuple[int, int]) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     with pytest.raises(UnreadableImageError, match="has no colour box"):
         screen_capture.squares(noise, PATH)
@@ -203,20 +205,20 @@ def test_the_bar_runs_from_stiff_to_soft(right: bool) -> None:
     assert soft[2] > soft[0] + 100
 
 
-def test_a_strip_of_one_hue_is_no_bar() -> None:
+def test_a_strip_of_one_hue_is_not_a_bar() -> None:
     pixels = black(200, 200)
     pixels[20:120, 5:13] = (0, 120, 255)
     with pytest.raises(UnreadableImageError, match="has no colour bar"):
         screen_capture.scale(pixels, PATH)
 
 
-def test_a_grey_picture_has_no_bar() -> None:
+def test_a_grey_image_has_no_bar() -> None:
     with pytest.raises(UnreadableImageError, match="has no colour bar"):
         screen_capture.scale(np.full((50, 50), 90, np.uint8), PATH)
 
 
 @pytest.mark.parametrize("opacity", [1.0, 0.7, 0.5])
-def test_grey_under_the_colours_changes_no_kilopascal(opacity: float) -> None:
+def test_grey_under_the_colours_does_not_change_the_stiffness(opacity: float) -> None:
     kpa = np.linspace(0, 40, 64).reshape(8, 8)
     grey = np.random.default_rng(0).integers(0, 256, (8, 8, 1))
     blended = (opacity * jet(kpa / 40) + (1 - opacity) * grey).round().astype(np.uint8)

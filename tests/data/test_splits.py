@@ -33,7 +33,7 @@ def shares(split: splits.Split) -> dict[str, float]:
 
 
 def assert_whole(manifest: Manifest, split: splits.Split) -> None:
-    """Every sample once, no group in two partitions, every class everywhere."""
+    """Assert that every sample occurs once, no group in two partitions, and every class in each partition."""
     rows = np.concatenate([split.rows(name) for name in keys.PARTITIONS])
     assert sorted(rows) == list(range(len(manifest)))
     assert split.crossing == 0
@@ -86,14 +86,14 @@ def test_one_seed_gives_one_split_and_another_gives_another() -> None:
     assert not np.array_equal(first, other)
 
 
-def test_samples_drawn_one_by_one_must_not_part_their_groups() -> None:
+def test_splitting_single_samples_must_not_separate_groups() -> None:
     with pytest.raises(
         SplitError, match=r"groups of 'toy' are in more than one partition.*split\.grouped=true"
     ):
         splits.holdout(toy(), grouped=False)
 
 
-def test_a_papers_leaky_protocol_is_loud(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_papers_leaky_protocol_is_logged_as_a_leak(caplog: pytest.LogCaptureFixture) -> None:
     split = splits.holdout(toy(), test=0.2, val=0, grouped=False, leaky=True, val_is_test=True)
     assert split.crossing > 50
     assert np.array_equal(split.rows(keys.VALIDATION), split.rows(keys.TEST))
@@ -101,13 +101,13 @@ def test_a_papers_leaky_protocol_is_loud(caplog: pytest.LogCaptureFixture) -> No
 
 
 @pytest.mark.parametrize("settings", [{"val": 0}, {"leaky": True}, {"leaky": True, "val": 0.1}])
-def test_validating_on_the_test_part_is_kept_to_paper_1(settings: dict) -> None:
+def test_validating_on_the_test_part_is_only_allowed_for_paper_1(settings: dict) -> None:
     with pytest.raises(SplitError, match="paper 1"):
         splits.holdout(toy(), val_is_test=True, **settings)
 
 
 @pytest.mark.parametrize("settings", [{"test": 0}, {"val": 0}, {"test": 0.6, "val": 0.5}, {"test": -1}])
-def test_shares_that_leave_a_partition_empty_are_refused(settings: dict) -> None:
+def test_proportions_that_leave_a_partition_empty_are_refused(settings: dict) -> None:
     with pytest.raises(SplitError, match="three partitions"):
         splits.holdout(toy(), **settings)
 
@@ -134,7 +134,7 @@ def test_a_group_larger_than_its_partition_is_an_error() -> None:
         splits.holdout(manifest_of(labels, groups))
 
 
-def test_a_saved_split_comes_back_whatever_the_order_of_the_rows(tmp_path: Path) -> None:
+def test_a_saved_split_is_read_for_any_order_of_the_rows(tmp_path: Path) -> None:
     manifest = toy()
     split = splits.kfold(manifest, fold=2)
     splits.write(split, manifest, tmp_path / "split.csv")
@@ -178,14 +178,14 @@ members = st.lists(st.tuples(st.integers(0, 4), st.integers(1, 6)), min_size=40,
 
 
 def drawn(sizes: list[tuple[int, int]]) -> Manifest:
-    """Groups as (label, size)."""
+    """Return a manifest of groups given as (label, size)."""
     labels = [label for label, size in sizes for _ in range(size)]
     return manifest_of(labels, [f"g{i}" for i, (_, size) in enumerate(sizes) for _ in range(size)])
 
 
 @given(members, st.integers(0, 2**31))
 @settings(max_examples=60, deadline=None)
-def test_no_group_ever_crosses_and_shares_stay_within_what_groups_allow(sizes: list, seed: int) -> None:
+def test_no_group_is_split_and_proportions_are_met_as_far_as_groups_allow(sizes: list, seed: int) -> None:
     labels = np.concatenate([np.full(size, label) for label, size in sizes])
     groups = np.concatenate([np.full(size, group) for group, (_, size) in enumerate(sizes)])
     wanted = np.array([0.7, 0.15, 0.15])
@@ -199,7 +199,7 @@ def test_no_group_ever_crosses_and_shares_stay_within_what_groups_allow(sizes: l
 
 @given(st.lists(st.integers(1, 60), min_size=2, max_size=5), st.integers(0, 2**31))
 @settings(max_examples=60, deadline=None)
-def test_without_groups_every_class_lands_within_one_sample_of_its_share(counts: list, seed: int) -> None:
+def test_without_groups_every_class_is_within_one_sample_of_its_proportion(counts: list, seed: int) -> None:
     labels = np.repeat(np.arange(len(counts)), counts)
     wanted = np.array([0.7, 0.15, 0.15])
     parts = apportion(labels, np.arange(len(labels)), wanted, np.random.default_rng(seed))
@@ -210,7 +210,7 @@ def test_without_groups_every_class_lands_within_one_sample_of_its_share(counts:
 
 @given(members, st.integers(2, 4), st.integers(0, 2**31), st.booleans())
 @settings(max_examples=60, deadline=None)
-def test_no_group_ever_crosses_a_fold_and_every_sample_is_tested_once(
+def test_no_group_is_in_two_folds_and_every_sample_is_tested_once(
     sizes: list, folds: int, seed: int, inside: bool
 ) -> None:
     manifest = drawn(sizes)
@@ -220,7 +220,7 @@ def test_no_group_ever_crosses_a_fold_and_every_sample_is_tested_once(
         try:
             split = draw(manifest, folds=folds, fold=fold, seed=seed)
         except SplitError:
-            return  # the groups do not allow it, which is said
+            return  # the groups do not allow it, and an error says so
         assert_whole(manifest, split)
         tested.append(split.rows(keys.VALIDATION if inside else keys.TEST))
     rest = (
@@ -245,12 +245,12 @@ def test_external_validation_tests_one_site_and_trains_on_the_other() -> None:
 
 
 @pytest.mark.parametrize("site", ["west", ""])
-def test_a_site_that_does_not_exist_is_answered_with_those_that_do(site: str) -> None:
+def test_an_unknown_site_is_refused_with_the_known_ones(site: str) -> None:
     with pytest.raises(SplitError, match="north, south"):
         splits.by_site(of_two_sites(), site=site)
 
 
-def test_a_patient_who_was_at_both_sites_cannot_be_an_external_test() -> None:
+def test_a_patient_at_both_sites_is_refused() -> None:
     table = of_two_sites().table
     table.loc[0, keys.SITE], table.loc[1, keys.SITE] = "north", "south"  # two images of one patient
     with pytest.raises(SplitError, match="1 of 60 groups"):

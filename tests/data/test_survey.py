@@ -1,4 +1,4 @@
-"""The survey: true facts of every file, remembered between runs and never out of date."""
+"""The survey: correct measurements of every file, stored between runs and never out of date."""
 
 import hashlib
 import io
@@ -39,7 +39,7 @@ survey.survey(whole(sorted(tree.iterdir())), cache)
 
 
 def picture(seed: int, side: int = 32) -> np.ndarray:
-    """Smooth noise that no other seed resembles, uint8 (side, side)."""
+    """Return smooth noise that differs between seeds, uint8 (side, side)."""
     coarse = np.random.default_rng(seed).integers(0, 256, (10, 10), dtype=np.uint8)
     return np.asarray(Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC))
 
@@ -56,7 +56,7 @@ def bits_apart(one: str, other: str) -> int:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A folder of twenty different pictures."""
+    """A folder of twenty different images."""
     folder = tmp_path / "tree"
     folder.mkdir()
     for seed in range(20):
@@ -66,14 +66,14 @@ def tree(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The files that the survey has opened."""
+    """Record the files that the survey opens."""
     opened: list[Path] = []
     read: Callable[[Path], bytes] = module.read_bytes
     monkeypatch.setattr(module, "read_bytes", lambda path: opened.append(path) or read(path))
     return opened
 
 
-def test_the_facts_come_from_the_content_and_not_from_the_name(tmp_path: Path) -> None:
+def test_the_facts_are_those_of_the_content_and_not_of_the_name(tmp_path: Path) -> None:
     scan = tmp_path / "scan.jpg"
     scan.write_bytes(data := encoded(np.dstack([picture(0, 48)[:40]] * 3)))
     (facts,) = survey(whole([scan]), tmp_path / "cache").to_dict("records")
@@ -86,7 +86,7 @@ def test_the_facts_come_from_the_content_and_not_from_the_name(tmp_path: Path) -
     assert facts["error"] == ""
 
 
-def test_facts_keep_the_order_of_the_paths_whatever_the_number_of_threads(tree: Path, tmp_path: Path) -> None:
+def test_facts_keep_the_order_of_the_paths_for_any_number_of_threads(tree: Path, tmp_path: Path) -> None:
     paths = sorted(tree.iterdir(), reverse=True)
     found = survey(whole(paths), tmp_path / "cache", workers=4)
     assert found["sha256"].tolist() == [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
@@ -106,7 +106,7 @@ def test_an_edit_that_keeps_size_and_modification_time_is_noticed(tree: Path, tm
     path.write_bytes(encoded(picture(0), "BMP"))  # uncompressed, so that all sizes are equal
     before, stat = survey(whole([path]), tmp_path / "cache"), path.stat()
     other.write_bytes(encoded(picture(99), "BMP"))
-    while path.stat().st_ctime_ns == stat.st_ctime_ns:  # until the clock of the file system has ticked
+    while path.stat().st_ctime_ns == stat.st_ctime_ns:  # until the clock of the file system advances
         path.write_bytes(other.read_bytes())
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert (path.stat().st_size, path.stat().st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)
@@ -124,7 +124,7 @@ def test_only_new_and_changed_files_are_read_again(tree: Path, tmp_path: Path, r
     assert sorted(path.name for path in reads) == ["03.png", "new.png"]
 
 
-def test_another_version_of_the_measurement_forgets_what_was_remembered(
+def test_another_version_of_the_measurement_measures_again(
     tree: Path, tmp_path: Path, reads: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     survey(whole([tree / "00.png"]), tmp_path / "cache")
@@ -134,7 +134,7 @@ def test_another_version_of_the_measurement_forgets_what_was_remembered(
 
 
 def damaged(folder: Path) -> dict[str, Path]:
-    """One file for each way of being unreadable, by the words that tell of it."""
+    """Return a file for each kind of damage, by words of its message."""
     whole = encoded(picture(0, 64))
     contents = {
         "zero bytes": b"",
@@ -157,7 +157,7 @@ def test_unreadable_files_have_a_reason_and_no_other_fact(tmp_path: Path) -> Non
         assert facts["sha256"] == facts["phash"] == ""
 
 
-def test_a_mended_file_is_read_again(tmp_path: Path) -> None:
+def test_a_repaired_file_is_read_again(tmp_path: Path) -> None:
     bad = list(damaged(tmp_path).values())
     survey(whole(bad), tmp_path / "cache")
     for path in bad:
@@ -166,7 +166,7 @@ def test_a_mended_file_is_read_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rows", [None, range(2, 26)])
-def test_every_unreadable_file_has_a_sentence_with_its_row_where_there_is_one(
+def test_every_unreadable_file_has_a_sentence_with_its_row_if_known(
     tree: Path, tmp_path: Path, rows: range | None
 ) -> None:
     bad = damaged(tree)
@@ -200,14 +200,14 @@ def test_two_processes_survey_one_tree_at_once(tree: Path, tmp_path: Path, reads
     pd.testing.assert_frame_equal(found, survey(whole(paths), tmp_path / "anew"))
 
 
-def test_the_memory_is_free_for_others_while_files_are_measured(
+def test_the_database_is_not_locked_while_files_are_measured(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache, read = tmp_path / "cache", module.read_bytes
 
     def write_beside(path: Path) -> bytes:
         other = sqlite3.connect(cache / "survey.sqlite", timeout=2, isolation_level=None)
-        other.execute("BEGIN IMMEDIATE")  # fails where the survey holds its lock while it measures
+        other.execute("BEGIN IMMEDIATE")  # fails if the survey holds its lock while it measures
         other.execute("ROLLBACK")
         other.close()
         return read(path)
@@ -217,7 +217,7 @@ def test_the_memory_is_free_for_others_while_files_are_measured(
     assert (survey(whole(sorted(tree.iterdir())), cache, workers=1)["error"] == "").all()
 
 
-def test_a_memory_that_is_no_database_is_a_clear_error(tree: Path, tmp_path: Path) -> None:
+def test_a_damaged_database_is_a_clear_error(tree: Path, tmp_path: Path) -> None:
     (tmp_path / "survey.sqlite").write_text("this is not a database, however long one looks at it\n" * 40)
     with pytest.raises(StorageError, match=r"survey\.sqlite .*not a database.* may be deleted"):
         survey(whole(sorted(tree.iterdir())), tmp_path)
@@ -235,7 +235,7 @@ def test_the_perceptual_hash_has_256_bits_of_which_half_are_set() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_perceptual_hash_outlives_brightness_size_and_compression(seed: int) -> None:
+def test_the_perceptual_hash_is_robust_to_brightness_size_and_compression(seed: int) -> None:
     original = picture(seed, 96)
     code = perceptual_hash(original)
     squeezed = np.asarray(Image.open(io.BytesIO(encoded(original, "JPEG", quality=40))))

@@ -1,4 +1,4 @@
-"""The source of paired captures: both modalities of one file, patients whole, the visit's mean LSM."""
+"""The source of screen captures: both modalities of one file, groups of patients, the visit's mean LSM."""
 
 import csv
 from collections.abc import Callable
@@ -68,14 +68,14 @@ def test_five_readings_of_a_patient_are_averaged_and_kept(loaded: Load) -> None:
     assert table[keys.LSM_KPA].tolist() == [9.0] * 5 + [4.5]
 
 
-def test_one_reading_a_patient_stands_for_all_captures(loaded: Load) -> None:
+def test_one_reading_per_patient_is_used_for_all_captures(loaded: Load) -> None:
     rows = [row(1, capture, lsm_kpa=6.2 if capture == 3 else "") for capture in range(5)]
     table = loaded(rows).table
     assert table[keys.LSM_KPA].tolist() == [6.2] * 5
     assert table[LSM_READING_KPA].notna().tolist() == [False, False, False, True, False]
 
 
-def test_visits_of_a_patient_are_averaged_apart(loaded: Load) -> None:
+def test_visits_of_a_patient_are_averaged_separately(loaded: Load) -> None:
     cells = [("1", 6.0), ("1", 8.0), ("2", 12.0), ("2", 14.0)]
     rows = [row(1, capture, visit_id=visit, lsm_kpa=kpa) for capture, (visit, kpa) in enumerate(cells)]
     assert loaded(rows).table[keys.LSM_KPA].tolist() == [7.0, 7.0, 13.0, 13.0]
@@ -98,7 +98,7 @@ def test_another_scale_of_the_bar_scales_the_readings(loaded: Load) -> None:
     assert eighty == pytest.approx(2 * forty)
 
 
-def test_readings_are_remembered_until_a_capture_changes(
+def test_readings_are_stored_until_a_capture_changes(
     loaded: Load, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changing = folder / "screens/changing.png"
@@ -119,7 +119,7 @@ def test_readings_are_remembered_until_a_capture_changes(
     assert loaded(rows).table[LSM_READING_KPA][0] > first[0] + 5
 
 
-def test_a_capture_without_colours_leaves_the_mean_to_the_others(loaded: Load, folder: Path) -> None:
+def test_a_capture_without_colours_is_left_out_of_the_mean(loaded: Load, folder: Path) -> None:
     (folder / "screens/1-plain.png").write_bytes(png(np.full((60, 60, 3), 80, np.uint8)))
     rows = [row(1, 0), {**row(1, 1), "capture": "screens/1-plain.png"}]
     manifest = loaded(rows)
@@ -152,7 +152,7 @@ def test_both_modalities_are_cut_from_one_file(loaded: Load) -> None:
     np.testing.assert_array_equal(colour, found.colour.of(pixels))
 
 
-def test_clinical_columns_and_the_tables_own_names_are_taken_over(loaded: Load) -> None:
+def test_clinical_columns_and_other_columns_are_kept(loaded: Load) -> None:
     cells = {"file": "screens/0-0.png", "MRN": "0012", "stage": "F0", "age_years": 54, "ward": "C"}
     names = {"capture": "file", "patient_id": "MRN", "label": "stage"}
     table = loaded([cells], columns=names).table

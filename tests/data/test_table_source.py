@@ -1,4 +1,4 @@
-"""The user's own table: names, labels, roots and ids, and each fault by the row of the spreadsheet."""
+"""The user's own table: names, labels, roots and ids, and each fault with the row of the spreadsheet."""
 
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def test_names_that_are_digits_are_names(path: Path) -> None:
     assert loaded(path, "image,label\na,1\nb,2\n", classes=["1", "2"]).labels.tolist() == [0, 1]
 
 
-def test_every_wrong_label_is_told_by_its_row(path: Path) -> None:
+def test_every_wrong_label_is_reported_with_its_row(path: Path) -> None:
     message = fault(path, "image,label\na,F0\nb,4\nc,F5\nd,\ne,f1\nf,F1\n")
     assert "has 3 fault(s)" in message
     assert (
@@ -65,14 +65,14 @@ def test_paths_are_relative_to_the_table_unless_a_root_is_given(path: Path, tmp_
     assert "is not a folder" in fault(path, content, root=tmp_path / "none")
 
 
-def test_a_sample_without_an_id_is_named_after_its_image_and_what_of_it_is_meant(path: Path) -> None:
+def test_a_sample_without_an_id_is_named_by_its_image_frame_and_rectangle(path: Path) -> None:
     content = "image,roi,frame,label\na.png,,,F0\nb.dcm,0 0 5 5,3,F1\nb.dcm,9 0 5 5,3,F2\n"
     found = loaded(path, content)
     assert found.table[keys.SAMPLE_ID].tolist() == ["a.png", "b.dcm#3#0 0 5 5", "b.dcm#3#9 0 5 5"]
     assert found.media()[2].view.box == Box(9, 0, 5, 5)
 
 
-def test_one_image_twice_is_told_by_its_rows(path: Path) -> None:
+def test_a_repeated_image_is_reported_with_its_rows(path: Path) -> None:
     message = fault(path, "image,label\na.png,F0\nb.png,F0\na.png,F1\n")
     assert "row 2: sample_id 'a.png' is repeated" in message
     assert "row 4: sample_id 'a.png' is repeated: each row needs its own" in message
@@ -87,13 +87,13 @@ def test_the_tables_own_column_names_are_translated(path: Path) -> None:
     assert keys.FRAME not in found.table
 
 
-def test_two_columns_can_change_places(path: Path) -> None:
+def test_two_columns_can_swap_names(path: Path) -> None:
     columns = {"site": "scanner", "scanner": "site"}
     found = loaded(path, "image,label,site,scanner\na,F0,convex,north\n", columns=columns)
     assert found.table.loc[0, [keys.SITE, keys.SCANNER]].tolist() == ["north", "convex"]
 
 
-def test_settings_that_do_not_fit_the_table_are_told_at_once(path: Path) -> None:
+def test_all_settings_that_do_not_fit_the_table_are_reported_at_once(path: Path) -> None:
     columns = {"image": "picture", "label": "stage"}
     message = fault(path, "image,label,stage\na,F0,F1\n", columns=columns)
     assert "whose columns are image, label, stage" in message
@@ -101,7 +101,7 @@ def test_settings_that_do_not_fit_the_table_are_told_at_once(path: Path) -> None
     assert "data.columns.label=stage: there is a column 'label' too" in message
 
 
-def test_a_column_named_nearly_as_ours_is_not_passed_over(path: Path) -> None:
+def test_a_column_with_nearly_our_name_is_not_ignored(path: Path) -> None:
     content = "image,label,Patient ID,LSM (kPa),Site\na.png,F0,7,5.1,north\n"
     columns = {name: name for name in ("image", "label", "patient_id", "lsm_kpa", "scanner")}
     message = fault(path, content, columns=columns | {"site": None})
@@ -112,13 +112,13 @@ def test_a_column_named_nearly_as_ours_is_not_passed_over(path: Path) -> None:
     assert loaded(path, content, columns=meant).table[keys.PATIENT_ID].tolist() == ["7"]
 
 
-def test_a_missing_column_tells_how_to_name_it(path: Path) -> None:
+def test_the_message_on_a_missing_column_says_how_to_name_it(path: Path) -> None:
     message = fault(path, "file,stage\na,F0\n")
     assert "has no column image (or clip, or elastogram); it has file, stage" in message
     assert "data.columns.image=NAME" in message
 
 
-def test_a_label_that_is_to_be_predicted_may_be_empty_but_not_for_training(path: Path) -> None:
+def test_a_label_may_be_empty_for_prediction_but_not_for_training(path: Path) -> None:
     found = loaded(path, "image,label\na,F0\nb,\nc,F1\n")
     assert found.labels.tolist() == [0, keys.UNLABELLED, 1]
     with pytest.raises(DataError, match="row 3: label is empty"):

@@ -1,4 +1,4 @@
-"""Tables as text: separators, encodings, formats, and each fault told by the row that people see."""
+"""Tables as text: separators, encodings, formats, and each fault with the row of the spreadsheet."""
 
 import csv
 import io
@@ -38,21 +38,21 @@ def fault(path: Path, content: str | bytes) -> str:
 
 
 @pytest.mark.parametrize("separator", tables.SEPARATORS)
-def test_the_separator_is_the_one_that_the_header_holds_most_of(path: Path, separator: str) -> None:
+def test_the_separator_is_the_most_frequent_in_the_header(path: Path, separator: str) -> None:
     content = separator.join(["id", '"a,b;c,d;e"', "z"]) + "\n" + separator.join(["1", "2", "3"])
     assert rows(path, content) == {2: {"id": "1", "a,b;c,d;e": "2", "z": "3"}}
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_every_encoding_that_names_itself_is_read(path: Path, encoding: str) -> None:
+def test_every_encoding_with_a_byte_order_mark_is_read(path: Path, encoding: str) -> None:
     assert rows(path, "id,name\n1,Müller\n".encode(encoding)) == {2: {"id": "1", "name": "Müller"}}
 
 
-def test_text_stays_text_less_the_blanks_around_it(path: Path) -> None:
+def test_text_stays_text_without_the_blanks_around_it(path: Path) -> None:
     assert rows(path, "id , age\n001, 1e3 \n") == {2: {"id": "001", "age": "1e3"}}
 
 
-def test_rows_are_numbered_as_in_a_spreadsheet_past_empty_ones_and_breaks_within_cells(path: Path) -> None:
+def test_rows_are_numbered_as_in_a_spreadsheet_with_empty_rows_and_line_breaks(path: Path) -> None:
     found = read(path, 'a,b\n1,"two\nlines"\n\n,\n5,x\n')
     assert found.index.tolist() == [2, 5]
     assert found["b"].tolist() == ["two\nlines", "x"]
@@ -63,19 +63,19 @@ def test_words_for_a_missing_value_are_empty(path: Path, word: str) -> None:
     assert rows(path, f"a,b\n1,{word}\n") == {2: {"a": "1", "b": ""}}
 
 
-def test_an_empty_column_without_a_name_is_passed_over_and_a_filled_one_is_a_fault(path: Path) -> None:
+def test_an_empty_column_without_a_name_is_ignored_and_a_filled_one_is_a_fault(path: Path) -> None:
     assert rows(path, "a,,\n1,,\n") == {2: {"a": "1"}}
     assert "column 1 has no name" in fault(path, ",a\n0,1\n")
 
 
-def test_bytes_of_another_encoding_are_told_by_line_and_byte(path: Path) -> None:
+def test_bytes_of_another_encoding_are_reported_by_line_and_byte(path: Path) -> None:
     content = "id,name\n1,Müller\n".encode() + "2,Müller\n".encode("latin-1")
     message = fault(path, content)
     assert f"line 3: byte {content.index(0xFC) + 1} of the file (fc 6c 6c 65) is not UTF-8" in message
     assert "CSV UTF-8" in message
 
 
-def test_what_looks_the_same_is_the_same(path: Path) -> None:
+def test_cells_that_look_the_same_are_equal(path: Path) -> None:
     looks = ("Müller", "Mu\u0308ller", " Müller\u00a0", "\u200bMüller", "\u202aMüller\u202c \ufeff")
     content = "name\n" + "".join(f"{look}\n" for look in looks)
     assert set(read(path, content)["name"]) == {"Müller"}
@@ -83,12 +83,12 @@ def test_what_looks_the_same_is_the_same(path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["\na,b\n1,2\n", ",,\na,b,c\n1,2,3\n"])
-def test_a_header_that_names_nothing_is_told(path: Path, content: str) -> None:
+def test_a_header_without_names_is_reported(path: Path, content: str) -> None:
     assert "row 1: is empty; it must name the columns" in fault(path, content)
 
 
 @pytest.mark.parametrize("above", ["sep=;", "Patients of 2023;"])
-def test_a_line_above_the_header_is_told(path: Path, above: str) -> None:
+def test_a_line_above_the_header_is_reported(path: Path, above: str) -> None:
     assert "row 1 must hold the columns' names, with nothing above it" in fault(path, f"{above}\na;b\n1;2\n")
 
 
@@ -96,7 +96,7 @@ def test_utf_16_without_its_mark_is_refused(path: Path) -> None:
     assert "holds zero bytes" in fault(path, "id\n1\n".encode("utf-16-le"))
 
 
-def test_rows_of_another_length_are_told_together_with_other_faults(path: Path) -> None:
+def test_rows_of_another_length_are_reported_together_with_other_faults(path: Path) -> None:
     message = fault(path, "a,b,b\n1,2,3\n1,2\n1,2,3,4\n1,2\n")
     assert "has 3 fault(s)" in message
     assert "rows 3, 5 have 2 cell(s) where the header names 3 columns" in message
@@ -105,7 +105,7 @@ def test_rows_of_another_length_are_told_together_with_other_faults(path: Path) 
 
 
 @pytest.mark.parametrize("cell", ['"2\n3,4\n', '"2"x\n', '"' + "x" * 200_000])
-def test_quotation_marks_that_do_not_match_are_told_by_the_row_that_opens_them(path: Path, cell: str) -> None:
+def test_unmatched_quotation_marks_are_reported_with_the_row_that_opens_them(path: Path, cell: str) -> None:
     assert "row 3: the quotation marks do not match" in fault(path, f"a,b\n1,2\n1,{cell}")
 
 
@@ -135,25 +135,25 @@ def test_a_number_may_have_a_sign(path: Path, cell: str) -> None:
         (b"PAR1 and no more", "damaged or incomplete"),
     ],
 )
-def test_what_holds_no_table_is_refused(path: Path, content: bytes, words: str) -> None:
+def test_a_file_without_a_table_is_refused(path: Path, content: bytes, words: str) -> None:
     assert words in fault(path, content)
 
 
-def test_a_missing_file_a_folder_and_a_pipe_are_refused_in_words(tmp_path: Path) -> None:
+def test_a_missing_file_a_folder_and_a_pipe_are_refused_in_a_sentence(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for name, words in (("none.csv", "does not exist"), (".", "is a folder"), ("pipe", "is not a file")):
         with pytest.raises(DataError, match=words):
             tables.read(tmp_path / name)
 
 
-def test_a_file_beyond_the_limit_is_refused_without_being_read(path: Path) -> None:
+def test_a_too_large_file_is_refused_without_being_read(path: Path) -> None:
     with path.open("wb") as file:
-        file.truncate(512 * 2**20)  # sparse: its zero bytes would be told first if it were read
+        file.truncate(512 * 2**20)  # sparse: its zero bytes would be reported if it were read
     with pytest.raises(DataError, match="has 512 MiB; tables of up to 256 MiB are read"):
         tables.read(path)
 
 
-def test_parquet_becomes_the_text_that_a_csv_would_hold(path: Path) -> None:
+def test_parquet_becomes_the_text_that_a_csv_would_have(path: Path) -> None:
     table = pd.DataFrame(
         {
             "id": ["001", "NA"],
@@ -213,7 +213,7 @@ CELL = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(CELL, CELL), min_size=1, max_size=5), st.sampled_from(tables.SEPARATORS))
-def test_whatever_is_written_is_read_again(
+def test_a_written_table_is_read_again(
     tmp_path_factory: pytest.TempPathFactory, cells: list, separator: str
 ) -> None:
     text = io.StringIO()

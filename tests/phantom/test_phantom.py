@@ -52,7 +52,7 @@ def test_homogeneous_tissue_gives_fully_developed_speckle() -> None:
     assert np.mean(envelope**2) == pytest.approx(1, rel=0.03)
 
 
-def test_a_point_is_as_wide_as_wavelength_times_f_number() -> None:
+def test_the_width_of_a_point_is_wavelength_times_f_number() -> None:
     grid = beam.polar_grid(SCANNER, DEPTH_MM)
     row, column = 340, beam.LINES // 2
     point = np.zeros(grid.x.shape, np.complex64)
@@ -65,7 +65,7 @@ def test_a_point_is_as_wide_as_wavelength_times_f_number() -> None:
     assert np.sqrt(moment) * spacing * beam.FWHM == pytest.approx(expected, rel=0.02)
 
 
-def test_attenuation_counts_both_ways_and_only_what_the_gain_leaves() -> None:
+def test_attenuation_is_two_way_and_reduced_by_the_gain() -> None:
     even = np.full((beam.SAMPLES, beam.LINES), beam.ASSUMED_ATTENUATION, np.float32)
     assert np.abs(beam.attenuation_db(even, SCANNER, DEPTH_MM)).max() < 1e-3
     loss = beam.attenuation_db(even + np.float32(0.1), SCANNER, DEPTH_MM)
@@ -95,7 +95,7 @@ def test_random_fields_have_unit_variance() -> None:
 # The images
 
 
-def test_without_separability_the_stage_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_separability_images_do_not_depend_on_the_stage(monkeypatch: pytest.MonkeyPatch) -> None:
     honest = [draw(number, separability=0) for number in range(3)]
     monkeypatch.setattr(patient, "stage_of", lambda seed, number: 4 - number)
     assert [patient.patient(0, number, 0.0).stage for number in range(3)] == [4, 3, 2]
@@ -116,13 +116,15 @@ def test_coarseness_follows_the_score() -> None:
     people = [patient.patient(0, number, 1.0) for number in range(40)]
     images = [draw(number, size=128)[40:80, 32:96].astype(np.float32) for number in range(40)]
     bands = [cv2.GaussianBlur(image, (0, 0), 1.5) - cv2.GaussianBlur(image, (0, 0), 2.5) for image in images]
-    coarseness = [np.median(np.abs(band)) for band in bands]  # the median leaves vessels and the capsule out
+    coarseness = [
+        np.median(np.abs(band)) for band in bands
+    ]  # the median is robust to vessels and the capsule
     assert spearmanr(coarseness, [person.scores[truth.GREY] for person in people]).statistic > 0.7
 
 
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**32), st.integers(0, 10**6), st.floats(0, 5), st.integers(32, 96))
-def test_any_patient_gives_a_picture_and_gives_it_again(
+def test_images_of_any_patient_are_deterministic(
     seed: int, number: int, separability: float, size: int
 ) -> None:
     picture = draw(number, separability, size, seed)
@@ -136,20 +138,20 @@ def test_any_patient_gives_a_picture_and_gives_it_again(
 # The files
 
 
-def test_workers_change_nothing(tmp_path: Path) -> None:
+def test_files_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
     alone, together = (generate(tmp_path / f"{n}", SMALL, workers=n, progress=False) for n in (1, 2))
     assert files(alone) == files(together)
     assert len(files(alone)) == 17
 
 
-def test_a_larger_cohort_begins_with_the_smaller(tmp_path: Path) -> None:
+def test_a_larger_cohort_starts_with_the_patients_of_the_smaller(tmp_path: Path) -> None:
     small = files(generate(tmp_path / "small", SMALL, workers=1))
     large = files(generate(tmp_path / "large", Cohort(20, 1, 32), workers=1))
     assert all(large[name] == content for name, content in small.items() if name.endswith(".png"))
     assert large[keys.MANIFEST_FILE].startswith(small[keys.MANIFEST_FILE])
 
 
-def test_what_a_crash_left_is_removed_and_drawn_anew(tmp_path: Path) -> None:
+def test_files_of_a_crashed_process_are_removed_and_drawn_again(tmp_path: Path) -> None:
     leftover = tmp_path / "phantom.partial" / "images" / "p9999-0.png"
     leftover.parent.mkdir(parents=True)
     leftover.write_bytes(b"half a pic")
@@ -158,7 +160,7 @@ def test_what_a_crash_left_is_removed_and_drawn_anew(tmp_path: Path) -> None:
     assert "images/p9999-0.png" not in files(root)
 
 
-def test_a_failure_half_way_leaves_nothing_to_trust(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exception_leaves_no_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(path: Path, content: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -170,7 +172,7 @@ def test_a_failure_half_way_leaves_nothing_to_trust(tmp_path: Path, monkeypatch:
     assert len(files(generate(tmp_path / "phantom", SMALL, workers=1))) == 17
 
 
-def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_with_other_content_is_not_changed(tmp_path: Path) -> None:
     (tmp_path / "phantom").mkdir()
     (tmp_path / "phantom" / "thesis.txt").write_text("years of work")
     with pytest.raises(StorageError, match="is not a phantom"):
@@ -178,7 +180,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     assert files(tmp_path / "phantom") == {"thesis.txt": b"years of work"}
 
 
-def test_who_comes_second_waits_and_finds_the_work_done(
+def test_a_second_process_waits_and_finds_the_archive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     root, told = tmp_path / "phantom", threading.Event()
@@ -193,7 +195,7 @@ def test_who_comes_second_waits_and_finds_the_work_done(
     assert files(root) == {keys.MANIFEST_FILE: b"drawn by the first"}
 
 
-def test_two_processes_at_once_leave_one_whole_archive(tmp_path: Path) -> None:
+def test_two_processes_at_once_produce_one_complete_archive(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from fibrolab.phantom.synthetic_cohort import Cohort; "
         "from fibrolab.phantom.archive import generate; "
@@ -223,7 +225,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_process_takes_its_workers_along_and_the_next_draws_all(tmp_path: Path) -> None:
+def test_the_workers_of_a_killed_process_end_and_the_next_process_draws_all(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from fibrolab.phantom.synthetic_cohort import Cohort; "
         "from fibrolab.phantom.archive import generate; "
@@ -248,13 +250,13 @@ def test_every_fault_of_the_parameters_is_named_at_once() -> None:
     assert all(f"{field.name} is" in str(caught.value) for field in fields(Cohort))
 
 
-def test_a_film_has_an_even_number_of_pixels() -> None:
+def test_a_clip_needs_an_even_number_of_pixels() -> None:
     with pytest.raises(ConfigError, match="even"):
         Cohort(size=63, modality="clip")
 
 
 @given(st.integers(15, 10**6), st.integers(1, 50), st.integers(32, 2048), st.floats(0, 100), st.integers(0))
-def test_cohorts_differ_in_name_when_they_differ_in_anything(
+def test_cohorts_with_any_different_parameter_have_different_names(
     patients: int, images: int, size: int, separability: float, seed: int
 ) -> None:
     whole = Cohort(patients, images, size, separability, seed)

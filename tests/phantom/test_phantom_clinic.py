@@ -1,4 +1,4 @@
-"""What lies in the clinic's archives: every modality, the planted faults, and the sources that read them."""
+"""Archives of the synthetic clinic: every modality, artificial faults, and the sources that read them."""
 
 import inspect
 import json
@@ -45,7 +45,7 @@ def screen(number: int, width: int = 240, kilopascal: float | None = None, seed:
 
 
 def planted(root: Path, **knobs: float) -> pd.DataFrame:
-    """The table of a small cohort, with the bytes, the size and the mode of every file."""
+    """Return the table of a small cohort, with the bytes, the size and the mode of every file."""
     folder = generate(root, Cohort(patients=40, images_per_patient=2, size=32, **knobs), workers=1)
     table = pd.read_csv(folder / keys.MANIFEST_FILE)
     table["content"] = [(folder / path).read_bytes() for path in table[keys.IMAGE]]
@@ -62,7 +62,7 @@ def paths(manifest: Manifest) -> list[Path]:
 
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**32), st.integers(0, 10**6), st.integers(160, 320))
-def test_any_patient_gives_a_screen_whose_squares_are_found(seed: int, number: int, width: int) -> None:
+def test_squares_are_found_on_the_capture_of_any_patient(seed: int, number: int, width: int) -> None:
     drawn = screen(number, width, seed=seed)
     assert np.array_equal(drawn.screen, screen(number, width, seed=seed).screen)
     found = screen_capture.squares(drawn.screen, Path("screen"))
@@ -77,19 +77,19 @@ def test_the_panels_show_one_scan() -> None:
     assert np.ptp(below, axis=2).max() == 0
     scan = below[..., 0] > 0
     same = (above == below).all(axis=2)
-    assert 0.7 < same[scan].mean() < 0.95  # all but the colour box
+    assert 0.7 < same[scan].mean() < 0.95  # all except the colour box
     assert same[:10, 100:140].all()
 
 
 @pytest.mark.parametrize("kilopascal", [5.0, 10.0, 20.0, 30.0])
-def test_colours_and_reading_say_the_stiffness(kilopascal: float) -> None:
+def test_colours_and_reading_show_the_stiffness(kilopascal: float) -> None:
     screens = [screen(number, kilopascal=kilopascal) for number in range(6)]
     colours = [40 * screen_capture.reading(drawn.screen, Path("screen")) for drawn in screens]
     assert np.mean(colours) == pytest.approx(kilopascal, rel=0.12)
     assert np.mean([drawn.lsm_kpa for drawn in screens]) == pytest.approx(kilopascal, rel=0.12)
 
 
-def test_the_stiffness_shows_in_the_colours_alone() -> None:
+def test_the_stiffness_affects_only_the_colours() -> None:
     soft, stiff = (np.split(screen(0, kilopascal=kilopascal).screen, 2) for kilopascal in (5, 20))
     assert np.array_equal(soft[1], stiff[1])
     assert not np.array_equal(soft[0], stiff[0])
@@ -105,7 +105,7 @@ def test_the_colour_scale_runs_from_blue_to_red() -> None:
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
-def test_files_are_the_same_whoever_draws_them(modality: str, tmp_path: Path) -> None:
+def test_files_do_not_depend_on_the_process_that_draws_them(modality: str, tmp_path: Path) -> None:
     cohort = Cohort(15, 1, 48, modality=modality, frames=3)
     folders = [generate(tmp_path / str(workers), cohort, workers, progress=False) for workers in (1, 2)]
     one, other = (
@@ -115,14 +115,14 @@ def test_files_are_the_same_whoever_draws_them(modality: str, tmp_path: Path) ->
     assert len(one) == 17
 
 
-def test_the_truth_lies_beside_the_pictures(tmp_path: Path) -> None:
+def test_the_archive_contains_the_truth(tmp_path: Path) -> None:
     folder = generate(tmp_path / "phantom", Cohort(15, 1, 32, separability=0.5), workers=1)
     told = json.loads((folder / TRUTH_FILE).read_text())
     assert told["best_accuracy"]["image"] == pytest.approx(truth.best_accuracy(0.5))
     assert told["cohort"]["patients"] == 15
 
 
-def test_dicom_holds_the_pixels_of_the_png_and_no_name(tmp_path: Path) -> None:
+def test_dicom_has_the_pixels_of_the_png_and_no_patient_name(tmp_path: Path) -> None:
     import pydicom
 
     manifests = [
@@ -137,7 +137,7 @@ def test_dicom_holds_the_pixels_of_the_png_and_no_name(tmp_path: Path) -> None:
     assert [header.PatientID for header in headers] == manifests[1].table[keys.PATIENT_ID].tolist()
 
 
-# Planted faults
+# Artificial faults
 
 
 def test_a_clean_cohort_has_no_copy_and_one_kind_of_file(tmp_path: Path) -> None:
@@ -154,16 +154,18 @@ def test_duplicates_are_copies_within_a_patient(tmp_path: Path) -> None:
     assert (table.groupby("content")[keys.PATIENT_ID].nunique() == 1).all()
 
 
-def test_a_leak_puts_pictures_into_the_record_of_another_patient_of_the_stage(tmp_path: Path) -> None:
+def test_a_leak_copies_images_to_another_patient_of_the_same_stage(tmp_path: Path) -> None:
     table = planted(tmp_path / "leak", leak=0.5)
     owners = table.groupby("content")[[keys.PATIENT_ID, keys.LABEL]].nunique()
     assert owners[keys.LABEL].max() == 1
     strayed = len(table) - 80
-    assert strayed == pytest.approx(0.5 * 40, abs=3 * np.sqrt(40 * 0.25) + 5)  # the first five have nobody
+    assert strayed == pytest.approx(
+        0.5 * 40, abs=3 * np.sqrt(40 * 0.25) + 5
+    )  # the first five have no previous patient
     assert (owners[keys.PATIENT_ID] > 1).sum() > 0
 
 
-def test_a_shortcut_tells_the_stage_by_what_is_not_anatomy(tmp_path: Path) -> None:
+def test_a_shortcut_reveals_the_stage_by_size_and_colour_mode(tmp_path: Path) -> None:
     table = planted(tmp_path / "all", shortcut=1)
     assert (table.groupby("side")[keys.LABEL].nunique() == 1).all()
     assert table["side"].nunique() == 5
@@ -173,7 +175,7 @@ def test_a_shortcut_tells_the_stage_by_what_is_not_anatomy(tmp_path: Path) -> No
     assert ordinary == pytest.approx(20, abs=3 * np.sqrt(10))
 
 
-def test_sliced_patients_come_in_order_of_their_stage(tmp_path: Path) -> None:
+def test_sliced_patients_are_in_the_order_of_their_stage(tmp_path: Path) -> None:
     assert planted(tmp_path / "sliced", sliced=True)[keys.LABEL].is_monotonic_increasing
     assert not planted(tmp_path / "dealt")[keys.LABEL].is_monotonic_increasing
 
@@ -224,7 +226,7 @@ def test_missing_elastograms_are_those_of_whole_patients_drawn_by_the_seed(tmp_p
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.0, 7])
-def test_a_share_of_missing_elastograms_that_is_none_is_refused(share: float, tmp_path: Path) -> None:
+def test_an_invalid_proportion_of_missing_elastograms_is_refused(share: float, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=rf"data\.missing={share} is not a proportion of the patients"):
         source.load_swe(root=tmp_path, missing=share)
 

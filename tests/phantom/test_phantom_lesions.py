@@ -44,7 +44,7 @@ def contrasts(lesion_class: str) -> np.ndarray:
     st.integers(0, 10**6),
     st.one_of(st.integers(32, 160), st.tuples(st.integers(32, 160), st.integers(32, 160))),
 )
-def test_any_lesion_has_its_rectangle_in_the_picture_and_is_drawn_again(
+def test_lesions_are_deterministic_and_their_rectangles_are_in_the_image(
     lesion_class: str, number: int, size: int | tuple[int, int]
 ) -> None:
     pixels, box = draw(lesion_class, number, size)
@@ -59,7 +59,7 @@ def test_any_lesion_has_its_rectangle_in_the_picture_and_is_drawn_again(
 
 
 @pytest.mark.parametrize("lesion_class", lesions.CLASSES)
-def test_rectangles_hold_parenchyma_within_the_sector(lesion_class: str) -> None:
+def test_rectangles_contain_parenchyma_within_the_sector(lesion_class: str) -> None:
     for number in PATIENTS:
         pixels, box = draw(lesion_class, number)
         rim = pixels[box.top : box.top + box.height, box.left : box.left + box.width].astype(float)
@@ -90,7 +90,7 @@ def test_a_cyst_is_black_and_the_liver_behind_it_bright() -> None:
 def test_sparing_is_darker_than_the_fat_around_it() -> None:
     dark = contrasts("FFS")
     assert np.median(dark) < 0.85
-    assert dark.min() > 0.4  # yet it is liver, not fluid
+    assert dark.min() > 0.4  # but it is liver, not fluid
 
 
 def test_a_haemangioma_is_brighter_than_the_liver_around_it() -> None:
@@ -106,7 +106,7 @@ def test_a_carcinoma_is_more_varied_than_a_haemangioma() -> None:
     assert variety("HCC") > 1.25 * variety("haemangioma")
 
 
-def test_the_size_of_a_rectangle_does_not_betray_its_class() -> None:
+def test_the_size_of_a_rectangle_does_not_depend_on_its_class() -> None:
     areas = [
         [box.width * box.height for _, box in (draw(name, n) for n in PATIENTS)] for name in lesions.CLASSES
     ]
@@ -115,6 +115,6 @@ def test_the_size_of_a_rectangle_does_not_betray_its_class() -> None:
     assert max(map(min, areas)) < min(map(max, areas))
 
 
-def test_a_class_that_is_not_drawn_is_refused() -> None:
+def test_an_unknown_lesion_class_is_refused() -> None:
     with pytest.raises(KeyError, match="metastasis"):
         draw("metastasis", 0)

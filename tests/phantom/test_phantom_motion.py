@@ -38,7 +38,7 @@ def correlation(one: np.ndarray, other: np.ndarray) -> float:
     st.floats(1, 60),
     st.floats(0, 1),
 )
-def test_any_patient_gives_a_film_and_gives_it_again(
+def test_clips_of_any_patient_are_deterministic(
     number: int, size: int | tuple[int, int], frames: int, fps: float, deformation: float
 ) -> None:
     first, again = (film(number, size, frames=frames, fps=fps, deformation=deformation) for _ in range(2))
@@ -50,7 +50,7 @@ def test_any_patient_gives_a_film_and_gives_it_again(
 
 @pytest.mark.parametrize("frames", [1, 2, 15, 30])
 @pytest.mark.parametrize("number", range(3))
-def test_the_stills_of_a_film_carry_nothing_of_the_stiffness(number: int, frames: int) -> None:
+def test_the_stills_of_a_clip_do_not_depend_on_the_stiffness(number: int, frames: int) -> None:
     stiff, soft = (film(number, 48, frames=frames, deformation=share) for share in (0.0, 1.0))
     assert np.array_equal(stiff[0], soft[0])
     assert np.array_equal(stiff[frames // 2], soft[frames // 2])
@@ -86,13 +86,13 @@ def strain(frames: np.ndarray) -> float:
     return float(np.percentile(np.abs(jerk - np.median(jerk, axis=1, keepdims=True)), 95))
 
 
-def test_the_softest_liver_is_strained_as_healthy_livers_are() -> None:
+def test_the_strain_of_the_softest_liver_is_that_of_healthy_livers() -> None:
     assert (
         pytest.approx(0.1249, abs=0.0176) == motion.BEAT_MM / motion.BEAT_REACH_MM
     )  # Harouni 2015: mean, SD
 
 
-def test_speckle_travels_from_frame_to_frame_and_is_new_after_seconds() -> None:
+def test_speckle_moves_between_frames_and_is_replaced_after_seconds() -> None:
     lags = {1: 0.0, 2: 0.0, 8: 0.0, 24: 0.0}
     for number in range(6):
         liver = film(number, frames=48, deformation=0.5)[:, shown(number, 45, 75)].astype(np.float32)
@@ -139,7 +139,7 @@ def test_the_wall_stays_while_the_liver_slides() -> None:
         assert min(correlation(liver[0], later) for later in liver) < 0.5
 
 
-def test_a_film_of_no_time_shows_one_picture_under_fresh_noise() -> None:
+def test_at_an_infinite_frame_rate_frames_differ_only_in_noise() -> None:
     frames = film(0, frames=3, fps=1e6).astype(np.float32)
     assert not np.array_equal(frames[0], frames[1])
     assert min(correlation(frames[0][shown(0, 40, 80)], later[shown(0, 40, 80)]) for later in frames) > 0.95

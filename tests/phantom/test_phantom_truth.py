@@ -1,4 +1,4 @@
-"""What the generator says of its own pictures: in formulas, and held against the files that it writes."""
+"""The ground truth of the phantom: formulas, patients, and the files that the generator writes."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -38,7 +38,7 @@ def scores(stages: np.ndarray, separability: float, channels: tuple[str, ...]) -
 def best_stage(
     observed: np.ndarray, separability: float, channels: tuple[str, ...], shares: tuple | None = None
 ) -> np.ndarray:
-    """The most probable stage for the scores (N, C) of some channels: the Bayes decision, from densities."""
+    """Return the most probable stage for the scores (N, C) of some channels, from their densities."""
     with np.errstate(divide="ignore"):
         likely = np.tile(np.log(shares or [0.2] * 5), (len(observed), 1))
     for column, channel in zip(observed.T, channels, strict=True):
@@ -52,7 +52,7 @@ def best_stage(
 @pytest.mark.parametrize("shares", [None, (0.3, 0.1, 0.1, 0.1, 0.4), (0.5, 0, 0.01, 0, 0.49)])
 @pytest.mark.parametrize("separability", [0.0, 0.2, 1.0])
 @pytest.mark.parametrize("channels", CHANNELS)
-def test_the_best_accuracy_is_that_of_the_best_decision(
+def test_the_best_accuracy_is_that_of_the_bayes_decision(
     separability: float, shares: tuple | None, channels: tuple[str, ...]
 ) -> None:
     stages = np.random.default_rng(1).choice(5, size=20_000, p=shares)
@@ -67,7 +67,7 @@ def test_the_best_accuracy_is_that_of_the_best_decision(
     st.sampled_from(CHANNELS),
     st.lists(st.floats(0, 1), min_size=5, max_size=5).filter(lambda shares: sum(shares) > 0.01),
 )
-def test_the_best_accuracy_lies_above_the_majority_and_grows(
+def test_the_best_accuracy_is_above_the_majority_and_increases(
     one: float, other: float, channels: tuple[str, ...], shares: list
 ) -> None:
     low, high = (truth.best_accuracy(s, channels, shares) for s in sorted((one, other)))
@@ -75,7 +75,7 @@ def test_the_best_accuracy_lies_above_the_majority_and_grows(
 
 
 @given(st.floats(0.01, 3))
-def test_two_channels_tell_more_than_either(separability: float) -> None:
+def test_two_channels_allow_a_higher_accuracy_than_each(separability: float) -> None:
     apart, whole = CHANNELS[:2], CHANNELS[2]
     assert truth.best_accuracy(separability, whole) >= max(
         truth.best_accuracy(separability, channel) for channel in apart
@@ -96,7 +96,7 @@ def test_the_best_accuracies_are_the_documented_ones() -> None:
     )
 
 
-def test_shares_that_are_none_are_refused() -> None:
+def test_invalid_counts_of_stages_are_refused() -> None:
     with pytest.raises(ValueError, match="5 numbers"):
         truth.best_accuracy(1.0, counts=(0.5, 0.5))
 
@@ -142,7 +142,7 @@ def test_stiffness_has_the_medians_of_the_literature(people: list[patient.Patien
         assert medians[stage - 1] < cut_off < medians[stage]
 
 
-def test_blood_tells_cirrhosis_as_well_as_fib_4_does(people: list[patient.Patient]) -> None:
+def test_blood_detects_cirrhosis_as_well_as_fib_4(people: list[patient.Patient]) -> None:
     fib_4 = [
         person.age_years * person.blood.ast_u_l / (person.blood.platelets_1e9_l * person.blood.alt_u_l**0.5)
         for person in people
@@ -151,7 +151,7 @@ def test_blood_tells_cirrhosis_as_well_as_fib_4_does(people: list[patient.Patien
 
 
 @given(st.floats(-6, 6), st.integers(0, 1000))
-def test_measures_stay_within_what_a_clinic_sees(score: float, seed: int) -> None:
+def test_measurements_stay_within_clinical_ranges(score: float, seed: int) -> None:
     blood = measurements.blood(score, np.random.default_rng(seed))
     assert 8 <= blood.ast_u_l <= 900
     assert 6 <= blood.alt_u_l <= 1200
@@ -159,7 +159,7 @@ def test_measures_stay_within_what_a_clinic_sees(score: float, seed: int) -> Non
     assert 2 <= measurements.lsm(score, np.random.default_rng(seed)) <= 75
 
 
-def test_most_patients_come_to_the_northern_site(people: list[patient.Patient]) -> None:
+def test_most_patients_are_at_the_northern_site(people: list[patient.Patient]) -> None:
     sites = pd.Series([person.exam.scanner.site for person in people])
     assert sites.value_counts(normalize=True).to_dict() == pytest.approx(
         {"north": 0.7, "south": 0.3}, abs=0.03
@@ -172,21 +172,21 @@ def test_most_patients_come_to_the_northern_site(people: list[patient.Patient]) 
 
 
 def texture(grey: np.ndarray) -> list[float]:
-    """Strength of three bands of detail; medians leave vessels out."""
+    """Return the strength of three bands of detail; medians are robust to vessels."""
     blurred = [cv2.GaussianBlur(grey.astype(np.float32), (0, 0), sigma) for sigma in (0.7, 1.2, 2, 3.5)]
     bands = pairwise(blurred)
     return [float(np.log(np.median(np.abs(one - other)) + 0.3)) for one, other in bands]
 
 
 def stiffness(elastogram: np.ndarray) -> list[float]:
-    """Stiffness from hue: blue is soft, red is stiff."""
+    """Return stiffness from hue: blue is soft, red is stiff."""
     hue, saturation, _ = cv2.split(cv2.cvtColor(elastogram, cv2.COLOR_RGB2HSV))
     share = 1 - float(np.mean(hue[saturation > 120])) / 120
     return [share, float(np.log(share))]
 
 
 def heartbeat(film: np.ndarray) -> list[float]:
-    """How far the liver moves at the pace of the heart: the flow between frames, less its slow course."""
+    """Return the motion of the liver at the heart rate: the flow between frames without its slow part."""
     pairs = pairwise(film)
     flow = np.stack([cv2.calcOpticalFlowFarneback(*pair, None, 0.5, 3, 15, 3, 5, 1.1, 0) for pair in pairs])
     slow, _ = np.linalg.qr(np.vander(np.linspace(-1, 1, len(flow)), 4))  # breathing: a cubic of time
@@ -198,19 +198,19 @@ def heartbeat(film: np.ndarray) -> list[float]:
 
 
 def accuracy(features: np.ndarray, stages: np.ndarray) -> float:
-    """Of a linear classifier, patients apart."""
+    """Return the accuracy of a linear classifier, cross-validated by patient."""
     return float(np.mean(cross_val_score(LinearDiscriminantAnalysis(), features, stages, cv=FOLDS)))
 
 
 def error(features: np.ndarray, stages: np.ndarray) -> float:
-    """Mean error of the stage read by a line [stages], patients apart; finer than the accuracy."""
+    """Return the mean error of a linear regression of the stage [stages], cross-validated by patient."""
     scores = cross_val_score(
         LinearRegression(), features, stages, cv=FOLDS, scoring="neg_mean_absolute_error"
     )
     return -float(np.mean(scores))
 
 
-def test_grey_and_colours_together_tell_more_than_either_and_none_tells_too_much(tmp_path: Path) -> None:
+def test_grey_and_colours_together_predict_better_than_each_within_the_best_accuracy(tmp_path: Path) -> None:
     manifest = source.load_swe(root=tmp_path, patients=100, images_per_patient=2, size=200, separability=0.5)
     grey = [texture(to_grey(read_image(item.path, item.view))) for item in manifest.media(keys.IMAGE)]
     colour = [stiffness(read_image(item.path, item.view)) for item in manifest.media(keys.ELASTOGRAM)]
@@ -225,7 +225,7 @@ def test_grey_and_colours_together_tell_more_than_either_and_none_tells_too_much
         assert best - 0.2 < accuracy(part, stages) < best + 2 * chance, kind
 
 
-def test_a_film_tells_more_than_its_still(tmp_path: Path) -> None:
+def test_a_clip_predicts_better_than_its_still(tmp_path: Path) -> None:
     manifest = source.load_clips(root=tmp_path, patients=60, frames=20, separability=0.5, seed=1)
     films = [decode_clip(item.path.read_bytes(), item.path).frames for item in manifest.media(keys.CLIP)]
     stills = [to_grey(read_image(item.path, item.view)) for item in manifest.media(keys.IMAGE)]
@@ -233,7 +233,7 @@ def test_a_film_tells_more_than_its_still(tmp_path: Path) -> None:
     moved = np.array([heartbeat(film) for film in films])
     motion = manifest.table["phantom_motion"].astype(float)
     table = pd.DataFrame({"moved": moved[:, 0], "texture": still[:, 1], "motion": motion})
-    own = table - table.groupby(manifest.labels).transform("mean")  # the patient's, beyond the stage
+    own = table - table.groupby(manifest.labels).transform("mean")  # variation between patients of a stage
     assert spearmanr(own["moved"], own["motion"]).statistic < -0.3
     assert abs(spearmanr(own["texture"], own["motion"]).statistic) < 0.3
     assert error(np.hstack([still, moved]), manifest.labels) < error(still, manifest.labels) - 0.04
