@@ -1,4 +1,4 @@
-"""Small data sets under audit, made by hand: nothing is wrong with them but what a test plants."""
+"""Small data sets for tests of the audit, without faults except those that a test adds."""
 
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,12 @@ CLASSES = ("F0", "F1")
 
 
 def look(number: int) -> str:
-    """A perceptual hash that is far from every other number's."""
+    """Return a perceptual hash that is far from that of every other number."""
     return np.random.default_rng(number).bytes(32).hex()
 
 
 def facts_of(contents: list[int], **columns: Any) -> pd.DataFrame:
-    """Facts of files that are all of one kind; equal contents are identical files."""
+    """Return the survey of files of one kind; equal contents are identical files."""
     thumbnails = [np.random.default_rng(9_000 + number).bytes(1024) for number in contents]
     kind = {
         "sha256": [f"bytes {number}" for number in contents],
@@ -41,7 +41,7 @@ def facts_of(contents: list[int], **columns: Any) -> pd.DataFrame:
 
 
 def manifest_of(labels: Any, classes: tuple[str, ...] = CLASSES, **columns: Any) -> Manifest:
-    """A manifest of as many samples; each is a patient of its own unless told otherwise."""
+    """Return a manifest with one sample per label; by default each is another patient."""
     names = [f"s{number}" for number in range(len(labels))]
     table = {
         keys.SAMPLE_ID: names,
@@ -53,21 +53,21 @@ def manifest_of(labels: Any, classes: tuple[str, ...] = CLASSES, **columns: Any)
 
 
 def clean(n: int = 120, seed: int = 0) -> tuple[Manifest, pd.DataFrame]:
-    """Patients of one image each, with labels in no order."""
+    """Return patients with one image each, with labels in random order."""
     labels = np.random.default_rng(seed).permutation(np.arange(n) % 2)
     return manifest_of(labels), facts_of(list(range(seed * n, seed * n + n)))
 
 
 def audited(manifest: Manifest, facts: pd.DataFrame, split: Split | None = None) -> dict[str, Any]:
-    """The audit under a split, the default one where none is given."""
+    """Return the audit under a split; None for the default split."""
     return audit(manifest, {keys.IMAGE: facts}, split or holdout(manifest), manifest.labels, manifest.classes)
 
 
 def levels(found: dict[str, Any]) -> dict[str, str]:
-    """Level of every finding by its key."""
+    """Return the level of every finding by its key."""
     return {finding["key"]: finding["level"] for finding in found["findings"]}
 
 
 def sentence(found: dict[str, Any], key: str) -> str:
-    """What a finding says, with plain spaces."""
+    """Return the sentence of a finding, with plain spaces."""
     return next(f["sentence"] for f in found["findings"] if f["key"] == key).replace("\u00a0", " ")

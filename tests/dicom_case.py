@@ -1,4 +1,4 @@
-"""Small DICOM files made for tests, and those that come with pydicom."""
+"""Small DICOM files made for tests, and files that come with pydicom."""
 
 import io
 from pathlib import Path
@@ -31,7 +31,7 @@ def packaged(name: str) -> Path:
 
 
 def dataset(levels: np.ndarray, **tags: object) -> pydicom.Dataset:
-    """A scan (H, W), (H, W, 3), or with `NumberOfFrames` a film of such."""
+    """Return a DICOM image (H, W) or (H, W, 3), or with `NumberOfFrames` a clip of them."""
     scan = pydicom.Dataset()
     scan.file_meta = FileMetaDataset()
     scan.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian

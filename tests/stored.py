@@ -1,4 +1,4 @@
-"""Scans and films on the disk, for what is stored of them."""
+"""Image and video files on the disk, for tests of the pixel store."""
 
 import hashlib
 from pathlib import Path

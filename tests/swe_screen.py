@@ -1,4 +1,4 @@
-"""Screen captures of elastography drawn for tests, with the truth of where everything lies."""
+"""Screen captures of elastography drawn for tests, with the true position of each part."""
 
 import io
 import math
@@ -42,14 +42,14 @@ class Screen:
 
     @property
     def shift(self) -> tuple[int, int]:
-        """From the coloured panel to the grey one, (right, down) [px]."""
+        """Shift from the coloured panel to the grey one, (right, down) [px]."""
         sign = -1 if self.grey_first else 1
         return (sign * self.panel[1], 0) if self.beside else (0, sign * self.panel[0])
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A capture (H, W, 3) and its truth (H, W): the colour box, where in it colours are, and the kPa."""
+    """A capture (H, W, 3) and its ground truth (H, W): the colour box, its coloured pixels, and the kPa."""
 
     pixels: np.ndarray
     region: np.ndarray
@@ -57,12 +57,12 @@ class Drawn:
     kpa: np.ndarray
 
     def inside(self, box: Box) -> float:
-        """Share of a rectangle that is colour box."""
+        """Return the proportion of a rectangle that is colour box."""
         return float(box.of(self.region).mean())
 
 
 def jet(share: np.ndarray) -> np.ndarray:
-    """Colours of 0..1, blue to red, uint8 (.., 3)."""
+    """Return the colours of values 0..1, blue to red, uint8 (.., 3)."""
     ramps = [1.5 - np.abs(4 * share - peak) for peak in (3, 2, 1)]
     return (255 * np.clip(np.stack(ramps, axis=-1), 0, 1)).astype(np.uint8)
 
@@ -93,7 +93,7 @@ def draw(screen: Screen) -> Drawn:
 
 
 def jpeg(pixels: np.ndarray, quality: int = 75) -> np.ndarray:
-    """The picture after a lossy save, chroma at half resolution as scanners' exports have it."""
+    """Return the image after lossy compression, with chroma at half resolution as in scanners' exports."""
     content = io.BytesIO()
     Image.fromarray(pixels).save(content, "JPEG", quality=quality)
     return np.asarray(Image.open(content))
@@ -106,13 +106,13 @@ def png(pixels: np.ndarray) -> bytes:
 
 
 def _joined(screen: Screen, coloured: np.ndarray, plain: np.ndarray) -> np.ndarray:
-    """Two panels on one screen."""
+    """Return the two panels on one screen."""
     panels = [plain, coloured] if screen.grey_first else [coloured, plain]
     return np.concatenate(panels, axis=1 if screen.beside else 0)
 
 
 def _fan(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Depth (0 at the probe, 1 at the bottom) and beam angle [rad] of every pixel of a convex scan."""
+    """Return depth (0 at the probe, 1 at the bottom) and beam angle [rad] of every pixel of a convex scan."""
     radius = 0.45 * height  # of the probe
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
     y, x = y - 0.05 * height + radius, x - width / 2
