@@ -82,8 +82,8 @@ def test_the_nearest_neighbour_scores_less_without_copies_and_groups(tree: Tree)
     assert scores["distinct"] == pytest.approx(0.686, abs=0.03)
     assert scores["grouped"] == pytest.approx(0.458, abs=0.03)
     table = tree.manifest.table.assign(group_id=tree.manifest.table[keys.SAMPLE_ID])  # no volumes
-    alike = grouped(replace(tree.manifest, table=table), tree.facts)
-    found = audited(alike, tree.facts, holdout(alike))
+    without_volumes = grouped(replace(tree.manifest, table=table), tree.facts)
+    found = audited(without_volumes, tree.facts, holdout(without_volumes))
     assert found["protocols"]["grouped"]["nearest_neighbour"]["accuracy"] == pytest.approx(0.636, abs=0.03)
 
 

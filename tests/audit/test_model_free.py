@@ -87,30 +87,32 @@ def evidence_of(labels: np.ndarray, contents: list[int], groups: list[str]) -> E
 def test_grouped_folds_keep_groups_whole_and_distinct_ones_have_one_file_per_image() -> None:
     contents = [number // 2 for number in range(80)]
     evidence = evidence_of(np.arange(80) // 2 % 2, contents, [f"g{number // 8}" for number in range(80)])
-    dealt = protocols(evidence)
-    assert set(dealt) == {"run", "random", "distinct", "grouped"}
-    assert dealt["random"].scored.all()
+    by_name = protocols(evidence)
+    assert set(by_name) == {"run", "random", "distinct", "grouped"}
+    assert by_name["random"].scored.all()
     for name in ("distinct", "grouped"):
-        assert sorted(np.array(contents)[dealt[name].scored]) == list(range(40))
-    grouped = dealt["grouped"]
+        assert sorted(np.array(contents)[by_name[name].scored]) == list(range(40))
+    grouped = by_name["grouped"]
     folds = distinct_in(grouped.fold[grouped.scored], evidence.group[grouped.scored])
     assert folds.tolist() == [1] * 10
 
 
 def test_without_copies_and_groups_three_protocols_are_one() -> None:
-    dealt = protocols(evidence_of(np.arange(40) % 2, list(range(40)), [str(number) for number in range(40)]))
-    assert dealt["random"] is dealt["distinct"] is dealt["grouped"]
+    by_name = protocols(
+        evidence_of(np.arange(40) % 2, list(range(40)), [str(number) for number in range(40)])
+    )
+    assert by_name["random"] is by_name["distinct"] is by_name["grouped"]
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=60), st.integers(0, 99))
 def test_a_stratified_draw_gives_every_part_its_proportion_of_each_class(
     labels: list[int], seed: int
 ) -> None:
-    shares = (0.7, 0.1, 0.2)
-    found = stratified(np.array(labels), shares, np.random.default_rng(seed))
+    proportions = (0.7, 0.1, 0.2)
+    found = stratified(np.array(labels), proportions, np.random.default_rng(seed))
     for label in set(labels):
         held = np.bincount(found[np.array(labels) == label], minlength=3)
-        assert np.abs(held - np.multiply(shares, held.sum())).max() <= 1
+        assert np.abs(held - np.multiply(proportions, held.sum())).max() <= 1
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=40), st.integers(1, 40))
@@ -128,7 +130,7 @@ def test_clearly_better_rejects_three_hundred_random_baselines_and_accepts_all_g
     evidence = evidence_of(labels % 2, list(range(200)), [str(number // 4) for number in range(200)])
     everyone = Protocol(np.zeros(200, np.int64), np.ones(200, bool))
     chance = [np.eye(2)[rng.integers(0, 2, 200)] for _ in range(300)]
-    assert not any(clearly_better(shares, everyone, evidence) for shares in chance)
+    assert not any(clearly_better(probabilities, everyone, evidence) for probabilities in chance)
     right = np.where(rng.random((20, 200)) < 0.85, evidence.labels, 1 - evidence.labels)
     assert all(clearly_better(np.eye(2)[answers], everyone, evidence) for answers in right)
 
@@ -139,7 +141,7 @@ def test_the_commonest_class_is_that_of_groups_and_not_of_a_few_large_ones() -> 
     evidence = evidence_of(labels, list(range(420)), [str(number) for number in groups])
     everyone = Protocol(np.zeros(420, np.int64), np.ones(420, bool))
     chance = [np.eye(2)[rng.integers(0, 2, 116)[groups]] for _ in range(100)]
-    assert not any(clearly_better(shares, everyone, evidence) for shares in chance)
+    assert not any(clearly_better(probabilities, everyone, evidence) for probabilities in chance)
     assert clearly_better(np.eye(2)[labels], everyone, evidence)
 
 

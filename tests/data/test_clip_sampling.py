@@ -93,8 +93,8 @@ def test_ten_frames_at_other_rates(fps_from: float, fps_to: float, chosen: list[
 
 
 def test_no_frame_is_lost_if_a_container_rounds_the_rate() -> None:
-    for told in (14.99, 15.01, 15.02):
-        assert resampled(30, told, 15).tolist() == list(range(30))
+    for stated_rate in (14.99, 15.01, 15.02):
+        assert resampled(30, stated_rate, 15).tolist() == list(range(30))
 
 
 @pytest.mark.parametrize("name", SEGMENTS)

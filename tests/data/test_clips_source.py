@@ -79,9 +79,11 @@ def test_every_row_has_a_clip_and_a_picture(folder: Path, loaded: Load) -> None:
 def test_a_row_without_a_still_uses_the_middle_frame_of_its_clip(loaded: Load) -> None:
     for item, clip in zip(loaded(*FOUR).media()[1:], loaded(*FOUR).media(keys.CLIP)[1:], strict=True):
         frames = decode_clip(read_bytes(clip.path), clip.path).frames
-        lent = to_grey(read_image(item.path, item.view)).astype(int)
-        assert np.abs(lent - frames[len(frames) // 2]).mean() < 2.5  # luma of RGB and of the film round apart
-        assert np.abs(lent - frames[0]).mean() > 4 or "d.dcm" in str(item.path)
+        middle = to_grey(read_image(item.path, item.view)).astype(int)
+        assert (
+            np.abs(middle - frames[len(frames) // 2]).mean() < 2.5
+        )  # luma of RGB and of the film round apart
+        assert np.abs(middle - frames[0]).mean() > 4 or "d.dcm" in str(item.path)
 
 
 def test_clips_of_every_container_are_surveyed_and_sampled(folder: Path, loaded: Load) -> None:

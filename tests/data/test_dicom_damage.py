@@ -173,12 +173,12 @@ CUT = (
 @settings(max_examples=150, deadline=None)
 @given(
     name=st.sampled_from([*CUT, "MR_small.dcm", "SC_rgb_jpeg_gdcm.dcm"]),
-    share=st.floats(0, 1, exclude_max=True),
+    proportion=st.floats(0, 1, exclude_max=True),
 )
-def test_a_truncated_file_raises_or_gives_the_whole_image(name: str, share: float) -> None:
+def test_a_truncated_file_raises_or_gives_the_whole_image(name: str, proportion: float) -> None:
     content = packaged(name).read_bytes()
     try:
-        pixels = decode(content[: max(int(share * len(content)), 1)], PATH)
+        pixels = decode(content[: max(int(proportion * len(content)), 1)], PATH)
     except UnreadableImageError:
         return
     np.testing.assert_array_equal(pixels, read_image(packaged(name)))

@@ -98,26 +98,26 @@ def test_of_two_builders_at_once_one_computes_and_the_other_waits(
 ) -> None:
     calls: list[int] = []
     said: list[str] = []
-    begun, waits, told = threading.Event(), threading.Event(), threading.Event()
+    started, waiting, printed = threading.Event(), threading.Event(), threading.Event()
 
     def say(sentence: str, **_: object) -> None:
         said.append(sentence)
-        told.set()
+        printed.set()
 
     monkeypatch.setattr(build_lock, "print", say, raising=False)
 
     def slow() -> Iterator[np.ndarray]:
         calls.append(1)
-        begun.set()
-        waits.wait(timeout=60)
+        started.set()
+        waiting.wait(timeout=60)
         yield VALUES
 
     with ThreadPoolExecutor() as pool:
         first = pool.submit(stored, tmp_path, {"what": "a test"}, VALUES.shape, slow)
-        assert begun.wait(timeout=60)
+        assert started.wait(timeout=60)
         second = pool.submit(written, tmp_path, VALUES, calls)
-        assert told.wait(timeout=60)
-        waits.set()
+        assert printed.wait(timeout=60)
+        waiting.set()
         assert first.result() == second.result()
     assert "waiting for it" in said[0]
     assert len(calls) == 1

@@ -28,7 +28,7 @@ def kaggle(monkeypatch: pytest.MonkeyPatch) -> Kaggle:
     """Return a function that replaces Kaggle's download by one that fills the given folder."""
     import kagglehub
 
-    def answers(fill: Callable[[Path], None]) -> None:
+    def replace_download(fill: Callable[[Path], None]) -> None:
         def download(handle: str, *, output_dir: str, force_download: bool) -> str:
             assert force_download  # files of a killed download are removed
             fill(Path(output_dir))
@@ -37,8 +37,8 @@ def kaggle(monkeypatch: pytest.MonkeyPatch) -> Kaggle:
         monkeypatch.setattr(kagglehub, "dataset_download", download)
 
     monkeypatch.setattr("kagglehub.config.get_kaggle_credentials", lambda: object())
-    answers(lambda _: pytest.fail("Kaggle was asked"))
-    return answers
+    replace_download(lambda _: pytest.fail("a request to Kaggle was not expected"))
+    return replace_download
 
 
 def fault(root: Path, **settings: object) -> str:

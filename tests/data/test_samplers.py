@@ -86,11 +86,13 @@ def test_the_ranks_together_have_the_order_of_one_process(
     sampler = build_sampler(name, labels, seed=3)
     sampler.set_epoch(2)
     alone = keys_of_rank(monkeypatch, sampler, 0, 1)
-    shares = [keys_of_rank(monkeypatch, sampler, rank, ranks) for rank in range(ranks)]
+    keys_by_rank = [keys_of_rank(monkeypatch, sampler, rank, ranks) for rank in range(ranks)]
     count, pack = len(alone), sampler.pack
-    assert {len(share) for share in shares} == {-(-count // (ranks * pack)) * pack}
-    rounds = range(0, len(shares[0]), pack)
-    together = [key for begin in rounds for share in shares for key in share[begin : begin + pack]]
+    assert {len(rank_keys) for rank_keys in keys_by_rank} == {-(-count // (ranks * pack)) * pack}
+    rounds = range(0, len(keys_by_rank[0]), pack)
+    together = [
+        key for begin in rounds for rank_keys in keys_by_rank for key in rank_keys[begin : begin + pack]
+    ]
     assert together[:count] == alone
     assert [index for _, index, _ in together] == np.resize([i for _, i, _ in alone], len(together)).tolist()
     assert len(set(together)) == len(together)  # padding repeats samples, but as new draws

@@ -171,9 +171,9 @@ def test_every_unreadable_file_has_a_sentence_with_its_row_if_known(
 ) -> None:
     bad = damaged(tree)
     paths = sorted({*tree.iterdir(), *bad.values()})
-    told = unreadable(whole(paths), survey(whole(paths), tmp_path / "cache"), tree, rows)
-    assert len(told) == 4
-    for (words, path), sentence in zip(bad.items(), told, strict=True):
+    sentences = unreadable(whole(paths), survey(whole(paths), tmp_path / "cache"), tree, rows)
+    assert len(sentences) == 4
+    for (words, path), sentence in zip(bad.items(), sentences, strict=True):
         row = "" if rows is None else f"row {2 + paths.index(path)}: "
         assert sentence.startswith(f"{row}{path.name}: ")
         assert words in sentence

@@ -183,12 +183,12 @@ def test_a_folder_with_other_content_is_not_changed(tmp_path: Path) -> None:
 def test_a_second_process_waits_and_finds_the_archive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    root, told = tmp_path / "phantom", threading.Event()
-    monkeypatch.setattr(archive, "print", lambda *_, **__: told.set(), raising=False)
+    root, printed = tmp_path / "phantom", threading.Event()
+    monkeypatch.setattr(archive, "print", lambda *_, **__: printed.set(), raising=False)
     second = threading.Thread(target=generate, args=(root, SMALL, 1))
     with FileLock(tmp_path / "phantom.lock"):
         second.start()
-        assert told.wait(30)
+        assert printed.wait(30)
         root.mkdir()
         (root / keys.MANIFEST_FILE).write_text("drawn by the first")
     second.join(30)

@@ -117,9 +117,9 @@ def test_files_do_not_depend_on_the_process_that_draws_them(modality: str, tmp_p
 
 def test_the_archive_contains_the_truth(tmp_path: Path) -> None:
     folder = generate(tmp_path / "phantom", Cohort(15, 1, 32, separability=0.5), workers=1)
-    told = json.loads((folder / TRUTH_FILE).read_text())
-    assert told["best_accuracy"]["image"] == pytest.approx(truth.best_accuracy(0.5))
-    assert told["cohort"]["patients"] == 15
+    content = json.loads((folder / TRUTH_FILE).read_text())
+    assert content["best_accuracy"]["image"] == pytest.approx(truth.best_accuracy(0.5))
+    assert content["cohort"]["patients"] == 15
 
 
 def test_dicom_has_the_pixels_of_the_png_and_no_patient_name(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_a_shortcut_reveals_the_stage_by_size_and_colour_mode(tmp_path: Path) ->
 
 def test_sliced_patients_are_in_the_order_of_their_stage(tmp_path: Path) -> None:
     assert planted(tmp_path / "sliced", sliced=True)[keys.LABEL].is_monotonic_increasing
-    assert not planted(tmp_path / "dealt")[keys.LABEL].is_monotonic_increasing
+    assert not planted(tmp_path / "shuffled")[keys.LABEL].is_monotonic_increasing
 
 
 # The sources
@@ -213,8 +213,8 @@ def test_modalities_of_one_seed_show_the_same_patients(tmp_path: Path) -> None:
 
 def test_missing_elastograms_are_those_of_whole_patients_drawn_by_the_seed(tmp_path: Path) -> None:
     whole, some, others = (
-        source.load_swe(root=tmp_path, patients=15, **SMALL["phantom_swe"], missing=share)
-        for share in (0, 0.4, 0.4)
+        source.load_swe(root=tmp_path, patients=15, **SMALL["phantom_swe"], missing=proportion)
+        for proportion in (0, 0.4, 0.4)
     )
     assert whole.modalities == (keys.IMAGE, keys.ELASTOGRAM)
     assert (some.modalities, some.partly) == ((keys.IMAGE,), (keys.ELASTOGRAM,))
@@ -225,10 +225,10 @@ def test_missing_elastograms_are_those_of_whole_patients_drawn_by_the_seed(tmp_p
     assert some.table.drop(columns=keys.ELASTOGRAM).equals(whole.table.drop(columns=keys.ELASTOGRAM))
 
 
-@pytest.mark.parametrize("share", [-0.1, 1.0, 7])
-def test_an_invalid_proportion_of_missing_elastograms_is_refused(share: float, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=rf"data\.missing={share} is not a proportion of the patients"):
-        source.load_swe(root=tmp_path, missing=share)
+@pytest.mark.parametrize("proportion", [-0.1, 1.0, 7])
+def test_an_invalid_proportion_of_missing_elastograms_is_refused(proportion: float, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"data\.missing={proportion} is not a proportion of the patients"):
+        source.load_swe(root=tmp_path, missing=proportion)
 
 
 def test_lesions_keep_their_rectangles(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_clips_of_any_patient_are_deterministic(
 @pytest.mark.parametrize("frames", [1, 2, 15, 30])
 @pytest.mark.parametrize("number", range(3))
 def test_the_stills_of_a_clip_do_not_depend_on_the_stiffness(number: int, frames: int) -> None:
-    stiff, soft = (film(number, 48, frames=frames, deformation=share) for share in (0.0, 1.0))
+    stiff, soft = (film(number, 48, frames=frames, deformation=deformation) for deformation in (0.0, 1.0))
     assert np.array_equal(stiff[0], soft[0])
     assert np.array_equal(stiff[frames // 2], soft[frames // 2])
 
@@ -60,8 +60,8 @@ def test_the_draws_do_not_depend_on_the_stiffness() -> None:
     person = patient.patient(0, 0, 1.0)
     streams = [np.random.default_rng(1), np.random.default_rng(1)]
     stiff, soft = (
-        motion.clip(person.body, person.exam, 48, stream, deformation=share)
-        for stream, share in zip(streams, (0.0, 1.0), strict=True)
+        motion.clip(person.body, person.exam, 48, stream, deformation=deformation)
+        for stream, deformation in zip(streams, (0.0, 1.0), strict=True)
     )
     assert streams[0].bit_generator.state == streams[1].bit_generator.state
     assert not np.array_equal(stiff, soft)
@@ -69,7 +69,8 @@ def test_the_draws_do_not_depend_on_the_stiffness() -> None:
 
 def test_strain_grows_with_the_deformation() -> None:
     strains = [
-        np.mean([strain(film(number, deformation=share)) for number in range(4)]) for share in (0, 0.5, 1)
+        np.mean([strain(film(number, deformation=deformation)) for number in range(4)])
+        for deformation in (0, 0.5, 1)
     ]
     assert strains[1] > 1.15 * strains[0]
     assert strains[2] > 1.15 * strains[1]

@@ -36,11 +36,11 @@ def scores(stages: np.ndarray, separability: float, channels: tuple[str, ...]) -
 
 
 def best_stage(
-    observed: np.ndarray, separability: float, channels: tuple[str, ...], shares: tuple | None = None
+    observed: np.ndarray, separability: float, channels: tuple[str, ...], prior: tuple | None = None
 ) -> np.ndarray:
     """Return the most probable stage for the scores (N, C) of some channels, from their densities."""
     with np.errstate(divide="ignore"):
-        likely = np.tile(np.log(shares or [0.2] * 5), (len(observed), 1))
+        likely = np.tile(np.log(prior or [0.2] * 5), (len(observed), 1))
     for column, channel in zip(observed.T, channels, strict=True):
         if separability:
             spread = truth.SPREADS[channel] / separability
@@ -49,15 +49,15 @@ def best_stage(
     return likely.argmax(axis=1)
 
 
-@pytest.mark.parametrize("shares", [None, (0.3, 0.1, 0.1, 0.1, 0.4), (0.5, 0, 0.01, 0, 0.49)])
+@pytest.mark.parametrize("prior", [None, (0.3, 0.1, 0.1, 0.1, 0.4), (0.5, 0, 0.01, 0, 0.49)])
 @pytest.mark.parametrize("separability", [0.0, 0.2, 1.0])
 @pytest.mark.parametrize("channels", CHANNELS)
 def test_the_best_accuracy_is_that_of_the_bayes_decision(
-    separability: float, shares: tuple | None, channels: tuple[str, ...]
+    separability: float, prior: tuple | None, channels: tuple[str, ...]
 ) -> None:
-    stages = np.random.default_rng(1).choice(5, size=20_000, p=shares)
-    decided = best_stage(scores(stages, separability, channels), separability, channels, shares)
-    best = truth.best_accuracy(separability, channels, shares)
+    stages = np.random.default_rng(1).choice(5, size=20_000, p=prior)
+    decided = best_stage(scores(stages, separability, channels), separability, channels, prior)
+    best = truth.best_accuracy(separability, channels, prior)
     assert np.mean(decided == stages) == pytest.approx(best, abs=0.012)
 
 
@@ -65,13 +65,13 @@ def test_the_best_accuracy_is_that_of_the_bayes_decision(
     st.floats(0, 3),
     st.floats(0, 3),
     st.sampled_from(CHANNELS),
-    st.lists(st.floats(0, 1), min_size=5, max_size=5).filter(lambda shares: sum(shares) > 0.01),
+    st.lists(st.floats(0, 1), min_size=5, max_size=5).filter(lambda prior: sum(prior) > 0.01),
 )
 def test_the_best_accuracy_is_above_the_majority_and_increases(
-    one: float, other: float, channels: tuple[str, ...], shares: list
+    one: float, other: float, channels: tuple[str, ...], prior: list
 ) -> None:
-    low, high = (truth.best_accuracy(s, channels, shares) for s in sorted((one, other)))
-    assert max(shares) / sum(shares) - 1e-9 <= low <= high + 1e-9 <= 1 + 2e-9
+    low, high = (truth.best_accuracy(s, channels, prior) for s in sorted((one, other)))
+    assert max(prior) / sum(prior) - 1e-9 <= low <= high + 1e-9 <= 1 + 2e-9
 
 
 @given(st.floats(0.01, 3))
@@ -181,8 +181,8 @@ def texture(grey: np.ndarray) -> list[float]:
 def stiffness(elastogram: np.ndarray) -> list[float]:
     """Return stiffness from hue: blue is soft, red is stiff."""
     hue, saturation, _ = cv2.split(cv2.cvtColor(elastogram, cv2.COLOR_RGB2HSV))
-    share = 1 - float(np.mean(hue[saturation > 120])) / 120
-    return [share, float(np.log(share))]
+    position = 1 - float(np.mean(hue[saturation > 120])) / 120
+    return [position, float(np.log(position))]
 
 
 def heartbeat(film: np.ndarray) -> list[float]:

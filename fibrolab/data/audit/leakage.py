@@ -137,7 +137,7 @@ def _findings(found: dict[str, Any], evidence: Evidence) -> Iterator[Finding]:
             "groups_cross",
             "fail",
             f"Groups in more than one partition: {run['groups_crossing']:,} ({percent(run['groups'])} of "
-            "all). Their images do not test each other independently.",
+            "all). Images of one group are not independent of each other.",
         )
     if evidence.split.val_is_test:
         yield Finding(
