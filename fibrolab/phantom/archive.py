@@ -18,6 +18,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -114,7 +115,22 @@ def _draw(root: Path, cohort: Cohort, workers: int) -> Iterator[list[Row]]:
         return
     context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
     with ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool:
-        yield from pool.map(draw, range(cohort.patients), chunksize=4)
+        with _sigint_blocked():
+            rows = pool.map(draw, range(cohort.patients), chunksize=4)  # starts the workers
+        yield from rows
+
+
+@contextmanager
+def _sigint_blocked() -> Iterator[None]:
+    """Block Ctrl-C; processes that start meanwhile inherit this, also before `_start_worker` has run."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_worker() -> None:

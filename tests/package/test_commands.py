@@ -171,7 +171,7 @@ def test_ctrl_c_ends_child_processes_and_leaves_no_partial_phantom(times: int, t
     for _ in range(times):
         os.killpg(process.pid, signal.SIGINT)
         time.sleep(0.2)
-    _, errors = process.communicate(timeout=60)  # waits for the children, which share stderr
+    _, errors = process.communicate(timeout=180)  # waits for the children, which share stderr
     assert process.returncode == 130
     assert "interrupted" in errors
     assert "Traceback" not in errors
@@ -218,7 +218,7 @@ def test_ctrl_c_ends_the_run_as_killed(root: Path) -> None:
         if line.startswith("epoch 2/"):
             break
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=180)
     assert process.returncode == 130
     assert "interrupted" in errors
     assert "Traceback" not in errors
@@ -239,7 +239,7 @@ def test_sigterm_ends_the_run_as_killed_and_sigkill_is_noticed_by_the_next_run(t
             if line.startswith("epoch 2/"):
                 break
         process.send_signal(number)
-        process.communicate(timeout=60)
+        process.communicate(timeout=180)
     assert [run.info.status for run in runs(tmp_path)] == ["KILLED", "RUNNING"]
     fibrolab(tmp_path, *TINY)
     assert [run.info.status for run in runs(tmp_path)] == ["KILLED", "KILLED", "FINISHED"]

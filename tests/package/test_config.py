@@ -184,7 +184,7 @@ def started(code: str, root: Path) -> tuple[subprocess.Popen[str], IO[str]]:
 
 def test_a_fault_of_the_code_keeps_its_traceback(tmp_path: Path) -> None:
     process, _ = started("    open('/in/no/setting')", tmp_path)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=180)
     assert process.returncode == 1
     assert "Traceback" in errors
     assert "No such file or directory: '/in/no/setting'" in errors
@@ -206,7 +206,7 @@ def test_a_second_signal_ends_a_command_that_hangs_while_it_stops(
     for line, number in (("at work\n", first), ("uploading\n", second)):
         assert output.readline() == line
         process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=180)
     assert process.returncode == INTERRUPTED
     assert errors == "interrupted again; ended immediately\n"
 

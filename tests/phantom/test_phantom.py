@@ -188,7 +188,7 @@ def test_a_second_process_waits_and_finds_the_archive(
     second = threading.Thread(target=generate, args=(root, SMALL, 1))
     with FileLock(tmp_path / "phantom.lock"):
         second.start()
-        assert printed.wait(30)
+        assert printed.wait(120)
         root.mkdir()
         (root / keys.MANIFEST_FILE).write_text("drawn by the first")
     second.join(30)

@@ -30,7 +30,7 @@ def server(tmp_path: Path, fresh_database: Path) -> Iterator[tuple[str, dict[str
         yield address, {"uri": uri, "experiment": "compared", "artifacts": str(tmp_path / "artifacts")}
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(120)
 
 
 def _wait_for(address: str, seconds: float = 120) -> None:

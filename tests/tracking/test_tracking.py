@@ -202,7 +202,7 @@ def test_a_tracking_server_gets_the_files(tmp_path: Path) -> None:
         assert (finished(settings["uri"], tracked.id) / "note.txt").read_text() == "kept"
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(120)
 
 
 def wait_for(port: int, seconds: float = 120) -> None:
