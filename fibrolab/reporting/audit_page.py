@@ -7,7 +7,7 @@ from typing import Any
 
 from fibrolab import keys
 from fibrolab.reporting import html, numbers
-from fibrolab.reporting.findings import VERDICTS, verdict
+from fibrolab.reporting.run_sentences import VERDICT_TEXTS, verdict
 from fibrolab.reporting.tables import audit as audit_tables
 from fibrolab.reporting.tables.sheet import count
 from fibrolab.runs import trained_run as runs
@@ -137,7 +137,9 @@ def levels(audit: Mapping[str, Any]) -> list[Level]:
             if each.get("level") == name
         ]
         if of_level:
-            shown.append(Level(name, VERDICTS[name].sign if name in VERDICTS else "i", title, of_level))
+            shown.append(
+                Level(name, VERDICT_TEXTS[name].sign if name in VERDICT_TEXTS else "i", title, of_level)
+            )
     return shown
 
 

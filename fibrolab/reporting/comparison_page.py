@@ -6,7 +6,7 @@ from typing import Any
 
 from fibrolab import keys
 from fibrolab.reporting import html, numbers
-from fibrolab.reporting.comparison_findings import (
+from fibrolab.reporting.comparison_sentences import (
     Comparison,
     Member,
     bounded,
@@ -17,7 +17,7 @@ from fibrolab.reporting.comparison_findings import (
 )
 from fibrolab.reporting.figures import comparison as figures
 from fibrolab.reporting.figures.style import save
-from fibrolab.reporting.findings import VERDICTS
+from fibrolab.reporting.run_sentences import VERDICT_TEXTS
 from fibrolab.reporting.tables import comparison as sheets
 from fibrolab.reporting.tables import table_files
 from fibrolab.storage import put
@@ -72,7 +72,7 @@ def _content(
         "name": comparison.name,
         "lead": _lead(comparison, len(size.labels), len(set(size.groups)), first),
         "gravest": gravest,
-        "audits": [(each, VERDICTS[each.verdict]) for each in comparison.members],
+        "audits": [(each, VERDICT_TEXTS[each.verdict]) for each in comparison.members],
         "findings": cautions(comparison),
         "verdicts": verdicts(comparison),
         "sections": found,

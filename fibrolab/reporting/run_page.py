@@ -11,7 +11,7 @@ import pandas as pd
 from fibrolab import keys
 from fibrolab.evaluation import baselines
 from fibrolab.evaluation.patients import to_patients
-from fibrolab.reporting import findings, html, numbers, vocabulary
+from fibrolab.reporting import html, numbers, run_sentences, vocabulary
 from fibrolab.reporting.figures import run as run_figures
 from fibrolab.reporting.html import NOT_RECORDED
 from fibrolab.reporting.tables import endpoints as endpoint_sheets
@@ -136,7 +136,7 @@ def _content(run: Run, sheets: Mapping[str, Sequence[Sheet]]) -> dict[str, Any]:
     placed = {entry.name for entry in run_figures.FIGURES}
     shown = {
         "training_run": vocabulary.training_run(run),
-        "findings": findings.cautions(run),
+        "findings": run_sentences.cautions(run),
         "sheets": sheets,
         "more_figures": [
             picture
@@ -149,9 +149,9 @@ def _content(run: Run, sheets: Mapping[str, Sequence[Sheet]]) -> dict[str, Any]:
         "titles": _titles(shown, figures),
         "name": str(run.setting("name", run.folder.name)),
         "run": run,
-        "verdict": findings.verdict(run),
+        "verdict": run_sentences.verdict(run),
         "audit_page": keys.AUDIT_PAGE if (run.folder / keys.AUDIT_PAGE).is_file() else "",
-        "results": findings.results(run),
+        "results": run_sentences.results(run),
         "headlines": _headlines(run),
         "facts": _facts(run),
         "data_facts": _data_facts(run),

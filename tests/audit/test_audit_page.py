@@ -15,7 +15,7 @@ from PIL import Image
 
 from fibrolab import keys
 from fibrolab.errors import DataError
-from fibrolab.reporting import audit_page, findings
+from fibrolab.reporting import audit_page, run_sentences
 from fibrolab.reporting.figures import audit as audit_figures
 from fibrolab.reporting.figures import style
 from fibrolab.reporting.tables import audit as audit_tables
@@ -92,13 +92,13 @@ def test_the_page_has_one_title_and_names_every_figure_and_table(folder: Path, b
 @pytest.mark.parametrize("verdict", ["ok", "warning", "fail"])
 def test_the_verdict_comes_first_in_words_and_a_sign(tmp_path: Path, browser: Any, verdict: str) -> None:
     sheet = visit(browser, written(tmp_path, audit(verdict=verdict)) / keys.AUDIT_PAGE).page
-    said = findings.VERDICTS[verdict]
+    said = run_sentences.VERDICT_TEXTS[verdict]
     assert sheet.locator("h2").first.inner_text().replace("\n", "") == f"{said.sign}Audit {said.word}"
     assert sheet.locator("main > :first-child").inner_text().endswith(f"Recommendation: {said.advice}")
 
 
 def test_text_has_enough_contrast(browser: Any, tmp_path: Path) -> None:
-    for verdict in findings.VERDICTS:
+    for verdict in run_sentences.VERDICT_TEXTS:
         sheet = visit(browser, written(tmp_path, audit(verdict=verdict)) / keys.AUDIT_PAGE).page
         for selector in (".judgement h2", ".judgement p", ".level h3", ".level small", "caption"):
             colours = sheet.locator(selector).first.evaluate(

@@ -6,7 +6,7 @@ import pytest
 
 from fibrolab.evaluation.comparison.arms import AT_THRESHOLDS, CLASSES, HEADLINE, Task
 from fibrolab.evaluation.comparison.comparison_table import COLUMNS, FOLDS
-from fibrolab.reporting.comparison_findings import Comparison
+from fibrolab.reporting.comparison_sentences import Comparison
 from fibrolab.reporting.tables import comparison as comparison_sheets
 from fibrolab.reporting.tables.sheet import Sheet
 

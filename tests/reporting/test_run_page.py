@@ -15,7 +15,7 @@ from chromium import chromium, visit
 
 from fibrolab import keys
 from fibrolab.errors import DataError
-from fibrolab.reporting import findings, numbers, run_page
+from fibrolab.reporting import numbers, run_page, run_sentences
 from fibrolab.reporting.figures import run as figures
 from fibrolab.reporting.figures.counts import partitions
 from fibrolab.reporting.figures.style import save
@@ -72,7 +72,7 @@ def amend(folder: Path, name: str, /, **changes: Any) -> None:
 
 
 def cautions_of(folder: Path) -> dict[str, bool]:
-    return {finding.text: finding.grave for finding in findings.cautions(runs.read(folder))}
+    return {caution.text: caution.grave for caution in run_sentences.cautions(runs.read(folder))}
 
 
 def test_the_page_opens_in_a_browser_without_errors_or_requests(run: Path, browser: Any) -> None:
@@ -211,7 +211,7 @@ def test_the_verdict_of_the_audit_is_in_the_header(folder: Path, browser: Any, l
     amend(folder, keys.AUDIT_FILE, verdict=level)
     (folder / keys.AUDIT_PAGE).touch()
     head = visit(browser, run_page.write(folder)).page.locator("header .audited")
-    assert f"Audit of the data: {findings.VERDICTS[level].word}." in head.inner_text()
+    assert f"Audit of the data: {run_sentences.VERDICT_TEXTS[level].word}." in head.inner_text()
     assert head.locator("a").get_attribute("href") == keys.AUDIT_PAGE
 
 

@@ -1,7 +1,7 @@
 """Texts of checklist items about the data, from audit, split and predictions; empty where not recorded."""
 
 from fibrolab import keys
-from fibrolab.reporting import findings, numbers, vocabulary
+from fibrolab.reporting import numbers, run_sentences, vocabulary
 from fibrolab.runs.trained_run import Run
 
 PHANTOM = "phantom.source"
@@ -72,7 +72,7 @@ def missing(run: Run) -> str:
 
 def checks(run: Run) -> str:
     """Return that the data were audited, and the verdict."""
-    found = findings.verdict(run)
+    found = run_sentences.verdict(run)
     return (
         f"The data were audited for copies, leakage, shortcuts and irregular labels: {found.word}."
         if found

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from fibrolab import keys
-from fibrolab.reporting import findings, numbers, vocabulary
+from fibrolab.reporting import numbers, run_sentences, vocabulary
 from fibrolab.reporting.tables import sheet as sheets
 from fibrolab.reporting.tables.estimates import METHODS
 from fibrolab.runs.trained_run import Run
@@ -210,7 +210,7 @@ def explanations(run: Run) -> str:
 
 def cautions(run: Run) -> str:
     """Return the cautions of the report."""
-    return " ".join(finding.text for finding in findings.cautions(run))
+    return " ".join(caution.text for caution in run_sentences.cautions(run))
 
 
 def _subgroups(run: Run, variables: tuple[str, ...] = ()) -> pd.DataFrame:

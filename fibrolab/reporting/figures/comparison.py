@@ -13,7 +13,7 @@ from fibrolab.evaluation.comparison.arms import END_POINTS, HEADLINE, Arm
 from fibrolab.evaluation.comparison.comparison_table import COMPARATORS, SIGNIFICANT
 from fibrolab.evaluation.intervals import roc_curves
 from fibrolab.reporting import numbers, vocabulary
-from fibrolab.reporting.comparison_findings import Comparison, measure
+from fibrolab.reporting.comparison_sentences import Comparison, measure
 from fibrolab.reporting.figures.style import (
     ACCENT,
     BAND,

@@ -12,7 +12,7 @@ from fibrolab.evaluation.comparison.fold_by_fold import RESAMPLED_T
 from fibrolab.evaluation.comparison.training_seeds import POWER
 from fibrolab.evaluation.intervals.sample_size import CAVEAT
 from fibrolab.reporting import numbers
-from fibrolab.reporting.comparison_findings import Comparison, amount, measure, needed
+from fibrolab.reporting.comparison_sentences import Comparison, amount, measure, needed
 from fibrolab.reporting.figures.style import shortened
 from fibrolab.reporting.tables import estimates
 from fibrolab.reporting.tables.estimates import remarks

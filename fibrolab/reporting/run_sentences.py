@@ -38,7 +38,7 @@ FEW_GROUPS = 30
 MISCALIBRATED = 1.25  # a calibration slope above it, or below its inverse, is reported
 SLOPE = "slope_"
 OK, WARNING, FAIL = "ok", "warning", "fail"
-VERDICTS = {
+VERDICT_TEXTS = {
     OK: Verdict(
         OK,
         "✓",
@@ -68,51 +68,51 @@ VERDICTS = {
 
 def verdict(run: Run) -> Verdict | None:
     """Return the verdict of the audit of the data, or ``None`` where none was recorded."""
-    return VERDICTS.get(str(run.audit.get("verdict")))
+    return VERDICT_TEXTS.get(str(run.audit.get("verdict")))
 
 
 @dataclass(frozen=True)
-class Finding:
+class Caution:
     """One sentence of caution; ``grave`` where the results are not valid evidence as they stand."""
 
     text: str
     grave: bool = False
 
 
-def cautions(run: Run) -> list[Finding]:
+def cautions(run: Run) -> list[Caution]:
     """Return the cautions that a reader must know before the results, the most serious first."""
     data = _audit(run) if run.audit else _split(run)
     precision = [*_groups(run), *_coverage(run), *_thresholds(run), *_calibration(run), *_sets(run)]
     found = [*data, *_baselines(run), *precision, *_record(run)]
-    return sorted(found, key=lambda finding: not finding.grave)
+    return sorted(found, key=lambda caution: not caution.grave)
 
 
-def _audit(run: Run) -> list[Finding]:
+def _audit(run: Run) -> list[Caution]:
     """Return the findings of the audit, after a sentence on their consequence where it failed."""
     found = []
     if run.audit.get("verdict") == FAIL:
         found.append(
-            Finding(
+            Caution(
                 "The data failed the audit: the results below are not valid evidence of performance.",
                 grave=True,
             )
         )
     failures = {each.get("sentence") for each in run.audit.get("findings") or [] if each.get("level") == FAIL}
-    return found + [Finding(str(text), text in failures) for text in run.audit.get("warnings") or []]
+    return found + [Caution(str(text), text in failures) for text in run.audit.get("warnings") or []]
 
 
-def _split(run: Run) -> list[Finding]:
+def _split(run: Run) -> list[Caution]:
     """Return cautions known from the configuration alone, where no audit was recorded."""
     found = []
     if run.setting("split.val_is_test", False):
         text = "The validation and test sets are the same samples: the epoch was selected on the test set."
-        found.append(Finding(text, grave=True))
+        found.append(Caution(text, grave=True))
     if run.setting("split.leaky", False):
         text = (
             "The split does not keep the images of a patient in one partition, as in the paper that it "
             "reproduces: the results below are not valid evidence of performance."
         )
-        found.append(Finding(text, grave=True))
+        found.append(Caution(text, grave=True))
     return found
 
 
@@ -122,20 +122,20 @@ def _levels(run: Run) -> dict[str, pd.DataFrame]:
     return {suffix: table for suffix, table in known.items() if table is not None}
 
 
-def _baselines(run: Run) -> list[Finding]:
+def _baselines(run: Run) -> list[Caution]:
     found = []
     for suffix, table in _levels(run).items():
         for row in numbers.headline(table, {} if suffix else run.baselines):
             if row.above_baseline is False:
                 baseline = f"its baseline of {row.baseline_text}"
                 text = f"{row.title}{suffix}, {row}, does not clearly exceed {baseline}."
-                found.append(Finding(text))
+                found.append(Caution(text))
             elif not math.isfinite(row.value):
-                found.append(Finding(f"{row.title}{suffix} is not defined on this test set."))
+                found.append(Caution(f"{row.title}{suffix} is not defined on this test set."))
     return found
 
 
-def _groups(run: Run) -> list[Finding]:
+def _groups(run: Run) -> list[Caution]:
     """Return partitions with too few independent units, or too unequal ones, for precise estimates."""
     found = []
     imprecise = {
@@ -151,11 +151,11 @@ def _groups(run: Run) -> list[Finding]:
             units, equal = f"{len(sizes)} independent units (patients or clusters)", effective == len(sizes)
             size = f"only {units}" if equal else f"{units}, equivalent to {int(effective)} of equal size"
             text = f"The {partition} set contains {size}: {consequence} with fewer than {FEW_GROUPS}."
-            found.append(Finding(text))
+            found.append(Caution(text))
     return found
 
 
-def _coverage(run: Run) -> list[Finding]:
+def _coverage(run: Run) -> list[Caution]:
     """Return headline intervals whose actual coverage, in simulated studies, is below the nominal level.
 
     Column `coverage` of the metrics is the coverage of an interval of this method in the most similar
@@ -176,10 +176,10 @@ def _coverage(run: Run) -> list[Finding]:
     text = (
         f"Some {numbers.percent(nominal)} confidence intervals are too narrow: in the most similar simulated "
     )
-    return [Finding(f"{text}studies they contained the true value in only {vocabulary.listed(short)}.")]
+    return [Caution(f"{text}studies they contained the true value in only {vocabulary.listed(short)}.")]
 
 
-def _thresholds(run: Run) -> list[Finding]:
+def _thresholds(run: Run) -> list[Caution]:
     """Return a sentence, by level and reason, on end points for which validation gives no threshold."""
     table = run.tables.get("endpoints")
     if table is None:
@@ -195,11 +195,11 @@ def _thresholds(run: Run) -> list[Finding]:
         text = (
             f"On the validation set{at_level}, no threshold could be chosen by {vocabulary.listed([*rules])}"
         )
-        found.append(Finding(f"{text} for {vocabulary.listed([*names])}{why}."))
+        found.append(Caution(f"{text} for {vocabulary.listed([*names])}{why}."))
     return found
 
 
-def _calibration(run: Run) -> list[Finding]:
+def _calibration(run: Run) -> list[Caution]:
     """Return calibration slopes that differ from 1 by their interval and by a relevant amount.
 
     The expected calibration error has no valid interval, and is therefore not used here.
@@ -216,7 +216,7 @@ def _calibration(run: Run) -> list[Finding]:
         if wrong.any():
             parts = [_slope(run, row) for row in vocabulary.records(slopes[wrong])]
             text = f"The predicted probabilities are {direction}: the calibration slope (ideally 1) is "
-            found.append(Finding(f"{text}{vocabulary.listed(parts)}."))
+            found.append(Caution(f"{text}{vocabulary.listed(parts)}."))
     return found
 
 
@@ -226,7 +226,7 @@ def _slope(run: Run, row: Mapping[str, Any]) -> str:
     return f"{numbers.quantity(row['value'], 'slope')} {ends} for {name}{_at_level(row['level'])}"
 
 
-def _sets(run: Run) -> list[Finding]:
+def _sets(run: Run) -> list[Caution]:
     """Return classes for which the coverage of conformal prediction sets is below its nominal level."""
     table = run.tables.get("conformal")
     if table is None or "high" not in table:
@@ -241,7 +241,7 @@ def _sets(run: Run) -> list[Finding]:
         ]
         which = f"Conformal prediction sets{_at_level(str(level))} with a nominal coverage of "
         text = f"{which}{numbers.percent(1 - float(str(alpha)))} contain the true class for only "
-        found.append(Finding(f"{text}{vocabulary.listed(parts)}."))
+        found.append(Caution(f"{text}{vocabulary.listed(parts)}."))
     return found
 
 
@@ -250,17 +250,17 @@ def _at_level(level: str) -> str:
     return "" if level == "sample" else f" ({vocabulary.POOLINGS[level]})"
 
 
-def _record(run: Run) -> list[Finding]:
-    found = [Finding(fault) for fault in run.faults]
+def _record(run: Run) -> list[Caution]:
+    found = [Caution(fault) for fault in run.faults]
     if run.environment.get("git_dirty"):
         found.append(
-            Finding("The code had uncommitted changes: the commit alone does not reproduce this run.")
+            Caution("The code had uncommitted changes: the commit alone does not reproduce this run.")
         )
     test = run.scored()
     if test is not None and (
         absent := [name for k, name in enumerate(run.classes) if k not in set(test[keys.Y_TRUE])]
     ):
-        found.append(Finding(f"The test set contains no sample of {', '.join(absent)}."))
+        found.append(Caution(f"The test set contains no sample of {', '.join(absent)}."))
     return found
 
 

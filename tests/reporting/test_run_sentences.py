@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 
 from fibrolab import keys
-from fibrolab.reporting import findings
+from fibrolab.reporting import run_sentences
 from fibrolab.runs.trained_run import Run
 
 CONFIG = {"task": {"classes": list(fake_run.CLASSES), "endpoints": fake_tables.ENDPOINTS}}
 
 
 def cautions(**found: pd.DataFrame) -> list[str]:
-    return [finding.text for finding in findings.cautions(Run(Path(), config=CONFIG, tables=found))]
+    return [caution.text for caution in run_sentences.cautions(Run(Path(), config=CONFIG, tables=found))]
 
 
 def measured(**columns: list[float]) -> Run:
@@ -25,7 +25,7 @@ def measured(**columns: list[float]) -> Run:
 
 
 def test_intervals_with_low_coverage_are_named() -> None:
-    named = [finding.text for finding in findings.cautions(measured(coverage=[0.894, 0.94, np.nan]))]
+    named = [caution.text for caution in run_sentences.cautions(measured(coverage=[0.894, 0.94, np.nan]))]
     assert named == [
         "Some 95\u00a0% confidence intervals are too narrow: in the most similar simulated studies they "
         "contained "
@@ -37,16 +37,16 @@ def test_intervals_of_patients_with_low_coverage_are_in_the_same_sentence() -> N
     samples = measured(coverage=[0.894, 0.94, np.nan])
     assert samples.metrics is not None
     patients = samples.metrics.assign(coverage=[0.94, 0.921, np.nan])
-    (text,) = [finding.text for finding in findings.cautions(replace(samples, patients=patients))]
+    (text,) = [caution.text for caution in run_sentences.cautions(replace(samples, patients=patients))]
     assert text.endswith("only 89.4\u00a0% (Accuracy) and 92.1\u00a0% (Macro AUC by patient).")
 
 
 def test_a_baseline_not_exceeded_by_patient_is_named_so() -> None:
     run = measured(low=[0.7] * 3, high=[0.9] * 3, baseline=[0.3] * 3)
-    assert findings.cautions(run) == []
+    assert run_sentences.cautions(run) == []
     assert run.metrics is not None
     patients = run.metrics.assign(low=[0.2, 0.7, 0.7])
-    (text,) = [finding.text for finding in findings.cautions(replace(run, patients=patients))]
+    (text,) = [caution.text for caution in run_sentences.cautions(replace(run, patients=patients))]
     assert text.startswith(
         "Accuracy by patient, 80.0\u00a0% [20.0, 90.0], does not clearly exceed its baseline"
     )
@@ -55,7 +55,9 @@ def test_a_baseline_not_exceeded_by_patient_is_named_so() -> None:
 def test_few_validation_groups_have_a_caution_on_thresholds() -> None:
     frame = fake_run.predicted(fake_run.CLASSES, 120, skill=2.0)
     keep = (frame[keys.PARTITION] == keys.TEST) | (frame.index < 45)
-    texts = [each.text for each in findings.cautions(Run(Path(), config=CONFIG, predictions=frame[keep]))]
+    texts = [
+        each.text for each in run_sentences.cautions(Run(Path(), config=CONFIG, predictions=frame[keep]))
+    ]
     assert texts == [
         "The validation set contains only 15 independent units (patients or clusters): thresholds and "
         "temperatures are imprecise with fewer than 30."
@@ -66,7 +68,7 @@ def test_groups_of_unequal_size_count_as_fewer() -> None:
     frame = fake_run.predicted(fake_run.CLASSES, 120, skill=2.0)  # 40 groups of three
     group = frame[keys.GROUP_ID].where((frame.index < 120) | (frame.index % 120 < 60), "one")
     uneven = Run(Path(), config=CONFIG, predictions=frame.assign(**{keys.GROUP_ID: group}))
-    texts = [each.text for each in findings.cautions(uneven)]
+    texts = [each.text for each in run_sentences.cautions(uneven)]
     assert texts == [
         "The test set contains 21 independent units (patients or clusters), equivalent to 3 of equal size: "
         "confidence intervals are approximate with fewer than 30."
@@ -74,13 +76,15 @@ def test_groups_of_unequal_size_count_as_fewer() -> None:
 
 
 def test_without_recorded_coverage_there_is_no_caution() -> None:
-    assert findings.cautions(measured()) == []
+    assert run_sentences.cautions(measured()) == []
 
 
 @pytest.mark.parametrize(("n", "named"), [(84, True), (87, True), (90, False)])
 def test_few_groups_have_a_caution(n: int, named: bool) -> None:
     frame = fake_run.predicted(fake_run.CLASSES, n, skill=2.0)
-    texts = [finding.text for finding in findings.cautions(Run(Path(), config=CONFIG, predictions=frame))]
+    texts = [
+        caution.text for caution in run_sentences.cautions(Run(Path(), config=CONFIG, predictions=frame))
+    ]
     assert any(f"only {n // 3} independent units" in text for text in texts) is named
 
 
@@ -135,7 +139,7 @@ METRICS = pd.DataFrame({"metric": ["accuracy"], "value": 0.617, "low": 0.477, "h
 
 
 def results(task: dict[str, Any] = ORDERED, **found: Any) -> list[str]:
-    return findings.results(Run(Path(), config={"task": task}, **found))
+    return run_sentences.results(Run(Path(), config={"task": task}, **found))
 
 
 def test_results_in_words_are_by_sample_if_no_patient_is_known() -> None:

@@ -6,7 +6,7 @@ from fake_arms import TASK
 
 from fibrolab.evaluation.comparison.arms import END_POINTS, HEADLINE
 from fibrolab.evaluation.comparison.contrasts import ONE_TRAINING
-from fibrolab.reporting.comparison_findings import Comparison, difference_in_words
+from fibrolab.reporting.comparison_sentences import Comparison, difference_in_words
 
 
 def row_of(metric="accuracy", value=0.051, low=0.012, high=0.09, p=0.01, needed=np.nan, **more):
