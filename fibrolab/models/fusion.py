@@ -127,14 +127,14 @@ class LateFusion(nn.Module):
         clinical: Settings | None = None,
     ) -> None:
         super().__init__()
-        fusing: dict[str, Any] = {"name": "concatenate", MODALITY_DROPOUT: 0.0, **(fusion or {})}
-        refuse(_faults(branches, head, fusing, clinical))
+        fusion_settings: dict[str, Any] = {"name": "concatenate", MODALITY_DROPOUT: 0.0, **(fusion or {})}
+        refuse(_faults(branches, head, fusion_settings, clinical))
         self.branches = _branches_from(branches, image_size, clinical)
         self._keys = {name: settings.get(INPUT, keys.IMAGE) for name, settings in branches.items()}
         self.inputs = tuple(dict.fromkeys(self._keys.values()))
-        self.modality_dropout: float = fusing.pop(MODALITY_DROPOUT)
+        self.modality_dropout: float = fusion_settings.pop(MODALITY_DROPOUT)
         sizes = {name: branch.num_features for name, branch in self._branch_items()}
-        self.fusion = _fusion_from(fusing, sizes)
+        self.fusion = _fusion_from(fusion_settings, sizes)
         self.num_features: int = self.fusion.num_features
         self.head = _head_from(head, self.num_features, num_classes, output)
 

@@ -73,7 +73,7 @@ class Chain(nn.Sequential):
     def __init__(self, network: nn.Module) -> None:
         children = list(network.named_children())
         names = [name for name, _ in children]
-        assert POOL in names, f"{type(network).__name__} has no layer '{POOL}' to end the features: {names}"
+        assert POOL in names, f"{type(network).__name__} has no layer '{POOL}' after its feature map: {names}"
         end = names.index(POOL)
         super().__init__(OrderedDict(children[: end + 1]))
 

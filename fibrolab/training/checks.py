@@ -80,7 +80,7 @@ def _target_faults(settings: Any, where: str) -> Iterator[str]:
 
 
 def _name_faults(model: Mapping[str, Any], loss: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a sentence on each backbone, and on a loss, that does not exist; a user's own are `_target_`s."""
+    """Yield a sentence on each unknown name of a backbone or loss; with `_target_`, any name is allowed."""
     for name, branch in (model.get("branches") or {}).items():
         if not isinstance(branch, Mapping) or branch.get("_target_") or branch.get(INPUT) == keys.CLINICAL:
             continue

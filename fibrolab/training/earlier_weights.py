@@ -33,7 +33,7 @@ def with_weights_of_runs(config: DictConfig, data: LabelledData) -> DictConfig:
     """
     config = config.copy()
     for name, branch in config.model.branches.items():
-        if named := _named(branch):
+        if named := _run_and_branch(branch):
             run, theirs = named
             where = f"model.branches.{name}.weights={branch.weights}"
             opened, *ancestors = _lineage(config.tracking.uri, run)
@@ -44,7 +44,7 @@ def with_weights_of_runs(config: DictConfig, data: LabelledData) -> DictConfig:
     return config
 
 
-def _named(branch: Any) -> tuple[str, str] | None:
+def _run_and_branch(branch: Any) -> tuple[str, str] | None:
     """Return the run and its branch that a branch takes weights from; None for other weights."""
     given = branch.get("weights") if isinstance(branch, Mapping | DictConfig) else None
     if not (isinstance(given, str) and given.startswith(PREFIX)):
@@ -58,7 +58,7 @@ def _lineage(uri: str, run: str) -> Iterator[TrainedRun]:
     opened = open_run(run, uri)
     yield opened
     for branch in _branches(opened).values():
-        if named := _named(branch):
+        if named := _run_and_branch(branch):
             yield from _lineage(uri, named[0])
 
 

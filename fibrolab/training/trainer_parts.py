@@ -38,7 +38,7 @@ def callbacks(config: DictConfig, folder: Path) -> list[L.Callback]:
         "dirpath": folder / keys.CHECKPOINTS,
         "enable_version_counter": False,
     }
-    built: list[L.Callback] = _built("callbacks", resolved(config)["callbacks"], L.Callback, filled)
+    built: list[L.Callback] = _build_entries("callbacks", resolved(config)["callbacks"], L.Callback, filled)
     return built
 
 
@@ -48,24 +48,26 @@ def loggers(config: DictConfig, folder: Path) -> list[Logger]:
     Raises:
         ConfigError: An entry cannot be built, or its package is not installed; all are listed.
     """
-    built: list[Logger] = _built("loggers", resolved(config)["loggers"], Logger, {"save_dir": folder})
+    built: list[Logger] = _build_entries("loggers", resolved(config)["loggers"], Logger, {"save_dir": folder})
     return built
 
 
-def _built(group: str, entries: Mapping[str, Any], kind: type, filled: Mapping[str, Any]) -> list[Any]:
+def _build_entries(
+    group: str, entries: Mapping[str, Any], kind: type, filled: Mapping[str, Any]
+) -> list[Any]:
     built, faults = [], []
     for name, settings in entries.items():
         if settings is None:  # switched off
             continue
         try:
-            built.append(_entry(f"{group}.{name}", settings, kind, filled))
+            built.append(_build_entry(f"{group}.{name}", settings, kind, filled))
         except ConfigError as fault:
             faults.append(str(fault))
     refuse(faults)
     return built
 
 
-def _entry(where: str, settings: Any, kind: type, filled: Mapping[str, Any]) -> Any:
+def _build_entry(where: str, settings: Any, kind: type, filled: Mapping[str, Any]) -> Any:
     if not isinstance(settings, Mapping) or TARGET not in settings:
         raise ConfigError(
             f"{where}={settings} does not name a {kind.__name__}: "

@@ -1,4 +1,4 @@
-"""Settings that are refused from the config alone: no data source is loaded here."""
+"""Settings that are refused before any data is read."""
 
 import pytest
 from compose import composed
@@ -24,7 +24,7 @@ def test_misspelt_names_are_refused_all_at_once_before_any_data() -> None:
     assert "loss.name: there is no 'focl'. It is one of:" in sentences[3]
 
 
-def test_names_of_a_users_own_parts_and_of_clinical_branches_are_free() -> None:
+def test_names_with_a_target_and_of_clinical_branches_are_not_checked() -> None:
     checks.check(
         composed(
             "model=multimodal",
