@@ -7,7 +7,7 @@ from fibrolab.data.box import Box
 
 # Sizes are fractions of the image's smaller side.
 TEXT = 16  # one 16th: width of the rim, and the largest thickness that is taken for text, a bar or a line
-WINDOW = 40  # one 40th: side of the windows of which a scan fills more than half
+WINDOW = 40  # one 40th: side of a window; within a scan, more than half of a window is not screen
 FLAT = 6  # grey levels by which compression changes a flat screen
 SCREEN_PROPORTION = 0.1  # of the rim: a grey level that fills more is the screen; a scan has many levels
 

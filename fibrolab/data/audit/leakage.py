@@ -12,7 +12,7 @@ from fibrolab.data.audit.model_free import lookup
 from fibrolab.data.audit.protocols import stratified
 from fibrolab.data.duplicates import near_any
 
-DRAWS = 20  # number of random splits, of which mean and SD are reported
+DRAWS = 20  # number of random splits for mean and SD
 LITERATURE = (0.8, 0.0, 0.2)  # train, validation and test in most papers on public data sets of this field
 TRAIN, VALIDATION, TEST = range(3)
 
