@@ -18,6 +18,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from fibrolab import sweeps
 from fibrolab.choices import refuse
+from fibrolab.command_line import quoted
 from fibrolab.errors import ConfigError, FibrolabError, StorageError
 
 VERSION_BASE = "1.3"
@@ -75,6 +76,7 @@ def command(name: str, imported: Callable[[DictConfig], Job]) -> None:
         signal.signal(kind, _interrupt)
     logging.raiseExceptions = False  # a log that cannot be written (full disk) must not hide the error
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then passes exceptions on instead of printing them
+    sys.argv[1:] = quoted(sys.argv[1:])
     main = hydra.main(version_base=VERSION_BASE, config_path=str(folder()), config_name=name)(job)
     try:
         main()
