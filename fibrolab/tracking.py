@@ -4,11 +4,9 @@ import atexit
 import contextlib
 import logging
 import math
-import os
 import posixpath
 import re
 import shutil
-import socket
 import sys
 import tempfile
 import time
@@ -25,6 +23,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.time import get_current_time_millis
 from sqlalchemy.exc import SQLAlchemyError
 
+from fibrolab import processes
 from fibrolab.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ logging.getLogger("mlflow").setLevel(logging.WARNING)  # hides messages on table
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # `_telling` reports these errors
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 PARENT, SOURCE = "mlflow.parentRunId", "mlflow.source.name"
-HOST, PROCESS, SWEEP = "fibrolab.host", "fibrolab.pid", "fibrolab.sweep"
+PROCESS, SWEEP = "fibrolab.process", "fibrolab.sweep"
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # makes the UI open on training runs
 PAUSE = 1.0  # [s], shortest time between two writes of curves
 _BATCH, _METRICS = 100, 1000  # params and metrics that MLflow takes in one call
@@ -189,10 +188,10 @@ def track(
     Raises:
         StorageError: The database cannot be opened or written.
     """
-    owner = {HOST: socket.gethostname(), PROCESS: os.getpid(), SOURCE: "fibrolab.train", **tags}
+    owner = {PROCESS: processes.current(), SOURCE: "fibrolab.train", **tags}
     with _telling(uri):
         client, experiment_id = _open(uri, experiment, artifacts)
-        _bury_the_dead(client, experiment_id)
+        _mark_killed(client, experiment_id)
         parent = _parent(client, experiment_id, sweep, owner) if sweep else None
         words = _words(owner | ({PARENT: parent} if parent else {}))
         run = TrackedRun(client, client.create_run(experiment_id, run_name=name, tags=words))
@@ -229,13 +228,15 @@ def _what_came_first() -> Iterator[None]:
 
 def _open(uri: str, experiment: str, artifacts: str) -> tuple[MlflowClient, str]:
     """Return client and experiment id; only one process at a time creates the database."""
-    place = Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:///") else None
+    place = _database(uri)
     lock: contextlib.AbstractContextManager = contextlib.nullcontext()
     if place:
         uri = f"sqlite:///{place}"
         place.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(place.with_suffix(".lock"))
     with lock:
+        if place and not place.exists():
+            _create_database(place)
         client = MlflowClient(tracking_uri=uri)
         found = client.get_experiment_by_name(experiment)
         if found is None:
@@ -244,6 +245,35 @@ def _open(uri: str, experiment: str, artifacts: str) -> tuple[MlflowClient, str]
         if found.lifecycle_stage == "deleted":
             client.restore_experiment(found.experiment_id)
         return client, found.experiment_id
+
+
+def _database(uri: str) -> Path | None:
+    """Return the file of an SQLite database; None for a database of another kind or a server.
+
+    Raises:
+        ConfigError: Its path holds a sign after which an address has ended.
+    """
+    if not uri.startswith("sqlite:///"):
+        return None
+    path = uri.removeprefix("sqlite:///")
+    if signs := sorted({"?", "#"} & set(path)):
+        raise ConfigError(
+            f"The tracking database {path} cannot be addressed: its path holds {' and '.join(signs)}. Choose "
+            "another paths.root or tracking.uri."
+        )
+    return Path(path).absolute()
+
+
+def _create_database(place: Path) -> None:
+    """Create MLflow's tables in a new file and move it into place, so that a kill leaves all of them or none.
+
+    MLflow migrates a new database in steps, and refuses one that was left between them.
+    """
+    new = place.with_name(f".{place.name}.new")
+    new.unlink(missing_ok=True)  # of an earlier process that was killed; the caller holds the lock
+    new.with_name(f"{new.name}-journal").unlink(missing_ok=True)
+    MlflowClient(tracking_uri=f"sqlite:///{new}").search_experiments(max_results=1)
+    new.replace(place)
 
 
 def _parent(client: MlflowClient, experiment_id: str, sweep: Path, owner: dict[str, Any]) -> str:
@@ -269,27 +299,20 @@ def _settle(client: MlflowClient, experiment_id: str, parent: str) -> None:
         client.set_terminated(parent, worst)
 
 
-def _bury_the_dead(client: MlflowClient, experiment_id: str) -> None:
-    """Set runs whose process on this host no longer exists (kill -9, power cut) to KILLED."""
+def _mark_killed(client: MlflowClient, experiment_id: str) -> None:
+    """Set runs whose process no longer exists (kill -9, power cut) to KILLED."""
     for run in client.search_runs([experiment_id], "attributes.status = 'RUNNING'"):
-        if _is_dead(run):
+        if _has_ended(run):
             client.set_terminated(run.info.run_id, "KILLED")
             logger.warning(
                 "The process of run %s no longer exists; the run is set to KILLED.", run.info.run_name
             )
 
 
-def _is_dead(run: Run) -> bool:
-    """Return whether the run's process was on this host and no longer exists."""
-    process = run.data.tags.get(PROCESS, "")
-    if run.data.tags.get(HOST) == socket.gethostname() and process.isdigit():
-        try:
-            os.kill(int(process), 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:  # it exists, but belongs to another user
-            return False
-    return False
+def _has_ended(run: Run) -> bool:
+    """Return whether the run's process certainly no longer exists."""
+    process = processes.parsed(run.data.tags.get(PROCESS, ""))
+    return process is not None and processes.has_ended(process)
 
 
 def _words(values: Mapping[str, Any]) -> dict[str, str]:
@@ -304,7 +327,7 @@ def reopen(uri: str, run_id: str) -> Iterator[TrackedRun]:
         ConfigError: The run does not exist, is still running, or its files are missing.
     """
     client, run = _found(uri, run_id)
-    if run.info.status == "RUNNING" and not _is_dead(run):
+    if run.info.status == "RUNNING" and not _has_ended(run):
         raise ConfigError(f"Run {run_id} is still RUNNING: wait until it ends.")
     tracked = TrackedRun(client, run)
     tracked.fetch()
@@ -339,8 +362,8 @@ def finished(uri: str, run_id: str) -> Path:
 
 def _found(uri: str, run_id: str) -> tuple[MlflowClient, Run]:
     """Find a run by its id; no database is created."""
-    place = Path(uri.removeprefix("sqlite:///"))
-    if uri.startswith("sqlite:///") and not place.is_file():
+    place = _database(uri)
+    if place and not place.is_file():
         raise ConfigError(f"There is no tracking database {place}; see tracking.uri and paths.root.")
     with _telling(uri):
         client = MlflowClient(tracking_uri=uri)

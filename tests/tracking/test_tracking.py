@@ -6,14 +6,16 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
+from fibrolab import processes
 from fibrolab.errors import ConfigError, StorageError
-from fibrolab.tracking import HOST, PARENT, PAUSE, PROCESS, finished, reopen, track
+from fibrolab.tracking import PARENT, PAUSE, PROCESS, finished, reopen, track
 
 
 @pytest.fixture
@@ -89,9 +91,8 @@ def test_a_run_that_did_not_finish_has_its_status(place: dict[str, str], error: 
 def test_a_run_whose_process_no_longer_exists_is_marked_as_killed(place: dict[str, str]) -> None:
     with track(**place, name="dead", tags={}) as tracked:
         pass
-    ended = subprocess.run(
-        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
-    )
+    print_itself = "from fibrolab import processes; print(processes.current())"
+    ended = subprocess.run([sys.executable, "-c", print_itself], capture_output=True, check=True)
     client = MlflowClient(tracking_uri=place["uri"])
     client.set_tag(tracked.id, PROCESS, ended.stdout.decode().strip())
     client.update_run(tracked.id, status="RUNNING")
@@ -104,8 +105,7 @@ def test_a_running_run_of_another_host_is_unchanged(place: dict[str, str]) -> No
     with track(**place, name="elsewhere", tags={}) as tracked:
         pass
     client = MlflowClient(tracking_uri=place["uri"])
-    client.set_tag(tracked.id, HOST, "another-host")
-    client.set_tag(tracked.id, PROCESS, "999999")
+    client.set_tag(tracked.id, PROCESS, replace(processes.current(), host="another-host", pid="999999"))
     client.update_run(tracked.id, status="RUNNING")
     with track(**place, name="next", tags={}):
         assert client.get_run(tracked.id).info.status == "RUNNING"

@@ -1,14 +1,16 @@
 """Errors of the tracking database and missing files of runs, each reported in one sentence."""
 
-import os
+import multiprocessing
 import shutil
 import sqlite3
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
 
-from fibrolab import tracking
+from fibrolab import processes, tracking
 from fibrolab.errors import ConfigError, StorageError
 from fibrolab.tracking import PROCESS, finished, reopen, track
 
@@ -65,10 +67,11 @@ def test_a_running_run_is_refused_unless_its_process_no_longer_exists(place: dic
     with track(**place, name="one", tags={}) as tracked:
         with pytest.raises(ConfigError, match="still RUNNING"), reopen(place["uri"], tracked.id):
             pass
-        client.set_tag(tracked.id, PROCESS, "4194304")  # above the largest process id of Linux
+        itself = processes.current()
+        client.set_tag(tracked.id, PROCESS, replace(itself, pid="4194304"))  # above Linux's largest id
         with reopen(place["uri"], tracked.id) as again:
             assert again.id == tracked.id
-        client.set_tag(tracked.id, PROCESS, str(os.getpid()))
+        client.set_tag(tracked.id, PROCESS, itself)
 
 
 def locked(*_: object, **__: object) -> None:
@@ -95,3 +98,51 @@ def test_a_locked_database_is_reported_in_one_sentence(
         monkeypatch.setattr(MlflowClient, "log_batch", locked)
         with pytest.raises(StorageError, match=r"mlflow\.db cannot be used .*database is locked"):
             run.log_metrics({"test/accuracy": 0.5})
+
+
+@pytest.mark.parametrize("sign", ["?", "#"])
+def test_a_path_that_cannot_be_an_address_is_refused_and_nothing_is_created(
+    tmp_path: Path, sign: str
+) -> None:
+    place = {
+        "uri": f"sqlite:///{tmp_path}/a{sign}b/mlflow.db",
+        "experiment": "fibrolab",
+        "artifacts": str(tmp_path / "artifacts"),
+    }
+    with (
+        pytest.raises(ConfigError, match=rf"holds \{sign}\. Choose another paths\.root"),
+        track(**place, name="one", tags={}),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_process_left_of_a_new_database_is_replaced(tmp_path: Path) -> None:
+    mlruns = tmp_path / "mlruns"
+    mlruns.mkdir()
+    (mlruns / ".mlflow.db.new").write_bytes(b"SQLite format 3 of which half is missing")
+    uri = f"sqlite:///{mlruns}/mlflow.db"
+    with track(uri=uri, experiment="fibrolab", artifacts=str(tmp_path), name="one", tags={}):
+        assert [path.name for path in mlruns.glob("*.db*")] == ["mlflow.db"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_kill_at_any_moment_of_its_making_leaves_no_half_database(tmp_path: Path) -> None:
+    fork = multiprocessing.get_context("fork")
+    places = [
+        {"uri": f"sqlite:///{tmp_path}/{n}/mlflow.db", "experiment": "fibrolab", "artifacts": str(tmp_path)}
+        for n in range(7)
+    ]
+    start = time.monotonic()
+    tracking._open(**places[0])
+    seconds = time.monotonic() - start
+    for number, place in enumerate(places[1:]):
+        child = fork.Process(target=tracking._open, kwargs=place)
+        child.start()
+        time.sleep(seconds * (number + 1) / 6)  # the last one ends about when it is killed
+        child.kill()
+        child.join()
+        with track(**place, name="after", tags={}) as tracked:
+            pass
+        assert finished(place["uri"], tracked.id) == tracked.folder

@@ -1,0 +1,87 @@
+"""Identity of a process, by which a later one tells whether it still exists."""
+
+import contextlib
+import os
+import socket
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+PROC = Path("/proc")
+INITIAL = "pid:[4026531836]"  # namespace of a Linux system's own processes, outside any container
+_START = 19  # place of the start time behind the name of the program in /proc/PID/stat (proc(5), field 22)
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process, distinct from every other one before and after it.
+
+    A process id alone is used again, and has another meaning in each container and on each machine. Where
+    the system has no `/proc`, all fields but host and id are ``-``.
+
+    Attributes:
+        host: Name of the machine or container.
+        pid: Process id.
+        started: Start time [clock ticks since the boot].
+        namespace: Namespace in which the id has its meaning; a container has its own.
+        boot: Id of the boot.
+    """
+
+    host: str
+    pid: str
+    started: str
+    namespace: str
+    boot: str
+
+    def __str__(self) -> str:
+        """Return the fields in one line, the host last: it may hold blanks."""
+        host, *rest = astuple(self)
+        return " ".join([*rest, host])
+
+
+def parsed(text: str) -> Process | None:
+    """Return the process that `str` wrote; None for any other text."""
+    pid, *rest = text.split(" ", 4)
+    if len(rest) != 4 or not pid.isdigit():
+        return None
+    started, namespace, boot, host = rest
+    return Process(host, pid, started, namespace, boot)
+
+
+def current() -> Process:
+    """Return this process."""
+    namespace = boot = "-"
+    with contextlib.suppress(OSError):
+        namespace = str((PROC / "self" / "ns" / "pid").readlink())
+        boot = (PROC / "sys" / "kernel" / "random" / "boot_id").read_text().strip()
+    pid = str(os.getpid())
+    return Process(socket.gethostname(), pid, _started(pid), namespace, boot)
+
+
+def has_ended(process: Process) -> bool:
+    """Return whether a process certainly no longer exists; False where that cannot be known from here.
+
+    Of another machine or another container nothing is known, even if it has the same name.
+    """
+    here = current()
+    if process.host != here.host:
+        return False
+    if (process.namespace, process.boot) == (here.namespace, here.boot):
+        return not _exists(process.pid) or process.started != _started(process.pid)
+    rebooted = process.boot != here.boot and process.namespace == here.namespace == INITIAL
+    return rebooted
+
+
+def _exists(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # it belongs to another user
+        return True
+    return True
+
+
+def _started(pid: str) -> str:
+    with contextlib.suppress(OSError, IndexError):
+        return (PROC / pid / "stat").read_text().rpartition(")")[2].split()[_START]
+    return "-"

@@ -1,0 +1,58 @@
+"""Identity of processes: which of them have certainly ended."""
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+
+from fibrolab import processes
+from fibrolab.processes import INITIAL, Process
+
+
+def changed(**fields: str) -> Process:
+    return dataclasses.replace(processes.current(), **fields)
+
+
+def test_a_process_is_itself_until_it_ends() -> None:
+    code = "from fibrolab import processes; print(processes.current(), flush=True); input()"
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    process = processes.parsed(child.stdout.readline().rstrip("\n"))
+    assert process is not None
+    assert not processes.has_ended(process)
+    child.communicate("")
+    assert processes.has_ended(process)
+
+
+def test_text_and_process_are_each_other() -> None:
+    for process in (processes.current(), changed(host="a host of two words", started="-")):
+        assert processes.parsed(str(process)) == process
+    assert processes.parsed("") is processes.parsed("4711") is processes.parsed("a b c d e") is None
+
+
+@pytest.mark.parametrize(
+    ("process", "ended"),
+    [
+        (changed(), False),
+        (changed(started="1"), True),  # the id was used again
+        (changed(pid="4194304"), True),  # above Linux's largest id
+        (changed(namespace="pid:[1]", pid="4194304"), False),  # another container of the same name
+        (changed(boot="another", pid="4194304", namespace="pid:[1]"), False),  # on another machine
+        (changed(host="another", pid="4194304"), False),
+    ],
+)
+def test_only_a_process_that_is_known_here_has_ended(process: Process, ended: bool) -> None:
+    assert processes.has_ended(process) is ended
+
+
+def test_a_boot_ends_the_processes_of_the_machine_but_not_those_of_containers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    here = changed(namespace=INITIAL)
+    monkeypatch.setattr(processes, "current", lambda: here)
+    before = dataclasses.replace(here, boot="earlier")
+    assert processes.has_ended(before)
+    assert not processes.has_ended(dataclasses.replace(before, namespace="pid:[1]"))
