@@ -25,7 +25,8 @@ from omegaconf import DictConfig, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from fibrolab import keys
-from fibrolab.config import NO_CHOICE, VERSION_BASE, check, explain, folder, leaves_out_a_group
+from fibrolab.command_line import NO_CHOICE, explain, leaves_out_a_group, quoted
+from fibrolab.config import VERSION_BASE, check, folder
 from fibrolab.config import run as perform
 from fibrolab.errors import ConfigError
 from fibrolab.runs import TrainedRun, open_run
@@ -197,9 +198,9 @@ def _composed(command: str, overrides: tuple[str, ...]) -> Iterator[DictConfig]:
     try:
         try:
             with initialize_config_dir(str(folder()), job_name=command, version_base=VERSION_BASE):
-                config = compose(command, list(overrides), return_hydra_config=True)
+                config = compose(command, quoted(overrides), return_hydra_config=True)
         except (HydraException, OmegaConfBaseException) as error:
-            raise ConfigError(explain(error)) from error
+            raise ConfigError(explain(error, folder())) from error
         except ValueError as error:
             if not leaves_out_a_group(error):
                 raise

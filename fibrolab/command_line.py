@@ -1,21 +1,78 @@
-"""Words of the command line: values that Hydra's grammar cannot read are quoted before it sees them."""
+"""Words of the command line: quotes for Hydra's grammar, and sentences on words that it refuses."""
 
+import difflib
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+NO_CHOICE = "GROUP=null leaves out a required group; name one of its choices, see --help"
+SEVERAL = 3  # settings with the same last part that a sentence names
+NEAR = 0.75  # similarity from which a name is suggested; below it, suggestions mislead
+# Words that users of other tools type, where no setting has the same last part; `epochs` of any group is one.
+SYNONYMS = {
+    "amp": "trainer.precision=bf16-mixed",
+    "arch": "backbone@model.branches.image=NAME",
+    "architecture": "backbone@model.branches.image=NAME",
+    "backbone": "backbone@model.branches.image=NAME",
+    "batch": "batch_size",
+    "bs": "batch_size",
+    "checkpoint": "resume=PATH, or the command evaluate",
+    "ckpt": "resume=PATH, or the command evaluate",
+    "ckpt_path": "resume=PATH, or the command evaluate",
+    "criterion": "loss",
+    "cuda": "trainer.accelerator=gpu",
+    "data_dir": "data.root",
+    "data_path": "data.root",
+    "dataset": "data",
+    "datamodule": "data",
+    "device": "trainer.accelerator",
+    "epochs": "trainer.max_epochs",
+    "experiment_name": "tracking.experiment",
+    "fp16": "trainer.precision=16-mixed",
+    "gpus": "trainer.devices",
+    "img_size": "preprocess.size",
+    "image_size": "preprocess.size",
+    "imgsz": "preprocess.size",
+    "k_folds": "split.folds",
+    "kfold": "split=kfold",
+    "learning_rate": "optimizer.lr",
+    "logger": "loggers",
+    "lr_scheduler": "scheduler",
+    "model_name": "model=NAME, or backbone@model.branches.image=NAME",
+    "n_epochs": "trainer.max_epochs",
+    "n_splits": "split.folds",
+    "num_epochs": "trainer.max_epochs",
+    "opt": "optimizer",
+    "out": "paths.root",
+    "output_dir": "paths.root",
+    "pretrained": "model.branches.image.pretrained",
+    "resume_from_checkpoint": "resume",
+    "run_name": "name",
+    "sched": "scheduler",
+    "seed_everything": "seed",
+    "tags": "name, which MLflow shows",
+    "transforms": "augment",
+    "wandb": "loggers=wandb",
+    "workers": "num_workers",
+}
 
 _OVERRIDE = re.compile(r"(?P<key>\+{0,2}[\w./@-]+)=(?P<value>.+)", re.DOTALL)
+_TRAINER = re.compile(r"^trainer\.\w+(?==)")
 _PLAIN = re.compile(r"[\w./+-]+", re.ASCII)  # read by the grammar as what it is
 
 
 def quoted(words: Iterable[str]) -> list[str]:
-    """Return the words with quotes around each value that would otherwise be refused or misread.
+    """Return the words as Hydra takes them: values in quotes that it would otherwise refuse or misread.
 
     Hydra's grammar refuses brackets, ``=``, letters beyond ASCII and many signs, drops blanks at an end, and
     takes a comma for a sweep. A value is quoted if it names a file or folder that exists, or if it can be
-    parsed in quotes only.
+    parsed in quotes only. An argument of Lightning's Trainer needs no `+`, though no config names it.
     """
-    return [_quoted(word) for word in words]
+    return [_quoted(_TRAINER.sub(r"++\g<0>", word)) for word in words]
 
 
 def _quoted(word: str) -> str:
@@ -49,3 +106,83 @@ def _parses(word: str) -> bool:
     except HydraException:
         return False
     return True
+
+
+def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings as `group.key: value`, named as on the command line."""
+    leaves: dict[str, Any] = {}
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        leaves |= flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
+    return leaves
+
+
+def leaves_out_a_group(error: Exception) -> bool:
+    """Return whether a ValueError of Hydra was caused by `GROUP=null`; its text does not say so."""
+    return "Config group override" in str(error)
+
+
+def explain(error: Exception, conf: Path) -> str:
+    """Return a sentence on a config that Hydra refused, with the setting that was probably meant.
+
+    Args:
+        error: What Hydra raised.
+        conf: Folder of the configs.
+    """
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    text = str(error).strip()
+    if match := re.search(r"Could not find '([\w/@.]+)/([^'/]+)'", text):
+        group, given = match.groups()
+        root = conf / group
+        paths = (path.relative_to(root).with_suffix("") for path in root.rglob("[!_]*.yaml"))
+        known = sorted(path.as_posix() for path in paths)
+        choices = ", ".join(known)
+        return f"{group}={given} does not exist.{_did_you_mean(given, known)} {group} is one of: {choices}."
+    if match := re.search(r"Could not override '([^']+)'", text) or re.search(
+        r"Key '([^']+)' is not in struct", text
+    ):
+        given, known = match[1], _settings(conf)
+        if given in known and given not in SYNONYMS:
+            return f"'{given}' is not a setting of the chosen configs. `--cfg job` prints all settings."
+        return f"'{given}' is not a setting.{_meant(given, known)} `--cfg job` prints all settings."
+    if isinstance(cause, MissingMandatoryValue) or "Missing mandatory value" in text:
+        return missing_value(str(getattr(cause, "full_key", "") or text.rsplit(maxsplit=1)[-1]))
+    first, *rest = [line.strip() for line in text.splitlines() if line.strip()]
+    return " ".join([first, *(line for line in rest if "HYDRA_FULL_ERROR" not in line)])
+
+
+def missing_value(key: str) -> str:
+    """Return a sentence on a setting that has no value."""
+    return f"{key} must be given, such as {key}=VALUE."
+
+
+def _meant(given: str, known: list[str]) -> str:
+    """Return a question that names the setting that was probably meant; empty where none is near."""
+    last = given.rpartition(".")[2]
+    same = {name for name in known if name.rpartition(".")[2] == last}
+    if last in SYNONYMS and not (same and "." in given):
+        return f" Did you mean {SYNONYMS[last]}?"
+    if 0 < len(same) <= SEVERAL:
+        shown = "' or '".join(sorted(same, key=len))
+        return f" Did you mean '{shown}'?"
+    return _did_you_mean(given, known)
+
+
+def _did_you_mean(given: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(given, known, n=1, cutoff=NEAR)
+    return f" Did you mean '{near[0]}'?" if near else ""
+
+
+def _settings(conf: Path) -> list[str]:
+    """Return the names of all groups and settings, for suggestions; slow, so only called after an error."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, if libyaml is installed
+    names = [path.relative_to(conf).as_posix() for path in conf.rglob("*") if path.is_dir()]
+    for path in conf.rglob("*.yaml"):
+        group = path.relative_to(conf).parent.as_posix().replace("/", ".")
+        if group.split(".")[0] in ("experiment", "debug"):
+            continue
+        content = yaml.load(path.read_text(), loader)
+        if isinstance(content, dict):
+            prefix = "" if group == "." else f"{group}."
+            names += flat({str(key): value for key, value in content.items() if key != "defaults"}, prefix)
+    return names

@@ -1,6 +1,5 @@
 """Start of a command: compose and check its config, run its job, and print the user's faults as sentences."""
 
-import difflib
 import errno
 import gc
 import logging
@@ -12,20 +11,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
 from fibrolab import sweeps
 from fibrolab.choices import refuse
-from fibrolab.command_line import quoted
+from fibrolab.command_line import NO_CHOICE, explain, flat, leaves_out_a_group, missing_value, quoted
 from fibrolab.errors import ConfigError, FibrolabError, StorageError
 
 VERSION_BASE = "1.3"
 INTERRUPTED = 130  # exit code that a shell gives after Ctrl-C
 LOOSE = ("callbacks.", "loggers.", "data.columns", "segment.fps", "columns")  # types are not checked here
 REFERENCE = re.compile(r"\$\{[^{}]*\}|\?\?\?")  # a value whose type is known only when it is resolved
-NO_CHOICE = "GROUP=null leaves out a required group; name one of its choices, see --help"
 
 Job = Callable[[DictConfig], Any]
 
@@ -86,7 +83,7 @@ def command(name: str, imported: Callable[[DictConfig], Job]) -> None:
         print("interrupted; everything saved so far is kept", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except (hydra.errors.HydraException, OmegaConfBaseException) as error:
-        sys.exit(f"error: {explain(error)}")
+        sys.exit(f"error: {explain(error, folder())}")
     except (PermissionError, NotADirectoryError, FileNotFoundError) as error:
         if started:
             raise
@@ -134,7 +131,7 @@ def check(config: DictConfig) -> None:
         ConfigError: All such settings at once.
     """
     if missing := sorted(OmegaConf.missing_keys(config)):
-        raise ConfigError(" ".join(_missing_value(key) for key in missing))
+        raise ConfigError(" ".join(missing_value(key) for key in missing))
     _check_kinds(config)
 
 
@@ -161,11 +158,6 @@ def run(job: Job, config: DictConfig) -> Any:
         if (setting := _setting_of(error.filename, config)) is None:
             raise
         raise StorageError(f"{_unusable(error)}; see {setting}") from error
-
-
-def leaves_out_a_group(error: Exception) -> bool:
-    """Return whether a ValueError of Hydra was caused by `GROUP=null`; its text does not say so."""
-    return "Config group override" in str(error)
 
 
 def _unusable(error: OSError) -> str:
@@ -200,40 +192,6 @@ def resolved(config: DictConfig) -> dict[str, Any]:
 def arguments(config: DictConfig, *others: str) -> dict[str, Any]:
     """Return the settings of one group as arguments, without `name` and `others`."""
     return {key: value for key, value in resolved(config).items() if key not in ("name", *others)}
-
-
-def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings as `group.key: value`, named as on the command line."""
-    leaves: dict[str, Any] = {}
-    for key, value in config.items():
-        name = f"{prefix}{key}"
-        leaves |= flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
-    return leaves
-
-
-def explain(error: Exception) -> str:
-    """Return a sentence on a config that Hydra refused, with the nearest known name."""
-    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-    text = str(error).strip()
-    if match := re.search(r"Could not find '([\w/@.]+)/([^'/]+)'", text):
-        group, given = match.groups()
-        root = folder() / group
-        paths = (path.relative_to(root).with_suffix("") for path in root.rglob("[!_]*.yaml"))
-        known = sorted(path.as_posix() for path in paths)
-        return (
-            f"{group}={given} does not exist.{_nearest(given, known)} {group} is one of: {', '.join(known)}."
-        )
-    if match := re.search(r"Could not override '([^']+)'", text) or re.search(
-        r"Key '([^']+)' is not in struct", text
-    ):
-        given, known = match[1], _settings()
-        if given in known:
-            return f"'{given}' is not a setting of the chosen configs. `--cfg job` prints all settings."
-        return f"'{given}' is not a setting.{_nearest(given, known)} `--cfg job` prints all settings."
-    if isinstance(cause, MissingMandatoryValue) or "Missing mandatory value" in text:
-        return _missing_value(str(getattr(cause, "full_key", "") or text.rsplit(maxsplit=1)[-1]))
-    first, *rest = [line.strip() for line in text.splitlines() if line.strip()]
-    return " ".join([first, *(line for line in rest if "HYDRA_FULL_ERROR" not in line)])
 
 
 def _disk_is_full(error: BaseException | None) -> bool:
@@ -331,27 +289,3 @@ def _left_over(config: DictConfig, name: str) -> str:
     return (
         f"{where}.{name} is not a setting of{chosen or ' the chosen one'}. Leave it out with ~{where}.{name}."
     )
-
-
-def _missing_value(key: str) -> str:
-    return f"{key} must be given, such as {key}=VALUE."
-
-
-def _nearest(given: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
-    return f" Did you mean '{near[0]}'?" if near else ""
-
-
-def _settings() -> list[str]:
-    """Return the names of all groups and settings, for suggestions; slow, so only called after an error."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, if libyaml is installed
-    names = [path.relative_to(folder()).as_posix() for path in folder().rglob("*") if path.is_dir()]
-    for path in folder().rglob("*.yaml"):
-        group = path.relative_to(folder()).parent.as_posix().replace("/", ".")
-        if group.split(".")[0] in ("experiment", "debug"):
-            continue
-        content = yaml.load(path.read_text(), loader)
-        if isinstance(content, dict):
-            prefix = "" if group == "." else f"{group}."
-            names += flat({str(key): value for key, value in content.items() if key != "defaults"}, prefix)
-    return names

@@ -18,7 +18,8 @@ from fibrolab.analyses.comparison_sides import (
 )
 from fibrolab.analyses.run_files import record
 from fibrolab.choices import refuse, unknown
-from fibrolab.config import flat, resolved
+from fibrolab.command_line import flat
+from fibrolab.config import resolved
 from fibrolab.errors import ConfigError
 from fibrolab.evaluation import patients
 from fibrolab.evaluation.clinical import markers

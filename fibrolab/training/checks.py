@@ -1,9 +1,11 @@
 """Check the settings of a training run before any data is read."""
 
+import inspect
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 from omegaconf import DictConfig
 
 from fibrolab import keys
@@ -22,6 +24,19 @@ from fibrolab.training import precision, trainer_parts
 
 COUNTS = ("max_epochs", "accumulate_grad_batches", "log_every_n_steps")  # settings of the trainer
 TARGETED = ("model", "loss", "data", "split", "sampler")  # groups that may name the user's own classes
+TRAINER = tuple(inspect.signature(L.Trainer.__init__).parameters)[1:]
+OURS = {  # arguments of the Trainer that a setting outside `trainer` decides
+    "callbacks": "use callbacks.NAME._target_=CLASS",
+    "logger": "use loggers=NAME, beside MLflow",
+    "default_root_dir": "use paths.root",
+    "plugins": "precision and checkpoints have settings of their own",
+    "enable_model_summary": "the number of parameters is in the report",
+    "enable_progress_bar": "there is one on a terminal",
+    "num_sanity_val_steps": "settings and files are checked before",
+    "use_distributed_sampler": "the samplers of `sampler` split the samples among processes themselves",
+    "reload_dataloaders_every_n_epochs": "the loaders draw each epoch anew",
+    "enable_checkpointing": "the best and the last epoch are kept",
+}
 DETERMINISTIC = (True, False, "warn")
 
 
@@ -38,6 +53,10 @@ def check(config: DictConfig) -> None:
         for name in COUNTS
         if not _is_count(trainer[name], least=1)
     ]
+    if strange := [name for name in trainer if name not in TRAINER]:
+        faults += [unknown("trainer", name, TRAINER) for name in strange]
+    if taken := [name for name in trainer if name in OURS]:
+        faults += [f"trainer.{name} is set by fibrolab: {OURS[name]}." for name in taken]
     clip = trainer["gradient_clip_val"]
     if clip is not None and (isinstance(clip, bool) or not (isinstance(clip, int | float) and clip > 0)):
         faults.append(f"trainer.gradient_clip_val={clip} is not a norm: give a number above 0, or null.")

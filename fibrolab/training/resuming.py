@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from fibrolab import keys
-from fibrolab.config import flat
+from fibrolab.command_line import flat
 from fibrolab.errors import ConfigError, SplitError, listing
 from fibrolab.modules.base import Classifier
 from fibrolab.runs.checkpoint import KEY, SPLIT, UNREADABLE, split_digest

@@ -1,15 +1,21 @@
 """Values of the command line that Hydra's grammar refuses or misreads."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from compose import composed
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import ConfigCompositionException
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fibrolab.command_line import quote, quoted
+from fibrolab.command_line import SYNONYMS, _settings, explain, quote, quoted
+from fibrolab.config import folder
+from fibrolab.errors import ConfigError
+from fibrolab.training import checks
 
 NAMES = [
     "a b",
@@ -51,7 +57,7 @@ def test_a_value_in_quotes_is_read_as_it_was_typed(value: str) -> None:
     [
         "model=single,hybrid", "seed=range(0,3)", "runs=[a1,b2]", "runs={a: [x, y], b: [z]}", "name='a b'",
         "+a.b=null", "~callbacks.early_stopping", "--multirun", "--config-dir=/a b", "name=${model.name}",
-        "data.root=", "lr=1e-3",
+        "data.root=", "lr=1e-3", "+trainer.profiler=simple", "trainer=auto",
     ],
 )  # fmt: skip
 def test_words_that_the_grammar_reads_stay_as_they_are(word: str) -> None:
@@ -67,3 +73,49 @@ def test_a_command_takes_a_folder_of_any_name(tmp_path: Path) -> None:
     )
     assert ended.returncode == 0, ended.stderr
     assert str(root) in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ("lr", "'optimizer.lr'"),
+        ("epochs", "trainer.max_epochs"),
+        ("trainer.epochs", "trainer.max_epochs"),
+        ("ckpt_path", "resume=PATH, or the command evaluate"),
+        ("logger", "loggers"),
+        ("tags", "name, which MLflow shows"),
+        ("backbone", "backbone@model.branches.image=NAME"),
+        ("precision", "'trainer.precision'"),
+        ("patience", "'scheduler.patience' or 'callbacks.early_stopping.patience'"),
+        ("modl", "'model'"),
+        ("optimizer.lrr", "'optimizer.lr'"),
+    ],
+)
+def test_a_word_of_another_tool_is_refused_with_the_setting_that_was_meant(given: str, hint: str) -> None:
+    error = ConfigCompositionException(f"Could not override '{given}'.")
+    assert f"'{given}' is not a setting. Did you mean {hint}?" in explain(error, folder())
+
+
+@pytest.mark.parametrize("given", ["zzz", "colour", "x.y.z", "verbosity", "hidden_act"])
+def test_a_word_that_is_near_to_none_is_refused_without_a_suggestion(given: str) -> None:
+    error = ConfigCompositionException(f"Could not override '{given}'.")
+    assert explain(error, folder()) == f"'{given}' is not a setting. `--cfg job` prints all settings."
+
+
+def test_every_suggested_word_is_a_setting_or_a_group() -> None:
+    known = {*_settings(folder()), "loggers", "model"}
+    for hint in SYNONYMS.values():
+        for word in re.findall(r"[\w.@]+(?==)", hint) or [hint.partition(",")[0]]:
+            assert word.partition("@")[0] in known or "branches.image" in word
+
+
+def test_an_argument_of_the_trainer_needs_no_plus_and_one_that_is_none_is_refused() -> None:
+    words = quoted(
+        ["trainer.strategy=auto", "trainer.max_epochs=2", "trainer.max_epoch=3", "trainer.logger=x"]
+    )
+    config = composed(*words)
+    assert (config.trainer.strategy, config.trainer.max_epochs) == ("auto", 2)
+    with pytest.raises(ConfigError) as refused:
+        checks.check(config)
+    assert "trainer: there is no 'max_epoch'. Did you mean max_epochs" in str(refused.value)
+    assert "trainer.logger is set by fibrolab: use loggers=NAME" in str(refused.value)

@@ -21,7 +21,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError
 
 from fibrolab import __main__, train
-from fibrolab.config import INTERRUPTED, VERSION_BASE, _check_kinds, flat, folder, run
+from fibrolab.command_line import flat
+from fibrolab.config import INTERRUPTED, VERSION_BASE, _check_kinds, folder, run
 from fibrolab.errors import StorageError
 
 ROOT = Path(__file__).parents[2]
