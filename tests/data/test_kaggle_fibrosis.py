@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from fibrolab import keys
-from fibrolab.data.sources.kaggle_fibrosis import STAGES, load
+from fibrolab.data.sources.kaggle_fibrosis import HANDLE, STAGES, load
 from fibrolab.errors import ConfigError, DataError, FibrolabError, StorageError
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "data" / "kaggle_fibrosis" / "materialise.py"
@@ -108,6 +108,43 @@ def test_all_faults_of_the_tree_are_reported_at_once(tree: Path) -> None:
 def test_a_missing_stage_is_reported(tree: Path) -> None:
     shutil.rmtree(tree / "F2")
     assert "there is no folder F2/" in fault(tree)
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that holds both of the usual places; there is nothing in them."""
+    monkeypatch.setenv("FIBROLAB_DATA", str(tmp_path / "own"))
+    monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def test_without_a_root_the_usual_places_are_searched(
+    elsewhere: Path, kaggle_tree: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    versions = elsewhere / "cache" / "datasets" / HANDLE / "versions"
+    for number in (2, 10, 11):
+        shutil.copytree(kaggle_tree, versions / str(number) / "Dataset")
+    for number in (2, 10):  # the download of 11 was interrupted
+        (versions.parent / f"{number}.complete").touch()
+    caplog.set_level("INFO")
+    assert load().root == versions / "10" / "Dataset"
+    assert f"The images are taken from {versions / '10'}." in caplog.text
+    shutil.copytree(kaggle_tree, elsewhere / "own" / "kaggle_fibrosis")
+    assert load().root == elsewhere / "own" / "kaggle_fibrosis"
+
+
+def test_without_a_root_and_images_the_ways_to_them_are_named(elsewhere: Path) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load()
+    for way in ("F0, F1, F2, F3, F4", "data.root=DIR", HANDLE, "data.download=true", "data=phantom"):
+        assert way in str(refused.value)
+
+
+def test_without_a_root_the_set_is_fetched_into_the_cache(
+    elsewhere: Path, kaggle: Kaggle, kaggle_tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kagglehub.dataset_download", lambda _: str(kaggle_tree))
+    assert load(download=True).root == kaggle_tree
 
 
 @pytest.mark.usefixtures("kaggle")

@@ -79,7 +79,7 @@ def test_a_study_is_planned_as_a_table() -> None:
     [
         (api.train, ["modl=hybrid"], "'modl' is not a setting. Did you mean 'model'"),
         (api.train, ["model=hybird"], "Did you mean 'hybrid'"),
-        (api.train, ["data=kaggle_fibrosis"], "data.root must be given"),
+        (api.train, ["data=folder"], "data.root must be given"),
         (api.train, ["seed=abc"], "seed=abc is not a number"),
         (api.train, ["loss=null"], "GROUP=null leaves out"),
         (api.train, ["-m", "seed=0,1"], "-m is a flag of the command line"),

@@ -116,7 +116,7 @@ def test_a_misspelt_command_or_setting_ends_a_process_with_a_sentence() -> None:
             "multimodal, single, video.",
         ),
         (["experiment=paper1/hybrd"], "experiment/paper1=hybrd does not exist. Did you mean 'hybrid'?"),
-        (["data=kaggle_fibrosis"], "data.root must be given, such as data.root=VALUE."),
+        (["data=folder"], "data.root must be given, such as data.root=VALUE."),
         (["data.on_unreadable=skip"], "'data.on_unreadable' is not a setting of the chosen configs."),
         (["seed=abc"], "seed=abc is not a number, such as 0."),
         (["seed=-1"], "seed=-1 is not a whole number from 0."),

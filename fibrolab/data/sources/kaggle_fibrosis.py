@@ -7,7 +7,8 @@ Folder tree (as downloaded):
 
 Source: "Liver Histopathology (Fibrosis) Ultrasound Images" on Kaggle, as cited by iLIVER 5(1), 100225, 2026:
 kaggle.com/datasets/vibhingupta028/liver-histopathology-fibrosis-ultrasound-images (see there for its
-licence). `data.download=true` downloads it from that address into `data.root`.
+licence). `data.download=true` downloads it from that address into `data.root`. Without a root it is looked
+for in `$FIBROLAB_DATA/kaggle_fibrosis` and in the cache of kagglehub.
 
 1,536 of the 6,323 files are distinct; the others are byte-identical copies, up to 18 of one image. All copies
 of an image have the same stage. The stages come from two sources: 640 x 480 grey JPEG (all of F0, part of F1
@@ -18,8 +19,12 @@ that must stay in one partition is the CT volume where a file name states it, wh
 with the cluster of an image's copies and near copies, which is found when the pixels are read.
 """
 
+import logging
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 from fibrolab import keys
@@ -37,14 +42,16 @@ _REFUSALS = {
     404: "there is no such data set (any more)",
 }
 _DEPTH = 3  # most folder levels between the root and the stage folders
+_log = logging.getLogger(__name__)
 
 
-def load(*, root: str | Path, download: bool = False, handle: str = HANDLE) -> Manifest:
+def load(*, root: str | Path | None = None, download: bool = False, handle: str = HANDLE) -> Manifest:
     """Read the tree F0..F4.
 
     Args:
-        root: Folder that holds the stage folders, directly or up to three folders deeper.
-        download: Download the data set into `root` if it is not there yet.
+        root: Folder that holds the stage folders, directly or up to three folders deeper. None: the first of
+            `$FIBROLAB_DATA/kaggle_fibrosis` and the cache of kagglehub that holds them.
+        download: Download the data set into `root`, or else into the cache of kagglehub, if it is not there.
         handle: The data set's address on Kaggle, OWNER/NAME.
 
     Raises:
@@ -53,7 +60,7 @@ def load(*, root: str | Path, download: bool = False, handle: str = HANDLE) -> M
         DataError: No such folder, or not all stage folders with images in each.
         StorageError: The download cannot be written.
     """
-    top = Path(root).expanduser().absolute()
+    top = _known_place(download, handle) if root is None else Path(root).expanduser().absolute()
     folder = _stage_folder(top)
     if folder is None and download:
         _fetch(top, handle)
@@ -68,6 +75,42 @@ def load(*, root: str | Path, download: bool = False, handle: str = HANDLE) -> M
     matches = [_VOLUME.match(name.rsplit("/", 1)[-1]) for name in names]
     groups = [f"ct{match[1]}" if match else name for match, name in zip(matches, names, strict=True)]
     return Manifest(table.assign(**{keys.GROUP_ID: groups}), classes, "kaggle_fibrosis", folder or top)
+
+
+def _known_place(download: bool, handle: str) -> Path:
+    """Find the data set where it is usually kept, or download it into the cache of kagglehub."""
+    place = next(filter(_stage_folder, _usual_places(handle)), None)
+    if place is None and download:
+        _check_request(handle)
+        try:
+            place = _download(None, handle)
+        except OSError as error:
+            raise StorageError(
+                f"The download cannot be written to the cache of kagglehub ({error})."
+            ) from error
+    if place is None:
+        raise ConfigError(
+            "data=kaggle_fibrosis found no images. Give their folder, which holds the stage folders "
+            f"{', '.join(STAGES)}: data.root=DIR (or put it at $FIBROLAB_DATA/kaggle_fibrosis). The data set "
+            f"is at kaggle.com/datasets/{handle}; data.download=true fetches it with your Kaggle token. To "
+            "try everything without it: data=phantom."
+        )
+    _log.info("The images are taken from %s.", place)
+    return place
+
+
+def _usual_places(handle: str) -> Iterator[Path]:
+    """Yield the folders in which the data set is looked for; of the cache only complete downloads."""
+    if own := os.environ.get("FIBROLAB_DATA"):
+        yield Path(own).expanduser().absolute() / "kaggle_fibrosis"
+    cache = Path(os.environ.get("KAGGLEHUB_CACHE") or Path.home() / ".cache" / "kagglehub")
+    versions = [
+        Path(name, "versions", marker.stem)
+        for name in [cache / "datasets" / handle.partition("/versions/")[0]]
+        for marker in name.glob("*.complete")
+        if marker.stem.isdigit()
+    ]
+    yield from sorted(versions, key=lambda version: int(version.name), reverse=True)
 
 
 def _stage_folder(top: Path) -> Path | None:
@@ -96,9 +139,7 @@ def _holds_stages(folder: Path) -> bool:
 
 def _fetch(root: Path, handle: str) -> None:
     """Download the data set to a temporary folder, then move it, so that `root` is always complete."""
-    if not _ADDRESS.fullmatch(handle):
-        raise ConfigError(f"data.handle={handle} is not an address of a Kaggle data set: OWNER/NAME.")
-    _check_credentials()
+    _check_request(handle)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise ConfigError(
             f"data.download=true, but data.root={root} holds something else; give a new or an empty folder."
@@ -114,7 +155,10 @@ def _fetch(root: Path, handle: str) -> None:
         raise StorageError(f"The download cannot be written to {root} ({error}).") from error
 
 
-def _check_credentials() -> None:
+def _check_request(handle: str) -> None:
+    """Refuse a download without an address, without kagglehub or without a token."""
+    if not _ADDRESS.fullmatch(handle):
+        raise ConfigError(f"data.handle={handle} is not an address of a Kaggle data set: OWNER/NAME.")
     by_hand = f"or download it from kaggle.com/datasets/{HANDLE} and give its folder as data.root."
     try:
         from kagglehub.config import get_kaggle_credentials
@@ -134,13 +178,15 @@ def _check_credentials() -> None:
         )
 
 
-def _download(folder: Path, handle: str) -> None:
+def _download(folder: Path | None, handle: str) -> Path:
+    """Download into a folder, or into the cache of kagglehub; return where the files are."""
     import kagglehub
     import requests
     from kagglehub.exceptions import DataCorruptionError
 
+    place: dict[str, Any] = {"output_dir": str(folder), "force_download": True} if folder else {}
     try:
-        placed = kagglehub.dataset_download(handle, output_dir=str(folder), force_download=True)
+        placed = Path(kagglehub.dataset_download(handle, **place))
     except requests.HTTPError as error:
         status = 0 if error.response is None else error.response.status_code
         reason = _REFUSALS.get(status, "try again later")
@@ -157,5 +203,6 @@ def _download(folder: Path, handle: str) -> None:
         raise DataError(
             f"The download from Kaggle for data.handle={handle} is damaged ({error}); try again."
         ) from None
-    if Path(placed) != folder:  # notebooks of Kaggle and Colab attach data sets instead of downloading them
+    if folder and placed != folder:  # notebooks of Kaggle and Colab attach data sets instead
         raise ConfigError(f"This notebook has the data set attached already: give data.root={placed}.")
+    return placed
