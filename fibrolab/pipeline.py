@@ -46,7 +46,8 @@ def train(config: DictConfig) -> Trained:
     settings = resolved(config)
     started, clock = datetime.now(UTC), time.monotonic()
     tags = {"model": config.model.name, "data": config.data.name, "split": config.split.name}
-    with track(**settings["tracking"], name=config.name, tags=tags, sweep=sweeps.folder()) as tracked:
+    sweep = {"sweep": sweeps.folder(), "sweep_name": sweeps.sweep_name(base)}
+    with track(**settings["tracking"], name=config.name, tags=tags, **sweep) as tracked:
         known = environment.describe() | {"started": started.isoformat(timespec="seconds")}
         record(tracked, config, settings, known)
         checks.check(config)
@@ -57,7 +58,7 @@ def train(config: DictConfig) -> Trained:
         write_data(tracked.folder, data)
         found = auditing.audited(config, data, tracked.folder)
         tracked.tag({"audit": found["verdict"]})
-        auditing.announce(tracked.folder, found)
+        auditing.announce(run, found)
         auditing.enforce(found, config.audit.strict)
         module = fitting.build_module(with_weights_of_runs(config, data), data)
         datamodule = fitting.build_datamodule(config, data, module)
@@ -75,7 +76,7 @@ def train(config: DictConfig) -> Trained:
         fitted = fitting.fit(config, module, datamodule, data, tracked)
         known |= {"device": fitted.device, "seconds": round(time.monotonic() - clock, 1)}
         save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
-        conclude(tracked, config, datamodule.test_images, datamodule.training_images())
+        evaluated = conclude(tracked, config, datamodule.test_images, datamodule.training_images())
         arms = sweeps.record_end(base, tracked.id)
-        announce(tracked.folder, tracked.id, config.tracking.uri, arms)
+        announce(evaluated, tracked.id, config.tracking.uri, arms)
     return Trained(tracked.id, fitted.best)

@@ -42,6 +42,13 @@ def run_name(name: str) -> str:
     return " ".join([name, *(label for label in _distinguishing_settings().values() if label not in name)])
 
 
+def sweep_name(name: str) -> str:
+    """Return a sweep's name from the settings that it varies: `single-phantom: seed`, `sweep: model, lr`."""
+    varied = [setting.partition("@")[0].rpartition(".")[2] for setting in _distinguishing_settings()]
+    base = "sweep" if {"model", "data"} & set(varied) else name  # which hold the name of one job's
+    return f"{base}: {', '.join(varied)}" if varied else name
+
+
 def arm(name: str) -> str:
     """Return the job's arm in a comparison: its distinguishing settings except seed and fold, or `name`."""
     own = " ".join(label for setting, label in _distinguishing_settings().items() if setting not in REPEATED)

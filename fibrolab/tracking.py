@@ -33,7 +33,8 @@ logger = logging.getLogger(__name__)
 logging.getLogger("mlflow").setLevel(logging.WARNING)  # hides messages on tables and migrations
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # `_telling` reports these errors
 Status = Literal["FINISHED", "FAILED", "KILLED"]
-PARENT, SOURCE = "mlflow.parentRunId", "mlflow.source.name"
+PARENT, SOURCE, NOTE = "mlflow.parentRunId", "mlflow.source.name", "mlflow.note.content"
+LONGEST_NOTE = 8000  # characters that every store of MLflow takes
 PROCESS, SWEEP = "fibrolab.process", "fibrolab.sweep"
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # makes the UI open on training runs
 PAUSE = 1.0  # [s], shortest time between two writes of curves
@@ -127,6 +128,10 @@ class TrackedRun:
         """Set tags of the run."""
         self._log("tags", [RunTag(name, str(value)) for name, value in values.items()])
 
+    def describe(self, text: str) -> None:
+        """Set the description that MLflow shows above the run, as Markdown."""
+        self.tag({NOTE: text[:LONGEST_NOTE]})
+
     def _log(self, kind: str, entries: Sequence[Any]) -> None:
         with _telling(self._client.tracking_uri):
             for start in range(0, len(entries), _BATCH):
@@ -174,6 +179,7 @@ def track(
     name: str,
     tags: Mapping[str, Any],
     sweep: Path | None = None,
+    sweep_name: str = "",
 ) -> Iterator[TrackedRun]:
     """Open a run; it ends FINISHED, FAILED on an error, or KILLED on Ctrl-C and SIGTERM.
 
@@ -184,6 +190,7 @@ def track(
         name: Name of the run.
         tags: Tags of the run.
         sweep: Folder of the sweep that the run belongs to; its runs have a common parent run.
+        sweep_name: Name of that parent run.
 
     Raises:
         StorageError: The database cannot be opened or written.
@@ -192,7 +199,7 @@ def track(
     with _telling(uri):
         client, experiment_id = _open(uri, experiment, artifacts)
         _mark_killed(client, experiment_id)
-        parent = _parent(client, experiment_id, sweep, owner) if sweep else None
+        parent = _parent(client, experiment_id, sweep, sweep_name, owner) if sweep else None
         words = _words(owner | ({PARENT: parent} if parent else {}))
         run = TrackedRun(client, client.create_run(experiment_id, run_name=name, tags=words))
         run.folder.mkdir(parents=True, exist_ok=True)
@@ -276,14 +283,14 @@ def _create_database(place: Path) -> None:
     new.replace(place)
 
 
-def _parent(client: MlflowClient, experiment_id: str, sweep: Path, owner: dict[str, Any]) -> str:
+def _parent(client: MlflowClient, experiment_id: str, sweep: Path, name: str, owner: dict[str, Any]) -> str:
     """Return the parent run of a sweep's jobs; the first job creates it."""
     sweep.mkdir(parents=True, exist_ok=True)
     note = sweep / "parent_run_id"
     with FileLock(note.with_suffix(".lock")):
         if not note.exists():
             tags = _words(owner | {SWEEP: sweep.name})
-            run = client.create_run(experiment_id, run_name=sweep.name, tags=tags)
+            run = client.create_run(experiment_id, run_name=name or sweep.name, tags=tags)
             note.write_text(run.info.run_id)
         parent = note.read_text()
     client.update_run(parent, status="RUNNING")

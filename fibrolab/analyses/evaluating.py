@@ -11,9 +11,9 @@ from omegaconf import DictConfig
 from fibrolab import keys, sweeps
 from fibrolab.analyses import evaluation_tables
 from fibrolab.config import resolved
-from fibrolab.reporting import numbers, run_outputs
+from fibrolab.reporting import numbers, run_outputs, run_summary
 from fibrolab.runs import trained_run
-from fibrolab.runs.trained_run import TrainedRun
+from fibrolab.runs.trained_run import Run, TrainedRun
 from fibrolab.tracking import TrackedRun, reopen
 
 
@@ -25,8 +25,7 @@ def evaluate(config: DictConfig) -> str:
     """
     with reopen(config.tracking.uri, config.run) as tracked:
         TrainedRun(tracked.folder, tracked.id).refuse_other_format()
-        conclude(tracked, config)
-        announce(tracked.folder, tracked.id, config.tracking.uri)
+        announce(conclude(tracked, config), tracked.id, config.tracking.uri)
     return tracked.id
 
 
@@ -35,8 +34,8 @@ def conclude(
     config: DictConfig,
     test_images: Callable[[Sequence[str]], Mapping[str, np.ndarray]] | None = None,
     training: tuple[Sequence[np.ndarray], np.ndarray] | None = None,
-) -> None:
-    """Score, draw, report and track a run from the files that it has written so far.
+) -> Run:
+    """Score, draw, report and track a run from the files that it has written so far, and return it.
 
     Args:
         tracked: The run.
@@ -48,27 +47,29 @@ def conclude(
     if test_images:
         run_outputs.draw_mistakes(tracked.folder, test_images)
     run_outputs.write(tracked.folder, *(training or ()))
-    if (best := tracked.folder / keys.CHECKPOINTS / keys.BEST).is_file():
+    if (path := tracked.folder / keys.CHECKPOINTS / keys.BEST).is_file():
         from fibrolab.runs import checkpoint  # late: it loads torch, which a run without a network spares
 
-        run = TrainedRun(tracked.folder, tracked.id)
-        checkpoint.complete(best, run.table("endpoints"), run.table("calibration"))
-    tracked.log_metrics(evaluation_tables.tracked_metrics(scores))
+        evaluated = TrainedRun(tracked.folder, tracked.id)
+        checkpoint.complete(path, evaluated.table("endpoints"), evaluated.table("calibration"))
+    run = trained_run.read(tracked.folder)
+    tracked.log_metrics(evaluation_tables.tracked_metrics(scores) | evaluation_tables.best_epoch_metrics(run))
+    tracked.describe(run_summary.markdown(run))
     tracked.tag({"bootstrap": f"{config.bootstrap.resamples} resamples, level {config.bootstrap.level}"})
+    return run
 
 
-def announce(folder: Path, run_id: str, uri: str, arms: Mapping[str, Sequence[str]] | None = None) -> None:
+def announce(run: Run, run_id: str, uri: str, arms: Mapping[str, Sequence[str]] | None = None) -> None:
     """Print the headline tables of an evaluated run, its report, and the command that compares it.
 
     Args:
-        folder: Folder of the run.
+        run: The run, as `conclude` returns it.
         run_id: Id of the run.
         uri: Tracking database or server.
         arms: Ids of the finished runs of its sweep, by arm.
     """
     from rich.console import Console
 
-    run = trained_run.read(folder)
     assert run.metrics is not None, "evaluated before it is announced"
     level = float(run.setting("bootstrap.level", 0.95))
     console = Console(soft_wrap=True)
@@ -78,8 +79,8 @@ def announce(folder: Path, run_id: str, uri: str, arms: Mapping[str, Sequence[st
     # By its path, so that it is found where the environment is not activated.
     mlflow = os.path.relpath(Path(sys.executable).with_name("mlflow"))
     for line in (
-        f"audit    {run.audit['verdict']}, {folder / keys.AUDIT_PAGE}",
-        f"report   {folder / keys.REPORT_FILE}",
+        f"audit    {run.audit['verdict']}, {run.folder / keys.AUDIT_PAGE}",
+        f"report   {run.folder / keys.REPORT_FILE}",
         f"run      {run_id}",
         f"compare  {sweeps.comparison_command(arms or {'': [run_id]})}",
         f"mlflow   {mlflow} ui --backend-store-uri {uri}",

@@ -13,12 +13,11 @@ from fibrolab import keys
 from fibrolab.evaluation import baselines, endpoints, patients, score
 from fibrolab.evaluation.clinical import cohort, comparators, subgroups
 from fibrolab.evaluation.comparison import published_results
-from fibrolab.evaluation.measures import catalogue, mistakes, operating_points, thresholds
+from fibrolab.evaluation.measures import catalogue, mistakes, operating_points
 from fibrolab.evaluation.probabilities import calibration, conformal
-from fibrolab.runs.trained_run import NEEDED, TrainedRun
+from fibrolab.runs.trained_run import NEEDED, Run, TrainedRun
 from fibrolab.storage import as_csv, put_all
 
-TRACKED, TRACKED_RULE = ("sensitivity", "specificity"), thresholds.YOUDEN  # of end points, in MLflow
 POOLED = {"mean": patients.PATIENTS_FILE, "max": "patients_max.csv", "vote": "patients_vote.csv"}
 
 
@@ -133,31 +132,34 @@ def _majority(run: TrainedRun, end_points: Mapping[str, int], by_patient: bool =
 
 
 def tracked_metrics(scores: Scores) -> dict[str, float]:
-    """Return the metrics that MLflow tracks: `test/NAME` and `test/patient_NAME`.
+    """Return the metrics that MLflow tracks: `test/NAME`, `test/patient_NAME`.
 
-    Headline metrics and every AUC also have `_low`, `_high` and `_baseline`. Each end point also has
-    `test/sensitivity_ge_F2_youden` and the specificity, with `_low` and `_high`, at the threshold chosen on
-    validation.
+    These are the headline metrics and the AUC of each end point, since MLflow draws a chart of every metric.
+    All others, with intervals and baselines, are in the tables of the run.
     """
-    flat = _flat_points(scores.points)
-    areas = ["auc", *(f"auc_{name}" for name in scores.points["endpoint"].unique())]
-    for prefix, metrics in (("test/", scores.samples), ("test/patient_", scores.patients)):
-        if metrics is None:
-            continue
-        flat |= {f"{prefix}{name}": value for name, value in metrics["value"].items()}
-        for name in (*catalogue.headline(), *areas):
-            if name in metrics.index:
-                for bound in ("low", "high", "baseline"):
-                    flat[f"{prefix}{name}_{bound}"] = metrics[bound][name]
-    return {name: float(value) for name, value in flat.items() if not math.isnan(value)}
+    names = (*catalogue.headline(), *"auc", *(f"auc_{name}" for name in scores.points["endpoint"].unique()))
+    return {
+        f"{prefix}{name}": float(metrics["value"][name])
+        for prefix, metrics in (("test/", scores.samples), ("test/patient_", scores.patients))
+        if metrics is not None
+        for name in names
+        if name in metrics.index and not math.isnan(metrics["value"][name])
+    }
 
 
-def _flat_points(points: pd.DataFrame) -> dict[str, float]:
-    """Return sensitivity and specificity of each end point at the threshold of the tracked rule."""
-    flat: dict[str, float] = {}
-    for row in points[points["rule"] == TRACKED_RULE].to_dict("records"):
-        if row["metric"] in TRACKED:
-            prefix = "test/" if row["level"] == patients.SAMPLE else "test/patient_"
-            name = f"{prefix}{row['metric']}_{row['endpoint']}_{TRACKED_RULE}"
-            flat |= {name: row["value"], f"{name}_low": row["low"], f"{name}_high": row["high"]}
-    return flat
+def best_epoch_metrics(run: Run) -> dict[str, float]:
+    """Return the validation metrics of the epoch whose weights were kept, as `best/NAME`.
+
+    MLflow's list of runs shows the last epoch's value of a curve, which is another one. Empty for a run
+    without learning curves.
+    """
+    history, monitor, mode = run.history, run.setting("monitor"), run.setting("mode")
+    if history is None or monitor not in history or history[monitor].isna().all():
+        return {}
+    values = history[monitor]
+    row = history.loc[values.idxmin() if mode == "min" else values.idxmax()]
+    return {
+        f"best/{name.removeprefix('val/')}": float(value)
+        for name, value in row.items()
+        if str(name).startswith("val/") and not math.isnan(value)
+    }

@@ -58,14 +58,14 @@ def run(config: DictConfig) -> str:
         _write_data(tracked.folder, before, data)
         found = _audited(settings, data, before, tracked.folder)
         tracked.tag({"audit": found["verdict"]})
-        auditing.announce(tracked.folder, found)
+        auditing.announce(run, found)
         datamodule = fitting.build_datamodule(settings, data, module)
         device = fitting.predict(settings, module, datamodule, data, tracked)
         _add_validation(tracked.folder, before)
         known |= {"device": device, "seconds": round(time.monotonic() - clock, 1)}
         save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
-        conclude(tracked, config, datamodule.test_images)
-        announce(tracked.folder, tracked.id, config.tracking.uri)
+        evaluated = conclude(tracked, config, datamodule.test_images)
+        announce(evaluated, tracked.id, config.tracking.uri)
     return tracked.id
 
 

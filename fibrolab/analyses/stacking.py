@@ -69,9 +69,9 @@ def run(config: DictConfig) -> str:
         save_json(description | {"alone": alone}, tracked.folder / STACK_FILE)
         known |= {"seconds": round(time.monotonic() - clock, 1)}
         save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
-        conclude(tracked, config)
+        evaluated = conclude(tracked, config)
         tracked.log_metrics(_flat(alone))
-        announce(tracked.folder, tracked.id, config.tracking.uri)
+        announce(evaluated, tracked.id, config.tracking.uri)
         for name, numbers in alone.items():
             metrics = ", ".join(
                 f"{metric} {numbers[metric]:.3f} [{numbers[f'{metric}_low']:.3f}, "

@@ -7,6 +7,7 @@ from fake_record import make
 
 from fibrolab import keys
 from fibrolab.analyses import evaluating, evaluation_tables
+from fibrolab.runs import trained_run
 
 
 def test_a_folder_whose_name_looks_like_markup_is_printed_unchanged(
@@ -14,5 +15,5 @@ def test_a_folder_whose_name_looks_like_markup_is_printed_unchanged(
 ) -> None:
     run = make(tmp_path / "data[/b]")
     evaluation_tables.write(run, resamples=20)
-    evaluating.announce(run, "0123", "sqlite:///mlflow.db")
+    evaluating.announce(trained_run.read(run), "0123", "sqlite:///mlflow.db")
     assert str(run / keys.REPORT_FILE) in capsys.readouterr().out

@@ -9,8 +9,8 @@ from fibrolab import keys
 from fibrolab.analyses import evaluation_tables
 from fibrolab.errors import ConfigError, DataError, StorageError
 from fibrolab.evaluation import patients, predictions
-from fibrolab.evaluation.measures import operating_points
-from fibrolab.runs.trained_run import NEEDED, TrainedRun
+from fibrolab.evaluation.measures import catalogue
+from fibrolab.runs.trained_run import NEEDED, Run, TrainedRun
 
 
 @pytest.fixture
@@ -125,33 +125,29 @@ def test_a_full_disk_leaves_the_tables_of_the_previous_evaluation(run, monkeypat
     assert contents(run) == before
 
 
-def test_sensitivity_and_specificity_at_thresholds_of_validation_are_tracked_with_intervals(run):
-    flat = evaluation_tables.tracked_metrics(evaluation_tables.write(run, resamples=20))
-    table = operating_points.table(
-        predictions.read(run / keys.PREDICTIONS_FILE), ("F0", "F1", "F2", "F3", "F4"), {"ge_F2": 2}, 20
+def test_mlflow_gets_headline_metrics_and_areas_of_end_points_alone(run):
+    scores = evaluation_tables.write(run, resamples=20)
+    flat = evaluation_tables.tracked_metrics(scores)
+    names = [*catalogue.headline(), "auc_ge_F2", "auc_ge_F4"]
+    assert set(flat) == {f"test/{prefix}{name}" for name in names for prefix in ("", "patient_")}
+    assert flat["test/auc_ge_F2"] == scores.samples["value"]["auc_ge_F2"]
+    assert flat["test/patient_qwk"] == scores.patients["value"]["qwk"]
+
+
+@pytest.mark.parametrize(("monitor", "mode", "best"), [("val/loss", "min", 1), ("val/qwk", "max", 2)])
+def test_the_metrics_of_the_best_epoch_are_those_of_the_kept_weights(run, monitor, mode, best):
+    history = pd.DataFrame(
+        {
+            "epoch": [0, 1, 2],
+            "train/loss": [3.0, 2, 1],
+            "val/loss": [0.9, 0.5, 0.7],
+            "val/qwk": [0.1, 0.2, 0.3],
+        }
     )
-    for level, prefix in ((patients.SAMPLE, "test/"), ("patient", "test/patient_")):
-        rows = table[(table["level"] == level) & (table["rule"] == "youden")].set_index("metric")
-        for metric in ("sensitivity", "specificity"):
-            name = f"{prefix}{metric}_ge_F2_youden"
-            found = [flat[name], flat[f"{name}_low"], flat[f"{name}_high"]]
-            assert found == list(rows.loc[metric, ["value", "low", "high"]])
-        area = table[(table["level"] == level) & (table["endpoint"] == "ge_F2")].iloc[0]
-        found = [flat[f"{prefix}auc_ge_F2{end}"] for end in ("", "_low", "_high")]
-        assert found == pytest.approx(list(area[["value", "low", "high"]]))
-    assert {name for name in flat if "ge_F4_youden" in name and "patient" not in name} == {
-        f"test/{metric}_ge_F4_youden{end}"
-        for metric in ("sensitivity", "specificity")
-        for end in ("", "_low", "_high")
-    }
-
-
-def test_without_validation_predictions_no_decision_is_tracked(run):
-    frame = predictions.read(run / keys.PREDICTIONS_FILE)
-    predictions.write(predictions.select(frame, keys.TEST), run / keys.PREDICTIONS_FILE)
-    flat = evaluation_tables.tracked_metrics(evaluation_tables.write(run, resamples=20))
-    assert "test/auc_ge_F2" in flat
-    assert not any("youden" in name for name in flat)
+    opened = Run(run, config={"monitor": monitor, "mode": mode}, history=history)
+    expected = {"best/loss": history["val/loss"][best], "best/qwk": history["val/qwk"][best]}
+    assert evaluation_tables.best_epoch_metrics(opened) == expected
+    assert evaluation_tables.best_epoch_metrics(Run(run, config=opened.config)) == {}
 
 
 def test_a_run_without_test_predictions_is_refused_with_the_partitions_that_it_has(run):

@@ -83,11 +83,14 @@ def test_the_run_in_mlflow_is_complete(trained: tuple) -> None:
     assert not [name for name in run.data.params if "/" in name]  # names that Lightning would log
     assert {
         "test/accuracy",
-        "test/accuracy_low",
-        "test/accuracy_high",
-        "test/accuracy_baseline",
+        "test/macro_auc",
+        "test/auc_ge_F2",
+        "best/loss",
         "val/loss",
     } <= set(run.data.metrics)
+    assert len(run.data.metrics) < 20  # each is a chart
+    assert "**Audit" in run.data.tags["mlflow.note.content"]
+    assert "| Accuracy | " in run.data.tags["mlflow.note.content"]
     assert len(client(root).get_metric_history(run.info.run_id, "train/loss")) == 2
     assert run.data.tags["version.torch"] == torch.__version__.split("+")[0]
     files = {file.path for file in client(root).list_artifacts(run.info.run_id)}
@@ -185,7 +188,7 @@ def test_a_multirun_is_one_parent_run_with_one_run_per_job(tmp_path: Path) -> No
     completed = fibrolab(tmp_path, *words)
     assert completed.stdout.count("report ") == 4
     parent, *jobs = runs(tmp_path)
-    assert parent.info.status == "FINISHED"
+    assert (parent.info.status, parent.info.run_name) == ("FINISHED", "sweep: model, seed")
     assert {job.data.tags["mlflow.parentRunId"] for job in jobs} == {parent.info.run_id}
     chosen = {(job.data.params["model.name"], job.data.params["seed"]) for job in jobs}
     assert chosen == {("single", "0"), ("single", "1"), ("hybrid", "0"), ("hybrid", "1")}

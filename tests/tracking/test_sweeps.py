@@ -45,6 +45,7 @@ def test_a_job_is_named_after_varied_settings_that_its_name_does_not_contain(job
     fixed = ("data=table", "data.path=a.csv", "data.classes=[F0,F1]")  # as Hydra rewrites it
     job(shared + "model=single,hybrid seed=0,1", *fixed, "model=hybrid", "seed=1")
     assert sweeps.run_name("hybrid-table") == "hybrid-table seed=1"
+    assert sweeps.sweep_name("hybrid-table") == "sweep: model, seed"
     assert sweeps.arm("hybrid-table") == "hybrid"
 
 
@@ -52,6 +53,7 @@ def test_labels_use_the_last_part_of_settings_and_the_names_of_choices(job: Job)
     swept = ("backbone@model.branches.image=densenet121", "optimizer.lr=0.01", "+trainer.max_steps=5")
     job("split=kfold split.fold=1", "split=kfold", *swept, "split.fold=1")
     assert sweeps.run_name("single-phantom") == "single-phantom densenet121 lr=0.01 max_steps=5"
+    assert sweeps.sweep_name("single-phantom") == "single-phantom: image, lr, max_steps"
     assert sweeps.arm("single-phantom") == "densenet121-lr-0.01-max_steps-5"
 
 
