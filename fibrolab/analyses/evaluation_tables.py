@@ -137,7 +137,7 @@ def tracked_metrics(scores: Scores) -> dict[str, float]:
     These are the headline metrics and the AUC of each end point, since MLflow draws a chart of every metric.
     All others, with intervals and baselines, are in the tables of the run.
     """
-    names = (*catalogue.headline(), *"auc", *(f"auc_{name}" for name in scores.points["endpoint"].unique()))
+    names = (*catalogue.headline(), "auc", *(f"auc_{name}" for name in scores.points["endpoint"].unique()))
     return {
         f"{prefix}{name}": float(metrics["value"][name])
         for prefix, metrics in (("test/", scores.samples), ("test/patient_", scores.patients))

@@ -53,7 +53,7 @@ def test_labels_use_the_last_part_of_settings_and_the_names_of_choices(job: Job)
     swept = ("backbone@model.branches.image=densenet121", "optimizer.lr=0.01", "+trainer.max_steps=5")
     job("split=kfold split.fold=1", "split=kfold", *swept, "split.fold=1")
     assert sweeps.run_name("single-phantom") == "single-phantom densenet121 lr=0.01 max_steps=5"
-    assert sweeps.sweep_name("single-phantom") == "single-phantom: image, lr, max_steps"
+    assert sweeps.sweep_name("single-phantom") == "single-phantom: backbone, lr, max_steps"
     assert sweeps.arm("single-phantom") == "densenet121-lr-0.01-max_steps-5"
 
 
