@@ -28,6 +28,7 @@ from fibrolab import keys
 from fibrolab.command_line import NO_CHOICE, explain, leaves_out_a_group, quoted
 from fibrolab.config import VERSION_BASE, check, folder
 from fibrolab.config import run as perform
+from fibrolab.credentials import to_environment
 from fibrolab.errors import ConfigError
 from fibrolab.runs import TrainedRun, open_run
 from fibrolab.runs.inline_page import Page
@@ -198,7 +199,7 @@ def _composed(command: str, overrides: tuple[str, ...]) -> Iterator[DictConfig]:
     try:
         try:
             with initialize_config_dir(str(folder()), job_name=command, version_base=VERSION_BASE):
-                config = compose(command, quoted(overrides), return_hydra_config=True)
+                config = compose(command, quoted(to_environment(overrides)), return_hydra_config=True)
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(explain(error, folder())) from error
         except ValueError as error:

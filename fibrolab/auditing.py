@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 from fibrolab import environment, keys
+from fibrolab.credentials import masked
 from fibrolab.data.audit import VERSION, audit
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.data.media import Media
@@ -40,7 +41,7 @@ def run(config: DictConfig) -> str:
     data, folder = load(config, must_split=False, needs=AUDIT), Path(config.folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / keys.CONFIG_FILE).write_text(OmegaConf.to_yaml(config, resolve=True))
+        (folder / keys.CONFIG_FILE).write_text(masked(OmegaConf.to_yaml(config, resolve=True)))
         save_json(environment.describe(), folder / keys.ENVIRONMENT_FILE)
     except OSError as error:
         raise StorageError(

@@ -46,8 +46,8 @@ def train(config: DictConfig) -> Trained:
     settings = resolved(config)
     started, clock = datetime.now(UTC), time.monotonic()
     tags = {"model": config.model.name, "data": config.data.name, "split": config.split.name}
-    sweep = {"sweep": sweeps.folder(), "sweep_name": sweeps.sweep_name(base)}
-    with track(**settings["tracking"], name=config.name, tags=tags, **sweep) as tracked:
+    named = {"name": config.name, "sweep_name": sweeps.sweep_name(base)}
+    with track(**settings["tracking"], **named, tags=tags, sweep=sweeps.folder()) as tracked:
         known = environment.describe() | {"started": started.isoformat(timespec="seconds")}
         record(tracked, config, settings, known)
         checks.check(config)
@@ -58,7 +58,7 @@ def train(config: DictConfig) -> Trained:
         write_data(tracked.folder, data)
         found = auditing.audited(config, data, tracked.folder)
         tracked.tag({"audit": found["verdict"]})
-        auditing.announce(run, found)
+        auditing.announce(tracked.folder, found)
         auditing.enforce(found, config.audit.strict)
         module = fitting.build_module(with_weights_of_runs(config, data), data)
         datamodule = fitting.build_datamodule(config, data, module)

@@ -24,6 +24,7 @@ from mlflow.utils.time import get_current_time_millis
 from sqlalchemy.exc import SQLAlchemyError
 
 from fibrolab import processes
+from fibrolab.credentials import masked
 from fibrolab.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
@@ -166,7 +167,8 @@ def _telling(uri: str) -> Iterator[None]:
     except (OSError, MlflowException, SQLAlchemyError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise StorageError(
-            f"The tracking database {uri} cannot be used ({reason}); see tracking.uri and paths.mlruns."
+            f"The tracking database {masked(uri)} cannot be used ({masked(reason)}); see tracking.uri and "
+            "paths.mlruns."
         ) from error
 
 
@@ -209,7 +211,7 @@ def track(
         status = "FINISHED"
     except Exception as error:
         with _what_came_first():
-            run.tag({"error": f"{type(error).__name__}: {error}"[:5000]})
+            run.tag({"error": masked(f"{type(error).__name__}: {error}")[:5000]})
         raise
     except BaseException:  # Ctrl-C, SIGTERM
         status = "KILLED"
@@ -230,7 +232,7 @@ def _what_came_first() -> Iterator[None]:
     except Exception as error:
         if not failing:
             raise
-        logger.warning("The run's status could not be recorded (%s).", error)
+        logger.warning("The run's status could not be recorded (%s).", masked(str(error)))
 
 
 def _open(uri: str, experiment: str, artifacts: str) -> tuple[MlflowClient, str]:
@@ -380,7 +382,8 @@ def _found(uri: str, run_id: str) -> tuple[MlflowClient, Run]:
             if error.error_code not in _UNKNOWN:
                 raise
             raise ConfigError(
-                f"There is no run {run_id} in {uri}; give the whole id, as the MLflow UI and `train` show it."
+                f"There is no run {run_id} in {masked(uri)}; give the whole id, as the MLflow UI and "
+                "`train` show it."
             ) from error
     if run.info.lifecycle_stage == "deleted":
         raise ConfigError(f"Run {run_id} was deleted; restore it in the MLflow UI.")

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from fibrolab import keys, sweeps
 from fibrolab.analyses import evaluation_tables
 from fibrolab.config import resolved
+from fibrolab.credentials import masked
 from fibrolab.reporting import numbers, run_outputs, run_summary
 from fibrolab.runs import trained_run
 from fibrolab.runs.trained_run import Run, TrainedRun
@@ -83,6 +84,6 @@ def announce(run: Run, run_id: str, uri: str, arms: Mapping[str, Sequence[str]] 
         f"report   {run.folder / keys.REPORT_FILE}",
         f"run      {run_id}",
         f"compare  {sweeps.comparison_command(arms or {'': [run_id]})}",
-        f"mlflow   {mlflow} ui --backend-store-uri {uri}",
+        f"mlflow   {mlflow} ui --backend-store-uri {masked(uri)}",
     ):
         console.print(line, highlight=False, markup=False)  # the name of a folder may look like markup: [b]

@@ -58,7 +58,7 @@ def run(config: DictConfig) -> str:
         _write_data(tracked.folder, before, data)
         found = _audited(settings, data, before, tracked.folder)
         tracked.tag({"audit": found["verdict"]})
-        auditing.announce(run, found)
+        auditing.announce(tracked.folder, found)
         datamodule = fitting.build_datamodule(settings, data, module)
         device = fitting.predict(settings, module, datamodule, data, tracked)
         _add_validation(tracked.folder, before)

@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fibrolab import keys
 from fibrolab.config import flat
+from fibrolab.credentials import masked
 from fibrolab.data import splits
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.runs.overlap import HASHES
@@ -34,8 +35,8 @@ def record(tracked: TrackedRun, config: DictConfig, settings: dict[str, Any], kn
 
 
 def write_config(config: DictConfig, folder: Path) -> None:
-    """Write the settings with every reference resolved."""
-    put(folder / keys.CONFIG_FILE, OmegaConf.to_yaml(config, resolve=True).encode())
+    """Write the settings with every reference resolved, and passwords masked."""
+    put(folder / keys.CONFIG_FILE, masked(OmegaConf.to_yaml(config, resolve=True)).encode())
 
 
 def write_data(folder: Path, data: LabelledData) -> None:

@@ -17,6 +17,8 @@ from fibrolab import processes
 from fibrolab.errors import ConfigError, StorageError
 from fibrolab.tracking import PARENT, PAUSE, PROCESS, finished, reopen, track
 
+SECRET = "s3cr3t-w0rd"
+
 
 @pytest.fixture
 def place(tmp_path: Path, fresh_database: Path) -> dict[str, str]:
@@ -177,7 +179,8 @@ def test_a_file_that_is_not_a_database_is_a_clear_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_tracking_server_gets_the_files(tmp_path: Path) -> None:
+@pytest.mark.timeout(600)
+def test_a_tracking_server_gets_the_files_and_no_file_a_password(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -200,9 +203,20 @@ def test_a_tracking_server_gets_the_files(tmp_path: Path) -> None:
         with reopen(settings["uri"], tracked.id) as again:
             assert (again.folder / "note.txt").read_text() == "kept"
         assert (finished(settings["uri"], tracked.id) / "note.txt").read_text() == "kept"
+        address = f"http://me:{SECRET}@127.0.0.1:{port}"
+        small = ["data.patients=60", "data.images_per_patient=1", "data.size=32", "debug=fast_dev_run"]
+        words = [*small, f"tracking.uri={address}", f"paths.root={tmp_path / 'near'}"]
+        ended = subprocess.run(
+            [sys.executable, "-m", "fibrolab.train", *words], capture_output=True, text=True, check=False
+        )
+        assert ended.returncode == 0, ended.stderr
+        assert SECRET not in ended.stdout + ended.stderr
     finally:
         server.terminate()
         server.wait(120)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) > 50  # of the run, its cache, the server and Hydra
+    assert [path for path in files if SECRET.encode() in path.read_bytes()] == []
 
 
 def wait_for(port: int, seconds: float = 120) -> None:
