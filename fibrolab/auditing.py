@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from fibrolab.reporting import audit_page
 from fibrolab.reporting.figures import audit as audit_figures
 from fibrolab.storage import save_json
 
+_log = logging.getLogger(__name__)
 CACHED = "audits"  # subfolder of the cache
 THUMBNAIL = 160  # [px], longest side of an image on the contact sheet
 
@@ -70,7 +72,7 @@ def audited(config: DictConfig, data: LabelledData, folder: Path) -> dict[str, A
     """
     cached = Path(config.paths.cache) / CACHED / _cache_key(data)
     try:
-        if not (cached / keys.AUDIT_FILE).is_file():  # written last, so with it all figures are complete
+        if not _is_whole(cached / keys.AUDIT_FILE):  # written last, so with it all figures are complete
             found = audit(data.manifest, data.facts, data.split, data.labels, data.classes)
             cached.mkdir(parents=True, exist_ok=True)
             audit_figures.draw(found, cached, _cluster_images(found, data))
@@ -114,6 +116,17 @@ def announce(folder: Path, found: dict[str, Any]) -> None:
         console.print(Text.assemble(("!", colour), f" {sentence}"))
     console.print(f"page     {folder.absolute() / keys.AUDIT_PAGE}", markup=False)
     console.print(f"json     {folder.absolute() / keys.AUDIT_FILE}", markup=False)
+
+
+def _is_whole(path: Path) -> bool:
+    """Return whether an audit was cached and can be read; a damaged one is computed again."""
+    try:
+        return isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
+    except FileNotFoundError:
+        return False
+    except ValueError:
+        _log.warning("%s is damaged; the audit is computed again.", path)
+        return False
 
 
 def _cache_key(data: LabelledData) -> str:

@@ -11,10 +11,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.error import HTTPError
 from urllib.parse import urlparse
-from urllib.request import url2pathname
+from urllib.request import url2pathname, urlopen
 
 from filelock import FileLock
 from mlflow.entities import Metric, Param, Run, RunTag
@@ -26,6 +28,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from fibrolab import processes
 from fibrolab.credentials import masked
 from fibrolab.errors import ConfigError, StorageError
+from fibrolab.time_limits import call_within
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import MLFlowLogger
@@ -38,6 +41,7 @@ PARENT, SOURCE, NOTE = "mlflow.parentRunId", "mlflow.source.name", "mlflow.note.
 LONGEST_NOTE = 8000  # characters that every store of MLflow takes
 PROCESS, SWEEP = "fibrolab.process", "fibrolab.sweep"
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # makes the UI open on training runs
+PATIENCE = 10.0  # [s] until a server that does not answer is out of reach
 PAUSE = 1.0  # [s], shortest time between two writes of curves
 _BATCH, _METRICS = 100, 1000  # params and metrics that MLflow takes in one call
 _SIGNS = {"<": "lt ", ">": "gt ", "≤": "le ", "≥": "ge ", "+": " plus "}
@@ -237,6 +241,7 @@ def _what_came_first() -> Iterator[None]:
 
 def _open(uri: str, experiment: str, artifacts: str) -> tuple[MlflowClient, str]:
     """Return client and experiment id; only one process at a time creates the database."""
+    _check_server(uri)
     place = _database(uri)
     lock: contextlib.AbstractContextManager = contextlib.nullcontext()
     if place:
@@ -254,6 +259,26 @@ def _open(uri: str, experiment: str, artifacts: str) -> tuple[MlflowClient, str]
         if found.lifecycle_stage == "deleted":
             client.restore_experiment(found.experiment_id)
         return client, found.experiment_id
+
+
+def _check_server(uri: str) -> None:
+    """Refuse a server that does not answer; MLflow's client would repeat its request for minutes.
+
+    Raises:
+        StorageError: No answer within `PATIENCE`.
+    """
+    parts = urlparse(uri)
+    if parts.scheme not in ("http", "https"):
+        return
+    address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/health"
+    try:
+        call_within(PATIENCE, lambda: urlopen(address, timeout=PATIENCE).close())
+    except HTTPError:  # an answer, such as a request for a password
+        return
+    except (OSError, HTTPException, ValueError) as error:
+        raise StorageError(
+            f"The tracking server {masked(uri)} does not answer ({error}): start it, or correct tracking.uri."
+        ) from error
 
 
 def _database(uri: str) -> Path | None:

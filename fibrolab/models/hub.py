@@ -4,14 +4,13 @@ Without a network, the download functions of timm and torchvision retry for minu
 one request with a short time limit first, and start the download only if the server responds.
 """
 
-import threading
-from collections.abc import Callable
 from pathlib import Path
 from urllib.request import urlopen
 
 import torch
 
 from fibrolab.errors import WeightsError
+from fibrolab.time_limits import call_within
 
 FILE = "model.safetensors"
 ADVICE = "Give a file with weights: PATH, or start from random values with pretrained: false."
@@ -42,7 +41,7 @@ def timm_weights(name: str) -> Path:
         return Path(cached)
     try:
         address = hf_hub_url(repository, file, revision=revision)
-        _call_within(TIMEOUT, lambda: get_hf_file_metadata(address, timeout=TIMEOUT))
+        call_within(TIMEOUT, lambda: get_hf_file_metadata(address, timeout=TIMEOUT))
         return Path(hf_hub_download(repository, file, revision=revision))
     except Exception as fault:  # errors of httpx, the OS or the hub: all mean that there is no file
         raise _unreachable(repository, fault) from fault
@@ -62,7 +61,7 @@ def torchvision_weights(url: str) -> Path:
     if path.is_file():
         return path
     try:
-        _call_within(TIMEOUT, lambda: urlopen(url, timeout=TIMEOUT).close())
+        call_within(TIMEOUT, lambda: urlopen(url, timeout=TIMEOUT).close())
         path.parent.mkdir(parents=True, exist_ok=True)
         digits = path.stem.rpartition("-")[2]
         torch.hub.download_url_to_file(url, str(path), hash_prefix=digits, progress=False)
@@ -77,27 +76,3 @@ def _unreachable(what: str, fault: Exception) -> WeightsError:
         f"pretrained: the weights {what} are not in the local cache and cannot be downloaded ({reason}). "
         f"{ADVICE}"
     )
-
-
-def _call_within(seconds: float, call: Callable[[], object]) -> None:
-    """Run `call` with a time limit; HTTP time limits do not cover a name server that does not respond.
-
-    Raises:
-        TimeoutError: `call` has not ended in time.
-        Exception: Whatever `call` raised.
-    """
-    faults: list[Exception] = []
-
-    def attempt() -> None:
-        try:
-            call()
-        except Exception as fault:
-            faults.append(fault)
-
-    thread = threading.Thread(target=attempt, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if thread.is_alive():
-        raise TimeoutError(f"no response within {seconds:.0f} s")
-    if faults:
-        raise faults[0]

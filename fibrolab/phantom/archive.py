@@ -8,7 +8,9 @@ ROOT/
 
 import csv
 import errno
+import hashlib
 import json
+import logging
 import math
 import multiprocessing
 import os
@@ -33,6 +35,8 @@ from fibrolab.phantom.clinic import MODALITY, Row, store
 from fibrolab.phantom.synthetic_cohort import GENERATOR_VERSION, Cohort
 
 TRUTH_FILE = "truth.json"
+DIGEST = "manifest_sha256"  # its entry for the file beside it
+_log = logging.getLogger(__name__)
 SECONDS_A_PROCESS = 1.0  # of drawing; for less, starting another process takes longer than it saves
 
 
@@ -55,7 +59,7 @@ def generate(root: Path, cohort: Cohort, workers: int = 0, progress: bool = True
     Raises:
         StorageError: The disk is full, the folder cannot be written, or it holds something else.
     """
-    if _complete(root):
+    if _complete(root, cohort):
         return root
     if getattr(multiprocessing.current_process(), "_inheriting", False):  # as multiprocessing itself tests
         raise RuntimeError(
@@ -65,15 +69,36 @@ def generate(root: Path, cohort: Cohort, workers: int = 0, progress: bool = True
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
         with _locked(root.with_name(f"{root.name}.lock")):
-            if not _complete(root):
+            if not _complete(root, cohort):
+                if (root / TRUTH_FILE).is_file():
+                    _log.warning("%s is damaged; it is drawn again.", root)
+                    shutil.rmtree(root)
                 _draw_and_move(root, cohort, workers, progress)
     except OSError as error:
         raise _storage_error(root, cohort, error) from error
     return root
 
 
-def _complete(root: Path) -> bool:
-    return (root / keys.MANIFEST_FILE).is_file()
+def _complete(root: Path, cohort: Cohort) -> bool:
+    """Return whether a folder holds an undamaged archive.
+
+    Raises:
+        StorageError: It holds the archive of another cohort.
+    """
+    try:
+        found = json.loads((root / TRUTH_FILE).read_text(encoding="utf-8"))
+        digest = _digest(root / keys.MANIFEST_FILE)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    if not isinstance(found, dict) or found.get(DIGEST) != digest:
+        return False
+    if found != json.loads(json.dumps(_truth(cohort, digest))):
+        raise StorageError(f"{root} holds another phantom: choose another folder.")
+    return True
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _locked(path: Path) -> AcquireReturnProxy:
@@ -99,7 +124,8 @@ def _draw_and_move(root: Path, cohort: Cohort, workers: int, progress: bool) -> 
             writer = csv.DictWriter(file, fieldnames=list(table[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(table)
-        (partial_root / TRUTH_FILE).write_text(json.dumps(_truth(cohort), indent=2) + "\n", encoding="utf-8")
+        truth = _truth(cohort, _digest(partial_root / keys.MANIFEST_FILE))
+        (partial_root / TRUTH_FILE).write_text(json.dumps(truth, indent=2) + "\n", encoding="utf-8")
         partial_root.replace(root)
     finally:
         shutil.rmtree(partial_root, ignore_errors=True)
@@ -148,11 +174,17 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _truth(cohort: Cohort) -> dict[str, object]:
-    """Return the content of `truth.json`."""
+def _truth(cohort: Cohort, digest: str) -> dict[str, object]:
+    """Return the content of `truth.json`.
+
+    Args:
+        cohort: Parameters.
+        digest: SHA-256 of `manifest.csv`.
+    """
     return {
         "generator_version": GENERATOR_VERSION,
         "cohort": asdict(cohort),
+        DIGEST: digest,
         "best_accuracy": cohort.best_accuracies(),
     }
 

@@ -92,6 +92,10 @@ def split_digest(path: Path) -> str:
 class RecordedCheckpoints(TorchCheckpointIO):
     """Store a record in every checkpoint that the trainer writes, with the whole state or weights only.
 
+    A file is written beside the earlier one and then renamed, so that after a kill or on a full disk the
+    earlier one is there. Lightning's own writer goes through the folder of temporary files, and copies from
+    there if that is on another file system.
+
     Args:
         record: As `described` returns it.
     """
@@ -101,8 +105,10 @@ class RecordedCheckpoints(TorchCheckpointIO):
         self._record = dict(record)
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write the checkpoint with the record."""
-        super().save_checkpoint({**checkpoint, KEY: self._record}, path, storage_options)
+        """Write the checkpoint with the record; StorageError if the disk is full."""
+        content = io.BytesIO()
+        torch.save({**checkpoint, KEY: self._record}, content)
+        put(Path(path), content.getvalue())
 
 
 def complete(path: Path, endpoints: pd.DataFrame, calibration: pd.DataFrame) -> None:

@@ -157,6 +157,16 @@ def test_a_folder_that_cannot_be_written_is_reported_in_one_sentence(tmp_path: P
         run(config)
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]"])
+def test_a_damaged_audit_in_the_cache_is_computed_again(tmp_path: Path, content: bytes) -> None:
+    config = composed(f"paths.root={tmp_path}", "folder=unused", *PHANTOM, name="audit")
+    data = load(config)
+    found = audited(config, data, tmp_path / "first")
+    (kept,) = (tmp_path / "cache" / "audits").glob(f"*/{keys.AUDIT_FILE}")
+    kept.write_bytes(content)
+    assert audited(config, data, tmp_path / "second") == found
+
+
 def test_only_a_failure_is_enforced() -> None:
     found = {"name": "x", "verdict": "warning", "warnings": ["Something."]}
     enforce(found, strict=True)

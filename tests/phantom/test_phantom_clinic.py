@@ -17,7 +17,7 @@ from fibrolab.data import screen_capture
 from fibrolab.data.box import Box
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.readers import read_bytes, read_image
-from fibrolab.errors import ConfigError
+from fibrolab.errors import ConfigError, StorageError
 from fibrolab.phantom import elastogram, measurements, patient, source, truth
 from fibrolab.phantom.archive import TRUTH_FILE, generate
 from fibrolab.phantom.capture import Capture, capture
@@ -245,3 +245,23 @@ def test_the_config_names_the_parameters_of_the_source_and_its_defaults(name: st
     parameters = inspect.signature(LOADS[name]).parameters
     assert set(config) - set(parameters) == {"_target_", "name", "image_size"}
     assert all(config[key] == value.default for key, value in parameters.items() if key != "root")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("manifest.csv", b"sample_id\n"), (TRUTH_FILE, b"{"), (TRUTH_FILE, b"[]")]
+)
+def test_a_damaged_archive_is_drawn_again(tmp_path: Path, name: str, content: bytes) -> None:
+    cohort = Cohort(15, 1, 32)
+    folder = generate(tmp_path / "phantom", cohort, workers=1, progress=False)
+    before = (folder / name).read_bytes()
+    (folder / name).write_bytes(content)
+    assert generate(folder, cohort, workers=1, progress=False) == folder
+    assert (folder / name).read_bytes() == before
+
+
+def test_another_phantom_is_neither_taken_nor_removed(tmp_path: Path) -> None:
+    folder = generate(tmp_path / "phantom", Cohort(15, 1, 32), workers=1, progress=False)
+    before = (folder / TRUTH_FILE).read_bytes()
+    with pytest.raises(StorageError, match="holds another phantom"):
+        generate(folder, Cohort(15, 1, 33), workers=1, progress=False)
+    assert (folder / TRUTH_FILE).read_bytes() == before

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import shutil
+import socket
 import sqlite3
 import time
 from dataclasses import replace
@@ -115,6 +116,19 @@ def test_a_path_that_cannot_be_an_address_is_refused_and_nothing_is_created(
     ):
         pass
     assert not list(tmp_path.iterdir())
+
+
+def test_a_server_that_accepts_and_never_answers_is_refused_with_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tracking, "PATIENCE", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://me:secret@127.0.0.1:{silent.getsockname()[1]}"
+        with (
+            pytest.raises(StorageError, match=r"http://me:\*\*\*@127.* does not answer \(.*\): start it"),
+            track(uri=address, experiment="x", artifacts=str(tmp_path), name="one", tags={}),
+        ):
+            pass
 
 
 def test_what_a_killed_process_left_of_a_new_database_is_replaced(tmp_path: Path) -> None:
