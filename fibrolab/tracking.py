@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import logging
 import math
+import os
 import posixpath
 import re
 import shutil
@@ -33,6 +34,8 @@ from fibrolab.time_limits import call_within
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import MLFlowLogger
 
+# MLflow would print the address of every run, with the password in it; the commands print it themselves.
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 logger = logging.getLogger(__name__)
 logging.getLogger("mlflow").setLevel(logging.WARNING)  # hides messages on tables and migrations
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # `_telling` reports these errors

@@ -79,11 +79,12 @@ def announce(run: Run, run_id: str, uri: str, arms: Mapping[str, Sequence[str]] 
         console.print(numbers.console_table(run.patients, level=level, name="Test, by patient"))
     # By its path, so that it is found where the environment is not activated.
     mlflow = os.path.relpath(Path(sys.executable).with_name("mlflow"))
+    server = uri.startswith(("http://", "https://"))
     for line in (
         f"audit    {run.audit['verdict']}, {run.folder / keys.AUDIT_PAGE}",
         f"report   {run.folder / keys.REPORT_FILE}",
         f"run      {run_id}",
         f"compare  {sweeps.comparison_command(arms or {'': [run_id]})}",
-        f"mlflow   {mlflow} ui --backend-store-uri {masked(uri)}",
+        f"mlflow   {masked(uri) if server else f'{mlflow} ui --backend-store-uri {masked(uri)}'}",
     ):
         console.print(line, highlight=False, markup=False)  # the name of a folder may look like markup: [b]
