@@ -1,6 +1,7 @@
 """The end of every run: score, draw, report and track its predictions, and announce the result."""
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -78,13 +79,14 @@ def announce(run: Run, run_id: str, uri: str, arms: Mapping[str, Sequence[str]] 
     if run.patients is not None:
         console.print(numbers.console_table(run.patients, level=level, name="Test, by patient"))
     # By its path, so that it is found where the environment is not activated.
-    mlflow = os.path.relpath(Path(sys.executable).with_name("mlflow"))
-    server = uri.startswith(("http://", "https://"))
+    program = os.path.relpath(Path(sys.executable).with_name("mlflow"))
+    is_server, place = uri.startswith(("http://", "https://")), masked(uri)
+    mlflow = place if is_server else shlex.join([program, "ui", "--backend-store-uri", place])
     for line in (
         f"audit    {run.audit['verdict']}, {run.folder / keys.AUDIT_PAGE}",
         f"report   {run.folder / keys.REPORT_FILE}",
         f"run      {run_id}",
         f"compare  {sweeps.comparison_command(arms or {'': [run_id]})}",
-        f"mlflow   {masked(uri) if server else f'{mlflow} ui --backend-store-uri {masked(uri)}'}",
+        f"mlflow   {mlflow}",
     ):
         console.print(line, highlight=False, markup=False)  # the name of a folder may look like markup: [b]
