@@ -27,7 +27,8 @@ def overrides() -> list[str]:
     """Return the overrides of the command; in a sweep, those of this job without `-m`."""
     from hydra.core.hydra_config import HydraConfig
 
-    return list(HydraConfig.get().overrides.task) if folder() or composed_in_python() else sys.argv[1:]
+    words = HydraConfig.get().overrides.task if folder() or composed_in_python() else sys.argv[1:]
+    return [word[2:] if word.startswith("++trainer.") else word for word in words]  # as it was typed
 
 
 def composed_in_python() -> bool:
@@ -112,5 +113,5 @@ def _distinguishing_settings() -> dict[str, str]:
 
 
 def _plain(word: str) -> str:
-    """Return an override without spaces and quotes, which Hydra may write differently than the user."""
-    return re.sub(r"[\s'\"]", "", word)
+    """Return an override without spaces, quotes and plus signs, which Hydra may write differently."""
+    return re.sub(r"[\s'\"]|^[+]+", "", word)

@@ -57,6 +57,12 @@ def test_labels_use_the_last_part_of_settings_and_the_names_of_choices(job: Job)
     assert sweeps.arm("single-phantom") == "densenet121-lr-0.01-max_steps-5"
 
 
+def test_an_argument_of_the_trainer_is_shown_as_it_was_typed(job: Job) -> None:
+    job("++trainer.max_epochs=3 seed=0,1", "++trainer.max_epochs=3", "seed=1")
+    assert sweeps.overrides() == ["trainer.max_epochs=3", "seed=1"]
+    assert sweeps.run_name("single-phantom") == "single-phantom seed=1"
+
+
 def test_seeds_and_folds_belong_to_one_arm(job: Job, tmp_path: Path) -> None:
     for number, (model, seed) in enumerate((m, s) for m in ("single", "hybrid") for s in (0, 1)):
         job("model=single,hybrid seed=0,1", f"model={model}", f"seed={seed}")
