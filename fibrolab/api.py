@@ -25,10 +25,9 @@ from omegaconf import DictConfig, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from fibrolab import keys
-from fibrolab.command_line import NO_CHOICE, explain, leaves_out_a_group, quoted
+from fibrolab.command_line import NO_CHOICE, explain, leaves_out_a_group, prepared
 from fibrolab.config import VERSION_BASE, check, folder
 from fibrolab.config import run as perform
-from fibrolab.credentials import to_environment
 from fibrolab.errors import ConfigError
 from fibrolab.runs import TrainedRun, open_run
 from fibrolab.runs.inline_page import Page
@@ -199,7 +198,7 @@ def _composed(command: str, overrides: tuple[str, ...]) -> Iterator[DictConfig]:
     try:
         try:
             with initialize_config_dir(str(folder()), job_name=command, version_base=VERSION_BASE):
-                config = compose(command, quoted(to_environment(overrides)), return_hydra_config=True)
+                config = compose(command, prepared(command, overrides), return_hydra_config=True)
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(explain(error, folder())) from error
         except ValueError as error:

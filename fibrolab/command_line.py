@@ -9,10 +9,12 @@ from typing import Any
 import yaml
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from fibrolab.credentials import to_environment
+
 NO_CHOICE = "GROUP=null leaves out a required group; name one of its choices, see --help"
 SEVERAL = 3  # settings with the same last part that a sentence names
 NEAR = 0.75  # similarity from which a name is suggested; below it, suggestions mislead
-# Words that users of other tools type, where no setting has the same last part; `epochs` of any group is one.
+# What users of other tools call a setting of ours. Settings with the same last part need no entry.
 SYNONYMS = {
     "amp": "trainer.precision=bf16-mixed",
     "arch": "backbone@model.branches.image=NAME",
@@ -62,25 +64,41 @@ SYNONYMS = {
 
 _OVERRIDE = re.compile(r"(?P<key>\+{0,2}[\w./@-]+)=(?P<value>.+)", re.DOTALL)
 _TRAINER = re.compile(r"^trainer\.\w+(?==)")
+WITH_TRAINER = "train"  # the command whose settings include a trainer
 _PLAIN = re.compile(r"[\w./+-]+", re.ASCII)  # read by the grammar as what it is
 
 
+def prepared(command: str, words: Iterable[str]) -> list[str]:
+    """Return the words of a command line as Hydra takes them.
+
+    Passwords move to the environment, values are quoted (`quoted`), and an argument of Lightning's Trainer
+    needs no `+` though no config names it: `training.checks` knows which there are.
+
+    Args:
+        command: Name of the command.
+        words: Overrides and flags.
+    """
+    found = quoted(to_environment(words))
+    return [_TRAINER.sub(r"++\g<0>", word) for word in found] if command == WITH_TRAINER else found
+
+
 def quoted(words: Iterable[str]) -> list[str]:
-    """Return the words as Hydra takes them: values in quotes that it would otherwise refuse or misread.
+    """Return the words with quotes around each value that Hydra would otherwise refuse or misread.
 
     Hydra's grammar refuses brackets, ``=``, letters beyond ASCII and many signs, drops blanks at an end, and
     takes a comma for a sweep. A value is quoted if it names a file or folder that exists, or if it can be
-    parsed in quotes only. An argument of Lightning's Trainer needs no `+`, though no config names it.
+    parsed in quotes only; a broken list or mapping is left to be refused.
     """
-    return [_quoted(_TRAINER.sub(r"++\g<0>", word)) for word in words]
+    return [_quoted(word) for word in words]
 
 
 def _quoted(word: str) -> str:
     match = _OVERRIDE.fullmatch(word)
     if match is None or _PLAIN.fullmatch(match["value"]) or match["value"][0] in "'\"":
         return word
+    is_text = _exists(match["value"]) or (match["value"][0] not in "[{" and not _parses(word))
     in_quotes = f"{match['key']}={quote(match['value'])}"
-    return in_quotes if (_exists(match["value"]) or not _parses(word)) and _parses(in_quotes) else word
+    return in_quotes if is_text and _parses(in_quotes) else word
 
 
 def _exists(path: str) -> bool:

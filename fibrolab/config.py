@@ -14,9 +14,9 @@ from typing import Any, NoReturn
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from fibrolab import credentials, sweeps
+from fibrolab import sweeps
 from fibrolab.choices import refuse
-from fibrolab.command_line import NO_CHOICE, explain, flat, leaves_out_a_group, missing_value, quoted
+from fibrolab.command_line import NO_CHOICE, explain, flat, leaves_out_a_group, missing_value, prepared
 from fibrolab.errors import ConfigError, FibrolabError, StorageError
 
 VERSION_BASE = "1.3"
@@ -73,7 +73,7 @@ def command(name: str, imported: Callable[[DictConfig], Job]) -> None:
         signal.signal(kind, _interrupt)
     logging.raiseExceptions = False  # a log that cannot be written (full disk) must not hide the error
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then passes exceptions on instead of printing them
-    sys.argv[1:] = quoted(credentials.to_environment(sys.argv[1:]))
+    sys.argv[1:] = prepared(name, sys.argv[1:])
     main = hydra.main(version_base=VERSION_BASE, config_path=str(folder()), config_name=name)(job)
     try:
         main()

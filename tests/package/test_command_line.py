@@ -12,7 +12,7 @@ from hydra.errors import ConfigCompositionException
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fibrolab.command_line import SYNONYMS, _settings, explain, quote, quoted
+from fibrolab.command_line import SYNONYMS, _settings, explain, prepared, quote, quoted
 from fibrolab.config import folder
 from fibrolab.errors import ConfigError
 from fibrolab.training import checks
@@ -57,7 +57,7 @@ def test_a_value_in_quotes_is_read_as_it_was_typed(value: str) -> None:
     [
         "model=single,hybrid", "seed=range(0,3)", "runs=[a1,b2]", "runs={a: [x, y], b: [z]}", "name='a b'",
         "+a.b=null", "~callbacks.early_stopping", "--multirun", "--config-dir=/a b", "name=${model.name}",
-        "data.root=", "lr=1e-3", "+trainer.profiler=simple", "trainer=auto",
+        "data.root=", "lr=1e-3", "runs=[a,b", "columns={a: b", "+trainer.profiler=simple", "trainer=auto",
     ],
 )  # fmt: skip
 def test_words_that_the_grammar_reads_stay_as_they_are(word: str) -> None:
@@ -110,12 +110,15 @@ def test_every_suggested_word_is_a_setting_or_a_group() -> None:
 
 
 def test_an_argument_of_the_trainer_needs_no_plus_and_one_that_is_none_is_refused() -> None:
-    words = quoted(
-        ["trainer.strategy=auto", "trainer.max_epochs=2", "trainer.max_epoch=3", "trainer.logger=x"]
-    )
-    config = composed(*words)
+    words = ["trainer.strategy=auto", "trainer.max_epochs=2", "trainer.max_epoch=3", "trainer.logger=x"]
+    config = composed(*prepared("train", words))
     assert (config.trainer.strategy, config.trainer.max_epochs) == ("auto", 2)
     with pytest.raises(ConfigError) as refused:
         checks.check(config)
     assert "trainer: there is no 'max_epoch'. Did you mean max_epochs" in str(refused.value)
     assert "trainer.logger is set by fibrolab: use loggers=NAME" in str(refused.value)
+
+
+def test_a_command_without_a_trainer_refuses_its_arguments() -> None:
+    with pytest.raises(ConfigCompositionException, match=r"trainer\.max_epochs"):
+        composed(*prepared("evaluate", ["run=abc", "trainer.max_epochs=2"]), name="evaluate")
