@@ -67,8 +67,7 @@ def has_ended(process: Process) -> bool:
         return False
     if (process.namespace, process.boot) == (here.namespace, here.boot):
         return not _exists(process.pid) or process.started != _started(process.pid)
-    rebooted = process.boot != here.boot and process.namespace == here.namespace == INITIAL
-    return rebooted
+    return process.boot != here.boot and process.namespace == here.namespace == INITIAL  # booted since
 
 
 def _exists(pid: str) -> bool:

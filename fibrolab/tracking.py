@@ -2,12 +2,13 @@
 
 import atexit
 import contextlib
+import io
 import logging
 import math
-import os
 import posixpath
 import re
 import shutil
+import ssl
 import sys
 import tempfile
 import time
@@ -34,11 +35,9 @@ from fibrolab.time_limits import call_within
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import MLFlowLogger
 
-# MLflow would print the address of every run, with the password in it; the commands print it themselves.
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 logger = logging.getLogger(__name__)
 logging.getLogger("mlflow").setLevel(logging.WARNING)  # hides messages on tables and migrations
-logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # `_telling` reports these errors
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # see `_as_storage_error`
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 PARENT, SOURCE, NOTE = "mlflow.parentRunId", "mlflow.source.name", "mlflow.note.content"
 LONGEST_NOTE = 8000  # characters that every store of MLflow takes
@@ -90,7 +89,7 @@ def _curve_logger(**place: Any) -> "MLFlowLogger":
         @rank_zero_only
         def finalize(self, status: str = "success") -> None:
             """Write the buffered values; the run stays open until `track` closes it."""
-            with _what_came_first():
+            with _keep_earlier_error():
                 self._write()
 
     return CurveLogger(**place)
@@ -141,7 +140,7 @@ class TrackedRun:
         self.tag({NOTE: text[:LONGEST_NOTE]})
 
     def _log(self, kind: str, entries: Sequence[Any]) -> None:
-        with _telling(self._client.tracking_uri):
+        with _as_storage_error(self._client.tracking_uri):
             for start in range(0, len(entries), _BATCH):
                 part: dict[str, Any] = {kind: entries[start : start + _BATCH]}
                 self._client.log_batch(self.id, **part)
@@ -161,13 +160,13 @@ class TrackedRun:
 
     def close(self, status: Status) -> None:
         """Upload the files and set the final status."""
-        with _telling(self._client.tracking_uri):
+        with _as_storage_error(self._client.tracking_uri):
             self.upload()
-            self._client.set_terminated(self.id, status)
+            _terminate(self._client, self.id, status)
 
 
 @contextlib.contextmanager
-def _telling(uri: str) -> Iterator[None]:
+def _as_storage_error(uri: str) -> Iterator[None]:
     """Raise errors of the database (locked, read-only, full, no server) as a StorageError of one sentence."""
     try:
         yield
@@ -205,11 +204,11 @@ def track(
         StorageError: The database cannot be opened or written.
     """
     owner = {PROCESS: processes.current(), SOURCE: "fibrolab.train", **tags}
-    with _telling(uri):
+    with _as_storage_error(uri):
         client, experiment_id = _open(uri, experiment, artifacts)
         _mark_killed(client, experiment_id)
         parent = _parent(client, experiment_id, sweep, sweep_name, owner) if sweep else None
-        words = _words(owner | ({PARENT: parent} if parent else {}))
+        words = _as_text(owner | ({PARENT: parent} if parent else {}))
         run = TrackedRun(client, client.create_run(experiment_id, run_name=name, tags=words))
         run.folder.mkdir(parents=True, exist_ok=True)
     status: Status = "FAILED"
@@ -217,21 +216,21 @@ def track(
         yield run
         status = "FINISHED"
     except Exception as error:
-        with _what_came_first():
+        with _keep_earlier_error():
             run.tag({"error": masked(f"{type(error).__name__}: {error}")[:5000]})
         raise
     except BaseException:  # Ctrl-C, SIGTERM
         status = "KILLED"
         raise
     finally:
-        with _what_came_first():
+        with _keep_earlier_error():
             run.close(status)
             if parent:
-                _settle(client, experiment_id, parent)
+                _set_parent_status(client, experiment_id, parent)
 
 
 @contextlib.contextmanager
-def _what_came_first() -> Iterator[None]:
+def _keep_earlier_error() -> Iterator[None]:
     """After an earlier error, log an error of the database (full disk, lost server) instead of raising it."""
     failing = sys.exc_info()[0] is not None
     try:
@@ -279,6 +278,8 @@ def _check_server(uri: str) -> None:
     except HTTPError:  # an answer, such as a request for a password
         return
     except (OSError, HTTPException, ValueError) as error:
+        if isinstance(getattr(error, "reason", None), ssl.SSLError):  # MLflow has its own setting for these
+            return
         raise StorageError(
             f"The tracking server {masked(uri)} does not answer ({error}): start it, or correct tracking.uri."
         ) from error
@@ -319,7 +320,7 @@ def _parent(client: MlflowClient, experiment_id: str, sweep: Path, name: str, ow
     note = sweep / "parent_run_id"
     with FileLock(note.with_suffix(".lock")):
         if not note.exists():
-            tags = _words(owner | {SWEEP: sweep.name})
+            tags = _as_text(owner | {SWEEP: sweep.name})
             run = client.create_run(experiment_id, run_name=name or sweep.name, tags=tags)
             note.write_text(run.info.run_id)
         parent = note.read_text()
@@ -327,20 +328,26 @@ def _parent(client: MlflowClient, experiment_id: str, sweep: Path, name: str, ow
     return parent
 
 
-def _settle(client: MlflowClient, experiment_id: str, parent: str) -> None:
+def _set_parent_status(client: MlflowClient, experiment_id: str, parent: str) -> None:
     """Set the parent run's status from its children."""
     jobs = client.search_runs([experiment_id], f"tags.`{PARENT}` = '{parent}'")
     states = {job.info.status for job in jobs}
     if "RUNNING" not in states:
         worst = next((state for state in ("KILLED", "FAILED") if state in states), "FINISHED")
-        client.set_terminated(parent, worst)
+        _terminate(client, parent, worst)
+
+
+def _terminate(client: MlflowClient, run_id: str, status: str) -> None:
+    """Set the final status of a run, without MLflow's line on its address, which may hold a password."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        client.set_terminated(run_id, status)
 
 
 def _mark_killed(client: MlflowClient, experiment_id: str) -> None:
     """Set runs whose process no longer exists (kill -9, power cut) to KILLED."""
     for run in client.search_runs([experiment_id], "attributes.status = 'RUNNING'"):
         if _has_ended(run):
-            client.set_terminated(run.info.run_id, "KILLED")
+            _terminate(client, run.info.run_id, "KILLED")
             logger.warning(
                 "The process of run %s no longer exists; the run is set to KILLED.", run.info.run_name
             )
@@ -352,7 +359,7 @@ def _has_ended(run: Run) -> bool:
     return process is not None and processes.has_ended(process)
 
 
-def _words(values: Mapping[str, Any]) -> dict[str, str]:
+def _as_text(values: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in values.items()}
 
 
@@ -399,10 +406,11 @@ def finished(uri: str, run_id: str) -> Path:
 
 def _found(uri: str, run_id: str) -> tuple[MlflowClient, Run]:
     """Find a run by its id; no database is created."""
+    _check_server(uri)
     place = _database(uri)
     if place and not place.is_file():
         raise ConfigError(f"There is no tracking database {place}; see tracking.uri and paths.root.")
-    with _telling(uri):
+    with _as_storage_error(uri):
         client = MlflowClient(tracking_uri=uri)
         try:
             run = client.get_run(run_id)
@@ -432,9 +440,9 @@ def legal(names: Iterable[str]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     known = dict.fromkeys(names)
-    taken = {name for name in known if _spelt(name) == name}
+    taken = {name for name in known if _accepted(name) == name}
     for name in known:
-        best = spelt = _spelt(name)
+        best = spelt = _accepted(name)
         number = 1
         while best != name and best in taken:
             number += 1
@@ -444,7 +452,7 @@ def legal(names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _spelt(name: str) -> str:
+def _accepted(name: str) -> str:
     for sign, word in _SIGNS.items():
         name = name.replace(sign, word)
     name = re.sub(r"[^\w. /-]", "_", name)[:_LONGEST]

@@ -4,9 +4,11 @@ import multiprocessing
 import shutil
 import socket
 import sqlite3
+import ssl
 import time
 from dataclasses import replace
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 from mlflow.tracking import MlflowClient
@@ -129,6 +131,26 @@ def test_a_server_that_accepts_and_never_answers_is_refused_with_one_sentence(
             track(uri=address, experiment="x", artifacts=str(tmp_path), name="one", tags={}),
         ):
             pass
+
+
+def test_finished_runs_are_not_asked_of_a_silent_server_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "PATIENCE", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(StorageError, match="does not answer"):
+            finished(address, "0123")
+
+
+def test_a_certificate_is_left_to_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    faults: list[Exception] = [URLError(ssl.SSLCertVerificationError("self-signed")), URLError("refused")]
+
+    def fail(*_: object, **__: object) -> None:
+        raise faults.pop(0)
+
+    monkeypatch.setattr(tracking, "urlopen", fail)
+    tracking._check_server("https://host:5000")
+    with pytest.raises(StorageError, match="does not answer"):
+        tracking._check_server("https://host:5000")
 
 
 def test_what_a_killed_process_left_of_a_new_database_is_replaced(tmp_path: Path) -> None:
