@@ -15,7 +15,7 @@ from fibrolab.evaluation.clinical import cohort, comparators, subgroups
 from fibrolab.evaluation.comparison import published_results
 from fibrolab.evaluation.measures import catalogue, mistakes, operating_points
 from fibrolab.evaluation.probabilities import calibration, conformal
-from fibrolab.runs.trained_run import NEEDED, Run, TrainedRun
+from fibrolab.runs.trained_run import NEEDED, Run, TrainedRun, best_epoch
 from fibrolab.storage import as_csv, put_all
 
 POOLED = {"mean": patients.PATIENTS_FILE, "max": "patients_max.csv", "vote": "patients_vote.csv"}
@@ -153,13 +153,12 @@ def best_epoch_metrics(run: Run) -> dict[str, float]:
     MLflow's list of runs shows the last epoch's value of a curve, which is another one. Empty for a run
     without learning curves.
     """
-    history, monitor, mode = run.history, run.setting("monitor"), run.setting("mode")
-    if history is None or monitor not in history or history[monitor].isna().all():
+    monitor, mode = str(run.setting("monitor")), str(run.setting("mode"))
+    row = None if run.history is None else best_epoch(run.history, monitor, mode)
+    if row is None:
         return {}
-    values = history[monitor]
-    row = history.loc[values.idxmin() if mode == "min" else values.idxmax()]
     return {
-        f"best/{name.removeprefix('val/')}": float(value)
+        f"best/{name.removeprefix('val/')}": value
         for name, value in row.items()
-        if str(name).startswith("val/") and not math.isnan(value)
+        if name.startswith("val/") and not math.isnan(value)
     }

@@ -413,6 +413,26 @@ def read(folder: Path) -> Run:
     )
 
 
+def best_epoch(history: pd.DataFrame, monitor: str, mode: str) -> dict[str, float] | None:
+    """Return the metrics of the first epoch with the best value, whose weights were kept.
+
+    Args:
+        history: Learning curves, one row an epoch.
+        monitor: Metric that chose the epoch.
+        mode: Its better end, `min` or `max`.
+
+    Returns:
+        The row as numbers, with `epoch`; None where the metric was not logged.
+    """
+    if monitor not in history:
+        return None
+    values = pd.to_numeric(history[monitor], errors="coerce")
+    if values.isna().all():
+        return None
+    row = history.iloc[int(values.argmax() if mode == "max" else values.argmin())]
+    return {str(name): float(value) for name, value in pd.to_numeric(row, errors="coerce").items()}
+
+
 def ids(given: Any) -> list[str]:
     """Return the run ids of a setting with one or several; YAML reads an id of digits only as a number."""
     return [str(run_id) for run_id in (given if isinstance(given, list) else [given]) if run_id is not None]

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from fibrolab.reporting import numbers
 from fibrolab.reporting.figures.style import ACCENT, INK, MM, SECOND, SOFT, WIDE, styled
+from fibrolab.runs.trained_run import best_epoch
 
 STYLES = ((ACCENT, "-", "o"), (SECOND, (0, (4, 1.5)), "s"), (INK, (0, (1, 1)), "^"))
 MARKED = 30  # number of epochs above which markers would hide the line
@@ -48,19 +48,8 @@ def curves(history: pd.DataFrame, monitor: str = "val/loss", mode: str = "min") 
             axes.text(0.5, 0.5, "not recorded", ha="center", transform=axes.transAxes, color=SOFT)
             axes.set(xticks=[], yticks=[])
         elif best is not None:
-            axes.axvline(best + 1, color="#888888", linewidth=0.8, zorder=0)
+            axes.axvline(best["epoch"] + 1, color="#888888", linewidth=0.8, zorder=0)
     return figure
-
-
-def best_epoch(history: pd.DataFrame, monitor: str, mode: str) -> float | None:
-    """Return the first epoch with the best value; None where the metric was not logged."""
-    if monitor not in history:
-        return None
-    values = pd.to_numeric(history[monitor], errors="coerce").to_numpy(np.float64)
-    if np.isnan(values).all():
-        return None
-    best = np.nanargmax(values) if mode == "max" else np.nanargmin(values)
-    return float(history["epoch"].to_numpy()[best])
 
 
 def _watched(history: pd.DataFrame, monitor: str) -> str:

@@ -233,11 +233,8 @@ def _best_epoch(run: Run) -> str:
         return ""
     monitor, mode = run.setting("monitor", "val/loss"), run.setting("mode", "min")
     epochs = f"{int(run.history['epoch'].max()) + 1} epochs"
-    if monitor not in run.history:
-        return f"{epochs}."
-    values = pd.to_numeric(run.history[monitor], errors="coerce")
-    best = values.max() if mode == "max" else values.min()
-    return f"{epochs}; the best {monitor} is {best:.3g}." if np.isfinite(best) else f"{epochs}."
+    best = runs.best_epoch(run.history, monitor, mode)
+    return f"{epochs}." if best is None else f"{epochs}; the best {monitor} is {best[monitor]:.3g}."
 
 
 def _partitions(run: Run) -> Figure | None:
