@@ -3,8 +3,14 @@
 import pytest
 from compose import composed
 
+from fibrolab.config import resolved
 from fibrolab.errors import ConfigError
 from fibrolab.training import checks
+
+
+def name_faults(*overrides: str) -> list[str]:
+    config = composed(*overrides)
+    return list(checks._name_faults(resolved(config.model), resolved(config.loss)))
 
 
 def test_misspelt_names_are_refused_all_at_once_before_any_data() -> None:
@@ -25,14 +31,12 @@ def test_misspelt_names_are_refused_all_at_once_before_any_data() -> None:
 
 
 def test_names_with_a_target_and_of_clinical_branches_are_not_checked() -> None:
-    checks.check(
-        composed(
-            "model=multimodal",
-            "data=phantom_swe",
-            "+clinical@model.branches.clinical=lsm",
-            "model.branches.grey.name=mine",
-            "+model.branches.grey._target_=torch.nn.Identity",
-            "loss.name=own",
-            "+loss._target_=fibrolab.losses.Focal",
-        )
+    own = (
+        "model=multimodal",
+        "+clinical@model.branches.clinical=lsm",
+        "model.branches.grey.name=mine",
+        "loss.name=own",
     )
+    targets = ("+model.branches.grey._target_=torch.nn.Identity", "+loss._target_=fibrolab.losses.Focal")
+    assert name_faults(*own, *targets) == []
+    assert [fault.partition(":")[0] for fault in name_faults(*own)] == ["model.branches.grey", "loss.name"]

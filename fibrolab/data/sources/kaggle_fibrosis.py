@@ -104,13 +104,10 @@ def _usual_places(handle: str) -> Iterator[Path]:
     if own := os.environ.get("FIBROLAB_DATA"):
         yield Path(own).expanduser().absolute() / "kaggle_fibrosis"
     cache = Path(os.environ.get("KAGGLEHUB_CACHE") or Path.home() / ".cache" / "kagglehub")
-    versions = [
-        Path(name, "versions", marker.stem)
-        for name in [cache / "datasets" / handle.partition("/versions/")[0]]
-        for marker in name.glob("*.complete")
-        if marker.stem.isdigit()
-    ]
-    yield from sorted(versions, key=lambda version: int(version.name), reverse=True)
+    downloads = cache / "datasets" / handle.partition("/versions/")[0]
+    complete = [int(mark.stem) for mark in downloads.glob("*.complete") if mark.stem.isdigit()]
+    for version in sorted(complete, reverse=True):
+        yield downloads / "versions" / str(version)
 
 
 def _stage_folder(top: Path) -> Path | None:

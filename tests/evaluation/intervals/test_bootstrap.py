@@ -105,7 +105,10 @@ def test_copies_within_a_group_do_not_narrow_intervals_and_copies_as_new_groups_
 
 
 def covered(seed, by_group):
-    """Whether the interval of a simulated study contains the true accuracy of .7; a patient's rows agree."""
+    """Return whether the interval of a simulated study contains the true accuracy of .7.
+
+    Predictions of one patient are alike.
+    """
     rng = np.random.default_rng(seed)
     accuracy_of_patient = rng.beta(1.4, 0.6, size=40)
     right = rng.random((40, 5)) < accuracy_of_patient[:, None]
