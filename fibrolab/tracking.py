@@ -29,7 +29,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from fibrolab import processes
 from fibrolab.credentials import masked
-from fibrolab.errors import ConfigError, StorageError
+from fibrolab.errors import ConfigError, FibrolabError, StorageError
 from fibrolab.time_limits import call_within
 
 if TYPE_CHECKING:
@@ -217,7 +217,8 @@ def track(
         status = "FINISHED"
     except Exception as error:
         with _keep_earlier_error():
-            run.tag({"error": masked(f"{type(error).__name__}: {error}")[:5000]})
+            shown = _sentence_of_ours(error)
+            run.tag({"error": masked(f"{type(shown).__name__}: {shown}")[:5000]})
         raise
     except BaseException:  # Ctrl-C, SIGTERM
         status = "KILLED"
@@ -227,6 +228,14 @@ def track(
             run.close(status)
             if parent:
                 _set_parent_status(client, experiment_id, parent)
+
+
+def _sentence_of_ours(error: BaseException) -> BaseException:
+    """Return the error of ours that a library has wrapped; without one, the error itself."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, FibrolabError):
+        cause = cause.__cause__
+    return cause or error
 
 
 @contextlib.contextmanager
