@@ -133,16 +133,21 @@ def test_a_server_that_accepts_and_never_answers_is_refused_with_one_sentence(
             pass
 
 
+def wrapped() -> None:
+    try:
+        raise ConfigError("data.root is not a folder")
+    except ConfigError as error:
+        raise RuntimeError("Error in call to target") from error
+
+
 def test_a_sentence_of_ours_is_the_error_of_the_run_though_a_library_wrapped_it(
     place: dict[str, str],
 ) -> None:
-    with pytest.raises(RuntimeError), track(**place, name="one", tags={}) as tracked:
-        try:
-            raise ConfigError("data.root is not a folder")
-        except ConfigError as error:
-            raise RuntimeError("Error in call to target") from error
-    found = MlflowClient(place["uri"]).get_run(tracked.id).data.tags["error"]
-    assert found == "ConfigError: data.root is not a folder"
+    with pytest.raises(RuntimeError), track(**place, name="one", tags={}):
+        wrapped()
+    client = MlflowClient(place["uri"])
+    (run,) = client.search_runs([client.get_experiment_by_name(place["experiment"]).experiment_id])
+    assert run.data.tags["error"] == "ConfigError: data.root is not a folder"
 
 
 def test_finished_runs_are_not_asked_of_a_silent_server_either(monkeypatch: pytest.MonkeyPatch) -> None:
