@@ -65,6 +65,8 @@ SYNONYMS = {
 _OVERRIDE = re.compile(r"(?P<key>\+{0,2}[\w./@-]+)=(?P<value>.+)", re.DOTALL)
 _TRAINER = re.compile(r"^trainer\.\w+(?==)")
 WITH_TRAINER = "train"  # the command whose settings include a trainer
+_NUMBER = re.compile(r"[\d._]+")  # read as a number, though a folder may be called 2024 or 007
+PLACES = (".root", ".path", "folder")  # ends of the settings that name files and folders
 _PLAIN = re.compile(r"[\w./+-]+", re.ASCII)  # read by the grammar as what it is
 
 
@@ -94,7 +96,10 @@ def quoted(words: Iterable[str]) -> list[str]:
 
 def _quoted(word: str) -> str:
     match = _OVERRIDE.fullmatch(word)
-    if match is None or _PLAIN.fullmatch(match["value"]) or match["value"][0] in "'\"":
+    if match is None or match["value"][0] in "'\"":
+        return word
+    is_numbered_folder = _NUMBER.fullmatch(match["value"]) and match["key"].endswith(PLACES)
+    if _PLAIN.fullmatch(match["value"]) and not is_numbered_folder:
         return word
     is_text = _exists(match["value"]) or (match["value"][0] not in "[{" and not _parses(word))
     in_quotes = f"{match['key']}={quote(match['value'])}"

@@ -47,6 +47,17 @@ def test_the_name_of_a_folder_that_exists_arrives_as_it_is(tmp_path: Path, name:
     assert parsed(word) == str(tmp_path / name)
 
 
+@pytest.mark.parametrize("name", ["2024", "007", "1.5"])
+def test_a_number_is_the_name_of_a_folder_where_a_folder_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir()
+    words = quoted([f"data.root={name}", f"data.patients={name}"])
+    assert parsed(words[0]) == name
+    assert words[1] == f"data.patients={name}"
+
+
 @given(st.text(st.characters(exclude_categories=["Cc", "Cs"], exclude_characters="$"), min_size=1))
 def test_a_value_in_quotes_is_read_as_it_was_typed(value: str) -> None:
     assert parsed(f"name={quote(value)}") == value
