@@ -98,10 +98,10 @@ def _quoted(word: str) -> str:
     match = _OVERRIDE.fullmatch(word)
     if match is None or match["value"][0] in "'\"":
         return word
-    is_numbered_folder = _NUMBER.fullmatch(match["value"]) and match["key"].endswith(PLACES)
-    if _PLAIN.fullmatch(match["value"]) and not is_numbered_folder:
+    is_text = bool(_NUMBER.fullmatch(match["value"])) and match["key"].endswith(PLACES)
+    if _PLAIN.fullmatch(match["value"]) and not is_text:
         return word
-    is_text = _exists(match["value"]) or (match["value"][0] not in "[{" and not _parses(word))
+    is_text = is_text or _exists(match["value"]) or (match["value"][0] not in "[{" and not _parses(word))
     in_quotes = f"{match['key']}={quote(match['value'])}"
     return in_quotes if is_text and _parses(in_quotes) else word
 

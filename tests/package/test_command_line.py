@@ -48,11 +48,7 @@ def test_the_name_of_a_folder_that_exists_arrives_as_it_is(tmp_path: Path, name:
 
 
 @pytest.mark.parametrize("name", ["2024", "007", "1.5"])
-def test_a_number_is_the_name_of_a_folder_where_a_folder_is_set(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / name).mkdir()
+def test_a_number_is_the_name_of_a_folder_where_a_folder_is_set(name: str) -> None:
     words = quoted([f"data.root={name}", f"data.patients={name}"])
     assert parsed(words[0]) == name
     assert words[1] == f"data.patients={name}"
