@@ -221,7 +221,7 @@ def config(architecture: Architecture, options: argparse.Namespace, root: str) -
         *architecture.data, *architecture.overrides, f"paths.root={root}",
         f"data.patients={max(20, options.batch_size)}", f"data.images_per_patient={IMAGES}",
         f"preprocess.size={options.image_size}", "model.head.dropout=0", "loss=cross_entropy",
-        "scheduler=constant", "augment=none", "callbacks.early_stopping=null",
+        "scheduler=constant", "augment=none", "pretrained=false", "callbacks.early_stopping=null",
         f"batch_size={options.batch_size}", "num_workers=0", "trainer.accelerator=cpu",
         f"trainer.max_epochs={options.epochs + 1}", *options.overrides,
     ]  # fmt: skip

@@ -72,7 +72,7 @@ CLAIMS = {
             "backbone@model.branches.image=tf_efficientnet_lite0", "trainer.max_epochs=8",
             "optimizer=adam", "optimizer.lr=3e-4",
         ],
-        {"scratch": [], "transfer": ["model.branches.image.weights={weights}"]},
+        {"scratch": ["pretrained=false"], "transfer": ["model.branches.image.weights={weights}"]},
         ("accuracy", "macro_auc", "mae"),
     ),
 }  # fmt: skip

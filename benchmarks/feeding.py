@@ -81,7 +81,7 @@ def config(options: argparse.Namespace, root: str) -> DictConfig:
         f"paths.root={root}", f"data.patients={options.patients}", "data.images_per_patient=4",
         f"data.size={options.image_size}", f"backbone@model.branches.image={options.backbone}",
         f"batch_size={options.batch_size}", "callbacks.early_stopping=null", "scheduler=constant",
-        f"trainer.max_epochs={options.epochs + 1}", *options.overrides,
+        "pretrained=false", f"trainer.max_epochs={options.epochs + 1}", *options.overrides,
     ]  # fmt: skip
     with initialize_config_dir(str(folder()), version_base=VERSION_BASE):
         return compose("train", overrides)

@@ -58,6 +58,7 @@ def config(options: argparse.Namespace, root: str, *more: str) -> DictConfig:
         "data=kaggle_fibrosis", f"data.root={options.data}", f"paths.root={root}",
         f"preprocess.size={options.image_size}", "augment=none",
         f"backbone@model.branches.image={options.backbone}", "model.branches.image.freeze=all",
+        "pretrained=false",
         "callbacks.early_stopping=null", f"trainer.max_epochs={options.epochs}", "trainer.accelerator=cpu",
         "num_workers=0", *options.overrides, *more,
     ]  # fmt: skip

@@ -161,7 +161,7 @@ def command(program: str, folder: Path, work: Path, options: argparse.Namespace)
         sys.executable, "-m", "fibrolab", "train", "data=kaggle_fibrosis", f"data.root={folder}",
         f"data.image_size={options.image_size}", f"backbone@model.branches.image={options.backbone}",
         f"trainer.max_epochs={options.epochs}", "trainer.accelerator=cpu", "num_workers=1",
-        f"batch_size={BATCH}", f"paths.root={work}",
+        f"batch_size={BATCH}", f"paths.root={work}", "pretrained=false",
     ]  # fmt: skip
 
 

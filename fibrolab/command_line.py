@@ -51,7 +51,6 @@ SYNONYMS = {
     "opt": "optimizer",
     "out": "paths.root",
     "output_dir": "paths.root",
-    "pretrained": "model.branches.image.pretrained",
     "resume_from_checkpoint": "resume",
     "run_name": "name",
     "sched": "scheduler",

@@ -16,7 +16,7 @@ from fibrolab.loading import load
 from fibrolab.storage import save_json
 from fibrolab.tracking import track
 from fibrolab.training import checks, fitting, frozen_features
-from fibrolab.training.earlier_weights import with_weights_of_runs
+from fibrolab.training.initial_weights import decide_pretrained, with_weights_of_runs
 
 
 class Trained(NamedTuple):
@@ -51,6 +51,7 @@ def train(config: DictConfig) -> Trained:
         known = environment.describe() | {"started": started.isoformat(timespec="seconds")}
         record(tracked, config, settings, known)
         checks.check(config)
+        decide_pretrained(config)
         data = load(config)
         config.task.classes = data.classes  # for task=nominal, they come from the data
         endpoints.check(config.task.endpoints, data.classes, config.task.ordered)

@@ -211,6 +211,8 @@ def _faults(
     target: str,
 ) -> list[str]:
     faults = [fault] if not target and (fault := fault_of_name(name)) else []
+    if not isinstance(pretrained, bool):
+        faults.append(f"pretrained: {pretrained} is neither true nor false.")
     if target and pretrained:
         faults.append(
             f"pretrained: {name} is not from timm or torchvision and has no published weights. "

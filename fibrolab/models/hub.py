@@ -13,7 +13,10 @@ from fibrolab.errors import WeightsError
 from fibrolab.time_limits import call_within
 
 FILE = "model.safetensors"
-ADVICE = "Give a file with weights: PATH, or start from random values with pretrained: false."
+ADVICE = (
+    "Give a file (weights=FILE) or an earlier run (weights=run:ID) for this branch, or start all branches "
+    "from random weights with pretrained=false."
+)
 TIMEOUT = 4.0  # [s], after which a server that has not responded counts as unreachable
 
 

@@ -118,6 +118,14 @@ def fault_of_name(name: str) -> str | None:
     return None
 
 
+def has_published_weights(name: str) -> bool:
+    """Return whether the library of a known network publishes weights for it."""
+    if name in TORCHVISION:
+        return True
+    config = timm.get_pretrained_cfg(name)
+    return config is not None and bool(config.hf_hub_id)
+
+
 def published_weights(name: str) -> Path:
     """Return the file of weights that a network's library publishes.
 

@@ -149,6 +149,7 @@ def _content(run: Run, sheets: Mapping[str, Sequence[Sheet]]) -> dict[str, Any]:
         "titles": _titles(shown, figures),
         "name": str(run.setting("name", run.folder.name)),
         "run": run,
+        "trial": run_sentences.is_trial(run),
         "verdict": run_sentences.verdict(run),
         "audit_page": keys.AUDIT_PAGE if (run.folder / keys.AUDIT_PAGE).is_file() else "",
         "results": run_sentences.results(run),

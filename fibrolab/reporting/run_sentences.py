@@ -83,8 +83,32 @@ def cautions(run: Run) -> list[Caution]:
     """Return the cautions that a reader must know before the results, the most serious first."""
     data = _audit(run) if run.audit else _split(run)
     precision = [*_groups(run), *_coverage(run), *_thresholds(run), *_calibration(run), *_sets(run)]
-    found = [*data, *_baselines(run), *precision, *_record(run)]
+    found = [*_trial(run), *data, *_baselines(run), *precision, *_initial_weights(run), *_record(run)]
     return sorted(found, key=lambda caution: not caution.grave)
+
+
+def is_trial(run: Run) -> bool:
+    """Return whether one batch of every stage was run, to test a command (`debug=fast_dev_run`)."""
+    return bool(run.setting("trainer.fast_dev_run"))
+
+
+def _trial(run: Run) -> list[Caution]:
+    text = "One batch was trained and one was predicted, to test the command: no number below is a result."
+    return [Caution(text, grave=True)] if is_trial(run) else []
+
+
+def _initial_weights(run: Run) -> list[Caution]:
+    """Return the branches that started from random weights."""
+    branches = run.setting("model.branches") or {}
+    random = [
+        f"{branch.get('name')} ({place})"
+        for place, branch in branches.items()
+        if branch.get("pretrained") is False and not branch.get("weights") and not branch.get("_target_")
+    ]
+    if not random:
+        return []
+    text = f"Training started from random weights in {vocabulary.listed(random)}; "
+    return [Caution(f"{text}with published weights (ImageNet), as in most studies, scores are often higher.")]
 
 
 def _audit(run: Run) -> list[Caution]:

@@ -20,7 +20,7 @@ def markdown(run: Run) -> str:
         run: A run that was evaluated.
     """
     level = float(run.setting("bootstrap.level", 0.95))
-    parts = []
+    parts = ["**A test of the command, not a result.**"] if run_sentences.is_trial(run) else []
     if verdict := run_sentences.verdict(run):
         parts.append(f"**Audit {verdict.word}.** {verdict.meaning}")
     parts += [f"- {_text(caution.text)}" for caution in run_sentences.cautions(run) if caution.grave]

@@ -46,7 +46,9 @@ FROZEN = {  # prefixes of parameters without gradients, by `freeze`
 
 def built(*overrides: str) -> Classifier:
     """Build a module as the command does, with a small backbone."""
-    config = composed("optimizer=adam", "optimizer.lr=0.003", "scheduler=constant", *overrides)
+    config = composed(
+        "optimizer=adam", "optimizer.lr=0.003", "pretrained=false", "scheduler=constant", *overrides
+    )
     for branch in config.model.branches.values():
         if "weights" in branch and branch.name not in ("r3d_18",):
             branch.name = "test_resnet"

@@ -25,7 +25,7 @@ def bytes_of_images(n: int = 2, size: int = 32, channels: int = 1) -> torch.Tens
 
 
 def settings_of(config: str) -> dict:
-    return dict(composed(name=f"backbone/{config}").backbone)
+    return dict(composed("+pretrained=false", name=f"backbone/{config}").backbone)
 
 
 @pytest.fixture(scope="module", params=names("backbone"))

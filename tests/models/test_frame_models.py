@@ -7,10 +7,10 @@ import torch
 from compose import composed, names
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fibrolab.config import resolved
 from fibrolab.errors import ConfigError
 from fibrolab.models.backbones import Backbone
 from fibrolab.models.frame_models import FRAMES, over_frames
@@ -295,6 +295,6 @@ def test_one_batch_of_clips_is_overfitted(name):
 def test_networks_that_see_time_are_chosen_by_config(frames):
     backbone = "r3d_18" if frames == "none" else "tiny"
     chosen = (f"backbone@model.branches.clip={backbone}", f"frames@model.branches.clip.frames={frames}")
-    branches = OmegaConf.to_container(composed("model=video", *chosen).model.branches)
+    branches = resolved(composed("model=video", "pretrained=false", *chosen).model.branches)
     module = classifier(**branches["clip"]).eval()
     assert module({"clip": clips()}).shape == (2, 5)

@@ -27,7 +27,7 @@ def test_pretrained_without_a_network_fails_with_advice(monkeypatch):
         raise OSError("Name or service not known")
 
     monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", unreachable)
-    with pytest.raises(WeightsError, match=r"timm/resnet18.*not known.*weights: PATH.*pretrained: false"):
+    with pytest.raises(WeightsError, match=r"resnet18.*not known.*=FILE.*run:ID.*pretrained=false"):
         Backbone("resnet18", pretrained=True)
 
 
@@ -89,7 +89,7 @@ def test_an_unreachable_torchvision_server_is_reported_with_advice(monkeypatch):
 
     monkeypatch.setattr(hub, "urlopen", unreachable)
     with pytest.raises(
-        WeightsError, match=r"r3d_18-b3b3357e\.pth.*not known.*weights: PATH.*pretrained: false"
+        WeightsError, match=r"r3d_18-b3b3357e\.pth.*not known.*weights=FILE.*run:ID.*pretrained=false"
     ):
         Backbone("r3d_18", pretrained=True, image_size=32)
 

@@ -215,6 +215,15 @@ def test_the_verdict_of_the_audit_is_in_the_header(folder: Path, browser: Any, l
     assert head.locator("a").get_attribute("href") == keys.AUDIT_PAGE
 
 
+def test_the_header_tells_a_test_of_the_command_from_a_result(folder: Path, browser: Any) -> None:
+    assert "not a result" not in run_page.write(folder).read_text()
+    config = yaml.safe_load((folder / keys.CONFIG_FILE).read_text())
+    config["trainer"]["fast_dev_run"] = True
+    (folder / keys.CONFIG_FILE).write_text(yaml.safe_dump(config))
+    head = visit(browser, run_page.write(folder)).page.locator("header .audited").first
+    assert head.inner_text().strip().endswith("A test of the command, not a result.")
+
+
 def test_a_missing_audit_page_is_not_linked(folder: Path) -> None:
     assert 'href="audit.html"' not in run_page.write(folder).read_text()
 

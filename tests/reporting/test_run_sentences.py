@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from fibrolab import keys
-from fibrolab.reporting import run_sentences
+from fibrolab.reporting import run_sentences, run_summary
 from fibrolab.runs.trained_run import Run
 
 CONFIG = {"task": {"classes": list(fake_run.CLASSES), "endpoints": fake_tables.ENDPOINTS}}
@@ -181,3 +181,24 @@ def test_unordered_classes_are_not_called_stages() -> None:
 @pytest.mark.parametrize("table", [None, METRICS.assign(value=np.nan), METRICS.assign(metric="qwk")])
 def test_without_an_accuracy_there_is_no_result_in_words(table: pd.DataFrame | None) -> None:
     assert results(metrics=table) == []
+
+
+def test_random_initial_weights_are_named_by_branch() -> None:
+    branches = {
+        "a": {"name": "resnet50", "pretrained": False, "weights": None},
+        "b": {"name": "vgg16", "pretrained": True, "weights": None},
+        "c": {"name": "tiny", "pretrained": False, "weights": "run:7"},
+        "d": {"name": "own", "pretrained": False, "_target_": "own.Net"},
+    }
+    run = Run(Path(), config={**CONFIG, "model": {"branches": branches}})
+    (caution,) = run_sentences.cautions(run)
+    assert "started from random weights in resnet50 (a); with published weights" in caution.text
+    assert not caution.grave
+
+
+def test_a_trial_of_the_command_is_no_result() -> None:
+    run = Run(Path(), config={**CONFIG, "trainer": {"fast_dev_run": True}})
+    (caution,) = run_sentences.cautions(run)
+    assert caution.grave
+    assert caution.text.endswith("no number below is a result.")
+    assert run_summary.markdown(run).startswith("**A test of the command, not a result.**")

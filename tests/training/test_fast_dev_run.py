@@ -22,19 +22,20 @@ LEAST = 80  # smallest side for Inception-V3 [px]
 NEED_OTHERS = ("binary", "saved", "by_site")  # choices that need another setting too
 
 
-def offline(config: DictConfig) -> DictConfig:
-    """Remove initial weights, which come from a hub or an earlier run."""
+def without_earlier_weights(config: DictConfig) -> DictConfig:
+    """Remove initial weights of an earlier run, which some experiments require."""
     for branch in config.model.branches.values():
         if "weights" in branch:
-            branch.pretrained, branch.weights = False, None
+            branch.weights = None
     return config
 
 
 def dev_run(root: Path, *overrides: str) -> Path:
     from fibrolab.pipeline import run
 
-    config = composed("debug=fast_dev_run", f"paths.root={root}", "preprocess.size=64", *overrides)
-    assert run(offline(config)) is None  # no epoch was finished, so there is no best value
+    small = ("debug=fast_dev_run", f"paths.root={root}", "preprocess.size=64", "pretrained=false")
+    config = without_earlier_weights(composed(*small, *overrides))
+    assert run(config) is None  # no epoch was finished, so there is no best value
     return run_folder(root)
 
 

@@ -1,19 +1,80 @@
-"""Initial weights from an earlier run: replace `weights: run:ID` by the path of its checkpoint."""
+"""Initial weights of the backbones: published, of a file, of an earlier run, or random."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from fibrolab import keys
-from fibrolab.choices import unknown
+from fibrolab.choices import refuse, unknown
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.errors import ConfigError, SplitError, WeightsError
+from fibrolab.models.branches import INPUT
+from fibrolab.models.freezing import NONE
+from fibrolab.models.networks import has_published_weights, published_weights
 from fibrolab.runs import overlap
 from fibrolab.runs.trained_run import TrainedRun, open_run
 
+AUTO = "auto"
 PREFIX = "run:"
 MUST_MATCH = ("name", "pooling", "scaling")  # settings in which both branches must agree
+
+
+def decide_pretrained(config: DictConfig) -> None:
+    """Replace `pretrained: auto` of every backbone by true or false; make sure that weights can be had.
+
+    With `auto`, a backbone starts from the weights that its library publishes, unless `weights` names others
+    or there are none. Published weights are downloaded here, before any data is read.
+
+    Args:
+        config: `conf/train.yaml`, composed; changed in place, so that the run's files state what was used.
+
+    Raises:
+        ConfigError: `pretrained` is neither `auto`, true nor false, or random weights would be frozen.
+        WeightsError: A file does not exist, or published weights cannot be downloaded.
+    """
+    faults = []
+    for name, branch in config.model.branches.items():
+        if not isinstance(branch, DictConfig) or branch.get(INPUT) == keys.CLINICAL:
+            continue
+        where, own = f"model.branches.{name}", bool(branch.get("_target_"))
+        given, weights = branch.get("pretrained", False), branch.get("weights")
+        if given not in (AUTO, True, False):
+            faults.append(f"{where}.pretrained={given} is neither auto, true nor false.")
+            continue
+        if given == AUTO:
+            branch.pretrained = not (own or weights) and has_published_weights(str(branch.name))
+        if weights:
+            _check_file(str(weights), where)
+        elif branch.get("pretrained") and not own:
+            _find_published(str(branch.name), where)
+        elif _freezes(branch) and not own and not config.trainer.get("fast_dev_run"):
+            faults.append(
+                f"{where}.freeze={branch.freeze} would keep random weights: give {where}.weights=FILE, "
+                f"{where}.weights=run:ID, or {where}.freeze=none."
+            )
+    refuse(faults)
+
+
+def _check_file(weights: str, where: str) -> None:
+    """Refuse a file that does not exist; a run is opened when the data is known."""
+    whole = Path(weights).expanduser()
+    if not (weights.startswith(PREFIX) or whole.is_file() or Path(str(whole).rpartition("#")[0]).is_file()):
+        raise WeightsError(
+            f"{where}.weights={weights} is not a file; give a safetensors file, a checkpoint, or run:ID."
+        )
+
+
+def _find_published(name: str, where: str) -> None:
+    try:
+        published_weights(name)
+    except WeightsError as fault:
+        raise WeightsError(f"{where}: {fault}") from fault
+
+
+def _freezes(branch: DictConfig) -> bool:
+    return branch.get("freeze", NONE) != NONE
 
 
 def with_weights_of_runs(config: DictConfig, data: LabelledData) -> DictConfig:

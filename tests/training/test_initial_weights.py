@@ -1,4 +1,4 @@
-"""Initial weights from earlier runs: found, checked, and refused if trained on this run's test samples."""
+"""Initial weights: published ones if they can be had, those of a file or an earlier run, or random ones."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from compose import composed, prepared, run_folder
+from compose import composed, names, prepared, run_folder
 from drawn import unrendered
 from omegaconf import OmegaConf
 from own_data import PHANTOMS
@@ -19,9 +19,9 @@ from fibrolab.errors import ConfigError, SplitError, WeightsError
 from fibrolab.loading import load
 from fibrolab.pipeline import run
 from fibrolab.runs.trained_run import TrainedRun
-from fibrolab.training import earlier_weights
-from fibrolab.training.earlier_weights import with_weights_of_runs
+from fibrolab.training import initial_weights
 from fibrolab.training.fitting import build_module
+from fibrolab.training.initial_weights import decide_pretrained, with_weights_of_runs
 
 SMALL = [
     "preprocess.size=32",
@@ -30,6 +30,98 @@ SMALL = [
     "bootstrap.resamples=20",
     *PHANTOMS["phantom"],
 ]
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A hub that has weights of every network; the names that were asked for."""
+    asked: list[str] = []
+    monkeypatch.setattr(initial_weights, "published_weights", asked.append)
+    return asked
+
+
+def decided(*overrides: str) -> dict[str, bool]:
+    config = composed(*overrides)
+    decide_pretrained(config)
+    return {str(name): branch.get("pretrained") for name, branch in config.model.branches.items()}
+
+
+HYBRID = ("model=hybrid", "data=kaggle_fibrosis", "data.root=nowhere")
+
+
+def test_large_backbones_start_from_published_weights(hub: list[str]) -> None:
+    assert decided(*HYBRID) == {"a": True, "b": True}
+    assert hub == ["resnet50", "vgg16"]
+
+
+def test_the_smallest_backbone_starts_from_random_weights(hub: list[str]) -> None:
+    assert decided() == {"image": False}
+    assert hub == []
+
+
+def test_random_weights_are_one_setting_for_all_branches(hub: list[str]) -> None:
+    assert decided(*HYBRID, "pretrained=false") == {"a": False, "b": False}
+    assert hub == []
+
+
+def test_a_file_comes_before_published_weights(hub: list[str], tmp_path: Path) -> None:
+    (tmp_path / "net.ckpt").touch()
+    given = f"model.branches.a.weights='{tmp_path}/net.ckpt#network'"
+    assert decided(*HYBRID, given, "model.branches.b.weights=run:7") == {"a": False, "b": False}
+    assert hub == []
+
+
+def test_a_network_without_published_weights_starts_from_random_ones(hub: list[str]) -> None:
+    own = "+model.branches.image._target_=own.Net"
+    for words in (["model.branches.image.name=cspresnet50d"], ["model.branches.image.name=own", own]):
+        assert decided("model.branches.image.pretrained=auto", *words) == {"image": False}
+    assert hub == []
+
+
+def test_a_clinical_branch_has_no_such_weights(hub: list[str]) -> None:
+    assert decided("+clinical@model.branches.clinical=serum") == {"image": False, "clinical": None}
+
+
+def test_every_other_backbone_has_published_weights(hub: list[str]) -> None:
+    for name in names("backbone"):
+        if name != "tiny":
+            assert decided(f"backbone@model.branches.image={name}") == {"image": True}
+
+
+@pytest.mark.parametrize("published", ["resnet50", "r3d_18"])
+def test_without_a_network_weights_are_refused_with_all_ways(
+    published: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("fibrolab.models.hub.call_within", unreachable)
+    with pytest.raises(WeightsError) as refused:
+        decided(f"backbone@model.branches.image={published}")
+    for way in ("model.branches.image: ", "weights=FILE", "weights=run:ID", "pretrained=false"):
+        assert way in str(refused.value)
+
+
+def unreachable(*_: object) -> None:
+    raise OSError("no network")
+
+
+def test_weights_are_looked_for_before_any_data(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fibrolab.pipeline.load", lambda config: pytest.fail("data was read"))
+    with pytest.raises(WeightsError, match="is not a file"):
+        run(composed(f"paths.root={root}", "model.branches.image.weights=nowhere.ckpt"))
+
+
+@pytest.mark.parametrize("part", ["all", "layer3", "gradual"])
+def test_random_weights_are_not_frozen(part: str, hub: list[str]) -> None:
+    frozen = f"model.branches.image.freeze={part}"
+    with pytest.raises(ConfigError, match="would keep random weights"):
+        decided(frozen)
+    assert decided(frozen, "debug=fast_dev_run") == {"image": False}
+    assert decided(frozen, "backbone@model.branches.image=resnet18") == {"image": True}
+
+
+def test_other_words_than_auto_true_or_false_are_refused() -> None:
+    with pytest.raises(ConfigError, match="pretrained=imagenet is neither"):
+        decided(*HYBRID, "pretrained=imagenet")
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +255,7 @@ def write_run(folder: Path, data: LabelledData, **branch: object) -> None:
 @pytest.fixture
 def weights_from_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Return a function that resolves `weights: run:a`, where runs are folders."""
-    monkeypatch.setattr(earlier_weights, "open_run", lambda run, uri: TrainedRun(tmp_path / run))
+    monkeypatch.setattr(initial_weights, "open_run", lambda run, uri: TrainedRun(tmp_path / run))
 
     def resolve(data: LabelledData, **branch: object) -> str:
         model = {"branches": {"image": {"name": "tiny", "weights": "run:a", **branch}}}
