@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from omegaconf import DictConfig
 
-from fibrolab import keys
+from fibrolab import keys, privacy
 from fibrolab.config import arguments
 from fibrolab.data.duplicates import grouped
 from fibrolab.data.labelled_data import LabelledData, labels_under
@@ -24,13 +24,16 @@ POLICIES = ("error", "skip")
 logger = logging.getLogger(__name__)
 
 
-def load(config: DictConfig, must_split: bool = True, needs: Needs = TRAIN) -> LabelledData:
+def load(
+    config: DictConfig, must_split: bool = True, needs: Needs = TRAIN, ids_key: str = ""
+) -> LabelledData:
     """Load the manifest, survey, labels and split that the config describes.
 
     Args:
         config: A config with `data`, `task`, `split` and `paths`.
         must_split: Whether an impossible split is an error; False for an audit of data too small to split.
         needs: Requirements of the job on every sample.
+        ids_key: If given, ids are hashed (`privacy.ids_key`).
 
     Raises:
         ConfigError: `data.on_unreadable` is unknown, or the task does not fit the classes.
@@ -45,7 +48,11 @@ def load(config: DictConfig, must_split: bool = True, needs: Needs = TRAIN) -> L
         raise ConfigError(f"data.on_unreadable={policy} is unknown: give error or skip.")
     manifest: Manifest = instantiate(arguments(config.data, "image_size", "on_unreadable"))
     manifest.require(needs)
+    if ids_key:
+        manifest = privacy.hashed(manifest, ids_key)
     manifest, facts = surveyed(manifest, Path(config.paths.cache), policy)
+    if ids_key:
+        manifest = replace(manifest, left_out=privacy.left_out(manifest.left_out))
     manifest = grouped(manifest, facts[keys.IMAGE])
     labels = labels_under(config.task.name, config.task.of, config.task.merge, manifest)
     try:

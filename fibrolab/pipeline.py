@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from omegaconf import DictConfig
 
-from fibrolab import auditing, environment, keys, sweeps
+from fibrolab import auditing, environment, keys, privacy, sweeps
 from fibrolab.analyses.evaluating import announce, conclude
 from fibrolab.analyses.run_files import record, write_config, write_data
 from fibrolab.config import resolved
@@ -47,12 +47,15 @@ def train(config: DictConfig) -> Trained:
     started, clock = datetime.now(UTC), time.monotonic()
     tags = {"model": config.model.name, "data": config.data.name, "split": config.split.name}
     named = {"name": config.name, "sweep_name": sweeps.sweep_name(base)}
-    with track(**settings["tracking"], **named, tags=tags, sweep=sweeps.folder()) as tracked:
+    ids_key = privacy.ids_key(config)
+    place = settings["tracking"] | {"private": bool(ids_key)}
+    with track(**place, **named, tags=tags, sweep=sweeps.folder()) as tracked:
         known = environment.describe() | {"started": started.isoformat(timespec="seconds")}
+        known["ids_key"] = ids_key
         record(tracked, config, settings, known)
         checks.check(config)
         decide_pretrained(config)
-        data = load(config)
+        data = load(config, ids_key=ids_key)
         config.task.classes = data.classes  # for task=nominal, they come from the data
         endpoints.check(config.task.endpoints, data.classes, config.task.ordered)
         write_config(config, tracked.folder)

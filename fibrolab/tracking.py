@@ -188,6 +188,7 @@ def track(
     tags: Mapping[str, Any],
     sweep: Path | None = None,
     sweep_name: str = "",
+    private: bool = False,
 ) -> Iterator[TrackedRun]:
     """Open a run; it ends FINISHED, FAILED on an error, or KILLED on Ctrl-C and SIGTERM.
 
@@ -199,6 +200,7 @@ def track(
         tags: Tags of the run.
         sweep: Folder of the sweep that the run belongs to; its runs have a common parent run.
         sweep_name: Name of that parent run.
+        private: Whether the text of an error, which may name patients and files, is kept out of its tags.
 
     Raises:
         StorageError: The database cannot be opened or written.
@@ -218,7 +220,8 @@ def track(
     except Exception as error:
         with _keep_earlier_error():
             shown = _sentence_of_ours(error)
-            run.tag({"error": masked(f"{type(shown).__name__}: {shown}")[:5000]})
+            text = "the terminal shows it, since it may name patients or files" if private else str(shown)
+            run.tag({"error": masked(f"{type(shown).__name__}: {text}")[:5000]})
         raise
     except BaseException:  # Ctrl-C, SIGTERM
         status = "KILLED"

@@ -28,6 +28,7 @@ from fibrolab.evaluation.comparison.arms import Arm, Task, arm_from_runs
 from fibrolab.evaluation.intervals import bootstrap
 from fibrolab.reporting import comparison_page as pages
 from fibrolab.reporting.comparison_page import Comparison, Member
+from fibrolab.runs.overlap import require_one_key
 from fibrolab.runs.trained_run import NEEDED, TrainedRun, ids, named_twice, open_run
 from fibrolab.storage import write_table
 from fibrolab.tracking import SOURCE, track
@@ -61,6 +62,7 @@ def run(config: DictConfig) -> str:
     sides = [side(name, runs) for name, runs in zip(names, read_runs, strict=True)]
     if given["reference"] and given["reference"] not in names:
         refuse([unknown("reference", given["reference"], names)])
+    require_one_key([each for side in sides for each in side.runs])
     task = task_of(sides)
     (refuse_other_patients if given["paired"] else refuse_shared_patients)(sides)
     comparison = compared(sides, task, given)

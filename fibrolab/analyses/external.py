@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from omegaconf import DictConfig
 
-from fibrolab import auditing, environment, keys
+from fibrolab import auditing, environment, keys, privacy
 from fibrolab.analyses.evaluating import announce, conclude
 from fibrolab.analyses.run_files import record, write_data
 from fibrolab.config import resolved
@@ -49,11 +49,19 @@ def run(config: DictConfig) -> str:
     started, clock = datetime.now(UTC), time.monotonic()
     before = open_run(config.run, config.tracking.uri, NEEDED)
     settings, module = _settings(config, before), before.network()
-    data = _loaded(settings, list(before.config.task.classes))
+    ids_key = privacy.ids_key(settings)
+    if ids_key and not before.ids_key:
+        raise ConfigError(
+            f"privacy.ids=hashed: run {before.run_id} holds the names of its patients, which this evaluation "
+            "would take over; train it with privacy.ids=hashed."
+        )
+    data = _loaded(settings, list(before.config.task.classes), ids_key)
     tags = {"model": settings.model.name, "data": data.manifest.name, "split": SPLIT["name"]}
     tags |= {SOURCE: "fibrolab.evaluate", EVALUATED: before.run_id}
-    with track(**resolved(config.tracking), name=settings.name, tags=tags) as tracked:
+    place = resolved(config.tracking) | {"private": bool(ids_key)}
+    with track(**place, name=settings.name, tags=tags) as tracked:
         known = environment.describe() | {"started": started.isoformat(timespec="seconds")}
+        known["ids_key"] = ids_key
         record(tracked, settings, resolved(settings), known)
         _write_data(tracked.folder, before, data)
         found = _audited(settings, data, before, tracked.folder)
@@ -75,7 +83,7 @@ def _settings(config: DictConfig, before: TrainedRun) -> DictConfig:
     if "model" not in settings or "trainer" not in settings:
         raise ConfigError(f"Run {before.run_id} has no network of its own; name one of `fibrolab.train`.")
     settings.name = f"{settings.name} on {config.data.name}"
-    for part in ("data", "paths", "tracking", "bootstrap"):
+    for part in ("data", "paths", "tracking", "bootstrap", "privacy"):
         settings[part] = resolved(config)[part]
     settings.split, settings.resume = SPLIT, None
     settings.published = None  # numbers of a paper on its own patients
@@ -85,11 +93,11 @@ def _settings(config: DictConfig, before: TrainedRun) -> DictConfig:
     return settings
 
 
-def _loaded(settings: DictConfig, classes: list[str]) -> LabelledData:
+def _loaded(settings: DictConfig, classes: list[str], ids_key: str) -> LabelledData:
     """Load the data under the task of the run; a task that takes any classes must find those of the run."""
     if settings.task.get("of") is None:
         settings.task.classes = None  # to be read from the data
-    data = load(settings, needs=EVALUATE)
+    data = load(settings, needs=EVALUATE, ids_key=ids_key)
     if data.classes != classes:
         raise ConfigError(
             f"'{data.manifest.name}' has the classes {', '.join(data.classes)}, the run predicts "

@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from fibrolab import keys
+from fibrolab import keys, privacy
 from fibrolab.config import flat
 from fibrolab.credentials import masked
 from fibrolab.data import splits
@@ -46,7 +46,10 @@ def write_data(folder: Path, data: LabelledData) -> None:
     copies of its test images.
     """
     hashes = data.facts[keys.IMAGE][list(HASHES)].to_numpy()
-    table = data.manifest.table.assign(**{keys.Y_TRUE: data.labels})
+    table = data.manifest.table
+    if data.manifest.ids_key:
+        table = privacy.without_names(table)
+    table = table.assign(**{keys.Y_TRUE: data.labels})
     table[list(HASHES)] = hashes
     table.to_csv(folder / keys.MANIFEST_FILE, index=False)
     splits.write(data.split, data.manifest, folder / keys.SPLIT_FILE)

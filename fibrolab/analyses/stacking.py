@@ -21,6 +21,7 @@ from fibrolab.config import resolved
 from fibrolab.data import clinical
 from fibrolab.errors import DataError, listing
 from fibrolab.evaluation import predictions, score
+from fibrolab.runs.overlap import require_one_key
 from fibrolab.runs.trained_run import NEEDED, TrainedRun, ids, open_run
 from fibrolab.storage import save_json
 from fibrolab.tracking import SOURCE, track
@@ -52,6 +53,7 @@ def run(config: DictConfig) -> str:
         for name, run_ids in arms.items()
     }
     runs = [each for of_arm in read_runs.values() for each in of_arm]
+    require_one_key(runs)
     refuse_unlike(runs)
     found = {name: gathered(name, of_arm) for name, of_arm in read_runs.items()}
     rows, features = joined(list(found.values()), runs[0], columns, given["missing"])
@@ -63,6 +65,7 @@ def run(config: DictConfig) -> str:
     tags = {"model": settings.model.name, "data": settings.data.name, "split": settings.split.name}
     with track(**given["tracking"], name=config.name, tags=tags | {SOURCE: "fibrolab.stack"}) as tracked:
         known = environment.describe() | {"started": started.isoformat(timespec="seconds"), "device": "cpu"}
+        known["ids_key"] = runs[0].ids_key
         record(tracked, settings, resolved(settings), known)
         _write_data(tracked.folder, runs, classes)
         predictions.write(frame, tracked.folder / keys.PREDICTIONS_FILE)

@@ -18,8 +18,8 @@ from fibrolab.errors import DataError
 
 _IDENTITY = (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.VISIT_ID, keys.LABEL)
 _TEXT = (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.VISIT_ID, keys.SITE, keys.SCANNER)
-_PATHS = (keys.IMAGE, keys.ELASTOGRAM, keys.CLIP, keys.MASK)
-_OPTIONAL_TEXT = (*_PATHS, keys.FRAME, keys.ROI, keys.ELASTOGRAM_ROI)
+PATHS = (keys.IMAGE, keys.ELASTOGRAM, keys.CLIP, keys.MASK)
+_OPTIONAL_TEXT = (*PATHS, keys.FRAME, keys.ROI, keys.ELASTOGRAM_ROI)
 # Columns with the frame and the rectangle of each modality's file.
 _VIEWS = {
     keys.IMAGE: (keys.FRAME, keys.ROI),
@@ -40,6 +40,7 @@ class Manifest:
         root: Folder that the paths in the table are relative to.
         left_out: Sentences on files that were skipped as unreadable.
         best_accuracy: For synthetic data: the expected accuracy that no model can exceed, by its inputs.
+        ids_key: Identifies the secret by which the ids are hashed (`fibrolab.privacy`); empty for plain ids.
     """
 
     table: pd.DataFrame
@@ -48,6 +49,7 @@ class Manifest:
     root: Path
     left_out: tuple[str, ...] = ()
     best_accuracy: Mapping[str, float] = field(default_factory=dict)
+    ids_key: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "table", validated(self.table, self.classes, self.name))
@@ -212,7 +214,7 @@ def validated(table: pd.DataFrame, classes: Sequence[str], name: str) -> pd.Data
     table = _completed(table)
     faults = [
         *_column_faults(table, classes),
-        *(fault for column in _PATHS if column in table for fault in _path_faults(table[column])),
+        *(fault for column in PATHS if column in table for fault in _path_faults(table[column])),
         *_view_faults(table),
         *clinical.faults(table),
         *_visit_faults(table, classes),

@@ -7,9 +7,27 @@ import numpy as np
 from fibrolab import keys
 from fibrolab.data.duplicates import near_any
 from fibrolab.data.labelled_data import LabelledData
+from fibrolab.errors import ConfigError
 from fibrolab.runs.trained_run import TrainedRun
 
+_DIFFERENT = (
+    "their ids are hashed by different secrets, or in one of them only. Use one privacy.ids and one "
+    "FIBROLAB_SECRET."
+)
 HASHES = ("sha256", "phash")  # hashes of each sample's image, columns of a run's manifest
+
+
+def require_one_key(runs: Sequence[TrainedRun]) -> None:
+    """Refuse runs whose samples cannot be matched, because their ids are hashed by different secrets.
+
+    Raises:
+        ConfigError: The runs have different secrets, or only some are hashed.
+    """
+    for other in runs[1:]:
+        if other.ids_key != runs[0].ids_key:
+            raise ConfigError(
+                f"The samples of runs {runs[0].run_id} and {other.run_id} cannot be matched: {_DIFFERENT}"
+            )
 
 
 def copies(data: LabelledData, run: TrainedRun, partitions: Sequence[str]) -> np.ndarray:
@@ -40,7 +58,8 @@ def copies(data: LabelledData, run: TrainedRun, partitions: Sequence[str]) -> np
 def namesakes(data: LabelledData, run: TrainedRun, partitions: Sequence[str], column: str) -> np.ndarray:
     """Find samples whose sample, group or patient has the name of one that a run used.
 
-    A name identifies a patient within one data set only: "patient 1" of two hospitals are two patients.
+    A name identifies a patient within one data set only: "patient 1" of two hospitals are two patients. Data
+    sets are one if their manifests are equal, or have one name (that of the user's file or folder).
 
     Args:
         data: N samples.
@@ -50,9 +69,17 @@ def namesakes(data: LabelledData, run: TrainedRun, partitions: Sequence[str], co
 
     Returns:
         bool (N,); all False where the run was trained on a data set of another name.
+
+    Raises:
+        ConfigError: The data sets have one name, and their ids are hashed by different secrets.
     """
-    if run.config.data.name != data.manifest.name:
+    if run.data_name != data.manifest.name and run.manifest_hash != data.manifest.hash:
         return np.zeros(len(data.manifest), bool)
+    if run.ids_key != data.manifest.ids_key:
+        raise ConfigError(
+            f"The patients of '{data.manifest.name}' cannot be compared with those of run {run.run_id}: "
+            f"{_DIFFERENT} If this is another data set, give its file or folder another name."
+        )
     samples = run.samples.reset_index()
     used = samples.loc[samples[keys.PARTITION].isin(partitions), column]
     ours = data.manifest.table[column]

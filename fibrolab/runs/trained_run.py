@@ -149,6 +149,18 @@ class TrainedRun:
         """Python, packages, git commit, command and duration."""
         return self._parsed(keys.ENVIRONMENT_FILE, _mapping)
 
+    @property
+    def data_name(self) -> str:
+        """Name of its manifest: that of the user's file or folder, where `data` reads one."""
+        known = self.audit if (self.folder / keys.AUDIT_FILE).is_file() else {}
+        return str(known.get("name") or self.config.data.name)
+
+    @property
+    def ids_key(self) -> str:
+        """Identifies the secret by which its ids are hashed (`fibrolab.privacy`); empty for plain ids."""
+        known = self.environment if (self.folder / keys.ENVIRONMENT_FILE).is_file() else {}
+        return str(known.get("ids_key") or "")
+
     @cached_property
     def manifest(self) -> pd.DataFrame:
         """The manifest's table, one row a sample, with `y_true` under the task and the images' hashes."""

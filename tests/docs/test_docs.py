@@ -74,7 +74,7 @@ def test_other_commands_exist(page: str) -> None:
         elif words[:2] == ["python", "-m"] and words[2].startswith("benchmarks."):
             assert (ROOT / words[2].replace(".", "/")).with_suffix(".py").is_file()
         elif overrides(words) is None:
-            assert words[0] in ("python3", "pip", "mlflow", ".", "python", "pre-commit"), words
+            assert words[0] in ("python3", "pip", "mlflow", ".", "python", "pre-commit", "export"), words
 
 
 @pytest.mark.parametrize("page", NAMES)

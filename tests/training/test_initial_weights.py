@@ -19,6 +19,7 @@ from fibrolab.errors import ConfigError, SplitError, WeightsError
 from fibrolab.loading import load
 from fibrolab.pipeline import run
 from fibrolab.runs.trained_run import TrainedRun
+from fibrolab.storage import save_json
 from fibrolab.training import initial_weights
 from fibrolab.training.fitting import build_module
 from fibrolab.training.initial_weights import decide_pretrained, with_weights_of_runs
@@ -198,6 +199,7 @@ def test_leaks_are_found_by_patient_and_not_only_by_sample(earlier: tuple[Path, 
 def test_equal_patient_names_of_another_data_set_are_not_a_leak(earlier: tuple[Path, str]) -> None:
     config, data = loaded(earlier, f"model.branches.image.weights=run:{earlier[1]}", "seed=1")
     object.__setattr__(data.manifest, "name", "elsewhere")
+    object.__setattr__(data.manifest, "table", data.manifest.table.assign(visit_id="first"))
     random = np.random.default_rng(0)
     hashes = [random.bytes(len(data.facts[keys.IMAGE]["phash"][0]) // 2).hex() for _ in data.labels]
     data.facts[keys.IMAGE][["sha256", "phash"]] = np.array([hashes, hashes]).T
@@ -285,6 +287,33 @@ def test_the_training_samples_of_ancestor_runs_count_too(weights_from_run, tmp_p
     write_run(tmp_path / "a", clinic("", TRAIN, VALIDATION, TEST), weights="run:b/image")
     with pytest.raises(SplitError, match="1 of the 1 test samples"):
         weights_from_run(clinic(TEST, TRAIN, VALIDATION, TRAIN))
+
+
+def test_the_same_patients_are_recognised_under_another_name_of_their_table(
+    weights_from_run, tmp_path: Path
+) -> None:
+    write_run(tmp_path / "a", clinic(TRAIN, TRAIN, VALIDATION, TEST), weights=None)
+    config = OmegaConf.load(tmp_path / "a" / keys.CONFIG_FILE)
+    config.data.name = "table"  # as `data=table` calls every table
+    OmegaConf.save(config, tmp_path / "a" / keys.CONFIG_FILE)
+    with pytest.raises(SplitError, match="1 of the 1 test samples"):
+        weights_from_run(clinic(TEST, TRAIN, TRAIN, TRAIN))
+
+
+def test_the_name_of_a_table_is_that_of_its_audit(weights_from_run, tmp_path: Path) -> None:
+    before, now = clinic(TRAIN, TRAIN, VALIDATION, TEST), clinic(TEST, TRAIN, TRAIN, TRAIN)
+    write_run(tmp_path / "a", before, weights=None)
+    object.__setattr__(now.manifest, "table", now.manifest.table.assign(label=[1, 1, 0, 0]))  # corrected
+    now.facts[keys.IMAGE] = pd.DataFrame({"sha256": [""] * 4, "phash": [""] * 4})  # type: ignore[index]
+    table = pd.read_csv(tmp_path / "a" / keys.MANIFEST_FILE, keep_default_na=False)
+    table.assign(sha256="", phash="").to_csv(tmp_path / "a" / keys.MANIFEST_FILE, index=False)
+    config = OmegaConf.load(tmp_path / "a" / keys.CONFIG_FILE)
+    config.data.name = "table"
+    OmegaConf.save(config, tmp_path / "a" / keys.CONFIG_FILE)
+    assert weights_from_run(now)  # two hospitals' tables
+    save_json({"verdict": "ok", "name": now.manifest.name}, tmp_path / "a" / keys.AUDIT_FILE)
+    with pytest.raises(SplitError, match="1 of the 1 test samples"):
+        weights_from_run(now)
 
 
 def test_a_run_without_a_network_has_no_weights(weights_from_run, tmp_path: Path) -> None:

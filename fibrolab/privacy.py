@@ -1,0 +1,96 @@
+"""Names of patients and files in what a run writes: as they are, or as keyed hashes."""
+
+import hashlib
+import hmac
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import PurePosixPath
+from urllib.parse import urlparse
+
+import pandas as pd
+from omegaconf import DictConfig
+
+from fibrolab import keys
+from fibrolab.choices import unknown
+from fibrolab.data import clinical
+from fibrolab.data.manifest import PATHS, Manifest
+from fibrolab.errors import ConfigError
+
+SECRET = "FIBROLAB_SECRET"  # environment variable
+SHORTEST = 16  # characters of a secret
+PLAIN, HASHED = "plain", "hashed"
+NAMES = (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.VISIT_ID)
+VIEWS = (keys.FRAME, keys.ROI, keys.ELASTOGRAM_ROI)
+COLUMNS = (*NAMES, *PATHS, *VIEWS, keys.LABEL, keys.SITE, keys.SCANNER, keys.ROW, *clinical.COLUMNS)
+LOCAL = (None, "", "localhost", "127.0.0.1", "::1")
+
+logger = logging.getLogger(__name__)
+
+
+def ids_key(config: DictConfig) -> str:
+    """Return what identifies the secret that hashes the names of a run; empty where they are not hashed.
+
+    If names would be sent to a tracking server on another machine as they are, a warning says so.
+
+    Args:
+        config: A config with `privacy` and `tracking`.
+
+    Raises:
+        ConfigError: `privacy.ids` is unknown, or the secret is missing or too short.
+    """
+    mode = config.privacy.ids
+    if mode not in (PLAIN, HASHED):
+        raise ConfigError(unknown("privacy.ids", mode, (PLAIN, HASHED)))
+    if mode == HASHED:
+        return pseudonym("the secret itself")
+    server = urlparse(str(config.tracking.uri)).hostname
+    if server not in LOCAL:
+        logger.warning(
+            "Names of patients and files are sent to %s; privacy.ids=hashed sends hashes instead.", server
+        )
+    return ""
+
+
+def pseudonym(name: str) -> str:
+    """Return the first 16 hexadecimal digits of the HMAC-SHA256 of a name (RFC 2104), keyed by the secret.
+
+    Raises:
+        ConfigError: The secret is missing or too short.
+    """
+    secret = os.environ.get(SECRET, "")
+    if len(secret) < SHORTEST:
+        raise ConfigError(
+            f"privacy.ids={HASHED} needs a secret of {SHORTEST} or more characters in the environment "
+            f"variable {SECRET}, the same for all runs of a site: `openssl rand -hex 32` makes one. Keep it: "
+            "without it, no hash can be matched to its patient."
+        )
+    return hmac.new(secret.encode(), name.encode(), hashlib.sha256).hexdigest()[:16]
+
+
+def hashed(manifest: Manifest, key: str) -> Manifest:
+    """Return a manifest with hashes for the names of samples, groups, patients and visits.
+
+    Equal names have equal hashes. Paths are kept, because the files are still to be read; `without_names`
+    replaces them in what is written.
+    """
+    table = manifest.table
+    replaced = {name: table[name].map(lambda text: pseudonym(text) if text else "") for name in NAMES}
+    return replace(manifest, table=table.assign(**replaced), ids_key=key)
+
+
+def without_names(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a hashed manifest's table with a hash for each path, and without the user's further columns."""
+    known = table[[column for column in table if column in COLUMNS]]
+    given = [column for column in PATHS if column in known]
+    return known.assign(**{column: known[column].map(_path) for column in given})
+
+
+def _path(path: str) -> str:
+    return f"{pseudonym(path)}{PurePosixPath(path).suffix}" if path else ""
+
+
+def left_out(sentences: Sequence[str]) -> tuple[str, ...]:
+    """Return as many sentences on unreadable files without their names."""
+    return tuple("A file cannot be read." for _ in sentences)
