@@ -1,12 +1,15 @@
 # Two commands for a fresh clone: `make demo` and `make test`. Both set .venv up from the lock first.
-# PIP_EXTRA goes to pip; PyTorch's own index of CPU builds saves 4 GB on a machine without a GPU:
-# make demo PIP_EXTRA="--extra-index-url URL"
+# On a machine without a GPU, `make demo CPU=1` takes PyTorch's CPU builds instead and saves 4 GB.
 PYTHON ?= python3
-PIP_EXTRA ?=
+UV ?= uv
 BIN := .venv/bin
 READY := .venv/.ready
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+LOCK := $(if $(CPU),requirements-cpu.lock,requirements.lock)
+CPU_INDEX := https://download.pytorch.org/whl/cpu
+CPU_BUILDS = $(shell sed -nE 's/^(torch|torchvision)==([^ ]+).*/\1==\2+cpu/p' requirements.lock)
 
-.PHONY: demo test test-slow check docs clean
+.PHONY: demo test test-slow check docs lock clean
 
 demo: $(READY)
 	@$(BIN)/python -c 'import torch; print("PyTorch", torch.__version__, "for", f"CUDA {torch.version.cuda}" if torch.version.cuda else "the CPU")'
@@ -23,11 +26,25 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-$(READY): pyproject.toml constraints.txt
+# The tools that build packages come from the lock too: Hydra's parser antlr4 has no wheel on PyPI.
+$(READY): pyproject.toml requirements.lock requirements-cpu.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else "fibrolab needs Python 3.11 to 3.13, $(PYTHON) is %d.%d: make PYTHON=python3.11" % v)'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_EXTRA) -c constraints.txt -e ".[dev]"
+	sed -n '/^setuptools==/,/[^\]$$/p' requirements-cpu.lock | $(PIP) --require-hashes -r /dev/stdin
+	$(if $(CPU),$(PIP) --no-deps --index-url $(CPU_INDEX) $(CPU_BUILDS))
+	$(PIP) --require-hashes --no-build-isolation -r $(LOCK)
+	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $(READY)
+
+# Pins that still fit the bounds stay as they are; to raise one: make lock UPGRADE="--upgrade-package monai"
+lock:
+	mkdir -p build
+	sed '/^-r/d' requirements-cpu.lock requirements.lock > build/requirements.lock
+	$(UV) pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-header --quiet \
+	  $(UPGRADE) -o build/requirements.lock
+	sed -i '/^[^#-]/,$$d' requirements-cpu.lock requirements.lock
+	awk '/^[a-z]/ {gpu = /^(torch|torchvision|triton|cuda-[^=]+|nvidia-[^=]+)==/} \
+	  {print >> (gpu ? "requirements.lock" : "requirements-cpu.lock")}' build/requirements.lock
 
 docs: $(READY)
 	$(BIN)/mkdocs build --strict
