@@ -56,6 +56,7 @@ def run(config: DictConfig) -> str:
         known = environment.describe() | {"started": started.isoformat(timespec="seconds")}
         record(tracked, settings, resolved(settings), known)
         _write_data(tracked.folder, before, data)
+        tracked.log_data(data.manifest.name, data.manifest.hash, "test")
         found = _audited(settings, data, before, tracked.folder)
         tracked.tag({"audit": found["verdict"]})
         auditing.announce(tracked.folder, found)
