@@ -54,7 +54,7 @@ PATIENCE = 10.0  # [s] until a server that does not answer is out of reach
 PAUSE = 1.0  # [s], shortest time between two writes of curves
 # Packages of the drivers of databases that are called otherwise.
 DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "mysqldb": "mysqlclient"}
-_DIGEST = 36  # characters of a data set's hash that MLflow takes
+_DIGEST = 8  # characters of a data set's hash, of which MLflow's list has room for about 20
 _BATCH, _METRICS = 100, 1000  # params and metrics that MLflow takes in one call
 _SIGNS = {"<": "lt ", ">": "gt ", "≤": "le ", "≥": "ge ", "+": " plus "}
 _LONGEST = 240  # the database allows 250 characters; the rest is for a number
