@@ -54,14 +54,15 @@ def load(
     if ids_key:
         manifest = replace(manifest, left_out=privacy.left_out(manifest.left_out))
     manifest = grouped(manifest, facts[keys.IMAGE])
-    labels = labels_under(config.task.name, config.task.of, config.task.merge, manifest)
+    task = config.task
+    labels = labels_under(task.name, task.of, task.merge, manifest, trained=needs.trained)
     try:
         split: Split = instantiate(arguments(config.split), manifest)
     except InstantiationException as error:
         if must_split or not isinstance(error.__cause__, UndrawableSplitError):
             raise
         split = undrawn(manifest, str(error.__cause__))
-    return LabelledData(manifest, facts, labels, list(config.task.classes or manifest.classes), split)
+    return LabelledData(manifest, facts, labels, list(task.classes or manifest.classes), split)
 
 
 def surveyed(manifest: Manifest, cache: Path, policy: str) -> tuple[Manifest, dict[str, pd.DataFrame]]:

@@ -60,6 +60,7 @@ def train(config: DictConfig) -> Trained:
         endpoints.check(config.task.endpoints, data.classes, config.task.ordered)
         write_config(config, tracked.folder)
         write_data(tracked.folder, data)
+        tracked.log_data(data.manifest.name, data.manifest.hash, "training")
         found = auditing.audited(config, data, tracked.folder)
         tracked.tag({"audit": found["verdict"]})
         auditing.announce(tracked.folder, found)

@@ -39,8 +39,11 @@ def composed_in_python() -> bool:
 
 
 def run_name(name: str) -> str:
-    """Return a run's name with the settings that distinguish its job, such as `single-phantom seed=1`."""
-    return " ".join([name, *(label for label in _distinguishing_settings().values() if label not in name)])
+    """Return a run's name after the settings that distinguish its job, such as `seed=1 single-phantom`.
+
+    MLflow's list of runs shows about the first 20 characters of a name.
+    """
+    return " ".join([*(label for label in _distinguishing_settings().values() if label not in name), name])
 
 
 def sweep_name(name: str) -> str:

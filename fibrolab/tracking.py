@@ -2,9 +2,11 @@
 
 import atexit
 import contextlib
+import errno
 import io
 import logging
 import math
+import os
 import posixpath
 import re
 import shutil
@@ -21,10 +23,13 @@ from urllib.parse import urlparse
 from urllib.request import url2pathname, urlopen
 
 from filelock import FileLock
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.store.db.db_types import DATABASE_ENGINES
 from mlflow.tracking import MlflowClient
 from mlflow.utils.time import get_current_time_millis
+from mlflow.version import VERSION
+from sqlalchemy import create_engine, inspect, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from fibrolab import processes
@@ -40,11 +45,16 @@ logging.getLogger("mlflow").setLevel(logging.WARNING)  # hides messages on table
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # see `_as_storage_error`
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 PARENT, SOURCE, NOTE = "mlflow.parentRunId", "mlflow.source.name", "mlflow.note.content"
+CONTEXT = "mlflow.data.context"
 LONGEST_NOTE = 8000  # characters that every store of MLflow takes
 PROCESS, SWEEP = "fibrolab.process", "fibrolab.sweep"
-KIND = {"mlflow.experimentKind": "custom_model_development"}  # makes the UI open on training runs
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # for a UI without a switch to training runs
+SERVERS = ("http:", "https:")
 PATIENCE = 10.0  # [s] until a server that does not answer is out of reach
 PAUSE = 1.0  # [s], shortest time between two writes of curves
+# Packages of the drivers of databases that are called otherwise.
+DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "mysqldb": "mysqlclient"}
+_DIGEST = 8  # characters of a data set's hash, of which MLflow's list has room for about 20
 _BATCH, _METRICS = 100, 1000  # params and metrics that MLflow takes in one call
 _SIGNS = {"<": "lt ", ">": "gt ", "≤": "le ", "≥": "ge ", "+": " plus "}
 _LONGEST = 240  # the database allows 250 characters; the rest is for a number
@@ -73,7 +83,7 @@ def _curve_logger(**place: Any) -> "MLFlowLogger":
         def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
             """Buffer the values of a step, and write if `PAUSE` has passed."""
             now, names = get_current_time_millis(), legal(metrics)
-            self._waiting += [Metric(names[name], float(x), now, step or 0) for name, x in metrics.items()]
+            self._waiting += [Metric(names[name], _rounded(x), now, step or 0) for name, x in metrics.items()]
             if time.monotonic() - self._written > PAUSE:
                 self._write()
 
@@ -108,9 +118,9 @@ class TrackedRun:
     def __init__(self, client: MlflowClient, run: Run) -> None:
         self._client, self._run = client, run
         self.id: str = run.info.run_id
-        uri = urlparse(run.info.artifact_uri)
-        self.is_local = uri.scheme in ("", "file")
-        self.folder = Path(url2pathname(uri.path) if self.is_local else tempfile.mkdtemp(prefix="fibrolab-"))
+        folder = _local(run.info.artifact_uri)
+        self.is_local = folder is not None
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="fibrolab-"))
 
     def curves(self) -> "MLFlowLogger":
         """Return the logger that Lightning writes its metrics to."""
@@ -128,8 +138,20 @@ class TrackedRun:
     def log_metrics(self, values: Mapping[str, float]) -> None:
         """Log final numbers; NaN is left out, because the database cannot store it."""
         now, names = get_current_time_millis(), legal(values)
-        known = {names[name]: float(x) for name, x in values.items() if not math.isnan(x)}
+        known = {names[name]: _rounded(x) for name, x in values.items() if not math.isnan(x)}
         self._log("metrics", [Metric(name, x, now, 0) for name, x in known.items()])
+
+    def log_data(self, name: str, digest: str, context: str) -> None:
+        """Name the data of the run, which MLflow lists and filters by.
+
+        Args:
+            name: Name of the data set.
+            digest: Hash of its samples; only the first characters are shown.
+            context: What the run did with it, such as `training`.
+        """
+        data = Dataset(name[:500], digest[:_DIGEST], source_type="local", source="{}")
+        with _as_storage_error(self._client.tracking_uri):
+            self._client.log_inputs(self.id, [DatasetInput(data, [InputTag(CONTEXT, context)])])
 
     def tag(self, values: Mapping[str, Any]) -> None:
         """Set tags of the run."""
@@ -165,17 +187,33 @@ class TrackedRun:
             _terminate(self._client, self.id, status)
 
 
+def _rounded(value: float) -> float:
+    """Return a value with six significant digits, which float32 has; MLflow's pages show all digits."""
+    return float(f"{value:.6g}")
+
+
+def _local(uri: str) -> Path | None:
+    """Return the folder of an address of artifacts; None for one on a server."""
+    parts = urlparse(uri)
+    return Path(url2pathname(parts.path)) if parts.scheme in ("", "file") else None
+
+
 @contextlib.contextmanager
 def _as_storage_error(uri: str) -> Iterator[None]:
     """Raise errors of the database (locked, read-only, full, no server) as a StorageError of one sentence."""
     try:
         yield
     except (OSError, MlflowException, SQLAlchemyError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise StorageError(
-            f"The tracking database {masked(uri)} cannot be used ({masked(reason)}); see tracking.uri and "
-            "paths.mlruns."
-        ) from error
+        kind, place = "server" if uri.startswith(SERVERS) else "database", masked(uri)
+        reason = masked(next(iter(str(error).splitlines()), type(error).__name__))
+        text = f"The tracking {kind} {place} cannot be used ({reason}); see tracking.uri and paths.mlruns."
+        if "out-of-date database schema" in reason:  # MLflow's words, also for a newer database
+            text = (
+                f"The tracking database {place} was made by another version of MLflow than {VERSION}, which "
+                f"is installed: if by an older one, back it up and run `mlflow db upgrade {place}`; if by a "
+                "newer one, install that."
+            )
+        raise StorageError(text) from error
 
 
 @contextlib.contextmanager
@@ -203,9 +241,13 @@ def track(
         private: Whether the text of an error, which may name patients and files, is kept out of its tags.
 
     Raises:
-        StorageError: The database cannot be opened or written.
+        ConfigError: The address or the name of the experiment is none.
+        StorageError: The database or the folder of artifacts cannot be opened or written.
     """
-    owner = {PROCESS: processes.current(), SOURCE: "fibrolab.train", **tags}
+    experiment = str(experiment)  # YAML reads 2026 as a number
+    if not experiment.strip():
+        raise ConfigError("tracking.experiment is empty: give a name, such as tracking.experiment=fibrolab.")
+    owner = {SOURCE: "fibrolab.train", **tags, PROCESS: processes.current()}  # shown in this order
     with _as_storage_error(uri):
         client, experiment_id = _open(uri, experiment, artifacts)
         _mark_killed(client, experiment_id)
@@ -255,12 +297,13 @@ def _keep_earlier_error() -> Iterator[None]:
 
 def _open(uri: str, experiment: str, artifacts: str) -> tuple[MlflowClient, str]:
     """Return client and experiment id; only one process at a time creates the database."""
-    _check_server(uri)
+    _check_address(uri)
     place = _database(uri)
     lock: contextlib.AbstractContextManager = contextlib.nullcontext()
     if place:
         uri = f"sqlite:///{place}"
         place.parent.mkdir(parents=True, exist_ok=True)
+        _check_writable(place.parent, place)
         lock = FileLock(place.with_suffix(".lock"))
     with lock:
         if place and not place.exists():
@@ -269,32 +312,99 @@ def _open(uri: str, experiment: str, artifacts: str) -> tuple[MlflowClient, str]
         found = client.get_experiment_by_name(experiment)
         if found is None:
             location = Path(artifacts).absolute().as_uri() if place else None
+            _check_artifacts(location)
             return client, client.create_experiment(experiment, artifact_location=location, tags=KIND)
+        _check_artifacts(found.artifact_location)
         if found.lifecycle_stage == "deleted":
             client.restore_experiment(found.experiment_id)
         return client, found.experiment_id
 
 
-def _check_server(uri: str) -> None:
-    """Refuse a server that does not answer; MLflow's client would repeat its request for minutes.
+def _check_writable(*paths: Path) -> None:
+    """Refuse files and folders that exist and cannot be written.
 
     Raises:
-        StorageError: No answer within `PATIENCE`.
+        OSError: The first of them; a StorageError in `_as_storage_error`.
     """
-    parts = urlparse(uri)
-    if parts.scheme not in ("http", "https"):
+    for path in paths:
+        if path.exists() and not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, "no permission to write", str(path))
+
+
+def _check_artifacts(location: str | None) -> None:
+    """Refuse a local folder of artifacts that cannot be created or written, before a run is opened.
+
+    Raises:
+        StorageError: It cannot.
+    """
+    if location is None or (folder := _local(location)) is None:
         return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _check_writable(folder)
+    except OSError as error:
+        raise StorageError(
+            f"The files of runs go to {folder}, which cannot be created or written ({error.strerror}): make "
+            "it a folder, or give another tracking.experiment and tracking.artifacts."
+        ) from error
+
+
+def _check_address(uri: str) -> None:
+    """Refuse what is no address, and a server or database that cannot be reached.
+
+    MLflow's client would repeat its requests for minutes.
+
+    Raises:
+        ConfigError: It is no address, or its driver is not installed.
+        StorageError: No answer within `PATIENCE`, or a fault of the database.
+    """
+    kind = uri.partition(":")[0].partition("+")[0]
+    if uri.startswith(SERVERS):
+        _check_server(uri)
+    elif kind in DATABASE_ENGINES:
+        _check_database(uri)
+    elif kind != "databricks":
+        raise ConfigError(
+            f"tracking.uri='{masked(uri)}' is not the address of a database or a server: give "
+            "sqlite:///PATH/mlflow.db, postgresql://USER@HOST/NAME or http://HOST:5000."
+        )
+
+
+def _check_server(uri: str) -> None:
+    """Refuse a server that does not answer, see `_check_address`."""
+    parts = urlparse(uri)
     address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/health"
     try:
         call_within(PATIENCE, lambda: urlopen(address, timeout=PATIENCE).close())
-    except HTTPError:  # an answer, such as a request for a password
-        return
     except (OSError, HTTPException, ValueError) as error:
+        if isinstance(error, HTTPError) and error.code < 500:  # such as a request for a password
+            return
         if isinstance(getattr(error, "reason", None), ssl.SSLError):  # MLflow has its own setting for these
             return
         raise StorageError(
             f"The tracking server {masked(uri)} does not answer ({error}): start it, or correct tracking.uri."
         ) from error
+
+
+def _check_database(uri: str) -> None:
+    """Refuse a database that cannot be opened, see `_check_address`; a missing SQLite file is none."""
+    place = _database(uri)
+    if place and not place.exists():
+        return
+    with _as_storage_error(uri):
+        address = make_url(f"sqlite:///{place}" if place else uri)
+        driver = address.get_driver_name()
+        try:
+            engine = create_engine(address)
+        except ImportError as error:
+            raise ConfigError(
+                f"tracking.uri={masked(uri)} needs a driver that is not installed: run `pip install "
+                f"'{DRIVERS.get(driver, driver)}'`."
+            ) from error
+        try:
+            call_within(PATIENCE, lambda: inspect(engine).has_table("runs"))
+        finally:
+            engine.dispose()
 
 
 def _database(uri: str) -> Path | None:
@@ -418,7 +528,7 @@ def finished(uri: str, run_id: str) -> Path:
 
 def _found(uri: str, run_id: str) -> tuple[MlflowClient, Run]:
     """Find a run by its id; no database is created."""
-    _check_server(uri)
+    _check_address(uri)
     place = _database(uri)
     if place and not place.is_file():
         raise ConfigError(f"There is no tracking database {place}; see tracking.uri and paths.root.")

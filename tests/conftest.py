@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -83,6 +85,26 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
     folder.mkdir(exist_ok=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def sweep(
+    tmp_path_factory: pytest.TempPathFactory, fresh_database: Path, cache: Path
+) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """The `paths.root` of a finished sweep over two settings, four jobs, and what its command printed."""
+    from compose import prepared
+
+    root = prepared(tmp_path_factory.mktemp("sweep"), fresh_database, cache)
+    words = [
+        "-m", "optimizer.lr=0.001,0.003", "loss=cross_entropy,focal", "data.patients=60", "data.size=32",
+        "data.images_per_patient=1", "batch_size=16", "num_workers=0", "trainer.max_epochs=1",
+        "trainer.accelerator=cpu", "bootstrap.resamples=50", f"paths.root={root}",
+    ]  # fmt: skip
+    completed = subprocess.run(
+        [sys.executable, "-m", "fibrolab.train", *words], capture_output=True, text=True
+    )
+    assert completed.returncode == 0, completed.stderr
+    return root, completed
 
 
 @pytest.fixture

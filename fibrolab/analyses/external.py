@@ -14,7 +14,7 @@ from fibrolab.analyses.evaluating import announce, conclude
 from fibrolab.analyses.run_files import record, write_data
 from fibrolab.config import resolved
 from fibrolab.data.audit.finding import Finding, counted, percent, verdict
-from fibrolab.data.labelled_data import LabelledData
+from fibrolab.data.labelled_data import LabelledData, refuse_other_classes
 from fibrolab.data.requirements import EVALUATE
 from fibrolab.errors import ConfigError
 from fibrolab.evaluation import predictions
@@ -64,6 +64,7 @@ def run(config: DictConfig) -> str:
         known["ids_key"] = ids_key
         record(tracked, settings, resolved(settings), known)
         _write_data(tracked.folder, before, data)
+        tracked.log_data(data.manifest.name, data.manifest.hash, "test")
         found = _audited(settings, data, before, tracked.folder)
         tracked.tag({"audit": found["verdict"]})
         auditing.announce(tracked.folder, found)
@@ -98,11 +99,8 @@ def _loaded(settings: DictConfig, classes: list[str], ids_key: str) -> LabelledD
     if settings.task.get("of") is None:
         settings.task.classes = None  # to be read from the data
     data = load(settings, needs=EVALUATE, ids_key=ids_key)
-    if data.classes != classes:
-        raise ConfigError(
-            f"'{data.manifest.name}' has the classes {', '.join(data.classes)}, the run predicts "
-            f"{', '.join(classes)}, in this order; name the data's with data.classes, where it takes them."
-        )
+    if settings.task.get("of") is None:
+        refuse_other_classes(data.manifest, classes)
     settings.task.classes = classes
     return data
 

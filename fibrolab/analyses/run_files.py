@@ -26,12 +26,11 @@ def record(tracked: TrackedRun, config: DictConfig, settings: dict[str, Any], kn
     """
     write_config(config, tracked.folder)
     save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
-    compared = {name: part for name, part in settings.items() if name not in ("paths", "tracking")}
+    compared = {name: part for name, part in settings.items() if name not in ("name", "paths", "tracking")}
     tracked.log_params(flat(compared))
-    versions = {f"version.{name}": version for name, version in known["packages"].items()}
-    tracked.tag(
-        {"mlflow.source.git.commit": known["git_commit"] or "", "command": known["command"], **versions}
-    )
+    versions = ", ".join(f"{name} {version}" for name, version in known["packages"].items())
+    commit = known["git_commit"] or ""
+    tracked.tag({"mlflow.source.git.commit": commit, "command": known["command"], "versions": versions})
 
 
 def write_config(config: DictConfig, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Labelled data: a data set with the classes of a task and a split, for training and evaluation."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -7,9 +8,12 @@ import numpy as np
 import pandas as pd
 
 from fibrolab import keys
+from fibrolab.command_line import quote
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.splits import Split
 from fibrolab.errors import ConfigError
+
+_PLAIN = re.compile(r"[\w.-]+", re.ASCII)  # a name that needs no quotes
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,11 @@ class LabelledData:
 
 
 def labels_under(
-    task: str, of: Sequence[str] | None, merge: Sequence[int] | None, manifest: Manifest
+    task: str,
+    of: Sequence[str] | None,
+    merge: Sequence[int] | None,
+    manifest: Manifest,
+    trained: bool = False,
 ) -> np.ndarray:
     """Merge each of the manifest's classes into a class of the task.
 
@@ -46,20 +54,47 @@ def labels_under(
         of: The classes that it merges, in their order; None for the manifest's classes without merging.
         merge: Class of the task for each of them.
         manifest: The samples.
+        trained: Whether the task is that of a trained network, which no setting changes.
 
     Raises:
         ConfigError: The task was made for other classes, or for another order of them.
     """
     if of is None or merge is None:
         return manifest.labels
+    if trained:
+        refuse_other_classes(manifest, of)
     if list(of) != list(manifest.classes):
         raise ConfigError(
             f"task={task} is made for the classes {', '.join(of)}; '{manifest.name}' has "
             f"{', '.join(manifest.classes)}. task=nominal takes them as they are, task=lesion is for focal "
             "lesions; if they are stages of fibrosis in this order, set "
-            f"task.of=[{','.join(manifest.classes)}]."
+            f"{_setting('task.of', manifest.classes)}."
         )
     if len(merge) != len(of):
         raise ConfigError(f"task.merge names a class for {len(merge)} of the {len(of)} classes of task.of.")
     labels = manifest.labels
     return np.where(labels == keys.UNLABELLED, labels, np.asarray(merge, np.int64)[labels])
+
+
+def refuse_other_classes(manifest: Manifest, expected: Sequence[str]) -> None:
+    """Refuse samples of other classes than a trained network predicts, or in another order.
+
+    Raises:
+        ConfigError: The classes differ.
+    """
+    if list(manifest.classes) == list(expected):
+        return
+    setting = _setting("data.classes", expected)
+    mend = f"choose data of these classes; if its labels are numbers from 0, name them by {setting}"
+    if sorted(manifest.classes) == sorted(expected):
+        mend = f"set {setting}"
+    raise ConfigError(
+        f"'{manifest.name}' has the classes {', '.join(manifest.classes)}, the network predicts "
+        f"{', '.join(expected)}, in this order: {mend}."
+    )
+
+
+def _setting(name: str, classes: Sequence[str]) -> str:
+    """Return a word of the command line that sets a list of classes, in quotes if the shell needs them."""
+    word = f"{name}=[{','.join(each if _PLAIN.fullmatch(each) else quote(each) for each in classes)}]"
+    return word if all(map(_PLAIN.fullmatch, classes)) else f'"{word}"'

@@ -14,13 +14,15 @@ class Needs:
     Attributes:
         job: Name of the job, the subject of the error message.
         label: Whether every sample must have a label.
+        trained: Whether the classes must be those of a trained network.
     """
 
     job: str
     label: bool = True
+    trained: bool = False
 
 
 TRAIN = Needs("Training")
 AUDIT = Needs("The audit")
-EVALUATE = Needs("Evaluation")
-PREDICT = Needs("Prediction", label=False)
+EVALUATE = Needs("Evaluation", trained=True)
+PREDICT = Needs("Prediction", label=False, trained=True)

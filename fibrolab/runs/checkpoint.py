@@ -30,7 +30,7 @@ from fibrolab.data.cache import PixelStore
 from fibrolab.data.clip_sampling import Segment
 from fibrolab.data.datamodule import FibrosisDataModule
 from fibrolab.data.duplicates import grouped
-from fibrolab.data.labelled_data import LabelledData, labels_under
+from fibrolab.data.labelled_data import LabelledData, labels_under, refuse_other_classes
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.preprocess import Preprocess
 from fibrolab.data.requirements import PREDICT
@@ -215,12 +215,9 @@ class Predictor:
         manifest = grouped(manifest, facts[keys.IMAGE])
         labels, task = manifest.labels, self.record["task"]
         if (labels != keys.UNLABELLED).any():
-            labels = labels_under(task["name"], task["of"], task["merge"], manifest)
-            if task["of"] is None and list(manifest.classes) != self.classes:
-                raise ConfigError(
-                    f"'{manifest.name}' has the classes {', '.join(manifest.classes)}, the network predicts "
-                    f"{', '.join(self.classes)}, in this order; name those of the data with data.classes."
-                )
+            labels = labels_under(task["name"], task["of"], task["merge"], manifest, trained=True)
+            if task["of"] is None:
+                refuse_other_classes(manifest, self.classes)
         return LabelledData(manifest, facts, labels, self.classes, all_test(manifest))
 
     def _probabilities(self, data: LabelledData, cache: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,6 @@
 """Faults of the data of another site, or of the run that predicts it, are reported before a run is opened."""
 
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -47,11 +48,11 @@ def ids(root: Path) -> list[str]:
     return [found.info.run_id for found in client.search_runs(["1"])]
 
 
-def predict(root: Path, run_id: str, data: Path) -> Path:
+def predict(root: Path, run_id: str, data: Path, *further: str) -> Path:
     """Predict a tree with the run, and return the folder of the new run."""
     words = [f"paths.root={root}", "data=folder", f"data.root={data}", "data.image_size=32"]
     quick = ["accelerator=cpu", "bootstrap.resamples=20"]
-    external.run(composed(f"run={run_id}", *words, *quick, name="evaluate"))
+    external.run(composed(f"run={run_id}", *words, *quick, *further, name="evaluate"))
     return root / "mlruns" / "artifacts" / ids(root)[0] / "artifacts"
 
 
@@ -70,9 +71,30 @@ def test_other_classes_are_refused_although_the_task_takes_any(
 ) -> None:
     root, run_id = trained
     before = ids(root)
-    with pytest.raises(ConfigError, match="the run predicts fatty, normal"):
+    with pytest.raises(ConfigError, match="the network predicts fatty, normal"):
         predict(root, run_id, tree(tmp_path / "there", 1, *names))
     assert ids(root) == before
+
+
+def test_the_advised_order_of_classes_is_accepted(trained: tuple[Path, str], tmp_path: Path) -> None:
+    root, run_id = trained
+    there = tree(tmp_path / "there", 1, *CLASSES)
+    with pytest.raises(ConfigError, match="set ") as fault:
+        predict(root, run_id, there, "data.classes=['normal (≤ 5 %)',fatty]")
+    advised = shlex.split(str(fault.value).rpartition(": set ")[2].removesuffix("."))
+    assert predict(root, run_id, there, *advised).is_dir()
+
+
+def test_a_run_without_a_network_is_replaced_by_the_one_that_trained_it(
+    trained: tuple[Path, str], tmp_path: Path
+) -> None:
+    root, run_id = trained
+    there = tree(tmp_path / "there", 2, *CLASSES)
+    evaluated = predict(root, run_id, there).parent.name
+    with pytest.raises(ConfigError, match="name the run that trained the network"):
+        predict(root, evaluated, there)
+    named = MlflowClient(f"sqlite:///{root}/mlruns/mlflow.db").get_run(evaluated).data.tags
+    assert predict(root, named[external.EVALUATED], there).is_dir()
 
 
 def test_a_missing_or_damaged_network_is_refused_before_a_run_is_opened(

@@ -92,7 +92,7 @@ def test_the_run_in_mlflow_is_complete(trained: tuple) -> None:
     assert "**Audit" in run.data.tags["mlflow.note.content"]
     assert "| Accuracy | " in run.data.tags["mlflow.note.content"]
     assert len(client(root).get_metric_history(run.info.run_id, "train/loss")) == 2
-    assert run.data.tags["version.torch"] == torch.__version__.split("+")[0]
+    assert f"torch {torch.__version__.split('+')[0]}, " in run.data.tags["versions"]
     files = {file.path for file in client(root).list_artifacts(run.info.run_id)}
     assert files >= {
         "config.yaml",
@@ -183,15 +183,21 @@ def test_ctrl_c_ends_child_processes_and_leaves_no_partial_phantom(times: int, t
 
 
 @pytest.mark.slow
-def test_a_multirun_is_one_parent_run_with_one_run_per_job(tmp_path: Path) -> None:
-    words = ["-m", "model=single,hybrid", "seed=0,1", *TINY, "debug=fast_dev_run"]
-    completed = fibrolab(tmp_path, *words)
+def test_a_multirun_is_one_parent_run_with_one_run_per_job(
+    sweep: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    root, completed = sweep
     assert completed.stdout.count("report ") == 4
-    parent, *jobs = runs(tmp_path)
-    assert (parent.info.status, parent.info.run_name) == ("FINISHED", "sweep: model, seed")
+    parent, *jobs = runs(root)
+    assert (parent.info.status, parent.info.run_name) == ("FINISHED", "single-phantom: lr, loss")
     assert {job.data.tags["mlflow.parentRunId"] for job in jobs} == {parent.info.run_id}
-    chosen = {(job.data.params["model.name"], job.data.params["seed"]) for job in jobs}
-    assert chosen == {("single", "0"), ("single", "1"), ("hybrid", "0"), ("hybrid", "1")}
+    settings = [{**job.data.params, "name": job.info.run_name} for job in jobs]
+    differing = {
+        name for name in settings[0] if any(other.get(name) != settings[0][name] for other in settings)
+    }
+    assert differing == {"name", "optimizer.lr", "loss.name", "loss.label_smoothing"}
+    chosen = {(job.data.params["optimizer.lr"], job.data.params["loss.name"]) for job in jobs}
+    assert chosen == {(lr, loss) for lr in ("0.001", "0.003") for loss in ("cross_entropy", "focal")}
 
 
 @pytest.mark.slow
@@ -207,7 +213,7 @@ def test_folds_as_a_multirun_test_every_sample_once_even_if_one_job_fails(root: 
     assert len(tested) == tested["sample_id"].nunique() == 60
     ids = ",".join(job.info.run_id for job in jobs)
     assert f"{{single-phantom: [{ids}], OTHER: [ID]}}" in completed.stdout
-    assert [job.info.run_name for job in jobs] == [f"single-phantom fold={fold}" for fold in range(3)]
+    assert [job.info.run_name for job in jobs] == [f"fold={fold} single-phantom" for fold in range(3)]
     assert "split.fold=1" in shlex.split(jobs[1].data.tags["command"])
 
 

@@ -44,7 +44,7 @@ def test_a_job_is_named_after_varied_settings_that_its_name_does_not_contain(job
     shared = "data=table data.path=a.csv 'data.classes=[F0, F1]' "
     fixed = ("data=table", "data.path=a.csv", "data.classes=[F0,F1]")  # as Hydra rewrites it
     job(shared + "model=single,hybrid seed=0,1", *fixed, "model=hybrid", "seed=1")
-    assert sweeps.run_name("hybrid-table") == "hybrid-table seed=1"
+    assert sweeps.run_name("hybrid-table") == "seed=1 hybrid-table"
     assert sweeps.sweep_name("hybrid-table") == "sweep: model, seed"
     assert sweeps.arm("hybrid-table") == "hybrid"
 
@@ -52,7 +52,7 @@ def test_a_job_is_named_after_varied_settings_that_its_name_does_not_contain(job
 def test_labels_use_the_last_part_of_settings_and_the_names_of_choices(job: Job) -> None:
     swept = ("backbone@model.branches.image=densenet121", "optimizer.lr=0.01", "+trainer.max_steps=5")
     job("split=kfold split.fold=1", "split=kfold", *swept, "split.fold=1")
-    assert sweeps.run_name("single-phantom") == "single-phantom densenet121 lr=0.01 max_steps=5"
+    assert sweeps.run_name("single-phantom") == "densenet121 lr=0.01 max_steps=5 single-phantom"
     assert sweeps.sweep_name("single-phantom") == "single-phantom: backbone, lr, max_steps"
     assert sweeps.arm("single-phantom") == "densenet121-lr-0.01-max_steps-5"
 
@@ -60,7 +60,7 @@ def test_labels_use_the_last_part_of_settings_and_the_names_of_choices(job: Job)
 def test_an_argument_of_the_trainer_is_shown_as_it_was_typed(job: Job) -> None:
     job("++trainer.max_epochs=3 seed=0,1", "++trainer.max_epochs=3", "seed=1")
     assert sweeps.overrides() == ["trainer.max_epochs=3", "seed=1"]
-    assert sweeps.run_name("single-phantom") == "single-phantom seed=1"
+    assert sweeps.run_name("single-phantom") == "seed=1 single-phantom"
 
 
 def test_seeds_and_folds_belong_to_one_arm(job: Job, tmp_path: Path) -> None:
