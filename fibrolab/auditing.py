@@ -16,6 +16,7 @@ from PIL import Image
 from fibrolab import environment, keys
 from fibrolab.credentials import masked
 from fibrolab.data.audit import VERSION, audit
+from fibrolab.data.build_lock import only_builder
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.data.media import Media
 from fibrolab.data.readers import read_image
@@ -24,7 +25,7 @@ from fibrolab.errors import AuditError, StorageError
 from fibrolab.loading import load
 from fibrolab.reporting import audit_page
 from fibrolab.reporting.figures import audit as audit_figures
-from fibrolab.storage import save_json
+from fibrolab.storage import SEAL, is_unchanged, save_json, seal
 
 _log = logging.getLogger(__name__)
 CACHED = "audits"  # subfolder of the cache
@@ -59,6 +60,8 @@ def run(config: DictConfig) -> str:
 def audited(config: DictConfig, data: LabelledData, folder: Path) -> dict[str, Any]:
     """Write the JSON, figures and page of the audit; results for the same data and split are cached.
 
+    A cached audit of which a byte has changed is computed again.
+
     Args:
         config: Any config with `paths`.
         data: Samples with labels and split.
@@ -71,19 +74,18 @@ def audited(config: DictConfig, data: LabelledData, folder: Path) -> dict[str, A
         StorageError: The folder or the cache cannot be written.
     """
     cached = Path(config.paths.cache) / CACHED / _cache_key(data)
+    if not is_unchanged(cached):
+        with only_builder(cached.with_suffix(".lock"), f"audit {cached}"):
+            if not is_unchanged(cached):  # no other process computed it while this one waited
+                _compute(data, cached)
     try:
-        if not _is_whole(cached / keys.AUDIT_FILE):  # written last, so with it all figures are complete
-            found = audit(data.manifest, data.facts, data.split, data.labels, data.classes)
-            cached.mkdir(parents=True, exist_ok=True)
-            audit_figures.draw(found, cached, _cluster_images(found, data))
-            save_json(found, cached / keys.AUDIT_FILE)
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(cached / keys.AUDIT_FILE, folder / keys.AUDIT_FILE)
         audit_figures.copy(cached, folder)
     except OSError as error:
         raise StorageError(
-            f"The audit cannot be written to {cached} and {folder} ({error.strerror or error}); free disk "
-            "space, or name another paths.root."
+            f"The audit cannot be written to {folder} ({error.strerror or error}); free disk space, or name "
+            "another paths.root."
         ) from error
     found = json.loads((folder / keys.AUDIT_FILE).read_text())
     assert isinstance(found, dict)
@@ -118,15 +120,15 @@ def announce(folder: Path, found: dict[str, Any]) -> None:
     console.print(f"json     {folder.absolute() / keys.AUDIT_FILE}", markup=False)
 
 
-def _is_whole(path: Path) -> bool:
-    """Return whether an audit was cached and can be read; a damaged one is computed again."""
-    try:
-        return isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
-    except FileNotFoundError:
-        return False
-    except ValueError:
-        _log.warning("%s is damaged; the audit is computed again.", path)
-        return False
+def _compute(data: LabelledData, cached: Path) -> None:
+    """Compute an audit and draw its figures into its folder of the cache."""
+    if (cached / SEAL).is_file():
+        _log.warning("The audit %s is damaged; it is computed again.", cached)
+    found = audit(data.manifest, data.facts, data.split, data.labels, data.classes)
+    cached.mkdir(parents=True, exist_ok=True)
+    audit_figures.draw(found, cached, _cluster_images(found, data))
+    save_json(found, cached / keys.AUDIT_FILE)
+    seal(cached)
 
 
 def _cache_key(data: LabelledData) -> str:

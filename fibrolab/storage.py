@@ -1,7 +1,8 @@
-"""Write files completely or not at all, so that a kill or a full disk leaves no partial file."""
+"""Write files completely or not at all, and notice when one of them has changed since."""
 
 import json
 import os
+import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import pandas as pd
 
 from fibrolab.errors import StorageError
+
+SEAL = "checksums.json"  # CRC-32 of each file of a sealed folder, by its path in it
 
 
 def put(path: Path, content: bytes) -> Path:
@@ -87,3 +90,30 @@ def put_all(files: Mapping[Path, bytes]) -> None:
         for draft in drafts.values():
             with suppress(OSError):  # if the folder is missing, there is no draft either
                 draft.unlink(missing_ok=True)
+
+
+def seal(folder: Path) -> None:
+    """Write the checksums of all files of a complete folder into it, for `is_unchanged`.
+
+    Raises:
+        StorageError: The disk is full.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / SEAL)
+    save_json({path.relative_to(folder).as_posix(): _checksum(path) for path in files}, folder / SEAL)
+
+
+def is_unchanged(folder: Path) -> bool:
+    """Return whether a folder was sealed, and all its files of then still have the same bytes."""
+    try:
+        sealed = json.loads((folder / SEAL).read_bytes())
+        return all(_checksum(folder / name) == checksum for name, checksum in sealed.items())
+    except (OSError, ValueError, AttributeError):  # a file is missing, or the checksums are damaged
+        return False
+
+
+def _checksum(path: Path) -> int:
+    checksum = 0
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            checksum = zlib.crc32(block, checksum)
+    return checksum
