@@ -15,7 +15,6 @@ that it hands out with their CRC-32; a damaged entry loses its record, is never 
 appended anew. Slots are never moved or reused, since other processes may be reading them.
 """
 
-import errno
 import hashlib
 import json
 import logging
@@ -44,6 +43,7 @@ from fibrolab.data.preprocess import Preprocess
 from fibrolab.data.progress import track
 from fibrolab.data.readers import decode, decode_clip, read_bytes
 from fibrolab.errors import DataError, StorageError, UnreadableImageError, listing
+from fibrolab.storage import full_disk, is_full
 
 CHUNK = 64  # images between two writes: the most work that is lost when the process is killed
 CLIPS = 4  # clips between two writes: with more, a hundred frames each would fill the memory
@@ -264,7 +264,7 @@ class PixelStore:
             _append_synced(self._index_path, b"".join(_packed(digest, pixels) for digest, pixels in done))
         except OSError as error:
             self._cut_tail()
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if is_full(error):
                 raise StorageError(self._full(len(done))) from error
             raise
 
@@ -287,10 +287,9 @@ class PixelStore:
     def _full(self, images: int) -> str:
         """Return the message that the disk is full."""
         needed = images * (self._slot_bytes + RECORD) / 2**20
-        free = shutil.disk_usage(self.folder).free / 2**20
         return (
-            f"The disk of the pixel store {self.folder} is full: {images} images need {needed:.1f} MiB, "
-            f"{free:.1f} MiB are free. Free some, or put the cache on another disk"
+            f"The pixel store {self.folder} needs {needed:.1f} MiB for {images} images, but "
+            f"{full_disk(self.folder)}. Free some space, or set another paths.cache."
         )
 
     def _write_settings(self) -> None:

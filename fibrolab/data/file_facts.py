@@ -18,6 +18,7 @@ import pandas as pd
 from fibrolab.data.media import Media
 from fibrolab.data.progress import track
 from fibrolab.errors import StorageError
+from fibrolab.storage import full_disk, is_full
 
 FILE = "survey.sqlite"
 _WRITE_EVERY = (
@@ -80,8 +81,9 @@ def measured(
             _remove_damaged(cache / FILE, error)
             facts = _stored(distinct, cache, table, columns, measure_all)
     except (sqlite3.Error, OSError) as error:
+        reason = full_disk(cache) if is_full(error) else error
         raise StorageError(
-            f"Measurements of the files cannot be stored in {cache / FILE} ({error}). Free disk space, or "
+            f"Measurements of the files cannot be stored in {cache / FILE}: {reason}. Free some space, or "
             "set another paths.cache."
         ) from error
     return pd.DataFrame([facts[item] for item in media], columns=list(columns))

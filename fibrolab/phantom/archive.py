@@ -33,7 +33,7 @@ from fibrolab.data.progress import track
 from fibrolab.errors import StorageError
 from fibrolab.phantom.clinic import MODALITY, Row, store
 from fibrolab.phantom.synthetic_cohort import GENERATOR_VERSION, Cohort
-from fibrolab.storage import SEAL, is_unchanged, seal
+from fibrolab.storage import SEAL, full_disk, is_full, is_unchanged, seal
 
 TRUTH_FILE = "truth.json"
 _log = logging.getLogger(__name__)
@@ -181,12 +181,12 @@ def _truth(cohort: Cohort) -> dict[str, object]:
 
 
 def _storage_error(root: Path, cohort: Cohort, error: OSError) -> StorageError:
-    if error.errno == errno.ENOSPC:
+    if is_full(error):
         pictures = cohort.patients * cohort.images_per_patient
         mebibytes = math.ceil(pictures * cohort.size**2 * MODALITY[cohort.modality].bytes_a_pixel / 2**20)
         return StorageError(
-            f"The disk of {root.parent} is full: the phantom takes up to {mebibytes} MiB there; free "
-            "some, or choose another folder."
+            f"The phantom takes up to {mebibytes} MiB in {root.parent}, but {full_disk(root.parent)}. Free "
+            "some space, or choose another folder."
         )
     if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
         return StorageError(f"{root} exists and is not a phantom: remove it, or choose another folder.")

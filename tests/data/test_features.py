@@ -144,7 +144,7 @@ def test_of_two_builders_at_once_one_computes_and_the_other_waits(
 def test_a_full_disk_is_reported_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("Usage", (), {"free": 50})
     monkeypatch.setattr("fibrolab.data.features.shutil.disk_usage", lambda folder: usage)
-    with pytest.raises(StorageError, match="the disk is full"):
+    with pytest.raises(StorageError, match=r"is full \(50 bytes free\)"):
         written(tmp_path)
 
 

@@ -333,3 +333,23 @@ def test_the_perceptual_hash_is_robust_to_brightness_size_and_compression(seed: 
 def test_the_perceptual_hashes_of_different_pictures_are_far_apart() -> None:
     codes = [perceptual_hash(picture(seed)) for seed in range(20)]
     assert min(bits_apart(one, other) for i, one in enumerate(codes) for other in codes[:i]) > 64
+
+
+def test_a_full_disk_is_a_sentence_and_the_measurements_so_far_are_kept(
+    tree: Path, tmp_path: Path, reads: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths, connect = whole(sorted(tree.iterdir())), sqlite3.connect
+
+    def small(*arguments: object, **named: object) -> sqlite3.Connection:
+        connection = connect(*arguments, **named)
+        connection.execute("PRAGMA max_page_count = 8")
+        return connection
+
+    survey(paths[:2], tmp_path / "cache")
+    with monkeypatch.context() as context:
+        context.setattr(sqlite3, "connect", small)
+        with pytest.raises(StorageError, match=r"survey\.sqlite: the disk mounted at .* is full \("):
+            survey(paths, tmp_path / "cache")
+    reads.clear()
+    survey(paths[:2], tmp_path / "cache")
+    assert reads == []
