@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,16 @@ from PIL import Image
 from fibrolab import environment, keys
 from fibrolab.credentials import masked
 from fibrolab.data.audit import VERSION, audit
+from fibrolab.data.build_lock import only_builder
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.data.media import Media
 from fibrolab.data.readers import read_image
 from fibrolab.data.requirements import AUDIT
-from fibrolab.errors import AuditError, StorageError
+from fibrolab.errors import AuditError
 from fibrolab.loading import load
 from fibrolab.reporting import audit_page
 from fibrolab.reporting.figures import audit as audit_figures
-from fibrolab.storage import save_json
+from fibrolab.storage import SEAL, is_unchanged, put, save_json, seal
 
 _log = logging.getLogger(__name__)
 CACHED = "audits"  # subfolder of the cache
@@ -41,15 +41,8 @@ def run(config: DictConfig) -> str:
         AuditError: The verdict is `fail` and `audit.strict=true`; the page is written first.
     """
     data, folder = load(config, must_split=False, needs=AUDIT), Path(config.folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / keys.CONFIG_FILE).write_text(masked(OmegaConf.to_yaml(config, resolve=True)))
-        save_json(environment.describe(), folder / keys.ENVIRONMENT_FILE)
-    except OSError as error:
-        raise StorageError(
-            f"The audit cannot be written to {folder} ({error.strerror or error}); free disk space, or name "
-            "another folder."
-        ) from error
+    put(folder / keys.CONFIG_FILE, masked(OmegaConf.to_yaml(config, resolve=True)).encode())
+    save_json(environment.describe(), folder / keys.ENVIRONMENT_FILE)
     found = audited(config, data, folder)
     announce(folder, found)
     enforce(found, config.audit.strict)
@@ -58,6 +51,8 @@ def run(config: DictConfig) -> str:
 
 def audited(config: DictConfig, data: LabelledData, folder: Path) -> dict[str, Any]:
     """Write the JSON, figures and page of the audit; results for the same data and split are cached.
+
+    A cached audit of which a byte has changed is computed again.
 
     Args:
         config: Any config with `paths`.
@@ -71,21 +66,14 @@ def audited(config: DictConfig, data: LabelledData, folder: Path) -> dict[str, A
         StorageError: The folder or the cache cannot be written.
     """
     cached = Path(config.paths.cache) / CACHED / _cache_key(data)
-    try:
-        if not _is_whole(cached / keys.AUDIT_FILE):  # written last, so with it all figures are complete
-            found = audit(data.manifest, data.facts, data.split, data.labels, data.classes)
-            cached.mkdir(parents=True, exist_ok=True)
-            audit_figures.draw(found, cached, _cluster_images(found, data))
-            save_json(found, cached / keys.AUDIT_FILE)
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(cached / keys.AUDIT_FILE, folder / keys.AUDIT_FILE)
-        audit_figures.copy(cached, folder)
-    except OSError as error:
-        raise StorageError(
-            f"The audit cannot be written to {cached} and {folder} ({error.strerror or error}); free disk "
-            "space, or name another paths.root."
-        ) from error
-    found = json.loads((folder / keys.AUDIT_FILE).read_text())
+    if not is_unchanged(cached):
+        with only_builder(cached.with_suffix(".lock"), f"audit {cached}"):
+            if not is_unchanged(cached):  # no other process computed it while this one waited
+                _compute(data, cached)
+    content = (cached / keys.AUDIT_FILE).read_bytes()
+    put(folder / keys.AUDIT_FILE, content)
+    audit_figures.copy(cached, folder)
+    found = json.loads(content)
     assert isinstance(found, dict)
     audit_page.write(folder)
     return found
@@ -118,15 +106,14 @@ def announce(folder: Path, found: dict[str, Any]) -> None:
     console.print(f"json     {folder.absolute() / keys.AUDIT_FILE}", markup=False)
 
 
-def _is_whole(path: Path) -> bool:
-    """Return whether an audit was cached and can be read; a damaged one is computed again."""
-    try:
-        return isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
-    except FileNotFoundError:
-        return False
-    except ValueError:
-        _log.warning("%s is damaged; the audit is computed again.", path)
-        return False
+def _compute(data: LabelledData, cached: Path) -> None:
+    """Compute an audit and draw its figures into its folder of the cache."""
+    if (cached / SEAL).is_file():
+        _log.warning("The audit %s is damaged; it is computed again.", cached)
+    found = audit(data.manifest, data.facts, data.split, data.labels, data.classes)
+    audit_figures.draw(found, cached, _cluster_images(found, data))
+    save_json(found, cached / keys.AUDIT_FILE)
+    seal(cached)
 
 
 def _cache_key(data: LabelledData) -> str:

@@ -1,13 +1,13 @@
 """Start of a command: compose and check its config, run its job, and print the user's faults as sentences."""
 
-import errno
 import gc
 import logging
 import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,6 +18,7 @@ from fibrolab import sweeps
 from fibrolab.choices import refuse
 from fibrolab.command_line import NO_CHOICE, explain, flat, leaves_out_a_group, missing_value, prepared
 from fibrolab.errors import ConfigError, FibrolabError, StorageError
+from fibrolab.storage import free_bytes, full_disk, is_full
 
 VERSION_BASE = "1.3"
 INTERRUPTED = 130  # exit code that a shell gives after Ctrl-C
@@ -91,9 +92,10 @@ def command(name: str, imported: Callable[[DictConfig], Job]) -> None:
     except Exception as error:
         if not started and leaves_out_a_group(error):
             sys.exit(f"error: {NO_CHOICE}")
-        if not _disk_is_full(error):
+        if not is_full(error):
             raise
-        sys.exit("error: the disk is full; free space or choose another paths.root")
+        roots = [word.removeprefix("paths.root=") for word in sys.argv if word.startswith("paths.root=")]
+        sys.exit(f"error: {_full(error, roots)}")
 
 
 def _help() -> str:
@@ -158,6 +160,25 @@ def run(job: Job, config: DictConfig) -> Any:
         if (setting := _setting_of(error.filename, config)) is None:
             raise
         raise StorageError(f"{_unusable(error)}; see {setting}") from error
+    except Exception as error:
+        if isinstance(error, FibrolabError) or not is_full(error):
+            raise
+        raise StorageError(_full(error, resolved(config).get("paths", {}).values())) from error
+
+
+def _full(error: Exception, folders: Iterable[str]) -> str:
+    """Return a sentence on the full disk that caused an error.
+
+    A failed write does not tell its file. It is then looked for in the disk with the least free space among
+    those of `folders`, of the current folder and of temporary files.
+    """
+    temporary = tempfile.gettempdir()
+    named = error.filename if isinstance(error, OSError) else None
+    places = [Path(named)] if named else [Path(each) for each in (*folders, ".", temporary)]
+    place = min(places, key=free_bytes)
+    if place.is_relative_to(temporary) and "TMPDIR" in os.environ:
+        return f"{place}: {full_disk(place)}. Free some space, or set TMPDIR to a folder on another disk."
+    return f"{place}: {full_disk(place)}. Free some space, or set another paths.root."
 
 
 def _unusable(error: OSError) -> str:
@@ -192,16 +213,6 @@ def resolved(config: DictConfig) -> dict[str, Any]:
 def arguments(config: DictConfig, *others: str) -> dict[str, Any]:
     """Return the settings of one group as arguments, without `name` and `others`."""
     return {key: value for key, value in resolved(config).items() if key not in ("name", *others)}
-
-
-def _disk_is_full(error: BaseException | None) -> bool:
-    """Return whether a full disk caused an error, even if a library wrapped it."""
-    while error is not None:
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        if full or "disk is full" in str(error):  # the message of SQLite
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def _check_kinds(config: DictConfig) -> None:

@@ -1,15 +1,21 @@
-"""Write files completely or not at all, so that a kill or a full disk leaves no partial file."""
+"""Write files completely or not at all, name the disk that is full, and notice when a file has changed."""
 
+import errno
 import json
 import os
+import shutil
+import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from fibrolab.errors import StorageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SEAL = "checksums.json"  # CRC-32 of each file of a sealed folder, by its path in it
 
 
 def put(path: Path, content: bytes) -> Path:
@@ -25,12 +31,22 @@ def put(path: Path, content: bytes) -> Path:
     Raises:
         StorageError: The disk is full, or the folder cannot be created or written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as fault:
-        raise StorageError(f"{path} could not be written ({fault.strerror}): name another folder.") from fault
+    make_folder(path.parent)
     put_all({path: content})
     return path
+
+
+def make_folder(folder: Path) -> Path:
+    """Create a folder and those above it, unless they exist.
+
+    Raises:
+        StorageError: The disk is full, the folder above cannot be written, or a file is in the way.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise StorageError(unwritable(folder, fault)) from fault
+    return folder
 
 
 def save_json(content: Mapping[str, Any], path: Path) -> None:
@@ -38,7 +54,7 @@ def save_json(content: Mapping[str, Any], path: Path) -> None:
     put(path, json.dumps(content, indent=2, ensure_ascii=False).encode())
 
 
-def write_table(frame: pd.DataFrame, path: Path, index: bool = False) -> Path:
+def write_table(frame: "pd.DataFrame", path: Path, index: bool = False) -> Path:
     """Write a CSV into an existing folder; float64 values are read back to the same bits.
 
     Args:
@@ -53,7 +69,7 @@ def write_table(frame: pd.DataFrame, path: Path, index: bool = False) -> Path:
     return path
 
 
-def as_csv(frame: pd.DataFrame, index: bool = False) -> bytes:
+def as_csv(frame: "pd.DataFrame", index: bool = False) -> bytes:
     """Return the content of the CSV that `write_table` writes."""
     return frame.to_csv(index=index, lineterminator="\n").encode()
 
@@ -79,11 +95,70 @@ def put_all(files: Mapping[Path, bytes]) -> None:
         for path in files:
             drafts[path].replace(path)
     except OSError as fault:
-        raise StorageError(
-            f"{path} could not be written ({fault.strerror}): {len(files[path]):,} bytes are needed there; "
-            "free some space or name another folder."
-        ) from fault
+        raise StorageError(unwritable(path, fault)) from fault
     finally:
         for draft in drafts.values():
             with suppress(OSError):  # if the folder is missing, there is no draft either
                 draft.unlink(missing_ok=True)
+
+
+def unwritable(path: Path, fault: BaseException) -> str:
+    """Return a sentence on a file or folder that cannot be written, with the disk if that is full."""
+    if is_full(fault):
+        return f"{path} could not be written: {full_disk(path)}. Free some space, or name another folder."
+    reason = fault.strerror if isinstance(fault, OSError) and fault.strerror else fault
+    return f"{path} could not be written ({reason}): name another folder."
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Return whether a full disk or quota caused an error, even if a library wrapped it."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if any(words in str(error) for words in ("disk is full", os.strerror(errno.ENOSPC))):
+            return True  # SQLite, and an error that a worker process has passed on as text
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def full_disk(path: Path) -> str:
+    """Return ``the disk mounted at /scratch is full (512 bytes free)`` for the disk that holds a path."""
+    folder = _existing(path)
+    mount = next(each for each in (folder, *folder.parents) if each.is_mount())
+    return f"the disk mounted at {mount} is full ({free_bytes(path):,} bytes free)"
+
+
+def free_bytes(path: Path) -> int:
+    """Return the free space of the disk that holds a path, which need not exist [bytes]."""
+    return shutil.disk_usage(_existing(path)).free
+
+
+def _existing(path: Path) -> Path:
+    return next(each for each in (path.absolute(), *path.absolute().parents) if each.is_dir())
+
+
+def seal(folder: Path) -> None:
+    """Write the checksums of all files of a complete folder into it, for `is_unchanged`.
+
+    Raises:
+        StorageError: The disk is full.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / SEAL)
+    save_json({path.relative_to(folder).as_posix(): _checksum(path) for path in files}, folder / SEAL)
+
+
+def is_unchanged(folder: Path) -> bool:
+    """Return whether a folder was sealed, and all its files of then still have the same bytes."""
+    try:
+        sealed = json.loads((folder / SEAL).read_bytes())
+        return all(_checksum(folder / name) == checksum for name, checksum in sealed.items())
+    except (OSError, ValueError, AttributeError):  # a file is missing, or the checksums are damaged
+        return False
+
+
+def _checksum(path: Path) -> int:
+    checksum = 0
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            checksum = zlib.crc32(block, checksum)
+    return checksum

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 from urllib.error import HTTPError
 from urllib.parse import urlparse
 from urllib.request import url2pathname, urlopen
@@ -35,6 +35,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from fibrolab import processes
 from fibrolab.credentials import masked
 from fibrolab.errors import ConfigError, FibrolabError, StorageError
+from fibrolab.storage import full_disk, is_full, make_folder
 from fibrolab.time_limits import call_within
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ PROCESS, SWEEP = "fibrolab.process", "fibrolab.sweep"
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # for a UI without a switch to training runs
 SERVERS = ("http:", "https:")
 PATIENCE = 10.0  # [s] until a server that does not answer is out of reach
+RESERVE = 2**18  # [bytes], more than the journal of the last writes of a run takes
 PAUSE = 1.0  # [s], shortest time between two writes of curves
 # Packages of the drivers of databases that are called otherwise.
 DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "mysqldb": "mysqlclient"}
@@ -89,8 +91,9 @@ def _curve_logger(**place: Any) -> "MLFlowLogger":
 
         def _write(self) -> None:
             waiting, self._waiting = self._waiting, []
-            for start in range(0, len(waiting), _METRICS):
-                self.experiment.log_batch(run_id=self.run_id, metrics=waiting[start : start + _METRICS])
+            with _as_storage_error(place["tracking_uri"]):
+                for start in range(0, len(waiting), _METRICS):
+                    self.experiment.log_batch(run_id=self.run_id, metrics=waiting[start : start + _METRICS])
             self._written = time.monotonic()
 
         def log_hyperparams(self, params: Any) -> None:
@@ -204,16 +207,25 @@ def _as_storage_error(uri: str) -> Iterator[None]:
     try:
         yield
     except (OSError, MlflowException, SQLAlchemyError) as error:
-        kind, place = "server" if uri.startswith(SERVERS) else "database", masked(uri)
-        reason = masked(next(iter(str(error).splitlines()), type(error).__name__))
-        text = f"The tracking {kind} {place} cannot be used ({reason}); see tracking.uri and paths.mlruns."
-        if "out-of-date database schema" in reason:  # MLflow's words, also for a newer database
-            text = (
-                f"The tracking database {place} was made by another version of MLflow than {VERSION}, which "
-                f"is installed: if by an older one, back it up and run `mlflow db upgrade {place}`; if by a "
-                "newer one, install that."
-            )
-        raise StorageError(text) from error
+        raise StorageError(_fault_of_storage(error, uri)) from error
+
+
+def _fault_of_storage(error: Exception, uri: str) -> str:
+    """Return a sentence on an error of the database, its server or the folder of artifacts."""
+    if is_full(error) and (database := _database(uri)):
+        return (
+            f"The tracking database {database} cannot be written: {full_disk(database)}. Free some space, or "
+            "set another paths.root."
+        )
+    kind, place = "server" if uri.startswith(SERVERS) else "database", masked(uri)
+    reason = masked(next(iter(str(error).splitlines()), type(error).__name__))
+    if "out-of-date database schema" in reason:  # MLflow's words, also for a newer database
+        return (
+            f"The tracking database {place} was made by another version of MLflow than {VERSION}, which "
+            f"is installed: if by an older one, back it up and run `mlflow db upgrade {place}`; if by a "
+            "newer one, install that."
+        )
+    return f"The tracking {kind} {place} cannot be used ({reason}); see tracking.uri and paths.mlruns."
 
 
 @contextlib.contextmanager
@@ -250,16 +262,18 @@ def track(
     owner = {SOURCE: "fibrolab.train", **tags, PROCESS: processes.current()}  # shown in this order
     with _as_storage_error(uri):
         client, experiment_id = _open(uri, experiment, artifacts)
+        reserve = _reserve(uri)
         _mark_killed(client, experiment_id)
         parent = _parent(client, experiment_id, sweep, sweep_name, owner) if sweep else None
         words = _as_text(owner | ({PARENT: parent} if parent else {}))
         run = TrackedRun(client, client.create_run(experiment_id, run_name=name, tags=words))
-        run.folder.mkdir(parents=True, exist_ok=True)
     status: Status = "FAILED"
     try:
+        make_folder(run.folder)
         yield run
         status = "FINISHED"
     except Exception as error:
+        reserve.close()
         with _keep_earlier_error():
             shown = _sentence_of_ours(error)
             text = "the terminal shows it, since it may name patients or files" if private else str(shown)
@@ -269,6 +283,7 @@ def track(
         status = "KILLED"
         raise
     finally:
+        reserve.close()
         with _keep_earlier_error():
             run.close(status)
             if parent:
@@ -432,8 +447,25 @@ def _create_database(place: Path) -> None:
     new = place.with_name(f".{place.name}.new")
     new.unlink(missing_ok=True)  # of an earlier process that was killed; the caller holds the lock
     new.with_name(f"{new.name}-journal").unlink(missing_ok=True)
-    MlflowClient(tracking_uri=f"sqlite:///{new}").search_experiments(max_results=1)
-    new.replace(place)
+    try:
+        MlflowClient(tracking_uri=f"sqlite:///{new}").search_experiments(max_results=1)
+        new.replace(place)
+    finally:
+        new.unlink(missing_ok=True)  # only after an error, such as that of a full disk
+
+
+def _reserve(uri: str) -> IO[bytes]:
+    """Take space beside a local database, by which a run that fills the disk can still be marked as failed.
+
+    The file has no name: when it is closed, or this process ends in any way, its space is free.
+    """
+    place = _database(uri)
+    if place is None:
+        return io.BytesIO()
+    reserve = tempfile.TemporaryFile(dir=place.parent)  # noqa: SIM115
+    reserve.write(os.urandom(RESERVE))  # zeros would take no space on a disk that compresses
+    reserve.flush()
+    return reserve
 
 
 def _parent(client: MlflowClient, experiment_id: str, sweep: Path, name: str, owner: dict[str, Any]) -> str:

@@ -1,6 +1,9 @@
-"""Image and video files on the disk, for tests of the pixel store."""
+"""Image and video files on the disk, and damage to stored files, for tests of what is stored."""
 
 import hashlib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -27,3 +30,27 @@ def write_films(folder: Path, lengths: tuple[int, ...]) -> list[Path]:
 
 def hashes(paths: list[Path]) -> list[str]:
     return [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+
+
+def flip(path: Path, position: int, mask: int = 1) -> None:
+    """Change the bits of `mask` in one byte of a file, at `position` modulo its length."""
+    content = bytearray(path.read_bytes())
+    content[position % len(content)] ^= mask
+    path.write_bytes(content)
+
+
+@contextmanager
+def warnings_of(name: str) -> Iterator[list[str]]:
+    """Collect the warnings of one logger; unlike `caplog`, anew for each example of hypothesis."""
+    said: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record.getMessage())
+
+    handler = Collector(logging.WARNING)
+    logging.getLogger(name).addHandler(handler)
+    try:
+        yield said
+    finally:
+        logging.getLogger(name).removeHandler(handler)

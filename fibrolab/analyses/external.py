@@ -22,7 +22,7 @@ from fibrolab.loading import load
 from fibrolab.reporting import audit_page
 from fibrolab.runs import overlap
 from fibrolab.runs.trained_run import NEEDED, TrainedRun, open_run
-from fibrolab.storage import save_json
+from fibrolab.storage import save_json, write_table
 from fibrolab.tracking import SOURCE, track
 from fibrolab.training import fitting
 
@@ -131,7 +131,7 @@ def _write_data(folder: Path, before: TrainedRun, data: LabelledData) -> None:
         joined = pd.concat([_renamed(learnt, before.run_id), new], ignore_index=True).fillna("")
         if name == keys.SPLIT_FILE:
             joined[keys.MANIFEST_HASH] = data.manifest.hash
-        joined.to_csv(folder / name, index=False)
+        write_table(joined, folder / name)
 
 
 def _audited(config: DictConfig, data: LabelledData, before: TrainedRun, folder: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from fibrolab.credentials import masked
 from fibrolab.data import splits
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.runs.overlap import HASHES
-from fibrolab.storage import put, save_json
+from fibrolab.storage import put, save_json, write_table
 from fibrolab.tracking import TrackedRun
 
 
@@ -50,5 +50,5 @@ def write_data(folder: Path, data: LabelledData) -> None:
         table = privacy.without_names(table)
     table = table.assign(**{keys.Y_TRUE: data.labels})
     table[list(HASHES)] = hashes
-    table.to_csv(folder / keys.MANIFEST_FILE, index=False)
+    write_table(table, folder / keys.MANIFEST_FILE)
     splits.write(data.split, data.manifest, folder / keys.SPLIT_FILE)

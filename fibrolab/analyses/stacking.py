@@ -1,6 +1,5 @@
 """The command `stack`: fit a regression on the predictions of finished runs, and report it as a new run."""
 
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -23,7 +22,7 @@ from fibrolab.errors import DataError, listing
 from fibrolab.evaluation import predictions, score
 from fibrolab.runs.overlap import require_one_key
 from fibrolab.runs.trained_run import NEEDED, TrainedRun, ids, open_run
-from fibrolab.storage import save_json
+from fibrolab.storage import put, save_json, write_table
 from fibrolab.tracking import SOURCE, track
 
 STACK_FILE = "stack.json"  # the regression in numbers
@@ -228,14 +227,14 @@ def _write_data(folder: Path, runs: Sequence[TrainedRun], classes: Sequence[str]
     All samples outside the test part are marked as training: networks or the regression were fitted on them.
     """
     first = runs[0]
-    shutil.copyfile(first.folder / keys.MANIFEST_FILE, folder / keys.MANIFEST_FILE)
+    put(folder / keys.MANIFEST_FILE, (first.folder / keys.MANIFEST_FILE).read_bytes())
     split = pd.read_csv(first.folder / keys.SPLIT_FILE, dtype=str, keep_default_na=False)
     test = split[keys.PARTITION] == keys.TEST
     split[keys.PARTITION] = split[keys.PARTITION].where(test, keys.TRAIN)
-    split.to_csv(folder / keys.SPLIT_FILE, index=False)
+    write_table(split, folder / keys.SPLIT_FILE)
     audited = max(runs, key=lambda each: keys.VERDICTS.index(each.audit["verdict"]))
     if (page := audited.folder / keys.AUDIT_PAGE).is_file():
-        shutil.copyfile(page, folder / keys.AUDIT_PAGE)
+        put(folder / keys.AUDIT_PAGE, page.read_bytes())
     labels = first.samples[keys.Y_TRUE].to_numpy()
     counts = {
         name: np.bincount(labels[split[keys.PARTITION] == name], minlength=len(classes)).tolist()

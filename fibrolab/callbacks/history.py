@@ -8,6 +8,7 @@ import pandas as pd
 from lightning.pytorch.utilities import rank_zero_only
 
 from fibrolab import keys
+from fibrolab.storage import write_table
 
 
 class History(L.Callback):
@@ -34,9 +35,7 @@ class History(L.Callback):
 
     @rank_zero_only
     def _write(self) -> None:
-        part = self._path.with_suffix(".part")
-        pd.DataFrame(self._rows).to_csv(part, index=False)
-        part.replace(self._path)
+        write_table(pd.DataFrame(self._rows), self._path)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the rows so far for the checkpoint."""

@@ -2,7 +2,6 @@
 
 import math
 import random
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from fibrolab.errors import TrainingError
+from fibrolab.storage import put
 
 
 class FiniteLoss(L.Callback):
@@ -147,8 +147,7 @@ class BestCheckpoint(ModelCheckpoint):
                 )
             assert self.dirpath is not None
             ours = Path(self.dirpath, best.name)
-            ours.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(best, ours)
+            put(ours, best.read_bytes())
             state_dict = state_dict | {
                 "dirpath": self.dirpath,
                 "best_model_path": str(ours),

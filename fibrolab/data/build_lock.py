@@ -1,6 +1,5 @@
 """A lock for building an entry of the cache, and error messages for a full or read-only disk."""
 
-import errno
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +8,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from fibrolab.errors import StorageError
+from fibrolab.storage import full_disk, is_full
 
 
 @contextmanager
@@ -35,6 +35,7 @@ def only_builder(lock: Path, built: str) -> Iterator[None]:
         finally:
             held.release()
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = "the disk is full. Free some, or put the cache on another disk" if full else error.strerror
-        raise StorageError(f"The {built} cannot be written: {reason}") from error
+        reason = f"{full_disk(lock)}. Free some space, or set another paths.cache"
+        raise StorageError(
+            f"The {built} cannot be written: {reason if is_full(error) else error.strerror}."
+        ) from error

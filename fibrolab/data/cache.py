@@ -3,30 +3,34 @@
 A store is one folder for one set of preprocessing settings; its files are only appended to::
 
     ROOT/KEY/pixels.u8      slot i: H * W bytes at i * H * W (three times as many for colours)
-    ROOT/KEY/index.bin      record i: the 32 bytes of the SHA-256 of the content that slot i was made from;
-                            the frames of a clip fill consecutive slots: the last one has its record, the
-                            others have zeros
+    ROOT/KEY/records.bin    record i: SHA-256 of the content that slot i was made from, number of slots,
+                            CRC-32 of their pixels, CRC-32 of the record; the frames of a clip fill
+                            consecutive slots: the last one has the record, the others have zeros
     ROOT/KEY/settings.json  the settings that KEY is the hash of, for human readers
     ROOT/KEY/build.lock     locked by the process that builds
 
 Pixels are written to disk before their records, so every slot with a record is complete, however a build is
-stopped. The next build cuts off anything after the last complete record.
+stopped. The next build cuts off anything after the last complete record. Every build compares the pixels
+that it hands out with their CRC-32; a damaged entry loses its record, is never used again, and its sample is
+appended anew. Slots are never moved or reused, since other processes may be reading them.
 """
 
-import errno
 import hashlib
 import json
+import logging
 import os
 import shutil
+import struct
+import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import BinaryIO, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -39,13 +43,30 @@ from fibrolab.data.preprocess import Preprocess
 from fibrolab.data.progress import track
 from fibrolab.data.readers import decode, decode_clip, read_bytes
 from fibrolab.errors import DataError, StorageError, UnreadableImageError, listing
+from fibrolab.storage import full_disk, is_full
 
 CHUNK = 64  # images between two writes: the most work that is lost when the process is killed
 CLIPS = 4  # clips between two writes: with more, a hundred frames each would fill the memory
-RECORD = 32  # bytes of a SHA-256
+LAYOUT = struct.Struct("<32sIII")  # of a record: SHA-256, slots, CRC-32 of their pixels, CRC-32 of the record
+RECORD = LAYOUT.size
+VOID = b"\xff" * RECORD  # record of a slot that was found damaged
 ABSENT = -1  # slot of a sample that lacks the modality
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+
+class Entry(NamedTuple):
+    """Position of one sample in a store, and the CRC-32 of its pixels."""
+
+    first: int
+    frames: int
+    checksum: int
+
+    @property
+    def last(self) -> int:
+        """The last slot."""
+        return self.first + self.frames - 1
 
 
 class Slots(NamedTuple):
@@ -76,7 +97,7 @@ class PixelStore:
         self.preprocess = preprocess
         self.folder = Path(root) / preprocess.key()
         self.pixels_path = self.folder / "pixels.u8"
-        self._index_path = self.folder / "index.bin"
+        self._index_path = self.folder / "records.bin"
         self._slot_bytes = int(np.prod(preprocess.shape))
 
     @property
@@ -92,7 +113,7 @@ class PixelStore:
         workers: int = 0,
         progress: bool = True,
     ) -> Slots:
-        """Make sure that every sample's pixels are in the store; compute those that are missing.
+        """Make sure that every sample's pixels are in the store; compute those that are missing or damaged.
 
         Only one process builds at a time; a second one waits and then finds the pixels stored.
 
@@ -113,16 +134,16 @@ class PixelStore:
             StorageError: the disk is full or the folder cannot be written.
         """
         wanted = dict(zip(digests, media, strict=True))  # identical files are read once
-        slots = self._slots()
-        if not wanted.keys() <= slots.keys():
+        entries = self._intact(wanted)
+        if absent := {digest: item for digest, item in wanted.items() if digest not in entries}:
             copies = Counter(digests)
             with only_builder(self.folder / "build.lock", f"pixel store {self.folder}"):
-                faults = self._fill(wanted, clips, workers, progress)
+                faults = self._fill(absent, clips, workers, progress)
             if faults:
                 lines = [f"{fault}{_and_copies(copies[digest])}" for digest, fault in faults.items()]
                 raise DataError(f"{len(faults)} files cannot be used:\n{listing(sorted(lines))}")
-            slots = self._slots()
-        places = np.array([slots[digest] for digest in digests], dtype=np.int64)
+            entries |= self._index()[0]
+        places = np.array([entries[digest][:2] for digest in digests], dtype=np.int64)
         return Slots(places[:, 0], places[:, 1])
 
     def open(self) -> np.memmap:
@@ -140,25 +161,57 @@ class PixelStore:
         """Count the slots that are complete and have a complete record."""
         return min(_size(self.pixels_path) // self._slot_bytes, _size(self._index_path) // RECORD)
 
-    def _ends(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the last slot of each sample in the store (n,), and its record, uint8 (n, 32)."""
+    def _records(self) -> tuple[bytes, np.ndarray]:
+        """Return all records, and the slots whose record is not all zeros, int64 (n,)."""
         count = self._count()
         content = self._index_path.read_bytes()[: count * RECORD] if count else b""
-        records = np.frombuffer(content, np.uint8).reshape(-1, RECORD)
-        last = np.flatnonzero(records.any(axis=1))
-        return last, records[last]
+        return content, np.flatnonzero(np.frombuffer(content, np.uint8).reshape(-1, RECORD).any(axis=1))
 
-    def _slots(self) -> dict[str, tuple[int, int]]:
-        """Return the first slot and the number of slots of every digest in the store."""
-        last, records = self._ends()
-        first = np.concatenate([[0], last[:-1] + 1]) if len(last) else last
-        names = (record.tobytes().hex() for record in records)
-        return dict(zip(names, zip(first.tolist(), (last - first + 1).tolist(), strict=True), strict=True))
+    def _index(self) -> tuple[dict[str, Entry], list[int]]:
+        """Return the entries of the store by digest, in order, and the slots with a damaged record."""
+        content, slots = self._records()
+        entries, damaged = {}, []
+        for slot in slots.tolist():
+            record = content[slot * RECORD : (slot + 1) * RECORD]
+            digest, frames, checksum, own = LAYOUT.unpack(record)
+            if own == zlib.crc32(record[:-4]) and 1 <= frames <= slot + 1:
+                entries[digest.hex()] = Entry(slot - frames + 1, frames, checksum)
+            elif record != VOID:
+                damaged.append(slot)
+        return entries, damaged
+
+    def _intact(self, wanted: Container[str]) -> dict[str, Entry]:
+        """Return the entries of wanted digests whose pixels are unchanged since they were written."""
+        entries = {digest: entry for digest, entry in self._index()[0].items() if digest in wanted}
+        if not entries:
+            return {}
+        with self.pixels_path.open("rb") as file:  # a memory map would count as memory of this process
+            return {digest: entry for digest, entry in entries.items() if self._is_unchanged(file, entry)}
+
+    def _is_unchanged(self, file: BinaryIO, entry: Entry) -> bool:
+        file.seek(entry.first * self._slot_bytes)
+        return zlib.crc32(file.read(entry.frames * self._slot_bytes)) == entry.checksum
+
+    def _void_damaged(self, wanted: Container[str]) -> None:
+        """Void damaged records, and those of wanted digests whose pixels are damaged."""
+        entries, damaged = self._index()
+        intact = self._intact(wanted)
+        damaged += [e.last for digest, e in entries.items() if digest in wanted and digest not in intact]
+        if not damaged:
+            return
+        _log.warning("Damaged entries of the pixel store %s are made again: %d.", self.folder, len(damaged))
+        with self._index_path.open("r+b") as file:
+            for slot in damaged:
+                file.seek(slot * RECORD)
+                file.write(VOID)
+            file.flush()
+            os.fsync(file.fileno())
 
     def _fill(self, wanted: dict[str, Media], clips: bool, workers: int, progress: bool) -> dict[str, str]:
         """Compute and append missing pixels, one chunk at a time; return the faults by digest."""
         self._cut_tail()
-        known = self._slots()
+        self._void_damaged(wanted)
+        known, _ = self._index()
         missing = [(digest, item) for digest, item in wanted.items() if digest not in known]
         if not missing:
             return {}
@@ -208,20 +261,17 @@ class PixelStore:
     def _append(self, done: list[tuple[str, np.ndarray]]) -> None:
         try:
             _append_synced(self.pixels_path, b"".join(pixels.tobytes() for _, pixels in done))
-            _append_synced(
-                self._index_path,
-                b"".join(bytes(RECORD * (len(pixels) - 1)) + bytes.fromhex(name) for name, pixels in done),
-            )
+            _append_synced(self._index_path, b"".join(_packed(digest, pixels) for digest, pixels in done))
         except OSError as error:
             self._cut_tail()
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if is_full(error):
                 raise StorageError(self._full(len(done))) from error
             raise
 
     def _cut_tail(self) -> None:
         """Cut the files after the last sample that has all its pixels and its record."""
-        last, _ = self._ends()
-        count = int(last[-1]) + 1 if len(last) else 0
+        _, slots = self._records()
+        count = int(slots[-1]) + 1 if len(slots) else 0
         for path, length in (
             (self._index_path, count * RECORD),
             (self.pixels_path, count * self._slot_bytes),
@@ -237,10 +287,9 @@ class PixelStore:
     def _full(self, images: int) -> str:
         """Return the message that the disk is full."""
         needed = images * (self._slot_bytes + RECORD) / 2**20
-        free = shutil.disk_usage(self.folder).free / 2**20
         return (
-            f"The disk of the pixel store {self.folder} is full: {images} images need {needed:.1f} MiB, "
-            f"{free:.1f} MiB are free. Free some, or put the cache on another disk"
+            f"The pixel store {self.folder} needs {needed:.1f} MiB for {images} images, but "
+            f"{full_disk(self.folder)}. Free some space, or set another paths.cache."
         )
 
     def _write_settings(self) -> None:
@@ -254,6 +303,13 @@ def _digest(content: bytes, media: Media) -> str:
     if media.labelled is not None:
         return masks.digest(content, media)
     return media.view.digest(hashlib.sha256(content).hexdigest())
+
+
+def _packed(digest: str, pixels: np.ndarray) -> bytes:
+    """Return the records of the consecutive slots of one sample, given its pixels, one row per slot."""
+    record = LAYOUT.pack(bytes.fromhex(digest), len(pixels), zlib.crc32(pixels.tobytes()), 0)
+    record = record[:-4] + zlib.crc32(record[:-4]).to_bytes(4, "little")
+    return bytes(RECORD * (len(pixels) - 1)) + record
 
 
 def _append_synced(path: Path, content: bytes) -> None:

@@ -3,7 +3,8 @@
 Each matrix is one folder, built as KEY.part and renamed when it is complete::
 
     ROOT/KEY/features.f32   row i: F float32 at 4 * F * i
-    ROOT/KEY/about.json     the settings that KEY is the hash of, and the SHA-256 of features.f32
+    ROOT/KEY/about.json     the settings that KEY is the hash of, for human readers
+    ROOT/KEY/checksums.json of both, compared whenever the features are used
     ROOT/KEY.part           a build in progress, or a stopped one, which the next build deletes
     ROOT/KEY.lock           locked by the process that builds
 """
@@ -11,6 +12,7 @@ Each matrix is one folder, built as KEY.part and renamed when it is complete::
 import errno
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
@@ -22,10 +24,12 @@ import numpy as np
 
 from fibrolab.data.build_lock import only_builder
 from fibrolab.data.cache import ABSENT
+from fibrolab.storage import is_unchanged, save_json, seal
 
 FEATURES, ABOUT = "features.f32", "about.json"
 REOPEN_EVERY = 1024  # reads: the pages of a memory map count as this process's memory until it is closed
 _VALUE = 4  # bytes of a float32
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -137,32 +141,23 @@ def stored(
     text = json.dumps(about, sort_keys=True)
     folder = Path(root) / hashlib.sha256(text.encode()).hexdigest()[:32]
     size = shape[0] * shape[1] * _VALUE
-    if _is_complete(folder, size):
+    if is_unchanged(folder):
         return folder
     with only_builder(folder.with_suffix(".lock"), f"features {folder}"):
-        if not _is_complete(folder, size):  # no other process built it while this one waited
+        if not is_unchanged(folder):  # no other process built it while this one waited
+            if folder.is_dir():
+                _log.warning("The features %s are damaged; they are computed again.", folder)
             part = folder.with_suffix(".part")
-            for leftover in (part, folder):
-                shutil.rmtree(leftover, ignore_errors=True)
+            shutil.rmtree(part, ignore_errors=True)
             _check_space(folder.parent, size)
             part.mkdir()
-            written = _write(part / FEATURES, compute())
-            _write_text(part / ABOUT, json.dumps({"about": about, "sha256": written}, indent=2))
-            assert _size(part / FEATURES) == size, "compute must yield as many rows as shape says"
+            _write(part / FEATURES, compute())
+            assert (part / FEATURES).stat().st_size == size, "compute must yield as many rows as shape says"
+            save_json(about, part / ABOUT)
+            seal(part)
+            shutil.rmtree(folder, ignore_errors=True)  # late: another process may be reading it
             part.replace(folder)
     return folder
-
-
-def _is_complete(folder: Path, size: int) -> bool:
-    """Return whether a matrix is complete and unchanged, by its SHA-256."""
-    try:
-        wanted = json.loads((folder / ABOUT).read_bytes())["sha256"]
-        if _size(folder / FEATURES) != size:
-            return False
-        with (folder / FEATURES).open("rb") as file:
-            return bool(hashlib.file_digest(file, "sha256").hexdigest() == wanted)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
 
 
 def _check_space(folder: Path, size: int) -> None:
@@ -170,25 +165,10 @@ def _check_space(folder: Path, size: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _write(path: Path, blocks: Iterable[np.ndarray]) -> str:
-    """Write the blocks one after the other and wait until they are on the disk; return their SHA-256."""
-    digest = hashlib.sha256()
+def _write(path: Path, blocks: Iterable[np.ndarray]) -> None:
+    """Write the blocks one after the other and wait until they are on the disk."""
     with path.open("wb") as file:
         for block in blocks:
-            content = np.ascontiguousarray(block, np.float32).tobytes()
-            digest.update(content)
-            file.write(content)
+            file.write(np.ascontiguousarray(block, np.float32).tobytes())
         file.flush()
         os.fsync(file.fileno())
-    return digest.hexdigest()
-
-
-def _write_text(path: Path, text: str) -> None:
-    with path.open("w") as file:
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size

@@ -1,10 +1,16 @@
-"""Measurements of files, stored in one SQLite database until the files change."""
+"""Measurements of files, stored in one SQLite database until the files change.
 
+Each row has a checksum: a damaged row is measured again, and a database that SQLite cannot read is replaced.
+"""
+
+import logging
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -12,11 +18,23 @@ import pandas as pd
 from fibrolab.data.media import Media
 from fibrolab.data.progress import track
 from fibrolab.errors import StorageError
+from fibrolab.storage import full_disk, is_full
 
 FILE = "survey.sqlite"
 _WRITE_EVERY = (
     256  # measurements: the most that a kill loses; writes are short, so other processes wait little
 )
+# Errors of the disk or of permissions. Others come from a damaged file, since all statements are constant.
+_UNUSABLE = (
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+)
+_log = logging.getLogger(__name__)
 
 
 def measured(
@@ -31,7 +49,8 @@ def measured(
     """Measure every file that is new or has changed; read the stored values of the others.
 
     A file is measured again when its size, its modification or change time or its inode differ from the
-    stored ones, so an edited file is never taken for the old one. Repeated media are measured once.
+    stored ones, so an edited file is never taken for the old one. Repeated media are measured once. Stored
+    values that were damaged are measured again too.
 
     Args:
         media: Files to measure, with their views.
@@ -48,32 +67,61 @@ def measured(
     Raises:
         StorageError: The database cannot be read or written.
     """
-    position = {item: number for number, item in enumerate(dict.fromkeys(media))}
-    distinct = list(position)
-    stamps = [_stamp(item.path) for item in distinct]
+    distinct = list(dict.fromkeys(media))
+
+    def measure_all(missing: Sequence[Media]) -> Iterator[tuple]:
+        if missing:
+            with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+                yield from track(pool.map(measure, missing), total=len(missing), task=task)
+
     try:
-        with _Database(cache, table, columns) as database:
-            facts = database.read(distinct, stamps)
-            unknown = [i for i, fact in enumerate(facts) if fact is None]
-            found = _measured([distinct[i] for i in unknown], measure, task, workers)
-            for i, fact in zip(unknown, found, strict=True):
-                facts[i] = fact
-                database.add(distinct[i], stamps[i], fact)
+        try:
+            facts = _stored(distinct, cache, table, columns, measure_all)
+        except sqlite3.DatabaseError as error:
+            _remove_damaged(cache / FILE, error)
+            facts = _stored(distinct, cache, table, columns, measure_all)
     except (sqlite3.Error, OSError) as error:
+        reason = full_disk(cache) if is_full(error) else error
         raise StorageError(
-            f"Measurements of the files cannot be stored in {cache / FILE} ({error}). Free disk space, or "
-            f"set another paths.cache; a damaged {FILE} may be deleted: the files are then measured again."
+            f"Measurements of the files cannot be stored in {cache / FILE}: {reason}. Free some space, or "
+            "set another paths.cache."
         ) from error
-    return pd.DataFrame([facts[position[item]] for item in media], columns=list(columns))
+    return pd.DataFrame([facts[item] for item in media], columns=list(columns))
 
 
-def _measured(
-    media: Sequence[Media], measure: Callable[[Media], tuple], task: str, workers: int
-) -> Iterator[tuple]:
-    if not media:
+def _remove_damaged(database: Path, error: sqlite3.DatabaseError) -> None:
+    """Remove a damaged database, unless another process has already replaced it.
+
+    Raises:
+        sqlite3.DatabaseError: The error, if it comes from the disk or from permissions.
+    """
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    if code == sqlite3.SQLITE_READONLY_DBMOVED:
         return
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        yield from track(pool.map(measure, media), total=len(media), task=task)
+    refused = code == sqlite3.SQLITE_READONLY and not os.access(database, os.W_OK)
+    if refused or code & 0xFF in _UNUSABLE:
+        raise error
+    _log.warning("%s is damaged; the files are measured again.", database)
+    for path in (database, database.with_name(f"{database.name}-journal")):
+        path.unlink(missing_ok=True)
+
+
+def _stored(
+    media: Sequence[Media],
+    cache: Path,
+    table: str,
+    columns: Sequence[str],
+    measure_all: Callable[[Sequence[Media]], Iterator[tuple]],
+) -> dict[Media, tuple]:
+    """Return the stored values of distinct media; measure and store those that are missing."""
+    stamps = {item: _stamp(item.path) for item in media}
+    with _Database(cache, table, columns) as database:
+        facts = database.read(stamps)
+        missing = [item for item in media if item not in facts]
+        for item, fact in zip(missing, measure_all(missing), strict=True):
+            facts[item] = fact
+            database.add(item, stamps[item], fact)
+    return facts
 
 
 def _stamp(path: Path) -> str:
@@ -93,12 +141,15 @@ class _Database:
 
     def __init__(self, cache: Path, table: str, columns: Sequence[str]) -> None:
         cache.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(cache / FILE, timeout=120)
+        self._path = cache / FILE
+        self._connection = sqlite3.connect(self._path, timeout=120)
+        self._connection.text_factory = partial(str, encoding="utf-8", errors="replace")  # damaged text
         self._new: list[tuple] = []
         self._table, self._columns = table, list(columns)
         names = ", ".join(self._columns)
         self._connection.execute(
-            f"CREATE TABLE IF NOT EXISTS {table} (path, view, stamp, {names}, PRIMARY KEY (path, view))"
+            f"CREATE TABLE IF NOT EXISTS {table} "
+            f"(path, view, stamp, {names}, checksum, PRIMARY KEY (path, view))"
         )
 
     def __enter__(self) -> "_Database":
@@ -108,21 +159,33 @@ class _Database:
         with closing(self._connection):
             self._write()  # also after an exception: measurements already made are kept
 
-    def read(self, media: Sequence[Media], stamps: Sequence[str]) -> list[tuple | None]:
-        """Return the stored values of each file; None if it is new or has changed."""
-        query = f"SELECT stamp, {', '.join(self._columns)} FROM {self._table} WHERE path = ? AND view = ?"
-        rows = [self._connection.execute(query, _key(item)).fetchone() for item in media]
-        return [row[1:] if row and row[0] == stamp else None for row, stamp in zip(rows, stamps, strict=True)]
+    def read(self, stamps: Mapping[Media, str]) -> dict[Media, tuple]:
+        """Return the stored values of files, given their stamps, if these agree and no value is damaged."""
+        query = (
+            f"SELECT stamp, {', '.join(self._columns)}, checksum FROM {self._table} "
+            "WHERE path = ? AND view = ?"
+        )
+        facts, damaged = {}, 0
+        for item, stamp in stamps.items():
+            row = self._connection.execute(query, _key(item)).fetchone()
+            if row and row[-1] != _checksum((*_key(item), *row[:-1])):
+                damaged += 1
+            elif row and row[0] == stamp:
+                facts[item] = row[1:-1]
+        if damaged:
+            _log.warning("Damaged measurements in %s are made again: %d.", self._path, damaged)
+        return facts
 
     def add(self, item: Media, stamp: str, values: tuple) -> None:
         """Store the values of one file; one without a stamp (it cannot be opened) is measured again later."""
         if stamp:
-            self._new.append((*_key(item), stamp, *values))
+            row = (*_key(item), stamp, *values)
+            self._new.append((*row, _checksum(row)))
         if len(self._new) >= _WRITE_EVERY:
             self._write()
 
     def _write(self) -> None:
-        placeholders = ", ".join("?" * (3 + len(self._columns)))
+        placeholders = ", ".join("?" * (4 + len(self._columns)))
         with self._connection:  # one transaction
             self._connection.executemany(
                 f"INSERT OR REPLACE INTO {self._table} VALUES ({placeholders})", self._new
@@ -132,3 +195,7 @@ class _Database:
 
 def _key(item: Media) -> tuple[str, str]:
     return str(item.path.absolute()), str(item.view)
+
+
+def _checksum(row: tuple) -> int:
+    return zlib.crc32(repr([None if value != value else value for value in row]).encode())  # NaN is stored so

@@ -12,6 +12,7 @@ from fibrolab import keys
 from fibrolab.data.apportionment import apportion
 from fibrolab.data.manifest import Manifest
 from fibrolab.errors import SplitError, UndrawableSplitError, listing
+from fibrolab.storage import write_table
 
 logger = logging.getLogger(__name__)
 
@@ -233,7 +234,7 @@ def write(split: Split, manifest: Manifest, path: Path) -> None:
     table[keys.PARTITION] = split.partitions
     table[keys.FOLD] = split.fold
     table[keys.MANIFEST_HASH] = manifest.hash
-    table.to_csv(path, index=False)
+    write_table(table, path)
 
 
 def _check_fold(manifest: Manifest, folds: int, fold: int, proportion: float) -> None:

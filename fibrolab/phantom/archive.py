@@ -1,14 +1,14 @@
 """Archive of the synthetic clinic: a cohort is generated once, as a folder of files.
 
 ROOT/
-    manifest.csv         one row per file; if it exists, the archive is complete
+    manifest.csv         one row per file
     truth.json           the parameters, and the best accuracy that they allow
+    checksums.json       of all other files; if it exists, the archive is complete
     images/p0000-0.png   first view of the first patient (captures/, clips/, lesions/ of other modalities)
 """
 
 import csv
 import errno
-import hashlib
 import json
 import logging
 import math
@@ -33,19 +33,18 @@ from fibrolab.data.progress import track
 from fibrolab.errors import StorageError
 from fibrolab.phantom.clinic import MODALITY, Row, store
 from fibrolab.phantom.synthetic_cohort import GENERATOR_VERSION, Cohort
+from fibrolab.storage import SEAL, full_disk, is_full, is_unchanged, seal
 
 TRUTH_FILE = "truth.json"
-DIGEST = "manifest_sha256"  # its entry for the file beside it
 _log = logging.getLogger(__name__)
 SECONDS_A_PROCESS = 1.0  # of drawing; for less, starting another process takes longer than it saves
 
 
 def generate(root: Path, cohort: Cohort, workers: int = 0, progress: bool = True) -> Path:
-    """Draw a cohort into a folder, unless the folder has it already.
+    """Draw a cohort into a folder, unless the folder has it already, with no byte changed.
 
-    The files are written to a temporary folder that is renamed at the end, so a folder with a manifest is
-    complete. Only one process draws at a time; another waits, then finds the archive. The files do not depend
-    on the number of workers.
+    The files are written to a temporary folder that is renamed at the end. Only one process draws at a time;
+    another waits, then finds the archive. The files do not depend on the number of workers.
 
     Args:
         root: Folder of the archive; its parents are created.
@@ -70,9 +69,8 @@ def generate(root: Path, cohort: Cohort, workers: int = 0, progress: bool = True
         root.parent.mkdir(parents=True, exist_ok=True)
         with _locked(root.with_name(f"{root.name}.lock")):
             if not _complete(root, cohort):
-                if (root / TRUTH_FILE).is_file():
+                if _is_archive(root):
                     _log.warning("%s is damaged; it is drawn again.", root)
-                    shutil.rmtree(root)
                 _draw_and_move(root, cohort, workers, progress)
     except OSError as error:
         raise _storage_error(root, cohort, error) from error
@@ -85,20 +83,16 @@ def _complete(root: Path, cohort: Cohort) -> bool:
     Raises:
         StorageError: It holds the archive of another cohort.
     """
-    try:
-        found = json.loads((root / TRUTH_FILE).read_text(encoding="utf-8"))
-        digest = _digest(root / keys.MANIFEST_FILE)
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+    if not is_unchanged(root):
         return False
-    if not isinstance(found, dict) or found.get(DIGEST) != digest:
-        return False
-    if found != json.loads(json.dumps(_truth(cohort, digest))):
+    if json.loads((root / TRUTH_FILE).read_text(encoding="utf-8")) != json.loads(json.dumps(_truth(cohort))):
         raise StorageError(f"{root} holds another phantom: choose another folder.")
     return True
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _is_archive(root: Path) -> bool:
+    """Return whether a folder holds an archive, even a damaged one."""
+    return (root / TRUTH_FILE).is_file() or (root / SEAL).is_file()
 
 
 def _locked(path: Path) -> AcquireReturnProxy:
@@ -124,8 +118,11 @@ def _draw_and_move(root: Path, cohort: Cohort, workers: int, progress: bool) -> 
             writer = csv.DictWriter(file, fieldnames=list(table[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(table)
-        truth = _truth(cohort, _digest(partial_root / keys.MANIFEST_FILE))
-        (partial_root / TRUTH_FILE).write_text(json.dumps(truth, indent=2) + "\n", encoding="utf-8")
+        truth = json.dumps(_truth(cohort), indent=2) + "\n"
+        (partial_root / TRUTH_FILE).write_text(truth, encoding="utf-8")
+        seal(partial_root)
+        if _is_archive(root):  # a damaged one
+            shutil.rmtree(root)
         partial_root.replace(root)
     finally:
         shutil.rmtree(partial_root, ignore_errors=True)
@@ -174,28 +171,22 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _truth(cohort: Cohort, digest: str) -> dict[str, object]:
-    """Return the content of `truth.json`.
-
-    Args:
-        cohort: Parameters.
-        digest: SHA-256 of `manifest.csv`.
-    """
+def _truth(cohort: Cohort) -> dict[str, object]:
+    """Return the content of `truth.json`."""
     return {
         "generator_version": GENERATOR_VERSION,
         "cohort": asdict(cohort),
-        DIGEST: digest,
         "best_accuracy": cohort.best_accuracies(),
     }
 
 
 def _storage_error(root: Path, cohort: Cohort, error: OSError) -> StorageError:
-    if error.errno == errno.ENOSPC:
+    if is_full(error):
         pictures = cohort.patients * cohort.images_per_patient
         mebibytes = math.ceil(pictures * cohort.size**2 * MODALITY[cohort.modality].bytes_a_pixel / 2**20)
         return StorageError(
-            f"The disk of {root.parent} is full: the phantom takes up to {mebibytes} MiB there; free "
-            "some, or choose another folder."
+            f"The phantom takes up to {mebibytes} MiB in {root.parent}, but {full_disk(root.parent)}. Free "
+            "some space, or choose another folder."
         )
     if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
         return StorageError(f"{root} exists and is not a phantom: remove it, or choose another folder.")

@@ -19,6 +19,7 @@ from fibrolab.errors import AuditError, StorageError
 from fibrolab.loading import load
 from fibrolab.reporting.figures import audit as audit_figures
 from fibrolab.reporting.tables import audit as audit_tables
+from fibrolab.storage import SEAL
 
 PHANTOM = ["data.patients=60", "data.images_per_patient=2", "data.size=64"]
 CINE = "examples_ybr_color.dcm"
@@ -157,14 +158,25 @@ def test_a_folder_that_cannot_be_written_is_reported_in_one_sentence(tmp_path: P
         run(config)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]"])
-def test_a_damaged_audit_in_the_cache_is_computed_again(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_audit_in_the_cache_is_computed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     config = composed(f"paths.root={tmp_path}", "folder=unused", *PHANTOM, name="audit")
     data = load(config)
-    found = audited(config, data, tmp_path / "first")
-    (kept,) = (tmp_path / "cache" / "audits").glob(f"*/{keys.AUDIT_FILE}")
-    kept.write_bytes(content)
-    assert audited(config, data, tmp_path / "second") == found
+    found = audited(config, data, tmp_path / "run")
+    (kept,) = (path for path in (tmp_path / "cache" / auditing.CACHED).iterdir() if path.is_dir())
+    drawn = keys.FIGURES + "/audit_baselines.png"
+    fresh = {path: path.read_bytes() for path in (kept / keys.AUDIT_FILE, kept / SEAL, kept / drawn)}
+    monkeypatch.setattr(auditing, "audit", lambda *_: found)
+    for path, content in fresh.items():
+        for damaged in (bytes([content[0] ^ 1]) + content[1:], content[:-1], b"[]"):
+            caplog.clear()
+            path.write_bytes(damaged)
+            for _ in range(2):
+                assert audited(config, data, tmp_path / "run") == found
+            assert {path: path.read_bytes() for path in fresh} == fresh
+            assert (tmp_path / "run" / drawn).read_bytes() == fresh[kept / drawn]
+            assert caplog.messages == [f"The audit {kept} is damaged; it is computed again."]
 
 
 def test_only_a_failure_is_enforced() -> None:

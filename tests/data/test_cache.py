@@ -1,16 +1,20 @@
 """The pixel store: stored pixels, and the effects of crashes, copies, changed files and a full disk."""
 
 import errno
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
-from stored import hashes, write_scans
+from stored import flip, hashes, warnings_of, write_scans
 
 from fibrolab.data import cache
 from fibrolab.data.cache import CHUNK, RECORD, PixelStore
@@ -140,12 +144,12 @@ def test_after_a_crash_only_complete_slots_are_used(tmp_path: Path, index: int, 
     paths = write_scans(tmp_path / "scans", 6)
     build(tmp_path / "cache", paths)
     store = PixelStore(tmp_path / "cache", PREPROCESS)
-    for path, change in ((store.folder / "index.bin", index), (store.pixels_path, pixels)):
+    for path, change in ((store.folder / "records.bin", index), (store.pixels_path, pixels)):
         content = path.read_bytes() + b"\x7f" * max(change, 0)
         path.write_bytes(content[: max(0, len(content) + min(change, 0))])
     check(tmp_path / "cache", paths + write_scans(tmp_path / "more", 8))
     assert store.pixels_path.stat().st_size % 256 == 0
-    assert (store.folder / "index.bin").stat().st_size % RECORD == 0
+    assert (store.folder / "records.bin").stat().st_size % RECORD == 0
 
 
 def test_an_interrupted_build_loses_at_most_one_chunk(
@@ -181,7 +185,7 @@ def test_a_disk_that_fills_up_is_reported_and_partial_writes_are_removed(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(cache, "_append_synced", full)
-    with pytest.raises(StorageError, match="full: 3 images need"):
+    with pytest.raises(StorageError, match="for 3 images, but the disk mounted at"):
         build(tmp_path / "cache", paths)
     store = PixelStore(tmp_path / "cache", PREPROCESS)
     assert store.pixels_path.stat().st_size == 0
@@ -196,7 +200,7 @@ def test_a_disk_that_is_too_small_is_reported_before_any_work(
 ) -> None:
     paths = write_scans(tmp_path / "scans", 3)
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 500}))
-    with pytest.raises(StorageError, match=r"3 images need 0\.0 MiB"):
+    with pytest.raises(StorageError, match=r"0\.0 MiB for 3 images, .* \(500 bytes free\)"):
         build(tmp_path / "cache", paths)
     assert computed == []
 
@@ -206,6 +210,53 @@ def test_a_root_that_cannot_be_a_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(StorageError, match="cannot be written"):
         build(tmp_path / "file", paths)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with six images in `scans` and their store in `cache`."""
+    folder = tmp_path_factory.mktemp("built")
+    build(folder / "cache", write_scans(folder / "scans", 6))
+    return folder
+
+
+@given(st.sampled_from(["pixels.u8", "records.bin"]), st.integers(0, 2**20), st.integers(1, 255))
+def test_a_changed_byte_is_found_before_the_pixels_are_used(
+    built: Path, name: str, position: int, mask: int
+) -> None:
+    with TemporaryDirectory() as folder, warnings_of("fibrolab.data.cache") as said:
+        root = Path(folder) / "cache"
+        shutil.copytree(built / "cache", root)
+        flip((stored := PixelStore(root, PREPROCESS).folder) / name, position, mask)
+        for _ in range(2):
+            check(root, sorted((built / "scans").iterdir()))
+        assert said == [f"Damaged entries of the pixel store {stored} are made again: 1."]
+
+
+def test_slots_are_neither_moved_nor_reused_after_damage(tmp_path: Path) -> None:
+    """Another process may be reading the store: its slots must keep their pixels."""
+    paths = write_scans(tmp_path / "scans", 5)
+    before = build(tmp_path / "cache", paths)
+    store = PixelStore(tmp_path / "cache", PREPROCESS)
+    pixels = store.open()[before[[0, 1, 3]]].copy()
+    flip(store.pixels_path, 2 * 256)
+    flip(store.folder / "records.bin", 4 * RECORD)
+    for more in (paths, write_scans(tmp_path / "more", 2)):
+        after = build(tmp_path / "cache", [*paths, *more])
+        assert after[:5].tolist() == [0, 1, 5, 3, 6]
+        np.testing.assert_array_equal(store.open()[before[[0, 1, 3]]], pixels)
+    check(tmp_path / "cache", [*paths, *more])
+
+
+def test_pixels_that_are_not_wanted_are_not_read(tmp_path: Path, computed: list[Path]) -> None:
+    paths = write_scans(tmp_path / "scans", 3)
+    build(tmp_path / "cache", paths)
+    flip(PixelStore(tmp_path / "cache", PREPROCESS).pixels_path, 256)
+    computed.clear()
+    check(tmp_path / "cache", [paths[0], paths[2]])
+    assert computed == []
+    check(tmp_path / "cache", paths)
+    assert computed == [paths[1]]
 
 
 def start(folder: Path, root: Path) -> subprocess.Popen:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from stored import hashes, write_films, write_scans
+from stored import flip, hashes, write_films, write_scans
 
 from fibrolab.data.box import Box
 from fibrolab.data.cache import CLIPS, RECORD, PixelStore, Slots
@@ -59,9 +59,24 @@ def test_a_clip_that_a_crash_truncated_is_decoded_again(tmp_path: Path) -> None:
     films = write_films(tmp_path, lengths=(4, 6))
     store = PixelStore(tmp_path / "cache", PREPROCESS)
     store.build(whole(films), hashes(films), clips=True, progress=False)
-    index = store.folder / "index.bin"
+    index = store.folder / "records.bin"
     index.write_bytes(index.read_bytes()[: 7 * RECORD])  # the second clip loses its last frames
     slots = store.build(whole(films), hashes(films), clips=True, progress=False)
     assert (slots.first.tolist(), slots.frames.tolist()) == ([0, 4], [4, 6])
     frames = decode_clip(films[1].read_bytes(), films[1]).frames
     np.testing.assert_array_equal(store.open()[4:10], PREPROCESS.clip(frames))
+
+
+def test_a_clip_with_a_changed_byte_in_any_frame_is_decoded_again(tmp_path: Path) -> None:
+    films = write_films(tmp_path, lengths=(4, 6, 3))
+    store = PixelStore(tmp_path / "cache", PREPROCESS)
+    store.build(whole(films), hashes(films), clips=True, progress=False)
+    pixels = store.open()[:].copy()
+    flip(store.pixels_path, 5 * 256)  # the second frame of the second clip
+    slots = store.build(whole(films), hashes(films), clips=True, progress=False)
+    assert (slots.first.tolist(), slots.frames.tolist()) == ([0, 13, 10], [4, 6, 3])
+    np.testing.assert_array_equal(store.open()[13:], pixels[4:10])
+    flip(store.folder / "records.bin", 3 * RECORD)  # the record of the first clip
+    slots = store.build(whole(films), hashes(films), clips=True, progress=False)
+    assert (slots.first.tolist(), slots.frames.tolist()) == ([19, 13, 10], [4, 6, 3])
+    np.testing.assert_array_equal(store.open()[19:], pixels[:4])

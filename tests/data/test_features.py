@@ -8,9 +8,13 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from stored import flip
 
 from fibrolab.data import build_lock
 from fibrolab.data.features import ABOUT, FEATURES, FeatureRows, FeatureTable, stored
@@ -35,7 +39,9 @@ def read(folder: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("damage", ["cut short", "one bit", "no description", "another description", "gone"])
-def test_damaged_features_are_computed_again(tmp_path: Path, damage: str) -> None:
+def test_damaged_features_are_computed_again(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
     calls: list[int] = []
     folder = written(tmp_path, calls=calls)
     content = (folder / FEATURES).read_bytes()
@@ -53,6 +59,17 @@ def test_damaged_features_are_computed_again(tmp_path: Path, damage: str) -> Non
     np.testing.assert_array_equal(read(folder), VALUES)
     written(tmp_path, calls=calls)
     assert len(calls) == 2
+    assert caplog.messages == [f"The features {folder} are damaged; they are computed again."]
+
+
+@given(st.sampled_from([FEATURES, ABOUT]), st.integers(0, 2**20), st.integers(1, 255))
+def test_a_changed_byte_is_found_before_the_features_are_used(name: str, position: int, mask: int) -> None:
+    with TemporaryDirectory() as root:
+        folder = written(Path(root))
+        fresh = {path.name: path.read_bytes() for path in folder.iterdir()}
+        flip(folder / name, position, mask)
+        written(Path(root))
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == fresh
 
 
 def test_an_exception_leaves_no_incomplete_matrix(tmp_path: Path) -> None:
@@ -127,7 +144,7 @@ def test_of_two_builders_at_once_one_computes_and_the_other_waits(
 def test_a_full_disk_is_reported_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("Usage", (), {"free": 50})
     monkeypatch.setattr("fibrolab.data.features.shutil.disk_usage", lambda folder: usage)
-    with pytest.raises(StorageError, match="the disk is full"):
+    with pytest.raises(StorageError, match=r"is full \(50 bytes free\)"):
         written(tmp_path)
 
 

@@ -3,20 +3,25 @@
 import hashlib
 import io
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
+from stored import flip, hashes
 
 from fibrolab.data import file_facts
 from fibrolab.data import survey as module
-from fibrolab.data.media import whole
+from fibrolab.data.media import Media, whole
 from fibrolab.data.survey import FACTS, perceptual_hash, survey, unreadable
 from fibrolab.errors import StorageError
 
@@ -62,6 +67,16 @@ def tree(tmp_path: Path) -> Path:
     for seed in range(20):
         (folder / f"{seed:02}.png").write_bytes(encoded(picture(seed)))
     return folder
+
+
+@pytest.fixture(scope="module")
+def surveyed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame]:
+    """A folder with three images in `tree` and their database in `cache`, and their survey."""
+    folder = tmp_path_factory.mktemp("surveyed")
+    (folder / "tree").mkdir()
+    for seed in range(3):
+        (folder / "tree" / f"{seed}.png").write_bytes(encoded(picture(seed)))
+    return folder, survey(whole(sorted((folder / "tree").iterdir())), folder / "cache")
 
 
 @pytest.fixture
@@ -217,10 +232,81 @@ def test_the_database_is_not_locked_while_files_are_measured(
     assert (survey(whole(sorted(tree.iterdir())), cache, workers=1)["error"] == "").all()
 
 
-def test_a_damaged_database_is_a_clear_error(tree: Path, tmp_path: Path) -> None:
-    (tmp_path / "survey.sqlite").write_text("this is not a database, however long one looks at it\n" * 40)
-    with pytest.raises(StorageError, match=r"survey\.sqlite .*not a database.* may be deleted"):
-        survey(whole(sorted(tree.iterdir())), tmp_path)
+def test_a_file_that_is_no_database_is_replaced(
+    tree: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths, cache = whole(sorted(tree.iterdir())), tmp_path / "cache"
+    fresh = survey(paths, cache)
+    (cache / "survey.sqlite").write_text("this is not a database, however long one looks at it\n" * 40)
+    pd.testing.assert_frame_equal(survey(paths, cache), fresh)
+    pd.testing.assert_frame_equal(survey(paths, cache), fresh)
+    assert caplog.messages == [f"{cache / 'survey.sqlite'} is damaged; the files are measured again."]
+
+
+def test_a_measurement_that_was_damaged_is_made_again(
+    tree: Path, tmp_path: Path, reads: list[Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    paths, cache = sorted(tree.iterdir()), tmp_path / "cache"
+    fresh = survey(whole(paths), cache)
+    database = cache / "survey.sqlite"
+    flip(database, database.read_bytes().index(fresh["phash"][3].encode()), 2)
+    flip(database, database.read_bytes().index(fresh["phash"][8].encode()), 0x80)  # no longer UTF-8
+    reads.clear()
+    pd.testing.assert_frame_equal(survey(whole(paths), cache), fresh)
+    pd.testing.assert_frame_equal(survey(whole(paths), cache), fresh)
+    assert reads == [paths[3], paths[8]]
+    assert caplog.messages == [f"Damaged measurements in {database} are made again: 2."]
+
+
+def test_a_value_that_is_not_a_number_is_stored_as_such(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "scan.png").touch()
+    counted: list[Media] = []
+    for _ in range(2):
+        file_facts.measured(
+            whole([tmp_path / "scan.png"]),
+            tmp_path,
+            "numbers",
+            ["x"],
+            lambda item: counted.append(item) or (float("nan"),),
+            "",
+        )
+    assert len(counted) == 1
+    assert not caplog.messages
+
+
+@given(st.integers(0, 2**20), st.integers(1, 255))
+def test_no_damage_of_the_database_changes_a_measurement(
+    surveyed: tuple[Path, pd.DataFrame], position: int, mask: int
+) -> None:
+    folder, fresh = surveyed
+    with TemporaryDirectory() as cache:
+        shutil.copy(folder / "cache" / "survey.sqlite", cache)
+        flip(Path(cache) / "survey.sqlite", position, mask)
+        paths = whole(sorted((folder / "tree").iterdir()))
+        for _ in range(2):
+            pd.testing.assert_frame_equal(survey(paths, Path(cache), workers=1), fresh)
+
+
+def test_a_database_that_another_process_replaced_meanwhile_is_opened_again(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths, cache = whole(sorted(tree.iterdir())), tmp_path / "cache"
+    survey(paths[:5], cache)
+    read, replaced = module.read_bytes, []
+
+    def replace_once(path: Path) -> bytes:
+        if not replaced:
+            replaced.append(path)
+            (cache / "survey.sqlite").unlink()
+            survey(paths[:10], cache)
+        return read(path)
+
+    monkeypatch.setattr(module, "read_bytes", replace_once)
+    found = survey(paths, cache, workers=1)
+    assert found["file_sha256"].tolist() == hashes(sorted(tree.iterdir()))
+    assert not caplog.messages
 
 
 def test_a_cache_folder_that_cannot_be_made_is_a_clear_error(tree: Path) -> None:
@@ -247,3 +333,23 @@ def test_the_perceptual_hash_is_robust_to_brightness_size_and_compression(seed: 
 def test_the_perceptual_hashes_of_different_pictures_are_far_apart() -> None:
     codes = [perceptual_hash(picture(seed)) for seed in range(20)]
     assert min(bits_apart(one, other) for i, one in enumerate(codes) for other in codes[:i]) > 64
+
+
+def test_a_full_disk_is_a_sentence_and_the_measurements_so_far_are_kept(
+    tree: Path, tmp_path: Path, reads: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths, connect = whole(sorted(tree.iterdir())), sqlite3.connect
+
+    def small(*arguments: object, **named: object) -> sqlite3.Connection:
+        connection = connect(*arguments, **named)
+        connection.execute("PRAGMA max_page_count = 8")
+        return connection
+
+    survey(paths[:2], tmp_path / "cache")
+    with monkeypatch.context() as context:
+        context.setattr(sqlite3, "connect", small)
+        with pytest.raises(StorageError, match=r"survey\.sqlite: the disk mounted at .* is full \("):
+            survey(paths, tmp_path / "cache")
+    reads.clear()
+    survey(paths[:2], tmp_path / "cache")
+    assert reads == []

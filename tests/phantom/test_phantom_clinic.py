@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stored import flip
 
 from fibrolab import keys
 from fibrolab.data import screen_capture
@@ -22,6 +24,7 @@ from fibrolab.phantom import elastogram, measurements, patient, source, truth
 from fibrolab.phantom.archive import TRUTH_FILE, generate
 from fibrolab.phantom.capture import Capture, capture
 from fibrolab.phantom.synthetic_cohort import MODALITIES, Cohort
+from fibrolab.storage import SEAL
 
 LOADS = {
     "phantom": source.load,
@@ -112,7 +115,7 @@ def test_files_do_not_depend_on_the_process_that_draws_them(modality: str, tmp_p
         {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*")} for folder in folders
     )
     assert one == other
-    assert len(one) == 17
+    assert len(one) == 18
 
 
 def test_the_archive_contains_the_truth(tmp_path: Path) -> None:
@@ -247,16 +250,21 @@ def test_the_config_names_the_parameters_of_the_source_and_its_defaults(name: st
     assert all(config[key] == value.default for key, value in parameters.items() if key != "root")
 
 
+@pytest.mark.parametrize("name", ["manifest.csv", TRUTH_FILE, SEAL, "images/p0003-0.png"])
 @pytest.mark.parametrize(
-    ("name", "content"), [("manifest.csv", b"sample_id\n"), (TRUTH_FILE, b"{"), (TRUTH_FILE, b"[]")]
+    "damage", [lambda path: flip(path, 77), Path.unlink, lambda path: path.write_text("[]")]
 )
-def test_a_damaged_archive_is_drawn_again(tmp_path: Path, name: str, content: bytes) -> None:
+def test_a_damaged_archive_is_drawn_again(
+    tmp_path: Path, name: str, damage: Callable[[Path], object], caplog: pytest.LogCaptureFixture
+) -> None:
     cohort = Cohort(15, 1, 32)
     folder = generate(tmp_path / "phantom", cohort, workers=1, progress=False)
-    before = (folder / name).read_bytes()
-    (folder / name).write_bytes(content)
-    assert generate(folder, cohort, workers=1, progress=False) == folder
-    assert (folder / name).read_bytes() == before
+    before = {path: path.read_bytes() for path in folder.rglob("*.*")}
+    damage(folder / name)
+    for _ in range(2):
+        assert generate(folder, cohort, workers=1, progress=False) == folder
+        assert {path: path.read_bytes() for path in folder.rglob("*.*")} == before
+    assert caplog.messages == [f"{folder} is damaged; it is drawn again."]
 
 
 def test_another_phantom_is_neither_taken_nor_removed(tmp_path: Path) -> None:

@@ -12,10 +12,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from email.message import Message
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.error import HTTPError, URLError
 
 import pytest
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from fibrolab import processes, tracking
@@ -351,3 +352,62 @@ def test_a_kill_at_any_moment_of_its_making_leaves_no_half_database(tmp_path: Pa
         with track(**place, name="after", tags={}) as tracked:
             pass
         assert finished(place["uri"], tracked.id) == tracked.folder
+
+
+def test_a_run_that_fills_the_disk_is_marked_as_failed_by_the_space_in_reserve(
+    place: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as the reserve is held, the database cannot be written."""
+    reserves, log_batch, terminated = [], MlflowClient.log_batch, MlflowClient.set_terminated
+    take = tracking._reserve
+
+    def keep(uri: str) -> IO[bytes]:
+        reserves.append(take(uri))
+        return reserves[-1]
+
+    def unless_full(write: Callable[..., None], *arguments: object, **named: object) -> None:
+        if not reserves[-1].closed:
+            raise MlflowException("(sqlite3.OperationalError) database or disk is full")
+        write(*arguments, **named)
+
+    monkeypatch.setattr(tracking, "_reserve", keep)
+    monkeypatch.setattr(MlflowClient, "log_batch", lambda *a, **k: unless_full(log_batch, *a, **k))
+    monkeypatch.setattr(MlflowClient, "set_terminated", lambda *a, **k: unless_full(terminated, *a, **k))
+    with pytest.raises(StorageError) as raised, track(**place, name="one", tags={}) as tracked:
+        tracked.log_params({"a": 1})
+    database = place["uri"].removeprefix("sqlite:///")
+    assert str(raised.value).startswith(
+        f"The tracking database {database} cannot be written: the disk mounted"
+    )
+    run = MlflowClient(place["uri"]).get_run(tracked.id)
+    assert run.info.status == "FAILED"
+    assert run.data.tags["error"] == f"StorageError: {raised.value}"
+
+
+def test_the_reserve_takes_space_but_leaves_no_file(tmp_path: Path) -> None:
+    reserve = tracking._reserve(f"sqlite:///{tmp_path}/mlflow.db")
+    assert os.fstat(reserve.fileno()).st_blocks * 512 >= tracking.RESERVE
+    assert list(tmp_path.iterdir()) == []
+    reserve.close()
+
+
+def test_a_full_disk_leaves_no_half_made_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(self: MlflowClient, **_: object) -> None:
+        (tmp_path / ".mlflow.db.new").write_bytes(b"half")
+        raise MlflowException("database or disk is full")
+
+    monkeypatch.setattr(MlflowClient, "search_experiments", fill)
+    place = {"uri": f"sqlite:///{tmp_path}/mlflow.db", "experiment": "test", "artifacts": str(tmp_path)}
+    with pytest.raises(StorageError, match="is full"), track(**place, name="one", tags={}):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.lock"]
+
+
+def test_artifacts_that_are_a_file_fail_the_run_with_a_sentence(place: dict[str, str]) -> None:
+    Path(place["artifacts"]).write_text("in the way")
+    refused = pytest.raises(StorageError, match=r"could not be written \(Not a directory\): name another")
+    with refused, track(**place, name="one", tags={}):
+        pass
+    client = MlflowClient(place["uri"])
+    (run,) = client.search_runs([client.get_experiment_by_name("test").experiment_id])
+    assert run.info.status == "FAILED"

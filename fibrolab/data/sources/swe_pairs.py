@@ -45,7 +45,7 @@ CAPTURE = "capture"
 LSM_READING_KPA = "lsm_reading_kpa"  # of one capture; `lsm_kpa` is the visit's mean
 _REQUIRED = (CAPTURE, keys.PATIENT_ID)
 _RESERVED = (keys.IMAGE, keys.ROI, keys.ELASTOGRAM, keys.ELASTOGRAM_ROI, keys.FRAME, LSM_READING_KPA)
-_MEASUREMENT = "swe_reading_1"  # raise the number whenever the reading of a capture changes
+_MEASUREMENT = "swe_reading_2"  # raise the number whenever the reading of a capture changes
 
 
 def load(

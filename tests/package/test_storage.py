@@ -1,0 +1,149 @@
+"""Files that are whole or absent, sentences on a full disk, and changed bytes in sealed folders."""
+
+import errno
+import os
+import sqlite3
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+from compose import composed
+from stored import flip
+
+from fibrolab import config, storage
+from fibrolab.config import run
+from fibrolab.errors import StorageError
+from fibrolab.runs.checkpoint import RecordedCheckpoints
+from fibrolab.storage import SEAL, full_disk, is_full, is_unchanged, make_folder, put, seal, write_table
+
+
+@pytest.fixture
+def full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fill all disks: a file can be opened and its content buffered, but not written."""
+
+    def refuse(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("os.fsync", refuse)
+    monkeypatch.setattr(storage.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1234}))
+
+
+def test_a_full_disk_is_named_with_its_free_space_and_the_older_file_is_kept(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    put(tmp_path / "file", b"older")
+    request.getfixturevalue("full")
+    with pytest.raises(StorageError) as raised:
+        put(tmp_path / "file", b"newer")
+    mount = next(folder for folder in tmp_path.parents if os.path.ismount(folder))
+    assert str(raised.value) == (
+        f"{tmp_path / 'file'} could not be written: the disk mounted at {mount} is full (1,234 bytes free). "
+        "Free some space, or name another folder."
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_bytes() == b"older"
+
+
+def test_the_disk_of_a_path_that_does_not_exist_is_that_of_the_folder_above(tmp_path: Path) -> None:
+    assert (
+        full_disk(tmp_path / "none" / "at" / "all").split(" is full")[0]
+        == full_disk(tmp_path).split(" is full")[0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (OSError(errno.ENOSPC, "?"), True),
+        (OSError(errno.EDQUOT, "?"), True),
+        (sqlite3.OperationalError("database or disk is full"), True),
+        (
+            RuntimeError("Caught OSError in worker process 0.\nOSError: [Errno 28] No space left on device"),
+            True,
+        ),
+        (OSError(errno.EACCES, "Permission denied"), False),
+        (ValueError("full"), False),
+    ],
+)
+def test_a_full_disk_is_recognised_behind_other_errors(error: Exception, expected: bool) -> None:
+    wrapped = RuntimeError("it failed")
+    wrapped.__cause__ = error
+    assert is_full(error) == is_full(wrapped) == expected
+
+
+def test_a_file_in_the_way_of_a_folder_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(
+            StorageError, match=rf"^{folder} could not be written \(.*\): name another folder"
+        ):
+            make_folder(folder)
+
+
+def test_the_last_checkpoint_is_kept_on_a_full_disk_and_temporary_files_are_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))  # any use of it fails
+    writer, path = RecordedCheckpoints({"format": 1}), tmp_path / "run" / "last.ckpt"
+    writer.save_checkpoint({"epoch": 0}, path)
+    request.getfixturevalue("full")
+    with pytest.raises(StorageError, match=r"last\.ckpt could not be written: the disk"):
+        writer.save_checkpoint({"epoch": 1}, path)
+    assert torch.load(path, weights_only=True) == {"epoch": 0, "fibrolab": {"format": 1}}
+    assert [found.name for found in path.parent.iterdir()] == ["last.ckpt"]
+
+
+def test_a_folder_that_is_deleted_during_a_run_is_made_again_or_named(tmp_path: Path) -> None:
+    import pandas as pd
+
+    put(tmp_path / "gone" / "file", b"content")
+    assert (tmp_path / "gone" / "file").read_bytes() == b"content"
+    with pytest.raises(StorageError, match=r"other/table\.csv could not be written \(No such file"):
+        write_table(pd.DataFrame(), tmp_path / "other" / "table.csv")
+
+
+@pytest.mark.parametrize(
+    ("fullest", "advice"),
+    [("cache", "set another paths.root"), ("tmp", "set TMPDIR to a folder on another disk")],
+)
+def test_a_write_without_a_name_is_reported_with_the_disk_that_has_the_least_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fullest: str, advice: str
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setattr(config, "free_bytes", lambda path: 7 if path.name == fullest else 10**9)
+
+    def job(_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    settings = composed(f"paths.root={tmp_path}", f"paths.cache={tmp_path / 'cache'}")
+    with pytest.raises(StorageError, match=rf"^{tmp_path / fullest}: the disk mounted at .* {advice}\.$"):
+        run(job, settings)
+
+
+def test_a_write_with_a_name_is_reported_with_the_disk_of_its_file(tmp_path: Path) -> None:
+    def job(_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "file"))
+
+    with pytest.raises(StorageError, match=rf"^{tmp_path / 'file'}: the disk mounted at"):
+        run(job, composed(f"paths.root={tmp_path / 'root'}"))
+
+
+def test_every_changed_byte_and_missing_file_of_a_sealed_folder_is_found(tmp_path: Path) -> None:
+    assert not is_unchanged(tmp_path)
+    put(tmp_path / "one", b"first")
+    put(tmp_path / "below" / "two", b"second")
+    seal(tmp_path)
+    assert is_unchanged(tmp_path)
+    for path in (tmp_path / "one", tmp_path / "below" / "two"):
+        for position in range(path.stat().st_size):
+            flip(path, position)
+            assert not is_unchanged(tmp_path)
+            flip(path, position)
+    assert is_unchanged(tmp_path)
+    (tmp_path / SEAL).write_text("[]")
+    assert not is_unchanged(tmp_path)
+    seal(tmp_path)
+    (tmp_path / "one").unlink()
+    assert not is_unchanged(tmp_path)
