@@ -1,9 +1,9 @@
 """Error messages for settings: unknown names with suggestions, and all faults at once."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from fibrolab.errors import ConfigError, listing
+from fibrolab.errors import ConfigError, FibrolabError, listing
 
 LISTED_NAMES = 20  # up to this number, all allowed names are listed; otherwise only the nearest
 
@@ -33,3 +33,21 @@ def refuse(faults: Sequence[str]) -> None:
         raise ConfigError(faults[0])
     if faults:
         raise ConfigError(f"{len(faults)} settings cannot be used:\n{listing(faults)}")
+
+
+def refuse_all(attempts: Iterable[Callable[[], object]]) -> None:
+    """Call each function, and raise all faults of the user in one error.
+
+    Raises:
+        FibrolabError: One function raised it.
+        ConfigError: Several functions raised errors of the user.
+    """
+    errors = []
+    for attempt in attempts:
+        try:
+            attempt()
+        except FibrolabError as error:
+            errors.append(error)
+    if len(errors) == 1:
+        raise errors[0]
+    refuse([str(error) for error in errors])

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -100,14 +100,15 @@ def _quoted(word: str) -> str:
     is_text = bool(_NUMBER.fullmatch(match["value"])) and match["key"].endswith(PLACES)
     if _PLAIN.fullmatch(match["value"]) and not is_text:
         return word
-    is_text = is_text or _exists(match["value"]) or (match["value"][0] not in "[{" and not _parses(word))
+    is_text = is_text or exists(match["value"]) or (match["value"][0] not in "[{" and not _parses(word))
     in_quotes = f"{match['key']}={quote(match['value'])}"
     return in_quotes if is_text and _parses(in_quotes) else word
 
 
-def _exists(path: str) -> bool:
+def exists(path: str, test: Callable[[Path], bool] = Path.exists) -> bool:
+    """Return whether a path that a user typed exists, or passes another test such as `Path.is_file`."""
     try:
-        return Path(path).expanduser().exists()
+        return test(Path(path).expanduser())
     except (OSError, RuntimeError, ValueError):  # too long, the home of nobody, a zero byte
         return False
 

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from fibrolab import sweeps
+from fibrolab import allowed, sweeps
 from fibrolab.choices import refuse
 from fibrolab.command_line import NO_CHOICE, explain, flat, leaves_out_a_group, missing_value, prepared
 from fibrolab.errors import ConfigError, FibrolabError, StorageError
@@ -88,7 +88,8 @@ def command(name: str, imported: Callable[[DictConfig], Job]) -> None:
     except (PermissionError, NotADirectoryError, FileNotFoundError) as error:
         if started:
             raise
-        sys.exit(f"error: {_unusable(error)}; see paths.root")  # Hydra creates its log folder first
+        see = "" if error.filename is None else "; see paths.root"  # Hydra creates its log folder first
+        sys.exit(f"error: {_unusable(error)}{see}")
     except Exception as error:
         if not started and leaves_out_a_group(error):
             sys.exit(f"error: {NO_CHOICE}")
@@ -127,14 +128,19 @@ def _interrupt(number: int, _: object) -> NoReturn:
 
 
 def check(config: DictConfig) -> None:
-    """Refuse a composed config with a missing value or a value of the wrong type.
+    """Refuse a composed config with a missing value, or a value of the wrong type or out of range.
 
     Raises:
         ConfigError: All such settings at once.
     """
-    if missing := sorted(OmegaConf.missing_keys(config)):
-        raise ConfigError(" ".join(missing_value(key) for key in missing))
-    _check_kinds(config)
+    try:
+        if missing := sorted(OmegaConf.missing_keys(config)):
+            raise ConfigError(" ".join(missing_value(key) for key in missing))
+        settings = resolved(config)
+    except OmegaConfBaseException as error:  # a reference such as ${nothing}
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"{error.full_key} refers to a setting that cannot be read: {reason}.") from error
+    refuse(list((allowed.faults(settings) | _wrong_kinds(config)).values()))
 
 
 def run(job: Job, config: DictConfig) -> Any:
@@ -144,16 +150,8 @@ def run(job: Job, config: DictConfig) -> Any:
         FibrolabError: The job raised it, or a path that a setting names cannot be created or opened.
         Exception: A fault of the code, with its traceback.
     """
-    from hydra.errors import InstantiationException
-
     try:
         return job(config)
-    except InstantiationException as error:  # Hydra's wrapper of an error in a source or a split
-        if isinstance(error.__cause__, FibrolabError):
-            raise error.__cause__ from None
-        if strange := re.search(r"unexpected keyword argument '(\w+)'", str(error.__cause__)):
-            raise ConfigError(_left_over(config, strange[1])) from error
-        raise RuntimeError("a data source or a split failed") from error
     except OmegaConfBaseException as error:
         raise RuntimeError("the code misread its own config") from error
     except (PermissionError, NotADirectoryError, FileNotFoundError) as error:
@@ -182,7 +180,16 @@ def _full(error: Exception, folders: Iterable[str]) -> str:
 
 
 def _unusable(error: OSError) -> str:
+    if error.filename is None and not _here_exists():
+        return "the current folder was deleted; change to one that exists"
     return f"{error.filename} cannot be created or opened ({error.strerror})"
+
+
+def _here_exists() -> bool:
+    try:
+        return Path.cwd().is_dir()
+    except FileNotFoundError:
+        return False
 
 
 def _setting_of(place: object, config: DictConfig) -> str | None:
@@ -215,14 +222,14 @@ def arguments(config: DictConfig, *others: str) -> dict[str, Any]:
     return {key: value for key, value in resolved(config).items() if key not in ("name", *others)}
 
 
-def _check_kinds(config: DictConfig) -> None:
-    """Refuse settings of another type than their default in `conf/`, such as `yess` for true."""
+def _wrong_kinds(config: DictConfig) -> dict[str, str]:
+    """Return a sentence on each setting of another type than its default, such as `yess` for true."""
     given = OmegaConf.to_container(config)
-    faults = [fault for where, shown in _shown() for fault in _misfits(shown, _below(given, where), where)]
-    seed = config.get("seed", 0)
-    if not faults and (seed < 0 or seed != int(seed)):
-        faults.append(f"seed={seed} is not a whole number from 0.")
-    refuse(faults)
+    return {
+        name: fault
+        for where, shown in _shown()
+        for name, fault in _misfits(shown, _below(given, where), where)
+    }
 
 
 def _shown() -> Iterator[tuple[str, Any]]:
@@ -255,15 +262,15 @@ def _below(given: Any, where: str) -> Any:
     return given
 
 
-def _misfits(shown: Any, given: Any, where: str) -> Iterator[str]:
-    """Yield a sentence on each setting whose type differs from its default."""
+def _misfits(shown: Any, given: Any, where: str) -> Iterator[tuple[str, str]]:
+    """Yield the name of each setting whose type differs from its default, and a sentence on it."""
     if isinstance(shown, dict) and isinstance(given, dict):
         for key in shown.keys() & given.keys():
             yield from _misfits(shown[key], given[key], f"{where}.{key}" if where else str(key))
     elif where.startswith(LOOSE) or shown is None or _is_reference(shown) or _is_reference(given):
         return
     elif fault := _fault_of_kind(shown, given):
-        yield f"{where}={'null' if given is None else given} is {fault}."
+        yield where, f"{allowed.shown(where, given)} is {fault}."
 
 
 def _fault_of_kind(shown: Any, given: Any) -> str | None:
@@ -290,13 +297,3 @@ def _end(error: FibrolabError) -> NoReturn:
     if sweeps.folder() is None:
         sys.exit(f"error: {error}")
     raise error
-
-
-def _left_over(config: DictConfig, name: str) -> str:
-    """Return a sentence on a setting that the chosen source or split does not have."""
-    holders = [group for group in ("data", "split") if name in config.get(group, {})]
-    where = holders[0] if len(holders) == 1 else "data or split"
-    chosen = f" {config[where].name}" if where in config else ""
-    return (
-        f"{where}.{name} is not a setting of{chosen or ' the chosen one'}. Leave it out with ~{where}.{name}."
-    )

@@ -10,7 +10,7 @@ def imported(config: DictConfig) -> Job:
     """Import and return the function that evaluates a run: from its own files, or on the data given.
 
     Raises:
-        ConfigError: `run` is not a single id.
+        ConfigError: `run` is not a single id, or a setting of `data` is refused.
     """
     if not isinstance(config.run, str | int):
         raise ConfigError(f"run={config.run} is not one run: give an id, as `train` prints it.")
@@ -19,6 +19,9 @@ def imported(config: DictConfig) -> Job:
         from fibrolab.analyses.evaluating import evaluate
 
         return evaluate
+    from fibrolab import loading
+
+    loading.check(config)  # before the import of torch, which takes seconds
     from fibrolab.analyses.external import run
 
     return run

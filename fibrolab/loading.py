@@ -1,27 +1,60 @@
 """Load labelled data from a config: source, survey of files, groups, task, split."""
 
+import inspect
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from omegaconf import DictConfig
 
 from fibrolab import keys, privacy
-from fibrolab.config import arguments
+from fibrolab.choices import refuse
+from fibrolab.command_line import exists, missing_value
+from fibrolab.config import arguments, resolved
+from fibrolab.data import splits
 from fibrolab.data.duplicates import grouped
-from fibrolab.data.labelled_data import LabelledData, labels_under
+from fibrolab.data.labelled_data import LabelledData, labels_under, task_faults
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.media import Media
 from fibrolab.data.requirements import TRAIN, Needs
+from fibrolab.data.sources import kaggle_fibrosis
 from fibrolab.data.splits import Split, undrawn
 from fibrolab.data.survey import EMPTY, of_clips, survey, unreadable
 from fibrolab.errors import ConfigError, DataError, UndrawableSplitError, listing
+from fibrolab.targets import call, check_call, imported
 
 POLICIES = ("error", "skip")
+NOT_PASSED = ("image_size", "on_unreadable")  # settings of `data` that are not the source's
+OURS, SOURCES = "fibrolab.", "fibrolab.data.sources."  # beginnings of `_target_`
 logger = logging.getLogger(__name__)
+
+
+def check(config: DictConfig) -> None:
+    """Refuse settings of data, split and task with which `load` would fail on any data; no file is read.
+
+    Args:
+        config: A config with some of `data`, `split` and `task`.
+
+    Raises:
+        ConfigError: A function cannot be imported or does not take its settings, a file or folder does not
+            exist, or settings of the task contradict each other; all are listed.
+        SplitError: The split is impossible with any data.
+    """
+    faults: list[str] = []
+    if config.get("data"):
+        faults += _target_faults(config, "data", Manifest)
+        faults += _places_missing(resolved(config.data))
+    if config.get("split"):
+        faults += _target_faults(config, "split", Split, None)
+    if config.get("task"):
+        faults += task_faults(config.task.classes, config.task.of, config.task.merge)
+    refuse(faults)
+    if config.get("split") and str(config.split["_target_"]).startswith(OURS):
+        splits.check(**resolved(config.split))
 
 
 def load(
@@ -36,17 +69,15 @@ def load(
         ids_key: If given, ids are hashed (`privacy.ids_key`).
 
     Raises:
-        ConfigError: `data.on_unreadable` is unknown, or the task does not fit the classes.
+        ConfigError: See `check`; or the task does not fit the classes.
         DataError: The manifest has faults, samples lack what the job needs, or files are unreadable.
         SplitError: The split is impossible with this data.
     """
-    from hydra.errors import InstantiationException
-    from hydra.utils import instantiate
-
+    check(config)
     policy = config.data.get("on_unreadable", "error")
     if policy not in POLICIES:
         raise ConfigError(f"data.on_unreadable={policy} is unknown: give error or skip.")
-    manifest: Manifest = instantiate(arguments(config.data, "image_size", "on_unreadable"))
+    manifest: Manifest = _called(config, "data", Manifest)
     manifest.require(needs)
     if ids_key:
         manifest = privacy.hashed(manifest, ids_key)
@@ -56,13 +87,69 @@ def load(
     manifest = grouped(manifest, facts[keys.IMAGE])
     task = config.task
     labels = labels_under(task.name, task.of, task.merge, manifest, trained=needs.trained)
+    classes = list(map(str, task.classes or manifest.classes))
+    if task.of is None and len(classes) != len(manifest.classes):
+        raise ConfigError(
+            f"task.classes names {len(classes)} classes, and '{manifest.name}' has {len(manifest.classes)}: "
+            f"{', '.join(manifest.classes)}."
+        )
     try:
-        split: Split = instantiate(arguments(config.split), manifest)
-    except InstantiationException as error:
-        if must_split or not isinstance(error.__cause__, UndrawableSplitError):
+        split: Split = _called(config, "split", Split, manifest)
+    except UndrawableSplitError as error:
+        if must_split:
             raise
-        split = undrawn(manifest, str(error.__cause__))
-    return LabelledData(manifest, facts, labels, list(task.classes or manifest.classes), split)
+        split = undrawn(manifest, str(error))
+    return LabelledData(manifest, facts, labels, classes, split)
+
+
+def _called(config: DictConfig, group: str, kind: type, *values: Any) -> Any:
+    """Call the function that a group of settings names, and return its result, which is of a kind."""
+    given = arguments(config[group], *NOT_PASSED)
+    name = given.pop("_target_")
+    found = call(imported(name, f"{group}._target_"), group, *values, **given)
+    if not isinstance(found, kind):
+        raise ConfigError(
+            f"{group}._target_={name} returns a {type(found).__name__}, not a "
+            f"{kind.__module__}.{kind.__name__}."
+        )
+    return found
+
+
+def _target_faults(config: DictConfig, group: str, kind: type, *values: Any) -> Iterator[str]:
+    """Yield a sentence if `_called` would fail before the function does anything."""
+    given = arguments(config[group], *NOT_PASSED)
+    name = given.pop("_target_", "")
+    try:
+        target = imported(name, f"{group}._target_")
+        taken = inspect.signature(target).parameters if str(name).startswith(OURS) else {}
+        needed = [key for key, part in taken.items() if part.default is part.empty and key in given]
+        if strange := [key for key in given if taken and key not in taken]:
+            where = f"{group}.{strange[0]}"
+            yield f"{where} is not a setting of {config[group].name}. Leave it out with ~{where}."
+        elif empty := [key for key in needed if given[key] is None]:
+            yield missing_value(f"{group}.{empty[0]}")
+        elif isinstance(target, type) and not issubclass(target, kind):
+            yield f"{group}._target_={name} is no function that returns a {kind.__module__}.{kind.__name__}."
+        else:
+            check_call(target, group, *values, **given)
+    except ConfigError as fault:
+        yield str(fault)
+
+
+def _places_missing(data: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence on each file or folder of a source of ours that does not exist."""
+    if not str(data.get("_target_")).startswith(SOURCES):
+        return
+    path, root = data.get("path"), data.get("root")
+    if path is not None and not exists(path):
+        yield f"data.path={path} does not exist: give the table, a CSV or Parquet file."
+    if data.get("download"):
+        return
+    if root is not None and not exists(root, Path.is_dir):
+        hint = ", or data.download=true" if "download" in data else ""
+        yield f"data.root={root} is not a folder: give the folder that holds the images{hint}."
+    if root is None and "download" in data:
+        kaggle_fibrosis.known_place(data["handle"])
 
 
 def surveyed(manifest: Manifest, cache: Path, policy: str) -> tuple[Manifest, dict[str, pd.DataFrame]]:

@@ -34,22 +34,38 @@ def imported(path: object, setting: str) -> Any:
     return getattr(found, name)
 
 
-def call(target: Callable[..., Any], setting: str, **arguments: Any) -> Any:
+def call(target: Callable[..., Any], setting: str, *values: Any, **arguments: Any) -> Any:
     """Call an imported class or function with the arguments of its settings.
 
     Args:
         target: Class or function that `imported` returned.
         setting: Name of the group of settings, for the message, such as `sampler`.
+        *values: Positional arguments, which are no settings.
         **arguments: Arguments of the call.
 
     Raises:
         ConfigError: The target does not take these arguments.
     """
+    check_call(target, setting, *values, **arguments)
+    return target(*values, **arguments)
+
+
+def check_call(target: Any, setting: str, *values: Any, **arguments: Any) -> None:
+    """Refuse arguments that a class or function does not take; see `call`.
+
+    Raises:
+        ConfigError: The target does not take these arguments, or cannot be called with any.
+    """
     try:
-        inspect.signature(target).bind(**arguments)
+        signature = inspect.signature(target)
+    except (TypeError, ValueError):  # neither a class nor a function, or one without a signature
+        raise ConfigError(
+            f"{setting}._target_ names {target!r}, which takes no settings: name a class or a function."
+        ) from None
+    try:
+        signature.bind(*values, **arguments)
     except TypeError as error:
         raise ConfigError(
             f"{setting}: {target.__module__}.{target.__qualname__} does not take these settings ({error}); "
-            f"its signature is {inspect.signature(target)}."
+            f"its signature is {signature}."
         ) from None
-    return target(**arguments)

@@ -2,11 +2,23 @@
 
 from omegaconf import DictConfig
 
+from fibrolab import sweeps
 from fibrolab.config import Job, command
 
 
-def imported(_: DictConfig) -> Job:
-    """Import and return the function that trains; it returns the monitored value, which a sweep compares."""
+def imported(config: DictConfig) -> Job:
+    """Import and return the function that trains; it returns the monitored value, which a sweep compares.
+
+    The import takes seconds: settings that can be judged without it are refused before. A job of a sweep is
+    refused later, within its run, so that the sweep shows that this job has failed.
+
+    Raises:
+        FibrolabError: A setting is refused.
+    """
+    if sweeps.folder() is None:
+        from fibrolab.training import settings
+
+        settings.check(config)
     from fibrolab.pipeline import run
 
     return run

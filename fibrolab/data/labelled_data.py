@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from fibrolab import keys
+from fibrolab.choices import refuse
 from fibrolab.command_line import quote
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.splits import Split
@@ -37,6 +38,27 @@ class LabelledData:
     split: Split
 
 
+def task_faults(
+    classes: Sequence[str] | None, of: Sequence[str] | None, merge: Sequence[int] | None
+) -> list[str]:
+    """Return a sentence on each contradiction between the settings of a task.
+
+    Args:
+        classes: Names of its classes; None for those of the data.
+        of: The data's classes that it merges; None for any.
+        merge: Class of the task for each of them.
+    """
+    if of is None or merge is None:
+        one = of is None and merge is None
+        return [] if one else ["task.of and task.merge belong together: give both, or null for both."]
+    if len(merge) != len(of):
+        return [f"task.merge names a class for {len(merge)} of the {len(of)} classes of task.of."]
+    if classes is not None and set(merge) != set(range(len(classes))):
+        last = len(classes) - 1
+        return [f"task.merge={list(merge)} must name each of the classes of task.classes, from 0 to {last}."]
+    return []
+
+
 def labels_under(
     task: str,
     of: Sequence[str] | None,
@@ -62,16 +84,15 @@ def labels_under(
     if of is None or merge is None:
         return manifest.labels
     if trained:
-        refuse_other_classes(manifest, of)
-    if list(of) != list(manifest.classes):
+        refuse_other_classes(manifest, list(map(str, of)))
+    if list(map(str, of)) != list(manifest.classes):
         raise ConfigError(
-            f"task={task} is made for the classes {', '.join(of)}; '{manifest.name}' has "
+            f"task={task} is made for the classes {', '.join(map(str, of))}; '{manifest.name}' has "
             f"{', '.join(manifest.classes)}. task=nominal takes them as they are, task=lesion is for focal "
             "lesions; if they are stages of fibrosis in this order, set "
             f"{_setting('task.of', manifest.classes)}."
         )
-    if len(merge) != len(of):
-        raise ConfigError(f"task.merge names a class for {len(merge)} of the {len(of)} classes of task.of.")
+    refuse(task_faults(None, of, merge))
     labels = manifest.labels
     return np.where(labels == keys.UNLABELLED, labels, np.asarray(merge, np.int64)[labels])
 

@@ -15,6 +15,8 @@ from fibrolab.errors import UnreadableImageError
 MIDDLE = "middle"  # the middle frame of a clip
 # Rectangles that are detected in each screen capture of elastography (`fibrolab.data.screen_capture`).
 NAMED_BOXES = ("grey_panel", "colour_box")
+_DIGITS = 9  # of the largest count in a cell; Python refuses to convert more than 4,300
+_SHOWN = 40  # characters of a cell that a message repeats
 
 
 @dataclass(frozen=True)
@@ -46,17 +48,17 @@ class View:
             ValueError: A cell is not a frame or not a rectangle; the message says what is allowed.
         """
         frame, box = frame.strip(), box.strip()
-        if frame and frame != MIDDLE and not frame.isdecimal():
-            raise ValueError(f"frame {frame!r} is neither a number from 0 nor '{MIDDLE}'")
-        number = int(frame) if frame.isdecimal() else frame or None
+        if frame and frame != MIDDLE and not _is_count(frame):
+            raise ValueError(f"frame {frame[:_SHOWN]!r} is neither a number from 0 nor '{MIDDLE}'")
+        number = int(frame) if _is_count(frame) else frame or None
         if not box or box in NAMED_BOXES:
             return cls(number, box or None)
         sides = re.findall(r"\S+", box)
-        numbers = [int(side) for side in sides if side.isdecimal()]
+        numbers = [int(side) for side in sides if _is_count(side)]
         if len(sides) != 4 or len(numbers) != 4 or 0 in numbers[2:]:
             raise ValueError(
-                f"roi {box!r} is not a rectangle: give 'left top width height' in whole pixels, width and "
-                f"height above 0, or one of {', '.join(NAMED_BOXES)}"
+                f"roi {box[:_SHOWN]!r} is not a rectangle: give 'left top width height' in whole pixels, "
+                f"width and height above 0, or one of {', '.join(NAMED_BOXES)}"
             )
         return cls(number, Box(*numbers))
 
@@ -136,3 +138,7 @@ def _detected(name: str, pixels: np.ndarray, path: Path) -> Box:
 
     squares = screen_capture.squares(pixels, path)
     return squares.colour if name == "colour_box" else squares.grey
+
+
+def _is_count(cell: str) -> bool:
+    return cell.isdecimal() and len(cell) <= _DIGITS

@@ -10,7 +10,7 @@ from torch.utils.data import Sampler
 
 from fibrolab.choices import refuse, unknown
 from fibrolab.errors import ConfigError
-from fibrolab.targets import call, imported
+from fibrolab.targets import call, check_call, imported
 
 SAMPLERS = ("shuffle", "sequential", "weighted", "fill_up", "balanced")
 _STREAM = 0xBA1  # makes the passes through a class independent of the epoch's order, which has the same seed
@@ -185,7 +185,7 @@ def build_sampler(
     """
     if _target_:
         return _user_sampler(_target_, {"labels": labels, "groups": groups, "seed": seed, **settings})
-    refuse(_faults(name, settings))
+    check(name, **settings)
     if name == "fill_up":
         return FillUpSampler(labels, seed=seed, **settings)
     if name == "balanced":
@@ -195,6 +195,19 @@ def build_sampler(
         _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
         weights = 1.0 / counts[inverse]
     return EpochSampler(len(labels), seed=seed, shuffle=name != "sequential", weights=weights)
+
+
+def check(name: str, *, _target_: str = "", **settings: Any) -> None:
+    """Refuse settings of `build_sampler` that are wrong with any data.
+
+    Raises:
+        ConfigError: As `build_sampler`.
+    """
+    if _target_:
+        target = imported(_target_, "sampler._target_")
+        check_call(target, "sampler", labels=None, groups=None, seed=0, **settings)
+    else:
+        refuse(_faults(name, settings))
 
 
 def _user_sampler(target: str, arguments: Mapping[str, Any]) -> EpochSampler:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,6 +43,39 @@ class Split:
         return np.flatnonzero(self.partitions == partition)
 
 
+def check(
+    *,
+    test: float | None = None,
+    val: float | None = None,
+    folds: int | None = None,
+    fold: int = 0,
+    leaky: bool = False,
+    val_is_test: bool = False,
+    **_: Any,
+) -> None:
+    """Refuse settings by which no data set can be split; those of `holdout`, `by_site` and the folds.
+
+    Raises:
+        SplitError: A partition would be empty, there is no such fold, or a paper's protocol is incomplete.
+    """
+    if val_is_test and (not leaky or val):
+        raise SplitError(
+            "val_is_test=true is only for the protocol of paper 1: choose it with split=paper1_random."
+        )
+    if folds is not None and (folds < 2 or not 0 <= fold < folds):
+        raise SplitError(
+            f"Fold {fold} of {folds}: give two folds or more, which are numbered from 0 to folds - 1."
+        )
+    parts = {"test": test, "val": None if val_is_test else val}
+    given = {name: part for name, part in parts.items() if part is not None}
+    if not all(0 < part < 1 for part in given.values()) or sum(given.values()) >= 1:
+        named = " and ".join(f"{name}={part}" for name, part in given.items())
+        raise SplitError(
+            f"Proportions {named} leave one of three partitions empty: give numbers above 0 that add "
+            "to less than 1."
+        )
+
+
 def holdout(
     manifest: Manifest,
     *,
@@ -67,12 +101,7 @@ def holdout(
         SplitError: Proportions out of range, a class absent from a partition, a group that does not fit, or
             groups in several partitions although `leaky` is not set.
     """
-    if val_is_test and (not leaky or val):
-        raise SplitError(
-            "val_is_test=true is only for the protocol of paper 1: choose it with split=paper1_random."
-        )
-    if not (0 < test < 1 and 0 <= val < 1 and test + val < 1 and (val > 0 or val_is_test)):
-        raise SplitError(f"Proportions test={test} and val={val} leave one of three partitions empty.")
+    check(test=test, val=val, leaky=leaky, val_is_test=val_is_test)
     proportions = {keys.TRAIN: 1 - test - val, keys.VALIDATION: val, keys.TEST: test}
     proportions = {name: proportion for name, proportion in proportions.items() if proportion > 0}
     names = list(proportions)
@@ -101,8 +130,7 @@ def by_site(manifest: Manifest, *, site: str, val: float = 0.15, seed: int = 0) 
             f"{', '.join(known) or 'not known'}{', some samples have none' if '' in sites else ''}; choose "
             "one of at least two, with every sample's site known."
         )
-    if not 0 < val < 1:
-        raise SplitError(f"Proportion val={val} leaves training or validation empty.")
+    check(val=val)
     partitions = np.where(sites == site, keys.TEST, keys.TRAIN).astype(object)
     rest = np.flatnonzero(sites != site)
     inner = _draw(manifest, rest, [1 - val, val], [keys.TRAIN, keys.VALIDATION], seed, grouped=True)
@@ -134,7 +162,8 @@ def kfold(
     Raises:
         SplitError: As `holdout`, or a class with fewer samples than folds, or no such fold.
     """
-    _check_fold(manifest, folds, fold, val)
+    check(folds=folds, fold=fold, val=val)
+    _check_sizes(manifest, folds)
     names = [f"fold {k}" for k in range(folds)]
     all_rows = np.arange(len(manifest))
     parts = _draw(manifest, all_rows, [1 / folds] * folds, names, seed, grouped)
@@ -169,7 +198,8 @@ def folds_in_training(
     Raises:
         SplitError: As `kfold`.
     """
-    _check_fold(manifest, folds, fold, test)
+    check(folds=folds, fold=fold, test=test)
+    _check_sizes(manifest, folds)
     outer = _draw(
         manifest, np.arange(len(manifest)), [1 - test, test], ["training part", keys.TEST], seed, grouped
     )
@@ -237,12 +267,7 @@ def write(split: Split, manifest: Manifest, path: Path) -> None:
     write_table(table, path)
 
 
-def _check_fold(manifest: Manifest, folds: int, fold: int, proportion: float) -> None:
-    if folds < 2 or not 0 <= fold < folds or not 0 < proportion < 1:
-        raise SplitError(
-            f"Fold {fold} of {folds}, proportion {proportion}: folds are numbered from 0 to folds - 1; a "
-            "proportion is between 0 and 1."
-        )
+def _check_sizes(manifest: Manifest, folds: int) -> None:
     counts = np.bincount(manifest.labels, minlength=len(manifest.classes))
     small = [f"{name}: {n}" for name, n in zip(manifest.classes, counts, strict=True) if n < folds]
     if small:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from fibrolab import keys
 from fibrolab.choices import refuse, unknown
 from fibrolab.errors import ConfigError, WeightsError
-from fibrolab.models import clinical_branch
+from fibrolab.models import clinical_branch, frame_models
 from fibrolab.models.backbones import Backbone
 from fibrolab.models.clinical_branch import ClinicalBranch
 from fibrolab.models.frame_models import over_frames
@@ -118,6 +118,8 @@ def _backbone_faults(settings: Settings) -> list[str]:
     frames, modality = settings.get(FRAMES), settings.get(INPUT, keys.IMAGE)
     if frames and not (isinstance(frames, Mapping) and frames.get("name")):
         found.append(f"{FRAMES}: {frames} does not name how frames are combined. Give name, such as lstm.")
+    elif frames:
+        found += frame_models.faults(**frames)
     if frames and modality in (keys.IMAGE, keys.ELASTOGRAM):
         found.append(f"{FRAMES}: '{modality}' is a single image. Give {INPUT}={keys.CLIP}, or no {FRAMES}.")
     return found

@@ -140,13 +140,18 @@ def over_frames(backbone: Backbone, name: str, **settings: Any) -> OverFrames:
         ConfigError: The name or a setting is unknown, a setting is out of range, or the backbone does not
             fit.
     """
+    refuse(faults(name, **settings))
+    return FRAMES[name](backbone, **settings)
+
+
+def faults(name: str, **settings: Any) -> list[str]:
+    """Return a sentence on each unknown name or setting of `over_frames`."""
     if name not in FRAMES:
-        refuse([unknown("frames", name, FRAMES)])
+        return [unknown("frames", name, FRAMES)]
     known = [setting for setting in inspect.signature(FRAMES[name]).parameters if setting != "backbone"]
     if not known and settings:
-        refuse([f"frames={name} has no settings; {', '.join(settings)} was given."])
-    refuse([unknown(f"frames={name}", setting, known) for setting in settings if setting not in known])
-    return FRAMES[name](backbone, **settings)
+        return [f"frames={name} has no settings; {', '.join(settings)} was given."]
+    return [unknown(f"frames={name}", setting, known) for setting in settings if setting not in known]
 
 
 def _size_faults(**sizes: int) -> list[str]:

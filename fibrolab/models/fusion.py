@@ -9,12 +9,23 @@ from torch import Tensor, nn
 from fibrolab import keys
 from fibrolab.choices import refuse, unknown
 from fibrolab.errors import ConfigError
-from fibrolab.models.branches import INPUT, Branch, Settings, branch_faults, build_branch, settings_of
+from fibrolab.models import heads
+from fibrolab.models.branches import (
+    INPUT,
+    Branch,
+    Settings,
+    branch_faults,
+    build_branch,
+    clinical_columns,
+    settings_of,
+)
 from fibrolab.models.heads import build_head
 from fibrolab.targets import call, imported
 
 Batch = Mapping[str, Tensor]
 MODALITY_DROPOUT = "modality_dropout"  # setting of every fusion
+DEFAULT_FUSION: dict[str, Any] = {"name": "concatenate", MODALITY_DROPOUT: 0.0}
+ENOUGH_CLASSES = 2  # for a head; the loss knows how many there are
 TARGET = "_target_"  # setting: dotted path of the user's own fusion or head
 
 
@@ -127,7 +138,7 @@ class LateFusion(nn.Module):
         clinical: Settings | None = None,
     ) -> None:
         super().__init__()
-        fusion_settings: dict[str, Any] = {"name": "concatenate", MODALITY_DROPOUT: 0.0, **(fusion or {})}
+        fusion_settings = DEFAULT_FUSION | dict(fusion or {})
         refuse(_faults(branches, head, fusion_settings, clinical))
         self.branches = _branches_from(branches, image_size, clinical)
         self._keys = {name: settings.get(INPUT, keys.IMAGE) for name, settings in branches.items()}
@@ -230,6 +241,16 @@ class LateFusion(nn.Module):
         return batch[precomputed] if precomputed in batch else batch[key]
 
 
+def check(branches: Mapping[str, Settings], head: Settings, fusion: Settings | None) -> None:
+    """Refuse settings of `LateFusion` that are wrong with any data, before a network is built.
+
+    Raises:
+        ConfigError: There is no branch, or settings are unknown or out of range; all are listed.
+    """
+    measured = {"columns": clinical_columns(branches)}
+    refuse(_faults(branches, head, DEFAULT_FUSION | dict(fusion or {}), measured))
+
+
 def drop_modalities(present: Tensor, probability: float) -> Tensor:
     """Drop inputs of samples at random, but never the last one of a sample.
 
@@ -295,7 +316,8 @@ def _faults(
         faults += branch_faults(name, given, clinical)
     if TARGET not in head:
         allowed = settings_of(build_head, without=("in_features", "num_classes", "output"))
-        faults += [unknown("model.head", key, allowed) for key in head if key not in allowed]
+        strange = [unknown("model.head", key, allowed) for key in head if key not in allowed]
+        faults += strange or [f"model.{fault}" for fault in heads.faults(ENOUGH_CLASSES, **head)]
     inputs = {given.get(INPUT, keys.IMAGE) for given in branches.values() if isinstance(given, Mapping)}
     return faults + _fusion_faults(fusion, len(inputs))
 

@@ -42,9 +42,7 @@ def build_head(
         ConfigError: A name is unknown, a width is not positive, a proportion is outside [0, 1), or a setting
             needs a hidden layer; all are listed.
     """
-    refuse(
-        _faults(num_classes, hidden, activation) + _dropout_faults(hidden, dropout, input_dropout, batch_norm)
-    )
+    refuse(faults(num_classes, hidden, dropout, input_dropout, batch_norm, activation))
     layers: list[nn.Module] = [nn.Dropout(input_dropout)] if input_dropout else []
     width, act = in_features, ACTIVATIONS[activation]
     for given in hidden:
@@ -63,7 +61,20 @@ def build_head(
     return nn.Sequential(*layers, last)
 
 
-def _faults(num_classes: int, hidden: Sequence[int | str], activation: str) -> list[str]:
+def faults(
+    num_classes: int,
+    hidden: Sequence[int | str] = (),
+    dropout: float = 0.0,
+    input_dropout: float = 0.0,
+    batch_norm: bool = False,
+    activation: str = "relu",
+) -> list[str]:
+    """Return a sentence on each fault of the settings of `build_head`."""
+    found = _layer_faults(num_classes, hidden, activation)
+    return found + _dropout_faults(hidden, dropout, input_dropout, batch_norm)
+
+
+def _layer_faults(num_classes: int, hidden: Sequence[int | str], activation: str) -> list[str]:
     faults = []
     if num_classes < 2:
         faults.append(f"num_classes: {num_classes} is too few to classify. Give 2 or more.")

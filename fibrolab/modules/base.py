@@ -115,11 +115,7 @@ class Classifier(L.LightningModule):
 
         A metric whose `higher_is_better` is None is logged but cannot be monitored.
         """
-        num_classes = len(self.hparams["classes"])
-        metrics: dict[str, Metric] = {"accuracy": MulticlassAccuracy(num_classes, average="micro")}
-        if self.hparams["ordered"]:
-            metrics["qwk"] = MulticlassCohenKappa(num_classes, weights="quadratic")
-        return metrics
+        return default_metrics(len(self.hparams["classes"]), self.hparams["ordered"])
 
     @staticmethod
     def check_branches(branches: Mapping[str, Mapping[str, Any]]) -> None:
@@ -142,9 +138,7 @@ class Classifier(L.LightningModule):
     @property
     def monitors(self) -> dict[str, str]:
         """Metrics that may be monitored, each with its mode: `min` if lower is better, otherwise `max`."""
-        better = {str(name): metric.higher_is_better for name, metric in self.val_metrics.items()}
-        known = {name: "max" if higher else "min" for name, higher in better.items() if higher is not None}
-        return {"train/loss": "min", "val/loss": "min", **known}
+        return monitored({str(name): metric for name, metric in self.val_metrics.items()})
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits (B, outputs); the loss defines their number (`fibrolab.losses.Loss.num_logits`)."""
@@ -199,12 +193,27 @@ class Classifier(L.LightningModule):
         scheduler = build_scheduler(optimizer, hparams["scheduler"], epochs, hparams["mode"])
         if scheduler is None:
             return optimizer
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "epoch", "monitor": hparams["monitor"]},
-        }
+        plan = {"scheduler": scheduler, "interval": "epoch", "monitor": hparams["monitor"]}
+        if hparams["scheduler"]["name"] == "plateau":  # it needs the metric, which other epochs do not have
+            plan["frequency"] = self.trainer.check_val_every_n_epoch or 1
+        return {"optimizer": optimizer, "lr_scheduler": plan}
 
 
 def _without_initial_weights(branch: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a branch so that building it loads no weights."""
     return {key: INITIAL_WEIGHTS.get(key, value) for key, value in branch.items()}
+
+
+def default_metrics(num_classes: int, ordered: bool) -> dict[str, Metric]:
+    """Return the metrics of `Classifier.build_metrics`."""
+    metrics: dict[str, Metric] = {"accuracy": MulticlassAccuracy(num_classes, average="micro")}
+    if ordered:
+        metrics["qwk"] = MulticlassCohenKappa(num_classes, weights="quadratic")
+    return metrics
+
+
+def monitored(metrics: Mapping[str, Metric]) -> dict[str, str]:
+    """Return the losses and metrics that may be monitored, see `Classifier.monitors`."""
+    better = {name: metric.higher_is_better for name, metric in metrics.items()}
+    known = {name: "max" if higher else "min" for name, higher in better.items() if higher is not None}
+    return {"train/loss": "min", "val/loss": "min", **known}

@@ -1,7 +1,6 @@
 """Optimizers, their parameter groups and learning-rate schedules, by name."""
 
 import inspect
-import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -10,6 +9,7 @@ import torch
 from torch.nn import Parameter
 from torch.optim import Optimizer, lr_scheduler
 
+from fibrolab import allowed
 from fibrolab.choices import refuse, unknown
 from fibrolab.errors import ConfigError
 
@@ -27,19 +27,6 @@ SCHEDULERS: dict[str, type | None] = {
 }
 LAYER_DECAY, WARMUP = "layer_decay", "warmup_epochs"
 FILLED_IN = {"params", "optimizer", "mode", "T_max", "last_epoch"}  # arguments that the code sets itself
-
-# Checked here because torch checks these late or not at all: (integer only, range, description).
-RANGES: dict[str, tuple[bool, Callable[[float], bool], str]] = {
-    "lr": (False, lambda value: value > 0, "a number above 0, such as 1e-3"),
-    "weight_decay": (False, lambda value: value >= 0, "a number from 0"),
-    "momentum": (False, lambda value: 0 <= value < 1, "a number from 0 to below 1"),
-    LAYER_DECAY: (False, lambda value: 0 < value <= 1, "a number above 0 and up to 1"),
-    "gamma": (False, lambda value: 0 < value <= 1, "a number above 0 and up to 1"),
-    "factor": (False, lambda value: 0 < value < 1, "a number between 0 and 1"),
-    "step_size": (True, lambda value: value >= 1, "a whole number of epochs from 1"),
-    "patience": (True, lambda value: value >= 0, "a whole number of epochs from 0"),
-    WARMUP: (True, lambda value: value >= 0, "a whole number of epochs from 0"),
-}
 
 
 def build_optimizer(
@@ -64,6 +51,26 @@ def build_optimizer(
         return OPTIMIZERS[name](groups, **arguments)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"optimizer={name} does not accept its settings: {error}.") from error
+
+
+def check(optimizer: Mapping[str, Any], scheduler: Mapping[str, Any], epochs: int) -> None:
+    """Refuse settings of optimizer and schedule, by building both for a single weight and trying a step.
+
+    Raises:
+        ConfigError: As `build_optimizer` and `build_scheduler`.
+    """
+    weight = Parameter(torch.zeros(1))
+    built = build_optimizer([("weight", weight)], optimizer, {"weight": 0})
+    schedule = build_scheduler(built, scheduler, epochs, "min")
+    weight.grad = torch.zeros(1)
+    name, arguments = "optimizer", optimizer
+    try:
+        built.step()
+        name, arguments = "scheduler", scheduler
+        if schedule is not None:
+            schedule.step(*[0.0] if isinstance(schedule, lr_scheduler.ReduceLROnPlateau) else [])
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"{name}={arguments['name']} does not accept its settings: {error}.") from error
 
 
 def parameter_groups(
@@ -123,7 +130,10 @@ def build_scheduler(optimizer: Optimizer, settings: Mapping[str, Any], epochs: i
         "cosine": {"T_max": max(epochs - warmup, 1)},
         "plateau": {"mode": mode},
     }
-    schedule = None if build is None else build(optimizer, **filled.get(name, {}), **arguments)
+    try:
+        schedule = None if build is None else build(optimizer, **filled.get(name, {}), **arguments)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"scheduler={name} does not accept its settings: {error}.") from error
     if not warmup:
         return schedule
     warming = lr_scheduler.LinearLR(optimizer, start_factor=1 / (warmup + 1), total_iters=warmup)
@@ -146,23 +156,17 @@ def _check(
     """Refuse all faults of the settings at once; `own` is our setting, which torch does not have."""
     known = {own} | (set() if build is None else set(inspect.signature(build).parameters) - FILLED_IN)
     unexpected = sorted(set(arguments) - known)
+    found = allowed.faults({kind: arguments})
     faults = [
-        f"{kind}={name}: {key}={value} is not {RANGES[key][-1]}."
-        for key, value in arguments.items()
-        if key in RANGES and key in known and not _is_in_range(value, *RANGES[key][:2])
+        f"{kind}={name}: {fault.removeprefix(f'{kind}.')}"
+        for setting, fault in found.items()
+        if setting.removeprefix(f"{kind}.") in known
     ]
     if unexpected:
         faults.append(
             f"{kind}={name} has no setting {', '.join(unexpected)}; it has {', '.join(sorted(known))}."
         )
     refuse(faults)
-
-
-def _is_in_range(value: Any, whole: bool, in_range: Callable[[float], bool]) -> bool:
-    kinds = int if whole else (int, float)
-    return (
-        isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value) and in_range(value)
-    )
 
 
 def _check_warmup(name: str, warmup: int, epochs: int) -> None:

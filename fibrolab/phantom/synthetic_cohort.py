@@ -5,6 +5,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Final
 
+from fibrolab.allowed import ALLOWED
 from fibrolab.errors import ConfigError, listing
 from fibrolab.phantom import patient as people
 from fibrolab.phantom import truth
@@ -12,10 +13,7 @@ from fibrolab.phantom.patient import Patient
 
 GENERATOR_VERSION = 2  # raise it whenever the same parameters give other pixels or rows
 MODALITIES: Final = ("image", "capture", "clip", "lesion")
-FORMATS: Final = ("png", "dicom")
-# Lowest values of the whole numbers, and highest values of the others.
-WHOLE: Final = {"patients": 15, "images_per_patient": 1, "size": 32, "seed": 0, "frames": 2}
-HIGHEST: Final = {"separability": float("inf"), "duplicates": 1.0, "leak": 1.0, "shortcut": 1.0}
+REAL: Final = ("separability", "duplicates", "leak", "shortcut")  # numbers that need not be whole
 
 
 @dataclass(frozen=True)
@@ -26,10 +24,10 @@ class Cohort:
         patients: Number of patients, stages balanced; at least 15, one of each stage for every partition.
         images_per_patient: Number of views of each: images, captures or clips.
         size: Side of the images, width of the captures [px].
-        separability: Effect of the stage; 0 = none, 1 = clear.
+        separability: Effect of the stage, from 0 = none to 1 = clear.
         seed: Seed of all random draws.
         modality: One of `MODALITIES`. All modalities of one seed show the same patients.
-        format: Format of the images, one of `FORMATS`.
+        format: Format of the images, `png` or `dicom`.
         frames: Number of frames of a clip.
         duplicates: Proportion of the images that are stored again, byte by byte, under another name.
         leak: Proportion of the patients with a copy of another patient's image, of the same stage.
@@ -62,7 +60,7 @@ class Cohort:
 
     def key(self) -> str:
         """Return a short hash of the parameters and the generator's version, for the archive's name."""
-        parameters = asdict(self) | {name: float(getattr(self, name)) for name in HIGHEST}  # 1 is 1.0
+        parameters = asdict(self) | {name: float(getattr(self, name)) for name in REAL}  # 1 is 1.0
         text = json.dumps(parameters | {"version": GENERATOR_VERSION}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -88,16 +86,9 @@ class Cohort:
 
 def _fault(name: str, value: object) -> str:
     """Return a sentence on the fault of a parameter; empty if there is none."""
-    if name in ("modality", "format"):
-        known = MODALITIES if name == "modality" else FORMATS
-        return "" if value in known else f"{name} is {value!r}; give one of {', '.join(known)}"
+    if name == "modality":
+        return "" if value in MODALITIES else f"modality is {value!r}; give one of {', '.join(MODALITIES)}"
     if name == "sliced":
         return "" if isinstance(value, bool) else f"sliced is {value!r}; give true or false"
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if name in WHOLE:
-        valid = number and isinstance(value, int) and value >= WHOLE[name]
-        return "" if valid else f"{name} is {value!r}; give a whole number of {WHOLE[name]} or more"
-    highest = HIGHEST[name]
-    allowed = "a number of 0 or more" if highest == float("inf") else f"a proportion from 0 to {highest:g}"
-    valid = isinstance(value, int | float) and number and 0 <= value <= highest and value < float("inf")
-    return "" if valid else f"{name} is {value!r}; give {allowed}"
+    permitted = ALLOWED[f"data.{name}"]
+    return "" if permitted.holds(value) else f"{name} is {value!r}; give {permitted.words}"

@@ -266,12 +266,14 @@ def load(path: Path) -> Predictor:
                 f"{path} was written by another program, or by a version of fibrolab whose checkpoints can "
                 "no longer be read: train the run again."
             )
+        if strange := {"hyper_parameters", "state_dict"} - set(found):
+            raise DataError(f"{path} holds no {' nor '.join(sorted(strange))}: give a checkpoint of a run.")
         target = imported(record["_target_"], "model._target_")
         module = target.load_from_checkpoint(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
-        raise DataError(
-            f"{path} is damaged ({' '.join(str(error).split())}): train the run again."
-        ) from error
+        # Not the text of `pickle`'s errors: torch advises there to load the file without its protection.
+        reason = "it is not a file of tensors" if isinstance(error, pickle.UnpicklingError) else str(error)
+        raise DataError(f"{path} is damaged ({' '.join(reason.split())}): train the run again.") from error
     return Predictor(Path(path), module.eval(), record)
 
 

@@ -19,7 +19,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from fibrolab import keys
+from fibrolab import allowed, keys
 from fibrolab.errors import ConfigError, DataError
 from fibrolab.evaluation import baselines, predictions
 from fibrolab.evaluation.patients import PATIENTS_FILE
@@ -476,6 +476,9 @@ def _settings(path: Path) -> DictConfig:
     for name in ("task.classes", "task.name", "task.ordered", "seed"):
         if OmegaConf.select(config, name) is None:
             raise ValueError(f"it names no {name}")
+    read = OmegaConf.to_container(OmegaConf.masked_copy(config, ["task", "seed"]), resolve=True)
+    if faults := allowed.faults(read):  # type: ignore[arg-type]
+        raise ValueError(next(iter(faults.values())))
     return config
 
 

@@ -3,7 +3,7 @@
 import logging
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
@@ -21,16 +22,20 @@ from fibrolab.callbacks.averaging import build_averaging
 from fibrolab.callbacks.history import History
 from fibrolab.callbacks.prediction_writer import PredictionWriter
 from fibrolab.callbacks.stopping_and_resuming import BestCheckpoint, FiniteLoss, PlateauMemory, RandomState
+from fibrolab.choices import refuse, refuse_all
 from fibrolab.config import arguments, resolved
 from fibrolab.data import clinical
 from fibrolab.data.clip_sampling import Segment
 from fibrolab.data.datamodule import FibrosisDataModule
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.errors import ConfigError
+from fibrolab.losses import build_loss
+from fibrolab.models import fusion
 from fibrolab.models.branches import clinical_columns
-from fibrolab.modules.base import Classifier
+from fibrolab.modules import optimizers
+from fibrolab.modules.base import Classifier, default_metrics, monitored
 from fibrolab.runs import checkpoint
-from fibrolab.targets import call, imported
+from fibrolab.targets import call, check_call, imported
 from fibrolab.tracking import TrackedRun
 from fibrolab.training import precision, resuming, trainer_parts
 
@@ -52,42 +57,99 @@ def build_module(config: DictConfig, data: LabelledData) -> Classifier:
         WeightsError: A branch's weights cannot be found or downloaded, or do not fit.
     """
     L.seed_everything(config.seed, workers=True, verbose=False)
-    settings = arguments(config.model)
     counts = np.bincount(data.labels[data.split.rows(keys.TRAIN)], minlength=len(data.classes))
-    target = settings.pop("_target_")
-    build = imported(target, "model._target_")
-    if not (isinstance(build, type) and issubclass(build, Classifier)):
-        raise ConfigError(f"model._target_={target} is not a fibrolab.modules.base.Classifier: subclass it.")
-    module = call(
-        build,
-        "model",
-        **settings,
-        classes=data.classes,
-        class_counts=counts.tolist(),
-        image_size=config.preprocess.size,
-        loss=resolved(config.loss),
-        optimizer=resolved(config.optimizer),
-        scheduler=resolved(config.scheduler),
-        clinical=_clinical(settings["branches"], data),
-        monitor=config.monitor,
-        mode=config.mode,
-        ordered=config.task.ordered,
-    )
-    if config.monitor not in module.monitors:
-        raise ConfigError(
-            f"monitor={config.monitor} is not logged; choose one of {', '.join(module.monitors)}."
-        )
-    if config.mode != (better := module.monitors[config.monitor]):
-        raise ConfigError(
-            f"mode={config.mode} would keep the worst epoch by monitor={config.monitor}: set mode={better}."
-        )
+    given = _module_arguments(config, data.classes, counts.tolist(), _clinical(config, data))
+    module: Classifier = call(module_class(config), "model", **given)
+    _check_monitor(config, module.monitors)
     precision.prepare(module.network, channels_last=config.channels_last, compile=config.compile)
     return module
 
 
-def _clinical(branches: dict[str, dict[str, Any]], data: LabelledData) -> dict[str, list[Any]] | None:
+def module_class(config: DictConfig) -> type[Classifier]:
+    """Import the class that `model._target_` names.
+
+    Raises:
+        ConfigError: It cannot be imported, or is not a `Classifier`.
+    """
+    target = config.model.get("_target_")
+    build = imported(target, "model._target_")
+    if not (isinstance(build, type) and issubclass(build, Classifier)):
+        raise ConfigError(f"model._target_={target} is not a fibrolab.modules.base.Classifier: subclass it.")
+    return build
+
+
+def check_module(config: DictConfig) -> None:
+    """Refuse settings with which `build_module` would fail with any data; no network is built.
+
+    What a model of the user's own overrides is not checked here.
+
+    Raises:
+        ConfigError: All faults at once.
+    """
+    build, model, task = module_class(config), resolved(config.model), config.task
+    classes = list(task.classes or ("no", "yes"))  # those of a nominal task are known with the data
+    counts = [1] * len(classes)
+    optimizer, scheduler = resolved(config.optimizer), resolved(config.scheduler)
+    attempts: list[Callable[[], object]] = [
+        lambda: check_call(build, "model", **_module_arguments(config, classes, counts, None)),
+        lambda: build.check_branches(model["branches"]),
+    ]
+    if build.build_network is Classifier.build_network:
+        attempts.append(lambda: fusion.check(model["branches"], model["head"], model.get("fusion")))
+    if build.build_loss is Classifier.build_loss:
+        loss = {"class_counts": counts, "classes": classes, "ordered": task.ordered, **resolved(config.loss)}
+        attempts.append(lambda: build_loss(num_classes=len(classes), **loss))
+    if build.build_metrics is Classifier.build_metrics:
+        metrics = {f"val/{name}": each for name, each in default_metrics(len(classes), task.ordered).items()}
+        attempts.append(lambda: _check_monitor(config, monitored(metrics)))
+    if build.configure_optimizers is Classifier.configure_optimizers:
+        attempts.append(lambda: optimizers.check(optimizer, scheduler, config.trainer.max_epochs))
+    refuse([fault for name, branch in model["branches"].items() for fault in _not_a_branch(name, branch)])
+    refuse_all(attempts)
+
+
+def _not_a_branch(name: str, settings: object) -> Iterator[str]:
+    if not isinstance(settings, Mapping):
+        yield f"model.branches.{name} is empty; leave it out with ~model.branches.{name}."
+
+
+def _module_arguments(
+    config: DictConfig, classes: list[str], counts: list[int], clinical: dict[str, list[Any]] | None
+) -> dict[str, Any]:
+    """Return the arguments of a `Classifier`."""
+    return arguments(config.model, "_target_") | {
+        "classes": classes,
+        "class_counts": counts,
+        "image_size": config.preprocess.size,
+        "loss": resolved(config.loss),
+        "optimizer": resolved(config.optimizer),
+        "scheduler": resolved(config.scheduler),
+        "clinical": clinical,
+        "monitor": config.monitor,
+        "mode": config.mode,
+        "ordered": config.task.ordered,
+    }
+
+
+def _check_monitor(config: DictConfig, monitors: Mapping[str, str]) -> None:
+    """Refuse a metric that is not logged or monitored for its worst value, also of Lightning's callbacks."""
+    if config.monitor not in monitors:
+        raise ConfigError(f"monitor={config.monitor} is not logged; choose one of {', '.join(monitors)}.")
+    if config.mode != (better := monitors[config.monitor]):
+        raise ConfigError(
+            f"mode={config.mode} would keep the worst epoch by monitor={config.monitor}: set mode={better}."
+        )
+    for name, entry in resolved(config.callbacks).items():
+        of_lightning = isinstance(entry, Mapping) and str(entry.get("_target_")).startswith("lightning.")
+        if of_lightning and (own := entry.get("monitor")) is not None and own not in monitors:
+            raise ConfigError(
+                f"callbacks.{name}.monitor={own} is not logged; choose one of {', '.join(monitors)}."
+            )
+
+
+def _clinical(config: DictConfig, data: LabelledData) -> dict[str, list[Any]] | None:
     """Return the clinical columns that branches take, with training mean and SD; None if there are none."""
-    columns = clinical_columns(branches)
+    columns = clinical_columns(resolved(config.model)["branches"])
     if not columns:
         return None
     values = clinical.measured(data.manifest.table, columns)[data.split.rows(keys.TRAIN)]
@@ -155,11 +217,14 @@ def fit(
     split = tracked.folder / keys.SPLIT_FILE
     record = checkpoint.described(config, module, data, split, environment.packages())
     plugins, loggers = [checkpoint.RecordedCheckpoints(record)], trainer_parts.loggers(config, tracked.folder)
-    trainer = _trainer(config, [*callbacks, writer], tracked, plugins, loggers)
+    loggers = [tracked.curves(), *loggers]
+    trainer = _trainer(config, [*callbacks, writer], loggers, tracked.folder, plugins)
     try:
         trainer.fit(module, datamodule=datamodule, ckpt_path=config.resume)
         weights = best.best_model_path or None  # a fast dev run saves none: use the current weights
         trainer.predict(module, datamodule=datamodule, ckpt_path=weights, return_predictions=False)
+    except MisconfigurationException as error:  # such as a metric that these settings never compute
+        raise ConfigError(f"The trainer does not accept its settings (trainer.*): {error}") from error
     except SystemExit as error:  # raised by Lightning on Ctrl-C and SIGTERM
         raise KeyboardInterrupt from error
     score = best.best_model_score
@@ -177,7 +242,7 @@ def predict(
     _silence_warnings()
     path = tracked.folder / keys.PREDICTIONS_FILE
     writer = PredictionWriter(path, data.manifest.table, data.labels, data.split.fold, (keys.TEST,))
-    trainer = _trainer(config, [writer], tracked)
+    trainer = _trainer(config, [writer], [tracked.curves()], tracked.folder)
     datamodule.prepare_data()
     trainer.predict(module, datamodule.test_dataloader(), return_predictions=False)
     return str(trainer.strategy.root_device)
@@ -210,12 +275,22 @@ def check_single_sample_batches(module: Classifier, datamodule: FibrosisDataModu
             value.copy_(buffers[name])
 
 
+def check_trainer(config: DictConfig) -> None:
+    """Refuse settings that Lightning's Trainer does not accept, by building one.
+
+    Raises:
+        ConfigError: It does not accept them, or would start several processes.
+    """
+    _silence_warnings()
+    _trainer(config, [], [], Path())
+
+
 def _trainer(
     config: DictConfig,
     callbacks: list[L.Callback],
-    tracked: TrackedRun,
+    loggers: list[Logger],
+    folder: Path,
     plugins: Sequence[Any] = (),
-    loggers: Sequence[Logger] = (),
 ) -> L.Trainer:
     # `trainer.deterministic` would also fill every new tensor with NaN, to reveal reads of uninitialised
     # memory: 650 fills per step of a ResNet18. The code here has no such reads.
@@ -225,8 +300,8 @@ def _trainer(
             **resolved(config.trainer),
             callbacks=callbacks,
             plugins=list(plugins),
-            logger=[tracked.curves(), *loggers],
-            default_root_dir=tracked.folder,
+            logger=loggers,
+            default_root_dir=folder,
             num_sanity_val_steps=0,  # files and settings were checked before
             use_distributed_sampler=False,  # our samplers split the samples among ranks themselves
             enable_model_summary=False,

@@ -26,7 +26,7 @@ def check_resumable(path: Path, module: Classifier, folder: Path) -> None:
         SplitError: The earlier run had another split, so it may have trained on this run's test patients.
     """
     checkpoint = _read(path)
-    if "optimizer_states" not in checkpoint:
+    if not {"optimizer_states", "hyper_parameters"} <= set(checkpoint):
         raise ConfigError(f"resume={path} holds only weights; give the last.ckpt of a run.")
     theirs, ours = flat(dict(checkpoint["hyper_parameters"])), flat(dict(module.hparams))
     differing = [

@@ -9,14 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from compose import composed
-from hydra.errors import InstantiationException
 from PIL import Image
 
 from fibrolab import keys
 from fibrolab.data.formats import video
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.data.requirements import PREDICT
-from fibrolab.errors import ConfigError, DataError
+from fibrolab.errors import ConfigError, DataError, UndrawableSplitError
 from fibrolab.loading import load
 
 Loaded = Callable[..., LabelledData]
@@ -180,7 +179,7 @@ def test_data_too_small_to_split_is_an_error_for_training_and_a_finding_for_the_
     path = write_table(tmp_path, [])
     pd.read_csv(path).iloc[:4].to_csv(path, index=False)
     config = composed(*overrides(path), "task=nominal", name="audit")
-    with pytest.raises(InstantiationException, match="leaves classes out"):
+    with pytest.raises(UndrawableSplitError, match="leaves classes out"):
         load(config)
     data = load(config, must_split=False)
     assert "leaves classes out" in data.split.fault

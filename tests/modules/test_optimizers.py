@@ -199,7 +199,7 @@ def test_every_scheduler_config_builds_and_has_a_warm_up_setting(name: str) -> N
         ({"lr": -1}, "lr=-1 is not"),
         ({"lr": True}, "lr=True is not"),
         ({"lr": math.inf}, "lr=inf is not"),
-        ({"lr": None}, "lr=None is not"),
+        ({"lr": None}, "lr=null is not"),
         ({"weight_decay": -0.1}, "weight_decay=-0.1 is not a number from 0"),
         ({"momentum": 1}, "momentum=1 is not a number from 0 to below 1"),
         ({"layer_decay": 0}, "layer_decay=0 is not a number above 0 and up to 1"),
@@ -219,7 +219,7 @@ def test_invalid_settings_of_an_optimizer_are_refused(settings: dict, sentence: 
     ("settings", "sentence"),
     [
         ({"name": "cosin"}, "Did you mean cosine"),
-        ({"name": "step", "step_size": 0}, "step_size=0 is not a whole number of epochs from 1"),
+        ({"name": "step", "step_size": 0}, "step_size=0 is not a whole number from 1"),
         ({"name": "step", "step_size": 2.5}, "step_size=2.5 is not"),
         ({"name": "exponential", "gamma": 0}, "gamma=0 is not a number above 0 and up to 1"),
         ({"name": "plateau", "factor": 1.0}, "factor=1.0 is not a number between 0 and 1"),

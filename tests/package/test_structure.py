@@ -188,6 +188,11 @@ AUDITED = ("data.patients=60", "data.images_per_patient=1", "data.size=32")
         (("stack", "runs=[a,b]"), 1, NETWORKS),
         (("train", "--help"), 0, (*NETWORKS, "mlflow", "pandas", "hydra")),
         (("train", "modl=hybrid"), 1, (*NETWORKS, "mlflow", "pandas")),
+        (("train", "model=hybird"), 1, (*NETWORKS, "mlflow", "pandas")),
+        (("train", "optimizer.lr=-1"), 1, (*NETWORKS, "mlflow", "pandas")),
+        (("train", "data=kaggle_fibrosis", "data.root=/nowhere"), 1, (*NETWORKS, "mlflow")),
+        (("train", "split=kfold", "split.fold=9"), 1, (*NETWORKS, "mlflow")),
+        (("evaluate", "run=abc", "data=table", "data.path=nowhere.csv"), 1, (*NETWORKS, "mlflow")),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else None,
 )

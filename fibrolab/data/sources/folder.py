@@ -64,7 +64,7 @@ def read_tree(folder: Path, classes: Sequence[str] | None = None) -> tuple[pd.Da
     if not folder.is_dir():
         raise DataError(f"data.root={folder} is not a folder; it must hold one folder per class.")
     folders = sorted(filter(_visible, next(os.walk(folder, onerror=_unreadable))[1]), key=_natural)
-    expected = folders if classes is None else list(classes)
+    expected = folders if classes is None else list(map(str, classes))
     faults = _folder_faults(folders, expected)
     found, others = [], []
     for label, name in enumerate(name for name in expected if name in folders):
@@ -74,7 +74,7 @@ def read_tree(folder: Path, classes: Sequence[str] | None = None) -> tuple[pd.Da
         found += [(path, label, path) for path in paths]
         others += other_files
     if faults:
-        only = "" if classes is None else f" {', '.join(classes)} and no others"
+        only = "" if classes is None else f" {', '.join(expected)} and no others"
         raise DataError(f"data.root={folder} must hold images in class folders{only}:\n{listing(faults)}")
     if others:
         named = ", ".join(str(path.relative_to(folder)) for path in others[:6])

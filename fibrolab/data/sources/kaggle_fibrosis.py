@@ -60,7 +60,9 @@ def load(*, root: str | Path | None = None, download: bool = False, handle: str 
         DataError: No such folder, or not all stage folders with images in each.
         StorageError: The download cannot be written.
     """
-    top = _known_place(download, handle) if root is None else Path(root).expanduser().absolute()
+    top = known_place(handle, download) if root is None else Path(root).expanduser().absolute()
+    if root is None:
+        _log.info("The images are taken from %s.", top)
     folder = _stage_folder(top)
     if folder is None and download:
         _fetch(top, handle)
@@ -77,8 +79,13 @@ def load(*, root: str | Path | None = None, download: bool = False, handle: str 
     return Manifest(table.assign(**{keys.GROUP_ID: groups}), classes, "kaggle_fibrosis", folder or top)
 
 
-def _known_place(download: bool, handle: str) -> Path:
-    """Find the data set where it is usually kept, or download it into the cache of kagglehub."""
+def known_place(handle: str, download: bool = False) -> Path:
+    """Find the data set where it is usually kept, or download it into the cache of kagglehub.
+
+    Raises:
+        ConfigError: It is not there, or the download is not possible.
+        StorageError: The download cannot be written.
+    """
     place = next(filter(_stage_folder, _usual_places(handle)), None)
     if place is None and download:
         _check_request(handle)
@@ -95,7 +102,6 @@ def _known_place(download: bool, handle: str) -> Path:
             f"is at kaggle.com/datasets/{handle}; data.download=true fetches it with your Kaggle token. To "
             "try everything without it: data=phantom."
         )
-    _log.info("The images are taken from %s.", place)
     return place
 
 

@@ -93,7 +93,7 @@ def labelled(
         raise _missing(missing, table, path)
     if keys.LABEL not in table:
         return table.assign(**{keys.LABEL: keys.UNLABELLED})
-    return table.assign(**{keys.LABEL: _indices(table[keys.LABEL], list(classes), path)})
+    return table.assign(**{keys.LABEL: _indices(table[keys.LABEL], list(map(str, classes)), path)})
 
 
 def _missing(columns: Sequence[str], table: pd.DataFrame, path: str | Path) -> DataError:
@@ -133,7 +133,7 @@ def as_manifest(
     folder = folder.expanduser().absolute()
     if not folder.is_dir():
         raise ConfigError(f"data.root={root} is not a folder; the paths in {path} are relative to it.")
-    return Manifest(table, tuple(classes), Path(path).stem, folder)
+    return Manifest(table, tuple(map(str, classes)), Path(path).stem, folder)
 
 
 def _renamed(table: pd.DataFrame, columns: Mapping[str, str | None], path: str | Path) -> pd.DataFrame:

@@ -1,0 +1,38 @@
+"""Check the settings of a training run that can be judged without torch, before it is imported."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from fibrolab import allowed, loading
+from fibrolab.choices import refuse, refuse_all
+from fibrolab.command_line import exists
+from fibrolab.config import arguments, resolved
+from fibrolab.data.clip_sampling import Segment
+from fibrolab.data.preprocess import Preprocess
+from fibrolab.evaluation import endpoints
+from fibrolab.evaluation.comparison import published_results
+
+
+def check(config: DictConfig) -> None:
+    """Refuse settings of `conf/train.yaml` with which loading, training or evaluation would fail later.
+
+    Raises:
+        ConfigError: A value is out of range, settings contradict each other, a name is unknown, or a file or
+            folder does not exist.
+    """
+    settings = resolved(config)
+    faults = list(allowed.faults(settings).values())
+    if config.resume is not None and not exists(str(config.resume), Path.is_file):
+        faults.append(f"{allowed.shown('resume', config.resume)} is not a file; give the last.ckpt of a run.")
+    refuse(faults + published_results.faults(settings["published"]))
+    task = settings["task"]
+    attempts: list[Callable[[], object]] = [
+        lambda: loading.check(config),
+        lambda: Preprocess(**arguments(config.preprocess)),
+        lambda: Segment(**settings["segment"]),
+    ]
+    if task["classes"] is not None:
+        attempts.append(lambda: endpoints.check(task["endpoints"], task["classes"], task["ordered"]))
+    refuse_all(attempts)
