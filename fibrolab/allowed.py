@@ -93,6 +93,7 @@ PLACE = Allowed(  # a number has to be in quotes, as it is for Python
     "the name of a file or folder", lambda value: isinstance(value, str) and value.strip() != ""
 )
 NAMES = Allowed("a list of two or more different names, such as [F0, F1, F2, F3, F4]", _are_names)
+INITIAL = Allowed("auto, true or false", lambda value: value == "auto" or isinstance(value, bool))
 BATCHES = Allowed(
     "a whole number of batches from 1, or a proportion such as 0.5",
     lambda value: whole(1).holds(value) or (isinstance(value, float) and ABOVE_0.holds(value)),
@@ -103,6 +104,7 @@ ALLOWED: dict[str, Allowed] = {  # by the name of the setting; * stands for any 
     "seed": SEED,
     "mode": one_of("min", "max"),
     "monitor": TEXT,
+    "pretrained": INITIAL,
     "batch_size": whole(1),
     "num_workers": Allowed(
         "auto or a number of processes from 0 to 1024",
@@ -163,6 +165,7 @@ ALLOWED: dict[str, Allowed] = {  # by the name of the setting; * stands for any 
     # network and loss
     "model.branches.*.input": one_of("image", "elastogram", "clip", "clinical"),
     "model.branches.*.name": TEXT,
+    "model.branches.*.pretrained": INITIAL,
     "model.branches.*.weights": or_null(PLACE),
     "model.branches.*.pooling": one_of("native", "avg", "max", "flatten"),
     "model.branches.*.freeze": TEXT,

@@ -31,7 +31,7 @@ def decide_pretrained(config: DictConfig) -> None:
         config: `conf/train.yaml`, composed; changed in place, so that the run's files state what was used.
 
     Raises:
-        ConfigError: `pretrained` is neither `auto`, true nor false, or random weights would be frozen.
+        ConfigError: Random weights would be frozen.
         WeightsError: A file does not exist, or published weights cannot be downloaded.
     """
     faults = []
@@ -40,9 +40,6 @@ def decide_pretrained(config: DictConfig) -> None:
             continue
         where, own = f"model.branches.{name}", bool(branch.get("_target_"))
         given, weights = branch.get("pretrained", False), branch.get("weights")
-        if given not in (AUTO, True, False):
-            faults.append(f"{where}.pretrained={given} is neither auto, true nor false.")
-            continue
         if given == AUTO:
             branch.pretrained = not (own or weights) and has_published_weights(str(branch.name))
         if weights:

@@ -20,7 +20,7 @@ from fibrolab.loading import load
 from fibrolab.pipeline import run
 from fibrolab.runs.trained_run import TrainedRun
 from fibrolab.storage import save_json
-from fibrolab.training import initial_weights
+from fibrolab.training import initial_weights, settings
 from fibrolab.training.fitting import build_module
 from fibrolab.training.initial_weights import decide_pretrained, with_weights_of_runs
 
@@ -121,8 +121,8 @@ def test_random_weights_are_not_frozen(part: str, hub: list[str]) -> None:
 
 
 def test_other_words_than_auto_true_or_false_are_refused() -> None:
-    with pytest.raises(ConfigError, match="pretrained=imagenet is neither"):
-        decided(*HYBRID, "pretrained=imagenet")
+    with pytest.raises(ConfigError, match="pretrained=imagenet is not auto, true or false"):
+        settings.check(composed(*HYBRID, "pretrained=imagenet"))
 
 
 @pytest.fixture(scope="module")
