@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fibrolab import keys
 from fibrolab.choices import refuse, unknown
+from fibrolab.command_line import exists
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.errors import ConfigError, SplitError, WeightsError
 from fibrolab.models.branches import INPUT
@@ -56,8 +57,8 @@ def decide_pretrained(config: DictConfig) -> None:
 
 def _check_file(weights: str, where: str) -> None:
     """Refuse a file that does not exist; a run is opened when the data is known."""
-    whole = Path(weights).expanduser()
-    if not (weights.startswith(PREFIX) or whole.is_file() or Path(str(whole).rpartition("#")[0]).is_file()):
+    paths = (weights, weights.rpartition("#")[0] or weights)
+    if not (weights.startswith(PREFIX) or any(exists(path, Path.is_file) for path in paths)):
         raise WeightsError(
             f"{where}.weights={weights} is not a file; give a safetensors file, a checkpoint, or run:ID."
         )

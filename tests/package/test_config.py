@@ -183,6 +183,19 @@ def started(code: str, root: Path) -> tuple[subprocess.Popen[str], IO[str]]:
     return process, process.stdout
 
 
+def test_a_current_folder_that_was_deleted_is_named(tmp_path: Path) -> None:
+    code = "import os, sys; os.rmdir(os.getcwd()); sys.argv = ['audit']; import fibrolab.audit as it"
+    here = tmp_path / "here"
+    here.mkdir()
+    ended = subprocess.run(
+        [sys.executable, "-c", f"{code}; it.main()"], capture_output=True, text=True, check=False, cwd=here,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (
+        1, "error: the current folder was deleted; change to one that exists\n"
+    )  # fmt: skip
+
+
 def test_a_fault_of_the_code_keeps_its_traceback(tmp_path: Path) -> None:
     process, _ = started("    open('/in/no/setting')", tmp_path)
     _, errors = process.communicate(timeout=180)
