@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import shutil
+import signal
 import socket
 import sqlite3
 import ssl
@@ -339,15 +340,22 @@ def test_a_kill_at_any_moment_of_its_making_leaves_no_half_database(tmp_path: Pa
         {"uri": f"sqlite:///{tmp_path}/{n}/mlflow.db", "experiment": "fibrolab", "artifacts": str(tmp_path)}
         for n in range(KILLS + 1)
     ]
-    start = time.monotonic()
     tracking._open(**places[0])
-    seconds = time.monotonic() - start
+    whole = (tmp_path / "0" / "mlflow.db").stat().st_size  # [bytes]
     for number, place in enumerate(places[1:]):
+        made = tmp_path / str(number + 1)
         child = fork.Process(target=tracking._open, kwargs=place)
         child.start()
-        time.sleep(seconds * (number + 1) / KILLS)  # the last one ends about when it is killed
+        while child.is_alive() and _size(made / ".mlflow.db.new") < whole * (number + 0.5) / KILLS:
+            time.sleep(0.001)
         child.kill()
         child.join()
+        assert child.exitcode == -signal.SIGKILL  # it had not ended
+        assert not (made / "mlflow.db").exists()
         with track(**place, name="after", tags={}) as tracked:
             pass
         assert finished(place["uri"], tracked.id) == tracked.folder
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
