@@ -10,33 +10,28 @@ import os
 import posixpath
 import re
 import shutil
-import ssl
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from http.client import HTTPException
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
-from urllib.error import HTTPError
 from urllib.parse import urlparse
-from urllib.request import url2pathname, urlopen
+from urllib.request import url2pathname
 
 from filelock import FileLock
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.store.db.db_types import DATABASE_ENGINES
 from mlflow.tracking import MlflowClient
 from mlflow.utils.time import get_current_time_millis
 from mlflow.version import VERSION
-from sqlalchemy import create_engine, inspect, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from fibrolab import processes
 from fibrolab.credentials import masked
 from fibrolab.errors import ConfigError, FibrolabError, StorageError
 from fibrolab.storage import full_disk, is_full, make_folder
-from fibrolab.time_limits import call_within
+from fibrolab.tracking_address import SERVERS, check_address, sqlite_file
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import MLFlowLogger
@@ -50,12 +45,8 @@ CONTEXT = "mlflow.data.context"
 LONGEST_NOTE = 8000  # characters that every store of MLflow takes
 PROCESS, SWEEP = "fibrolab.process", "fibrolab.sweep"
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # for a UI without a switch to training runs
-SERVERS = ("http:", "https:")
-PATIENCE = 10.0  # [s] until a server that does not answer is out of reach
 RESERVE = 2**18  # [bytes], more than the journal of the last writes of a run takes
 PAUSE = 1.0  # [s], shortest time between two writes of curves
-# Packages of the drivers of databases that are called otherwise.
-DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "mysqldb": "mysqlclient"}
 _DIGEST = 8  # characters of a data set's hash, of which MLflow's list has room for about 20
 _BATCH, _METRICS = 100, 1000  # params and metrics that MLflow takes in one call
 _SIGNS = {"<": "lt ", ">": "gt ", "≤": "le ", "≥": "ge ", "+": " plus "}
@@ -212,7 +203,7 @@ def _as_storage_error(uri: str) -> Iterator[None]:
 
 def _fault_of_storage(error: Exception, uri: str) -> str:
     """Return a sentence on an error of the database, its server or the folder of artifacts."""
-    if is_full(error) and (database := _database(uri)):
+    if is_full(error) and (database := sqlite_file(uri)):
         return (
             f"The tracking database {database} cannot be written: {full_disk(database)}. Free some space, or "
             "set another paths.root."
@@ -312,8 +303,8 @@ def _keep_earlier_error() -> Iterator[None]:
 
 def _open(uri: str, experiment: str, artifacts: str) -> tuple[MlflowClient, str]:
     """Return client and experiment id; only one process at a time creates the database."""
-    _check_address(uri)
-    place = _database(uri)
+    check_address(uri)
+    place = sqlite_file(uri)
     lock: contextlib.AbstractContextManager = contextlib.nullcontext()
     if place:
         uri = f"sqlite:///{place}"
@@ -364,81 +355,6 @@ def _check_artifacts(location: str | None) -> None:
         ) from error
 
 
-def _check_address(uri: str) -> None:
-    """Refuse what is no address, and a server or database that cannot be reached.
-
-    MLflow's client would repeat its requests for minutes.
-
-    Raises:
-        ConfigError: It is no address, or its driver is not installed.
-        StorageError: No answer within `PATIENCE`, or a fault of the database.
-    """
-    kind = uri.partition(":")[0].partition("+")[0]
-    if uri.startswith(SERVERS):
-        _check_server(uri)
-    elif kind in DATABASE_ENGINES:
-        _check_database(uri)
-    elif kind != "databricks":
-        raise ConfigError(
-            f"tracking.uri='{masked(uri)}' is not the address of a database or a server: give "
-            "sqlite:///PATH/mlflow.db, postgresql://USER@HOST/NAME or http://HOST:5000."
-        )
-
-
-def _check_server(uri: str) -> None:
-    """Refuse a server that does not answer, see `_check_address`."""
-    parts = urlparse(uri)
-    address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/health"
-    try:
-        call_within(PATIENCE, lambda: urlopen(address, timeout=PATIENCE).close())
-    except (OSError, HTTPException, ValueError) as error:
-        if isinstance(error, HTTPError) and error.code < 500:  # such as a request for a password
-            return
-        if isinstance(getattr(error, "reason", None), ssl.SSLError):  # MLflow has its own setting for these
-            return
-        raise StorageError(
-            f"The tracking server {masked(uri)} does not answer ({error}): start it, or correct tracking.uri."
-        ) from error
-
-
-def _check_database(uri: str) -> None:
-    """Refuse a database that cannot be opened, see `_check_address`; a missing SQLite file is none."""
-    place = _database(uri)
-    if place and not place.exists():
-        return
-    with _as_storage_error(uri):
-        address = make_url(f"sqlite:///{place}" if place else uri)
-        driver = address.get_driver_name()
-        try:
-            engine = create_engine(address)
-        except ImportError as error:
-            raise ConfigError(
-                f"tracking.uri={masked(uri)} needs a driver that is not installed: run `pip install "
-                f"'{DRIVERS.get(driver, driver)}'`."
-            ) from error
-        try:
-            call_within(PATIENCE, lambda: inspect(engine).has_table("runs"))
-        finally:
-            engine.dispose()
-
-
-def _database(uri: str) -> Path | None:
-    """Return the file of an SQLite database; None for a database of another kind or a server.
-
-    Raises:
-        ConfigError: Its path holds a sign after which an address has ended.
-    """
-    if not uri.startswith("sqlite:///"):
-        return None
-    path = uri.removeprefix("sqlite:///")
-    if signs := sorted({"?", "#"} & set(path)):
-        raise ConfigError(
-            f"The tracking database {path} cannot be addressed: its path holds {' and '.join(signs)}. Choose "
-            "another paths.root or tracking.uri."
-        )
-    return Path(path).absolute()
-
-
 def _create_database(place: Path) -> None:
     """Create MLflow's tables in a new file and move it into place, so that a kill leaves all of them or none.
 
@@ -459,7 +375,7 @@ def _reserve(uri: str) -> IO[bytes]:
 
     The file has no name: when it is closed, or this process ends in any way, its space is free.
     """
-    place = _database(uri)
+    place = sqlite_file(uri)
     if place is None:
         return io.BytesIO()
     reserve = tempfile.TemporaryFile(dir=place.parent)  # noqa: SIM115
@@ -560,11 +476,11 @@ def finished(uri: str, run_id: str) -> Path:
 
 def _found(uri: str, run_id: str) -> tuple[MlflowClient, Run]:
     """Find a run by its id; no database is created."""
-    _check_address(uri)
-    place = _database(uri)
+    place = sqlite_file(uri)
     if place and not place.is_file():
         raise ConfigError(f"There is no tracking database {place}; see tracking.uri and paths.root.")
     with _as_storage_error(uri):
+        check_address(uri)
         client = MlflowClient(tracking_uri=uri)
         try:
             run = client.get_run(run_id)

@@ -141,7 +141,7 @@ def test_images_of_any_patient_are_deterministic(
 def test_files_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
     alone, together = (generate(tmp_path / f"{n}", SMALL, workers=n, progress=False) for n in (1, 2))
     assert files(alone) == files(together)
-    assert len(files(alone)) == 17
+    assert len(files(alone)) == 18
 
 
 def test_a_larger_cohort_starts_with_the_patients_of_the_smaller(tmp_path: Path) -> None:
@@ -166,10 +166,10 @@ def test_an_exception_leaves_no_archive(tmp_path: Path, monkeypatch: pytest.Monk
 
     with monkeypatch.context() as patched:
         patched.setattr(Path, "write_bytes", full)
-        with pytest.raises(StorageError, match="full: the phantom takes up to"):
+        with pytest.raises(StorageError, match=r"The phantom takes up to 1 MiB in .* is full"):
             generate(tmp_path / "phantom", SMALL, workers=1)
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
-    assert len(files(generate(tmp_path / "phantom", SMALL, workers=1))) == 17
+    assert len(files(generate(tmp_path / "phantom", SMALL, workers=1))) == 18
 
 
 def test_a_folder_with_other_content_is_not_changed(tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ def test_the_workers_of_a_killed_process_end_and_the_next_process_draws_all(tmp_
     victim.kill()
     victim.wait()
     wait_until(lambda: group_is_gone(victim.pid))
-    assert len(files(generate(tmp_path / "p", SMALL, workers=1))) == 17
+    assert len(files(generate(tmp_path / "p", SMALL, workers=1))) == 18
     assert sorted(path.name for path in tmp_path.iterdir()) == ["p", "p.lock"]
 
 
@@ -264,9 +264,8 @@ def test_cohorts_with_any_different_parameter_have_different_names(
     patients: int, images: int, size: int, separability: float, seed: int
 ) -> None:
     whole = Cohort(patients, images, size, separability, seed)
-    other = {"modality": "lesion", "format": "dicom", "sliced": True} | dict.fromkeys(
-        synthetic_cohort.REAL, 1
-    )
+    words = {"modality": "lesion", "format": "dicom", "sliced": True}
+    other = words | dict.fromkeys(synthetic_cohort.REAL, 1)
     changed = {name: value + 1 for name, value in vars(whole).items() if name not in other} | other
     changed["separability"] = separability + 0.5
     names = {replace(whole, **{name: value}).key() for name, value in changed.items()}

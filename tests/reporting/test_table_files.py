@@ -79,5 +79,5 @@ def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> N
     fake_run.make(tmp_path, n=30)
     (tmp_path / table_files.FOLDER).touch()
     sheets = run_page.tables(runs.read(tmp_path))
-    with pytest.raises(StorageError, match=r"headline\.csv could not be written"):
+    with pytest.raises(StorageError, match="tables could not be written"):
         table_files.write(sheets, tmp_path)

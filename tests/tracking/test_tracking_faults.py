@@ -20,7 +20,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from fibrolab import processes, tracking
+from fibrolab import processes, tracking, tracking_address
 from fibrolab.errors import ConfigError, StorageError
 from fibrolab.tracking import PROCESS, finished, reopen, track
 
@@ -194,8 +194,8 @@ def test_a_database_that_never_answers_is_refused_within_the_time_limit(
     def wait(*_: object) -> None:
         time.sleep(5)
 
-    monkeypatch.setattr(tracking, "PATIENCE", 0.2)
-    monkeypatch.setattr(tracking, "inspect", wait)
+    monkeypatch.setattr(tracking_address, "PATIENCE", 0.2)
+    monkeypatch.setattr(tracking_address, "inspect", wait)
     (tmp_path / "mlflow.db").touch()
     with pytest.raises(StorageError, match="no response within"):
         finished(f"sqlite:///{tmp_path}/mlflow.db", "0123")
@@ -260,11 +260,11 @@ def test_a_server_out_of_service_is_refused_and_one_that_asks_for_a_password_is_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for code in (401, 404):
-        monkeypatch.setattr(tracking, "urlopen", answering(code))
-        tracking._check_server("http://host:5000")
-    monkeypatch.setattr(tracking, "urlopen", answering(503))  # MLflow would repeat its request for minutes
+        monkeypatch.setattr(tracking_address, "urlopen", answering(code))
+        tracking_address.check_server("http://host:5000")
+    monkeypatch.setattr(tracking_address, "urlopen", answering(503))
     with pytest.raises(StorageError, match=r"does not answer \(HTTP Error 503"):
-        tracking._check_server("http://host:5000")
+        tracking_address.check_server("http://host:5000")
 
 
 def answering(code: int) -> Callable[..., None]:
@@ -277,7 +277,7 @@ def answering(code: int) -> Callable[..., None]:
 def test_a_server_that_accepts_and_never_answers_is_refused_with_one_sentence(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(tracking, "PATIENCE", 0.2)
+    monkeypatch.setattr(tracking_address, "PATIENCE", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://me:secret@127.0.0.1:{silent.getsockname()[1]}"
         with (
@@ -305,7 +305,7 @@ def test_a_sentence_of_ours_is_the_error_of_the_run_though_a_library_wrapped_it(
 
 
 def test_finished_runs_are_not_asked_of_a_silent_server_either(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking, "PATIENCE", 0.2)
+    monkeypatch.setattr(tracking_address, "PATIENCE", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(StorageError, match="does not answer"):
@@ -318,10 +318,10 @@ def test_a_certificate_is_left_to_mlflow(monkeypatch: pytest.MonkeyPatch) -> Non
     def fail(*_: object, **__: object) -> None:
         raise faults.pop(0)
 
-    monkeypatch.setattr(tracking, "urlopen", fail)
-    tracking._check_server("https://host:5000")
+    monkeypatch.setattr(tracking_address, "urlopen", fail)
+    tracking_address.check_server("https://host:5000")
     with pytest.raises(StorageError, match="does not answer"):
-        tracking._check_server("https://host:5000")
+        tracking_address.check_server("https://host:5000")
 
 
 def test_what_a_killed_process_left_of_a_new_database_is_replaced(tmp_path: Path) -> None:
