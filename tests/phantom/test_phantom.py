@@ -185,14 +185,18 @@ def test_a_second_process_waits_and_finds_the_archive(
 ) -> None:
     root, printed = tmp_path / "phantom", threading.Event()
     monkeypatch.setattr(archive, "print", lambda *_, **__: printed.set(), raising=False)
-    second = threading.Thread(target=generate, args=(root, SMALL, 1))
+    first = generate(tmp_path / "first", SMALL, workers=1)
+    drawn = (first / keys.MANIFEST_FILE).stat().st_ino
+    monkeypatch.setattr(archive, "_draw_and_move", lambda *_: pytest.fail("drawn twice"))
+    found: list[Path] = []
+    second = threading.Thread(target=lambda: found.append(generate(root, SMALL, workers=1)))
     with FileLock(tmp_path / "phantom.lock"):
         second.start()
         assert printed.wait(120)
-        root.mkdir()
-        (root / keys.MANIFEST_FILE).write_text("drawn by the first")
-    second.join(30)
-    assert files(root) == {keys.MANIFEST_FILE: b"drawn by the first"}
+        first.rename(root)
+    second.join(60)
+    assert found == [root]
+    assert (root / keys.MANIFEST_FILE).stat().st_ino == drawn
 
 
 def test_two_processes_at_once_produce_one_complete_archive(tmp_path: Path) -> None:
