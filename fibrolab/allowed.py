@@ -113,6 +113,7 @@ ALLOWED: dict[str, Allowed] = {  # by the name of the setting; * stands for any 
     "augment_on": one_of("workers", "device"),
     "resume": or_null(PLACE),
     "features.views": or_null(whole(1, 1000)),
+    "privacy.ids": one_of("plain", "hashed"),
     "bootstrap.resamples": whole(2, 10**6),
     "bootstrap.level": OPEN,
     "paths.*": PLACE,
@@ -218,8 +219,8 @@ ALLOWED: dict[str, Allowed] = {  # by the name of the setting; * stands for any 
     "callbacks.*.min_delta": number("a number", lambda value: True),
     "callbacks.*.filename": or_null(PLACE),
     "callbacks.*.monitor": or_null(TEXT),
-    "loggers.*.name": TEXT,
-    "loggers.*.version": Allowed("text or a number", lambda value: value == "" or _is_name(value)),
+    "loggers.*.name": or_null(Allowed("text", lambda value: isinstance(value, str | int))),
+    "loggers.*.version": or_null(Allowed("text or a number", lambda value: isinstance(value, str | int))),
     "callbacks.*.check_finite": Allowed("true or false", lambda value: isinstance(value, bool)),
 }
 

@@ -8,11 +8,12 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, OmegaConfBaseException
 
 from fibrolab import allowed, sweeps
 from fibrolab.choices import refuse
@@ -162,6 +163,20 @@ def run(job: Job, config: DictConfig) -> Any:
         if isinstance(error, FibrolabError) or not is_full(error):
             raise
         raise StorageError(_full(error, resolved(config).get("paths", {}).values())) from error
+
+
+@contextmanager
+def removed_settings_named() -> Iterator[None]:
+    """Refuse a config that lacks a setting, which can only have been removed.
+
+    Raises:
+        ConfigError: The setting that was looked for.
+    """
+    try:
+        yield
+    except (ConfigAttributeError, KeyError) as error:
+        name = getattr(error, "full_key", None) or error.args[0]
+        raise ConfigError(f"{name} is missing: it was removed with ~{name}, and is needed.") from error
 
 
 def _full(error: Exception, folders: Iterable[str]) -> str:

@@ -93,6 +93,11 @@ def load(
             f"task.classes names {len(classes)} classes, and '{manifest.name}' has {len(manifest.classes)}: "
             f"{', '.join(manifest.classes)}."
         )
+    if task.of is None and classes != list(manifest.classes) and sorted(classes) == sorted(manifest.classes):
+        raise ConfigError(
+            f"task.classes={classes} names the classes of '{manifest.name}' in another order than the data: "
+            f"{', '.join(manifest.classes)}. Leave it out, or set data.classes."
+        )
     try:
         split: Split = _called(config, "split", Split, manifest)
     except UndrawableSplitError as error:

@@ -54,7 +54,7 @@ def train(config: DictConfig) -> Trained:
         known["ids_key"] = ids_key
         record(tracked, config, settings, known)
         checks.check(config)
-        decide_pretrained(config)
+        tracked.log_params(decide_pretrained(config))
         data = load(config, ids_key=ids_key)
         config.task.classes = data.classes  # for task=nominal, they come from the data
         endpoints.check(config.task.endpoints, data.classes, config.task.ordered)

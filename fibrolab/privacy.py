@@ -2,18 +2,18 @@
 
 import hashlib
 import hmac
+import ipaddress
 import logging
 import os
+import socket
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import PurePosixPath
-from urllib.parse import urlparse
+from urllib.parse import parse_qs, urlparse
 
 import pandas as pd
 from omegaconf import DictConfig
 
 from fibrolab import keys
-from fibrolab.choices import unknown
 from fibrolab.data import clinical
 from fibrolab.data.manifest import PATHS, Manifest
 from fibrolab.errors import ConfigError
@@ -24,7 +24,6 @@ PLAIN, HASHED = "plain", "hashed"
 NAMES = (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.VISIT_ID)
 VIEWS = (keys.FRAME, keys.ROI, keys.ELASTOGRAM_ROI)
 COLUMNS = (*NAMES, *PATHS, *VIEWS, keys.LABEL, keys.SITE, keys.SCANNER, keys.ROW, *clinical.COLUMNS)
-LOCAL = (None, "", "localhost", "127.0.0.1", "::1")
 
 logger = logging.getLogger(__name__)
 
@@ -38,19 +37,29 @@ def ids_key(config: DictConfig) -> str:
         config: A config with `privacy` and `tracking`.
 
     Raises:
-        ConfigError: `privacy.ids` is unknown, or the secret is missing or too short.
+        ConfigError: The secret is missing or too short.
     """
-    mode = config.privacy.ids
-    if mode not in (PLAIN, HASHED):
-        raise ConfigError(unknown("privacy.ids", mode, (PLAIN, HASHED)))
-    if mode == HASHED:
+    if config.privacy.ids == HASHED:
         return pseudonym("the secret itself")
-    server = urlparse(str(config.tracking.uri)).hostname
-    if server not in LOCAL:
+    if server := _other_machine(str(config.tracking.uri)):
         logger.warning(
             "Names of patients and files are sent to %s; privacy.ids=hashed sends hashes instead.", server
         )
     return ""
+
+
+def _other_machine(uri: str) -> str:
+    """Return the name of the machine that an address leads to; empty if it is this one."""
+    parts = urlparse(uri)
+    host = parts.hostname or parse_qs(parts.query).get("host", [""])[0]
+    if uri.startswith("databricks"):
+        return "Databricks"
+    if not host or host.startswith("/") or host in ("localhost", "0.0.0.0", socket.gethostname()):
+        return ""  # a file, a socket, or this machine
+    try:
+        return "" if ipaddress.ip_address(host).is_loopback else host
+    except ValueError:
+        return host
 
 
 def pseudonym(name: str) -> str:
@@ -76,19 +85,22 @@ def hashed(manifest: Manifest, key: str) -> Manifest:
     replaces them in what is written.
     """
     table = manifest.table
-    replaced = {name: table[name].map(lambda text: pseudonym(text) if text else "") for name in NAMES}
+    replaced = {name: table[name].map(_hashed) for name in NAMES}
     return replace(manifest, table=table.assign(**replaced), ids_key=key)
 
 
 def without_names(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a hashed manifest's table with a hash for each path, and without the user's further columns."""
+    """Return a hashed manifest's table with a hash for each path, and without the user's further columns.
+
+    The suffix of a file is left out too: in `scan.Smith` it is a name.
+    """
     known = table[[column for column in table if column in COLUMNS]]
     given = [column for column in PATHS if column in known]
-    return known.assign(**{column: known[column].map(_path) for column in given})
+    return known.assign(**{column: known[column].map(_hashed) for column in given})
 
 
-def _path(path: str) -> str:
-    return f"{pseudonym(path)}{PurePosixPath(path).suffix}" if path else ""
+def _hashed(name: str) -> str:
+    return pseudonym(name) if name else ""
 
 
 def left_out(sentences: Sequence[str]) -> tuple[str, ...]:

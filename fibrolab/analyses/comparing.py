@@ -62,7 +62,8 @@ def run(config: DictConfig) -> str:
     sides = [side(name, runs) for name, runs in zip(names, read_runs, strict=True)]
     if given["reference"] and given["reference"] not in names:
         refuse([unknown("reference", given["reference"], names)])
-    require_one_key([each for side in sides for each in side.runs])
+    if given["paired"]:
+        require_one_key([each for side in sides for each in side.runs])
     task = task_of(sides)
     (refuse_other_patients if given["paired"] else refuse_shared_patients)(sides)
     comparison = compared(sides, task, given)

@@ -50,12 +50,14 @@ def run(config: DictConfig) -> str:
     before = open_run(config.run, config.tracking.uri, NEEDED)
     settings, module = _settings(config, before), before.network()
     ids_key = privacy.ids_key(settings)
-    if ids_key and not before.ids_key:
+    if bool(ids_key) != bool(before.ids_key):
+        mend = "evaluate it with privacy.ids=hashed" if before.ids_key else "train it with privacy.ids=hashed"
         raise ConfigError(
-            f"privacy.ids=hashed: run {before.run_id} holds the names of its patients, which this evaluation "
-            "would take over; train it with privacy.ids=hashed."
+            f"Names are hashed in only one of run {before.run_id} and this evaluation, which takes over the "
+            f"run's samples: {mend}."
         )
     data = _loaded(settings, list(before.config.task.classes), ids_key)
+    overlap.require_same_key(data, before)
     tags = {"model": settings.model.name, "data": data.manifest.name, "split": SPLIT["name"]}
     tags |= {SOURCE: "fibrolab.evaluate", EVALUATED: before.run_id}
     place = resolved(config.tracking) | {"private": bool(ids_key)}

@@ -14,6 +14,8 @@ from fibrolab.runs.overlap import HASHES
 from fibrolab.storage import put, save_json, write_table
 from fibrolab.tracking import TrackedRun
 
+DECIDED_LATER = ".pretrained"  # of a branch; `auto` becomes true or false
+
 
 def record(tracked: TrackedRun, config: DictConfig, settings: dict[str, Any], known: dict[str, Any]) -> None:
     """Record settings and environment at the start of a run, before anything can fail.
@@ -27,7 +29,8 @@ def record(tracked: TrackedRun, config: DictConfig, settings: dict[str, Any], kn
     write_config(config, tracked.folder)
     save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
     compared = {name: part for name, part in settings.items() if name not in ("name", "paths", "tracking")}
-    tracked.log_params(flat(compared))
+    known_now = {name: value for name, value in flat(compared).items() if not name.endswith(DECIDED_LATER)}
+    tracked.log_params(known_now)
     versions = ", ".join(f"{name} {version}" for name, version in known["packages"].items())
     commit = known["git_commit"] or ""
     tracked.tag({"mlflow.source.git.commit": commit, "command": known["command"], "versions": versions})

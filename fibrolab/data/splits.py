@@ -234,8 +234,8 @@ def saved(manifest: Manifest, *, path: str, leaky: bool = False) -> Split:
     if table[keys.MANIFEST_HASH].iloc[0] != manifest.hash:
         raise SplitError(
             f"The split {path} was drawn from another manifest than '{manifest.name}' is now "
-            f"({table[keys.MANIFEST_HASH].iloc[0][:12]} against {manifest.hash[:12]}): samples, groups or "
-            "labels differ. Draw a new one with split=grouped."
+            f"({table[keys.MANIFEST_HASH].iloc[0][:12]} against {manifest.hash[:12]}): samples, groups, "
+            "labels or privacy.ids differ. Draw a new one with split=grouped."
         )
     by_id = table.drop_duplicates(keys.SAMPLE_ID).set_index(keys.SAMPLE_ID)[keys.PARTITION]
     partitions = by_id.reindex(manifest.table[keys.SAMPLE_ID])

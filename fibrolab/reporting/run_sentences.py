@@ -108,7 +108,7 @@ def _initial_weights(run: Run) -> list[Caution]:
     if not random:
         return []
     text = f"Training started from random weights in {vocabulary.listed(random)}; "
-    return [Caution(f"{text}with published weights (ImageNet), as in most studies, scores are often higher.")]
+    return [Caution(f"{text}with published weights, as in most studies, scores are often higher.")]
 
 
 def _audit(run: Run) -> list[Caution]:

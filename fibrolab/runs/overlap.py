@@ -73,14 +73,27 @@ def namesakes(data: LabelledData, run: TrainedRun, partitions: Sequence[str], co
     Raises:
         ConfigError: The data sets have one name, and their ids are hashed by different secrets.
     """
-    if run.data_name != data.manifest.name and run.manifest_hash != data.manifest.hash:
+    if not _one_data_set(data, run):
         return np.zeros(len(data.manifest), bool)
-    if run.ids_key != data.manifest.ids_key:
-        raise ConfigError(
-            f"The patients of '{data.manifest.name}' cannot be compared with those of run {run.run_id}: "
-            f"{_DIFFERENT} If this is another data set, give its file or folder another name."
-        )
+    require_same_key(data, run)
     samples = run.samples.reset_index()
     used = samples.loc[samples[keys.PARTITION].isin(partitions), column]
     ours = data.manifest.table[column]
     return ((ours != "") & ours.isin(used)).to_numpy()
+
+
+def require_same_key(data: LabelledData, run: TrainedRun) -> None:
+    """Refuse a run of the same data set whose ids are hashed otherwise: its patients would not be found.
+
+    Raises:
+        ConfigError: The data sets have one name, and their ids are hashed by different secrets.
+    """
+    if _one_data_set(data, run) and run.ids_key != data.manifest.ids_key:
+        raise ConfigError(
+            f"The patients of '{data.manifest.name}' cannot be compared with those of run {run.run_id}: "
+            f"{_DIFFERENT} If this is another data set, give its file or folder another name."
+        )
+
+
+def _one_data_set(data: LabelledData, run: TrainedRun) -> bool:
+    return run.data_name == data.manifest.name or run.manifest_hash == data.manifest.hash

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from fibrolab import keys
 from fibrolab.callbacks.averaging import build_averaging
 from fibrolab.choices import refuse, refuse_all, unknown
-from fibrolab.config import resolved
+from fibrolab.config import removed_settings_named, resolved
 from fibrolab.data import samplers
 from fibrolab.data.augment import Augment
 from fibrolab.data.augment_batches import BatchAugment
@@ -42,6 +42,7 @@ OURS = {  # arguments of the Trainer that a setting outside `trainer` decides
 }
 
 
+@removed_settings_named()
 def check(config: DictConfig) -> None:
     """Refuse settings of `conf/train.yaml` with which training or evaluation would fail later.
 

@@ -12,7 +12,7 @@ from fibrolab.command_line import exists
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.errors import ConfigError, SplitError, WeightsError
 from fibrolab.models.branches import INPUT
-from fibrolab.models.freezing import NONE
+from fibrolab.models.freezing import GRADUAL, NONE
 from fibrolab.models.networks import has_published_weights, published_weights
 from fibrolab.runs import overlap
 from fibrolab.runs.trained_run import TrainedRun, open_run
@@ -22,7 +22,7 @@ PREFIX = "run:"
 MUST_MATCH = ("name", "pooling", "scaling")  # settings in which both branches must agree
 
 
-def decide_pretrained(config: DictConfig) -> None:
+def decide_pretrained(config: DictConfig) -> dict[str, bool]:
     """Replace `pretrained: auto` of every backbone by true or false; make sure that weights can be had.
 
     With `auto`, a backbone starts from the weights that its library publishes, unless `weights` names others
@@ -31,11 +31,14 @@ def decide_pretrained(config: DictConfig) -> None:
     Args:
         config: `conf/train.yaml`, composed; changed in place, so that the run's files state what was used.
 
+    Returns:
+        The decision for each branch, by the name of the setting.
+
     Raises:
-        ConfigError: Random weights would be frozen.
+        ConfigError: Settings contradict each other, or random weights would be frozen.
         WeightsError: A file does not exist, or published weights cannot be downloaded.
     """
-    faults = []
+    faults, decided = [], {}
     for name, branch in config.model.branches.items():
         if not isinstance(branch, DictConfig) or branch.get(INPUT) == keys.CLINICAL:
             continue
@@ -43,16 +46,28 @@ def decide_pretrained(config: DictConfig) -> None:
         given, weights = branch.get("pretrained", False), branch.get("weights")
         if given == AUTO:
             branch.pretrained = not (own or weights) and has_published_weights(str(branch.name))
-        if weights:
+        if given is True and (weights or own):
+            faults.append(
+                f"{where}.pretrained=true contradicts {where}.{'weights' if weights else '_target_'}, which "
+                f"gives other weights: set {where}.pretrained=false."
+            )
+        elif weights:
             _check_file(str(weights), where)
         elif branch.get("pretrained") and not own:
             _find_published(str(branch.name), where)
+        elif config.pretrained is True and not own:
+            faults.append(
+                f"pretrained=true, but {where}.pretrained=false: set {where}.pretrained=true, or leave "
+                "pretrained=auto."
+            )
         elif _freezes(branch) and not own and not config.trainer.get("fast_dev_run"):
             faults.append(
                 f"{where}.freeze={branch.freeze} would keep random weights: give {where}.weights=FILE, "
-                f"{where}.weights=run:ID, or {where}.freeze=none."
+                f"{where}.weights=run:ID, {where}.pretrained=true, or {where}.freeze=none."
             )
+        decided[f"{where}.pretrained"] = bool(branch.get("pretrained"))
     refuse(faults)
+    return decided
 
 
 def _check_file(weights: str, where: str) -> None:
@@ -72,7 +87,7 @@ def _find_published(name: str, where: str) -> None:
 
 
 def _freezes(branch: DictConfig) -> bool:
-    return branch.get("freeze", NONE) != NONE
+    return branch.get("freeze", NONE) not in (NONE, GRADUAL)  # the latter trains everything in the end
 
 
 def with_weights_of_runs(config: DictConfig, data: LabelledData) -> DictConfig:

@@ -8,13 +8,15 @@ from omegaconf import DictConfig
 from fibrolab import allowed, loading
 from fibrolab.choices import refuse, refuse_all
 from fibrolab.command_line import exists
-from fibrolab.config import arguments, resolved
+from fibrolab.config import arguments, removed_settings_named, resolved
 from fibrolab.data.clip_sampling import Segment
 from fibrolab.data.preprocess import Preprocess
 from fibrolab.evaluation import endpoints
 from fibrolab.evaluation.comparison import published_results
+from fibrolab.targets import call
 
 
+@removed_settings_named()
 def check(config: DictConfig) -> None:
     """Refuse settings of `conf/train.yaml` with which loading, training or evaluation would fail later.
 
@@ -30,8 +32,8 @@ def check(config: DictConfig) -> None:
     task = settings["task"]
     attempts: list[Callable[[], object]] = [
         lambda: loading.check(config),
-        lambda: Preprocess(**arguments(config.preprocess)),
-        lambda: Segment(**settings["segment"]),
+        lambda: call(Preprocess, "preprocess", **arguments(config.preprocess)),
+        lambda: call(Segment, "segment", **settings["segment"]),
     ]
     if task["classes"] is not None:
         attempts.append(lambda: endpoints.check(task["endpoints"], task["classes"], task["ordered"]))

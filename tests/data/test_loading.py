@@ -96,6 +96,8 @@ def test_a_nominal_task_takes_the_classes_of_the_data(tree: Path, tmp_path: Path
     assert np.bincount(data.labels).tolist() == [16, 16]
     with pytest.raises(ConfigError, match="task=nominal"):
         load(composed(*root, name="audit"))
+    with pytest.raises(ConfigError, match="in another order than the data"):
+        load(composed(*root, "task=nominal", "task.classes=[F4,F0]", name="audit"))
 
 
 def write_table(folder: Path, films: list[str]) -> Path:

@@ -184,6 +184,8 @@ def test_numbers_that_are_accepted_build_the_network_and_its_optimizer(
         (["+model.foo=1"], "does not take these settings"),
         (["model.head.hidden=[1000000000]"], "is not a list of widths up to 65536"),
         (["num_workers=1000000"], "processes from 0 to 1024"),
+        (["+segment.foo=1"], "segment: fibrolab.data.clip_sampling.Segment does not take these settings"),
+        (["~trainer.max_epochs"], "trainer.max_epochs=null is not a number"),
         (["name=${nothing}"], "name refers to a setting that cannot be read"),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",

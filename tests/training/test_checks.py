@@ -40,3 +40,9 @@ def test_names_with_a_target_and_of_clinical_branches_are_not_checked() -> None:
     targets = ("+model.branches.grey._target_=torch.nn.Identity", "+loss._target_=fibrolab.losses.Focal")
     assert name_faults(*own, *targets) == []
     assert [fault.partition(":")[0] for fault in name_faults(*own)] == ["model.branches.grey", "loss.name"]
+
+
+@pytest.mark.parametrize("name", ["task.endpoints", "augment.transforms", "callbacks"])
+def test_a_setting_that_was_removed_is_named(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name.rpartition('.')[2]} is missing: it was removed"):
+        checks.check(composed(f"~{name}"))

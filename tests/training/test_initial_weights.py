@@ -111,7 +111,20 @@ def test_weights_are_looked_for_before_any_data(root: Path, monkeypatch: pytest.
         run(composed(f"paths.root={root}", "model.branches.image.weights=nowhere.ckpt"))
 
 
-@pytest.mark.parametrize("part", ["all", "layer3", "gradual"])
+def test_one_setting_cannot_hide_another(hub: list[str], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"but model\.branches\.image\.pretrained=false"):
+        decided("pretrained=true")
+    (tmp_path / "net.ckpt").touch()
+    with pytest.raises(ConfigError, match=r"pretrained=true contradicts model.branches.a.weights"):
+        decided(*HYBRID, "pretrained=true", f"model.branches.a.weights={tmp_path}/net.ckpt")
+    assert decided(*HYBRID, "pretrained=true") == {"a": True, "b": True}
+
+
+def test_gradual_freezing_trains_random_weights_in_the_end(hub: list[str]) -> None:
+    assert decided("model.branches.image.freeze=gradual") == {"image": False}
+
+
+@pytest.mark.parametrize("part", ["all", "layer3"])
 def test_random_weights_are_not_frozen(part: str, hub: list[str]) -> None:
     frozen = f"model.branches.image.freeze={part}"
     with pytest.raises(ConfigError, match="would keep random weights"):

@@ -39,6 +39,8 @@ def label_order(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
         if len(part) >= SHORTEST and part["label"].nunique() > 1
     ]
     found.sort(key=lambda row: row["z"])
+    if evidence.manifest.ids_key:  # file names are not to be written
+        found = [row | {"series": f"no. {number}"} for number, row in enumerate(found, 1)]
     return {"label_order": found}, list(_findings(found))
 
 
