@@ -114,11 +114,11 @@ def many(settings: DictConfig, count: int) -> LabelledData:
     store = PixelStore(Path(settings.paths.cache) / "pixels", Preprocess(**arguments(settings.preprocess)))
     store.folder.mkdir(parents=True)
     digests = [hashlib.sha256(str(i).encode()) for i in range(count)]
-    (store.folder / "index.bin").write_bytes(b"".join(digest.digest() for digest in digests))
     generator = np.random.default_rng(0)
-    with store.pixels_path.open("wb") as file:
-        for start in range(0, count, 1000):
-            file.write(generator.bytes(min(1000, count - start) * int(np.prod(store.shape))))
+    for start in range(0, count, 1000):
+        part = [digest.hexdigest() for digest in digests[start : start + 1000]]
+        pixels = generator.integers(0, 256, (len(part), 1, *store.shape), np.uint8)
+        store.append(list(zip(part, pixels, strict=True)))
     manifest = Manifest(table(count), CLASSES, "many", Path(settings.paths.root))
     facts = {keys.IMAGE: pd.DataFrame({"sha256": [digest.hexdigest() for digest in digests]})}
     return LabelledData(manifest, facts, manifest.labels, list(CLASSES), splits.holdout(manifest))

@@ -227,7 +227,7 @@ class PixelStore:
             shown = track(results, len(missing), "Preprocessing") if progress else results
             for chunk in _chunks(shown, size):
                 faults |= {digest: result for digest, result in chunk if isinstance(result, str)}
-                self._append([(digest, result) for digest, result in chunk if not isinstance(result, str)])
+                self.append([(digest, result) for digest, result in chunk if not isinstance(result, str)])
         return faults
 
     def _compute(
@@ -258,7 +258,12 @@ class PixelStore:
     def _clip(self, content: bytes, media: Media) -> np.ndarray:
         return self.preprocess.clip(decode_clip(content, media.path).frames)
 
-    def _append(self, done: list[tuple[str, np.ndarray]]) -> None:
+    def append(self, done: list[tuple[str, np.ndarray]]) -> None:
+        """Store the pixels of samples by their digest, uint8 (T, H, W); of an image, T is 1.
+
+        Raises:
+            StorageError: The disk is full; nothing is then stored.
+        """
         try:
             _append_synced(self.pixels_path, b"".join(pixels.tobytes() for _, pixels in done))
             _append_synced(self._index_path, b"".join(_packed(digest, pixels) for digest, pixels in done))
