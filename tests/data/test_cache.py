@@ -20,7 +20,7 @@ from fibrolab.data import cache
 from fibrolab.data.cache import CHUNK, RECORD, PixelStore
 from fibrolab.data.formats.contract import to_grey
 from fibrolab.data.media import View, whole
-from fibrolab.data.preprocess import Preprocess
+from fibrolab.data.preprocess import VERSION, Preprocess
 from fibrolab.data.readers import read_image
 from fibrolab.errors import DataError, StorageError
 
@@ -98,6 +98,15 @@ def test_a_changed_file_and_a_changed_setting_never_get_old_pixels(tmp_path: Pat
     check(tmp_path / "cache", paths, Preprocess(size=16, equalize="histogram"))
     check(tmp_path / "cache", paths)
     assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_a_changed_layout_of_the_store_has_another_version(tmp_path: Path) -> None:
+    """After a change of this layout, raise the version: older code may share the cache."""
+    build(tmp_path, write_scans(tmp_path / "scans", 1))
+    folder = PixelStore(tmp_path, PREPROCESS).folder
+    names = {path.name for path in folder.iterdir()} - {"build.lock"}
+    assert names == {"pixels.u8", "records.bin", "settings.json"}
+    assert (VERSION, cache.LAYOUT.format) == (4, "<32sIII")
 
 
 def test_a_file_that_changes_during_the_build_is_not_stored_under_its_old_hash(tmp_path: Path) -> None:
