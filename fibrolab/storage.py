@@ -151,8 +151,10 @@ def is_unchanged(folder: Path) -> bool:
     """Return whether a folder was sealed, and all its files of then still have the same bytes."""
     try:
         sealed = json.loads((folder / SEAL).read_bytes())
+        if not isinstance(sealed, dict) or not sealed:
+            return False
         return all(_checksum(folder / name) == checksum for name, checksum in sealed.items())
-    except (OSError, ValueError, AttributeError):  # a file is missing, or the checksums are damaged
+    except (OSError, ValueError):  # a file is missing, or the checksums are damaged
         return False
 
 
