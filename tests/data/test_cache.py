@@ -1,6 +1,7 @@
 """The pixel store: stored pixels, and the effects of crashes, copies, changed files and a full disk."""
 
 import errno
+import os
 import shutil
 import signal
 import subprocess
@@ -240,6 +241,25 @@ def test_a_changed_byte_is_found_before_the_pixels_are_used(
         for _ in range(2):
             check(root, sorted((built / "scans").iterdir()))
         assert said == [f"Damaged entries of the pixel store {stored} are made again: 1."]
+
+
+def test_pixels_on_a_bad_sector_are_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, computed: list[Path]
+) -> None:
+    paths = write_scans(tmp_path / "scans", 5)
+    build(tmp_path / "cache", paths)
+    computed.clear()
+    pread = os.pread
+
+    def bad_sector(file: int, length: int, position: int) -> bytes:
+        if position <= 2 * 256 < position + length:
+            raise OSError(errno.EIO, "Input/output error")
+        return pread(file, length, position)
+
+    monkeypatch.setattr(os, "pread", bad_sector)
+    monkeypatch.setattr(cache, "TOGETHER", 2)
+    check(tmp_path / "cache", paths)
+    assert computed == [paths[2]]
 
 
 def test_slots_are_neither_moved_nor_reused_after_damage(tmp_path: Path) -> None:
