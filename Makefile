@@ -1,8 +1,10 @@
 # Two commands for a fresh clone: `make demo` and `make test`. Both set .venv up from the lock first.
-# On a machine without a GPU, `make demo CPU=1` takes PyTorch's CPU builds instead and saves 4 GB.
+# On a machine without a GPU, `make demo CPU=1` takes PyTorch's CPU builds instead and saves 4 GB; later
+# commands keep to them (.venv/.cpu).
 PYTHON ?= python3
 UV ?= uv
 BIN := .venv/bin
+CPU ?= $(if $(wildcard .venv/.cpu),1)
 READY := .venv/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCK := $(if $(CPU),requirements-cpu.lock,requirements.lock)
@@ -29,7 +31,9 @@ check: $(READY)
 # The tools that build packages come from the lock too: Hydra's parser antlr4 has no wheel on PyPI.
 $(READY): pyproject.toml requirements.lock requirements-cpu.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else "fibrolab needs Python 3.11 to 3.13, $(PYTHON) is %d.%d: make PYTHON=python3.11" % v)'
+	@$(PYTHON) -c 'import os, sys; v = "python%d.%d" % sys.version_info[:2]; sys.exit(0 if not os.path.isdir(".venv/lib") or os.path.isdir(".venv/lib/" + v) else ".venv has another Python than $(PYTHON), which is " + v + ": remove .venv, or give the same Python with make PYTHON=...")'
 	$(PYTHON) -m venv .venv
+	$(if $(CPU),@touch .venv/.cpu,@rm -f .venv/.cpu)
 	sed -n '/^setuptools==/,/[^\]$$/p' requirements-cpu.lock | $(PIP) --require-hashes -r /dev/stdin
 	$(if $(CPU),$(PIP) --no-deps --index-url $(CPU_INDEX) $(CPU_BUILDS))
 	$(PIP) --require-hashes --no-build-isolation -r $(LOCK)

@@ -24,6 +24,7 @@ from fibrolab.storage import free_bytes, full_disk, is_full
 VERSION_BASE = "1.3"
 INTERRUPTED = 130  # exit code that a shell gives after Ctrl-C
 LOOSE = ("callbacks.", "loggers.", "data.columns", "segment.fps", "columns")  # types are not checked here
+SHARED_MEMORY = Path("/dev/shm")
 REFERENCE = re.compile(r"\$\{[^{}]*\}|\?\?\?")  # a value whose type is known only when it is resolved
 
 Job = Callable[[DictConfig], Any]
@@ -94,7 +95,7 @@ def command(name: str, imported: Callable[[DictConfig], Job]) -> None:
     except Exception as error:
         if not started and leaves_out_a_group(error):
             sys.exit(f"error: {NO_CHOICE}")
-        if not is_full(error):
+        if not is_full(error, in_flight=True):
             raise
         roots = [word.removeprefix("paths.root=") for word in sys.argv if word.startswith("paths.root=")]
         sys.exit(f"error: {_full(error, roots)}")
@@ -160,8 +161,8 @@ def run(job: Job, config: DictConfig) -> Any:
             raise
         raise StorageError(f"{_unusable(error)}; see {setting}") from error
     except Exception as error:
-        if isinstance(error, FibrolabError) or not is_full(error):
-            raise
+        if isinstance(error, FibrolabError) or not is_full(error, in_flight=True):
+            raise  # PyTorch's writers raise an error of their own while that of the disk is in flight
         raise StorageError(_full(error, resolved(config).get("paths", {}).values())) from error
 
 
@@ -183,13 +184,19 @@ def _full(error: Exception, folders: Iterable[str]) -> str:
     """Return a sentence on the full disk that caused an error.
 
     A failed write does not tell its file. It is then looked for in the disk with the least free space among
-    those of `folders`, of the current folder and of temporary files.
+    those of `folders`, of the current folder and of temporary files. PyTorch tells that shared memory is
+    full, through which loader workers send batches; Docker gives a container 64 MB of it.
     """
-    temporary = tempfile.gettempdir()
+    if "shared memory" in str(error) and SHARED_MEMORY.is_dir():
+        return (
+            f"{SHARED_MEMORY}: {full_disk(SHARED_MEMORY)}. Enlarge it (docker run --shm-size=8g), or set "
+            "num_workers=0."
+        )
+    own, temporary = [Path(each).absolute() for each in folders], Path(tempfile.gettempdir()).absolute()
     named = error.filename if isinstance(error, OSError) else None
-    places = [Path(named)] if named else [Path(each) for each in (*folders, ".", temporary)]
-    place = min(places, key=free_bytes)
-    if place.is_relative_to(temporary) and "TMPDIR" in os.environ:
+    place = Path(named).absolute() if named else min((*own, Path.cwd(), temporary), key=free_bytes)
+    above = [folder for folder in (*own, temporary) if place.is_relative_to(folder)]
+    if max(above, key=lambda folder: len(folder.parts), default=None) == temporary:
         return f"{place}: {full_disk(place)}. Free some space, or set TMPDIR to a folder on another disk."
     return f"{place}: {full_disk(place)}. Free some space, or set another paths.root."
 

@@ -110,14 +110,21 @@ def unwritable(path: Path, fault: BaseException) -> str:
     return f"{path} could not be written ({reason}): name another folder."
 
 
-def is_full(error: BaseException | None) -> bool:
-    """Return whether a full disk or quota caused an error, even if a library wrapped it."""
+def is_full(error: BaseException | None, in_flight: bool = False) -> bool:
+    """Return whether a full disk or quota caused an error, even if a library wrapped it.
+
+    Args:
+        error: The error; the causes that it names are looked at too.
+        in_flight: Look at errors too that were being handled when it was raised, unless it hides them. It may
+            then be a consequence of them, or another fault.
+    """
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
         if any(words in str(error) for words in ("disk is full", os.strerror(errno.ENOSPC))):
             return True  # SQLite, and an error that a worker process has passed on as text
-        error = error.__cause__ or error.__context__
+        follows_context = in_flight and not error.__suppress_context__
+        error = error.__cause__ or (error.__context__ if follows_context else None)
     return False
 
 
@@ -151,8 +158,10 @@ def is_unchanged(folder: Path) -> bool:
     """Return whether a folder was sealed, and all its files of then still have the same bytes."""
     try:
         sealed = json.loads((folder / SEAL).read_bytes())
+        if not isinstance(sealed, dict) or not sealed:
+            return False
         return all(_checksum(folder / name) == checksum for name, checksum in sealed.items())
-    except (OSError, ValueError, AttributeError):  # a file is missing, or the checksums are damaged
+    except (OSError, ValueError):  # a file is missing, or the checksums are damaged
         return False
 
 

@@ -30,7 +30,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from fibrolab import processes
 from fibrolab.credentials import masked
 from fibrolab.errors import ConfigError, FibrolabError, StorageError
-from fibrolab.storage import full_disk, is_full, make_folder
+from fibrolab.storage import full_disk, is_full, make_folder, put
 from fibrolab.tracking_address import SERVERS, check_address, sqlite_file
 
 if TYPE_CHECKING:
@@ -254,17 +254,21 @@ def track(
     with _as_storage_error(uri):
         client, experiment_id = _open(uri, experiment, artifacts)
         reserve = _reserve(uri)
-        _mark_killed(client, experiment_id)
-        parent = _parent(client, experiment_id, sweep, sweep_name, owner) if sweep else None
-        words = _as_text(owner | ({PARENT: parent} if parent else {}))
-        run = TrackedRun(client, client.create_run(experiment_id, run_name=name, tags=words))
+        try:
+            _mark_killed(client, experiment_id)
+            parent = _parent(client, experiment_id, sweep, sweep_name, owner) if sweep else None
+            words = _as_text(owner | ({PARENT: parent} if parent else {}))
+            run = TrackedRun(client, client.create_run(experiment_id, run_name=name, tags=words))
+        except BaseException:
+            _free(reserve)
+            raise
     status: Status = "FAILED"
     try:
         make_folder(run.folder)
         yield run
         status = "FINISHED"
     except Exception as error:
-        reserve.close()
+        _free(reserve)
         with _keep_earlier_error():
             shown = _sentence_of_ours(error)
             text = "the terminal shows it, since it may name patients or files" if private else str(shown)
@@ -274,7 +278,7 @@ def track(
         status = "KILLED"
         raise
     finally:
-        reserve.close()
+        _free(reserve)
         with _keep_earlier_error():
             run.close(status)
             if parent:
@@ -373,7 +377,7 @@ def _create_database(place: Path) -> None:
 def _reserve(uri: str) -> IO[bytes]:
     """Take space beside a local database, by which a run that fills the disk can still be marked as failed.
 
-    The file has no name: when it is closed, or this process ends in any way, its space is free.
+    The file has no name: after `_free`, or when this process ends in any way, its space is free.
     """
     place = sqlite_file(uri)
     if place is None:
@@ -384,6 +388,13 @@ def _reserve(uri: str) -> IO[bytes]:
     return reserve
 
 
+def _free(reserve: IO[bytes]) -> None:
+    """Give the space of a reserve back, also while loader workers, which inherited the file, have it open."""
+    if not reserve.closed:
+        reserve.truncate(0)
+        reserve.close()
+
+
 def _parent(client: MlflowClient, experiment_id: str, sweep: Path, name: str, owner: dict[str, Any]) -> str:
     """Return the parent run of a sweep's jobs; the first job creates it."""
     sweep.mkdir(parents=True, exist_ok=True)
@@ -392,7 +403,7 @@ def _parent(client: MlflowClient, experiment_id: str, sweep: Path, name: str, ow
         if not note.exists():
             tags = _as_text(owner | {SWEEP: sweep.name})
             run = client.create_run(experiment_id, run_name=name or sweep.name, tags=tags)
-            note.write_text(run.info.run_id)
+            put(note, run.info.run_id.encode())
         parent = note.read_text()
     client.update_run(parent, status="RUNNING")
     return parent

@@ -30,7 +30,7 @@ from dataclasses import asdict
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -47,6 +47,8 @@ from fibrolab.storage import full_disk, is_full
 
 CHUNK = 64  # images between two writes: the most work that is lost when the process is killed
 CLIPS = 4  # clips between two writes: with more, a hundred frames each would fill the memory
+BLOCK = 2**24  # bytes read at once, so that a long clip does not fill the memory
+TOGETHER = 64  # entries that one thread checks between two others
 LAYOUT = struct.Struct("<32sIII")  # of a record: SHA-256, slots, CRC-32 of their pixels, CRC-32 of the record
 RECORD = LAYOUT.size
 VOID = b"\xff" * RECORD  # record of a slot that was found damaged
@@ -185,12 +187,24 @@ class PixelStore:
         entries = {digest: entry for digest, entry in self._index()[0].items() if digest in wanted}
         if not entries:
             return {}
-        with self.pixels_path.open("rb") as file:  # a memory map would count as memory of this process
-            return {digest: entry for digest, entry in entries.items() if self._is_unchanged(file, entry)}
+        parts = _chunks(entries.items(), TOGETHER)
+        # A memory map would count as memory of this process; the checksums are computed without the GIL.
+        with self.pixels_path.open("rb") as file, ThreadPoolExecutor(os.cpu_count()) as pool:
+            return dict(chain.from_iterable(pool.map(partial(self._unchanged, file.fileno()), parts)))
 
-    def _is_unchanged(self, file: BinaryIO, entry: Entry) -> bool:
-        file.seek(entry.first * self._slot_bytes)
-        return zlib.crc32(file.read(entry.frames * self._slot_bytes)) == entry.checksum
+    def _unchanged(self, file: int, part: list[tuple[str, Entry]]) -> list[tuple[str, Entry]]:
+        return [(digest, entry) for digest, entry in part if self._is_unchanged(file, entry)]
+
+    def _is_unchanged(self, file: int, entry: Entry) -> bool:
+        position, checksum = entry.first * self._slot_bytes, 0
+        end = position + entry.frames * self._slot_bytes
+        try:
+            while position < end and (block := os.pread(file, min(BLOCK, end - position), position)):
+                checksum = zlib.crc32(block, checksum)
+                position += len(block)
+        except OSError:  # a bad sector
+            return False
+        return checksum == entry.checksum
 
     def _void_damaged(self, wanted: Container[str]) -> None:
         """Void damaged records, and those of wanted digests whose pixels are damaged."""

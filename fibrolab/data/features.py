@@ -5,7 +5,7 @@ Each matrix is one folder, built as KEY.part and renamed when it is complete::
     ROOT/KEY/features.f32   row i: F float32 at 4 * F * i
     ROOT/KEY/about.json     the settings that KEY is the hash of, for human readers
     ROOT/KEY/checksums.json of both, compared whenever the features are used
-    ROOT/KEY.part           a build in progress, or a stopped one, which the next build deletes
+    ROOT/KEY.part           a build in progress, or a killed one, which the next build deletes
     ROOT/KEY.lock           locked by the process that builds
 """
 
@@ -148,16 +148,27 @@ def stored(
             if folder.is_dir():
                 _log.warning("The features %s are damaged; they are computed again.", folder)
             part = folder.with_suffix(".part")
-            shutil.rmtree(part, ignore_errors=True)
+            shutil.rmtree(part, ignore_errors=True)  # left by a process that was killed
             _check_space(folder.parent, size)
-            part.mkdir()
-            _write(part / FEATURES, compute())
-            assert (part / FEATURES).stat().st_size == size, "compute must yield as many rows as shape says"
-            save_json(about, part / ABOUT)
-            seal(part)
+            _build(part, about, size, compute)
             shutil.rmtree(folder, ignore_errors=True)  # late: another process may be reading it
             part.replace(folder)
     return folder
+
+
+def _build(
+    part: Path, about: Mapping[str, Any], size: int, compute: Callable[[], Iterable[np.ndarray]]
+) -> None:
+    """Write a matrix of `size` bytes into a new folder; remove the folder after any exception."""
+    part.mkdir()
+    try:
+        _write(part / FEATURES, compute())
+        assert (part / FEATURES).stat().st_size == size, "compute must yield as many rows as shape says"
+        save_json(about, part / ABOUT)
+        seal(part)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
 
 
 def _check_space(folder: Path, size: int) -> None:

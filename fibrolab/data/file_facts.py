@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
+from filelock import FileLock
 
 from fibrolab.data.media import Media
 from fibrolab.data.progress import track
@@ -34,6 +35,7 @@ _UNUSABLE = (
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_CANTOPEN,
 )
+ATTEMPTS = 3  # to read and write the database, of which others may fail because another process replaces it
 _log = logging.getLogger(__name__)
 
 
@@ -75,11 +77,14 @@ def measured(
                 yield from track(pool.map(measure, missing), total=len(missing), task=task)
 
     try:
-        try:
-            facts = _stored(distinct, cache, table, columns, measure_all)
-        except sqlite3.DatabaseError as error:
-            _remove_damaged(cache / FILE, error)
-            facts = _stored(distinct, cache, table, columns, measure_all)
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                facts = _stored(distinct, cache, table, columns, measure_all)
+                break
+            except sqlite3.DatabaseError as error:
+                if attempt == ATTEMPTS or not _is_damage(error, cache / FILE):
+                    raise
+                _remove_damaged(cache, table, columns)
     except (sqlite3.Error, OSError) as error:
         reason = full_disk(cache) if is_full(error) else error
         raise StorageError(
@@ -89,21 +94,33 @@ def measured(
     return pd.DataFrame([facts[item] for item in media], columns=list(columns))
 
 
-def _remove_damaged(database: Path, error: sqlite3.DatabaseError) -> None:
-    """Remove a damaged database, unless another process has already replaced it.
+def _is_damage(error: sqlite3.DatabaseError, database: Path) -> bool:
+    """Return whether an error may come from damage or a replaced file, not from the disk or permissions."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    if code == sqlite3.SQLITE_READONLY_DBMOVED:  # another process has replaced the file
+        return True
+    may_write = all(os.access(path, os.W_OK) for path in (database, database.parent) if path.exists())
+    refused = code & 0xFF == sqlite3.SQLITE_READONLY and not may_write
+    return not refused and code != sqlite3.SQLITE_READONLY_DIRECTORY and code & 0xFF not in _UNUSABLE
+
+
+def _remove_damaged(cache: Path, table: str, columns: Sequence[str]) -> None:
+    """Remove a damaged database, unless another process has already replaced it by a readable one.
 
     Raises:
-        sqlite3.DatabaseError: The error, if it comes from the disk or from permissions.
+        sqlite3.DatabaseError: It cannot be read or written for another reason than damage.
     """
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-    if code == sqlite3.SQLITE_READONLY_DBMOVED:
-        return
-    refused = code == sqlite3.SQLITE_READONLY and not os.access(database, os.W_OK)
-    if refused or code & 0xFF in _UNUSABLE:
-        raise error
-    _log.warning("%s is damaged; the files are measured again.", database)
-    for path in (database, database.with_name(f"{database.name}-journal")):
-        path.unlink(missing_ok=True)
+    database = cache / FILE
+    with FileLock(database.with_suffix(".lock")):
+        try:
+            with _Database(cache, table, columns) as opened:
+                opened.check()
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(error, database):
+                raise
+            _log.warning("%s is damaged; the files are measured again.", database)
+            for path in (database.with_name(f"{database.name}-journal"), database):
+                path.unlink(missing_ok=True)
 
 
 def _stored(
@@ -176,6 +193,15 @@ class _Database:
             _log.warning("Damaged measurements in %s are made again: %d.", self._path, damaged)
         return facts
 
+    def check(self) -> None:
+        """Read everything, and write a row that is not kept; a damaged database raises an error."""
+        for (finding,) in self._connection.execute("PRAGMA integrity_check").fetchall():
+            if finding != "ok":
+                raise sqlite3.DatabaseError(finding)
+        self._connection.execute(f"SELECT {', '.join(self._columns)}, checksum FROM {self._table}").fetchall()
+        self._insert([("", "", *[None] * (len(self._columns) + 2))])
+        self._connection.rollback()
+
     def add(self, item: Media, stamp: str, values: tuple) -> None:
         """Store the values of one file; one without a stamp (it cannot be opened) is measured again later."""
         if stamp:
@@ -185,12 +211,13 @@ class _Database:
             self._write()
 
     def _write(self) -> None:
-        placeholders = ", ".join("?" * (4 + len(self._columns)))
         with self._connection:  # one transaction
-            self._connection.executemany(
-                f"INSERT OR REPLACE INTO {self._table} VALUES ({placeholders})", self._new
-            )
+            self._insert(self._new)
         self._new.clear()
+
+    def _insert(self, rows: Sequence[tuple]) -> None:
+        placeholders = ", ".join("?" * (4 + len(self._columns)))
+        self._connection.executemany(f"INSERT OR REPLACE INTO {self._table} VALUES ({placeholders})", rows)
 
 
 def _key(item: Media) -> tuple[str, str]:

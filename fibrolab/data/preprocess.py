@@ -13,7 +13,9 @@ from fibrolab import keys
 from fibrolab.data.image_borders import content_box
 from fibrolab.errors import ConfigError, listing
 
-VERSION = 3  # raise it whenever the same settings give other pixels: existing caches are then not used
+# Raise it whenever the same settings give other pixels, or the layout of the pixel store (`cache`) changes:
+# existing caches are then not used.
+VERSION = 4
 EQUALIZE = ("none", "histogram", "clahe", "both")
 CROP = ("none", "borders")
 

@@ -81,18 +81,20 @@ def _complete(root: Path, cohort: Cohort) -> bool:
     """Return whether a folder holds an undamaged archive.
 
     Raises:
-        StorageError: It holds the archive of another cohort.
+        StorageError: It holds the archive of another cohort, damaged or not.
     """
-    if not is_unchanged(root):
+    try:
+        truth = json.loads((root / TRUTH_FILE).read_bytes())
+    except (OSError, ValueError):  # there is no archive, or a damaged one
         return False
-    if json.loads((root / TRUTH_FILE).read_text(encoding="utf-8")) != json.loads(json.dumps(_truth(cohort))):
-        raise StorageError(f"{root} holds another phantom: choose another folder.")
-    return True
+    if truth != json.loads(json.dumps(_truth(cohort))):
+        raise StorageError(f"{root} holds another phantom: remove it, or choose another folder.")
+    return is_unchanged(root)
 
 
 def _is_archive(root: Path) -> bool:
     """Return whether a folder holds an archive, even a damaged one."""
-    return (root / TRUTH_FILE).is_file() or (root / SEAL).is_file()
+    return all((root / name).is_file() for name in (keys.MANIFEST_FILE, TRUTH_FILE, SEAL))
 
 
 def _locked(path: Path) -> AcquireReturnProxy:

@@ -11,7 +11,8 @@ from fibrolab.phantom import patient as people
 from fibrolab.phantom import truth
 from fibrolab.phantom.patient import Patient
 
-GENERATOR_VERSION = 2  # raise it whenever the same parameters give other pixels or rows
+# Raise it whenever the same parameters give other pixels or rows, or the archive another layout.
+GENERATOR_VERSION = 3
 MODALITIES: Final = ("image", "capture", "clip", "lesion")
 REAL: Final = ("separability", "duplicates", "leak", "shortcut")  # numbers that need not be whole
 

@@ -1,6 +1,7 @@
 """The pixel store: stored pixels, and the effects of crashes, copies, changed files and a full disk."""
 
 import errno
+import os
 import shutil
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from fibrolab.data import cache
 from fibrolab.data.cache import CHUNK, RECORD, PixelStore
 from fibrolab.data.formats.contract import to_grey
 from fibrolab.data.media import View, whole
-from fibrolab.data.preprocess import Preprocess
+from fibrolab.data.preprocess import VERSION, Preprocess
 from fibrolab.data.readers import read_image
 from fibrolab.errors import DataError, StorageError
 
@@ -98,6 +99,15 @@ def test_a_changed_file_and_a_changed_setting_never_get_old_pixels(tmp_path: Pat
     check(tmp_path / "cache", paths, Preprocess(size=16, equalize="histogram"))
     check(tmp_path / "cache", paths)
     assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_a_changed_layout_of_the_store_has_another_version(tmp_path: Path) -> None:
+    """After a change of this layout, raise the version: older code may share the cache."""
+    build(tmp_path, write_scans(tmp_path / "scans", 1))
+    folder = PixelStore(tmp_path, PREPROCESS).folder
+    names = {path.name for path in folder.iterdir()} - {"build.lock"}
+    assert names == {"pixels.u8", "records.bin", "settings.json"}
+    assert (VERSION, cache.LAYOUT.format) == (4, "<32sIII")
 
 
 def test_a_file_that_changes_during_the_build_is_not_stored_under_its_old_hash(tmp_path: Path) -> None:
@@ -231,6 +241,25 @@ def test_a_changed_byte_is_found_before_the_pixels_are_used(
         for _ in range(2):
             check(root, sorted((built / "scans").iterdir()))
         assert said == [f"Damaged entries of the pixel store {stored} are made again: 1."]
+
+
+def test_pixels_on_a_bad_sector_are_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, computed: list[Path]
+) -> None:
+    paths = write_scans(tmp_path / "scans", 5)
+    build(tmp_path / "cache", paths)
+    computed.clear()
+    pread = os.pread
+
+    def bad_sector(file: int, length: int, position: int) -> bytes:
+        if position <= 2 * 256 < position + length:
+            raise OSError(errno.EIO, "Input/output error")
+        return pread(file, length, position)
+
+    monkeypatch.setattr(os, "pread", bad_sector)
+    monkeypatch.setattr(cache, "TOGETHER", 2)
+    check(tmp_path / "cache", paths)
+    assert computed == [paths[2]]
 
 
 def test_slots_are_neither_moved_nor_reused_after_damage(tmp_path: Path) -> None:

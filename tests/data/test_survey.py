@@ -243,6 +243,42 @@ def test_a_file_that_is_no_database_is_replaced(
     assert caplog.messages == [f"{cache / 'survey.sqlite'} is damaged; the files are measured again."]
 
 
+def test_a_damaged_database_that_another_process_has_replaced_is_kept(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The other process replaces it between the error of this one and its lock."""
+    paths, cache = whole(sorted(tree.iterdir())), tmp_path / "cache"
+    fresh = survey(paths, cache)
+    database, remove = cache / "survey.sqlite", file_facts._remove_damaged
+    good = database.read_bytes()
+    database.write_bytes(b"not a database" * 99)
+    monkeypatch.setattr(
+        file_facts, "_remove_damaged", lambda *words: (database.write_bytes(good), remove(*words))
+    )
+    monkeypatch.setattr(module, "read_bytes", lambda path: pytest.fail(f"measured again: {path}"))
+    pd.testing.assert_frame_equal(survey(paths, cache), fresh)
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_READONLY, sqlite3.SQLITE_READONLY_DIRECTORY])
+def test_a_folder_without_permission_to_write_is_not_called_damaged(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, code: int
+) -> None:
+    paths, cache = whole(sorted(tree.iterdir())), tmp_path / "cache"
+    survey(paths, cache)
+
+    def refuse(*_: object) -> None:
+        error = sqlite3.OperationalError("attempt to write a readonly database")
+        error.sqlite_errorcode = code
+        raise error
+
+    monkeypatch.setattr(file_facts._Database, "_insert", refuse)
+    monkeypatch.setattr(file_facts.os, "access", lambda path, _: Path(path) != cache)  # root may write all
+    with pytest.raises(StorageError, match=r"readonly database\. .* set another paths\.cache"):
+        survey(paths, cache)
+    assert not caplog.messages
+
+
 def test_a_measurement_that_was_damaged_is_made_again(
     tree: Path, tmp_path: Path, reads: list[Path], caplog: pytest.LogCaptureFixture
 ) -> None:

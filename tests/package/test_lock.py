@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -103,13 +104,36 @@ def test_make_installs_with_hashes_and_names_the_builds_for_the_cpu(tmp_path: Pa
         shutil.copy(ROOT / name, tmp_path)
     told = {}
     for cpu in ("", "1"):
-        words = ["make", "-n", ".venv/.ready", f"CPU={cpu}"]
-        env = {"PATH": os.environ["PATH"]}  # without the MAKEFLAGS of `make test`
-        ended = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
-        told[cpu] = ended.stdout
+        told[cpu] = made(tmp_path, "-n", ".venv/.ready", f"CPU={cpu}").stdout
     assert f"--require-hashes --no-build-isolation -r {GPU}\n" in told[""]
     assert "+cpu" not in told[""]
     assert f"--require-hashes --no-build-isolation -r {BASE}\n" in told["1"]
     versions = pins(GPU)
     builds = f"torch=={versions['torch']}+cpu torchvision=={versions['torchvision']}+cpu"
     assert f"--index-url https://download.pytorch.org/whl/cpu {builds}\n" in told["1"]
+
+
+def made(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run make without the MAKEFLAGS of `make test`."""
+    env = {"PATH": os.environ["PATH"]}
+    return subprocess.run(["make", *words], cwd=folder, env=env, capture_output=True, text=True, check=False)
+
+
+def test_make_keeps_to_the_builds_for_the_cpu(tmp_path: Path) -> None:
+    for name in ("Makefile", "pyproject.toml", BASE, GPU):
+        shutil.copy(ROOT / name, tmp_path)
+    assert "touch .venv/.cpu\n" in made(tmp_path, "-n", ".venv/.ready", "CPU=1").stdout
+    assert "+cpu" not in made(tmp_path, "-n", ".venv/.ready").stdout
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / ".cpu").touch()
+    assert "+cpu" in made(tmp_path, "-n", ".venv/.ready").stdout
+
+
+def test_make_refuses_an_environment_of_another_python(tmp_path: Path) -> None:
+    for name in ("Makefile", "pyproject.toml", BASE, GPU):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / ".venv" / "lib" / "python3.9").mkdir(parents=True)
+    ended = made(tmp_path, ".venv/.ready", f"PYTHON={sys.executable}")
+    assert ended.returncode != 0
+    assert "remove .venv, or give the same Python" in ended.stderr
+    assert not (tmp_path / ".venv" / "bin").exists()

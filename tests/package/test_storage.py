@@ -72,6 +72,46 @@ def test_a_full_disk_is_recognised_behind_other_errors(error: Exception, expecte
     assert is_full(error) == is_full(wrapped) == expected
 
 
+def raised_while(first: Exception, hidden: bool) -> Exception:
+    try:
+        try:
+            raise first
+        except Exception:
+            if hidden:
+                raise ValueError("another fault") from None
+            raise ValueError("another fault")  # noqa: B904
+    except ValueError as error:
+        return error
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_an_error_while_the_disk_was_full_is_another_fault_except_for_a_whole_command(
+    tmp_path: Path, hidden: bool
+) -> None:
+    error = raised_while(OSError(errno.ENOSPC, "No space left on device"), hidden)
+    assert not is_full(error)
+
+    def job(_: object) -> None:
+        raise error
+
+    with pytest.raises(
+        ValueError if hidden else StorageError, match="another fault" if hidden else "is full"
+    ):
+        run(job, composed(f"paths.root={tmp_path}"))
+
+
+def test_full_shared_memory_is_named_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def job(_: object) -> None:
+        raise RuntimeError(
+            "Caught RuntimeError in DataLoader worker process 0.\nRuntimeError: unable to allocate shared "
+            "memory(shm) for file </torch_7_1_0>: No space left on device (28)"
+        )
+
+    monkeypatch.setattr(config, "SHARED_MEMORY", tmp_path)
+    with pytest.raises(StorageError, match=rf"^{tmp_path}: the disk .* full .* or set num_workers=0\.$"):
+        run(job, composed(f"paths.root={tmp_path / 'root'}"))
+
+
 def test_a_file_in_the_way_of_a_folder_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
@@ -110,7 +150,7 @@ def test_a_folder_that_is_deleted_during_a_run_is_made_again_or_named(tmp_path: 
 def test_a_write_without_a_name_is_reported_with_the_disk_that_has_the_least_space(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fullest: str, advice: str
 ) -> None:
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    monkeypatch.delenv("TMPDIR", raising=False)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     monkeypatch.setattr(config, "free_bytes", lambda path: 7 if path.name == fullest else 10**9)
 
@@ -142,8 +182,9 @@ def test_every_changed_byte_and_missing_file_of_a_sealed_folder_is_found(tmp_pat
             assert not is_unchanged(tmp_path)
             flip(path, position)
     assert is_unchanged(tmp_path)
-    (tmp_path / SEAL).write_text("[]")
-    assert not is_unchanged(tmp_path)
+    for nothing in ("[]", "{}", "3"):
+        (tmp_path / SEAL).write_text(nothing)
+        assert not is_unchanged(tmp_path)
     seal(tmp_path)
     (tmp_path / "one").unlink()
     assert not is_unchanged(tmp_path)

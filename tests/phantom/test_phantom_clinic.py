@@ -250,9 +250,26 @@ def test_the_config_names_the_parameters_of_the_source_and_its_defaults(name: st
     assert all(config[key] == value.default for key, value in parameters.items() if key != "root")
 
 
-@pytest.mark.parametrize("name", ["manifest.csv", TRUTH_FILE, SEAL, "images/p0003-0.png"])
+def flip_one(path: Path) -> None:
+    flip(path, 77)
+
+
+def cut(path: Path) -> None:
+    path.write_text("{")
+
+
 @pytest.mark.parametrize(
-    "damage", [lambda path: flip(path, 77), Path.unlink, lambda path: path.write_text("[]")]
+    ("name", "damage"),
+    [
+        ("manifest.csv", flip_one),
+        ("manifest.csv", cut),
+        (TRUTH_FILE, cut),
+        (SEAL, flip_one),
+        (SEAL, cut),
+        ("images/p0003-0.png", flip_one),
+        ("images/p0003-0.png", cut),
+        ("images/p0003-0.png", Path.unlink),
+    ],
 )
 def test_a_damaged_archive_is_drawn_again(
     tmp_path: Path, name: str, damage: Callable[[Path], object], caplog: pytest.LogCaptureFixture
@@ -267,9 +284,22 @@ def test_a_damaged_archive_is_drawn_again(
     assert caplog.messages == [f"{folder} is damaged; it is drawn again."]
 
 
-def test_another_phantom_is_neither_taken_nor_removed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damaged", [False, True])
+def test_another_phantom_is_neither_taken_nor_removed(tmp_path: Path, damaged: bool) -> None:
     folder = generate(tmp_path / "phantom", Cohort(15, 1, 32), workers=1, progress=False)
-    before = (folder / TRUTH_FILE).read_bytes()
+    if damaged:
+        (folder / "images" / "p0003-0.png").unlink()
+    before = (folder / TRUTH_FILE).stat().st_ino
     with pytest.raises(StorageError, match="holds another phantom"):
         generate(folder, Cohort(15, 1, 33), workers=1, progress=False)
-    assert (folder / TRUTH_FILE).read_bytes() == before
+    assert (folder / TRUTH_FILE).stat().st_ino == before
+
+
+@pytest.mark.parametrize("missing", ["manifest.csv", TRUTH_FILE, SEAL])
+def test_a_folder_without_all_tables_of_an_archive_is_not_removed(tmp_path: Path, missing: str) -> None:
+    names = {"manifest.csv", TRUTH_FILE, SEAL, "thesis.txt"} - {missing}
+    for name in names:
+        (tmp_path / name).write_text("{")
+    with pytest.raises(StorageError, match="is not a phantom"):
+        generate(tmp_path, Cohort(15, 1, 32), workers=1, progress=False)
+    assert {path.name for path in tmp_path.iterdir()} == names

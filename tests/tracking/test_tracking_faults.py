@@ -392,7 +392,29 @@ def test_the_reserve_takes_space_but_leaves_no_file(tmp_path: Path) -> None:
     reserve = tracking._reserve(f"sqlite:///{tmp_path}/mlflow.db")
     assert os.fstat(reserve.fileno()).st_blocks * 512 >= tracking.RESERVE
     assert list(tmp_path.iterdir()) == []
-    reserve.close()
+    tracking._free(reserve)
+    assert reserve.closed
+
+
+def test_the_space_in_reserve_is_free_although_a_loader_worker_still_has_it_open(
+    place: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inherited, take = [], tracking._reserve
+
+    def duplicated(uri: str) -> IO[bytes]:
+        reserve = take(uri)
+        inherited.append(os.dup(reserve.fileno()))
+        return reserve
+
+    monkeypatch.setattr(tracking, "_reserve", duplicated)
+    with track(**place, name="one", tags={}):
+        assert os.fstat(inherited[0]).st_size == tracking.RESERVE
+    monkeypatch.setattr(MlflowClient, "create_run", locked)
+    with pytest.raises(StorageError, match="database is locked"), track(**place, name="two", tags={}):
+        pass
+    assert [os.fstat(each).st_size for each in inherited] == [0, 0]
+    for each in inherited:
+        os.close(each)
 
 
 def test_a_full_disk_leaves_no_half_made_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
