@@ -168,16 +168,19 @@ def run(job: Job, config: DictConfig) -> Any:
 
 @contextmanager
 def removed_settings_named() -> Iterator[None]:
-    """Refuse a config that lacks a setting, which can only have been removed.
+    """Refuse a config that lacks a setting of `allowed.ALLOWED`, which can only have been removed.
 
     Raises:
         ConfigError: The setting that was looked for.
+        KeyError: The key is no setting; the fault is not the user's.
     """
     try:
         yield
     except (ConfigAttributeError, KeyError) as error:
-        name = getattr(error, "full_key", None) or error.args[0]
-        raise ConfigError(f"{name} is missing: it was removed with ~{name}, and is needed.") from error
+        key = str(getattr(error, "key", None) or error.args[0])
+        if not any(key in name.split(".") for name in allowed.ALLOWED):
+            raise
+        raise ConfigError(f"The setting {key} is missing: it was removed with ~, and is needed.") from error
 
 
 def _full(error: Exception, folders: Iterable[str]) -> str:

@@ -41,7 +41,7 @@ def flip(path: Path, position: int, mask: int = 1) -> None:
 
 @contextmanager
 def warnings_of(name: str) -> Iterator[list[str]]:
-    """Collect the warnings of one logger; unlike `caplog`, anew for each example of hypothesis."""
+    """Return a list that receives the warnings of one logger within the `with` block."""
     said: list[str] = []
 
     class Collector(logging.Handler):

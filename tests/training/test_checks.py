@@ -3,7 +3,7 @@
 import pytest
 from compose import composed
 
-from fibrolab.config import resolved
+from fibrolab.config import removed_settings_named, resolved
 from fibrolab.errors import ConfigError
 from fibrolab.training import checks
 
@@ -44,5 +44,12 @@ def test_names_with_a_target_and_of_clinical_branches_are_not_checked() -> None:
 
 @pytest.mark.parametrize("name", ["task.endpoints", "augment.transforms", "callbacks"])
 def test_a_setting_that_was_removed_is_named(name: str) -> None:
-    with pytest.raises(ConfigError, match=f"{name.rpartition('.')[2]} is missing: it was removed"):
+    with pytest.raises(
+        ConfigError, match=f"The setting {name.rpartition('.')[2]} is missing: it was removed"
+    ):
         checks.check(composed(f"~{name}"))
+
+
+def test_a_missing_key_that_is_no_setting_is_not_a_fault_of_the_user() -> None:
+    with pytest.raises(KeyError, match="no_setting"), removed_settings_named():
+        raise KeyError("no_setting")
