@@ -5,7 +5,7 @@ from typing import Any
 
 import lightning as L
 from torch import Tensor
-from torchmetrics import Metric, MetricCollection
+from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCohenKappa
 
 from fibrolab import keys
@@ -48,6 +48,8 @@ class Classifier(L.LightningModule):
     Attributes:
         criterion: The loss.
         network: Branches, fusion and head.
+        train_metrics: Mean loss and accuracy over the training samples of an epoch, as trained: with dropout
+            and augmentation, before the update by each batch. Their names start with `train/`.
         val_metrics: Metrics of the validation set; their names start with `val/`.
 
     Raises:
@@ -81,6 +83,9 @@ class Classifier(L.LightningModule):
         self.save_hyperparameters()
         self.criterion = self.build_loss()
         self.network = self.build_network()
+        self.train_metrics = MetricCollection(
+            {name: MeanMetric(nan_strategy="disable") for name in ("loss", "accuracy")}, prefix="train/"
+        )
         self.val_metrics = MetricCollection(dict(self.build_metrics()), prefix="val/")
         self.hparams["branches"] = {
             name: _without_initial_weights(branch) for name, branch in branches.items()
@@ -153,8 +158,12 @@ class Classifier(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of one batch."""
-        loss: Tensor = self.criterion(self(batch), batch[keys.LABEL])
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[keys.LABEL]))
+        logits, labels = self(batch), batch[keys.LABEL]
+        loss: Tensor = self.criterion(logits, labels)
+        right = self.criterion.probabilities(logits.detach()).argmax(dim=1) == labels
+        self.train_metrics["loss"].update(loss.detach(), len(labels))
+        self.train_metrics["accuracy"].update(right.float().mean(), len(labels))
+        self.log_dict(dict(self.train_metrics.items()), on_step=False, on_epoch=True)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

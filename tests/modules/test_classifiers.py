@@ -7,6 +7,7 @@ import lightning as L
 import pytest
 import torch
 from small_classifier import CLASSES, loader, settings, trainer
+from torch.utils.data import DataLoader
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassCalibrationError
 
@@ -21,6 +22,23 @@ def test_a_module_learns_an_easy_task(tmp_path: Path) -> None:
     fit.fit(module, loader(), loader())
     assert float(fit.callback_metrics["train/loss"]) < 0.1
     assert float(fit.callback_metrics["val/accuracy"]) == 1.0
+
+
+def test_training_loss_and_accuracy_are_means_over_all_samples(tmp_path: Path) -> None:
+    """Batches of 3, 3 and 2 samples; a tiny learning rate keeps the weights."""
+    module = SingleClassifier(**settings(optimizer={"name": "SGD", "lr": 1e-9}))
+    samples = {name: values[:8] for name, values in next(iter(loader())).items()}
+    batches = [{name: values[k : k + 3] for name, values in samples.items()} for k in (0, 3, 6)]
+    fit = trainer(tmp_path)
+    fit.fit(module, DataLoader(batches, batch_size=None), loader())
+    losses, right = [], []
+    for batch in batches:
+        with torch.no_grad():
+            logits = module.train()(batch)
+        losses += [float(module.criterion(logits, batch["label"]))] * len(batch["label"])
+        right += (logits.argmax(dim=1) == batch["label"]).tolist()
+    assert float(fit.callback_metrics["train/loss"]) == pytest.approx(sum(losses) / 8, rel=1e-5)
+    assert float(fit.callback_metrics["train/accuracy"]) == pytest.approx(sum(right) / 8)
 
 
 def test_only_parameters_that_are_not_frozen_change(tmp_path: Path) -> None:
