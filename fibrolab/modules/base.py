@@ -161,8 +161,9 @@ class Classifier(L.LightningModule):
         logits, labels = self(batch), batch[keys.LABEL]
         loss: Tensor = self.criterion(logits, labels)
         right = self.criterion.probabilities(logits.detach()).argmax(dim=1) == labels
-        self.train_metrics["loss"].update(loss.detach(), len(labels))
-        self.train_metrics["accuracy"].update(right.float().mean(), len(labels))
+        # One value a sample: with nan_strategy="disable" torchmetrics 1.9 ignores the argument `weight`.
+        self.train_metrics["loss"].update(loss.detach().expand(len(labels)))
+        self.train_metrics["accuracy"].update(right.float())
         self.log_dict(dict(self.train_metrics.items()), on_step=False, on_epoch=True)
         return loss
 
