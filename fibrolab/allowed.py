@@ -61,6 +61,10 @@ def _are_names(value: object) -> bool:
     return named and len(set(map(str, value))) == len(value)  # type: ignore[arg-type,call-overload]
 
 
+def _are_ids(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_name, value)) and len(set(map(str, value))) == len(value)
+
+
 def _are_columns(value: object) -> bool:
     return isinstance(value, Mapping) and all(name is None or _is_name(name) for name in value.values())
 
@@ -112,6 +116,7 @@ ALLOWED: dict[str, Allowed] = {  # by the name of the setting; * stands for any 
     ),
     "augment_on": one_of("workers", "device"),
     "resume": or_null(PLACE),
+    "tuned_by": or_null(Allowed("a list of run ids, such as [ID,ID]; [] for none", _are_ids)),
     "features.views": or_null(whole(1, 1000)),
     "privacy.ids": one_of("plain", "hashed"),
     "bootstrap.resamples": whole(2, 10**6),

@@ -15,8 +15,10 @@ from fibrolab.evaluation import endpoints
 from fibrolab.loading import load
 from fibrolab.storage import save_json
 from fibrolab.tracking import track
-from fibrolab.training import checks, fitting, frozen_features
+from fibrolab.training import checks, fitting, frozen_features, tuned_by
 from fibrolab.training.initial_weights import decide_pretrained, with_weights_of_runs
+
+SHOWN = 12  # digits of a hash in MLflow's tags
 
 
 class Trained(NamedTuple):
@@ -59,10 +61,11 @@ def train(config: DictConfig) -> Trained:
         config.task.classes = data.classes  # for task=nominal, they come from the data
         endpoints.check(config.task.endpoints, data.classes, config.task.ordered)
         write_config(config, tracked.folder)
-        write_data(tracked.folder, data)
+        tuned_by.refuse_known_tests(config, data)
+        known["groups"] = write_data(tracked.folder, data)
         tracked.log_data(data.manifest.name, data.manifest.hash, "training")
         found = auditing.audited(config, data, tracked.folder)
-        tracked.tag({"audit": found["verdict"]})
+        tracked.tag({"audit": found["verdict"], "test_groups": known["groups"][keys.TEST][:SHOWN]})
         auditing.announce(tracked.folder, found)
         auditing.enforce(found, config.audit.strict)
         module = fitting.build_module(with_weights_of_runs(config, data), data)

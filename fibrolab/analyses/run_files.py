@@ -1,8 +1,10 @@
 """Files that a run writes before its analysis: settings, environment, manifest and split."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from fibrolab import keys, privacy
@@ -41,11 +43,14 @@ def write_config(config: DictConfig, folder: Path) -> None:
     put(folder / keys.CONFIG_FILE, masked(OmegaConf.to_yaml(config, resolve=True)).encode())
 
 
-def write_data(folder: Path, data: LabelledData) -> None:
+def write_data(folder: Path, data: LabelledData) -> dict[str, str]:
     """Write manifest and split before the training starts.
 
     The manifest gets the class under the task and the hashes of the images, by which a later run recognises
     copies of its test images.
+
+    Returns:
+        SHA-256 of the groups of each partition; runs with equal ones were tested on the same patients.
     """
     hashes = data.facts[keys.IMAGE][list(HASHES)].to_numpy()
     table = data.manifest.table
@@ -55,3 +60,9 @@ def write_data(folder: Path, data: LabelledData) -> None:
     table[list(HASHES)] = hashes
     write_table(table, folder / keys.MANIFEST_FILE)
     splits.write(data.split, data.manifest, folder / keys.SPLIT_FILE)
+    return {name: _hash_of_groups(data, name) for name in keys.PARTITIONS}
+
+
+def _hash_of_groups(data: LabelledData, partition: str) -> str:
+    groups = np.unique(data.manifest.groups[data.split.rows(partition)].astype(str))
+    return hashlib.sha256("\0".join(groups).encode()).hexdigest()

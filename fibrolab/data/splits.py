@@ -102,11 +102,13 @@ def holdout(
             groups in several partitions although `leaky` is not set.
     """
     check(test=test, val=val, leaky=leaky, val_is_test=val_is_test)
-    proportions = {keys.TRAIN: 1 - test - val, keys.VALIDATION: val, keys.TEST: test}
-    proportions = {name: proportion for name, proportion in proportions.items() if proportion > 0}
-    names = list(proportions)
-    parts = _draw(manifest, np.arange(len(manifest)), list(proportions.values()), names, seed, grouped)
-    return _checked(manifest, np.array(names, object)[parts], 0, leaky, val_is_test)
+    partitions = _with_test_part(manifest, test, seed, grouped)
+    rest = np.flatnonzero(partitions != keys.TEST)
+    if val > 0:
+        share = val / (1 - test)
+        inner = _draw(manifest, rest, [1 - share, share], [keys.TRAIN, keys.VALIDATION], seed, grouped)
+        partitions[rest[inner == 1]] = keys.VALIDATION
+    return _checked(manifest, partitions, 0, leaky, val_is_test)
 
 
 def by_site(manifest: Manifest, *, site: str, val: float = 0.15, seed: int = 0) -> Split:
@@ -200,11 +202,8 @@ def folds_in_training(
     """
     check(folds=folds, fold=fold, test=test)
     _check_sizes(manifest, folds)
-    outer = _draw(
-        manifest, np.arange(len(manifest)), [1 - test, test], ["training part", keys.TEST], seed, grouped
-    )
-    partitions = np.where(outer == 1, keys.TEST, keys.TRAIN).astype(object)
-    rest = np.flatnonzero(outer == 0)
+    partitions = _with_test_part(manifest, test, seed, grouped)
+    rest = np.flatnonzero(partitions != keys.TEST)
     inner = _draw(manifest, rest, [1 / folds] * folds, [f"fold {k}" for k in range(folds)], seed, grouped)
     partitions[rest[inner == fold]] = keys.VALIDATION
     return _checked(manifest, partitions, fold, leaky)
@@ -275,6 +274,17 @@ def _check_sizes(manifest: Manifest, folds: int) -> None:
             f"'{manifest.name}' has classes with fewer samples than the {folds} folds:\n{listing(small)}\n"
             "Use fewer folds or merge classes (task=...)."
         )
+
+
+def _with_test_part(manifest: Manifest, test: float, seed: int, grouped: bool) -> np.ndarray:
+    """Draw the test partition before any other part, and return it with the rest in training, (N,) object.
+
+    The draw depends on data, proportion, seed and groups alone, so that every split with a test part has the
+    same: patients on whom settings were tuned by folds are then never in the test of the final training.
+    """
+    names = ["training part", keys.TEST]
+    parts = _draw(manifest, np.arange(len(manifest)), [1 - test, test], names, seed, grouped)
+    return np.where(parts == 1, keys.TEST, keys.TRAIN).astype(object)
 
 
 def _draw(

@@ -83,7 +83,15 @@ def cautions(run: Run) -> list[Caution]:
     """Return the cautions that a reader must know before the results, the most serious first."""
     data = _audit(run) if run.audit else _split(run)
     precision = [*_groups(run), *_coverage(run), *_thresholds(run), *_calibration(run), *_sets(run)]
-    found = [*_trial(run), *data, *_baselines(run), *precision, *_initial_weights(run), *_record(run)]
+    found = [
+        *_trial(run),
+        *data,
+        *_baselines(run),
+        *precision,
+        *_initial_weights(run),
+        *_tuning(run),
+        *_record(run),
+    ]
     return sorted(found, key=lambda caution: not caution.grave)
 
 
@@ -109,6 +117,14 @@ def _initial_weights(run: Run) -> list[Caution]:
         return []
     text = f"Training started from random weights in {vocabulary.listed(random)}; "
     return [Caution(f"{text}with published weights, as in most studies, scores are often higher.")]
+
+
+def _tuning(run: Run) -> list[Caution]:
+    """Return that nothing is known of the choice of the settings, where the run does not name it."""
+    if not run.config or is_trial(run) or run.setting("tuned_by") is not None:
+        return []
+    text = "It is not recorded whether test patients took part in the choice of the settings (tuned_by)."
+    return [Caution(text)]
 
 
 def _audit(run: Run) -> list[Caution]:

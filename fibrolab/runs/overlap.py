@@ -82,6 +82,28 @@ def namesakes(data: LabelledData, run: TrainedRun, partitions: Sequence[str], co
     return ((ours != "") & ours.isin(used)).to_numpy()
 
 
+def known(data: LabelledData, run: TrainedRun, partitions: Sequence[str]) -> np.ndarray:
+    """Find samples that a run used: the sample itself, a copy of its image, or another of its group.
+
+    If both have the same manifest, names suffice; otherwise copies and near copies of images are found too.
+
+    Args:
+        data: N samples.
+        run: The earlier run.
+        partitions: The run's partitions that are searched, such as `train` and `validation`.
+
+    Returns:
+        bool (N,).
+
+    Raises:
+        ConfigError: As `namesakes`.
+    """
+    seen = namesakes(data, run, partitions, keys.SAMPLE_ID)
+    if not data.split.crossing:  # a paper's random split separates samples of a patient anyway, and warns
+        seen = seen | namesakes(data, run, partitions, keys.GROUP_ID)
+    return seen if run.manifest_hash == data.manifest.hash else seen | copies(data, run, partitions)
+
+
 def require_same_key(data: LabelledData, run: TrainedRun) -> None:
     """Refuse a run of the same data set whose ids are hashed otherwise: its patients would not be found.
 

@@ -180,20 +180,12 @@ def _branches(run: TrainedRun) -> Mapping[str, Any]:
 
 
 def _refuse_leaks(run: TrainedRun, data: LabelledData, where: str) -> None:
-    """Reject weights that were trained or selected on this run's test set, or trained on its validation set.
-
-    If both runs have the same manifest, samples and groups are compared by name. Otherwise copies and near
-    copies of images are found too.
-    """
+    """Reject weights trained or selected on this run's test set, or trained on its validation set."""
     for ours, theirs, harm in (
         (keys.TEST, (keys.TRAIN, keys.VALIDATION), "its score would not be an independent test"),
         (keys.VALIDATION, (keys.TRAIN,), "the best epoch, and any stack, would be chosen on known samples"),
     ):
-        seen = overlap.namesakes(data, run, theirs, keys.SAMPLE_ID)
-        if not data.split.crossing:  # a paper's random split separates samples of a patient anyway, and warns
-            seen = seen | overlap.namesakes(data, run, theirs, keys.GROUP_ID)
-        if run.manifest_hash != data.manifest.hash:
-            seen = seen | overlap.copies(data, run, theirs)
+        seen = overlap.known(data, run, theirs)
         rows = data.split.rows(ours)
         if found := int(seen[rows].sum()):
             raise SplitError(

@@ -79,6 +79,32 @@ def test_folds_inside_the_training_part_leave_the_test_part_untouched() -> None:
     assert sorted(validated) == sorted(rest)
 
 
+@settings(deadline=None, max_examples=60)
+@given(
+    sizes=st.lists(st.integers(1, 6), min_size=60, max_size=140),
+    seed=st.integers(0, 2**20),
+    test=st.sampled_from([0.15, 0.2, 0.219]),
+    val=st.sampled_from([0.1, 0.15, 0.25]),
+    folds=st.integers(2, 5),
+    is_grouped=st.booleans(),
+)
+def test_every_split_of_one_seed_tests_the_same_patients(
+    sizes: list, seed: int, test: float, val: float, folds: int, is_grouped: bool
+) -> None:
+    """Settings that were tuned by folds can be tested on patients that took no part in the tuning."""
+    labels = [patient % 5 for patient, size in enumerate(sizes) for _ in range(size)]
+    groups = [f"p{patient:03}" for patient, size in enumerate(sizes) for _ in range(size)]
+    manifest = manifest_of(labels, groups if is_grouped else None)
+    given = {"test": test, "seed": seed, "grouped": is_grouped}
+    final = splits.holdout(manifest, val=val, **given)
+    other = splits.holdout(manifest, val=0.05 + val, **given)
+    assert other.rows(keys.TEST).tolist() == final.rows(keys.TEST).tolist()
+    for fold in range(folds):
+        tuning = splits.folds_in_training(manifest, folds=folds, fold=fold, **given)
+        assert tuning.rows(keys.TEST).tolist() == final.rows(keys.TEST).tolist()
+    assert {tuning.crossing, final.crossing} == {0}
+
+
 def test_one_seed_gives_one_split_and_another_gives_another() -> None:
     manifest = toy()
     first, same, other = (splits.holdout(manifest, seed=seed).partitions for seed in (1, 1, 2))
@@ -130,7 +156,7 @@ def test_a_fold_beyond_the_last_is_refused() -> None:
 def test_a_group_larger_than_its_partition_is_an_error() -> None:
     labels = [i % 5 for i in range(100)]
     groups = ["giant"] * 80 + [f"p{i}" for i in range(20)]
-    with pytest.raises(SplitError, match="'giant' has 80 of 100"):
+    with pytest.raises(SplitError, match="'giant' has 80 of 85"):
         splits.holdout(manifest_of(labels, groups))
 
 
