@@ -12,7 +12,7 @@ from fibrolab import keys
 from fibrolab.reporting import run_sentences, run_summary
 from fibrolab.runs.trained_run import Run
 
-CONFIG = {"task": {"classes": list(fake_run.CLASSES), "endpoints": fake_tables.ENDPOINTS}}
+CONFIG = {"tuned_by": [], "task": {"classes": list(fake_run.CLASSES), "endpoints": fake_tables.ENDPOINTS}}
 
 
 def cautions(**found: pd.DataFrame) -> list[str]:
