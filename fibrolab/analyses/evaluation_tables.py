@@ -89,6 +89,9 @@ def write(folder: Path, resamples: int = 1000, level: float = 0.95) -> Scores:
     written = {keys.CONFIG_FILE: OmegaConf.to_yaml(run.config).encode()}
     written |= {name: as_csv(table, index=True) for name, table in scores.items()}
     written |= {f"{name}.csv": as_csv(table) for name, table in further.items()}
+    if len(trained := run.training_predictions):
+        in_sample = score.score(trained, classes, keys.TRAIN, None, resamples, seed, level, ordered)
+        written["training.csv"] = as_csv(in_sample, index=True)
     put_all({folder / name: content for name, content in written.items()})
     for name in set(POOLED.values()) - set(scores):
         (folder / name).unlink(missing_ok=True)

@@ -13,7 +13,10 @@ from fibrolab import keys
 from fibrolab.errors import DataError, listing
 from fibrolab.storage import write_table
 
-PARTITIONS = (keys.VALIDATION, keys.TEST)  # thresholds and temperatures are fitted on validation
+PARTITIONS = (
+    keys.VALIDATION,
+    keys.TEST,
+)  # thresholds and temperatures are fitted on validation
 SUM_TOLERANCE = 1e-4  # a float32 softmax misses 1 by 1e-6, a half-precision one by 1e-3
 
 _TEXT = (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.SITE, keys.PARTITION)
@@ -22,12 +25,16 @@ COLUMNS = (*_TEXT, *_WHOLE)  # followed by the probabilities
 _UNIQUE = [keys.SAMPLE_ID, keys.PARTITION, keys.FOLD]
 
 
-def read(path: Path) -> pd.DataFrame:
+def read(path: Path, partitions: Sequence[str] = PARTITIONS) -> pd.DataFrame:
     """Read and check a predictions file.
+
+    Rows of the training partition, which `predict_train=true` adds, are read only if they are asked for, so
+    that no score mixes them with those of other samples.
 
     Args:
         path: CSV with the columns sample_id, group_id, patient_id, site, partition, fold, y_true and
             p_0 .. p_{K-1}; others are kept as text.
+        partitions: Partitions whose rows are returned; all rows are checked.
 
     Returns:
         One row a prediction: text columns as strings (an id "001" keeps its zeros, a missing patient is ""),
@@ -36,7 +43,8 @@ def read(path: Path) -> pd.DataFrame:
     Raises:
         DataError: The file is missing, is not a table, or has any fault that `validated` lists.
     """
-    return validated(_parsed(path), source=str(path))
+    found = validated(_parsed(path), source=str(path))
+    return found[found[keys.PARTITION].isin(partitions)].reset_index(drop=True)
 
 
 def write(frame: pd.DataFrame, path: Path) -> None:
@@ -167,8 +175,8 @@ def _faults(frame: pd.DataFrame, numbers: pd.DataFrame, columns: list[str]) -> l
 
     for column in (keys.SAMPLE_ID, keys.GROUP_ID):
         note((frame[column] == "").to_numpy(), column, "is empty")
-    unknown = ~frame[keys.PARTITION].isin(PARTITIONS).to_numpy()
-    note(unknown, keys.PARTITION, f"is not {' or '.join(PARTITIONS)}")
+    unknown = ~frame[keys.PARTITION].isin(keys.PARTITIONS).to_numpy()
+    note(unknown, keys.PARTITION, f"is not {', '.join(keys.PARTITIONS)}")
     note(numbers[keys.FOLD].mod(1).ne(0).to_numpy(), keys.FOLD, "is not a whole number")
     stages = numbers[keys.Y_TRUE]
     note(~stages.isin(range(len(columns))).to_numpy(), keys.Y_TRUE, f"is not a class 0..{len(columns) - 1}")

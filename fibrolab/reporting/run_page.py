@@ -61,6 +61,7 @@ TABLES: dict[str, Callable[[Run], list[Sheet]]] = {  # in the order of the page
     "cohort": population_sheets.cohort,
     "mistakes": population_sheets.mistakes,
     "partitions": metric_sheets.partitions,
+    "training": metric_sheets.training,
 }
 BESIDE = {  # files of the run's folder to which the page links
     "model_card.md": "model card; items that only the authors can complete are left open",

@@ -50,6 +50,7 @@ TABLES = {  # further tables of an evaluation, NAME.csv, by the columns that eac
     "subgroups": ("variable", "value", "metric", "estimate"),
     "mistakes": (keys.SAMPLE_ID, "true", "predicted"),
     "published": SCORES,
+    "training": SCORES,
 }
 NUMBERS = {  # numeric columns of these tables; every other column is text
     "value", "estimate", "low", "high", "mean", "sd", "baseline", "n_valid", "coverage", "threshold",
@@ -192,7 +193,7 @@ class TrainedRun:
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
-        """The rows of `predictions.csv`.
+        """The validation and test rows of `predictions.csv`.
 
         Raises:
             DataError: Samples or labels differ from the run's manifest and split, if both exist, or some test
@@ -203,6 +204,12 @@ class TrainedRun:
         if all((self.folder / name).is_file() for name in (keys.MANIFEST_FILE, keys.SPLIT_FILE)):
             self._refuse_foreign(found)
         return found
+
+    @cached_property
+    def training_predictions(self) -> pd.DataFrame:
+        """The rows of the training samples in `predictions.csv`; none without `predict_train=true`."""
+        self.require(keys.PREDICTIONS_FILE)
+        return predictions.read(self.folder / keys.PREDICTIONS_FILE, [keys.TRAIN])
 
     @property
     def tested(self) -> set[str]:

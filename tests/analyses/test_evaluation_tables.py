@@ -1,5 +1,6 @@
 """The tables of an evaluation: written whole or not at all; a faulty file of the run is named."""
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -10,7 +11,8 @@ from fibrolab.analyses import evaluation_tables
 from fibrolab.errors import ConfigError, DataError, StorageError
 from fibrolab.evaluation import patients, predictions
 from fibrolab.evaluation.measures import catalogue
-from fibrolab.runs.trained_run import NEEDED, Run, TrainedRun
+from fibrolab.reporting import run_page
+from fibrolab.runs.trained_run import NEEDED, Run, TrainedRun, read
 
 
 @pytest.fixture
@@ -166,3 +168,26 @@ def test_proportions_of_votes_have_no_losses_and_mean_probabilities_have(run):
     assert vote.loc["log_loss", "note"] == "proportions of votes are not probabilities"
     assert vote.loc[["log_loss", "brier", "ece"], "value"].isna().all()
     assert mean.loc[["log_loss", "brier", "ece"], "value"].notna().all()
+
+
+def test_training_samples_are_scored_apart_and_change_no_other_table(run):
+    evaluation_tables.write(run, resamples=20)
+    before = contents(run)
+    assert "training.csv" not in before
+    frame = predictions.read(run / keys.PREDICTIONS_FILE)
+    trained = predictions.select(frame, keys.TEST)
+    right = trained[keys.Y_TRUE].to_numpy()
+    perfect = pd.DataFrame(np.eye(5)[right], columns=keys.probability_columns(5))
+    trained = trained.assign(sample_id="t" + trained[keys.SAMPLE_ID], partition=keys.TRAIN, **perfect)
+    predictions.write(pd.concat([trained, frame]), run / keys.PREDICTIONS_FILE)
+    evaluation_tables.write(run, resamples=20)
+    after = contents(run)
+    assert set(TrainedRun(run).predictions[keys.PARTITION]) == {keys.VALIDATION, keys.TEST}
+    assert pd.read_csv(run / "training.csv", index_col="metric").loc["accuracy", "value"] == 1.0
+    assert {name for name in after if after[name] != before.get(name)} == {"training.csv", "predictions.csv"}
+    (sheet,) = run_page.tables(read(run))["training"]
+    assert [line.cells[0].text for line in sheet.lines] == [
+        "Accuracy",
+        "Macro AUC",
+        "Quadratic weighted kappa",
+    ]

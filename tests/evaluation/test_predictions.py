@@ -87,7 +87,7 @@ def test_every_fault_is_listed_with_its_row(tmp_path):
         "row 4 (sample 'd'): p_0 '-0.1' is not a probability",
         "row 5 (sample 'e'): probabilities sum to 0.9, not 1",
         "row 6 (sample 'f'): y_true '3' is not a class 0..2",
-        "row 7 (sample 'g'): partition 'exam' is not validation or test",
+        "row 7 (sample 'g'): partition 'exam' is not train, validation, test",
         "row 8 (sample 'a'): sample_id 'a' was predicted before in this partition and fold",
         "row 9 (sample ''): sample_id '' is empty",
         "row 9 (sample ''): group_id '' is empty",

@@ -38,6 +38,22 @@ def headline(run: Run) -> list[Sheet]:
     return found
 
 
+def training(run: Run) -> list[Sheet]:
+    """Return the headline metrics of the training samples, where they were predicted after the training."""
+    table = run.tables.get("training")
+    if table is None:
+        return []
+    rows = numbers.headline(table)
+    notes = _footnotes(rows)
+    caption = (
+        "The training samples, predicted without augmentation by the weights that were kept: how closely the "
+        "network fits the data that it was trained on, and no estimate of its performance."
+    )
+    columns = (Column("Measure", number=False), Column("Value"))
+    lines = [line(row.title, _cell(row, notes)) for row in rows]
+    return [Sheet("training samples", caption, columns, lines, style="compact", notes=notes.notes)]
+
+
 def _headline(row: numbers.Row, notes: Footnotes) -> Line:
     chance, test = estimates.against_chance(row)
     return line(
