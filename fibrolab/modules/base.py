@@ -158,21 +158,28 @@ class Classifier(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of one batch."""
-        logits, labels = self(batch), batch[keys.LABEL]
-        loss: Tensor = self.criterion(logits, labels)
-        right = self.criterion.probabilities(logits.detach()).argmax(dim=1) == labels
-        self.train_metrics["loss"].update(loss.detach(), len(labels))
-        self.train_metrics["accuracy"].update(right.float().mean(), len(labels))
+        logits, labels, weight = self(batch), batch[keys.LABEL], batch.get(keys.WEIGHT)
+        loss: Tensor = self.criterion(logits, labels, *_given(weight))
+        right = (self.criterion.probabilities(logits.detach()).argmax(dim=1) == labels).float()
+        scale, samples = _of_samples(labels, weight)
+        self.train_metrics["loss"].update(loss.detach() * scale, samples)
+        self.train_metrics["accuracy"].update(
+            (right if weight is None else right * weight).mean() * scale, samples
+        )
         self.log_dict(dict(self.train_metrics.items()), on_step=False, on_epoch=True)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Log the loss of one batch and update the metrics."""
-        logits, labels = self(batch), batch[keys.LABEL]
-        self.log(
-            "val/loss", self.criterion(logits, labels), batch_size=len(labels), sync_dist=True, prog_bar=True
-        )
-        self.val_metrics.update(self.criterion.probabilities(logits), labels)
+        logits, labels, weight = self(batch), batch[keys.LABEL], batch.get(keys.WEIGHT)
+        scale, samples = _of_samples(labels, weight)
+        loss = self.criterion(logits, labels, *_given(weight)) * scale
+        self.log("val/loss", loss, batch_size=samples, sync_dist=True, prog_bar=True)
+        probabilities = self.criterion.probabilities(logits)
+        if weight is not None:
+            probabilities, labels = probabilities[weight > 0], labels[weight > 0]
+        if samples:
+            self.val_metrics.update(probabilities, labels)
 
     def on_validation_epoch_end(self) -> None:
         """Log the metrics of the whole validation set."""
@@ -180,11 +187,14 @@ class Classifier(L.LightningModule):
         self.val_metrics.reset()
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Batch:
-        """Return manifest rows (B,) and class probabilities (B, K)."""
-        return {
+        """Return manifest rows (B,) and class probabilities (B, K); none of the pads of a last batch."""
+        answers = {
             keys.INDEX: batch[keys.INDEX],
             "probabilities": self.criterion.probabilities(self(batch)),
         }
+        if keys.WEIGHT not in batch:
+            return answers
+        return {name: values[batch[keys.WEIGHT] > 0] for name, values in answers.items()}
 
     def configure_optimizers(self) -> Any:
         """Build the optimizer over all parameters (frozen ones get no gradient), and its schedule.
@@ -206,6 +216,23 @@ class Classifier(L.LightningModule):
         if hparams["scheduler"]["name"] == "plateau":  # it needs the metric, which other epochs do not have
             plan["frequency"] = self.trainer.check_val_every_n_epoch or 1
         return {"optimizer": optimizer, "lr_scheduler": plan}
+
+
+def _given(weight: Tensor | None) -> tuple[Tensor, ...]:
+    """Return the weights of samples as an argument of a loss; none for a batch without pads."""
+    return () if weight is None else (weight,)
+
+
+def _of_samples(labels: Tensor, weight: Tensor | None) -> tuple[float, int]:
+    """Return the factor from a weighted mean over a batch to that over its samples, and their number.
+
+    Args:
+        labels: Class of each entry of the batch, (B,).
+        weight: Weights by which ranks share an uneven batch, (B,), equal but for pads with 0; None for ones.
+    """
+    if weight is None:
+        return 1.0, len(labels)
+    return len(labels) / max(float(weight.sum()), 1.0), int((weight > 0).sum())
 
 
 def _without_initial_weights(branch: Mapping[str, Any]) -> dict[str, Any]:
