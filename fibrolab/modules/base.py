@@ -160,12 +160,11 @@ class Classifier(L.LightningModule):
         """Return the loss of one batch."""
         logits, labels, weight = self(batch), batch[keys.LABEL], batch.get(keys.WEIGHT)
         loss: Tensor = self.criterion(logits, labels, *_given(weight))
-        right = (self.criterion.probabilities(logits.detach()).argmax(dim=1) == labels).float()
+        right = self.criterion.probabilities(logits.detach()).argmax(dim=1) == labels
         scale, samples = _of_samples(labels, weight)
-        self.train_metrics["loss"].update(loss.detach() * scale, samples)
-        self.train_metrics["accuracy"].update(
-            (right if weight is None else right * weight).mean() * scale, samples
-        )
+        # One value a sample: with nan_strategy="disable" torchmetrics 1.9 ignores the argument `weight`.
+        self.train_metrics["loss"].update((loss.detach() * scale).expand(samples))
+        self.train_metrics["accuracy"].update(_without_pads(right.float(), weight))
         self.log_dict(dict(self.train_metrics.items()), on_step=False, on_epoch=True)
         return loss
 
@@ -175,11 +174,9 @@ class Classifier(L.LightningModule):
         scale, samples = _of_samples(labels, weight)
         loss = self.criterion(logits, labels, *_given(weight)) * scale
         self.log("val/loss", loss, batch_size=samples, sync_dist=True, prog_bar=True)
-        probabilities = self.criterion.probabilities(logits)
-        if weight is not None:
-            probabilities, labels = probabilities[weight > 0], labels[weight > 0]
         if samples:
-            self.val_metrics.update(probabilities, labels)
+            probabilities = self.criterion.probabilities(logits)
+            self.val_metrics.update(_without_pads(probabilities, weight), _without_pads(labels, weight))
 
     def on_validation_epoch_end(self) -> None:
         """Log the metrics of the whole validation set."""
@@ -192,9 +189,7 @@ class Classifier(L.LightningModule):
             keys.INDEX: batch[keys.INDEX],
             "probabilities": self.criterion.probabilities(self(batch)),
         }
-        if keys.WEIGHT not in batch:
-            return answers
-        return {name: values[batch[keys.WEIGHT] > 0] for name, values in answers.items()}
+        return {name: _without_pads(values, batch.get(keys.WEIGHT)) for name, values in answers.items()}
 
     def configure_optimizers(self) -> Any:
         """Build the optimizer over all parameters (frozen ones get no gradient), and its schedule.
@@ -221,6 +216,11 @@ class Classifier(L.LightningModule):
 def _given(weight: Tensor | None) -> tuple[Tensor, ...]:
     """Return the weights of samples as an argument of a loss; none for a batch without pads."""
     return () if weight is None else (weight,)
+
+
+def _without_pads(values: Tensor, weight: Tensor | None) -> Tensor:
+    """Return the values (B, ...) of the samples that are not pads."""
+    return values if weight is None else values[weight > 0]
 
 
 def _of_samples(labels: Tensor, weight: Tensor | None) -> tuple[float, int]:
