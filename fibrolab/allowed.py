@@ -73,6 +73,12 @@ def _are_end_points(value: object) -> bool:
     return isinstance(value, Mapping) and all(_is_whole(lowest) and lowest > 0 for lowest in value.values())
 
 
+def _are_devices(value: object) -> bool:
+    if isinstance(value, list):
+        return len(value) > 0 and all(map(whole(0).holds, value)) and len(set(value)) == len(value)
+    return value == "auto" or whole(1).holds(value)
+
+
 def _are_widths(value: object) -> bool:
     return isinstance(value, list) and all(width == "classes" or WIDTH.holds(width) for width in value)
 
@@ -209,7 +215,10 @@ ALLOWED: dict[str, Allowed] = {  # by the name of the setting; * stands for any 
     "averaging.decay": BELOW_1,
     "averaging.start": BELOW_1,
     "trainer.accelerator": TEXT,
-    "trainer.devices": Allowed("1; one process is supported so far", whole(1, 1).holds),
+    "trainer.devices": Allowed(
+        "a number of devices from 1, auto, or a list of different GPUs such as [0,2]", _are_devices
+    ),
+    "trainer.sync_batchnorm": Allowed("true or false", lambda value: isinstance(value, bool)),
     "trainer.max_epochs": whole(1),
     "trainer.accumulate_grad_batches": whole(1),
     "trainer.log_every_n_steps": whole(1),

@@ -40,6 +40,7 @@ PARTITIONS: Final = (TRAIN, VALIDATION, TEST)
 INDEX: Final = "index"  # row of the manifest, which links a prediction to its sample
 CLINICAL: Final = "clinical"  # values of clinical columns, NaN if not measured
 SEED: Final = "seed"  # seed of the augmentation, if whole batches are augmented
+WEIGHT: Final = "weight"  # of each sample in the mean over an uneven last batch of several ranks; 0 for a pad
 INPUTS: Final = (IMAGE, ELASTOGRAM, CLIP, CLINICAL)  # what a branch of a network may take
 
 

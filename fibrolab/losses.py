@@ -21,7 +21,7 @@ class Loss(nn.Module, ABC):
     """A mean over the batch, sum_i w_{y_i} l_i / B, computed in float32 for logits of any precision.
 
     Keras, which paper 1 used, also divides by the batch size B; torch's weighted cross-entropy divides by the
-    sum of the weights. With B, the mean over equal parts of a batch (accumulated, or on several devices)
+    sum of the weights. With B, the mean over equal parts of a batch (accumulated, or on several ranks)
     equals the loss of the whole batch. Balanced weights average 1, so over an epoch both scales agree.
 
     Args:
@@ -67,11 +67,19 @@ class Loss(nn.Module, ABC):
         """Build the last layer of the head: features (B, in_features) -> logits (B, num_logits)."""
         return nn.Linear(in_features, self.num_logits)
 
-    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the loss, a scalar, of logits (B, num_logits) and class indices (B,)."""
+    def forward(self, logits: Tensor, labels: Tensor, sample_weight: Tensor | None = None) -> Tensor:
+        """Return the loss, a scalar, of logits (B, num_logits) and class indices (B,).
+
+        Args:
+            logits: Output of the network.
+            labels: Class of each sample.
+            sample_weight: Factor of each sample's loss, (B,), see `keys.WEIGHT`; None for ones.
+        """
         assert logits.shape[1] == self.num_logits, f"{self.num_logits} logits, not {tuple(logits.shape)}"
         losses = self.per_sample(logits.float(), labels)
-        return (losses if self.weight is None else self.weight[labels] * losses).mean()
+        if self.weight is not None:
+            losses = self.weight[labels] * losses
+        return (losses if sample_weight is None else sample_weight * losses).mean()
 
     @abstractmethod
     def per_sample(self, logits: Tensor, labels: Tensor) -> Tensor:

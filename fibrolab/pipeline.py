@@ -2,7 +2,6 @@
 
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import NamedTuple
 
 from omegaconf import DictConfig
@@ -15,7 +14,7 @@ from fibrolab.evaluation import endpoints
 from fibrolab.loading import load
 from fibrolab.storage import save_json
 from fibrolab.tracking import track
-from fibrolab.training import checks, fitting, frozen_features, tuned_by
+from fibrolab.training import checks, fitting, tuned_by
 from fibrolab.training.initial_weights import decide_pretrained, with_weights_of_runs
 
 SHOWN = 12  # digits of a hash in MLflow's tags
@@ -71,17 +70,7 @@ def train(config: DictConfig) -> Trained:
         module = fitting.build_module(with_weights_of_runs(config, data), data)
         datamodule = fitting.build_datamodule(config, data, module)
         tracked.log_params(fitting.parameter_counts(module))
-        if config.features.cache:
-            frozen_features.cache_features(
-                module,
-                datamodule,
-                cache=Path(config.paths.cache),
-                views=config.features.views,
-                accelerator=config.trainer.accelerator,
-                precision=config.trainer.precision,
-            )
-        fitting.check_single_sample_batches(module, datamodule)
-        fitted = fitting.fit(config, module, datamodule, data, tracked)
+        fitted = fitting.train(config, module, datamodule, data, tracked)
         known |= {"device": fitted.device, "seconds": round(time.monotonic() - clock, 1)}
         save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
         evaluated = conclude(tracked, config, datamodule.test_images, datamodule.training_images())

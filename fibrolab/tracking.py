@@ -13,7 +13,8 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 from urllib.parse import urlparse
@@ -116,9 +117,11 @@ class TrackedRun:
         self.is_local = folder is not None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="fibrolab-"))
 
-    def curves(self) -> "MLFlowLogger":
-        """Return the logger that Lightning writes its metrics to."""
-        return _curve_logger(
+    @property
+    def curves(self) -> Callable[[], "MLFlowLogger"]:
+        """Function that opens the logger to which Lightning writes its metrics, also in another process."""
+        return partial(
+            _curve_logger,
             experiment_name=self._client.get_experiment(self._run.info.experiment_id).name,
             tracking_uri=self._client.tracking_uri,
             run_id=self.id,

@@ -1,9 +1,12 @@
 """Train, evaluate and track one classifier: `python -m fibrolab.train model=hybrid data=kaggle_fibrosis`."""
 
+import sys
+
 from omegaconf import DictConfig
 
 from fibrolab import sweeps
 from fibrolab.config import Job, command
+from fibrolab.training import ranks
 
 
 def imported(config: DictConfig) -> Job:
@@ -25,8 +28,12 @@ def imported(config: DictConfig) -> Job:
 
 
 def main() -> None:
-    """Run `python -m fibrolab.train`."""
-    command("train", imported)
+    """Run `python -m fibrolab.train`; of the processes of torchrun or srun, the first runs the command."""
+    here = ranks.place()
+    if here.rank > 0:
+        sys.exit(ranks.follow(here))
+    with ranks.leading(here):
+        command("train", imported)
 
 
 if __name__ == "__main__":

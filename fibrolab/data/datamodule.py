@@ -22,7 +22,8 @@ from fibrolab.data.datasets import PixelDataset, Pixels
 from fibrolab.data.features import FeatureTable
 from fibrolab.data.input_check import input_faults
 from fibrolab.data.labelled_data import LabelledData
-from fibrolab.data.samplers import EpochSampler, build_sampler
+from fibrolab.data.samplers import EpochSampler, RankSampler, build_sampler, check_batch_size, this_rank
+from fibrolab.errors import ConfigError
 
 MOST_WORKERS = 8
 AUGMENT_ON = ("workers", "device")
@@ -42,8 +43,9 @@ class FibrosisDataModule(L.LightningDataModule):
         segment: Settings that choose the frames of a clip.
         transforms: Augmentation of training images (`fibrolab.data.augment.Augment`); empty for none.
         sampler: Settings of `fibrolab.data.samplers.build_sampler` for the order of training images.
-        batch_size: Images per batch and process.
-        num_workers: Loader processes; `auto` takes all cores but one, at most eight.
+        batch_size: Images per batch, of all ranks together.
+        num_workers: Loader processes of each rank; `auto` takes all cores but one, at most eight, which the
+            ranks on a machine share.
         seed: Seed of order and augmentation.
         clinical: Columns of the clinical values that the model takes, in order.
         augment_on: `workers` augments each sample as it is loaded, `device` augments whole batches on the
@@ -80,8 +82,9 @@ class FibrosisDataModule(L.LightningDataModule):
         self.segment, self.transforms, self.seed = segment or Segment(), transforms, seed
         self._sampler = dict(sampler or {"name": "shuffle"})
         self.batch_size = batch_size
-        automatic = max(1, min(MOST_WORKERS, (os.cpu_count() or 1) - 1))
-        self.num_workers = automatic if num_workers == "auto" else int(num_workers)
+        self._automatic = num_workers == "auto"
+        self.num_workers = 0 if num_workers == "auto" else int(num_workers)
+        self.share_cores(1)
         self._clinical = measures.measured(data.manifest.table, clinical) if clinical else None
         self._inputs: Sequence[str] = list(self.stores)
         self._epoch = 0  # first epoch of the training
@@ -104,6 +107,25 @@ class FibrosisDataModule(L.LightningDataModule):
         self._inputs = [name for name in self.stores if name in inputs]
         if not self._inputs:
             self.num_workers = 0  # reading a row of a table takes less time than sending it between processes
+
+    def share_cores(self, ranks: int) -> None:
+        """Let `num_workers=auto` leave room for so many ranks on this machine."""
+        if self._automatic:
+            self.num_workers = max(1, min(MOST_WORKERS, (os.cpu_count() or 1) // ranks - 1))
+
+    def check_ranks(self, ranks: int) -> None:
+        """Refuse data or a batch that cannot be dealt out to so many ranks.
+
+        Raises:
+            ConfigError: A rank would have no sample of a partition, or `batch_size` is not a multiple.
+        """
+        check_batch_size(self.batch_size, ranks)
+        sizes = {name: len(self.data.split.rows(name)) for name in keys.PARTITIONS}
+        if few := [f"{name} has {size}" for name, size in sizes.items() if size < ranks]:
+            raise ConfigError(
+                f"{ranks} ranks need at least one sample each of every partition, and {', '.join(few)}: use "
+                "fewer devices or more data."
+            )
 
     def prepare_data(self) -> None:
         """Preprocess the files whose pixels are not stored yet.
@@ -280,15 +302,16 @@ class FibrosisDataModule(L.LightningDataModule):
         transforms: Sequence[Mapping[str, Any]] = (),
     ) -> DataLoader:
         dataset = self._dataset(partition, self._inputs, transforms, **self._extras(partition))
-        order = self._order(dataset, sampler)
+        order, (rank, ranks) = self._order(dataset, sampler), this_rank()
         # Batch norm fails on a batch of one sample. If an epoch would end with such a batch, it is dropped;
         # the order is drawn again in each epoch, so that another sample is left out.
         single = partition == keys.TRAIN and len(order) > self.batch_size > 1 == len(order) % self.batch_size
+        dealt = ranks > 1
         return DataLoader(
             dataset,
-            batch_size=self.batch_size,
-            drop_last=single,
-            sampler=order,
+            batch_size=self.batch_size // ranks,
+            drop_last=single and not dealt,
+            sampler=RankSampler(order, self.batch_size, rank, ranks, drop_last=single) if dealt else order,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             generator=torch.Generator(),  # not the global one: loaders must not change the dropout masks

@@ -14,6 +14,7 @@ from fibrolab.data.augment import Augment, augmentation_seed
 from fibrolab.data.cache import ABSENT, Slots
 from fibrolab.data.clip_sampling import Segment
 from fibrolab.data.features import FeatureRows
+from fibrolab.data.samplers import Key
 
 # A page read through a memory map counts as this process's memory until the map is closed, and Linux may map
 # 2 MiB around one image (a large folio). Closing the map regularly takes hardly any time, since the pages
@@ -74,7 +75,7 @@ class Pixels:
         return {**self.__dict__, "_map": None}
 
 
-class PixelDataset(Dataset[dict[str, Tensor | int]]):
+class PixelDataset(Dataset[dict[str, Tensor | int | float]]):
     """Samples of one partition: stored pixels, clinical values, and features computed beforehand.
 
     It consists of a few arrays, without an object per sample, and so is quickly sent to a worker.
@@ -126,23 +127,25 @@ class PixelDataset(Dataset[dict[str, Tensor | int]]):
         """Return the number of samples, N."""
         return len(self.labels)
 
-    def __getitem__(self, key: tuple[int, int, int]) -> dict[str, Tensor | int]:
+    def __getitem__(self, key: Key) -> dict[str, Tensor | int | float]:
         """Return one draw of one sample.
 
         All its modalities share the seed of the draw, so that an elastogram is rotated and shifted like its
         grey image, and all frames of a clip alike.
 
         Args:
-            key: ``(epoch, index, draw)`` from an `EpochSampler`; the index counts within this dataset.
+            key: ``(epoch, index, draw)`` from an `EpochSampler`; the index counts within this dataset. A
+                fourth entry is the weight of the sample in an uneven last batch (`RankSampler`).
 
         Returns:
             Each modality as uint8 ``(C, H, W)``, a clip as ``(1, T, H, W)``, with zeros for one that is
             absent; the label and the row of the manifest; and, if the dataset has them, `keys.present`,
-            `keys.features` float32 ``(F,)``, `keys.CLINICAL` float32 ``(D,)`` and `keys.SEED`.
+            `keys.features` float32 ``(F,)``, `keys.CLINICAL` float32 ``(D,)``, `keys.SEED` and
+            `keys.WEIGHT`.
         """
-        epoch, index, draw = key
+        epoch, index, draw, *weight = key
         seed = augmentation_seed(self.seed, epoch, int(self.keys[index]), draw)
-        batch: dict[str, Tensor | int] = {
+        batch: dict[str, Tensor | int | float] = {
             keys.LABEL: int(self.labels[index]),
             keys.INDEX: int(self.indices[index]),
         }
@@ -160,6 +163,8 @@ class PixelDataset(Dataset[dict[str, Tensor | int]]):
             batch[keys.CLINICAL] = torch.from_numpy(self.clinical[index])
         if self.with_seed:
             batch[keys.SEED] = seed - 2**64 if seed >= 2**63 else seed  # the same 64 bits, signed
+        if weight:
+            batch[keys.WEIGHT] = torch.tensor(weight[0], dtype=torch.float32)
         return batch
 
 

@@ -1,7 +1,7 @@
-"""Samplers: the order of samples in an epoch, a pure function of seed and epoch for any number of ranks."""
+"""Samplers: the order of samples in an epoch, a pure function of seed and epoch, and its parts for ranks."""
 
 from collections.abc import Iterator, Mapping
-from itertools import repeat
+from itertools import islice, repeat
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from fibrolab.errors import ConfigError
 from fibrolab.targets import call, check_call, imported
 
 SAMPLERS = ("shuffle", "sequential", "weighted", "fill_up", "balanced")
+Key = tuple[int, int, int] | tuple[int, int, int, float]
 _STREAM = 0xBA1  # makes the passes through a class independent of the epoch's order, which has the same seed
 
 
@@ -21,11 +22,7 @@ class EpochSampler(Sampler[tuple[int, int, int]]):
 
     `draw` counts how often the index occurred before in this epoch: a weighted sampler repeats samples, and
     each repeat gets another augmentation. The key contains the epoch because a persistent worker keeps the
-    copy of the dataset that it started with.
-
-    Under `torch.distributed`, rank r of R takes every R-th key of the same global order, from key r (or every
-    R-th pack of `pack` keys). The global order is padded with its beginning, so that all ranks get the same
-    number of keys.
+    copy of the dataset that it started with. The order is that of all ranks together; `RankSampler` deals it.
 
     Args:
         num_samples: number of samples in the dataset, N.
@@ -38,8 +35,7 @@ class EpochSampler(Sampler[tuple[int, int, int]]):
         self, num_samples: int, *, seed: int = 0, shuffle: bool = True, weights: np.ndarray | None = None
     ) -> None:
         self.num_samples = num_samples
-        self.num_draws = num_samples  # in an epoch, over all ranks
-        self.pack = 1  # consecutive keys of the same rank
+        self.num_draws = num_samples  # in an epoch
         self.seed = seed
         self.shuffle = shuffle
         self.epoch = 0
@@ -50,23 +46,16 @@ class EpochSampler(Sampler[tuple[int, int, int]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        """Return the number of keys on this rank."""
-        _, ranks = _rank()
-        return -(-self.num_draws // (ranks * self.pack)) * self.pack
+        """Return the number of keys of an epoch."""
+        return self.num_draws
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
-        """Yield the keys of this rank for the chosen epoch."""
-        rank, ranks = _rank()
-        drawn = self.order(np.random.default_rng([self.seed, self.epoch]))
-        order = np.resize(drawn, len(self) * ranks)  # resize pads with the beginning
-        indices, draws = (
-            values.reshape(-1, ranks, self.pack)[:, rank].ravel().tolist()
-            for values in (order, _repeats(order))
-        )
-        yield from zip(repeat(self.epoch), indices, draws, strict=False)
+        """Yield the keys of the chosen epoch."""
+        order = self.order(np.random.default_rng([self.seed, self.epoch]))
+        yield from zip(repeat(self.epoch), order.tolist(), _repeats(order).tolist(), strict=False)
 
     def order(self, generator: np.random.Generator) -> np.ndarray:
-        """Draw the indices of one epoch for all ranks together, ``(num_draws,)``; a subclass overrides it.
+        """Draw the indices of one epoch, ``(num_draws,)``; a subclass overrides it.
 
         Args:
             generator: seeded with the run's seed and the epoch; the only source of random numbers allowed.
@@ -125,8 +114,6 @@ class BalancedSampler(EpochSampler):
     several passes in an epoch. Repeats within an epoch have draws 1, 2, .. and so get different
     augmentations.
 
-    A rank takes whole rounds of K keys, so that the batches of each rank are balanced too.
-
     Args:
         labels: class of each sample, ``(N,)``.
         seed: seed of the run.
@@ -135,9 +122,8 @@ class BalancedSampler(EpochSampler):
     def __init__(self, labels: np.ndarray, *, seed: int = 0) -> None:
         super().__init__(len(labels), seed=seed)
         self._classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-        self.pack = max(1, len(self._classes))
-        self._rounds = -(-self.num_samples // self.pack)
-        self.num_draws = self._rounds * self.pack
+        self._rounds = -(-self.num_samples // max(1, len(self._classes)))
+        self.num_draws = self._rounds * len(self._classes)
 
     def order(self, generator: np.random.Generator) -> np.ndarray:
         """See `EpochSampler.order`."""
@@ -154,6 +140,78 @@ class BalancedSampler(EpochSampler):
         ]
         skipped = begin - first * len(members)
         return np.concatenate(passes)[skipped : skipped + self._rounds]
+
+
+class RankSampler(Sampler[Key]):
+    """Keys of one of R ranks: of every batch of B keys, rank r takes those from r B / R to (r + 1) B / R.
+
+    The ranks together so train on the batches of a single process, and a balanced batch stays balanced on
+    each rank. A last batch of n < B keys is dealt out as evenly as possible and padded on each rank to the
+    same number b of keys, with repeats of the batch. Its keys have a fourth entry, the weight of the sample
+    in the mean over the rank's part: R b / n, and 0 for a pad. The mean over ranks of these weighted means is
+    the mean over the n samples. At least two keys are on each rank, if B allows, for the sake of batch norm.
+
+    Args:
+        order: the keys of all ranks.
+        batch_size: keys of a batch of all ranks together, B; a multiple of R.
+        rank: rank of this process, r.
+        ranks: number of ranks, R.
+        drop_last: leave the last batch out if it has fewer than B keys.
+    """
+
+    def __init__(
+        self, order: EpochSampler, batch_size: int, rank: int, ranks: int, drop_last: bool = False
+    ) -> None:
+        assert batch_size % ranks == 0, "`check_batch_size` refuses this"
+        self.order, self.rank, self.ranks = order, rank, ranks
+        self.batch_size, self._own = batch_size, batch_size // ranks
+        self._drop_last = drop_last
+
+    def set_epoch(self, epoch: int) -> None:
+        """See `EpochSampler.set_epoch`."""
+        self.order.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        """Return the number of keys of this rank."""
+        whole, rest = divmod(len(self.order), self.batch_size)
+        return whole * self._own + (0 if self._drop_last else self._padded(rest))
+
+    def __iter__(self) -> Iterator[Key]:
+        """Yield the keys of this rank for the chosen epoch."""
+        keys, begin = iter(self.order), self.rank * self._own
+        while len(batch := list(islice(keys, self.batch_size))) == self.batch_size:
+            yield from batch[begin : begin + self._own]
+        if batch and not self._drop_last:
+            yield from self._of_last(batch)
+
+    def _padded(self, rest: int) -> int:
+        """Return the number of keys of each rank in a last batch of so many."""
+        return min(self._own, max(2, -(-rest // self.ranks))) if rest else 0
+
+    def _of_last(self, batch: list[tuple[int, int, int]]) -> Iterator[Key]:
+        count = self._padded(len(batch))
+        weight = self.ranks * count / len(batch)
+        mine = np.array_split(np.arange(len(batch)), self.ranks)[self.rank].tolist()
+        if weight == 1:  # nothing is padded
+            yield from (batch[place] for place in mine)
+            return
+        yield from ((*batch[place], weight) for place in mine)
+        yield from ((*batch[place % len(batch)], 0.0) for place in range(count - len(mine)))
+
+
+def check_batch_size(batch_size: int, ranks: int) -> None:
+    """Refuse a batch that cannot be dealt out evenly.
+
+    Raises:
+        ConfigError: It is not a multiple of the number of ranks.
+    """
+    if batch_size % ranks:
+        below = batch_size // ranks * ranks
+        choice = f"{below} or {below + ranks}" if below else str(ranks)
+        raise ConfigError(
+            f"batch_size={batch_size} is of all {ranks} ranks together and cannot be dealt out evenly: "
+            f"choose {choice}."
+        )
 
 
 def build_sampler(
@@ -251,7 +309,7 @@ def _repeats(order: np.ndarray) -> np.ndarray:
     return repeats
 
 
-def _rank() -> tuple[int, int]:
+def this_rank() -> tuple[int, int]:
     """Return the rank of this process and the number of ranks."""
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()

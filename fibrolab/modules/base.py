@@ -158,22 +158,25 @@ class Classifier(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of one batch."""
-        logits, labels = self(batch), batch[keys.LABEL]
-        loss: Tensor = self.criterion(logits, labels)
+        logits, labels, weight = self(batch), batch[keys.LABEL], batch.get(keys.WEIGHT)
+        loss: Tensor = self.criterion(logits, labels, *_given(weight))
         right = self.criterion.probabilities(logits.detach()).argmax(dim=1) == labels
+        scale, samples = _of_samples(labels, weight)
         # One value a sample: with nan_strategy="disable" torchmetrics 1.9 ignores the argument `weight`.
-        self.train_metrics["loss"].update(loss.detach().expand(len(labels)))
-        self.train_metrics["accuracy"].update(right.float())
+        self.train_metrics["loss"].update((loss.detach() * scale).expand(samples))
+        self.train_metrics["accuracy"].update(_without_pads(right.float(), weight))
         self.log_dict(dict(self.train_metrics.items()), on_step=False, on_epoch=True)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Log the loss of one batch and update the metrics."""
-        logits, labels = self(batch), batch[keys.LABEL]
-        self.log(
-            "val/loss", self.criterion(logits, labels), batch_size=len(labels), sync_dist=True, prog_bar=True
-        )
-        self.val_metrics.update(self.criterion.probabilities(logits), labels)
+        logits, labels, weight = self(batch), batch[keys.LABEL], batch.get(keys.WEIGHT)
+        scale, samples = _of_samples(labels, weight)
+        loss = self.criterion(logits, labels, *_given(weight)) * scale
+        self.log("val/loss", loss, batch_size=samples, sync_dist=True, prog_bar=True)
+        if samples:
+            probabilities = self.criterion.probabilities(logits)
+            self.val_metrics.update(_without_pads(probabilities, weight), _without_pads(labels, weight))
 
     def on_validation_epoch_end(self) -> None:
         """Log the metrics of the whole validation set."""
@@ -181,11 +184,12 @@ class Classifier(L.LightningModule):
         self.val_metrics.reset()
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Batch:
-        """Return manifest rows (B,) and class probabilities (B, K)."""
-        return {
+        """Return manifest rows (B,) and class probabilities (B, K); none of the pads of a last batch."""
+        answers = {
             keys.INDEX: batch[keys.INDEX],
             "probabilities": self.criterion.probabilities(self(batch)),
         }
+        return {name: _without_pads(values, batch.get(keys.WEIGHT)) for name, values in answers.items()}
 
     def configure_optimizers(self) -> Any:
         """Build the optimizer over all parameters (frozen ones get no gradient), and its schedule.
@@ -207,6 +211,28 @@ class Classifier(L.LightningModule):
         if hparams["scheduler"]["name"] == "plateau":  # it needs the metric, which other epochs do not have
             plan["frequency"] = self.trainer.check_val_every_n_epoch or 1
         return {"optimizer": optimizer, "lr_scheduler": plan}
+
+
+def _given(weight: Tensor | None) -> tuple[Tensor, ...]:
+    """Return the weights of samples as an argument of a loss; none for a batch without pads."""
+    return () if weight is None else (weight,)
+
+
+def _without_pads(values: Tensor, weight: Tensor | None) -> Tensor:
+    """Return the values (B, ...) of the samples that are not pads."""
+    return values if weight is None else values[weight > 0]
+
+
+def _of_samples(labels: Tensor, weight: Tensor | None) -> tuple[float, int]:
+    """Return the factor from a weighted mean over a batch to that over its samples, and their number.
+
+    Args:
+        labels: Class of each entry of the batch, (B,).
+        weight: Weights by which ranks share an uneven batch, (B,), equal but for pads with 0; None for ones.
+    """
+    if weight is None:
+        return 1.0, len(labels)
+    return len(labels) / max(float(weight.sum()), 1.0), int((weight > 0).sum())
 
 
 def _without_initial_weights(branch: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,12 +1,13 @@
-"""Build and train one Lightning module, and predict with it."""
+"""Build and train one Lightning module, on one rank or several, and predict with it."""
 
 import logging
+import random
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning as L
 import numpy as np
@@ -28,7 +29,8 @@ from fibrolab.data import clinical
 from fibrolab.data.clip_sampling import Segment
 from fibrolab.data.datamodule import FibrosisDataModule
 from fibrolab.data.labelled_data import LabelledData
-from fibrolab.errors import ConfigError
+from fibrolab.data.samplers import this_rank
+from fibrolab.errors import ConfigError, TrainingError
 from fibrolab.losses import build_loss
 from fibrolab.models import fusion
 from fibrolab.models.branches import clinical_columns
@@ -37,7 +39,9 @@ from fibrolab.modules.base import Classifier, default_metrics, monitored
 from fibrolab.runs import checkpoint
 from fibrolab.targets import call, check_call, imported
 from fibrolab.tracking import TrackedRun
-from fibrolab.training import precision, resuming, trainer_parts
+from fibrolab.training import frozen_features, precision, rank_strategy, ranks, resuming, trainer_parts
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,13 @@ class Fitted:
 
     best: float | None
     device: str
+
+
+class Destination(NamedTuple):
+    """Folder of the run that a training writes to, and the function that opens the logger of its curves."""
+
+    folder: Path
+    curves: Callable[[], Logger]
 
 
 def build_module(config: DictConfig, data: LabelledData) -> Classifier:
@@ -188,43 +199,135 @@ def parameter_counts(module: Classifier) -> dict[str, int]:
     }
 
 
-def fit(
+def train(
     config: DictConfig,
     module: Classifier,
     datamodule: FibrosisDataModule,
     data: LabelledData,
     tracked: TrackedRun,
 ) -> Fitted:
+    """Train on as many ranks as the trainer's devices, then write `predictions.csv`.
+
+    Raises:
+        FibrolabError: See `fit`; or ranks cannot share this data and batch, or one of them has ended.
+        KeyboardInterrupt: Ctrl-C or SIGTERM during training.
+    """
+    datamodule.prepare_data()
+    if config.resume is not None:
+        resuming.check_resumable(Path(str(config.resume)), module, tracked.folder)
+    number = ranks.wanted(config.trainer)
+    if number == 1:
+        return _run_frozen_and_fit(config, module, datamodule, data, tracked)
+    datamodule.check_ranks(number)
+    size = config.batch_size
+    logger.info("%d ranks of %d samples = batches of %d.", number, size // number, size)
+    search = rank_strategy.may_skip_parameters(module, datamodule)
+    built = (type(module), dict(module.hparams), module.state_dict(), torch.get_rng_state())
+    given = (config, built, datamodule, data, Destination(tracked.folder, tracked.curves), search)
+    return ranks.run(_on_rank, given, config.trainer, Path(config.paths.cache) / "jobs")
+
+
+def _on_rank(
+    config: DictConfig,
+    built: tuple[type[Classifier], dict[str, Any], dict[str, Any], torch.Tensor],
+    datamodule: FibrosisDataModule,
+    data: LabelledData,
+    tracked: TrackedRun | Destination,
+    search_unused: bool,
+) -> Fitted:
+    """Train as one of several ranks, see `train`; the module is built again, as from a checkpoint."""
+    kind, hparams, state, random_state = built
+    module = kind(**hparams)
+    module.load_state_dict(state)
+    precision.prepare(module.network, channels_last=config.channels_last, compile=config.compile)
+    rank, number = this_rank()
+    _seed(config.seed, rank)
+    if rank == 0:
+        torch.set_rng_state(random_state)  # that of a single process
+    datamodule.share_cores(ranks.local_size())
+    fitted = _run_frozen_and_fit(config, module, datamodule, data, tracked, search_unused)
+    return Fitted(fitted.best, f"{number} x {fitted.device}")
+
+
+def _seed(seed: int, rank: int) -> None:
+    """Seed the generators of Python, NumPy and torch; each rank draws other dropout masks."""
+    own = seed if rank == 0 else int(np.random.SeedSequence([seed, rank]).generate_state(1)[0])
+    random.seed(own)
+    np.random.seed(own)  # noqa: NPY002
+    torch.manual_seed(own)
+
+
+def _run_frozen_and_fit(
+    config: DictConfig,
+    module: Classifier,
+    datamodule: FibrosisDataModule,
+    data: LabelledData,
+    tracked: TrackedRun | Destination,
+    search_unused: bool = False,
+) -> Fitted:
+    """Run frozen branches once, then train."""
+    if config.features.cache:
+        frozen_features.cache_features(
+            module,
+            datamodule,
+            cache=Path(config.paths.cache),
+            views=config.features.views,
+            accelerator=config.trainer.accelerator,
+            precision=config.trainer.precision,
+        )
+    check_single_sample_batches(module, datamodule)
+    return fit(config, module, datamodule, data, tracked, search_unused)
+
+
+def fit(
+    config: DictConfig,
+    module: Classifier,
+    datamodule: FibrosisDataModule,
+    data: LabelledData,
+    tracked: TrackedRun | Destination,
+    search_unused: bool = False,
+) -> Fitted:
     """Train, then write `predictions.csv` with the weights of the best epoch.
+
+    Args:
+        config: `conf/train.yaml`, composed.
+        module: The module.
+        datamodule: Its data.
+        data: The data set and its split.
+        tracked: Where the files of the run and its curves go.
+        search_unused: Whether ranks look for parameters without a gradient in each step.
 
     Raises:
         ConfigError: `resume` is not a checkpoint to resume from, or the trainer does not accept its settings.
-        SplitError: `resume` is the checkpoint of a run with another split.
-        TrainingError: The loss is not finite.
+        TrainingError: The loss is not finite, or the memory is full.
         KeyboardInterrupt: Ctrl-C or SIGTERM during training.
     """
-    if config.resume is not None:
-        resuming.check_resumable(Path(str(config.resume)), module, tracked.folder)
     _silence_warnings()
-    best, callbacks = _callbacks(config, tracked.folder)
+    folder = tracked.folder
+    best, callbacks = _callbacks(config, folder)
     writer = PredictionWriter(
-        tracked.folder / keys.PREDICTIONS_FILE,
+        folder / keys.PREDICTIONS_FILE,
         data.manifest.table,
         data.labels,
         data.split.fold,
         (keys.VALIDATION, keys.TEST),
     )
-    split = tracked.folder / keys.SPLIT_FILE
+    split = folder / keys.SPLIT_FILE
     record = checkpoint.described(config, module, data, split, environment.packages())
-    plugins, loggers = [checkpoint.RecordedCheckpoints(record)], trainer_parts.loggers(config, tracked.folder)
-    loggers = [tracked.curves(), *loggers]
-    trainer = _trainer(config, [*callbacks, writer], loggers, tracked.folder, plugins)
+    loggers = [tracked.curves(), *trainer_parts.loggers(config, folder)]
+    plugins = [checkpoint.RecordedCheckpoints(record)]
+    trainer = _trainer(config, [*callbacks, writer], loggers, folder, plugins, search_unused)
     try:
         trainer.fit(module, datamodule=datamodule, ckpt_path=config.resume)
         weights = best.best_model_path or None  # a fast dev run saves none: use the current weights
         trainer.predict(module, datamodule=datamodule, ckpt_path=weights, return_predictions=False)
     except MisconfigurationException as error:  # such as a metric that these settings never compute
         raise ConfigError(f"The trainer does not accept its settings (trainer.*): {error}") from error
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            f"The memory of the GPU is full with batch_size={config.batch_size}: choose a smaller one, "
+            "trainer.accumulate_grad_batches for the same steps, or trainer.precision=bf16-mixed."
+        ) from error
     except SystemExit as error:  # raised by Lightning on Ctrl-C and SIGTERM
         raise KeyboardInterrupt from error
     score = best.best_model_score
@@ -256,7 +359,7 @@ def check_single_sample_batches(module: Classifier, datamodule: FibrosisDataModu
     """
     datamodule.prepare_data()
     loader = datamodule.train_dataloader()
-    if datamodule.batch_size > 1 < len(loader.sampler):  # type: ignore[arg-type]
+    if loader.batch_size > 1 < len(loader.sampler):  # type: ignore[arg-type,operator]
         return  # batches hold more; a single last sample of an epoch is left out
     single = default_collate([loader.dataset[next(iter(loader.sampler))]])
     buffers = {name: value.clone() for name, value in module.named_buffers()}
@@ -276,12 +379,13 @@ def check_single_sample_batches(module: Classifier, datamodule: FibrosisDataModu
 
 
 def check_trainer(config: DictConfig) -> None:
-    """Refuse settings that Lightning's Trainer does not accept, by building one.
+    """Refuse settings that Lightning's Trainer does not accept, by building one for a single device.
 
     Raises:
-        ConfigError: It does not accept them, or would start several processes.
+        ConfigError: It does not accept them, or there are no such devices.
     """
     _silence_warnings()
+    ranks.check(resolved(config)["trainer"])
     _trainer(config, [], [], Path())
 
 
@@ -291,15 +395,16 @@ def _trainer(
     loggers: list[Logger],
     folder: Path,
     plugins: Sequence[Any] = (),
+    search_unused: bool = False,
 ) -> L.Trainer:
     # `trainer.deterministic` would also fill every new tensor with NaN, to reveal reads of uninitialised
     # memory: 650 fills per step of a ResNet18. The code here has no such reads.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     with precision.trainer_config_errors():
         trainer = L.Trainer(
-            **resolved(config.trainer),
+            **resolved(config.trainer) | _parallel(config, search_unused),
             callbacks=callbacks,
-            plugins=list(plugins),
+            plugins=[*plugins, *rank_strategy.environment()],
             logger=loggers,
             default_root_dir=folder,
             num_sanity_val_steps=0,  # files and settings were checked before
@@ -307,12 +412,18 @@ def _trainer(
             enable_model_summary=False,
             enable_progress_bar=sys.stdout.isatty(),
         )
-    if trainer.world_size > 1:
-        raise ConfigError(
-            f"trainer.devices={config.trainer.devices} would start {trainer.world_size} processes, each with "
-            "its own run; only one process is supported so far: set trainer.devices=1."
-        )
     return trainer
+
+
+def _parallel(config: DictConfig, search_unused: bool) -> dict[str, Any]:
+    """Return the arguments of the Trainer for this rank, or for the only process."""
+    _, number = this_rank()
+    if number > 1:
+        strategy = rank_strategy.RankStrategy(find_unused_parameters=search_unused)
+        devices = 1 if (gpu := ranks.device()) is None else [gpu]
+        return {"strategy": strategy, "devices": devices, "num_nodes": number}  # see `ranks`
+    alone = ranks.wanted(config.trainer) == 1
+    return {"strategy": "auto", "num_nodes": 1} | ({} if alone else {"devices": 1})
 
 
 def _callbacks(config: DictConfig, folder: Path) -> tuple[ModelCheckpoint, list[L.Callback]]:
@@ -349,6 +460,8 @@ def _silence_warnings() -> None:
         ".*pin_memory.*",
         ".*LeafSpec.*",  # Lightning 2.6 with torch 2.14
         ".*in eval mode at the start of training.*",  # frozen backbones stay in eval mode
+        ".*`srun` command is available.*",  # ranks need no srun
+        ".*sync_dist=True.*",  # these values are equal on all ranks
     ):
         warnings.filterwarnings("ignore", text)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

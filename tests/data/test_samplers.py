@@ -10,16 +10,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fibrolab.data import samplers
-from fibrolab.data.samplers import EpochSampler, FillUpSampler, build_sampler
+from fibrolab.data.samplers import (
+    EpochSampler,
+    FillUpSampler,
+    RankSampler,
+    build_sampler,
+    check_batch_size,
+)
 from fibrolab.errors import ConfigError
 
 CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "sampler").glob("*.yaml"))
 
 
-def keys_of_rank(monkeypatch: pytest.MonkeyPatch, sampler: EpochSampler, rank: int, ranks: int) -> list:
-    monkeypatch.setattr(samplers, "_rank", lambda: (rank, ranks))
-    assert len(sampler) == len(list(sampler))
-    return list(sampler)
+def dealt(sampler: EpochSampler, batch_size: int, ranks: int, drop_last: bool = False) -> list[list]:
+    """The keys of each rank."""
+    parts = [RankSampler(sampler, batch_size, rank, ranks, drop_last) for rank in range(ranks)]
+    assert [len(part) for part in parts] == [len(list(part)) for part in parts]
+    return [list(part) for part in parts]
 
 
 @given(st.integers(0, 60), st.integers(0, 2**32), st.integers(0, 50))
@@ -77,25 +84,57 @@ def test_no_key_is_repeated_in_an_epoch_even_if_samples_are() -> None:
     assert max(draw for _, _, draw in keys) > 3
 
 
-@pytest.mark.parametrize("name", samplers.SAMPLERS)
-@pytest.mark.parametrize("ranks", [1, 2, 3, 7, 30])
-def test_the_ranks_together_have_the_order_of_one_process(
-    monkeypatch: pytest.MonkeyPatch, name: str, ranks: int
+@given(
+    st.sampled_from(samplers.SAMPLERS),
+    st.integers(1, 40),
+    st.integers(1, 5),
+    st.integers(1, 6),
+    st.booleans(),
+)
+def test_the_ranks_together_have_the_batches_of_one_process(
+    name: str, n: int, ranks: int, own: int, drop_last: bool
 ) -> None:
-    labels = np.repeat([0, 1], [15, 5])
-    sampler = build_sampler(name, labels, seed=3)
+    sampler, size = build_sampler(name, np.arange(n) % 3, seed=3), ranks * own
     sampler.set_epoch(2)
-    alone = keys_of_rank(monkeypatch, sampler, 0, 1)
-    keys_by_rank = [keys_of_rank(monkeypatch, sampler, rank, ranks) for rank in range(ranks)]
-    count, pack = len(alone), sampler.pack
-    assert {len(rank_keys) for rank_keys in keys_by_rank} == {-(-count // (ranks * pack)) * pack}
-    rounds = range(0, len(keys_by_rank[0]), pack)
-    together = [
-        key for begin in rounds for rank_keys in keys_by_rank for key in rank_keys[begin : begin + pack]
+    alone = list(sampler)
+    parts = dealt(sampler, size, ranks, drop_last)
+    assert len({len(part) for part in parts}) == 1
+    whole = len(alone) // size
+    for number in range(whole):
+        batches = [part[number * own : (number + 1) * own] for part in parts]
+        assert [key for batch in batches for key in batch] == alone[number * size : (number + 1) * size]
+    last = [part[whole * own :] for part in parts]
+    if drop_last:
+        assert not any(last)
+        return
+    real = [[key[:3] for key in batch if len(key) == 3 or key[3] > 0] for batch in last]
+    assert [key for batch in real for key in batch] == alone[whole * size :]  # each sample once
+    assert max(map(len, real)) - min(map(len, real)) <= 1
+
+
+@given(st.lists(st.floats(-5, 5), min_size=1, max_size=12), st.integers(1, 5), st.integers(1, 6))
+def test_the_mean_over_ranks_of_a_padded_batch_is_the_mean_over_its_samples(
+    losses: list[float], ranks: int, own: int
+) -> None:
+    size = ranks * own
+    batch = [
+        part[len(losses) // size * own :]
+        for part in dealt(EpochSampler(len(losses), shuffle=False), size, ranks)
     ]
-    assert together[:count] == alone
-    assert [index for _, index, _ in together] == np.resize([i for _, i, _ in alone], len(together)).tolist()
-    assert len(set(together)) == len(together)  # padding repeats samples, but as new draws
+    if any(batch):
+        means = [
+            np.mean([losses[key[1]] * (key[3] if len(key) > 3 else 1) for key in part]) for part in batch
+        ]
+        assert np.mean(means) == pytest.approx(np.mean(losses[len(losses) // size * size :]), abs=1e-9)
+        assert min(map(len, batch)) >= min(own, 2)  # batch norm cannot train on a single sample
+
+
+def test_a_batch_that_cannot_be_dealt_out_is_refused_with_the_nearest_sizes() -> None:
+    check_batch_size(30, 3)
+    with pytest.raises(ConfigError, match=r"batch_size=32 is of all 3 ranks together .* choose 30 or 33\."):
+        check_batch_size(32, 3)
+    with pytest.raises(ConfigError, match=r"choose 4\."):
+        check_batch_size(3, 4)
 
 
 class_lists = st.lists(st.integers(0, 4), min_size=1, max_size=60).map(np.array)
@@ -152,20 +191,19 @@ def test_a_filled_epoch_is_well_mixed() -> None:
 
 @given(class_lists, st.integers(0, 9), st.sampled_from([1, 2, 3]), st.integers(1, 20))
 def test_classes_alternate_in_every_batch_of_every_rank(
-    labels: np.ndarray, epoch: int, ranks: int, batch: int
+    labels: np.ndarray, epoch: int, ranks: int, own: int
 ) -> None:
     sampler = build_sampler("balanced", labels, seed=1)
     sampler.set_epoch(epoch)
     kinds = np.unique(labels)
-    with pytest.MonkeyPatch.context() as patch:
-        for rank in range(ranks):
-            keys = keys_of_rank(patch, sampler, rank, ranks)
-            drawn = labels[[index for _, index, _ in keys]]
-            assert len({np.sum(drawn == kind) for kind in kinds}) == 1  # equally often in the epoch
-            for begin in range(0, len(drawn), batch):
-                counts = [np.sum(drawn[begin : begin + batch] == kind) for kind in kinds]
-                assert max(counts) - min(counts) <= 1
-        alone = keys_of_rank(patch, sampler, 0, 1)
+    for keys in dealt(sampler, ranks * own, ranks):
+        drawn = labels[[key[1] for key in keys if len(key) == 3 or key[3] > 0]]
+        for begin in range(0, len(drawn), own):
+            counts = [np.sum(drawn[begin : begin + own] == kind) for kind in kinds]
+            assert max(counts) - min(counts) <= 1
+    alone = list(sampler)
+    drawn = labels[[index for _, index, _ in alone]]
+    assert len({np.sum(drawn == kind) for kind in kinds}) == 1  # equally often in the epoch
     assert len(labels) <= len(alone) < len(labels) + len(kinds)
     assert len(set(alone)) == len(alone)
     assert {key[0] for key in alone} == {epoch}

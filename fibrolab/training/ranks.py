@@ -1,0 +1,546 @@
+"""Ranks: one function in several processes at once, on one machine or several, watched from outside.
+
+The command itself is one process that loads, audits, tracks and reports. Only the training happens on ranks,
+which are children of it. Under torchrun or srun, which start the command once per rank, the first process is
+that command, and the others wait for its jobs; each of them starts and watches one rank. Thus every rank has
+a process beside it that is never inside a collective operation and can end it at any time.
+
+The processes find each other through a `torch.distributed.TCPStore` with these keys, for job number N::
+
+    here/RANK        a process that a launcher started has come
+    N/job            path of the pickled job, on a disk that all share
+    N/failed         some rank has failed
+    N/fault/RANK     why a rank failed, pickled
+    N/result         what the function returned on rank zero, pickled
+    end              exit code of the command: no more jobs
+
+This module imports torch only where ranks are used, so that the command line stays fast.
+"""
+
+import logging
+import logging.handlers
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+import traceback
+import uuid
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from fibrolab.choices import refuse
+from fibrolab.errors import ConfigError, FibrolabError, TrainingError
+from fibrolab.storage import put
+
+if TYPE_CHECKING:
+    from torch.distributed import Store
+
+POLL = 0.5  # [s] between two looks at the ranks
+COMING = 300.0  # [s] within which all processes of a launcher have to come
+GRACE = 3.0  # [s] for the other ranks to report, after one has failed
+ENDING = 10.0  # [s] from SIGTERM to SIGKILL
+STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true")
+REFUSED = {  # strategies of Lightning, by the beginning of their name
+    "fsdp": "sharded weights are not supported yet; every rank holds the whole network",
+    "deepspeed": "it is not supported; every rank holds the whole network",
+    "model_parallel": "it is not supported; every rank holds the whole network",
+    "ddp_": "fibrolab starts the processes itself",
+    "dp": "Lightning has removed it",
+    "single": "one device needs no strategy",
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Place of this process among those that torchrun or srun started; one of one without them.
+
+    Attributes:
+        rank: Its number among all, from 0.
+        size: Number of processes.
+        local_rank: Its number on this machine.
+        local_size: Number of processes on this machine.
+        address: Host and port of the store.
+        hosted: Whether the launcher hosts the store; otherwise rank zero does.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+    address: tuple[str, int] = ("127.0.0.1", 0)
+    hosted: bool = False
+
+
+def place(environment: Mapping[str, str] = os.environ) -> Place:
+    """Return this process's place from the variables of torchrun or, in a job step of Slurm, of srun."""
+    known = environment
+    if {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= known.keys():
+        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT")
+        rank, size, local_rank, local_size, port = (int(known[name]) for name in names)
+        hosted = known.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+        return Place(rank, size, local_rank, local_size, (known["MASTER_ADDR"], port), hosted)
+    if int(known.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
+        from lightning.fabric.plugins.environments import SLURMEnvironment
+
+        rank, size = int(known["SLURM_PROCID"]), int(known["SLURM_STEP_NUM_TASKS"])
+        host = SLURMEnvironment.resolve_root_node_address(known["SLURM_STEP_NODELIST"])
+        step = int(known["SLURM_JOB_ID"]) + int(known["SLURM_STEP_ID"])  # its own port for each step
+        tasks = known["SLURM_STEP_TASKS_PER_NODE"].partition("(")[0]
+        address = (known.get("MASTER_ADDR", host), int(known.get("MASTER_PORT", 15000 + step % 10000)))
+        return Place(rank, size, int(known["SLURM_LOCALID"]), int(tasks), address)
+    return Place()
+
+
+def wanted(trainer: Mapping[str, Any]) -> int:
+    """Return the number of ranks that a launcher started; without one, that of `trainer.devices`."""
+    here = place()
+    return here.size if here.size > 1 else len(_devices(trainer))
+
+
+def check(trainer: Mapping[str, Any]) -> None:
+    """Refuse settings of the trainer that do not suit its ranks or the devices of this machine.
+
+    Raises:
+        ConfigError: All faults at once.
+    """
+    import torch
+
+    strategy, here = str(trainer.get("strategy", "auto")), place()
+    faults = []
+    if strategy not in STRATEGIES:
+        reason = next((why for name, why in REFUSED.items() if strategy.startswith(name)), "it is unknown")
+        faults.append(f"trainer.strategy={strategy}: {reason}. Choose one of {', '.join(STRATEGIES)}.")
+    if trainer.get("num_nodes", 1) not in (1, "auto"):
+        faults.append(
+            f"trainer.num_nodes={trainer['num_nodes']}: the number of nodes comes from torchrun or srun, "
+            "which start this command on each of them; leave it out."
+        )
+    faults += _device_faults(trainer["devices"], here, 0 if _on_cpu(trainer) else torch.cuda.device_count())
+    if not faults and trainer.get("sync_batchnorm") and _on_cpu(trainer) and wanted(trainer) > 1:
+        faults.append(
+            "trainer.sync_batchnorm=true: PyTorch synchronises batch norm on GPUs only, and these ranks are "
+            "on the CPU; set it to false."
+        )
+    refuse(faults)
+
+
+def _on_cpu(trainer: Mapping[str, Any]) -> bool:
+    import torch
+
+    return trainer["accelerator"] == "cpu" or not torch.cuda.is_available()
+
+
+def _device_faults(devices: Any, here: Place, gpus: int) -> Iterator[str]:
+    given = devices if isinstance(devices, list) else range(devices) if isinstance(devices, int) else []
+    if here.size > 1:
+        if devices not in (1, "auto", here.local_size):
+            yield (
+                f"trainer.devices={devices}, but the launcher started {here.local_size} processes on this "
+                "machine: leave it out, or set it to auto."
+            )
+        return
+    if gpus and (absent := [number for number in given if number >= gpus]):
+        which = f"number {absent[0]}" if isinstance(devices, list) else f"{len(given)}"
+        names = f"{gpus} GPU, number 0" if gpus == 1 else f"{gpus} GPUs, numbers 0 to {gpus - 1}"
+        yield f"trainer.devices={devices} asks for {which}, and this machine has {names}."
+
+
+def _devices(trainer: Mapping[str, Any]) -> Sequence[int | None]:
+    """Return the GPU of each rank on this machine; None for the CPU."""
+    import torch
+
+    devices, on_cpu = trainer["devices"], _on_cpu(trainer)
+    if (here := place()).size > 1:
+        return [_launched_device(here, on_cpu)]
+    if devices == "auto":
+        devices = 1 if on_cpu else torch.cuda.device_count()
+    numbers = devices if isinstance(devices, list) else range(devices)
+    return [None] * len(numbers) if on_cpu else list(numbers)
+
+
+def _launched_device(here: Place, on_cpu: bool) -> int | None:
+    """Return the GPU of a process that a launcher started; srun may show each of them its own only."""
+    import torch
+
+    if on_cpu:
+        return None
+    return here.local_rank if torch.cuda.device_count() > 1 else 0
+
+
+@dataclass
+class Session:
+    """The store through which the processes of this command find each other, and its next job."""
+
+    store: "Store"
+    here: Place
+    port: int
+    jobs: int = field(default=0)
+
+
+_session: Session | None = None  # of a command that a launcher started
+
+
+@contextmanager
+def leading(here: Place) -> Iterator[None]:
+    """Lead the processes that a launcher started: they take the jobs of this one, and end with it."""
+    global _session
+    if here.size == 1:
+        yield
+        return
+    _session, code = _connected(here), 1
+    try:
+        yield
+        code = 0
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        raise
+    finally:
+        store = _session.store
+        store.set("end", str(code))
+        until = time.monotonic() + ENDING
+        while not here.hosted and store.add("left", 0) < here.size - 1 and time.monotonic() < until:
+            time.sleep(POLL)  # the store ends with this process, and the others read the exit code in it
+
+
+def follow(here: Place) -> int:
+    """Train as one of the ranks of each job of the leading process; return its exit code.
+
+    This process reads no data and no settings and writes nothing.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the leading process answers
+    try:
+        session = _connected(here)
+        while (code := _next_job(session)) is None:
+            session.jobs += 1
+        session.store.add("left", 1)
+    except FibrolabError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except RuntimeError:  # the store has ended, and the leading process with it
+        return 1
+    return code
+
+
+def _next_job(session: Session) -> int | None:
+    """Do the next job; return the leading process's exit code if there is none."""
+    number, store = session.jobs, session.store
+    while not store.check([f"{number}/job"]):
+        if store.check(["end"]):
+            return int(store.get("end"))
+        time.sleep(POLL)
+    job, on_cpu = pickle.loads(store.get(f"{number}/job"))
+    if job.is_file():
+        _supervise(session, job, number, [_launched_device(session.here, on_cpu)])
+    elif not store.check([f"{number}/failed"]):  # otherwise it is gone because the job has failed elsewhere
+        _set(store, f"{number}/fault/{session.here.rank}", _pickled(0, _not_shared(job)))
+        store.set(f"{number}/failed", "1")
+    return None
+
+
+def _not_shared(job: Path) -> ConfigError:
+    return ConfigError(f"{job} is not on all nodes: set paths.cache to a folder on a disk that they share.")
+
+
+def _connected(here: Place) -> Session:
+    """Connect to the store of a launcher, or host it on rank zero.
+
+    Raises:
+        TrainingError: Rank zero does not come in time.
+    """
+    from torch.distributed import PrefixStore, TCPStore
+
+    host, port = here.address
+    serves = here.rank == 0 and not here.hosted
+    try:
+        server = TCPStore(
+            host, port, is_master=serves, timeout=timedelta(seconds=COMING), wait_for_workers=False
+        )
+    except RuntimeError as error:
+        raise TrainingError(
+            f"Rank {here.rank} could not reach rank zero at {host}:{port} within {COMING / 60:.0f} min: has "
+            "it ended, or does a firewall close the port?"
+        ) from error
+    store = PrefixStore("fibrolab", server)
+    store.set(f"here/{here.rank}", "1")
+    return Session(store, here, server.port)
+
+
+def run(work: Callable[..., Any], arguments: Sequence[Any], trainer: Mapping[str, Any], folder: Path) -> Any:
+    """Run `work(*arguments)` on all ranks at once, and return what it returns on rank zero.
+
+    On a rank, `torch.distributed` is ready, and the device is the current one.
+
+    Args:
+        work: A function of a module.
+        arguments: Its arguments; they are pickled.
+        trainer: Settings of the trainer, checked by `check`.
+        folder: Folder for the pickled job, on a disk that all nodes share.
+
+    Raises:
+        FibrolabError: A rank raised it, was ended by a signal, or did not come in time.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; all ranks have ended.
+        Exception: A rank raised it; a note holds its traceback.
+    """
+    devices = _devices(trainer)
+    here = place()
+    session = _session if here.size > 1 else _connected(Place(size=len(devices)))
+    if session is None:
+        raise ConfigError(
+            "A launcher started this program on several ranks: under torchrun and srun, only "
+            "`-m fibrolab.train` can train."
+        )
+    if here.size > 1:
+        _await_all(session)
+    job = put(folder.absolute() / f"{uuid.uuid4().hex}.job", pickle.dumps((work, tuple(arguments))))
+    number = session.jobs
+    session.jobs += 1
+    try:
+        _set(session.store, f"{number}/job", pickle.dumps((job, devices[0] is None)))
+        _supervise(session, job, number, devices)
+        return _result(session, number)
+    finally:
+        job.unlink(missing_ok=True)
+
+
+def _await_all(session: Session) -> None:
+    """Wait until every process of the launcher has come.
+
+    Raises:
+        TrainingError: One did not come in time.
+    """
+    until = time.monotonic() + COMING
+    ranks = range(session.here.size)
+    while absent := [rank for rank in ranks if not session.store.check([f"here/{rank}"])]:
+        if time.monotonic() > until:
+            raise TrainingError(
+                f"Of {len(ranks)} ranks, {', '.join(map(str, absent))} did not come within "
+                f"{COMING / 60:.0f} min: see what the launcher printed for their nodes."
+            )
+        time.sleep(POLL)
+
+
+def _supervise(session: Session, job: Path, number: int, devices: Sequence[int | None]) -> None:
+    """Start the ranks of this process, and watch them until they or any rank of the job have ended."""
+    here, store = session.here, session.store
+    context = multiprocessing.get_context("spawn")
+    records = context.Queue() if here.rank == 0 else None
+    local = max(here.local_size, len(devices))
+    children: dict[int, BaseProcess] = {}
+    with _logged(records):
+        try:
+            for rank, device in enumerate(devices, start=here.rank):
+                where = Rank(rank, here.size, local, device, here.address[0], session.port, number)
+                children[rank] = context.Process(
+                    target=_rank, args=(where, job, records), name=f"rank {rank}"
+                )
+                children[rank].start()
+            while running := [child.sentinel for child in children.values() if child.is_alive()]:
+                wait(running, timeout=POLL)
+                _report_deaths(children, store, number)
+                if store.check([f"{number}/failed"]):
+                    _join(children.values(), GRACE)
+                    _report_deaths(children, store, number)
+                    break
+        finally:
+            _end(children.values())
+
+
+def _report_deaths(children: Mapping[int, BaseProcess], store: "Store", number: int) -> None:
+    """Report the ranks that have ended without a word, such as by the system when memory ran out."""
+    for rank, child in children.items():
+        if child.exitcode and not store.check([f"{number}/fault/{rank}"]):
+            code = child.exitcode
+            how = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
+            fault = TrainingError(
+                f"Rank {rank} was ended by {how}. If the memory ran out, lower batch_size or num_workers, or "
+                "use fewer devices."
+            )
+            _set(store, f"{number}/fault/{rank}", _pickled(1, fault))
+            store.set(f"{number}/failed", "1")
+
+
+def _result(session: Session, number: int) -> Any:
+    """Return what rank zero returned, or raise the fault that explains the others."""
+    store, key = session.store, f"{number}/result"
+    if not store.check([f"{number}/failed"]) and store.check([key]):
+        return pickle.loads(store.get(key))
+    if session.here.local_size < session.here.size:
+        time.sleep(GRACE)  # other nodes report too
+    ranks = [rank for rank in range(session.here.size) if store.check([f"{number}/fault/{rank}"])]
+    faults = [pickle.loads(store.get(f"{number}/fault/{rank}")) for rank in ranks]
+    assert faults, "no rank failed, and none returned"
+    raise min(faults, key=lambda fault: fault[:2])[2]
+
+
+def _join(children: Iterable[BaseProcess], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    for child in children:
+        child.join(max(0.0, until - time.monotonic()))
+
+
+def _end(children: Iterable[BaseProcess]) -> None:
+    """End what still runs, politely at first."""
+    running = [child for child in children if child.is_alive()]
+    for child in running:
+        child.terminate()
+    _join(running, ENDING)
+    for child in running:
+        if child.is_alive():
+            child.kill()
+        child.join()
+
+
+@contextmanager
+def _logged(records: Any) -> Iterator[None]:
+    """Pass the log records of rank zero, a queue, to the loggers of this process."""
+    if records is None:
+        yield
+        return
+
+    class Passed(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if (logger := logging.getLogger(record.name)).isEnabledFor(record.levelno):
+                logger.handle(record)
+
+    listener = logging.handlers.QueueListener(records, Passed())
+    listener.start()
+    try:
+        yield
+    finally:
+        listener.stop()
+
+
+@dataclass(frozen=True)
+class Rank:
+    """What a rank is told: its number, that of all and of those on its machine, its GPU, store and job."""
+
+    rank: int
+    size: int
+    local_size: int
+    device: int | None
+    host: str
+    port: int
+    job: int
+
+
+_device: int | None = None  # GPU of this rank
+
+
+def device() -> int | None:
+    """Return the GPU of this rank; None on the CPU."""
+    return _device
+
+
+def local_size() -> int:
+    """Return the number of ranks on the machine of this rank."""
+    return int(os.environ["LOCAL_WORLD_SIZE"])
+
+
+def _rank(where: Rank, job: Path, records: Any) -> None:
+    """Be one rank: the first function of its process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all; the parent answers
+    signal.signal(signal.SIGTERM, _interrupt)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _speak_once(where.rank, records)
+    from torch.distributed import PrefixStore, TCPStore
+
+    server = TCPStore(where.host, where.port, is_master=False, wait_for_workers=False)
+    store, number = PrefixStore("fibrolab", server), where.job
+    try:
+        _join_group(where, PrefixStore(f"group {number}", server))
+        result = _work(job)
+        if where.rank == 0:
+            _set(store, f"{number}/result", pickle.dumps(result))
+    except KeyboardInterrupt:
+        os._exit(128 + signal.SIGTERM)
+    except BaseException as error:
+        error.add_note(f"On rank {where.rank}:\n{''.join(traceback.format_exception(error))}")
+        severity = 0 if isinstance(error, FibrolabError) else 2
+        _set(store, f"{number}/fault/{where.rank}", _pickled(severity, error))
+        store.set(f"{number}/failed", "1")
+        sys.stdout.flush()
+        os._exit(1)  # without waiting for threads that wait for other ranks
+
+
+def _work(job: Path) -> Any:
+    import torch
+
+    work, arguments = pickle.loads(job.read_bytes())
+    result = work(*arguments)
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+    return result
+
+
+def _set(store: "Store", key: str, content: bytes) -> None:
+    store.set(key, content)  # type: ignore[arg-type]  # the stubs know text only
+
+
+def _pickled(severity: int, error: BaseException) -> bytes:
+    """Return (severity, time, error); the fault with the least of both explains those of other ranks."""
+    try:
+        pickle.loads(content := pickle.dumps((severity, time.time(), error)))
+    except Exception:
+        content = pickle.dumps((severity, time.time(), RuntimeError("\n".join(error.__notes__))))
+    return content
+
+
+def _interrupt(number: int, _: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent has ended in any way; a killed parent cannot tell it."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _speak_once(rank: int, records: Any) -> None:
+    """Let only rank zero print and log."""
+    if rank == 0:
+        root = logging.getLogger()
+        root.addHandler(logging.handlers.QueueHandler(records))
+        root.setLevel(logging.INFO)  # the parent's loggers choose
+        return
+    logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _join_group(where: Rank, store: "Store") -> None:
+    """Set device, threads and the variables by which Lightning knows a rank, and join the process group.
+
+    Each rank counts as a node with one device for Lightning, so that any GPU may be that of any rank.
+    """
+    global _device
+    import torch
+
+    os.environ.pop("PL_GLOBAL_SEED", None)  # Lightning would seed every rank alike again
+    numbers = {"RANK": where.rank, "GROUP_RANK": where.rank, "LOCAL_RANK": 0, "WORLD_SIZE": where.size}
+    numbers |= {"LOCAL_WORLD_SIZE": where.local_size, "MASTER_PORT": where.port}
+    os.environ.update({name: str(value) for name, value in numbers.items()}, MASTER_ADDR=where.host)
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // where.local_size))
+    _device, backend = where.device, "gloo"
+    if where.device is not None:
+        torch.cuda.set_device(where.device)
+        backend = "nccl"
+    torch.distributed.init_process_group(
+        backend,
+        store=store,
+        rank=where.rank,
+        world_size=where.size,
+        device_id=None if where.device is None else torch.device("cuda", where.device),
+    )
