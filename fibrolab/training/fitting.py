@@ -36,7 +36,7 @@ from fibrolab.modules import optimizers
 from fibrolab.modules.base import Classifier, default_metrics, monitored
 from fibrolab.runs import checkpoint
 from fibrolab.targets import call, check_call, imported
-from fibrolab.tracking import TrackedRun
+from fibrolab.tracked_run import TrackedRun
 from fibrolab.training import precision, resuming, trainer_parts
 
 
