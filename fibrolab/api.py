@@ -32,7 +32,18 @@ from fibrolab.errors import ConfigError
 from fibrolab.runs import TrainedRun, open_run
 from fibrolab.runs.inline_page import Page
 
-__all__ = ["Audit", "Comparison", "audit", "compare", "evaluate", "open_run", "plan", "stack", "train"]
+__all__ = [
+    "Audit",
+    "Comparison",
+    "audit",
+    "compare",
+    "evaluate",
+    "open_run",
+    "plan",
+    "stack",
+    "sync",
+    "train",
+]
 
 
 @dataclass(frozen=True)
@@ -173,6 +184,21 @@ def plan(*overrides: str) -> pd.DataFrame:
         from fibrolab.analyses.planning import run as job
 
         return pd.DataFrame(perform(job, config))
+
+
+def sync(*overrides: str) -> list[str]:
+    """Send runs to their tracking server, which was away when they ended, like `fibrolab sync OVERRIDES`.
+
+    Returns:
+        Ids of the runs that were sent.
+
+    Raises:
+        StorageError: The server is still away, or refuses something.
+    """
+    with _composed("sync", overrides) as config:
+        from fibrolab.syncing import run as job
+
+        return perform(job, config)
 
 
 @contextmanager

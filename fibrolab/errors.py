@@ -45,6 +45,10 @@ class StorageError(FibrolabError):
     """A disk that is full or a folder that cannot be written."""
 
 
+class InUseError(FibrolabError):
+    """A run that another process trains or sends now."""
+
+
 def listing(faults: Sequence[str]) -> str:
     """Return one line per fault; after the first twenty, only the number of further faults."""
     lines = [f"  - {fault}" for fault in faults[:LISTED]]

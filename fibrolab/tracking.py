@@ -1,225 +1,46 @@
-"""Tracking of runs; the only module that uses MLflow. Runs are opened, filled and closed with a status."""
+"""Runs in MLflow: open a new one, close it with its status, find one that has ended. See `tracked_run`."""
 
 import atexit
 import contextlib
 import errno
 import io
 import logging
-import math
 import os
-import posixpath
-import re
 import shutil
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal
-from urllib.parse import urlparse
-from urllib.request import url2pathname
+from typing import IO, Any
 
 from filelock import FileLock
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
-from mlflow.utils.time import get_current_time_millis
-from mlflow.version import VERSION
-from sqlalchemy.exc import SQLAlchemyError
 
 from fibrolab import processes
 from fibrolab.credentials import masked
 from fibrolab.errors import ConfigError, FibrolabError, StorageError
-from fibrolab.storage import full_disk, is_full, make_folder, put
-from fibrolab.tracking_address import SERVERS, check_address, sqlite_file
-
-if TYPE_CHECKING:
-    from lightning.pytorch.loggers import MLFlowLogger
+from fibrolab.storage import put
+from fibrolab.tracked_run import (
+    PARENT,
+    Sent,
+    Status,
+    TrackedRun,
+    as_storage_error,
+    local_folder,
+    terminate,
+)
+from fibrolab.tracking_address import check_address, sqlite_file
+from fibrolab.tracking_journal import keep_earlier_error
 
 logger = logging.getLogger(__name__)
 logging.getLogger("mlflow").setLevel(logging.WARNING)  # hides messages on tables and migrations
-logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # see `_as_storage_error`
-Status = Literal["FINISHED", "FAILED", "KILLED"]
-PARENT, SOURCE, NOTE = "mlflow.parentRunId", "mlflow.source.name", "mlflow.note.content"
-CONTEXT = "mlflow.data.context"
-LONGEST_NOTE = 8000  # characters that every store of MLflow takes
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # see `as_storage_error`
+SOURCE = "mlflow.source.name"
 PROCESS, SWEEP = "fibrolab.process", "fibrolab.sweep"
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # for a UI without a switch to training runs
 RESERVE = 2**18  # [bytes], more than the journal of the last writes of a run takes
-PAUSE = 1.0  # [s], shortest time between two writes of curves
-_DIGEST = 8  # characters of a data set's hash, of which MLflow's list has room for about 20
-_BATCH, _METRICS = 100, 1000  # params and metrics that MLflow takes in one call
-_SIGNS = {"<": "lt ", ">": "gt ", "≤": "le ", "≥": "ge ", "+": " plus "}
-_LONGEST = 240  # the database allows 250 characters; the rest is for a number
 _UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # MLflow's error codes for an unknown id
-
-
-def _curve_logger(**place: Any) -> "MLFlowLogger":
-    """Return Lightning's MLflow logger for curves only; Lightning is imported late, for training only."""
-    from lightning.pytorch.loggers import MLFlowLogger
-    from lightning.pytorch.utilities import rank_zero_only
-
-    class CurveLogger(MLFlowLogger):
-        """Lightning's MLflow logger for curves only; it does not log params or set the run's status.
-
-        Lightning would set the run to FINISHED after `fit`, before evaluation and report. Values are written
-        at most once per `PAUSE`, and when training ends or fails, because a write takes as long as several
-        epochs of a small network.
-        """
-
-        def __init__(self, **place: Any) -> None:
-            super().__init__(**place)
-            self._waiting: list[Metric] = []
-            self._written = -math.inf  # [s]
-
-        @rank_zero_only
-        def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-            """Buffer the values of a step, and write if `PAUSE` has passed."""
-            now, names = get_current_time_millis(), legal(metrics)
-            self._waiting += [Metric(names[name], _rounded(x), now, step or 0) for name, x in metrics.items()]
-            if time.monotonic() - self._written > PAUSE:
-                self._write()
-
-        def _write(self) -> None:
-            waiting, self._waiting = self._waiting, []
-            with _as_storage_error(place["tracking_uri"]):
-                for start in range(0, len(waiting), _METRICS):
-                    self.experiment.log_batch(run_id=self.run_id, metrics=waiting[start : start + _METRICS])
-            self._written = time.monotonic()
-
-        def log_hyperparams(self, params: Any) -> None:
-            """Do nothing: `TrackedRun.log_params` logs them under the names of the command line."""
-
-        @rank_zero_only
-        def finalize(self, status: str = "success") -> None:
-            """Write the buffered values; the run stays open until `track` closes it."""
-            with _keep_earlier_error():
-                self._write()
-
-    return CurveLogger(**place)
-
-
-class TrackedRun:
-    """One MLflow run and the folder that holds its files.
-
-    Attributes:
-        id: MLflow's id of the run.
-        is_local: Whether its files are on this machine.
-        folder: Its artifact folder if that is local, so that a crash loses nothing; otherwise a temporary
-            folder that is uploaded at the end.
-    """
-
-    def __init__(self, client: MlflowClient, run: Run) -> None:
-        self._client, self._run = client, run
-        self.id: str = run.info.run_id
-        folder = _local(run.info.artifact_uri)
-        self.is_local = folder is not None
-        self.folder = folder or Path(tempfile.mkdtemp(prefix="fibrolab-"))
-
-    @property
-    def curves(self) -> Callable[[], "MLFlowLogger"]:
-        """Function that opens the logger to which Lightning writes its metrics, also in another process."""
-        return partial(
-            _curve_logger,
-            experiment_name=self._client.get_experiment(self._run.info.experiment_id).name,
-            tracking_uri=self._client.tracking_uri,
-            run_id=self.id,
-        )
-
-    def log_params(self, settings: Mapping[str, Any]) -> None:
-        """Log flat settings, named as on the command line; values are cut at 500 characters."""
-        names = legal(settings)
-        self._log("params", [Param(names[name], str(value)[:500]) for name, value in settings.items()])
-
-    def log_metrics(self, values: Mapping[str, float]) -> None:
-        """Log final numbers; NaN is left out, because the database cannot store it."""
-        now, names = get_current_time_millis(), legal(values)
-        known = {names[name]: _rounded(x) for name, x in values.items() if not math.isnan(x)}
-        self._log("metrics", [Metric(name, x, now, 0) for name, x in known.items()])
-
-    def log_data(self, name: str, digest: str, context: str) -> None:
-        """Name the data of the run, which MLflow lists and filters by.
-
-        Args:
-            name: Name of the data set.
-            digest: Hash of its samples; only the first characters are shown.
-            context: What the run did with it, such as `training`.
-        """
-        data = Dataset(name[:500], digest[:_DIGEST], source_type="local", source="{}")
-        with _as_storage_error(self._client.tracking_uri):
-            self._client.log_inputs(self.id, [DatasetInput(data, [InputTag(CONTEXT, context)])])
-
-    def tag(self, values: Mapping[str, Any]) -> None:
-        """Set tags of the run."""
-        self._log("tags", [RunTag(name, str(value)) for name, value in values.items()])
-
-    def describe(self, text: str) -> None:
-        """Set the description that MLflow shows above the run, as Markdown."""
-        self.tag({NOTE: text[:LONGEST_NOTE]})
-
-    def _log(self, kind: str, entries: Sequence[Any]) -> None:
-        with _as_storage_error(self._client.tracking_uri):
-            for start in range(0, len(entries), _BATCH):
-                part: dict[str, Any] = {kind: entries[start : start + _BATCH]}
-                self._client.log_batch(self.id, **part)
-
-    def fetch(self) -> None:
-        """Download the run's files into its folder unless they are local; ConfigError if they are missing."""
-        if not self.is_local:
-            self._client.download_artifacts(self.id, "", str(self.folder))
-        elif not self.folder.is_dir():
-            raise ConfigError(f"The files of run {self.id} are missing from {self.folder}: restore them.")
-
-    def upload(self) -> None:
-        """Upload the files to the server unless they are local."""
-        if not self.is_local:
-            self._client.log_artifacts(self.id, str(self.folder))
-            shutil.rmtree(self.folder, ignore_errors=True)
-
-    def close(self, status: Status) -> None:
-        """Upload the files and set the final status."""
-        with _as_storage_error(self._client.tracking_uri):
-            self.upload()
-            _terminate(self._client, self.id, status)
-
-
-def _rounded(value: float) -> float:
-    """Return a value with six significant digits, which float32 has; MLflow's pages show all digits."""
-    return float(f"{value:.6g}")
-
-
-def _local(uri: str) -> Path | None:
-    """Return the folder of an address of artifacts; None for one on a server."""
-    parts = urlparse(uri)
-    return Path(url2pathname(parts.path)) if parts.scheme in ("", "file") else None
-
-
-@contextlib.contextmanager
-def _as_storage_error(uri: str) -> Iterator[None]:
-    """Raise errors of the database (locked, read-only, full, no server) as a StorageError of one sentence."""
-    try:
-        yield
-    except (OSError, MlflowException, SQLAlchemyError) as error:
-        raise StorageError(_fault_of_storage(error, uri)) from error
-
-
-def _fault_of_storage(error: Exception, uri: str) -> str:
-    """Return a sentence on an error of the database, its server or the folder of artifacts."""
-    if is_full(error) and (database := sqlite_file(uri)):
-        return (
-            f"The tracking database {database} cannot be written: {full_disk(database)}. Free some space, or "
-            "set another paths.root."
-        )
-    kind, place = "server" if uri.startswith(SERVERS) else "database", masked(uri)
-    reason = masked(next(iter(str(error).splitlines()), type(error).__name__))
-    if "out-of-date database schema" in reason:  # MLflow's words, also for a newer database
-        return (
-            f"The tracking database {place} was made by another version of MLflow than {VERSION}, which "
-            f"is installed: if by an older one, back it up and run `mlflow db upgrade {place}`; if by a "
-            "newer one, install that."
-        )
-    return f"The tracking {kind} {place} cannot be used ({reason}); see tracking.uri and paths.mlruns."
 
 
 @contextlib.contextmanager
@@ -239,7 +60,7 @@ def track(
     Args:
         uri: Tracking database or server.
         experiment: MLflow experiment; created if it does not exist.
-        artifacts: Folder for the files of runs in a local database.
+        artifacts: Folder for the files of runs in a local database, and of those that wait for a server.
         name: Name of the run.
         tags: Tags of the run.
         sweep: Folder of the sweep that the run belongs to; its runs have a common parent run.
@@ -254,25 +75,25 @@ def track(
     if not experiment.strip():
         raise ConfigError("tracking.experiment is empty: give a name, such as tracking.experiment=fibrolab.")
     owner = {SOURCE: "fibrolab.train", **tags, PROCESS: processes.current()}  # shown in this order
-    with _as_storage_error(uri):
+    with as_storage_error(uri):
         client, experiment_id = _open(uri, experiment, artifacts)
         reserve = _reserve(uri)
         try:
             _mark_killed(client, experiment_id)
             parent = _parent(client, experiment_id, sweep, sweep_name, owner) if sweep else None
             words = _as_text(owner | ({PARENT: parent} if parent else {}))
-            run = TrackedRun(client, client.create_run(experiment_id, run_name=name, tags=words))
+            run = TrackedRun(client, client.create_run(experiment_id, run_name=name, tags=words), artifacts)
         except BaseException:
             _free(reserve)
             raise
     status: Status = "FAILED"
     try:
-        make_folder(run.folder)
+        run.open()
         yield run
         status = "FINISHED"
     except Exception as error:
         _free(reserve)
-        with _keep_earlier_error():
+        with keep_earlier_error():
             shown = _sentence_of_ours(error)
             text = "the terminal shows it, since it may name patients or files" if private else str(shown)
             run.tag({"error": masked(f"{type(shown).__name__}: {text}")[:5000]})
@@ -282,10 +103,8 @@ def track(
         raise
     finally:
         _free(reserve)
-        with _keep_earlier_error():
-            run.close(status)
-            if parent:
-                _set_parent_status(client, experiment_id, parent)
+        with keep_earlier_error():
+            run.close(status, parent)
 
 
 def _sentence_of_ours(error: BaseException) -> BaseException:
@@ -294,18 +113,6 @@ def _sentence_of_ours(error: BaseException) -> BaseException:
     while cause is not None and not isinstance(cause, FibrolabError):
         cause = cause.__cause__
     return cause or error
-
-
-@contextlib.contextmanager
-def _keep_earlier_error() -> Iterator[None]:
-    """After an earlier error, log an error of the database (full disk, lost server) instead of raising it."""
-    failing = sys.exc_info()[0] is not None
-    try:
-        yield
-    except Exception as error:
-        if not failing:
-            raise
-        logger.warning("The run's status could not be recorded (%s).", masked(str(error)))
 
 
 def _open(uri: str, experiment: str, artifacts: str) -> tuple[MlflowClient, str]:
@@ -337,7 +144,7 @@ def _check_writable(*paths: Path) -> None:
     """Refuse files and folders that exist and cannot be written.
 
     Raises:
-        OSError: The first of them; a StorageError in `_as_storage_error`.
+        OSError: The first of them; a StorageError in `as_storage_error`.
     """
     for path in paths:
         if path.exists() and not os.access(path, os.W_OK):
@@ -350,7 +157,7 @@ def _check_artifacts(location: str | None) -> None:
     Raises:
         StorageError: It cannot.
     """
-    if location is None or (folder := _local(location)) is None:
+    if location is None or (folder := local_folder(location)) is None:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -412,26 +219,11 @@ def _parent(client: MlflowClient, experiment_id: str, sweep: Path, name: str, ow
     return parent
 
 
-def _set_parent_status(client: MlflowClient, experiment_id: str, parent: str) -> None:
-    """Set the parent run's status from its children."""
-    jobs = client.search_runs([experiment_id], f"tags.`{PARENT}` = '{parent}'")
-    states = {job.info.status for job in jobs}
-    if "RUNNING" not in states:
-        worst = next((state for state in ("KILLED", "FAILED") if state in states), "FINISHED")
-        _terminate(client, parent, worst)
-
-
-def _terminate(client: MlflowClient, run_id: str, status: str) -> None:
-    """Set the final status of a run, without MLflow's line on its address, which may hold a password."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        client.set_terminated(run_id, status)
-
-
 def _mark_killed(client: MlflowClient, experiment_id: str) -> None:
     """Set runs whose process no longer exists (kill -9, power cut) to KILLED."""
     for run in client.search_runs([experiment_id], "attributes.status = 'RUNNING'"):
         if _has_ended(run):
-            _terminate(client, run.info.run_id, "KILLED")
+            terminate(client, run.info.run_id, "KILLED")
             logger.warning(
                 "The process of run %s no longer exists; the run is set to KILLED.", run.info.run_name
             )
@@ -461,6 +253,8 @@ def reopen(uri: str, run_id: str) -> Iterator[TrackedRun]:
     tracked.fetch()
     yield tracked
     tracked.upload()
+    if not tracked.is_local:
+        shutil.rmtree(tracked.folder, ignore_errors=True)
 
 
 def finished(uri: str, run_id: str) -> Path:
@@ -488,12 +282,28 @@ def finished(uri: str, run_id: str) -> Path:
     return tracked.folder
 
 
+def send_unsent(uri: str, run_id: str, artifacts: str) -> Sent:
+    """Send what a run that has ended could not send to its server.
+
+    Args:
+        uri: Tracking server.
+        run_id: MLflow's id of the run.
+        artifacts: Folder below which the run waits.
+
+    Raises:
+        ConfigError: The server does not know the run, or it was deleted there.
+        InUseError: Another process trains or sends the run.
+        StorageError: The server does not answer, or refuses something.
+    """
+    return TrackedRun(*_found(uri, run_id), artifacts).send_rest()
+
+
 def _found(uri: str, run_id: str) -> tuple[MlflowClient, Run]:
     """Find a run by its id; no database is created."""
     place = sqlite_file(uri)
     if place and not place.is_file():
         raise ConfigError(f"There is no tracking database {place}; see tracking.uri and paths.root.")
-    with _as_storage_error(uri):
+    with as_storage_error(uri):
         check_address(uri)
         client = MlflowClient(tracking_uri=uri)
         try:
@@ -508,36 +318,3 @@ def _found(uri: str, run_id: str) -> tuple[MlflowClient, Run]:
     if run.info.lifecycle_stage == "deleted":
         raise ConfigError(f"Run {run_id} was deleted; restore it in the MLflow UI.")
     return client, run
-
-
-def legal(names: Iterable[str]) -> dict[str, str]:
-    """Return a distinct name that MLflow accepts for each parameter or metric.
-
-    Names may contain other characters, because a class may be called `≥F2 (biopsy)`.
-
-    Args:
-        names: Names in fibrolab; those that MLflow accepts are kept.
-
-    Returns:
-        Accepted name of each. Other characters are spelt out or replaced by underscores; if names would
-        become equal, the later ones are numbered.
-    """
-    found: dict[str, str] = {}
-    known = dict.fromkeys(names)
-    taken = {name for name in known if _accepted(name) == name}
-    for name in known:
-        best = spelt = _accepted(name)
-        number = 1
-        while best != name and best in taken:
-            number += 1
-            best = f"{spelt} {number}"
-        taken.add(best)
-        found[name] = best
-    return found
-
-
-def _accepted(name: str) -> str:
-    for sign, word in _SIGNS.items():
-        name = name.replace(sign, word)
-    name = re.sub(r"[^\w. /-]", "_", name)[:_LONGEST]
-    return posixpath.normpath(f"/{name}").strip("/ ") or "_"  # neither `..` nor an absolute path

@@ -40,16 +40,21 @@ def check_address(uri: str) -> None:
         )
 
 
-def check_server(uri: str) -> None:
+def check_server(uri: str, patience: float | None = None) -> None:
     """Refuse a server that does not answer, or is out of service.
 
+    Args:
+        uri: Its address.
+        patience: Time limit [s]; by default `PATIENCE`.
+
     Raises:
-        StorageError: No answer within `PATIENCE`, or an error of the server.
+        StorageError: No answer in time, or an error of the server.
     """
+    patience = patience or PATIENCE
     parts = urlparse(uri)
     address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/health"
     try:
-        call_within(PATIENCE, lambda: urlopen(address, timeout=PATIENCE).close())
+        call_within(patience, lambda: urlopen(address, timeout=patience).close())
     except (OSError, HTTPException, ValueError) as error:
         if isinstance(error, HTTPError) and error.code < 500:  # such as a request for a password
             return

@@ -16,7 +16,8 @@ from fibrolab.credentials import masked
 from fibrolab.reporting import numbers, run_outputs, run_summary
 from fibrolab.runs import trained_run
 from fibrolab.runs.trained_run import Run, TrainedRun
-from fibrolab.tracking import TrackedRun, reopen
+from fibrolab.tracked_run import TrackedRun
+from fibrolab.tracking import reopen
 
 
 def evaluate(config: DictConfig) -> str:

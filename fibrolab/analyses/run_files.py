@@ -14,7 +14,7 @@ from fibrolab.data import splits
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.runs.overlap import HASHES
 from fibrolab.storage import put, save_json, write_table
-from fibrolab.tracking import TrackedRun
+from fibrolab.tracked_run import TrackedRun
 
 DECIDED_LATER = ".pretrained"  # of a branch; `auto` becomes true or false
 

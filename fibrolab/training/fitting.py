@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import lightning as L
 import numpy as np
@@ -20,6 +20,7 @@ from torch.utils.data import default_collate
 
 from fibrolab import environment, keys
 from fibrolab.callbacks.averaging import build_averaging
+from fibrolab.callbacks.curve_logger import CurveLogger
 from fibrolab.callbacks.history import History
 from fibrolab.callbacks.prediction_writer import PredictionWriter
 from fibrolab.callbacks.stopping_and_resuming import BestCheckpoint, FiniteLoss, PlateauMemory, RandomState
@@ -38,8 +39,10 @@ from fibrolab.modules import optimizers
 from fibrolab.modules.base import Classifier, default_metrics, monitored
 from fibrolab.runs import checkpoint
 from fibrolab.targets import call, check_call, imported
-from fibrolab.tracking import TrackedRun
 from fibrolab.training import frozen_features, precision, rank_strategy, ranks, resuming, trainer_parts
+
+if TYPE_CHECKING:
+    from fibrolab.tracked_run import TrackedRun  # late: it loads MLflow, which ranks do not need
 
 logger = logging.getLogger(__name__)
 
@@ -52,11 +55,20 @@ class Fitted:
     device: str
 
 
-class Destination(NamedTuple):
-    """Folder of the run that a training writes to, and the function that opens the logger of its curves."""
+class RunOfRanks(NamedTuple):
+    """The run on its ranks: its folder, and its curves, which the process that tracks it writes."""
 
     folder: Path
-    curves: Callable[[], Logger]
+    id: str
+    experiment_id: str
+
+    def add_metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """See `TrackedRun.add_metrics`."""
+        ranks.tell(("add_metrics", {name: float(value) for name, value in values.items()}, step))
+
+    def deliver(self) -> None:
+        """See `TrackedRun.deliver`."""
+        ranks.tell(("deliver",))
 
 
 def build_module(config: DictConfig, data: LabelledData) -> Classifier:
@@ -204,7 +216,7 @@ def train(
     module: Classifier,
     datamodule: FibrosisDataModule,
     data: LabelledData,
-    tracked: TrackedRun,
+    tracked: "TrackedRun",
 ) -> Fitted:
     """Train on as many ranks as the trainer's devices, then write `predictions.csv`.
 
@@ -223,8 +235,14 @@ def train(
     logger.info("%d ranks of %d samples = batches of %d.", number, size // number, size)
     search = rank_strategy.may_skip_parameters(module, datamodule)
     built = (type(module), dict(module.hparams), module.state_dict(), torch.get_rng_state())
-    given = (config, built, datamodule, data, Destination(tracked.folder, tracked.curves), search)
-    return ranks.run(_on_rank, given, config.trainer, Path(config.paths.cache) / "jobs")
+    run = RunOfRanks(tracked.folder, tracked.id, tracked.experiment_id)
+    given = (config, built, datamodule, data, run, search)
+
+    def told(call: tuple[Any, ...]) -> None:
+        name, *values = call
+        getattr(tracked, name)(*values)
+
+    return ranks.run(_on_rank, given, config.trainer, Path(config.paths.cache) / "jobs", told)
 
 
 def _on_rank(
@@ -232,7 +250,7 @@ def _on_rank(
     built: tuple[type[Classifier], dict[str, Any], dict[str, Any], torch.Tensor],
     datamodule: FibrosisDataModule,
     data: LabelledData,
-    tracked: TrackedRun | Destination,
+    tracked: "TrackedRun | RunOfRanks",
     search_unused: bool,
 ) -> Fitted:
     """Train as one of several ranks, see `train`; the module is built again, as from a checkpoint."""
@@ -262,7 +280,7 @@ def _run_frozen_and_fit(
     module: Classifier,
     datamodule: FibrosisDataModule,
     data: LabelledData,
-    tracked: TrackedRun | Destination,
+    tracked: "TrackedRun | RunOfRanks",
     search_unused: bool = False,
 ) -> Fitted:
     """Run frozen branches once, then train."""
@@ -284,7 +302,7 @@ def fit(
     module: Classifier,
     datamodule: FibrosisDataModule,
     data: LabelledData,
-    tracked: TrackedRun | Destination,
+    tracked: "TrackedRun | RunOfRanks",
     search_unused: bool = False,
 ) -> Fitted:
     """Train, then write `predictions.csv` with the weights of the best epoch.
@@ -314,7 +332,7 @@ def fit(
     )
     split = folder / keys.SPLIT_FILE
     record = checkpoint.described(config, module, data, split, environment.packages())
-    loggers = [tracked.curves(), *trainer_parts.loggers(config, folder)]
+    loggers = [CurveLogger(tracked), *trainer_parts.loggers(config, folder)]
     plugins = [checkpoint.RecordedCheckpoints(record)]
     trainer = _trainer(config, [*callbacks, writer], loggers, folder, plugins, search_unused)
     try:
@@ -339,13 +357,13 @@ def predict(
     module: Classifier,
     datamodule: FibrosisDataModule,
     data: LabelledData,
-    tracked: TrackedRun,
+    tracked: "TrackedRun",
 ) -> str:
     """Write `predictions.csv` of the test partition without training; return the device."""
     _silence_warnings()
     path = tracked.folder / keys.PREDICTIONS_FILE
     writer = PredictionWriter(path, data.manifest.table, data.labels, data.split.fold, (keys.TEST,))
-    trainer = _trainer(config, [writer], [tracked.curves()], tracked.folder)
+    trainer = _trainer(config, [writer], [CurveLogger(tracked)], tracked.folder)
     datamodule.prepare_data()
     trainer.predict(module, datamodule.test_dataloader(), return_predictions=False)
     return str(trainer.strategy.root_device)

@@ -275,7 +275,13 @@ def _connected(here: Place) -> Session:
     return Session(store, here, server.port)
 
 
-def run(work: Callable[..., Any], arguments: Sequence[Any], trainer: Mapping[str, Any], folder: Path) -> Any:
+def run(
+    work: Callable[..., Any],
+    arguments: Sequence[Any],
+    trainer: Mapping[str, Any],
+    folder: Path,
+    told: Callable[[Any], None],
+) -> Any:
     """Run `work(*arguments)` on all ranks at once, and return what it returns on rank zero.
 
     On a rank, `torch.distributed` is ready, and the device is the current one.
@@ -285,6 +291,8 @@ def run(work: Callable[..., Any], arguments: Sequence[Any], trainer: Mapping[str
         arguments: Its arguments; they are pickled.
         trainer: Settings of the trainer, checked by `check`.
         folder: Folder for the pickled job, on a disk that all nodes share.
+        told: Function that is called in this process, by another thread, with each value that rank zero
+            passes to `tell`; what it raises ends the ranks.
 
     Raises:
         FibrolabError: A rank raised it, was ended by a signal, or did not come in time.
@@ -306,7 +314,7 @@ def run(work: Callable[..., Any], arguments: Sequence[Any], trainer: Mapping[str
     session.jobs += 1
     try:
         _set(session.store, f"{number}/job", pickle.dumps((job, devices[0] is None)))
-        _supervise(session, job, number, devices)
+        _supervise(session, job, number, devices, told)
         return _result(session, number)
     finally:
         job.unlink(missing_ok=True)
@@ -329,14 +337,20 @@ def _await_all(session: Session) -> None:
         time.sleep(POLL)
 
 
-def _supervise(session: Session, job: Path, number: int, devices: Sequence[int | None]) -> None:
+def _supervise(
+    session: Session,
+    job: Path,
+    number: int,
+    devices: Sequence[int | None],
+    told: Callable[[Any], None] | None = None,
+) -> None:
     """Start the ranks of this process, and watch them until they or any rank of the job have ended."""
     here, store = session.here, session.store
     context = multiprocessing.get_context("spawn")
     records = context.Queue() if here.rank == 0 else None
     local = max(here.local_size, len(devices))
     children: dict[int, BaseProcess] = {}
-    with _logged(records):
+    with _listening(records, told) as faults:
         try:
             for rank, device in enumerate(devices, start=here.rank):
                 where = Rank(rank, here.size, local, device, here.address[0], session.port, number)
@@ -346,6 +360,8 @@ def _supervise(session: Session, job: Path, number: int, devices: Sequence[int |
                 children[rank].start()
             while running := [child.sentinel for child in children.values() if child.is_alive()]:
                 wait(running, timeout=POLL)
+                if faults:
+                    raise faults[0]
                 _report_deaths(children, store, number)
                 if store.check([f"{number}/failed"]):
                     _join(children.values(), GRACE)
@@ -401,23 +417,38 @@ def _end(children: Iterable[BaseProcess]) -> None:
 
 
 @contextmanager
-def _logged(records: Any) -> Iterator[None]:
-    """Pass the log records of rank zero, a queue, to the loggers of this process."""
-    if records is None:
-        yield
+def _listening(queue: Any, told: Callable[[Any], None] | None) -> Iterator[list[BaseException]]:
+    """Pass log records of rank zero to the loggers of this process, and what it tells to a function.
+
+    Yields:
+        What the function raised; it is not called again afterwards.
+    """
+    faults: list[BaseException] = []
+    if queue is None:
+        yield faults
         return
+    assert told is not None
+    receive = told
 
-    class Passed(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if (logger := logging.getLogger(record.name)).isEnabledFor(record.levelno):
-                logger.handle(record)
+    class Listener(logging.handlers.QueueListener):
+        def handle(self, record: Any) -> None:
+            if isinstance(record, logging.LogRecord):
+                if (logger := logging.getLogger(record.name)).isEnabledFor(record.levelno):
+                    logger.handle(record)
+            elif not faults:
+                try:
+                    receive(record)
+                except Exception as fault:
+                    faults.append(fault)
 
-    listener = logging.handlers.QueueListener(records, Passed())
+    listener = Listener(queue)
     listener.start()
     try:
-        yield
+        yield faults
     finally:
         listener.stop()
+    if faults:
+        raise faults[0]
 
 
 @dataclass(frozen=True)
@@ -434,11 +465,18 @@ class Rank:
 
 
 _device: int | None = None  # GPU of this rank
+_queue: Any = None  # to the leading process; of rank zero
 
 
 def device() -> int | None:
     """Return the GPU of this rank; None on the CPU."""
     return _device
+
+
+def tell(value: Any) -> None:
+    """Pass a value from rank zero to the function `told` of the process that leads this command."""
+    assert _queue is not None, "only rank zero has a queue"
+    _queue.put(value)
 
 
 def local_size() -> int:
@@ -509,7 +547,9 @@ def _end_with_parent() -> None:
 
 def _speak_once(rank: int, records: Any) -> None:
     """Let only rank zero print and log."""
+    global _queue
     if rank == 0:
+        _queue = records
         root = logging.getLogger()
         root.addHandler(logging.handlers.QueueHandler(records))
         root.setLevel(logging.INFO)  # the parent's loggers choose

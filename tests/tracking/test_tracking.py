@@ -2,20 +2,21 @@
 
 import contextlib
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
+from mlflow_server import serving
 
 from fibrolab import processes
+from fibrolab.callbacks.curve_logger import CurveLogger
 from fibrolab.errors import ConfigError, StorageError
-from fibrolab.tracking import PARENT, PAUSE, PROCESS, finished, reopen, track
+from fibrolab.tracked_run import PARENT, PAUSE
+from fibrolab.tracking import PROCESS, finished, reopen, track
 
 SECRET = "s3cr3t-w0rd"
 
@@ -54,10 +55,10 @@ def test_curves_are_written_first_at_once_then_in_batches_and_completely_at_the_
     place: dict[str, str], status: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [0.0]
-    monkeypatch.setattr("fibrolab.tracking.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("fibrolab.tracked_run.time.monotonic", lambda: clock[0])
     client = MlflowClient(tracking_uri=place["uri"])
     with track(**place, name="one", tags={}) as tracked:
-        curves = tracked.curves()
+        curves = CurveLogger(tracked)
 
         def written() -> list[int]:
             return [point.step for point in client.get_metric_history(tracked.id, "train/loss")]
@@ -181,29 +182,15 @@ def test_a_file_that_is_not_a_database_is_a_clear_error(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_tracking_server_gets_the_files_and_no_file_a_password(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    place = f"sqlite:///{tmp_path}/mlflow.db"
-    words = [
-        "--backend-store-uri",
-        place,
-        "--artifacts-destination",
-        str(tmp_path / "far"),
-        "--port",
-        str(port),
-    ]
-    server = subprocess.Popen([sys.executable, "-m", "mlflow", "server", *words, "--workers", "1"])
-    try:
-        wait_for(port)
-        settings = {"uri": f"http://127.0.0.1:{port}", "experiment": "far", "artifacts": "unused"}
+    with serving(tmp_path / "server") as server:
+        settings = {"uri": server.uri, "experiment": "far", "artifacts": str(tmp_path / "waiting")}
         with track(**settings, name="one", tags={}) as tracked:
             (tracked.folder / "note.txt").write_text("kept")
         assert not tracked.folder.exists()
         with reopen(settings["uri"], tracked.id) as again:
             assert (again.folder / "note.txt").read_text() == "kept"
         assert (finished(settings["uri"], tracked.id) / "note.txt").read_text() == "kept"
-        address = f"http://me:{SECRET}@127.0.0.1:{port}"
+        address = f"http://me:{SECRET}@127.0.0.1:{server.port}"
         small = ["data.patients=60", "data.images_per_patient=1", "data.size=32", "debug=fast_dev_run"]
         words = [*small, f"tracking.uri={address}", f"paths.root={tmp_path / 'near'}"]
         ended = subprocess.run(
@@ -211,18 +198,6 @@ def test_a_tracking_server_gets_the_files_and_no_file_a_password(tmp_path: Path)
         )
         assert ended.returncode == 0, ended.stderr
         assert SECRET not in ended.stdout + ended.stderr
-    finally:
-        server.terminate()
-        server.wait(120)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) > 50  # of the run, its cache, the server and Hydra
     assert [path for path in files if SECRET.encode() in path.read_bytes()] == []
-
-
-def wait_for(port: int, seconds: float = 120) -> None:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
-        time.sleep(0.5)
-    pytest.fail(f"no server on port {port} after {seconds} s")

@@ -5,7 +5,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fibrolab.tracking import legal
+from fibrolab.tracking_names import legal
 
 
 def test_names_that_mlflow_accepts_are_kept():
