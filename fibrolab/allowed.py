@@ -111,6 +111,8 @@ ALLOWED: dict[str, Allowed] = {  # by the name of the setting; * stands for any 
         lambda value: value == "auto" or whole(0, 1024).holds(value),
     ),
     "augment_on": one_of("workers", "device"),
+    "folds": or_null(Allowed("all", lambda value: value == "all")),
+    "repeats": whole(1, 1000),
     "resume": or_null(PLACE),
     "features.views": or_null(whole(1, 1000)),
     "privacy.ids": one_of("plain", "hashed"),
