@@ -121,6 +121,8 @@ ALLOWED: dict[str, Allowed] = {  # by the name of the setting; * stands for any 
         lambda value: value == "auto" or whole(0, 1024).holds(value),
     ),
     "augment_on": one_of("workers", "device"),
+    "folds": or_null(Allowed("all", lambda value: value == "all")),
+    "repeats": whole(1, 1000),
     "resume": or_null(PLACE),
     "tuned_by": or_null(Allowed("a list of run ids, such as [ID,ID]; [] for none", _are_ids)),
     "features.views": or_null(whole(1, 1000)),

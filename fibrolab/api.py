@@ -111,7 +111,7 @@ def train(*overrides: str) -> TrainedRun:
         FibrolabError: The settings or the data have a fault.
     """
     with _composed("train", overrides) as config:
-        from fibrolab.pipeline import train as job
+        from fibrolab.cross_validation import train as job
 
         return open_run(perform(job, config).id, config.tracking.uri)
 

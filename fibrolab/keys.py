@@ -30,6 +30,7 @@ ROW: Final = "table_row"  # row number in the user's spreadsheet; the header is 
 # Split columns and their values.
 PARTITION: Final = "partition"
 FOLD: Final = "fold"
+REPEAT: Final = "repeat"  # number of a repetition with another seed, from 0
 MANIFEST_HASH: Final = "manifest"  # hash of the manifest that the split was drawn from
 TRAIN: Final = "train"
 VALIDATION: Final = "validation"
@@ -72,6 +73,8 @@ AUDIT_PAGE: Final = "audit.html"
 HISTORY_FILE: Final = "history.csv"
 PREDICTIONS_FILE: Final = "predictions.csv"
 METRICS_FILE: Final = "metrics.csv"
+NETWORKS_FILE: Final = "networks.csv"  # of a run of several trainings: its networks, one row each
+NETWORK_PREDICTIONS_FILE: Final = "network_predictions.csv"  # and the predictions of each of them
 ENVIRONMENT_FILE: Final = "environment.json"
 REPORT_FILE: Final = "report.html"
 FIGURES: Final = "figures"

@@ -1,8 +1,9 @@
 """One training run from data to report: load, audit, fit, predict, evaluate, report, track."""
 
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
@@ -20,6 +21,20 @@ from fibrolab.training.initial_weights import decide_pretrained, with_weights_of
 SHOWN = 12  # digits of a hash in MLflow's tags
 
 
+class Part(NamedTuple):
+    """Place of a training among those of one run.
+
+    Attributes:
+        parent: Id of that run.
+        tags: Tags that identify the training, such as its fold.
+        command: Command that repeats this training alone.
+    """
+
+    parent: str
+    tags: Mapping[str, int]
+    command: str
+
+
 class Trained(NamedTuple):
     """Result of a training.
 
@@ -33,26 +48,29 @@ class Trained(NamedTuple):
 
 
 def run(config: DictConfig) -> float | None:
-    """Train, and return the best value of the monitored metric as the result of a sweep's job."""
+    """Train, and return the best value of the monitored metric."""
     return train(config).best
 
 
-def train(config: DictConfig) -> Trained:
+def train(config: DictConfig, part: Part | None = None) -> Trained:
     """Train, evaluate and track one model.
 
     Args:
         config: `conf/train.yaml`, composed.
+        part: Place of the training among the folds and repetitions of one run, which then reports.
     """
     base, config.name = config.name, sweeps.run_name(config.name)
     settings = resolved(config)
     started, clock = datetime.now(UTC), time.monotonic()
     tags = {"model": config.model.name, "data": config.data.name, "split": config.split.name}
-    named = {"name": config.name, "sweep_name": sweeps.sweep_name(base)}
+    above: dict[str, Any] = {"sweep": sweeps.folder(), "sweep_name": sweeps.sweep_name(base)}
+    if part:
+        tags, above = tags | dict(part.tags), {"parent": part.parent}
     ids_key = privacy.ids_key(config)
     place = settings["tracking"] | {"private": bool(ids_key)}
-    with track(**place, **named, tags=tags, sweep=sweeps.folder()) as tracked:
+    with track(**place, **above, name=config.name, tags=tags) as tracked:
         known = environment.describe() | {"started": started.isoformat(timespec="seconds")}
-        known["ids_key"] = ids_key
+        known |= {"ids_key": ids_key} | ({"command": part.command} if part else {})
         record(tracked, config, settings, known)
         checks.check(config)
         tracked.log_params(decide_pretrained(config))
@@ -74,6 +92,6 @@ def train(config: DictConfig) -> Trained:
         known |= {"device": fitted.device, "seconds": round(time.monotonic() - clock, 1)}
         save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
         evaluated = conclude(tracked, config, datamodule.test_images, datamodule.training_images())
-        arms = sweeps.record_end(base, tracked.id)
-        announce(evaluated, tracked.id, config.tracking.uri, arms)
+        if part is None:
+            announce(evaluated, tracked.id, config.tracking.uri, sweeps.record_end(base, tracked.id))
     return Trained(tracked.id, fitted.best)

@@ -53,6 +53,8 @@ def track(
     tags: Mapping[str, Any],
     sweep: Path | None = None,
     sweep_name: str = "",
+    parent: str = "",
+    again: str = "",
     private: bool = False,
 ) -> Iterator[TrackedRun]:
     """Open a run; it ends FINISHED, FAILED on an error, or KILLED on Ctrl-C and SIGTERM.
@@ -65,6 +67,8 @@ def track(
         tags: Tags of the run.
         sweep: Folder of the sweep that the run belongs to; its runs have a common parent run.
         sweep_name: Name of that parent run.
+        parent: Id of the run whose fold or repetition this run is; it sets its own status.
+        again: Id of a run that has ended, to go on with; its name and tags are kept.
         private: Whether the text of an error, which may name patients and files, is kept out of its tags.
 
     Raises:
@@ -80,9 +84,13 @@ def track(
         reserve = _reserve(uri)
         try:
             _mark_killed(client, experiment_id)
-            parent = _parent(client, experiment_id, sweep, sweep_name, owner) if sweep else None
-            words = _as_text(owner | ({PARENT: parent} if parent else {}))
-            run = TrackedRun(client, client.create_run(experiment_id, run_name=name, tags=words), artifacts)
+            above = _parent(client, experiment_id, sweep, sweep_name, owner) if sweep else None
+            if again:
+                run = _reopened(client, again, artifacts)
+            else:
+                words = _as_text(owner | ({PARENT: parent or above} if parent or above else {}))
+                made = client.create_run(experiment_id, run_name=name, tags=words)
+                run = TrackedRun(client, made, artifacts)
         except BaseException:
             _free(reserve)
             raise
@@ -104,7 +112,7 @@ def track(
     finally:
         _free(reserve)
         with keep_earlier_error():
-            run.close(status, parent)
+            run.close(status, above)
 
 
 def _sentence_of_ours(error: BaseException) -> BaseException:
@@ -239,6 +247,51 @@ def _as_text(values: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in values.items()}
 
 
+def _reopened(client: MlflowClient, run_id: str, artifacts: str) -> TrackedRun:
+    """Set a run that has ended to RUNNING, by this process, and fetch its files."""
+    run = TrackedRun(client, client.get_run(run_id), artifacts)
+    client.update_run(run_id, status="RUNNING")
+    run.tag({PROCESS: processes.current()})
+    run.fetch()
+    return run
+
+
+def children(uri: str, run_id: str) -> list[tuple[str, str, dict[str, str]]]:
+    """Return id, status and tags of the child runs of a run, the oldest first.
+
+    Raises:
+        ConfigError: The run does not exist.
+    """
+    client, run = _found(uri, run_id)
+    with as_storage_error(uri):
+        named = f"tags.`{PARENT}` = '{run_id}'"
+        found = client.search_runs([run.info.experiment_id], named, order_by=["attributes.start_time ASC"])
+    return [(one.info.run_id, one.info.status, dict(one.data.tags)) for one in found]
+
+
+def tagged(uri: str, run_id: str, tag: str) -> tuple[Path, str] | None:
+    """Return folder and status of a run that has a tag; None for a run without it.
+
+    Raises:
+        ConfigError: The run does not exist, another process is training it, or its files are missing.
+    """
+    client, run = _found(uri, run_id)
+    if tag not in run.data.tags:
+        return None
+    if run.info.status == "RUNNING" and not _has_ended(run):
+        raise ConfigError(f"Run {run_id} is still RUNNING: wait until it ends.")
+    return _fetched(client, run), run.info.status
+
+
+def _fetched(client: MlflowClient, run: Run) -> Path:
+    """Return the folder of a run's files; of one on a server, a copy that is deleted with this process."""
+    tracked = TrackedRun(client, run)
+    tracked.fetch()
+    if not tracked.is_local:
+        atexit.register(shutil.rmtree, tracked.folder, ignore_errors=True)
+    return tracked.folder
+
+
 @contextlib.contextmanager
 def reopen(uri: str, run_id: str) -> Iterator[TrackedRun]:
     """Open a run that has ended, to add files; its status is kept.
@@ -275,11 +328,7 @@ def finished(uri: str, run_id: str) -> Path:
         raise ConfigError(
             f"Run {run_id} is {run.info.status}, so its files may be incomplete; name a finished run."
         )
-    tracked = TrackedRun(client, run)
-    tracked.fetch()
-    if not tracked.is_local:
-        atexit.register(shutil.rmtree, tracked.folder, ignore_errors=True)
-    return tracked.folder
+    return _fetched(client, run)
 
 
 def send_unsent(uri: str, run_id: str, artifacts: str) -> Sent:

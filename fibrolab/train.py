@@ -22,7 +22,7 @@ def imported(config: DictConfig) -> Job:
         from fibrolab.training import settings
 
         settings.check(config)
-    from fibrolab.pipeline import run
+    from fibrolab.cross_validation import run
 
     return run
 

@@ -26,6 +26,7 @@ from fibrolab.evaluation.clinical import markers
 from fibrolab.evaluation.comparison import comparison_table
 from fibrolab.evaluation.comparison.arms import Arm, Task, arm_from_runs
 from fibrolab.evaluation.intervals import bootstrap
+from fibrolab.evaluation.predictions import is_crossed
 from fibrolab.reporting import comparison_page as pages
 from fibrolab.reporting.comparison_page import Comparison, Member
 from fibrolab.runs.overlap import require_one_key
@@ -59,7 +60,9 @@ def run(config: DictConfig) -> str:
         [open_run(run_id, config.tracking.uri, NEEDED) for run_id in run_ids] for _, run_ids in requested
     ]
     names = _named([name for name, _ in requested], read_runs)
-    sides = [side(name, runs) for name, runs in zip(names, read_runs, strict=True)]
+    sides = [
+        side(name, _folds(runs, config.tracking.uri)) for name, runs in zip(names, read_runs, strict=True)
+    ]
     if given["reference"] and given["reference"] not in names:
         refuse([unknown("reference", given["reference"], names)])
     if given["paired"]:
@@ -68,7 +71,7 @@ def run(config: DictConfig) -> str:
     (refuse_other_patients if given["paired"] else refuse_shared_patients)(sides)
     comparison = compared(sides, task, given)
     tags = {
-        COMPARED: ",".join(each.run_id for side in sides for each in side.runs),
+        COMPARED: ",".join(run_id for _, run_ids in requested for run_id in run_ids),
         "arms": ", ".join(names),
     }
     with track(**given["tracking"], name=config.name, tags=tags | {SOURCE: "fibrolab.compare"}) as tracked:
@@ -80,6 +83,20 @@ def run(config: DictConfig) -> str:
         pages.announce(comparison)
         print(f"page     {page}\ntable    {tracked.folder / pages.TABLE_FILE}\nrun      {tracked.id}")
     return tracked.id
+
+
+def _folds(runs: Sequence[TrainedRun], uri: str) -> Sequence[TrainedRun]:
+    """Return the folds of a cross-validation if it is an arm's only run, so that they can be paired.
+
+    Other runs of several networks predict each test sample once by all of them, as one network does; so do
+    several cross-validations, which are seeds.
+    """
+    if len(runs) > 1 or not runs[0].has_several_networks or not is_crossed(runs[0].network_predictions):
+        return runs
+    networks = runs[0].networks
+    if networks[keys.REPEAT].nunique() > 1:
+        return runs
+    return [open_run(run_id, uri, NEEDED) for run_id in networks["run"]]
 
 
 def compared(sides: Sequence[Side], task: Task, given: Mapping[str, Any]) -> Comparison:

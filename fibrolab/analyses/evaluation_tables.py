@@ -12,7 +12,8 @@ from omegaconf import OmegaConf
 from fibrolab import keys
 from fibrolab.evaluation import baselines, endpoints, patients, score
 from fibrolab.evaluation.clinical import cohort, comparators, subgroups
-from fibrolab.evaluation.comparison import published_results
+from fibrolab.evaluation.comparison import fold_by_fold, published_results
+from fibrolab.evaluation.comparison.arms import Task
 from fibrolab.evaluation.measures import catalogue, mistakes, operating_points
 from fibrolab.evaluation.probabilities import calibration, conformal
 from fibrolab.runs.trained_run import NEEDED, Run, TrainedRun, best_epoch
@@ -60,7 +61,7 @@ def write(folder: Path, resamples: int = 1000, level: float = 0.95) -> Scores:
     classes, ordered = list(task.classes), bool(task.ordered)
     end_points = dict(task.get("endpoints") or {})
     several = patients.repeated(frame)
-    train_labels = run.samples.loc[run.samples[keys.PARTITION] == keys.TRAIN, keys.Y_TRUE]
+    train_labels = run.learnt_from.loc[run.learnt_from[keys.PARTITION] == keys.TRAIN, keys.Y_TRUE]
     majority_class = int(np.bincount(train_labels.to_numpy(np.int64)).argmax())
 
     def scored(rows: pd.DataFrame, reached: dict[str, float], how: str = "") -> pd.DataFrame:
@@ -109,7 +110,7 @@ def _further(
     """Compute the tables beside those of the metrics, by file name without its ending."""
     frame, manifest, level = run.predictions, run.samples, bootstrap["level"]
     levels = ("sample", "patient") if several else ("sample",)
-    return {
+    found = {
         "endpoints": operating_points.table(frame, classes, end_points, **bootstrap, levels=levels),
         "calibration": calibration.table(frame, classes, end_points, **bootstrap, levels=levels),
         "conformal": conformal.table(frame, classes, ordered, level=level, levels=levels),
@@ -119,18 +120,24 @@ def _further(
         "mistakes": mistakes.table(frame, classes, ordered),
         "published": published_results.table(run.config.get("published"), run.config.task.name, level),
     }
+    if run.has_several_networks:
+        task = Task(tuple(classes), ordered, end_points)
+        sizes = tuple(run.networks[["train", "test"]].mean())
+        found["folds"] = fold_by_fold.of_networks(run.network_predictions, task, sizes, level)
+    return found
 
 
 def _majority(run: TrainedRun, end_points: Mapping[str, int], by_patient: bool = False) -> dict[str, float]:
     """Score the most frequent class, by sample or by patient, since the audit measures samples only."""
-    table = run.samples
-    if by_patient:
-        alone = table[keys.PATIENT_ID] == ""
-        table = table[alone | ~table.duplicated([keys.PATIENT_ID, keys.PARTITION, keys.Y_TRUE])]
-    train, test = (
-        table.loc[table[keys.PARTITION] == name, keys.Y_TRUE].to_numpy(np.int64)
-        for name in (keys.TRAIN, keys.TEST)
-    )
+
+    def labels(table: pd.DataFrame, name: str) -> np.ndarray:
+        rows = table[table[keys.PARTITION] == name]
+        if by_patient:
+            alone = rows[keys.PATIENT_ID] == ""
+            rows = rows[alone | ~rows.duplicated([keys.PATIENT_ID, keys.Y_TRUE])]
+        return rows[keys.Y_TRUE].to_numpy(np.int64)
+
+    train, test = labels(run.learnt_from, keys.TRAIN), labels(run.samples, keys.TEST)
     return baselines.majority(train, test, end_points)
 
 

@@ -21,6 +21,7 @@ from fibrolab.evaluation import predictions
 from fibrolab.loading import load
 from fibrolab.reporting import audit_page
 from fibrolab.runs import overlap
+from fibrolab.runs.ensemble import averaged
 from fibrolab.runs.trained_run import NEEDED, TrainedRun, open_run
 from fibrolab.storage import save_json, write_table
 from fibrolab.tracking import SOURCE, track
@@ -48,7 +49,7 @@ def run(config: DictConfig) -> str:
     """
     started, clock = datetime.now(UTC), time.monotonic()
     before = open_run(config.run, config.tracking.uri, NEEDED)
-    settings, module = _settings(config, before), before.network()
+    settings, networks = _settings(config, before), before.predictors
     ids_key = privacy.ids_key(settings)
     if bool(ids_key) != bool(before.ids_key):
         mend = "evaluate it with privacy.ids=hashed" if before.ids_key else "train it with privacy.ids=hashed"
@@ -70,8 +71,12 @@ def run(config: DictConfig) -> str:
         found = _audited(settings, data, before, tracked.folder)
         tracked.tag({"audit": found["verdict"]})
         auditing.announce(tracked.folder, found)
-        datamodule = fitting.build_datamodule(settings, data, module)
-        device = fitting.predict(settings, module, datamodule, data, tracked)
+        frames, path = [], tracked.folder / keys.PREDICTIONS_FILE
+        for network in networks:
+            datamodule = fitting.build_datamodule(settings, data, network.module)
+            device = fitting.predict(settings, network.module, datamodule, data, tracked)
+            frames.append(predictions.read(path))
+        predictions.write(averaged(frames), path)
         _add_validation(tracked.folder, before)
         known |= {"device": device, "seconds": round(time.monotonic() - clock, 1)}
         save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
@@ -113,8 +118,9 @@ def _learnt_from(before: TrainedRun) -> tuple[pd.DataFrame, pd.DataFrame]:
         pd.read_csv(before.folder / name, dtype=str, keep_default_na=False)
         for name in (keys.MANIFEST_FILE, keys.SPLIT_FILE)
     )
-    used = (split[keys.PARTITION] != keys.TEST).to_numpy()
-    return table[used], split[used]
+    learnt = before.learnt_from[keys.PARTITION]
+    used = split[keys.SAMPLE_ID].isin(learnt.index).to_numpy()
+    return table[used], split[used].assign(**{keys.PARTITION: learnt.to_numpy()})
 
 
 def _renamed(frame: pd.DataFrame, run: str) -> pd.DataFrame:
@@ -170,6 +176,6 @@ def _overlaps(data: LabelledData, before: TrainedRun) -> list[Finding]:
 def _add_validation(folder: Path, before: TrainedRun) -> None:
     """Add the run's own validation predictions, on which thresholds and temperature are fitted."""
     old = before.predictions
-    new = predictions.read(folder / keys.PREDICTIONS_FILE).assign(**{keys.FOLD: old[keys.FOLD].iloc[0]})
+    new = predictions.read(folder / keys.PREDICTIONS_FILE)
     validation = _renamed(old[old[keys.PARTITION] == keys.VALIDATION], before.run_id)
     predictions.write(pd.concat([validation, new], ignore_index=True), folder / keys.PREDICTIONS_FILE)

@@ -3,7 +3,7 @@
 import csv
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +47,21 @@ def read(path: Path, partitions: Sequence[str] = PARTITIONS) -> pd.DataFrame:
     return found[found[keys.PARTITION].isin(partitions)].reset_index(drop=True)
 
 
+def read_of_networks(path: Path) -> pd.DataFrame:
+    """Read and check the predictions of several networks, which `repeat` and `fold` identify.
+
+    Raises:
+        DataError: As `read`, or a sample is predicted twice by one network.
+    """
+    frame = _parsed(path)
+    if keys.REPEAT not in frame or not frame[keys.REPEAT].str.fullmatch(r"\d+").all():
+        raise DataError(f"{path}: column {keys.REPEAT} is missing, or not whole numbers; write it again.")
+    repeats = frame[keys.REPEAT].astype(np.int64)
+    parts = [validated(rows, source=str(path)) for _, rows in frame.groupby(repeats)]
+    found = pd.concat(parts, ignore_index=True)
+    return found.assign(**{keys.REPEAT: found[keys.REPEAT].astype(np.int64)})
+
+
 def write(frame: pd.DataFrame, path: Path) -> None:
     """Check predictions and write them whole or not at all; `read` returns the same values.
 
@@ -82,6 +97,70 @@ def select(frame: pd.DataFrame, partition: str) -> pd.DataFrame:
             "stopped before its test."
         )
     return chosen
+
+
+def by_fold(frame: pd.DataFrame) -> Iterator[tuple[np.ndarray, pd.DataFrame]]:
+    """Yield the test rows of each fold with the validation rows to fit thresholds and temperatures on.
+
+    In a cross-validation the validation rows of one fold are test rows of another: each fold has its own.
+    Test rows of a single fold belong to all validation rows, also to those of several folds inside training.
+
+    Args:
+        frame: Predictions as `read` returns them.
+
+    Yields:
+        Positions among the test rows, in their order, int64 (n,), and validation rows.
+    """
+    folds = frame.loc[frame[keys.PARTITION] == keys.TEST, keys.FOLD].to_numpy()
+    validation, names = frame[frame[keys.PARTITION] == keys.VALIDATION], np.unique(folds)
+    for name in names:
+        own = validation if len(names) == 1 else validation[validation[keys.FOLD] == name]
+        yield np.flatnonzero(folds == name), own
+
+
+def pooled(frame: pd.DataFrame) -> pd.DataFrame:
+    """Pool the predictions of several networks to one of each test sample.
+
+    In a cross-validation each test sample is predicted by the network of the fold that left it out, and keeps
+    the number of this fold; repetitions draw other folds, and their probabilities are averaged. Otherwise
+    all networks predict the same test samples: their probabilities are averaged, with fold 0. Validation rows
+    are averaged over repetitions; those of a repeated cross-validation are of the first repetition alone,
+    since the folds of the others mix its validation and test samples.
+
+    Args:
+        frame: Predictions of every network, with the columns of `read` and `repeat`.
+
+    Returns:
+        Predictions in the form of `read`, validation first.
+    """
+    is_test = frame[keys.PARTITION] == keys.TEST
+    test, validation = frame[is_test], frame[~is_test]
+    if is_crossed(frame):
+        validation = validation[validation[keys.REPEAT] == frame[keys.REPEAT].min()]
+    else:
+        test = test.assign(**{keys.FOLD: 0})
+    columns = [*COLUMNS, *_probability_columns(frame)]
+    how = dict.fromkeys(COLUMNS[1:], "first") | dict.fromkeys(_probability_columns(frame), "mean")
+    units = (validation, [keys.SAMPLE_ID, keys.FOLD]), (test, [keys.SAMPLE_ID])
+    parts = [
+        rows.groupby(unit, sort=False, as_index=False).agg(
+            {name: each for name, each in how.items() if name not in unit}
+        )
+        for rows, unit in units
+    ]
+    return pd.concat([part[columns] for part in parts], ignore_index=True)
+
+
+def is_crossed(frame: pd.DataFrame) -> bool:
+    """Return whether each test sample belongs to one of several folds, as in a cross-validation.
+
+    Args:
+        frame: Rows with sample_id, partition and fold; if they have `repeat`, the first repetition decides.
+    """
+    test = frame[frame[keys.PARTITION] == keys.TEST]
+    if keys.REPEAT in test:
+        test = test[test[keys.REPEAT] == test[keys.REPEAT].min()]
+    return test[keys.FOLD].nunique() > 1 and not test.duplicated(keys.SAMPLE_ID).any()
 
 
 def refuse_other_classes(frame: pd.DataFrame, classes: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ from fibrolab.reporting.figures import run as run_figures
 from fibrolab.reporting.html import NOT_RECORDED
 from fibrolab.reporting.tables import endpoints as endpoint_sheets
 from fibrolab.reporting.tables import estimates, table_files
+from fibrolab.reporting.tables import folds as fold_sheets
 from fibrolab.reporting.tables import metrics as metric_sheets
 from fibrolab.reporting.tables import population as population_sheets
 from fibrolab.reporting.tables import probabilities as probability_sheets
@@ -29,6 +30,7 @@ KEY_PACKAGES = ("torch", "torchvision", "lightning", "timm", "numpy", "scikit-le
 TITLES = {  # of the sections, in their order; a section without content is left out
     "findings": "Cautions",
     "result": "Results on the test set",
+    "folds": "Results by fold and repetition",
     "published": "Published results",
     "endpoints": "End points",
     "curves": "Curves",
@@ -49,6 +51,7 @@ TITLES = {  # of the sections, in their order; a section without content is left
 ALWAYS = ("result", "curves", "classes", "data", "training", "setup", "environment")  # even if not recorded
 TABLES: dict[str, Callable[[Run], list[Sheet]]] = {  # in the order of the page
     "headline": metric_sheets.headline,
+    "folds": fold_sheets.sheets,
     "published": metric_sheets.published,
     "endpoints": endpoint_sheets.sheets,
     "classes": metric_sheets.by_class,
@@ -137,6 +140,7 @@ def _content(run: Run, sheets: Mapping[str, Sequence[Sheet]]) -> dict[str, Any]:
     placed = {entry.name for entry in run_figures.FIGURES}
     shown = {
         "training_run": vocabulary.training_run(run),
+        "pooling": fold_sheets.pooling(run),
         "findings": run_sentences.cautions(run),
         "sheets": sheets,
         "more_figures": [
@@ -147,7 +151,7 @@ def _content(run: Run, sheets: Mapping[str, Sequence[Sheet]]) -> dict[str, Any]:
         "beside": {name: text for name, text in BESIDE.items() if (run.folder / name).exists()},
     }
     return shown | {
-        "titles": _titles(shown, figures),
+        "titles": _titles(run, shown, figures),
         "name": str(run.setting("name", run.folder.name)),
         "run": run,
         "trial": run_sentences.is_trial(run),
@@ -172,7 +176,7 @@ def _content(run: Run, sheets: Mapping[str, Sequence[Sheet]]) -> dict[str, Any]:
     }
 
 
-def _titles(shown: Mapping[str, Any], figures: Mapping[str, html.Picture]) -> dict[str, str]:
+def _titles(run: Run, shown: Mapping[str, Any], figures: Mapping[str, html.Picture]) -> dict[str, str]:
     """Return the titles of the sections that have content, by their anchors."""
     filled = {name for name, sheets in shown["sheets"].items() if sheets}
     if filled & {"calibration", "conformal"}:
@@ -181,6 +185,8 @@ def _titles(shown: Mapping[str, Any], figures: Mapping[str, html.Picture]) -> di
     parts = {"findings": "findings", "more": "more_figures", "files": "beside"}
     filled |= {name for name, part in parts.items() if shown[part]}
     filled |= {name for name in ALWAYS if not (name == "training" and shown["training_run"])}
+    if run.networks is not None:
+        filled.discard("training")  # its curves are in the reports of the trainings
     return {name: title for name, title in TITLES.items() if name in filled}
 
 
@@ -251,6 +257,8 @@ def _facts(run: Run) -> dict[str, str]:
         facts["Task"] += f" ({', '.join(classes)})"
     if trained_by := vocabulary.training_run(run):
         return {**facts, "Network": trained_by}
+    if run.networks is not None:
+        return {**facts, "Networks": f"{len(run.networks)}, see their table"}
     return {**facts, "Epochs": epochs}
 
 

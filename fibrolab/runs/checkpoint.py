@@ -122,19 +122,29 @@ def complete(path: Path, endpoints: pd.DataFrame, calibration: pd.DataFrame) -> 
     Raises:
         StorageError: The disk is full.
     """
+    with path.open("rb") as file:
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    completed = checkpoint[KEY] | fitted_on_validation(endpoints, calibration)
+    if completed != checkpoint[KEY]:
+        content = io.BytesIO()
+        torch.save({**checkpoint, KEY: completed}, content)
+        put(path, content.getvalue())
+
+
+def fitted_on_validation(endpoints: pd.DataFrame, calibration: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Return the thresholds and the temperature of an evaluation, by level.
+
+    Args:
+        endpoints: `endpoints.csv` of the run.
+        calibration: `calibration.csv` of the run.
+    """
     decided = endpoints[(endpoints["rule"] != "") & endpoints["threshold"].notna()]
     thresholds: dict[str, dict[str, dict[str, float]]] = {}
     for level, endpoint, rule, value in decided[["level", "endpoint", "rule", "threshold"]].to_numpy():
         thresholds.setdefault(str(level), {}).setdefault(str(endpoint), {})[str(rule)] = float(value)
     fits = calibration[calibration["temperature"].notna() & (calibration["probabilities"] == "temperature")]
     temperature = {str(level): float(rows["temperature"].iloc[0]) for level, rows in fits.groupby("level")}
-    with path.open("rb") as file:
-        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-    fitted = checkpoint[KEY] | {"thresholds": thresholds, "temperature": temperature}
-    if fitted != checkpoint[KEY]:
-        content = io.BytesIO()
-        torch.save({**checkpoint, KEY: fitted}, content)
-        put(path, content.getvalue())
+    return {"thresholds": thresholds, "temperature": temperature}
 
 
 @dataclass(frozen=True)
@@ -199,7 +209,7 @@ class Predictor:
             ConfigError: The data has labels of other classes, or lacks an input of the network.
             DataError: A file cannot be read.
         """
-        with _folder(cache) as folder:
+        with temporary_unless(cache) as folder:
             labelled = data if isinstance(data, LabelledData) else self._surveyed(data, folder)
             labelled = replace(labelled, split=all_test(labelled.manifest))
             rows, probabilities = self._probabilities(labelled, folder)
@@ -291,7 +301,8 @@ def stores(preprocess: Mapping[str, Any], module: Classifier, cache: Path) -> di
 
 
 @contextmanager
-def _folder(given: Path | None) -> Iterator[Path]:
+def temporary_unless(given: Path | None) -> Iterator[Path]:
+    """Yield a given folder, or else a temporary one."""
     if given is not None:
         yield given
         return

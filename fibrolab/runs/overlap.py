@@ -38,12 +38,12 @@ def copies(data: LabelledData, run: TrainedRun, partitions: Sequence[str]) -> np
     Args:
         data: N samples.
         run: The earlier run.
-        partitions: The run's partitions that are searched, such as `train` and `validation`.
+        partitions: Those of the run's `train` and `validation` that are searched.
 
     Returns:
         bool (N,).
     """
-    used = run.samples[run.samples[keys.PARTITION].isin(partitions)]
+    used = run.learnt_from[run.learnt_from[keys.PARTITION].isin(partitions)]
     facts = data.facts[keys.IMAGE]
     equal = ((facts["sha256"] != "") & facts["sha256"].isin(used["sha256"])).to_numpy()
     ours = np.flatnonzero(facts["phash"] != "")
@@ -64,7 +64,7 @@ def namesakes(data: LabelledData, run: TrainedRun, partitions: Sequence[str], co
     Args:
         data: N samples.
         run: The earlier run.
-        partitions: The run's partitions that are searched, such as `train` and `validation`.
+        partitions: Those of the run's `train` and `validation` that are searched.
         column: `sample_id`, `group_id` or `patient_id`.
 
     Returns:
@@ -76,7 +76,7 @@ def namesakes(data: LabelledData, run: TrainedRun, partitions: Sequence[str], co
     if not _one_data_set(data, run):
         return np.zeros(len(data.manifest), bool)
     require_same_key(data, run)
-    samples = run.samples.reset_index()
+    samples = run.learnt_from.reset_index()
     used = samples.loc[samples[keys.PARTITION].isin(partitions), column]
     ours = data.manifest.table[column]
     return ((ours != "") & ours.isin(used)).to_numpy()

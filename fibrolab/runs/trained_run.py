@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from fibrolab.data.manifest import Manifest
     from fibrolab.modules.base import Classifier
     from fibrolab.runs.checkpoint import Predictor
+    from fibrolab.runs.ensemble import Ensemble
 
 DATABASE: Final = "sqlite:///mlruns/mlflow.db"  # as in `conf/tracking`
 NEEDED: Final = (  # files of every run that reached its test; an evaluation reads all of them
@@ -51,11 +52,12 @@ TABLES = {  # further tables of an evaluation, NAME.csv, by the columns that eac
     "mistakes": (keys.SAMPLE_ID, "true", "predicted"),
     "published": SCORES,
     "training": SCORES,
+    "folds": ("of", keys.REPEAT, keys.FOLD, *SCORES),
 }
 NUMBERS = {  # numeric columns of these tables; every other column is text
     "value", "estimate", "low", "high", "mean", "sd", "baseline", "n_valid", "coverage", "threshold",
     "temperature", "alpha", "n", "n_positive", "groups", "mean_size", "alone", "cutoff", "p", "p_auc",
-    "probability", "distance", "chance", "p_chance",
+    "probability", "distance", "chance", "p_chance", keys.REPEAT, keys.FOLD,
 }  # fmt: skip
 T = TypeVar("T")
 
@@ -219,8 +221,29 @@ class TrainedRun:
 
     @cached_property
     def learnt_from(self) -> pd.DataFrame:
-        """The training and validation samples: rows of `samples`."""
+        """The training and validation samples: rows of `samples`.
+
+        Of a cross-validation these are all samples, since each trained the networks of the other folds.
+        """
+        if keys.FOLD in self.split and predictions.is_crossed(self.split):
+            return self.samples.assign(**{keys.PARTITION: keys.TRAIN})
         return self.samples[self.samples[keys.PARTITION] != keys.TEST]
+
+    @property
+    def has_several_networks(self) -> bool:
+        """Whether it is the parent of several trainings: folds or repetitions."""
+        return (self.folder / keys.NETWORKS_FILE).is_file()
+
+    @cached_property
+    def networks(self) -> pd.DataFrame:
+        """The networks of several trainings, one row each: repetition, fold, seed, run, sizes, checkpoint."""
+        return self._parsed(keys.NETWORKS_FILE, _networks)
+
+    @cached_property
+    def network_predictions(self) -> pd.DataFrame:
+        """The predictions of each network of several trainings, with its `repeat` and `fold`."""
+        self.require(keys.NETWORK_PREDICTIONS_FILE)
+        return predictions.read_of_networks(self.folder / keys.NETWORK_PREDICTIONS_FILE)
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
@@ -253,25 +276,60 @@ class TrainedRun:
         return Page(self.folder / keys.REPORT_FILE)
 
     def network(self) -> "Classifier":
-        """Load the weights of the best epoch into the class that was trained."""
-        return self.predictor.module
+        """Load the weights of the best epoch into the class that was trained.
+
+        Raises:
+            ConfigError: The run kept no network, or is an ensemble of several.
+        """
+        self.refuse_several_networks()
+        (only,) = self.predictors
+        return only.module
+
+    def refuse_several_networks(self) -> None:
+        """Refuse a run of several networks where one is needed.
+
+        Raises:
+            ConfigError: The runs of its networks, to choose one of them.
+        """
+        if self.has_several_networks:
+            named = [
+                f"{run} (fold {fold}{f', repetition {repeat}' if self.networks[keys.REPEAT].any() else ''})"
+                for repeat, fold, run in self.networks[[keys.REPEAT, keys.FOLD, "run"]].to_numpy().tolist()
+            ]
+            raise ConfigError(
+                f"{self.name} is an ensemble of {len(named)} networks, and one is needed: name the run of "
+                f"one of them: {', '.join(named)}."
+            )
 
     def predict(self, data: "Manifest | LabelledData", cache: Path | None = None) -> pd.DataFrame:
         """Predict samples with the best network; see `fibrolab.runs.checkpoint.Predictor.predict`."""
         return self.predictor.predict(data, cache)
 
     @cached_property
-    def predictor(self) -> "Predictor":
-        """The network of the best epoch with the record of its training."""
+    def predictor(self) -> "Predictor | Ensemble":
+        """The network of the best epoch with the record of its training; of several their ensemble."""
+        if not self.has_several_networks:
+            return self.predictors[0]
+        from fibrolab.runs.checkpoint import fitted_on_validation
+        from fibrolab.runs.ensemble import Ensemble
+
+        fitted = fitted_on_validation(self.table("endpoints"), self.table("calibration"))
+        return Ensemble(self.predictors, **fitted)
+
+    @cached_property
+    def predictors(self) -> "tuple[Predictor, ...]":
+        """Each network of the run with the record of its training."""
         from fibrolab.runs import checkpoint  # late: it loads torch and Lightning
 
-        path = self.folder / keys.CHECKPOINTS / keys.BEST
-        if not path.is_file():
-            raise ConfigError(
-                f"{self.name} kept no network ({path}): name the run that trained the network; a fast dev "
-                "run keeps none."
-            )
-        return checkpoint.load(path)
+        names = self.networks["checkpoint"] if self.has_several_networks else [keys.BEST]
+        paths = [self.folder / keys.CHECKPOINTS / name for name in names]
+        for path in paths:
+            if not path.is_file():
+                raise ConfigError(
+                    f"{self.name} kept no network ({path}): name the run that trained the network; a fast "
+                    "dev run keeps none."
+                )
+        return tuple(map(checkpoint.load, paths))
 
     def _parsed(self, name: str, parse: Callable[[Path], T]) -> T:
         """Parse a file, or refuse it.
@@ -323,6 +381,7 @@ class Run:
         patients: Metrics of the test patients, each of whom has one prediction.
         history: Learning curves, one row an epoch.
         split: Partition of each sample, one row each.
+        networks: Networks of several trainings, one row each.
         predictions: Predictions of validation and test samples, one row each.
         tables: Further tables of the evaluation by a name of `TABLES`: end points, calibration, subgroups ...
         faults: A sentence for each file that exists but cannot be read.
@@ -337,6 +396,7 @@ class Run:
     patients: pd.DataFrame | None = None
     history: pd.DataFrame | None = None
     split: pd.DataFrame | None = None
+    networks: pd.DataFrame | None = None
     predictions: pd.DataFrame | None = None
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     faults: tuple[str, ...] = ()
@@ -425,6 +485,7 @@ def read(folder: Path) -> Run:
         metrics=load(keys.METRICS_FILE, _scores(*SCORES), None),
         patients=load(PATIENTS_FILE, _scores(*SCORES), None),
         history=load(keys.HISTORY_FILE, _table("epoch"), None),
+        networks=load(keys.NETWORKS_FILE, _networks, None),
         split=load(keys.SPLIT_FILE, _table(keys.SAMPLE_ID, keys.PARTITION), None),
         predictions=load(keys.PREDICTIONS_FILE, predictions.read, None),
         tables={name: table for name, table in further.items() if table is not None and len(table)},
@@ -506,6 +567,11 @@ def _samples(path: Path) -> pd.DataFrame:
     if (found[keys.Y_TRUE] < 0).any():
         raise ValueError(f"a {keys.Y_TRUE} is below 0")
     return found
+
+
+def _networks(path: Path) -> pd.DataFrame:
+    table = _texts(path, keys.REPEAT, keys.FOLD, "seed", "run", "train", "test", "checkpoint")
+    return table.astype(dict.fromkeys((keys.REPEAT, keys.FOLD, "seed", "train", "test"), int))
 
 
 def _table(*columns: str) -> Callable[[Path], pd.DataFrame]:

@@ -147,6 +147,7 @@ def _checkpoint_of(run: TrainedRun, branch: DictConfig, theirs: str, where: str)
     if differing:
         pairs = ", ".join(f"{key} {earlier.get(key)} there, {ours.get(key)} here" for key in differing)
         raise WeightsError(f"{where}: that branch is another network: {pairs}. Give both the same settings.")
+    run.refuse_several_networks()
     checkpoint = run.folder / keys.CHECKPOINTS / keys.BEST
     if not checkpoint.is_file():
         raise WeightsError(f"{where}: that run has no checkpoint ({checkpoint}); a fast dev run saves none.")

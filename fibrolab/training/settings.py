@@ -1,7 +1,9 @@
 """Check the settings of a training run that can be judged without torch, before it is imported."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -15,6 +17,8 @@ from fibrolab.evaluation import endpoints
 from fibrolab.evaluation.comparison import published_results
 from fibrolab.targets import call
 
+RUN_ID = re.compile("[0-9a-f]{32}")  # as MLflow draws them
+
 
 @removed_settings_named()
 def check(config: DictConfig) -> None:
@@ -26,8 +30,13 @@ def check(config: DictConfig) -> None:
     """
     settings = resolved(config)
     faults = list(allowed.faults(settings).values())
-    if config.resume is not None and not exists(str(config.resume), Path.is_file):
-        faults.append(f"{allowed.shown('resume', config.resume)} is not a file; give the last.ckpt of a run.")
+    resume = str(config.resume)
+    if config.resume is not None and not (RUN_ID.fullmatch(resume) or exists(resume, Path.is_file)):
+        faults.append(
+            f"{allowed.shown('resume', config.resume)} is not a file; give the last.ckpt of a run, or the "
+            "id of a run of several folds."
+        )
+    faults += _fold_faults(settings["folds"], settings["split"])
     refuse(faults + published_results.faults(settings["published"]))
     task = settings["task"]
     attempts: list[Callable[[], object]] = [
@@ -38,3 +47,16 @@ def check(config: DictConfig) -> None:
     if task["classes"] is not None:
         attempts.append(lambda: endpoints.check(task["endpoints"], task["classes"], task["ordered"]))
     refuse_all(attempts)
+
+
+def _fold_faults(folds: str | None, split: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence if all folds are asked for, and the split has none, or one of them is chosen."""
+    if folds is None:
+        return
+    if not split.get("folds"):
+        yield (
+            f"folds=all: split={split['name']} has no folds; choose split=kfold or "
+            "split=folds_in_training, or leave folds out."
+        )
+    elif split.get("fold"):
+        yield f"folds=all trains every fold, and split.fold={split['fold']} names one: leave one of them out."

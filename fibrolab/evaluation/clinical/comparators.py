@@ -109,13 +109,12 @@ def table(
     expected = markers.expected(manifest)
     if endpoints and expected:
         measured = markers.of_patients(frame, manifest)
-        validation = measured[measured[keys.PARTITION] == keys.VALIDATION]
         test = predictions.select(measured, keys.TEST)
         for name in expected:
             caveats = markers.caveats(name, test, manifest)
             for endpoint, lowest in endpoints.items():
                 case = _Case(name, endpoint, lowest, stage_of(classes[lowest]), level)
-                rows += _rows(case, validation.dropna(subset=name), test.dropna(subset=name), caveats)
+                rows += _rows(case, measured.dropna(subset=name), caveats)
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -129,8 +128,9 @@ class _Case(NamedTuple):
     level: float
 
 
-def _rows(case: _Case, validation: pd.DataFrame, test: pd.DataFrame, caveats: list[str]) -> Iterator[Row]:
+def _rows(case: _Case, frame: pd.DataFrame, caveats: list[str]) -> Iterator[Row]:
     """Yield AUC, published and fitted cut-off of the marker, then AUC and fitted threshold of the run."""
+    test = frame[frame[keys.PARTITION] == keys.TEST].reset_index(drop=True)
     positive, groups = (test[keys.Y_TRUE] >= case.lowest).to_numpy(), test[keys.GROUP_ID].to_numpy()
     shared: Row = {"endpoint": case.endpoint, "beside": case.marker, "rule": "", "source": ""}
     shared |= {"n": len(test), "n_positive": int(positive.sum())}
@@ -146,26 +146,26 @@ def _rows(case: _Case, validation: pd.DataFrame, test: pd.DataFrame, caveats: li
         area, notes = areas.estimate(place, case.level), [] if arm == RUN else [against_run.note, *caveats]
         compared = {} if arm == RUN else {"p_auc": against_run.p}
         yield arm_shared | {"metric": "auc"} | compared | area.columns(*notes)
-        for rule, cutoff, source, note in _cutoffs(arm, case, validation):
+        for rule, cutoff, decided, source, note in _cutoffs(arm, case, frame, score):
             part = arm_shared | {"rule": rule, "cutoff": cutoff, "source": source}
-            found = _decided(score, positive, groups, cutoff, case.level)
+            found = _measured(decided, positive, groups, case.level)
             for metric in DECIDED:
                 yield part | {"metric": metric} | found[metric].columns(note)
 
 
-def _cutoffs(arm: str, case: _Case, validation: pd.DataFrame) -> Iterator[tuple[str, float, str, str]]:
-    """Yield rule, value, source and note of each cut-off of a marker, or of the threshold of the run."""
+def _cutoffs(
+    arm: str, case: _Case, frame: pd.DataFrame, scores: np.ndarray
+) -> Iterator[tuple[str, float, np.ndarray | None, str, str]]:
+    """Yield rule, value, decisions, source and note of each cut-off of a marker, or the run's threshold."""
     for cut in CUTOFFS:
         if (cut.marker, cut.stage) == (arm, case.stage):
-            yield PUBLISHED, cut.value, cut.source, CAVEATS[arm]
-    positive = (validation[keys.Y_TRUE] >= case.lowest).to_numpy()
-    fitted = thresholds.chosen(_score(arm, validation, case.lowest), positive, _RULE)
-    yield (
-        FITTED,
-        float(fitted.value),
-        f"Youden's index on {len(validation):,} validation patients",
-        fitted.note,
+            yield PUBLISHED, cut.value, scores >= cut.value, cut.source, CAVEATS[arm]
+    size = int((frame[keys.PARTITION] == keys.VALIDATION).sum())
+    fitted, decided = operating_points.decide(
+        frame, lambda rows: _score(arm, rows, case.lowest), case.lowest, _RULE
     )
+    source = f"Youden's index on {size:,} validation patients"
+    yield FITTED, float(fitted.value), decided, source, fitted.note
 
 
 def _score(arm: str, rows: pd.DataFrame, lowest: int) -> np.ndarray:
@@ -175,10 +175,10 @@ def _score(arm: str, rows: pd.DataFrame, lowest: int) -> np.ndarray:
     return predictions.probabilities(rows)[:, lowest:].sum(axis=1)
 
 
-def _decided(
-    score: np.ndarray, positive: np.ndarray, groups: np.ndarray, cutoff: float, level: float
+def _measured(
+    decided: np.ndarray | None, positive: np.ndarray, groups: np.ndarray, level: float
 ) -> dict[str, Estimate]:
-    """Estimate the measures of `DECIDED` at a cut-off."""
-    if math.isnan(cutoff):
+    """Estimate the measures of `DECIDED` from decisions, bool (N,); None: there is no cut-off."""
+    if decided is None:
         return dict.fromkeys(DECIDED, Estimate(math.nan, note="there is no cut-off"))
-    return operating_points.decision_measures(score >= cutoff, positive, groups, level)
+    return operating_points.decision_measures(decided, positive, groups, level)

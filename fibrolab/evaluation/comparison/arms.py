@@ -15,7 +15,7 @@ from fibrolab import keys
 from fibrolab.evaluation import endpoints, patients, predictions
 from fibrolab.evaluation.intervals import proportions
 from fibrolab.evaluation.intervals.bootstrap import resample_weights
-from fibrolab.evaluation.measures import catalogue, decisions, metrics, thresholds
+from fibrolab.evaluation.measures import catalogue, decisions, metrics, operating_points, thresholds
 from fibrolab.evaluation.measures.catalogue import Outcome
 from fibrolab.evaluation.measures.ranking import area
 from fibrolab.evaluation.measures.weighted import Weights
@@ -182,15 +182,13 @@ def arm_from_runs(
 def _decided(frame: pd.DataFrame, task: Task) -> pd.DataFrame:
     """Return the test rows of a run with 1 or 0 for each end point by its own threshold, NaN without one."""
     test = predictions.select(frame, keys.TEST)
-    validation = frame[frame[keys.PARTITION] == keys.VALIDATION]
-    seen, scores = predictions.probabilities(validation), predictions.probabilities(test)
-    stages = validation[keys.Y_TRUE].to_numpy()
     for name, lowest in task.endpoints.items():
-        threshold = thresholds.chosen(endpoints.score(seen, lowest), stages >= lowest, RULE)
-        known = np.isfinite(threshold.value)
-        test[_decision(name)] = (
-            threshold.is_positive(endpoints.score(scores, lowest)).astype(float) if known else np.nan
-        )
+
+        def score(rows: pd.DataFrame, lowest: int = lowest) -> np.ndarray:
+            return endpoints.score(predictions.probabilities(rows), lowest)
+
+        _, decided = operating_points.decide(frame, score, lowest, RULE)
+        test[_decision(name)] = np.nan if decided is None else decided.astype(float)
     return test
 
 

@@ -1,16 +1,29 @@
-"""Cross-validation by fold: values, mean and SD of each arm, and the test of each pair of arms."""
+"""Cross-validation by fold: values, mean and SD of a run or an arm, and the test of each pair of arms."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from fibrolab import keys
+from fibrolab.evaluation import predictions
 from fibrolab.evaluation.comparison import hypothesis_tests
-from fibrolab.evaluation.comparison.arms import END_POINTS, HEADLINE, Arm, Measure, Task, measured
+from fibrolab.evaluation.comparison.arms import (
+    END_POINTS,
+    HEADLINE,
+    Arm,
+    Measure,
+    Task,
+    arm_from_runs,
+    limits,
+    measured,
+)
 
 FOLDS = "folds"  # family of the tests
 RESAMPLED_T = "corrected resampled t test over folds (Nadeau and Bengio)"
 TESTED = (HEADLINE, END_POINTS)  # families whose measures are tested fold by fold
+COLUMNS = ("metric", "of", keys.REPEAT, keys.FOLD, "value", "n", "sd", "low", "high", "method", "note")
 SHOWN = ("macro_specificity", "macro_precision", "macro_f1")  # further measures that papers print
 
 
@@ -43,6 +56,56 @@ def rows(
             yield known | found | {"value": test.difference, "method": RESAMPLED_T, "n": len(gaps)}
 
 
+def of_networks(
+    frame: pd.DataFrame, task: Task, sizes: tuple[float, float], level: float = 0.95
+) -> pd.DataFrame:
+    """Return `folds.csv`: measures of each network of one run on its own test part, then mean and SD.
+
+    Networks that were tested on different samples have the corrected resampled interval of the mean
+    (`hypothesis_tests.corrected_resampled_t`). Those with one test part have none: their SD is the variation
+    between trainings, without that between patients.
+
+    Args:
+        frame: Predictions of every network, with `repeat`; see `predictions.pooled`.
+        task: Classes and end points.
+        sizes: Mean number of training and of test samples of a network.
+        level: Nominal coverage of the interval.
+
+    Returns:
+        Columns `COLUMNS`; `repeat` and `fold` are empty in the row of the mean.
+    """
+    parts = list(frame.groupby([keys.REPEAT, keys.FOLD]))
+    each = [measured(arm_from_runs("", [rows], task), task) for _, rows in parts]
+    found = []
+    for measure in filter(_is_shown, each[0]):
+        values = np.array([of_one[measure][0, 0] for of_one in each])
+        known = {"metric": measure.metric, "of": measure.of}
+        for (names, rows), value in zip(parts, values, strict=True):
+            size = int((rows[keys.PARTITION] == keys.TEST).sum())
+            found.append(
+                known | dict(zip((keys.REPEAT, keys.FOLD), names, strict=True)) | {"value": value, "n": size}
+            )
+        mean = _mean(values, sizes if predictions.is_crossed(frame) else None, level)
+        bounds = limits(measure, task)  # t knows none
+        found.append(known | mean | {end: np.clip(mean[end], *bounds) for end in ("low", "high")})
+    return pd.DataFrame(found, columns=list(COLUMNS)).astype({keys.REPEAT: "Int64", keys.FOLD: "Int64"})
+
+
+def _mean(values: np.ndarray, sizes: tuple[float, float] | None, level: float) -> dict[str, Any]:
+    """Return mean and SD of the values of networks, with the corrected interval if their tests differ."""
+    note = "" if np.isfinite(values).all() else "a fold lacks a class that it needs"
+    sd = values.std(ddof=1) if len(values) > 1 else np.nan
+    found = {"value": values.mean(), "sd": sd, "n": len(values), "low": np.nan, "high": np.nan, "note": note}
+    if sizes is None or note:
+        return found
+    interval = hypothesis_tests.corrected_resampled_t(values, *sizes, level)
+    return found | {"low": interval.low, "high": interval.high, "method": RESAMPLED_T}
+
+
+def _is_shown(measure: Measure) -> bool:
+    return measure.family in TESTED or measure.metric in SHOWN
+
+
 def _of_arm(arm: Arm, measure: Measure, values: np.ndarray) -> Iterator[dict[str, Any]]:
     """Yield a row a fold, then their mean and SD."""
     assert arm.folds is not None
@@ -62,7 +125,7 @@ def _by_fold(arm: Arm, task: Task) -> dict[Measure, np.ndarray]:
     return {
         measure: np.array([found[measure][0, 0] for found in each])
         for measure in each[0]
-        if measure.family in TESTED or measure.metric in SHOWN
+        if _is_shown(measure)
     }
 
 

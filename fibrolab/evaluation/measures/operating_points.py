@@ -42,7 +42,8 @@ def table(
 ) -> pd.DataFrame:
     """Evaluate each end point on the test part: its AUC, and its decisions by every rule of `thresholds`.
 
-    Thresholds are chosen on the validation rows of the same level, never on test rows. Intervals: of the area
+    Thresholds are chosen on the validation rows of the same level, never on test rows; in a cross-validation
+    each fold has its own. Intervals: of the area
     by DeLong, of proportions by Wilson, of likelihood ratios on the logarithm (all in their clustered forms
     where a group has several rows), of the rest by the BCa bootstrap over groups, for the threshold as it was
     chosen: they do not include its variation over validation parts.
@@ -110,16 +111,44 @@ def _rows(
 
 def _points(frame: pd.DataFrame, test: pd.DataFrame, lowest: int) -> list[_Point]:
     """Apply the threshold of every rule to an end point."""
-    validation = frame[frame[keys.PARTITION] == keys.VALIDATION]
-    seen, scores = (endpoints.score(predictions.probabilities(rows), lowest) for rows in (validation, test))
-    reached, positive = ((rows[keys.Y_TRUE] >= lowest).to_numpy() for rows in (validation, test))
+
+    def score(rows: pd.DataFrame) -> np.ndarray:
+        return endpoints.score(predictions.probabilities(rows), lowest)
+
+    positive = (test[keys.Y_TRUE] >= lowest).to_numpy()
     points = []
     for rule in thresholds.RULES:
-        threshold = thresholds.chosen(seen, reached, rule)
-        undefined = math.isnan(threshold.value)
-        predicted = np.zeros(len(test), dtype=bool) if undefined else threshold.is_positive(scores)
+        threshold, decided = decide(frame, score, lowest, rule)
+        predicted = np.zeros(len(test), dtype=bool) if decided is None else decided
         points.append(_Point(threshold, positive, predicted))
     return points
+
+
+def decide(
+    frame: pd.DataFrame, score: Callable[[pd.DataFrame], np.ndarray], lowest: int, rule: str
+) -> tuple[Threshold, np.ndarray | None]:
+    """Decide on the test rows by thresholds that are chosen on validation, of each fold for its test rows.
+
+    Args:
+        frame: Predictions of validation and test.
+        score: Function that returns the score of each of some rows.
+        lowest: Lowest positive class of the end point.
+        rule: One of `thresholds.RULES`.
+
+    Returns:
+        The threshold, of several folds their mean, and the decisions, bool (N,); None where a fold has no
+        threshold.
+    """
+    scores = score(frame[frame[keys.PARTITION] == keys.TEST])
+    each, decided = [], np.zeros(len(scores), dtype=bool)
+    for rows, validation in predictions.by_fold(frame):
+        positive = (validation[keys.Y_TRUE] >= lowest).to_numpy()
+        threshold = thresholds.chosen(score(validation), positive, rule)
+        if not math.isnan(threshold.value):
+            decided[rows] = threshold.is_positive(scores[rows])
+        each.append(threshold)
+    joint = thresholds.joint(each)
+    return joint, None if math.isnan(joint.value) else decided
 
 
 def decision_measures(

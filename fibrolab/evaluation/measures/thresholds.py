@@ -1,6 +1,7 @@
 """Decision thresholds of an end point's score, chosen on the validation part and never on the test part."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,6 +84,22 @@ def chosen(scores: np.ndarray, positive: np.ndarray, rule: str, target: float = 
         return Threshold(math.nan, rule, f"no threshold is negative for {kept} and positive for any row")
     note = "every validation row is predicted positive" if row == 0 else ""
     return Threshold(float(candidates[row]), rule, note)
+
+
+def joint(each: Sequence[Threshold]) -> Threshold:
+    """Return the threshold to print for decisions that were made by those of several folds: their mean."""
+    first, *others = each
+    if not others or first.rule == HALF:
+        return first
+    undefined = [one for one in each if math.isnan(one.value)]
+    if undefined:
+        return Threshold(
+            math.nan, first.rule, f"in {len(undefined)} of {len(each)} folds: {undefined[0].note}"
+        )
+    mean = sum(one.value for one in each) / len(each)
+    return Threshold(
+        mean, first.rule, f"mean of {len(each)} thresholds, each fitted on validation of its fold"
+    )
 
 
 def _at_least(scores: np.ndarray, candidates: np.ndarray) -> np.ndarray:

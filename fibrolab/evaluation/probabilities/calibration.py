@@ -138,7 +138,8 @@ def table(
     `log_loss` and `brier` (`probability_quality`) with bootstrap intervals over groups, `ece` with its
     expectation for a calibrated run, then `slope_NAME` and `intercept_NAME` of each end point
     (`recalibration`).
-    The temperature is fitted on validation; the intervals do not include its uncertainty.
+    The temperature is fitted on validation, in a cross-validation on that of each fold; the intervals do not
+    include its uncertainty.
 
     Args:
         frame: Predictions as `predictions.read` returns them.
@@ -161,12 +162,14 @@ def table(
     rows = []
     for name in levels:
         pooled = frame if name == "sample" else patients.to_patients(frame)
-        test, fitted = predictions.select(pooled, keys.TEST), _on_validation(pooled)
-        found = {PREDICTED: _measured(test, predicted, 1.0, resamples, seed, level)}
+        test = predictions.select(pooled, keys.TEST)
+        chance = predictions.probabilities(test)
+        fitted, at_temperature = on_validation(pooled, chance)
+        found = {PREDICTED: _measured(test, predicted, chance, resamples, seed, level)}
         if math.isnan(fitted.value):
             found[SCALED] = dict.fromkeys(found[PREDICTED], fitted)  # with the same reason
         else:
-            found[SCALED] = _measured(test, predicted, fitted.value, resamples, seed, level)
+            found[SCALED] = _measured(test, predicted, at_temperature, resamples, seed, level)
         for kind, heat in ((PREDICTED, 1.0), (SCALED, fitted.value)):
             rows += [
                 (name, kind, heat, measure, e.value, e.low, e.high, e.method, e.note)
@@ -175,21 +178,39 @@ def table(
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _on_validation(frame: pd.DataFrame) -> Estimate:
-    validation = frame[frame[keys.PARTITION] == keys.VALIDATION]
-    if validation.empty:
-        return Estimate(math.nan, note=NO_VALIDATION)
-    return temperature(predictions.probabilities(validation), validation[keys.Y_TRUE].to_numpy())
+def on_validation(frame: pd.DataFrame, chance: np.ndarray) -> tuple[Estimate, np.ndarray]:
+    """Scale the probabilities of the test rows by the temperature of validation, each fold by its own.
+
+    Args:
+        frame: Predictions of validation and test.
+        chance: Probabilities of the test rows (N, K).
+
+    Returns:
+        The temperature, of several folds their geometric mean, NaN with a reason where a fold has none; and
+        the scaled probabilities (N, K).
+    """
+    heats, cooled = [], chance.copy()
+    for rows, validation in predictions.by_fold(frame):
+        if validation.empty:
+            return Estimate(math.nan, note=NO_VALIDATION), chance
+        fitted = temperature(predictions.probabilities(validation), validation[keys.Y_TRUE].to_numpy())
+        if math.isnan(fitted.value):
+            return fitted, chance
+        heats.append(fitted.value)
+        cooled[rows] = scaled(chance[rows], fitted.value)
+    return Estimate(float(np.exp(np.log(heats).mean())) if len(heats) > 1 else heats[0]), cooled
 
 
 def _measured(
-    test: pd.DataFrame, endpoints: Mapping[str, int], heat: float, resamples: int, seed: int, level: float
+    test: pd.DataFrame,
+    endpoints: Mapping[str, int],
+    chance: np.ndarray,
+    resamples: int,
+    seed: int,
+    level: float,
 ) -> dict[str, Estimate]:
-    """Estimate every measure of the test rows at a temperature."""
+    """Estimate every measure of the test rows from their probabilities (N, K)."""
     truth, groups = test[keys.Y_TRUE].to_numpy(), test[keys.GROUP_ID].to_numpy()
-    chance = predictions.probabilities(test)
-    if heat != 1.0:
-        chance = scaled(chance, heat)
     found = _losses(truth, chance, groups, resamples, seed, level)
     found["ece"] = _ece(truth, chance, groups, seed)
     for name, lowest in endpoints.items():

@@ -80,6 +80,8 @@ def threshold(scores: np.ndarray, groups: Sequence[str] | np.ndarray, alpha: flo
 def prediction_sets(frame: pd.DataFrame, alpha: float = ALPHAS[0], ordered: bool = True) -> np.ndarray:
     """Compute the prediction set of each test row, bool (N, K); the threshold is fitted on validation.
 
+    In a cross-validation each fold has its own threshold.
+
     Args:
         frame: Predictions as `predictions.read` returns them; the sets follow the order of the test rows.
         alpha: Error rate.
@@ -89,9 +91,13 @@ def prediction_sets(frame: pd.DataFrame, alpha: float = ALPHAS[0], ordered: bool
         DataError: No validation or no test rows.
         ConfigError: alpha is not between 0 and 1.
     """
-    validation, test = (predictions.select(frame, name) for name in (keys.VALIDATION, keys.TEST))
-    limit = threshold(_of_truth(validation, ordered), validation[keys.GROUP_ID].to_numpy(), alpha)
-    return mass_before(predictions.probabilities(test), ordered) <= limit
+    mass = mass_before(predictions.probabilities(predictions.select(frame, keys.TEST)), ordered)
+    sets = np.zeros(mass.shape, dtype=bool)
+    for rows, own in predictions.by_fold(frame):
+        validation = predictions.select(own, keys.VALIDATION)
+        limit = threshold(_of_truth(validation, ordered), validation[keys.GROUP_ID].to_numpy(), alpha)
+        sets[rows] = mass[rows] <= limit
+    return sets
 
 
 def table(
@@ -139,7 +145,7 @@ def _rows(
     test = predictions.select(frame, keys.TEST)
     truth, groups = test[keys.Y_TRUE].to_numpy(), test[keys.GROUP_ID].to_numpy()
     parts = {ALL: np.full(len(test), True)} | {c: truth == k for k, c in enumerate(classes)}
-    trained = frame.loc[frame[keys.PARTITION] == keys.VALIDATION, keys.GROUP_ID].nunique()
+    trained = min(own[keys.GROUP_ID].nunique() for _, own in predictions.by_fold(frame))
     if not trained:
         nan = math.nan
         return [(stage, int(of.sum()), nan, nan, nan, nan, nan, NO_VALIDATION) for stage, of in parts.items()]

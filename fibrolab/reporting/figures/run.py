@@ -177,7 +177,7 @@ def _calibrated(run: Run, scores: np.ndarray) -> tuple[dict[str, np.ndarray], di
     """Return the probabilities as predicted and at the recorded temperature, and the ECE of each."""
     found = {AS_PREDICTED: scores}
     errors: dict[str, str] = {}
-    if (table := run.tables.get("calibration")) is None:
+    if (table := run.tables.get("calibration")) is None or run.predictions is None:
         return found, errors
     for row in vocabulary.records(table[(table["level"] == "sample") & (table["measure"] == "ece")]):
         title = AS_PREDICTED
@@ -186,7 +186,7 @@ def _calibrated(run: Run, scores: np.ndarray) -> tuple[dict[str, np.ndarray], di
             if not np.isfinite(temperature):
                 continue
             title = f"At temperature {temperature:.2f}"
-            found[title] = calibration.scaled(scores, temperature)
+            found[title] = calibration.on_validation(run.predictions, scores)[1]
         error = numbers.quantity(vocabulary.number(row, "value"), "ece")  # it has no valid interval
         errors[title] = f"ECE {error}"
     return found, errors

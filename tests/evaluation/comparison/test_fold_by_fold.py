@@ -10,7 +10,7 @@ from sklearn.metrics import cohen_kappa_score, precision_score, roc_auc_score
 
 from fibrolab import keys
 from fibrolab.evaluation import predictions
-from fibrolab.evaluation.comparison import hypothesis_tests
+from fibrolab.evaluation.comparison import fold_by_fold, hypothesis_tests
 from fibrolab.evaluation.comparison.arms import arm_from_runs
 
 FOLDS = 4
@@ -78,3 +78,32 @@ def test_each_fold_has_a_row_of_every_measure_that_papers_report():
     assert list(found) == pytest.approx(wanted)
     tests = table[(table["family"] == "folds") & (table["against"] != "")]
     assert set(tests["metric"]) == {"accuracy", "balanced_accuracy", "macro_auc", "qwk", "mae", "auc"}
+
+
+def of_networks(frames, sizes=(120.0, 40.0), repeats=1):
+    parts = [
+        part.assign(**{keys.REPEAT: k // (len(frames) // repeats), keys.FOLD: k % (len(frames) // repeats)})
+        for k, part in enumerate(frames)
+    ]
+    return fold_by_fold.of_networks(pd.concat(parts, ignore_index=True), TASK, sizes)
+
+
+def test_a_run_of_several_folds_has_mean_sd_and_the_corrected_interval():
+    frames = folded(1.2, 0)
+    table = of_networks(frames)
+    rows = table[(table["metric"] == "auc") & (table["of"] == "ge_F2")]
+    found = areas(frames)
+    assert rows["value"].tolist() == pytest.approx([*found, found.mean()])
+    mean = rows.iloc[-1]
+    expected = hypothesis_tests.corrected_resampled_t(found, 120, 40)
+    assert (mean["sd"], mean["low"]) == pytest.approx((found.std(ddof=1), expected.low))
+    assert mean["high"] == pytest.approx(min(expected.high, 1.0))
+    assert rows["n"].tolist() == [40, 40, 40, 40, 4]
+
+
+def test_networks_with_one_test_part_have_an_sd_and_no_interval():
+    whole = predictions_of(1.2, 0, n=160)
+    table = of_networks([whole, predictions_of(1.2, 5, n=160)])
+    means = table[table[keys.FOLD].isna()]
+    assert means["sd"].notna().all()
+    assert means["low"].isna().all()

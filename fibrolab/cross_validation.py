@@ -1,0 +1,221 @@
+"""Folds and repetitions as one run: each is trained as a child run, then all are pooled and reported."""
+
+import logging
+import shlex
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+
+from fibrolab import environment, keys, pipeline, privacy, sweeps
+from fibrolab.analyses import pooled_run
+from fibrolab.analyses.evaluating import announce, conclude
+from fibrolab.analyses.run_files import record, write_config
+from fibrolab.config import resolved
+from fibrolab.errors import ConfigError
+from fibrolab.pipeline import Part, Trained
+from fibrolab.runs.trained_run import TrainedRun, best_epoch, open_run
+from fibrolab.storage import save_json
+from fibrolab.tracking import children, tagged, track
+from fibrolab.training import checks
+from fibrolab.training.settings import RUN_ID
+
+ALL = "all"
+NETWORKS = "fibrolab.networks"  # tag of the parent: number of its trainings
+FOLD, REPEAT = "fibrolab.fold", "fibrolab.repeat"  # tags of a child
+OWN = ("paths", "tracking")  # settings of the command that resumes, not of the run
+logger = logging.getLogger(__name__)
+
+
+class Place(NamedTuple):
+    """Number of the repetition and of the fold of one training."""
+
+    repeat: int
+    fold: int
+
+    def label(self, config: DictConfig) -> str:
+        """Return its name among the trainings of a run, such as `fold 1` or `repeat 2 fold 1`."""
+        repeat = f"repeat {self.repeat}" if config.repeats > 1 else ""
+        fold = f"fold {self.fold}" if config.folds == ALL else ""
+        return " ".join(filter(None, [repeat, fold]))
+
+
+def run(config: DictConfig) -> float | None:
+    """Train, and return the best value of the monitored metric as the result of a sweep's job."""
+    return train(config).best
+
+
+def train(config: DictConfig) -> Trained:
+    """Train one model, or with `folds=all` or `repeats` several as children of one run.
+
+    Args:
+        config: `conf/train.yaml`, composed. `resume` may name the run of several trainings: those that have
+            not finished are trained, with the settings of that run.
+
+    Returns:
+        The run; of several trainings the parent, with the mean of their best values.
+    """
+    before = _unfinished(config)
+    if before is not None:
+        return _train_all(_settings_of(before, config), before)
+    if config.folds is None and config.repeats == 1:
+        return pipeline.train(config)
+    return _train_all(config)
+
+
+def places(config: DictConfig) -> list[Place]:
+    """Return the trainings that the settings ask for, in their order."""
+    folds = range(config.split.folds) if config.folds == ALL else [int(config.split.get("fold") or 0)]
+    return [Place(repeat, fold) for repeat in range(config.repeats) for fold in folds]
+
+
+def settings_at(config: DictConfig, place: Place) -> DictConfig:
+    """Return the settings of one training.
+
+    Repetition r has the seed `seed + r`. Where `folds=all` tests every sample once, it also draws other
+    folds, by `split.seed + r`; any other split is that of the first repetition, which keeps the test part.
+    """
+    changed = config.copy()
+    changed.name = f"{place.label(config)} {config.name}"
+    changed.folds, changed.repeats, changed.resume = None, 1, None
+    for name, value in _changes(config, place).items():
+        OmegaConf.update(changed, name, value)
+    return changed
+
+
+def missing(config: DictConfig, finished: Mapping[Place, str]) -> list[Place]:
+    """Return the trainings that the settings ask for and that have not finished."""
+    return [place for place in places(config) if place not in finished]
+
+
+def _changes(config: DictConfig, place: Place) -> dict[str, int]:
+    """Return the settings of one training that may differ from those of the run."""
+    found = {"seed": config.seed + place.repeat}
+    if config.folds == ALL:
+        found["split.fold"] = place.fold
+    if config.split.get("seed") is not None:
+        redrawn = config.folds == ALL and "test" not in config.split
+        found["split.seed"] = config.split.seed + (place.repeat if redrawn else 0)
+    return found
+
+
+def _train_all(config: DictConfig, before: TrainedRun | None = None) -> Trained:
+    """Train what is missing, then conclude the parent run."""
+    base, config.name = config.name, config.name if before else sweeps.run_name(config.name)
+    started, clock = datetime.now(UTC), time.monotonic()
+    settings, ids_key = resolved(config), privacy.ids_key(config)
+    tags = {"model": config.model.name, "data": config.data.name, "split": config.split.name}
+    tags[NETWORKS] = len(places(config))
+    above: dict[str, Any] = {"sweep": sweeps.folder(), "sweep_name": sweeps.sweep_name(base)}
+    if before:
+        above = {"again": before.run_id}
+    place = settings["tracking"] | {"private": bool(ids_key)}
+    with track(**place, **above, name=config.name, tags=tags) as tracked:
+        known = before.environment if before else environment.describe()
+        known = {"started": started.isoformat(timespec="seconds"), **known, "ids_key": ids_key}
+        if before is None:
+            record(tracked, config, settings, known)
+        checks.check(config)
+        finished = _finished(config, tracked.id) if before else {}
+        _train_missing(config, tracked.id, finished, known["command"])
+        uri = config.tracking.uri
+        trained = {each: open_run(finished[each], uri) for each in places(config)}
+        first = next(iter(trained.values()))
+        config.model, config.task = first.config.model, first.config.task  # completed with the data
+        write_config(config, tracked.folder)
+        pooled_run.write(tracked.folder, [(*each, opened) for each, opened in trained.items()])
+        if before is None:
+            tracked.log_data(first.data_name, first.manifest_hash, "training")
+        seconds = sum(float(opened.environment["seconds"]) for opened in trained.values())
+        known |= {"device": first.environment["device"], "seconds": round(seconds, 1)}
+        save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
+        evaluated = conclude(tracked, config)
+        tracked.tag({"audit": evaluated.audit["verdict"]})
+        announce(evaluated, tracked.id, uri, sweeps.record_end(base, tracked.id))
+        logger.debug("Trained and pooled in %.1f s.", time.monotonic() - clock)
+    return Trained(tracked.id, _mean_best(config, trained.values()))
+
+
+def _train_missing(config: DictConfig, parent: str, finished: dict[Place, str], command: str) -> None:
+    """Train what is missing, one after another, and add its run to `finished`."""
+    total = len(places(config))
+    try:
+        for place in missing(config, finished):
+            print(f"\n{place.label(config)}: training {places(config).index(place) + 1} of {total}")
+            part = Part(
+                parent,
+                {REPEAT: place.repeat, FOLD: place.fold},
+                _command(command, _changes(config, place)),
+            )
+            # A child that was interrupted is trained anew; once a single run can be resumed, do so here.
+            finished[place] = pipeline.train(settings_at(config, place), part).id
+    except BaseException:
+        logger.warning(
+            "%d of %d trainings of run %s have finished; train the others with resume=%s.",
+            len(finished), total, parent, parent,
+        )  # fmt: skip
+        raise
+
+
+def _command(command: str, changes: Mapping[str, int]) -> str:
+    """Return the command that repeats one training, given the command of the run."""
+    replaced = {"folds", "repeats", *changes}
+    words = [word for word in shlex.split(command) if word.lstrip("+").partition("=")[0] not in replaced]
+    return shlex.join([*words, *(f"{name}={value}" for name, value in changes.items())])
+
+
+def _finished(config: DictConfig, parent: str) -> dict[Place, str]:
+    """Return the run of each training that has finished; of several the newest."""
+    return {
+        Place(int(tags[REPEAT]), int(tags[FOLD])): run_id
+        for run_id, status, tags in children(config.tracking.uri, parent)
+        if status == "FINISHED" and {REPEAT, FOLD} <= set(tags)
+    }
+
+
+def _unfinished(config: DictConfig) -> TrainedRun | None:
+    """Open the run of several trainings that `resume` names; None where it names none of these.
+
+    Raises:
+        ConfigError: All of its trainings have finished, and so has the run itself.
+    """
+    if not RUN_ID.fullmatch(str(config.resume)):
+        return None
+    found = tagged(config.tracking.uri, config.resume, NETWORKS)
+    if found is None:
+        return None
+    folder, status = found
+    if status == "FINISHED":
+        raise ConfigError(
+            f"resume={config.resume} has trained all its folds and repetitions: there is nothing to resume. "
+            f"To score it again: python -m fibrolab.evaluate run={config.resume}"
+        )
+    before = TrainedRun(folder, config.resume)
+    before.refuse_other_format()
+    return before
+
+
+def _settings_of(before: TrainedRun, config: DictConfig) -> DictConfig:
+    """Return the settings of a run, with the paths and the tracking of this command."""
+    stored = OmegaConf.load(before.folder / keys.CONFIG_FILE)  # `task.classes` may not be known yet
+    assert isinstance(stored, DictConfig)
+    for name in OWN:
+        stored[name] = resolved(config)[name]
+    return stored
+
+
+def _mean_best(config: DictConfig, trained: Any) -> float | None:
+    """Return the mean of the best values of the monitored metric; None after a fast dev run."""
+    found = list(_best(config, trained))
+    return float(np.mean(found)) if found and np.isfinite(found).all() else None
+
+
+def _best(config: DictConfig, trained: Any) -> Iterator[float]:
+    for opened in trained:
+        if Path(opened.folder / keys.HISTORY_FILE).is_file():
+            row = best_epoch(opened.history, config.monitor, config.mode)
+            yield float("nan") if row is None else row[config.monitor]
