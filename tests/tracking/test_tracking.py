@@ -13,9 +13,9 @@ from mlflow.tracking import MlflowClient
 from mlflow_server import serving
 
 from fibrolab import processes
-from fibrolab.callbacks.curve_logger import CurveLogger
+from fibrolab.callbacks.curve_logger import PAUSE, CurveLogger
 from fibrolab.errors import ConfigError, StorageError
-from fibrolab.tracked_run import PARENT, PAUSE
+from fibrolab.tracked_run import PARENT
 from fibrolab.tracking import PROCESS, finished, reopen, track
 
 SECRET = "s3cr3t-w0rd"
@@ -55,7 +55,7 @@ def test_curves_are_written_first_at_once_then_in_batches_and_completely_at_the_
     place: dict[str, str], status: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [0.0]
-    monkeypatch.setattr("fibrolab.tracked_run.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("fibrolab.callbacks.curve_logger.time.monotonic", lambda: clock[0])
     client = MlflowClient(tracking_uri=place["uri"])
     with track(**place, name="one", tags={}) as tracked:
         curves = CurveLogger(tracked)
