@@ -10,8 +10,8 @@ PLAIN = "test_convnext"  # without batch norm
 PICTURES = ["data.patients=53", "data.images_per_patient=1", "data.size=32", "batch_size=8"]
 ONE = [*PICTURES, f"model.branches.image.name={PLAIN}"]
 SWE = [
-    "data=phantom_swe", "data.patients=37", "data.images_per_patient=1", "data.size=96", "preprocess.size=32",
-    "data.missing=0.4", "batch_size=6", "model=multimodal",
+    "data=phantom_swe", "data.patients=37", "data.images_per_patient=1", "data.size=240",
+    "preprocess.size=32", "data.missing=0.4", "batch_size=6", "model=multimodal",
     f"model.branches.grey.name={PLAIN}", f"model.branches.elastogram.name={PLAIN}",
 ]  # fmt: skip
 CLIPS = [
