@@ -52,7 +52,7 @@ def command(root: Path, *words: str, launcher: tuple[str, ...] = (sys.executable
 
 def ran(root: Path, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     completed = subprocess.run(
-        command(root, *words), capture_output=True, text=True, timeout=280, env=ENVIRONMENT
+        command(root, *words), capture_output=True, text=True, timeout=580, env=ENVIRONMENT
     )
     assert completed.returncode == code, completed.stderr
     return completed
@@ -84,6 +84,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_two_ranks_are_one_run_with_the_results_of_one_process(tmp_path: Path, alone: Path) -> None:
     ended = ran(tmp_path, *TWO)
     equal(alone, tmp_path)
@@ -97,6 +98,7 @@ def test_two_ranks_are_one_run_with_the_results_of_one_process(tmp_path: Path, a
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_loss_that_is_not_finite_on_one_rank_fails_the_run_with_one_sentence(tmp_path: Path) -> None:
     ended = ran(tmp_path, *TWO, "+callbacks.bad._target_=test_ranks_command.Poison", code=1)
     (sentence,) = [line for line in ended.stderr.splitlines() if line.startswith("error:")]
@@ -108,6 +110,7 @@ def test_a_loss_that_is_not_finite_on_one_rank_fails_the_run_with_one_sentence(t
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("how", ["rank killed", "interrupted"])
 def test_the_end_of_one_rank_or_ctrl_c_ends_the_run(how: str, tmp_path: Path) -> None:
     words = command(tmp_path, *TWO, "+callbacks.slow._target_=test_ranks_command.Sleep")
@@ -115,7 +118,7 @@ def test_the_end_of_one_rank_or_ctrl_c_ends_the_run(how: str, tmp_path: Path) ->
         words, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, start_new_session=True
     )
     try:
-        until = time.monotonic() + 200
+        until = time.monotonic() + 400
         while len(notes := list(tmp_path.rglob("*.pid"))) < 2 or not all(n.read_text() for n in notes):
             assert process.poll() is None
             assert time.monotonic() < until
@@ -155,7 +158,7 @@ def agents(root: Path, port: int, *words: str) -> list[tuple[int, str, str]]:
             )
         )
     try:
-        ended = [process.communicate(timeout=280) for process in processes]
+        ended = [process.communicate(timeout=580) for process in processes]
     finally:
         for process in processes:
             process.kill()
@@ -163,6 +166,7 @@ def agents(root: Path, port: int, *words: str) -> list[tuple[int, str, str]]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_two_nodes_of_torchrun_are_one_run(tmp_path: Path, alone: Path, unused_port: int) -> None:
     (code, output, errors), (other_code, other_output, _) = agents(tmp_path, unused_port, *SMALL)
     assert (code, other_code) == (0, 0), errors
@@ -173,6 +177,7 @@ def test_two_nodes_of_torchrun_are_one_run(tmp_path: Path, alone: Path, unused_p
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_fault_before_the_training_ends_all_nodes(tmp_path: Path, unused_port: int) -> None:
     (code, _, errors), (other_code, other_output, _) = agents(tmp_path, unused_port, *SMALL, "batch_size=15")
     assert code == 1
