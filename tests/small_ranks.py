@@ -1,7 +1,7 @@
 """Small trainings, in this process and on ranks, with the loss of every step and the final weights."""
 
 import json
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,6 @@ import pandas as pd
 import torch
 import torch.distributed as dist
 from compose import composed
-from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 
 from fibrolab import keys
@@ -60,6 +59,20 @@ class Small(NamedTuple):
     history: pd.DataFrame
 
 
+class Untracked(NamedTuple):
+    """A run whose curves are not kept; `history.csv` holds them."""
+
+    folder: Path
+    id: str = "untracked"
+    experiment_id: str = "none"
+
+    def add_metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Drop the values."""
+
+    def deliver(self) -> None:
+        """Do nothing."""
+
+
 def prepared(folder: Path, *overrides: str) -> tuple[Any, ...]:
     """Return the arguments of `fitting._on_rank` for a training that writes to `folder`."""
     config = composed(*QUICK, *overrides)
@@ -72,8 +85,7 @@ def prepared(folder: Path, *overrides: str) -> tuple[Any, ...]:
     datamodule.prepare_data()
     search = rank_strategy.may_skip_parameters(module, datamodule)
     built = (type(module), dict(module.hparams), module.state_dict(), torch.get_rng_state())
-    destination = fitting.Destination(folder, partial(CSVLogger, folder))
-    return config, built, datamodule, data, destination, search
+    return config, built, datamodule, data, Untracked(folder), search
 
 
 def trained(*given: Any) -> None:

@@ -15,7 +15,7 @@ from fibrolab.storage import put
 
 
 class FiniteLoss(L.Callback):
-    """Stop the run when the loss is NaN or infinite.
+    """Stop the run, on all ranks at once, when the loss is NaN or infinite on one of them.
 
     Args:
         every: Steps between two checks; the end of each epoch is checked too. A check in every step would
@@ -30,7 +30,8 @@ class FiniteLoss(L.Callback):
     ) -> None:
         """Check the loss every few steps and at the end of the epoch."""
         if batch_idx % self._every == 0 or trainer.is_last_batch:
-            self._check(trainer, float(outputs["loss"]), "loss")
+            loss = trainer.strategy.reduce(outputs["loss"].detach().clone(), reduce_op="mean")
+            self._check(trainer, float(loss), "loss")
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Check the validation loss before it can count as the best."""

@@ -15,7 +15,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from fibrolab.storage import is_unchanged, save_json, seal
 
 FEATURES, ABOUT = "features.f32", "about.json"
 REOPEN_EVERY = 1024  # reads: the pages of a memory map count as this process's memory until it is closed
+BLOCK = 1024  # rows that `blocks` yields at a time
 _VALUE = 4  # bytes of a float32
 _log = logging.getLogger(__name__)
 
@@ -138,8 +139,7 @@ def stored(
     Raises:
         StorageError: The disk is full or the folder cannot be written.
     """
-    text = json.dumps(about, sort_keys=True)
-    folder = Path(root) / hashlib.sha256(text.encode()).hexdigest()[:32]
+    folder = place(root, about)
     size = shape[0] * shape[1] * _VALUE
     if is_unchanged(folder):
         return folder
@@ -154,6 +154,19 @@ def stored(
             shutil.rmtree(folder, ignore_errors=True)  # late: another process may be reading it
             part.replace(folder)
     return folder
+
+
+def place(root: Path, about: Mapping[str, Any]) -> Path:
+    """Return the folder of the matrix that `about` describes, see `stored`; it need not exist."""
+    text = json.dumps(about, sort_keys=True)
+    return Path(root) / hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def blocks(matrix: Path, num_features: int) -> Iterator[np.ndarray]:
+    """Yield the rows of a stored matrix in order, float32 (b, F) at a time."""
+    with (matrix / FEATURES).open("rb") as file:
+        while content := file.read(BLOCK * num_features * _VALUE):
+            yield np.frombuffer(content, np.float32).reshape(-1, num_features)
 
 
 def _build(

@@ -50,6 +50,7 @@ class Classifier(L.LightningModule):
         network: Branches, fusion and head.
         train_metrics: Mean loss and accuracy over the training samples of an epoch, as trained: with dropout
             and augmentation, before the update by each batch. Their names start with `train/`.
+        val_loss: Mean loss over the samples of the validation set.
         val_metrics: Metrics of the validation set; their names start with `val/`.
 
     Raises:
@@ -86,6 +87,7 @@ class Classifier(L.LightningModule):
         self.train_metrics = MetricCollection(
             {name: MeanMetric(nan_strategy="disable") for name in ("loss", "accuracy")}, prefix="train/"
         )
+        self.val_loss = MeanMetric(nan_strategy="disable")
         self.val_metrics = MetricCollection(dict(self.build_metrics()), prefix="val/")
         self.hparams["branches"] = {
             name: _without_initial_weights(branch) for name, branch in branches.items()
@@ -173,7 +175,8 @@ class Classifier(L.LightningModule):
         logits, labels, weight = self(batch), batch[keys.LABEL], batch.get(keys.WEIGHT)
         scale, samples = _of_samples(labels, weight)
         loss = self.criterion(logits, labels, *_given(weight)) * scale
-        self.log("val/loss", loss, batch_size=samples, sync_dist=True, prog_bar=True)
+        self.val_loss.update(loss.expand(samples))  # Lightning's own mean over ranks rounds their batch sizes
+        self.log("val/loss", self.val_loss, on_step=False, on_epoch=True, prog_bar=True)
         if samples:
             probabilities = self.criterion.probabilities(logits)
             self.val_metrics.update(_without_pads(probabilities, weight), _without_pads(labels, weight))

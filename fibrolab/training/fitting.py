@@ -479,6 +479,7 @@ def _silence_warnings() -> None:
         ".*LeafSpec.*",  # Lightning 2.6 with torch 2.14
         ".*in eval mode at the start of training.*",  # frozen backbones stay in eval mode
         ".*`srun` command is available.*",  # ranks need no srun
+        ".*Grad strides do not match.*",  # a matter of speed only
         ".*sync_dist=True.*",  # these values are equal on all ranks
     ):
         warnings.filterwarnings("ignore", text)

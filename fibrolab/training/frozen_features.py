@@ -3,17 +3,19 @@
 import copy
 import hashlib
 import logging
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
-from torch import nn
+from torch import distributed, nn
 from torch.utils.data import DataLoader
 
 from fibrolab import keys
@@ -21,11 +23,14 @@ from fibrolab.data.augment import Augment, sample_keys
 from fibrolab.data.cache import ABSENT
 from fibrolab.data.datamodule import FibrosisDataModule
 from fibrolab.data.datasets import PixelDataset
-from fibrolab.data.features import FeatureTable, stored
+from fibrolab.data.features import FeatureTable, blocks, place, stored
 from fibrolab.data.progress import track
+from fibrolab.data.samplers import this_rank
 from fibrolab.errors import ConfigError
 from fibrolab.models.branches import INPUT
 from fibrolab.modules.base import INITIAL_WEIGHTS, Classifier
+from fibrolab.storage import is_unchanged
+from fibrolab.training import ranks
 from fibrolab.training.precision import trainer_config_errors
 
 VERSION = 1  # increase it when a branch computes other features from the same pixels: invalidates the cache
@@ -157,8 +162,28 @@ class Extraction:
         if epoch is not None:
             about |= _view_settings(self.datamodule, rows, epoch)
             task += f", view {epoch + 1}"
+        if this_rank()[1] > 1:
+            return self._in_parts(about, rows, epoch, task)
         run = partial(self.run, rows, epoch, task)
         return stored(self.root, about, (len(rows), self.branch.num_features), run)
+
+    def _in_parts(self, about: dict[str, Any], rows: np.ndarray, epoch: int | None, task: str) -> Path:
+        """Return such features; each rank computes a part of the samples, and rank zero joins the parts."""
+        (rank, number), folder = this_rank(), place(self.root, about)
+        known, parts = [rank == 0 and is_unchanged(folder)], [Path()] * number
+        distributed.broadcast_object_list(known)
+        if not known[0]:
+            own, features = np.array_split(rows, number)[rank], self.branch.num_features
+            run = partial(self.run, own, epoch, task)
+            part = stored(self.root, about | {"part": [rank, number]}, (len(own), features), run)
+            distributed.all_gather_object(parts, part)
+            if rank == 0:
+                joined = chain.from_iterable(blocks(each, features) for each in parts)
+                stored(self.root, about, (len(rows), features), lambda: joined)
+                for each in parts:
+                    shutil.rmtree(each, ignore_errors=True)
+            distributed.barrier()
+        return folder
 
     @property
     def branch(self) -> Any:
@@ -192,7 +217,8 @@ class Extraction:
         # A copy is moved to the device, so that the module itself is unchanged.
         network = self.fabric.setup_module(copy.deepcopy(self.branch).eval())
         loader = _loader(self.datamodule, self.input, rows, epoch)
-        for batch in track(loader, len(loader), f"{task}, batches"):
+        shown = this_rank()[0] == 0
+        for batch in track(loader, len(loader), f"{task}, batches") if shown else loader:
             with torch.inference_mode():
                 features = network(self.fabric.to_device(batch[self.input]))
             yield features.float().cpu().numpy()
@@ -213,7 +239,7 @@ def _loader(datamodule: FibrosisDataModule, modality: str, rows: np.ndarray, epo
     draws = [(epoch or 0, index, 0) for index in range(len(rows))]
     return DataLoader(
         dataset,
-        batch_size=datamodule.batch_size,  # memory that suffices for training suffices here
+        batch_size=datamodule.batch_size // this_rank()[1],  # memory that suffices for training suffices here
         sampler=draws,
         num_workers=datamodule.num_workers if transforms else 0,  # plain reading is faster without processes
         generator=torch.Generator(),  # separate, so that the training's random numbers do not change
@@ -232,8 +258,9 @@ def _view_settings(datamodule: FibrosisDataModule, rows: np.ndarray, epoch: int)
 
 
 def _fabric(accelerator: str, precision: Any) -> L.Fabric:
+    gpu = ranks.device()
     with trainer_config_errors():
-        return L.Fabric(accelerator=accelerator, devices=1, precision=precision)
+        return L.Fabric(accelerator=accelerator, devices=1 if gpu is None else [gpu], precision=precision)
 
 
 def _hash(texts: Iterable[str]) -> str:

@@ -22,6 +22,7 @@ import logging.handlers
 import multiprocessing
 import os
 import pickle
+import re
 import signal
 import sys
 import threading
@@ -95,7 +96,7 @@ def place(environment: Mapping[str, str] = os.environ) -> Place:
         rank, size = int(known["SLURM_PROCID"]), int(known["SLURM_STEP_NUM_TASKS"])
         host = SLURMEnvironment.resolve_root_node_address(known["SLURM_STEP_NODELIST"])
         step = int(known["SLURM_JOB_ID"]) + int(known["SLURM_STEP_ID"])  # its own port for each step
-        tasks = known["SLURM_STEP_TASKS_PER_NODE"].partition("(")[0]
+        tasks = re.split("[(,]", known["SLURM_STEP_TASKS_PER_NODE"])[0]  # such as 4(x2),3
         address = (known.get("MASTER_ADDR", host), int(known.get("MASTER_PORT", 15000 + step % 10000)))
         return Place(rank, size, int(known["SLURM_LOCALID"]), int(tasks), address)
     return Place()
@@ -113,8 +114,6 @@ def check(trainer: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: All faults at once.
     """
-    import torch
-
     strategy, here = str(trainer.get("strategy", "auto")), place()
     faults = []
     if strategy not in STRATEGIES:
@@ -125,7 +124,7 @@ def check(trainer: Mapping[str, Any]) -> None:
             f"trainer.num_nodes={trainer['num_nodes']}: the number of nodes comes from torchrun or srun, "
             "which start this command on each of them; leave it out."
         )
-    faults += _device_faults(trainer["devices"], here, 0 if _on_cpu(trainer) else torch.cuda.device_count())
+    faults += _device_faults(trainer["devices"], here, trainer["accelerator"] != "cpu")
     if not faults and trainer.get("sync_batchnorm") and _on_cpu(trainer) and wanted(trainer) > 1:
         faults.append(
             "trainer.sync_batchnorm=true: PyTorch synchronises batch norm on GPUs only, and these ranks are "
@@ -140,8 +139,11 @@ def _on_cpu(trainer: Mapping[str, Any]) -> bool:
     return trainer["accelerator"] == "cpu" or not torch.cuda.is_available()
 
 
-def _device_faults(devices: Any, here: Place, gpus: int) -> Iterator[str]:
+def _device_faults(devices: Any, here: Place, needs_gpus: bool) -> Iterator[str]:
+    import torch
+
     given = devices if isinstance(devices, list) else range(devices) if isinstance(devices, int) else []
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if here.size > 1:
         if devices not in (1, "auto", here.local_size):
             yield (
@@ -149,9 +151,16 @@ def _device_faults(devices: Any, here: Place, gpus: int) -> Iterator[str]:
                 "machine: leave it out, or set it to auto."
             )
         return
-    if gpus and (absent := [number for number in given if number >= gpus]):
-        which = f"number {absent[0]}" if isinstance(devices, list) else f"{len(given)}"
-        names = f"{gpus} GPU, number 0" if gpus == 1 else f"{gpus} GPUs, numbers 0 to {gpus - 1}"
+    if not needs_gpus or (not gpus and devices == 1):  # one device is the best available
+        return
+    if not gpus and devices != "auto":
+        yield (
+            f"trainer.devices={devices}, and this machine has no GPU; for processes on its CPU, use "
+            f"trainer=ddp_cpu trainer.devices={len(given)}."
+        )
+    elif absent := [number for number in given if number >= gpus]:
+        which = f"number {absent[0]}" if isinstance(devices, list) else str(devices)
+        names = "1 GPU, number 0" if gpus == 1 else f"{gpus} GPUs, numbers 0 to {gpus - 1}"
         yield f"trainer.devices={devices} asks for {which}, and this machine has {names}."
 
 
@@ -217,6 +226,8 @@ def follow(here: Place) -> int:
 
     This process reads no data and no settings and writes nothing.
     """
+    from torch.distributed import DistError
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the leading process answers
     try:
         session = _connected(here)
@@ -226,7 +237,7 @@ def follow(here: Place) -> int:
     except FibrolabError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except RuntimeError:  # the store has ended, and the leading process with it
+    except DistError:  # the store has ended, and the leading process with it
         return 1
     return code
 
@@ -280,7 +291,7 @@ def run(
     arguments: Sequence[Any],
     trainer: Mapping[str, Any],
     folder: Path,
-    told: Callable[[Any], None],
+    told: Callable[[Any], None] | None = None,
 ) -> Any:
     """Run `work(*arguments)` on all ranks at once, and return what it returns on rank zero.
 
@@ -292,7 +303,7 @@ def run(
         trainer: Settings of the trainer, checked by `check`.
         folder: Folder for the pickled job, on a disk that all nodes share.
         told: Function that is called in this process, by another thread, with each value that rank zero
-            passes to `tell`; what it raises ends the ranks.
+            passes to `tell`; what it raises ends the ranks. None: the values are dropped.
 
     Raises:
         FibrolabError: A rank raised it, was ended by a signal, or did not come in time.
@@ -316,6 +327,9 @@ def run(
         _set(session.store, f"{number}/job", pickle.dumps((job, devices[0] is None)))
         _supervise(session, job, number, devices, told)
         return _result(session, number)
+    except BaseException:
+        session.store.set(f"{number}/failed", "1")  # after Ctrl-C, other nodes would wait for these ranks
+        raise
     finally:
         job.unlink(missing_ok=True)
 
@@ -347,6 +361,7 @@ def _supervise(
     """Start the ranks of this process, and watch them until they or any rank of the job have ended."""
     here, store = session.here, session.store
     context = multiprocessing.get_context("spawn")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # of the ranks: DDP's advice on speed is for us
     records = context.Queue() if here.rank == 0 else None
     local = max(here.local_size, len(devices))
     children: dict[int, BaseProcess] = {}
@@ -427,17 +442,15 @@ def _listening(queue: Any, told: Callable[[Any], None] | None) -> Iterator[list[
     if queue is None:
         yield faults
         return
-    assert told is not None
-    receive = told
 
     class Listener(logging.handlers.QueueListener):
         def handle(self, record: Any) -> None:
             if isinstance(record, logging.LogRecord):
                 if (logger := logging.getLogger(record.name)).isEnabledFor(record.levelno):
                     logger.handle(record)
-            elif not faults:
+            elif told is not None and not faults:
                 try:
-                    receive(record)
+                    told(record)
                 except Exception as fault:
                     faults.append(fault)
 

@@ -232,3 +232,53 @@ def test_another_sample_is_dropped_in_another_epoch(tmp_path: Path) -> None:
         loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
         seen |= {int(row) for batch in loader for row in batch[keys.INDEX]}
     assert seen == set(range(6))
+
+
+# Ranks
+
+
+def test_the_batches_of_two_ranks_hold_each_sample_once_with_its_weight(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = clinic(tmp_path)
+    whole = datamodule(data, keys.IMAGE, batch_size=4)
+    whole.setup("fit")
+    expected = [batch[keys.INDEX].tolist() for batch in whole.val_dataloader()]
+    assert expected == [[6, 7, 8]]
+    found = []
+    for rank in range(2):
+        monkeypatch.setattr("fibrolab.data.datamodule.this_rank", lambda rank=rank: (rank, 2))
+        (batch,) = whole.val_dataloader()
+        found.append((batch[keys.INDEX].tolist(), batch[keys.WEIGHT].tolist()))
+        assert batch[keys.WEIGHT].dtype == torch.float32
+    # The mean over ranks of the weighted means of two is the mean over three: 2 * 2 / 3.
+    assert found[0] == ([6, 7], pytest.approx([4 / 3, 4 / 3]))
+    assert found[1] == ([8, 6], pytest.approx([4 / 3, 0]))
+
+
+def test_whole_batches_of_ranks_carry_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fibrolab.data.datamodule.this_rank", lambda: (1, 2))
+    module = datamodule(clinic(tmp_path), keys.IMAGE, batch_size=6)
+    module.setup("fit")
+    (batch,) = module.train_dataloader()
+    assert len(batch[keys.INDEX]) == 3
+    assert keys.WEIGHT not in batch
+
+
+def test_ranks_without_a_sample_and_uneven_batches_are_refused(tmp_path: Path) -> None:
+    data = clinic(tmp_path)
+    with pytest.raises(
+        ConfigError, match=r"4 ranks need .*, and validation has 3, test has 3: use fewer dev"
+    ):
+        datamodule(data, keys.IMAGE, batch_size=4).check_ranks(4)
+    with pytest.raises(ConfigError, match=r"batch_size=4 is of all 3 ranks together"):
+        datamodule(data, keys.IMAGE, batch_size=4).check_ranks(3)
+
+
+def test_ranks_of_a_machine_share_its_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 16)
+    automatic, given = (datamodule(clinic(tmp_path), keys.IMAGE, num_workers=n) for n in ("auto", 5))
+    assert (automatic.num_workers, given.num_workers) == (8, 5)
+    for module in (automatic, given):
+        module.share_cores(4)
+    assert (automatic.num_workers, given.num_workers) == (3, 5)

@@ -24,6 +24,25 @@ def test_a_module_learns_an_easy_task(tmp_path: Path) -> None:
     assert float(fit.callback_metrics["val/accuracy"]) == 1.0
 
 
+def test_pads_of_an_uneven_batch_change_no_loss_metric_or_prediction(tmp_path: Path) -> None:
+    """Two ranks share three samples as two each: weights 2 * 2 / 3, and 0 for the pad."""
+    module = SingleClassifier(**settings(branches={"image": {"name": "test_convnext"}}))
+    rows = {name: values[:3] for name, values in next(iter(loader())).items()}
+    parts = [{name: values[places] for name, values in rows.items()} for places in ([0, 1], [2, 0])]
+    for part, weights in zip(parts, ([4 / 3, 4 / 3], [4 / 3, 0.0]), strict=True):
+        part["weight"] = torch.tensor(weights)
+    with torch.no_grad():
+        whole = module.criterion(module(rows), rows["label"])
+        shares = [module.criterion(module(part), part["label"], part["weight"]) for part in parts]
+    assert float(sum(shares)) / 2 == pytest.approx(float(whole), rel=1e-6)
+    fit = trainer(tmp_path)
+    found = fit.validate(module, [DataLoader(parts, batch_size=None)], verbose=False)
+    expected = fit.validate(module, [DataLoader([rows], batch_size=None)], verbose=False)
+    assert found[0] == pytest.approx(expected[0], rel=1e-5)
+    predicted = fit.predict(module, DataLoader(parts, batch_size=None))
+    assert torch.cat([part["index"] for part in predicted]).tolist() == [0, 1, 2]
+
+
 def test_training_loss_and_accuracy_are_means_over_all_samples(tmp_path: Path) -> None:
     """Batches of 3, 3 and 2 samples; a tiny learning rate keeps the weights."""
     module = SingleClassifier(**settings(optimizer={"name": "SGD", "lr": 1e-9}))

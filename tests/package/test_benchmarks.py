@@ -23,6 +23,7 @@ SMALL = {
     "frozen_features": "--help",  # needs the Kaggle data set
     "loader": "--files 24 --denoised 2",
     "memory": "--train --images 400 --steps 3",
+    "ranks": "--steps 1 --size 32",
     "whole_command": "--files 60 --image-size 32 --epochs 1 --rounds 1",
 }
 

@@ -10,8 +10,8 @@ PLAIN = "test_convnext"  # without batch norm
 PICTURES = ["data.patients=53", "data.images_per_patient=1", "data.size=32", "batch_size=8"]
 ONE = [*PICTURES, f"model.branches.image.name={PLAIN}"]
 SWE = [
-    "data=phantom_swe", "data.patients=37", "data.images_per_patient=1", "data.size=96", "preprocess.size=32",
-    "data.missing=0.4", "batch_size=6", "model=multimodal",
+    "data=phantom_swe", "data.patients=37", "data.images_per_patient=1", "data.size=240",
+    "preprocess.size=32", "data.missing=0.4", "batch_size=6", "model=multimodal",
     f"model.branches.grey.name={PLAIN}", f"model.branches.elastogram.name={PLAIN}",
 ]  # fmt: skip
 CLIPS = [
@@ -78,6 +78,7 @@ def check(found: dict[str, dict[str, float]]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # many small trainings
 def test_two_ranks_train_like_one_process(tmp_path: Path, cache: Path) -> None:
     check(compared(TABLE, 2, tmp_path, cache))
 
@@ -87,6 +88,7 @@ def test_two_ranks_train_like_one_process_in_the_default_family(tmp_path: Path, 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # many small trainings
 def test_four_ranks_train_like_one_process_with_a_last_batch_smaller_than_the_ranks(
     tmp_path: Path, cache: Path
 ) -> None:
