@@ -23,7 +23,14 @@ from fibrolab.storage import free_bytes, full_disk, is_full
 
 VERSION_BASE = "1.3"
 INTERRUPTED = 130  # exit code that a shell gives after Ctrl-C
-LOOSE = ("callbacks.", "loggers.", "data.columns", "segment.fps", "columns")  # types are not checked here
+LOOSE = (
+    "callbacks.",
+    "loggers.",
+    "data.columns",
+    "segment.fps",
+    "columns",
+    "batch_size",
+)  # types are not checked here
 SHARED_MEMORY = Path("/dev/shm")
 REFERENCE = re.compile(r"\$\{[^{}]*\}|\?\?\?")  # a value whose type is known only when it is resolved
 

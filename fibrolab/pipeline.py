@@ -77,9 +77,15 @@ def train(config: DictConfig) -> Trained:
                 accelerator=config.trainer.accelerator,
                 precision=config.trainer.precision,
             )
+        fitting.decide_batch_size(config, module, datamodule, tracked)
+        write_config(config, tracked.folder)
         fitting.check_single_sample_batches(module, datamodule)
         fitted = fitting.fit(config, module, datamodule, data, tracked)
-        known |= {"device": fitted.device, "seconds": round(time.monotonic() - clock, 1)}
+        known |= {
+            "device": fitted.device,
+            "batch_size": config.batch_size,
+            "seconds": round(time.monotonic() - clock, 1),
+        }
         save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
         evaluated = conclude(tracked, config, datamodule.test_images, datamodule.training_images())
         arms = sweeps.record_end(base, tracked.id)

@@ -37,7 +37,7 @@ from fibrolab.modules.base import Classifier, default_metrics, monitored
 from fibrolab.runs import checkpoint
 from fibrolab.targets import call, check_call, imported
 from fibrolab.tracked_run import TrackedRun
-from fibrolab.training import precision, resuming, trainer_parts
+from fibrolab.training import batch_size, precision, resuming, trainer_parts
 
 
 @dataclass(frozen=True)
@@ -171,12 +171,33 @@ def build_datamodule(config: DictConfig, data: LabelledData, module: Classifier)
         segment=Segment(**resolved(config.segment)),
         transforms=resolved(config.augment)["transforms"],
         sampler=resolved(config.sampler),
-        batch_size=config.batch_size,
+        batch_size=batch_size.USUAL if config.batch_size == batch_size.AUTO else config.batch_size,
         num_workers=config.num_workers,
         seed=config.seed,
         clinical=module.clinical_columns,
         augment_on=config.augment_on,
     )
+
+
+def decide_batch_size(
+    config: DictConfig, module: Classifier, datamodule: FibrosisDataModule, tracked: TrackedRun
+) -> None:
+    """Replace `batch_size=auto` by the largest batch that fits, in config, datamodule and MLflow.
+
+    Raises:
+        ConfigError: Not even two samples fit on the device.
+    """
+    if config.batch_size == batch_size.AUTO:
+        datamodule.prepare_data()
+        devices = config.trainer.devices
+        device = torch.device("cuda", devices[0] if isinstance(devices, Sequence) else 0)
+        found = batch_size.largest_batch(module, datamodule, device, config.trainer.precision)
+        print(
+            f"batch_size=auto: batches of {found} fit on {torch.cuda.get_device_name(device)}. "
+            f"optimizer.lr={config.optimizer.lr} was chosen for batches of {batch_size.USUAL}: tune it."
+        )
+        config.batch_size = datamodule.batch_size = found
+        tracked.log_params({"batch_size": found})
 
 
 def parameter_counts(module: Classifier) -> dict[str, int]:
