@@ -115,7 +115,9 @@ ALLOWED: dict[str, Allowed] = {  # by the name of the setting; * stands for any 
     "mode": one_of("min", "max"),
     "monitor": TEXT,
     "pretrained": INITIAL,
-    "batch_size": whole(1),
+    "batch_size": Allowed(
+        "auto or a whole number from 1", lambda value: value == "auto" or whole(1).holds(value)
+    ),
     "num_workers": Allowed(
         "auto or a number of processes from 0 to 1024",
         lambda value: value == "auto" or whole(0, 1024).holds(value),

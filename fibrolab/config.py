@@ -30,6 +30,7 @@ LOOSE = (
     "segment.fps",
     "columns",
     "trainer.devices",
+    "batch_size",
 )  # types are not checked here
 SHARED_MEMORY = Path("/dev/shm")
 REFERENCE = re.compile(r"\$\{[^{}]*\}|\?\?\?")  # a value whose type is known only when it is resolved

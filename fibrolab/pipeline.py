@@ -89,7 +89,10 @@ def train(config: DictConfig, part: Part | None = None) -> Trained:
         datamodule = fitting.build_datamodule(config, data, module)
         tracked.log_params(fitting.parameter_counts(module))
         fitted = fitting.train(config, module, datamodule, data, tracked)
-        known |= {"device": fitted.device, "seconds": round(time.monotonic() - clock, 1)}
+        config.batch_size = fitted.batch_size  # that of batch_size=auto
+        write_config(config, tracked.folder)
+        known |= {"device": fitted.device, "batch_size": fitted.batch_size}
+        known["seconds"] = round(time.monotonic() - clock, 1)
         save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
         evaluated = conclude(tracked, config, datamodule.test_images, datamodule.training_images())
         if part is None:

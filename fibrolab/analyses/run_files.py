@@ -16,7 +16,7 @@ from fibrolab.runs.overlap import HASHES
 from fibrolab.storage import put, save_json, write_table
 from fibrolab.tracked_run import TrackedRun
 
-DECIDED_LATER = ".pretrained"  # of a branch; `auto` becomes true or false
+DECIDED_LATER = (".pretrained", "batch_size")  # `auto` becomes true or false, or a number
 
 
 def record(tracked: TrackedRun, config: DictConfig, settings: dict[str, Any], known: dict[str, Any]) -> None:
@@ -31,7 +31,11 @@ def record(tracked: TrackedRun, config: DictConfig, settings: dict[str, Any], kn
     write_config(config, tracked.folder)
     save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
     compared = {name: part for name, part in settings.items() if name not in ("name", "paths", "tracking")}
-    known_now = {name: value for name, value in flat(compared).items() if not name.endswith(DECIDED_LATER)}
+    known_now = {
+        name: value
+        for name, value in flat(compared).items()
+        if not (name.endswith(DECIDED_LATER) and value == "auto")
+    }
     tracked.log_params(known_now)
     versions = ", ".join(f"{name} {version}" for name, version in known["packages"].items())
     commit = known["git_commit"] or ""

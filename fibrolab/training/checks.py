@@ -20,7 +20,7 @@ from fibrolab.losses import LOSSES
 from fibrolab.models.branches import INPUT
 from fibrolab.models.networks import fault_of_name
 from fibrolab.targets import imported
-from fibrolab.training import fitting, precision, settings, trainer_parts
+from fibrolab.training import batch_size, fitting, precision, settings, trainer_parts
 
 TARGETED = ("model", "loss", "sampler")  # groups that may name the user's own classes
 TRAINER = tuple(inspect.signature(L.Trainer.__init__).parameters)[1:]
@@ -62,6 +62,7 @@ def check(config: DictConfig) -> None:
     refuse_all(
         [
             lambda: precision.check_precision(config.trainer.precision, config.trainer.accelerator),
+            lambda: batch_size.check_auto(config.batch_size, config.trainer.accelerator),
             lambda: trainer_parts.callbacks(config, Path()),
             lambda: trainer_parts.loggers(config, Path()),
             lambda: build_averaging(given["averaging"], config.trainer.max_epochs),

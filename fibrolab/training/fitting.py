@@ -5,7 +5,7 @@ import random
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -39,7 +39,15 @@ from fibrolab.modules import optimizers
 from fibrolab.modules.base import Classifier, default_metrics, monitored
 from fibrolab.runs import checkpoint
 from fibrolab.targets import call, check_call, imported
-from fibrolab.training import frozen_features, precision, rank_strategy, ranks, resuming, trainer_parts
+from fibrolab.training import (
+    batch_size,
+    frozen_features,
+    precision,
+    rank_strategy,
+    ranks,
+    resuming,
+    trainer_parts,
+)
 
 if TYPE_CHECKING:
     from fibrolab.tracked_run import TrackedRun  # late: it loads MLflow, which ranks do not need
@@ -49,10 +57,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Fitted:
-    """Result of a training: best value of the monitored metric (None after a fast dev run), and device."""
+    """Result of a training.
+
+    Attributes:
+        best: Best value of the monitored metric; None after a fast dev run.
+        device: Device, and number of ranks if there are several.
+        batch_size: Samples of a batch of all ranks.
+    """
 
     best: float | None
     device: str
+    batch_size: int
 
 
 class RunOfRanks(NamedTuple):
@@ -69,6 +84,10 @@ class RunOfRanks(NamedTuple):
     def deliver(self) -> None:
         """See `TrackedRun.deliver`."""
         ranks.tell(("deliver",))
+
+    def log_params(self, settings: Mapping[str, Any]) -> None:
+        """See `TrackedRun.log_params`."""
+        ranks.tell(("log_params", dict(settings)))
 
 
 def build_module(config: DictConfig, data: LabelledData) -> Classifier:
@@ -188,18 +207,50 @@ def _clinical(config: DictConfig, data: LabelledData) -> dict[str, list[Any]] | 
 
 def build_datamodule(config: DictConfig, data: LabelledData, module: Classifier) -> FibrosisDataModule:
     """Return the datamodule over a data set, with each modality that the model takes."""
+    given = config.batch_size != batch_size.AUTO  # otherwise decided later
     return FibrosisDataModule(
         data=data,
         stores=checkpoint.stores(arguments(config.preprocess), module, Path(config.paths.cache)),
         segment=Segment(**resolved(config.segment)),
         transforms=resolved(config.augment)["transforms"],
         sampler=resolved(config.sampler),
-        batch_size=config.batch_size,
+        batch_size=config.batch_size if given else batch_size.USUAL * ranks.wanted(config.trainer),
         num_workers=config.num_workers,
         seed=config.seed,
         clinical=module.clinical_columns,
         augment_on=config.augment_on,
     )
+
+
+def decide_batch_size(
+    config: DictConfig,
+    module: Classifier,
+    datamodule: FibrosisDataModule,
+    tracked: "TrackedRun | RunOfRanks",
+) -> None:
+    """Replace `batch_size=auto` by the largest batch that fits, in config, datamodule and MLflow.
+
+    Raises:
+        ConfigError: Not even two samples fit on the device.
+    """
+    if config.batch_size != batch_size.AUTO:
+        return
+    rank, number = this_rank()
+    devices = config.trainer.devices
+    alone = devices[0] if isinstance(devices, Sequence) and devices != "auto" else None
+    device = torch.device("cuda", (alone if number == 1 else ranks.device()) or 0)
+    found = batch_size.largest_batch(module, datamodule, device, config.trainer.precision)
+    if number > 1:
+        least = torch.tensor(found, device=device)
+        torch.distributed.all_reduce(least, torch.distributed.ReduceOp.MIN)
+        found = number * int(least)
+    config.batch_size = datamodule.batch_size = found
+    if rank == 0:
+        print(
+            f"batch_size=auto: batches of {found} fit on {torch.cuda.get_device_name(device)}. "
+            f"optimizer.lr={config.optimizer.lr} was chosen for batches of {batch_size.USUAL}: tune it."
+        )
+        tracked.log_params({"batch_size": found})
 
 
 def parameter_counts(module: Classifier) -> dict[str, int]:
@@ -231,7 +282,7 @@ def train(
     if number == 1:
         return _run_frozen_and_fit(config, module, datamodule, data, tracked)
     datamodule.check_ranks(number)
-    size = config.batch_size
+    size = datamodule.batch_size
     logger.info("%d ranks of %d samples = batches of %d.", number, size // number, size)
     search = rank_strategy.may_skip_parameters(module, datamodule)
     built = (type(module), dict(module.hparams), module.state_dict(), torch.get_rng_state())
@@ -264,7 +315,7 @@ def _on_rank(
         torch.set_rng_state(random_state)  # that of a single process
     datamodule.share_cores(ranks.local_size())
     fitted = _run_frozen_and_fit(config, module, datamodule, data, tracked, search_unused)
-    return Fitted(fitted.best, f"{number} x {fitted.device}")
+    return replace(fitted, device=f"{number} x {fitted.device}")
 
 
 def _seed(seed: int, rank: int) -> None:
@@ -293,6 +344,7 @@ def _run_frozen_and_fit(
             accelerator=config.trainer.accelerator,
             precision=config.trainer.precision,
         )
+    decide_batch_size(config, module, datamodule, tracked)
     check_single_sample_batches(module, datamodule)
     return fit(config, module, datamodule, data, tracked, search_unused)
 
@@ -349,7 +401,8 @@ def fit(
     except SystemExit as error:  # raised by Lightning on Ctrl-C and SIGTERM
         raise KeyboardInterrupt from error
     score = best.best_model_score
-    return Fitted(None if score is None else float(score), str(trainer.strategy.root_device))
+    best_value = None if score is None else float(score)
+    return Fitted(best_value, str(trainer.strategy.root_device), datamodule.batch_size)
 
 
 def predict(
