@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from omegaconf import DictConfig
 
-from fibrolab import auditing, environment, keys, privacy, sweeps
+from fibrolab import auditing, environment, keys, privacy, slurm, sweeps
 from fibrolab.analyses.evaluating import announce, conclude
 from fibrolab.analyses.run_files import record, write_config, write_data
 from fibrolab.config import resolved
@@ -15,7 +15,7 @@ from fibrolab.evaluation import endpoints
 from fibrolab.loading import load
 from fibrolab.storage import save_json
 from fibrolab.tracking import track
-from fibrolab.training import checks, fitting, frozen_features
+from fibrolab.training import checks, fitting, frozen_features, resuming
 from fibrolab.training.initial_weights import decide_pretrained, with_weights_of_runs
 
 
@@ -42,20 +42,35 @@ def train(config: DictConfig) -> Trained:
     Args:
         config: `conf/train.yaml`, composed.
     """
-    base, config.name = config.name, sweeps.run_name(config.name)
+    config, resumed = resuming.opened(config)
+    base = config.name
+    if resumed is None:
+        config.name = sweeps.run_name(base)
     settings = resolved(config)
     started, clock = datetime.now(UTC), time.monotonic()
     tags = {"model": config.model.name, "data": config.data.name, "split": config.split.name}
     named = {"name": config.name, "sweep_name": sweeps.sweep_name(base)}
     ids_key = privacy.ids_key(config)
     place = settings["tracking"] | {"private": bool(ids_key)}
-    with track(**place, **named, tags=tags, sweep=sweeps.folder()) as tracked:
+    with (
+        slurm.requeued_if_interrupted(config.trainer.get(fitting.REQUEUE, False)),
+        track(**place, **named, tags=tags, sweep=sweeps.folder(), resumed=resumed) as tracked,
+        resuming.explained(tracked.id),
+    ):
         known = environment.describe() | {"started": started.isoformat(timespec="seconds")}
         known["ids_key"] = ids_key
-        record(tracked, config, settings, known)
+        if before := resuming.known_again(tracked.folder, known):
+            known = before
+        else:
+            record(tracked, config, settings, known)
+        start = resuming.checkpoint(tracked.folder)
+        if resumed:
+            print(resuming.progress(tracked.id, start), flush=True)
         checks.check(config)
-        tracked.log_params(decide_pretrained(config))
+        if start is None:
+            tracked.log_params(decide_pretrained(config))
         data = load(config, ids_key=ids_key)
+        resuming.refuse_other_data(data, tracked.folder)
         config.task.classes = data.classes  # for task=nominal, they come from the data
         endpoints.check(config.task.endpoints, data.classes, config.task.ordered)
         write_config(config, tracked.folder)
@@ -65,7 +80,10 @@ def train(config: DictConfig) -> Trained:
         tracked.tag({"audit": found["verdict"]})
         auditing.announce(tracked.folder, found)
         auditing.enforce(found, config.audit.strict)
-        module = fitting.build_module(with_weights_of_runs(config, data), data)
+        built = resuming.without_initial_weights(config) if start else with_weights_of_runs(config, data)
+        module = fitting.build_module(built, data)
+        if start:
+            resuming.load_weights(module, start)
         datamodule = fitting.build_datamodule(config, data, module)
         tracked.log_params(fitting.parameter_counts(module))
         if config.features.cache:

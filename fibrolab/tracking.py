@@ -27,7 +27,7 @@ from mlflow.utils.time import get_current_time_millis
 from mlflow.version import VERSION
 from sqlalchemy.exc import SQLAlchemyError
 
-from fibrolab import processes
+from fibrolab import processes, slurm
 from fibrolab.credentials import masked
 from fibrolab.errors import ConfigError, FibrolabError, StorageError
 from fibrolab.storage import full_disk, is_full, make_folder, put
@@ -43,13 +43,16 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 PARENT, SOURCE, NOTE = "mlflow.parentRunId", "mlflow.source.name", "mlflow.note.content"
 CONTEXT = "mlflow.data.context"
 LONGEST_NOTE = 8000  # characters that every store of MLflow takes
-PROCESS, SWEEP = "fibrolab.process", "fibrolab.sweep"
+PROCESS, SWEEP, JOB = "fibrolab.process", "fibrolab.sweep", "fibrolab.slurm_job"
+TRAINING = "fibrolab.train"  # source of the runs that can be resumed
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # for a UI without a switch to training runs
 RESERVE = 2**18  # [bytes], more than the journal of the last writes of a run takes
 PAUSE = 1.0  # [s], shortest time between two writes of curves
+SETTLED = 2.0  # [s], after which a server shows which of two processes has taken a run
 _DIGEST = 8  # characters of a data set's hash, of which MLflow's list has room for about 20
 _BATCH, _METRICS = 100, 1000  # params and metrics that MLflow takes in one call
 _SIGNS = {"<": "lt ", ">": "gt ", "≤": "le ", "≥": "ge ", "+": " plus "}
+_LONGEST_PARAM = 500  # characters of a value that MLflow takes
 _LONGEST = 240  # the database allows 250 characters; the rest is for a number
 _UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # MLflow's error codes for an unknown id
 
@@ -116,6 +119,11 @@ class TrackedRun:
         self.is_local = folder is not None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="fibrolab-"))
 
+    @property
+    def place(self) -> tuple[MlflowClient, str]:
+        """Client of its database or server, and id of its experiment."""
+        return self._client, self._run.info.experiment_id
+
     def curves(self) -> "MLFlowLogger":
         """Return the logger that Lightning writes its metrics to."""
         return _curve_logger(
@@ -127,7 +135,9 @@ class TrackedRun:
     def log_params(self, settings: Mapping[str, Any]) -> None:
         """Log flat settings, named as on the command line; values are cut at 500 characters."""
         names = legal(settings)
-        self._log("params", [Param(names[name], str(value)[:500]) for name, value in settings.items()])
+        self._log(
+            "params", [Param(names[name], str(value)[:_LONGEST_PARAM]) for name, value in settings.items()]
+        )
 
     def log_metrics(self, values: Mapping[str, float]) -> None:
         """Log final numbers; NaN is left out, because the database cannot store it."""
@@ -230,8 +240,11 @@ def track(
     sweep: Path | None = None,
     sweep_name: str = "",
     private: bool = False,
+    resumed: TrackedRun | None = None,
 ) -> Iterator[TrackedRun]:
-    """Open a run; it ends FINISHED, FAILED on an error, or KILLED on Ctrl-C and SIGTERM.
+    """Open a run, or an unfinished one again.
+
+    It ends FINISHED, FAILED on an error, or KILLED on Ctrl-C, SIGTERM and SIGUSR1.
 
     Args:
         uri: Tracking database or server.
@@ -242,23 +255,29 @@ def track(
         sweep: Folder of the sweep that the run belongs to; its runs have a common parent run.
         sweep_name: Name of that parent run.
         private: Whether the text of an error, which may name patients and files, is kept out of its tags.
+        resumed: Run of `unfinished` that is continued; `name`, `tags` and `sweep` are then not used.
 
     Raises:
-        ConfigError: The address or the name of the experiment is none.
+        ConfigError: The address or the name of the experiment is none, or another process has resumed the
+            run.
         StorageError: The database or the folder of artifacts cannot be opened or written.
     """
     experiment = str(experiment)  # YAML reads 2026 as a number
     if not experiment.strip():
         raise ConfigError("tracking.experiment is empty: give a name, such as tracking.experiment=fibrolab.")
-    owner = {SOURCE: "fibrolab.train", **tags, PROCESS: processes.current()}  # shown in this order
+    process = {PROCESS: processes.current()} | ({JOB: job} if (job := slurm.job()) else {})
+    owner = {SOURCE: TRAINING, **tags, **process}  # shown in this order
     with _as_storage_error(uri):
-        client, experiment_id = _open(uri, experiment, artifacts)
+        client, experiment_id = resumed.place if resumed else _open(uri, experiment, artifacts)
         reserve = _reserve(uri)
         try:
             _mark_killed(client, experiment_id)
-            parent = _parent(client, experiment_id, sweep, sweep_name, owner) if sweep else None
-            words = _as_text(owner | ({PARENT: parent} if parent else {}))
-            run = TrackedRun(client, client.create_run(experiment_id, run_name=name, tags=words))
+            if resumed:
+                run, parent = resumed, _take(uri, client, resumed.id, process)
+            else:
+                parent = _parent(client, experiment_id, sweep, sweep_name, owner) if sweep else None
+                words = _as_text(owner | ({PARENT: parent} if parent else {}))
+                run = TrackedRun(client, client.create_run(experiment_id, run_name=name, tags=words))
         except BaseException:
             _free(reserve)
             raise
@@ -309,13 +328,11 @@ def _open(uri: str, experiment: str, artifacts: str) -> tuple[MlflowClient, str]
     """Return client and experiment id; only one process at a time creates the database."""
     check_address(uri)
     place = sqlite_file(uri)
-    lock: contextlib.AbstractContextManager = contextlib.nullcontext()
     if place:
         uri = f"sqlite:///{place}"
         place.parent.mkdir(parents=True, exist_ok=True)
         _check_writable(place.parent, place)
-        lock = FileLock(place.with_suffix(".lock"))
-    with lock:
+    with _locked(place):
         if place and not place.exists():
             _create_database(place)
         client = MlflowClient(tracking_uri=uri)
@@ -328,6 +345,37 @@ def _open(uri: str, experiment: str, artifacts: str) -> tuple[MlflowClient, str]
         if found.lifecycle_stage == "deleted":
             client.restore_experiment(found.experiment_id)
         return client, found.experiment_id
+
+
+def _locked(place: Path | None) -> contextlib.AbstractContextManager:
+    """Return a lock on a local database; a server has none."""
+    return FileLock(place.with_suffix(".lock")) if place else contextlib.nullcontext()
+
+
+def _take(uri: str, client: MlflowClient, run_id: str, process: Mapping[str, Any]) -> str | None:
+    """Make this process the one that trains a run; return the parent run, if it has one.
+
+    Raises:
+        ConfigError: Another process trains it, or was faster; or it has finished.
+    """
+    place = sqlite_file(uri)
+    with _locked(place):
+        run = client.get_run(run_id)
+        _refuse_resuming(run)
+        for name, value in _as_text(process).items():
+            client.set_tag(run_id, name, value)
+        client.update_run(run_id, status="RUNNING")
+    if place is None:
+        time.sleep(SETTLED)
+        run = client.get_run(run_id)
+        if run.data.tags.get(PROCESS) != str(process[PROCESS]):
+            _refuse_resuming(run)
+    if "error" in run.data.tags:
+        client.delete_tag(run_id, "error")
+    parent = run.data.tags.get(PARENT)
+    if parent:
+        client.update_run(parent, status="RUNNING")
+    return parent
 
 
 def _check_writable(*paths: Path) -> None:
@@ -485,14 +533,88 @@ def finished(uri: str, run_id: str) -> Path:
     return tracked.folder
 
 
-def _found(uri: str, run_id: str) -> tuple[MlflowClient, Run]:
-    """Find a run by its id; no database is created."""
+def unfinished(uri: str, run_id: str) -> TrackedRun:
+    """Return a run of a training that did not finish, with its files, for `track`.
+
+    Raises:
+        ConfigError: The run does not exist, has finished, is being trained, is no training, or its files are
+            missing.
+    """
+    client, run = _found(uri, run_id)
+    _refuse_resuming(run)
+    tracked = TrackedRun(client, run)
+    tracked.fetch()
+    return tracked
+
+
+def newest_unfinished(
+    uri: str, experiment: str, settings: Mapping[str, Any], job: str | None = None
+) -> str | None:
+    """Return the id of the newest run that did not finish and has these settings; None without one.
+
+    Args:
+        uri: Tracking database or server.
+        experiment: MLflow experiment that is searched.
+        settings: Flat settings, as given to `TrackedRun.log_params`.
+        job: Slurm job that must have started the run; None for any.
+
+    Raises:
+        ConfigError: There is no such database.
+    """
+    client = _client(uri)
+    names = legal(settings)
+    wanted = {names[name]: str(value)[:_LONGEST_PARAM] for name, value in settings.items()}
+    with _as_storage_error(uri):
+        found = client.get_experiment_by_name(str(experiment))
+        runs = client.search_runs([found.experiment_id], "attributes.status != 'FINISHED'") if found else []
+    for run in runs:  # the newest is first
+        tags, params = run.data.tags, run.data.params
+        if tags.get(SOURCE) != TRAINING or SWEEP in tags or _trained_by(run):
+            continue
+        if job in (None, tags.get(JOB, "").partition(" ")[0]) and wanted.items() <= params.items():
+            return str(run.info.run_id)
+    return None
+
+
+def _refuse_resuming(run: Run) -> None:
+    run_id, tags = run.info.run_id, run.data.tags
+    if SWEEP in tags:
+        raise ConfigError(f"Run {run_id} is the parent of a sweep: give the id of one of its runs.")
+    if tags.get(SOURCE) != TRAINING:
+        raise ConfigError(f"Run {run_id} is no training: give the id of a run of `fibrolab.train`.")
+    if run.info.status == "FINISHED":
+        raise ConfigError(
+            f"Run {run_id} has finished, so there is nothing to resume. To train its weights further in a "
+            f"new run, set model.branches.NAME.weights=run:{run_id}; `fibrolab.evaluate` scores it again."
+        )
+    if process := _trained_by(run):
+        raise ConfigError(
+            f"Run {run_id} is being trained by process {process.pid} on {process.host}: wait until it ends. "
+            f"If that machine no longer exists, delete the run's tag {PROCESS} in the MLflow UI."
+        )
+
+
+def _trained_by(run: Run) -> processes.Process | None:
+    """Return the process that trains a run, unless it certainly no longer exists."""
+    if run.info.status != "RUNNING" or slurm.has_restarted(run.data.tags.get(JOB, "")):
+        return None
+    process = processes.parsed(run.data.tags.get(PROCESS, ""))
+    return None if process is None or processes.has_ended(process) else process
+
+
+def _client(uri: str) -> MlflowClient:
+    """Return the client of a database or server that exists."""
     place = sqlite_file(uri)
     if place and not place.is_file():
         raise ConfigError(f"There is no tracking database {place}; see tracking.uri and paths.root.")
+    check_address(uri)
+    return MlflowClient(tracking_uri=uri)
+
+
+def _found(uri: str, run_id: str) -> tuple[MlflowClient, Run]:
+    """Find a run by its id; no database is created."""
     with _as_storage_error(uri):
-        check_address(uri)
-        client = MlflowClient(tracking_uri=uri)
+        client = _client(uri)
         try:
             run = client.get_run(run_id)
         except MlflowException as error:

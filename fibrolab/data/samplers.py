@@ -43,14 +43,19 @@ class EpochSampler(Sampler[tuple[int, int, int]]):
         self.seed = seed
         self.shuffle = shuffle
         self.epoch = 0
+        self._done = (0, 0)  # keys of this rank that an interrupted training has taken, of which epoch
         self._probabilities = None if weights is None else np.asarray(weights, np.float64) / np.sum(weights)
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch that the next iteration yields; Lightning calls it at the start of every epoch."""
         self.epoch = epoch
 
+    def skip(self, keys: int, epoch: int) -> None:
+        """Leave out the first keys of this rank in one epoch, which a resumed training has already seen."""
+        self._done = (keys, epoch)
+
     def __len__(self) -> int:
-        """Return the number of keys on this rank."""
+        """Return the number of keys on this rank, skipped ones included."""
         _, ranks = _rank()
         return -(-self.num_draws // (ranks * self.pack)) * self.pack
 
@@ -63,7 +68,9 @@ class EpochSampler(Sampler[tuple[int, int, int]]):
             values.reshape(-1, ranks, self.pack)[:, rank].ravel().tolist()
             for values in (order, _repeats(order))
         )
-        yield from zip(repeat(self.epoch), indices, draws, strict=False)
+        keys, epoch = self._done
+        first = keys if epoch == self.epoch else 0
+        yield from zip(repeat(self.epoch), indices[first:], draws[first:], strict=False)
 
     def order(self, generator: np.random.Generator) -> np.ndarray:
         """Draw the indices of one epoch for all ranks together, ``(num_draws,)``; a subclass overrides it.

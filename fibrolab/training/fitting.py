@@ -21,7 +21,7 @@ from fibrolab import environment, keys
 from fibrolab.callbacks.averaging import build_averaging
 from fibrolab.callbacks.history import History
 from fibrolab.callbacks.prediction_writer import PredictionWriter
-from fibrolab.callbacks.stopping_and_resuming import BestCheckpoint, FiniteLoss, PlateauMemory, RandomState
+from fibrolab.callbacks.stopping_and_resuming import BestCheckpoint, FiniteLoss
 from fibrolab.choices import refuse, refuse_all
 from fibrolab.config import arguments, resolved
 from fibrolab.data import clinical
@@ -37,7 +37,9 @@ from fibrolab.modules.base import Classifier, default_metrics, monitored
 from fibrolab.runs import checkpoint
 from fibrolab.targets import call, check_call, imported
 from fibrolab.tracking import TrackedRun
-from fibrolab.training import precision, resuming, trainer_parts
+from fibrolab.training import precision, trainer_parts
+
+REQUEUE = "requeue"  # of `trainer`, which Lightning's Trainer does not take
 
 
 @dataclass(frozen=True)
@@ -197,14 +199,13 @@ def fit(
 ) -> Fitted:
     """Train, then write `predictions.csv` with the weights of the best epoch.
 
+    If the run's folder holds a checkpoint of its last state, the training goes on from there.
+
     Raises:
-        ConfigError: `resume` is not a checkpoint to resume from, or the trainer does not accept its settings.
-        SplitError: `resume` is the checkpoint of a run with another split.
+        ConfigError: The trainer does not accept its settings.
         TrainingError: The loss is not finite.
         KeyboardInterrupt: Ctrl-C or SIGTERM during training.
     """
-    if config.resume is not None:
-        resuming.check_resumable(Path(str(config.resume)), module, tracked.folder)
     _silence_warnings()
     best, callbacks = _callbacks(config, tracked.folder)
     writer = PredictionWriter(
@@ -220,7 +221,8 @@ def fit(
     loggers = [tracked.curves(), *loggers]
     trainer = _trainer(config, [*callbacks, writer], loggers, tracked.folder, plugins)
     try:
-        trainer.fit(module, datamodule=datamodule, ckpt_path=config.resume)
+        last = tracked.folder / keys.CHECKPOINTS / keys.LAST
+        trainer.fit(module, datamodule=datamodule, ckpt_path=last if last.is_file() else None)
         weights = best.best_model_path or None  # a fast dev run saves none: use the current weights
         trainer.predict(module, datamodule=datamodule, ckpt_path=weights, return_predictions=False)
     except MisconfigurationException as error:  # such as a metric that these settings never compute
@@ -297,7 +299,7 @@ def _trainer(
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     with precision.trainer_config_errors():
         trainer = L.Trainer(
-            **resolved(config.trainer),
+            **arguments(config.trainer, REQUEUE),
             callbacks=callbacks,
             plugins=list(plugins),
             logger=loggers,
@@ -327,8 +329,6 @@ def _callbacks(config: DictConfig, folder: Path) -> tuple[ModelCheckpoint, list[
     callbacks: list[L.Callback] = [
         History(folder, announce=not sys.stdout.isatty()),
         FiniteLoss(config.trainer.log_every_n_steps),
-        RandomState(),
-        PlateauMemory(),
         best,
     ]
     averaging = build_averaging(resolved(config.averaging), config.trainer.max_epochs)
@@ -349,6 +349,7 @@ def _silence_warnings() -> None:
         ".*pin_memory.*",
         ".*LeafSpec.*",  # Lightning 2.6 with torch 2.14
         ".*in eval mode at the start of training.*",  # frozen backbones stay in eval mode
+        ".*ended before the epoch ended.*",  # the sampler skips the samples that are done
     ):
         warnings.filterwarnings("ignore", text)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

@@ -1,13 +1,11 @@
 """Check the settings of a training run that can be judged without torch, before it is imported."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 from omegaconf import DictConfig
 
 from fibrolab import allowed, loading
 from fibrolab.choices import refuse, refuse_all
-from fibrolab.command_line import exists
 from fibrolab.config import arguments, removed_settings_named, resolved
 from fibrolab.data.clip_sampling import Segment
 from fibrolab.data.preprocess import Preprocess
@@ -25,10 +23,7 @@ def check(config: DictConfig) -> None:
             folder does not exist.
     """
     settings = resolved(config)
-    faults = list(allowed.faults(settings).values())
-    if config.resume is not None and not exists(str(config.resume), Path.is_file):
-        faults.append(f"{allowed.shown('resume', config.resume)} is not a file; give the last.ckpt of a run.")
-    refuse(faults + published_results.faults(settings["published"]))
+    refuse(list(allowed.faults(settings).values()) + published_results.faults(settings["published"]))
     task = settings["task"]
     attempts: list[Callable[[], object]] = [
         lambda: loading.check(config),
