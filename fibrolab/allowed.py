@@ -125,7 +125,7 @@ ALLOWED: dict[str, Allowed] = {  # by the name of the setting; * stands for any 
     "augment_on": one_of("workers", "device"),
     "folds": or_null(Allowed("all", lambda value: value == "all")),
     "repeats": whole(1, 1000),
-    "resume": or_null(PLACE),
+    "resume": or_null(TEXT),
     "tuned_by": or_null(Allowed("a list of run ids, such as [ID,ID]; [] for none", _are_ids)),
     "features.views": or_null(whole(1, 1000)),
     "privacy.ids": one_of("plain", "hashed"),
@@ -228,12 +228,14 @@ ALLOWED: dict[str, Allowed] = {  # by the name of the setting; * stands for any 
     "trainer.log_every_n_steps": whole(1),
     "trainer.gradient_clip_val": or_null(POSITIVE),
     "trainer.deterministic": Allowed("true, false or warn", lambda value: value in (True, False, "warn")),
+    "trainer.requeue": Allowed("true or false", lambda value: isinstance(value, bool)),
     "trainer.check_val_every_n_epoch": whole(1),
     "trainer.limit_train_batches": or_null(BATCHES),
     "trainer.limit_val_batches": or_null(BATCHES),
     "callbacks.*.patience": Allowed(
         "a whole number of epochs from 1; callbacks.NAME=null leaves a callback out", whole(1).holds
     ),
+    "callbacks.*.every_minutes": POSITIVE,
     "callbacks.*.min_delta": number("a number", lambda value: True),
     "callbacks.*.filename": or_null(PLACE),
     "callbacks.*.monitor": or_null(TEXT),

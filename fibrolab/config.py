@@ -80,8 +80,9 @@ def command(name: str, imported: Callable[[DictConfig], Job]) -> None:
         finally:
             gc.freeze()
 
-    for kind in (signal.SIGINT, signal.SIGTERM):  # a job scheduler's SIGTERM ends a run like Ctrl-C
-        signal.signal(kind, _interrupt)
+    for kind in ("SIGINT", "SIGTERM", "SIGUSR1"):  # a job scheduler's signals end a run like Ctrl-C
+        if hasattr(signal, kind):  # Windows has no SIGUSR1
+            signal.signal(getattr(signal, kind), _interrupt)
     logging.raiseExceptions = False  # a log that cannot be written (full disk) must not hide the error
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then passes exceptions on instead of printing them
     sys.argv[1:] = prepared(name, sys.argv[1:])
@@ -90,8 +91,8 @@ def command(name: str, imported: Callable[[DictConfig], Job]) -> None:
         main()
     except FibrolabError as error:
         sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        print("interrupted; everything saved so far is kept", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print("; ".join(["interrupted", "everything saved so far is kept", *stop.args]), file=sys.stderr)
         sys.exit(INTERRUPTED)
     except (hydra.errors.HydraException, OmegaConfBaseException) as error:
         sys.exit(f"error: {explain(error, folder())}")
@@ -241,6 +242,24 @@ def _setting_of(place: object, config: DictConfig) -> str | None:
         if is_above or path.is_relative_to(named):
             distances[name] = abs(len(path.parts) - len(named.parts))
     return min(distances, key=distances.__getitem__, default=None)
+
+
+def defaults(name: str) -> DictConfig:
+    """Return the config `conf/NAME.yaml` as it is composed without any override."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.core.singleton import Singleton
+
+    before = dict(Singleton._instances)
+    try:
+        for kind in (GlobalHydra, HydraConfig):
+            Singleton._instances.pop(kind, None)
+        with initialize_config_dir(str(folder()), version_base=VERSION_BASE):
+            return compose(name)
+    finally:
+        Singleton._instances.clear()
+        Singleton._instances.update(before)
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:

@@ -16,18 +16,16 @@ from fibrolab.analyses import pooled_run
 from fibrolab.analyses.evaluating import announce, conclude
 from fibrolab.analyses.run_files import record, write_config
 from fibrolab.config import resolved
-from fibrolab.errors import ConfigError
 from fibrolab.pipeline import Part, Trained
-from fibrolab.runs.trained_run import TrainedRun, best_epoch, open_run
+from fibrolab.runs.trained_run import best_epoch, open_run
 from fibrolab.storage import save_json
-from fibrolab.tracking import children, tagged, track
-from fibrolab.training import checks
-from fibrolab.training.settings import RUN_ID
+from fibrolab.tracked_run import TrackedRun
+from fibrolab.tracking import children, has_tag, track, unfinished
+from fibrolab.training import checks, resuming
 
 ALL = "all"
 NETWORKS = "fibrolab.networks"  # tag of the parent: number of its trainings
 FOLD, REPEAT = "fibrolab.fold", "fibrolab.repeat"  # tags of a child
-OWN = ("paths", "tracking")  # settings of the command that resumes, not of the run
 logger = logging.getLogger(__name__)
 
 
@@ -59,10 +57,11 @@ def train(config: DictConfig) -> Trained:
     Returns:
         The run; of several trainings the parent, with the mean of their best values.
     """
-    before = _unfinished(config)
-    if before is not None:
-        return _train_all(_settings_of(before, config), before)
-    if config.folds is None and config.repeats == 1:
+    run_id = resuming.chosen(config)
+    if run_id and has_tag(config.tracking.uri, run_id, NETWORKS):
+        config.resume = run_id
+        return _train_all(*resuming.opened(config))
+    if run_id or (config.folds is None and config.repeats == 1):
         return pipeline.train(config)
     return _train_all(config)
 
@@ -103,32 +102,31 @@ def _changes(config: DictConfig, place: Place) -> dict[str, int]:
     return found
 
 
-def _train_all(config: DictConfig, before: TrainedRun | None = None) -> Trained:
+def _train_all(config: DictConfig, resumed: TrackedRun | None = None) -> Trained:
     """Train what is missing, then conclude the parent run."""
-    base, config.name = config.name, config.name if before else sweeps.run_name(config.name)
+    base, config.name = config.name, config.name if resumed else sweeps.run_name(config.name)
     started, clock = datetime.now(UTC), time.monotonic()
     settings, ids_key = resolved(config), privacy.ids_key(config)
     tags = {"model": config.model.name, "data": config.data.name, "split": config.split.name}
     tags[NETWORKS] = len(places(config))
     above: dict[str, Any] = {"sweep": sweeps.folder(), "sweep_name": sweeps.sweep_name(base)}
-    if before:
-        above = {"again": before.run_id}
     place = settings["tracking"] | {"private": bool(ids_key)}
-    with track(**place, **above, name=config.name, tags=tags) as tracked:
-        known = before.environment if before else environment.describe()
-        known = {"started": started.isoformat(timespec="seconds"), **known, "ids_key": ids_key}
-        if before is None:
-            record(tracked, config, settings, known)
+    with track(**place, **above, name=config.name, tags=tags, resumed=resumed) as tracked:
+        now = environment.describe() | {"started": started.isoformat(timespec="seconds"), "ids_key": ids_key}
+        known = resuming.known_again(tracked.folder, now)
+        if not known:
+            record(tracked, config, settings, known := now)
         checks.check(config)
-        finished = _finished(config, tracked.id) if before else {}
-        _train_missing(config, tracked.id, finished, known["command"])
+        finished = _finished(config, tracked.id) if resumed else {}
+        interrupted = _interrupted(config, tracked.id) if resumed else {}
+        _train_missing(config, tracked.id, finished, interrupted, known["command"])
         uri = config.tracking.uri
         trained = {each: open_run(finished[each], uri) for each in places(config)}
         first = next(iter(trained.values()))
         config.model, config.task = first.config.model, first.config.task  # completed with the data
         write_config(config, tracked.folder)
         pooled_run.write(tracked.folder, [(*each, opened) for each, opened in trained.items()])
-        if before is None:
+        if resumed is None:
             tracked.log_data(first.data_name, first.manifest_hash, "training")
         seconds = sum(float(opened.environment["seconds"]) for opened in trained.values())
         known |= {"device": first.environment["device"], "seconds": round(seconds, 1)}
@@ -140,8 +138,14 @@ def _train_all(config: DictConfig, before: TrainedRun | None = None) -> Trained:
     return Trained(tracked.id, _mean_best(config, trained.values()))
 
 
-def _train_missing(config: DictConfig, parent: str, finished: dict[Place, str], command: str) -> None:
-    """Train what is missing, one after another, and add its run to `finished`."""
+def _train_missing(
+    config: DictConfig,
+    parent: str,
+    finished: dict[Place, str],
+    interrupted: Mapping[Place, str],
+    command: str,
+) -> None:
+    """Train what is missing, one after another, and add its run to `finished`; resume what was begun."""
     total = len(places(config))
     try:
         for place in missing(config, finished):
@@ -151,8 +155,9 @@ def _train_missing(config: DictConfig, parent: str, finished: dict[Place, str], 
                 {REPEAT: place.repeat, FOLD: place.fold},
                 _command(command, _changes(config, place)),
             )
-            # A child that was interrupted is trained anew; once a single run can be resumed, do so here.
-            finished[place] = pipeline.train(settings_at(config, place), part).id
+            settings = settings_at(config, place)
+            settings.resume = interrupted.get(place)
+            finished[place] = pipeline.train(settings, part).id
     except BaseException:
         logger.warning(
             "%d of %d trainings of run %s have finished; train the others with resume=%s.",
@@ -177,35 +182,15 @@ def _finished(config: DictConfig, parent: str) -> dict[Place, str]:
     }
 
 
-def _unfinished(config: DictConfig) -> TrainedRun | None:
-    """Open the run of several trainings that `resume` names; None where it names none of these.
-
-    Raises:
-        ConfigError: All of its trainings have finished, and so has the run itself.
-    """
-    if not RUN_ID.fullmatch(str(config.resume)):
-        return None
-    found = tagged(config.tracking.uri, config.resume, NETWORKS)
-    if found is None:
-        return None
-    folder, status = found
-    if status == "FINISHED":
-        raise ConfigError(
-            f"resume={config.resume} has trained all its folds and repetitions: there is nothing to resume. "
-            f"To score it again: python -m fibrolab.evaluate run={config.resume}"
-        )
-    before = TrainedRun(folder, config.resume)
-    before.refuse_other_format()
-    return before
-
-
-def _settings_of(before: TrainedRun, config: DictConfig) -> DictConfig:
-    """Return the settings of a run, with the paths and the tracking of this command."""
-    stored = OmegaConf.load(before.folder / keys.CONFIG_FILE)  # `task.classes` may not be known yet
-    assert isinstance(stored, DictConfig)
-    for name in OWN:
-        stored[name] = resolved(config)[name]
-    return stored
+def _interrupted(config: DictConfig, parent: str) -> dict[Place, str]:
+    """Return the run of each training that was begun and can be resumed; of several the newest."""
+    uri, artifacts = config.tracking.uri, config.tracking.artifacts
+    return {
+        Place(int(tags[REPEAT]), int(tags[FOLD])): run_id
+        for run_id, status, tags in children(uri, parent)
+        if status != "FINISHED" and {REPEAT, FOLD} <= set(tags)
+        if (unfinished(uri, run_id, artifacts).folder / keys.CONFIG_FILE).is_file()
+    }
 
 
 def _mean_best(config: DictConfig, trained: Any) -> float | None:

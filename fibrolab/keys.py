@@ -80,6 +80,7 @@ REPORT_FILE: Final = "report.html"
 FIGURES: Final = "figures"
 CHECKPOINTS: Final = "checkpoints"
 BEST: Final = "best.ckpt"  # checkpoint with the weights of the best epoch
+LAST: Final = "last.ckpt"  # checkpoint with the full state, from which a run is resumed
 FORMAT: Final = 2  # version of these files, in ENVIRONMENT_FILE and checkpoints; others are refused
 
 VERDICTS: Final = ("ok", "warning", "fail")  # verdicts of an audit, in order of severity

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
-from fibrolab import auditing, environment, keys, privacy, sweeps
+from fibrolab import auditing, environment, keys, privacy, slurm, sweeps
 from fibrolab.analyses.evaluating import announce, conclude
 from fibrolab.analyses.run_files import record, write_config, write_data
 from fibrolab.config import resolved
@@ -15,7 +15,7 @@ from fibrolab.evaluation import endpoints
 from fibrolab.loading import load
 from fibrolab.storage import save_json
 from fibrolab.tracking import track
-from fibrolab.training import checks, fitting, tuned_by
+from fibrolab.training import checks, fitting, resuming, tuned_by
 from fibrolab.training.initial_weights import decide_pretrained, with_weights_of_runs
 
 SHOWN = 12  # digits of a hash in MLflow's tags
@@ -59,7 +59,10 @@ def train(config: DictConfig, part: Part | None = None) -> Trained:
         config: `conf/train.yaml`, composed.
         part: Place of the training among the folds and repetitions of one run, which then reports.
     """
-    base, config.name = config.name, sweeps.run_name(config.name)
+    config, resumed = resuming.opened(config)
+    base = config.name
+    if resumed is None:
+        config.name = sweeps.run_name(base)
     settings = resolved(config)
     started, clock = datetime.now(UTC), time.monotonic()
     tags = {"model": config.model.name, "data": config.data.name, "split": config.split.name}
@@ -68,13 +71,25 @@ def train(config: DictConfig, part: Part | None = None) -> Trained:
         tags, above = tags | dict(part.tags), {"parent": part.parent}
     ids_key = privacy.ids_key(config)
     place = settings["tracking"] | {"private": bool(ids_key)}
-    with track(**place, **above, name=config.name, tags=tags) as tracked:
+    with (
+        slurm.requeued_if_interrupted(config.trainer.get(fitting.REQUEUE, False)),
+        track(**place, **above, name=config.name, tags=tags, resumed=resumed) as tracked,
+        resuming.explained(tracked.id),
+    ):
         known = environment.describe() | {"started": started.isoformat(timespec="seconds")}
         known |= {"ids_key": ids_key} | ({"command": part.command} if part else {})
-        record(tracked, config, settings, known)
+        if before := resuming.known_again(tracked.folder, known):
+            known = before
+        else:
+            record(tracked, config, settings, known)
+        start = resuming.checkpoint(tracked.folder)
+        if resumed:
+            print(resuming.progress(tracked.id, start), flush=True)
         checks.check(config)
-        tracked.log_params(decide_pretrained(config))
+        if start is None:
+            tracked.log_params(decide_pretrained(config))
         data = load(config, ids_key=ids_key)
+        resuming.refuse_other_data(data, tracked.folder)
         config.task.classes = data.classes  # for task=nominal, they come from the data
         endpoints.check(config.task.endpoints, data.classes, config.task.ordered)
         write_config(config, tracked.folder)
@@ -85,7 +100,10 @@ def train(config: DictConfig, part: Part | None = None) -> Trained:
         tracked.tag({"audit": found["verdict"], "test_groups": known["groups"][keys.TEST][:SHOWN]})
         auditing.announce(tracked.folder, found)
         auditing.enforce(found, config.audit.strict)
-        module = fitting.build_module(with_weights_of_runs(config, data), data)
+        built = resuming.without_initial_weights(config) if start else with_weights_of_runs(config, data)
+        module = fitting.build_module(built, data)
+        if start:
+            resuming.load_weights(module, start)
         datamodule = fitting.build_datamodule(config, data, module)
         tracked.log_params(fitting.parameter_counts(module))
         fitted = fitting.train(config, module, datamodule, data, tracked)

@@ -35,6 +35,7 @@ logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # hides eac
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 PARENT, NOTE, CONTEXT = "mlflow.parentRunId", "mlflow.note.content", "mlflow.data.context"
 LONGEST_NOTE = 8000  # characters that every store of MLflow takes
+LONGEST_PARAM = 500  # characters of a value that MLflow takes
 BRIEF = 3.0  # [s] until a server that was away a moment ago is still away
 # Retries of a request to a server and the time [s] for each; MLflow's own would take minutes.
 _LIMITS = ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT")
@@ -88,6 +89,11 @@ class TrackedRun:
         if uri.startswith(SERVERS):
             self._outbox = Journal(beside, uri, self._send, lambda: check_server(uri, BRIEF))
 
+    @property
+    def place(self) -> tuple[MlflowClient, str]:
+        """Client of its database or server, and id of its experiment."""
+        return self._client, self.experiment_id
+
     def open(self) -> None:
         """Create the folder; refuse a run that another process has open.
 
@@ -101,7 +107,7 @@ class TrackedRun:
     def log_params(self, settings: Mapping[str, Any]) -> None:
         """Log flat settings, named as on the command line; values are cut at 500 characters."""
         names = legal(settings)
-        self._log("params", [[names[name], str(value)[:500]] for name, value in settings.items()])
+        self._log("params", [[names[name], str(value)[:LONGEST_PARAM]] for name, value in settings.items()])
 
     def log_metrics(self, values: Mapping[str, float]) -> None:
         """Log final numbers; NaN is left out, because the database cannot store it."""
@@ -163,8 +169,8 @@ class TrackedRun:
                         self._client.log_batch(self.id, **part)
 
     def fetch(self) -> None:
-        """Download the run's files into its folder unless they are local; ConfigError if they are missing."""
-        if not self.is_local:
+        """Download the run's files unless they are here; ConfigError if they are missing."""
+        if not self.is_local and not _holds_files(self.folder):
             self._client.download_artifacts(self.id, "", str(self.folder))
         elif not self.folder.is_dir():
             raise ConfigError(f"The files of run {self.id} are missing from {self.folder}: restore them.")
@@ -235,6 +241,10 @@ class TrackedRun:
         finally:
             self._outbox.close(nothing_left)
         return nothing_left
+
+
+def _holds_files(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
 
 
 def _dataset(name: str, digest: str, context: str) -> DatasetInput:

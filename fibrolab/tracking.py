@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -17,11 +18,12 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from fibrolab import processes
+from fibrolab import processes, slurm
 from fibrolab.credentials import masked
 from fibrolab.errors import ConfigError, FibrolabError, StorageError
 from fibrolab.storage import put
 from fibrolab.tracked_run import (
+    LONGEST_PARAM,
     PARENT,
     Sent,
     Status,
@@ -32,14 +34,17 @@ from fibrolab.tracked_run import (
 )
 from fibrolab.tracking_address import check_address, sqlite_file
 from fibrolab.tracking_journal import keep_earlier_error
+from fibrolab.tracking_names import legal
 
 logger = logging.getLogger(__name__)
 logging.getLogger("mlflow").setLevel(logging.WARNING)  # hides messages on tables and migrations
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # see `as_storage_error`
 SOURCE = "mlflow.source.name"
-PROCESS, SWEEP = "fibrolab.process", "fibrolab.sweep"
+PROCESS, SWEEP, JOB = "fibrolab.process", "fibrolab.sweep", "fibrolab.slurm_job"
+TRAINING = "fibrolab.train"  # source of the runs that can be resumed
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # for a UI without a switch to training runs
 RESERVE = 2**18  # [bytes], more than the journal of the last writes of a run takes
+SETTLED = 2.0  # [s], after which a server shows which of two processes has taken a run
 _UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # MLflow's error codes for an unknown id
 
 
@@ -54,10 +59,12 @@ def track(
     sweep: Path | None = None,
     sweep_name: str = "",
     parent: str = "",
-    again: str = "",
     private: bool = False,
+    resumed: TrackedRun | None = None,
 ) -> Iterator[TrackedRun]:
-    """Open a run; it ends FINISHED, FAILED on an error, or KILLED on Ctrl-C and SIGTERM.
+    """Open a run, or an unfinished one again.
+
+    It ends FINISHED, FAILED on an error, or KILLED on Ctrl-C, SIGTERM and SIGUSR1.
 
     Args:
         uri: Tracking database or server.
@@ -68,26 +75,28 @@ def track(
         sweep: Folder of the sweep that the run belongs to; its runs have a common parent run.
         sweep_name: Name of that parent run.
         parent: Id of the run whose fold or repetition this run is; it sets its own status.
-        again: Id of a run that has ended, to go on with; its name and tags are kept.
         private: Whether the text of an error, which may name patients and files, is kept out of its tags.
+        resumed: Run of `unfinished` that is continued; `name`, `tags` and `sweep` are then not used.
 
     Raises:
-        ConfigError: The address or the name of the experiment is none.
+        ConfigError: The address or the name of the experiment is none, or another process has resumed the
+            run.
         StorageError: The database or the folder of artifacts cannot be opened or written.
     """
     experiment = str(experiment)  # YAML reads 2026 as a number
     if not experiment.strip():
         raise ConfigError("tracking.experiment is empty: give a name, such as tracking.experiment=fibrolab.")
-    owner = {SOURCE: "fibrolab.train", **tags, PROCESS: processes.current()}  # shown in this order
+    process = {PROCESS: processes.current()} | ({JOB: job} if (job := slurm.job()) else {})
+    owner = {SOURCE: TRAINING, **tags, **process}  # shown in this order
     with as_storage_error(uri):
-        client, experiment_id = _open(uri, experiment, artifacts)
+        client, experiment_id = resumed.place if resumed else _open(uri, experiment, artifacts)
         reserve = _reserve(uri)
         try:
             _mark_killed(client, experiment_id)
-            above = _parent(client, experiment_id, sweep, sweep_name, owner) if sweep else None
-            if again:
-                run = _reopened(client, again, artifacts)
+            if resumed:
+                run, above = resumed, _take(uri, client, resumed.id, process)
             else:
+                above = _parent(client, experiment_id, sweep, sweep_name, owner) if sweep else None
                 words = _as_text(owner | ({PARENT: parent or above} if parent or above else {}))
                 made = client.create_run(experiment_id, run_name=name, tags=words)
                 run = TrackedRun(client, made, artifacts)
@@ -127,13 +136,11 @@ def _open(uri: str, experiment: str, artifacts: str) -> tuple[MlflowClient, str]
     """Return client and experiment id; only one process at a time creates the database."""
     check_address(uri)
     place = sqlite_file(uri)
-    lock: contextlib.AbstractContextManager = contextlib.nullcontext()
     if place:
         uri = f"sqlite:///{place}"
         place.parent.mkdir(parents=True, exist_ok=True)
         _check_writable(place.parent, place)
-        lock = FileLock(place.with_suffix(".lock"))
-    with lock:
+    with _locked(place):
         if place and not place.exists():
             _create_database(place)
         client = MlflowClient(tracking_uri=uri)
@@ -146,6 +153,38 @@ def _open(uri: str, experiment: str, artifacts: str) -> tuple[MlflowClient, str]
         if found.lifecycle_stage == "deleted":
             client.restore_experiment(found.experiment_id)
         return client, found.experiment_id
+
+
+def _locked(place: Path | None) -> contextlib.AbstractContextManager:
+    """Return a lock on a local database; a server has none."""
+    return FileLock(place.with_suffix(".lock")) if place else contextlib.nullcontext()
+
+
+def _take(uri: str, client: MlflowClient, run_id: str, process: Mapping[str, Any]) -> str | None:
+    """Make this process the one that trains a run; return the parent run, if it belongs to a sweep.
+
+    Raises:
+        ConfigError: Another process trains it, or was faster; or it has finished.
+    """
+    place = sqlite_file(uri)
+    with _locked(place):
+        run = client.get_run(run_id)
+        _refuse_resuming(run)
+        for name, value in _as_text(process).items():
+            client.set_tag(run_id, name, value)
+        client.update_run(run_id, status="RUNNING")
+    if place is None:
+        time.sleep(SETTLED)
+        run = client.get_run(run_id)
+        if run.data.tags.get(PROCESS) != str(process[PROCESS]):
+            _refuse_resuming(run)
+    if "error" in run.data.tags:
+        client.delete_tag(run_id, "error")
+    parent = run.data.tags.get(PARENT)
+    if parent is None or SWEEP not in client.get_run(parent).data.tags:
+        return None  # the run of several folds sets its own status
+    client.update_run(parent, status="RUNNING")
+    return parent
 
 
 def _check_writable(*paths: Path) -> None:
@@ -247,15 +286,6 @@ def _as_text(values: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in values.items()}
 
 
-def _reopened(client: MlflowClient, run_id: str, artifacts: str) -> TrackedRun:
-    """Set a run that has ended to RUNNING, by this process, and fetch its files."""
-    run = TrackedRun(client, client.get_run(run_id), artifacts)
-    client.update_run(run_id, status="RUNNING")
-    run.tag({PROCESS: processes.current()})
-    run.fetch()
-    return run
-
-
 def children(uri: str, run_id: str) -> list[tuple[str, str, dict[str, str]]]:
     """Return id, status and tags of the child runs of a run, the oldest first.
 
@@ -269,18 +299,13 @@ def children(uri: str, run_id: str) -> list[tuple[str, str, dict[str, str]]]:
     return [(one.info.run_id, one.info.status, dict(one.data.tags)) for one in found]
 
 
-def tagged(uri: str, run_id: str, tag: str) -> tuple[Path, str] | None:
-    """Return folder and status of a run that has a tag; None for a run without it.
+def has_tag(uri: str, run_id: str, tag: str) -> bool:
+    """Return whether a run has a tag.
 
     Raises:
-        ConfigError: The run does not exist, another process is training it, or its files are missing.
+        ConfigError: The run does not exist.
     """
-    client, run = _found(uri, run_id)
-    if tag not in run.data.tags:
-        return None
-    if run.info.status == "RUNNING" and not _has_ended(run):
-        raise ConfigError(f"Run {run_id} is still RUNNING: wait until it ends.")
-    return _fetched(client, run), run.info.status
+    return tag in _found(uri, run_id)[1].data.tags
 
 
 def _fetched(client: MlflowClient, run: Run) -> Path:
@@ -347,14 +372,93 @@ def send_unsent(uri: str, run_id: str, artifacts: str) -> Sent:
     return TrackedRun(*_found(uri, run_id), artifacts).send_rest()
 
 
-def _found(uri: str, run_id: str) -> tuple[MlflowClient, Run]:
-    """Find a run by its id; no database is created."""
+def unfinished(uri: str, run_id: str, artifacts: str) -> TrackedRun:
+    """Return a run of a training that did not finish, with its files, for `track`.
+
+    Args:
+        uri: Tracking database or server.
+        run_id: MLflow's id of the run.
+        artifacts: Folder below which its files wait for a server.
+
+    Raises:
+        ConfigError: The run does not exist, has finished, is being trained, is no training, or its files are
+            missing.
+    """
+    client, run = _found(uri, run_id)
+    _refuse_resuming(run)
+    tracked = TrackedRun(client, run, artifacts)
+    tracked.fetch()
+    return tracked
+
+
+def newest_unfinished(
+    uri: str, experiment: str, settings: Mapping[str, Any], job: str | None = None
+) -> str | None:
+    """Return the id of the newest run that did not finish and has these settings; None without one.
+
+    Args:
+        uri: Tracking database or server.
+        experiment: MLflow experiment that is searched.
+        settings: Flat settings, as given to `TrackedRun.log_params`.
+        job: Slurm job that must have started the run; None for any.
+
+    Raises:
+        ConfigError: There is no such database.
+    """
+    client = _client(uri)
+    names = legal(settings)
+    wanted = {names[name]: str(value)[:LONGEST_PARAM] for name, value in settings.items()}
+    with as_storage_error(uri):
+        found = client.get_experiment_by_name(str(experiment))
+        runs = client.search_runs([found.experiment_id], "attributes.status != 'FINISHED'") if found else []
+    for run in runs:  # the newest is first
+        tags, params = run.data.tags, run.data.params
+        if tags.get(SOURCE) != TRAINING or SWEEP in tags or _trained_by(run):
+            continue
+        if job in (None, tags.get(JOB, "").partition(" ")[0]) and wanted.items() <= params.items():
+            return str(run.info.run_id)
+    return None
+
+
+def _refuse_resuming(run: Run) -> None:
+    run_id, tags = run.info.run_id, run.data.tags
+    if SWEEP in tags:
+        raise ConfigError(f"Run {run_id} is the parent of a sweep: give the id of one of its runs.")
+    if tags.get(SOURCE) != TRAINING:
+        raise ConfigError(f"Run {run_id} is no training: give the id of a run of `fibrolab.train`.")
+    if run.info.status == "FINISHED":
+        raise ConfigError(
+            f"Run {run_id} has finished, so there is nothing to resume. To train its weights further in a "
+            f"new run, set model.branches.NAME.weights=run:{run_id}; `fibrolab.evaluate` scores it again."
+        )
+    if process := _trained_by(run):
+        raise ConfigError(
+            f"Run {run_id} is being trained by process {process.pid} on {process.host}: wait until it ends. "
+            f"If that machine no longer exists, delete the run's tag {PROCESS} in the MLflow UI."
+        )
+
+
+def _trained_by(run: Run) -> processes.Process | None:
+    """Return the process that trains a run, unless it certainly no longer exists."""
+    if run.info.status != "RUNNING" or slurm.has_restarted(run.data.tags.get(JOB, "")):
+        return None
+    process = processes.parsed(run.data.tags.get(PROCESS, ""))
+    return None if process is None or processes.has_ended(process) else process
+
+
+def _client(uri: str) -> MlflowClient:
+    """Return the client of a database or server that exists."""
     place = sqlite_file(uri)
     if place and not place.is_file():
         raise ConfigError(f"There is no tracking database {place}; see tracking.uri and paths.root.")
+    check_address(uri)
+    return MlflowClient(tracking_uri=uri)
+
+
+def _found(uri: str, run_id: str) -> tuple[MlflowClient, Run]:
+    """Find a run by its id; no database is created."""
     with as_storage_error(uri):
-        check_address(uri)
-        client = MlflowClient(tracking_uri=uri)
+        client = _client(uri)
         try:
             run = client.get_run(run_id)
         except MlflowException as error:

@@ -13,12 +13,13 @@ def imported(config: DictConfig) -> Job:
     """Import and return the function that trains; it returns the monitored value, which a sweep compares.
 
     The import takes seconds: settings that can be judged without it are refused before. A job of a sweep is
-    refused later, within its run, so that the sweep shows that this job has failed.
+    refused later, within its run, so that the sweep shows that this job has failed. A resumed run has
+    settings of its own.
 
     Raises:
         FibrolabError: A setting is refused.
     """
-    if sweeps.folder() is None:
+    if sweeps.folder() is None and config.resume is None:
         from fibrolab.training import settings
 
         settings.check(config)

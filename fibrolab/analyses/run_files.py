@@ -22,6 +22,8 @@ DECIDED_LATER = (".pretrained", "batch_size")  # `auto` becomes true or false, o
 def record(tracked: TrackedRun, config: DictConfig, settings: dict[str, Any], known: dict[str, Any]) -> None:
     """Record settings and environment at the start of a run, before anything can fail.
 
+    The environment is written last: a run that has it is recorded completely.
+
     Args:
         tracked: The run.
         config: Its settings.
@@ -29,7 +31,6 @@ def record(tracked: TrackedRun, config: DictConfig, settings: dict[str, Any], kn
         known: Environment, as `environment.describe` returns it.
     """
     write_config(config, tracked.folder)
-    save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
     compared = {name: part for name, part in settings.items() if name not in ("name", "paths", "tracking")}
     known_now = {
         name: value
@@ -40,6 +41,7 @@ def record(tracked: TrackedRun, config: DictConfig, settings: dict[str, Any], kn
     versions = ", ".join(f"{name} {version}" for name, version in known["packages"].items())
     commit = known["git_commit"] or ""
     tracked.tag({"mlflow.source.git.commit": commit, "command": known["command"], "versions": versions})
+    save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
 
 
 def write_config(config: DictConfig, folder: Path) -> None:

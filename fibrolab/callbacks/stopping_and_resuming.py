@@ -2,16 +2,26 @@
 
 import math
 import random
+import signal
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
+from torch import distributed
+from torch.optim.lr_scheduler import CosineAnnealingLR
+from torchmetrics import Metric
 
+from fibrolab import keys
 from fibrolab.errors import TrainingError
-from fibrolab.storage import put
+
+STATE = "training_state"  # entry of a checkpoint
+CHECKED = 8  # steps between two exchanges of ranks on whether a checkpoint is due
+STOPPING = ("SIGINT", "SIGTERM", "SIGUSR1")  # Ctrl-C, the end of a job, and Slurm's notice before it
 
 
 class FiniteLoss(L.Callback):
@@ -49,110 +59,251 @@ class FiniteLoss(L.Callback):
             )
 
 
-class RandomState(L.Callback):
-    """Save the states of the random generators of Python, NumPy and torch in the checkpoint.
+class LastCheckpoint(Checkpoint):
+    """Save the full state of the training after every epoch and every few minutes, and restore it.
 
-    Lightning does not save them, so dropout would differ after resuming. The order of samples and the
-    augmentation need no state: they are functions of (seed, epoch).
+    Lightning saves neither random generators, nor the means of an epoch's training metrics, nor whether the
+    training was to stop, and passes the metric of an epoch to a plateau schedule only after the checkpoint of
+    that epoch. All of these are saved here, so that a resumed training equals an uninterrupted one. The
+    order of samples and the augmentation need no state: they are functions of (seed, epoch).
+
+    A checkpoint within an epoch is saved only after a step of the optimizer, when no gradient is waiting. It
+    is also saved on Ctrl-C, SIGTERM and SIGUSR1, by which Slurm announces the end of a job; the training then
+    ends with a KeyboardInterrupt. A second signal has the effect that it had before the training.
+
+    Args:
+        dirpath: Folder of the checkpoint.
+        every_minutes: Time between two checkpoints within an epoch.
     """
+
+    def __init__(self, dirpath: Path, every_minutes: float = 10.0) -> None:
+        self._path = Path(dirpath, keys.LAST)
+        self._seconds = 60 * every_minutes
+        self._saved = time.monotonic()
+        self._steps = 0  # of the optimizer, before this batch
+        self._asked_to_stop = False
+        self._handlers: dict[int, Any] = {}  # of signals, before the training
+        self._state: dict[str, Any] | None = None  # read, to be restored when training starts
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Restore the state of a resumed training, and take the signals that stop it."""
+        if self._state is not None:
+            _restore(self._state, trainer, pl_module)
+            self._state = None
+        self._saved, self._asked_to_stop = time.monotonic(), False
+        if threading.current_thread() is threading.main_thread():
+            for name in STOPPING:
+                number = getattr(signal, name, None)  # Windows has no SIGUSR1
+                if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                    self._handlers[number] = signal.signal(number, self._stop)
+
+    def _stop(self, number: int, frame: Any) -> None:
+        self._return_signals()  # a second signal ends the training at once
+        self._asked_to_stop = True
+
+    def _return_signals(self) -> None:
+        while self._handlers:
+            number, handler = self._handlers.popitem()
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Give the signals back."""
+        self._return_signals()
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        """Give the signals back."""
+        self._return_signals()
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the steps of the optimizer."""
+        self._steps = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save a checkpoint if it is due; that of the last batch follows after validation."""
+        if trainer.global_step == self._steps or trainer.is_last_batch:
+            return
+        if trainer.world_size > 1 and trainer.global_step % CHECKED:
+            return
+        stops = _any_rank(trainer, self._asked_to_stop)
+        if stops or _any_rank(trainer, time.monotonic() - self._saved >= self._seconds):
+            self._save(trainer, stops)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save a checkpoint after every epoch."""
+        trainer.fit_loop.restarting = False  # otherwise a resumed epoch would not step a plateau schedule
+        self._save(trainer, _any_rank(trainer, self._asked_to_stop))
+
+    def _save(self, trainer: L.Trainer, stops: bool) -> None:
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]  # which keeps no checkpoint
+            trainer.save_checkpoint(self._path)
+        self._saved = time.monotonic()
+        if stops:
+            raise KeyboardInterrupt
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add the states, as primitives that load with `weights_only=True`."""
-        version, python, gauss = random.getstate()
-        name, words, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002
-        checkpoint["random_state"] = {
-            "python": [version, list(python), gauss],
-            "numpy": [
-                str(name),
-                torch.from_numpy(np.array(words)),
-                int(position),
-                int(has_gauss),
-                float(cached),
-            ],
-            "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        """Add the state, as primitives that load with `weights_only=True`."""
+        metrics = trainer.callback_metrics
+        within = is_within_epoch(trainer)
+        missed = (
+            []
+            if within
+            else [each.monitor for each in trainer.lr_scheduler_configs if each.reduce_on_plateau]
+        )
+        own = {"random": random_state(), "metrics": _metric_states(pl_module) if within else {}}
+        checkpoint[STATE] = {
+            "within_epoch": within,
+            "ranks": _of_all_ranks(own),
+            "metrics": {name: value.detach().cpu() for name, value in metrics.items()},
+            "plateau": [float(metrics[name]) for name in missed if name in metrics],
+            "stopped": trainer.should_stop,
+            "max_epochs": trainer.max_epochs,
         }
 
     def on_load_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Restore the states when a training is resumed."""
-        state = checkpoint.get("random_state")
-        if state is None:
-            return
-        version, python, gauss = state["python"]
-        random.setstate((version, tuple(python), gauss))
-        name, words, position, has_gauss, cached = state["numpy"]
-        np.random.set_state((name, words.numpy(), position, has_gauss, cached))  # noqa: NPY002
-        torch.set_rng_state(state["torch"].cpu())
-        if state["cuda"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all([part.cpu() for part in state["cuda"]])
+        """Read the state; early stopping keeps its present patience, which may have been changed.
+
+        The random generators are restored here for a new epoch, whose loader may draw a number before
+        `on_train_start`, and there again for the rest of an epoch, whose loader has drawn it already.
+        """
+        self._state = checkpoint.get(STATE)
+        if self._state is not None:
+            set_random_state(_of_this_rank(self._state, trainer)["random"])
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, EarlyStopping):
+                saved = checkpoint["callbacks"].get(callback.state_key, {})
+                if self._state is not None and saved.get("patience", math.inf) < callback.patience:
+                    self._state["stopped"] = False
+                saved["patience"] = callback.patience
 
 
-class PlateauMemory(L.Callback):
-    """Let the plateau schedule of a resumed run count the epoch in which the checkpoint was written.
+def is_within_epoch(trainer: L.Trainer) -> bool:
+    """Return whether batches of the current epoch are still to come."""
+    progress: Any = trainer.fit_loop.epoch_progress.current
+    return bool(progress.processed == progress.completed)
 
-    Lightning writes the checkpoint before it passes that epoch's metric to the schedule, and resumes with the
-    next epoch. Without this callback the patience would be one epoch longer.
-    """
 
-    def __init__(self) -> None:
-        self._missed: list[float] = []
+def _any_rank(trainer: L.Trainer, value: bool) -> bool:
+    return bool(trainer.strategy.reduce_boolean_decision(value, all=False))
 
-    def on_save_checkpoint(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Save the metric that each plateau schedule has not received yet."""
-        checkpoint["plateau"] = [
-            float(trainer.callback_metrics[schedule.monitor])
-            for schedule in trainer.lr_scheduler_configs
-            if schedule.reduce_on_plateau and schedule.monitor in trainer.callback_metrics
-        ]
 
-    def on_load_checkpoint(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Read the saved metrics."""
-        self._missed = checkpoint.get("plateau", [])
+def _restore(state: dict[str, Any], trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    """Restore the state that `LastCheckpoint` saved."""
+    trainer.callback_metrics.update(state["metrics"])
+    trainer.should_stop = state["stopped"]
+    plateaus = [each.scheduler for each in trainer.lr_scheduler_configs if each.reduce_on_plateau]
+    for schedule, value in zip(plateaus, state["plateau"], strict=False):
+        schedule.step(value)
+    _change_length(trainer, (trainer.max_epochs or 0) - (state["max_epochs"] or 0))
+    if state["within_epoch"]:
+        own = _of_this_rank(state, trainer)
+        parts: list[Any] = [*trainer.callbacks, pl_module]  # type: ignore[attr-defined]
+        for part in parts:  # Lightning does not call this hook when it resumes within an epoch
+            part.on_train_epoch_start(*[] if part is pl_module else [trainer, pl_module])
+        _set_metric_states(pl_module, own["metrics"])
+        set_random_state(own["random"])
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Pass the saved metrics to the schedules."""
-        schedulers = [
-            schedule.scheduler for schedule in trainer.lr_scheduler_configs if schedule.reduce_on_plateau
-        ]
-        for scheduler, value in zip(schedulers, self._missed, strict=False):
-            scheduler.step(value)  # type: ignore[arg-type]  # a plateau schedule takes a metric
-        self._missed = []
+
+def _change_length(trainer: L.Trainer, added: int) -> None:
+    """Let cosine schedules end with the training, if that was made longer or shorter by epochs."""
+    for each in trainer.lr_scheduler_configs:
+        warmed: Any = each.scheduler
+        for schedule in getattr(warmed, "_schedulers", [warmed]) if added else []:
+            if not isinstance(schedule, CosineAnnealingLR) or each.interval != "epoch":
+                continue
+            schedule.T_max += added
+            if warmed is not schedule and warmed.last_epoch < warmed._milestones[0]:
+                continue  # it has not started
+            share = (1 + math.cos(math.pi * schedule.last_epoch / schedule.T_max)) / 2
+            for group, base in zip(schedule.optimizer.param_groups, schedule.base_lrs, strict=True):
+                group["lr"] = schedule.eta_min + (base - schedule.eta_min) * share
+
+
+def _metric_states(pl_module: L.LightningModule) -> dict[str, dict[str, Any]]:
+    """Return the states of the metrics of a module that have been updated in this epoch."""
+    metrics = {name: part for name, part in pl_module.named_modules() if isinstance(part, Metric)}
+    return {name: dict(metric.metric_state) for name, metric in metrics.items() if metric.update_called}
+
+
+def _set_metric_states(pl_module: L.LightningModule, states: dict[str, dict[str, Any]]) -> None:
+    modules = dict(pl_module.named_modules())
+    for name, state in states.items():
+        metric = modules[name]
+        for key, value in state.items():
+            setattr(metric, key, L.fabric.utilities.move_data_to_device(value, pl_module.device))
+
+
+def _of_all_ranks(own: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the state of every rank; each rank has to call this."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return [own]
+    states: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(states, own)
+    return states
+
+
+def _of_this_rank(state: dict[str, Any], trainer: L.Trainer) -> dict[str, Any]:
+    """Return the state of this rank; that of rank zero, if the number of ranks has changed."""
+    ranks: list[dict[str, Any]] = state["ranks"]
+    return ranks[trainer.global_rank] if len(ranks) == trainer.world_size else ranks[0]
+
+
+def random_state() -> dict[str, Any]:
+    """Return the states of the generators of Python, NumPy and torch, the latter of this rank's device."""
+    version, python, gauss = random.getstate()
+    name, words, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002
+    return {
+        "python": [version, list(python), gauss],
+        "numpy": [str(name), torch.from_numpy(np.array(words)), int(position), int(has_gauss), float(cached)],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
+    }
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Restore the states of the generators."""
+    version, python, gauss = state["python"]
+    random.setstate((version, tuple(python), gauss))
+    name, words, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((name, words.cpu().numpy(), position, has_gauss, cached))  # noqa: NPY002
+    torch.set_rng_state(state["torch"].cpu())
+    if state["cuda"] is not None and torch.cuda.is_initialized():
+        torch.cuda.set_rng_state(state["cuda"].cpu())
 
 
 class BestCheckpoint(ModelCheckpoint):
     """Save the weights of the best epoch, including the epochs before resuming.
 
-    A resumed training is a new run with a new folder. Lightning discards the best checkpoint of another
-    folder, so the first epoch after resuming would always count as the best so far.
+    Lightning discards the best checkpoint of another folder, and a run resumed on another machine has one.
     """
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Copy the best weights so far into the folder of this run.
+        """Take the best weights so far from the folder of this run.
 
         Raises:
             TrainingError: The file of the best weights does not exist.
         """
-        best = Path(state_dict["best_model_path"])
-        if best.name:  # empty if no epoch was validated
+        name = Path(state_dict["best_model_path"]).name
+        if name:  # empty if no epoch was validated
+            assert self.dirpath is not None
+            best = Path(self.dirpath, name)
             if not best.is_file():
                 raise TrainingError(
                     f"The best weights so far, {best}, are missing. Restore them, or train from the start."
                 )
-            assert self.dirpath is not None
-            ours = Path(self.dirpath, best.name)
-            put(ours, best.read_bytes())
             state_dict = state_dict | {
                 "dirpath": self.dirpath,
-                "best_model_path": str(ours),
-                "kth_best_model_path": str(ours),
-                "best_k_models": {str(ours): state_dict["best_model_score"]},
+                "best_model_path": str(best),
+                "kth_best_model_path": str(best),
+                "best_k_models": {str(best): state_dict["best_model_score"]},
             }
         super().load_state_dict(state_dict)

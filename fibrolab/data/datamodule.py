@@ -87,7 +87,7 @@ class FibrosisDataModule(L.LightningDataModule):
         self.share_cores(1)
         self._clinical = measures.measured(data.manifest.table, clinical) if clinical else None
         self._inputs: Sequence[str] = list(self.stores)
-        self._epoch = 0  # first epoch of the training
+        self._epoch, self._batches = 0, 0  # first epoch of the training, and its batches that are done
         self._features: dict[str, FeatureTable] = {}
         self._slots: dict[str, Slots] | None = None
         self._on_device = augment_on == "device" and len(transforms) > 0
@@ -165,19 +165,28 @@ class FibrosisDataModule(L.LightningDataModule):
         self.prepare_data()
 
     def state_dict(self) -> dict[str, int]:
-        """Return the next epoch: the workers of a resumed training need it before Lightning sets it."""
+        """Return the epoch with which a resumed training begins, and the batches of it that are done.
+
+        The workers of a resumed training need the epoch before Lightning sets it.
+        """
         assert self.trainer is not None
-        return {"epoch": self.trainer.current_epoch + 1}
+        loop = self.trainer.fit_loop
+        progress: Any = loop.epoch_progress.current
+        ended = progress.processed > progress.completed
+        return {"epoch": progress.processed, "batches": 0 if ended else loop.batch_idx + 1}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Set the first epoch of a resumed training."""
-        self._epoch = state_dict["epoch"]
+        """Set where a resumed training begins."""
+        self._epoch, self._batches = state_dict["epoch"], state_dict["batches"]
 
     def train_dataloader(self) -> DataLoader:
         """Return batches of the training partition, augmented, in the sampler's order."""
         transforms = () if self._on_device else self.transforms
         loader = self._loader(keys.TRAIN, self._sampler, transforms)
-        loader.sampler.set_epoch(self._epoch)  # type: ignore[attr-defined]
+        order = loader.sampler.order if isinstance(loader.sampler, RankSampler) else loader.sampler
+        assert isinstance(order, EpochSampler)
+        order.set_epoch(self._epoch)
+        order.skip(self._batches * self.batch_size, self._epoch)
         return loader
 
     def val_dataloader(self) -> DataLoader:

@@ -39,20 +39,27 @@ class EpochSampler(Sampler[tuple[int, int, int]]):
         self.seed = seed
         self.shuffle = shuffle
         self.epoch = 0
+        self._done = (0, 0)  # keys that an interrupted training has taken, of which epoch
         self._probabilities = None if weights is None else np.asarray(weights, np.float64) / np.sum(weights)
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch that the next iteration yields; Lightning calls it at the start of every epoch."""
         self.epoch = epoch
 
+    def skip(self, keys: int, epoch: int) -> None:
+        """Leave out the first keys of one epoch, which a resumed training has already seen."""
+        self._done = (keys, epoch)
+
     def __len__(self) -> int:
-        """Return the number of keys of an epoch."""
+        """Return the number of keys of an epoch, skipped ones included."""
         return self.num_draws
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
         """Yield the keys of the chosen epoch."""
         order = self.order(np.random.default_rng([self.seed, self.epoch]))
-        yield from zip(repeat(self.epoch), order.tolist(), _repeats(order).tolist(), strict=False)
+        keys, epoch = self._done
+        drawn = zip(repeat(self.epoch), order.tolist(), _repeats(order).tolist(), strict=False)
+        yield from islice(drawn, keys if epoch == self.epoch else 0, None)
 
     def order(self, generator: np.random.Generator) -> np.ndarray:
         """Draw the indices of one epoch, ``(num_draws,)``; a subclass overrides it.

@@ -53,7 +53,8 @@ def check(config: DictConfig) -> None:
     given = resolved(config)
     config = OmegaConf.create(given)  # references are resolved once
     settings.check(config)
-    faults = [unknown("trainer", name, TRAINER) for name in given["trainer"] if name not in TRAINER]
+    own = (*TRAINER, fitting.REQUEUE)
+    faults = [unknown("trainer", name, own) for name in given["trainer"] if name not in own]
     taken = [name for name in given["trainer"] if name in OURS]
     faults += [f"trainer.{name} is set by fibrolab: {OURS[name]}." for name in taken]
     faults += [fault for group in TARGETED for fault in _target_faults(given[group], group)]

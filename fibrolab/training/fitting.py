@@ -23,7 +23,7 @@ from fibrolab.callbacks.averaging import build_averaging
 from fibrolab.callbacks.curve_logger import CurveLogger
 from fibrolab.callbacks.history import History
 from fibrolab.callbacks.prediction_writer import PredictionWriter
-from fibrolab.callbacks.stopping_and_resuming import BestCheckpoint, FiniteLoss, PlateauMemory, RandomState
+from fibrolab.callbacks.stopping_and_resuming import BestCheckpoint, FiniteLoss
 from fibrolab.choices import refuse, refuse_all
 from fibrolab.config import arguments, resolved
 from fibrolab.data import clinical
@@ -39,20 +39,13 @@ from fibrolab.modules import optimizers
 from fibrolab.modules.base import Classifier, default_metrics, monitored
 from fibrolab.runs import checkpoint
 from fibrolab.targets import call, check_call, imported
-from fibrolab.training import (
-    batch_size,
-    frozen_features,
-    precision,
-    rank_strategy,
-    ranks,
-    resuming,
-    trainer_parts,
-)
+from fibrolab.training import batch_size, frozen_features, precision, rank_strategy, ranks, trainer_parts
 
 if TYPE_CHECKING:
     from fibrolab.tracked_run import TrackedRun  # late: it loads MLflow, which ranks do not need
 
 logger = logging.getLogger(__name__)
+REQUEUE = "requeue"  # of `trainer`, which Lightning's Trainer does not take
 
 
 @dataclass(frozen=True)
@@ -276,8 +269,6 @@ def train(
         KeyboardInterrupt: Ctrl-C or SIGTERM during training.
     """
     datamodule.prepare_data()
-    if config.resume is not None:
-        resuming.check_resumable(Path(str(config.resume)), module, tracked.folder)
     number = ranks.wanted(config.trainer)
     if number == 1:
         return _run_frozen_and_fit(config, module, datamodule, data, tracked)
@@ -359,6 +350,8 @@ def fit(
 ) -> Fitted:
     """Train, then write `predictions.csv` with the weights of the best epoch.
 
+    If the run's folder holds a checkpoint of its last state, the training goes on from there.
+
     Args:
         config: `conf/train.yaml`, composed.
         module: The module.
@@ -368,7 +361,7 @@ def fit(
         search_unused: Whether ranks look for parameters without a gradient in each step.
 
     Raises:
-        ConfigError: `resume` is not a checkpoint to resume from, or the trainer does not accept its settings.
+        ConfigError: The trainer does not accept its settings.
         TrainingError: The loss is not finite, or the memory is full.
         KeyboardInterrupt: Ctrl-C or SIGTERM during training.
     """
@@ -388,7 +381,8 @@ def fit(
     plugins = [checkpoint.RecordedCheckpoints(record)]
     trainer = _trainer(config, [*callbacks, writer], loggers, folder, plugins, search_unused)
     try:
-        trainer.fit(module, datamodule=datamodule, ckpt_path=config.resume)
+        last = folder / keys.CHECKPOINTS / keys.LAST
+        trainer.fit(module, datamodule=datamodule, ckpt_path=last if last.is_file() else None)
         weights = best.best_model_path or None  # a fast dev run saves none: use the current weights
         trainer.predict(module, datamodule=datamodule, ckpt_path=weights, return_predictions=False)
     except MisconfigurationException as error:  # such as a metric that these settings never compute
@@ -473,7 +467,7 @@ def _trainer(
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     with precision.trainer_config_errors():
         trainer = L.Trainer(
-            **resolved(config.trainer) | _parallel(config, search_unused),
+            **arguments(config.trainer, REQUEUE) | _parallel(config, search_unused),
             callbacks=callbacks,
             plugins=[*plugins, *rank_strategy.environment()],
             logger=loggers,
@@ -509,8 +503,6 @@ def _callbacks(config: DictConfig, folder: Path) -> tuple[ModelCheckpoint, list[
     callbacks: list[L.Callback] = [
         History(folder, announce=not sys.stdout.isatty()),
         FiniteLoss(config.trainer.log_every_n_steps),
-        RandomState(),
-        PlateauMemory(),
         best,
     ]
     averaging = build_averaging(resolved(config.averaging), config.trainer.max_epochs)
@@ -534,6 +526,7 @@ def _silence_warnings() -> None:
         ".*`srun` command is available.*",  # ranks need no srun
         ".*Grad strides do not match.*",  # a matter of speed only
         ".*sync_dist=True.*",  # these values are equal on all ranks
+        ".*ended before the epoch ended.*",  # the sampler skips the samples that are done
     ):
         warnings.filterwarnings("ignore", text)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

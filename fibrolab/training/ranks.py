@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 POLL = 0.5  # [s] between two looks at the ranks
 COMING = 300.0  # [s] within which all processes of a launcher have to come
 GRACE = 3.0  # [s] for the other ranks to report, after one has failed
-ENDING = 10.0  # [s] from SIGTERM to SIGKILL
+ENDING = 20.0  # [s] from SIGTERM, after which ranks save a checkpoint, to SIGKILL
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true")
 REFUSED = {  # strategies of Lightning, by the beginning of their name
     "fsdp": "sharded weights are not supported yet; every rank holds the whole network",
@@ -499,7 +499,9 @@ def local_size() -> int:
 
 def _rank(where: Rank, job: Path, records: Any) -> None:
     """Be one rank: the first function of its process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all; the parent answers
+    for name in ("SIGINT", "SIGUSR1"):  # a terminal or Slurm sends them to all; the parent answers
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _interrupt)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _speak_once(where.rank, records)

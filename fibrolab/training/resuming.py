@@ -1,57 +1,300 @@
-"""Check that a training can be resumed from a checkpoint."""
+"""Resume an interrupted run: find it, take its settings, and refuse what would make it another training."""
 
-from collections.abc import Mapping
+import contextlib
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
+from omegaconf import DictConfig, OmegaConf
 
-from fibrolab import keys
-from fibrolab.command_line import flat
-from fibrolab.errors import ConfigError, SplitError, listing
-from fibrolab.modules.base import Classifier
-from fibrolab.runs.checkpoint import KEY, SPLIT, UNREADABLE, split_digest
+from fibrolab import keys, slurm, sweeps
+from fibrolab.allowed import SHOWN
+from fibrolab.callbacks.stopping_and_resuming import STATE
+from fibrolab.command_line import exists, flat
+from fibrolab.config import defaults, resolved
+from fibrolab.data.labelled_data import LabelledData
+from fibrolab.errors import ConfigError, DataError, listing
+from fibrolab.modules.base import INITIAL_WEIGHTS, Classifier
+from fibrolab.runs import trained_run
+from fibrolab.runs.checkpoint import UNREADABLE
+from fibrolab.runs.trained_run import TrainedRun
+from fibrolab.tracking import TrackedRun, newest_unfinished, unfinished
+
+LAST = "last"  # resume=last: the newest unfinished run of the same settings
+MAY_CHANGE = {  # settings that a resumed run may take from the command line, and why
+    "trainer.max_epochs": "it may become longer or shorter",
+    "callbacks.*.patience": "it may wait longer for a better epoch",
+    "callbacks.*.every_minutes": "checkpoints change no weight",
+    "trainer.accelerator": "it may go on with another device",
+    "trainer.devices": "it may go on with other devices",
+    "trainer.num_nodes": "it may go on with other machines",
+    "trainer.strategy": "it may go on with other devices",
+    "trainer.requeue": "it may go on under Slurm or without",
+    "trainer.log_every_n_steps": "curves change no weight",
+    "num_workers": "the number of loader processes changes no batch",
+    "paths.*": "files may lie elsewhere",
+    "tracking.*": "the database may lie elsewhere",
+    "data.root": "images may lie elsewhere; their content is compared",
+    "data.path": "the table may lie elsewhere; its content is compared",
+    "loggers.*": "loggers change no weight",
+    "bootstrap.*": "it is used after the training",
+    "published*": "it is used after the training",
+    "audit.strict": "the audit changes no weight",
+}
+ELSEWHERE = ("uri", "artifacts")  # of `tracking`: always those of this command, by which the run was found
+DECIDED = "auto"  # value that leaves a setting to the run, which has decided it
+MISSING = "not set"
+GLOBAL = ("experiment", "debug")  # groups whose files set settings of other groups
+Settings = Mapping[str, Any]
 
 
-def check_resumable(path: Path, module: Classifier, folder: Path) -> None:
-    """Refuse a checkpoint unless it holds the full state of a run with the same settings and split.
+def opened(config: DictConfig) -> tuple[DictConfig, TrackedRun | None]:
+    """Return the run that a command resumes, with its settings; without one, the command's own settings.
 
     Args:
-        path: The checkpoint.
-        module: The module to be trained.
-        folder: Folder of this run; it holds the split.
+        config: `conf/train.yaml`, composed.
 
     Raises:
-        ConfigError: The file is not a checkpoint, holds only weights, or is from another model.
-        SplitError: The earlier run had another split, so it may have trained on this run's test patients.
+        ConfigError: There is no such run, it cannot be resumed, or settings differ that may not change.
     """
-    checkpoint = _read(path)
-    if not {"optimizer_states", "hyper_parameters"} <= set(checkpoint):
-        raise ConfigError(f"resume={path} holds only weights; give the last.ckpt of a run.")
-    theirs, ours = flat(dict(checkpoint["hyper_parameters"])), flat(dict(module.hparams))
-    differing = [
-        f"{name} was {theirs.get(name)}, is {ours.get(name)}"
-        for name in {**ours, **theirs}
-        if theirs.get(name) != ours.get(name)
-    ]
-    if differing:
+    run_id = chosen(config)
+    if run_id is None:
+        return config, None
+    run = unfinished(config.tracking.uri, run_id, config.tracking.artifacts)
+    return _continued(config, run), run
+
+
+def chosen(config: DictConfig) -> str | None:
+    """Return the id of the run to resume; None for a new run."""
+    given, place = config.resume, config.tracking
+    if given is None:
+        job = slurm.restarted_job() if config.trainer.get("requeue") else None
+        return newest_unfinished(place.uri, place.experiment, _identifying(config), job) if job else None
+    if str(given) == LAST:
+        found = newest_unfinished(place.uri, place.experiment, _identifying(config))
+        if found is None:
+            raise ConfigError(
+                f"resume=last: the experiment {place.experiment} has no unfinished run of these settings; "
+                "give them as that run had them, or resume=RUN_ID alone."
+            )
+        return found
+    if "/" in str(given) or str(given).endswith(".ckpt") or exists(str(given)):
         raise ConfigError(
-            f"resume={path} is from a run with other settings:\n{listing(differing)}\n"
-            "Use the settings of that run."
+            f"resume={given} is a path: give the id of the run, as `train` and the MLflow UI show it "
+            "(resume=RUN_ID), or resume=last."
         )
-    if checkpoint.get(KEY, {}).get(SPLIT) != split_digest(folder / keys.SPLIT_FILE):
-        raise SplitError(
-            f"resume={path} is from a run with another split, which may have trained on this run's test set. "
-            "Use the data, the split and the seed of that run."
-        )
+    return str(given)
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def _identifying(config: DictConfig) -> dict[str, Any]:
+    """Return the settings, by name, that tell whether a run is of the same config."""
+    named = flat({name: part for name, part in resolved(config).items() if name not in ("name", "resume")})
+    return {
+        name: value for name, value in named.items() if not (may_change(name) or name.endswith(".pretrained"))
+    }
+
+
+def may_change(name: str) -> bool:
+    """Return whether a setting may differ in a resumed run."""
+    return any(fnmatchcase(name, pattern) for pattern in MAY_CHANGE)
+
+
+def _continued(config: DictConfig, run: TrackedRun) -> DictConfig:
+    """Return the settings of a run with the changes that the command line asks for.
+
+    Raises:
+        ConfigError: The run left no settings, another version of fibrolab made it, or settings differ that
+            may not change.
+    """
+    found = trained_run.read(run.folder)
+    if not found.config:
+        raise ConfigError(f"Run {run.id} was interrupted before it recorded its settings: start it again.")
+    if found.environment:
+        TrainedRun(run.folder, run.id).refuse_other_format()
+    paths = resolved(config)["paths"]
+    before, now = flat(_moved(found.config, found.config["paths"], paths)), flat(resolved(config))
+    chosen, compared = _given(config)
+    differing = {
+        name: f"{name} was {before.get(name, MISSING)!s:.{SHOWN}}, is {now.get(name, MISSING)!s:.{SHOWN}}"
+        for name in sorted(compared, key=lambda name: (not name.endswith(".name"), name))
+        if not _agree(name, before.get(name, MISSING), now.get(name, MISSING))
+    }
+    if wrong := [text for name, text in differing.items() if not may_change(name)]:
+        changed = [text for name, text in differing.items() if may_change(name)]
+        also = f"\nThese may change:\n{listing(changed)}" if changed else ""
+        raise ConfigError(
+            f"resume={run.id}: settings differ from those of the run that may not change:\n{listing(wrong)}"
+            f"{also}\nLeave them out, since a resumed run keeps its settings; or start a new run with them."
+        )
+    continued = OmegaConf.create(_moved(found.config, found.config["paths"], paths))
+    for name in sorted(chosen & differing.keys()):
+        OmegaConf.update(continued, name, now[name], force_add=True)
+    continued.paths = paths
+    for name in ELSEWHERE:
+        continued.tracking[name] = config.tracking[name]
+    return continued
+
+
+def _moved(settings: Any, before: Mapping[str, str], now: Mapping[str, str]) -> Any:
+    """Return settings in which what lay below a folder of `paths` lies below the present one."""
+    if isinstance(settings, dict):
+        return {name: _moved(value, before, now) for name, value in settings.items()}
+    if not isinstance(settings, str):
+        return settings
+    above = [name for name in before if name in now and Path(settings).is_relative_to(before[name])]
+    if not above or not Path(settings).is_absolute():
+        return settings
+    nearest = max(above, key=lambda name: len(before[name]))
+    return str(Path(now[nearest], Path(settings).relative_to(before[nearest])))
+
+
+def _given(config: DictConfig) -> tuple[set[str], set[str]]:
+    """Return the settings that the command line chooses, and those that it compares with the run.
+
+    It chooses what it names, and what differs from the defaults because of a group (`model=hybrid`). All
+    settings of a group that it names are compared.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    now, usual = flat(resolved(config)), flat(resolved(defaults("train")))
+    names = now.keys() | usual.keys()
+    chosen = {name for name in names if now.get(name, MISSING) != usual.get(name, MISSING)}
+    chosen.discard("name")  # it follows from model and data
+    compared: set[str] = set()
+    if HydraConfig.initialized():
+        choices = HydraConfig.get().runtime.choices
+        for word in HydraConfig.get().overrides.task:
+            key = re.sub(r"^[+~]+", "", word).partition("=")[0]
+            group, _, package = key.partition("@")
+            if key not in choices:
+                chosen.add(key)
+            elif group not in GLOBAL:
+                prefix = f"{package or group.replace('/', '.')}."
+                compared |= {name for name in names if name.startswith(prefix)}
+    chosen.discard("resume")
+    return chosen, chosen | {name for name in compared if not may_change(name)}
+
+
+def _agree(name: str, before: Any, now: Any) -> bool:
+    decided = now == DECIDED or (now is None and name == "task.classes")
+    return decided or before == now
+
+
+def known_again(folder: Path, now: dict[str, Any]) -> dict[str, Any]:
+    """Return the recorded environment of a run with that in which it is resumed; empty if none was recorded.
+
+    Args:
+        folder: The run's folder.
+        now: The present environment, as `environment.describe` returns it.
+    """
+    before = trained_run.read(folder).environment
+    return before | {"resumed": [*before.get("resumed", []), now]} if before else {}
+
+
+def checkpoint(folder: Path) -> Path | None:
+    """Return the checkpoint from which a run goes on; None if it was interrupted before the first one.
+
+    Args:
+        folder: The run's folder; unfinished files of the process that was killed are removed from it.
+
+    Raises:
+        DataError: The checkpoint is damaged.
+        ConfigError: Another version of fibrolab wrote it.
+    """
+    for draft in folder.rglob(".*.tmp"):
+        draft.unlink(missing_ok=True)
+    path = folder / keys.CHECKPOINTS / keys.LAST
+    if not path.is_file():
+        return None
     try:
-        with path.open("rb") as file:
-            found = torch.load(file, map_location="cpu", weights_only=True)
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except UNREADABLE as fault:
-        raise ConfigError(
-            f"resume={path} is not a checkpoint, or it is broken; give the last.ckpt of a run."
+        raise DataError(
+            f"{path} is damaged. Restore it, or delete it, so that this run begins from the start."
         ) from fault
-    return found if isinstance(found, Mapping) else {}
+    if not (isinstance(found, Mapping) and {STATE, "optimizer_states"} <= found.keys()):
+        raise ConfigError(
+            f"{path} does not hold the state of a training of this version of fibrolab: start a new run, or "
+            "delete it, so that this run begins from the start."
+        )
+    return path
+
+
+def progress(run_id: str, start: Path | None) -> str:
+    """Return a sentence on where a run goes on."""
+    if start is None:
+        return f"Run {run_id} begins from the start: it was interrupted before its first checkpoint."
+    found = torch.load(start, map_location="cpu", weights_only=True, mmap=True)
+    ended = not found[STATE]["within_epoch"]
+    done = f"after epoch {found['epoch'] + 1}" if ended else f"within epoch {found['epoch'] + 1}"
+    return f"Run {run_id} goes on {done}, step {found['global_step']}."
+
+
+def refuse_other_data(data: LabelledData, folder: Path) -> None:
+    """Refuse data that differ from those with which a run was started.
+
+    Args:
+        data: The data as they are now.
+        folder: The run's folder; if it has no manifest and split yet, all data are accepted.
+
+    Raises:
+        DataError: Samples were added or removed, or have another image, class, group or partition.
+    """
+    if not all((folder / name).is_file() for name in (keys.MANIFEST_FILE, keys.SPLIT_FILE)):
+        return
+    compared = {"sha256": "image", keys.Y_TRUE: "class", keys.GROUP_ID: "group", keys.PARTITION: "partition"}
+    before = TrainedRun(folder).samples[list(compared)]
+    now = pd.DataFrame(
+        {
+            "sha256": data.facts[keys.IMAGE]["sha256"].to_numpy(),
+            keys.Y_TRUE: data.labels,
+            keys.GROUP_ID: data.manifest.groups,
+            keys.PARTITION: data.split.partitions,
+        },
+        index=pd.Index(data.manifest.table[keys.SAMPLE_ID], name=keys.SAMPLE_ID),
+    )
+    both = before.index.intersection(now.index)
+    changes = {"added": now.index.difference(both), "missing": before.index.difference(both)}
+    for column, word in compared.items():
+        other = before.loc[both, column].astype(str) != now.loc[both, column].astype(str)
+        changes[f"with another {word}"] = both[other.to_numpy()]
+    faults = [f"{sample}: {change}" for change, samples in changes.items() for sample in samples]
+    if faults:
+        raise DataError(
+            f"The data changed since this run was started, in {len(faults)} ways:\n{listing(faults)}\n"
+            "Restore the data, or start a new run."
+        )
+
+
+def without_initial_weights(config: DictConfig) -> DictConfig:
+    """Return a copy of the settings whose branches start from random weights, which a checkpoint replaces."""
+    config = config.copy()
+    for branch in config.model.branches.values():
+        if isinstance(branch, DictConfig):
+            branch.update({name: value for name, value in INITIAL_WEIGHTS.items() if name in branch})
+    return config
+
+
+def load_weights(module: Classifier, start: Path) -> None:
+    """Load the weights of a checkpoint as they were trained, not their average.
+
+    Features of frozen branches are computed with them before the training is resumed.
+    """
+    found = torch.load(start, map_location="cpu", weights_only=True)
+    module.load_state_dict(found.get("current_model_state", found["state_dict"]))
+
+
+@contextlib.contextmanager
+def explained(run_id: str) -> Iterator[None]:
+    """Let an interruption say which command continues the run."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        places = [word for word in sweeps.overrides() if word.startswith(("paths.", "tracking."))]
+        command = shlex.join(["python", "-m", "fibrolab.train", f"resume={run_id}", *places])
+        raise KeyboardInterrupt(f"the run goes on with `{command}`") from stop

@@ -1,23 +1,18 @@
 """Check the settings of a training run that can be judged without torch, before it is imported."""
 
-import re
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
 from fibrolab import allowed, loading
 from fibrolab.choices import refuse, refuse_all
-from fibrolab.command_line import exists
 from fibrolab.config import arguments, removed_settings_named, resolved
 from fibrolab.data.clip_sampling import Segment
 from fibrolab.data.preprocess import Preprocess
 from fibrolab.evaluation import endpoints
 from fibrolab.evaluation.comparison import published_results
 from fibrolab.targets import call
-
-RUN_ID = re.compile("[0-9a-f]{32}")  # as MLflow draws them
 
 
 @removed_settings_named()
@@ -29,14 +24,7 @@ def check(config: DictConfig) -> None:
             folder does not exist.
     """
     settings = resolved(config)
-    faults = list(allowed.faults(settings).values())
-    resume = str(config.resume)
-    if config.resume is not None and not (RUN_ID.fullmatch(resume) or exists(resume, Path.is_file)):
-        faults.append(
-            f"{allowed.shown('resume', config.resume)} is not a file; give the last.ckpt of a run, or the "
-            "id of a run of several folds."
-        )
-    faults += _fold_faults(settings["folds"], settings["split"])
+    faults = [*allowed.faults(settings).values(), *_fold_faults(settings["folds"], settings["split"])]
     refuse(faults + published_results.faults(settings["published"]))
     task = settings["task"]
     attempts: list[Callable[[], object]] = [

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from fibrolab.callbacks.averaging import Averaging, EpochAverage, ExponentialAverage, build_averaging
-from fibrolab.callbacks.stopping_and_resuming import RandomState
+from fibrolab.callbacks.stopping_and_resuming import LastCheckpoint
 from fibrolab.config import resolved
 from fibrolab.errors import ConfigError
 
@@ -68,7 +68,7 @@ def fitted(
     trainer = L.Trainer(
         accelerator="cpu",
         max_epochs=epochs,
-        callbacks=[RandomState(), best, every, *callbacks],
+        callbacks=[LastCheckpoint(root), best, every, *callbacks],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,

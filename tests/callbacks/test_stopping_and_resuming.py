@@ -1,5 +1,9 @@
 """Callbacks that stop a diverged training, and that make a resumed one equal to an unbroken one."""
 
+import os
+import random
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import lightning as L
@@ -8,7 +12,14 @@ import pytest
 import torch
 from small_classifier import loader, settings, trainer
 
-from fibrolab.callbacks.stopping_and_resuming import BestCheckpoint, FiniteLoss, PlateauMemory, RandomState
+from fibrolab.callbacks.stopping_and_resuming import (
+    STATE,
+    BestCheckpoint,
+    FiniteLoss,
+    LastCheckpoint,
+    random_state,
+    set_random_state,
+)
 from fibrolab.errors import TrainingError
 from fibrolab.modules.classifiers import SingleClassifier
 
@@ -20,14 +31,11 @@ def test_a_loss_that_is_not_finite_ends_the_training(tmp_path: Path) -> None:
 
 
 def test_random_state_survives_a_checkpoint() -> None:
-    import random
-
-    callback, checkpoint = RandomState(), {}
     draws = lambda: (random.random(), float(np.random.rand()), float(torch.rand(())))  # noqa: E731, NPY002
-    callback.on_save_checkpoint(None, None, checkpoint)  # type: ignore[arg-type]
+    state = random_state()
     first = draws()
     assert draws() != first
-    callback.on_load_checkpoint(None, None, checkpoint)  # type: ignore[arg-type]
+    set_random_state(state)
     assert draws() == first
 
 
@@ -41,14 +49,13 @@ def test_a_resumed_plateau_reduces_the_rate_in_the_same_epoch(last: int, tmp_pat
             on_train_epoch_start=lambda trainer, _: seen.append(trainer.optimizers[0].param_groups[0]["lr"])
         )
         module = SingleClassifier(**settings(scheduler=plateau))
-        fit = trainer(tmp_path, watch, PlateauMemory(), epochs=epochs)
+        fit = trainer(tmp_path, watch, LastCheckpoint(tmp_path), epochs=epochs)
         fit.fit(module, loader(), loader(), ckpt_path=start)
         return seen
 
     def until(epoch: int) -> Path:
-        keep = L.pytorch.callbacks.ModelCheckpoint(tmp_path, "last", enable_version_counter=False)
         module = SingleClassifier(**settings(scheduler=plateau))
-        fit = trainer(tmp_path, PlateauMemory(), keep, epochs=epoch + 1)
+        fit = trainer(tmp_path, LastCheckpoint(tmp_path), epochs=epoch + 1)
         fit.fit(module, loader(), loader())
         return tmp_path / "last.ckpt"
 
@@ -65,24 +72,97 @@ def fitted_with_falling_score(folder: Path, epochs: int, start: Path | None = No
         on_validation_epoch_end=lambda trainer, module: module.log("score", -float(trainer.current_epoch))
     )
     best = BestCheckpoint(folder, "best", "score", mode="max", save_weights_only=True)
-    last = L.pytorch.callbacks.ModelCheckpoint(folder, "last", enable_version_counter=False)
-    fit = trainer(folder, score, best, last, epochs=epochs)
+    fit = trainer(folder, score, best, LastCheckpoint(folder), epochs=epochs)
     fit.fit(SingleClassifier(**settings()), loader(), loader(), ckpt_path=start)
     return best
 
 
-def test_a_resumed_training_keeps_the_best_weights_of_another_folder(tmp_path: Path) -> None:
+def test_a_training_resumed_in_another_folder_keeps_its_best_weights(tmp_path: Path) -> None:
     before, after = tmp_path / "before", tmp_path / "after"
     fitted_with_falling_score(before, epochs=1)
     kept = (before / "best.ckpt").read_bytes()
-    best = fitted_with_falling_score(after, epochs=3, start=before / "last.ckpt")
+    before.rename(after)
+    best = fitted_with_falling_score(after, epochs=3, start=after / "last.ckpt")
     assert best.best_model_score == 0
     assert best.best_model_path == str(after / "best.ckpt")
-    assert (after / "best.ckpt").read_bytes() == (before / "best.ckpt").read_bytes() == kept
+    assert (after / "best.ckpt").read_bytes() == kept
 
 
 def test_a_resumed_training_refuses_missing_best_weights(tmp_path: Path) -> None:
     fitted_with_falling_score(tmp_path / "before", epochs=1)
     (tmp_path / "before" / "best.ckpt").unlink()
     with pytest.raises(TrainingError, match=r"best\.ckpt, are missing"):
-        fitted_with_falling_score(tmp_path / "after", epochs=2, start=tmp_path / "before" / "last.ckpt")
+        fitted_with_falling_score(tmp_path / "before", epochs=2, start=tmp_path / "before" / "last.ckpt")
+
+
+def at_batch(batch: int, act: Callable[[], None]) -> L.Callback:
+    """Return a callback that acts before a batch of the first epoch, counted from 0."""
+
+    def start(trainer: L.Trainer, module: L.LightningModule, _: object, batch_idx: int) -> None:
+        if batch_idx == batch and trainer.current_epoch == 0:
+            act()
+
+    return L.pytorch.callbacks.LambdaCallback(on_train_batch_start=start)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_ends_the_training_after_the_next_step_of_the_optimizer(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    ask = at_batch(2, lambda: os.kill(os.getpid(), number))
+    fit = trainer(tmp_path, ask, LastCheckpoint(tmp_path), epochs=2)
+    fit.accumulate_grad_batches = 2
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit):  # Lightning's answer to a KeyboardInterrupt
+        fit.fit(SingleClassifier(**settings()), loader(60), loader())
+    saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == 2
+    assert saved["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["ready"] == 4
+    assert saved[STATE]["within_epoch"]
+    assert (
+        number == signal.SIGINT or signal.getsignal(number) == before
+    )  # Lightning ignores Ctrl-C at its end
+    signal.signal(number, before)
+
+
+def test_a_second_signal_ends_the_training_at_once(tmp_path: Path) -> None:
+    def twice() -> None:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    fit = trainer(tmp_path, at_batch(1, twice), LastCheckpoint(tmp_path))
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(SystemExit):
+        fit.fit(SingleClassifier(**settings()), loader(), loader())
+    signal.signal(signal.SIGINT, before)
+    assert not (tmp_path / "last.ckpt").exists()
+
+
+def test_a_cosine_schedule_ends_with_a_training_that_was_made_longer(tmp_path: Path) -> None:
+    def rates(epochs: int, warmup: int, start: Path | None = None) -> list[float]:
+        seen: list[float] = []
+        watch = L.pytorch.callbacks.LambdaCallback(
+            on_train_epoch_start=lambda trainer, _: seen.append(trainer.optimizers[0].param_groups[0]["lr"])
+        )
+        module = SingleClassifier(**settings(scheduler={"name": "cosine", "warmup_epochs": warmup}))
+        fit = trainer(tmp_path, watch, LastCheckpoint(tmp_path), epochs=epochs)
+        fit.fit(module, loader(), loader(), ckpt_path=start)
+        return seen
+
+    for warmup, done in ((0, 3), (1, 3), (2, 3)):
+        whole = rates(6, warmup)
+        rates(done, warmup)
+        assert rates(6, warmup, tmp_path / "last.ckpt") == pytest.approx(whole[done:])
+
+
+def test_a_training_that_stopped_early_goes_on_only_with_more_patience(tmp_path: Path) -> None:
+    def epochs(patience: int, start: Path | None = None) -> int:
+        stop = L.pytorch.callbacks.EarlyStopping("val/loss", patience=patience, min_delta=9)
+        fit = trainer(tmp_path, stop, LastCheckpoint(tmp_path), epochs=6)
+        fit.fit(SingleClassifier(**settings()), loader(), loader(), ckpt_path=start)
+        return fit.current_epoch
+
+    last = tmp_path / "last.ckpt"
+    assert epochs(1) == 2  # the first, and one that was not better by 9
+    assert epochs(1, last) == 2
+    assert epochs(3, last) == 4

@@ -88,7 +88,7 @@ def test_a_command_takes_a_folder_of_any_name(tmp_path: Path) -> None:
         ("lr", "'optimizer.lr'"),
         ("epochs", "trainer.max_epochs"),
         ("trainer.epochs", "trainer.max_epochs"),
-        ("ckpt_path", "resume=PATH, or the command evaluate"),
+        ("ckpt_path", "resume=RUN_ID, or the command evaluate"),
         ("logger", "loggers"),
         ("tags", "name, which MLflow shows"),
         ("backbone", "backbone@model.branches.image=NAME"),

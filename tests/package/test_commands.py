@@ -14,6 +14,7 @@ import pytest
 import torch
 from compose import composed
 from drawn import unrendered
+from killed import differences
 from mlflow.tracking import MlflowClient
 
 from fibrolab import keys, pipeline
@@ -144,20 +145,40 @@ def test_the_same_settings_give_the_same_numbers(trained: tuple, tmp_path: Path)
         assert (first / name).read_bytes() == (second / name).read_bytes()
 
 
-def test_a_resumed_training_equals_an_unbroken_one(trained: tuple, root: Path) -> None:
-    half = folder_of(trained[0], runs(trained[0])[0].info.run_id) / "checkpoints" / "last.ckpt"
+def test_a_slurm_job_near_its_end_goes_back_to_the_queue_and_then_goes_on(root: Path, tmp_path: Path) -> None:
+    words = [*TINY, "trainer.max_epochs=8", "trainer.requeue=true"]
+    scontrol = tmp_path / "bin" / "scontrol"
+    scontrol.parent.mkdir()
+    scontrol.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/scontrol.txt\n')
+    scontrol.chmod(0o755)
+    job = os.environ | {"SLURM_JOB_ID": "77", "PATH": f"{scontrol.parent}:{os.environ['PATH']}"}
+    process = subprocess.Popen(
+        program(root, *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=job
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch 1/"):
+            break
+    process.send_signal(signal.SIGUSR1)
+    _, errors = process.communicate(timeout=180)
+    assert process.returncode == 130, errors
+    (run,) = runs(root)
+    assert run.info.status == "KILLED"
+    assert f"python -m fibrolab.train resume={run.info.run_id}" in errors
+    assert (tmp_path / "scontrol.txt").read_text() == "requeue 77\n"
+    again = subprocess.run(
+        program(root, *words), capture_output=True, text=True, env=job | {"SLURM_RESTART_COUNT": "1"}
+    )
+    assert again.returncode == 0, again.stderr
+    assert f"Run {run.info.run_id} goes on" in again.stdout
+    (run,) = runs(root)
+    assert (run.info.status, run.data.params["trainer.max_epochs"]) == ("FINISHED", "8")
+    curve = client(root).get_metric_history(run.info.run_id, "val/loss")
+    assert len({point.step for point in curve}) == 8
+    whole = tmp_path / "whole"
     with unrendered():
-        pipeline.run(composed(*TINY, "trainer.max_epochs=3", f"paths.root={root}"))
-    fibrolab(root, *TINY, "trainer.max_epochs=3", "num_workers=1", f"resume={half}")
-    whole, rest = (folder_of(root, each.info.run_id) for each in runs(root))
-    for name in (keys.HISTORY_FILE, keys.PREDICTIONS_FILE):
-        assert (whole / name).read_text() == (rest / name).read_text()
-    for kept in ("last.ckpt", "best.ckpt"):
-        one, other = (
-            torch.load(folder / "checkpoints" / kept, weights_only=True)["state_dict"]
-            for folder in (whole, rest)
-        )
-        assert all(torch.equal(one[name], other[name]) for name in one)
+        pipeline.run(composed(*TINY, "trainer.max_epochs=8", f"paths.root={whole}"))
+    assert not differences(folder_of(whole, runs(whole)[0].info.run_id), folder_of(root, run.info.run_id))
 
 
 @pytest.mark.slow

@@ -147,7 +147,6 @@ def test_a_mistake_of_the_user_is_refused_with_a_sentence(
         (["paths.root=/user"], "/user", "paths.root"),
         (["paths.root=/user/far/away"], "/user/far", "paths.root"),
         (["paths.root=/user", "data=kaggle_fibrosis", "data.root=/scans"], "/scans/F0/a.png", "data.root"),
-        (["paths.root=/user", "resume=last.ckpt"], "last.ckpt", "resume"),
     ],
 )
 def test_a_file_that_cannot_be_opened_is_reported_with_its_setting(

@@ -176,7 +176,12 @@ def test_numbers_that_are_accepted_build_the_network_and_its_optimizer(
         (["+trainer.num_nodes=2"], "would start 2 processes"),
         (["+trainer.profiler=wrong"], "The trainer does not accept its settings"),
         (["trainer.accelerator=quantum"], "The trainer does not accept its settings"),
-        (["callbacks.last.monitor=val/lss"], "callbacks.last.monitor=val/lss is not logged"),
+        (
+            ["+callbacks.early_stopping.monitor=val/lss"],
+            "callbacks.early_stopping.monitor=val/lss is not logged",
+        ),
+        (["callbacks.checkpoint.every_minutes=0"], "every_minutes=0 is not a number above 0"),
+        (["trainer.requeue=often"], "trainer.requeue=often is neither true nor false"),
         (["callbacks.early_stopping.min_delta=abc"], "min_delta=abc is not a number"),
         (["loss=binary"], "it needs two classes, and this task has 5"),
         (["scheduler=plateau", "+scheduler.threshold_mode=wrong"], "scheduler=plateau does not accept"),

@@ -1,82 +1,233 @@
-"""Checkpoints from which a training may be resumed."""
+"""Which runs may be resumed, with which settings and data, and from which checkpoint."""
 
+import os
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from compose import composed, prepared
+from killed import EVERY_STEP, SMALL, at_step, in_a_child, only_run, run_id
+from mlflow.tracking import MlflowClient
+from small_clinic import clinic
 
-from fibrolab import keys
-from fibrolab.errors import ConfigError, SplitError
-from fibrolab.modules.classifiers import SingleClassifier
-from fibrolab.runs.checkpoint import KEY, SPLIT, split_digest
-from fibrolab.training.resuming import check_resumable
+from fibrolab import keys, processes
+from fibrolab.analyses.run_files import write_data
+from fibrolab.callbacks.stopping_and_resuming import STATE
+from fibrolab.data.splits import Split
+from fibrolab.errors import ConfigError, DataError
+from fibrolab.pipeline import run
+from fibrolab.tracking import JOB, PROCESS, SWEEP
+from fibrolab.training import resuming
+
+OTHER = ["optimizer.lr=0.5", "trainer.max_epochs=7"]
 
 
-def module(**settings: dict) -> SingleClassifier:
-    return SingleClassifier(
-        branches={"image": {"name": "test_resnet"}},
-        head={},
-        classes=["F0", "F1"],
-        class_counts=[1, 1],
-        image_size=32,
-        **{
-            "loss": {"name": "cross_entropy"},
-            "optimizer": {"name": "AdamW", "lr": 1e-3},
-            "scheduler": {"name": "constant"},
-        }
-        | settings,
-    )
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory, fresh_database: Path, cache: Path) -> Path:
+    """The `paths.root` of a run that was killed within its second epoch."""
+    root = prepared(tmp_path_factory.mktemp("killed"), fresh_database, cache)
+    in_a_child(root, [*SMALL, EVERY_STEP], at_step(7))
+    return root
 
 
 @pytest.fixture
-def last(tmp_path: Path) -> Path:
-    """Path of a checkpoint with the digest of its run's split."""
-    path = tmp_path / "theirs" / keys.CHECKPOINTS / "last.ckpt"
-    path.parent.mkdir(parents=True)
-    split = tmp_path / keys.SPLIT_FILE
-    split.write_text("sample_id,partition\na,train\n")
-    state = {"optimizer_states": [], "hyper_parameters": dict(module().hparams)}
-    state[KEY] = {SPLIT: split_digest(split)}
-    torch.save(state, path)
-    return path
+def mlflow(killed: Path) -> Iterator[MlflowClient]:
+    """The database of the killed run, whose status and tags are restored after the test."""
+    client = MlflowClient(f"sqlite:///{killed}/mlruns/mlflow.db")
+    before = client.get_run(run_id(killed))
+    yield client
+    client.update_run(before.info.run_id, status=before.info.status)
+    for name in client.get_run(before.info.run_id).data.tags.keys() - before.data.tags.keys():
+        client.delete_tag(before.info.run_id, name)
+    for name, value in before.data.tags.items():
+        client.set_tag(before.info.run_id, name, value)
 
 
-def test_the_same_settings_are_accepted_and_others_are_named(last: Path, tmp_path: Path) -> None:
-    check_resumable(last, module(), tmp_path)
-    with pytest.raises(ConfigError, match=r"loss\.name was cross_entropy, is focal"):
-        check_resumable(last, module(loss={"name": "focal"}), tmp_path)
+def opened(root: Path, resume: str, *words: str) -> tuple:
+    return resuming.opened(composed(f"resume={resume}", *words, f"paths.root={root}"))
 
 
-def test_another_split_is_refused(last: Path, tmp_path: Path) -> None:
-    (tmp_path / keys.SPLIT_FILE).write_text("sample_id,partition\na,test\n")
-    with pytest.raises(SplitError, match="another split"):
-        check_resumable(last, module(), tmp_path)
+def test_the_settings_are_those_of_the_run_but_for_what_may_change(killed: Path) -> None:
+    typed = ["trainer.max_epochs=7", "num_workers=1", "callbacks.early_stopping.patience=3"]
+    config, tracked = opened(killed, run_id(killed), *typed, "optimizer.lr=0.01")
+    assert tracked.folder == only_run(killed)
+    assert (config.trainer.max_epochs, config.num_workers) == (7, 1)
+    assert config.callbacks.early_stopping.patience == 3
+    assert (config.optimizer.lr, config.batch_size, config.model.head.dropout) == (0.01, 8, 0.3)
+    assert config.paths.root == str(killed)
 
 
-def test_a_checkpoint_of_only_weights_is_refused(last: Path, tmp_path: Path) -> None:
-    torch.save({"state_dict": {}}, last)
-    with pytest.raises(ConfigError, match="holds only weights"):
-        check_resumable(last, module(), tmp_path)
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (OTHER, r"optimizer\.lr was 0\.01, is 0\.5\n.*may change:\n.*trainer\.max_epochs was 4, is 7"),
+        (["loss=focal"], r"loss\.name was cross_entropy, is focal"),
+        (["model=hybrid"], r"model\.name was single, is hybrid"),
+        (["experiment=paper1/hybrid"], r"model\.name was single, is hybrid"),
+        (["~callbacks.early_stopping"], r"callbacks\.early_stopping\.min_delta was 0\.0, is not set"),
+        (["seed=1"], "seed was 0, is 1"),
+        (["debug=fast_dev_run"], "trainer.fast_dev_run was False, is True"),
+    ],
+)
+def test_other_settings_are_refused_and_listed_by_kind(words: list[str], sentence: str, killed: Path) -> None:
+    with pytest.raises(ConfigError, match=f"(?s)may not change.*{sentence}"):
+        opened(killed, run_id(killed), *words)
 
 
-@pytest.mark.parametrize("content", [b"", b"root:x:0:0", b"PK\x03\x04"])
-def test_a_file_that_is_not_a_checkpoint_is_refused(content: bytes, last: Path, tmp_path: Path) -> None:
-    last.write_bytes(content)
-    with pytest.raises(ConfigError, match="not a checkpoint, or it is broken"):
-        check_resumable(last, module(), tmp_path)
+def test_a_setting_typed_with_the_value_of_its_default_is_compared_too(killed: Path) -> None:
+    from fibrolab import api
+
+    with pytest.raises(ConfigError, match=r"batch_size was 8, is 32"):
+        api.train(f"resume={run_id(killed)}", "batch_size=32", f"paths.root={killed}")
+    with pytest.raises(ConfigError, match=r"model\.head\.dropout was 0\.3, is 0"):
+        api.train(f"resume={run_id(killed)}", "model=single", f"paths.root={killed}")
 
 
-def test_a_moved_checkpoint_still_has_its_split(last: Path, tmp_path: Path) -> None:
-    moved = last.rename(tmp_path / "elsewhere.ckpt")
-    check_resumable(moved, module(), tmp_path)
-    (tmp_path / keys.SPLIT_FILE).write_text("sample_id,partition\na,test\n")
-    with pytest.raises(SplitError, match="another split"):
-        check_resumable(moved, module(), tmp_path)
+def test_files_of_a_run_are_found_below_the_folders_of_this_machine(killed: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "elsewhere"
+    config, _ = opened(killed, run_id(killed), f"paths.cache={moved}")
+    assert (config.paths.cache, config.data.root) == (str(moved), str(moved))
 
 
-def test_a_checkpoint_without_a_split_is_refused(last: Path, tmp_path: Path) -> None:
-    state = torch.load(last, weights_only=True)
-    del state[KEY][SPLIT]
-    torch.save(state, last)
-    with pytest.raises(SplitError, match="another split"):
-        check_resumable(last, module(), tmp_path)
+def test_last_is_the_newest_unfinished_run_of_the_same_settings(killed: Path, mlflow: MlflowClient) -> None:
+    _, tracked = opened(killed, "last", *SMALL, "trainer.max_epochs=9")
+    assert tracked.id == run_id(killed)
+    for words in ([*SMALL, "seed=3"], [*SMALL, "tracking.experiment=none"]):
+        with pytest.raises(ConfigError, match="has no unfinished run of these settings"):
+            opened(killed, "last", *words)
+    mlflow.set_terminated(run_id(killed), "FINISHED")
+    with pytest.raises(ConfigError, match="has no unfinished run of these settings"):
+        opened(killed, "last", *SMALL)
+
+
+@pytest.mark.parametrize("path", ["a/last.ckpt", "last.ckpt", "README.md"])
+def test_a_path_is_refused(path: str, killed: Path) -> None:
+    with pytest.raises(ConfigError, match="is a path: give the id of the run"):
+        opened(killed, path)
+
+
+def test_runs_that_cannot_be_resumed_are_refused(killed: Path, mlflow: MlflowClient) -> None:
+    name = run_id(killed)
+    with pytest.raises(ConfigError, match="There is no run 123abc"):
+        opened(killed, "123abc")
+    mlflow.set_tag(name, SWEEP, "12-00-00-sweep")
+    with pytest.raises(ConfigError, match="is the parent of a sweep"):
+        opened(killed, name)
+    mlflow.delete_tag(name, SWEEP)
+    mlflow.set_terminated(name, "FINISHED")
+    with pytest.raises(ConfigError, match=r"has finished, so there is nothing to resume.*weights=run:"):
+        opened(killed, name)
+
+
+def test_a_run_that_another_process_trains_is_refused(
+    killed: Path, mlflow: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, here = run_id(killed), processes.current()
+    mlflow.update_run(name, status="RUNNING")
+    for process in (here, replace(here, host="elsewhere")):
+        mlflow.set_tag(name, PROCESS, process)
+        with pytest.raises(ConfigError, match=f"is being trained by process {here.pid} on {process.host}"):
+            opened(killed, name)
+    mlflow.set_tag(name, JOB, "77 0")  # the first start of a Slurm job that has started again elsewhere
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert opened(killed, name)[1].id == name
+    monkeypatch.undo()
+    mlflow.delete_tag(name, PROCESS)
+    assert opened(killed, name)[1].id == name
+
+
+def test_of_two_processes_that_resume_at_once_one_is_refused(killed: Path, mlflow: MlflowClient) -> None:
+    config, tracked = opened(killed, run_id(killed))
+    _, other = opened(killed, run_id(killed))
+    from fibrolab.tracking import track
+
+    place = {**config.tracking, "name": "", "tags": {}}
+    with track(**place, resumed=tracked) as first:
+        assert mlflow.get_run(first.id).info.status == "RUNNING"
+        with pytest.raises(ConfigError, match="is being trained by process"), track(**place, resumed=other):
+            pass
+        assert mlflow.get_run(first.id).info.status == "RUNNING"
+
+
+def test_a_run_of_another_format_is_refused(killed: Path) -> None:
+    recorded = only_run(killed) / keys.ENVIRONMENT_FILE
+    before = recorded.read_text()
+    recorded.write_text(before.replace(f'"format": {keys.FORMAT}', '"format": 1'))
+    with pytest.raises(ConfigError, match="made by a version of fibrolab whose runs can no longer be read"):
+        opened(killed, run_id(killed))
+    recorded.write_text(before)
+
+
+def test_a_damaged_checkpoint_is_refused_and_drafts_are_removed(killed: Path, tmp_path: Path) -> None:
+    path = tmp_path / keys.CHECKPOINTS / keys.LAST
+    path.parent.mkdir()
+    assert resuming.checkpoint(tmp_path) is None
+    whole = (only_run(killed) / keys.CHECKPOINTS / keys.LAST).read_bytes()
+    path.write_bytes(whole)
+    draft = path.with_name(f".{keys.LAST}.{os.getpid()}.tmp")
+    draft.write_bytes(whole[:99])
+    assert resuming.checkpoint(tmp_path) == path
+    assert not draft.exists()
+    assert torch.load(path, weights_only=True)[STATE]["within_epoch"]
+    for content in (b"", b"root:x:0:0", whole[: len(whole) // 2]):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=r"last\.ckpt is damaged"):
+            resuming.checkpoint(tmp_path)
+    torch.save({"state_dict": {}}, path)
+    with pytest.raises(ConfigError, match="does not hold the state of a training"):
+        resuming.checkpoint(tmp_path)
+
+
+def test_data_that_changed_are_refused_by_sample(tmp_path: Path) -> None:
+    images, folder = tmp_path / "images", tmp_path / "run"
+    images.mkdir()
+    folder.mkdir()
+    data = clinic(images)
+    resuming.refuse_other_data(data, folder)  # nothing was recorded yet
+    write_data(folder, data)
+    resuming.refuse_other_data(data, folder)
+    facts = data.facts[keys.IMAGE].copy()
+    facts.loc[1, "sha256"] = "0" * 64
+    labels, partitions = data.labels.copy(), data.split.partitions.copy()
+    labels[2], partitions[3] = 1 - labels[2], keys.TEST
+    table = data.manifest.table.copy()
+    table.loc[0, keys.SAMPLE_ID] = "new"
+    changed = replace(
+        data,
+        facts={keys.IMAGE: facts},
+        labels=labels,
+        split=Split(partitions, 0, 0),
+        manifest=replace(data.manifest, table=table),
+    )
+    with pytest.raises(DataError) as caught:
+        resuming.refuse_other_data(changed, folder)
+    for fault in (
+        "new: added", "s0: missing", "s1: with another image", "s2: with another class",
+        "s3: with another partition",
+    ):  # fmt: skip
+        assert fault in str(caught.value)
+
+
+def test_a_refused_run_keeps_its_checkpoint_and_can_be_resumed_later(
+    killed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = only_run(killed) / keys.CHECKPOINTS / keys.LAST
+    before = last.read_bytes()
+
+    def other(*_: object) -> None:
+        raise DataError("other data")
+
+    monkeypatch.setattr(resuming, "refuse_other_data", other)
+    with pytest.raises(DataError, match="other data"):
+        run(composed(f"resume={run_id(killed)}", f"paths.root={killed}"))
+    assert last.read_bytes() == before
+    assert opened(killed, run_id(killed))[1].id == run_id(killed)
+
+
+def test_a_run_is_resumed_without_the_weights_that_it_started_from() -> None:
+    config = composed("model.branches.image.pretrained=true")
+    assert resuming.without_initial_weights(config).model.branches.image.pretrained is False
+    assert config.model.branches.image.pretrained is True

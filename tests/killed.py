@@ -1,0 +1,141 @@
+"""Trainings in child processes that are killed at a chosen point, and the files that they leave."""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from compose import composed
+from drawn import unrendered
+
+from fibrolab import keys, storage
+from fibrolab.modules.base import Classifier
+from fibrolab.pipeline import run
+
+SMALL = [
+    "data.patients=60", "data.images_per_patient=1", "data.size=32", "batch_size=8", "num_workers=0",
+    "trainer.max_epochs=4", "trainer.accelerator=cpu", "bootstrap.resamples=20",
+    "model.head.dropout=0.3", "optimizer.lr=0.01",
+]  # fmt: skip
+EVERY_STEP = "callbacks.checkpoint.every_minutes=1e-9"
+COMPARED = (keys.HISTORY_FILE, keys.PREDICTIONS_FILE, keys.METRICS_FILE)
+
+
+Prepare = Callable[[pytest.MonkeyPatch], None]  # what a child process changes before it trains
+
+
+def in_a_child(root: Path, words: list[str], prepare: Prepare | None = None) -> int:
+    """Train in a forked process, which prints into `root/log.txt`; return the status of `os.waitpid`."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+                signal.signal(number, signal.default_int_handler)
+            log = os.open(root / "log.txt", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+            sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+            torch.set_num_threads(1)
+            with unrendered(), pytest.MonkeyPatch.context() as patch:
+                if prepare:
+                    prepare(patch)
+                run(composed(*words, f"paths.root={root}"))
+            code = 0
+        except KeyboardInterrupt as stop:
+            print("interrupted", *stop.args, file=sys.stderr)
+            code = 130
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    return os.waitpid(child, 0)[1]
+
+
+def at_step(step: int, number: int = signal.SIGKILL) -> Prepare:
+    """Send this process a signal as it computes the loss of a batch, counted from 1."""
+
+    def prepare(patch: pytest.MonkeyPatch) -> None:
+        original, counted = Classifier.training_step, 0
+
+        def training_step(self: Classifier, *given: object) -> torch.Tensor:
+            nonlocal counted
+            counted += 1
+            if counted == step:
+                os.kill(os.getpid(), number)
+            return original(self, *given)  # type: ignore[arg-type]
+
+        patch.setattr(Classifier, "training_step", training_step)
+
+    return prepare
+
+
+def in_write(name: str, time: int = 1, written: float = 0.5) -> Prepare:
+    """Kill this process while it writes a file for the given time.
+
+    Args:
+        name: Name of the file.
+        time: Number of the write, counted from 1.
+        written: Part of the content that has been written; 1 for a kill after the file has its name.
+    """
+
+    def prepare(patch: pytest.MonkeyPatch) -> None:
+        original, counted = storage.put_all, 0
+
+        def put_all(files: dict[Path, bytes]) -> None:
+            nonlocal counted
+            found = [path for path in files if path.name == name]
+            counted += len(found)
+            if found and counted == time:
+                (path,) = found
+                if written < 1:
+                    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+                    draft.write_bytes(files[path][: int(written * len(files[path]))])
+                else:
+                    original(files)
+                os.kill(os.getpid(), signal.SIGKILL)
+            original(files)
+
+        patch.setattr(storage, "put_all", put_all)
+
+    return prepare
+
+
+def only_run(root: Path) -> Path:
+    """Return the folder of the only run below a root."""
+    (config,) = root.glob("mlruns/artifacts/*/artifacts/config.yaml")
+    return config.parent
+
+
+def run_id(root: Path) -> str:
+    """Return the id of the only run below a root."""
+    return only_run(root).parent.name
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    """Return what differs between two finished runs: bytes of tables, bits of weights and schedules."""
+    found = [name for name in COMPARED if (one / name).read_bytes() != (other / name).read_bytes()]
+    for kept in (keys.BEST, keys.LAST):
+        states = [torch.load(each / keys.CHECKPOINTS / kept, weights_only=True) for each in (one, other)]
+        for part in ("state_dict", "current_model_state", "optimizer_states", "lr_schedulers"):
+            if not _equal(*(state.get(part) for state in states)):
+                found.append(f"{part} of {kept}")
+    drafts = [path.name for path in other.rglob("*.tmp")]
+    return found + drafts
+
+
+def _equal(one: object, other: object) -> bool:
+    if isinstance(one, torch.Tensor):
+        return isinstance(other, torch.Tensor) and torch.equal(one, other)
+    if isinstance(one, dict):
+        known = isinstance(other, dict) and one.keys() == other.keys()
+        return known and all(_equal(value, other[key]) for key, value in one.items())  # type: ignore[index]
+    if isinstance(one, list | tuple):
+        return isinstance(other, list | tuple) and len(one) == len(other) and all(map(_equal, one, other))
+    return one == other
