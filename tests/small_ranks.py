@@ -106,9 +106,9 @@ def on_rank(table: list[tuple[Any, ...]]) -> None:
         trained(*given)
 
 
-def on_ranks(table: list[tuple[Any, ...]], number: int, folder: Path) -> None:
+def on_ranks(table: list[tuple[Any, ...]], number: int, folder: Path, accelerator: str = "cpu") -> None:
     """Train every row of a table on so many ranks, which start once."""
-    ranks.run(on_rank, (table,), {"devices": number, "accelerator": "cpu"}, folder)
+    ranks.run(on_rank, (table,), {"devices": number, "accelerator": accelerator}, folder)
 
 
 def result(folder: Path) -> Small:

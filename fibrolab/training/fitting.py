@@ -30,7 +30,7 @@ from fibrolab.data import clinical
 from fibrolab.data.clip_sampling import Segment
 from fibrolab.data.datamodule import FibrosisDataModule
 from fibrolab.data.labelled_data import LabelledData
-from fibrolab.data.samplers import this_rank
+from fibrolab.data.samplers import check_batch_size, this_rank
 from fibrolab.errors import ConfigError, TrainingError
 from fibrolab.losses import build_loss
 from fibrolab.models import fusion
@@ -447,10 +447,11 @@ def check_trainer(config: DictConfig) -> None:
     """Refuse settings that Lightning's Trainer does not accept, by building one for a single device.
 
     Raises:
-        ConfigError: It does not accept them, or there are no such devices.
+        ConfigError: It does not accept them, there are no such devices, or they cannot share a batch.
     """
     _silence_warnings()
     ranks.check(resolved(config)["trainer"])
+    check_batch_size(config.batch_size, ranks.wanted(config.trainer))
     _trainer(config, [], [], Path())
 
 

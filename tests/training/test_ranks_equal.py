@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import small_ranks
+import torch
 from small_ranks import differences, on_ranks, prepared, result, trained
 
 PLAIN = "test_convnext"  # without batch norm
@@ -53,15 +54,16 @@ LIMITS = {"loss": 1e-5, "weights": 1e-4, "predictions": 1e-4, "history": 1e-4, "
 
 
 def compared(
-    rows: dict[str, list[str]], number: int, folder: Path, cache: Path
+    rows: dict[str, list[str]], number: int, folder: Path, cache: Path, accelerator: str = "cpu"
 ) -> dict[str, dict[str, float]]:
     """Train each row in this process and on ranks, and return how far they are apart."""
     table = []
     for place, words in enumerate(rows.values()):
-        roots = [f"paths.root={folder}", f"paths.cache={cache}"]
-        trained(*prepared(folder / f"{place}-alone", *words, *roots))
-        table.append(prepared(folder / f"{place}-ranks", *words, *roots))
-    on_ranks(table, number, folder / "jobs")
+        given = [*words, f"paths.root={folder}", f"trainer.accelerator={accelerator}"]
+        trained(*prepared(folder / f"{place}-alone", *given, f"paths.cache={cache}"))
+        own_cache = folder / "cache"  # without the features that the single process has stored
+        table.append(prepared(folder / f"{place}-ranks", *given, f"paths.cache={own_cache}"))
+    on_ranks(table, number, folder / "jobs", accelerator)
     return {
         name: differences(result(folder / f"{place}-alone"), result(folder / f"{place}-ranks"))
         for place, name in enumerate(rows)
@@ -99,3 +101,12 @@ def test_four_ranks_train_like_one_process_with_a_last_batch_smaller_than_the_ra
     }
     assert small_ranks.EPOCHS == 3
     check(compared(rows, 4, tmp_path, cache))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="fewer than two CUDA devices")
+def test_two_gpus_with_synchronised_batch_norm_train_like_one(tmp_path: Path, cache: Path) -> None:
+    words = [*PICTURES, "model.branches.image.name=test_resnet", "trainer.sync_batchnorm=true"]
+    (found,) = compared({"batch norm": words}, 2, tmp_path, cache, "gpu").values()
+    assert found["loss"] < 1e-3
+    assert found["ranks apart"] == 0
