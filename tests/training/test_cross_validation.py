@@ -1,5 +1,7 @@
 """Folds and repetitions as one run: trained as its children, pooled, resumed, compared, used as any run."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from fibrolab.errors import ConfigError, SplitError
 from fibrolab.evaluation import predictions
 from fibrolab.runs import TrainedRun, open_run
 from fibrolab.training import settings
+from fibrolab.training.initial_weights import with_weights_of_runs
 
 PHANTOM = ["data.patients=60", "data.images_per_patient=2", "data.size=32"]
 QUICK = ["trainer.max_epochs=1", "batch_size=16", "bootstrap.resamples=20", "trainer.accelerator=cpu"]
@@ -126,6 +129,9 @@ def test_a_run_that_needs_one_network_names_those_of_the_folds(crossed: TrainedR
         crossed.network()
     assert "is an ensemble of 2 networks, and one is needed" in str(caught.value)
     assert f"{crossed.networks['run'][1]} (fold 1)" in str(caught.value)
+    branch = f"model.branches.image.weights=run:{crossed.run_id}"
+    with pytest.raises(ConfigError, match="name the run of one of them"):
+        with_weights_of_runs(composed(f"paths.root={place}", branch), data=None)
 
 
 def test_it_is_evaluated_again_from_its_own_files(crossed: TrainedRun, place: Path) -> None:
@@ -231,3 +237,30 @@ def test_a_split_joined_from_folds_has_each_sample_once(crossed: TrainedRun) -> 
     assert split[keys.SAMPLE_ID].tolist() == crossed.manifest[keys.SAMPLE_ID].tolist()
     assert set(split[keys.PARTITION]) == {keys.TEST}
     assert np.bincount(split[keys.FOLD].astype(int)).tolist() == [60, 60]
+
+
+@pytest.mark.slow
+def test_a_sweep_over_folds_has_a_run_of_folds_a_job_and_compares_these(root: Path) -> None:
+    words = ["-m", "debug=fast_dev_run", "loss=cross_entropy,focal", "folds=all", "split=kfold"]
+    program = [
+        sys.executable,
+        "-m",
+        "fibrolab.train",
+        *words,
+        "split.folds=2",
+        *PHANTOM,
+        f"paths.root={root}",
+    ]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    client = MlflowClient(uri(root))
+    runs = client.search_runs([client.get_experiment_by_name("debug").experiment_id])
+    parents = {run.info.run_id: run.data.tags.get("mlflow.parentRunId", "") for run in runs}
+    (sweep,) = [run_id for run_id, above in parents.items() if not above]
+    jobs = {run_id for run_id, above in parents.items() if above == sweep}
+    assert len(jobs) == 2
+    assert sorted(parents.values()) == sorted(["", sweep, sweep, *jobs, *jobs])
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    *_, last = [line for line in done.stdout.splitlines() if line.startswith("compare")]
+    assert all(job in last for job in jobs)
+    assert sum(run_id in last for run_id in parents) == 2
