@@ -27,6 +27,7 @@ def write(folder: Path, metrics: pd.DataFrame, classes: tuple[str, ...]) -> None
         "subgroups": subgroups(),
         "mistakes": mistakes(classes),
         "published": published(),
+        "folds": folds(),
     }
     for name, table in found.items():
         table.to_csv(folder / f"{name}.csv", index=False)
@@ -129,6 +130,35 @@ def subgroups() -> pd.DataFrame:
                 found = estimate(np.nan, "", "one group only")
             rows.append(shared | {"metric": metric, "estimate": found.pop("value")} | found)
     return pd.DataFrame(rows)
+
+
+def networks(repeats: int = 1, folds: int = 3) -> pd.DataFrame:
+    """`networks.csv` of a run of several trainings."""
+    places = [(repeat, fold) for repeat in range(repeats) for fold in range(folds)]
+    return pd.DataFrame(
+        {
+            "repeat": [repeat for repeat, _ in places],
+            "fold": [fold for _, fold in places],
+            "seed": [7 + repeat for repeat, _ in places],
+            "run": [f"run{number}" for number, _ in enumerate(places)],
+            "train": 1234,
+            "test": 60,
+            "checkpoint": [f"repeat{repeat}_fold{fold}.ckpt" for repeat, fold in places],
+        }
+    )
+
+
+def folds(repeats: int = 1, folds: int = 3) -> pd.DataFrame:
+    """`folds.csv`: the accuracy and an AUC of each network, .5 and more, then mean, SD and interval."""
+    rows: list[dict[str, object]] = []
+    for metric, of in (("accuracy", ""), ("auc", "ge_F2")):
+        known = {"metric": metric, "of": of, "note": ""}
+        for number, row in networks(repeats, folds).iterrows():
+            rows.append(
+                known | {"repeat": row["repeat"], "fold": row["fold"], "value": 0.5 + 0.1 * number, "n": 60}
+            )
+        rows.append(known | {"value": 0.6, "sd": 0.1, "low": 0.4, "high": 0.8, "method": "t", "n": len(rows)})
+    return pd.DataFrame(rows).astype({"repeat": "Int64", "fold": "Int64"})
 
 
 def published() -> pd.DataFrame:

@@ -67,7 +67,7 @@ def side(name: str, runs: Sequence[TrainedRun]) -> Side:
                 f"The runs of arm {name} are neither seeds, which test the same samples, nor folds, "
                 f"which test each sample once: {one.run_id} and {other.run_id} both test {len(twice)} "
                 f"samples, such as {twice[0]}. For seeds train with split.seed=0 and seed=0,1,2; for folds "
-                "with one split.seed and split.fold=0,1,2."
+                "name the run of split=kfold folds=all."
             )
     _refuse_missing_folds(name, runs)
     return Side(name, tuple(sorted(runs, key=_fold)), folds=True)

@@ -105,6 +105,6 @@ def _refuse_gaps(name: str, fit: pd.DataFrame, runs: Sequence[TrainedRun]) -> No
     if faults:
         raise DataError(
             f"The runs of arm {name} are not the folds of one cross-validation; {len(faults)} samples are "
-            f"predicted twice or not at all:\n{listing(faults)}\nName every fold of `train -m "
-            "split=folds_in_training split.fold=0,1,2,3,4` once."
+            f"predicted twice or not at all:\n{listing(faults)}\nName every fold of one "
+            "split=folds_in_training once, or the run of `train split=folds_in_training folds=all`."
         )

@@ -66,7 +66,8 @@ def check(
         raise SplitError(
             f"Fold {fold} of {folds}: give two folds or more, which are numbered from 0 to folds - 1."
         )
-    parts = {"test": test, "val": None if val_is_test else val}
+    no_val = val_is_test or (val == 0 and folds is not None and test is not None)  # the fold validates
+    parts = {"test": test, "val": None if no_val else val}
     given = {name: part for name, part in parts.items() if part is not None}
     if not all(0 < part < 1 for part in given.values()) or sum(given.values()) >= 1:
         named = " and ".join(f"{name}={part}" for name, part in given.items())
@@ -180,6 +181,7 @@ def folds_in_training(
     manifest: Manifest,
     *,
     test: float = 0.15,
+    val: float = 0,
     folds: int = 5,
     fold: int = 0,
     seed: int = 0,
@@ -188,9 +190,13 @@ def folds_in_training(
 ) -> Split:
     """Split by cross-validation inside the training part, with one test partition for all folds (paper 5).
 
+    With `val`, the folds leave out the samples too on which `holdout` of the same seed validates: they are in
+    the test partition of every fold, and neither train nor choose anything.
+
     Args:
         manifest: Samples to split.
         test: Proportion of the samples in the test partition, the same for every fold.
+        val: Proportion of the samples on which the final training validates; 0: the folds take them.
         folds: Number of folds of the remaining samples.
         fold: Number of the fold that is the validation partition.
         seed: Seed of the draw.
@@ -200,10 +206,15 @@ def folds_in_training(
     Raises:
         SplitError: As `kfold`.
     """
-    check(folds=folds, fold=fold, test=test)
+    check(folds=folds, fold=fold, test=test, val=val)
     _check_sizes(manifest, folds)
     partitions = _with_test_part(manifest, test, seed, grouped)
     rest = np.flatnonzero(partitions != keys.TEST)
+    if val > 0:
+        share = val / (1 - test)
+        beside = _draw(manifest, rest, [1 - share, share], ["folds", "beside the folds"], seed, grouped) == 1
+        partitions[rest[beside]] = keys.TEST
+        rest = rest[~beside]
     inner = _draw(manifest, rest, [1 / folds] * folds, [f"fold {k}" for k in range(folds)], seed, grouped)
     partitions[rest[inner == fold]] = keys.VALIDATION
     return _checked(manifest, partitions, fold, leaky)

@@ -30,7 +30,7 @@ KEY_PACKAGES = ("torch", "torchvision", "lightning", "timm", "numpy", "scikit-le
 TITLES = {  # of the sections, in their order; a section without content is left out
     "findings": "Cautions",
     "result": "Results on the test set",
-    "folds": "Results by fold and repetition",
+    "folds": "Results of each training",
     "published": "Published results",
     "endpoints": "End points",
     "curves": "Curves",

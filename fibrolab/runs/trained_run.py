@@ -231,7 +231,7 @@ class TrainedRun:
 
     @property
     def has_several_networks(self) -> bool:
-        """Whether it is the parent of several trainings: folds or repetitions."""
+        """Return whether it is the parent of several trainings: folds or repetitions."""
         return (self.folder / keys.NETWORKS_FILE).is_file()
 
     @cached_property

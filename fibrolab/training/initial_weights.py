@@ -111,6 +111,7 @@ def with_weights_of_runs(config: DictConfig, data: LabelledData) -> DictConfig:
             run, theirs = named
             where = f"model.branches.{name}.weights={branch.weights}"
             opened, *ancestors = _lineage(config.tracking.uri, run)
+            opened.refuse_several_networks()
             for each in (opened, *ancestors):
                 _refuse_leaks(each, data, where)
             theirs = theirs or _default_branch(opened, str(name), where)
@@ -147,7 +148,6 @@ def _checkpoint_of(run: TrainedRun, branch: DictConfig, theirs: str, where: str)
     if differing:
         pairs = ", ".join(f"{key} {earlier.get(key)} there, {ours.get(key)} here" for key in differing)
         raise WeightsError(f"{where}: that branch is another network: {pairs}. Give both the same settings.")
-    run.refuse_several_networks()
     checkpoint = run.folder / keys.CHECKPOINTS / keys.BEST
     if not checkpoint.is_file():
         raise WeightsError(f"{where}: that run has no checkpoint ({checkpoint}); a fast dev run saves none.")

@@ -288,3 +288,19 @@ def test_a_sample_without_a_site_is_an_error_and_not_training_data() -> None:
     table.loc[3, keys.SITE] = ""
     with pytest.raises(SplitError, match="some samples have none"):
         splits.by_site(Manifest(table, CLASSES, "toy", Path()), site="south")
+
+
+@pytest.mark.parametrize("fold", [0, 1, 2])
+def test_folds_for_tuning_leave_out_the_samples_on_which_the_final_training_validates(fold: int) -> None:
+    manifest = toy()
+    with_val = splits.folds_in_training(manifest, test=0.2, val=0.2, folds=3, fold=fold, seed=4)
+    without = splits.folds_in_training(manifest, test=0.2, folds=3, fold=fold, seed=4)
+    tested = with_val.rows(keys.TEST)
+    assert set(without.rows(keys.TEST)) < set(tested)
+    assert len(tested) / len(manifest) == pytest.approx(0.4, abs=0.05)
+    others = [
+        splits.folds_in_training(manifest, test=0.2, val=0.2, folds=3, fold=k, seed=4) for k in range(3)
+    ]
+    assert all(np.array_equal(other.rows(keys.TEST), tested) for other in others)
+    validated = np.concatenate([other.rows(keys.VALIDATION) for other in others])
+    assert sorted([*validated, *tested]) == list(range(len(manifest)))

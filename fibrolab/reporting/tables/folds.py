@@ -21,7 +21,6 @@ ONE_TEST = (
 OWN_TESTS = (
     "Each network is measured on its own test part, and no patient is tested by a network that knew them."
 )
-POOLED = "The results above are those of the pooled predictions: "
 OF_FOLDS = "each test sample is predicted by the network of the fold that left it out."
 OF_ENSEMBLE = "each test sample is predicted by the mean of the probabilities of all networks."
 OF_REPEATED = (
@@ -52,7 +51,8 @@ def pooling(run: Run) -> str:
         return ""
     folds = run.predictions.loc[run.predictions[keys.PARTITION] == keys.TEST, keys.FOLD].nunique()
     repeated = run.networks[keys.REPEAT].nunique() > 1
-    return POOLED + (OF_ENSEMBLE if folds == 1 else OF_REPEATED if repeated else OF_FOLDS)
+    how = OF_ENSEMBLE if folds == 1 else OF_REPEATED if repeated else OF_FOLDS
+    return f"Pooled over {len(run.networks)} trainings: {how}"
 
 
 def _measures(run: Run, networks: pd.DataFrame, table: pd.DataFrame) -> Sheet:
