@@ -50,6 +50,7 @@ class FibrosisDataModule(L.LightningDataModule):
         clinical: Columns of the clinical values that the model takes, in order.
         augment_on: `workers` augments each sample as it is loaded, `device` augments whole batches on the
             network's device.
+        predicted: Partitions of `predictions.csv`, in this order.
 
     Raises:
         ConfigError: The data lacks a modality or clinical column; samples have none of the model's inputs; an
@@ -69,6 +70,7 @@ class FibrosisDataModule(L.LightningDataModule):
         seed: int = 0,
         clinical: Sequence[str] = (),
         augment_on: str = "workers",
+        predicted: Sequence[str] = (keys.VALIDATION, keys.TEST),
     ) -> None:
         super().__init__()
         refuse(
@@ -79,6 +81,7 @@ class FibrosisDataModule(L.LightningDataModule):
             ]
         )
         self.data, self.stores = data, dict(stores)
+        self.predicted = tuple(predicted)
         self.segment, self.transforms, self.seed = segment or Segment(), transforms, seed
         self._sampler = dict(sampler or {"name": "shuffle"})
         self.batch_size = batch_size
@@ -181,8 +184,7 @@ class FibrosisDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Return batches of the training partition, augmented, in the sampler's order."""
-        transforms = () if self._on_device else self.transforms
-        loader = self._loader(keys.TRAIN, self._sampler, transforms)
+        loader = self._loader(keys.TRAIN, trains=True)
         order = loader.sampler.order if isinstance(loader.sampler, RankSampler) else loader.sampler
         assert isinstance(order, EpochSampler)
         order.set_epoch(self._epoch)
@@ -198,8 +200,8 @@ class FibrosisDataModule(L.LightningDataModule):
         return self._loader(keys.TEST)
 
     def predict_dataloader(self) -> list[DataLoader]:
-        """Return the validation batches, then the test batches: the rows of `predictions.csv`."""
-        return [self.val_dataloader(), self.test_dataloader()]
+        """Return batches of each partition of `predictions.csv`, without augmentation."""
+        return [self._loader(partition) for partition in self.predicted]
 
     def training_images(self, num_images: int = 15) -> tuple[list[np.ndarray], np.ndarray]:
         """Return the first training images of the first epoch with augmentation (first modality).
@@ -214,7 +216,7 @@ class FibrosisDataModule(L.LightningDataModule):
         if not self.stores:
             return [], np.empty(0, np.int64)
         name, *_ = self.stores
-        dataset = self._dataset(keys.TRAIN, [name], self.transforms)
+        dataset = self._dataset(keys.TRAIN, [name], self.transforms, train=True)
         order = (key for key in self._order(dataset, self._sampler) if dataset.inputs[name].has(key[1]))
         items = [dataset[key] for key in islice(order, num_images)]
         labels = np.array([item[keys.LABEL] for item in items], np.int64)
@@ -272,7 +274,7 @@ class FibrosisDataModule(L.LightningDataModule):
         partition: str,
         inputs: Sequence[str],
         transforms: Sequence[Mapping[str, Any]] = (),
-        **extras: Any,
+        **settings: Any,
     ) -> PixelDataset:
         data, rows = self.data, self.data.split.rows(partition)
         return PixelDataset(
@@ -282,11 +284,10 @@ class FibrosisDataModule(L.LightningDataModule):
             keys=sample_keys(data.manifest.table[keys.SAMPLE_ID].iloc[rows]),
             augment=Augment(transforms) if transforms else None,
             seed=self.seed,
-            train=partition == keys.TRAIN,
-            **extras,
+            **settings,
         )
 
-    def _extras(self, partition: str) -> dict[str, Any]:
+    def _extras(self, partition: str, trains: bool) -> dict[str, Any]:
         """Return the arguments of `PixelDataset` beside pixels, label and index."""
         data, rows = self.data, self.data.split.rows(partition)
         present = {
@@ -296,7 +297,8 @@ class FibrosisDataModule(L.LightningDataModule):
             "present": present,
             "features": {branch: table.rows(rows) for branch, table in self._features.items()},
             "clinical": None if self._clinical is None else self._clinical[rows],
-            "with_seed": self._on_device and partition == keys.TRAIN and len(self._inputs) > 0,
+            "with_seed": self._on_device and trains and len(self._inputs) > 0,
+            "train": trains,
         }
 
     def _order(self, dataset: PixelDataset, sampler: Mapping[str, Any]) -> EpochSampler:
@@ -304,17 +306,14 @@ class FibrosisDataModule(L.LightningDataModule):
         settings = {"name": "", **sampler}
         return build_sampler(labels=dataset.labels, groups=groups, seed=self.seed, **settings)
 
-    def _loader(
-        self,
-        partition: str,
-        sampler: Mapping[str, Any] = IN_ORDER,
-        transforms: Sequence[Mapping[str, Any]] = (),
-    ) -> DataLoader:
-        dataset = self._dataset(partition, self._inputs, transforms, **self._extras(partition))
-        order, (rank, ranks) = self._order(dataset, sampler), this_rank()
+    def _loader(self, partition: str, trains: bool = False) -> DataLoader:
+        """Return batches of a partition; those that train are augmented, in the sampler's order."""
+        transforms = self.transforms if trains and not self._on_device else ()
+        dataset = self._dataset(partition, self._inputs, transforms, **self._extras(partition, trains))
+        order, (rank, ranks) = self._order(dataset, self._sampler if trains else IN_ORDER), this_rank()
         # Batch norm fails on a batch of one sample. If an epoch would end with such a batch, it is dropped;
         # the order is drawn again in each epoch, so that another sample is left out.
-        single = partition == keys.TRAIN and len(order) > self.batch_size > 1 == len(order) % self.batch_size
+        single = trains and len(order) > self.batch_size > 1 == len(order) % self.batch_size
         dealt = ranks > 1
         return DataLoader(
             dataset,

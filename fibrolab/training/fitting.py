@@ -32,6 +32,7 @@ from fibrolab.data.datamodule import FibrosisDataModule
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.data.samplers import check_batch_size, this_rank
 from fibrolab.errors import ConfigError, TrainingError
+from fibrolab.evaluation import predictions
 from fibrolab.losses import build_loss
 from fibrolab.models import fusion
 from fibrolab.models.branches import clinical_columns
@@ -212,6 +213,7 @@ def build_datamodule(config: DictConfig, data: LabelledData, module: Classifier)
         seed=config.seed,
         clinical=module.clinical_columns,
         augment_on=config.augment_on,
+        predicted=keys.PARTITIONS if config.get("predict_train") else predictions.PARTITIONS,
     )
 
 
@@ -373,7 +375,7 @@ def fit(
         data.manifest.table,
         data.labels,
         data.split.fold,
-        (keys.VALIDATION, keys.TEST),
+        datamodule.predicted,
     )
     split = folder / keys.SPLIT_FILE
     record = checkpoint.described(config, module, data, split, environment.packages())
