@@ -2,6 +2,7 @@
 
 import logging
 import shlex
+import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -104,7 +105,8 @@ def _changes(config: DictConfig, place: Place) -> dict[str, int]:
 def _train_all(config: DictConfig, before: TrainedRun | None = None) -> Trained:
     """Train what is missing, then conclude the parent run."""
     base, config.name = config.name, config.name if before else sweeps.run_name(config.name)
-    started, settings, ids_key = datetime.now(UTC), resolved(config), privacy.ids_key(config)
+    started, clock = datetime.now(UTC), time.monotonic()
+    settings, ids_key = resolved(config), privacy.ids_key(config)
     tags = {"model": config.model.name, "data": config.data.name, "split": config.split.name}
     tags[NETWORKS] = len(places(config))
     above: dict[str, Any] = {"sweep": sweeps.folder(), "sweep_name": sweeps.sweep_name(base)}
@@ -125,7 +127,8 @@ def _train_all(config: DictConfig, before: TrainedRun | None = None) -> Trained:
         config.model, config.task = first.config.model, first.config.task  # completed with the data
         write_config(config, tracked.folder)
         pooled_run.write(tracked.folder, [(*each, opened) for each, opened in trained.items()])
-        tracked.log_data(first.data_name, first.manifest_hash, "training")
+        if before is None:
+            tracked.log_data(first.data_name, first.manifest_hash, "training")
         seconds = sum(float(opened.environment["seconds"]) for opened in trained.values())
         known |= {"device": first.environment["device"], "seconds": round(seconds, 1)}
         save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
@@ -136,6 +139,7 @@ def _train_all(config: DictConfig, before: TrainedRun | None = None) -> Trained:
         )
         tracked.tag({"audit": evaluated.audit["verdict"]})
         announce(evaluated, tracked.id, uri, sweeps.record_end(base, tracked.id))
+        logger.debug("Trained and pooled in %.1f s.", time.monotonic() - clock)
     return Trained(tracked.id, best.get(config.monitor))
 
 
