@@ -3,12 +3,11 @@
 import logging
 import shlex
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
+import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from fibrolab import environment, keys, pipeline, privacy, sweeps
@@ -131,11 +130,15 @@ def _train_all(config: DictConfig, resumed: TrackedRun | None = None) -> Trained
         seconds = sum(float(opened.environment["seconds"]) for opened in trained.values())
         known |= {"device": first.environment["device"], "seconds": round(seconds, 1)}
         save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
+        best = _mean_of_best_epochs(config, trained.values())
         evaluated = conclude(tracked, config)
+        tracked.log_metrics(
+            {f"best/{name.removeprefix('val/')}": best[name] for name in best if name.startswith("val/")}
+        )
         tracked.tag({"audit": evaluated.audit["verdict"]})
         announce(evaluated, tracked.id, uri, sweeps.record_end(base, tracked.id))
         logger.debug("Trained and pooled in %.1f s.", time.monotonic() - clock)
-    return Trained(tracked.id, _mean_best(config, trained.values()))
+    return Trained(tracked.id, best.get(config.monitor))
 
 
 def _train_missing(
@@ -193,14 +196,9 @@ def _interrupted(config: DictConfig, parent: str) -> dict[Place, str]:
     }
 
 
-def _mean_best(config: DictConfig, trained: Any) -> float | None:
-    """Return the mean of the best values of the monitored metric; None after a fast dev run."""
-    found = list(_best(config, trained))
-    return float(np.mean(found)) if found and np.isfinite(found).all() else None
-
-
-def _best(config: DictConfig, trained: Any) -> Iterator[float]:
-    for opened in trained:
-        if Path(opened.folder / keys.HISTORY_FILE).is_file():
-            row = best_epoch(opened.history, config.monitor, config.mode)
-            yield float("nan") if row is None else row[config.monitor]
+def _mean_of_best_epochs(config: DictConfig, trained: Iterable[TrainedRun]) -> dict[str, float]:
+    """Average the metrics of the best epoch of each training; none after a fast dev run, which keeps none."""
+    if config.trainer.fast_dev_run:
+        return {}
+    rows = pd.DataFrame([best_epoch(opened.history, config.monitor, config.mode) or {} for opened in trained])
+    return {str(name): float(value) for name, value in rows.mean(skipna=False).items()}

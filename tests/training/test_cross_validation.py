@@ -79,6 +79,8 @@ def test_the_trainings_are_children_with_their_place_and_the_parent_has_finished
     parent = client.get_run(crossed.run_id)
     assert parent.info.status == "FINISHED"
     assert parent.data.tags["fibrolab.networks"] == "2"
+    best = [run.data.metrics["best/loss"] for run in children]
+    assert parent.data.metrics["best/loss"] == pytest.approx(sum(best) / 2, rel=1e-5)
     assert parent.data.metrics["test/accuracy"] == pytest.approx(
         crossed.metrics.set_index("metric").value["accuracy"]
     )
