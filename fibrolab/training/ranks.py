@@ -466,7 +466,7 @@ def _listening(queue: Any, told: Callable[[Any], None] | None) -> Iterator[list[
 
 @dataclass(frozen=True)
 class Rank:
-    """What a rank is told: its number, that of all and of those on its machine, its GPU, store and job."""
+    """Facts of a rank: its number, that of all and of those on its machine, its GPU, store and job."""
 
     rank: int
     size: int

@@ -89,9 +89,9 @@ def test_two_ranks_are_one_run_with_the_results_of_one_process(tmp_path: Path, a
     ended = ran(tmp_path, *TWO)
     equal(alone, tmp_path)
     assert only_run(tmp_path).info.status == "FINISHED"
-    assert ended.stdout.count("2 ranks of 8 samples = batches of 16.") == 1
-    for once in ("verdict", "epoch 1/2", "epoch 2/2", "report  "):
-        assert ended.stdout.count(once) == 1, once
+    said = ended.stdout + ended.stderr
+    for once in ("2 ranks of 8 samples = batches of 16.", "verdict  ", "epoch 1/2", "epoch 2/2", "report   "):
+        assert said.count(once) == 1, once
     assert not list((tmp_path / "cache" / "jobs").iterdir())
     client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlruns/mlflow.db")
     assert len(client.get_metric_history(only_run(tmp_path).info.run_id, "val/loss")) == 2
