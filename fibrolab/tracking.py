@@ -36,6 +36,8 @@ from fibrolab.tracking_address import SERVERS, check_address, sqlite_file
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import MLFlowLogger
 
+    from fibrolab.unfinished_runs import UnfinishedRun
+
 logger = logging.getLogger(__name__)
 logging.getLogger("mlflow").setLevel(logging.WARNING)  # hides messages on tables and migrations
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # see `_as_storage_error`
@@ -48,11 +50,10 @@ TRAINING = "fibrolab.train"  # source of the runs that can be resumed
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # for a UI without a switch to training runs
 RESERVE = 2**18  # [bytes], more than the journal of the last writes of a run takes
 PAUSE = 1.0  # [s], shortest time between two writes of curves
-SETTLED = 2.0  # [s], after which a server shows which of two processes has taken a run
 _DIGEST = 8  # characters of a data set's hash, of which MLflow's list has room for about 20
 _BATCH, _METRICS = 100, 1000  # params and metrics that MLflow takes in one call
 _SIGNS = {"<": "lt ", ">": "gt ", "≤": "le ", "≥": "ge ", "+": " plus "}
-_LONGEST_PARAM = 500  # characters of a value that MLflow takes
+LONGEST_PARAM = 500  # characters of a value that MLflow takes
 _LONGEST = 240  # the database allows 250 characters; the rest is for a number
 _UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # MLflow's error codes for an unknown id
 
@@ -136,7 +137,7 @@ class TrackedRun:
         """Log flat settings, named as on the command line; values are cut at 500 characters."""
         names = legal(settings)
         self._log(
-            "params", [Param(names[name], str(value)[:_LONGEST_PARAM]) for name, value in settings.items()]
+            "params", [Param(names[name], str(value)[:LONGEST_PARAM]) for name, value in settings.items()]
         )
 
     def log_metrics(self, values: Mapping[str, float]) -> None:
@@ -240,7 +241,7 @@ def track(
     sweep: Path | None = None,
     sweep_name: str = "",
     private: bool = False,
-    resumed: TrackedRun | None = None,
+    resumed: "UnfinishedRun | None" = None,
 ) -> Iterator[TrackedRun]:
     """Open a run, or an unfinished one again.
 
@@ -255,7 +256,7 @@ def track(
         sweep: Folder of the sweep that the run belongs to; its runs have a common parent run.
         sweep_name: Name of that parent run.
         private: Whether the text of an error, which may name patients and files, is kept out of its tags.
-        resumed: Run of `unfinished` that is continued; `name`, `tags` and `sweep` are then not used.
+        resumed: Run that is continued; `name`, `tags` and `sweep` are then not used.
 
     Raises:
         ConfigError: The address or the name of the experiment is none, or another process has resumed the
@@ -272,8 +273,9 @@ def track(
         reserve = _reserve(uri)
         try:
             _mark_killed(client, experiment_id)
+            run: TrackedRun
             if resumed:
-                run, parent = resumed, _take(uri, client, resumed.id, process)
+                run, parent = resumed, resumed.take(uri, process)
             else:
                 parent = _parent(client, experiment_id, sweep, sweep_name, owner) if sweep else None
                 words = _as_text(owner | ({PARENT: parent} if parent else {}))
@@ -289,9 +291,7 @@ def track(
     except Exception as error:
         _free(reserve)
         with _keep_earlier_error():
-            shown = _sentence_of_ours(error)
-            text = "the terminal shows it, since it may name patients or files" if private else str(shown)
-            run.tag({"error": masked(f"{type(shown).__name__}: {text}")[:5000]})
+            run.tag({"error": _shown(error, private)})
         raise
     except BaseException:  # Ctrl-C, SIGTERM
         status = "KILLED"
@@ -302,6 +302,13 @@ def track(
             run.close(status)
             if parent:
                 _set_parent_status(client, experiment_id, parent)
+
+
+def _shown(error: BaseException, private: bool) -> str:
+    """Return the text of an error for a tag, see `track`."""
+    shown = _sentence_of_ours(error)
+    text = "the terminal shows it, since it may name patients or files" if private else str(shown)
+    return masked(f"{type(shown).__name__}: {text}")[:5000]
 
 
 def _sentence_of_ours(error: BaseException) -> BaseException:
@@ -332,7 +339,7 @@ def _open(uri: str, experiment: str, artifacts: str) -> tuple[MlflowClient, str]
         uri = f"sqlite:///{place}"
         place.parent.mkdir(parents=True, exist_ok=True)
         _check_writable(place.parent, place)
-    with _locked(place):
+    with locked(place):
         if place and not place.exists():
             _create_database(place)
         client = MlflowClient(tracking_uri=uri)
@@ -347,35 +354,9 @@ def _open(uri: str, experiment: str, artifacts: str) -> tuple[MlflowClient, str]
         return client, found.experiment_id
 
 
-def _locked(place: Path | None) -> contextlib.AbstractContextManager:
+def locked(place: Path | None) -> contextlib.AbstractContextManager:
     """Return a lock on a local database; a server has none."""
     return FileLock(place.with_suffix(".lock")) if place else contextlib.nullcontext()
-
-
-def _take(uri: str, client: MlflowClient, run_id: str, process: Mapping[str, Any]) -> str | None:
-    """Make this process the one that trains a run; return the parent run, if it has one.
-
-    Raises:
-        ConfigError: Another process trains it, or was faster; or it has finished.
-    """
-    place = sqlite_file(uri)
-    with _locked(place):
-        run = client.get_run(run_id)
-        _refuse_resuming(run)
-        for name, value in _as_text(process).items():
-            client.set_tag(run_id, name, value)
-        client.update_run(run_id, status="RUNNING")
-    if place is None:
-        time.sleep(SETTLED)
-        run = client.get_run(run_id)
-        if run.data.tags.get(PROCESS) != str(process[PROCESS]):
-            _refuse_resuming(run)
-    if "error" in run.data.tags:
-        client.delete_tag(run_id, "error")
-    parent = run.data.tags.get(PARENT)
-    if parent:
-        client.update_run(parent, status="RUNNING")
-    return parent
 
 
 def _check_writable(*paths: Path) -> None:
@@ -499,7 +480,7 @@ def reopen(uri: str, run_id: str) -> Iterator[TrackedRun]:
     Raises:
         ConfigError: The run does not exist, is still running, or its files are missing.
     """
-    client, run = _found(uri, run_id)
+    client, run = find_run(uri, run_id)
     if run.info.status == "RUNNING" and not _has_ended(run):
         raise ConfigError(f"Run {run_id} is still RUNNING: wait until it ends.")
     tracked = TrackedRun(client, run)
@@ -521,7 +502,7 @@ def finished(uri: str, run_id: str) -> Path:
     Raises:
         ConfigError: The run does not exist or did not finish.
     """
-    client, run = _found(uri, run_id)
+    client, run = find_run(uri, run_id)
     if run.info.status != "FINISHED":
         raise ConfigError(
             f"Run {run_id} is {run.info.status}, so its files may be incomplete; name a finished run."
@@ -533,76 +514,21 @@ def finished(uri: str, run_id: str) -> Path:
     return tracked.folder
 
 
-def unfinished(uri: str, run_id: str) -> TrackedRun:
-    """Return a run of a training that did not finish, with its files, for `track`.
-
-    Raises:
-        ConfigError: The run does not exist, has finished, is being trained, is no training, or its files are
-            missing.
-    """
-    client, run = _found(uri, run_id)
-    _refuse_resuming(run)
-    tracked = TrackedRun(client, run)
-    tracked.fetch()
-    return tracked
-
-
-def newest_unfinished(
-    uri: str, experiment: str, settings: Mapping[str, Any], job: str | None = None
-) -> str | None:
-    """Return the id of the newest run that did not finish and has these settings; None without one.
-
-    Args:
-        uri: Tracking database or server.
-        experiment: MLflow experiment that is searched.
-        settings: Flat settings, as given to `TrackedRun.log_params`.
-        job: Slurm job that must have started the run; None for any.
+def runs_not_finished(uri: str, experiment: str) -> list[Run]:
+    """Return the runs of an experiment that have not finished, the newest first; empty without one.
 
     Raises:
         ConfigError: There is no such database.
     """
-    client = _client(uri)
-    names = legal(settings)
-    wanted = {names[name]: str(value)[:_LONGEST_PARAM] for name, value in settings.items()}
     with _as_storage_error(uri):
+        client = open_client(uri)
         found = client.get_experiment_by_name(str(experiment))
-        runs = client.search_runs([found.experiment_id], "attributes.status != 'FINISHED'") if found else []
-    for run in runs:  # the newest is first
-        tags, params = run.data.tags, run.data.params
-        if tags.get(SOURCE) != TRAINING or SWEEP in tags or _trained_by(run):
-            continue
-        if job in (None, tags.get(JOB, "").partition(" ")[0]) and wanted.items() <= params.items():
-            return str(run.info.run_id)
-    return None
+        if found is None:
+            return []
+        return list(client.search_runs([found.experiment_id], "attributes.status != 'FINISHED'"))
 
 
-def _refuse_resuming(run: Run) -> None:
-    run_id, tags = run.info.run_id, run.data.tags
-    if SWEEP in tags:
-        raise ConfigError(f"Run {run_id} is the parent of a sweep: give the id of one of its runs.")
-    if tags.get(SOURCE) != TRAINING:
-        raise ConfigError(f"Run {run_id} is no training: give the id of a run of `fibrolab.train`.")
-    if run.info.status == "FINISHED":
-        raise ConfigError(
-            f"Run {run_id} has finished, so there is nothing to resume. To train its weights further in a "
-            f"new run, set model.branches.NAME.weights=run:{run_id}; `fibrolab.evaluate` scores it again."
-        )
-    if process := _trained_by(run):
-        raise ConfigError(
-            f"Run {run_id} is being trained by process {process.pid} on {process.host}: wait until it ends. "
-            f"If that machine no longer exists, delete the run's tag {PROCESS} in the MLflow UI."
-        )
-
-
-def _trained_by(run: Run) -> processes.Process | None:
-    """Return the process that trains a run, unless it certainly no longer exists."""
-    if run.info.status != "RUNNING" or slurm.has_restarted(run.data.tags.get(JOB, "")):
-        return None
-    process = processes.parsed(run.data.tags.get(PROCESS, ""))
-    return None if process is None or processes.has_ended(process) else process
-
-
-def _client(uri: str) -> MlflowClient:
+def open_client(uri: str) -> MlflowClient:
     """Return the client of a database or server that exists."""
     place = sqlite_file(uri)
     if place and not place.is_file():
@@ -611,10 +537,10 @@ def _client(uri: str) -> MlflowClient:
     return MlflowClient(tracking_uri=uri)
 
 
-def _found(uri: str, run_id: str) -> tuple[MlflowClient, Run]:
+def find_run(uri: str, run_id: str) -> tuple[MlflowClient, Run]:
     """Find a run by its id; no database is created."""
     with _as_storage_error(uri):
-        client = _client(uri)
+        client = open_client(uri)
         try:
             run = client.get_run(run_id)
         except MlflowException as error:
