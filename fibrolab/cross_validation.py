@@ -16,11 +16,11 @@ from fibrolab.analyses.evaluating import announce, conclude
 from fibrolab.analyses.run_files import record, write_config
 from fibrolab.config import resolved
 from fibrolab.pipeline import Part, Trained
-from fibrolab.runs.trained_run import best_epoch, open_run
+from fibrolab.runs.trained_run import TrainedRun, best_epoch, open_run
 from fibrolab.storage import save_json
-from fibrolab.tracked_run import TrackedRun
-from fibrolab.tracking import children, has_tag, track, unfinished
+from fibrolab.tracking import children, has_tag, track
 from fibrolab.training import checks, resuming
+from fibrolab.unfinished_runs import UnfinishedRun, unfinished
 
 ALL = "all"
 NETWORKS = "fibrolab.networks"  # tag of the parent: number of its trainings
@@ -101,7 +101,7 @@ def _changes(config: DictConfig, place: Place) -> dict[str, int]:
     return found
 
 
-def _train_all(config: DictConfig, resumed: TrackedRun | None = None) -> Trained:
+def _train_all(config: DictConfig, resumed: UnfinishedRun | None = None) -> Trained:
     """Train what is missing, then conclude the parent run."""
     base, config.name = config.name, config.name if resumed else sweeps.run_name(config.name)
     started, clock = datetime.now(UTC), time.monotonic()

@@ -8,10 +8,9 @@ import logging
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from filelock import FileLock
 from mlflow.entities import Run
@@ -23,7 +22,6 @@ from fibrolab.credentials import masked
 from fibrolab.errors import ConfigError, FibrolabError, StorageError
 from fibrolab.storage import put
 from fibrolab.tracked_run import (
-    LONGEST_PARAM,
     PARENT,
     Sent,
     Status,
@@ -34,7 +32,9 @@ from fibrolab.tracked_run import (
 )
 from fibrolab.tracking_address import check_address, sqlite_file
 from fibrolab.tracking_journal import keep_earlier_error
-from fibrolab.tracking_names import legal
+
+if TYPE_CHECKING:
+    from fibrolab.unfinished_runs import UnfinishedRun
 
 logger = logging.getLogger(__name__)
 logging.getLogger("mlflow").setLevel(logging.WARNING)  # hides messages on tables and migrations
@@ -44,7 +44,6 @@ PROCESS, SWEEP, JOB = "fibrolab.process", "fibrolab.sweep", "fibrolab.slurm_job"
 TRAINING = "fibrolab.train"  # source of the runs that can be resumed
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # for a UI without a switch to training runs
 RESERVE = 2**18  # [bytes], more than the journal of the last writes of a run takes
-SETTLED = 2.0  # [s], after which a server shows which of two processes has taken a run
 _UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # MLflow's error codes for an unknown id
 
 
@@ -60,7 +59,7 @@ def track(
     sweep_name: str = "",
     parent: str = "",
     private: bool = False,
-    resumed: TrackedRun | None = None,
+    resumed: "UnfinishedRun | None" = None,
 ) -> Iterator[TrackedRun]:
     """Open a run, or an unfinished one again.
 
@@ -76,7 +75,7 @@ def track(
         sweep_name: Name of that parent run.
         parent: Id of the run whose fold or repetition this run is; it sets its own status.
         private: Whether the text of an error, which may name patients and files, is kept out of its tags.
-        resumed: Run of `unfinished` that is continued; `name`, `tags` and `sweep` are then not used.
+        resumed: Run of `unfinished_runs` that is continued; `name`, `tags` and `sweep` are then not used.
 
     Raises:
         ConfigError: The address or the name of the experiment is none, or another process has resumed the
@@ -93,8 +92,9 @@ def track(
         reserve = _reserve(uri)
         try:
             _mark_killed(client, experiment_id)
+            run: TrackedRun
             if resumed:
-                run, above = resumed, _take(uri, client, resumed.id, process)
+                run, above = resumed, resumed.take(uri, process)
             else:
                 above = _parent(client, experiment_id, sweep, sweep_name, owner) if sweep else None
                 words = _as_text(owner | ({PARENT: parent or above} if parent or above else {}))
@@ -140,7 +140,7 @@ def _open(uri: str, experiment: str, artifacts: str) -> tuple[MlflowClient, str]
         uri = f"sqlite:///{place}"
         place.parent.mkdir(parents=True, exist_ok=True)
         _check_writable(place.parent, place)
-    with _locked(place):
+    with locked(place):
         if place and not place.exists():
             _create_database(place)
         client = MlflowClient(tracking_uri=uri)
@@ -155,36 +155,9 @@ def _open(uri: str, experiment: str, artifacts: str) -> tuple[MlflowClient, str]
         return client, found.experiment_id
 
 
-def _locked(place: Path | None) -> contextlib.AbstractContextManager:
+def locked(place: Path | None) -> contextlib.AbstractContextManager:
     """Return a lock on a local database; a server has none."""
     return FileLock(place.with_suffix(".lock")) if place else contextlib.nullcontext()
-
-
-def _take(uri: str, client: MlflowClient, run_id: str, process: Mapping[str, Any]) -> str | None:
-    """Make this process the one that trains a run; return the parent run, if it belongs to a sweep.
-
-    Raises:
-        ConfigError: Another process trains it, or was faster; or it has finished.
-    """
-    place = sqlite_file(uri)
-    with _locked(place):
-        run = client.get_run(run_id)
-        _refuse_resuming(run)
-        for name, value in _as_text(process).items():
-            client.set_tag(run_id, name, value)
-        client.update_run(run_id, status="RUNNING")
-    if place is None:
-        time.sleep(SETTLED)
-        run = client.get_run(run_id)
-        if run.data.tags.get(PROCESS) != str(process[PROCESS]):
-            _refuse_resuming(run)
-    if "error" in run.data.tags:
-        client.delete_tag(run_id, "error")
-    parent = run.data.tags.get(PARENT)
-    if parent is None or SWEEP not in client.get_run(parent).data.tags:
-        return None  # the run of several folds sets its own status
-    client.update_run(parent, status="RUNNING")
-    return parent
 
 
 def _check_writable(*paths: Path) -> None:
@@ -292,7 +265,7 @@ def children(uri: str, run_id: str) -> list[tuple[str, str, dict[str, str]]]:
     Raises:
         ConfigError: The run does not exist.
     """
-    client, run = _found(uri, run_id)
+    client, run = find_run(uri, run_id)
     with as_storage_error(uri):
         named = f"tags.`{PARENT}` = '{run_id}'"
         found = client.search_runs([run.info.experiment_id], named, order_by=["attributes.start_time ASC"])
@@ -305,7 +278,7 @@ def has_tag(uri: str, run_id: str, tag: str) -> bool:
     Raises:
         ConfigError: The run does not exist.
     """
-    return tag in _found(uri, run_id)[1].data.tags
+    return tag in find_run(uri, run_id)[1].data.tags
 
 
 def _fetched(client: MlflowClient, run: Run) -> Path:
@@ -324,7 +297,7 @@ def reopen(uri: str, run_id: str) -> Iterator[TrackedRun]:
     Raises:
         ConfigError: The run does not exist, is still running, or its files are missing.
     """
-    client, run = _found(uri, run_id)
+    client, run = find_run(uri, run_id)
     if run.info.status == "RUNNING" and not _has_ended(run):
         raise ConfigError(f"Run {run_id} is still RUNNING: wait until it ends.")
     tracked = TrackedRun(client, run)
@@ -348,7 +321,7 @@ def finished(uri: str, run_id: str) -> Path:
     Raises:
         ConfigError: The run does not exist or did not finish.
     """
-    client, run = _found(uri, run_id)
+    client, run = find_run(uri, run_id)
     if run.info.status != "FINISHED":
         raise ConfigError(
             f"Run {run_id} is {run.info.status}, so its files may be incomplete; name a finished run."
@@ -369,81 +342,19 @@ def send_unsent(uri: str, run_id: str, artifacts: str) -> Sent:
         InUseError: Another process trains or sends the run.
         StorageError: The server does not answer, or refuses something.
     """
-    return TrackedRun(*_found(uri, run_id), artifacts).send_rest()
+    return TrackedRun(*find_run(uri, run_id), artifacts).send_rest()
 
 
-def unfinished(uri: str, run_id: str, artifacts: str) -> TrackedRun:
-    """Return a run of a training that did not finish, with its files, for `track`.
-
-    Args:
-        uri: Tracking database or server.
-        run_id: MLflow's id of the run.
-        artifacts: Folder below which its files wait for a server.
-
-    Raises:
-        ConfigError: The run does not exist, has finished, is being trained, is no training, or its files are
-            missing.
-    """
-    client, run = _found(uri, run_id)
-    _refuse_resuming(run)
-    tracked = TrackedRun(client, run, artifacts)
-    tracked.fetch()
-    return tracked
-
-
-def newest_unfinished(
-    uri: str, experiment: str, settings: Mapping[str, Any], job: str | None = None
-) -> str | None:
-    """Return the id of the newest run that did not finish and has these settings; None without one.
-
-    Args:
-        uri: Tracking database or server.
-        experiment: MLflow experiment that is searched.
-        settings: Flat settings, as given to `TrackedRun.log_params`.
-        job: Slurm job that must have started the run; None for any.
+def runs_not_finished(uri: str, experiment: str) -> list[Run]:
+    """Return the runs of an experiment that did not finish, the newest first.
 
     Raises:
         ConfigError: There is no such database.
     """
-    client = _client(uri)
-    names = legal(settings)
-    wanted = {names[name]: str(value)[:LONGEST_PARAM] for name, value in settings.items()}
     with as_storage_error(uri):
+        client = _client(uri)
         found = client.get_experiment_by_name(str(experiment))
-        runs = client.search_runs([found.experiment_id], "attributes.status != 'FINISHED'") if found else []
-    for run in runs:  # the newest is first
-        tags, params = run.data.tags, run.data.params
-        if tags.get(SOURCE) != TRAINING or SWEEP in tags or _trained_by(run):
-            continue
-        if job in (None, tags.get(JOB, "").partition(" ")[0]) and wanted.items() <= params.items():
-            return str(run.info.run_id)
-    return None
-
-
-def _refuse_resuming(run: Run) -> None:
-    run_id, tags = run.info.run_id, run.data.tags
-    if SWEEP in tags:
-        raise ConfigError(f"Run {run_id} is the parent of a sweep: give the id of one of its runs.")
-    if tags.get(SOURCE) != TRAINING:
-        raise ConfigError(f"Run {run_id} is no training: give the id of a run of `fibrolab.train`.")
-    if run.info.status == "FINISHED":
-        raise ConfigError(
-            f"Run {run_id} has finished, so there is nothing to resume. To train its weights further in a "
-            f"new run, set model.branches.NAME.weights=run:{run_id}; `fibrolab.evaluate` scores it again."
-        )
-    if process := _trained_by(run):
-        raise ConfigError(
-            f"Run {run_id} is being trained by process {process.pid} on {process.host}: wait until it ends. "
-            f"If that machine no longer exists, delete the run's tag {PROCESS} in the MLflow UI."
-        )
-
-
-def _trained_by(run: Run) -> processes.Process | None:
-    """Return the process that trains a run, unless it certainly no longer exists."""
-    if run.info.status != "RUNNING" or slurm.has_restarted(run.data.tags.get(JOB, "")):
-        return None
-    process = processes.parsed(run.data.tags.get(PROCESS, ""))
-    return None if process is None or processes.has_ended(process) else process
+        return client.search_runs([found.experiment_id], "attributes.status != 'FINISHED'") if found else []
 
 
 def _client(uri: str) -> MlflowClient:
@@ -455,7 +366,7 @@ def _client(uri: str) -> MlflowClient:
     return MlflowClient(tracking_uri=uri)
 
 
-def _found(uri: str, run_id: str) -> tuple[MlflowClient, Run]:
+def find_run(uri: str, run_id: str) -> tuple[MlflowClient, Run]:
     """Find a run by its id; no database is created."""
     with as_storage_error(uri):
         client = _client(uri)

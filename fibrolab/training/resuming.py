@@ -23,7 +23,7 @@ from fibrolab.modules.base import INITIAL_WEIGHTS, Classifier
 from fibrolab.runs import trained_run
 from fibrolab.runs.checkpoint import UNREADABLE
 from fibrolab.runs.trained_run import TrainedRun
-from fibrolab.tracking import TrackedRun, newest_unfinished, unfinished
+from fibrolab.unfinished_runs import UnfinishedRun, newest_unfinished, unfinished
 
 LAST = "last"  # resume=last: the newest unfinished run of the same settings
 MAY_CHANGE = {  # settings that a resumed run may take from the command line, and why
@@ -53,7 +53,7 @@ GLOBAL = ("experiment", "debug")  # groups whose files set settings of other gro
 Settings = Mapping[str, Any]
 
 
-def opened(config: DictConfig) -> tuple[DictConfig, TrackedRun | None]:
+def opened(config: DictConfig) -> tuple[DictConfig, UnfinishedRun | None]:
     """Return the run that a command resumes, with its settings; without one, the command's own settings.
 
     Args:
@@ -104,7 +104,7 @@ def may_change(name: str) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in MAY_CHANGE)
 
 
-def _continued(config: DictConfig, run: TrackedRun) -> DictConfig:
+def _continued(config: DictConfig, run: UnfinishedRun) -> DictConfig:
     """Return the settings of a run with the changes that the command line asks for.
 
     Raises:

@@ -1,0 +1,120 @@
+"""Runs of trainings that did not finish: find one to resume, and take it over from its ended process."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from fibrolab import processes, slurm
+from fibrolab.errors import ConfigError
+from fibrolab.tracked_run import LONGEST_PARAM, PARENT, TrackedRun
+from fibrolab.tracking import JOB, PROCESS, SOURCE, SWEEP, TRAINING, find_run, locked, runs_not_finished
+from fibrolab.tracking_address import sqlite_file
+from fibrolab.tracking_names import legal
+
+SETTLED = 2.0  # [s], after which a server shows which of two processes has taken a run
+
+
+class UnfinishedRun(TrackedRun):
+    """A run that `track` may open again."""
+
+    def take(self, uri: str, process: Mapping[str, Any]) -> str | None:
+        """Make this process the one that trains the run; return its parent run if that is a sweep.
+
+        Raises:
+            ConfigError: Another process trains it, or was faster; or it has finished.
+        """
+        client, _ = self.place
+        place = sqlite_file(uri)
+        with locked(place):
+            tags = _resumable(client.get_run(self.id))
+            for name, value in process.items():
+                client.set_tag(self.id, name, str(value))
+            client.update_run(self.id, status="RUNNING")
+        if place is None:
+            time.sleep(SETTLED)
+            run = client.get_run(self.id)
+            if run.data.tags.get(PROCESS) != str(process[PROCESS]):
+                _resumable(run)
+        if "error" in tags:
+            client.delete_tag(self.id, "error")
+        parent = tags.get(PARENT)
+        if parent is None or SWEEP not in client.get_run(parent).data.tags:
+            return None  # the run of several folds sets its own status
+        client.update_run(parent, status="RUNNING")
+        return parent
+
+
+def unfinished(uri: str, run_id: str, artifacts: str) -> UnfinishedRun:
+    """Return a run of a training that did not finish, with its files.
+
+    Args:
+        uri: Tracking database or server.
+        run_id: MLflow's id of the run.
+        artifacts: Folder below which its files wait for a server.
+
+    Raises:
+        ConfigError: The run does not exist, has finished, is being trained, is no training, or its files are
+            missing.
+    """
+    client, run = find_run(uri, run_id)
+    _resumable(run)
+    tracked = UnfinishedRun(client, run, artifacts)
+    tracked.fetch()
+    return tracked
+
+
+def newest_unfinished(
+    uri: str, experiment: str, settings: Mapping[str, Any], job: str | None = None
+) -> str | None:
+    """Return the id of the newest run that did not finish and has these settings; None without one.
+
+    Args:
+        uri: Tracking database or server.
+        experiment: MLflow experiment that is searched.
+        settings: Flat settings, as given to `TrackedRun.log_params`.
+        job: Slurm job that must have started the run; None for any.
+
+    Raises:
+        ConfigError: There is no such database.
+    """
+    names = legal(settings)
+    wanted = {names[name]: str(value)[:LONGEST_PARAM] for name, value in settings.items()}
+    for run in runs_not_finished(uri, experiment):
+        tags = run.data.tags
+        if tags.get(SOURCE) != TRAINING or SWEEP in tags or _trained_by(run):
+            continue
+        if job in (None, tags.get(JOB, "").partition(" ")[0]) and wanted.items() <= run.data.params.items():
+            return str(run.info.run_id)
+    return None
+
+
+def _resumable(run: Any) -> dict[str, str]:
+    """Return the tags of a run of MLflow, or refuse it.
+
+    Raises:
+        ConfigError: It cannot be resumed.
+    """
+    run_id, tags = run.info.run_id, dict(run.data.tags)
+    if SWEEP in tags:
+        raise ConfigError(f"Run {run_id} is the parent of a sweep: give the id of one of its runs.")
+    if tags.get(SOURCE) != TRAINING:
+        raise ConfigError(f"Run {run_id} is no training: give the id of a run of `fibrolab.train`.")
+    if run.info.status == "FINISHED":
+        raise ConfigError(
+            f"Run {run_id} has finished, so there is nothing to resume. To train its weights further in a "
+            f"new run, set model.branches.NAME.weights=run:{run_id}; `fibrolab.evaluate` scores it again."
+        )
+    if process := _trained_by(run):
+        raise ConfigError(
+            f"Run {run_id} is being trained by process {process.pid} on {process.host}: wait until it ends. "
+            f"If that machine no longer exists, delete the run's tag {PROCESS} in the MLflow UI."
+        )
+    return tags
+
+
+def _trained_by(run: Any) -> processes.Process | None:
+    """Return the process that trains a run, unless it certainly no longer exists."""
+    if run.info.status != "RUNNING" or slurm.has_restarted(run.data.tags.get(JOB, "")):
+        return None
+    process = processes.parsed(run.data.tags.get(PROCESS, ""))
+    return None if process is None or processes.has_ended(process) else process
