@@ -1,5 +1,6 @@
 """Callbacks that stop a diverged training, and that make a resumed training equal to an unbroken one."""
 
+import io
 import math
 import random
 import signal
@@ -246,9 +247,11 @@ def _of_all_ranks(own: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the state of every rank; each rank has to call this."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return [own]
+    written = io.BytesIO()
+    torch.save(own, written)  # bytes, because `all_gather_object` cannot read tensors back (torch 2.14)
     states: list[Any] = [None] * distributed.get_world_size()
-    distributed.all_gather_object(states, own)
-    return states
+    distributed.all_gather_object(states, written.getvalue())
+    return [torch.load(io.BytesIO(state), weights_only=True) for state in states]
 
 
 def _of_this_rank(state: dict[str, Any], trainer: L.Trainer) -> dict[str, Any]:

@@ -453,7 +453,8 @@ def check_trainer(config: DictConfig) -> None:
     """
     _silence_warnings()
     ranks.check(resolved(config)["trainer"])
-    check_batch_size(config.batch_size, ranks.wanted(config.trainer))
+    if config.batch_size != batch_size.AUTO:
+        check_batch_size(config.batch_size, ranks.wanted(config.trainer))
     _trainer(config, [], [], Path())
 
 
