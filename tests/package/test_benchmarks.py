@@ -21,6 +21,7 @@ SMALL = {
     "evaluation": "",
     "feeding": "--patients 60 --image-size 32 --batch-size 8 --epochs 1",
     "frozen_features": "--help",  # needs the Kaggle data set
+    "gpu": "--device cpu --quick",
     "loader": "--files 24 --denoised 2",
     "memory": "--train --images 400 --steps 3",
     "ranks": "--steps 1 --size 32",
