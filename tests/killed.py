@@ -13,6 +13,7 @@ from compose import composed
 from drawn import unrendered
 
 from fibrolab import keys, storage
+from fibrolab.analyses import evaluation_tables
 from fibrolab.modules.base import Classifier
 from fibrolab.pipeline import run
 
@@ -102,7 +103,8 @@ def in_write(name: str, time: int = 1, written: float = 0.5) -> Prepare:
                 os.kill(os.getpid(), signal.SIGKILL)
             original(files)
 
-        patch.setattr(storage, "put_all", put_all)
+        for module in (storage, evaluation_tables):
+            patch.setattr(module, "put_all", put_all)
 
     return prepare
 

@@ -26,7 +26,8 @@ CONFIGS = {
     "early stopping": ["callbacks.early_stopping.patience=1", "callbacks.early_stopping.min_delta=9"],
     "validation every 2 epochs": ["+trainer.check_val_every_n_epoch=2"],
 }
-KILLS = int(os.environ.get("FIBROLAB_RESUMED", "20"))
+KILLS = int(os.environ.get("FIBROLAB_RESUMED", "20"))  # points at which runs are killed
+FAST = 3  # points that are tested with every change
 WRITES = (keys.HISTORY_FILE, keys.BEST, keys.LAST)
 AFTER = (keys.PREDICTIONS_FILE, keys.METRICS_FILE, keys.REPORT_FILE)
 
@@ -77,9 +78,10 @@ def points(number: int) -> list[tuple[str, str, Prepare]]:
     return found
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("point", "name", "kill"), points(KILLS), ids=lambda value: value if isinstance(value, str) else ""
+    ("point", "name", "kill"),
+    [pytest.param(*each, marks=[pytest.mark.slow] * (k >= FAST)) for k, each in enumerate(points(KILLS))],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_killed_run_that_is_resumed_equals_the_uninterrupted_one(
     point: str, name: str, kill: Prepare, whole: Callable[[str], Path], root: Path
