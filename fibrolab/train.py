@@ -6,7 +6,7 @@ from omegaconf import DictConfig
 
 from fibrolab import sweeps
 from fibrolab.config import Job, command
-from fibrolab.training import ranks
+from fibrolab.training import devices, ranks
 
 
 def imported(config: DictConfig) -> Job:
@@ -30,7 +30,7 @@ def imported(config: DictConfig) -> Job:
 
 def main() -> None:
     """Run `python -m fibrolab.train`; of the processes of torchrun or srun, the first runs the command."""
-    here = ranks.place()
+    here = devices.place()
     if here.rank > 0:
         sys.exit(ranks.follow(here))
     with ranks.leading(here):

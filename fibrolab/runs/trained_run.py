@@ -6,7 +6,6 @@ that a page can always be made. Both parse a file by the same function. Torch, L
 imported only where needed.
 """
 
-import json
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,14 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pandas as pd
-import yaml
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from fibrolab import allowed, keys
+from fibrolab import keys
 from fibrolab.errors import ConfigError, DataError
 from fibrolab.evaluation import baselines, predictions
 from fibrolab.evaluation.patients import PATIENTS_FILE
+from fibrolab.runs import file_parsers
+from fibrolab.runs.file_parsers import DAMAGE, SCORES, TABLES
 from fibrolab.runs.inline_page import Page
 
 if TYPE_CHECKING:
@@ -36,29 +35,6 @@ DATABASE: Final = "sqlite:///mlruns/mlflow.db"  # as in `conf/tracking`
 NEEDED: Final = (  # files of every run that reached its test; an evaluation reads all of them
     keys.CONFIG_FILE, keys.MANIFEST_FILE, keys.SPLIT_FILE, keys.AUDIT_FILE, keys.PREDICTIONS_FILE,
 )  # fmt: skip
-# Errors of the parsers of damaged files; those of JSON, pandas and UTF-8 are ValueErrors.
-DAMAGE = (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException)
-IDS = (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.SITE, keys.MANIFEST_HASH)  # "001" is not 1
-SCORES = ("metric", "value")
-TABLES = {  # further tables of an evaluation, NAME.csv, by the columns that each must have
-    "patients_max": SCORES,
-    "patients_vote": SCORES,
-    "endpoints": ("level", "endpoint", "rule", "threshold", *SCORES),
-    "calibration": ("level", "probabilities", "measure", "value"),
-    "conformal": ("level", "alpha", "stage", "coverage"),
-    "comparators": ("marker", "endpoint", "rule", *SCORES),
-    "cohort": ("variable", "statistic", *keys.PARTITIONS),
-    "subgroups": ("variable", "value", "metric", "estimate"),
-    "mistakes": (keys.SAMPLE_ID, "true", "predicted"),
-    "published": SCORES,
-    "training": SCORES,
-    "folds": ("of", keys.REPEAT, keys.FOLD, *SCORES),
-}
-NUMBERS = {  # numeric columns of these tables; every other column is text
-    "value", "estimate", "low", "high", "mean", "sd", "baseline", "n_valid", "coverage", "threshold",
-    "temperature", "alpha", "n", "n_positive", "groups", "mean_size", "alone", "cutoff", "p", "p_auc",
-    "probability", "distance", "chance", "p_chance", keys.REPEAT, keys.FOLD,
-}  # fmt: skip
 T = TypeVar("T")
 
 
@@ -140,17 +116,17 @@ class TrainedRun:
     @cached_property
     def config(self) -> DictConfig:
         """The resolved settings."""
-        return self._parsed(keys.CONFIG_FILE, _settings)
+        return self._parsed(keys.CONFIG_FILE, file_parsers.settings)
 
     @cached_property
     def audit(self) -> dict[str, Any]:
         """Findings of the audit of its data."""
-        return self._parsed(keys.AUDIT_FILE, _findings)
+        return self._parsed(keys.AUDIT_FILE, file_parsers.findings)
 
     @cached_property
     def environment(self) -> dict[str, Any]:
         """Python, packages, git commit, command and duration."""
-        return self._parsed(keys.ENVIRONMENT_FILE, _mapping)
+        return self._parsed(keys.ENVIRONMENT_FILE, file_parsers.mapping)
 
     @property
     def data_name(self) -> str:
@@ -167,12 +143,14 @@ class TrainedRun:
     @cached_property
     def manifest(self) -> pd.DataFrame:
         """The manifest's table, one row a sample, with `y_true` under the task and the images' hashes."""
-        return self._parsed(keys.MANIFEST_FILE, _samples)
+        return self._parsed(keys.MANIFEST_FILE, file_parsers.samples)
 
     @cached_property
     def split(self) -> pd.DataFrame:
         """Partition and fold of each sample, in the manifest's order."""
-        return self._parsed(keys.SPLIT_FILE, lambda path: _texts(path, keys.SAMPLE_ID, keys.PARTITION))
+        return self._parsed(
+            keys.SPLIT_FILE, lambda path: file_parsers.texts(path, keys.SAMPLE_ID, keys.PARTITION)
+        )
 
     @cached_property
     def samples(self) -> pd.DataFrame:
@@ -237,7 +215,7 @@ class TrainedRun:
     @cached_property
     def networks(self) -> pd.DataFrame:
         """The networks of several trainings, one row each: repetition, fold, seed, run, sizes, checkpoint."""
-        return self._parsed(keys.NETWORKS_FILE, _networks)
+        return self._parsed(keys.NETWORKS_FILE, file_parsers.networks)
 
     @cached_property
     def network_predictions(self) -> pd.DataFrame:
@@ -248,21 +226,21 @@ class TrainedRun:
     @cached_property
     def metrics(self) -> pd.DataFrame:
         """Metrics of the test samples, one row each, with interval and baseline."""
-        return self._parsed(keys.METRICS_FILE, _scores(*SCORES))
+        return self._parsed(keys.METRICS_FILE, file_parsers.scores(*SCORES))
 
     @cached_property
     def patient_metrics(self) -> pd.DataFrame:
         """Metrics of the test patients, each of whom has one prediction from all of their samples."""
-        return self._parsed(PATIENTS_FILE, _scores(*SCORES))
+        return self._parsed(PATIENTS_FILE, file_parsers.scores(*SCORES))
 
     @cached_property
     def history(self) -> pd.DataFrame:
         """Learning curves, one row an epoch."""
-        return self._parsed(keys.HISTORY_FILE, _table("epoch"))
+        return self._parsed(keys.HISTORY_FILE, file_parsers.table("epoch"))
 
     def table(self, name: str) -> pd.DataFrame:
         """Return a further table of the evaluation, by a name of `TABLES`."""
-        return self._parsed(f"{name}.csv", _scores(*TABLES[name]))
+        return self._parsed(f"{name}.csv", file_parsers.scores(*TABLES[name]))
 
     @property
     def classes(self) -> list[str]:
@@ -475,18 +453,20 @@ def read(folder: Path) -> Run:
             faults.append(f"{name} is there but could not be read: {' '.join(str(fault).split())}")
             return empty
 
-    further = {name: load(f"{name}.csv", _scores(*columns), None) for name, columns in TABLES.items()}
+    further = {
+        name: load(f"{name}.csv", file_parsers.scores(*columns), None) for name, columns in TABLES.items()
+    }
     return Run(
         folder=folder,
-        config=load(keys.CONFIG_FILE, _mapping, {}),
-        config_text=load(keys.CONFIG_FILE, _legible, ""),
-        audit=load(keys.AUDIT_FILE, _mapping, {}),
-        environment=load(keys.ENVIRONMENT_FILE, _mapping, {}),
-        metrics=load(keys.METRICS_FILE, _scores(*SCORES), None),
-        patients=load(PATIENTS_FILE, _scores(*SCORES), None),
-        history=load(keys.HISTORY_FILE, _table("epoch"), None),
-        networks=load(keys.NETWORKS_FILE, _networks, None),
-        split=load(keys.SPLIT_FILE, _table(keys.SAMPLE_ID, keys.PARTITION), None),
+        config=load(keys.CONFIG_FILE, file_parsers.mapping, {}),
+        config_text=load(keys.CONFIG_FILE, file_parsers.legible, ""),
+        audit=load(keys.AUDIT_FILE, file_parsers.mapping, {}),
+        environment=load(keys.ENVIRONMENT_FILE, file_parsers.mapping, {}),
+        metrics=load(keys.METRICS_FILE, file_parsers.scores(*SCORES), None),
+        patients=load(PATIENTS_FILE, file_parsers.scores(*SCORES), None),
+        history=load(keys.HISTORY_FILE, file_parsers.table("epoch"), None),
+        networks=load(keys.NETWORKS_FILE, file_parsers.networks, None),
+        split=load(keys.SPLIT_FILE, file_parsers.table(keys.SAMPLE_ID, keys.PARTITION), None),
         predictions=load(keys.PREDICTIONS_FILE, predictions.read, None),
         tables={name: table for name, table in further.items() if table is not None and len(table)},
         faults=tuple(faults),
@@ -522,84 +502,3 @@ def named_twice(run_ids: Iterable[str]) -> list[str]:
     """Return a sentence on each run that is given more than once."""
     counts = pd.Series(list(run_ids), dtype=str).value_counts()
     return [f"Run {run_id} is named {n} times." for run_id, n in sorted(counts[counts > 1].items())]
-
-
-def _legible(path: Path) -> str:
-    """Return a text to show, even if it is damaged; the parser of the same file reports the fault."""
-    return path.read_text(encoding="utf-8", errors="replace")
-
-
-def _mapping(path: Path) -> dict[str, Any]:
-    text = path.read_text(encoding="utf-8")
-    content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    if not isinstance(content, dict):
-        raise ValueError("a mapping of names to values is expected")
-    return content
-
-
-def _settings(path: Path) -> DictConfig:
-    config = OmegaConf.load(path)
-    if not isinstance(config, DictConfig):
-        raise ValueError("it is a list")
-    for name in ("task.classes", "task.name", "task.ordered", "seed"):
-        if OmegaConf.select(config, name) is None:
-            raise ValueError(f"it names no {name}")
-    read = OmegaConf.to_container(OmegaConf.masked_copy(config, ["task", "seed"]), resolve=True)
-    if faults := allowed.faults(read):  # type: ignore[arg-type]
-        raise ValueError(next(iter(faults.values())))
-    return config
-
-
-def _findings(path: Path) -> dict[str, Any]:
-    found = _mapping(path)
-    if "verdict" not in found:
-        raise ValueError("it holds no verdict")
-    return found
-
-
-def _samples(path: Path) -> pd.DataFrame:
-    from fibrolab.data.clinical import typed  # late: pages do not read the manifest
-
-    table = _texts(path, keys.SAMPLE_ID, keys.PATIENT_ID, keys.Y_TRUE)
-    if twice := table.loc[table[keys.SAMPLE_ID].duplicated(), keys.SAMPLE_ID].tolist():
-        raise ValueError(f"it names {twice[0]} twice")
-    found = typed(table).astype({keys.Y_TRUE: int})
-    if (found[keys.Y_TRUE] < 0).any():
-        raise ValueError(f"a {keys.Y_TRUE} is below 0")
-    return found
-
-
-def _networks(path: Path) -> pd.DataFrame:
-    table = _texts(path, keys.REPEAT, keys.FOLD, "seed", "run", "train", "test", "checkpoint")
-    return table.astype(dict.fromkeys((keys.REPEAT, keys.FOLD, "seed", "train", "test"), int))
-
-
-def _table(*columns: str) -> Callable[[Path], pd.DataFrame]:
-    """Return a parser of CSV files that have at least these columns."""
-
-    def parse(path: Path) -> pd.DataFrame:
-        return _with(pd.read_csv(path, converters=dict.fromkeys(IDS, str)), columns)
-
-    return parse
-
-
-def _scores(*columns: str) -> Callable[[Path], pd.DataFrame]:
-    """Return a parser of tables with texts and numbers; a site named 007 and a class named NA stay texts."""
-
-    def parse(path: Path) -> pd.DataFrame:
-        table = _texts(path, *columns)
-        texts = {"value"} if "estimate" in columns else set()  # of subgroups, the value is a site or a sex
-        numeric = [column for column in table if column in NUMBERS - texts]
-        return table.assign(**{name: pd.to_numeric(table[name], errors="coerce") for name in numeric})
-
-    return parse
-
-
-def _texts(path: Path, *columns: str) -> pd.DataFrame:
-    return _with(pd.read_csv(path, dtype=str, keep_default_na=False), columns)
-
-
-def _with(table: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
-    if missing := [name for name in columns if name not in table]:
-        raise ValueError(f"it has no column {', '.join(missing)}")
-    return table

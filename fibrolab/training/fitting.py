@@ -40,7 +40,15 @@ from fibrolab.modules import optimizers
 from fibrolab.modules.base import Classifier, default_metrics, monitored
 from fibrolab.runs import checkpoint
 from fibrolab.targets import call, check_call, imported
-from fibrolab.training import batch_size, frozen_features, precision, rank_strategy, ranks, trainer_parts
+from fibrolab.training import (
+    batch_size,
+    devices,
+    frozen_features,
+    precision,
+    rank_strategy,
+    ranks,
+    trainer_parts,
+)
 
 if TYPE_CHECKING:
     from fibrolab.tracked_run import TrackedRun  # late: it loads MLflow, which ranks do not need
@@ -208,7 +216,7 @@ def build_datamodule(config: DictConfig, data: LabelledData, module: Classifier)
         segment=Segment(**resolved(config.segment)),
         transforms=resolved(config.augment)["transforms"],
         sampler=resolved(config.sampler),
-        batch_size=config.batch_size if given else batch_size.USUAL * ranks.wanted(config.trainer),
+        batch_size=config.batch_size if given else batch_size.USUAL * devices.wanted(config.trainer),
         num_workers=config.num_workers,
         seed=config.seed,
         clinical=module.clinical_columns,
@@ -231,8 +239,8 @@ def decide_batch_size(
     if config.batch_size != batch_size.AUTO:
         return
     rank, number = this_rank()
-    devices = config.trainer.devices
-    alone = devices[0] if isinstance(devices, Sequence) and devices != "auto" else None
+    chosen = config.trainer.devices
+    alone = chosen[0] if isinstance(chosen, Sequence) and chosen != "auto" else None
     device = torch.device("cuda", (alone if number == 1 else ranks.device()) or 0)
     found = batch_size.largest_batch(module, datamodule, device, config.trainer.precision)
     if number > 1:
@@ -271,7 +279,7 @@ def train(
         KeyboardInterrupt: Ctrl-C or SIGTERM during training.
     """
     datamodule.prepare_data()
-    number = ranks.wanted(config.trainer)
+    number = devices.wanted(config.trainer)
     if number == 1:
         return _run_frozen_and_fit(config, module, datamodule, data, tracked)
     datamodule.check_ranks(number)
@@ -452,9 +460,9 @@ def check_trainer(config: DictConfig) -> None:
         ConfigError: It does not accept them, there are no such devices, or they cannot share a batch.
     """
     _silence_warnings()
-    ranks.check(resolved(config)["trainer"])
+    devices.check(resolved(config)["trainer"])
     if config.batch_size != batch_size.AUTO:
-        check_batch_size(config.batch_size, ranks.wanted(config.trainer))
+        check_batch_size(config.batch_size, devices.wanted(config.trainer))
     _trainer(config, [], [], Path())
 
 
@@ -489,9 +497,9 @@ def _parallel(config: DictConfig, search_unused: bool) -> dict[str, Any]:
     _, number = this_rank()
     if number > 1:
         strategy = rank_strategy.RankStrategy(find_unused_parameters=search_unused)
-        devices = 1 if (gpu := ranks.device()) is None else [gpu]
-        return {"strategy": strategy, "devices": devices, "num_nodes": number}  # see `ranks`
-    alone = ranks.wanted(config.trainer) == 1
+        own: int | list[int] = 1 if (gpu := ranks.device()) is None else [gpu]
+        return {"strategy": strategy, "devices": own, "num_nodes": number}  # see `ranks`
+    alone = devices.wanted(config.trainer) == 1
     return {"strategy": "auto", "num_nodes": 1} | ({} if alone else {"devices": 1})
 
 

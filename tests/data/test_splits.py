@@ -102,6 +102,9 @@ def test_every_split_of_one_seed_tests_the_same_patients(
     for fold in range(folds):
         tuning = splits.folds_in_training(manifest, folds=folds, fold=fold, **given)
         assert tuning.rows(keys.TEST).tolist() == final.rows(keys.TEST).tolist()
+        beside = splits.folds_in_training(manifest, val=val, folds=folds, fold=fold, **given)
+        apart = {*final.rows(keys.TEST), *final.rows(keys.VALIDATION)}
+        assert set(beside.rows(keys.TEST)) == apart
     assert {tuning.crossing, final.crossing} == {0}
 
 

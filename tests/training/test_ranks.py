@@ -12,6 +12,7 @@ import pytest
 import rank_work
 
 from fibrolab.errors import ConfigError, TrainingError
+from fibrolab.training import devices as of_settings
 from fibrolab.training import ranks
 from fibrolab.training.ranks import Place, place
 
@@ -119,14 +120,14 @@ def test_settings_that_do_not_suit_ranks_are_refused(
     monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
     monkeypatch.setattr("torch.cuda.is_available", lambda: gpus > 0)
     with pytest.raises(ConfigError, match=sentence):
-        ranks.check(TWO | changes)
+        of_settings.check(TWO | changes)
 
 
 def test_the_launcher_decides_on_the_number_of_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in LAUNCHED.items():
         monkeypatch.setenv(name, value)
     for devices in (1, 2, "auto"):
-        ranks.check(TWO | {"devices": devices})
-        assert ranks.wanted(TWO | {"devices": devices}) == 4
+        of_settings.check(TWO | {"devices": devices})
+        assert of_settings.wanted(TWO | {"devices": devices}) == 4
     with pytest.raises(ConfigError, match="devices=3, but the launcher started 2 processes on this machine"):
-        ranks.check(TWO | {"devices": 3})
+        of_settings.check(TWO | {"devices": 3})
