@@ -85,6 +85,7 @@ def train(config: DictConfig, part: Part | None = None) -> Trained:
         start = resuming.checkpoint(tracked.folder)
         if resumed:
             print(resuming.progress(tracked.id, start), flush=True)
+            resumed.add_lost_points(resuming.finished_epochs(start) if start else [])
         checks.check(config)
         if start is None:
             tracked.log_params(decide_pretrained(config))

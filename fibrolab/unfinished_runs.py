@@ -1,12 +1,13 @@
 """Runs of trainings that did not finish: find one to resume, and take it over from its ended process."""
 
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fibrolab import processes, slurm
-from fibrolab.errors import ConfigError
-from fibrolab.tracked_run import LONGEST_PARAM, PARENT, TrackedRun
+from fibrolab.errors import ConfigError, StorageError
+from fibrolab.tracked_run import LONGEST_PARAM, PARENT, TrackedRun, as_storage_error
 from fibrolab.tracking import JOB, PROCESS, SOURCE, SWEEP, TRAINING, find_run, locked, runs_not_finished
 from fibrolab.tracking_address import sqlite_file
 from fibrolab.tracking_names import legal
@@ -42,6 +43,25 @@ class UnfinishedRun(TrackedRun):
             return None  # the run of several folds sets its own status
         client.update_run(parent, status="RUNNING")
         return parent
+
+    def add_lost_points(self, epochs: Sequence[Mapping[str, float]]) -> None:
+        """Record the points of curves that the ended process had measured and not written yet.
+
+        Args:
+            epochs: Rows of `history.csv`; nothing is added while the server is away.
+        """
+        client, _ = self.place
+        names = {name for row in epochs for name in row} - {"epoch", "step"}
+        with contextlib.suppress(StorageError):
+            self.deliver()
+            for name, accepted in legal(sorted(names)).items():
+                with as_storage_error(client.tracking_uri):
+                    known = {point.step for point in client.get_metric_history(self.id, accepted)}
+                for row in epochs:
+                    step = int(row["step"]) - 1  # as Lightning counts them
+                    if name in row and step not in known:
+                        self.add_metrics({name: row[name]}, step)
+        self.deliver()
 
 
 def unfinished(uri: str, run_id: str, artifacts: str) -> UnfinishedRun:

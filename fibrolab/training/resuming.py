@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fibrolab import keys, slurm, sweeps
 from fibrolab.allowed import SHOWN
+from fibrolab.callbacks.history import History
 from fibrolab.callbacks.stopping_and_resuming import STATE
 from fibrolab.command_line import exists, flat
 from fibrolab.config import defaults, resolved
@@ -233,6 +234,12 @@ def progress(run_id: str, start: Path | None) -> str:
     ended = not found[STATE]["within_epoch"]
     done = f"after epoch {found['epoch'] + 1}" if ended else f"within epoch {found['epoch'] + 1}"
     return f"Run {run_id} goes on {done}, step {found['global_step']}."
+
+
+def finished_epochs(start: Path) -> list[dict[str, float]]:
+    """Return the rows of `history.csv` at a checkpoint."""
+    found = torch.load(start, map_location="cpu", weights_only=True, mmap=True)
+    return list(found["callbacks"].get(History.__name__, {"rows": []})["rows"])
 
 
 def refuse_other_data(data: LabelledData, folder: Path) -> None:

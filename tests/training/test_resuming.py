@@ -18,8 +18,9 @@ from fibrolab.callbacks.stopping_and_resuming import STATE
 from fibrolab.data.splits import Split
 from fibrolab.errors import ConfigError, DataError
 from fibrolab.pipeline import run
-from fibrolab.tracking import JOB, PROCESS, SWEEP
+from fibrolab.tracking import JOB, PROCESS, SWEEP, find_run, track
 from fibrolab.training import resuming
+from fibrolab.unfinished_runs import UnfinishedRun
 
 OTHER = ["optimizer.lr=0.5", "trainer.max_epochs=7"]
 
@@ -231,3 +232,20 @@ def test_a_run_is_resumed_without_the_weights_that_it_started_from() -> None:
     config = composed("model.branches.image.pretrained=true")
     assert resuming.without_initial_weights(config).model.branches.image.pretrained is False
     assert config.model.branches.image.pretrained is True
+
+
+def test_points_of_curves_that_were_not_written_are_added_once(place: dict[str, str]) -> None:
+    with track(**place, name="one", tags={}) as tracked:
+        tracked.add_metrics({"train/loss": 2.0}, 9)
+        tracked.deliver()
+    client, found = find_run(place["uri"], tracked.id)
+    resumed = UnfinishedRun(client, found, place["artifacts"])
+    rows = [{"epoch": 0, "step": 10, "train/loss": 2.0, "val/loss": 3.0}]
+    rows.append({"epoch": 1, "step": 20, "train/loss": 1.0})
+    for _ in range(2):
+        resumed.add_lost_points(rows)
+    points = {
+        name: [(point.step, point.value) for point in client.get_metric_history(tracked.id, name)]
+        for name in ("train/loss", "val/loss")
+    }
+    assert points == {"train/loss": [(9, 2.0), (19, 1.0)], "val/loss": [(9, 3.0)]}
