@@ -21,7 +21,7 @@ test: $(READY) check
 	$(BIN)/pytest -m "not slow" -n auto --dist worksteal
 
 test-slow: $(READY)
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m slow -n 2 --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff check .
