@@ -15,6 +15,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
+from lightning.fabric.plugins.environments import LightningEnvironment
 from torch import distributed, nn
 from torch.utils.data import DataLoader
 
@@ -260,7 +261,12 @@ def _view_settings(datamodule: FibrosisDataModule, rows: np.ndarray, epoch: int)
 def _fabric(accelerator: str, precision: Any) -> L.Fabric:
     gpu = ranks.device()
     with trainer_config_errors():
-        return L.Fabric(accelerator=accelerator, devices=1 if gpu is None else [gpu], precision=precision)
+        return L.Fabric(
+            accelerator=accelerator,
+            devices=1 if gpu is None else [gpu],
+            precision=precision,
+            plugins=[LightningEnvironment()],  # one device, also in a job of Slurm
+        )
 
 
 def _hash(texts: Iterable[str]) -> str:

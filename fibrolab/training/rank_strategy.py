@@ -1,11 +1,14 @@
 """Strategy of Lightning on one of several ranks: DDP, also for networks that thaw or lack inputs."""
 
 import random
-from typing import Any
 
 import numpy as np
 import torch
-from lightning.fabric.plugins.environments import TorchElasticEnvironment
+from lightning.fabric.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    TorchElasticEnvironment,
+)
 from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import default_collate
 
@@ -32,9 +35,12 @@ class RankStrategy(DDPStrategy):
         module.network.at_epoch(module.current_epoch)
 
 
-def environment() -> list[Any]:
-    """Return the plugin by which Lightning takes its rank from `ranks`; none for a single process."""
-    return [TorchElasticEnvironment()] if this_rank()[1] > 1 else []
+def environment() -> list[ClusterEnvironment]:
+    """Return the plugin by which Lightning takes its rank from `ranks`, and not from Slurm's variables.
+
+    In a Slurm job, Lightning would refuse `srun --ntasks`, and take the signal before the time limit.
+    """
+    return [TorchElasticEnvironment() if this_rank()[1] > 1 else LightningEnvironment()]
 
 
 def may_skip_parameters(module: Classifier, datamodule: FibrosisDataModule) -> bool:

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 import rank_work
+from compose import composed
 
 from fibrolab.errors import ConfigError, TrainingError
 from fibrolab.training import devices as of_settings
-from fibrolab.training import ranks
+from fibrolab.training import fitting, frozen_features, ranks
 from fibrolab.training.ranks import Place, place
 
 TWO = {"devices": 2, "accelerator": "cpu"}
@@ -131,3 +132,11 @@ def test_the_launcher_decides_on_the_number_of_ranks(monkeypatch: pytest.MonkeyP
         assert of_settings.wanted(TWO | {"devices": devices}) == 4
     with pytest.raises(ConfigError, match="devices=3, but the launcher started 2 processes on this machine"):
         of_settings.check(TWO | {"devices": 3})
+
+
+def test_lightning_takes_no_variable_of_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would refuse `srun --ntasks`, and answer the signals that interrupt a job."""
+    for name, value in (SRUN | {"SLURM_NTASKS": "8", "SLURM_JOB_NAME": "train"}).items():
+        monkeypatch.setenv(name, value)
+    fitting.check_trainer(composed("trainer.accelerator=cpu", "batch_size=32"))
+    frozen_features._fabric("cpu", "32-true")
