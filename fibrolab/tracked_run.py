@@ -9,6 +9,7 @@ import os
 import shlex
 import shutil
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from operator import attrgetter
 from pathlib import Path
@@ -241,6 +242,14 @@ class TrackedRun:
         finally:
             self._outbox.close(nothing_left)
         return nothing_left
+
+
+class Resumed(TrackedRun, ABC):
+    """A run that `tracking.track` opens again."""
+
+    @abstractmethod
+    def take(self, uri: str, process: Mapping[str, Any]) -> str | None:
+        """Make this process the one that trains the run; return its parent run if that is a sweep."""
 
 
 def _holds_files(folder: Path) -> bool:

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from filelock import FileLock
 from mlflow.entities import Run
@@ -23,6 +23,7 @@ from fibrolab.errors import ConfigError, FibrolabError, StorageError
 from fibrolab.storage import put
 from fibrolab.tracked_run import (
     PARENT,
+    Resumed,
     Sent,
     Status,
     TrackedRun,
@@ -32,9 +33,6 @@ from fibrolab.tracked_run import (
 )
 from fibrolab.tracking_address import check_address, sqlite_file
 from fibrolab.tracking_journal import keep_earlier_error
-
-if TYPE_CHECKING:
-    from fibrolab.unfinished_runs import UnfinishedRun
 
 logger = logging.getLogger(__name__)
 logging.getLogger("mlflow").setLevel(logging.WARNING)  # hides messages on tables and migrations
@@ -59,7 +57,7 @@ def track(
     sweep_name: str = "",
     parent: str = "",
     private: bool = False,
-    resumed: "UnfinishedRun | None" = None,
+    resumed: Resumed | None = None,
 ) -> Iterator[TrackedRun]:
     """Open a run, or an unfinished one again.
 
@@ -82,24 +80,21 @@ def track(
             run.
         StorageError: The database or the folder of artifacts cannot be opened or written.
     """
-    experiment = str(experiment)  # YAML reads 2026 as a number
-    if not experiment.strip():
-        raise ConfigError("tracking.experiment is empty: give a name, such as tracking.experiment=fibrolab.")
+    _check_experiment(experiment)
     process = {PROCESS: processes.current()} | ({JOB: job} if (job := slurm.job()) else {})
     owner = {SOURCE: TRAINING, **tags, **process}  # shown in this order
     with as_storage_error(uri):
-        client, experiment_id = resumed.place if resumed else _open(uri, experiment, artifacts)
+        client, experiment_id = resumed.place if resumed else _open(uri, str(experiment), artifacts)
         reserve = _reserve(uri)
         try:
             _mark_killed(client, experiment_id)
-            run: TrackedRun
             if resumed:
-                run, above = resumed, resumed.take(uri, process)
+                above = resumed.take(uri, process)
             else:
                 above = _parent(client, experiment_id, sweep, sweep_name, owner) if sweep else None
                 words = _as_text(owner | ({PARENT: parent or above} if parent or above else {}))
                 made = client.create_run(experiment_id, run_name=name, tags=words)
-                run = TrackedRun(client, made, artifacts)
+            run = resumed or TrackedRun(client, made, artifacts)
         except BaseException:
             _free(reserve)
             raise
@@ -110,10 +105,7 @@ def track(
         status = "FINISHED"
     except Exception as error:
         _free(reserve)
-        with keep_earlier_error():
-            shown = _sentence_of_ours(error)
-            text = "the terminal shows it, since it may name patients or files" if private else str(shown)
-            run.tag({"error": masked(f"{type(shown).__name__}: {text}")[:5000]})
+        _tag_error(run, error, private)
         raise
     except BaseException:  # Ctrl-C, SIGTERM
         status = "KILLED"
@@ -124,12 +116,24 @@ def track(
             run.close(status, above)
 
 
+def _tag_error(run: TrackedRun, error: Exception, private: bool) -> None:
+    with keep_earlier_error():
+        shown = _sentence_of_ours(error)
+        text = "the terminal shows it, since it may name patients or files" if private else str(shown)
+        run.tag({"error": masked(f"{type(shown).__name__}: {text}")[:5000]})
+
+
 def _sentence_of_ours(error: BaseException) -> BaseException:
     """Return the error of ours that a library has wrapped; without one, the error itself."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, FibrolabError):
         cause = cause.__cause__
     return cause or error
+
+
+def _check_experiment(experiment: str) -> None:
+    if not str(experiment).strip():
+        raise ConfigError("tracking.experiment is empty: give a name, such as tracking.experiment=fibrolab.")
 
 
 def _open(uri: str, experiment: str, artifacts: str) -> tuple[MlflowClient, str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from fibrolab import processes, slurm
 from fibrolab.errors import ConfigError, StorageError
-from fibrolab.tracked_run import LONGEST_PARAM, PARENT, TrackedRun, as_storage_error
+from fibrolab.tracked_run import LONGEST_PARAM, PARENT, Resumed, as_storage_error
 from fibrolab.tracking import JOB, PROCESS, SOURCE, SWEEP, TRAINING, find_run, locked, runs_not_finished
 from fibrolab.tracking_address import sqlite_file
 from fibrolab.tracking_names import legal
@@ -15,7 +15,7 @@ from fibrolab.tracking_names import legal
 SETTLED = 2.0  # [s], after which a server shows which of two processes has taken a run
 
 
-class UnfinishedRun(TrackedRun):
+class UnfinishedRun(Resumed):
     """A run that `track` may open again."""
 
     def take(self, uri: str, process: Mapping[str, Any]) -> str | None:

@@ -74,7 +74,8 @@ def test_other_commands_exist(page: str) -> None:
         elif words[:2] == ["python", "-m"] and words[2].startswith("benchmarks."):
             assert (ROOT / words[2].replace(".", "/")).with_suffix(".py").is_file()
         elif overrides(words) is None:
-            assert words[0] in ("python3", "pip", "mlflow", ".", "python", "pre-commit", "export"), words
+            others = ("python3", "pip", "mlflow", ".", "python", "pre-commit", "export", "torchrun", "srun")
+            assert words[0] in others, words
 
 
 @pytest.mark.parametrize("page", NAMES)

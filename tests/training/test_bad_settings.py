@@ -173,7 +173,7 @@ def test_numbers_that_are_accepted_build_the_network_and_its_optimizer(
             "trainer.overfit_batches is set by fibrolab: it replaces the sampler",
         ),
         (["+trainer.limit_val_batches=0"], "trainer.limit_val_batches=0 is not a whole number of batches"),
-        (["+trainer.num_nodes=2"], "would start 2 processes"),
+        (["+trainer.num_nodes=2"], "the number of nodes comes from torchrun or srun"),
         (["+trainer.profiler=wrong"], "The trainer does not accept its settings"),
         (["trainer.accelerator=quantum"], "The trainer does not accept its settings"),
         (

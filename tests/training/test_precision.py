@@ -11,7 +11,7 @@ from compose import composed
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from fibrolab.config import resolved
+from fibrolab.config import arguments
 from fibrolab.errors import ConfigError
 from fibrolab.training import precision as arithmetic
 
@@ -51,7 +51,7 @@ def batches(batch_size: int) -> DataLoader:
 
 
 def fitted(module: Small, root: Path, *overrides: str, batch_size: int = 8) -> L.Trainer:
-    settings: dict[str, Any] = resolved(composed("trainer.max_epochs=2", *overrides).trainer)
+    settings: dict[str, Any] = arguments(composed("trainer.max_epochs=2", *overrides).trainer, "requeue")
     trainer = L.Trainer(
         **settings,
         default_root_dir=root,

@@ -186,7 +186,10 @@ def _calibrated(run: Run, scores: np.ndarray) -> tuple[dict[str, np.ndarray], di
             if not np.isfinite(temperature):
                 continue
             title = f"At temperature {temperature:.2f}"
-            found[title] = calibration.on_validation(run.predictions, scores)[1]
+            if run.networks is None:
+                found[title] = calibration.scaled(scores, temperature)
+            else:  # each fold has its own; their mean is recorded
+                found[title] = calibration.on_validation(run.predictions, scores)[1]
         error = numbers.quantity(vocabulary.number(row, "value"), "ece")  # it has no valid interval
         errors[title] = f"ECE {error}"
     return found, errors
