@@ -269,6 +269,7 @@ def killed_during_an_outage(server: Server, place: Mapping[str, Any]) -> str:
     """Start a process that tracks a run, stop the server, kill the process, and return the id of the run."""
     code = """if True:
         import json, signal, sys
+        from fibrolab.callbacks.curve_logger import CurveLogger
         from fibrolab.tracking import track
         with track(**json.loads(sys.argv[1]), name="killed") as tracked:
             print(tracked.id, flush=True)
