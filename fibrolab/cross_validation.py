@@ -2,7 +2,6 @@
 
 import logging
 import shlex
-import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -104,7 +103,7 @@ def _changes(config: DictConfig, place: Place) -> dict[str, int]:
 def _train_all(config: DictConfig, resumed: UnfinishedRun | None = None) -> Trained:
     """Train what is missing, then conclude the parent run."""
     base, config.name = config.name, config.name if resumed else sweeps.run_name(config.name)
-    started, clock = datetime.now(UTC), time.monotonic()
+    started = datetime.now(UTC)
     settings, ids_key = resolved(config), privacy.ids_key(config)
     tags = {"model": config.model.name, "data": config.data.name, "split": config.split.name}
     tags[NETWORKS] = len(places(config))
@@ -137,7 +136,6 @@ def _train_all(config: DictConfig, resumed: UnfinishedRun | None = None) -> Trai
         )
         tracked.tag({"audit": evaluated.audit["verdict"]})
         announce(evaluated, tracked.id, uri, sweeps.record_end(base, tracked.id))
-        logger.debug("Trained and pooled in %.1f s.", time.monotonic() - clock)
     return Trained(tracked.id, best.get(config.monitor))
 
 

@@ -18,6 +18,11 @@ SETTLED = 2.0  # [s], after which a server shows which of two processes has take
 class UnfinishedRun(Resumed):
     """A run that `track` may open again."""
 
+    @property
+    def params(self) -> dict[str, str]:
+        """Its parameters in MLflow."""
+        return dict(self._run.data.params)
+
     def take(self, uri: str, process: Mapping[str, Any]) -> str | None:
         """Make this process the one that trains the run; return its parent run if that is a sweep.
 

@@ -136,6 +136,8 @@ def _continued(config: DictConfig, run: UnfinishedRun) -> DictConfig:
     for name in sorted(chosen & differing.keys()):
         OmegaConf.update(continued, name, now[name], force_add=True)
     continued.paths = paths
+    if continued.batch_size == DECIDED and (found_size := run.params.get("batch_size")):
+        continued.batch_size = int(found_size)  # of another size, other samples would be skipped
     for name in ELSEWHERE:
         continued.tracking[name] = config.tracking[name]
     return continued

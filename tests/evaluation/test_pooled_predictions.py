@@ -32,7 +32,7 @@ def predicted(samples, partition, fold, repeat, rng):
 
 
 def crossed(folds, repeats, seed=0):
-    """A cross-validation, whose folds are drawn anew in each repetition."""
+    """Return predictions of a cross-validation that draws other folds in each repetition."""
     rng, frames = np.random.default_rng(seed), []
     for repeat in range(repeats):
         parts = rng.permutation(SAMPLES) % folds

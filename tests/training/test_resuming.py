@@ -60,6 +60,16 @@ def test_the_settings_are_those_of_the_run_but_for_what_may_change(killed: Path)
     assert config.paths.root == str(killed)
 
 
+def test_a_batch_size_that_was_found_is_kept(killed: Path) -> None:
+    path = only_run(killed) / keys.CONFIG_FILE
+    before = path.read_text()
+    try:
+        path.write_text(before.replace("batch_size: 8", "batch_size: auto"))
+        assert opened(killed, run_id(killed))[0].batch_size == 8
+    finally:
+        path.write_text(before)
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

@@ -7,6 +7,7 @@ from compose import composed, prepared, run_folder
 from drawn import unrendered
 
 from fibrolab import keys, tracking
+from fibrolab.data.labelled_data import LabelledData
 from fibrolab.errors import ConfigError, SplitError
 from fibrolab.loading import load
 from fibrolab.pipeline import run
@@ -30,15 +31,19 @@ def root(tmp_path_factory: pytest.TempPathFactory, fresh_database: Path, cache: 
     return root
 
 
-def refuse(root: Path, *overrides: str, runs: str = "") -> None:
+def refuse(root: Path, *overrides: str, runs: str = "") -> LabelledData:
     tuning = runs or f"[{run_folder(root).parent.name}]"
     config = composed(f"paths.root={root}", *SMALL, f"tuned_by={tuning}", *overrides)
-    refuse_known_tests(config, load(config))
+    data = load(config)
+    refuse_known_tests(config, data)
+    return data
 
 
 @pytest.mark.parametrize("split", [["split=grouped"], ["split=grouped", "split.val=0.2"], FOLDS])
 def test_the_test_part_of_the_tuning_is_the_test_of_the_final_training(root: Path, split: list) -> None:
-    refuse(root, *split)
+    data = refuse(root, *split)
+    tested = data.manifest.table[keys.SAMPLE_ID].iloc[data.split.rows(keys.TEST)]
+    assert set(tested) == open_run(run_folder(root)).tested
 
 
 @pytest.mark.parametrize("split", [["split.seed=5"], ["split.test=0.3"], ["split=kfold"]])
