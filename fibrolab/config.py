@@ -15,11 +15,12 @@ from typing import Any, NoReturn
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, OmegaConfBaseException
 
-from fibrolab import allowed, sweeps
+from fibrolab import allowed
 from fibrolab.choices import refuse
 from fibrolab.command_line import NO_CHOICE, explain, flat, leaves_out_a_group, missing_value, prepared
 from fibrolab.errors import ConfigError, FibrolabError, StorageError
 from fibrolab.storage import free_bytes, full_disk, is_full
+from fibrolab.sweeps import this_job
 
 VERSION_BASE = "1.3"
 INTERRUPTED = 130  # exit code that a shell gives after Ctrl-C
@@ -346,6 +347,6 @@ def _is_reference(value: Any) -> bool:
 
 def _end(error: FibrolabError) -> NoReturn:
     """Exit with the sentence of the error; in a sweep, raise it, so that the next job starts."""
-    if sweeps.folder() is None:
+    if this_job.folder() is None:
         sys.exit(f"error: {error}")
     raise error

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
-from fibrolab import environment, keys, pipeline, privacy, sweeps
+from fibrolab import environment, keys, pipeline, privacy
 from fibrolab.analyses import pooled_run
 from fibrolab.analyses.evaluating import announce, conclude
 from fibrolab.analyses.run_files import record, write_config
@@ -17,6 +17,7 @@ from fibrolab.config import resolved
 from fibrolab.pipeline import Part, Trained
 from fibrolab.runs.trained_run import TrainedRun, best_epoch, open_run
 from fibrolab.storage import save_json
+from fibrolab.sweeps import this_job
 from fibrolab.tracking import children, has_tag, track
 from fibrolab.training import checks, resuming
 from fibrolab.unfinished_runs import UnfinishedRun, unfinished
@@ -102,12 +103,12 @@ def _changes(config: DictConfig, place: Place) -> dict[str, int]:
 
 def _train_all(config: DictConfig, resumed: UnfinishedRun | None = None) -> Trained:
     """Train what is missing, then conclude the parent run."""
-    base, config.name = config.name, config.name if resumed else sweeps.run_name(config.name)
+    base, config.name = config.name, config.name if resumed else this_job.run_name(config.name)
     started = datetime.now(UTC)
     settings, ids_key = resolved(config), privacy.ids_key(config)
     tags = {"model": config.model.name, "data": config.data.name, "split": config.split.name}
     tags[NETWORKS] = len(places(config))
-    above: dict[str, Any] = {"sweep": sweeps.folder(), "sweep_name": sweeps.sweep_name(base)}
+    above: dict[str, Any] = {"sweep": this_job.folder(), "sweep_name": this_job.sweep_name(base)}
     place = settings["tracking"] | {"private": bool(ids_key)}
     with track(**place, **above, name=config.name, tags=tags, resumed=resumed) as tracked:
         now = environment.describe() | {"started": started.isoformat(timespec="seconds"), "ids_key": ids_key}
@@ -135,7 +136,7 @@ def _train_all(config: DictConfig, resumed: UnfinishedRun | None = None) -> Trai
             {f"best/{name.removeprefix('val/')}": best[name] for name in best if name.startswith("val/")}
         )
         tracked.tag({"audit": evaluated.audit["verdict"]})
-        announce(evaluated, tracked.id, uri, sweeps.record_end(base, tracked.id))
+        announce(evaluated, tracked.id, uri, this_job.record_end(base, tracked.id))
     return Trained(tracked.id, best.get(config.monitor))
 
 

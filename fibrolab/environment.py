@@ -9,7 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from fibrolab import keys, sweeps
+from fibrolab import keys
+from fibrolab.sweeps import this_job
 
 PACKAGES = (
     "torch", "torchvision", "lightning", "timm", "hydra-core", "omegaconf", "mlflow", "torchmetrics",
@@ -41,11 +42,11 @@ def packages() -> dict[str, str]:
 def _command() -> str:
     module = getattr(sys.modules["__main__"], "__spec__", None)
     program = ["python", "-m", module.name] if module else [Path(sys.argv[0]).name]
-    if sweeps.composed_in_python():
+    if this_job.composed_in_python():
         from hydra.core.hydra_config import HydraConfig
 
         program = ["python", "-m", f"fibrolab.{HydraConfig.get().job.config_name}"]
-    return shlex.join([*program, *sweeps.overrides()])
+    return shlex.join([*program, *this_job.overrides()])
 
 
 def _version(package: str) -> str | None:

@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
-from fibrolab import auditing, environment, keys, privacy, slurm, sweeps
+from fibrolab import auditing, environment, keys, privacy, slurm
 from fibrolab.analyses.evaluating import announce, conclude
 from fibrolab.analyses.run_files import record, write_config, write_data
 from fibrolab.config import resolved
 from fibrolab.evaluation import endpoints
 from fibrolab.loading import load
 from fibrolab.storage import save_json
+from fibrolab.sweeps import this_job
 from fibrolab.tracking import track
 from fibrolab.training import checks, fitting, resuming, tuned_by
 from fibrolab.training.initial_weights import decide_pretrained, with_weights_of_runs
@@ -62,11 +63,11 @@ def train(config: DictConfig, part: Part | None = None) -> Trained:
     config, resumed = resuming.opened(config)
     base = config.name
     if resumed is None:
-        config.name = sweeps.run_name(base)
+        config.name = this_job.run_name(base)
     settings = resolved(config)
     started, clock = datetime.now(UTC), time.monotonic()
     tags = {"model": config.model.name, "data": config.data.name, "split": config.split.name}
-    above: dict[str, Any] = {"sweep": sweeps.folder(), "sweep_name": sweeps.sweep_name(base)}
+    above: dict[str, Any] = {"sweep": this_job.folder(), "sweep_name": this_job.sweep_name(base)}
     if part:
         tags, above = tags | dict(part.tags), {"parent": part.parent}
     ids_key = privacy.ids_key(config)
@@ -115,5 +116,5 @@ def train(config: DictConfig, part: Part | None = None) -> Trained:
         save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
         evaluated = conclude(tracked, config, datamodule.test_images, datamodule.training_images())
         if part is None:
-            announce(evaluated, tracked.id, config.tracking.uri, sweeps.record_end(base, tracked.id))
+            announce(evaluated, tracked.id, config.tracking.uri, this_job.record_end(base, tracked.id))
     return Trained(tracked.id, fitted.best)

@@ -4,8 +4,8 @@ import sys
 
 from omegaconf import DictConfig
 
-from fibrolab import sweeps
 from fibrolab.config import Job, command
+from fibrolab.sweeps import this_job
 from fibrolab.training import devices, ranks
 
 
@@ -19,7 +19,7 @@ def imported(config: DictConfig) -> Job:
     Raises:
         FibrolabError: A setting is refused.
     """
-    if sweeps.folder() is None and config.resume is None:
+    if this_job.folder() is None and config.resume is None:
         from fibrolab.training import settings
 
         settings.check(config)

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig
 
-from fibrolab import keys, sweeps
+from fibrolab import keys
 from fibrolab.analyses import evaluation_tables
 from fibrolab.config import resolved
 from fibrolab.credentials import masked
 from fibrolab.reporting import numbers, run_outputs, run_summary
 from fibrolab.runs import trained_run
 from fibrolab.runs.trained_run import Run, TrainedRun
+from fibrolab.sweeps import this_job
 from fibrolab.tracked_run import TrackedRun
 from fibrolab.tracking import reopen
 
@@ -87,7 +88,7 @@ def announce(run: Run, run_id: str, uri: str, arms: Mapping[str, Sequence[str]] 
         f"audit    {run.audit['verdict']}, {run.folder / keys.AUDIT_PAGE}",
         f"report   {run.folder / keys.REPORT_FILE}",
         f"run      {run_id}",
-        f"compare  {sweeps.comparison_command(arms or {'': [run_id]})}",
+        f"compare  {this_job.comparison_command(arms or {'': [run_id]})}",
         f"mlflow   {mlflow}",
     ):
         console.print(line, highlight=False, markup=False)  # the name of a folder may look like markup: [b]

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from fibrolab import keys, slurm, sweeps
+from fibrolab import keys, slurm
 from fibrolab.allowed import SHOWN
 from fibrolab.callbacks.history import History
 from fibrolab.callbacks.stopping_and_resuming import STATE
@@ -24,6 +24,7 @@ from fibrolab.modules.base import INITIAL_WEIGHTS, Classifier
 from fibrolab.runs import trained_run
 from fibrolab.runs.checkpoint import UNREADABLE
 from fibrolab.runs.trained_run import TrainedRun
+from fibrolab.sweeps import this_job
 from fibrolab.unfinished_runs import UnfinishedRun, newest_unfinished, unfinished
 
 LAST = "last"  # resume=last: the newest unfinished run of the same settings
@@ -304,6 +305,6 @@ def explained(run_id: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stop:
-        places = [word for word in sweeps.overrides() if word.startswith(("paths.", "tracking."))]
+        places = [word for word in this_job.overrides() if word.startswith(("paths.", "tracking."))]
         command = shlex.join(["python", "-m", "fibrolab.train", f"resume={run_id}", *places])
         raise KeyboardInterrupt(f"the run goes on with `{command}`") from stop

@@ -11,8 +11,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import open_dict
 
-from fibrolab import environment, sweeps
+from fibrolab import environment
 from fibrolab.config import VERSION_BASE, folder
+from fibrolab.sweeps import this_job
 
 Job = Callable[..., None]
 
@@ -44,38 +45,38 @@ def test_a_job_is_named_after_varied_settings_that_its_name_does_not_contain(job
     shared = "data=table data.path=a.csv 'data.classes=[F0, F1]' "
     fixed = ("data=table", "data.path=a.csv", "data.classes=[F0,F1]")  # as Hydra rewrites it
     job(shared + "model=single,hybrid seed=0,1", *fixed, "model=hybrid", "seed=1")
-    assert sweeps.run_name("hybrid-table") == "seed=1 hybrid-table"
-    assert sweeps.sweep_name("hybrid-table") == "sweep: model, seed"
-    assert sweeps.arm("hybrid-table") == "hybrid"
+    assert this_job.run_name("hybrid-table") == "seed=1 hybrid-table"
+    assert this_job.sweep_name("hybrid-table") == "sweep: model, seed"
+    assert this_job.arm("hybrid-table") == "hybrid"
 
 
 def test_labels_use_the_last_part_of_settings_and_the_names_of_choices(job: Job) -> None:
     swept = ("backbone@model.branches.image=densenet121", "optimizer.lr=0.01", "+trainer.max_steps=5")
     job("split=kfold split.fold=1", "split=kfold", *swept, "split.fold=1")
-    assert sweeps.run_name("single-phantom") == "densenet121 lr=0.01 max_steps=5 single-phantom"
-    assert sweeps.sweep_name("single-phantom") == "single-phantom: backbone, lr, max_steps"
-    assert sweeps.arm("single-phantom") == "densenet121-lr-0.01-max_steps-5"
+    assert this_job.run_name("single-phantom") == "densenet121 lr=0.01 max_steps=5 single-phantom"
+    assert this_job.sweep_name("single-phantom") == "single-phantom: backbone, lr, max_steps"
+    assert this_job.arm("single-phantom") == "densenet121-lr-0.01-max_steps-5"
 
 
 def test_an_argument_of_the_trainer_is_shown_as_it_was_typed(job: Job) -> None:
     job("++trainer.max_epochs=3 seed=0,1", "++trainer.max_epochs=3", "seed=1")
-    assert sweeps.overrides() == ["trainer.max_epochs=3", "seed=1"]
-    assert sweeps.run_name("single-phantom") == "seed=1 single-phantom"
+    assert this_job.overrides() == ["trainer.max_epochs=3", "seed=1"]
+    assert this_job.run_name("single-phantom") == "seed=1 single-phantom"
 
 
 def test_seeds_and_folds_belong_to_one_arm(job: Job, tmp_path: Path) -> None:
     for number, (model, seed) in enumerate((m, s) for m in ("single", "hybrid") for s in (0, 1)):
         job("model=single,hybrid seed=0,1", f"model={model}", f"seed={seed}")
-        arms = sweeps.record_end(f"{model}-phantom", f"id{number}")
+        arms = this_job.record_end(f"{model}-phantom", f"id{number}")
     assert arms == {"single": ["id0", "id1"], "hybrid": ["id2", "id3"]}
-    assert runs_of(sweeps.comparison_command(arms)) == arms
+    assert runs_of(this_job.comparison_command(arms)) == arms
 
 
 def test_a_sweep_over_folds_only_needs_another_arm_of_the_user(job: Job) -> None:
     for fold in (0, 1):
         job("split=kfold split.fold=0,1", "split=kfold", f"split.fold={fold}")
-        arms = sweeps.record_end("single-phantom", f"id{fold}")
-    assert runs_of(sweeps.comparison_command(arms)) == {"single-phantom": ["id0", "id1"], "OTHER": ["ID"]}
+        arms = this_job.record_end("single-phantom", f"id{fold}")
+    assert runs_of(this_job.comparison_command(arms)) == {"single-phantom": ["id0", "id1"], "OTHER": ["ID"]}
 
 
 def test_the_command_of_a_job_is_its_own(job: Job) -> None:
@@ -86,8 +87,8 @@ def test_the_command_of_a_job_is_its_own(job: Job) -> None:
 
 def test_a_single_run_keeps_its_name_and_is_compared_with_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["train.py", "seed=1", "paths.root=a b"])
-    assert sweeps.run_name("single-phantom") == "single-phantom"
-    line = sweeps.comparison_command(sweeps.record_end("single-phantom", "0123abcd"))
+    assert this_job.run_name("single-phantom") == "single-phantom"
+    line = this_job.comparison_command(this_job.record_end("single-phantom", "0123abcd"))
     assert runs_of(line) == ["0123abcd", "OTHER"]
     assert shlex.split(line)[1:3] == ["-m", "fibrolab.compare"]
     assert shlex.split(line)[-1] == "paths.root=a b"

@@ -1,0 +1,1 @@
+"""Sweeps: the jobs of one command, each in a process of its own."""
