@@ -53,7 +53,7 @@ def write_data(folder: Path, data: LabelledData) -> dict[str, str]:
     """Write manifest and split before the training starts.
 
     The manifest gets the class under the task and the hashes of the images, by which a later run recognises
-    copies of its test images.
+    copies of its test images, and those of the files of every other modality (`contents`).
 
     Returns:
         SHA-256 of the groups of each partition; runs with equal ones were tested on the same patients.
@@ -64,9 +64,22 @@ def write_data(folder: Path, data: LabelledData) -> dict[str, str]:
         table = privacy.without_names(table)
     table = table.assign(**{keys.Y_TRUE: data.labels})
     table[list(HASHES)] = hashes
+    table = table.assign(**contents(data))
     write_table(table, folder / keys.MANIFEST_FILE)
     splits.write(data.split, data.manifest, folder / keys.SPLIT_FILE)
     return {name: _hash_of_groups(data, name) for name in keys.PARTITIONS}
+
+
+def contents(data: LabelledData) -> dict[str, np.ndarray]:
+    """Return the hashes of the elastograms and clips, one per sample, as `MODALITY_sha256`.
+
+    An elastogram is hashed as it is cut, a clip as its whole file; a sample without one has an empty text.
+    """
+    return {
+        f"{name}_sha256": facts["file_sha256" if name == keys.CLIP else "sha256"].to_numpy()
+        for name, facts in data.facts.items()
+        if name != keys.IMAGE
+    }
 
 
 def _hash_of_groups(data: LabelledData, partition: str) -> str:

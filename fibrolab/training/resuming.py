@@ -14,6 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from fibrolab import keys, slurm
 from fibrolab.allowed import SHOWN
+from fibrolab.analyses import run_files
+from fibrolab.analyses.run_files import DECIDED_LATER
 from fibrolab.callbacks.history import History
 from fibrolab.callbacks.stopping_and_resuming import STATE
 from fibrolab.command_line import exists, flat
@@ -97,7 +99,9 @@ def _identifying(config: DictConfig) -> dict[str, Any]:
     """Return the settings, by name, that tell whether a run is of the same config."""
     named = flat({name: part for name, part in resolved(config).items() if name not in ("name", "resume")})
     return {
-        name: value for name, value in named.items() if not (may_change(name) or name.endswith(".pretrained"))
+        name: value
+        for name, value in named.items()
+        if not (may_change(name) or (value == DECIDED and name.endswith(DECIDED_LATER)))
     }
 
 
@@ -253,14 +257,18 @@ def refuse_other_data(data: LabelledData, folder: Path) -> None:
         folder: The run's folder; if it has no manifest and split yet, all data are accepted.
 
     Raises:
-        DataError: Samples were added or removed, or have another image, class, group or partition.
+        DataError: Samples were added or removed, or have another image, elastogram, clip, class, group or
+            partition.
     """
     if not all((folder / name).is_file() for name in (keys.MANIFEST_FILE, keys.SPLIT_FILE)):
         return
     compared = {"sha256": "image", keys.Y_TRUE: "class", keys.GROUP_ID: "group", keys.PARTITION: "partition"}
-    before = TrainedRun(folder).samples[list(compared)]
+    hashes = run_files.contents(data)
+    compared |= {name: name.partition("_")[0] for name in hashes}
+    before = TrainedRun(folder).samples.reindex(columns=list(compared), fill_value="")
     now = pd.DataFrame(
-        {
+        hashes
+        | {
             "sha256": data.facts[keys.IMAGE]["sha256"].to_numpy(),
             keys.Y_TRUE: data.labels,
             keys.GROUP_ID: data.manifest.groups,
@@ -271,7 +279,7 @@ def refuse_other_data(data: LabelledData, folder: Path) -> None:
     both = before.index.intersection(now.index)
     changes = {"added": now.index.difference(both), "missing": before.index.difference(both)}
     for column, word in compared.items():
-        other = before.loc[both, column].astype(str) != now.loc[both, column].astype(str)
+        other = before.loc[both, column].fillna("").astype(str) != now.loc[both, column].astype(str)
         changes[f"with another {word}"] = both[other.to_numpy()]
     faults = [f"{sample}: {change}" for change, samples in changes.items() for sample in samples]
     if faults:

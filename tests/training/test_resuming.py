@@ -103,8 +103,8 @@ def test_files_of_a_run_are_found_below_the_folders_of_this_machine(killed: Path
 
 
 def test_last_is_the_newest_unfinished_run_of_the_same_settings(killed: Path, mlflow: MlflowClient) -> None:
-    _, tracked = opened(killed, "last", *SMALL, "trainer.max_epochs=9")
-    assert tracked.id == run_id(killed)
+    for words in (["trainer.max_epochs=9"], ["batch_size=auto"]):  # the run has decided its batch size
+        assert opened(killed, "last", *SMALL, *words)[1].id == run_id(killed)
     for words in ([*SMALL, "seed=3"], [*SMALL, "tracking.experiment=none"]):
         with pytest.raises(ConfigError, match="has no unfinished run of these settings"):
             opened(killed, "last", *words)
@@ -196,19 +196,22 @@ def test_data_that_changed_are_refused_by_sample(tmp_path: Path) -> None:
     images, folder = tmp_path / "images", tmp_path / "run"
     images.mkdir()
     folder.mkdir()
-    data = clinic(images)
+    data = clinic(images, elastograms=(4, 5), clips=(6, 7))
     resuming.refuse_other_data(data, folder)  # nothing was recorded yet
     write_data(folder, data)
     resuming.refuse_other_data(data, folder)
     facts = data.facts[keys.IMAGE].copy()
     facts.loc[1, "sha256"] = "0" * 64
+    elastograms, clips = data.facts[keys.ELASTOGRAM].copy(), data.facts[keys.CLIP].copy()
+    elastograms.loc[[4, 8], "sha256"] = "0" * 64
+    clips.loc[6, "file_sha256"] = "0" * 64
     labels, partitions = data.labels.copy(), data.split.partitions.copy()
     labels[2], partitions[3] = 1 - labels[2], keys.TEST
     table = data.manifest.table.copy()
     table.loc[0, keys.SAMPLE_ID] = "new"
     changed = replace(
         data,
-        facts={keys.IMAGE: facts},
+        facts={keys.IMAGE: facts, keys.ELASTOGRAM: elastograms, keys.CLIP: clips},
         labels=labels,
         split=Split(partitions, 0, 0),
         manifest=replace(data.manifest, table=table),
@@ -217,7 +220,8 @@ def test_data_that_changed_are_refused_by_sample(tmp_path: Path) -> None:
         resuming.refuse_other_data(changed, folder)
     for fault in (
         "new: added", "s0: missing", "s1: with another image", "s2: with another class",
-        "s3: with another partition",
+        "s3: with another partition", "s4: with another elastogram", "s8: with another elastogram",
+        "s6: with another clip", "in 8 ways",
     ):  # fmt: skip
         assert fault in str(caught.value)
 
