@@ -113,7 +113,9 @@ def train(*overrides: str) -> TrainedRun:
     with _composed("train", overrides) as config:
         from fibrolab.cross_validation import train as job
 
-        return open_run(perform(job, config).id, config.tracking.uri)
+        trained = perform(job, config)
+        waits = trained.folder.is_dir()  # in a local database, or for a server that is away
+        return open_run(trained.folder if waits else trained.id, config.tracking.uri)
 
 
 def evaluate(*overrides: str) -> TrainedRun:

@@ -137,7 +137,7 @@ def _train_all(config: DictConfig, resumed: UnfinishedRun | None = None) -> Trai
         )
         tracked.tag({"audit": evaluated.audit["verdict"]})
         announce(evaluated, tracked.id, uri, this_job.record_end(base, tracked.id))
-    return Trained(tracked.id, best.get(config.monitor))
+    return Trained(tracked.id, best.get(config.monitor), tracked.folder)
 
 
 def _train_missing(

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
@@ -42,10 +43,12 @@ class Trained(NamedTuple):
     Attributes:
         id: Id of the run in MLflow.
         best: The best value of the monitored metric; None after a fast dev run.
+        folder: Folder of its files; of a run that was sent to a server it no longer exists.
     """
 
     id: str
     best: float | None
+    folder: Path
 
 
 def run(config: DictConfig) -> float | None:
@@ -117,4 +120,4 @@ def train(config: DictConfig, part: Part | None = None) -> Trained:
         evaluated = conclude(tracked, config, datamodule.test_images, datamodule.training_images())
         if part is None:
             announce(evaluated, tracked.id, config.tracking.uri, this_job.record_end(base, tracked.id))
-    return Trained(tracked.id, fitted.best)
+    return Trained(tracked.id, fitted.best, tracked.folder)

@@ -5,14 +5,16 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import fake_record
 import pandas as pd
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 
-from fibrolab import api, keys, runs
+from fibrolab import api, cross_validation, keys, runs
 from fibrolab.errors import ConfigError
+from fibrolab.pipeline import Trained
 
 TINY = (
     "data.patients=60", "data.images_per_patient=1", "data.size=32", "batch_size=16", "num_workers=0",
@@ -56,6 +58,17 @@ def test_runs_are_trained_opened_scored_and_compared_in_one_process(root: Path) 
     compared = api.compare(f"runs=[{first.run_id},{second.run_id}]", "bootstrap.resamples=50", place)
     assert "accuracy" in set(compared.table["metric"])
     assert Path(compared.report).is_file()
+
+
+@pytest.mark.usefixtures("untouched")
+def test_a_run_that_waits_for_its_server_is_opened_where_it_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = fake_record.make(tmp_path / "0a1b" / "artifacts")
+    monkeypatch.setattr(cross_validation, "train", lambda _: Trained("0a1b", None, folder))
+    opened = api.train("tracking.uri=http://127.0.0.1:9")
+    assert (opened.run_id, opened.folder) == ("0a1b", folder)
+    assert len(opened.predictions) > 0
 
 
 @pytest.mark.usefixtures("blank_figures", "untouched")
