@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+import lightning as L
 import pytest
 import torch
 from compose import composed
@@ -75,6 +76,23 @@ def at_step(step: int, number: int = signal.SIGKILL) -> Prepare:
         patch.setattr(Classifier, "training_step", training_step)
 
     return prepare
+
+
+class LeaderKilled(L.Callback):
+    """Kill the process that started this rank, once, at the start of a training batch.
+
+    Args:
+        step: Number of the batch, counted from 1.
+        marker: File by which a resumed training knows that this has been done.
+    """
+
+    def __init__(self, step: int, marker: str) -> None:
+        self.step, self.marker = step, Path(marker)
+
+    def on_train_batch_start(self, trainer: L.Trainer, *_: object) -> None:
+        if trainer.is_global_zero and trainer.global_step + 1 == self.step and not self.marker.exists():
+            self.marker.touch()
+            os.kill(os.getppid(), signal.SIGKILL)
 
 
 def in_write(name: str, time: int = 1, written: float = 0.5) -> Prepare:

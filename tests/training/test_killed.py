@@ -93,3 +93,37 @@ def test_a_killed_run_that_is_resumed_equals_the_uninterrupted_one(
     print(f"| {point} | {name} | {'equal' if not found else ', '.join(found)} |")
     assert not found
     shutil.rmtree(run)
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(
+    whole: Callable[[str], Path], root: Path
+) -> None:
+    run = resumed(root, SMALL, at_step(1))
+    assert "begins from the start" in (root / "log.txt").read_text()
+    assert not differences(whole("plain"), run)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(580)
+def test_a_run_on_two_ranks_that_was_killed_equals_the_uninterrupted_one(
+    fresh_database: Path, cache: Path, tmp_path: Path
+) -> None:
+    words = [*SMALL, "trainer=ddp_cpu", "trainer.devices=2", "sampler=weighted", "averaging=ema", EVERY_STEP]
+    words.append("trainer.max_epochs=2")
+    runs = []
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+        root = prepared(tmp_path / name, fresh_database, cache)
+        marker = root / "was killed"
+        kill = ["+callbacks.kill._target_=killed.LeaderKilled", f"+callbacks.kill.marker={marker}"]
+        kill.append("+callbacks.kill.step=7")
+        if name == "whole":
+            marker.touch()
+            assert in_a_child(root, [*words, *kill]) == 0, (root / "log.txt").read_text()
+        else:
+            assert in_a_child(root, [*words, *kill]) == signal.SIGKILL, (root / "log.txt").read_text()
+            assert in_a_child(root, [f"resume={run_id(root)}"]) == 0, (root / "log.txt").read_text()
+            assert "goes on after epoch 1, step 5" in (root / "log.txt").read_text()
+        runs.append(only_run(root))
+    assert not differences(*runs)
