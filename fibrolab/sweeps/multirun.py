@@ -144,8 +144,8 @@ def _resumed(
     others = [word for words in overrides for word in words if word not in (*chosen, *changed)]
     if others:
         raise ConfigError(
-            f"-m {chosen[0]} with {', '.join(this_job.as_typed(others))}: a resumed sweep keeps its jobs and their settings; give only "
-            "its id, paths.* and tracking.*."
+            f"-m {chosen[0]} with {', '.join(this_job.as_typed(others))}: a resumed sweep keeps its jobs and "
+            "their settings; give only its id, paths.* and tracking.*."
         )
     run = unfinished_sweep(place["uri"], chosen[0].removeprefix(RESUME), place["artifacts"])
     path = run.folder / JOBS_FILE
