@@ -65,7 +65,7 @@ def test_a_run_that_waits_for_its_server_is_opened_where_it_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = fake_record.make(tmp_path / "0a1b" / "artifacts")
-    monkeypatch.setattr(cross_validation, "train", lambda _: Trained("0a1b", None, folder))
+    monkeypatch.setattr(cross_validation, "train", lambda _: Trained("0a1b", None, {}, folder))
     opened = api.train("tracking.uri=http://127.0.0.1:9")
     assert (opened.run_id, opened.folder) == ("0a1b", folder)
     assert len(opened.predictions) > 0

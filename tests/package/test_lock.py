@@ -41,6 +41,7 @@ def declared() -> list[Requirement]:
         Requirement(line)
         for group in (table["project"]["dependencies"], *extras, table["build-system"]["requires"])
         for line in group
+        if not line.startswith("fibrolab[")  # which only repeats other extras
     ]
 
 
