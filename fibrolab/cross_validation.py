@@ -135,7 +135,7 @@ def _train_all(config: DictConfig, resumed: UnfinishedRun | None = None) -> Trai
         known |= {"device": first.environment["device"], "seconds": round(seconds, 1)}
         save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
         best = _mean_of_best_epochs(config, trained.values())
-        evaluated = conclude(tracked, config)
+        evaluated = conclude(tracked, config, scoring="train")
         tracked.log_metrics(
             {f"best/{name.removeprefix('val/')}": best[name] for name in best if name.startswith("val/")}
         )

@@ -121,7 +121,8 @@ def train(config: DictConfig, part: Part | None = None) -> Trained:
         known |= {"device": fitted.device, "batch_size": fitted.batch_size}
         known["seconds"] = round(time.monotonic() - clock, 1)
         save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
-        evaluated = conclude(tracked, config, datamodule.test_images, datamodule.training_images())
+        images = datamodule.test_images, datamodule.training_images()
+        evaluated = conclude(tracked, config, *images, scoring=None if part else "train")
         if part is None:
             announce(evaluated, tracked.id, config.tracking.uri)
         best = (

@@ -10,15 +10,16 @@ import shlex
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
+from mlflow.store.entities import PagedList
 from mlflow.tracking import MlflowClient
 from mlflow.utils.time import get_current_time_millis
 from mlflow.version import VERSION
@@ -169,6 +170,21 @@ class TrackedRun:
                         part: Any = {kind: [entity(*value) for value in values[start : start + most]]}
                         self._client.log_batch(self.id, **part)
 
+    def runs_with(self, tag: str, value: str) -> dict[str, dict[str, str]]:
+        """Return the tags of each run of the database, deleted ones too, in which a tag has a value.
+
+        Raises:
+            StorageError: The database cannot be read, or its server is away.
+        """
+        client = self._client
+        if client.tracking_uri.startswith(SERVERS):
+            check_server(client.tracking_uri, BRIEF)
+        with as_storage_error(client.tracking_uri), _limited(_OF_RECORDS):
+            places = _all_pages(lambda page: client.search_experiments(ViewType.ALL, page_token=page))
+            wanted, ids = f"tags.`{tag}` = '{value}'", [place.experiment_id for place in places]
+            found = _all_pages(lambda page: client.search_runs(ids, wanted, ViewType.ALL, page_token=page))
+            return {run.info.run_id: dict(run.data.tags) for run in found}
+
     def fetch(self) -> None:
         """Download the run's files unless they are here; ConfigError if they are missing."""
         if not self.is_local and not _holds_files(self.folder):
@@ -250,6 +266,16 @@ class Resumed(TrackedRun, ABC):
     @abstractmethod
     def take(self, uri: str, process: Mapping[str, Any]) -> str | None:
         """Make this process the one that trains the run; return its parent run if that is a sweep."""
+
+
+def _all_pages(search: Callable[[str | None], PagedList]) -> list[Any]:
+    """Return the results of all pages of a search of MLflow."""
+    page = search(None)
+    found = list(page)
+    while page.token:
+        page = search(page.token)
+        found += page
+    return found
 
 
 def _holds_files(folder: Path) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from fibrolab import keys
-from fibrolab.analyses import evaluation_tables
+from fibrolab.analyses import evaluation_tables, ledger
 from fibrolab.config import resolved
 from fibrolab.credentials import masked
 from fibrolab.reporting import numbers, run_outputs, run_summary
@@ -29,7 +29,7 @@ def evaluate(config: DictConfig) -> str:
     """
     with reopen(config.tracking.uri, config.run) as tracked:
         TrainedRun(tracked.folder, tracked.id).refuse_other_format()
-        announce(conclude(tracked, config), tracked.id, config.tracking.uri)
+        announce(conclude(tracked, config, scoring="evaluate"), tracked.id, config.tracking.uri)
     return tracked.id
 
 
@@ -38,6 +38,8 @@ def conclude(
     config: DictConfig,
     test_images: Callable[[Sequence[str]], Mapping[str, np.ndarray]] | None = None,
     training: tuple[Sequence[np.ndarray], np.ndarray] | None = None,
+    *,
+    scoring: ledger.Kind | None,
 ) -> Run:
     """Score, draw, report and track a run from the files that it has written so far, and return it.
 
@@ -46,7 +48,10 @@ def conclude(
         config: Settings with `bootstrap`.
         test_images: Return the test images of some samples, by sample_id, to show the largest errors.
         training: Training images as the network receives them, and the class of each.
+        scoring: Kind of the entry in the ledger of test sets; None for a part of a run that has one itself.
     """
+    if scoring:
+        ledger.enter(tracked, scoring)
     scores = evaluation_tables.write(tracked.folder, **resolved(config.bootstrap))
     if test_images:
         run_outputs.draw_mistakes(tracked.folder, test_images)

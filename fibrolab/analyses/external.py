@@ -80,7 +80,7 @@ def run(config: DictConfig) -> str:
         _add_validation(tracked.folder, before)
         known |= {"device": device, "seconds": round(time.monotonic() - clock, 1)}
         save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
-        evaluated = conclude(tracked, config, datamodule.test_images)
+        evaluated = conclude(tracked, config, datamodule.test_images, scoring="external")
         announce(evaluated, tracked.id, config.tracking.uri)
     return tracked.id
 

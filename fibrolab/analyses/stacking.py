@@ -71,7 +71,7 @@ def run(config: DictConfig) -> str:
         save_json(description | {"alone": alone}, tracked.folder / STACK_FILE)
         known |= {"seconds": round(time.monotonic() - clock, 1)}
         save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
-        evaluated = conclude(tracked, config)
+        evaluated = conclude(tracked, config, scoring="stack")
         tracked.log_metrics(_flat(alone))
         announce(evaluated, tracked.id, config.tracking.uri)
         for name, numbers in alone.items():

@@ -158,6 +158,7 @@ def _content(run: Run, sheets: Mapping[str, Sequence[Sheet]]) -> dict[str, Any]:
         "verdict": run_sentences.verdict(run),
         "audit_page": keys.AUDIT_PAGE if (run.folder / keys.AUDIT_PAGE).is_file() else "",
         "results": run_sentences.results(run),
+        "scored_before": run_sentences.scored_before(run),
         "headlines": _headlines(run),
         "facts": _facts(run),
         "data_facts": _data_facts(run),

@@ -1,6 +1,7 @@
 """The sentences of a run's report: results, cautions (leakage, baselines not exceeded, ...) and verdict."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +38,13 @@ class Verdict:
 FEW_GROUPS = 30
 MISCALIBRATED = 1.25  # a calibration slope above it, or below its inverse, is reported
 SLOPE = "slope_"
+TIMES = {1: "once", 2: "twice"}
+SCORINGS = {  # kinds of entries in the ledger of test sets
+    "train": "training",
+    "evaluate": "repeated evaluation",
+    "external": "external evaluation",
+    "stack": "stacked model",
+}
 OK, WARNING, FAIL = "ok", "warning", "fail"
 VERDICT_TEXTS = {
     OK: Verdict(
@@ -90,6 +98,7 @@ def cautions(run: Run) -> list[Caution]:
         *precision,
         *_initial_weights(run),
         *_tuning(run),
+        *_scored_before(run),
         *_record(run),
     ]
     return sorted(found, key=lambda caution: not caution.grave)
@@ -125,6 +134,35 @@ def _tuning(run: Run) -> list[Caution]:
         return []
     text = "It is not recorded whether test patients took part in the choice of the settings (tuned_by)."
     return [Caution(text)]
+
+
+def scored_before(run: Run) -> str:
+    """Return a sentence on how often the test set had been scored before; empty where it is not recorded."""
+    if "before" not in run.test_set:
+        return ""
+    earlier = run.test_set["before"]
+    if earlier is None:
+        why = "because the tracking server was away"
+        return f"How often this test set has been scored before is not known, {why}."
+    if not earlier:
+        return "This test set has been scored for the first time in this tracking database."
+    times = TIMES.get(len(earlier), f"{len(earlier):,} times")
+    runs = {each["run"] for each in earlier}
+    where = (
+        "in this run" if runs == {run.test_set.get("run")} else f"in {vocabulary.counted(len(runs), 'run')}"
+    )
+    kinds = Counter(each["kind"] for each in earlier)
+    parts = [vocabulary.counted(number, SCORINGS.get(kind, kind)) for kind, number in kinds.items()]
+    return f"This test set has been scored {times} before, {where} ({vocabulary.listed(parts)})."
+
+
+def _scored_before(run: Run) -> list[Caution]:
+    """Return earlier scorings of the test set, if there are any or none is known of."""
+    if run.test_set.get("before") == [] or not (text := scored_before(run)):
+        return []
+    if not run.test_set["before"]:
+        return [Caution(text)]
+    return [Caution(f"{text} Choosing among models by such scores makes the best of them too high.")]
 
 
 def _audit(run: Run) -> list[Caution]:

@@ -24,6 +24,7 @@ def markdown(run: Run) -> str:
     if verdict := run_sentences.verdict(run):
         parts.append(f"**Audit {verdict.word}.** {verdict.meaning}")
     parts += [f"- {_text(caution.text)}" for caution in run_sentences.cautions(run) if caution.grave]
+    parts += filter(None, [run_sentences.scored_before(run)])
     for name, metrics, baselines in (
         ("Test, by sample", run.metrics, run.baselines),
         ("Test, by patient", run.patients, None),

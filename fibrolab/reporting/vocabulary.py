@@ -117,6 +117,11 @@ def sentence(text: str) -> str:
     return text if not text else text[:1].upper() + text[1:] + ("" if text[-1] in ".!?" else ".")
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, such as ``1 run`` or ``4,787 images``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def listed(names: Sequence[str]) -> str:
     """Return ``a, b and c``."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else list(names))

@@ -128,6 +128,11 @@ class TrainedRun:
         """Python, packages, git commit, command and duration."""
         return self._parsed(keys.ENVIRONMENT_FILE, file_parsers.mapping)
 
+    @cached_property
+    def test_set(self) -> dict[str, Any]:
+        """Identity of its test set, and the scorings of it before this one."""
+        return self._parsed(keys.TEST_SET_FILE, file_parsers.mapping)
+
     @property
     def data_name(self) -> str:
         """Name of its manifest: that of the user's file or folder, where `data` reads one."""
@@ -361,6 +366,7 @@ class Run:
         split: Partition of each sample, one row each.
         networks: Networks of several trainings, one row each.
         predictions: Predictions of validation and test samples, one row each.
+        test_set: Identity of the test set, and its scorings before this run's.
         tables: Further tables of the evaluation by a name of `TABLES`: end points, calibration, subgroups ...
         faults: A sentence for each file that exists but cannot be read.
     """
@@ -376,6 +382,7 @@ class Run:
     split: pd.DataFrame | None = None
     networks: pd.DataFrame | None = None
     predictions: pd.DataFrame | None = None
+    test_set: dict[str, Any] = field(default_factory=dict)
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     faults: tuple[str, ...] = ()
 
@@ -468,6 +475,7 @@ def read(folder: Path) -> Run:
         networks=load(keys.NETWORKS_FILE, file_parsers.networks, None),
         split=load(keys.SPLIT_FILE, file_parsers.table(keys.SAMPLE_ID, keys.PARTITION), None),
         predictions=load(keys.PREDICTIONS_FILE, predictions.read, None),
+        test_set=load(keys.TEST_SET_FILE, file_parsers.mapping, {}),
         tables={name: table for name, table in further.items() if table is not None and len(table)},
         faults=tuple(faults),
     )

@@ -17,6 +17,7 @@ from fibrolab.analyses import external
 from fibrolab.errors import ConfigError
 from fibrolab.evaluation import predictions
 from fibrolab.pipeline import run
+from fibrolab.runs.trained_run import TrainedRun
 
 PHANTOM = ["data.patients=60", "data.images_per_patient=2", "data.size=32"]
 TRAINING = ["trainer.max_epochs=1", "batch_size=16", "bootstrap.resamples=50", "trainer.accelerator=cpu"]
@@ -69,6 +70,9 @@ def test_thresholds_on_another_site_are_those_of_the_validation_part_of_the_run(
     assert set(endpoints["threshold"]) == set(ours["threshold"])  # chosen on the same validation
     tags = MlflowClient(f"sqlite:///{root}/mlruns/mlflow.db").get_run(newest).data.tags
     assert tags[external.EVALUATED] == run_id
+    known = TrainedRun(after).test_set
+    assert (known["kind"], known["samples"], known["before"]) == ("external", 120, [])
+    assert known["hash"] != TrainedRun(before).test_set["hash"]
     page = html.unescape(re.sub(r"<[^>]+>|[ \n]+", " ", (after / keys.REPORT_FILE).read_text()))
     assert "external evaluation of a trained network" in page
     assert f"the network is that of run {run_id[:8]}, trained on phantom" in page

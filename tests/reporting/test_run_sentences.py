@@ -202,3 +202,44 @@ def test_a_trial_of_the_command_is_no_result() -> None:
     assert caution.grave
     assert caution.text.endswith("no number below is a result.")
     assert run_summary.markdown(run).startswith("**A test of the command, not a result.**")
+
+
+@pytest.mark.parametrize(
+    ("before", "sentence"),
+    [
+        ([], "This test set has been scored for the first time in this tracking database."),
+        ([("train", "me")], "This test set has been scored once before, in this run (1 training)."),
+        (
+            [("train", "a"), ("evaluate", "a")],
+            "This test set has been scored twice before, in 1 run (1 training and 1 repeated evaluation).",
+        ),
+        (
+            [("train", "a"), ("train", "b"), ("external", "c"), ("stack", "me")],
+            "This test set has been scored 4 times before, in 4 runs (2 trainings, 1 external evaluation and "
+            "1 stacked model).",
+        ),
+        (
+            None,
+            "How often this test set has been scored before is not known, because the tracking server was "
+            "away.",
+        ),
+    ],
+)
+def test_earlier_scorings_of_the_test_set_are_counted(
+    before: list[tuple[str, str]] | None, sentence: str
+) -> None:
+    entries = None if before is None else [{"kind": kind, "run": run, "time": ""} for kind, run in before]
+    run = replace(Run(Path(), config=CONFIG), test_set={"run": "me", "before": entries})
+    assert run_sentences.scored_before(run) == sentence
+    texts = [caution.text for caution in run_sentences.cautions(run)]
+    assert sentence in run_summary.markdown(run)
+    if before == []:
+        assert not texts
+    else:
+        (text,) = texts
+        assert text.startswith(sentence)
+        assert ("Choosing among models" in text) == bool(before)
+
+
+def test_a_run_that_records_no_ledger_has_no_sentence_on_it() -> None:
+    assert run_sentences.scored_before(Run(Path(), config=CONFIG)) == ""

@@ -178,3 +178,8 @@ def test_a_repeated_evaluation_restores_the_record_of_the_checkpoint(root: Path,
     with unrendered():
         evaluate(config)
     assert checkpoint.load(path).record == before
+    again = TrainedRun(trained.folder).test_set
+    assert [each["kind"] for each in again["before"]] == ["train"]
+    assert "has been scored once before, in this run (1 training)" in (
+        (trained.folder / keys.REPORT_FILE).read_text()
+    )

@@ -86,6 +86,13 @@ def test_the_trainings_are_children_with_their_place_and_the_parent_has_finished
     )
 
 
+def test_the_run_of_all_folds_enters_the_ledger_of_test_sets_once(crossed: TrainedRun, place: Path) -> None:
+    assert (crossed.test_set["samples"], crossed.test_set["kind"]) == (120, "train")
+    client = MlflowClient(uri(place))
+    tags = [client.get_run(run_id).data.tags for run_id in (crossed.run_id, *crossed.networks["run"])]
+    assert ["fibrolab.test_set" in each for each in tags] == [True, False, False]
+
+
 def test_each_sample_is_predicted_by_the_network_that_left_it_out(crossed: TrainedRun, place: Path) -> None:
     test = predictions.select(crossed.predictions, keys.TEST).set_index(keys.SAMPLE_ID)
     assert sorted(test.index) == sorted(crossed.samples.index)
