@@ -41,14 +41,21 @@ $(READY): pyproject.toml requirements.lock requirements-cpu.lock
 	@touch $(READY)
 
 # Pins that still fit the bounds stay as they are; to raise one: make lock UPGRADE="--upgrade-package monai"
+PIN := $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet
+SPLIT = awk -v cpu=$(1) -v gpu=$(2) '/^[a-z]/ {on_gpu = /^(torch|torchvision|triton|cuda-[^=]+|nvidia-[^=]+)==/} \
+  {print >> (on_gpu ? gpu : cpu)}'
+
 lock:
 	mkdir -p build
 	sed '/^-r/d' requirements-cpu.lock requirements.lock > build/requirements.lock
-	$(UV) pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-header --quiet \
-	  $(UPGRADE) -o build/requirements.lock
-	sed -i '/^[^#-]/,$$d' requirements-cpu.lock requirements.lock
-	awk '/^[a-z]/ {gpu = /^(torch|torchvision|triton|cuda-[^=]+|nvidia-[^=]+)==/} \
-	  {print >> (gpu ? "requirements.lock" : "requirements-cpu.lock")}' build/requirements.lock
+	$(PIN) pyproject.toml --extra dev $(UPGRADE) -o build/requirements.lock
+	sed -i '/^[^#-]/,$$d' requirements-cpu.lock requirements.lock docker/train-cpu.lock docker/train.lock docker/server.lock
+	$(call SPLIT,requirements-cpu.lock,requirements.lock) build/requirements.lock
+	rm -f build/train.lock build/server.lock
+	$(PIN) pyproject.toml docker/train.in --extra postgres --no-annotate -c build/requirements.lock -o build/train.lock
+	$(call SPLIT,docker/train-cpu.lock,docker/train.lock) build/train.lock
+	$(PIN) docker/server.in --no-annotate -c build/requirements.lock -o build/server.lock
+	cat build/server.lock >> docker/server.lock
 
 docs: $(READY)
 	$(BIN)/mkdocs build --strict

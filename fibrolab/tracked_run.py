@@ -42,6 +42,7 @@ BRIEF = 3.0  # [s] until a server that was away a moment ago is still away
 # Retries of a request to a server and the time [s] for each; MLflow's own would take minutes.
 _LIMITS = ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT")
 _OF_RECORDS, _OF_FILES = ("0", "10"), ("2", "60")
+_REFUSED = ("UNAUTHENTICATED", "PERMISSION_DENIED")  # MLflow's error codes for user and password
 _DIGEST = 8  # characters of a data set's hash, of which MLflow's list has room for about 20
 _ENTITIES: dict[str, tuple[type, int]] = {  # of MLflow, and the number that it takes in one call
     "params": (Param, 100),
@@ -345,6 +346,11 @@ def _fault_of_storage(error: Exception, uri: str) -> str:
         )
     kind, place = "server" if uri.startswith(SERVERS) else "database", masked(uri)
     reason = masked(next(iter(str(error).splitlines()), type(error).__name__))
+    if isinstance(error, MlflowException) and error.error_code in _REFUSED:
+        return (
+            f"The tracking server {place} does not accept this user and password, or none was given: set "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to those of a user who may write there."
+        )
     if "out-of-date database schema" in reason:  # MLflow's words, also for a newer database
         return (
             f"The tracking database {place} was made by another version of MLflow than {VERSION}, which "

@@ -8,10 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from compose import composed
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "docker/README.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+OUTSIDE = 3  # pages that are not below docs/
 STUDIES = sorted((ROOT / "experiments").glob("*/README.md"))
 NAMES = [path.relative_to(ROOT).as_posix() for path in (*PAGES, *STUDIES)]
 MOST = 9 * 1024  # bytes of the README
@@ -36,7 +41,9 @@ def lines(path: Path) -> list[list[str]]:
 
 
 def overrides(words: list[str]) -> tuple[str, list[str]] | None:
-    """Command and overrides of `python -m fibrolab.NAME ...` or `fibrolab NAME ...`."""
+    """Command and overrides of `python -m fibrolab.NAME ...` or `fibrolab NAME ...`, also in a container."""
+    if words[:2] == ["docker", "compose"] and "python" in words:
+        words = words[words.index("python") :]
     if words[:2] == ["python", "-m"] and words[2].startswith("fibrolab."):
         return words[2].removeprefix("fibrolab."), words[3:]
     return (words[1], words[2:]) if words[0] == "fibrolab" and len(words) > 1 else None
@@ -75,7 +82,18 @@ def test_other_commands_exist(page: str) -> None:
             assert (ROOT / words[2].replace(".", "/")).with_suffix(".py").is_file()
         elif overrides(words) is None:
             others = ("python3", "pip", "mlflow", ".", "python", "pre-commit", "export", "torchrun", "srun")
-            assert words[0] in others, words
+            assert words[0] in (*others, "apt", "docker", "kubectl") or words[0].startswith("docker/"), words
+            assert all((ROOT / word).exists() for word in words if word.startswith("docker/")), words
+
+
+def test_commands_of_docker_name_services_that_exist() -> None:
+    services = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    found = [words for page in NAMES for words in lines(ROOT / page) if words[:2] == ["docker", "compose"]]
+    named = {word for words in found for word in words[3:] if word in services}
+    assert {"postgres", "mlflow", "train", "train-cpu"} <= named
+    for words in found:
+        if any(verb in words for verb in ("run", "exec", "stop", "start", "build")):
+            assert set(words) & set(services), words
 
 
 @pytest.mark.parametrize("page", NAMES)
@@ -124,7 +142,7 @@ def test_the_documentation_builds_and_loads_nothing_from_the_network(tmp_path: P
     done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     pages = sorted(tmp_path.rglob("index.html"))
-    assert len(pages) >= len(PAGES) - 2
+    assert len(pages) >= len(PAGES) - OUTSIDE
     for page in pages:
         html = page.read_text(encoding="utf-8")
         assert not re.findall(r"<(?:script|img)[^>]+src=\"(?:https?:)?//", html)
