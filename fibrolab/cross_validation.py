@@ -17,9 +17,10 @@ from fibrolab.config import resolved
 from fibrolab.pipeline import Part, Trained
 from fibrolab.runs.trained_run import TrainedRun, best_epoch, open_run
 from fibrolab.storage import save_json
-from fibrolab.sweeps import this_job
+from fibrolab.sweeps import jobs, this_job
+from fibrolab.tracked_run import TrackedRun
 from fibrolab.tracking import children, has_tag, track
-from fibrolab.training import checks, resuming
+from fibrolab.training import checks, resuming, trials
 from fibrolab.unfinished_runs import UnfinishedRun, unfinished
 
 ALL = "all"
@@ -42,8 +43,12 @@ class Place(NamedTuple):
 
 
 def run(config: DictConfig) -> float | None:
-    """Train, and return the best value of the monitored metric as the result of a sweep's job."""
-    return train(config).best
+    """Train, and return the best value of the monitored metric, which a job also leaves for its sweep."""
+    trained = train(config)
+    if job := jobs.current():
+        state: jobs.State = "pruned" if trained.pruned else "finished"
+        jobs.write_result(job, jobs.Result(state, trained.id, trained.best, trained.metrics))
+    return trained.best
 
 
 def train(config: DictConfig) -> Trained:
@@ -109,6 +114,8 @@ def _train_all(config: DictConfig, resumed: UnfinishedRun | None = None) -> Trai
     tags = {"model": config.model.name, "data": config.data.name, "split": config.split.name}
     tags[NETWORKS] = len(places(config))
     above: dict[str, Any] = {"sweep": this_job.folder(), "sweep_name": this_job.sweep_name(base)}
+    if job := jobs.current():
+        tags, above = tags | dict(job.tags), {"parent": job.parent}
     place = settings["tracking"] | {"private": bool(ids_key)}
     with track(**place, **above, name=config.name, tags=tags, resumed=resumed) as tracked:
         now = environment.describe() | {"started": started.isoformat(timespec="seconds"), "ids_key": ids_key}
@@ -116,6 +123,8 @@ def _train_all(config: DictConfig, resumed: UnfinishedRun | None = None) -> Trai
         if not known:
             record(tracked, config, settings, known := now)
         checks.check(config)
+        if job and job.trial:
+            return _train_trial(config, tracked, job.trial, known)
         finished = _finished(config, tracked.id) if resumed else {}
         interrupted = _interrupted(config, tracked.id) if resumed else {}
         _train_missing(config, tracked.id, finished, interrupted, known["command"])
@@ -166,6 +175,32 @@ def _train_missing(
             len(finished), total, parent, parent,
         )  # fmt: skip
         raise
+
+
+def _train_trial(
+    config: DictConfig, tracked: TrackedRun, trial: jobs.Trial, known: dict[str, Any]
+) -> Trained:
+    """Train the folds of a trial until all are done or it is pruned; its value is the mean of the folds'."""
+    from fibrolab.sweeps.trial_reports import TrialReports  # late: it loads Optuna
+
+    reports, done = TrialReports(trial), list[tuple[Place, Trained]]()
+    pruned = False
+    for place in places(config):
+        part = Part(tracked.id, {REPEAT: place.repeat, FOLD: place.fold}, known["command"])
+        done.append((place, pipeline.train(settings_at(config, place), part)))
+        value = done[-1][1].best
+        if pruned := value is not None and reports.is_pruned(len(done), value):
+            break
+    trained = [(*place, open_run(one.id, config.tracking.uri)) for place, one in done]
+    pooled_run.write_data(tracked.folder, trained)
+    save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
+    values = [one.best for _, one in done if one.best is not None]
+    best = sum(values) / len(values) if values else None
+    metrics = trials.mean([one.metrics for _, one in done])
+    if not pruned:
+        tracked.log_metrics({f"best/{name.removeprefix('val/')}": value for name, value in metrics.items()})
+    tracked.tag({trials.STATE: "pruned" if pruned else "finished"})
+    return Trained(tracked.id, best, metrics, pruned)
 
 
 def _command(command: str, changes: Mapping[str, int]) -> str:

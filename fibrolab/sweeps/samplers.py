@@ -51,7 +51,8 @@ def build(name: str, space: SearchSpace, seed: int) -> BaseSampler:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if name == GRID:
-            return _Grid({one.name: one.grid() or [] for one in space.parameters}, seed=seed)
+            points = {one.name: one.grid() or [] for one in space.parameters}
+            return _Grid(points, seed=0)  # by the seed it numbers its points, which must stay the same
         return SAMPLERS[name](seed=seed)
 
 

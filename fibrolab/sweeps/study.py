@@ -40,7 +40,7 @@ BEAT, SILENT = 20, 120  # [s] between two heartbeats, and without one until a pr
 BUSY = 60  # [s] that a writer waits for another one of an SQLite file
 ABSENT = 10  # [s] until a server that does not answer is out of reach
 PROCESS, FOLDER, RUN, STATE, ERROR = "process", "folder", "run", "state", "error"  # attributes of a trial
-RECORD, FINAL = "fibrolab", "final"  # attributes of a study
+RECORD, FINAL, PRUNER = "fibrolab", "final", "pruner"  # attributes of a study
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 _LOCK = zlib.crc32(b"fibrolab")  # of PostgreSQL: one process at a time asks, or creates tables
 
