@@ -47,7 +47,7 @@ def run(config: DictConfig) -> float | None:
     trained = train(config)
     if job := jobs.current():
         state: jobs.State = "pruned" if trained.pruned else "finished"
-        jobs.write_result(job, jobs.Result(state, trained.id, trained.best, trained.metrics))
+        jobs.write_result(job, jobs.Result(state, trained.id, trained.best, trained.metrics or {}))
     return trained.best
 
 
@@ -196,7 +196,7 @@ def _train_trial(
     save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
     values = [one.best for _, one in done if one.best is not None]
     best = sum(values) / len(values) if values else None
-    metrics = trials.mean([one.metrics for _, one in done])
+    metrics = trials.mean([one.metrics or {} for _, one in done])
     if not pruned:
         tracked.log_metrics({f"best/{name.removeprefix('val/')}": value for name, value in metrics.items()})
     tracked.tag({trials.STATE: "pruned" if pruned else "finished"})

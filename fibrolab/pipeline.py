@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
@@ -47,13 +46,13 @@ class Trained(NamedTuple):
     Attributes:
         id: Id of the run in MLflow.
         best: The best value of the monitored metric; None after a fast dev run.
-        metrics: Validation metrics of that epoch, of a trial of a study.
+        metrics: Validation metrics of that epoch, if it is a finished trial of a study.
         pruned: Whether it is a trial that was ended early.
     """
 
     id: str
     best: float | None
-    metrics: Mapping[str, float] = MappingProxyType({})
+    metrics: Mapping[str, float] | None = None
     pruned: bool = False
 
 

@@ -18,11 +18,13 @@ from optuna.trial import FrozenTrial, TrialState
 from fibrolab import config as configs
 from fibrolab import keys, tracking
 from fibrolab.allowed import whole
+from fibrolab.analyses import evaluating
 from fibrolab.choices import refuse, unknown
 from fibrolab.command_line import flat
 from fibrolab.credentials import masked, to_environment
 from fibrolab.errors import ConfigError, TrainingError
 from fibrolab.evaluation.measures import catalogue
+from fibrolab.runs import trained_run
 from fibrolab.runs.trained_run import open_run
 from fibrolab.sweeps import chosen_experiment, jobs, samplers, search_space, study_tables
 from fibrolab.sweeps.chosen_experiment import Composed
@@ -442,7 +444,8 @@ class Tuning:
             raise TrainingError(f"The chosen configuration was not tested: {result.error} See {log}.")
         with study.database.faults():
             study.study.set_user_attr(FINAL, {"trial": trial.number, "run": result.run})
-        print(f"tested   run {result.run}, once; see {log}", flush=True)
+        print("The chosen configuration, trained once more and tested once:")
+        evaluating.announce(trained_run.read(tracking.finished(self._uri, result.run)), result.run, self._uri)
         return result.run
 
 

@@ -304,14 +304,14 @@ def train(
     datamodule.prepare_data()
     number = devices.wanted(config.trainer)
     if number == 1:
-        return _run_frozen_and_fit(config, module, datamodule, data, tracked, trial)
+        return _run_frozen_and_fit(config, module, datamodule, data, tracked, trial=trial)
     datamodule.check_ranks(number)
     size = datamodule.batch_size
     logger.info("%d ranks of %d samples = batches of %d.", number, size // number, size)
     search = rank_strategy.may_skip_parameters(module, datamodule)
     built = (type(module), dict(module.hparams), module.state_dict(), torch.get_rng_state())
     run = RunOfRanks(tracked.folder, tracked.id, tracked.experiment_id)
-    given = (config, built, datamodule, data, run, trial, search)
+    given = (config, built, datamodule, data, run, search, trial)
 
     def told(call: tuple[Any, ...]) -> None:
         name, *values = call
@@ -326,8 +326,8 @@ def _on_rank(
     datamodule: FibrosisDataModule,
     data: LabelledData,
     tracked: "TrackedRun | RunOfRanks",
-    trial: Trial | None,
     search_unused: bool,
+    trial: Trial | None = None,
 ) -> Fitted:
     """Train as one of several ranks, see `train`; the module is built again, as from a checkpoint."""
     kind, hparams, state, random_state = built
@@ -339,7 +339,7 @@ def _on_rank(
     if rank == 0:
         torch.set_rng_state(random_state)  # that of a single process
     datamodule.share_cores(ranks.local_size())
-    fitted = _run_frozen_and_fit(config, module, datamodule, data, tracked, trial, search_unused)
+    fitted = _run_frozen_and_fit(config, module, datamodule, data, tracked, search_unused, trial)
     return replace(fitted, device=f"{number} x {fitted.device}")
 
 
@@ -357,8 +357,8 @@ def _run_frozen_and_fit(
     datamodule: FibrosisDataModule,
     data: LabelledData,
     tracked: "TrackedRun | RunOfRanks",
-    trial: Trial | None = None,
     search_unused: bool = False,
+    trial: Trial | None = None,
 ) -> Fitted:
     """Run frozen branches once, then train."""
     if config.features.cache:
@@ -372,7 +372,7 @@ def _run_frozen_and_fit(
         )
     decide_batch_size(config, module, datamodule, tracked)
     check_single_sample_batches(module, datamodule)
-    return fit(config, module, datamodule, data, tracked, trial, search_unused)
+    return fit(config, module, datamodule, data, tracked, search_unused, trial)
 
 
 def fit(
@@ -381,8 +381,8 @@ def fit(
     datamodule: FibrosisDataModule,
     data: LabelledData,
     tracked: "TrackedRun | RunOfRanks",
-    trial: Trial | None = None,
     search_unused: bool = False,
+    trial: Trial | None = None,
 ) -> Fitted:
     """Train, then write `predictions.csv` with the weights of the best epoch.
 
@@ -394,8 +394,8 @@ def fit(
         datamodule: Its data.
         data: The data set and its split.
         tracked: Where the files of the run and its curves go.
-        trial: Trial of a study that may end the training.
         search_unused: Whether ranks look for parameters without a gradient in each step.
+        trial: Trial of a study that may end the training.
 
     Raises:
         ConfigError: The trainer does not accept its settings.

@@ -37,16 +37,16 @@ def tell(study: SharedStudy, folder: Path, state: str = "finished", value: float
     return trial.number
 
 
-def test_the_total_counts_finished_and_pruned_trials_and_numbers_go_on(tmp_path: Path) -> None:
-    first = opened(tmp_path)
+def test_the_total_counts_finished_and_pruned_trials_and_numbers_go_on(studies: Path) -> None:
+    first = opened(studies)
     for state in ("finished", "pruned", "failed", "finished"):
-        tell(first, tmp_path, state)
-    again = opened(tmp_path, run="another")
+        tell(first, studies, state)
+    again = opened(studies, run="another")
     assert (again.done, again.run_id) == (3, "run")
-    trial, values = asked(again, tmp_path, total=4)
+    trial, values = asked(again, studies, total=4)
     assert trial.number == 4
     assert set(values) == set(SPACE)
-    assert asked(again, tmp_path, total=4) is None  # it runs
+    assert asked(again, studies, total=4) is None  # it runs
 
 
 @pytest.mark.parametrize(
@@ -61,19 +61,19 @@ def test_the_total_counts_finished_and_pruned_trials_and_numbers_go_on(tmp_path:
     ],
 )
 def test_a_study_of_another_space_or_of_other_settings_is_refused(
-    tmp_path: Path, changed: dict, sentence: str
+    studies: Path, changed: dict, sentence: str
 ) -> None:
-    opened(tmp_path, loss="cross_entropy")
+    opened(studies, loss="cross_entropy")
     with pytest.raises(ConfigError) as caught:
-        opened(tmp_path, **{"loss": "cross_entropy"} | changed)
+        opened(studies, **{"loss": "cross_entropy"} | changed)
     assert sentence in str(caught.value)
     assert "hydra.sweeper.study_name" in str(caught.value)
 
 
-def test_other_goals_are_refused(tmp_path: Path) -> None:
-    opened(tmp_path, LOSS)
+def test_other_goals_are_refused(studies: Path) -> None:
+    opened(studies, LOSS)
     with pytest.raises(ConfigError, match="val/loss: was min, is absent"):
-        opened(tmp_path, KAPPA)
+        opened(studies, KAPPA)
 
 
 def dead(study: SharedStudy, folder: Path) -> optuna.Trial:
@@ -84,64 +84,64 @@ def dead(study: SharedStudy, folder: Path) -> optuna.Trial:
     return trial
 
 
-def test_a_trial_of_a_dead_process_is_queued_again_once(tmp_path: Path) -> None:
-    first = dead(opened(tmp_path), tmp_path)
-    study = opened(tmp_path)
-    again, values = asked(study, tmp_path)
+def test_a_trial_of_a_dead_process_is_queued_again_once(studies: Path) -> None:
+    first = dead(opened(studies), studies)
+    study = opened(studies)
+    again, values = asked(study, studies)
     assert study.trials[0].state == TrialState.FAIL
     assert (again.number, again.params) == (1, first.params)
     assert values["batch_size"] == first.params["batch_size"]
     again.set_user_attr(PROCESS, study.trials[0].user_attrs[PROCESS])
-    third, _ = asked(opened(tmp_path), tmp_path)
+    third, _ = asked(opened(studies), studies)
     assert third.params["optimizer.lr"] != first.params["optimizer.lr"]
 
 
-def test_a_trial_that_had_ended_before_its_sweep_was_killed_keeps_its_result(tmp_path: Path) -> None:
-    trial = dead(opened(tmp_path), tmp_path)
-    job = Job(trial.number, (), (), tmp_path, "run")
+def test_a_trial_that_had_ended_before_its_sweep_was_killed_keeps_its_result(studies: Path) -> None:
+    trial = dead(opened(studies), studies)
+    job = Job(trial.number, (), (), studies, "run")
     job.folder.mkdir()
     jobs.write_result(job, Result("finished", "abc", 0.25))
-    study = opened(tmp_path)
-    assert asked(study, tmp_path)[0].number == 1
+    study = opened(studies)
+    assert asked(study, studies)[0].number == 1
     assert (study.trials[0].value, study.trials[0].user_attrs["run"]) == (0.25, "abc")
 
 
-def test_the_trials_of_a_living_process_are_left_alone(tmp_path: Path) -> None:
-    asked(opened(tmp_path), tmp_path)
-    other = opened(tmp_path)
-    assert asked(other, tmp_path)[0].number == 1
+def test_the_trials_of_a_living_process_are_left_alone(studies: Path) -> None:
+    asked(opened(studies), studies)
+    other = opened(studies)
+    assert asked(other, studies)[0].number == 1
     assert other.trials[0].state == TrialState.RUNNING
 
 
-def test_an_interrupted_sweep_queues_its_trials_again(tmp_path: Path) -> None:
-    study = opened(tmp_path)
-    asked(study, tmp_path)
+def test_an_interrupted_sweep_queues_its_trials_again(studies: Path) -> None:
+    study = opened(studies)
+    asked(study, studies)
     study.give_up()
     assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.WAITING]
 
 
-def test_each_goal_gets_its_value_and_a_trial_without_one_has_failed(tmp_path: Path) -> None:
-    study = opened(tmp_path, KAPPA, LATENCY)
-    tell(study, tmp_path, **{"val/qwk": 0.7, "latency": 12.0})
-    tell(study, tmp_path, **{"val/qwk": 0.7})
+def test_each_goal_gets_its_value_and_a_trial_without_one_has_failed(studies: Path) -> None:
+    study = opened(studies, KAPPA, LATENCY)
+    tell(study, studies, **{"val/qwk": 0.7, "latency": 12.0})
+    tell(study, studies, **{"val/qwk": 0.7})
     assert study.trials[0].values == [0.7, 12.0]
     assert study.trials[1].state == TrialState.FAIL
     assert study.trials[1].user_attrs["error"] == "the run has no latency"
 
 
-def test_a_value_that_is_no_number_is_a_failure(tmp_path: Path) -> None:
-    study = opened(tmp_path)
-    tell(study, tmp_path, value=float("nan"))
+def test_a_value_that_is_no_number_is_a_failure(studies: Path) -> None:
+    study = opened(studies)
+    tell(study, studies, value=float("nan"))
     assert study.trials[0].state == TrialState.FAIL
 
 
 @pytest.mark.parametrize("name", samplers.NAMES)
-def test_every_sampler_draws_trials_one_after_another(tmp_path: Path, name: str) -> None:
+def test_every_sampler_draws_trials_one_after_another(studies: Path, name: str) -> None:
     numbers = {"a": "range(0, 3)", "b": "range(0, 3)"}
-    study = opened(tmp_path, space=numbers)
+    study = opened(studies, space=numbers)
     drawn = []
     for _ in range(samplers.size_of_grid(study.space) if name == "grid" else 3):
-        trial, values = asked(study, tmp_path, name=name)
+        trial, values = asked(study, studies, name=name)
         study.tell(trial.number, Result("finished", "run", float(trial.number)))
         drawn.append((values["a"], values["b"]))
     if name == "grid":
