@@ -4,7 +4,7 @@ import logging
 import shlex
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
@@ -17,7 +17,8 @@ from fibrolab.config import resolved
 from fibrolab.pipeline import Part, Trained
 from fibrolab.runs.trained_run import TrainedRun, best_epoch, open_run
 from fibrolab.storage import save_json
-from fibrolab.sweeps import jobs, this_job
+from fibrolab.sweeps import this_job
+from fibrolab.sweeps.jobs import Trial
 from fibrolab.tracked_run import TrackedRun
 from fibrolab.tracking import children, has_tag, track
 from fibrolab.training import checks, resuming, trials
@@ -43,11 +44,9 @@ class Place(NamedTuple):
 
 
 def run(config: DictConfig) -> float | None:
-    """Train, and return the best value of the monitored metric, which a job also leaves for its sweep."""
+    """Train, and return the best value of the monitored metric as the result of a sweep's job."""
     trained = train(config)
-    if job := jobs.current():
-        state: jobs.State = "pruned" if trained.pruned else "finished"
-        jobs.write_result(job, jobs.Result(state, trained.id, trained.best, trained.metrics or {}))
+    this_job.finish(*trained)
     return trained.best
 
 
@@ -113,18 +112,18 @@ def _train_all(config: DictConfig, resumed: UnfinishedRun | None = None) -> Trai
     settings, ids_key = resolved(config), privacy.ids_key(config)
     tags = {"model": config.model.name, "data": config.data.name, "split": config.split.name}
     tags[NETWORKS] = len(places(config))
-    above: dict[str, Any] = {"sweep": this_job.folder(), "sweep_name": this_job.sweep_name(base)}
-    if job := jobs.current():
-        tags, above = tags | dict(job.tags), {"parent": job.parent}
+    tags |= this_job.tags(base)
     place = settings["tracking"] | {"private": bool(ids_key)}
-    with track(**place, **above, name=config.name, tags=tags, resumed=resumed) as tracked:
+    above = this_job.parent()
+    with track(**place, parent=above, name=config.name, tags=tags, resumed=resumed) as tracked:
+        this_job.begin(tracked.id)
         now = environment.describe() | {"started": started.isoformat(timespec="seconds"), "ids_key": ids_key}
         known = resuming.known_again(tracked.folder, now)
         if not known:
             record(tracked, config, settings, known := now)
         checks.check(config)
-        if job and job.trial:
-            return _train_trial(config, tracked, job.trial, known)
+        if trial := trials.of_this_process():
+            return _train_trial(config, tracked, trial, known)
         finished = _finished(config, tracked.id) if resumed else {}
         interrupted = _interrupted(config, tracked.id) if resumed else {}
         _train_missing(config, tracked.id, finished, interrupted, known["command"])
@@ -145,8 +144,8 @@ def _train_all(config: DictConfig, resumed: UnfinishedRun | None = None) -> Trai
             {f"best/{name.removeprefix('val/')}": best[name] for name in best if name.startswith("val/")}
         )
         tracked.tag({"audit": evaluated.audit["verdict"]})
-        announce(evaluated, tracked.id, uri, this_job.record_end(base, tracked.id))
-    return Trained(tracked.id, best.get(config.monitor))
+        announce(evaluated, tracked.id, uri)
+    return Trained(tracked.id, best.get(config.monitor), best)
 
 
 def _train_missing(
@@ -178,7 +177,7 @@ def _train_missing(
 
 
 def _train_trial(
-    config: DictConfig, tracked: TrackedRun, trial: jobs.Trial, known: dict[str, Any]
+    config: DictConfig, tracked: TrackedRun, trial: Trial, known: Mapping[str, object]
 ) -> Trained:
     """Train the folds of a trial until all are done or it is pruned; its value is the mean of the folds'."""
     from fibrolab.sweeps.trial_reports import TrialReports  # late: it loads Optuna
@@ -186,17 +185,17 @@ def _train_trial(
     reports, done = TrialReports(trial), list[tuple[Place, Trained]]()
     pruned = False
     for place in places(config):
-        part = Part(tracked.id, {REPEAT: place.repeat, FOLD: place.fold}, known["command"])
+        part = Part(tracked.id, {REPEAT: place.repeat, FOLD: place.fold}, str(known["command"]))
         done.append((place, pipeline.train(settings_at(config, place), part)))
         value = done[-1][1].best
         if pruned := value is not None and reports.is_pruned(len(done), value):
             break
     trained = [(*place, open_run(one.id, config.tracking.uri)) for place, one in done]
     pooled_run.write_data(tracked.folder, trained)
-    save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
+    save_json(dict(known), tracked.folder / keys.ENVIRONMENT_FILE)
     values = [one.best for _, one in done if one.best is not None]
     best = sum(values) / len(values) if values else None
-    metrics = trials.mean([one.metrics or {} for _, one in done])
+    metrics = trials.mean([one.metrics for _, one in done])
     if not pruned:
         tracked.log_metrics({f"best/{name.removeprefix('val/')}": value for name, value in metrics.items()})
     tracked.tag({trials.STATE: "pruned" if pruned else "finished"})

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from omegaconf import DictConfig
 
@@ -16,8 +16,9 @@ from fibrolab.data.labelled_data import LabelledData
 from fibrolab.evaluation import endpoints
 from fibrolab.loading import load
 from fibrolab.modules.base import Classifier
+from fibrolab.runs.trained_run import best_epoch
 from fibrolab.storage import save_json
-from fibrolab.sweeps import jobs, this_job
+from fibrolab.sweeps import this_job
 from fibrolab.tracked_run import TrackedRun
 from fibrolab.tracking import track
 from fibrolab.training import checks, fitting, resuming, trials, tuned_by
@@ -46,13 +47,13 @@ class Trained(NamedTuple):
     Attributes:
         id: Id of the run in MLflow.
         best: The best value of the monitored metric; None after a fast dev run.
-        metrics: Validation metrics of that epoch, if it is a finished trial of a study.
+        metrics: Metrics of the epoch with that value; of a trial of a study, its validation metrics.
         pruned: Whether it is a trial that was ended early.
     """
 
     id: str
     best: float | None
-    metrics: Mapping[str, float] | None = None
+    metrics: Mapping[str, float]
     pruned: bool = False
 
 
@@ -75,19 +76,18 @@ def train(config: DictConfig, part: Part | None = None) -> Trained:
     settings = resolved(config)
     started, clock = datetime.now(UTC), time.monotonic()
     tags = {"model": config.model.name, "data": config.data.name, "split": config.split.name}
-    above: dict[str, Any] = {"sweep": this_job.folder(), "sweep_name": this_job.sweep_name(base)}
-    if part:
-        tags, above = tags | dict(part.tags), {"parent": part.parent}
-    elif job := jobs.current():
-        tags, above = tags | dict(job.tags), {"parent": job.parent}
+    tags |= part.tags if part else this_job.tags(base)
+    parent = part.parent if part else this_job.parent()
     trial = trials.of_this_process()
     ids_key = privacy.ids_key(config)
     place = settings["tracking"] | {"private": bool(ids_key)}
     with (
         slurm.requeued_if_interrupted(config.trainer.get(fitting.REQUEUE, False)),
-        track(**place, **above, name=config.name, tags=tags, resumed=resumed) as tracked,
+        track(**place, parent=parent, name=config.name, tags=tags, resumed=resumed) as tracked,
         resuming.explained(tracked.id),
     ):
+        if part is None:
+            this_job.begin(tracked.id)
         known = environment.describe() | {"started": started.isoformat(timespec="seconds")}
         known |= {"ids_key": ids_key} | ({"command": part.command} if part else {})
         if before := resuming.known_again(tracked.folder, known):
@@ -129,8 +129,11 @@ def train(config: DictConfig, part: Part | None = None) -> Trained:
             return _end_trial(config, tracked, module, datamodule, fitted)
         evaluated = conclude(tracked, config, datamodule.test_images, datamodule.training_images())
         if part is None:
-            announce(evaluated, tracked.id, config.tracking.uri, this_job.record_end(base, tracked.id))
-    return Trained(tracked.id, fitted.best)
+            announce(evaluated, tracked.id, config.tracking.uri)
+        best = (
+            None if evaluated.history is None else best_epoch(evaluated.history, config.monitor, config.mode)
+        )
+    return Trained(tracked.id, fitted.best, best or {})
 
 
 def _audit(config: DictConfig, data: LabelledData, tracked: TrackedRun) -> None:

@@ -1,5 +1,6 @@
 """A study from its settings to its result: its trials, then the chosen configuration, tested once."""
 
+import contextlib
 import hashlib
 import json
 import shlex
@@ -364,8 +365,8 @@ class Tuning:
             own = _words(values)
             yield Job(
                 number=trial.number,
-                overrides=(*plan.words, *own, f"name={_label(own)} {plan.config.name}"),
-                own=tuple(own),
+                overrides=(*plan.words, *own),
+                own=tuple(map(_short, own)),
                 sweep=plan.folder,
                 parent=self.study.run_id,
                 tags={TRIAL: trial.number}
@@ -433,7 +434,7 @@ class Tuning:
         job = Job(
             number=number,
             overrides=(*self.plan.words, *own, f"name=chosen {self.plan.config.name}"),
-            own=tuple(own),
+            own=(),
             sweep=self.plan.folder,
             parent=study.run_id,
             tags={"fibrolab.chosen_trial": trial.number},
@@ -449,15 +450,12 @@ class Tuning:
         return result.run
 
 
-def _label(words: Sequence[str]) -> str:
-    """Return the name of a trial from its own values, such as `lr=0.01 resnet18`."""
-    return " ".join(_short(word) for word in words)
-
-
 def _short(word: str) -> str:
-    name, _, value = word.lstrip("+").partition("=")
-    last = name.partition("@")[0].rpartition(".")[2]
-    return f"{last}={value[:8]}"
+    """Return a word for the table of jobs, a number with three digits."""
+    key, _, value = word.partition("=")
+    with contextlib.suppress(ValueError):
+        value = value if value.lstrip("-").isdigit() else f"{float(value):.3g}"
+    return f"{key.lstrip('+')}={value}"
 
 
 def tune(arguments: Sequence[str], master: DictConfig, loader: Any, launch: Launch) -> Mapping[str, Any]:

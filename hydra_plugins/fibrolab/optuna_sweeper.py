@@ -1,33 +1,35 @@
-"""Hydra's plugin of studies: `-m sweep=NAME`. Hydra imports this file in every command: it imports late."""
+"""Hydra's way to the studies of fibrolab, see `fibrolab.sweeps.tuning`."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+
+if TYPE_CHECKING:
+    from hydra.types import HydraContext, TaskFunction
+    from omegaconf import DictConfig
 
 
 class OptunaSweeper(Sweeper):
-    """Run the trials of a study by the chosen launcher; see `fibrolab.sweeps.tuning`."""
+    """Run the trials of a study as jobs of the launcher.
 
-    def __init__(self, **_: Any) -> None:
-        pass  # the settings are read from the config, where references are not resolved yet
+    Args:
+        settings: The settings of `conf/hydra/sweeper/optuna.yaml`.
+    """
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Take the config, and build the launcher."""
-        self.hydra_context, self.config = hydra_context, config
-        self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
+    def __init__(self, **settings: Any) -> None:
+        self._settings = settings  # read from the config in `sweep`
+
+    def setup(
+        self, *, hydra_context: "HydraContext", task_function: "TaskFunction", config: "DictConfig"
+    ) -> None:
+        """Keep the command's config, and the loader that composes that of a job."""
+        self._loader, self._config = hydra_context.config_loader, config
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Run the study."""
+        """Run the study, or go on with it."""
+        from functools import partial
+
         from fibrolab.sweeps import launching, tuning
 
-        assert self.hydra_context is not None
-        assert self.config is not None
-        launch = getattr(self.launcher, "run", None) or (
-            lambda jobs: launching.run(jobs, launching.Launching())
-        )
-        return tuning.tune(arguments, self.config, self.hydra_context.config_loader, launch)
+        launch = partial(launching.run, settings=launching.settings(self._config.hydra))
+        return tuning.tune(arguments, self._config, self._loader, launch)

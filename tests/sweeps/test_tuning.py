@@ -98,7 +98,9 @@ def answered(
     monkeypatch.setattr(tuning.evaluating, "announce", lambda *_: None)
 
     def answer(job: Job) -> Result:
-        (rate,) = [float(word.partition("=")[2]) for word in job.own if word.startswith("optimizer.lr=")]
+        (rate,) = [
+            float(word.partition("=")[2]) for word in job.overrides if word.startswith("optimizer.lr=")
+        ]
         return Result("finished", finished_run(job.parent), rate, {"val/loss": rate, "latency": 1 / rate})
 
     return answer
@@ -118,7 +120,9 @@ def test_a_study_chooses_writes_an_experiment_and_tests_it_once(
     assert chosen.trial is None
     assert f"tuned_by=[{study.study.run_id}]" in chosen.overrides
     best = min(trials, key=lambda job: float(job.own[0].partition("=")[2]))
-    assert chosen.own[:2] == best.own
+    own = best.overrides[len(plan.words) :]
+    assert len(own) == 2
+    assert chosen.overrides[: len(best.overrides)] == best.overrides
 
     table = pd.read_csv(run_folder(studies, study.study.run_id) / "trials.csv")
     assert table["number"].tolist() == [0, 1, 2, 3, 4]
@@ -127,14 +131,14 @@ def test_a_study_chooses_writes_an_experiment_and_tests_it_once(
     client = MlflowClient(plan.config.tracking.uri)
     assert client.get_run(study.study.run_id).info.status == "FINISHED"
 
-    words = [*plan.words, *best.own, f"tuned_by=[{study.study.run_id}]"]
+    words = [*plan.words, *own, f"tuned_by=[{study.study.run_id}]"]
     (path,) = (studies / "conf" / "experiment").glob("*.yaml")
     searched = f"hydra.searchpath=[file://{studies}/conf]"
-    own = compose("train", [f"experiment={path.stem}", searched, f"paths.root={studies}"])
+    read = compose("train", [f"experiment={path.stem}", searched, f"paths.root={studies}"])
     given = compose("train", words)
-    for config in (own, given):
+    for config in (read, given):
         config.pop("name")
-    assert OmegaConf.to_container(own) == OmegaConf.to_container(given)
+    assert OmegaConf.to_container(read) == OmegaConf.to_container(given)
 
     again = tuning.Tuning(plan, launched(lambda job: pytest.fail("nothing is missing")), composer)
     assert again.run() == tested
