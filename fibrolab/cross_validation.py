@@ -4,7 +4,7 @@ import logging
 import shlex
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
@@ -127,25 +127,62 @@ def _train_all(config: DictConfig, resumed: UnfinishedRun | None = None) -> Trai
         finished = _finished(config, tracked.id) if resumed else {}
         interrupted = _interrupted(config, tracked.id) if resumed else {}
         _train_missing(config, tracked.id, finished, interrupted, known["command"])
-        uri = config.tracking.uri
-        trained = {each: open_run(finished[each], uri) for each in places(config)}
-        first = next(iter(trained.values()))
-        config.model, config.task = first.config.model, first.config.task  # completed with the data
-        write_config(config, tracked.folder)
-        pooled_run.write(tracked.folder, [(*each, opened) for each, opened in trained.items()])
-        if resumed is None:
-            tracked.log_data(first.data_name, first.manifest_hash, "training")
-        seconds = sum(float(opened.environment["seconds"]) for opened in trained.values())
-        known |= {"device": first.environment["device"], "seconds": round(seconds, 1)}
-        save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
-        best = _mean_of_best_epochs(config, trained.values())
-        evaluated = conclude(tracked, config)
-        tracked.log_metrics(
-            {f"best/{name.removeprefix('val/')}": best[name] for name in best if name.startswith("val/")}
-        )
-        tracked.tag({"audit": evaluated.audit["verdict"]})
-        announce(evaluated, tracked.id, uri)
+        trained = {each: open_run(finished[each], config.tracking.uri) for each in places(config)}
+        best = _pooled(config, tracked, trained, known, log_data=resumed is None)
     return Trained(tracked.id, best.get(config.monitor), best)
+
+
+def pool(config: DictConfig, runs: Mapping[Place, str]) -> str:
+    """Pool the trainings of all folds, each of which had settings of its own, and report them as one run.
+
+    Args:
+        config: Settings that the folds have in common.
+        runs: The finished run of each fold.
+
+    Returns:
+        The id of the pooled run.
+
+    Raises:
+        ConfigError: The trainings have different samples, or a run cannot be opened.
+    """
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    settings, ids_key = resolved(config), privacy.ids_key(config)
+    tags = {"model": config.model.name, "data": config.data.name, "split": config.split.name}
+    tags[NETWORKS] = len(runs)
+    place = settings["tracking"] | {"private": bool(ids_key)}
+    with track(**place, name=config.name, tags=tags) as tracked:
+        known = environment.describe() | {"started": started, "ids_key": ids_key}
+        record(tracked, config, settings, known)
+        trained = {each: open_run(run_id, config.tracking.uri) for each, run_id in runs.items()}
+        _pooled(config, tracked, trained, known)
+    return tracked.id
+
+
+def _pooled(
+    config: DictConfig,
+    tracked: TrackedRun,
+    trained: Mapping[Place, TrainedRun],
+    known: dict[str, Any],
+    log_data: bool = True,
+) -> dict[str, float]:
+    """Write, score and report the run of several trainings; return the mean metrics of their best epochs."""
+    first = next(iter(trained.values()))
+    config.model, config.task = first.config.model, first.config.task  # completed with the data
+    write_config(config, tracked.folder)
+    pooled_run.write(tracked.folder, [(*each, opened) for each, opened in trained.items()])
+    if log_data:
+        tracked.log_data(first.data_name, first.manifest_hash, "training")
+    seconds = sum(float(opened.environment["seconds"]) for opened in trained.values())
+    known |= {"device": first.environment["device"], "seconds": round(seconds, 1)}
+    save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
+    best = _mean_of_best_epochs(config, trained.values())
+    evaluated = conclude(tracked, config)
+    tracked.log_metrics(
+        {f"best/{name.removeprefix('val/')}": best[name] for name in best if name.startswith("val/")}
+    )
+    tracked.tag({"audit": evaluated.audit["verdict"]})
+    announce(evaluated, tracked.id, config.tracking.uri)
+    return best
 
 
 def _train_missing(

@@ -16,7 +16,7 @@ from fibrolab.data.labelled_data import LabelledData
 from fibrolab.evaluation import endpoints
 from fibrolab.loading import load
 from fibrolab.modules.base import Classifier
-from fibrolab.runs.trained_run import best_epoch
+from fibrolab.runs.trained_run import Run, best_epoch
 from fibrolab.storage import save_json
 from fibrolab.sweeps import this_job
 from fibrolab.tracked_run import TrackedRun
@@ -110,7 +110,7 @@ def train(config: DictConfig, part: Part | None = None) -> Trained:
         known["groups"] = write_data(tracked.folder, data)
         tracked.log_data(data.manifest.name, data.manifest.hash, "training")
         tracked.tag({"test_groups": known["groups"][keys.TEST][:SHOWN]})
-        if trial is None:  # the chosen settings of a study are trained once more, with an audit
+        if trial is None:  # whose chosen settings are trained once more, with an audit
             _audit(config, data, tracked)
         built = resuming.without_initial_weights(config) if start else with_weights_of_runs(config, data)
         module = fitting.build_module(built, data)
@@ -130,10 +130,13 @@ def train(config: DictConfig, part: Part | None = None) -> Trained:
         evaluated = conclude(tracked, config, datamodule.test_images, datamodule.training_images())
         if part is None:
             announce(evaluated, tracked.id, config.tracking.uri)
-        best = (
-            None if evaluated.history is None else best_epoch(evaluated.history, config.monitor, config.mode)
-        )
-    return Trained(tracked.id, fitted.best, best or {})
+    return Trained(tracked.id, fitted.best, _of_best_epoch(config, evaluated))
+
+
+def _of_best_epoch(config: DictConfig, run: Run) -> Mapping[str, float]:
+    """Return the metrics of the epoch with the best monitored value; none after a fast dev run."""
+    found = None if run.history is None else best_epoch(run.history, config.monitor, config.mode)
+    return found or {}
 
 
 def _audit(config: DictConfig, data: LabelledData, tracked: TrackedRun) -> None:

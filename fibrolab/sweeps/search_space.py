@@ -81,7 +81,7 @@ class Parameter:
 
     @property
     def is_choice(self) -> bool:
-        """Whether it is a choice; otherwise it is a number."""
+        """Return whether it is a choice; otherwise it is a number."""
         return isinstance(self.distribution, CategoricalDistribution)
 
     def grid(self) -> list[Any] | None:
@@ -112,7 +112,7 @@ class SearchSpace:
 
     @property
     def is_conditional(self) -> bool:
-        """Whether some parameters exist only under an option of another."""
+        """Return whether some parameters exist only under an option of another."""
         return any(parameter.below for parameter in self.parameters)
 
     def suggest(self, trial: Trial) -> Values:

@@ -1,12 +1,13 @@
 """A study from its settings to its result: its trials, then the chosen configuration, tested once."""
 
 import contextlib
+import gc
 import hashlib
 import json
 import shlex
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from optuna.trial import FrozenTrial, TrialState
 
 from fibrolab import config as configs
-from fibrolab import keys, tracking
+from fibrolab import cross_validation, keys, tracking
 from fibrolab.allowed import whole
 from fibrolab.analyses import evaluating
 from fibrolab.choices import refuse, unknown
@@ -93,7 +94,7 @@ class Plan:
 
     @property
     def prunes(self) -> bool:
-        """Whether trials may end early; of several goals, none may."""
+        """Return whether trials may end early; with several goals none may."""
         return len(self.goals) == 1 and self.sweeper.pruner != "none"
 
     @property
@@ -112,14 +113,14 @@ class Composer:
     """
 
     def __init__(self, loader: Any, master: DictConfig) -> None:
-        self._loader, self._master = loader, master
+        self.loader, self.master = loader, master
 
     def __call__(self, words: Sequence[str]) -> Composed:
         """Compose a config."""
-        own = self._master.hydra.overrides.hydra
+        own = self.master.hydra.overrides.hydra
         others = [word for word in own if not word.lstrip("+").startswith(("hydra.sweeper", "hydra/sweeper"))]
-        name = self._master.hydra.job.config_name
-        found = self._loader.load_configuration(name, [*others, *words], run_mode=RunMode.RUN)
+        name = self.master.hydra.job.config_name
+        found = self.loader.load_configuration(name, [*others, *words], run_mode=RunMode.RUN)
         HydraConfig.instance().set_config(found)
         choices = dict(found.hydra.runtime.choices)
         config = found.copy()
@@ -458,8 +459,8 @@ def _short(word: str) -> str:
     return f"{key.lstrip('+')}={value}"
 
 
-def tune(arguments: Sequence[str], master: DictConfig, loader: Any, launch: Launch) -> Mapping[str, Any]:
-    """Run a study, or go on with it.
+def tune(arguments: Sequence[str], master: DictConfig, loader: Any, launch: Launch) -> str | None:
+    """Run a study, or go on with it; with `sweep.outer_folds`, one in each of these folds.
 
     Args:
         arguments: Overrides of the command line.
@@ -468,12 +469,59 @@ def tune(arguments: Sequence[str], master: DictConfig, loader: Any, launch: Laun
         launch: Runs jobs and yields each with its result.
 
     Returns:
-        The id of the study's run, and that of the tested run.
+        The tested run; None where several goals leave the choice to the user, or another process tests.
 
     Raises:
         FibrolabError: Settings are refused, the database cannot be used, or trainings failed.
     """
+    gc.enable()
     compose = Composer(loader, master)
-    tuning = Tuning(planned(arguments, master, compose), launch, compose)
+    plan = planned(arguments, master, compose)
+    if plan.config.sweep.outer_folds is not None:
+        return _nested(arguments, plan, master, compose, launch)
+    tuning = Tuning(plan, launch, compose)
     tuning.announce()
-    return {"study": tuning.study.run_id, "tested": tuning.run()}
+    return tuning.run()
+
+
+def _nested(
+    arguments: Sequence[str], plan: Plan, master: DictConfig, compose: Composer, launch: Launch
+) -> str | None:
+    """Choose the settings anew in each outer fold, test each choice on its fold, and pool the tests.
+
+    The pooled test is that of the whole procedure, choice included: no sample took part in choosing the
+    settings by which it is tested (nested cross-validation; Varma and Simon, BMC Bioinformatics 2006).
+    """
+    number = plan.config.sweep.outer_folds
+    refuse(list(_outer_faults(plan, number)))
+    tested: dict[cross_validation.Place, str] = {}
+    for fold in range(number):
+        words = [f"split.folds={number}", f"split.fold={fold}"]
+        words = ["split=kfold", *words] if plan.config.split.name != "kfold" else words
+        inner = planned([*arguments, *words], master, compose, f"{plan.name}-outer-{fold}")
+        print(f"\nouter fold {fold + 1} of {number}")
+        inner = replace(inner, folder=inner.folder / f"outer-{fold}")
+        tuning = Tuning(inner, launch, compose)
+        tuning.announce()
+        if (run_id := tuning.run()) is not None:
+            tested[cross_validation.Place(0, fold)] = run_id
+    if len(tested) < number:
+        print("Other processes still work on outer folds: the same command pools them afterwards.")
+        return None
+    config = compose([*plan.words, "split=kfold", f"split.folds={number}", "folds=all"]).config
+    config.name = plan.name
+    return cross_validation.pool(config, tested)
+
+
+def _outer_faults(plan: Plan, number: object) -> Iterator[str]:
+    if not (allowed := whole(2)).holds(number):
+        yield f"sweep.outer_folds={number} is not {allowed.words}."
+    if len(plan.goals) > 1:
+        yield "sweep.outer_folds needs one goal, by which the settings of each fold are chosen."
+    if plan.config.folds is not None or plan.config.repeats != 1:
+        yield "sweep.outer_folds trains all folds itself: leave folds and repeats out."
+    given = [word for word in plan.words if word.startswith("split") and word != "split=kfold"]
+    if others := [
+        word for word in given if not word.startswith(("split.seed=", "split.val=", "split.grouped="))
+    ]:
+        yield f"sweep.outer_folds splits by split=kfold: leave {', '.join(others)} out."

@@ -115,3 +115,20 @@ def test_the_value_of_folds_is_their_mean_and_each_is_a_step(trained: Trained, r
     for path in (root / "mlruns" / "artifacts").glob("*/artifacts/predictions.csv"):
         assert set(pd.read_csv(path)[keys.PARTITION]) == {keys.VALIDATION}
     assert json.loads((files(root, result.run) / keys.ENVIRONMENT_FILE).read_text())["format"] == keys.FORMAT
+
+
+@pytest.mark.slow
+def test_two_ranks_train_one_trial_with_one_set_of_parameters_and_end_together(
+    trained: Trained, root: Path
+) -> None:
+    first, study = trained("trainer=ddp_cpu")
+    assert first.state == "finished"
+    assert len(study.trials) == 1
+    assert list(study.trials[0].intermediate_values) == [1, 2]
+    run = open_run(files(root, first.run))
+    assert run.config.optimizer.lr == study.trials[0].params["optimizer.lr"]
+    for _ in range(samplers.FIRST):
+        study.study.add_trial(_copied(study.trials[0], 1e-6))
+    second, _ = trained("trainer=ddp_cpu", pruner="median")
+    assert second.state == "pruned"
+    assert len(pd.read_csv(files(root, second.run) / keys.HISTORY_FILE)) == 1

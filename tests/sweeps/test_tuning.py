@@ -8,10 +8,11 @@ import pytest
 from compose import names
 from hydra import compose
 from mlflow.tracking import MlflowClient
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from sweep_case import launched
 
 from fibrolab import keys, tracking
+from fibrolab.cross_validation import Place
 from fibrolab.errors import ConfigError, TrainingError
 from fibrolab.sweeps import tuning
 from fibrolab.sweeps.jobs import Job, Result
@@ -184,3 +185,46 @@ def test_a_password_is_in_no_file_of_a_job(
     monkeypatch.delenv("FIBROLAB_PASSWORD", raising=False)
     (word,) = tuning.to_environment(["postgresql://me:secret@host/db"])
     assert word == "postgresql://me:${oc.env:FIBROLAB_PASSWORD}@host/db"
+
+
+def test_each_outer_fold_has_a_study_of_its_own_and_the_tests_are_pooled(
+    planned: Callable, answered: Callable[[Job], Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Job] = []
+    pooled = {}
+
+    def pool(config: DictConfig, runs: dict[Place, str]) -> str:
+        pooled.update(runs, name=config.name, folds=config.split.folds)
+        return "nested"
+
+    monkeypatch.setattr(tuning.cross_validation, "pool", pool)
+    words = [LR, "sweep.outer_folds=2", "hydra.sweeper.n_trials=1", "hydra.sweeper.study_name=ours"]
+    plan, composer = planned(*words)
+    launch = launched(lambda job: (seen.append(job), answered(job))[1])
+    assert tuning.tune(words_of(plan), composer.master, composer.loader, launch) == "nested"
+    assert [job.trial.study if job.trial else "chosen" for job in seen] == [
+        "ours-outer-0", "chosen", "ours-outer-1", "chosen",
+    ]  # fmt: skip
+    assert {"split=kfold", "split.folds=2", "split.fold=1"} <= set(seen[2].overrides)
+    assert set(pooled) == {Place(0, 0), Place(0, 1), "name", "folds"}
+    assert (pooled["name"], pooled["folds"]) == ("ours", 2)
+
+
+def words_of(plan: tuning.Plan) -> list[str]:
+    return [LR, *plan.words]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["sweep.outer_folds=1"], "is not a whole number from 2"),
+        (["sweep.outer_folds=3", "split=grouped"], "leave split=grouped out"),
+        (["sweep.outer_folds=3", "repeats=2"], "leave folds and repeats out"),
+    ],
+)
+def test_outer_folds_that_contradict_the_settings_are_refused(
+    planned: Callable, words: list[str], sentence: str
+) -> None:
+    plan, composer = planned(LR, *words)
+    with pytest.raises(ConfigError, match=sentence):
+        tuning.tune(words_of(plan), composer.master, composer.loader, launched(lambda job: Result("failed")))
