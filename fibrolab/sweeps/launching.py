@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -50,7 +50,7 @@ class Launching:
     program: Sequence[str] = PROGRAM
 
 
-def run(jobs: Iterable[Job], settings: Launching) -> Iterator[tuple[Job, Result]]:
+def run(jobs: Iterable[Job], settings: Launching) -> Generator[tuple[Job, Result]]:
     """Run jobs, `n_jobs` at a time, and yield each with its result when it has ended.
 
     A job that fails does not end the others. If this generator is closed or interrupted, it ends the jobs
