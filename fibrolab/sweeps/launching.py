@@ -11,12 +11,11 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-from omegaconf import DictConfig
+from typing import Any
 
 from fibrolab.choices import refuse
 from fibrolab.errors import FibrolabError, StorageError, TrainingError, listing
-from fibrolab.processes import PARENT
+from fibrolab.processes import CORES, PARENT, cores
 from fibrolab.storage import free_bytes, full_disk, make_folder, unwritable
 from fibrolab.sweeps import jobs as folders
 from fibrolab.sweeps.job_table import JobTable, job_table
@@ -153,7 +152,7 @@ class _Child:
         return replace(found, state=state, error=_last_words(self.job, code))
 
 
-def settings(hydra: DictConfig) -> Launching:
+def settings(hydra: Any) -> Launching:
     """Return the settings of the launcher of a command; its jobs take the command's other words for Hydra.
 
     Args:
@@ -249,13 +248,14 @@ def writable(sweep: Path) -> Path:
 def _environment(
     ours: Mapping[str, str], job: Path, gpus: Sequence[str] | None, n_jobs: int
 ) -> dict[str, str]:
-    """Return the environment of a job; the cores are shared out unless OMP_NUM_THREADS is set."""
+    """Return the environment of a job, with its share of GPUs and cores."""
     found = {name: value for name, value in ours.items() if name not in OF_OTHERS}
     found |= {folders.VARIABLE: str(job), PARENT: str(os.getpid()), "PYTHONUNBUFFERED": "1"}
     if gpus is not None:
         found["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     if n_jobs > 1:
-        found.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // n_jobs)))
+        found[CORES] = str(max(1, cores() // n_jobs))
+        found.setdefault("OMP_NUM_THREADS", found[CORES])
     return found
 
 
