@@ -6,7 +6,7 @@ Three kinds of programs are run, one after another, by the launcher and by the s
 
 - `empty`: Python without site packages, which ends at once. The difference is the overhead of the launcher.
 - `imports`: everything that a training imports, and nothing else: what a new process costs each job.
-- `forked`: the same imports once, then a fork per job: what a warm start would leave of them.
+- `forked`: the same imports once, then a fork per job: what a warm start leaves of them.
 
 Printed are seconds per job and their ratio to the overhead of the launcher.
 """
