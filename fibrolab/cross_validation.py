@@ -4,7 +4,8 @@ import logging
 import shlex
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
@@ -17,9 +18,10 @@ from fibrolab.config import resolved
 from fibrolab.pipeline import Part, Trained
 from fibrolab.runs.trained_run import TrainedRun, best_epoch, open_run
 from fibrolab.storage import save_json
-from fibrolab.sweeps import this_job
+from fibrolab.sweeps import jobs, launching, this_job
+from fibrolab.tracked_run import TrackedRun
 from fibrolab.tracking import children, has_tag, track
-from fibrolab.training import checks, resuming
+from fibrolab.training import checks, devices, resuming, trials
 from fibrolab.unfinished_runs import UnfinishedRun, unfinished
 
 ALL = "all"
@@ -120,28 +122,67 @@ def _train_all(config: DictConfig, resumed: UnfinishedRun | None = None) -> Trai
         if not known:
             record(tracked, config, settings, known := now)
         checks.check(config)
+        if trial := trials.of_this_process():
+            return _train_trial(config, tracked, trial, known)
         finished = _finished(config, tracked.id) if resumed else {}
         interrupted = _interrupted(config, tracked.id) if resumed else {}
         _train_missing(config, tracked.id, finished, interrupted, known["command"])
-        uri = config.tracking.uri
-        trained = {each: open_run(finished[each], uri) for each in places(config)}
-        first = next(iter(trained.values()))
-        config.model, config.task = first.config.model, first.config.task  # completed with the data
-        write_config(config, tracked.folder)
-        pooled_run.write(tracked.folder, [(*each, opened) for each, opened in trained.items()])
-        if resumed is None:
-            tracked.log_data(first.data_name, first.manifest_hash, "training")
-        seconds = sum(float(opened.environment["seconds"]) for opened in trained.values())
-        known |= {"device": first.environment["device"], "seconds": round(seconds, 1)}
-        save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
-        best = _mean_of_best_epochs(config, trained.values())
-        evaluated = conclude(tracked, config, scoring="train")
-        tracked.log_metrics(
-            {f"best/{name.removeprefix('val/')}": best[name] for name in best if name.startswith("val/")}
-        )
-        tracked.tag({"audit": evaluated.audit["verdict"]})
-        announce(evaluated, tracked.id, uri)
+        trained = {each: open_run(finished[each], config.tracking.uri) for each in places(config)}
+        best = _pooled(config, tracked, trained, known, log_data=resumed is None)
     return Trained(tracked.id, best.get(config.monitor), best, tracked.folder)
+
+
+def pool(config: DictConfig, runs: Mapping[Place, str]) -> str:
+    """Pool the trainings of all folds, each of which had settings of its own, and report them as one run.
+
+    Args:
+        config: Settings that the folds have in common.
+        runs: The finished run of each fold.
+
+    Returns:
+        The id of the pooled run.
+
+    Raises:
+        ConfigError: The trainings have different samples, or a run cannot be opened.
+    """
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    settings, ids_key = resolved(config), privacy.ids_key(config)
+    tags = {"model": config.model.name, "data": config.data.name, "split": config.split.name}
+    tags[NETWORKS] = len(runs)
+    place = settings["tracking"] | {"private": bool(ids_key)}
+    with track(**place, name=config.name, tags=tags) as tracked:
+        known = environment.describe() | {"started": started, "ids_key": ids_key}
+        record(tracked, config, settings, known)
+        trained = {each: open_run(run_id, config.tracking.uri) for each, run_id in runs.items()}
+        _pooled(config, tracked, trained, known)
+    return tracked.id
+
+
+def _pooled(
+    config: DictConfig,
+    tracked: TrackedRun,
+    trained: Mapping[Place, TrainedRun],
+    known: dict[str, Any],
+    log_data: bool = True,
+) -> dict[str, float]:
+    """Write, score and report the run of several trainings; return the mean metrics of their best epochs."""
+    first = next(iter(trained.values()))
+    config.model, config.task = first.config.model, first.config.task  # completed with the data
+    write_config(config, tracked.folder)
+    pooled_run.write(tracked.folder, [(*each, opened) for each, opened in trained.items()])
+    if log_data:
+        tracked.log_data(first.data_name, first.manifest_hash, "training")
+    seconds = sum(float(opened.environment["seconds"]) for opened in trained.values())
+    known |= {"device": first.environment["device"], "seconds": round(seconds, 1)}
+    save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
+    best = _mean_of_best_epochs(config, trained.values())
+    evaluated = conclude(tracked, config, scoring="train")
+    tracked.log_metrics(
+        {f"best/{name.removeprefix('val/')}": best[name] for name in best if name.startswith("val/")}
+    )
+    tracked.tag({"audit": evaluated.audit["verdict"]})
+    announce(evaluated, tracked.id, config.tracking.uri)
+    return best
 
 
 def _train_missing(
@@ -151,9 +192,18 @@ def _train_missing(
     interrupted: Mapping[Place, str],
     command: str,
 ) -> None:
-    """Train what is missing, one after another, and add its run to `finished`; resume what was begun."""
+    """Train what is missing, and add its run to `finished`; resume what was begun.
+
+    The trainings run one after another in this process, or as jobs of the launcher if that has several.
+    """
     total = len(places(config))
     try:
+        if launcher := _launching():
+            waiting = [
+                _job(config, place, parent, command, interrupted.get(place))
+                for place in missing(config, finished)
+            ]
+            _train_as_jobs(waiting, launcher, config, finished)
         for place in missing(config, finished):
             print(f"\n{place.label(config)}: training {places(config).index(place) + 1} of {total}")
             part = Part(
@@ -170,6 +220,93 @@ def _train_missing(
             len(finished), total, parent, parent,
         )  # fmt: skip
         raise
+
+
+def _train_trial(
+    config: DictConfig, tracked: TrackedRun, trial: jobs.Trial, known: Mapping[str, object]
+) -> Trained:
+    """Train the folds of a trial until all are done or it is pruned; its value is the mean of the folds'."""
+    from fibrolab.sweeps.trial_reports import TrialReports  # late: it loads Optuna
+
+    reports, done = TrialReports(trial), list[tuple[Place, Trained]]()
+    pruned = False
+    for place in places(config):
+        part = Part(tracked.id, {REPEAT: place.repeat, FOLD: place.fold}, str(known["command"]))
+        done.append((place, pipeline.train(settings_at(config, place), part)))
+        value = done[-1][1].best
+        if pruned := value is not None and reports.is_pruned(len(done), value):
+            break
+    trained = [(*place, open_run(one.id, config.tracking.uri)) for place, one in done]
+    pooled_run.write_data(tracked.folder, trained)
+    save_json(dict(known), tracked.folder / keys.ENVIRONMENT_FILE)
+    values = [one.best for _, one in done if one.best is not None]
+    best = sum(values) / len(values) if values else None
+    metrics = trials.mean([one.metrics for _, one in done])
+    if not pruned:
+        tracked.log_metrics({f"best/{name.removeprefix('val/')}": value for name, value in metrics.items()})
+    tracked.tag({trials.STATE: "pruned" if pruned else "finished"})
+    return Trained(tracked.id, best, metrics, tracked.folder, pruned)
+
+
+def _train_as_jobs(
+    waiting: Iterable[jobs.Job], launcher: launching.Launching, config: DictConfig, finished: dict[Place, str]
+) -> None:
+    """Run trainings as jobs of the launcher, and add the runs of those that finish to `finished`.
+
+    Raises:
+        TrainingError: A training did not finish; the others did.
+    """
+    ended = []
+    for job, result in launching.run(waiting, launcher):
+        ended.append((job, result))
+        if result.state == "finished" and result.run:
+            finished[places(config)[job.number]] = result.run
+    launching.refuse_failed(ended)
+
+
+def _launching() -> launching.Launching | None:
+    """Return the settings of the launcher if several trainings run at a time; None within another sweep."""
+    from hydra.core.hydra_config import HydraConfig
+
+    alone = jobs.current() is None and devices.place().size == 1
+    if not alone or not HydraConfig.initialized() or this_job.composed_in_python():
+        return None
+    settings = launching.settings(HydraConfig.get())
+    launching.gpus_of_places(settings)
+    return settings if settings.n_jobs > 1 else None
+
+
+def _job(config: DictConfig, place: Place, parent: str, command: str, run: str | None) -> jobs.Job:
+    """Return one training as a job of the launcher.
+
+    Args:
+        config: Settings of the run of all trainings.
+        place: Place of the training.
+        parent: Id of the run of all trainings.
+        command: Command by which that run was started.
+        run: Id of the run that the training resumes; None for a new one.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    changes: dict[str, Any] = {
+        **_changes(config, place),
+        "name": f"{place.label(config)} {config.name}",
+        "folds": "null",
+        "repeats": 1,
+        "resume": run or "null",
+    }
+    given = [word for word in shlex.split(command) if "=" in word and not word.startswith(("-", "hydra"))]
+    given += this_job.as_typed(HydraConfig.get().overrides.task)
+    words = {word.lstrip("+").partition("=")[0]: word for word in given}  # of a resumed run, the newer counts
+    words |= {name: f"{name}={value}" for name, value in changes.items()}
+    return jobs.Job(
+        places(config).index(place),
+        tuple(words.values()),
+        (),
+        Path(HydraConfig.get().runtime.output_dir) / "trainings",
+        parent,
+        {REPEAT: place.repeat, FOLD: place.fold},
+    )
 
 
 def _command(command: str, changes: Mapping[str, int]) -> str:

@@ -20,6 +20,7 @@ from mlflow.tracking import MlflowClient
 from fibrolab import processes, slurm
 from fibrolab.credentials import masked
 from fibrolab.errors import ConfigError, FibrolabError, StorageError
+from fibrolab.storage import make_folder
 from fibrolab.tracked_run import (
     PARENT,
     Resumed,
@@ -39,6 +40,7 @@ logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # see `as
 SOURCE = "mlflow.source.name"
 PROCESS, SWEEP, JOB = "fibrolab.process", "fibrolab.sweep", "fibrolab.slurm_job"
 TRAINING = "fibrolab.train"  # source of the runs that can be resumed
+STUDY = "fibrolab.study"  # source of the run of a study
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # for a UI without a switch to training runs
 RESERVE = 2**18  # [bytes], more than the journal of the last writes of a run takes
 _UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # MLflow's error codes for an unknown id
@@ -289,6 +291,52 @@ def reopen(uri: str, run_id: str) -> Iterator[TrackedRun]:
     tracked.fetch()
     yield tracked
     tracked.upload()
+    if not tracked.is_local:
+        shutil.rmtree(tracked.folder, ignore_errors=True)
+
+
+def begin(*, uri: str, experiment: str, artifacts: str, name: str, tags: Mapping[str, Any]) -> str:
+    """Create a run to which several processes add, such as that of a study, and return its id.
+
+    Raises:
+        ConfigError: The address or the name of the experiment is none.
+        StorageError: The database or the folder of artifacts cannot be opened or written.
+    """
+    _check_experiment(experiment)
+    with as_storage_error(uri):
+        client, experiment_id = _open(uri, str(experiment), artifacts)
+        words = _as_text({SOURCE: STUDY, **tags, PROCESS: processes.current()})
+        return str(client.create_run(experiment_id, run_name=name, tags=words).info.run_id)
+
+
+def mark_running(uri: str, run_id: str) -> None:
+    """Name this process as one that goes on with a run of `begin`."""
+    client, _ = find_run(uri, run_id)
+    with as_storage_error(uri):
+        client.set_tag(run_id, PROCESS, str(processes.current()))
+        client.update_run(run_id, status="RUNNING")
+
+
+def mark_ended(uri: str, run_id: str, status: Status) -> None:
+    """Set the final status of a run of `begin`."""
+    client, _ = find_run(uri, run_id)
+    with as_storage_error(uri):
+        terminate(client, run_id, status)
+
+
+@contextlib.contextmanager
+def add_to(uri: str, run_id: str) -> Iterator[TrackedRun]:
+    """Open a run of `begin`, to add files, numbers and tags, whatever its status.
+
+    Raises:
+        ConfigError: The run does not exist.
+        StorageError: The database or the server does not take them.
+    """
+    tracked = TrackedRun(*find_run(uri, run_id))
+    make_folder(tracked.folder)
+    yield tracked
+    with as_storage_error(uri):
+        tracked.upload()
     if not tracked.is_local:
         shutil.rmtree(tracked.folder, ignore_errors=True)
 

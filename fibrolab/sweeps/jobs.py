@@ -129,5 +129,10 @@ def write_result(job: Job, result: Result) -> None:
 
 def read_result(job: Job) -> Result | None:
     """Return what the child wrote at its end; None if it was killed before."""
-    path = job.folder / RESULT_FILE
+    return left_in(job.folder)
+
+
+def left_in(folder: Path) -> Result | None:
+    """Return what the child of a job's folder wrote at its end; None if it was killed before."""
+    path = folder / RESULT_FILE
     return Result(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
