@@ -18,8 +18,10 @@ from fibrolab.pipeline import Part, Trained
 from fibrolab.runs.trained_run import TrainedRun, best_epoch, open_run
 from fibrolab.storage import save_json
 from fibrolab.sweeps import this_job
+from fibrolab.sweeps.jobs import Trial
+from fibrolab.tracked_run import TrackedRun
 from fibrolab.tracking import children, has_tag, track
-from fibrolab.training import checks, resuming
+from fibrolab.training import checks, resuming, trials
 from fibrolab.unfinished_runs import UnfinishedRun, unfinished
 
 ALL = "all"
@@ -43,7 +45,9 @@ class Place(NamedTuple):
 
 def run(config: DictConfig) -> float | None:
     """Train, and return the best value of the monitored metric as the result of a sweep's job."""
-    return train(config).best
+    trained = train(config)
+    this_job.finish(*trained)
+    return trained.best
 
 
 def train(config: DictConfig) -> Trained:
@@ -108,36 +112,77 @@ def _train_all(config: DictConfig, resumed: UnfinishedRun | None = None) -> Trai
     settings, ids_key = resolved(config), privacy.ids_key(config)
     tags = {"model": config.model.name, "data": config.data.name, "split": config.split.name}
     tags[NETWORKS] = len(places(config))
-    above: dict[str, Any] = {"sweep": this_job.folder(), "sweep_name": this_job.sweep_name(base)}
+    tags |= this_job.tags(base)
     place = settings["tracking"] | {"private": bool(ids_key)}
-    with track(**place, **above, name=config.name, tags=tags, resumed=resumed) as tracked:
+    above = this_job.parent()
+    with track(**place, parent=above, name=config.name, tags=tags, resumed=resumed) as tracked:
+        this_job.begin(tracked.id)
         now = environment.describe() | {"started": started.isoformat(timespec="seconds"), "ids_key": ids_key}
         known = resuming.known_again(tracked.folder, now)
         if not known:
             record(tracked, config, settings, known := now)
         checks.check(config)
+        if trial := trials.of_this_process():
+            return _train_trial(config, tracked, trial, known)
         finished = _finished(config, tracked.id) if resumed else {}
         interrupted = _interrupted(config, tracked.id) if resumed else {}
         _train_missing(config, tracked.id, finished, interrupted, known["command"])
-        uri = config.tracking.uri
-        trained = {each: open_run(finished[each], uri) for each in places(config)}
-        first = next(iter(trained.values()))
-        config.model, config.task = first.config.model, first.config.task  # completed with the data
-        write_config(config, tracked.folder)
-        pooled_run.write(tracked.folder, [(*each, opened) for each, opened in trained.items()])
-        if resumed is None:
-            tracked.log_data(first.data_name, first.manifest_hash, "training")
-        seconds = sum(float(opened.environment["seconds"]) for opened in trained.values())
-        known |= {"device": first.environment["device"], "seconds": round(seconds, 1)}
-        save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
-        best = _mean_of_best_epochs(config, trained.values())
-        evaluated = conclude(tracked, config, scoring="train")
-        tracked.log_metrics(
-            {f"best/{name.removeprefix('val/')}": best[name] for name in best if name.startswith("val/")}
-        )
-        tracked.tag({"audit": evaluated.audit["verdict"]})
-        announce(evaluated, tracked.id, uri, this_job.record_end(base, tracked.id))
-    return Trained(tracked.id, best.get(config.monitor))
+        trained = {each: open_run(finished[each], config.tracking.uri) for each in places(config)}
+        best = _pooled(config, tracked, trained, known, log_data=resumed is None)
+    return Trained(tracked.id, best.get(config.monitor), best)
+
+
+def pool(config: DictConfig, runs: Mapping[Place, str]) -> str:
+    """Pool the trainings of all folds, each of which had settings of its own, and report them as one run.
+
+    Args:
+        config: Settings that the folds have in common.
+        runs: The finished run of each fold.
+
+    Returns:
+        The id of the pooled run.
+
+    Raises:
+        ConfigError: The trainings have different samples, or a run cannot be opened.
+    """
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    settings, ids_key = resolved(config), privacy.ids_key(config)
+    tags = {"model": config.model.name, "data": config.data.name, "split": config.split.name}
+    tags[NETWORKS] = len(runs)
+    place = settings["tracking"] | {"private": bool(ids_key)}
+    with track(**place, name=config.name, tags=tags) as tracked:
+        known = environment.describe() | {"started": started, "ids_key": ids_key}
+        record(tracked, config, settings, known)
+        trained = {each: open_run(run_id, config.tracking.uri) for each, run_id in runs.items()}
+        _pooled(config, tracked, trained, known)
+    return tracked.id
+
+
+def _pooled(
+    config: DictConfig,
+    tracked: TrackedRun,
+    trained: Mapping[Place, TrainedRun],
+    known: dict[str, Any],
+    log_data: bool = True,
+) -> dict[str, float]:
+    """Write, score and report the run of several trainings; return the mean metrics of their best epochs."""
+    first = next(iter(trained.values()))
+    config.model, config.task = first.config.model, first.config.task  # completed with the data
+    write_config(config, tracked.folder)
+    pooled_run.write(tracked.folder, [(*each, opened) for each, opened in trained.items()])
+    if log_data:
+        tracked.log_data(first.data_name, first.manifest_hash, "training")
+    seconds = sum(float(opened.environment["seconds"]) for opened in trained.values())
+    known |= {"device": first.environment["device"], "seconds": round(seconds, 1)}
+    save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
+    best = _mean_of_best_epochs(config, trained.values())
+    evaluated = conclude(tracked, config, scoring="train")
+    tracked.log_metrics(
+        {f"best/{name.removeprefix('val/')}": best[name] for name in best if name.startswith("val/")}
+    )
+    tracked.tag({"audit": evaluated.audit["verdict"]})
+    announce(evaluated, tracked.id, config.tracking.uri)
+    return best
 
 
 def _train_missing(
@@ -166,6 +211,32 @@ def _train_missing(
             len(finished), total, parent, parent,
         )  # fmt: skip
         raise
+
+
+def _train_trial(
+    config: DictConfig, tracked: TrackedRun, trial: Trial, known: Mapping[str, object]
+) -> Trained:
+    """Train the folds of a trial until all are done or it is pruned; its value is the mean of the folds'."""
+    from fibrolab.sweeps.trial_reports import TrialReports  # late: it loads Optuna
+
+    reports, done = TrialReports(trial), list[tuple[Place, Trained]]()
+    pruned = False
+    for place in places(config):
+        part = Part(tracked.id, {REPEAT: place.repeat, FOLD: place.fold}, str(known["command"]))
+        done.append((place, pipeline.train(settings_at(config, place), part)))
+        value = done[-1][1].best
+        if pruned := value is not None and reports.is_pruned(len(done), value):
+            break
+    trained = [(*place, open_run(one.id, config.tracking.uri)) for place, one in done]
+    pooled_run.write_data(tracked.folder, trained)
+    save_json(dict(known), tracked.folder / keys.ENVIRONMENT_FILE)
+    values = [one.best for _, one in done if one.best is not None]
+    best = sum(values) / len(values) if values else None
+    metrics = trials.mean([one.metrics for _, one in done])
+    if not pruned:
+        tracked.log_metrics({f"best/{name.removeprefix('val/')}": value for name, value in metrics.items()})
+    tracked.tag({trials.STATE: "pruned" if pruned else "finished"})
+    return Trained(tracked.id, best, metrics, pruned)
 
 
 def _command(command: str, changes: Mapping[str, int]) -> str:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from omegaconf import DictConfig
 
@@ -11,12 +11,17 @@ from fibrolab import auditing, environment, keys, privacy, slurm
 from fibrolab.analyses.evaluating import announce, conclude
 from fibrolab.analyses.run_files import record, write_config, write_data
 from fibrolab.config import resolved
+from fibrolab.data.datamodule import FibrosisDataModule
+from fibrolab.data.labelled_data import LabelledData
 from fibrolab.evaluation import endpoints
 from fibrolab.loading import load
+from fibrolab.modules.base import Classifier
+from fibrolab.runs.trained_run import Run, best_epoch
 from fibrolab.storage import save_json
 from fibrolab.sweeps import this_job
+from fibrolab.tracked_run import TrackedRun
 from fibrolab.tracking import track
-from fibrolab.training import checks, fitting, resuming, tuned_by
+from fibrolab.training import checks, fitting, resuming, trials, tuned_by
 from fibrolab.training.initial_weights import decide_pretrained, with_weights_of_runs
 
 SHOWN = 12  # digits of a hash in MLflow's tags
@@ -42,10 +47,14 @@ class Trained(NamedTuple):
     Attributes:
         id: Id of the run in MLflow.
         best: The best value of the monitored metric; None after a fast dev run.
+        metrics: Metrics of the epoch with that value; of a trial of a study, its validation metrics.
+        pruned: Whether it is a trial that was ended early.
     """
 
     id: str
     best: float | None
+    metrics: Mapping[str, float]
+    pruned: bool = False
 
 
 def run(config: DictConfig) -> float | None:
@@ -67,16 +76,18 @@ def train(config: DictConfig, part: Part | None = None) -> Trained:
     settings = resolved(config)
     started, clock = datetime.now(UTC), time.monotonic()
     tags = {"model": config.model.name, "data": config.data.name, "split": config.split.name}
-    above: dict[str, Any] = {"sweep": this_job.folder(), "sweep_name": this_job.sweep_name(base)}
-    if part:
-        tags, above = tags | dict(part.tags), {"parent": part.parent}
+    tags |= part.tags if part else this_job.tags(base)
+    parent = part.parent if part else this_job.parent()
+    trial = trials.of_this_process()
     ids_key = privacy.ids_key(config)
     place = settings["tracking"] | {"private": bool(ids_key)}
     with (
         slurm.requeued_if_interrupted(config.trainer.get(fitting.REQUEUE, False)),
-        track(**place, **above, name=config.name, tags=tags, resumed=resumed) as tracked,
+        track(**place, parent=parent, name=config.name, tags=tags, resumed=resumed) as tracked,
         resuming.explained(tracked.id),
     ):
+        if part is None:
+            this_job.begin(tracked.id)
         known = environment.describe() | {"started": started.isoformat(timespec="seconds")}
         known |= {"ids_key": ids_key} | ({"command": part.command} if part else {})
         if before := resuming.known_again(tracked.folder, known):
@@ -98,24 +109,61 @@ def train(config: DictConfig, part: Part | None = None) -> Trained:
         tuned_by.refuse_known_tests(config, data)
         known["groups"] = write_data(tracked.folder, data)
         tracked.log_data(data.manifest.name, data.manifest.hash, "training")
-        found = auditing.audited(config, data, tracked.folder)
-        tracked.tag({"audit": found["verdict"], "test_groups": known["groups"][keys.TEST][:SHOWN]})
-        auditing.announce(tracked.folder, found)
-        auditing.enforce(found, config.audit.strict)
+        tracked.tag({"test_groups": known["groups"][keys.TEST][:SHOWN]})
+        if trial is None:  # whose chosen settings are trained once more, with an audit
+            _audit(config, data, tracked)
         built = resuming.without_initial_weights(config) if start else with_weights_of_runs(config, data)
         module = fitting.build_module(built, data)
         if start:
             resuming.load_weights(module, start)
-        datamodule = fitting.build_datamodule(config, data, module)
+        datamodule = fitting.build_datamodule(config, data, module, tests=trial is None)
         tracked.log_params(fitting.parameter_counts(module))
-        fitted = fitting.train(config, module, datamodule, data, tracked)
+        reports = None if part else trial  # of folds, the mean is reported
+        fitted = fitting.train(config, module, datamodule, data, tracked, reports)
         config.batch_size = fitted.batch_size  # that of batch_size=auto
         write_config(config, tracked.folder)
         known |= {"device": fitted.device, "batch_size": fitted.batch_size}
         known["seconds"] = round(time.monotonic() - clock, 1)
         save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
+        if trial:
+            return _end_trial(config, tracked, module, datamodule, fitted)
         images = datamodule.test_images, datamodule.training_images()
         evaluated = conclude(tracked, config, *images, scoring=None if part else "train")
         if part is None:
-            announce(evaluated, tracked.id, config.tracking.uri, this_job.record_end(base, tracked.id))
-    return Trained(tracked.id, fitted.best)
+            announce(evaluated, tracked.id, config.tracking.uri)
+    return Trained(tracked.id, fitted.best, _of_best_epoch(config, evaluated))
+
+
+def _of_best_epoch(config: DictConfig, run: Run) -> Mapping[str, float]:
+    """Return the metrics of the epoch with the best monitored value; none after a fast dev run."""
+    found = None if run.history is None else best_epoch(run.history, config.monitor, config.mode)
+    return found or {}
+
+
+def _audit(config: DictConfig, data: LabelledData, tracked: TrackedRun) -> None:
+    """Audit the data and its split.
+
+    Raises:
+        AuditError: The verdict is `fail` under `audit.strict=true`.
+    """
+    found = auditing.audited(config, data, tracked.folder)
+    tracked.tag({"audit": found["verdict"]})
+    auditing.announce(tracked.folder, found)
+    auditing.enforce(found, config.audit.strict)
+
+
+def _end_trial(
+    config: DictConfig,
+    tracked: TrackedRun,
+    module: Classifier,
+    datamodule: FibrosisDataModule,
+    fitted: fitting.Fitted,
+) -> Trained:
+    """End a trial of a study: measure it on the validation samples, and discard its networks."""
+    metrics: dict[str, float] = {}
+    if not fitted.pruned:
+        metrics = trials.results(config, tracked.folder, module, datamodule, fitted.device)
+        tracked.log_metrics({f"best/{name.removeprefix('val/')}": value for name, value in metrics.items()})
+    tracked.tag({trials.STATE: "pruned" if fitted.pruned else "finished"})
+    trials.discard_networks(tracked.folder)
+    return Trained(tracked.id, fitted.best, metrics, fitted.pruned)

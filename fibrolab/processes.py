@@ -1,13 +1,19 @@
-"""Identity of a process, by which a later one tells whether it still exists."""
+"""Identity of a process, by which a later one tells whether it still exists; to end with one's parent."""
 
 import contextlib
 import os
+import signal
 import socket
+import threading
+import time
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
 PROC = Path("/proc")
 INITIAL = "pid:[4026531836]"  # namespace of a Linux system's own processes, outside any container
+PARENT = "FIBROLAB_PARENT"  # environment variable of a process that ends with its parent: the parent's id
+LOOK = 1.0  # [s] between two looks at the parent
+ENDING = 40.0  # [s] from SIGTERM, after which a run is closed, to SIGKILL
 _START = 19  # place of the start time behind the name of the program in /proc/PID/stat (proc(5), field 22)
 
 
@@ -84,3 +90,23 @@ def _started(pid: str) -> str:
     with contextlib.suppress(OSError, IndexError):
         return (PROC / pid / "stat").read_text().rpartition(")")[2].split()[_START]
     return "-"
+
+
+def end_with_parent() -> None:
+    """Let this process end when the parent that `PARENT` names has ended, even if that was killed.
+
+    It ends as by SIGTERM, so that its run is marked as KILLED; with its own children, it is killed later.
+    """
+    parent = os.environ.pop(PARENT, None)
+    if parent is not None:
+        threading.Thread(target=_end_after, args=(int(parent),), daemon=True).start()
+
+
+def _end_after(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(LOOK)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(ENDING)
+    if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)

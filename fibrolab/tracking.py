@@ -20,7 +20,7 @@ from mlflow.tracking import MlflowClient
 from fibrolab import processes, slurm
 from fibrolab.credentials import masked
 from fibrolab.errors import ConfigError, FibrolabError, StorageError
-from fibrolab.storage import put
+from fibrolab.storage import make_folder
 from fibrolab.tracked_run import (
     PARENT,
     Resumed,
@@ -40,6 +40,7 @@ logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # see `as
 SOURCE = "mlflow.source.name"
 PROCESS, SWEEP, JOB = "fibrolab.process", "fibrolab.sweep", "fibrolab.slurm_job"
 TRAINING = "fibrolab.train"  # source of the runs that can be resumed
+STUDY = "fibrolab.study"  # source of the run of a study
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # for a UI without a switch to training runs
 RESERVE = 2**18  # [bytes], more than the journal of the last writes of a run takes
 _UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # MLflow's error codes for an unknown id
@@ -53,8 +54,6 @@ def track(
     artifacts: str,
     name: str,
     tags: Mapping[str, Any],
-    sweep: Path | None = None,
-    sweep_name: str = "",
     parent: str = "",
     private: bool = False,
     resumed: Resumed | None = None,
@@ -69,11 +68,9 @@ def track(
         artifacts: Folder for the files of runs in a local database, and of those that wait for a server.
         name: Name of the run.
         tags: Tags of the run.
-        sweep: Folder of the sweep that the run belongs to; its runs have a common parent run.
-        sweep_name: Name of that parent run.
-        parent: Id of the run whose fold or repetition this run is; it sets its own status.
+        parent: Id of the run whose fold, repetition or job this run is; it sets its own status.
         private: Whether the text of an error, which may name patients and files, is kept out of its tags.
-        resumed: Run of `unfinished_runs` that is continued; `name`, `tags` and `sweep` are then not used.
+        resumed: Run of `unfinished_runs` that is continued; `name` and `tags` are then not used.
 
     Raises:
         ConfigError: The address or the name of the experiment is none, or another process has resumed the
@@ -89,10 +86,10 @@ def track(
         try:
             _mark_killed(client, experiment_id)
             if resumed:
-                above = resumed.take(uri, process)
+                above = None if (sweep := resumed.take(uri, process)) == parent else sweep
             else:
-                above = _parent(client, experiment_id, sweep, sweep_name, owner) if sweep else None
-                words = _as_text(owner | ({PARENT: parent or above} if parent or above else {}))
+                above = None
+                words = _as_text(owner | ({PARENT: parent} if parent else {}))
                 made = client.create_run(experiment_id, run_name=name, tags=words)
             run = resumed or TrackedRun(client, made, artifacts)
         except BaseException:
@@ -229,20 +226,6 @@ def _free(reserve: IO[bytes]) -> None:
         reserve.close()
 
 
-def _parent(client: MlflowClient, experiment_id: str, sweep: Path, name: str, owner: dict[str, Any]) -> str:
-    """Return the parent run of a sweep's jobs; the first job creates it."""
-    sweep.mkdir(parents=True, exist_ok=True)
-    note = sweep / "parent_run_id"
-    with FileLock(note.with_suffix(".lock")):
-        if not note.exists():
-            tags = _as_text(owner | {SWEEP: sweep.name})
-            run = client.create_run(experiment_id, run_name=name or sweep.name, tags=tags)
-            put(note, run.info.run_id.encode())
-        parent = note.read_text()
-    client.update_run(parent, status="RUNNING")
-    return parent
-
-
 def _mark_killed(client: MlflowClient, experiment_id: str) -> None:
     """Set runs whose process no longer exists (kill -9, power cut) to KILLED."""
     for run in client.search_runs([experiment_id], "attributes.status = 'RUNNING'"):
@@ -308,6 +291,52 @@ def reopen(uri: str, run_id: str) -> Iterator[TrackedRun]:
     tracked.fetch()
     yield tracked
     tracked.upload()
+    if not tracked.is_local:
+        shutil.rmtree(tracked.folder, ignore_errors=True)
+
+
+def begin(*, uri: str, experiment: str, artifacts: str, name: str, tags: Mapping[str, Any]) -> str:
+    """Create a run to which several processes add, such as that of a study, and return its id.
+
+    Raises:
+        ConfigError: The address or the name of the experiment is none.
+        StorageError: The database or the folder of artifacts cannot be opened or written.
+    """
+    _check_experiment(experiment)
+    with as_storage_error(uri):
+        client, experiment_id = _open(uri, str(experiment), artifacts)
+        words = _as_text({SOURCE: STUDY, **tags, PROCESS: processes.current()})
+        return str(client.create_run(experiment_id, run_name=name, tags=words).info.run_id)
+
+
+def mark_running(uri: str, run_id: str) -> None:
+    """Name this process as one that goes on with a run of `begin`."""
+    client, _ = find_run(uri, run_id)
+    with as_storage_error(uri):
+        client.set_tag(run_id, PROCESS, str(processes.current()))
+        client.update_run(run_id, status="RUNNING")
+
+
+def mark_ended(uri: str, run_id: str, status: Status) -> None:
+    """Set the final status of a run of `begin`."""
+    client, _ = find_run(uri, run_id)
+    with as_storage_error(uri):
+        terminate(client, run_id, status)
+
+
+@contextlib.contextmanager
+def add_to(uri: str, run_id: str) -> Iterator[TrackedRun]:
+    """Open a run of `begin`, to add files, numbers and tags, whatever its status.
+
+    Raises:
+        ConfigError: The run does not exist.
+        StorageError: The database or the server does not take them.
+    """
+    tracked = TrackedRun(*find_run(uri, run_id))
+    make_folder(tracked.folder)
+    yield tracked
+    with as_storage_error(uri):
+        tracked.upload()
     if not tracked.is_local:
         shutil.rmtree(tracked.folder, ignore_errors=True)
 

@@ -40,9 +40,7 @@ def write(folder: Path, children: Sequence[Child]) -> None:
     ]
     frame = pd.concat(each, ignore_index=True)
     networks = _networks(children, folder)
-    split = joined_split(children)
-    put(folder / keys.MANIFEST_FILE, (first.folder / keys.MANIFEST_FILE).read_bytes())
-    write_table(split, folder / keys.SPLIT_FILE)
+    split = write_data(folder, children)
     write_table(frame, folder / keys.NETWORK_PREDICTIONS_FILE)
     predictions.write(predictions.pooled(frame), folder / keys.PREDICTIONS_FILE)
     found = joined_audit([child.audit for _, _, child in children])
@@ -50,6 +48,14 @@ def write(folder: Path, children: Sequence[Child]) -> None:
     save_json(found, folder / keys.AUDIT_FILE)
     audit_page.write(folder)
     write_table(networks, folder / keys.NETWORKS_FILE)
+
+
+def write_data(folder: Path, children: Sequence[Child]) -> pd.DataFrame:
+    """Write the manifest and the joined split of several trainings, and return the split."""
+    first, split = children[0][2], joined_split(children)
+    put(folder / keys.MANIFEST_FILE, (first.folder / keys.MANIFEST_FILE).read_bytes())
+    write_table(split, folder / keys.SPLIT_FILE)
+    return split
 
 
 def refuse_other_data(runs: Sequence[TrainedRun]) -> None:

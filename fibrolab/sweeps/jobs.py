@@ -115,6 +115,13 @@ def report_progress(job: Job, epoch: int, epochs: int | None, value: float | Non
         file.write(json.dumps(line) + "\n")
 
 
+def read_progress(job: Job) -> dict[str, Any] | None:
+    """Return the last whole line of `progress.jsonl`; None if there is none."""
+    path = job.folder / PROGRESS_FILE
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else []
+    return json.loads(lines[-1]) if lines else None
+
+
 def write_result(job: Job, result: Result) -> None:
     """Write `result.json`, whole or not at all."""
     put(job.folder / RESULT_FILE, json.dumps(asdict(result)).encode())
@@ -122,5 +129,10 @@ def write_result(job: Job, result: Result) -> None:
 
 def read_result(job: Job) -> Result | None:
     """Return what the child wrote at its end; None if it was killed before."""
-    path = job.folder / RESULT_FILE
+    return left_in(job.folder)
+
+
+def left_in(folder: Path) -> Result | None:
+    """Return what the child of a job's folder wrote at its end; None if it was killed before."""
+    path = folder / RESULT_FILE
     return Result(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None

@@ -23,6 +23,7 @@ from fibrolab.callbacks.averaging import build_averaging
 from fibrolab.callbacks.curve_logger import CurveLogger
 from fibrolab.callbacks.history import History
 from fibrolab.callbacks.prediction_writer import PredictionWriter
+from fibrolab.callbacks.pruning import Pruning
 from fibrolab.callbacks.stopping_and_resuming import BestCheckpoint, FiniteLoss
 from fibrolab.choices import refuse, refuse_all
 from fibrolab.config import arguments, resolved
@@ -39,6 +40,7 @@ from fibrolab.models.branches import clinical_columns
 from fibrolab.modules import optimizers
 from fibrolab.modules.base import Classifier, default_metrics, monitored
 from fibrolab.runs import checkpoint
+from fibrolab.sweeps.jobs import Trial
 from fibrolab.targets import call, check_call, imported
 from fibrolab.training import (
     batch_size,
@@ -65,11 +67,13 @@ class Fitted:
         best: Best value of the monitored metric; None after a fast dev run.
         device: Device, and number of ranks if there are several.
         batch_size: Samples of a batch of all ranks.
+        pruned: Whether it is a trial that was ended early; it then has predicted nothing.
     """
 
     best: float | None
     device: str
     batch_size: int
+    pruned: bool = False
 
 
 class RunOfRanks(NamedTuple):
@@ -207,9 +211,19 @@ def _clinical(config: DictConfig, data: LabelledData) -> dict[str, list[Any]] | 
     return {"columns": columns, "mean": mean.tolist(), "sd": sd.tolist()}
 
 
-def build_datamodule(config: DictConfig, data: LabelledData, module: Classifier) -> FibrosisDataModule:
-    """Return the datamodule over a data set, with each modality that the model takes."""
+def build_datamodule(
+    config: DictConfig, data: LabelledData, module: Classifier, tests: bool = True
+) -> FibrosisDataModule:
+    """Return the datamodule over a data set, with each modality that the model takes.
+
+    Args:
+        config: `conf/train.yaml`, composed.
+        data: The data set and its split.
+        module: The module.
+        tests: Whether the test samples are predicted; a trial of a study predicts no more than validation.
+    """
     given = config.batch_size != batch_size.AUTO  # otherwise decided later
+    predicted = keys.PARTITIONS if config.get("predict_train") else predictions.PARTITIONS
     return FibrosisDataModule(
         data=data,
         stores=checkpoint.stores(arguments(config.preprocess), module, Path(config.paths.cache)),
@@ -221,7 +235,7 @@ def build_datamodule(config: DictConfig, data: LabelledData, module: Classifier)
         seed=config.seed,
         clinical=module.clinical_columns,
         augment_on=config.augment_on,
-        predicted=keys.PARTITIONS if config.get("predict_train") else predictions.PARTITIONS,
+        predicted=predicted if tests else (keys.VALIDATION,),
     )
 
 
@@ -271,8 +285,17 @@ def train(
     datamodule: FibrosisDataModule,
     data: LabelledData,
     tracked: "TrackedRun",
+    trial: Trial | None = None,
 ) -> Fitted:
     """Train on as many ranks as the trainer's devices, then write `predictions.csv`.
+
+    Args:
+        config: `conf/train.yaml`, composed.
+        module: The module.
+        datamodule: Its data.
+        data: The data set and its split.
+        tracked: The run.
+        trial: Trial of a study that is told each epoch's monitored value, and may be ended by it.
 
     Raises:
         FibrolabError: See `fit`; or ranks cannot share this data and batch, or one of them has ended.
@@ -281,14 +304,14 @@ def train(
     datamodule.prepare_data()
     number = devices.wanted(config.trainer)
     if number == 1:
-        return _run_frozen_and_fit(config, module, datamodule, data, tracked)
+        return _run_frozen_and_fit(config, module, datamodule, data, tracked, trial=trial)
     datamodule.check_ranks(number)
     size = datamodule.batch_size
     logger.info("%d ranks of %d samples = batches of %d.", number, size // number, size)
     search = rank_strategy.may_skip_parameters(module, datamodule)
     built = (type(module), dict(module.hparams), module.state_dict(), torch.get_rng_state())
     run = RunOfRanks(tracked.folder, tracked.id, tracked.experiment_id)
-    given = (config, built, datamodule, data, run, search)
+    given = (config, built, datamodule, data, run, search, trial)
 
     def told(call: tuple[Any, ...]) -> None:
         name, *values = call
@@ -304,6 +327,7 @@ def _on_rank(
     data: LabelledData,
     tracked: "TrackedRun | RunOfRanks",
     search_unused: bool,
+    trial: Trial | None = None,
 ) -> Fitted:
     """Train as one of several ranks, see `train`; the module is built again, as from a checkpoint."""
     kind, hparams, state, random_state = built
@@ -315,7 +339,7 @@ def _on_rank(
     if rank == 0:
         torch.set_rng_state(random_state)  # that of a single process
     datamodule.share_cores(ranks.local_size())
-    fitted = _run_frozen_and_fit(config, module, datamodule, data, tracked, search_unused)
+    fitted = _run_frozen_and_fit(config, module, datamodule, data, tracked, search_unused, trial)
     return replace(fitted, device=f"{number} x {fitted.device}")
 
 
@@ -334,6 +358,7 @@ def _run_frozen_and_fit(
     data: LabelledData,
     tracked: "TrackedRun | RunOfRanks",
     search_unused: bool = False,
+    trial: Trial | None = None,
 ) -> Fitted:
     """Run frozen branches once, then train."""
     if config.features.cache:
@@ -347,7 +372,7 @@ def _run_frozen_and_fit(
         )
     decide_batch_size(config, module, datamodule, tracked)
     check_single_sample_batches(module, datamodule)
-    return fit(config, module, datamodule, data, tracked, search_unused)
+    return fit(config, module, datamodule, data, tracked, search_unused, trial)
 
 
 def fit(
@@ -357,6 +382,7 @@ def fit(
     data: LabelledData,
     tracked: "TrackedRun | RunOfRanks",
     search_unused: bool = False,
+    trial: Trial | None = None,
 ) -> Fitted:
     """Train, then write `predictions.csv` with the weights of the best epoch.
 
@@ -369,6 +395,7 @@ def fit(
         data: The data set and its split.
         tracked: Where the files of the run and its curves go.
         search_unused: Whether ranks look for parameters without a gradient in each step.
+        trial: Trial of a study that may end the training.
 
     Raises:
         ConfigError: The trainer does not accept its settings.
@@ -378,6 +405,7 @@ def fit(
     _silence_warnings()
     folder = tracked.folder
     best, callbacks = _callbacks(config, folder)
+    pruning = _pruning(config, trial)
     writer = PredictionWriter(
         folder / keys.PREDICTIONS_FILE,
         data.manifest.table,
@@ -389,12 +417,13 @@ def fit(
     record = checkpoint.described(config, module, data, split, environment.packages())
     loggers = [CurveLogger(tracked), *trainer_parts.loggers(config, folder)]
     plugins = [checkpoint.RecordedCheckpoints(record)]
-    trainer = _trainer(config, [*callbacks, writer], loggers, folder, plugins, search_unused)
+    trainer = _trainer(config, [*callbacks, *pruning, writer], loggers, folder, plugins, search_unused)
     try:
         last = folder / keys.CHECKPOINTS / keys.LAST
         trainer.fit(module, datamodule=datamodule, ckpt_path=last if last.is_file() else None)
         weights = best.best_model_path or None  # a fast dev run saves none: use the current weights
-        trainer.predict(module, datamodule=datamodule, ckpt_path=weights, return_predictions=False)
+        if not (pruned := any(each.pruned for each in pruning)):
+            trainer.predict(module, datamodule=datamodule, ckpt_path=weights, return_predictions=False)
     except MisconfigurationException as error:  # such as a metric that these settings never compute
         raise ConfigError(f"The trainer does not accept its settings (trainer.*): {error}") from error
     except torch.OutOfMemoryError as error:
@@ -406,7 +435,7 @@ def fit(
         raise KeyboardInterrupt from error
     score = best.best_model_score
     best_value = None if score is None else float(score)
-    return Fitted(best_value, str(trainer.strategy.root_device), datamodule.batch_size)
+    return Fitted(best_value, str(trainer.strategy.root_device), datamodule.batch_size, pruned)
 
 
 def predict(
@@ -524,6 +553,15 @@ def _callbacks(config: DictConfig, folder: Path) -> tuple[ModelCheckpoint, list[
     if sys.stdout.isatty():
         callbacks.append(RichProgressBar())
     return best, callbacks
+
+
+def _pruning(config: DictConfig, trial: Trial | None) -> list[Pruning]:
+    """Return the callback that may end a trial; none for any other training."""
+    if trial is None:
+        return []
+    from fibrolab.sweeps.trial_reports import TrialReports  # late: it loads Optuna
+
+    return [Pruning(config.monitor, TrialReports(trial))]
 
 
 def _silence_warnings() -> None:

@@ -43,10 +43,13 @@ def overrides(words: list[str]) -> tuple[str, list[str]] | None:
 
 
 def jobs(words: list[str]) -> list[str]:
-    """Overrides that are composed: the first job of a sweep."""
+    """Overrides that are composed: the first job of a sweep, or a study without its space."""
     if "-m" not in words:
         return words
-    return [word if re.search(r"[\[{]", word) else word.partition(",")[0] for word in words if word != "-m"]
+    words = [
+        word for word in words if word != "-m" and not re.search(r"=(tag|choice|interval|range)\(", word)
+    ]
+    return [word if re.search(r"[\[{]", word) else word.partition(",")[0] for word in words]
 
 
 def commands() -> list[tuple[str, str, list[str]]]:

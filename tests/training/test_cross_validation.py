@@ -111,6 +111,17 @@ def test_a_fold_equals_the_same_fold_trained_alone(crossed: TrainedRun, place: P
     pd.testing.assert_frame_equal(open_run(alone.id, uri(place)).predictions, ours)
 
 
+def test_folds_with_settings_of_their_own_are_pooled_as_those_of_one_command(
+    crossed: TrainedRun, place: Path
+) -> None:
+    runs = {Place(0, fold): run for fold, run in crossed.networks[[keys.FOLD, "run"]].to_numpy().tolist()}
+    with unrendered():
+        pooled = cross_validation.pool(composed(f"paths.root={place}", *FOLDS, "name=nested"), runs)
+    found = open_run(pooled, uri(place))
+    pd.testing.assert_frame_equal(found.predictions, crossed.predictions)
+    pd.testing.assert_frame_equal(found.metrics, crossed.metrics)
+
+
 def test_the_report_shows_every_fold_the_mean_and_how_they_were_pooled(crossed: TrainedRun) -> None:
     page = (crossed.folder / keys.REPORT_FILE).read_text()
     assert "Pooled over 2 trainings: each test sample is predicted by the network of the fold" in page

@@ -1,0 +1,277 @@
+"""Start the jobs of a sweep, each in a process of its own, and watch them until they end."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from fibrolab.choices import refuse
+from fibrolab.errors import FibrolabError, StorageError, TrainingError, listing
+from fibrolab.processes import PARENT
+from fibrolab.storage import free_bytes, full_disk, make_folder, unwritable
+from fibrolab.sweeps import jobs as folders
+from fibrolab.sweeps.job_table import JobTable, job_table
+from fibrolab.sweeps.jobs import Job, Result, State
+
+NOT_PASSED = ("hydra.mode", "hydra.run.", "hydra.sweep", "hydra/sweep", "hydra.launcher", "hydra/launcher")
+POLL = 0.1  # [s] between two looks at the jobs
+ENDING = 40.0  # [s] from SIGTERM, after which a job ends its ranks and closes its run, to SIGKILL
+HARDLY_ANY = 2**16  # free bytes of a disk that is as good as full
+PROGRAM = (sys.executable, "-m", "fibrolab.train")
+OF_OTHERS = (  # variables of another run or launcher that a job must not see
+    "MLFLOW_RUN_ID", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR",
+    "MASTER_PORT",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Launching:
+    """Settings of `hydra.launcher`.
+
+    Attributes:
+        n_jobs: Number of jobs at a time.
+        gpus_per_job: GPUs of each job; None: one if this machine has any.
+        job_timeout: Time after which a job is ended [min]; None: never.
+        program: Words of the command before the overrides of a job.
+    """
+
+    n_jobs: int = 1
+    gpus_per_job: int | None = None
+    job_timeout: float | None = None
+    program: Sequence[str] = PROGRAM
+
+
+def run(jobs: Iterable[Job], settings: Launching) -> Iterator[tuple[Job, Result]]:
+    """Run jobs, `n_jobs` at a time, and yield each with its result when it has ended.
+
+    A job that fails does not end the others. If this generator is closed or interrupted, it ends the jobs
+    that still run: SIGTERM, by which they mark their runs as KILLED, then SIGKILL.
+
+    Args:
+        jobs: The jobs; the next one is taken when a place is free.
+        settings: Settings of the launcher.
+
+    Raises:
+        ConfigError: A setting is out of range, or there are not enough GPUs; no job was started.
+    """
+    places, waiting = gpus_of_places(settings), iter(jobs)
+    running: list[_Child] = []
+    with job_table() as shown:
+        try:
+            while True:
+                while places and (job := next(waiting, None)) is not None:
+                    try:
+                        running.append(_Child(job, places[0], settings, shown))
+                        places.pop(0)
+                    except FibrolabError as error:
+                        yield job, shown.ended(job, Result("failed", error=str(error)))
+                if not running:
+                    return
+                for child in [each for each in running if each.has_ended()]:
+                    running.remove(child)
+                    places.append(child.gpus)
+                    yield child.job, shown.ended(child.job, child.result())
+                    break  # its place is free for the next job
+                else:
+                    shown.refresh()
+                    time.sleep(POLL)
+        finally:
+            _end(running)
+
+
+class _Child:
+    """The process of a job."""
+
+    def __init__(self, job: Job, gpus: Sequence[str] | None, settings: Launching, shown: JobTable) -> None:
+        self.job, self.gpus = job, gpus
+        words = [*settings.program, *job.overrides, "hydra.mode=RUN", f"hydra.run.dir={job.folder}"]
+        environment = _environment(os.environ, folders.write(job), gpus, settings.n_jobs)
+        try:
+            with (job.folder / folders.LOG_FILE).open("ab") as log:
+                self._process = subprocess.Popen(
+                    words,
+                    stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True,
+                )  # fmt: skip
+        except OSError as fault:
+            raise StorageError(unwritable(job.folder / folders.LOG_FILE, fault)) from fault
+        self._latest = time.monotonic() + 60 * (settings.job_timeout or float("inf"))
+        self._timeout, self._stopped = settings.job_timeout, False
+        self._killed_at = float("inf")
+        shown.started(job)
+
+    def has_ended(self) -> bool:
+        """Return whether the process has ended; end one that exceeds its time."""
+        if self._process.poll() is not None:
+            return True
+        if not self._stopped and time.monotonic() > self._latest:
+            self.stop()
+        if time.monotonic() > self._killed_at:
+            self.kill()
+        return False
+
+    def stop(self) -> None:
+        """Ask the process to end; it is killed `ENDING` later."""
+        self._stopped, self._killed_at = True, time.monotonic() + ENDING
+        self._process.terminate()
+
+    def kill(self) -> None:
+        """Kill the process with its loader workers and ranks, and wait until it has ended."""
+        if hasattr(os, "killpg"):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.kill()
+        self._process.wait()
+
+    def wait(self) -> None:
+        """Wait until the process has ended, or kill it at its time."""
+        while not self.has_ended():
+            time.sleep(POLL)
+
+    def result(self) -> Result:
+        """Return the end of the job, from its own words, its exit code, and whether it was stopped."""
+        code = self._process.returncode
+        found = folders.read_result(self.job) or Result("killed")
+        if code == 0 and found.state in ("finished", "pruned"):
+            return found
+        if found.state in ("failed", "out of memory"):
+            return found
+        if self._stopped:
+            return replace(found, state="timeout", error=f"It took longer than {self._timeout:g} min.")
+        if code == -signal.SIGKILL:
+            words = "It was ended by SIGKILL, probably by the system because the memory ran out."
+            return replace(found, state="out of memory", error=words)
+        state: State = "killed" if code in (-signal.SIGTERM, -signal.SIGINT, 130) else "failed"
+        return replace(found, state=state, error=_last_words(self.job, code))
+
+
+def settings(hydra: DictConfig) -> Launching:
+    """Return the settings of the launcher of a command; its jobs take the command's other words for Hydra.
+
+    Args:
+        hydra: The node `hydra` of the command's config.
+    """
+    chosen, sources = hydra.launcher, hydra.runtime.config_sources
+    places = [source.path for source in sources if source.provider == "command-line"]
+    words = [word for place in places for word in ("--config-dir", place)]
+    words += [
+        word for word in hydra.overrides.hydra if not re.sub(r"^[+~]+", "", word).startswith(NOT_PASSED)
+    ]
+    return Launching(chosen.n_jobs, chosen.gpus_per_job, chosen.job_timeout, (*PROGRAM, *words))
+
+
+def gpus_of_places(settings: Launching) -> list[Sequence[str] | None]:
+    """Return the GPUs of each of the jobs that run at the same time; None where there are none at all.
+
+    Raises:
+        ConfigError: A setting is out of range, or there are not enough GPUs.
+    """
+    refuse(faults(settings))
+    gpus = visible_gpus()
+    each = min(1, len(gpus)) if settings.gpus_per_job is None else settings.gpus_per_job
+    if (needed := settings.n_jobs * each) > len(gpus):
+        given = "one GPU each" if settings.gpus_per_job is None else f"gpus_per_job={each}"
+        mend = f"lower n_jobs to {len(gpus) // each}" if each <= len(gpus) else "lower gpus_per_job"
+        refuse(
+            [
+                f"hydra.launcher.n_jobs={settings.n_jobs} with {given} needs {needed} GPUs, and "
+                f"{len(gpus)} are visible: {mend}, or set hydra.launcher.gpus_per_job=0 for jobs on the CPU."
+            ]
+        )
+    if not gpus:
+        return [None] * settings.n_jobs
+    return [gpus[place * each : (place + 1) * each] for place in range(settings.n_jobs)]
+
+
+def faults(settings: Launching) -> list[str]:
+    """Return a sentence on each setting that is out of range."""
+    found = []
+    for name, least in {"n_jobs": 1, "gpus_per_job": 0}.items():
+        value = getattr(settings, name)
+        optional = value is None and name == "gpus_per_job"
+        if not optional and (not isinstance(value, int) or isinstance(value, bool) or value < least):
+            found.append(f"hydra.launcher.{name}={value} is not a whole number from {least}.")
+    limit = settings.job_timeout
+    if limit is not None and (not isinstance(limit, int | float) or isinstance(limit, bool) or not limit > 0):
+        found.append(f"hydra.launcher.job_timeout={limit} is not a time in minutes above 0, or null.")
+    return found
+
+
+def visible_gpus() -> list[str]:
+    """Return the numbers or ids of the GPUs that this process may use, without importing torch."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return [name.strip() for name in chosen.split(",") if name.strip() not in ("", "-1", "NoDevFiles")]
+    if (program := shutil.which("nvidia-smi")) is None:
+        return []
+    asked = [program, "--query-gpu=index", "--format=csv,noheader"]
+    answer = subprocess.run(asked, capture_output=True, text=True)
+    return answer.stdout.split() if answer.returncode == 0 else []
+
+
+def refuse_failed(ended: Iterable[tuple[Job, Result]]) -> None:
+    """Raise an error that names the jobs that failed, and where they say why.
+
+    Raises:
+        TrainingError: At least one job neither finished nor was pruned.
+    """
+    ended = list(ended)
+    failed = [(job, result) for job, result in ended if result.state not in ("finished", "pruned")]
+    if failed:
+        lines = [
+            f"{' '.join([f'#{job.number}', *job.own])}: {result.state}. {result.error} "
+            f"See {job.folder / folders.LOG_FILE}."
+            for job, result in failed
+        ]
+        raise TrainingError(f"{len(failed)} of {len(ended)} jobs did not finish:\n{listing(lines)}")
+
+
+def writable(sweep: Path) -> Path:
+    """Create the folder of a sweep, and return it.
+
+    Raises:
+        StorageError: It cannot be created or written.
+    """
+    make_folder(sweep)
+    if not os.access(sweep, os.W_OK):
+        raise StorageError(f"The folder of the sweep {sweep} cannot be written: set another paths.root.")
+    return sweep
+
+
+def _environment(
+    ours: Mapping[str, str], job: Path, gpus: Sequence[str] | None, n_jobs: int
+) -> dict[str, str]:
+    """Return the environment of a job; the cores are shared out unless OMP_NUM_THREADS is set."""
+    found = {name: value for name, value in ours.items() if name not in OF_OTHERS}
+    found |= {folders.VARIABLE: str(job), PARENT: str(os.getpid()), "PYTHONUNBUFFERED": "1"}
+    if gpus is not None:
+        found["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+    if n_jobs > 1:
+        found.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // n_jobs)))
+    return found
+
+
+def _end(children: Sequence[_Child]) -> None:
+    """End jobs, all at the same time, politely at first."""
+    for child in children:
+        child.stop()
+    for child in children:
+        child.wait()
+
+
+def _last_words(job: Job, code: int) -> str:
+    """Return the last line of the log of a job that left no result, or the reason why it has none."""
+    path = job.folder / folders.LOG_FILE
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.is_file() else []
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    if free_bytes(job.folder) < HARDLY_ANY:
+        return f"{full_disk(job.folder).capitalize()}. Free some space."
+    return last.removeprefix("error: ") or f"It ended with exit code {code}, without a word."

@@ -1,0 +1,527 @@
+"""A study from its settings to its result: its trials, then the chosen configuration, tested once."""
+
+import contextlib
+import gc
+import hashlib
+import json
+import shlex
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+from optuna.trial import FrozenTrial, TrialState
+
+from fibrolab import config as configs
+from fibrolab import cross_validation, keys, tracking
+from fibrolab.allowed import whole
+from fibrolab.analyses import evaluating
+from fibrolab.choices import refuse, unknown
+from fibrolab.command_line import flat
+from fibrolab.credentials import masked, to_environment
+from fibrolab.errors import ConfigError, TrainingError
+from fibrolab.evaluation.measures import catalogue
+from fibrolab.runs import trained_run
+from fibrolab.runs.trained_run import open_run
+from fibrolab.sweeps import chosen_experiment, jobs, samplers, search_space, study_tables
+from fibrolab.sweeps.chosen_experiment import Composed
+from fibrolab.sweeps.jobs import Job, Result
+from fibrolab.sweeps.search_space import SearchSpace, Values
+from fibrolab.sweeps.study import FINAL, PRUNER, RUN, Database, Goal, SharedStudy
+from fibrolab.training import settings as training_settings
+
+LATENCY = "latency"  # goal [ms] of one image
+IN_A_ROW = 5  # trials that fail one after another until a sweep gives up
+SPREAD = 1_000_003  # distance of the samplers' seeds of two seeds
+TRIAL = "fibrolab.trial"  # tag of a trial's run: its number
+# Settings that change no model, and may differ when a study goes on.
+LOOSE = ("name", "paths", "tracking", "num_workers", "bootstrap", "published", "loggers", "audit", "sweep",
+         "resume", "tuned_by", "predict_train")  # fmt: skip
+MOVED = ("data.root", "data.path")
+Launch = Callable[[Iterable[Job]], Iterator[tuple[Job, Result]]]
+
+
+@dataclass(frozen=True)
+class Sweeper:
+    """Settings of `hydra.sweeper`; see `conf/hydra/sweeper/optuna.yaml`."""
+
+    n_trials: int = 20
+    study_name: str | None = None
+    storage: str = ""
+    sampler: str = "tpe"
+    pruner: str = "median"
+    goals: list[str] | None = None
+    params: dict[str, Any] = field(default_factory=dict)
+
+    def faults(self) -> Iterator[str]:
+        """Yield a sentence on each setting that is out of range."""
+        if not (number := whole(1)).holds(self.n_trials):
+            yield f"hydra.sweeper.n_trials={self.n_trials} is not {number.words}."
+        if self.sampler not in samplers.NAMES:
+            yield unknown("hydra.sweeper.sampler", self.sampler, samplers.NAMES)
+        if self.pruner not in samplers.PRUNERS:
+            yield unknown("hydra.sweeper.pruner", self.pruner, samplers.PRUNERS)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study that is about to begin.
+
+    Attributes:
+        sweeper: Settings of the sweeper.
+        words: Overrides of every trial.
+        config: The settings without those of the space.
+        space: The parameters.
+        goals: The values by which trials are compared.
+        folder: Folder of this sweep.
+        name: Name of the study.
+        configs: Folder of configs for the chosen experiment, and the words that its command needs.
+    """
+
+    sweeper: Sweeper
+    words: tuple[str, ...]
+    config: DictConfig
+    space: SearchSpace
+    goals: tuple[Goal, ...]
+    folder: Path
+    name: str
+    configs: tuple[Path, str]
+
+    @property
+    def prunes(self) -> bool:
+        """Return whether trials may end early; with several goals none may."""
+        return len(self.goals) == 1 and self.sweeper.pruner != "none"
+
+    @property
+    def steps(self) -> int:
+        """Largest number of values that a trial reports."""
+        folds = self.config.split.folds if self.config.folds == "all" else 0
+        return int(folds * self.config.repeats or self.config.trainer.max_epochs or 1)
+
+
+class Composer:
+    """Composes the configs of jobs from overrides, as their own commands do.
+
+    Args:
+        loader: Hydra's loader of configs.
+        master: The config of the sweep, with `hydra`.
+    """
+
+    def __init__(self, loader: Any, master: DictConfig) -> None:
+        self.loader, self.master = loader, master
+
+    def __call__(self, words: Sequence[str]) -> Composed:
+        """Compose a config."""
+        own = self.master.hydra.overrides.hydra
+        others = [word for word in own if not word.lstrip("+").startswith(("hydra.sweeper", "hydra/sweeper"))]
+        name = self.master.hydra.job.config_name
+        found = self.loader.load_configuration(name, [*others, *words], run_mode=RunMode.RUN)
+        HydraConfig.instance().set_config(found)
+        choices = dict(found.hydra.runtime.choices)
+        config = found.copy()
+        with open_dict(config):
+            del config["hydra"]
+        return Composed(config, choices)
+
+    def checked(self, words: Sequence[str]) -> DictConfig:
+        """Compose a config, and refuse it as its own command would.
+
+        Raises:
+            ConfigError: A setting is refused.
+        """
+        config = self(words).config
+        configs.check(config)
+        training_settings.check(config)
+        return config
+
+
+def planned(arguments: Sequence[str], master: DictConfig, compose: Composer, name: str = "") -> Plan:
+    """Check the settings of a sweep and every bound of its space, before a study is opened.
+
+    Args:
+        arguments: Overrides of the command line.
+        master: The config of the sweep, with `hydra`.
+        compose: Composes the configs of its jobs.
+        name: Name of the study, if it is not that of the settings.
+
+    Raises:
+        ConfigError: A setting is refused, or the space contradicts the configuration.
+    """
+    given = OmegaConf.to_container(master.hydra.sweeper, resolve=True)
+    assert isinstance(given, dict)
+    sweeper = Sweeper(**{str(key): value for key, value in given.items() if key != "_target_"})
+    refuse(list(sweeper.faults()))
+    parser = OverridesParser.create()
+    swept = [word for word in arguments if parser.parse_override(word).is_sweep_override()]
+    fixed = tuple(word for word in arguments if word not in swept)
+    space = search_space.parsed(sweeper.params, swept)
+    refuse(list(_contradictions(space, fixed)))
+    config = compose.checked(fixed)
+    goals = tuple(_goals(sweeper.goals, config))
+    folds = config.folds == "all"
+    refuse(
+        [
+            *samplers.faults(sweeper.sampler, sweeper.pruner, space, len(goals), folds),
+            *_fold_faults(config),
+            *_loss_faults(space, goals),
+        ]
+    )
+    for point in space.corners():
+        compose.checked([*fixed, *_words(point)])
+    name = name or sweeper.study_name or f"{config.name}-{_digest(space, config, goals)}"
+    return Plan(
+        sweeper, fixed, config, space, goals, Path(master.hydra.sweep.dir).absolute(), name,
+        _place_of_configs(master, config),
+    )  # fmt: skip
+
+
+def _contradictions(space: SearchSpace, fixed: Sequence[str]) -> Iterator[str]:
+    named = {word.lstrip("+").partition("=")[0]: word for word in fixed}
+    for parameter in space.everything():
+        if parameter.name in named:
+            yield (
+                f"{named[parameter.name].lstrip('+')} fixes a parameter of the space: leave it out, or take "
+                f"{parameter.name} out of hydra.sweeper.params."
+            )
+
+
+def _fold_faults(config: DictConfig) -> Iterator[str]:
+    if config.folds == "all" and "test" not in config.split:
+        yield (
+            "folds=all of split=kfold would choose the settings by every sample and then test them on the "
+            "same ones: take split=folds_in_training, which keeps a test partition, or sweep.outer_folds=5."
+        )
+
+
+def _loss_faults(space: SearchSpace, goals: Sequence[Goal]) -> Iterator[str]:
+    losses = [one.name for one in space.everything() if one.name.split(".")[0] == "loss"]
+    if losses and any(goal.name.endswith("/loss") for goal in goals):
+        yield (
+            f"{losses[0]} changes the loss itself, so trials cannot be compared by it: set monitor=val/qwk "
+            "mode=max, or another metric."
+        )
+
+
+def _goals(names: Sequence[str] | None, config: DictConfig) -> Iterator[Goal]:
+    """Yield the goals with their better ends; the monitored metric if none is named.
+
+    Raises:
+        ConfigError: A name is unknown, or the only goal is not the monitored metric.
+    """
+    if not names:
+        names = [config.monitor]
+    if len(names) == 1 and names[0] != config.monitor:
+        raise ConfigError(
+            f"hydra.sweeper.goals=[{names[0]}] is not the monitored metric, by which the best epoch is kept: "
+            f"set monitor={names[0]} instead."
+        )
+    for name in names:
+        metric = catalogue.find(name.removeprefix("val/")) if name.startswith("val/") else None
+        if name == config.monitor:
+            yield Goal(name, config.mode)
+        elif name in (LATENCY, "val/loss"):
+            yield Goal(name, "min")
+        elif metric is not None:
+            yield Goal(name, "max" if metric.higher_is_better else "min")
+        else:
+            known = [LATENCY, "val/loss", *(f"val/{one.overall}" for one in catalogue.METRICS)]
+            raise ConfigError(unknown("hydra.sweeper.goals", name, known))
+
+
+def _identity(config: DictConfig) -> dict[str, str]:
+    """Return the settings by which two studies of one space differ, flat."""
+    named = flat({name: part for name, part in configs.resolved(config).items() if name not in LOOSE})
+    return {name: str(value) for name, value in named.items() if name not in MOVED}
+
+
+def _digest(space: SearchSpace, config: DictConfig, goals: Sequence[Goal]) -> str:
+    content = [space.described(), _identity(config), [[goal.name, goal.mode] for goal in goals]]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _place_of_configs(master: DictConfig, config: DictConfig) -> tuple[Path, str]:
+    """Return the folder for the chosen experiment, and the words by which its command finds it.
+
+    That is the folder of `--config-dir`, or `conf` below `paths.root`: in a checkout its own `conf`.
+    """
+    sources = master.hydra.runtime.config_sources
+    own = [Path(source.path) for source in sources if source.provider == "command-line"]
+    folder = own[0] if own else Path(config.paths.root, "conf").absolute()
+    return folder, "" if folder == configs.folder() else f"--config-dir {shlex.quote(str(folder))} "
+
+
+def _named(values: Values) -> list[tuple[str, str]]:
+    return [(key.lstrip("+"), value) for key, value in values.items()]
+
+
+def _words(values: Values) -> list[str]:
+    return [f"{key}={value}" for key, value in values.items()]
+
+
+class Tuning:
+    """One study, opened.
+
+    Args:
+        plan: Its settings.
+        launch: Runs jobs and yields each with its result.
+        compose: Composes configs.
+
+    Raises:
+        ConfigError: A study of this name has another space or other settings.
+        StorageError: The database cannot be used.
+    """
+
+    def __init__(self, plan: Plan, launch: Launch, compose: Composer) -> None:
+        self.plan, self._launch, self._compose = plan, launch, compose
+        (self._storage,) = to_environment([plan.sweeper.storage])  # of the children: it shows no password
+        self._place = configs.resolved(plan.config)["tracking"]
+        self.study = SharedStudy(
+            Database(plan.sweeper.storage),
+            plan.name,
+            plan.goals,
+            plan.space,
+            _identity(plan.config),
+            self._create_run,
+        )
+        with self.study.database.faults():
+            self.study.study.set_user_attr(PRUNER, [plan.sweeper.pruner, plan.steps])
+
+    @property
+    def _uri(self) -> str:
+        return str(self._place["uri"])
+
+    def _create_run(self) -> str:
+        tags = {"model": self.plan.config.model.name, "data": self.plan.config.data.name}
+        return tracking.begin(**self._place, name=self.plan.name, tags=tags)
+
+    def announce(self) -> None:
+        """Print what goes on and how to follow it."""
+        plan, study = self.plan, self.study
+        url = masked(study.database.url)
+        print(f"study    {plan.name}: {study.done} of {plan.sweeper.n_trials} trials, in {url}")
+        print(f"run      {study.run_id}; the same command goes on with this study")
+        print(f"browser  {shlex.join(['optuna-dashboard', url])}", flush=True)
+        if len(plan.goals) > 1 and plan.sweeper.pruner != "none":
+            print("         With several goals no trial is pruned.")
+
+    def run(self) -> str | None:
+        """Run the trials that are missing, then conclude the study.
+
+        Returns:
+            The run of the chosen configuration; None if another process concludes the study, or if several
+            goals leave the choice to the user.
+
+        Raises:
+            TrainingError: Several trials failed one after another, or the chosen configuration did.
+        """
+        tracking.mark_running(self._uri, self.study.run_id)
+        try:
+            with self.study.beating():
+                self._run_trials()
+            if self._others_run():
+                print("Other processes still run trials of this study; the last of them concludes it.")
+                return None
+            return self._conclude()
+        except BaseException as error:
+            status: Any = "FAILED" if isinstance(error, Exception) else "KILLED"
+            self.study.give_up()
+            tracking.mark_ended(self._uri, self.study.run_id, status)
+            raise
+
+    def _run_trials(self) -> None:
+        """Run trials until the study has its number of them."""
+        in_a_row = 0
+        while True:
+            begun = False
+            for job, result in self._launch(self._jobs()):
+                begun = True
+                self.study.tell(job.number, result)
+                in_a_row = 0 if result.state in ("finished", "pruned") else in_a_row + 1
+                if in_a_row == IN_A_ROW:
+                    raise TrainingError(
+                        f"{IN_A_ROW} trials failed one after another, the last one with: {result.error} See "
+                        f"{job.folder / jobs.LOG_FILE}. The study goes on with the same command."
+                    )
+            if not begun:  # a trial that failed while no other was to begin is replaced
+                return
+
+    def _jobs(self) -> Iterator[Job]:
+        """Yield the next trial as a job whenever the launcher has a place."""
+        plan, sweeper = self.plan, self.plan.sweeper
+
+        def sampler(number: int) -> Any:
+            # Of seed and number: a study that goes on, or is shared, repeats no draw.
+            return samplers.build(sweeper.sampler, plan.space, (plan.config.seed * SPREAD + number) % 2**32)
+
+        total = sweeper.n_trials
+        if sweeper.sampler == samplers.GRID:
+            total = min(total, samplers.size_of_grid(plan.space))
+        while asked := self.study.ask(total, sampler, plan.folder):
+            trial, values = asked
+            own = _words(values)
+            yield Job(
+                number=trial.number,
+                overrides=(*plan.words, *own),
+                own=tuple(map(_short, own)),
+                sweep=plan.folder,
+                parent=self.study.run_id,
+                tags={TRIAL: trial.number}
+                | {f"param.{key.lstrip('+')}": value for key, value in values.items()},
+                trial=jobs.Trial(self._storage, plan.name, trial._trial_id, plan.prunes),
+            )
+
+    def _others_run(self) -> bool:
+        return any(trial.state == TrialState.RUNNING for trial in self.study.trials)
+
+    def _conclude(self) -> str | None:
+        """Write the tables and the chosen experiment, and test it once."""
+        study, plan = self.study, self.plan
+        best = study_tables.front(study)
+        if not best:
+            raise TrainingError(f"No trial of the study {plan.name} finished, so there is nothing to choose.")
+        with tracking.add_to(self._uri, study.run_id) as tracked:
+            study_tables.write(study, tracked.folder)
+            self._write_data(best[0], tracked.folder)
+            if len(plan.goals) == 1:
+                tracked.log_metrics({f"best/{plan.goals[0].name.removeprefix('val/')}": best[0].values[0]})
+        tracking.mark_ended(self._uri, study.run_id, "FINISHED")
+        if len(plan.goals) > 1:
+            for trial in best:
+                self._write_experiment(trial, f"{plan.name}-{trial.number}")
+            print("Choose one of these before you look at its test; training it tests it once.")
+            return None
+        self._write_experiment(best[0], plan.name)
+        return self._tested(best[0])
+
+    def _write_data(self, trial: FrozenTrial, folder: Path) -> None:
+        """Copy the files by which a later run knows the samples that chose its settings."""
+        run = open_run(str(trial.user_attrs[RUN]), self._uri)
+        for name in (keys.CONFIG_FILE, keys.MANIFEST_FILE, keys.SPLIT_FILE, keys.ENVIRONMENT_FILE):
+            shutil.copyfile(run.folder / name, folder / name)
+
+    def _values_of(self, trial: FrozenTrial) -> Values:
+        """Return the values of a trial as words, by key."""
+        return {
+            one.key: str(value) if one.is_choice else repr(value)
+            for one in self.plan.space.everything()
+            if (value := trial.params.get(one.name)) is not None
+        }
+
+    def _write_experiment(self, trial: FrozenTrial, name: str) -> None:
+        plan, values = self.plan, self._values_of(trial)
+        folder, flags = plan.configs
+        reached = ", ".join(
+            f"{goal.name} {value:.4g}" for goal, value in zip(plan.goals, trial.values, strict=True)
+        )
+        why = f"Chosen among {self.study.done} trials of the study {plan.name} ({reached})"
+        chosen = self._compose([*plan.words, *_words(values)])
+        path = chosen_experiment.write(folder, name, chosen, self._compose, self.study.run_id, why, flags)
+        print(f"chosen   trial {trial.number}: {' '.join(_words(values))} ({reached})")
+        print(f"config   {path}; python -m fibrolab.train {flags}experiment={path.stem}", flush=True)
+
+    def _tested(self, trial: FrozenTrial) -> str:
+        """Train the chosen configuration once more and test it, unless it was."""
+        study, known = self.study, self.study.study.user_attrs.get(FINAL)
+        if known and known["trial"] == trial.number:
+            print(f"tested   run {known['run']}, before")
+            return str(known["run"])
+        own = [*_words(self._values_of(trial)), f"tuned_by=[{study.run_id}]"]
+        number = len(study.trials)
+        job = Job(
+            number=number,
+            overrides=(*self.plan.words, *own, f"name=chosen {self.plan.config.name}"),
+            own=(),
+            sweep=self.plan.folder,
+            parent=study.run_id,
+            tags={"fibrolab.chosen_trial": trial.number},
+        )
+        ((_, result),) = self._launch([job])
+        log = job.folder / jobs.LOG_FILE
+        if result.state != "finished" or result.run is None:
+            raise TrainingError(f"The chosen configuration was not tested: {result.error} See {log}.")
+        with study.database.faults():
+            study.study.set_user_attr(FINAL, {"trial": trial.number, "run": result.run})
+        print("The chosen configuration, trained once more and tested once:")
+        evaluating.announce(trained_run.read(tracking.finished(self._uri, result.run)), result.run, self._uri)
+        return result.run
+
+
+def _short(word: str) -> str:
+    """Return a word for the table of jobs, a number with three digits."""
+    key, _, value = word.partition("=")
+    with contextlib.suppress(ValueError):
+        value = value if value.lstrip("-").isdigit() else f"{float(value):.3g}"
+    return f"{key.lstrip('+')}={value}"
+
+
+def tune(arguments: Sequence[str], master: DictConfig, loader: Any, launch: Launch) -> str | None:
+    """Run a study, or go on with it; with `sweep.outer_folds`, one in each of these folds.
+
+    Args:
+        arguments: Overrides of the command line.
+        master: The config of the sweep, with `hydra`.
+        loader: Hydra's loader of configs.
+        launch: Runs jobs and yields each with its result.
+
+    Returns:
+        The tested run; None where several goals leave the choice to the user, or another process tests.
+
+    Raises:
+        FibrolabError: Settings are refused, the database cannot be used, or trainings failed.
+    """
+    gc.enable()
+    compose = Composer(loader, master)
+    plan = planned(arguments, master, compose)
+    if plan.config.sweep.outer_folds is not None:
+        return _nested(arguments, plan, master, compose, launch)
+    tuning = Tuning(plan, launch, compose)
+    tuning.announce()
+    return tuning.run()
+
+
+def _nested(
+    arguments: Sequence[str], plan: Plan, master: DictConfig, compose: Composer, launch: Launch
+) -> str | None:
+    """Choose the settings anew in each outer fold, test each choice on its fold, and pool the tests.
+
+    The pooled test is that of the whole procedure, choice included: no sample took part in choosing the
+    settings by which it is tested (nested cross-validation; Varma and Simon, BMC Bioinformatics 2006).
+    """
+    number = plan.config.sweep.outer_folds
+    refuse(list(_outer_faults(plan, number)))
+    tested: dict[cross_validation.Place, str] = {}
+    for fold in range(number):
+        words = [f"split.folds={number}", f"split.fold={fold}"]
+        words = ["split=kfold", *words] if plan.config.split.name != "kfold" else words
+        inner = planned([*arguments, *words], master, compose, f"{plan.name}-outer-{fold}")
+        print(f"\nouter fold {fold + 1} of {number}")
+        inner = replace(inner, folder=inner.folder / f"outer-{fold}")
+        tuning = Tuning(inner, launch, compose)
+        tuning.announce()
+        if (run_id := tuning.run()) is not None:
+            tested[cross_validation.Place(0, fold)] = run_id
+    if len(tested) < number:
+        print("Other processes still work on outer folds: the same command pools them afterwards.")
+        return None
+    config = compose([*plan.words, "split=kfold", f"split.folds={number}", "folds=all"]).config
+    config.name = plan.name
+    return cross_validation.pool(config, tested)
+
+
+def _outer_faults(plan: Plan, number: object) -> Iterator[str]:
+    if not (allowed := whole(2)).holds(number):
+        yield f"sweep.outer_folds={number} is not {allowed.words}."
+    if len(plan.goals) > 1:
+        yield "sweep.outer_folds needs one goal, by which the settings of each fold are chosen."
+    if plan.config.folds is not None or plan.config.repeats != 1:
+        yield "sweep.outer_folds trains all folds itself: leave folds and repeats out."
+    given = [word for word in plan.words if word.startswith("split") and word != "split=kfold"]
+    if others := [
+        word for word in given if not word.startswith(("split.seed=", "split.val=", "split.grouped="))
+    ]:
+        yield f"sweep.outer_folds splits by split=kfold: leave {', '.join(others)} out."

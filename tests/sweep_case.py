@@ -1,0 +1,13 @@
+"""A launcher of tests: each job is answered by a function instead of a training."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from fibrolab.sweeps.jobs import Job, Result
+
+
+def launched(answer: Callable[[Job], Result]) -> Callable[[Iterable[Job]], Iterator[tuple[Job, Result]]]:
+    def launch(jobs: Iterable[Job]) -> Iterator[tuple[Job, Result]]:
+        for job in jobs:
+            yield job, answer(job)
+
+    return launch

@@ -1,0 +1,242 @@
+"""The launcher's core, with small programs in place of trainings."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from fibrolab.errors import ConfigError, StorageError, TrainingError
+from fibrolab.sweeps import jobs as folders
+from fibrolab.sweeps import launching
+from fibrolab.sweeps.jobs import Job
+from fibrolab.sweeps.launching import Launching, refuse_failed, run
+
+CHILD = """
+import json, os, pathlib, signal, sys, time
+job = pathlib.Path(os.environ["FIBROLAB_JOB"]).parent
+
+def result(state, **more):
+    content = {"state": state, "run": None, "value": None, "metrics": {}, "error": ""} | more
+    (job / "result.json").write_text(json.dumps(content))
+"""
+FINISHES = "result('finished', run='r', value=0.5, metrics={'val/loss': 0.5})"
+
+Program = Callable[[str], tuple[str, ...]]
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Program:
+    """Return a function that writes a program and returns its command."""
+
+    def written(lines: str) -> tuple[str, ...]:
+        path = tmp_path / "child.py"
+        path.write_text(CHILD + lines)
+        return (sys.executable, "-S", str(path))
+
+    return written
+
+
+@pytest.fixture(autouse=True)
+def no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+
+def jobs(folder: Path, number: int) -> list[Job]:
+    return [Job(each, (f"seed={each}",), (f"seed={each}",), folder, "parent") for each in range(number)]
+
+
+def states(folder: Path, settings: Launching, number: int = 1) -> list[str]:
+    return [result.state for _, result in run(jobs(folder, number), settings)]
+
+
+def test_a_job_that_fails_does_not_end_the_others(tmp_path: Path, program: Program) -> None:
+    lines = f"if sys.argv[1] == 'seed=1':\n    sys.exit('error: seed=1 is odd.')\n{FINISHES}"
+    ended = list(run(jobs(tmp_path, 3), Launching(program=program(lines))))
+    assert [result.state for _, result in ended] == ["finished", "failed", "finished"]
+    assert ended[0][1].value == 0.5
+    assert ended[1][1].error == "seed=1 is odd."
+    with pytest.raises(
+        TrainingError, match=r"1 of 3 jobs .*\n.*#1 seed=1: failed. seed=1 is odd. See .*1/log"
+    ):
+        refuse_failed(ended)
+
+
+def test_a_job_without_a_word_is_no_success(tmp_path: Path, program: Program) -> None:
+    ((_, result),) = run(jobs(tmp_path, 1), Launching(program=program("")))
+    assert (result.state, result.error) == ("failed", "It ended with exit code 0, without a word.")
+
+
+def test_the_next_job_is_taken_when_a_place_is_free(tmp_path: Path, program: Program) -> None:
+    taken, ended = [], []
+
+    def lazily() -> Iterator[Job]:
+        for job in jobs(tmp_path, 5):
+            taken.append((job.number, len(ended)))
+            yield job
+
+    for job, _ in run(lazily(), Launching(n_jobs=2, program=program(FINISHES))):
+        ended.append(job.number)
+    assert sorted(ended) == [0, 1, 2, 3, 4]
+    assert taken == [(0, 0), (1, 0), (2, 1), (3, 2), (4, 3)]
+
+
+def test_a_job_killed_by_the_system_ran_out_of_memory(tmp_path: Path, program: Program) -> None:
+    lines = "result('killed', run='r')\nos.kill(os.getpid(), signal.SIGKILL)"
+    ((_, result),) = run(jobs(tmp_path, 1), Launching(program=program(lines)))
+    assert (result.state, result.run) == ("out of memory", "r")
+
+
+def test_a_job_that_hangs_is_ended_at_its_time(
+    tmp_path: Path, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launching, "ENDING", 0.3)
+    lines = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(60)"
+    ((_, result),) = run(jobs(tmp_path, 1), Launching(job_timeout=0.5 / 60, program=program(lines)))
+    assert result.state == "timeout"
+
+
+def test_an_interrupted_launcher_ends_its_jobs(tmp_path: Path, program: Program) -> None:
+    lines = """
+def ended(*_):
+    (job / "ended").touch()
+    sys.exit(130)
+signal.signal(signal.SIGTERM, ended)
+(job / "ready").touch()
+time.sleep(60)"""
+    command = program(lines)
+    code = f"""
+import pathlib, signal
+from fibrolab.sweeps.jobs import Job
+from fibrolab.sweeps.launching import Launching, run
+folder = pathlib.Path({str(tmp_path)!r})
+jobs = [Job(n, (), (), folder, "") for n in range(2)]
+list(run(jobs, Launching(n_jobs=2, program={command!r})))
+"""
+    launcher = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    await_files(*(tmp_path / name / "ready" for name in "01"))
+    launcher.send_signal(signal.SIGINT)
+    launcher.wait()
+    assert all((tmp_path / name / "ended").exists() for name in "01")
+
+
+def test_a_job_ends_with_a_killed_launcher(tmp_path: Path, program: Program) -> None:
+    lines = """
+from fibrolab import processes
+processes.LOOK = 0.1
+def ended(*_):
+    (job / "ended").touch()
+    os._exit(130)
+signal.signal(signal.SIGTERM, ended)
+processes.end_with_parent()
+(job / "ready").touch()
+time.sleep(60)"""
+    command = (sys.executable, *program(lines)[2:])
+    code = f"""
+import pathlib
+from fibrolab.sweeps.jobs import Job
+from fibrolab.sweeps.launching import Launching, run
+list(run([Job(0, (), (), pathlib.Path({str(tmp_path)!r}), "")], Launching(program={command!r})))
+"""
+    launcher = subprocess.Popen([sys.executable, "-c", code])
+    await_files(tmp_path / "0" / "ready")
+    launcher.kill()
+    launcher.wait()
+    await_files(tmp_path / "0" / "ended")
+
+
+def await_files(*paths: Path) -> None:
+    until = time.monotonic() + 60
+    while not all(path.exists() for path in paths):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_gpus_and_cores_are_shared_out(
+    tmp_path: Path, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5,6,7")
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("MLFLOW_RUN_ID", "of another run")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    lines = (
+        "names = 'CUDA_VISIBLE_DEVICES', 'OMP_NUM_THREADS', 'RANK', 'MLFLOW_RUN_ID'\n"
+        "result('finished', error=' '.join(str(os.environ.get(name)) for name in names))"
+    )
+    settings = Launching(n_jobs=2, gpus_per_job=2, program=program(lines))
+    assert {result.error for _, result in run(jobs(tmp_path, 2), settings)} == {
+        "3,5 4 None None",
+        "6,7 4 None None",
+    }
+
+
+def test_each_job_has_one_gpu_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5,6")
+    assert launching.gpus_of_places(Launching(n_jobs=2)) == [["3"], ["5"]]
+    assert launching.gpus_of_places(Launching(n_jobs=4, gpus_per_job=0)) == [[]] * 4
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (Launching(n_jobs=0), "n_jobs=0 is not a whole number from 1"),
+        (Launching(n_jobs=True), "n_jobs=True is not"),
+        (Launching(gpus_per_job=-1), "gpus_per_job=-1 is not a whole number from 0"),
+        (Launching(job_timeout=0), "job_timeout=0 is not a time in minutes"),
+        (Launching(job_timeout=float("nan")), "job_timeout=nan is not a time"),
+        (
+            Launching(n_jobs=3),
+            "n_jobs=3 with one GPU each needs 3 GPUs, and 2 are visible: lower n_jobs to 2",
+        ),
+        (Launching(gpus_per_job=3), "needs 3 GPUs, and 2 are visible: lower gpus_per_job"),
+    ],
+)
+def test_settings_out_of_range_are_refused_before_a_job_starts(
+    settings: Launching, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    with pytest.raises(ConfigError, match=words):
+        next(run(jobs(tmp_path, 1), settings))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_created_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="could not be written"):
+        launching.writable(tmp_path / "file" / "sweep")
+
+
+def test_a_full_disk_fails_its_job_and_not_the_sweep(
+    tmp_path: Path, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, full = folders.write, [True]
+
+    def write(job: Job) -> Path:
+        if full and full.pop():
+            raise StorageError("the disk is full.")
+        return written(job)
+
+    monkeypatch.setattr(folders, "write", write)
+    ended = list(run(jobs(tmp_path, 2), Launching(program=program(FINISHES))))
+    assert [(result.state, result.error) for _, result in ended] == [
+        ("failed", "the disk is full."),
+        ("finished", ""),
+    ]
+
+
+def test_jobs_are_announced_by_lines_where_there_is_no_terminal(
+    tmp_path: Path, program: Program, capsys: pytest.CaptureFixture[str]
+) -> None:
+    states(tmp_path, Launching(program=program(FINISHES)), 2)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(",")[0].partition(" after")[0] for line in lines] == [
+        "#0 seed=0: started",
+        "#0 seed=0: finished",
+        "#1 seed=1: started",
+        "#1 seed=1: finished",
+    ]

@@ -1,0 +1,217 @@
+"""Studies that processes share: how they go on, what they refuse, and the trials of dead processes."""
+
+import itertools
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from fibrolab import processes
+from fibrolab.errors import ConfigError, StorageError
+from fibrolab.sweeps import jobs, samplers, search_space
+from fibrolab.sweeps.jobs import Job, Result
+from fibrolab.sweeps.study import PROCESS, Database, Goal, SharedStudy
+
+SPACE = {"optimizer.lr": "tag(log, interval(1e-5, 1e-2))", "batch_size": "choice(16, 32)"}
+LOSS, KAPPA, LATENCY = Goal("val/loss", "min"), Goal("val/qwk", "max"), Goal("latency", "min")
+
+
+def opened(place: Path, *goals: Goal, space: dict | None = None, run: str = "run", **settings) -> SharedStudy:
+    database = Database(f"sqlite:///{place}/optuna.db")
+    parsed = search_space.parsed(space or SPACE)
+    return SharedStudy(database, "study", goals or (LOSS,), parsed, settings, create=lambda: run)
+
+
+def asked(study: SharedStudy, folder: Path, total: int = 100, name: str = "random"):
+    return study.ask(total, lambda number: samplers.build(name, study.space, number), folder)
+
+
+def tell(study: SharedStudy, folder: Path, state: str = "finished", value: float = 0.5, **metrics) -> int:
+    trial, _ = asked(study, folder)
+    study.tell(trial.number, Result(state, f"run{trial.number}", value, metrics))
+    return trial.number
+
+
+def test_the_total_counts_finished_and_pruned_trials_and_numbers_go_on(studies: Path) -> None:
+    first = opened(studies)
+    for state in ("finished", "pruned", "failed", "finished"):
+        tell(first, studies, state)
+    again = opened(studies, run="another")
+    assert (again.done, again.run_id) == (3, "run")
+    trial, values = asked(again, studies, total=4)
+    assert trial.number == 4
+    assert set(values) == set(SPACE)
+    assert asked(again, studies, total=4) is None  # it runs
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"space": SPACE | {"batch_size": "choice(16, 64)"}}, "batch_size: was choice(16, 32), is choice(16"),
+        (
+            {"space": {"batch_size": "choice(16, 32)"}},
+            "optimizer.lr: was tag(log, interval(1e-05, 0.01))",
+        ),
+        ({"loss": "focal"}, "loss: was cross_entropy, is focal"),
+    ],
+)
+def test_a_study_of_another_space_or_of_other_settings_is_refused(
+    studies: Path, changed: dict, sentence: str
+) -> None:
+    opened(studies, loss="cross_entropy")
+    with pytest.raises(ConfigError) as caught:
+        opened(studies, **{"loss": "cross_entropy"} | changed)
+    assert sentence in str(caught.value)
+    assert "hydra.sweeper.study_name" in str(caught.value)
+
+
+def test_other_goals_are_refused(studies: Path) -> None:
+    opened(studies, LOSS)
+    with pytest.raises(ConfigError, match="val/loss: was min, is absent"):
+        opened(studies, KAPPA)
+
+
+def dead(study: SharedStudy, folder: Path) -> optuna.Trial:
+    """A trial whose process no longer exists."""
+    trial, _ = asked(study, folder)
+    gone = replace(processes.current(), pid="4194000")  # above the largest process id of Linux's default
+    trial.set_user_attr(PROCESS, str(gone))
+    return trial
+
+
+def test_a_trial_of_a_dead_process_is_queued_again_once(studies: Path) -> None:
+    first = dead(opened(studies), studies)
+    study = opened(studies)
+    again, values = asked(study, studies)
+    assert study.trials[0].state == TrialState.FAIL
+    assert (again.number, again.params) == (1, first.params)
+    assert values["batch_size"] == first.params["batch_size"]
+    again.set_user_attr(PROCESS, study.trials[0].user_attrs[PROCESS])
+    third, _ = asked(opened(studies), studies)
+    assert third.params["optimizer.lr"] != first.params["optimizer.lr"]
+
+
+def test_a_trial_that_had_ended_before_its_sweep_was_killed_keeps_its_result(studies: Path) -> None:
+    trial = dead(opened(studies), studies)
+    job = Job(trial.number, (), (), studies, "run")
+    job.folder.mkdir()
+    jobs.write_result(job, Result("finished", "abc", 0.25))
+    study = opened(studies)
+    assert asked(study, studies)[0].number == 1
+    assert (study.trials[0].value, study.trials[0].user_attrs["run"]) == (0.25, "abc")
+
+
+def test_the_trials_of_a_living_process_are_left_alone(studies: Path) -> None:
+    asked(opened(studies), studies)
+    other = opened(studies)
+    assert asked(other, studies)[0].number == 1
+    assert other.trials[0].state == TrialState.RUNNING
+
+
+def test_an_interrupted_sweep_queues_its_trials_again(studies: Path) -> None:
+    study = opened(studies)
+    asked(study, studies)
+    study.give_up()
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.WAITING]
+
+
+def test_each_goal_gets_its_value_and_a_trial_without_one_has_failed(studies: Path) -> None:
+    study = opened(studies, KAPPA, LATENCY)
+    tell(study, studies, **{"val/qwk": 0.7, "latency": 12.0})
+    tell(study, studies, **{"val/qwk": 0.7})
+    assert study.trials[0].values == [0.7, 12.0]
+    assert study.trials[1].state == TrialState.FAIL
+    assert study.trials[1].user_attrs["error"] == "the run has no latency"
+
+
+def test_a_value_that_is_no_number_is_a_failure(studies: Path) -> None:
+    study = opened(studies)
+    tell(study, studies, value=float("nan"))
+    assert study.trials[0].state == TrialState.FAIL
+
+
+@pytest.mark.parametrize("name", samplers.NAMES)
+def test_every_sampler_draws_trials_one_after_another(studies: Path, name: str) -> None:
+    numbers = {"a": "range(0, 3)", "b": "range(0, 3)"}
+    study = opened(studies, space=numbers)
+    drawn = []
+    for _ in range(samplers.size_of_grid(study.space) if name == "grid" else 3):
+        trial, values = asked(study, studies, name=name)
+        study.tell(trial.number, Result("finished", "run", float(trial.number)))
+        drawn.append((values["a"], values["b"]))
+    if name == "grid":
+        assert sorted(drawn) == sorted(itertools.product("012", repeat=2))
+    assert study.done == len(drawn)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "pruner", "space", "goals", "sentence"),
+    [
+        ("cmaes", "none", SPACE, 1, "batch_size is a choice"),
+        ("cmaes", "none", {"a": "interval(0, 1)"}, 1, "at least two parameters"),
+        ("cmaes", "none", {"a": "interval(0, 1)", "b": "interval(0, 1)"}, 2, "has one goal"),
+        ("grid", "none", SPACE, 1, "optimizer.lr has infinitely many values"),
+        ("grid", "none", {"a": {"x": {"b": "choice(1, 2)"}}}, 1, "exist only under an option"),
+        ("tpe", "wilcoxon", SPACE, 1, "needs folds=all"),
+    ],
+)
+def test_needs_of_samplers_and_pruners_are_checked(
+    sampler: str, pruner: str, space: dict, goals: int, sentence: str
+) -> None:
+    parsed = search_space.parsed(space)
+    assert any(sentence in fault for fault in samplers.faults(sampler, pruner, parsed, goals, folds=False))
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("mysql://me:secret@host/db", "is no address of a database"),
+        ("optuna.db", "is no address of a database"),
+        ("postgresql://me:secret@127.0.0.1:1/db", "cannot be used"),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_one_sentence_without_the_password(url: str, sentence: str) -> None:
+    with pytest.raises((ConfigError, StorageError)) as caught:
+        Database(url)
+    assert sentence in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_database_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "optuna.db").write_text("this is text, and no database at all\n" * 100)
+    with pytest.raises(StorageError, match="file is not a database"):
+        opened(tmp_path)
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_study import asked, opened
+from fibrolab.sweeps.jobs import Result
+place = Path(sys.argv[1])
+study = opened(place, run=sys.argv[2])
+while found := asked(study, place, total=24):
+    study.tell(found[0].number, Result("finished", sys.argv[2], 0.5))
+print(study.run_id)
+"""
+
+
+@pytest.mark.slow
+def test_eight_processes_share_one_empty_study(tmp_path: Path) -> None:
+    program = PROGRAM.format(tests=str(Path(__file__).parent))
+    words = [sys.executable, "-c", program, str(tmp_path)]
+    started = [subprocess.Popen([*words, f"run{n}"], stdout=subprocess.PIPE, text=True) for n in range(8)]
+    printed = [process.communicate()[0].strip() for process in started]
+    assert [process.returncode for process in started] == [0] * 8
+    assert len(set(printed)) == 1  # one run of the study
+    study = opened(tmp_path)
+    assert study.done == len(study.trials) == 24
+    drawn = [json.dumps(trial.params, sort_keys=True) for trial in study.trials]
+    assert len(set(drawn)) == 24  # no process repeats the draws of another
