@@ -1,0 +1,262 @@
+"""A study of trials for its page: the tables in the folder of its run, and sentences on them."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fibrolab.errors import DataError
+from fibrolab.evaluation import selection_optimism
+from fibrolab.reporting import numbers, vocabulary
+from fibrolab.runs import file_parsers
+from fibrolab.runs.file_parsers import DAMAGE
+
+TRIALS_FILE, PROGRESS_FILE, IMPORTANCES_FILE = "trials.csv", "trials_progress.csv", "importances.csv"
+PARAMETER = "param/"  # begins the name of each column with the values of a parameter
+FINISHED, PRUNED = "finished", "pruned"
+STATES = (FINISHED, PRUNED, "failed", "out of memory", "timeout", "killed", "running", "waiting")
+LOG_RANGE = 50.0  # ratio of the largest to the smallest value from which a parameter is shown on a log scale
+FEW = 10  # finished trials below which importances say little
+
+
+@dataclass(frozen=True)
+class Study:
+    """The trials of a study.
+
+    Attributes:
+        name: Its name.
+        goals: Better end, `min` or `max`, of each validation metric by which trials are compared.
+        trials: One row a trial: number, state, value_0 .., param/NAME, started, seconds, run, retried_from;
+            values are empty unless the trial finished.
+        progress: Monitored value by number and step (epoch or fold).
+        importances: Parameter, evaluator and importance.
+        chosen: Number of the trial whose settings were chosen; None if none was.
+        optimism: What `selection_optimism` estimated; empty if it was not.
+    """
+
+    name: str
+    goals: Mapping[str, str]
+    trials: pd.DataFrame
+    progress: pd.DataFrame
+    importances: pd.DataFrame
+    chosen: int | None = None
+    optimism: Mapping[str, Any] | None = None
+
+    @cached_property
+    def finished(self) -> pd.DataFrame:
+        """Finished trials, in the order of their numbers."""
+        return self.trials[self.trials["state"] == FINISHED]
+
+    @property
+    def values(self) -> list[str]:
+        """Columns of the values, one a goal."""
+        return [f"value_{place}" for place in range(len(self.goals))]
+
+    @property
+    def titles(self) -> list[str]:
+        """Titles of the goals, such as `Validation loss`."""
+        return [title(goal) for goal in self.goals]
+
+    @property
+    def parameters(self) -> list[str]:
+        """Names of the parameters that vary between trials, the most important first."""
+        names = [
+            str(column).removeprefix(PARAMETER) for column in self.trials if str(column).startswith(PARAMETER)
+        ]
+        varied = [name for name in names if self.trials[f"{PARAMETER}{name}"].nunique(dropna=True) > 1]
+        rank = self.importances.groupby("parameter")["importance"].mean()
+        return sorted(varied, key=lambda name: -float(rank.get(name, 0)))
+
+    @property
+    def signs(self) -> list[float]:
+        """1 for each goal of which a lower value is better, otherwise -1."""
+        return [1.0 if mode == "min" else -1.0 for mode in self.goals.values()]
+
+    @property
+    def ranked(self) -> pd.DataFrame:
+        """Finished trials, the best first; of several goals those of the Pareto front, then the others."""
+        found = self.finished
+        if len(self.goals) == 1:
+            return found.sort_values(self.values[0], ascending=self.signs[0] > 0, kind="stable")
+        front = self.front
+        order = found.assign(_front=~front, _value=self.signs[0] * found[self.values[0]])
+        return found.loc[order.sort_values(["_front", "_value"], kind="stable").index]
+
+    @cached_property
+    def front(self) -> np.ndarray:
+        """Mark the finished trials that no other one equals or exceeds in every goal, bool (N,)."""
+        points = self.finished[self.values].to_numpy(float) * self.signs
+        beaten = [
+            bool(((points <= point).all(axis=1) & (points < point).any(axis=1)).any()) for point in points
+        ]
+        return ~np.array(beaten, bool)
+
+    def label(self, name: str) -> str:
+        """Return a short name of a parameter if no other one has it: `lr`, or `backbone` for a group."""
+        names = [str(each).removeprefix(PARAMETER) for each in self.trials if str(each).startswith(PARAMETER)]
+        shorts = [_last(each) for each in names]
+        return _last(name) if shorts.count(_last(name)) == 1 else name
+
+    def is_number(self, name: str) -> bool:
+        """Return whether a parameter is a number, not a name or a truth value."""
+        cells = self.trials[f"{PARAMETER}{name}"]
+        return bool(pd.api.types.is_numeric_dtype(cells) and not pd.api.types.is_bool_dtype(cells))
+
+    def is_logarithmic(self, name: str) -> bool:
+        """Return whether a parameter spans much, and its middle is that of a log scale."""
+        cells = self.trials[f"{PARAMETER}{name}"].dropna()
+        if (
+            not self.is_number(name)
+            or not len(cells)
+            or cells.min() <= 0
+            or cells.max() < LOG_RANGE * cells.min()
+        ):
+            return False
+        low, middle, high = (float(each) for each in (cells.min(), cells.median(), cells.max()))
+        return abs(math.log(middle / math.sqrt(low * high))) < abs(math.log(middle / ((low + high) / 2)))
+
+
+def _last(name: str) -> str:
+    return name.partition("@")[0].rpartition(".")[2]
+
+
+def read(folder: Path, name: str, goals: Mapping[str, str], chosen: int | None = None) -> Study:
+    """Read the tables of a study.
+
+    Args:
+        folder: Folder of its run, with `trials.csv`, and `trials_progress.csv`, `importances.csv` and
+            `optimism.json` if they exist.
+        name: Its name.
+        goals: As of `Study`.
+        chosen: As of `Study`; by default the best trial if there is one goal.
+
+    Raises:
+        DataError: A table is missing or damaged.
+    """
+    values = [f"value_{place}" for place in range(len(goals))] if len(goals) > 1 else ["value"]
+    known = folder / selection_optimism.FILE
+    try:
+        trials = file_parsers.table("number", "state", "seconds", *values)(folder / TRIALS_FILE)
+        progress = _table(folder / PROGRESS_FILE, "number", "step", "value")
+        importances = _table(folder / IMPORTANCES_FILE, "parameter", "evaluator", "importance")
+        optimism = json.loads(known.read_text(encoding="utf-8")) if known.is_file() else None
+    except DAMAGE as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"The tables of the study in {folder} cannot be read ({reason}).") from error
+    trials = trials.rename(columns={"value": "value_0"})
+    study = Study(name, dict(goals), trials, progress, importances, chosen, optimism)
+    if chosen is None and len(goals) == 1 and len(study.finished):
+        return replace(study, chosen=int(study.ranked["number"].iloc[0]))
+    return study
+
+
+def _table(path: Path, *columns: str) -> pd.DataFrame:
+    """Return a table that a study may lack."""
+    return file_parsers.table(*columns)(path) if path.is_file() else pd.DataFrame(columns=list(columns))
+
+
+def title(goal: str) -> str:
+    """Return the title of a goal, such as `Validation loss` or `Latency`."""
+    name = numbers.title(goal.removeprefix("val/"))
+    if not goal.startswith("val/"):
+        return name
+    return f"Validation {name if name[:2].isupper() else name[:1].lower() + name[1:]}"
+
+
+def counts(study: Study) -> dict[str, int]:
+    """Return the number of trials by state, in the order of `STATES`."""
+    found = study.trials["state"].value_counts()
+    return {
+        state: int(found[state]) for state in (*STATES, *sorted({*found.index} - {*STATES})) if state in found
+    }
+
+
+def hours(study: Study) -> dict[str, float]:
+    """Return the duration of the trials [h] by state."""
+    seconds = study.trials.groupby("state")["seconds"].sum()
+    return {state: float(seconds[state]) / 3600 for state in counts(study)}
+
+
+def lead(study: Study) -> str:
+    """Return the number of trials by state, and what they cost."""
+    parts = [f"{number:,} {state}" for state, number in counts(study).items()]
+    total = sum(hours(study).values())
+    trials = vocabulary.counted(len(study.trials), "trial")
+    return f"{trials}: {vocabulary.listed(parts)}; {duration(total)} of training."
+
+
+def duration(time: float) -> str:
+    """Return a duration [h] in hours, or in minutes below two hours."""
+    return f"{time:,.1f}{numbers.SPACE}hours" if time >= 2 else f"{60 * time:,.1f}{numbers.SPACE}minutes"
+
+
+def sentences(study: Study) -> list[str]:
+    """Return the result of the study in words: the choice, its optimism, and what the trials have seen."""
+    seen = (
+        "The trials saw training and validation samples only. None of them scored a test sample, so they are "
+        "not in the ledger of test sets."
+    )
+    if not len(study.finished):
+        return ["No trial has finished, so nothing was chosen.", seen]
+    return [_choice(study), *_optimism(study), seen]
+
+
+def without_importances(study: Study) -> str:
+    """Return why a study has no importances."""
+    if len(study.goals) > 1:
+        return "The importance of parameters is defined for one goal only."
+    return "Too few trials have finished to measure the importance of parameters."
+
+
+def _choice(study: Study) -> str:
+    if len(study.goals) > 1:
+        front = int(study.front.sum())
+        are = "is one trial" if front == 1 else f"are {front:,} trials"
+        return (
+            f"There {are} that no other trial exceeds in {vocabulary.listed([*map(_lowered, study.titles)])} "
+            "together; the choice among them is yours."
+        )
+    best = study.trials[study.trials["number"] == study.chosen].iloc[0]
+    number = vocabulary.counted(len(study.finished), "finished trial")
+    value = short(best[study.values[0]])
+    return (
+        f"Trial {study.chosen} was chosen: it has the best {_lowered(study.titles[0])}, {value}, of {number}."
+    )
+
+
+def _lowered(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _optimism(study: Study) -> list[str]:
+    """Return what the best trial would reach without the advantage of having been chosen."""
+    found = study.optimism
+    if not found:
+        return []
+    name, groups = numbers.title(found["metric"]), vocabulary.counted(found["groups"], "independent unit")
+    apparent = numbers.quantity(found["apparent"], found["metric"])
+    chosen = f"chosen among {vocabulary.counted(found['trials'], 'trial')} by the same validation samples"
+    if found["corrected"] is None or math.isnan(found["corrected"]):
+        why = "with so few groups it cannot be corrected for having been"
+        return [f"{name} of the best trial is {apparent}; {why} {chosen}."]
+    corrected = numbers.quantity(found["corrected"], found["metric"])
+    ends = numbers.interval(found["low"], found["high"], found["metric"])
+    return [
+        f"{name} of the best trial is {apparent}. It was {chosen}; corrected for this choice, {corrected} "
+        f"{ends} is expected of other patients ({groups})."
+    ]
+
+
+def short(value: object) -> str:
+    """Return a value of a trial in four significant digits; a dash where there is none."""
+    if isinstance(value, bool | np.bool_ | str):
+        return str(value)
+    if value is None or not math.isfinite(float(value)):  # type: ignore[arg-type]
+        return "–"
+    return f"{float(value):.4g}".replace("-", numbers.MINUS)  # type: ignore[arg-type]
