@@ -16,8 +16,10 @@ from fibrolab.errors import FibrolabError, StorageError, TrainingError, listing
 from fibrolab.processes import PARENT
 from fibrolab.storage import free_bytes, full_disk, make_folder, unwritable
 from fibrolab.sweeps import jobs as folders
+from fibrolab.sweeps import slurm_launching
 from fibrolab.sweeps.job_table import JobTable, job_table
 from fibrolab.sweeps.jobs import Job, Result, State
+from fibrolab.sweeps.slurm_launching import Slurm
 
 POLL = 0.1  # [s] between two looks at the jobs
 ENDING = 40.0  # [s] from SIGTERM, after which a job ends its ranks and closes its run, to SIGKILL
@@ -38,12 +40,14 @@ class Launching:
         gpus_per_job: GPUs of each job; None: one if this machine has any.
         job_timeout: Time after which a job is ended [min]; None: never.
         program: Words of the command before the overrides of a job.
+        slurm: Settings of Slurm, which then starts the jobs; None: they are processes of this machine.
     """
 
     n_jobs: int = 1
     gpus_per_job: int | None = None
     job_timeout: float | None = None
     program: Sequence[str] = PROGRAM
+    slurm: Slurm | None = None
 
 
 def run(jobs: Iterable[Job], settings: Launching) -> Iterator[tuple[Job, Result]]:
@@ -59,6 +63,9 @@ def run(jobs: Iterable[Job], settings: Launching) -> Iterator[tuple[Job, Result]
     Raises:
         ConfigError: A setting is out of range, or there are not enough GPUs; no job was started.
     """
+    if settings.slurm:
+        yield from slurm_launching.run(jobs, settings)
+        return
     places, waiting = gpus_of_places(settings), iter(jobs)
     running: list[_Child] = []
     with job_table() as shown:
@@ -146,7 +153,7 @@ class _Child:
             words = "It was ended by SIGKILL, probably by the system because the memory ran out."
             return replace(found, state="out of memory", error=words)
         state: State = "killed" if code in (-signal.SIGTERM, -signal.SIGINT, 130) else "failed"
-        return replace(found, state=state, error=_last_words(self.job, code))
+        return replace(found, state=state, error=last_words(self.job, code))
 
 
 def gpus_of_places(settings: Launching) -> list[Sequence[str] | None]:
@@ -156,6 +163,8 @@ def gpus_of_places(settings: Launching) -> list[Sequence[str] | None]:
         ConfigError: A setting is out of range, or there are not enough GPUs.
     """
     refuse(faults(settings))
+    if settings.slurm:  # which hands out the GPUs of other machines
+        return [None] * settings.n_jobs
     gpus = visible_gpus()
     each = min(1, len(gpus)) if settings.gpus_per_job is None else settings.gpus_per_job
     if (needed := settings.n_jobs * each) > len(gpus):
@@ -248,7 +257,7 @@ def _end(children: Sequence[_Child]) -> None:
         child.wait()
 
 
-def _last_words(job: Job, code: int) -> str:
+def last_words(job: Job, code: int) -> str:
     """Return the last line of the log of a job that left no result, or the reason why it has none."""
     path = job.folder / folders.LOG_FILE
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.is_file() else []
