@@ -19,6 +19,7 @@ from fibrolab import allowed
 from fibrolab.choices import refuse
 from fibrolab.command_line import NO_CHOICE, explain, flat, leaves_out_a_group, missing_value, prepared
 from fibrolab.errors import ConfigError, FibrolabError, StorageError
+from fibrolab.processes import end_with_parent
 from fibrolab.storage import free_bytes, full_disk, is_full
 from fibrolab.sweeps import this_job
 
@@ -76,14 +77,18 @@ def command(name: str, imported: Callable[[DictConfig], Job]) -> None:
             gc.freeze()
             gc.enable()
             return run(work, config)
-        except FibrolabError as error:
-            _end(error)
+        except Exception as error:
+            this_job.fail(error)
+            if isinstance(error, FibrolabError):
+                _end(error)
+            raise
         finally:
             gc.freeze()
 
     for kind in ("SIGINT", "SIGTERM", "SIGUSR1"):  # a job scheduler's signals end a run like Ctrl-C
         if hasattr(signal, kind):  # Windows has no SIGUSR1
             signal.signal(getattr(signal, kind), _interrupt)
+    end_with_parent()
     logging.raiseExceptions = False  # a log that cannot be written (full disk) must not hide the error
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then passes exceptions on instead of printing them
     sys.argv[1:] = prepared(name, sys.argv[1:])
@@ -346,7 +351,7 @@ def _is_reference(value: Any) -> bool:
 
 
 def _end(error: FibrolabError) -> NoReturn:
-    """Exit with the sentence of the error; in a sweep, raise it, so that the next job starts."""
-    if this_job.folder() is None:
-        sys.exit(f"error: {error}")
-    raise error
+    """Exit with the sentence of the error; in Hydra's own multirun, raise it, so that the next job starts."""
+    if this_job.in_multirun():
+        raise error
+    sys.exit(f"error: {error}")

@@ -4,7 +4,7 @@ import logging
 import shlex
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
@@ -43,7 +43,9 @@ class Place(NamedTuple):
 
 def run(config: DictConfig) -> float | None:
     """Train, and return the best value of the monitored metric as the result of a sweep's job."""
-    return train(config).best
+    trained = train(config)
+    this_job.finish(*trained)
+    return trained.best
 
 
 def train(config: DictConfig) -> Trained:
@@ -108,9 +110,11 @@ def _train_all(config: DictConfig, resumed: UnfinishedRun | None = None) -> Trai
     settings, ids_key = resolved(config), privacy.ids_key(config)
     tags = {"model": config.model.name, "data": config.data.name, "split": config.split.name}
     tags[NETWORKS] = len(places(config))
-    above: dict[str, Any] = {"sweep": this_job.folder(), "sweep_name": this_job.sweep_name(base)}
+    tags |= this_job.tags(base)
     place = settings["tracking"] | {"private": bool(ids_key)}
-    with track(**place, **above, name=config.name, tags=tags, resumed=resumed) as tracked:
+    above = this_job.parent()
+    with track(**place, parent=above, name=config.name, tags=tags, resumed=resumed) as tracked:
+        this_job.begin(tracked.id)
         now = environment.describe() | {"started": started.isoformat(timespec="seconds"), "ids_key": ids_key}
         known = resuming.known_again(tracked.folder, now)
         if not known:
@@ -136,8 +140,8 @@ def _train_all(config: DictConfig, resumed: UnfinishedRun | None = None) -> Trai
             {f"best/{name.removeprefix('val/')}": best[name] for name in best if name.startswith("val/")}
         )
         tracked.tag({"audit": evaluated.audit["verdict"]})
-        announce(evaluated, tracked.id, uri, this_job.record_end(base, tracked.id))
-    return Trained(tracked.id, best.get(config.monitor))
+        announce(evaluated, tracked.id, uri)
+    return Trained(tracked.id, best.get(config.monitor), best)
 
 
 def _train_missing(

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from omegaconf import DictConfig
 
@@ -13,6 +13,7 @@ from fibrolab.analyses.run_files import record, write_config, write_data
 from fibrolab.config import resolved
 from fibrolab.evaluation import endpoints
 from fibrolab.loading import load
+from fibrolab.runs.trained_run import best_epoch
 from fibrolab.storage import save_json
 from fibrolab.sweeps import this_job
 from fibrolab.tracking import track
@@ -42,10 +43,12 @@ class Trained(NamedTuple):
     Attributes:
         id: Id of the run in MLflow.
         best: The best value of the monitored metric; None after a fast dev run.
+        metrics: Metrics of the epoch with that value.
     """
 
     id: str
     best: float | None
+    metrics: Mapping[str, float]
 
 
 def run(config: DictConfig) -> float | None:
@@ -67,16 +70,17 @@ def train(config: DictConfig, part: Part | None = None) -> Trained:
     settings = resolved(config)
     started, clock = datetime.now(UTC), time.monotonic()
     tags = {"model": config.model.name, "data": config.data.name, "split": config.split.name}
-    above: dict[str, Any] = {"sweep": this_job.folder(), "sweep_name": this_job.sweep_name(base)}
-    if part:
-        tags, above = tags | dict(part.tags), {"parent": part.parent}
+    tags |= part.tags if part else this_job.tags(base)
+    parent = part.parent if part else this_job.parent()
     ids_key = privacy.ids_key(config)
     place = settings["tracking"] | {"private": bool(ids_key)}
     with (
         slurm.requeued_if_interrupted(config.trainer.get(fitting.REQUEUE, False)),
-        track(**place, **above, name=config.name, tags=tags, resumed=resumed) as tracked,
+        track(**place, parent=parent, name=config.name, tags=tags, resumed=resumed) as tracked,
         resuming.explained(tracked.id),
     ):
+        if part is None:
+            this_job.begin(tracked.id)
         known = environment.describe() | {"started": started.isoformat(timespec="seconds")}
         known |= {"ids_key": ids_key} | ({"command": part.command} if part else {})
         if before := resuming.known_again(tracked.folder, known):
@@ -116,5 +120,8 @@ def train(config: DictConfig, part: Part | None = None) -> Trained:
         save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
         evaluated = conclude(tracked, config, datamodule.test_images, datamodule.training_images())
         if part is None:
-            announce(evaluated, tracked.id, config.tracking.uri, this_job.record_end(base, tracked.id))
-    return Trained(tracked.id, fitted.best)
+            announce(evaluated, tracked.id, config.tracking.uri)
+        best = (
+            None if evaluated.history is None else best_epoch(evaluated.history, config.monitor, config.mode)
+        )
+    return Trained(tracked.id, fitted.best, best or {})

@@ -20,7 +20,6 @@ from mlflow.tracking import MlflowClient
 from fibrolab import processes, slurm
 from fibrolab.credentials import masked
 from fibrolab.errors import ConfigError, FibrolabError, StorageError
-from fibrolab.storage import put
 from fibrolab.tracked_run import (
     PARENT,
     Resumed,
@@ -53,8 +52,6 @@ def track(
     artifacts: str,
     name: str,
     tags: Mapping[str, Any],
-    sweep: Path | None = None,
-    sweep_name: str = "",
     parent: str = "",
     private: bool = False,
     resumed: Resumed | None = None,
@@ -69,11 +66,9 @@ def track(
         artifacts: Folder for the files of runs in a local database, and of those that wait for a server.
         name: Name of the run.
         tags: Tags of the run.
-        sweep: Folder of the sweep that the run belongs to; its runs have a common parent run.
-        sweep_name: Name of that parent run.
-        parent: Id of the run whose fold or repetition this run is; it sets its own status.
+        parent: Id of the run whose fold, repetition or job this run is; it sets its own status.
         private: Whether the text of an error, which may name patients and files, is kept out of its tags.
-        resumed: Run of `unfinished_runs` that is continued; `name`, `tags` and `sweep` are then not used.
+        resumed: Run of `unfinished_runs` that is continued; `name` and `tags` are then not used.
 
     Raises:
         ConfigError: The address or the name of the experiment is none, or another process has resumed the
@@ -89,10 +84,10 @@ def track(
         try:
             _mark_killed(client, experiment_id)
             if resumed:
-                above = resumed.take(uri, process)
+                above = None if (sweep := resumed.take(uri, process)) == parent else sweep
             else:
-                above = _parent(client, experiment_id, sweep, sweep_name, owner) if sweep else None
-                words = _as_text(owner | ({PARENT: parent or above} if parent or above else {}))
+                above = None
+                words = _as_text(owner | ({PARENT: parent} if parent else {}))
                 made = client.create_run(experiment_id, run_name=name, tags=words)
             run = resumed or TrackedRun(client, made, artifacts)
         except BaseException:
@@ -227,20 +222,6 @@ def _free(reserve: IO[bytes]) -> None:
     if not reserve.closed:
         reserve.truncate(0)
         reserve.close()
-
-
-def _parent(client: MlflowClient, experiment_id: str, sweep: Path, name: str, owner: dict[str, Any]) -> str:
-    """Return the parent run of a sweep's jobs; the first job creates it."""
-    sweep.mkdir(parents=True, exist_ok=True)
-    note = sweep / "parent_run_id"
-    with FileLock(note.with_suffix(".lock")):
-        if not note.exists():
-            tags = _as_text(owner | {SWEEP: sweep.name})
-            run = client.create_run(experiment_id, run_name=name or sweep.name, tags=tags)
-            put(note, run.info.run_id.encode())
-        parent = note.read_text()
-    client.update_run(parent, status="RUNNING")
-    return parent
 
 
 def _mark_killed(client: MlflowClient, experiment_id: str) -> None:

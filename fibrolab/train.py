@@ -5,7 +5,8 @@ import sys
 from omegaconf import DictConfig
 
 from fibrolab.config import Job, command
-from fibrolab.sweeps import this_job
+from fibrolab.errors import ConfigError
+from fibrolab.sweeps import jobs, this_job
 from fibrolab.training import devices, ranks
 
 
@@ -19,7 +20,15 @@ def imported(config: DictConfig) -> Job:
     Raises:
         FibrolabError: A setting is refused.
     """
-    if this_job.folder() is None and config.resume is None:
+    from hydra.core.hydra_config import HydraConfig
+
+    if this_job.in_multirun():
+        chosen = HydraConfig.get().runtime.choices["hydra/launcher"]
+        raise ConfigError(
+            f"hydra/launcher={chosen} does not give each job of a sweep a process of its own: leave it "
+            "out, or set hydra/launcher=fibrolab."
+        )
+    if jobs.current() is None and config.resume is None:
         from fibrolab.training import settings
 
         settings.check(config)

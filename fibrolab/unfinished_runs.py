@@ -18,6 +18,8 @@ SETTLED = 2.0  # [s], after which a server shows which of two processes has take
 class UnfinishedRun(Resumed):
     """A run that `track` may open again."""
 
+    is_sweep = False  # whether it is the parent of a sweep
+
     @property
     def params(self) -> dict[str, str]:
         """Its parameters in MLflow."""
@@ -32,7 +34,7 @@ class UnfinishedRun(Resumed):
         client, _ = self.place
         place = sqlite_file(uri)
         with locked(place):
-            tags = _resumable(client.get_run(self.id))
+            tags = _resumable(client.get_run(self.id), self.is_sweep)
             for name, value in process.items():
                 client.set_tag(self.id, name, str(value))
             client.update_run(self.id, status="RUNNING")
@@ -40,7 +42,7 @@ class UnfinishedRun(Resumed):
             time.sleep(SETTLED)
             run = client.get_run(self.id)
             if run.data.tags.get(PROCESS) != str(process[PROCESS]):
-                _resumable(run)
+                _resumable(run, self.is_sweep)
         if "error" in tags:
             client.delete_tag(self.id, "error")
         parent = tags.get(PARENT)
@@ -67,6 +69,25 @@ class UnfinishedRun(Resumed):
                     if name in row and step not in known:
                         self.add_metrics({name: row[name]}, step)
         self.deliver()
+
+
+class UnfinishedSweep(UnfinishedRun):
+    """The parent run of a sweep with jobs that are missing."""
+
+    is_sweep = True
+
+
+def unfinished_sweep(uri: str, run_id: str, artifacts: str) -> UnfinishedSweep:
+    """Return the parent run of a sweep that did not finish, with its files.
+
+    Raises:
+        ConfigError: See `unfinished`; or the run is none of a sweep.
+    """
+    client, run = find_run(uri, run_id)
+    _resumable(run, is_sweep=True)
+    tracked = UnfinishedSweep(client, run, artifacts)
+    tracked.fetch()
+    return tracked
 
 
 def unfinished(uri: str, run_id: str, artifacts: str) -> UnfinishedRun:
@@ -113,17 +134,24 @@ def newest_unfinished(
     return None
 
 
-def _resumable(run: Any) -> dict[str, str]:
+def _resumable(run: Any, is_sweep: bool = False) -> dict[str, str]:
     """Return the tags of a run of MLflow, or refuse it.
 
     Raises:
         ConfigError: It cannot be resumed.
     """
     run_id, tags = run.info.run_id, dict(run.data.tags)
-    if SWEEP in tags:
-        raise ConfigError(f"Run {run_id} is the parent of a sweep: give the id of one of its runs.")
+    if SWEEP in tags and not is_sweep:
+        raise ConfigError(
+            f"Run {run_id} is the parent of a sweep: resume all that is missing of it with "
+            f"`-m resume={run_id}`, or give the id of one of its runs."
+        )
+    if SWEEP not in tags and is_sweep:
+        raise ConfigError(f"Run {run_id} is no sweep: resume it without -m.")
     if tags.get(SOURCE) != TRAINING:
         raise ConfigError(f"Run {run_id} is no training: give the id of a run of `fibrolab.train`.")
+    if run.info.status == "FINISHED" and is_sweep:
+        raise ConfigError(f"All jobs of the sweep {run_id} have finished, so there is nothing to resume.")
     if run.info.status == "FINISHED":
         raise ConfigError(
             f"Run {run_id} has finished, so there is nothing to resume. To train its weights further in a "

@@ -9,6 +9,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from fibrolab import keys
 from fibrolab.storage import write_table
+from fibrolab.sweeps import jobs
 
 
 class History(L.Callback):
@@ -29,6 +30,9 @@ class History(L.Callback):
         metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
         self._rows.append({"epoch": trainer.current_epoch, "step": trainer.global_step, **metrics})
         self._write()
+        if (job := jobs.current()) and trainer.is_global_zero:
+            value = metrics.get(str(pl_module.hparams.get("monitor")))
+            jobs.report_progress(job, trainer.current_epoch + 1, trainer.max_epochs, value)
         if self._announce and trainer.is_global_zero:
             shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
             print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {shown}", flush=True)

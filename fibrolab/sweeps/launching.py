@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -10,6 +11,8 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from omegaconf import DictConfig
 
 from fibrolab.choices import refuse
 from fibrolab.errors import FibrolabError, StorageError, TrainingError, listing
@@ -21,6 +24,7 @@ from fibrolab.sweeps.job_table import JobTable, job_table
 from fibrolab.sweeps.jobs import Job, Result, State
 from fibrolab.sweeps.slurm_launching import Slurm
 
+NOT_PASSED = ("hydra.mode", "hydra.run.", "hydra.sweep", "hydra/sweep", "hydra.launcher", "hydra/launcher")
 POLL = 0.1  # [s] between two looks at the jobs
 ENDING = 40.0  # [s] from SIGTERM, after which a job ends its ranks and closes its run, to SIGKILL
 HARDLY_ANY = 2**16  # free bytes of a disk that is as good as full
@@ -154,6 +158,21 @@ class _Child:
             return replace(found, state="out of memory", error=words)
         state: State = "killed" if code in (-signal.SIGTERM, -signal.SIGINT, 130) else "failed"
         return replace(found, state=state, error=last_words(self.job, code))
+
+
+def settings(hydra: DictConfig) -> Launching:
+    """Return the settings of the launcher of a command; its jobs take the command's other words for Hydra.
+
+    Args:
+        hydra: The node `hydra` of the command's config.
+    """
+    chosen, sources = hydra.launcher, hydra.runtime.config_sources
+    places = [source.path for source in sources if source.provider == "command-line"]
+    words = [word for place in places for word in ("--config-dir", place)]
+    words += [
+        word for word in hydra.overrides.hydra if not re.sub(r"^[+~]+", "", word).startswith(NOT_PASSED)
+    ]
+    return Launching(chosen.n_jobs, chosen.gpus_per_job, chosen.job_timeout, (*PROGRAM, *words))
 
 
 def gpus_of_places(settings: Launching) -> list[Sequence[str] | None]:

@@ -1,34 +1,85 @@
-"""A job of a sweep: the settings that differ between jobs, its own command, and the jobs that have ended."""
+"""The job of a sweep that this process runs: its names, its own command, and what it reports at its end."""
 
+import contextlib
 import os
 import re
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from omegaconf import OmegaConf
 
+from fibrolab.errors import FibrolabError, StorageError
+from fibrolab.sweeps import jobs
+from fibrolab.sweeps.jobs import Result
+
 REPEATED = ("seed", "split.seed", "split.fold")  # jobs that differ only in these belong to one arm
-ENDED = "ended.tsv"  # file in the sweep's folder: arm and run id of each job that has ended
+ARM = "fibrolab.arm"  # tag of a job's run: its arm in a comparison
+JOB = "fibrolab.job"  # tag of a job's run: its number
+OUT_OF_MEMORY = ("MemoryError", "out of memory", "(SIGKILL)")  # signs in an error
+CHOICES = {"model", "data", "experiment"}  # settings that change the name of a run
 
 
-def folder() -> Path | None:
-    """Return the folder of the sweep that this job belongs to; None for a single run."""
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
+def tags(name: str) -> dict[str, str]:
+    """Return the tags of the run of this job, given the name in its config; none outside a sweep."""
+    job = jobs.current()
+    return {JOB: str(job.number), ARM: arm(name), **job.tags} if job else {}
 
-    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
-        return None
-    return Path(HydraConfig.get().sweep.dir).absolute()
+
+def parent() -> str:
+    """Return the id of the sweep's run; empty outside a sweep."""
+    job = jobs.current()
+    return job.parent if job else ""
+
+
+def begin(run_id: str) -> None:
+    """Report the run of this job; until `finish` or `fail`, its result is that it was killed."""
+    if job := jobs.current():
+        jobs.write_result(job, Result("killed", run_id))
+
+
+def finish(run_id: str, value: float | None, metrics: Mapping[str, float]) -> None:
+    """Report that this job has finished, with the best value of the monitored metric and its epoch."""
+    if job := jobs.current():
+        jobs.write_result(job, Result("finished", run_id, value, dict(metrics)))
+
+
+def fail(error: Exception) -> None:
+    """Report the error that ended this job."""
+    if job := jobs.current():
+        words = next(iter(str(error).splitlines()), "")
+        full = "".join(traceback.format_exception(error))  # with its causes, and notes of ranks
+        is_memory = any(sign in full for sign in OUT_OF_MEMORY)
+        text = words if isinstance(error, FibrolabError) else f"{type(error).__name__}: {words}"
+        begun = jobs.read_result(job) or Result("killed")
+        ended = replace(begun, state="out of memory" if is_memory else "failed", error=text)
+        with contextlib.suppress(StorageError):  # a full disk must not hide the error
+            jobs.write_result(job, ended)
 
 
 def overrides() -> list[str]:
     """Return the overrides of the command; in a sweep, those of this job without `-m`."""
     from hydra.core.hydra_config import HydraConfig
 
-    words = HydraConfig.get().overrides.task if folder() or composed_in_python() else sys.argv[1:]
-    return [word[2:] if word.startswith("++trainer.") else word for word in words]  # as it was typed
+    if job := jobs.current():
+        return list(job.overrides)
+    words = HydraConfig.get().overrides.task if in_multirun() or composed_in_python() else sys.argv[1:]
+    return as_typed(words)
+
+
+def as_typed(words: Iterable[str]) -> list[str]:
+    """Return overrides without the plus signs that `command_line.prepared` puts before the trainer's."""
+    return [word[2:] if word.startswith("++trainer.") else word for word in words]
+
+
+def in_multirun() -> bool:
+    """Return whether this process itself runs the jobs of `-m`, as Hydra's own launcher does."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def composed_in_python() -> bool:
@@ -46,10 +97,16 @@ def run_name(name: str) -> str:
     return " ".join([*(label for label in _distinguishing_settings().values() if label not in name), name])
 
 
-def sweep_name(name: str) -> str:
-    """Return a sweep's name from the settings that it varies: `single-phantom: seed`, `sweep: model, lr`."""
-    varied = [setting.partition("@")[0].rpartition(".")[2] for setting in _distinguishing_settings()]
-    base = "sweep" if {"model", "data"} & set(varied) else name  # which hold the name of one job's
+def sweep_name(name: str, own: Iterable[Iterable[str]]) -> str:
+    """Return a sweep's name from the settings that it varies: `single-phantom: seed`, `sweep: model, lr`.
+
+    Args:
+        name: Name in the config of its first job.
+        own: The own overrides of each job.
+    """
+    settings = dict.fromkeys(_setting(word) for words in own for word in words)
+    varied = [_short(setting) for setting in settings]
+    base = "sweep" if CHOICES & set(varied) else name  # which hold the name of one job's
     return f"{base}: {', '.join(varied)}" if varied else name
 
 
@@ -59,34 +116,11 @@ def arm(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.]+", "-", own or name).strip("-")  # a word that Hydra reads without quotes
 
 
-def record_end(name: str, run_id: str) -> dict[str, list[str]]:
-    """Record that a run has ended.
-
-    Args:
-        name: Name in its config, without the distinguishing settings.
-        run_id: Id of the run.
-
-    Returns:
-        Ids of this run and of the jobs of its sweep that have ended, by arm.
-    """
-    arms: dict[str, list[str]] = {}
-    lines = [f"{arm(name)}\t{run_id}\n"]
-    if sweep := folder():
-        with (sweep / ENDED).open("a+", encoding="utf-8") as file:  # one write per process
-            file.writelines(lines)
-            file.seek(0)
-            lines = file.readlines()
-    for line in lines:
-        arm_name, _, ended_id = line.rstrip("\n").partition("\t")
-        arms.setdefault(arm_name, []).append(ended_id)
-    return arms
-
-
 def comparison_command(arms: Mapping[str, Sequence[str]]) -> str:
     """Return the shell command that compares runs; the user replaces OTHER, if present, by another run.
 
     Args:
-        arms: Run ids by arm, as returned by `record_end`.
+        arms: Run ids by arm.
     """
     if all(len(ids) == 1 for ids in arms.values()):
         compared = [ids[0] for ids in arms.values()]
@@ -99,20 +133,31 @@ def comparison_command(arms: Mapping[str, Sequence[str]]) -> str:
     return shlex.join([python, "-m", "fibrolab.compare", f"runs={runs}", *paths])
 
 
+def own_overrides(words: Iterable[str], typed: Iterable[str]) -> tuple[str, ...]:
+    """Return those of a job's overrides that the command of the sweep does not hold as they are."""
+    shared = {_plain(word) for word in typed}
+    return tuple(word for word in words if _plain(word) not in shared)
+
+
 def _distinguishing_settings() -> dict[str, str]:
     """Return a label per setting that differs between jobs, such as `densenet121` or `lr=0.01`."""
     from hydra.core.hydra_config import HydraConfig
 
-    if not folder():
+    if (job := jobs.current()) is None:
         return {}
-    choices, shared = HydraConfig.get().runtime.choices, {_plain(word) for word in sys.argv[1:]}
-    labels = {}
-    for word in overrides():
-        setting, _, value = word.lstrip("+").partition("=")
-        if _plain(word) not in shared:
-            short = setting.partition("@")[0].rpartition(".")[2]
-            labels[setting] = value.rpartition("/")[2] if setting in choices else f"{short}={value}"
+    choices, labels = HydraConfig.get().runtime.choices, {}
+    for word in job.own:
+        setting, value = _setting(word), word.partition("=")[2]
+        labels[setting] = value.rpartition("/")[2] if setting in choices else f"{_short(setting)}={value}"
     return labels
+
+
+def _setting(word: str) -> str:
+    return word.lstrip("+").partition("=")[0]
+
+
+def _short(setting: str) -> str:
+    return setting.partition("@")[0].rpartition(".")[2]
 
 
 def _plain(word: str) -> str:

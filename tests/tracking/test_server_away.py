@@ -18,8 +18,8 @@ from mlflow_server import Server, serving
 from fibrolab import syncing, tracked_run
 from fibrolab.callbacks.curve_logger import CurveLogger
 from fibrolab.errors import InUseError, StorageError
-from fibrolab.tracked_run import NOTE, PARENT, TrackedRun
-from fibrolab.tracking import send_unsent, track
+from fibrolab.tracked_run import NOTE, TrackedRun
+from fibrolab.tracking import SWEEP, send_unsent, track
 from fibrolab.tracking_journal import JOURNAL, unsent
 
 SECRET = "s3cr3t-w0rd"
@@ -163,18 +163,14 @@ def test_a_run_that_ends_early_during_an_outage_keeps_its_status(
         assert store.found(tracked.id).data.tags["error"] == "ValueError: why"
 
 
-def test_the_parent_of_a_sweep_gets_its_status_when_its_jobs_are_sent(store: Store, tmp_path: Path) -> None:
-    jobs = []
-    for name in ("one", "two"):
-        with store.run(name=name, sweep=tmp_path / "sweep") as tracked:
-            store.up = False
-        jobs.append(tracked.id)
-        store.up = True
-    parent = store.found(jobs[0]).data.tags[PARENT]
-    store.send(jobs[0])
-    assert store.found(parent).info.status == "RUNNING"
-    store.send(jobs[1])
-    assert store.found(parent).info.status == "FINISHED"
+def test_a_sweep_and_its_jobs_are_sent_apart(store: Store) -> None:
+    with store.run(name="sweep", tags={SWEEP: "sweep"}) as parent, store.run(parent=parent.id) as job:
+        store.up = False
+    store.up = True
+    store.send(job.id)
+    assert [store.found(run.id).info.status for run in (parent, job)] == ["RUNNING", "FINISHED"]
+    store.send(parent.id)
+    assert store.found(parent.id).info.status == "FINISHED"
 
 
 def test_a_kill_while_what_was_sent_is_removed_does_not_change_the_status(

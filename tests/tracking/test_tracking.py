@@ -16,7 +16,7 @@ from fibrolab import processes
 from fibrolab.callbacks.curve_logger import PAUSE, CurveLogger
 from fibrolab.errors import ConfigError, StorageError
 from fibrolab.tracked_run import PARENT
-from fibrolab.tracking import PROCESS, finished, reopen, track
+from fibrolab.tracking import PROCESS, SWEEP, finished, reopen, track
 
 SECRET = "s3cr3t-w0rd"
 
@@ -114,26 +114,17 @@ def test_a_running_run_of_another_host_is_unchanged(place: dict[str, str]) -> No
         assert client.get_run(tracked.id).info.status == "RUNNING"
 
 
-def test_the_jobs_of_a_sweep_have_one_parent(place: dict[str, str], tmp_path: Path) -> None:
-    sweep = tmp_path / "sweep"
-    for name in ("a", "b"):
-        with track(**place, name=name, tags={}, sweep=sweep):
-            pass
-    parent, first, second = runs(place)
-    assert first.data.tags[PARENT] == second.data.tags[PARENT] == parent.info.run_id
-    assert parent.info.status == "FINISHED"
-
-
-def test_a_sweep_with_a_failed_job_has_failed(place: dict[str, str], tmp_path: Path) -> None:
-    with (
-        pytest.raises(ValueError, match="broken"),
-        track(**place, name="a", tags={}, sweep=tmp_path / "sweep"),
-    ):
-        raise ValueError("broken")
-    with track(**place, name="b", tags={}, sweep=tmp_path / "sweep"):
-        pass
-    parent, failed, finished = runs(place)
-    assert [run.info.status for run in (parent, failed, finished)] == ["FAILED", "FAILED", "FINISHED"]
+def test_a_job_leaves_the_status_of_its_sweep_to_the_launcher(place: dict[str, str]) -> None:
+    with track(**place, name="sweep", tags={SWEEP: "sweep"}) as above:
+        with (
+            pytest.raises(ValueError, match="broken"),
+            track(**place, name="a", tags={}, parent=above.id),
+        ):
+            raise ValueError("broken")
+        parent, job = runs(place)
+        assert (parent.info.status, job.info.status) == ("RUNNING", "FAILED")
+        assert job.data.tags[PARENT] == above.id
+    assert runs(place)[0].info.status == "FINISHED"
 
 
 def test_a_deleted_experiment_is_restored(place: dict[str, str]) -> None:
