@@ -11,17 +11,15 @@ import shutil
 import subprocess
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fibrolab.errors import ConfigError, StorageError
 from fibrolab.sweeps import jobs as folders
 from fibrolab.sweeps.job_table import job_table
 from fibrolab.sweeps.jobs import Job, Result
-
-if TYPE_CHECKING:
-    from fibrolab.sweeps.launching import Launching
+from fibrolab.sweeps.launcher_settings import Launching, Slurm
 
 POLL = 10.0  # [s] between two questions to Slurm, which all users of a cluster share
 PATIENCE = 60  # [s] until Slurm's answer
@@ -34,28 +32,7 @@ ALIVE = (
 WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED")
 
 
-@dataclass(frozen=True)
-class Slurm:
-    """Settings of `hydra.launcher.slurm`, see `conf/hydra/launcher/slurm.yaml`.
-
-    Attributes:
-        partition: Partition; None: the default of the cluster, as for account and quality of service.
-        account: Account that is charged.
-        qos: Quality of service.
-        cpus_per_job: Cores of each job.
-        memory_gb: Memory of each job [GB]; None: the default of the cluster.
-        requeue: Whether a job goes on in another one after the time limit.
-    """
-
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    cpus_per_job: int = 4
-    memory_gb: float | None = None
-    requeue: bool = True
-
-
-def run(jobs: Iterable[Job], settings: "Launching") -> Iterator[tuple[Job, Result]]:
+def run(jobs: Iterable[Job], settings: Launching) -> Iterator[tuple[Job, Result]]:
     """Run jobs under Slurm, and yield each with its result when it has ended.
 
     A list of jobs is submitted at once, as an array of which `n_jobs` run at the same time. Of any other
@@ -104,9 +81,7 @@ def start(words: Sequence[str], job: str, log: str) -> None:
         job: Path of the job's `job.json`.
         log: Path of the file that takes what it prints.
     """
-    from fibrolab.sweeps.launching import OF_OTHERS
-
-    environment = {name: value for name, value in os.environ.items() if name not in OF_OTHERS}
+    environment = {name: value for name, value in os.environ.items() if name not in folders.OF_OTHERS}
     environment |= {folders.VARIABLE: job, "PYTHONUNBUFFERED": "1"}
     file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.dup2(file, 1)
@@ -129,7 +104,7 @@ def _check_installed() -> None:
         ) from error
 
 
-def _submit(jobs: Sequence[Job], settings: "Launching") -> dict[str, Job]:
+def _submit(jobs: Sequence[Job], settings: Launching) -> dict[str, Job]:
     """Submit jobs as one array; return them by their ids in Slurm."""
     import submitit
 
@@ -155,7 +130,7 @@ def _submit(jobs: Sequence[Job], settings: "Launching") -> dict[str, Job]:
     return dict(zip(ids, jobs, strict=True))
 
 
-def _parameters(name: str, settings: "Launching") -> dict[str, Any]:
+def _parameters(name: str, settings: Launching) -> dict[str, Any]:
     """Return what submitit writes into the batch script."""
     slurm = settings.slurm or Slurm()
     minutes = settings.job_timeout
@@ -212,10 +187,8 @@ def _asked(*words: str) -> dict[str, str] | None:
     return {name: (state.split() or [""])[0] for name, state in pairs}
 
 
-def _result(job: Job, state: str, settings: "Launching") -> Result:
+def _result(job: Job, state: str, settings: Launching) -> Result:
     """Return the end of a job, from its own words and from Slurm's."""
-    from fibrolab.sweeps.launching import last_words
-
     said = folders.read_result(job)
     if said and said.state != "killed":
         return said
@@ -228,7 +201,7 @@ def _result(job: Job, state: str, settings: "Launching") -> Result:
         return replace(found, state="out of memory", error=words)
     if cancelled:
         return replace(found, error=f"Slurm says {state}.")
-    return replace(found, state="failed", error=f"{last_words(job, 1)} Slurm says {state}.")
+    return replace(found, state="failed", error=f"{folders.last_words(job, 1)} Slurm says {state}.")
 
 
 def _cancel(running: Collection[str]) -> None:

@@ -6,20 +6,23 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import one_node_slurm
 import pytest
+from mlflow.tracking import MlflowClient
 
 from fibrolab.errors import ConfigError
 from fibrolab.slurm import requeued_if_interrupted
 from fibrolab.sweeps import launching, slurm_launching
 from fibrolab.sweeps.jobs import Job, Result, write_result
-from fibrolab.sweeps.launching import Launching
-from fibrolab.sweeps.slurm_launching import Slurm
+from fibrolab.sweeps.launcher_settings import Launching, Slurm
+from fibrolab.tracked_run import PARENT
 
 CHILD = """
 import os, signal, sys, time
 from pathlib import Path
+from typing import Any
 from fibrolab.slurm import requeued_if_interrupted
 from fibrolab.sweeps import jobs
 
@@ -121,6 +124,22 @@ def test_states_come_from_the_queue_then_from_accounting_and_are_kept_while_slur
     assert slurm_launching._states({"7_2": None}.keys()) == {"7_2": "FORGOTTEN"}
     answers["squeue"] = None
     assert slurm_launching._states({"7_0": None}.keys()) == {}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"cpus_per_job": 0},
+        {"cpus_per_job": 1.5},
+        {"memory_gb": -1},
+        {"memory_gb": "much"},
+        {"requeue": "often"},
+    ],
+)
+def test_a_setting_of_slurm_that_is_out_of_range_is_named(settings: dict[str, Any]) -> None:
+    (name,) = settings
+    with pytest.raises(ConfigError, match=rf"hydra\.launcher\.slurm\.{name}="):
+        launching.gpus_of_places(Launching(slurm=Slurm(**settings)))
 
 
 def test_without_slurm_the_sentence_says_where_to_start(
@@ -251,3 +270,27 @@ def test_what_slurm_refuses_is_one_sentence(real: Launching, tmp_path: Path) -> 
     settings = Launching(1, None, 1.0, real.program, Slurm(partition="nowhere"))
     with pytest.raises(ConfigError, match=r"Slurm refuses the jobs \(.*Invalid partition name"):
         list(launching.run(made(tmp_path / "sweep", "short"), settings))
+
+
+@pytest.mark.slow
+@pytest.mark.slurm
+@pytest.mark.timeout(580)
+def test_a_real_sweep_under_slurm_has_a_run_for_each_job(slurm: Path, root: Path) -> None:
+    words = [
+        "-m", "seed=0,1", "split.seed=0", "hydra/launcher=slurm", "hydra.launcher.job_timeout=10",
+        "hydra.launcher.slurm.cpus_per_job=1", "data.patients=60", "data.size=32",
+        "data.images_per_patient=1", "batch_size=16", "num_workers=0", "trainer.max_epochs=1",
+        "trainer.accelerator=cpu", "bootstrap.resamples=50", f"paths.root={root}",
+    ]  # fmt: skip
+    command = [sys.executable, "-m", "fibrolab.train", *words]
+    done = subprocess.run(
+        command, env=os.environ | {"SLURM_CONF": str(slurm)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "slurm    2 jobs submitted" in done.stdout
+    client = MlflowClient(f"sqlite:///{root}/mlruns/mlflow.db")
+    runs = client.search_runs(["1"])
+    (sweep,) = [run for run in runs if PARENT not in run.data.tags]
+    jobs = [run for run in runs if run.data.tags.get(PARENT) == sweep.info.run_id]
+    assert [run.info.status for run in (sweep, *jobs)] == ["FINISHED"] * 3
+    assert {run.data.params["seed"] for run in jobs} == {"0", "1"}
