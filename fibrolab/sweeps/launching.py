@@ -10,12 +10,11 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-
-from omegaconf import DictConfig
+from typing import Any
 
 from fibrolab.choices import refuse
 from fibrolab.errors import FibrolabError, StorageError, TrainingError, listing
-from fibrolab.processes import PARENT
+from fibrolab.processes import CORES, PARENT, cores
 from fibrolab.storage import make_folder, unwritable
 from fibrolab.sweeps import jobs as folders
 from fibrolab.sweeps import slurm_launching
@@ -134,7 +133,7 @@ class _Child:
         return replace(found, state=state, error=folders.last_words(self.job, code))
 
 
-def settings(hydra: DictConfig) -> Launching:
+def settings(hydra: Any) -> Launching:
     """Return the settings of the launcher of a command; its jobs take the command's other words for Hydra.
 
     Args:
@@ -233,13 +232,14 @@ def writable(sweep: Path) -> Path:
 def _environment(
     ours: Mapping[str, str], job: Path, gpus: Sequence[str] | None, n_jobs: int
 ) -> dict[str, str]:
-    """Return the environment of a job; the cores are shared out unless OMP_NUM_THREADS is set."""
+    """Return the environment of a job, with its share of GPUs and cores."""
     found = {name: value for name, value in ours.items() if name not in folders.OF_OTHERS}
     found |= {folders.VARIABLE: str(job), PARENT: str(os.getpid()), "PYTHONUNBUFFERED": "1"}
     if gpus is not None:
         found["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     if n_jobs > 1:
-        found.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // n_jobs)))
+        found[CORES] = str(max(1, cores() // n_jobs))
+        found.setdefault("OMP_NUM_THREADS", found[CORES])
     return found
 
 

@@ -16,6 +16,7 @@ from itertools import islice
 from typing import Any
 
 from fibrolab.errors import ConfigError, StorageError
+from fibrolab.processes import CORES
 from fibrolab.sweeps import jobs as folders
 from fibrolab.sweeps.job_table import job_table
 from fibrolab.sweeps.jobs import Job, Result
@@ -83,6 +84,8 @@ def start(words: Sequence[str], job: str, log: str) -> None:
     """
     environment = {name: value for name, value in os.environ.items() if name not in folders.OF_OTHERS}
     environment |= {folders.VARIABLE: job, "PYTHONUNBUFFERED": "1"}
+    if given := os.environ.get("SLURM_CPUS_PER_TASK"):
+        environment[CORES] = given
     file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.dup2(file, 1)
     os.dup2(file, 2)

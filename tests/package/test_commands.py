@@ -208,8 +208,11 @@ def test_a_multirun_is_one_parent_run_with_one_run_per_job(
     sweep: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
     root, completed = sweep
-    assert completed.stdout.count("report ") == 4
-    parent, *jobs = runs(root)
+    assert completed.stdout.count(": finished after ") == 4
+    parent, *jobs, comparison = runs(root)
+    assert (comparison.info.run_name, comparison.info.status) == ("comparison", "FINISHED")
+    logs = root.glob("outputs/*/*-sweep/*/log.txt")
+    assert sum(log.read_text().count("report ") for log in logs) == 4
     assert (parent.info.status, parent.info.run_name) == ("FINISHED", "single-phantom: lr, loss")
     assert {job.data.tags["mlflow.parentRunId"] for job in jobs} == {parent.info.run_id}
     settings = [{**job.data.params, "name": job.info.run_name} for job in jobs]

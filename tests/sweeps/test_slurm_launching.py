@@ -37,7 +37,7 @@ signal.signal(signal.SIGUSR1, interrupted)
 started = job.folder / "started.txt"
 with started.open("a") as file:
     file.write(os.environ["SLURM_JOB_ID"] + "\\n")
-print("says", word, flush=True)
+print("says", word, "on", os.environ["FIBROLAB_CORES"], flush=True)
 if word == "throw":
     sys.exit("error: no such data")
 if word == "long" and len(started.read_text().split()) == 1:
@@ -198,7 +198,7 @@ def test_a_list_of_jobs_is_one_array_and_a_failed_one_does_not_end_the_others(
     }  # fmt: skip
     assert [ended[number].value for number in (0, 2, 3)] == [0.0, 2.0, 3.0]
     assert "no such data" in ended[1].error
-    assert "says short" in (jobs[0].folder / "log.txt").read_text()
+    assert "says short on 1\n" in (jobs[0].folder / "log.txt").read_text()
     assert capsys.readouterr().out.count("4 jobs submitted") == 1
 
 
