@@ -32,15 +32,28 @@ def has_restarted(earlier: str) -> bool:
 def requeued_if_interrupted(wanted: bool) -> Iterator[None]:
     """Return this Slurm job to the queue if the block is interrupted by a signal; do nothing outside Slurm.
 
+    A job that the user cancels, which Slurm tells it by a signal too, does not return.
+
     Args:
         wanted: The setting `trainer.requeue`.
     """
     try:
         yield
     except KeyboardInterrupt:
-        if wanted and (job_id := os.environ.get(JOB)):
+        if wanted and (job_id := os.environ.get(JOB)) and not _is_cancelled(job_id):
             _requeue(job_id)
         raise
+
+
+def _is_cancelled(job_id: str) -> bool:
+    """Return whether Slurm ends this job for another reason than its time limit."""
+    words = ["squeue", "--noheader", f"--jobs={job_id}", "--format=%T %r"]
+    try:
+        answer = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False).stdout
+    except (OSError, subprocess.SubprocessError):
+        return False
+    state, _, reason = answer.strip().partition(" ")
+    return state in ("COMPLETING", "CANCELLED") and reason != "TimeLimit"
 
 
 def _requeue(job_id: str) -> None:

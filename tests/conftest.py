@@ -16,7 +16,7 @@ settings.register_profile("any_machine", deadline=None)  # a busy one takes a se
 settings.load_profile("any_machine")
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers on two cores
-EXCUSED = ("gpu", "shared", "docker")  # what a machine may lack
+EXCUSED = ("gpu", "shared", "docker", "slurm")  # what a machine may lack
 STAGES = ("F0", "F1", "F2", "F3", "F4")
 
 

@@ -16,10 +16,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from fibrolab.storage import put, save_json
+from fibrolab.storage import free_bytes, full_disk, put, save_json
 
+OF_OTHERS = (  # variables of another run or launcher that a job must not see
+    "MLFLOW_RUN_ID", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR",
+    "MASTER_PORT",
+)  # fmt: skip
 VARIABLE = "FIBROLAB_JOB"  # environment variable of a child: path of its job.json
 JOB_FILE, LOG_FILE, PROGRESS_FILE, RESULT_FILE = "job.json", "log.txt", "progress.jsonl", "result.json"
+HARDLY_ANY = 2**16  # free bytes of a disk that is as good as full
 State = Literal["finished", "pruned", "failed", "out of memory", "timeout", "killed"]
 
 
@@ -136,3 +141,13 @@ def left_in(folder: Path) -> Result | None:
     """Return what the child of a job's folder wrote at its end; None if it was killed before."""
     path = folder / RESULT_FILE
     return Result(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def last_words(job: Job, code: int) -> str:
+    """Return the last line of the log of a job that left no result, or the reason why it has none."""
+    path = job.folder / LOG_FILE
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.is_file() else []
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    if free_bytes(job.folder) < HARDLY_ANY:
+        return f"{full_disk(job.folder).capitalize()}. Free some space."
+    return last.removeprefix("error: ") or f"It ended with exit code {code}, without a word."

@@ -9,48 +9,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fibrolab.choices import refuse
 from fibrolab.errors import FibrolabError, StorageError, TrainingError, listing
 from fibrolab.processes import CORES, PARENT, cores
-from fibrolab.storage import free_bytes, full_disk, make_folder, unwritable
+from fibrolab.storage import make_folder, unwritable
 from fibrolab.sweeps import jobs as folders
+from fibrolab.sweeps import slurm_launching
 from fibrolab.sweeps.job_table import JobTable, job_table
 from fibrolab.sweeps.jobs import Job, Result, State
+from fibrolab.sweeps.launcher_settings import PROGRAM, Launching, Slurm, slurm_faults
 from fibrolab.sweeps.template import ForkedJob, Template
 
 NOT_PASSED = ("hydra.mode", "hydra.run.", "hydra.sweep", "hydra/sweep", "hydra.launcher", "hydra/launcher")
 POLL = 0.1  # [s] between two looks at the jobs
 ENDING = 40.0  # [s] from SIGTERM, after which a job ends its ranks and closes its run, to SIGKILL
-HARDLY_ANY = 2**16  # free bytes of a disk that is as good as full
-PROGRAM = (sys.executable, "-m", "fibrolab.train")
 WARM = ("fibrolab.train", "fibrolab.training.settings", "fibrolab.cross_validation")
-OF_OTHERS = (  # variables of another run or launcher that a job must not see
-    "MLFLOW_RUN_ID", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR",
-    "MASTER_PORT",
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Launching:
-    """Settings of `hydra.launcher`.
-
-    Attributes:
-        n_jobs: Number of jobs at a time.
-        gpus_per_job: GPUs of each job; None: one if this machine has any.
-        job_timeout: Time after which a job is ended [min]; None: never.
-        program: Words of the command before the overrides of a job.
-        warm: Modules of a `Template`, by which jobs on the CPU start; empty: each starts from nothing.
-    """
-
-    n_jobs: int = 1
-    gpus_per_job: int | None = None
-    job_timeout: float | None = None
-    program: Sequence[str] = PROGRAM
-    warm: Sequence[str] = ()
 
 
 def run(jobs: Iterable[Job], settings: Launching) -> Generator[tuple[Job, Result]]:
@@ -66,6 +43,9 @@ def run(jobs: Iterable[Job], settings: Launching) -> Generator[tuple[Job, Result
     Raises:
         ConfigError: A setting is out of range, or there are not enough GPUs; no job was started.
     """
+    if settings.slurm:
+        yield from slurm_launching.run(jobs, settings)
+        return
     places, waiting = gpus_of_places(settings), iter(jobs)
     running: list[_Child] = []
     with job_table() as shown, _template(settings, places) as template:
@@ -167,7 +147,7 @@ class _Child:
             words = "It was ended by SIGKILL, probably by the system because the memory ran out."
             return replace(found, state="out of memory", error=words)
         state: State = "killed" if code in (-signal.SIGTERM, -signal.SIGINT, 130) else "failed"
-        return replace(found, state=state, error=_last_words(self.job, code))
+        return replace(found, state=state, error=folders.last_words(self.job, code))
 
 
 def settings(hydra: Any) -> Launching:
@@ -182,8 +162,9 @@ def settings(hydra: Any) -> Launching:
     words += [
         word for word in hydra.overrides.hydra if not re.sub(r"^[+~]+", "", word).startswith(NOT_PASSED)
     ]
+    slurm = Slurm(**chosen.slurm) if "slurm" in chosen else None
     program = (*PROGRAM, *words)
-    return Launching(chosen.n_jobs, chosen.gpus_per_job, chosen.job_timeout, program, WARM)
+    return Launching(chosen.n_jobs, chosen.gpus_per_job, chosen.job_timeout, program, slurm, WARM)
 
 
 def gpus_of_places(settings: Launching) -> list[Sequence[str] | None]:
@@ -193,6 +174,8 @@ def gpus_of_places(settings: Launching) -> list[Sequence[str] | None]:
         ConfigError: A setting is out of range, or there are not enough GPUs.
     """
     refuse(faults(settings))
+    if settings.slurm:  # which hands out the GPUs of other machines
+        return [None] * settings.n_jobs
     gpus = visible_gpus()
     each = min(1, len(gpus)) if settings.gpus_per_job is None else settings.gpus_per_job
     if (needed := settings.n_jobs * each) > len(gpus):
@@ -220,7 +203,7 @@ def faults(settings: Launching) -> list[str]:
     limit = settings.job_timeout
     if limit is not None and (not isinstance(limit, int | float) or isinstance(limit, bool) or not limit > 0):
         found.append(f"hydra.launcher.job_timeout={limit} is not a time in minutes above 0, or null.")
-    return found
+    return found + (slurm_faults(settings.slurm) if settings.slurm else [])
 
 
 def visible_gpus() -> list[str]:
@@ -279,7 +262,7 @@ def _template(settings: Launching, places: Sequence[Sequence[str] | None]) -> It
 
 def _environment(ours: Mapping[str, str], gpus: Sequence[str] | None, n_jobs: int) -> dict[str, str]:
     """Return the environment of a job, with its share of GPUs and cores."""
-    found = {name: value for name, value in ours.items() if name not in OF_OTHERS}
+    found = {name: value for name, value in ours.items() if name not in folders.OF_OTHERS}
     found["PYTHONUNBUFFERED"] = "1"
     if gpus is not None:
         found["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
@@ -295,13 +278,3 @@ def _end(children: Sequence[_Child]) -> None:
         child.stop()
     for child in children:
         child.wait()
-
-
-def _last_words(job: Job, code: int) -> str:
-    """Return the last line of the log of a job that left no result, or the reason why it has none."""
-    path = job.folder / folders.LOG_FILE
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.is_file() else []
-    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    if free_bytes(job.folder) < HARDLY_ANY:
-        return f"{full_disk(job.folder).capitalize()}. Free some space."
-    return last.removeprefix("error: ") or f"It ended with exit code {code}, without a word."

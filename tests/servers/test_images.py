@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from mlflow.server.security_utils import is_allowed_host_header, should_block_cors_request
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
@@ -128,6 +129,20 @@ def test_servers_are_watched_keep_their_data_and_answer_on_this_machine_unless_t
     assert all((DOCKER / source).exists() for source in sources if source.startswith("./"))
     assert COMPOSE["networks"]["storage"] == {"internal": True}
     assert servers["dashboard"]["ports"] == ["127.0.0.1:8080:8080"]  # it knows no passwords
+
+
+def test_clients_and_browsers_that_know_the_server_by_its_name_are_served_and_others_refused() -> None:
+    settings = {
+        name: re.sub(r"\$\{FIBROLAB_HOST:-\w+\}", "tracking.example.org", str(value)).split(",")
+        for name, value in SERVICES["mlflow"]["environment"].items()
+    }
+    hosts, origins = settings["MLFLOW_SERVER_ALLOWED_HOSTS"], settings["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"]
+    for host in ("tracking.example.org:5000", "tracking.example.org", "mlflow:5000", "127.0.0.1:5000"):
+        assert is_allowed_host_header(hosts, host)
+    assert not is_allowed_host_header(hosts, "elsewhere.example.org:5000")
+    for origin in ("http://tracking.example.org:5000", "https://tracking.example.org"):
+        assert not should_block_cors_request(origin, "POST", origins)
+    assert should_block_cors_request("http://elsewhere.example.org", "POST", origins)
 
 
 def test_the_images_serve_the_entry_points_that_they_name() -> None:

@@ -1,0 +1,296 @@
+"""Jobs of a sweep under Slurm: what is asked of it, its answers, and a real Slurm of one node."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import one_node_slurm
+import pytest
+from mlflow.tracking import MlflowClient
+
+from fibrolab.errors import ConfigError
+from fibrolab.slurm import requeued_if_interrupted
+from fibrolab.sweeps import launching, slurm_launching
+from fibrolab.sweeps.jobs import Job, Result, write_result
+from fibrolab.sweeps.launcher_settings import Launching, Slurm
+from fibrolab.tracked_run import PARENT
+
+CHILD = """
+import os, signal, sys, time
+from pathlib import Path
+from typing import Any
+from fibrolab.slurm import requeued_if_interrupted
+from fibrolab.sweeps import jobs
+
+job = jobs.current()
+word = job.own[0]
+
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGTERM, interrupted)
+signal.signal(signal.SIGUSR1, interrupted)
+started = job.folder / "started.txt"
+with started.open("a") as file:
+    file.write(os.environ["SLURM_JOB_ID"] + "\\n")
+print("says", word, "on", os.environ["FIBROLAB_CORES"], flush=True)
+if word == "throw":
+    sys.exit("error: no such data")
+if word == "long" and len(started.read_text().split()) == 1:
+    try:
+        with requeued_if_interrupted("trainer.requeue=true" in sys.argv):
+            time.sleep(300)
+    except KeyboardInterrupt:
+        jobs.write_result(job, jobs.Result("killed"))
+        sys.exit(130)
+if word == "short":
+    time.sleep(2)
+jobs.write_result(job, jobs.Result("finished", run="r", value=float(job.number)))
+"""
+
+
+@pytest.fixture
+def child(tmp_path: Path) -> tuple[str, ...]:
+    path = tmp_path / "child.py"
+    path.write_text(CHILD)
+    return (sys.executable, str(path))
+
+
+def made(sweep: Path, *words: str) -> list[Job]:
+    """Jobs, each of which does what its word says."""
+    return [Job(number, (f"word={word}",), (word,), sweep, "parent") for number, word in enumerate(words)]
+
+
+def test_the_settings_become_those_of_the_batch_script() -> None:
+    slurm = Slurm(partition="gpu", account="liver", qos="high", cpus_per_job=8, memory_gb=1.5)
+    asked = slurm_launching._parameters("today", Launching(3, 2, 240.0, slurm=slurm))
+    assert (asked["partition"], asked["account"], asked["qos"]) == ("gpu", "liver", "high")
+    assert (asked["time"], asked["mem"], asked["gpus_per_node"], asked["cpus_per_task"]) == (
+        240,
+        "1536M",
+        2,
+        8,
+    )
+    assert asked["array_parallelism"] == 3
+    assert asked["additional_parameters"] == {"signal": "USR1@120", "requeue": True}
+    short = slurm_launching._parameters("today", Launching(1, None, 1.0, slurm=Slurm(requeue=False)))
+    assert short["additional_parameters"] == {"signal": "USR1@30", "no-requeue": True}
+    assert not {"gpus_per_node", "mem"} & short.keys()
+
+
+@pytest.mark.parametrize(
+    ("said", "state", "expected"),
+    [
+        (Result("finished", value=1.0), "COMPLETED", ("finished", "")),
+        (Result("pruned"), "COMPLETED", ("pruned", "")),
+        (Result("failed", error="No data."), "FAILED", ("failed", "No data.")),
+        (Result("killed"), "FAILED", ("timeout", "time limit of 5 min")),
+        (Result("killed"), "CANCELLED", ("killed", "CANCELLED")),
+        (None, "TIMEOUT", ("timeout", "time limit of 5 min")),
+        (None, "OUT_OF_MEMORY", ("out of memory", "more memory")),
+        (None, "NODE_FAIL", ("failed", "Slurm says NODE_FAIL")),
+        (None, "FAILED", ("failed", "no such data Slurm says FAILED")),
+        (None, "FORGOTTEN", ("failed", "no such data")),
+    ],
+)
+def test_the_end_of_a_job_comes_from_its_own_words_and_from_slurm(
+    said: Result | None, state: str, expected: tuple[str, str], tmp_path: Path
+) -> None:
+    (job,) = made(tmp_path, "short")
+    job.folder.mkdir()
+    (job.folder / "log.txt").write_text("starting\nerror: no such data\n")
+    if said:
+        write_result(job, said)
+    result = slurm_launching._result(job, state, Launching(job_timeout=5.0, slurm=Slurm()))
+    assert result.state == expected[0]
+    assert expected[1] in result.error
+
+
+def test_states_come_from_the_queue_then_from_accounting_and_are_kept_while_slurm_is_silent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers: dict[str, dict[str, str] | None] = {
+        "squeue": {"7_0": "RUNNING", "7_1": "PENDING"},
+        "sacct": {"7_2": "TIMEOUT"},
+    }
+    monkeypatch.setattr(slurm_launching, "_asked", lambda *words: answers[words[0]])
+    expected = {"7_0": "RUNNING", "7_1": "PENDING", "7_2": "TIMEOUT", "7_3": "FORGOTTEN"}
+    assert slurm_launching._states({f"7_{number}": None for number in range(4)}.keys()) == expected
+    answers["sacct"] = None
+    assert slurm_launching._states({"7_2": None}.keys()) == {"7_2": "FORGOTTEN"}
+    answers["squeue"] = None
+    assert slurm_launching._states({"7_0": None}.keys()) == {}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"cpus_per_job": 0},
+        {"cpus_per_job": 1.5},
+        {"memory_gb": -1},
+        {"memory_gb": "much"},
+        {"requeue": "often"},
+    ],
+)
+def test_a_setting_of_slurm_that_is_out_of_range_is_named(settings: dict[str, Any]) -> None:
+    (name,) = settings
+    with pytest.raises(ConfigError, match=rf"hydra\.launcher\.slurm\.{name}="):
+        launching.gpus_of_places(Launching(slurm=Slurm(**settings)))
+
+
+def test_without_slurm_the_sentence_says_where_to_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigError, match="needs the command sbatch"):
+        list(launching.run(made(tmp_path, "short"), Launching(slurm=Slurm())))
+
+
+@pytest.mark.parametrize(
+    ("said", "returns"),
+    [("RUNNING None", True), ("COMPLETING TimeLimit", True), ("", True), ("COMPLETING None", False)],
+)
+def test_an_interrupted_job_returns_to_the_queue_unless_it_was_cancelled(
+    said: str, returns: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, line in {"squeue": f"echo {said}", "scontrol": f'echo "$@" > {tmp_path}/asked.txt'}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    with pytest.raises(KeyboardInterrupt), requeued_if_interrupted(True):
+        raise KeyboardInterrupt
+    assert (tmp_path / "asked.txt").exists() == returns
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with one_node_slurm.running(tmp_path_factory.mktemp("slurm")) as configuration:
+        yield configuration
+
+
+@pytest.fixture
+def real(slurm: Path, child: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> Launching:
+    """Settings of a launcher for that Slurm, whose jobs run the child."""
+    monkeypatch.setenv("SLURM_CONF", str(slurm))
+    monkeypatch.setattr(slurm_launching, "POLL", 0.5)
+    return Launching(2, None, 5.0, child, Slurm(cpus_per_job=1))
+
+
+def queue() -> list[str]:
+    return subprocess.run(["squeue", "--noheader"], capture_output=True, text=True, check=True).stdout.split()
+
+
+@pytest.mark.slow
+@pytest.mark.slurm
+@pytest.mark.timeout(300)
+def test_a_list_of_jobs_is_one_array_and_a_failed_one_does_not_end_the_others(
+    real: Launching, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs = made(tmp_path / "sweep", "short", "throw", "short", "short")
+    ended = {job.number: result for job, result in launching.run(jobs, real)}
+    assert {number: result.state for number, result in ended.items()} == {
+        0: "finished", 1: "failed", 2: "finished", 3: "finished"
+    }  # fmt: skip
+    assert [ended[number].value for number in (0, 2, 3)] == [0.0, 2.0, 3.0]
+    assert "no such data" in ended[1].error
+    assert "says short on 1\n" in (jobs[0].folder / "log.txt").read_text()
+    assert capsys.readouterr().out.count("4 jobs submitted") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.slurm
+@pytest.mark.timeout(300)
+def test_the_next_job_is_taken_when_a_place_is_free(real: Launching, tmp_path: Path) -> None:
+    taken: list[int] = []
+
+    def asked() -> Iterator[Job]:
+        for job in made(tmp_path / "sweep", *["short"] * 4):
+            taken.append(job.number)
+            yield job
+
+    seen = []
+    for job, result in launching.run(asked(), real):
+        assert result.state == "finished"
+        seen.append(job.number)
+        assert len(taken) <= len(seen) + real.n_jobs
+    assert sorted(seen) == taken == list(range(4))
+
+
+@pytest.mark.slow
+@pytest.mark.slurm
+@pytest.mark.timeout(300)
+def test_a_job_that_reaches_its_time_limit_returns_to_the_queue_and_goes_on(
+    real: Launching, tmp_path: Path
+) -> None:
+    (job,) = made(tmp_path / "sweep", "long")
+    settings = Launching(1, None, 1.0, real.program, Slurm(cpus_per_job=1))
+    assert [result.state for _, result in launching.run([job], settings)] == ["finished"]
+    first, second = (job.folder / "started.txt").read_text().split()
+    assert first == second  # it is one job of Slurm, which has been restarted
+
+
+@pytest.mark.slow
+@pytest.mark.slurm
+@pytest.mark.timeout(300)
+def test_without_requeue_the_time_limit_is_the_end(real: Launching, tmp_path: Path) -> None:
+    settings = Launching(1, None, 1.0, real.program, Slurm(cpus_per_job=1, requeue=False))
+    ((_, result),) = launching.run(made(tmp_path / "sweep", "long"), settings)
+    assert result.state == "timeout"
+    assert result.error == "It reached its time limit of 1 min."
+
+
+@pytest.mark.slow
+@pytest.mark.slurm
+@pytest.mark.timeout(300)
+def test_an_interrupted_sweep_cancels_its_jobs_which_close_their_runs_and_stay_away(
+    real: Launching, tmp_path: Path
+) -> None:
+    jobs = made(tmp_path / "sweep", "throw", *["long"] * 4)
+    going = launching.run(jobs, real)
+    assert next(going)[1].state == "failed"
+    while not any((job.folder / "started.txt").exists() for job in jobs[1:]):
+        time.sleep(0.2)
+    time.sleep(1)  # until its handler of signals is set
+    going.close()
+    assert queue() == []
+    started = [job for job in jobs[1:] if (job.folder / "started.txt").exists()]
+    assert started
+    assert all((job.folder / "result.json").exists() for job in started)
+
+
+@pytest.mark.slow
+@pytest.mark.slurm
+@pytest.mark.timeout(300)
+def test_what_slurm_refuses_is_one_sentence(real: Launching, tmp_path: Path) -> None:
+    settings = Launching(1, None, 1.0, real.program, Slurm(partition="nowhere"))
+    with pytest.raises(ConfigError, match=r"Slurm refuses the jobs \(.*Invalid partition name"):
+        list(launching.run(made(tmp_path / "sweep", "short"), settings))
+
+
+@pytest.mark.slow
+@pytest.mark.slurm
+@pytest.mark.timeout(580)
+def test_a_real_sweep_under_slurm_has_a_run_for_each_job(slurm: Path, root: Path) -> None:
+    words = [
+        "-m", "seed=0,1", "split.seed=0", "hydra/launcher=slurm", "hydra.launcher.job_timeout=10",
+        "hydra.launcher.slurm.cpus_per_job=1", "data.patients=60", "data.size=32",
+        "data.images_per_patient=1", "batch_size=16", "num_workers=0", "trainer.max_epochs=1",
+        "trainer.accelerator=cpu", "bootstrap.resamples=50", f"paths.root={root}",
+    ]  # fmt: skip
+    command = [sys.executable, "-m", "fibrolab.train", *words]
+    done = subprocess.run(
+        command, env=os.environ | {"SLURM_CONF": str(slurm)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "slurm    2 jobs submitted" in done.stdout
+    client = MlflowClient(f"sqlite:///{root}/mlruns/mlflow.db")
+    runs = client.search_runs(["1"])
+    (sweep,) = [run for run in runs if PARENT not in run.data.tags]
+    jobs = [run for run in runs if run.data.tags.get(PARENT) == sweep.info.run_id]
+    assert [run.info.status for run in (sweep, *jobs)] == ["FINISHED"] * 3
+    assert {run.data.params["seed"] for run in jobs} == {"0", "1"}
