@@ -18,10 +18,12 @@ from urllib.error import HTTPError, URLError
 
 import pytest
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED, UNAUTHENTICATED
 from mlflow.tracking import MlflowClient
 
 from fibrolab import processes, tracking, tracking_address
 from fibrolab.errors import ConfigError, StorageError
+from fibrolab.tracked_run import as_storage_error
 from fibrolab.tracking import PROCESS, finished, reopen, track
 
 KILLS = int(os.environ.get("FIBROLAB_KILLS", "6"))  # of processes that make a database
@@ -431,3 +433,14 @@ def test_a_full_disk_leaves_no_half_made_database(tmp_path: Path, monkeypatch: p
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
+
+
+@pytest.mark.parametrize("code", [UNAUTHENTICATED, PERMISSION_DENIED])
+def test_a_server_that_refuses_the_user_is_told_apart_from_one_that_fails(code: int) -> None:
+    with pytest.raises(StorageError) as caught, as_storage_error("http://me:s3cr3t@host:5000"):
+        raise MlflowException("API request failed.", error_code=code)
+    assert str(caught.value) == (
+        "The tracking server http://me:***@host:5000 does not accept this user and password, or none was "
+        "given: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to those of a user who may write "
+        "there."
+    )
