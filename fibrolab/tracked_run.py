@@ -164,7 +164,7 @@ class TrackedRun:
                 elif kind == "parent" and values:
                     set_parent_status(self._client, self.experiment_id, *values[-1])
                 elif kind == "data":
-                    self._client.log_inputs(self.id, [_dataset(*value) for value in values])
+                    _log_data(self._client, self.id, [_dataset(*value) for value in values])
                 elif kind in _ENTITIES:
                     entity, most = _ENTITIES[kind]
                     for start in range(0, len(values), most):
@@ -281,6 +281,16 @@ def _all_pages(search: Callable[[str | None], PagedList]) -> list[Any]:
 
 def _holds_files(folder: Path) -> bool:
     return folder.is_dir() and any(folder.iterdir())
+
+
+def _log_data(client: MlflowClient, run_id: str, data: list[DatasetInput]) -> None:
+    """Log data; of two processes that are the first to log them at the same time, MLflow refuses one."""
+    try:
+        client.log_inputs(run_id, data)
+    except (MlflowException, SQLAlchemyError) as error:
+        if "datasets" not in str(error):  # the table, in the message on its unique rows
+            raise
+        client.log_inputs(run_id, data)
 
 
 def _dataset(name: str, digest: str, context: str) -> DatasetInput:

@@ -29,7 +29,7 @@ def fibrolab(
     root: Path, *words: str, module: str = "train", code: int = 0
 ) -> subprocess.CompletedProcess[str]:
     completed = subprocess.run(
-        program(root, *words, module=module), capture_output=True, text=True, timeout=280
+        program(root, *words, module=module), capture_output=True, text=True, timeout=800
     )
     assert completed.returncode == code, completed.stderr
     return completed

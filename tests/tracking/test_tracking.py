@@ -6,9 +6,11 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow_server import serving
 
@@ -192,3 +194,19 @@ def test_a_tracking_server_gets_the_files_and_no_file_a_password(tmp_path: Path)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) > 50  # of the run, its cache, the server and Hydra
     assert [path for path in files if SECRET.encode() in path.read_bytes()] == []
+
+
+def test_data_that_another_process_logs_at_the_same_time_are_logged(
+    place: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged, refused = MlflowClient.log_inputs, ["UNIQUE constraint failed: datasets.experiment_id"]
+
+    def log_inputs(*given: Any) -> None:
+        if refused:
+            raise MlflowException(refused.pop())
+        logged(*given)
+
+    monkeypatch.setattr(MlflowClient, "log_inputs", log_inputs)
+    with track(**place, name="one", tags={}) as tracked:
+        tracked.log_data("phantom", "0123abcd", "training")
+    assert runs(place)[0].inputs.dataset_inputs[0].dataset.name == "phantom"
