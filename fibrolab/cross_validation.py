@@ -4,6 +4,7 @@ import logging
 import shlex
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -17,11 +18,10 @@ from fibrolab.config import resolved
 from fibrolab.pipeline import Part, Trained
 from fibrolab.runs.trained_run import TrainedRun, best_epoch, open_run
 from fibrolab.storage import save_json
-from fibrolab.sweeps import this_job
-from fibrolab.sweeps.jobs import Trial
+from fibrolab.sweeps import jobs, launching, this_job
 from fibrolab.tracked_run import TrackedRun
 from fibrolab.tracking import children, has_tag, track
-from fibrolab.training import checks, resuming, trials
+from fibrolab.training import checks, devices, resuming, trials
 from fibrolab.unfinished_runs import UnfinishedRun, unfinished
 
 ALL = "all"
@@ -192,9 +192,18 @@ def _train_missing(
     interrupted: Mapping[Place, str],
     command: str,
 ) -> None:
-    """Train what is missing, one after another, and add its run to `finished`; resume what was begun."""
+    """Train what is missing, and add its run to `finished`; resume what was begun.
+
+    The trainings run one after another in this process, or as jobs of the launcher if that has several.
+    """
     total = len(places(config))
     try:
+        if launcher := _launching():
+            waiting = [
+                _job(config, place, parent, command, interrupted.get(place))
+                for place in missing(config, finished)
+            ]
+            _train_as_jobs(waiting, launcher, config, finished)
         for place in missing(config, finished):
             print(f"\n{place.label(config)}: training {places(config).index(place) + 1} of {total}")
             part = Part(
@@ -214,7 +223,7 @@ def _train_missing(
 
 
 def _train_trial(
-    config: DictConfig, tracked: TrackedRun, trial: Trial, known: Mapping[str, object]
+    config: DictConfig, tracked: TrackedRun, trial: jobs.Trial, known: Mapping[str, object]
 ) -> Trained:
     """Train the folds of a trial until all are done or it is pruned; its value is the mean of the folds'."""
     from fibrolab.sweeps.trial_reports import TrialReports  # late: it loads Optuna
@@ -237,6 +246,67 @@ def _train_trial(
         tracked.log_metrics({f"best/{name.removeprefix('val/')}": value for name, value in metrics.items()})
     tracked.tag({trials.STATE: "pruned" if pruned else "finished"})
     return Trained(tracked.id, best, metrics, pruned)
+
+
+def _train_as_jobs(
+    waiting: Iterable[jobs.Job], launcher: launching.Launching, config: DictConfig, finished: dict[Place, str]
+) -> None:
+    """Run trainings as jobs of the launcher, and add the runs of those that finish to `finished`.
+
+    Raises:
+        TrainingError: A training did not finish; the others did.
+    """
+    ended = []
+    for job, result in launching.run(waiting, launcher):
+        ended.append((job, result))
+        if result.state == "finished" and result.run:
+            finished[places(config)[job.number]] = result.run
+    launching.refuse_failed(ended)
+
+
+def _launching() -> launching.Launching | None:
+    """Return the settings of the launcher if several trainings run at a time; None within another sweep."""
+    from hydra.core.hydra_config import HydraConfig
+
+    alone = jobs.current() is None and devices.place().size == 1
+    if not alone or not HydraConfig.initialized() or this_job.composed_in_python():
+        return None
+    settings = launching.settings(HydraConfig.get())
+    launching.gpus_of_places(settings)
+    return settings if settings.n_jobs > 1 else None
+
+
+def _job(config: DictConfig, place: Place, parent: str, command: str, run: str | None) -> jobs.Job:
+    """Return one training as a job of the launcher.
+
+    Args:
+        config: Settings of the run of all trainings.
+        place: Place of the training.
+        parent: Id of the run of all trainings.
+        command: Command by which that run was started.
+        run: Id of the run that the training resumes; None for a new one.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    changes: dict[str, Any] = {
+        **_changes(config, place),
+        "name": f"{place.label(config)} {config.name}",
+        "folds": "null",
+        "repeats": 1,
+        "resume": run or "null",
+    }
+    given = [word for word in shlex.split(command) if "=" in word and not word.startswith(("-", "hydra"))]
+    given += this_job.as_typed(HydraConfig.get().overrides.task)
+    words = {word.lstrip("+").partition("=")[0]: word for word in given}  # of a resumed run, the newer counts
+    words |= {name: f"{name}={value}" for name, value in changes.items()}
+    return jobs.Job(
+        places(config).index(place),
+        tuple(words.values()),
+        (),
+        Path(HydraConfig.get().runtime.output_dir) / "trainings",
+        parent,
+        {REPEAT: place.repeat, FOLD: place.fold},
+    )
 
 
 def _command(command: str, changes: Mapping[str, int]) -> str:

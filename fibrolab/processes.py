@@ -12,6 +12,7 @@ from pathlib import Path
 PROC = Path("/proc")
 INITIAL = "pid:[4026531836]"  # namespace of a Linux system's own processes, outside any container
 PARENT = "FIBROLAB_PARENT"  # environment variable of a process that ends with its parent: the parent's id
+CORES = "FIBROLAB_CORES"  # environment variable of a process that shares the machine: its number of cores
 LOOK = 1.0  # [s] between two looks at the parent
 ENDING = 40.0  # [s] from SIGTERM, after which a run is closed, to SIGKILL
 _START = 19  # place of the start time behind the name of the program in /proc/PID/stat (proc(5), field 22)
@@ -90,6 +91,11 @@ def _started(pid: str) -> str:
     with contextlib.suppress(OSError, IndexError):
         return (PROC / pid / "stat").read_text().rpartition(")")[2].split()[_START]
     return "-"
+
+
+def cores() -> int:
+    """Return the number of cores for this process: its share, or all of the machine."""
+    return int(os.environ.get(CORES) or os.cpu_count() or 1)
 
 
 def end_with_parent() -> None:

@@ -43,6 +43,7 @@ from fibrolab.data.preprocess import Preprocess
 from fibrolab.data.progress import track
 from fibrolab.data.readers import decode, decode_clip, read_bytes
 from fibrolab.errors import DataError, StorageError, UnreadableImageError, listing
+from fibrolab.processes import cores
 from fibrolab.storage import full_disk, is_full
 
 CHUNK = 64  # images between two writes: the most work that is lost when the process is killed
@@ -189,7 +190,7 @@ class PixelStore:
             return {}
         parts = _chunks(entries.items(), TOGETHER)
         # A memory map would count as memory of this process; the checksums are computed without the GIL.
-        with self.pixels_path.open("rb") as file, ThreadPoolExecutor(os.cpu_count()) as pool:
+        with self.pixels_path.open("rb") as file, ThreadPoolExecutor(cores()) as pool:
             return dict(chain.from_iterable(pool.map(partial(self._unchanged, file.fileno()), parts)))
 
     def _unchanged(self, file: int, part: list[tuple[str, Entry]]) -> list[tuple[str, Entry]]:
@@ -235,7 +236,7 @@ class PixelStore:
         one_slot = self._mask if self.preprocess.labels else self._picture
         size, process = (CLIPS, self._clip) if clips else (CHUNK, one_slot)
         compute = partial(self._compute, process)
-        with _single_threaded_opencv(), ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        with _single_threaded_opencv(), ThreadPoolExecutor(workers or cores()) as pool:
             # A chunk is submitted when the previous one is written, so that memory stays bounded.
             results = chain.from_iterable(pool.map(compute, chunk) for chunk in _chunks(missing, size))
             shown = track(results, len(missing), "Preprocessing") if progress else results

@@ -1,6 +1,5 @@
 """The datamodule: preprocessed pixels of a manifest under a split, as batches."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -24,6 +23,7 @@ from fibrolab.data.input_check import input_faults
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.data.samplers import EpochSampler, RankSampler, build_sampler, check_batch_size, this_rank
 from fibrolab.errors import ConfigError
+from fibrolab.processes import cores
 
 MOST_WORKERS = 8
 AUGMENT_ON = ("workers", "device")
@@ -114,7 +114,7 @@ class FibrosisDataModule(L.LightningDataModule):
     def share_cores(self, ranks: int) -> None:
         """Let `num_workers=auto` leave room for so many ranks on this machine."""
         if self._automatic:
-            self.num_workers = max(1, min(MOST_WORKERS, (os.cpu_count() or 1) // ranks - 1))
+            self.num_workers = max(1, min(MOST_WORKERS, cores() // ranks - 1))
 
     def check_ranks(self, ranks: int) -> None:
         """Refuse data or a batch that cannot be dealt out to so many ranks.

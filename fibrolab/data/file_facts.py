@@ -19,6 +19,7 @@ from filelock import FileLock
 from fibrolab.data.media import Media
 from fibrolab.data.progress import track
 from fibrolab.errors import StorageError
+from fibrolab.processes import cores
 from fibrolab.storage import full_disk, is_full
 
 FILE = "survey.sqlite"
@@ -73,7 +74,7 @@ def measured(
 
     def measure_all(missing: Sequence[Media]) -> Iterator[tuple]:
         if missing:
-            with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+            with ThreadPoolExecutor(workers or cores()) as pool:
                 yield from track(pool.map(measure, missing), total=len(missing), task=task)
 
     try:

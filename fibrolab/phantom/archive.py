@@ -33,6 +33,7 @@ from fibrolab.data.progress import track
 from fibrolab.errors import StorageError
 from fibrolab.phantom.clinic import MODALITY, Row, store
 from fibrolab.phantom.synthetic_cohort import GENERATOR_VERSION, Cohort
+from fibrolab.processes import cores
 from fibrolab.storage import SEAL, full_disk, is_full, is_unchanged, seal
 
 TRUTH_FILE = "truth.json"
@@ -134,7 +135,7 @@ def _draw(root: Path, cohort: Cohort, workers: int) -> Iterator[list[Row]]:
     """Write the files of every patient, in order, and yield their rows."""
     draw = partial(store, root, cohort)
     seconds = cohort.patients * cohort.images_per_patient * MODALITY[cohort.modality].seconds
-    workers = workers or min(1 + int(seconds / SECONDS_A_PROCESS), os.cpu_count() or 1)
+    workers = workers or min(1 + int(seconds / SECONDS_A_PROCESS), cores())
     if workers == 1:
         yield from map(draw, range(cohort.patients))
         return

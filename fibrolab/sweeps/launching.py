@@ -8,25 +8,26 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-from omegaconf import DictConfig
+from typing import Any
 
 from fibrolab.choices import refuse
 from fibrolab.errors import FibrolabError, StorageError, TrainingError, listing
-from fibrolab.processes import PARENT
+from fibrolab.processes import CORES, PARENT, cores
 from fibrolab.storage import free_bytes, full_disk, make_folder, unwritable
 from fibrolab.sweeps import jobs as folders
 from fibrolab.sweeps.job_table import JobTable, job_table
 from fibrolab.sweeps.jobs import Job, Result, State
+from fibrolab.sweeps.template import ForkedJob, Template
 
 NOT_PASSED = ("hydra.mode", "hydra.run.", "hydra.sweep", "hydra/sweep", "hydra.launcher", "hydra/launcher")
 POLL = 0.1  # [s] between two looks at the jobs
 ENDING = 40.0  # [s] from SIGTERM, after which a job ends its ranks and closes its run, to SIGKILL
 HARDLY_ANY = 2**16  # free bytes of a disk that is as good as full
 PROGRAM = (sys.executable, "-m", "fibrolab.train")
+WARM = ("fibrolab.train", "fibrolab.training.settings", "fibrolab.cross_validation")
 OF_OTHERS = (  # variables of another run or launcher that a job must not see
     "MLFLOW_RUN_ID", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR",
     "MASTER_PORT",
@@ -42,15 +43,17 @@ class Launching:
         gpus_per_job: GPUs of each job; None: one if this machine has any.
         job_timeout: Time after which a job is ended [min]; None: never.
         program: Words of the command before the overrides of a job.
+        warm: Modules of a `Template`, by which jobs on the CPU start; empty: each starts from nothing.
     """
 
     n_jobs: int = 1
     gpus_per_job: int | None = None
     job_timeout: float | None = None
     program: Sequence[str] = PROGRAM
+    warm: Sequence[str] = ()
 
 
-def run(jobs: Iterable[Job], settings: Launching) -> Iterator[tuple[Job, Result]]:
+def run(jobs: Iterable[Job], settings: Launching) -> Generator[tuple[Job, Result]]:
     """Run jobs, `n_jobs` at a time, and yield each with its result when it has ended.
 
     A job that fails does not end the others. If this generator is closed or interrupted, it ends the jobs
@@ -65,12 +68,12 @@ def run(jobs: Iterable[Job], settings: Launching) -> Iterator[tuple[Job, Result]
     """
     places, waiting = gpus_of_places(settings), iter(jobs)
     running: list[_Child] = []
-    with job_table() as shown:
+    with job_table() as shown, _template(settings, places) as template:
         try:
             while True:
                 while places and (job := next(waiting, None)) is not None:
                     try:
-                        running.append(_Child(job, places[0], settings, shown))
+                        running.append(_Child(job, places[0], settings, shown, template))
                         places.pop(0)
                     except FibrolabError as error:
                         yield job, shown.ended(job, Result("failed", error=str(error)))
@@ -91,18 +94,31 @@ def run(jobs: Iterable[Job], settings: Launching) -> Iterator[tuple[Job, Result]
 class _Child:
     """The process of a job."""
 
-    def __init__(self, job: Job, gpus: Sequence[str] | None, settings: Launching, shown: JobTable) -> None:
+    def __init__(
+        self,
+        job: Job,
+        gpus: Sequence[str] | None,
+        settings: Launching,
+        shown: JobTable,
+        template: Template | None,
+    ) -> None:
         self.job, self.gpus = job, gpus
         words = [*settings.program, *job.overrides, "hydra.mode=RUN", f"hydra.run.dir={job.folder}"]
-        environment = _environment(os.environ, folders.write(job), gpus, settings.n_jobs)
+        environment = _environment(os.environ, gpus, settings.n_jobs) | {
+            folders.VARIABLE: str(folders.write(job)),
+            PARENT: str(os.getpid()),
+        }
+        path = job.folder / folders.LOG_FILE
+        self._process: subprocess.Popen | ForkedJob
         try:
-            with (job.folder / folders.LOG_FILE).open("ab") as log:
-                self._process = subprocess.Popen(
+            with path.open("ab") as log:
+                own = template and template.start(words[len(PROGRAM) :], environment, path)
+                self._process = own or subprocess.Popen(
                     words,
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True,
                 )  # fmt: skip
         except OSError as fault:
-            raise StorageError(unwritable(job.folder / folders.LOG_FILE, fault)) from fault
+            raise StorageError(unwritable(path, fault)) from fault
         self._latest = time.monotonic() + 60 * (settings.job_timeout or float("inf"))
         self._timeout, self._stopped = settings.job_timeout, False
         self._killed_at = float("inf")
@@ -139,6 +155,7 @@ class _Child:
     def result(self) -> Result:
         """Return the end of the job, from its own words, its exit code, and whether it was stopped."""
         code = self._process.returncode
+        assert code is not None, "it has ended"
         found = folders.read_result(self.job) or Result("killed")
         if code == 0 and found.state in ("finished", "pruned"):
             return found
@@ -153,7 +170,7 @@ class _Child:
         return replace(found, state=state, error=_last_words(self.job, code))
 
 
-def settings(hydra: DictConfig) -> Launching:
+def settings(hydra: Any) -> Launching:
     """Return the settings of the launcher of a command; its jobs take the command's other words for Hydra.
 
     Args:
@@ -165,7 +182,8 @@ def settings(hydra: DictConfig) -> Launching:
     words += [
         word for word in hydra.overrides.hydra if not re.sub(r"^[+~]+", "", word).startswith(NOT_PASSED)
     ]
-    return Launching(chosen.n_jobs, chosen.gpus_per_job, chosen.job_timeout, (*PROGRAM, *words))
+    program = (*PROGRAM, *words)
+    return Launching(chosen.n_jobs, chosen.gpus_per_job, chosen.job_timeout, program, WARM)
 
 
 def gpus_of_places(settings: Launching) -> list[Sequence[str] | None]:
@@ -246,16 +264,28 @@ def writable(sweep: Path) -> Path:
     return sweep
 
 
-def _environment(
-    ours: Mapping[str, str], job: Path, gpus: Sequence[str] | None, n_jobs: int
-) -> dict[str, str]:
-    """Return the environment of a job; the cores are shared out unless OMP_NUM_THREADS is set."""
+@contextlib.contextmanager
+def _template(settings: Launching, places: Sequence[Sequence[str] | None]) -> Iterator[Template | None]:
+    """Start a template for jobs without a GPU, where processes can be forked; end it with its jobs."""
+    if not settings.warm or any(places) or not sys.platform.startswith("linux"):
+        yield None
+        return
+    template = Template(settings.warm, _environment(os.environ, places[0], settings.n_jobs))
+    try:
+        yield template
+    finally:
+        template.close()
+
+
+def _environment(ours: Mapping[str, str], gpus: Sequence[str] | None, n_jobs: int) -> dict[str, str]:
+    """Return the environment of a job, with its share of GPUs and cores."""
     found = {name: value for name, value in ours.items() if name not in OF_OTHERS}
-    found |= {folders.VARIABLE: str(job), PARENT: str(os.getpid()), "PYTHONUNBUFFERED": "1"}
+    found["PYTHONUNBUFFERED"] = "1"
     if gpus is not None:
         found["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     if n_jobs > 1:
-        found.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // n_jobs)))
+        found[CORES] = str(max(1, cores() // n_jobs))
+        found.setdefault("OMP_NUM_THREADS", found[CORES])
     return found
 
 

@@ -71,7 +71,7 @@ def launch(config: DictConfig, compose: Compose, overrides: Sequence[Sequence[st
             ended = list(launching.run(jobs, settings))
         except KeyboardInterrupt as stop:
             raise KeyboardInterrupt(f"the sweep goes on with `{again}`") from stop
-        _compare(place["uri"], tracked.id, _words(typed, ("bootstrap.",)))
+        _compare(place, tracked.id, _words(typed, ("bootstrap.",)))
         launching.refuse_failed(ended)
     return [result for _, result in sorted(ended, key=lambda pair: pair[0].number)]
 
@@ -144,8 +144,8 @@ def _resumed(
     others = [word for words in overrides for word in words if word not in (*chosen, *changed)]
     if others:
         raise ConfigError(
-            f"-m {chosen[0]} with {', '.join(this_job.as_typed(others))}: a resumed sweep keeps its jobs and their settings; give only "
-            "its id, paths.* and tracking.*."
+            f"-m {chosen[0]} with {', '.join(this_job.as_typed(others))}: a resumed sweep keeps its jobs and "
+            "their settings; give only its id, paths.* and tracking.*."
         )
     run = unfinished_sweep(place["uri"], chosen[0].removeprefix(RESUME), place["artifacts"])
     path = run.folder / JOBS_FILE
@@ -181,10 +181,10 @@ def _missing(jobs: Sequence[Job], uri: str, parent: str) -> list[Job]:
     ]
 
 
-def _compare(uri: str, parent: str, words: Sequence[str]) -> None:
+def _compare(place: dict[str, Any], parent: str, words: Sequence[str]) -> None:
     """Compare the arms of a sweep on their test samples; print the command, and why it could not be done."""
     arms: dict[str, dict[str, str]] = {}
-    for run_id, status, tags in children(uri, parent):
+    for run_id, status, tags in children(place["uri"], parent):
         if status == "FINISHED" and this_job.ARM in tags:
             arms.setdefault(tags[this_job.ARM], {})[tags[this_job.JOB]] = run_id
     if not arms:
@@ -194,7 +194,8 @@ def _compare(uri: str, parent: str, words: Sequence[str]) -> None:
     print(f"compare  {command}", flush=True)
     if len(arms) == 1:
         return
-    words = [sys.executable, *shlex.split(command)[1:], *words]
+    experiment = f"tracking.experiment={place['experiment']}"
+    words = [sys.executable, *shlex.split(command)[1:], experiment, *words]
     done = subprocess.run(words, stderr=subprocess.PIPE, text=True)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]

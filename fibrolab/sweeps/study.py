@@ -8,6 +8,7 @@ process has left, or else as failed, and its parameters are queued again once.
 import contextlib
 import logging
 import threading
+import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from typing import Any
 
 import optuna
 from filelock import FileLock
-from optuna.exceptions import DuplicatedStudyError, StorageInternalError, UpdateFinishedTrialError
+from optuna.exceptions import DuplicatedStudyError, StorageInternalError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -40,7 +41,7 @@ BEAT, SILENT = 20, 120  # [s] between two heartbeats, and without one until a pr
 BUSY = 60  # [s] that a writer waits for another one of an SQLite file
 ABSENT = 10  # [s] until a server that does not answer is out of reach
 PROCESS, FOLDER, RUN, STATE, ERROR = "process", "folder", "run", "state", "error"  # attributes of a trial
-RECORD, FINAL, PRUNER = "fibrolab", "final", "pruner"  # attributes of a study
+RECORD, FINAL, PRUNER, CLAIM = "fibrolab", "final", "pruner", "concluded by"  # attributes of a study
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 _LOCK = zlib.crc32(b"fibrolab")  # of PostgreSQL: one process at a time asks, or creates tables
 
@@ -86,6 +87,7 @@ class Database:
 
     def _opened(self) -> RDBStorage:
         """Open the database; a new SQLite file gets its tables before it gets its name."""
+        escaped = self.url.replace("{", "{{").replace("}", "}}")  # Optuna formats addresses
         if self.file and not self.file.exists():
             new = self.file.with_name(f".{self.file.name}.new")
             new.unlink(missing_ok=True)  # of a process that was killed
@@ -98,7 +100,7 @@ class Database:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             return RDBStorage(
-                self.url,
+                escaped,
                 engine_kwargs={"connect_args": options, "pool_pre_ping": not self.file},
                 heartbeat_interval=BEAT,
                 grace_period=SILENT,
@@ -203,6 +205,7 @@ class SharedStudy:
             "settings": dict(settings),
         }
         self._mine: set[int] = set()  # numbers of trials that this process runs
+        self._concludes = False
         with database.faults(), database.locked():
             directions = [goal.direction for goal in goals]
             with contextlib.suppress(DuplicatedStudyError):
@@ -283,6 +286,9 @@ class SharedStudy:
             self._mine.discard(number)
 
     def _tell(self, trial: FrozenTrial, result: jobs.Result) -> None:
+        if trial.state.is_finished():  # another machine took this process for dead
+            logger.warning("Trial %d was given up before it ended; its result is left out.", trial.number)
+            return
         storage, values = self.database.storage, self._values(result)
         state = TrialState.PRUNED if result.state == "pruned" else TrialState.FAIL
         if values is not None:
@@ -291,13 +297,12 @@ class SharedStudy:
         for name, value in ((RUN, result.run), (STATE, result.state), (ERROR, masked(error))):
             if value:
                 storage.set_trial_user_attr(trial._trial_id, name, value)
-        with contextlib.suppress(UpdateFinishedTrialError):
-            if state == TrialState.FAIL:
-                storage.set_trial_state_values(trial._trial_id, state)
-                if result.state == "killed":
-                    self._queue_again(trial.number)
-            else:
-                self.study.tell(trial.number, values, state)
+        if state != TrialState.FAIL:
+            self.study.tell(trial.number, values, state)
+            return
+        storage.set_trial_state_values(trial._trial_id, state)
+        if result.state == "killed":
+            self._queue_again(trial.number)
 
     def _values(self, result: jobs.Result) -> list[float] | None:
         """Return the value of each goal; None if the trial did not finish, or lacks one."""
@@ -318,6 +323,7 @@ class SharedStudy:
 
     def _settle(self) -> None:
         """Settle the trials of processes that no longer exist; the caller holds the lock."""
+        self._beat()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             optuna.storages.fail_stale_trials(self.study)
@@ -325,9 +331,7 @@ class SharedStudy:
             owner = processes.parsed(trial.user_attrs.get(PROCESS, ""))
             if trial.number in self._mine or (owner and not processes.has_ended(owner)):
                 continue
-            folder = Path(trial.user_attrs.get(FOLDER, "/"))
-            left = jobs.left_in(folder)
-            self._tell(trial, left or jobs.Result("killed", error="the process of the trial was killed"))
+            self._tell(trial, _left_by(trial, "the process of the trial was killed"))
 
     def _queue_again(self, number: int) -> None:
         with warnings.catch_warnings():
@@ -337,21 +341,40 @@ class SharedStudy:
             )
 
     def give_up(self) -> None:
-        """Mark the trials that this process still runs as killed, such as after Ctrl-C."""
+        """Settle the trials that this process still runs, such as after Ctrl-C."""
         for number in sorted(self._mine):
-            self.tell(number, jobs.Result("killed", error="the sweep was interrupted"))
+            self.tell(number, _left_by(self.trials[number], "the sweep was interrupted"))
+
+    def claim(self) -> bool:
+        """Let this process conclude the study, unless trials still run or another process concludes it."""
+        with self.database.faults(), self.database.locked():
+            owner, since = self.study.user_attrs.get(CLAIM) or ("", 0.0)
+            other = processes.parsed(owner)
+            if other in (None, processes.current()) or processes.has_ended(other):
+                since = 0.0
+            running = self.study.get_trials(deepcopy=False, states=[TrialState.RUNNING])
+            if running or time.time() - since < SILENT:
+                return False
+            self._concludes = True
+            self._beat()
+        return True
+
+    def release(self) -> None:
+        """Conclude the study no longer."""
+        if self._concludes:
+            self._concludes = False
+            with self.database.faults():
+                self.study.set_user_attr(CLAIM, None)
 
     @contextlib.contextmanager
     def beating(self) -> Iterator[None]:
-        """Record heartbeats of this process's trials meanwhile, so that other machines know that it lives."""
+        """Record heartbeats of this process meanwhile, so that other machines know that it lives."""
         end = threading.Event()
 
         def beat() -> None:
             while not end.wait(BEAT):
                 with contextlib.suppress(SQLAlchemyError, StorageInternalError):  # the next one may pass
-                    for trial in self.study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
-                        if trial.number in self._mine:
-                            self.database.storage.record_heartbeat(trial._trial_id)
+                    self._beat()
 
         thread = threading.Thread(target=beat, daemon=True)
         thread.start()
@@ -360,3 +383,16 @@ class SharedStudy:
         finally:
             end.set()
             thread.join()
+
+    def _beat(self) -> None:
+        for trial in self.study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
+            if trial.number in self._mine:
+                self.database.storage.record_heartbeat(trial._trial_id)
+        if self._concludes:
+            self.study.set_user_attr(CLAIM, [str(processes.current()), time.time()])
+
+
+def _left_by(trial: FrozenTrial, error: str) -> jobs.Result:
+    """Return the result that the child of a trial has left, or else that it was killed."""
+    left = jobs.left_in(Path(trial.user_attrs.get(FOLDER, "/")))
+    return left or jobs.Result("killed", error=error)

@@ -35,13 +35,15 @@ class TrialReports:
         return optuna.Trial(study, self._trial.id)
 
     def is_pruned(self, step: int, value: float) -> bool:
-        """Report a value, and return whether the trial ends here.
+        """Report a value, and return whether the trial ends here; with several goals, do nothing.
 
         Args:
             step: Number of epochs, or of folds, that are done.
             value: The monitored value.
         """
         try:
+            if len(self._handle.study.directions) > 1:
+                return False
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # a second report of an epoch, after resuming
                 self._handle.report(value, step)

@@ -6,8 +6,8 @@ import hashlib
 import json
 import shlex
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from fibrolab import config as configs
 from fibrolab import cross_validation, keys, tracking
@@ -43,7 +43,7 @@ TRIAL = "fibrolab.trial"  # tag of a trial's run: its number
 LOOSE = ("name", "paths", "tracking", "num_workers", "bootstrap", "published", "loggers", "audit", "sweep",
          "resume", "tuned_by", "predict_train")  # fmt: skip
 MOVED = ("data.root", "data.path")
-Launch = Callable[[Iterable[Job]], Iterator[tuple[Job, Result]]]
+Launch = Callable[[Iterable[Job]], Generator[tuple[Job, Result]]]
 
 
 @dataclass(frozen=True)
@@ -154,6 +154,8 @@ def planned(arguments: Sequence[str], master: DictConfig, compose: Composer, nam
     """
     given = OmegaConf.to_container(master.hydra.sweeper, resolve=True)
     assert isinstance(given, dict)
+    known = {each.name for each in fields(Sweeper)} | {"_target_"}
+    refuse([unknown("hydra.sweeper", name, known - {"_target_"}) for name in given if name not in known])
     sweeper = Sweeper(**{str(key): value for key, value in given.items() if key != "_target_"})
     refuse(list(sweeper.faults()))
     parser = OverridesParser.create()
@@ -169,6 +171,7 @@ def planned(arguments: Sequence[str], master: DictConfig, compose: Composer, nam
             *samplers.faults(sweeper.sampler, sweeper.pruner, space, len(goals), folds),
             *_fold_faults(config),
             *_loss_faults(space, goals),
+            *_value_faults(config),
         ]
     )
     for point in space.corners():
@@ -195,6 +198,14 @@ def _fold_faults(config: DictConfig) -> Iterator[str]:
         yield (
             "folds=all of split=kfold would choose the settings by every sample and then test them on the "
             "same ones: take split=folds_in_training, which keeps a test partition, or sweep.outer_folds=5."
+        )
+
+
+def _value_faults(config: DictConfig) -> Iterator[str]:
+    if config.trainer.fast_dev_run or config.trainer.get("limit_val_batches") == 0:
+        yield (
+            f"Trials would have no {config.monitor}, by which they are compared and pruned: leave "
+            "trainer.fast_dev_run, debug=fast_dev_run and trainer.limit_val_batches=0 out."
         )
 
 
@@ -323,30 +334,35 @@ class Tuning:
         try:
             with self.study.beating():
                 self._run_trials()
-            if self._others_run():
-                print("Other processes still run trials of this study; the last of them concludes it.")
-                return None
-            return self._conclude()
+                if self.study.claim():
+                    return self._conclude()
+            print("Other processes still work on this study; the last of them concludes it.")
+            return None
         except BaseException as error:
             status: Any = "FAILED" if isinstance(error, Exception) else "KILLED"
             self.study.give_up()
             tracking.mark_ended(self._uri, self.study.run_id, status)
             raise
+        finally:
+            self.study.release()
 
     def _run_trials(self) -> None:
         """Run trials until the study has its number of them."""
         in_a_row = 0
         while True:
             begun = False
-            for job, result in self._launch(self._jobs()):
-                begun = True
-                self.study.tell(job.number, result)
-                in_a_row = 0 if result.state in ("finished", "pruned") else in_a_row + 1
-                if in_a_row == IN_A_ROW:
-                    raise TrainingError(
-                        f"{IN_A_ROW} trials failed one after another, the last one with: {result.error} See "
-                        f"{job.folder / jobs.LOG_FILE}. The study goes on with the same command."
-                    )
+            with contextlib.closing(
+                self._launch(self._jobs())
+            ) as ended:  # which ends the jobs after an error
+                for job, result in ended:
+                    begun = True
+                    self.study.tell(job.number, result)
+                    in_a_row = 0 if result.state in ("finished", "pruned") else in_a_row + 1
+                    if in_a_row == IN_A_ROW:
+                        raise TrainingError(
+                            f"{IN_A_ROW} trials failed one after another, the last one with: {result.error} "
+                            f"See {job.folder / jobs.LOG_FILE}. The study goes on with the same command."
+                        )
             if not begun:  # a trial that failed while no other was to begin is replaced
                 return
 
@@ -375,9 +391,6 @@ class Tuning:
                 trial=jobs.Trial(self._storage, plan.name, trial._trial_id, plan.prunes),
             )
 
-    def _others_run(self) -> bool:
-        return any(trial.state == TrialState.RUNNING for trial in self.study.trials)
-
     def _conclude(self) -> str | None:
         """Write the tables and the chosen experiment, and test it once."""
         study, plan = self.study, self.plan
@@ -391,7 +404,8 @@ class Tuning:
             self._write_data(best[0], tracked.folder)
             if single:
                 tracked.log_metrics({f"best/{plan.goals[0].name.removeprefix('val/')}": best[0].values[0]})
-        print(f"page     {page}")
+        if tracked.is_local:
+            print(f"page     {page}")
         tracking.mark_ended(self._uri, study.run_id, "FINISHED")
         if not single:
             for trial in best:

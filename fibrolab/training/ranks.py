@@ -39,6 +39,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from fibrolab.errors import ConfigError, FibrolabError, TrainingError
+from fibrolab.processes import cores
 from fibrolab.storage import put
 from fibrolab.training.devices import Place, devices_here, launched_device, place
 
@@ -452,7 +453,7 @@ def _join_group(where: Rank, store: "Store") -> None:
     numbers |= {"LOCAL_WORLD_SIZE": where.local_size, "MASTER_PORT": where.port}
     os.environ.update({name: str(value) for name, value in numbers.items()}, MASTER_ADDR=where.host)
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // where.local_size))
+        torch.set_num_threads(max(1, cores() // where.local_size))
     _device, backend = where.device, "gloo"
     if where.device is not None:
         torch.cuda.set_device(where.device)

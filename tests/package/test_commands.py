@@ -204,12 +204,16 @@ def test_ctrl_c_ends_child_processes_and_leaves_no_partial_phantom(times: int, t
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # five processes, and the comparison
 def test_a_multirun_is_one_parent_run_with_one_run_per_job(
     sweep: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
     root, completed = sweep
-    assert completed.stdout.count("report ") == 4
-    parent, *jobs = runs(root)
+    assert completed.stdout.count(": finished after ") == 4
+    parent, *jobs, comparison = runs(root)
+    assert (comparison.info.run_name, comparison.info.status) == ("comparison", "FINISHED")
+    logs = root.glob("outputs/*/*-sweep/*/log.txt")
+    assert sum(log.read_text().count("report ") for log in logs) == 4
     assert (parent.info.status, parent.info.run_name) == ("FINISHED", "single-phantom: lr, loss")
     assert {job.data.tags["mlflow.parentRunId"] for job in jobs} == {parent.info.run_id}
     settings = [{**job.data.params, "name": job.info.run_name} for job in jobs]
@@ -222,6 +226,7 @@ def test_a_multirun_is_one_parent_run_with_one_run_per_job(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_folds_as_a_multirun_test_every_sample_once_even_if_one_job_fails(root: Path) -> None:
     words = ["split=kfold", "split.folds=3", "split.fold=7,0,1,2", *TINY, "trainer.max_epochs=1"]
     completed = fibrolab(root, "-m", *words, code=1)

@@ -1,4 +1,4 @@
-"""A plain `pip install .` is complete: the package contains the configs."""
+"""A plain `pip install .` is complete: the package contains the configs, and Hydra finds its plugins."""
 
 import os
 import subprocess
@@ -21,6 +21,8 @@ def test_an_installed_package_finds_its_configs(tmp_path: Path) -> None:
         [sys.executable, "-c", code], env=settings, cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert Path(found.stdout.strip()) == site / "fibrolab" / "conf"
+    assert (site / "hydra_plugins" / "fibrolab" / "launcher.py").is_file()
+    assert not (site / "hydra_plugins" / "__init__.py").exists()
     words = [sys.executable, "-m", "fibrolab.train", "--cfg", "job", "experiment=paper1/vgg16", "data.root=."]
     completed = subprocess.run(words, env=settings, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert completed.returncode == 0, completed.stderr

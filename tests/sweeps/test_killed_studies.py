@@ -34,21 +34,23 @@ def started(root: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, stdout=log, stderr=log, cwd=root, env=environment)
 
 
-def children(process: subprocess.Popen[bytes]) -> list[int]:
-    listed = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    return [int(word) for word in listed.read_text().split()] if listed.exists() else []
+def children(pid: int) -> list[int]:
+    """Processes that a process started, and those that they started; the deepest last."""
+    listed = Path(f"/proc/{pid}/task/{pid}/children")
+    own = [int(word) for word in listed.read_text().split()] if listed.exists() else []
+    return own + [below for each in own for below in children(each)]
 
 
 def kill(process: subprocess.Popen[bytes], what: str) -> None:
     """Wait until a child runs, and then a random time; kill it, the sweeper, or both."""
-    while not children(process):
+    while not children(process.pid):
         assert process.poll() is None, "it ended before it was killed"
         time.sleep(0.1)
     time.sleep(random.uniform(0, 40))
     if process.poll() is not None:
         return
     if what in ("child", "both"):
-        for pid in children(process)[:1]:
+        for pid in children(process.pid)[-1:]:
             os.kill(pid, signal.SIGKILL)
     if what in ("sweeper", "both"):
         process.kill()

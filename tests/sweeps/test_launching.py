@@ -4,8 +4,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -240,3 +242,89 @@ def test_jobs_are_announced_by_lines_where_there_is_no_terminal(
         "#1 seed=1: started",
         "#1 seed=1: finished",
     ]
+
+
+@pytest.fixture
+def warm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Launching]:
+    """Return a function that gives the settings of a launcher with a template of two modules."""
+
+    def written(imported: str, lines: str) -> Launching:
+        (tmp_path / "imported_once.py").write_text(imported)
+        (tmp_path / "job_of_template.py").write_text(CHILD + lines)
+        monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
+        return Launching(n_jobs=2, warm=("job_of_template", "imported_once"))
+
+    return written
+
+
+def test_a_template_imports_once_and_forks_each_job_with_its_own_surroundings(
+    tmp_path: Path, warm: Callable[[str, str], Launching]
+) -> None:
+    lines = """
+import imported_once
+print("said", sys.argv[1])
+assert os.getsid(0) == os.getpid()
+assert os.getppid() == int(os.environ["FIBROLAB_PARENT"])
+assert sys.modules["__main__"].__spec__.name == "job_of_template"
+result("finished", run=str(imported_once.pid), error=sys.argv[1] + " " + job.name)"""
+    settings = warm("import os\npid = os.getpid()", lines)
+    ended = [result for _, result in run(jobs(tmp_path / "sweep", 3), settings)]
+    assert sorted(result.error for result in ended) == ["seed=0 0", "seed=1 1", "seed=2 2"]
+    assert len({result.run for result in ended}) == 1
+    assert [(tmp_path / "sweep" / name / "log.txt").read_text() for name in "012"] == [
+        "said seed=0\n", "said seed=1\n", "said seed=2\n",
+    ]  # fmt: skip
+
+
+def test_a_forked_job_ends_like_a_process_of_its_own(
+    tmp_path: Path, warm: Callable[[str, str], Launching]
+) -> None:
+    lines = """
+if sys.argv[1] == "seed=0":
+    sys.exit("error: seed=0 is even.")
+os.kill(os.getpid(), signal.SIGKILL)"""
+    ended = dict((job.number, result) for job, result in run(jobs(tmp_path, 2), warm("", lines)))
+    assert (ended[0].state, ended[0].error) == ("failed", "seed=0 is even.")
+    assert ended[1].state == "out of memory"
+
+
+@pytest.mark.parametrize(
+    "imported",
+    ["import threading, time\nthreading.Thread(target=time.sleep, args=(60,), daemon=True).start()", "1 / 0"],
+)
+def test_without_a_template_that_can_be_forked_jobs_start_from_nothing(
+    imported: str, tmp_path: Path, warm: Callable[[str, str], Launching], program: Program
+) -> None:
+    settings = replace(warm(imported, FINISHES), program=program(FINISHES))
+    assert states(tmp_path / "sweep", settings, 2) == ["finished"] * 2
+
+
+def test_jobs_of_a_killed_template_have_ended(
+    tmp_path: Path, warm: Callable[[str, str], Launching], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = "os.kill(os.getppid(), signal.SIGKILL)\ntime.sleep(0.5)"
+    assert states(tmp_path / "sweep", replace(warm("", lines), n_jobs=1)) == ["out of memory"]
+
+
+def test_an_interrupted_launcher_ends_forked_jobs(
+    tmp_path: Path, warm: Callable[[str, str], Launching]
+) -> None:
+    lines = """
+def ended(*_):
+    (job / "ended").touch()
+    sys.exit(130)
+signal.signal(signal.SIGTERM, ended)
+(job / "ready").touch()
+time.sleep(60)"""
+    running = run(jobs(tmp_path / "sweep", 1), replace(warm("", lines), n_jobs=1))
+
+    def interrupt() -> None:
+        await_files(tmp_path / "sweep" / "0" / "ready")
+        time.sleep(0.5)  # until the launcher knows the job
+        os.kill(os.getpid(), signal.SIGINT)
+
+    alarm = threading.Thread(target=interrupt)
+    alarm.start()
+    with pytest.raises(KeyboardInterrupt):
+        next(running)
+    assert (tmp_path / "sweep" / "0" / "ended").exists()

@@ -4,6 +4,7 @@ import itertools
 import json
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -118,6 +119,27 @@ def test_an_interrupted_sweep_queues_its_trials_again(studies: Path) -> None:
     asked(study, studies)
     study.give_up()
     assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.WAITING]
+
+
+def test_one_process_at_a_time_concludes_a_study_and_none_while_trials_run(studies: Path) -> None:
+    ours, other = opened(studies), opened(studies)
+    trial, _ = asked(other, studies)
+    assert not ours.claim()
+    other.tell(trial.number, Result("finished", "run", 0.5))
+    assert ours.claim()
+    elsewhere = str(replace(processes.current(), host="elsewhere"))
+    ours.study.set_user_attr("concluded by", [elsewhere, time.time()])
+    assert not other.claim()
+    ours.release()
+    assert other.claim()
+
+
+def test_a_trial_that_another_machine_gave_up_is_left_alone(studies: Path) -> None:
+    study = opened(studies)
+    trial, _ = asked(study, studies)
+    study.database.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+    study.tell(trial.number, Result("finished", "run", 0.5))
+    assert study.trials[0].state == TrialState.FAIL
 
 
 def test_each_goal_gets_its_value_and_a_trial_without_one_has_failed(studies: Path) -> None:

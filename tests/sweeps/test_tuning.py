@@ -43,6 +43,8 @@ def test_every_space_fits_its_family(planned: Callable, name: str) -> None:
         ([LR, "hydra.sweeper.pruner=wilcoxon"], "needs folds=all"),
         ([LR, "folds=all", "split=kfold"], "take split=folds_in_training"),
         (["optimizer.lr=interval(-1, 1)"], "optimizer.lr=-1.0 is not"),
+        ([LR, "debug=fast_dev_run"], "Trials would have no val/loss"),
+        ([LR, "+hydra.sweeper.trials=3"], "Did you mean n_trials?"),
         (["loss=choice(focal, cross_entropy)"], "set monitor=val/qwk mode=max"),
     ],
 )

@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 from compose import composed, prepared
 from drawn import unrendered
+from hydra.core.hydra_config import HydraConfig
 from mlflow.tracking import MlflowClient
+from omegaconf import OmegaConf
 
 from fibrolab import cross_validation, keys, pipeline
 from fibrolab.analyses import comparing, evaluating, external, stacking
@@ -260,6 +262,7 @@ def test_a_split_joined_from_folds_has_each_sample_once(crossed: TrainedRun) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # two jobs of two folds
 def test_a_sweep_over_folds_has_a_run_of_folds_a_job_and_compares_these(root: Path) -> None:
     words = ["-m", "debug=fast_dev_run", "loss=cross_entropy,focal", "folds=all", "split=kfold"]
     program = [
@@ -280,7 +283,37 @@ def test_a_sweep_over_folds_has_a_run_of_folds_a_job_and_compares_these(root: Pa
     jobs = {run_id for run_id, above in parents.items() if above == sweep}
     assert len(jobs) == 2
     assert sorted(parents.values()) == sorted(["", sweep, sweep, *jobs, *jobs])
-    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert {run.info.status for run in runs} == {"FINISHED"}, done.stdout
     *_, last = [line for line in done.stdout.splitlines() if line.startswith("compare")]
     assert all(job in last for job in jobs)
     assert sum(run_id in last for run_id in parents) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_folds_as_jobs_of_the_launcher_predict_the_same(crossed: TrainedRun, place: Path) -> None:
+    words = [*FOLDS, "hydra.launcher.n_jobs=2", "hydra.launcher.gpus_per_job=0", f"paths.root={place}"]
+    program = [sys.executable, "-m", "fibrolab.train", *words]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (run,) = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("run ")]
+    assert len(cross_validation.children(uri(place), run)) == 2
+    pd.testing.assert_frame_equal(open_run(run, uri(place)).predictions, crossed.predictions)
+
+
+def test_a_fold_as_a_job_has_the_settings_of_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = composed("folds=all", "split=kfold", "repeats=2", f"paths.root={tmp_path}")
+    now = OmegaConf.create(
+        {"overrides": {"task": ["++trainer.max_epochs=5"]}, "runtime": {"output_dir": str(tmp_path)}}
+    )
+    monkeypatch.setattr(HydraConfig, "get", lambda: now)
+    before = "python -m fibrolab.train --config-dir mine folds=all split=kfold trainer.max_epochs=3"
+    job = cross_validation._job(config, Place(1, 2), "parent", before, "0123abcd")
+    assert (job.number, job.folder, job.parent) == (7, tmp_path / "trainings" / "7", "parent")
+    assert job.tags == {"fibrolab.repeat": 1, "fibrolab.fold": 2}
+    assert job.overrides == (
+        "folds=null", "split=kfold", "trainer.max_epochs=5", "seed=1", "split.fold=2", "split.seed=1",
+        "name=repeat 1 fold 2 single-phantom", "repeats=1", "resume=0123abcd",
+    )  # fmt: skip
