@@ -362,6 +362,22 @@ def finished(uri: str, run_id: str) -> Path:
     return _fetched(client, run)
 
 
+def file_of(uri: str, run_id: str, name: str) -> Path:
+    """Return one file of a run, for reading; one on a server is fetched into a temporary folder.
+
+    Raises:
+        ConfigError: The run does not exist.
+        StorageError: The file cannot be fetched.
+    """
+    client, run = find_run(uri, run_id)
+    if folder := local_folder(run.info.artifact_uri):
+        return folder / name
+    with as_storage_error(uri):
+        target = tempfile.mkdtemp(prefix="fibrolab-")
+        atexit.register(shutil.rmtree, target, ignore_errors=True)
+        return Path(client.download_artifacts(run_id, name, target))
+
+
 def send_unsent(uri: str, run_id: str, artifacts: str) -> Sent:
     """Send what a run that has ended could not send to its server.
 

@@ -41,7 +41,7 @@ def write(
         goals: Better end, `min` or `max`, of each validation metric by which trials are compared.
         chosen: Number of the chosen trial; by default the best one if there is one goal.
         command: Command that continues the study.
-        experiment: Name of the experiment that was written from the chosen settings.
+        experiment: Words of the command that trains the chosen settings, such as `experiment=NAME`.
 
     Returns:
         The page, ``study.html`` in that folder.

@@ -162,8 +162,10 @@ def _table(path: Path, *columns: str) -> pd.DataFrame:
 
 
 def title(goal: str) -> str:
-    """Return the title of a goal, such as `Validation loss` or `Latency`."""
+    """Return the title of a goal, such as `Validation loss` or `Latency [ms]`."""
     name = numbers.title(goal.removeprefix("val/"))
+    if goal == "latency":
+        return f"{name} [ms]"
     if not goal.startswith("val/"):
         return name
     return f"Validation {name if name[:2].isupper() else name[:1].lower() + name[1:]}"

@@ -28,7 +28,7 @@ from fibrolab.errors import ConfigError, TrainingError
 from fibrolab.evaluation.measures import catalogue
 from fibrolab.runs import trained_run
 from fibrolab.runs.trained_run import open_run
-from fibrolab.sweeps import chosen_experiment, jobs, samplers, search_space, study_tables
+from fibrolab.sweeps import chosen_experiment, jobs, samplers, search_space, study_report, study_tables
 from fibrolab.sweeps.chosen_experiment import Composed
 from fibrolab.sweeps.jobs import Job, Result
 from fibrolab.sweeps.search_space import SearchSpace, Values
@@ -397,18 +397,21 @@ class Tuning:
         best = study_tables.front(study)
         if not best:
             raise TrainingError(f"No trial of the study {plan.name} finished, so there is nothing to choose.")
+        single = len(plan.goals) == 1
+        experiment = self._write_experiment(best[0], plan.name) if single else ""
         with tracking.add_to(self._uri, study.run_id) as tracked:
-            study_tables.write(study, tracked.folder)
+            page = study_report.write(study, tracked.folder, self._uri, experiment)
             self._write_data(best[0], tracked.folder)
-            if len(plan.goals) == 1:
+            if single:
                 tracked.log_metrics({f"best/{plan.goals[0].name.removeprefix('val/')}": best[0].values[0]})
+        if tracked.is_local:
+            print(f"page     {page}")
         tracking.mark_ended(self._uri, study.run_id, "FINISHED")
-        if len(plan.goals) > 1:
+        if not single:
             for trial in best:
                 self._write_experiment(trial, f"{plan.name}-{trial.number}")
             print("Choose one of these before you look at its test; training it tests it once.")
             return None
-        self._write_experiment(best[0], plan.name)
         return self._tested(best[0])
 
     def _write_data(self, trial: FrozenTrial, folder: Path) -> None:
@@ -425,7 +428,8 @@ class Tuning:
             if (value := trial.params.get(one.name)) is not None
         }
 
-    def _write_experiment(self, trial: FrozenTrial, name: str) -> None:
+    def _write_experiment(self, trial: FrozenTrial, name: str) -> str:
+        """Write the settings of a trial, and return the words of the command that trains them."""
         plan, values = self.plan, self._values_of(trial)
         folder, flags = plan.configs
         reached = ", ".join(
@@ -435,7 +439,9 @@ class Tuning:
         chosen = self._compose([*plan.words, *_words(values)])
         path = chosen_experiment.write(folder, name, chosen, self._compose, self.study.run_id, why, flags)
         print(f"chosen   trial {trial.number}: {' '.join(_words(values))} ({reached})")
-        print(f"config   {path}; python -m fibrolab.train {flags}experiment={path.stem}", flush=True)
+        words = f"{flags}experiment={path.stem}"
+        print(f"config   {path}; python -m fibrolab.train {words}", flush=True)
+        return words
 
     def _tested(self, trial: FrozenTrial) -> str:
         """Train the chosen configuration once more and test it, unless it was."""

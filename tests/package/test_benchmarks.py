@@ -26,6 +26,7 @@ SMALL = {
     "memory": "--train --images 400 --steps 3",
     "ranks": "--steps 1 --size 32",
     "sweeps": "--jobs 3 --processes 1",
+    "tuning": "--quick",
     "whole_command": "--files 60 --image-size 32 --epochs 1 --rounds 1",
 }
 

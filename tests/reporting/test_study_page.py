@@ -147,7 +147,7 @@ def test_names_that_look_like_markup_are_shown(tmp_path: Path) -> None:
 def test_the_page_of_a_thousand_trials_opens_without_network_and_scripts(tmp_path: Path) -> None:
     fake_study.make(tmp_path, 1000)
     page = study_page.write(
-        tmp_path, "tuned", LOSS, command="python -m fibrolab.train -m", experiment="tuned"
+        tmp_path, "tuned", LOSS, command="python -m fibrolab.train -m", experiment="experiment=tuned"
     )
     assert page.stat().st_size < 2_000_000
     assert pd.read_csv(tmp_path / "tables" / "trials.csv").shape[0] == sheets.SHOWN

@@ -1,8 +1,10 @@
 """Studies from their settings to the chosen configuration; the trainings are answered by functions."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
+import fake_run
 import pandas as pd
 import pytest
 from compose import names
@@ -14,6 +16,7 @@ from sweep_case import launched
 from fibrolab import keys, tracking
 from fibrolab.cross_validation import Place
 from fibrolab.errors import ConfigError, TrainingError
+from fibrolab.evaluation import predictions
 from fibrolab.sweeps import tuning
 from fibrolab.sweeps.jobs import Job, Result
 
@@ -83,6 +86,8 @@ def finished_run(studies: Path) -> Callable[[str], str]:
         with tracking.track(**given, name="trial", tags={}, parent=parent) as tracked:
             for name in (keys.CONFIG_FILE, keys.MANIFEST_FILE, keys.SPLIT_FILE):
                 (tracked.folder / name).write_text(f"{name} of the trials\n")
+            rows = fake_run.predicted(("mild", "severe"), 60, skill=1.0).head(60)  # the validation part
+            predictions.write(rows, tracked.folder / keys.PREDICTIONS_FILE)
             (tracked.folder / keys.ENVIRONMENT_FILE).write_text(
                 f'{{"format": {keys.FORMAT!r}}}'.replace("'", '"')
             )
@@ -131,11 +136,16 @@ def test_a_study_chooses_writes_an_experiment_and_tests_it_once(
     assert table["number"].tolist() == [0, 1, 2, 3, 4]
     assert set(table["state"]) == {"finished"}
     assert table["value"].tolist() == pytest.approx(table["param/optimizer.lr"].tolist())
+    folder = run_folder(studies, study.study.run_id)
+    optimism = json.loads((folder / "optimism.json").read_text())
+    assert (optimism["metric"], optimism["trials"], optimism["groups"]) == ("log_loss", 5, 20)
+    assert f"Trial {best.number} was chosen" in (folder / "study.html").read_text()
     client = MlflowClient(plan.config.tracking.uri)
     assert client.get_run(study.study.run_id).info.status == "FINISHED"
 
     words = [*plan.words, *own, f"tuned_by=[{study.study.run_id}]"]
     (path,) = (studies / "conf" / "experiment").glob("*.yaml")
+    assert f"experiment={path.stem}</pre>" in (folder / "study.html").read_text()
     searched = f"hydra.searchpath=[file://{studies}/conf]"
     read = compose("train", [f"experiment={path.stem}", searched, f"paths.root={studies}"])
     given = compose("train", words)
@@ -162,6 +172,8 @@ def test_several_goals_leave_the_choice_to_the_user(
     table = pd.read_csv(run_folder(studies, study.study.run_id) / "trials.csv")
     assert {"value_0", "value_1"} <= set(table)
     assert "Choose one of these before you look at its test" in capsys.readouterr().out
+    page = (run_folder(studies, study.study.run_id) / "study.html").read_text()
+    assert "3 trials that no other trial exceeds in validation loss and latency [ms]" in page
 
 
 def test_trials_that_fail_one_after_another_end_the_sweep(planned: Callable, answered: Callable) -> None:
