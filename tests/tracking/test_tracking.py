@@ -6,13 +6,14 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from mlflow_server import serving
 
-from fibrolab import processes
+from fibrolab import processes, tracking
 from fibrolab.callbacks.curve_logger import PAUSE, CurveLogger
 from fibrolab.errors import ConfigError, StorageError
 from fibrolab.tracked_run import PARENT
@@ -192,3 +193,35 @@ def test_a_tracking_server_gets_the_files_and_no_file_a_password(tmp_path: Path)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) > 50  # of the run, its cache, the server and Hydra
     assert [path for path in files if SECRET.encode() in path.read_bytes()] == []
+
+
+def test_one_file_of_a_run_is_read_in_place_or_fetched(
+    place: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with track(**place, name="one", tags={}) as tracked:
+        (tracked.folder / "note.txt").write_text("kept")
+        (tracked.folder / "large.bin").write_bytes(b"0" * 1000)
+    assert tracking.file_of(place["uri"], tracked.id, "note.txt") == tracked.folder / "note.txt"
+    monkeypatch.setattr(tracking, "local_folder", lambda _: None)  # as if the files were on a server
+    fetched = tracking.file_of(place["uri"], tracked.id, "note.txt")
+    assert fetched.parent != tracked.folder
+    assert fetched.read_text() == "kept"
+    assert [path.name for path in fetched.parent.iterdir()] == ["note.txt"]
+    with pytest.raises(StorageError):
+        tracking.file_of(place["uri"], tracked.id, "absent.txt")
+
+
+def test_runs_with_a_tag_are_found_on_all_pages_of_a_search(
+    place: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = MlflowClient.search_runs
+
+    def one_a_page(client: MlflowClient, ids: list[str], *words: Any, **named: Any) -> Any:
+        return original(client, ids, *words, max_results=1, **named)
+
+    made = []
+    for number in range(3):
+        with track(**place, name=str(number), tags={"colour": "blue" if number else "red"}) as tracked:
+            made.append(tracked.id)
+    monkeypatch.setattr(MlflowClient, "search_runs", one_a_page)
+    assert set(tracked.runs_with("colour", "blue")) == set(made[1:])
