@@ -46,7 +46,7 @@ class Place(NamedTuple):
 def run(config: DictConfig) -> float | None:
     """Train, and return the best value of the monitored metric as the result of a sweep's job."""
     trained = train(config)
-    this_job.finish(trained.id, trained.best, trained.metrics)
+    this_job.finish(trained.id, trained.best, trained.metrics, trained.pruned)
     return trained.best
 
 

@@ -40,7 +40,7 @@ def begin(run_id: str) -> None:
         jobs.write_result(job, Result("killed", run_id))
 
 
-def finish(run_id: str, value: float | None, metrics: Mapping[str, float], pruned: bool = False) -> None:
+def finish(run_id: str, value: float | None, metrics: Mapping[str, float], pruned: bool) -> None:
     """Report that this job has finished, with the best value of the monitored metric and its epoch."""
     if job := jobs.current():
         jobs.write_result(job, Result("pruned" if pruned else "finished", run_id, value, dict(metrics)))

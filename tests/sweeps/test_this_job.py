@@ -110,7 +110,7 @@ def test_the_result_of_a_job_has_its_run_even_if_it_is_killed(job: Job) -> None:
     assert jobs.read_result(begun) == jobs.Result("killed", "0123abcd")
     this_job.fail(ConfigError("seed=1 is odd.\nIt is."))
     assert jobs.read_result(begun) == jobs.Result("failed", "0123abcd", error="seed=1 is odd.")
-    this_job.finish("0123abcd", 0.5, {"val/loss": 0.5})
+    this_job.finish("0123abcd", 0.5, {"val/loss": 0.5}, pruned=False)
     assert jobs.read_result(begun) == jobs.Result("finished", "0123abcd", 0.5, {"val/loss": 0.5})
 
 

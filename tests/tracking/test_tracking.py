@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow_server import serving
 
-from fibrolab import processes
+from fibrolab import processes, tracking
 from fibrolab.callbacks.curve_logger import PAUSE, CurveLogger
 from fibrolab.errors import ConfigError, StorageError
 from fibrolab.tracked_run import PARENT
@@ -210,3 +210,35 @@ def test_data_that_another_process_logs_at_the_same_time_are_logged(
     with track(**place, name="one", tags={}) as tracked:
         tracked.log_data("phantom", "0123abcd", "training")
     assert runs(place)[0].inputs.dataset_inputs[0].dataset.name == "phantom"
+
+
+def test_one_file_of_a_run_is_read_in_place_or_fetched(
+    place: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with track(**place, name="one", tags={}) as tracked:
+        (tracked.folder / "note.txt").write_text("kept")
+        (tracked.folder / "large.bin").write_bytes(b"0" * 1000)
+    assert tracking.file_of(place["uri"], tracked.id, "note.txt") == tracked.folder / "note.txt"
+    monkeypatch.setattr(tracking, "local_folder", lambda _: None)  # as if the files were on a server
+    fetched = tracking.file_of(place["uri"], tracked.id, "note.txt")
+    assert fetched.parent != tracked.folder
+    assert fetched.read_text() == "kept"
+    assert [path.name for path in fetched.parent.iterdir()] == ["note.txt"]
+    with pytest.raises(StorageError):
+        tracking.file_of(place["uri"], tracked.id, "absent.txt")
+
+
+def test_runs_with_a_tag_are_found_on_all_pages_of_a_search(
+    place: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = MlflowClient.search_runs
+
+    def one_a_page(client: MlflowClient, ids: list[str], *words: Any, **named: Any) -> Any:
+        return original(client, ids, *words, max_results=1, **named)
+
+    made = []
+    for number in range(3):
+        with track(**place, name=str(number), tags={"colour": "blue" if number else "red"}) as tracked:
+            made.append(tracked.id)
+    monkeypatch.setattr(MlflowClient, "search_runs", one_a_page)
+    assert set(tracked.runs_with("colour", "blue")) == set(made[1:])
