@@ -63,7 +63,7 @@ def make(folder: Path, number: int, goals: int = 1, seed: int = 0) -> Path:
         }
         for trial in range(number)
         if state[trial] in ("finished", "pruned")
-        for step in range(length[trial])
+        for step in range(1, length[trial] + 1)
     ]
     pd.DataFrame(curves, columns=["number", "step", "value"]).to_csv(
         folder / "trials_progress.csv", index=False

@@ -1,6 +1,6 @@
 """The page of a study: the choice and its optimism, the course of the trials, and what the parameters do."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ def write(
     goals: Mapping[str, str],
     *,
     chosen: int | None = None,
+    logarithmic: Collection[str] = (),
     command: str = "",
     experiment: str = "",
 ) -> Path:
@@ -40,6 +41,7 @@ def write(
         name: Name of the study.
         goals: Better end, `min` or `max`, of each validation metric by which trials are compared.
         chosen: Number of the chosen trial; by default the best one if there is one goal.
+        logarithmic: Names of the parameters that were drawn on a logarithmic scale.
         command: Command that continues the study.
         experiment: Words of the command that trains the chosen settings, such as `experiment=NAME`.
 
@@ -50,7 +52,7 @@ def write(
         DataError: The tables are missing or damaged.
         StorageError: The disk is full or the folder cannot be written.
     """
-    study = study_record.read(folder, name, goals, chosen)
+    study = study_record.read(folder, name, goals, chosen, logarithmic)
     save_all(dict(figures.drawn(study)), tuple(figures.CAPTIONS), folder / keys.FIGURES)
     found = {each: getattr(sheets, each)(study) for each in ("chosen", "best", "unfinished", "importances")}
     for sheet in found.values():

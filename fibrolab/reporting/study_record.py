@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,6 @@ TRIALS_FILE, PROGRESS_FILE, IMPORTANCES_FILE = "trials.csv", "trials_progress.cs
 PARAMETER = "param/"  # begins the name of each column with the values of a parameter
 FINISHED, PRUNED = "finished", "pruned"
 STATES = (FINISHED, PRUNED, "failed", "out of memory", "timeout", "killed", "running", "waiting")
-LOG_RANGE = 50.0  # ratio of the largest to the smallest value from which a parameter is shown on a log scale
 FEW = 10  # finished trials below which importances say little
 
 
@@ -38,6 +37,7 @@ class Study:
         importances: Parameter, evaluator and importance.
         chosen: Number of the trial whose settings were chosen; None if none was.
         optimism: What `selection_optimism` estimated; empty if it was not.
+        logarithmic: Names of the parameters that were drawn on a logarithmic scale.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Study:
     importances: pd.DataFrame
     chosen: int | None = None
     optimism: Mapping[str, Any] | None = None
+    logarithmic: Collection[str] = ()
 
     @cached_property
     def finished(self) -> pd.DataFrame:
@@ -108,25 +109,18 @@ class Study:
         cells = self.trials[f"{PARAMETER}{name}"]
         return bool(pd.api.types.is_numeric_dtype(cells) and not pd.api.types.is_bool_dtype(cells))
 
-    def is_logarithmic(self, name: str) -> bool:
-        """Return whether a parameter spans much, and its middle is that of a log scale."""
-        cells = self.trials[f"{PARAMETER}{name}"].dropna()
-        if (
-            not self.is_number(name)
-            or not len(cells)
-            or cells.min() <= 0
-            or cells.max() < LOG_RANGE * cells.min()
-        ):
-            return False
-        low, middle, high = (float(each) for each in (cells.min(), cells.median(), cells.max()))
-        return abs(math.log(middle / math.sqrt(low * high))) < abs(math.log(middle / ((low + high) / 2)))
-
 
 def _last(name: str) -> str:
     return name.partition("@")[0].rpartition(".")[2]
 
 
-def read(folder: Path, name: str, goals: Mapping[str, str], chosen: int | None = None) -> Study:
+def read(
+    folder: Path,
+    name: str,
+    goals: Mapping[str, str],
+    chosen: int | None = None,
+    logarithmic: Collection[str] = (),
+) -> Study:
     """Read the tables of a study.
 
     Args:
@@ -135,6 +129,7 @@ def read(folder: Path, name: str, goals: Mapping[str, str], chosen: int | None =
         name: Its name.
         goals: As of `Study`.
         chosen: As of `Study`; by default the best trial if there is one goal.
+        logarithmic: As of `Study`.
 
     Raises:
         DataError: A table is missing or damaged.
@@ -150,7 +145,7 @@ def read(folder: Path, name: str, goals: Mapping[str, str], chosen: int | None =
         reason = " ".join(str(error).split())
         raise DataError(f"The tables of the study in {folder} cannot be read ({reason}).") from error
     trials = trials.rename(columns={"value": "value_0"})
-    study = Study(name, dict(goals), trials, progress, importances, chosen, optimism)
+    study = Study(name, dict(goals), trials, progress, importances, chosen, optimism, logarithmic)
     if chosen is None and len(goals) == 1 and len(study.finished):
         return replace(study, chosen=int(study.ranked["number"].iloc[0]))
     return study

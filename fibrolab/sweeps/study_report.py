@@ -14,7 +14,7 @@ from fibrolab.errors import FibrolabError
 from fibrolab.evaluation import predictions, selection_optimism
 from fibrolab.reporting import study_page
 from fibrolab.storage import save_json
-from fibrolab.sweeps import study_tables
+from fibrolab.sweeps import study_tables, this_job
 from fibrolab.sweeps.study import RUN, SharedStudy
 
 logger = logging.getLogger(__name__)
@@ -37,9 +37,18 @@ def write(study: SharedStudy, folder: Path, uri: str, experiment: str) -> Path:
     if len(study.goals) == 1:
         chosen = study_tables.front(study)[0].number
         _write_optimism(study, folder, uri)
-    command = masked(shlex.join(["python", "-m", "fibrolab.train", *sys.argv[1:]]))
+    command = masked(shlex.join(["python", "-m", "fibrolab.train", *this_job.as_typed(sys.argv[1:])]))
     goals = {goal.name: goal.mode for goal in study.goals}
-    return study_page.write(folder, study.name, goals, chosen=chosen, command=command, experiment=experiment)
+    drawn = {each.name for each in study.space.everything() if getattr(each.distribution, "log", False)}
+    return study_page.write(
+        folder,
+        study.name,
+        goals,
+        chosen=chosen,
+        logarithmic=drawn,
+        command=command,
+        experiment=experiment,
+    )
 
 
 def _write_optimism(study: SharedStudy, folder: Path, uri: str) -> None:

@@ -181,11 +181,9 @@ def curves(study: Study) -> Figure:
         label = f"chosen (trial {study.chosen})"
         axes.plot(*lines[study.chosen].T, color=INK, linewidth=1.8, label=label, zorder=4)
     last = steps["step"].max()
-    axes.set(
-        xlim=(-0.1 - 0.02 * last, last + 0.1 + 0.02 * last), ylim=_limits(steps["value"], study.signs[0])
-    )
+    axes.set(xlim=(0.9 - 0.02 * last, last + 0.1 + 0.02 * last), ylim=_limits(steps["value"], study.signs[0]))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(xlabel="epoch or fold, from 0", ylabel=study.titles[0])
+    axes.set(xlabel="epoch or fold", ylabel=study.titles[0])
     _legend(figure, axes)
     return figure
 
@@ -238,7 +236,7 @@ def _scaled(study: Study, name: str) -> tuple[np.ndarray, list[tuple[float, str]
     missing = cells.isna().to_numpy()
     foot = 0.12 if missing.any() else 0.0  # below it are the trials that do not have the parameter
     if study.is_number(name):
-        scaled = np.log(cells) if study.is_logarithmic(name) else cells.astype(float)
+        scaled = np.log(cells) if name in study.logarithmic else cells.astype(float)
         low, high = float(scaled.min()), float(scaled.max())
         heights = (scaled - low) / ((high - low) or 1.0)
         places = {study_record.short(cells.min()): 0.0} | {study_record.short(cells.max()): float(high > low)}
@@ -283,7 +281,7 @@ def _slice(axes: Axes, study: Study, name: str, shade: Normalize) -> None:
         slant: Any = {"rotation": 30, "ha": "right"} if len(options) > 2 else {}
         axes.set_xticks(range(len(options)), [shortened(option, 12) for option in options], **slant)
         axes.set_xlim(-0.5, len(options) - 0.5)
-    elif study.is_logarithmic(name):
+    elif name in study.logarithmic:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: study_record.short(value)))
         axes.xaxis.set_minor_formatter(NullFormatter())
