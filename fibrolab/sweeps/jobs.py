@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from fibrolab.storage import put, save_json
 
+FOLD, REPEAT = "fibrolab.fold", "fibrolab.repeat"  # tags of a training that is part of another run
 VARIABLE = "FIBROLAB_JOB"  # environment variable of a child: path of its job.json
 JOB_FILE, LOG_FILE, PROGRESS_FILE, RESULT_FILE = "job.json", "log.txt", "progress.jsonl", "result.json"
 State = Literal["finished", "pruned", "failed", "out of memory", "timeout", "killed"]
