@@ -19,6 +19,7 @@ from fibrolab.pipeline import Part, Trained
 from fibrolab.runs.trained_run import TrainedRun, best_epoch, open_run
 from fibrolab.storage import save_json
 from fibrolab.sweeps import jobs, launching, this_job
+from fibrolab.sweeps.jobs import FOLD, REPEAT
 from fibrolab.tracked_run import TrackedRun
 from fibrolab.tracking import children, has_tag, track
 from fibrolab.training import checks, devices, resuming, trials
@@ -26,7 +27,6 @@ from fibrolab.unfinished_runs import UnfinishedRun, unfinished
 
 ALL = "all"
 NETWORKS = "fibrolab.networks"  # tag of the parent: number of its trainings
-FOLD, REPEAT = "fibrolab.fold", "fibrolab.repeat"  # tags of a child
 logger = logging.getLogger(__name__)
 
 

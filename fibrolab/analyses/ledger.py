@@ -68,8 +68,8 @@ def test_set(run: TrainedRun) -> tuple[str, int] | None:
 def enter(tracked: Tracked, kind: Kind) -> None:
     """Enter a scoring before its numbers are known, and write `test_set.json`, which the report reads.
 
-    A training that is resumed is the scoring that it was; each `evaluate` is a new one. Trials of a study
-    and `debug=fast_dev_run` are never entered.
+    A training that is resumed is the scoring that it was; each `evaluate` is a new one. Trials of a study,
+    the folds of one run and `debug=fast_dev_run` are never entered.
 
     Args:
         tracked: The run, whose predictions are written.
@@ -77,8 +77,8 @@ def enter(tracked: Tracked, kind: Kind) -> None:
     """
     run = TrainedRun(tracked.folder, tracked.id)
     job = jobs.current()
-    is_trial = job is not None and job.trial is not None
-    if is_trial or OmegaConf.select(run.config, "trainer.fast_dev_run") or not (found := test_set(run)):
+    is_part = job is not None and (job.trial is not None or jobs.FOLD in job.tags)
+    if is_part or OmegaConf.select(run.config, "trainer.fast_dev_run") or not (found := test_set(run)):
         return
     identity, samples = found
     own = _own(tracked, kind, identity)

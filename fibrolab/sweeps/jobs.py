@@ -22,6 +22,7 @@ OF_OTHERS = (  # variables of another run or launcher that a job must not see
     "MLFLOW_RUN_ID", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR",
     "MASTER_PORT",
 )  # fmt: skip
+FOLD, REPEAT = "fibrolab.fold", "fibrolab.repeat"  # tags of a training that is part of another run
 VARIABLE = "FIBROLAB_JOB"  # environment variable of a child: path of its job.json
 JOB_FILE, LOG_FILE, PROGRESS_FILE, RESULT_FILE = "job.json", "log.txt", "progress.jsonl", "result.json"
 HARDLY_ANY = 2**16  # free bytes of a disk that is as good as full

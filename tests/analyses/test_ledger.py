@@ -123,19 +123,20 @@ def test_scorings_at_the_same_time_are_all_counted_and_each_knows_those_before(p
     assert all(len(each["before"]) <= 8 for each in found)
 
 
-@pytest.mark.parametrize("fast_dev_run", [True, False])
+@pytest.mark.parametrize("kind", ["fast dev run", "trial", "fold"])
 def test_what_gives_no_result_is_not_entered(
-    place: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fast_dev_run: bool
+    place: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    """A test of the command, and a trial of a study, which sees no test sample anyway."""
+    """A test of the command, a trial of a study, and a job that trains one fold of a run."""
     with track(**place, name="one", tags={}) as tracked:
         run = with_images(tracked.folder)
-        if fast_dev_run:
+        if kind == "fast dev run":
             text = (run.folder / keys.CONFIG_FILE).read_text()
             (run.folder / keys.CONFIG_FILE).write_text(text.replace("max_epochs: 12", "fast_dev_run: 1"))
         else:
-            trial = jobs.Trial("sqlite:///study.db", "study", 0)
-            path = jobs.write(jobs.Job(0, (), (), tmp_path / "sweep", "parent", trial=trial))
+            trial = jobs.Trial("sqlite:///study.db", "study", 0) if kind == "trial" else None
+            tags = {jobs.FOLD: 1} if kind == "fold" else {}
+            path = jobs.write(jobs.Job(0, (), (), tmp_path / "sweep", "parent", tags, trial))
             monkeypatch.setenv(jobs.VARIABLE, str(path))
         ledger.enter(tracked, "train")
         assert not (run.folder / keys.TEST_SET_FILE).exists()
