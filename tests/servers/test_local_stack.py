@@ -18,6 +18,7 @@ from mlflow.exceptions import MlflowException
 from fibrolab import syncing
 from fibrolab.callbacks.curve_logger import CurveLogger
 from fibrolab.errors import StorageError
+from fibrolab.sweeps.study import Database
 from fibrolab.tracked_run import TrackedRun
 from fibrolab.tracking import track
 from fibrolab.tracking_journal import unsent
@@ -36,6 +37,21 @@ CLIENT = """if True:
             curves.log_metrics({"train/loss": 1 / (step + 1)}, step)
             curves.finalize()
         (tracked.folder / "note.txt").write_text(tracked.id)
+"""
+
+TRIALS = """if True:
+    import sys
+    from pathlib import Path
+    from fibrolab.sweeps import samplers, search_space
+    from fibrolab.sweeps.jobs import Result
+    from fibrolab.sweeps.study import Database, Goal, SharedStudy
+    space = search_space.parsed({"optimizer.lr": "tag(log, interval(1e-5, 1e-2))"})
+    goals, create = [Goal("val/loss", "min")], lambda: sys.argv[2]
+    study = SharedStudy(Database(sys.argv[1]), "shared", goals, space, {}, create)
+    sampler = lambda number: samplers.build("random", space, number)
+    while found := study.ask(12, sampler, Path(sys.argv[3])):
+        study.tell(found[0].number, Result("finished", sys.argv[2], 0.5))
+    print(study.run_id)
 """
 
 
@@ -206,6 +222,39 @@ def test_a_study_and_its_runs_come_back_from_a_backup(
     assert again.best_value == min(values)
     with pytest.raises(MlflowException, match="not found"):
         stack.client.get_run(later.id)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(580)
+def test_machines_share_a_study_and_go_on_with_it_after_an_outage(stack: Stack, tmp_path: Path) -> None:
+    def begun(name: str) -> subprocess.Popen:
+        words = [sys.executable, "-c", TRIALS, stack.storage, name, str(tmp_path)]
+        return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+
+    started = [begun(f"run{number}") for number in range(3)]
+    printed = [process.communicate()[0].strip() for process in started]
+    assert [process.returncode for process in started] == [0] * 3
+    assert len(set(printed)) == 1  # one of them created the study's run
+    trials = optuna.load_study(study_name="shared", storage=stack.storage).trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 12
+    assert len({trial.params["optimizer.lr"] for trial in trials}) == 12
+
+    database = Database(stack.storage)
+    stack.do("stop", "postgres")
+    try:
+        with pytest.raises(StorageError, match="cannot be used") as caught, database.faults():
+            optuna.load_study(study_name="shared", storage=database.storage)
+        assert stack.secret("optuna_database_password") not in str(caught.value)
+        with pytest.raises(StorageError, match=r"optuna:\*\*\*@.*cannot be used"):
+            Database(stack.storage)
+    finally:
+        stack.do("start", "postgres")
+    with database.faults():
+        assert len(optuna.load_study(study_name="shared", storage=database.storage).trials) == 12
+    wrong = stack.storage.replace(stack.secret("optuna_database_password"), "not-the-passw0rd")
+    with pytest.raises(StorageError, match="password authentication failed") as caught:
+        Database(wrong)
+    assert "not-the-passw0rd" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
