@@ -202,7 +202,7 @@ def _settings(conf: Path) -> list[str]:
     names = [path.relative_to(conf).as_posix() for path in conf.rglob("*") if path.is_dir()]
     for path in conf.rglob("*.yaml"):
         group = path.relative_to(conf).parent.as_posix().replace("/", ".")
-        if group.split(".")[0] in ("experiment", "debug"):
+        if group.split(".")[0] in ("experiment", "debug", "sweep"):
             continue
         content = yaml.load(path.read_text(), loader)
         if isinstance(content, dict):
