@@ -37,6 +37,7 @@ def test_every_benchmark_is_tried() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(580)
 @pytest.mark.parametrize("name", SMALL)
 def test_a_benchmark_runs_through(name: str) -> None:
     command = [sys.executable, "-m", f"benchmarks.{name}", *shlex.split(SMALL[name])]
