@@ -5,8 +5,8 @@ works the same in a file, a database and a server, and waits with the run's othe
 away. The runs of all experiments of a database are counted, deleted ones too until they are purged.
 """
 
+import contextlib
 import hashlib
-import logging
 import secrets
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
@@ -22,7 +22,6 @@ from fibrolab.tracked_run import TrackedRun as Tracked
 
 Kind = Literal["train", "evaluate", "external", "stack"]
 TEST_SET, SCORED, BEFORE = "fibrolab.test_set", "fibrolab.scored.", "test_set_scored_before"  # tags of a run
-logger = logging.getLogger(__name__)
 
 
 class Scoring(NamedTuple):
@@ -84,12 +83,10 @@ def enter(tracked: Tracked, kind: Kind) -> None:
     own = _own(tracked, kind, identity)
     tracked.tag({TEST_SET: identity, own.name: own.time})
     known: dict[str, Any] = {"hash": identity, "samples": samples, "kind": kind, **own._asdict()}
-    known["before"] = None
-    try:
+    known["before"] = before = None
+    with contextlib.suppress(StorageError):  # the report says that their number is not known
         before = [each for each in scorings(tracked, identity) if each < own]
-    except StorageError as error:
-        logger.warning("The ledger of test sets cannot be read: %s", error)
-    else:
+    if before is not None:
         tracked.tag({BEFORE: len(before)})
         known["before"] = [{"kind": each.kind, "run": each.run, "time": each.time} for each in before]
     save_json(known, tracked.folder / keys.TEST_SET_FILE)
