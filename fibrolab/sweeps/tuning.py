@@ -506,10 +506,11 @@ def tune(arguments: Sequence[str], master: DictConfig, loader: Any, launch: Laun
 def _nested(
     arguments: Sequence[str], plan: Plan, master: DictConfig, compose: Composer, launch: Launch
 ) -> str | None:
-    """Choose the settings anew in each outer fold, test each choice on its fold, and pool the tests.
+    """Run a nested cross-validation: one study in each outer fold, whose choice is tested on that fold.
 
-    The pooled test is that of the whole procedure, choice included: no sample took part in choosing the
-    settings by which it is tested (nested cross-validation; Varma and Simon, BMC Bioinformatics 2006).
+    The predictions of all outer folds are pooled. They measure the whole procedure, the search included,
+    since no sample took part in choosing the settings by which it is tested (Varma and Simon, BMC
+    Bioinformatics 7:91, 2006).
     """
     number = plan.config.sweep.outer_folds
     refuse(list(_outer_faults(plan, number)))
