@@ -29,7 +29,7 @@ from torch import nn
 
 from fibrolab import keys
 from fibrolab.phantom.source import load
-from fibrolab.sweeps import samplers
+from fibrolab.sweeps import search_algorithms
 
 SEEDS, TRIALS, EPOCHS, PATIENTS, SIDE, FEATURES = 10, 30, 20, 200, 64, 128
 KINDS = {  # sampler and pruner of each kind of study
@@ -100,8 +100,8 @@ def study(kind: str, data: Clinic, seed: int, trials: int, epochs: int) -> Outco
     sampler, pruner = KINDS[kind]
     found = optuna.create_study(
         study_name=f"{kind} {seed}",  # by which Hyperband assigns trials to brackets
-        sampler=samplers.SAMPLERS[sampler](seed=seed),
-        pruner=samplers.pruner(pruner, epochs),
+        sampler=search_algorithms.SAMPLERS[sampler](seed=seed),
+        pruner=search_algorithms.pruner(pruner, epochs),
     )
     found.optimize(partial(objective, data=data, seed=seed, epochs=epochs), n_trials=trials)
     return Outcome(found.best_value, sum(len(trial.intermediate_values) for trial in found.trials))

@@ -15,7 +15,7 @@ from fibrolab.evaluation import predictions, selection_optimism
 from fibrolab.reporting import study_page
 from fibrolab.storage import save_json
 from fibrolab.sweeps import study_tables, this_job
-from fibrolab.sweeps.study import RUN, SharedStudy
+from fibrolab.sweeps.shared_study import RUN, SharedStudy
 
 logger = logging.getLogger(__name__)
 

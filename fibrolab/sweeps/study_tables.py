@@ -16,7 +16,7 @@ from optuna.importance import (
 from optuna.trial import FrozenTrial, TrialState
 
 from fibrolab.storage import write_table
-from fibrolab.sweeps.study import ERROR, RUN, STATE, SharedStudy
+from fibrolab.sweeps.shared_study import ERROR, RUN, STATE, SharedStudy
 
 TRIALS_FILE, PROGRESS_FILE, IMPORTANCES_FILE = "trials.csv", "trials_progress.csv", "importances.csv"
 PARAMETER = "param/"  # before the name of a parameter, as a column

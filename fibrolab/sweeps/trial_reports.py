@@ -10,9 +10,9 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from fibrolab.credentials import masked
-from fibrolab.sweeps import samplers
+from fibrolab.sweeps import search_algorithms
 from fibrolab.sweeps.jobs import Trial
-from fibrolab.sweeps.study import PRUNER, Database
+from fibrolab.sweeps.shared_study import PRUNER, Database
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class TrialReports:
     def _handle(self) -> optuna.Trial:
         url = OmegaConf.create({"url": self._trial.storage}).url  # its password is in the environment
         study = optuna.load_study(study_name=self._trial.study, storage=Database(url).storage)
-        study.pruner = samplers.pruner(*study.user_attrs[PRUNER])
+        study.pruner = search_algorithms.pruner(*study.user_attrs[PRUNER])
         return optuna.Trial(study, self._trial.id)
 
     def is_pruned(self, step: int, value: float) -> bool:

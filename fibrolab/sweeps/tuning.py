@@ -28,11 +28,18 @@ from fibrolab.errors import ConfigError, TrainingError
 from fibrolab.evaluation.measures import catalogue
 from fibrolab.runs import trained_run
 from fibrolab.runs.trained_run import open_run
-from fibrolab.sweeps import chosen_experiment, jobs, samplers, search_space, study_report, study_tables
+from fibrolab.sweeps import (
+    chosen_experiment,
+    jobs,
+    search_algorithms,
+    search_space,
+    study_report,
+    study_tables,
+)
 from fibrolab.sweeps.chosen_experiment import Composed
 from fibrolab.sweeps.jobs import Job, Result
 from fibrolab.sweeps.search_space import SearchSpace, Values
-from fibrolab.sweeps.study import FINAL, PRUNER, RUN, Database, Goal, SharedStudy
+from fibrolab.sweeps.shared_study import FINAL, PRUNER, RUN, Database, Goal, SharedStudy
 from fibrolab.training import settings as training_settings
 
 LATENCY = "latency"  # goal [ms] of one image
@@ -62,10 +69,10 @@ class Sweeper:
         """Yield a sentence on each setting that is out of range."""
         if not (number := whole(1)).holds(self.n_trials):
             yield f"hydra.sweeper.n_trials={self.n_trials} is not {number.words}."
-        if self.sampler not in samplers.NAMES:
-            yield unknown("hydra.sweeper.sampler", self.sampler, samplers.NAMES)
-        if self.pruner not in samplers.PRUNERS:
-            yield unknown("hydra.sweeper.pruner", self.pruner, samplers.PRUNERS)
+        if self.sampler not in search_algorithms.NAMES:
+            yield unknown("hydra.sweeper.sampler", self.sampler, search_algorithms.NAMES)
+        if self.pruner not in search_algorithms.PRUNERS:
+            yield unknown("hydra.sweeper.pruner", self.pruner, search_algorithms.PRUNERS)
 
 
 @dataclass(frozen=True)
@@ -168,7 +175,7 @@ def planned(arguments: Sequence[str], master: DictConfig, compose: Composer, nam
     folds = config.folds == "all"
     refuse(
         [
-            *samplers.faults(sweeper.sampler, sweeper.pruner, space, len(goals), folds),
+            *search_algorithms.faults(sweeper.sampler, sweeper.pruner, space, len(goals), folds),
             *_fold_faults(config),
             *_loss_faults(space, goals),
             *_value_faults(config),
@@ -372,11 +379,13 @@ class Tuning:
 
         def sampler(number: int) -> Any:
             # Of seed and number: a study that goes on, or is shared, repeats no draw.
-            return samplers.build(sweeper.sampler, plan.space, (plan.config.seed * SPREAD + number) % 2**32)
+            return search_algorithms.build(
+                sweeper.sampler, plan.space, (plan.config.seed * SPREAD + number) % 2**32
+            )
 
         total = sweeper.n_trials
-        if sweeper.sampler == samplers.GRID:
-            total = min(total, samplers.size_of_grid(plan.space))
+        if sweeper.sampler == search_algorithms.GRID:
+            total = min(total, search_algorithms.size_of_grid(plan.space))
         while asked := self.study.ask(total, sampler, plan.folder):
             trial, values = asked
             own = _words(values)

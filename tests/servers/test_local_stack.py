@@ -18,7 +18,7 @@ from mlflow.exceptions import MlflowException
 from fibrolab import syncing
 from fibrolab.callbacks.curve_logger import CurveLogger
 from fibrolab.errors import StorageError
-from fibrolab.sweeps.study import Database
+from fibrolab.sweeps.shared_study import Database
 from fibrolab.tracked_run import TrackedRun
 from fibrolab.tracking import track
 from fibrolab.tracking_journal import unsent
@@ -42,13 +42,13 @@ CLIENT = """if True:
 TRIALS = """if True:
     import sys
     from pathlib import Path
-    from fibrolab.sweeps import samplers, search_space
+    from fibrolab.sweeps import search_algorithms, search_space
     from fibrolab.sweeps.jobs import Result
-    from fibrolab.sweeps.study import Database, Goal, SharedStudy
+    from fibrolab.sweeps.shared_study import Database, Goal, SharedStudy
     space = search_space.parsed({"optimizer.lr": "tag(log, interval(1e-5, 1e-2))"})
     goals, create = [Goal("val/loss", "min")], lambda: sys.argv[2]
     study = SharedStudy(Database(sys.argv[1]), "shared", goals, space, {}, create)
-    sampler = lambda number: samplers.build("random", space, number)
+    sampler = lambda number: search_algorithms.build("random", space, number)
     while found := study.ask(12, sampler, Path(sys.argv[3])):
         study.tell(found[0].number, Result("finished", sys.argv[2], 0.5))
     print(study.run_id)

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, open_dict
 from fibrolab.command_line import prepared
 from fibrolab.config import VERSION_BASE, folder
 from fibrolab.sweeps import tuning
-from fibrolab.sweeps.study import Database
+from fibrolab.sweeps.shared_study import Database
 
 Planned = Callable[..., tuple[tuning.Plan, tuning.Composer]]
 

@@ -27,6 +27,13 @@ def result(state, **more):
     (job / "result.json").write_text(json.dumps(content))
 """
 FINISHES = "result('finished', run='r', value=0.5, metrics={'val/loss': 0.5})"
+ENDS_POLITELY = """
+def ended(*_):
+    (job / "ended").touch()
+    sys.exit(130)
+signal.signal(signal.SIGTERM, ended)
+(job / "ready").touch()
+time.sleep(60)"""
 
 Program = Callable[[str], tuple[str, ...]]
 
@@ -103,14 +110,7 @@ def test_a_job_that_hangs_is_ended_at_its_time(
 
 
 def test_an_interrupted_launcher_ends_its_jobs(tmp_path: Path, program: Program) -> None:
-    lines = """
-def ended(*_):
-    (job / "ended").touch()
-    sys.exit(130)
-signal.signal(signal.SIGTERM, ended)
-(job / "ready").touch()
-time.sleep(60)"""
-    command = program(lines)
+    command = program(ENDS_POLITELY)
     code = f"""
 import pathlib, signal
 from fibrolab.sweeps.jobs import Job
@@ -147,7 +147,7 @@ list(run([Job(0, (), (), pathlib.Path({str(tmp_path)!r}), "")], Launching(progra
     launcher = subprocess.Popen([sys.executable, "-c", code])
     await_files(tmp_path / "0" / "ready")
     launcher.kill()
-    launcher.wait()
+    assert launcher.wait() == -signal.SIGKILL
     await_files(tmp_path / "0" / "ended")
 
 
@@ -309,14 +309,7 @@ def test_jobs_of_a_killed_template_have_ended(
 def test_an_interrupted_launcher_ends_forked_jobs(
     tmp_path: Path, warm: Callable[[str, str], Launching]
 ) -> None:
-    lines = """
-def ended(*_):
-    (job / "ended").touch()
-    sys.exit(130)
-signal.signal(signal.SIGTERM, ended)
-(job / "ready").touch()
-time.sleep(60)"""
-    running = run(jobs(tmp_path / "sweep", 1), replace(warm("", lines), n_jobs=1))
+    running = run(jobs(tmp_path / "sweep", 1), replace(warm("", ENDS_POLITELY), n_jobs=1))
 
     def interrupt() -> None:
         await_files(tmp_path / "sweep" / "0" / "ready")

@@ -14,9 +14,9 @@ from mlflow.tracking import MlflowClient
 from fibrolab import cross_validation, keys
 from fibrolab.config import VERSION_BASE, folder
 from fibrolab.runs import open_run
-from fibrolab.sweeps import jobs, samplers, search_space
+from fibrolab.sweeps import jobs, search_algorithms, search_space
 from fibrolab.sweeps.jobs import Job, Result, Trial
-from fibrolab.sweeps.study import PRUNER, Database, Goal, SharedStudy
+from fibrolab.sweeps.shared_study import PRUNER, Database, Goal, SharedStudy
 
 QUICK = [
     "data.patients=60", "data.images_per_patient=1", "data.size=32", "trainer.max_epochs=2", "batch_size=16",
@@ -34,7 +34,7 @@ def trained(root: Path, studies: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 
     def train(*words: str, pruner: str = "none") -> tuple[Result, SharedStudy]:
         study.study.set_user_attr(PRUNER, [pruner, 2])
-        asked = study.ask(100, lambda number: samplers.build("random", space, number), studies)
+        asked = study.ask(100, lambda number: search_algorithms.build("random", space, number), studies)
         assert asked is not None
         trial, values = asked
         own = tuple(f"{key}={value}" for key, value in values.items())
@@ -86,7 +86,7 @@ def test_a_trial_tests_and_reports_nothing(trained: Trained, root: Path) -> None
 def test_a_pruned_trial_ends_early_and_predicts_nothing(trained: Trained, root: Path) -> None:
     _, study = trained()
     good = study.trials[0]
-    for _ in range(samplers.FIRST):  # trials whose median no training reaches
+    for _ in range(search_algorithms.FIRST):  # trials whose median no training reaches
         study.study.add_trial(_copied(good, 1e-6))
     result, _ = trained(pruner="median")
     assert result.state == "pruned"
@@ -127,7 +127,7 @@ def test_two_ranks_train_one_trial_with_one_set_of_parameters_and_end_together(
     assert list(study.trials[0].intermediate_values) == [1, 2]
     run = open_run(files(root, first.run))
     assert run.config.optimizer.lr == study.trials[0].params["optimizer.lr"]
-    for _ in range(samplers.FIRST):
+    for _ in range(search_algorithms.FIRST):
         study.study.add_trial(_copied(study.trials[0], 1e-6))
     second, _ = trained("trainer=ddp_cpu", pruner="median")
     assert second.state == "pruned"

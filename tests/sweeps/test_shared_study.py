@@ -14,9 +14,9 @@ from optuna.trial import TrialState
 
 from fibrolab import processes
 from fibrolab.errors import ConfigError, StorageError
-from fibrolab.sweeps import jobs, samplers, search_space
+from fibrolab.sweeps import jobs, search_algorithms, search_space
 from fibrolab.sweeps.jobs import Job, Result
-from fibrolab.sweeps.study import PROCESS, Database, Goal, SharedStudy
+from fibrolab.sweeps.shared_study import PROCESS, Database, Goal, SharedStudy
 
 SPACE = {"optimizer.lr": "tag(log, interval(1e-5, 1e-2))", "batch_size": "choice(16, 32)"}
 LOSS, KAPPA, LATENCY = Goal("val/loss", "min"), Goal("val/qwk", "max"), Goal("latency", "min")
@@ -29,7 +29,7 @@ def opened(place: Path, *goals: Goal, space: dict | None = None, run: str = "run
 
 
 def asked(study: SharedStudy, folder: Path, total: int = 100, name: str = "random"):
-    return study.ask(total, lambda number: samplers.build(name, study.space, number), folder)
+    return study.ask(total, lambda number: search_algorithms.build(name, study.space, number), folder)
 
 
 def tell(study: SharedStudy, folder: Path, state: str = "finished", value: float = 0.5, **metrics) -> int:
@@ -157,12 +157,12 @@ def test_a_value_that_is_no_number_is_a_failure(studies: Path) -> None:
     assert study.trials[0].state == TrialState.FAIL
 
 
-@pytest.mark.parametrize("name", samplers.NAMES)
+@pytest.mark.parametrize("name", search_algorithms.NAMES)
 def test_every_sampler_draws_trials_one_after_another(studies: Path, name: str) -> None:
     numbers = {"a": "range(0, 3)", "b": "range(0, 3)"}
     study = opened(studies, space=numbers)
     drawn = []
-    for _ in range(samplers.size_of_grid(study.space) if name == "grid" else 3):
+    for _ in range(search_algorithms.size_of_grid(study.space) if name == "grid" else 3):
         trial, values = asked(study, studies, name=name)
         study.tell(trial.number, Result("finished", "run", float(trial.number)))
         drawn.append((values["a"], values["b"]))
@@ -186,7 +186,9 @@ def test_needs_of_samplers_and_pruners_are_checked(
     sampler: str, pruner: str, space: dict, goals: int, sentence: str
 ) -> None:
     parsed = search_space.parsed(space)
-    assert any(sentence in fault for fault in samplers.faults(sampler, pruner, parsed, goals, folds=False))
+    assert any(
+        sentence in fault for fault in search_algorithms.faults(sampler, pruner, parsed, goals, folds=False)
+    )
 
 
 @pytest.mark.parametrize(
@@ -215,7 +217,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from test_study import asked, opened
+from test_shared_study import asked, opened
 from fibrolab.sweeps.jobs import Result
 place = Path(sys.argv[1])
 study = opened(place, run=sys.argv[2])
