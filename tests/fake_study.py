@@ -55,33 +55,46 @@ def make(folder: Path, number: int, goals: int = 1, seed: int = 0) -> Path:
         }
     )
     table.to_csv(folder / "trials.csv", index=False)
+    _write_progress(folder, state, loss, length, random)
+    if goals == 1 and number >= 4:
+        _write_importances(folder, [name.removeprefix("param/") for name in columns])
+        _write_optimism(folder, int(ended.sum()))
+    return folder
+
+
+def _write_progress(
+    folder: Path, state: np.ndarray, loss: np.ndarray, length: np.ndarray, random: np.random.Generator
+) -> None:
     curves = [
         {
             "number": trial,
             "step": step,
             "value": loss[trial] + 0.9 * np.exp(-step / 4) + random.normal(0, 0.01),
         }
-        for trial in range(number)
+        for trial in range(len(state))
         if state[trial] in ("finished", "pruned")
         for step in range(1, length[trial] + 1)
     ]
     pd.DataFrame(curves, columns=["number", "step", "value"]).to_csv(
         folder / "trials_progress.csv", index=False
     )
-    if goals == 1 and number >= 4:
-        names = [name.removeprefix("param/") for name in columns]
-        rows = [
-            {"parameter": name, "evaluator": evaluator, "importance": weight}
-            for evaluator, weights in (
-                ("fanova", (55, 3, 9, 2, 24, 6, 1)),
-                ("ped_anova", (40, 8, 12, 6, 22, 8, 4)),
-            )
-            for name, weight in zip(names, np.array(weights) / 100, strict=True)
-        ]
-        pd.DataFrame(rows).to_csv(folder / "importances.csv", index=False)
-        optimism = {
-            "metric": "log_loss", "trials": int(ended.sum()), "groups": 60, "best": 0, "apparent": 0.55,
-            "corrected": 0.612, "low": 0.51, "high": 0.73, "level": 0.95, "resamples": 1000,
-        }  # fmt: skip
-        (folder / "optimism.json").write_text(json.dumps(optimism))
-    return folder
+
+
+def _write_importances(folder: Path, names: list[str]) -> None:
+    rows = [
+        {"parameter": name, "evaluator": evaluator, "importance": weight}
+        for evaluator, weights in (
+            ("fanova", (55, 3, 9, 2, 24, 6, 1)),
+            ("ped_anova", (40, 8, 12, 6, 22, 8, 4)),
+        )
+        for name, weight in zip(names, np.array(weights) / 100, strict=True)
+    ]
+    pd.DataFrame(rows).to_csv(folder / "importances.csv", index=False)
+
+
+def _write_optimism(folder: Path, trials: int) -> None:
+    optimism = {
+        "metric": "log_loss", "trials": trials, "groups": 60, "best": 0, "apparent": 0.55,
+        "corrected": 0.612, "low": 0.51, "high": 0.73, "level": 0.95, "resamples": 1000,
+    }  # fmt: skip
+    (folder / "optimism.json").write_text(json.dumps(optimism))
