@@ -84,4 +84,6 @@ BEST: Final = "best.ckpt"  # checkpoint with the weights of the best epoch
 LAST: Final = "last.ckpt"  # checkpoint with the full state, from which a run is resumed
 FORMAT: Final = 2  # version of these files, in ENVIRONMENT_FILE and checkpoints; others are refused
 
+LATENCY: Final = "latency"  # metric of a trial, and goal of a study: time of the network for one image [ms]
+
 VERDICTS: Final = ("ok", "warning", "fail")  # verdicts of an audit, in order of severity

@@ -14,7 +14,7 @@ INITIAL = "pid:[4026531836]"  # namespace of a Linux system's own processes, out
 PARENT = "FIBROLAB_PARENT"  # environment variable of a process that ends with its parent: the parent's id
 CORES = "FIBROLAB_CORES"  # environment variable of a process that shares the machine: its number of cores
 LOOK = 1.0  # [s] between two looks at the parent
-ENDING = 40.0  # [s] from SIGTERM, after which a run is closed, to SIGKILL
+ENDING = 40.0  # [s] from SIGTERM, after which a process ends its ranks and closes its run, to SIGKILL
 _START = 19  # place of the start time behind the name of the program in /proc/PID/stat (proc(5), field 22)
 
 

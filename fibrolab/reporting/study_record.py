@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fibrolab import keys
 from fibrolab.errors import DataError
 from fibrolab.evaluation import selection_optimism
 from fibrolab.reporting import numbers, vocabulary
@@ -159,7 +160,7 @@ def _table(path: Path, *columns: str) -> pd.DataFrame:
 def title(goal: str) -> str:
     """Return the title of a goal, such as `Validation loss` or `Latency [ms]`."""
     name = numbers.title(goal.removeprefix("val/"))
-    if goal == "latency":
+    if goal == keys.LATENCY:
         return f"{name} [ms]"
     if not goal.startswith("val/"):
         return name

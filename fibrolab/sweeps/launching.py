@@ -15,7 +15,7 @@ from typing import Any
 
 from fibrolab.choices import refuse
 from fibrolab.errors import FibrolabError, StorageError, TrainingError, listing
-from fibrolab.processes import CORES, PARENT, cores
+from fibrolab.processes import CORES, ENDING, PARENT, cores
 from fibrolab.storage import make_folder, unwritable
 from fibrolab.sweeps import jobs as folders
 from fibrolab.sweeps import slurm_launching
@@ -26,7 +26,6 @@ from fibrolab.sweeps.template import ForkedJob, Template
 
 NOT_PASSED = ("hydra.mode", "hydra.run.", "hydra.sweep", "hydra/sweep", "hydra.launcher", "hydra/launcher")
 POLL = 0.1  # [s] between two looks at the jobs
-ENDING = 40.0  # [s] from SIGTERM, after which a job ends its ranks and closes its run, to SIGKILL
 WARM = ("fibrolab.train", "fibrolab.training.settings", "fibrolab.cross_validation")
 
 

@@ -15,11 +15,10 @@ from optuna.importance import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
+from fibrolab.reporting.study_record import IMPORTANCES_FILE, PARAMETER, PROGRESS_FILE, TRIALS_FILE
 from fibrolab.storage import write_table
 from fibrolab.sweeps.shared_study import ERROR, RUN, STATE, SharedStudy
 
-TRIALS_FILE, PROGRESS_FILE, IMPORTANCES_FILE = "trials.csv", "trials_progress.csv", "importances.csv"
-PARAMETER = "param/"  # before the name of a parameter, as a column
 ENOUGH = 4  # finished trials from which importances are computed
 EVALUATORS: dict[str, Callable[[], BaseImportanceEvaluator]] = {
     "fanova": lambda: FanovaImportanceEvaluator(seed=0),

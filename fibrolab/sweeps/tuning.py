@@ -42,7 +42,6 @@ from fibrolab.sweeps.search_space import SearchSpace, Values
 from fibrolab.sweeps.shared_study import FINAL, PRUNER, RUN, Database, Goal, SharedStudy
 from fibrolab.training import settings as training_settings
 
-LATENCY = "latency"  # goal [ms] of one image
 IN_A_ROW = 5  # trials that fail one after another until a sweep gives up
 SPREAD = 1_000_003  # distance of the samplers' seeds of two seeds
 TRIAL = "fibrolab.trial"  # tag of a trial's run: its number
@@ -242,12 +241,12 @@ def _goals(names: Sequence[str] | None, config: DictConfig) -> Iterator[Goal]:
         metric = catalogue.find(name.removeprefix("val/")) if name.startswith("val/") else None
         if name == config.monitor:
             yield Goal(name, config.mode)
-        elif name in (LATENCY, "val/loss"):
+        elif name in (keys.LATENCY, "val/loss"):
             yield Goal(name, "min")
         elif metric is not None:
             yield Goal(name, "max" if metric.higher_is_better else "min")
         else:
-            known = [LATENCY, "val/loss", *(f"val/{one.overall}" for one in catalogue.METRICS)]
+            known = [keys.LATENCY, "val/loss", *(f"val/{one.overall}" for one in catalogue.METRICS)]
             raise ConfigError(unknown("hydra.sweeper.goals", name, known))
 
 

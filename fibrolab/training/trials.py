@@ -20,7 +20,6 @@ from fibrolab.runs.trained_run import best_epoch
 from fibrolab.sweeps import jobs
 
 STATE = "fibrolab.trial_state"  # tag of a trial's run
-LATENCY = "latency"  # [ms] of one image
 TIMED = 10  # repetitions whose median is the latency
 
 
@@ -54,7 +53,7 @@ def results(
     values = {f"val/{name}": float(value[0]) for name, value in measured.items()}
     return {
         name: value
-        for name, value in (values | found | {LATENCY: latency(module, datamodule, device)}).items()
+        for name, value in (values | found | {keys.LATENCY: latency(module, datamodule, device)}).items()
         if np.isfinite(value)
     }
 
