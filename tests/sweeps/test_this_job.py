@@ -8,10 +8,12 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
-from fibrolab import environment
+from fibrolab import cross_validation, environment
 from fibrolab.config import VERSION_BASE, folder
 from fibrolab.errors import ConfigError, TrainingError
+from fibrolab.pipeline import Trained
 from fibrolab.sweeps import jobs, this_job
 
 Job = Callable[..., None]
@@ -110,8 +112,19 @@ def test_the_result_of_a_job_has_its_run_even_if_it_is_killed(job: Job) -> None:
     assert jobs.read_result(begun) == jobs.Result("killed", "0123abcd")
     this_job.fail(ConfigError("seed=1 is odd.\nIt is."))
     assert jobs.read_result(begun) == jobs.Result("failed", "0123abcd", error="seed=1 is odd.")
-    this_job.finish("0123abcd", 0.5, {"val/loss": 0.5}, pruned=False)
-    assert jobs.read_result(begun) == jobs.Result("finished", "0123abcd", 0.5, {"val/loss": 0.5})
+
+
+@pytest.mark.parametrize(("pruned", "state"), [(False, "finished"), (True, "pruned")])
+def test_a_job_reports_how_its_training_ended(
+    pruned: bool, state: str, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job("seed=0,1", "seed=1")
+    trained = Trained("0123abcd", 0.5, {"val/loss": 0.5}, tmp_path, pruned)
+    monkeypatch.setattr(cross_validation, "train", lambda _: trained)
+    assert cross_validation.run(OmegaConf.create()) == 0.5
+    found = jobs.current()
+    assert found is not None
+    assert jobs.read_result(found) == jobs.Result(state, "0123abcd", 0.5, {"val/loss": 0.5})
 
 
 def test_a_job_without_memory_says_so_also_where_a_sentence_hides_it(job: Job) -> None:
