@@ -10,7 +10,7 @@ import shlex
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -183,7 +183,7 @@ class TrackedRun:
         with as_storage_error(client.tracking_uri), _limited(_OF_RECORDS):
             places = _all_pages(lambda page: client.search_experiments(ViewType.ALL, page_token=page))
             wanted, ids = f"tags.`{tag}` = '{value}'", [place.experiment_id for place in places]
-            found = _all_pages(lambda page: client.search_runs(ids, wanted, ViewType.ALL, page_token=page))
+            found = all_runs(client, ids, wanted, run_view_type=ViewType.ALL)
             return {run.info.run_id: dict(run.data.tags) for run in found}
 
     def fetch(self) -> None:
@@ -279,6 +279,11 @@ def _all_pages(search: Callable[[str | None], PagedList]) -> list[Any]:
     return found
 
 
+def all_runs(client: MlflowClient, experiments: Sequence[str], wanted: str, **named: Any) -> list[Run]:
+    """Return all runs of experiments that a filter finds; MLflow gives them in pages of 1,000."""
+    return _all_pages(lambda page: client.search_runs(list(experiments), wanted, page_token=page, **named))
+
+
 def _holds_files(folder: Path) -> bool:
     return folder.is_dir() and any(folder.iterdir())
 
@@ -372,7 +377,7 @@ def _fault_of_storage(error: Exception, uri: str) -> str:
 
 def set_parent_status(client: MlflowClient, experiment_id: str, parent: str) -> None:
     """Set the parent run's status from its children."""
-    jobs = client.search_runs([experiment_id], f"tags.`{PARENT}` = '{parent}'")
+    jobs = all_runs(client, [experiment_id], f"tags.`{PARENT}` = '{parent}'")
     states = {job.info.status for job in jobs}
     if "RUNNING" not in states:
         worst = next((state for state in ("KILLED", "FAILED") if state in states), "FINISHED")

@@ -27,6 +27,7 @@ from fibrolab.tracked_run import (
     Sent,
     Status,
     TrackedRun,
+    all_runs,
     as_storage_error,
     local_folder,
     terminate,
@@ -228,7 +229,7 @@ def _free(reserve: IO[bytes]) -> None:
 
 def _mark_killed(client: MlflowClient, experiment_id: str) -> None:
     """Set runs whose process no longer exists (kill -9, power cut) to KILLED."""
-    for run in client.search_runs([experiment_id], "attributes.status = 'RUNNING'"):
+    for run in all_runs(client, [experiment_id], "attributes.status = 'RUNNING'"):
         if _has_ended(run):
             terminate(client, run.info.run_id, "KILLED")
             logger.warning(
@@ -255,7 +256,7 @@ def children(uri: str, run_id: str) -> list[tuple[str, str, dict[str, str]]]:
     client, run = find_run(uri, run_id)
     with as_storage_error(uri):
         named = f"tags.`{PARENT}` = '{run_id}'"
-        found = client.search_runs([run.info.experiment_id], named, order_by=["attributes.start_time ASC"])
+        found = all_runs(client, [run.info.experiment_id], named, order_by=["attributes.start_time ASC"])
     return [(one.info.run_id, one.info.status, dict(one.data.tags)) for one in found]
 
 
@@ -403,7 +404,7 @@ def runs_not_finished(uri: str, experiment: str) -> list[Run]:
     with as_storage_error(uri):
         client = _client(uri)
         found = client.get_experiment_by_name(str(experiment))
-        return client.search_runs([found.experiment_id], "attributes.status != 'FINISHED'") if found else []
+        return all_runs(client, [found.experiment_id], "attributes.status != 'FINISHED'") if found else []
 
 
 def _client(uri: str) -> MlflowClient:

@@ -228,7 +228,7 @@ def test_one_file_of_a_run_is_read_in_place_or_fetched(
         tracking.file_of(place["uri"], tracked.id, "absent.txt")
 
 
-def test_runs_with_a_tag_are_found_on_all_pages_of_a_search(
+def test_runs_are_found_on_all_pages_of_a_search(
     place: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = MlflowClient.search_runs
@@ -237,8 +237,11 @@ def test_runs_with_a_tag_are_found_on_all_pages_of_a_search(
         return original(client, ids, *words, max_results=1, **named)
 
     made = []
-    for number in range(3):
-        with track(**place, name=str(number), tags={"colour": "blue" if number else "red"}) as tracked:
-            made.append(tracked.id)
+    with track(**place, name="sweep", tags={}) as above:
+        for number in range(3):
+            tags = {"colour": "blue" if number else "red"}
+            with track(**place, name=str(number), tags=tags, parent=above.id) as tracked:
+                made.append(tracked.id)
     monkeypatch.setattr(MlflowClient, "search_runs", one_a_page)
     assert set(tracked.runs_with("colour", "blue")) == set(made[1:])
+    assert [run_id for run_id, _, _ in tracking.children(place["uri"], above.id)] == made
