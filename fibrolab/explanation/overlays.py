@@ -7,7 +7,7 @@ import numpy as np
 COLOURS = {False: "inferno", True: "RdBu_r"}  # of maps that are at least 0, and of signed ones
 OPACITY = 0.8  # of the end of the scale; a value of 0 is transparent, so that the picture stays visible
 UNSEEN = (201, 207, 214)  # grey of the pixels that the network did not see
-CLIPPED = 99.8  # percentile of the values at which the scale ends, since single pixels can be far higher
+CLIPPED = 99  # percentile of the values at which the scale ends, since single pixels can be far higher
 
 
 class Scale(NamedTuple):

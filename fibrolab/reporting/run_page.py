@@ -11,11 +11,12 @@ import pandas as pd
 from fibrolab import keys
 from fibrolab.evaluation import baselines
 from fibrolab.evaluation.patients import to_patients
-from fibrolab.reporting import html, numbers, run_sentences, vocabulary
+from fibrolab.reporting import explanation_page, html, numbers, run_sentences, vocabulary
 from fibrolab.reporting.figures import run as run_figures
 from fibrolab.reporting.html import NOT_RECORDED
 from fibrolab.reporting.tables import endpoints as endpoint_sheets
 from fibrolab.reporting.tables import estimates, table_files
+from fibrolab.reporting.tables import explanation as explanation_sheets
 from fibrolab.reporting.tables import folds as fold_sheets
 from fibrolab.reporting.tables import metrics as metric_sheets
 from fibrolab.reporting.tables import population as population_sheets
@@ -41,6 +42,7 @@ TITLES = {  # of the sections, in their order; a section without content is left
     "subgroups": "Subgroups",
     "cohort": "Cohort",
     "mistakes": "Largest errors",
+    "explanation": "Explanation of the predictions",
     "data": "Data",
     "training": "Training",
     "more": "Further figures",
@@ -63,6 +65,7 @@ TABLES: dict[str, Callable[[Run], list[Sheet]]] = {  # in the order of the page
     "subgroups": population_sheets.subgroups,
     "cohort": population_sheets.cohort,
     "mistakes": population_sheets.mistakes,
+    "explanation": explanation_sheets.of_maps,
     "partitions": metric_sheets.partitions,
     "training": metric_sheets.training,
 }
@@ -71,6 +74,8 @@ BESIDE = {  # files of the run's folder to which the page links
     "checklist.html": "CLAIM and TRIPOD+AI checklists, completed as far as the run's records allow",
     "tables": "the tables of this page as CSV and LaTeX",
     "figures": "the figures of this page as PNG and SVG",
+    keys.EXPLANATION_PAGE: "heat maps of the network, their tests, and a gallery",
+    keys.EXPLANATION_PAGE: "heat maps of all methods, their tests, and a gallery",
 }
 
 
@@ -143,6 +148,7 @@ def _content(run: Run, sheets: Mapping[str, Sequence[Sheet]]) -> dict[str, Any]:
         "pooling": fold_sheets.pooling(run),
         "findings": run_sentences.cautions(run),
         "sheets": sheets,
+        "explained": explanation_page.section(run),
         "more_figures": [
             picture
             for name, picture in figures.items()
@@ -183,7 +189,12 @@ def _titles(run: Run, shown: Mapping[str, Any], figures: Mapping[str, html.Pictu
     if filled & {"calibration", "conformal"}:
         filled.add("probabilities")
     filled |= {entry.section for entry in run_figures.FIGURES if entry.name in figures}
-    parts = {"findings": "findings", "more": "more_figures", "files": "beside"}
+    parts = {
+        "findings": "findings",
+        "explanation": "explained",
+        "more": "more_figures",
+        "files": "beside",
+    }
     filled |= {name for name, part in parts.items() if shown[part]}
     filled |= {name for name in ALWAYS if not (name == "training" and shown["training_run"])}
     if run.networks is not None:

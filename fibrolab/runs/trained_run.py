@@ -368,6 +368,7 @@ class Run:
         predictions: Predictions of validation and test samples, one row each.
         test_set: Identity of the test set, and its scorings before this run's.
         tables: Further tables of the evaluation by a name of `TABLES`: end points, calibration, subgroups ...
+        explanation_findings: Findings on its heat maps, each with a level and a sentence.
         faults: A sentence for each file that exists but cannot be read.
     """
 
@@ -384,6 +385,7 @@ class Run:
     predictions: pd.DataFrame | None = None
     test_set: dict[str, Any] = field(default_factory=dict)
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    explanation_findings: list[dict[str, Any]] = field(default_factory=list)
     faults: tuple[str, ...] = ()
 
     def setting(self, name: str, default: Any = None) -> Any:
@@ -477,6 +479,7 @@ def read(folder: Path) -> Run:
         predictions=load(keys.PREDICTIONS_FILE, predictions.read, None),
         test_set=load(keys.TEST_SET_FILE, file_parsers.mapping, {}),
         tables={name: table for name, table in further.items() if table is not None and len(table)},
+        explanation_findings=load(keys.EXPLANATION_FINDINGS_FILE, file_parsers.explanation_findings, []),
         faults=tuple(faults),
     )
 

@@ -40,8 +40,8 @@ def test_pixels_that_the_network_did_not_see_are_grey() -> None:
 
 def test_one_scale_serves_several_maps_and_single_pixels_do_not_set_its_end() -> None:
     flat, spike = np.linspace(0, 1, 10_000), np.array([50.0, np.nan])
-    assert overlays.scale([flat, spike], signed=False).largest == pytest.approx(0.998, abs=1e-3)
-    assert overlays.scale([-flat, spike], signed=True).largest == pytest.approx(0.998, abs=1e-3)
+    assert overlays.scale([flat, spike], signed=False).largest == pytest.approx(0.99, abs=1e-3)
+    assert overlays.scale([-flat, spike], signed=True).largest == pytest.approx(0.99, abs=1e-3)
 
 
 @pytest.mark.parametrize("maps", [[], [np.zeros(4)], [np.full(4, np.nan)], [np.full(4, -1.0)]])

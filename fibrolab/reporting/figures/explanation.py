@@ -26,6 +26,24 @@ from fibrolab.reporting.figures.style import (
 )
 
 TALLEST = 225 * MM  # a page of a journal without its caption
+CAPTIONS = {  # prefix of the files of each section of a page, and the text below them
+    "panels": (
+        "panels",
+        "Samples chosen by rule: of each class the surest right and the surest wrong prediction, then those "
+        "nearest to the decision threshold. Grey: not seen by the network.",
+    ),
+    "means": (
+        "mean",
+        "Mean picture (above) and mean map (below) by true class, each scan fitted to one frame and each map "
+        "relative to its largest value.",
+    ),
+    "time": ("time", "Distribution of the heat of each film over its time steps."),
+    "arms": (
+        "arms",
+        "The same samples in several runs, chosen by the mean of their predictions; each run has its own "
+        "colour scale.",
+    ),
+}
 TRIPLES = 2  # samples side by side in the panels
 BAR_ROOM = 16 * MM  # of a vertical colour bar with its label
 TITLE_ROOM = 8 * MM  # of two lines above a row of pictures
@@ -53,13 +71,11 @@ class ExplainedSample:
     picture: np.ndarray
     heat: np.ndarray
 
-    @property
-    def outcome(self) -> str:
-        """``true F2, predicted F3 (87 %), wrong``."""
-        predicted = f"predicted {self.predicted} ({100 * self.probability:.0f}\u00a0%)"
-        if not self.truth:
-            return predicted
-        return f"true {self.truth}, {predicted}, {'right' if self.truth == self.predicted else 'wrong'}"
+
+def outcome(truth: str, predicted: str, probability: float) -> str:
+    """Return ``true F2, predicted F3 (87 %), wrong``; without a true class the prediction alone."""
+    text = f"predicted {predicted} ({100 * probability:.0f}\u00a0%)"
+    return f"true {truth}, {text}, {'right' if truth == predicted else 'wrong'}" if truth else text
 
 
 @styled
@@ -116,9 +132,9 @@ def arms(rows: Sequence[Mapping[str, ExplainedSample]], signed: bool, meaning: s
         colours = overlays.scale([row[name].heat for row in rows], signed)
         for place, (axes, row) in enumerate(zip(grid[:, column], rows, strict=True)):
             sample = row[name]
-            outcome = f"{sample.predicted} ({100 * sample.probability:.0f}\u00a0%)"
+            said = f"{sample.predicted} ({100 * sample.probability:.0f}\u00a0%)"
             above = f"{shortened(name)}\n" if place == 0 else ""
-            _show(axes, overlays.overlay(sample.picture, sample.heat, colours), above + outcome)
+            _show(axes, overlays.overlay(sample.picture, sample.heat, colours), above + said)
         _bar(figure, grid[:, column], colours, "", location="bottom")
     figure.suptitle(f"{meaning}; one colour scale an arm", x=0, ha="left", fontsize=7)
     return figure
@@ -195,7 +211,8 @@ def _grid(
 
 def _triple(row: Sequence[Axes], sample: ExplainedSample, colours: Scale) -> None:
     original, heat, both = row
-    _show(original, sample.picture, f"{sample.rule}\n{sample.outcome}")
+    said = outcome(sample.truth, sample.predicted, sample.probability)
+    _show(original, sample.picture, f"{sample.rule}\n{said}")
     _show(heat, colours.coloured(sample.heat), "")
     _show(both, overlays.overlay(sample.picture, sample.heat, colours), "")
 
