@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 
@@ -17,6 +16,8 @@ from fibrolab.data.media import Media
 from fibrolab.data.preprocess import Preprocess
 from fibrolab.explanation.maps import FOLDER, MapWriter
 from fibrolab.explanation.picture_maps import Source
+from fibrolab.phantom.files import Header
+from fibrolab.phantom.files import write as write_file
 from fibrolab.storage import write_table
 
 CLASSES = ("F0", "F1", "F2")
@@ -29,6 +30,9 @@ def table(samples: int, classes: Sequence[str] = CLASSES, target: str = "") -> p
     truth = rows % len(classes)
     predicted = np.where(rows % 3 == 2, (truth + 1) % len(classes), truth)
     ids = [f"s{row:03d}" for row in rows]
+    probability = 0.4 + 0.5 * rows / max(samples, 1)
+    scores = np.repeat((1 - probability)[:, None], len(classes), axis=1) / (len(classes) - 1)
+    scores[rows, predicted] = probability
     return pd.DataFrame(
         {
             keys.SAMPLE_ID: ids,
@@ -37,7 +41,8 @@ def table(samples: int, classes: Sequence[str] = CLASSES, target: str = "") -> p
             keys.PARTITION: keys.TEST,
             keys.Y_TRUE: truth,
             "predicted": predicted,
-            "probability": 0.4 + 0.5 * rows / max(samples, 1),
+            "probability": probability,
+            **dict(zip(keys.probability_columns(len(classes)), scores.T, strict=True)),
             "target": [target or classes[k] for k in predicted],
             **dict.fromkeys(("picture_width", "picture_height", "width", "height"), SIDE),
             **dict.fromkeys(("left", "top"), 0),
@@ -61,13 +66,14 @@ def write(folder: Path, maps: Mapping[tuple[str, str], np.ndarray], rows: pd.Dat
     return folder
 
 
-def stills(folder: Path, rows: pd.DataFrame) -> Source:
-    """Write a picture of noise for each sample, and return them as a branch's source."""
+def stills(folder: Path, rows: pd.DataFrame, suffix: str = ".png") -> Source:
+    """Write a picture of noise for each sample, PNG or DICOM, and return them as a branch's source."""
     media = {}
     for k, sample_id in enumerate(rows[keys.SAMPLE_ID]):
         pixels = np.random.default_rng(k).integers(0, 256, (SIDE, SIDE), np.uint8)
-        cv2.imwrite(str(folder / f"{sample_id}.png"), pixels)
-        media[sample_id] = Media(folder / f"{sample_id}.png")
+        path = folder / f"{sample_id}{suffix}"
+        write_file(path, pixels, Header(sample_id, f"patient of {sample_id}", "F", 50, "scanner", 0.0))
+        media[sample_id] = Media(path)
     return Source(media, Preprocess(size=32))
 
 

@@ -1,7 +1,9 @@
 """Pictures of an explanation, from its stored maps: panels, mean maps, overlays, films, DICOM captures."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -10,22 +12,25 @@ from PIL import Image
 
 from fibrolab import keys
 from fibrolab.data.formats import video
+from fibrolab.errors import ConfigError
 from fibrolab.explanation import maps as map_files
-from fibrolab.explanation import overlays, selection
+from fibrolab.explanation import overlays, secondary_capture, selection
 from fibrolab.explanation.attribution import METHODS
 from fibrolab.explanation.overlays import Scale
 from fibrolab.explanation.picture_maps import MeanMap, Original, Source, heat_over_time
-from fibrolab.explanation.selection import DISTANCE, PREDICTED, PROBABILITY, Boundary, Choice
+from fibrolab.explanation.selection import PREDICTED, PROBABILITY, Boundary, Choice
 from fibrolab.reporting import explanation_page, explanation_record, run_page, vocabulary
 from fibrolab.reporting.explanation_record import MapSet, Record
 from fibrolab.reporting.figures import explanation as figures
 from fibrolab.reporting.figures.explanation import ExplainedSample
 from fibrolab.reporting.figures.style import save
-from fibrolab.storage import make_folder
+from fibrolab.storage import make_folder, put
 
-FILMS = "films"
+FILMS, CAPTURES = "films", "dicom"
 UNKNOWN_RATE = 15.0  # frames a second of the overlay of a film that does not state its own
 JPEG_QUALITY = 90
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,16 +41,17 @@ class Subject:
         name: Name of the run.
         classes: Names of its classes.
         endpoints: Lowest positive class of each end point, by its name.
-        predictions: Probabilities of the samples, which tell those nearest to the decision; None: the
-            probability of the predicted class does.
         boundary: The end point that is decided; None: the most probable class.
+        run_id: Its id, for the headers of DICOM files; by default its name.
+        hashed: Whether ids are hashed (`fibrolab.privacy`), so that no file takes over a patient's name.
     """
 
     name: str
     classes: Sequence[str]
     endpoints: Mapping[str, int] = field(default_factory=dict)
-    predictions: pd.DataFrame | None = None
     boundary: Boundary | None = None
+    run_id: str = ""
+    hashed: bool = False
 
 
 def write(folder: Path, sources: Mapping[str, Source], subject: Subject) -> Path:
@@ -76,7 +82,7 @@ def write(folder: Path, sources: Mapping[str, Source], subject: Subject) -> Path
     for branch, source in sources.items():
         of_branch = [each for each in sets if each.branch == branch]
         if of_branch:
-            _Branch(folder / keys.EXPLANATION, maps, source, of_branch, chosen, subject.classes).draw(shown)
+            _Branch(folder / keys.EXPLANATION, maps, source, of_branch, chosen, subject).draw(shown)
     rules = {row: each.rule for row, each in chosen.items()}
     Record(subject.name, list(subject.classes), sets, shown, rules).write(folder / keys.EXPLANATION)
     page = explanation_page.write(folder)
@@ -95,11 +101,7 @@ def _map_set(method: str, branch: str, table: pd.DataFrame, subject: Subject) ->
 
 def chosen_rows(table: pd.DataFrame, subject: Subject) -> dict[int, Choice]:
     """Choose the samples of the panels (`selection.choose`), by their row of the table."""
-    distance = table[PROBABILITY]
-    if subject.predictions is not None:
-        known = selection.outcomes(subject.predictions, subject.boundary)
-        distance = table[keys.SAMPLE_ID].map(known.set_index(keys.SAMPLE_ID)[DISTANCE])
-    chosen = selection.choose(table.assign(**{DISTANCE: distance}))
+    chosen = selection.choose(selection.outcomes(table, subject.boundary))
     return {_row(table, each.sample_id): each for each in chosen}
 
 
@@ -117,11 +119,11 @@ class _Branch:
         source: Source,
         sets: Sequence[MapSet],
         chosen: Mapping[int, Choice],
-        classes: Sequence[str],
+        subject: Subject,
     ) -> None:
         self.folder, self.table, self.source = folder, maps.table, source
         self.arrays = {each: maps.arrays[each.method, each.branch] for each in sets}
-        self.chosen, self.classes = chosen, classes
+        self.chosen, self.subject, self.classes = chosen, subject, subject.classes
         self.panels: dict[MapSet, dict[int, ExplainedSample]] = {each: {} for each in sets}
         self.means: dict[MapSet, dict[int, MeanMap]] = {each: {} for each in sets}
         self.times: dict[MapSet, list[np.ndarray]] = {each: [] for each in sets}
@@ -157,12 +159,34 @@ class _Branch:
         _save_picture(picture, self.folder / explanation_record.ORIGINALS / each.branch / name)
         overlaid = overlays.overlay(picture, heat, scale)
         _save_picture(overlaid, self.folder / explanation_record.OVERLAYS / each.name / name)
+        if self.source.is_dicom(self.table[keys.SAMPLE_ID].iloc[row]) and self._can_capture:
+            frame = None if original.clip is None else original.hottest(values)[1]
+            self._save_capture(row, each, overlaid, frame)
         if row in self.chosen:
             self.panels[each][row] = _sample(
                 self.table.iloc[row], self.chosen[row], self.classes, picture, heat
             )
             if original.clip is not None:
                 self._save_film(row, each, original, values, scale)
+
+    @cached_property
+    def _can_capture(self) -> bool:
+        """Return whether DICOM files can be made; if not, warn, and make all other pictures."""
+        try:
+            secondary_capture.require()
+        except ConfigError as error:
+            _log.warning("%s", error)
+            return False
+        return True
+
+    def _save_capture(self, row: int, each: MapSet, overlaid: np.ndarray, frame: int | None) -> None:
+        sample = self.table.iloc[row]
+        run = self.subject.run_id or self.subject.name
+        patient = (sample[keys.PATIENT_ID] or sample[keys.SAMPLE_ID]) if self.subject.hashed else ""
+        description = secondary_capture.Description(each.meaning, run, str(patient))
+        source = self.source.media[str(sample[keys.SAMPLE_ID])].path
+        content = secondary_capture.encoded(source, overlaid, description, frame)
+        put(self.folder / CAPTURES / each.name / f"{row:05d}.dcm", content)
 
     def _save_film(
         self, row: int, each: MapSet, original: Original, values: np.ndarray, scale: Scale
@@ -214,22 +238,18 @@ def compare(folder: Path, arms: Mapping[str, Arm]) -> list[Path]:
 
     Args:
         folder: Folder of the figures.
-        arms: The runs by name, each explained and with predictions.
+        arms: The runs by name, each explained.
 
     Returns:
         The PNG files.
 
     Raises:
-        DataError: No sample has maps and predictions in all runs.
+        DataError: No sample has maps in all runs.
     """
     read = {name: map_files.read(arm.folder) for name, arm in arms.items()}
-    frames = []
-    for name, arm in arms.items():
-        assert arm.subject.predictions is not None, "runs are compared by their predictions"
-        mapped = arm.subject.predictions[keys.SAMPLE_ID].isin(read[name].table[keys.SAMPLE_ID])
-        frames.append(arm.subject.predictions[mapped])
     first = next(iter(arms))
-    chosen = selection.choose(selection.outcomes(selection.shared(frames), arms[first].subject.boundary))
+    shared = selection.shared([maps.table for maps in read.values()])
+    chosen = selection.choose(selection.outcomes(shared, arms[first].subject.boundary))
     drawn = []
     for method in METHODS:
         if not all((method, arm.branch) in read[name].arrays for name, arm in arms.items()):

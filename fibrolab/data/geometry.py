@@ -1,12 +1,15 @@
 """Geometry of a network's input: the rectangle of the original picture that it shows, and the way back."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
+import pandas as pd
 
+from fibrolab import keys
 from fibrolab.data.box import Box
 from fibrolab.data.formats.contract import Clip, to_grey
+from fibrolab.data.labelled_data import LabelledData
 from fibrolab.data.media import Media, View
 from fibrolab.data.preprocess import Preprocess
 from fibrolab.data.readers import decode, decode_clip, read_bytes
@@ -53,6 +56,35 @@ class Geometry(NamedTuple):
         values = np.ascontiguousarray(values, np.float32)
         self.box.of(whole)[:] = cv2.resize(values, size, interpolation=cv2.INTER_LINEAR)
         return whole
+
+
+GEOMETRY: Final = Geometry._fields  # columns of tables
+
+
+def shown_parts(data: LabelledData, modality: str, preprocess: Preprocess) -> pd.DataFrame:
+    """Return the part of each sample's file that the network receives.
+
+    Files are read again only where the part is detected in their pixels: a crop of borders, or a rectangle
+    that is named.
+
+    Args:
+        data: N samples.
+        modality: Image, elastogram or clip.
+        preprocess: Preprocessing of this modality.
+
+    Returns:
+        The columns `GEOMETRY` (N,), NaN for samples without the modality.
+    """
+    manifest, facts = data.manifest, data.facts[modality]
+    rows = np.flatnonzero(manifest.present(modality))
+    found = np.full((len(manifest), len(GEOMETRY)), np.nan)
+    for row, media in zip(rows, manifest.media(modality, manifest.present(modality)), strict=True):
+        width, height = (int(facts[name].iloc[row]) for name in ("width", "height"))
+        if preprocess.crop == "none" and not isinstance(media.view.box, str):
+            found[row] = width, height, *(media.view.box or Box(0, 0, width, height))
+        else:
+            found[row] = (film if modality == keys.CLIP else picture)(media, preprocess)[1]
+    return pd.DataFrame(found, columns=list(GEOMETRY))
 
 
 def picture(media: Media, preprocess: Preprocess) -> tuple[np.ndarray, Geometry]:

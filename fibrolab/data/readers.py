@@ -100,8 +100,11 @@ def inspect(content: bytes, path: Path, view: View = _WHOLE) -> tuple[Header, np
     return header, view.cut(pixels, path)
 
 
-def _is_dicom(content: bytes) -> bool:
-    """Return whether bytes have the preamble of PS3.10, or begin with the first elements of group 2 or 8."""
+def is_dicom(content: bytes) -> bool:
+    """Return whether bytes have the preamble of PS3.10, or begin with the first elements of group 2 or 8.
+
+    The first 132 bytes of a file suffice.
+    """
     without_preamble = content[:2] in (b"\x02\x00", b"\x08\x00") and content[3:4] == b"\x00"
     return content[128:132] == b"DICM" or without_preamble
 
@@ -134,7 +137,7 @@ class Kind(NamedTuple):
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".pgm", ".ppm")
 KINDS = (  # the first that matches reads the file
-    Kind("dicom", _is_dicom, (".dcm", ".dicom")),
+    Kind("dicom", is_dicom, (".dcm", ".dicom")),
     Kind("video", _is_video),
     Kind("pictures", _may_be_picture, _PICTURES),
 )

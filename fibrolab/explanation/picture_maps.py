@@ -13,6 +13,7 @@ from fibrolab.data.geometry import Geometry
 from fibrolab.data.image_borders import content_box
 from fibrolab.data.media import Media
 from fibrolab.data.preprocess import Preprocess
+from fibrolab.data.readers import is_dicom
 from fibrolab.explanation import overlays
 from fibrolab.explanation.overlays import Scale
 
@@ -44,6 +45,11 @@ class Source:
         clip, place = geometry.film(self.media[sample_id], self.preprocess)
         return Original(clip.frames, place, clip, self.segment.frames(len(clip.frames), clip.fps))
 
+    def is_dicom(self, sample_id: str) -> bool:
+        """Return whether the file of a sample is DICOM."""
+        with self.media[sample_id].path.open("rb") as file:
+            return is_dicom(file.read(132))
+
 
 @dataclass(frozen=True)
 class Original:
@@ -72,9 +78,13 @@ class Original:
         """
         if self.clip is None:
             return self.pixels, self.place.to_picture(values)
-        step = int(heat_over_time(values).argmax())
-        frame = int(self.frame_numbers(len(values))[step].round())
+        step, frame = self.hottest(values)
         return self.pixels[frame], self.place.to_picture(values[step])
+
+    def hottest(self, values: np.ndarray) -> tuple[int, int]:
+        """Return the time step with the most heat of a map (t, h, w), and the film's frame at its centre."""
+        step = int(heat_over_time(values).argmax())
+        return step, int(self.frame_numbers(len(values))[step].round())
 
     def frame_numbers(self, steps: int) -> np.ndarray:
         """Return the frame of the film at the centre of each time step of a map, float64 (steps,)."""

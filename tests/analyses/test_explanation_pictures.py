@@ -4,7 +4,7 @@ from pathlib import Path
 
 import fake_explanation
 import numpy as np
-import pandas as pd
+import pydicom
 import pytest
 from drawn import unrendered
 from PIL import Image
@@ -13,19 +13,13 @@ from fibrolab import keys
 from fibrolab.analyses import explanation_pictures
 from fibrolab.analyses.explanation_pictures import Arm, Subject
 from fibrolab.data.readers import describe
-from fibrolab.explanation import maps as map_files
+from fibrolab.errors import ConfigError
+from fibrolab.explanation import secondary_capture
+from fibrolab.explanation.selection import NEAREST, Boundary
 from fibrolab.reporting import explanation_record
 
 SUBJECT = Subject("a run", fake_explanation.CLASSES, {"ge_F1": 1})
 SAMPLES = 7
-
-
-def predictions(rows: pd.DataFrame) -> pd.DataFrame:
-    scores = (
-        np.eye(3)[rows["predicted"]] * 0.3 + np.random.default_rng(0).dirichlet(np.ones(3), len(rows)) * 0.7
-    )
-    columns = dict(zip(keys.probability_columns(3), scores.T, strict=True))
-    return rows[[keys.SAMPLE_ID, keys.Y_TRUE]].assign(**columns)
 
 
 @pytest.fixture(scope="module")
@@ -86,13 +80,12 @@ def test_the_record_says_what_the_maps_explain(explained: Path) -> None:
     assert first.meaning == "Grad-CAM of the predicted class, branch clip"
 
 
-def test_one_predictions_table_tells_which_samples_are_nearest_to_the_threshold(tmp_path: Path) -> None:
+def test_the_threshold_of_an_end_point_tells_which_samples_are_undecided() -> None:
     rows = fake_explanation.table(9)
-    near = predictions(rows)
-    near.loc[4, keys.probability_columns(3)] = [0.5, 0.5, 0.0]
-    known = Subject("a run", fake_explanation.CLASSES, predictions=near)
-    chosen = explanation_pictures.chosen_rows(rows.assign(probability=0.9), known)
-    assert chosen[4].rule == "nearest to the threshold"
+    rows.loc[4, keys.probability_columns(3)] = [0.3, 0.65, 0.05]
+    known = Subject("a run", fake_explanation.CLASSES, boundary=Boundary(lowest=1, threshold=0.7))
+    chosen = explanation_pictures.chosen_rows(rows, known)
+    assert chosen[4].rule == NEAREST
 
 
 def test_runs_are_compared_on_the_same_samples(tmp_path: Path) -> None:
@@ -100,11 +93,46 @@ def test_runs_are_compared_on_the_same_samples(tmp_path: Path) -> None:
     for name, samples in (("first", 7), ("second", 5)):
         folder, rows = tmp_path / name, fake_explanation.table(samples)
         fake_explanation.write(folder, {("gradcam", "image"): fake_explanation.spots(samples)}, rows)
-        subject = Subject(name, fake_explanation.CLASSES, predictions=predictions(rows))
-        arms[name] = Arm(folder, "image", fake_explanation.stills(folder, rows), subject)
+        arms[name] = Arm(folder, "image", fake_explanation.stills(folder, rows), SUBJECT)
     with unrendered():
         (drawn,) = explanation_pictures.compare(tmp_path / "figures", arms)
     assert drawn.name == "arms_gradcam.png"
+
+
+@pytest.mark.parametrize("hashed", [False, True])
+def test_dicom_in_gives_secondary_capture_out(tmp_path: Path, hashed: bool) -> None:
+    rows = fake_explanation.table(2)
+    fake_explanation.write(tmp_path, {("gradcam", "image"): fake_explanation.spots(2)}, rows)
+    source = fake_explanation.stills(tmp_path, rows, ".dcm")
+    subject = Subject("a run", fake_explanation.CLASSES, run_id="1a2b", hashed=hashed)
+    with unrendered():
+        explanation_pictures.write(tmp_path, {"image": source}, subject)
+    folder = tmp_path / keys.EXPLANATION / "dicom" / "gradcam-image"
+    assert sorted(path.name for path in folder.iterdir()) == ["00000.dcm", "00001.dcm"]
+    image = pydicom.dcmread(folder / "00001.dcm")
+    assert image.PatientID == ("s001" if hashed else "patient of s001")
+    assert (
+        image.SourceImageSequence[0].ReferencedSOPInstanceUID
+        == pydicom.dcmread(tmp_path / "s001.dcm").SOPInstanceUID
+    )
+    assert image.SeriesDescription.startswith("Grad-CAM of the predicted cl")
+
+
+def test_without_highdicom_all_other_pictures_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def missing() -> None:
+        raise ConfigError("highdicom is missing")
+
+    monkeypatch.setattr(secondary_capture, "require", missing)
+    rows = fake_explanation.table(2)
+    fake_explanation.write(tmp_path, {("gradcam", "image"): fake_explanation.spots(2)}, rows)
+    with unrendered():
+        page = explanation_pictures.write(
+            tmp_path, {"image": fake_explanation.stills(tmp_path, rows, ".dcm")}, SUBJECT
+        )
+    assert page.is_file()
+    assert caplog.messages == ["highdicom is missing"]
 
 
 @pytest.mark.parametrize(("samples", "sets"), [(10, 1), (5000, 1), (5000, 12)])
@@ -133,5 +161,5 @@ def test_targets_are_named_in_words(column: str, target: str, words: str) -> Non
 
 
 def test_folders_without_maps_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(map_files.ConfigError, match="has no maps"):
+    with pytest.raises(ConfigError, match="has no maps"):
         explanation_pictures.write(tmp_path, {}, SUBJECT)

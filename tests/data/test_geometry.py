@@ -4,18 +4,24 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fibrolab import keys
 from fibrolab.data import geometry
 from fibrolab.data.box import Box
 from fibrolab.data.formats import video
 from fibrolab.data.formats.contract import to_grey
-from fibrolab.data.geometry import Geometry
+from fibrolab.data.geometry import GEOMETRY, Geometry, shown_parts
+from fibrolab.data.labelled_data import LabelledData
+from fibrolab.data.manifest import Manifest
 from fibrolab.data.media import Media, View
 from fibrolab.data.preprocess import Preprocess
 from fibrolab.data.readers import read_image
+from fibrolab.data.splits import all_test
+from fibrolab.loading import surveyed
 
 SCAN = Box(70, 40, 120, 150)
 
@@ -85,6 +91,37 @@ def test_pixel_centres_are_mapped_to_their_proportion_of_the_rectangle(
     proportion = (np.arange(width) + 0.5) / width
     expected = np.clip(proportion, 0.5 / columns, 1 - 0.5 / columns)
     np.testing.assert_allclose(shown, np.tile(expected, (height, 1)), atol=1e-5)
+
+
+def data(folder: Path) -> LabelledData:
+    """A scan of noise on a black screen: whole, as a rectangle of its file, and a sample without it."""
+    pixels = np.zeros((120, 200), np.uint8)
+    pixels[20:100, 40:180] = np.random.default_rng(0).integers(60, 256, (80, 140), dtype=np.uint8)
+    cv2.imwrite(str(folder / "a.png"), pixels)
+    table = pd.DataFrame(
+        {
+            keys.SAMPLE_ID: ["whole", "part", "colour"],
+            keys.IMAGE: ["a.png", "a.png", ""],
+            keys.ROI: ["", "10 5 150 110", ""],
+            keys.ELASTOGRAM: ["", "", "a.png"],
+        }
+    )
+    manifest, facts = surveyed(Manifest(table, ("a",), "scans", folder), folder / "cache", "error")
+    return LabelledData(manifest, facts, manifest.labels, ["a"], all_test(manifest))
+
+
+def test_the_part_is_that_of_the_rectangle_and_the_crop(tmp_path: Path) -> None:
+    samples = data(tmp_path)
+    plain = shown_parts(samples, keys.IMAGE, Preprocess(size=32))
+    assert list(plain) == list(GEOMETRY)
+    assert plain.iloc[0].tolist() == [200, 120, 0, 0, 200, 120]
+    assert plain.iloc[1].tolist() == [200, 120, 10, 5, 150, 110]
+    assert plain.iloc[2].isna().all()
+    cropped = shown_parts(samples, keys.IMAGE, Preprocess(size=32, crop="borders"))
+    np.testing.assert_allclose(cropped.iloc[0], [200, 120, 40, 20, 140, 80], atol=2)
+    np.testing.assert_allclose(cropped.iloc[1], [200, 120, 40, 20, 120, 80], atol=2)
+    colours = shown_parts(samples, keys.ELASTOGRAM, Preprocess(size=32).of_colours())
+    assert colours.iloc[2].tolist() == [200, 120, 0, 0, 200, 120]
 
 
 @pytest.mark.parametrize("crop", ["none", "borders"])
