@@ -133,3 +133,10 @@ def test_the_frames_of_a_film_have_one_rectangle(tmp_path: Path, crop: str) -> N
     assert clip.fps == pytest.approx(12, rel=0.01)
     for t, frame in enumerate(preprocess.clip(clip.frames)):
         np.testing.assert_allclose(found(frame, place), (110 + 5 * t, 100), atol=1)
+
+
+def test_a_subset_keeps_its_samples_and_tests_all_of_them(tmp_path: Path) -> None:
+    found = data(tmp_path).subset(np.array([2, 0]))
+    assert found.manifest.table[keys.SAMPLE_ID].tolist() == ["colour", "whole"]
+    assert len(found.facts[keys.IMAGE]) == len(found.labels) == 2
+    assert found.split.rows(keys.TEST).tolist() == [0, 1]
