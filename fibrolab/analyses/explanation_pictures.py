@@ -5,17 +5,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
 from fibrolab import keys
+from fibrolab.data.clip_sampling import Segment
 from fibrolab.data.formats import video
+from fibrolab.data.manifest import Manifest
+from fibrolab.data.media import Media
+from fibrolab.data.preprocess import Preprocess
 from fibrolab.errors import ConfigError
 from fibrolab.explanation import maps as map_files
 from fibrolab.explanation import overlays, secondary_capture, selection
-from fibrolab.explanation.attribution import METHODS
+from fibrolab.explanation.attribution import METHODS, visual_branches
 from fibrolab.explanation.overlays import Scale
 from fibrolab.explanation.picture_maps import MeanMap, Original, Source, heat_over_time
 from fibrolab.explanation.selection import PREDICTED, PROBABILITY, Boundary, Choice
@@ -25,6 +30,9 @@ from fibrolab.reporting.figures import explanation as figures
 from fibrolab.reporting.figures.explanation import ExplainedSample
 from fibrolab.reporting.figures.style import save
 from fibrolab.storage import make_folder, put
+
+if TYPE_CHECKING:
+    from fibrolab.runs.checkpoint import Predictor
 
 FILMS, CAPTURES = "films", "dicom"
 UNKNOWN_RATE = 15.0  # frames a second of the overlay of a film that does not state its own
@@ -52,6 +60,26 @@ class Subject:
     boundary: Boundary | None = None
     run_id: str = ""
     hashed: bool = False
+
+
+def sources_of(network: "Predictor", manifests: Sequence[Manifest]) -> dict[str, Source]:
+    """Return the original files of each branch that takes images or films.
+
+    Args:
+        network: The explained network.
+        manifests: The explained samples.
+    """
+    record, found = network.record, {}
+    for branch in visual_branches(network.module):
+        modality = network.module.network.input_of(branch)
+        media: dict[str, Media] = {}
+        for each in manifests:
+            present = each.present(modality)
+            ids = each.table.loc[present, keys.SAMPLE_ID]
+            media |= dict(zip(ids, each.media(modality, present), strict=True))
+        segment = Segment(**record["segment"]) if modality == keys.CLIP else None
+        found[branch] = Source(media, Preprocess(**record["preprocess"]).of(modality), segment)
+    return found
 
 
 def write(folder: Path, sources: Mapping[str, Source], subject: Subject) -> Path:
