@@ -1,1 +1,1 @@
-"""Explanations of a network's answers: heat maps of its inputs, and the tests of these maps."""
+"""Explanation of a trained network: attribution maps, their targets, shares of branches, and their files."""

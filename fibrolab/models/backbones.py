@@ -1,6 +1,8 @@
 """The interface of every backbone: from an image or a clip (bytes) to a feature vector."""
 
+import math
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from fibrolab.models.networks import (
     build_network,
     build_user_network,
     fault_of_name,
+    map_of_layer,
     published_weights,
     size_fault,
     square_map,
@@ -138,6 +141,52 @@ class Backbone(nn.Module):
             raise ConfigError(f"pooling: {self.name} has no feature map to pool. Use pooling: {NATIVE}.")
         return features
 
+    @cached_property
+    def map_sizes(self) -> dict[str, tuple[int, ...]]:
+        """Size (h, w), or (t, h, w) for one frame, of the map of each layer, in the order of their output.
+
+        Layers without a map, and those after the pooling, are left out.
+        """
+        sizes: dict[str, tuple[int, ...]] = {}
+
+        def record(name: str, layer: nn.Module, output: object) -> None:
+            found = map_of_layer(output, layer, self.network)
+            if found is not None and len(found) == 1:
+                sizes[name] = tuple(found.shape[2:])
+
+        hooks = [
+            layer.register_forward_hook(lambda layer, _, output, name=name: record(name, layer, output))
+            for name, layer in self.network.named_modules()
+            if name
+        ]
+        forward = getattr(self.network, "forward_features", self.network)
+        modes = {layer: layer.training for layer in self.modules()}
+        self.eval()
+        try:
+            with torch.no_grad():
+                forward(self.scale(self._blank()))
+        finally:
+            for hook in hooks:
+                hook.remove()
+            for layer, mode in modes.items():
+                layer.training = mode
+        return sizes
+
+    @property
+    def feature_layer(self) -> str | None:
+        """Layer with the last map of more than one position, which class activation maps explain.
+
+        If only a class token reaches the head, the patches of the last block have no gradient; the layer is
+        then the input of the last block's attention. None if no stage has such a map.
+        """
+        network, sizes = self.network, self.map_sizes
+        stages = [*reversed(self.layers)]
+        if getattr(network, "global_pool", None) == "token" and hasattr(network, "blocks"):
+            stages.insert(0, f"blocks.{len(network.blocks) - 1}.norm1")
+        elif sizes:
+            stages.insert(0, list(sizes)[-1])
+        return next((name for name in stages if math.prod(sizes.get(name, ())[-2:]) > 1), None)
+
     def scale(self, images: Tensor) -> Tensor:
         """Return the scaled input (B, 3, ...); subtracting the mean (3 channels) expands 1 channel to 3."""
         return (images.to(self.mean.dtype) / 255 - self.mean) / self.std
@@ -180,16 +229,19 @@ class Backbone(nn.Module):
             )
         refuse(faults)
 
+    def _blank(self) -> Tensor:
+        """Return one black image (1, 1, H, W), or a clip of one frame."""
+        frames = (1,) if self.takes_clips else ()
+        return torch.zeros(1, 1, *frames, self.image_size, self.image_size, device=self.mean.device)
+
     def _probe(self) -> int:
         """Run one blank image, remove the layers that did not run, and return the length of the features."""
         self.eval()  # in training mode, batch norm fails on a single image or changes its statistics
-        frames = (1,) if self.takes_clips else ()
-        blank = torch.zeros(1, 1, *frames, self.image_size, self.image_size)
         ran: set[nn.Module] = set()
         hooks = [m.register_forward_hook(lambda m, *_: ran.add(m)) for m in self.network.modules()]
         try:
             with torch.no_grad():
-                length = self(blank).shape[1]
+                length = self(self._blank()).shape[1]
         except (RuntimeError, AssertionError, ValueError) as fault:
             raise ConfigError(size_fault(self.name, self.image_size, fault)) from fault
         finally:

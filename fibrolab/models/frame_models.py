@@ -116,6 +116,7 @@ class Inflated(Average):
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__(backbone)
+        _ = backbone.map_sizes  # now: with side taps, the backbone takes whole clips only
         self.convs = add_side_taps(backbone)  # a plain list: the backbone registers them already
 
     def each_frame(self, clips: Tensor) -> Tensor:

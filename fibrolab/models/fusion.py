@@ -1,6 +1,6 @@
 """Late fusion: the features of any number of branches are fused before one head."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 import torch
@@ -162,14 +162,23 @@ class LateFusion(nn.Module):
         fused: Tensor = self.fusion(features, masks)
         return fused
 
-    def features(self, batch: Batch) -> dict[str, Tensor]:
+    def features(self, batch: Batch, names: Iterable[str] | None = None) -> dict[str, Tensor]:
         """Return features (B, F) of each branch, zeros where a sample lacks its input; no modality dropout.
+
+        Args:
+            batch: A batch with the inputs of these branches.
+            names: Branches; None for all.
 
         Raises:
             ConfigError: The batch lacks an entry that a branch takes.
         """
         masks = {key: batch[keys.present(key)] for key in self.inputs if keys.present(key) in batch}
-        return self._features(batch, masks)
+        chosen = self._keys if names is None else names
+        return {name: self._feature(name, batch, masks.get(self._keys[name])) for name in chosen}
+
+    def input_of(self, branch: str) -> str:
+        """Return the batch key that a branch takes."""
+        return str(self._keys[branch])
 
     def depths(self) -> dict[str, int]:
         """Return the depth of every parameter by name; fusion and head have the largest.

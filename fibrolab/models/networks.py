@@ -213,6 +213,13 @@ def square_map(features: object, module: nn.Module) -> Tensor | None:
     return None
 
 
+def map_of_layer(output: object, layer: nn.Module, network: nn.Module) -> Tensor | None:
+    """Return the output of one layer of a network as a map, see `square_map`; None if it is none."""
+    if isinstance(output, Tensor) and isinstance(layer, nn.Conv2d | nn.Conv3d):
+        return output  # channels first, also in a network whose blocks have them last
+    return square_map(output, network)
+
+
 def _build_torchvision(known: TorchvisionNetwork) -> Network:
     transforms = known.weights.transforms()
     module = Chain(known.build())

@@ -34,6 +34,14 @@ FORBIDDEN = {
     ),
     "runs": ("mlflow", "fibrolab.analyses", "fibrolab.reporting", "fibrolab.training"),
     "modules": ("mlflow", "hydra", "fibrolab.data"),
+    "explanation": (
+        "mlflow",
+        "hydra",
+        "fibrolab.runs",
+        "fibrolab.training",
+        "fibrolab.analyses",
+        "fibrolab.reporting",
+    ),
     "reporting": (
         "mlflow",
         "lightning",
