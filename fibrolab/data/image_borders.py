@@ -53,23 +53,31 @@ def burned_in(grey: np.ndarray, scan: np.ndarray) -> np.ndarray:
     """Return which pixels hold text, markers or calipers, bool (H, W).
 
     Outside the scan these are all areas other than screen that reach a brightness of `CONTRAST`. On the scan
-    it is what is thinner than text, brighter than its surroundings by that, and as bright as nothing in the
-    tissue: within `FLAT` levels of white, or of the brightest level outside, since a scanner draws all its
-    letters in one grey.
+    they are lines of one grey level, thinner than text, brighter than what surrounds them by `CONTRAST`, and
+    within `FLAT` levels of white or of the brightest level outside, since a scanner draws all its letters in
+    one grey. A capsule is as thin and as bright, but its speckle has many levels.
 
     Args:
         grey: uint8 (H, W).
         scan: Its scan, from `scan_mask`.
     """
-    text = max(min(grey.shape) // TEXT, 2)
-    around = ~cv2.dilate(scan.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)  # resizing blurs it
-    drawn = around & ~_screen_levels(grey, rim=text)[grey]
-    _, areas = cv2.connectedComponents(drawn.astype(np.uint8))
-    outside = drawn & np.isin(areas, areas[drawn & (grey >= CONTRAST)])
+    text, near = max(min(grey.shape) // TEXT, 2), np.ones((3, 3), np.uint8)
+    around = ~cv2.dilate(scan.astype(np.uint8), near).astype(bool)  # resizing blurs the edge of the scan
+    other = around & ~_screen_levels(grey, rim=text)[grey]
+    _, areas = cv2.connectedComponents(other.astype(np.uint8))
+    outside = other & np.isin(areas, areas[other & (grey >= CONTRAST)])
     letters = int(grey[outside].max()) if outside.any() else 255
-    thin = cv2.morphologyEx(grey, cv2.MORPH_TOPHAT, np.ones((text, text), np.uint8))
-    is_lettered = (np.abs(grey.astype(int) - letters) <= FLAT) | (grey >= 255 - FLAT)
-    return outside | (scan & (thin > CONTRAST) & is_lettered)
+    thin = cv2.morphologyEx(grey, cv2.MORPH_TOPHAT, np.ones((text, text), np.uint8)) > CONTRAST
+    bright = scan & thin & ((np.abs(grey.astype(int) - letters) <= FLAT) | (grey >= 255 - FLAT))
+    lines = (bright & (_equal_neighbours(grey) >= 2)).astype(np.uint8)
+    return outside | (cv2.dilate(lines, near).astype(bool) & bright)
+
+
+def _equal_neighbours(grey: np.ndarray) -> np.ndarray:
+    """Return how many of the four neighbours of a pixel are within one level of it, (H, W)."""
+    padded = np.pad(grey.astype(int), 1, constant_values=-9)
+    sides = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
+    return np.sum([np.abs(grey.astype(int) - side) <= 1 for side in sides], axis=0)
 
 
 def _dense_scan(grey: np.ndarray) -> np.ndarray | None:

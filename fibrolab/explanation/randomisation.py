@@ -15,7 +15,8 @@ from torch.nn.modules.batchnorm import _NormBase
 from fibrolab import keys
 from fibrolab.modules.base import Batch, Classifier
 
-CASCADE = 4  # networks: head; then the last third of the branches' stages, two thirds, all
+CASCADE = 4  # steps at most: head; then the last third of the branches' stages, two thirds, all
+EVERYTHING = "all weights"  # name of the last step
 FIT_STEPS, FIT_RATE = 100, 0.01  # of the head on random labels: its loss on 32 samples is flat by then
 
 
@@ -109,5 +110,5 @@ def _initialise(network: nn.Module, names: set[str]) -> None:
 
 def _name(number: int, parts: int) -> str:
     if number == parts - 1:
-        return "all weights"
+        return EVERYTHING
     return "the head" if number == 0 else f"the head and the last {number}/{parts - 1} of the stages"

@@ -6,15 +6,16 @@ from scipy.stats import rankdata
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-SMALLEST = 11  # [px]: side of SSIM's window, as published
+SMALLEST = 11  # [px]: side of SSIM's window
 
 
-def at_size(maps: Tensor, size: int) -> Tensor:
-    """Resize maps (B, h, w) or (B, t, h, w) bilinearly to a side of `size` [px]; frames stay as they are."""
-    frames = maps.unsqueeze(1) if maps.ndim == 3 else maps
-    if frames.shape[-2:] != (size, size):
-        frames = interpolate(frames.float(), size=(size, size), mode="bilinear", align_corners=False)
-    return frames.squeeze(1) if maps.ndim == 3 else frames
+def at_size(maps: Tensor, size: int, frames: int = 1) -> Tensor:
+    """Resize maps (B, h, w) to (B, size, size), or those of clips (B, t, h, w) to (B, frames, size, size)."""
+    shape = (size, size) if maps.ndim == 3 else (frames, size, size)
+    mode = "bilinear" if maps.ndim == 3 else "trilinear"
+    if maps.shape[1:] == shape:
+        return maps
+    return interpolate(maps[:, None].float(), size=shape, mode=mode, align_corners=False).squeeze(1)
 
 
 def scaled(maps: Tensor) -> Tensor:
@@ -31,13 +32,13 @@ def ssim(first: Tensor, second: Tensor) -> np.ndarray:
     11 x 11 px. NaN where a map is constant.
 
     Args:
-        first: Maps (B, h, w) or (B, t, h, w), of 11 x 11 px or more.
+        first: Maps (B, h, w) or (B, t, h, w); enlarged to the window if they are smaller.
         second: The maps to compare with, of the same shape.
     """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    assert min(first.shape[-2:]) >= SMALLEST, f"maps of {tuple(first.shape[-2:])} px are too small for SSIM"
-    frames = [scaled(maps).view(-1, 1, *maps.shape[-2:]) for maps in (first, second)]
+    side = max(first.shape[-1], SMALLEST)
+    frames = [at_size(scaled(maps).flatten(0, -3), side).unsqueeze(1) for maps in (first, second)]
     values = structural_similarity_index_measure(frames[0], frames[1], data_range=1.0, reduction="none")
     return np.asarray(values).reshape(len(first), -1).mean(axis=1)
 
@@ -58,8 +59,12 @@ MEASURES = {"SSIM": ssim, "rank correlation": rank_correlation}
 
 
 def similarities(first: Tensor, second: Tensor) -> dict[str, np.ndarray]:
-    """Return every measure of similarity of maps (B, ...), (B,) each."""
-    return {name: measure(first, second) for name, measure in MEASURES.items()}
+    """Return every measure of similarity of maps (B, ...) to others, (B,) each.
+
+    NaN where the first map is constant; 0 where only the second is, since nothing of the first is left.
+    """
+    gone = (scaled(first).isfinite() & ~scaled(second).isfinite()).flatten(1).all(1).numpy()
+    return {name: np.where(gone, 0.0, measure(first, second)) for name, measure in MEASURES.items()}
 
 
 def of_other_pictures(maps: Tensor, seed: int = 0) -> dict[str, np.ndarray]:

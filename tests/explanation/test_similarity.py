@@ -52,9 +52,12 @@ def test_frames_of_a_clip_are_averaged() -> None:
     assert ssim(first, second) == pytest.approx(frames.mean(axis=1))
 
 
-def test_a_constant_map_has_no_similarity() -> None:
-    for values in similarities(torch.ones(1, 16, 16), noise(1, 16, 16)).values():
+def test_a_constant_map_has_no_similarity_and_one_that_becomes_constant_keeps_none() -> None:
+    constant, structured = torch.ones(1, 16, 16), noise(1, 16, 16)
+    for values in similarities(constant, structured).values():
         assert np.isnan(values).all()
+    for values in similarities(structured, constant).values():
+        assert values == 0
 
 
 def test_every_map_is_compared_with_that_of_another_picture() -> None:
@@ -68,4 +71,4 @@ def test_every_map_is_compared_with_that_of_another_picture() -> None:
 
 def test_maps_are_resized_with_their_frames() -> None:
     assert at_size(torch.zeros(2, 4, 4), 32).shape == (2, 32, 32)
-    assert at_size(torch.zeros(2, 5, 4, 4), 32).shape == (2, 5, 32, 32)
+    assert at_size(torch.zeros(2, 5, 4, 4), 32, frames=9).shape == (2, 9, 32, 32)
