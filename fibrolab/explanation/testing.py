@@ -7,7 +7,7 @@ fitted to random labels are shared by all methods. Each further network of a run
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -22,13 +22,14 @@ from fibrolab.data.audit.finding import Finding, ranked
 from fibrolab.data.image_borders import TEXT as BORDER_FRACTION
 from fibrolab.data.image_borders import burned_in, scan_mask
 from fibrolab.explanation import localisation, verdicts
+from fibrolab.explanation.attribution import METHODS, attribute
 from fibrolab.explanation.deletion_insertion import Curves
 from fibrolab.explanation.localisation import energy_inside, proportion
 from fibrolab.explanation.randomisation import CASCADE, EVERYTHING, cascade, with_random_labels
 from fibrolab.explanation.reference_maps import centre_map, random_map
 from fibrolab.explanation.similarity import at_size, of_other_pictures, similarities
+from fibrolab.explanation.targets import Target
 from fibrolab.explanation.verdicts import Measured
-from fibrolab.models.branches import INPUT
 from fibrolab.modules.base import Batch, Classifier
 from fibrolab.storage import put, write_table
 
@@ -44,14 +45,27 @@ RANDOM, CENTRE, EVEN = "a random map", "a centre-weighted map", "an even map"
 FEWEST_PIXELS = 5  # of calipers on a scan: fewer are bright speckle
 TESTS_FILE, FINDINGS_FILE = "tests.csv", "findings.json"
 
-Target = Callable[[Tensor], Tensor]  # logits (B, outputs) -> one score of each sample (B,)
-
 
 class Explain(Protocol):
     """An attribution method on one branch."""
 
     def __call__(self, module: Classifier, batch: Batch, target: Target, seed: int = 0) -> Tensor:
         """Return maps (B, h, w) or (B, t, h, w) of the score `target` of each sample."""
+
+
+def explainers(
+    methods: Iterable[str], branches: Iterable[str], layer: str | None = None
+) -> dict[tuple[str, str], Explain]:
+    """Return the explainers of `run_tests` for `METHODS` by name, on each of some branches."""
+    names = list(branches)
+
+    def explainer(method: str, branch: str) -> Explain:
+        def explain(module: Classifier, batch: Batch, target: Target, seed: int = 0) -> Tensor:
+            return attribute(method, module, batch, target, branch, layer, seed)
+
+        return explain
+
+    return {(method, branch): explainer(method, branch) for method in methods for branch in names}
 
 
 @dataclass(frozen=True)
@@ -81,8 +95,7 @@ def rows_to_test(number: int) -> list[int]:
 def run_tests(
     module: Classifier,
     selection: Selection,
-    explainers: Mapping[tuple[str, str], Explain],
-    labels: Mapping[str, str],
+    explained_by: Mapping[tuple[str, str], Explain],
     networks: Sequence[Classifier] = (),
     resamples: int = 1000,
     seed: int = 0,
@@ -92,8 +105,7 @@ def run_tests(
     Args:
         module: The trained network; it is not changed.
         selection: The pictures.
-        explainers: The methods by the names of method and branch.
-        labels: Name in text of each method.
+        explained_by: The methods by the names of method and branch.
         networks: Further networks of the run, other seeds or folds, for reproducibility.
         resamples: Bootstrap resamples of the groups.
         seed: Seed of all random draws.
@@ -105,13 +117,14 @@ def run_tests(
     module.eval()
     relabelled = with_random_labels(module, selection.batches, seed)
     tables, findings = [], []
-    names = dict.fromkeys(branch for _, branch in explainers)
+    names = dict.fromkeys(branch for _, branch in explained_by)
     branches = {branch: _Branch(module, selection, branch, seed) for branch in names}
-    for (method, branch), explain in explainers.items():
+    for (method, branch), explain in explained_by.items():
         measured = branches[branch].measure(explain, relabelled, networks)
         results = verdicts.judge(measured, selection.groups, resamples, seed)
-        tables.append(verdicts.table(method, labels[method], branch, results))
-        findings += verdicts.findings(labels[method], branch, results)
+        label = METHODS[method].label if method in METHODS else method
+        tables.append(verdicts.table(method, label, branch, results))
+        findings += verdicts.findings(label, branch, results)
     return pd.concat(tables, ignore_index=True), ranked(findings)
 
 
@@ -130,7 +143,7 @@ class _Branch:
 
     def __init__(self, module: Classifier, selection: Selection, branch: str, seed: int) -> None:
         self.module, self.selection, self.seed = module, selection, seed
-        self.entry: str = module.hparams["branches"][branch].get(INPUT, keys.IMAGE)
+        self.entry = module.network.input_of(branch)
         self.pictures = torch.cat([batch[self.entry] for batch in selection.batches]).cpu()
         self.number, self.size = len(self.pictures), self.pictures.shape[-1]
         self.regions = _regions(self.pictures)
