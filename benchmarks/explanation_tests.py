@@ -60,8 +60,8 @@ def pictures(folder: Path, patients: int, size: int, marker: float) -> tuple[Pic
     names = manifest.table[keys.PATIENT_ID].to_numpy(str)
     first = ~manifest.table[keys.PATIENT_ID].duplicated().to_numpy()
     tested = np.unique(names, return_inverse=True)[1] % TEST == 0
-    whole = Pictures(*(torch.from_numpy(each)[:, None] for each in (images, masks)),
-                     torch.from_numpy(manifest.labels), names)  # fmt: skip
+    grey, labels = torch.tensor(images[:, None]), torch.tensor(masks[:, None])
+    whole = Pictures(grey, labels, torch.tensor(manifest.labels), names)
     return whole.rows(np.flatnonzero(~tested)), whole.rows(np.flatnonzero(tested & first))
 
 
@@ -137,8 +137,8 @@ def explained(marker: float, folder: Path, arguments: argparse.Namespace) -> Non
 def summary(table: pd.DataFrame) -> pd.DataFrame:
     """Return a row a method and region: the proportion of the heat in it, beside that of an even map."""
     rows = {}
-    for (method, _), own in table.groupby(["method", "branch"], sort=False):
-        measures = own.set_index("measure")
+    for method in table.method.unique():
+        measures = table[table.method == method].set_index("measure")
         for region in (TISSUE, TEXT):
             inside = measures.loc[f"energy inside, {region}, an even map"]
             rows[METHODS[method].label, region] = {

@@ -187,7 +187,8 @@ class _Branch:
         """Yield the similarity to the maps of ever more random networks; only the last one is judged."""
         for part, network in cascade(self.module, self.seed):
             for name, values in similarities(maps, self._maps(explain, network)).items():
-                most = min(float(np.nanmean(others[name])), CEILING)
+                defined = others[name][np.isfinite(others[name])]
+                most = min(float(defined.mean()), CEILING) if len(defined) else CEILING
                 yield Measured(
                     verdicts.WEIGHTS,
                     f"{name} after {part}",
