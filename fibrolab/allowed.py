@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 
 LARGEST_SEED = 2**32 - 1  # of NumPy's and Lightning's seeds
 OURS = ("fibrolab.", "lightning.")  # packages whose classes and functions have the settings named below
+EXPLANATIONS = (  # methods of `fibrolab.explanation.attribution`
+    "gradcam", "gradcam_pp", "layercam", "integrated_gradients", "occlusion", "attention_rollout",
+)  # fmt: skip
 SHOWN = 80  # characters of a value that a sentence repeats
 
 
@@ -39,6 +42,16 @@ def one_of(*names: str) -> Allowed:
     return Allowed(f"one of {', '.join(names)}", lambda value: isinstance(value, str) and value in names)
 
 
+def one_or_several(*names: str) -> Allowed:
+    """Allow one of these words, or a list of different ones."""
+
+    def holds(value: object) -> bool:
+        given = value if isinstance(value, list) else [value]
+        return bool(given) and set(map(str, given)) <= set(names) and len(set(map(str, given))) == len(given)
+
+    return Allowed(f"one or a list of {', '.join(names)}", holds)
+
+
 def or_null(allowed: Allowed) -> Allowed:
     """Allow null in addition."""
     return Allowed(f"{allowed.words}, or null", lambda value: value is None or allowed.holds(value))
@@ -59,6 +72,10 @@ def _is_name(value: object) -> bool:
 def _are_names(value: object) -> bool:
     named = isinstance(value, list) and len(value) > 1 and all(map(_is_name, value))
     return named and len(set(map(str, value))) == len(value)  # type: ignore[arg-type,call-overload]
+
+
+def _is_name_or_names(value: object) -> bool:
+    return _is_name(value) or (_are_ids(value) and value != [])
 
 
 def _are_ids(value: object) -> bool:
@@ -136,6 +153,13 @@ ALLOWED: dict[str, Allowed] = {  # by the name of the setting; * stands for any 
     "tracking.experiment": TEXT,
     "tracking.artifacts": PLACE,
     "folder": PLACE,
+    "input": or_null(PLACE),
+    "partition": one_of("test", "validation"),
+    "samples": or_null(whole(1)),
+    "explain.method": one_or_several(*EXPLANATIONS),
+    "explain.branch": or_null(Allowed("a name or a list of names", _is_name_or_names)),
+    "explain.layer": or_null(TEXT),
+    "explain.target": Allowed("text", lambda value: value is True or _is_name(value)),  # `true` is one
     "penalty": POSITIVE,
     # data
     "data.path": PLACE,

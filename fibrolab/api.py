@@ -18,19 +18,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from omegaconf import DictConfig, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from fibrolab import keys
-from fibrolab.command_line import NO_CHOICE, explain, leaves_out_a_group, prepared
+from fibrolab import command_line, keys
+from fibrolab.command_line import NO_CHOICE, leaves_out_a_group, prepared
 from fibrolab.config import VERSION_BASE, check, folder
 from fibrolab.config import run as perform
 from fibrolab.errors import ConfigError
 from fibrolab.runs import TrainedRun, open_run
 from fibrolab.runs.inline_page import Page
+
+if TYPE_CHECKING:
+    from fibrolab.explanation.maps import Maps
 
 __all__ = [
     "Audit",
@@ -38,6 +41,7 @@ __all__ = [
     "audit",
     "compare",
     "evaluate",
+    "explain",
     "open_run",
     "plan",
     "stack",
@@ -131,6 +135,24 @@ def evaluate(*overrides: str) -> TrainedRun:
         from fibrolab.evaluate import imported
 
         return open_run(perform(imported(config), config), config.tracking.uri)
+
+
+def explain(*overrides: str) -> "Maps":
+    """Explain a run by maps, like `fibrolab explain OVERRIDES`.
+
+    Returns:
+        The maps of the run's own samples, or of `input=PATH`.
+
+    Raises:
+        FibrolabError: The settings, the run or the input have a fault.
+    """
+    with _composed("explain", overrides) as config:
+        from fibrolab.explain import imported
+        from fibrolab.explanation import maps
+        from fibrolab.tracking import finished
+
+        done = perform(imported(config), config)
+        return maps.read(Path(done) if config.input is not None else finished(config.tracking.uri, done))
 
 
 def stack(*overrides: str) -> TrainedRun:
@@ -228,7 +250,7 @@ def _composed(command: str, overrides: tuple[str, ...]) -> Iterator[DictConfig]:
             with initialize_config_dir(str(folder()), job_name=command, version_base=VERSION_BASE):
                 config = compose(command, prepared(command, overrides), return_hydra_config=True)
         except (HydraException, OmegaConfBaseException) as error:
-            raise ConfigError(explain(error, folder())) from error
+            raise ConfigError(command_line.explain(error, folder())) from error
         except ValueError as error:
             if not leaves_out_a_group(error):
                 raise

@@ -32,6 +32,7 @@ LOOSE = (
     "segment.fps",
     "columns",
     "trainer.devices",
+    "explain.method",
     "batch_size",
 )  # types are not checked here
 SHARED_MEMORY = Path("/dev/shm")

@@ -13,6 +13,7 @@ from fibrolab.credentials import masked
 from fibrolab.data import splits
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.runs.overlap import HASHES
+from fibrolab.runs.own_samples import contents
 from fibrolab.storage import put, save_json, write_table
 from fibrolab.tracked_run import TrackedRun
 
@@ -68,18 +69,6 @@ def write_data(folder: Path, data: LabelledData) -> dict[str, str]:
     write_table(table, folder / keys.MANIFEST_FILE)
     splits.write(data.split, data.manifest, folder / keys.SPLIT_FILE)
     return {name: _hash_of_groups(data, name) for name in keys.PARTITIONS}
-
-
-def contents(data: LabelledData) -> dict[str, np.ndarray]:
-    """Return the hashes of the elastograms and clips, one per sample, as `MODALITY_sha256`.
-
-    An elastogram is hashed as it is cut, a clip as its whole file; a sample without one has an empty text.
-    """
-    return {
-        f"{name}_sha256": facts["file_sha256" if name == keys.CLIP else "sha256"].to_numpy()
-        for name, facts in data.facts.items()
-        if name != keys.IMAGE
-    }
 
 
 def _hash_of_groups(data: LabelledData, partition: str) -> str:

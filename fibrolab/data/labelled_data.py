@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from fibrolab import keys
 from fibrolab.choices import refuse
 from fibrolab.command_line import quote
 from fibrolab.data.manifest import Manifest
-from fibrolab.data.splits import Split
+from fibrolab.data.splits import Split, all_test
 from fibrolab.errors import ConfigError
 
 _PLAIN = re.compile(r"[\w.-]+", re.ASCII)  # a name that needs no quotes
@@ -36,6 +36,12 @@ class LabelledData:
     labels: np.ndarray
     classes: list[str]
     split: Split
+
+    def subset(self, rows: np.ndarray) -> "LabelledData":
+        """Return some samples, by their rows int64 (n,), all in the test partition."""
+        manifest = replace(self.manifest, table=self.manifest.table.iloc[rows].reset_index(drop=True))
+        facts = {name: table.iloc[rows].reset_index(drop=True) for name, table in self.facts.items()}
+        return LabelledData(manifest, facts, self.labels[rows], self.classes, all_test(manifest))
 
 
 def task_faults(

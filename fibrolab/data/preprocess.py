@@ -10,6 +10,7 @@ import numpy as np
 import PIL
 
 from fibrolab import keys
+from fibrolab.data.box import Box
 from fibrolab.data.image_borders import content_box
 from fibrolab.errors import ConfigError, listing
 
@@ -101,6 +102,12 @@ class Preprocess:
             return self.of_masks()
         return self.of_colours() if modality == keys.ELASTOGRAM else self
 
+    def crop_box(self, image: np.ndarray) -> Box:
+        """Return the rectangle that is kept of an image (H, W), or of a colour image (H, W, 3)."""
+        if self.crop == "borders":
+            return content_box(image)
+        return Box(0, 0, image.shape[1], image.shape[0])
+
     def mask(self, labels: np.ndarray, image: np.ndarray) -> np.ndarray:
         """Crop and resize a label map like its image.
 
@@ -111,8 +118,7 @@ class Preprocess:
         Returns:
             uint8 of `shape`.
         """
-        if self.crop == "borders":
-            labels = content_box(image).of(labels)
+        labels = self.crop_box(image).of(labels)
         return cv2.resize(labels, (self.size, self.size), interpolation=cv2.INTER_NEAREST_EXACT)
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
@@ -126,9 +132,7 @@ class Preprocess:
         """
         assert image.dtype == np.uint8, f"not uint8: {image.dtype}"
         assert image.ndim == len(self.shape), f"not {self.channels} channel(s): {image.shape}"
-        if self.crop == "borders":
-            image = content_box(image).of(image)
-        return self._filtered(image)
+        return self._filtered(self.crop_box(image).of(image))
 
     def clip(self, frames: np.ndarray) -> np.ndarray:
         """Process the frames of one clip; all get the crop of their maximum over time.
@@ -139,10 +143,8 @@ class Preprocess:
         Returns:
             uint8 ``(T, size, size)``.
         """
-        if self.crop == "borders":
-            box = content_box(frames.max(axis=0))
-            frames = np.stack([box.of(frame) for frame in frames])
-        return np.stack([self._filtered(frame) for frame in frames])
+        box = self.crop_box(frames.max(axis=0))
+        return np.stack([self._filtered(box.of(frame)) for frame in frames])
 
     def _filtered(self, image: np.ndarray) -> np.ndarray:
         """Apply all steps after the crop."""

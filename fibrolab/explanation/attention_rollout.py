@@ -29,7 +29,7 @@ def rollout(backbone: Backbone, score: Callable[[], Tensor]) -> Tensor:
         ConfigError: The network has no attention over all patches.
     """
     network = backbone.network
-    attentions = _attentions(backbone)
+    attentions = check_attention(backbone)
     joined: list[Tensor] = []
 
     def multiply(_: nn.Module, __: tuple[object, ...], output: Tensor) -> None:
@@ -57,8 +57,12 @@ def rollout(backbone: Backbone, score: Callable[[], Tensor]) -> Tensor:
     return found.squeeze(1)
 
 
-def _attentions(backbone: Backbone) -> list[Any]:
-    """Return the attention layers of a vision transformer of timm, from the input to the head."""
+def check_attention(backbone: Backbone) -> list[Any]:
+    """Return the attention layers of a vision transformer of timm, from the input to the head.
+
+    Raises:
+        ConfigError: The network has no attention over all patches.
+    """
     found = [getattr(block, "attn", None) for block in getattr(backbone.network, "blocks", ())]
     if not found or not all(hasattr(each, "fused_attn") and hasattr(each, "attn_drop") for each in found):
         raise ConfigError(_unfit(backbone.name))

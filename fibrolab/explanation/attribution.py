@@ -132,10 +132,11 @@ def attribute(
     backbone, network = backbone_of(module, branch), _fusion(module)
     entry = network.input_of(branch)
     present = batch.get(keys.present(entry))
+    if present is not None and not present.any():
+        blank = {**batch, keys.present(entry): torch.ones_like(present)}  # tells the size of a map
+        return torch.full_like(attribute(method, module, blank, target, branch, layer, seed), torch.nan)
     rows = slice(None) if present is None else present
     images = batch[entry][rows].float()
-    if not len(images):
-        raise ConfigError(f"No sample of the batch has the {entry} that branch {branch} takes.")
     with _explaining(module, seed):
         others = _others(network, batch, branch)
 

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from fibrolab import keys
+from fibrolab.data.geometry import GEOMETRY
 from fibrolab.errors import ConfigError, DataError, StorageError
 from fibrolab.storage import make_folder, unwritable, write_table
 
@@ -25,8 +26,6 @@ FOLDER: Final = "explanation"
 TABLE: Final = "maps.csv"
 ARRAYS: Final = "maps"
 TARGET: Final = "target"
-# The rectangle of the original picture that the network's square input shows, and the picture's size [px].
-GEOMETRY: Final = ("picture_width", "picture_height", "left", "top", "width", "height")
 COLUMNS: Final = (
     keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.PARTITION, keys.Y_TRUE, "predicted", "probability",
     TARGET, *GEOMETRY,

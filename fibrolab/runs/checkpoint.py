@@ -29,15 +29,13 @@ from fibrolab.config import arguments, resolved
 from fibrolab.data.cache import PixelStore
 from fibrolab.data.clip_sampling import Segment
 from fibrolab.data.datamodule import FibrosisDataModule
-from fibrolab.data.duplicates import grouped
-from fibrolab.data.labelled_data import LabelledData, labels_under, refuse_other_classes
+from fibrolab.data.labelled_data import LabelledData
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.preprocess import Preprocess
-from fibrolab.data.requirements import PREDICT
 from fibrolab.data.splits import all_test
 from fibrolab.errors import ConfigError, DataError
-from fibrolab.loading import surveyed
 from fibrolab.modules.base import Classifier
+from fibrolab.runs import new_input
 from fibrolab.storage import put
 from fibrolab.targets import imported
 
@@ -210,7 +208,9 @@ class Predictor:
             DataError: A file cannot be read.
         """
         with temporary_unless(cache) as folder:
-            labelled = data if isinstance(data, LabelledData) else self._surveyed(data, folder)
+            labelled = (
+                data if isinstance(data, LabelledData) else new_input.as_data(data, self.record, folder)
+            )
             labelled = replace(labelled, split=all_test(labelled.manifest))
             rows, probabilities = self._probabilities(labelled, folder)
         columns = [keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.SITE]
@@ -219,27 +219,32 @@ class Predictor:
         frame[keys.probability_columns(probabilities.shape[1])] = probabilities
         return frame
 
-    def _surveyed(self, manifest: Manifest, cache: Path) -> LabelledData:
-        manifest.require(PREDICT)
-        manifest, facts = surveyed(manifest, cache, "error")
-        manifest = grouped(manifest, facts[keys.IMAGE])
-        labels, task = manifest.labels, self.record["task"]
-        if (labels != keys.UNLABELLED).any():
-            labels = labels_under(task["name"], task["of"], task["merge"], manifest, trained=True)
-            if task["of"] is None:
-                refuse_other_classes(manifest, self.classes)
-        return LabelledData(manifest, facts, labels, self.classes, all_test(manifest))
+    def datamodule(
+        self, data: LabelledData, cache: Path, batch_size: int = 0, num_workers: int | str = 0
+    ) -> FibrosisDataModule:
+        """Return the samples as this network takes them.
 
-    def _probabilities(self, data: LabelledData, cache: Path) -> tuple[np.ndarray, np.ndarray]:
-        """Return rows of the manifest (N,) and probabilities (N, K)."""
-        datamodule = FibrosisDataModule(
+        Args:
+            data: The samples.
+            cache: Folder for preprocessed pixels.
+            batch_size: Samples in a batch; 0 for that of the training.
+            num_workers: Loader processes, or `auto`.
+
+        Raises:
+            ConfigError: The data lacks an input of the network.
+        """
+        return FibrosisDataModule(
             data=data,
             stores=stores(self.record["preprocess"], self.module, cache),
             segment=Segment(**self.record["segment"]),
-            batch_size=self.record["batch_size"],
-            num_workers=0,
+            batch_size=batch_size or self.record["batch_size"],
+            num_workers=num_workers,
             clinical=self.module.clinical_columns,
         )
+
+    def _probabilities(self, data: LabelledData, cache: Path) -> tuple[np.ndarray, np.ndarray]:
+        """Return rows of the manifest (N,) and probabilities (N, K)."""
+        datamodule = self.datamodule(data, cache)
         datamodule.prepare_data()
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
         trainer = L.Trainer(

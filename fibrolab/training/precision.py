@@ -1,5 +1,6 @@
 """Numerical precision, memory layout and compilation, checked before the training."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -46,6 +47,23 @@ def trainer_config_errors() -> Iterator[None]:
         yield
     except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
         raise ConfigError(f"The trainer does not accept its settings (trainer.*): {error}") from error
+
+
+def device_of(accelerator: str) -> torch.device:
+    """Return the first device of an accelerator, such as `auto`, `cpu` or `gpu`.
+
+    Raises:
+        ConfigError: It is unknown, or this machine has none.
+    """
+    from lightning.fabric import Fabric
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*`srun` command is available.*")  # one process needs none
+            return Fabric(accelerator=accelerator, devices=1).device
+    except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
+        raise ConfigError(f"accelerator={accelerator} cannot be used: {error}") from error
 
 
 def prepare(network: nn.Module, channels_last: bool, compile: bool) -> None:

@@ -8,13 +8,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from omegaconf import DictConfig, OmegaConf
 
 from fibrolab import keys, slurm
 from fibrolab.allowed import SHOWN
-from fibrolab.analyses import run_files
 from fibrolab.analyses.run_files import DECIDED_LATER
 from fibrolab.callbacks.history import History
 from fibrolab.callbacks.stopping_and_resuming import STATE
@@ -23,7 +21,7 @@ from fibrolab.config import defaults, resolved
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.errors import ConfigError, DataError, listing
 from fibrolab.modules.base import INITIAL_WEIGHTS, Classifier
-from fibrolab.runs import trained_run
+from fibrolab.runs import own_samples, trained_run
 from fibrolab.runs.checkpoint import UNREADABLE
 from fibrolab.runs.trained_run import TrainedRun
 from fibrolab.sweeps import this_job
@@ -262,26 +260,7 @@ def refuse_other_data(data: LabelledData, folder: Path) -> None:
     """
     if not all((folder / name).is_file() for name in (keys.MANIFEST_FILE, keys.SPLIT_FILE)):
         return
-    compared = {"sha256": "image", keys.Y_TRUE: "class", keys.GROUP_ID: "group", keys.PARTITION: "partition"}
-    hashes = run_files.contents(data)
-    compared |= {name: name.partition("_")[0] for name in hashes}
-    before = TrainedRun(folder).samples.reindex(columns=list(compared), fill_value="")
-    now = pd.DataFrame(
-        hashes
-        | {
-            "sha256": data.facts[keys.IMAGE]["sha256"].to_numpy(),
-            keys.Y_TRUE: data.labels,
-            keys.GROUP_ID: data.manifest.groups,
-            keys.PARTITION: data.split.partitions,
-        },
-        index=pd.Index(data.manifest.table[keys.SAMPLE_ID], name=keys.SAMPLE_ID),
-    )
-    both = before.index.intersection(now.index)
-    changes = {"added": now.index.difference(both), "missing": before.index.difference(both)}
-    for column, word in compared.items():
-        other = before.loc[both, column].fillna("").astype(str) != now.loc[both, column].astype(str)
-        changes[f"with another {word}"] = both[other.to_numpy()]
-    faults = [f"{sample}: {change}" for change, samples in changes.items() for sample in samples]
+    faults = own_samples.changes(data, TrainedRun(folder).samples)
     if faults:
         raise DataError(
             f"The data changed since this run was started, in {len(faults)} ways:\n{listing(faults)}\n"

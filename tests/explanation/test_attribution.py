@@ -204,7 +204,7 @@ def test_a_network_without_a_feature_map_has_pixel_attributions_only() -> None:
     module = classifier(image={"name": "flat", "_target_": "test_attribution.Flat"})
     batch = {keys.IMAGE: grey()}
     for method in CAMS:
-        with pytest.raises(ConfigError, match="flat has no spatial feature map at 32 px.*occlusion"):
+        with pytest.raises(ConfigError, match=r"flat has no spatial feature map at 32 px.*occlusion"):
             attribute(method, module, batch, target_of(module, batch), "image")
     assert attribute("occlusion", module, batch, target_of(module, batch), "image").any()
 

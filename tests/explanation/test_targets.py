@@ -73,5 +73,5 @@ def test_an_unknown_target_and_unlabelled_samples_are_refused() -> None:
     assert target_fault("F3-F3", CLASSES, ENDPOINTS)
     task, _, probabilities = task_and_logits("cross_entropy")
     for labels in (None, torch.tensor([0, 1, -1, 0, 0, 0])):
-        with pytest.raises(ConfigError, match="explain.target=true needs the true class"):
+        with pytest.raises(ConfigError, match=r"explain.target=true needs the true class"):
             build_target("true", task, probabilities, labels)

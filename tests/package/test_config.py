@@ -95,7 +95,10 @@ def test_a_multirun_and_flags_of_hydra_pass_through_the_program(tmp_path: Path) 
 
 def test_a_misspelt_command_or_setting_ends_a_process_with_a_sentence() -> None:
     for words, sentence in (
-        (["trian"], "there is no 'trian'. It is one of: audit, compare, evaluate, plan, stack, sync, train."),
+        (
+            ["trian"],
+            "there is no 'trian'. It is one of: audit, compare, evaluate, explain, plan, stack, sync, train.",
+        ),
         (["trian"], "Did you mean train?"),
         (["train", "modl=hybrid"], "'modl' is not a setting. Did you mean 'model'?"),
     ):

@@ -105,6 +105,12 @@ def _image_faults(name: str, paths: Sequence[str], classes: Sequence[str]) -> li
     return faults + [f"the name {path!a} is not UTF-8" for path in paths if not _is_utf8(path)]
 
 
+def files_below(top: Path) -> list[Path]:
+    """Return all files below a folder but hidden ones, sorted; no folder is entered twice."""
+    images, others = _files(top)
+    return sorted([*images, *others])
+
+
 def _files(top: Path) -> tuple[list[Path], list[Path]]:
     """List images below a folder, and other files; no folder is entered twice, even with circular links."""
     images: list[Path] = []

@@ -1,0 +1,229 @@
+"""Explanation of a finished run: maps of its own samples, or of new pictures."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from omegaconf import DictConfig, ListConfig
+
+from fibrolab import keys
+from fibrolab.errors import ConfigError
+from fibrolab.evaluation import predictions
+from fibrolab.runs.trained_run import NEEDED, TrainedRun, open_run
+from fibrolab.storage import make_folder, write_table
+from fibrolab.tracking import reopen
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fibrolab.data.labelled_data import LabelledData
+    from fibrolab.explanation.map_batches import Request
+    from fibrolab.explanation.targets import Task
+    from fibrolab.runs.checkpoint import Predictor
+
+VALIDATION_OF_ANOTHER = (
+    "partition=validation: the validation samples of run {run} are those of run {source}: explain that one."
+)
+
+
+class Part(NamedTuple):
+    """Samples that are explained by the same networks.
+
+    Attributes:
+        networks: The networks, whose maps are averaged.
+        data: The samples.
+        reference: Samples whose mean features stand for an absent branch.
+    """
+
+    networks: "tuple[Predictor, ...]"
+    data: "LabelledData"
+    reference: "LabelledData"
+
+
+def explain(config: DictConfig) -> str:
+    """Compute maps and shares, write them, and return the run's id, or the folder of the maps of `input`.
+
+    Args:
+        config: `conf/explain.yaml`, composed.
+
+    Raises:
+        ConfigError: The run is unknown or has no network, or a setting does not suit the network.
+        DataError: The samples changed since the run, or the input cannot be used.
+    """
+    if config.input is not None:
+        run = open_run(config.run, config.tracking.uri)
+        folder = make_folder(Path(config.folder))
+        table = _written(folder, _new_part(run, config), config)
+        _announce(folder, table)
+        return str(folder)
+    with reopen(config.tracking.uri, config.run) as tracked:
+        run = TrainedRun(tracked.folder, tracked.id)
+        run.refuse_other_format()
+        run.require(*NEEDED)
+        table = _written(tracked.folder, _own_parts(run, config), config)
+        _announce(tracked.folder, table)
+    return tracked.id
+
+
+def _networks(run: TrainedRun, uri: str) -> "tuple[TrainedRun, tuple[Predictor, ...]]":
+    """Return the run that trained the networks of a run, and the networks."""
+    source = run.config.get("learnt_from")  # of an external evaluation
+    trained = open_run(str(source["run"]), uri) if source else run
+    if "model" not in trained.config or "trainer" not in trained.config:
+        raise ConfigError(f"{run.name} has no network of its own; name one of `fibrolab.train`.")
+    return trained, trained.predictors
+
+
+def _new_part(run: TrainedRun, config: DictConfig) -> list[Part]:
+    """Return the samples of `input`, which all networks of a run explain together."""
+    from fibrolab.runs import new_input
+
+    _, networks = _networks(run, config.tracking.uri)
+    first = networks[0]
+    manifest = new_input.read(config.input, first.record, first.module.inputs)
+    data = new_input.as_data(manifest, first.record, Path(config.paths.cache))
+    data = data.subset(_spread(len(data.manifest), config.samples))
+    return [Part(networks, data, data)]
+
+
+def _own_parts(run: TrainedRun, config: DictConfig) -> list[Part]:
+    """Return the samples of a run; of a cross-validation, each is explained by the networks of its fold."""
+    from fibrolab.runs import own_samples
+
+    trained, networks = _networks(run, config.tracking.uri)
+    if config.partition == keys.VALIDATION and trained is not run:
+        raise ConfigError(VALIDATION_OF_ANOTHER.format(run=run.run_id, source=trained.run_id))
+    data = own_samples.reloaded(run, Path(config.paths.cache))
+    frame = run.predictions
+    folds = (
+        frame[keys.FOLD]
+        if run.has_several_networks and predictions.is_crossed(frame)
+        else 0 * frame[keys.FOLD]
+    )
+    wanted = frame.assign(**{keys.FOLD: folds})
+    rows = wanted[wanted[keys.PARTITION] == config.partition]
+    rows = rows.iloc[_spread(len(rows), config.samples)]
+    crossed = wanted[keys.FOLD].nunique() > 1
+    parts = []
+    for fold, samples in rows.groupby(keys.FOLD):
+        members = [
+            network
+            for number, network in enumerate(networks)
+            if not crossed or run.networks[keys.FOLD].iloc[number] == fold
+        ]
+        validation = wanted[(wanted[keys.PARTITION] == keys.VALIDATION) & (wanted[keys.FOLD] == fold)]
+        chosen = own_samples.chosen(data, run, samples[keys.SAMPLE_ID].tolist())
+        known = trained is run and len(validation) > 0
+        reference = own_samples.chosen(data, run, validation[keys.SAMPLE_ID].tolist()) if known else chosen
+        parts.append(Part(tuple(members), chosen, reference))
+    return parts
+
+
+def _spread(total: int, wanted: int | None) -> np.ndarray:
+    """Return rows, int64 (n,), evenly over all: as many as are wanted."""
+    number = total if wanted is None else min(total, wanted)
+    return np.linspace(0, total - 1, number).round().astype(np.int64)
+
+
+def _written(folder: Path, parts: Sequence[Part], config: DictConfig) -> pd.DataFrame:
+    """Compute the maps of all parts, write them, and return their table."""
+    from fibrolab.explanation import contributions, map_batches, maps
+
+    request = _request(config, parts[0].networks[0])
+    for network in {id(each): each for part in parts for each in part.networks}.values():
+        map_batches.check(request, network.module, _task(network))
+    total = sum(len(part.data.manifest) for part in parts)
+    tables, shares = [], []
+    with maps.MapWriter(folder, total) as writer:
+        for part in parts:
+            known = _described(part, config.partition if config.input is None else "")
+            for rows, found in _of_part(part, request, writer, config):
+                index = rows.pop(keys.INDEX).to_numpy()
+                tables.append(known.iloc[index].reset_index(drop=True).join(rows))
+                if len(found):
+                    ids = known[keys.SAMPLE_ID].iloc[found.pop(keys.INDEX)].to_numpy()
+                    found.insert(0, keys.SAMPLE_ID, ids)
+                    shares.append(found)
+        table = pd.concat(tables, ignore_index=True)
+        table = table[[*maps.COLUMNS, *(name for name in table if name not in maps.COLUMNS)]]
+        path = writer.folder / contributions.FILE
+        path.unlink(missing_ok=True)
+        if shares:
+            write_table(pd.concat(shares, ignore_index=True), path)
+        writer.finish(table)
+    return table
+
+
+def _of_part(
+    part: Part, request: "Request", writer: Any, config: DictConfig
+) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
+    """Compute the maps and shares of one part, batch by batch."""
+    from fibrolab.explanation import contributions, map_batches
+    from fibrolab.training.precision import device_of
+
+    device = device_of(config.accelerator)
+    cache = Path(config.paths.cache)
+    modules = [network.module.to(device).eval() for network in part.networks]
+
+    def batches(data: "LabelledData") -> "Iterator[dict[str, Tensor]]":
+        loaded = part.networks[0].datamodule(data, cache, config.batch_size, config.num_workers)
+        loaded.prepare_data()
+        for batch in loaded.test_dataloader():
+            yield {name: value.to(device) for name, value in batch.items()}
+
+    means = []
+    if map_batches.has_shares(modules[0]):
+        means = [contributions.mean_features(module, batches(part.reference)) for module in modules]
+    tasks = [_task(network) for network in part.networks]
+    yield from map_batches.explained(modules, tasks, batches(part.data), request, writer, means)
+
+
+def _task(network: "Predictor") -> "Task":
+    from fibrolab.explanation.targets import Task
+
+    endpoints = network.record["task"]["endpoints"] or {}
+    return Task(network.module.criterion, network.classes, dict(endpoints))
+
+
+def _request(config: DictConfig, network: "Predictor") -> "Request":
+    from fibrolab.explanation.attribution import visual_branches
+    from fibrolab.explanation.map_batches import Request
+
+    given = config.explain
+    target = "true" if given.target is True else str(given.target)  # YAML reads it as a boolean
+    branches = visual_branches(network.module) if given.branch is None else _listed(given.branch)
+    return Request(tuple(_listed(given.method)), tuple(branches), given.layer, target)
+
+
+def _listed(given: Any) -> list[str]:
+    """Return a setting with one name or several."""
+    return [str(each) for each in (given if isinstance(given, ListConfig | list) else [given])]
+
+
+def _described(part: Part, partition: str) -> pd.DataFrame:
+    """Return names, partition and geometry of the samples of a part, one row each."""
+    from fibrolab.data.geometry import GEOMETRY, shown_parts
+    from fibrolab.data.preprocess import Preprocess
+    from fibrolab.explanation.maps import geometry_column
+
+    network, manifest = part.networks[0], part.data.manifest
+    grey = Preprocess(**network.record["preprocess"])
+    names = [keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID]
+    frames = [manifest.table[names].assign(**{keys.PARTITION: partition})]
+    for number, modality in enumerate(name for name in network.module.inputs if name != keys.CLINICAL):
+        shown = shown_parts(part.data, modality, grey.of(modality))
+        others = [geometry_column(name, modality) for name in GEOMETRY]
+        frames.append(shown.set_axis(others, axis=1) if number else shown)
+    return pd.concat(frames, axis=1)
+
+
+def _announce(folder: Path, table: pd.DataFrame) -> None:
+    """Print how many samples were explained, and where the files are."""
+    from fibrolab.explanation import maps
+
+    print(f"samples  {len(table)}")
+    for path in sorted((folder / maps.FOLDER / maps.ARRAYS).glob("*.npy")):
+        print(f"maps     {path}")
+    print(f"table    {folder / maps.FOLDER / maps.TABLE}")

@@ -1,0 +1,88 @@
+"""The samples of a run, loaded again from its settings, and refused if they changed since."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fibrolab import keys, privacy
+from fibrolab.data.labelled_data import LabelledData
+from fibrolab.errors import DataError, listing
+from fibrolab.loading import load
+from fibrolab.runs.trained_run import TrainedRun
+
+
+def contents(data: LabelledData) -> dict[str, np.ndarray]:
+    """Return the hashes of the elastograms and clips, one per sample, as `MODALITY_sha256`.
+
+    An elastogram is hashed as it is cut, a clip as its whole file; a sample without one has an empty text.
+    """
+    return {
+        f"{name}_sha256": facts["file_sha256" if name == keys.CLIP else "sha256"].to_numpy()
+        for name, facts in data.facts.items()
+        if name != keys.IMAGE
+    }
+
+
+def changes(data: LabelledData, before: pd.DataFrame, partitions: bool = True) -> list[str]:
+    """Return a sentence on each difference between samples and those that a run recorded.
+
+    Args:
+        data: The samples as they are now.
+        before: Rows of `TrainedRun.samples`.
+        partitions: Whether their partitions are compared too.
+    """
+    hashes = contents(data)
+    compared = {"sha256": "image", keys.Y_TRUE: "class", keys.GROUP_ID: "group"}
+    compared |= {keys.PARTITION: "partition"} if partitions else {}
+    compared |= {name: name.partition("_")[0] for name in hashes}
+    before = before.reindex(columns=list(compared), fill_value="")
+    now = pd.DataFrame(
+        hashes
+        | {
+            "sha256": data.facts[keys.IMAGE]["sha256"].to_numpy(),
+            keys.Y_TRUE: data.labels,
+            keys.GROUP_ID: data.manifest.groups,
+            keys.PARTITION: data.split.partitions,
+        },
+        index=pd.Index(data.manifest.table[keys.SAMPLE_ID], name=keys.SAMPLE_ID),
+    )
+    both = before.index.intersection(now.index)
+    found = {"added": now.index.difference(both), "missing": before.index.difference(both)}
+    for column, word in compared.items():
+        other = before.loc[both, column].fillna("").astype(str) != now.loc[both, column].astype(str)
+        found[f"with another {word}"] = both[other.to_numpy()]
+    return [f"{sample}: {change}" for change, samples in found.items() for sample in samples]
+
+
+def reloaded(run: TrainedRun, cache: Path) -> LabelledData:
+    """Load the data set of a run again.
+
+    Args:
+        run: A run of a training or an external evaluation.
+        cache: Folder of the surveys of files.
+
+    Raises:
+        FibrolabError: The files are no longer there, or have faults.
+    """
+    settings = run.config.copy()
+    settings.paths.cache = str(cache)
+    return load(settings, ids_key=privacy.ids_key(settings))
+
+
+def chosen(data: LabelledData, run: TrainedRun, samples: Sequence[str]) -> LabelledData:
+    """Return some samples of a run, in this order.
+
+    Raises:
+        DataError: They changed since the run, or are missing.
+    """
+    rows = data.manifest.table[keys.SAMPLE_ID].reset_index().set_index(keys.SAMPLE_ID)["index"]
+    known = [sample for sample in samples if sample in rows.index]
+    found = data.subset(rows.loc[known].to_numpy())
+    if faults := changes(found, run.samples.loc[list(samples)], partitions=False):
+        raise DataError(
+            f"The data changed since {run.name[0].lower()}{run.name[1:]}, in {len(faults)} ways:\n"
+            f"{listing(faults)}\nRestore the data; or give the pictures as they are now by input=PATH."
+        )
+    return found
