@@ -1,4 +1,4 @@
-"""Image borders: the scan's rectangle is found among title bar, frame, text and grey bar."""
+"""Image borders: the scan and its rectangle are found among title bar, frame, text, calipers and grey bar."""
 
 from pathlib import Path
 
@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 
 from fibrolab.data.box import Box
 from fibrolab.data.formats.contract import to_grey
-from fibrolab.data.image_borders import content_box
+from fibrolab.data.image_borders import burned_in, content_box, scan_mask
 from fibrolab.data.media import View
 from fibrolab.data.readers import read_image
+from fibrolab.phantom import preset_text
+from fibrolab.phantom.archive import generate
+from fibrolab.phantom.synthetic_cohort import Cohort
 
 SCAN = Box(60, 40, 120, 150)
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -127,6 +130,67 @@ def test_the_border_of_pydicom_s_own_echo_is_found() -> None:
     path = Path(str(get_testdata_file("examples_ybr_color.dcm")))
     box = content_box(to_grey(read_image(path, View("middle"))))
     assert farthest_side(box, Box(92, 21, 141, 181)) <= 4  # measured by hand
+
+
+def sector(height: int = 240, width: int = 320) -> np.ndarray:
+    """Return the pixels of a curved probe's sector, bool (H, W); the face of the probe is not convex."""
+    rows, columns = np.mgrid[:height, :width]
+    radius, angle = np.hypot(columns - 160, rows + 20), np.arctan2(columns - 160, rows + 20)
+    return (radius > 70) & (radius < 220) & (np.abs(angle) < 0.6)
+
+
+def overlap(first: np.ndarray, second: np.ndarray) -> float:
+    return float((first & second).sum() / (first | second).sum())
+
+
+def test_the_pixels_of_a_sector_are_found_with_its_shadows() -> None:
+    inside = sector()
+    picture = np.where(inside, speckle(240, 320), 0).astype(np.uint8)
+    picture[150:, 140:170] = 0  # behind a stone
+    with_text(picture)
+    found = scan_mask(picture)
+    assert overlap(found, inside) > 0.93
+    assert found[150:190, 140:170].all()
+    assert not found[55 - 20, 160]  # in front of the face, between its ends
+
+
+@pytest.mark.parametrize(
+    "picture", [speckle(120, 160), np.zeros((1, 1), np.uint8)], ids=["scan", "one pixel"]
+)
+def test_without_a_border_every_pixel_belongs_to_the_scan(picture: np.ndarray) -> None:
+    assert scan_mask(picture).all()
+    assert not burned_in(np.minimum(picture, 200), scan_mask(picture)).any()
+
+
+def test_text_is_found_beside_the_scan_and_calipers_on_it() -> None:
+    inside = sector()
+    plain = np.where(inside, np.minimum(speckle(240, 320), 190), 0).astype(np.uint8)
+    drawn = plain.copy()
+    with_title(drawn)
+    for x, y in ((150, 120), (190, 150)):
+        cv2.drawMarker(drawn, (x, y), 250, cv2.MARKER_CROSS, 9, 1)
+    true = (drawn != plain) & (drawn != 58)  # the title bar is screen
+    found = burned_in(drawn, scan_mask(drawn))
+    assert (found & true & inside).sum() / (true & inside).sum() > 0.9
+    assert (found & true & ~inside).sum() / (true & ~inside).sum() > 0.9
+    assert (found & ~true).sum() < 0.2 * true.sum()
+    assert not burned_in(plain, scan_mask(plain)).any()
+
+
+def test_scan_and_text_of_phantoms_agree_with_their_true_masks(tmp_path: Path) -> None:
+    cohort = Cohort(patients=15, images_per_patient=1, size=128, modality="masked")
+    folder = generate(tmp_path, cohort, workers=1)
+    scans, texts, beside = [], [], []
+    for path in sorted((folder / "images").iterdir()):
+        grey, mask = (cv2.imread(str(file), 0) for file in (path, folder / "masks" / path.name))
+        scan, text = scan_mask(grey), mask == preset_text.TEXT
+        found = burned_in(grey, scan)
+        scans.append(overlap(scan, (mask > 0) & ~text))
+        texts.append((found & text).sum() / text.sum())
+        beside.append((found & ~text).sum() / found.sum())
+    assert np.mean(scans) > 0.92  # some depths are as dark as the screen
+    assert np.mean(texts) > 0.98
+    assert np.mean(beside) < 0.3
 
 
 @pytest.mark.shared
