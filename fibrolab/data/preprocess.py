@@ -10,6 +10,7 @@ import numpy as np
 import PIL
 
 from fibrolab import keys
+from fibrolab.data.box import Box
 from fibrolab.data.image_borders import content_box
 from fibrolab.errors import ConfigError, listing
 
@@ -101,6 +102,12 @@ class Preprocess:
             return self.of_masks()
         return self.of_colours() if modality == keys.ELASTOGRAM else self
 
+    def kept(self, image: np.ndarray) -> Box:
+        """Return the rectangle of an image, grey levels (H, W), that the crop keeps."""
+        if self.crop == "borders":
+            return content_box(image)
+        return Box(0, 0, image.shape[1], image.shape[0])
+
     def mask(self, labels: np.ndarray, image: np.ndarray) -> np.ndarray:
         """Crop and resize a label map like its image.
 
@@ -111,8 +118,7 @@ class Preprocess:
         Returns:
             uint8 of `shape`.
         """
-        if self.crop == "borders":
-            labels = content_box(image).of(labels)
+        labels = self.kept(image).of(labels)
         return cv2.resize(labels, (self.size, self.size), interpolation=cv2.INTER_NEAREST_EXACT)
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
