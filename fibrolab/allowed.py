@@ -159,6 +159,7 @@ ALLOWED: dict[str, Allowed] = {  # by the name of the setting; * stands for any 
     "data.duplicates": PROPORTION,
     "data.leak": PROPORTION,
     "data.shortcut": PROPORTION,
+    "data.marker": PROPORTION,
     "data.missing": BELOW_1,
     "data.format": one_of("png", "dicom"),
     "segment.fps": or_null(POSITIVE),

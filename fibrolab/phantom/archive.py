@@ -31,7 +31,7 @@ from filelock import AcquireReturnProxy, FileLock, Timeout
 from fibrolab import keys
 from fibrolab.data.progress import track
 from fibrolab.errors import StorageError
-from fibrolab.phantom.clinic import MODALITY, Row, store
+from fibrolab.phantom.clinic import MASKS, MODALITY, Row, store
 from fibrolab.phantom.synthetic_cohort import GENERATOR_VERSION, Cohort
 from fibrolab.processes import cores
 from fibrolab.storage import SEAL, full_disk, is_full, is_unchanged, seal
@@ -111,7 +111,9 @@ def _locked(path: Path) -> AcquireReturnProxy:
 def _draw_and_move(root: Path, cohort: Cohort, workers: int, progress: bool) -> None:
     partial_root = root.with_name(f"{root.name}.partial")
     shutil.rmtree(partial_root, ignore_errors=True)  # left by a process that was killed
-    (partial_root / MODALITY[cohort.modality].folder).mkdir(parents=True)
+    masks = (MASKS,) if cohort.modality == "masked" else ()
+    for folder in (MODALITY[cohort.modality].folder, *masks):
+        (partial_root / folder).mkdir(parents=True)
     try:
         rows = _draw(partial_root, cohort, workers)
         if progress:

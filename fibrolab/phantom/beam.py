@@ -173,6 +173,16 @@ def scan_convert(
     return np.rint(picture).astype(np.uint8)
 
 
+def scan_convert_labels(
+    labels: NDArray[np.uint8], scanner: Scanner, depth_mm: float, size: int | tuple[int, int]
+) -> NDArray[np.uint8]:
+    """Convert labels of polar samples to those of an image's pixels, 0 outside the sector."""
+    shape = (size, size) if isinstance(size, int) else size
+    columns, rows = _sample_maps(scanner, depth_mm, shape)
+    found = cv2.remap(labels, columns, rows, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+    return np.asarray(found, np.uint8)
+
+
 class Pixels(NamedTuple):
     """Positions of an image's pixels in the sector, `(H, W)` each, and their spacing."""
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fibrolab import keys
-from fibrolab.phantom import files, lesions, motion, truth
+from fibrolab.phantom import beam, files, lesions, motion, preset_text, truth
 from fibrolab.phantom import patient as people
-from fibrolab.phantom.bmode import bmode
+from fibrolab.phantom.bmode import bmode, tissue_image
 from fibrolab.phantom.capture import capture
 from fibrolab.phantom.measurements import AST_ULN_U_L, kilopascals
 from fibrolab.phantom.patient import Patient
@@ -19,6 +19,8 @@ from fibrolab.phantom.synthetic_cohort import Cohort
 from fibrolab.phantom.truth import severity
 
 SCORE = "phantom_{}"  # columns of the latent scores, for comparing a model with the best possible one
+MASKS = "masks"  # folder of the true masks
+LESIONED, LESION_KINDS = 0.5, ("cyst", "haemangioma")  # of the pictures with masks: proportion, kinds
 CAPTURE = "capture"  # column of the screen captures
 FPS = 15.0
 RGB_STAGES = (2, 3)  # stored in colour by the shortcut, as in the Kaggle data set, whose F2 and F3 are RGB
@@ -29,10 +31,11 @@ Row = dict[str, Cell]
 
 
 class Drawn(NamedTuple):
-    """One view: pixels `(H, W)`, `(H, W, 3)` or `(N, H, W)`, and its columns of the table."""
+    """One view: pixels `(H, W)`, `(H, W, 3)` or `(N, H, W)`, its columns of the table, and its true mask."""
 
     pixels: NDArray[np.uint8]
     cells: dict[str, Cell]
+    mask: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,10 @@ def store(root: Path, cohort: Cohort, number: int) -> list[Row]:
         drawn = modality.draw(cohort, owner, view)
         files.write(root / path, drawn.pixels, _header(cohort, owner, view))
         names: Row = {keys.SAMPLE_ID: sample_id, modality.column: path.as_posix()}
+        if drawn.mask is not None:
+            mask = Path(MASKS) / f"{sample_id}.png"
+            files.write(root / mask, drawn.mask, _header(cohort, owner, view))
+            names[keys.MASK] = mask.as_posix()
         rows.append(names | _cells(person) | drawn.cells)
     return rows
 
@@ -167,9 +174,27 @@ def _lesion(cohort: Cohort, person: Patient, view: int) -> Drawn:
     return Drawn(picture, {keys.LABEL: kind, **box._asdict()})
 
 
+def _masked(cohort: Cohort, person: Patient, view: int) -> Drawn:
+    """Draw a B-mode image with the scanner's text, a lesion in half of the images, and the true mask.
+
+    Neither a cyst nor a haemangioma depends on the stage; of the text, see `Cohort.marker`.
+    """
+    rng = people.generator(cohort.seed, people.STREAM_MASKED, person.number, view)
+    kind = str(rng.choice(LESION_KINDS)) if rng.random() < LESIONED else lesions.CLASSES[0]
+    tissue, _ = lesions.lesioned(kind, person.body, person.exam, rng)
+    picture = tissue_image(tissue, person.exam, cohort.size, rng)
+    scanner, depth_mm = person.exam.scanner, person.exam.depth_mm
+    mask = beam.scan_convert_labels(tissue.structure, scanner, depth_mm, cohort.size)
+    planted = people.generator(cohort.seed, people.STREAM_FAULTS, person.number, 3)
+    reveals, any_preset = planted.random() < cohort.marker, int(planted.integers(len(preset_text.PRESETS)))
+    preset_text.burn_in(picture, mask, person.stage if reveals else any_preset)
+    return Drawn(picture, {}, mask)
+
+
 MODALITY: Final = {
     "image": Modality(_image, "images", keys.IMAGE, 0.01, 1.0),
     "capture": Modality(_capture, "captures", CAPTURE, 0.04, 1.5),
     "clip": Modality(_clip, "clips", keys.CLIP, 1.5, 12.0),
     "lesion": Modality(_lesion, "lesions", keys.IMAGE, 0.03, 1.0),
+    "masked": Modality(_masked, "images", keys.IMAGE, 0.03, 1.2),
 }

@@ -17,7 +17,7 @@ from fibrolab.phantom.beam import Array, Grid
 from fibrolab.phantom.bmode import tissue_image
 from fibrolab.phantom.patient import Body, Exam
 from fibrolab.phantom.texture import field
-from fibrolab.phantom.tissue import BLOOD_DB, FLUID_ATTENUATION, Tissue, tissue
+from fibrolab.phantom.tissue import BLOOD_DB, FLUID_ATTENUATION, LESION, Tissue, tissue
 
 RADIUS_MM = (5.0, 18.0)  # mean radius; the same for all classes, so that a rectangle's size shows no class
 FATTY_PROBABILITY = 0.35  # of a fatty liver, without sparing or carcinoma
@@ -62,15 +62,23 @@ def picture(
     Raises:
         KeyError: An unknown class.
     """
+    view, lesion = lesioned(lesion_class, body, exam, rng)
+    margin = np.float32(rng.uniform(*RECTANGLE_MM))
+    marked = np.where(lesion.distance < margin, np.float32(255), np.float32(0))
+    image = tissue_image(view, exam, size, rng)
+    return image, _bounds(beam.scan_convert(marked, exam.scanner, exam.depth_mm, size))
+
+
+def lesioned(lesion_class: str, body: Body, exam: Exam, rng: np.random.Generator) -> tuple[Tissue, Lesion]:
+    """Draw the tissue of one view with a lesion, see `picture`, and return it with the lesion's geometry."""
     waviness, paint = SIGNS[lesion_class]
     host = _host(lesion_class, body, rng)
     view = tissue(beam.polar_grid(exam.scanner, exam.depth_mm), host, rng)
     lesion = _placed(view, host, exam, waviness, rng)
     paint(view, lesion, host, rng)
-    margin = np.float32(rng.uniform(*RECTANGLE_MM))
-    marked = np.where(lesion.distance < margin, np.float32(255), np.float32(0))
-    image = tissue_image(view, exam, size, rng)
-    return image, _bounds(beam.scan_convert(marked, exam.scanner, exam.depth_mm, size))
+    if paint is not _nothing:
+        np.copyto(view.structure, np.uint8(LESION), where=(lesion.distance < 0) & lesion.organ)
+    return view, lesion
 
 
 def _host(lesion_class: str, body: Body, rng: np.random.Generator) -> Body:

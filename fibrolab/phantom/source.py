@@ -8,6 +8,8 @@ Each modality and set of parameters has its own folder, with the files of that m
         images/p0000-0.png     greyscale B-mode, one visit and several views per patient; or p0000-0.dcm
         captures/p0000-0.png   screen captures of elastography, read by `sources.swe_pairs`
         clips/p0000-0.mp4      breathing clips, read by `sources.clips`
+        masks/p0000-0.png      label maps of those with true masks: 0 outside the sector, 1 other tissue,
+                               2 liver, 3 its capsule, 4 lesion, 5 burned-in text
         lesions/p0000-0.png    focal lesions with their rectangles, read by `sources.focal_lesions`
 
 All modalities of one seed and separability show the same patients.
@@ -133,6 +135,25 @@ def load_lesions(
     cohort = Cohort(patients, images_per_patient, size, seed=seed, modality="lesion")
     path = _table(root, cohort)
     return _named("phantom_lesions", focal_lesions.load(path=path), path)
+
+
+def load_masks(
+    *,
+    root: str | Path,
+    patients: int = 200,
+    images_per_patient: int = 2,
+    size: int = 128,
+    separability: float = 1.0,
+    seed: int = 0,
+    marker: float = 0.0,
+) -> Manifest:
+    """Load the cohort as grey images with the true mask of each. See `load`.
+
+    `marker` is the proportion of the patients for whom the burned-in name of the preset reveals the stage.
+    """
+    cohort = Cohort(patients, images_per_patient, size, separability, seed, modality="masked", marker=marker)
+    path = _table(root, cohort)
+    return _named("phantom_masks", table.load(path=path), path, "image")
 
 
 def _without_elastograms(manifest: Manifest, missing: float, seed: int) -> Manifest:

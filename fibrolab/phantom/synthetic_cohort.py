@@ -13,8 +13,8 @@ from fibrolab.phantom.patient import Patient
 
 # Raise it whenever the same parameters give other pixels or rows, or the archive another layout.
 GENERATOR_VERSION = 3
-MODALITIES: Final = ("image", "capture", "clip", "lesion")
-REAL: Final = ("separability", "duplicates", "leak", "shortcut")  # numbers that need not be whole
+MODALITIES: Final = ("image", "capture", "clip", "lesion", "masked")
+REAL: Final = ("separability", "duplicates", "leak", "shortcut", "marker")  # numbers that need not be whole
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Cohort:
         duplicates: Proportion of the images that are stored again, byte by byte, under another name.
         leak: Proportion of the patients with a copy of another patient's image, of the same stage.
         shortcut: Proportion of the patients whose images reveal the stage by side length and colour mode.
+        marker: Of pictures with masks: proportion of the patients for whom the burned-in name of the preset
+            goes with the stage; that of the others is drawn at random.
         sliced: Whether patients are numbered in the order of their stage.
 
     Raises:
@@ -50,6 +52,7 @@ class Cohort:
     duplicates: float = 0.0
     leak: float = 0.0
     shortcut: float = 0.0
+    marker: float = 0.0
     sliced: bool = False
 
     def __post_init__(self) -> None:

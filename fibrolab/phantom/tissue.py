@@ -33,20 +33,31 @@ SEPTUM_WIDTH = 0.35  # in standard deviations of the nodular field
 ECHO_DB = 3.0  # general brightening by collagen, at severity 1
 CAPSULE_MM = 2.2  # standard deviation of a nodular surface, at severity 1
 CAPSULE_SCALE_MM = 4.0
+CAPSULE_BAND_MM = 1.5  # on each side of the liver's surface, in the true masks
+OTHER, LIVER, CAPSULE, LESION = range(1, 5)  # levels of the true masks; 0 is outside the sector
 NARROWING = 0.5  # relative narrowing of the hepatic veins, at severity 1
 
 
 @dataclass
 class Tissue:
-    """Acoustic properties of one view, `(SAMPLES, LINES)` each."""
+    """Acoustic properties of one view, and what is where, `(SAMPLES, LINES)` each."""
 
     scatter_db: Array  # backscattered power relative to healthy liver [dB]
     reflection: Array  # amplitude of smooth interfaces relative to the speckle of healthy liver
     attenuation: Array  # [dB/cm/MHz]
     patchiness: Array  # factor on the brightness of interfaces, which is never even
+    structure: NDArray[np.uint8]  # one of `OTHER`, `LIVER` (with its vessels), `CAPSULE`, `LESION`
 
-    def replace(self, where: NDArray[np.bool_], scatter_db: Array | float, attenuation: float) -> None:
-        """Put another tissue where the mask is true."""
+    def replace(
+        self,
+        where: NDArray[np.bool_],
+        scatter_db: Array | float,
+        attenuation: float,
+        structure: int | None = None,
+    ) -> None:
+        """Put another tissue where the mask is true; without a `structure`, it is part of what is there."""
+        if structure is not None:
+            np.copyto(self.structure, np.uint8(structure), where=where)
         np.copyto(self.scatter_db, scatter_db, where=where)
         np.copyto(self.attenuation, attenuation, where=where)
         np.copyto(self.reflection, 0, where=where)
@@ -65,7 +76,13 @@ def tissue(grid: Grid, body: Body, rng: np.random.Generator) -> Tissue:
     echo = body.liver_echo_db + parenchyma(grid, body.severity, rng)
     echo = echo + np.float32(1.8) * field(grid.x, grid.y, 18.0, rng)
     patchiness = np.exp(np.float32(0.6) * field(grid.x, grid.y, 6.0, rng))
-    view = Tissue(echo, np.zeros_like(echo), np.full_like(echo, body.liver_attenuation), patchiness)
+    view = Tissue(
+        echo,
+        np.zeros_like(echo),
+        np.full_like(echo, body.liver_attenuation),
+        patchiness,
+        np.full(echo.shape, LIVER, np.uint8),
+    )
     _add_vessels(view, grid, body, rng)
     _add_gallbladder(view, grid, rng)
     _add_diaphragm(view, grid, rng)
@@ -125,7 +142,7 @@ def _add_gallbladder(view: Tissue, grid: Grid, rng: np.random.Generator) -> None
     x, y = grid.x - grid.x[row, column], grid.y - grid.y[row, column]
     u, v = x * np.cos(tilt) + y * np.sin(tilt), y * np.cos(tilt) - x * np.sin(tilt)
     distance = ((np.hypot(u / long, v / short) - 1) * short).astype(np.float32)
-    view.replace(distance < 0, BLOOD_DB, FLUID_ATTENUATION)
+    view.replace(distance < 0, BLOOD_DB, FLUID_ATTENUATION, OTHER)
     view.interface(distance - 0.8, grid, strength=5.0, width_mm=0.7, sharpness=2)
 
 
@@ -136,7 +153,7 @@ def _add_diaphragm(view: Tissue, grid: Grid, rng: np.random.Generator) -> None:
     centre_y = grid.depth.max() * rng.uniform(0.76, 1.2) - radius
     inside = np.float32(radius) - np.hypot(grid.x - np.float32(centre_x), grid.y - np.float32(centre_y))
     inside = inside + np.float32(1.5) * field(grid.x, grid.y, 12.0, rng)
-    view.replace(inside < 0, LUNG_DB + LUNG_FADING_DB_MM * inside, FAT_ATTENUATION)
+    view.replace(inside < 0, LUNG_DB + LUNG_FADING_DB_MM * inside, FAT_ATTENUATION, OTHER)
     view.interface(inside, grid, strength=11.0, width_mm=0.9, sharpness=10)
 
 
@@ -149,7 +166,9 @@ def _add_wall(view: Tissue, grid: Grid, body: Body, rng: np.random.Generator) ->
     muscle_end = muscle_end + rng.normal(0, 0.04) * arc + capsule(arc, body.severity, rng)
     strands = 6 * field(grid.arc / 14, grid.depth, 0.7, rng)
     before = grid.depth < muscle_end
-    view.replace(before, MUSCLE_DB + strands, MUSCLE_ATTENUATION)
+    view.replace(before, MUSCLE_DB + strands, MUSCLE_ATTENUATION, OTHER)
+    surface = (np.abs(grid.depth - muscle_end) < CAPSULE_BAND_MM) & (grid.depth > fat_end)
+    np.copyto(view.structure, np.uint8(CAPSULE), where=surface)
     view.replace(grid.depth < fat_end, FAT_DB + strands, FAT_ATTENUATION)
     view.replace(grid.depth < SKIN_MM, SKIN_DB, FAT_ATTENUATION)
     view.interface(grid.depth - SKIN_MM, grid, strength=3.0, width_mm=0.5)

@@ -18,9 +18,9 @@ from fibrolab import keys
 from fibrolab.data import screen_capture
 from fibrolab.data.box import Box
 from fibrolab.data.manifest import Manifest
-from fibrolab.data.readers import read_bytes, read_image
+from fibrolab.data.readers import decode_labels, read_bytes, read_image
 from fibrolab.errors import ConfigError, StorageError
-from fibrolab.phantom import elastogram, measurements, patient, source, truth
+from fibrolab.phantom import elastogram, measurements, patient, preset_text, source, tissue, truth
 from fibrolab.phantom.archive import TRUTH_FILE, generate
 from fibrolab.phantom.capture import Capture, capture
 from fibrolab.phantom.synthetic_cohort import MODALITIES, Cohort
@@ -31,12 +31,14 @@ LOADS = {
     "phantom_swe": source.load_swe,
     "phantom_clips": source.load_clips,
     "phantom_lesions": source.load_lesions,
+    "phantom_masks": source.load_masks,
 }
 SMALL = {
     "phantom": {"size": 32},
     "phantom_swe": {"size": 160, "images_per_patient": 2},
     "phantom_clips": {"size": 32, "frames": 4},
     "phantom_lesions": {"size": 64},
+    "phantom_masks": {"size": 64},
 }
 
 
@@ -115,7 +117,7 @@ def test_files_do_not_depend_on_the_process_that_draws_them(modality: str, tmp_p
         {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*")} for folder in folders
     )
     assert one == other
-    assert len(one) == 18
+    assert len(one) == (33 if modality == "masked" else 18)
 
 
 def test_the_archive_contains_the_truth(tmp_path: Path) -> None:
@@ -240,6 +242,38 @@ def test_lesions_keep_their_rectangles(tmp_path: Path) -> None:
         assert isinstance(item.view.box, Box)
         picture = read_image(item.path, item.view)
         assert picture.shape == (item.view.box.height, item.view.box.width)
+
+
+def masked(root: Path, marker: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return pictures and true masks `(N, 96, 96)` of a cohort, and the stages `(N,)`."""
+    manifest = source.load_masks(root=root, patients=20, images_per_patient=1, size=96, marker=marker)
+    pictures = np.stack([read_image(item.path) for item in manifest.media()])
+    found = [decode_labels(item.path.read_bytes(), item.path) for item in manifest.masks()]
+    return pictures, np.stack(found), manifest.labels
+
+
+def test_true_masks_show_where_the_structures_are(tmp_path: Path) -> None:
+    pictures, masks, _ = masked(tmp_path, marker=0)
+    areas = np.array([(masks == level).mean(axis=(1, 2)) for level in range(6)])
+    liver = areas[tissue.LIVER]
+    assert 0.1 < liver.min() < liver.max() < 0.6
+    assert (areas[tissue.CAPSULE] > 0).all()
+    assert 0.2 < (areas[tissue.LESION] > 0).mean() < 0.8  # lesions are drawn in half of the pictures
+    outside = masks == 0
+    assert pictures[outside].mean() < 3  # the rim of the sector is interpolated
+    text = masks == preset_text.TEXT
+    assert text.any(axis=(1, 2)).all()
+    assert pictures[text].min() > 50
+    assert pictures[masks == tissue.LIVER].mean() > pictures[masks == tissue.OTHER].mean()
+
+
+@pytest.mark.parametrize(("marker", "tells"), [(1.0, True), (0.0, False)])
+def test_the_burned_in_text_reveals_the_stage_only_where_it_is_planted(
+    marker: float, tells: bool, tmp_path: Path
+) -> None:
+    _, masks, stages = masked(tmp_path, marker)
+    texts = [(mask == preset_text.TEXT).tobytes() for mask in masks]
+    assert (len(set(zip(texts, stages.tolist(), strict=True))) == 5) is tells
 
 
 @pytest.mark.parametrize("name", LOADS)
