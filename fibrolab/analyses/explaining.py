@@ -136,7 +136,7 @@ def _written(folder: Path, parts: Sequence[Part], config: DictConfig) -> pd.Data
 
     request = _request(config, parts[0].networks[0])
     for network in {id(each): each for part in parts for each in part.networks}.values():
-        map_batches.check(request, network.module, _task(network))
+        map_batches.check(request, network.classifier, _task(network))
     total = sum(len(part.data.manifest) for part in parts)
     tables, shares = [], []
     with maps.MapWriter(folder, total) as writer:
@@ -168,7 +168,7 @@ def _of_part(
 
     device = device_of(config.accelerator)
     cache = Path(config.paths.cache)
-    modules = [network.module.to(device).eval() for network in part.networks]
+    modules = [network.classifier.to(device).eval() for network in part.networks]
 
     def batches(data: "LabelledData") -> "Iterator[dict[str, Tensor]]":
         loaded = part.networks[0].datamodule(data, cache, config.batch_size, config.num_workers)
@@ -196,7 +196,7 @@ def _request(config: DictConfig, network: "Predictor") -> "Request":
 
     given = config.explain
     target = "true" if given.target is True else str(given.target)  # YAML reads it as a boolean
-    branches = visual_branches(network.module) if given.branch is None else _listed(given.branch)
+    branches = visual_branches(network.classifier) if given.branch is None else _listed(given.branch)
     return Request(tuple(_listed(given.method)), tuple(branches), given.layer, target)
 
 

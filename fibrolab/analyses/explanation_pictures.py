@@ -70,7 +70,7 @@ def sources_of(network: "Predictor", manifests: Sequence[Manifest]) -> dict[str,
         manifests: The explained samples.
     """
     record, found = network.record, {}
-    for branch in visual_branches(network.module):
+    for branch in visual_branches(network.classifier):
         modality = network.module.network.input_of(branch)
         media: dict[str, Media] = {}
         for each in manifests:

@@ -62,13 +62,32 @@ def decode_labels(content: bytes, path: Path) -> np.ndarray:
     """Decode a label map, uint8 (H, W): the numbers as the file stores them; `path` is only named in errors.
 
     Raises:
-        UnreadableImageError: The file is damaged, not an image file, compressed with loss, or has more than
-            one 8-bit number per pixel.
+        UnreadableImageError: The file is damaged, neither an image file nor DICOM SEG nor NIfTI, compressed
+            with loss, or has more than one 8-bit number per pixel.
     """
-    from fibrolab.data.formats import pictures
+    from fibrolab.data.formats import label_maps, pictures
 
     with _unreadable_errors(path):
+        if is_dicom(content):
+            return label_maps.of_dicom(content, path)
+        if label_maps.is_nifti(content):
+            return label_maps.of_nifti(content, path)
         return pictures.labels(content, path)
+
+
+def spacing(path: Path) -> tuple[float, float] | None:
+    """Return height and width of a pixel [mm] as a DICOM or NIfTI file states them; None of other files.
+
+    Raises:
+        UnreadableImageError: The file cannot be opened, or is damaged.
+    """
+    from fibrolab.data.formats import label_maps
+
+    content = read_bytes(path)
+    with _unreadable_errors(path):
+        if is_dicom(content):
+            return label_maps.spacing_of_dicom(content)
+        return label_maps.spacing_of_nifti(content) if label_maps.is_nifti(content) else None
 
 
 def decode_clip(content: bytes, path: Path) -> Clip:

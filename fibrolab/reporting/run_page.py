@@ -21,6 +21,7 @@ from fibrolab.reporting.tables import folds as fold_sheets
 from fibrolab.reporting.tables import metrics as metric_sheets
 from fibrolab.reporting.tables import population as population_sheets
 from fibrolab.reporting.tables import probabilities as probability_sheets
+from fibrolab.reporting.tables import segmentation as segmentation_sheets
 from fibrolab.reporting.tables.sheet import Footnotes, Sheet
 from fibrolab.runs import trained_run as runs
 from fibrolab.runs.trained_run import Run
@@ -31,6 +32,7 @@ KEY_PACKAGES = ("torch", "torchvision", "lightning", "timm", "numpy", "scikit-le
 TITLES = {  # of the sections, in their order; a section without content is left out
     "findings": "Cautions",
     "result": "Results on the test set",
+    "segmentation": "Segmentation",
     "folds": "Results of each training",
     "published": "Published results",
     "endpoints": "End points",
@@ -50,9 +52,11 @@ TITLES = {  # of the sections, in their order; a section without content is left
     "environment": "Environment",
     "files": "Files of this report",
 }
+OF_CLASSES = ("curves", "classes")  # sections and tables that a segmentation does not have
 ALWAYS = ("result", "curves", "classes", "data", "training", "setup", "environment")  # even if not recorded
 TABLES: dict[str, Callable[[Run], list[Sheet]]] = {  # in the order of the page
     "headline": metric_sheets.headline,
+    "segmentation": segmentation_sheets.sheets,
     "folds": fold_sheets.sheets,
     "published": metric_sheets.published,
     "endpoints": endpoint_sheets.sheets,
@@ -73,6 +77,7 @@ BESIDE = {  # files of the run's folder to which the page links
     "model_card.md": "model card; items that only the authors can complete are left open",
     "checklist.html": "CLAIM and TRIPOD+AI checklists, completed as far as the run's records allow",
     "tables": "the tables of this page as CSV and LaTeX",
+    keys.MASKS_FILE: "the predicted masks, by sample",
     "figures": "the figures of this page as PNG and SVG",
     keys.EXPLANATION_PAGE: "heat maps of the network, their tests, and a gallery",
     keys.EXPLANATION_PAGE: "heat maps of all methods, their tests, and a gallery",
@@ -134,7 +139,12 @@ def write(run: Path) -> Path:
 
 def tables(run: Run) -> dict[str, list[Sheet]]:
     """Return the tables of each section; an empty list where the run has no data for them."""
-    return {name: sheets(run) for name, sheets in TABLES.items()}
+    left_out = (*OF_CLASSES, "further") if _segments(run) else ()
+    return {name: [] if name in left_out else sheets(run) for name, sheets in TABLES.items()}
+
+
+def _segments(run: Run) -> bool:
+    return "segmentation" in run.tables
 
 
 def _content(run: Run, sheets: Mapping[str, Sequence[Sheet]]) -> dict[str, Any]:
@@ -197,6 +207,8 @@ def _titles(run: Run, shown: Mapping[str, Any], figures: Mapping[str, html.Pictu
     }
     filled |= {name for name, part in parts.items() if shown[part]}
     filled |= {name for name in ALWAYS if not (name == "training" and shown["training_run"])}
+    if _segments(run):
+        filled -= set(OF_CLASSES)
     if run.networks is not None:
         filled.discard("training")  # its curves are in the reports of the trainings
     return {name: title for name, title in TITLES.items() if name in filled}

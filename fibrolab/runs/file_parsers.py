@@ -28,10 +28,15 @@ TABLES = {  # further tables of an evaluation, NAME.csv, by the columns that eac
     "mistakes": (keys.SAMPLE_ID, "true", "predicted"),
     "published": SCORES,
     "training": SCORES,
+    "bland_altman": ("class", "bias", "low", "high"),
+    "pixel_calibration": ("class", "bin", "probability", "observed"),
+    "segmentation": (keys.SAMPLE_ID, "class", "of", "dice"),
     "folds": ("of", keys.REPEAT, keys.FOLD, *SCORES),
     "explanation/tests": ("method", "branch", "test", "measure", "value", "passed", "sentence"),
 }
 NUMBERS = {  # numeric columns of these tables; every other column is text
+    "bias", "observed", "pixels", "ece", "bin", "dice", "iou", "sensitivity", "specificity", "hd95", "asd",
+    "area_true", "area_predicted",
     "value", "estimate", "low", "high", "mean", "sd", "baseline", "n_valid", "coverage", "threshold",
     "temperature", "alpha", "n", "n_positive", "groups", "mean_size", "alone", "cutoff", "p", "p_auc",
     "probability", "distance", "chance", "p_chance", "reference", keys.REPEAT, keys.FOLD,
