@@ -6,10 +6,10 @@
 Two networks are trained on phantoms with true masks: in one data set the text that a scanner burns into the
 picture reveals the stage of every patient, in the other it says nothing. In both, the stage changes the
 texture of the liver and its capsule. What each network uses is known from its accuracy on test pictures
-without the text, and on those that keep nothing else. Each method then explains the predicted class of 32
-test pictures, one a patient. A region is found if more of the heat lies in it than in an even map and than in
-a centre-weighted one: the 95 % intervals of the mean differences, by a bootstrap over patients, lie above 0. The settings were fixed before
-the first run; the result is printed, whatever it is.
+without the text, and on those that keep nothing else. Each method then explains the predicted class of at
+most 32 test pictures, one a patient. A region is found if more of the heat lies in it than in an even map
+and than in a centre-weighted one: the 95 % intervals of both mean differences, by a bootstrap over patients,
+lie above 0.
 """
 
 import argparse
