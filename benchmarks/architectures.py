@@ -38,9 +38,9 @@ from fibrolab import keys
 from fibrolab.config import VERSION_BASE, folder, resolved
 from fibrolab.data import splits
 from fibrolab.loading import load
-from fibrolab.modules.base import Batch, Classifier
+from fibrolab.modules.base import Batch, TrainedModule
 from fibrolab.tracking import track
-from fibrolab.training import fitting
+from fibrolab.training import building, fitting
 
 CLASSES = 5
 IMAGES = 4  # per patient; with as many patients as a batch has images there are two or more training batches
@@ -236,7 +236,7 @@ def measure(
     tags: dict[str, Any] = {}
     with track(**resolved(settings.tracking), name="speed", tags=tags) as tracked:
         data = load(settings)
-        module = fitting.build_module(settings, data)
+        module = building.build_module(settings, data)
         datamodule = fitting.build_datamodule(settings, data, module)
         datamodule.prepare_data()
         whole = [
@@ -261,7 +261,7 @@ def measure(
     return training, inference
 
 
-def _same_size(module: Classifier, bare: nn.Module) -> None:
+def _same_size(module: TrainedModule, bare: nn.Module) -> None:
     """Exit unless both have the same number of weights."""
     ours, theirs = (
         sum(parameter.numel() for parameter in network.parameters()) for network in (module.network, bare)

@@ -29,7 +29,7 @@ from fibrolab.data import splits
 from fibrolab.loading import load
 from fibrolab.modules.base import Batch
 from fibrolab.tracking import track
-from fibrolab.training import fitting
+from fibrolab.training import building, fitting
 
 
 class Twice:
@@ -91,7 +91,7 @@ def measure(settings: DictConfig) -> Twice:
     """Fit as the pipeline does, each epoch from the loader and from memory."""
     with track(**resolved(settings.tracking), name="feeding", tags={}) as tracked:
         data = load(settings)
-        module = fitting.build_module(settings, data)
+        module = building.build_module(settings, data)
         datamodule = fitting.build_datamodule(settings, data, module)
         datamodule.prepare_data()
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -29,7 +29,7 @@ from fibrolab.data.labelled_data import LabelledData
 from fibrolab.evaluation import predictions
 from fibrolab.loading import load
 from fibrolab.tracking import track
-from fibrolab.training import fitting, frozen_features
+from fibrolab.training import building, fitting, frozen_features
 
 
 @dataclass
@@ -69,7 +69,7 @@ def config(options: argparse.Namespace, root: str, *more: str) -> DictConfig:
 def trained(settings: DictConfig, data: LabelledData, cache: bool) -> Measured:
     """Train once, timed from the module to the predictions."""
     with track(**resolved(settings.tracking), name="frozen features", tags={}) as tracked:
-        module = fitting.build_module(settings, data)
+        module = building.build_module(settings, data)
         datamodule = fitting.build_datamodule(settings, data, module)
         datamodule.prepare_data()
         start = time.perf_counter()

@@ -38,8 +38,8 @@ from benchmarks.architectures import ARCHITECTURES
 from fibrolab import keys
 from fibrolab.config import VERSION_BASE, folder
 from fibrolab.loading import load
-from fibrolab.modules.base import Batch, Classifier
-from fibrolab.training import fitting
+from fibrolab.modules.base import Batch, TrainedModule
+from fibrolab.training import building
 
 ROOT = Path(__file__).parents[1]
 TIMM = "RTX 3090, pytorch-image-models/results/benchmark-train-amp-nhwc-pt112-cu113-rtx3090.csv"
@@ -139,7 +139,7 @@ def measure_networks(sizes: Sizes) -> None:
         raise SystemExit(f"fp16 losses are not finite: {', '.join(not_finite)}")
 
 
-def build(name: str, sizes: Sizes, root: str) -> Classifier:
+def build(name: str, sizes: Sizes, root: str) -> TrainedModule:
     """Return fibrolab's module of a network with random weights, as `train` builds it, on the device."""
     of_film = ARCHITECTURES[FILM]
     chosen = (
@@ -151,7 +151,7 @@ def build(name: str, sizes: Sizes, root: str) -> Classifier:
     ]  # fmt: skip
     with initialize_config_dir(str(folder()), version_base=VERSION_BASE):
         config = compose("train", overrides)
-    return fitting.build_module(config, load(config)).to(sizes.device).train()
+    return building.build_module(config, load(config)).to(sizes.device).train()
 
 
 def batch(name: str, size: int, sizes: Sizes) -> Batch:
@@ -163,7 +163,7 @@ def batch(name: str, size: int, sizes: Sizes) -> Batch:
     return {keys.CLIP if name == FILM else keys.IMAGE: pixels, keys.LABEL: labels}
 
 
-def fitting_rate(module: Classifier, name: str, size: int, sizes: Sizes) -> tuple[float, int]:
+def fitting_rate(module: TrainedModule, name: str, size: int, sizes: Sizes) -> tuple[float, int]:
     """Return the images/s of training in bf16 and the size of the batch, halved until it fits."""
     while True:
         try:
@@ -174,7 +174,7 @@ def fitting_rate(module: Classifier, name: str, size: int, sizes: Sizes) -> tupl
         torch.cuda.empty_cache()
 
 
-def train(module: Classifier, data: Batch, precision: str, steps: int) -> tuple[float, list[float]]:
+def train(module: TrainedModule, data: Batch, precision: str, steps: int) -> tuple[float, list[float]]:
     """Return the images/s of training steps after a few to warm up, and the loss of each step."""
     device = data[keys.LABEL].device
     optimizer = torch.optim.SGD(module.parameters(), lr=0.001, momentum=0.9)

@@ -42,9 +42,9 @@ from fibrolab.data.labelled_data import LabelledData
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.preprocess import Preprocess
 from fibrolab.data.survey import survey
-from fibrolab.modules.base import Classifier
+from fibrolab.modules.base import TrainedModule
 from fibrolab.tracking import track
-from fibrolab.training import fitting
+from fibrolab.training import building, fitting
 
 BOUND = 2 * 2**10  # MiB
 CLASSES = ("F0", "F1", "F2", "F3", "F4")
@@ -125,7 +125,7 @@ def many(settings: DictConfig, count: int) -> LabelledData:
 
 
 def train(
-    settings: DictConfig, data: LabelledData, module: Classifier, datamodule: FibrosisDataModule
+    settings: DictConfig, data: LabelledData, module: TrainedModule, datamodule: FibrosisDataModule
 ) -> None:
     """Fit some steps, then validate and predict all samples, as a run does."""
     tags: dict[str, Any] = {}
@@ -187,7 +187,7 @@ def main() -> None:
             return before_training(Path(root), options.images)
         settings = config(root, options.size, options.steps)
         data = many(settings, options.images)
-        module = fitting.build_module(settings, data)
+        module = building.build_module(settings, data)
         datamodule = fitting.build_datamodule(settings, data, module)
         with Watch() as watch:
             if options.train:

@@ -90,6 +90,10 @@ def _are_end_points(value: object) -> bool:
     return isinstance(value, Mapping) and all(_is_whole(lowest) and lowest > 0 for lowest in value.values())
 
 
+def _are_levels(value: object) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(each, list | int) for each in value.values())
+
+
 def _are_devices(value: object) -> bool:
     if isinstance(value, list):
         return len(value) > 0 and all(map(whole(0).holds, value)) and len(set(value)) == len(value)
@@ -191,6 +195,8 @@ ALLOWED: dict[str, Allowed] = {  # by the name of the setting; * stands for any 
             lambda value: isinstance(value, list) and all(map(whole(0).holds, value)),
         )
     ),
+    "task.ignore": or_null(whole(0, 255)),
+    "task.levels": or_null(Allowed("a mapping of classes to grey levels, such as {liver: [1]}", _are_levels)),
     "task.endpoints": Allowed("a mapping of end points to their lowest positive class", _are_end_points),
     "split.test": OPEN,
     "split.val": BELOW_1,
@@ -229,6 +235,9 @@ ALLOWED: dict[str, Allowed] = {  # by the name of the setting; * stands for any 
     "loss.label_smoothing": BELOW_1,
     "loss.gamma": FROM_0,
     "loss.sharpness": POSITIVE,
+    "loss.alpha": BELOW_1,
+    "model.network.dropout": BELOW_1,
+    "model.network.residual_units": whole(0, 10),
     # training
     "sampler.per_class": or_null(whole(1, 10**6)),
     "sampler.times": whole(1, 1000),

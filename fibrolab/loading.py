@@ -20,11 +20,12 @@ from fibrolab.data.duplicates import grouped
 from fibrolab.data.labelled_data import LabelledData, labels_under, task_faults
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.media import Media
-from fibrolab.data.requirements import TRAIN, Needs
+from fibrolab.data.requirements import SEGMENT, TRAIN, Needs
 from fibrolab.data.sources import kaggle_fibrosis
 from fibrolab.data.splits import Split, undrawn
 from fibrolab.data.survey import EMPTY, of_clips, survey, unreadable
 from fibrolab.errors import ConfigError, DataError, UndrawableSplitError, listing
+from fibrolab.mask_classes import of_task
 from fibrolab.targets import call, check_call, imported
 
 POLICIES = ("error", "skip")
@@ -52,6 +53,7 @@ def check(config: DictConfig) -> None:
         faults += _target_faults(config, "split", Split, None)
     if config.get("task"):
         faults += task_faults(config.task.classes, config.task.of, config.task.merge)
+        of_task(config.task)
     refuse(faults)
     if config.get("split") and str(config.split["_target_"]).startswith(OURS):
         splits.check(**resolved(config.split))
@@ -78,7 +80,12 @@ def load(
     if policy not in POLICIES:
         raise ConfigError(f"data.on_unreadable={policy} is unknown: give error or skip.")
     manifest: Manifest = _called(config, "data", Manifest)
+    masks = of_task(config.task)
+    if masks and needs is TRAIN:
+        needs = SEGMENT
     manifest.require(needs)
+    if needs.mask and (manifest.labels == keys.UNLABELLED).any():
+        manifest = manifest.with_one_class()
     if ids_key:
         manifest = privacy.hashed(manifest, ids_key)
     manifest, facts = surveyed(manifest, Path(config.paths.cache), policy)
@@ -87,7 +94,7 @@ def load(
     manifest = grouped(manifest, facts[keys.IMAGE])
     task = config.task
     labels = labels_under(task.name, task.of, task.merge, manifest, trained=needs.trained)
-    classes = list(map(str, task.classes or manifest.classes))
+    classes = list(map(str, (None if masks else task.classes) or manifest.classes))
     if task.of is None and len(classes) != len(manifest.classes):
         raise ConfigError(
             f"task.classes names {len(classes)} classes, and '{manifest.name}' has {len(manifest.classes)}: "
@@ -104,7 +111,7 @@ def load(
         if must_split:
             raise
         split = undrawn(manifest, str(error))
-    return LabelledData(manifest, facts, labels, classes, split)
+    return LabelledData(manifest, facts, labels, classes, split, masks)
 
 
 def _called(config: DictConfig, group: str, kind: type, *values: Any) -> Any:

@@ -3,7 +3,7 @@
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -285,6 +285,7 @@ def build_loss(
     ordered: bool = True,
     classes: Sequence[str] | None = None,
     _target_: str = "",
+    losses: Mapping[str, type[Loss]] = LOSSES,
     **settings: Any,
 ) -> Loss:
     """Build the loss of logits and class indices (B,).
@@ -297,6 +298,7 @@ def build_loss(
         ordered: Whether the classes are stages.
         classes: Names of the classes, for messages.
         _target_: Dotted path of a subclass of `Loss` in the user's own package.
+        losses: The losses to choose from by name.
         **settings: Settings of the loss, such as `label_smoothing`, `gamma` or `sharpness`.
 
     Raises:
@@ -311,13 +313,13 @@ def build_loss(
             weight = balanced_weights(() if class_counts is None else class_counts, classes)
         except ConfigError as fault:
             faults.append(str(fault))
-    build = LOSSES.get(name)
+    build = losses.get(name)
     if _target_:
         build = imported(_target_, "loss._target_")
         if not (isinstance(build, type) and issubclass(build, Loss)):
             refuse([f"loss._target_={_target_} is not a fibrolab.losses.Loss: subclass it.", *faults])
     if build is None:
-        refuse([unknown("loss.name", name, LOSSES), *faults])
+        refuse([unknown("loss.name", name, losses), *faults])
     assert build is not None
     own = [key for key, part in inspect.signature(build).parameters.items() if part.kind == part.KEYWORD_ONLY]
     faults += [unknown(f"loss {name}", key, [*own, "class_weights"]) for key in settings if key not in own]

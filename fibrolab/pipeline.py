@@ -16,13 +16,13 @@ from fibrolab.data.datamodule import FibrosisDataModule
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.evaluation import endpoints
 from fibrolab.loading import load
-from fibrolab.modules.base import Classifier
+from fibrolab.modules.base import TrainedModule
 from fibrolab.runs.trained_run import Run, best_epoch
 from fibrolab.storage import save_json
 from fibrolab.sweeps import this_job
 from fibrolab.tracked_run import TrackedRun
 from fibrolab.tracking import track
-from fibrolab.training import checks, fitting, resuming, trials, tuned_by
+from fibrolab.training import building, checks, fitting, resuming, trials, tuned_by
 from fibrolab.training.initial_weights import decide_pretrained, with_weights_of_runs
 
 SHOWN = 12  # digits of a hash in MLflow's tags
@@ -106,7 +106,7 @@ def train(config: DictConfig, part: Part | None = None) -> Trained:
             tracked.log_params(decide_pretrained(config))
         data = load(config, ids_key=ids_key)
         resuming.refuse_other_data(data, tracked.folder)
-        config.task.classes = data.classes  # for task=nominal, they come from the data
+        config.task.classes = data.targets  # for task=nominal, they come from the data
         endpoints.check(config.task.endpoints, data.classes, config.task.ordered)
         write_config(config, tracked.folder)
         tuned_by.refuse_known_tests(config, data)
@@ -116,7 +116,7 @@ def train(config: DictConfig, part: Part | None = None) -> Trained:
         if trial is None:  # whose chosen settings are trained once more, with an audit
             _audit(config, data, tracked)
         built = resuming.without_initial_weights(config) if start else with_weights_of_runs(config, data)
-        module = fitting.build_module(built, data)
+        module = building.build_module(built, data)
         if start:
             resuming.load_weights(module, start)
         datamodule = fitting.build_datamodule(config, data, module, tests=trial is None)
@@ -130,7 +130,7 @@ def train(config: DictConfig, part: Part | None = None) -> Trained:
         save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
         if trial:
             return _end_trial(config, tracked, module, datamodule, fitted)
-        images = datamodule.test_images, datamodule.training_images()
+        images = datamodule.shown_images, datamodule.training_images()
         evaluated = conclude(tracked, config, *images, scoring=None if part else "train")
         if part is None:
             announce(evaluated, tracked.id, config.tracking.uri)
@@ -158,7 +158,7 @@ def _audit(config: DictConfig, data: LabelledData, tracked: TrackedRun) -> None:
 def _end_trial(
     config: DictConfig,
     tracked: TrackedRun,
-    module: Classifier,
+    module: TrainedModule,
     datamodule: FibrosisDataModule,
     fitted: fitting.Fitted,
 ) -> Trained:

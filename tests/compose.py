@@ -33,3 +33,9 @@ def prepared(root: Path, database: Path, cache: Path) -> Path:
     (root / "mlruns").mkdir()
     shutil.copy(database, root / "mlruns")
     return root
+
+
+def of_samples(group: str) -> list[str]:
+    """Options of a group that classify samples; the others segment their images."""
+    texts = {name: (folder() / group / f"{name}.yaml").read_text() for name in names(group)}
+    return [name for name, text in texts.items() if "segmentation" not in text]

@@ -17,7 +17,7 @@ from fibrolab import keys
 from fibrolab.analyses.run_files import write_data
 from fibrolab.data.samplers import this_rank
 from fibrolab.loading import load
-from fibrolab.training import fitting, rank_strategy, ranks
+from fibrolab.training import building, fitting, rank_strategy, ranks
 
 STEPS = "steps.json"
 EPOCHS = 3
@@ -80,7 +80,7 @@ def prepared(folder: Path, *overrides: str) -> tuple[Any, ...]:
     config.task.classes = data.classes
     folder.mkdir(parents=True)
     write_data(folder, data)
-    module = fitting.build_module(config, data)
+    module = building.build_module(config, data)
     datamodule = fitting.build_datamodule(config, data, module)
     datamodule.prepare_data()
     search = rank_strategy.may_skip_parameters(module, datamodule)

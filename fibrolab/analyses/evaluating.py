@@ -5,12 +5,13 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig
 
 from fibrolab import keys
-from fibrolab.analyses import evaluation_tables, ledger
+from fibrolab.analyses import evaluation_tables, ledger, segmentation_tables
 from fibrolab.config import resolved
 from fibrolab.credentials import masked
 from fibrolab.reporting import numbers, run_outputs, run_summary
@@ -36,7 +37,7 @@ def evaluate(config: DictConfig) -> str:
 def conclude(
     tracked: TrackedRun,
     config: DictConfig,
-    test_images: Callable[[Sequence[str]], Mapping[str, np.ndarray]] | None = None,
+    test_images: Callable[[Sequence[str]], Mapping[str, Any]] | None = None,
     training: tuple[Sequence[np.ndarray], np.ndarray] | None = None,
     *,
     scoring: ledger.Kind | None,
@@ -46,23 +47,30 @@ def conclude(
     Args:
         tracked: The run.
         config: Settings with `bootstrap`.
-        test_images: Return the test images of some samples, by sample_id, to show the largest errors.
+        test_images: Return the test images of some samples, by sample_id, to show the largest errors; of a
+            segmentation `FibrosisDataModule.labelled_images`.
         training: Training images as the network receives them, and the class of each.
         scoring: Kind of the entry in the ledger of test sets; None for a part of a run that has one itself.
     """
     if scoring:
         ledger.enter(tracked, scoring)
-    scores = evaluation_tables.write(tracked.folder, **resolved(config.bootstrap))
+    segments, bootstrap = TrainedRun(tracked.folder).segments, resolved(config.bootstrap)
+    if segments:
+        metrics = segmentation_tables.write(tracked.folder, **bootstrap)
+    else:
+        metrics = evaluation_tables.tracked_metrics(evaluation_tables.write(tracked.folder, **bootstrap))
     if test_images:
-        run_outputs.draw_mistakes(tracked.folder, test_images)
+        draw = run_outputs.draw_masks if segments else run_outputs.draw_mistakes
+        draw(tracked.folder, test_images)
     run_outputs.write(tracked.folder, *(training or ()))
-    if (path := tracked.folder / keys.CHECKPOINTS / keys.BEST).is_file():
+    path = tracked.folder / keys.CHECKPOINTS / keys.BEST
+    if path.is_file() and not segments:  # which has neither thresholds nor temperature
         from fibrolab.runs import checkpoint  # late: it loads torch, which a run without a network spares
 
         evaluated = TrainedRun(tracked.folder, tracked.id)
         checkpoint.complete(path, evaluated.table("endpoints"), evaluated.table("calibration"))
     run = trained_run.read(tracked.folder)
-    tracked.log_metrics(evaluation_tables.tracked_metrics(scores) | evaluation_tables.best_epoch_metrics(run))
+    tracked.log_metrics(metrics | evaluation_tables.best_epoch_metrics(run))
     tracked.describe(run_summary.markdown(run))
     tracked.tag({"bootstrap": f"{config.bootstrap.resamples} resamples, level {config.bootstrap.level}"})
     return run

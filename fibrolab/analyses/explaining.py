@@ -11,6 +11,7 @@ from omegaconf import DictConfig, ListConfig
 from fibrolab import keys
 from fibrolab.errors import ConfigError
 from fibrolab.evaluation import predictions
+from fibrolab.evaluation.measures import thresholds
 from fibrolab.runs.trained_run import NEEDED, TrainedRun, open_run
 from fibrolab.storage import make_folder, write_table
 from fibrolab.tracking import reopen
@@ -55,15 +56,17 @@ def explain(config: DictConfig) -> str:
     if config.input is not None:
         run = open_run(config.run, config.tracking.uri)
         folder = make_folder(Path(config.folder))
-        table = _written(folder, _new_part(run, config), config)
-        _announce(folder, table)
+        parts = _new_part(run, config)
+        table = _written(folder, parts, config)
+        _announce(folder, table, _drawn(folder, run, parts, config))
         return str(folder)
     with reopen(config.tracking.uri, config.run) as tracked:
         run = TrainedRun(tracked.folder, tracked.id)
         run.refuse_other_format()
         run.require(*NEEDED)
-        table = _written(tracked.folder, _own_parts(run, config), config)
-        _announce(tracked.folder, table)
+        parts = _own_parts(run, config)
+        table = _written(tracked.folder, parts, config)
+        _announce(tracked.folder, table, _drawn(tracked.folder, run, parts, config))
     return tracked.id
 
 
@@ -133,7 +136,7 @@ def _written(folder: Path, parts: Sequence[Part], config: DictConfig) -> pd.Data
 
     request = _request(config, parts[0].networks[0])
     for network in {id(each): each for part in parts for each in part.networks}.values():
-        map_batches.check(request, network.module, _task(network))
+        map_batches.check(request, network.classifier, _task(network))
     total = sum(len(part.data.manifest) for part in parts)
     tables, shares = [], []
     with maps.MapWriter(folder, total) as writer:
@@ -165,7 +168,7 @@ def _of_part(
 
     device = device_of(config.accelerator)
     cache = Path(config.paths.cache)
-    modules = [network.module.to(device).eval() for network in part.networks]
+    modules = [network.classifier.to(device).eval() for network in part.networks]
 
     def batches(data: "LabelledData") -> "Iterator[dict[str, Tensor]]":
         loaded = part.networks[0].datamodule(data, cache, config.batch_size, config.num_workers)
@@ -193,7 +196,7 @@ def _request(config: DictConfig, network: "Predictor") -> "Request":
 
     given = config.explain
     target = "true" if given.target is True else str(given.target)  # YAML reads it as a boolean
-    branches = visual_branches(network.module) if given.branch is None else _listed(given.branch)
+    branches = visual_branches(network.classifier) if given.branch is None else _listed(given.branch)
     return Request(tuple(_listed(given.method)), tuple(branches), given.layer, target)
 
 
@@ -219,7 +222,27 @@ def _described(part: Part, partition: str) -> pd.DataFrame:
     return pd.concat(frames, axis=1)
 
 
-def _announce(folder: Path, table: pd.DataFrame) -> None:
+def _drawn(folder: Path, run: TrainedRun, parts: Sequence[Part], config: DictConfig) -> Path:
+    """Draw the maps, write their page and the run's report again, and return the page."""
+    from fibrolab.analyses import explanation_pictures
+    from fibrolab.explanation.selection import Boundary
+
+    network, target = parts[0].networks[0], str(config.explain.target)
+    endpoints = dict(network.record["task"]["endpoints"] or {})
+    fitted = (network.record["thresholds"] or {}).get("sample", {}).get(target, {}).get(thresholds.YOUDEN)
+    subject = explanation_pictures.Subject(
+        str(run.config.name),
+        network.classes,
+        endpoints,
+        Boundary(endpoints[target], fitted) if target in endpoints and fitted is not None else None,
+        run.run_id,
+        hashed=bool(run.ids_key) and config.input is None,
+    )
+    sources = explanation_pictures.sources_of(network, [part.data.manifest for part in parts])
+    return explanation_pictures.write(folder, sources, subject)
+
+
+def _announce(folder: Path, table: pd.DataFrame, page: Path) -> None:
     """Print how many samples were explained, and where the files are."""
     from fibrolab.explanation import maps
 
@@ -227,3 +250,4 @@ def _announce(folder: Path, table: pd.DataFrame) -> None:
     for path in sorted((folder / maps.FOLDER / maps.ARRAYS).glob("*.npy")):
         print(f"maps     {path}")
     print(f"table    {folder / maps.FOLDER / maps.TABLE}")
+    print(f"page     {page}")

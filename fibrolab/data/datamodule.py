@@ -1,6 +1,6 @@
 """The datamodule: preprocessed pixels of a manifest under a split, as batches."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -21,6 +21,7 @@ from fibrolab.data.datasets import PixelDataset, Pixels
 from fibrolab.data.features import FeatureTable
 from fibrolab.data.input_check import input_faults
 from fibrolab.data.labelled_data import LabelledData
+from fibrolab.data.readers import read_bytes
 from fibrolab.data.samplers import EpochSampler, RankSampler, build_sampler, check_batch_size, this_rank
 from fibrolab.errors import ConfigError
 from fibrolab.processes import cores
@@ -156,7 +157,13 @@ class FibrosisDataModule(L.LightningDataModule):
     def _build_masks(self, store: PixelStore) -> Slots:
         present, media = self.data.manifest.present(keys.MASK), self.data.manifest.masks()
         images = self.digests(keys.IMAGE)[present].tolist()
-        return store.build(media, masks.digests(media, images)).among(present)
+        slots = store.build(media, masks.digests(media, images))
+        if self.data.masks is not None:
+            pixels = Pixels(store.pixels_path, store.shape, slots)
+            masks.refuse_other_levels(
+                media, (pixels.read(i, None) for i in range(len(media))), self.data.masks
+            )
+        return slots.among(present)
 
     def digests(self, name: str) -> np.ndarray:
         """Return the SHA-256 of the content of each sample's pixels, (N,); empty if it lacks the modality."""
@@ -233,6 +240,17 @@ class FibrosisDataModule(L.LightningDataModule):
         }
         present = [sample for sample in samples if dataset.inputs[name].has(index[sample])]
         return {sample: _picture(np.asarray(dataset[0, index[sample], 0][name])) for sample in present}
+
+    @property
+    def shown_images(self) -> Callable[[Sequence[str]], Mapping[str, Any]]:
+        """The function that returns images for the report: `labelled_images` if the task is to segment."""
+        return self.test_images if self.data.masks is None else self.labelled_images
+
+    def labelled_images(self, samples: Sequence[str]) -> dict[str, masks.Labelled]:
+        """Return samples with their masks, as their files hold them, by id."""
+        rows = np.flatnonzero(self.data.manifest.table[keys.SAMPLE_ID].isin(list(samples)))
+        names, media = self.data.manifest.table[keys.SAMPLE_ID], self.data.manifest.masks()
+        return {names[row]: masks.labelled(read_bytes(media[row].path), media[row]) for row in rows.tolist()}
 
     def transfer_batch_to_device(
         self, batch: dict[str, Tensor], device: torch.device, dataloader_idx: int

@@ -1,20 +1,64 @@
-"""Geometry of a picture on its way to the network: the part of the file that the square input shows."""
+"""Geometry of a network's input: the rectangle of the original picture that it shows, and the way back."""
 
-from typing import Final
+from typing import Final, NamedTuple
 
+import cv2
 import numpy as np
 import pandas as pd
 
 from fibrolab import keys
 from fibrolab.data.box import Box
-from fibrolab.data.formats.contract import to_grey
+from fibrolab.data.formats.contract import Clip, to_grey
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.data.media import Media, View
 from fibrolab.data.preprocess import Preprocess
 from fibrolab.data.readers import decode, decode_clip, read_bytes
 
-# Size of the picture in the file, and the rectangle of it that is resized to the network's input [px].
-GEOMETRY: Final = ("picture_width", "picture_height", "left", "top", "width", "height")
+
+class Geometry(NamedTuple):
+    """The rectangle of a picture that a network's square input shows [px].
+
+    Attributes:
+        picture_width: Width of the whole picture, as the file stores it.
+        picture_height: Height of the whole picture.
+        left: Left edge of the rectangle in the picture.
+        top: Upper edge of the rectangle.
+        width: Width of the rectangle.
+        height: Height of the rectangle.
+    """
+
+    picture_width: int
+    picture_height: int
+    left: int
+    top: int
+    width: int
+    height: int
+
+    @property
+    def box(self) -> Box:
+        """The rectangle."""
+        return Box(self.left, self.top, self.width, self.height)
+
+    def to_picture(self, values: np.ndarray) -> np.ndarray:
+        """Return a map of the network's input in the pixels of the original picture.
+
+        The map is interpolated bilinearly between the centres of its pixels: that of column i of w lies at
+        (i + .5) / w of the rectangle's width, and likewise for rows.
+
+        Args:
+            values: Map of any resolution that covers the whole input, (h, w).
+
+        Returns:
+            float32 (picture_height, picture_width), NaN outside the rectangle, which the network did not see.
+        """
+        whole = np.full((self.picture_height, self.picture_width), np.nan, np.float32)
+        size = (self.width, self.height)
+        values = np.ascontiguousarray(values, np.float32)
+        self.box.of(whole)[:] = cv2.resize(values, size, interpolation=cv2.INTER_LINEAR)
+        return whole
+
+
+GEOMETRY: Final = Geometry._fields  # columns of tables
 
 
 def shown_parts(data: LabelledData, modality: str, preprocess: Preprocess) -> pd.DataFrame:
@@ -32,28 +76,43 @@ def shown_parts(data: LabelledData, modality: str, preprocess: Preprocess) -> pd
         The columns `GEOMETRY` (N,), NaN for samples without the modality.
     """
     manifest, facts = data.manifest, data.facts[modality]
-    present = manifest.present(modality)
+    rows = np.flatnonzero(manifest.present(modality))
     found = np.full((len(manifest), len(GEOMETRY)), np.nan)
-    media = iter(manifest.media(modality, present))
-    for row in np.flatnonzero(present):
-        item = next(media)
-        size = int(facts["width"].iloc[row]), int(facts["height"].iloc[row])
-        if preprocess.crop == "none" and not isinstance(item.view.box, str):
-            box = item.view.box or Box(0, 0, *size)
+    for row, media in zip(rows, manifest.media(modality, manifest.present(modality)), strict=True):
+        width, height = (int(facts[name].iloc[row]) for name in ("width", "height"))
+        if preprocess.crop == "none" and not isinstance(media.view.box, str):
+            found[row] = width, height, *(media.view.box or Box(0, 0, width, height))
         else:
-            size, box = _detected(item, modality, preprocess)
-        found[row] = *size, *box
+            found[row] = (film if modality == keys.CLIP else picture)(media, preprocess)[1]
     return pd.DataFrame(found, columns=list(GEOMETRY))
 
 
-def _detected(item: Media, modality: str, preprocess: Preprocess) -> tuple[tuple[int, int], Box]:
-    """Return width and height of a picture, and its part, from the pixels of the file."""
-    content = read_bytes(item.path)
-    if modality == keys.CLIP:
-        picture = decode_clip(content, item.path).frames.max(axis=0)  # as `Preprocess.clip` crops
-    else:
-        picture = decode(content, item.path, View(item.view.frame))
-    view = item.view.rectangle(picture, item.path)
-    crop = preprocess.crop_box(to_grey(view.of(picture)))
-    height, width = picture.shape[:2]
-    return (width, height), Box(view.left + crop.left, view.top + crop.top, crop.width, crop.height)
+def picture(media: Media, preprocess: Preprocess) -> tuple[np.ndarray, Geometry]:
+    """Read a whole picture, and the rectangle of it that the network's input shows.
+
+    Args:
+        media: The file, with the frame and the rectangle that are used.
+        preprocess: Settings of its modality.
+
+    Returns:
+        The frame, uint8 (H, W) or (H, W, 3), and its geometry.
+
+    Raises:
+        UnreadableImageError: The file, the frame or the rectangle cannot be used.
+    """
+    whole = decode(read_bytes(media.path), media.path, View(media.view.frame))
+    used = media.view.rectangle(whole, media.path)
+    return whole, _geometry(whole.shape, used, preprocess.crop_box(to_grey(used.of(whole))))
+
+
+def film(media: Media, preprocess: Preprocess) -> tuple[Clip, Geometry]:
+    """Read a whole film, and the rectangle of its frames that the network's input shows; see `picture`."""
+    clip = decode_clip(read_bytes(media.path), media.path)
+    crop = preprocess.crop_box(clip.frames.max(axis=0))
+    return clip, _geometry(clip.frames.shape[1:], Box(0, 0, *clip.frames.shape[:0:-1]), crop)
+
+
+def _geometry(shape: tuple[int, ...], used: Box, crop: Box) -> Geometry:
+    """Return the geometry of a crop within the used rectangle of a picture of this shape."""
+    height, width = shape[:2]
+    return Geometry(width, height, used.left + crop.left, used.top + crop.top, crop.width, crop.height)

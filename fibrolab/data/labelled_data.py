@@ -13,6 +13,7 @@ from fibrolab.command_line import quote
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.splits import Split, all_test
 from fibrolab.errors import ConfigError
+from fibrolab.mask_classes import MaskClasses
 
 _PLAIN = re.compile(r"[\w.-]+", re.ASCII)  # a name that needs no quotes
 
@@ -29,6 +30,7 @@ class LabelledData:
         labels: Class of every sample under the task, int64 (N,); `keys.UNLABELLED` where it is not known.
         classes: Names of those classes.
         split: The split into training, validation and test.
+        masks: Classes of the pixels, if the task is to segment.
     """
 
     manifest: Manifest
@@ -36,6 +38,12 @@ class LabelledData:
     labels: np.ndarray
     classes: list[str]
     split: Split
+    masks: MaskClasses | None = None
+
+    @property
+    def targets(self) -> list[str]:
+        """Names of the classes that are predicted: of pixels, if the task is to segment, else of samples."""
+        return self.classes if self.masks is None else self.masks.names
 
     def subset(self, rows: np.ndarray) -> "LabelledData":
         """Return some samples, by their rows int64 (n,), all in the test partition."""

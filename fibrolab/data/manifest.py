@@ -3,7 +3,7 @@
 import hashlib
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ _VIEWS = {
     keys.ELASTOGRAM: (None, keys.ELASTOGRAM_ROI),
     keys.CLIP: (None, None),
 }
+UNLABELLED_CLASS = "unlabelled"  # the class of samples without labels, where none is needed
 _SHOWN = (keys.IMAGE, keys.CLIP, keys.ELASTOGRAM)  # the first that a sample has represents it
 
 
@@ -145,22 +146,29 @@ class Manifest:
             needs: Requirements of the job.
 
         Raises:
-            DataError: Samples without a label, named by row, where the job needs one.
+            DataError: Samples without a label or a mask, named by row, where the job needs one.
         """
-        unlabelled = self.labels == keys.UNLABELLED
-        if not needs.label or not unlabelled.any():
-            return
-        if unlabelled.all():
-            given = [name for name in map(str, self.table) if name != keys.LABEL and self.present(name).any()]
-            raise DataError(
-                f"{needs.job} needs a label for every sample; '{self.name}' has none. Its columns with "
-                f"values are {', '.join(given)}. If the labels are in a column of another name, set "
-                f"data.columns.{keys.LABEL}=NAME."
+        lacking = {keys.LABEL: self.labels == keys.UNLABELLED, keys.MASK: ~self.present(keys.MASK)}
+        for column, needed in ((keys.LABEL, needs.label), (keys.MASK, needs.mask)):
+            if needed and lacking[column].any():
+                raise DataError(self._lacks(column, lacking[column], needs.job))
+
+    def _lacks(self, column: str, lacking: np.ndarray, job: str) -> str:
+        if lacking.all():
+            given = [name for name in map(str, self.table) if name != column and self.present(name).any()]
+            return (
+                f"{job} needs a {column} for every sample; '{self.name}' has none. Its columns with "
+                f"values are {', '.join(given)}. If the {column}s are in a column of another name, set "
+                f"data.columns.{column}=NAME."
             )
-        raise DataError(
-            f"{needs.job} needs a label for every sample of '{self.name}'; {self.named(unlabelled)}: label "
-            "is empty. Fill in the labels, or leave these samples out."
+        return (
+            f"{job} needs a {column} for every sample of '{self.name}'; {self.named(lacking)}: {column} "
+            f"is empty. Fill in the {column}s, or leave these samples out."
         )
+
+    def with_one_class(self) -> "Manifest":
+        """Return the samples with one label for all, for a job that needs none."""
+        return replace(self, table=self.table.assign(**{keys.LABEL: 0}), classes=(UNLABELLED_CLASS,))
 
     def named(self, rows: np.ndarray) -> str:
         """Return a phrase that names samples, bool (N,), by rows of the user's table or else by ids."""

@@ -1,14 +1,19 @@
 """Masks: label maps, which get the same rectangle and crop as the images that they label."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
+import cv2
 import numpy as np
 
+from fibrolab.data.box import Box
+from fibrolab.data.fault_sentences import rows_named
 from fibrolab.data.formats.contract import to_grey
 from fibrolab.data.media import Media, View
 from fibrolab.data.readers import decode, decode_labels, read_bytes
 from fibrolab.errors import DataError, UnreadableImageError, listing
+from fibrolab.mask_classes import NO_CLASS, MaskClasses
 
 
 def digests(media: Sequence[Media], pictures: Sequence[str]) -> list[str]:
@@ -43,6 +48,37 @@ def digest(content: bytes, mask: Media) -> str:
     return _digest(content, view.digest(hashlib.sha256(read_bytes(path)).hexdigest()))
 
 
+class Labelled(NamedTuple):
+    """A mask and the image that it labels, both as the image's rectangle shows them.
+
+    Attributes:
+        labels: Grey levels of the mask, uint8 (H, W).
+        image: Grey levels of the image, uint8 (H, W).
+        box: The rectangle in the picture of the file.
+        size: Height and width of that picture [px].
+    """
+
+    labels: np.ndarray
+    image: np.ndarray
+    box: Box
+    size: tuple[int, int]
+
+
+def enlarged(probabilities: np.ndarray, seen: Box, size: tuple[int, int]) -> np.ndarray:
+    """Return probabilities of a network's square input at the pixels of the image, float32 (K, H, W).
+
+    Args:
+        probabilities: Of each class, background first, (K, h, w).
+        seen: The rectangle of the image that was resized to the input; elsewhere all is background.
+        size: Height and width of the image [px].
+    """
+    found = np.zeros((len(probabilities), *size), np.float32)
+    found[0] = 1
+    for level, plane in zip(found, probabilities, strict=True):
+        seen.of(level)[:] = cv2.resize(np.asarray(plane, np.float32), (seen.width, seen.height))
+    return found
+
+
 def decoded(content: bytes, mask: Media) -> tuple[np.ndarray, np.ndarray]:
     """Decode a mask, and the image that it labels, which determines how both are cropped.
 
@@ -52,6 +88,20 @@ def decoded(content: bytes, mask: Media) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
         Labels and grey levels in the image's view, uint8 (H, W) both.
+
+    Raises:
+        UnreadableImageError: As `labelled`.
+    """
+    found = labelled(content, mask)
+    return found.labels, found.image
+
+
+def labelled(content: bytes, mask: Media) -> Labelled:
+    """Decode a mask and the image that it labels.
+
+    Args:
+        content: Bytes of the mask's file.
+        mask: The mask.
 
     Raises:
         UnreadableImageError: The mask is not a label map or not as large as its image, or the image cannot be
@@ -67,7 +117,34 @@ def decoded(content: bytes, mask: Media) -> tuple[np.ndarray, np.ndarray]:
             f"{mask.path}: the mask has {width} x {height} pixels, its image {path.name} {columns} x {rows}"
         )
     box = view.rectangle(image, path)
-    return box.of(labels), to_grey(box.of(image))
+    return Labelled(box.of(labels), to_grey(box.of(image)), box, labels.shape)
+
+
+def refuse_other_levels(media: Sequence[Media], labels: Iterable[np.ndarray], classes: MaskClasses) -> None:
+    """Refuse masks with a grey level that belongs to no class.
+
+    Args:
+        media: The masks.
+        labels: Their preprocessed pixels, uint8 each.
+        classes: The classes.
+
+    Raises:
+        DataError: The levels, each with the masks that have it.
+    """
+    table = classes.table()
+    found: dict[int, list[str]] = {}
+    for mask, pixels in zip(media, labels, strict=True):
+        levels = np.flatnonzero(np.bincount(pixels.ravel(), minlength=256))
+        for level in levels[table[levels] == NO_CLASS].tolist():
+            found.setdefault(level, []).append(mask.path.name)
+    if found:
+        faults = [f"{level}: {rows_named(names, 'mask')}" for level, names in sorted(found.items())]
+        known = ", ".join(f"{name} {list(levels)}" for name, levels in classes.levels.items())
+        raise DataError(
+            f"These grey levels of masks belong to no class of task.levels ({known}):\n{listing(faults)}\n"
+            "Add each to a class or to the background, as in task.levels={background:[0,1],liver:[2]}, or "
+            "set task.ignore to it."
+        )
 
 
 def _digest(content: bytes, picture: str) -> str:

@@ -103,7 +103,7 @@ class Preprocess:
         return self.of_colours() if modality == keys.ELASTOGRAM else self
 
     def crop_box(self, image: np.ndarray) -> Box:
-        """Return the rectangle that is kept of an image (H, W), or of a colour image (H, W, 3)."""
+        """Return the rectangle that is kept of an image, uint8 (H, W), or of a clip, by its maximum."""
         if self.crop == "borders":
             return content_box(image)
         return Box(0, 0, image.shape[1], image.shape[0])

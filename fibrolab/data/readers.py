@@ -62,13 +62,32 @@ def decode_labels(content: bytes, path: Path) -> np.ndarray:
     """Decode a label map, uint8 (H, W): the numbers as the file stores them; `path` is only named in errors.
 
     Raises:
-        UnreadableImageError: The file is damaged, not an image file, compressed with loss, or has more than
-            one 8-bit number per pixel.
+        UnreadableImageError: The file is damaged, neither an image file nor DICOM SEG nor NIfTI, compressed
+            with loss, or has more than one 8-bit number per pixel.
     """
-    from fibrolab.data.formats import pictures
+    from fibrolab.data.formats import label_maps, pictures
 
     with _unreadable_errors(path):
+        if is_dicom(content):
+            return label_maps.of_dicom(content, path)
+        if label_maps.is_nifti(content):
+            return label_maps.of_nifti(content, path)
         return pictures.labels(content, path)
+
+
+def spacing(path: Path) -> tuple[float, float] | None:
+    """Return height and width of a pixel [mm] as a DICOM or NIfTI file states them; None of other files.
+
+    Raises:
+        UnreadableImageError: The file cannot be opened, or is damaged.
+    """
+    from fibrolab.data.formats import label_maps
+
+    content = read_bytes(path)
+    with _unreadable_errors(path):
+        if is_dicom(content):
+            return label_maps.spacing_of_dicom(content)
+        return label_maps.spacing_of_nifti(content) if label_maps.is_nifti(content) else None
 
 
 def decode_clip(content: bytes, path: Path) -> Clip:
@@ -100,8 +119,11 @@ def inspect(content: bytes, path: Path, view: View = _WHOLE) -> tuple[Header, np
     return header, view.cut(pixels, path)
 
 
-def _is_dicom(content: bytes) -> bool:
-    """Return whether bytes have the preamble of PS3.10, or begin with the first elements of group 2 or 8."""
+def is_dicom(content: bytes) -> bool:
+    """Return whether bytes have the preamble of PS3.10, or begin with the first elements of group 2 or 8.
+
+    The first 132 bytes of a file suffice.
+    """
     without_preamble = content[:2] in (b"\x02\x00", b"\x08\x00") and content[3:4] == b"\x00"
     return content[128:132] == b"DICM" or without_preamble
 
@@ -134,7 +156,7 @@ class Kind(NamedTuple):
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".pgm", ".ppm")
 KINDS = (  # the first that matches reads the file
-    Kind("dicom", _is_dicom, (".dcm", ".dicom")),
+    Kind("dicom", is_dicom, (".dcm", ".dicom")),
     Kind("video", _is_video),
     Kind("pictures", _may_be_picture, _PICTURES),
 )

@@ -15,14 +15,17 @@ class Needs:
         job: Name of the job, the subject of the error message.
         label: Whether every sample must have a label.
         trained: Whether the classes must be those of a trained network.
+        mask: Whether every sample must have a mask.
     """
 
     job: str
     label: bool = True
     trained: bool = False
+    mask: bool = False
 
 
 TRAIN = Needs("Training")
+SEGMENT = Needs("Segmentation", label=False, mask=True)
 AUDIT = Needs("The audit")
 EVALUATE = Needs("Evaluation", trained=True)
 PREDICT = Needs("Prediction", label=False, trained=True)

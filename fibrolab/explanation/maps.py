@@ -22,7 +22,7 @@ from fibrolab.data.geometry import GEOMETRY
 from fibrolab.errors import ConfigError, DataError, StorageError
 from fibrolab.storage import make_folder, unwritable, write_table
 
-FOLDER: Final = "explanation"
+FOLDER: Final = keys.EXPLANATION
 TABLE: Final = "maps.csv"
 ARRAYS: Final = "maps"
 TARGET: Final = "target"

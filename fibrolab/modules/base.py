@@ -1,10 +1,11 @@
-"""The base Lightning module of all classifiers: training step, loss, metrics and optimizer."""
+"""The Lightning modules: the base of all, with steps, metrics and optimizer, and that of all classifiers."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCohenKappa
 
@@ -19,15 +20,153 @@ Batch = dict[str, Tensor]
 INITIAL_WEIGHTS = {"pretrained": False, "weights": None}  # settings of a branch: values for random weights
 
 
-class Classifier(L.LightningModule):
+class TrainedModule(L.LightningModule, ABC):
+    """A network trained with a loss: steps, metrics and optimizer of classifiers and segmenters.
+
+    A subclass stores its arguments with `save_hyperparameters` and calls `build`, which runs the hooks
+    `build_loss`, `build_network` and `build_metrics` in this order; they read the arguments from
+    `self.hparams`, which hold `optimizer`, `scheduler`, `monitor` and `mode` too. It defines `targets`.
+
+    All arguments are strings, numbers, lists and dicts, so that a checkpoint stores them and loads with
+    `weights_only=True`. It does not store where initial weights came from, because it holds the weights.
+
+    Attributes:
+        target: Batch key that the network learns to predict.
+        criterion: The loss.
+        network: The network, from a batch to logits.
+        train_metrics: Mean loss and accuracy over the training samples of an epoch, as trained: with dropout
+            and augmentation, before the update by each batch. Their names start with `train/`.
+        val_loss: Mean loss over the samples of the validation set.
+        val_metrics: Metrics of the validation set; their names start with `val/`.
+    """
+
+    target: ClassVar[str]
+    criterion: Loss
+    network: Any
+
+    def build(self) -> None:
+        """Build loss, network and metrics from the stored arguments."""
+        self.criterion = self.build_loss()
+        self.network = self.build_network()
+        self.train_metrics = MetricCollection(
+            {name: MeanMetric(nan_strategy="disable") for name in ("loss", "accuracy")}, prefix="train/"
+        )
+        self.val_loss = MeanMetric(nan_strategy="disable")
+        self.val_metrics = MetricCollection(dict(self.build_metrics()), prefix="val/")
+
+    @abstractmethod
+    def build_loss(self) -> Loss:
+        """Build the loss; it defines the last layer and converts logits to probabilities."""
+
+    @abstractmethod
+    def build_network(self) -> nn.Module:
+        """Build the network from a batch to logits; `self.criterion` is already built."""
+
+    @abstractmethod
+    def build_metrics(self) -> dict[str, Metric]:
+        """Build the metrics of the validation set by name; they take probabilities and targets.
+
+        A metric whose `higher_is_better` is None is logged but cannot be monitored.
+        """
+
+    @abstractmethod
+    def targets(self, batch: Batch) -> Tensor:
+        """Return what the network shall predict: classes of the samples (B,) or of their pixels (B, H, W)."""
+
+    @abstractmethod
+    def right(self, predicted: Tensor, targets: Tensor) -> Tensor:
+        """Return the proportion of each sample, (B,), in which predicted classes are the targets."""
+
+    @property
+    def inputs(self) -> list[str]:
+        """Batch keys that the network takes."""
+        return list(self.network.inputs)
+
+    @property
+    def clinical_columns(self) -> list[str]:
+        """Clinical columns that the network takes, in the order of the batch entry `clinical` (B, D)."""
+        return []
+
+    @property
+    def monitors(self) -> dict[str, str]:
+        """Metrics that may be monitored, each with its mode: `min` if lower is better, otherwise `max`."""
+        return monitored({str(name): metric for name, metric in self.val_metrics.items()})
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return logits (B, outputs, ...); their number is `fibrolab.losses.Loss.num_logits`."""
+        logits: Tensor = self.network(batch)
+        return logits
+
+    def on_train_epoch_start(self) -> None:
+        """Unfreeze the stages scheduled for this epoch; log the largest learning rate."""
+        self.network.at_epoch(self.current_epoch)
+        rates = [group["lr"] for group in self.optimizers().param_groups]  # type: ignore[union-attr]
+        self.log("train/lr", max(rates))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss of one batch."""
+        logits, labels, weight = self(batch), self.targets(batch), batch.get(keys.WEIGHT)
+        loss: Tensor = self.criterion(logits, labels, *_given(weight))
+        right = self.right(self.criterion.probabilities(logits.detach()).argmax(dim=1), labels)
+        scale, samples = _of_samples(labels, weight)
+        # One value a sample: with nan_strategy="disable" torchmetrics 1.9 ignores the argument `weight`.
+        self.train_metrics["loss"].update((loss.detach() * scale).expand(samples))
+        self.train_metrics["accuracy"].update(_without_pads(right, weight))
+        self.log_dict(dict(self.train_metrics.items()), on_step=False, on_epoch=True)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Log the loss of one batch and update the metrics."""
+        logits, labels, weight = self(batch), self.targets(batch), batch.get(keys.WEIGHT)
+        scale, samples = _of_samples(labels, weight)
+        loss = self.criterion(logits, labels, *_given(weight)) * scale
+        self.val_loss.update(loss.expand(samples))  # Lightning's own mean over ranks rounds their batch sizes
+        self.log("val/loss", self.val_loss, on_step=False, on_epoch=True, prog_bar=True)
+        if samples:
+            probabilities = self.criterion.probabilities(logits)
+            self.val_metrics.update(_without_pads(probabilities, weight), _without_pads(labels, weight))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the metrics of the whole validation set."""
+        self.log_dict({str(name): value for name, value in self.val_metrics.compute().items()}, prog_bar=True)
+        self.val_metrics.reset()
+
+    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Batch:
+        """Return manifest rows (B,) and probabilities (B, K, ...); none of the pads of a last batch."""
+        answers = {
+            keys.INDEX: batch[keys.INDEX],
+            "probabilities": self.criterion.probabilities(self(batch)),
+        }
+        return {name: _without_pads(values, batch.get(keys.WEIGHT)) for name, values in answers.items()}
+
+    def configure_optimizers(self) -> Any:
+        """Build the optimizer over all parameters (frozen ones get no gradient), and its schedule.
+
+        Raises:
+            ConfigError: No parameter trains, or a setting is invalid.
+        """
+        hparams = self.hparams
+        if not any(parameter.requires_grad for parameter in self.network.parameters()):
+            raise ConfigError("No parameter trains: every backbone is frozen and the head has no weights.")
+        optimizer = build_optimizer(
+            self.network.named_parameters(), hparams["optimizer"], self.network.depths()
+        )
+        epochs = self.trainer.max_epochs or 1
+        scheduler = build_scheduler(optimizer, hparams["scheduler"], epochs, hparams["mode"])
+        if scheduler is None:
+            return optimizer
+        plan = {"scheduler": scheduler, "interval": "epoch", "monitor": hparams["monitor"]}
+        if hparams["scheduler"]["name"] == "plateau":  # it needs the metric, which other epochs do not have
+            plan["frequency"] = self.trainer.check_val_every_n_epoch or 1
+        return {"optimizer": optimizer, "lr_scheduler": plan}
+
+
+class Classifier(TrainedModule):
     """Branches, fusion and head, trained with a loss.
 
     A subclass overrides one or more of the hooks `check_branches`, `build_loss`, `build_network`,
     `build_metrics` and `configure_optimizers`. They run in this order and read the arguments from
     `self.hparams`. A subclass may add arguments; the checkpoint stores them too.
-
-    All arguments are strings, numbers, lists and dicts, so that a checkpoint stores them and loads with
-    `weights_only=True`. It does not store where initial weights came from, because it holds the weights.
 
     Args:
         branches: Settings of each branch by its name (`fibrolab.models.branches.build_branch`).
@@ -45,18 +184,12 @@ class Classifier(L.LightningModule):
         mode: `min` or `max`: whether a lower or a higher value of `monitor` is better.
         ordered: Whether the classes are ordered stages; the quadratic weighted kappa is then logged too.
 
-    Attributes:
-        criterion: The loss.
-        network: Branches, fusion and head.
-        train_metrics: Mean loss and accuracy over the training samples of an epoch, as trained: with dropout
-            and augmentation, before the update by each batch. Their names start with `train/`.
-        val_loss: Mean loss over the samples of the validation set.
-        val_metrics: Metrics of the validation set; their names start with `val/`.
-
     Raises:
         ConfigError: The branches do not suit this model, or a setting is invalid.
         WeightsError: A branch's weights cannot be found or downloaded, or do not fit.
     """
+
+    target = keys.LABEL
 
     def __init__(
         self,
@@ -82,13 +215,7 @@ class Classifier(L.LightningModule):
             )
         self.check_branches(branches)
         self.save_hyperparameters()
-        self.criterion = self.build_loss()
-        self.network = self.build_network()
-        self.train_metrics = MetricCollection(
-            {name: MeanMetric(nan_strategy="disable") for name in ("loss", "accuracy")}, prefix="train/"
-        )
-        self.val_loss = MeanMetric(nan_strategy="disable")
-        self.val_metrics = MetricCollection(dict(self.build_metrics()), prefix="val/")
+        self.build()
         self.hparams["branches"] = {
             name: _without_initial_weights(branch) for name, branch in branches.items()
         }
@@ -133,87 +260,17 @@ class Classifier(L.LightningModule):
         """
 
     @property
-    def inputs(self) -> list[str]:
-        """Batch keys that the network takes."""
-        return list(self.network.inputs)
-
-    @property
     def clinical_columns(self) -> list[str]:
         """Clinical columns that the network takes, in the order of the batch entry `clinical` (B, D)."""
         return list((self.hparams["clinical"] or {"columns": ()})["columns"])
 
-    @property
-    def monitors(self) -> dict[str, str]:
-        """Metrics that may be monitored, each with its mode: `min` if lower is better, otherwise `max`."""
-        return monitored({str(name): metric for name, metric in self.val_metrics.items()})
+    def targets(self, batch: Batch) -> Tensor:
+        """Return the class of each sample, (B,)."""
+        return batch[keys.LABEL]
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Return logits (B, outputs); the loss defines their number (`fibrolab.losses.Loss.num_logits`)."""
-        logits: Tensor = self.network(batch)
-        return logits
-
-    def on_train_epoch_start(self) -> None:
-        """Unfreeze the stages scheduled for this epoch; log the largest learning rate."""
-        self.network.at_epoch(self.current_epoch)
-        rates = [group["lr"] for group in self.optimizers().param_groups]  # type: ignore[union-attr]
-        self.log("train/lr", max(rates))
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss of one batch."""
-        logits, labels, weight = self(batch), batch[keys.LABEL], batch.get(keys.WEIGHT)
-        loss: Tensor = self.criterion(logits, labels, *_given(weight))
-        right = self.criterion.probabilities(logits.detach()).argmax(dim=1) == labels
-        scale, samples = _of_samples(labels, weight)
-        # One value a sample: with nan_strategy="disable" torchmetrics 1.9 ignores the argument `weight`.
-        self.train_metrics["loss"].update((loss.detach() * scale).expand(samples))
-        self.train_metrics["accuracy"].update(_without_pads(right.float(), weight))
-        self.log_dict(dict(self.train_metrics.items()), on_step=False, on_epoch=True)
-        return loss
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Log the loss of one batch and update the metrics."""
-        logits, labels, weight = self(batch), batch[keys.LABEL], batch.get(keys.WEIGHT)
-        scale, samples = _of_samples(labels, weight)
-        loss = self.criterion(logits, labels, *_given(weight)) * scale
-        self.val_loss.update(loss.expand(samples))  # Lightning's own mean over ranks rounds their batch sizes
-        self.log("val/loss", self.val_loss, on_step=False, on_epoch=True, prog_bar=True)
-        if samples:
-            probabilities = self.criterion.probabilities(logits)
-            self.val_metrics.update(_without_pads(probabilities, weight), _without_pads(labels, weight))
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the metrics of the whole validation set."""
-        self.log_dict({str(name): value for name, value in self.val_metrics.compute().items()}, prog_bar=True)
-        self.val_metrics.reset()
-
-    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Batch:
-        """Return manifest rows (B,) and class probabilities (B, K); none of the pads of a last batch."""
-        answers = {
-            keys.INDEX: batch[keys.INDEX],
-            "probabilities": self.criterion.probabilities(self(batch)),
-        }
-        return {name: _without_pads(values, batch.get(keys.WEIGHT)) for name, values in answers.items()}
-
-    def configure_optimizers(self) -> Any:
-        """Build the optimizer over all parameters (frozen ones get no gradient), and its schedule.
-
-        Raises:
-            ConfigError: No parameter trains, or a setting is invalid.
-        """
-        hparams = self.hparams
-        if not any(parameter.requires_grad for parameter in self.network.parameters()):
-            raise ConfigError("No parameter trains: every backbone is frozen and the head has no weights.")
-        optimizer = build_optimizer(
-            self.network.named_parameters(), hparams["optimizer"], self.network.depths()
-        )
-        epochs = self.trainer.max_epochs or 1
-        scheduler = build_scheduler(optimizer, hparams["scheduler"], epochs, hparams["mode"])
-        if scheduler is None:
-            return optimizer
-        plan = {"scheduler": scheduler, "interval": "epoch", "monitor": hparams["monitor"]}
-        if hparams["scheduler"]["name"] == "plateau":  # it needs the metric, which other epochs do not have
-            plan["frequency"] = self.trainer.check_val_every_n_epoch or 1
-        return {"optimizer": optimizer, "lr_scheduler": plan}
+    def right(self, predicted: Tensor, targets: Tensor) -> Tensor:
+        """Return 1 where the predicted class is the sample's, else 0, (B,)."""
+        return (predicted == targets).float()
 
 
 def _given(weight: Tensor | None) -> tuple[Tensor, ...]:

@@ -1,6 +1,7 @@
 """Rendering of pages: the templates of ``templates/``, and figures embedded in them."""
 
 import base64
+import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,3 +81,25 @@ def _size(content: bytes) -> tuple[int, int]:
     density = int.from_bytes(content[start : start + 4], "big") if start > 3 else 0  # [pixels per metre]
     scale = CSS_DPI / (density * 0.0254) if density else 1.0
     return round(width * scale), round(height * scale)
+
+
+def photograph(path: Path, width: int, caption: str = "", alt: str = "") -> Picture:
+    """Embed a picture as WebP, not wider than needed: of a photograph a small part of the bytes of its PNG.
+
+    Args:
+        path: PNG or JPEG file.
+        width: Largest width on the page [CSS pixels]; the pixels are twice as many, for sharp screens.
+        caption: Text below the picture.
+        alt: Alternative text; the caption by default.
+    """
+    from PIL import Image
+
+    content = io.BytesIO()
+    with Image.open(path) as opened:
+        image = opened.convert("RGB")
+    image.thumbnail((2 * width, 10 * width), Image.Resampling.LANCZOS)
+    image.save(content, format="webp", quality=75)
+    shown = min(1.0, width / image.width)
+    address = f"data:image/webp;base64,{base64.b64encode(content.getvalue()).decode()}"
+    size = round(image.width * shown), round(image.height * shown)
+    return Picture(path.stem, caption, *size, address, alt or caption)

@@ -20,6 +20,7 @@ BASELINES = {  # predictors that do not look at the liver, by their name in audi
     "size": "image size and format",
     "acquisition": "acquisition",
     "metadata": "metadata",
+    "mean_mask": "mean training mask",
 }
 TWO_DECIMALS = ("slope", "intercept", "mean_size")  # of calibration and conformal sets, not limited to 0..1
 UNDEFINED = "not defined"
@@ -175,7 +176,8 @@ def rows(
         best = max((sign * each for each in known.values()), default=-math.inf)
         # The table's own baseline is the best of all; of equals, that of a constant prediction comes first.
         if sign * baseline > best or (sign * baseline == best and baseline == constant):
-            known = {("chance" if isinstance(constant, int | float) else "majority"): baseline}
+            other = "mean_mask" if "dice" in table.index else "majority"
+            known = {("chance" if isinstance(constant, int | float) else other): baseline}
         source = max(known, key=lambda key: sign * known[key], default="")
         method, note = (_text(table, name, column) for column in ("method", "note"))
         further = [_number(table, name, column) for column in ("mean", "sd", "chance", "p_chance")]
@@ -196,7 +198,10 @@ def by_class_names() -> list[str]:
 
 def headline_names(metrics: pd.DataFrame) -> list[str]:
     """Return the names of the headline metrics; of two classes, whose areas are equal, ``auc`` alone."""
-    two = "auc" in set(metrics["metric"])
+    measured = set(metrics["metric"])
+    if "dice" in measured:
+        return catalogue.mask_headline()
+    two = "auc" in measured
     return ["auc" if two and name == "macro_auc" else name for name in catalogue.headline()]
 
 

@@ -2,18 +2,25 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
+from PIL import Image
 
 from fibrolab import keys
+from fibrolab.evaluation.segmentation.images import of_partition
+from fibrolab.mask_classes import MaskClasses
 from fibrolab.reporting import run_page
 from fibrolab.reporting.checklists import documents
 from fibrolab.reporting.figures import images as contact_sheets
+from fibrolab.reporting.figures import masks
 from fibrolab.reporting.figures import run as figures
 from fibrolab.reporting.figures.style import save
+from fibrolab.runs.trained_run import TrainedRun
 
+CASES = 4  # best and worst segmentations that are shown
 SHOWN = 10  # misclassified samples whose images are shown
 
 
@@ -27,11 +34,38 @@ def write(folder: Path, images: Sequence[np.ndarray] | None = None, labels: np.n
     """
     figures.draw_all(folder)
     if images and labels is not None:
-        classes = list(OmegaConf.load(folder / keys.CONFIG_FILE).task.classes)
-        sheet = contact_sheets.samples(images, [classes[label] for label in labels])
+        task = OmegaConf.load(folder / keys.CONFIG_FILE).task
+        titles = ["" if "levels" in task else str(task.classes[label]) for label in labels]
+        sheet = contact_sheets.samples(images, titles)
         save(sheet, folder / keys.FIGURES / "samples.png")
     for write_document in (documents.write_model_card, documents.write_checklist, run_page.write):
         write_document(folder)
+
+
+def draw_masks(folder: Path, labelled: Callable[[Sequence[str]], Mapping[str, Any]]) -> None:
+    """Draw the test images with the best and the worst Dice; call it before `write`.
+
+    Args:
+        folder: Folder of the run, evaluated.
+        labelled: Return samples with their masks by id, as `FibrosisDataModule.labelled_images` does.
+    """
+    run = TrainedRun(folder)
+    classes = MaskClasses.of(run.config.task.levels, run.config.task.ignore)
+    paths = pd.read_csv(folder / keys.MASKS_FILE, dtype=str).set_index(keys.SAMPLE_ID)[keys.MASK]
+    rows = of_partition(run.mask_measures, keys.TEST)
+    dice = rows.groupby(keys.SAMPLE_ID)["dice"].mean().sort_values(kind="stable")
+    number = min(CASES, len(dice) // 2) or 1
+    chosen = {"Best": dice.index[::-1][:number], "Worst": dice.index[:number]}
+    found = labelled([each for names in chosen.values() for each in names])
+
+    def case(sample: str) -> masks.Case:
+        levels = found[sample]
+        predicted = levels.box.of(np.asarray(Image.open(folder / paths[sample])))
+        table = classes.table()
+        return masks.Case(f"Dice {dice[sample]:.2f}", levels.image, table[levels.labels], table[predicted])
+
+    sheet = masks.cases([(kind, [case(sample) for sample in names]) for kind, names in chosen.items()])
+    save(sheet, folder / keys.FIGURES / "masks.png")
 
 
 def draw_mistakes(folder: Path, test_images: Callable[[Sequence[str]], Mapping[str, np.ndarray]]) -> None:

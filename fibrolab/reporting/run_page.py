@@ -11,15 +11,17 @@ import pandas as pd
 from fibrolab import keys
 from fibrolab.evaluation import baselines
 from fibrolab.evaluation.patients import to_patients
-from fibrolab.reporting import html, numbers, run_sentences, vocabulary
+from fibrolab.reporting import explanation_page, html, numbers, run_sentences, vocabulary
 from fibrolab.reporting.figures import run as run_figures
 from fibrolab.reporting.html import NOT_RECORDED
 from fibrolab.reporting.tables import endpoints as endpoint_sheets
 from fibrolab.reporting.tables import estimates, table_files
+from fibrolab.reporting.tables import explanation as explanation_sheets
 from fibrolab.reporting.tables import folds as fold_sheets
 from fibrolab.reporting.tables import metrics as metric_sheets
 from fibrolab.reporting.tables import population as population_sheets
 from fibrolab.reporting.tables import probabilities as probability_sheets
+from fibrolab.reporting.tables import segmentation as segmentation_sheets
 from fibrolab.reporting.tables.sheet import Footnotes, Sheet
 from fibrolab.runs import trained_run as runs
 from fibrolab.runs.trained_run import Run
@@ -30,6 +32,7 @@ KEY_PACKAGES = ("torch", "torchvision", "lightning", "timm", "numpy", "scikit-le
 TITLES = {  # of the sections, in their order; a section without content is left out
     "findings": "Cautions",
     "result": "Results on the test set",
+    "segmentation": "Segmentation",
     "folds": "Results of each training",
     "published": "Published results",
     "endpoints": "End points",
@@ -41,6 +44,7 @@ TITLES = {  # of the sections, in their order; a section without content is left
     "subgroups": "Subgroups",
     "cohort": "Cohort",
     "mistakes": "Largest errors",
+    "explanation": "Explanation of the predictions",
     "data": "Data",
     "training": "Training",
     "more": "Further figures",
@@ -48,9 +52,11 @@ TITLES = {  # of the sections, in their order; a section without content is left
     "environment": "Environment",
     "files": "Files of this report",
 }
+OF_CLASSES = ("curves", "classes")  # sections and tables that a segmentation does not have
 ALWAYS = ("result", "curves", "classes", "data", "training", "setup", "environment")  # even if not recorded
 TABLES: dict[str, Callable[[Run], list[Sheet]]] = {  # in the order of the page
     "headline": metric_sheets.headline,
+    "segmentation": segmentation_sheets.sheets,
     "folds": fold_sheets.sheets,
     "published": metric_sheets.published,
     "endpoints": endpoint_sheets.sheets,
@@ -63,6 +69,7 @@ TABLES: dict[str, Callable[[Run], list[Sheet]]] = {  # in the order of the page
     "subgroups": population_sheets.subgroups,
     "cohort": population_sheets.cohort,
     "mistakes": population_sheets.mistakes,
+    "explanation": explanation_sheets.of_maps,
     "partitions": metric_sheets.partitions,
     "training": metric_sheets.training,
 }
@@ -70,7 +77,10 @@ BESIDE = {  # files of the run's folder to which the page links
     "model_card.md": "model card; items that only the authors can complete are left open",
     "checklist.html": "CLAIM and TRIPOD+AI checklists, completed as far as the run's records allow",
     "tables": "the tables of this page as CSV and LaTeX",
+    keys.MASKS_FILE: "the predicted masks, by sample",
     "figures": "the figures of this page as PNG and SVG",
+    keys.EXPLANATION_PAGE: "heat maps of the network, their tests, and a gallery",
+    keys.EXPLANATION_PAGE: "heat maps of all methods, their tests, and a gallery",
 }
 
 
@@ -129,7 +139,12 @@ def write(run: Path) -> Path:
 
 def tables(run: Run) -> dict[str, list[Sheet]]:
     """Return the tables of each section; an empty list where the run has no data for them."""
-    return {name: sheets(run) for name, sheets in TABLES.items()}
+    left_out = (*OF_CLASSES, "further") if _segments(run) else ()
+    return {name: [] if name in left_out else sheets(run) for name, sheets in TABLES.items()}
+
+
+def _segments(run: Run) -> bool:
+    return "segmentation" in run.tables
 
 
 def _content(run: Run, sheets: Mapping[str, Sequence[Sheet]]) -> dict[str, Any]:
@@ -143,6 +158,7 @@ def _content(run: Run, sheets: Mapping[str, Sequence[Sheet]]) -> dict[str, Any]:
         "pooling": fold_sheets.pooling(run),
         "findings": run_sentences.cautions(run),
         "sheets": sheets,
+        "explained": explanation_page.section(run),
         "more_figures": [
             picture
             for name, picture in figures.items()
@@ -183,9 +199,16 @@ def _titles(run: Run, shown: Mapping[str, Any], figures: Mapping[str, html.Pictu
     if filled & {"calibration", "conformal"}:
         filled.add("probabilities")
     filled |= {entry.section for entry in run_figures.FIGURES if entry.name in figures}
-    parts = {"findings": "findings", "more": "more_figures", "files": "beside"}
+    parts = {
+        "findings": "findings",
+        "explanation": "explained",
+        "more": "more_figures",
+        "files": "beside",
+    }
     filled |= {name for name, part in parts.items() if shown[part]}
     filled |= {name for name in ALWAYS if not (name == "training" and shown["training_run"])}
+    if _segments(run):
+        filled -= set(OF_CLASSES)
     if run.networks is not None:
         filled.discard("training")  # its curves are in the reports of the trainings
     return {name: title for name, title in TITLES.items() if name in filled}

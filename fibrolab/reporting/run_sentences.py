@@ -99,9 +99,19 @@ def cautions(run: Run) -> list[Caution]:
         *_initial_weights(run),
         *_tuning(run),
         *_scored_before(run),
+        *explanation_cautions(run),
         *_record(run),
     ]
     return sorted(found, key=lambda caution: not caution.grave)
+
+
+def explanation_cautions(run: Run) -> list[Caution]:
+    """Return the findings on the run's heat maps, such as the proportion of heat outside the scan."""
+    return [
+        Caution(str(finding["sentence"]), grave=finding.get("level") == FAIL)
+        for finding in run.explanation_findings
+        if finding.get("level") != "note"
+    ]
 
 
 def is_trial(run: Run) -> bool:

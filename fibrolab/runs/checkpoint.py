@@ -34,7 +34,7 @@ from fibrolab.data.manifest import Manifest
 from fibrolab.data.preprocess import Preprocess
 from fibrolab.data.splits import all_test
 from fibrolab.errors import ConfigError, DataError
-from fibrolab.modules.base import Classifier
+from fibrolab.modules.base import Classifier, TrainedModule
 from fibrolab.runs import new_input
 from fibrolab.storage import put
 from fibrolab.targets import imported
@@ -45,7 +45,7 @@ UNREADABLE = (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueErro
 
 
 def described(
-    config: DictConfig, module: Classifier, data: LabelledData, split: Path, packages: Mapping[str, str]
+    config: DictConfig, module: TrainedModule, data: LabelledData, split: Path, packages: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return the record of a training, which its checkpoints hold.
 
@@ -156,8 +156,22 @@ class Predictor:
     """
 
     path: Path
-    module: Classifier
+    module: TrainedModule
     record: Mapping[str, Any]
+
+    @property
+    def classifier(self) -> Classifier:
+        """The module of a network that classifies.
+
+        Raises:
+            ConfigError: It segments.
+        """
+        if not isinstance(self.module, Classifier):
+            raise ConfigError(
+                f"{self.path} holds a segmenter, whose prediction is a map itself: name the run of a "
+                "classifier."
+            )
+        return self.module
 
     @property
     def classes(self) -> list[str]:
@@ -292,16 +306,21 @@ def load(path: Path) -> Predictor:
     return Predictor(Path(path), module.eval(), record)
 
 
-def stores(preprocess: Mapping[str, Any], module: Classifier, cache: Path) -> dict[str, PixelStore]:
+def stores(
+    preprocess: Mapping[str, Any], module: TrainedModule, cache: Path, learns: bool = False
+) -> dict[str, PixelStore]:
     """Return the store of preprocessed pixels for each image modality of a module.
 
     Args:
         preprocess: Settings of `Preprocess`.
         module: The module.
         cache: Folder of all caches.
+        learns: Whether the masks that the module learns are needed too.
     """
     grey = Preprocess(**preprocess)
     modalities = [name for name in module.inputs if name != keys.CLINICAL]
+    if learns and module.target == keys.MASK:
+        modalities.append(keys.MASK)
     return {name: PixelStore(cache / "pixels", grey.of(name)) for name in modalities}
 
 

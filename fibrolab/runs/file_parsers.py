@@ -28,12 +28,18 @@ TABLES = {  # further tables of an evaluation, NAME.csv, by the columns that eac
     "mistakes": (keys.SAMPLE_ID, "true", "predicted"),
     "published": SCORES,
     "training": SCORES,
+    "bland_altman": ("class", "bias", "low", "high"),
+    "pixel_calibration": ("class", "bin", "probability", "observed"),
+    "segmentation": (keys.SAMPLE_ID, "class", "of", "dice"),
     "folds": ("of", keys.REPEAT, keys.FOLD, *SCORES),
+    "explanation/tests": ("method", "branch", "test", "measure", "value", "passed", "sentence"),
 }
 NUMBERS = {  # numeric columns of these tables; every other column is text
+    "bias", "observed", "pixels", "ece", "bin", "dice", "iou", "sensitivity", "specificity", "hd95", "asd",
+    "area_true", "area_predicted",
     "value", "estimate", "low", "high", "mean", "sd", "baseline", "n_valid", "coverage", "threshold",
     "temperature", "alpha", "n", "n_positive", "groups", "mean_size", "alone", "cutoff", "p", "p_auc",
-    "probability", "distance", "chance", "p_chance", keys.REPEAT, keys.FOLD,
+    "probability", "distance", "chance", "p_chance", "reference", keys.REPEAT, keys.FOLD,
 }  # fmt: skip
 
 
@@ -70,6 +76,16 @@ def findings(path: Path) -> dict[str, Any]:
     found = mapping(path)
     if "verdict" not in found:
         raise ValueError("it holds no verdict")
+    return found
+
+
+def explanation_findings(path: Path) -> list[dict[str, Any]]:
+    """Parse the findings of an explanation, each with a key, a level and a sentence."""
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(found, list) or not all(
+        isinstance(each, dict) and "sentence" in each for each in found
+    ):
+        raise ValueError("a list of findings is expected")
     return found
 
 

@@ -20,6 +20,7 @@ from fibrolab import keys
 from fibrolab.errors import ConfigError, DataError
 from fibrolab.evaluation import baselines, predictions
 from fibrolab.evaluation.patients import PATIENTS_FILE
+from fibrolab.evaluation.segmentation import images
 from fibrolab.runs import file_parsers
 from fibrolab.runs.file_parsers import DAMAGE, SCORES, TABLES
 from fibrolab.runs.inline_page import Page
@@ -27,7 +28,7 @@ from fibrolab.runs.inline_page import Page
 if TYPE_CHECKING:
     from fibrolab.data.labelled_data import LabelledData
     from fibrolab.data.manifest import Manifest
-    from fibrolab.modules.base import Classifier
+    from fibrolab.modules.base import TrainedModule
     from fibrolab.runs.checkpoint import Predictor
     from fibrolab.runs.ensemble import Ensemble
 
@@ -93,7 +94,13 @@ class TrainedRun:
         Raises:
             ConfigError: The files that are missing.
         """
-        if missing := [name for name in files if not (self.folder / name).is_file()]:
+        missing = [name for name in files if not (self.folder / name).is_file()]
+        if keys.PREDICTIONS_FILE in missing and self.segments:
+            raise ConfigError(
+                f"{self.name} segments images, and this needs a run that classifies samples: it has masks in "
+                f"{keys.MASKS} and their measures in {keys.MASK_MEASURES_FILE}."
+            )
+        if missing:
             raise ConfigError(
                 f"{self.name} left no {', '.join(missing)}: give ids that `fibrolab.train` printed, of runs "
                 "that reached their test and still have their files."
@@ -190,6 +197,17 @@ class TrainedRun:
             self._refuse_foreign(found)
         return found
 
+    @property
+    def segments(self) -> bool:
+        """Return whether it predicts masks rather than classes of samples."""
+        return (self.folder / keys.MASK_MEASURES_FILE).is_file()
+
+    @cached_property
+    def mask_measures(self) -> pd.DataFrame:
+        """The measures of each class in each segmented image (`evaluation.segmentation.images`)."""
+        self.require(keys.MASK_MEASURES_FILE)
+        return images.read(self.folder / keys.MASK_MEASURES_FILE)
+
     @cached_property
     def training_predictions(self) -> pd.DataFrame:
         """The rows of the training samples in `predictions.csv`; none without `predict_train=true`."""
@@ -199,8 +217,8 @@ class TrainedRun:
     @property
     def tested(self) -> set[str]:
         """Samples of the test partition that have a prediction."""
-        rows = self.predictions[keys.PARTITION] == keys.TEST
-        return set(self.predictions.loc[rows, keys.SAMPLE_ID])
+        table = self.mask_measures if self.segments else self.predictions
+        return set(table.loc[table[keys.PARTITION] == keys.TEST, keys.SAMPLE_ID])
 
     @cached_property
     def learnt_from(self) -> pd.DataFrame:
@@ -258,7 +276,7 @@ class TrainedRun:
         self.require(keys.REPORT_FILE)
         return Page(self.folder / keys.REPORT_FILE)
 
-    def network(self) -> "Classifier":
+    def network(self) -> "TrainedModule":
         """Load the weights of the best epoch into the class that was trained.
 
         Raises:
@@ -368,6 +386,7 @@ class Run:
         predictions: Predictions of validation and test samples, one row each.
         test_set: Identity of the test set, and its scorings before this run's.
         tables: Further tables of the evaluation by a name of `TABLES`: end points, calibration, subgroups ...
+        explanation_findings: Findings on its heat maps, each with a level and a sentence.
         faults: A sentence for each file that exists but cannot be read.
     """
 
@@ -384,6 +403,7 @@ class Run:
     predictions: pd.DataFrame | None = None
     test_set: dict[str, Any] = field(default_factory=dict)
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    explanation_findings: list[dict[str, Any]] = field(default_factory=list)
     faults: tuple[str, ...] = ()
 
     def setting(self, name: str, default: Any = None) -> Any:
@@ -477,6 +497,7 @@ def read(folder: Path) -> Run:
         predictions=load(keys.PREDICTIONS_FILE, predictions.read, None),
         test_set=load(keys.TEST_SET_FILE, file_parsers.mapping, {}),
         tables={name: table for name, table in further.items() if table is not None and len(table)},
+        explanation_findings=load(keys.EXPLANATION_FINDINGS_FILE, file_parsers.explanation_findings, []),
         faults=tuple(faults),
     )
 

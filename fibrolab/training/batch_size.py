@@ -12,7 +12,7 @@ from torch.utils.data import default_collate
 
 from fibrolab.data.datamodule import FibrosisDataModule
 from fibrolab.errors import ConfigError
-from fibrolab.modules.base import Batch, Classifier
+from fibrolab.modules.base import Batch, TrainedModule
 
 AUTO = "auto"
 USUAL = 32  # for which the learning rates of `conf/` were chosen
@@ -38,7 +38,7 @@ def check_auto(batch_size: int | str, accelerator: str) -> None:
 
 
 def largest_batch(
-    module: Classifier, datamodule: FibrosisDataModule, device: torch.device, precision: str = "32-true"
+    module: TrainedModule, datamodule: FibrosisDataModule, device: torch.device, precision: str = "32-true"
 ) -> int:
     """Return the largest batch with which training steps fit on a device, at most the training set.
 
@@ -99,7 +99,7 @@ def search(fits: Callable[[int], bool], most: int) -> int | None:
     return size
 
 
-def _margin(module: Classifier, device: torch.device) -> torch.Tensor:
+def _margin(module: TrainedModule, device: torch.device) -> torch.Tensor:
     """Return memory that the steps must leave free: copies of the parameters, and `MARGIN` of the device."""
     copies = COPIES * sum(each.nbytes for each in module.parameters() if each.requires_grad)
     total = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else 0
@@ -107,7 +107,7 @@ def _margin(module: Classifier, device: torch.device) -> torch.Tensor:
 
 
 def _try(
-    module: Classifier,
+    module: TrainedModule,
     datamodule: FibrosisDataModule,
     samples: Batch,
     size: int,

@@ -19,8 +19,9 @@ from fibrolab.errors import ConfigError
 from fibrolab.losses import LOSSES
 from fibrolab.models.branches import INPUT
 from fibrolab.models.networks import fault_of_name
+from fibrolab.pixel_losses import PIXEL_LOSSES
 from fibrolab.targets import imported
-from fibrolab.training import batch_size, fitting, precision, settings, trainer_parts
+from fibrolab.training import batch_size, building, fitting, precision, settings, trainer_parts
 
 TARGETED = ("model", "loss", "sampler")  # groups that may name the user's own classes
 TRAINER = tuple(inspect.signature(L.Trainer.__init__).parameters)[1:]
@@ -68,7 +69,7 @@ def check(config: DictConfig) -> None:
             lambda: trainer_parts.loggers(config, Path()),
             lambda: build_averaging(given["averaging"], config.trainer.max_epochs),
             lambda: fitting.check_trainer(config),
-            lambda: fitting.check_module(config),
+            lambda: building.check_module(config),
             lambda: samplers.check(**{"name": "", **given["sampler"]}),
             lambda: (BatchAugment if on_device and transforms else Augment)(transforms),
         ]
@@ -97,5 +98,6 @@ def _name_faults(model: Mapping[str, Any], loss: Mapping[str, Any]) -> Iterator[
         backbone = branch.get("name")
         if isinstance(backbone, str) and (fault := fault_of_name(backbone)):
             yield f"model.branches.{name}: {fault}"
-    if not loss.get("_target_") and loss["name"] not in LOSSES:
-        yield unknown("loss.name", loss["name"], LOSSES)
+    known = {**LOSSES, **PIXEL_LOSSES}
+    if not loss.get("_target_") and loss["name"] not in known:
+        yield unknown("loss.name", loss["name"], known)

@@ -4,7 +4,7 @@ import logging
 import random
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,26 +22,21 @@ from fibrolab import environment, keys
 from fibrolab.callbacks.averaging import build_averaging
 from fibrolab.callbacks.curve_logger import CurveLogger
 from fibrolab.callbacks.history import History
+from fibrolab.callbacks.mask_writer import MaskWriter, mean_mask
 from fibrolab.callbacks.prediction_writer import PredictionWriter
 from fibrolab.callbacks.pruning import Pruning
 from fibrolab.callbacks.stopping_and_resuming import BestCheckpoint, FiniteLoss
-from fibrolab.choices import refuse, refuse_all
 from fibrolab.config import arguments, resolved
-from fibrolab.data import clinical
 from fibrolab.data.clip_sampling import Segment
 from fibrolab.data.datamodule import FibrosisDataModule
 from fibrolab.data.labelled_data import LabelledData
+from fibrolab.data.preprocess import Preprocess
 from fibrolab.data.samplers import check_batch_size, this_rank
 from fibrolab.errors import ConfigError, TrainingError
 from fibrolab.evaluation import predictions
-from fibrolab.losses import build_loss
-from fibrolab.models import fusion
-from fibrolab.models.branches import clinical_columns
-from fibrolab.modules import optimizers
-from fibrolab.modules.base import Classifier, default_metrics, monitored
+from fibrolab.modules.base import TrainedModule
 from fibrolab.runs import checkpoint
 from fibrolab.sweeps.jobs import Trial
-from fibrolab.targets import call, check_call, imported
 from fibrolab.training import (
     batch_size,
     devices,
@@ -96,123 +91,8 @@ class RunOfRanks(NamedTuple):
         ranks.tell(("log_params", dict(settings)))
 
 
-def build_module(config: DictConfig, data: LabelledData) -> Classifier:
-    """Build the Lightning module that `model._target_` names; the seed determines its random weights.
-
-    Raises:
-        ConfigError: A setting is invalid, `monitor` is not a metric of the module, or `mode` does not match
-            it.
-        WeightsError: A branch's weights cannot be found or downloaded, or do not fit.
-    """
-    L.seed_everything(config.seed, workers=True, verbose=False)
-    counts = np.bincount(data.labels[data.split.rows(keys.TRAIN)], minlength=len(data.classes))
-    given = _module_arguments(config, data.classes, counts.tolist(), _clinical(config, data))
-    module: Classifier = call(module_class(config), "model", **given)
-    _check_monitor(config, module.monitors)
-    precision.prepare(module.network, channels_last=config.channels_last, compile=config.compile)
-    return module
-
-
-def module_class(config: DictConfig) -> type[Classifier]:
-    """Import the class that `model._target_` names.
-
-    Raises:
-        ConfigError: It cannot be imported, or is not a `Classifier`.
-    """
-    target = config.model.get("_target_")
-    build = imported(target, "model._target_")
-    if not (isinstance(build, type) and issubclass(build, Classifier)):
-        raise ConfigError(f"model._target_={target} is not a fibrolab.modules.base.Classifier: subclass it.")
-    return build
-
-
-def check_module(config: DictConfig) -> None:
-    """Refuse settings with which `build_module` would fail with any data; no network is built.
-
-    What a model of the user's own overrides is not checked here.
-
-    Raises:
-        ConfigError: All faults at once.
-    """
-    build, model, task = module_class(config), resolved(config.model), config.task
-    classes = list(task.classes or ("no", "yes"))  # those of a nominal task are known with the data
-    counts = [1] * len(classes)
-    optimizer, scheduler = resolved(config.optimizer), resolved(config.scheduler)
-    attempts: list[Callable[[], object]] = [
-        lambda: check_call(build, "model", **_module_arguments(config, classes, counts, None)),
-        lambda: build.check_branches(model["branches"]),
-    ]
-    if build.build_network is Classifier.build_network:
-        attempts.append(lambda: fusion.check(model["branches"], model["head"], model.get("fusion")))
-    if build.build_loss is Classifier.build_loss:
-        loss = {"class_counts": counts, "classes": classes, "ordered": task.ordered, **resolved(config.loss)}
-        attempts.append(lambda: build_loss(num_classes=len(classes), **loss))
-    if build.build_metrics is Classifier.build_metrics:
-        metrics = {f"val/{name}": each for name, each in default_metrics(len(classes), task.ordered).items()}
-        attempts.append(lambda: _check_monitor(config, monitored(metrics)))
-    if build.configure_optimizers is Classifier.configure_optimizers:
-        attempts.append(lambda: optimizers.check(optimizer, scheduler, config.trainer.max_epochs))
-    refuse([fault for name, branch in model["branches"].items() for fault in _not_a_branch(name, branch)])
-    refuse_all(attempts)
-
-
-def _not_a_branch(name: str, settings: object) -> Iterator[str]:
-    if not isinstance(settings, Mapping):
-        yield f"model.branches.{name} is empty; leave it out with ~model.branches.{name}."
-
-
-def _module_arguments(
-    config: DictConfig, classes: list[str], counts: list[int], clinical: dict[str, list[Any]] | None
-) -> dict[str, Any]:
-    """Return the arguments of a `Classifier`."""
-    return arguments(config.model, "_target_") | {
-        "classes": classes,
-        "class_counts": counts,
-        "image_size": config.preprocess.size,
-        "loss": resolved(config.loss),
-        "optimizer": resolved(config.optimizer),
-        "scheduler": resolved(config.scheduler),
-        "clinical": clinical,
-        "monitor": config.monitor,
-        "mode": config.mode,
-        "ordered": config.task.ordered,
-    }
-
-
-def _check_monitor(config: DictConfig, monitors: Mapping[str, str]) -> None:
-    """Refuse a metric that is not logged or monitored for its worst value, also of Lightning's callbacks."""
-    if config.monitor not in monitors:
-        raise ConfigError(f"monitor={config.monitor} is not logged; choose one of {', '.join(monitors)}.")
-    if config.mode != (better := monitors[config.monitor]):
-        raise ConfigError(
-            f"mode={config.mode} would keep the worst epoch by monitor={config.monitor}: set mode={better}."
-        )
-    for name, entry in resolved(config.callbacks).items():
-        of_lightning = isinstance(entry, Mapping) and str(entry.get("_target_")).startswith("lightning.")
-        if of_lightning and (own := entry.get("monitor")) is not None and own not in monitors:
-            raise ConfigError(
-                f"callbacks.{name}.monitor={own} is not logged; choose one of {', '.join(monitors)}."
-            )
-
-
-def _clinical(config: DictConfig, data: LabelledData) -> dict[str, list[Any]] | None:
-    """Return the clinical columns that branches take, with training mean and SD; None if there are none."""
-    columns = clinical_columns(resolved(config.model)["branches"])
-    if not columns:
-        return None
-    values = clinical.measured(data.manifest.table, columns)[data.split.rows(keys.TRAIN)]
-    if empty := [
-        name for name, known in zip(columns, ~np.isnan(values).all(axis=0), strict=True) if not known
-    ]:
-        raise ConfigError(
-            f"No training sample of '{data.manifest.name}' has {', '.join(empty)}; leave the column out."
-        )
-    mean, sd = np.nanmean(values, axis=0, dtype=np.float64), np.nanstd(values, axis=0, dtype=np.float64)
-    return {"columns": columns, "mean": mean.tolist(), "sd": sd.tolist()}
-
-
 def build_datamodule(
-    config: DictConfig, data: LabelledData, module: Classifier, tests: bool = True
+    config: DictConfig, data: LabelledData, module: TrainedModule, tests: bool = True
 ) -> FibrosisDataModule:
     """Return the datamodule over a data set, with each modality that the model takes.
 
@@ -226,7 +106,7 @@ def build_datamodule(
     predicted = keys.PARTITIONS if config.get("predict_train") else predictions.PARTITIONS
     return FibrosisDataModule(
         data=data,
-        stores=checkpoint.stores(arguments(config.preprocess), module, Path(config.paths.cache)),
+        stores=checkpoint.stores(arguments(config.preprocess), module, Path(config.paths.cache), learns=True),
         segment=Segment(**resolved(config.segment)),
         transforms=resolved(config.augment)["transforms"],
         sampler=resolved(config.sampler),
@@ -241,7 +121,7 @@ def build_datamodule(
 
 def decide_batch_size(
     config: DictConfig,
-    module: Classifier,
+    module: TrainedModule,
     datamodule: FibrosisDataModule,
     tracked: "TrackedRun | RunOfRanks",
 ) -> None:
@@ -270,7 +150,7 @@ def decide_batch_size(
         tracked.log_params({"batch_size": found})
 
 
-def parameter_counts(module: Classifier) -> dict[str, int]:
+def parameter_counts(module: TrainedModule) -> dict[str, int]:
     """Count all parameters, and those that train at first."""
     counts = [(parameter.numel(), parameter.requires_grad) for parameter in module.parameters()]
     return {
@@ -281,7 +161,7 @@ def parameter_counts(module: Classifier) -> dict[str, int]:
 
 def train(
     config: DictConfig,
-    module: Classifier,
+    module: TrainedModule,
     datamodule: FibrosisDataModule,
     data: LabelledData,
     tracked: "TrackedRun",
@@ -322,7 +202,7 @@ def train(
 
 def _on_rank(
     config: DictConfig,
-    built: tuple[type[Classifier], dict[str, Any], dict[str, Any], torch.Tensor],
+    built: tuple[type[TrainedModule], dict[str, Any], dict[str, Any], torch.Tensor],
     datamodule: FibrosisDataModule,
     data: LabelledData,
     tracked: "TrackedRun | RunOfRanks",
@@ -353,7 +233,7 @@ def _seed(seed: int, rank: int) -> None:
 
 def _run_frozen_and_fit(
     config: DictConfig,
-    module: Classifier,
+    module: TrainedModule,
     datamodule: FibrosisDataModule,
     data: LabelledData,
     tracked: "TrackedRun | RunOfRanks",
@@ -377,7 +257,7 @@ def _run_frozen_and_fit(
 
 def fit(
     config: DictConfig,
-    module: Classifier,
+    module: TrainedModule,
     datamodule: FibrosisDataModule,
     data: LabelledData,
     tracked: "TrackedRun | RunOfRanks",
@@ -406,13 +286,7 @@ def fit(
     folder = tracked.folder
     best, callbacks = _callbacks(config, folder)
     pruning = _pruning(config, trial)
-    writer = PredictionWriter(
-        folder / keys.PREDICTIONS_FILE,
-        data.manifest.table,
-        data.labels,
-        data.split.fold,
-        datamodule.predicted,
-    )
+    writer = _writer(config, datamodule, folder)
     split = folder / keys.SPLIT_FILE
     record = checkpoint.described(config, module, data, split, environment.packages())
     loggers = [CurveLogger(tracked), *trainer_parts.loggers(config, folder)]
@@ -438,9 +312,22 @@ def fit(
     return Fitted(best_value, str(trainer.strategy.root_device), datamodule.batch_size, pruned)
 
 
+def _writer(config: DictConfig, datamodule: FibrosisDataModule, folder: Path) -> L.Callback:
+    """Return the callback that writes the predictions of classes, or of masks."""
+    data, partitions = datamodule.data, datamodule.predicted
+    if (classes := data.masks) is None:
+        path, table = folder / keys.PREDICTIONS_FILE, data.manifest.table
+        return PredictionWriter(path, table, data.labels, data.split.fold, partitions)
+    learnt = datamodule.pixels(keys.MASK, data.split.rows(keys.TRAIN))
+    levels = (learnt.read(index, None)[0] for index in range(len(learnt.slots.first)))
+    baseline = mean_mask(levels, classes)
+    preprocess = Preprocess(**arguments(config.preprocess))
+    return MaskWriter(folder, data, classes, preprocess, data.split.fold, partitions, baseline)
+
+
 def predict(
     config: DictConfig,
-    module: Classifier,
+    module: TrainedModule,
     datamodule: FibrosisDataModule,
     data: LabelledData,
     tracked: "TrackedRun",
@@ -455,7 +342,7 @@ def predict(
     return str(trainer.strategy.root_device)
 
 
-def check_single_sample_batches(module: Classifier, datamodule: FibrosisDataModule) -> None:
+def check_single_sample_batches(module: TrainedModule, datamodule: FibrosisDataModule) -> None:
     """If training batches hold one sample, run one: batch norm cannot normalise a single value per channel.
 
     Raises:

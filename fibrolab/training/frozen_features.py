@@ -29,7 +29,7 @@ from fibrolab.data.progress import track
 from fibrolab.data.samplers import this_rank
 from fibrolab.errors import ConfigError
 from fibrolab.models.branches import INPUT
-from fibrolab.modules.base import INITIAL_WEIGHTS, Classifier
+from fibrolab.modules.base import INITIAL_WEIGHTS, TrainedModule
 from fibrolab.storage import is_unchanged
 from fibrolab.training import ranks
 from fibrolab.training.precision import trainer_config_errors
@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 
 def cache_features(
-    module: Classifier,
+    module: TrainedModule,
     datamodule: FibrosisDataModule,
     cache: Path,
     views: int | None = None,
@@ -91,7 +91,7 @@ def cache_features(
     return once
 
 
-def _runs_once(module: Classifier, datamodule: FibrosisDataModule, name: str, views: int | None) -> bool:
+def _runs_once(module: TrainedModule, datamodule: FibrosisDataModule, name: str, views: int | None) -> bool:
     """Return whether a branch's features can be computed once; log how, if that only needs views."""
     modality = _input_of(module, name)
     if not module.network.branches[name].frozen or modality == keys.CLINICAL:
@@ -109,7 +109,7 @@ def _runs_once(module: Classifier, datamodule: FibrosisDataModule, name: str, vi
     return False
 
 
-def _input_of(module: Classifier, name: str) -> str:
+def _input_of(module: TrainedModule, name: str) -> str:
     """Return the entry of the batch that a branch takes."""
     return str(module.hparams["branches"][name].get(INPUT, keys.IMAGE))
 
@@ -135,7 +135,7 @@ class Extraction:
     """
 
     name: str
-    module: Classifier
+    module: TrainedModule
     datamodule: FibrosisDataModule
     root: Path
     fabric: L.Fabric

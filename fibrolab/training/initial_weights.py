@@ -39,7 +39,7 @@ def decide_pretrained(config: DictConfig) -> dict[str, bool]:
         WeightsError: A file does not exist, or published weights cannot be downloaded.
     """
     faults, decided = [], {}
-    for name, branch in config.model.branches.items():
+    for name, branch in config.model.get("branches", {}).items():
         if not isinstance(branch, DictConfig) or branch.get(INPUT) == keys.CLINICAL:
             continue
         where, own = f"model.branches.{name}", bool(branch.get("_target_"))
@@ -106,7 +106,7 @@ def with_weights_of_runs(config: DictConfig, data: LabelledData) -> DictConfig:
         ConfigError: The earlier run is unknown or has no network.
     """
     config = config.copy()
-    for name, branch in config.model.branches.items():
+    for name, branch in config.model.get("branches", {}).items():
         if named := _run_and_branch(branch):
             run, theirs = named
             where = f"model.branches.{name}.weights={branch.weights}"

@@ -14,7 +14,7 @@ from torch.utils.data import default_collate
 
 from fibrolab.data.datamodule import FibrosisDataModule
 from fibrolab.data.samplers import this_rank
-from fibrolab.modules.base import Classifier
+from fibrolab.modules.base import TrainedModule
 
 PROBED = 2  # samples by which parameters without a gradient are found
 
@@ -29,7 +29,7 @@ class RankStrategy(DDPStrategy):
         frozen again.
         """
         module = self.lightning_module
-        assert isinstance(module, Classifier)
+        assert isinstance(module, TrainedModule)
         module.network.at_epoch(max(module.trainer.max_epochs or 0, module.current_epoch))
         super().configure_ddp()
         module.network.at_epoch(module.current_epoch)
@@ -43,7 +43,7 @@ def environment() -> list[ClusterEnvironment]:
     return [TorchElasticEnvironment() if this_rank()[1] > 1 else LightningEnvironment()]
 
 
-def may_skip_parameters(module: Classifier, datamodule: FibrosisDataModule) -> bool:
+def may_skip_parameters(module: TrainedModule, datamodule: FibrosisDataModule) -> bool:
     """Return whether a step may leave a parameter that trains without a gradient.
 
     DDP then searches the graph of every step for such parameters, which takes time.
@@ -56,7 +56,7 @@ def may_skip_parameters(module: Classifier, datamodule: FibrosisDataModule) -> b
     return _skips(module, datamodule)
 
 
-def _skips(module: Classifier, datamodule: FibrosisDataModule) -> bool:
+def _skips(module: TrainedModule, datamodule: FibrosisDataModule) -> bool:
     """Run one small batch forwards and backwards, without a trace in the module or the generators."""
     dataset = datamodule.train_dataloader().dataset
     batch = default_collate([dataset[0, index % len(dataset), 0] for index in range(PROBED)])  # type: ignore[arg-type]

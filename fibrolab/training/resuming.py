@@ -20,7 +20,7 @@ from fibrolab.command_line import exists, flat
 from fibrolab.config import defaults, resolved
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.errors import ConfigError, DataError, listing
-from fibrolab.modules.base import INITIAL_WEIGHTS, Classifier
+from fibrolab.modules.base import INITIAL_WEIGHTS, TrainedModule
 from fibrolab.runs import own_samples, trained_run
 from fibrolab.runs.checkpoint import UNREADABLE
 from fibrolab.runs.trained_run import TrainedRun
@@ -271,13 +271,13 @@ def refuse_other_data(data: LabelledData, folder: Path) -> None:
 def without_initial_weights(config: DictConfig) -> DictConfig:
     """Return a copy of the settings whose branches start from random weights, which a checkpoint replaces."""
     config = config.copy()
-    for branch in config.model.branches.values():
+    for branch in config.model.get("branches", {}).values():
         if isinstance(branch, DictConfig):
             branch.update({name: value for name, value in INITIAL_WEIGHTS.items() if name in branch})
     return config
 
 
-def load_weights(module: Classifier, start: Path) -> None:
+def load_weights(module: TrainedModule, start: Path) -> None:
     """Load the weights of a checkpoint as they were trained, not their average.
 
     Features of frozen branches are computed with them before the training is resumed.

@@ -14,7 +14,7 @@ from fibrolab import keys
 from fibrolab.data.datamodule import FibrosisDataModule
 from fibrolab.evaluation import endpoints, predictions
 from fibrolab.evaluation.measures import metrics
-from fibrolab.modules.base import Classifier
+from fibrolab.modules.base import TrainedModule
 from fibrolab.runs import file_parsers
 from fibrolab.runs.trained_run import best_epoch
 from fibrolab.sweeps import jobs
@@ -30,7 +30,7 @@ def of_this_process() -> jobs.Trial | None:
 
 
 def results(
-    config: DictConfig, folder: Path, module: Classifier, datamodule: FibrosisDataModule, device: str
+    config: DictConfig, folder: Path, module: TrainedModule, datamodule: FibrosisDataModule, device: str
 ) -> dict[str, float]:
     """Return the validation metrics of the best epoch and the latency of a trained trial.
 
@@ -59,7 +59,7 @@ def results(
 
 
 @torch.no_grad()
-def latency(module: Classifier, datamodule: FibrosisDataModule, device: str) -> float:
+def latency(module: TrainedModule, datamodule: FibrosisDataModule, device: str) -> float:
     """Return the median time [ms] that the network takes for one image alone."""
     where = torch.device("cuda" if "cuda" in device and torch.cuda.is_available() else "cpu")
     datamodule.use_features({}, list(datamodule.stores))  # frozen branches take their time too

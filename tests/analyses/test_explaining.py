@@ -38,7 +38,8 @@ def trained(root: Path) -> TrainedRun:
 
 def explained(root: Path, trained: TrainedRun, *words: str) -> str:
     place = (f"paths.root={root}", f"run={trained.run_id}", "accelerator=cpu", f"folder={root / 'new'}")
-    return explain(composed(*place, "num_workers=0", *words, name="explain"))
+    with unrendered():
+        return explain(composed(*place, "num_workers=0", *words, name="explain"))
 
 
 def test_a_run_is_explained_into_its_own_folder(root: Path, trained: TrainedRun) -> None:
@@ -50,6 +51,8 @@ def test_a_run_is_explained_into_its_own_folder(root: Path, trained: TrainedRun)
     columns = [name for name in test if name.startswith("p_")]
     np.testing.assert_allclose(found.table[columns], test[columns], atol=1e-6)
     assert set(found.table[maps.TARGET]) == {"ge_F2"}
+    assert "Grad-CAM of F2 or worse" in (trained.folder / keys.EXPLANATION_PAGE).read_text()
+    assert 'id="explanation"' in (trained.folder / keys.REPORT_FILE).read_text()
     shapes = {name: array.shape for name, array in found.arrays.items()}
     assert shapes == {
         ("gradcam", "image"): (len(test), 2, 2),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from compose import composed, names
+from compose import composed, of_samples
 
 from fibrolab import keys
 from fibrolab.data.labelled_data import labels_under
@@ -40,7 +40,7 @@ def test_each_merged_class_needs_a_class_of_the_task() -> None:
         labels_under("stage", STAGES, range(4), manifest_of(STAGES))
 
 
-@pytest.mark.parametrize("task", names("task"))
+@pytest.mark.parametrize("task", of_samples("task"))
 def test_every_task_merges_its_own_classes(task: str) -> None:
     settings = composed(f"task={task}").task
     assert (settings.of is None) == (settings.merge is None) == (settings.classes is None)

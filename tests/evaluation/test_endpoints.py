@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from compose import composed, names
+from compose import composed, of_samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
@@ -98,7 +98,7 @@ def test_an_end_point_that_the_classes_do_not_allow_is_refused(given, classes, o
     assert sentence in str(caught.value)
 
 
-@pytest.mark.parametrize("task", names("task"))
+@pytest.mark.parametrize("task", of_samples("task"))
 def test_every_task_names_end_points_that_its_classes_allow(task):
     config = composed(f"task={task}").task
     endpoints.check(config.endpoints, list(config.classes or ()), config.ordered)

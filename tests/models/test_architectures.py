@@ -5,7 +5,7 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
-from compose import composed, names
+from compose import composed, names, of_samples
 from hydra.utils import get_class
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -19,7 +19,7 @@ OWN_CLASSES = ["normal", "fatty"]  # of a data set under task=nominal
 CLINICAL = {"columns": [keys.LSM_KPA, keys.AGE_YEARS], "mean": [2.0, 5.0], "sd": [0.5, 1.5]}
 VARIANTS = [
     [],
-    *([f"loss={name}"] for name in names("loss") if name != "binary"),
+    *([f"loss={name}"] for name in of_samples("loss") if name != "binary"),
     *([f"head@model.head={name}"] for name in names("head")),
     *(["model=hybrid", f"fusion@model.fusion={name}"] for name in names("fusion")),
     *(
@@ -110,8 +110,8 @@ def without_dropout(module: Classifier) -> Classifier:
     return module
 
 
-@pytest.mark.parametrize("task", names("task"))
-@pytest.mark.parametrize("model", names("model"))
+@pytest.mark.parametrize("task", of_samples("task"))
+@pytest.mark.parametrize("model", of_samples("model"))
 def test_every_model_overfits_a_batch_of_every_task(model: str, task: str, tmp_path: Path) -> None:
     module = without_dropout(built(f"model={model}", f"task={task}"))
     given = batch(module)
@@ -178,5 +178,5 @@ def test_a_checkpoint_holds_only_primitives() -> None:
             return all(map(plain, value))
         return value is None or isinstance(value, str | int | float | bool)
 
-    for model in names("model"):
+    for model in of_samples("model"):
         assert plain(dict(built(f"model={model}").hparams))

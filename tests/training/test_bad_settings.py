@@ -24,7 +24,7 @@ from fibrolab.errors import FibrolabError
 from fibrolab.models.backbones import NATIVE, POOLINGS, SCALINGS
 from fibrolab.models.heads import ACTIVATIONS
 from fibrolab.modules.base import Classifier
-from fibrolab.training import checks, fitting
+from fibrolab.training import building, checks, fitting
 
 BAD: tuple[Any, ...] = (
     "", "unknown_word", "x" * 300, "${nothing}", -1, 0.5, 10**12, 1e300, float("nan"), float("inf"), True,
@@ -136,7 +136,7 @@ def test_numbers_that_are_accepted_build_the_network_and_its_optimizer(
     for name, bad in random.Random(1).sample(cases, 20):
         with changed(settings, name, bad):
             if not refused(settings):
-                module = fitting.build_module(settings, data)
+                module = building.build_module(settings, data)
                 fitting.build_datamodule(settings, data, module)
                 built += 1
     assert built

@@ -21,7 +21,7 @@ from fibrolab.pipeline import run
 from fibrolab.runs.trained_run import TrainedRun
 from fibrolab.storage import save_json
 from fibrolab.training import initial_weights, settings
-from fibrolab.training.fitting import build_module
+from fibrolab.training.building import build_module
 from fibrolab.training.initial_weights import decide_pretrained, with_weights_of_runs
 
 SMALL = [

@@ -11,12 +11,13 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from fibrolab.evaluation.measures import decisions, probability_quality, ranking
 from fibrolab.evaluation.measures.weighted import Weights, average, ratio
+from fibrolab.evaluation.segmentation import image_measures
 
 AVERAGES = ("macro", "weighted")
 SYNONYMS = {"ppv": "precision"}  # name at the threshold of an end point: name in the catalogue
@@ -74,8 +75,8 @@ class Metric:
     Attributes:
         name: Name in `metrics.csv`.
         label: Name on pages and figures.
-        function: Computes float64 (R,) or, if `by_class`, (R, K) with each class against the rest; NaN where
-            the metric is not defined.
+        function: Computes, of `ScoredSamples`, float64 (R,) or, if `by_class`, (R, K) with each class against
+            the rest; NaN where the metric is not defined. Of `MASK_METRICS`: of a `MaskPair`, a number.
         interval: Method of the confidence interval: Wilson's for a proportion of samples, DeLong's for an
             area under the ROC curve, Simel's for a likelihood ratio, otherwise the BCa bootstrap's.
         higher_is_better: Which end is the better one.
@@ -102,7 +103,7 @@ class Metric:
 
     name: str
     label: str
-    function: Callable[[ScoredSamples], np.ndarray]
+    function: Callable[[Any], Any]
     interval: Interval = "bootstrap"
     higher_is_better: bool = True
     baseline: float | Literal["measured"] | None = None
@@ -304,6 +305,29 @@ METRICS: tuple[Metric, ...] = (
 )
 
 
+MASK_METRICS: tuple[Metric, ...] = (  # of segmentations: of one class in one image
+    Metric("dice", "Dice", image_measures.dice, headline=True),
+    Metric("iou", "IoU", image_measures.iou, headline=True),
+    Metric("sensitivity", "Sensitivity", image_measures.sensitivity, percent=True),
+    Metric("specificity", "Specificity", image_measures.specificity, percent=True),
+    Metric(
+        "hd95",
+        "95 % Hausdorff distance",
+        image_measures.hd95,
+        higher_is_better=False,
+        largest=math.inf,
+        headline=True,
+    ),
+    Metric(
+        "asd",
+        "Average surface distance",
+        image_measures.asd,
+        higher_is_better=False,
+        largest=math.inf,
+    ),
+)
+
+
 def by_class(averaged: bool = False) -> list[Metric]:
     """Return the metrics that are measured for each class against the rest.
 
@@ -316,6 +340,11 @@ def by_class(averaged: bool = False) -> list[Metric]:
 def headline() -> list[str]:
     """Return the names of the headline numbers, such as `accuracy`, `macro_auc` and `qwk`."""
     return [metric.overall for metric in METRICS if metric.headline]
+
+
+def mask_headline() -> list[str]:
+    """Return the names of the headline numbers of a segmentation."""
+    return [metric.name for metric in MASK_METRICS if metric.headline]
 
 
 def compared(num_classes: int, ordered: bool) -> list[str]:
@@ -358,7 +387,7 @@ def find(name: str) -> Metric | None:
     """
     for mean in AVERAGES:
         name = name.removeprefix(f"{mean}_")
-    known = {metric.name: metric for metric in METRICS}
+    known = {metric.name: metric for metric in (*MASK_METRICS, *METRICS)}
     known |= {synonym: known[plain] for synonym, plain in SYNONYMS.items()}
     fitting = [each for each in known if name == each or name.startswith(f"{each}_")]
     return known[max(fitting, key=len)] if fitting else None

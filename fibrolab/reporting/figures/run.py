@@ -13,8 +13,9 @@ from fibrolab.evaluation import predictions
 from fibrolab.evaluation.intervals.roc_curves import average_precision
 from fibrolab.evaluation.measures import decisions, thresholds
 from fibrolab.evaluation.probabilities import calibration
+from fibrolab.evaluation.segmentation.images import of_partition
 from fibrolab.reporting import numbers, vocabulary
-from fibrolab.reporting.figures import counts, forest, learning_curves, probabilities, roc_curves
+from fibrolab.reporting.figures import counts, forest, learning_curves, masks, probabilities, roc_curves
 from fibrolab.reporting.figures.style import save_all
 from fibrolab.runs import trained_run as runs
 from fibrolab.runs.trained_run import Run
@@ -105,6 +106,18 @@ def _confusions(run: Run) -> str:
         f"{matrix[true, wrong]:,} of {totals[true]:,} {run.classes[true]} predicted as {run.classes[wrong]}"
     )
     return f"{correct} The most frequent error: {most}."
+
+
+def _area_agreement(run: Run) -> Figure | None:
+    measures, limits = run.tables.get("segmentation"), run.tables.get("bland_altman")
+    if measures is None or limits is None:
+        return None
+    return masks.bland_altman(of_partition(measures, keys.TEST), limits)
+
+
+def _pixel_calibration(run: Run) -> Figure | None:
+    table = run.tables.get("pixel_calibration")
+    return None if table is None else masks.calibration(table)
 
 
 def _roc(run: Run) -> Figure | None:
@@ -339,6 +352,27 @@ FIGURES = (  # in the order of the page; a new figure is added here only
         _confusion_matrix,
         _confusions,
         missing="Confusion matrix",
+        wide=False,
+    ),
+    RunFigure(
+        "masks",
+        "segmentation",
+        "Best and worst segmentations of the test set by Dice: outlines of the true masks, and dashed those "
+        "of the predicted ones.",
+    ),
+    RunFigure(
+        "area_agreement",
+        "segmentation",
+        "Agreement of areas on the test set (Bland and Altman): predicted less true area of each image, with "
+        "the bias and the limits of agreement.",
+        _area_agreement,
+    ),
+    RunFigure(
+        "pixel_calibration",
+        "segmentation",
+        "Reliability of the pixel probabilities on the test set: the proportion of pixels of the class "
+        "against their mean probability. Calibrated probabilities lie on the diagonal.",
+        _pixel_calibration,
         wide=False,
     ),
     RunFigure(

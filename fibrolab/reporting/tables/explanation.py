@@ -1,0 +1,56 @@
+"""The tables of an explanation: the tests of its maps, one table a method and branch."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fibrolab.reporting import vocabulary
+from fibrolab.reporting.tables.sheet import Cell, Column, Sheet, coefficient, line
+from fibrolab.runs.trained_run import Run
+
+TESTS = "explanation/tests"
+RESULTS = {"true": "passed", "false": "failed"}
+
+
+def of_maps(run: Run, labels: Mapping[tuple[str, str], str] | None = None) -> list[Sheet]:
+    """Return the tests of the maps of each method and branch.
+
+    Args:
+        run: The explained run.
+        labels: Title of each method and branch; by default their names.
+    """
+    table = run.tables.get(TESTS)
+    if table is None:
+        return []
+    columns = (
+        Column("Test", False),
+        Column("Measure", False),
+        Column("Value"),
+        Column("Reference"),
+        Column("Result", False),
+    )
+    sheets = []
+    for (method, branch), rows in table.groupby(["method", "branch"], sort=False):
+        title = (labels or {}).get((str(method), str(branch)), f"{method}, {branch}")
+        lines = [_line(row) for row in vocabulary.records(rows)]
+        caption = "Each value stands beside that of a reference, which a map without information reaches."
+        sheets.append(Sheet(f"Tests of {title}", f"Tests of {title}. {caption}", columns, lines))
+    return sheets
+
+
+def passed(row: Mapping[str, Any]) -> bool | None:
+    """Return whether a test was passed; None where it decides nothing."""
+    return {"true": True, "false": False}.get(str(row["passed"]).lower())
+
+
+def _line(row: Mapping[str, Any]) -> Any:
+    value, low, high = (vocabulary.number(row, name) for name in ("value", "low", "high"))
+    interval = f"[{coefficient(low)}, {coefficient(high)}]" if low == low and high == high else ""
+    result = RESULTS.get(str(row["passed"]).lower(), "–")
+    return line(
+        str(row["test"]).replace("_", " "),
+        str(row["measure"]).replace("_", " "),
+        Cell(coefficient(value), interval),
+        coefficient(vocabulary.number(row, "reference")),
+        result,
+        strong=result == "failed",
+    )
