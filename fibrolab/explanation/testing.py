@@ -28,7 +28,7 @@ from fibrolab.explanation.localisation import energy_inside, proportion
 from fibrolab.explanation.randomisation import CASCADE, EVERYTHING, cascade, with_random_labels
 from fibrolab.explanation.reference_maps import centre_map, random_map
 from fibrolab.explanation.similarity import at_size, of_other_pictures, similarities
-from fibrolab.explanation.targets import Target
+from fibrolab.explanation.targets import Target, Task, build_target
 from fibrolab.explanation.verdicts import Measured
 from fibrolab.modules.base import Batch, Classifier
 from fibrolab.storage import put, write_table
@@ -90,6 +90,36 @@ class Selection:
 def rows_to_test(number: int) -> list[int]:
     """Return at most `MOST` of a number of samples, evenly spaced, so that no stage is left out."""
     return sorted({round(row) for row in np.linspace(0, number - 1, min(number, MOST))})
+
+
+def selected(
+    module: Classifier,
+    task: Task,
+    target: str,
+    batches: Sequence[Batch],
+    groups: Sequence[str],
+    regions: Mapping[str, Tensor] | None = None,
+) -> Selection:
+    """Return a selection whose targets stay those of the trained network's answers.
+
+    Args:
+        module: The trained network, in evaluation mode.
+        task: Its loss, classes and end points.
+        target: Name of the target, see `fibrolab.explanation.targets`.
+        batches: See `Selection`; with labels if `target` is `true`.
+        groups: See `Selection`.
+        regions: See `Selection`.
+
+    Raises:
+        ConfigError: The target is unknown, or `true` was asked for samples without a label.
+    """
+    with torch.no_grad():
+        answers = [task.loss.probabilities(module(batch)) for batch in batches]
+    targets = [
+        build_target(target, task, probabilities, batch.get(keys.LABEL))[0]
+        for probabilities, batch in zip(answers, batches, strict=True)
+    ]
+    return Selection(batches, targets, groups, regions or {})
 
 
 def run_tests(
