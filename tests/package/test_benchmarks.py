@@ -19,6 +19,7 @@ SMALL = {
     "delong": "--samples 10000 --pairs-of 200",
     "error_rates": "--studies 3",
     "evaluation": "",
+    "explanation": "--images 4 --batch-size 2 --size 32",
     "feeding": "--patients 60 --image-size 32 --batch-size 8 --epochs 1",
     "frozen_features": "--help",  # needs the Kaggle data set
     "gpu": "--device cpu --quick",
