@@ -34,8 +34,8 @@ def write(folder: Path, images: Sequence[np.ndarray] | None = None, labels: np.n
     """
     figures.draw_all(folder)
     if images and labels is not None:
-        task = OmegaConf.to_container(OmegaConf.load(folder / keys.CONFIG_FILE).task)
-        titles = ["" if "levels" in task else task["classes"][label] for label in labels]
+        task = OmegaConf.load(folder / keys.CONFIG_FILE).task
+        titles = ["" if "levels" in task else task.classes[int(label)] for label in labels]
         sheet = contact_sheets.samples(images, titles)
         save(sheet, folder / keys.FIGURES / "samples.png")
     for write_document in (documents.write_model_card, documents.write_checklist, run_page.write):
