@@ -139,7 +139,7 @@ def write(run: Path) -> Path:
 
 def tables(run: Run) -> dict[str, list[Sheet]]:
     """Return the tables of each section; an empty list where the run has no data for them."""
-    left_out = (*OF_CLASSES, "further") if _segments(run) else ()
+    left_out = (*OF_CLASSES, "further", "patients") if _segments(run) else ()
     return {name: [] if name in left_out else sheets(run) for name, sheets in TABLES.items()}
 
 

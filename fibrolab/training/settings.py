@@ -25,6 +25,7 @@ def check(config: DictConfig) -> None:
     """
     settings = resolved(config)
     faults = [*allowed.faults(settings).values(), *_fold_faults(settings["folds"], settings["split"])]
+    faults += _segmentation_faults(settings)
     refuse(faults + published_results.faults(settings["published"]))
     task = settings["task"]
     attempts: list[Callable[[], object]] = [
@@ -35,6 +36,17 @@ def check(config: DictConfig) -> None:
     if task["classes"] is not None:
         attempts.append(lambda: endpoints.check(task["endpoints"], task["classes"], task["ordered"]))
     refuse_all(attempts)
+
+
+def _segmentation_faults(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence on each setting that a segmentation does not support."""
+    if "levels" not in settings["task"]:
+        return
+    if settings["folds"] is not None or settings["repeats"] > 1:
+        yield (
+            "folds=all and repeats pool class probabilities, which a segmentation has none of: train each "
+            "fold by split.fold=NUMBER, or each seed by seed=NUMBER."
+        )
 
 
 def _fold_faults(folds: str | None, split: Mapping[str, Any]) -> Iterator[str]:

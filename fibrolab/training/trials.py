@@ -44,6 +44,8 @@ def results(
     history = file_parsers.table("epoch")(folder / keys.HISTORY_FILE)
     best = best_epoch(history, config.monitor, config.mode) or {}
     found = {name: value for name, value in best.items() if name.startswith("val/")}
+    if datamodule.data.masks is not None:
+        return found | {keys.LATENCY: latency(module, datamodule, device)}
     frame = predictions.read(folder / keys.PREDICTIONS_FILE, [keys.VALIDATION])
     truth, scores = frame[keys.Y_TRUE].to_numpy(), predictions.probabilities(frame)
     classes, task = list(map(str, config.task.classes)), config.task

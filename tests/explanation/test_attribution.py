@@ -26,7 +26,8 @@ def classifier(size: int = 32, **branches: dict[str, Any]) -> Classifier:
 
 
 def grey(n: int = 3, size: int = 32) -> Tensor:
-    return torch.randint(0, 256, (n, 1, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)  # not the global one, whose state a test compares
+    return torch.randint(0, 256, (n, 1, size, size), dtype=torch.uint8, generator=generator)
 
 
 def target_of(module: Classifier, batch: dict[str, Tensor], name: str = "predicted") -> Target:

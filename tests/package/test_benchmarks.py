@@ -26,6 +26,7 @@ SMALL = {
     "loader": "--files 24 --denoised 2",
     "memory": "--train --images 400 --steps 3",
     "ranks": "--steps 1 --size 32",
+    "segmentation": "--images 16 --size 32 --epochs 1",
     "sweeps": "--jobs 3 --processes 1",
     "tuning": "--quick",
     "whole_command": "--files 60 --image-size 32 --epochs 1 --rounds 1",

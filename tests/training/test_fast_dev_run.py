@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from compose import composed, names, run_folder
+from compose import composed, names, of_samples, run_folder
 from omegaconf import DictConfig
 from own_data import PHANTOMS, STAGES, settings
 
@@ -70,7 +70,7 @@ def assert_evaluated(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("blank_figures")
-@pytest.mark.parametrize("model", names("model"))
+@pytest.mark.parametrize("model", of_samples("model"))
 def test_every_model_runs_to_its_report(model: str, root: Path) -> None:
     data = DATA.get(model, "phantom")
     small = TINY if model == "hybrid" else []  # the networks of the paper: experiment=paper1/hybrid
@@ -155,7 +155,7 @@ def experiment_run(experiment: str, root: Path) -> Path:
 
 
 @pytest.mark.usefixtures("blank_figures")
-@pytest.mark.parametrize("task", names("task"))
+@pytest.mark.parametrize("task", of_samples("task"))
 def test_every_task_runs_to_its_report(task: str, root: Path) -> None:
     data = "phantom_lesions" if task == "lesion" else "phantom"
     folder = dev_run(root, f"data={data}", *PHANTOMS[data], f"task={task}")

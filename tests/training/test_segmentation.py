@@ -1,0 +1,100 @@
+"""Segmentations from data to report; faults of masks are refused before the training."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from compose import composed, run_folder
+from PIL import Image
+from small_masks import write
+
+from fibrolab import keys
+from fibrolab.analyses.evaluating import conclude
+from fibrolab.errors import ConfigError, DataError
+from fibrolab.loading import load
+from fibrolab.runs.trained_run import TrainedRun
+from fibrolab.training import settings
+
+QUICK = [
+    "model=unet", "model.network.channels=[8,16,32]", "model.network.residual_units=0", "data=table",
+    "preprocess.size=32", "batch_size=8", "num_workers=0", "trainer.accelerator=cpu", "optimizer.lr=0.01",
+    "bootstrap.resamples=100",
+]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_segmentation_beats_the_mean_mask_and_is_reported(root: Path) -> None:
+    from fibrolab.pipeline import run
+
+    path = write(root / "own")
+    run(composed(*QUICK, f"data.path={path}", "trainer.max_epochs=10", f"paths.root={root}"))
+    folder = run_folder(root)
+    metrics = pd.read_csv(folder / keys.METRICS_FILE).set_index("metric")
+    assert metrics["low"]["dice"] > metrics["baseline"]["dice"] + 0.3
+    predicted = pd.read_csv(folder / keys.MASKS_FILE)
+    samples = pd.read_csv(folder / keys.SPLIT_FILE).set_index(keys.SAMPLE_ID)[keys.PARTITION]
+    assert set(predicted[keys.SAMPLE_ID]) == set(samples.index[samples != keys.TRAIN])
+    for _, row in predicted.iterrows():
+        assert Image.open(folder / row[keys.MASK]).size == Image.open(root / "own" / row[keys.IMAGE]).size
+    page = (folder / keys.REPORT_FILE).read_text()
+    assert all(words in page for words in ("Segmentation", "mean training mask", "95 % Hausdorff distance"))
+    assert "majority class" not in page.partition("Data</h2>")[0]
+    assert {"masks.png", "area_agreement.png", "pixel_calibration.png"} <= {
+        each.name for each in (folder / keys.FIGURES).iterdir()
+    }
+    before = (folder / keys.METRICS_FILE).read_bytes()
+    evaluated(root, folder)
+    assert (folder / keys.METRICS_FILE).read_bytes() == before
+    with pytest.raises(ConfigError, match="segments images, and this needs a run that classifies samples"):
+        _ = TrainedRun(folder).predictions
+
+
+def evaluated(root: Path, folder: Path) -> None:
+    """Evaluate a run again, as the command does."""
+    from fibrolab.tracking import reopen
+
+    config = composed(f"paths.root={root}", "bootstrap.resamples=100")
+    with reopen(config.tracking.uri, folder.parent.name) as tracked:
+        conclude(tracked, config, scoring="evaluate")
+
+
+def loaded(root: Path, path: Path, *words: str) -> None:
+    """Load data of a segmentation and read its masks."""
+    from fibrolab.training.building import build_module
+    from fibrolab.training.fitting import build_datamodule
+
+    config = composed(*QUICK, f"data.path={path}", f"paths.root={root}", *words)
+    data = load(config)
+    build_datamodule(config, data, build_module(config, data)).prepare_data()
+
+
+def test_masks_that_cannot_be_used_are_refused_in_one_sentence_each(root: Path) -> None:
+    path = write(root / "own", patients=20, images=1)
+    given = pd.read_csv(path)
+    given.assign(mask=given["mask"].where(given.index % 2 == 0)).to_csv(
+        half := root / "own/half.csv", index=False
+    )
+    given.drop(columns="mask").to_csv(none := root / "own/none.csv", index=False)
+    with pytest.raises(DataError, match=r"needs a mask for every sample of 'half'; rows 3, 5, 7"):
+        loaded(root, half)
+    with pytest.raises(DataError, match=r"needs a mask for every sample; 'none' has none"):
+        loaded(root, none)
+    Image.fromarray(np.full((10, 10), 1, np.uint8)).save(root / "own/0_mask.png")
+    Image.fromarray(np.full((12, 12), 1, np.uint8)).save(root / "own/1_mask.png")
+    with pytest.raises(DataError, match=r"(?s)0_mask.png: the mask has 10 x 10.*1_mask.png: .*12 x 12"):
+        loaded(root, path)
+
+
+def test_levels_of_no_class_are_named_with_their_masks(root: Path) -> None:
+    path = write(root / "own", patients=20, images=1, level=7)
+    with pytest.raises(DataError, match=r"(?s)belong to no class .*liver \[2, 3\].*7: masks 0_mask.png, 1_"):
+        loaded(root, path, "task.levels={liver:[2,3]}")
+    loaded(root, path, "task.levels={liver:[7]}")
+    loaded(root, path, "task.levels={liver:[2]}", "task.ignore=7")
+
+
+def test_what_a_segmentation_does_not_support_is_refused_from_the_settings(root: Path) -> None:
+    path = write(root / "own", patients=2)
+    with pytest.raises(ConfigError, match="folds=all and repeats pool class probabilities"):
+        settings.check(composed(*QUICK, f"data.path={path}", "repeats=2"))
