@@ -1,6 +1,7 @@
 """Pictures of an explanation, from its stored maps: panels, mean maps, overlays, films, DICOM captures."""
 
 import logging
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 FILMS, CAPTURES = "films", "dicom"
 UNKNOWN_RATE = 15.0  # frames a second of the overlay of a film that does not state its own
 JPEG_QUALITY = 90
+SCALED = 50  # maps whose values set the colour scale of the overlays
 
 _log = logging.getLogger(__name__)
 
@@ -102,6 +104,8 @@ def write(folder: Path, sources: Mapping[str, Source], subject: Subject) -> Path
         StorageError: The disk is full or the folder cannot be written.
     """
     maps = map_files.read(folder)
+    for old in (explanation_record.ORIGINALS, explanation_record.OVERLAYS, FILMS, CAPTURES, keys.FIGURES):
+        shutil.rmtree(folder / keys.EXPLANATION / old, ignore_errors=True)
     sets = [_map_set(*name, maps.table, subject) for name in maps.arrays if name[1] in sources]
     if len(sources) > 1:
         sets = [replace(each, meaning=f"{each.meaning}, branch {each.branch}") for each in sets]
@@ -159,7 +163,8 @@ class _Branch:
     def draw(self, shown: Sequence[int]) -> None:
         """Write overlays of the rows that are shown, films of the chosen ones, and the figures."""
         rows = sorted({*shown, *self.chosen})
-        scales = {each: overlays.scale([array[rows]], each.signed) for each, array in self.arrays.items()}
+        measured = rows[:: max(1, len(rows) // SCALED)]
+        scales = {each: overlays.scale([array[measured]], each.signed) for each, array in self.arrays.items()}
         for row, sample_id in enumerate(self.table[keys.SAMPLE_ID]):
             if sample_id not in self.source.media:
                 continue
@@ -184,7 +189,8 @@ class _Branch:
         if scale is None:
             return
         name = f"{row:05d}.jpg"
-        _save_picture(picture, self.folder / explanation_record.ORIGINALS / each.branch / name)
+        if each == next(iter(self.arrays)):  # of a film, maps of other methods may be of other frames
+            _save_picture(picture, self.folder / explanation_record.ORIGINALS / each.branch / name)
         overlaid = overlays.overlay(picture, heat, scale)
         _save_picture(overlaid, self.folder / explanation_record.OVERLAYS / each.name / name)
         if self.source.is_dicom(self.table[keys.SAMPLE_ID].iloc[row]) and self._can_capture:

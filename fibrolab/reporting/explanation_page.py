@@ -28,6 +28,7 @@ TITLES = {
     "gallery": "Gallery",
     "files": "Files",
 }
+LEVELS = {True: ("ok", "✓"), False: ("fail", "✕"), None: ("warning", "!")}  # by whether a method passed
 FILES = {  # beside the page
     "maps.csv": "the samples, their predictions, and the rectangle of each picture that the network saw",
     "maps": "the maps as arrays (NumPy, float16), one row a sample",
@@ -41,7 +42,7 @@ FILES = {  # beside the page
 
 @dataclass(frozen=True)
 class Verdict:
-    """Verdict on the maps of one method and branch: ``ok``, ``fail`` or ``warning`` if it was not tested."""
+    """Verdict on the maps of one method and branch: ``ok``, ``fail``, or ``warning`` if it is not known."""
 
     level: str
     sign: str
@@ -119,23 +120,17 @@ def section(run: Run) -> dict[str, Any]:
 
 
 def verdicts(run: Run, record: Record) -> list[Verdict]:
-    """Return a sentence on the tests of each method and branch; a failure is never left out."""
-    table = run.tables.get(sheets.TESTS)
+    """Return the verdict of the tests of each method and branch; a failure is never left out."""
+    known = sheets.verdicts(run)
     found = []
     for each in record.sets:
-        rows = [] if table is None else vocabulary.records(table)
-        own = [row for row in rows if (row["method"], row["branch"]) == (each.method, each.branch)]
-        decided = [row for row in own if sheets.passed(row) is not None]
-        failed = [str(row["sentence"]) for row in decided if not sheets.passed(row)]
-        if failed:
-            count = f"failed {len(failed)} of {vocabulary.counted(len(decided), 'test')}"
-            found.append(Verdict("fail", "✕", f"{each.meaning}: {count}. {' '.join(failed)}"))
-        elif decided:
-            count = vocabulary.counted(len(decided), "test")
-            found.append(Verdict("ok", "✓", f"{each.meaning}: passed {count}."))
-        else:
+        row = known.get((each.method, each.branch))
+        if row is None:
             text = "not tested, so that it is not known whether these maps depend on what the network learnt."
             found.append(Verdict("warning", "!", f"{each.meaning}: {text}"))
+        else:
+            level, sign = LEVELS[sheets.passed(row)]
+            found.append(Verdict(level, sign, str(row["sentence"])))
     return found
 
 

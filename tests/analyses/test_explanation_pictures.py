@@ -80,6 +80,18 @@ def test_the_record_says_what_the_maps_explain(explained: Path) -> None:
     assert first.meaning == "Grad-CAM of the predicted class, branch clip"
 
 
+def test_pictures_of_an_earlier_explanation_are_removed(tmp_path: Path) -> None:
+    rows = fake_explanation.table(1)
+    source = fake_explanation.stills(tmp_path, rows)
+    old = tmp_path / keys.EXPLANATION / "overlays" / "occlusion-image" / "00007.jpg"
+    old.parent.mkdir(parents=True)
+    old.touch()
+    fake_explanation.write(tmp_path, {("gradcam", "image"): fake_explanation.spots(1)}, rows)
+    with unrendered():
+        explanation_pictures.write(tmp_path, {"image": source}, SUBJECT)
+    assert not old.exists()
+
+
 def test_the_threshold_of_an_end_point_tells_which_samples_are_undecided() -> None:
     rows = fake_explanation.table(9)
     rows.loc[4, keys.probability_columns(3)] = [0.3, 0.65, 0.05]

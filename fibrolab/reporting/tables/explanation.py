@@ -8,6 +8,7 @@ from fibrolab.reporting.tables.sheet import Cell, Column, Sheet, coefficient, li
 from fibrolab.runs.trained_run import Run
 
 TESTS = "explanation/tests"
+VERDICT = "verdict"  # name of the test whose row sums up all tests of a method on a branch
 RESULTS = {"true": "passed", "false": "failed"}
 
 
@@ -29,7 +30,7 @@ def of_maps(run: Run, labels: Mapping[tuple[str, str], str] | None = None) -> li
         Column("Result", False),
     )
     sheets = []
-    for (method, branch), rows in table.groupby(["method", "branch"], sort=False):
+    for (method, branch), rows in table[table["test"] != VERDICT].groupby(["method", "branch"], sort=False):
         title = (labels or {}).get((str(method), str(branch)), f"{method}, {branch}")
         lines = [_line(row) for row in vocabulary.records(rows)]
         caption = "Each value stands beside that of a reference, which a map without information reaches."
@@ -37,8 +38,15 @@ def of_maps(run: Run, labels: Mapping[tuple[str, str], str] | None = None) -> li
     return sheets
 
 
+def verdicts(run: Run) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return the row that sums up the tests of each method and branch; empty if there were none."""
+    table = run.tables.get(TESTS)
+    rows = [] if table is None else vocabulary.records(table[table["test"] == VERDICT])
+    return {(str(row["method"]), str(row["branch"])): row for row in rows}
+
+
 def passed(row: Mapping[str, Any]) -> bool | None:
-    """Return whether a test was passed; None where it decides nothing."""
+    """Return whether a test was passed; None where it was not judged."""
     return {"true": True, "false": False}.get(str(row["passed"]).lower())
 
 
