@@ -58,7 +58,8 @@ def explain(config: DictConfig) -> str:
         folder = make_folder(Path(config.folder))
         parts = _new_part(run, config)
         table = _written(folder, parts, config)
-        _announce(folder, table, _drawn(folder, run, parts, config))
+        verdicts = _tested(folder, parts, config)
+        _announce(folder, table, verdicts, _drawn(folder, run, parts, config))
         return str(folder)
     with reopen(config.tracking.uri, config.run) as tracked:
         run = TrainedRun(tracked.folder, tracked.id)
@@ -66,7 +67,8 @@ def explain(config: DictConfig) -> str:
         run.require(*NEEDED)
         parts = _own_parts(run, config)
         table = _written(tracked.folder, parts, config)
-        _announce(tracked.folder, table, _drawn(tracked.folder, run, parts, config))
+        verdicts = _tested(tracked.folder, parts, config)
+        _announce(tracked.folder, table, verdicts, _drawn(tracked.folder, run, parts, config))
     return tracked.id
 
 
@@ -222,6 +224,25 @@ def _described(part: Part, partition: str) -> pd.DataFrame:
     return pd.concat(frames, axis=1)
 
 
+def _tested(folder: Path, parts: Sequence[Part], config: DictConfig) -> list[str]:
+    """Test the maps on samples of the first part, and return the verdict on each method and branch."""
+    from fibrolab.analyses import map_testing
+    from fibrolab.explanation import maps, verdicts
+    from fibrolab.training.precision import device_of
+
+    first = parts[0]
+    table, _ = map_testing.write_tests(
+        folder / maps.FOLDER,
+        first.networks,
+        first.data,
+        _request(config, first.networks[0]),
+        _task(first.networks[0]),
+        Path(config.paths.cache),
+        str(device_of(config.accelerator)),
+    )
+    return table.loc[table["test"] == verdicts.VERDICT, "sentence"].tolist()
+
+
 def _drawn(folder: Path, run: TrainedRun, parts: Sequence[Part], config: DictConfig) -> Path:
     """Draw the maps, write their page and the run's report again, and return the page."""
     from fibrolab.analyses import explanation_pictures
@@ -242,12 +263,14 @@ def _drawn(folder: Path, run: TrainedRun, parts: Sequence[Part], config: DictCon
     return explanation_pictures.write(folder, sources, subject)
 
 
-def _announce(folder: Path, table: pd.DataFrame, page: Path) -> None:
-    """Print how many samples were explained, and where the files are."""
+def _announce(folder: Path, table: pd.DataFrame, verdicts: Sequence[str], page: Path) -> None:
+    """Print how many samples were explained, what their maps are worth, and where the files are."""
     from fibrolab.explanation import maps
 
     print(f"samples  {len(table)}")
     for path in sorted((folder / maps.FOLDER / maps.ARRAYS).glob("*.npy")):
         print(f"maps     {path}")
+    for sentence in verdicts:
+        print(f"verdict  {sentence}")
     print(f"table    {folder / maps.FOLDER / maps.TABLE}")
     print(f"page     {page}")

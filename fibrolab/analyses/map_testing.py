@@ -51,7 +51,7 @@ def write_tests(
     from fibrolab.explanation import testing
 
     chosen = data.subset(np.array(testing.rows_to_test(len(data.manifest))))
-    module, *others = (each.module.to(device).eval() for each in networks[: 1 + OTHER_NETWORKS])
+    module, *others = (each.classifier.to(device).eval() for each in networks[: 1 + OTHER_NETWORKS])
     loaded = networks[0].datamodule(chosen, cache)
     loaded.prepare_data()
     batches = [

@@ -35,7 +35,7 @@ def write(folder: Path, images: Sequence[np.ndarray] | None = None, labels: np.n
     figures.draw_all(folder)
     if images and labels is not None:
         task = OmegaConf.load(folder / keys.CONFIG_FILE).task
-        titles = ["" if "levels" in task else str(task.classes[label]) for label in labels]
+        titles = ["" if "levels" in task else str(task.classes[int(label)]) for label in labels]
         sheet = contact_sheets.samples(images, titles)
         save(sheet, folder / keys.FIGURES / "samples.png")
     for write_document in (documents.write_model_card, documents.write_checklist, run_page.write):
