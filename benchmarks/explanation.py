@@ -3,9 +3,9 @@
     python -m benchmarks.explanation
     python -m benchmarks.explanation --backbone resnet18 --size 224 --images 32
 
-Prints images a second of both, their ratio, and the memory of a process after N and after 4 N images. On a CPU
-the ratio depends on how much of a pass is the cost of a call: it is large for small networks and images, and
-near 1 where a single image already fills all cores.
+Prints images a second of both, their ratio, and the memory of a process after N and after 4 N images.
+On a CPU the ratio depends on how much of a pass is the cost of a call: it is large for small networks and
+images, and near 1 where a single image already fills all cores.
 """
 
 import argparse
