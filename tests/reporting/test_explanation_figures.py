@@ -25,6 +25,7 @@ def test_panels_show_truth_prediction_probability_and_outcome() -> None:
     assert f"{RIGHT}\ntrue F0, predicted F0 (87\u00a0%), right" in shown
     assert f"{NEAREST}\npredicted F1 (87\u00a0%)" in shown
     assert {"original", "map", "overlay"} <= set(shown)
+    assert {"no wrong prediction of F0", "no right prediction of F2"} <= set(shown)
     assert any("scale of this figure" in each.replace("\n", " ") for each in shown)
 
 

@@ -104,6 +104,10 @@ def panels(samples: Sequence[ExplainedSample], signed: bool, meaning: str) -> Fi
         for k, sample in enumerate(line):
             if sample is not None:
                 _triple(row[3 * k : 3 * k + 3], sample, colours)
+                continue
+            (other,) = filter(None, line)
+            text = f"no {('right', 'wrong')[k]} prediction of {other.truth}"
+            row[3 * k].text(0, 0.5, text, transform=row[3 * k].transAxes, fontsize=7, color=SOFT)
     for axes, name in zip(grid[len(lines) - 1], ("original", "map", "overlay") * TRIPLES, strict=False):
         axes.text(0.5, -0.04, name, transform=axes.transAxes, ha="center", va="top", fontsize=7, color=SOFT)
     _bar(figure, grid, colours, meaning)
