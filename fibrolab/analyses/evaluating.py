@@ -97,11 +97,12 @@ def announce(run: Run, run_id: str, uri: str, arms: Mapping[str, Sequence[str]] 
     program = os.path.relpath(Path(sys.executable).with_name("mlflow"))
     is_server, place = uri.startswith(("http://", "https://")), masked(uri)
     mlflow = place if is_server else shlex.join([program, "ui", "--backend-store-uri", place])
+    compare = () if "segmentation" in run.tables else (this_job.comparison_command(arms or {"": [run_id]}),)
     for line in (
         f"audit    {run.audit['verdict']}, {run.folder / keys.AUDIT_PAGE}",
         f"report   {run.folder / keys.REPORT_FILE}",
         f"run      {run_id}",
-        f"compare  {this_job.comparison_command(arms or {'': [run_id]})}",
+        *(f"compare  {command}" for command in compare),  # compares classifiers only
         f"mlflow   {mlflow}",
     ):
         console.print(line, highlight=False, markup=False)  # the name of a folder may look like markup: [b]
