@@ -66,11 +66,12 @@ def test_a_map_does_not_depend_on_the_rest_of_the_batch(single: Classifier, meth
 
 
 def test_the_network_is_left_as_it_was(single: Classifier) -> None:
+    images = grey()
     single.train()
     before = [p.requires_grad for p in single.parameters()]
     state = {name: value.clone() for name, value in single.state_dict().items()}
     draw = torch.get_rng_state()
-    attribute("gradcam", single, {keys.IMAGE: grey()}, lambda logits: logits[:, 0], "image")
+    attribute("gradcam", single, {keys.IMAGE: images}, lambda logits: logits[:, 0], "image")
     assert single.training
     assert [p.requires_grad for p in single.parameters()] == before
     assert torch.equal(torch.get_rng_state(), draw)
