@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -51,7 +51,8 @@ def write_tests(
     from fibrolab.explanation import testing
 
     chosen = data.subset(np.array(testing.rows_to_test(len(data.manifest))))
-    module, *others = (each.module.to(device).eval() for each in networks[: 1 + OTHER_NETWORKS])
+    modules: list[Any] = [each.module.to(device).eval() for each in networks[: 1 + OTHER_NETWORKS]]
+    module, *others = modules  # classifiers: `map_batches.check` refuses other networks
     loaded = networks[0].datamodule(chosen, cache)
     loaded.prepare_data()
     batches = [
