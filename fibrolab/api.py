@@ -141,7 +141,7 @@ def explain(*overrides: str) -> "Maps":
     """Explain a run by maps, like `fibrolab explain OVERRIDES`.
 
     Returns:
-        The maps of the run's own samples, or of `input=PATH`.
+        The maps of the run's own samples, of several runs those of the first, or of `input=PATH`.
 
     Raises:
         FibrolabError: The settings, the run or the input have a fault.
@@ -152,7 +152,9 @@ def explain(*overrides: str) -> "Maps":
         from fibrolab.tracking import finished
 
         done = perform(imported(config), config)
-        return maps.read(Path(done) if config.input is not None else finished(config.tracking.uri, done))
+        return maps.read(
+            Path(done) if config.input is not None else finished(config.tracking.uri, done.split()[0])
+        )
 
 
 def stack(*overrides: str) -> TrainedRun:

@@ -1,9 +1,10 @@
-"""Explain the network of a finished run: `python -m fibrolab.explain run=RUN_ID [input=PATH]`."""
+"""Explain the networks of finished runs: `python -m fibrolab.explain run=RUN_ID [input=PATH]`."""
 
 from omegaconf import DictConfig
 
+from fibrolab.choices import refuse
 from fibrolab.command_line import exists
-from fibrolab.config import Job, command
+from fibrolab.config import Job, command, resolved
 from fibrolab.errors import ConfigError, DataError
 
 
@@ -11,12 +12,19 @@ def imported(config: DictConfig) -> Job:
     """Import and return the function that explains a run; it returns the run's id, or a folder of maps.
 
     Raises:
-        ConfigError: `run` is not a single id.
+        ConfigError: `run` is neither an id nor several, or `input` is given for several runs.
         DataError: `input` does not exist.
     """
-    if not isinstance(config.run, str | int):
-        raise ConfigError(f"run={config.run} is not one run: give an id, as `train` prints it.")
-    config.run = str(config.run)  # YAML reads an id that consists of digits as a number
+    from fibrolab.runs import trained_run  # late: it loads pandas
+
+    ids = trained_run.ids(resolved(config).get("run"))  # YAML reads an id of digits as a number
+    refuse(trained_run.named_twice(ids))
+    if not ids or (config.input is not None and len(ids) > 1):
+        raise ConfigError(
+            f"run={config.run} is not one run: give an id, as `train` prints it; without input, also "
+            "several, whose maps are then shown side by side: 'run=[ID,ID]'."
+        )
+    config.run = ids if len(ids) > 1 else ids[0]
     if config.input is not None and not exists(str(config.input)):
         raise DataError(f"input={config.input} does not exist: give a picture, a film, a folder or a table.")
     from fibrolab.analyses.explaining import explain

@@ -1,6 +1,7 @@
 """Explanation of a finished run: maps of its own samples, or of new pictures."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,6 +13,7 @@ from fibrolab import keys
 from fibrolab.errors import ConfigError
 from fibrolab.evaluation import predictions
 from fibrolab.evaluation.measures import thresholds
+from fibrolab.runs import trained_run
 from fibrolab.runs.trained_run import NEEDED, TrainedRun, open_run
 from fibrolab.storage import make_folder, write_table
 from fibrolab.tracking import reopen
@@ -19,6 +21,7 @@ from fibrolab.tracking import reopen
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from fibrolab.analyses.explanation_pictures import Arm, Subject
     from fibrolab.data.labelled_data import LabelledData
     from fibrolab.explanation.map_batches import Request
     from fibrolab.explanation.targets import Task
@@ -44,7 +47,10 @@ class Part(NamedTuple):
 
 
 def explain(config: DictConfig) -> str:
-    """Compute maps and shares, write them, and return the run's id, or the folder of the maps of `input`.
+    """Compute maps and shares, test, draw and write them.
+
+    Returns:
+        The run's id; of several runs their ids with blanks between; of `input` the folder of its maps.
 
     Args:
         config: `conf/explain.yaml`, composed.
@@ -54,22 +60,52 @@ def explain(config: DictConfig) -> str:
         DataError: The samples changed since the run, or the input cannot be used.
     """
     if config.input is not None:
-        run = open_run(config.run, config.tracking.uri)
-        folder = make_folder(Path(config.folder))
-        parts = _new_part(run, config)
-        table = _written(folder, parts, config)
-        verdicts = _tested(folder, parts, config)
-        _announce(folder, table, verdicts, _drawn(folder, run, parts, config))
-        return str(folder)
-    with reopen(config.tracking.uri, config.run) as tracked:
-        run = TrainedRun(tracked.folder, tracked.id)
-        run.refuse_other_format()
-        run.require(*NEEDED)
-        parts = _own_parts(run, config)
-        table = _written(tracked.folder, parts, config)
-        verdicts = _tested(tracked.folder, parts, config)
-        _announce(tracked.folder, table, verdicts, _drawn(tracked.folder, run, parts, config))
-    return tracked.id
+        run = open_run(str(config.run), config.tracking.uri)
+        _of_folder(make_folder(Path(config.folder)), run, _new_part(run, config), config)
+        return str(config.folder)
+    ids = trained_run.ids(config.run)
+    with ExitStack() as opened:
+        explained = []
+        for run_id in ids:
+            tracked = opened.enter_context(reopen(config.tracking.uri, run_id))
+            run = TrainedRun(tracked.folder, tracked.id)
+            run.refuse_other_format()
+            run.require(*NEEDED)
+            explained.append(_of_folder(tracked.folder, run, _own_parts(run, config), config))
+        if len(explained) > 1:
+            _compared(explained)
+    return " ".join(ids)
+
+
+def _of_folder(folder: Path, run: TrainedRun, parts: Sequence[Part], config: DictConfig) -> "Arm":
+    """Explain the samples of a run, or new pictures, into a folder, and return it for a comparison."""
+    from fibrolab.analyses import explanation_pictures
+
+    table = _written(folder, parts, config)
+    verdicts = _tested(folder, parts, config)
+    network = parts[0].networks[0]
+    sources = explanation_pictures.sources_of(network, [part.data.manifest for part in parts])
+    subject = _subject(run, network, config)
+    _announce(folder, table, verdicts, explanation_pictures.write(folder, sources, subject))
+    branch = _request(config, network).branches[0]
+    return explanation_pictures.Arm(folder, branch, sources[branch], subject)
+
+
+def _compared(explained: "Sequence[Arm]") -> None:
+    """Draw the maps of several runs on the same samples, into the folder and the page of each.
+
+    Raises:
+        DataError: No sample has maps in all runs.
+    """
+    from fibrolab.analyses import explanation_pictures
+
+    names = [arm.subject.name for arm in explained]
+    if len(set(names)) < len(names):
+        names = [f"{arm.subject.name} {arm.subject.run_id[:8]}" for arm in explained]
+    arms = dict(zip(names, explained, strict=True))
+    for arm in explained:
+        explanation_pictures.compare(arm.folder / keys.EXPLANATION / keys.FIGURES, arms)
+        explanation_pictures.write_pages(arm.folder)
 
 
 def _networks(run: TrainedRun, uri: str) -> "tuple[TrainedRun, tuple[Predictor, ...]]":
@@ -243,15 +279,15 @@ def _tested(folder: Path, parts: Sequence[Part], config: DictConfig) -> list[str
     return table.loc[table["test"] == verdicts.VERDICT, "sentence"].tolist()
 
 
-def _drawn(folder: Path, run: TrainedRun, parts: Sequence[Part], config: DictConfig) -> Path:
-    """Draw the maps, write their page and the run's report again, and return the page."""
-    from fibrolab.analyses import explanation_pictures
+def _subject(run: TrainedRun, network: "Predictor", config: DictConfig) -> "Subject":
+    """Return how the pictures of a run's explanation name it, its classes and its decision threshold."""
+    from fibrolab.analyses.explanation_pictures import Subject
     from fibrolab.explanation.selection import Boundary
 
-    network, target = parts[0].networks[0], str(config.explain.target)
+    target = str(config.explain.target)
     endpoints = dict(network.record["task"]["endpoints"] or {})
     fitted = (network.record["thresholds"] or {}).get("sample", {}).get(target, {}).get(thresholds.YOUDEN)
-    subject = explanation_pictures.Subject(
+    return Subject(
         str(run.config.name),
         network.classes,
         endpoints,
@@ -259,8 +295,6 @@ def _drawn(folder: Path, run: TrainedRun, parts: Sequence[Part], config: DictCon
         run.run_id,
         hashed=bool(run.ids_key) and config.input is None,
     )
-    sources = explanation_pictures.sources_of(network, [part.data.manifest for part in parts])
-    return explanation_pictures.write(folder, sources, subject)
 
 
 def _announce(folder: Path, table: pd.DataFrame, verdicts: Sequence[str], page: Path) -> None:

@@ -117,6 +117,11 @@ def write(folder: Path, sources: Mapping[str, Source], subject: Subject) -> Path
             _Branch(folder / keys.EXPLANATION, maps, source, of_branch, chosen, subject).draw(shown)
     rules = {row: each.rule for row, each in chosen.items()}
     Record(subject.name, list(subject.classes), sets, shown, rules).write(folder / keys.EXPLANATION)
+    return write_pages(folder)
+
+
+def write_pages(folder: Path) -> Path:
+    """Write the page of an explanation from its files and, of a run, the report again; return the page."""
     page = explanation_page.write(folder)
     if (folder / keys.CONFIG_FILE).is_file():
         run_page.write(folder)

@@ -20,15 +20,16 @@ from fibrolab.storage import put
 
 WIDEST, THUMBNAIL = 920, 136  # [CSS px]
 TITLES = {
-    "tests": "Tests of the maps",
     "panels": "Samples",
     "means": "Mean maps",
     "time": "Heat over time",
     "arms": "The same samples in several runs",
     "gallery": "Gallery",
+    "tests": "Tests of the maps",
     "files": "Files",
 }
 LEVELS = {True: ("ok", "✓"), False: ("fail", "✕"), None: ("warning", "!")}  # by whether a method passed
+FAILS = "map_fails_its_tests"  # finding that repeats a verdict, which the page shows anyway
 FILES = {  # beside the page
     "maps.csv": "the samples, their predictions, and the rectangle of each picture that the network saw",
     "maps": "the maps as arrays (NumPy, float16), one row a sample",
@@ -82,7 +83,7 @@ def write(folder: Path) -> Path:
         "lead": f"{vocabulary.counted(len(table), 'sample')}; "
         f"{vocabulary.listed(list(dict.fromkeys(each.label for each in record.sets)))}",
         "verdicts": verdicts(run, record),
-        "findings": run_sentences.explanation_cautions(run),
+        "findings": run_sentences.explanation_cautions(run, without=(FAILS,)),
         "sheets": sheets.of_maps(run, {(each.method, each.branch): each.meaning for each in record.sets}),
         "figures": pictures(place, record),
         "gallery": _gallery(place, record, table),

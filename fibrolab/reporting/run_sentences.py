@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,12 +105,17 @@ def cautions(run: Run) -> list[Caution]:
     return sorted(found, key=lambda caution: not caution.grave)
 
 
-def explanation_cautions(run: Run) -> list[Caution]:
-    """Return the findings on the run's heat maps, such as the proportion of heat outside the scan."""
+def explanation_cautions(run: Run, without: Sequence[str] = ()) -> list[Caution]:
+    """Return the findings on the run's heat maps, such as the proportion of heat outside the scan.
+
+    Args:
+        run: The explained run.
+        without: Names of findings to leave out.
+    """
     return [
         Caution(str(finding["sentence"]), grave=finding.get("level") == FAIL)
         for finding in run.explanation_findings
-        if finding.get("level") != "note"
+        if finding.get("level") != "note" and finding.get("key") not in without
     ]
 
 

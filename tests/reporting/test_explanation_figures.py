@@ -31,7 +31,7 @@ def test_panels_show_truth_prediction_probability_and_outcome() -> None:
 
 def test_wrong_predictions_stand_to_the_right_of_right_ones() -> None:
     drawn = figures.panels(SAMPLES, signed=False, meaning=MEANING)
-    titled = {axes.get_title(loc="left").partition("\n")[0]: axes for axes in drawn.axes}
+    titled = {text.get_text().partition("\n")[0]: axes for axes in drawn.axes for text in axes.texts}
     columns = {rule: titled[rule].get_subplotspec().colspan.start for rule in (RIGHT, WRONG, NEAREST)}
     assert columns == {RIGHT: 0, WRONG: 3, NEAREST: 0}
 

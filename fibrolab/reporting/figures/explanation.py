@@ -107,7 +107,8 @@ def panels(samples: Sequence[ExplainedSample], signed: bool, meaning: str) -> Fi
                 continue
             (other,) = filter(None, line)
             text = f"no {('right', 'wrong')[k]} prediction of {other.truth}"
-            row[3 * k].text(0, 0.5, text, transform=row[3 * k].transAxes, fontsize=7, color=SOFT)
+            said = row[3 * k].text(0, 0.5, text, transform=row[3 * k].transAxes, fontsize=7, color=SOFT)
+            said.set_in_layout(False)
     for axes, name in zip(grid[len(lines) - 1], ("original", "map", "overlay") * TRIPLES, strict=False):
         axes.text(0.5, -0.04, name, transform=axes.transAxes, ha="center", va="top", fontsize=7, color=SOFT)
     _bar(figure, grid, colours, meaning)
@@ -224,7 +225,12 @@ def _triple(row: Sequence[Axes], sample: ExplainedSample, colours: Scale) -> Non
 def _show(axes: Axes, picture: np.ndarray, title: str) -> None:
     axes.set_axis_off()
     axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="none")
-    axes.set_title(title, fontsize=7, fontweight="normal", pad=2)
+    # The layout keeps the title's height free, but not its width, which would part the panels of a sample.
+    axes.set_title("\n".join(" " for _ in title.splitlines()), fontsize=7, pad=2)
+    above = axes.annotate(
+        title, (0, 1), (0, 2), xycoords="axes fraction", textcoords="offset points", fontsize=7, va="bottom"
+    )
+    above.set_in_layout(False)
 
 
 def _bar(
