@@ -10,6 +10,7 @@ import pandas as pd
 from omegaconf import DictConfig, ListConfig
 
 from fibrolab import keys
+from fibrolab.config import resolved
 from fibrolab.errors import ConfigError
 from fibrolab.evaluation import predictions
 from fibrolab.evaluation.measures import thresholds
@@ -63,7 +64,7 @@ def explain(config: DictConfig) -> str:
         run = open_run(str(config.run), config.tracking.uri)
         _of_folder(make_folder(Path(config.folder)), run, _new_part(run, config), config)
         return str(config.folder)
-    ids = trained_run.ids(config.run)
+    ids = trained_run.ids(resolved(config)["run"])
     with ExitStack() as opened:
         explained = []
         for run_id in ids:
