@@ -75,6 +75,7 @@ PHANTOMS = {
     "phantom_swe": ["data.patients=30", "data.images_per_patient=1", "data.size=240"],
     "phantom_clips": ["data.patients=30", "data.size=64", "data.frames=16"],
     "phantom_lesions": ["data.patients=60", "data.size=128", "task=lesion"],
+    "phantom_masks": ["data.patients=60", "data.images_per_patient=1", "data.size=64"],
 }
 
 
