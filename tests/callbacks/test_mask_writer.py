@@ -67,7 +67,7 @@ def test_a_perfect_prediction_comes_back_within_a_pixel(crop: str, columns: dict
     assert set(np.unique(mine)) == {0, 2, 4}
     for level in (2, 4):
         places = [np.argwhere(each == level) for each in (TRUE, mine)]
-        step = max(preprocess.kept(found.image)[2:]) / SIDE  # pixels of the picture in one of the input
+        step = max(preprocess.crop_box(found.image)[2:]) / SIDE  # pixels of the picture in one of the input
         for end in (np.min, np.max):
             assert np.abs(end(places[0], axis=0) - end(places[1], axis=0)).max() <= np.ceil(step / 2)
     rows = images.read(tmp_path / keys.MASK_MEASURES_FILE)

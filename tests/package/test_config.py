@@ -68,7 +68,8 @@ def test_help_of_a_command_lists_groups_and_examples() -> None:
     completed, of_hydra = command("train", "--help"), command("train", "--help", "seed=0")
     assert completed.returncode == 0
     assert completed.stdout.strip() == re.sub(r"(?<= )_\w+, ", "", of_hydra.stdout).strip()
-    for word in ("model: hybrid, multimodal, single, video", "split:", "--cfg job", "-m model=single,hybrid"):
+    models = ", ".join(names("model"))
+    for word in (f"model: {models}", "split:", "--cfg job", "-m model=single,hybrid"):
         assert word in completed.stdout
 
 
@@ -115,8 +116,8 @@ def test_a_misspelt_command_or_setting_ends_a_process_with_a_sentence() -> None:
         (["optimizer.lrr=1"], "'optimizer.lrr' is not a setting. Did you mean 'optimizer.lr'?"),
         (
             ["model=hybird"],
-            "model=hybird does not exist. Did you mean 'hybrid'? model is one of: hybrid, "
-            "multimodal, single, video.",
+            "model=hybird does not exist. Did you mean 'hybrid'? model is one of: "
+            f"{', '.join(names('model'))}.",
         ),
         (["experiment=paper1/hybrd"], "experiment/paper1=hybrd does not exist. Did you mean 'hybrid'?"),
         (["data=folder"], "data.root must be given, such as data.root=VALUE."),
