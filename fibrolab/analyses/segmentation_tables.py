@@ -11,6 +11,7 @@ from fibrolab import keys
 from fibrolab.evaluation.measures import catalogue
 from fibrolab.evaluation.patients import PATIENTS_FILE
 from fibrolab.evaluation.segmentation import agreement, scores
+from fibrolab.evaluation.segmentation.images import AGAINST, MAPS, reference
 from fibrolab.runs.trained_run import TrainedRun
 from fibrolab.storage import as_csv, put_all
 
@@ -40,6 +41,9 @@ def write(folder: Path, resamples: int = 1000, level: float = 0.95) -> dict[str,
     measures = run.mask_measures
     drawn: dict[str, Any] = {"resamples": resamples, "level": level, "seed": int(run.config.seed)}
     images = scores.score(measures, **drawn)
+    agrees = reference(measures) == MAPS
+    if not agrees and AGAINST in measures and (measures[AGAINST] == MAPS).any():
+        images = pd.concat([images, scores.score(measures, **drawn, against=MAPS)])
     tables = {keys.METRICS_FILE: as_csv(images, index=True)}
     patients = _by_patient(measures, drawn)
     if patients is not None:
@@ -54,7 +58,7 @@ def write(folder: Path, resamples: int = 1000, level: float = 0.95) -> dict[str,
         (folder / PATIENTS_FILE).unlink(missing_ok=True)
     found = {f"test/{name}": float(value) for name, value in images["value"].items()}
     if patients is not None:
-        headline = catalogue.mask_headline()
+        headline = [catalogue.agreement(name) if agrees else name for name in catalogue.mask_headline()]
         found |= {f"test/patient_{name}": float(patients["value"][name]) for name in headline}
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
