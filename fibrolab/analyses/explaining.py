@@ -85,22 +85,22 @@ def explain(config: DictConfig) -> str:
 
 def _check_pseudo_masks(run: TrainedRun, parts: Sequence[Part], config: DictConfig) -> None:
     """Refuse a run from which no pseudo-masks can be made, before its maps are computed."""
-    from fibrolab.analyses import pseudo_masks
+    from fibrolab.analyses import pseudo_masking
     from fibrolab.explanation import map_batches
 
     network = parts[0].networks[0]
     request = _request(config, network)
     map_batches.check(request, network.classifier, _task(network))
-    pseudo_masks.check(run, request, network)
+    pseudo_masking.check(run, request, network)
 
 
 def _write_pseudo_masks(run: TrainedRun, parts: Sequence[Part], config: DictConfig) -> None:
     """Make masks from the maps of all samples of a run, and print what they are worth."""
-    from fibrolab.analyses import pseudo_masks
+    from fibrolab.analyses import pseudo_masking
 
     network = parts[0].networks[0]
-    written = pseudo_masks.write(run, network, _request(config, network), _task(network), config)
-    pseudo_masks.announce(written)
+    written = pseudo_masking.write(run, network, _request(config, network), _task(network), config)
+    pseudo_masking.announce(written)
 
 
 def _of_folder(folder: Path, run: TrainedRun, parts: Sequence[Part], config: DictConfig) -> "Arm":

@@ -8,6 +8,7 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from fibrolab import keys
+from fibrolab.evaluation.comparison import published_results
 from fibrolab.evaluation.measures import catalogue
 from fibrolab.evaluation.patients import PATIENTS_FILE
 from fibrolab.evaluation.segmentation import agreement, scores
@@ -51,6 +52,8 @@ def write(folder: Path, resamples: int = 1000, level: float = 0.95) -> dict[str,
     tables["bland_altman.csv"] = as_csv(agreement.bland_altman(measures))
     counts = pd.read_csv(folder / keys.PIXEL_COUNTS_FILE, dtype={keys.SAMPLE_ID: str})
     tables["pixel_calibration.csv"] = as_csv(agreement.calibration(counts))
+    published = published_results.table(run.config.get("published"), run.config.task.name, level)
+    tables["published.csv"] = as_csv(published)
     run.config.bootstrap = {"resamples": resamples, "level": level}
     tables[keys.CONFIG_FILE] = OmegaConf.to_yaml(run.config).encode()
     put_all({folder / name: content for name, content in tables.items()})

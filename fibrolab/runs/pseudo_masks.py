@@ -1,7 +1,7 @@
 """The pseudo-masks of a run as a data set: `data=pseudo_masks data.run=RUN_ID`.
 
-The samples are those of the run's classifier with its masks (`fibrolab.analyses.pseudo_masks` made them from
-its maps), and the column `split` has its partitions, so that `split=given` trains on no picture that the
+The samples are those of the run's classifier with masks from its maps (`fibrolab.analyses.pseudo_masking`
+makes them), and the column `split` has its partitions, so that `split=given` trains on no picture that the
 classifier was tested on. True masks of the classifier's data are in the column `true_mask`.
 """
 
@@ -21,8 +21,8 @@ TABLE: Final = "pseudo_masks.csv"
 MASKS, TRUE_MASKS, MEASURES, METRICS = "masks", "true_masks", "measures.csv", "metrics.csv"
 FIXED, CHOSEN = "fixed", "chosen"  # thresholds: given, or to be chosen on validation samples
 COLUMNS: Final = (
-    keys.SAMPLE_ID, keys.PARTITION, keys.MASK, keys.TRUE_MASK, "rule", "threshold", "chosen_on", "method",
-    "branch", "target",
+    keys.SAMPLE_ID, keys.PARTITION, keys.MASK, keys.TRUE_MASK, "rule", "threshold", "chosen_on", "level",
+    "method", "branch", "target",
 )  # fmt: skip
 _RULES = {
     "maximum": "{threshold:.2f} of the largest value of each map",
@@ -58,7 +58,7 @@ def load(*, run: str, cache: str | Path, uri: str | None = None) -> Manifest:
     columns = {name: table[name].to_numpy(object) for name in (keys.MASK, keys.TRUE_MASK)}
     columns[keys.GIVEN] = table[keys.PARTITION].to_numpy(object)
     first = table.iloc[0]
-    rules = rule_in_words(first["rule"], float(first["threshold"] or "nan"), first["chosen_on"])
+    rules = rule_in_words(first["rule"], float(first["threshold"]), first["chosen_on"])
     return replace(
         data.manifest,
         table=data.manifest.table.assign(**columns),

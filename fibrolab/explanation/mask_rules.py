@@ -35,8 +35,8 @@ def mask_of(heat: np.ndarray, picture: np.ndarray, rule: str, threshold: float) 
         threshold: Threshold t; not used by `otsu`.
 
     Returns:
-        The mask, bool (H, W), and the threshold as a proportion of the largest value of the map; that of
-        `random_walker` is t. NaN if the map has no positive value.
+        The mask, bool (H, W), and the level that parts it, as a proportion of the largest value of the map;
+        t for `random_walker`, and NaN if the map has no positive value.
     """
     largest = np.nanmax(heat)
     if not largest > 0:
@@ -88,7 +88,7 @@ def _walked(relative: np.ndarray, grey: np.ndarray, threshold: float) -> np.ndar
     seeds = np.where(small >= (1 + threshold) / 2, SURE, np.where(small < threshold / 2, REST, 0))
     if {SURE, REST} <= set(np.unique(seeds)) and (seeds == 0).any():
         levels = cv2.resize(grey, size, interpolation=cv2.INTER_AREA).astype(np.float64) / 255
-        seeds = random_walker(levels, seeds, beta=EDGE, mode="cg_j", tol=1e-3)
+        seeds = random_walker(levels, seeds, beta=EDGE, mode="cg_j", tol=1e-4, prob_tol=0.05)
     else:  # there is nothing to walk to
         seeds = np.where(small >= threshold, SURE, REST)
     enlarged = cv2.resize((seeds == SURE).astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)

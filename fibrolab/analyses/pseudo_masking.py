@@ -48,12 +48,12 @@ class Rule(NamedTuple):
     """How masks are made from maps.
 
     Attributes:
-        name: One of `explanation.pseudo_masks.RULES`.
-        threshold: Its threshold.
+        rule: One of `explanation.mask_rules.RULES`.
+        threshold: Its threshold; Otsu's rule does not use it.
         chosen_on: Origin of the threshold: `FIXED`, or the validation samples with true masks.
     """
 
-    name: str
+    rule: str
     threshold: float
     chosen_on: str
 
@@ -152,7 +152,7 @@ def announce(written: Written) -> None:
     """Print how many masks were made, by which rule, and how well they agree with the true ones."""
     rule = written.rule
     print(f"pseudo-masks  {len(written.table)} in {written.folder}")
-    print(f"rule          {files.rule_in_words(rule.name, rule.threshold, rule.chosen_on)}")
+    print(f"rule          {files.rule_in_words(*rule)}")
     if written.metrics is not None:
         row = written.metrics.loc["iou"]
         print(
@@ -194,7 +194,7 @@ class _Work:
 
     def rule(self) -> Rule:
         """Return the rule of the settings; a threshold that is to be chosen is chosen here."""
-        from fibrolab.explanation import pseudo_masks as rules
+        from fibrolab.explanation import mask_rules as rules
 
         name, threshold = str(self._config.explain.mask_rule), self._config.explain.mask_threshold
         if threshold != files.CHOSEN:
@@ -214,12 +214,12 @@ class _Work:
 
     def masks(self, folder: Path, rule: Rule) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
         """Write all masks, and return their table and the measures of those with a true mask."""
-        from fibrolab.explanation import pseudo_masks as rules
+        from fibrolab.explanation import mask_rules as rules
 
         baseline = self._true.mean(self._preprocess, np.flatnonzero(self._partitions == keys.TRAIN))
         found, measured = list[dict[str, Any]](), list[dict[str, Any]]()
         for row, heat, picture in self._maps(np.arange(len(self._table))):
-            mask, threshold = rules.mask_of(heat, picture, rule.name, rule.threshold)
+            mask, level = rules.mask_of(heat, picture, rule.rule, rule.threshold)
             about: dict[str, Any] = dict(zip(ABOUT, self._table.loc[row, ABOUT], strict=True))
             about[keys.PARTITION] = self._partitions[row]
             path, true_path = f"{files.MASKS}/{row:06d}.png", ""
@@ -230,7 +230,7 @@ class _Work:
                 levels = np.where(true == IGNORED, UNLABELLED, true).astype(np.uint8)
                 Image.fromarray(levels).save(folder / true_path)
                 measured += self._measured(row, about, mask, baseline)
-            made = {"rule": rule.name, "threshold": threshold, "chosen_on": rule.chosen_on}
+            made = {**rule._asdict(), "level": level}
             of = {"method": self._request.methods[0], "branch": self._request.branches[0]}
             of["target"] = self._request.target
             found.append({**about, keys.MASK: path, keys.TRUE_MASK: true_path, **made, **of})
