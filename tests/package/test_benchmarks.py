@@ -26,6 +26,7 @@ SMALL = {
     "gpu": "--device cpu --quick",
     "loader": "--files 24 --denoised 2",
     "memory": "--train --images 400 --steps 3",
+    "pseudo_masks": "--patients 30 --epochs 1",
     "ranks": "--steps 1 --size 32",
     "segmentation": "--images 16 --size 32 --epochs 1",
     "sweeps": "--jobs 3 --processes 1",
