@@ -88,6 +88,7 @@ EXPLANATION_FINDINGS_FILE: Final = f"{EXPLANATION}/findings.json"
 EXPLANATION_PAGE: Final = f"{EXPLANATION}/explanation.html"
 CHECKPOINTS: Final = "checkpoints"
 BEST: Final = "best.ckpt"  # checkpoint with the weights of the best epoch
+SEGMENTER: Final = "segmenter.ckpt"  # checkpoint of the segmenter whose masks images are cropped to
 LAST: Final = "last.ckpt"  # checkpoint with the full state, from which a run is resumed
 FORMAT: Final = 2  # version of these files, in ENVIRONMENT_FILE and checkpoints; others are refused
 

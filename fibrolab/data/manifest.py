@@ -42,6 +42,7 @@ class Manifest:
         left_out: Sentences on files that were skipped as unreadable.
         best_accuracy: For synthetic data: the expected accuracy that no model can exceed, by its inputs.
         ids_key: Identifies the secret by which the ids are hashed (`fibrolab.privacy`); empty for plain ids.
+        mask_root: Folder that the paths of masks are relative to; None for `root`.
     """
 
     table: pd.DataFrame
@@ -51,6 +52,7 @@ class Manifest:
     left_out: tuple[str, ...] = ()
     best_accuracy: Mapping[str, float] = field(default_factory=dict)
     ids_key: str = ""
+    mask_root: Path | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "table", validated(self.table, self.classes, self.name))
@@ -110,15 +112,21 @@ class Manifest:
         table = self.table[chosen]
         frames, boxes = (_cells(table, name) for name in _VIEWS[column])
         views = {cells: View.parse(*cells) for cells in set(zip(frames, boxes, strict=True))}
-        cells = zip(_cells(table, column), frames, boxes, strict=True)
-        return [Media(_on_disk(self.root, path), views[frame, box]) for path, frame, box in cells]
+        masks = _cells(table, keys.MASK if column == keys.IMAGE else None)
+        cells = zip(_cells(table, column), frames, boxes, masks, strict=True)
+        return [
+            Media(_on_disk(self.root, path), views[frame, box], mask=self._mask_path(mask))
+            for path, frame, box, mask in cells
+        ]
 
     def masks(self) -> list[Media]:
         """Return the masks of the samples that have one, each with the image that it labels."""
         present = self.present(keys.MASK)
-        paths = [_on_disk(self.root, path) for path in self.table.loc[present, keys.MASK]]
         images = self.media(keys.IMAGE, present)
-        return [Media(path, labelled=image) for path, image in zip(paths, images, strict=True)]
+        return [Media(image.mask, labelled=image) for image in images if image.mask]
+
+    def _mask_path(self, name: str) -> Path | None:
+        return _on_disk(self.mask_root or self.root, name) if name else None
 
     @property
     def shown(self) -> np.ndarray:
