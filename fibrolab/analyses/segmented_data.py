@@ -22,9 +22,7 @@ from fibrolab.storage import make_folder, write_table
 
 TABLE_FILE = "samples.csv"
 NEEDS = Needs("Segmentation", label=False, trained=True)
-SHARE = (
-    "segmented_as"  # column of the table: partition of the sample in the segmenter's run, if it was in one
-)
+SHARE = "segmented_as"  # column of the table: the partition of samples that trained or tuned the segmenter
 SHOWN = 6  # samples with an empty mask that are named
 
 
@@ -47,8 +45,8 @@ def write(config: DictConfig, run: TrainedRun) -> str:
     """
     if config.privacy.ids == privacy.HASHED or run.ids_key:
         raise ConfigError(
-            "Masks for a training are written with a table of the files' names, which privacy.ids=hashed would "
-            "hide: set privacy.ids=plain here and in the segmenter's run."
+            "Masks for a training are written with a table of the files' names, which privacy.ids=hashed "
+            "would hide: set privacy.ids=plain here and in the segmenter's run."
         )
     (network,) = run.predictors
     data = _loaded(config, run)
@@ -68,8 +66,8 @@ def _loaded(config: DictConfig, run: TrainedRun) -> LabelledData:
     data = load(settings, needs=NEEDS)
     if (lacking := ~data.manifest.present(keys.IMAGE)).any():
         raise DataError(
-            f"A segmenter takes images, and '{data.manifest.name}' has none for {data.manifest.named(lacking)}: "
-            "leave these samples out."
+            f"A segmenter takes images, and '{data.manifest.name}' has none for "
+            f"{data.manifest.named(lacking)}: leave these samples out."
         )
     return data
 

@@ -132,8 +132,8 @@ def kept(image: Media, size: tuple[int, ...], used: Box, preprocess: Preprocess)
     if not found.any():
         levels = "above 0" if preprocess.crop_levels is None else f"in {list(preprocess.crop_levels)}"
         raise UnreadableImageError(
-            f"{image.path}: preprocess.crop=mask keeps none of its pixels, since its mask {image.mask} has no "
-            f"grey level {levels} there; leave the sample out, or correct the mask"
+            f"{image.path}: preprocess.crop=mask keeps none of its pixels, since its mask {image.mask} has "
+            f"no grey level {levels} there; leave the sample out, or correct the mask"
         )
     return found
 

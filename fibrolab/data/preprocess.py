@@ -128,7 +128,8 @@ class Preprocess:
             kept: For a crop to the mask: which pixels it keeps, at least one, bool (H, W).
         """
         if self.crop == "mask":
-            assert kept is not None and kept.any(), "an image without a mask, or an empty one, is refused"
+            assert kept is not None, "an image without a mask is refused"
+            assert kept.any(), "a mask that keeps nothing is refused"
             return Box(*map(int, cv2.boundingRect(kept.astype(np.uint8))))
         if self.crop == "borders":
             return content_box(image)
@@ -152,8 +153,8 @@ class Preprocess:
 
         Args:
             image: uint8 ``(H, W)``, or ``(H, W, 3)`` if `channels` is 3.
-            kept: For a crop to the mask: which pixels it keeps, bool ``(H, W)``; the others become black before
-                any other step.
+            kept: For a crop to the mask: which pixels it keeps, bool ``(H, W)``; the others become black
+                before any other step.
 
         Returns:
             uint8 of `shape`.

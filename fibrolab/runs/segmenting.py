@@ -25,7 +25,7 @@ def write(segmenter: "Predictor", data: LabelledData, folder: Path, cache: Path)
     """Write the predicted mask of every image that has none in the folder yet.
 
     A mask is a PNG in the pixels of the original picture, with the first grey level of each class; what the
-    network does not see is background. Its name is the hash of the image, with the frame and rectangle in use.
+    network does not see is background. Its name is the hash of the image with its frame and rectangle.
 
     Args:
         segmenter: The network.
