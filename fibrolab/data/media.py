@@ -120,11 +120,13 @@ class Media(NamedTuple):
         path: The file.
         view: The part of the file that is used.
         labelled: For a mask, the image whose pixels it labels.
+        mask: For an image, its mask, if it has one; it is only read where images are cropped to their masks.
     """
 
     path: Path
     view: View = View()
     labelled: "Media | None" = None
+    mask: Path | None = None
 
 
 def whole(paths: Sequence[Path]) -> list[Media]:
