@@ -135,6 +135,9 @@ def _dataset(content: bytes, path: Path) -> pydicom.Dataset:
         raise UnreadableImageError(f"{path}: a DICOM file without pixel data ({kind})")
     _drop_empty(dataset)
     missing = [name for name in _IMAGE_PIXEL if name not in dataset]
+    several = [name for name in _IMAGE_PIXEL if name not in missing and dataset[name].VM > 1]
+    if several:
+        raise UnreadableImageError(f"{path}: damaged: the DICOM header repeats {', '.join(several)}")
     if missing:
         raise UnreadableImageError(f"{path}: the DICOM header lacks {', '.join(missing)}")
     dataset.PhotometricInterpretation = str(dataset.PhotometricInterpretation).strip().upper()
@@ -225,6 +228,9 @@ def _levels(dataset: pydicom.Dataset, number: int, path: Path) -> np.ndarray:
         return _jpeg_levels(dataset, number)
     if syntax in (JPEG2000Lossless, JPEG2000):
         _require_codestream(dataset, number, path)
+    if syntax in (JPEGBaseline8Bit, JPEGExtended12Bit):
+        found = dicom_jpeg.frame_header(_compressed(dataset, number))
+        _require_size(dataset, found.width, found.height, path)
     unused = 0
     if syntax in (*NATIVE, RLELossless):  # pydicom takes the lowest bits, whatever HighBit says
         unused = dataset.get("HighBit", dataset.BitsStored - 1) + 1 - dataset.BitsStored
@@ -240,7 +246,7 @@ def _levels(dataset: pydicom.Dataset, number: int, path: Path) -> np.ndarray:
 def _jpeg_levels(dataset: pydicom.Dataset, number: int) -> np.ndarray:
     """Decode the stored levels of one frame in lossless JPEG, 12-bit JPEG or JPEG-LS."""
     colours = () if dataset.SamplesPerPixel == 1 else (dataset.SamplesPerPixel,)
-    frame = get_frame(dataset.PixelData, number, number_of_frames=_frames(dataset))
+    frame = _compressed(dataset, number)
     levels, precision = dicom_jpeg.decode(frame, (dataset.Rows, dataset.Columns, *colours))
     if colours and dataset.PhotometricInterpretation in ("YBR_FULL", "YBR_FULL_422"):
         return convert_color_space(levels, "YBR_FULL", "RGB")
@@ -258,6 +264,15 @@ def _require_known(dataset: pydicom.Dataset, path: Path) -> None:
             f"{path}: the photometric interpretation {photometric!r} is not supported; convert the file to "
             f"one of {', '.join((*GREY, PALETTE, *COLOUR))}"
         )
+    if dataset.SamplesPerPixel not in (1, 3):
+        raise UnreadableImageError(
+            f"{path}: {dataset.SamplesPerPixel} samples per pixel are not supported; convert the file to "
+            "grey or RGB"
+        )
+    if dataset.BitsAllocated == 1 and syntax == RLELossless:
+        raise UnreadableImageError(
+            f"{path}: pixels of 1 bit in RLE are not supported; convert the file to an uncompressed one"
+        )
     if syntax not in (*NATIVE, *DECODERS, *dicom_jpeg.SYNTAXES):
         raise UnreadableImageError(
             f"{path}: the transfer syntax '{syntax.name}' is not supported; convert the file to an "
@@ -271,12 +286,28 @@ def _require_codestream(dataset: pydicom.Dataset, number: int, path: Path) -> No
     pydicom 3.0.2 accepts it, but never ends if a damaged box of the header has length 0
     (`pydicom.pixels.utils.get_j2k_parameters`).
     """
-    frame = get_frame(dataset.PixelData, number, number_of_frames=_frames(dataset))
-    if frame[:2] != b"\xff\x4f":
+    frame = _compressed(dataset, number)
+    if frame[:4] != b"\xff\x4f\xff\x51":
         raise UnreadableImageError(
             f"{path}: frame {number} does not begin as JPEG 2000; it is damaged, or a JP2 file (DICOM allows "
             "no JP2 header). Export the file again"
         )
+    right, bottom, left, top = (int.from_bytes(frame[at : at + 4], "big") for at in (8, 12, 16, 20))
+    _require_size(dataset, right - left, bottom - top, path)
+
+
+def _require_size(dataset: pydicom.Dataset, width: int, height: int, path: Path) -> None:
+    """Refuse a compressed frame of another size than the header's, which can unpack to any size."""
+    if (width, height) != (dataset.Columns, dataset.Rows):
+        raise UnreadableImageError(
+            f"{path}: damaged: the compressed frame has {width} x {height} pixels, the DICOM header states "
+            f"{dataset.Columns} x {dataset.Rows}"
+        )
+
+
+def _compressed(dataset: pydicom.Dataset, number: int) -> bytes:
+    """Return the bytes of one compressed frame."""
+    return get_frame(dataset.PixelData, number, number_of_frames=_frames(dataset))
 
 
 def _apply_functional_groups(dataset: pydicom.Dataset, number: int) -> None:
