@@ -39,7 +39,7 @@ class Manifest:
         classes: Names of the labels; `label` is an index into them.
         name: Name of the data set.
         root: Folder that the paths in the table are relative to.
-        left_out: Sentences on files that were skipped as unreadable.
+        left_out: Sentences on files that are no samples, or were skipped as unreadable.
         best_accuracy: For synthetic data: the expected accuracy that no model can exceed, by its inputs.
         ids_key: Identifies the secret by which the ids are hashed (`fibrolab.privacy`); empty for plain ids.
         mask_root: Folder that the paths of masks are relative to; None for `root`.
