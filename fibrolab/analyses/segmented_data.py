@@ -51,7 +51,7 @@ def write(config: DictConfig, run: TrainedRun) -> str:
     (network,) = run.predictors
     data = _loaded(config, run)
     folder = make_folder(Path(config.folder).absolute())
-    names = segmenting.write(network, data, folder / keys.MASKS, Path(config.paths.cache))
+    names = network.write_masks(data, folder / keys.MASKS, Path(config.paths.cache))
     table = _table(data, run, names)
     write_table(table, folder / TABLE_FILE)
     _announce(folder, table, data, network, run)
@@ -88,7 +88,7 @@ def _announce(
     folder: Path, table: pd.DataFrame, data: LabelledData, network: Predictor, run: TrainedRun
 ) -> None:
     """Print where the files are, which masks to distrust, and how a classifier is trained with them."""
-    classes = segmenting.classes_of(network)
+    classes = segmenting.classes_of(network.module)
     empty = [
         str(sample)
         for sample, name in zip(table[keys.SAMPLE_ID], table[keys.MASK], strict=True)

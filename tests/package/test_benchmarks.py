@@ -20,6 +20,7 @@ SMALL = {
     "error_rates": "--studies 3",
     "evaluation": "",
     "explanation": "--images 4 --batch-size 2 --size 32",
+    "explanation_tests": "--patients 60 --size 32 --epochs 1 --methods gradcam",
     "feeding": "--patients 60 --image-size 32 --batch-size 8 --epochs 1",
     "frozen_features": "--help",  # needs the Kaggle data set
     "gpu": "--device cpu --quick",

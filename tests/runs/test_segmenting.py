@@ -9,11 +9,12 @@ import pytest
 from compose import composed
 from drawn import unrendered
 from omegaconf import DictConfig
-from small_masks import write
+from small_masks import WIDTH, write
 
 from fibrolab import keys
-from fibrolab.analyses import external
+from fibrolab.analyses import explaining, external
 from fibrolab.errors import ConfigError, SplitError
+from fibrolab.explanation import maps
 from fibrolab.loading import load
 from fibrolab.pipeline import train
 from fibrolab.runs import TrainedRun, checkpoint, new_input
@@ -74,6 +75,16 @@ def test_the_checkpoint_alone_segments_and_classifies_new_pictures(
     network = checkpoint.load(Path(shutil.copy(classifier.folder / keys.CHECKPOINTS / keys.BEST, root)))
     for each in (path, *(root / "own").glob("*_mask.png")):
         each.unlink()
+    for more in ([], [f"input={root}/own"]):
+        words = [
+            f"run={classifier.folder.parent.name}",
+            f"folder={root}/maps",
+            "samples=2",
+            "accelerator=cpu",
+        ]
+        explaining.explain(composed(f"paths.root={root}", *words, *more, name="explain"))
+        places = maps.read(root / "maps" if more else classifier.folder).table
+        assert (places["width"] < WIDTH).all(), "the maps lie in the boxes of the masks"
     manifest = new_input.read(root / "own", network.record, network.module.inputs)
     expected = probabilities(classifier.predictions)
     found = probabilities(network.predict(manifest, root / "cache")).loc[expected.index]
