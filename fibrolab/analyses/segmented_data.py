@@ -61,7 +61,7 @@ def write(config: DictConfig, run: TrainedRun) -> str:
 def _loaded(config: DictConfig, run: TrainedRun) -> LabelledData:
     """Load the samples, whether they have labels and masks or not."""
     settings = run.config.copy()
-    settings.data, settings.paths = resolved(config)["data"], resolved(config)["paths"]
+    settings.data, settings.paths = resolved(config.data), resolved(config.paths)
     settings.split = EXTERNAL
     data = load(settings, needs=NEEDS)
     if (lacking := ~data.manifest.present(keys.IMAGE)).any():

@@ -17,7 +17,7 @@ from fibrolab.errors import ConfigError, SplitError
 from fibrolab.explanation import maps
 from fibrolab.loading import load
 from fibrolab.pipeline import train
-from fibrolab.runs import TrainedRun, checkpoint, new_input
+from fibrolab.runs import TrainedRun, checkpoint, new_input, open_run
 from fibrolab.training import carried_segmenter
 
 QUICK = [
@@ -85,8 +85,18 @@ def test_the_checkpoint_alone_segments_and_classifies_new_pictures(
         explaining.explain(composed(f"paths.root={root}", *words, *more, name="explain"))
         places = maps.read(root / "maps" if more else classifier.folder).table
         assert (places["width"] < WIDTH).all(), "the maps lie in the boxes of the masks"
-    manifest = new_input.read(root / "own", network.record, network.module.inputs)
     expected = probabilities(classifier.predictions)
+    table.drop(columns=keys.MASK).to_csv(bare := root / "own" / "bare.csv", index=False)
+    with unrendered():
+        evaluation = composed(
+            f"paths.root={root}", f"run={classifier.folder.parent.name}", "data=table", f"data.path={bare}",
+            "data.classes=[no,yes]", "accelerator=cpu", "bootstrap.resamples=20", name="evaluate",
+        )  # fmt: skip
+        other = open_run(external.run(evaluation), f"sqlite:///{root}/mlruns/mlflow.db").predictions
+    other = probabilities(other[other[keys.PARTITION] == keys.TEST])
+    np.testing.assert_allclose(other.loc[expected.index], expected, atol=1e-6)
+    bare.unlink()
+    manifest = new_input.read(root / "own", network.record, network.module.inputs)
     found = probabilities(network.predict(manifest, root / "cache")).loc[expected.index]
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert np.ptp(expected.to_numpy()[:, 0]) > 1e-3, "all pictures have one answer"
