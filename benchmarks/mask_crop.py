@@ -39,14 +39,14 @@ SECTOR = "[1,2,3,4]"  # grey levels of the phantom's masks: all but the screen a
 
 
 class Tested(NamedTuple):
-    """Whether each test sample was predicted right, (N,), with the text that reveals and with random text."""
+    """Right predictions (1, else 0) of the test samples, (N,), by the text in their pictures."""
 
     revealing: np.ndarray
     random: np.ndarray
 
 
 class Clinic(NamedTuple):
-    """Where runs and data are, and the settings that all trainings share."""
+    """A data set with a planted shortcut, and the runs on it in a folder."""
 
     root: Path
     data: Sequence[str]

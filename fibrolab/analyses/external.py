@@ -97,7 +97,7 @@ def _settings(config: DictConfig, before: TrainedRun) -> DictConfig:
         raise ConfigError(f"Run {before.run_id} has no network of its own; name one of `fibrolab.train`.")
     settings.name = f"{settings.name} on {config.data.name}"
     for part in ("data", "paths", "tracking", "bootstrap", "privacy"):
-        settings[part] = resolved(config)[part]
+        settings[part] = resolved(config[part])
     settings.split, settings.resume = EXTERNAL, None
     settings.published = None  # numbers of a paper on its own patients
     settings.learnt_from = {"run": before.run_id, "data": before.config.data.name}

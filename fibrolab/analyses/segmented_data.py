@@ -51,7 +51,7 @@ def write(config: DictConfig, run: TrainedRun) -> str:
     (network,) = run.predictors
     data = _loaded(config, run)
     folder = make_folder(Path(config.folder).absolute())
-    names = segmenting.write(network, data, folder / keys.MASKS, Path(config.paths.cache))
+    names = network.write_masks(data, folder / keys.MASKS, Path(config.paths.cache))
     table = _table(data, run, names)
     write_table(table, folder / TABLE_FILE)
     _announce(folder, table, data, network, run)
@@ -61,7 +61,7 @@ def write(config: DictConfig, run: TrainedRun) -> str:
 def _loaded(config: DictConfig, run: TrainedRun) -> LabelledData:
     """Load the samples, whether they have labels and masks or not."""
     settings = run.config.copy()
-    settings.data, settings.paths = resolved(config)["data"], resolved(config)["paths"]
+    settings.data, settings.paths = resolved(config.data), resolved(config.paths)
     settings.split = EXTERNAL
     data = load(settings, needs=NEEDS)
     if (lacking := ~data.manifest.present(keys.IMAGE)).any():
@@ -88,7 +88,7 @@ def _announce(
     folder: Path, table: pd.DataFrame, data: LabelledData, network: Predictor, run: TrainedRun
 ) -> None:
     """Print where the files are, which masks to distrust, and how a classifier is trained with them."""
-    classes = segmenting.classes_of(network)
+    classes = segmenting.classes_of(network.module)
     empty = [
         str(sample)
         for sample, name in zip(table[keys.SAMPLE_ID], table[keys.MASK], strict=True)

@@ -286,9 +286,37 @@ class Predictor:
             return data
         root = cache / "masks" / self.segmenter.sha256
         names = np.full(len(present), "", object)
-        names[present] = segmenting.write(self.segmenter, data, root, cache)
+        names[present] = self.segmenter.write_masks(data, root, cache)
         table = data.manifest.table.assign(**{keys.MASK: names})
         return replace(data, manifest=replace(data.manifest, table=table, mask_root=root))
+
+    def write_masks(self, data: LabelledData, folder: Path, cache: Path) -> list[str]:
+        """Write the predicted mask of every image that has none in the folder (`segmenting.MaskFiles`).
+
+        Args:
+            data: The samples; those without an image are left out.
+            folder: Folder of the masks of this segmenter alone: a mask is named by the hash of its image.
+            cache: Folder for preprocessed pixels.
+
+        Returns:
+            File name of the mask of each sample that has an image, in their order.
+
+        Raises:
+            DataError: An image cannot be read.
+            StorageError: The disk is full, or the folder cannot be written.
+        """
+        rows = np.flatnonzero(data.manifest.present(keys.IMAGE))
+        names = [f"{digest}.png" for digest in data.facts[keys.IMAGE]["sha256"].iloc[rows]]
+        every = dict(zip(names, rows.tolist(), strict=True))
+        if missing := {name: row for name, row in every.items() if not (folder / name).is_file()}:
+            chosen = data.subset(np.array(list(missing.values())))
+            datamodule = self.datamodule(chosen, cache)
+            datamodule.prepare_data()
+            preprocess, classes = Preprocess(**self.record["preprocess"]), segmenting.classes_of(self.module)
+            writer = segmenting.MaskFiles(chosen, classes, preprocess, [folder / name for name in missing])
+            loader = datamodule.test_dataloader()
+            self.trainer(writer).predict(self.module, loader, return_predictions=False)
+        return names
 
     def trainer(self, *callbacks: L.Callback) -> L.Trainer:
         """Return a trainer that predicts with this network, without log and progress bar."""

@@ -9,14 +9,15 @@ import pytest
 from compose import composed
 from drawn import unrendered
 from omegaconf import DictConfig
-from small_masks import write
+from small_masks import WIDTH, write
 
 from fibrolab import keys
-from fibrolab.analyses import external
+from fibrolab.analyses import explaining, external
 from fibrolab.errors import ConfigError, SplitError
+from fibrolab.explanation import maps
 from fibrolab.loading import load
 from fibrolab.pipeline import train
-from fibrolab.runs import TrainedRun, checkpoint, new_input
+from fibrolab.runs import TrainedRun, checkpoint, new_input, open_run
 from fibrolab.training import carried_segmenter
 
 QUICK = [
@@ -74,8 +75,28 @@ def test_the_checkpoint_alone_segments_and_classifies_new_pictures(
     network = checkpoint.load(Path(shutil.copy(classifier.folder / keys.CHECKPOINTS / keys.BEST, root)))
     for each in (path, *(root / "own").glob("*_mask.png")):
         each.unlink()
-    manifest = new_input.read(root / "own", network.record, network.module.inputs)
+    for more in ([], [f"input={root}/own"]):
+        words = [
+            f"run={classifier.folder.parent.name}",
+            f"folder={root}/maps",
+            "samples=2",
+            "accelerator=cpu",
+        ]
+        explaining.explain(composed(f"paths.root={root}", *words, *more, name="explain"))
+        places = maps.read(root / "maps" if more else classifier.folder).table
+        assert (places["width"] < WIDTH).all(), "the maps lie in the boxes of the masks"
     expected = probabilities(classifier.predictions)
+    table.drop(columns=keys.MASK).to_csv(bare := root / "own" / "bare.csv", index=False)
+    with unrendered():
+        evaluation = composed(
+            f"paths.root={root}", f"run={classifier.folder.parent.name}", "data=table", f"data.path={bare}",
+            "data.classes=[no,yes]", "accelerator=cpu", "bootstrap.resamples=20", name="evaluate",
+        )  # fmt: skip
+        other = open_run(external.run(evaluation), f"sqlite:///{root}/mlruns/mlflow.db").predictions
+    other = probabilities(other[other[keys.PARTITION] == keys.TEST])
+    np.testing.assert_allclose(other.loc[expected.index], expected, atol=1e-6)
+    bare.unlink()
+    manifest = new_input.read(root / "own", network.record, network.module.inputs)
     found = probabilities(network.predict(manifest, root / "cache")).loc[expected.index]
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert np.ptp(expected.to_numpy()[:, 0]) > 1e-3, "all pictures have one answer"
