@@ -29,7 +29,7 @@ from fibrolab.mask_classes import of_task
 from fibrolab.targets import call, check_call, imported
 
 POLICIES = ("error", "skip")
-NOT_PASSED = ("image_size", "on_unreadable")  # settings of `data` that are not the source's
+NOT_PASSED = ("image_size", "mask_levels", "on_unreadable")  # settings of `data` that are not the source's
 OURS, SOURCES = "fibrolab.", "fibrolab.data.sources."  # beginnings of `_target_`
 logger = logging.getLogger(__name__)
 
