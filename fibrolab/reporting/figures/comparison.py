@@ -32,7 +32,11 @@ from fibrolab.reporting.figures.style import (
 
 BANDS = 3  # largest number of arms with bands; more would hide each other
 LINE, FRAME = 4.6, 16  # mm: height of a line, and of title and axis together
-PANELS = (("Points", ("accuracy", "balanced_accuracy"), 100), ("AUC", ("macro_auc", "auc"), 1))
+PANELS = (  # unit, metrics and their factor
+    ("Points", ("accuracy", "balanced_accuracy"), 100),
+    ("AUC", ("macro_auc", "auc"), 1),
+    ("Dice and IoU", ("dice", "iou"), 1),
+)
 CAPTIONS = {
     "roc_of_arms": "Receiver operating characteristic (ROC) curves of each arm, by end point. Shaded: "
     "pointwise confidence bands from a bootstrap over groups, for up to three networks; an arm of several "
