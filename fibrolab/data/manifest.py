@@ -18,7 +18,7 @@ from fibrolab.errors import DataError
 
 _IDENTITY = (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.VISIT_ID, keys.LABEL)
 _TEXT = (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.VISIT_ID, keys.SITE, keys.SCANNER)
-PATHS = (keys.IMAGE, keys.ELASTOGRAM, keys.CLIP, keys.MASK)
+PATHS = (keys.IMAGE, keys.ELASTOGRAM, keys.CLIP, keys.MASK, keys.TRUE_MASK)
 _OPTIONAL_TEXT = (*PATHS, keys.FRAME, keys.ROI, keys.ELASTOGRAM_ROI)
 # Columns with the frame and the rectangle of each modality's file.
 _VIEWS = {
@@ -42,6 +42,8 @@ class Manifest:
         left_out: Sentences on files that were skipped as unreadable.
         best_accuracy: For synthetic data: the expected accuracy that no model can exceed, by its inputs.
         ids_key: Identifies the secret by which the ids are hashed (`fibrolab.privacy`); empty for plain ids.
+        masks_root: Folder that the paths of masks are relative to; None for `root`.
+        masks_from: Origin of the masks in words, if they are pseudo-masks; empty for true masks.
     """
 
     table: pd.DataFrame
@@ -51,6 +53,8 @@ class Manifest:
     left_out: tuple[str, ...] = ()
     best_accuracy: Mapping[str, float] = field(default_factory=dict)
     ids_key: str = ""
+    masks_root: Path | None = None
+    masks_from: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "table", validated(self.table, self.classes, self.name))
@@ -113,10 +117,14 @@ class Manifest:
         cells = zip(_cells(table, column), frames, boxes, strict=True)
         return [Media(_on_disk(self.root, path), views[frame, box]) for path, frame, box in cells]
 
-    def masks(self) -> list[Media]:
-        """Return the masks of the samples that have one, each with the image that it labels."""
-        present = self.present(keys.MASK)
-        paths = [_on_disk(self.root, path) for path in self.table.loc[present, keys.MASK]]
+    def masks(self, column: str = keys.MASK) -> list[Media]:
+        """Return the masks of the samples that have one, each with the image that it labels.
+
+        Args:
+            column: `keys.MASK`, or `keys.TRUE_MASK` for the true masks beside pseudo-masks.
+        """
+        present, root = self.present(column), self.masks_root or self.root
+        paths = [_on_disk(root, path) for path in self.table.loc[present, column]] if present.any() else []
         images = self.media(keys.IMAGE, present)
         return [Media(path, labelled=image) for path, image in zip(paths, images, strict=True)]
 

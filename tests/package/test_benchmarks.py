@@ -20,12 +20,13 @@ SMALL = {
     "error_rates": "--studies 3",
     "evaluation": "",
     "explanation": "--images 4 --batch-size 2 --size 32",
-    "explanation_tests": "--help",  # trains two networks
+    "explanation_tests": "--patients 40 --size 32 --epochs 1 --methods gradcam",
     "feeding": "--patients 60 --image-size 32 --batch-size 8 --epochs 1",
     "frozen_features": "--help",  # needs the Kaggle data set
     "gpu": "--device cpu --quick",
     "loader": "--files 24 --denoised 2",
     "memory": "--train --images 400 --steps 3",
+    "pseudo_masks": "--patients 30 --epochs 1",
     "ranks": "--steps 1 --size 32",
     "segmentation": "speed --images 16 --size 32 --epochs 1",
     "sweeps": "--jobs 3 --processes 1",

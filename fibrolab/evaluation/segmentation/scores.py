@@ -7,8 +7,13 @@ from fibrolab import keys
 from fibrolab.errors import DataError
 from fibrolab.evaluation.intervals import bootstrap, by_metric
 from fibrolab.evaluation.measures import catalogue
+<<<<<<< HEAD
 from fibrolab.evaluation.measures.weighted import Weights, known_mean
 from fibrolab.evaluation.segmentation.images import CLASS, MEAN_MASK, of_partition
+=======
+from fibrolab.evaluation.measures.weighted import Weights, ratio
+from fibrolab.evaluation.segmentation.images import CLASS, MAPS, MEAN_MASK, of_partition, reference
+>>>>>>> main
 
 UNDEFINED = "not defined in any image: one of the two masks is empty in each"
 
@@ -20,6 +25,7 @@ def score(
     resamples: int = 1000,
     seed: int = 0,
     level: float = 0.95,
+    against: str | None = None,
 ) -> pd.DataFrame:
     """Average the measures of images, or first those of each patient's images.
 
@@ -33,18 +39,22 @@ def score(
         resamples: Bootstrap resamples of the groups.
         seed: Seed of the resamples.
         level: Nominal coverage.
+        against: See `images.of_partition`.
 
     Returns:
-        Index `metric`; the columns of `intervals.by_metric.table`, and `baseline`: the value of the mean
-        training mask, of the pixels that more than half of the training masks hold.
+        Index `metric`, of measures against pseudo-masks `agreement_with_maps_NAME`; the columns of
+        `intervals.by_metric.table`, and `baseline`: the value of the mean training mask, of the pixels that
+        more than half of the training masks hold.
 
     Raises:
         DataError: The partition has no image.
         ConfigError: resamples or level out of range.
     """
-    rows = of_partition(table, partition)
+    against = against or reference(table)
+    rows = of_partition(table, partition, against=against)
     if rows.empty:
         raise DataError(f"No {partition} image was segmented; did the run reach its test stage?")
+<<<<<<< HEAD
     values, groups = values_of(rows, by_patient)
     reached = values_of(of_partition(table, partition, MEAN_MASK), by_patient)[0]
 
@@ -87,6 +97,10 @@ def _with_intervals(
     values: pd.DataFrame, groups: np.ndarray, resamples: int, seed: int, level: float
 ) -> pd.DataFrame:
     """Average each column over the rows in which it is defined, with the interval of the bootstrap."""
+=======
+    values, groups = _values(rows, by_patient)
+    reached = _values(of_partition(table, partition, MEAN_MASK, against), by_patient)[0]
+>>>>>>> main
 
     def measure(weights: Weights | None) -> dict[str, np.ndarray]:
         given = np.ones((1, len(values))) if weights is None else weights
@@ -98,7 +112,13 @@ def _with_intervals(
     found = pd.DataFrame(estimates, index=drawn.index)[["low", "high", "method", "note"]]
     found["coverage"] = np.nan  # not simulated
     names = {"low": "percentile_low", "high": "percentile_high"}
+<<<<<<< HEAD
     return drawn.rename(columns=names).join(found)[list(by_metric.COLUMNS)]
+=======
+    scored = drawn.rename(columns=names).join(found)[list(by_metric.COLUMNS)]
+    scored = scored.assign(baseline=reached.mean().reindex(scored.index))
+    return scored.rename(index=catalogue.agreement) if against == MAPS else scored
+>>>>>>> main
 
 
 def values_of(rows: pd.DataFrame, by_patient: bool) -> tuple[pd.DataFrame, np.ndarray]:
@@ -109,9 +129,38 @@ def values_of(rows: pd.DataFrame, by_patient: bool) -> tuple[pd.DataFrame, np.nd
         by_patient: Whether a row is a patient, with the mean over the images, instead of an image.
 
     Returns:
+<<<<<<< HEAD
         A column of each metric, and with several classes of each metric and class, `NAME_CLASS`; index the
         sample or patient. And the groups (N,).
     """
+=======
+        Index as of `score`.
+
+    Raises:
+        DataError: The runs were tested on different images, or only one of them against true masks.
+    """
+    if (against := reference(ours)) != reference(theirs):
+        raise DataError(
+            "One run was measured against true masks and the other against maps of a classifier: their "
+            "scores have different meanings."
+        )
+    first, second = (of_partition(table, keys.TEST) for table in (ours, theirs))
+    (left, groups), (right, _) = _values(first, False), _values(second, False)
+    if set(left.index) != set(right.index):
+        raise DataError("The runs were tested on different images: use the same data, split and seed.")
+    differences = left - right.loc[left.index]
+
+    def measure(weights: Weights | None) -> dict[str, np.ndarray]:
+        given = np.ones((1, len(left))) if weights is None else weights
+        return {str(name): _mean(column.to_numpy(), given) for name, column in differences.items()}
+
+    found = bootstrap.resampled(measure, groups, resamples, seed, level)
+    return found.rename(index=catalogue.agreement) if against == MAPS else found
+
+
+def _values(rows: pd.DataFrame, by_patient: bool) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return the metrics of each image or patient, one column each, and the group of each."""
+>>>>>>> main
     names = [metric.name for metric in catalogue.MASK_METRICS]
     images = rows.groupby(keys.SAMPLE_ID, sort=False)
     values = images[names].mean()  # over the classes in which it is defined
