@@ -163,6 +163,12 @@ def _task_of_masks(runs: Sequence[TrainedRun]) -> Task:
                 f"{_in_words(levels)}: compare runs with the same task.levels and task.ignore."
             )
     refuse(faults)
+    against = {images.reference(each.mask_measures) for each in runs}
+    if len(against) > 1:
+        raise ConfigError(
+            "One run was measured against true masks and the other against maps of a classifier: their "
+            "scores have different meanings."
+        )
     units = {str(unit) for each in runs for unit in each.mask_measures[images.UNIT].unique()}
     if len(units) > 1:
         raise ConfigError(

@@ -16,8 +16,9 @@ from fibrolab.reporting.tables.sheet import p_value, probability
 from fibrolab.reporting.vocabulary import end_point, records
 
 # Stated in words, of segmentations the last two; with two classes also the AUC of their end point
-LEAD = ("accuracy", "macro_auc", "dice", "iou")
-DISTANCES = ("hd95", "asd")  # in the unit of the task
+OVERLAPS = ("dice", "iou")
+LEAD = ("accuracy", "macro_auc", *OVERLAPS, *map(catalogue.agreement, OVERLAPS))
+DISTANCES = ("hd95", "asd", *map(catalogue.agreement, ("hd95", "asd")))  # in the unit of the task
 MILLION = 1_000_000
 FEW_GROUPS = 30  # below it, bootstrap intervals are too narrow
 
@@ -103,6 +104,8 @@ def cautions(comparison: Comparison) -> list[Caution]:
     if not comparison.paired:
         text = "The cohorts are different: a difference may be due to the patients rather than to the arms."
         found.append(Caution(text))
+    if comparison.table["metric"].str.startswith(catalogue.AGREEMENT).any():
+        found.append(Caution(f"The test masks are pseudo-masks: every number is {numbers.AGREEMENT}."))
     fewest = min(len(set(arm.groups)) for arms in comparison.arms.values() for arm in arms)
     if fewest < FEW_GROUPS:
         text = f"The test set contains only {fewest} independent units (patients or clusters): bootstrap "

@@ -82,6 +82,16 @@ def test_segmentations_are_compared_in_the_same_images(tmp_path, place):
     assert "Analysis of variance" not in page
 
 
+def test_agreement_with_maps_is_called_that(tmp_path, place):
+    maps = {images.AGAINST: images.MAPS}
+    ids = [segmented(place, measures(k / 10).assign(**maps), name) for k, name in enumerate(("a", "b"))]
+    folder = compare(tmp_path, ids)
+    assert set(table_of(folder)["metric"].str.startswith("agreement_with_maps_")) == {True}
+    page = (folder / PAGE_FILE).read_text()
+    assert "The test masks are pseudo-masks" in page
+    assert "Dice, agreement with the classifier&#39;s maps, not with anatomy: b and a" in page
+
+
 def test_trainings_and_folds_of_segmenters_are_arms(tmp_path, place):
     parts = (range(8), range(8, 16), range(16, 24))
     new, old = (
@@ -103,6 +113,9 @@ def test_segmentations_that_cannot_be_compared_are_refused(tmp_path, place):
         compare(tmp_path, [first, other])
     other = segmented(place, measures(0.0, area=91.0), "segresnet")
     with pytest.raises(ConfigError, match="24 test samples have another true mask or group in segresnet"):
+        compare(tmp_path, [first, other])
+    other = segmented(place, measures(0.0).assign(**{images.AGAINST: images.MAPS}), "segresnet")
+    with pytest.raises(ConfigError, match="against true masks and the other against maps"):
         compare(tmp_path, [first, other])
     with pytest.raises(ConfigError, match="classifies samples, and the other runs segment images"):
         compare(tmp_path, [first, leave(place, predictions_of(1.0, 0))])

@@ -68,7 +68,7 @@ def is_tested(measure: Measure, task: Task) -> bool:
     segmentations, the Dice of each class is tested, besides the headline metrics.
     """
     if task.unit:
-        return measure.family == HEADLINE or (measure.metric == "dice" and len(task.classes) > 2)
+        return measure.family == HEADLINE or (measure.metric.endswith("dice") and len(task.classes) > 2)
     if measure.family == CLASSES:
         return measure.metric == "sensitivity" and len(task.classes) > 2
     return measure.family != AT_THRESHOLDS or measure.metric in ("sensitivity", "specificity")

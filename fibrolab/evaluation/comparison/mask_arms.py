@@ -8,7 +8,7 @@ import pandas as pd
 from fibrolab import keys
 from fibrolab.evaluation.comparison.arms import CLASSES, HEADLINE, Arm, Measure, Prediction, Task
 from fibrolab.evaluation.measures import catalogue
-from fibrolab.evaluation.segmentation.images import of_partition
+from fibrolab.evaluation.segmentation.images import MAPS, of_partition, reference
 from fibrolab.evaluation.segmentation.scores import values_of
 
 
@@ -28,6 +28,7 @@ def arm_of_masks(
     Returns:
         The arm, rows sorted by their name.
     """
+    against_maps = any(reference(table) == MAPS for table in tables)
     each = [_rows(table, by_patient).assign(**{keys.FOLD: fold}) for fold, table in enumerate(tables)]
     if folds:
         each = [pd.concat(each)]
@@ -38,7 +39,7 @@ def arm_of_masks(
         first.index.to_numpy(object),
         np.zeros(len(first), np.int64),
         first[keys.GROUP_ID].to_numpy(object),
-        tuple(Prediction({}, {}, of_rows=_measures(rows, task)) for rows in each),
+        tuple(Prediction({}, {}, of_rows=_measures(rows, task, against_maps)) for rows in each),
         first[keys.FOLD].to_numpy(np.int64) if folds else None,
     )
 
@@ -49,12 +50,16 @@ def _rows(table: pd.DataFrame, by_patient: bool) -> pd.DataFrame:
     return values.assign(**{keys.GROUP_ID: groups})
 
 
-def _measures(rows: pd.DataFrame, task: Task) -> dict[Measure, np.ndarray]:
+def _measures(rows: pd.DataFrame, task: Task, against_maps: bool) -> dict[Measure, np.ndarray]:
     """Return the headline metrics over all classes, and every metric of each class but the background."""
-    found = {Measure(HEADLINE, name): rows[name].to_numpy() for name in catalogue.mask_headline()}
+
+    def named(metric: str) -> str:
+        return catalogue.agreement(metric) if against_maps else metric
+
+    found = {Measure(HEADLINE, named(name)): rows[name].to_numpy() for name in catalogue.mask_headline()}
     several = len(task.classes) > 2
     for of in task.classes[1:]:
         for metric in catalogue.MASK_METRICS:
             column = f"{metric.name}_{of}" if several else metric.name
-            found[Measure(CLASSES, metric.name, of)] = rows[column].to_numpy()
+            found[Measure(CLASSES, named(metric.name), of)] = rows[column].to_numpy()
     return found

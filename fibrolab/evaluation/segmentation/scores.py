@@ -7,13 +7,8 @@ from fibrolab import keys
 from fibrolab.errors import DataError
 from fibrolab.evaluation.intervals import bootstrap, by_metric
 from fibrolab.evaluation.measures import catalogue
-<<<<<<< HEAD
 from fibrolab.evaluation.measures.weighted import Weights, known_mean
-from fibrolab.evaluation.segmentation.images import CLASS, MEAN_MASK, of_partition
-=======
-from fibrolab.evaluation.measures.weighted import Weights, ratio
 from fibrolab.evaluation.segmentation.images import CLASS, MAPS, MEAN_MASK, of_partition, reference
->>>>>>> main
 
 UNDEFINED = "not defined in any image: one of the two masks is empty in each"
 
@@ -54,12 +49,11 @@ def score(
     rows = of_partition(table, partition, against=against)
     if rows.empty:
         raise DataError(f"No {partition} image was segmented; did the run reach its test stage?")
-<<<<<<< HEAD
     values, groups = values_of(rows, by_patient)
-    reached = values_of(of_partition(table, partition, MEAN_MASK), by_patient)[0]
-
+    reached = values_of(of_partition(table, partition, MEAN_MASK, against), by_patient)[0]
     found = _with_intervals(values, groups, resamples, seed, level)
-    return found.assign(baseline=reached.mean().reindex(found.index))
+    found = found.assign(baseline=reached.mean().reindex(found.index))
+    return found.rename(index=catalogue.agreement) if against == MAPS else found
 
 
 def gains(
@@ -79,7 +73,7 @@ def gains(
         level: Nominal coverage.
 
     Returns:
-        Index `metric`, network less baseline; the columns of `intervals.by_metric.table`.
+        Index `metric` as of `score`, network less baseline; the columns of `intervals.by_metric.table`.
 
     Raises:
         DataError: The partition has no image.
@@ -90,17 +84,14 @@ def gains(
         raise DataError(f"No {partition} image was segmented; did the run reach its test stage?")
     values, groups = values_of(rows, by_patient=False)
     reached = values_of(of_partition(table, partition, MEAN_MASK), by_patient=False)[0]
-    return _with_intervals(values - reached.loc[values.index], groups, resamples, seed, level)
+    found = _with_intervals(values - reached.loc[values.index], groups, resamples, seed, level)
+    return found.rename(index=catalogue.agreement) if reference(table) == MAPS else found
 
 
 def _with_intervals(
     values: pd.DataFrame, groups: np.ndarray, resamples: int, seed: int, level: float
 ) -> pd.DataFrame:
     """Average each column over the rows in which it is defined, with the interval of the bootstrap."""
-=======
-    values, groups = _values(rows, by_patient)
-    reached = _values(of_partition(table, partition, MEAN_MASK, against), by_patient)[0]
->>>>>>> main
 
     def measure(weights: Weights | None) -> dict[str, np.ndarray]:
         given = np.ones((1, len(values))) if weights is None else weights
@@ -112,13 +103,7 @@ def _with_intervals(
     found = pd.DataFrame(estimates, index=drawn.index)[["low", "high", "method", "note"]]
     found["coverage"] = np.nan  # not simulated
     names = {"low": "percentile_low", "high": "percentile_high"}
-<<<<<<< HEAD
     return drawn.rename(columns=names).join(found)[list(by_metric.COLUMNS)]
-=======
-    scored = drawn.rename(columns=names).join(found)[list(by_metric.COLUMNS)]
-    scored = scored.assign(baseline=reached.mean().reindex(scored.index))
-    return scored.rename(index=catalogue.agreement) if against == MAPS else scored
->>>>>>> main
 
 
 def values_of(rows: pd.DataFrame, by_patient: bool) -> tuple[pd.DataFrame, np.ndarray]:
@@ -129,38 +114,9 @@ def values_of(rows: pd.DataFrame, by_patient: bool) -> tuple[pd.DataFrame, np.nd
         by_patient: Whether a row is a patient, with the mean over the images, instead of an image.
 
     Returns:
-<<<<<<< HEAD
         A column of each metric, and with several classes of each metric and class, `NAME_CLASS`; index the
         sample or patient. And the groups (N,).
     """
-=======
-        Index as of `score`.
-
-    Raises:
-        DataError: The runs were tested on different images, or only one of them against true masks.
-    """
-    if (against := reference(ours)) != reference(theirs):
-        raise DataError(
-            "One run was measured against true masks and the other against maps of a classifier: their "
-            "scores have different meanings."
-        )
-    first, second = (of_partition(table, keys.TEST) for table in (ours, theirs))
-    (left, groups), (right, _) = _values(first, False), _values(second, False)
-    if set(left.index) != set(right.index):
-        raise DataError("The runs were tested on different images: use the same data, split and seed.")
-    differences = left - right.loc[left.index]
-
-    def measure(weights: Weights | None) -> dict[str, np.ndarray]:
-        given = np.ones((1, len(left))) if weights is None else weights
-        return {str(name): _mean(column.to_numpy(), given) for name, column in differences.items()}
-
-    found = bootstrap.resampled(measure, groups, resamples, seed, level)
-    return found.rename(index=catalogue.agreement) if against == MAPS else found
-
-
-def _values(rows: pd.DataFrame, by_patient: bool) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return the metrics of each image or patient, one column each, and the group of each."""
->>>>>>> main
     names = [metric.name for metric in catalogue.MASK_METRICS]
     images = rows.groupby(keys.SAMPLE_ID, sort=False)
     values = images[names].mean()  # over the classes in which it is defined
