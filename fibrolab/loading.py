@@ -81,8 +81,8 @@ def load(
         raise ConfigError(f"data.on_unreadable={policy} is unknown: give error or skip.")
     manifest: Manifest = _called(config, "data", Manifest)
     masks = of_task(config.task)
-    if masks and needs is TRAIN:
-        needs = SEGMENT
+    if masks and needs.label and not needs.trained:
+        needs = SEGMENT if needs is TRAIN else replace(needs, label=False, mask=True)
     manifest.require(needs)
     if needs.mask and (manifest.labels == keys.UNLABELLED).any():
         manifest = manifest.with_one_class()
