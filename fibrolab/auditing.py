@@ -110,7 +110,8 @@ def _compute(data: LabelledData, cached: Path) -> None:
     """Compute an audit and draw its figures into its folder of the cache."""
     if (cached / SEAL).is_file():
         _log.warning("The audit %s is damaged; it is computed again.", cached)
-    found = audit(data.manifest, data.facts, data.split, data.labels, data.classes)
+    of_pixels = data.masks is not None
+    found = audit(data.manifest, data.facts, data.split, data.labels, data.classes, of_pixels=of_pixels)
     audit_figures.draw(found, cached, _cluster_images(found, data))
     save_json(found, cached / keys.AUDIT_FILE)
     seal(cached)
@@ -121,7 +122,7 @@ def _cache_key(data: LabelledData) -> str:
     manifest, split = data.manifest, replace(data.split, partitions=np.empty(0))
     rows = manifest.table.assign(_class=data.labels, _part=data.split.partitions).astype(str)  # lists too
     named = (manifest.name, manifest.classes, manifest.left_out, manifest.masks_from)
-    about = (*named, dict(manifest.best_accuracy))
+    about = (*named, dict(manifest.best_accuracy), data.masks is not None)
     digest = hashlib.sha256(
         repr((VERSION, audit_figures.VERSION, about, data.classes, split, list(rows))).encode()
     )

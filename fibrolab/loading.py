@@ -29,7 +29,7 @@ from fibrolab.mask_classes import of_task
 from fibrolab.targets import call, check_call, imported
 
 POLICIES = ("error", "skip")
-NOT_PASSED = ("image_size", "on_unreadable")  # settings of `data` that are not the source's
+NOT_PASSED = ("image_size", "mask_levels", "on_unreadable")  # settings of `data` that are not the source's
 OURS, SOURCES = "fibrolab.", "fibrolab.data.sources."  # beginnings of `_target_`
 logger = logging.getLogger(__name__)
 
@@ -81,8 +81,8 @@ def load(
         raise ConfigError(f"data.on_unreadable={policy} is unknown: give error or skip.")
     manifest: Manifest = _called(config, "data", Manifest)
     masks = of_task(config.task)
-    if masks and needs is TRAIN:
-        needs = SEGMENT
+    if masks and needs.label and not needs.trained:
+        needs = SEGMENT if needs is TRAIN else replace(needs, label=False, mask=True)
     manifest.require(needs)
     if needs.mask and (manifest.labels == keys.UNLABELLED).any():
         manifest = manifest.with_one_class()

@@ -9,6 +9,7 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from fibrolab import environment, keys
+from fibrolab.analyses import segmentation_tables
 from fibrolab.analyses.comparison_sides import (
     Side,
     refuse_other_patients,
@@ -25,8 +26,10 @@ from fibrolab.evaluation import patients
 from fibrolab.evaluation.clinical import markers
 from fibrolab.evaluation.comparison import comparison_table
 from fibrolab.evaluation.comparison.arms import Arm, Task, arm_from_runs
+from fibrolab.evaluation.comparison.mask_arms import arm_of_masks
 from fibrolab.evaluation.intervals import bootstrap
 from fibrolab.evaluation.predictions import is_crossed
+from fibrolab.evaluation.segmentation.images import of_partition
 from fibrolab.reporting import comparison_page as pages
 from fibrolab.reporting.comparison_page import Comparison, Member
 from fibrolab.runs.overlap import require_one_key
@@ -56,9 +59,7 @@ def run(config: DictConfig) -> str:
     """
     started, given = datetime.now(UTC), resolved(config)
     requested = _checked(given)
-    read_runs = [
-        [open_run(run_id, config.tracking.uri, NEEDED) for run_id in run_ids] for _, run_ids in requested
-    ]
+    read_runs = [[_opened(run_id, config.tracking.uri) for run_id in run_ids] for _, run_ids in requested]
     names = _named([name for name, _ in requested], read_runs)
     sides = [
         side(name, _folds(runs, config.tracking.uri)) for name, runs in zip(names, read_runs, strict=True)
@@ -83,6 +84,13 @@ def run(config: DictConfig) -> str:
         pages.announce(comparison)
         print(f"page     {page}\ntable    {tracked.folder / pages.TABLE_FILE}\nrun      {tracked.id}")
     return tracked.id
+
+
+def _opened(run_id: str, uri: str) -> TrainedRun:
+    """Open a run that classifies samples or segments images."""
+    run = open_run(run_id, uri)
+    run.require(*(segmentation_tables.NEEDED if run.segments else NEEDED))
+    return run
 
 
 def _folds(runs: Sequence[TrainedRun], uri: str) -> Sequence[TrainedRun]:
@@ -110,9 +118,10 @@ def compared(sides: Sequence[Side], task: Task, given: Mapping[str, Any]) -> Com
     Raises:
         ConfigError: unit=patient, but no patient has several samples.
     """
-    several = any(patients.repeated(each.predictions) for side in sides for each in side.runs)
+    several = any(_repeated(each) for side in sides for each in side.runs)
     if given["unit"] == PATIENT and not several:
-        raise ConfigError("unit=patient: no patient has several test samples of one stage; use unit=auto.")
+        of = "" if task.unit else " of one stage"
+        raise ConfigError(f"unit=patient: no patient has several test samples{of}; use unit=auto.")
     levels = [given["unit"]]
     if given["unit"] == AUTO:
         levels = [PATIENT, SAMPLE] if several else [SAMPLE]
@@ -140,9 +149,21 @@ def compared(sides: Sequence[Side], task: Task, given: Mapping[str, Any]) -> Com
     )
 
 
+def _repeated(run: TrainedRun) -> bool:
+    """Return whether some test patient has several samples, of a classification of one stage."""
+    if not run.segments:
+        return patients.repeated(run.predictions)
+    rows = of_partition(run.mask_measures, keys.TEST).drop_duplicates(keys.SAMPLE_ID)
+    return bool(rows.loc[rows[keys.PATIENT_ID] != "", keys.PATIENT_ID].duplicated().any())
+
+
 def _arm(side: Side, task: Task, by_patient: bool) -> Arm:
-    frames = [each.predictions for each in side.runs]
-    arm = arm_from_runs(side.name, frames, task, by_patient, side.folds)
+    if task.unit:
+        tables = [each.mask_measures for each in side.runs]
+        arm = arm_of_masks(side.name, tables, task, by_patient, side.folds)
+    else:
+        frames = [each.predictions for each in side.runs]
+        arm = arm_from_runs(side.name, frames, task, by_patient, side.folds)
     return replace(arm, sizes=side.sizes) if side.folds else arm
 
 
@@ -200,7 +221,8 @@ def _member(side: Side) -> Member:
 
 def _units(sides: Sequence[Side]) -> str:
     """Return the name of the independent units: patients, or groups where some patient is not known."""
-    tested = pd.concat([each.predictions for side in sides for each in side.runs])
+    runs = [each for side in sides for each in side.runs]
+    tested = pd.concat([each.mask_measures if each.segments else each.predictions for each in runs])
     tested = tested[tested[keys.PARTITION] == keys.TEST]
     return "patients" if (tested[keys.PATIENT_ID] != "").all() else "groups"
 

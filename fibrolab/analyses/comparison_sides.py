@@ -9,9 +9,14 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.choices import refuse
+from fibrolab.config import resolved
 from fibrolab.errors import ConfigError, listing
 from fibrolab.evaluation.comparison.arms import Task
+from fibrolab.evaluation.segmentation import images
+from fibrolab.mask_classes import MaskClasses
 from fibrolab.runs.trained_run import TrainedRun
+
+MANY = 20  # grey levels of a class from which on they are not listed
 
 
 @dataclass(frozen=True)
@@ -38,10 +43,25 @@ class Side:
 
     @property
     def tested(self) -> pd.DataFrame:
-        """Label and group of each test sample; index sample_id, sorted."""
+        """Label and group of each test sample, of masks area and group; index sample_id, sorted."""
+        if self.segments:
+            return self._tested_masks
         rows = pd.concat([each.predictions for each in self.runs])
         rows = rows[rows[keys.PARTITION] == keys.TEST].drop_duplicates(keys.SAMPLE_ID)
         return rows.set_index(keys.SAMPLE_ID)[[keys.Y_TRUE, keys.GROUP_ID]].sort_index()
+
+    @property
+    def segments(self) -> bool:
+        """Return whether its runs predict masks."""
+        return self.runs[0].segments
+
+    @property
+    def _tested_masks(self) -> pd.DataFrame:
+        """Area of each class in the true mask, and group, of each test sample; index sample_id, sorted."""
+        rows = pd.concat([images.of_partition(each.mask_measures, keys.TEST) for each in self.runs])
+        rows = rows.drop_duplicates([keys.SAMPLE_ID, images.CLASS])
+        areas = rows.pivot(index=keys.SAMPLE_ID, columns=images.CLASS, values=images.AREA_TRUE)
+        return areas.assign(**{keys.GROUP_ID: rows.groupby(keys.SAMPLE_ID)[keys.GROUP_ID].first()})
 
     @property
     def sizes(self) -> tuple[float, float]:
@@ -101,10 +121,12 @@ def task_of(sides: Sequence[Side]) -> Task:
     """Return the common task of all runs: their classes and shared end points.
 
     Raises:
-        ConfigError: Their classes differ.
+        ConfigError: Their classes differ, or only some predict masks.
     """
     runs = [each for side in sides for each in side.runs]
     first = runs[0]
+    if any(each.segments for each in runs):
+        return _task_of_masks(runs)
     faults = []
     for other in runs[1:]:
         if list(other.config.task.classes) != list(first.config.task.classes):
@@ -119,6 +141,52 @@ def task_of(sides: Sequence[Side]) -> Task:
     each = [dict(run.config.task.get("endpoints") or {}) for run in runs]
     shared = {name: low for name, low in each[0].items() if all(other.get(name) == low for other in each)}
     return Task(classes, bool(first.config.task.get("ordered", True)), shared)
+
+
+def _task_of_masks(runs: Sequence[TrainedRun]) -> Task:
+    """Return the common classes of the pixels.
+
+    Raises:
+        ConfigError: Their classes or units of distances differ, or only some predict masks.
+    """
+    if others := [each.name for each in runs if not each.segments]:
+        raise ConfigError(
+            f"{', '.join(others)} classif{'y' if len(others) > 1 else 'ies'} samples, and the other runs "
+            "segment images: compare runs of one task."
+        )
+    first, faults = runs[0], []
+    levels = _levels(first)
+    for other in runs[1:]:
+        if sorted(_levels(other)) != sorted(levels):
+            faults.append(
+                f"{other.name} has the classes {_in_words(_levels(other))}, {first.name} has "
+                f"{_in_words(levels)}: compare runs with the same task.levels and task.ignore."
+            )
+    refuse(faults)
+    against = {images.reference(each.mask_measures) for each in runs}
+    if len(against) > 1:
+        raise ConfigError(
+            "One run was measured against true masks and the other against maps of a classifier: their "
+            "scores have different meanings."
+        )
+    units = {str(unit) for each in runs for unit in each.mask_measures[images.UNIT].unique()}
+    if len(units) > 1:
+        raise ConfigError(
+            f"The distances of the runs are in {' and '.join(sorted(units))}: train them again."
+        )
+    return Task(tuple(name for name, _ in levels[:-1]), False, {}, units.pop())
+
+
+def _levels(run: TrainedRun) -> list[tuple[str, list[int]]]:
+    """Return name and grey levels of each class of a segmentation, then those without a label."""
+    ignore = run.config.task.ignore
+    classes = MaskClasses.of(resolved(run.config)["task"]["levels"], ignore)
+    named = [(name, list(levels)) for name, levels in classes.levels.items()]
+    return [*named, ("ignored", [] if ignore is None else [ignore])]
+
+
+def _in_words(levels: Sequence[tuple[str, Sequence[int]]]) -> str:
+    return ", ".join(f"{name} {list(of) if len(of) < MANY else 'above 0'}" for name, of in levels)
 
 
 def refuse_other_patients(sides: Sequence[Side]) -> None:
@@ -143,8 +211,9 @@ def refuse_other_patients(sides: Sequence[Side]) -> None:
                 f"its {len(ours)}."
             )
         elif unlike := int((ours != theirs).any(axis=1).sum()):
+            what = "true mask" if first.segments else "label"
             faults.append(
-                f"{unlike} test samples have another label or group in {other.name} than in {first.name}."
+                f"{unlike} test samples have another {what} or group in {other.name} than in {first.name}."
             )
     if faults:
         raise ConfigError(

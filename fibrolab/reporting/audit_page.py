@@ -98,6 +98,7 @@ def _content(run: Run) -> dict[str, Any]:
         "faults": run.faults,
         "levels": levels(audit),
         "facts": _facts(audit),
+        "of_pixels": bool(audit.get("of_pixels")),
         "highest": audit_tables.highest(audit),
         "figures": html.pictures(run.folder / keys.FIGURES, lambda name: CAPTIONS.get(name, name)),
         "lists": {
@@ -117,10 +118,9 @@ def _lead(run: Run) -> str:
         f"{name} {run.setting(f'{name}.name')}" for name in ("task", "split") if run.setting(f"{name}.name")
     ]
     if isinstance(run.audit.get("samples"), int):
-        parts = [
-            f"{count(run.audit['samples'])} samples in {len(run.audit.get('classes') or {})} classes",
-            *parts,
-        ]
+        classes = f" in {len(run.audit.get('classes') or {})} classes"
+        of_pixels = run.audit.get("of_pixels")
+        parts = [f"{count(run.audit['samples'])} samples{'' if of_pixels else classes}", *parts]
     return ", ".join(parts)
 
 
@@ -181,4 +181,6 @@ def _made_of(run: Run) -> dict[str, str]:
         "Git commit": commit,
         "Images used for the baselines": "" if measured is None else count(measured),
     }
+    if run.audit.get("of_pixels"):
+        del facts["Images used for the baselines"]
     return {word: text or html.NOT_RECORDED for word, text in facts.items()}

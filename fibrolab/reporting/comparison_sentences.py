@@ -15,7 +15,10 @@ from fibrolab.reporting.run_sentences import FAIL, Caution
 from fibrolab.reporting.tables.sheet import p_value, probability
 from fibrolab.reporting.vocabulary import end_point, records
 
-LEAD = ("accuracy", "macro_auc")  # stated in words; with two classes also the AUC of their end point
+# Stated in words, of segmentations the last two; with two classes also the AUC of their end point
+OVERLAPS = ("dice", "iou")
+LEAD = ("accuracy", "macro_auc", *OVERLAPS, *map(catalogue.agreement, OVERLAPS))
+DISTANCES = ("hd95", "asd", *map(catalogue.agreement, ("hd95", "asd")))  # in the unit of the task
 MILLION = 1_000_000
 FEW_GROUPS = 30  # below it, bootstrap intervals are too narrow
 
@@ -101,6 +104,8 @@ def cautions(comparison: Comparison) -> list[Caution]:
     if not comparison.paired:
         text = "The cohorts are different: a difference may be due to the patients rather than to the arms."
         found.append(Caution(text))
+    if comparison.table["metric"].str.startswith(catalogue.AGREEMENT).any():
+        found.append(Caution(f"The test masks are pseudo-masks: every number is {numbers.AGREEMENT}."))
     fewest = min(len(set(arm.groups)) for arms in comparison.arms.values() for arm in arms)
     if fewest < FEW_GROUPS:
         text = f"The test set contains only {fewest} independent units (patients or clusters): bootstrap "
@@ -114,7 +119,7 @@ def cautions(comparison: Comparison) -> list[Caution]:
     if all(len(arm.predictions) == 1 and arm.folds is None for arm in arms):
         text = "Each arm is one training: p refers to these trained networks, not to the methods in general."
         found.append(Caution(text))
-    if any(arm.folds is not None for arm in arms):
+    if any(arm.folds is not None for arm in arms) and not comparison.task.unit:
         text = (
             "An arm of folds pools the scores of several networks; if their scales differ, its AUC is lower."
         )
@@ -176,6 +181,8 @@ def _chance(row: Mapping[str, Any], tests: int) -> str:
 def measure(row: Mapping[str, Any], task: Task) -> str:
     """Return a measure in words: ``AUC of F2 or worse``, ``Sensitivity of F3``."""
     title = numbers.title(row["metric"])
+    if row["metric"] in DISTANCES:
+        title = f"{title} [{task.unit}]"
     if not row["of"]:
         return title
     if row["family"] in (END_POINTS, AT_THRESHOLDS, COMPARATORS, FOLDS):

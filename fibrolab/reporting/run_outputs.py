@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from fibrolab import keys
-from fibrolab.evaluation.segmentation.images import of_partition, reference
+from fibrolab.evaluation.segmentation.images import CLASS, of_partition, reference
 from fibrolab.mask_classes import MaskClasses
 from fibrolab.reporting import run_page
 from fibrolab.reporting.checklists import documents
@@ -54,6 +54,11 @@ def draw_masks(folder: Path, labelled: Callable[[Sequence[str]], Mapping[str, An
     paths = pd.read_csv(folder / keys.MASKS_FILE, dtype=str).set_index(keys.SAMPLE_ID)[keys.MASK]
     rows = of_partition(run.mask_measures, keys.TEST)
     dice = rows.groupby(keys.SAMPLE_ID)["dice"].mean().sort_values(kind="stable")
+    titles = {sample: f"Dice {value:.2f}" for sample, value in dice.items()}
+    if len(classes.names) > 2:
+        least = rows.loc[rows.groupby(keys.SAMPLE_ID)["dice"].idxmin()]
+        for sample, name, value in least[[keys.SAMPLE_ID, CLASS, "dice"]].to_numpy().tolist():
+            titles[sample] += f", {name} {value:.2f}"
     number = min(CASES, len(dice) // 2) or 1
     chosen = {"Best": dice.index[::-1][:number], "Worst": dice.index[:number]}
     found = labelled([each for names in chosen.values() for each in names])
@@ -62,10 +67,10 @@ def draw_masks(folder: Path, labelled: Callable[[Sequence[str]], Mapping[str, An
         levels = found[sample]
         predicted = levels.box.of(np.asarray(Image.open(folder / paths[sample])))
         table = classes.table()
-        return masks.Case(f"Dice {dice[sample]:.2f}", levels.image, table[levels.labels], table[predicted])
+        return masks.Case(titles[sample], levels.image, table[levels.labels], table[predicted])
 
     shown = [(kind, [case(sample) for sample in names]) for kind, names in chosen.items()]
-    sheet = masks.cases(shown, masks.REFERENCES[reference(run.mask_measures)])
+    sheet = masks.cases(shown, masks.REFERENCES[reference(run.mask_measures)], classes.names[1:])
     save(sheet, folder / keys.FIGURES / "masks.png")
 
 

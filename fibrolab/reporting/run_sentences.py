@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -76,7 +76,15 @@ VERDICT_TEXTS = {
 
 def verdict(run: Run) -> Verdict | None:
     """Return the verdict of the audit of the data, or ``None`` where none was recorded."""
-    return VERDICT_TEXTS.get(str(run.audit.get("verdict")))
+    found = VERDICT_TEXTS.get(str(run.audit.get("verdict")))
+    if found is None or found.level != OK or not run.audit.get("of_pixels"):
+        return found
+    return replace(
+        found,
+        meaning="The audit found no leakage into the test set.",
+        advice="Report each score together with its confidence interval and with that of the mean training "
+        "mask.",
+    )
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import pytest
 from compose import composed, run_folder
 from drawn import unrendered
 from pydicom.data import get_testdata_file
+from small_masks import write
 
 from fibrolab import auditing, keys
 from fibrolab.auditing import announce, audited, enforce, run
@@ -84,7 +85,9 @@ def test_a_failed_strict_audit_prevents_training(
 def test_the_same_data_and_split_are_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured = []
     audit = auditing.audit
-    monkeypatch.setattr(auditing, "audit", lambda *given: measured.append(given) or audit(*given))
+    monkeypatch.setattr(
+        auditing, "audit", lambda *given, **more: measured.append(given) or audit(*given, **more)
+    )
 
     def again(*overrides: str) -> dict:
         config = composed(f"paths.root={tmp_path}", "folder=unused", *PHANTOM, *overrides, name="audit")
@@ -167,7 +170,7 @@ def test_a_damaged_audit_in_the_cache_is_computed_again(
     (kept,) = (path for path in (tmp_path / "cache" / auditing.CACHED).iterdir() if path.is_dir())
     drawn = keys.FIGURES + "/audit_baselines.png"
     fresh = {path: path.read_bytes() for path in (kept / keys.AUDIT_FILE, kept / SEAL, kept / drawn)}
-    monkeypatch.setattr(auditing, "audit", lambda *_: found)
+    monkeypatch.setattr(auditing, "audit", lambda *_, **__: found)
     for path, content in fresh.items():
         for damaged in (bytes([content[0] ^ 1]) + content[1:], content[:-1], b"[]"):
             caplog.clear()
@@ -264,3 +267,18 @@ def test_names_that_look_like_markup_are_printed_as_they_are(
     printed = capsys.readouterr().out
     assert f"! {sentence}" in printed
     assert str(tmp_path / "[red]" / keys.AUDIT_PAGE) in printed
+
+
+def test_a_segmentation_is_audited_without_labels_and_without_baselines_of_classes(tmp_path: Path) -> None:
+    path = write(tmp_path / "own")
+    words = ["data=table", f"data.path={path}", "task=segmentation", f"paths.root={tmp_path}"]
+    config = composed(*words, f"folder={tmp_path / 'audit'}", name="audit")
+    assert run(config) == "warning"  # four patients in the test set
+    found = json.loads((tmp_path / "audit" / keys.AUDIT_FILE).read_text())
+    assert found["classes"] == {"images": 40}
+    assert not {"baselines", "protocols", "confounding"} & set(found)
+    assert {finding["key"] for finding in found["findings"]} == {"small_classes"}
+    page = (tmp_path / "audit" / keys.AUDIT_PAGE).read_text()
+    assert "The baseline of a segmentation is the mean training mask" in page
+    assert "Shortcuts unrelated" not in page
+    assert "not recorded" not in page.partition("Reproduction</h2>")[0]

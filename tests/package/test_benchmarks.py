@@ -29,7 +29,7 @@ SMALL = {
     "memory": "--train --images 400 --steps 3",
     "pseudo_masks": "--patients 30 --epochs 1",
     "ranks": "--steps 1 --size 32",
-    "segmentation": "--images 16 --size 32 --epochs 1",
+    "segmentation": "speed --images 16 --size 32 --epochs 1",
     "sweeps": "--jobs 3 --processes 1",
     "tuning": "--quick",
     "whole_command": "--files 60 --image-size 32 --epochs 1 --rounds 1",

@@ -19,9 +19,11 @@ from fibrolab.data.audit.model_free import baselines
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.splits import Split
 
-VERSION = 8  # raise it when the result for the same data changes: stored audits are then computed again
+VERSION = 9  # raise it when the result for the same data changes: stored audits are then computed again
 # Within a level, findings keep this order.
 PARTS = (leakage, copies, confounding, label_order, baselines, hygiene)
+WITHOUT_LABELS = (leakage, copies, hygiene)  # the parts in which labels of samples have no part
+IMAGES = "images"  # the only class of a segmentation
 
 
 def audit(
@@ -31,6 +33,7 @@ def audit(
     labels: np.ndarray,
     classes: Sequence[str],
     seed: int = 0,
+    of_pixels: bool = False,
 ) -> dict[str, Any]:
     """Examine data and split before training: can a test score on them be trusted?
 
@@ -41,19 +44,24 @@ def audit(
         labels: Class of every sample under the task, int64 (N,).
         classes: Names of those classes.
         seed: Seed of every random draw.
+        of_pixels: Whether the task classifies pixels: labels of the samples, where there are some, then have
+            no part in it, and neither baselines nor shortcuts are measured by them.
 
     Returns:
         Content of `audit.json`: `verdict` (`ok`, `warning` or `fail`), `findings` (key, level, sentence; the
         most serious first), `warnings` (sentences of the findings that are not notes), counts, and the
         measurements of the `PARTS`; a proportion that is not defined is None.
     """
+    if of_pixels:
+        labels, classes = np.zeros(len(manifest), np.int64), (IMAGES,)
     evidence = Evidence(manifest, surveys, split, labels, classes, seed)
-    results = [part(evidence) for part in PARTS]
+    results = [part(evidence) for part in (WITHOUT_LABELS if of_pixels else PARTS)]
     findings = ranked(finding for _, part_findings in results for finding in part_findings)
     found: dict[str, Any] = {
         "verdict": verdict(findings),
         "name": manifest.name,
         "manifest": manifest.hash,
+        "of_pixels": of_pixels,
         "samples": len(manifest),
         "groups": len(np.unique(evidence.group)),
         "patients": len(np.unique(evidence.patient[evidence.patient >= 0])),

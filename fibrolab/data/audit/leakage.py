@@ -74,8 +74,11 @@ def _measured(splits: list[np.ndarray], evidence: Evidence) -> dict[str, list[fl
 
 
 def _lookup_accuracy(evidence: Evidence, parts: np.ndarray) -> float | None:
-    """Compute the accuracy of looking up an image in the training set; a new one gets the commonest class."""
-    if not (parts == TRAIN).any():
+    """Compute the accuracy of looking up an image in the training set; a new one gets the commonest class.
+
+    None without a training set or with one class.
+    """
+    if not (parts == TRAIN).any() or len(evidence.classes) < 2:
         return None
     fold = np.where(parts == VALIDATION, -1, parts)
     probabilities = lookup(evidence.image, evidence.labels, fold, len(evidence.classes))

@@ -28,6 +28,7 @@ from fibrolab.evaluation.measures import catalogue
 
 NO_THRESHOLD = "validation gave no threshold: it lacks one of the two sides"
 LACKING = "the test part lacks a class that it needs"
+EMPTY = "one of the two masks is empty in every image"
 OF_RATIOS = "no interval for a mean of ratios: see those of sensitivity and specificity"
 
 Draws = dict[Measure, np.ndarray]  # (S, R), trainings by resamples
@@ -51,7 +52,7 @@ def estimates(
     left_out = {}
     if len(arm.predictions) == 1 and not arm.is_marker and len(np.unique(arm.groups)) > 1:
         left_out = values_under_weights(arm, task, bootstrap.leave_out(arm.groups))
-    word = by_metric.of_present_classes(arm.labels, task.classes)
+    word = "" if task.unit else by_metric.of_present_classes(arm.labels, task.classes)
     for measure, values in measured(arm, task).items():
         value = float(values.mean())
         if why := _undefined(arm, measure, value, task):
@@ -69,6 +70,8 @@ def _undefined(arm: Arm, measure: Measure, value: float, task: Task) -> str:
     """Return why a measure has no value; empty if it has one, or if the reason is not known."""
     if math.isfinite(value):
         return ""
+    if task.unit:
+        return EMPTY
     if measure.family == AT_THRESHOLDS and any(each.positive[measure.of] is None for each in arm.predictions):
         return NO_THRESHOLD
     ill = _positive(arm, measure, task)

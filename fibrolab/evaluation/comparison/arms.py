@@ -5,7 +5,7 @@ cross-validation, each of which predicts its own samples. A measure of several t
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ from fibrolab.evaluation.intervals.bootstrap import resample_weights
 from fibrolab.evaluation.measures import catalogue, decisions, metrics, operating_points, thresholds
 from fibrolab.evaluation.measures.catalogue import Outcome
 from fibrolab.evaluation.measures.ranking import area
-from fibrolab.evaluation.measures.weighted import Weights
+from fibrolab.evaluation.measures.weighted import Weights, known_mean
 
 RULE = thresholds.YOUDEN  # of each run's thresholds, on its own validation part
 HEADLINE, END_POINTS, AT_THRESHOLDS, CLASSES = "headline", "end points", "thresholds", "classes"
@@ -44,11 +44,14 @@ class Task:
         classes: Names of the K classes.
         ordered: Whether they are stages.
         endpoints: Name and lowest positive class of each end point.
+        unit: Of segmentations, whose classes are of pixels: `mm` or `px`, the unit of distances; otherwise
+            empty.
     """
 
     classes: tuple[str, ...]
     ordered: bool
     endpoints: Mapping[str, int]
+    unit: str = ""
 
 
 def limits(measure: Measure, task: Task) -> tuple[float, float]:
@@ -61,8 +64,11 @@ def limits(measure: Measure, task: Task) -> tuple[float, float]:
 def is_tested(measure: Measure, task: Task) -> bool:
     """Return whether arms are tested in a measure; each further test costs power.
 
-    With two classes, sensitivities at the threshold are tested, not those of the most probable class.
+    With two classes, sensitivities at the threshold are tested, not those of the most probable class. Of
+    segmentations, the Dice of each class is tested, besides the headline metrics.
     """
+    if task.unit:
+        return measure.family == HEADLINE or (measure.metric.endswith("dice") and len(task.classes) > 2)
     if measure.family == CLASSES:
         return measure.metric == "sensitivity" and len(task.classes) > 2
     return measure.family != AT_THRESHOLDS or measure.metric in ("sensitivity", "specificity")
@@ -75,12 +81,16 @@ class Prediction:
     Attributes:
         scores: Score of each end point, float64 (N,); NaN where a marker was not measured.
         positive: Whether the score reaches the threshold of validation, bool (N,); None without a threshold.
-        probabilities: Class probabilities (N, K); None for a marker such as FIB-4, which predicts no class.
+        probabilities: Class probabilities (N, K); None for a marker such as FIB-4, which predicts no class,
+            and for a segmentation.
+        of_rows: Of a segmentation, the value of each measure in each row (N,), of which the measure is the
+            mean; NaN where it is not defined.
     """
 
     scores: Mapping[str, np.ndarray]
     positive: Mapping[str, np.ndarray | None]
     probabilities: np.ndarray | None = None
+    of_rows: Mapping[Measure, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,7 +100,7 @@ class Arm:
     Attributes:
         name: Name of the arm.
         samples: sample_id of each row (N,); of a patient, that of the first sample.
-        labels: True class indices, int64 (N,).
+        labels: True class indices, int64 (N,); zeros of a segmentation.
         groups: Patient, or cluster of copies (N,).
         predictions: One a training.
         folds: Of a cross-validation, the fold that tested each row (N,).
@@ -108,7 +118,7 @@ class Arm:
     @property
     def is_marker(self) -> bool:
         """Return whether it is a clinical marker rather than a network."""
-        return self.predictions[0].probabilities is None
+        return self.predictions[0].probabilities is None and not self.predictions[0].of_rows
 
     @property
     def one_row_a_group(self) -> bool:
@@ -136,6 +146,7 @@ class Arm:
                 {name: score[rows] for name, score in prediction.scores.items()},
                 {name: cut(yes) for name, yes in prediction.positive.items()},
                 cut(prediction.probabilities),
+                {measure: values[rows] for measure, values in prediction.of_rows.items()},
             )
             for prediction in self.predictions
         )
@@ -210,7 +221,9 @@ def measured(arm: Arm, task: Task, weights: Weights | None = None) -> dict[Measu
     if weights is None:
         weights = np.ones((1, len(arm.labels)))
     each = [
-        _of_classes(arm, prediction, task, weights) | _of_endpoints(arm, prediction, task, weights)
+        _of_classes(arm, prediction, task, weights)
+        | _of_endpoints(arm, prediction, task, weights)
+        | {measure: known_mean(values, weights) for measure, values in prediction.of_rows.items()}
         for prediction in arm.predictions
     ]
     return {measure: np.stack([training[measure] for training in each]) for measure in each[0]}
@@ -307,7 +320,7 @@ def counted_hits(arm: Arm, measure: Measure, task: Task, training: int = 0) -> O
         training: Index of the training whose predictions are taken.
     """
     metric = catalogue.find(measure.metric)
-    if metric is None or metric.counts is None:
+    if metric is None or metric.counts is None or task.unit:
         return None
     if measure.family == HEADLINE and not metric.by_class:
         probabilities = arm.predictions[training].probabilities

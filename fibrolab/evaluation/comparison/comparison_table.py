@@ -110,7 +110,7 @@ def table(
         both = draws[arm.name], draws[against.name]
         rows += _differences(arm, against, both, task, paired, resamples, seed, level, tests)
     rows += fold_by_fold.rows(arms, held, task, level)
-    if len(task.classes) > 2:
+    if len(task.classes) > 2 and not task.unit:
         rows += _analysis_of_variance([arm for arm in arms if not arm.is_marker], task)
     found = pd.DataFrame(rows).assign(level=which).reindex(columns=[*COLUMNS, "unplanned"])
     texts = ["against", "of", "fold", "method", "note", "unplanned"]

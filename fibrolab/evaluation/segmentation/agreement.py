@@ -96,6 +96,7 @@ def calibration(counts: pd.DataFrame, partition: str = keys.TEST) -> pd.DataFram
         weighted by pixels.
     """
     part = counts[counts[keys.PARTITION] == partition]
+    order = list(part[CLASS].unique())  # that of the classes, as the first image has them
     sums = part.groupby([CLASS, "bin"], sort=False)[["pixels", "sum", "positive"]].sum().reset_index()
     pixels = sums["pixels"].to_numpy(float)
     sums["probability"] = ratio(sums["sum"].to_numpy(float), pixels)
@@ -103,4 +104,5 @@ def calibration(counts: pd.DataFrame, partition: str = keys.TEST) -> pd.DataFram
     sums["gap"] = (sums["probability"] - sums["observed"]).abs() * pixels
     totals = sums.groupby(CLASS)[["gap", "pixels"]].transform("sum")
     sums["ece"] = totals["gap"] / totals["pixels"]
-    return sums.drop(columns=["sum", "positive", "gap"]).sort_values([CLASS, "bin"]).reset_index(drop=True)
+    sums = sums.drop(columns=["sum", "positive", "gap"]).sort_values("bin", kind="stable")
+    return pd.concat([sums[sums[CLASS] == name] for name in order], ignore_index=True)

@@ -7,7 +7,7 @@ from fibrolab import keys
 from fibrolab.errors import DataError
 from fibrolab.evaluation.intervals import bootstrap, by_metric
 from fibrolab.evaluation.measures import catalogue
-from fibrolab.evaluation.measures.weighted import Weights, ratio
+from fibrolab.evaluation.measures.weighted import Weights, known_mean
 from fibrolab.evaluation.segmentation.images import CLASS, MAPS, MEAN_MASK, of_partition, reference
 
 UNDEFINED = "not defined in any image: one of the two masks is empty in each"
@@ -49,12 +49,53 @@ def score(
     rows = of_partition(table, partition, against=against)
     if rows.empty:
         raise DataError(f"No {partition} image was segmented; did the run reach its test stage?")
-    values, groups = _values(rows, by_patient)
-    reached = _values(of_partition(table, partition, MEAN_MASK, against), by_patient)[0]
+    values, groups = values_of(rows, by_patient)
+    reached = values_of(of_partition(table, partition, MEAN_MASK, against), by_patient)[0]
+    found = _with_intervals(values, groups, resamples, seed, level)
+    found = found.assign(baseline=reached.mean().reindex(found.index))
+    return found.rename(index=catalogue.agreement) if against == MAPS else found
+
+
+def gains(
+    table: pd.DataFrame,
+    partition: str = keys.TEST,
+    resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """Return the differences of the network from the mean training mask in the same images.
+
+    Args:
+        table: Measures of images, see `images.read`.
+        partition: The partition.
+        resamples: Bootstrap resamples of the groups.
+        seed: Seed of the resamples.
+        level: Nominal coverage.
+
+    Returns:
+        Index `metric` as of `score`, network less baseline; the columns of `intervals.by_metric.table`.
+
+    Raises:
+        DataError: The partition has no image.
+        ConfigError: resamples or level out of range.
+    """
+    rows = of_partition(table, partition)
+    if rows.empty:
+        raise DataError(f"No {partition} image was segmented; did the run reach its test stage?")
+    values, groups = values_of(rows, by_patient=False)
+    reached = values_of(of_partition(table, partition, MEAN_MASK), by_patient=False)[0]
+    found = _with_intervals(values - reached.loc[values.index], groups, resamples, seed, level)
+    return found.rename(index=catalogue.agreement) if reference(table) == MAPS else found
+
+
+def _with_intervals(
+    values: pd.DataFrame, groups: np.ndarray, resamples: int, seed: int, level: float
+) -> pd.DataFrame:
+    """Average each column over the rows in which it is defined, with the interval of the bootstrap."""
 
     def measure(weights: Weights | None) -> dict[str, np.ndarray]:
         given = np.ones((1, len(values))) if weights is None else weights
-        return {str(name): _mean(column.to_numpy(), given) for name, column in values.items()}
+        return {str(name): known_mean(column.to_numpy(), given) for name, column in values.items()}
 
     drawn = bootstrap.resampled(measure, groups, resamples, seed, level)
     single = len(np.unique(groups)) == 1
@@ -62,50 +103,20 @@ def score(
     found = pd.DataFrame(estimates, index=drawn.index)[["low", "high", "method", "note"]]
     found["coverage"] = np.nan  # not simulated
     names = {"low": "percentile_low", "high": "percentile_high"}
-    scored = drawn.rename(columns=names).join(found)[list(by_metric.COLUMNS)]
-    scored = scored.assign(baseline=reached.mean().reindex(scored.index))
-    return scored.rename(index=catalogue.agreement) if against == MAPS else scored
+    return drawn.rename(columns=names).join(found)[list(by_metric.COLUMNS)]
 
 
-def paired(
-    ours: pd.DataFrame, theirs: pd.DataFrame, resamples: int = 1000, seed: int = 0, level: float = 0.95
-) -> pd.DataFrame:
-    """Return the differences of two segmentations of the same test images, as `score` returns metrics.
+def values_of(rows: pd.DataFrame, by_patient: bool) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return the metrics of each image or patient, and the group of each.
 
     Args:
-        ours: Measures of the images of one run.
-        theirs: Those of another run.
-        resamples: Bootstrap resamples of the groups, the same for both.
-        seed: Seed of the resamples.
-        level: Nominal coverage.
+        rows: Measures of the images of one partition, see `images.of_partition`.
+        by_patient: Whether a row is a patient, with the mean over the images, instead of an image.
 
     Returns:
-        Index as of `score`.
-
-    Raises:
-        DataError: The runs were tested on different images, or only one of them against true masks.
+        A column of each metric, and with several classes of each metric and class, `NAME_CLASS`; index the
+        sample or patient. And the groups (N,).
     """
-    if (against := reference(ours)) != reference(theirs):
-        raise DataError(
-            "One run was measured against true masks and the other against maps of a classifier: their "
-            "scores have different meanings."
-        )
-    first, second = (of_partition(table, keys.TEST) for table in (ours, theirs))
-    (left, groups), (right, _) = _values(first, False), _values(second, False)
-    if set(left.index) != set(right.index):
-        raise DataError("The runs were tested on different images: use the same data, split and seed.")
-    differences = left - right.loc[left.index]
-
-    def measure(weights: Weights | None) -> dict[str, np.ndarray]:
-        given = np.ones((1, len(left))) if weights is None else weights
-        return {str(name): _mean(column.to_numpy(), given) for name, column in differences.items()}
-
-    found = bootstrap.resampled(measure, groups, resamples, seed, level)
-    return found.rename(index=catalogue.agreement) if against == MAPS else found
-
-
-def _values(rows: pd.DataFrame, by_patient: bool) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return the metrics of each image or patient, one column each, and the group of each."""
     names = [metric.name for metric in catalogue.MASK_METRICS]
     images = rows.groupby(keys.SAMPLE_ID, sort=False)
     values = images[names].mean()  # over the classes in which it is defined
@@ -123,9 +134,3 @@ def _by_class(rows: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     wide = rows.pivot(index=keys.SAMPLE_ID, columns=CLASS, values=names)
     wide.columns = pd.Index(["_".join(name) for name in wide.columns.to_flat_index()])
     return wide
-
-
-def _mean(values: np.ndarray, weights: Weights) -> np.ndarray:
-    """Return the weighted means (R,) of values (N,), of which NaN count nothing."""
-    known = np.isfinite(values)
-    return ratio(weights @ np.where(known, values, 0.0), weights @ known.astype(float))

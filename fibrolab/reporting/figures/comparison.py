@@ -12,8 +12,9 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from fibrolab.evaluation.comparison.arms import END_POINTS, HEADLINE, Arm
 from fibrolab.evaluation.comparison.comparison_table import COMPARATORS, SIGNIFICANT
 from fibrolab.evaluation.intervals import roc_curves
+from fibrolab.evaluation.measures import catalogue
 from fibrolab.reporting import numbers, vocabulary
-from fibrolab.reporting.comparison_sentences import Comparison, measure
+from fibrolab.reporting.comparison_sentences import OVERLAPS, Comparison, measure
 from fibrolab.reporting.figures.style import (
     ACCENT,
     BAND,
@@ -32,7 +33,11 @@ from fibrolab.reporting.figures.style import (
 
 BANDS = 3  # largest number of arms with bands; more would hide each other
 LINE, FRAME = 4.6, 16  # mm: height of a line, and of title and axis together
-PANELS = (("Points", ("accuracy", "balanced_accuracy"), 100), ("AUC", ("macro_auc", "auc"), 1))
+PANELS = (  # unit, metrics and their factor
+    ("Points", ("accuracy", "balanced_accuracy"), 100),
+    ("AUC", ("macro_auc", "auc"), 1),
+    ("Dice and IoU", (*OVERLAPS, *map(catalogue.agreement, OVERLAPS)), 1),
+)
 CAPTIONS = {
     "roc_of_arms": "Receiver operating characteristic (ROC) curves of each arm, by end point. Shaded: "
     "pointwise confidence bands from a bootstrap over groups, for up to three networks; an arm of several "

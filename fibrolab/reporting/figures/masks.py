@@ -12,7 +12,10 @@ from fibrolab.evaluation.segmentation import images
 from fibrolab.reporting.figures.style import MM, WIDE, styled
 
 TRUE, PREDICTED = "#009e73", "#d55e00"  # green and vermilion, distinguishable to all readers
+OUTLINES = ("#56b4e9", "#e69f00", "#f0e442", "#cc79a7", "#009e73", "#d55e00")  # of several classes, on black
+GREY = "0.4"
 COLUMNS = 4
+FEWEST = 50  # pixels of a bin whose proportion is drawn
 REFERENCES = {images.TRUE_MASKS: "true", images.MAPS: "classifier's map"}  # what masks are measured against
 
 
@@ -33,13 +36,19 @@ class Case(NamedTuple):
 
 
 @styled
-def cases(rows: Sequence[tuple[str, Sequence[Case]]], reference: str = "true") -> Figure:
+def cases(
+    rows: Sequence[tuple[str, Sequence[Case]]], reference: str = "true", classes: Sequence[str] = ()
+) -> Figure:
     """Draw cases with the outlines of true and predicted masks, one row of pictures for each kind.
+
+    With several classes each has its own colour, and the dashed outline is the predicted one.
 
     Args:
         rows: Name of each kind, such as `Worst`, and its cases, at most four.
         reference: Name of the masks in `Case.true`.
+        classes: Names of the classes but the background.
     """
+    several = len(classes) > 1
     height = WIDE / COLUMNS * len(rows) + 12 * MM
     figure = Figure(figsize=(WIDE, height), layout="constrained")
     grid = np.atleast_2d(figure.subplots(len(rows), COLUMNS))
@@ -51,10 +60,14 @@ def cases(rows: Sequence[tuple[str, Sequence[Case]]], reference: str = "true") -
             for mask, colour, style in ((case.true, TRUE, "-"), (case.predicted, PREDICTED, "--")):
                 for number in np.unique(mask[mask > 0]):
                     outline = (mask == number).astype(float)
-                    axes.contour(outline, [0.5], colors=colour, linestyles=style, linewidths=0.9)
+                    own = OUTLINES[(number - 1) % len(OUTLINES)] if several else colour
+                    axes.contour(outline, [0.5], colors=own, linestyles=style, linewidths=0.9)
             axes.set_title(f"{kind}: {case.title}", fontsize=7, fontweight="normal", pad=3)
-    lines = [Line2D([], [], color=TRUE), Line2D([], [], color=PREDICTED, linestyle="--")]
-    figure.legend(lines, [reference, "predicted"], loc="outside lower center", ncols=2, frameon=False)
+    one, other = (GREY, GREY) if several else (TRUE, PREDICTED)
+    names = [reference, "predicted", *(classes if several else ())]
+    lines = [Line2D([], [], color=one), Line2D([], [], color=other, linestyle="--")]
+    lines += [Line2D([], [], color=OUTLINES[k % len(OUTLINES)], linewidth=4) for k in range(len(names) - 2)]
+    figure.legend(lines, names, loc="outside lower center", ncols=min(len(names), 8), frameon=False)
     return figure
 
 
@@ -83,14 +96,17 @@ def bland_altman(measures: pd.DataFrame, limits: pd.DataFrame) -> Figure:
 def calibration(table: pd.DataFrame) -> Figure:
     """Draw the observed proportion of each class against its predicted probability.
 
+    Bins with fewer than 50 pixels are left out: their proportions are chance.
+
     Args:
         table: As `agreement.calibration` returns it.
     """
     figure = Figure(figsize=(WIDE / 2, 65 * MM), layout="constrained")
     axes = figure.subplots()
+    table = table[table["pixels"] >= FEWEST]
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8)
     for name, part in table.groupby("class", sort=False):
         axes.plot(part["probability"], part["observed"], marker="o", markersize=3, label=name)
     axes.set(xlabel="probability of a pixel", ylabel="proportion of the class", xlim=(0, 1), ylim=(0, 1))
-    axes.legend(frameon=False)
+    figure.legend(loc="outside right upper", frameon=False)
     return figure

@@ -358,7 +358,8 @@ FIGURES = (  # in the order of the page; a new figure is added here only
         "masks",
         "segmentation",
         "Best and worst segmentations of the test set by Dice: outlines of the masks that they are measured "
-        "against, and dashed those of the predicted ones.",
+        "against, and dashed those of the predicted ones. Of several classes, that with the lowest Dice is "
+        "named.",
     ),
     RunFigure(
         "area_agreement",
@@ -371,7 +372,8 @@ FIGURES = (  # in the order of the page; a new figure is added here only
         "pixel_calibration",
         "segmentation",
         "Reliability of the pixel probabilities on the test set: the proportion of pixels of the class "
-        "against their mean probability. Calibrated probabilities lie on the diagonal.",
+        "against their mean probability, in bins with 50 pixels or more. Calibrated probabilities lie on the "
+        "diagonal.",
         _pixel_calibration,
         wide=False,
     ),

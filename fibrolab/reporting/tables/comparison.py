@@ -127,10 +127,11 @@ def parts(comparison: Comparison, level: str, family: str) -> Sheet:
             cells = {row["rate"]: _cell(row, notes) for row in records(own)}
             known = [cells.get(rate, Cell("–")) for rate in rates]
             lines.append(line(_part(part, comparison, family), str(arm), *known))
+    titles = [measure({"metric": rate, "of": "", "family": family}, comparison.task) for rate in rates]
     return Sheet(
         f"{TITLES[family]} {_by(level)}",
         _caption(comparison, level, family),
-        [Column(BY_PART[family], False), Column("Arm", False), *(Column(numbers.title(r)) for r in rates)],
+        [Column(BY_PART[family], False), Column("Arm", False), *map(Column, titles)],
         lines,
         style="broad sheet",
         notes=notes.notes,

@@ -7,7 +7,7 @@ import pandas as pd
 from fibrolab.evaluation.measures import catalogue
 from fibrolab.evaluation.segmentation.images import MAPS, reference
 from fibrolab.reporting import numbers, vocabulary
-from fibrolab.reporting.tables.sheet import Column, Line, Sheet, line
+from fibrolab.reporting.tables.sheet import Cell, Column, Line, Sheet, line
 from fibrolab.runs.trained_run import Run
 
 CONVENTION = (
@@ -22,15 +22,13 @@ def sheets(run: Run) -> list[Sheet]:
     measures = run.tables.get("segmentation")
     if measures is None or run.metrics is None:
         return []
-    return [_metrics(run, run.metrics, measures), *_areas(run), *_calibration(run)]
+    tables = (_metrics(run, run.metrics, measures), *_classes(run, run.metrics, measures))
+    return [*tables, *_areas(run), *_calibration(run)]
 
 
 def _metrics(run: Run, metrics: pd.DataFrame, measures: pd.DataFrame) -> Sheet:
     unit = str(measures["unit"].iloc[0])
     names = [metric.name for metric in catalogue.MASK_METRICS]
-    classes = list(measures["class"].unique())
-    if len(classes) > 1:
-        names = [f"{name}{suffix}" for suffix in ("", *(f"_{each}" for each in classes)) for name in names]
     names += [catalogue.agreement(name) for name in names]
     lines = [_metric(row, unit) for row in numbers.rows(metrics, names)]
     titles = ("Value", f"{vocabulary.level(run)} CI", "Baseline")
@@ -44,9 +42,36 @@ def _metrics(run: Run, metrics: pd.DataFrame, measures: pd.DataFrame) -> Sheet:
 
 def _metric(row: numbers.Row, unit: str) -> Line:
     plain = row.metric.removeprefix(f"{catalogue.AGREEMENT}_")
-    title = f"{row.title} [{unit}]" if plain.startswith(("hd95", "asd")) else row.title
     baseline = numbers.quantity(row.baseline, row.metric)
-    return line(title, row.value_text, row.interval_text, baseline)
+    return line(_with_unit(row.title, plain, unit), row.value_text, row.interval_text, baseline)
+
+
+def _classes(run: Run, metrics: pd.DataFrame, measures: pd.DataFrame) -> Iterator[Sheet]:
+    """Yield the measures of each class, where there are several besides the background."""
+    classes = list(measures["class"].unique())
+    if len(classes) < 2:
+        return
+    unit, names = str(measures["unit"].iloc[0]), [metric.name for metric in catalogue.MASK_METRICS]
+    against = {"": ""} | {f"{catalogue.AGREEMENT}_": f", {numbers.AGREEMENT}"}
+    for prefix, words in against.items():
+        lines, titles = [], []
+        for of in classes:
+            rows = numbers.rows(metrics, [f"{prefix}{name}_{of}" for name in names])
+            if not rows:
+                continue
+            titles = [_with_unit(numbers.title(name), name, unit) for name in names]
+            cells = [Cell(row.value_text, row.interval_text) for row in rows]
+            lines.append(line(str(of), "network", *cells))
+            reached = [numbers.quantity(row.baseline, row.metric) for row in rows]
+            lines.append(line(str(of), "mean training mask", *reached))
+        if lines:
+            caption = f"Measures of each class{words}, with {vocabulary.level(run)} CI"
+            columns = (Column("Class", number=False), Column("Masks", number=False), *map(Column, titles))
+            yield Sheet(f"{prefix}segmentation by class", caption, columns, lines, "broad sheet")
+
+
+def _with_unit(title: str, metric: str, unit: str) -> str:
+    return f"{title} [{unit}]" if metric in ("hd95", "asd") else title
 
 
 def _areas(run: Run) -> Iterator[Sheet]:
@@ -58,8 +83,8 @@ def _areas(run: Run) -> Iterator[Sheet]:
             f"{row['class']} [{row['unit']}]",
             f"{row['n']:.0f}",
             f"{row['groups']:.0f}",
-            f"{row['bias']:,.1f}",
-            f"{row['low']:,.1f} to {row['high']:,.1f}",
+            _signed(row["bias"]),
+            f"{_signed(row['low'])} to {_signed(row['high'])}",
         )
         for _, row in table.iterrows()
     ]
@@ -67,6 +92,10 @@ def _areas(run: Run) -> Iterator[Sheet]:
     true = "true area" if measured is None or reference(measured) != MAPS else "area of the classifier's map"
     caption = f"Predicted less {true} in the test images (Bland and Altman), allowing for several per group"
     yield Sheet("area agreement", caption, (Column("Class", number=False), *map(Column, titles)), lines)
+
+
+def _signed(value: float) -> str:
+    return f"{value:,.1f}".replace("-", numbers.MINUS)
 
 
 def _calibration(run: Run) -> Iterator[Sheet]:

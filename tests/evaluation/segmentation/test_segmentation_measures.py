@@ -144,8 +144,7 @@ def test_measures_against_maps_are_called_agreement_and_never_mixed_with_those_a
     assert title == "IoU, agreement with the classifier's maps, not with anatomy"
     rows = numbers.headline(agreement.reset_index(names="metric"))
     assert [row.baseline_name for row in rows] == ["mean training mask"] * 3
-    with pytest.raises(DataError, match="against true masks and the other against maps"):
-        scores.paired(true, maps)
+    assert scores.gains(maps, resamples=50).index.equals(agreement.index)
 
 
 def test_an_undefined_measure_counts_nothing_and_classes_have_their_own_rows() -> None:
@@ -169,14 +168,15 @@ def test_a_partition_without_images_is_refused() -> None:
         scores.score(table(), keys.VALIDATION)
 
 
-def test_arms_are_compared_by_image_and_only_on_the_same_images() -> None:
-    ours, theirs = table(), table()
-    theirs["dice"] = theirs["dice"] - 0.1
-    found = scores.paired(ours, theirs, resamples=50).loc["dice"]
-    assert found["value"] == pytest.approx(0.1)
-    assert found["sd"] == pytest.approx(0, abs=1e-12)  # images are paired: their differences are all equal
-    with pytest.raises(DataError, match="different images"):
-        scores.paired(ours, theirs[theirs[keys.PATIENT_ID] != "P0"])
+def test_the_gain_over_the_mean_mask_is_measured_in_the_same_images() -> None:
+    given = table(classes=("liver", "lesion"))
+    better = given[images.OF] == images.NETWORK
+    given.loc[better, "dice"] = given.loc[~better, "dice"].to_numpy() + 0.1
+    found = scores.gains(given, resamples=50)
+    assert found["value"]["dice"] == pytest.approx(0.1)
+    assert found["value"]["dice_lesion"] == pytest.approx(0.1)
+    assert found["sd"]["dice"] == pytest.approx(0, abs=1e-12)  # patients differ, the gain does not
+    assert found["low"]["iou"] < found["value"]["iou"] < found["high"]["iou"]
 
 
 def test_the_limits_of_agreement_allow_for_several_images_of_a_group() -> None:
