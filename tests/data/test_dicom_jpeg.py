@@ -83,13 +83,14 @@ def test_a_frame_of_another_size_is_refused_before_it_is_decoded() -> None:
 
 
 @pytest.mark.parametrize("end", [b"", b"\xff\xd9"])
-def test_a_frame_that_ends_before_its_last_pixel_is_refused(end: bytes) -> None:
+@pytest.mark.parametrize("syntax", [JPEGLosslessSV1, JPEGLSLossless])
+def test_a_frame_that_ends_before_its_last_pixel_is_refused(syntax: pydicom.uid.UID, end: bytes) -> None:
     levels = RNG.integers(0, 4096, (16, 24)).astype(np.uint16)
-    frame = lossless(levels, 12)
+    frame = (lossless if syntax == JPEGLosslessSV1 else jpeg_ls)(levels, 12)
     for proportion in (0.3, 0.7, 0.99):
         cut = frame[: int(proportion * (len(frame) - 2))] + end
         with pytest.raises(UnreadableImageError, match="truncated or damaged"):
-            decode(compressed(levels, cut, JPEGLosslessSV1, BitsStored=12, HighBit=11), PATH)
+            decode(compressed(levels, cut, syntax, BitsStored=12, HighBit=11), PATH)
 
 
 @pytest.mark.parametrize("syntax", [JPEGLosslessSV1, JPEGLSLossless])

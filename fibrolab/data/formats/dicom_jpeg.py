@@ -12,7 +12,7 @@ import numpy as np
 from pydicom import uid
 
 SYNTAXES = (uid.JPEGLossless, uid.JPEGLosslessSV1, uid.JPEGLSLossless, uid.JPEGLSNearLossless)
-_START, _END, _SCAN = b"\xff\xd8", b"\xff\xd9", 0xDA
+_START, _SCAN, _END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 _JPEG_LS = 0xF7  # frame header of JPEG-LS, ITU-T T.87
 _FRAME_HEADERS = {*range(0xC0, 0xD0), _JPEG_LS} - {0xC4, 0xC8, 0xCC}  # ITU-T T.81, table B.1
 _PROBE = bytes(range(1, 255, 4))  # codes without a marker, see `_require_all_codes`
@@ -49,8 +49,7 @@ def decode(frame: bytes, shape: tuple[int, ...]) -> tuple[np.ndarray, int]:
     Raises:
         ValueError: The frame is truncated, or not of that shape. It is not decoded then, since a damaged
             header can declare a picture of any size.
-        imagecodecs.DelayedImportError: See imagecodecs; its errors for damaged frames derive from
-            RuntimeError.
+        RuntimeError: imagecodecs cannot decode the frame.
     """
     found = frame_header(frame)
     expected = (*shape[:2], shape[2] if len(shape) == 3 else 1)
@@ -59,6 +58,8 @@ def decode(frame: bytes, shape: tuple[int, ...]) -> tuple[np.ndarray, int]:
             "the compressed frame has {1} x {0} pixels of {2} samples".format(*found[2:])
             + ", the DICOM header states {1} x {0} of {2}".format(*expected)
         )
+    if frame.rfind(_END) < frame.find(_SCAN):  # without an end, CharLS 2.4.3 searches for minutes
+        raise ValueError("the compressed frame ends before its last pixel")
     if found.marker == _JPEG_LS:
         levels = imagecodecs.jpegls_decode(frame)
     else:
@@ -75,7 +76,7 @@ def frame_header(frame: bytes) -> FrameHeader:
     """
     position = 2
     while frame[:2] == _START and frame[position : position + 1] == b"\xff":
-        marker = frame[position + 1] if position + 1 < len(frame) else _SCAN
+        marker = frame[position + 1] if position + 1 < len(frame) else _SCAN[1]
         if marker == 0xFF:  # fill byte
             position += 1
             continue
@@ -83,7 +84,7 @@ def frame_header(frame: bytes) -> FrameHeader:
             precision, samples = frame[position + 4], frame[position + 9]
             height, width = (int.from_bytes(frame[position + at : position + at + 2], "big") for at in (5, 7))
             return FrameHeader(marker, precision, height, width, samples)
-        if marker == _SCAN:
+        if marker == _SCAN[1]:
             break
         position += 2 + int.from_bytes(frame[position + 2 : position + 4], "big")
     raise ValueError("the compressed frame does not begin as JPEG")
@@ -103,5 +104,5 @@ def _require_all_codes(frame: bytes, levels: np.ndarray, samples: int) -> None:
     """
     end = frame.rfind(_END)
     probe = frame[:end] + _PROBE + frame[end:]
-    if end < 0 or not np.array_equal(_decode_jpeg(probe, samples), levels):
+    if not np.array_equal(_decode_jpeg(probe, samples), levels):
         raise ValueError("the compressed frame ends before its last pixel")
