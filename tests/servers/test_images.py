@@ -20,11 +20,12 @@ DIGEST = r"@sha256:[0-9a-f]{64}"
 
 
 def pins(*names: str) -> dict[str, str]:
-    """Return the entries of locks, with the hashes but without who asks for them, by package."""
+    """Return version and hashes of packages in locks, without who asks for them and on which Python."""
     found = {}
     for name in names:
         for block in re.findall(r"^\w.*\n(?: .*\n)*", (ROOT / name).read_text(), re.MULTILINE):
             lines = [line for line in block.splitlines() if not line.lstrip().startswith("#")]
+            lines[0] = re.sub(r" ; .*(?= \\)", "", lines[0])
             found[block.partition("==")[0]] = "\n".join(lines)
     return found
 
