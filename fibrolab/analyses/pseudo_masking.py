@@ -189,7 +189,8 @@ class _Work:
         self._media = self._data.manifest.media(keys.IMAGE)
         self._preprocess = Preprocess(**network.record["preprocess"])
         levels = config.explain.true_levels
-        self._true = _TrueMasks(self._data, None if levels is None else list(levels))
+        known = self._preprocess.crop != "mask"  # masks that crop the pictures are no truth about the maps
+        self._true = _TrueMasks(self._data, None if levels is None else list(levels), known)
         self._run = run
 
     def rule(self) -> Rule:
@@ -285,10 +286,12 @@ class _TrueMasks:
     Args:
         data: The samples; some of them, or none, have a mask.
         levels: Grey levels of the class; None for every level above 0 but `UNLABELLED`.
+        known: Whether the masks of the data are true masks.
     """
 
     data: "LabelledData"
     levels: Sequence[int] | None
+    known: bool = True
 
     def __post_init__(self) -> None:
         rest = None
@@ -296,10 +299,9 @@ class _TrueMasks:
             named = set(self.levels)
             rest = {BACKGROUND: [k for k in range(UNLABELLED) if k not in named], FOREGROUND: sorted(named)}
         self.table = MaskClasses.of(rest, UNLABELLED).table()
-        self.present = self.data.manifest.present(keys.MASK)
-        self._media = dict(
-            zip(np.flatnonzero(self.present).tolist(), self.data.manifest.masks(), strict=True)
-        )
+        masked = self.data.manifest.present(keys.MASK)
+        self.present = masked & self.known
+        self._media = dict(zip(np.flatnonzero(masked).tolist(), self.data.manifest.masks(), strict=True))
 
     def classes(self, row: int) -> np.ndarray:
         """Return the class of each pixel of a sample's picture, int64 (H, W)."""

@@ -12,7 +12,6 @@ from own_data import PHANTOMS
 from PIL import Image
 
 from fibrolab import keys
-from fibrolab.analyses import pseudo_masking
 from fibrolab.analyses.explaining import explain
 from fibrolab.data.geometry import Geometry
 from fibrolab.errors import ConfigError, DataError
@@ -214,11 +213,15 @@ def test_runs_without_pseudo_masks_are_refused_in_a_sentence(
         explained(root, classifier.run_id, "explain.method=[gradcam,layercam]")
 
 
-def test_a_threshold_is_not_chosen_without_true_masks(
-    root: Path, classifier: TrainedRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        pseudo_masking._TrueMasks, "__post_init__", lambda self: setattr(self, "present", np.zeros(60, bool))
-    )
+def test_masks_that_crop_the_pictures_are_no_true_masks(root: Path, classifier: TrainedRun) -> None:
+    phantoms = ["data=phantom_masks", *PHANTOMS["phantom_masks"], "preprocess.crop=mask"]
+    known = {classifier.folder, *root.glob("mlruns/artifacts/*/artifacts")}
+    with unrendered():
+        run(composed(f"paths.root={root}", *SMALL, *phantoms, "preprocess.crop_levels=[2,3]"))
+    (folder,) = set(root.glob("mlruns/artifacts/*/artifacts")) - known
+    cropped = open_run(folder)
     with pytest.raises(ConfigError, match="compares masks with true ones of the validation samples"):
-        explained(root, classifier.run_id, "explain.mask_threshold=chosen", "samples=2")
+        explained(root, cropped.run_id, "explain.mask_threshold=chosen", "samples=2")
+    explained(root, cropped.run_id, "samples=2")
+    assert (table(cropped)[keys.TRUE_MASK] == "").all()
+    assert not (folder / keys.PSEUDO_MASKS / files.METRICS).exists()
