@@ -37,7 +37,7 @@ from fibrolab.data.cache import PixelStore, Slots
 from fibrolab.data.datasets import PixelDataset, Pixels
 from fibrolab.data.formats.contract import to_grey
 from fibrolab.data.media import whole
-from fibrolab.data.preprocess import Preprocess
+from fibrolab.data.preprocess import SEGMENTER, Preprocess
 from fibrolab.data.readers import read_image
 from fibrolab.data.samplers import EpochSampler
 
@@ -128,7 +128,9 @@ def main() -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     settings = yaml.safe_load((CONF / "preprocess" / "paper1.yaml").read_text())
-    preprocess = Preprocess(**{name: value for name, value in settings.items() if name != "name"})
+    preprocess = Preprocess(
+        **{name: value for name, value in settings.items() if name not in ("name", SEGMENTER)}
+    )
     augment = Augment(yaml.safe_load((CONF / "augment" / "paper1.yaml").read_text())["transforms"])
 
     with tempfile.TemporaryDirectory() as temporary:

@@ -40,7 +40,7 @@ from fibrolab.data.cache import PixelStore
 from fibrolab.data.datamodule import FibrosisDataModule
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.data.manifest import Manifest
-from fibrolab.data.preprocess import Preprocess
+from fibrolab.data.preprocess import SEGMENTER, Preprocess
 from fibrolab.data.survey import survey
 from fibrolab.modules.base import TrainedModule
 from fibrolab.tracking import track
@@ -111,7 +111,9 @@ def config(root: str, size: int, steps: int) -> DictConfig:
 
 def many(settings: DictConfig, count: int) -> LabelledData:
     """Return data whose pixels are already in the store: random bytes, written in blocks of 1,000 scans."""
-    store = PixelStore(Path(settings.paths.cache) / "pixels", Preprocess(**arguments(settings.preprocess)))
+    store = PixelStore(
+        Path(settings.paths.cache) / "pixels", Preprocess(**arguments(settings.preprocess, SEGMENTER))
+    )
     store.folder.mkdir(parents=True)
     digests = [hashlib.sha256(str(i).encode()) for i in range(count)]
     generator = np.random.default_rng(0)

@@ -12,6 +12,7 @@ true masks and of the pseudo-masks.
 """
 
 import argparse
+import math
 import tempfile
 import time
 from pathlib import Path
@@ -20,7 +21,6 @@ import pandas as pd
 
 from fibrolab import api, keys
 from fibrolab.phantom.tissue import CAPSULE, LIVER
-from fibrolab.runs import TrainedRun
 from fibrolab.runs import pseudo_masks as files
 
 RULES = (  # the last one makes the masks that the network learns
@@ -49,7 +49,7 @@ def chain(root: Path, given: argparse.Namespace) -> pd.DataFrame:
     print(
         f"accuracy of the classifier: {accuracy['value']:.2f} [{accuracy['low']:.2f}, {accuracy['high']:.2f}]"
     )
-    found = {}
+    found: dict[str, tuple[float, ...]] = {}
     for name, rule in RULES:
         layer = [] if given.layer is None else [f"explain.layer={given.layer}"]
         words = (
@@ -59,28 +59,27 @@ def chain(root: Path, given: argparse.Namespace) -> pd.DataFrame:
             "samples=4",
         )
         api.explain(*place, *words, *layer, rule)
-        metrics = pd.read_csv(classifier.folder / keys.PSEUDO_MASKS / files.METRICS, index_col="metric")
-        found[f"pseudo-masks, {name}"] = metrics.loc["iou"]
-    true_mean = metrics.loc["iou", "baseline"]
+        metrics = pd.read_csv(classifier.folder / keys.PSEUDO_MASKS / files.METRICS)
+        found[f"pseudo-masks, {name}"] = row(metrics, "iou")
     own = api.train(*common, *segmenter, "data=pseudo_masks", f"data.run={classifier.run_id}")
-    found["U-Net on pseudo-masks"] = iou(own)
+    found["U-Net on pseudo-masks"] = row(own.metrics, "iou")
     rest = "[0,1,4,5]"
     truth = f"task.levels={{background:{rest},liver:{LEVELS}}}"
     on_true = api.train(*common, *segmenter, *phantoms, truth)
     assert set(on_true.tested) == set(own.tested), "both networks are tested on the same images"
-    found["U-Net on true masks"] = iou(on_true)
-    table = pd.DataFrame(found).T[["value", "low", "high"]].astype(float)
-    table.loc["mean training pseudo-mask"] = [iou(own)["baseline"], float("nan"), float("nan")]
-    table.loc["mean true training mask"] = [true_mean, float("nan"), float("nan")]
-    agreement = own.metrics.set_index("metric").loc["agreement_with_maps_iou"]
-    row = agreement[["value", "low", "high"]].astype(float)
-    table.loc["U-Net on pseudo-masks, agreement with the classifier's maps, not with anatomy"] = row
-    return table
+    found["U-Net on true masks"] = row(on_true.metrics, "iou")
+    found["mean training pseudo-mask"] = row(own.metrics, "iou", "baseline")
+    found["mean true training mask"] = row(metrics, "iou", "baseline")
+    agreement = "U-Net on pseudo-masks, agreement with the classifier's maps, not with anatomy"
+    found[agreement] = row(own.metrics, "agreement_with_maps_iou")
+    return pd.DataFrame.from_dict(found, orient="index", columns=["value", "low", "high"])
 
 
-def iou(run: TrainedRun) -> pd.Series:
-    """Return the row of the IoU with the true masks."""
-    return run.metrics.set_index("metric").loc["iou"]
+def row(metrics: pd.DataFrame, metric: str, column: str = "value") -> tuple[float, ...]:
+    """Return value, low and high of a metric; of its baseline NaN for the ends of an interval."""
+    names = [column, "low", "high"] if column == "value" else [column]
+    values = metrics.set_index("metric")[names].to_numpy(float)[metrics["metric"].tolist().index(metric)]
+    return tuple(values.tolist() + [math.nan] * (3 - len(names)))
 
 
 def main() -> None:

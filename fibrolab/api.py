@@ -126,7 +126,8 @@ def evaluate(*overrides: str) -> TrainedRun:
     """Evaluate a run again, or on other data, like `fibrolab evaluate OVERRIDES`.
 
     Returns:
-        The run `run=ID`; with `data=OTHER`, the new run on the other data.
+        The run `run=ID`; with `data=OTHER`, the new run on the other data. A segmenter writes masks of the
+        other data into `folder` instead, and its own run is returned.
 
     Raises:
         FibrolabError: The settings, the run or the data have a fault.

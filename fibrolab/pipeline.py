@@ -22,7 +22,7 @@ from fibrolab.storage import save_json
 from fibrolab.sweeps import this_job
 from fibrolab.tracked_run import TrackedRun
 from fibrolab.tracking import track
-from fibrolab.training import building, checks, fitting, resuming, trials, tuned_by
+from fibrolab.training import building, carried_segmenter, checks, fitting, resuming, trials, tuned_by
 from fibrolab.training.initial_weights import decide_pretrained, with_weights_of_runs
 
 SHOWN = 12  # digits of a hash in MLflow's tags
@@ -115,6 +115,7 @@ def train(config: DictConfig, part: Part | None = None) -> Trained:
         tracked.tag({"test_groups": known["groups"][keys.TEST][:SHOWN]})
         if trial is None:  # whose chosen settings are trained once more, with an audit
             _audit(config, data, tracked)
+        carried_segmenter.carry(config, data, tracked.folder)
         built = resuming.without_initial_weights(config) if start else with_weights_of_runs(config, data)
         module = building.build_module(built, data)
         if start:

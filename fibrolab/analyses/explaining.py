@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -151,7 +152,7 @@ def _new_part(run: TrainedRun, config: DictConfig) -> list[Part]:
     first = networks[0]
     manifest = new_input.read(config.input, first.record, first.module.inputs)
     data = new_input.as_data(manifest, first.record, Path(config.paths.cache))
-    data = data.subset(_spread(len(data.manifest), config.samples))
+    data = first.masked(data.subset(_spread(len(data.manifest), config.samples)), Path(config.paths.cache))
     return [Part(networks, data, data)]
 
 
@@ -181,11 +182,21 @@ def _own_parts(run: TrainedRun, config: DictConfig) -> list[Part]:
             if not crossed or run.networks[keys.FOLD].iloc[number] == fold
         ]
         validation = wanted[(wanted[keys.PARTITION] == keys.VALIDATION) & (wanted[keys.FOLD] == fold)]
-        chosen = own_samples.chosen(data, run, samples[keys.SAMPLE_ID].tolist())
+        own = partial(_own_samples, data, run, members[0], Path(config.paths.cache))
+        chosen = own(samples[keys.SAMPLE_ID].tolist())
         known = trained is run and len(validation) > 0
-        reference = own_samples.chosen(data, run, validation[keys.SAMPLE_ID].tolist()) if known else chosen
+        reference = own(validation[keys.SAMPLE_ID].tolist()) if known else chosen
         parts.append(Part(tuple(members), chosen, reference))
     return parts
+
+
+def _own_samples(
+    data: "LabelledData", run: TrainedRun, network: "Predictor", cache: Path, samples: Sequence[str]
+) -> "LabelledData":
+    """Return some samples of a run, with the masks to which the network's images are cropped."""
+    from fibrolab.runs import own_samples
+
+    return network.masked(own_samples.chosen(data, run, samples), cache)
 
 
 def _spread(total: int, wanted: int | None) -> np.ndarray:

@@ -10,12 +10,14 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from fibrolab import auditing, environment, keys, privacy
+from fibrolab.analyses import segmented_data
 from fibrolab.analyses.evaluating import announce, conclude
 from fibrolab.analyses.run_files import record, write_data
 from fibrolab.config import resolved
 from fibrolab.data.audit.finding import Finding, counted, percent, verdict
 from fibrolab.data.labelled_data import LabelledData, refuse_other_classes
 from fibrolab.data.requirements import EVALUATE
+from fibrolab.data.splits import EXTERNAL
 from fibrolab.errors import ConfigError
 from fibrolab.evaluation import predictions
 from fibrolab.loading import load
@@ -28,7 +30,6 @@ from fibrolab.tracking import SOURCE, track
 from fibrolab.training import fitting
 
 EVALUATED = "fibrolab.evaluated_run"  # tag: the run whose network predicted
-SPLIT = {"_target_": "fibrolab.data.splits.all_test", "name": "external"}
 
 
 def run(config: DictConfig) -> str:
@@ -41,14 +42,17 @@ def run(config: DictConfig) -> str:
         config: `conf/evaluate.yaml`, composed, with `data`.
 
     Returns:
-        Id of the new run.
+        Id of the new run. A segmenter writes masks instead (`segmented_data`), and its own id is returned.
 
     Raises:
         ConfigError: The run is not known or has no network, or the data has other classes.
         DataError: The data has faults, or lacks an input of the network.
     """
     started, clock = datetime.now(UTC), time.monotonic()
-    before = open_run(config.run, config.tracking.uri, NEEDED)
+    before = open_run(config.run, config.tracking.uri)
+    if before.segments:
+        return segmented_data.write(config, before)
+    before.require(*NEEDED)
     settings, networks = _settings(config, before), before.predictors
     ids_key = privacy.ids_key(settings)
     if bool(ids_key) != bool(before.ids_key):
@@ -59,7 +63,8 @@ def run(config: DictConfig) -> str:
         )
     data = _loaded(settings, list(before.config.task.classes), ids_key)
     overlap.require_same_key(data, before)
-    tags = {"model": settings.model.name, "data": data.manifest.name, "split": SPLIT["name"]}
+    data = networks[0].masked(data, Path(settings.paths.cache))
+    tags = {"model": settings.model.name, "data": data.manifest.name, "split": EXTERNAL["name"]}
     tags |= {SOURCE: "fibrolab.evaluate", EVALUATED: before.run_id}
     place = resolved(config.tracking) | {"private": bool(ids_key)}
     with track(**place, name=settings.name, tags=tags) as tracked:
@@ -92,8 +97,8 @@ def _settings(config: DictConfig, before: TrainedRun) -> DictConfig:
         raise ConfigError(f"Run {before.run_id} has no network of its own; name one of `fibrolab.train`.")
     settings.name = f"{settings.name} on {config.data.name}"
     for part in ("data", "paths", "tracking", "bootstrap", "privacy"):
-        settings[part] = resolved(config)[part]
-    settings.split, settings.resume = SPLIT, None
+        settings[part] = resolved(config[part])
+    settings.split, settings.resume = EXTERNAL, None
     settings.published = None  # numbers of a paper on its own patients
     settings.learnt_from = {"run": before.run_id, "data": before.config.data.name}
     settings.trainer.accelerator = config.accelerator

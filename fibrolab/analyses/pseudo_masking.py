@@ -45,7 +45,7 @@ CLASSES = (BACKGROUND, FOREGROUND)
 
 
 class Rule(NamedTuple):
-    """How masks are made from maps.
+    """Rule by which masks are made from maps.
 
     Attributes:
         rule: One of `explanation.mask_rules.RULES`.

@@ -38,7 +38,7 @@ import numpy as np
 from fibrolab.data import masks
 from fibrolab.data.build_lock import only_builder
 from fibrolab.data.formats.contract import to_grey
-from fibrolab.data.media import Media
+from fibrolab.data.media import Media, View
 from fibrolab.data.preprocess import Preprocess
 from fibrolab.data.progress import track
 from fibrolab.data.readers import decode, decode_clip, read_bytes
@@ -122,7 +122,8 @@ class PixelStore:
 
         Args:
             media: the samples; several may have the same bytes.
-            digests: SHA-256 of each sample in hexadecimal, from the survey.
+            digests: SHA-256 of each sample in hexadecimal, from the survey; of images cropped to their masks,
+                of both files (`masks.cropped_digests`).
             clips: store every frame of each file, one after the other; otherwise the one image that is used.
             workers: threads; 0 means one per core. (OpenCV and Pillow release the GIL while they work, and
                 threads, unlike processes, end with a build that is killed.)
@@ -253,25 +254,41 @@ class PixelStore:
         try:
             content = read_bytes(media.path)
             # The same bytes are hashed and decoded, so the file cannot change in between.
-            if _digest(content, media) != digest:
+            if self._digest(content, media) != digest:
                 return digest, f"{media.path}: changed since it was listed; run again once it stays unchanged"
             return digest, process(content, media)
         except UnreadableImageError as error:
             return digest, str(error)
 
     def _picture(self, content: bytes, media: Media) -> np.ndarray:
-        pixels = decode(content, media.path, media.view)
+        kept = None
+        if self.preprocess.crop == "mask":
+            whole = decode(content, media.path, View(media.view.frame))
+            used = media.view.rectangle(whole, media.path)
+            pixels, kept = used.of(whole), masks.kept(media, whole.shape, used, self.preprocess)
+        else:
+            pixels = decode(content, media.path, media.view)
         if self.preprocess.channels == 1:
             pixels = to_grey(pixels)
         elif pixels.ndim == 2:
             pixels = np.stack([pixels] * 3, axis=-1)
-        return self.preprocess(pixels)[None]
+        return self.preprocess(pixels, kept)[None]
 
     def _mask(self, content: bytes, media: Media) -> np.ndarray:
         return self.preprocess.mask(*masks.decoded(content, media))[None]
 
     def _clip(self, content: bytes, media: Media) -> np.ndarray:
         return self.preprocess.clip(decode_clip(content, media.path).frames)
+
+    def _digest(self, content: bytes, media: Media) -> str:
+        """Return the SHA-256 that names the pixels of a sample, from the bytes of its file."""
+        if media.labelled is not None:
+            return masks.digest(content, media)
+        digest = media.view.digest(hashlib.sha256(content).hexdigest())
+        if self.preprocess.crop != "mask":
+            return digest
+        assert media.mask is not None, "images without a mask are refused before"
+        return masks.cropped_digest(digest, read_bytes(media.mask))
 
     def append(self, done: list[tuple[str, np.ndarray]]) -> None:
         """Store the pixels of samples by their digest, uint8 (T, H, W); of an image, T is 1.
@@ -316,13 +333,6 @@ class PixelStore:
         part = self.folder / "settings.json.part"
         part.write_text(json.dumps(asdict(self.preprocess), indent=2) + "\n")
         part.replace(self.folder / "settings.json")
-
-
-def _digest(content: bytes, media: Media) -> str:
-    """Return the SHA-256 that names the pixels of a sample, from the bytes of its file."""
-    if media.labelled is not None:
-        return masks.digest(content, media)
-    return media.view.digest(hashlib.sha256(content).hexdigest())
 
 
 def _packed(digest: str, pixels: np.ndarray) -> bytes:

@@ -21,6 +21,7 @@ from fibrolab.data.datasets import PixelDataset, Pixels
 from fibrolab.data.features import FeatureTable
 from fibrolab.data.input_check import input_faults
 from fibrolab.data.labelled_data import LabelledData
+from fibrolab.data.preprocess import NOT_OF_CLIPS, NOT_OF_MASKS
 from fibrolab.data.readers import read_bytes
 from fibrolab.data.samplers import EpochSampler, RankSampler, build_sampler, check_batch_size, this_rank
 from fibrolab.errors import ConfigError
@@ -79,6 +80,7 @@ class FibrosisDataModule(L.LightningDataModule):
                 *_faults(batch_size, num_workers, augment_on, transforms),
                 *_mask_faults(stores, augment_on, transforms),
                 *input_faults(data, list(stores), clinical),
+                *_crop_faults(data, stores),
             ]
         )
         self.data, self.stores = data, dict(stores)
@@ -166,9 +168,21 @@ class FibrosisDataModule(L.LightningDataModule):
         return slots.among(present)
 
     def digests(self, name: str) -> np.ndarray:
-        """Return the SHA-256 of the content of each sample's pixels, (N,); empty if it lacks the modality."""
+        """Return the SHA-256 of the content of each sample's pixels, (N,); empty if it lacks the modality.
+
+        Of an image that is cropped to its mask it depends on both files.
+
+        Raises:
+            DataError: Such masks cannot be opened.
+        """
         column = "file_sha256" if name == keys.CLIP else "sha256"
-        return self.data.facts[name][column].to_numpy(object)
+        found = self.data.facts[name][column].to_numpy(object)
+        if self.stores[name].preprocess.crop != "mask" or name == keys.MASK:
+            return found
+        present = self.data.manifest.present(name)
+        found = found.copy()
+        found[present] = masks.cropped_digests(self.data.manifest.media(name, present), found[present])
+        return found
 
     def setup(self, stage: str) -> None:
         """Find the slots of every sample; on other ranks, after rank 0 has filled the stores."""
@@ -371,6 +385,22 @@ def _faults(batch_size: Any, num_workers: Any, augment_on: str, transforms: Any)
 def _mask_faults(stores: Mapping[str, PixelStore], augment_on: str, transforms: Any) -> Iterator[str]:
     if keys.MASK in stores and augment_on == "device" and len(transforms):
         yield "augment_on=device does not move masks with their images; set augment_on=workers."
+
+
+def _crop_faults(data: LabelledData, stores: Mapping[str, PixelStore]) -> Iterator[str]:
+    """Yield a sentence on inputs that cannot be cropped to a mask, and on images that have none."""
+    cropped = [name for name, store in stores.items() if store.preprocess.crop == "mask"]
+    if keys.MASK in cropped:
+        yield NOT_OF_MASKS
+    if keys.CLIP in cropped:
+        yield NOT_OF_CLIPS
+    without = data.manifest.present(keys.IMAGE) & ~data.manifest.present(keys.MASK)
+    if keys.IMAGE in cropped and without.any():
+        yield (
+            f"preprocess.crop=mask needs a mask for every image of '{data.manifest.name}', and there is none "
+            f"for {data.manifest.named(without)}: name the masks in the column `mask`. A segmenter makes "
+            "masks: python -m fibrolab.evaluate run=SEGMENTER_ID data=..."
+        )
 
 
 def _is_count(value: object) -> bool:

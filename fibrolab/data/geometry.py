@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from fibrolab import keys
+from fibrolab.data import masks
 from fibrolab.data.box import Box
 from fibrolab.data.formats.contract import Clip, to_grey
 from fibrolab.data.labelled_data import LabelledData
@@ -64,7 +65,7 @@ GEOMETRY: Final = Geometry._fields  # columns of tables
 def shown_parts(data: LabelledData, modality: str, preprocess: Preprocess) -> pd.DataFrame:
     """Return the part of each sample's file that the network receives.
 
-    Files are read again only where the part is detected in their pixels: a crop of borders, or a rectangle
+    Files are read again only where the part is detected in their pixels or their mask: a crop, or a rectangle
     that is named.
 
     Args:
@@ -98,11 +99,13 @@ def picture(media: Media, preprocess: Preprocess) -> tuple[np.ndarray, Geometry]
         The frame, uint8 (H, W) or (H, W, 3), and its geometry.
 
     Raises:
-        UnreadableImageError: The file, the frame or the rectangle cannot be used.
+        UnreadableImageError: The file, the frame, the rectangle, or the mask that it is cropped to cannot be
+            used.
     """
     whole = decode(read_bytes(media.path), media.path, View(media.view.frame))
     used = media.view.rectangle(whole, media.path)
-    return whole, _geometry(whole.shape, used, preprocess.crop_box(to_grey(used.of(whole))))
+    kept = masks.kept(media, whole.shape, used, preprocess) if preprocess.crop == "mask" else None
+    return whole, _geometry(whole.shape, used, preprocess.crop_box(to_grey(used.of(whole)), kept))
 
 
 def film(media: Media, preprocess: Preprocess) -> tuple[Clip, Geometry]:

@@ -39,10 +39,10 @@ class Manifest:
         classes: Names of the labels; `label` is an index into them.
         name: Name of the data set.
         root: Folder that the paths in the table are relative to.
-        left_out: Sentences on files that were skipped as unreadable.
+        left_out: Sentences on files that are no samples, or were skipped as unreadable.
         best_accuracy: For synthetic data: the expected accuracy that no model can exceed, by its inputs.
         ids_key: Identifies the secret by which the ids are hashed (`fibrolab.privacy`); empty for plain ids.
-        masks_root: Folder that the paths of masks are relative to; None for `root`.
+        mask_root: Folder that the paths of masks are relative to; None for `root`.
         masks_from: Origin of the masks in words, if they are pseudo-masks; empty for true masks.
     """
 
@@ -53,7 +53,7 @@ class Manifest:
     left_out: tuple[str, ...] = ()
     best_accuracy: Mapping[str, float] = field(default_factory=dict)
     ids_key: str = ""
-    masks_root: Path | None = None
+    mask_root: Path | None = None
     masks_from: str = ""
 
     def __post_init__(self) -> None:
@@ -114,8 +114,12 @@ class Manifest:
         table = self.table[chosen]
         frames, boxes = (_cells(table, name) for name in _VIEWS[column])
         views = {cells: View.parse(*cells) for cells in set(zip(frames, boxes, strict=True))}
-        cells = zip(_cells(table, column), frames, boxes, strict=True)
-        return [Media(_on_disk(self.root, path), views[frame, box]) for path, frame, box in cells]
+        masks = _cells(table, keys.MASK if column == keys.IMAGE else None)
+        cells = zip(_cells(table, column), frames, boxes, masks, strict=True)
+        return [
+            Media(_on_disk(self.root, path), views[frame, box], mask=self._mask_path(mask))
+            for path, frame, box, mask in cells
+        ]
 
     def masks(self, column: str = keys.MASK) -> list[Media]:
         """Return the masks of the samples that have one, each with the image that it labels.
@@ -123,10 +127,13 @@ class Manifest:
         Args:
             column: `keys.MASK`, or `keys.TRUE_MASK` for the true masks beside pseudo-masks.
         """
-        present, root = self.present(column), self.masks_root or self.root
-        paths = [_on_disk(root, path) for path in self.table.loc[present, column]] if present.any() else []
+        present = self.present(column)
+        paths = map(self._mask_path, _cells(self.table[present], column)) if present.any() else ()
         images = self.media(keys.IMAGE, present)
-        return [Media(path, labelled=image) for path, image in zip(paths, images, strict=True)]
+        return [Media(path, labelled=image) for path, image in zip(paths, images, strict=True) if path]
+
+    def _mask_path(self, name: str) -> Path | None:
+        return _on_disk(self.mask_root or self.root, name) if name else None
 
     @property
     def shown(self) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Masks: label maps, which get the same rectangle and crop as the images that they label."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -11,6 +12,7 @@ from fibrolab.data.box import Box
 from fibrolab.data.fault_sentences import rows_named
 from fibrolab.data.formats.contract import to_grey
 from fibrolab.data.media import Media, View
+from fibrolab.data.preprocess import Preprocess
 from fibrolab.data.readers import decode, decode_labels, read_bytes
 from fibrolab.errors import DataError, UnreadableImageError, listing
 from fibrolab.mask_classes import NO_CLASS, MaskClasses
@@ -28,10 +30,8 @@ def digests(media: Sequence[Media], pictures: Sequence[str]) -> list[str]:
             not as large as their image.
     """
     try:
-        return [
-            _digest(read_bytes(mask.path), picture) for mask, picture in zip(media, pictures, strict=True)
-        ]
-    except UnreadableImageError as error:
+        return _all_read([mask.path for mask in media], pictures, _digest)
+    except DataError as error:
         faults = list(dict.fromkeys(filter(None, map(_fault, media))))
         raise DataError(f"Masks that cannot be used: {len(faults)}.\n{listing(faults)}") from error
 
@@ -119,13 +119,57 @@ def labelled(content: bytes, mask: Media) -> Labelled:
     path, view = mask.labelled.path, mask.labelled.view
     labels = decode_labels(content, mask.path)
     image = decode(read_bytes(path), path, View(view.frame))
-    if labels.shape != image.shape[:2]:
-        (height, width), (rows, columns) = labels.shape, image.shape[:2]
-        raise UnreadableImageError(
-            f"{mask.path}: the mask has {width} x {height} pixels, its image {path.name} {columns} x {rows}"
-        )
+    _refuse_other_size(labels, image.shape, mask.path, path)
     box = view.rectangle(image, path)
     return Labelled(box.of(labels), to_grey(box.of(image)), box, labels.shape)
+
+
+def kept(image: Media, size: tuple[int, ...], used: Box, preprocess: Preprocess) -> np.ndarray:
+    """Return which pixels of an image are kept by a crop to its mask.
+
+    Args:
+        image: The image, with its mask.
+        size: Height and width of the whole picture [px].
+        used: The rectangle of the picture that is used.
+        preprocess: Settings that say which grey levels of the mask are kept.
+
+    Returns:
+        bool (H, W) of the rectangle; at least one is True.
+
+    Raises:
+        UnreadableImageError: The mask is no label map, not as large as the picture, or keeps no pixel.
+    """
+    assert image.mask is not None, "images without a mask are refused before"
+    labels = decode_labels(read_bytes(image.mask), image.mask)
+    _refuse_other_size(labels, size, image.mask, image.path)
+    found = preprocess.kept(used.of(labels))
+    if not found.any():
+        levels = "above 0" if preprocess.crop_levels is None else f"in {list(preprocess.crop_levels)}"
+        raise UnreadableImageError(
+            f"{image.path}: preprocess.crop=mask keeps none of its pixels, since its mask {image.mask} has "
+            f"no grey level {levels} there; leave the sample out, or correct the mask"
+        )
+    return found
+
+
+def cropped_digest(picture: str, mask: bytes) -> str:
+    """Return the SHA-256 for an image that is cropped to its mask.
+
+    Args:
+        picture: SHA-256 of the image and its view.
+        mask: Bytes of the mask's file.
+    """
+    return hashlib.sha256(f"{picture} within {hashlib.sha256(mask).hexdigest()}".encode()).hexdigest()
+
+
+def cropped_digests(images: Sequence[Media], pictures: Sequence[str]) -> list[str]:
+    """Return `cropped_digest` of each image.
+
+    Raises:
+        DataError: Masks that cannot be opened, all of them at once.
+    """
+    paths = [image.mask for image in images if image.mask]
+    return _all_read(paths, pictures, lambda mask, picture: cropped_digest(picture, mask))
 
 
 def refuse_other_levels(media: Sequence[Media], labels: Iterable[np.ndarray], classes: MaskClasses) -> None:
@@ -152,6 +196,29 @@ def refuse_other_levels(media: Sequence[Media], labels: Iterable[np.ndarray], cl
             f"These grey levels of masks belong to no class of task.levels ({known}):\n{listing(faults)}\n"
             "Add each to a class or to the background, as in task.levels={background:[0,1],liver:[2]}, or "
             "set task.ignore to it."
+        )
+
+
+def _all_read(
+    paths: Sequence[Path], pictures: Sequence[str], digest_of: Callable[[bytes, str], str]
+) -> list[str]:
+    """Return the digest of each mask's file and the picture it belongs to, or refuse all unreadable files."""
+    found, faults = [], []
+    for path, picture in zip(paths, pictures, strict=True):
+        try:
+            found.append(digest_of(read_bytes(path), picture))
+        except UnreadableImageError as error:
+            faults.append(str(error))
+    if faults:
+        raise DataError(f"{len(faults)} masks cannot be opened:\n{listing(faults)}")
+    return found
+
+
+def _refuse_other_size(labels: np.ndarray, shape: tuple[int, ...], mask: Path, image: Path) -> None:
+    if labels.shape != shape[:2]:
+        (height, width), (rows, columns) = labels.shape, shape[:2]
+        raise UnreadableImageError(
+            f"{mask}: the mask has {width} x {height} pixels, its image {image.name} {columns} x {rows}"
         )
 
 

@@ -79,7 +79,8 @@ class View:
         if self.frame is None and frames > 1:
             raise UnreadableImageError(
                 f"{path}: holds {frames} frames; choose one in a table's column `frame` (a number, or "
-                f"'{MIDDLE}'), or give the file in the column `clip`"
+                f"'{MIDDLE}'; with data=folder: data.take_frames={MIDDLE}), or give the file in the column "
+                "`clip`"
             )
         number = int(self.frame or 0)
         if number >= frames == 1:
@@ -120,11 +121,13 @@ class Media(NamedTuple):
         path: The file.
         view: The part of the file that is used.
         labelled: For a mask, the image whose pixels it labels.
+        mask: For an image, its mask, if it has one; it is only read where images are cropped to their masks.
     """
 
     path: Path
     view: View = View()
     labelled: "Media | None" = None
+    mask: Path | None = None
 
 
 def whole(paths: Sequence[Path]) -> list[Media]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import cv2
@@ -16,9 +17,14 @@ from fibrolab.errors import ConfigError, listing
 
 # Raise it whenever the same settings give other pixels, or the layout of the pixel store (`cache`) changes:
 # existing caches are then not used.
-VERSION = 4
+VERSION = 5
 EQUALIZE = ("none", "histogram", "clahe", "both")
-CROP = ("none", "borders")
+CROP = ("none", "borders", "mask")
+SEGMENTER = (
+    "segmenter"  # setting of `conf/preprocess` that changes no pixel here: the run that makes the masks
+)
+NOT_OF_MASKS = "preprocess.crop=mask would show a segmenter the masks that it learns: choose another crop."
+NOT_OF_CLIPS = "preprocess.crop=mask crops images, and a mask labels no clip: choose another crop."
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,9 @@ class Preprocess:
 
     Args:
         size: side of the result [px].
-        crop: ``none``, or ``borders``: the scan alone, without burned-in frame, text and black border.
+        crop: ``none``; ``borders``: the scan alone, without burned-in frame, text and black border; or
+            ``mask``: the bounding box of the image's mask, with black pixels outside the mask.
+        crop_levels: grey levels of the mask that ``mask`` keeps; None for every level above 0.
         denoise: strength h of non-local means [grey levels]; 0 = off.
         denoise_template: side of the patches that are compared [px], odd.
         denoise_search: side of the window that is searched for similar patches [px], odd.
@@ -50,6 +58,7 @@ class Preprocess:
 
     size: int = 224
     crop: str = "none"
+    crop_levels: Sequence[int] | None = None
     denoise: float = 0.0
     denoise_template: int = 7
     denoise_search: int = 21
@@ -66,6 +75,11 @@ class Preprocess:
             for name, allowed, holds in (
                 ("size", "a whole number from 8 to 4096 is needed [px]", _whole(self.size, 8, 4096)),
                 ("crop", f"one of {', '.join(CROP)} is needed", self.crop in CROP),
+                (
+                    "crop_levels",
+                    "null, or a list of different whole numbers from 0 to 255 with crop=mask, is needed",
+                    self.crop_levels is None or (self.crop == "mask" and _levels(self.crop_levels)),
+                ),
                 ("denoise", "a strength from 0 (off) to 255 is needed", _real(self.denoise, 0, 255)),
                 (
                     "denoise_template",
@@ -94,7 +108,7 @@ class Preprocess:
 
     def of_masks(self) -> "Preprocess":
         """Return the settings for masks: cropped like their images, resized by nearest neighbour."""
-        return Preprocess(size=self.size, crop=self.crop, labels=True)
+        return Preprocess(size=self.size, crop=self.crop, crop_levels=self.crop_levels, labels=True)
 
     def of(self, modality: str) -> "Preprocess":
         """Return the settings for the files of a modality, derived from these settings for grey images."""
@@ -102,8 +116,21 @@ class Preprocess:
             return self.of_masks()
         return self.of_colours() if modality == keys.ELASTOGRAM else self
 
-    def crop_box(self, image: np.ndarray) -> Box:
-        """Return the rectangle that is kept of an image, uint8 (H, W), or of a clip, by its maximum."""
+    def kept(self, labels: np.ndarray) -> np.ndarray:
+        """Return which pixels of a mask, uint8 (H, W), the crop to it keeps, bool (H, W)."""
+        return labels > 0 if self.crop_levels is None else np.isin(labels, list(self.crop_levels))
+
+    def crop_box(self, image: np.ndarray, kept: np.ndarray | None = None) -> Box:
+        """Return the rectangle that is kept of an image.
+
+        Args:
+            image: uint8 (H, W); of a clip, its maximum over time.
+            kept: For a crop to the mask: which pixels it keeps, at least one, bool (H, W).
+        """
+        if self.crop == "mask":
+            assert kept is not None, "an image without a mask is refused"
+            assert kept.any(), "a mask that keeps nothing is refused"
+            return Box(*map(int, cv2.boundingRect(kept.astype(np.uint8))))
         if self.crop == "borders":
             return content_box(image)
         return Box(0, 0, image.shape[1], image.shape[0])
@@ -118,21 +145,24 @@ class Preprocess:
         Returns:
             uint8 of `shape`.
         """
-        labels = self.crop_box(image).of(labels)
+        labels = self.crop_box(image, self.kept(labels) if self.crop == "mask" else None).of(labels)
         return cv2.resize(labels, (self.size, self.size), interpolation=cv2.INTER_NEAREST_EXACT)
 
-    def __call__(self, image: np.ndarray) -> np.ndarray:
+    def __call__(self, image: np.ndarray, kept: np.ndarray | None = None) -> np.ndarray:
         """Process one image.
 
         Args:
             image: uint8 ``(H, W)``, or ``(H, W, 3)`` if `channels` is 3.
+            kept: For a crop to the mask: which pixels it keeps, bool ``(H, W)``; the others become black
+                before any other step.
 
         Returns:
             uint8 of `shape`.
         """
         assert image.dtype == np.uint8, f"not uint8: {image.dtype}"
         assert image.ndim == len(self.shape), f"not {self.channels} channel(s): {image.shape}"
-        return self._filtered(self.crop_box(image).of(image))
+        shown = image if kept is None else np.where(kept, image, np.uint8(0))
+        return self._filtered(self.crop_box(image, kept).of(shown))
 
     def clip(self, frames: np.ndarray) -> np.ndarray:
         """Process the frames of one clip; all get the crop of their maximum over time.
@@ -170,6 +200,8 @@ class Preprocess:
         settings = {**asdict(self), "denoise": float(self.denoise), "clahe_clip": float(self.clahe_clip)}
         if not self.labels:  # so that caches from before there were masks keep their names
             del settings["labels"]
+        if self.crop_levels is None:
+            del settings["crop_levels"]
         text = json.dumps({**settings, **libraries}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -185,6 +217,11 @@ class Preprocess:
 
 def _whole(value: object, low: int, high: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _levels(value: object) -> bool:
+    given = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else []
+    return bool(given) and all(_whole(level, 0, 255) for level in given) and len(set(given)) == len(given)
 
 
 def _odd(value: object) -> bool:

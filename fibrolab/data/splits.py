@@ -306,6 +306,9 @@ def given(
     return _checked(manifest, partitions, 0, leaky)
 
 
+EXTERNAL = {"_target_": f"{__name__}.all_test", "name": "external"}  # settings of the split below
+
+
 def all_test(manifest: Manifest) -> Split:
     """Put every sample in the test partition, for external evaluation and prediction."""
     return Split(np.full(len(manifest), keys.TEST, object), 0, 0)

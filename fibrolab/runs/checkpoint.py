@@ -4,6 +4,9 @@ Under the key `fibrolab` every checkpoint holds, as strings, numbers, lists and 
 module, task, classes, preprocessing, frames of clips, normalisation, precision, hashes of manifest and split,
 and versions. Decision thresholds and temperature are fitted on validation after the training: they are added
 to `best.ckpt` when the run has been evaluated; `last.ckpt` has none.
+
+Under the key `fibrolab_segmenter` it holds the whole checkpoint of the segmenter that makes the masks of new
+pictures, uint8 (bytes,), where images are cropped to their masks and one is named.
 """
 
 import hashlib
@@ -31,15 +34,16 @@ from fibrolab.data.clip_sampling import Segment
 from fibrolab.data.datamodule import FibrosisDataModule
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.data.manifest import Manifest
-from fibrolab.data.preprocess import Preprocess
+from fibrolab.data.preprocess import SEGMENTER, Preprocess
 from fibrolab.data.splits import all_test
 from fibrolab.errors import ConfigError, DataError
 from fibrolab.modules.base import Classifier, TrainedModule
-from fibrolab.runs import new_input
+from fibrolab.runs import new_input, segmenting
 from fibrolab.storage import put
 from fibrolab.targets import imported
 
 KEY = "fibrolab"
+SEGMENTER_KEY = "fibrolab_segmenter"
 SPLIT = "split_sha256"
 UNREADABLE = (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError)
 
@@ -65,7 +69,7 @@ def described(
         "data": data.manifest.name,
         "task": {name: task.get(name) for name in ("name", "ordered", "endpoints", "of", "merge")},
         "classes": list(map(str, data.classes)),
-        "preprocess": arguments(config.preprocess),
+        "preprocess": arguments(config.preprocess, SEGMENTER),
         "segment": resolved(config.segment),
         "normalisation": {
             name: {part: buffers[f"{name}.{part}"].flatten().tolist() for part in ("mean", "std")}
@@ -96,16 +100,20 @@ class RecordedCheckpoints(TorchCheckpointIO):
 
     Args:
         record: As `described` returns it.
+        segmenter: Checkpoint of the segmenter that the others hold, if the file exists.
     """
 
-    def __init__(self, record: Mapping[str, Any]) -> None:
+    def __init__(self, record: Mapping[str, Any], segmenter: Path | None = None) -> None:
         super().__init__()
-        self._record = dict(record)
+        self._added: dict[str, Any] = {KEY: dict(record)}
+        if segmenter is not None and segmenter.is_file():
+            content = np.frombuffer(segmenter.read_bytes(), np.uint8).copy()
+            self._added[SEGMENTER_KEY] = torch.from_numpy(content)
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write the checkpoint with the record; StorageError if the disk is full."""
         content = io.BytesIO()
-        torch.save({**checkpoint, KEY: self._record}, content)
+        torch.save({**checkpoint, **self._added}, content)
         put(Path(path), content.getvalue())
 
 
@@ -153,11 +161,15 @@ class Predictor:
         path: The checkpoint.
         module: The module, of the class that was trained.
         record: As `described` returns it.
+        segmenter: The segmenter that makes the masks of new pictures, to which they are cropped.
+        sha256: Hash of the checkpoint, of a segmenter that another checkpoint holds.
     """
 
     path: Path
     module: TrainedModule
     record: Mapping[str, Any]
+    segmenter: "Predictor | None" = None
+    sha256: str = ""
 
     @property
     def classifier(self) -> Classifier:
@@ -225,7 +237,7 @@ class Predictor:
             labelled = (
                 data if isinstance(data, LabelledData) else new_input.as_data(data, self.record, folder)
             )
-            labelled = replace(labelled, split=all_test(labelled.manifest))
+            labelled = self.masked(replace(labelled, split=all_test(labelled.manifest)), folder)
             rows, probabilities = self._probabilities(labelled, folder)
         columns = [keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.SITE]
         frame = labelled.manifest.table.iloc[rows].reindex(columns=columns).fillna("").reset_index(drop=True)
@@ -256,20 +268,74 @@ class Predictor:
             clinical=self.module.clinical_columns,
         )
 
-    def _probabilities(self, data: LabelledData, cache: Path) -> tuple[np.ndarray, np.ndarray]:
-        """Return rows of the manifest (N,) and probabilities (N, K)."""
-        datamodule = self.datamodule(data, cache)
-        datamodule.prepare_data()
+    def masked(self, data: LabelledData, cache: Path) -> LabelledData:
+        """Return samples with the masks to which this network's images are cropped.
+
+        If no sample has a mask, the network's segmenter makes them, once for each image; they are kept in the
+        cache. All other samples are returned as they are.
+
+        Args:
+            data: The samples.
+            cache: Folder for masks and preprocessed pixels.
+
+        Raises:
+            DataError: A file cannot be read.
+        """
+        present = data.manifest.present(keys.IMAGE)
+        if self.segmenter is None or data.manifest.present(keys.MASK).any() or not present.any():
+            return data
+        root = cache / "masks" / self.segmenter.sha256
+        names = np.full(len(present), "", object)
+        names[present] = self.segmenter.write_masks(data, root, cache)
+        table = data.manifest.table.assign(**{keys.MASK: names})
+        return replace(data, manifest=replace(data.manifest, table=table, mask_root=root))
+
+    def write_masks(self, data: LabelledData, folder: Path, cache: Path) -> list[str]:
+        """Write the predicted mask of every image that has none in the folder (`segmenting.MaskFiles`).
+
+        Args:
+            data: The samples; those without an image are left out.
+            folder: Folder of the masks of this segmenter alone: a mask is named by the hash of its image.
+            cache: Folder for preprocessed pixels.
+
+        Returns:
+            File name of the mask of each sample that has an image, in their order.
+
+        Raises:
+            DataError: An image cannot be read.
+            StorageError: The disk is full, or the folder cannot be written.
+        """
+        rows = np.flatnonzero(data.manifest.present(keys.IMAGE))
+        names = [f"{digest}.png" for digest in data.facts[keys.IMAGE]["sha256"].iloc[rows]]
+        every = dict(zip(names, rows.tolist(), strict=True))
+        if missing := {name: row for name, row in every.items() if not (folder / name).is_file()}:
+            chosen = data.subset(np.array(list(missing.values())))
+            datamodule = self.datamodule(chosen, cache)
+            datamodule.prepare_data()
+            preprocess, classes = Preprocess(**self.record["preprocess"]), segmenting.classes_of(self.module)
+            writer = segmenting.MaskFiles(chosen, classes, preprocess, [folder / name for name in missing])
+            loader = datamodule.test_dataloader()
+            self.trainer(writer).predict(self.module, loader, return_predictions=False)
+        return names
+
+    def trainer(self, *callbacks: L.Callback) -> L.Trainer:
+        """Return a trainer that predicts with this network, without log and progress bar."""
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-        trainer = L.Trainer(
+        return L.Trainer(
             devices=1,
             precision=self.record["precision"],
+            callbacks=list(callbacks),
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        batches: Any = trainer.predict(self.module, datamodule.test_dataloader())
+
+    def _probabilities(self, data: LabelledData, cache: Path) -> tuple[np.ndarray, np.ndarray]:
+        """Return rows of the manifest (N,) and probabilities (N, K)."""
+        datamodule = self.datamodule(data, cache)
+        datamodule.prepare_data()
+        batches: Any = self.trainer().predict(self.module, datamodule.test_dataloader())
         rows, probabilities = (
             torch.cat([batch[name] for batch in batches]).cpu() for name in (keys.INDEX, "probabilities")
         )
@@ -287,8 +353,13 @@ def load(path: Path) -> Predictor:
             trained cannot be imported.
         DataError: The file is damaged.
     """
+    return _read(path)
+
+
+def _read(path: Path, source: io.BytesIO | None = None) -> Predictor:
+    """Read a checkpoint, or one of the same content as `source`, which the file at this path holds."""
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        found = torch.load(source or path, map_location="cpu", weights_only=True, mmap=source is None)
         record = found.get(KEY) if isinstance(found, Mapping) else None
         if not isinstance(record, Mapping) or record.get("format") != keys.FORMAT:
             raise ConfigError(
@@ -298,12 +369,19 @@ def load(path: Path) -> Predictor:
         if strange := {"hyper_parameters", "state_dict"} - set(found):
             raise DataError(f"{path} holds no {' nor '.join(sorted(strange))}: give a checkpoint of a run.")
         target = imported(record["_target_"], "model._target_")
-        module = target.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+        if source:
+            source.seek(0)
+        module = target.load_from_checkpoint(source or path, map_location="cpu", weights_only=True)
+        carried = found.get(SEGMENTER_KEY)
     except UNREADABLE as error:
         # Not the text of `pickle`'s errors: torch advises there to load the file without its protection.
         reason = "it is not a file of tensors" if isinstance(error, pickle.UnpicklingError) else str(error)
         raise DataError(f"{path} is damaged ({' '.join(reason.split())}): train the run again.") from error
-    return Predictor(Path(path), module.eval(), record)
+    if carried is None:
+        return Predictor(Path(path), module.eval(), record)
+    content = carried.numpy().tobytes()
+    segmenter = replace(_read(path, io.BytesIO(content)), sha256=hashlib.sha256(content).hexdigest())
+    return Predictor(Path(path), module.eval(), record, segmenter)
 
 
 def stores(

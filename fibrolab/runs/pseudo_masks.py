@@ -63,7 +63,7 @@ def load(*, run: str, cache: str | Path, uri: str | None = None) -> Manifest:
         data.manifest,
         table=data.manifest.table.assign(**columns),
         name=f"pseudo-masks of {data.manifest.name}",
-        masks_root=(trained.folder / keys.PSEUDO_MASKS).absolute(),
+        mask_root=(trained.folder / keys.PSEUDO_MASKS).absolute(),
         masks_from=f"maps of run {trained.run_id or trained.folder.name} ({first['method']}), by {rules}",
         best_accuracy={},
     )

@@ -30,7 +30,7 @@ from fibrolab.config import arguments, resolved
 from fibrolab.data.clip_sampling import Segment
 from fibrolab.data.datamodule import FibrosisDataModule
 from fibrolab.data.labelled_data import LabelledData
-from fibrolab.data.preprocess import Preprocess
+from fibrolab.data.preprocess import SEGMENTER, Preprocess
 from fibrolab.data.samplers import check_batch_size, this_rank
 from fibrolab.errors import ConfigError, TrainingError
 from fibrolab.evaluation import predictions
@@ -104,9 +104,10 @@ def build_datamodule(
     """
     given = config.batch_size != batch_size.AUTO  # otherwise decided later
     predicted = keys.PARTITIONS if config.get("predict_train") else predictions.PARTITIONS
+    preprocess = arguments(config.preprocess, SEGMENTER)
     return FibrosisDataModule(
         data=data,
-        stores=checkpoint.stores(arguments(config.preprocess), module, Path(config.paths.cache), learns=True),
+        stores=checkpoint.stores(preprocess, module, Path(config.paths.cache), learns=True),
         segment=Segment(**resolved(config.segment)),
         transforms=resolved(config.augment)["transforms"],
         sampler=resolved(config.sampler),
@@ -290,7 +291,7 @@ def fit(
     split = folder / keys.SPLIT_FILE
     record = checkpoint.described(config, module, data, split, environment.packages())
     loggers = [CurveLogger(tracked), *trainer_parts.loggers(config, folder)]
-    plugins = [checkpoint.RecordedCheckpoints(record)]
+    plugins = [checkpoint.RecordedCheckpoints(record, folder / keys.CHECKPOINTS / keys.SEGMENTER)]
     trainer = _trainer(config, [*callbacks, *pruning, writer], loggers, folder, plugins, search_unused)
     try:
         last = folder / keys.CHECKPOINTS / keys.LAST
@@ -321,7 +322,7 @@ def _writer(config: DictConfig, datamodule: FibrosisDataModule, folder: Path) ->
     learnt = datamodule.pixels(keys.MASK, data.split.rows(keys.TRAIN))
     levels = (learnt.read(index, None)[0] for index in range(len(learnt.slots.first)))
     baseline = mean_mask(levels, classes)
-    preprocess = Preprocess(**arguments(config.preprocess))
+    preprocess = Preprocess(**arguments(config.preprocess, SEGMENTER))
     return MaskWriter(folder, data, classes, preprocess, data.split.fold, partitions, baseline)
 
 

@@ -113,7 +113,7 @@ def with_weights_of_runs(config: DictConfig, data: LabelledData) -> DictConfig:
             opened, *ancestors = _lineage(config.tracking.uri, run)
             opened.refuse_several_networks()
             for each in (opened, *ancestors):
-                _refuse_leaks(each, data, where)
+                refuse_leaks(each, data, where)
             theirs = theirs or _default_branch(opened, str(name), where)
             branch.weights = _checkpoint_of(opened, branch, theirs, where)
     return config
@@ -180,8 +180,20 @@ def _branches(run: TrainedRun) -> Mapping[str, Any]:
     return {str(name): OmegaConf.to_container(branch) for name, branch in branches.items()}
 
 
-def _refuse_leaks(run: TrainedRun, data: LabelledData, where: str) -> None:
-    """Reject weights trained or selected on this run's test set, or trained on its validation set."""
+def refuse_leaks(
+    run: TrainedRun, data: LabelledData, where: str, known_by: str = "trained those weights"
+) -> None:
+    """Reject a run that was trained or selected on this run's test set, or trained on its validation set.
+
+    Args:
+        run: The earlier run.
+        data: Data of this run.
+        where: The setting that names the earlier run, for the message.
+        known_by: Part of those samples in the earlier run, the predicate of the message.
+
+    Raises:
+        SplitError: The number of such samples.
+    """
     for ours, theirs, harm in (
         (keys.TEST, (keys.TRAIN, keys.VALIDATION), "its score would not be an independent test"),
         (keys.VALIDATION, (keys.TRAIN,), "the best epoch, and any stack, would be chosen on known samples"),
@@ -191,6 +203,6 @@ def _refuse_leaks(run: TrainedRun, data: LabelledData, where: str) -> None:
         if found := int(seen[rows].sum()):
             raise SplitError(
                 f"{where}: {found} of the {len(rows)} {ours} samples, copies of them or others of their "
-                f"patients, trained those weights: {harm}. Use the same data, split and seed as that "
+                f"patients, {known_by}: {harm}. Use the same data, split and seed as that "
                 "run, or split=saved with its split.csv."
             )

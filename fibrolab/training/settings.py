@@ -9,7 +9,7 @@ from fibrolab import allowed, keys, loading
 from fibrolab.choices import refuse, refuse_all
 from fibrolab.config import arguments, removed_settings_named, resolved
 from fibrolab.data.clip_sampling import Segment
-from fibrolab.data.preprocess import Preprocess
+from fibrolab.data.preprocess import NOT_OF_CLIPS, NOT_OF_MASKS, SEGMENTER, Preprocess
 from fibrolab.evaluation import endpoints
 from fibrolab.evaluation.comparison import published_results
 from fibrolab.targets import call
@@ -25,12 +25,12 @@ def check(config: DictConfig) -> None:
     """
     settings = resolved(config)
     faults = [*allowed.faults(settings).values(), *_fold_faults(settings["folds"], settings["split"])]
-    faults += [*_segmentation_faults(settings), *_pseudo_mask_faults(settings)]
+    faults += [*_segmentation_faults(settings), *_pseudo_mask_faults(settings), *_crop_faults(settings)]
     refuse(faults + published_results.faults(settings["published"]))
     task = settings["task"]
     attempts: list[Callable[[], object]] = [
         lambda: loading.check(config),
-        lambda: call(Preprocess, "preprocess", **arguments(config.preprocess)),
+        lambda: call(Preprocess, "preprocess", **arguments(config.preprocess, SEGMENTER)),
         lambda: call(Segment, "segment", **settings["segment"]),
     ]
     if task["classes"] is not None:
@@ -56,6 +56,23 @@ def _pseudo_mask_faults(settings: Mapping[str, Any]) -> Iterator[str]:
             f"split={settings['split']['name']}: data=pseudo_masks keeps the split of the classifier, so "
             "that no picture trains here on which that was tested. Leave split out; it is `given`."
         )
+
+
+def _crop_faults(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence if images cannot be cropped to masks, or a segmenter is named without this crop."""
+    preprocess = settings["preprocess"]
+    if preprocess.get("crop") != "mask":
+        if preprocess.get(SEGMENTER) is not None:
+            yield (
+                f"preprocess.segmenter={preprocess[SEGMENTER]} makes the masks of preprocess.crop=mask: set "
+                "that too, or leave the segmenter out."
+            )
+        return
+    if "levels" in settings["task"]:
+        yield NOT_OF_MASKS
+    branches = (settings["model"].get("branches") or {}).values()
+    if any(isinstance(branch, Mapping) and branch.get("input") == keys.CLIP for branch in branches):
+        yield NOT_OF_CLIPS
 
 
 def _fold_faults(folds: str | None, split: Mapping[str, Any]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from fibrolab.data.preprocess import EQUALIZE, Preprocess
+from fibrolab.data.preprocess import EQUALIZE, SEGMENTER, Preprocess
 from fibrolab.errors import ConfigError
 
 CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "preprocess").glob("*.yaml"))
@@ -115,5 +115,5 @@ def test_every_config_makes_a_preprocess(path: Path) -> None:
     # A size may follow the data set's own.
     composed = OmegaConf.create({"data": {"image_size": 64}, "preprocess": OmegaConf.load(path)})
     config = OmegaConf.to_container(composed, resolve=True)["preprocess"]
-    assert config.pop("name") == path.stem
+    assert (config.pop("name"), config.pop(SEGMENTER)) == (path.stem, None)
     assert Preprocess(**config)(scan()).shape == (config["size"], config["size"])

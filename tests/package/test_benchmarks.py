@@ -25,6 +25,7 @@ SMALL = {
     "frozen_features": "--help",  # needs the Kaggle data set
     "gpu": "--device cpu --quick",
     "loader": "--files 24 --denoised 2",
+    "mask_crop": "--patients 60 --size 32 --epochs 1",
     "memory": "--train --images 400 --steps 3",
     "pseudo_masks": "--patients 30 --epochs 1",
     "ranks": "--steps 1 --size 32",

@@ -92,7 +92,11 @@ def _findings(found: dict[str, Any], samples: int) -> Iterator[Finding]:
             "classifier's maps, not with anatomy.",
         )
     if left_out := found["left_out"]:
-        yield Finding("left_out", "warning", f"Unreadable files left out: {len(left_out)}.")
+        yield Finding(
+            "left_out",
+            "warning",
+            f"Files left out: {len(left_out):,}. The first: {listed(left_out, most=3)}.",
+        )
     if small := found["small_classes"]:
         named = [f"{row['class']} in {row['partition']} ({counted(row['groups'], 'group')})" for row in small]
         yield Finding(

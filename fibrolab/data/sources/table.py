@@ -17,6 +17,7 @@ Columns of other names are kept as they are.
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -36,6 +37,7 @@ def load(
     *,
     path: str | Path,
     root: str | Path | None = None,
+    mask_root: str | Path | None = None,
     classes: Sequence[str] = STAGES,
     columns: Mapping[str, str | None] | None = None,
 ) -> Manifest:
@@ -44,6 +46,7 @@ def load(
     Args:
         path: CSV or Parquet file.
         root: Folder that the paths in the table are relative to; None for the table's folder.
+        mask_root: Folder that the paths of masks are relative to; None for `root`.
         classes: Names of the labels in their order; METAVIR stages by default.
         columns: Names of our columns in the table, such as `patient_id: MRN`; None if the table has a column
             with our name, or a similar one, that means something else.
@@ -64,7 +67,10 @@ def load(
             path,
             ", ".join(map(str, table.columns)),
         )
-    return as_manifest(with_ids(table), classes, path, root)
+    manifest = as_manifest(with_ids(table), classes, path, root)
+    if mask_root is None:
+        return manifest
+    return replace(manifest, mask_root=Path(mask_root).expanduser().absolute())
 
 
 def labelled(

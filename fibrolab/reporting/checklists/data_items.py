@@ -6,6 +6,11 @@ from fibrolab.runs.trained_run import Run
 
 PHANTOM = "phantom.source"
 SIMULATED = "All data are simulated: no patient was examined."
+CROPS = {
+    "none": "Images are used whole.",
+    "borders": "Burned-in borders and text are cropped.",
+    "mask": "Images are cropped to their masks, and black outside them.",
+}
 EXTERNAL, BY_SITE = "external", "by_site"  # names of splits whose test set is external
 
 
@@ -99,8 +104,7 @@ def selected(run: Run) -> str:
     """Return the region of an image, and the frames of a clip, that are used."""
     parts, modalities = [inputs(run)], _inputs_of(run)
     if keys.IMAGE in modalities or keys.CLIP in modalities:
-        whole = run.setting("preprocess.crop", "none") == "none"
-        parts.append("Images are used whole." if whole else "Burned-in borders and text are cropped.")
+        parts.append(CROPS[run.setting("preprocess.crop", "none")])
     if keys.CLIP in modalities and (length := run.setting("segment.length")):
         parts.append(f"Frames per clip: {length}, sampling: {run.setting('segment.name')}.")
     return " ".join(filter(None, parts))

@@ -43,9 +43,11 @@ def preprocessing(run: Run) -> str:
     size = run.setting("preprocess.size")
     if not size:
         return ""
+    crop = run.setting("preprocess.crop", "none")
     strength, equalize = run.setting("preprocess.denoise", 0), run.setting("preprocess.equalize", "none")
     steps = {
-        "crop of burned-in borders": run.setting("preprocess.crop", "none") != "none",
+        "crop of burned-in borders": crop == "borders",
+        "crop to the mask with black pixels outside it": crop == "mask",
         f"non-local means of strength {strength:g}": strength > 0,
         "histogram equalisation": equalize in ("histogram", "both"),
         f"CLAHE with clip limit {run.setting('preprocess.clahe_clip')}": equalize in ("clahe", "both"),
