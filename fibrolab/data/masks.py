@@ -26,9 +26,23 @@ def digests(media: Sequence[Media], pictures: Sequence[str]) -> list[str]:
         pictures: SHA-256 of each image and its view, from the survey.
 
     Raises:
-        DataError: Masks that cannot be opened, all of them at once.
+        DataError: Masks that cannot be opened, all of them at once with those that cannot be decoded or are
+            not as large as their image.
     """
-    return _all_read([mask.path for mask in media], pictures, _digest)
+    try:
+        return _all_read([mask.path for mask in media], pictures, _digest)
+    except DataError as error:
+        faults = list(dict.fromkeys(filter(None, map(_fault, media))))
+        raise DataError(f"Masks that cannot be used: {len(faults)}.\n{listing(faults)}") from error
+
+
+def _fault(mask: Media) -> str:
+    """Return why a mask cannot be used; empty if it can."""
+    try:
+        labelled(read_bytes(mask.path), mask)
+    except UnreadableImageError as error:
+        return str(error)
+    return ""
 
 
 def digest(content: bytes, mask: Media) -> str:

@@ -105,7 +105,9 @@ def test_masks_that_cannot_be_used_are_named_together(tmp_path: Path) -> None:
         datamodule(data, Preprocess(size=SIDE))
     (tmp_path / "m1.png").unlink()
     (tmp_path / "m3.png").unlink()
-    with pytest.raises(DataError, match=r"(?s)2 masks cannot be opened.*m1.png: there is no.*m3.png"):
+    with pytest.raises(
+        DataError, match=r"(?s)Masks that cannot be used: 3.*m1.png: there is no.*m2.png: is not.*m3.png"
+    ):
         datamodule(data, Preprocess(size=SIDE))
     with pytest.raises(ConfigError, match="augment_on=device does not move masks"):
         datamodule(data, Preprocess(size=SIDE), transforms=TURNS, augment_on="device")
