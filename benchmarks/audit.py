@@ -71,6 +71,10 @@ def facts(content: np.ndarray) -> pd.DataFrame:
         mode="L",
         format="JPEG",
         identity="",
+        lowest=0,
+        highest=255,
+        impossible_colours=0.0,
+        tiled=0,
     )
 
 

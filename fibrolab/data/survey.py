@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from fibrolab.data import pixel_plausibility
 from fibrolab.data.file_facts import measured
 from fibrolab.data.formats.contract import to_grey
 from fibrolab.data.media import MIDDLE, Media, View
@@ -36,6 +37,10 @@ EMPTY = {
     "mean": 0.0,
     "sd": 0.0,
     "black": 0.0,
+    "lowest": 0,
+    "highest": 0,
+    "impossible_colours": 0.0,
+    "tiled": 0,
     **dict.fromkeys(BORDERS, 0.0),
     "error": "",
 }
@@ -61,8 +66,9 @@ def survey(media: Sequence[Media], cache: Path, workers: int = 0) -> pd.DataFram
         a single image) and the DICOM header fields that still identify a person (`identity`). Of the part
         that is used: SHA-256 of bytes and view (`sha256`); its size `cut_width` and `cut_height` [pixels];
         SHA-256 of the decoded grey `pixels`; 256-bit perceptual hash; thumbnail, 32 x 32 bytes; mean and SD
-        of the grey levels; proportion of black pixels; black border on each side as a proportion of the side.
-        `error` is empty for a readable file.
+        of the grey levels; proportion of black pixels; lowest and highest level; proportion of impossible
+        colours, and whether the image is tiled (`pixel_plausibility`, 0 or 1); black border on each side as a
+        proportion of the side. `error` is empty for a readable file.
 
     Raises:
         StorageError: The database cannot be read or written.
@@ -148,6 +154,10 @@ def _facts(item: Media) -> tuple:
         "mean": float(grey.mean()),
         "sd": float(grey.std()),
         "black": float((grey <= _BLACK).mean()),
+        "lowest": int(grey.min()),
+        "highest": int(grey.max()),
+        "impossible_colours": pixel_plausibility.impossible_colours(pixels),
+        "tiled": int(pixel_plausibility.is_tiled(grey)),
         **borders(grey),
     }
     return tuple((EMPTY | measured_values).values())

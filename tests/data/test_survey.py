@@ -153,7 +153,7 @@ def damaged(folder: Path) -> dict[str, Path]:
     whole = encoded(picture(0, 64))
     contents = {
         "zero bytes": b"",
-        "not an image but text": b"<html>Log in to download</html>",
+        "is text, beginning": b"<html>Log in to download</html>",
         "truncated": whole[: len(whole) // 2],
         "no such file": None,
     }

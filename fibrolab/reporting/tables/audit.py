@@ -283,7 +283,7 @@ def hygiene(audit: Audit) -> Sheet | None:
     personal = [str(name) for name in audit.get("personal_columns") or []]
     unreadable, odd = audit.get("left_out") or [], audit.get("implausible") or []
     checks = {
-        "Files that could not be read": (len(unreadable), "left out; listed below" if unreadable else ""),
+        "Files left out": (len(unreadable), "listed below" if unreadable else ""),
         "Classes too small for the split": (len(small), ", ".join(small)),
         "Patients with more than one label": (audit.get("patients_with_two_labels"), ""),
         "Samples of unknown patients": (audit.get("without_patient"), ""),
