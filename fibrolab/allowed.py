@@ -164,9 +164,20 @@ ALLOWED: dict[str, Allowed] = {  # by the name of the setting; * stands for any 
     "explain.branch": or_null(Allowed("a name or a list of names", _is_name_or_names)),
     "explain.layer": or_null(TEXT),
     "explain.target": Allowed("text", lambda value: value is True or _is_name(value)),  # `true` is one
+    "explain.mask_rule": one_of("maximum", "percentile", "otsu", "random_walker"),
+    "explain.mask_threshold": Allowed(
+        "a number between 0 and 1, or chosen", lambda value: value == "chosen" or OPEN.holds(value)
+    ),
+    "explain.true_levels": or_null(
+        Allowed(
+            "a list of grey levels from 1 to 254",
+            lambda value: isinstance(value, list) and value != [] and all(map(whole(1, 254).holds, value)),
+        )
+    ),
     "penalty": POSITIVE,
     # data
     "data.path": PLACE,
+    "data.run": TEXT,
     "data.root": or_null(PLACE),
     "data.image_size": whole(8, 4096),
     "data.classes": or_null(NAMES),
@@ -205,6 +216,7 @@ ALLOWED: dict[str, Allowed] = {  # by the name of the setting; * stands for any 
     "split.seed": SEED,
     "split.site": TEXT,
     "split.path": PLACE,
+    "split.column": TEXT,
     "augment.transforms": Allowed(
         "a list of settings, such as [{name: HorizontalFlip}]",
         lambda value: isinstance(value, list) and all(isinstance(each, Mapping) for each in value),

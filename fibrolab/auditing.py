@@ -120,7 +120,8 @@ def _cache_key(data: LabelledData) -> str:
     """Return a hash of everything that an audit depends on: samples, survey, split, classes, code version."""
     manifest, split = data.manifest, replace(data.split, partitions=np.empty(0))
     rows = manifest.table.assign(_class=data.labels, _part=data.split.partitions).astype(str)  # lists too
-    about = (manifest.name, manifest.classes, manifest.left_out, dict(manifest.best_accuracy))
+    named = (manifest.name, manifest.classes, manifest.left_out, manifest.masks_from)
+    about = (*named, dict(manifest.best_accuracy))
     digest = hashlib.sha256(
         repr((VERSION, audit_figures.VERSION, about, data.classes, split, list(rows))).encode()
     )

@@ -33,6 +33,7 @@ LOOSE = (
     "columns",
     "trainer.devices",
     "explain.method",
+    "explain.mask_threshold",
     "batch_size",
 )  # types are not checked here
 SHARED_MEMORY = Path("/dev/shm")

@@ -12,7 +12,8 @@ def imported(config: DictConfig) -> Job:
     """Import and return the function that explains a run; it returns the run's id, or a folder of maps.
 
     Raises:
-        ConfigError: `run` is neither an id nor several, or `input` is given for several runs.
+        ConfigError: `run` is neither an id nor several, `input` is given for several runs, or settings of the
+            pseudo-masks contradict each other.
         DataError: `input` does not exist.
     """
     from fibrolab.runs import trained_run  # late: it loads pandas
@@ -27,9 +28,20 @@ def imported(config: DictConfig) -> Job:
     config.run = ids if len(ids) > 1 else ids[0]
     if config.input is not None and not exists(str(config.input)):
         raise DataError(f"input={config.input} does not exist: give a picture, a film, a folder or a table.")
+    refuse(_mask_faults(config))
     from fibrolab.analyses.explaining import explain
 
     return explain
+
+
+def _mask_faults(config: DictConfig) -> list[str]:
+    """Return a sentence on each contradiction between the settings of pseudo-masks."""
+    faults = []
+    if config.pseudo_masks and config.input is not None:
+        faults.append("pseudo_masks=true makes masks of the run's own samples: leave out input.")
+    if config.explain.mask_rule == "otsu" and config.explain.mask_threshold == "chosen":
+        faults.append("explain.mask_rule=otsu finds a threshold for each map: leave out mask_threshold.")
+    return faults
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ ELASTOGRAM: Final = "elastogram"
 ELASTOGRAM_ROI: Final = "elastogram_roi"
 CLIP: Final = "clip"
 MASK: Final = "mask"
+TRUE_MASK: Final = "true_mask"  # of a sample whose mask is a pseudo-mask
 LSM_KPA: Final = "lsm_kpa"
 AGE_YEARS: Final = "age_years"
 SEX: Final = "sex"
@@ -29,6 +30,7 @@ ROW: Final = "table_row"  # row number in the user's spreadsheet; the header is 
 
 # Split columns and their values.
 PARTITION: Final = "partition"
+GIVEN: Final = "split"  # column of the user's table with a split that was drawn elsewhere
 FOLD: Final = "fold"
 REPEAT: Final = "repeat"  # number of a repetition with another seed, from 0
 MANIFEST_HASH: Final = "manifest"  # hash of the manifest that the split was drawn from
@@ -86,6 +88,7 @@ FIGURES: Final = "figures"
 EXPLANATION: Final = "explanation"  # folder of heat maps, their tests and pictures
 EXPLANATION_FINDINGS_FILE: Final = f"{EXPLANATION}/findings.json"
 EXPLANATION_PAGE: Final = f"{EXPLANATION}/explanation.html"
+PSEUDO_MASKS: Final = "pseudo_masks"  # folder of the masks that `explain` makes from maps
 CHECKPOINTS: Final = "checkpoints"
 BEST: Final = "best.ckpt"  # checkpoint with the weights of the best epoch
 SEGMENTER: Final = "segmenter.ckpt"  # checkpoint of the segmenter whose masks images are cropped to

@@ -104,5 +104,5 @@ def _hashed(name: str) -> str:
 
 
 def left_out(sentences: Sequence[str]) -> tuple[str, ...]:
-    """Return as many sentences on unreadable files without their names."""
-    return tuple("A file cannot be read." for _ in sentences)
+    """Return as many sentences on files that were left out, without their names."""
+    return tuple("A file is left out." for _ in sentences)

@@ -37,5 +37,10 @@ def prepared(root: Path, database: Path, cache: Path) -> Path:
 
 def of_samples(group: str) -> list[str]:
     """Options of a group that classify samples; the others segment their images."""
+    return [name for name in names(group) if name not in of_pixels(group)]
+
+
+def of_pixels(group: str) -> list[str]:
+    """Options of a group that are only for a segmentation, as their files say."""
     texts = {name: (folder() / group / f"{name}.yaml").read_text() for name in names(group)}
-    return [name for name, text in texts.items() if "segmentation" not in text]
+    return [name for name, text in texts.items() if "segmentation" in text]

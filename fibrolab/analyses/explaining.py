@@ -73,10 +73,35 @@ def explain(config: DictConfig) -> str:
             run = TrainedRun(tracked.folder, tracked.id)
             run.refuse_other_format()
             run.require(*NEEDED)
-            explained.append(_of_folder(tracked.folder, run, _own_parts(run, config), config))
+            parts = _own_parts(run, config)
+            if config.pseudo_masks:
+                _check_pseudo_masks(run, parts, config)
+            explained.append(_of_folder(tracked.folder, run, parts, config))
+            if config.pseudo_masks:
+                _write_pseudo_masks(run, parts, config)
         if len(explained) > 1:
             _compared(explained)
     return " ".join(ids)
+
+
+def _check_pseudo_masks(run: TrainedRun, parts: Sequence[Part], config: DictConfig) -> None:
+    """Refuse a run from which no pseudo-masks can be made, before its maps are computed."""
+    from fibrolab.analyses import pseudo_masking
+    from fibrolab.explanation import map_batches
+
+    network = parts[0].networks[0]
+    request = _request(config, network)
+    map_batches.check(request, network.classifier, _task(network))
+    pseudo_masking.check(run, request, network)
+
+
+def _write_pseudo_masks(run: TrainedRun, parts: Sequence[Part], config: DictConfig) -> None:
+    """Make masks from the maps of all samples of a run, and print what they are worth."""
+    from fibrolab.analyses import pseudo_masking
+
+    network = parts[0].networks[0]
+    written = pseudo_masking.write(run, network, _request(config, network), _task(network), config)
+    pseudo_masking.announce(written)
 
 
 def _of_folder(folder: Path, run: TrainedRun, parts: Sequence[Part], config: DictConfig) -> "Arm":

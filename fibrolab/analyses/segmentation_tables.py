@@ -8,9 +8,11 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from fibrolab import keys
+from fibrolab.evaluation.comparison import published_results
 from fibrolab.evaluation.measures import catalogue
 from fibrolab.evaluation.patients import PATIENTS_FILE
 from fibrolab.evaluation.segmentation import agreement, scores
+from fibrolab.evaluation.segmentation.images import AGAINST, MAPS, reference
 from fibrolab.runs.trained_run import TrainedRun
 from fibrolab.storage import as_csv, put_all
 
@@ -40,6 +42,9 @@ def write(folder: Path, resamples: int = 1000, level: float = 0.95) -> dict[str,
     measures = run.mask_measures
     drawn: dict[str, Any] = {"resamples": resamples, "level": level, "seed": int(run.config.seed)}
     images = scores.score(measures, **drawn)
+    agrees = reference(measures) == MAPS
+    if not agrees and AGAINST in measures and (measures[AGAINST] == MAPS).any():
+        images = pd.concat([images, scores.score(measures, **drawn, against=MAPS)])
     tables = {keys.METRICS_FILE: as_csv(images, index=True)}
     patients = _by_patient(measures, drawn)
     if patients is not None:
@@ -47,6 +52,8 @@ def write(folder: Path, resamples: int = 1000, level: float = 0.95) -> dict[str,
     tables["bland_altman.csv"] = as_csv(agreement.bland_altman(measures))
     counts = pd.read_csv(folder / keys.PIXEL_COUNTS_FILE, dtype={keys.SAMPLE_ID: str})
     tables["pixel_calibration.csv"] = as_csv(agreement.calibration(counts))
+    published = published_results.table(run.config.get("published"), run.config.task.name, level)
+    tables["published.csv"] = as_csv(published)
     run.config.bootstrap = {"resamples": resamples, "level": level}
     tables[keys.CONFIG_FILE] = OmegaConf.to_yaml(run.config).encode()
     put_all({folder / name: content for name, content in tables.items()})
@@ -54,7 +61,7 @@ def write(folder: Path, resamples: int = 1000, level: float = 0.95) -> dict[str,
         (folder / PATIENTS_FILE).unlink(missing_ok=True)
     found = {f"test/{name}": float(value) for name, value in images["value"].items()}
     if patients is not None:
-        headline = catalogue.mask_headline()
+        headline = [catalogue.agreement(name) if agrees else name for name in catalogue.mask_headline()]
         found |= {f"test/patient_{name}": float(patients["value"][name]) for name in headline}
     return {name: value for name, value in found.items() if math.isfinite(value)}
 

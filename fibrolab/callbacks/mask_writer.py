@@ -15,6 +15,7 @@ from PIL import Image
 from fibrolab import keys
 from fibrolab.data import masks
 from fibrolab.data.labelled_data import LabelledData
+from fibrolab.data.manifest import Manifest
 from fibrolab.data.media import Media
 from fibrolab.data.preprocess import Preprocess
 from fibrolab.data.readers import read_bytes, spacing
@@ -31,7 +32,8 @@ class MaskWriter(BasePredictionWriter):
 
     A mask is a PNG in the pixels of the original picture, with the first grey level of each class; what the
     network does not see is background. It is measured within the rectangle of the sample, against the true
-    mask and beside the baseline, in millimetres if the spacing of all measured pictures is known.
+    mask and beside the baseline, in millimetres if the spacing of all measured pictures is known. Where
+    the masks are pseudo-masks, it is measured against them as such, and against true masks if there are some.
 
     Args:
         folder: Folder of the run.
@@ -58,10 +60,13 @@ class MaskWriter(BasePredictionWriter):
         self._folder, self._table, self._fold = folder, data.manifest.table, fold
         self._classes, self._preprocess, self._partitions = classes, preprocess, tuple(partitions)
         self._media = data.manifest.masks()
+        self._references = _references(data.manifest)
         self._baseline = np.eye(len(classes.names), dtype=np.float32)[baseline].transpose(2, 0, 1)
         rows = np.concatenate([data.split.rows(name) for name in self._partitions])
         spacings = {row: _spacing(self._media[row]) for row in rows.tolist()}
         self._in_mm = all(spacings.values())
+        has_true = not self._references[images.TRUE_MASKS].keys().isdisjoint(rows.tolist())
+        self._counted = images.TRUE_MASKS if has_true else images.MAPS  # see `images.reference`
         self._spacings = spacings
         self._rows: tuple[list, list, list] = ([], [], [])  # of the three tables
 
@@ -100,8 +105,7 @@ class MaskWriter(BasePredictionWriter):
     def _write(self, row: int, probabilities: np.ndarray, partition: str) -> None:
         mask = self._media[row]
         found = masks.labelled(read_bytes(mask.path), mask)
-        table = self._classes.table()
-        true, seen, size = table[found.labels], self._preprocess.crop_box(found.image), found.image.shape
+        seen, size = self._preprocess.crop_box(found.image), found.image.shape
         at_pixels = masks.enlarged(probabilities, seen, size)
         predicted = at_pixels.argmax(axis=0)
         whole = np.zeros(found.size, np.int64)
@@ -113,12 +117,35 @@ class MaskWriter(BasePredictionWriter):
         baseline = masks.enlarged(self._baseline, seen, size).argmax(axis=0)
         unit = {images.UNIT: "mm" if self._in_mm else "px"}
         scale = self._spacings[row] if self._in_mm else (1.0, 1.0)
-        for of, mask_of in ((images.NETWORK, predicted), (images.MEAN_MASK, baseline)):
-            values = images.measured(true, mask_of, self._classes.names, scale or (1.0, 1.0))
-            measured.extend({**about, images.OF: of, **unit, **each} for each in values)
-        counted.extend({**about, **each} for each in agreement.binned(at_pixels, true, self._classes.names))
+        for against, media in self._references.items():
+            if row not in media:
+                continue
+            true = self._true_classes(media[row])
+            known = {**about, images.AGAINST: against, **unit}
+            for of, mask_of in ((images.NETWORK, predicted), (images.MEAN_MASK, baseline)):
+                values = images.measured(true, mask_of, self._classes.names, scale or (1.0, 1.0))
+                measured.extend({**known, images.OF: of, **each} for each in values)
+            if against == self._counted:
+                counts = agreement.binned(at_pixels, true, self._classes.names)
+                counted.extend({**about, **each} for each in counts)
         image = self._table.loc[row, keys.IMAGE]
         written.append({**about, keys.IMAGE: image, keys.MASK: path})
+
+    def _true_classes(self, mask: Media) -> np.ndarray:
+        """Return the class of each pixel of a mask, within the rectangle of its sample."""
+        return np.asarray(self._classes.table()[masks.labelled(read_bytes(mask.path), mask).labels])
+
+
+def _references(manifest: Manifest) -> dict[str, dict[int, Media]]:
+    """Return the masks that predictions are measured against, by their kind and the row of the sample."""
+
+    def by_row(column: str) -> dict[int, Media]:
+        rows = np.flatnonzero(manifest.present(column)).tolist()
+        return dict(zip(rows, manifest.masks(column), strict=True))
+
+    if not manifest.masks_from:
+        return {images.TRUE_MASKS: by_row(keys.MASK)}
+    return {images.TRUE_MASKS: by_row(keys.TRUE_MASK), images.MAPS: by_row(keys.MASK)}
 
 
 def mean_mask(levels: Iterable[np.ndarray], classes: MaskClasses) -> np.ndarray:

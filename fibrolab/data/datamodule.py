@@ -261,10 +261,15 @@ class FibrosisDataModule(L.LightningDataModule):
         return self.test_images if self.data.masks is None else self.labelled_images
 
     def labelled_images(self, samples: Sequence[str]) -> dict[str, masks.Labelled]:
-        """Return samples with their masks, as their files hold them, by id."""
-        rows = np.flatnonzero(self.data.manifest.table[keys.SAMPLE_ID].isin(list(samples)))
-        names, media = self.data.manifest.table[keys.SAMPLE_ID], self.data.manifest.masks()
-        return {names[row]: masks.labelled(read_bytes(media[row].path), media[row]) for row in rows.tolist()}
+        """Return samples with their masks, true ones where known, as their files hold them, by id."""
+        manifest = self.data.manifest
+        names = manifest.table[keys.SAMPLE_ID]
+        media: dict[int, Any] = {}
+        for column in (keys.MASK, keys.TRUE_MASK):
+            rows = np.flatnonzero(manifest.present(column)).tolist()
+            media |= dict(zip(rows, manifest.masks(column), strict=True))
+        rows = np.flatnonzero(names.isin(list(samples))).tolist()
+        return {names[row]: masks.labelled(read_bytes(media[row].path), media[row]) for row in rows}
 
     def transfer_batch_to_device(
         self, batch: dict[str, Tensor], device: torch.device, dataloader_idx: int

@@ -18,7 +18,7 @@ from fibrolab.errors import DataError
 
 _IDENTITY = (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.VISIT_ID, keys.LABEL)
 _TEXT = (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.VISIT_ID, keys.SITE, keys.SCANNER)
-PATHS = (keys.IMAGE, keys.ELASTOGRAM, keys.CLIP, keys.MASK)
+PATHS = (keys.IMAGE, keys.ELASTOGRAM, keys.CLIP, keys.MASK, keys.TRUE_MASK)
 _OPTIONAL_TEXT = (*PATHS, keys.FRAME, keys.ROI, keys.ELASTOGRAM_ROI)
 # Columns with the frame and the rectangle of each modality's file.
 _VIEWS = {
@@ -39,10 +39,11 @@ class Manifest:
         classes: Names of the labels; `label` is an index into them.
         name: Name of the data set.
         root: Folder that the paths in the table are relative to.
-        left_out: Sentences on files that were skipped as unreadable.
+        left_out: Sentences on files that are no samples, or were skipped as unreadable.
         best_accuracy: For synthetic data: the expected accuracy that no model can exceed, by its inputs.
         ids_key: Identifies the secret by which the ids are hashed (`fibrolab.privacy`); empty for plain ids.
         mask_root: Folder that the paths of masks are relative to; None for `root`.
+        masks_from: Origin of the masks in words, if they are pseudo-masks; empty for true masks.
     """
 
     table: pd.DataFrame
@@ -53,6 +54,7 @@ class Manifest:
     best_accuracy: Mapping[str, float] = field(default_factory=dict)
     ids_key: str = ""
     mask_root: Path | None = None
+    masks_from: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "table", validated(self.table, self.classes, self.name))
@@ -119,11 +121,16 @@ class Manifest:
             for path, frame, box, mask in cells
         ]
 
-    def masks(self) -> list[Media]:
-        """Return the masks of the samples that have one, each with the image that it labels."""
-        present = self.present(keys.MASK)
+    def masks(self, column: str = keys.MASK) -> list[Media]:
+        """Return the masks of the samples that have one, each with the image that it labels.
+
+        Args:
+            column: `keys.MASK`, or `keys.TRUE_MASK` for the true masks beside pseudo-masks.
+        """
+        present = self.present(column)
+        paths = map(self._mask_path, _cells(self.table[present], column)) if present.any() else ()
         images = self.media(keys.IMAGE, present)
-        return [Media(image.mask, labelled=image) for image in images if image.mask]
+        return [Media(path, labelled=image) for path, image in zip(paths, images, strict=True) if path]
 
     def _mask_path(self, name: str) -> Path | None:
         return _on_disk(self.mask_root or self.root, name) if name else None

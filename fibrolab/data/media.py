@@ -79,7 +79,8 @@ class View:
         if self.frame is None and frames > 1:
             raise UnreadableImageError(
                 f"{path}: holds {frames} frames; choose one in a table's column `frame` (a number, or "
-                f"'{MIDDLE}'), or give the file in the column `clip`"
+                f"'{MIDDLE}'; with data=folder: data.take_frames={MIDDLE}), or give the file in the column "
+                "`clip`"
             )
         number = int(self.frame or 0)
         if number >= frames == 1:

@@ -1,23 +1,33 @@
 """Reading of one file into pixels, in the format of its content (not its suffix); damaged files are refused.
 
-`KINDS` names the modules of `formats`, each a `contract.Format`: `pictures` (JPEG, PNG, TIFF and similar
-formats), `dicom` and `video`. Each is imported when the first such file is read.
+`formats.recognition.KINDS` names the modules that read files, each a `contract.Format`: `pictures` (JPEG,
+PNG, TIFF and similar formats), `dicom` and `video`. Each is imported when the first such file is read.
 """
 
 import importlib
-from collections.abc import Callable, Iterator
+import os
+import re
+import stat
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
+from fibrolab.data.formats import recognition
 from fibrolab.data.formats.contract import Clip, Format, Header
 from fibrolab.data.media import View
 from fibrolab.errors import UnreadableImageError
 
-_STILL_BRANDS = (b"avif", b"heic", b"heix", b"mif1")  # images in a video container
+LARGEST_FILE = 2**31  # bytes; two minutes of uncompressed film in 640 x 480 and colour are 3/4 of it
 _WHOLE = View()
+# Exceptions by which Python reports a mistake in the code that raises them.
+_MISTAKES = (AssertionError, AttributeError, ImportError, LookupError, NameError, TypeError)
+# Words of Pillow, pydicom and FFmpeg for what they do not decode.
+_UNSUPPORTED = re.compile(
+    r"unsupported|(not|n't) (yet )?(supported|available|implemented)|unknown pixel mode|not found",
+    re.IGNORECASE,
+)
 
 
 def read_image(path: Path, view: View = _WHOLE) -> np.ndarray:
@@ -40,9 +50,18 @@ def read_bytes(path: Path) -> bytes:
     """Return the bytes of a file.
 
     Raises:
-        UnreadableImageError: the file cannot be opened, or is empty.
+        UnreadableImageError: the file cannot be opened, is empty, larger than `LARGEST_FILE`, or no file but
+            a folder, pipe, socket or device, of which reading might never end.
     """
     try:
+        stats = path.stat()
+        if not stat.S_ISREG(stats.st_mode):
+            raise UnreadableImageError(f"{path}: is {kind_of_node(stats)}, not a file")
+        if stats.st_size > LARGEST_FILE:
+            raise UnreadableImageError(
+                f"{path}: has {stats.st_size / 2**20:,.0f} MiB; files of up to {LARGEST_FILE // 2**20:,} MiB "
+                "are read. Cut a film to the seconds that are needed"
+            )
         content = path.read_bytes()
     except FileNotFoundError:
         raise UnreadableImageError(f"{path}: there is no such file") from None
@@ -51,6 +70,18 @@ def read_bytes(path: Path) -> bytes:
     if not content:
         raise UnreadableImageError(f"{path}: the file is empty (zero bytes)")
     return content
+
+
+def kind_of_node(stats: os.stat_result) -> str:
+    """Return what a path is that leads to no regular file, such as `a pipe (FIFO)`."""
+    kinds = {
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a pipe (FIFO)",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return kinds.get(stat.S_IFMT(stats.st_mode), "a special file")
 
 
 def decode(content: bytes, path: Path, view: View = _WHOLE) -> np.ndarray:
@@ -68,7 +99,7 @@ def decode_labels(content: bytes, path: Path) -> np.ndarray:
     from fibrolab.data.formats import label_maps, pictures
 
     with _unreadable_errors(path):
-        if is_dicom(content):
+        if recognition.is_dicom(content):
             return label_maps.of_dicom(content, path)
         if label_maps.is_nifti(content):
             return label_maps.of_nifti(content, path)
@@ -85,7 +116,7 @@ def spacing(path: Path) -> tuple[float, float] | None:
 
     content = read_bytes(path)
     with _unreadable_errors(path):
-        if is_dicom(content):
+        if recognition.is_dicom(content):
             return label_maps.spacing_of_dicom(content)
         return label_maps.spacing_of_nifti(content) if label_maps.is_nifti(content) else None
 
@@ -98,7 +129,7 @@ def decode_clip(content: bytes, path: Path) -> Clip:
             pixels than `LARGEST_CLIP`.
     """
     with _unreadable_errors(path):
-        clip = _format(content).clip(content, path)
+        clip = _format(content, path).clip(content, path)
     if len(clip.frames) == 1:
         raise UnreadableImageError(
             f"{path}: holds one frame: a picture, not a clip; give it in the column `image`"
@@ -109,69 +140,34 @@ def decode_clip(content: bytes, path: Path) -> Clip:
 def describe(content: bytes, path: Path) -> Header:
     """Return the header of a file; of all formats, only a video is decoded, to count its frames."""
     with _unreadable_errors(path):
-        return _format(content).header(content, path)
+        return _format(content, path).header(content, path)
 
 
 def inspect(content: bytes, path: Path, view: View = _WHOLE) -> tuple[Header, np.ndarray]:
     """Return header and decoded pixels in one pass; the header describes the whole image, not the cut."""
     with _unreadable_errors(path):
-        header, pixels = _format(content).inspect(content, path, view)
+        header, pixels = _format(content, path).inspect(content, path, view)
     return header, view.cut(pixels, path)
 
 
-def is_dicom(content: bytes) -> bool:
-    """Return whether bytes have the preamble of PS3.10, or begin with the first elements of group 2 or 8.
-
-    The first 132 bytes of a file suffice.
-    """
-    without_preamble = content[:2] in (b"\x02\x00", b"\x08\x00") and content[3:4] == b"\x00"
-    return content[128:132] == b"DICM" or without_preamble
-
-
-def _is_video(content: bytes) -> bool:
-    """Return whether bytes are MP4 or QuickTime, AVI, Matroska or WebM."""
-    box = content[4:8] in (b"ftyp", b"moov", b"mdat", b"wide") and content[8:12] not in _STILL_BRANDS
-    riff = content[:4] == b"RIFF" and content[8:12] == b"AVI "
-    return box or riff or content[:4] == b"\x1a\x45\xdf\xa3"
-
-
-def _may_be_picture(_: bytes) -> bool:
-    """Return True: a file of no other kind is a picture, or damaged."""
-    return True
-
-
-class Kind(NamedTuple):
-    """A kind of file.
-
-    Attributes:
-        module: The module of `fibrolab.data.formats` that reads it.
-        matches: Function that returns whether the bytes of a file are of this kind.
-        still_suffixes: Suffixes of such files in a folder of images.
-    """
-
-    module: str
-    matches: Callable[[bytes], bool]
-    still_suffixes: tuple[str, ...] = ()
-
-
-_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".pgm", ".ppm")
-KINDS = (  # the first that matches reads the file
-    Kind("dicom", is_dicom, (".dcm", ".dicom")),
-    Kind("video", _is_video),
-    Kind("pictures", _may_be_picture, _PICTURES),
-)
-
-
-def _format(content: bytes) -> Format:
+def _format(content: bytes, path: Path) -> Format:
     """Return the module that reads files with these bytes."""
-    module = next(kind.module for kind in KINDS if kind.matches(content))
-    found: Format = importlib.import_module(f"fibrolab.data.formats.{module}")
+    kind = recognition.kind_of(content[: recognition.HEAD])
+    if kind is None:
+        name = recognition.foreign(content[: recognition.HEAD])
+        raise UnreadableImageError(
+            f"{path}: is {name}, which is not read; convert it to one of {recognition.SUPPORTED}"
+        )
+    found: Format = importlib.import_module(f"fibrolab.data.formats.{kind.module}")
     return found
 
 
 @contextmanager
 def _unreadable_errors(path: Path) -> Iterator[None]:
-    """Turn a decoder's exceptions, which are of many types for damaged bytes, into UnreadableImageError."""
+    """Turn a decoder's exceptions, which are of many types for damaged bytes, into UnreadableImageError.
+
+    A fault of this package keeps its traceback.
+    """
     try:
         yield
     except UnreadableImageError:
@@ -179,5 +175,21 @@ def _unreadable_errors(path: Path) -> Iterator[None]:
     except Exception as error:
         if type(error) is MemoryError:  # FFmpeg's subclass of it means a damaged size, not a full memory
             raise
+        if isinstance(error, _MISTAKES) and _is_ours(error):
+            raise
         reason = " ".join(str(error).split())
+        if isinstance(error, NotImplementedError) or _UNSUPPORTED.search(reason):
+            raise UnreadableImageError(
+                f"{path}: is of a kind that is not supported ({reason}); convert it to PNG, to uncompressed "
+                "DICOM or, if it is a film, to MP4"
+            ) from None
         raise UnreadableImageError(f"{path}: truncated or damaged ({reason})") from None
+
+
+def _is_ours(error: Exception) -> bool:
+    """Return whether the code that raised a built-in exception is in this package."""
+    name, traceback = "", error.__traceback__
+    while traceback is not None:
+        name, traceback = traceback.tb_frame.f_globals.get("__name__", ""), traceback.tb_next
+    ours = name.partition(".")[0] == __name__.partition(".")[0]
+    return ours and type(error).__module__ == "builtins"

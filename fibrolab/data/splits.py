@@ -258,6 +258,54 @@ def saved(manifest: Manifest, *, path: str, leaky: bool = False) -> Split:
     return _checked(manifest, partitions.to_numpy(object), int(table[keys.FOLD].iloc[0]), leaky)
 
 
+PARTITION_WORDS = {
+    "train": keys.TRAIN, "training": keys.TRAIN, "val": keys.VALIDATION, "valid": keys.VALIDATION,
+    "validation": keys.VALIDATION, "test": keys.TEST, "testing": keys.TEST,
+}  # fmt: skip
+
+
+def given(
+    manifest: Manifest, *, column: str = keys.GIVEN, val: float = 0.15, seed: int = 0, leaky: bool = False
+) -> Split:
+    """Take the split that a column of the data's table names, such as that of a published data set.
+
+    Args:
+        manifest: Samples to split.
+        column: Column with `train`, `validation` (or `val`) or `test` for every sample, in any case.
+        val: Proportion of the training samples that validate, if the column names no validation sample.
+        seed: Seed of that draw.
+        leaky: Allow groups in several partitions, to repeat a paper's protocol.
+
+    Raises:
+        SplitError: No such column, other words in it, no training or test sample, or as `holdout`.
+    """
+    check(val=val)
+    table = manifest.table
+    if column not in table:
+        raise SplitError(
+            f"'{manifest.name}' has no column {column}; it has {', '.join(map(str, table.columns))}. Name "
+            "the column with the split by split.column=NAME."
+        )
+    words = table[column].astype(str).str.strip().str.casefold()
+    partitions = words.map(PARTITION_WORDS).to_numpy(object)
+    if (wrong := ~words.isin(list(PARTITION_WORDS)).to_numpy()).any():
+        raise SplitError(
+            f"The split in column {column} of '{manifest.name}' names other partitions than train, "
+            f"validation (or val) and test in {manifest.named(wrong)}, such as "
+            f"'{table[column][wrong].iloc[0]}'."
+        )
+    found = set(partitions)
+    if missing := [name for name in (keys.TRAIN, keys.TEST) if name not in found]:
+        raise SplitError(
+            f"The split in column {column} of '{manifest.name}' has no {' and no '.join(missing)} sample."
+        )
+    if keys.VALIDATION not in found:
+        rest = np.flatnonzero(partitions == keys.TRAIN)
+        inner = _draw(manifest, rest, [1 - val, val], [keys.TRAIN, keys.VALIDATION], seed, grouped=not leaky)
+        partitions[rest[inner == 1]] = keys.VALIDATION
+    return _checked(manifest, partitions, 0, leaky)
+
+
 EXTERNAL = {"_target_": f"{__name__}.all_test", "name": "external"}  # settings of the split below
 
 

@@ -9,11 +9,11 @@ import numpy as np
 from fibrolab.data import geometry
 from fibrolab.data.clip_sampling import Segment
 from fibrolab.data.formats.contract import Clip, to_grey
+from fibrolab.data.formats.recognition import is_dicom
 from fibrolab.data.geometry import Geometry
 from fibrolab.data.image_borders import content_box
 from fibrolab.data.media import Media
 from fibrolab.data.preprocess import Preprocess
-from fibrolab.data.readers import is_dicom
 from fibrolab.explanation import overlays
 from fibrolab.explanation.overlays import Scale
 

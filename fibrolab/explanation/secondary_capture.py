@@ -96,6 +96,7 @@ def encoded(source: Path, overlay: np.ndarray, description: Description, frame: 
         **_patient_and_study(original, description.patient_id),
     )
     image.PatientOrientation = []  # of an ultrasound plane it is not known (type 2C, PS3.3, C.7.6.1)
+    image.Laterality = original.get("Laterality") or ""  # the liver has none (type 2C, PS3.3, C.7.3.1)
     image.SeriesDescription = description.series
     image.DerivationDescription = f"{description.method}, run {description.run}. {CAUTION.capitalize()}."
     image.BurnedInAnnotation = original.get("BurnedInAnnotation") or "YES"  # text of the screen may identify

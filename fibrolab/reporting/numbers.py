@@ -23,6 +23,7 @@ BASELINES = {  # predictors that do not look at the liver, by their name in audi
     "mean_mask": "mean training mask",
 }
 TWO_DECIMALS = ("slope", "intercept", "mean_size")  # of calibration and conformal sets, not limited to 0..1
+AGREEMENT = "agreement with the classifier's maps, not with anatomy"
 UNDEFINED = "not defined"
 MINUS = "\u2212"
 SPACE = "\u00a0"  # keeps a number and its unit on one line
@@ -113,6 +114,8 @@ class Row:
 
 def title(metric: str) -> str:
     """Return the title of a metric; ``weighted_auc`` becomes ``Weighted AUC``."""
+    if metric.startswith(f"{catalogue.AGREEMENT}_"):
+        return f"{title(metric.removeprefix(f'{catalogue.AGREEMENT}_'))}, {AGREEMENT}"
     for average in catalogue.AVERAGES:
         if metric.startswith(f"{average}_"):
             plain = metric.removeprefix(f"{average}_")
@@ -176,7 +179,7 @@ def rows(
         best = max((sign * each for each in known.values()), default=-math.inf)
         # The table's own baseline is the best of all; of equals, that of a constant prediction comes first.
         if sign * baseline > best or (sign * baseline == best and baseline == constant):
-            other = "mean_mask" if "dice" in table.index else "majority"
+            other = "mean_mask" if record in catalogue.MASK_METRICS else "majority"
             known = {("chance" if isinstance(constant, int | float) else other): baseline}
         source = max(known, key=lambda key: sign * known[key], default="")
         method, note = (_text(table, name, column) for column in ("method", "note"))
@@ -199,8 +202,10 @@ def by_class_names() -> list[str]:
 def headline_names(metrics: pd.DataFrame) -> list[str]:
     """Return the names of the headline metrics; of two classes, whose areas are equal, ``auc`` alone."""
     measured = set(metrics["metric"])
-    if "dice" in measured:
-        return catalogue.mask_headline()
+    named = catalogue.mask_headline()
+    for names in (named, [catalogue.agreement(name) for name in named]):
+        if measured.issuperset(names):
+            return names
     two = "auc" in measured
     return ["auc" if two and name == "macro_auc" else name for name in catalogue.headline()]
 

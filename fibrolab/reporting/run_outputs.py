@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from fibrolab import keys
-from fibrolab.evaluation.segmentation.images import of_partition
+from fibrolab.evaluation.segmentation.images import of_partition, reference
 from fibrolab.mask_classes import MaskClasses
 from fibrolab.reporting import run_page
 from fibrolab.reporting.checklists import documents
@@ -64,7 +64,8 @@ def draw_masks(folder: Path, labelled: Callable[[Sequence[str]], Mapping[str, An
         table = classes.table()
         return masks.Case(f"Dice {dice[sample]:.2f}", levels.image, table[levels.labels], table[predicted])
 
-    sheet = masks.cases([(kind, [case(sample) for sample in names]) for kind, names in chosen.items()])
+    shown = [(kind, [case(sample) for sample in names]) for kind, names in chosen.items()]
+    sheet = masks.cases(shown, masks.REFERENCES[reference(run.mask_measures)])
     save(sheet, folder / keys.FIGURES / "masks.png")
 
 

@@ -13,14 +13,14 @@ from fibrolab.config import arguments, resolved
 from fibrolab.data import clinical
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.errors import ConfigError
-from fibrolab.losses import build_loss
+from fibrolab.losses import LOSSES, build_loss
 from fibrolab.mask_classes import of_task
 from fibrolab.models import fusion
 from fibrolab.models.branches import clinical_columns
 from fibrolab.modules import optimizers
 from fibrolab.modules.base import Classifier, TrainedModule, default_metrics, monitored
 from fibrolab.modules.segmenter import Segmenter, default_mask_metrics
-from fibrolab.pixel_losses import build_pixel_loss
+from fibrolab.pixel_losses import PIXEL_LOSSES, build_pixel_loss
 from fibrolab.targets import call, check_call, imported
 from fibrolab.training import precision
 
@@ -87,15 +87,15 @@ def _check_classifier(config: DictConfig, build: type[Classifier]) -> None:
         lambda: check_call(build, "model", **_module_arguments(config, classes, counts, None)),
         lambda: build.check_branches(model["branches"]),
     ]
-    if build.build_network is TrainedModule.build_network:
+    if build.build_network is Classifier.build_network:
         attempts.append(lambda: fusion.check(model["branches"], model["head"], model.get("fusion")))
-    if build.build_loss is TrainedModule.build_loss:
+    if build.build_loss is Classifier.build_loss:
         loss = {"class_counts": counts, "classes": classes, "ordered": task.ordered, **resolved(config.loss)}
-        attempts.append(lambda: build_loss(num_classes=len(classes), **loss))
-    if build.build_metrics is TrainedModule.build_metrics:
+        attempts.append(lambda: build_loss(num_classes=len(classes), **_of(loss, "samples")))
+    if build.build_metrics is Classifier.build_metrics:
         metrics = {f"val/{name}": each for name, each in default_metrics(len(classes), task.ordered).items()}
         attempts.append(lambda: _check_monitor(config, monitored(metrics)))
-    if build.configure_optimizers is TrainedModule.configure_optimizers:
+    if build.configure_optimizers is Classifier.configure_optimizers:
         attempts.append(lambda: optimizers.check(optimizer, scheduler, config.trainer.max_epochs))
     refuse([fault for name, branch in model["branches"].items() for fault in _not_a_branch(name, branch)])
     refuse_all(attempts)
@@ -115,10 +115,31 @@ def _check_segmenter(config: DictConfig, build: type[Segmenter]) -> None:
     if build.build_network is Segmenter.build_network:
         attempts.append(lambda: build.check_network(model["network"]))
     if build.build_loss is Segmenter.build_loss:
-        attempts.append(lambda: build_pixel_loss(classes=masks.names, **resolved(config.loss)))
+        loss = resolved(config.loss)
+        attempts.append(lambda: build_pixel_loss(classes=masks.names, **_of(loss, "pixels")))
     if build.build_metrics is Segmenter.build_metrics:
         attempts.append(lambda: _check_monitor(config, monitored(metrics)))
     refuse_all(attempts)
+
+
+def _of(loss: dict[str, Any], kind: str) -> dict[str, Any]:
+    """Return the settings of a loss.
+
+    Args:
+        loss: Settings of `conf/loss`.
+        kind: `samples` or `pixels`: what the task classifies.
+
+    Raises:
+        ConfigError: It is a loss of the other kind.
+    """
+    known = {"samples": LOSSES, "pixels": PIXEL_LOSSES}
+    of = next((name for name, losses in known.items() if loss["name"] in losses), kind)
+    if of != kind and not loss.get("_target_"):
+        raise ConfigError(
+            f"loss={loss['name']} is a loss of {of}, and this task classifies {kind}: use one of "
+            f"{', '.join(sorted(known[kind]))}."
+        )
+    return loss
 
 
 def _not_a_branch(name: str, settings: object) -> Iterator[str]:

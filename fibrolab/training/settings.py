@@ -25,7 +25,7 @@ def check(config: DictConfig) -> None:
     """
     settings = resolved(config)
     faults = [*allowed.faults(settings).values(), *_fold_faults(settings["folds"], settings["split"])]
-    faults += [*_segmentation_faults(settings), *_crop_faults(settings)]
+    faults += [*_segmentation_faults(settings), *_pseudo_mask_faults(settings), *_crop_faults(settings)]
     refuse(faults + published_results.faults(settings["published"]))
     task = settings["task"]
     attempts: list[Callable[[], object]] = [
@@ -46,6 +46,15 @@ def _segmentation_faults(settings: Mapping[str, Any]) -> Iterator[str]:
         yield (
             "folds=all and repeats pool class probabilities, which a segmentation has none of: train each "
             "fold by split.fold=NUMBER, or each seed by seed=NUMBER."
+        )
+
+
+def _pseudo_mask_faults(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence if masks from a classifier's maps are not split as the classifier's samples were."""
+    if settings["data"]["name"] == keys.PSEUDO_MASKS and settings["split"].get("column") != keys.GIVEN:
+        yield (
+            f"split={settings['split']['name']}: data=pseudo_masks keeps the split of the classifier, so "
+            "that no picture trains here on which that was tested. Leave split out; it is `given`."
         )
 
 

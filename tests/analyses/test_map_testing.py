@@ -24,7 +24,7 @@ def network() -> SimpleNamespace:
     classes = ["mild", "severe"]
     module = Classifier(**settings(classes=classes, class_counts=[6, 6], image_size=SIDE))
     return SimpleNamespace(
-        module=module,
+        classifier=module,
         record={"preprocess": {"size": SIDE}},
         datamodule=lambda data, cache: datamodule(data, keys.IMAGE),
         task=Task(module.criterion, classes),

@@ -8,8 +8,6 @@ import pydicom
 import pytest
 from dicom_case import (
     LEVELS,
-    LOSSLESS_JPEG,
-    LOSSLESS_LEVELS,
     MR,
     PATH,
     STRIPES,
@@ -24,7 +22,6 @@ from pydicom.pixels import compress
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     JPEGBaseline8Bit,
-    JPEGLosslessSV1,
     RLELossless,
 )
 
@@ -68,10 +65,9 @@ def in_syntax(uid: str) -> bytes:
         (without("BitsStored"), "the DICOM header lacks BitsStored"),
         (without("PhotometricInterpretation"), "the DICOM header lacks PhotometricInterpretation"),
         (garbage(), "truncated or damaged"),
-        (packaged("JPGExtended.dcm").read_bytes(), "12 bits in the transfer syntax 'JPEG Extended"),
         (
             in_syntax("1.2.840.10008.1.2.4.94"),
-            "8 bits in the transfer syntax 'JPIP Referenced' are not supported",
+            "the transfer syntax 'JPIP Referenced' is not supported",
         ),
         (
             saved(dataset(np.zeros((4, 4, 3), np.uint8), PhotometricInterpretation="HSV")),
@@ -143,23 +139,6 @@ def test_fields_that_still_identify_the_patient_are_named(
     scan = dataset(LEVELS.astype(np.uint8), **tags)
     assert identity(scan) == fields
     assert describe(saved(scan), PATH).identity == fields
-
-
-def test_a_damaged_lossless_jpeg_does_not_end_the_process() -> None:
-    content = bytes.fromhex(LOSSLESS_JPEG)
-    read, refused = [], []
-    for place in range(2, len(content)):
-        for value in (0, 0xDA, 0xFF):
-            scan = dataset(LOSSLESS_LEVELS.astype(np.uint16))
-            scan.file_meta.TransferSyntaxUID = JPEGLosslessSV1
-            scan.PixelData = encapsulate([content[:place] + bytes([value]) + content[place + 1 :]])
-            try:
-                read.append(decode(saved(scan), PATH))
-            except UnreadableImageError as error:
-                refused.append(str(error))
-    assert all(pixels.shape == (8, 8) and pixels.dtype == np.uint8 for pixels in read)
-    assert all(sentence.startswith("scan.dcm: ") for sentence in refused)
-    assert min(len(read), len(refused)) > 10  # some damage is detected, some only changes pixels
 
 
 CUT = (

@@ -1,8 +1,10 @@
 """A tree with one folder per class: samples, classes, patients and faults."""
 
 import logging
+import os
 from pathlib import Path
 
+import dicom_case
 import numpy as np
 import pytest
 from PIL import Image
@@ -57,14 +59,26 @@ def test_classes_that_are_given_set_the_order_of_labels(root: Path) -> None:
 def test_all_folders_that_do_not_fit_the_classes_are_reported_at_once(root: Path) -> None:
     (root / "F3").mkdir()
     lines = fault(root, classes=["F1", "F2", "F3", "F4"]).splitlines()
-    assert "  - F10/ is not one of the classes" in lines
+    assert "  - F10/ is not one of the classes: move it out of the root" in lines
     assert "  - there is no folder F4/" in lines
     assert "  - F3/ holds no image" in lines
 
 
 def test_a_class_within_a_class_is_a_fault(root: Path) -> None:
     picture(root / "F1" / "F2" / "c.png")
-    assert "F1/F2/c.png is in two class folders" in fault(root)
+    assert "F1/F2/ is a class folder in a class folder: 1 image(s)" in fault(root)
+
+
+def test_an_extra_folder_beside_the_class_folders_is_named(root: Path) -> None:
+    for number in range(30):
+        picture(root / "masks" / "F1" / f"{number}.png")
+        picture(root / "masks" / "F2" / f"{number}.png")
+    lines = fault(root).splitlines()
+    assert lines[1] == (
+        "  - masks/ is an extra folder beside the class folders, since it holds F1, F2 itself: move it "
+        "out of the root, if the classes are F1, F2, F10"
+    )
+    assert len(lines) == 4
 
 
 def test_folders_of_partitions_are_not_taken_for_classes(tmp_path: Path) -> None:
@@ -78,21 +92,69 @@ def test_a_missing_and_an_empty_root_are_reported(tmp_path: Path) -> None:
     assert "there is no folder in it" in fault(tmp_path)
 
 
-def test_dicom_is_recognised_by_its_content(root: Path) -> None:
-    content = bytes(128) + b"DICM"
-    for name in ("IM000012", "1.2.840.10008.7", "scan.dcm"):
+def test_the_bytes_of_a_file_make_it_a_sample_and_not_its_suffix(root: Path) -> None:
+    scan = dicom_case.dataset(np.zeros((8, 8), np.uint8))
+    with_preamble = dicom_case.saved(scan)
+    del scan.file_meta
+    contents = {
+        "IM000012": with_preamble,
+        "1.2.840.10008.7": with_preamble,
+        "bare": dicom_case.saved(scan, implicit_vr=True, little_endian=True),
+        "explicit.7": dicom_case.saved(scan, implicit_vr=False, little_endian=True),
+        "big": dicom_case.saved(scan, implicit_vr=False, little_endian=False),
+        "a.jfif": (root / "F2" / "P1_b.jpg").read_bytes(),
+        "b.jpe": (root / "F2" / "P1_b.jpg").read_bytes(),
+        "c": (root / "F2" / "P1_a.png").read_bytes(),
+        "breath.film": b"\x00\x00\x00\x20ftypisom" + bytes(40),
+    }
+    for name, content in contents.items():
         (root / "F1" / name).write_bytes(content)
-    assert {"F1/IM000012", "F1/1.2.840.10008.7", "F1/scan.dcm"} <= set(samples(root))
+    found = load(root=root)
+    assert {f"F1/{name}" for name in contents} <= set(found.table[keys.SAMPLE_ID])
+    assert found.left_out == ()
 
 
-def test_other_files_are_counted_and_named_in_the_log(root: Path, caplog: pytest.LogCaptureFixture) -> None:
-    for name in ("notes.txt", "clip.mp4", "IM_without_mark"):
-        (root / "F2" / name).write_bytes(b"text")
+def test_files_that_are_no_samples_are_named_with_their_format(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, content in {"notes.txt": b"seen", "raw": b"\x01\x02\xff", "scan.heic": b"....ftypheic"}.items():
+        (root / "F2" / name).write_bytes(content)
+    (root / "F2" / "loop").symlink_to("loop")
+    os.mkfifo(root / "F2" / "pipe")
     with caplog.at_level(logging.WARNING):
-        assert len(samples(root)) == 5
+        found = load(root=root)
+    assert len(found) == 5
+    assert found.left_out == (
+        "F2/loop: cannot be opened (Too many levels of symbolic links)",
+        "F2/notes.txt: text, beginning 'seen'",
+        "F2/pipe: a pipe (FIFO)",
+        "F2/raw: of an unknown format, beginning 01 02 ff",
+        "F2/scan.heic: HEIC",
+    )
     (record,) = caplog.records
-    assert "3 file(s)" in record.getMessage()
-    assert "F2/IM_without_mark, F2/clip.mp4, F2/notes.txt" in record.getMessage()
+    assert "5 file(s)" in record.getMessage()
+    assert "F2/scan.heic: HEIC" in record.getMessage()
+
+
+@pytest.mark.parametrize(("given", "frame"), [("middle", "middle"), ("first", "0"), (3, "3"), (None, None)])
+def test_the_frame_of_a_film_is_chosen(root: Path, given: str | int | None, frame: str | None) -> None:
+    table = load(root=root, take_frames=given).table
+    assert table[keys.FRAME].unique().tolist() == [frame] if frame else keys.FRAME not in table
+
+
+def test_a_frame_that_is_none_is_refused(root: Path) -> None:
+    assert "data.take_frames=last is not allowed" in fault(root, take_frames="last")
+
+
+@pytest.mark.parametrize(
+    "waste", ["@eaDir", "#recycle", "$RECYCLE.BIN", "~snapshot", "lost+found", ".@__thumb"]
+)
+def test_waste_of_file_servers_and_systems_is_no_sample(root: Path, waste: str) -> None:
+    picture(root / waste / "a.png")
+    picture(root / "F1" / waste / "P4_a.png" / "SYNOPHOTO_THUMB_M.jpg")
+    (root / "F1" / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
+    found = load(root=root)
+    assert (len(found), found.left_out) == (5, ())
 
 
 def test_hidden_files_and_folders_are_ignored(root: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -87,6 +87,16 @@ def test_two_trees_below_one_root_are_an_error(tree: Path, tmp_path: Path) -> No
     assert "holds the stage folders more than once" in fault(tmp_path)
 
 
+def test_the_tree_in_a_recycle_bin_is_not_a_second_one(tree: Path) -> None:
+    top = tree.parent / "share"
+    shutil.copytree(tree, top / "data")
+    shutil.copytree(tree, top / "#recycle")
+    (top / "data" / "F1" / "stages.xlsx").write_bytes(b"PK\x03\x04")
+    found = load(root=top)
+    assert found.root == top / "data"
+    assert found.left_out == ("F1/stages.xlsx: ZIP",)
+
+
 def test_a_missing_folder_is_named_with_the_way_to_download_it(tmp_path: Path) -> None:
     message = fault(tmp_path / "nowhere")
     assert "nowhere is not a folder; it must hold the stage folders F0, F1, F2, F3, F4" in message
@@ -99,9 +109,9 @@ def test_all_faults_of_the_tree_are_reported_at_once(tree: Path) -> None:
     (tree / "F3").mkdir()
     (tree / "F3" / "notes.txt").write_text("no image")
     lines = fault(tree).splitlines()
-    assert "  - F5/ is not one of the classes" in lines
+    assert "  - F5/ is not one of the classes: move it out of the root" in lines
     assert "  - F3/ holds no image" in lines
-    assert "  - F2/F3/f3_00.png is in two class folders" in lines
+    assert "  - F2/F3/ is a class folder in a class folder: 16 image(s)" in lines
     assert "F0, F1, F2, F3, F4 and no others" in lines[0]
 
 

@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import os
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from fibrolab.data.box import Box
+from fibrolab.data.formats import pictures
 from fibrolab.data.formats.contract import Header, to_grey
 from fibrolab.data.media import View
 from fibrolab.data.readers import decode, decode_clip, describe, inspect, read_image
@@ -27,6 +31,14 @@ def encoded(picture: Image.Image, form: str = "PNG", **options: object) -> bytes
 
 def speckle(seed: int = 0) -> Image.Image:
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (40, 56), dtype=np.uint8))
+
+
+def tiff_with(tag: int, value: int) -> bytes:
+    """Return a TIFF one of whose tags has another value."""
+    content = bytearray(encoded(Image.fromarray(GREY), "TIFF"))
+    entry = content.index(tag.to_bytes(2, "little"), int.from_bytes(content[4:8], "little"))
+    content[entry + 8 : entry + 10] = value.to_bytes(2, "little")
+    return bytes(content)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P"])
@@ -79,7 +91,10 @@ def test_the_content_decides_the_format_and_not_the_suffix(tmp_path: Path) -> No
     [
         ("empty.png", b"", "empty"),
         ("notes.png", b"patient,stage\n1,F2\n", "text"),
-        ("archive.png", b"PK\x03\x04\x00\x00" + bytes(40), "not an image"),
+        ("archive.png", b"PK\x03\x04\x00\x00" + bytes(40), "is ZIP, which is not read; convert"),
+        ("brain.png", bytes(344) + b"n+1\x00" + bytes(40), "is NIfTI, which is not read"),
+        ("strange.png", b"\x01\x02\x03\xff", "of an unknown format, beginning 01 02 03 ff"),
+        ("lzma.tif", tiff_with(258, 99), "kind that is not supported"),
         ("header.png", b"\x89PNG\r\n\x1a\n\x00", "truncated"),
         ("half.jpg", encoded(speckle(), "JPEG")[:900], "truncated"),
         ("half.png", encoded(speckle())[:900], "truncated"),
@@ -104,8 +119,58 @@ def test_an_image_with_too_many_pixels_is_refused(side: int) -> None:
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
     with pytest.raises(UnreadableImageError, match=r"gone\.png: there is no such file"):
         read_image(tmp_path / "gone.png")
-    with pytest.raises(UnreadableImageError, match="cannot be opened"):
+    with pytest.raises(UnreadableImageError, match="is a folder, not a file"):
         read_image(tmp_path)
+
+
+def test_what_is_no_file_or_has_no_end_is_refused_unread(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "endless.png").symlink_to("/dev/zero")
+    with (tmp_path / "long.png").open("wb") as file:
+        file.truncate(2**41)  # two TiB, of which no byte is on the disk
+    for name, sentence in (
+        ("pipe.png", r"is a pipe \(FIFO\), not a file"),
+        ("endless.png", "is a device, not a file"),
+        ("long.png", "has 2,097,152 MiB; files of up to 2,048 MiB are read"),
+    ):
+        with pytest.raises(UnreadableImageError, match=rf"{name}: {sentence}"):
+            read_image(tmp_path / name)
+
+
+def test_a_fault_of_this_package_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "_to_bytes", None)
+    with pytest.raises(TypeError, match="not callable"):
+        decode(encoded(speckle()), Path("scan.png"))
+
+
+def test_a_png_with_much_text_and_a_large_profile_is_read() -> None:
+    notes = PngInfo()
+    notes.add_text("log", "x" * (3 * 2**20), zip=True)
+    content = encoded(speckle(), pnginfo=notes, icc_profile=bytes(2 * 2**20))
+    np.testing.assert_array_equal(decode(content, Path("noted.png")), np.asarray(speckle()))
+
+
+def test_the_main_picture_of_a_phone_s_file_is_read() -> None:
+    content = encoded(
+        speckle(), "MPO", save_all=True, append_images=[speckle(1).resize((28, 20))], quality=95
+    )
+    header, pixels = inspect(content, Path("phone.jpg"))
+    assert header == Header(56, 40, "L", "MPO", 1, 0.0, ())
+    np.testing.assert_array_equal(pixels, decode(encoded(speckle(), "JPEG", quality=95), Path("main.jpg")))
+
+
+def test_a_deep_tiff_is_read_at_its_depth_and_white_is_zero_is_inverted() -> None:
+    levels = np.array([[0, 4095], [2048, 1000]], np.uint16)
+    deep = encoded(Image.fromarray(levels), "TIFF")
+    inverted = encoded(Image.fromarray(65535 - levels), "TIFF", tiffinfo={262: 0})
+    np.testing.assert_array_equal(decode(inverted, Path("x.tif")), decode(deep, Path("x.tif")))
+    levels = levels // 16
+    pairs = zip(levels.ravel()[::2].tolist(), levels.ravel()[1::2].tolist(), strict=True)
+    packed = b"".join((first << 12 | second).to_bytes(3, "big") for first, second in pairs)
+    tags = [(256, 2), (257, 2), (258, 12), (259, 1), (262, 1), (273, 8), (277, 1), (278, 2), (279, 6)]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    twelve = b"II*\0" + struct.pack("<I", 14) + packed + struct.pack("<H", len(tags)) + entries + bytes(4)
+    np.testing.assert_array_equal(decode(twelve, Path("x.tif")), np.rint(levels * 255 / 4095))
 
 
 def animated(form: str, **options: object) -> bytes:
@@ -151,7 +216,7 @@ def test_a_view_cuts_its_rectangle_and_one_that_exceeds_the_image_is_refused(tmp
 
 
 def test_an_image_in_a_video_container_is_not_read_as_a_video() -> None:
-    with pytest.raises(UnreadableImageError, match="not an image in a supported format"):
+    with pytest.raises(UnreadableImageError, match="is HEIC, which is not read; convert it"):
         decode(b"\x00\x00\x00\x1cftypheic\x00\x00\x00\x00mif1heic" + bytes(80), Path("phone.heic"))
 
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -307,3 +308,36 @@ def test_folds_for_tuning_leave_out_the_samples_on_which_the_final_training_vali
     assert all(np.array_equal(other.rows(keys.TEST), tested) for other in others)
     validated = np.concatenate([other.rows(keys.VALIDATION) for other in others])
     assert sorted([*validated, *tested]) == list(range(len(manifest)))
+
+
+def published(words: list[str], **columns: list[str]) -> Manifest:
+    """Return samples of which each is a patient of its own, with a split by other hands."""
+    manifest = manifest_of([i % 5 for i in range(len(words))])
+    return replace(manifest, table=manifest.table.assign(**({"set": words} | columns)))
+
+
+def test_a_given_split_is_taken_from_its_column_as_it_is() -> None:
+    words = ["Train", "train ", "training", "val", "Valid", "validation", "TEST", "test"]
+    split = splits.given(published(words), column="set")
+    assert split.partitions.tolist() == [keys.TRAIN] * 3 + [keys.VALIDATION] * 3 + [keys.TEST] * 2
+
+
+def test_a_given_split_without_validation_draws_it_from_the_training_groups() -> None:
+    words = ["train"] * 100 + ["test"] * 25
+    split = splits.given(published(words), column="set", val=0.2)
+    assert split.rows(keys.TEST).tolist() == list(range(100, 125))
+    assert len(split.rows(keys.VALIDATION)) == 20
+
+
+def test_faults_of_a_given_split_are_named() -> None:
+    words = ["train", "val", "test", "train", "train"]
+    with pytest.raises(SplitError, match=r"has no column split; it has .*set.*split\.column=NAME"):
+        splits.given(published(words))
+    with pytest.raises(SplitError, match=r"other partitions than .* in samples s0001, s0003, such as 'dev'"):
+        splits.given(published(["train", "dev", "test", "", "train"]), column="set")
+    with pytest.raises(SplitError, match="has no test sample"):
+        splits.given(published(["train", "val"]), column="set")
+    crossing = published(words, **{keys.GROUP_ID: ["a", "b", "a", "c", "d"]})
+    with pytest.raises(SplitError, match="1 of 4 groups of 'toy' are in more than one partition"):
+        splits.given(crossing, column="set")
+    assert splits.given(crossing, column="set", leaky=True).crossing == 1

@@ -77,6 +77,34 @@ def test_a_film_comes_back_as_it_was_written(tmp_path: Path, suffix: str) -> Non
     assert np.abs(clip.frames.astype(int) - frames).mean() < (0.01 if suffix == ".mkv" else 4)
 
 
+@pytest.mark.parametrize(
+    ("container", "codec", "name"),
+    [
+        ("mpeg", "mpeg1video", "MPEG mpeg1video"),
+        ("mpegts", "mpeg2video", "MPEG-TS mpeg2video"),
+        ("asf", "wmv2", "WMV wmv2"),
+        ("mov", "mpeg4", "MP4 mpeg4"),
+        ("flv", "flv", "FLV flv"),
+    ],
+)
+def test_a_film_is_read_in_the_container_that_it_came_in(container: str, codec: str, name: str) -> None:
+    frames = scene()
+    stored = io.BytesIO()
+    with av.open(stored, "w", format=container) as film:
+        stream = film.add_stream(
+            {"flv1": "flv"}.get(codec, codec), rate=25, options={"qmin": "1", "qmax": "2"}
+        )
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for levels in frames:
+            film.mux(stream.encode(av.VideoFrame.from_ndarray(levels, format="gray")))
+        film.mux(stream.encode())
+    found = decode_clip(stored.getvalue(), PATH)
+    assert found.frames.shape == frames.shape
+    assert np.abs(found.frames.astype(int) - frames).mean() < 3
+    assert found.fps == pytest.approx(25, rel=0.01)
+    assert describe(stored.getvalue(), PATH).format == name
+
+
 def test_black_is_0_and_white_is_255_whatever_range_a_film_is_stored_in(tmp_path: Path) -> None:
     frames = np.zeros((4, 32, 64), np.uint8)
     frames[:, :, 32:] = 255

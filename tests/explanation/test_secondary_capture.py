@@ -46,6 +46,7 @@ def test_the_overlay_keeps_its_pixels_and_belongs_to_patient_and_study(source: P
     np.testing.assert_array_equal(decode(secondary_capture.encoded(source, OVERLAY, SAID), source), OVERLAY)
     assert image.SOPClassUID.name == "Secondary Capture Image Storage"
     assert image.ImageType[0] == "DERIVED"
+    assert image.Laterality == ""  # empty where unknown, but never absent
     assert {name: str(image.get(name)) for name in IDENTITY} == IDENTITY
 
 

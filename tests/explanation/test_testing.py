@@ -215,6 +215,7 @@ def test_tested_samples_are_spread_over_all() -> None:
     ("backbone", "method"), [("test_resnet", "gradcam"), ("test_vit", "attention_rollout")]
 )
 def test_methods_of_every_kind_are_tested(backbone: str, method: str, selection: Selection) -> None:
+    torch.manual_seed(1)
     built = Classifier(**settings(branches={"image": {"name": backbone}}))
     table, _ = run_tests(built, selection, testing.explainers([method], ["image"]), resamples=50)
     rows = table[(table.test == verdicts.REPEATED) & (table.measure == "SSIM")]

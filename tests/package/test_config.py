@@ -277,7 +277,7 @@ def test_the_configs_are_found() -> None:
 @pytest.mark.parametrize("name", names("experiment"))
 def test_experiments_have_values_that_are_allowed(name: str) -> None:
     with initialize_config_dir(str(folder()), version_base=VERSION_BASE):
-        config = compose("train", [f"experiment={name}", "data.root=DIR"], return_hydra_config=True)
+        config = compose("train", [f"experiment={name}", "++data.root=DIR"], return_hydra_config=True)
     HydraConfig.instance().set_config(config)
     try:
         with open_dict(config):

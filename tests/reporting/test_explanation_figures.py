@@ -49,10 +49,10 @@ def test_no_sample_is_said() -> None:
 
 
 def test_each_arm_has_a_column_with_its_predictions_and_its_bar() -> None:
-    rows = [{"resnet50": sample(RIGHT, "F0", "F0"), "vgg16": sample(RIGHT, "F0", "F4")}] * 2
+    rows = [{"resnet50": sample(RIGHT, "F0", "F0"), "vgg16": sample(RIGHT, "F0", "F4")}] * 3
     drawn = figures.arms(rows, signed=False, meaning=MEANING)
     assert {"resnet50\nF0 (87\u00a0%)", "vgg16\nF4 (87\u00a0%)", "F4 (87\u00a0%)"} <= set(texts(drawn))
-    assert sum(axes.get_label() == "<colorbar>" for axes in drawn.axes) == 2
+    assert [len(axes.child_axes) for axes in drawn.axes] == [0] * 6 + [0, 1, 1] + [0] * 3  # two samples a row
 
 
 def test_mean_maps_have_a_panel_for_each_class_with_its_number() -> None:

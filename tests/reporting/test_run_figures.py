@@ -25,7 +25,7 @@ NAMES = [entry.name for entry in figures.FIGURES]
 def test_every_figure_has_a_unique_name_and_a_section_of_the_page() -> None:
     assert len(set(NAMES)) == len(NAMES)
     assert {entry.section for entry in figures.FIGURES} <= set(run_page.TITLES)
-    assert {entry.name for entry in figures.FIGURES if entry.draw is None} == {"mistakes", "samples"}
+    assert {entry.name for entry in figures.FIGURES if entry.draw is None} == {"masks", "mistakes", "samples"}
 
 
 def test_the_text_of_a_confusion_matrix_counts_correct_predictions(run: Run) -> None:

@@ -184,6 +184,8 @@ def test_numbers_that_are_accepted_build_the_network_and_its_optimizer(
         (["trainer.requeue=often"], "trainer.requeue=often is neither true nor false"),
         (["callbacks.early_stopping.min_delta=abc"], "min_delta=abc is not a number"),
         (["loss=binary"], "it needs two classes, and this task has 5"),
+        (["loss=dice"], "loss=dice is a loss of pixels, and this task classifies samples: use one of binary"),
+        (["model=unet", "loss=focal"], "loss=focal is a loss of samples, and this task classifies pixels"),
         (["scheduler=plateau", "+scheduler.threshold_mode=wrong"], "scheduler=plateau does not accept"),
         (["+optimizer.betas=[2,2]"], "optimizer=AdamW does not accept its settings"),
         (["+model.foo=1"], "does not take these settings"),
@@ -198,7 +200,7 @@ def test_numbers_that_are_accepted_build_the_network_and_its_optimizer(
 def test_the_sentence_says_what_is_wrong(words: list[str], sentence: str, chosen: Any) -> None:
     groups = [word for word in words if "." not in word.partition("=")[0] and word != words[-1]]
     single = [word for word in words if word not in groups]
-    if words[-1] == "loss=binary":
+    if words[-1].startswith("loss="):
         groups, single = words, []
     assert sentence in refused(chosen(*groups, single=single))
 

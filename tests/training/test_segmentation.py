@@ -9,7 +9,7 @@ from compose import composed, run_folder
 from PIL import Image
 from small_masks import write
 
-from fibrolab import keys
+from fibrolab import allowed, explain, keys
 from fibrolab.analyses.evaluating import conclude
 from fibrolab.errors import ConfigError, DataError
 from fibrolab.loading import load
@@ -98,3 +98,25 @@ def test_what_a_segmentation_does_not_support_is_refused_from_the_settings(root:
     path = write(root / "own", patients=2)
     with pytest.raises(ConfigError, match="folds=all and repeats pool class probabilities"):
         settings.check(composed(*QUICK, f"data.path={path}", "repeats=2"))
+
+
+def test_pseudo_masks_bring_the_split_of_their_classifier() -> None:
+    words = ["model=unet", "data=pseudo_masks", "data.run=abc"]
+    assert composed(*words).split.name == "given"
+    settings.check(composed(*words))
+    settings.check(composed("experiment=paper2/segmentation", "data.run=abc"))
+    for split in ("grouped", "kfold", "paper2_random"):
+        with pytest.raises(
+            ConfigError, match=f"split={split}: data=pseudo_masks keeps the split of the clas"
+        ):
+            settings.check(composed(*words, f"split={split}"))
+
+
+def test_contradictions_between_settings_of_pseudo_masks_are_refused_at_once(tmp_path: Path) -> None:
+    words = ["run=abc", f"input={tmp_path}", "explain.mask_rule=otsu", "explain.mask_threshold=chosen"]
+    with pytest.raises(ConfigError, match=r"(?s)leave out input.*otsu finds a threshold for each map"):
+        explain.imported(composed(*words, "pseudo_masks=true", f"folder={tmp_path}", name="explain"))
+    wrong = {"mask_rule": "half", "mask_threshold": 1.5, "true_levels": [0]}
+    assert list(allowed.faults({"explain": wrong})) == [f"explain.{name}" for name in wrong]
+    right = {"mask_rule": "otsu", "mask_threshold": "chosen", "true_levels": [2, 3]}
+    assert allowed.faults({"explain": right}) == {}

@@ -35,6 +35,8 @@ def hygiene(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
         "without_patient": int((~known).sum()),
         "personal_columns": _personal_columns(evidence),
     }
+    if evidence.manifest.masks_from:
+        found["masks_from"] = evidence.manifest.masks_from
     return found, list(_findings(found, len(known)))
 
 
@@ -82,8 +84,19 @@ def _findings(found: dict[str, Any], samples: int) -> Iterator[Finding]:
             "warning",
             f"Columns of the table that seem personal and are logged with every run: {listed(columns)}.",
         )
+    if origin := found.get("masks_from"):
+        yield Finding(
+            "pseudo_masks",
+            "warning",
+            f"The masks are pseudo-masks, made from {origin}. Measures against them are agreement with the "
+            "classifier's maps, not with anatomy.",
+        )
     if left_out := found["left_out"]:
-        yield Finding("left_out", "warning", f"Unreadable files left out: {len(left_out)}.")
+        yield Finding(
+            "left_out",
+            "warning",
+            f"Files left out: {len(left_out):,}. The first: {listed(left_out, most=3)}.",
+        )
     if small := found["small_classes"]:
         named = [f"{row['class']} in {row['partition']} ({counted(row['groups'], 'group')})" for row in small]
         yield Finding(

@@ -1,6 +1,6 @@
 """DICOM files: pixels in 8 bits on one scale for all files, and their header.
 
-pydicom reads the files; Pillow and FFmpeg decompress for it. "PS3.x" are the parts of the DICOM standard.
+pydicom reads the files; Pillow and imagecodecs decompress them. "PS3.x" are the parts of the DICOM standard.
 """
 
 import io
@@ -15,7 +15,12 @@ import pydicom
 from pydicom.encaps import get_frame
 from pydicom.filereader import read_dataset
 from pydicom.multival import MultiValue
-from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi, get_decoder, pixel_array
+from pydicom.pixels import (
+    apply_modality_lut,
+    apply_voi,
+    convert_color_space,
+    pixel_array,
+)
 from pydicom.uid import (
     JPEG2000,
     DeflatedExplicitVRLittleEndian,
@@ -29,7 +34,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from fibrolab.data.formats import dicom_jpeg, video
+from fibrolab.data.formats import dicom_jpeg, dicom_palette, video
 from fibrolab.data.formats.contract import LARGEST_CLIP, Clip, Header, require_scan, stacked, to_grey
 from fibrolab.data.media import View
 from fibrolab.errors import UnreadableImageError
@@ -38,11 +43,11 @@ GREY = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
 PALETTE = "PALETTE COLOR"
 # Decoder of each transfer syntax. It is always named, because pydicom would otherwise try all that are
-# installed, such as GDCM, which can crash the process (see `dicom_jpeg`).
+# installed, such as GDCM, which can crash the process: its C++ exceptions do not reach Python
+# (https://github.com/tfmoraes/python-gdcm/issues/34). Lossless JPEG and JPEG-LS: `dicom_jpeg`.
 DECODERS = {
     RLELossless: "pydicom",
     **dict.fromkeys((JPEGBaseline8Bit, JPEGExtended12Bit, JPEG2000Lossless, JPEG2000), "pillow"),
-    **dict.fromkeys(dicom_jpeg.CODECS, dicom_jpeg.LABEL),
 }
 NATIVE = (
     ImplicitVRLittleEndian,
@@ -84,8 +89,6 @@ _ANONYMOUS = ("anon", "deident", "de-ident", "removed", "redacted", "unknown", "
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 warnings.filterwarnings("ignore", module="pydicom")
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
-for _syntax in dicom_jpeg.CODECS:
-    get_decoder(_syntax).add_plugin(dicom_jpeg.LABEL, (dicom_jpeg.__name__, dicom_jpeg.decode_frame.__name__))
 
 
 def header(content: bytes, path: Path) -> Header:
@@ -130,12 +133,25 @@ def _dataset(content: bytes, path: Path) -> pydicom.Dataset:
             raise UnreadableImageError(f"{path}: truncated: the DICOM file ends before or within its pixels")
         kind = getattr(dataset.get("SOPClassUID", ""), "name", "") or "of unknown kind"
         raise UnreadableImageError(f"{path}: a DICOM file without pixel data ({kind})")
-    missing = [name for name in _IMAGE_PIXEL if dataset.get(name, None) in (None, "")]
+    _drop_empty(dataset)
+    missing = [name for name in _IMAGE_PIXEL if name not in dataset]
+    several = [name for name in _IMAGE_PIXEL if name not in missing and dataset[name].VM > 1]
+    if several:
+        raise UnreadableImageError(f"{path}: damaged: the DICOM header repeats {', '.join(several)}")
     if missing:
         raise UnreadableImageError(f"{path}: the DICOM header lacks {', '.join(missing)}")
+    dataset.PhotometricInterpretation = str(dataset.PhotometricInterpretation).strip().upper()
+    if dataset.SamplesPerPixel != 1 and "PlanarConfiguration" not in dataset:
+        dataset.PlanarConfiguration = 0
     require_scan(dataset.Columns, dataset.Rows, path)
     _fill_in_syntax(dataset, path)
     return dataset
+
+
+def _drop_empty(dataset: pydicom.Dataset) -> None:
+    """Remove elements of the group of the image that are empty: many writers leave what they lack so."""
+    for tag in [element.tag for element in dataset.group_dataset(0x0028) if element.is_empty]:
+        del dataset[tag]
 
 
 def _require_moderate_size(content: bytes, path: Path) -> None:
@@ -195,14 +211,9 @@ def _frame(dataset: pydicom.Dataset, number: int, path: Path) -> np.ndarray:
     """Decode one frame, uint8 (H, W) or (H, W, 3), and none of the others."""
     _require_known(dataset, path)
     photometric = dataset.PhotometricInterpretation
-    syntax = dataset.file_meta.TransferSyntaxUID
-    if syntax in (JPEG2000Lossless, JPEG2000):
-        _require_codestream(dataset, number, path)
-    plugin = DECODERS.get(syntax, "")
-    levels = pixel_array(dataset, index=number, decoding_plugin=plugin)
+    levels = _levels(dataset, number, path)
     if photometric == PALETTE:
-        depth = dataset.RedPaletteColorLookupTableDescriptor[2]
-        return _to_bytes(apply_color_lut(levels, dataset)[..., :3], 0, 2**depth - 1)
+        return dicom_palette.colours(levels, dataset)
     if photometric in COLOUR:
         return _to_bytes(levels, 0, 2**dataset.BitsStored - 1)
     _apply_functional_groups(dataset, number)
@@ -210,18 +221,62 @@ def _frame(dataset: pydicom.Dataset, number: int, path: Path) -> np.ndarray:
     return 255 - grey if photometric == "MONOCHROME1" else grey
 
 
+def _levels(dataset: pydicom.Dataset, number: int, path: Path) -> np.ndarray:
+    """Decode the stored levels of one frame, (H, W) or in RGB (H, W, 3)."""
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax in dicom_jpeg.SYNTAXES or (syntax == JPEGExtended12Bit and dataset.BitsStored > 8):
+        return _jpeg_levels(dataset, number)
+    if syntax in (JPEG2000Lossless, JPEG2000):
+        _require_codestream(dataset, number, path)
+    if syntax in (JPEGBaseline8Bit, JPEGExtended12Bit):
+        found = dicom_jpeg.frame_header(_compressed(dataset, number))
+        _require_size(dataset, found.width, found.height, path)
+    unused = 0
+    if syntax in (*NATIVE, RLELossless):  # pydicom takes the lowest bits, whatever HighBit says
+        unused = dataset.get("HighBit", dataset.BitsStored - 1) + 1 - dataset.BitsStored
+    if not 0 < unused <= dataset.BitsAllocated - dataset.BitsStored:
+        return pixel_array(dataset, index=number, decoding_plugin=DECODERS.get(syntax, ""))
+    bits = dataset.BitsStored + unused
+    return (
+        pixel_array(dataset, index=number, decoding_plugin=DECODERS.get(syntax, ""), bits_stored=bits)
+        >> unused
+    )
+
+
+def _jpeg_levels(dataset: pydicom.Dataset, number: int) -> np.ndarray:
+    """Decode the stored levels of one frame in lossless JPEG, 12-bit JPEG or JPEG-LS."""
+    colours = () if dataset.SamplesPerPixel == 1 else (dataset.SamplesPerPixel,)
+    frame = _compressed(dataset, number)
+    levels, precision = dicom_jpeg.decode(frame, (dataset.Rows, dataset.Columns, *colours))
+    if colours and dataset.PhotometricInterpretation in ("YBR_FULL", "YBR_FULL_422"):
+        return convert_color_space(levels, "YBR_FULL", "RGB")
+    if dataset.PixelRepresentation:  # the lowest bits hold a number in two's complement
+        above = 8 * levels.itemsize - min(precision, dataset.BitsStored)
+        levels = (levels << above).view(f"i{levels.itemsize}") >> above
+    return levels
+
+
 def _require_known(dataset: pydicom.Dataset, path: Path) -> None:
-    """Refuse undamaged files of a kind that neither pydicom nor a plugin decodes."""
+    """Refuse undamaged files of a kind that no decoder reads."""
     photometric, syntax = dataset.PhotometricInterpretation, dataset.file_meta.TransferSyntaxUID
     if photometric not in (*GREY, PALETTE, *COLOUR):
         raise UnreadableImageError(
             f"{path}: the photometric interpretation {photometric!r} is not supported; convert the file to "
             f"one of {', '.join((*GREY, PALETTE, *COLOUR))}"
         )
-    if syntax not in (*NATIVE, *DECODERS) or (syntax == JPEGExtended12Bit and dataset.BitsStored > 8):
+    if dataset.SamplesPerPixel not in (1, 3):
         raise UnreadableImageError(
-            f"{path}: {dataset.BitsStored} bits in the transfer syntax '{syntax.name}' are not supported; "
-            "convert the file to an uncompressed or a lossless one"
+            f"{path}: {dataset.SamplesPerPixel} samples per pixel are not supported; convert the file to "
+            "grey or RGB"
+        )
+    if dataset.BitsAllocated == 1 and syntax == RLELossless:
+        raise UnreadableImageError(
+            f"{path}: pixels of 1 bit in RLE are not supported; convert the file to an uncompressed one"
+        )
+    if syntax not in (*NATIVE, *DECODERS, *dicom_jpeg.SYNTAXES):
+        raise UnreadableImageError(
+            f"{path}: the transfer syntax '{syntax.name}' is not supported; convert the file to an "
+            "uncompressed one"
         )
 
 
@@ -231,12 +286,28 @@ def _require_codestream(dataset: pydicom.Dataset, number: int, path: Path) -> No
     pydicom 3.0.2 accepts it, but never ends if a damaged box of the header has length 0
     (`pydicom.pixels.utils.get_j2k_parameters`).
     """
-    frame = get_frame(dataset.PixelData, number, number_of_frames=_frames(dataset))
-    if frame[:2] != b"\xff\x4f":
+    frame = _compressed(dataset, number)
+    if frame[:4] != b"\xff\x4f\xff\x51":
         raise UnreadableImageError(
             f"{path}: frame {number} does not begin as JPEG 2000; it is damaged, or a JP2 file (DICOM allows "
             "no JP2 header). Export the file again"
         )
+    right, bottom, left, top = (int.from_bytes(frame[at : at + 4], "big") for at in (8, 12, 16, 20))
+    _require_size(dataset, right - left, bottom - top, path)
+
+
+def _require_size(dataset: pydicom.Dataset, width: int, height: int, path: Path) -> None:
+    """Refuse a compressed frame of another size than the header's, which can unpack to any size."""
+    if (width, height) != (dataset.Columns, dataset.Rows):
+        raise UnreadableImageError(
+            f"{path}: damaged: the compressed frame has {width} x {height} pixels, the DICOM header states "
+            f"{dataset.Columns} x {dataset.Rows}"
+        )
+
+
+def _compressed(dataset: pydicom.Dataset, number: int) -> bytes:
+    """Return the bytes of one compressed frame."""
+    return get_frame(dataset.PixelData, number, number_of_frames=_frames(dataset))
 
 
 def _apply_functional_groups(dataset: pydicom.Dataset, number: int) -> None:
@@ -247,6 +318,7 @@ def _apply_functional_groups(dataset: pydicom.Dataset, number: int) -> None:
         for name in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
             for item in group.get(name, None) or []:
                 dataset.update(item)
+    _drop_empty(dataset)
 
 
 def _grey(levels: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
@@ -255,6 +327,9 @@ def _grey(levels: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
     Without a window the whole range of BitsStored becomes 0..255, so that all files of a scanner have the
     same scale.
     """
+    if "RescaleSlope" in dataset or "RescaleIntercept" in dataset:  # pydicom asks for both
+        dataset.RescaleSlope = dataset.get("RescaleSlope", 1)
+        dataset.RescaleIntercept = dataset.get("RescaleIntercept", 0)
     values = apply_modality_lut(levels, dataset)
     if "VOILUTSequence" in dataset:
         depth = dataset.VOILUTSequence[0].LUTDescriptor[2]

@@ -1,58 +1,107 @@
-"""Lossless JPEG and JPEG-LS within DICOM through FFmpeg, as a plugin of pydicom.
+"""Frames of DICOM in lossless JPEG, 12-bit JPEG and JPEG-LS: stored levels of 2 to 16 bits.
 
-Pillow reads neither. GDCM, which pydicom would use, crashes the whole process on some damaged frames, since
-its C++ exceptions do not reach Python (https://github.com/tfmoraes/python-gdcm/issues/34). FFmpeg, already a
-dependency for videos, refuses frames that it cannot decode.
+imagecodecs decodes them with libjpeg-turbo and CharLS. Of its other decoders of lossless JPEG, `ljpeg` and
+`jpegsof3` end the process on some damaged frames, as GDCM does. FFmpeg scales JPEG-LS of 9 to 15 bits
+without saying so.
 """
 
-import av
+from typing import NamedTuple
+
+import imagecodecs
 import numpy as np
 from pydicom import uid
-from pydicom.pixels.decoders.base import DecodeRunner
 
-from fibrolab.data.formats.contract import LARGEST_SCAN
-
-CODECS = {
-    uid.JPEGLossless: "mjpeg",
-    uid.JPEGLosslessSV1: "mjpeg",
-    uid.JPEGLSLossless: "jpegls",
-    uid.JPEGLSNearLossless: "jpegls",
-}
-DECODER_DEPENDENCIES = {syntax: ("av",) for syntax in CODECS}
-LABEL = "ffmpeg"
+SYNTAXES = (uid.JPEGLossless, uid.JPEGLosslessSV1, uid.JPEGLSLossless, uid.JPEGLSNearLossless)
+_START, _END, _SCAN = b"\xff\xd8", b"\xff\xd9", 0xDA
+_JPEG_LS = 0xF7  # frame header of JPEG-LS, ITU-T T.87
+_FRAME_HEADERS = {*range(0xC0, 0xD0), _JPEG_LS} - {0xC4, 0xC8, 0xCC}  # ITU-T T.81, table B.1
+_PROBE = bytes(range(1, 255, 4))  # codes without a marker, see `_require_all_codes`
 
 
-def is_available(syntax: str) -> bool:
-    """Return whether the plugin decodes a transfer syntax; pydicom calls it."""
-    return syntax in CODECS
+class FrameHeader(NamedTuple):
+    """The frame header of a JPEG codestream (ITU-T T.81, B.2.2).
+
+    Attributes:
+        marker: Second byte of its marker: the process, such as 0xC3 for lossless JPEG.
+        precision: Bits of a level.
+        height: Rows.
+        width: Columns.
+        samples: Number of components (1 for grey, 3 for colour).
+    """
+
+    marker: int
+    precision: int
+    height: int
+    width: int
+    samples: int
 
 
-def decode_frame(src: bytes, runner: DecodeRunner) -> bytes:
-    """Decode one frame, colours interleaved by pixel; pydicom calls it.
+def decode(frame: bytes, shape: tuple[int, ...]) -> tuple[np.ndarray, int]:
+    """Decode one frame without conversion of colours.
 
     Args:
-        src: An encoded frame.
-        runner: pydicom's properties of the frame; the layout of the decoded pixels is set in it.
+        frame: A JPEG or JPEG-LS codestream.
+        shape: What the DICOM header states: (H, W), or (H, W, 3).
+
+    Returns:
+        Stored levels, uint8 or uint16 of that shape, and their precision [bits].
 
     Raises:
-        ValueError: The frame is not one complete image of the size stated in the header.
-        av.FFmpegError: The frame is damaged, or JPEG-LS in colours that are interleaved by sample.
+        ValueError: The frame is truncated, or not of that shape. It is not decoded then, since a damaged
+            header can declare a picture of any size.
+        imagecodecs.DelayedImportError: See imagecodecs; its errors for damaged frames derive from
+            RuntimeError.
     """
-    context = av.CodecContext.create(CODECS[runner.transfer_syntax], "r")
-    assert isinstance(context, av.VideoCodecContext)
-    context.options = {
-        "err_detect": "explode",  # otherwise a frame that cannot be decoded is returned black
-        "max_pixels": str(LARGEST_SCAN),
-    }
-    context.thread_count = 1
-    frames = [*context.decode(av.Packet(src)), *context.decode(None)]
-    if len(frames) != 1 or frames[0].is_corrupt:
-        raise ValueError("the compressed frame is not one complete image")
-    pixels = frames[0].to_ndarray()
-    if frames[0].format.name == "bgr24":  # FFmpeg's name for lossless RGB
-        pixels = pixels[..., ::-1]
-    if pixels.shape != (runner.rows, runner.columns, 3)[: 2 + (runner.samples_per_pixel > 1)]:
-        raise ValueError(f"the compressed frame has {frames[0].width} x {frames[0].height} pixels")
-    runner.set_option("planar_configuration", 0)
-    runner.set_option("bits_allocated", 8 * pixels.dtype.itemsize)
-    return np.ascontiguousarray(pixels).tobytes()
+    found = frame_header(frame)
+    expected = (*shape[:2], shape[2] if len(shape) == 3 else 1)
+    if found[2:] != expected:
+        raise ValueError(
+            "the compressed frame has {1} x {0} pixels of {2} samples".format(*found[2:])
+            + ", the DICOM header states {1} x {0} of {2}".format(*expected)
+        )
+    if found.marker == _JPEG_LS:
+        levels = imagecodecs.jpegls_decode(frame)
+    else:
+        levels = _decode_jpeg(frame, found.samples)
+        _require_all_codes(frame, levels, found.samples)
+    return levels.reshape(shape), found.precision
+
+
+def frame_header(frame: bytes) -> FrameHeader:
+    """Return the first frame header of a codestream.
+
+    Raises:
+        ValueError: There is none before the pixels.
+    """
+    position = 2
+    while frame[:2] == _START and frame[position : position + 1] == b"\xff":
+        marker = frame[position + 1] if position + 1 < len(frame) else _SCAN
+        if marker == 0xFF:  # fill byte
+            position += 1
+            continue
+        if marker in _FRAME_HEADERS and position + 10 <= len(frame):
+            precision, samples = frame[position + 4], frame[position + 9]
+            height, width = (int.from_bytes(frame[position + at : position + at + 2], "big") for at in (5, 7))
+            return FrameHeader(marker, precision, height, width, samples)
+        if marker == _SCAN:
+            break
+        position += 2 + int.from_bytes(frame[position + 2 : position + 4], "big")
+    raise ValueError("the compressed frame does not begin as JPEG")
+
+
+def _decode_jpeg(frame: bytes, samples: int) -> np.ndarray:
+    """Decode JPEG; naming one colour space for file and result turns its conversion off."""
+    space = "RGB" if samples == 3 else "GRAYSCALE"
+    levels: np.ndarray = imagecodecs.jpeg8_decode(frame, colorspace=space, outcolorspace=space)
+    return levels
+
+
+def _require_all_codes(frame: bytes, levels: np.ndarray, samples: int) -> None:
+    """Refuse JPEG that ends before its last pixel, which libjpeg-turbo fills in with a mere warning.
+
+    Further codes before the end of image change only a picture whose own codes do not suffice.
+    """
+    end = frame.rfind(_END)
+    probe = frame[:end] + _PROBE + frame[end:]
+    if end < 0 or not np.array_equal(_decode_jpeg(probe, samples), levels):
+        raise ValueError("the compressed frame ends before its last pixel")

@@ -1,13 +1,15 @@
 """Image files: JPEG, PNG, TIFF and others through Pillow; truncated files are refused."""
 
 import io
+import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 
 from fibrolab.data.formats.contract import Clip, Header, require_scan, stacked, to_grey
 from fibrolab.data.media import View
@@ -19,10 +21,13 @@ GREY_MODES = frozenset({"1", "L", "LA", "La"})
 DEEP_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
 DEEPEST = 65535
 LABEL_MODES = ("1", "L", "P")
-LOSSY = ("JPEG", "JPEG2000")
+LOSSY = ("JPEG", "MPO", "JPEG2000")
+_INTERPRETATION, _BITS = 262, 258  # TIFF tags; interpretation 0 is WhiteIsZero
 
 # Warnings about unusual EXIF and palette chunks; a file that cannot be decoded raises an error.
 warnings.filterwarnings("ignore", module="PIL")
+# A colour profile or a text of more than Pillow's 1 MiB is no reason to refuse the pixels beside it.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 
 
 def header(content: bytes, path: Path) -> Header:
@@ -74,7 +79,7 @@ def _header(picture: Image.Image) -> Header:
     sideways = picture.getexif().get(0x0112, 1) > 4  # EXIF orientations 5 to 8 swap width and height
     width, height = picture.size[::-1] if sideways else picture.size
     duration = picture.info.get("duration", 0)  # [ms] of a frame, in GIF and WebP
-    frames = getattr(picture, "n_frames", 1)
+    frames = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)  # MPO: previews of the first
     fps = 1000 / duration if frames > 1 and duration else 0.0
     return Header(width, height, picture.mode, picture.format or "", frames, fps)
 
@@ -83,17 +88,16 @@ def _frame(picture: Image.Image, number: int, path: Path) -> np.ndarray:
     if number:
         picture.seek(number)
     require_scan(*picture.size, path)
-    return _to_bytes(ImageOps.exif_transpose(picture))
+    tags = getattr(picture, "tag_v2", {})  # of a TIFF; the transposed copy lacks them
+    return _to_bytes(ImageOps.exif_transpose(picture), tags)
 
 
-def _to_bytes(picture: Image.Image) -> np.ndarray:
+def _to_bytes(picture: Image.Image, tags: Mapping[int, Any]) -> np.ndarray:
     """Convert pixels of any Pillow mode to uint8; transparent ones become black, as on a scanner's screen."""
     if picture.mode in DEEP_MODES:
-        return _from_16_bits(np.asarray(picture))
+        return _from_deep(np.asarray(picture), tags)
     if picture.mode == "F":
-        raise ValueError(
-            "floating-point pixels have no standard grey range; save the image with 8 or 16 bits"
-        )
+        raise NotImplementedError("floating-point pixels have no standard grey range; 8 and 16 bits are read")
     grey = picture.mode in GREY_MODES
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")
@@ -101,19 +105,27 @@ def _to_bytes(picture: Image.Image) -> np.ndarray:
     return np.asarray(picture.convert("L" if grey else "RGB"))
 
 
-def _from_16_bits(levels: np.ndarray) -> np.ndarray:
-    """Scale 16-bit levels so that 65535 becomes 255: one scale for all files."""
-    if levels.min() < 0 or levels.max() > DEEPEST:
-        raise ValueError(f"levels reach from {levels.min()} to {levels.max()}; 0 to {DEEPEST} is readable")
-    return ((levels.astype(np.uint32) * 255 + DEEPEST // 2) // DEEPEST).astype(np.uint8)
+def _from_deep(levels: np.ndarray, tags: Mapping[int, Any]) -> np.ndarray:
+    """Scale levels of 9 to 16 bits so that the highest of their depth becomes 255 in every file."""
+    bits = min(max(tags.get(_BITS, (16,))[0], 9), 16)
+    top = 2**bits - 1
+    if levels.min() < 0 or levels.max() > top:
+        raise NotImplementedError(f"levels reach from {levels.min()} to {levels.max()}; 0 to {top} is read")
+    levels = levels.astype(np.uint32)
+    if tags.get(_INTERPRETATION) == 0:  # Pillow inverts 8 bits, but not 16
+        levels = top - levels
+    return ((levels * 255 + top // 2) // top).astype(np.uint8)
 
 
 def _description(content: bytes) -> str:
-    """Describe bytes of an unknown format, by their beginning."""
-    head = content[:256]
-    if head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")):
-        return "truncated: the image header is incomplete"
-    if all(byte >= 32 or byte in b"\t\n\r\f" for byte in head):
-        return f"not an image but text, beginning {head[:24].decode('utf-8', 'replace')!r}"
-    formats = ", ".join((*FORMATS, "DICOM", "MP4", "AVI", "Matroska"))
-    return f"not an image in a supported format ({formats})"
+    """Describe a file whose beginning is that of a picture, but which Pillow does not identify."""
+    for name in FORMATS:
+        factory, accepts = Image.OPEN.get(name, (None, None))
+        if factory is None or accepts is None or accepts(content[:16]) is not True:
+            continue
+        try:
+            factory(io.BytesIO(content), "")
+        except (SyntaxError, IndexError, TypeError, KeyError, struct.error) as error:
+            if "mode" in str(error):
+                return f"a {name} file of a kind that is not supported ({error}); convert it to PNG"
+    return "truncated or damaged: the image header is incomplete"

@@ -14,7 +14,17 @@ from fibrolab.data.formats.contract import LARGEST_SCAN, Clip, Header, require_s
 from fibrolab.data.media import View
 from fibrolab.errors import UnreadableImageError
 
-CONTAINERS = {"mov": "MP4", "avi": "AVI", "matroska": "Matroska"}
+CONTAINERS = {  # by FFmpeg's name
+    "mov": "MP4",
+    "avi": "AVI",
+    "matroska": "Matroska",
+    "mpeg": "MPEG",
+    "mpegvideo": "MPEG",
+    "mpegts": "MPEG-TS",
+    "asf": "WMV",
+    "flv": "FLV",
+    "ogg": "Ogg",
+}
 CODECS = {  # for writing, by suffix: codec, pixel format, quality
     ".mp4": ("libx264", "yuv420p", {"crf": "17", "preset": "veryfast"}),
     ".avi": ("mjpeg", "yuvj420p", {"qmin": "2", "qmax": "2"}),

@@ -2,32 +2,50 @@
 
     ROOT/
       normal/  a.png  b.dcm  patient-07/0001.jpg     at any depth
-      fatty/   c.png  IM000012                       DICOM is recognised by its content
+      fatty/   c.png  IM000012  d.mp4                the first bytes of a file tell its format
 
-Image and DICOM files are samples. Hidden files, and the DICOMDIR of a disc, which has no pixels, are ignored;
-other files are counted in the log.
+Pictures, DICOM files and films are samples. Hidden files, thumbnails and recycle bins of file servers
+(`WASTE`), and the DICOMDIR of a disc, which has no pixels, are ignored; all other files are named in the log
+and in the audit.
 """
 
 import logging
 import os
 import re
-from collections.abc import Sequence
+import stat
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from fibrolab import keys
+from fibrolab.data.formats.recognition import HEAD, SUFFIXES, foreign, kind_of
 from fibrolab.data.manifest import Manifest
-from fibrolab.data.readers import KINDS
+from fibrolab.data.media import MIDDLE
+from fibrolab.data.readers import kind_of_node
 from fibrolab.data.tables import is_formula
 from fibrolab.errors import ConfigError, DataError, listing
 
-_SUFFIXES = frozenset(suffix for kind in KINDS for suffix in kind.still_suffixes)
+FIRST = "first"
+# Files and folders that file servers, archives and systems add to those of the user, in lower case.
+WASTE = frozenset(
+    {
+        *("@eadir", "@tmp", "@recycle", "#recycle", "#snapshot", "~snapshot", "$recycle.bin", "lost+found"),
+        *("system volume information", "__macosx", "dicomdir", "thumbs.db", "ehthumbs.db", "desktop.ini"),
+    }
+)
 _PARTITIONS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 _log = logging.getLogger(__name__)
 
 
-def load(*, root: str | Path, classes: Sequence[str] | None = None, patient: str | None = None) -> Manifest:
+def load(
+    *,
+    root: str | Path,
+    classes: Sequence[str] | None = None,
+    patient: str | None = None,
+    take_frames: str | int | None = None,
+) -> Manifest:
     r"""Read a tree.
 
     Args:
@@ -36,19 +54,40 @@ def load(*, root: str | Path, classes: Sequence[str] | None = None, patient: str
             (F2 before F10).
         patient: Regular expression that finds the patient in a file's path below the root (`/` between
             folders): by its group `patient`, or its first group, such as `(P\d+)_`.
+        take_frames: Frame of each film that is the sample: `first`, `middle`, or its number from 0. None
+            refuses a file of several frames.
 
     Raises:
-        ConfigError: The pattern is not a regular expression, or has no group.
+        ConfigError: The pattern is not a regular expression, or has no group; no such frame.
         DataError: No such folder, folders that do not fit the classes, or paths without a patient.
     """
     folder = Path(root).expanduser().absolute()
-    table, found = read_tree(folder, classes)
+    frame = _frame(take_frames)
+    table, found, left_out = read_tree(folder, classes)
     if patient is not None:
         table[keys.PATIENT_ID] = _patients(table[keys.IMAGE].tolist(), patient)
-    return Manifest(table, found, folder.name, folder)
+    if frame:
+        table[keys.FRAME] = frame
+    return Manifest(table, found, folder.name, folder, left_out)
 
 
-def read_tree(folder: Path, classes: Sequence[str] | None = None) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def _frame(take_frames: str | int | None) -> str:
+    """Return the cell of the manifest that names a frame; empty for none.
+
+    Raises:
+        ConfigError: See `load`.
+    """
+    given = "" if take_frames is None else str(take_frames)
+    if given not in ("", FIRST, MIDDLE) and not given.isdecimal():
+        raise ConfigError(
+            f"data.take_frames={given} is not allowed: give {FIRST}, {MIDDLE}, a number from 0, or null."
+        )
+    return "0" if given == FIRST else given
+
+
+def read_tree(
+    folder: Path, classes: Sequence[str] | None = None
+) -> tuple[pd.DataFrame, tuple[str, ...], tuple[str, ...]]:
     """Read the samples of a tree by class and path, and its classes.
 
     Args:
@@ -56,7 +95,8 @@ def read_tree(folder: Path, classes: Sequence[str] | None = None) -> tuple[pd.Da
         classes: Names that the folders must have; None takes them as they are.
 
     Returns:
-        `sample_id` and `image` (the path below the root), `label`; the names of the labels.
+        `sample_id` and `image` (the path below the root), `label`; the names of the labels; sentences on the
+        files that are no samples.
 
     Raises:
         DataError: See `load`; all faults of the tree at once.
@@ -65,67 +105,115 @@ def read_tree(folder: Path, classes: Sequence[str] | None = None) -> tuple[pd.Da
         raise DataError(f"data.root={folder} is not a folder; it must hold one folder per class.")
     folders = sorted(filter(_visible, next(os.walk(folder, onerror=_unreadable))[1]), key=_natural)
     expected = folders if classes is None else list(map(str, classes))
-    faults = _folder_faults(folders, expected)
-    found, others = [], []
+    faults = _folder_faults(folder, folders, expected, classes is not None)
+    found, left_out = [], []
     for label, name in enumerate(name for name in expected if name in folders):
-        images, other_files = _files(folder / name)
-        paths = [path.relative_to(folder).as_posix() for path in images]
+        paths: list[str] = []
+        for path in files_below(folder / name):
+            below = path.relative_to(folder).as_posix()
+            if what := _no_sample(path):
+                left_out.append(f"{_printable(below)}: {what}")
+            else:
+                paths.append(below)
         faults += _image_faults(name, paths, expected)
         found += [(path, label, path) for path in paths]
-        others += other_files
     if faults:
         only = "" if classes is None else f" {', '.join(expected)} and no others"
         raise DataError(f"data.root={folder} must hold images in class folders{only}:\n{listing(faults)}")
-    if others:
-        named = ", ".join(str(path.relative_to(folder)) for path in others[:6])
-        _log.warning("%d file(s) under %s are not images by name or content: %s", len(others), folder, named)
-    return pd.DataFrame(found, columns=[keys.SAMPLE_ID, keys.LABEL, keys.IMAGE]), tuple(expected)
+    if left_out:
+        _log.warning(
+            "%d file(s) under %s are neither pictures nor films:\n%s",
+            len(left_out),
+            folder,
+            listing(left_out),
+        )
+    table = pd.DataFrame(found, columns=[keys.SAMPLE_ID, keys.LABEL, keys.IMAGE])
+    return table, tuple(expected), tuple(left_out)
 
 
-def _folder_faults(folders: Sequence[str], expected: Sequence[str]) -> list[str]:
+def _folder_faults(folder: Path, folders: Sequence[str], expected: Sequence[str], named: bool) -> list[str]:
+    """List folders that do not fit the classes, which are `named` by the user or all folders."""
     if not folders:
         return ["there is no folder in it"]
     if _PARTITIONS.issuperset(name.lower() for name in folders):
         return [f"{', '.join(folders)} are partitions, not classes; give one of them as the root"]
-    unknown = [f"{name}/ is not one of the classes" for name in folders if name not in expected]
-    unknown += [
+    faults = [
+        f"{name}/ is not one of the classes: move it out of the root"
+        for name in folders
+        if name not in expected
+    ]
+    faults += [] if named else _extra_folders(folder, folders)
+    faults += [
         f"{name}/ begins like a formula, which a spreadsheet would run"
         for name in folders
         if is_formula(name)
     ]
-    return unknown + [f"there is no folder {name}/" for name in expected if name not in folders]
+    return faults + [f"there is no folder {name}/" for name in expected if name not in folders]
+
+
+def _extra_folders(folder: Path, folders: Sequence[str]) -> Iterator[str]:
+    """Name folders beside the class folders that hold a tree of the same classes, such as masks."""
+    for name in folders:
+        inner = sorted(set(next(os.walk(folder / name))[1]) & set(folders), key=_natural)
+        if len(inner) > 1:
+            classes = [other for other in folders if other != name]
+            yield (
+                f"{name}/ is an extra folder beside the class folders, since it holds {', '.join(inner)} "
+                f"itself: move it out of the root, if the classes are {', '.join(classes)}"
+            )
 
 
 def _image_faults(name: str, paths: Sequence[str], classes: Sequence[str]) -> list[str]:
     """List the faults of one class: no image, another class within it, or names that are not UTF-8."""
     if not paths:
         return [f"{name}/ holds no image"]
-    inner = {path for path in paths if not set(path.split("/")[1:-1]).isdisjoint(classes)}
-    faults = [f"{path} is in two class folders" for path in sorted(inner)]
+    inner = Counter(
+        "/".join(parts[: at + 1])
+        for path in paths
+        for parts in [path.split("/")[:-1]]
+        for at in range(1, len(parts))
+        if parts[at] in classes
+    )
+    faults = [
+        f"{folder}/ is a class folder in a class folder: {inner[folder]} image(s)" for folder in sorted(inner)
+    ]
     return faults + [f"the name {path!a} is not UTF-8" for path in paths if not _is_utf8(path)]
 
 
 def files_below(top: Path) -> list[Path]:
-    """Return all files below a folder but hidden ones, sorted; no folder is entered twice."""
-    images, others = _files(top)
-    return sorted([*images, *others])
+    """Return all files below a folder, sorted, but hidden ones and `WASTE`.
 
-
-def _files(top: Path) -> tuple[list[Path], list[Path]]:
-    """List images below a folder, and other files; no folder is entered twice, even with circular links."""
-    images: list[Path] = []
-    others: list[Path] = []
+    No folder is entered twice, even with circular links.
+    """
+    files: list[Path] = []
     entered = set()
     for folder, folders, names in os.walk(top, onerror=_unreadable, followlinks=True):
-        stat = Path(folder).stat()
-        if (stat.st_dev, stat.st_ino) in entered:
+        stats = Path(folder).stat()
+        if (stats.st_dev, stats.st_ino) in entered:
             folders.clear()
             continue
-        entered.add((stat.st_dev, stat.st_ino))
+        entered.add((stats.st_dev, stats.st_ino))
         folders[:] = sorted(filter(_visible, folders))
-        for path in (Path(folder, name) for name in names if _visible(name)):
-            (images if path.suffix.lower() in _SUFFIXES or _is_dicom(path) else others).append(path)
-    return sorted(images), sorted(others)
+        files += [Path(folder, name) for name in names if _visible(name)]
+    return sorted(files)
+
+
+def _no_sample(path: Path) -> str:
+    """Return what a file is that is neither a picture nor a film; empty for a sample.
+
+    A file with the suffix of one is a sample without being opened: if it is damaged, the survey says so.
+    """
+    if path.suffix.lower() in SUFFIXES:
+        return ""
+    try:
+        stats = path.stat()
+        if not stat.S_ISREG(stats.st_mode):  # to open a pipe would wait for its writer
+            return kind_of_node(stats)
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+    except OSError as error:
+        return f"cannot be opened ({error.strerror})"
+    return "" if kind_of(head) else foreign(head)
 
 
 def _unreadable(error: OSError) -> None:
@@ -133,18 +221,9 @@ def _unreadable(error: OSError) -> None:
     raise DataError(f"The folder {error.filename} cannot be read ({error.strerror}).") from error
 
 
-def _is_dicom(path: Path) -> bool:
-    """Return whether a file has DICOM's prefix (PS3.10, 7.1): scanners export it under any name."""
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
-
-
 def _visible(name: str) -> bool:
-    """Return whether a name is neither hidden nor added by an archive of macOS or a disc of DICOM files."""
-    return not name.startswith(".") and name not in ("__MACOSX", "DICOMDIR")
+    """Return whether a name is neither hidden nor `WASTE`."""
+    return not name.startswith(".") and name.lower() not in WASTE
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
@@ -155,6 +234,10 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 def _is_utf8(name: str) -> bool:
     return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def _printable(name: str) -> str:
+    return name if _is_utf8(name) else ascii(name)
 
 
 def _patients(paths: Sequence[str], pattern: str) -> list[str]:

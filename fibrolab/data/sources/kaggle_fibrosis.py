@@ -29,7 +29,7 @@ from zipfile import BadZipFile
 
 from fibrolab import keys
 from fibrolab.data.manifest import Manifest
-from fibrolab.data.sources.folder import read_tree
+from fibrolab.data.sources.folder import WASTE, read_tree
 from fibrolab.errors import ConfigError, DataError, StorageError
 
 STAGES = ("F0", "F1", "F2", "F3", "F4")
@@ -72,11 +72,12 @@ def load(*, root: str | Path | None = None, download: bool = False, handle: str 
             f"data.root={top} is not a folder; it must hold the stage folders {', '.join(STAGES)}. "
             "data.download=true downloads them from Kaggle."
         )
-    table, classes = read_tree(folder or top, STAGES)
+    table, classes, left_out = read_tree(folder or top, STAGES)
     names = table[keys.IMAGE]
     matches = [_VOLUME.match(name.rsplit("/", 1)[-1]) for name in names]
     groups = [f"ct{match[1]}" if match else name for match, name in zip(matches, names, strict=True)]
-    return Manifest(table.assign(**{keys.GROUP_ID: groups}), classes, "kaggle_fibrosis", folder or top)
+    table = table.assign(**{keys.GROUP_ID: groups})
+    return Manifest(table, classes, "kaggle_fibrosis", folder or top, left_out)
 
 
 def known_place(handle: str, download: bool = False) -> Path:
@@ -124,7 +125,10 @@ def _stage_folder(top: Path) -> Path | None:
     """
     for depth in range(_DEPTH + 1):
         found = sorted(
-            first.parent for first in top.glob("*/" * depth + STAGES[0]) if _holds_stages(first.parent)
+            first.parent
+            for first in top.glob("*/" * depth + STAGES[0])
+            if _holds_stages(first.parent)
+            and WASTE.isdisjoint(first.relative_to(top).as_posix().lower().split("/"))
         )
         if len(found) > 1:
             raise DataError(

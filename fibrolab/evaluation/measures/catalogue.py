@@ -20,6 +20,7 @@ from fibrolab.evaluation.measures.weighted import Weights, average, ratio
 from fibrolab.evaluation.segmentation import image_measures
 
 AVERAGES = ("macro", "weighted")
+AGREEMENT = "agreement_with_maps"  # prefix of measures against pseudo-masks, which are no anatomy
 SYNONYMS = {"ppv": "precision"}  # name at the threshold of an end point: name in the catalogue
 
 Interval = Literal["proportion", "area", "likelihood ratio", "bootstrap", "none"]
@@ -342,6 +343,11 @@ def headline() -> list[str]:
     return [metric.overall for metric in METRICS if metric.headline]
 
 
+def agreement(name: str) -> str:
+    """Return the name of a metric of `MASK_METRICS` that is measured against pseudo-masks."""
+    return f"{AGREEMENT}_{name}"
+
+
 def mask_headline() -> list[str]:
     """Return the names of the headline numbers of a segmentation."""
     return [metric.name for metric in MASK_METRICS if metric.headline]
@@ -385,7 +391,7 @@ def find(name: str) -> Metric | None:
     Returns:
         The metric; None of a name that is not in the catalogue.
     """
-    for mean in AVERAGES:
+    for mean in (*AVERAGES, AGREEMENT):
         name = name.removeprefix(f"{mean}_")
     known = {metric.name: metric for metric in (*MASK_METRICS, *METRICS)}
     known |= {synonym: known[plain] for synonym, plain in SYNONYMS.items()}

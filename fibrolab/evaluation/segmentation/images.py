@@ -13,7 +13,8 @@ from fibrolab.evaluation.measures import catalogue
 from fibrolab.evaluation.segmentation.image_measures import MaskPair, areas
 
 NETWORK, MEAN_MASK = "network", "mean_mask"  # of what a row measures the masks
-CLASS, OF, UNIT = "class", "of", "unit"
+TRUE_MASKS, MAPS = "true_masks", "maps"  # against what they are measured: pseudo-masks are maps
+CLASS, OF, UNIT, AGAINST = "class", "of", "unit", "against"
 AREA_TRUE, AREA_PREDICTED = "area_true", "area_predicted"
 _TEXT = (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.SITE, keys.PARTITION, OF, CLASS, UNIT)
 _COLUMNS = (*_TEXT, keys.FOLD, AREA_TRUE, AREA_PREDICTED)
@@ -60,6 +61,23 @@ def read(path: Path) -> pd.DataFrame:
     return table.fillna(dict.fromkeys(_TEXT, ""))
 
 
-def of_partition(table: pd.DataFrame, partition: str, of: str = NETWORK) -> pd.DataFrame:
-    """Return the rows of one partition, of the network or of the baseline."""
-    return table[(table[keys.PARTITION] == partition) & (table[OF] == of)].reset_index(drop=True)
+def reference(table: pd.DataFrame) -> str:
+    """Return against what images are measured: `TRUE_MASKS` where there are some, else `MAPS`."""
+    return MAPS if AGAINST in table and (table[AGAINST] == MAPS).all() else TRUE_MASKS
+
+
+def of_partition(
+    table: pd.DataFrame, partition: str, of: str = NETWORK, against: str | None = None
+) -> pd.DataFrame:
+    """Return the rows of one partition.
+
+    Args:
+        table: Measures of images, see `read`.
+        partition: The partition.
+        of: `NETWORK`, or `MEAN_MASK` for the baseline.
+        against: `TRUE_MASKS` or `MAPS`; None for the `reference`.
+    """
+    wanted = (table[keys.PARTITION] == partition) & (table[OF] == of)
+    if AGAINST in table:
+        wanted &= table[AGAINST] == (against or reference(table))
+    return table[wanted].reset_index(drop=True)

@@ -8,7 +8,7 @@ from fibrolab.errors import DataError
 from fibrolab.evaluation.intervals import bootstrap, by_metric
 from fibrolab.evaluation.measures import catalogue
 from fibrolab.evaluation.measures.weighted import Weights, ratio
-from fibrolab.evaluation.segmentation.images import CLASS, MEAN_MASK, of_partition
+from fibrolab.evaluation.segmentation.images import CLASS, MAPS, MEAN_MASK, of_partition, reference
 
 UNDEFINED = "not defined in any image: one of the two masks is empty in each"
 
@@ -20,6 +20,7 @@ def score(
     resamples: int = 1000,
     seed: int = 0,
     level: float = 0.95,
+    against: str | None = None,
 ) -> pd.DataFrame:
     """Average the measures of images, or first those of each patient's images.
 
@@ -33,20 +34,23 @@ def score(
         resamples: Bootstrap resamples of the groups.
         seed: Seed of the resamples.
         level: Nominal coverage.
+        against: See `images.of_partition`.
 
     Returns:
-        Index `metric`; the columns of `intervals.by_metric.table`, and `baseline`: the value of the mean
-        training mask, of the pixels that more than half of the training masks hold.
+        Index `metric`, of measures against pseudo-masks `agreement_with_maps_NAME`; the columns of
+        `intervals.by_metric.table`, and `baseline`: the value of the mean training mask, of the pixels that
+        more than half of the training masks hold.
 
     Raises:
         DataError: The partition has no image.
         ConfigError: resamples or level out of range.
     """
-    rows = of_partition(table, partition)
+    against = against or reference(table)
+    rows = of_partition(table, partition, against=against)
     if rows.empty:
         raise DataError(f"No {partition} image was segmented; did the run reach its test stage?")
     values, groups = _values(rows, by_patient)
-    reached = _values(of_partition(table, partition, MEAN_MASK), by_patient)[0]
+    reached = _values(of_partition(table, partition, MEAN_MASK, against), by_patient)[0]
 
     def measure(weights: Weights | None) -> dict[str, np.ndarray]:
         given = np.ones((1, len(values))) if weights is None else weights
@@ -59,7 +63,8 @@ def score(
     found["coverage"] = np.nan  # not simulated
     names = {"low": "percentile_low", "high": "percentile_high"}
     scored = drawn.rename(columns=names).join(found)[list(by_metric.COLUMNS)]
-    return scored.assign(baseline=reached.mean().reindex(scored.index))
+    scored = scored.assign(baseline=reached.mean().reindex(scored.index))
+    return scored.rename(index=catalogue.agreement) if against == MAPS else scored
 
 
 def paired(
@@ -74,9 +79,17 @@ def paired(
         seed: Seed of the resamples.
         level: Nominal coverage.
 
+    Returns:
+        Index as of `score`.
+
     Raises:
-        DataError: The runs were tested on different images.
+        DataError: The runs were tested on different images, or only one of them against true masks.
     """
+    if (against := reference(ours)) != reference(theirs):
+        raise DataError(
+            "One run was measured against true masks and the other against maps of a classifier: their "
+            "scores have different meanings."
+        )
     first, second = (of_partition(table, keys.TEST) for table in (ours, theirs))
     (left, groups), (right, _) = _values(first, False), _values(second, False)
     if set(left.index) != set(right.index):
@@ -87,7 +100,8 @@ def paired(
         given = np.ones((1, len(left))) if weights is None else weights
         return {str(name): _mean(column.to_numpy(), given) for name, column in differences.items()}
 
-    return bootstrap.resampled(measure, groups, resamples, seed, level)
+    found = bootstrap.resampled(measure, groups, resamples, seed, level)
+    return found.rename(index=catalogue.agreement) if against == MAPS else found
 
 
 def _values(rows: pd.DataFrame, by_patient: bool) -> tuple[pd.DataFrame, np.ndarray]:

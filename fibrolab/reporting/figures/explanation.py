@@ -3,7 +3,6 @@
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -45,6 +44,7 @@ CAPTIONS = {  # prefix of the files of each section of a page, and the text belo
     ),
 }
 TRIPLES = 2  # samples side by side in the panels
+COLUMNS = 3 * TRIPLES  # pictures side by side
 BAR_ROOM = 16 * MM  # of a vertical colour bar with its label
 TITLE_ROOM = 8 * MM  # of two lines above a row of pictures
 
@@ -128,20 +128,25 @@ def arms(rows: Sequence[Mapping[str, ExplainedSample]], signed: bool, meaning: s
     """
     names = list(rows[0])
     firsts = [row[names[0]] for row in rows]
-    figure, grid = _grid(firsts, len(rows), 1 + len(names), bar=0.0, below=16 * MM)
+    columns = 1 + len(names)
+    side_by_side = max(1, COLUMNS // columns)
+    figure, grid = _grid(
+        firsts, -(-len(rows) // side_by_side), side_by_side * columns, bar=0.0, below=16 * MM
+    )
     for axes in grid.flat:
         axes.set_axis_off()
-    for axes, sample in zip(grid[:, 0], firsts, strict=True):
+    blocks = grid.reshape(-1, columns)  # a line per sample, from left to right and then down
+    for (axes, *_), sample in zip(blocks, firsts, strict=False):
         _show(axes, sample.picture, f"{sample.rule}\ntrue {sample.truth}" if sample.truth else sample.rule)
     for column, name in enumerate(names, 1):
         colours = overlays.scale([row[name].heat for row in rows], signed)
-        for place, (axes, row) in enumerate(zip(grid[:, column], rows, strict=True)):
+        for place, (axes, row) in enumerate(zip(blocks[:, column], rows, strict=False)):
             sample = row[name]
             said = f"{sample.predicted} ({100 * sample.probability:.0f}\u00a0%)"
-            above = f"{shortened(name)}\n" if place == 0 else ""
+            above = f"{shortened(name)}\n" if place < side_by_side else ""
             _show(axes, overlays.overlay(sample.picture, sample.heat, colours), above + said)
-        _bar(figure, grid[:, column], colours, "", location="bottom")
-    figure.suptitle(f"{meaning}; one colour scale an arm", x=0, ha="left", fontsize=7)
+        _bar_below(grid[-1, column], colours)
+    figure.suptitle(f"{meaning}; each run has its own colour scale", x=0, ha="left", fontsize=7)
     return figure
 
 
@@ -207,8 +212,9 @@ def _grid(
 ) -> tuple[Figure, np.ndarray]:
     """Return a figure with rows of pictures, as high as the tallest picture needs and a page allows."""
     aspect = max(sample.picture.shape[0] / sample.picture.shape[1] for sample in samples)
-    width = (WIDE - bar) / max(columns, 3)
-    height = min(rows * (width * aspect + TITLE_ROOM) + below, TALLEST)
+    highest = (TALLEST - below) / rows - TITLE_ROOM  # more rows have smaller pictures
+    width = min((WIDE - bar) / max(columns, 3), highest / aspect)
+    height = rows * (width * aspect + TITLE_ROOM) + below
     layout = ConstrainedLayoutEngine(w_pad=0.6 * MM, h_pad=0.6 * MM, hspace=0, wspace=0)
     figure = Figure(figsize=(width * columns + bar, height), layout=layout)
     return figure, figure.subplots(rows, columns, squeeze=False)
@@ -233,26 +239,36 @@ def _show(axes: Axes, picture: np.ndarray, title: str) -> None:
     above.set_in_layout(False)
 
 
-def _bar(
-    figure: Figure,
-    grid: np.ndarray,
-    colours: Scale,
-    meaning: str,
-    location: Literal["right", "bottom"] = "right",
-) -> None:
-    """Add the bar of a colour scale beside or below some panels."""
+def _bar(figure: Figure, grid: np.ndarray, colours: Scale, meaning: str) -> None:
+    """Add the bar of a colour scale beside some panels, with its label."""
     bar = figure.colorbar(
-        ScalarMappable(Normalize(colours.lowest, colours.largest), colours.colours),
+        _mappable(colours),
         ax=grid,
-        location=location,
-        extend="both" if colours.signed else "max",
-        aspect=40 if location == "right" else 20,
-        shrink=min(1.0, 80 * MM / figure.get_figheight()) if location == "right" else 0.8,
+        extend=_extended(colours),
+        aspect=40,
+        shrink=min(1.0, 80 * MM / figure.get_figheight()),
         pad=0.015,
     )
-    if meaning:
-        letters = round(min(80 * MM, figure.get_figheight()) / 0.056)  # of 7 points, side by side
-        text = f"{meaning}; scale of this figure, up to the {overlays.CLIPPED:g}th percentile"
-        bar.set_label("\n".join(textwrap.wrap(text, letters)), fontsize=7)
+    letters = round(min(80 * MM, figure.get_figheight()) / 0.056)  # of 7 points, side by side
+    text = f"{meaning}; scale of this figure, up to the {overlays.CLIPPED:g}th percentile"
+    bar.set_label("\n".join(textwrap.wrap(text, letters)), fontsize=7)
     bar.ax.tick_params(labelsize=6.5)
     bar.outline.set_linewidth(0.5)
+
+
+def _bar_below(axes: Axes, colours: Scale) -> None:
+    """Add the bar of a colour scale below one panel, which stays in its row."""
+    place = axes.inset_axes((0.05, -0.14, 0.9, 0.05))
+    bar = axes.figure.colorbar(
+        _mappable(colours), cax=place, orientation="horizontal", extend=_extended(colours)
+    )
+    bar.ax.tick_params(labelsize=6.5)
+    bar.outline.set_linewidth(0.5)
+
+
+def _mappable(colours: Scale) -> ScalarMappable:
+    return ScalarMappable(Normalize(colours.lowest, colours.largest), colours.colours)
+
+
+def _extended(colours: Scale) -> str:
+    return "both" if colours.signed else "max"

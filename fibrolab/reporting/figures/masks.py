@@ -8,10 +8,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from fibrolab.evaluation.segmentation import images
 from fibrolab.reporting.figures.style import MM, WIDE, styled
 
 TRUE, PREDICTED = "#009e73", "#d55e00"  # green and vermilion, distinguishable to all readers
 COLUMNS = 4
+REFERENCES = {images.TRUE_MASKS: "true", images.MAPS: "classifier's map"}  # what masks are measured against
 
 
 class Case(NamedTuple):
@@ -31,11 +33,12 @@ class Case(NamedTuple):
 
 
 @styled
-def cases(rows: Sequence[tuple[str, Sequence[Case]]]) -> Figure:
+def cases(rows: Sequence[tuple[str, Sequence[Case]]], reference: str = "true") -> Figure:
     """Draw cases with the outlines of true and predicted masks, one row of pictures for each kind.
 
     Args:
         rows: Name of each kind, such as `Worst`, and its cases, at most four.
+        reference: Name of the masks in `Case.true`.
     """
     height = WIDE / COLUMNS * len(rows) + 12 * MM
     figure = Figure(figsize=(WIDE, height), layout="constrained")
@@ -51,7 +54,7 @@ def cases(rows: Sequence[tuple[str, Sequence[Case]]]) -> Figure:
                     axes.contour(outline, [0.5], colors=colour, linestyles=style, linewidths=0.9)
             axes.set_title(f"{kind}: {case.title}", fontsize=7, fontweight="normal", pad=3)
     lines = [Line2D([], [], color=TRUE), Line2D([], [], color=PREDICTED, linestyle="--")]
-    figure.legend(lines, ["true", "predicted"], loc="outside lower center", ncols=2, frameon=False)
+    figure.legend(lines, [reference, "predicted"], loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
@@ -72,7 +75,7 @@ def bland_altman(measures: pd.DataFrame, limits: pd.DataFrame) -> Figure:
         for name, style in (("bias", "-"), ("low", "--"), ("high", "--")):
             axes.axhline(row[name], color="0.3", linestyle=style, linewidth=0.9)
         axes.set(title=row["class"], xlabel=f"mean area [{row['unit']}]")
-    panels[0].set_ylabel("predicted less true area")
+    panels[0].set_ylabel(f"predicted less {REFERENCES[images.reference(measures)]} area")
     return figure
 
 

@@ -357,14 +357,14 @@ FIGURES = (  # in the order of the page; a new figure is added here only
     RunFigure(
         "masks",
         "segmentation",
-        "Best and worst segmentations of the test set by Dice: outlines of the true masks, and dashed those "
-        "of the predicted ones.",
+        "Best and worst segmentations of the test set by Dice: outlines of the masks that they are measured "
+        "against, and dashed those of the predicted ones.",
     ),
     RunFigure(
         "area_agreement",
         "segmentation",
-        "Agreement of areas on the test set (Bland and Altman): predicted less true area of each image, with "
-        "the bias and the limits of agreement.",
+        "Agreement of areas on the test set (Bland and Altman): predicted less reference area of each image, "
+        "with the bias and the limits of agreement.",
         _area_agreement,
     ),
     RunFigure(

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from fibrolab.evaluation.measures import catalogue
+from fibrolab.evaluation.segmentation.images import MAPS, reference
 from fibrolab.reporting import numbers, vocabulary
 from fibrolab.reporting.tables.sheet import Column, Line, Sheet, line
 from fibrolab.runs.trained_run import Run
@@ -30,15 +31,20 @@ def _metrics(run: Run, metrics: pd.DataFrame, measures: pd.DataFrame) -> Sheet:
     classes = list(measures["class"].unique())
     if len(classes) > 1:
         names = [f"{name}{suffix}" for suffix in ("", *(f"_{each}" for each in classes)) for name in names]
+    names += [catalogue.agreement(name) for name in names]
     lines = [_metric(row, unit) for row in numbers.rows(metrics, names)]
     titles = ("Value", f"{vocabulary.level(run)} CI", "Baseline")
     columns = (Column("Measure", number=False), *map(Column, titles))
     caption = "Mean over the test images; intervals by the bootstrap over groups"
-    return Sheet("segmentation", caption, columns, lines, notes=[("", CONVENTION)])
+    notes = [("", CONVENTION)]
+    if reference(measures) == MAPS:
+        notes.append(("", f"The test masks are pseudo-masks: every number is {numbers.AGREEMENT}."))
+    return Sheet("segmentation", caption, columns, lines, notes=notes)
 
 
 def _metric(row: numbers.Row, unit: str) -> Line:
-    title = f"{row.title} [{unit}]" if row.metric.startswith(("hd95", "asd")) else row.title
+    plain = row.metric.removeprefix(f"{catalogue.AGREEMENT}_")
+    title = f"{row.title} [{unit}]" if plain.startswith(("hd95", "asd")) else row.title
     baseline = numbers.quantity(row.baseline, row.metric)
     return line(title, row.value_text, row.interval_text, baseline)
 
@@ -57,7 +63,9 @@ def _areas(run: Run) -> Iterator[Sheet]:
         )
         for _, row in table.iterrows()
     ]
-    caption = "Predicted less true area in the test images (Bland and Altman), allowing for several per group"
+    measured = run.tables.get("segmentation")
+    true = "true area" if measured is None or reference(measured) != MAPS else "area of the classifier's map"
+    caption = f"Predicted less {true} in the test images (Bland and Altman), allowing for several per group"
     yield Sheet("area agreement", caption, (Column("Class", number=False), *map(Column, titles)), lines)
 
 

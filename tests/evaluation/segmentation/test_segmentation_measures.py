@@ -15,6 +15,7 @@ from fibrolab.errors import DataError
 from fibrolab.evaluation.measures.catalogue import MASK_METRICS
 from fibrolab.evaluation.segmentation import agreement, image_measures, images, scores
 from fibrolab.evaluation.segmentation.image_measures import MaskPair
+from fibrolab.reporting import numbers
 
 MASKS = arrays(bool, (6, 7))
 ALL = np.ones((6, 7), bool)
@@ -127,6 +128,24 @@ def test_metrics_are_means_over_images_with_clustered_intervals_beside_the_basel
     assert found["baseline"] == pytest.approx(given[given[images.OF] == images.MEAN_MASK]["dice"].mean())
     alone = scores.score(given.assign(**{keys.GROUP_ID: given[keys.SAMPLE_ID]}), resamples=200).loc["dice"]
     assert found["high"] - found["low"] > 1.3 * (alone["high"] - alone["low"])
+
+
+def test_measures_against_maps_are_called_agreement_and_never_mixed_with_those_against_true_masks() -> None:
+    true, maps = (table().assign(**{images.AGAINST: kind}) for kind in (images.TRUE_MASKS, images.MAPS))
+    maps["iou"] /= 2
+    both = pd.concat([maps, true], ignore_index=True)
+    alone = scores.score(table(), resamples=50)
+    assert scores.score(both, resamples=50).equals(alone)  # true masks, where there are some
+    agreement = scores.score(both, resamples=50, against=images.MAPS)
+    assert list(agreement.index) == [f"agreement_with_maps_{name}" for name in alone.index]
+    assert agreement["value"]["agreement_with_maps_iou"] == pytest.approx(alone["value"]["iou"] / 2)
+    assert scores.score(maps, resamples=50).equals(agreement)
+    title = numbers.title("agreement_with_maps_iou")
+    assert title == "IoU, agreement with the classifier's maps, not with anatomy"
+    rows = numbers.headline(agreement.reset_index(names="metric"))
+    assert [row.baseline_name for row in rows] == ["mean training mask"] * 3
+    with pytest.raises(DataError, match="against true masks and the other against maps"):
+        scores.paired(true, maps)
 
 
 def test_an_undefined_measure_counts_nothing_and_classes_have_their_own_rows() -> None:

@@ -1,0 +1,331 @@
+"""Pseudo-masks of a finished run: masks from the maps of all its samples, for `data=pseudo_masks`.
+
+    RUN/pseudo_masks/
+      pseudo_masks.csv    one row a sample: partition, mask, and how the mask was made (`COLUMNS`)
+      masks/*.png         the masks in the pixels of the original pictures: 1 in the mask, else 0
+      true_masks/*.png    the true masks, where the data has some, in the same levels; 255 without a label
+      measures.csv        measures of each mask that has a true one, beside the mean true mask of training
+      metrics.csv         their means over the test samples, with intervals
+
+The folder is written under another name and renamed when it is complete.
+"""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from fibrolab import keys
+from fibrolab.choices import refuse
+from fibrolab.errors import ConfigError, StorageError
+from fibrolab.evaluation.segmentation import images, scores
+from fibrolab.mask_classes import BACKGROUND, FOREGROUND, IGNORED, MaskClasses
+from fibrolab.runs import pseudo_masks as files
+from fibrolab.runs.trained_run import TrainedRun
+from fibrolab.storage import make_folder, unwritable, write_table
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+    from torch import Tensor
+
+    from fibrolab.data.labelled_data import LabelledData
+    from fibrolab.explanation.map_batches import Request
+    from fibrolab.explanation.targets import Task
+    from fibrolab.runs.checkpoint import Predictor
+
+UNLABELLED = 255  # grey level of pixels without a label
+ABOUT = [keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.SITE]
+CLASSES = (BACKGROUND, FOREGROUND)
+
+
+class Rule(NamedTuple):
+    """Rule by which masks are made from maps.
+
+    Attributes:
+        rule: One of `explanation.mask_rules.RULES`.
+        threshold: Its threshold; Otsu's rule does not use it.
+        chosen_on: Origin of the threshold: `FIXED`, or the validation samples with true masks.
+    """
+
+    rule: str
+    threshold: float
+    chosen_on: str
+
+
+class Written(NamedTuple):
+    """Pseudo-masks of a run.
+
+    Attributes:
+        folder: Their folder.
+        rule: How they were made.
+        table: `pseudo_masks.csv`.
+        metrics: Means over the test samples against the true masks; None where there are none.
+    """
+
+    folder: Path
+    rule: Rule
+    table: pd.DataFrame
+    metrics: pd.DataFrame | None
+
+
+def check(run: TrainedRun, request: "Request", network: "Predictor") -> None:
+    """Refuse runs and settings from which no pseudo-masks can be made, before any map is computed.
+
+    Raises:
+        ConfigError: The run has several networks, hashed names or the network of another run; or not exactly
+            one method and one branch that takes the image are explained.
+    """
+    run.refuse_several_networks()
+    faults = []
+    if source := run.config.get("learnt_from"):
+        faults.append(
+            f"{run.name} evaluated the network of another run: make the pseudo-masks of run {source['run']}."
+        )
+    if run.ids_key:
+        faults.append(
+            f"{run.name} was trained under privacy.ids=hashed, and pseudo-masks belong to samples by name: "
+            "train a classifier under privacy.ids=plain."
+        )
+    if len(request.methods) != 1:
+        faults.append("Pseudo-masks are made from the maps of one method: set explain.method=NAME.")
+    if len(request.branches) != 1:
+        faults.append(
+            f"Pseudo-masks are made from the maps of one branch: set explain.branch={request.branches[0]}."
+        )
+    elif (taken := network.module.network.input_of(request.branches[0])) != keys.IMAGE:
+        faults.append(
+            f"The branch {request.branches[0]} takes the {taken}, and a mask labels the pixels of the image: "
+            "name a branch of the image."
+        )
+    refuse(faults)
+
+
+def write(
+    run: TrainedRun, network: "Predictor", request: "Request", task: "Task", config: "DictConfig"
+) -> Written:
+    """Make the masks of the training, validation and test samples of a run, and write them into its folder.
+
+    Args:
+        run: The run of a classifier.
+        network: Its network.
+        request: Method, branch, layer and target of the maps, checked by `check`.
+        task: Loss, classes and end points of the network.
+        config: `conf/explain.yaml`, composed.
+
+    Raises:
+        ConfigError: A threshold is to be chosen, and no validation sample has a true mask.
+        DataError: The samples changed since the run, or a true mask cannot be read.
+        StorageError: The folder cannot be written, or the disk is full.
+    """
+    work = _Work(run, network, request, task, config)
+    rule = work.rule()
+    final = run.folder / keys.PSEUDO_MASKS
+    draft = final.with_name(f".{keys.PSEUDO_MASKS}.draft")
+    shutil.rmtree(draft, ignore_errors=True)  # of a call that was killed
+    try:
+        for name in (files.MASKS, files.TRUE_MASKS):
+            make_folder(draft / name)
+        table, measured = work.masks(draft, rule)
+        write_table(table, draft / files.TABLE)
+        metrics = None
+        if measured:
+            measures = pd.DataFrame(measured)
+            write_table(measures, draft / files.MEASURES)
+            if (measures[keys.PARTITION] == keys.TEST).any():
+                metrics = scores.score(measures, seed=int(run.config.seed))
+                write_table(metrics, draft / files.METRICS, index=True)
+        _replace(draft, final)
+    except OSError as error:
+        raise StorageError(unwritable(final, error)) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return Written(final, rule, table, metrics)
+
+
+def announce(written: Written) -> None:
+    """Print how many masks were made, by which rule, and how well they agree with the true ones."""
+    rule = written.rule
+    print(f"pseudo-masks  {len(written.table)} in {written.folder}")
+    print(f"rule          {files.rule_in_words(*rule)}")
+    if written.metrics is not None:
+        row = written.metrics.loc["iou"]
+        print(
+            f"IoU           {row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}] with the true masks of "
+            f"the test samples; mean true mask of training {row['baseline']:.3f}"
+        )
+
+
+def _replace(draft: Path, final: Path) -> None:
+    """Put a complete folder in the place of an older one."""
+    old = final.with_name(f".{final.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    with suppress(FileNotFoundError):
+        final.rename(old)
+    draft.rename(final)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+class _Work:
+    """The samples of a run with all that makes masks from their maps."""
+
+    def __init__(
+        self, run: TrainedRun, network: "Predictor", request: "Request", task: "Task", config: "DictConfig"
+    ) -> None:
+        from fibrolab.data.preprocess import Preprocess
+        from fibrolab.runs import own_samples
+
+        cache = Path(config.paths.cache)
+        samples = run.samples
+        self._network, self._request, self._task, self._config = network, request, task, config
+        self._data = own_samples.chosen(own_samples.reloaded(run, cache), run, list(samples.index))
+        self._table = self._data.manifest.table
+        self._partitions = samples.loc[self._table[keys.SAMPLE_ID], keys.PARTITION].to_numpy(object)
+        self._media = self._data.manifest.media(keys.IMAGE)
+        self._preprocess = Preprocess(**network.record["preprocess"])
+        levels = config.explain.true_levels
+        self._true = _TrueMasks(self._data, None if levels is None else list(levels))
+        self._run = run
+
+    def rule(self) -> Rule:
+        """Return the rule of the settings; a threshold that is to be chosen is chosen here."""
+        from fibrolab.explanation import mask_rules as rules
+
+        name, threshold = str(self._config.explain.mask_rule), self._config.explain.mask_threshold
+        if threshold != files.CHOSEN:
+            return Rule(name, float(threshold), files.FIXED)
+        rows = np.flatnonzero((self._partitions == keys.VALIDATION) & self._true.present)
+        if not len(rows):
+            raise ConfigError(
+                f"explain.mask_threshold={files.CHOSEN} compares masks with true ones of the validation "
+                f"samples, and {self._run.name} has none: give a number, such as 0.5."
+            )
+        found = [
+            rules.overlaps(heat, picture, name, self._true.classes(row))
+            for row, heat, picture in self._maps(rows)
+        ]
+        chosen = rules.chosen_threshold(np.array(found))
+        return Rule(name, chosen, f"{len(rows)} validation samples with true masks")
+
+    def masks(self, folder: Path, rule: Rule) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+        """Write all masks, and return their table and the measures of those with a true mask."""
+        from fibrolab.explanation import mask_rules as rules
+
+        baseline = self._true.mean(self._preprocess, np.flatnonzero(self._partitions == keys.TRAIN))
+        found, measured = list[dict[str, Any]](), list[dict[str, Any]]()
+        for row, heat, picture in self._maps(np.arange(len(self._table))):
+            mask, level = rules.mask_of(heat, picture, rule.rule, rule.threshold)
+            about: dict[str, Any] = dict(zip(ABOUT, self._table.loc[row, ABOUT], strict=True))
+            about[keys.PARTITION] = self._partitions[row]
+            path, true_path = f"{files.MASKS}/{row:06d}.png", ""
+            Image.fromarray(mask.astype(np.uint8)).save(folder / path)
+            if self._true.present[row]:
+                true_path = f"{files.TRUE_MASKS}/{row:06d}.png"
+                true = self._true.classes(row)
+                levels = np.where(true == IGNORED, UNLABELLED, true).astype(np.uint8)
+                Image.fromarray(levels).save(folder / true_path)
+                measured += self._measured(row, about, mask, baseline)
+            made = {**rule._asdict(), "level": level}
+            of = {"method": self._request.methods[0], "branch": self._request.branches[0]}
+            of["target"] = self._request.target
+            found.append({**about, keys.MASK: path, keys.TRUE_MASK: true_path, **made, **of})
+        return pd.DataFrame(found)[list(files.COLUMNS)], measured
+
+    def _measured(
+        self, row: int, about: dict[str, Any], mask: np.ndarray, baseline: np.ndarray
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the measures of a mask and of the baseline within the rectangle of the sample."""
+        from fibrolab.data import masks
+
+        found = self._true.labelled(row)
+        true = self._true.table[found.labels]
+        seen = self._preprocess.of(keys.IMAGE).crop_box(found.image)
+        mean = masks.enlarged(baseline, seen, found.image.shape).argmax(axis=0)
+        known = {**about, keys.FOLD: 0, images.UNIT: "px"}
+        for of, own in ((images.NETWORK, found.box.of(mask).astype(int)), (images.MEAN_MASK, mean)):
+            for values in images.measured(true, own, CLASSES, (1.0, 1.0)):
+                yield {**known, images.OF: of, **values}
+
+    def _maps(self, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Compute maps batch by batch; yield row, map and picture of each sample, both in its pixels."""
+        import torch
+
+        from fibrolab.data import geometry
+        from fibrolab.explanation.attribution import attribute
+        from fibrolab.explanation.targets import build_target
+        from fibrolab.training.precision import device_of
+
+        config, request, device = self._config, self._request, device_of(self._config.accelerator)
+        module = self._network.classifier.to(device).eval()
+        loaded = self._network.datamodule(
+            self._data.subset(rows), Path(config.paths.cache), config.batch_size, config.num_workers
+        )
+        loaded.prepare_data()
+        preprocess = self._preprocess.of(keys.IMAGE)
+        for numbers in loaded.test_dataloader():
+            batch: dict[str, Tensor] = {name: value.to(device) for name, value in numbers.items()}
+            with torch.no_grad():
+                probabilities = self._task.loss.probabilities(module(batch))
+            target, _ = build_target(request.target, self._task, probabilities, batch[keys.LABEL])
+            maps = attribute(request.methods[0], module, batch, target, request.branches[0], request.layer)
+            for row, values in zip(rows[batch[keys.INDEX].cpu().numpy()], maps.cpu().numpy(), strict=True):
+                picture, place = geometry.picture(self._media[row], preprocess)
+                yield int(row), place.to_picture(values), picture
+
+
+@dataclass
+class _TrueMasks:
+    """The true masks of samples, as one class against the rest.
+
+    Args:
+        data: The samples; some of them, or none, have a mask.
+        levels: Grey levels of the class; None for every level above 0 but `UNLABELLED`.
+    """
+
+    data: "LabelledData"
+    levels: Sequence[int] | None
+
+    def __post_init__(self) -> None:
+        rest = None
+        if self.levels is not None:
+            named = set(self.levels)
+            rest = {BACKGROUND: [k for k in range(UNLABELLED) if k not in named], FOREGROUND: sorted(named)}
+        self.table = MaskClasses.of(rest, UNLABELLED).table()
+        self.present = self.data.manifest.present(keys.MASK)
+        self._media = dict(
+            zip(np.flatnonzero(self.present).tolist(), self.data.manifest.masks(), strict=True)
+        )
+
+    def classes(self, row: int) -> np.ndarray:
+        """Return the class of each pixel of a sample's picture, int64 (H, W)."""
+        from fibrolab.data.readers import decode_labels, read_bytes
+
+        path = self._media[row].path
+        return np.asarray(self.table[decode_labels(read_bytes(path), path)])
+
+    def labelled(self, row: int) -> Any:
+        """Return a sample's mask and image within its rectangle, see `data.masks.labelled`."""
+        from fibrolab.data import masks
+        from fibrolab.data.readers import read_bytes
+
+        return masks.labelled(read_bytes(self._media[row].path), self._media[row])
+
+    def mean(self, preprocess: Any, rows: np.ndarray) -> np.ndarray:
+        """Return the mean mask of training rows in the geometry of the input, float32 (2, h, w).
+
+        The pixels of the class are those that more than half of the masks hold; none without a true mask.
+        """
+        of_masks = preprocess.of_masks()
+        counts, known = np.zeros(of_masks.shape), np.zeros(of_masks.shape)
+        for row in rows[self.present[rows]].tolist():
+            found = self.labelled(row)
+            classes = self.table[of_masks.mask(found.labels, found.image)]
+            counts += classes == 1
+            known += classes != IGNORED
+        inside = counts > known / 2
+        return np.stack([~inside, inside]).astype(np.float32)
