@@ -43,4 +43,4 @@ def of_samples(group: str) -> list[str]:
 def of_pixels(group: str) -> list[str]:
     """Options of a group that are only for a segmentation, as their files say."""
     texts = {name: (folder() / group / f"{name}.yaml").read_text() for name in names(group)}
-    return [name for name, text in texts.items() if "segmentation" in text]
+    return [name for name, text in texts.items() if "segmentation" in text or "_segmenter" in text]
