@@ -101,7 +101,7 @@ def _write_pseudo_masks(run: TrainedRun, parts: Sequence[Part], config: DictConf
 
     network = parts[0].networks[0]
     written = pseudo_masking.write(run, network, _request(config, network), _task(network), config)
-    pseudo_masking.announce(written)
+    pseudo_masking.announce(written, run.run_id)
 
 
 def _of_folder(folder: Path, run: TrainedRun, parts: Sequence[Part], config: DictConfig) -> "Arm":

@@ -148,8 +148,8 @@ def write(
     return Written(final, rule, table, metrics)
 
 
-def announce(written: Written) -> None:
-    """Print how many masks were made, by which rule, and how well they agree with the true ones."""
+def announce(written: Written, run_id: str) -> None:
+    """Print how many masks were made, how well they agree with the true ones, and how to learn from them."""
     rule = written.rule
     print(f"pseudo-masks  {len(written.table)} in {written.folder}")
     print(f"rule          {files.rule_in_words(*rule)}")
@@ -159,6 +159,7 @@ def announce(written: Written) -> None:
             f"IoU           {row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}] with the true masks of "
             f"the test samples; mean true mask of training {row['baseline']:.3f}"
         )
+    print(f"train         python -m fibrolab.train model=attention_unet data=pseudo_masks data.run={run_id}")
 
 
 def _replace(draft: Path, final: Path) -> None:

@@ -230,7 +230,7 @@ def console_table(
         name: Title of the table.
 
     Returns:
-        A rich table; a value that does not clearly exceed its baseline is marked.
+        A rich table; a value that is not clearly better than its baseline is marked.
     """
     from rich.table import Table
     from rich.text import Text

@@ -229,7 +229,7 @@ def _baselines(run: Run) -> list[Caution]:
         for row in numbers.headline(table, {} if suffix else run.baselines):
             if row.above_baseline is False:
                 baseline = f"its baseline of {row.baseline_text}"
-                text = f"{row.title}{suffix}, {row}, does not clearly exceed {baseline}."
+                text = f"{row.title}{suffix}, {row}, is not clearly better than {baseline}."
                 found.append(Caution(text))
             elif not math.isfinite(row.value):
                 found.append(Caution(f"{row.title}{suffix} is not defined on this test set."))

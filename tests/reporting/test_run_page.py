@@ -260,7 +260,7 @@ def test_a_leaky_split_has_a_caution_even_without_an_audit(folder: Path) -> None
 
 def test_guessing_does_not_exceed_its_baseline(tmp_path: Path) -> None:
     texts = cautions_of(fake_run.make(tmp_path, n=60, skill=0.0))
-    assert sum("does not clearly exceed its baseline" in text for text in texts) == 3
+    assert sum("is not clearly better than its baseline" in text for text in texts) == 3
 
 
 def test_a_class_absent_from_the_test_is_named(folder: Path) -> None:

@@ -48,7 +48,7 @@ def test_a_baseline_not_exceeded_by_patient_is_named_so() -> None:
     patients = run.metrics.assign(low=[0.2, 0.7, 0.7])
     (text,) = [caution.text for caution in run_sentences.cautions(replace(run, patients=patients))]
     assert text.startswith(
-        "Accuracy by patient, 80.0\u00a0% [20.0, 90.0], does not clearly exceed its baseline"
+        "Accuracy by patient, 80.0\u00a0% [20.0, 90.0], is not clearly better than its baseline"
     )
 
 
