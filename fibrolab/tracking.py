@@ -150,11 +150,22 @@ def _open(uri: str, experiment: str, artifacts: str) -> tuple[MlflowClient, str]
         if found is None:
             location = Path(artifacts).absolute().as_uri() if place else None
             _check_artifacts(location)
-            return client, client.create_experiment(experiment, artifact_location=location, tags=KIND)
+            return client, _create_experiment(client, experiment, location)
         _check_artifacts(found.artifact_location)
         if found.lifecycle_stage == "deleted":
             client.restore_experiment(found.experiment_id)
         return client, found.experiment_id
+
+
+def _create_experiment(client: MlflowClient, name: str, location: str | None) -> str:
+    """Create an experiment and return its id; on a server, another client may have been quicker."""
+    try:
+        return client.create_experiment(name, artifact_location=location, tags=KIND)
+    except MlflowException as error:
+        found = client.get_experiment_by_name(name)
+        if found is None or error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        return found.experiment_id
 
 
 def locked(place: Path | None) -> contextlib.AbstractContextManager:

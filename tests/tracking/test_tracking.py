@@ -139,6 +139,22 @@ def test_a_deleted_experiment_is_restored(place: dict[str, str]) -> None:
     assert len(runs(place)) == 1
 
 
+def test_an_experiment_that_another_client_has_just_created_is_taken(
+    place: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with track(**place, name="one", tags={}) as first:
+        pass
+    answers = [None]  # to the first question, asked before the other client was done
+    found = MlflowClient.get_experiment_by_name
+    monkeypatch.setattr(
+        MlflowClient, "get_experiment_by_name", lambda *given: answers.pop() if answers else found(*given)
+    )
+    with track(**place, name="two", tags={}) as second:
+        pass
+    client = MlflowClient(place["uri"])
+    assert client.get_run(second.id).info.experiment_id == client.get_run(first.id).info.experiment_id
+
+
 def test_a_finished_run_can_be_opened_again_by_its_id(place: dict[str, str]) -> None:
     with track(**place, name="one", tags={}) as tracked:
         (tracked.folder / "note.txt").write_text("kept")
