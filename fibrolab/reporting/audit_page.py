@@ -45,6 +45,7 @@ ADVICE = {
     "impossible_colours": "Correct the photometric interpretation in the headers, or export the files again.",
     "tiled_planes": "Correct the planar configuration in the headers, or export the files again.",
     "left_out": "Convert the files or obtain them again, or accept that they are missing.",
+    "pseudo_masks": "Report them as agreement with the classifier, or draw true masks of some test images.",
     "small_classes": "Include more patients, merge classes, or use cross-validation.",
     "implausible": "Compare the values with their source; a wrong unit is the most frequent cause.",
     "two_labels": "Verify that they come from visits years apart; otherwise one label is wrong.",

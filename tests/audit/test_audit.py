@@ -235,6 +235,15 @@ def test_stages_that_a_task_merges_do_not_conflict() -> None:
     assert merged["classes"] == {"F0-F1": 5}
 
 
+def test_a_copy_of_a_segmentation_s_training_image_in_its_test_set_is_a_leak_without_a_look_up() -> None:
+    split = Split(np.array([keys.TRAIN, keys.TRAIN, keys.VALIDATION, keys.TEST], object), 0, 0)
+    manifest, facts = manifest_of([0, 0, 0, 0]), {keys.IMAGE: facts_of([0, 1, 2, 0])}
+    found = audit(manifest, facts, split, manifest.labels, ("F0", "F1"), of_pixels=True)
+    (leak,) = [each for each in found["findings"] if each["key"] == "exact_leak"]
+    assert "identical copy in training. Scores" in leak["sentence"]
+    assert found["verdict"] == "fail"
+
+
 def test_the_most_serious_finding_is_first_and_notes_are_not_warnings() -> None:
     found = planted()
     order = [finding["level"] for finding in found["findings"]]

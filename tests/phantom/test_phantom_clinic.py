@@ -20,6 +20,7 @@ from fibrolab.data.box import Box
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.readers import decode_labels, read_bytes, read_image
 from fibrolab.errors import ConfigError, StorageError
+from fibrolab.loading import NOT_PASSED
 from fibrolab.phantom import elastogram, measurements, patient, preset_text, source, tissue, truth
 from fibrolab.phantom.archive import TRUTH_FILE, generate
 from fibrolab.phantom.capture import Capture, capture
@@ -280,7 +281,7 @@ def test_the_burned_in_text_reveals_the_stage_only_where_it_is_planted(
 def test_the_config_names_the_parameters_of_the_source_and_its_defaults(name: str) -> None:
     config = yaml.safe_load((Path(__file__).parents[2] / "conf" / "data" / f"{name}.yaml").read_text())
     parameters = inspect.signature(LOADS[name]).parameters
-    assert set(config) - set(parameters) == {"_target_", "name", "image_size"}
+    assert set(config) - set(parameters) - set(NOT_PASSED) == {"_target_", "name"}
     assert all(config[key] == value.default for key, value in parameters.items() if key != "root")
 
 

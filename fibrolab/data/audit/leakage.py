@@ -122,11 +122,14 @@ def _findings(found: dict[str, Any], evidence: Evidence) -> Iterator[Finding]:
     if evidence.split.fault:
         yield Finding("undrawn", "fail", f"The split cannot be drawn: {evidence.split.fault}")
     if exact:
+        scored = run["lookup"]  # of one class there is nothing to look up
+        looked = "looking the image up scores {} accuracy without a model"
+        answer = "" if scored is None else f": {looked.format(percent(scored))}"
         yield Finding(
             "exact_leak",
             "fail",
-            f"{percent(exact)} of the test images have an identical copy in training: looking the image up "
-            f"scores {percent(run['lookup'])} accuracy without a model. Scores on this split are invalid.",
+            f"{percent(exact)} of the test images have an identical copy in training{answer}. Scores on this "
+            "split are invalid.",
         )
     if run["patients_crossing"]:
         yield Finding(
@@ -160,7 +163,9 @@ def _findings(found: dict[str, Any], evidence: Evidence) -> Iterator[Finding]:
 
 def _random_sentence(literature: dict[str, Any]) -> str:
     mean, sd = literature["exact"]["mean"], literature["exact"]["sd"]
+    scored = literature["lookup"]  # of one class there is nothing to look up
+    answer = f"; looking them up would score {percent(scored['mean'])}" if scored else ""
     return (
         f"A random 80:20 split of these files would put a copy of {100 * mean:.1f} ± {percent(sd)} of its "
-        f"test images into training; looking them up would score {percent(literature['lookup']['mean'])}."
+        f"test images into training{answer}."
     )
