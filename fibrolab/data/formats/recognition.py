@@ -146,5 +146,9 @@ def foreign(head: bytes) -> str:
     if _SCALABLE.match(head):
         return "SVG"
     if all(byte >= 32 or byte in b"\t\n\r\f" for byte in head[:256]):
-        return f"text, beginning {head[:24].decode('utf-8', 'replace')!r}"
+        if head.lstrip()[:1] != b"<":  # its words may be a patient's name
+            return "text"
+        return (
+            f"text, beginning {head[:24].decode('utf-8', 'replace')!r}"  # such as a page that asks to log in
+        )
     return f"of an unknown format, beginning {head[:8].hex(' ')}"
