@@ -221,7 +221,9 @@ def _end_of_matroska(content: bytes) -> int:
 
 
 def _variable_length_integer(content: bytes, position: int) -> tuple[int, int]:
-    """Read an EBML integer of variable length; return it and where it ends."""
+    """Read an EBML integer of variable length; return it and where it ends, which may be beyond the file."""
+    if position >= len(content):
+        return 0, position + 1
     length = 9 - content[position].bit_length()
     value = int.from_bytes(content[position : position + length], "big")
     return value & (2 ** (7 * length) - 1), position + length
