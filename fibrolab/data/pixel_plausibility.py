@@ -6,7 +6,7 @@ import numpy as np
 TILES = 3  # pixels of three planes read as if interleaved: three copies beside each other, for each plane
 _TILE = 24  # side of a tile in the comparison [px]
 _EQUAL = 0.5  # mean difference of a tile from the mean tile [its standard deviation]; about 0.8 by chance
-_STEP = 4  # rows and columns of the colours that are compared: one of four
+_COMPARED = 96  # least number of rows and columns whose colours are compared; of smaller pictures all
 _NEUTRAL, _GREEN = 128, 135  # level of Cb and Cr without colour; level of G where Y, Cb and Cr are 0
 _NEAR = 8  # largest difference from these levels
 _VARIED = 8.0  # smallest standard deviation of a picture that shows something
@@ -23,9 +23,10 @@ def impossible_colours(pixels: np.ndarray) -> float:
     """
     if pixels.ndim == 2:
         return 0.0
-    red, green, blue = np.moveaxis(pixels[::_STEP, ::_STEP].astype(np.int16), 2, 0)
-    if max(red.std(), green.std(), blue.std()) < _VARIED:
+    compared = np.ascontiguousarray(_thinned(pixels, _COMPARED))
+    if cv2.meanStdDev(compared)[1].max() < _VARIED:
         return 0.0
+    red, green, blue = np.moveaxis(compared.astype(np.int16), 2, 0)
     neutral = (np.abs(green - _NEUTRAL) <= _NEAR) & (np.abs(blue - _NEUTRAL) <= _NEAR)
     neutral &= np.abs(red - _NEUTRAL) > 2 * _NEAR  # otherwise it is plain grey
     black = (red <= _NEAR) & (blue <= _NEAR) & (np.abs(green - _GREEN) <= _NEAR)
@@ -38,8 +39,16 @@ def is_tiled(grey: np.ndarray) -> bool:
     Args:
         grey: uint8 (H, W).
     """
-    small = cv2.resize(grey, (TILES * _TILE, TILES * _TILE), interpolation=cv2.INTER_AREA).astype(float)
+    side = TILES * _TILE
+    thinned = np.ascontiguousarray(_thinned(grey, 3 * side))  # of nine pixels, a mean without speckle
+    small = cv2.resize(thinned, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32)
     tiles = small.reshape(TILES, _TILE, TILES, _TILE).swapaxes(1, 2).reshape(-1, _TILE, _TILE)
     deviations = tiles.std(axis=(1, 2))
     differences = np.abs(tiles - tiles.mean(axis=0)).mean(axis=(1, 2))
     return bool(deviations.min() >= _VARIED / 2 and (differences < _EQUAL * deviations).all())
+
+
+def _thinned(pixels: np.ndarray, least: int) -> np.ndarray:
+    """Return every k-th row and column, of which at least this many remain."""
+    rows, columns = (max(1, side // least) for side in pixels.shape[:2])
+    return pixels[::rows, ::columns]
