@@ -21,7 +21,7 @@ from torch import Tensor
 from fibrolab import keys
 from fibrolab.explanation.map_batches import Request, explained
 from fibrolab.explanation.maps import MapWriter
-from fibrolab.explanation.targets import Task
+from fibrolab.explanation.target_scores import Task
 from fibrolab.modules.classifiers import SingleClassifier
 
 CLASSES = ["F0", "F1", "F2", "F3", "F4"]

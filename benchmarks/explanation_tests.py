@@ -28,7 +28,7 @@ from fibrolab import keys
 from fibrolab.data.readers import decode_labels, read_image
 from fibrolab.explanation import verdicts
 from fibrolab.explanation.attribution import METHODS
-from fibrolab.explanation.targets import Task
+from fibrolab.explanation.target_scores import Task
 from fibrolab.explanation.testing import (
     CENTRE,
     EVEN,
@@ -64,7 +64,7 @@ def pictures(folder: Path, patients: int, size: int, marker: float) -> tuple[Pic
     """Draw the phantoms; return those of training, and of the test, with one picture of each test patient."""
     manifest = load_masks(root=folder, patients=patients, size=size, marker=marker)
     images = np.stack([read_image(item.path) for item in manifest.media()])
-    masks = np.stack([decode_labels(item.path.read_bytes(), item.path) for item in manifest.masks()])
+    masks = np.stack([decode_labels(item.path.read_bytes(), item.path) for item in manifest.masks().values()])
     names = manifest.table[keys.PATIENT_ID].to_numpy(str)
     first = ~manifest.table[keys.PATIENT_ID].duplicated().to_numpy()
     tested = np.unique(names, return_inverse=True)[1] % TEST == 0

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fibrolab.analyses.explanation_pictures import Arm, Subject
     from fibrolab.data.labelled_data import LabelledData
     from fibrolab.explanation.map_batches import Request
-    from fibrolab.explanation.targets import Task
+    from fibrolab.explanation.target_scores import Task
     from fibrolab.runs.checkpoint import Predictor
 
 VALIDATION_OF_ANOTHER = (
@@ -259,7 +259,7 @@ def _of_part(
 
 
 def _task(network: "Predictor") -> "Task":
-    from fibrolab.explanation.targets import Task
+    from fibrolab.explanation.target_scores import Task
 
     endpoints = network.record["task"]["endpoints"] or {}
     return Task(network.module.criterion, network.classes, dict(endpoints))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fibrolab.data.audit.finding import Finding
     from fibrolab.data.labelled_data import LabelledData
     from fibrolab.explanation.map_batches import Request
-    from fibrolab.explanation.targets import Task
+    from fibrolab.explanation.target_scores import Task
     from fibrolab.runs.checkpoint import Predictor
 
 OTHER_NETWORKS = 2  # with which maps are compared: each adds one map to the cost of the tests
@@ -83,12 +83,9 @@ def true_regions(data: "LabelledData", network: "Predictor") -> "dict[str, Tenso
     from fibrolab.data.readers import read_bytes
 
     manifest = data.manifest
-    present = (
-        np.flatnonzero(manifest.present(keys.MASK)) if keys.MASK in manifest.table else np.array([], int)
-    )
     of_masks = Preprocess(**network.record["preprocess"]).of_masks()
     levels = np.zeros((len(manifest), *of_masks.shape), dtype=np.uint8)
-    for row, media in zip(present, manifest.masks() if len(present) else (), strict=True):
+    for row, media in manifest.masks().items():
         levels[row] = of_masks.mask(*masks.decoded(read_bytes(media.path), media))
     found = [int(level) for level in np.unique(levels) if level]
     names = (

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from fibrolab.data.labelled_data import LabelledData
     from fibrolab.explanation.map_batches import Request
-    from fibrolab.explanation.targets import Task
+    from fibrolab.explanation.target_scores import Task
     from fibrolab.runs.checkpoint import Predictor
 
 UNLABELLED = 255  # grey level of pixels without a label
@@ -259,7 +259,7 @@ class _Work:
 
         from fibrolab.data import geometry
         from fibrolab.explanation.attribution import attribute
-        from fibrolab.explanation.targets import build_target
+        from fibrolab.explanation.target_scores import build_target
         from fibrolab.training.precision import device_of
 
         config, request, device = self._config, self._request, device_of(self._config.accelerator)
@@ -299,10 +299,10 @@ class _TrueMasks:
         if self.levels is not None:
             named = set(self.levels)
             rest = {BACKGROUND: [k for k in range(UNLABELLED) if k not in named], FOREGROUND: sorted(named)}
-        self.table = MaskClasses.of(rest, UNLABELLED).table()
-        masked = self.data.manifest.present(keys.MASK)
-        self.present = masked & self.known
-        self._media = dict(zip(np.flatnonzero(masked).tolist(), self.data.manifest.masks(), strict=True))
+        self._levels = MaskClasses.of(rest, UNLABELLED)
+        self.table = self._levels.table()
+        self.present = self.data.manifest.present(keys.MASK) & self.known
+        self._media = self.data.manifest.masks()
 
     def classes(self, row: int) -> np.ndarray:
         """Return the class of each pixel of a sample's picture, int64 (H, W)."""
@@ -321,14 +321,11 @@ class _TrueMasks:
     def mean(self, preprocess: Any, rows: np.ndarray) -> np.ndarray:
         """Return the mean mask of training rows in the geometry of the input, float32 (2, h, w).
 
-        The pixels of the class are those that more than half of the masks hold; none without a true mask.
+        Without true masks among them it is empty.
         """
-        of_masks = preprocess.of_masks()
-        counts, known = np.zeros(of_masks.shape), np.zeros(of_masks.shape)
-        for row in rows[self.present[rows]].tolist():
-            found = self.labelled(row)
-            classes = self.table[of_masks.mask(found.labels, found.image)]
-            counts += classes == 1
-            known += classes != IGNORED
-        inside = counts > known / 2
-        return np.stack([~inside, inside]).astype(np.float32)
+        from fibrolab.data import masks
+
+        of_masks, known = preprocess.of_masks(), rows[self.present[rows]].tolist()
+        levels = (of_masks.mask(found.labels, found.image) for found in map(self.labelled, known))
+        mean = masks.mean_mask(levels, self._levels) if known else np.zeros(of_masks.shape, np.int64)
+        return np.eye(len(CLASSES), dtype=np.float32)[mean].transpose(2, 0, 1)

@@ -1,6 +1,6 @@
 """The callback that writes the masks of a segmentation, and measures them while they are in memory."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -138,28 +138,9 @@ class MaskWriter(BasePredictionWriter):
 
 def _references(manifest: Manifest) -> dict[str, dict[int, Media]]:
     """Return the masks that predictions are measured against, by their kind and the row of the sample."""
-
-    def by_row(column: str) -> dict[int, Media]:
-        rows = np.flatnonzero(manifest.present(column)).tolist()
-        return dict(zip(rows, manifest.masks(column), strict=True))
-
     if not manifest.masks_from:
-        return {images.TRUE_MASKS: by_row(keys.MASK)}
-    return {images.TRUE_MASKS: by_row(keys.TRUE_MASK), images.MAPS: by_row(keys.MASK)}
-
-
-def mean_mask(levels: Iterable[np.ndarray], classes: MaskClasses) -> np.ndarray:
-    """Return the mean training mask: the class of more than half of the masks at each pixel, int64 (h, w).
-
-    Args:
-        levels: Grey levels of each training mask as the network gets them, uint8 (h, w).
-        classes: Their classes; pixels without a label count in neither half.
-    """
-    table, numbers = classes.table(), np.arange(len(classes.names))
-    counts = sum((table[mask] == numbers[:, None, None]).astype(float) for mask in levels)
-    proportions = counts / np.maximum(counts.sum(axis=0), 1)
-    likeliest: np.ndarray = proportions.argmax(axis=0)
-    return np.where(proportions.max(axis=0) > 1 / 2, likeliest, 0)
+        return {images.TRUE_MASKS: manifest.masks()}
+    return {images.TRUE_MASKS: manifest.masks(keys.TRUE_MASK), images.MAPS: manifest.masks()}
 
 
 def _spacing(mask: Media) -> tuple[float, float] | None:

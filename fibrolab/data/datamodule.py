@@ -157,7 +157,7 @@ class FibrosisDataModule(L.LightningDataModule):
         self._slots = slots
 
     def _build_masks(self, store: PixelStore) -> Slots:
-        present, media = self.data.manifest.present(keys.MASK), self.data.manifest.masks()
+        present, media = self.data.manifest.present(keys.MASK), list(self.data.manifest.masks().values())
         images = self.digests(keys.IMAGE)[present].tolist()
         slots = store.build(media, masks.digests(media, images))
         if self.data.masks is not None:
@@ -263,11 +263,7 @@ class FibrosisDataModule(L.LightningDataModule):
     def labelled_images(self, samples: Sequence[str]) -> dict[str, masks.Labelled]:
         """Return samples with their masks, true ones where known, as their files hold them, by id."""
         manifest = self.data.manifest
-        names = manifest.table[keys.SAMPLE_ID]
-        media: dict[int, Any] = {}
-        for column in (keys.MASK, keys.TRUE_MASK):
-            rows = np.flatnonzero(manifest.present(column)).tolist()
-            media |= dict(zip(rows, manifest.masks(column), strict=True))
+        names, media = manifest.table[keys.SAMPLE_ID], manifest.masks() | manifest.masks(keys.TRUE_MASK)
         rows = np.flatnonzero(names.isin(list(samples))).tolist()
         return {names[row]: masks.labelled(read_bytes(media[row].path), media[row]) for row in rows}
 

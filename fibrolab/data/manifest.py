@@ -121,16 +121,16 @@ class Manifest:
             for path, frame, box, mask in cells
         ]
 
-    def masks(self, column: str = keys.MASK) -> list[Media]:
-        """Return the masks of the samples that have one, each with the image that it labels.
+    def masks(self, column: str = keys.MASK) -> dict[int, Media]:
+        """Return the masks of the samples that have one, each with the image that it labels, by their row.
 
         Args:
             column: `keys.MASK`, or `keys.TRUE_MASK` for the true masks beside pseudo-masks.
         """
-        present = self.present(column)
-        paths = map(self._mask_path, _cells(self.table[present], column)) if present.any() else ()
-        images = self.media(keys.IMAGE, present)
-        return [Media(path, labelled=image) for path, image in zip(paths, images, strict=True) if path]
+        rows = np.flatnonzero(present := self.present(column)).tolist()
+        paths = map(self._mask_path, _cells(self.table[present], column)) if rows else ()
+        every = zip(rows, paths, self.media(keys.IMAGE, present), strict=True)
+        return {row: Media(path, labelled=image) for row, path, image in every if path}
 
     def _mask_path(self, name: str) -> Path | None:
         return _on_disk(self.mask_root or self.root, name) if name else None

@@ -172,6 +172,20 @@ def cropped_digests(images: Sequence[Media], pictures: Sequence[str]) -> list[st
     return _all_read(paths, pictures, lambda mask, picture: cropped_digest(picture, mask))
 
 
+def mean_mask(levels: Iterable[np.ndarray], classes: MaskClasses) -> np.ndarray:
+    """Return the mean training mask: the class of more than half of the masks at each pixel, int64 (h, w).
+
+    Args:
+        levels: Grey levels of each training mask as the network gets them, uint8 (h, w).
+        classes: Their classes; pixels without a label count in neither half.
+    """
+    table, numbers = classes.table(), np.arange(len(classes.names))
+    counts = sum((table[mask] == numbers[:, None, None]).astype(float) for mask in levels)
+    proportions = counts / np.maximum(counts.sum(axis=0), 1)
+    likeliest: np.ndarray = proportions.argmax(axis=0)
+    return np.where(proportions.max(axis=0) > 1 / 2, likeliest, 0)
+
+
 def refuse_other_levels(media: Sequence[Media], labels: Iterable[np.ndarray], classes: MaskClasses) -> None:
     """Refuse masks with a grey level that belongs to no class.
 

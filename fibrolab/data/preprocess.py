@@ -20,9 +20,8 @@ from fibrolab.errors import ConfigError, listing
 VERSION = 5
 EQUALIZE = ("none", "histogram", "clahe", "both")
 CROP = ("none", "borders", "mask")
-SEGMENTER = (
-    "segmenter"  # setting of `conf/preprocess` that changes no pixel here: the run that makes the masks
-)
+# Setting of `conf/preprocess` that changes no pixel here: the run that makes the masks of new pictures.
+SEGMENTER = "segmenter"
 NOT_OF_MASKS = "preprocess.crop=mask would show a segmenter the masks that it learns: choose another crop."
 NOT_OF_CLIPS = "preprocess.crop=mask crops images, and a mask labels no clip: choose another crop."
 

@@ -15,6 +15,10 @@ from fibrolab.data.manifest import Manifest
 from fibrolab.errors import SplitError, UndrawableSplitError, listing
 from fibrolab.storage import write_table
 
+PARTITION_WORDS = {  # by which users and published data sets name partitions
+    "train": keys.TRAIN, "training": keys.TRAIN, "val": keys.VALIDATION, "valid": keys.VALIDATION,
+    "validation": keys.VALIDATION, "test": keys.TEST, "testing": keys.TEST,
+}  # fmt: skip
 logger = logging.getLogger(__name__)
 
 
@@ -258,12 +262,6 @@ def saved(manifest: Manifest, *, path: str, leaky: bool = False) -> Split:
     return _checked(manifest, partitions.to_numpy(object), int(table[keys.FOLD].iloc[0]), leaky)
 
 
-PARTITION_WORDS = {
-    "train": keys.TRAIN, "training": keys.TRAIN, "val": keys.VALIDATION, "valid": keys.VALIDATION,
-    "validation": keys.VALIDATION, "test": keys.TEST, "testing": keys.TEST,
-}  # fmt: skip
-
-
 def given(
     manifest: Manifest, *, column: str = keys.GIVEN, val: float = 0.15, seed: int = 0, leaky: bool = False
 ) -> Split:
@@ -286,13 +284,14 @@ def given(
             f"'{manifest.name}' has no column {column}; it has {', '.join(map(str, table.columns))}. Name "
             "the column with the split by split.column=NAME."
         )
-    words = table[column].astype(str).str.strip().str.casefold()
+    cells = table[column].fillna("").astype(str).str.strip()
+    words = cells.str.casefold()
     partitions = words.map(PARTITION_WORDS).to_numpy(object)
     if (wrong := ~words.isin(list(PARTITION_WORDS)).to_numpy()).any():
         raise SplitError(
             f"The split in column {column} of '{manifest.name}' names other partitions than train, "
             f"validation (or val) and test in {manifest.named(wrong)}, such as "
-            f"'{table[column][wrong].iloc[0]}'."
+            f"'{cells[wrong].iloc[0]}'."
         )
     found = set(partitions)
     if missing := [name for name in (keys.TRAIN, keys.TEST) if name not in found]:

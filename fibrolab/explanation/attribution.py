@@ -13,7 +13,7 @@ from fibrolab.errors import ConfigError
 from fibrolab.explanation import cam_methods, input_methods
 from fibrolab.explanation.attention_rollout import rollout
 from fibrolab.explanation.cam_methods import LayerMaps
-from fibrolab.explanation.targets import Target
+from fibrolab.explanation.target_scores import Target
 from fibrolab.models.backbones import Backbone
 from fibrolab.models.frame_models import OverFrames
 from fibrolab.models.fusion import LateFusion
@@ -115,7 +115,7 @@ def attribute(
         method: One of `METHODS`.
         module: The classifier; its modes and gradients are restored afterwards.
         batch: A batch on the module's device.
-        target: The score, see `fibrolab.explanation.targets`.
+        target: The score, see `fibrolab.explanation.target_scores`.
         branch: Name of a branch on images or clips.
         layer: Layer of class activation maps, a name in the branch's network; None for the last one.
         seed: Seed of the random numbers that a network draws even in evaluation mode.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fibrolab import keys
-from fibrolab.explanation.targets import Target
+from fibrolab.explanation.target_scores import Target
 from fibrolab.models.fusion import LateFusion
 from fibrolab.modules.base import Classifier
 

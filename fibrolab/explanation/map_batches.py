@@ -16,7 +16,7 @@ from fibrolab.explanation.attribution import METHODS, attribute, backbone_of, vi
 from fibrolab.explanation.cam_methods import chosen_layer
 from fibrolab.explanation.contributions import MOST_BRANCHES, shapley_values
 from fibrolab.explanation.maps import TARGET, MapWriter, name_of
-from fibrolab.explanation.targets import Task, build_target, target_fault
+from fibrolab.explanation.target_scores import Task, build_target, target_fault
 from fibrolab.modules.base import Classifier
 
 Batch = dict[str, Tensor]
@@ -30,7 +30,7 @@ class Request:
         methods: Names of `METHODS`.
         branches: Branches with a map.
         layer: Layer of class activation maps; None for the last one of each backbone.
-        target: The score, see `fibrolab.explanation.targets`.
+        target: The score, see `fibrolab.explanation.target_scores`.
     """
 
     methods: tuple[str, ...]

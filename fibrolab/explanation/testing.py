@@ -28,7 +28,7 @@ from fibrolab.explanation.localisation import energy_inside, proportion
 from fibrolab.explanation.randomisation import CASCADE, EVERYTHING, cascade, with_random_labels
 from fibrolab.explanation.reference_maps import centre_map, random_map
 from fibrolab.explanation.similarity import at_size, of_other_pictures, similarities
-from fibrolab.explanation.targets import Target, Task, build_target
+from fibrolab.explanation.target_scores import Target, Task, build_target
 from fibrolab.explanation.verdicts import Measured
 from fibrolab.modules.base import Batch, Classifier
 from fibrolab.storage import put, write_table
@@ -105,7 +105,7 @@ def selected(
     Args:
         module: The trained network, in evaluation mode.
         task: Its loss, classes and end points.
-        target: Name of the target, see `fibrolab.explanation.targets`.
+        target: Name of the target, see `fibrolab.explanation.target_scores`.
         batches: See `Selection`; with labels if `target` is `true`.
         groups: See `Selection`.
         regions: See `Selection`.

@@ -22,11 +22,12 @@ from fibrolab import environment, keys
 from fibrolab.callbacks.averaging import build_averaging
 from fibrolab.callbacks.curve_logger import CurveLogger
 from fibrolab.callbacks.history import History
-from fibrolab.callbacks.mask_writer import MaskWriter, mean_mask
+from fibrolab.callbacks.mask_writer import MaskWriter
 from fibrolab.callbacks.prediction_writer import PredictionWriter
 from fibrolab.callbacks.pruning import Pruning
 from fibrolab.callbacks.stopping_and_resuming import BestCheckpoint, FiniteLoss
 from fibrolab.config import arguments, resolved
+from fibrolab.data import masks
 from fibrolab.data.clip_sampling import Segment
 from fibrolab.data.datamodule import FibrosisDataModule
 from fibrolab.data.labelled_data import LabelledData
@@ -321,7 +322,7 @@ def _writer(config: DictConfig, datamodule: FibrosisDataModule, folder: Path) ->
         return PredictionWriter(path, table, data.labels, data.split.fold, partitions)
     learnt = datamodule.pixels(keys.MASK, data.split.rows(keys.TRAIN))
     levels = (learnt.read(index, None)[0] for index in range(len(learnt.slots.first)))
-    baseline = mean_mask(levels, classes)
+    baseline = masks.mean_mask(levels, classes)
     preprocess = Preprocess(**arguments(config.preprocess, SEGMENTER))
     return MaskWriter(folder, data, classes, preprocess, data.split.fold, partitions, baseline)
 

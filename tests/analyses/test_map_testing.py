@@ -15,7 +15,7 @@ from fibrolab.analyses.map_testing import true_regions, write_tests
 from fibrolab.errors import UnreadableImageError
 from fibrolab.explanation import testing, verdicts
 from fibrolab.explanation.map_batches import Request
-from fibrolab.explanation.targets import Task
+from fibrolab.explanation.target_scores import Task
 from fibrolab.modules.base import Classifier
 
 

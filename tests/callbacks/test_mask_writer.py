@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from fibrolab import keys
-from fibrolab.callbacks.mask_writer import MaskWriter, mean_mask
+from fibrolab.callbacks.mask_writer import MaskWriter
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.masks import labelled
@@ -59,7 +59,7 @@ def written(folder: Path, given: LabelledData, preprocess: Preprocess, seen: np.
 )
 def test_a_perfect_prediction_comes_back_within_a_pixel(crop: str, columns: dict, tmp_path: Path) -> None:
     given, preprocess = data(tmp_path, **columns), Preprocess(size=SIDE, crop=crop)
-    (mask,) = given.manifest.masks()
+    (mask,) = given.manifest.masks().values()
     found = labelled(mask.path.read_bytes(), mask)
     seen = CLASSES.table()[preprocess.of_masks().mask(found.labels, found.image)].clip(0)
     mine = written(tmp_path, given, preprocess, seen)
@@ -86,8 +86,3 @@ def test_distances_are_in_millimetres_where_the_spacing_is_known(
     rows = images.read(tmp_path / keys.MASK_MEASURES_FILE)
     assert rows[images.UNIT].unique() == ["mm"]
     assert rows[images.AREA_PREDICTED].max() == ((TRUE != 255).sum()) / 8
-
-
-def test_the_mean_mask_has_the_classes_of_more_than_half_of_the_masks() -> None:
-    masks = [np.array([[2, 2, 4, 255, 0]]), np.array([[3, 0, 4, 2, 4]]), np.array([[0, 0, 2, 255, 2]])]
-    assert mean_mask(masks, CLASSES).tolist() == [[1, 0, 2, 1, 0]]

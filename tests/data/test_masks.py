@@ -12,11 +12,13 @@ from fibrolab.data.cache import PixelStore
 from fibrolab.data.datamodule import FibrosisDataModule
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.data.manifest import Manifest
+from fibrolab.data.masks import mean_mask
 from fibrolab.data.preprocess import Preprocess
 from fibrolab.data.readers import decode_labels
 from fibrolab.data.splits import Split
 from fibrolab.data.survey import survey
 from fibrolab.errors import ConfigError, DataError, UnreadableImageError
+from fibrolab.mask_classes import MaskClasses
 
 SIDE = 32
 PARTITIONS = [keys.TRAIN, keys.TRAIN, keys.TRAIN, keys.VALIDATION, keys.TEST, keys.TEST]
@@ -134,3 +136,9 @@ def test_masks_have_their_own_cache_and_do_not_change_the_names_of_others() -> N
     settings = Preprocess(size=SIDE, denoise=10)
     assert settings.of(keys.IMAGE).key() == settings.key() != settings.of(keys.MASK).key()
     assert Preprocess(size=SIDE).of_masks().key() != Preprocess(size=SIDE).key()
+
+
+def test_the_mean_mask_has_the_classes_of_more_than_half_of_the_masks() -> None:
+    masks = [np.array([[2, 2, 4, 255, 0]]), np.array([[3, 0, 4, 2, 4]]), np.array([[0, 0, 2, 255, 2]])]
+    classes = MaskClasses.of({"liver": [2, 3], "lesion": [4]}, 255)
+    assert mean_mask(masks, classes).tolist() == [[1, 0, 2, 1, 0]]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fibrolab import keys
 from fibrolab.errors import ConfigError
 from fibrolab.explanation.attribution import METHODS, attribute, backbone_of
-from fibrolab.explanation.targets import Target, Task, build_target
+from fibrolab.explanation.target_scores import Target, Task, build_target
 from fibrolab.modules.base import Classifier
 
 TINY = {"name": "test_resnet"}

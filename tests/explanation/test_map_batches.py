@@ -17,7 +17,7 @@ from fibrolab.explanation import maps
 from fibrolab.explanation.attribution import METHODS
 from fibrolab.explanation.contributions import mean_features
 from fibrolab.explanation.map_batches import Request, check, explained
-from fibrolab.explanation.targets import Task
+from fibrolab.explanation.target_scores import Task
 from fibrolab.modules.base import Classifier
 
 CLASSES = ["mild", "severe"]

@@ -249,7 +249,7 @@ def masked(root: Path, marker: float) -> tuple[np.ndarray, np.ndarray, np.ndarra
     """Return pictures and true masks `(N, 96, 96)` of a cohort, and the stages `(N,)`."""
     manifest = source.load_masks(root=root, patients=20, images_per_patient=1, size=96, marker=marker)
     pictures = np.stack([read_image(item.path) for item in manifest.media()])
-    found = [decode_labels(item.path.read_bytes(), item.path) for item in manifest.masks()]
+    found = [decode_labels(item.path.read_bytes(), item.path) for item in manifest.masks().values()]
     return pictures, np.stack(found), manifest.labels
 
 

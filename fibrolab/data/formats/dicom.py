@@ -15,12 +15,7 @@ import pydicom
 from pydicom.encaps import get_frame
 from pydicom.filereader import read_dataset
 from pydicom.multival import MultiValue
-from pydicom.pixels import (
-    apply_modality_lut,
-    apply_voi,
-    convert_color_space,
-    pixel_array,
-)
+from pydicom.pixels import apply_modality_lut, apply_voi, convert_color_space, pixel_array
 from pydicom.uid import (
     JPEG2000,
     DeflatedExplicitVRLittleEndian,
@@ -231,16 +226,12 @@ def _levels(dataset: pydicom.Dataset, number: int, path: Path) -> np.ndarray:
     if syntax in (JPEGBaseline8Bit, JPEGExtended12Bit):
         found = dicom_jpeg.frame_header(_compressed(dataset, number))
         _require_size(dataset, found.width, found.height, path)
-    unused = 0
-    if syntax in (*NATIVE, RLELossless):  # pydicom takes the lowest bits, whatever HighBit says
-        unused = dataset.get("HighBit", dataset.BitsStored - 1) + 1 - dataset.BitsStored
-    if not 0 < unused <= dataset.BitsAllocated - dataset.BitsStored:
-        return pixel_array(dataset, index=number, decoding_plugin=DECODERS.get(syntax, ""))
-    bits = dataset.BitsStored + unused
-    return (
-        pixel_array(dataset, index=number, decoding_plugin=DECODERS.get(syntax, ""), bits_stored=bits)
-        >> unused
-    )
+    stored, above = dataset.BitsStored, {}
+    unused = dataset.get("HighBit", stored - 1) + 1 - stored if syntax in (*NATIVE, RLELossless) else 0
+    if 0 < unused <= dataset.BitsAllocated - stored:  # pydicom takes the lowest bits, whatever HighBit says
+        above = {"bits_stored": stored + unused}
+    levels = pixel_array(dataset, index=number, decoding_plugin=DECODERS.get(syntax, ""), **above)
+    return levels >> unused if above else levels
 
 
 def _jpeg_levels(dataset: pydicom.Dataset, number: int) -> np.ndarray:

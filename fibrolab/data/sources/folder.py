@@ -24,6 +24,7 @@ from fibrolab.data.formats.recognition import HEAD, SUFFIXES, foreign, kind_of
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.media import MIDDLE
 from fibrolab.data.readers import kind_of_node
+from fibrolab.data.splits import PARTITION_WORDS
 from fibrolab.data.tables import is_formula
 from fibrolab.errors import ConfigError, DataError, listing
 
@@ -35,7 +36,6 @@ WASTE = frozenset(
         *("system volume information", "__macosx", "dicomdir", "thumbs.db", "ehthumbs.db", "desktop.ini"),
     }
 )
-_PARTITIONS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 _log = logging.getLogger(__name__)
 
 
@@ -135,7 +135,7 @@ def _folder_faults(folder: Path, folders: Sequence[str], expected: Sequence[str]
     """List folders that do not fit the classes, which are `named` by the user or all folders."""
     if not folders:
         return ["there is no folder in it"]
-    if _PARTITIONS.issuperset(name.lower() for name in folders):
+    if PARTITION_WORDS.keys() >= {name.lower() for name in folders}:
         return [f"{', '.join(folders)} are partitions, not classes; give one of them as the root"]
     faults = [
         f"{name}/ is not one of the classes: move it out of the root"

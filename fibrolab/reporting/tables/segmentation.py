@@ -52,7 +52,7 @@ def _classes(run: Run, metrics: pd.DataFrame, measures: pd.DataFrame) -> Iterato
     if len(classes) < 2:
         return
     unit, names = str(measures["unit"].iloc[0]), [metric.name for metric in catalogue.MASK_METRICS]
-    against = {"": ""} | {f"{catalogue.AGREEMENT}_": f", {numbers.AGREEMENT}"}
+    against = {"": "", f"{catalogue.AGREEMENT}_": f", {numbers.AGREEMENT}"}
     for prefix, words in against.items():
         lines, titles = [], []
         for of in classes:

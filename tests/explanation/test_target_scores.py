@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fibrolab.errors import ConfigError
-from fibrolab.explanation.targets import Task, build_target, target_fault
+from fibrolab.explanation.target_scores import Task, build_target, target_fault
 from fibrolab.losses import LOSSES, build_loss
 
 CLASSES = ["F0", "F1", "F2", "F3", "F4"]
