@@ -91,6 +91,7 @@ EXPLANATION_PAGE: Final = f"{EXPLANATION}/explanation.html"
 PSEUDO_MASKS: Final = "pseudo_masks"  # folder of the masks that `explain` makes from maps
 CHECKPOINTS: Final = "checkpoints"
 BEST: Final = "best.ckpt"  # checkpoint with the weights of the best epoch
+SEGMENTED_BY: Final = "segmented_by"  # run of the segmenter that made the mask of a sample
 SEGMENTER: Final = "segmenter.ckpt"  # checkpoint of the segmenter whose masks images are cropped to
 LAST: Final = "last.ckpt"  # checkpoint with the full state, from which a run is resumed
 FORMAT: Final = 2  # version of these files, in ENVIRONMENT_FILE and checkpoints; others are refused

@@ -2,6 +2,7 @@
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,7 +31,8 @@ def write(config: DictConfig, run: TrainedRun) -> str:
     """Write a mask of every sample of a data set, and a table of the samples with these masks.
 
     The table has the samples' own columns, with the predicted masks in `mask`. Masks of samples that trained
-    the segmenter are better than those of others; the column `segmented_as` names their partition.
+    the segmenter are better than those of others; the column `segmented_as` names their partition. The column
+    `segmented_by` is the run's id, by which a training recognises another segmenter than that of its masks.
 
     Args:
         config: `conf/evaluate.yaml`, composed, with `data`.
@@ -79,9 +81,9 @@ def _table(data: LabelledData, run: TrainedRun, names: list[str]) -> pd.DataFram
     shares = np.full(len(table), "", object)
     for partition in (keys.VALIDATION, keys.TRAIN):
         shares[overlap.known(data, run, [partition])] = partition
-    return table.assign(
-        **{keys.LABEL: classes[labels], keys.MASK: [f"{keys.MASKS}/{name}" for name in names], SHARE: shares}
-    )
+    written = [f"{keys.MASKS}/{name}" for name in names]
+    made: dict[str, Any] = {keys.MASK: written, keys.SEGMENTED_BY: run.run_id, SHARE: shares}
+    return table.assign(**{keys.LABEL: classes[labels]}, **made)
 
 
 def _announce(

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from fibrolab.data.formats import recognition
-from fibrolab.data.formats.contract import Clip, Format, Header
+from fibrolab.data.formats.contract import Clip, Format, Header, UnsupportedError
 from fibrolab.data.media import View
 from fibrolab.errors import UnreadableImageError
 
@@ -25,7 +25,7 @@ _WHOLE = View()
 _MISTAKES = (AssertionError, AttributeError, ImportError, LookupError, NameError, TypeError)
 # Words of Pillow, pydicom and FFmpeg for what they do not decode.
 _UNSUPPORTED = re.compile(
-    r"unsupported|(not|n't) (yet )?(supported|available|implemented)|unknown pixel mode|not found",
+    r"unsupported|(not|n't) (yet )?(supported|available|implemented)|unknown pixel mode|(de)?coder not found",
     re.IGNORECASE,
 )
 
@@ -178,7 +178,7 @@ def _unreadable_errors(path: Path) -> Iterator[None]:
         if isinstance(error, _MISTAKES) and _is_ours(error):
             raise
         reason = " ".join(str(error).split())
-        if isinstance(error, NotImplementedError) or _UNSUPPORTED.search(reason):
+        if isinstance(error, UnsupportedError | NotImplementedError) or _UNSUPPORTED.search(reason):
             raise UnreadableImageError(
                 f"{path}: is of a kind that is not supported ({reason}); convert it to PNG, to uncompressed "
                 "DICOM or, if it is a film, to MP4"

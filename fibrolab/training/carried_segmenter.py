@@ -26,8 +26,8 @@ def carry(config: DictConfig, data: LabelledData, folder: Path) -> None:
         folder: Folder of the run.
 
     Raises:
-        ConfigError: The named run is unknown, is no segmenter, kept no network, or writes masks of which the
-            crop would keep nothing or everything.
+        ConfigError: The named run is unknown, is no segmenter, did not make the masks of this data, kept no
+            network, or writes masks of which the crop would keep nothing or everything.
         SplitError: The segmenter, or the choice of its settings, has seen test samples of this run; or its
             training has seen validation samples.
     """
@@ -39,6 +39,7 @@ def carry(config: DictConfig, data: LabelledData, folder: Path) -> None:
     run = open_run(str(named), config.tracking.uri)
     if not run.segments:
         raise ConfigError(f"{where} does not segment images: name a run of a segmenter, such as model=unet.")
+    _refuse_masks_of_another(data, run, where)
     _refuse_other_levels(config, run, where)
     chose = (open_run(str(each), config.tracking.uri) for each in run.config.get("tuned_by") or ())
     for each in (run, *chose):
@@ -47,6 +48,17 @@ def carry(config: DictConfig, data: LabelledData, folder: Path) -> None:
     if not network.is_file():
         raise ConfigError(f"{where}: that run kept no network ({network}); a fast dev run keeps none.")
     put(path, network.read_bytes())
+
+
+def _refuse_masks_of_another(data: LabelledData, run: TrainedRun, where: str) -> None:
+    """Refuse a segmenter whose masks of new pictures would differ in kind from those of the training."""
+    table = data.manifest.table
+    makers = set(table[keys.SEGMENTED_BY].astype(str)) if keys.SEGMENTED_BY in table else set()
+    if others := sorted(makers - {run.run_id}):
+        raise ConfigError(
+            f"{where} did not make the masks of '{data.manifest.name}', whose column {keys.SEGMENTED_BY} "
+            f"names {', '.join(others)}: name that run, or write the masks again with this one."
+        )
 
 
 def _refuse_other_levels(config: DictConfig, run: TrainedRun, where: str) -> None:

@@ -17,13 +17,13 @@ import pytest
 from compose import composed, names
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError
 
 from fibrolab import __main__, train
 from fibrolab.command_line import flat
 from fibrolab.config import INTERRUPTED, VERSION_BASE, check, folder, run
-from fibrolab.errors import StorageError
+from fibrolab.errors import ConfigError, StorageError
 
 ROOT = Path(__file__).parents[2]
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -274,6 +274,15 @@ def test_the_configs_are_found() -> None:
     assert folder() == Path(__file__).parents[2] / "conf"
 
 
+def faults_of(config: DictConfig) -> str:
+    """Return the sentence by which settings are refused; empty if they are allowed."""
+    try:
+        check(config)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
 @pytest.mark.parametrize("name", names("experiment"))
 def test_experiments_have_values_that_are_allowed(name: str) -> None:
     with initialize_config_dir(str(folder()), version_base=VERSION_BASE):
@@ -284,7 +293,7 @@ def test_experiments_have_values_that_are_allowed(name: str) -> None:
             del config["hydra"]
         for place in OmegaConf.missing_keys(config):
             OmegaConf.update(config, place, "patients.csv")
-        check(config)
+        assert faults_of(config) == ""
     finally:
         HydraConfig.instance().cfg = None
 

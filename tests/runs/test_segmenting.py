@@ -1,6 +1,7 @@
 """A classifier on pictures cropped to masks: its checkpoint segments new pictures, and leaks are refused."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,9 +56,9 @@ def test_the_checkpoint_alone_segments_and_classifies_new_pictures(
         assert external.run(evaluation) == segmenter.id
         table = pd.read_csv(root / "segmented" / "samples.csv")
         assert table[keys.LABEL].tolist() == ["no", "yes"] * 20
-        assert (table["segmented_as"].fillna("") != "").sum() == len(table) - table[
-            "segmented_as"
-        ].isna().sum()
+        assert set(table["segmented_by"]) == {segmenter.id}
+        learnt = TrainedRun(segmenter.folder).samples[keys.PARTITION].replace(keys.TEST, "")
+        assert dict(zip(table[keys.SAMPLE_ID], table["segmented_as"].fillna(""), strict=True)) == dict(learnt)
         assert "trained or tuned the segmenter" in capsys.readouterr().out
         segmented = [
             *CLASSIFIER, f"data.path={root}/segmented/samples.csv", f"data.root={root}/own",
@@ -70,6 +71,12 @@ def test_the_checkpoint_alone_segments_and_classifies_new_pictures(
     none = settings(*segmented, "preprocess.crop_levels=[7]")
     with pytest.raises(ConfigError, match=r"0 \(background\), 1 \(foreground\), of which .* keeps none"):
         carried_segmenter.carry(none, load(none), root / "other")
+
+    data = load(settings(*segmented))
+    by_another = data.manifest.table.assign(segmented_by="1a2b3c")
+    data = replace(data, manifest=replace(data.manifest, table=by_another))
+    with pytest.raises(ConfigError, match="the masks of 'samples', whose column segmented_by names 1a2b3c"):
+        carried_segmenter.carry(settings(*segmented), data, root / "other")
 
     shutil.rmtree(segmenter.folder)
     network = checkpoint.load(Path(shutil.copy(classifier.folder / keys.CHECKPOINTS / keys.BEST, root)))

@@ -76,7 +76,9 @@ def test_the_list_of_runs_nests_the_jobs_of_a_sweep_under_its_name(shown: Shown)
         page.get_by_placeholder("Search columns").fill(column)
         page.get_by_text(column, exact=True).last.click()
         page.keyboard.press("Escape")
-    page.get_by_text("0.001", exact=True).first.wait_for()
+    rate = page.get_by_text("0.001", exact=True).first
+    rate.wait_for()
+    assert rate.is_visible()
 
 
 def test_the_page_of_a_run_begins_with_its_summary(shown: Shown) -> None:
@@ -85,8 +87,10 @@ def test_the_page_of_a_run_begins_with_its_summary(shown: Shown) -> None:
     for text in ("Audit passed", "Test, by sample", "Quadratic weighted kappa", "optimizer.lr", "versions"):
         page.get_by_text(text).first.wait_for()
     page.get_by_role("tab", name="Model metrics").click()
-    for text in ("auc_ge_F2", "macro_auc", "qwk"):
-        page.get_by_text(text).first.wait_for()
+    metrics = [page.get_by_text(text).first for text in ("auc_ge_F2", "macro_auc", "qwk")]
+    for metric in metrics:
+        metric.wait_for()
+    assert all(metric.is_visible() for metric in metrics)
 
 
 def test_the_jobs_of_a_sweep_are_compared_by_the_settings_that_it_varies(shown: Shown) -> None:
@@ -107,7 +111,9 @@ def test_the_jobs_of_a_sweep_are_compared_by_the_settings_that_it_varies(shown: 
     unvaried.wait_for()
     page.get_by_text("Show diff only").first.click()
     unvaried.wait_for(state="detached")
-    page.get_by_text("cross_entropy", exact=True).first.wait_for()
+    varied = page.get_by_text("cross_entropy", exact=True).first
+    varied.wait_for()
+    assert varied.is_visible()
 
 
 def test_report_and_figures_open_among_the_artifacts(shown: Shown) -> None:
@@ -118,3 +124,4 @@ def test_report_and_figures_open_among_the_artifacts(shown: Shown) -> None:
     for name in ("figures", "roc.png"):
         page.get_by_text(name, exact=True).first.click()
     page.wait_for_function("[...document.images].some(image => image.naturalWidth > 300)")
+    assert page.get_by_text("roc.png", exact=True).first.is_visible()

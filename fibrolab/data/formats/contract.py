@@ -14,6 +14,10 @@ LARGEST_SCAN = 2**26  # pixels of one image, 8192 x 8192; a small file can decla
 LARGEST_CLIP = 2**28  # pixels of a clip in memory: half a minute of 640 x 480 at 30 frames a second
 
 
+class UnsupportedError(Exception):
+    """A file that is whole, but of a kind that is not read; the reader names the file and what to do."""
+
+
 class Header(NamedTuple):
     """Properties that a file states about its pixels.
 

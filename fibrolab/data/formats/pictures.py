@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin
 
-from fibrolab.data.formats.contract import Clip, Header, require_scan, stacked, to_grey
+from fibrolab.data.formats.contract import (
+    Clip,
+    Header,
+    UnsupportedError,
+    require_scan,
+    stacked,
+    to_grey,
+)
 from fibrolab.data.media import View
 from fibrolab.errors import UnreadableImageError
 
@@ -97,7 +104,7 @@ def _to_bytes(picture: Image.Image, tags: Mapping[int, Any]) -> np.ndarray:
     if picture.mode in DEEP_MODES:
         return _from_deep(np.asarray(picture), tags)
     if picture.mode == "F":
-        raise NotImplementedError("floating-point pixels have no standard grey range; 8 and 16 bits are read")
+        raise UnsupportedError("floating-point pixels have no standard grey range; 8 and 16 bits are read")
     grey = picture.mode in GREY_MODES
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")
@@ -110,7 +117,7 @@ def _from_deep(levels: np.ndarray, tags: Mapping[int, Any]) -> np.ndarray:
     bits = min(max(tags.get(_BITS, (16,))[0], 9), 16)
     top = 2**bits - 1
     if levels.min() < 0 or levels.max() > top:
-        raise NotImplementedError(f"levels reach from {levels.min()} to {levels.max()}; 0 to {top} is read")
+        raise UnsupportedError(f"levels reach from {levels.min()} to {levels.max()}; 0 to {top} is read")
     levels = levels.astype(np.uint32)
     if tags.get(_INTERPRETATION) == 0:  # Pillow inverts 8 bits, but not 16
         levels = top - levels
