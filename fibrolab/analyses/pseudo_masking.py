@@ -7,7 +7,7 @@
       measures.csv        measures of each mask that has a true one, beside the mean true mask of training
       metrics.csv         their means over the test samples, with intervals
 
-The folder is written under another name and renamed when it is complete.
+The folder is written under another name and renamed when it is complete; a second call waits for the first.
 """
 
 import shutil
@@ -23,6 +23,7 @@ from PIL import Image
 
 from fibrolab import keys
 from fibrolab.choices import refuse
+from fibrolab.data.build_lock import only_builder
 from fibrolab.errors import ConfigError, StorageError
 from fibrolab.evaluation.segmentation import images, scores
 from fibrolab.mask_classes import BACKGROUND, FOREGROUND, IGNORED, MaskClasses
@@ -123,9 +124,14 @@ def write(
         DataError: The samples changed since the run, or a true mask cannot be read.
         StorageError: The folder cannot be written, or the disk is full.
     """
-    work = _Work(run, network, request, task, config)
+    lock = Path(config.paths.cache) / keys.PSEUDO_MASKS / f"{run.run_id}.lock"
+    with only_builder(lock, f"pseudo-masks of {run.name}"):
+        return _written(_Work(run, network, request, task, config), run.folder / keys.PSEUDO_MASKS)
+
+
+def _written(work: "_Work", final: Path) -> Written:
+    """Make the masks, and put them in the place of older ones; see `write`."""
     rule = work.rule()
-    final = run.folder / keys.PSEUDO_MASKS
     draft = final.with_name(f".{keys.PSEUDO_MASKS}.draft")
     shutil.rmtree(draft, ignore_errors=True)  # of a call that was killed
     try:
@@ -138,7 +144,7 @@ def write(
             measures = pd.DataFrame(measured)
             write_table(measures, draft / files.MEASURES)
             if (measures[keys.PARTITION] == keys.TEST).any():
-                metrics = scores.score(measures, seed=int(run.config.seed))
+                metrics = scores.score(measures, seed=work.seed)
                 write_table(metrics, draft / files.METRICS, index=True)
         _replace(draft, final)
     except OSError as error:
@@ -192,7 +198,7 @@ class _Work:
         levels = config.explain.true_levels
         known = self._preprocess.crop != "mask"  # masks that crop the pictures are no truth about the maps
         self._true = _TrueMasks(self._data, None if levels is None else list(levels), known)
-        self._run = run
+        self._run, self.seed = run, int(run.config.seed)
 
     def rule(self) -> Rule:
         """Return the rule of the settings; a threshold that is to be chosen is chosen here."""

@@ -19,7 +19,7 @@ from skimage.segmentation import random_walker
 from fibrolab.data.formats.contract import to_grey
 from fibrolab.evaluation.segmentation.image_measures import MaskPair, iou
 
-MAXIMUM, OTSU, PERCENTILE, WALKER = RULES = ("maximum", "otsu", "percentile", "random_walker")
+MAXIMUM, PERCENTILE, OTSU, WALKER = RULES = ("maximum", "percentile", "otsu", "random_walker")
 CANDIDATES = tuple(k / 20 for k in range(1, 20))  # thresholds among which one is chosen by true masks
 WALKED = 256  # longest side of the picture in which the random walker works [px]
 EDGE, SURE, REST = 130.0, 1, 2  # penalty on edges (scikit-image's default), and labels of the random walker

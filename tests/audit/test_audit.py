@@ -241,6 +241,8 @@ def test_a_copy_of_a_segmentation_s_training_image_in_its_test_set_is_a_leak_wit
     found = audit(manifest, facts, split, manifest.labels, ("F0", "F1"), of_pixels=True)
     (leak,) = [each for each in found["findings"] if each["key"] == "exact_leak"]
     assert "identical copy in training. Scores" in leak["sentence"]
+    (small,) = [each for each in found["findings"] if each["key"] == "small_classes"]
+    assert small["sentence"].startswith("Test partition too small: 1 group. With fewer than 5 groups")
     assert found["verdict"] == "fail"
 
 

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from fibrolab.allowed import ALLOWED
 from fibrolab.evaluation.segmentation.image_measures import MaskPair, iou
 from fibrolab.explanation.mask_rules import CANDIDATES, RULES, chosen_threshold, mask_of, overlaps
+from fibrolab.runs.pseudo_masks import FIXED, rule_in_words
 
 SIDE = 48
 Y, X = np.mgrid[:SIDE, :SIDE]
@@ -65,3 +67,8 @@ def test_the_threshold_with_the_best_mean_overlap_is_chosen() -> None:
     assert chosen_threshold(found) == best == 0.3
     assert found.max() == pytest.approx(1, abs=0.01)
     assert chosen_threshold(np.ones((2, len(CANDIDATES)))) == 0.5  # nothing to choose by
+
+
+def test_the_settings_allow_every_rule_and_the_report_describes_each() -> None:
+    assert ALLOWED["explain.mask_rule"].words == f"one of {', '.join(RULES)}"
+    assert len({rule_in_words(rule, 0.5, FIXED) for rule in RULES}) == len(RULES)

@@ -37,7 +37,7 @@ def hygiene(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
     }
     if evidence.manifest.masks_from:
         found["masks_from"] = evidence.manifest.masks_from
-    return found, list(_findings(found, len(known)))
+    return found, list(_findings(found, len(known), len(evidence.classes)))
 
 
 def _personal_columns(evidence: Evidence) -> list[str]:
@@ -70,7 +70,7 @@ def _identity(evidence: Evidence) -> dict[str, int]:
     return dict(sorted(fields.items()))
 
 
-def _findings(found: dict[str, Any], samples: int) -> Iterator[Finding]:
+def _findings(found: dict[str, Any], samples: int, classes: int) -> Iterator[Finding]:
     if found["identity"]:
         fields = [f"{name} in {counted(number, 'file')}" for name, number in found["identity"].items()]
         yield Finding(
@@ -99,11 +99,15 @@ def _findings(found: dict[str, Any], samples: int) -> Iterator[Finding]:
         )
     if small := found["small_classes"]:
         named = [f"{row['class']} in {row['partition']} ({counted(row['groups'], 'group')})" for row in small]
+        what, of = (
+            (f"Classes too small for this split: {listed(named)}", "scores of a class")
+            if classes > 1
+            else (f"Test partition too small: {counted(small[0]['groups'], 'group')}", "its scores")
+        )
         yield Finding(
             "small_classes",
             "warning",
-            f"Classes too small for this split: {listed(named)}. With fewer than {FEWEST} groups in the "
-            "test partition, scores of a class are unreliable.",
+            f"{what}. With fewer than {FEWEST} groups in the test partition, {of} are unreliable.",
         )
     if values := found["implausible"]:
         yield Finding(
