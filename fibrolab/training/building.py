@@ -38,6 +38,7 @@ def build_module(config: DictConfig, data: LabelledData) -> TrainedModule:
     given = _module_arguments(config, data.classes, counts.tolist(), _clinical(config, data))
     module: TrainedModule = call(module_class(config), "model", **given)
     _check_monitor(config, module.monitors)
+    precision.check_network(module.network, config.trainer.precision, config.trainer.accelerator)
     precision.prepare(module.network, channels_last=config.channels_last, compile=config.compile)
     return module
 

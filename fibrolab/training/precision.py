@@ -26,12 +26,38 @@ def check_precision(precision: str | int, accelerator: str) -> None:
     """
     if precision not in PRECISIONS:
         refuse([unknown("trainer.precision", precision, PRECISIONS)])
-    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
-    if precision == "16-mixed" and on_cpu:
+    if precision == "16-mixed" and _on_cpu(accelerator):
         raise ConfigError(
             "trainer.precision=16-mixed needs a GPU, and this run is on the CPU. "
             "Use bf16-mixed, which a CPU supports too, or 32-true."
         )
+
+
+def check_network(network: nn.Module, precision: str, accelerator: str) -> None:
+    """Refuse 3D convolutions in bfloat16 on a CPU: gradients of their weights can be arbitrary numbers.
+
+    Measured with torch 2.14.1: `Conv3d(64, 64, 3, padding=1)` on two frames, 4 to 16 px wide, returns weight
+    gradients of 1e32 and more; the loss stays finite if a normalisation follows, so that nothing shows it.
+    float16 and other numbers of frames are right, but a network of films halves their number on its way.
+
+    Args:
+        network: The network to train.
+        precision: Setting of the trainer, one of `PRECISIONS`.
+        accelerator: Setting of the trainer; ``auto`` is the CPU if there is no other device.
+
+    Raises:
+        ConfigError: The network would be trained with wrong gradients.
+    """
+    films = any(isinstance(layer, nn.Conv3d) for layer in network.modules())
+    if films and precision == "bf16-mixed" and _on_cpu(accelerator):
+        raise ConfigError(
+            "trainer.precision=bf16-mixed is not possible for a network with 3D convolutions on a CPU: torch "
+            "returns wrong gradients there. Use trainer.precision=32-true, or a GPU."
+        )
+
+
+def _on_cpu(accelerator: str) -> bool:
+    return accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
 
 
 @contextmanager

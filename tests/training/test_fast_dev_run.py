@@ -118,6 +118,13 @@ def test_a_loss_that_is_not_finite_ends_the_run(root: Path) -> None:
         dev_run(root, "optimizer=sgd", "optimizer.lr=1e30", *PHANTOMS["phantom"])
 
 
+def test_a_film_network_in_bfloat16_on_a_cpu_is_refused(root: Path) -> None:
+    film = ["model=video", "backbone@model.branches.clip=r3d_18", "frames@model.branches.clip.frames=none"]
+    clips = ["data=phantom_clips", *PHANTOMS["phantom_clips"], "segment.length=4"]
+    with pytest.raises(ConfigError, match="wrong gradients"):
+        dev_run(root, *film, "trainer.precision=bf16-mixed", "trainer.accelerator=cpu", *clips)
+
+
 def test_a_modality_that_the_data_lacks_is_named(root: Path) -> None:
     with pytest.raises(ConfigError, match="takes elastogram, which 'phantom' does not have"):
         dev_run(root, "model.branches.image.input=elastogram", *PHANTOMS["phantom"])

@@ -209,6 +209,15 @@ def test_half_precision_on_a_cpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     arithmetic.check_precision("16-mixed", "auto")
 
 
+def test_bfloat16_on_a_cpu_is_refused_for_3d_convolutions_only() -> None:
+    film, image = nn.Sequential(nn.Conv3d(1, 2, 3)), nn.Sequential(nn.Conv2d(1, 2, 3))
+    with pytest.raises(ConfigError, match=r"3D convolutions on a CPU.*32-true"):
+        arithmetic.check_network(film, "bf16-mixed", "cpu")
+    arithmetic.check_network(film, "32-true", "cpu")
+    arithmetic.check_network(film, "bf16-mixed", "gpu")
+    arithmetic.check_network(image, "bf16-mixed", "cpu")
+
+
 @pytest.mark.parametrize("precision", arithmetic.PRECISIONS)
 def test_lightning_accepts_every_precision_that_is_allowed(precision: str) -> None:
     arithmetic.check_precision(precision, "gpu")
