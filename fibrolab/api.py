@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from fibrolab.explanation.maps import Maps
 
 __all__ = [
+    "Answers",
     "Audit",
     "Comparison",
     "audit",
@@ -44,6 +45,7 @@ __all__ = [
     "explain",
     "open_run",
     "plan",
+    "predict",
     "stack",
     "sync",
     "train",
@@ -105,6 +107,39 @@ class Comparison:
         return Page(self.folder / PAGE_FILE)
 
 
+@dataclass(frozen=True)
+class Answers:
+    """Answers of a trained run to new samples.
+
+    Attributes:
+        folder: Folder with the files of the answers.
+    """
+
+    folder: Path
+
+    @cached_property
+    def samples(self) -> pd.DataFrame:
+        """One row a sample: probabilities, class, confidence, prediction set, end points, copies, errors."""
+        from fibrolab.analyses.predicting import TABLE_FILES
+
+        return pd.read_parquet(self.folder / TABLE_FILES[-1])
+
+    @cached_property
+    def patients(self) -> pd.DataFrame:
+        """One row a patient; none if no sample has a patient."""
+        from fibrolab.analyses.predicting import PATIENTS_FILE
+
+        path = self.folder / PATIENTS_FILE
+        return pd.read_csv(path, dtype={keys.PATIENT_ID: str}) if path.is_file() else pd.DataFrame()
+
+    @property
+    def report(self) -> Page:
+        """The page of the answers."""
+        from fibrolab.reporting.answers_page import PAGE_FILE
+
+        return Page(self.folder / PAGE_FILE)
+
+
 def train(*overrides: str) -> TrainedRun:
     """Train, evaluate and track one model, like `fibrolab train OVERRIDES`.
 
@@ -156,6 +191,19 @@ def explain(*overrides: str) -> "Maps":
         return maps.read(
             Path(done) if config.input is not None else finished(config.tracking.uri, done.split()[0])
         )
+
+
+def predict(*overrides: str) -> Answers:
+    """Predict new samples by a finished run, like `fibrolab predict OVERRIDES`.
+
+    Raises:
+        FibrolabError: The settings, the run or the input have a fault, or some samples have no answer; those
+            of the others are then in `folder`.
+    """
+    with _composed("predict", overrides) as config:
+        from fibrolab.predict import imported
+
+        return Answers(Path(perform(imported(config), config)))
 
 
 def stack(*overrides: str) -> TrainedRun:

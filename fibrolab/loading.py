@@ -180,19 +180,43 @@ def surveyed(manifest: Manifest, cache: Path, policy: str) -> tuple[Manifest, di
     Raises:
         DataError: Files are unreadable under `error`, or no sample is readable.
     """
-    facts, good, faults = {}, np.ones(len(manifest), bool), []
+    facts, found = examined(manifest, cache)
+    faults = list(dict.fromkeys(fault for _, fault in found))  # a video file may also be the sample's image
+    good = np.ones(len(manifest), bool)
+    good[[row for row, _ in found]] = False
+    if faults:
+        _handle_unreadable(faults, policy, manifest, bool(good.any()))
+    return usable(replace(manifest, left_out=(*manifest.left_out, *faults)), facts, good)
+
+
+def examined(manifest: Manifest, cache: Path) -> tuple[dict[str, pd.DataFrame], list[tuple[int, str]]]:
+    """Survey every modality of a manifest.
+
+    Args:
+        manifest: Manifest of the source.
+        cache: Folder where the surveys of files are cached.
+
+    Returns:
+        The survey of each modality, one row per sample, and a sentence on each file that cannot be read, with
+        the row of its sample.
+    """
+    facts, faults = {}, list[tuple[int, str]]()
     for name in (*manifest.modalities, *manifest.partly):
         present = manifest.present(name)
         media = manifest.media(name, present)
         found = _survey_clips(media, cache) if name == keys.CLIP else survey(media, cache)
-        rows = manifest.table[present].get(keys.ROW)
-        faults += unreadable(media, found, manifest.root, rows)
+        bad = np.flatnonzero(present)[(found["error"] != "").to_numpy()]
+        sentences = unreadable(media, found, manifest.root, manifest.table[present].get(keys.ROW))
+        faults += zip(bad.tolist(), sentences, strict=True)
         facts[name] = _aligned(found, present)
-        good &= (facts[name]["error"] == "").to_numpy()
-    faults = list(dict.fromkeys(faults))  # a video file may also be the sample's image
-    if faults:
-        _handle_unreadable(faults, policy, manifest, bool(good.any()))
-    kept = replace(manifest, table=manifest.table[good], left_out=(*manifest.left_out, *faults))
+    return facts, faults
+
+
+def usable(
+    manifest: Manifest, facts: Mapping[str, pd.DataFrame], good: np.ndarray
+) -> tuple[Manifest, dict[str, pd.DataFrame]]:
+    """Return the samples that are `good`, bool (N,), and their survey; see `LabelledData.facts`."""
+    kept = replace(manifest, table=manifest.table[good])
     left = {name: table[good].reset_index(drop=True) for name, table in facts.items()}
     shown = {keys.IMAGE: _survey_of_shown(kept, left)}
     others = {name: table for name, table in left.items() if name != keys.IMAGE and kept.present(name).any()}

@@ -11,6 +11,7 @@ from scipy.sparse.csgraph import connected_components
 from fibrolab import keys
 from fibrolab.data.manifest import Manifest
 
+BLOCK = 512  # rows compared at once
 NEAR_BITS = 32  # of 256: with a larger radius, different images of one scanner are linked into one cluster
 
 
@@ -62,6 +63,34 @@ def near_any(
         found[rows] |= adjacency @ weights[columns] > 0
         found[columns] |= adjacency.T @ weights[rows] > 0
     return found
+
+
+def nearest(hashes: Sequence[str], others: Sequence[str], radius: int = NEAR_BITS) -> np.ndarray:
+    """Return the nearest of other images within the radius, for each image, int64 (N,); -1 if there is none.
+
+    Args:
+        hashes: Hexadecimal hashes of equal length (N,); empty ones have no neighbour.
+        others: Hashes of the other images (M,), none empty.
+        radius: Largest distance [bits].
+    """
+    found = np.full(len(hashes), -1, np.int64)
+    given = np.array([row for row, each in enumerate(hashes) if each], np.int64)
+    if not len(given) or not len(others):
+        return found
+    ours, theirs = _signs([each for each in hashes if each]), _signs(others)
+    bits = ours.shape[1]
+    for start in range(0, len(given), BLOCK):
+        likeness = ours[start : start + BLOCK] @ theirs.T  # bits - 2 * distance
+        best = likeness.argmax(axis=1)
+        near = likeness[np.arange(len(best)), best] >= bits - 2 * radius
+        found[given[start : start + BLOCK][near]] = best[near]
+    return found
+
+
+def _signs(hashes: Sequence[str]) -> np.ndarray:
+    """Return the bits of hashes as -1 and 1, float32 (N, bits)."""
+    codes = np.frombuffer(bytes.fromhex("".join(hashes)), np.uint8).reshape(len(hashes), -1)
+    return 2 * np.unpackbits(codes, axis=1).astype(np.float32) - 1
 
 
 def _near_blocks(

@@ -7,6 +7,7 @@ import numpy as np
 from fibrolab import keys
 from fibrolab.data import clinical
 from fibrolab.data.labelled_data import LabelledData
+from fibrolab.data.manifest import Manifest
 
 
 def input_faults(data: LabelledData, inputs: Sequence[str], columns: Sequence[str]) -> list[str]:
@@ -21,7 +22,7 @@ def input_faults(data: LabelledData, inputs: Sequence[str], columns: Sequence[st
         ConfigError: A column that is not clinical.
     """
     values = clinical.measured(data.manifest.table, columns)
-    faults = [*_unknown(data, inputs), *_unmeasured(data, columns)]
+    faults = lacking(data.manifest, inputs, columns)
     if faults:
         return faults
     has_input = np.isfinite(values).any(axis=1)
@@ -36,8 +37,18 @@ def input_faults(data: LabelledData, inputs: Sequence[str], columns: Sequence[st
     ]
 
 
-def _unknown(data: LabelledData, inputs: Sequence[str]) -> Iterator[str]:
-    manifest = data.manifest
+def lacking(manifest: Manifest, inputs: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """Return sentences on inputs of a model that no sample has.
+
+    Args:
+        manifest: The samples.
+        inputs: Modalities that the model takes.
+        columns: Clinical columns that it takes.
+    """
+    return [*_unknown(manifest, inputs), *_unmeasured(manifest, columns)]
+
+
+def _unknown(manifest: Manifest, inputs: Sequence[str]) -> Iterator[str]:
     if unknown := [name for name in inputs if not manifest.present(name).any()]:
         partly = (f"{name} of some samples" for name in manifest.partly)
         masks = (keys.MASK,) if manifest.present(keys.MASK).any() else ()
@@ -48,10 +59,10 @@ def _unknown(data: LabelledData, inputs: Sequence[str]) -> Iterator[str]:
         )
 
 
-def _unmeasured(data: LabelledData, columns: Sequence[str]) -> Iterator[str]:
-    known = clinical.known(data.manifest.table)
+def _unmeasured(manifest: Manifest, columns: Sequence[str]) -> Iterator[str]:
+    known = clinical.known(manifest.table)
     if empty := [name for name in columns if name not in known]:
         yield (
             f"The model takes the clinical column(s) {', '.join(empty)}, without any value in "
-            f"'{data.manifest.name}'. It has values of: {', '.join(known) or 'none'}."
+            f"'{manifest.name}'. It has values of: {', '.join(known) or 'none'}."
         )

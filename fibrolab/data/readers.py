@@ -121,6 +121,21 @@ def spacing(path: Path) -> tuple[float, float] | None:
         return label_maps.spacing_of_nifti(content) if label_maps.is_nifti(content) else None
 
 
+def patient_id(path: Path) -> str:
+    """Return the patient's id in the header of a DICOM file; empty if there is none, and of other files.
+
+    Raises:
+        UnreadableImageError: The file cannot be opened, or is damaged.
+    """
+    content = read_bytes(path)
+    if not recognition.is_dicom(content[: recognition.HEAD]):
+        return ""
+    from fibrolab.data.formats import dicom
+
+    with _unreadable_errors(path):
+        return dicom.patient_id(content)
+
+
 def decode_clip(content: bytes, path: Path) -> Clip:
     """Decode the bytes of a clip; `path` is only named in the errors.
 

@@ -5,7 +5,11 @@ import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
 
 CSS_DPI = 125  # CSS pixels per inch of a printed figure: a third larger than print, to be read on a screen
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -94,12 +98,32 @@ def photograph(path: Path, width: int, caption: str = "", alt: str = "") -> Pict
     """
     from PIL import Image
 
-    content = io.BytesIO()
     with Image.open(path) as opened:
         image = opened.convert("RGB")
-    image.thumbnail((2 * width, 10 * width), Image.Resampling.LANCZOS)
-    image.save(content, format="webp", quality=75)
-    shown = min(1.0, width / image.width)
+    return _webp(image, width, path.stem, caption, alt or caption)
+
+
+def embedded(pixels: "np.ndarray", width: int, name: str, alt: str) -> Picture:
+    """Embed a picture as WebP; see `photograph`.
+
+    Args:
+        pixels: uint8 (H, W) or (H, W, 3).
+        width: Largest width on the page [CSS pixels].
+        name: Name of the picture.
+        alt: Alternative text.
+    """
+    from PIL import Image
+
+    return _webp(Image.fromarray(pixels).convert("RGB"), width, name, "", alt)
+
+
+def _webp(image: "Image.Image", width: int, name: str, caption: str, alt: str) -> Picture:
+    from PIL import Image
+
+    content = io.BytesIO()
+    shown = image.copy()
+    shown.thumbnail((2 * width, 10 * width), Image.Resampling.LANCZOS)
+    shown.save(content, format="webp", quality=75)
+    scale = min(1.0, width / shown.width)
     address = f"data:image/webp;base64,{base64.b64encode(content.getvalue()).decode()}"
-    size = round(image.width * shown), round(image.height * shown)
-    return Picture(path.stem, caption, *size, address, alt or caption)
+    return Picture(name, caption, round(shown.width * scale), round(shown.height * scale), address, alt)

@@ -14,6 +14,7 @@ import io
 import logging
 import pickle
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -320,7 +321,7 @@ class Predictor:
 
     def trainer(self, *callbacks: L.Callback) -> L.Trainer:
         """Return a trainer that predicts with this network, without log and progress bar."""
-        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+        silence_warnings()
         return L.Trainer(
             devices=1,
             precision=self.record["precision"],
@@ -410,3 +411,21 @@ def temporary_unless(given: Path | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="fibrolab-") as made:
         yield Path(made)
+
+
+def silence_warnings() -> None:
+    """Silence Lightning's warnings about settings that are chosen on purpose."""
+    for text in (
+        ".*does not have many workers.*",
+        ".*number of training batches.*",
+        ".*Checkpoint directory .* exists.*",
+        ".*pin_memory.*",
+        ".*LeafSpec.*",  # Lightning 2.6 with torch 2.14
+        ".*in eval mode at the start of training.*",  # frozen backbones stay in eval mode
+        ".*`srun` command is available.*",  # ranks need no srun
+        ".*Grad strides do not match.*",  # a matter of speed only
+        ".*sync_dist=True.*",  # these values are equal on all ranks
+        ".*ended before the epoch ended.*",  # the sampler skips the samples that are done
+    ):
+        warnings.filterwarnings("ignore", text)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

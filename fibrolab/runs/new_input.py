@@ -1,9 +1,11 @@
 """Pictures without a label, from the user's path to data for the network of a run."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from fibrolab import keys
@@ -15,8 +17,9 @@ from fibrolab.data.requirements import PREDICT
 from fibrolab.data.sources import table
 from fibrolab.data.sources.folder import files_below
 from fibrolab.data.splits import all_test
+from fibrolab.data.tables import read as read_table
 from fibrolab.errors import ConfigError, DataError, listing
-from fibrolab.loading import surveyed
+from fibrolab.loading import examined, surveyed, usable
 
 TABLES = (".csv", ".tsv", ".txt", ".parquet")  # suffixes of tables; other files are pictures or films
 
@@ -34,20 +37,87 @@ def read(path: str | Path, record: Mapping[str, Any], inputs: Sequence[str]) -> 
         DataError: There is no such path, no picture in it, a file is damaged, or it is a film for a network
             on single pictures, or the reverse.
     """
-    place = Path(path).expanduser().absolute()
-    if not place.exists():
-        raise DataError(f"input={path} does not exist: give a picture, a film, a folder or a table.")
+    found = listed([path], record, inputs)
+    if not _is_table(Path(path)):
+        _refuse_other_modality(found, _column(inputs))
+    return found
+
+
+def listed(
+    given: Sequence[str | Path], record: Mapping[str, Any], inputs: Sequence[str], labels: bool = True
+) -> Manifest:
+    """List new samples for a network, without reading their files.
+
+    Args:
+        given: Pictures, DICOM files, films, folders of these at any depth; or one table.
+        record: Record of the training (`fibrolab.runs.checkpoint.described`).
+        inputs: Modalities that the network takes.
+        labels: Whether labels of a table are read; if not, they may be of any kind, and a note says so.
+
+    Raises:
+        ConfigError: The network takes several modalities, and no table says which file is which.
+        DataError: There is no such path, no picture in it, or a table beside others.
+    """
+    places = [Path(each).expanduser().absolute() for each in given]
+    if missing := [str(path) for path, place in zip(given, places, strict=True) if not place.exists()]:
+        raise DataError(
+            f"input={', '.join(missing)} does not exist: give a picture, a film, a folder or a table."
+        )
     names = tuple(map(str, record["task"]["of"] or record["classes"]))
-    if place.suffix.lower() in TABLES:
-        return table.load(path=place, classes=names)
-    root = place if place.is_dir() else place.parent
-    files = files_below(place) if place.is_dir() else [place]
+    tables = [place for place in places if _is_table(place)]
+    if tables and len(places) > 1:
+        raise DataError(f"input has {tables[0]} beside other paths: give one table alone.")
+    if tables:
+        return table.load(
+            path=tables[0], classes=names, columns=None if labels else _without_label(tables[0])
+        )
+    files = [file for place in places for file in (files_below(place) if place.is_dir() else [place])]
     if not files:
-        raise DataError(f"input={path} holds no picture and no film.")
-    column = _column(inputs)
-    _refuse_other_modality(files, root, column)
-    paths = [file.relative_to(root).as_posix() for file in files]
-    return Manifest(pd.DataFrame({keys.SAMPLE_ID: paths, column: paths}), names, place.name, root)
+        raise DataError(f"input={' '.join(map(str, given))} holds no picture and no film.")
+    column, root = _column(inputs), common_folder(places)
+    paths = [file.relative_to(root).as_posix() for file in dict.fromkeys(files)]
+    name = places[0].name if len(places) == 1 else root.name
+    return Manifest(pd.DataFrame({keys.SAMPLE_ID: paths, column: paths}), names, name, root)
+
+
+def _without_label(path: Path) -> dict[str, None] | None:
+    """Return the columns of a table that are passed over: its labels, if it has any."""
+    if keys.LABEL not in read_table(path):
+        return None
+    print(
+        f"note     the labels of {path.name} are not used; fibrolab.evaluate scores the predictions of "
+        "labelled samples"
+    )
+    return {keys.LABEL: None}
+
+
+def common_folder(places: Sequence[Path]) -> Path:
+    """Return the deepest folder that contains all paths, files or folders; of one folder, itself."""
+    folders = [place if place.is_dir() else place.parent for place in places]
+    return Path(os.path.commonpath(folders))
+
+
+def unlabelled(
+    manifest: Manifest, classes: Sequence[str], cache: Path
+) -> tuple[LabelledData | None, dict[int, str]]:
+    """Survey samples for a network, whatever their labels, and leave out those that cannot be read.
+
+    Args:
+        manifest: Samples from any source.
+        classes: Names of the network's classes.
+        cache: Folder of the surveys of files.
+
+    Returns:
+        The readable samples, None if there are none, and a sentence on each other one by its row.
+    """
+    facts, faults = examined(manifest, cache)
+    reasons = {row: "; ".join(said for at, said in faults if at == row) for row, _ in faults}
+    good = np.array([row not in reasons for row in range(len(manifest))])
+    if not good.any():
+        return None, reasons
+    kept, measured = usable(manifest, facts, good)
+    labels = np.full(len(kept), keys.UNLABELLED, np.int64)
+    return LabelledData(kept, measured, labels, list(classes), all_test(kept)), reasons
 
 
 def as_data(manifest: Manifest, record: Mapping[str, Any], cache: Path) -> LabelledData:
@@ -87,15 +157,18 @@ def _column(inputs: Sequence[str]) -> str:
     )
 
 
-def _refuse_other_modality(files: Sequence[Path], root: Path, column: str) -> None:
+def _is_table(place: Path) -> bool:
+    return place.suffix.lower() in TABLES and not place.is_dir()
+
+
+def _refuse_other_modality(manifest: Manifest, column: str) -> None:
     """Refuse films for a network on pictures, and pictures for a network on films."""
     faults = []
-    for file in files:
+    for name in manifest.table[column]:
+        file = manifest.root / name
         frames = describe(read_bytes(file), file).frames
         if (frames > 1) != (column == keys.CLIP):
-            faults.append(
-                f"{file.relative_to(root)}: {f'a film of {frames} frames' if frames > 1 else 'one picture'}"
-            )
+            faults.append(f"{name}: {f'a film of {frames} frames' if frames > 1 else 'one picture'}")
     if not faults:
         return
     takes, mend = "single pictures", "Give pictures, or a table that chooses a frame in its column `frame`."

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 
 from fibrolab import keys
-from fibrolab.data.duplicates import near_any
+from fibrolab.data.duplicates import nearest
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.errors import ConfigError
 from fibrolab.runs.trained_run import TrainedRun
@@ -43,16 +44,27 @@ def copies(data: LabelledData, run: TrainedRun, partitions: Sequence[str]) -> np
     Returns:
         bool (N,).
     """
+    return np.array([name != "" for name in originals(data, run, partitions)], bool)
+
+
+def originals(data: LabelledData, run: TrainedRun, partitions: Sequence[str]) -> list[str]:
+    """Name the sample of a run of whose image each sample is a copy, or else the nearest near copy.
+
+    Args:
+        data: N samples.
+        run: The earlier run.
+        partitions: Those of the run's `train` and `validation` that are searched.
+
+    Returns:
+        N names of samples of the run; empty where there is none.
+    """
     used = run.learnt_from[run.learnt_from[keys.PARTITION].isin(partitions)]
     facts = data.facts[keys.IMAGE]
-    equal = ((facts["sha256"] != "") & facts["sha256"].isin(used["sha256"])).to_numpy()
-    ours = np.flatnonzero(facts["phash"] != "")
-    hashes = [*facts["phash"].iloc[ours], *used["phash"][used["phash"] != ""]]
-    members = np.arange(len(hashes))[:, None] >= len(ours)
-    near = np.zeros(len(facts), bool)
-    if len(ours):
-        near[ours] = near_any(hashes, members)[: len(ours), 0]
-    return equal | near
+    hashed = used[used["phash"] != ""]
+    near = nearest(facts["phash"].tolist(), hashed["phash"].tolist())
+    found = np.where(near >= 0, hashed.index.to_numpy(object)[near] if len(hashed) else "", "")
+    equal = facts["sha256"].map(dict(zip(used["sha256"], used.index, strict=True)))
+    return equal.where(equal.notna() & (facts["sha256"] != ""), pd.Series(found, facts.index)).tolist()
 
 
 def namesakes(data: LabelledData, run: TrainedRun, partitions: Sequence[str], column: str) -> np.ndarray:

@@ -3,7 +3,6 @@
 import logging
 import random
 import sys
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -284,7 +283,7 @@ def fit(
         TrainingError: The loss is not finite, or the memory is full.
         KeyboardInterrupt: Ctrl-C or SIGTERM during training.
     """
-    _silence_warnings()
+    checkpoint.silence_warnings()
     folder = tracked.folder
     best, callbacks = _callbacks(config, folder)
     pruning = _pruning(config, trial)
@@ -335,7 +334,7 @@ def predict(
     tracked: "TrackedRun",
 ) -> str:
     """Write `predictions.csv` of the test partition without training; return the device."""
-    _silence_warnings()
+    checkpoint.silence_warnings()
     path = tracked.folder / keys.PREDICTIONS_FILE
     writer = PredictionWriter(path, data.manifest.table, data.labels, data.split.fold, (keys.TEST,))
     trainer = _trainer(config, [writer], [CurveLogger(tracked)], tracked.folder)
@@ -377,7 +376,7 @@ def check_trainer(config: DictConfig) -> None:
     Raises:
         ConfigError: It does not accept them, there are no such devices, or they cannot share a batch.
     """
-    _silence_warnings()
+    checkpoint.silence_warnings()
     devices.check(resolved(config)["trainer"])
     if config.batch_size != batch_size.AUTO:
         check_batch_size(config.batch_size, devices.wanted(config.trainer))
@@ -451,21 +450,3 @@ def _pruning(config: DictConfig, trial: Trial | None) -> list[Pruning]:
     from fibrolab.sweeps.trial_reports import TrialReports  # late: it loads Optuna
 
     return [Pruning(config.monitor, TrialReports(trial))]
-
-
-def _silence_warnings() -> None:
-    """Silence Lightning's warnings about settings that are chosen on purpose."""
-    for text in (
-        ".*does not have many workers.*",
-        ".*number of training batches.*",
-        ".*Checkpoint directory .* exists.*",
-        ".*pin_memory.*",
-        ".*LeafSpec.*",  # Lightning 2.6 with torch 2.14
-        ".*in eval mode at the start of training.*",  # frozen backbones stay in eval mode
-        ".*`srun` command is available.*",  # ranks need no srun
-        ".*Grad strides do not match.*",  # a matter of speed only
-        ".*sync_dist=True.*",  # these values are equal on all ranks
-        ".*ended before the epoch ended.*",  # the sampler skips the samples that are done
-    ):
-        warnings.filterwarnings("ignore", text)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

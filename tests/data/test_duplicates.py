@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fibrolab.data.duplicates import clusters, linked, near_any, near_clusters, shared_value_pairs
+from fibrolab.data.duplicates import clusters, linked, near_any, near_clusters, nearest, shared_value_pairs
 
 BITS = 16
 hashes_of_16_bits = st.lists(st.integers(0, 2**BITS - 1).map(lambda bits: f"{bits:04x}"), max_size=14)
@@ -118,3 +118,15 @@ def test_clusters_are_the_connected_components_of_all_three_links(items: list[tu
         if digests[i] == digests[j] or distance(hashes[i], hashes[j]) <= 32 or (values[i] == values[j] != "")
     ]
     assert smallest_members(clusters(digests, hashes, values)) == roots_by_merging(len(items), pairs)
+
+
+@given(hashes=hashes_of_16_bits, others=hashes_of_16_bits, radius=st.integers(0, BITS))
+def test_nearest_agrees_with_all_distances(hashes: list[str], others: list[str], radius: int) -> None:
+    found = nearest(["", *hashes], others, radius)
+    assert found[0] == -1
+    for own, at in zip(hashes, found[1:], strict=True):
+        distances = [distance(own, other) for other in others]
+        if min(distances, default=radius + 1) > radius:
+            assert at == -1
+        else:
+            assert distances[at] == min(distances)

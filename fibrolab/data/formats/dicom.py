@@ -378,6 +378,14 @@ def _video_header(dataset: pydicom.Dataset, stream: Header) -> Header:
     )
 
 
+def patient_id(content: bytes) -> str:
+    """Return the PatientID of a DICOM file, empty if it has none; the pixels are not read."""
+    dataset = pydicom.dcmread(
+        io.BytesIO(content), force=True, stop_before_pixels=True, specific_tags=["PatientID"]
+    )
+    return str(dataset.get("PatientID", None) or "").strip()
+
+
 def identity(dataset: pydicom.Dataset) -> tuple[str, ...]:
     """Return the names of header fields that still identify the patient or a physician.
 

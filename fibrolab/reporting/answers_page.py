@@ -1,0 +1,157 @@
+"""The page of predictions: answers to patients and samples beside their pictures, with what limits them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fibrolab import keys
+from fibrolab.reporting import html
+from fibrolab.reporting.vocabulary import counted, listed
+from fibrolab.runs.answering import CONFIDENCE, COPY, DISAGREEMENT, ERROR, POSITIVE, PREDICTED, SET, Rules
+from fibrolab.storage import put
+
+PAGE_FILE = "answers.html"
+MOST_PICTURES, MOST_PATIENTS, MOST_ERRORS = 200, 500, 50  # that the page shows; the tables have all
+WIDTH = 232  # of a picture [CSS px]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to a sample or patient as the page shows it.
+
+    Attributes:
+        name: Id of the sample or patient.
+        predicted: The most probable class.
+        lines: Sentences below it: confidence, set, end points.
+        bars: Name and probability of each class.
+        doubts: Reasons not to rely on it.
+        picture: The picture; None of a patient, or where it cannot be shown.
+        n: Number of samples of a patient.
+    """
+
+    name: str
+    predicted: str
+    lines: Sequence[str]
+    bars: Sequence[tuple[str, float]]
+    doubts: Sequence[str] = ()
+    picture: html.Picture | None = None
+    n: int = 0
+
+
+def write(
+    folder: Path,
+    name: str,
+    samples: pd.DataFrame,
+    patients: pd.DataFrame,
+    rules: Mapping[str, Rules],
+    pixels: Callable[[str], np.ndarray | None],
+) -> Path:
+    """Write the page.
+
+    Args:
+        folder: Folder of the answers.
+        name: Name of the run.
+        samples: Answers to the samples, with errors.
+        patients: Answers to the patients; perhaps none.
+        rules: Decision rules of the levels `sample` and `patient`.
+        pixels: Function from a sample's id to its picture, uint8 (H, W) or (H, W, 3); None if there is none.
+
+    Returns:
+        The page.
+
+    Raises:
+        StorageError: The disk is full or the folder cannot be written.
+    """
+    answered = samples[samples[ERROR] == ""]
+    shown = answered.head(MOST_PICTURES)
+    content = {
+        "name": f"Predictions of {name}",
+        "counts": listed(
+            [counted(len(samples), "sample"), *([counted(len(patients), "patient")] if len(patients) else [])]
+        ),
+        "cautions": _cautions(samples),
+        "reading": _reading(rules["sample"], DISAGREEMENT in samples),
+        "patients": [
+            _answer(row, rules["patient"], keys.PATIENT_ID) for row in _records(patients.head(MOST_PATIENTS))
+        ],
+        "more_patients": max(0, len(patients) - MOST_PATIENTS),
+        "samples": [_answer(row, rules["sample"], keys.SAMPLE_ID, pixels) for row in _records(shown)],
+        "number": len(answered),
+        "errors": samples.loc[samples[ERROR] != "", ERROR].tolist(),
+        "most_errors": MOST_ERRORS,
+    }
+    return put(folder / PAGE_FILE, html.render("answers.html.j2", content))
+
+
+def _sizes(samples: pd.DataFrame, patients: pd.DataFrame) -> dict[str, int]:
+    return {"sample": len(samples), "patient": len(patients)}
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+
+
+def _cautions(samples: pd.DataFrame) -> list[str]:
+    found = []
+    if copied := int((samples[COPY] != "").sum()):
+        found.append(
+            f"{counted(copied, 'sample')} of {len(samples)} are copies or near copies of images that the run "
+            "was trained or validated on: the answers to them say nothing about new patients."
+        )
+    if failed := int((samples[ERROR] != "").sum()):
+        found.append(
+            f"{counted(failed, 'sample')} of {len(samples)} have no answer; the reasons are listed below."
+        )
+    return found
+
+
+def _reading(rules: Rules, several: bool) -> list[str]:
+    """Return sentences on how the answers are to be read."""
+    found = [
+        "Confidence is the probability of the most probable class at the temperature that fits the run's "
+        "validation samples."
+    ]
+    if np.isnan(rules.limit):
+        found.append("The run has no validation samples, so that there are no prediction sets.")
+    elif np.isinf(rules.limit):
+        found.append("The run has too few validation patients for prediction sets: each holds every class.")
+    else:
+        found.append(
+            f"The prediction set holds the true class of at least {100 * (1 - rules.alpha):.3g} % of new "
+            "patients who are like those of the run's validation; of patients of another hospital or device "
+            "this is not known."
+        )
+    if rules.thresholds:
+        values = listed([f"{name} {value:.3g}" for name, value in rules.thresholds.items()])
+        found.append(f"End points are positive from Youden's threshold on validation: {values}.")
+    if several:
+        found.append("Disagreement is the proportion of networks whose class is not that of their mean.")
+    return found
+
+
+def _answer(
+    row: Mapping[str, Any],
+    rules: Rules,
+    name: str,
+    pixels: Callable[[str], np.ndarray | None] | None = None,
+) -> Answer:
+    lines = [f"confidence {row[CONFIDENCE]:.2f}", *([f"set {row[SET]}"] if row[SET] else [])]
+    for point in rules.endpoints:
+        decided = ""
+        if point in rules.thresholds:
+            decided = " positive" if row[point + POSITIVE] else " negative"
+        lines.append(f"{point} {row[point]:.2f}{decided}")
+    doubts = [f"copy of {row[COPY]} of the run"] if row.get(COPY) else []
+    if row.get(DISAGREEMENT):
+        doubts.append(f"{row[DISAGREEMENT]:.0%} of the networks disagree")
+    found = pixels(row[name]) if pixels is not None else None
+    title = str(row[name])
+    picture = None if found is None else html.embedded(found, WIDTH, title, f"picture of {title}")
+    if name == keys.PATIENT_ID and row.get(keys.VISIT_ID):
+        title = f"{title}, visit {row[keys.VISIT_ID]}"
+    bars = [(each, float(row[f"p_{each}"])) for each in rules.classes]
+    return Answer(title, row[PREDICTED], lines, bars, doubts, picture, row.get("n", 0))

@@ -1,0 +1,205 @@
+"""The command `predict`: one answer a sample as in the run's own predictions, errors by file, resuming."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import dicom_case
+import numpy as np
+import pandas as pd
+import pytest
+from compose import composed, prepared, run_folder
+from drawn import unrendered
+from own_data import PHANTOMS
+from PIL import Image
+
+from fibrolab import keys
+from fibrolab.analyses import predicting
+from fibrolab.errors import ConfigError, DataError
+from fibrolab.evaluation import predictions
+from fibrolab.pipeline import run
+from fibrolab.runs import TrainedRun, open_run
+
+SMALL = ["preprocess.size=32", "trainer.max_epochs=1", "num_workers=0", "bootstrap.resamples=20"]
+CHANCES = [f"p_F{stage}" for stage in range(5)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory, fresh_database: Path, cache: Path) -> Path:
+    """The root of a database with one finished run."""
+    root = prepared(tmp_path_factory.mktemp("predicted"), fresh_database, cache)
+    with unrendered():
+        run(composed(f"paths.root={root}", *SMALL, *PHANTOMS["phantom"], "trainer.accelerator=cpu"))
+    return root
+
+
+@pytest.fixture(scope="module")
+def trained(root: Path) -> TrainedRun:
+    return open_run(run_folder(root))
+
+
+@pytest.fixture
+def pictures(trained: TrainedRun, root: Path, tmp_path: Path) -> Path:
+    """A folder with the files of the run's test samples, named by their ids."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for sample, row in rows_of_test(trained).iterrows():
+        (found,) = (root / "cache").glob(f"phantom-*/{row[keys.IMAGE]}")
+        shutil.copy(found, folder / f"{sample}.png")
+    return folder
+
+
+def rows_of_test(trained: TrainedRun) -> pd.DataFrame:
+    return trained.samples[trained.samples[keys.PARTITION] == keys.TEST]
+
+
+def predicted(root: Path, trained: TrainedRun, *words: str) -> Path:
+    config = composed(f"paths.root={root}", f"run={trained.run_id}", *words, name="predict")
+    return Path(predicting.predict(config))
+
+
+def answers(folder: Path) -> pd.DataFrame:
+    text = {keys.SAMPLE_ID: str, keys.PATIENT_ID: str}
+    return pd.read_csv(folder / "answers.csv", dtype=text, keep_default_na=False).set_index(keys.SAMPLE_ID)
+
+
+def test_answers_are_those_of_the_run_itself(root: Path, trained: TrainedRun, pictures: Path) -> None:
+    folder = predicted(root, trained, f"input={pictures}", f"folder={pictures.parent / 'out'}")
+    found, own = answers(folder), trained.predictions.set_index(keys.SAMPLE_ID)
+    own = own[own[keys.PARTITION] == keys.TEST].rename(index=lambda name: f"{name}.png")
+    expected = predictions.probabilities(own.loc[found.index])
+    np.testing.assert_allclose(found[CHANCES].astype(float), expected, atol=1e-5)
+    names = np.array(trained.classes)[expected.argmax(axis=1)]
+    assert found["predicted"].tolist() == names.tolist()
+    for row, name in zip(found["prediction_set"], found["predicted"], strict=True):
+        assert name in row.split()
+    level = trained.predictor.thresholds["sample"]
+    for point, lowest in (("ge_F2", 2), ("ge_F3", 3), ("ge_F4", 4)):
+        score = expected[:, lowest:].sum(axis=1)
+        decided = found[f"{point}_positive"].map({"True": True, "False": False, True: True, False: False})
+        clear = np.abs(score - level[point]["youden"]) > 1e-4
+        assert (decided[clear] == (score >= level[point]["youden"])[clear]).all()
+    assert (found["copy_of"] == "").all()  # test samples are no copies of training samples
+    parquet = pd.read_parquet(folder / "answers.parquet").set_index(keys.SAMPLE_ID)
+    np.testing.assert_array_equal(parquet[CHANCES], found[CHANCES].astype(float))
+    page = (folder / "answers.html").read_text()
+    assert page.count("<figure") == len(found)
+    assert "research use only" in page
+
+
+def test_a_broken_file_is_an_error_line_and_a_copy_is_named(
+    root: Path, trained: TrainedRun, pictures: Path
+) -> None:
+    first, second, *others = sorted(pictures.iterdir())
+    for other in others:
+        other.unlink()
+    second.write_bytes(second.read_bytes()[:100])
+    (pictures / "text.png").write_text("no picture")
+    learnt = trained.samples[trained.samples[keys.PARTITION] == keys.TRAIN]
+    (known,) = (root / "cache").glob(f"phantom-*/{learnt[keys.IMAGE].iloc[0]}")
+    shutil.copy(known, pictures / "known.png")
+    out = pictures.parent / "out"
+    with pytest.raises(DataError, match=r"2 of 4 samples have no answer: see the column `error`"):
+        predicted(root, trained, f"input={pictures}", f"folder={out}")
+    found = answers(out)
+    assert "truncated or damaged" in found.loc[second.name, "error"]
+    assert "is text, which is not read" in found.loc["text.png", "error"]
+    assert found.loc[second.name, "predicted"] == found.loc[second.name, "p_F0"] == ""
+    assert found.loc["known.png", "copy_of"] == learnt.index[0]
+    assert found.loc[first.name, "predicted"].startswith("F")
+
+
+def test_a_stopped_prediction_is_completed_and_a_changed_file_predicted_again(
+    root: Path, trained: TrainedRun, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predicting, "PART", 3)
+    out, real = pictures.parent / "out", predicting._answers
+    calls = []
+
+    def stopped(manifest: object, *rest: object) -> pd.DataFrame:
+        calls.append(manifest)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(manifest, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(predicting, "_answers", stopped)
+    words = [f"input={pictures}", f"folder={out}"]
+    with pytest.raises(KeyboardInterrupt):
+        predicted(root, trained, *words)
+    lines = (out / "answers.jsonl").read_bytes()
+    assert lines.count(b"\n") == 6
+    (out / "answers.jsonl").write_bytes(lines[:-40])  # half a line, as after a kill
+    monkeypatch.setattr(predicting, "_answers", real)
+    predicted(root, trained, *words)
+    whole = answers(out)
+    assert sorted(whole.index) == sorted(path.name for path in pictures.iterdir())
+    kept = [json.loads(line) for line in (out / "answers.jsonl").read_text().splitlines()]
+    assert len(kept) == len(whole)  # none was predicted twice
+    first, second = sorted(pictures.iterdir())[:2]
+    shutil.copy(second, first)
+    predicted(root, trained, *words)
+    again, whole = (each[CHANCES].astype(float) for each in (answers(out), whole))
+    np.testing.assert_allclose(again.loc[first.name], whole.loc[second.name], atol=1e-6)
+    assert np.abs(whole.loc[first.name] - whole.loc[second.name]).max() > 1e-5
+    with pytest.raises(ConfigError, match="answers of another run, to another input or with another"):
+        predicted(root, trained, f"input={first}", f"folder={out}")
+
+
+def test_patients_of_a_table_are_put_together_and_its_labels_not_read(
+    root: Path,
+    trained: TrainedRun,
+    pictures: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows = rows_of_test(trained).iloc[:6]
+    table = pd.DataFrame(
+        {
+            "image": [f"{name}.png" for name in rows.index],
+            "patient_id": ["007", "007", "007", "8", "8", ""],
+            "label": "unknown word",
+        }
+    )
+    table.to_csv(pictures / "table.csv", index=False)
+    out = pictures.parent / "out"
+    folder = predicted(root, trained, f"input={pictures / 'table.csv'}", f"folder={out}")
+    assert "the labels of table.csv are not used" in capsys.readouterr().out
+    found = answers(folder)
+    patients = pd.read_csv(folder / "patients.csv", dtype={keys.PATIENT_ID: str})
+    assert patients[keys.PATIENT_ID].tolist() == ["007", "8"]
+    assert patients["n"].tolist() == [3, 2]
+    mean = found[CHANCES].iloc[:3].astype(float).mean()
+    np.testing.assert_allclose(patients.loc[0, CHANCES].astype(float), mean, atol=1e-12)
+    # The same files from the standard input: the same answers.
+    lines = "\n".join(str(pictures / name) for name in table["image"])
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{lines}\n"))
+    single = answers(predicted(root, trained, "input=-", f"folder={out}2"))
+    np.testing.assert_allclose(single[CHANCES].astype(float), found[CHANCES].astype(float), atol=1e-6)
+
+
+def test_input_without_what_the_network_takes_is_refused(
+    root: Path, trained: TrainedRun, tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(DataError, match="holds no picture and no film"):
+        predicted(root, trained, f"input={empty}")
+    with pytest.raises(DataError, match=r"nothing\.png does not exist"):
+        predicted(root, trained, f"input={tmp_path / 'nothing.png'}")
+    with pytest.raises(ConfigError, match="no run"):
+        predicting.predict(composed(f"paths.root={root}", "run=0", f"input={empty}", name="predict"))
+
+
+def test_dicom_files_name_their_patients(root: Path, trained: TrainedRun, pictures: Path) -> None:
+    study = pictures.parent / "study"
+    study.mkdir()
+    for number, picture in enumerate(sorted(pictures.iterdir())[:3]):
+        levels = np.asarray(Image.open(picture).convert("L"))
+        scan = dicom_case.dataset(levels, PatientID=f"MRN{number // 2}")
+        (study / f"IM{number}").write_bytes(dicom_case.saved(scan))
+    folder = predicted(root, trained, f"input={study}", f"folder={pictures.parent / 'out'}")
+    assert answers(folder)[keys.PATIENT_ID].tolist() == ["MRN0", "MRN0", "MRN1"]
+    patients = pd.read_csv(folder / "patients.csv")
+    assert patients[[keys.PATIENT_ID, "n"]].to_numpy().tolist() == [["MRN0", 2], ["MRN1", 1]]
