@@ -22,7 +22,16 @@ from fibrolab.storage import save_json
 from fibrolab.sweeps import this_job
 from fibrolab.tracked_run import TrackedRun
 from fibrolab.tracking import track
-from fibrolab.training import building, carried_segmenter, checks, fitting, resuming, trials, tuned_by
+from fibrolab.training import (
+    building,
+    carried_segmenter,
+    checks,
+    fitting,
+    reference_samples,
+    resuming,
+    trials,
+    tuned_by,
+)
 from fibrolab.training.initial_weights import decide_pretrained, with_weights_of_runs
 
 SHOWN = 12  # digits of a hash in MLflow's tags
@@ -131,6 +140,9 @@ def train(config: DictConfig, part: Part | None = None) -> Trained:
         save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
         if trial:
             return _end_trial(config, tracked, module, datamodule, fitted)
+        if data.masks is None:
+            best = tracked.folder / keys.CHECKPOINTS / keys.BEST
+            reference_samples.write(best, data, Path(config.paths.cache))
         images = datamodule.shown_images, datamodule.training_images()
         evaluated = conclude(tracked, config, *images, scoring=None if part else "train")
         if part is None:

@@ -15,6 +15,7 @@ from fibrolab.choices import refuse
 from fibrolab.data.audit.finding import LEVELS
 from fibrolab.evaluation import predictions
 from fibrolab.reporting import audit_page
+from fibrolab.runs import typicality
 from fibrolab.runs.trained_run import TrainedRun
 from fibrolab.storage import make_folder, put, save_json, write_table
 
@@ -160,8 +161,11 @@ def _networks(children: Sequence[Child], folder: Path) -> pd.DataFrame:
     for repeat, fold, child in children:
         name = f"repeat{repeat}_fold{fold}.ckpt"
         path = child.folder / keys.CHECKPOINTS / keys.BEST
-        if path.is_file():
-            _link(path, make_folder(folder / keys.CHECKPOINTS) / name)
+        place = folder / keys.CHECKPOINTS / name
+        for known, own in ((path, place), (typicality.beside(path), typicality.beside(place))):
+            if known.is_file():
+                make_folder(own.parent)
+                _link(known, own)
         parts = child.split[keys.PARTITION].value_counts()
         rows.append(
             {

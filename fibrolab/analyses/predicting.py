@@ -26,8 +26,8 @@ from fibrolab.data.readers import patient_id, read_bytes, read_image
 from fibrolab.errors import ConfigError, DataError, StorageError, UnreadableImageError
 from fibrolab.evaluation import predictions
 from fibrolab.reporting import answers_page
-from fibrolab.runs import answering, new_input, overlap
-from fibrolab.runs.answering import COPY, DISAGREEMENT, ERROR, Rules
+from fibrolab.runs import answering, new_input, overlap, typicality
+from fibrolab.runs.answering import COPY, DISAGREEMENT, ERROR, TYPICALITY, UNLIKE, Rules
 from fibrolab.runs.checkpoint import Predictor
 from fibrolab.runs.trained_run import TrainedRun, open_run
 from fibrolab.storage import make_folder, put, save_json, unwritable, write_table
@@ -187,6 +187,7 @@ def _answers(manifest: Manifest, run: TrainedRun, rules: Rules) -> pd.DataFrame:
     names = [name for name in NAMES if name in manifest.table]
     table = manifest.table[names].reset_index(drop=True).assign(**{DIGEST: "", COPY: "", ERROR: ""})
     each = np.full((len(run.predictors), len(table), len(rules.classes)), np.nan)
+    typical = np.full(len(table), np.nan)
     with TemporaryDirectory(prefix="fibrolab-") as cache, within_one():
         data, faults = new_input.unlabelled(manifest, rules.classes, Path(cache))
         if data is not None:
@@ -194,11 +195,12 @@ def _answers(manifest: Manifest, run: TrainedRun, rules: Rules) -> pd.DataFrame:
             table.loc[rows, DIGEST] = data.facts[keys.IMAGE]["file_sha256"].to_numpy()
             table.loc[rows, COPY] = overlap.originals(data, run, (keys.TRAIN, keys.VALIDATION))
             table.loc[rows, keys.PATIENT_ID] = _patients(data)
-            own, more = _predicted(data, run.predictors, Path(cache))
-            each[:, rows] = own
+            each[:, rows], typical[rows], more = _predicted(data, run.predictors, Path(cache))
             faults |= {int(rows[row]): text for row, text in more.items()}
     table.loc[list(faults), ERROR] = list(faults.values())
     found = rules.answers(each.mean(axis=0))
+    found[TYPICALITY] = typical
+    found[UNLIKE] = np.where(np.isnan(typical), None, typical <= typicality.RATE)  # type: ignore[call-overload]
     if len(each) > 1:
         found[DISAGREEMENT] = answering.disagreement(each)
     found = found.astype(object).mask(table[ERROR] != "", None)
@@ -207,29 +209,46 @@ def _answers(manifest: Manifest, run: TrainedRun, rules: Rules) -> pd.DataFrame:
 
 def _predicted(
     data: LabelledData, networks: Sequence[Predictor], cache: Path
-) -> tuple[np.ndarray, dict[int, str]]:
+) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
     """Predict samples by each network; if that fails, each half of them apart, down to single samples.
 
     Returns:
-        Probabilities, float64 (networks, N, K), NaN where a sample has none, and the reason by its row.
+        Probabilities, float64 (networks, N, K), and typicality, float64 (N,), NaN where a sample has none;
+        and the reason by its row.
     """
     try:
-        return np.stack([_probabilities(network, data, cache) for network in networks]), {}
+        each = [_of_network(network, data, cache) for network in networks]
     except (ConfigError, DataError) as fault:
         total = len(data.manifest)
         if total == 1:
             nothing = np.full((len(networks), 1, len(data.classes)), np.nan)
-            return nothing, {0: " ".join(str(fault).split())}
-    half = total // 2
-    first, faults = _predicted(data.subset(np.arange(half)), networks, cache)
-    second, more = _predicted(data.subset(np.arange(half, total)), networks, cache)
-    return np.concatenate([first, second], axis=1), faults | {half + row: text for row, text in more.items()}
+            return nothing, np.full(1, np.nan), {0: " ".join(str(fault).split())}
+        half = total // 2
+        parts = [
+            _predicted(data.subset(rows), networks, cache)
+            for rows in (np.arange(half), np.arange(half, total))
+        ]
+        (first, typical, faults), (second, others, more) = parts
+        return (
+            np.concatenate([first, second], axis=1),
+            np.concatenate([typical, others]),
+            faults | {half + row: text for row, text in more.items()},
+        )
+    chances, typical = zip(*each, strict=True)
+    return np.stack(chances), np.mean(typical, axis=0), {}
 
 
-def _probabilities(network: Predictor, data: LabelledData, cache: Path) -> np.ndarray:
-    """Return the probabilities of a network in the order of the samples, float64 (N, K)."""
-    frame = network.predict(data, cache).set_index(keys.SAMPLE_ID)
-    return predictions.probabilities(frame.loc[data.manifest.table[keys.SAMPLE_ID]])
+def _of_network(network: Predictor, data: LabelledData, cache: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return probabilities (N, K) and typicality (N,) in the order of the samples; NaN if not known."""
+    frame, features = network.predict_with_features(data, cache)
+    places = pd.Series(range(len(frame)), frame[keys.SAMPLE_ID])[
+        data.manifest.table[keys.SAMPLE_ID]
+    ].to_numpy()
+    chances = predictions.probabilities(frame)[places]
+    if network.reference is None or not network.reference.can_tell:
+        return chances, np.full(len(chances), np.nan)
+    own = None if features is None else features[places]
+    return chances, network.reference.typicality(own, data.facts[keys.IMAGE])
 
 
 def _patients(data: LabelledData) -> list[str]:
@@ -303,6 +322,11 @@ def _announce(folder: Path, table: pd.DataFrame, page: Path) -> None:
         print(
             f"warning  {copied} of {len(table)} samples are copies or near copies of images that the run was "
             f"trained or validated on (column {COPY}): the answers to them say nothing about new patients"
+        )
+    if unlike := int((table[TYPICALITY] <= typicality.RATE).sum()):
+        print(
+            f"warning  {unlike} of {len(table)} samples are unlike the images that the run was trained on "
+            f"(column {UNLIKE}): their answers are not to be relied on"
         )
     print(f"table    {folder / TABLE_FILES[0]}")
     if (folder / PATIENTS_FILE).is_file():

@@ -11,7 +11,19 @@ import pandas as pd
 from fibrolab import keys
 from fibrolab.reporting import html
 from fibrolab.reporting.vocabulary import counted, listed
-from fibrolab.runs.answering import CONFIDENCE, COPY, DISAGREEMENT, ERROR, POSITIVE, PREDICTED, SET, Rules
+from fibrolab.runs import typicality
+from fibrolab.runs.answering import (
+    CONFIDENCE,
+    COPY,
+    DISAGREEMENT,
+    ERROR,
+    POSITIVE,
+    PREDICTED,
+    SET,
+    TYPICALITY,
+    UNLIKE,
+    Rules,
+)
 from fibrolab.storage import put
 
 PAGE_FILE = "answers.html"
@@ -74,7 +86,9 @@ def write(
             [counted(len(samples), "sample"), *([counted(len(patients), "patient")] if len(patients) else [])]
         ),
         "cautions": _cautions(samples),
-        "reading": _reading(rules["sample"], DISAGREEMENT in samples),
+        "reading": _reading(
+            rules["sample"], DISAGREEMENT in samples, bool(samples[TYPICALITY].notna().any())
+        ),
         "patients": [
             _answer(row, rules["patient"], keys.PATIENT_ID) for row in _records(patients.head(MOST_PATIENTS))
         ],
@@ -102,6 +116,11 @@ def _cautions(samples: pd.DataFrame) -> list[str]:
             f"{counted(copied, 'sample')} of {len(samples)} are copies or near copies of images that the run "
             "was trained or validated on: the answers to them say nothing about new patients."
         )
+    if unlike := int((samples[TYPICALITY] <= typicality.RATE).sum()):
+        found.append(
+            f"{counted(unlike, 'sample')} of {len(samples)} are unlike the images that the run was trained "
+            "on: the answers to them are not to be relied on."
+        )
     if failed := int((samples[ERROR] != "").sum()):
         found.append(
             f"{counted(failed, 'sample')} of {len(samples)} have no answer; the reasons are listed below."
@@ -109,7 +128,7 @@ def _cautions(samples: pd.DataFrame) -> list[str]:
     return found
 
 
-def _reading(rules: Rules, several: bool) -> list[str]:
+def _reading(rules: Rules, several: bool, is_compared: bool) -> list[str]:
     """Return sentences on how the answers are to be read."""
     found = [
         "Confidence is the probability of the most probable class at the temperature that fits the run's "
@@ -128,6 +147,17 @@ def _reading(rules: Rules, several: bool) -> list[str]:
     if rules.thresholds:
         values = listed([f"{name} {value:.3g}" for name, value in rules.thresholds.items()])
         found.append(f"End points are positive from Youden's threshold on validation: {values}.")
+    if is_compared:
+        found.append(
+            f"A sample is called unlike the training images if at most {100 * typicality.RATE:.3g} % of the "
+            "run's validation samples are as far from them, in the network's features or in size and grey "
+            "levels."
+        )
+    else:
+        found.append(
+            "Samples unlike the training images are not recognised: the run has too few validation samples, "
+            "or none stored."
+        )
     if several:
         found.append("Disagreement is the proportion of networks whose class is not that of their mean.")
     return found
@@ -146,6 +176,8 @@ def _answer(
             decided = " positive" if row[point + POSITIVE] else " negative"
         lines.append(f"{point} {row[point]:.2f}{decided}")
     doubts = [f"copy of {row[COPY]} of the run"] if row.get(COPY) else []
+    if row.get(UNLIKE):
+        doubts.append("unlike the run's training images")
     if row.get(DISAGREEMENT):
         doubts.append(f"{row[DISAGREEMENT]:.0%} of the networks disagree")
     found = pixels(row[name]) if pixels is not None else None

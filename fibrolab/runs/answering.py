@@ -21,6 +21,7 @@ from fibrolab.runs.trained_run import TrainedRun
 SAMPLE, PATIENT = "sample", "patient"  # levels of the rules
 PREDICTED, CONFIDENCE, SET = "predicted", "confidence", "prediction_set"
 COPY, DISAGREEMENT, ERROR = "copy_of", "disagreement", "error"
+TYPICALITY, UNLIKE = "typicality", "unlike_training"
 POSITIVE = "_positive"  # ending of the column that says whether an end point's score reaches its threshold
 USE = "research use only"
 

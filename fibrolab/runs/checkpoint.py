@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ from fibrolab.data.preprocess import SEGMENTER, Preprocess
 from fibrolab.data.splits import all_test
 from fibrolab.errors import ConfigError, DataError
 from fibrolab.modules.base import Classifier, TrainedModule
-from fibrolab.runs import new_input, segmenting
+from fibrolab.runs import new_input, segmenting, typicality
+from fibrolab.runs.typicality import Reference
 from fibrolab.storage import put
 from fibrolab.targets import imported
 
@@ -191,6 +193,15 @@ class Predictor:
         """Names of the classes, in the order of the probabilities."""
         return list(self.record["classes"])
 
+    @cached_property
+    def reference(self) -> Reference | None:
+        """Training samples of the network, to recognise samples unlike them; None if none are stored.
+
+        Raises:
+            DataError: The file is damaged.
+        """
+        return typicality.read(typicality.beside(self.path))
+
     @property
     def thresholds(self) -> dict[str, dict[str, dict[str, float]]]:
         """Decision thresholds by level (`sample`, `patient`), end point and rule.
@@ -234,17 +245,28 @@ class Predictor:
             ConfigError: The data has labels of other classes, or lacks an input of the network.
             DataError: A file cannot be read.
         """
+        return self.predict_with_features(data, cache)[0]
+
+    def predict_with_features(
+        self, data: Manifest | LabelledData, cache: Path | None = None
+    ) -> tuple[pd.DataFrame, np.ndarray | None]:
+        """Predict every sample; see `predict`.
+
+        Returns:
+            The predictions, and in their order the features that the network gives to its head, float32
+            (N, F); None of a network without a head of ours.
+        """
         with temporary_unless(cache) as folder:
             labelled = (
                 data if isinstance(data, LabelledData) else new_input.as_data(data, self.record, folder)
             )
             labelled = self.masked(replace(labelled, split=all_test(labelled.manifest)), folder)
-            rows, probabilities = self._probabilities(labelled, folder)
+            rows, probabilities, features = self._probabilities(labelled, folder)
         columns = [keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.SITE]
         frame = labelled.manifest.table.iloc[rows].reindex(columns=columns).fillna("").reset_index(drop=True)
         frame = frame.assign(**{keys.PARTITION: keys.TEST, keys.FOLD: 0, keys.Y_TRUE: labelled.labels[rows]})
         frame[keys.probability_columns(probabilities.shape[1])] = probabilities
-        return frame
+        return frame, features
 
     def datamodule(
         self, data: LabelledData, cache: Path, batch_size: int = 0, num_workers: int | str = 0
@@ -332,15 +354,27 @@ class Predictor:
             enable_model_summary=False,
         )
 
-    def _probabilities(self, data: LabelledData, cache: Path) -> tuple[np.ndarray, np.ndarray]:
-        """Return rows of the manifest (N,) and probabilities (N, K)."""
+    def _probabilities(
+        self, data: LabelledData, cache: Path
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Return rows of the manifest (N,), probabilities (N, K), and features (N, F) if there is a head."""
         datamodule = self.datamodule(data, cache)
         datamodule.prepare_data()
-        batches: Any = self.trainer().predict(self.module, datamodule.test_dataloader())
+        given = list[torch.Tensor]()
+        head = getattr(self.module.network, "head", None)
+        hook = None
+        if isinstance(self.module, Classifier) and isinstance(head, torch.nn.Module):
+            hook = head.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0].float().cpu()))
+        try:
+            batches: Any = self.trainer().predict(self.module, datamodule.test_dataloader())
+        finally:
+            if hook:
+                hook.remove()
         rows, probabilities = (
             torch.cat([batch[name] for batch in batches]).cpu() for name in (keys.INDEX, "probabilities")
         )
-        return rows.numpy(), probabilities.double().numpy()
+        features = torch.cat(given).flatten(1).numpy() if given else None
+        return rows.numpy(), probabilities.double().numpy(), features
 
 
 def load(path: Path) -> Predictor:

@@ -87,5 +87,6 @@ def test_training_stops_early_and_reports_the_best_epoch(root: Path) -> None:
     assert best == pytest.approx(history["val/loss"].min(), rel=1e-5)
     assert {path.name for path in (run_folder(root) / keys.CHECKPOINTS).iterdir()} == {
         "best.ckpt",
+        "best.reference.npz",
         "last.ckpt",
     }

@@ -1,0 +1,160 @@
+"""Typicality: how often a validation sample is as unlike the training samples as a new one is.
+
+The distance to the training samples is measured in two ways: between the features that the network gives to
+its head, and between statistics of the pixels, which a network may be blind to. Each is the distance to the
+k-th nearest training sample (Sun, Ming, Zhu and Li, Out-of-distribution detection with deep nearest
+neighbors, ICML 2022, section 3), of the features after scaling them to unit length. Its rank among the
+distances of the validation samples is a p value of "this sample comes from where the validation samples
+come from" (conformal anomaly detection: Laxhammar and Falkman, FUSION 2010); the smaller one of the two
+counts twice, after Bonferroni.
+"""
+
+import io
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fibrolab.errors import DataError
+from fibrolab.storage import put
+
+ENDING = ".reference.npz"  # of the file beside a checkpoint, instead of `.ckpt`
+NEIGHBOURS = 5
+RATE = 0.05  # proportion of validation samples that is called unlike the training samples
+BLOCK = 512  # rows compared at once
+LEAST = {  # smallest difference that counts as one unit: 5 % in size, 2 grey levels, 0.02 as a proportion
+    "cut_width": 0.05, "cut_height": 0.05, "mean": 2.0, "sd": 2.0, "black": 0.02, "border_top": 0.02,
+    "border_bottom": 0.02, "border_left": 0.02, "border_right": 0.02,
+}  # fmt: skip
+SIZES = ("cut_width", "cut_height")  # compared by their logarithm
+NEAR = 1.0  # distance of pixel statistics [units] up to which samples count as equal
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Training samples of a network, and the distances of its validation samples to them.
+
+    Attributes:
+        features: Features of unit length, float32 (N, F); no column if the network has no head of ours.
+        pixels: Pixel statistics of the training samples, float64 (N, P).
+        unit: Standard deviation of each, at least `LEAST`, float64 (P,).
+        feature_distances: Distances of M validation samples in features, ascending, float64 (M,).
+        pixel_distances: The same in pixel statistics.
+    """
+
+    features: np.ndarray
+    pixels: np.ndarray
+    unit: np.ndarray
+    feature_distances: np.ndarray
+    pixel_distances: np.ndarray
+
+    def typicality(self, features: np.ndarray | None, facts: pd.DataFrame) -> np.ndarray:
+        """Return the p value of each sample, float64 (N,), between 1 / (M + 1) and 1.
+
+        Args:
+            features: Features of the samples, float32 (N, F); None if the network has no head of ours.
+            facts: Survey of their images.
+        """
+        own = _pixel_distances(statistics(facts), self.pixels, self.unit)
+        values = [_rank(own, self.pixel_distances)]
+        if features is not None and self.features.size:
+            values.append(_rank(_feature_distances(_unit(features), self.features), self.feature_distances))
+        return np.minimum(1.0, len(values) * np.min(values, axis=0))
+
+    @property
+    def can_tell(self) -> bool:
+        """Return whether there are enough validation samples for a p value of `RATE` or less."""
+        tests = 2 if self.features.size else 1
+        return tests / (len(self.pixel_distances) + 1) <= RATE
+
+    def save(self, path: Path) -> None:
+        """Write the reference; features as float16. StorageError if the disk is full."""
+        content = io.BytesIO()
+        arrays = vars(self) | {"features": self.features.astype(np.float16)}
+        np.savez_compressed(content, **arrays)
+        put(path, content.getvalue())
+
+
+def beside(checkpoint: Path) -> Path:
+    """Return the path of the reference of a checkpoint."""
+    return checkpoint.with_name(checkpoint.stem + ENDING)
+
+
+def fit(
+    features: np.ndarray | None, facts: pd.DataFrame, rows: np.ndarray, validation: np.ndarray
+) -> Reference:
+    """Return the reference of a network.
+
+    Args:
+        features: Features of all samples, float32 (N, F); None if the network has no head of ours.
+        facts: Survey of the images of all samples.
+        rows: Rows of the training samples, int64 (n,), at least one.
+        validation: Rows of the validation samples, int64 (m,).
+    """
+    values = statistics(facts)
+    unit = np.maximum(values[rows].std(axis=0), list(LEAST.values()))
+    vectors = np.zeros((len(facts), 0), np.float32) if features is None else _unit(features)
+    by_pixels = _pixel_distances(values[validation], values[rows], unit)
+    by_features = _feature_distances(vectors[validation], vectors[rows])
+    return Reference(vectors[rows], values[rows], unit, np.sort(by_features), np.sort(by_pixels))
+
+
+def read(path: Path) -> Reference | None:
+    """Read a reference; None if there is none, as of a fast dev run.
+
+    Raises:
+        DataError: The file is damaged.
+    """
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            arrays = {name: found[name] for name in Reference.__dataclass_fields__}
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} is damaged ({error}): train the run again.") from error
+    return Reference(**arrays | {"features": arrays["features"].astype(np.float32)})
+
+
+def statistics(facts: pd.DataFrame) -> np.ndarray:
+    """Return the pixel statistics of images from their survey, float64 (N, P), in the order of `LEAST`."""
+    values = facts[list(LEAST)].to_numpy(np.float64)
+    sizes = [name in SIZES for name in LEAST]
+    values[:, sizes] = np.log(np.maximum(values[:, sizes], 1.0))
+    return values
+
+
+def _unit(features: np.ndarray) -> np.ndarray:
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    return (features / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32)
+
+
+def _rank(distances: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Return the proportion of known distances, ascending (M,), and of itself, that are not smaller."""
+    at_least = len(known) - np.searchsorted(known, distances, side="left")
+    return (at_least + 1.0) / (len(known) + 1.0)
+
+
+def _feature_distances(vectors: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the distance of vectors of unit length to the k-th nearest of others, float64 (N,)."""
+    found = np.zeros(len(vectors))
+    for start in range(0, len(vectors), BLOCK):
+        cosines = vectors[start : start + BLOCK] @ others.T
+        found[start : start + BLOCK] = np.sqrt(np.maximum(0.0, 2.0 + 2.0 * _kth(-cosines)))
+    return found
+
+
+def _pixel_distances(values: np.ndarray, others: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    """Return the distance [units] of statistics to the k-th nearest of others, at least `NEAR`."""
+    from scipy.spatial import KDTree
+
+    k = min(NEIGHBOURS, len(others))
+    found, _ = KDTree(others / unit).query(values / unit, k=[k])
+    return np.maximum(found[:, 0], NEAR)
+
+
+def _kth(distances: np.ndarray) -> np.ndarray:
+    """Return the k-th smallest of each row, or the largest if there are fewer."""
+    k = min(NEIGHBOURS, distances.shape[1]) - 1
+    return np.partition(distances, k, axis=1)[:, k]
