@@ -93,6 +93,7 @@ def scored(manifest: Manifest, config: DictConfig, given: Mapping[str, Any]) -> 
         endpoints=lowest,
         markers=chosen,
         lacking=lacking,
+        label_from=label_from,
         circular=circular,
         rows=rows,
         cases=cases,

@@ -9,6 +9,10 @@ from fibrolab import keys
 from fibrolab.data.fault_sentences import cell_faults, refuse, rows_named
 from fibrolab.data.manifest import Manifest
 
+_NO_MARKERS = (
+    keys.ROW, keys.LABEL, keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.VISIT_ID, keys.SITE,
+    keys.SCANNER,
+)  # fmt: skip
 _MEND = (
     "A patient counts once, so that its rows must agree: give one value per patient or, if the rows are of "
     "different visits, name these in visit_id."
@@ -50,11 +54,11 @@ def table(manifest: Manifest, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def numeric_columns(manifest: Manifest) -> list[str]:
-    """Return the columns of which every value is a number, and some row has one."""
+    """Return the columns of which every value is a number, and some row has one; never ids and labels."""
     return [
         str(name)
         for name in manifest.table
-        if name not in (keys.ROW, keys.LABEL)
+        if name not in _NO_MARKERS
         and (numbers := _numbers(manifest.table[name])).notna().any()
         and not any(_not_numbers(manifest.table[name], numbers, ""))
     ]

@@ -19,10 +19,7 @@ from fibrolab.reporting.run_sentences import Caution
 from fibrolab.reporting.vocabulary import counted, end_point, listed, records, sentence
 
 CIRCULAR = "circular"  # beside the name of such a marker
-CONSEQUENCE = (
-    "Then its numbers do not measure accuracy, and those of the other markers measure agreement with it "
-    "rather than with histology."
-)
+AGREEMENT = "measure agreement with it, not with histology"
 
 
 @dataclass(frozen=True)
@@ -36,6 +33,7 @@ class Scoring:
         endpoints: Name and lowest positive class of each end point.
         markers: The markers.
         lacking: A sentence on each marker that the data indicate but do not suffice for.
+        label_from: Marker or column that the label was made from, if stated; otherwise empty.
         circular: Why the reference standard of a marker is circular, by the names of such markers.
         rows: One row per patient, or per visit, with the columns of the markers.
         cases: The end points of these rows.
@@ -53,6 +51,7 @@ class Scoring:
     endpoints: Mapping[str, int]
     markers: Sequence[ScoredMarker]
     lacking: Sequence[str]
+    label_from: str
     circular: Mapping[str, str]
     rows: pd.DataFrame
     cases: Sequence[Case]
@@ -103,9 +102,15 @@ def lead(scoring: Scoring) -> str:
 def cautions(scoring: Scoring) -> list[Caution]:
     """Return the cautions that a reader must know before the numbers, circular references first."""
     found = [
-        Caution(f"{scoring.label(name)} is {why}. {CONSEQUENCE}", grave=True)
+        Caution(f"{scoring.label(name)} is {why}. Its numbers do not measure accuracy.", grave=True)
         for name, why in scoring.circular.items()
     ]
+    if scoring.label_from:
+        text = f"The label was made from {scoring.label_from}: the numbers of every marker {AGREEMENT}."
+        found.append(Caution(text, grave=True))
+    elif found and len(scoring.markers) > 1:
+        text = "If the label was made from a marker, the numbers of the others"
+        found.append(Caution(f"{text} {AGREEMENT}.", grave=True))
     found += map(Caution, [*scoring.lacking, *_data(scoring)])
     for case in scoring.cases:
         fewest = min(int(case.positive.sum()), int((~case.positive).sum()))
@@ -127,12 +132,11 @@ def _data(scoring: Scoring) -> Iterator[str]:
         yield "Some patients have several visits: each visit is scored, and intervals count patients."
     for marker in scoring.markers:
         values = marker.values(scoring.rows)
+        missing = int((~np.isfinite(values)).sum())
+        remarks = [f"{missing:,} of {counted(len(values), scoring.unit)} lack it"] if missing else []
         if marker.name in markers.MARKERS:
-            measured = pd.DataFrame({marker.name: values, f"{marker.name}_values": 1})
-            remarks = markers.caveats(marker.name, measured, scoring.rows)
-        else:
-            missing = int((~np.isfinite(values)).sum())
-            remarks = [f"{missing:,} of {len(values):,} patients lack it"] if missing else []
+            measured = pd.DataFrame({marker.name: values, f"{marker.name}_values": 1}).dropna()
+            remarks += markers.caveats(marker.name, measured, scoring.rows)
         yield from (f"{scoring.label(marker.name)}: {sentence(remark)}" for remark in remarks)
 
 

@@ -88,6 +88,7 @@ def test_visits_are_scored_and_intervals_count_patients(root: Path) -> None:
     assert set(pd.read_csv(folder / DIFFERENCES_FILE)["method"]) == {"clustered DeLong (Obuchowski)"}
     page = (folder / PAGE_FILE).read_text()
     assert "in 60 patients at 120 visits" in page
+    assert "each visit is scored, and intervals count patients" in page
 
 
 def test_a_circular_reference_is_named_on_the_page_in_the_output_and_in_the_run(
@@ -110,6 +111,10 @@ def test_the_origin_of_the_label_may_be_stated(root: Path) -> None:
     found = areas(folder)["circular"]
     assert found.to_dict() == {("lsm", "F4"): False, ("apri", "F4"): True, ("fib4", "F4"): True}
     assert "FIB-4 is circular: the label was made from ast_u_l" in (folder / PAGE_FILE).read_text()
+    other = score(root, patients(), "data.label_from=lsm_kpa", "task=F4", "markers=fib4")
+    assert not areas(other)["circular"].any()
+    agreement = "the numbers of every marker measure agreement with it, not with histology"
+    assert agreement in (other / PAGE_FILE).read_text()
 
 
 def test_comparators_of_a_run_name_a_stated_origin() -> None:

@@ -79,7 +79,7 @@ def test_values_and_labels_are_checked_as_in_a_table_with_pictures(tmp_path: Pat
 
 
 def test_columns_of_numbers_are_found(tmp_path: Path) -> None:
-    table = patients(10).assign(ward="3b", empty="", mixed=["7", *["x"] * 9])
+    table = patients(10).assign(ward="3b", empty="", mixed=["7", *["x"] * 9], patient_id=range(10))
     found = visits.numeric_columns(unpictured_table.load(path=written(table, tmp_path)))
     assert {"bilirubin", keys.LSM_KPA, keys.AST_U_L} <= set(found)
     assert not {"ward", "empty", "mixed", keys.LABEL, keys.SEX, keys.PATIENT_ID} & set(found)

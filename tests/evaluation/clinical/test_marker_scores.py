@@ -171,6 +171,14 @@ def test_a_label_made_from_a_marker_is_detected_and_every_number_says_so() -> No
     assert differences.loc[~suspect, "p_holm"].notna().all()
 
 
+def test_a_label_made_from_low_values_is_detected_under_either_direction() -> None:
+    table = patients()
+    platelets = table[keys.PLATELETS_1E9_L]
+    made = table.assign(label=[f"F{4 - stage}" for stage in np.searchsorted((150, 220), platelets)])
+    for name, area in (("platelets_1e9_l", "0.000"), ("-platelets_1e9_l", "1.000")):
+        assert f"AUC of {area}" in of(made, name)[0]["platelets_1e9_l"]
+
+
 def test_values_that_were_rounded_after_the_label_was_made_are_still_detected() -> None:
     table = patients(400)
     exact = table.assign(lsm_kpa=table[keys.LSM_KPA] + np.random.default_rng(1).uniform(-0.05, 0.05, 400))
