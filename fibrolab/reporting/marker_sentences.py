@@ -19,6 +19,7 @@ from fibrolab.reporting.run_sentences import Caution
 from fibrolab.reporting.vocabulary import counted, end_point, listed, records, sentence
 
 CIRCULAR = "circular"  # beside the name of such a marker
+MOST = 12  # sentences on pairs; of more, those that could not be distinguished are counted
 AGREEMENT = "measure agreement with it, not with histology"
 
 
@@ -141,7 +142,10 @@ def _data(scoring: Scoring) -> Iterator[str]:
 
 
 def verdicts(scoring: Scoring) -> list[Sentence]:
-    """Return a sentence per end point and pair of markers, and one per marker that is not compared."""
+    """Return a sentence per end point and pair of markers, and one per marker that is not compared.
+
+    Of many pairs, only those that differ have a sentence of their own; all are in the table.
+    """
     rows = scoring.differences
     tests, circular = int(rows["p_holm"].notna().sum()), list(scoring.circular)
     compared = rows[~rows["marker"].isin(circular) & ~rows["against"].isin(circular)]
@@ -149,7 +153,12 @@ def verdicts(scoring: Scoring) -> list[Sentence]:
         Sentence(f"{scoring.label(name)} is not compared: its reference standard is circular.", False)
         for name in (circular if len(scoring.markers) > 1 else ())
     ]
-    return [_verdict(row, scoring, tests) for row in records(compared)] + apart
+    found = [_verdict(row, scoring, tests) for row in records(compared)]
+    if len(found) > MOST:
+        differing = [each for each in found if each.significant]
+        others = f"{counted(len(found) - len(differing), 'pair')} of {len(found)} could not be distinguished"
+        found = [*differing, Sentence(f"{others} after correction for {tests} tests.", False)]
+    return found + apart
 
 
 def _verdict(row: Mapping[str, Any], scoring: Scoring, tests: int) -> Sentence:

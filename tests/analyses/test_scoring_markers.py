@@ -106,6 +106,17 @@ def test_a_circular_reference_is_named_on_the_page_in_the_output_and_in_the_run(
     assert {"auc_ge_F2/lsm circular", "auc_ge_F2/apri"} <= set(run.data.metrics)
 
 
+def test_of_many_pairs_those_that_differ_are_named_and_the_others_counted(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = score(root, patients(), "markers=[lsm,fib4,bilirubin,age_years]")
+    differing = int((pd.read_csv(folder / DIFFERENCES_FILE)["p_holm"] < 0.05).sum())
+    printed = capsys.readouterr().out
+    assert 0 < differing < 18
+    assert printed.count(" was better than ") == differing
+    assert f"{18 - differing} pairs of 18 could not be distinguished" in printed
+
+
 def test_the_origin_of_the_label_may_be_stated(root: Path) -> None:
     folder = score(root, patients(), "data.label_from=ast_u_l", "task=F4")
     found = areas(folder)["circular"]

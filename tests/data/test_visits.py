@@ -59,6 +59,24 @@ def test_cells_that_are_no_numbers_are_refused_with_their_rows(tmp_path: Path) -
     assert "row 4" not in message
 
 
+CELLS = st.sampled_from(["", "1", "7.5", "x", "1e400", "nan", "1,5", "-3", "=1", "\u200b2", "0"])
+ROWS = st.tuples(st.sampled_from(["", "P1", "P2", "7"]), st.sampled_from(["", "1"]), CELLS, CELLS, CELLS)
+
+
+@settings(max_examples=50)
+@given(rows=st.lists(ROWS, min_size=1, max_size=6))
+def test_any_cells_are_pooled_or_refused(
+    rows: list[tuple[str, ...]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    lines = "".join(",".join(f'"{cell}"' for cell in row) + "\n" for row in rows)
+    try:
+        found = pooled(tmp_path_factory.getbasetemp(), lines)
+    except DataError:
+        return
+    assert not found.duplicated([keys.PATIENT_ID, keys.VISIT_ID])[found[keys.PATIENT_ID] != ""].any()
+    assert not np.isinf(found[COLUMNS]).any(axis=None)
+
+
 def test_a_table_needs_no_pictures_and_faults_of_pictures_do_not_matter(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("image,frame,patient_id,label,lsm_kpa\n../a.png,x,P1,F1,5\n,,P2,F4,20\n")
