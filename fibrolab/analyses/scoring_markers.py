@@ -134,8 +134,8 @@ def _end_points(
 
 def _chosen(manifest: Manifest, named: Any, columns: Sequence[str]) -> tuple[list[ScoredMarker], list[str]]:
     """Return the markers to score, and a sentence on each that the data indicate but do not suffice for."""
-    names = [named] if isinstance(named, str) else named
-    if names:
+    if named is not None:
+        names = named if isinstance(named, list) else [named]
         found = marker_scores.named([str(name) for name in names], columns)
         refuse([_lack(each.name, manifest) for each in found if not _is_known(each, manifest)])
         return found, []

@@ -155,6 +155,7 @@ def test_columns_are_scored_by_name_and_markers_that_lack_a_column_are_named(roo
     ("change", "words", "sentence"),
     [
         ({}, ["markers=[bilirubine]"], "markers: there is no 'bilirubine'"),
+        ({}, ["markers=5"], "markers: there is no '5'"),
         ({}, ["markers=[-lsm]"], "LSM [kPa] rises with fibrosis by its definition"),
         ({}, ["data.label_from=histology"], "data.label_from: there is no 'histology'"),
         ({"ast_uln_u_l": ""}, ["markers=apri"], "APRI is not scored: it needs ast_uln_u_l"),

@@ -63,7 +63,7 @@ CELLS = st.sampled_from(["", "1", "7.5", "x", "1e400", "nan", "1,5", "-3", "=1",
 ROWS = st.tuples(st.sampled_from(["", "P1", "P2", "7"]), st.sampled_from(["", "1"]), CELLS, CELLS, CELLS)
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(rows=st.lists(ROWS, min_size=1, max_size=6))
 def test_any_cells_are_pooled_or_refused(
     rows: list[tuple[str, ...]], tmp_path_factory: pytest.TempPathFactory
