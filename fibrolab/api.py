@@ -39,10 +39,12 @@ __all__ = [
     "Answers",
     "Audit",
     "Comparison",
+    "Markers",
     "audit",
     "compare",
     "evaluate",
     "explain",
+    "markers",
     "open_run",
     "plan",
     "predict",
@@ -140,6 +142,40 @@ class Answers:
         return Page(self.folder / PAGE_FILE)
 
 
+@dataclass(frozen=True)
+class Markers:
+    """Results of scored markers.
+
+    Attributes:
+        id: Id of their run in MLflow.
+        folder: Folder with their files.
+    """
+
+    id: str
+    folder: Path
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """One row per marker, end point, cut-off and measure, with its interval."""
+        from fibrolab.reporting.markers_page import TABLE_FILE
+
+        return pd.read_csv(self.folder / TABLE_FILE)
+
+    @cached_property
+    def differences(self) -> pd.DataFrame:
+        """One row per end point and pair of markers, with its interval and test."""
+        from fibrolab.reporting.markers_page import DIFFERENCES_FILE
+
+        return pd.read_csv(self.folder / DIFFERENCES_FILE)
+
+    @property
+    def report(self) -> Page:
+        """The page of the markers."""
+        from fibrolab.reporting.markers_page import PAGE_FILE
+
+        return Page(self.folder / PAGE_FILE)
+
+
 def train(*overrides: str) -> TrainedRun:
     """Train, evaluate and track one model, like `fibrolab train OVERRIDES`.
 
@@ -230,6 +266,20 @@ def compare(*overrides: str) -> Comparison:
 
         done = perform(job, config)
         return Comparison(done, finished(config.tracking.uri, done))
+
+
+def markers(*overrides: str) -> Markers:
+    """Score clinical markers of a table at end points, like `fibrolab markers OVERRIDES`.
+
+    Raises:
+        FibrolabError: The settings or the data have a fault.
+    """
+    with _composed("markers", overrides) as config:
+        from fibrolab.analyses.scoring_markers import run as job
+        from fibrolab.tracking import finished
+
+        done = perform(job, config)
+        return Markers(done, finished(config.tracking.uri, done))
 
 
 def audit(*overrides: str) -> Audit:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from fibrolab import keys, privacy
 from fibrolab.choices import refuse
@@ -29,8 +29,10 @@ from fibrolab.mask_classes import of_task
 from fibrolab.targets import call, check_call, imported
 
 POLICIES = ("error", "skip")
-NOT_PASSED = ("image_size", "mask_levels", "on_unreadable")  # settings of `data` that are not the source's
+# Settings of `data` that are not the source's.
+NOT_PASSED = ("image_size", "mask_levels", "on_unreadable", "label_from")
 OURS, SOURCES = "fibrolab.", "fibrolab.data.sources."  # beginnings of `_target_`
+PICTURED, UNPICTURED = f"{SOURCES}table.load", f"{SOURCES}unpictured_table.load"
 logger = logging.getLogger(__name__)
 
 
@@ -112,6 +114,27 @@ def load(
             raise
         split = undrawn(manifest, str(error))
     return LabelledData(manifest, facts, labels, classes, split, masks)
+
+
+def load_without_pictures(config: DictConfig, needs: Needs) -> Manifest:
+    """Load the manifest that the config describes, for a job that reads no pixels: no picture is opened.
+
+    The user's own table (`data=table`) then needs no column of pictures.
+
+    Args:
+        config: A config with `data`.
+        needs: Requirements of the job on every sample.
+
+    Raises:
+        ConfigError: See `check`.
+        DataError: The manifest has faults, or samples lack what the job needs.
+    """
+    check(config)
+    if config.data["_target_"] == PICTURED:
+        config = OmegaConf.create({"data": {**resolved(config.data), "_target_": UNPICTURED}})
+    manifest: Manifest = _called(config, "data", Manifest)
+    manifest.require(needs)
+    return manifest
 
 
 def _called(config: DictConfig, group: str, kind: type, *values: Any) -> Any:

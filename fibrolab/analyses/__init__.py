@@ -1,1 +1,1 @@
-"""Analyses of finished runs: evaluation, external data, comparison, stacking; and the planning of studies."""
+"""Analyses of finished runs (evaluation, external data, comparison, stacking), of markers; study planning."""

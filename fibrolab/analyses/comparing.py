@@ -23,7 +23,7 @@ from fibrolab.command_line import flat
 from fibrolab.config import resolved
 from fibrolab.errors import ConfigError
 from fibrolab.evaluation import patients
-from fibrolab.evaluation.clinical import markers
+from fibrolab.evaluation.clinical import circularity, markers
 from fibrolab.evaluation.comparison import comparison_table
 from fibrolab.evaluation.comparison.arms import Arm, Task, arm_from_runs
 from fibrolab.evaluation.comparison.mask_arms import arm_of_masks
@@ -177,10 +177,14 @@ def _markers(side: Side, like: Arm, task: Task) -> list[Arm]:
         tested.append(markers.of_patients(rows, each.samples))
     values = pd.concat(tested).set_index(keys.SAMPLE_ID).loc[like.samples]
     expected = [name for name in markers.expected(side.runs[0].samples) if values[name].notna().any()]
-    return [
-        comparison_table.marker(markers.MARKERS[name].label, values[name].to_numpy(), like, task)
-        for name in expected
-    ]
+    label_from = str(side.runs[0].config.data.get("label_from") or "")
+    labels = {name: markers.MARKERS[name].label for name in expected}
+    labels |= {
+        name: f"{label} (circular)"
+        for name, label in labels.items()
+        if circularity.stated(markers.MARKERS[name].needs, label_from)
+    }
+    return [comparison_table.marker(labels[name], values[name].to_numpy(), like, task) for name in expected]
 
 
 def differing(arms: Mapping[str, Sequence[TrainedRun]]) -> pd.DataFrame:

@@ -110,11 +110,14 @@ def _further(
     """Compute the tables beside those of the metrics, by file name without its ending."""
     frame, manifest, level = run.predictions, run.samples, bootstrap["level"]
     levels = ("sample", "patient") if several else ("sample",)
+    label_from = str(run.config.data.get("label_from") or "")
     found = {
         "endpoints": operating_points.table(frame, classes, end_points, **bootstrap, levels=levels),
         "calibration": calibration.table(frame, classes, end_points, **bootstrap, levels=levels),
         "conformal": conformal.table(frame, classes, ordered, level=level, levels=levels),
-        "comparators": comparators.table(frame, manifest, classes, end_points if ordered else {}, level),
+        "comparators": comparators.table(
+            frame, manifest, classes, end_points if ordered else {}, level, label_from
+        ),
         "cohort": cohort.table(manifest, classes),
         "subgroups": subgroups.table(frame, manifest, classes, ordered, **bootstrap),
         "mistakes": mistakes.table(frame, classes, ordered),

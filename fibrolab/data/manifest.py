@@ -44,6 +44,7 @@ class Manifest:
         ids_key: Identifies the secret by which the ids are hashed (`fibrolab.privacy`); empty for plain ids.
         mask_root: Folder that the paths of masks are relative to; None for `root`.
         masks_from: Origin of the masks in words, if they are pseudo-masks; empty for true masks.
+        pictured: Whether every sample must have a file; False for a job that reads no pixels.
     """
 
     table: pd.DataFrame
@@ -55,9 +56,10 @@ class Manifest:
     ids_key: str = ""
     mask_root: Path | None = None
     masks_from: str = ""
+    pictured: bool = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "table", validated(self.table, self.classes, self.name))
+        object.__setattr__(self, "table", validated(self.table, self.classes, self.name, self.pictured))
 
     def __len__(self) -> int:
         return len(self.table)
@@ -204,7 +206,7 @@ class Manifest:
         return hashlib.sha256(f"{','.join(self.classes)}\n{text}".encode()).hexdigest()
 
 
-def validated(table: pd.DataFrame, classes: Sequence[str], name: str) -> pd.DataFrame:
+def validated(table: pd.DataFrame, classes: Sequence[str], name: str, pictured: bool = True) -> pd.DataFrame:
     """Check a table and complete its columns, or refuse it with every fault at once.
 
     Args:
@@ -215,6 +217,7 @@ def validated(table: pd.DataFrame, classes: Sequence[str], name: str) -> pd.Data
             messages, such as a spreadsheet's row numbers.
         classes: Names of the labels.
         name: Data set, for the message.
+        pictured: Whether each sample needs a file.
 
     Returns:
         A copy: rows numbered from 0 (an index named `table_row` becomes a column), labels as int64, clinical
@@ -228,7 +231,7 @@ def validated(table: pd.DataFrame, classes: Sequence[str], name: str) -> pd.Data
             each fault names its rows.
     """
     missing = [keys.SAMPLE_ID] if keys.SAMPLE_ID not in table else []
-    if not any(column in table for column in _SHOWN):
+    if pictured and not any(column in table for column in _SHOWN):
         missing.append(f"{keys.IMAGE} (or {keys.CLIP}, or {keys.ELASTOGRAM})")
     if missing:
         raise DataError(f"The manifest of '{name}' lacks the column(s) {', '.join(missing)}.")
@@ -236,7 +239,7 @@ def validated(table: pd.DataFrame, classes: Sequence[str], name: str) -> pd.Data
         raise DataError(f"The manifest of '{name}' is empty: it holds no sample.")
     table = _completed(table)
     faults = [
-        *_column_faults(table, classes),
+        *_column_faults(table, classes, pictured),
         *(fault for column in PATHS if column in table for fault in _path_faults(table[column])),
         *_view_faults(table),
         *clinical.faults(table),
@@ -276,12 +279,13 @@ def _cells(table: pd.DataFrame, column: str | None) -> Sequence[str]:
     return table[column].tolist() if column in table else [""] * len(table)
 
 
-def _column_faults(table: pd.DataFrame, classes: Sequence[str]) -> Iterator[str]:
+def _column_faults(table: pd.DataFrame, classes: Sequence[str], pictured: bool) -> Iterator[str]:
     ids, labels = table[keys.SAMPLE_ID], table[keys.LABEL]
     yield from empty_cells(ids)
     repeated = "repeated: each row needs its own; if none is given, it is the file, frame and rectangle"
     yield from cell_faults(keys.SAMPLE_ID, ids[(ids != "") & ids.duplicated(keep=False)], "is", repeated)
-    yield from _picture_faults(table)
+    if pictured:
+        yield from _picture_faults(table)
     unknown = labels[~labels.isin((keys.UNLABELLED, *range(len(classes))))]
     yield from cell_faults(keys.LABEL, unknown, "is", f"not a class index 0..{len(classes) - 1}")
 

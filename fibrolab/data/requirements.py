@@ -1,7 +1,8 @@
 """Requirements of each job on its samples, stated once and checked by `Manifest.require`.
 
-Every sample needs an image, a clip or an elastogram. Which of them depends on the network's inputs and is
-checked by `fibrolab.data.input_check`.
+Every sample needs an image, a clip or an elastogram, except where the job reads no pixels
+(`Manifest.pictured`). Which of them depends on the network's inputs and is checked by
+`fibrolab.data.input_check`.
 """
 
 from dataclasses import dataclass
@@ -29,3 +30,4 @@ SEGMENT = Needs("Segmentation", label=False, mask=True)
 AUDIT = Needs("The audit")
 EVALUATE = Needs("Evaluation", trained=True)
 PREDICT = Needs("Prediction", label=False, trained=True)
+MARKERS = Needs("The scoring of markers")

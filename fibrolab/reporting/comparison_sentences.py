@@ -152,24 +152,24 @@ def difference_in_words(row: Mapping[str, Any], comparison: Comparison) -> Sente
     if not math.isfinite(row["p_holm"]):
         reason = row["note"] or "the test is not defined"
         return Sentence(f"{title}: {arm} and {against} cannot be compared: {reason}.", False)
-    chance = _chance(row, comparison.tests(row["level"], row["family"]))
+    by_chance = chance(row, comparison.tests(row["level"], row["family"]))
     significant = row["p_holm"] < SIGNIFICANT
     if significant:
         metric = catalogue.find(row["metric"])
         assert metric is not None, row["metric"]
         better = (row["value"] > 0) == metric.higher_is_better
         one, other, sign = (arm, against, 1) if better else (against, arm, -1)
-        text = f"{title}: {one} was better than {other} (difference {difference(row, sign)}, {chance})"
+        text = f"{title}: {one} was better than {other} (difference {difference(row, sign)}, {by_chance})"
         plan = ""
     else:
         text = f"{title}: {arm} and {against} could not be distinguished"
-        text = f"{text} (difference {difference(row)}, {chance})"
+        text = f"{text} (difference {difference(row)}, {by_chance})"
         plan = needed(row["needed"], comparison.units)
         plan = plan and f"{plan} would be needed to detect a difference of this size"
     return Sentence("; ".join(filter(None, (text, plan, row["note"]))) + ".", significant)
 
 
-def _chance(row: Mapping[str, Any], tests: int) -> str:
+def chance(row: Mapping[str, Any], tests: int) -> str:
     """Return ``p = .03, .08 after correction for 3 tests``; the interval belongs to the uncorrected p."""
     if tests < 2:
         return p_value(row["p"])

@@ -111,6 +111,17 @@ def test_stiffness_of_the_manifest_is_one_more_arm_of_the_end_points(tmp_path, p
     assert set(table.loc[table["against"] == "LSM [kPa]", "arm"]) == {"old", "new"}
 
 
+def test_a_marker_from_which_the_label_was_made_is_called_circular(tmp_path, place):
+    data = {"name": "table", "label_from": "lsm_kpa"}
+    ids = [
+        leave(place, predictions_of(1.0, k), model, stiffness=True, data=data)
+        for k, model in enumerate(("old", "new"))
+    ]
+    arms = set(table_of(compare(tmp_path, ids))["arm"])
+    assert "LSM [kPa] (circular)" in arms
+    assert "LSM [kPa]" not in arms
+
+
 def test_two_cohorts_are_compared_only_with_paired_false(tmp_path, place):
     frames = [predictions_of(1.0, 0, cohort=1), predictions_of(1.0, 1, n=90, cohort=2)]
     ids = [leave(place, frame, name, name) for frame, name in zip(frames, ("here", "there"), strict=True)]

@@ -19,6 +19,7 @@ from fibrolab.data.manifest import Manifest
 from fibrolab.data.readers import decode, read_bytes
 from fibrolab.data.sources.swe_pairs import LSM_READING_KPA, load
 from fibrolab.errors import ConfigError, DataError, UnreadableImageError
+from fibrolab.loading import NOT_PASSED
 
 Load = Callable[..., Manifest]
 Row = dict[str, object]
@@ -198,5 +199,5 @@ def test_the_config_reads_a_table(loaded: Load, folder: Path, tmp_path: Path) ->
     loaded([row(0, 0, lsm_kpa=5), row(1, 0, lsm_kpa=9)])
     words = [f"data.path={tmp_path / 'captures.csv'}", f"data.root={folder}", "data.columns.label=label"]
     config = composed("data=swe_pairs", *words)
-    manifest = instantiate(arguments(config.data, "image_size", "on_unreadable"))
+    manifest = instantiate(arguments(config.data, *NOT_PASSED))
     assert manifest.table[keys.LSM_KPA].tolist() == [5.0, 9.0]

@@ -187,6 +187,7 @@ AUDITED = ("data.patients=60", "data.images_per_patient=1", "data.size=32")
     ("words", "code", "forbidden"),
     [
         (("audit", *AUDITED), 0, (*NETWORKS, "mlflow", "albumentations")),
+        (("markers", *AUDITED), 0, (*NETWORKS, "albumentations")),
         (
             ("plan", "auc=0.85", "against=0.75", "prevalence=0.4"),
             0,

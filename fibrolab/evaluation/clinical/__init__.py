@@ -1,1 +1,1 @@
-"""Clinical context: serum markers and stiffness as comparators, cohort table, subgroups, decision curves."""
+"""Clinical context: serum markers and stiffness, alone and as comparators; cohort, subgroups, net benefit."""

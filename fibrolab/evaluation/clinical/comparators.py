@@ -10,7 +10,7 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.evaluation import predictions
-from fibrolab.evaluation.clinical import markers
+from fibrolab.evaluation.clinical import circularity, markers
 from fibrolab.evaluation.intervals import delong
 from fibrolab.evaluation.intervals.estimate import Estimate
 from fibrolab.evaluation.measures import operating_points, thresholds
@@ -83,6 +83,7 @@ def table(
     classes: Sequence[str],
     endpoints: Mapping[str, int],
     level: float = 0.95,
+    label_from: str = "",
 ) -> pd.DataFrame:
     """Evaluate every marker, and the run, at every end point on the test patients who have the marker.
 
@@ -97,6 +98,8 @@ def table(
         classes: Names of the K classes.
         endpoints: Name and lowest positive class of each; of a binary task `{classes[1]: 1}`.
         level: Nominal coverage.
+        label_from: Marker or column that the label was made from, if stated: the note of each AUC of such a
+            marker says that it is circular.
 
     Returns:
         Columns `COLUMNS`. `p_auc`, in the row of a marker's AUC, is DeLong's paired test against the run (its
@@ -112,6 +115,8 @@ def table(
         test = predictions.select(measured, keys.TEST)
         for name in expected:
             caveats = markers.caveats(name, test, manifest)
+            if why := circularity.stated(markers.MARKERS[name].needs, label_from):
+                caveats.insert(0, why)
             for endpoint, lowest in endpoints.items():
                 case = _Case(name, endpoint, lowest, stage_of(classes[lowest]), level)
                 rows += _rows(case, measured.dropna(subset=name), caveats)
