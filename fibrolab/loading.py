@@ -154,7 +154,7 @@ def _places_missing(data: Mapping[str, Any]) -> Iterator[str]:
         return
     path, root, mask_root = data.get("path"), data.get("root"), data.get("mask_root")
     if path is not None and not exists(path):
-        yield f"data.path={path} does not exist: give the table, a CSV or Parquet file."
+        yield f"data.path={path} does not exist: give the table, a CSV, Excel or Parquet file."
     if mask_root is not None and not exists(mask_root, Path.is_dir):
         yield f"data.mask_root={mask_root} is not a folder: give the folder that the masks are relative to."
     if data.get("download"):

@@ -7,7 +7,8 @@ from datetime import date
 
 import pandas as pd
 
-from fibrolab.data.fault_sentences import cell_faults
+from fibrolab.data.fault_sentences import cell_faults, empty_cells
+from fibrolab.data.tables import MISSING
 
 _DIGITS = 15  # significant digits that a spreadsheet keeps of a number
 _HYPHENS = "\u2010-\u2015\u2212"
@@ -66,6 +67,31 @@ def cut(ids: pd.Series) -> Iterator[str]:
     )
     errors = known.str.fullmatch(_ERROR)
     yield from _named(known[errors], f"the error value of a spreadsheet: {_AS_TEXT}")
+
+
+def missing(ids: pd.Series) -> pd.Series:
+    """Return which ids are empty or a word for a missing value, bool (N,)."""
+    return ids.str.casefold().isin(MISSING | {""})
+
+
+def words_for_missing(ids: pd.Series) -> Iterator[str]:
+    """Yield sentences on words for a missing value among ids; they would be one patient of many samples."""
+    words = ids[missing(ids) & (ids != "")]
+    yield from _named(words, "a word for a missing value: fill in the patient, or leave the cell empty")
+
+
+def half_filled(ids: pd.Series) -> Iterator[str]:
+    """Yield a sentence on the empty cells of ids of which others are known; none if no patient is known.
+
+    Args:
+        ids: Text, empty where no patient is known and no other column groups the sample.
+    """
+    if (ids != "").any():
+        why = (
+            "a split could part these images from others of the same patient. Fill the cells (a merged cell "
+            "fills its first row only); a patient who is not known gets an id of its own"
+        )
+        yield from empty_cells(ids, why)
 
 
 def _named(ids: pd.Series, words: str) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import openpyxl
 import pandas as pd
 import pytest
 
@@ -132,6 +133,73 @@ def test_faults_of_the_manifest_name_the_rows_of_the_spreadsheet(path: Path) -> 
     )
     assert "row 4: image '../y.png' leads out of" in message
     assert "row 4: age_years 1964 looks like a year of birth" in message
+
+
+def test_a_half_filled_patient_is_a_fault_by_row(path: Path) -> None:
+    message = fault(path, "image,patient_id,label\na,P1,F0\nb,,F0\nc,P2,F1\nd,,F1\n")
+    assert "has 1 fault(s)" in message
+    assert "rows 3, 5: patient_id is empty: a split could part these images from others" in message
+    assert "Fill the cells (a merged cell fills its first row only)" in message
+
+
+def test_rows_without_a_patient_may_have_a_group(path: Path) -> None:
+    header = "image,patient_id,group_id,label\n"
+    assert loaded(path, f"{header}a,P1,,F0\nb,,film,F0\nc,,film,F0\n").groups.tolist() == [
+        "P1",
+        "film",
+        "film",
+    ]
+    assert "row 4: patient_id is empty" in fault(path, f"{header}a,P1,,F0\nb,,film,F0\nc,,,F0\n")
+
+
+def test_a_column_without_any_patient_is_as_none(path: Path) -> None:
+    found = loaded(path, "image,patient_id,label\na,,F0\nb,,F0\n")
+    assert found.groups.tolist() == ["a", "b"]
+
+
+def test_a_word_for_a_missing_patient_is_said(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    message = fault(path, "image,MRN,label\na,NA,F0\nb,P1,F0\nc,-,F0\n", columns={"patient_id": "MRN"})
+    assert "has 2 fault(s)" in message
+    assert "row 2: patient_id 'NA' is a word for a missing value: fill in the patient" in message
+    assert "row 4: patient_id '-' is a word for a missing value" in message
+    assert loaded(path, "image,patient_id,label\na,n/a,F0\nb,n/a,F0\n").groups.tolist() == ["a", "b"]
+    assert "no patient is known; 'n/a' is taken as missing" in caplog.text
+
+
+def test_cut_ids_and_wrong_labels_are_reported_together(path: Path) -> None:
+    message = fault(path, "image,patient_id,label\na,1.23457E+15,F0\nb,12-Mar,F7\nc,13-45,F0\n")
+    assert "has 3 fault(s)" in message
+    assert "row 2: patient_id '1.23457E+15' is a number without its last digits: format the column" in message
+    assert "row 3: patient_id '12-Mar' is a date" in message
+    assert "row 3: label 'F7' is not one of" in message
+
+
+def test_a_class_may_have_the_name_of_a_missing_value(path: Path) -> None:
+    found = loaded(path, "image,label,site\na,none,none\nb,mild,x\n", classes=["none", "mild"])
+    assert found.labels.tolist() == [0, 1]
+    assert found.table[keys.SITE].tolist() == ["", "x"]
+    assert "label 'None' is not one of" in fault(path, "image,label\na,None\n", classes=["none", "mild"])
+
+
+def test_an_excel_file_gives_the_same_manifest_as_csv(path: Path, tmp_path: Path) -> None:
+    content = "image,patient_id,label,lsm_kpa\na,7,F0,7.9\nb,8,F1,12.5\n"
+    book = openpyxl.Workbook()
+    book.active.append(["see the other sheet"])
+    other = book.create_sheet("cases")
+    for row in (["image", "patient_id", "label", "lsm_kpa"], ["a", 7, "F0", 7.9], ["b", 8.0, "F1", 12.5]):
+        other.append(row)
+    book.save(tmp_path / "patients.xlsx")
+    found = load(path=tmp_path / "patients.xlsx", sheet="cases")
+    pd.testing.assert_frame_equal(found.table, loaded(path, content).table)
+
+
+def test_an_id_that_excel_cannot_hold_is_a_fault(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    for row in (["image", "patient_id"], ["a", 12345678901234567], ["b", 12345678901234568], ["c", 7]):
+        book.active.append(row)
+    book.save(tmp_path / "patients.xlsx")
+    with pytest.raises(DataError, match=r"row 2: patient_id '1.23456789012346E\+16' is a number without its"):
+        load(path=tmp_path / "patients.xlsx")
 
 
 def test_parquet_gives_the_same_manifest_as_csv(path: Path, tmp_path: Path) -> None:
