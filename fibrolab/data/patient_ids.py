@@ -77,7 +77,9 @@ def missing(ids: pd.Series) -> pd.Series:
 def words_for_missing(ids: pd.Series) -> Iterator[str]:
     """Yield sentences on words for a missing value among ids; they would be one patient of many samples."""
     words = ids[missing(ids) & (ids != "")]
-    yield from _named(words, "a word for a missing value: fill in the patient, or leave the cell empty")
+    yield from _named(
+        words, "a word for a missing value: fill in the patient; one who is not known gets an id of its own"
+    )
 
 
 def half_filled(ids: pd.Series) -> Iterator[str]:

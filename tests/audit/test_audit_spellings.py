@@ -37,7 +37,7 @@ def test_spellings_that_the_split_keeps_together_are_a_warning_with_examples() -
     }
     text = sentence(audit, "spellings")
     assert text.startswith("4 patient ids may be those of 2 persons: they differ only in case, blanks")
-    assert text.endswith("such as 'p00' and 'P00', '007' and '7'. The split keeps them together.")
+    assert text.endswith("such as 'p00' and 'P00'; '007' and '7'. The split keeps them together.")
 
 
 def test_spellings_that_the_split_parts_fail_the_audit() -> None:

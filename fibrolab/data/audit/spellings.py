@@ -7,10 +7,11 @@ import numpy as np
 
 from fibrolab import keys
 from fibrolab.data.audit.evidence import Evidence
-from fibrolab.data.audit.finding import Finding, counted, listed
+from fibrolab.data.audit.finding import Finding, counted
 from fibrolab.data.patient_ids import folded
 
 EXAMPLES = 6  # patients whose spellings are recorded
+NAMED = 3  # and named in the sentence
 _DIFFER = "differ only in case, blanks, kinds of hyphens, width of letters, leading zeros or a trailing .0"
 
 
@@ -39,7 +40,7 @@ def spellings(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
 def _findings(found: dict[str, Any]) -> Iterator[Finding]:
     if not found["patients"]:
         return
-    pairs = listed((" and ".join(map(repr, each[:3])) for each in found["examples"]), most=3)
+    pairs = "; ".join(" and ".join(map(repr, each[:NAMED])) for each in found["examples"][:NAMED])
     sentence = (
         f"{found['ids']:,} patient ids may be those of {counted(found['patients'], 'person')}: they {_DIFFER}"
     )
