@@ -6,7 +6,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 import pandas as pd
 
@@ -69,17 +69,37 @@ def read(
             rows of another length than the header, and cells that a spreadsheet would run as a formula.
     """
     path = Path(path).expanduser()
-    head = _head(path)
-    is_workbook = head.startswith(spreadsheets.BEGINNINGS)
-    if sheet is not None and not is_workbook:
-        raise ConfigError(f"data.sheet={sheet}: {path} has no sheets, since it is not a file of Excel.")
+    head = _head(path, sheet)
     if head.startswith(b"PAR1"):
         content = _parquet(path)
-    elif is_workbook:
-        content = _workbook(path, None if sheet is None else str(sheet))
+    elif head.startswith(spreadsheets.BEGINNINGS):
+        content = _workbook(path, sheet)
     else:
         content = _csv(path, _encoding(path, head))
     return _clean(path, content, values or {})
+
+
+def header(path: str | Path, sheet: str | None = None) -> list[str]:
+    """Return the names of the columns of a table, as `read` would; of a CSV, no other row is read.
+
+    Raises:
+        ConfigError: There is no such sheet, or the file has no sheets.
+        DataError: The file cannot be read, or its first row is empty.
+    """
+    path = Path(path).expanduser()
+    head = _head(path, sheet)
+    if head.startswith(b"PAR1"):
+        names = _parquet(path).names
+    elif head.startswith(spreadsheets.BEGINNINGS):
+        names = _workbook(path, sheet).names
+    else:
+        encoding = _encoding(path, head)
+        try:
+            with path.open(encoding=encoding, newline="") as file:
+                names = _names(path, _rows(path, file))
+        except UnicodeError:
+            raise DataError(_undecodable(path, encoding)) from None
+    return [name for name in map(_tidy, names) if name]
 
 
 class _Content(NamedTuple):
@@ -96,8 +116,8 @@ class _Content(NamedTuple):
     faults: list[str]
 
 
-def _head(path: Path) -> bytes:
-    """Return the first bytes of a file, after checking that it can be read and is not too large."""
+def _head(path: Path, sheet: str | None) -> bytes:
+    """Return the first bytes of a file, after checking that it can be read and may have the sheet."""
     try:
         if not path.is_file():
             what = "is a folder" if path.is_dir() else "is not a file" if path.exists() else "does not exist"
@@ -115,6 +135,8 @@ def _head(path: Path) -> bytes:
         raise DataError(f"{path} cannot be opened ({error.strerror}).") from None
     if not head.strip():
         raise DataError(f"{path} is empty; its first line must name the columns.")
+    if sheet is not None and not head.startswith(spreadsheets.BEGINNINGS):
+        raise ConfigError(f"data.sheet={sheet}: {path} has no sheets, since it is not a file of Excel.")
     return head
 
 
@@ -136,15 +158,8 @@ def _csv(path: Path, encoding: str) -> _Content:
     batches: list[pd.DataFrame] = []
     try:
         with path.open(encoding=encoding, newline="") as file:
-            told = _TOLD.fullmatch(first := file.readline())
-            separator = told[1] if told else _separator(first)
-            file.seek(0)
-            if told:  # a spreadsheet does not show this line, and numbers the next one 1
-                file.readline()
-            records = _records(path, csv.reader(file, delimiter=separator, strict=True))
-            names = next(records, [])
-            if not any(name.strip() for name in names):
-                raise DataError(f"{path}, row 1: is empty; it must name the columns.")
+            records = _rows(path, file)
+            names = _names(path, records)
             for numbers, cells in _batched(records, len(names), ragged):
                 batches.append(pd.DataFrame(cells, index=numbers, columns=range(len(names)), dtype=str))
     except UnicodeError:
@@ -156,6 +171,24 @@ def _csv(path: Path, encoding: str) -> _Content:
     ]
     empty = pd.DataFrame(columns=range(len(names)), dtype=str)
     return _Content(names, pd.concat(batches) if batches else empty, faults)
+
+
+def _rows(path: Path, file: TextIO) -> Iterator[list[str]]:
+    """Yield the rows of an open CSV file, the header first."""
+    told = _TOLD.fullmatch(first := file.readline())
+    separator = told[1] if told else _separator(first)
+    file.seek(0)
+    if told:  # a spreadsheet does not show this line, and numbers the next one 1
+        file.readline()
+    yield from _records(path, csv.reader(file, delimiter=separator, strict=True))
+
+
+def _names(path: Path, rows: Iterator[list[str]]) -> list[str]:
+    """Return the first of the rows, which must name the columns."""
+    names = next(rows, [])
+    if not any(name.strip() for name in names):
+        raise DataError(f"{path}, row 1: is empty; it must name the columns.")
+    return names
 
 
 def _separator(header: str) -> str:
@@ -214,11 +247,10 @@ def _undecodable(path: Path, encoding: str) -> str:
 
 def _workbook(path: Path, sheet: str | None) -> _Content:
     """Read one sheet of a file of Excel."""
-    names, *rows = spreadsheets.read(path, sheet, LARGEST) or [[]]
-    if not any(name.strip() for name in names):
-        raise DataError(f"{path}, row 1: is empty; it must name the columns.")
-    numbers = range(_FIRST, _FIRST + len(rows))
-    return _Content(names, pd.DataFrame(rows, index=numbers, columns=range(len(names)), dtype=str), [])
+    rows = iter(spreadsheets.read(path, None if sheet is None else str(sheet), LARGEST))
+    names, table = _names(path, rows), [*rows]
+    numbers = range(_FIRST, _FIRST + len(table))
+    return _Content(names, pd.DataFrame(table, index=numbers, columns=range(len(names)), dtype=str), [])
 
 
 def _parquet(path: Path) -> _Content:

@@ -15,8 +15,8 @@ from fibrolab import keys
 from fibrolab.data.formats import video
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.data.requirements import PREDICT
-from fibrolab.errors import ConfigError, DataError, UndrawableSplitError
-from fibrolab.loading import load
+from fibrolab.errors import ConfigError, DataError, FibrolabError, UndrawableSplitError
+from fibrolab.loading import check_table, load
 
 Loaded = Callable[..., LabelledData]
 
@@ -186,3 +186,35 @@ def test_data_too_small_to_split_is_an_error_for_training_and_a_finding_for_the_
     data = load(config, must_split=False)
     assert "leaves classes out" in data.split.fault
     assert set(data.split.partitions) == {keys.TRAIN}
+
+
+@pytest.mark.parametrize(
+    ("data", "header", "words"),
+    [
+        ("table", "file,label", "has no column image (or clip, or elastogram); it has file, label"),
+        ("table", "image,stage", "has no column label; it has image, stage"),
+        ("table", "file,stage", "has no column image (or clip, or elastogram) nor label"),
+        ("clips", "film,label", "has no column clip nor patient_id"),
+        ("swe_pairs", "image,patient_id,label", "has no column capture"),
+        ("focal_lesions", "file,label,left,top,width,height", "has no column image"),
+        ("table", "image,label,Patient ID", "column 'Patient ID' is not used: is it patient_id?"),
+        ("table", ",label", "has no column image"),
+    ],
+)
+def test_a_table_is_refused_by_its_header_alone(tmp_path: Path, data: str, header: str, words: str) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(f"{header}\n" + 'a row that cannot be read: "')
+    config = composed(f"data={data}", f"data.path={path}", name="audit")
+    with pytest.raises(FibrolabError) as caught:
+        check_table(config, needs=[keys.LABEL])
+    assert words in str(caught.value)
+
+
+def test_a_good_header_passes_whatever_is_below_it(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text('sep=;\n;image;label;Unnamed: 0\n"')
+    check_table(composed("data=table", f"data.path={path}", name="audit"), needs=[keys.LABEL])
+    pd.DataFrame({"picture": ["a"], "label": ["F0"]}).to_excel(tmp_path / "table.xlsx", index=False)
+    words = ["data=table", f"data.path={tmp_path / 'table.xlsx'}", "data.columns.image=picture"]
+    check_table(composed(*words, name="audit"), needs=[keys.LABEL])
+    check_table(composed("data=phantom", name="audit"), needs=[keys.LABEL])

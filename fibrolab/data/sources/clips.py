@@ -27,6 +27,8 @@ from fibrolab.data.manifest import Manifest
 from fibrolab.data.media import MIDDLE
 from fibrolab.data.sources.table import STAGES, as_manifest, labelled, with_ids
 
+NEEDS = ((keys.CLIP,), (keys.PATIENT_ID,))
+
 
 def load(
     *,
@@ -50,7 +52,7 @@ def load(
         DataError: A table that cannot be read or lacks a column; rows without clip or patient, and the
             faults of `manifest.validated`, by row. A file that is not a clip is found when it is read.
     """
-    table = labelled(path, classes, columns, needs=(keys.CLIP, keys.PATIENT_ID), sheet=sheet)
+    table = labelled(path, classes, columns, NEEDS, sheet)
     why = "clips of one patient must stay together, and nothing else identifies them"
     faults = [
         *empty_cells(table[keys.CLIP], "every row needs a clip"),

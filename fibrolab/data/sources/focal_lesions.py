@@ -34,6 +34,7 @@ from fibrolab.errors import DataError
 CLASSES = ("non_FLL", "cyst", "FFS", "haemangioma", "HCC")
 SIDES = ("left", "top", "width", "height")
 CORNERS = ("x_min", "y_min", "x_max", "y_max")
+NEEDS = ((keys.IMAGE,),)
 _WHOLE = r"\d{1,9}(?:\.0*)?"  # pandas writes the whole numbers of a column with a gap as 12.0
 
 
@@ -60,7 +61,7 @@ def load(
             without a pixel, an image of two patients, and the faults of `manifest.validated`, by row. A
             rectangle that exceeds its image is found when the image is read.
     """
-    table = labelled(path, classes, columns, needs=(keys.IMAGE,), sheet=sheet)
+    table = labelled(path, classes, columns, NEEDS, sheet)
     rois, faults = rectangles(table)
     faults += _image_faults(table)
     refuse(path, faults)

@@ -44,6 +44,7 @@ from fibrolab.errors import ConfigError, DataError, UnreadableImageError
 CAPTURE = "capture"
 LSM_READING_KPA = "lsm_reading_kpa"  # of one capture; `lsm_kpa` is the visit's mean
 _REQUIRED = (CAPTURE, keys.PATIENT_ID)
+NEEDS = tuple((column,) for column in _REQUIRED)
 _RESERVED = (keys.IMAGE, keys.ROI, keys.ELASTOGRAM, keys.ELASTOGRAM_ROI, keys.FRAME, LSM_READING_KPA)
 _MEASUREMENT = "swe_reading_2"  # raise the number whenever the reading of a capture changes
 
@@ -78,7 +79,7 @@ def load(
         raise ConfigError(
             f"data.top_kpa={top_kpa}: give the stiffness at the bar's upper end, above 0 [kPa]."
         )
-    table = _pairs(labelled(path, classes, columns, needs=_REQUIRED, sheet=sheet), path)
+    table = _pairs(labelled(path, classes, columns, NEEDS, sheet), path)
     manifest = as_manifest(table, classes, path, root)
     table = manifest.table  # checked: no path leaves the root, and every reading is a number
     if keys.LSM_KPA in table and table[keys.LSM_KPA].notna().any():

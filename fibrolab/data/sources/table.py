@@ -32,7 +32,9 @@ from fibrolab.errors import ConfigError, DataError, listing
 
 logger = logging.getLogger(__name__)
 STAGES = ("F0", "F1", "F2", "F3", "F4")
-PICTURES = (keys.IMAGE, keys.CLIP, keys.ELASTOGRAM)  # a row needs at least one of them
+PICTURES = (keys.IMAGE, keys.CLIP, keys.ELASTOGRAM)
+# Columns that a source needs in its table: of each tuple one. `fibrolab.loading` asks for them early.
+NEEDS = (PICTURES,)
 
 
 def load(
@@ -61,9 +63,7 @@ def load(
         DataError: A table that cannot be read, lacks a column or has faults; see `tables.read`, `labelled`
             and `manifest.validated`; or some rows have a patient, and others neither patient nor group.
     """
-    table = labelled(path, classes, columns, sheet=sheet)
-    if not any(column in table for column in PICTURES):
-        raise _missing([f"{keys.IMAGE} (or {keys.CLIP}, or {keys.ELASTOGRAM})"], table, path)
+    table = labelled(path, classes, columns, NEEDS, sheet)
     if keys.PATIENT_ID in table:
         refuse(path, [*patient_ids.half_filled(_ungrouped(table))])
     else:
@@ -91,7 +91,7 @@ def labelled(
     path: str | Path,
     classes: Sequence[str],
     columns: Mapping[str, str | None] | None = None,
-    needs: Sequence[str] = (),
+    needs: Sequence[Sequence[str]] = (),
     sheet: str | None = None,
 ) -> pd.DataFrame:
     """Read a table with our column names and labels as class indices; its index has the spreadsheet's rows.
@@ -102,7 +102,7 @@ def labelled(
         path: CSV, Excel or Parquet file.
         classes: Names of the labels. The table has either names or indices from 0, not both.
         columns: See `load`.
-        needs: Columns that the table must have.
+        needs: Columns that the table must have: of each tuple one.
         sheet: Sheet of an Excel file; None for the first one.
 
     Raises:
@@ -114,9 +114,7 @@ def labelled(
     words = {keys.PATIENT_ID: tables.MISSING, keys.LABEL: classes}  # not silently missing
     values = {name: words[ours] for ours in words if (name := columns.get(ours, ours)) is not None}
     table = _renamed(tables.read(path, sheet, values), columns, path)
-    missing = [column for column in needs if column not in table]
-    if missing:
-        raise _missing(missing, table, path)
+    _refuse_without(needs, table, path)
     faults: list[str] = []
     if keys.PATIENT_ID in table:
         table, faults = _known_patients(table, path)
@@ -142,11 +140,35 @@ def _known_patients(table: pd.DataFrame, path: str | Path) -> tuple[pd.DataFrame
     return table.assign(**{keys.PATIENT_ID: ids.mask(unknown, "")}), faults
 
 
-def _missing(columns: Sequence[str], table: pd.DataFrame, path: str | Path) -> DataError:
-    return DataError(
-        f"{path} has no column {' nor '.join(columns)}; it has {', '.join(table.columns)}. If the table has "
-        f"another name for it, set data.columns.{columns[0].split()[0]}=NAME."
-    )
+def check_header(
+    path: str | Path,
+    columns: Mapping[str, str | None] | None,
+    needs: Sequence[Sequence[str]],
+    sheet: str | None = None,
+) -> None:
+    """Refuse a table by its header alone, as `labelled` does; see there for the arguments.
+
+    Raises:
+        ConfigError: A setting names a column that the table lacks.
+        DataError: A missing column, or a file that cannot be read.
+    """
+    names = list(dict.fromkeys(tables.header(path, sheet)))
+    _refuse_without(needs, _renamed(pd.DataFrame(columns=names), columns or {}, path), path)
+
+
+def _refuse_without(needs: Sequence[Sequence[str]], table: pd.DataFrame, path: str | Path) -> None:
+    """Refuse a table that has none of the columns of a tuple."""
+    missing = [either for either in needs if not any(column in table for column in either)]
+    if missing:
+        words = " nor ".join(_words(*either) for either in missing)
+        raise DataError(
+            f"{path} has no column {words}; it has {', '.join(table.columns)}. If the table has another name "
+            f"for it, set data.columns.{missing[0][0]}=NAME."
+        )
+
+
+def _words(column: str, *others: str) -> str:
+    return f"{column} (or {', or '.join(others)})" if others else column
 
 
 def with_ids(table: pd.DataFrame) -> pd.DataFrame:
