@@ -55,23 +55,24 @@ def cut(ids: pd.Series) -> Iterator[str]:
     Args:
         ids: Text, empty where no patient is known; the index names the rows.
     """
-    known = ids[ids != ""]
-    powers = known.str.fullmatch(_POWER)
-    yield from _named(known[powers], f"a number without its last digits: {_AS_TEXT}")
-    zeros = (
-        f"a number of which a spreadsheet has kept {_DIGITS} digits: {_AS_TEXT}; before an id that is right"
-    )
-    yield from _named(known[_shortened(known)], f"{zeros}, write a letter")
-    yield from _named(
-        known[_dates(known)], f"a date, which a spreadsheet makes of ids such as 3-12: {_AS_TEXT}"
-    )
-    errors = known.str.fullmatch(_ERROR)
-    yield from _named(known[errors], f"the error value of a spreadsheet: {_AS_TEXT}")
+    unique = ids[ids != ""].drop_duplicates()
+    letter = "before an id that is right, write a letter"
+    for faulty, words in (
+        (unique.str.fullmatch(_POWER), f"a number without its last digits: {_AS_TEXT}"),
+        (
+            _shortened(unique),
+            f"a number of which a spreadsheet has kept {_DIGITS} digits: {_AS_TEXT}; {letter}",
+        ),
+        (_dates(unique), f"a date, which a spreadsheet makes of ids such as 3-12: {_AS_TEXT}"),
+        (unique.str.fullmatch(_ERROR), f"the error value of a spreadsheet: {_AS_TEXT}"),
+    ):
+        if faulty.any():
+            yield from _named(ids[ids.isin(unique[faulty])], words)
 
 
 def missing(ids: pd.Series) -> pd.Series:
     """Return which ids are empty or a word for a missing value, bool (N,)."""
-    return ids.str.casefold().isin(MISSING | {""})
+    return ids.isin([name for name in ids.unique() if name == "" or name.casefold() in MISSING])
 
 
 def words_for_missing(ids: pd.Series) -> Iterator[str]:
@@ -103,17 +104,17 @@ def _named(ids: pd.Series, words: str) -> Iterator[str]:
 def _shortened(ids: pd.Series) -> pd.Series:
     """Return which ids are long numbers that end in zeros, if more than half of the long numbers do."""
     long = ids.str.fullmatch(rf"\d{{{_DIGITS + 1},}}")
-    zeros = long & ids.str.fullmatch(rf"\d{{{_DIGITS}}}0+")
-    return zeros & (ids[zeros].nunique() * 2 > ids[long].nunique())
+    zeros = ids.str.fullmatch(rf"\d{{{_DIGITS}}}0+")
+    return zeros & (2 * zeros.sum() > long.sum())
 
 
 def _dates(ids: pd.Series) -> pd.Series:
     """Return which ids are dates, and not numbers of a pattern that also makes impossible dates."""
-    unique = pd.Series(ids.unique(), dtype=object)
-    pattern = unique.map(_pattern)
-    are = unique.map(_is_date).astype(bool)
-    others = set(pattern[~are])
-    return ids.isin(unique[are & ~pattern.isin(others)])
+    are = ids.map(_is_date).astype(bool)
+    if not are.any():
+        return are
+    pattern = ids.map(_pattern)
+    return are & ~pattern.isin(set(pattern[~are]))
 
 
 def _pattern(name: str) -> str:

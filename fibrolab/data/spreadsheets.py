@@ -1,8 +1,11 @@
 """Files of Excel and LibreOffice (.xlsx, .xlsm, .xlsb, .xls, .ods) as the text that a CSV would have."""
 
 import datetime
+import lzma
 import re
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,11 @@ BEGINNINGS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")  # zip archive
 MOST_CELLS = 50_000_000  # up to the last row and column; each takes 32 bytes
 _WHOLE = 10**15  # whole numbers below it have all their digits in a spreadsheet
 _EXACT = 2**53  # and below it in the file, where they are floating point numbers
+# What zipfile raises of damaged, encrypted and unusual archives.
+_OF_ARCHIVES = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(OSError, EOFError, NotImplementedError, RuntimeError, ValueError),
+)
 _DIMENSION = re.compile(rb'<dimension ref="(?:[A-Z]+\d+:)?([A-Z]{1,3})(\d{1,7})"')
 
 
@@ -51,7 +59,7 @@ def read(path: Path, sheet: str | None, largest: int) -> list[list[str]]:
         raise
     except calamine.PasswordError:
         raise DataError(f"{path} is protected by a password: save it without one.") from None
-    except (calamine.CalamineError, OSError, zipfile.BadZipFile) as error:
+    except (calamine.CalamineError, OSError) as error:
         raise DataError(_damaged(path, error)) from None
     except BaseException as error:
         if type(error).__name__ != "PanicException":  # how pyo3 raises a failed assertion in Rust
@@ -78,7 +86,7 @@ def _check_size(path: Path, largest: int) -> None:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(part.file_size for part in archive.infolist())
             reached = list(_reached(archive)) if unpacked <= largest else []
-    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
+    except _OF_ARCHIVES as error:
         raise DataError(_damaged(path, error)) from None
     if unpacked > largest:
         raise DataError(

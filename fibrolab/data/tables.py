@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
+import numpy as np
 import pandas as pd
 
 from fibrolab import keys
@@ -287,9 +288,10 @@ def _clean(path: Path, content: _Content, values: Mapping[str, Collection[str]])
     names = [_tidy(name) for name in content.names]
     table = content.table
     for number, name in enumerate(names):
-        column = table[number].map(_tidy)
         words = MISSING - {word.casefold() for word in values.get(name, ())}
-        table[number] = column.mask(column.str.casefold().isin(words), "")
+        codes, cells = pd.factorize(table[number])
+        tidy = ["" if cell.casefold() in words else cell for cell in map(_tidy, cells)]
+        table[number] = pd.Series(np.array(tidy, object)[codes], table.index, str)
     faults = content.faults + _formulas(names, table)
     filled = table != ""
     kept = [

@@ -1,10 +1,13 @@
 """The user's own table: names, labels, roots and ids, and each fault with the row of the spreadsheet."""
 
+import csv
 from pathlib import Path
 
 import openpyxl
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fibrolab import keys
 from fibrolab.data.box import Box
@@ -232,3 +235,37 @@ def test_a_published_table_of_another_task_is_read_as_it_is() -> None:
     patients = found.table.groupby(keys.PATIENT_ID)[keys.LABEL].first()
     assert patients.value_counts().to_dict() == {0: 17, 1: 38}
     assert all(media.path.is_file() for media in found.media())
+
+
+WORDS = (
+    "|NA|-|P1|007|7.0|1.23457E+15|1234567890123450|12-Mar|2024-12-03|#NAME?|F0|4|7,5|1,234|1.234|1 234,5|>75|"
+    "nan|inf|1e999|middle|0 0 5 5|a.png|../x|C:\\x"
+)
+ODD = st.sampled_from(WORDS.split("|")) | st.text(max_size=6)
+COLUMNS = ("image", "patient_id", "group_id", "label", "lsm_kpa", "sex", "frame", "roi", "Unnamed: 0", "note")
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.sampled_from(COLUMNS), min_size=1, unique=True).flatmap(
+        lambda names: st.tuples(
+            st.just(names), st.lists(st.lists(ODD, min_size=len(names), max_size=len(names)), max_size=5)
+        )
+    ),
+    st.sampled_from(",;\t"),
+)
+def test_any_cells_give_a_manifest_or_one_error(
+    tmp_path_factory: pytest.TempPathFactory, content: tuple[list[str], list[list[str]]], separator: str
+) -> None:
+    names, cells = content
+    path = tmp_path_factory.getbasetemp() / "any_cells.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, delimiter=separator).writerows([names, *cells])
+    manifest, said = None, ""
+    try:
+        manifest = load(path=path)
+    except FibrolabError as error:
+        said = str(error)
+    assert manifest or "any_cells" in said
+    if manifest:
+        assert not set(manifest.table[keys.PATIENT_ID]) & {"NA", "-", "1.23457E+15", "#NAME?"}

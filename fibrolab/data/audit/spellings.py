@@ -21,7 +21,8 @@ def spellings(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
     Of hashed ids, the manifest's column `patient_spelling` says which are equal.
     """
     table = evidence.manifest.table[[keys.PATIENT_ID]].assign(part=evidence.split.partitions)
-    table["name"] = evidence.manifest.table.get(keys.PATIENT_SPELLING, table[keys.PATIENT_ID].map(folded))
+    shared = {name: folded(name) for name in table[keys.PATIENT_ID].unique()}
+    table["name"] = evidence.manifest.table.get(keys.PATIENT_SPELLING, table[keys.PATIENT_ID].map(shared))
     table = table[table[keys.PATIENT_ID] != ""]
     table = table[table.groupby("name")[keys.PATIENT_ID].transform("nunique") > 1]
     several = table.groupby("name", sort=False)
