@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from compose import composed
+from own_data import PATIENTS, pictures
 from PIL import Image
 
 from fibrolab import keys
+from fibrolab.data.audit import audit
 from fibrolab.data.formats import video
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.data.requirements import PREDICT
@@ -218,3 +220,47 @@ def test_a_good_header_passes_whatever_is_below_it(tmp_path: Path) -> None:
     words = ["data=table", f"data.path={tmp_path / 'table.xlsx'}", "data.columns.image=picture"]
     check_table(composed(*words, name="audit"), needs=[keys.LABEL])
     check_table(composed("data=phantom", name="audit"), needs=[keys.LABEL])
+
+
+def test_a_workbook_with_numbers_as_ids_is_loaded_as_the_same_table_of_text(tmp_path: Path) -> None:
+    table = pictures(tmp_path).assign(patient_id=range(101, 101 + PATIENTS), lsm_kpa="7,5")
+    table.to_csv(tmp_path / "own.csv", sep=";", index=False)
+    with pd.ExcelWriter(tmp_path / "own.xlsx") as book:
+        pd.DataFrame({"about": ["see the next sheet"]}).to_excel(book, sheet_name="notes")
+        table.assign(lsm_kpa=7.5).to_excel(book, sheet_name="2024")
+    found = []
+    for words in (["data.path=own.csv"], ["data.path=own.xlsx", "data.sheet=2024"]):
+        words = [word.replace("own", f"{tmp_path}/own") for word in words]
+        config = composed("data=table", *words, f"paths.root={tmp_path / 'root'}", name="audit")
+        found.append(load(config))
+    by_text, by_numbers = found
+    assert by_numbers.manifest.table[keys.PATIENT_ID].tolist()[:2] == ["101", "102"]
+    pd.testing.assert_frame_equal(by_numbers.manifest.table, by_text.manifest.table)
+    np.testing.assert_array_equal(by_numbers.split.partitions, by_text.split.partitions)
+
+
+@pytest.mark.shared
+def test_tables_on_which_this_was_wrong_before(tmp_path: Path) -> None:
+    """Each table lists the same 80 pictures of 40 patients."""
+    cases = Path(__file__).parents[3] / "shared" / "cases" / "tables"
+    if not cases.is_dir():
+        pytest.skip(f"the cases are not beside the project ({cases})")
+
+    def read(name: str) -> LabelledData:
+        root = f"paths.root={tmp_path / 'root'}"
+        return load(composed("data=table", f"data.path={cases / name}.csv", root, name="audit"))
+
+    for name in ("idcase", "idzero"):
+        data = read(name)
+        found = audit(data.manifest, data.facts, data.split, data.labels, data.classes)
+        spelt = {name: found["spellings"][name] for name in ("ids", "patients", "parted")}
+        assert spelt == {"ids": 80, "patients": 40, "parted": 17}
+        assert found["verdict"] == "fail"
+    assert read("pandas").manifest.table[keys.PATIENT_ID].nunique() == 40
+    for name, words in (
+        ("merged_patient", r"\(40 in all\): patient_id is empty"),
+        ("na", r"\(12 in all\): patient_id, such as 'NA', are a word for a missing value"),
+        ("lsm", r"alt_u_l, such as '1,234', are readable in two ways, this one as 1234 or as 1.234"),
+    ):
+        with pytest.raises(DataError, match=words):
+            read(name)

@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from fibrolab import keys
 from fibrolab.data.audit.evidence import Evidence
 from fibrolab.data.audit.finding import Finding, counted
@@ -30,7 +28,7 @@ def spellings(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
     ids = {name: rows[keys.PATIENT_ID].unique().tolist() for name, rows in several}
     examples = sorted(ids, key=lambda name: name not in parted)[:EXAMPLES]
     found = {
-        "ids": int(np.sum([len(each) for each in ids.values()], dtype=int)),
+        "ids": sum(map(len, ids.values())),
         "patients": len(ids),
         "parted": len(parted),
         "examples": [ids[name] for name in examples],
