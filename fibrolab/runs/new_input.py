@@ -18,7 +18,17 @@ from fibrolab.data.splits import all_test
 from fibrolab.errors import ConfigError, DataError, listing
 from fibrolab.loading import surveyed
 
-TABLES = (".csv", ".tsv", ".txt", ".parquet")  # suffixes of tables; other files are pictures or films
+TABLES = (
+    ".csv",
+    ".tsv",
+    ".txt",
+    ".parquet",
+    ".xlsx",
+    ".xlsm",
+    ".xlsb",
+    ".xls",
+    ".ods",
+)  # others are pictures
 
 
 def read(path: str | Path, record: Mapping[str, Any], inputs: Sequence[str]) -> Manifest:
