@@ -11,6 +11,7 @@ def imported(config: DictConfig) -> Job:
 
     Raises:
         ConfigError: `run` is not a single id, or a setting of `data` is refused.
+        DataError: The table of the data lacks a column.
     """
     if not isinstance(config.run, str | int):
         raise ConfigError(f"run={config.run} is not one run: give an id, as `train` prints it.")
@@ -22,6 +23,7 @@ def imported(config: DictConfig) -> Job:
     from fibrolab import loading
 
     loading.check(config)  # before the import of torch, which takes seconds
+    loading.check_table(config)
     from fibrolab.analyses.external import run
 
     return run

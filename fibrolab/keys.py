@@ -26,6 +26,7 @@ ALT_U_L: Final = "alt_u_l"
 PLATELETS_1E9_L: Final = "platelets_1e9_l"
 SITE: Final = "site"
 SCANNER: Final = "scanner"
+PATIENT_SPELLING: Final = "patient_spelling"  # hash of what the spellings of a hashed patient_id share
 ROW: Final = "table_row"  # row number in the user's spreadsheet; the header is row 1
 
 # Split columns and their values.

@@ -4,6 +4,7 @@ import inspect
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from fibrolab.data.manifest import Manifest
 from fibrolab.data.media import Media
 from fibrolab.data.requirements import SEGMENT, TRAIN, Needs
 from fibrolab.data.sources import kaggle_fibrosis
+from fibrolab.data.sources.table import check_header
 from fibrolab.data.splits import Split, undrawn
 from fibrolab.data.survey import EMPTY, of_clips, survey, unreadable
 from fibrolab.errors import ConfigError, DataError, UndrawableSplitError, listing
@@ -59,6 +61,25 @@ def check(config: DictConfig) -> None:
     refuse(faults)
     if config.get("split") and str(config.split["_target_"]).startswith(OURS):
         splits.check(**resolved(config.split))
+
+
+def check_table(config: DictConfig, needs: Sequence[str] = ()) -> None:
+    """Refuse the table of a source of ours by its header, where a column is missing; after `check`.
+
+    Args:
+        config: A config with `data`.
+        needs: Columns that the job needs, besides those of the source.
+
+    Raises:
+        ConfigError: A setting names a column that the table lacks.
+        DataError: The table has no such column, or cannot be read.
+    """
+    data = resolved(config.data)
+    name = str(data.get("_target_"))
+    module = import_module(name.rpartition(".")[0]) if name.startswith(SOURCES) else None
+    if (of_source := getattr(module, "NEEDS", None)) is not None:
+        needed = (*of_source, *((column,) for column in needs))
+        check_header(data["path"], data.get("columns"), needed, data.get("sheet"))
 
 
 def load(
@@ -177,7 +198,7 @@ def _places_missing(data: Mapping[str, Any]) -> Iterator[str]:
         return
     path, root, mask_root = data.get("path"), data.get("root"), data.get("mask_root")
     if path is not None and not exists(path):
-        yield f"data.path={path} does not exist: give the table, a CSV or Parquet file."
+        yield f"data.path={path} does not exist: give the table, a CSV, Excel or Parquet file."
     if mask_root is not None and not exists(mask_root, Path.is_dir):
         yield f"data.mask_root={mask_root} is not a folder: give the folder that the masks are relative to."
     if data.get("download"):

@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from fibrolab import keys
 from fibrolab.data import clinical
 from fibrolab.data.manifest import PATHS, Manifest
+from fibrolab.data.patient_ids import folded
 from fibrolab.errors import ConfigError
 
 SECRET = "FIBROLAB_SECRET"  # environment variable
@@ -81,11 +82,13 @@ def pseudonym(name: str) -> str:
 def hashed(manifest: Manifest, key: str) -> Manifest:
     """Return a manifest with hashes for the names of samples, groups, patients and visits.
 
-    Equal names have equal hashes. Paths are kept, because the files are still to be read; `without_names`
-    replaces them in what is written.
+    Equal names have equal hashes; since those of similar names are not similar, a further column says which
+    patients may be one under several spellings. Paths are kept, because the files are still to be read;
+    `without_names` replaces them in what is written.
     """
     table = manifest.table
     replaced = {name: table[name].map(_hashed) for name in NAMES}
+    replaced[keys.PATIENT_SPELLING] = table[keys.PATIENT_ID].map(folded).map(_hashed)
     return replace(manifest, table=table.assign(**replaced), ids_key=key)
 
 

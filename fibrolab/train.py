@@ -13,12 +13,12 @@ from fibrolab.training import devices, ranks
 def imported(config: DictConfig) -> Job:
     """Import and return the function that trains; it returns the monitored value, which a sweep compares.
 
-    The import takes seconds: settings that can be judged without it are refused before. A job of a sweep is
-    refused later, within its run, so that the sweep shows that this job has failed. A resumed run has
-    settings of its own.
+    The import takes seconds: settings that can be judged without it, and a table without a column that is
+    needed, are refused before. A job of a sweep is refused later, within its run, so that the sweep shows
+    that this job has failed. A resumed run has settings of its own.
 
     Raises:
-        FibrolabError: A setting is refused.
+        FibrolabError: A setting or the table is refused.
     """
     from hydra.core.hydra_config import HydraConfig
 
@@ -32,6 +32,7 @@ def imported(config: DictConfig) -> Job:
         from fibrolab.training import settings
 
         settings.check(config)
+        settings.check_table(config)
     from fibrolab.cross_validation import run
 
     return run

@@ -8,6 +8,7 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.choices import refuse, unknown
+from fibrolab.data import written_numbers
 from fibrolab.data.fault_sentences import cell_faults
 
 SEX: Final = {"f": "F", "female": "F", "m": "M", "male": "M"}  # accepted in any case, kept as F and M
@@ -102,12 +103,16 @@ COLUMNS: Final = (*(measure.column for measure in MEASURES), keys.SEX)
 
 
 def numbers(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the clinical columns of the table as float64 (N, C); NaN where there is no number."""
-    present = [measure.column for measure in MEASURES if measure.column in table]
-    return pd.DataFrame(
-        {column: pd.to_numeric(table[column], errors="coerce").astype(np.float64) for column in present},
-        index=table.index,
-    )
+    """Return the clinical columns of the table as float64 (N, C); NaN where there is no number.
+
+    Text is read by `written_numbers.read`: with decimal points or commas.
+    """
+    return pd.DataFrame({column: found.values for column, found in _read(table).items()}, index=table.index)
+
+
+def _read(table: pd.DataFrame) -> dict[str, written_numbers.Numbers]:
+    columns = (measure.column for measure in MEASURES if measure.column in table)
+    return {column: written_numbers.read(table[column]) for column in columns}
 
 
 def typed(table: pd.DataFrame) -> pd.DataFrame:
@@ -160,21 +165,16 @@ def faults(table: pd.DataFrame) -> list[str]:
         table: A manifest's columns, as text or as numbers; empty cells are allowed. Its index names the rows.
     """
     sentences: list[str] = []
-    found = numbers(table)
+    found = _read(table)
+    commas = any("," in read.marks for read in found.values())
     for measure in (measure for measure in MEASURES if measure.column in found):
-        column, values = measure.column, found[measure.column]
-        cells = _text(table[column][~np.isfinite(values)])
-        cells = cells[cells != ""]
-        comma = cells.str.fullmatch(r"\d+,\d+")
-        sentences += cell_faults(
-            column,
-            cells[comma],
-            "is",
-            "written with a comma: write a point (Excel: Options, Advanced, decimal separator)",
-        )
-        sentences += cell_faults(column, cells[~comma], "is", f"not a number in {measure.unit}")
+        column, values = measure.column, found[measure.column].values
+        either = written_numbers.two_readings(table[column], found[measure.column], commas)
+        sentences += written_numbers.faults(column, _text(table[column][either]))
+        cells = _text(table[column][~np.isfinite(values) & ~either])
+        sentences += cell_faults(column, cells[cells != ""], "is", f"not a number in {measure.unit}")
         low, high = measure.possible
-        beyond = values[np.isfinite(values) & ~values.between(low, high)]
+        beyond = values[np.isfinite(values) & ~either & ~values.between(low, high)]
         sentences += _out_of_range(measure, beyond, f"not possible: {low:g} to {high:g} {measure.unit} are")
     if keys.SEX in table:
         cells = _text(table[keys.SEX])

@@ -8,7 +8,7 @@ import pandas as pd
 from fibrolab.errors import DataError, listing
 
 _NAMED = 6  # most rows named in a sentence
-_SINGLE = 3  # most cells with a sentence each
+SINGLE = 3  # most cells with a sentence each
 
 
 def rows_named(rows: Collection[Hashable], kind: str = "row") -> str:
@@ -28,8 +28,8 @@ def cell_faults(column: str, cells: pd.Series, verb: str, words: str, kind: str 
         words: The fault, and how to correct it.
         kind: The noun for an entry of the index, such as `row` or `sample`.
     """
-    shown = [f"{cell:.10g}" if isinstance(cell, float) else f"{cell!r:.60}" for cell in cells.iloc[:_SINGLE]]
-    if len(cells) > _SINGLE:
+    shown = [f"{cell:.10g}" if isinstance(cell, float) else f"{cell!r:.60}" for cell in cells.iloc[:SINGLE]]
+    if len(cells) > SINGLE:
         plural = "are" if verb == "is" else verb.removesuffix("s")
         yield f"{rows_named(cells.index, kind)}: {column}, such as {shown[0]}, {plural} {words}"
         return

@@ -1,25 +1,31 @@
-"""Reading of a user's table, CSV or Parquet, as text; every fault names its rows."""
+"""Reading of a user's table, CSV, Excel or Parquet, as text; every fault names its rows."""
 
 import csv
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
+import numpy as np
 import pandas as pd
 
 from fibrolab import keys
+from fibrolab.data import spreadsheets
 from fibrolab.data.fault_sentences import cell_faults, refuse, rows_named
-from fibrolab.errors import DataError
+from fibrolab.errors import ConfigError, DataError
 
 # Largest file [bytes]: as text in memory, a table takes several times its size, and copies take more.
 LARGEST = 256 * 2**20
 # Most rows of Parquet, whose file does not state its uncompressed size as text: LARGEST at 50 bytes per row.
 MOST_ROWS = 5_000_000
 SEPARATORS = (",", ";", "\t")
-MISSING = frozenset({"NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null"})  # as R, pandas, databases write it
+# Words for a missing value in lower case: of R, pandas, SAS and databases, and of people.
+MISSING = frozenset(
+    {"na", "n/a", "n.a.", "#n/a", "#n/a n/a", "#na", "<na>", "nan", "-nan", "nat", "null", "none", "."}
+    | {"missing", "unknown", "not available", "not known", "?", "-", "--", "---", "‐", "–", "—", "−"}
+)
 _FIRST = 2  # number of the first row below the header, in a spreadsheet
 _BATCH = 50_000  # rows converted from Python objects at once
 _TRIGGERS = tuple("=+-@＝＋－＠")  # some spreadsheets treat the full-width characters like the others
@@ -29,40 +35,72 @@ _UNSEEN = (
     + "\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\ufeff"
 )
 _FORMULA = "like a formula, which a spreadsheet would run: put a letter before it, or leave the cell empty"
+_TOLD = re.compile(r'"?sep=([,;\t|])"?\s*', re.IGNORECASE)  # first line by which Excel is told the separator
+_INDEX_NAME = re.compile(r"Unnamed: \d+(\.\d+)*")  # pandas' name for a column without one
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?\s*%?")
 
 
-def read(path: str | Path) -> pd.DataFrame:
+def read(
+    path: str | Path, sheet: str | None = None, values: Mapping[str, Collection[str]] | None = None
+) -> pd.DataFrame:
     """Read a table as text, one row per record.
 
-    CSV is separated by comma, semicolon or tab (the most frequent one in the header) and encoded as UTF-8,
-    or as UTF-16 with a byte order mark. Parquet is recognised by its content; its numbers, dates and
+    CSV is separated by comma, semicolon or tab (the most frequent one in the header, or the one that a first
+    line `sep=;` names) and encoded as UTF-8, or as UTF-16 with a byte order mark. Files of Excel and
+    LibreOffice (`spreadsheets.read`) and Parquet are recognised by their content; their numbers, dates and
     categories become the text that a CSV would have (7, not 7.0). Text stays text (`001`); it is normalised
     (NFC), without blanks and invisible marks around it, so that cells which look the same, such as `P1 ` and
-    `P1`, are equal. Cells with NA, N/A, #N/A, NaN or NULL are empty; empty rows and empty columns without a
-    name are skipped.
+    `P1`, are equal. Cells with a word for a missing value (`MISSING`, in any case) are empty. Empty rows,
+    empty columns without a name, and the index that pandas and R write as a first column without a name
+    (different whole numbers) are skipped.
 
     Args:
         path: The file.
+        sheet: Sheet of a file of Excel; None for the first one.
+        values: By column, words that are values there although they are among `MISSING`, in any case.
 
     Returns:
         Strings, empty for missing values; the index is the row's number in a spreadsheet, whose row 1 is the
         header.
 
     Raises:
-        DataError: No such file, too large, neither format, undecodable bytes, quotation marks that do not
+        ConfigError: There is no such sheet, or the file has no sheets.
+        DataError: No such file, too large, no known format, undecodable bytes, quotation marks that do not
             match, or the faults of its cells, all in one error: columns without a name or with the same one,
             rows of another length than the header, and cells that a spreadsheet would run as a formula.
     """
     path = Path(path).expanduser()
-    head = _head(path)
+    head = _head(path, sheet)
     if head.startswith(b"PAR1"):
         content = _parquet(path)
-    elif head.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
-        raise DataError(f"{path} is a spreadsheet's own file; save it there as 'CSV UTF-8' and give that.")
+    elif head.startswith(spreadsheets.BEGINNINGS):
+        content = _workbook(path, sheet)
     else:
         content = _csv(path, _encoding(path, head))
-    return _clean(path, content)
+    return _clean(path, content, values or {})
+
+
+def header(path: str | Path, sheet: str | None = None) -> list[str]:
+    """Return the names of the columns of a table, as `read` would; of a CSV, no other row is read.
+
+    Raises:
+        ConfigError: There is no such sheet, or the file has no sheets.
+        DataError: The file cannot be read, or its first row is empty.
+    """
+    path = Path(path).expanduser()
+    head = _head(path, sheet)
+    if head.startswith(b"PAR1"):
+        names = _parquet(path).names
+    elif head.startswith(spreadsheets.BEGINNINGS):
+        names = _workbook(path, sheet).names
+    else:
+        encoding = _encoding(path, head)
+        try:
+            with path.open(encoding=encoding, newline="") as file:
+                names = _names(path, _rows(path, file))
+        except UnicodeError:
+            raise DataError(_undecodable(path, encoding)) from None
+    return [name for name in map(_tidy, names) if name]
 
 
 class _Content(NamedTuple):
@@ -79,12 +117,12 @@ class _Content(NamedTuple):
     faults: list[str]
 
 
-def _head(path: Path) -> bytes:
-    """Return the first bytes of a file, after checking that it can be read and is not too large."""
+def _head(path: Path, sheet: str | None) -> bytes:
+    """Return the first bytes of a file, after checking that it can be read and may have the sheet."""
     try:
         if not path.is_file():
             what = "is a folder" if path.is_dir() else "is not a file" if path.exists() else "does not exist"
-            raise DataError(f"{path} {what}; a table is one CSV or Parquet file.")
+            raise DataError(f"{path} {what}; a table is one CSV, Excel or Parquet file.")
         size = path.stat().st_size
         if size > LARGEST:
             raise DataError(
@@ -98,6 +136,8 @@ def _head(path: Path) -> bytes:
         raise DataError(f"{path} cannot be opened ({error.strerror}).") from None
     if not head.strip():
         raise DataError(f"{path} is empty; its first line must name the columns.")
+    if sheet is not None and not head.startswith(spreadsheets.BEGINNINGS):
+        raise ConfigError(f"data.sheet={sheet}: {path} has no sheets, since it is not a file of Excel.")
     return head
 
 
@@ -119,12 +159,8 @@ def _csv(path: Path, encoding: str) -> _Content:
     batches: list[pd.DataFrame] = []
     try:
         with path.open(encoding=encoding, newline="") as file:
-            separator = _separator(file.readline())
-            file.seek(0)
-            records = _records(path, csv.reader(file, delimiter=separator, strict=True))
-            names = next(records, [])
-            if not any(name.strip() for name in names):
-                raise DataError(f"{path}, row 1: is empty; it must name the columns.")
+            records = _rows(path, file)
+            names = _names(path, records)
             for numbers, cells in _batched(records, len(names), ragged):
                 batches.append(pd.DataFrame(cells, index=numbers, columns=range(len(names)), dtype=str))
     except UnicodeError:
@@ -136,6 +172,24 @@ def _csv(path: Path, encoding: str) -> _Content:
     ]
     empty = pd.DataFrame(columns=range(len(names)), dtype=str)
     return _Content(names, pd.concat(batches) if batches else empty, faults)
+
+
+def _rows(path: Path, file: TextIO) -> Iterator[list[str]]:
+    """Yield the rows of an open CSV file, the header first."""
+    told = _TOLD.fullmatch(first := file.readline())
+    separator = told[1] if told else _separator(first)
+    file.seek(0)
+    if told:  # a spreadsheet does not show this line, and numbers the next one 1
+        file.readline()
+    yield from _records(path, csv.reader(file, delimiter=separator, strict=True))
+
+
+def _names(path: Path, rows: Iterator[list[str]]) -> list[str]:
+    """Return the first of the rows, which must name the columns."""
+    names = next(rows, [])
+    if not any(name.strip() for name in names):
+        raise DataError(f"{path}, row 1: is empty; it must name the columns.")
+    return names
 
 
 def _separator(header: str) -> str:
@@ -192,6 +246,14 @@ def _undecodable(path: Path, encoding: str) -> str:
     return f"{path} changed while it was read; try again."
 
 
+def _workbook(path: Path, sheet: str | None) -> _Content:
+    """Read one sheet of a file of Excel."""
+    rows = iter(spreadsheets.read(path, None if sheet is None else str(sheet), LARGEST))
+    names, table = _names(path, rows), [*rows]
+    numbers = range(_FIRST, _FIRST + len(table))
+    return _Content(names, pd.DataFrame(table, index=numbers, columns=range(len(names)), dtype=str), [])
+
+
 def _parquet(path: Path) -> _Content:
     """Read a Parquet file."""
     import pyarrow as pa
@@ -221,16 +283,22 @@ def _parquet(path: Path) -> _Content:
     return _Content(list(table.column_names), pd.DataFrame(cells, index=rows), faults)
 
 
-def _clean(path: Path, content: _Content) -> pd.DataFrame:
+def _clean(path: Path, content: _Content, values: Mapping[str, Collection[str]]) -> pd.DataFrame:
     """Return the table with tidy cells and column names, or refuse it with all faults in one error."""
     names = [_tidy(name) for name in content.names]
     table = content.table
-    for number in table:
-        column = table[number].map(_tidy)
-        table[number] = column.mask(column.isin(MISSING), "")
+    for number, name in enumerate(names):
+        words = MISSING - {word.casefold() for word in values.get(name, ())}
+        codes, cells = pd.factorize(table[number])
+        tidy = ["" if cell.casefold() in words else cell for cell in map(_tidy, cells)]
+        table[number] = pd.Series(np.array(tidy, object)[codes], table.index, str)
     faults = content.faults + _formulas(names, table)
     filled = table != ""
-    kept = [number for number, name in enumerate(names) if name or filled[number].any()]
+    kept = [
+        number
+        for number, name in enumerate(names)
+        if (name or filled[number].any()) and not _is_index(number, name, table[number])
+    ]
     faults += [
         f"column {number + 1} has no name: row 1 must hold the columns' names, with nothing above it"
         for number in kept
@@ -243,6 +311,14 @@ def _clean(path: Path, content: _Content) -> pd.DataFrame:
     if table.empty:
         raise DataError(f"{path} has no row below its header.")
     return table.set_axis([names[number] for number in kept], axis=1).rename_axis(keys.ROW)
+
+
+def _is_index(number: int, name: str, cells: pd.Series) -> bool:
+    """Return whether a column is the index of a table that pandas or R wrote: nothing but row numbers."""
+    if not (_INDEX_NAME.fullmatch(name) or (number == 0 and not name)):
+        return False
+    known = cells[cells != ""]
+    return bool(len(known) and known.str.fullmatch(r"\d+").all() and known.is_unique)
 
 
 def _tidy(cell: str) -> str:
@@ -259,7 +335,7 @@ def _formulas(names: Sequence[str], table: pd.DataFrame) -> list[str]:
     faults = [f"row 1: column {name!r} looks {_FORMULA}" for name in names if is_formula(name)]
     for number, name in enumerate(names):
         suspects = table[number][table[number].str.startswith(_TRIGGERS)]
-        found = suspects[[is_formula(cell) for cell in suspects]]
+        found = suspects[[is_formula(cell) and cell.casefold() not in MISSING for cell in suspects]]
         faults += cell_faults(name, found, "looks", _FORMULA)
     return faults
 

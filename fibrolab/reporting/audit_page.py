@@ -25,11 +25,14 @@ ADVICE = {
     "undrawn": "Choose a split that the groups allow: fewer folds, or smaller partitions.",
     "exact_leak": "Remove the copies, or use split=grouped, which keeps copies in one partition.",
     "patients_cross": "Use split=grouped, which keeps each patient in one partition.",
+    "parted_spellings": "Write each patient's id in one way; where they are different people, write ids that "
+    "differ in more than this.",
     "groups_cross": "Use split=grouped, which keeps each group in one partition.",
     "val_is_test": "Set aside a validation set from the training data, and score the test set once.",
     "conflicting_copies": "Inspect the images below, and correct or remove the wrong label.",
     "near_leak": "Inspect the images below: two patients who share an image may be one patient; where no "
     "patient is known, use split=grouped.",
+    "spellings": "Write each patient's id in one way, or make sure that they are different people.",
     "copies": "Keep one file of each image; otherwise scores and intervals count an image several times.",
     "conflicting_near_copies": "Inspect the images below: neighbouring frames of one patient have one stage.",
     "confounding": "Bring all classes to one size, format and device, or validate on data of another site.",

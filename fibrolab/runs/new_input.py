@@ -21,7 +21,17 @@ from fibrolab.data.tables import read as read_table
 from fibrolab.errors import ConfigError, DataError, listing
 from fibrolab.loading import examined, surveyed, usable
 
-TABLES = (".csv", ".tsv", ".txt", ".parquet")  # suffixes of tables; other files are pictures or films
+TABLES = (
+    ".csv",
+    ".tsv",
+    ".txt",
+    ".parquet",
+    ".xlsx",
+    ".xlsm",
+    ".xlsb",
+    ".xls",
+    ".ods",
+)  # others are pictures
 
 
 def read(path: str | Path, record: Mapping[str, Any], inputs: Sequence[str]) -> Manifest:

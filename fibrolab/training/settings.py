@@ -38,6 +38,16 @@ def check(config: DictConfig) -> None:
     refuse_all(attempts)
 
 
+def check_table(config: DictConfig) -> None:
+    """Refuse a table of the data whose header lacks a column that training needs; call `check` before.
+
+    Raises:
+        ConfigError: A setting names a column that the table lacks.
+        DataError: The table lacks a column, or cannot be read.
+    """
+    loading.check_table(config, needs=[keys.MASK if "levels" in config.task else keys.LABEL])
+
+
 def _segmentation_faults(settings: Mapping[str, Any]) -> Iterator[str]:
     """Yield a sentence on each setting that a segmentation does not support."""
     if "levels" not in settings["task"]:

@@ -47,9 +47,32 @@ def test_a_cell_that_is_not_a_number_is_a_fault(cell: str) -> None:
     assert faults(keys.LSM_KPA, cell) == [f"row 2: lsm_kpa {cell!r} is not a number in kPa"]
 
 
-def test_a_decimal_comma_is_named() -> None:
-    (sentence,) = faults(keys.LSM_KPA, "7,5")
-    assert sentence.startswith("row 2: lsm_kpa '7,5' is written with a comma: write a point")
+def test_decimal_commas_are_read() -> None:
+    table = pd.DataFrame(
+        {keys.LSM_KPA: ["7,9", "12,5", "", "1,234"], keys.ALT_U_L: ["40", "31", "8", "1 234"]}
+    )
+    assert clinical.faults(table) == []
+    typed = clinical.typed(table)
+    np.testing.assert_array_equal(typed[keys.LSM_KPA], [7.9, 12.5, np.nan, 1.234])
+    np.testing.assert_array_equal(typed[keys.ALT_U_L], [40, 31, 8, 1234])
+
+
+def test_a_number_with_two_readings_is_a_fault_that_names_both() -> None:
+    assert faults(keys.ALT_U_L, "1,234", "45") == [
+        "row 2: alt_u_l '1,234' is readable in two ways, here as 1234 or as 1.234: write no mark between "
+        "thousands, and decimals with a point"
+    ]
+    (many,) = faults(keys.PLATELETS_1E9_L, *["210,000"] * 5)
+    assert many.startswith("rows 2, 3, 4, 5, 6: platelets_1e9_l, such as '210,000', are readable in two ways")
+    assert "this one as 210000 or as 210.000" in many
+
+
+def test_a_point_before_three_digits_has_two_readings_beside_decimal_commas_of_another_column() -> None:
+    table = pd.DataFrame({keys.LSM_KPA: ["7,9", "12,5"], keys.ALT_U_L: ["1.234", "45"]}, index=[2, 3])
+    (sentence,) = clinical.faults(table)
+    assert sentence.startswith("row 2: alt_u_l '1.234' is readable in two ways, here as 1234 or as 1.234")
+    assert clinical.faults(table.assign(**{keys.ALT_U_L: ["1.234", "45.5"]})) == []
+    assert clinical.faults(table[[keys.ALT_U_L]]) == []
 
 
 def test_a_whole_column_in_another_unit_is_one_sentence() -> None:

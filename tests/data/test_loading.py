@@ -9,14 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from compose import composed
+from own_data import PATIENTS, pictures
 from PIL import Image
 
 from fibrolab import keys
+from fibrolab.data.audit import audit
 from fibrolab.data.formats import video
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.data.requirements import PREDICT
-from fibrolab.errors import ConfigError, DataError, UndrawableSplitError
-from fibrolab.loading import load
+from fibrolab.errors import ConfigError, DataError, FibrolabError, UndrawableSplitError
+from fibrolab.loading import check_table, load
 
 Loaded = Callable[..., LabelledData]
 
@@ -186,3 +188,79 @@ def test_data_too_small_to_split_is_an_error_for_training_and_a_finding_for_the_
     data = load(config, must_split=False)
     assert "leaves classes out" in data.split.fault
     assert set(data.split.partitions) == {keys.TRAIN}
+
+
+@pytest.mark.parametrize(
+    ("data", "header", "words"),
+    [
+        ("table", "file,label", "has no column image (or clip, or elastogram); it has file, label"),
+        ("table", "image,stage", "has no column label; it has image, stage"),
+        ("table", "file,stage", "has no column image (or clip, or elastogram) nor label"),
+        ("clips", "film,label", "has no column clip nor patient_id"),
+        ("swe_pairs", "image,patient_id,label", "has no column capture"),
+        ("focal_lesions", "file,label,left,top,width,height", "has no column image"),
+        ("table", "image,label,Patient ID", "column 'Patient ID' is not used: is it patient_id?"),
+        ("table", ",label", "has no column image"),
+    ],
+)
+def test_a_table_is_refused_by_its_header_alone(tmp_path: Path, data: str, header: str, words: str) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(f"{header}\n" + 'a row that cannot be read: "')
+    config = composed(f"data={data}", f"data.path={path}", name="audit")
+    with pytest.raises(FibrolabError) as caught:
+        check_table(config, needs=[keys.LABEL])
+    assert words in str(caught.value)
+
+
+def test_a_good_header_passes_whatever_is_below_it(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text('sep=;\n;image;label;Unnamed: 0\n"')
+    check_table(composed("data=table", f"data.path={path}", name="audit"), needs=[keys.LABEL])
+    pd.DataFrame({"picture": ["a"], "label": ["F0"]}).to_excel(tmp_path / "table.xlsx", index=False)
+    words = ["data=table", f"data.path={tmp_path / 'table.xlsx'}", "data.columns.image=picture"]
+    check_table(composed(*words, name="audit"), needs=[keys.LABEL])
+    check_table(composed("data=phantom", name="audit"), needs=[keys.LABEL])
+
+
+def test_a_workbook_with_numbers_as_ids_is_loaded_as_the_same_table_of_text(tmp_path: Path) -> None:
+    table = pictures(tmp_path).assign(patient_id=range(101, 101 + PATIENTS), lsm_kpa="7,5")
+    table.to_csv(tmp_path / "own.csv", sep=";", index=False)
+    with pd.ExcelWriter(tmp_path / "own.xlsx") as book:
+        pd.DataFrame({"about": ["see the next sheet"]}).to_excel(book, sheet_name="notes")
+        table.assign(lsm_kpa=7.5).to_excel(book, sheet_name="2024")
+    found = []
+    for words in (["data.path=own.csv"], ["data.path=own.xlsx", "data.sheet=2024"]):
+        words = [word.replace("own", f"{tmp_path}/own") for word in words]
+        config = composed("data=table", *words, f"paths.root={tmp_path / 'root'}", name="audit")
+        found.append(load(config))
+    by_text, by_numbers = found
+    assert by_numbers.manifest.table[keys.PATIENT_ID].tolist()[:2] == ["101", "102"]
+    pd.testing.assert_frame_equal(by_numbers.manifest.table, by_text.manifest.table)
+    np.testing.assert_array_equal(by_numbers.split.partitions, by_text.split.partitions)
+
+
+@pytest.mark.shared
+def test_tables_on_which_this_was_wrong_before(tmp_path: Path) -> None:
+    """Each table lists the same 80 pictures of 40 patients."""
+    cases = Path(__file__).parents[3] / "shared" / "cases" / "tables"
+    if not cases.is_dir():
+        pytest.skip(f"the cases are not beside the project ({cases})")
+
+    def read(name: str) -> LabelledData:
+        root = f"paths.root={tmp_path / 'root'}"
+        return load(composed("data=table", f"data.path={cases / name}.csv", root, name="audit"))
+
+    for name in ("idcase", "idzero"):
+        data = read(name)
+        found = audit(data.manifest, data.facts, data.split, data.labels, data.classes)
+        spelt = {name: found["spellings"][name] for name in ("ids", "patients", "parted")}
+        assert spelt == {"ids": 80, "patients": 40, "parted": 17}
+        assert found["verdict"] == "fail"
+    assert read("pandas").manifest.table[keys.PATIENT_ID].nunique() == 40
+    for name, words in (
+        ("merged_patient", r"\(40 in all\): patient_id is empty"),
+        ("na", r"\(12 in all\): patient_id, such as 'NA', are a word for a missing value"),
+        ("lsm", r"alt_u_l, such as '1,234', are readable in two ways, this one as 1234 or as 1.234"),
+    ):
+        with pytest.raises(DataError, match=words):
+            read(name)

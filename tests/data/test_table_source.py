@@ -1,9 +1,13 @@
 """The user's own table: names, labels, roots and ids, and each fault with the row of the spreadsheet."""
 
+import csv
 from pathlib import Path
 
+import openpyxl
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fibrolab import keys
 from fibrolab.data.box import Box
@@ -134,6 +138,73 @@ def test_faults_of_the_manifest_name_the_rows_of_the_spreadsheet(path: Path) -> 
     assert "row 4: age_years 1964 looks like a year of birth" in message
 
 
+def test_a_half_filled_patient_is_a_fault_by_row(path: Path) -> None:
+    message = fault(path, "image,patient_id,label\na,P1,F0\nb,,F0\nc,P2,F1\nd,,F1\n")
+    assert "has 1 fault(s)" in message
+    assert "rows 3, 5: patient_id is empty: a split could part these images from others" in message
+    assert "Fill the cells (a merged cell fills its first row only)" in message
+
+
+def test_rows_without_a_patient_may_have_a_group(path: Path) -> None:
+    header = "image,patient_id,group_id,label\n"
+    assert loaded(path, f"{header}a,P1,,F0\nb,,film,F0\nc,,film,F0\n").groups.tolist() == [
+        "P1",
+        "film",
+        "film",
+    ]
+    assert "row 4: patient_id is empty" in fault(path, f"{header}a,P1,,F0\nb,,film,F0\nc,,,F0\n")
+
+
+def test_a_column_without_any_patient_is_as_none(path: Path) -> None:
+    found = loaded(path, "image,patient_id,label\na,,F0\nb,,F0\n")
+    assert found.groups.tolist() == ["a", "b"]
+
+
+def test_a_word_for_a_missing_patient_is_said(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    message = fault(path, "image,MRN,label\na,NA,F0\nb,P1,F0\nc,-,F0\n", columns={"patient_id": "MRN"})
+    assert "has 2 fault(s)" in message
+    assert "row 2: patient_id 'NA' is a word for a missing value: fill in the patient" in message
+    assert "row 4: patient_id '-' is a word for a missing value" in message
+    assert loaded(path, "image,patient_id,label\na,n/a,F0\nb,n/a,F0\n").groups.tolist() == ["a", "b"]
+    assert "no patient is known; 'n/a' is taken as missing" in caplog.text
+
+
+def test_cut_ids_and_wrong_labels_are_reported_together(path: Path) -> None:
+    message = fault(path, "image,patient_id,label\na,1.23457E+15,F0\nb,12-Mar,F7\nc,13-45,F0\n")
+    assert "has 3 fault(s)" in message
+    assert "row 2: patient_id '1.23457E+15' is a number without its last digits: format the column" in message
+    assert "row 3: patient_id '12-Mar' is a date" in message
+    assert "row 3: label 'F7' is not one of" in message
+
+
+def test_a_class_may_have_the_name_of_a_missing_value(path: Path) -> None:
+    found = loaded(path, "image,label,site\na,none,none\nb,mild,x\n", classes=["none", "mild"])
+    assert found.labels.tolist() == [0, 1]
+    assert found.table[keys.SITE].tolist() == ["", "x"]
+    assert "label 'None' is not one of" in fault(path, "image,label\na,None\n", classes=["none", "mild"])
+
+
+def test_an_excel_file_gives_the_same_manifest_as_csv(path: Path, tmp_path: Path) -> None:
+    content = "image,patient_id,label,lsm_kpa\na,7,F0,7.9\nb,8,F1,12.5\n"
+    book = openpyxl.Workbook()
+    book.active.append(["see the other sheet"])
+    other = book.create_sheet("cases")
+    for row in (["image", "patient_id", "label", "lsm_kpa"], ["a", 7, "F0", 7.9], ["b", 8.0, "F1", 12.5]):
+        other.append(row)
+    book.save(tmp_path / "patients.xlsx")
+    found = load(path=tmp_path / "patients.xlsx", sheet="cases")
+    pd.testing.assert_frame_equal(found.table, loaded(path, content).table)
+
+
+def test_an_id_that_excel_cannot_hold_is_a_fault(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    for row in (["image", "patient_id"], ["a", 12345678901234567], ["b", 12345678901234568], ["c", 7]):
+        book.active.append(row)
+    book.save(tmp_path / "patients.xlsx")
+    with pytest.raises(DataError, match=r"row 2: patient_id '1.23456789012346E\+16' is a number without its"):
+        load(path=tmp_path / "patients.xlsx")
+
+
 def test_parquet_gives_the_same_manifest_as_csv(path: Path, tmp_path: Path) -> None:
     content = HEADER + "a,001,F0,a.png\nb,002,F4,b.png\n"
     from_csv = loaded(path, content)
@@ -164,3 +235,37 @@ def test_a_published_table_of_another_task_is_read_as_it_is() -> None:
     patients = found.table.groupby(keys.PATIENT_ID)[keys.LABEL].first()
     assert patients.value_counts().to_dict() == {0: 17, 1: 38}
     assert all(media.path.is_file() for media in found.media())
+
+
+WORDS = (
+    "|NA|-|P1|007|7.0|1.23457E+15|1234567890123450|12-Mar|2024-12-03|#NAME?|F0|4|7,5|1,234|1.234|1 234,5|>75|"
+    "nan|inf|1e999|middle|0 0 5 5|a.png|../x|C:\\x"
+)
+ODD = st.sampled_from(WORDS.split("|")) | st.text(max_size=6)
+COLUMNS = ("image", "patient_id", "group_id", "label", "lsm_kpa", "sex", "frame", "roi", "Unnamed: 0", "note")
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.sampled_from(COLUMNS), min_size=1, unique=True).flatmap(
+        lambda names: st.tuples(
+            st.just(names), st.lists(st.lists(ODD, min_size=len(names), max_size=len(names)), max_size=5)
+        )
+    ),
+    st.sampled_from(",;\t"),
+)
+def test_any_cells_give_a_manifest_or_one_error(
+    tmp_path_factory: pytest.TempPathFactory, content: tuple[list[str], list[list[str]]], separator: str
+) -> None:
+    names, cells = content
+    path = tmp_path_factory.getbasetemp() / "any_cells.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, delimiter=separator).writerows([names, *cells])
+    manifest, said = None, ""
+    try:
+        manifest = load(path=path)
+    except FibrolabError as error:
+        said = str(error)
+    assert manifest or "any_cells" in said
+    if manifest:
+        assert not set(manifest.table[keys.PATIENT_ID]) & {"NA", "-", "1.23457E+15", "#NAME?"}

@@ -204,6 +204,9 @@ AUDITED = ("data.patients=60", "data.images_per_patient=1", "data.size=32")
         (("train", "data=kaggle_fibrosis", "data.root=/nowhere"), 1, (*NETWORKS, "mlflow")),
         (("train", "split=kfold", "split.fold=9"), 1, (*NETWORKS, "mlflow")),
         (("evaluate", "run=abc", "data=table", "data.path=nowhere.csv"), 1, (*NETWORKS, "mlflow")),
+        (("evaluate", "run=abc", "data=table", "data.path=lacks_image.csv"), 1, (*NETWORKS, "mlflow")),
+        (("train", "data=table", "data.path=lacks_image.csv"), 1, (*NETWORKS, "mlflow")),
+        (("train", "data=clips", "data.path=lacks_image.csv"), 1, (*NETWORKS, "mlflow")),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else None,
 )
@@ -211,6 +214,7 @@ def test_a_command_imports_no_more_than_it_needs(
     words: tuple[str, ...], code: int, forbidden: tuple[str, ...], root: Path
 ) -> None:
     """An audit needs no networks; help and refusals need no numerical libraries."""
+    (root / "lacks_image.csv").write_text("file,label\na.png,F0\n")
     place = [] if words[0] == "plan" or "--help" in words else [f"paths.root={root}"]
     program = (
         "import atexit, sys; atexit.register(lambda: print('\\nLOADED', *sys.modules)); "

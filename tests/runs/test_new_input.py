@@ -48,6 +48,9 @@ def test_a_table_may_have_labels_for_some_rows(folder: Path, tmp_path: Path) -> 
     rows = pd.DataFrame({"image": ["a.png", "deep/b.png"], "label": ["yes", ""]})
     rows.to_csv(folder / "rows.csv", index=False)
     found = new_input.read(folder / "rows.csv", RECORD, [keys.IMAGE, keys.CLINICAL])
+    rows.to_excel(folder / "rows.XLSX", index=False)
+    of_excel = new_input.read(folder / "rows.XLSX", RECORD, [keys.IMAGE, keys.CLINICAL])
+    pd.testing.assert_frame_equal(of_excel.table, found.table)
     data = new_input.as_data(found, RECORD, tmp_path / "cache")
     assert data.labels.tolist() == [1, keys.UNLABELLED]
 

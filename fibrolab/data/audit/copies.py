@@ -18,13 +18,16 @@ def copies(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
     """Count copies, and copies with conflicting labels."""
     n, images = len(evidence.labels), len(evidence.first)
     near_sizes = np.bincount(evidence.near_cluster[evidence.first])
+    conflicting = distinct_in(evidence.labels, evidence.image) > 1
+    of_test = np.unique(evidence.image[evidence.split.rows(keys.TEST)])
     found = {
         "files": int(evidence.facts["file_sha256"].nunique()),
         "exact_copies": n - (int(evidence.bytes.max()) + 1),
         "images": images,
         "pixel_copies": n - images,
         "near_copies": int(near_sizes[near_sizes > 1].sum()),
-        "conflicting_copies": int((distinct_in(evidence.labels, evidence.image) > 1).sum()),
+        "conflicting_copies": int(conflicting.sum()),
+        "conflicting_test_copies": int(conflicting[of_test].sum()),
         "copies": {
             "bytes": _summary(evidence.bytes, evidence.labels),
             "pixels": _summary(evidence.image, evidence.labels),
@@ -94,11 +97,20 @@ def _described(kind: str, rows: np.ndarray, evidence: Evidence) -> dict[str, Any
 
 
 def _findings(found: dict[str, Any], n: int) -> Iterator[Finding]:
-    if conflicts := found["conflicting_copies"]:
+    conflicts, tested = found["conflicting_copies"], found["conflicting_test_copies"]
+    if tested:
         yield Finding(
             "conflicting_copies",
             "fail",
-            f"Images that carry more than one label: {conflicts}. At least one label of each is wrong.",
+            f"Images that carry more than one label: {conflicts}, of which {tested} in the test partition. "
+            "At least one label of each is wrong, and a score on them means nothing.",
+        )
+    elif conflicts:
+        yield Finding(
+            "conflicting_copies",
+            "warning",
+            f"Images that carry more than one label: {conflicts}, none of them in the test partition. At "
+            "least one label of each is wrong.",
         )
     if found["pixel_copies"]:
         other = found["pixel_copies"] - found["exact_copies"]

@@ -3,7 +3,7 @@
 Folder tree:
 
     ROOT/
-      clips.csv            or Parquet: clip, patient_id, label and, if there is a still, image
+      clips.csv            or Excel, Parquet: clip, patient_id, label and, if there is a still, image
       clips/..             MP4, AVI, Matroska, or DICOM of several frames
       stills/..            PNG, JPEG, DICOM, ..
 
@@ -27,10 +27,13 @@ from fibrolab.data.manifest import Manifest
 from fibrolab.data.media import MIDDLE
 from fibrolab.data.sources.table import STAGES, as_manifest, labelled, with_ids
 
+NEEDS = ((keys.CLIP,), (keys.PATIENT_ID,))
+
 
 def load(
     *,
     path: str | Path,
+    sheet: str | None = None,
     root: str | Path | None = None,
     classes: Sequence[str] = STAGES,
     columns: Mapping[str, str | None] | None = None,
@@ -38,7 +41,8 @@ def load(
     """Read a table of clips.
 
     Args:
-        path: CSV or Parquet file.
+        path: CSV, Excel or Parquet file.
+        sheet: Sheet of an Excel file; None for the first one.
         root: Folder that the paths in the table are relative to; None for the table's folder.
         classes: Names of the labels in their order.
         columns: Names of our columns in the table, see `fibrolab.data.sources.table.load`.
@@ -48,7 +52,7 @@ def load(
         DataError: A table that cannot be read or lacks a column; rows without clip or patient, and the
             faults of `manifest.validated`, by row. A file that is not a clip is found when it is read.
     """
-    table = labelled(path, classes, columns, needs=(keys.CLIP, keys.PATIENT_ID))
+    table = labelled(path, classes, columns, NEEDS, sheet)
     why = "clips of one patient must stay together, and nothing else identifies them"
     faults = [
         *empty_cells(table[keys.CLIP], "every row needs a clip"),

@@ -3,7 +3,7 @@
 Folder tree:
 
     ROOT/
-      lesions.csv          or Parquet: image, label, patient_id, left, top, width, height [px]
+      lesions.csv          or Excel, Parquet: image, label, patient_id, left, top, width, height [px]
       images/..            PNG, JPEG, DICOM, ..: whole images, from which the rectangles are cut
 
 A rectangle is given as `left`, `top`, `width`, `height`; or by its corners `x_min`, `y_min`, `x_max` and
@@ -34,12 +34,14 @@ from fibrolab.errors import DataError
 CLASSES = ("non_FLL", "cyst", "FFS", "haemangioma", "HCC")
 SIDES = ("left", "top", "width", "height")
 CORNERS = ("x_min", "y_min", "x_max", "y_max")
+NEEDS = ((keys.IMAGE,),)
 _WHOLE = r"\d{1,9}(?:\.0*)?"  # pandas writes the whole numbers of a column with a gap as 12.0
 
 
 def load(
     *,
     path: str | Path,
+    sheet: str | None = None,
     root: str | Path | None = None,
     classes: Sequence[str] = CLASSES,
     columns: Mapping[str, str | None] | None = None,
@@ -47,7 +49,8 @@ def load(
     """Read a table of lesions.
 
     Args:
-        path: CSV or Parquet file.
+        path: CSV, Excel or Parquet file.
+        sheet: Sheet of an Excel file; None for the first one.
         root: Folder that the paths in the table are relative to; None for the table's folder.
         classes: Names of the labels in their order.
         columns: Names of our columns in the table, see `fibrolab.data.sources.table.load`.
@@ -58,7 +61,7 @@ def load(
             without a pixel, an image of two patients, and the faults of `manifest.validated`, by row. A
             rectangle that exceeds its image is found when the image is read.
     """
-    table = labelled(path, classes, columns, needs=(keys.IMAGE,))
+    table = labelled(path, classes, columns, NEEDS, sheet)
     rois, faults = rectangles(table)
     faults += _image_faults(table)
     refuse(path, faults)

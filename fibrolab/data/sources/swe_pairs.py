@@ -2,7 +2,7 @@
 
 Folder tree:
 
-    captures.csv             CSV or Parquet, paths relative to its folder
+    captures.csv             CSV, Excel or Parquet, paths relative to its folder
         capture,patient_id,visit_id,label,lsm_kpa,age_years,ast_u_l,alt_u_l,platelets_1e9_l
         screens/p01-1.png,P01,1,F2,7.9,54,61,48,187
         screens/p01-2.png,P01,1,F2,8.4,54,61,48,187
@@ -44,6 +44,7 @@ from fibrolab.errors import ConfigError, DataError, UnreadableImageError
 CAPTURE = "capture"
 LSM_READING_KPA = "lsm_reading_kpa"  # of one capture; `lsm_kpa` is the visit's mean
 _REQUIRED = (CAPTURE, keys.PATIENT_ID)
+NEEDS = tuple((column,) for column in _REQUIRED)
 _RESERVED = (keys.IMAGE, keys.ROI, keys.ELASTOGRAM, keys.ELASTOGRAM_ROI, keys.FRAME, LSM_READING_KPA)
 _MEASUREMENT = "swe_reading_2"  # raise the number whenever the reading of a capture changes
 
@@ -52,6 +53,7 @@ def load(
     *,
     path: str | Path,
     cache: str | Path,
+    sheet: str | None = None,
     root: str | Path | None = None,
     classes: Sequence[str] = STAGES,
     columns: Mapping[str, str | None] | None = None,
@@ -60,8 +62,9 @@ def load(
     """Read a table of captures.
 
     Args:
-        path: CSV or Parquet file.
+        path: CSV, Excel or Parquet file.
         cache: Folder in which readings from colours are stored.
+        sheet: Sheet of an Excel file; None for the first one.
         root: Folder that the paths in the table are relative to; None for the table's folder.
         classes: Names of the labels in their order.
         columns: Names of our columns in the table, such as `patient_id: MRN`.
@@ -76,7 +79,7 @@ def load(
         raise ConfigError(
             f"data.top_kpa={top_kpa}: give the stiffness at the bar's upper end, above 0 [kPa]."
         )
-    table = _pairs(labelled(path, classes, columns, needs=_REQUIRED), path)
+    table = _pairs(labelled(path, classes, columns, NEEDS, sheet), path)
     manifest = as_manifest(table, classes, path, root)
     table = manifest.table  # checked: no path leaves the root, and every reading is a number
     if keys.LSM_KPA in table and table[keys.LSM_KPA].notna().any():

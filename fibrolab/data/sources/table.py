@@ -1,6 +1,7 @@
 """The user's own table, one row per sample: the source for hospital data.
 
-A CSV (comma, semicolon or tab; UTF-8) or Parquet file. Paths in it are relative to the table's folder:
+A CSV (comma, semicolon or tab; UTF-8 or UTF-16), Excel or Parquet file. Paths in it are relative to the
+table's folder:
 
     patients.csv
         image,patient_id,visit_id,label,site,scanner,age_years,ast_u_l,alt_u_l,platelets_1e9_l
@@ -10,8 +11,9 @@ A CSV (comma, semicolon or tab; UTF-8) or Parquet file. Paths in it are relative
     img/0002.dcm
 
 Each row needs at least one of `image`, `clip` and `elastogram`, and a `label` unless it is to be predicted.
-Every other column of `fibrolab.keys` is optional. Without `patient_id`, only copies of an image are grouped.
-Columns of other names are kept as they are.
+Every other column of `fibrolab.keys` is optional. Without `patient_id`, only copies of an image are grouped;
+a table that has it fills it in every row, or gives the other rows a `group_id`. Columns of other names are
+kept as they are.
 """
 
 import logging
@@ -23,19 +25,22 @@ from pathlib import Path
 import pandas as pd
 
 from fibrolab import keys
-from fibrolab.data import tables
+from fibrolab.data import patient_ids, tables
 from fibrolab.data.fault_sentences import cell_faults, refuse
 from fibrolab.data.manifest import Manifest
 from fibrolab.errors import ConfigError, DataError, listing
 
 logger = logging.getLogger(__name__)
 STAGES = ("F0", "F1", "F2", "F3", "F4")
-PICTURES = (keys.IMAGE, keys.CLIP, keys.ELASTOGRAM)  # a row needs at least one of them
+PICTURES = (keys.IMAGE, keys.CLIP, keys.ELASTOGRAM)
+# Columns that a source needs in its table: of each tuple one. `fibrolab.loading` asks for them early.
+NEEDS = (PICTURES,)
 
 
 def load(
     *,
     path: str | Path,
+    sheet: str | None = None,
     root: str | Path | None = None,
     mask_root: str | Path | None = None,
     classes: Sequence[str] = STAGES,
@@ -44,7 +49,8 @@ def load(
     """Read a table.
 
     Args:
-        path: CSV or Parquet file.
+        path: CSV, Excel or Parquet file.
+        sheet: Sheet of an Excel file; None for the first one.
         root: Folder that the paths in the table are relative to; None for the table's folder.
         mask_root: Folder that the paths of masks are relative to; None for `root`.
         classes: Names of the labels in their order; METAVIR stages by default.
@@ -55,12 +61,12 @@ def load(
         ConfigError: An unknown setting, or one with a column that the table lacks; or a column of the table
             has nearly the name of one in `columns`, such as `Patient ID`, and would not be used.
         DataError: A table that cannot be read, lacks a column or has faults; see `tables.read`, `labelled`
-            and `manifest.validated`.
+            and `manifest.validated`; or some rows have a patient, and others neither patient nor group.
     """
-    table = labelled(path, classes, columns)
-    if not any(column in table for column in PICTURES):
-        raise _missing([f"{keys.IMAGE} (or {keys.CLIP}, or {keys.ELASTOGRAM})"], table, path)
-    if keys.PATIENT_ID not in table:
+    table = labelled(path, classes, columns, NEEDS, sheet)
+    if keys.PATIENT_ID in table:
+        refuse(path, [*patient_ids.half_filled(_ungrouped(table))])
+    else:
         logger.warning(
             "%s has no column patient_id, so that a split may separate one patient's images; it has %s. If "
             "one of them identifies the patient, set data.columns.patient_id=NAME.",
@@ -73,40 +79,96 @@ def load(
     return replace(manifest, mask_root=Path(mask_root).expanduser().absolute())
 
 
+def _ungrouped(table: pd.DataFrame) -> pd.Series:
+    """Return the patients of the rows without a group of their own."""
+    ids = table[keys.PATIENT_ID]
+    if keys.GROUP_ID not in table or not (ids != "").any():
+        return ids
+    return ids[(ids != "") | (table[keys.GROUP_ID] == "")]
+
+
 def labelled(
     path: str | Path,
     classes: Sequence[str],
     columns: Mapping[str, str | None] | None = None,
-    needs: Sequence[str] = (),
+    needs: Sequence[Sequence[str]] = (),
+    sheet: str | None = None,
 ) -> pd.DataFrame:
     """Read a table with our column names and labels as class indices; its index has the spreadsheet's rows.
 
     A missing label is `keys.UNLABELLED`; `Manifest.require` decides later whether the job needs labels.
 
     Args:
-        path: CSV or Parquet file.
+        path: CSV, Excel or Parquet file.
         classes: Names of the labels. The table has either names or indices from 0, not both.
         columns: See `load`.
-        needs: Columns that the table must have.
+        needs: Columns that the table must have: of each tuple one.
+        sheet: Sheet of an Excel file; None for the first one.
 
     Raises:
         ConfigError: See `load`.
-        DataError: A missing column, or labels that are unknown or of both kinds, with their rows.
+        DataError: A missing column; or labels that are unknown or of both kinds, ids that a spreadsheet has
+            cut, or a word for a missing value instead of an id, with their rows.
     """
-    table = _renamed(tables.read(path), columns or {}, path)
-    missing = [column for column in needs if column not in table]
-    if missing:
-        raise _missing(missing, table, path)
+    columns, classes = columns or {}, list(map(str, classes))
+    words = {keys.PATIENT_ID: tables.MISSING, keys.LABEL: classes}  # not silently missing
+    values = {name: words[ours] for ours in words if (name := columns.get(ours, ours)) is not None}
+    table = _renamed(tables.read(path, sheet, values), columns, path)
+    _refuse_without(needs, table, path)
+    faults: list[str] = []
+    if keys.PATIENT_ID in table:
+        table, faults = _known_patients(table, path)
     if keys.LABEL not in table:
-        return table.assign(**{keys.LABEL: keys.UNLABELLED})
-    return table.assign(**{keys.LABEL: _indices(table[keys.LABEL], list(map(str, classes)), path)})
+        indices: int | pd.Series = keys.UNLABELLED
+    else:
+        indices, label_faults = _indices(table[keys.LABEL], classes)
+        faults += label_faults
+    refuse(path, faults)
+    return table.assign(**{keys.LABEL: indices})
 
 
-def _missing(columns: Sequence[str], table: pd.DataFrame, path: str | Path) -> DataError:
-    return DataError(
-        f"{path} has no column {' nor '.join(columns)}; it has {', '.join(table.columns)}. If the table has "
-        f"another name for it, set data.columns.{columns[0].split()[0]}=NAME."
-    )
+def _known_patients(table: pd.DataFrame, path: str | Path) -> tuple[pd.DataFrame, list[str]]:
+    """Return the table without words for a missing patient, and the faults of its patient ids."""
+    ids = table[keys.PATIENT_ID]
+    unknown = patient_ids.missing(ids)
+    if unknown.all():
+        if (ids != "").any():
+            logger.warning("%s: no patient is known; '%s' is taken as missing.", path, ids[ids != ""].iloc[0])
+        faults = []
+    else:
+        faults = [*patient_ids.words_for_missing(ids), *patient_ids.cut(ids.mask(unknown, ""))]
+    return table.assign(**{keys.PATIENT_ID: ids.mask(unknown, "")}), faults
+
+
+def check_header(
+    path: str | Path,
+    columns: Mapping[str, str | None] | None,
+    needs: Sequence[Sequence[str]],
+    sheet: str | None = None,
+) -> None:
+    """Refuse a table by its header alone, as `labelled` does; see there for the arguments.
+
+    Raises:
+        ConfigError: A setting names a column that the table lacks.
+        DataError: A missing column, or a file that cannot be read.
+    """
+    names = list(dict.fromkeys(tables.header(path, sheet)))
+    _refuse_without(needs, _renamed(pd.DataFrame(columns=names), columns or {}, path), path)
+
+
+def _refuse_without(needs: Sequence[Sequence[str]], table: pd.DataFrame, path: str | Path) -> None:
+    """Refuse a table that has none of the columns of a tuple."""
+    missing = [either for either in needs if not any(column in table for column in either)]
+    if missing:
+        words = " nor ".join(_words(*either) for either in missing)
+        raise DataError(
+            f"{path} has no column {words}; it has {', '.join(table.columns)}. If the table has another name "
+            f"for it, set data.columns.{missing[0][0]}=NAME."
+        )
+
+
+def _words(column: str, *others: str) -> str:
+    return f"{column} (or {', or '.join(others)})" if others else column
 
 
 def with_ids(table: pd.DataFrame) -> pd.DataFrame:
@@ -176,8 +238,8 @@ def _letters(name: str) -> str:
     return re.sub(r"[\W_]", "", name).casefold()
 
 
-def _indices(labels: pd.Series, classes: list[str], path: str | Path) -> pd.Series:
-    """Return the class index of every label, int64 (N,); `keys.UNLABELLED` for an empty one."""
+def _indices(labels: pd.Series, classes: list[str]) -> tuple[pd.Series, list[str]]:
+    """Return the class index of every label, int64 (N,), `keys.UNLABELLED` if it is empty; and the faults."""
     numbers = [str(index) for index in range(len(classes))]
     named, numbered = labels.isin(classes), labels.isin(numbers)
     known = classes if named.sum() >= numbered.sum() else numbers
@@ -190,6 +252,5 @@ def _indices(labels: pd.Series, classes: list[str], path: str | Path) -> pd.Seri
         faults += cell_faults(
             keys.LABEL, mixed, "is", f"{kinds[0]} where the other rows give {kinds[1]}: use one kind"
         )
-    refuse(path, faults)
     indices = labels.map({label: index for index, label in enumerate(known)})
-    return indices.fillna(keys.UNLABELLED).astype("int64")
+    return indices.fillna(keys.UNLABELLED).astype("int64"), faults

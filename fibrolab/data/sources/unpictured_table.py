@@ -14,6 +14,8 @@ from pathlib import Path
 import pandas as pd
 
 from fibrolab import keys
+from fibrolab.data import patient_ids
+from fibrolab.data.fault_sentences import refuse
 from fibrolab.data.manifest import PATHS, Manifest
 from fibrolab.data.sources.table import STAGES, labelled
 
@@ -23,6 +25,7 @@ _OF_PICTURES = (*PATHS, keys.FRAME, keys.ROI, keys.ELASTOGRAM_ROI)
 def load(
     *,
     path: str | Path,
+    sheet: str | None = None,
     root: str | Path | None = None,
     mask_root: str | Path | None = None,
     classes: Sequence[str] = STAGES,
@@ -31,7 +34,8 @@ def load(
     """Read a table without its pictures.
 
     Args:
-        path: CSV or Parquet file.
+        path: CSV, Excel or Parquet file.
+        sheet: Sheet of an Excel file; None for the first one.
         root: Not used, since no picture is read.
         mask_root: Not used.
         classes: As for `sources.table.load`.
@@ -42,10 +46,13 @@ def load(
 
     Raises:
         ConfigError: As `sources.table.load`.
-        DataError: As `sources.table.load`, except for faults of pictures.
+        DataError: As `sources.table.load`, except for faults of pictures; or some rows have a patient, and
+            others none.
     """
     del root, mask_root
-    table = labelled(path, classes, columns).drop(columns=list(_OF_PICTURES), errors="ignore")
+    table = labelled(path, classes, columns, sheet=sheet).drop(columns=list(_OF_PICTURES), errors="ignore")
+    if keys.PATIENT_ID in table:
+        refuse(path, [*patient_ids.half_filled(table[keys.PATIENT_ID])])
     if keys.SAMPLE_ID not in table:
         table.insert(0, keys.SAMPLE_ID, pd.Series([f"row {row}" for row in table.index], table.index))
     path = Path(path).expanduser().absolute()

@@ -282,10 +282,13 @@ def hygiene(audit: Audit) -> Sheet | None:
     fields = [f"{name} (files: {count(n)})" for name, n in (audit.get("identity") or {}).items()]
     personal = [str(name) for name in audit.get("personal_columns") or []]
     unreadable, odd = audit.get("left_out") or [], audit.get("implausible") or []
+    spelt = audit.get("spellings") or {}
+    ways = [" = ".join(map(str, ids)) for ids in spelt.get("examples") or []]
     checks = {
         "Files left out": (len(unreadable), "listed below" if unreadable else ""),
         "Classes too small for the split": (len(small), ", ".join(small)),
         "Patients with more than one label": (audit.get("patients_with_two_labels"), ""),
+        "Patients whose id is spelt in several ways": (len(spelt) and spelt["patients"], ", ".join(ways)),
         "Samples of unknown patients": (audit.get("without_patient"), ""),
         "Implausible clinical values": (len(odd), "listed below" if odd else ""),
         "DICOM fields with personal data": (len(fields), ", ".join(fields)),

@@ -1,0 +1,161 @@
+"""Files of Excel and LibreOffice (.xlsx, .xlsm, .xlsb, .xls, .ods) as the text that a CSV would have."""
+
+import datetime
+import lzma
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fibrolab.choices import unknown
+from fibrolab.errors import ConfigError, DataError
+
+BEGINNINGS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")  # zip archive; Microsoft's compound file
+MOST_CELLS = 50_000_000  # up to the last row and column; each takes 32 bytes
+_WHOLE = 10**15  # whole numbers below it have all their digits in a spreadsheet
+_EXACT = 2**53  # and below it in the file, where they are floating point numbers
+# What zipfile raises of damaged, encrypted and unusual archives.
+_OF_ARCHIVES = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(OSError, EOFError, NotImplementedError, RuntimeError, ValueError),
+)
+_DIMENSION = re.compile(rb'<dimension ref="(?:[A-Z]+\d+:)?([A-Z]{1,3})(\d{1,7})"')
+
+
+def read(path: Path, sheet: str | None, largest: int) -> list[list[str]]:
+    """Read one sheet of a workbook.
+
+    Numbers are written with up to 15 digits, as a spreadsheet shows them, and whole ones without a point
+    (123, not 123.0); whole numbers that the file cannot hold exactly are written as powers of ten
+    (1.23456789012346E+17). Dates are written as 2024-12-03, and with the time of day where there is one.
+    Each of the cells that are merged downwards has the value that is shown over them. Formulas have the
+    value that was last computed, and none if that is an error.
+
+    Args:
+        path: The file.
+        sheet: Name of the sheet; None for the first visible one.
+        largest: Most bytes of its parts, unpacked.
+
+    Returns:
+        The rows from the sheet's row 1 on, each of as many cells.
+
+    Raises:
+        ConfigError: No such sheet; the sheets are named.
+        DataError: The file is damaged, encrypted, too large, or of another kind.
+    """
+    import python_calamine as calamine
+
+    _check_size(path, largest)
+    try:
+        with path.open("rb") as file:
+            workbook = calamine.CalamineWorkbook.from_filelike(file)
+            found = workbook.get_sheet_by_name(_chosen(path, workbook, sheet))
+            rows = found.to_python(skip_empty_area=False)
+            merged = found.merged_cell_ranges or []
+    except ConfigError:
+        raise
+    except calamine.PasswordError:
+        raise DataError(f"{path} is protected by a password: save it without one.") from None
+    except (calamine.CalamineError, OSError) as error:
+        raise DataError(_damaged(path, error)) from None
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # how pyo3 raises a failed assertion in Rust
+            raise
+        raise DataError(_damaged(path, error)) from None
+    text = [[_text(cell) for cell in row] for row in rows]
+    _fill_down(text, merged)
+    return text
+
+
+def _damaged(path: Path, error: BaseException) -> str:
+    reason = " ".join(str(error).split())
+    return (
+        f"{path} is damaged, or not a file of a spreadsheet ({reason:.120}). Open it there and save it again "
+        "as .xlsx, or as CSV UTF-8."
+    )
+
+
+def _check_size(path: Path, largest: int) -> None:
+    """Refuse an archive that unpacks to too much, or whose sheet reaches too far: memory would end."""
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(part.file_size for part in archive.infolist())
+            reached = list(_reached(archive)) if unpacked <= largest else []
+    except _OF_ARCHIVES as error:
+        raise DataError(_damaged(path, error)) from None
+    if unpacked > largest:
+        raise DataError(
+            f"{path} unpacks to {unpacked / 2**20:,.0f} MiB; up to {largest / 2**20:,.0f} MiB are read. Keep "
+            "only the sheet and the columns that are used, or save it as CSV UTF-8."
+        )
+    if far := [f"{column}{row}" for column, row in reached if _number(column) * row > MOST_CELLS]:
+        raise DataError(
+            f"{path} has a sheet that reaches to the cell {far[0]}: delete the rows and columns beyond the "
+            "table, or save the sheet as CSV UTF-8."
+        )
+
+
+def _reached(archive: zipfile.ZipFile) -> Iterator[tuple[str, int]]:
+    """Yield the last column and row of each sheet of an .xlsx that states them."""
+    for name in archive.namelist():
+        if name.startswith("xl/worksheets/") and name.endswith(".xml"):
+            with archive.open(name) as part:
+                if match := _DIMENSION.search(part.read(4096)):
+                    yield match[1].decode(), int(match[2])
+
+
+def _number(column: str) -> int:
+    """Return the number of a column: A is 1, AA is 27."""
+    number = 0
+    for letter in column:
+        number = 26 * number + ord(letter) - ord("A") + 1
+    return number
+
+
+def _chosen(path: Path, workbook: Any, sheet: str | None) -> str:
+    """Return the name of the sheet to read."""
+    pages = [page for page in workbook.sheets_metadata if str(page.typ).endswith("WorkSheet")]
+    names = [str(page.name) for page in pages]
+    if not names:
+        raise DataError(f"{path} has no sheet with cells.")
+    if sheet is not None and sheet not in names:
+        raise ConfigError(f"{path}: {unknown('data.sheet', sheet, names)}")
+    shown = [str(page.name) for page in pages if str(page.visible).endswith("Visible")]
+    return sheet if sheet is not None else (shown or names)[0]
+
+
+def _text(cell: Any) -> str:
+    """Return a cell as the text that a CSV would have."""
+    if isinstance(cell, bool):
+        return str(cell).lower()
+    if isinstance(cell, int | float):
+        return _number_text(cell)
+    if isinstance(cell, datetime.datetime):
+        at_midnight = cell.time() == datetime.time()
+        return cell.date().isoformat() if at_midnight else cell.isoformat(" ")
+    if isinstance(cell, datetime.date | datetime.time):
+        return cell.isoformat()
+    return str(cell)
+
+
+def _number_text(value: float) -> str:
+    if value != value or abs(value) == float("inf"):
+        return str(value)
+    if value == int(value) and abs(value) < _WHOLE:
+        return str(int(value))
+    if value == int(value):
+        return str(int(value)) if abs(value) <= _EXACT else f"{value:.14E}"
+    return f"{value:.15g}"
+
+
+def _fill_down(rows: list[list[str]], merged: list[tuple[tuple[int, int], tuple[int, int]]]) -> None:
+    """Write the value of cells that are merged downwards into each of them, below the header."""
+    for (top, column), (bottom, _) in merged:
+        for row in range(max(top + 1, 1), min(bottom + 1, len(rows))):
+            if column < len(rows[row]) and rows[row][column] == "" and top > 0:
+                rows[row][column] = rows[top][column]

@@ -1,0 +1,219 @@
+"""Files of Excel and LibreOffice: numbers and dates as they are seen, sheets, merged cells, damaged files."""
+
+import datetime
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fibrolab.data import spreadsheets, tables
+from fibrolab.errors import ConfigError, DataError
+
+
+def workbook(path: Path, *rows: list[Any], merged: tuple[str, ...] = (), **others: list[list[Any]]) -> Path:
+    """Write a workbook with the sheet `first`, and others by name."""
+    book = openpyxl.Workbook()
+    sheet = book.active
+    sheet.title = "first"
+    for row in rows:
+        sheet.append(row)
+    for cells in merged:
+        sheet.merge_cells(cells)
+    for name, content in others.items():
+        other = book.create_sheet(name)
+        for row in content:
+            other.append(row)
+    book.save(path)
+    return path
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "patients.xlsx"
+
+
+def column(path: Path, *cells: Any) -> list[str]:
+    """The cells of a column, read again; a second column keeps empty ones."""
+    found = tables.read(workbook(path, ["a", "b"], *([cell, "x"] for cell in cells)))
+    return found["a"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        (123, "123"),
+        (123.0, "123"),
+        ("007", "007"),
+        (7.9, "7.9"),
+        (0.1 + 0.2, "0.3"),
+        (-0.5, "-0.5"),
+        (999_999_999_999_999, "999999999999999"),
+        (1_234_567_890_123_456, "1234567890123456"),
+        (1e-7, "1e-07"),
+        (True, "true"),
+        (None, ""),
+        ("n/a", ""),
+        (datetime.date(2024, 12, 3), "2024-12-03"),
+        (datetime.datetime(2024, 12, 3), "2024-12-03"),
+        (datetime.datetime(2024, 12, 3, 14, 30), "2024-12-03 14:30:00"),
+        (datetime.time(14, 30), "14:30:00"),
+        (" P1\u00a0", "P1"),
+    ],
+)
+def test_a_cell_is_the_text_that_is_seen(path: Path, cell: Any, text: str) -> None:
+    assert column(path, cell) == [text]
+
+
+def test_a_number_that_the_file_cannot_hold_is_a_power_of_ten(path: Path) -> None:
+    assert column(path, 2**53, 2**53 + 2, 12345678901234567890) == [
+        "9007199254740992",
+        "9.00719925474099E+15",
+        "1.23456789012346E+19",
+    ]
+
+
+def test_rows_are_numbered_as_in_the_spreadsheet_and_empty_rows_and_columns_are_skipped(path: Path) -> None:
+    found = tables.read(
+        workbook(path, ["a", None, "b"], [1, None, 2], [None] * 3, [3, None, 4], [None, None])
+    )
+    assert found.index.tolist() == [2, 4]
+    assert list(found) == ["a", "b"]
+
+
+def test_cells_merged_downwards_have_the_value_that_is_shown_over_them(path: Path) -> None:
+    rows = (["patient", "image"], ["P1", "a"], [None, "b"], ["P2", "c"])
+    found = tables.read(workbook(path, *rows, merged=("A2:A3",)))
+    assert found["patient"].tolist() == ["P1", "P1", "P2"]
+
+
+def test_a_title_above_the_header_is_reported(path: Path) -> None:
+    book = workbook(path, ["Patients of 2023"], ["a", "b"], [1, 2], merged=("A1:B1",))
+    with pytest.raises(DataError, match="row 1 must hold the columns' names, with nothing above it"):
+        tables.read(book)
+
+
+def test_the_first_visible_sheet_is_read_unless_one_is_named(path: Path) -> None:
+    workbook(path, ["a"], [1], second=[["b"], [2]], third=[["c"], [3]])
+    assert list(tables.read(path)) == ["a"]
+    assert list(tables.read(path, "third")) == ["c"]
+    with pytest.raises(ConfigError, match=r"data.sheet: there is no 'thirt'. It is one of: first, second"):
+        tables.read(path, "thirt")
+    book = openpyxl.load_workbook(path)
+    book["first"].sheet_state = "hidden"
+    book.active = 1
+    book.save(path)
+    assert list(tables.read(path)) == ["b"]
+    assert list(tables.read(path, "first")) == ["a"]
+
+
+def test_a_sheet_of_a_csv_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("a\n1\n")
+    with pytest.raises(ConfigError, match=r"data.sheet=x: .*table.csv has no sheets"):
+        tables.read(tmp_path / "table.csv", "x")
+
+
+def test_an_empty_sheet_is_refused(path: Path) -> None:
+    with pytest.raises(DataError, match="row 1: is empty; it must name the columns"):
+        tables.read(workbook(path))
+
+
+def test_a_file_of_libreoffice_is_read_by_its_content(tmp_path: Path) -> None:
+    space = "urn:oasis:names:tc:opendocument:xmlns"
+    cells = [["id", "when"], [123.0, "2024-12-03"]]
+    rows = [
+        "".join(
+            f"<table:table-cell office:value-type='string'><text:p>{x}</text:p></table:table-cell>"
+            for x in cells[0]
+        ),
+        f"<table:table-cell office:value-type='float' office:value='{cells[1][0]}'/>"
+        f"<table:table-cell office:value-type='date' office:date-value='{cells[1][1]}'/>",
+    ]
+    table = "".join(f"<table:table-row>{row}</table:table-row>" for row in rows)
+    content = (
+        f"<office:document-content xmlns:office='{space}:office:1.0' xmlns:table='{space}:table:1.0' "
+        f"xmlns:text='{space}:text:1.0'><office:body><office:spreadsheet><table:table table:name='T'>{table}"
+        "</table:table></office:spreadsheet></office:body></office:document-content>"
+    )
+    with zipfile.ZipFile(tmp_path / "patients", "w") as archive:
+        archive.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+        archive.writestr("META-INF/manifest.xml", "<manifest/>")
+        archive.writestr("content.xml", content)
+    assert tables.read(tmp_path / "patients").to_dict("index") == {2: {"id": "123", "when": "2024-12-03"}}
+
+
+@pytest.mark.parametrize(
+    "content", [b"PK\x03\x04and so on", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600]
+)
+def test_a_damaged_file_is_refused(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="is damaged, or not a file of a spreadsheet"):
+        tables.read(path)
+
+
+def test_a_document_of_another_kind_is_refused(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("word/document.xml", "<document/>")
+    with pytest.raises(DataError, match="is damaged, or not a file of a spreadsheet"):
+        tables.read(path)
+
+
+def test_a_stray_cell_far_away_is_refused_before_memory_ends(path: Path) -> None:
+    book = openpyxl.load_workbook(workbook(path, ["a"], [1]))
+    book.active["XFD1048576"] = "x"
+    book.save(path)
+    with pytest.raises(DataError, match="reaches to the cell XFD1048576: delete the rows and columns beyond"):
+        tables.read(path)
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workbook(path, ["a"], *([number] for number in range(5000)))
+    monkeypatch.setattr(tables, "LARGEST", path.stat().st_size + 1)
+    with pytest.raises(DataError, match="unpacks to"):
+        tables.read(path)
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("good") / "good.xlsx"
+    return workbook(
+        path, ["id", "x"], [1, datetime.date(2024, 1, 1)], ["=1", 2.5], merged=("A2:A3",)
+    ).read_bytes()
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_a_file_with_wrong_bytes_gives_a_table_or_one_error(
+    good: bytes, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """Bytes of the archive, or of one of its parts, are replaced."""
+    path = tmp_path_factory.getbasetemp() / "wrong.xlsx"
+    content = bytearray(good)
+    archive = zipfile.ZipFile(io.BytesIO(good))
+    name = data.draw(st.sampled_from(["", *archive.namelist()]))
+    if name:
+        content = bytearray(archive.read(name))
+    for place in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=3)):
+        content[place] = data.draw(st.integers(0, 255))
+    if name:
+        with zipfile.ZipFile(path, "w") as changed:
+            for part in archive.namelist():
+                changed.writestr(part, content if part == name else archive.read(part))
+    else:
+        path.write_bytes(content)
+    found, said = pd.DataFrame(), ""
+    try:
+        found = tables.read(path)
+    except DataError as error:
+        said = str(error)
+    assert len(found) or str(path) in said
+    assert all(isinstance(cell, str) for cell in found.to_numpy().ravel())
+
+
+def test_columns_are_numbered_as_in_a_spreadsheet() -> None:
+    assert [spreadsheets._number(name) for name in ("A", "Z", "AA", "XFD")] == [1, 26, 27, 16384]
