@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from fibrolab import keys
-from fibrolab.data.duplicates import near_any
 from fibrolab.data.labelled_data import LabelledData
+from fibrolab.data.near_hashes import near_any
 from fibrolab.errors import ConfigError
 from fibrolab.runs.trained_run import TrainedRun
 

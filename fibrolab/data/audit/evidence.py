@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from fibrolab import keys
-from fibrolab.data.duplicates import near_clusters
 from fibrolab.data.manifest import Manifest
+from fibrolab.data.near_hashes import near_clusters
 from fibrolab.data.splits import Split
 
 UNKNOWN = -1  # code of a sample without a patient id
