@@ -1,6 +1,6 @@
-"""Seconds and peak memory of the audit, part by part, and of near pairs among 100,000 hashes.
+"""Seconds and peak memory of the audit, part by part.
 
-    python -m benchmarks.audit              # 6,323 images, then 100,000 hashes
+    python -m benchmarks.audit              # 6,323 images
     python -m benchmarks.audit --images 100000
 
 The images are simulated facts of files, three quarters of which are copies, as in the field's largest public
@@ -19,7 +19,6 @@ from benchmarks.stages import staged
 from fibrolab import keys
 from fibrolab.data.audit import examine
 from fibrolab.data.audit.evidence import Evidence
-from fibrolab.data.duplicates import near_clusters
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.splits import holdout
 
@@ -84,16 +83,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--images", type=int, default=6_323)
-    parser.add_argument("--hashes", type=int, default=100_000)
     options = parser.parse_args()
     found = staged("facts, made up", lambda: evidence(options.images))
     start = time.perf_counter()
     for part in examine.PARTS:
         staged(part.__name__, lambda part=part: part(found))  # type: ignore[misc]
     print(f"{'all parts':28} {time.perf_counter() - start:8.2f} s")
-    rng = np.random.default_rng(2)
-    hashes = [rng.bytes(32).hex() for _ in range(options.hashes)]
-    staged(f"near, {options.hashes:,} hashes", lambda: near_clusters(hashes))
 
 
 if __name__ == "__main__":

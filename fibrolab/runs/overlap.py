@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from fibrolab import keys
-from fibrolab.data.duplicates import nearest
 from fibrolab.data.labelled_data import LabelledData
+from fibrolab.data.near_hashes import nearest
 from fibrolab.errors import ConfigError
 from fibrolab.runs.trained_run import TrainedRun
 

@@ -1,13 +1,12 @@
-"""Copies and near copies, tested against a comparison of all pairs."""
+"""Copies, near copies and equal values link images into clusters."""
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fibrolab.data.duplicates import clusters, linked, near_any, near_clusters, nearest, shared_value_pairs
+from fibrolab.data.duplicates import clusters, shared_value_pairs
+from fibrolab.data.near_hashes import linked
 
-BITS = 16
-hashes_of_16_bits = st.lists(st.integers(0, 2**BITS - 1).map(lambda bits: f"{bits:04x}"), max_size=14)
 FAR = ["0" * 64, "f" * 64, "0f" * 32, "3c" * 32, "55" * 32]  # at least 64 bits apart
 
 
@@ -26,54 +25,6 @@ def roots_by_merging(num_items: int, pairs: list[tuple[int, int]]) -> list[int]:
 
 def smallest_members(cluster: np.ndarray) -> list[int]:
     return [int(np.flatnonzero(cluster == number)[0]) for number in cluster]
-
-
-def near_pairs(hashes: list[str], radius: int) -> list[tuple[int, int]]:
-    """Return every pair within the radius, by comparing all pairs."""
-    numbers = range(len(hashes))
-    return [(i, j) for j in numbers for i in range(j) if distance(hashes[i], hashes[j]) <= radius]
-
-
-def test_hashes_at_the_radius_are_near_and_one_bit_beyond_are_not() -> None:
-    at_32, at_33 = f"{2**32 - 1:064x}", f"{2**33 - 1:064x}"
-    found = near_any(["0" * 64, at_32, at_33], np.eye(3, dtype=bool))
-    assert np.argwhere(found).tolist() == [[0, 1], [1, 0], [1, 2], [2, 1]]
-
-
-@settings(max_examples=100, deadline=None)
-@given(hashes_of_16_bits, st.integers(0, BITS), st.integers(1, 7))
-def test_near_clusters_are_the_connected_components_of_near_pairs(
-    hashes: list[str], radius: int, block: int
-) -> None:
-    found = near_clusters(hashes, radius, block)
-    assert smallest_members(found) == roots_by_merging(len(hashes), near_pairs(hashes, radius))
-
-
-def test_a_cluster_whose_pairs_would_not_fit_into_memory_is_one_cluster() -> None:
-    rng = np.random.default_rng(0)
-    flips = rng.random((6_000, 256)) < 0.04  # some 20 bits apart: eighteen million pairs
-    hashes = [row.tobytes().hex() for row in np.packbits(flips, axis=1)]
-    assert set(near_clusters([*hashes, "f" * 64])) == {0, 1}
-
-
-@settings(max_examples=60, deadline=None)
-@given(hashes_of_16_bits, st.integers(0, BITS), st.integers(1, 7), st.integers(0, 2**32 - 1))
-def test_near_any_agrees_with_all_pairs(hashes: list[str], radius: int, block: int, seed: int) -> None:
-    members = np.random.default_rng(seed).random((len(hashes), 3)) < 0.3
-    expected = np.zeros_like(members)
-    for i, j in near_pairs(hashes, radius):
-        expected[i] |= members[j]
-        expected[j] |= members[i]
-    assert np.array_equal(near_any(hashes, members, radius, block), expected)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(1, 9), st.data())
-def test_linked_items_are_the_connected_components(num_items: int, data: st.DataObject) -> None:
-    item = st.integers(0, num_items - 1)
-    pairs = data.draw(st.lists(st.tuples(item, item), max_size=12))
-    found = linked(num_items, np.array(pairs, np.int64).reshape(-1, 2))
-    assert smallest_members(found) == roots_by_merging(num_items, pairs)
 
 
 @settings(max_examples=60, deadline=None)
@@ -118,15 +69,3 @@ def test_clusters_are_the_connected_components_of_all_three_links(items: list[tu
         if digests[i] == digests[j] or distance(hashes[i], hashes[j]) <= 32 or (values[i] == values[j] != "")
     ]
     assert smallest_members(clusters(digests, hashes, values)) == roots_by_merging(len(items), pairs)
-
-
-@given(hashes=hashes_of_16_bits, others=hashes_of_16_bits, radius=st.integers(0, BITS))
-def test_nearest_agrees_with_all_distances(hashes: list[str], others: list[str], radius: int) -> None:
-    found = nearest(["", *hashes], others, radius)
-    assert found[0] == -1
-    for own, at in zip(hashes, found[1:], strict=True):
-        distances = [distance(own, other) for other in others]
-        if min(distances, default=radius + 1) > radius:
-            assert at == -1
-        else:
-            assert distances[at] == min(distances)

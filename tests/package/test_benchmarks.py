@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SMALL = {
     "architectures": "single --epochs 1 --steps 2",
-    "audit": "--images 500 --hashes 2000",
+    "audit": "--images 500",
     "augmentation": "--size 32 --batch-size 8 --repeats 1",
     "bootstrap": "--samples 200 --resamples 60",
     "claims": "ordinal --seeds 1 data.patients=60 data.images_per_patient=1 trainer.max_epochs=1",
@@ -27,8 +27,10 @@ SMALL = {
     "loader": "--files 24 --denoised 2",
     "mask_crop": "--patients 60 --size 32 --epochs 1",
     "memory": "--train --images 400 --steps 3",
+    "near_hashes": "--hashes 2000",
     "pseudo_masks": "--patients 30 --epochs 1",
     "ranks": "--steps 1 --size 32",
+    "scale": "--rows 500 1000",
     "segmentation": "speed --images 16 --size 32 --epochs 1",
     "sweeps": "--jobs 3 --processes 1",
     "tuning": "--quick",

@@ -10,7 +10,7 @@ from fibrolab.data.audit.evidence import Evidence
 from fibrolab.data.audit.finding import Finding, percent
 from fibrolab.data.audit.model_free import lookup
 from fibrolab.data.audit.protocols import stratified
-from fibrolab.data.duplicates import near_any
+from fibrolab.data.near_hashes import near_any
 
 DRAWS = 20  # number of random splits for mean and SD
 LITERATURE = (0.8, 0.0, 0.2)  # train, validation and test in most papers on public data sets of this field
@@ -60,7 +60,7 @@ def _measured(splits: list[np.ndarray], evidence: Evidence) -> dict[str, list[fl
     seen = np.zeros((len(evidence.first), len(splits)), bool)
     for column, parts in enumerate(splits):
         seen[evidence.image[parts == TRAIN], column] = True
-    near = seen | near_any(evidence.hashes, seen)
+    near = seen | near_any(evidence.hashes, seen, clusters=evidence.near_cluster[evidence.first])
     names = ("exact", "near", "groups", "patients", "lookup")
     measured: dict[str, list[float | None]] = {name: [] for name in names}
     for column, parts in enumerate(splits):
