@@ -19,7 +19,7 @@ from fibrolab.data import splits
 from fibrolab.data.duplicates import grouped
 from fibrolab.data.labelled_data import LabelledData, labels_under, task_faults
 from fibrolab.data.manifest import Manifest
-from fibrolab.data.media import Media
+from fibrolab.data.media import Decode, Media
 from fibrolab.data.requirements import SEGMENT, TRAIN, Needs
 from fibrolab.data.sources import kaggle_fibrosis
 from fibrolab.data.splits import Split, undrawn
@@ -29,7 +29,8 @@ from fibrolab.mask_classes import of_task
 from fibrolab.targets import call, check_call, imported
 
 POLICIES = ("error", "skip")
-NOT_PASSED = ("image_size", "mask_levels", "on_unreadable")  # settings of `data` that are not the source's
+# Settings of `data` that are not the source's.
+NOT_PASSED = ("image_size", "mask_levels", "on_unreadable", "decode")
 OURS, SOURCES = "fibrolab.", "fibrolab.data.sources."  # beginnings of `_target_`
 logger = logging.getLogger(__name__)
 
@@ -80,6 +81,8 @@ def load(
     if policy not in POLICIES:
         raise ConfigError(f"data.on_unreadable={policy} is unknown: give error or skip.")
     manifest: Manifest = _called(config, "data", Manifest)
+    if config.data.get("decode"):
+        manifest = replace(manifest, decode=Decode(**config.data.decode))
     masks = of_task(config.task)
     if masks and needs.label and not needs.trained:
         needs = SEGMENT if needs is TRAIN else replace(needs, label=False, mask=True)
@@ -118,7 +121,11 @@ def _called(config: DictConfig, group: str, kind: type, *values: Any) -> Any:
     """Call the function that a group of settings names, and return its result, which is of a kind."""
     given = arguments(config[group], *NOT_PASSED)
     name = given.pop("_target_")
-    found = call(imported(name, f"{group}._target_"), group, *values, **given)
+    target = imported(name, f"{group}._target_")
+    decode = config[group].get("decode")
+    if decode and str(name).startswith(OURS) and "decode" in inspect.signature(target).parameters:
+        given["decode"] = Decode(**decode)  # for a source that reads pixels itself
+    found = call(target, group, *values, **given)
     if not isinstance(found, kind):
         raise ConfigError(
             f"{group}._target_={name} returns a {type(found).__name__}, not a "

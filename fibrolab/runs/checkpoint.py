@@ -16,7 +16,7 @@ import pickle
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,7 @@ def described(
         "data": data.manifest.name,
         "task": {name: task.get(name) for name in ("name", "ordered", "endpoints", "of", "merge")},
         "classes": list(map(str, data.classes)),
+        "decode": asdict(data.manifest.decode),
         "preprocess": arguments(config.preprocess, SEGMENTER),
         "segment": resolved(config.segment),
         "normalisation": {

@@ -1,6 +1,7 @@
 """Pictures without a label, from the user's path to data for the network of a run."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from fibrolab import keys
 from fibrolab.data.duplicates import grouped
 from fibrolab.data.labelled_data import LabelledData, labels_under, refuse_other_classes
 from fibrolab.data.manifest import Manifest
+from fibrolab.data.media import Decode
 from fibrolab.data.readers import describe, read_bytes
 from fibrolab.data.requirements import PREDICT
 from fibrolab.data.sources import table
@@ -53,6 +55,8 @@ def read(path: str | Path, record: Mapping[str, Any], inputs: Sequence[str]) -> 
 def as_data(manifest: Manifest, record: Mapping[str, Any], cache: Path) -> LabelledData:
     """Survey samples for a network; labels are optional.
 
+    Files are decoded with the corrections of the training, unless the manifest has its own.
+
     Args:
         manifest: Samples from any source.
         record: Record of the training (`fibrolab.runs.checkpoint.described`).
@@ -66,6 +70,8 @@ def as_data(manifest: Manifest, record: Mapping[str, Any], cache: Path) -> Label
         DataError: A file cannot be read.
     """
     manifest.require(PREDICT)
+    if not str(manifest.decode):
+        manifest = replace(manifest, decode=Decode(**record.get("decode", {})))
     manifest, facts = surveyed(manifest, cache, "error")
     manifest = grouped(manifest, facts[keys.IMAGE])
     labels, task, classes = manifest.labels, record["task"], list(record["classes"])

@@ -25,6 +25,7 @@ CONTAINERS = {  # by FFmpeg's name
     "flv": "FLV",
     "ogg": "Ogg",
 }
+_WHOLE = View()
 CODECS = {  # for writing, by suffix: codec, pixel format, quality
     ".mp4": ("libx264", "yuv420p", {"crf": "17", "preset": "veryfast"}),
     ".avi": ("mjpeg", "yuvj420p", {"qmin": "2", "qmax": "2"}),
@@ -52,7 +53,7 @@ def inspect(content: bytes, path: Path, view: View) -> tuple[Header, np.ndarray]
     return facts, pixels
 
 
-def clip(content: bytes, path: Path) -> Clip:
+def clip(content: bytes, path: Path, _: View = _WHOLE) -> Clip:
     """See `readers.Format`: luma in full range. Frames at uneven times are kept as they are."""
     video = _Decoder(content, path)
     frames = stacked((video.pixels("gray") for _ in video.decode()), path)
