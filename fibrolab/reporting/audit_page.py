@@ -39,6 +39,7 @@ ADVICE = {
     "them.",
     "personal_columns": "Remove these columns from the table, or rename them if they hold no personal data.",
     "identity": "Remove these fields from the files before they are shared or logged.",
+    "transparent": "Remove the channel of transparency, if the pictures look right without it.",
     "low_range": "Set data.decode.bits to the number of bits that the files use, such as 12, or export them "
     "again with their full range.",
     "flat": "Inspect them, and obtain the files again or leave them out; if their levels lie in the lowest "
