@@ -199,7 +199,12 @@ def surveyed(manifest: Manifest, cache: Path, policy: str) -> tuple[Manifest, di
     faults = list(dict.fromkeys(faults))  # a video file may also be the sample's image
     if faults:
         _handle_unreadable(faults, policy, manifest, bool(good.any()))
-    kept = replace(manifest, table=manifest.table[good], left_out=(*manifest.left_out, *faults))
+    kept = replace(
+        manifest,
+        table=manifest.table[good],
+        left_out=(*manifest.left_out, *faults),
+        skipped=manifest.table.loc[~good, [keys.LABEL, keys.PATIENT_ID]].reset_index(drop=True),
+    )
     left = {name: table[good].reset_index(drop=True) for name, table in facts.items()}
     shown = {keys.IMAGE: _survey_of_shown(kept, left)}
     others = {name: table for name, table in left.items() if name != keys.IMAGE and kept.present(name).any()}

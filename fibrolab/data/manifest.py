@@ -44,6 +44,7 @@ class Manifest:
         ids_key: Identifies the secret by which the ids are hashed (`fibrolab.privacy`); empty for plain ids.
         mask_root: Folder that the paths of masks are relative to; None for `root`.
         masks_from: Origin of the masks in words, if they are pseudo-masks; empty for true masks.
+        skipped: Label and patient of the samples that were skipped as unreadable.
         decode: Corrections of what the files of images, elastograms and clips state about their pixels.
     """
 
@@ -56,6 +57,7 @@ class Manifest:
     ids_key: str = ""
     mask_root: Path | None = None
     masks_from: str = ""
+    skipped: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=[keys.LABEL, keys.PATIENT_ID]))
     decode: Decode = AS_STATED
 
     def __post_init__(self) -> None:

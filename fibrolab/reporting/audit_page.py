@@ -49,6 +49,8 @@ ADVICE = {
     "data.decode.colour=rgb if black looks green; where only some files are so, correct their headers.",
     "tiled_planes": "Set data.decode.planes=by_plane for uncompressed DICOM, or correct the planar "
     "configuration in the headers; export other files again.",
+    "skipped_by_class": "Obtain the files again, or find out why those of one class are unreadable: the "
+    "classes may differ in more than the liver.",
     "left_out": "Convert the files or obtain them again, or accept that they are missing.",
     "pseudo_masks": "Report them as agreement with the classifier, or draw true masks of some test images.",
     "small_classes": "Include more patients, merge classes, or use cross-validation.",
@@ -99,6 +101,7 @@ def _content(run: Run) -> dict[str, Any]:
         audit_tables.clusters,
         audit_tables.confounding,
         audit_tables.order,
+        audit_tables.skipped,
         audit_tables.hygiene,
         audit_tables.partitions,
     )
