@@ -7,11 +7,14 @@ from pathlib import Path
 import dicom_case
 import numpy as np
 import pytest
+from compose import composed
 from PIL import Image
 
 from fibrolab import keys
+from fibrolab.data.labelled_data import LabelledData
 from fibrolab.data.sources.folder import load
-from fibrolab.errors import ConfigError, DataError, FibrolabError
+from fibrolab.errors import ConfigError, DataError, FibrolabError, SplitError
+from fibrolab.loading import load as labelled
 
 
 def picture(path: Path) -> None:
@@ -81,10 +84,58 @@ def test_an_extra_folder_beside_the_class_folders_is_named(root: Path) -> None:
     assert len(lines) == 4
 
 
-def test_folders_of_partitions_are_not_taken_for_classes(tmp_path: Path) -> None:
-    picture(tmp_path / "train" / "F0" / "a.png")
-    picture(tmp_path / "Test" / "F0" / "b.png")
-    assert "are partitions, not classes" in fault(tmp_path)
+@pytest.fixture
+def published(tmp_path: Path) -> Path:
+    """A tree with the folders of a published split above those of the classes; all pictures differ."""
+    rng = np.random.default_rng(0)
+    for part, number in (("Training", 40), ("TEST", 10)):
+        for name in (f"F{k % 2}/{k}.png" for k in range(number)):
+            path = tmp_path / "published" / part / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (24, 24), dtype=np.uint8)).save(path)
+    return tmp_path / "published"
+
+
+def under_given(root: Path, *words: str) -> LabelledData:
+    settings = (f"data.root={root}", "task=nominal", "split=given", f"paths.cache={root.parent / 'cache'}")
+    return labelled(composed("data=folder", *settings, *words, name="audit"))
+
+
+def test_folders_of_partitions_are_a_split_and_not_classes(published: Path) -> None:
+    data = under_given(published)
+    assert data.classes == ["F0", "F1"]
+    tested = data.manifest.table[keys.SAMPLE_ID].iloc[data.split.rows(keys.TEST)]
+    assert len(tested) == 10
+    assert tested.str.startswith("TEST/F").all()
+    assert len(data.split.rows(keys.VALIDATION)) == 6
+    assert data.manifest.labels.tolist() == [int("/F1/" in name) for name in data.manifest.files]
+    for name in ("F0", "F1"):
+        (published / "val" / name).mkdir(parents=True)
+        file = f"{name}/{name[1]}.png"
+        (published / "Training" / file).rename(published / "val" / file)
+    split = under_given(published).split
+    assert [len(split.rows(part)) for part in keys.PARTITIONS] == [38, 2, 10]
+
+
+def test_a_copy_in_two_folders_of_a_split_is_an_error_that_names_it(published: Path) -> None:
+    copy = published / "TEST" / "F0" / "copy.png"
+    copy.write_bytes((published / "Training" / "F0" / "2.png").read_bytes())
+    with pytest.raises(SplitError, match="1 of 50 groups") as caught:
+        under_given(published)
+    assert "TEST/F0/copy.png in test, Training/F0/2.png in train\n" in str(caught.value)
+    assert under_given(published, "split.leaky=true").split.crossing == 1
+
+
+def test_folders_of_a_split_must_hold_the_same_classes_and_nothing_may_lie_beside_them(
+    published: Path,
+) -> None:
+    picture(published / "TEST" / "f1" / "a.png")
+    lines = fault(published).splitlines()
+    assert "  - there is no folder f1/" in lines
+    (published / "TEST" / "f1" / "a.png").unlink()
+    assert "  - f1/ holds no image" in fault(published).splitlines()
+    (published / "masks").mkdir()
+    assert fault(published).endswith("Training, and others beside them: move masks out of it.")
 
 
 def test_a_missing_and_an_empty_root_are_reported(tmp_path: Path) -> None:

@@ -4,6 +4,9 @@
       normal/  a.png  b.dcm  patient-07/0001.jpg     at any depth
       fatty/   c.png  IM000012  d.mp4                the first bytes of a file tell its format
 
+Folders for a published split may lie above them, in any case: `Train/normal/a.png`, `Val/..`, `Test/..`. The
+column `split` then names the folder of each sample, and `split=given` uses it.
+
 Pictures, DICOM files and films are samples. Hidden files, thumbnails and recycle bins of file servers
 (`WASTE`), and the DICOMDIR of a disc, which has no pixels, are ignored; all other files are named in the log
 and in the audit.
@@ -49,7 +52,7 @@ def load(
     r"""Read a tree.
 
     Args:
-        root: Folder that holds the class folders.
+        root: Folder that holds the class folders, or folders of a split with the class folders in each.
         classes: Names of the class folders in the order of the labels; None for all folders in natural order
             (F2 before F10).
         patient: Regular expression that finds the patient in a file's path below the root (`/` between
@@ -63,12 +66,60 @@ def load(
     """
     folder = Path(root).expanduser().absolute()
     frame = _frame(take_frames)
-    table, found, left_out = read_tree(folder, classes)
+    parts = _partitions(folder)
+    table, found, left_out = _read_parts(folder, parts, classes) if parts else read_tree(folder, classes)
     if patient is not None:
         table[keys.PATIENT_ID] = _patients(table[keys.IMAGE].tolist(), patient)
     if frame:
         table[keys.FRAME] = frame
     return Manifest(table, found, folder.name, folder, left_out)
+
+
+def _partitions(folder: Path) -> list[str]:
+    """Return the folders of a published split below a root; none where the root holds class folders.
+
+    Raises:
+        DataError: Other folders lie beside them.
+    """
+    if not folder.is_dir():
+        return []
+    folders = _folders(folder)
+    parts = [name for name in folders if name.casefold() in PARTITION_WORDS]
+    if len({PARTITION_WORDS[name.casefold()] for name in parts}) < 2:
+        return []
+    if others := [name for name in folders if name not in parts]:
+        raise DataError(
+            f"data.root={folder} holds folders of a split, {', '.join(parts)}, and others beside them: move "
+            f"{', '.join(others)} out of it."
+        )
+    return parts
+
+
+def _read_parts(
+    folder: Path, parts: Sequence[str], classes: Sequence[str] | None
+) -> tuple[pd.DataFrame, tuple[str, ...], tuple[str, ...]]:
+    """Read the class folders in each folder of a split, which must hold the same ones; see `read_tree`."""
+    names = sorted({name for part in parts for name in _folders(folder / part)}, key=_natural)
+    expected = names if classes is None else list(map(str, classes))
+    tables, left_out, faults = [], [], []
+    for part in parts:
+        try:
+            table, _, left = read_tree(folder / part, expected)
+        except DataError as fault:
+            faults.append(str(fault))
+            continue
+        paths = f"{part}/" + table[keys.IMAGE]
+        tables.append(table.assign(**{keys.SAMPLE_ID: paths, keys.IMAGE: paths, keys.GIVEN: part}))
+        left_out += [f"{part}/{sentence}" for sentence in left]
+    if faults:
+        raise DataError("\n".join(faults))
+    _log.info("The folders %s are a split: split=given uses it.", ", ".join(parts))
+    return pd.concat(tables, ignore_index=True), tuple(expected), tuple(left_out)
+
+
+def _folders(folder: Path) -> list[str]:
+    """Return the names of the folders in a folder in natural order, without hidden ones and `WASTE`."""
+    return sorted(filter(_visible, next(os.walk(folder, onerror=_unreadable))[1]), key=_natural)
 
 
 def _frame(take_frames: str | int | None) -> str:
@@ -103,7 +154,7 @@ def read_tree(
     """
     if not folder.is_dir():
         raise DataError(f"data.root={folder} is not a folder; it must hold one folder per class.")
-    folders = sorted(filter(_visible, next(os.walk(folder, onerror=_unreadable))[1]), key=_natural)
+    folders = _folders(folder)
     expected = folders if classes is None else list(map(str, classes))
     faults = _folder_faults(folder, folders, expected, classes is not None)
     found, left_out = [], []
