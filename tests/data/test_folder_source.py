@@ -12,6 +12,7 @@ from PIL import Image
 
 from fibrolab import keys
 from fibrolab.data.labelled_data import LabelledData
+from fibrolab.data.readers import read_image
 from fibrolab.data.sources.folder import load
 from fibrolab.errors import ConfigError, DataError, FibrolabError, SplitError
 from fibrolab.loading import load as labelled
@@ -191,6 +192,42 @@ def test_files_that_are_no_samples_are_named_with_their_format(
 def test_the_frame_of_a_film_is_chosen(root: Path, given: str | int | None, frame: str | None) -> None:
     table = load(root=root, take_frames=given).table
     assert table[keys.FRAME].unique().tolist() == [frame] if frame else keys.FRAME not in table
+
+
+def test_every_frame_of_a_file_is_a_sample_and_those_of_one_file_stay_together(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    films = {}
+    for number in range(20):
+        films[f"F{number % 2}/{number}"] = frames = rng.integers(0, 256, (4, 24, 32), dtype=np.uint8)
+        path = tmp_path / "tree" / f"F{number % 2}" / f"{number}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(dicom_case.saved(dicom_case.dataset(frames, NumberOfFrames=4)))
+    Image.fromarray(rng.integers(0, 256, (24, 32), dtype=np.uint8)).save(
+        tmp_path / "tree" / "F0" / "still.png"
+    )
+    (tmp_path / "tree" / "F1" / "broken.mp4").write_bytes(b"\0\0\0\x20ftypisom")
+    settings = (f"data.root={tmp_path / 'tree'}", "task=nominal", f"paths.cache={tmp_path / 'cache'}")
+    settings = (*settings, "data.take_frames=all", "data.on_unreadable=skip")
+    data = labelled(composed("data=folder", *settings, name="audit"))
+    assert len(data.manifest) == 20 * 4 + 1
+    assert [line.split(":")[0] for line in data.manifest.left_out] == ["F1/broken.mp4"]
+    assert (data.manifest.table[keys.SAMPLE_ID] == "F0/still.png").sum() == 1
+    for name, media in zip(data.manifest.table[keys.SAMPLE_ID], data.manifest.media(), strict=True):
+        if name != "F0/still.png":
+            file, _, frame = name.partition("#")
+            np.testing.assert_array_equal(read_image(media.path, media.view), films[file][int(frame)])
+    table = data.manifest.table.assign(part=data.split.partitions)
+    assert table.groupby(keys.IMAGE)["part"].nunique().max() == 1
+    assert table.groupby(keys.IMAGE)[keys.GROUP_ID].nunique().max() == 1
+
+
+def test_frames_of_the_films_of_a_patient_are_a_group(tmp_path: Path) -> None:
+    for name in ("F0/P1_a", "F0/P1_b", "F1/P2_a"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        frames = np.zeros((2, 8, 8), np.uint8)
+        (tmp_path / name).write_bytes(dicom_case.saved(dicom_case.dataset(frames, NumberOfFrames=2)))
+    found = load(root=tmp_path, take_frames="all", patient=r"(P\d)_")
+    assert found.groups.tolist() == ["P1"] * 4 + ["P2"] * 2
 
 
 def test_a_frame_that_is_none_is_refused(root: Path) -> None:

@@ -18,7 +18,9 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -26,12 +28,14 @@ from fibrolab import keys
 from fibrolab.data.formats.recognition import HEAD, SUFFIXES, foreign, kind_of
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.media import MIDDLE
-from fibrolab.data.readers import kind_of_node
+from fibrolab.data.progress import track
+from fibrolab.data.readers import describe, kind_of_node, read_bytes
 from fibrolab.data.splits import PARTITION_WORDS
 from fibrolab.data.tables import is_formula
-from fibrolab.errors import ConfigError, DataError, listing
+from fibrolab.errors import ConfigError, DataError, UnreadableImageError, listing
+from fibrolab.processes import cores
 
-FIRST = "first"
+FIRST, ALL = "first", "all"
 # Files and folders that file servers, archives and systems add to those of the user, in lower case.
 WASTE = frozenset(
     {
@@ -57,8 +61,9 @@ def load(
             (F2 before F10).
         patient: Regular expression that finds the patient in a file's path below the root (`/` between
             folders): by its group `patient`, or its first group, such as `(P\d+)_`.
-        take_frames: Frame of each film that is the sample: `first`, `middle`, or its number from 0. None
-            refuses a file of several frames.
+        take_frames: Frame of each film that is the sample: `first`, `middle`, or its number from 0; `all`
+            makes a sample of each frame, which stay together in a split as cuts of one file do. None refuses
+            a file of several frames.
 
     Raises:
         ConfigError: The pattern is not a regular expression, or has no group; no such frame.
@@ -70,7 +75,9 @@ def load(
     table, found, left_out = _read_parts(folder, parts, classes) if parts else read_tree(folder, classes)
     if patient is not None:
         table[keys.PATIENT_ID] = _patients(table[keys.IMAGE].tolist(), patient)
-    if frame:
+    if frame == ALL:
+        table = _with_every_frame(table, folder)
+    elif frame:
         table[keys.FRAME] = frame
     return Manifest(table, found, folder.name, folder, left_out)
 
@@ -109,7 +116,8 @@ def _read_parts(
             faults.append(str(fault))
             continue
         paths = f"{part}/" + table[keys.IMAGE]
-        tables.append(table.assign(**{keys.SAMPLE_ID: paths, keys.IMAGE: paths, keys.GIVEN: part}))
+        columns: dict[str, Any] = {keys.SAMPLE_ID: paths, keys.IMAGE: paths, keys.GIVEN: part}
+        tables.append(table.assign(**columns))
         left_out += [f"{part}/{sentence}" for sentence in left]
     if faults:
         raise DataError("\n".join(faults))
@@ -129,11 +137,32 @@ def _frame(take_frames: str | int | None) -> str:
         ConfigError: See `load`.
     """
     given = "" if take_frames is None else str(take_frames)
-    if given not in ("", FIRST, MIDDLE) and not given.isdecimal():
+    if given not in ("", FIRST, MIDDLE, ALL) and not given.isdecimal():
         raise ConfigError(
-            f"data.take_frames={given} is not allowed: give {FIRST}, {MIDDLE}, a number from 0, or null."
+            f"data.take_frames={given} is not allowed: give {FIRST}, {MIDDLE}, {ALL}, a number from 0, or "
+            "null."
         )
     return "0" if given == FIRST else given
+
+
+def _with_every_frame(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """Return a row for each frame of each file of several frames, named `PATH#FRAME`."""
+    with ThreadPoolExecutor(cores()) as pool:
+        paths = [folder / name for name in table[keys.IMAGE]]
+        counts = list(track(pool.map(_count_frames, paths), total=len(paths), task="Counting frames"))
+    frames = [number for count in counts for number in (map(str, range(count)) if count > 1 else [""])]
+    every = table.loc[table.index.repeat(counts)].reset_index(drop=True).assign(**{keys.FRAME: frames})
+    several = every[keys.FRAME] != ""
+    names = every[keys.SAMPLE_ID].mask(several, every[keys.SAMPLE_ID] + "#" + every[keys.FRAME])
+    return every.assign(**{keys.SAMPLE_ID: names})
+
+
+def _count_frames(path: Path) -> int:
+    """Return the number of frames of a file; 1 of one that cannot be read, which the survey reports."""
+    try:
+        return describe(read_bytes(path), path).frames
+    except UnreadableImageError:
+        return 1
 
 
 def read_tree(
