@@ -69,6 +69,7 @@ _IMAGE_PIXEL = (  # attributes of PS3.3, C.7.6.3, that are needed to decode pixe
     "PixelRepresentation",
     "PhotometricInterpretation",
 )
+_GREY_SCALE = ("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth")
 # Fields of the basic profile for de-identification (PS3.15, table E.1-1) that identify a person: those that
 # the profile removes, and those that it allows to be replaced by a dummy value. Not listed are pseudonyms
 # (PatientID, AccessionNumber) and fields that name no person (InstitutionName, the manifest's site).
@@ -147,12 +148,31 @@ def _dataset(content: bytes, path: Path) -> pydicom.Dataset:
         raise UnreadableImageError(f"{path}: damaged: the DICOM header repeats {', '.join(several)}")
     if missing:
         raise UnreadableImageError(f"{path}: the DICOM header lacks {', '.join(missing)}")
+    _require_numbers(dataset, path)
     dataset.PhotometricInterpretation = str(dataset.PhotometricInterpretation).strip().upper()
     if dataset.SamplesPerPixel != 1 and "PlanarConfiguration" not in dataset:
         dataset.PlanarConfiguration = 0
     require_scan(dataset.Columns, dataset.Rows, path)
     _fill_in_syntax(dataset, path)
     return dataset
+
+
+def _require_numbers(dataset: pydicom.Dataset, path: Path) -> None:
+    """Refuse text where the header must give a number, which pydicom hands on as it is."""
+    names = ("NumberOfFrames", *_IMAGE_PIXEL[:-1], *(_GREY_SCALE if dataset.SamplesPerPixel == 1 else ()))
+    faults = []
+    for name in (name for name in names if name in dataset):
+        raw = dataset.get_item(name).value
+        try:
+            value = dataset[name].value
+            float((value[0] if isinstance(value, MultiValue) else value) or 0)
+        except (TypeError, ValueError):
+            shown = raw.decode("ascii", "replace") if isinstance(raw, bytes) else str(raw)
+            faults.append(f"{name} ({shown.strip()[:16]!r})")
+    if faults:
+        raise UnreadableImageError(
+            f"{path}: damaged: the DICOM header gives no number as {', '.join(faults)}"
+        )
 
 
 def _drop_empty(dataset: pydicom.Dataset) -> None:

@@ -150,6 +150,7 @@ _FOREIGN = (  # first byte of the magic, magic, name
     (0, b"ID3", "MP3"),
     (8, b"WAVE", "sound (WAV)"),
 )
+_ELEMENT = re.compile(rb"[\x02\x08]\x00.\x00(CS|UI|UL|OB|SH|DA|TM|LO)", re.DOTALL)  # of group 2 or 8
 _SCALABLE = re.compile(rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?(<!DOCTYPE[^>]*>\s*)?<svg", re.DOTALL)
 
 
@@ -167,6 +168,8 @@ def foreign(head: bytes) -> str:
             return name
     if _SCALABLE.match(head):
         return "SVG"
+    if found := _ELEMENT.search(head[:256]):
+        return f"DICOM with a damaged beginning (its first element is at byte {found.start()}, not 0 or 132)"
     if all(byte >= 32 or byte in b"\t\n\r\f" for byte in head[:256]):
         if head.lstrip()[:1] != b"<":  # its words may be a patient's name
             return "text"
