@@ -3,7 +3,7 @@
 import inspect
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ def load(
         raise ConfigError(f"data.on_unreadable={policy} is unknown: give error or skip.")
     manifest: Manifest = _called(config, "data", Manifest)
     if config.data.get("decode"):
-        manifest = replace(manifest, decode=Decode(**config.data.decode))
+        manifest = replace(manifest, decode=_corrections(config.data.decode))
     masks = of_task(config.task)
     if masks and needs.label and not needs.trained:
         needs = SEGMENT if needs is TRAIN else replace(needs, label=False, mask=True)
@@ -124,7 +124,7 @@ def _called(config: DictConfig, group: str, kind: type, *values: Any) -> Any:
     target = imported(name, f"{group}._target_")
     decode = config[group].get("decode")
     if decode and str(name).startswith(OURS) and "decode" in inspect.signature(target).parameters:
-        given["decode"] = Decode(**decode)  # for a source that reads pixels itself
+        given["decode"] = _corrections(decode)  # for a source that reads pixels itself
     found = call(target, group, *values, **given)
     if not isinstance(found, kind):
         raise ConfigError(
@@ -132,6 +132,18 @@ def _called(config: DictConfig, group: str, kind: type, *values: Any) -> Any:
             f"{kind.__module__}.{kind.__name__}."
         )
     return found
+
+
+def _corrections(decode: Any) -> Decode:
+    """Return the corrections of `data.decode`.
+
+    Raises:
+        ConfigError: It has other settings than those of `Decode`.
+    """
+    known = [field.name for field in fields(Decode)]
+    if not isinstance(decode, Mapping) or set(decode) - set(known):
+        raise ConfigError(f"data.decode={decode} is not allowed: its settings are {', '.join(known)}.")
+    return Decode(**decode)
 
 
 def _target_faults(config: DictConfig, group: str, kind: type, *values: Any) -> Iterator[str]:

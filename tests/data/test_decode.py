@@ -19,13 +19,15 @@ from pydicom.uid import JPEGBaseline8Bit
 from fibrolab import allowed, keys
 from fibrolab.data.audit.pixels import IMPOSSIBLE
 from fibrolab.data.cache import PixelStore
+from fibrolab.data.clip_sampling import Segment
+from fibrolab.data.datamodule import FibrosisDataModule
 from fibrolab.data.formats.contract import to_grey
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.data.media import Decode, Media, View
 from fibrolab.data.preprocess import Preprocess
 from fibrolab.data.readers import decode, decode_clip, read_image
 from fibrolab.data.survey import survey
-from fibrolab.errors import UnreadableImageError
+from fibrolab.errors import ConfigError, UnreadableImageError
 from fibrolab.loading import load
 from fibrolab.runs.new_input import as_data
 
@@ -219,6 +221,35 @@ def test_the_command_s_setting_reaches_every_file_and_a_new_picture_is_decoded_l
     record["decode"] = {"colour": "ycbcr", "planes": None, "bits": None}
     found = as_data(new, record, folder.parent / "cache").facts[keys.IMAGE]
     assert found["pixels"].iloc[0] == right.facts[keys.IMAGE]["pixels"].iloc[0]
+
+
+@pytest.mark.parametrize("word", ["+data.decode.color=rgb", "data.decode=ycbcr"])
+def test_another_setting_of_decode_is_refused(folder: Path, word: str) -> None:
+    with pytest.raises(ConfigError, match="its settings are colour, planes, bits"):
+        loaded(folder, word)
+
+
+def test_clips_of_a_data_set_are_decoded_and_cached_as_corrected(tmp_path: Path) -> None:
+    rows = []
+    for number in range(10):
+        frames = np.stack([np.roll(DEEP, number + shift, axis=1) for shift in (0, 5)])
+        content = dicom_case.saved(dicom_case.dataset(frames, NumberOfFrames=2, FrameTime="50"))
+        (tmp_path / f"{number}.dcm").write_bytes(content)
+        rows.append({"clip": f"{number}.dcm", "patient_id": f"p{number}", "label": number % 2})
+    pd.DataFrame(rows).to_csv(tmp_path / "clips.csv", index=False)
+    words = ("data=clips", f"data.path={tmp_path / 'clips.csv'}", "data.classes=[a,b]", "task=nominal")
+    words = (*words, f"paths.cache={tmp_path / 'cache'}")
+    store = PixelStore(tmp_path / "pixels", Preprocess(size=48))
+    found = []
+    for bits in ("null", "12"):
+        data = load(composed(*words, f"data.decode.bits={bits}", name="audit"), must_split=False)
+        datamodule = FibrosisDataModule(
+            data=data, stores={keys.CLIP: store}, segment=Segment(length=2), num_workers=0
+        )
+        datamodule.prepare_data()
+        found.append(datamodule.pixels(keys.CLIP, np.array([3])).read(0, None))
+    assert found[0].max() <= 12
+    assert found[1].max() > 180
 
 
 def test_settings_that_are_not_allowed_are_named() -> None:
