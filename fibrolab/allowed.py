@@ -188,6 +188,9 @@ ALLOWED: dict[str, Allowed] = {  # by the name of the setting; * stands for any 
     "data.columns": Allowed("a mapping of our columns to those of the table", _are_columns),
     "data.label_from": or_null(TEXT),
     "data.on_unreadable": one_of("error", "skip"),
+    "data.decode.colour": or_null(one_of("rgb", "ycbcr")),
+    "data.decode.planes": or_null(one_of("by_pixel", "by_plane")),
+    "data.decode.bits": or_null(whole(8, 16)),
     "data.patient": or_null(Allowed(r"a regular expression with a group, such as (P\d+)_", _is_pattern)),
     "data.top_kpa": POSITIVE,
     "data.patients": whole(15, 10**5),  # synthetic ones

@@ -122,7 +122,7 @@ def _cache_key(data: LabelledData) -> str:
     manifest, split = data.manifest, replace(data.split, partitions=np.empty(0))
     rows = manifest.table.assign(_class=data.labels, _part=data.split.partitions).astype(str)  # lists too
     named = (manifest.name, manifest.classes, manifest.left_out, manifest.masks_from)
-    about = (*named, dict(manifest.best_accuracy), data.masks is not None)
+    about = (*named, manifest.skipped.to_csv(), dict(manifest.best_accuracy), data.masks is not None)
     digest = hashlib.sha256(
         repr((VERSION, audit_figures.VERSION, about, data.classes, split, list(rows))).encode()
     )

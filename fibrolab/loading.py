@@ -3,7 +3,7 @@
 import inspect
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from fibrolab.data import splits
 from fibrolab.data.duplicates import grouped
 from fibrolab.data.labelled_data import LabelledData, labels_under, task_faults
 from fibrolab.data.manifest import Manifest
-from fibrolab.data.media import Media
+from fibrolab.data.media import Decode, Media
 from fibrolab.data.requirements import SEGMENT, TRAIN, Needs
 from fibrolab.data.sources import kaggle_fibrosis
 from fibrolab.data.sources.table import check_header
@@ -32,7 +32,7 @@ from fibrolab.targets import call, check_call, imported
 
 POLICIES = ("error", "skip")
 # Settings of `data` that are not the source's.
-NOT_PASSED = ("image_size", "mask_levels", "on_unreadable", "label_from")
+NOT_PASSED = ("image_size", "mask_levels", "on_unreadable", "label_from", "decode")
 OURS, SOURCES = "fibrolab.", "fibrolab.data.sources."  # beginnings of `_target_`
 PICTURED, UNPICTURED = f"{SOURCES}table.load", f"{SOURCES}unpictured_table.load"
 logger = logging.getLogger(__name__)
@@ -103,6 +103,8 @@ def load(
     if policy not in POLICIES:
         raise ConfigError(f"data.on_unreadable={policy} is unknown: give error or skip.")
     manifest: Manifest = _called(config, "data", Manifest)
+    if config.data.get("decode"):
+        manifest = replace(manifest, decode=_corrections(config.data.decode))
     masks = of_task(config.task)
     if masks and needs.label and not needs.trained:
         needs = SEGMENT if needs is TRAIN else replace(needs, label=False, mask=True)
@@ -162,13 +164,29 @@ def _called(config: DictConfig, group: str, kind: type, *values: Any) -> Any:
     """Call the function that a group of settings names, and return its result, which is of a kind."""
     given = arguments(config[group], *NOT_PASSED)
     name = given.pop("_target_")
-    found = call(imported(name, f"{group}._target_"), group, *values, **given)
+    target = imported(name, f"{group}._target_")
+    decode = config[group].get("decode")
+    if decode and str(name).startswith(OURS) and "decode" in inspect.signature(target).parameters:
+        given["decode"] = _corrections(decode)  # for a source that reads pixels itself
+    found = call(target, group, *values, **given)
     if not isinstance(found, kind):
         raise ConfigError(
             f"{group}._target_={name} returns a {type(found).__name__}, not a "
             f"{kind.__module__}.{kind.__name__}."
         )
     return found
+
+
+def _corrections(decode: Any) -> Decode:
+    """Return the corrections of `data.decode`.
+
+    Raises:
+        ConfigError: It has other settings than those of `Decode`.
+    """
+    known = [field.name for field in fields(Decode)]
+    if not isinstance(decode, Mapping) or set(decode) - set(known):
+        raise ConfigError(f"data.decode={decode} is not allowed: its settings are {', '.join(known)}.")
+    return Decode(**decode)
 
 
 def _target_faults(config: DictConfig, group: str, kind: type, *values: Any) -> Iterator[str]:
@@ -260,7 +278,8 @@ def usable(
     manifest: Manifest, facts: Mapping[str, pd.DataFrame], good: np.ndarray
 ) -> tuple[Manifest, dict[str, pd.DataFrame]]:
     """Return the samples that are `good`, bool (N,), and their survey; see `LabelledData.facts`."""
-    kept = replace(manifest, table=manifest.table[good])
+    skipped = manifest.table.loc[~good, [keys.LABEL, keys.PATIENT_ID]].reset_index(drop=True)
+    kept = replace(manifest, table=manifest.table[good], skipped=skipped)
     left = {name: table[good].reset_index(drop=True) for name, table in facts.items()}
     shown = {keys.IMAGE: _survey_of_shown(kept, left)}
     others = {name: table for name, table in left.items() if name != keys.IMAGE and kept.present(name).any()}

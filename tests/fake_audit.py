@@ -91,6 +91,12 @@ def measured() -> dict[str, Any]:
         "label_order": [
             {"series": "ct#-#.png", "n": 926, "runs": 4, "expected": 669.3, "z": -50.4, "p": 0.0}
         ],
+        "skipped": {
+            "classes": {"F0": {"samples": 100, "skipped": 41}, "F2": {"samples": 90, "skipped": 0}},
+            "v": 0.49,
+            "p": 1e-4,
+            "n": 190,
+        },
         "left_out": ["F2/b201.jpg: zero bytes"],
         "small_classes": [{"class": "F2", "partition": "test", "groups": 1}],
         "patients_with_two_labels": 0,

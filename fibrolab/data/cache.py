@@ -38,7 +38,7 @@ import numpy as np
 from fibrolab.data import masks
 from fibrolab.data.build_lock import only_builder
 from fibrolab.data.formats.contract import to_grey
-from fibrolab.data.media import Media, View
+from fibrolab.data.media import Media
 from fibrolab.data.preprocess import Preprocess
 from fibrolab.data.progress import track
 from fibrolab.data.readers import decode, decode_clip, read_bytes
@@ -263,7 +263,7 @@ class PixelStore:
     def _picture(self, content: bytes, media: Media) -> np.ndarray:
         kept = None
         if self.preprocess.crop == "mask":
-            whole = decode(content, media.path, View(media.view.frame))
+            whole = decode(content, media.path, media.view.uncut)
             used = media.view.rectangle(whole, media.path)
             pixels, kept = used.of(whole), masks.kept(media, whole.shape, used, self.preprocess)
         else:
@@ -278,7 +278,7 @@ class PixelStore:
         return self.preprocess.mask(*masks.decoded(content, media))[None]
 
     def _clip(self, content: bytes, media: Media) -> np.ndarray:
-        return self.preprocess.clip(decode_clip(content, media.path).frames)
+        return self.preprocess.clip(decode_clip(content, media.path, media.view).frames)
 
     def _digest(self, content: bytes, media: Media) -> str:
         """Return the SHA-256 that names the pixels of a sample, from the bytes of its file."""

@@ -11,7 +11,7 @@ from fibrolab.data import masks
 from fibrolab.data.box import Box
 from fibrolab.data.formats.contract import Clip, to_grey
 from fibrolab.data.labelled_data import LabelledData
-from fibrolab.data.media import Media, View
+from fibrolab.data.media import Media
 from fibrolab.data.preprocess import Preprocess
 from fibrolab.data.readers import decode, decode_clip, read_bytes
 
@@ -102,7 +102,7 @@ def picture(media: Media, preprocess: Preprocess) -> tuple[np.ndarray, Geometry]
         UnreadableImageError: The file, the frame, the rectangle, or the mask that it is cropped to cannot be
             used.
     """
-    whole = decode(read_bytes(media.path), media.path, View(media.view.frame))
+    whole = decode(read_bytes(media.path), media.path, media.view.uncut)
     used = media.view.rectangle(whole, media.path)
     kept = masks.kept(media, whole.shape, used, preprocess) if preprocess.crop == "mask" else None
     return whole, _geometry(whole.shape, used, preprocess.crop_box(to_grey(used.of(whole)), kept))
@@ -110,7 +110,7 @@ def picture(media: Media, preprocess: Preprocess) -> tuple[np.ndarray, Geometry]
 
 def film(media: Media, preprocess: Preprocess) -> tuple[Clip, Geometry]:
     """Read a whole film, and the rectangle of its frames that the network's input shows; see `picture`."""
-    clip = decode_clip(read_bytes(media.path), media.path)
+    clip = decode_clip(read_bytes(media.path), media.path, media.view)
     crop = preprocess.crop_box(clip.frames.max(axis=0))
     return clip, _geometry(clip.frames.shape[1:], Box(0, 0, *clip.frames.shape[:0:-1]), crop)
 

@@ -12,7 +12,7 @@ import pandas as pd
 from fibrolab import keys
 from fibrolab.data import clinical
 from fibrolab.data.fault_sentences import cell_faults, empty_cells, refuse, rows_named
-from fibrolab.data.media import MIDDLE, Media, View
+from fibrolab.data.media import AS_STATED, MIDDLE, Decode, Media, View
 from fibrolab.data.requirements import Needs
 from fibrolab.errors import DataError
 
@@ -45,6 +45,8 @@ class Manifest:
         mask_root: Folder that the paths of masks are relative to; None for `root`.
         masks_from: Origin of the masks in words, if they are pseudo-masks; empty for true masks.
         pictured: Whether every sample must have a file; False for a job that reads no pixels.
+        skipped: Label and patient of the samples that were skipped as unreadable.
+        decode: Corrections of what the files of images, elastograms and clips state about their pixels.
     """
 
     table: pd.DataFrame
@@ -57,6 +59,8 @@ class Manifest:
     mask_root: Path | None = None
     masks_from: str = ""
     pictured: bool = True
+    skipped: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=[keys.LABEL, keys.PATIENT_ID]))
+    decode: Decode = AS_STATED
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "table", validated(self.table, self.classes, self.name, self.pictured))
@@ -115,7 +119,8 @@ class Manifest:
             )
         table = self.table[chosen]
         frames, boxes = (_cells(table, name) for name in _VIEWS[column])
-        views = {cells: View.parse(*cells) for cells in set(zip(frames, boxes, strict=True))}
+        parsed = {cells: View.parse(*cells) for cells in set(zip(frames, boxes, strict=True))}
+        views = {cells: replace(view, decode=self.decode) for cells, view in parsed.items()}
         masks = _cells(table, keys.MASK if column == keys.IMAGE else None)
         cells = zip(_cells(table, column), frames, boxes, masks, strict=True)
         return [
@@ -152,7 +157,7 @@ class Manifest:
         """Return the image that represents each sample, (N,); for a clip, its middle frame."""
         shown = self.shown
         media = {column: self.media(column, shown == column) for column in _SHOWN}
-        media[keys.CLIP] = [Media(item.path, View(MIDDLE, item.view.box)) for item in media[keys.CLIP]]
+        media[keys.CLIP] = [Media(item.path, replace(item.view, frame=MIDDLE)) for item in media[keys.CLIP]]
         remaining = {column: iter(items) for column, items in media.items()}
         return [next(remaining[column]) for column in shown]
 

@@ -11,7 +11,7 @@ import numpy as np
 from fibrolab.data.box import Box
 from fibrolab.data.fault_sentences import rows_named
 from fibrolab.data.formats.contract import to_grey
-from fibrolab.data.media import Media, View
+from fibrolab.data.media import Media
 from fibrolab.data.preprocess import Preprocess
 from fibrolab.data.readers import decode, decode_labels, read_bytes
 from fibrolab.errors import DataError, UnreadableImageError, listing
@@ -118,7 +118,7 @@ def labelled(content: bytes, mask: Media) -> Labelled:
     assert mask.labelled is not None, "a mask labels an image"
     path, view = mask.labelled.path, mask.labelled.view
     labels = decode_labels(content, mask.path)
-    image = decode(read_bytes(path), path, View(view.frame))
+    image = decode(read_bytes(path), path, view.uncut)
     _refuse_other_size(labels, image.shape, mask.path, path)
     box = view.rectangle(image, path)
     return Labelled(box.of(labels), to_grey(box.of(image)), box, labels.shape)

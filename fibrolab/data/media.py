@@ -2,8 +2,8 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,25 +20,51 @@ _SHOWN = 40  # characters of a cell that a message repeats
 
 
 @dataclass(frozen=True)
+class Decode:
+    """Corrections of what files state wrongly about their pixels; None: as the file says.
+
+    Attributes:
+        colour: Colour space of the stored colours, `rgb` or `ycbcr`: of DICOM files labelled RGB, YBR_FULL or
+            YBR_FULL_422, and of pictures.
+        planes: Order of the colours in uncompressed DICOM files: `by_pixel` or `by_plane`.
+        bits: Bits that are used, 8 to 16, of the 16 that a level has in DICOM files and grey pictures.
+    """
+
+    colour: str | None = None
+    planes: str | None = None
+    bits: int | None = None
+
+    def __str__(self) -> str:
+        """Return a name of the corrections, empty without any."""
+        return _named((field.name, getattr(self, field.name)) for field in fields(self))
+
+
+AS_STATED = Decode()
+
+
+@dataclass(frozen=True)
 class View:
-    """The part of a file that is used.
+    """The part of a file that is used, and how it is decoded.
 
     Attributes:
         frame: Number of the frame, from 0, or `middle`; None for a file with one image.
         box: A rectangle, the name of one to be detected (`NAMED_BOXES`), or None for the whole image.
+        decode: Corrections of what the file states about its pixels.
     """
 
     frame: int | str | None = None
     box: Box | str | None = None
+    decode: Decode = AS_STATED
 
     def __str__(self) -> str:
         """Return a name of the view, empty for a whole image."""
-        parts = [
-            f"{name}={value}"
-            for name, value in (("frame", self.frame), ("box", self.box))
-            if value is not None
-        ]
-        return "&".join(parts)
+        part = _named((("frame", self.frame), ("box", self.box)))
+        return "&".join(filter(None, (part, str(self.decode))))
+
+    @property
+    def uncut(self) -> "View":
+        """The view of the same frame without a rectangle."""
+        return replace(self, box=None)
 
     @classmethod
     def parse(cls, frame: str = "", box: str = "") -> "View":
@@ -141,6 +167,10 @@ def _detected(name: str, pixels: np.ndarray, path: Path) -> Box:
 
     squares = screen_capture.squares(pixels, path)
     return squares.colour if name == "colour_box" else squares.grey
+
+
+def _named(parts: Iterable[tuple[str, object]]) -> str:
+    return "&".join(f"{name}={value}" for name, value in parts if value is not None)
 
 
 def _is_count(cell: str) -> bool:

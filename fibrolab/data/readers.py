@@ -136,15 +136,15 @@ def patient_id(path: Path) -> str:
         return dicom.patient_id(content)
 
 
-def decode_clip(content: bytes, path: Path) -> Clip:
-    """Decode the bytes of a clip; `path` is only named in the errors.
+def decode_clip(content: bytes, path: Path, view: View = _WHOLE) -> Clip:
+    """Decode the bytes of a clip, corrected as its view says; `path` is only named in the errors.
 
     Raises:
         UnreadableImageError: The clip is truncated, changes its size, has fewer than two frames or more
             pixels than `LARGEST_CLIP`.
     """
     with _unreadable_errors(path):
-        clip = _format(content, path).clip(content, path)
+        clip = _format(content, path).clip(content, path, view)
     if len(clip.frames) == 1:
         raise UnreadableImageError(
             f"{path}: holds one frame: a picture, not a clip; give it in the column `image`"

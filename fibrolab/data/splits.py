@@ -267,6 +267,8 @@ def given(
 ) -> Split:
     """Take the split that a column of the data's table names, such as that of a published data set.
 
+    `data=folder` makes the column `split` from folders `Train/`, `Val/` and `Test/`.
+
     Args:
         manifest: Samples to split.
         column: Column with `train`, `validation` (or `val`) or `test` for every sample, in any case.
@@ -402,8 +404,10 @@ def _checked(
     if crossing and not leaky:
         raise SplitError(
             f"{crossing} of {len(num_partitions)} groups of '{manifest.name}' are in more than one partition,"
-            " so that copies or patients leak from training into the test. Use split.grouped=true; "
-            "split=paper_random repeats a paper's leaky protocol and says so in the report."
+            " so that copies or patients leak from training into the test:\n"
+            f"{listing(_crossing_groups(manifest, partitions))}\n"
+            "Use split=grouped (or split.grouped=true), which keeps groups whole. split.leaky=true takes the "
+            "split as it is, as split=paper_random does, and the report says so."
         )
     if crossing:
         logger.warning(
@@ -415,3 +419,15 @@ def _checked(
     if val_is_test:
         logger.warning("LEAK: the epoch is selected on the test partition (val_is_test=true, as in paper 1).")
     return Split(partitions, fold, crossing, val_is_test)
+
+
+def _crossing_groups(manifest: Manifest, partitions: np.ndarray) -> list[str]:
+    """Return a phrase on each group in several partitions: its name, and a sample in each of them."""
+    table = pd.DataFrame(
+        {"group": manifest.groups, "sample": manifest.table[keys.SAMPLE_ID], "partition": partitions}
+    )
+    firsts = table.drop_duplicates(["group", "partition"])
+    return [
+        f"{group}: {', '.join(f'{row.sample} in {row.partition}' for row in rows.itertuples())}"
+        for group, rows in firsts[firsts["group"].duplicated(keep=False)].groupby("group", sort=True)
+    ]

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,7 @@ from PIL import Image
 from fibrolab.data import pixel_plausibility
 from fibrolab.data.file_facts import measured
 from fibrolab.data.formats.contract import to_grey
-from fibrolab.data.media import MIDDLE, Media, View
+from fibrolab.data.media import MIDDLE, Media
 from fibrolab.data.readers import inspect, read_bytes
 from fibrolab.errors import UnreadableImageError
 
@@ -78,7 +79,7 @@ def survey(media: Sequence[Media], cache: Path, workers: int = 0) -> pd.DataFram
 
 def of_clips(media: Sequence[Media]) -> list[Media]:
     """Return the middle frames of clips, which the survey measures in addition to the whole file."""
-    return [Media(item.path, View(MIDDLE, item.view.box)) for item in media]
+    return [Media(item.path, replace(item.view, frame=MIDDLE)) for item in media]
 
 
 def unreadable(

@@ -42,11 +42,18 @@ ADVICE = {
     "them.",
     "personal_columns": "Remove these columns from the table, or rename them if they hold no personal data.",
     "identity": "Remove these fields from the files before they are shared or logged.",
-    "low_range": "Export the files again with their full range, or give the bits used in the DICOM header.",
-    "flat": "Inspect them, and obtain the files again or leave them out.",
+    "transparent": "Remove the channel of transparency, if the pictures look right without it.",
+    "low_range": "Set data.decode.bits to the number of bits that the files use, such as 12, or export them "
+    "again with their full range.",
+    "flat": "Inspect them, and obtain the files again or leave them out; if their levels lie in the lowest "
+    "bits of 16, set data.decode.bits=8.",
     "saturated": "Inspect them, and obtain the files again or leave them out.",
-    "impossible_colours": "Correct the photometric interpretation in the headers, or export the files again.",
-    "tiled_planes": "Correct the planar configuration in the headers, or export the files again.",
+    "impossible_colours": "Set data.decode.colour=ycbcr if grey looks red and cyan, or "
+    "data.decode.colour=rgb if black looks green; where only some files are so, correct their headers.",
+    "tiled_planes": "Set data.decode.planes=by_plane for uncompressed DICOM, or correct the planar "
+    "configuration in the headers; export other files again.",
+    "skipped_by_class": "Obtain the files again, or find out why those of one class are unreadable: the "
+    "classes may differ in more than the liver.",
     "left_out": "Convert the files or obtain them again, or accept that they are missing.",
     "pseudo_masks": "Report them as agreement with the classifier, or draw true masks of some test images.",
     "small_classes": "Include more patients, merge classes, or use cross-validation.",
@@ -97,6 +104,7 @@ def _content(run: Run) -> dict[str, Any]:
         audit_tables.clusters,
         audit_tables.confounding,
         audit_tables.order,
+        audit_tables.skipped,
         audit_tables.hygiene,
         audit_tables.partitions,
     )

@@ -17,7 +17,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,7 @@ def described(
         "data": data.manifest.name,
         "task": {name: task.get(name) for name in ("name", "ordered", "endpoints", "of", "merge")},
         "classes": list(map(str, data.classes)),
+        "decode": asdict(data.manifest.decode),
         "preprocess": arguments(config.preprocess, SEGMENTER),
         "segment": resolved(config.segment),
         "normalisation": {

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from fibrolab import keys
 from fibrolab.data.duplicates import grouped
 from fibrolab.data.labelled_data import LabelledData, labels_under, refuse_other_classes
 from fibrolab.data.manifest import Manifest
+from fibrolab.data.media import Decode
 from fibrolab.data.readers import describe, read_bytes
 from fibrolab.data.requirements import PREDICT
 from fibrolab.data.sources import table
@@ -87,7 +89,14 @@ def listed(
     column, root = _column(inputs), common_folder(places)
     paths = [file.relative_to(root).as_posix() for file in dict.fromkeys(files)]
     name = places[0].name if len(places) == 1 else root.name
-    return Manifest(pd.DataFrame({keys.SAMPLE_ID: paths, column: paths}), names, name, root)
+    return _decoded(Manifest(pd.DataFrame({keys.SAMPLE_ID: paths, column: paths}), names, name, root), record)
+
+
+def _decoded(manifest: Manifest, record: Mapping[str, Any]) -> Manifest:
+    """Return samples whose files are decoded with the corrections of the training, or their own ones."""
+    if str(manifest.decode):
+        return manifest
+    return replace(manifest, decode=Decode(**record.get("decode", {})))
 
 
 def _without_label(path: Path) -> dict[str, None] | None:
@@ -133,6 +142,8 @@ def unlabelled(
 def as_data(manifest: Manifest, record: Mapping[str, Any], cache: Path) -> LabelledData:
     """Survey samples for a network; labels are optional.
 
+    Files are decoded with the corrections of the training, unless the manifest has its own.
+
     Args:
         manifest: Samples from any source.
         record: Record of the training (`fibrolab.runs.checkpoint.described`).
@@ -146,7 +157,7 @@ def as_data(manifest: Manifest, record: Mapping[str, Any], cache: Path) -> Label
         DataError: A file cannot be read.
     """
     manifest.require(PREDICT)
-    manifest, facts = surveyed(manifest, cache, "error")
+    manifest, facts = surveyed(_decoded(manifest, record), cache, "error")
     manifest = grouped(manifest, facts[keys.IMAGE])
     labels, task, classes = manifest.labels, record["task"], list(record["classes"])
     if (labels != keys.UNLABELLED).any():

@@ -13,7 +13,7 @@ from fibrolab.data.media import Media
 from fibrolab.data.pixel_plausibility import impossible_colours
 from fibrolab.data.survey import survey
 
-KINDS = ("low_range", "flat", "saturated", "impossible_colours", "tiled_planes")
+KINDS = ("transparent", "low_range", "flat", "saturated", "impossible_colours", "tiled_planes")
 
 
 def scan() -> np.ndarray:
@@ -33,6 +33,7 @@ def spoilt() -> dict[str, np.ndarray | bytes]:
     ycbcr = np.asarray(Image.fromarray(colour).convert("YCbCr"))
     by_plane = np.ascontiguousarray(colour.transpose(2, 0, 1)).tobytes()
     return {
+        "transparent": np.dstack([colour, np.zeros_like(grey)]),
         "low_range": (grey.astype(np.uint16) * 255 // 4095).astype(np.uint8),
         "flat": np.zeros_like(grey),
         "saturated": np.maximum(grey, 253),
@@ -58,7 +59,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
 
 def found_with(row: dict) -> dict:
     manifest, facts = clean()
-    for column in ("lowest", "highest", "mean", "impossible_colours", "tiled"):
+    for column in ("mode", "lowest", "highest", "mean", "impossible_colours", "tiled"):
         facts[column] = facts[column].astype(type(row[column]))
         facts.loc[3, column] = row[column]
     return audited(manifest, facts)
@@ -67,7 +68,7 @@ def found_with(row: dict) -> dict:
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_image_of_each_kind_is_named(measured: dict[str, dict], kind: str) -> None:
     found = found_with(measured[kind])
-    assert found["pixels"] == {each: ["s3"] if each == kind else [] for each in KINDS}
+    assert found["pixels"] == {each: ["s3"] if each == kind else [] for each in (*KINDS, "odd_size")}
     assert levels(found)[kind] == "warning"
     assert sentence(found, kind).startswith("1 image of 120 ")
     assert sentence(found, kind).endswith(": s3.")
@@ -78,6 +79,25 @@ def test_a_scan_has_none_of_them(measured: dict[str, dict], kind: str) -> None:
     found = found_with(measured[kind])
     assert not any(found["pixels"].values())
     assert not set(levels(found)) & set(KINDS)
+
+
+@pytest.mark.parametrize(("others", "noted"), [(1, True), (6, True), (7, False)])
+def test_the_few_images_of_another_size_are_noted(others: int, noted: bool) -> None:
+    manifest, facts = clean()
+    facts.loc[10 : 9 + others, ["width", "height"]] = 1024, 768
+    found = audited(manifest, facts)
+    assert found["pixels"]["odd_size"] == [f"s{10 + number}" for number in range(others * noted)]
+    assert ("odd_size" in levels(found)) == noted
+    if others == 1:
+        words = "1 image of 120 of another size than 640 x 480 pixels, which all others have: s10."
+        assert sentence(found, "odd_size") == words
+        assert found["verdict"] == "ok"
+
+
+def test_one_other_size_among_few_images_is_no_finding() -> None:
+    manifest, facts = clean(19)
+    facts.loc[3, "width"] = 500
+    assert audited(manifest, facts)["pixels"]["odd_size"] == []
 
 
 def test_rgb_labelled_as_ycbcr_has_impossible_colours() -> None:

@@ -43,6 +43,13 @@ def without(field: str) -> bytes:
     return saved(scan)
 
 
+def numbered(field: str, value: bytes) -> bytes:
+    """Return a file whose header has these two bytes where a number belongs."""
+    return saved(dataset(LEVELS.astype(np.uint8), **{field: "12"})).replace(
+        b"DS\x02\x0012", b"DS\x02\x00" + value
+    )
+
+
 def garbage() -> bytes:
     scan = compressed()
     scan.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
@@ -62,6 +69,12 @@ def in_syntax(uid: str) -> bytes:
         (saved(dataset(LEVELS.astype(np.uint8)))[:-40], "truncated or damaged .*less than expected"),
         (saved(compressed())[:-40], "truncated: the DICOM file ends"),
         (packaged("test-SR.dcm").read_bytes(), r"without pixel data \(Comprehensive SR Storage\)"),
+        (packaged("badVR.dcm").read_bytes(), r"the DICOM header gives no number as NumberOfFrames \('1A'\)"),
+        (numbered("RescaleSlope", b"x1"), r"gives no number as RescaleSlope \('x1'\)"),
+        (
+            packaged("no_meta.dcm").read_bytes(),
+            "DICOM with a damaged beginning .* is at byte 1, not 0 or 132",
+        ),
         (without("BitsStored"), "the DICOM header lacks BitsStored"),
         (without("PhotometricInterpretation"), "the DICOM header lacks PhotometricInterpretation"),
         (garbage(), "truncated or damaged"),
@@ -86,6 +99,15 @@ def test_an_incomplete_file_is_named_with_its_fault(content: bytes, sentence: st
     for read in (decode, decode_clip):
         with pytest.raises(UnreadableImageError, match=rf"scan\.dcm: .*({sentence})"):
             read(content, PATH)
+
+
+def test_of_several_windows_only_the_first_must_be_a_number() -> None:
+    levels = LEVELS.astype(np.uint8)
+    windows = {"WindowCenter": ["30", "99"], "WindowWidth": ["20", "99"]}
+    content = saved(dataset(levels, **windows))
+    odd = content.replace(b"30\\99 ", b"30\\   ").replace(b"20\\99 ", b"20\\xy ")
+    assert odd != content
+    np.testing.assert_array_equal(decode(odd, PATH), decode(content, PATH))
 
 
 def test_a_deflated_file_is_read_unless_it_inflates_to_more_than_a_clip(

@@ -7,11 +7,15 @@ from pathlib import Path
 import dicom_case
 import numpy as np
 import pytest
+from compose import composed
 from PIL import Image
 
 from fibrolab import keys
+from fibrolab.data.labelled_data import LabelledData
+from fibrolab.data.readers import read_image
 from fibrolab.data.sources.folder import load
-from fibrolab.errors import ConfigError, DataError, FibrolabError
+from fibrolab.errors import ConfigError, DataError, FibrolabError, SplitError
+from fibrolab.loading import load as labelled
 
 
 def picture(path: Path) -> None:
@@ -81,10 +85,58 @@ def test_an_extra_folder_beside_the_class_folders_is_named(root: Path) -> None:
     assert len(lines) == 4
 
 
-def test_folders_of_partitions_are_not_taken_for_classes(tmp_path: Path) -> None:
-    picture(tmp_path / "train" / "F0" / "a.png")
-    picture(tmp_path / "Test" / "F0" / "b.png")
-    assert "are partitions, not classes" in fault(tmp_path)
+@pytest.fixture
+def published(tmp_path: Path) -> Path:
+    """A tree with the folders of a published split above those of the classes; all pictures differ."""
+    rng = np.random.default_rng(0)
+    for part, number in (("Training", 40), ("TEST", 10)):
+        for name in (f"F{k % 2}/{k}.png" for k in range(number)):
+            path = tmp_path / "published" / part / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (24, 24), dtype=np.uint8)).save(path)
+    return tmp_path / "published"
+
+
+def under_given(root: Path, *words: str) -> LabelledData:
+    settings = (f"data.root={root}", "task=nominal", "split=given", f"paths.cache={root.parent / 'cache'}")
+    return labelled(composed("data=folder", *settings, *words, name="audit"))
+
+
+def test_folders_of_partitions_are_a_split_and_not_classes(published: Path) -> None:
+    data = under_given(published)
+    assert data.classes == ["F0", "F1"]
+    tested = data.manifest.table[keys.SAMPLE_ID].iloc[data.split.rows(keys.TEST)]
+    assert len(tested) == 10
+    assert tested.str.startswith("TEST/F").all()
+    assert len(data.split.rows(keys.VALIDATION)) == 6
+    assert data.manifest.labels.tolist() == [int("/F1/" in name) for name in data.manifest.files]
+    for name in ("F0", "F1"):
+        (published / "val" / name).mkdir(parents=True)
+        file = f"{name}/{name[1]}.png"
+        (published / "Training" / file).rename(published / "val" / file)
+    split = under_given(published).split
+    assert [len(split.rows(part)) for part in keys.PARTITIONS] == [38, 2, 10]
+
+
+def test_a_copy_in_two_folders_of_a_split_is_an_error_that_names_it(published: Path) -> None:
+    copy = published / "TEST" / "F0" / "copy.png"
+    copy.write_bytes((published / "Training" / "F0" / "2.png").read_bytes())
+    with pytest.raises(SplitError, match="1 of 50 groups") as caught:
+        under_given(published)
+    assert "TEST/F0/copy.png in test, Training/F0/2.png in train\n" in str(caught.value)
+    assert under_given(published, "split.leaky=true").split.crossing == 1
+
+
+def test_folders_of_a_split_must_hold_the_same_classes_and_nothing_may_lie_beside_them(
+    published: Path,
+) -> None:
+    picture(published / "TEST" / "f1" / "a.png")
+    lines = fault(published).splitlines()
+    assert "  - there is no folder f1/" in lines
+    (published / "TEST" / "f1" / "a.png").unlink()
+    assert "  - f1/ holds no image" in fault(published).splitlines()
+    (published / "masks").mkdir()
+    assert fault(published).endswith("Training, and others beside them: move masks out of it.")
 
 
 def test_a_missing_and_an_empty_root_are_reported(tmp_path: Path) -> None:
@@ -140,6 +192,42 @@ def test_files_that_are_no_samples_are_named_with_their_format(
 def test_the_frame_of_a_film_is_chosen(root: Path, given: str | int | None, frame: str | None) -> None:
     table = load(root=root, take_frames=given).table
     assert table[keys.FRAME].unique().tolist() == [frame] if frame else keys.FRAME not in table
+
+
+def test_every_frame_of_a_file_is_a_sample_and_those_of_one_file_stay_together(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    films = {}
+    for number in range(20):
+        films[f"F{number % 2}/{number}"] = frames = rng.integers(0, 256, (4, 24, 32), dtype=np.uint8)
+        path = tmp_path / "tree" / f"F{number % 2}" / f"{number}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(dicom_case.saved(dicom_case.dataset(frames, NumberOfFrames=4)))
+    Image.fromarray(rng.integers(0, 256, (24, 32), dtype=np.uint8)).save(
+        tmp_path / "tree" / "F0" / "still.png"
+    )
+    (tmp_path / "tree" / "F1" / "broken.mp4").write_bytes(b"\0\0\0\x20ftypisom")
+    settings = (f"data.root={tmp_path / 'tree'}", "task=nominal", f"paths.cache={tmp_path / 'cache'}")
+    settings = (*settings, "data.take_frames=all", "data.on_unreadable=skip")
+    data = labelled(composed("data=folder", *settings, name="audit"))
+    assert len(data.manifest) == 20 * 4 + 1
+    assert [line.split(":")[0] for line in data.manifest.left_out] == ["F1/broken.mp4"]
+    assert (data.manifest.table[keys.SAMPLE_ID] == "F0/still.png").sum() == 1
+    for name, media in zip(data.manifest.table[keys.SAMPLE_ID], data.manifest.media(), strict=True):
+        if name != "F0/still.png":
+            file, _, frame = name.partition("#")
+            np.testing.assert_array_equal(read_image(media.path, media.view), films[file][int(frame)])
+    table = data.manifest.table.assign(part=data.split.partitions)
+    assert table.groupby(keys.IMAGE)["part"].nunique().max() == 1
+    assert table.groupby(keys.IMAGE)[keys.GROUP_ID].nunique().max() == 1
+
+
+def test_frames_of_the_films_of_a_patient_are_a_group(tmp_path: Path) -> None:
+    for name in ("F0/P1_a", "F0/P1_b", "F1/P2_a"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        frames = np.zeros((2, 8, 8), np.uint8)
+        (tmp_path / name).write_bytes(dicom_case.saved(dicom_case.dataset(frames, NumberOfFrames=2)))
+    found = load(root=tmp_path, take_frames="all", patient=r"(P\d)_")
+    assert found.groups.tolist() == ["P1"] * 4 + ["P2"] * 2
 
 
 def test_a_frame_that_is_none_is_refused(root: Path) -> None:

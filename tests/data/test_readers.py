@@ -92,7 +92,12 @@ def test_the_content_decides_the_format_and_not_the_suffix(tmp_path: Path) -> No
         ("empty.png", b"", "empty"),
         ("notes.png", b"patient,stage\n1,F2\n", "text"),
         ("archive.png", b"PK\x03\x04\x00\x00" + bytes(40), "is ZIP, which is not read; convert"),
-        ("brain.png", bytes(344) + b"n+1\x00" + bytes(40), "is NIfTI, which is not read"),
+        (
+            "brain.png",
+            bytes(344) + b"ni1\x00" + bytes(40),
+            "is a NIfTI header without its pixels, which is not",
+        ),
+        ("short.png", bytes(344) + b"n+1\x00" + bytes(40), "not supported"),
         ("strange.png", b"\x01\x02\x03\xff", "of an unknown format, beginning 01 02 03 ff"),
         ("lzma.tif", tiff_with(258, 99), "kind that is not supported"),
         ("header.png", b"\x89PNG\r\n\x1a\n\x00", "truncated"),

@@ -118,7 +118,7 @@ def test_one_seed_gives_one_split_and_another_gives_another() -> None:
 
 def test_splitting_single_samples_must_not_separate_groups() -> None:
     with pytest.raises(
-        SplitError, match=r"groups of 'toy' are in more than one partition.*split\.grouped=true"
+        SplitError, match=r"(?s)groups of 'toy' are in more than one partition.*split\.grouped=true"
     ):
         splits.holdout(toy(), grouped=False)
 
@@ -338,6 +338,7 @@ def test_faults_of_a_given_split_are_named() -> None:
     with pytest.raises(SplitError, match="has no test sample"):
         splits.given(published(["train", "val"]), column="set")
     crossing = published(words, **{keys.GROUP_ID: ["a", "b", "a", "c", "d"]})
-    with pytest.raises(SplitError, match="1 of 4 groups of 'toy' are in more than one partition"):
+    with pytest.raises(SplitError, match="1 of 4 groups of 'toy' are in more than one partition") as caught:
         splits.given(crossing, column="set")
+    assert "  - a: s0000 in train, s0002 in test\n" in str(caught.value)
     assert splits.given(crossing, column="set", leaky=True).crossing == 1

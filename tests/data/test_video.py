@@ -213,6 +213,30 @@ def test_a_film_that_is_no_film_is_named() -> None:
             decode_clip(head + bytes(range(60)), PATH)
 
 
+@pytest.mark.parametrize("most", [2**28, 3 * 48 * 64])
+def test_frames_that_are_read_one_after_the_other_are_those_of_a_single_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(video, "LARGEST_KEPT", most)
+    monkeypatch.setattr(video, "_last", video._LastFilm())
+    opened = []
+    monkeypatch.setattr(video, "_require_whole", lambda *_: opened.append(1))
+    one, other = (written(tmp_path, ".avi", frames) for frames in (scene(9), scene(5)[:, ::-1]))
+    for content, frames in ((one, 9), (other, 5), (one, 9)):
+        expected = decode_clip(content, PATH).frames
+        before = len(opened)
+        found = [inspect(content, PATH, View(number)) for number in range(frames)]
+        assert all(header == describe(content, PATH) for header, _ in found)
+        assert [
+            int(np.abs(contract.to_grey(shown).astype(int) - level).max()) < 4
+            for (_, shown), level in zip(found, expected, strict=True)
+        ] == [True] * frames
+        decoded = len(opened) - before - frames
+        assert decoded == 2 if most == 2**28 else decoded >= frames
+        with pytest.raises(UnreadableImageError, match=f"has no frame {frames}"):
+            inspect(content, PATH, View(frames))
+
+
 def test_a_film_beyond_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = written(tmp_path, ".mp4", scene(9))
     monkeypatch.setattr(contract, "LARGEST_CLIP", 5 * 48 * 64)

@@ -17,20 +17,16 @@ from fibrolab.data.audit.label_order import label_order
 from fibrolab.data.audit.leakage import leakage
 from fibrolab.data.audit.model_free import baselines
 from fibrolab.data.audit.pixels import pixels
+from fibrolab.data.audit.skipped import skipped
 from fibrolab.data.audit.spellings import spellings
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.splits import Split
 
-VERSION = 10  # raise it when the result for the same data changes: stored audits are then computed again
+VERSION = 12  # raise it when the result for the same data changes: stored audits are then computed again
 # Within a level, findings keep this order.
-PARTS = (leakage, spellings, copies, confounding, label_order, baselines, pixels, hygiene)
-WITHOUT_LABELS = (
-    leakage,
-    spellings,
-    copies,
-    pixels,
-    hygiene,
-)  # the parts in which labels of samples have no part
+PARTS = (leakage, spellings, copies, confounding, label_order, baselines, pixels, skipped, hygiene)
+# The parts in which labels of samples have no part.
+WITHOUT_LABELS = (leakage, spellings, copies, pixels, hygiene)
 IMAGES = "images"  # the only class of a segmentation
 
 

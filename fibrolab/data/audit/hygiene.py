@@ -17,6 +17,7 @@ _PERSONAL = re.compile(
     r"(patient|first|last|given|family|sur)_?name|^name$|birth|(^|_)(dob|mrn|ssn|address|phone|e?mail)($|_)",
     re.IGNORECASE,
 )
+MANY_SKIPPED = 0.05  # proportion of unreadable samples from which the others may not represent the data
 FEWEST = 5  # groups of a class in the test partition: with fewer, intervals of its sensitivity are too wide
 
 
@@ -37,7 +38,7 @@ def hygiene(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
     }
     if evidence.manifest.masks_from:
         found["masks_from"] = evidence.manifest.masks_from
-    return found, list(_findings(found, len(known), len(evidence.classes)))
+    return found, list(_findings(found, len(known), len(evidence.manifest.skipped), len(evidence.classes)))
 
 
 def _personal_columns(evidence: Evidence) -> list[str]:
@@ -70,7 +71,7 @@ def _identity(evidence: Evidence) -> dict[str, int]:
     return dict(sorted(fields.items()))
 
 
-def _findings(found: dict[str, Any], samples: int, classes: int) -> Iterator[Finding]:
+def _findings(found: dict[str, Any], samples: int, skipped: int, classes: int) -> Iterator[Finding]:
     if found["identity"]:
         fields = [f"{name} in {counted(number, 'file')}" for name, number in found["identity"].items()]
         yield Finding(
@@ -92,11 +93,13 @@ def _findings(found: dict[str, Any], samples: int, classes: int) -> Iterator[Fin
             "classifier's maps, not with anatomy.",
         )
     if left_out := found["left_out"]:
-        yield Finding(
-            "left_out",
-            "warning",
-            f"Files left out: {len(left_out):,}. The first: {listed(left_out, most=3)}.",
-        )
+        sentence = f"Files left out: {len(left_out):,}. The first: {listed(left_out, most=3)}."
+        if skipped >= MANY_SKIPPED * (samples + skipped):
+            yield Finding(
+                "left_out", "warning", f"{sentence} {skipped:,} of {samples + skipped:,} samples are missing."
+            )
+        else:
+            yield Finding("left_out", "note", sentence)
     if small := found["small_classes"]:
         named = [f"{row['class']} in {row['partition']} ({counted(row['groups'], 'group')})" for row in small]
         what, of = (

@@ -62,8 +62,8 @@ class Format(Protocol):
     def inspect(self, content: bytes, path: Path, view: View) -> tuple[Header, np.ndarray]:
         """Return the header and the whole frame of the view, uint8 (H, W) or (H, W, 3), in one pass."""
 
-    def clip(self, content: bytes, path: Path) -> Clip:
-        """Return all frames in grey, even if there is only one."""
+    def clip(self, content: bytes, path: Path, view: View) -> Clip:
+        """Return all frames in grey, even if there is only one; of the view, only `decode` is used."""
 
 
 def to_grey(image: np.ndarray) -> np.ndarray:
@@ -82,6 +82,19 @@ def require_scan(width: int, height: int, path: Path) -> None:
     """
     if width * height > LARGEST_SCAN:
         raise UnreadableImageError(f"{path}: {width} x {height} pixels are too many for an ultrasound image")
+
+
+def require_bits(levels: np.ndarray, lowest: int, highest: int, path: Path) -> None:
+    """Refuse levels that do not fit into the bits that `data.decode.bits` says are used.
+
+    Raises:
+        UnreadableImageError: A level is below the lowest or above the highest of these bits.
+    """
+    if levels.min() < lowest or levels.max() > highest:
+        raise UnreadableImageError(
+            f"{path}: its levels reach from {levels.min()} to {levels.max()}, and the bits of "
+            f"data.decode.bits hold {lowest} to {highest}"
+        )
 
 
 def stacked(frames: Iterable[np.ndarray], path: Path) -> np.ndarray:

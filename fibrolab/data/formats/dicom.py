@@ -30,12 +30,22 @@ from pydicom.uid import (
 )
 
 from fibrolab.data.formats import dicom_jpeg, dicom_palette, video
-from fibrolab.data.formats.contract import LARGEST_CLIP, Clip, Header, require_scan, stacked, to_grey
-from fibrolab.data.media import View
+from fibrolab.data.formats.contract import (
+    LARGEST_CLIP,
+    Clip,
+    Header,
+    require_bits,
+    require_scan,
+    stacked,
+    to_grey,
+)
+from fibrolab.data.media import Decode, View
 from fibrolab.errors import UnreadableImageError
 
 GREY = ("MONOCHROME1", "MONOCHROME2")
-COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
+SUBSAMPLED = "YBR_FULL_422"
+COLOUR = ("RGB", "YBR_FULL", SUBSAMPLED, "YBR_RCT", "YBR_ICT")
+PLANES = ("by_pixel", "by_plane")  # `Decode.planes` for each planar configuration
 PALETTE = "PALETTE COLOR"
 # Decoder of each transfer syntax. It is always named, because pydicom would otherwise try all that are
 # installed, such as GDCM, which can crash the process: its C++ exceptions do not reach Python
@@ -59,6 +69,7 @@ _IMAGE_PIXEL = (  # attributes of PS3.3, C.7.6.3, that are needed to decode pixe
     "PixelRepresentation",
     "PhotometricInterpretation",
 )
+_GREY_SCALE = ("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth")
 # Fields of the basic profile for de-identification (PS3.15, table E.1-1) that identify a person: those that
 # the profile removes, and those that it allows to be replaced by a dummy value. Not listed are pseudonyms
 # (PatientID, AccessionNumber) and fields that name no person (InstitutionName, the manifest's site).
@@ -101,17 +112,19 @@ def inspect(content: bytes, path: Path, view: View) -> tuple[Header, np.ndarray]
         facts, pixels = video.inspect(_video_stream(dataset), path, view)
         return _video_header(dataset, facts), pixels
     facts = _header(dataset)
-    return facts, _frame(dataset, view.frame_of(facts.frames, path), path)
+    _correct(dataset, view.decode, path)
+    return facts, _frame(dataset, view.frame_of(facts.frames, path), path, view.decode)
 
 
-def clip(content: bytes, path: Path) -> Clip:
+def clip(content: bytes, path: Path, view: View) -> Clip:
     """See `readers.Format`."""
     dataset = _dataset(content, path)
     if _is_video(dataset):
         decoded = video.clip(_video_stream(dataset), path)
         return Clip(decoded.frames, _fps(dataset, len(decoded.frames)) or decoded.fps)
+    _correct(dataset, view.decode, path)
     count = _frames(dataset)
-    frames = (to_grey(_frame(dataset, number, path)) for number in range(count))
+    frames = (to_grey(_frame(dataset, number, path, view.decode)) for number in range(count))
     return Clip(stacked(frames, path), _fps(dataset, count))
 
 
@@ -135,12 +148,31 @@ def _dataset(content: bytes, path: Path) -> pydicom.Dataset:
         raise UnreadableImageError(f"{path}: damaged: the DICOM header repeats {', '.join(several)}")
     if missing:
         raise UnreadableImageError(f"{path}: the DICOM header lacks {', '.join(missing)}")
+    _require_numbers(dataset, path)
     dataset.PhotometricInterpretation = str(dataset.PhotometricInterpretation).strip().upper()
     if dataset.SamplesPerPixel != 1 and "PlanarConfiguration" not in dataset:
         dataset.PlanarConfiguration = 0
     require_scan(dataset.Columns, dataset.Rows, path)
     _fill_in_syntax(dataset, path)
     return dataset
+
+
+def _require_numbers(dataset: pydicom.Dataset, path: Path) -> None:
+    """Refuse text where the header must give a number, which pydicom hands on as it is."""
+    names = ("NumberOfFrames", *_IMAGE_PIXEL[:-1], *(_GREY_SCALE if dataset.SamplesPerPixel == 1 else ()))
+    faults = []
+    for name in (name for name in names if name in dataset):
+        raw = dataset.get_item(name).value
+        try:
+            value = dataset[name].value
+            float((value[0] if isinstance(value, MultiValue) else value) or 0)
+        except (TypeError, ValueError):
+            shown = raw.decode("ascii", "replace") if isinstance(raw, bytes) else str(raw)
+            faults.append(f"{name} ({shown.strip()[:16]!r})")
+    if faults:
+        raise UnreadableImageError(
+            f"{path}: damaged: the DICOM header gives no number as {', '.join(faults)}"
+        )
 
 
 def _drop_empty(dataset: pydicom.Dataset) -> None:
@@ -174,6 +206,32 @@ def _fill_in_syntax(dataset: pydicom.Dataset, path: Path) -> None:
     dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else native
 
 
+def _correct(dataset: pydicom.Dataset, decode: Decode, path: Path) -> None:
+    """Correct what the header of a colour image states about its colours and planes.
+
+    Raises:
+        UnreadableImageError: The colours are called subsampled and are not, and no correction says what they
+            are.
+    """
+    if dataset.SamplesPerPixel != 3:
+        return
+    native = dataset.file_meta.TransferSyntaxUID in NATIVE
+    if decode.planes and native:
+        dataset.PlanarConfiguration = PLANES.index(decode.planes)
+    photometric = dataset.PhotometricInterpretation
+    if photometric == SUBSAMPLED and native:
+        samples = 3 * _frames(dataset) * dataset.Rows * dataset.Columns * (dataset.BitsAllocated // 8)
+        if len(dataset.PixelData) < samples:
+            return
+        if not decode.colour:
+            raise UnreadableImageError(
+                f"{path}: its pixels are not subsampled, as {SUBSAMPLED} says in the DICOM header: set "
+                "data.decode.colour=rgb or data.decode.colour=ycbcr, by which the picture looks right"
+            )
+    if decode.colour and photometric in ("RGB", "YBR_FULL", SUBSAMPLED):
+        dataset.PhotometricInterpretation = "YBR_FULL" if decode.colour == "ycbcr" else "RGB"
+
+
 def _header(dataset: pydicom.Dataset) -> Header:
     count = _frames(dataset)
     return Header(
@@ -202,25 +260,39 @@ def _fps(dataset: pydicom.Dataset, frames: int) -> float:
     return float(dataset.get("CineRate", None) or dataset.get("RecommendedDisplayFrameRate", None) or 0)
 
 
-def _frame(dataset: pydicom.Dataset, number: int, path: Path) -> np.ndarray:
-    """Decode one frame, uint8 (H, W) or (H, W, 3), and none of the others."""
+def _frame(dataset: pydicom.Dataset, number: int, path: Path, decode: Decode) -> np.ndarray:
+    """Decode one frame, uint8 (H, W) or (H, W, 3), and none of the others.
+
+    Args:
+        dataset: The file.
+        number: Number of the frame.
+        path: Name of the file.
+        decode: Corrections of the header, of which `_correct` has made those of colours and planes.
+    """
     _require_known(dataset, path)
     photometric = dataset.PhotometricInterpretation
-    levels = _levels(dataset, number, path)
+    levels = _levels(dataset, number, path, corrected=decode.colour is not None)
     if photometric == PALETTE:
         return dicom_palette.colours(levels, dataset)
+    used = decode.bits if decode.bits and dataset.BitsAllocated == 16 else dataset.BitsStored
+    lowest = -(2 ** (used - 1)) if dataset.PixelRepresentation else 0
+    highest = lowest + 2**used - 1
+    if used == decode.bits:
+        require_bits(levels, lowest, highest, path)
     if photometric in COLOUR:
-        return _to_bytes(levels, 0, 2**dataset.BitsStored - 1)
+        return _to_bytes(levels, 0, 2**used - 1)
     _apply_functional_groups(dataset, number)
-    grey = _grey(levels, dataset)
+    grey = _grey(levels, dataset, np.array([lowest, highest]))
     return 255 - grey if photometric == "MONOCHROME1" else grey
 
 
-def _levels(dataset: pydicom.Dataset, number: int, path: Path) -> np.ndarray:
+def _levels(dataset: pydicom.Dataset, number: int, path: Path, corrected: bool = False) -> np.ndarray:
     """Decode the stored levels of one frame, (H, W) or in RGB (H, W, 3)."""
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax in dicom_jpeg.SYNTAXES or (syntax == JPEGExtended12Bit and dataset.BitsStored > 8):
         return _jpeg_levels(dataset, number)
+    if corrected and syntax in (JPEGBaseline8Bit, JPEGExtended12Bit) and dataset.SamplesPerPixel == 3:
+        return _jpeg_levels(dataset, number)  # pydicom would heed the colour space that the JPEG itself names
     if syntax in (JPEG2000Lossless, JPEG2000):
         _require_codestream(dataset, number, path)
     if syntax in (JPEGBaseline8Bit, JPEGExtended12Bit):
@@ -312,11 +384,11 @@ def _apply_functional_groups(dataset: pydicom.Dataset, number: int) -> None:
     _drop_empty(dataset)
 
 
-def _grey(levels: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
+def _grey(levels: np.ndarray, dataset: pydicom.Dataset, stored: np.ndarray) -> np.ndarray:
     """Convert stored levels to display levels (PS3.3, C.11): rescaled, then through the first window.
 
-    Without a window the whole range of BitsStored becomes 0..255, so that all files of a scanner have the
-    same scale.
+    Without a window the whole range of levels that can be `stored`, (2,), becomes 0..255, so that all files
+    of a scanner have the same scale.
     """
     if "RescaleSlope" in dataset or "RescaleIntercept" in dataset:  # pydicom asks for both
         dataset.RescaleSlope = dataset.get("RescaleSlope", 1)
@@ -328,8 +400,6 @@ def _grey(levels: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
     centre, width = _first(dataset.get("WindowCenter", None)), _first(dataset.get("WindowWidth", None))
     if centre is not None and width is not None and 0 < width < np.inf:
         return _windowed(values, centre, width, str(dataset.get("VOILUTFunction", "LINEAR")))
-    lowest = -(2 ** (dataset.BitsStored - 1)) if dataset.PixelRepresentation else 0
-    stored = np.array([lowest, lowest + 2**dataset.BitsStored - 1])
     low, high = sorted(apply_modality_lut(stored, dataset))
     return _to_bytes(values, low, high)
 

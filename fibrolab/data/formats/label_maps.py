@@ -12,10 +12,9 @@ import numpy as np
 import pydicom
 
 from fibrolab.data.formats.contract import LARGEST_SCAN, require_scan
+from fibrolab.data.formats.recognition import GZIP, NIFTI
 from fibrolab.errors import UnreadableImageError
 
-NIFTI = (b"n+1\0", b"n+2\0")  # magic of NIfTI 1 and 2 in one file
-GZIP = b"\x1f\x8b"
 HEADER = 544  # bytes of a NIfTI file that hold its magic
 CENTIMETRES = 3  # unit of a region of an ultrasound image, PS3.3 C.8.5.5.1.15
 SEGMENTATION = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")  # SEG and label map SEG

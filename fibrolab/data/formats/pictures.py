@@ -15,11 +15,12 @@ from fibrolab.data.formats.contract import (
     Clip,
     Header,
     UnsupportedError,
+    require_bits,
     require_scan,
     stacked,
     to_grey,
 )
-from fibrolab.data.media import View
+from fibrolab.data.media import Decode, View
 from fibrolab.errors import UnreadableImageError
 
 # Formats that scanners, archives and data sets export. Pillow's other plugins are off: EPS runs Ghostscript.
@@ -47,14 +48,16 @@ def inspect(content: bytes, path: Path, view: View) -> tuple[Header, np.ndarray]
     """See `readers.Format`."""
     with _opened(content, path) as picture:
         facts = _header(picture)
-        return facts, _frame(picture, view.frame_of(facts.frames, path), path)
+        return facts, _frame(picture, view.frame_of(facts.frames, path), path, content, view.decode)
 
 
-def clip(content: bytes, path: Path) -> Clip:
+def clip(content: bytes, path: Path, view: View) -> Clip:
     """See `readers.Format`: an animated GIF or WebP, or the pages of a TIFF."""
     with _opened(content, path) as picture:
         facts = _header(picture)
-        frames = (to_grey(_frame(picture, number, path)) for number in range(facts.frames))
+        frames = (
+            to_grey(_frame(picture, number, path, content, view.decode)) for number in range(facts.frames)
+        )
         return Clip(stacked(frames, path), facts.fps)
 
 
@@ -91,18 +94,48 @@ def _header(picture: Image.Image) -> Header:
     return Header(width, height, picture.mode, picture.format or "", frames, fps)
 
 
-def _frame(picture: Image.Image, number: int, path: Path) -> np.ndarray:
+def _frame(picture: Image.Image, number: int, path: Path, content: bytes, corrected: Decode) -> np.ndarray:
     if number:
         picture.seek(number)
     require_scan(*picture.size, path)
     tags = getattr(picture, "tag_v2", {})  # of a TIFF; the transposed copy lacks them
-    return _to_bytes(ImageOps.exif_transpose(picture), tags)
-
-
-def _to_bytes(picture: Image.Image, tags: Mapping[int, Any]) -> np.ndarray:
-    """Convert pixels of any Pillow mode to uint8; transparent ones become black, as on a scanner's screen."""
+    if corrected.bits and picture.mode not in DEEP_MODES and _is_deep(content):
+        raise UnsupportedError("data.decode.bits is for 16 bits of grey, not of colour")
+    stored = _in_colour_space(picture, content, corrected.colour) if corrected.colour else picture
+    upright = ImageOps.exif_transpose(stored)
     if picture.mode in DEEP_MODES:
-        return _from_deep(np.asarray(picture), tags)
+        return _from_deep(np.asarray(upright), tags, corrected.bits, path)
+    return _to_bytes(upright)
+
+
+def _is_deep(content: bytes) -> bool:
+    """Return whether Pillow reduces the colours of a file from 16 bits to their upper eight."""
+    with Image.open(io.BytesIO(content), formats=FORMATS) as unread:
+        return any(";16" in str(tile[3]) for tile in getattr(unread, "tile", ()))
+
+
+def _in_colour_space(picture: Image.Image, content: bytes, colour: str) -> Image.Image:
+    """Return a picture in RGB whose stored colours are in this colour space, `rgb` or `ycbcr`."""
+    if picture.mode not in ("RGB", "RGBA"):
+        return picture
+    exif = picture.getexif()
+    picture.load()  # a truncated file raises here
+    colours, alpha = picture.convert("RGB"), picture.getchannel("A") if picture.mode == "RGBA" else None
+    if picture.format in ("JPEG", "MPO"):  # naming one colour space for file and result turns conversion off
+        import imagecodecs
+
+        samples = imagecodecs.jpeg8_decode(content, colorspace="RGB", outcolorspace="RGB")
+        colours = Image.fromarray(samples)
+    if colour == "ycbcr":
+        colours = Image.merge("YCbCr", colours.split()).convert("RGB")
+    if alpha:
+        colours.putalpha(alpha)
+    colours.info["exif"] = exif.tobytes()
+    return colours
+
+
+def _to_bytes(picture: Image.Image) -> np.ndarray:
+    """Convert pixels of any Pillow mode to uint8; transparent ones become black, as on a scanner's screen."""
     if picture.mode == "F":
         raise UnsupportedError("floating-point pixels have no standard grey range; 8 and 16 bits are read")
     grey = picture.mode in GREY_MODES
@@ -112,10 +145,12 @@ def _to_bytes(picture: Image.Image, tags: Mapping[int, Any]) -> np.ndarray:
     return np.asarray(picture.convert("L" if grey else "RGB"))
 
 
-def _from_deep(levels: np.ndarray, tags: Mapping[int, Any]) -> np.ndarray:
-    """Scale levels of 9 to 16 bits so that the highest of their depth becomes 255 in every file."""
-    bits = min(max(tags.get(_BITS, (16,))[0], 9), 16)
+def _from_deep(levels: np.ndarray, tags: Mapping[int, Any], used: int | None, path: Path) -> np.ndarray:
+    """Scale levels of 9 to 16 bits, or of those `used`, so that the highest becomes 255 in every file."""
+    bits = used or min(max(tags.get(_BITS, (16,))[0], 9), 16)
     top = 2**bits - 1
+    if used:
+        require_bits(levels, 0, top, path)
     if levels.min() < 0 or levels.max() > top:
         raise UnsupportedError(f"levels reach from {levels.min()} to {levels.max()}; 0 to {top} is read")
     levels = levels.astype(np.uint32)

@@ -5,9 +5,12 @@ can be opened.
 """
 
 import re
+import zlib
 from collections.abc import Callable
 from typing import NamedTuple
 
+NIFTI = (b"n+1\0", b"n+2\0")  # magic of NIfTI 1 and 2 in one file
+GZIP = b"\x1f\x8b"
 HEAD = 4096  # bytes of a file that suffice to recognise it
 _VALUE_TYPES = frozenset(  # of DICOM, PS3.5, table 6.2-1, that a first element can have
     b"AE AS CS DA DS DT IS LO LT OB OW PN SH SL SQ SS ST TM UI UL UN US UT".split()
@@ -72,6 +75,26 @@ def is_picture(content: bytes) -> bool:
     return content.startswith(starts) or webp or bmp or bool(re.match(rb"P[1-6][\s#]", content))
 
 
+def is_volume(content: bytes) -> bool:
+    """Return whether bytes are NIfTI in one file, plain or compressed, MetaImage or NRRD."""
+    return volume_format(content) != ""
+
+
+def volume_format(content: bytes) -> str:
+    """Return `NIfTI`, `MHA` or `NRRD` by the first bytes of a file; empty for another one."""
+    head = content[:HEAD]
+    if head.startswith(GZIP):
+        try:
+            head = zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(head, HEAD)
+        except zlib.error:
+            return ""
+    if head[344:348] in NIFTI or head[4:8] in NIFTI:
+        return "NIfTI"
+    if head.startswith(b"NRRD000"):
+        return "NRRD"
+    return "MHA" if re.match(rb"(ObjectType|NDims)\s*=", head) else ""
+
+
 class Kind(NamedTuple):
     """A kind of file that is read.
 
@@ -90,10 +113,13 @@ _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", 
 KINDS = (  # the first that matches reads the file
     Kind("dicom", is_dicom, (".dcm", ".dicom")),
     Kind("video", is_video, (".mp4", ".avi", ".mkv", ".mov", ".mpg", ".mpeg", ".wmv", ".webm", ".m4v")),
+    Kind("volumes", is_volume, (".nii", ".mha", ".mhd", ".nrrd", ".nhdr")),
     Kind("pictures", is_picture, _PICTURES),
 )
 SUFFIXES = frozenset(suffix for kind in KINDS for suffix in kind.suffixes)
-SUPPORTED = "JPEG, PNG, BMP, TIFF, GIF, WebP, JPEG 2000, PPM, DICOM, MP4, AVI, Matroska, MPEG, WMV"
+SUPPORTED = (
+    "JPEG, PNG, BMP, TIFF, GIF, WebP, JPEG 2000, PPM, DICOM, MP4, AVI, Matroska, MPEG, WMV, NIfTI, MHA, NRRD"
+)
 _FOREIGN = (  # first byte of the magic, magic, name
     (4, b"ftyphe", "HEIC"),
     (4, b"ftypmif1", "HEIC"),
@@ -108,12 +134,8 @@ _FOREIGN = (  # first byte of the magic, magic, name
     (0, b"%PDF", "PDF"),
     (0, b"%!PS", "PostScript"),
     (0, b"\xc5\xd0\xd3\xc6", "PostScript"),
-    (344, b"n+1\x00", "NIfTI"),
-    (344, b"ni1\x00", "NIfTI"),
-    (4, b"n+2\x00", "NIfTI"),
-    (0, b"NRRD000", "NRRD"),
-    (0, b"ObjectType = ", "MetaImage (MHA)"),
-    (0, b"NDims = ", "MetaImage (MHA)"),
+    (344, b"ni1\x00", "a NIfTI header without its pixels"),
+    (4, b"ni2\x00", "a NIfTI header without its pixels"),
     (0, b"\x89HDF\r\n\x1a\n", "HDF5"),
     (0, b"MATLAB", "MATLAB"),
     (0, b"\x93NUMPY", "NumPy"),
@@ -128,6 +150,7 @@ _FOREIGN = (  # first byte of the magic, magic, name
     (0, b"ID3", "MP3"),
     (8, b"WAVE", "sound (WAV)"),
 )
+_ELEMENT = re.compile(rb"[\x02\x08]\x00.\x00(CS|UI|UL|OB|SH|DA|TM|LO)", re.DOTALL)  # of group 2 or 8
 _SCALABLE = re.compile(rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?(<!DOCTYPE[^>]*>\s*)?<svg", re.DOTALL)
 
 
@@ -145,6 +168,8 @@ def foreign(head: bytes) -> str:
             return name
     if _SCALABLE.match(head):
         return "SVG"
+    if found := _ELEMENT.search(head[:256]):
+        return f"DICOM with a damaged beginning (its first element is at byte {found.start()}, not 0 or 132)"
     if all(byte >= 32 or byte in b"\t\n\r\f" for byte in head[:256]):
         if head.lstrip()[:1] != b"<":  # its words may be a patient's name
             return "text"

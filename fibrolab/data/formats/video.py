@@ -1,7 +1,9 @@
 """Video files through PyAV (FFmpeg): strict reading with exact frame counts, and writing."""
 
+import hashlib
 import io
 import os
+import threading
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -25,6 +27,8 @@ CONTAINERS = {  # by FFmpeg's name
     "flv": "FLV",
     "ogg": "Ogg",
 }
+LARGEST_KEPT = 2**28  # bytes of the frames of one film: 290 of 640 x 480 in colour
+_WHOLE = View()
 CODECS = {  # for writing, by suffix: codec, pixel format, quality
     ".mp4": ("libx264", "yuv420p", {"crf": "17", "preset": "veryfast"}),
     ".avi": ("mjpeg", "yuvj420p", {"qmin": "2", "qmax": "2"}),
@@ -41,8 +45,10 @@ def inspect(content: bytes, path: Path, view: View) -> tuple[Header, np.ndarray]
     """See `readers.Format`: RGB, or grey if the video is stored in grey.
 
     The number of packets gives the wanted frame before decoding. If packets and frames do not correspond, the
-    video is decoded again.
+    video is decoded again. A film of which several frames are read one after the other is kept decoded.
     """
+    if isinstance(view.frame, int) and (kept := _last.film(content, path)):
+        return kept[0], kept[1][view.frame_of(kept[0].frames, path)]
     wanted = view.frame_of(_count_packets(content, path), path)
     facts, pixels = _decoded(content, path, wanted)
     number = view.frame_of(facts.frames, path)
@@ -52,7 +58,7 @@ def inspect(content: bytes, path: Path, view: View) -> tuple[Header, np.ndarray]
     return facts, pixels
 
 
-def clip(content: bytes, path: Path) -> Clip:
+def clip(content: bytes, path: Path, _: View = _WHOLE) -> Clip:
     """See `readers.Format`: luma in full range. Frames at uneven times are kept as they are."""
     video = _Decoder(content, path)
     frames = stacked((video.pixels("gray") for _ in video.decode()), path)
@@ -154,6 +160,44 @@ def _decoded(content: bytes, path: Path, wanted: int | None) -> tuple[Header, np
         if number == wanted:
             kept = video.pixels()
     return video.header(), kept
+
+
+class _LastFilm:
+    """The frames of the film that was asked for last, once it has been asked for twice.
+
+    Every other frame of it would otherwise cost the decoding of the whole film.
+    """
+
+    def __init__(self) -> None:
+        self._digest = b""
+        self._film: tuple[Header, list[np.ndarray]] | tuple[()] | None = None
+        self._lock = threading.Lock()  # threads that want the same film wait for the first
+
+    def film(self, content: bytes, path: Path) -> tuple[Header, list[np.ndarray]] | None:
+        """Return header and frames of a film; None the first time, and for a film above `LARGEST_KEPT`."""
+        digest = hashlib.sha256(content).digest()
+        with self._lock:
+            if self._digest != digest:
+                self._digest, self._film = digest, None
+                return None
+            if self._film is None:
+                self._film = _all_frames(content, path)
+            return self._film or None
+
+
+_last = _LastFilm()
+
+
+def _all_frames(content: bytes, path: Path) -> tuple[Header, list[np.ndarray]] | tuple[()]:
+    """Decode a whole video; return header and frames, or nothing if these are too large to be kept."""
+    video, frames, size = _Decoder(content, path), [], 0
+    for _ in video.decode():
+        frames.append(video.pixels())
+        frames[-1].flags.writeable = False
+        size += frames[-1].nbytes
+        if size > LARGEST_KEPT:
+            return ()
+    return video.header(), frames
 
 
 def _count_packets(content: bytes, path: Path) -> int:

@@ -4,6 +4,9 @@
       normal/  a.png  b.dcm  patient-07/0001.jpg     at any depth
       fatty/   c.png  IM000012  d.mp4                the first bytes of a file tell its format
 
+Folders for a published split may lie above them, in any case: `Train/normal/a.png`, `Val/..`, `Test/..`. The
+column `split` then names the folder of each sample, and `split=given` uses it.
+
 Pictures, DICOM files and films are samples. Hidden files, thumbnails and recycle bins of file servers
 (`WASTE`), and the DICOMDIR of a disc, which has no pixels, are ignored; all other files are named in the log
 and in the audit.
@@ -15,7 +18,9 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -23,12 +28,14 @@ from fibrolab import keys
 from fibrolab.data.formats.recognition import HEAD, SUFFIXES, foreign, kind_of
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.media import MIDDLE
-from fibrolab.data.readers import kind_of_node
+from fibrolab.data.progress import track
+from fibrolab.data.readers import describe, kind_of_node, read_bytes
 from fibrolab.data.splits import PARTITION_WORDS
 from fibrolab.data.tables import is_formula
-from fibrolab.errors import ConfigError, DataError, listing
+from fibrolab.errors import ConfigError, DataError, UnreadableImageError, listing
+from fibrolab.processes import cores
 
-FIRST = "first"
+FIRST, ALL = "first", "all"
 # Files and folders that file servers, archives and systems add to those of the user, in lower case.
 WASTE = frozenset(
     {
@@ -49,13 +56,14 @@ def load(
     r"""Read a tree.
 
     Args:
-        root: Folder that holds the class folders.
+        root: Folder that holds the class folders, or folders of a split with the class folders in each.
         classes: Names of the class folders in the order of the labels; None for all folders in natural order
             (F2 before F10).
         patient: Regular expression that finds the patient in a file's path below the root (`/` between
             folders): by its group `patient`, or its first group, such as `(P\d+)_`.
-        take_frames: Frame of each film that is the sample: `first`, `middle`, or its number from 0. None
-            refuses a file of several frames.
+        take_frames: Frame of each film that is the sample: `first`, `middle`, or its number from 0; `all`
+            makes a sample of each frame, which stay together in a split as cuts of one file do. None refuses
+            a file of several frames.
 
     Raises:
         ConfigError: The pattern is not a regular expression, or has no group; no such frame.
@@ -63,12 +71,63 @@ def load(
     """
     folder = Path(root).expanduser().absolute()
     frame = _frame(take_frames)
-    table, found, left_out = read_tree(folder, classes)
+    parts = _partitions(folder)
+    table, found, left_out = _read_parts(folder, parts, classes) if parts else read_tree(folder, classes)
     if patient is not None:
         table[keys.PATIENT_ID] = _patients(table[keys.IMAGE].tolist(), patient)
-    if frame:
+    if frame == ALL:
+        table = _with_every_frame(table, folder)
+    elif frame:
         table[keys.FRAME] = frame
     return Manifest(table, found, folder.name, folder, left_out)
+
+
+def _partitions(folder: Path) -> list[str]:
+    """Return the folders of a published split below a root; none where the root holds class folders.
+
+    Raises:
+        DataError: Other folders lie beside them.
+    """
+    if not folder.is_dir():
+        return []
+    folders = _folders(folder)
+    parts = [name for name in folders if name.casefold() in PARTITION_WORDS]
+    if len({PARTITION_WORDS[name.casefold()] for name in parts}) < 2:
+        return []
+    if others := [name for name in folders if name not in parts]:
+        raise DataError(
+            f"data.root={folder} holds folders of a split, {', '.join(parts)}, and others beside them: move "
+            f"{', '.join(others)} out of it."
+        )
+    return parts
+
+
+def _read_parts(
+    folder: Path, parts: Sequence[str], classes: Sequence[str] | None
+) -> tuple[pd.DataFrame, tuple[str, ...], tuple[str, ...]]:
+    """Read the class folders in each folder of a split, which must hold the same ones; see `read_tree`."""
+    names = sorted({name for part in parts for name in _folders(folder / part)}, key=_natural)
+    expected = names if classes is None else list(map(str, classes))
+    tables, left_out, faults = [], [], []
+    for part in parts:
+        try:
+            table, _, left = read_tree(folder / part, expected)
+        except DataError as fault:
+            faults.append(str(fault))
+            continue
+        paths = f"{part}/" + table[keys.IMAGE]
+        columns: dict[str, Any] = {keys.SAMPLE_ID: paths, keys.IMAGE: paths, keys.GIVEN: part}
+        tables.append(table.assign(**columns))
+        left_out += [f"{part}/{sentence}" for sentence in left]
+    if faults:
+        raise DataError("\n".join(faults))
+    _log.info("The folders %s are a split: split=given uses it.", ", ".join(parts))
+    return pd.concat(tables, ignore_index=True), tuple(expected), tuple(left_out)
+
+
+def _folders(folder: Path) -> list[str]:
+    """Return the names of the folders in a folder in natural order, without hidden ones and `WASTE`."""
+    return sorted(filter(_visible, next(os.walk(folder, onerror=_unreadable))[1]), key=_natural)
 
 
 def _frame(take_frames: str | int | None) -> str:
@@ -78,11 +137,32 @@ def _frame(take_frames: str | int | None) -> str:
         ConfigError: See `load`.
     """
     given = "" if take_frames is None else str(take_frames)
-    if given not in ("", FIRST, MIDDLE) and not given.isdecimal():
+    if given not in ("", FIRST, MIDDLE, ALL) and not given.isdecimal():
         raise ConfigError(
-            f"data.take_frames={given} is not allowed: give {FIRST}, {MIDDLE}, a number from 0, or null."
+            f"data.take_frames={given} is not allowed: give {FIRST}, {MIDDLE}, {ALL}, a number from 0, or "
+            "null."
         )
     return "0" if given == FIRST else given
+
+
+def _with_every_frame(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """Return a row for each frame of each file of several frames, named `PATH#FRAME`."""
+    with ThreadPoolExecutor(cores()) as pool:
+        paths = [folder / name for name in table[keys.IMAGE]]
+        counts = list(track(pool.map(_count_frames, paths), total=len(paths), task="Counting frames"))
+    frames = [number for count in counts for number in (map(str, range(count)) if count > 1 else [""])]
+    every = table.loc[table.index.repeat(counts)].reset_index(drop=True).assign(**{keys.FRAME: frames})
+    several = every[keys.FRAME] != ""
+    names = every[keys.SAMPLE_ID].mask(several, every[keys.SAMPLE_ID] + "#" + every[keys.FRAME])
+    return every.assign(**{keys.SAMPLE_ID: names})
+
+
+def _count_frames(path: Path) -> int:
+    """Return the number of frames of a file; 1 of one that cannot be read, which the survey reports."""
+    try:
+        return describe(read_bytes(path), path).frames
+    except UnreadableImageError:
+        return 1
 
 
 def read_tree(
@@ -103,7 +183,7 @@ def read_tree(
     """
     if not folder.is_dir():
         raise DataError(f"data.root={folder} is not a folder; it must hold one folder per class.")
-    folders = sorted(filter(_visible, next(os.walk(folder, onerror=_unreadable))[1]), key=_natural)
+    folders = _folders(folder)
     expected = folders if classes is None else list(map(str, classes))
     faults = _folder_faults(folder, folders, expected, classes is not None)
     found, left_out = [], []

@@ -36,7 +36,7 @@ from fibrolab.data import screen_capture
 from fibrolab.data.fault_sentences import empty_cells, refuse
 from fibrolab.data.file_facts import measured
 from fibrolab.data.manifest import Manifest
-from fibrolab.data.media import Media, whole
+from fibrolab.data.media import AS_STATED, Decode, Media, View
 from fibrolab.data.readers import read_image
 from fibrolab.data.sources.table import STAGES, as_manifest, labelled, with_ids
 from fibrolab.errors import ConfigError, DataError, UnreadableImageError
@@ -58,6 +58,7 @@ def load(
     classes: Sequence[str] = STAGES,
     columns: Mapping[str, str | None] | None = None,
     top_kpa: float = 40.0,
+    decode: Decode = AS_STATED,
 ) -> Manifest:
     """Read a table of captures.
 
@@ -69,6 +70,7 @@ def load(
         classes: Names of the labels in their order.
         columns: Names of our columns in the table, such as `patient_id: MRN`.
         top_kpa: Stiffness at the upper end of the colour bar [kPa]; used if the table has no readings.
+        decode: Corrections of what the captures state about their pixels.
 
     Raises:
         ConfigError: `top_kpa` is not above 0, or a setting gives a column that the table lacks.
@@ -80,12 +82,12 @@ def load(
             f"data.top_kpa={top_kpa}: give the stiffness at the bar's upper end, above 0 [kPa]."
         )
     table = _pairs(labelled(path, classes, columns, NEEDS, sheet), path)
-    manifest = as_manifest(table, classes, path, root)
+    manifest = replace(as_manifest(table, classes, path, root), decode=decode)
     table = manifest.table  # checked: no path leaves the root, and every reading is a number
     if keys.LSM_KPA in table and table[keys.LSM_KPA].notna().any():
         readings = table[keys.LSM_KPA]
     else:
-        readings = top_kpa * _relative_readings([item.path for item in manifest.media()], Path(cache))
+        readings = top_kpa * _relative_readings(manifest, Path(cache))
     visits = readings.groupby([table[keys.PATIENT_ID], table[keys.VISIT_ID]])
     table = table.assign(**{LSM_READING_KPA: readings, keys.LSM_KPA: visits.transform("mean")})
     return replace(manifest, table=table)
@@ -110,18 +112,19 @@ def _pairs(table: pd.DataFrame, path: str | Path) -> pd.DataFrame:
     return table.assign(**{keys.ELASTOGRAM: table[keys.IMAGE]}, **boxes)
 
 
-def _relative_readings(captures: Sequence[Path], cache: Path) -> pd.Series:
+def _relative_readings(manifest: Manifest, cache: Path) -> pd.Series:
     """Read each capture's mean position on its colour bar, 0 to 1, float64 (N,); NaN if it cannot be read.
 
     Unreadable captures are reported later, together with all unreadable files.
     """
     task, column = "Reading stiffness from colours", "share"  # name of the column in stored measurements
-    readings = measured(whole(captures), cache, _MEASUREMENT, (column,), _relative_reading, task)
+    captures = [Media(item.path, View(decode=item.view.decode)) for item in manifest.media()]
+    readings = measured(captures, cache, _MEASUREMENT, (column,), _relative_reading, task)
     return readings[column].astype(np.float64)
 
 
 def _relative_reading(capture: Media) -> tuple[float | None]:
     try:
-        return (screen_capture.reading(read_image(capture.path), capture.path),)
+        return (screen_capture.reading(read_image(capture.path, capture.view), capture.path),)
     except UnreadableImageError:
         return (None,)

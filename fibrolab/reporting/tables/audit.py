@@ -15,6 +15,7 @@ from fibrolab.reporting.tables.sheet import (
     coefficient,
     count,
     line,
+    p_value,
     probability,
     proportion,
 )
@@ -269,6 +270,30 @@ def order(audit: Audit) -> Sheet | None:
     return Sheet(
         "label order", caption, [Column(title, title != "Series") for title in titles], lines, empty=empty
     )
+
+
+def skipped(audit: Audit) -> Sheet | None:
+    """Return the samples that were skipped as unreadable, by class; None without any."""
+    found = audit.get("skipped")
+    if not found:
+        return None
+    lines = [
+        line(
+            name,
+            count(row["samples"]),
+            count(row["skipped"]),
+            proportion(row["skipped"] / row["samples"] if row["samples"] else None),
+        )
+        for name, row in found["classes"].items()
+    ]
+    caption = "Samples skipped as unreadable, by class."
+    if found.get("p") is not None:
+        caption += (
+            f" Association with the class, on one sample of each known patient (n = {count(found['n'])}): "
+            f"Cramér's V {coefficient(found['v'])}, {p_value(found['p'])}."
+        )
+    columns = [Column("Class", False), Column("Samples"), Column("Skipped"), Column("Proportion")]
+    return Sheet("skipped", caption, columns, lines)
 
 
 def hygiene(audit: Audit) -> Sheet | None:
