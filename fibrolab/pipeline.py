@@ -87,15 +87,14 @@ def train(config: DictConfig, part: Part | None = None) -> Trained:
         config.name = this_job.run_name(base)
     settings = resolved(config)
     started, clock = datetime.now(UTC), time.monotonic()
-    tags = {"model": config.model.name, "data": config.data.name, "split": config.split.name}
-    tags |= part.tags if part else this_job.tags(base)
-    parent = part.parent if part else this_job.parent()
+    tags = {name: config[name].name for name in ("model", "data", "split")}
+    own, parent = (part.tags, part.parent) if part else (this_job.tags(base), this_job.parent())
     trial = trials.of_this_process()
     ids_key = privacy.ids_key(config)
     place = settings["tracking"] | {"private": bool(ids_key)}
     with (
         slurm.requeued_if_interrupted(config.trainer.get(fitting.REQUEUE, False)),
-        track(**place, parent=parent, name=config.name, tags=tags, resumed=resumed) as tracked,
+        track(**place, parent=parent, name=config.name, tags=tags | dict(own), resumed=resumed) as tracked,
         resuming.explained(tracked.id),
     ):
         if part is None:
@@ -135,14 +134,12 @@ def train(config: DictConfig, part: Part | None = None) -> Trained:
         fitted = fitting.train(config, module, datamodule, data, tracked, reports)
         config.batch_size = fitted.batch_size  # that of batch_size=auto
         write_config(config, tracked.folder)
-        known |= {"device": fitted.device, "batch_size": fitted.batch_size}
-        known["seconds"] = round(time.monotonic() - clock, 1)
+        seconds = round(time.monotonic() - clock, 1)
+        known |= {"device": fitted.device, "batch_size": fitted.batch_size, "seconds": seconds}
         save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
         if trial:
             return _end_trial(config, tracked, module, datamodule, fitted)
-        if data.masks is None:
-            best = tracked.folder / keys.CHECKPOINTS / keys.BEST
-            reference_samples.write(best, data, Path(config.paths.cache))
+        reference_samples.write(tracked.folder, data, Path(config.paths.cache))
         images = datamodule.shown_images, datamodule.training_images()
         evaluated = conclude(tracked, config, *images, scoring=None if part else "train")
         if part is None:

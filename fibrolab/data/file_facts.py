@@ -28,6 +28,7 @@ FILE = "survey.sqlite"
 _WRITE_EVERY = (
     256  # measurements: the most that a kill loses; writes are short, so other processes wait little
 )
+DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)  # the latter of a damaged name in the schema
 # Errors of the disk or of permissions. Others come from a damaged file, since all statements are constant.
 _UNUSABLE = (
     sqlite3.SQLITE_PERM,
@@ -88,11 +89,11 @@ def measured(
             try:
                 facts = _stored(distinct, cache, table, columns, measure_all)
                 break
-            except sqlite3.DatabaseError as error:
+            except DAMAGE as error:
                 if attempt == ATTEMPTS or not _is_damage(error, cache / FILE):
                     raise
                 _remove_damaged(cache, table, columns)
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, UnicodeDecodeError, OSError) as error:
         reason = full_disk(cache) if is_full(error) else error
         raise StorageError(
             f"Measurements of the files cannot be stored in {cache / FILE}: {reason}. Free some space, or "
@@ -109,7 +110,7 @@ def _places(distinct: Sequence[Media], media: Sequence[Media]) -> list[int]:
     return [place[item] for item in media]
 
 
-def _is_damage(error: sqlite3.DatabaseError, database: Path) -> bool:
+def _is_damage(error: Exception, database: Path) -> bool:
     """Return whether an error may come from damage or a replaced file, not from the disk or permissions."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     if code == sqlite3.SQLITE_READONLY_DBMOVED:  # another process has replaced the file
@@ -130,7 +131,7 @@ def _remove_damaged(cache: Path, table: str, columns: Sequence[str]) -> None:
         try:
             with _Database(cache, table, columns) as opened:
                 opened.check()
-        except sqlite3.DatabaseError as error:
+        except DAMAGE as error:
             if not _is_damage(error, database):
                 raise
             _log.warning("%s is damaged; the files are measured again.", database)

@@ -12,18 +12,21 @@ from fibrolab.runs import checkpoint, typicality
 MOST = 5000  # samples of a partition, evenly over it
 
 
-def write(path: Path, data: LabelledData, cache: Path) -> None:
-    """Write the reference of a network (`typicality.Reference`); of a fast dev run there is no checkpoint.
+def write(folder: Path, data: LabelledData, cache: Path) -> None:
+    """Write the reference of a run's network (`typicality.Reference`).
+
+    A segmenter has none, and a fast dev run no checkpoint.
 
     Args:
-        path: The checkpoint of the best epoch.
+        folder: Folder of the run.
         data: The samples and their split.
         cache: Folder of preprocessed pixels.
 
     Raises:
         StorageError: The disk is full.
     """
-    if not path.is_file():
+    path = folder / keys.CHECKPOINTS / keys.BEST
+    if data.masks is not None or not path.is_file():
         return
     rows = {name: data.split.rows(name) for name in (keys.TRAIN, keys.VALIDATION)}
     each = [found[_spread(len(found))] for found in rows.values()]

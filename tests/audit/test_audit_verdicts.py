@@ -110,6 +110,18 @@ def changed(**attributes: Any) -> Found:
     return found(replace(manifest_of(LABELS), **attributes))
 
 
+def skipped(first: int, second: int) -> Found:
+    """Skip so many unreadable samples of the two classes, each of another patient."""
+    labels = [0] * first + [1] * second
+    table = pd.DataFrame({keys.LABEL: labels, keys.PATIENT_ID: [f"s{row}" for row in range(len(labels))]})
+    return changed(left_out=("a.png is damaged.",), skipped=table)
+
+
+def other_sizes(number: int) -> Found:
+    """Give so many of 120 images another size than all others."""
+    return with_facts(width=[801] * number + [800] * (120 - number), height=600)
+
+
 def columns(**values: Any) -> Found:
     return found(manifest_of(LABELS, **values))
 
@@ -173,6 +185,11 @@ CASES: dict[tuple[str, str], tuple[Callable[[], Found], Callable[[], Found]]] = 
     ("low_range", "warning"): (lambda: one_image(highest=63), lambda: one_image(highest=64)),
     ("flat", "warning"): (lambda: one_image(lowest=240), lambda: one_image(lowest=239)),
     ("saturated", "warning"): (lambda: one_image(mean=250.0), lambda: one_image(mean=249.9)),
+    ("transparent", "warning"): (
+        lambda: one_image(mode="RGBA", highest=0),
+        lambda: one_image(mode="RGBA", highest=200),
+    ),
+    ("odd_size", "note"): (lambda: other_sizes(6), lambda: other_sizes(7)),
     ("impossible_colours", "warning"): (
         lambda: one_image(impossible_colours=0.1),
         lambda: one_image(impossible_colours=0.09),
@@ -181,7 +198,9 @@ CASES: dict[tuple[str, str], tuple[Callable[[], Found], Callable[[], Found]]] = 
     ("identity", "warning"): (lambda: one_image(identity="PatientName"), lambda: one_image(identity="")),
     ("personal_columns", "warning"): (lambda: columns(birth_date="x"), lambda: columns(reader="x")),
     ("pseudo_masks", "warning"): (lambda: changed(masks_from="a run's maps"), lambda: changed(masks_from="")),
-    ("left_out", "warning"): (lambda: changed(left_out=("a.txt is text.",)), lambda: changed(left_out=())),
+    ("left_out", "note"): (lambda: changed(left_out=("a.txt is text.",)), lambda: changed(left_out=())),
+    ("left_out", "warning"): (lambda: skipped(4, 3), lambda: skipped(3, 3)),
+    ("skipped_by_class", "warning"): (lambda: skipped(0, 30), lambda: skipped(15, 15)),
     ("small_classes", "warning"): (lambda: few(4), lambda: few(5)),
     ("implausible", "warning"): (
         lambda: columns(age_years=[95.5] + [50.0] * 119),
