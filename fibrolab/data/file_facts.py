@@ -245,7 +245,8 @@ class _Database:
         for (finding,) in self._connection.execute("PRAGMA integrity_check").fetchall():
             if finding != "ok":
                 raise sqlite3.DatabaseError(finding)
-        self._connection.execute(f"SELECT {', '.join(self._columns)}, checksum FROM {self._table}").fetchall()
+        names = ", ".join(("path", "view", "stamp", *self._columns, "checksum"))
+        self._connection.execute(f"SELECT {names} FROM {self._table}").fetchall()
         self._insert([("", "", *[None] * (len(self._columns) + 2))])
         self._connection.rollback()
 

@@ -325,6 +325,20 @@ def test_no_damage_of_the_database_changes_a_measurement(
             pd.testing.assert_frame_equal(survey(paths, Path(cache), workers=1), fresh)
 
 
+def test_a_database_whose_schema_is_no_text_any_more_is_made_again(
+    surveyed: tuple[Path, pd.DataFrame],
+) -> None:
+    folder, fresh = surveyed
+    schema = (folder / "cache" / "survey.sqlite").read_bytes().find(b"CREATE TABLE")
+    assert schema > 0
+    for position in range(schema - 20, schema + 100, 9):
+        with TemporaryDirectory() as cache:
+            shutil.copy(folder / "cache" / "survey.sqlite", cache)
+            flip(Path(cache) / "survey.sqlite", position, 0x80)  # a byte that no UTF-8 text has there
+            paths = whole(sorted((folder / "tree").iterdir()))
+            pd.testing.assert_frame_equal(survey(paths, Path(cache), workers=1), fresh)
+
+
 def test_a_database_that_another_process_replaced_meanwhile_is_opened_again(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
