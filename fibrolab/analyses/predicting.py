@@ -153,7 +153,7 @@ def _appended(
     """Answer the samples of these rows part by part, and yield each row when its answer is on the disk."""
     for start in range(0, len(rows), PART):
         part = rows[start : start + PART]
-        file.write(_lines(_answers(_rows(manifest, part), run, rules)))
+        file.write(_lines(_answers(of_rows(manifest, part), run, rules)))
         file.flush()
         os.fsync(file.fileno())
         yield from part.tolist()
@@ -178,7 +178,8 @@ def _is_same(file: Path, digest: str | None) -> bool:
         return False
 
 
-def _rows(manifest: Manifest, rows: np.ndarray) -> Manifest:
+def of_rows(manifest: Manifest, rows: np.ndarray) -> Manifest:
+    """Return some samples, by their rows int64 (n,)."""
     return replace(manifest, table=manifest.table.iloc[rows].reset_index(drop=True))
 
 
@@ -307,7 +308,7 @@ def _tables(
 
 def _pixels(rows: Mapping[str, int], manifest: Manifest, sample: str) -> np.ndarray | None:
     """Return the picture of a sample as its file stores it; None if it can no longer be read."""
-    (media,) = _rows(manifest, np.array([rows[sample]])).pictures()
+    (media,) = of_rows(manifest, np.array([rows[sample]])).pictures()
     try:
         return read_image(media.path, media.view)
     except UnreadableImageError:

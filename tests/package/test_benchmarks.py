@@ -28,6 +28,7 @@ SMALL = {
     "mask_crop": "--patients 60 --size 32 --epochs 1",
     "memory": "--train --images 400 --steps 3",
     "near_hashes": "--hashes 2000",
+    "predicting": "--files 12 --width 96 --height 64 --epochs 1",
     "pseudo_masks": "--patients 30 --epochs 1",
     "ranks": "--steps 1 --size 32",
     "scale": "--rows 500 1000",
