@@ -57,9 +57,9 @@ def archive(count: int, sources: np.ndarray, seed: int = 0, frames: int = FRAMES
     rng = np.random.default_rng(seed)
     films = max(1, round(FILMS * count / frames))
     views = [view(sources, rng) for _ in range(films)]
-    made = [one for shown in views for one in _hashes(frames, partial(film, shown, rng))]
-    made += _hashes(round(STILLS * count), partial(stills, sources, rng))
-    made += _hashes(round(BLACK * count), partial(black, rng))
+    made = [one for shown in views for one in hashes(frames, partial(film, shown, rng))]
+    made += hashes(round(STILLS * count), partial(stills, sources, rng))
+    made += hashes(round(BLACK * count), partial(black, rng))
     made += [made[i] for i in rng.integers(0, len(made), max(0, count - len(made)))]
     return [made[i] for i in rng.permutation(len(made))[:count]]
 
@@ -96,8 +96,8 @@ def black(rng: np.random.Generator, count: int) -> np.ndarray:
     return frames
 
 
-def _hashes(count: int, draw: Callable[[int], np.ndarray]) -> list[str]:
-    """Hash as many pictures, which are drawn in blocks."""
+def hashes(count: int, draw: Callable[[int], np.ndarray]) -> list[str]:
+    """Return the hashes of as many pictures, which are drawn in blocks."""
     return [one for start in range(0, count, BLOCK) for one in hashed(draw(min(BLOCK, count - start)))]
 
 
@@ -111,15 +111,15 @@ def hashed(thumbnails: np.ndarray) -> list[str]:
 
 def measure(count: int, sources: np.ndarray) -> None:
     """Print the cost of clusters and of neighbours in 41 sets, the number that the audit asks for."""
-    hashes = archive(count, sources)
-    codes, _ = distinct(hashes)
+    given = archive(count, sources)
+    codes, _ = distinct(given)
     print(f"{count:,} hashes, {len(codes):,} distinct", flush=True)
     found = staged("clusters", lambda: linked_codes(codes, NEAR_BITS))
     root, pairs = found.root, len(codes) * (len(codes) - 1) / 2
     print(f"  {len(np.unique(root)):,} clusters, the largest of {np.bincount(root).max():,}")
     print(f"  compared {found.compared:,} pairs, {found.compared / pairs:.2%} of all")
     members = np.random.default_rng(1).random((count, SETS)) < 0.7
-    staged(f"neighbours in {SETS} sets", lambda: near_any(hashes, members))
+    staged(f"neighbours in {SETS} sets", lambda: near_any(given, members))
     if count == EXACT:
         forest = staged("clusters by all pairs", lambda: linked_in_tiles(codes, NEAR_BITS))
         print(f"  equal: {np.array_equal(forest.root, root)}")

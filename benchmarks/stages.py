@@ -5,16 +5,28 @@ import re
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 
-def staged(name: str, work: Callable[[], Any], bound: float | None = None) -> Any:
+class Stage(NamedTuple):
+    """Cost of a stage: wall seconds, CPU seconds of the process, peak resident memory [MiB]."""
+
+    name: str
+    seconds: float
+    busy: float
+    peak: float
+
+
+def staged(
+    name: str, work: Callable[[], Any], bound: float | None = None, into: list[Stage] | None = None
+) -> Any:
     """Call a function, print its wall and CPU seconds and its peak memory, and return its result.
 
     Args:
         name: Name in the output.
         work: The function, which is called once.
         bound: Seconds that it may take, to print the proportion used.
+        into: List that the stage is appended to.
     """
     Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
     before = reading(os.getpid(), "status", "VmRSS")
@@ -28,6 +40,8 @@ def staged(name: str, work: Callable[[], Any], bound: float | None = None) -> An
         f"{used}",
         flush=True,
     )
+    if into is not None:
+        into.append(Stage(name, seconds, busy, peak))
     return result
 
 

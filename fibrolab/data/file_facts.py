@@ -7,12 +7,14 @@ import logging
 import os
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from filelock import FileLock
 
@@ -36,6 +38,7 @@ _UNUSABLE = (
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_CANTOPEN,
 )
+BLOCK = 8192  # files measured, and rows kept as columns, at once
 ATTEMPTS = 3  # to read and write the database, of which others may fail because another process replaces it
 _log = logging.getLogger(__name__)
 
@@ -74,8 +77,11 @@ def measured(
 
     def measure_all(missing: Sequence[Media]) -> Iterator[tuple]:
         if missing:
+            parts = (missing[start : start + BLOCK] for start in range(0, len(missing), BLOCK))
             with ThreadPoolExecutor(workers or cores()) as pool:
-                yield from track(pool.map(measure, missing), total=len(missing), task=task)
+                # A part is submitted when the one before is done: an object waits for every file of a part.
+                results = chain.from_iterable(pool.map(measure, part) for part in parts)
+                yield from track(results, total=len(missing), task=task)
 
     try:
         for attempt in range(1, ATTEMPTS + 1):
@@ -92,7 +98,15 @@ def measured(
             f"Measurements of the files cannot be stored in {cache / FILE}: {reason}. Free some space, or "
             "set another paths.cache."
         ) from error
-    return pd.DataFrame([facts[item] for item in media], columns=list(columns))
+    return (
+        facts if len(distinct) == len(media) else facts.iloc[_places(distinct, media)].reset_index(drop=True)
+    )
+
+
+def _places(distinct: Sequence[Media], media: Sequence[Media]) -> list[int]:
+    """Return the place of each of `media` among the distinct ones."""
+    place = {item: number for number, item in enumerate(distinct)}
+    return [place[item] for item in media]
 
 
 def _is_damage(error: sqlite3.DatabaseError, database: Path) -> bool:
@@ -130,16 +144,47 @@ def _stored(
     table: str,
     columns: Sequence[str],
     measure_all: Callable[[Sequence[Media]], Iterator[tuple]],
-) -> dict[Media, tuple]:
-    """Return the stored values of distinct media; measure and store those that are missing."""
-    stamps = {item: _stamp(item.path) for item in media}
+) -> pd.DataFrame:
+    """Return the stored values of distinct media, a row each; measure and store those that are missing."""
+    rows, missing = _Rows(columns), []
     with _Database(cache, table, columns) as database:
-        facts = database.read(stamps)
-        missing = [item for item in media if item not in facts]
-        for item, fact in zip(missing, measure_all(missing), strict=True):
-            facts[item] = fact
-            database.add(item, stamps[item], fact)
-    return facts
+        for place, (stamp, fact) in enumerate(database.read(media)):
+            if fact is None:
+                missing.append((place, stamp))
+            else:
+                rows.add(place, fact)
+        found = measure_all([media[place] for place, _ in missing])
+        for (place, stamp), fact in zip(missing, found, strict=True):
+            rows.add(place, fact)
+            database.add(media[place], stamp, fact)
+    return rows.table()
+
+
+class _Rows:
+    """Rows that come in any order, kept as columns, so that the table is not made beside tuples of all rows."""
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        self._columns = list(columns)
+        self._parts: list[pd.DataFrame] = []
+        self._new: list[tuple] = []
+        self._places: list[int] = []
+
+    def add(self, place: int, values: tuple) -> None:
+        """Add the values of the row of that number."""
+        self._places.append(place)
+        self._new.append(values)
+        if len(self._new) == BLOCK:
+            self._parts.append(pd.DataFrame(self._new, columns=self._columns))
+            self._new = []
+
+    def table(self) -> pd.DataFrame:
+        """Return the rows in order."""
+        parts = [*self._parts, pd.DataFrame(self._new, columns=self._columns)] if self._new else self._parts
+        if not parts:
+            return pd.DataFrame([], columns=self._columns)
+        found = parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
+        order = np.argsort(np.array(self._places, np.int64))
+        return found if (order[1:] > order[:-1]).all() else found.iloc[order].reset_index(drop=True)
 
 
 def _stamp(path: Path) -> str:
@@ -177,22 +222,22 @@ class _Database:
         with closing(self._connection):
             self._write()  # also after an exception: measurements already made are kept
 
-    def read(self, stamps: Mapping[Media, str]) -> dict[Media, tuple]:
-        """Return the stored values of files, given their stamps, if these agree and no value is damaged."""
+    def read(self, media: Sequence[Media]) -> Iterator[tuple[str, tuple | None]]:
+        """Yield the stamp of each file, and its stored values; None if it has changed or one is damaged."""
         query = (
             f"SELECT stamp, {', '.join(self._columns)}, checksum FROM {self._table} "
             "WHERE path = ? AND view = ?"
         )
-        facts, damaged = {}, 0
-        for item, stamp in stamps.items():
+        damaged, path, stamp = 0, Path(), ""
+        for item in media:
+            if item.path != path:  # frames of a film have one path
+                path, stamp = item.path, _stamp(item.path)
             row = self._connection.execute(query, _key(item)).fetchone()
-            if row and row[-1] != _checksum((*_key(item), *row[:-1])):
-                damaged += 1
-            elif row and row[0] == stamp:
-                facts[item] = row[1:-1]
+            intact = row and row[-1] == _checksum((*_key(item), *row[:-1]))
+            damaged += bool(row) and not intact
+            yield stamp, row[1:-1] if intact and row[0] == stamp else None
         if damaged:
             _log.warning("Damaged measurements in %s are made again: %d.", self._path, damaged)
-        return facts
 
     def check(self) -> None:
         """Read everything, and write a row that is not kept; a damaged database raises an error."""

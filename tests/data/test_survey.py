@@ -389,3 +389,32 @@ def test_a_full_disk_is_a_sentence_and_the_measurements_so_far_are_kept(
     reads.clear()
     survey(paths[:2], tmp_path / "cache")
     assert reads == []
+
+
+@pytest.mark.parametrize("block", [1, 3, 8192])
+def test_files_measured_and_read_in_blocks_are_in_the_order_asked_for(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    media = whole(sorted(tree.iterdir()))
+    expected = survey(media, tmp_path / "whole")
+    monkeypatch.setattr(file_facts, "BLOCK", block)
+    survey(media[1::2], tmp_path / "parts")  # half of the files are then stored, and half measured
+    order = [5, 0, 19, 5, 4, 3, 0, *range(20)]
+    found = survey([media[number] for number in order], tmp_path / "parts")
+    pd.testing.assert_frame_equal(found, expected.iloc[order].reset_index(drop=True))
+
+
+def test_only_a_block_of_files_waits_for_its_measurement(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_facts, "BLOCK", 4)
+    submitted: list[int] = []
+    mapped = file_facts.ThreadPoolExecutor.map
+
+    def counted(pool: object, work: Callable, items: list) -> object:
+        submitted.append(len(items))
+        return mapped(pool, work, items)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(file_facts.ThreadPoolExecutor, "map", counted)
+    survey(whole(sorted(tree.iterdir())), tmp_path / "cache")
+    assert submitted == [4] * 5

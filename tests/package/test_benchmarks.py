@@ -30,6 +30,7 @@ SMALL = {
     "near_hashes": "--hashes 2000",
     "pseudo_masks": "--patients 30 --epochs 1",
     "ranks": "--steps 1 --size 32",
+    "scale": "--rows 500 1000",
     "segmentation": "speed --images 16 --size 32 --epochs 1",
     "sweeps": "--jobs 3 --processes 1",
     "tuning": "--quick",
