@@ -13,9 +13,10 @@ from fibrolab.data.near_hashes import linked, near_clusters
 
 def shared_value_pairs(values: Sequence[str]) -> np.ndarray:
     """Return pairs (P, 2) that link the items with equal values in a chain; empty values link nothing."""
-    codes = np.unique(np.asarray(values, dtype=str), return_inverse=True)[1]
+    given = pd.Series(values, dtype=str)
+    codes = pd.factorize(given)[0]
     order = np.argsort(codes, kind="stable")
-    order = order[np.asarray(values, dtype=str)[order] != ""]
+    order = order[(given != "").to_numpy(bool)[order]]
     same = codes[order[1:]] == codes[order[:-1]]
     return np.stack([order[:-1][same], order[1:][same]], axis=1)
 
@@ -31,7 +32,8 @@ def clusters(digests: Sequence[str], hashes: Sequence[str], *values: Sequence[st
     Returns:
         Cluster numbers (N,), int64.
     """
-    _, first, content = np.unique(np.asarray(digests, dtype=str), return_index=True, return_inverse=True)
+    content = pd.factorize(pd.Series(digests, dtype=str))[0]
+    first = np.unique(content, return_index=True)[1]
     near = near_clusters([hashes[i] for i in first])  # each distinct content is compared once
     head = np.unique(near, return_index=True)[1]
     near_pairs = np.stack([np.arange(len(content)), first[head[near]][content]], axis=1)

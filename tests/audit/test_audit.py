@@ -4,11 +4,13 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from audit_case import audited, clean, facts_of, levels, look, manifest_of, sentence
 
 from fibrolab import keys
 from fibrolab.data.audit import audit
+from fibrolab.data.audit.evidence import codes
 from fibrolab.data.splits import Split, all_test, holdout, undrawn
 
 # Contents, labels and partitions: train 0 1 2 3 | validation 4 | test 0 1 5 6 7 8 9 10, where 5 is near 3.
@@ -24,6 +26,15 @@ def planted(labels: list[int] = LABELS, step: int = 1, **columns: list[str]) -> 
     facts = facts.iloc[::step].reset_index(drop=True)
     split = Split(np.array(PARTITIONS[::step], object), 0, 0)
     return audited(manifest_of(labels[::step], **columns), facts, split)
+
+
+@pytest.mark.parametrize(
+    "values", [["b", "", "a", "b", "Z", "ä", "\U0001f600", "\uffee"], [10, 9, 10, -1], [1.5, 10.0, 1.5], []]
+)
+def test_codes_number_values_in_the_order_of_their_text(values: list) -> None:
+    expected = np.unique(np.asarray(values).astype(str), return_inverse=True)[1]
+    for given in (values, np.array(values), pd.Series(values, dtype=None if values else str)):
+        assert codes(given).tolist() == expected.tolist()
 
 
 def test_counts_are_those_of_the_constructed_data() -> None:
