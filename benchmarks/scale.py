@@ -128,9 +128,14 @@ def _train(data: LabelledData, cache: Path, stage: Callable[[str, Callable[[], A
     from fibrolab.data.datamodule import FibrosisDataModule
 
     stores = {keys.IMAGE: PixelStore(cache / "pixels", Preprocess(SIDE))}
-    datamodule = FibrosisDataModule(data=data, stores=stores, batch_size=256, num_workers=0)
-    stage("pixel store", datamodule.prepare_data)
-    stage("pixel store, again", datamodule.prepare_data)
+
+    def built() -> FibrosisDataModule:
+        datamodule = FibrosisDataModule(data=data, stores=stores, batch_size=256, num_workers=0)
+        datamodule.prepare_data()
+        return datamodule
+
+    stage("pixel store", built)
+    datamodule = stage("pixel store, again", built)
     datamodule.setup("fit")
     loader = datamodule.train_dataloader()
     stage("one epoch", lambda: sum(len(batch[keys.LABEL]) for batch in loader))

@@ -116,8 +116,9 @@ class Manifest:
         views = {cells: View.parse(*cells) for cells in set(zip(frames, boxes, strict=True))}
         masks = _cells(table, keys.MASK if column == keys.IMAGE else None)
         cells = zip(_cells(table, column), frames, boxes, masks, strict=True)
+        files = {path: _on_disk(self.root, path) for path in set(_cells(table, column))}  # frames share one
         return [
-            Media(_on_disk(self.root, path), views[frame, box], mask=self._mask_path(mask))
+            Media(files[path], views[frame, box], mask=self._mask_path(mask))
             for path, frame, box, mask in cells
         ]
 
