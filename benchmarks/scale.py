@@ -90,6 +90,10 @@ def drawn_facts(rows: pd.DataFrame) -> pd.DataFrame:
         one for view in views for one in near_hashes.hashes(FRAMES, partial(near_hashes.film, view, rng))
     ]
     hashes += near_hashes.hashes(len(rows) - len(hashes), partial(near_hashes.stills, sources, rng))
+    # Pictures without a patient are near no other: all stills are cut from so few pictures of the phantom
+    # that they would link the patients of a million rows to one group.
+    for row in np.flatnonzero(rows[keys.PATIENT_ID] == ""):
+        hashes[row] = rng.bytes(32).hex()
     return made_up.facts(content).assign(phash=hashes)
 
 
