@@ -161,7 +161,7 @@ def _stored(
 
 
 class _Rows:
-    """Rows that come in any order, kept as columns, so that the table is not made beside tuples of all rows."""
+    """Rows that come in any order, kept as columns: no table is made beside the tuples of all rows."""
 
     def __init__(self, columns: Sequence[str]) -> None:
         self._columns = list(columns)
