@@ -162,7 +162,7 @@ def _stored(
 
 
 class _Rows:
-    """Rows of a table that come in any order, kept as columns: as tuples they take twice the memory."""
+    """Rows that come in any order, kept as columns: no table is made beside the tuples of all rows."""
 
     def __init__(self, columns: Sequence[str]) -> None:
         self._columns = list(columns)

@@ -123,8 +123,9 @@ class Manifest:
         views = {cells: replace(view, decode=self.decode) for cells, view in parsed.items()}
         masks = _cells(table, keys.MASK if column == keys.IMAGE else None)
         cells = zip(_cells(table, column), frames, boxes, masks, strict=True)
+        files = {path: _on_disk(self.root, path) for path in set(_cells(table, column))}  # frames share one
         return [
-            Media(_on_disk(self.root, path), views[frame, box], mask=self._mask_path(mask))
+            Media(files[path], views[frame, box], mask=self._mask_path(mask))
             for path, frame, box, mask in cells
         ]
 
