@@ -21,6 +21,7 @@ from fibrolab.data.build_lock import only_builder
 from fibrolab.data.input_check import lacking
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.data.manifest import Manifest
+from fibrolab.data.media import Media
 from fibrolab.data.progress import track, within_one
 from fibrolab.data.readers import patient_id, read_bytes, read_image
 from fibrolab.errors import ConfigError, DataError, StorageError, UnreadableImageError
@@ -73,9 +74,7 @@ def predict(config: DictConfig) -> str:
         _start(folder, _record(run, given, rules))
         _complete(folder / LINES_FILE, manifest, run, rules[answering.SAMPLE])
         table, of_patients = _tables(folder, manifest, rules)
-        pixels = partial(
-            _pixels, dict(zip(manifest.table[keys.SAMPLE_ID], range(len(manifest)), strict=True)), manifest
-        )
+        pixels = partial(_pixels, _pictures(manifest, table))
         page = answers_page.write(folder, str(run.config.name), table, of_patients, rules, pixels)
     _announce(folder, table, page)
     if failed := int((table[ERROR] != "").sum()):
@@ -306,11 +305,19 @@ def _tables(
     return table, of_patients
 
 
-def _pixels(rows: Mapping[str, int], manifest: Manifest, sample: str) -> np.ndarray | None:
+def _pictures(manifest: Manifest, table: pd.DataFrame) -> dict[str, Media]:
+    """Return the picture of each sample that the page shows."""
+    rows = np.flatnonzero((table[ERROR] == "").to_numpy())[: answers_page.MOST_PICTURES]
+    if not len(rows):
+        return {}
+    shown = of_rows(manifest, rows)
+    return dict(zip(shown.table[keys.SAMPLE_ID], shown.pictures(), strict=True))
+
+
+def _pixels(pictures: Mapping[str, Media], sample: str) -> np.ndarray | None:
     """Return the picture of a sample as its file stores it; None if it can no longer be read."""
-    (media,) = of_rows(manifest, np.array([rows[sample]])).pictures()
     try:
-        return read_image(media.path, media.view)
+        return read_image(pictures[sample].path, pictures[sample].view)
     except UnreadableImageError:
         return None
 

@@ -1,7 +1,9 @@
 """The page of predictions: answers to patients and samples beside their pictures, with what limits them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from fibrolab import keys
+from fibrolab.processes import cores
 from fibrolab.reporting import html
 from fibrolab.reporting.vocabulary import counted, listed
 from fibrolab.runs import typicality
@@ -79,7 +82,9 @@ def write(
         StorageError: The disk is full or the folder cannot be written.
     """
     answered = samples[samples[ERROR] == ""]
-    shown = answered.head(MOST_PICTURES)
+    draw = partial(_answer, rules=rules["sample"], name=keys.SAMPLE_ID, pixels=pixels)
+    with ThreadPoolExecutor(cores()) as pool:  # decoding and encoding release the GIL
+        pictured = list(pool.map(draw, _records(answered.head(MOST_PICTURES))))
     content = {
         "name": f"Predictions of {name}",
         "counts": listed(
@@ -93,7 +98,7 @@ def write(
             _answer(row, rules["patient"], keys.PATIENT_ID) for row in _records(patients.head(MOST_PATIENTS))
         ],
         "more_patients": max(0, len(patients) - MOST_PATIENTS),
-        "samples": [_answer(row, rules["sample"], keys.SAMPLE_ID, pixels) for row in _records(shown)],
+        "samples": pictured,
         "number": len(answered),
         "errors": samples.loc[samples[ERROR] != "", ERROR].tolist(),
         "most_errors": MOST_ERRORS,
