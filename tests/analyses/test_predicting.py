@@ -158,7 +158,7 @@ def test_patients_of_a_table_are_put_together_and_its_labels_not_read(
     table = pd.DataFrame(
         {
             "image": [f"{name}.png" for name in rows.index],
-            "patient_id": ["007", "007", "007", "8", "8", ""],
+            "patient_id": ["007", "007", "007", "8", "8", "9"],
             "label": "unknown word",
         }
     )
@@ -168,8 +168,8 @@ def test_patients_of_a_table_are_put_together_and_its_labels_not_read(
     assert "the labels of table.csv are not used" in capsys.readouterr().out
     found = answers(folder)
     patients = pd.read_csv(folder / "patients.csv", dtype={keys.PATIENT_ID: str})
-    assert patients[keys.PATIENT_ID].tolist() == ["007", "8"]
-    assert patients["n"].tolist() == [3, 2]
+    assert patients[keys.PATIENT_ID].tolist() == ["007", "8", "9"]
+    assert patients["n"].tolist() == [3, 2, 1]
     mean = found[CHANCES].iloc[:3].astype(float).mean()
     np.testing.assert_allclose(patients.loc[0, CHANCES].astype(float), mean, atol=1e-12)
     # The same files from the standard input: the same answers.
