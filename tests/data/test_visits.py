@@ -35,12 +35,20 @@ def fault(folder: Path, rows: str, header: str = HEADER) -> str:
 
 
 def test_rows_of_a_visit_are_one_row_whose_empty_cells_are_filled(tmp_path: Path) -> None:
-    found = pooled(tmp_path, "P1,1,F2,,11\nP2,1,F0,4.5,\nP1,1,F2,8.1,11\nP1,2,F3,9.9,\n,,F1,5,\n,,F1,5,\n")
-    assert found[keys.PATIENT_ID].tolist() == ["P1", "P2", "P1", "", ""]
-    assert found[keys.LSM_KPA].tolist() == [8.1, 4.5, 9.9, 5, 5]
-    np.testing.assert_array_equal(found["spleen"], [11, np.nan, np.nan, np.nan, np.nan])
-    assert found[keys.LABEL].tolist() == [2, 0, 3, 1, 1]
-    assert found[keys.GROUP_ID].nunique() == 4
+    found = pooled(tmp_path, "P1,1,F2,,11\nP2,1,F0,4.5,\nP1,1,F2,8.1,11\nP1,2,F3,9.9,\n")
+    assert found[keys.PATIENT_ID].tolist() == ["P1", "P2", "P1"]
+    assert found[keys.LSM_KPA].tolist() == [8.1, 4.5, 9.9]
+    np.testing.assert_array_equal(found["spleen"], [11, np.nan, np.nan])
+    assert found[keys.LABEL].tolist() == [2, 0, 3]
+    assert found[keys.GROUP_ID].nunique() == 2
+
+
+def test_rows_of_unknown_patients_are_one_patient_each_unless_others_are_known(tmp_path: Path) -> None:
+    found = pooled(tmp_path, ",,F1,5,\n,,F1,5,\n")
+    assert found[keys.LSM_KPA].tolist() == [5, 5]
+    assert found[keys.GROUP_ID].nunique() == 2
+    with pytest.raises(DataError, match=r"row 3: patient_id is empty"):
+        pooled(tmp_path, "P1,1,F2,,11\n,,F1,5,\n")
 
 
 def test_rows_of_a_patient_that_disagree_are_refused_with_their_rows(tmp_path: Path) -> None:

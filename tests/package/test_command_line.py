@@ -103,7 +103,7 @@ def test_a_word_of_another_tool_is_refused_with_the_setting_that_was_meant(given
     assert f"'{given}' is not a setting. Did you mean {hint}?" in explain(error, folder())
 
 
-@pytest.mark.parametrize("given", ["zzz", "colour", "x.y.z", "verbosity", "hidden_act"])
+@pytest.mark.parametrize("given", ["zzz", "flavour", "x.y.z", "verbosity", "hidden_act"])
 def test_a_word_that_is_near_to_none_is_refused_without_a_suggestion(given: str) -> None:
     error = ConfigCompositionException(f"Could not override '{given}'.")
     assert explain(error, folder()) == f"'{given}' is not a setting. `--cfg job` prints all settings."
