@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+from functools import cache as cached
 from pathlib import Path
 
 import dicom_case
@@ -18,6 +19,7 @@ from fibrolab import keys
 from fibrolab.analyses import predicting
 from fibrolab.errors import ConfigError, DataError
 from fibrolab.evaluation import predictions
+from fibrolab.loading import load
 from fibrolab.pipeline import run
 from fibrolab.runs import TrainedRun, open_run
 
@@ -41,14 +43,19 @@ def trained(root: Path) -> TrainedRun:
 
 
 @pytest.fixture
-def pictures(trained: TrainedRun, root: Path, tmp_path: Path) -> Path:
+def pictures(trained: TrainedRun, tmp_path: Path) -> Path:
     """A folder with the files of the run's test samples, named by their ids."""
     folder = tmp_path / "pictures"
     folder.mkdir()
     for sample, row in rows_of_test(trained).iterrows():
-        (found,) = (root / "cache").glob(f"phantom-*/{row[keys.IMAGE]}")
-        shutil.copy(found, folder / f"{sample}.png")
+        shutil.copy(originals(trained) / row[keys.IMAGE], folder / f"{sample}.png")
     return folder
+
+
+@cached
+def originals(trained: TrainedRun) -> Path:
+    """The folder of the run's images."""
+    return load(trained.config).manifest.root
 
 
 def rows_of_test(trained: TrainedRun) -> pd.DataFrame:
@@ -98,8 +105,7 @@ def test_a_broken_file_is_an_error_line_and_a_copy_is_named(
     second.write_bytes(second.read_bytes()[:100])
     (pictures / "text.png").write_text("no picture")
     learnt = trained.samples[trained.samples[keys.PARTITION] == keys.TRAIN]
-    (known,) = (root / "cache").glob(f"phantom-*/{learnt[keys.IMAGE].iloc[0]}")
-    shutil.copy(known, pictures / "known.png")
+    shutil.copy(originals(trained) / learnt[keys.IMAGE].iloc[0], pictures / "known.png")
     out = pictures.parent / "out"
     with pytest.raises(DataError, match=r"2 of 4 samples have no answer: see the column `error`"):
         predicted(root, trained, f"input={pictures}", f"folder={out}")
