@@ -20,7 +20,7 @@ from fibrolab import keys
 from fibrolab.data.build_lock import only_builder
 from fibrolab.data.input_check import lacking
 from fibrolab.data.labelled_data import LabelledData
-from fibrolab.data.manifest import Manifest
+from fibrolab.data.manifest import PATHS, Manifest
 from fibrolab.data.media import Media
 from fibrolab.data.progress import track, within_one
 from fibrolab.data.readers import patient_id, read_bytes, read_image
@@ -39,7 +39,7 @@ PATIENTS_FILE = "patients.csv"
 RECORD_FILE = "prediction.json"  # run, input and decision rules
 PART = 256  # samples between two writes: the most work that is lost when the process is killed
 STANDARD_INPUT = "-"
-DIGEST, USE = "sha256", "use"
+DIGEST, USE = "input_sha256", "use"
 NAMES = (keys.SAMPLE_ID, keys.PATIENT_ID, keys.VISIT_ID, keys.SITE)
 
 
@@ -66,7 +66,8 @@ def predict(config: DictConfig) -> str:
     networks, given = run.predictors, _given(config.input)
     inputs = networks[0].module.inputs
     manifest = new_input.listed(given, networks[0].record, inputs, labels=False)
-    if faults := lacking(manifest, [name for name in inputs if name != keys.CLINICAL], _clinical(networks)):
+    visual, columns = [name for name in inputs if name != keys.CLINICAL], networks[0].module.clinical_columns
+    if faults := lacking(manifest, visual, columns):
         raise ConfigError(" ".join(faults))
     rules = answering.rules(run, round(1 - config.coverage, 12))
     folder = make_folder(Path(config.folder).absolute())
@@ -100,10 +101,6 @@ def _given(setting: Any) -> list[str]:
     if setting == STANDARD_INPUT:
         return [line for line in sys.stdin.read().splitlines() if line.strip()]
     return [str(setting)] if isinstance(setting, str | int | float) else list(map(str, setting))
-
-
-def _clinical(networks: Sequence[Predictor]) -> list[str]:
-    return list(networks[0].module.clinical_columns)
 
 
 def _record(run: TrainedRun, given: Sequence[str], rules: Mapping[str, Rules]) -> dict[str, Any]:
@@ -159,22 +156,40 @@ def _appended(
 
 
 def _known(path: Path, manifest: Manifest) -> np.ndarray:
-    """Return which samples have an answer whose file is unchanged, bool (N,); cut off half a line."""
+    """Return which samples have an answer and are unchanged since, bool (N,); cut off half a line."""
     if not path.is_file():
         return np.zeros(len(manifest), bool)
     content = path.read_bytes()
     if whole := content.rfind(b"\n") + 1 - len(content):
         os.truncate(path, len(content) + whole)
     answered = {row[keys.SAMPLE_ID]: row[DIGEST] for row in _read(path) if not row[ERROR]}
-    pairs = zip(manifest.table[keys.SAMPLE_ID], manifest.files, strict=True)
-    return np.array([_is_same(manifest.root / file, answered.get(name)) for name, file in pairs], bool)
+    names = manifest.table[keys.SAMPLE_ID]
+    known = names.isin(answered).to_numpy(copy=True)
+    digests = _digests(of_rows(manifest, np.flatnonzero(known)))
+    known[known] = [digest == answered[name] for digest, name in zip(digests, names[known], strict=True)]
+    return known
 
 
-def _is_same(file: Path, digest: str | None) -> bool:
+def _digests(manifest: Manifest) -> list[str]:
+    """Return a hash of what each answer is made of: files, frame, rectangles and clinical values."""
+    columns = [name for name in manifest.table if name not in (keys.ROW, keys.LABEL)]
+    files = [name for name in PATHS if name in manifest.table]
+    found = []
+    for row in manifest.table[columns].to_dict("records"):
+        digest = hashlib.sha256(json.dumps(row, default=str, sort_keys=True).encode())
+        for name in files:
+            if row[name]:
+                root = manifest.root if name != keys.MASK else manifest.mask_root or manifest.root
+                digest.update(_file_digest(root / row[name]))
+        found.append(digest.hexdigest())
+    return found
+
+
+def _file_digest(path: Path) -> bytes:
     try:
-        return digest is not None and hashlib.sha256(read_bytes(file)).hexdigest() == digest
+        return hashlib.sha256(read_bytes(path)).digest()
     except UnreadableImageError:
-        return False
+        return b""
 
 
 def of_rows(manifest: Manifest, rows: np.ndarray) -> Manifest:
@@ -192,7 +207,7 @@ def _answers(manifest: Manifest, run: TrainedRun, rules: Rules) -> pd.DataFrame:
         data, faults = new_input.unlabelled(manifest, rules.classes, Path(cache))
         if data is not None:
             rows = np.flatnonzero(~np.isin(np.arange(len(table)), list(faults)))
-            table.loc[rows, DIGEST] = data.facts[keys.IMAGE]["file_sha256"].to_numpy()
+            table.loc[rows, DIGEST] = _digests(data.manifest)
             table.loc[rows, COPY] = overlap.originals(data, run, (keys.TRAIN, keys.VALIDATION))
             table.loc[rows, keys.PATIENT_ID] = _patients(data)
             each[:, rows], typical[rows], more = _predicted(data, run.predictors, Path(cache))
@@ -241,9 +256,7 @@ def _predicted(
 def _of_network(network: Predictor, data: LabelledData, cache: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return probabilities (N, K) and typicality (N,) in the order of the samples; NaN if not known."""
     frame, features = network.predict_with_features(data, cache)
-    places = pd.Series(range(len(frame)), frame[keys.SAMPLE_ID])[
-        data.manifest.table[keys.SAMPLE_ID]
-    ].to_numpy()
+    places = pd.Index(frame[keys.SAMPLE_ID]).get_indexer(data.manifest.table[keys.SAMPLE_ID])
     chances = predictions.probabilities(frame)[places]
     if network.reference is None or not network.reference.can_tell:
         return chances, np.full(len(chances), np.nan)

@@ -13,7 +13,7 @@ import pandas as pd
 from fibrolab import keys
 from fibrolab.processes import cores
 from fibrolab.reporting import html
-from fibrolab.reporting.vocabulary import counted, listed
+from fibrolab.reporting.vocabulary import counted, listed, records
 from fibrolab.runs import typicality
 from fibrolab.runs.answering import (
     CONFIDENCE,
@@ -84,18 +84,17 @@ def write(
     answered = samples[samples[ERROR] == ""]
     draw = partial(_answer, rules=rules["sample"], name=keys.SAMPLE_ID, pixels=pixels)
     with ThreadPoolExecutor(cores()) as pool:  # decoding and encoding release the GIL
-        pictured = list(pool.map(draw, _records(answered.head(MOST_PICTURES))))
+        pictured = list(pool.map(draw, records(answered.head(MOST_PICTURES))))
+    sizes = {"sample": len(samples), "patient": len(patients)}
     content = {
         "name": f"Predictions of {name}",
-        "counts": listed(
-            [counted(len(samples), "sample"), *([counted(len(patients), "patient")] if len(patients) else [])]
-        ),
+        "counts": listed([counted(number, of) for of, number in sizes.items() if number]),
         "cautions": _cautions(samples),
         "reading": _reading(
             rules["sample"], DISAGREEMENT in samples, bool(samples[TYPICALITY].notna().any())
         ),
         "patients": [
-            _answer(row, rules["patient"], keys.PATIENT_ID) for row in _records(patients.head(MOST_PATIENTS))
+            _answer(row, rules["patient"], keys.PATIENT_ID) for row in records(patients.head(MOST_PATIENTS))
         ],
         "more_patients": max(0, len(patients) - MOST_PATIENTS),
         "samples": pictured,
@@ -104,14 +103,6 @@ def write(
         "most_errors": MOST_ERRORS,
     }
     return put(folder / PAGE_FILE, html.render("answers.html.j2", content))
-
-
-def _sizes(samples: pd.DataFrame, patients: pd.DataFrame) -> dict[str, int]:
-    return {"sample": len(samples), "patient": len(patients)}
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
 
 
 def _cautions(samples: pd.DataFrame) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from fibrolab import keys
+from fibrolab.data import tables
 from fibrolab.data.duplicates import grouped
 from fibrolab.data.labelled_data import LabelledData, labels_under, refuse_other_classes
 from fibrolab.data.manifest import Manifest
@@ -19,21 +20,11 @@ from fibrolab.data.requirements import PREDICT
 from fibrolab.data.sources import table
 from fibrolab.data.sources.folder import files_below
 from fibrolab.data.splits import all_test
-from fibrolab.data.tables import read as read_table
 from fibrolab.errors import ConfigError, DataError, listing
 from fibrolab.loading import examined, surveyed, usable
 
-TABLES = (
-    ".csv",
-    ".tsv",
-    ".txt",
-    ".parquet",
-    ".xlsx",
-    ".xlsm",
-    ".xlsb",
-    ".xls",
-    ".ods",
-)  # others are pictures
+# Suffixes of tables; all other files are pictures or films.
+TABLES = (".csv", ".tsv", ".txt", ".parquet", ".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
 
 
 def read(path: str | Path, record: Mapping[str, Any], inputs: Sequence[str]) -> Manifest:
@@ -76,13 +67,11 @@ def listed(
             f"input={', '.join(missing)} does not exist: give a picture, a film, a folder or a table."
         )
     names = tuple(map(str, record["task"]["of"] or record["classes"]))
-    tables = [place for place in places if _is_table(place)]
-    if tables and len(places) > 1:
-        raise DataError(f"input has {tables[0]} beside other paths: give one table alone.")
-    if tables:
-        return table.load(
-            path=tables[0], classes=names, columns=None if labels else _without_label(tables[0])
-        )
+    if given_tables := [place for place in places if _is_table(place)]:
+        if len(places) > 1:
+            raise DataError(f"input has {given_tables[0]} beside other paths: give one table alone.")
+        columns = None if labels else _without_label(given_tables[0])
+        return _decoded(table.load(path=given_tables[0], classes=names, columns=columns), record)
     files = [file for place in places for file in (files_below(place) if place.is_dir() else [place])]
     if not files:
         raise DataError(f"input={' '.join(map(str, given))} holds no picture and no film.")
@@ -101,7 +90,7 @@ def _decoded(manifest: Manifest, record: Mapping[str, Any]) -> Manifest:
 
 def _without_label(path: Path) -> dict[str, None] | None:
     """Return the columns of a table that are passed over: its labels, if it has any."""
-    if keys.LABEL not in read_table(path):
+    if keys.LABEL not in tables.header(path):
         return None
     print(
         f"note     the labels of {path.name} are not used; fibrolab.evaluate scores the predictions of "

@@ -209,3 +209,19 @@ def test_dicom_files_name_their_patients(root: Path, trained: TrainedRun, pictur
     assert answers(folder)[keys.PATIENT_ID].tolist() == ["MRN0", "MRN0", "MRN1"]
     patients = pd.read_csv(folder / "patients.csv")
     assert patients[[keys.PATIENT_ID, "n"]].to_numpy().tolist() == [["MRN0", 2], ["MRN1", 1]]
+
+
+def test_a_row_whose_values_changed_is_predicted_again(
+    root: Path, trained: TrainedRun, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [path.name for path in sorted(pictures.iterdir())[:3]]
+    table = pd.DataFrame({"image": names, "patient_id": list("abc"), "roi": ""})
+    words = [f"input={pictures / 'table.csv'}", f"folder={pictures.parent / 'out'}"]
+    table.to_csv(pictures / "table.csv", index=False)
+    before = answers(predicted(root, trained, *words))[CHANCES].astype(float)
+    table.loc[1, "roi"] = "2 2 20 20"
+    table.to_csv(pictures / "table.csv", index=False)
+    after = answers(predicted(root, trained, *words))[CHANCES].astype(float)
+    assert "known    2 of 3 samples have answers already" in capsys.readouterr().out
+    changed = np.abs(after.to_numpy() - before.to_numpy()).max(axis=1) > 1e-6
+    assert changed.tolist() == [False, True, False]

@@ -72,3 +72,12 @@ def test_a_path_that_cannot_be_used_is_refused(folder: Path, tmp_path: Path) -> 
         new_input.read(tmp_path / "empty", RECORD, [keys.IMAGE])
     with pytest.raises(ConfigError, match="takes image and elastogram of each sample: give a table"):
         new_input.read(folder, RECORD, [keys.IMAGE, keys.ELASTOGRAM])
+
+
+def test_files_of_folders_and_tables_are_decoded_as_in_the_training(folder: Path) -> None:
+    record = RECORD | {"decode": {"colour": None, "planes": None, "bits": 12}}
+    pd.DataFrame({"image": ["a.png"]}).to_csv(folder / "rows.csv", index=False)
+    for given in (folder / "deep", folder / "rows.csv"):
+        found = new_input.listed([given], record, [keys.IMAGE])
+        assert found.decode.bits == 12
+        assert found.media()[0].view.decode.bits == 12
