@@ -34,7 +34,7 @@ POLICIES = ("error", "skip")
 # Settings of `data` that are not the source's.
 NOT_PASSED = ("image_size", "mask_levels", "on_unreadable", "label_from", "decode")
 OURS, SOURCES = "fibrolab.", "fibrolab.data.sources."  # beginnings of `_target_`
-PICTURED, UNPICTURED = f"{SOURCES}table.load", f"{SOURCES}unpictured_table.load"
+TABLE = f"{SOURCES}table.load"
 logger = logging.getLogger(__name__)
 
 
@@ -153,8 +153,8 @@ def load_without_pictures(config: DictConfig, needs: Needs) -> Manifest:
         DataError: The manifest has faults, or samples lack what the job needs.
     """
     check(config)
-    if config.data["_target_"] == PICTURED:
-        config = OmegaConf.create({"data": {**resolved(config.data), "_target_": UNPICTURED}})
+    if config.data["_target_"] == TABLE:
+        config = OmegaConf.create({"data": {**resolved(config.data), "pictured": False}})
     manifest: Manifest = _called(config, "data", Manifest)
     manifest.require(needs)
     return manifest

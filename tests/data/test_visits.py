@@ -14,7 +14,7 @@ from fibrolab import keys
 from fibrolab.data import visits
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.requirements import MARKERS
-from fibrolab.data.sources import unpictured_table
+from fibrolab.data.sources import table as tables
 from fibrolab.errors import DataError
 from fibrolab.loading import load_without_pictures
 
@@ -25,7 +25,7 @@ COLUMNS = [keys.LSM_KPA, "spleen"]
 def pooled(folder: Path, rows: str, header: str = HEADER) -> pd.DataFrame:
     path = folder / "patients.csv"
     path.write_text(header + rows)
-    return visits.table(unpictured_table.load(path=path), COLUMNS)
+    return visits.table(tables.load(path=path, pictured=False), COLUMNS)
 
 
 def fault(folder: Path, rows: str, header: str = HEADER) -> str:
@@ -98,7 +98,7 @@ def test_a_table_needs_no_pictures_and_faults_of_pictures_do_not_matter(tmp_path
 def test_values_and_labels_are_checked_as_in_a_table_with_pictures(tmp_path: Path) -> None:
     table = patients(10).assign(platelets_1e9_l=210_000)
     with pytest.raises(DataError, match=r"looks? given per µL: divide by 1000"):
-        unpictured_table.load(path=written(table, tmp_path))
+        tables.load(path=written(table, tmp_path), pictured=False)
     path = written(patients(10).assign(label=["", *["F1"] * 9]), tmp_path)
     with pytest.raises(DataError, match="needs a label for every sample of 'patients'; row 2"):
         load_without_pictures(composed("data=table", f"data.path={path}", name="markers"), MARKERS)
@@ -106,7 +106,7 @@ def test_values_and_labels_are_checked_as_in_a_table_with_pictures(tmp_path: Pat
 
 def test_columns_of_numbers_are_found(tmp_path: Path) -> None:
     table = patients(10).assign(ward="3b", empty="", mixed=["7", *["x"] * 9], patient_id=range(10))
-    found = visits.numeric_columns(unpictured_table.load(path=written(table, tmp_path)))
+    found = visits.numeric_columns(tables.load(path=written(table, tmp_path), pictured=False))
     assert {"bilirubin", keys.LSM_KPA, keys.AST_U_L} <= set(found)
     assert not {"ward", "empty", "mixed", keys.LABEL, keys.SEX, keys.PATIENT_ID} & set(found)
 

@@ -27,7 +27,7 @@ import pandas as pd
 from fibrolab import keys
 from fibrolab.data import patient_ids, tables
 from fibrolab.data.fault_sentences import cell_faults, refuse
-from fibrolab.data.manifest import Manifest
+from fibrolab.data.manifest import PATHS, Manifest
 from fibrolab.errors import ConfigError, DataError, listing
 
 logger = logging.getLogger(__name__)
@@ -45,6 +45,7 @@ def load(
     mask_root: str | Path | None = None,
     classes: Sequence[str] = STAGES,
     columns: Mapping[str, str | None] | None = None,
+    pictured: bool = True,
 ) -> Manifest:
     """Read a table.
 
@@ -56,6 +57,7 @@ def load(
         classes: Names of the labels in their order; METAVIR stages by default.
         columns: Names of our columns in the table, such as `patient_id: MRN`; None if the table has a column
             with our name, or a similar one, that means something else.
+        pictured: Whether the job reads pictures; if not, their columns may be absent and are not read.
 
     Raises:
         ConfigError: An unknown setting, or one with a column that the table lacks; or a column of the table
@@ -63,10 +65,12 @@ def load(
         DataError: A table that cannot be read, lacks a column or has faults; see `tables.read`, `labelled`
             and `manifest.validated`; or some rows have a patient, and others neither patient nor group.
     """
-    table = labelled(path, classes, columns, NEEDS, sheet)
+    table = labelled(path, classes, columns, NEEDS if pictured else (), sheet)
     if keys.PATIENT_ID in table:
         refuse(path, [*patient_ids.half_filled(_ungrouped(table))])
-    else:
+    if not pictured:
+        return _without_pictures(table, classes, Path(path).expanduser().absolute())
+    if keys.PATIENT_ID not in table:
         logger.warning(
             "%s has no column patient_id, so that a split may separate one patient's images; it has %s. If "
             "one of them identifies the patient, set data.columns.patient_id=NAME.",
@@ -77,6 +81,14 @@ def load(
     if mask_root is None:
         return manifest
     return replace(manifest, mask_root=Path(mask_root).expanduser().absolute())
+
+
+def _without_pictures(table: pd.DataFrame, classes: Sequence[str], path: Path) -> Manifest:
+    """Return rows without their pictures; samples without an id are named after their rows."""
+    table = table.drop(columns=[*PATHS, keys.FRAME, keys.ROI, keys.ELASTOGRAM_ROI], errors="ignore")
+    if keys.SAMPLE_ID not in table:
+        table.insert(0, keys.SAMPLE_ID, pd.Series([f"row {row}" for row in table.index], table.index))
+    return Manifest(table, tuple(map(str, classes)), path.stem, path.parent, pictured=False)
 
 
 def _ungrouped(table: pd.DataFrame) -> pd.Series:
