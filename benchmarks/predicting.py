@@ -23,7 +23,7 @@ from fibrolab.analyses import predicting
 from fibrolab.config import VERSION_BASE, folder
 from fibrolab.data.progress import within_one
 from fibrolab.pipeline import train
-from fibrolab.runs import new_input, open_run
+from fibrolab.runs import new_input, open_run, sample_answers
 
 KIB_PER_MIB = 1024
 
@@ -49,7 +49,7 @@ def seconds_of_data(run_folder: Path, place: Path) -> float:
     manifest = new_input.listed([place], network.record, network.module.inputs)
     started = time.perf_counter()
     for start in range(0, len(manifest), predicting.PART):
-        part = predicting.of_rows(manifest, np.arange(start, min(start + predicting.PART, len(manifest))))
+        part = sample_answers.of_rows(manifest, np.arange(start, min(start + predicting.PART, len(manifest))))
         with tempfile.TemporaryDirectory() as cache, within_one():
             data, _ = new_input.unlabelled(part, network.classes, Path(cache))
             assert data is not None, "all files are whole"

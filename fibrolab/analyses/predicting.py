@@ -1,15 +1,13 @@
 """Predict new samples with a trained run: a part at a time, appended to one file, so that nothing is lost."""
 
-import hashlib
 import io
 import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -19,17 +17,15 @@ from omegaconf import DictConfig
 from fibrolab import keys
 from fibrolab.data.build_lock import only_builder
 from fibrolab.data.input_check import lacking
-from fibrolab.data.labelled_data import LabelledData
-from fibrolab.data.manifest import PATHS, Manifest
+from fibrolab.data.manifest import Manifest
 from fibrolab.data.media import Media
-from fibrolab.data.progress import track, within_one
-from fibrolab.data.readers import patient_id, read_bytes, read_image
+from fibrolab.data.progress import track
+from fibrolab.data.readers import read_image
 from fibrolab.errors import ConfigError, DataError, StorageError, UnreadableImageError
-from fibrolab.evaluation import predictions
 from fibrolab.reporting import answers_page
-from fibrolab.runs import answering, new_input, overlap, typicality
-from fibrolab.runs.answering import COPY, DISAGREEMENT, ERROR, TYPICALITY, UNLIKE, Rules
-from fibrolab.runs.checkpoint import Predictor
+from fibrolab.runs import answering, new_input, sample_answers, typicality
+from fibrolab.runs.answering import COPY, ERROR, TYPICALITY, UNLIKE, Rules
+from fibrolab.runs.sample_answers import DIGEST, RESEARCH, of_rows
 from fibrolab.runs.trained_run import TrainedRun, open_run
 from fibrolab.storage import make_folder, put, save_json, unwritable, write_table
 
@@ -39,8 +35,6 @@ PATIENTS_FILE = "patients.csv"
 RECORD_FILE = "prediction.json"  # run, input and decision rules
 PART = 256  # samples between two writes: the most work that is lost when the process is killed
 STANDARD_INPUT = "-"
-DIGEST, USE = "input_sha256", "use"
-NAMES = (keys.SAMPLE_ID, keys.PATIENT_ID, keys.VISIT_ID, keys.SITE)
 
 
 def predict(config: DictConfig) -> str:
@@ -149,7 +143,7 @@ def _appended(
     """Answer the samples of these rows part by part, and yield each row when its answer is on the disk."""
     for start in range(0, len(rows), PART):
         part = rows[start : start + PART]
-        file.write(_lines(_answers(of_rows(manifest, part), run, rules)))
+        file.write(_lines(sample_answers.of(of_rows(manifest, part), run, rules)))
         file.flush()
         os.fsync(file.fileno())
         yield from part.tolist()
@@ -165,112 +159,9 @@ def _known(path: Path, manifest: Manifest) -> np.ndarray:
     answered = {row[keys.SAMPLE_ID]: row[DIGEST] for row in _read(path) if not row[ERROR]}
     names = manifest.table[keys.SAMPLE_ID]
     known = names.isin(answered).to_numpy(copy=True)
-    digests = _digests(of_rows(manifest, np.flatnonzero(known)))
+    digests = sample_answers.digests(of_rows(manifest, np.flatnonzero(known)))
     known[known] = [digest == answered[name] for digest, name in zip(digests, names[known], strict=True)]
     return known
-
-
-def _digests(manifest: Manifest) -> list[str]:
-    """Return a hash of what each answer is made of: files, frame, rectangles and clinical values."""
-    columns = [name for name in manifest.table if name not in (keys.ROW, keys.LABEL)]
-    files = [name for name in PATHS if name in manifest.table]
-    found = []
-    for row in manifest.table[columns].to_dict("records"):
-        digest = hashlib.sha256(json.dumps(row, default=str, sort_keys=True).encode())
-        for name in files:
-            if row[name]:
-                root = manifest.root if name != keys.MASK else manifest.mask_root or manifest.root
-                digest.update(_file_digest(root / row[name]))
-        found.append(digest.hexdigest())
-    return found
-
-
-def _file_digest(path: Path) -> bytes:
-    try:
-        return hashlib.sha256(read_bytes(path)).digest()
-    except UnreadableImageError:
-        return b""
-
-
-def of_rows(manifest: Manifest, rows: np.ndarray) -> Manifest:
-    """Return some samples, by their rows int64 (n,)."""
-    return replace(manifest, table=manifest.table.iloc[rows].reset_index(drop=True))
-
-
-def _answers(manifest: Manifest, run: TrainedRun, rules: Rules) -> pd.DataFrame:
-    """Return the answers to a part of the samples; those without one have a sentence in `error`."""
-    names = [name for name in NAMES if name in manifest.table]
-    table = manifest.table[names].reset_index(drop=True).assign(**{DIGEST: "", COPY: "", ERROR: ""})
-    each = np.full((len(run.predictors), len(table), len(rules.classes)), np.nan)
-    typical = np.full(len(table), np.nan)
-    with TemporaryDirectory(prefix="fibrolab-") as cache, within_one():
-        data, faults = new_input.unlabelled(manifest, rules.classes, Path(cache))
-        if data is not None:
-            rows = np.flatnonzero(~np.isin(np.arange(len(table)), list(faults)))
-            table.loc[rows, DIGEST] = _digests(data.manifest)
-            table.loc[rows, COPY] = overlap.originals(data, run, (keys.TRAIN, keys.VALIDATION))
-            table.loc[rows, keys.PATIENT_ID] = _patients(data)
-            each[:, rows], typical[rows], more = _predicted(data, run.predictors, Path(cache))
-            faults |= {int(rows[row]): text for row, text in more.items()}
-    table.loc[list(faults), ERROR] = list(faults.values())
-    found = rules.answers(each.mean(axis=0))
-    found[TYPICALITY] = typical
-    found[UNLIKE] = np.where(np.isnan(typical), None, typical <= typicality.RATE)  # type: ignore[call-overload]
-    if len(each) > 1:
-        found[DISAGREEMENT] = answering.disagreement(each)
-    found = found.astype(object).mask(table[ERROR] != "", None)
-    return table[names].join(found).join(table[[COPY, ERROR, DIGEST]]).assign(**{USE: answering.USE})
-
-
-def _predicted(
-    data: LabelledData, networks: Sequence[Predictor], cache: Path
-) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
-    """Predict samples by each network; if that fails, each half of them apart, down to single samples.
-
-    Returns:
-        Probabilities, float64 (networks, N, K), and typicality, float64 (N,), NaN where a sample has none;
-        and the reason by its row.
-    """
-    try:
-        each = [_of_network(network, data, cache) for network in networks]
-    except (ConfigError, DataError) as fault:
-        total = len(data.manifest)
-        if total == 1:
-            nothing = np.full((len(networks), 1, len(data.classes)), np.nan)
-            return nothing, np.full(1, np.nan), {0: " ".join(str(fault).split())}
-        half = total // 2
-        parts = [
-            _predicted(data.subset(rows), networks, cache)
-            for rows in (np.arange(half), np.arange(half, total))
-        ]
-        (first, typical, faults), (second, others, more) = parts
-        return (
-            np.concatenate([first, second], axis=1),
-            np.concatenate([typical, others]),
-            faults | {half + row: text for row, text in more.items()},
-        )
-    chances, typical = zip(*each, strict=True)
-    return np.stack(chances), np.mean(typical, axis=0), {}
-
-
-def _of_network(network: Predictor, data: LabelledData, cache: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return probabilities (N, K) and typicality (N,) in the order of the samples; NaN if not known."""
-    frame, features = network.predict_with_features(data, cache)
-    places = pd.Index(frame[keys.SAMPLE_ID]).get_indexer(data.manifest.table[keys.SAMPLE_ID])
-    chances = predictions.probabilities(frame)[places]
-    if network.reference is None or not network.reference.can_tell:
-        return chances, np.full(len(chances), np.nan)
-    own = None if features is None else features[places]
-    return chances, network.reference.typicality(own, data.facts[keys.IMAGE])
-
-
-def _patients(data: LabelledData) -> list[str]:
-    """Return the patient of each sample: that of the table, or else that of the DICOM header."""
-    manifest, formats = data.manifest, data.facts[keys.IMAGE]["format"]
-    return [
-        given or (patient_id(manifest.root / file) if kind.startswith("DICOM") else "")
-        for given, file, kind in zip(manifest.table[keys.PATIENT_ID], manifest.files, formats, strict=True)
-    ]
 
 
 def _lines(answers: pd.DataFrame) -> bytes:
@@ -314,7 +205,7 @@ def _tables(
     put(folder / TABLE_FILES[1], content.getvalue())
     of_patients = answering.of_patients(table, rules[answering.PATIENT])
     if len(of_patients):
-        write_table(of_patients.assign(**{USE: answering.USE}), folder / PATIENTS_FILE)
+        write_table(of_patients.assign(**{RESEARCH: answering.USE}), folder / PATIENTS_FILE)
     return table, of_patients
 
 

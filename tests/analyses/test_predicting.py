@@ -21,7 +21,7 @@ from fibrolab.errors import ConfigError, DataError
 from fibrolab.evaluation import predictions
 from fibrolab.loading import load
 from fibrolab.pipeline import run
-from fibrolab.runs import TrainedRun, open_run
+from fibrolab.runs import TrainedRun, open_run, sample_answers
 
 SMALL = ["preprocess.size=32", "trainer.max_epochs=1", "num_workers=0", "bootstrap.resamples=20"]
 CHANCES = [f"p_F{stage}" for stage in range(5)]
@@ -121,7 +121,7 @@ def test_a_stopped_prediction_is_completed_and_a_changed_file_predicted_again(
     root: Path, trained: TrainedRun, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(predicting, "PART", 3)
-    out, real = pictures.parent / "out", predicting._answers
+    out, real = pictures.parent / "out", sample_answers.of
     calls = []
 
     def stopped(manifest: object, *rest: object) -> pd.DataFrame:
@@ -130,14 +130,14 @@ def test_a_stopped_prediction_is_completed_and_a_changed_file_predicted_again(
             raise KeyboardInterrupt
         return real(manifest, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(predicting, "_answers", stopped)
+    monkeypatch.setattr(sample_answers, "of", stopped)
     words = [f"input={pictures}", f"folder={out}"]
     with pytest.raises(KeyboardInterrupt):
         predicted(root, trained, *words)
     lines = (out / "answers.jsonl").read_bytes()
     assert lines.count(b"\n") == 6
     (out / "answers.jsonl").write_bytes(lines[:-40])  # half a line, as after a kill
-    monkeypatch.setattr(predicting, "_answers", real)
+    monkeypatch.setattr(sample_answers, "of", real)
     predicted(root, trained, *words)
     whole = answers(out)
     assert sorted(whole.index) == sorted(path.name for path in pictures.iterdir())
