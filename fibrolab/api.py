@@ -11,24 +11,17 @@ Faults of the user raise `fibrolab.errors.FibrolabError`. The process keeps its 
 directory, and the state of Hydra if it is in use.
 """
 
-import copy
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from omegaconf import DictConfig, open_dict, read_write
-from omegaconf.errors import OmegaConfBaseException
 
-from fibrolab import command_line, keys
-from fibrolab.command_line import NO_CHOICE, leaves_out_a_group, prepared
-from fibrolab.config import VERSION_BASE, check, folder
+from fibrolab import keys
+from fibrolab.config import composed
 from fibrolab.config import run as perform
-from fibrolab.errors import ConfigError
 from fibrolab.runs import TrainedRun, open_run
 from fibrolab.runs.inline_page import Page
 
@@ -185,7 +178,7 @@ def train(*overrides: str) -> TrainedRun:
     Raises:
         FibrolabError: The settings or the data have a fault.
     """
-    with _composed("train", overrides) as config:
+    with composed("train", overrides) as config:
         from fibrolab.cross_validation import train as job
 
         trained = perform(job, config)
@@ -203,7 +196,7 @@ def evaluate(*overrides: str) -> TrainedRun:
     Raises:
         FibrolabError: The settings, the run or the data have a fault.
     """
-    with _composed("evaluate", overrides) as config:
+    with composed("evaluate", overrides) as config:
         from fibrolab.evaluate import imported
 
         return open_run(perform(imported(config), config), config.tracking.uri)
@@ -218,7 +211,7 @@ def explain(*overrides: str) -> "Maps":
     Raises:
         FibrolabError: The settings, the run or the input have a fault.
     """
-    with _composed("explain", overrides) as config:
+    with composed("explain", overrides) as config:
         from fibrolab.explain import imported
         from fibrolab.explanation import maps
         from fibrolab.tracking import finished
@@ -236,7 +229,7 @@ def predict(*overrides: str) -> Answers:
         FibrolabError: The settings, the run or the input have a fault, or some samples have no answer; those
             of the others are then in `folder`.
     """
-    with _composed("predict", overrides) as config:
+    with composed("predict", overrides) as config:
         from fibrolab.predict import imported
 
         return Answers(Path(perform(imported(config), config)))
@@ -248,7 +241,7 @@ def stack(*overrides: str) -> TrainedRun:
     Raises:
         FibrolabError: The settings or the runs have a fault.
     """
-    with _composed("stack", overrides) as config:
+    with composed("stack", overrides) as config:
         from fibrolab.analyses.stacking import run as job
 
         return open_run(perform(job, config), config.tracking.uri)
@@ -260,7 +253,7 @@ def compare(*overrides: str) -> Comparison:
     Raises:
         FibrolabError: The settings or the runs have a fault.
     """
-    with _composed("compare", overrides) as config:
+    with composed("compare", overrides) as config:
         from fibrolab.analyses.comparing import run as job
         from fibrolab.tracking import finished
 
@@ -274,7 +267,7 @@ def markers(*overrides: str) -> Markers:
     Raises:
         FibrolabError: The settings or the data have a fault.
     """
-    with _composed("markers", overrides) as config:
+    with composed("markers", overrides) as config:
         from fibrolab.analyses.scoring_markers import run as job
         from fibrolab.tracking import finished
 
@@ -289,7 +282,7 @@ def audit(*overrides: str) -> Audit:
         FibrolabError: The settings or the data have a fault, or the verdict is `fail` with
             `audit.strict=true`.
     """
-    with _composed("audit", overrides) as config:
+    with composed("audit", overrides) as config:
         from fibrolab.auditing import run as job
 
         perform(job, config)
@@ -305,7 +298,7 @@ def plan(*overrides: str) -> pd.DataFrame:
     Raises:
         ConfigError: Settings are out of range or contradict each other.
     """
-    with _composed("plan", overrides) as config:
+    with composed("plan", overrides) as config:
         from fibrolab.analyses.planning import run as job
 
         return pd.DataFrame(perform(job, config))
@@ -320,48 +313,7 @@ def sync(*overrides: str) -> list[str]:
     Raises:
         StorageError: The server is still away, or refuses something.
     """
-    with _composed("sync", overrides) as config:
+    with composed("sync", overrides) as config:
         from fibrolab.syncing import run as job
 
         return perform(job, config)
-
-
-@contextmanager
-def _composed(command: str, overrides: tuple[str, ...]) -> Iterator[DictConfig]:
-    """Compose and check the config of a command; Hydra's global state is restored afterwards.
-
-    Raises:
-        ConfigError: The command line would not accept the arguments either.
-    """
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.core.singleton import Singleton
-    from hydra.core.utils import JobRuntime
-    from hydra.errors import HydraException
-    from hydra.version import VersionBase
-
-    if flags := [word for word in overrides if word.startswith("-")]:
-        raise ConfigError(f"{flags[0]} is a flag of the command line; give overrides, such as 'seed=1'.")
-    before = dict(Singleton._instances)
-    for kind in (GlobalHydra, HydraConfig, JobRuntime, VersionBase):
-        Singleton._instances.pop(kind, None)
-    try:
-        try:
-            with initialize_config_dir(str(folder()), job_name=command, version_base=VERSION_BASE):
-                config = compose(command, prepared(command, overrides), return_hydra_config=True)
-        except (HydraException, OmegaConfBaseException) as error:
-            raise ConfigError(command_line.explain(error, folder())) from error
-        except ValueError as error:
-            if not leaves_out_a_group(error):
-                raise
-            raise ConfigError(NO_CHOICE) from error
-        HydraConfig.instance().set_config(config)
-        settings = copy.deepcopy(config)
-        with read_write(settings), open_dict(settings):
-            del settings["hydra"]
-        check(settings)
-        yield settings
-    finally:
-        Singleton._instances.clear()
-        Singleton._instances.update(before)

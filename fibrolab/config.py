@@ -1,5 +1,6 @@
 """Start of a command: compose and check its config, run its job, and print the user's faults as sentences."""
 
+import copy
 import gc
 import logging
 import os
@@ -7,12 +8,12 @@ import re
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import ConfigAttributeError, OmegaConfBaseException
 
 from fibrolab import allowed
@@ -254,17 +255,46 @@ def _setting_of(place: object, config: DictConfig) -> str | None:
 
 def defaults(name: str) -> DictConfig:
     """Return the config `conf/NAME.yaml` as it is composed without any override."""
+    with composed(name, ()) as config:
+        return config
+
+
+@contextmanager
+def composed(command: str, overrides: Sequence[str]) -> Iterator[DictConfig]:
+    """Compose and check the config of a command; Hydra's global state is restored afterwards.
+
+    Raises:
+        ConfigError: The command line would not accept the arguments either.
+    """
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.core.singleton import Singleton
+    from hydra.core.utils import JobRuntime
+    from hydra.errors import HydraException
+    from hydra.version import VersionBase
 
+    if flags := [word for word in overrides if word.startswith("-")]:
+        raise ConfigError(f"{flags[0]} is a flag of the command line; give overrides, such as 'seed=1'.")
     before = dict(Singleton._instances)
+    for kind in (GlobalHydra, HydraConfig, JobRuntime, VersionBase):
+        Singleton._instances.pop(kind, None)
     try:
-        for kind in (GlobalHydra, HydraConfig):
-            Singleton._instances.pop(kind, None)
-        with initialize_config_dir(str(folder()), version_base=VERSION_BASE):
-            return compose(name)
+        try:
+            with initialize_config_dir(str(folder()), job_name=command, version_base=VERSION_BASE):
+                config = compose(command, prepared(command, overrides), return_hydra_config=True)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(explain(error, folder())) from error
+        except ValueError as error:
+            if not leaves_out_a_group(error):
+                raise
+            raise ConfigError(NO_CHOICE) from error
+        HydraConfig.instance().set_config(config)
+        settings = copy.deepcopy(config)
+        with read_write(settings), open_dict(settings):
+            del settings["hydra"]
+        check(settings)
+        yield settings
     finally:
         Singleton._instances.clear()
         Singleton._instances.update(before)

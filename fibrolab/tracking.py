@@ -418,6 +418,24 @@ def runs_not_finished(uri: str, experiment: str) -> list[Run]:
         return all_runs(client, [found.experiment_id], "attributes.status != 'FINISHED'") if found else []
 
 
+def tagged(uri: str, experiment: str, tag: str, value: str) -> list[str]:
+    """Return the ids of the runs of an experiment in which a tag has a value, the newest first.
+
+    A database that does not exist yet has none.
+
+    Raises:
+        StorageError: The database or the server cannot be read.
+    """
+    place = sqlite_file(uri)
+    if place and not place.is_file():
+        return []
+    with as_storage_error(uri):
+        client = _client(uri)
+        found = client.get_experiment_by_name(str(experiment))
+        named = f"tags.`{tag}` = '{value}'"
+        return [run.info.run_id for run in all_runs(client, [found.experiment_id], named)] if found else []
+
+
 def _client(uri: str) -> MlflowClient:
     """Return the client of a database or server that exists."""
     place = sqlite_file(uri)

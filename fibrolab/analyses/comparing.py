@@ -62,7 +62,7 @@ def run(config: DictConfig) -> str:
     read_runs = [[_opened(run_id, config.tracking.uri) for run_id in run_ids] for _, run_ids in requested]
     names = _named([name for name, _ in requested], read_runs)
     sides = [
-        side(name, _folds(runs, config.tracking.uri)) for name, runs in zip(names, read_runs, strict=True)
+        side(name, folds(runs, config.tracking.uri)) for name, runs in zip(names, read_runs, strict=True)
     ]
     if given["reference"] and given["reference"] not in names:
         refuse([unknown("reference", given["reference"], names)])
@@ -93,7 +93,7 @@ def _opened(run_id: str, uri: str) -> TrainedRun:
     return run
 
 
-def _folds(runs: Sequence[TrainedRun], uri: str) -> Sequence[TrainedRun]:
+def folds(runs: Sequence[TrainedRun], uri: str) -> Sequence[TrainedRun]:
     """Return the folds of a cross-validation if it is an arm's only run, so that they can be paired.
 
     Other runs of several networks predict each test sample once by all of them, as one network does; so do

@@ -1,0 +1,258 @@
+"""The results of a study as tables, which are all that its pages need: gathered from its runs, kept as CSV.
+
+trainings.csv     one row a training: network, sizes of its parts, run, time, or why it did not finish
+metrics.csv       every metric of its test samples and patients, with interval and baseline
+comparisons.csv   each measure of each arm, and each difference between arms with its tests
+baselines.csv     accuracy that is reached without a model on the same test samples
+audit.csv         verdict and findings of the audit of each protocol
+history.csv       learning curves
+confusion.csv     counts of true and predicted classes
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from omegaconf import DictConfig
+
+from fibrolab import keys
+from fibrolab.analyses import comparing
+from fibrolab.analyses.comparison_sides import Side, refuse_other_patients, side, task_of
+from fibrolab.config import resolved
+from fibrolab.errors import ConfigError, DataError, FibrolabError
+from fibrolab.evaluation import predictions
+from fibrolab.evaluation.measures.decisions import decide
+from fibrolab.evaluation.patients import PATIENTS_FILE
+from fibrolab.runs.trained_run import TrainedRun
+from fibrolab.storage import as_csv, make_folder, put_all
+from fibrolab.studies.definition import Study
+from fibrolab.studies.trainings import Place, Training
+
+Tables = dict[str, pd.DataFrame]
+PLACE = ["protocol", "arm", "task", "seed"]
+NAMES = ("trainings", "metrics", "comparisons", "baselines", "audit", "history", "confusion")
+PUBLISHED_FILE = "published.csv"  # beside the study's file
+COLUMNS = {  # of the tables that hold rows of several runs
+    "metrics": [*PLACE, "level", "metric", "value", "low", "high", "baseline"],
+    "baselines": [*PLACE, "baseline", "value", "low", "high"],
+    "audit": [*PLACE, "verdict", "severity", "key", "sentence"],
+    "history": [*PLACE, "epoch"],
+    "confusion": [*PLACE, "true", "predicted", "n"],
+}
+NO_COMPARISON = "not compared"  # family of a row that says why arms could not be compared
+TEXTS = {"task": str, "arm": str, "protocol": str, "run": str, "error": str, "of": str, "against": str}
+
+
+def exists(folder: Path) -> bool:
+    """Return whether a folder holds results."""
+    return all((folder / f"{name}.csv").is_file() for name in NAMES)
+
+
+def read(folder: Path) -> Tables:
+    """Read results.
+
+    Raises:
+        ConfigError: The folder has none.
+        DataError: A file is damaged.
+    """
+    if not exists(folder):
+        raise ConfigError(f"{folder} has no results: run the study first, without rebuild=true.")
+    found = {}
+    for name in NAMES:
+        path = folder / f"{name}.csv"
+        try:
+            found[name] = pd.read_csv(path, dtype=TEXTS, keep_default_na=False, na_values=[""])
+        except ValueError as fault:
+            raise DataError(f"{path} is damaged ({fault}): run the study again.") from fault
+        texts = [column for column in TEXTS if column in found[name]]
+        found[name][texts] = found[name][texts].fillna("")
+    return found
+
+
+def published(study: Study) -> pd.DataFrame:
+    """Return the published numbers of a study; none if it has no such file.
+
+    Raises:
+        ConfigError: A column is missing.
+    """
+    path = study.folder / PUBLISHED_FILE
+    wanted = ["arm", "task", "cohort", "class", "metric", "value", "where"]
+    if not path.is_file():
+        return pd.DataFrame(columns=wanted)
+    table = pd.read_csv(path, dtype={name: str for name in wanted if name != "value"}, keep_default_na=False,
+                        na_values={"value": [""]})  # fmt: skip
+    if missing := [name for name in wanted if name not in table]:
+        raise ConfigError(f"{path} lacks the columns {', '.join(missing)}; see docs/studies.md.")
+    return table
+
+
+def write(folder: Path, tables: Mapping[str, pd.DataFrame]) -> None:
+    """Write results, all files or none.
+
+    Raises:
+        StorageError: The folder cannot be written, or the disk is full.
+    """
+    make_folder(folder)
+    put_all({folder / f"{name}.csv": as_csv(tables[name]) for name in NAMES})
+
+
+def gathered(
+    study: Study,
+    places: Sequence[Place],
+    composed: Mapping[Place, Training],
+    runs: Mapping[Place, TrainedRun],
+    failed: Mapping[Place, str],
+    config: DictConfig,
+) -> Tables:
+    """Gather the results of finished runs.
+
+    Args:
+        study: The study.
+        places: Places of all trainings.
+        composed: Trainings by their places.
+        runs: Finished runs.
+        failed: Why the others have none.
+        config: Settings with `bootstrap`.
+    """
+    rows = [_training(place, composed.get(place), runs.get(place), failed.get(place, "")) for place in places]
+    each = {name: list[pd.DataFrame]() for name in ("metrics", "baselines", "audit", "history", "confusion")}
+    for place, run in runs.items():
+        if not study.arms[place.arm].shown:
+            continue
+        for name, table in _of_run(run).items():
+            each[name].append(_placed(table, place))
+    found = {
+        name: pd.concat([pd.DataFrame(columns=COLUMNS[name]), *tables], ignore_index=True)
+        for name, tables in each.items()
+    }
+    for name, column in {"baselines": "baseline", "audit": "key"}.items():  # the same for all arms
+        found[name] = found[name].drop_duplicates(["protocol", "task", "seed", column]).drop(columns="arm")
+    return found | {
+        "trainings": pd.DataFrame(rows),
+        "comparisons": pd.concat(
+            [pd.DataFrame(columns=["protocol", "task"]), *_comparisons(study, places, runs, config)],
+            ignore_index=True,
+        ),
+    }
+
+
+def _placed(table: pd.DataFrame, place: Place) -> pd.DataFrame:
+    return table.assign(**place._asdict())[[*PLACE, *(name for name in table if name not in PLACE)]]
+
+
+def _training(place: Place, training: Training | None, run: TrainedRun | None, error: str) -> dict[str, Any]:
+    """Return the row of a training."""
+    row: dict[str, Any] = {
+        **place._asdict(),
+        "state": "finished" if run else "failed" if error else "missing",
+        "own_network": training.is_own_network if training else True,
+        "network": "",
+        "run": run.run_id if run else "",
+        "error": error,
+    }
+    if run is None:
+        return row
+    parts = run.split[keys.PARTITION].value_counts()
+    row |= {name: int(parts.get(name, 0)) for name in keys.PARTITIONS}
+    tested = run.samples.loc[sorted(run.tested)]
+    row["test_groups"] = tested[keys.GROUP_ID].nunique()
+    row["network"] = network(run)
+    row["seconds"] = float(run.environment.get("seconds") or np.nan)
+    return row
+
+
+def network(run: TrainedRun) -> str:
+    """Describe the network of a run: backbones with their initial weights, and what is frozen."""
+    model = resolved(run.config).get("model") or {}
+    parts = []
+    for branch in (model.get("branches") or {}).values():
+        if not isinstance(branch, Mapping):
+            continue
+        weights = branch.get("weights") or ("" if branch.get("pretrained") else "random weights")
+        weights = "weights of another run" if str(weights).startswith("run:") else weights and str(weights)
+        frozen = branch.get("freeze") not in (None, "none", False)
+        words = [str(branch.get("name")), *(["frozen"] if frozen else []), *([weights] if weights else [])]
+        parts.append(words[0] if len(words) == 1 else f"{words[0]} ({', '.join(map(_short, words[1:]))})")
+    return " + ".join(parts) or str(model.get("name", "regression"))
+
+
+def _short(word: str) -> str:
+    return Path(word).name if "/" in word else word
+
+
+def _of_run(run: TrainedRun) -> dict[str, pd.DataFrame]:
+    """Return the tables of one run."""
+    found = {"metrics": run.metrics.assign(level="sample")}
+    if (run.folder / PATIENTS_FILE).is_file():
+        found["metrics"] = pd.concat([found["metrics"], run.patient_metrics.assign(level="patient")])
+    if (run.folder / keys.HISTORY_FILE).is_file():
+        found["history"] = run.history
+    if (run.folder / keys.AUDIT_FILE).is_file():
+        found["audit"] = pd.DataFrame(list(_findings(run.audit)), columns=COLUMNS["audit"][len(PLACE) :])
+        found["baselines"] = pd.DataFrame(
+            list(_baselines(run.audit)), columns=COLUMNS["baselines"][len(PLACE) :]
+        )
+    if not run.segments:
+        found["confusion"] = _confusion(run)
+    return found
+
+
+def _findings(audit: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
+    verdict = str(audit["verdict"])
+    for one in audit.get("findings") or []:
+        if one["level"] != "ok":
+            yield verdict, str(one["level"]), str(one["key"]), str(one["sentence"])
+
+
+def _baselines(audit: Mapping[str, Any]) -> Iterator[tuple[str, float, float, float]]:
+    scores = (audit.get("protocols") or {}).get("run") or {}
+    for name, value in (audit.get("baselines") or {}).items():
+        ends = (scores.get(name) or {}).get("low"), (scores.get(name) or {}).get("high")
+        low, high = (np.nan if end is None else float(end) for end in ends)
+        yield str(name), float(value), low, high
+
+
+def _confusion(run: TrainedRun) -> pd.DataFrame:
+    """Count true and predicted classes of the test samples."""
+    rows = run.predictions[run.predictions[keys.PARTITION] == keys.TEST]
+    chosen = decide(predictions.probabilities(rows))
+    names = np.array(run.classes, object)
+    table = pd.crosstab(names[rows[keys.Y_TRUE].to_numpy()], names[chosen])
+    table = table.reindex(index=run.classes, columns=run.classes, fill_value=0)
+    return table.rename_axis(index="true").reset_index().melt("true", var_name="predicted", value_name="n")
+
+
+def _comparisons(
+    study: Study, places: Sequence[Place], runs: Mapping[Place, TrainedRun], config: DictConfig
+) -> Iterator[pd.DataFrame]:
+    """Compare the arms of each protocol and task."""
+    for protocol, task in dict.fromkeys((place.protocol, place.task) for place in places):
+        arms: dict[str, list[TrainedRun]] = {}
+        for place, run in runs.items():
+            arm = study.arms[place.arm]
+            if (place.protocol, place.task) == (protocol, task) and arm.shown and not arm.masks_of:
+                arms.setdefault(arm.name, []).append(run)
+        try:
+            table = _compared(study, arms, config) if len(arms) > 1 else None
+        except FibrolabError as error:
+            table = pd.DataFrame([{"family": NO_COMPARISON, "note": " ".join(str(error).split())}])
+        if table is not None:
+            yield table.assign(protocol=protocol, task=task)
+
+
+def _compared(study: Study, arms: Mapping[str, list[TrainedRun]], config: DictConfig) -> pd.DataFrame:
+    sides: list[Side] = [
+        side(name, comparing.folds(each, config.tracking.uri)) for name, each in arms.items()
+    ]
+    refuse_other_patients(sides)
+    given = {
+        "unit": comparing.AUTO,
+        "paired": True,
+        "reference": study.reference if study.reference in arms else "",
+        "seed": 0,
+        "name": study.name,
+        "bootstrap": resolved(config)["bootstrap"],
+    }
+    return comparing.compared(sides, task_of(sides), given).table
