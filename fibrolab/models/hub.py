@@ -4,6 +4,7 @@ Without a network, the download functions of timm and torchvision retry for minu
 one request with a short time limit first, and start the download only if the server responds.
 """
 
+import os
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -14,10 +15,23 @@ from fibrolab.time_limits import call_within
 
 FILE = "model.safetensors"
 ADVICE = (
-    "Give a file (weights=FILE) or an earlier run (weights=run:ID) for this branch, or start all branches "
-    "from random weights with pretrained=false."
+    "Give a file (weights=FILE) or an earlier run (weights=run:ID) for this branch, put the file as "
+    "NAME.safetensors into a folder and name that by $FIBROLAB_WEIGHTS, or start all branches from random "
+    "weights with pretrained=false."
 )
+FOLDER = "FIBROLAB_WEIGHTS"  # environment variable: folder of weights files for machines without a network
 TIMEOUT = 4.0  # [s], after which a server that has not responded counts as unreachable
+
+
+def own_weights(name: str) -> Path | None:
+    """Return the file `NAME.safetensors` of the folder `$FIBROLAB_WEIGHTS`; None if there is none.
+
+    Args:
+        name: Name of a network, as `model.branches.NAME.name` gives it.
+    """
+    folder = os.environ.get(FOLDER)
+    path = Path(folder).expanduser() / f"{name}.safetensors" if folder else None
+    return path if path is not None and path.is_file() else None
 
 
 def timm_weights(name: str) -> Path:

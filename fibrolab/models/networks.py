@@ -16,7 +16,7 @@ from torchvision.models import video
 
 from fibrolab.choices import unknown
 from fibrolab.errors import ConfigError
-from fibrolab.models.hub import timm_weights, torchvision_weights
+from fibrolab.models.hub import own_weights, timm_weights, torchvision_weights
 from fibrolab.models.inflation import inflation_adapter, refuse_image_weights
 from fibrolab.models.weights import Adapter, State
 from fibrolab.targets import call, imported
@@ -127,11 +127,13 @@ def has_published_weights(name: str) -> bool:
 
 
 def published_weights(name: str) -> Path:
-    """Return the file of weights that a network's library publishes.
+    """Return the file of weights that a network's library publishes, or the user's copy of it.
 
     Raises:
         WeightsError: No weights are published, or they cannot be downloaded.
     """
+    if (own := own_weights(name)) is not None:
+        return own
     if name in TORCHVISION:
         return torchvision_weights(TORCHVISION[name].weights.url)
     return timm_weights(name)

@@ -130,11 +130,15 @@ def load_lesions(
     images_per_patient: int = 1,
     size: int = 256,
     seed: int = 0,
+    fill_up: int | None = None,
 ) -> Manifest:
-    """Load the cohort with one focal lesion per patient, five balanced classes, any stages. See `load`."""
+    """Load the cohort with one focal lesion per patient, five balanced classes, any stages. See `load`.
+
+    `fill_up` is that of `fibrolab.data.sources.focal_lesions.load`.
+    """
     cohort = Cohort(patients, images_per_patient, size, seed=seed, modality="lesion")
     path = _table(root, cohort)
-    return _named("phantom_lesions", focal_lesions.load(path=path), path)
+    return _named("phantom_lesions", focal_lesions.load(path=path, fill_up=fill_up), path)
 
 
 def load_masks(

@@ -19,7 +19,7 @@ from fibrolab.data.formats.contract import to_grey
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.readers import read_image
 from fibrolab.data.sources.focal_lesions import CLASSES, CORNERS, SIDES, load, rectangles
-from fibrolab.errors import DataError, UnreadableImageError
+from fibrolab.errors import ConfigError, DataError, UnreadableImageError
 from fibrolab.loading import surveyed
 
 HEADER = "image,label,patient_id,left,top,width,height"
@@ -227,3 +227,25 @@ def test_a_parquet_table_of_numbers_is_read_like_csv(folder: Path, loaded: Load)
     by_parquet = load(path=folder / "lesions.parquet")
     assert by_parquet.media() == by_csv.media()
     assert by_parquet.hash == by_csv.hash
+
+
+def test_classes_are_filled_up_with_parts_of_the_same_lesion_in_its_group(loaded: Load) -> None:
+    lines = [HEADER, "a.png,cyst,p1,4,5,20,16", "b.png,HCC,p2,0,0,10,10", "c.png,HCC,p3,1,1,9,9"]
+    plain, filled = loaded(*lines), loaded(*lines, fill_up=5)
+    table = filled.table.set_index(keys.SAMPLE_ID)
+    assert filled.table[keys.LABEL].value_counts().to_dict() == {CLASSES.index("cyst"): 5, 4: 5}
+    assert filled.table.iloc[:3][keys.ROI].tolist() == plain.table[keys.ROI].tolist()
+    assert table.index.is_unique
+    assert table.groupby(keys.IMAGE)[keys.GROUP_ID].nunique().eq(1).all()
+    for name, row in table.iterrows():
+        original = str(name).partition(" copy ")[0]
+        whole, part = (Box(*map(int, table.loc[key, keys.ROI].split())) for key in (original, name))
+        assert whole.left <= part.left
+        assert part.left + part.width <= whole.left + whole.width
+        assert whole.top <= part.top
+        assert part.top + part.height <= whole.top + whole.height
+        assert row[keys.IMAGE] == table.loc[original, keys.IMAGE]
+    assert len({str(view) for view in table.loc[table[keys.IMAGE] == "a.png", keys.ROI]}) > 1
+    assert len(pixels(filled)) == 10
+    with pytest.raises(ConfigError, match="fill_up=0 is not a whole number"):
+        loaded(*lines, fill_up=0)

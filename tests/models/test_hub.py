@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from fibrolab.errors import WeightsError
 from fibrolab.models import hub
 from fibrolab.models.backbones import Backbone
+from fibrolab.models.networks import published_weights
 
 TINY = "test_resnet"
 
@@ -109,3 +110,13 @@ def test_a_download_lands_in_the_cache_of_torch(empty_torch_cache, tmp_path):
     path = hub.torchvision_weights((tmp_path / name).as_uri())
     assert path == empty_torch_cache / name
     assert path.read_bytes() == content
+
+
+def test_the_users_own_folder_of_weights_comes_first(monkeypatch, tmp_path):
+    file = tmp_path / "resnet50.tv_in1k.safetensors"
+    file.write_bytes(b"")
+    monkeypatch.setenv(hub.FOLDER, str(tmp_path))
+    assert published_weights("resnet50.tv_in1k") == file
+    assert hub.own_weights("resnet50") is None  # other weights than those of the tag
+    monkeypatch.delenv(hub.FOLDER)
+    assert hub.own_weights("resnet50.tv_in1k") is None

@@ -20,8 +20,10 @@ images of as many livers in this way. Their images are not public; other classes
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from fibrolab import keys
@@ -29,7 +31,7 @@ from fibrolab.data.box import Box
 from fibrolab.data.fault_sentences import cell_faults, empty_cells, refuse, rows_named
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.sources.table import as_manifest, labelled, with_ids
-from fibrolab.errors import DataError
+from fibrolab.errors import ConfigError, DataError
 
 CLASSES = ("non_FLL", "cyst", "FFS", "haemangioma", "HCC")
 SIDES = ("left", "top", "width", "height")
@@ -45,6 +47,7 @@ def load(
     root: str | Path | None = None,
     classes: Sequence[str] = CLASSES,
     columns: Mapping[str, str | None] | None = None,
+    fill_up: int | None = None,
 ) -> Manifest:
     """Read a table of lesions.
 
@@ -54,9 +57,11 @@ def load(
         root: Folder that the paths in the table are relative to; None for the table's folder.
         classes: Names of the labels in their order.
         columns: Names of our columns in the table, see `fibrolab.data.sources.table.load`.
+        fill_up: Number of samples to which smaller classes are filled up by altered copies before the split;
+            only to repeat the order of paper 3 (`filled_up`).
 
     Raises:
-        ConfigError: An unknown setting, or one with a column that the table lacks.
+        ConfigError: An unknown setting, or one with a column that the table lacks; `fill_up` is no number.
         DataError: A table that cannot be read or lacks a column; rectangles that are not whole numbers or
             without a pixel, an image of two patients, and the faults of `manifest.validated`, by row. A
             rectangle that exceeds its image is found when the image is read.
@@ -67,7 +72,53 @@ def load(
     refuse(path, faults)
     table = table.drop(columns=keys.VISIT_ID, errors="ignore")
     table = _grouped(with_ids(table.assign(**{keys.ROI: rois})))
-    return as_manifest(table, classes, path, root)
+    manifest = as_manifest(table, classes, path, root)
+    return manifest if fill_up is None else filled_up(manifest, fill_up)
+
+
+def filled_up(manifest: Manifest, per_class: int) -> Manifest:
+    """Add altered copies of lesions until every class has `per_class` samples.
+
+    Paper 3 fills its classes up before it draws its folds, by rescaling and translation whose strengths it
+    does not give, so that copies of one lesion are in training and test. Here a copy is a rectangle of 80 to
+    100 % of each side at a random place within the original one, in the group of the original: a split keeps
+    them together unless `split.grouped=false split.leaky=true` repeats the paper. To fill up the training
+    part only, use `sampler=fill_up`.
+
+    Args:
+        manifest: Lesions with their rectangles.
+        per_class: Number of samples of each class; a class that has more keeps them.
+
+    Raises:
+        ConfigError: `per_class` is not a whole number from 1.
+        DataError: A rectangle is not given in pixels.
+    """
+    if not isinstance(per_class, int) or isinstance(per_class, bool) or per_class < 1:
+        raise ConfigError(f"data.fill_up={per_class} is not a whole number from 1, or null.")
+    rng, table, copies = np.random.default_rng(0), manifest.table, list[pd.DataFrame]()
+    for label in range(len(manifest.classes)):
+        own = table[table[keys.LABEL] == label]
+        if not 0 < len(own) < per_class:
+            continue
+        chosen = own.iloc[np.arange(per_class - len(own)) % len(own)]
+        times = np.arange(len(chosen)) // len(own) + 1
+        names = [f"{name} copy {time}" for name, time in zip(chosen[keys.SAMPLE_ID], times, strict=True)]
+        boxes = [str(_within(roi, rng)) for roi in chosen[keys.ROI]]
+        copies.append(chosen.assign(**{keys.SAMPLE_ID: names, keys.ROI: boxes}))
+    return replace(manifest, table=pd.concat([table, *copies], ignore_index=True))
+
+
+def _within(roi: str, rng: np.random.Generator) -> Box:
+    """Return a random rectangle of 80 to 100 % of each side within one that is given in pixels."""
+    try:
+        whole = Box(*map(int, roi.split()))
+    except (TypeError, ValueError) as fault:
+        raise DataError(f"data.fill_up needs rectangles in pixels, and one is {roi!r}.") from fault
+    scale = rng.uniform(0.8, 1.0)
+    width, height = (max(1, round(scale * side)) for side in (whole.width, whole.height))
+    left = whole.left + int(rng.integers(0, whole.width - width + 1))
+    top = whole.top + int(rng.integers(0, whole.height - height + 1))
+    return Box(left, top, width, height)
 
 
 def rectangles(table: pd.DataFrame) -> tuple[pd.Series, list[str]]:
