@@ -33,6 +33,7 @@ __all__ = [
     "Audit",
     "Comparison",
     "Markers",
+    "StudyResults",
     "audit",
     "compare",
     "evaluate",
@@ -42,6 +43,7 @@ __all__ = [
     "plan",
     "predict",
     "stack",
+    "study",
     "sync",
     "train",
 ]
@@ -167,6 +169,24 @@ class Markers:
         from fibrolab.reporting.markers_page import PAGE_FILE
 
         return Page(self.folder / PAGE_FILE)
+
+
+@dataclass(frozen=True)
+class StudyResults:
+    """Results of a study.
+
+    Attributes:
+        folder: Folder with the CSV files of the results.
+    """
+
+    folder: Path
+
+    @cached_property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """The tables by name: trainings, metrics, comparisons, baselines, audit, history, confusion."""
+        from fibrolab.studies import results
+
+        return results.read(self.folder)
 
 
 def train(*overrides: str) -> TrainedRun:
@@ -302,6 +322,22 @@ def plan(*overrides: str) -> pd.DataFrame:
         from fibrolab.analyses.planning import run as job
 
         return pd.DataFrame(perform(job, config))
+
+
+def study(*overrides: str) -> StudyResults:
+    """Run what is missing of a study, like `fibrolab study OVERRIDES`.
+
+    Raises:
+        FibrolabError: The study or the settings have a fault, or some trainings did not finish; the results
+            of the others are then in its folder.
+    """
+    from fibrolab.study import divided
+
+    ours, passed = divided(overrides)
+    with composed("study", ours) as config:
+        from fibrolab.studies.running import run as job
+
+        return StudyResults(Path(perform(lambda given: job(given, passed), config)))
 
 
 def sync(*overrides: str) -> list[str]:

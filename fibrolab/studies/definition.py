@@ -4,7 +4,7 @@ A study has arms, protocols, tasks and seeds; each combination is a training of 
 (overrides) come from the arm, the protocol, the size and the user. See `docs/studies.md` for the format.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -80,12 +80,14 @@ class Size:
         arms: Further words of single arms, such as a smaller backbone.
         tasks: Tasks, if they are not all of the study's.
         seeds: Seeds, if they are not all of the study's.
+        without: Arms that are not run at this size, and why.
     """
 
     settings: tuple[str, ...] = ()
     arms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     tasks: tuple[str, ...] | None = None
     seeds: tuple[int, ...] | None = None
+    without: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,8 @@ class Study:
 
     Attributes:
         name: Name of its folder.
-        folder: Folder of its file, its published numbers and its README.
+        folder: Folder of its file and of the published numbers.
+        home: Folder of its README and its results.
         title: Title of its page.
         source: Paper that it repeats; empty for a study of one's own.
         arms: Arms by name, in the order of the tables.
@@ -108,6 +111,7 @@ class Study:
 
     name: str
     folder: Path
+    home: Path
     title: str
     source: str
     arms: Mapping[str, Arm]
@@ -140,7 +144,7 @@ def read(given: str, root: Path) -> Study:
     Raises:
         ConfigError: There is no such study, or its file has faults; all are listed.
     """
-    path = _file(given, root)
+    path, home = _file(given, root)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as fault:
@@ -152,6 +156,7 @@ def read(given: str, root: Path) -> Study:
     return Study(
         name=path.parent.name if path.name == FILE else path.stem,
         folder=path.parent,
+        home=home,
         title=str(content.get("title") or path.parent.name),
         source=str(content.get("source") or ""),
         arms={name: arm if arm.label else _labelled(arm) for name, arm in arms.items()},
@@ -178,16 +183,17 @@ def _places(root: Path) -> list[Path]:
     return [root / EXPERIMENTS, installed if installed.is_dir() else package.parent / EXPERIMENTS]
 
 
-def _file(given: str, root: Path) -> Path:
+def _file(given: str, root: Path) -> tuple[Path, Path]:
+    """Return the file of a study, and the folder of its results: of one with a name below the project."""
     if given.endswith((".yaml", ".yml")) or "/" in given:
         path = Path(given).expanduser().absolute()
         path = path / FILE if path.is_dir() else path
         if not path.is_file():
             raise ConfigError(f"study={given}: there is no file {path}.")
-        return path
+        return path, path.parent
     for place in _places(root):
         if (path := place / given / FILE).is_file():
-            return path.absolute()
+            return path.absolute(), (root / EXPERIMENTS / given).absolute()
     raise ConfigError(unknown("study", given, names(root)) + " A study of your own is the path of its YAML.")
 
 
@@ -217,7 +223,7 @@ PARTS: dict[str, Mapping[str, type]] = {
         "columns": list, "shown": bool,
     },
     "protocols": {"label": str, "settings": list, "arms": dict, "leaks": str},
-    "sizes": {"settings": list, "arms": dict, "tasks": list, "seeds": list},
+    "sizes": {"settings": list, "arms": dict, "tasks": list, "seeds": list, "without": dict},
 }  # fmt: skip
 KINDS = {str: "text", dict: "a group of settings", list: "a list", bool: "true or false"}
 
@@ -276,7 +282,7 @@ def _faults_of_arms(content: Mapping[str, Any]) -> Iterator[str]:
         yield from (unknown(f"arms.{name}", other, list(arms)) for other in part.needs if other not in arms)
     for group in ("protocols", "sizes"):
         for name, values in (content.get(group) or {}).items():
-            named = (values or {}).get("arms") or {}
+            named = {**((values or {}).get("arms") or {}), **((values or {}).get("without") or {})}
             yield from (unknown(f"{group}.{name}.arms", arm, list(arms)) for arm in named if arm not in arms)
     if content.get("reference") and content["reference"] not in arms:
         yield unknown("reference", content["reference"], list(arms))
@@ -296,8 +302,3 @@ def _circles(arms: Mapping[str, Arm]) -> Iterator[str]:
             del left[name]
     if left and all(need in arms for arm in left.values() for need in arm.needs):
         yield f"arms {', '.join(left)} need each other's runs."
-
-
-def labels(study: Study, arms: Sequence[str]) -> list[str]:
-    """Return the names of arms in tables."""
-    return [study.arms[name].label if name in study.arms else name for name in arms]

@@ -110,8 +110,8 @@ def _power(training: Training, data: LabelledData) -> str:
             gaps[f"AUC {name} ({positive} positive)"] = least(partial(_needed_for_auc, positive / n), n)
     shown = ", ".join(f"{name} {_gap(gap)}" for name, gap in gaps.items())
     return (
-        f"{len(rows)} test images of {n} independent groups; with a power of 80 % two arms, one of them at "
-        f"{BETTER}, can be distinguished from a difference of: {shown}."
+        f"{len(rows)} test images of {n} independent groups can show (power 80 %, better arm at {BETTER}) "
+        f"differences from: {shown}."
     )
 
 

@@ -23,22 +23,21 @@ ALPHA = 0.05
 SAMPLE = "sample"
 
 
-def write(study: Study, size: str, tables: Tables, folder: Path | None = None) -> Path:
+def write(study: Study, size: str, tables: Tables) -> Path:
     """Write the tables of a size into the README of a study; the text around them is kept.
 
     Args:
         study: The study.
         size: Size of the results.
         tables: The results.
-        folder: Folder of the README; by default that of the study.
 
     Returns:
         Path of the README.
     """
-    path = (folder or study.folder) / README
-    old = path.read_text(encoding="utf-8") if path.is_file() else f"# {study.title}\n"
-    put(path, inserted(old, size, section(study, size, tables)).encode())
-    return path
+    path, of_package = study.home / README, study.folder / README
+    known = next((each for each in (path, of_package) if each.is_file()), None)
+    old = known.read_text(encoding="utf-8") if known else f"# {study.title}\n"
+    return put(path, inserted(old, size, section(study, size, tables)).encode())
 
 
 def inserted(text: str, size: str, content: str) -> str:
@@ -56,7 +55,12 @@ def section(study: Study, size: str, tables: Tables) -> str:
     of = published_of(study)
     parts = [f"### Results at `size={size}`", "", _trained(tables), ""]
     for protocol, task in _combinations(tables):
-        parts += [f"**{title(study, protocol, task)}**", "", *_table(study, tables, protocol, task, of), ""]
+        parts += [
+            f"**{title(study, protocol, task)}**",
+            "",
+            *_table(study, size, tables, protocol, task, of),
+            "",
+        ]
         parts += [*_differences(study, tables, protocol, task), ""]
     parts += [*_apart(study, tables, of), "**Verdict.** " + " ".join(verdict(study, tables)), ""]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(parts))
@@ -90,7 +94,9 @@ def _trained(tables: Tables) -> str:
     return text if not holes else f"{text} {holes} did not finish; their rows say why."
 
 
-def _table(study: Study, tables: Tables, protocol: str, task: str, published: pd.DataFrame) -> Iterator[str]:
+def _table(
+    study: Study, size: str, tables: Tables, protocol: str, task: str, published: pd.DataFrame
+) -> Iterator[str]:
     """Yield the lines of a table: a row an arm with its intervals, published numbers, then the baselines."""
     trainings = _at(tables["trainings"], protocol, task)
     beside = _beside(study, trainings, published, task)
@@ -109,6 +115,8 @@ def _table(study: Study, tables: Tables, protocol: str, task: str, published: pd
         values = [_value(tables, protocol, task, arm, name) for name in study.measures]
         cells = [_published(published, arm, task, name) for name in beside]
         yield _line([label, str(own["network"].iloc[0]), *values, *cells])
+    for arm, reason in study.sizes[size].without.items():
+        yield _line([_label(study, arm), f"not run at this size: {reason}", *[""] * (len(names) + len(more))])
     for row in _at(tables["baselines"], protocol, task).drop_duplicates("baseline").to_dict("records"):
         shown = _quantity(row["value"], row["low"], row["high"], "accuracy")
         cells = [shown if name == "accuracy" else "" for name in study.measures]

@@ -116,7 +116,8 @@ def gathered(
         failed: Why the others have none.
         config: Settings with `bootstrap`.
     """
-    rows = [_training(place, composed.get(place), runs.get(place), failed.get(place, "")) for place in places]
+    own = {place: _is_own_network(study, place, composed) for place in places}
+    rows = [_training(place, own[place], runs.get(place), failed.get(place, "")) for place in places]
     each = {name: list[pd.DataFrame]() for name in ("metrics", "baselines", "audit", "history", "confusion")}
     for place, run in runs.items():
         if not study.arms[place.arm].shown:
@@ -142,12 +143,18 @@ def _placed(table: pd.DataFrame, place: Place) -> pd.DataFrame:
     return table.assign(**place._asdict())[[*PLACE, *(name for name in table if name not in PLACE)]]
 
 
-def _training(place: Place, training: Training | None, run: TrainedRun | None, error: str) -> dict[str, Any]:
+def _is_own_network(study: Study, place: Place, composed: Mapping[Place, Training]) -> bool:
+    """Return whether a place has the network of `size=full`; of a regression, all arms that it combines."""
+    arms = study.arms[place.arm].stack or [place.arm]
+    return all(composed[place._replace(arm=arm)].is_own_network for arm in arms)
+
+
+def _training(place: Place, own: bool, run: TrainedRun | None, error: str) -> dict[str, Any]:
     """Return the row of a training."""
     row: dict[str, Any] = {
         **place._asdict(),
         "state": "finished" if run else "failed" if error else "missing",
-        "own_network": training.is_own_network if training else True,
+        "own_network": own,
         "network": "",
         "run": run.run_id if run else "",
         "error": error,

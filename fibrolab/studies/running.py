@@ -16,7 +16,7 @@ from fibrolab.data.build_lock import only_builder
 from fibrolab.errors import ConfigError, FibrolabError, TrainingError, listing
 from fibrolab.runs.trained_run import open_run
 from fibrolab.studies import definition, outlook, readme, results, trainings
-from fibrolab.studies.definition import EXPERIMENTS, SIZES, Arm, Study
+from fibrolab.studies.definition import SIZES, Arm, Study
 from fibrolab.studies.trainings import Data, Place, Training
 from fibrolab.sweeps import jobs, launching, multirun, this_job
 from fibrolab.sweeps.jobs import Job
@@ -116,25 +116,14 @@ def run(config: DictConfig, passed: Sequence[str] = ()) -> str:
     """
     if config.size not in SIZES:
         raise ConfigError(unknown("size", config.size, SIZES))
-    root = Path(config.paths.root)
-    study = definition.read(str(config.study), root)
-    folder = results_folder(study, str(config.size), root)
+    study = definition.read(str(config.study), Path(config.paths.root))
+    folder = study.home / "results" / str(config.size)
     if config.rebuild:
         print(f"readme   {readme.write(study, str(config.size), results.read(folder))}")
         return str(folder)
-    with only_builder(folder / "study.lock", f"study {study.name} ({config.size})"):
+    lock = Path(config.paths.cache) / "studies" / f"{study.name} {config.size}.lock"
+    with only_builder(lock, f"results of study {study.name} ({config.size})"):
         return _run(Progress(config, study, (*_shared(), *passed)), folder)
-
-
-def results_folder(study: Study, size: str, root: Path) -> Path:
-    """Return the folder of a study's results: beside its file, or below the user's own `experiments`."""
-    return own_folder(study, root) / "results" / size
-
-
-def own_folder(study: Study, root: Path) -> Path:
-    """Return the folder of a study that may be written: its own, unless it is part of the package."""
-    package = Path(definition.__file__).parents[1]
-    return root / EXPERIMENTS / study.name if study.folder.is_relative_to(package) else study.folder
 
 
 def _run(progress: Progress, folder: Path) -> str:
@@ -159,7 +148,7 @@ def _run(progress: Progress, folder: Path) -> str:
     results.write(folder, found)
     with tracking.add_to(progress.uri, parent) as tracked:
         results.write(tracked.folder, found)
-    page = readme.write(study, progress.size, found, own_folder(study, Path(config.paths.root)))
+    page = readme.write(study, progress.size, found)
     print(f"results  {folder}\nreadme   {page}")
     if progress.failed:
         lines = [f"{place}: {reason}" for place, reason in progress.failed.items()]

@@ -67,6 +67,7 @@ def places(study: Study, size: str) -> list[Place]:
         Place(protocol, arm.name, task, seed)
         for protocol in study.protocols
         for arm in study.arms.values()
+        if arm.name not in chosen.without
         for task in (tasks[:1] if arm.masks_of else tasks)
         for seed in seeds
     ]
@@ -118,7 +119,8 @@ def compose(
         config = _composed(own)
         if not study.arms[place.arm].needs:
             training_settings.check(config)
-        full = _composed(words(study, FULL, place, _of_data(given), runs)) if size != FULL else config
+        of_data = _of_data([*study.sizes[size].settings, *given])
+        full = _composed(words(study, FULL, place, of_data, runs)) if size != FULL else config
     except FibrolabError as error:
         raise ConfigError(f"{place}: {error}") from error
     same = _network(config) == _network(full)
@@ -177,7 +179,8 @@ def source() -> str:
     return digest.hexdigest()
 
 
-def _composed(own: Sequence[str]) -> DictConfig:
+@cache
+def _composed(own: tuple[str, ...]) -> DictConfig:
     with composed("train", own) as config:
         return config
 

@@ -1,0 +1,133 @@
+"""The command `study`: what is missing is run, what failed leaves a hole, what was killed goes on."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from fibrolab.studies import definition, readme, results
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+SMALL = [
+    "data.patients=40", "data.images_per_patient=1", "data.size=32", "trainer.max_epochs=1", "num_workers=0",
+    "bootstrap.resamples=20",
+]  # fmt: skip
+
+
+def command(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    given = [sys.executable, "-m", "fibrolab.study", f"paths.root={root}", "bootstrap.resamples=50", *words]
+    return subprocess.run(given, capture_output=True, text=True, cwd=root)
+
+
+def written(root: Path, **arms: object) -> Path:
+    """Write a study of two protocols."""
+    content = {
+        "title": "Two networks",
+        "arms": arms,
+        "protocols": {
+            "paper": {"settings": ["split=paper_random"], "leaks": "patients are in training and test"},
+            "audited": {"settings": ["split=grouped"]},
+        },
+        "measures": ["accuracy", "qwk"],
+        "sizes": {"smoke": {"settings": SMALL}},
+    }
+    path = root / "mine" / "study.yaml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+def test_only_what_is_missing_or_changed_is_run_and_a_failed_arm_leaves_a_hole(tmp_path: Path) -> None:
+    (tmp_path / "no.safetensors").write_text("no weights")
+    one = {"label": "One", "settings": ["model=single"]}
+    broken = {"settings": ["model=single", f"model.branches.image.weights={tmp_path / 'no.safetensors'}"]}
+    late = {"settings": ["model=single"], "weights": {"image": "broken"}}
+    path = written(tmp_path, one=one, broken=broken, late=late)
+    first = command(tmp_path, f"study={path}", "size=smoke")
+    assert first.returncode == 1
+    assert "4 of 6 trainings did not finish" in first.stderr
+    assert "paper late seed 0: it needs a run of broken, which did not finish." in first.stderr
+    assert "Traceback" not in first.stderr
+    tables = results.read(path.parent / "results" / "smoke")
+    states = tables["trainings"].set_index(["protocol", "arm"])["state"]
+    assert states["audited", "one"] == "finished"
+    assert states["audited", "broken"] == states["audited", "late"] == "failed"
+    text = (path.parent / "README.md").read_text()
+    assert "| late | did not finish: it needs a run of broken" in text
+    assert "**Not a valid test**: patients are in training and test." in text
+    assert set(tables["baselines"]["baseline"]) >= {"majority", "nearest_neighbour"}
+
+    path = written(
+        tmp_path,
+        one=one,
+        broken={**one, "label": "Two", "settings": ["model=single", "optimizer.lr=0.01"]},
+        late=late,
+    )
+    mended = command(tmp_path, f"study={path}", "size=smoke")
+    assert mended.returncode == 0, mended.stderr
+    assert "missing  4 of 6 trainings" in mended.stdout
+    now = results.read(path.parent / "results" / "smoke")["trainings"]
+    was = tables["trainings"].set_index(["protocol", "arm"])["run"]
+    assert now.set_index(["protocol", "arm"])["run"]["paper", "one"] == was["paper", "one"]
+    again = command(tmp_path, f"study={path}", "size=smoke")
+    assert "missing  0 of 6 trainings" in again.stdout
+
+    page = path.parent / "README.md"
+    content = page.read_text()
+    page.write_text("# Ours\n\nA claim.\n\n" + content.partition("\n")[2])
+    rebuilt = command(tmp_path, f"study={path}", "size=smoke", "rebuild=true")
+    assert rebuilt.returncode == 0, rebuilt.stderr
+    assert page.read_text() == "# Ours\n\nA claim.\n\n" + content.partition("\n")[2]
+
+
+def test_a_killed_study_goes_on_and_ends_as_one_that_was_not_killed(tmp_path: Path) -> None:
+    path = written(
+        tmp_path, one={"settings": ["model=single"]}, two={"settings": ["model=single", "optimizer.lr=0.01"]}
+    )
+    words = [sys.executable, "-m", "fibrolab.study", f"paths.root={tmp_path}", f"study={path}", "size=smoke"]
+    log = tmp_path / "log.txt"
+    with log.open("w") as file:
+        process = subprocess.Popen(words, stdout=file, stderr=file, cwd=tmp_path, start_new_session=True)
+    latest = time.monotonic() + 240
+    while "#1 paper two" not in log.read_text() and time.monotonic() < latest and process.poll() is None:
+        time.sleep(0.1)
+    assert process.poll() is None, log.read_text()
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    again = command(tmp_path, f"study={path}", "size=smoke")
+    assert again.returncode == 0, again.stderr
+    assert "missing  3 of 4 trainings" in again.stdout
+    table = results.read(path.parent / "results" / "smoke")["metrics"]
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    (whole / "cache").symlink_to(tmp_path / "cache")
+    assert command(whole, f"study={path}", "size=smoke").returncode == 0
+    pd.testing.assert_frame_equal(results.read(path.parent / "results" / "smoke")["metrics"], table)
+
+
+@pytest.mark.parametrize("name", definition.names(ROOT))
+def test_the_studies_of_the_package_run_at_the_smallest_size(
+    name: str, kaggle_tree: Path, tmp_path: Path
+) -> None:
+    study = definition.read(name, ROOT)
+    own = (
+        []
+        if any(word.startswith("data=phantom") for word in study.sizes["smoke"].settings)
+        else [f"data.root={kaggle_tree}"]
+    )
+    done = command(tmp_path, f"study={name}", "size=smoke", "num_workers=0", *own)
+    assert done.returncode == 0, done.stderr
+    tables = results.read(tmp_path / "experiments" / name / "results" / "smoke")
+    assert (tables["trainings"]["state"] == "finished").all()
+    text = (tmp_path / "experiments" / name / "README.md").read_text()
+    assert "**Verdict.**" in text
+    assert text.startswith((ROOT / "experiments" / name / "README.md").read_text()[:40])
+    assert readme.section(definition.read(name, tmp_path), "smoke", tables) in text
+    assert not (tables["comparisons"]["family"] == results.NO_COMPARISON).any()

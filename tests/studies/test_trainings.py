@@ -1,0 +1,86 @@
+"""Trainings of a study: their words, and the key by which a finished one is recognised."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fibrolab.errors import ConfigError
+from fibrolab.studies import definition, trainings
+from fibrolab.studies.definition import Study
+from fibrolab.studies.trainings import Data, Place
+
+FIRST, SECOND = Place("audited", "first", "F4", 1), Place("audited", "second", "F4", 1)
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    content = {
+        "arms": {
+            "first": {"settings": ["model=single", "optimizer.lr=1"]},
+            "second": {"settings": ["model=single"], "weights": {"image": "first"}},
+        },
+        "protocols": {
+            "paper": {"settings": ["split=paper_random"]},
+            "audited": {"settings": ["split=grouped", "optimizer.lr=2"], "arms": {"first": ["batch_size=3"]}},
+        },
+        "tasks": ["F4"],
+        "seeds": [0, 1],
+        "measures": ["auc"],
+        "sizes": {
+            "smoke": {
+                "settings": ["data.patients=40", "preprocess.size=32"],
+                "arms": {"first": ["batch_size=4"]},
+            },
+            "small": {"seeds": [1], "without": {"second": "no time"}},
+        },
+    }
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(content))
+    return definition.read(str(tmp_path), tmp_path)
+
+
+def test_of_two_words_for_one_setting_the_later_counts(study: Study) -> None:
+    words = trainings.words(study, "smoke", FIRST, ["preprocess.size=16"], {})
+    assert set(words) == {
+        "model=single", "optimizer.lr=2", "split=grouped", "batch_size=4", "task=F4", "data.patients=40",
+        "preprocess.size=16", "seed=1", "split.seed=0", f"name='{study.name} {FIRST}'",
+    }  # fmt: skip
+    assert not any(word.startswith("split.seed") for word in trainings.words(study, "small", FIRST, [], {}))
+
+
+def test_weights_come_from_the_run_of_the_same_protocol_task_and_seed(study: Study) -> None:
+    runs = {FIRST: "abc", FIRST._replace(seed=0): "other", FIRST._replace(protocol="paper"): "other"}
+    assert "model.branches.image.weights=run:abc" in trainings.words(study, "smoke", SECOND, [], runs)
+
+
+def test_a_size_may_leave_arms_and_seeds_out(study: Study) -> None:
+    assert {(place.arm, place.seed) for place in trainings.places(study, "small")} == {("first", 1)}
+    assert len(trainings.places(study, "smoke")) == 2 * 2 * 2
+
+
+def test_a_setting_that_is_refused_names_its_training(study: Study) -> None:
+    with pytest.raises(ConfigError, match=r"audited first F4 seed 1: 'optimizer\.rl' is not a setting"):
+        trainings.compose(study, "smoke", FIRST, ["optimizer.rl=1"], {})
+
+
+def test_the_network_is_the_papers_unless_the_size_or_the_user_changes_it(study: Study) -> None:
+    assert trainings.compose(study, "smoke", FIRST, [], {}).is_own_network
+    changed = ["model.branches.image.name=resnet10t"]
+    assert not trainings.compose(study, "smoke", FIRST, changed, {}).is_own_network
+    assert not trainings.compose(study, "smoke", FIRST, ["pretrained=false"], {}).is_own_network
+
+
+def test_the_key_changes_with_settings_data_and_source_and_with_nothing_else(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, data = [f"paths.cache={tmp_path / 'cache'}"], Data()
+
+    def key(*words: str) -> str:
+        training = trainings.compose(study, "smoke", FIRST, [*given, *words], {})
+        return trainings.key(training, data.of(training))
+
+    first = key()
+    assert key() == key("num_workers=0") == key("tracking.experiment=other") == first
+    others = [key("optimizer.lr=3"), key("data.seed=1"), key("split.test=0.2")]
+    monkeypatch.setattr(trainings, "source", lambda: "changed")
+    assert len({first, *others, key()}) == 5
