@@ -12,7 +12,7 @@ from fibrolab import keys, tracking
 from fibrolab.credentials import masked
 from fibrolab.errors import FibrolabError
 from fibrolab.evaluation import predictions, selection_optimism
-from fibrolab.reporting import study_page
+from fibrolab.reporting import tuning_page
 from fibrolab.storage import save_json
 from fibrolab.sweeps import study_tables, this_job
 from fibrolab.sweeps.shared_study import RUN, SharedStudy
@@ -40,7 +40,7 @@ def write(study: SharedStudy, folder: Path, uri: str, experiment: str) -> Path:
     command = masked(shlex.join(["python", "-m", "fibrolab.train", *this_job.as_typed(sys.argv[1:])]))
     goals = {goal.name: goal.mode for goal in study.goals}
     drawn = {each.name for each in study.space.everything() if getattr(each.distribution, "log", False)}
-    return study_page.write(
+    return tuning_page.write(
         folder,
         study.name,
         goals,

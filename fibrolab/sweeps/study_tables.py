@@ -15,7 +15,7 @@ from optuna.importance import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
-from fibrolab.reporting.study_record import IMPORTANCES_FILE, PARAMETER, PROGRESS_FILE, TRIALS_FILE
+from fibrolab.reporting.tuning_record import IMPORTANCES_FILE, PARAMETER, PROGRESS_FILE, TRIALS_FILE
 from fibrolab.storage import write_table
 from fibrolab.sweeps.shared_study import ERROR, RUN, STATE, SharedStudy
 

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from fibrolab import keys
-from fibrolab.reporting import html, study_record
-from fibrolab.reporting.figures import study as figures
+from fibrolab.reporting import html, tuning_record
+from fibrolab.reporting.figures import tuning as figures
 from fibrolab.reporting.figures.style import save_all
-from fibrolab.reporting.study_record import Study
-from fibrolab.reporting.tables import study as sheets
 from fibrolab.reporting.tables import table_files
+from fibrolab.reporting.tables import tuning as sheets
+from fibrolab.reporting.tuning_record import Study
 from fibrolab.storage import put
 
 PAGE_FILE = "study.html"
@@ -52,30 +52,30 @@ def write(
         DataError: The tables are missing or damaged.
         StorageError: The disk is full or the folder cannot be written.
     """
-    study = study_record.read(folder, name, goals, chosen, logarithmic)
+    study = tuning_record.read(folder, name, goals, chosen, logarithmic)
     save_all(dict(figures.drawn(study)), tuple(figures.CAPTIONS), folder / keys.FIGURES)
     found = {each: getattr(sheets, each)(study) for each in ("chosen", "best", "unfinished", "importances")}
     for sheet in found.values():
         if sheet.lines:
             table_files.save(sheet, folder / table_files.FOLDER)
     content = _content(folder, study, found) | {"command": command, "experiment": experiment}
-    return put(folder / PAGE_FILE, html.render("study.html.j2", content))
+    return put(folder / PAGE_FILE, html.render("tuning.html.j2", content))
 
 
 def _content(folder: Path, study: Study, found: Mapping[str, Any]) -> dict[str, Any]:
     """Return all values that the template shows."""
     drawn = html.pictures(folder / keys.FIGURES, lambda name: figures.CAPTIONS.get(name, name))
-    few = len(study.finished) < study_record.FEW
+    few = len(study.finished) < tuning_record.FEW
     return {
         "name": study.name,
-        "lead": study_record.lead(study),
-        "sentences": study_record.sentences(study),
+        "lead": tuning_record.lead(study),
+        "sentences": tuning_record.sentences(study),
         "titles": TITLES,
         "sheets": found,
         "figures": drawn,
         "few": len(study.finished) if few and "importances" in drawn else 0,
-        "no_importances": study_record.without_importances(study),
+        "no_importances": tuning_record.without_importances(study),
         "hidden": max(0, len(study.parameters) - figures.MOST),
-        "trials_file": study_record.TRIALS_FILE,
+        "trials_file": tuning_record.TRIALS_FILE,
         "tables_folder": table_files.FOLDER,
     }

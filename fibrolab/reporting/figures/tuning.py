@@ -14,7 +14,7 @@ from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from fibrolab.reporting import study_record
+from fibrolab.reporting import tuning_record
 from fibrolab.reporting.figures.style import (
     ACCENT,
     INK,
@@ -27,8 +27,8 @@ from fibrolab.reporting.figures.style import (
     shortened,
     styled,
 )
-from fibrolab.reporting.study_record import FINISHED, PARAMETER, PRUNED, Study
-from fibrolab.reporting.tables.study import EVALUATORS
+from fibrolab.reporting.tables.tuning import EVALUATORS
+from fibrolab.reporting.tuning_record import FINISHED, PARAMETER, PRUNED, Study
 
 MOST = 9  # parameters in a figure: the most important ones
 MANY = 200  # trials above which marks become smaller and lines paler
@@ -202,7 +202,7 @@ def parallel(study: Study) -> Figure:
     heights, marks = map(list, zip(*[_scaled(study, name) for name in names], strict=True))
     low, high = _limits(value, sign)
     heights.append(((value.clip(low, high) - low) / (high - low)).to_numpy())
-    marks.append([(place, study_record.short(low + place * (high - low))) for place in (0.06, 0.94)])
+    marks.append([(place, tuning_record.short(low + place * (high - low))) for place in (0.06, 0.94)])
     points = np.column_stack(heights)  # (N, P + 1)
     order = np.argsort(-sign * value.to_numpy(float), kind="stable")  # the better ones on top
     lines = [np.column_stack([np.arange(points.shape[1]), points[row]]) for row in order]
@@ -239,7 +239,7 @@ def _scaled(study: Study, name: str) -> tuple[np.ndarray, list[tuple[float, str]
         scaled = np.log(cells) if name in study.logarithmic else cells.astype(float)
         low, high = float(scaled.min()), float(scaled.max())
         heights = (scaled - low) / ((high - low) or 1.0)
-        places = {study_record.short(cells.min()): 0.0} | {study_record.short(cells.max()): float(high > low)}
+        places = {tuning_record.short(cells.min()): 0.0} | {tuning_record.short(cells.max()): float(high > low)}
     else:
         options = sorted(cells.dropna().astype(str).unique())
         places = {option: place / max(len(options) - 1, 1) for place, option in enumerate(options)}
@@ -283,7 +283,7 @@ def _slice(axes: Axes, study: Study, name: str, shade: Normalize) -> None:
         axes.set_xlim(-0.5, len(options) - 0.5)
     elif name in study.logarithmic:
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: study_record.short(value)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tuning_record.short(value)))
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.xaxis.set_major_locator(LogLocator(numticks=4))
     many, y = len(own) > MANY, own[study.values[0]].clip(*limits)
@@ -319,8 +319,8 @@ def pareto(study: Study) -> Figure:
 @styled
 def cost(study: Study) -> Figure:
     """Return the hours of training by how the trials ended."""
-    hours = {state: time for state, time in study_record.hours(study).items() if time > 0}
-    counts = study_record.counts(study)
+    hours = {state: time for state, time in tuning_record.hours(study).items() if time > 0}
+    counts = tuning_record.counts(study)
     figure = Figure(figsize=(WIDE * 0.75, (16 + 8 * len(hours)) * MM), layout="constrained")
     axes = figure.subplots()
     minutes = sum(hours.values()) < 2

@@ -13,17 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fibrolab.errors import DataError
-from fibrolab.reporting import study_page, study_record
-from fibrolab.reporting.figures import study as figures
-from fibrolab.reporting.tables import study as sheets
+from fibrolab.reporting import tuning_page, tuning_record
+from fibrolab.reporting.figures import tuning as figures
+from fibrolab.reporting.tables import tuning as sheets
 
 LOSS = {"val/loss": "min"}
 GOALS = LOSS | {"latency": "min", "val/accuracy": "max"}
 
 
-def read(folder: Path, number: int, goals: int = 1) -> study_record.Study:
+def read(folder: Path, number: int, goals: int = 1) -> tuning_record.Study:
     named = dict(list(GOALS.items())[:goals])
-    return study_record.read(fake_study.make(folder, number, goals), "tuned", named)
+    return tuning_record.read(fake_study.make(folder, number, goals), "tuned", named)
 
 
 def change(folder: Path, name: str, **columns: object) -> None:
@@ -46,9 +46,9 @@ def test_several_goals_have_a_front_and_no_chosen_trial(tmp_path: Path, goals: i
     drawn = dict(figures.drawn(study))
     assert len(drawn["pareto"].axes) == (1 if goals == 2 else 3)
     assert study.chosen is None
-    text = " ".join(study_record.sentences(study))
+    text = " ".join(tuning_record.sentences(study))
     assert f"{int(study.front.sum())} trials that no other trial exceeds in validation loss" in text
-    assert "one goal only" in study_record.without_importances(study)
+    assert "one goal only" in tuning_record.without_importances(study)
 
 
 @given(values=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=12))
@@ -58,7 +58,7 @@ def test_the_front_holds_the_trials_that_none_exceeds(values: list[tuple[int, in
     trials = pd.DataFrame(
         {"number": range(len(values)), "state": "finished", "value_0": first, "value_1": second}
     )
-    study = study_record.Study("s", {"a": "min", "b": "max"}, trials, pd.DataFrame(), pd.DataFrame())
+    study = tuning_record.Study("s", {"a": "min", "b": "max"}, trials, pd.DataFrame(), pd.DataFrame())
     for own, is_front in zip(values, study.front, strict=True):
         better = [each for each in values if each[0] <= own[0] and each[1] >= own[1] and each != own]
         assert is_front == (not better)
@@ -68,7 +68,7 @@ def test_the_best_trial_is_chosen_by_the_better_end(tmp_path: Path) -> None:
     lowest = read(tmp_path, 40)
     values = lowest.finished.set_index("number")["value_0"]
     assert lowest.chosen == values.idxmin()
-    highest = study_record.read(tmp_path, "tuned", {"val/qwk": "max"})
+    highest = tuning_record.read(tmp_path, "tuned", {"val/qwk": "max"})
     assert highest.chosen == values.idxmax()
     first = [sheet.lines[0].cells[0].text for sheet in map(sheets.best, (lowest, highest))]
     assert first == [str(lowest.chosen), str(highest.chosen)]
@@ -76,7 +76,7 @@ def test_the_best_trial_is_chosen_by_the_better_end(tmp_path: Path) -> None:
 
 def test_the_sentences_name_the_choice_its_optimism_and_what_the_trials_saw(tmp_path: Path) -> None:
     study = read(tmp_path, 40)
-    choice, optimism, seen = study_record.sentences(study)
+    choice, optimism, seen = tuning_record.sentences(study)
     assert (
         choice
         == f"Trial {study.chosen} was chosen: it has the best validation loss, 0.5542, of 25 finished trials."
@@ -94,14 +94,14 @@ def test_an_optimism_that_few_groups_do_not_allow_is_said(tmp_path: Path) -> Non
     (tmp_path / "optimism.json").write_text(
         json.dumps(known | dict.fromkeys(("corrected", "low", "high"), np.nan))
     )
-    text = study_record.sentences(study_record.read(tmp_path, "tuned", LOSS))[1]
+    text = tuning_record.sentences(tuning_record.read(tmp_path, "tuned", LOSS))[1]
     assert text.startswith("Log loss of the best trial is 0.55; with so few groups it cannot be corrected")
 
 
 def test_a_study_without_a_finished_trial_has_a_page(tmp_path: Path) -> None:
     fake_study.make(tmp_path, 3)
     change(tmp_path, "trials.csv", state="failed", value=np.nan)
-    page = study_page.write(tmp_path, "tuned", LOSS).read_text()
+    page = tuning_page.write(tmp_path, "tuned", LOSS).read_text()
     assert "No trial has finished" in page
     assert "3 trials: 3 failed" in page
 
@@ -111,13 +111,13 @@ def test_short_names_of_parameters_are_used_where_they_are_unique(tmp_path: Path
     assert study.label("optimizer.lr") == "lr"
     assert study.label("backbone@model.branches.image") == "backbone"
     two = pd.DataFrame({"param/a.lr": [1.0], "param/b.lr": [1.0]})
-    both = study_record.Study("s", LOSS, two, pd.DataFrame(), pd.DataFrame())
+    both = tuning_record.Study("s", LOSS, two, pd.DataFrame(), pd.DataFrame())
     assert both.label("a.lr") == "a.lr"
 
 
 def test_parameters_drawn_on_a_log_scale_are_shown_on_one(tmp_path: Path) -> None:
     drawn = ("optimizer.lr", "optimizer.weight_decay")
-    study = study_record.read(fake_study.make(tmp_path, 40), "tuned", LOSS, logarithmic=drawn)
+    study = tuning_record.read(fake_study.make(tmp_path, 40), "tuned", LOSS, logarithmic=drawn)
     scales = {axes.get_xlabel(): axes.get_xscale() for axes in figures.slices(study).axes}
     assert (scales["lr"], scales["weight_decay"], scales["dropout"]) == ("log", "log", "linear")
 
@@ -134,20 +134,20 @@ def test_missing_and_damaged_tables_are_refused(tmp_path: Path, fault: str) -> N
     with pytest.raises(
         DataError, match=f"The tables of the study in {re.escape(str(tmp_path))} cannot be read"
     ):
-        study_page.write(tmp_path, "tuned", LOSS)
+        tuning_page.write(tmp_path, "tuned", LOSS)
 
 
 def test_names_that_look_like_markup_are_shown(tmp_path: Path) -> None:
     fake_study.make(tmp_path, 5)
     change(tmp_path, "trials.csv", **{"param/model.<b>$x$": ["<i>", "$a", "b_c", "d", "e"]})
-    page = study_page.write(tmp_path, "<script>alert(1)</script>", LOSS).read_text()
+    page = tuning_page.write(tmp_path, "<script>alert(1)</script>", LOSS).read_text()
     assert "<script>alert" not in page
     assert "&lt;i&gt;" in page
 
 
 def test_the_page_of_a_thousand_trials_opens_without_network_and_scripts(tmp_path: Path) -> None:
     fake_study.make(tmp_path, 1000)
-    page = study_page.write(
+    page = tuning_page.write(
         tmp_path, "tuned", LOSS, command="python -m fibrolab.train -m", experiment="experiment=tuned"
     )
     assert page.stat().st_size < 2_000_000

@@ -1,8 +1,8 @@
 """The tables of a study: its best trials, those that did not finish, the chosen settings, importances."""
 
-from fibrolab.reporting import study_record, vocabulary
-from fibrolab.reporting.study_record import FINISHED, PARAMETER, PRUNED, Study, short
+from fibrolab.reporting import tuning_record, vocabulary
 from fibrolab.reporting.tables.sheet import Column, Sheet, coefficient, line
+from fibrolab.reporting.tuning_record import FINISHED, PARAMETER, PRUNED, Study, short
 
 SHOWN = 20  # trials on the page; `trials.csv` has all
 EVALUATORS = {"fanova": "fANOVA", "ped_anova": "PED-ANOVA"}
@@ -28,7 +28,7 @@ def best(study: Study) -> Sheet:
         f"The {len(rows)} best of {total:,} finished trials" if len(rows) < total else "The finished trials"
     )
     order = "the best first" if len(study.goals) == 1 else "those that no other exceeds first"
-    caption = f"{shown}, {order}; {study_record.TRIALS_FILE} has all."
+    caption = f"{shown}, {order}; {tuning_record.TRIALS_FILE} has all."
     style = "broad" if len(columns) > 7 else "sheet"
     return Sheet("Trials", caption, columns, lines, style, empty="No trial has finished.")
 
