@@ -117,6 +117,24 @@ def embedded(pixels: "np.ndarray", width: int, name: str, alt: str) -> Picture:
     return _webp(Image.fromarray(pixels).convert("RGB"), width, name, "", alt)
 
 
+def stored(content: bytes, width: int, name: str, alt: str) -> Picture:
+    """Embed a picture that is WebP already.
+
+    Args:
+        content: The file.
+        width: Longer side on the page [CSS pixels].
+        name: Name of the picture.
+        alt: Alternative text.
+    """
+    from PIL import Image
+
+    with Image.open(io.BytesIO(content)) as opened:
+        size = opened.size
+    scale = min(1.0, width / max(size))
+    address = f"data:image/webp;base64,{base64.b64encode(content).decode()}"
+    return Picture(name, "", round(size[0] * scale), round(size[1] * scale), address, alt)
+
+
 def _webp(image: "Image.Image", width: int, name: str, caption: str, alt: str) -> Picture:
     from PIL import Image
 

@@ -60,7 +60,9 @@ class Reference:
         own = _pixel_distances(statistics(facts), self.pixels, self.unit)
         values = [_rank(own, self.pixel_distances)]
         if features is not None and self.features.size:
-            values.append(_rank(_feature_distances(_unit(features), self.features), self.feature_distances))
+            values.append(
+                _rank(_feature_distances(unit_length(features), self.features), self.feature_distances)
+            )
         return np.minimum(1.0, len(values) * np.min(values, axis=0))
 
     @property
@@ -95,7 +97,7 @@ def fit(
     """
     values = statistics(facts)
     unit = np.maximum(values[rows].std(axis=0), list(LEAST.values()))
-    vectors = np.zeros((len(facts), 0), np.float32) if features is None else _unit(features)
+    vectors = np.zeros((len(facts), 0), np.float32) if features is None else unit_length(features)
     by_pixels = _pixel_distances(values[validation], values[rows], unit)
     by_features = _feature_distances(vectors[validation], vectors[rows])
     return Reference(vectors[rows], values[rows], unit, np.sort(by_features), np.sort(by_pixels))
@@ -119,13 +121,14 @@ def read(path: Path) -> Reference | None:
 
 def statistics(facts: pd.DataFrame) -> np.ndarray:
     """Return the pixel statistics of images from their survey, float64 (N, P), in the order of `LEAST`."""
-    values = facts[list(LEAST)].to_numpy(np.float64)
+    values = facts[list(LEAST)].to_numpy(np.float64, copy=True)
     sizes = [name in SIZES for name in LEAST]
     values[:, sizes] = np.log(np.maximum(values[:, sizes], 1.0))
     return values
 
 
-def _unit(features: np.ndarray) -> np.ndarray:
+def unit_length(features: np.ndarray) -> np.ndarray:
+    """Return features scaled to unit length, float32 (N, F)."""
     lengths = np.linalg.norm(features, axis=1, keepdims=True)
     return (features / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32)
 

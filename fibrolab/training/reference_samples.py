@@ -1,4 +1,8 @@
-"""Store the training samples of a network beside its checkpoint, to recognise samples unlike them."""
+"""Store the training samples of a network beside its checkpoint: their features and small pictures.
+
+The features recognise samples unlike them (`typicality`); the pictures show the cases that are nearest to a
+new sample (`nearest_cases`).
+"""
 
 from pathlib import Path
 
@@ -7,13 +11,13 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.data.labelled_data import LabelledData
-from fibrolab.runs import checkpoint, typicality
+from fibrolab.runs import checkpoint, nearest_cases, typicality
 
 MOST = 5000  # samples of a partition, evenly over it
 
 
 def write(folder: Path, data: LabelledData, cache: Path) -> None:
-    """Write the reference of a run's network (`typicality.Reference`).
+    """Write the reference of a run's network (`typicality.Reference`), and its cases if it has features.
 
     A segmenter has none, and a fast dev run no checkpoint.
 
@@ -31,7 +35,8 @@ def write(folder: Path, data: LabelledData, cache: Path) -> None:
     rows = {name: data.split.rows(name) for name in (keys.TRAIN, keys.VALIDATION)}
     each = [found[_spread(len(found))] for found in rows.values()]
     chosen = data.subset(np.concatenate(each))
-    frame, features = checkpoint.load(path).predict_with_features(chosen, cache)
+    network = checkpoint.load(path)
+    frame, features = network.predict_with_features(chosen, cache)
     if features is not None:
         features = features[
             pd.Index(frame[keys.SAMPLE_ID]).get_indexer(chosen.manifest.table[keys.SAMPLE_ID])
@@ -40,6 +45,24 @@ def write(folder: Path, data: LabelledData, cache: Path) -> None:
     learnt, validation = np.split(numbers, [len(each[0])])
     found = typicality.fit(features, chosen.facts[keys.IMAGE], learnt, validation)
     found.save(typicality.beside(path))
+    if features is not None:
+        _cases(network, chosen.subset(learnt), cache).save(nearest_cases.beside(path))
+
+
+def _cases(network: checkpoint.Predictor, learnt: LabelledData, cache: Path) -> nearest_cases.Cases:
+    """Return the training samples with their pictures as the network takes them."""
+    manifest = learnt.manifest
+    names = manifest.table[keys.SAMPLE_ID].tolist()
+    datamodule = network.datamodule(network.masked(learnt, cache), cache)
+    datamodule.prepare_data()
+    return nearest_cases.collected(
+        names,
+        manifest.groups.tolist(),
+        [manifest.classes[label] for label in manifest.labels],
+        datamodule.test_images(names),
+        manifest.name,
+        bool(manifest.ids_key),
+    )
 
 
 def _spread(total: int) -> np.ndarray:
