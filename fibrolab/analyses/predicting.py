@@ -15,6 +15,7 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from fibrolab import keys
+from fibrolab.analyses import dicom_answers
 from fibrolab.data.build_lock import only_builder
 from fibrolab.data.input_check import lacking
 from fibrolab.data.manifest import Manifest
@@ -22,6 +23,7 @@ from fibrolab.data.media import Media
 from fibrolab.data.progress import track
 from fibrolab.data.readers import read_image
 from fibrolab.errors import ConfigError, DataError, StorageError, UnreadableImageError
+from fibrolab.explanation import secondary_capture
 from fibrolab.reporting import answers_page
 from fibrolab.runs import answering, nearest_cases, new_input, sample_answers, typicality
 from fibrolab.runs.answering import COPY, ERROR, TYPICALITY, UNLIKE, Rules
@@ -65,6 +67,8 @@ def predict(config: DictConfig) -> str:
     visual, columns = [name for name in inputs if name != keys.CLINICAL], networks[0].module.clinical_columns
     if faults := lacking(manifest, visual, columns):
         raise ConfigError(" ".join(faults))
+    if config.dicom:
+        secondary_capture.require()
     if config.nearest_cases:
         sample_answers.require_cases(run)
     rules = answering.rules(run, round(1 - config.coverage, 12))
@@ -79,6 +83,8 @@ def predict(config: DictConfig) -> str:
         pixels = partial(_pixels, _pictures(manifest, table))
         cases = _neighbours(run, table) if config.nearest_cases else None
         page = answers_page.write(folder, str(run.config.name), table, of_patients, rules, pixels, cases)
+        if config.dicom:
+            dicom_answers.write(folder, manifest, table, rules[answering.SAMPLE], run)
     _announce(folder, table, page)
     if failed := int((table[ERROR] != "").sum()):
         raise DataError(
@@ -206,6 +212,7 @@ def _tables(
         *rules[answering.SAMPLE].probability_columns,
         answering.CONFIDENCE,
         *rules[answering.SAMPLE].endpoints,
+        *sample_answers.PIXELS,
     ]
     table[numbers] = table[numbers].astype(np.float64)
     content = io.BytesIO()

@@ -12,21 +12,10 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.processes import cores
-from fibrolab.reporting import html
+from fibrolab.reporting import answer_words, html
 from fibrolab.reporting.vocabulary import counted, listed, records
 from fibrolab.runs import nearest_cases, typicality
-from fibrolab.runs.answering import (
-    CONFIDENCE,
-    COPY,
-    DISAGREEMENT,
-    ERROR,
-    POSITIVE,
-    PREDICTED,
-    SET,
-    TYPICALITY,
-    UNLIKE,
-    Rules,
-)
+from fibrolab.runs.answering import COPY, DISAGREEMENT, ERROR, PREDICTED, TYPICALITY, Rules
 from fibrolab.storage import put
 
 PAGE_FILE = "answers.html"
@@ -213,17 +202,6 @@ def _answer(
     pixels: Callable[[str], np.ndarray | None] | None = None,
     neighbours: Neighbours | None = None,
 ) -> Answer:
-    lines = [f"confidence {row[CONFIDENCE]:.2f}", *([f"set {row[SET]}"] if row[SET] else [])]
-    for point in rules.endpoints:
-        decided = ""
-        if point in rules.thresholds:
-            decided = " positive" if row[point + POSITIVE] else " negative"
-        lines.append(f"{point} {row[point]:.2f}{decided}")
-    doubts = [f"copy of {row[COPY]} of the run"] if row.get(COPY) else []
-    if row.get(UNLIKE):
-        doubts.append("unlike the run's training images")
-    if row.get(DISAGREEMENT):
-        doubts.append(f"{row[DISAGREEMENT]:.0%} of the networks disagree")
     found = pixels(row[name]) if pixels is not None else None
     title = str(row[name])
     picture = None if found is None else html.embedded(found, WIDTH, title, f"picture of {title}")
@@ -232,4 +210,13 @@ def _answer(
     bars = [(each, float(row[f"p_{each}"])) for each in rules.classes]
     nearest = [row[column] for column in nearest_cases.COLUMNS if row.get(column)]
     cases = [neighbours.case(each) for each in nearest] if neighbours else []
-    return Answer(title, row[PREDICTED], lines, bars, doubts, picture, row.get("n", 0), cases)
+    return Answer(
+        title,
+        row[PREDICTED],
+        answer_words.lines(row, rules),
+        bars,
+        answer_words.doubts(row),
+        picture,
+        row.get("n", 0),
+        cases,
+    )

@@ -5,8 +5,9 @@ The command `predict` and everything else that stages new pictures answer by `of
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -18,16 +19,28 @@ from fibrolab import keys
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.data.manifest import PATHS, Manifest
 from fibrolab.data.progress import within_one
-from fibrolab.data.readers import patient_id, read_bytes
+from fibrolab.data.readers import patient_and_date, read_bytes
 from fibrolab.errors import ConfigError, DataError, UnreadableImageError
 from fibrolab.evaluation import predictions
 from fibrolab.runs import answering, nearest_cases, new_input, overlap, typicality
-from fibrolab.runs.answering import COPY, DISAGREEMENT, ERROR, TYPICALITY, UNLIKE, USE, Rules
+from fibrolab.runs.answering import (
+    ANSWERED,
+    COPY,
+    DISAGREEMENT,
+    ERROR,
+    STUDY_DATE,
+    TYPICALITY,
+    UNLIKE,
+    USE,
+    Rules,
+)
 from fibrolab.runs.checkpoint import Predictor
 from fibrolab.runs.trained_run import TrainedRun
 
 DIGEST = "input_sha256"
 RESEARCH = "use"  # column that says what the answers may be used for
+# Columns with statistics of the picture that represents the sample, and those of its survey.
+PIXELS = {"width": "cut_width", "height": "cut_height", "grey_mean": "mean", "grey_sd": "sd"}
 NAMES = (keys.SAMPLE_ID, keys.PATIENT_ID, keys.VISIT_ID, keys.SITE)
 
 
@@ -80,15 +93,18 @@ def of(manifest: Manifest, run: TrainedRun, rules: Rules, nearest: bool = False)
             those of the first one.
     """
     names = [name for name in NAMES if name in manifest.table]
-    table = manifest.table[names].reset_index(drop=True).assign(**{DIGEST: "", COPY: "", ERROR: ""})
+    table = manifest.table[names].reset_index(drop=True)
+    table = table.assign(**dict.fromkeys((STUDY_DATE, DIGEST, COPY, ERROR), ""))
+    pixels = pd.DataFrame(np.nan, table.index, list(PIXELS))
     whole = _Predicted.nothing(len(run.predictors), len(table), len(rules.classes))
     with TemporaryDirectory(prefix="fibrolab-") as cache, within_one():
         data, faults = new_input.unlabelled(manifest, rules.classes, Path(cache))
         if data is not None:
             rows = np.flatnonzero(~np.isin(np.arange(len(table)), list(faults)))
-            table.loc[rows, DIGEST] = digests(data.manifest)
+            table.loc[rows, DIGEST] = digests(data.manifest, data.facts)
             table.loc[rows, COPY] = overlap.originals(data, run, (keys.TRAIN, keys.VALIDATION))
-            table.loc[rows, keys.PATIENT_ID] = _patients(data)
+            table.loc[rows, [keys.PATIENT_ID, STUDY_DATE]] = _headers(data)
+            pixels.loc[rows] = data.facts[keys.IMAGE][list(PIXELS.values())].to_numpy(np.float64)
             part = _predicted(data, run.predictors, Path(cache), nearest)
             whole.each[:, rows], whole.typical[rows], whole.nearest[rows] = part[:3]
             faults |= {int(rows[row]): text for row, text in part.faults.items()}
@@ -98,10 +114,12 @@ def of(manifest: Manifest, run: TrainedRun, rules: Rules, nearest: bool = False)
     found[UNLIKE] = np.where(np.isnan(typical), None, typical <= typicality.RATE)  # type: ignore[call-overload]
     if len(whole.each) > 1:
         found[DISAGREEMENT] = answering.disagreement(whole.each)
-    found = found.astype(object).mask(table[ERROR] != "", None)
+    found = found.join(pixels).astype(object).mask(table[ERROR] != "", None)
     if nearest:
         found[list(nearest_cases.COLUMNS)] = whole.nearest
-    return table[names].join(found).join(table[[COPY, ERROR, DIGEST]]).assign(**{RESEARCH: USE})
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    left, right = table[[*names, STUDY_DATE]], table[[COPY, ERROR, DIGEST]]
+    return left.join(found).join(right).assign(**{ANSWERED: now, RESEARCH: USE})
 
 
 def _predicted(data: LabelledData, networks: Sequence[Predictor], cache: Path, nearest: bool) -> _Predicted:
@@ -145,24 +163,33 @@ def _of_network(
     return chances, reference.typicality(own, data.facts[keys.IMAGE]), cases
 
 
-def _patients(data: LabelledData) -> list[str]:
-    """Return the patient of each sample: that of the table, or else that of the DICOM header."""
+def _headers(data: LabelledData) -> list[tuple[str, str]]:
+    """Return the patient, of the table or else of the DICOM header, and the study date of each sample."""
     manifest, formats = data.manifest, data.facts[keys.IMAGE]["format"]
-    return [
-        given or (patient_id(manifest.root / file) if kind.startswith("DICOM") else "")
-        for given, file, kind in zip(manifest.table[keys.PATIENT_ID], manifest.files, formats, strict=True)
-    ]
+    found = []
+    for given, file, kind in zip(manifest.table[keys.PATIENT_ID], manifest.files, formats, strict=True):
+        patient, date = patient_and_date(manifest.root / file) if kind.startswith("DICOM") else ("", "")
+        found.append((given or patient, date))
+    return found
 
 
-def digests(manifest: Manifest) -> list[str]:
-    """Return a hash of what each answer is made of: files, frame, rectangles and clinical values."""
+def digests(manifest: Manifest, facts: Mapping[str, pd.DataFrame] | None = None) -> list[str]:
+    """Return a hash of what each answer is made of: files, frame, rectangles and clinical values.
+
+    Args:
+        manifest: The samples.
+        facts: Their survey, which knows the hashes of files; without it they are read.
+    """
     columns = [name for name in manifest.table if name not in (keys.ROW, keys.LABEL)]
     files = [name for name in PATHS if name in manifest.table]
+    known = {name: table["file_sha256"].to_numpy() for name, table in (facts or {}).items()}
     found = []
-    for row in manifest.table[columns].to_dict("records"):
+    for number, row in enumerate(manifest.table[columns].to_dict("records")):
         digest = hashlib.sha256(json.dumps(row, default=str, sort_keys=True).encode())
         for name in files:
-            if row[name]:
+            if row[name] and name in known:
+                digest.update(bytes.fromhex(known[name][number]))
+            elif row[name]:
                 root = manifest.root if name != keys.MASK else manifest.mask_root or manifest.root
                 digest.update(_file_digest(root / row[name]))
         found.append(digest.hexdigest())

@@ -10,6 +10,8 @@ from pathlib import Path
 import dicom_case
 import numpy as np
 import pandas as pd
+import pydicom
+import pydicom.data
 import pytest
 from compose import composed, prepared, run_folder
 from drawn import unrendered
@@ -258,3 +260,29 @@ def test_nearest_cases_are_training_patients_shown_with_their_stages(
             predicted(root, trained, f"input={pictures}", f"folder={folder}2", "nearest_cases=true")
     finally:
         moved.rename(file)
+
+
+def test_every_dicom_file_of_pydicom_has_an_answer_or_a_sentence(
+    root: Path, trained: TrainedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "files", tmp_path / "out"
+    folder.mkdir()
+    for path in sorted(Path(pydicom.data.__file__).parent.glob("test_files/**/*.dcm")):
+        shutil.copy(path, folder / path.name)
+    with pytest.raises(DataError, match=r"of \d+ samples have no answer"):
+        predicted(root, trained, f"input={folder}", f"folder={out}", "dicom=true")
+    found = answers(out)
+    assert len(found) == len(list(folder.iterdir())) > 60
+    staged = found[CHANCES].ne("").all(axis=1)
+    assert (staged != found["error"].ne("")).all()
+    assert staged.sum() > 20
+    assert found.loc["CT_small.dcm", "study_date"] == "2004-01-19"
+    index = pd.read_csv(out / "dicom" / "files.csv")
+    said = capsys.readouterr().out
+    assert len(index) + said.count("  - ") == staged.sum(), said
+    for sample, report, capture in index[["sample_id", "report", "capture"]].itertuples(index=False):
+        source = pydicom.dcmread(folder / sample, stop_before_pixels=True, force=True)
+        read, image = (pydicom.dcmread(out / "dicom" / name) for name in (report, capture))
+        assert read.PatientID == image.PatientID == (source.get("PatientID") or "")
+        assert found.loc[sample, "predicted"] in str(read)
+        assert image.SourceImageSequence[0].ReferencedSOPInstanceUID == source.SOPInstanceUID
