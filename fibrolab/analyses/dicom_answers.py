@@ -46,9 +46,7 @@ def write(folder: Path, manifest: Manifest, table: pd.DataFrame, rules: Rules, r
             continue
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore", UserWarning
-                )  # names of one part, which are copied as they are
+                warnings.simplefilter("ignore", UserWarning)  # of names with one part, copied as they are
                 made = _made(picture, modality, row, rules, name)
         except UNFIT as fault:
             faults.append(f"{row[keys.SAMPLE_ID]}: {' '.join(str(fault).split())}")

@@ -71,10 +71,11 @@ def report(source: Path, row: Mapping[str, Any], rules: Rules, run: str, frame: 
         is_complete=True,
     )
     when = datetime.fromisoformat(row[ANSWERED])
-    found.ContentDate = found.InstanceCreationDate = when.strftime("%Y%m%d")
-    found.ContentTime = found.InstanceCreationTime = when.strftime("%H%M%S")
+    for name in ("Content", "InstanceCreation"):
+        setattr(found, f"{name}Date", when.strftime("%Y%m%d"))
+        setattr(found, f"{name}Time", when.strftime("%H%M%S"))
     for equipment in found.ContributingEquipmentSequence:  # highdicom itself
-        equipment.ContributionDateTime = when.strftime("%Y%m%d%H%M%S")
+        setattr(equipment, "ContributionDateTime", when.strftime("%Y%m%d%H%M%S"))  # noqa: B010
     found.SeriesDescription = _description(run)
     content = io.BytesIO()
     found.save_as(content, enforce_file_format=True)
