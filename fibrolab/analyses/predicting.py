@@ -212,7 +212,7 @@ def _tables(
         *rules[answering.SAMPLE].probability_columns,
         answering.CONFIDENCE,
         *rules[answering.SAMPLE].endpoints,
-        *sample_answers.PIXELS,
+        *answering.PIXELS,
     ]
     table[numbers] = table[numbers].astype(np.float64)
     content = io.BytesIO()

@@ -28,6 +28,7 @@ from fibrolab.runs.answering import (
     COPY,
     DISAGREEMENT,
     ERROR,
+    PIXELS,
     STUDY_DATE,
     TYPICALITY,
     UNLIKE,
@@ -39,8 +40,6 @@ from fibrolab.runs.trained_run import TrainedRun
 
 DIGEST = "input_sha256"
 RESEARCH = "use"  # column that says what the answers may be used for
-# Columns with statistics of the picture that represents the sample, and those of its survey.
-PIXELS = {"width": "cut_width", "height": "cut_height", "grey_mean": "mean", "grey_sd": "sd"}
 NAMES = (keys.SAMPLE_ID, keys.PATIENT_ID, keys.VISIT_ID, keys.SITE)
 
 

@@ -57,13 +57,28 @@ class Reference:
             features: Features of the samples, float32 (N, F); None if the network has no head of ours.
             facts: Survey of their images.
         """
+        return _smaller(self._ranks(features, facts))
+
+    def of_validation(self, features: np.ndarray | None, facts: pd.DataFrame) -> np.ndarray:
+        """Return the p value of each of the M validation samples among the others, float64 (M,).
+
+        A new sample that comes from where they come from has p values of the same distribution.
+
+        Args:
+            features: Features of all validation samples of the reference, float32 (M, F).
+            facts: Survey of their images.
+        """
+        total = len(self.pixel_distances)
+        return _smaller([((total + 1) * each - 1) / total for each in self._ranks(features, facts)])
+
+    def _ranks(self, features: np.ndarray | None, facts: pd.DataFrame) -> list[np.ndarray]:
+        """Return the rank of the distance in pixel statistics and, with features, of that in features."""
         own = _pixel_distances(statistics(facts), self.pixels, self.unit)
-        values = [_rank(own, self.pixel_distances)]
+        found = [_rank(own, self.pixel_distances)]
         if features is not None and self.features.size:
-            values.append(
-                _rank(_feature_distances(unit_length(features), self.features), self.feature_distances)
-            )
-        return np.minimum(1.0, len(values) * np.min(values, axis=0))
+            other = _feature_distances(unit_length(features), self.features)
+            found.append(_rank(other, self.feature_distances))
+        return found
 
     @property
     def can_tell(self) -> bool:
@@ -131,6 +146,11 @@ def unit_length(features: np.ndarray) -> np.ndarray:
     """Return features scaled to unit length, float32 (N, F)."""
     lengths = np.linalg.norm(features, axis=1, keepdims=True)
     return (features / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32)
+
+
+def _smaller(ranks: list[np.ndarray]) -> np.ndarray:
+    """Return the smallest of several p values of each sample, after Bonferroni."""
+    return np.minimum(1.0, len(ranks) * np.min(ranks, axis=0))
 
 
 def _rank(distances: np.ndarray, known: np.ndarray) -> np.ndarray:

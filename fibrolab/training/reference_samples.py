@@ -1,7 +1,7 @@
 """Store the training samples of a network beside its checkpoint: their features and small pictures.
 
 The features recognise samples unlike them (`typicality`); the pictures show the cases that are nearest to a
-new sample (`nearest_cases`).
+new sample (`nearest_cases`); statistics of the validation pictures tell drift (`validation_pictures`).
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.data.labelled_data import LabelledData
-from fibrolab.runs import checkpoint, nearest_cases, typicality
+from fibrolab.runs import checkpoint, nearest_cases, typicality, validation_pictures
 
 MOST = 5000  # samples of a partition, evenly over it
 
@@ -45,8 +45,21 @@ def write(folder: Path, data: LabelledData, cache: Path) -> None:
     learnt, validation = np.split(numbers, [len(each[0])])
     found = typicality.fit(features, chosen.facts[keys.IMAGE], learnt, validation)
     found.save(typicality.beside(path))
+    _validation(path, found, chosen.subset(validation), None if features is None else features[validation])
     if features is not None:
         _cases(network, chosen.subset(learnt), cache).save(nearest_cases.beside(path))
+
+
+def _validation(
+    path: Path, reference: typicality.Reference, data: LabelledData, features: np.ndarray | None
+) -> None:
+    """Write the statistics of the validation pictures, with which new ones are compared."""
+    facts = data.facts[keys.IMAGE]
+    typical = np.full(len(facts), np.nan)
+    if reference.can_tell:
+        typical = reference.of_validation(features, facts)
+    names = data.manifest.table[keys.SAMPLE_ID].tolist()
+    validation_pictures.write(validation_pictures.beside(path), names, facts, typical)
 
 
 def _cases(network: checkpoint.Predictor, learnt: LabelledData, cache: Path) -> nearest_cases.Cases:
