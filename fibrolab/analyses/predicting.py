@@ -16,6 +16,14 @@ from omegaconf import DictConfig
 
 from fibrolab import keys
 from fibrolab.analyses import dicom_answers
+from fibrolab.analyses.answer_files import (
+    LINES_FILE,
+    PATIENTS_FILE,
+    RECORD_FILE,
+    TABLE_FILES,
+    latest,
+    lines,
+)
 from fibrolab.data.build_lock import only_builder
 from fibrolab.data.input_check import lacking
 from fibrolab.data.manifest import Manifest
@@ -31,10 +39,6 @@ from fibrolab.runs.sample_answers import DIGEST, RESEARCH, of_rows
 from fibrolab.runs.trained_run import TrainedRun, open_run
 from fibrolab.storage import make_folder, put, save_json, unwritable, write_table
 
-LINES_FILE = "answers.jsonl"  # one JSON object a sample, appended part by part
-TABLE_FILES = ("answers.csv", "answers.parquet")  # the same as tables, written at the end
-PATIENTS_FILE = "patients.csv"
-RECORD_FILE = "prediction.json"  # run, input and decision rules
 PART = 256  # samples between two writes: the most work that is lost when the process is killed
 STANDARD_INPUT = "-"
 
@@ -60,7 +64,7 @@ def predict(config: DictConfig) -> str:
         StorageError: The disk is full, or the folder cannot be written.
     """
     run = open_run(str(config.run), config.tracking.uri)
-    _refuse_segmenter(run)
+    refuse_segmenter(run)
     networks, given = run.predictors, _given(config.input)
     inputs = networks[0].module.inputs
     manifest = new_input.listed(given, networks[0].record, inputs, labels=False)
@@ -94,7 +98,12 @@ def predict(config: DictConfig) -> str:
     return str(folder)
 
 
-def _refuse_segmenter(run: TrainedRun) -> None:
+def refuse_segmenter(run: TrainedRun) -> None:
+    """Refuse a run that does not stage samples with a network of its own.
+
+    Raises:
+        ConfigError: It segments, or has no network.
+    """
     if run.segments:
         raise ConfigError(
             f"{run.name} segments images: its masks of new pictures are written by "
@@ -171,7 +180,7 @@ def _known(path: Path, manifest: Manifest) -> np.ndarray:
     content = path.read_bytes()
     if whole := content.rfind(b"\n") + 1 - len(content):
         os.truncate(path, len(content) + whole)
-    answered = {row[keys.SAMPLE_ID]: row[DIGEST] for row in _read(path) if not row[ERROR]}
+    answered = {row[keys.SAMPLE_ID]: row[DIGEST] for row in lines(path) if not row[ERROR]}
     names = manifest.table[keys.SAMPLE_ID]
     known = names.isin(answered).to_numpy(copy=True)
     digests = sample_answers.digests(of_rows(manifest, np.flatnonzero(known)))
@@ -190,23 +199,11 @@ def _plain(value: Any) -> Any:
     return value.item()
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
-    """Return the answers of a file.
-
-    Raises:
-        DataError: The file is damaged.
-    """
-    try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except ValueError as fault:
-        raise DataError(f"{path} is damaged ({fault}): remove it, and predict again.") from fault
-
-
 def _tables(
     folder: Path, manifest: Manifest, rules: Mapping[str, Rules]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Write the answers as tables; return those to samples and to patients."""
-    rows = {row[keys.SAMPLE_ID]: row for row in _read(folder / LINES_FILE)}  # the last one of a sample
+    rows = latest(folder / LINES_FILE)
     table = pd.DataFrame([rows[name] for name in manifest.table[keys.SAMPLE_ID]])
     numbers = [
         *rules[answering.SAMPLE].probability_columns,

@@ -19,7 +19,6 @@ from fibrolab.evaluation.comparison.hypothesis_tests import holm
 
 ALARM = 0.05  # corrected p value of an alarm: the rate of false alarms of one comparison
 PERMUTATIONS = 1999
-RESAMPLES = 1000
 FEWEST = 5  # groups on each side for a test
 BINS = 64  # of the cumulative proportions of a number
 BLOCK = 256  # permutations and resamples at once
@@ -40,7 +39,12 @@ class Samples:
 
 
 def compare(
-    before: Samples, after: Samples, classes: Mapping[str, Sequence[str]], level: float = 0.95, seed: int = 0
+    before: Samples,
+    after: Samples,
+    classes: Mapping[str, Sequence[str]],
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Compare new samples with earlier ones.
 
@@ -48,6 +52,7 @@ def compare(
         before: Earlier samples.
         after: New samples, with the same columns.
         classes: Names of the classes of each quantity that is one; all others are numbers.
+        resamples: Bootstrap resamples of the groups.
         level: Nominal coverage of the intervals.
         seed: Seed of permutations and resamples.
 
@@ -65,7 +70,7 @@ def compare(
     rng, rows, tests = np.random.default_rng(seed), {}, {}
     for name in pooled:
         for title, values in _numbers(str(name), pooled[name], classes.get(str(name))).items():
-            rows[title] = _means(values, codes, is_after, sizes, level, rng)
+            rows[title] = _means(values, codes, is_after, sizes, resamples, level, rng)
         tests[str(name)] = _counts(pooled[name], codes, sum(sizes), classes.get(str(name)))
     found = pd.DataFrame.from_dict(rows, orient="index").reindex(columns=list(COLUMNS))
     for name, (distance, p) in _tested(tests, set(classes), sizes, rng).items():
@@ -91,6 +96,7 @@ def _means(
     codes: np.ndarray,
     is_after: np.ndarray,
     sizes: Sequence[int],
+    resamples: int,
     level: float,
     rng: np.random.Generator,
 ) -> dict[str, float]:
@@ -103,7 +109,7 @@ def _means(
         means = [total[side].sum() / count[side].sum() for side in sides]
         drawn = []
         for side, size in zip(sides, sizes, strict=True):
-            weights = rng.multinomial(size, np.full(size, 1 / size), RESAMPLES).astype(np.float64)
+            weights = rng.multinomial(size, np.full(size, 1 / size), resamples).astype(np.float64)
             drawn.append((weights @ total[side]) / (weights @ count[side]))
     differences = drawn[1] - drawn[0]
     low, high = np.nan, np.nan

@@ -24,15 +24,14 @@ def drawn(rng: np.random.Generator, groups: int, shift: float = 0, name: str = "
 
 def test_false_alarms_come_at_the_nominal_rate_and_a_shift_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drift, "PERMUTATIONS", 199)
-    monkeypatch.setattr(drift, "RESAMPLES", 100)
     rng, studies, shifted = np.random.default_rng(0), 200, 30
     alarms, found = 0, 0
     for _ in range(studies):
         before, after = drawn(rng, 40), drawn(rng, 12)
-        alarms += bool((compare(before, after, {"predicted": CLASSES})["p_holm"] <= ALARM).any())
+        alarms += bool((compare(before, after, {"predicted": CLASSES}, 50)["p_holm"] <= ALARM).any())
     for _ in range(shifted):
         before, moved = drawn(rng, 40), drawn(rng, 12, shift=2)
-        found += bool(compare(before, moved, {"predicted": CLASSES}).loc["first", "p_holm"] <= ALARM)
+        found += bool(compare(before, moved, {"predicted": CLASSES}, 50).loc["first", "p_holm"] <= ALARM)
     limit = ALARM + 3 * np.sqrt(ALARM * (1 - ALARM) / studies)  # three standard errors
     assert 0 < alarms / studies <= limit
     assert found / shifted > 0.9
