@@ -12,8 +12,7 @@ from fibrolab.data.sources import table
 from fibrolab.errors import DataError, listing
 from fibrolab.evaluation import baselines, endpoints, patients, score
 from fibrolab.reporting.monitoring_sentences import Performance
-from fibrolab.runs.answering import Rules
-from fibrolab.runs.sample_answers import DIGEST
+from fibrolab.runs.answering import DIGEST, Rules
 from fibrolab.runs.trained_run import TrainedRun
 
 SAMPLE, PATIENT = "sample", "patient"

@@ -10,7 +10,6 @@ from omegaconf import DictConfig, ListConfig
 
 from fibrolab import keys
 from fibrolab.analyses import answer_files, labelled_answers
-from fibrolab.analyses.predicting import refuse_segmenter
 from fibrolab.choices import refuse
 from fibrolab.errors import ConfigError, DataError
 from fibrolab.evaluation import drift
@@ -21,6 +20,7 @@ from fibrolab.runs.answering import (
     ANSWERED,
     CONFIDENCE,
     COPY,
+    DIGEST,
     ERROR,
     PIXELS,
     PREDICTED,
@@ -30,7 +30,6 @@ from fibrolab.runs.answering import (
     UNLIKE,
     Rules,
 )
-from fibrolab.runs.sample_answers import DIGEST
 from fibrolab.runs.trained_run import TrainedRun, open_run
 from fibrolab.storage import make_folder, save_json, write_table
 
@@ -55,7 +54,7 @@ def monitor(config: DictConfig) -> str:
         StorageError: The disk is full, or the folder cannot be written.
     """
     run = open_run(str(config.run), config.tracking.uri)
-    refuse_segmenter(run)
+    run.refuse_without_classifier()
     folders = [Path(each).expanduser().absolute() for each in _listed(config.predictions)]
     rules = answering.rules(run, _alpha(run, folders))[answering.SAMPLE]
     answers, notes = _answers(folders)
@@ -179,7 +178,7 @@ def _samples(frame: pd.DataFrame, groups: pd.Series, several: bool) -> drift.Sam
     """Return the quantities that are compared, see `monitoring_page.QUANTITIES`."""
     values = frame[list(PIXELS)].astype(np.float64)
     if not several:
-        sizes = frame[SET].str.split().str.len().astype(np.float64)
+        sizes = frame[SET].map(lambda names: float(len(names.split())))
         numbers = frame[[TYPICALITY, CONFIDENCE]].astype(np.float64)
         values = values.join(numbers)
         values[UNLIKE] = (numbers[TYPICALITY] <= typicality.RATE).where(numbers[TYPICALITY].notna())

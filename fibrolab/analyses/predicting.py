@@ -34,8 +34,8 @@ from fibrolab.errors import ConfigError, DataError, StorageError, UnreadableImag
 from fibrolab.explanation import secondary_capture
 from fibrolab.reporting import answers_page
 from fibrolab.runs import answering, nearest_cases, new_input, sample_answers, typicality
-from fibrolab.runs.answering import COPY, ERROR, TYPICALITY, UNLIKE, Rules
-from fibrolab.runs.sample_answers import DIGEST, RESEARCH, of_rows
+from fibrolab.runs.answering import COPY, DIGEST, ERROR, TYPICALITY, UNLIKE, Rules
+from fibrolab.runs.sample_answers import RESEARCH, of_rows
 from fibrolab.runs.trained_run import TrainedRun, open_run
 from fibrolab.storage import make_folder, put, save_json, unwritable, write_table
 
@@ -64,7 +64,7 @@ def predict(config: DictConfig) -> str:
         StorageError: The disk is full, or the folder cannot be written.
     """
     run = open_run(str(config.run), config.tracking.uri)
-    refuse_segmenter(run)
+    run.refuse_without_classifier()
     networks, given = run.predictors, _given(config.input)
     inputs = networks[0].module.inputs
     manifest = new_input.listed(given, networks[0].record, inputs, labels=False)
@@ -96,21 +96,6 @@ def predict(config: DictConfig) -> str:
             f"{folder / TABLE_FILES[0]}."
         )
     return str(folder)
-
-
-def refuse_segmenter(run: TrainedRun) -> None:
-    """Refuse a run that does not stage samples with a network of its own.
-
-    Raises:
-        ConfigError: It segments, or has no network.
-    """
-    if run.segments:
-        raise ConfigError(
-            f"{run.name} segments images: its masks of new pictures are written by "
-            f"fibrolab.evaluate run={run.run_id} data=table data.path=TABLE."
-        )
-    if "model" not in run.config or "trainer" not in run.config:
-        raise ConfigError(f"{run.name} has no network of its own; name one of `fibrolab.train`.")
 
 
 def _given(setting: Any) -> list[str]:

@@ -126,7 +126,7 @@ def _means(
 def _counts(values: pd.Series, codes: np.ndarray, groups: int, classes: Sequence[str] | None) -> np.ndarray:
     """Return how many samples of each group are in each class, or in each bin of a number, (groups, B)."""
     if classes is not None:
-        places = pd.Index(list(classes)).get_indexer(values)
+        places = pd.Index(list(classes)).get_indexer(pd.Index(values))
         known, width = places >= 0, len(classes)
     else:
         numbers = values.to_numpy(np.float64)

@@ -104,7 +104,7 @@ def _line(row: Mapping[str, Any]) -> Line:
     name = str(row["quantity"])
     proportion = Quantity(name.replace(f"{PREDICTED}: ", "proportion of "), "", 2)
     known = QUANTITIES.get(name, proportion)
-    cells = [
+    cells: list[str | Cell] = [
         *(_number(row[side], known.decimals) for side in ("before", "after")),
         difference(row, known.decimals) if math.isfinite(row["difference"]) else "–",
         _number(row["distance"], 2).removeprefix("0"),

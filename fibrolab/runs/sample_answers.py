@@ -26,6 +26,7 @@ from fibrolab.runs import answering, nearest_cases, new_input, overlap, typicali
 from fibrolab.runs.answering import (
     ANSWERED,
     COPY,
+    DIGEST,
     DISAGREEMENT,
     ERROR,
     PIXELS,
@@ -38,7 +39,6 @@ from fibrolab.runs.answering import (
 from fibrolab.runs.checkpoint import Predictor
 from fibrolab.runs.trained_run import TrainedRun
 
-DIGEST = "input_sha256"
 RESEARCH = "use"  # column that says what the answers may be used for
 NAMES = (keys.SAMPLE_ID, keys.PATIENT_ID, keys.VISIT_ID, keys.SITE)
 

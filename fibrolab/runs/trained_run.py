@@ -302,6 +302,20 @@ class TrainedRun:
                 f"one of them: {', '.join(named)}."
             )
 
+    def refuse_without_classifier(self) -> None:
+        """Refuse a run that does not stage samples with a network of its own.
+
+        Raises:
+            ConfigError: It segments, or has no network.
+        """
+        if self.segments:
+            raise ConfigError(
+                f"{self.name} segments images: its masks of new pictures are written by "
+                f"fibrolab.evaluate run={self.run_id} data=table data.path=TABLE."
+            )
+        if "model" not in self.config or "trainer" not in self.config:
+            raise ConfigError(f"{self.name} has no network of its own; name one of `fibrolab.train`.")
+
     def predict(self, data: "Manifest | LabelledData", cache: Path | None = None) -> pd.DataFrame:
         """Predict samples with the best network; see `fibrolab.runs.checkpoint.Predictor.predict`."""
         return self.predictor.predict(data, cache)

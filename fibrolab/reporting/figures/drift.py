@@ -34,7 +34,7 @@ def by_week(table: pd.DataFrame, weeks: Sequence[str], titles: Mapping[str, str]
     figure = Figure(figsize=(WIDE, 38 * MM * high), layout="constrained")
     for number, name in enumerate(drawn):
         axes = figure.add_subplot(high, COLUMNS, number + 1)
-        rows = table[table["quantity"] == name].set_index("week").reindex(weeks)
+        rows = table[table["quantity"] == name].set_index("week").reindex(list(weeks))
         places = np.arange(len(weeks))
         before, after = rows["before"].to_numpy(float), rows["after"].to_numpy(float)
         ends = before[:, None] + rows[["low", "high"]].to_numpy(float)
