@@ -33,12 +33,14 @@ __all__ = [
     "Audit",
     "Comparison",
     "Markers",
+    "Monitored",
     "StudyResults",
     "audit",
     "compare",
     "evaluate",
     "explain",
     "markers",
+    "monitor",
     "open_run",
     "plan",
     "predict",
@@ -117,14 +119,14 @@ class Answers:
     @cached_property
     def samples(self) -> pd.DataFrame:
         """One row a sample: probabilities, class, confidence, prediction set, end points, copies, errors."""
-        from fibrolab.analyses.predicting import TABLE_FILES
+        from fibrolab.analyses.answer_files import TABLE_FILES
 
         return pd.read_parquet(self.folder / TABLE_FILES[-1])
 
     @cached_property
     def patients(self) -> pd.DataFrame:
         """One row a patient; none if no sample has a patient."""
-        from fibrolab.analyses.predicting import PATIENTS_FILE
+        from fibrolab.analyses.answer_files import PATIENTS_FILE
 
         path = self.folder / PATIENTS_FILE
         return pd.read_csv(path, dtype={keys.PATIENT_ID: str}) if path.is_file() else pd.DataFrame()
@@ -133,6 +135,38 @@ class Answers:
     def report(self) -> Page:
         """The page of the answers."""
         from fibrolab.reporting.answers_page import PAGE_FILE
+
+        return Page(self.folder / PAGE_FILE)
+
+
+@dataclass(frozen=True)
+class Monitored:
+    """New pictures and answers, compared with the validation of their run.
+
+    Attributes:
+        folder: Folder with the files of the comparison.
+    """
+
+    folder: Path
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """One row a week and quantity: means, difference with its interval, distance, p values."""
+        from fibrolab.analyses.monitoring import TABLE_FILE
+
+        return pd.read_csv(self.folder / TABLE_FILE)
+
+    @cached_property
+    def findings(self) -> list[dict[str, Any]]:
+        """The findings: each has a `text`, and says whether it is an `alarm`."""
+        from fibrolab.analyses.monitoring import RECORD_FILE
+
+        return list(json.loads((self.folder / RECORD_FILE).read_text(encoding="utf-8"))["findings"])
+
+    @property
+    def report(self) -> Page:
+        """The page of the comparison."""
+        from fibrolab.reporting.monitoring_page import PAGE_FILE
 
         return Page(self.folder / PAGE_FILE)
 
@@ -253,6 +287,18 @@ def predict(*overrides: str) -> Answers:
         from fibrolab.predict import imported
 
         return Answers(Path(perform(imported(config), config)))
+
+
+def monitor(*overrides: str) -> Monitored:
+    """Compare new answers with the validation of their run, like `fibrolab monitor OVERRIDES`.
+
+    Raises:
+        FibrolabError: The settings, the run, the answers or the labels have a fault.
+    """
+    with composed("monitor", overrides) as config:
+        from fibrolab.monitor import imported
+
+        return Monitored(Path(perform(imported(config), config)))
 
 
 def stack(*overrides: str) -> TrainedRun:

@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
-from urllib.parse import urlparse
-from urllib.request import url2pathname
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
@@ -27,8 +25,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from fibrolab.credentials import masked
 from fibrolab.errors import ConfigError, StorageError
+from fibrolab.local_runs import local_folder, sqlite_file
 from fibrolab.storage import full_disk, is_full, make_folder
-from fibrolab.tracking_address import SERVERS, check_server, sqlite_file
+from fibrolab.tracking_address import SERVERS, check_server
 from fibrolab.tracking_journal import Journal, Outbox, Record
 from fibrolab.tracking_names import legal
 
@@ -335,12 +334,6 @@ def _limited(limits: tuple[str, str]) -> Iterator[None]:
 def _rounded(value: float) -> float:
     """Return a value with six significant digits, which float32 has; MLflow's pages show all digits."""
     return float(f"{value:.6g}")
-
-
-def local_folder(uri: str) -> Path | None:
-    """Return the folder of an address of artifacts; None for one on a server."""
-    parts = urlparse(uri)
-    return Path(url2pathname(parts.path)) if parts.scheme in ("", "file") else None
 
 
 @contextlib.contextmanager

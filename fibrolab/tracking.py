@@ -20,6 +20,7 @@ from mlflow.tracking import MlflowClient
 from fibrolab import processes, slurm
 from fibrolab.credentials import masked
 from fibrolab.errors import ConfigError, FibrolabError, StorageError
+from fibrolab.local_runs import local_folder, sqlite_file
 from fibrolab.storage import make_folder
 from fibrolab.tracked_run import (
     PARENT,
@@ -29,10 +30,9 @@ from fibrolab.tracked_run import (
     TrackedRun,
     all_runs,
     as_storage_error,
-    local_folder,
     terminate,
 )
-from fibrolab.tracking_address import check_address, sqlite_file
+from fibrolab.tracking_address import check_address
 from fibrolab.tracking_journal import keep_earlier_error
 
 logger = logging.getLogger(__name__)

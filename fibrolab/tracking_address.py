@@ -2,7 +2,6 @@
 
 import ssl
 from http.client import HTTPException
-from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import urlparse
 from urllib.request import urlopen
@@ -11,6 +10,7 @@ from sqlalchemy import create_engine, inspect, make_url
 
 from fibrolab.credentials import masked
 from fibrolab.errors import ConfigError, StorageError
+from fibrolab.local_runs import sqlite_file
 from fibrolab.time_limits import call_within
 
 SERVERS = ("http:", "https:")
@@ -83,20 +83,3 @@ def _check_database(uri: str) -> None:
         call_within(PATIENCE, lambda: inspect(engine).has_table("runs"))
     finally:
         engine.dispose()
-
-
-def sqlite_file(uri: str) -> Path | None:
-    """Return the file of an SQLite database; None for a database of another kind or a server.
-
-    Raises:
-        ConfigError: Its path holds a sign after which an address has ended.
-    """
-    if not uri.startswith("sqlite:///"):
-        return None
-    path = uri.removeprefix("sqlite:///")
-    if signs := sorted({"?", "#"} & set(path)):
-        raise ConfigError(
-            f"The tracking database {path} cannot be addressed: its path holds {' and '.join(signs)}. Choose "
-            "another paths.root or tracking.uri."
-        )
-    return Path(path).absolute()

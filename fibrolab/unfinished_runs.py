@@ -7,9 +7,9 @@ from typing import Any
 
 from fibrolab import processes, slurm
 from fibrolab.errors import ConfigError, StorageError
+from fibrolab.local_runs import sqlite_file
 from fibrolab.tracked_run import LONGEST_PARAM, PARENT, Resumed, as_storage_error
 from fibrolab.tracking import JOB, PROCESS, SOURCE, SWEEP, TRAINING, find_run, locked, runs_not_finished
-from fibrolab.tracking_address import sqlite_file
 from fibrolab.tracking_names import legal
 
 SETTLED = 2.0  # [s], after which a server shows which of two processes has taken a run

@@ -15,7 +15,7 @@ from fibrolab.choices import refuse
 from fibrolab.data.audit.finding import LEVELS
 from fibrolab.evaluation import predictions
 from fibrolab.reporting import audit_page
-from fibrolab.runs import typicality
+from fibrolab.runs import nearest_cases, typicality, validation_pictures
 from fibrolab.runs.trained_run import TrainedRun
 from fibrolab.storage import make_folder, put, save_json, write_table
 
@@ -162,7 +162,8 @@ def _networks(children: Sequence[Child], folder: Path) -> pd.DataFrame:
         name = f"repeat{repeat}_fold{fold}.ckpt"
         path = child.folder / keys.CHECKPOINTS / keys.BEST
         place = folder / keys.CHECKPOINTS / name
-        for known, own in ((path, place), (typicality.beside(path), typicality.beside(place))):
+        for beside in (Path, typicality.beside, nearest_cases.beside, validation_pictures.beside):
+            known, own = beside(path), beside(place)
             if known.is_file():
                 make_folder(own.parent)
                 _link(known, own)

@@ -4,7 +4,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,15 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from fibrolab import keys
+from fibrolab.analyses import dicom_answers
+from fibrolab.analyses.answer_files import (
+    LINES_FILE,
+    PATIENTS_FILE,
+    RECORD_FILE,
+    TABLE_FILES,
+    latest,
+    lines,
+)
 from fibrolab.data.build_lock import only_builder
 from fibrolab.data.input_check import lacking
 from fibrolab.data.manifest import Manifest
@@ -22,19 +31,18 @@ from fibrolab.data.media import Media
 from fibrolab.data.progress import track
 from fibrolab.data.readers import read_image
 from fibrolab.errors import ConfigError, DataError, StorageError, UnreadableImageError
+from fibrolab.explanation import secondary_capture
 from fibrolab.reporting import answers_page
-from fibrolab.runs import answering, new_input, sample_answers, typicality
-from fibrolab.runs.answering import COPY, ERROR, TYPICALITY, UNLIKE, Rules
-from fibrolab.runs.sample_answers import DIGEST, RESEARCH, of_rows
+from fibrolab.runs import answering, nearest_cases, new_input, sample_answers, typicality
+from fibrolab.runs.answering import COPY, DIGEST, ERROR, TYPICALITY, UNLIKE, Rules
+from fibrolab.runs.sample_answers import RESEARCH, of_rows
 from fibrolab.runs.trained_run import TrainedRun, open_run
 from fibrolab.storage import make_folder, put, save_json, unwritable, write_table
 
-LINES_FILE = "answers.jsonl"  # one JSON object a sample, appended part by part
-TABLE_FILES = ("answers.csv", "answers.parquet")  # the same as tables, written at the end
-PATIENTS_FILE = "patients.csv"
-RECORD_FILE = "prediction.json"  # run, input and decision rules
 PART = 256  # samples between two writes: the most work that is lost when the process is killed
 STANDARD_INPUT = "-"
+
+Answer = Callable[[Manifest], pd.DataFrame]
 
 
 def predict(config: DictConfig) -> str:
@@ -56,21 +64,31 @@ def predict(config: DictConfig) -> str:
         StorageError: The disk is full, or the folder cannot be written.
     """
     run = open_run(str(config.run), config.tracking.uri)
-    _refuse_segmenter(run)
+    run.refuse_without_classifier()
     networks, given = run.predictors, _given(config.input)
     inputs = networks[0].module.inputs
     manifest = new_input.listed(given, networks[0].record, inputs, labels=False)
     visual, columns = [name for name in inputs if name != keys.CLINICAL], networks[0].module.clinical_columns
     if faults := lacking(manifest, visual, columns):
         raise ConfigError(" ".join(faults))
+    if config.dicom:
+        secondary_capture.require()
+    if config.nearest_cases:
+        sample_answers.require_cases(run)
     rules = answering.rules(run, round(1 - config.coverage, 12))
     folder = make_folder(Path(config.folder).absolute())
     with only_builder(folder / "predict.lock", f"answers in {folder}"):
-        _start(folder, _record(run, given, rules))
-        _complete(folder / LINES_FILE, manifest, run, rules[answering.SAMPLE])
+        _start(folder, _record(run, given, rules, config.nearest_cases))
+        answer = partial(
+            sample_answers.of, run=run, rules=rules[answering.SAMPLE], nearest=config.nearest_cases
+        )
+        _complete(folder / LINES_FILE, manifest, answer)
         table, of_patients = _tables(folder, manifest, rules)
         pixels = partial(_pixels, _pictures(manifest, table))
-        page = answers_page.write(folder, str(run.config.name), table, of_patients, rules, pixels)
+        cases = _neighbours(run, table) if config.nearest_cases else None
+        page = answers_page.write(folder, str(run.config.name), table, of_patients, rules, pixels, cases)
+        if config.dicom:
+            dicom_answers.write(folder, manifest, table, rules[answering.SAMPLE], run)
     _announce(folder, table, page)
     if failed := int((table[ERROR] != "").sum()):
         raise DataError(
@@ -80,16 +98,6 @@ def predict(config: DictConfig) -> str:
     return str(folder)
 
 
-def _refuse_segmenter(run: TrainedRun) -> None:
-    if run.segments:
-        raise ConfigError(
-            f"{run.name} segments images: its masks of new pictures are written by "
-            f"fibrolab.evaluate run={run.run_id} data=table data.path=TABLE."
-        )
-    if "model" not in run.config or "trainer" not in run.config:
-        raise ConfigError(f"{run.name} has no network of its own; name one of `fibrolab.train`.")
-
-
 def _given(setting: Any) -> list[str]:
     """Return the paths of `input`: one, several, or those in the lines of the standard input."""
     if setting == STANDARD_INPUT:
@@ -97,13 +105,16 @@ def _given(setting: Any) -> list[str]:
     return [str(setting)] if isinstance(setting, str | int | float) else list(map(str, setting))
 
 
-def _record(run: TrainedRun, given: Sequence[str], rules: Mapping[str, Rules]) -> dict[str, Any]:
+def _record(
+    run: TrainedRun, given: Sequence[str], rules: Mapping[str, Rules], nearest: bool
+) -> dict[str, Any]:
     """Return what the answers of a folder have in common."""
     return {
         "use": answering.USE,
         "run": run.run_id or str(run.folder),
         "input": [str(Path(each).expanduser().absolute()) for each in given],
         "rules": {level: asdict(each) for level, each in rules.items()},
+        "nearest_cases": nearest,
     }
 
 
@@ -117,13 +128,13 @@ def _start(folder: Path, record: Mapping[str, Any]) -> None:
             known = {}
         if known != json.loads(json.dumps(record)):
             raise ConfigError(
-                f"{folder} has answers of another run, to another input or with another coverage: give "
-                "another folder."
+                f"{folder} has answers of another run, to another input or with another coverage or "
+                "nearest_cases: give another folder."
             )
     save_json(record, path)
 
 
-def _complete(path: Path, manifest: Manifest, run: TrainedRun, rules: Rules) -> None:
+def _complete(path: Path, manifest: Manifest, answer: Answer) -> None:
     """Append the answer to every sample that has none, part by part."""
     known = _known(path, manifest)
     rows = np.flatnonzero(~known)
@@ -131,19 +142,17 @@ def _complete(path: Path, manifest: Manifest, run: TrainedRun, rules: Rules) -> 
         print(f"known    {known.sum()} of {len(manifest)} samples have answers already")
     try:
         with path.open("ab") as file:
-            for _ in track(_appended(file, manifest, rows, run, rules), len(rows), "Predicting"):
+            for _ in track(_appended(file, manifest, rows, answer), len(rows), "Predicting"):
                 pass
     except OSError as fault:
         raise StorageError(unwritable(path, fault)) from fault
 
 
-def _appended(
-    file: BinaryIO, manifest: Manifest, rows: np.ndarray, run: TrainedRun, rules: Rules
-) -> Iterator[int]:
+def _appended(file: BinaryIO, manifest: Manifest, rows: np.ndarray, answer: Answer) -> Iterator[int]:
     """Answer the samples of these rows part by part, and yield each row when its answer is on the disk."""
     for start in range(0, len(rows), PART):
         part = rows[start : start + PART]
-        file.write(_lines(sample_answers.of(of_rows(manifest, part), run, rules)))
+        file.write(_lines(answer(of_rows(manifest, part))))
         file.flush()
         os.fsync(file.fileno())
         yield from part.tolist()
@@ -156,7 +165,7 @@ def _known(path: Path, manifest: Manifest) -> np.ndarray:
     content = path.read_bytes()
     if whole := content.rfind(b"\n") + 1 - len(content):
         os.truncate(path, len(content) + whole)
-    answered = {row[keys.SAMPLE_ID]: row[DIGEST] for row in _read(path) if not row[ERROR]}
+    answered = {row[keys.SAMPLE_ID]: row[DIGEST] for row in lines(path) if not row[ERROR]}
     names = manifest.table[keys.SAMPLE_ID]
     known = names.isin(answered).to_numpy(copy=True)
     digests = sample_answers.digests(of_rows(manifest, np.flatnonzero(known)))
@@ -175,28 +184,17 @@ def _plain(value: Any) -> Any:
     return value.item()
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
-    """Return the answers of a file.
-
-    Raises:
-        DataError: The file is damaged.
-    """
-    try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except ValueError as fault:
-        raise DataError(f"{path} is damaged ({fault}): remove it, and predict again.") from fault
-
-
 def _tables(
     folder: Path, manifest: Manifest, rules: Mapping[str, Rules]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Write the answers as tables; return those to samples and to patients."""
-    rows = {row[keys.SAMPLE_ID]: row for row in _read(folder / LINES_FILE)}  # the last one of a sample
+    rows = latest(folder / LINES_FILE)
     table = pd.DataFrame([rows[name] for name in manifest.table[keys.SAMPLE_ID]])
     numbers = [
         *rules[answering.SAMPLE].probability_columns,
         answering.CONFIDENCE,
         *rules[answering.SAMPLE].endpoints,
+        *answering.PIXELS,
     ]
     table[numbers] = table[numbers].astype(np.float64)
     content = io.BytesIO()
@@ -216,6 +214,15 @@ def _pictures(manifest: Manifest, table: pd.DataFrame) -> dict[str, Media]:
         return {}
     shown = of_rows(manifest, rows)
     return dict(zip(shown.table[keys.SAMPLE_ID], shown.pictures(), strict=True))
+
+
+def _neighbours(run: TrainedRun, table: pd.DataFrame) -> answers_page.Neighbours:
+    """Return the training samples that the page shows beside the new ones."""
+    cases = run.predictors[0].cases
+    assert cases is not None, "require_cases comes first"
+    answered = table[table[ERROR] == ""].head(answers_page.MOST_PICTURES)
+    names = set(answered[list(nearest_cases.COLUMNS)].to_numpy().ravel().tolist()) - {""}
+    return answers_page.Neighbours(cases.shown(sorted(names)), cases.data, cases.hashed)
 
 
 def _pixels(pictures: Mapping[str, Media], sample: str) -> np.ndarray | None:

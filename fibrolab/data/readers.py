@@ -121,19 +121,34 @@ def spacing(path: Path) -> tuple[float, float] | None:
         return label_maps.spacing_of_nifti(content) if label_maps.is_nifti(content) else None
 
 
-def patient_id(path: Path) -> str:
-    """Return the patient's id in the header of a DICOM file; empty if there is none, and of other files.
+def patient_and_date(path: Path) -> tuple[str, str]:
+    """Return the patient's id and the date of the study (2024-01-31) in the header of a DICOM file.
+
+    Each is empty where the header has none, and of other files.
 
     Raises:
         UnreadableImageError: The file cannot be opened, or is damaged.
     """
-    content = read_bytes(path)
-    if not recognition.is_dicom(content[: recognition.HEAD]):
-        return ""
+    if not is_dicom(path):
+        return "", ""
     from fibrolab.data.formats import dicom
 
+    content = read_bytes(path)
     with _unreadable_errors(path):
-        return dicom.patient_id(content)
+        return dicom.patient_and_date(content)
+
+
+def is_dicom(path: Path) -> bool:
+    """Return whether a file is a DICOM file, by its first bytes.
+
+    Raises:
+        UnreadableImageError: The file cannot be opened.
+    """
+    try:
+        with path.open("rb") as file:
+            return recognition.is_dicom(file.read(recognition.HEAD))
+    except OSError as error:
+        raise UnreadableImageError(f"{path}: cannot be opened ({error.strerror})") from error
 
 
 def decode_clip(content: bytes, path: Path, view: View = _WHOLE) -> Clip:

@@ -1,4 +1,4 @@
-"""Overlays as DICOM Secondary Capture images, which belong to the patient and study of their source.
+"""Pictures as DICOM Secondary Capture images, which belong to the patient and study of their source.
 
 highdicom (Bridge et al., Journal of Digital Imaging 35:1719-1737, 2022) builds the objects. "PS3.x" are the
 parts of the DICOM standard.
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fibrolab.errors import ConfigError
+from fibrolab.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import pydicom
@@ -54,9 +54,38 @@ def require() -> None:
         import highdicom  # noqa: F401
     except ImportError as error:
         raise ConfigError(
-            "Overlays as DICOM Secondary Capture need highdicom: install it by "
-            "`pip install 'fibrolab[dicom]'`."
+            "Results as DICOM objects need highdicom: install it by `pip install 'fibrolab[dicom]'`."
         ) from error
+
+
+def header(source: Path) -> "pydicom.Dataset":
+    """Return the header of a source.
+
+    Raises:
+        ConfigError: highdicom is not installed.
+        DataError: It lacks the identifiers by which another object refers to it.
+    """
+    require()
+    import pydicom
+
+    found = pydicom.dcmread(source, stop_before_pixels=True, force=True)
+    if lacking := [name for name in ("SOPClassUID", "SOPInstanceUID") if not found.get(name)]:
+        raise DataError(
+            f"{source}: the header lacks {' and '.join(lacking)}, by which a DICOM object would refer to it."
+        )
+    return found
+
+
+def study(original: "pydicom.Dataset") -> str:
+    """Return the UID of the study of a source; one made from the source's own where it names none."""
+    return str(original.get("StudyInstanceUID") or uid("study", original.SOPInstanceUID))
+
+
+def uid(*parts: Any) -> str:
+    """Return a UID that depends on these parts only."""
+    from pydicom.uid import generate_uid
+
+    return str(generate_uid(entropy_srcs=list(map(str, parts))))
 
 
 def encoded(source: Path, overlay: np.ndarray, description: Description, frame: int | None = None) -> bytes:
@@ -73,24 +102,23 @@ def encoded(source: Path, overlay: np.ndarray, description: Description, frame: 
 
     Raises:
         ConfigError: highdicom is not installed.
+        DataError: The header of the source cannot be referred to.
     """
-    require()
-    import pydicom
+    original = header(source)
     from highdicom.sc import SCImage
 
-    original = pydicom.dcmread(source, stop_before_pixels=True, force=True)
     identity = (original.SOPInstanceUID, description.series, overlay.tobytes().hex())
-    study = original.get("StudyInstanceUID") or _uid("study", original.SOPInstanceUID)
+    of_study = study(original)
     image = SCImage(
         overlay,
         photometric_interpretation="RGB",
         bits_allocated=8,
         coordinate_system="PATIENT",
         patient_orientation=("L", "F"),  # demanded by highdicom; emptied below
-        study_instance_uid=study,
-        series_instance_uid=_uid("series", study, description.series),
+        study_instance_uid=of_study,
+        series_instance_uid=uid("series", of_study, description.series),
         series_number=SERIES_NUMBER,
-        sop_instance_uid=_uid("image", *identity),
+        sop_instance_uid=uid("image", *identity),
         instance_number=int(original.get("InstanceNumber") or 1),
         manufacturer="fibrolab",
         **_patient_and_study(original, description.patient_id),
@@ -137,9 +165,3 @@ def _reference(original: "pydicom.Dataset", frame: int | None) -> "pydicom.Datas
     if frame is not None:
         item.ReferencedFrameNumber = frame + 1
     return item
-
-
-def _uid(*parts: str) -> str:
-    from pydicom.uid import generate_uid
-
-    return str(generate_uid(entropy_srcs=list(map(str, parts))))

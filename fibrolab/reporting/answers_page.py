@@ -12,26 +12,57 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.processes import cores
-from fibrolab.reporting import html
+from fibrolab.reporting import answer_words, html
 from fibrolab.reporting.vocabulary import counted, listed, records
-from fibrolab.runs import typicality
-from fibrolab.runs.answering import (
-    CONFIDENCE,
-    COPY,
-    DISAGREEMENT,
-    ERROR,
-    POSITIVE,
-    PREDICTED,
-    SET,
-    TYPICALITY,
-    UNLIKE,
-    Rules,
-)
+from fibrolab.runs import nearest_cases, typicality
+from fibrolab.runs.answering import COPY, DISAGREEMENT, ERROR, PREDICTED, TYPICALITY, Rules
 from fibrolab.storage import put
 
 PAGE_FILE = "answers.html"
 MOST_PICTURES, MOST_PATIENTS, MOST_ERRORS = 200, 500, 50  # that the page shows; the tables have all
 WIDTH = 232  # of a picture [CSS px]
+CASE_WIDTH = 72  # of the picture of a training case
+
+
+@dataclass(frozen=True)
+class Case:
+    """A training sample near to a new one: its id, its class, and its picture, if one is stored."""
+
+    name: str
+    stage: str
+    picture: html.Picture | None
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Training samples that the page shows beside new ones.
+
+    Attributes:
+        shown: Class and picture, WebP, of each by its id.
+        data: Name of the data set that the run was trained on.
+        hashed: Whether the ids are hashed.
+    """
+
+    shown: Mapping[str, tuple[str, bytes]]
+    data: str
+    hashed: bool
+
+    def case(self, name: str) -> Case:
+        """Return a training sample as the page shows it."""
+        stage, content = self.shown[name]
+        alt = f"training picture {name}, {stage}"
+        return Case(name, stage, html.stored(content, CASE_WIDTH, name, alt) if content else None)
+
+    @property
+    def reading(self) -> str:
+        """Return a sentence on whose pictures they are."""
+        ids = "their ids are hashed" if self.hashed else "with their ids as in the data set"
+        return (
+            f"Nearest training cases are pictures of patients of {self.data}, on whom the run was trained "
+            f"({ids}): those nearest in the features that the network gives to its head, one picture a "
+            "patient, with the recorded class. They show what the network finds similar, and are no evidence "
+            "of the stage."
+        )
 
 
 @dataclass(frozen=True)
@@ -46,6 +77,7 @@ class Answer:
         doubts: Reasons not to rely on it.
         picture: The picture; None of a patient, or where it cannot be shown.
         n: Number of samples of a patient.
+        cases: Nearest training cases.
     """
 
     name: str
@@ -55,6 +87,7 @@ class Answer:
     doubts: Sequence[str] = ()
     picture: html.Picture | None = None
     n: int = 0
+    cases: Sequence[Case] = ()
 
 
 def write(
@@ -64,6 +97,7 @@ def write(
     patients: pd.DataFrame,
     rules: Mapping[str, Rules],
     pixels: Callable[[str], np.ndarray | None],
+    neighbours: Neighbours | None = None,
 ) -> Path:
     """Write the page.
 
@@ -74,6 +108,7 @@ def write(
         patients: Answers to the patients; perhaps none.
         rules: Decision rules of the levels `sample` and `patient`.
         pixels: Function from a sample's id to its picture, uint8 (H, W) or (H, W, 3); None if there is none.
+        neighbours: Training samples that the answers name as nearest, if they do.
 
     Returns:
         The page.
@@ -82,7 +117,7 @@ def write(
         StorageError: The disk is full or the folder cannot be written.
     """
     answered = samples[samples[ERROR] == ""]
-    draw = partial(_answer, rules=rules["sample"], name=keys.SAMPLE_ID, pixels=pixels)
+    draw = partial(_answer, rules=rules["sample"], name=keys.SAMPLE_ID, pixels=pixels, neighbours=neighbours)
     with ThreadPoolExecutor(cores()) as pool:  # decoding and encoding release the GIL
         pictured = list(pool.map(draw, records(answered.head(MOST_PICTURES))))
     sizes = {"sample": len(samples), "patient": len(patients)}
@@ -90,9 +125,10 @@ def write(
         "name": f"Predictions of {name}",
         "counts": listed([counted(number, of) for of, number in sizes.items() if number]),
         "cautions": _cautions(samples),
-        "reading": _reading(
-            rules["sample"], DISAGREEMENT in samples, bool(samples[TYPICALITY].notna().any())
-        ),
+        "reading": [
+            *_reading(rules["sample"], DISAGREEMENT in samples, bool(samples[TYPICALITY].notna().any())),
+            *([neighbours.reading] if neighbours else []),
+        ],
         "patients": [
             _answer(row, rules["patient"], keys.PATIENT_ID) for row in records(patients.head(MOST_PATIENTS))
         ],
@@ -164,22 +200,23 @@ def _answer(
     rules: Rules,
     name: str,
     pixels: Callable[[str], np.ndarray | None] | None = None,
+    neighbours: Neighbours | None = None,
 ) -> Answer:
-    lines = [f"confidence {row[CONFIDENCE]:.2f}", *([f"set {row[SET]}"] if row[SET] else [])]
-    for point in rules.endpoints:
-        decided = ""
-        if point in rules.thresholds:
-            decided = " positive" if row[point + POSITIVE] else " negative"
-        lines.append(f"{point} {row[point]:.2f}{decided}")
-    doubts = [f"copy of {row[COPY]} of the run"] if row.get(COPY) else []
-    if row.get(UNLIKE):
-        doubts.append("unlike the run's training images")
-    if row.get(DISAGREEMENT):
-        doubts.append(f"{row[DISAGREEMENT]:.0%} of the networks disagree")
     found = pixels(row[name]) if pixels is not None else None
     title = str(row[name])
     picture = None if found is None else html.embedded(found, WIDTH, title, f"picture of {title}")
     if name == keys.PATIENT_ID and row.get(keys.VISIT_ID):
         title = f"{title}, visit {row[keys.VISIT_ID]}"
     bars = [(each, float(row[f"p_{each}"])) for each in rules.classes]
-    return Answer(title, row[PREDICTED], lines, bars, doubts, picture, row.get("n", 0))
+    nearest = [row[column] for column in nearest_cases.COLUMNS if row.get(column)]
+    cases = [neighbours.case(each) for each in nearest] if neighbours else []
+    return Answer(
+        title,
+        row[PREDICTED],
+        answer_words.lines(row, rules),
+        bars,
+        answer_words.doubts(row),
+        picture,
+        row.get("n", 0),
+        cases,
+    )

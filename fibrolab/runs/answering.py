@@ -22,6 +22,11 @@ SAMPLE, PATIENT = "sample", "patient"  # levels of the rules
 PREDICTED, CONFIDENCE, SET = "predicted", "confidence", "prediction_set"
 COPY, DISAGREEMENT, ERROR = "copy_of", "disagreement", "error"
 TYPICALITY, UNLIKE = "typicality", "unlike_training"
+ANSWERED = "answered"  # time of the answer, UTC, such as 2026-01-31T12:00:00+00:00
+STUDY_DATE = "study_date"  # of a DICOM file
+# Columns with statistics of the picture that represents a sample, and those of its survey.
+PIXELS = {"width": "cut_width", "height": "cut_height", "grey_mean": "mean", "grey_sd": "sd"}
+DIGEST = "input_sha256"  # hash of what an answer is made of
 POSITIVE = "_positive"  # ending of the column that says whether an end point's score reaches its threshold
 USE = "research use only"
 

@@ -40,7 +40,8 @@ from fibrolab.data.preprocess import SEGMENTER, Preprocess
 from fibrolab.data.splits import all_test
 from fibrolab.errors import ConfigError, DataError
 from fibrolab.modules.base import Classifier, TrainedModule
-from fibrolab.runs import new_input, segmenting, typicality
+from fibrolab.runs import nearest_cases, new_input, segmenting, typicality
+from fibrolab.runs.nearest_cases import Cases
 from fibrolab.runs.typicality import Reference
 from fibrolab.storage import put
 from fibrolab.targets import imported
@@ -202,6 +203,21 @@ class Predictor:
             DataError: The file is damaged.
         """
         return typicality.read(typicality.beside(self.path))
+
+    @cached_property
+    def cases(self) -> Cases | None:
+        """Training samples with small pictures, to show those nearest to a sample; None if none are stored.
+
+        Raises:
+            DataError: The file is damaged, or is not of the same training as the reference.
+        """
+        found = nearest_cases.read(nearest_cases.beside(self.path))
+        if found and (self.reference is None or len(found.samples) != len(self.reference.features)):
+            raise DataError(
+                f"{nearest_cases.beside(self.path)} and {typicality.beside(self.path).name} hold other "
+                "samples: train the run again."
+            )
+        return found
 
     @property
     def thresholds(self) -> dict[str, dict[str, dict[str, float]]]:

@@ -5,10 +5,12 @@ The command `predict` and everything else that stages new pictures answer by `of
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,104 +19,176 @@ from fibrolab import keys
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.data.manifest import PATHS, Manifest
 from fibrolab.data.progress import within_one
-from fibrolab.data.readers import patient_id, read_bytes
+from fibrolab.data.readers import patient_and_date, read_bytes
 from fibrolab.errors import ConfigError, DataError, UnreadableImageError
 from fibrolab.evaluation import predictions
-from fibrolab.runs import answering, new_input, overlap, typicality
-from fibrolab.runs.answering import COPY, DISAGREEMENT, ERROR, TYPICALITY, UNLIKE, USE, Rules
+from fibrolab.runs import answering, nearest_cases, new_input, overlap, typicality
+from fibrolab.runs.answering import (
+    ANSWERED,
+    COPY,
+    DIGEST,
+    DISAGREEMENT,
+    ERROR,
+    PIXELS,
+    STUDY_DATE,
+    TYPICALITY,
+    UNLIKE,
+    USE,
+    Rules,
+)
 from fibrolab.runs.checkpoint import Predictor
 from fibrolab.runs.trained_run import TrainedRun
 
-DIGEST = "input_sha256"
 RESEARCH = "use"  # column that says what the answers may be used for
 NAMES = (keys.SAMPLE_ID, keys.PATIENT_ID, keys.VISIT_ID, keys.SITE)
 
 
-def of(manifest: Manifest, run: TrainedRun, rules: Rules) -> pd.DataFrame:
-    """Return the answers to a part of the samples; those without one have a sentence in `error`."""
+class _Predicted(NamedTuple):
+    """Predictions of N samples.
+
+    Attributes:
+        each: Probabilities by each network, float64 (networks, N, K).
+        typical: Typicality, float64 (N,); NaN where a sample has none.
+        nearest: Ids of the nearest training cases, object (N, `nearest_cases.NUMBER`).
+        faults: A sentence on each sample that could not be predicted, by its row.
+    """
+
+    each: np.ndarray
+    typical: np.ndarray
+    nearest: np.ndarray
+    faults: dict[int, str]
+
+    @classmethod
+    def nothing(cls, networks: int, samples: int, classes: int) -> "_Predicted":
+        return cls(
+            np.full((networks, samples, classes), np.nan),
+            np.full(samples, np.nan),
+            np.full((samples, nearest_cases.NUMBER), "", object),
+            {},
+        )
+
+
+def require_cases(run: TrainedRun) -> None:
+    """Refuse a run whose first network has no training cases beside it.
+
+    Raises:
+        ConfigError: It stored none.
+    """
+    if run.predictors[0].cases is None:
+        raise ConfigError(
+            f"{run.name} stored no training cases beside its network, so that nearest_cases=true cannot show "
+            "any: their file was deleted, or the network has no head of fibrolab; give nearest_cases=false."
+        )
+
+
+def of(manifest: Manifest, run: TrainedRun, rules: Rules, nearest: bool = False) -> pd.DataFrame:
+    """Return the answers to a part of the samples; those without one have a sentence in `error`.
+
+    Args:
+        manifest: The samples.
+        run: A run that classifies.
+        rules: Its rules of the level of samples.
+        nearest: Whether to name the nearest training cases too (`nearest_cases.COLUMNS`); of several networks
+            those of the first one.
+    """
     names = [name for name in NAMES if name in manifest.table]
-    table = manifest.table[names].reset_index(drop=True).assign(**{DIGEST: "", COPY: "", ERROR: ""})
-    each = np.full((len(run.predictors), len(table), len(rules.classes)), np.nan)
-    typical = np.full(len(table), np.nan)
+    table = manifest.table[names].reset_index(drop=True)
+    table = table.assign(**dict.fromkeys((STUDY_DATE, DIGEST, COPY, ERROR), ""))
+    pixels = pd.DataFrame(np.nan, table.index, list(PIXELS))
+    whole = _Predicted.nothing(len(run.predictors), len(table), len(rules.classes))
     with TemporaryDirectory(prefix="fibrolab-") as cache, within_one():
         data, faults = new_input.unlabelled(manifest, rules.classes, Path(cache))
         if data is not None:
             rows = np.flatnonzero(~np.isin(np.arange(len(table)), list(faults)))
-            table.loc[rows, DIGEST] = digests(data.manifest)
+            table.loc[rows, DIGEST] = digests(data.manifest, data.facts)
             table.loc[rows, COPY] = overlap.originals(data, run, (keys.TRAIN, keys.VALIDATION))
-            table.loc[rows, keys.PATIENT_ID] = _patients(data)
-            each[:, rows], typical[rows], more = _predicted(data, run.predictors, Path(cache))
-            faults |= {int(rows[row]): text for row, text in more.items()}
+            table.loc[rows, [keys.PATIENT_ID, STUDY_DATE]] = _headers(data)
+            pixels.loc[rows] = data.facts[keys.IMAGE][list(PIXELS.values())].to_numpy(np.float64)
+            part = _predicted(data, run.predictors, Path(cache), nearest)
+            whole.each[:, rows], whole.typical[rows], whole.nearest[rows] = part[:3]
+            faults |= {int(rows[row]): text for row, text in part.faults.items()}
     table.loc[list(faults), ERROR] = list(faults.values())
-    found = rules.answers(each.mean(axis=0))
-    found[TYPICALITY] = typical
+    found = rules.answers(whole.each.mean(axis=0))
+    found[TYPICALITY] = typical = whole.typical
     found[UNLIKE] = np.where(np.isnan(typical), None, typical <= typicality.RATE)  # type: ignore[call-overload]
-    if len(each) > 1:
-        found[DISAGREEMENT] = answering.disagreement(each)
-    found = found.astype(object).mask(table[ERROR] != "", None)
-    return table[names].join(found).join(table[[COPY, ERROR, DIGEST]]).assign(**{RESEARCH: USE})
+    if len(whole.each) > 1:
+        found[DISAGREEMENT] = answering.disagreement(whole.each)
+    found = found.join(pixels).astype(object).mask(table[ERROR] != "", None)
+    if nearest:
+        found[list(nearest_cases.COLUMNS)] = whole.nearest
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    left, right = table[[*names, STUDY_DATE]], table[[COPY, ERROR, DIGEST]]
+    return left.join(found).join(right).assign(**{ANSWERED: now, RESEARCH: USE})
 
 
-def _predicted(
-    data: LabelledData, networks: Sequence[Predictor], cache: Path
-) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
-    """Predict samples by each network; if that fails, each half of them apart, down to single samples.
-
-    Returns:
-        Probabilities, float64 (networks, N, K), and typicality, float64 (N,), NaN where a sample has none;
-        and the reason by its row.
-    """
+def _predicted(data: LabelledData, networks: Sequence[Predictor], cache: Path, nearest: bool) -> _Predicted:
+    """Predict samples by each network; if that fails, each half of them apart, down to single samples."""
+    total = len(data.manifest)
     try:
-        each = [_of_network(network, data, cache) for network in networks]
+        each = [_of_network(network, data, cache, nearest and network is networks[0]) for network in networks]
     except (ConfigError, DataError) as fault:
-        total = len(data.manifest)
         if total == 1:
-            nothing = np.full((len(networks), 1, len(data.classes)), np.nan)
-            return nothing, np.full(1, np.nan), {0: " ".join(str(fault).split())}
+            nothing = _Predicted.nothing(len(networks), 1, len(data.classes))
+            return nothing._replace(faults={0: " ".join(str(fault).split())})
         half = total // 2
-        parts = [
-            _predicted(data.subset(rows), networks, cache)
+        first, second = (
+            _predicted(data.subset(rows), networks, cache, nearest)
             for rows in (np.arange(half), np.arange(half, total))
-        ]
-        (first, typical, faults), (second, others, more) = parts
-        return (
-            np.concatenate([first, second], axis=1),
-            np.concatenate([typical, others]),
-            faults | {half + row: text for row, text in more.items()},
         )
-    chances, typical = zip(*each, strict=True)
-    return np.stack(chances), np.mean(typical, axis=0), {}
+        return _Predicted(
+            np.concatenate([first.each, second.each], axis=1),
+            np.concatenate([first.typical, second.typical]),
+            np.concatenate([first.nearest, second.nearest]),
+            first.faults | {half + row: text for row, text in second.faults.items()},
+        )
+    chances, typical, cases = zip(*each, strict=True)
+    return _Predicted(np.stack(chances), np.mean(typical, axis=0), cases[0], {})
 
 
-def _of_network(network: Predictor, data: LabelledData, cache: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return probabilities (N, K) and typicality (N,) in the order of the samples; NaN if not known."""
+def _of_network(
+    network: Predictor, data: LabelledData, cache: Path, nearest: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return probabilities (N, K), typicality (N,), NaN if not known, and cases, in the samples' order."""
     frame, features = network.predict_with_features(data, cache)
     places = pd.Index(frame[keys.SAMPLE_ID]).get_indexer(data.manifest.table[keys.SAMPLE_ID])
     chances = predictions.probabilities(frame)[places]
-    if network.reference is None or not network.reference.can_tell:
-        return chances, np.full(len(chances), np.nan)
     own = None if features is None else features[places]
-    return chances, network.reference.typicality(own, data.facts[keys.IMAGE])
+    cases = _Predicted.nothing(1, len(chances), 1).nearest
+    reference = network.reference
+    if nearest and own is not None and network.cases is not None and reference is not None:
+        cases = network.cases.nearest(own, reference)
+    if reference is None or not reference.can_tell:
+        return chances, np.full(len(chances), np.nan), cases
+    return chances, reference.typicality(own, data.facts[keys.IMAGE]), cases
 
 
-def _patients(data: LabelledData) -> list[str]:
-    """Return the patient of each sample: that of the table, or else that of the DICOM header."""
+def _headers(data: LabelledData) -> list[tuple[str, str]]:
+    """Return the patient, of the table or else of the DICOM header, and the study date of each sample."""
     manifest, formats = data.manifest, data.facts[keys.IMAGE]["format"]
-    return [
-        given or (patient_id(manifest.root / file) if kind.startswith("DICOM") else "")
-        for given, file, kind in zip(manifest.table[keys.PATIENT_ID], manifest.files, formats, strict=True)
-    ]
+    found = []
+    for given, file, kind in zip(manifest.table[keys.PATIENT_ID], manifest.files, formats, strict=True):
+        patient, date = patient_and_date(manifest.root / file) if kind.startswith("DICOM") else ("", "")
+        found.append((given or patient, date))
+    return found
 
 
-def digests(manifest: Manifest) -> list[str]:
-    """Return a hash of what each answer is made of: files, frame, rectangles and clinical values."""
+def digests(manifest: Manifest, facts: Mapping[str, pd.DataFrame] | None = None) -> list[str]:
+    """Return a hash of what each answer is made of: files, frame, rectangles and clinical values.
+
+    Args:
+        manifest: The samples.
+        facts: Their survey, which knows the hashes of files; without it they are read.
+    """
     columns = [name for name in manifest.table if name not in (keys.ROW, keys.LABEL)]
     files = [name for name in PATHS if name in manifest.table]
+    known = {name: table["file_sha256"].to_numpy() for name, table in (facts or {}).items()}
     found = []
-    for row in manifest.table[columns].to_dict("records"):
+    for number, row in enumerate(manifest.table[columns].to_dict("records")):
         digest = hashlib.sha256(json.dumps(row, default=str, sort_keys=True).encode())
         for name in files:
-            if row[name]:
+            if row[name] and name in known:
+                digest.update(bytes.fromhex(known[name][number]))
+            elif row[name]:
                 root = manifest.root if name != keys.MASK else manifest.mask_root or manifest.root
                 digest.update(_file_digest(root / row[name]))
         found.append(digest.hexdigest())

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
-from fibrolab import keys
+from fibrolab import keys, local_runs
 from fibrolab.errors import ConfigError, DataError
 from fibrolab.evaluation import baselines, predictions
 from fibrolab.evaluation.patients import PATIENTS_FILE
@@ -58,12 +58,19 @@ def open_run(run: str | Path, uri: str | None = None, needs: Iterable[str] = ())
         run_id = folder.absolute().parent.name if folder.name == "artifacts" else ""  # MLflow's layout
         opened = TrainedRun(folder, run_id)
     else:
-        from fibrolab.tracking import finished  # late: it loads MLflow
-
-        opened = TrainedRun(finished(uri or DATABASE, str(run)), str(run))
+        opened = TrainedRun(_folder(uri or DATABASE, str(run)), str(run))
     opened.refuse_other_format()
     opened.require(*needs)
     return opened
+
+
+def _folder(uri: str, run_id: str) -> Path:
+    """Return the folder of a finished run by its id; see `open_run`."""
+    if (known := local_runs.finished_folder(uri, run_id)) is not None:
+        return known
+    from fibrolab.tracking import finished  # late: it loads MLflow
+
+    return finished(uri, run_id)
 
 
 class TrainedRun:
@@ -301,6 +308,20 @@ class TrainedRun:
                 f"{self.name} is an ensemble of {len(named)} networks, and one is needed: name the run of "
                 f"one of them: {', '.join(named)}."
             )
+
+    def refuse_without_classifier(self) -> None:
+        """Refuse a run that does not stage samples with a network of its own.
+
+        Raises:
+            ConfigError: It segments, or has no network.
+        """
+        if self.segments:
+            raise ConfigError(
+                f"{self.name} segments images: its masks of new pictures are written by "
+                f"fibrolab.evaluate run={self.run_id} data=table data.path=TABLE."
+            )
+        if "model" not in self.config or "trainer" not in self.config:
+            raise ConfigError(f"{self.name} has no network of its own; name one of `fibrolab.train`.")
 
     def predict(self, data: "Manifest | LabelledData", cache: Path | None = None) -> pd.DataFrame:
         """Predict samples with the best network; see `fibrolab.runs.checkpoint.Predictor.predict`."""

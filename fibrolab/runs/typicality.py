@@ -57,11 +57,28 @@ class Reference:
             features: Features of the samples, float32 (N, F); None if the network has no head of ours.
             facts: Survey of their images.
         """
+        return _smaller(self._ranks(features, facts))
+
+    def of_validation(self, features: np.ndarray | None, facts: pd.DataFrame) -> np.ndarray:
+        """Return the p value of each of the M validation samples among the others, float64 (M,).
+
+        A new sample that comes from where they come from has p values of the same distribution.
+
+        Args:
+            features: Features of all validation samples of the reference, float32 (M, F).
+            facts: Survey of their images.
+        """
+        total = len(self.pixel_distances)
+        return _smaller([((total + 1) * each - 1) / total for each in self._ranks(features, facts)])
+
+    def _ranks(self, features: np.ndarray | None, facts: pd.DataFrame) -> list[np.ndarray]:
+        """Return the rank of the distance in pixel statistics and, with features, of that in features."""
         own = _pixel_distances(statistics(facts), self.pixels, self.unit)
-        values = [_rank(own, self.pixel_distances)]
+        found = [_rank(own, self.pixel_distances)]
         if features is not None and self.features.size:
-            values.append(_rank(_feature_distances(_unit(features), self.features), self.feature_distances))
-        return np.minimum(1.0, len(values) * np.min(values, axis=0))
+            other = _feature_distances(unit_length(features), self.features)
+            found.append(_rank(other, self.feature_distances))
+        return found
 
     @property
     def can_tell(self) -> bool:
@@ -95,7 +112,7 @@ def fit(
     """
     values = statistics(facts)
     unit = np.maximum(values[rows].std(axis=0), list(LEAST.values()))
-    vectors = np.zeros((len(facts), 0), np.float32) if features is None else _unit(features)
+    vectors = np.zeros((len(facts), 0), np.float32) if features is None else unit_length(features)
     by_pixels = _pixel_distances(values[validation], values[rows], unit)
     by_features = _feature_distances(vectors[validation], vectors[rows])
     return Reference(vectors[rows], values[rows], unit, np.sort(by_features), np.sort(by_pixels))
@@ -119,15 +136,21 @@ def read(path: Path) -> Reference | None:
 
 def statistics(facts: pd.DataFrame) -> np.ndarray:
     """Return the pixel statistics of images from their survey, float64 (N, P), in the order of `LEAST`."""
-    values = facts[list(LEAST)].to_numpy(np.float64)
+    values = facts[list(LEAST)].to_numpy(np.float64, copy=True)
     sizes = [name in SIZES for name in LEAST]
     values[:, sizes] = np.log(np.maximum(values[:, sizes], 1.0))
     return values
 
 
-def _unit(features: np.ndarray) -> np.ndarray:
+def unit_length(features: np.ndarray) -> np.ndarray:
+    """Return features scaled to unit length, float32 (N, F)."""
     lengths = np.linalg.norm(features, axis=1, keepdims=True)
     return (features / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32)
+
+
+def _smaller(ranks: list[np.ndarray]) -> np.ndarray:
+    """Return the smallest of several p values of each sample, after Bonferroni."""
+    return np.minimum(1.0, len(ranks) * np.min(ranks, axis=0))
 
 
 def _rank(distances: np.ndarray, known: np.ndarray) -> np.ndarray:

@@ -1,4 +1,8 @@
-"""Store the training samples of a network beside its checkpoint, to recognise samples unlike them."""
+"""Store the training samples of a network beside its checkpoint: their features and small pictures.
+
+The features recognise samples unlike them (`typicality`); the pictures show the cases that are nearest to a
+new sample (`nearest_cases`); statistics of the validation pictures tell drift (`validation_pictures`).
+"""
 
 from pathlib import Path
 
@@ -7,13 +11,13 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.data.labelled_data import LabelledData
-from fibrolab.runs import checkpoint, typicality
+from fibrolab.runs import checkpoint, nearest_cases, typicality, validation_pictures
 
-MOST = 5000  # samples of a partition, evenly over it
+MOST = 500  # pictures of a partition, evenly over it: each costs the network one more prediction
 
 
 def write(folder: Path, data: LabelledData, cache: Path) -> None:
-    """Write the reference of a run's network (`typicality.Reference`).
+    """Write the reference of a run's network (`typicality.Reference`), and its cases if it has features.
 
     A segmenter has none, and a fast dev run no checkpoint.
 
@@ -28,10 +32,10 @@ def write(folder: Path, data: LabelledData, cache: Path) -> None:
     path = folder / keys.CHECKPOINTS / keys.BEST
     if data.masks is not None or not path.is_file():
         return
-    rows = {name: data.split.rows(name) for name in (keys.TRAIN, keys.VALIDATION)}
-    each = [found[_spread(len(found))] for found in rows.values()]
+    each = [_distinct(data, data.split.rows(name)) for name in (keys.TRAIN, keys.VALIDATION)]
     chosen = data.subset(np.concatenate(each))
-    frame, features = checkpoint.load(path).predict_with_features(chosen, cache)
+    network = checkpoint.load(path)
+    frame, features = network.predict_with_features(chosen, cache)
     if features is not None:
         features = features[
             pd.Index(frame[keys.SAMPLE_ID]).get_indexer(chosen.manifest.table[keys.SAMPLE_ID])
@@ -40,7 +44,41 @@ def write(folder: Path, data: LabelledData, cache: Path) -> None:
     learnt, validation = np.split(numbers, [len(each[0])])
     found = typicality.fit(features, chosen.facts[keys.IMAGE], learnt, validation)
     found.save(typicality.beside(path))
+    _validation(path, found, chosen.subset(validation), None if features is None else features[validation])
+    if features is not None:
+        _cases(network, chosen.subset(learnt), cache).save(nearest_cases.beside(path))
 
 
-def _spread(total: int) -> np.ndarray:
-    return np.linspace(0, total - 1, min(total, MOST)).round().astype(np.int64)
+def _validation(
+    path: Path, reference: typicality.Reference, data: LabelledData, features: np.ndarray | None
+) -> None:
+    """Write the statistics of the validation pictures, with which new ones are compared."""
+    facts = data.facts[keys.IMAGE]
+    typical = np.full(len(facts), np.nan)
+    if reference.can_tell:
+        typical = reference.of_validation(features, facts)
+    names = data.manifest.table[keys.SAMPLE_ID].tolist()
+    validation_pictures.write(validation_pictures.beside(path), names, facts, typical)
+
+
+def _cases(network: checkpoint.Predictor, learnt: LabelledData, cache: Path) -> nearest_cases.Cases:
+    """Return the training samples with their pictures as the network takes them."""
+    manifest = learnt.manifest
+    names = manifest.table[keys.SAMPLE_ID].tolist()
+    datamodule = network.datamodule(network.masked(learnt, cache), cache)
+    datamodule.prepare_data()
+    return nearest_cases.collected(
+        names,
+        manifest.groups.tolist(),
+        [manifest.classes[label] for label in manifest.labels],
+        datamodule.test_images(names),
+        manifest.name,
+        bool(manifest.ids_key),
+    )
+
+
+def _distinct(data: LabelledData, rows: np.ndarray) -> np.ndarray:
+    """Return rows of different pictures, `MOST` of them; copies would be each other's nearest samples."""
+    pixels = data.facts[keys.IMAGE]["pixels"].iloc[rows]
+    found = rows[~(pixels.duplicated() & (pixels != "")).to_numpy()]
+    return found[np.linspace(0, len(found) - 1, min(len(found), MOST)).round().astype(np.int64)]

@@ -4,11 +4,14 @@ import io
 import json
 import shutil
 from functools import cache as cached
+from html import unescape
 from pathlib import Path
 
 import dicom_case
 import numpy as np
 import pandas as pd
+import pydicom
+import pydicom.data
 import pytest
 from compose import composed, prepared, run_folder
 from drawn import unrendered
@@ -21,7 +24,7 @@ from fibrolab.errors import ConfigError, DataError
 from fibrolab.evaluation import predictions
 from fibrolab.loading import load
 from fibrolab.pipeline import run
-from fibrolab.runs import TrainedRun, open_run, sample_answers
+from fibrolab.runs import TrainedRun, nearest_cases, open_run, sample_answers
 
 SMALL = ["preprocess.size=32", "trainer.max_epochs=1", "num_workers=0", "bootstrap.resamples=20"]
 CHANCES = [f"p_F{stage}" for stage in range(5)]
@@ -124,11 +127,11 @@ def test_a_stopped_prediction_is_completed_and_a_changed_file_predicted_again(
     out, real = pictures.parent / "out", sample_answers.of
     calls = []
 
-    def stopped(manifest: object, *rest: object) -> pd.DataFrame:
+    def stopped(manifest: object, **rest: object) -> pd.DataFrame:
         calls.append(manifest)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return real(manifest, *rest)  # type: ignore[arg-type]
+        return real(manifest, **rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(sample_answers, "of", stopped)
     words = [f"input={pictures}", f"folder={out}"]
@@ -225,3 +228,61 @@ def test_a_row_whose_values_changed_is_predicted_again(
     assert "known    2 of 3 samples have answers already" in capsys.readouterr().out
     changed = np.abs(after.to_numpy() - before.to_numpy()).max(axis=1) > 1e-6
     assert changed.tolist() == [False, True, False]
+
+
+def test_nearest_cases_are_training_patients_shown_with_their_stages(
+    root: Path, trained: TrainedRun, pictures: Path
+) -> None:
+    for path in sorted(pictures.iterdir())[2:]:
+        path.unlink()
+    samples = trained.samples
+    learnt = samples[samples[keys.PARTITION] == keys.TRAIN]
+    shutil.copy(originals(trained) / learnt[keys.IMAGE].iloc[0], pictures / "known.png")
+    words = [f"input={pictures}", f"folder={pictures.parent / 'out'}"]
+    folder = predicted(root, trained, *words, "nearest_cases=true")
+    nearest = answers(folder)[list(nearest_cases.COLUMNS)]
+    assert nearest.loc["known.png", "nearest_case_1"] == learnt.index[0]
+    groups = learnt[keys.GROUP_ID]  # which are all training samples
+    assert (nearest.map(groups.get).nunique(axis=1) == nearest_cases.NUMBER).all()
+    page = unescape((folder / "answers.html").read_text())
+    assert page.count('class="cases"') == len(nearest)
+    stages = load(trained.config).manifest
+    names = dict(zip(stages.table[keys.SAMPLE_ID], stages.labels, strict=True))
+    for name in nearest.to_numpy().ravel():
+        assert f"<strong>{stages.classes[names[name]]}</strong> <small>{name}</small>" in page
+    assert "pictures of patients of phantom, on whom the run was trained (with their ids" in page
+    with pytest.raises(ConfigError, match="another coverage or nearest_cases"):
+        predicted(root, trained, *words)
+    file = nearest_cases.beside(trained.predictors[0].path)
+    moved = file.rename(file.with_suffix(".away"))
+    try:
+        with pytest.raises(ConfigError, match="stored no training cases beside its network"):
+            predicted(root, trained, f"input={pictures}", f"folder={folder}2", "nearest_cases=true")
+    finally:
+        moved.rename(file)
+
+
+def test_every_dicom_file_of_pydicom_has_an_answer_or_a_sentence(
+    root: Path, trained: TrainedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "files", tmp_path / "out"
+    folder.mkdir()
+    for path in sorted(Path(pydicom.data.__file__).parent.glob("test_files/**/*.dcm")):
+        shutil.copy(path, folder / path.name)
+    with pytest.raises(DataError, match=r"of \d+ samples have no answer"):
+        predicted(root, trained, f"input={folder}", f"folder={out}", "dicom=true")
+    found = answers(out)
+    assert len(found) == len(list(folder.iterdir())) > 60
+    staged = found[CHANCES].ne("").all(axis=1)
+    assert (staged != found["error"].ne("")).all()
+    assert staged.sum() > 20
+    assert found.loc["CT_small.dcm", "study_date"] == "2004-01-19"
+    index = pd.read_csv(out / "dicom" / "files.csv")
+    said = capsys.readouterr().out
+    assert len(index) + said.count("  - ") == staged.sum(), said
+    for sample, report, capture in index[["sample_id", "report", "capture"]].itertuples(index=False):
+        source = pydicom.dcmread(folder / sample, stop_before_pixels=True, force=True)
+        read, image = (pydicom.dcmread(out / "dicom" / name) for name in (report, capture))
+        assert read.PatientID == image.PatientID == (source.get("PatientID") or "")
+        assert found.loc[sample, "predicted"] in str(read)
+        assert image.SourceImageSequence[0].ReferencedSOPInstanceUID == source.SOPInstanceUID

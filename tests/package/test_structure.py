@@ -196,6 +196,7 @@ AUDITED = ("data.patients=60", "data.images_per_patient=1", "data.size=32")
         (("evaluate", "run=abc"), 1, NETWORKS),
         (("compare", "runs=[a,b]"), 1, NETWORKS),
         (("explain", "run=abc"), 1, NETWORKS),
+        (("monitor", "run=abc", "predictions=nowhere"), 1, NETWORKS),
         (("stack", "runs=[a,b]"), 1, NETWORKS),
         (("train", "--help"), 0, (*NETWORKS, "mlflow", "pandas", "hydra")),
         (("train", "modl=hybrid"), 1, (*NETWORKS, "mlflow", "pandas")),

@@ -7,6 +7,7 @@ import io
 import logging
 import warnings
 import zlib
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -448,12 +449,20 @@ def _video_header(dataset: pydicom.Dataset, stream: Header) -> Header:
     )
 
 
-def patient_id(content: bytes) -> str:
-    """Return the PatientID of a DICOM file, empty if it has none; the pixels are not read."""
+def patient_and_date(content: bytes) -> tuple[str, str]:
+    """Return PatientID and StudyDate (2024-01-31) of a DICOM file, empty if absent or no date.
+
+    The pixels are not read.
+    """
     dataset = pydicom.dcmread(
-        io.BytesIO(content), force=True, stop_before_pixels=True, specific_tags=["PatientID"]
+        io.BytesIO(content), force=True, stop_before_pixels=True, specific_tags=["PatientID", "StudyDate"]
     )
-    return str(dataset.get("PatientID", None) or "").strip()
+    patient = str(dataset.get("PatientID", None) or "").strip()
+    try:
+        date = datetime.strptime(str(dataset.get("StudyDate", None) or "").strip(), "%Y%m%d").date()
+    except ValueError:
+        return patient, ""
+    return patient, date.isoformat()
 
 
 def identity(dataset: pydicom.Dataset) -> tuple[str, ...]:

@@ -239,7 +239,8 @@ def _scaled(study: Study, name: str) -> tuple[np.ndarray, list[tuple[float, str]
         scaled = np.log(cells) if name in study.logarithmic else cells.astype(float)
         low, high = float(scaled.min()), float(scaled.max())
         heights = (scaled - low) / ((high - low) or 1.0)
-        places = {tuning_record.short(cells.min()): 0.0} | {tuning_record.short(cells.max()): float(high > low)}
+        least, most = tuning_record.short(cells.min()), tuning_record.short(cells.max())
+        places = {least: 0.0} | {most: float(high > low)}
     else:
         options = sorted(cells.dropna().astype(str).unique())
         places = {option: place / max(len(options) - 1, 1) for place, option in enumerate(options)}

@@ -1,0 +1,31 @@
+"""Compare new answers with their run's validation: `python -m fibrolab.monitor run=ID predictions=DIR`."""
+
+from omegaconf import DictConfig
+
+from fibrolab.config import Job, command
+from fibrolab.errors import ConfigError
+from fibrolab.runs import trained_run
+
+
+def imported(config: DictConfig) -> Job:
+    """Import and return the function that monitors; it returns the folder of its page.
+
+    Raises:
+        ConfigError: `run` names several runs.
+    """
+    ids = trained_run.ids(config.run)
+    if len(ids) != 1:
+        raise ConfigError(f"run={config.run} is not one run: give an id, as `train` prints it.")
+    config.run = ids[0]
+    from fibrolab.analyses.monitoring import monitor
+
+    return monitor
+
+
+def main() -> None:
+    """Run `python -m fibrolab.monitor`."""
+    command("monitor", imported)
+
+
+if __name__ == "__main__":
+    main()
