@@ -9,13 +9,14 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from fibrolab import api, tracking
+from fibrolab import explain, tracking
+from fibrolab.analyses import stacking
 from fibrolab.choices import unknown
-from fibrolab.config import resolved
+from fibrolab.config import composed, resolved
 from fibrolab.data.build_lock import only_builder
 from fibrolab.errors import ConfigError, FibrolabError, TrainingError, listing
 from fibrolab.runs.trained_run import open_run
-from fibrolab.studies import definition, outlook, readme, results, trainings
+from fibrolab.studies import definition, outlook, page, readme, results, trainings
 from fibrolab.studies.definition import SIZES, Arm, Study
 from fibrolab.studies.trainings import Data, Place, Training
 from fibrolab.sweeps import jobs, launching, multirun, this_job
@@ -119,7 +120,7 @@ def run(config: DictConfig, passed: Sequence[str] = ()) -> str:
     study = definition.read(str(config.study), Path(config.paths.root))
     folder = study.home / "results" / str(config.size)
     if config.rebuild:
-        print(f"readme   {readme.write(study, str(config.size), results.read(folder))}")
+        _written(study, str(config.size), results.read(folder), folder)
         return str(folder)
     lock = Path(config.paths.cache) / "studies" / f"{study.name} {config.size}.lock"
     with only_builder(lock, f"results of study {study.name} ({config.size})"):
@@ -146,14 +147,21 @@ def _run(progress: Progress, folder: Path) -> str:
     runs = {place: open_run(progress.runs[place], progress.uri) for place in finished}
     found = results.gathered(study, progress.places, progress.composed, runs, progress.failed, config)
     results.write(folder, found)
+    _written(study, progress.size, found, folder)
     with tracking.add_to(progress.uri, parent) as tracked:
         results.write(tracked.folder, found)
-    page = readme.write(study, progress.size, found)
-    print(f"results  {folder}\nreadme   {page}")
+        page.write(study, progress.size, found, tracked.folder)
     if progress.failed:
         lines = [f"{place}: {reason}" for place, reason in progress.failed.items()]
         raise TrainingError(f"{len(lines)} of {number} trainings did not finish:\n{listing(lines)}")
     return str(folder)
+
+
+def _written(study: Study, size: str, tables: results.Tables, folder: Path) -> None:
+    """Write README and page, and print where they are."""
+    print(f"results  {folder}")
+    print(f"readme   {readme.write(study, size, tables)}")
+    print(f"page     {page.write(study, size, tables, folder)}", flush=True)
 
 
 def _shared() -> list[str]:
@@ -248,7 +256,8 @@ def _job(progress: Progress, place: Place, parent: str, interrupted: Mapping[str
     arm = progress.arm(place)
     if arm.masks_of:
         classifier = progress.runs[place._replace(arm=arm.masks_of)]
-        api.explain(f"run={classifier}", *PSEUDO_MASKS, *_places())
+        with composed("explain", [f"run={classifier}", *PSEUDO_MASKS, *_places()]) as settings:
+            explain.imported(settings)(settings)
     key = progress.key(place)
     if arm.stack:
         progress.runs[place] = _stack(progress, place, parent, key)
@@ -264,7 +273,8 @@ def _stack(progress: Progress, place: Place, parent: str, key: str) -> str:
     arm = progress.arm(place)
     named = ",".join(f"{other}: [{progress.runs[place._replace(arm=other)]}]" for other in arm.stack)
     words = [f"runs={{{named}}}", f"columns=[{','.join(arm.columns)}]", f"name='{place}'"]
-    run_id = api.stack(*words, *_places()).run_id
+    with composed("stack", [*words, *_places()]) as settings:
+        run_id = stacking.run(settings)
     with tracking.add_to(progress.uri, run_id) as tracked:
         tracked.tag({KEY: key, PLACE: str(place), PARENT: parent})
     return run_id

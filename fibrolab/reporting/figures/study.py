@@ -1,0 +1,78 @@
+"""Figures of a study of several arms: differences between arms, and learning curves of all arms."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from fibrolab.reporting import numbers
+from fibrolab.reporting.figures.style import ACCENT, INK, MM, SECOND, SOFT, WIDE, shortened, styled
+
+LINE, FRAME = 5.0, 24.0  # height of a line, and of title and axis [mm]
+COLOURS = (ACCENT, SECOND, INK, "#8a6d1d", "#6b4fa0", "#2f7d5b", "#a04f4f")
+DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
+
+
+@styled
+def differences(table: pd.DataFrame) -> Figure:
+    """Draw the difference of each pair of arms in each measure with its interval.
+
+    Args:
+        table: Columns pair, metric, value, low, high, and found: whether the corrected p is below .05.
+
+    Returns:
+        The figure, a panel a measure and a line a pair; 0 is no difference.
+    """
+    metrics, pairs = list(dict.fromkeys(table["metric"])), list(dict.fromkeys(table["pair"]))
+    figure = Figure(figsize=(WIDE, (FRAME + LINE * len(pairs)) * MM), layout="constrained")
+    grid = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
+    for axes, metric in zip(grid, metrics, strict=True):
+        rows = table[table["metric"] == metric].set_index("pair")
+        for height, pair in enumerate(pairs):
+            if pair in rows.index:
+                _difference(axes, height, rows.loc[pair])
+        axes.axvline(0, color=SOFT, linewidth=0.9, zorder=0)
+        axes.set_title(numbers.title(metric))
+        axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+    grid[0].set_yticks(range(len(pairs)), [shortened(pair, 40) for pair in pairs])
+    grid[0].set_ylim(len(pairs) - 0.4, -0.6)
+    return figure
+
+
+def _difference(axes: Axes, height: int, row: pd.Series) -> None:
+    """Draw one difference: filled if it is found, hollow if it is not."""
+    if not np.isfinite(row["value"]):
+        return
+    if np.isfinite(row["low"]) and np.isfinite(row["high"]):
+        axes.plot([row["low"], row["high"]], [height, height], color=ACCENT, linewidth=1.2)
+    face = ACCENT if row["found"] else "white"
+    axes.plot(row["value"], height, "o", color=ACCENT, markerfacecolor=face, ms=4)
+
+
+@styled
+def curves(history: pd.DataFrame) -> Figure:
+    """Draw the loss of training and validation of each arm by epoch; of several trainings their mean.
+
+    Args:
+        history: Columns arm (its label), epoch from 0, train/loss and val/loss.
+
+    Returns:
+        The figure, one panel for training and one for validation.
+    """
+    figure = Figure(figsize=(WIDE, 60 * MM), layout="constrained")
+    grid = figure.subplots(1, 2, sharey=True)
+    for axes, (column, title) in zip(
+        grid, {"train/loss": "Loss of training", "val/loss": "Loss of validation"}.items(), strict=True
+    ):
+        for number, (arm, rows) in enumerate(history.groupby("arm", sort=False)):
+            means = rows.groupby("epoch")[column].mean().dropna() if column in rows else rows["epoch"][:0]
+            colour, dash = COLOURS[number % len(COLOURS)], DASHES[number // len(COLOURS) % len(DASHES)]
+            axes.plot(means.index + 1, means, color=colour, linestyle=dash, linewidth=1.1, label=str(arm))
+        axes.set_title(title)
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    grid[1].legend(frameon=False, fontsize=6.5, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure

@@ -1,0 +1,72 @@
+"""The page of a study, from its results alone."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from fibrolab.reporting import numbers, study_page
+from fibrolab.reporting.study_page import Section
+from fibrolab.studies import readme, verdict
+from fibrolab.studies import tables as sheets
+from fibrolab.studies.definition import Study
+from fibrolab.studies.results import SIGNIFICANT, Tables
+from fibrolab.studies.tables import Part
+
+
+def write(study: Study, size: str, tables: Tables, folder: Path) -> Path:
+    """Write the page of a study into the folder of its results, with its figures and tables.
+
+    Args:
+        study: The study.
+        size: Size of the results.
+        tables: The results.
+        folder: Folder of the results.
+
+    Returns:
+        Path of the page.
+    """
+    found = sheets.parts(study, size, tables)
+    return study_page.write(
+        folder,
+        study.title,
+        study.source,
+        f"Results at size={size}: {readme.trained(tables)}",
+        list(verdict.sentences(study, size, tables)),
+        [_section(part) for part in found],
+        sheets.apart(study, tables),
+    )
+
+
+def _section(part: Part) -> Section:
+    audit = part.tables["audit"].drop_duplicates("key")
+    return Section(
+        title=part.title,
+        leaks=part.study.protocols[part.protocol].leaks,
+        sheets=[sheets.arms(part), sheets.differences(part), sheets.classes(part)],
+        findings=list(map(str, audit["sentence"])),
+        verdict=str(audit["verdict"].iloc[0]) if len(audit) else "",
+        differences=_differences(part),
+        history=_history(part),
+    )
+
+
+def _differences(part: Part) -> pd.DataFrame | None:
+    rows = part.differences
+    if rows.empty:
+        return None
+    pairs: Sequence[str] = [
+        f"{part.label(arm)} {numbers.MINUS} {part.label(other)}"
+        for arm, other in rows[["arm", "against"]].to_numpy().tolist()
+    ]
+    columns = rows[["metric", "value", "low", "high"]].astype(
+        {name: float for name in ("value", "low", "high")}
+    )
+    return columns.assign(pair=pairs, found=rows["p_holm"].astype(float) < SIGNIFICANT)
+
+
+def _history(part: Part) -> pd.DataFrame | None:
+    table = part.tables["history"]
+    if table.empty or not {"train/loss", "val/loss"} <= set(table):
+        return None
+    return table.assign(arm=[part.label(arm) for arm in table["arm"]])

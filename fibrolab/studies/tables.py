@@ -1,0 +1,258 @@
+"""The tables of a study, from its results alone; README, page and LaTeX files show the same ones."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from fibrolab.reporting import numbers
+from fibrolab.reporting.tables.sheet import Cell, Column, Line, Sheet, line, probability
+from fibrolab.studies import results
+from fibrolab.studies.definition import Study
+from fibrolab.studies.results import NO_COMPARISON, Tables
+
+SAMPLE = "sample"
+OF_CLASS = "sensitivity_"
+NONE = "none"  # network of a baseline
+
+
+@dataclass(frozen=True)
+class Part:
+    """The results of one protocol and task.
+
+    Attributes:
+        study: The study.
+        size: Its size.
+        protocol: Name of the protocol.
+        task: Name of the task; empty for that of the experiments.
+        tables: The results, rows of this protocol and task only.
+        published: Published results of all classes together, by arm, task and metric.
+    """
+
+    study: Study
+    size: str
+    protocol: str
+    task: str
+    tables: Tables
+    published: pd.DataFrame
+
+    @property
+    def title(self) -> str:
+        """Title of its tables."""
+        label = self.study.protocols[self.protocol].label or self.protocol
+        return f"Protocol {label}" + (f", {self.task}" if self.task else "")
+
+    @property
+    def tested(self) -> pd.DataFrame:
+        """Trainings that finished."""
+        table = self.tables["trainings"]
+        return table[table["state"] == "finished"]
+
+    def label(self, arm: object) -> str:
+        """Return the name of an arm, or of a marker, in tables."""
+        return self.study.arms[str(arm)].label if str(arm) in self.study.arms else str(arm)
+
+    def estimate(self, arm: str, metric: str) -> Mapping[str, float] | None:
+        """Return value and interval of a measure of an arm on its test samples; None if not measured.
+
+        Of several seeds it is the mean, and the interval contains the variance between them.
+        """
+        compared = self.tables["comparisons"]
+        if "against" in compared:
+            same = _overall(compared) & (compared["arm"] == arm) & (compared["against"] == "")
+            same &= compared["metric"] == metric
+            if same.any():
+                return _ends(compared[same].iloc[0])
+        table = self.tables["metrics"]
+        rows = table[(table["arm"] == arm) & (table["metric"] == metric) & (table["level"] == SAMPLE)]
+        return _ends(rows.iloc[0]) if len(rows) else None
+
+    @property
+    def differences(self) -> pd.DataFrame:
+        """Differences between arms in the measures of the study: rows of `comparisons`."""
+        table = self.tables["comparisons"]
+        if "against" not in table:
+            return table[:0]
+        rows = table[_overall(table) & (table["against"] != "")]
+        return rows[rows["metric"].isin(self.study.measures)]
+
+    @property
+    def baselines(self) -> pd.DataFrame:
+        """Accuracy without a model, one row a baseline."""
+        return self.tables["baselines"].drop_duplicates("baseline")
+
+    @property
+    def refused(self) -> str:
+        """Reason why the arms were not compared; empty if they were."""
+        table = self.tables["comparisons"]
+        rows = table[table["family"] == NO_COMPARISON] if "family" in table else table[:0]
+        return str(rows["note"].iloc[0]) if len(rows) else ""
+
+
+def parts(study: Study, size: str, tables: Tables) -> list[Part]:
+    """Return the results by protocol and task, in the order of the study."""
+    rows = tables["trainings"][["protocol", "task"]].drop_duplicates()
+    published = _published(study)
+    return [
+        Part(
+            study,
+            size,
+            protocol,
+            task,
+            {name: _at(table, protocol, task) for name, table in tables.items()},
+            published,
+        )
+        for protocol, task in rows.to_numpy().tolist()
+    ]
+
+
+def arms(part: Part) -> Sheet:
+    """Return the main table: a line an arm with its intervals and published numbers, then the baselines."""
+    study, beside = part.study, _beside(part)
+    measures = [numbers.title(name) for name in study.measures]
+    titles = ["Network", *measures, *(f"{numbers.title(name)}, published" for name in beside)]
+    width = len(titles)
+    lines: list[Line] = []
+    trainings = part.tables["trainings"]
+    for arm in dict.fromkeys(trainings["arm"]):
+        own = trainings[trainings["arm"] == arm]
+        if not study.arms[arm].shown:
+            continue
+        if (own["state"] != "finished").all():
+            lines.append(_filled(width, part.label(arm), f"did not finish: {own['error'].iloc[0]}"))
+            continue
+        cells = [_cell(part.estimate(arm, name), name) for name in study.measures]
+        printed = [_of_paper(part, arm, name) for name in beside]
+        lines.append(line(part.label(arm), str(own["network"].iloc[0]), *cells, *printed))
+    lines += [
+        _filled(width, part.label(arm), f"not run at this size: {reason}")
+        for arm, reason in study.sizes[part.size].without.items()
+    ]
+    for row in part.baselines.to_dict("records"):
+        shown = _cell(_ends(pd.Series(row)), "accuracy")
+        cells = [shown if name == "accuracy" else Cell("") for name in study.measures]
+        lines.append(line(numbers.baseline_name(str(row["baseline"])), NONE, *cells, *[""] * len(beside)))
+    columns = [Column("Arm", False), Column("Network", False), *map(Column, titles[1:])]
+    return Sheet(
+        f"{part.title}: arms and baselines", _caption(part), columns, lines, notes=list(_notes(part))
+    )
+
+
+def differences(part: Part) -> Sheet:
+    """Return the differences between arms, with corrected p values."""
+    lines = [
+        line(
+            f"{part.label(row['arm'])} {numbers.MINUS} {part.label(row['against'])}",
+            numbers.title(str(row["metric"])),
+            _cell(_ends(pd.Series(row)), str(row["metric"])),
+            probability(float(row["p_holm"])),
+            strong=float(row["p_holm"]) < results.SIGNIFICANT,
+        )
+        for row in part.differences.to_dict("records")
+    ]
+    columns = [Column("Difference", False), Column("Measure", False), Column("Value"), Column("p, corrected")]
+    empty = f"The arms were not compared: {part.refused}" if part.refused else ""
+    caption = "Differences on the same test samples; p corrected by Holm's method over each family."
+    return Sheet(f"{part.title}: differences", caption, columns, lines, empty=empty)
+
+
+def classes(part: Part) -> Sheet:
+    """Return sensitivity and specificity of each class by each arm, with intervals."""
+    table = part.tables["metrics"]
+    lines: list[Line] = []
+    for arm in dict.fromkeys(table["arm"]):
+        own = table[(table["arm"] == arm) & (table["level"] == SAMPLE)].drop_duplicates("metric")
+        found = {str(row["metric"]): _ends(pd.Series(row)) for row in own.to_dict("records")}
+        for name in (metric.removeprefix(OF_CLASS) for metric in found if metric.startswith(OF_CLASS)):
+            cells = [
+                _cell(found.get(f"{metric}_{name}"), metric) for metric in ("sensitivity", "specificity")
+            ]
+            lines.append(line(part.label(arm), name, *cells))
+    columns = [Column("Arm", False), Column("Class", False), Column("Sensitivity"), Column("Specificity")]
+    return Sheet(f"{part.title}: classes", "Each class against the others, first seed.", columns, lines)
+
+
+def apart(study: Study, tables: Tables) -> Sheet:
+    """Return the published numbers whose network was not trained here."""
+    published, trainings = _published(study), tables["trainings"]
+    own = set(trainings.loc[trainings["own_network"].astype(bool), "arm"])
+    rows = published[~published["arm"].isin(own) & published["metric"].isin(study.measures)]
+    names = [name for name in study.measures if name in set(rows["metric"])]
+    lines = []
+    for arm, task in rows[["arm", "task"]].drop_duplicates().to_numpy().tolist():
+        label = study.arms[arm].label if arm in study.arms else arm
+        lines.append(line(label, task, *(_printed(rows, arm, task, name) for name in names)))
+    columns = [Column("Arm", False), Column("Task", False), *(Column(numbers.title(name)) for name in names)]
+    caption = "Published, with networks that were not trained here; not comparable with the numbers above."
+    return Sheet("Published numbers of other networks", caption, columns, lines)
+
+
+def _published(study: Study) -> pd.DataFrame:
+    table = results.published(study)
+    whole = table[(table["cohort"] == "test") & (table["class"] == "")].dropna(subset=["value"])
+    return whole.drop_duplicates(["arm", "task", "metric"])
+
+
+def _at(table: pd.DataFrame, protocol: str, task: str) -> pd.DataFrame:
+    return table[(table["protocol"] == protocol) & (table["task"] == task)]
+
+
+def _overall(table: pd.DataFrame) -> pd.Series:
+    """Return which rows of `comparisons` are of all classes and folds together, and of samples."""
+    return (table["level"] == SAMPLE) & (table["of"] == "") & (table["fold"].fillna("") == "")
+
+
+def _beside(part: Part) -> list[str]:
+    """Return the measures whose published values stand beside ours: those of the paper's own networks."""
+    trainings = part.tables["trainings"]
+    own = set(trainings.loc[trainings["own_network"].astype(bool), "arm"])
+    rows = part.published[part.published["arm"].isin(own) & part.published["task"].isin(["", part.task])]
+    return [name for name in part.study.measures if name in set(rows["metric"])]
+
+
+def _of_paper(part: Part, arm: str, metric: str) -> Cell:
+    table = part.tables["trainings"]
+    own = table.loc[table["arm"] == arm, "own_network"].astype(bool).all()
+    return _printed(part.published, arm, part.task, metric) if own else Cell("")
+
+
+def _printed(published: pd.DataFrame, arm: str, task: str, metric: str) -> Cell:
+    same = (published["arm"] == arm) & published["task"].isin(["", task]) & (published["metric"] == metric)
+    if not same.any():
+        return Cell("")
+    row = published[same].iloc[0]
+    return Cell(numbers.quantity(float(row["value"]), metric), str(row["where"]))
+
+
+def _caption(part: Part) -> str:
+    rows = part.tested.dropna(subset=["test"])
+    if rows.empty:
+        return part.title
+    first, seeds = rows.iloc[0], rows["seed"].nunique()
+    images, groups = int(first["test"]), int(first["test_groups"])
+    return (
+        f"{part.title}: {images:,} test images of {groups:,} independent groups, {seeds} "
+        f"seed{'s' if seeds > 1 else ''}, 95 % intervals over groups."
+    )
+
+
+def _notes(part: Part) -> Iterator[tuple[str, str]]:
+    if leak := part.study.protocols[part.protocol].leaks:
+        yield "", f"Not a valid test: {leak}."
+
+
+def _cell(found: Mapping[str, float] | None, metric: str) -> Cell:
+    if found is None:
+        return Cell("")
+    shown = numbers.interval(found["low"], found["high"], metric) if math.isfinite(found["low"]) else ""
+    return Cell(numbers.quantity(found["value"], metric), shown)
+
+
+def _ends(row: pd.Series) -> dict[str, float]:
+    return {name: float(row[name]) for name in ("value", "low", "high")}
+
+
+def _filled(width: int, *cells: str) -> Line:
+    """Return a line whose other cells are empty; `width` is the number of cells after the first."""
+    return line(*cells, *[""] * (width + 1 - len(cells)))
