@@ -1,7 +1,7 @@
 """Rules on averages: means and SDs over folds, and averages over classes."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -20,6 +20,12 @@ from fibrolab.evaluation.published.reported_table import (
     known,
 )
 
+EXTREMES: dict[str, Callable[[Sequence[float]], float]] = {
+    MEAN: lambda values: float(np.mean(values)),
+    LOWEST: min,
+    HIGHEST: max,
+}
+
 
 def wrong_fold_summaries(rows: Sequence[Reported]) -> Iterator[Finding]:
     """Find means, SDs and extremes over folds that the printed folds do not give.
@@ -32,8 +38,8 @@ def wrong_fold_summaries(rows: Sequence[Reported]) -> Iterator[Finding]:
         lines = sum((each.lines for each in values), ())
         for row in (row for row in group if row.fold in SUMMARIES and len(values) > 1):
             low, high = ([getattr(each, end) for each in values] for end in ("low", "high"))
-            ends = {MEAN: np.mean, LOWEST: np.min, HIGHEST: np.max}.get(row.fold)
-            if ends is not None and not row.value.meets(float(ends(low)), float(ends(high))):
+            ends = EXTREMES.get(row.fold)
+            if ends is not None and not row.value.meets(ends(low), ends(high)):
                 yield Finding(
                     "folds",
                     "impossible",
@@ -103,8 +109,8 @@ def f1_above_its_parts(rows: Sequence[Reported]) -> Iterator[Finding]:
 def _wrong_sd(row: Reported, low: np.ndarray, high: np.ndarray, lines: tuple[int, ...]) -> Iterator[Finding]:
     """Yield a finding if the folds cannot have the printed SD.
 
-    An SD is the length of the centred values, which moves by no more than the values: by rounding errors up to h,
-    at most h times the root of k / (k - 1).
+    An SD is the length of the centred values, which moves by no more than the values do: by rounding errors
+    up to h, at most h times the root of k / (k - 1).
     """
     assert row.sd is not None, "checked by the caller"
     middle, half, k = (low + high) / 2, float((high - low).max()) / 2, len(low)

@@ -108,8 +108,8 @@ def check(table: pd.DataFrame) -> list[Finding]:
     """Return what the rules object to in a table of published numbers, in the order of `RULES`.
 
     Args:
-        table: As `reported_table.read` gives it: a row a number, cells as text; `docs/checking.md` explains the
-            columns.
+        table: As `reported_table.read` gives it: a row a number, cells as text. `docs/checking.md` explains
+            the columns.
 
     Raises:
         DataError: Columns or cells that cannot be used; all faults at once.

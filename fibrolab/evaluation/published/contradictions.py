@@ -52,7 +52,7 @@ def wrong_differences(rows: Sequence[Reported]) -> Iterator[Finding]:
 
 
 def wrong_sums(rows: Sequence[Reported]) -> Iterator[Finding]:
-    """Find counts of classes that do not sum to the count of all, and shares that are not their proportion."""
+    """Find counts of classes that do not sum to the whole, and shares that are not their proportion."""
     counts = [row for row in rows if row.metric == "count"]
     for test, group in grouped(counts, lambda row: row.test):
         totals = [row for row in group if not row.of_class]
@@ -66,8 +66,8 @@ def wrong_sums(rows: Sequence[Reported]) -> Iterator[Finding]:
             if complete and not total.value.holds(found):
                 sentence = f"{total.name} is not the sum of its classes."
                 yield Finding("sum", "impossible", (total.line, *lines), sentence, f"{found}")
-        whole = totals[0].value.value if totals else found if complete else None
-        for row in (row for row in rows if row.metric == "share" and row.test == test and whole):
+        whole = totals[0].value.value if totals else float(found) if complete else 0.0
+        for row in (row for row in rows if row.metric == "share" and row.test == test and whole > 0):
             yield from _wrong_share(row, parts, whole)
 
 
@@ -90,14 +90,13 @@ def copied_numbers(rows: Sequence[Reported]) -> Iterator[Finding]:
     ]
     for _, group in grouped(intervals, lambda row: (*row.samples, row.metric)):
         for first, second in combinations(group, 2):
-            assert first.low and first.high and second.low and second.high, "selected"
-            same = (first.low.value, first.high.value) == (second.low.value, second.high.value)
+            same = first.interval == second.interval
             if same and not first.value.meets(second.value.low, second.value.high):
                 yield Finding(
                     "copied interval",
                     "improbable",
                     (first.line, second.line),
-                    f"{first.name} and {second.name} have the same interval, {first.low.text} to {first.high.text}.",
+                    f"{first.name} and {second.name} have the same interval, {first.interval}.",
                 )
     precise = [
         row

@@ -13,7 +13,7 @@ from fibrolab.evaluation.published.single_numbers import denominator
 
 Z = 1.959964  # normal quantile of 95 % intervals
 NARROW, WIDE = 0.8, 1.3  # of the narrowest and the widest usual interval; beyond, an interval is reported
-MIXED = 2.5  # ratio of the sizes that two intervals imply from which they have different independent units
+MIXED = 3.5  # ratio of the sizes that two intervals imply from which they have different independent units
 FEW = 5  # misses, or misordered samples of the smaller class, below which widths vary too much to judge
 
 
@@ -21,8 +21,8 @@ def implausible_widths(rows: Sequence[Reported]) -> Iterator[Finding]:
     """Find intervals that are much narrower or wider than the usual methods give for the numbers of samples.
 
     A proportion is held against Wald's, Wilson's and Clopper and Pearson's interval, an AUC against those of
-    normal, exponential and uniform scores, on the plain and on the logit scale. An interval that is too narrow
-    counts dependent samples, such as the images of one patient, as independent ones.
+    normal, exponential and uniform scores, on the plain and on the logit scale. An interval may be too narrow
+    because dependent samples, such as the images of one patient, were taken for independent ones.
     """
     for row in distinct(rows):
         usual = _usual_widths(row)
@@ -35,12 +35,11 @@ def implausible_widths(rows: Sequence[Reported]) -> Iterator[Finding]:
             words = "wider"
         else:
             continue
-        assert row.low and row.high, "judged"
         yield Finding(
             "interval and n",
             "improbable",
             (row.line,),
-            f"The interval {row.low.text} to {row.high.text} of {row.name} is {words} than {_sizes(row)} give "
+            f"The interval {row.interval} of {row.name} is {words} than {_sizes(row)} give "
             f"({usual[0]:.3f} to {usual[1]:.3f} wide).",
             f"such an interval fits about {_implied(row, usual):,.0f} independent samples",
         )
@@ -63,8 +62,8 @@ def mixed_units(rows: Sequence[Reported]) -> Iterator[Finding]:
                 "mixed units",
                 "improbable",
                 tuple(row.line for row in implied),
-                f"The intervals of the arms fit very different numbers of independent samples, though all are given "
-                f"{_sizes(few)} ({few.task}, {few.cohort}).",
+                "The intervals of the arms fit very different numbers of independent samples, though all are "
+                f"of {_sizes(few)} ({few.task}, {few.cohort}).",
                 f"about {listed}",
             )
 
@@ -124,14 +123,15 @@ def _of_area(value: float, positive: int, negative: int) -> tuple[float, float] 
 
 
 def _printed_width(row: Reported) -> tuple[float, float]:
-    assert row.low and row.high, "judged"
+    assert row.low is not None, "judged"
+    assert row.high is not None, "judged"
     return row.high.low - row.low.high, row.high.high - row.low.low
 
 
 def _implied(row: Reported, usual: tuple[float, float]) -> float:
-    """Return the number of samples for which the printed interval would be usual: widths fall as 1 / root n."""
-    assert row.n and row.low and row.high, "judged"
-    width = row.high.value - row.low.value
+    """Return the number of samples for which the printed interval is usual; widths fall as 1 / root n."""
+    assert row.n, "judged"
+    width = sum(_printed_width(row)) / 2
     return float(row.n * np.prod(usual) / width**2)
 
 

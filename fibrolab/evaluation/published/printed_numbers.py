@@ -48,11 +48,11 @@ class Printed:
 def parse(text: str) -> Printed | None:
     """Read a printed number; return None if the text is none.
 
-    A number stands for all values within half a unit of its last digit, so that `0.86` says less than `0.860`.
+    A number stands for all values within half a unit of its last digit: `0.86` says less than `0.860`.
     A number after `~` is approximate: it stands for all within one unit.
 
     Args:
-        text: A number with a decimal point, optionally with a percent sign, after `~`, `<`, `<=`, `>` or `>=`.
+        text: A number with a decimal point, also with a percent sign, and after `~`, `<`, `<=`, `>` or `>=`.
     """
     found = NUMBER.fullmatch(text.strip())
     if found is None:

@@ -101,6 +101,11 @@ class Reported:
         return self.fold in (MEAN, LOWEST, HIGHEST) or self.sd is not None
 
     @property
+    def interval(self) -> str:
+        """The interval as printed; empty if there is none."""
+        return f"{self.low.text} to {self.high.text}" if self.low and self.high else ""
+
+    @property
     def name(self) -> str:
         """Words for a sentence, such as `sensitivity of F4 0.96 (hybrid, test, line 7)`."""
         cell = f"{self.of_class} called {self.predicted}" if self.predicted else self.of_class
@@ -151,7 +156,7 @@ def reported(table: pd.DataFrame) -> list[Reported]:
     """Return the rows of a table.
 
     Args:
-        table: Columns `metric` and `value`, optionally others of `COLUMNS`; cells as text, as `read` gives them.
+        table: Columns `metric` and `value`, optionally others of `COLUMNS`; cells as text, as of `read`.
 
     Raises:
         DataError: Columns or cells that cannot be used; all faults at once.
@@ -277,22 +282,33 @@ def _faults(cells: dict[str, str]) -> Iterator[str]:
 
 
 def _row(line: int, cells: dict[str, str]) -> Reported:
-    sizes = {name: int(cells[name]) if cells[name] else None for name in SIZES}
-    numbers = {name: parse(cells[name]) for name in ("low", "high", "sd")}
     value = parse(cells["value"])
     assert value is not None, "checked"
-    texts = {name: cells[name] for name in TEXTS if name not in ("class", "metric")}
     return Reported(
-        line,
+        line=line,
+        arm=cells["arm"],
+        protocol=cells["protocol"],
+        task=cells["task"],
+        cohort=cells["cohort"],
+        fold=cells["fold"],
         of_class=cells["class"],
+        predicted=cells["predicted"],
+        against=cells["against"],
         metric=plain_name(cells["metric"]),
         value=value,
+        low=parse(cells["low"]),
+        high=parse(cells["high"]),
+        sd=parse(cells["sd"]),
+        n=_size(cells["n"]),
+        positive=_size(cells["positive"]),
+        classes=_size(cells["classes"]),
         where=cells["where"],
         note=cells["note"],
-        **texts,
-        **numbers,
-        **sizes,  # type: ignore[arg-type]
     )
+
+
+def _size(cell: str) -> int | None:
+    return int(cell) if cell else None
 
 
 def _together(faults: list[str]) -> str:

@@ -84,7 +84,7 @@ class ManyClasses:
 
 
 def wrong_cells(rows: Sequence[Reported]) -> Iterator[Finding]:
-    """Find cells of a confusion matrix that contradict sizes, sensitivity, precision or specificity of a class."""
+    """Find cells of a confusion matrix that contradict the size or a metric of a class."""
     for arm in _arms(rows):
         if not arm.sizes:
             continue
@@ -97,7 +97,7 @@ def wrong_cells(rows: Sequence[Reported]) -> Iterator[Finding]:
                     "confusion matrix",
                     "impossible",
                     arm.lines_of(of_class),
-                    f"{arm.rows[0].arm}: {right:g} right and {fewest:g} wrong of {of_class} are more than its {size}.",
+                    f"{arm.rows[0].arm}: {right:g} right and {fewest:g} wrong of {of_class} exceed {size}.",
                 )
             number = arm.by_class.get(("sensitivity", of_class))
             limits = ((size - most) / size, (size - fewest) / size)
@@ -106,7 +106,7 @@ def wrong_cells(rows: Sequence[Reported]) -> Iterator[Finding]:
                     "confusion matrix",
                     "impossible",
                     (*number.lines, *arm.lines_of(of_class)),
-                    f"{number.row.name} contradicts {fewest:g} samples of the {size} that are called another class.",
+                    f"{number.row.name} contradicts {fewest:g} of {size} samples that are called otherwise.",
                     f"{limits[0]:.4f}" if limits[0] == limits[1] else f"at most {limits[1]:.4f}",
                 )
         for of_class in arm.sizes:
@@ -146,8 +146,8 @@ def wrong_errors(rows: Sequence[Reported]) -> Iterator[Finding]:
 def unnamed_averages(rows: Sequence[Reported]) -> Iterator[Finding]:
     """Find sensitivities and specificities without a class that are no average over the classes.
 
-    Weighted by class size, sensitivity is accuracy. Its plain mean is bounded by accuracy and class sizes; with
-    equal classes it is accuracy, and the mean specificity is 1 - (1 - accuracy) / (K - 1).
+    Weighted by class size, sensitivity is accuracy. Its plain mean is bounded by accuracy and class sizes.
+    With equal classes it is accuracy, and the mean specificity is 1 - (1 - accuracy) / (K - 1).
     """
     for arm in _arms(rows):
         accuracy = arm.whole.get("accuracy")
@@ -166,7 +166,7 @@ def unnamed_averages(rows: Sequence[Reported]) -> Iterator[Finding]:
                 "unnamed average",
                 "impossible",
                 (*number.lines, *arm.lines(accuracy)),
-                f"{number.row.name} is neither the mean over the classes nor the mean weighted by class size.",
+                f"{number.row.name} is no average over the classes, plain or weighted by class size.",
                 "; ".join(possible),
             )
 
@@ -236,8 +236,8 @@ def _wrong_false_calls(
             "accuracy",
             "impossible",
             (*accuracy.lines, *arm.lines(*numbers)),
-            f"The specificities of the classes of {arm.rows[0].arm} leave {low:.4g} to {high:.4g} false calls, and its "
-            f"accuracy {accuracy.text} leaves {errors[0]:.4g} to {errors[1]:.4g} errors among {arm.n} samples.",
+            f"The specificities of the classes of {arm.rows[0].arm} leave {low:.4g} to {high:.4g} false "
+            f"calls, but accuracy {accuracy.text} {errors[0]:.4g} to {errors[1]:.4g} errors of {arm.n} samples.",
             _as_precision(arm),
         )
         return
@@ -249,14 +249,14 @@ def _wrong_false_calls(
                 "accuracy",
                 "impossible",
                 (*number.lines, *accuracy.lines),
-                f"{number.row.name} needs {fewest:.4g} to {most:.4g} false calls, and the other classes have at most "
-                f"{others:.4g} errors.",
+                f"{number.row.name} needs {fewest:.4g} to {most:.4g} false calls, but the other classes have "
+                f"at most {others:.4g} errors.",
                 f"at least {1 - others / (arm.n - arm.sizes[name]):.4g}",
             )
 
 
 def _as_precision(arm: ManyClasses) -> str:
-    """Return that the specificities are possible as precisions, if the samples called each class sum to all."""
+    """Return that the specificities are possible as precisions, if the samples called each class sum to n."""
     low = high = 0.0
     for name, size in arm.sizes.items():
         number, sensitivity = arm.by_class[("specificity", name)], arm.sensitivity(name)
@@ -281,18 +281,18 @@ def _readings(arm: ManyClasses, metric: str, accuracy: Known | None) -> dict[str
         return None
     ranges = {name: arm.sensitivity(name) for name in arm.sizes}
     weighted = (accuracy.low, accuracy.high) if accuracy else _weighted(ranges, arm.sizes)
-    mean = tuple(sum(each[end] for each in ranges.values()) / len(ranges) for end in (0, 1))
+    low, high = (sum(each[end] for each in ranges.values()) / len(ranges) for end in (0, 1))
     if accuracy:
         least, most = (_extreme_mean(ranges, arm.sizes, accuracy, end) for end in ("least", "most"))
-        mean = (max(mean[0], least), min(mean[1], most))
-    return {"mean over the classes": (mean[0], mean[1]), "weighted mean": weighted}
+        low, high = max(low, least), min(high, most)
+    return {"mean over the classes": (low, high), "weighted mean": weighted}
 
 
 def _extreme_mean(ranges: Mapping[str, Range], sizes: Mapping[str, int], accuracy: Known, end: str) -> float:
     """Return the least or the largest plain mean of sensitivities under an accuracy.
 
-    From the lowest sensitivities, the right answers that the accuracy allows go to the smallest classes first,
-    where each raises the mean most, or to the largest ones first.
+    From the lowest sensitivities, the right answers that the accuracy allows go to the smallest classes
+    first, where each raises the mean most, or to the largest ones first.
     """
     n = sum(sizes.values())
     limit = (accuracy.high if end == "most" else accuracy.low) * n

@@ -51,9 +51,9 @@ def out_of_own_interval(rows: Sequence[Reported]) -> Iterator[Finding]:
 def impossible_proportions(rows: Sequence[Reported]) -> Iterator[Finding]:
     """Find proportions that no whole number of samples gives, at the printed precision.
 
-    Brown and Heathers's GRIM test of means (Soc Psychol Personal Sci 8:363-369, 2017), applied to proportions.
-    Sensitivity and precision of an end point without specificity, NPV or likelihood ratios may be averages over
-    both classes; they are left to `two_by_two`.
+    Brown and Heathers's GRIM test of means (Soc Psychol Personal Sci 8:363-369, 2017) for proportions.
+    Sensitivity and precision of an end point without specificity, NPV or likelihood ratios may be averages
+    over both classes; they are left to `two_by_two`.
     """
     exchanged = _exchanged(rows)
     of_one_class = {row.test for row in rows if row.metric in OF_ONE_CLASS}
@@ -66,14 +66,14 @@ def impossible_proportions(rows: Sequence[Reported]) -> Iterator[Finding]:
         if of is not None:
             if not _counts(row.value, of):
                 yield _no_count(row, of, row.line in exchanged)
-        elif row.is_two_by_two and row.metric in ("precision", "npv") and row.n and row.n <= MOST_PREDICTED:
-            if not any(_counts(row.value, predicted) for predicted in range(1, row.n + 1)):
-                yield Finding(
-                    "proportion",
-                    "impossible",
-                    (row.line,),
-                    f"{row.name} is no proportion of 1 to {row.n} samples at the printed precision.",
-                )
+        elif (
+            row.is_two_by_two
+            and row.metric in ("precision", "npv")
+            and 0 < (row.n or 0) <= MOST_PREDICTED
+            and not any(_counts(row.value, predicted) for predicted in range(1, (row.n or 0) + 1))
+        ):
+            sentence = f"{row.name} is no proportion of 1 to {row.n} samples at the printed precision."
+            yield Finding("proportion", "impossible", (row.line,), sentence)
 
 
 def impossible_areas(rows: Sequence[Reported]) -> Iterator[Finding]:
@@ -94,8 +94,8 @@ def impossible_areas(rows: Sequence[Reported]) -> Iterator[Finding]:
                     "AUC and pairs",
                     "impossible",
                     (row.line,),
-                    f"{row.name} is not the proportion of any number of the {pairs} pairs of {row.positive} positive "
-                    f"and {row.n - row.positive} negative samples, ties counting half.",
+                    f"{row.name} is not the proportion of any number of the {pairs} pairs of {row.positive} "
+                    f"positive and {row.n - row.positive} negative samples, ties counting half.",
                     nearest(row.value, 2 * pairs, of=pairs),
                 )
         elif row.n <= MOST_UNKNOWN and not any(
@@ -171,7 +171,8 @@ def _no_count(row: Reported, of: int, exchanged: bool) -> Finding:
         assert row.n is not None, "of the finding"
         other = row.n - of
         hints.append(
-            f"{round(row.value.value * other)}/{other}: sensitivity and specificity are possible with the classes exchanged"
+            f"{round(row.value.value * other)}/{other}: with the classes exchanged, sensitivity and "
+            "specificity are possible"
         )
     return Finding(
         "proportion",
@@ -183,7 +184,7 @@ def _no_count(row: Reported, of: int, exchanged: bool) -> Finding:
 
 
 def _exchanged(rows: Sequence[Reported]) -> set[int]:
-    """Return the lines of sensitivities and specificities that are possible only with the classes exchanged."""
+    """Return the lines of sensitivities and specificities that are possible with the classes exchanged."""
     lines: set[int] = set()
     for _, group in grouped(rows, lambda row: (*row.test, row.of_class)):
         both = [row for row in group if row.metric in ("sensitivity", "specificity") and denominator(row)]

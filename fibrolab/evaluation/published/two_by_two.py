@@ -1,4 +1,4 @@
-"""Rules on a table of two true and two predicted conditions: sensitivity, precision, F1 and others together."""
+"""Rules on a table of two true and two predicted conditions: sensitivity, precision, F1 ... together."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
@@ -54,7 +54,7 @@ def broken_identities(rows: Sequence[Reported]) -> Iterator[Finding]:
     """Find metrics that others determine otherwise, such as LR+ from sensitivity and specificity.
 
     Each printed number stands for a range; the formulas are evaluated at all its ends. Where the numbers of
-    samples are given, PPV, NPV and accuracy follow from sensitivity, specificity and the proportion of positives.
+    samples are given, PPV, NPV and accuracy follow from sensitivity, specificity and prevalence.
     """
     for _, group in _groups(rows):
         yield from _broken_metrics(group).values()
@@ -87,7 +87,7 @@ def impossible_tables(rows: Sequence[Reported]) -> Iterator[Finding]:
 
 
 def positives_disagree(rows: Sequence[Reported]) -> Iterator[Finding]:
-    """Find arms that need different numbers of positives among the same samples, where the paper gives none."""
+    """Find arms that need different numbers of positives among the same samples, of which none is printed."""
     for _, group in grouped(rows, lambda row: row.samples):
         here = [
             row
@@ -206,7 +206,7 @@ def _tables(n: int, positive: int | None, numbers: Mapping[str, Known]) -> Table
 
 
 def _range(size: int, number: Known | None) -> np.ndarray:
-    """Return the counts of a class that may give a proportion; all if none of them does or none is printed."""
+    """Return the counts of a class that may give a proportion; all if none does or none is printed."""
     if number is not None:
         low, high = np.ceil((number.low - SLACK) * size), np.floor((number.high + SLACK) * size)
         if max(low, 0) <= min(high, size):
@@ -221,9 +221,9 @@ def _fits(tables: Table, name: str, number: Known, reading: int = 0) -> np.ndarr
     value = _value(tables, name)
     if reading:
         other = _value(_exchanged(tables), name)
-        share = 0.5
+        share = np.full_like(value, 0.5)
         if reading == 2:
-            share = (tables["tp"] + tables["fn"]) / sum(tables.values())
+            share = (tables["tp"] + tables["fn"]) / np.sum(list(tables.values()), axis=0)
         value = share * value + (1 - share) * other
     return (value >= number.low - SLACK) & (value <= number.high + SLACK)
 
