@@ -237,7 +237,7 @@ def _wrong_false_calls(
             "impossible",
             (*accuracy.lines, *arm.lines(*numbers)),
             f"The specificities of the classes of {arm.rows[0].arm} leave {low:.4g} to {high:.4g} false "
-            f"calls, but accuracy {accuracy.text} {errors[0]:.4g} to {errors[1]:.4g} errors of {arm.n} samples.",
+            f"calls, but accuracy {accuracy.text} {errors[0]:.4g} to {errors[1]:.4g} errors of {arm.n}.",
             _as_precision(arm),
         )
         return

@@ -339,7 +339,8 @@ def _possible_positives(rows: Sequence[Reported], n: int) -> set[int]:
     if tables is None:
         return possible
     found: set[int] = set()
-    for reading in range(len(READINGS)):
+    one_class = not set(numbers).isdisjoint(OF_ONE_CLASS)
+    for reading in range(1 if one_class else len(READINGS)):
         fits = np.logical_and.reduce([_fits(tables, name, each, reading) for name, each in numbers.items()])
         found |= set(np.unique((tables["tp"] + tables["fn"])[fits]).astype(int).tolist())
     return possible & found
