@@ -128,3 +128,17 @@ def unread(table: pd.DataFrame) -> list[str]:
     return [
         name for name in names if catalogue.find(name) is None and name not in OTHERS and name[:2] != "p_"
     ]
+
+
+def unjudged(rows: Sequence[Reported]) -> list[Reported]:
+    """Return proportions and AUCs that no rule can hold against a number of samples, for want of sizes."""
+    return [
+        row
+        for row in rows
+        if not (row.is_average or row.against or row.value.is_bound)
+        and (
+            (row.metric in ("accuracy", "share") and not row.of_class and row.n is None)
+            or (row.metric in ("sensitivity", "specificity") and row.is_two_by_two and row.positive is None)
+            or (row.metric == "auc" and (row.n is None or not row.is_two_by_two))
+        )
+    ]
