@@ -76,7 +76,7 @@ def write(folder: Path, resamples: int = 1000, level: float = 0.95) -> Scores:
             endpoints=end_points,
             votes=how == patients.VOTE,
         )
-        return baselines.with_chance_test(found, rows, majority_class)
+        return baselines.with_chance_test(found, rows, majority_class, classes)
 
     reached = baselines.best(_majority(run, end_points), baselines.of_audit(run.audit))
     scores = {keys.METRICS_FILE: scored(frame, reached)}

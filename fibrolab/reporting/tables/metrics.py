@@ -82,7 +82,7 @@ def by_class(run: Run) -> list[Sheet]:
     if not kept:
         return []
     notes = _footnotes([row for cells in found.values() for row in cells if row])
-    lines = [line(name, *(_cell(cells[i], notes) for i in kept)) for name, cells in found.items()]
+    lines = [line(name, *(_cell_of_class(cells[i], notes) for i in kept)) for name, cells in found.items()]
     titles = [numbers.title(measured[i]) for i in kept]
     caption = f"Each class against the others, with {vocabulary.level(run)} confidence intervals."
     columns = (Column("Class", number=False), *map(Column, titles))
@@ -205,6 +205,17 @@ def _footnotes(rows: list[numbers.Row]) -> Footnotes:
 
 def _cell(row: numbers.Row | None, notes: Footnotes) -> Cell:
     return estimates.estimated(None if row is None else vars(row), row.metric if row else "", notes)
+
+
+def _cell_of_class(row: numbers.Row | None, notes: Footnotes) -> Cell:
+    """Return the cell of a class, of a sensitivity with its p below the interval."""
+    cell = _cell(row, notes)
+    p, test = estimates.above_call_rate(row) if row else ("", "")
+    if not p:
+        return cell
+    small = ", ".join(filter(None, (cell.small, p)))
+    marks = ", ".join(filter(None, (cell.marks, notes.marks(test))))
+    return Cell(cell.text, small, marks)
 
 
 def published(run: Run) -> list[Sheet]:
