@@ -2,11 +2,11 @@
 
     python -m benchmarks.published_numbers
 
-Each study draws scores of 20 to 400 positive and as many negative samples from one family, with an AUC of .60
-to .98, and prints the AUC with DeLong's interval, plain or logit, to three decimals. The rules should object to
-none of them, but to an interval that was computed as if each sample were `--rows` independent ones. The arms of
-a study have one family of scores, or one each. All other rules are arithmetic; the tests hold that they object
-to no consistent table.
+Each study draws scores of 20 to 400 positive and as many negative samples from one family, with an AUC of
+.60 to .98, and prints the AUC with DeLong's interval, plain or logit, to three decimals. The rules should
+object to none of them, but to an interval computed as if a sample were `--rows` independent ones.
+The arms of a study have one family of scores, or one each. All other rules are arithmetic; the tests hold
+that they object to no consistent table.
 """
 
 import argparse
