@@ -52,7 +52,10 @@ def wrong_differences(rows: Sequence[Reported]) -> Iterator[Finding]:
 
 
 def wrong_sums(rows: Sequence[Reported]) -> Iterator[Finding]:
-    """Find counts of classes that do not sum to the whole, and shares that are not their proportion."""
+    """Find counts of classes that do not sum to the whole, and shares that are not their proportion.
+
+    Where the number of classes is not given, some may be missing: then only a sum above the whole is a fault.
+    """
     counts = [row for row in rows if row.metric == "count"]
     for test, group in grouped(counts, lambda row: row.test):
         totals = [row for row in group if not row.of_class]
@@ -60,10 +63,10 @@ def wrong_sums(rows: Sequence[Reported]) -> Iterator[Finding]:
         if not parts:
             continue
         lines = tuple(row.line for row in parts)
-        complete = len(parts) >= max(2, parts[0].classes or 0)
+        complete = len(parts) >= max(2, parts[0].classes or len(parts) + 1)
         found = sum(round(row.value.value) for row in parts)
         for total in totals:
-            if complete and not total.value.holds(found):
+            if not total.value.holds(found) and (complete or found > total.value.high):
                 sentence = f"{total.name} is not the sum of its classes."
                 yield Finding("sum", "impossible", (total.line, *lines), sentence, f"{found}")
         whole = totals[0].value.value if totals else float(found) if complete else 0.0

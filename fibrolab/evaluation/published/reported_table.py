@@ -223,7 +223,7 @@ def class_sizes(rows: Sequence[Reported], of: Reported) -> dict[str, int]:
     equal then, stand for those of their mean and of the pooled folds.
 
     Returns:
-        Numbers by class; empty if fewer classes are counted than the task has.
+        Numbers by class, above 0; empty if fewer classes are counted than the task has.
     """
     for fold in dict.fromkeys((of.fold, "")):
         found = {
@@ -231,6 +231,7 @@ def class_sizes(rows: Sequence[Reported], of: Reported) -> dict[str, int]:
             for row in rows
             if row.metric == "count"
             and row.of_class
+            and round(row.value.value) > 0
             and row.arm in ("", of.arm)
             and (row.protocol, row.task, row.cohort, row.fold) == (of.protocol, of.task, of.cohort, fold)
         }

@@ -16,7 +16,7 @@ from fibrolab.evaluation.published.single_numbers import (
 )
 
 Table = Mapping[str, np.ndarray]  # true positives, ... of many tables at once
-MOST_TABLES = 4_000_000  # pairs of true positives and true negatives that are tried
+MOST_TABLES = 2_000_000  # pairs of true positives and true negatives that are tried
 READ = (
     "accuracy",
     "sensitivity",

@@ -285,6 +285,16 @@ def test_a_sensitivity_without_a_class_is_traced_to_its_class() -> None:
     assert found[0].possible.startswith("it is that of F4 (326/340)")
 
 
+def test_classes_that_may_be_incomplete_are_held_against_the_whole_only_above_it() -> None:
+    counts = [{"task": "sex", "metric": "count", "class": "men", "value": "60"},
+              {"task": "sex", "metric": "count", "class": "women", "value": "50"}]  # fmt: skip
+    whole = {"task": "sex", "metric": "count"}
+    assert not check(table(*counts, whole | {"value": "120"}))
+    assert only(check(table(*counts, whole | {"value": "100"})), "sum").possible == "110"
+    complete = [row | {"classes": "2"} for row in (*counts, whole | {"value": "120"})]
+    assert only(check(table(*complete)), "sum").lines == (4, 2, 3)
+
+
 def test_a_zero_at_the_end_of_every_number_of_a_place_is_padding() -> None:
     folds = [
         {"fold": str(fold), "arm": "a", "metric": "accuracy", "value": value}
