@@ -36,6 +36,7 @@ LOOSE = (
     "explain.method",
     "explain.mask_threshold",
     "batch_size",
+    "check",
 )  # types are not checked here
 SHARED_MEMORY = Path("/dev/shm")
 REFERENCE = re.compile(r"\$\{[^{}]*\}|\?\?\?")  # a value whose type is known only when it is resolved

@@ -19,6 +19,10 @@ from fibrolab.evaluation.probabilities import calibration, conformal
 from fibrolab.runs.trained_run import NEEDED, Run, TrainedRun, best_epoch
 from fibrolab.storage import as_csv, put_all
 
+BESIDE = {
+    keys.TRAIN: "training.csv",
+    keys.VALIDATION: "validation.csv",
+}  # scores beside those of the test set
 POOLED = {"mean": patients.PATIENTS_FILE, "max": "patients_max.csv", "vote": "patients_vote.csv"}
 
 
@@ -76,7 +80,7 @@ def write(folder: Path, resamples: int = 1000, level: float = 0.95) -> Scores:
             endpoints=end_points,
             votes=how == patients.VOTE,
         )
-        return baselines.with_chance_test(found, rows, majority_class)
+        return baselines.with_chance_test(found, rows, majority_class, classes)
 
     reached = baselines.best(_majority(run, end_points), baselines.of_audit(run.audit))
     scores = {keys.METRICS_FILE: scored(frame, reached)}
@@ -90,9 +94,10 @@ def write(folder: Path, resamples: int = 1000, level: float = 0.95) -> Scores:
     written = {keys.CONFIG_FILE: OmegaConf.to_yaml(run.config).encode()}
     written |= {name: as_csv(table, index=True) for name, table in scores.items()}
     written |= {f"{name}.csv": as_csv(table) for name, table in further.items()}
-    if len(trained := run.training_predictions):
-        in_sample = score.score(trained, classes, keys.TRAIN, None, resamples, seed, level, ordered)
-        written["training.csv"] = as_csv(in_sample, index=True)
+    for part, rows in ((keys.TRAIN, run.training_predictions), (keys.VALIDATION, _validated(run))):
+        if len(rows):
+            beside = score.score(rows, classes, part, None, resamples, seed, level, ordered)
+            written[BESIDE[part]] = as_csv(beside, index=True)
     put_all({folder / name: content for name, content in written.items()})
     for name in set(POOLED.values()) - set(scores):
         (folder / name).unlink(missing_ok=True)
@@ -128,6 +133,12 @@ def _further(
         sizes = tuple(run.networks[["train", "test"]].mean())
         found["folds"] = fold_by_fold.of_networks(run.network_predictions, task, sizes, level)
     return found
+
+
+def _validated(run: TrainedRun) -> pd.DataFrame:
+    """Return the predictions of the validation samples of one network; none where folds have their own."""
+    frame = run.predictions
+    return frame[(frame[keys.PARTITION] == keys.VALIDATION) & (not run.has_several_networks)]
 
 
 def _majority(run: TrainedRun, end_points: Mapping[str, int], by_patient: bool = False) -> dict[str, float]:

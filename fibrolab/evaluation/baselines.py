@@ -1,7 +1,7 @@
 """Baselines: the scores that are reached without looking at an image, and whether accuracy exceeds them."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,9 @@ from fibrolab.evaluation.endpoints import labels
 from fibrolab.evaluation.intervals import proportions
 from fibrolab.evaluation.measures import catalogue, decisions
 from fibrolab.evaluation.measures.metrics import evaluate
+
+CHANCE = ("chance", "p_chance")  # columns of `with_chance_test`
+ROUNDING = 1e-12  # residuals below which groups are equal
 
 
 def majority(
@@ -94,26 +97,56 @@ def best(constant: Mapping[str, float], audited: Mapping[str, Any]) -> dict[str,
     return found
 
 
-def with_chance_test(table: pd.DataFrame, frame: pd.DataFrame, majority_class: int) -> pd.DataFrame:
-    """Add the test of the accuracy against that of a constant prediction, as columns `chance` and `p_chance`.
+def with_chance_test(
+    table: pd.DataFrame, frame: pd.DataFrame, majority_class: int, classes: Sequence[str]
+) -> pd.DataFrame:
+    """Add tests against chance, as columns `chance` and `p_chance`.
+
+    Accuracy is tested against that of a constant prediction, the sensitivity of each class against the
+    proportion of all samples that are called it (`p_above_call_rate`). The p values are not corrected for
+    their number.
 
     Args:
         table: Index `metric`, as `score.score` returns it.
         frame: The predictions on which it was measured.
         majority_class: Most frequent class of the training part, the constant prediction; a class chosen on
             the test part would bias the test.
+        classes: Names of the classes.
     """
     test = predictions.select(frame, keys.TEST)
-    truth = test[keys.Y_TRUE].to_numpy()
-    correct = decisions.decide(predictions.probabilities(test)) == truth
+    truth, groups = test[keys.Y_TRUE].to_numpy(), test[keys.GROUP_ID].to_numpy()
+    called = decisions.decide(predictions.probabilities(test))
     constant = truth == majority_class
-    known = {
-        "chance": float(constant.mean()),
-        "p_chance": p_superior(correct, constant, test[keys.GROUP_ID].to_numpy()),
-    }
-    return table.assign(
-        **{name: pd.Series({"accuracy": value}).reindex(table.index) for name, value in known.items()}
-    )
+    known = {"accuracy": (float(constant.mean()), p_superior(called == truth, constant, groups))}
+    for number, name in enumerate(classes):
+        p = p_above_call_rate(called == number, truth == number, groups)
+        known[f"sensitivity_{name}"] = float((called == number).mean()), p
+    columns = {name: {metric: each[k] for metric, each in known.items()} for k, name in enumerate(CHANCE)}
+    return table.assign(**{name: pd.Series(each).reindex(table.index) for name, each in columns.items()})
+
+
+def p_above_call_rate(called: np.ndarray, present: np.ndarray, groups: np.ndarray) -> float:
+    """Test whether a class is called more often where it is present than among all samples; one-sided p.
+
+    Calls that are independent of the truth reach, as sensitivity, the proportion of all samples that are
+    called the class, whatever its size; a constant prediction reaches 1 for one class without any skill. The
+    difference of the two proportions is divided by its standard error by group, and compared as in
+    `p_superior`.
+
+    Args:
+        called: Where the class is predicted, bool (N,).
+        present: Where it is true, bool (N,).
+        groups: Patient or cluster of each sample (N,).
+
+    Returns:
+        NaN where the class is absent, never or always called, or all groups are equal.
+    """
+    if not present.any():
+        return math.nan
+    calls = called.astype(float)
+    rate, sensitivity = calls.mean(), calls[present].mean()
+    influence = present / present.mean() * (calls - sensitivity) - (calls - rate)
+    return _p_of_mean(float(sensitivity - rate), influence, groups)
 
 
 def p_superior(correct: np.ndarray, constant: np.ndarray, groups: np.ndarray) -> float:
@@ -130,13 +163,18 @@ def p_superior(correct: np.ndarray, constant: np.ndarray, groups: np.ndarray) ->
     Returns:
         NaN where the groups do not differ, or where their effective number is 1.
     """
+    gains = correct.astype(float) - constant
+    return _p_of_mean(float(gains.mean()), gains - gains.mean(), groups)
+
+
+def _p_of_mean(mean: float, residuals: np.ndarray, groups: np.ndarray) -> float:
+    """Return the one-sided p of a mean above zero, from the residuals of the samples, summed by group."""
     from scipy import stats
 
-    gains = correct.astype(float) - constant
     _, members, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    residuals = np.bincount(members, gains - gains.mean())
+    sums = np.bincount(members, residuals)
     effective = proportions.effective_groups(sizes)
-    if effective <= 1 or not residuals.any():
+    if effective <= 1 or not (np.abs(sums) > ROUNDING).any():
         return math.nan
-    error = math.sqrt(len(sizes) / (len(sizes) - 1) * (residuals**2).sum()) / len(gains)
-    return float(stats.t.sf(gains.mean() / error, effective - 1))
+    error = math.sqrt(len(sizes) / (len(sizes) - 1) * (sums**2).sum()) / len(residuals)
+    return float(stats.t.sf(mean / error, effective - 1))

@@ -44,8 +44,8 @@ class Row:
         note: Why a number is NaN, or how it is limited.
         mean: Mean over the resamples.
         sd: SD over the resamples.
-        chance: Accuracy of the constant prediction.
-        p_chance: One-sided p of an accuracy above it.
+        chance: Accuracy of the constant prediction; of a class's sensitivity, the proportion called it.
+        p_chance: One-sided p of a value above it.
     """
 
     metric: str

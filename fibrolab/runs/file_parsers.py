@@ -28,6 +28,7 @@ TABLES = {  # further tables of an evaluation, NAME.csv, by the columns that eac
     "mistakes": (keys.SAMPLE_ID, "true", "predicted"),
     "published": SCORES,
     "training": SCORES,
+    "validation": SCORES,
     "bland_altman": ("class", "bias", "low", "high"),
     "pixel_calibration": ("class", "bin", "probability", "observed"),
     "segmentation": (keys.SAMPLE_ID, "class", "of", "dice"),

@@ -20,11 +20,14 @@ from omegaconf import DictConfig
 from fibrolab import keys
 from fibrolab.analyses import comparing
 from fibrolab.analyses.comparison_sides import Side, refuse_other_patients, side, task_of
+from fibrolab.choices import refuse, unknown
 from fibrolab.config import resolved
 from fibrolab.errors import ConfigError, DataError, FibrolabError
 from fibrolab.evaluation import predictions
+from fibrolab.evaluation.clinical import markers
 from fibrolab.evaluation.measures.decisions import decide
 from fibrolab.evaluation.patients import PATIENTS_FILE
+from fibrolab.evaluation.published import reported_table
 from fibrolab.runs.trained_run import TrainedRun
 from fibrolab.storage import as_csv, make_folder, put_all
 from fibrolab.studies.definition import Study
@@ -73,20 +76,35 @@ def read(folder: Path) -> Tables:
 
 
 def published(study: Study) -> pd.DataFrame:
-    """Return the published numbers of a study; none if it has no such file.
+    """Return the published test results of all classes together; none if the study has no such file.
+
+    Returns:
+        Columns arm, task, metric, value and where; of several values of one quantity the first.
 
     Raises:
-        ConfigError: A column is missing.
+        ConfigError: A number belongs to an arm that the study does not have.
+        DataError: The file has faults, see `docs/checking.md`.
     """
     path = study.folder / PUBLISHED_FILE
-    wanted = ["arm", "task", "cohort", "class", "metric", "value", "where"]
-    if not path.is_file():
-        return pd.DataFrame(columns=wanted)
-    table = pd.read_csv(path, dtype={name: str for name in wanted if name != "value"}, keep_default_na=False,
-                        na_values={"value": [""]})  # fmt: skip
-    if missing := [name for name in wanted if name not in table]:
-        raise ConfigError(f"{path} lacks the columns {', '.join(missing)}; see docs/studies.md.")
-    return table
+    rows = reported_table.reported(reported_table.read(path)) if path.is_file() else []
+    known = {*study.arms, *markers.MARKERS, ""}
+    refuse(
+        [
+            f"{path}, line {row.line}: {unknown('arm', row.arm, known - {''})}"
+            for row in rows
+            if row.arm not in known
+        ]
+    )
+    found = [
+        (row.arm, row.task, row.metric, row.value.value, row.where)
+        for row in rows
+        if row.arm
+        and row.cohort in ("", keys.TEST)
+        and row.fold in ("", reported_table.MEAN)
+        and not (row.of_class or row.predicted or row.against)
+    ]
+    table = pd.DataFrame(found, columns=["arm", "task", "metric", "value", "where"])
+    return table.drop_duplicates(["arm", "task", "metric"])
 
 
 def write(folder: Path, tables: Mapping[str, pd.DataFrame]) -> None:

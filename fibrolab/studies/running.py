@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from fibrolab import explain, tracking
-from fibrolab.analyses import stacking
+from fibrolab.analyses import checking_published, stacking
 from fibrolab.choices import unknown
 from fibrolab.config import composed, resolved
 from fibrolab.data.build_lock import only_builder
@@ -102,22 +102,34 @@ class Progress:
 
 
 def run(config: DictConfig, passed: Sequence[str] = ()) -> str:
-    """Run a study, or list what would run, or rebuild its tables.
+    """Run a study, or list what would run, check its published numbers, or rebuild its tables.
 
     Args:
         config: `conf/study.yaml`, composed.
         passed: Settings of every training.
 
     Returns:
-        Folder of the results.
+        Folder of the results; with `check` that of the findings.
 
     Raises:
         ConfigError: The study or a setting has faults; nothing was trained.
         TrainingError: Some trainings did not finish; the tables mark them.
     """
+    if not isinstance(config.check, bool):
+        checking_published.run(str(config.check), str(config.folder))
+        return str(config.folder)
+    if config.study is None:
+        known = ", ".join(definition.names(Path(config.paths.root)))
+        raise ConfigError(f"Name a study, such as study=paper1, or a YAML of your own; there are {known}.")
     if config.size not in SIZES:
         raise ConfigError(unknown("size", config.size, SIZES))
     study = definition.read(str(config.study), Path(config.paths.root))
+    if config.check:
+        if not (numbers := study.folder / results.PUBLISHED_FILE).is_file():
+            raise ConfigError(f"Study {study.name} has no published numbers: there is no file {numbers}.")
+        checking_published.run(numbers, str(config.folder))
+        return str(config.folder)
+    results.published(study)  # refuses numbers of arms that the study does not have
     folder = study.home / "results" / str(config.size)
     if config.rebuild:
         _written(study, str(config.size), results.read(folder), folder)

@@ -93,7 +93,7 @@ class Part:
 def parts(study: Study, size: str, tables: Tables) -> list[Part]:
     """Return the results by protocol and task, in the order of the study."""
     rows = tables["trainings"][["protocol", "task"]].drop_duplicates()
-    published = _published(study)
+    published = results.published(study)
     return [
         Part(
             study,
@@ -175,7 +175,7 @@ def classes(part: Part) -> Sheet:
 
 def apart(study: Study, tables: Tables) -> Sheet:
     """Return the published numbers whose network was not trained here."""
-    published, trainings = _published(study), tables["trainings"]
+    published, trainings = results.published(study), tables["trainings"]
     own = set(trainings.loc[trainings["own_network"].astype(bool), "arm"])
     rows = published[~published["arm"].isin(own) & published["metric"].isin(study.measures)]
     names = [name for name in study.measures if name in set(rows["metric"])]
@@ -186,12 +186,6 @@ def apart(study: Study, tables: Tables) -> Sheet:
     columns = [Column("Arm", False), Column("Task", False), *(Column(numbers.title(name)) for name in names)]
     caption = "Published, with networks that were not trained here; not comparable with the numbers above."
     return Sheet("Published numbers of other networks", caption, columns, lines)
-
-
-def _published(study: Study) -> pd.DataFrame:
-    table = results.published(study)
-    whole = table[(table["cohort"] == "test") & (table["class"] == "")].dropna(subset=["value"])
-    return whole.drop_duplicates(["arm", "task", "metric"])
 
 
 def _at(table: pd.DataFrame, protocol: str, task: str) -> pd.DataFrame:

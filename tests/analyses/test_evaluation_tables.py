@@ -9,7 +9,7 @@ from fake_record import make
 from fibrolab import keys
 from fibrolab.analyses import evaluation_tables
 from fibrolab.errors import ConfigError, DataError, StorageError
-from fibrolab.evaluation import patients, predictions
+from fibrolab.evaluation import patients, predictions, score
 from fibrolab.evaluation.measures import catalogue
 from fibrolab.reporting import run_page
 from fibrolab.runs.trained_run import NEEDED, Run, TrainedRun, read
@@ -186,6 +186,12 @@ def test_training_samples_are_scored_apart_and_change_no_other_table(run):
     assert pd.read_csv(run / "training.csv", index_col="metric").loc["accuracy", "value"] == 1.0
     assert {name for name in after if after[name] != before.get(name)} == {"training.csv", "predictions.csv"}
     (sheet,) = run_page.tables(read(run))["training"]
+    titles = [column.title for column in sheet.columns]
+    assert titles == ["Measure", "Training samples", "Validation samples", "Test samples"]
+    assert sheet.lines[0].cells[1].text == "100.0\u00a0%"
+    validated = score.score(frame, list(TrainedRun(run).config.task.classes), keys.VALIDATION, resamples=20)
+    found = pd.read_csv(run / "validation.csv", index_col="metric")["value"]
+    pd.testing.assert_series_equal(found, validated["value"], rtol=1e-9)
     assert [line.cells[0].text for line in sheet.lines] == [
         "Accuracy",
         "Macro AUC",

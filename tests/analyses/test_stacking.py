@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from compose import composed
+from fake_compared import compare, named, table_of
 from mlflow.tracking import MlflowClient
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -161,6 +162,21 @@ def test_validation_rows_are_predicted_by_regressions_fitted_without_their_patie
     seen = regression.fitted(features, labels).predict_proba(features)
     assert roc_auc_score(labels, seen[:, 1]) > 0.99
     assert roc_auc_score(labels, unseen[:, 1]) < 0.7
+
+
+def test_a_stack_is_compared_with_its_network_and_with_another_on_the_same_patients(tmp_path, place):
+    """Paper 4 holds GM+LSM against GM and against GM+EM."""
+    folds = [leave(place, fold=fold) for fold in range(FOLDS)]
+    stacked = stack(tmp_path, folds, "columns=[lsm_kpa]").parent.name
+    arms = {"GM": [folds[0]], "GM_LSM": [stacked], "GM_EM": [leave(place, seed=7)]}
+    table = table_of(compare(tmp_path, named(**arms)))
+    tested = table[(table["metric"] == "auc") & (table["against"] != "")]
+    pairs = set(zip(tested["arm"], tested["against"], strict=True))
+    assert {frozenset(pair) for pair in pairs} >= {
+        frozenset({"GM", "GM_LSM"}),
+        frozenset({"GM_LSM", "GM_EM"}),
+    }
+    assert tested["p"].notna().all()
 
 
 def test_several_arms_of_five_stages_are_stacked_side_by_side(tmp_path, place):

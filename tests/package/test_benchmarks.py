@@ -30,6 +30,7 @@ SMALL = {
     "near_hashes": "--hashes 2000",
     "predicting": "--files 12 --width 96 --height 64 --epochs 1",
     "pseudo_masks": "--patients 30 --epochs 1",
+    "published_numbers": "--studies 3",
     "ranks": "--steps 1 --size 32",
     "scale": "--rows 500 1000",
     "segmentation": "speed --images 16 --size 32 --epochs 1",

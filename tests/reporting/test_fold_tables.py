@@ -1,5 +1,6 @@
 """The tables of a run of several trainings."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import fake_run
@@ -32,6 +33,19 @@ def test_every_fold_has_a_column_before_mean_sd_and_corrected_interval() -> None
     assert second[0] == "AUC, F2 or worse"
     assert second[-1] == "[.400, .800]"
     assert "Nadeau and Bengio" in sheet.caption
+
+
+def test_measures_of_classes_have_a_table_of_their_own() -> None:
+    run = run_of()
+    table = run.tables["folds"]
+    of_class = table[table["metric"] == "accuracy"].assign(metric="sensitivity_F4")
+    sheets = folds.sheets(replace(run, tables={"folds": pd.concat([table, of_class])}))
+    assert [sheet.name for sheet in sheets] == ["folds", "classes by fold", "networks"]
+    assert [cell.text.replace("\u00a0", " ") for cell in sheets[1].lines[0].cells][:2] == [
+        "Sensitivity, F4",
+        "50.0 %",
+    ]
+    assert len(sheets[0].lines) == len(folds.sheets(run)[0].lines)
 
 
 def test_many_networks_have_their_lowest_and_highest_value() -> None:

@@ -20,7 +20,8 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = fake_run.make(tmp_path_factory.mktemp("run"), n=60)
     metrics = pd.read_csv(folder / keys.METRICS_FILE, index_col=0)
     frame = predictions.read(folder / keys.PREDICTIONS_FILE)
-    write_table(baselines.with_chance_test(metrics, frame, 0), folder / keys.METRICS_FILE, index=True)
+    tested = baselines.with_chance_test(metrics, frame, 0, fake_run.CLASSES)
+    write_table(tested, folder / keys.METRICS_FILE, index=True)
     fake_tables.published().to_csv(folder / "published.csv", index=False)
     return html.unescape(re.sub(r"<[^>]+>|[ \n]+", " ", run_page.write(folder).read_text()))
 
@@ -28,6 +29,11 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_accuracy_has_its_p_against_chance_and_the_accuracy_by_chance(text: str) -> None:
     assert len(re.findall(r"p\u00a0[<=]\u00a0\.\d+ against chance", text)) == 1
     assert "one-sided t test over groups against the" in text
+
+
+def test_the_sensitivity_of_each_class_has_its_p(text: str) -> None:
+    assert text.count("p of a sensitivity: one-sided t test over groups") == 1
+    assert len(re.findall(r"\], p\u00a0[<=]\u00a0\.\d+", text)) == len(fake_run.CLASSES)
 
 
 def test_every_headline_metric_has_mean_and_sd_of_the_resamples(text: str) -> None:

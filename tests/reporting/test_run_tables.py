@@ -130,7 +130,7 @@ def test_ids_sites_and_classes_stay_text(run: Path) -> None:
     assert "007" in found["subgroups"]["value"].tolist()
     assert found["subgroups"]["estimate"].dtype == float
     of_masks = {"segmentation", "bland_altman", "pixel_calibration"}
-    elsewhere = {"training", "explanation/tests"}  # with predict_train=true; by fibrolab.explain
+    elsewhere = {"training", "validation", "explanation/tests"}  # made by an evaluation, by fibrolab.explain
     assert set(found) == set(runs.TABLES) - of_masks - elsewhere
 
 

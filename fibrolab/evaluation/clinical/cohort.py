@@ -22,6 +22,9 @@ VARIABLES: Final = (
     "apri", "fib4", keys.SITE, keys.SCANNER,
 )  # fmt: skip
 NAMES: Final = (keys.SEX, keys.SITE, keys.SCANNER)
+OURS: Final = {name for name in vars(keys).values() if isinstance(name, str)}  # columns with another meaning
+MOST_VALUES = 5  # values of a text column of the user's table up to which it is shown
+ENOUGH = 10  # known patients a value that such a column needs, and of distinct whole numbers that are ids
 
 Row = dict[str, object]
 
@@ -41,8 +44,9 @@ def table(manifest: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
         classes: Names of the classes.
 
     Returns:
-        Columns `COLUMNS`, cells of partitions as text: patients, samples, samples a patient, stages, and
-        those of `VARIABLES` with a known value. Without known patients, samples are counted.
+        Columns `COLUMNS`, cells of partitions as text: patients, samples, samples a patient, stages, those
+        of `VARIABLES` with a known value, and further columns of the user's table (`further`). Without known
+        patients, samples are counted.
 
     Raises:
         DataError: The column `partition` is missing, or a class has no name.
@@ -54,7 +58,35 @@ def table(manifest: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
     rows = [*_sizes(manifest, who), *_stages(first, classes)]
     for name in (name for name in VARIABLES if name in first):
         rows += _categories(first, name) if name in NAMES else _number(first, name)
+    for name, values in further(first).items():
+        own = first.assign(**{name: values})
+        rows += _number(own, name) if pd.api.types.is_float_dtype(values) else _categories(own, name)
     return pd.DataFrame(_with_caveats(rows, manifest, who), columns=list(COLUMNS))
+
+
+def further(first: pd.DataFrame) -> dict[str, pd.Series]:
+    """Return the columns of the user's own table that describe patients, such as albumin or tumours.
+
+    These are columns of numbers, those of 0 and 1 as text, and columns of a few texts. Columns of one value,
+    of remarks, and of ids, whose values are almost all distinct, are left out.
+
+    Args:
+        first: One row a patient.
+    """
+    found = {}
+    for name in (str(name) for name in first if name not in OURS and name not in VARIABLES):
+        texts = first[name].astype(object).where(first[name].notna(), "").astype(str).str.strip()
+        known = texts[texts != ""]
+        numbers = pd.to_numeric(known, errors="coerce")
+        if known.nunique() < 2:
+            continue
+        if np.isfinite(numbers).all() and numbers.nunique() > 2:
+            ids = numbers.is_unique and len(numbers) >= ENOUGH and (numbers % 1 == 0).all()
+            if not ids:
+                found[name] = numbers.astype(np.float64).reindex(first.index)
+        elif known.nunique() <= MOST_VALUES and len(known) >= ENOUGH * known.nunique():
+            found[name] = texts
+    return found
 
 
 def _patients(manifest: pd.DataFrame) -> pd.Series:

@@ -10,6 +10,7 @@ from fibrolab import keys
 from fibrolab.evaluation import predictions
 from fibrolab.evaluation.comparison import hypothesis_tests
 from fibrolab.evaluation.comparison.arms import (
+    CLASSES,
     END_POINTS,
     HEADLINE,
     Arm,
@@ -25,6 +26,7 @@ RESAMPLED_T = "corrected resampled t test over folds (Nadeau and Bengio)"
 TESTED = (HEADLINE, END_POINTS)  # families whose measures are tested fold by fold
 COLUMNS = ("metric", "of", keys.REPEAT, keys.FOLD, "value", "n", "sd", "low", "high", "method", "note")
 SHOWN = ("macro_specificity", "macro_precision", "macro_f1")  # further measures that papers print
+OF_CLASSES = ("sensitivity", "specificity", "precision")  # of each class, that papers print of one arm
 
 
 def rows(
@@ -61,6 +63,8 @@ def of_networks(
 ) -> pd.DataFrame:
     """Return `folds.csv`: measures of each network of one run on its own test part, then mean and SD.
 
+    Those of a class have its name in `metric`, as in `metrics.csv`: `sensitivity_F2`.
+
     Networks that were tested on different samples have the corrected resampled interval of the mean
     (`hypothesis_tests.corrected_resampled_t`). Those with one test part have none: their SD is the variation
     between trainings, without that between patients.
@@ -77,9 +81,13 @@ def of_networks(
     parts = list(frame.groupby([keys.REPEAT, keys.FOLD]))
     each = [measured(arm_from_runs("", [rows], task), task) for _, rows in parts]
     found = []
-    for measure in filter(_is_shown, each[0]):
+    for measure in each[0]:
+        of_class = measure.family == CLASSES and measure.of and measure.metric in OF_CLASSES
+        if not (of_class or _is_shown(measure)):
+            continue
         values = np.array([of_one[measure][0, 0] for of_one in each])
-        known = {"metric": measure.metric, "of": measure.of}
+        name = f"{measure.metric}_{measure.of}" if of_class else measure.metric
+        known = {"metric": name, "of": "" if of_class else measure.of}
         for (names, rows), value in zip(parts, values, strict=True):
             size = int((rows[keys.PARTITION] == keys.TEST).sum())
             found.append(
@@ -93,7 +101,7 @@ def of_networks(
 
 def _mean(values: np.ndarray, sizes: tuple[float, float] | None, level: float) -> dict[str, Any]:
     """Return mean and SD of the values of networks, with the corrected interval if their tests differ."""
-    note = "" if np.isfinite(values).all() else "a fold lacks a class that it needs"
+    note = "" if np.isfinite(values).all() else "a fold lacks a class that it needs, or never predicts it"
     sd = values.std(ddof=1) if len(values) > 1 else np.nan
     found = {"value": values.mean(), "sd": sd, "n": len(values), "low": np.nan, "high": np.nan, "note": note}
     if sizes is None or note:

@@ -77,6 +77,16 @@ def against_chance(row: numbers.Row) -> tuple[str, str]:
     )
 
 
+def above_call_rate(row: numbers.Row) -> tuple[str, str]:
+    """Return the p value of a class's sensitivity and a footnote on its test; both empty without one."""
+    if not math.isfinite(row.p_chance):
+        return "", ""
+    return p_value(row.p_chance), (
+        "p of a sensitivity: one-sided t test over groups against the proportion of all samples that are "
+        "called the class, which calls independent of the truth reach; not corrected for several classes."
+    )
+
+
 def with_coverage_remarks(run: Run, table: pd.DataFrame) -> pd.DataFrame:
     """Add a remark to the `note` of each interval that is known to be too narrow, and return the table.
 

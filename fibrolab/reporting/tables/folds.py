@@ -5,6 +5,7 @@ import math
 import pandas as pd
 
 from fibrolab import keys
+from fibrolab.evaluation.comparison import fold_by_fold
 from fibrolab.reporting import numbers, vocabulary
 from fibrolab.reporting.tables.sheet import Column, Line, Sheet, count, line
 from fibrolab.runs.trained_run import Run
@@ -30,11 +31,15 @@ OF_REPEATED = (
 
 
 def sheets(run: Run) -> list[Sheet]:
-    """Return the measures of each network with mean and SD, and the list of the networks."""
+    """Return the measures of each network with mean and SD, also by class, and the list of the networks."""
     table = run.tables.get("folds")
     if run.networks is None or table is None:
         return []
-    return [_measures(run, run.networks, table), _networks(run.networks)]
+    of_class = table["metric"].isin(_class_titles(run))
+    found = [_measures(run, run.networks, table[~of_class], "folds")]
+    if of_class.any():
+        found.append(_measures(run, run.networks, table[of_class], "classes by fold"))
+    return [*found, _networks(run.networks)]
 
 
 def label(row: pd.Series, networks: pd.DataFrame) -> str:
@@ -55,7 +60,16 @@ def pooling(run: Run) -> str:
     return f"Pooled over {len(run.networks)} trainings: {how}"
 
 
-def _measures(run: Run, networks: pd.DataFrame, table: pd.DataFrame) -> Sheet:
+def _class_titles(run: Run) -> dict[str, str]:
+    """Return the titles of the measures of each class, such as `Sensitivity, F2`, by their names."""
+    return {
+        f"{metric}_{name}": f"{numbers.title(metric)}, {name}"
+        for name in run.classes
+        for metric in fold_by_fold.OF_CLASSES
+    }
+
+
+def _measures(run: Run, networks: pd.DataFrame, table: pd.DataFrame, name: str) -> Sheet:
     means = table[table[keys.FOLD].isna()]
     corrected = bool(means["low"].notna().any())
     shown = len(networks) <= MANY
@@ -68,12 +82,13 @@ def _measures(run: Run, networks: pd.DataFrame, table: pd.DataFrame) -> Sheet:
     titles += ["Mean ± SD", *([f"{vocabulary.level(run)} CI of the mean"] if corrected else [])]
     caption = f"{OWN_TESTS} {CORRECTED}" if corrected else ONE_TEST
     columns = (Column("Measure", number=False), *map(Column, titles))
-    return Sheet("folds", caption, columns, lines, style="broad sheet" if len(titles) > 4 else "")
+    return Sheet(name, caption, columns, lines, style="broad sheet" if len(titles) > 4 else "")
 
 
 def _line(run: Run, mean: dict[str, object], values: list[float], shown: bool, corrected: bool) -> Line:
     metric, of = str(mean["metric"]), str(mean["of"])
-    title = numbers.title(metric) + (f", {vocabulary.end_point_of(run, of)}" if of else "")
+    title = _class_titles(run).get(metric, numbers.title(metric))
+    title += f", {vocabulary.end_point_of(run, of)}" if of else ""
     known = [value for value in values if math.isfinite(value)]
     ends = values if shown else [min(known, default=math.nan), max(known, default=math.nan)]
     cells = [numbers.quantity(value, metric) for value in ends]

@@ -38,20 +38,30 @@ def headline(run: Run) -> list[Sheet]:
     return found
 
 
+BESIDE = {  # samples that are scored beside those of the test set: what their scores say
+    "training": "The training samples are predicted without augmentation by the weights that were kept: how "
+    "closely the network fits the data that it was trained on, and no estimate of its performance.",
+    "validation": "The validation samples chose the epoch and the thresholds: their scores are optimistic.",
+}
+
+
 def training(run: Run) -> list[Sheet]:
-    """Return the headline metrics of the training samples, where they were predicted after the training."""
-    table = run.tables.get("training")
-    if table is None:
+    """Return the headline metrics of training and validation samples, if scored, beside the test's."""
+    scored = {name: run.tables[name] for name in BESIDE if name in run.tables}
+    if not scored:
         return []
-    rows = numbers.headline(table)
-    notes = _footnotes(rows)
-    caption = (
-        "The training samples, predicted without augmentation by the weights that were kept: how closely the "
-        "network fits the data that it was trained on, and no estimate of its performance."
-    )
-    columns = (Column("Measure", number=False), Column("Value"))
-    lines = [line(row.title, _cell(row, notes)) for row in rows]
-    return [Sheet("training samples", caption, columns, lines, style="compact", notes=notes.notes)]
+    known = {name: {row.metric: row for row in numbers.headline(table)} for name, table in scored.items()}
+    if run.metrics is not None:
+        known["test"] = {row.metric: row for row in numbers.headline(run.metrics)}
+    notes = _footnotes([row for rows in known.values() for row in rows.values()])
+    metrics = dict.fromkeys(metric for rows in known.values() for metric in rows)
+    caption = " ".join(BESIDE[name] for name in scored)
+    columns = (Column("Measure", number=False), *(Column(f"{name.capitalize()} samples") for name in known))
+    lines = [
+        line(numbers.title(metric), *(_cell(rows.get(metric), notes) for rows in known.values()))
+        for metric in metrics
+    ]
+    return [Sheet("other samples", caption, columns, lines, style="compact", notes=notes.notes)]
 
 
 def _headline(row: numbers.Row, notes: Footnotes) -> Line:
@@ -82,7 +92,7 @@ def by_class(run: Run) -> list[Sheet]:
     if not kept:
         return []
     notes = _footnotes([row for cells in found.values() for row in cells if row])
-    lines = [line(name, *(_cell(cells[i], notes) for i in kept)) for name, cells in found.items()]
+    lines = [line(name, *(_cell_of_class(cells[i], notes) for i in kept)) for name, cells in found.items()]
     titles = [numbers.title(measured[i]) for i in kept]
     caption = f"Each class against the others, with {vocabulary.level(run)} confidence intervals."
     columns = (Column("Class", number=False), *map(Column, titles))
@@ -205,6 +215,17 @@ def _footnotes(rows: list[numbers.Row]) -> Footnotes:
 
 def _cell(row: numbers.Row | None, notes: Footnotes) -> Cell:
     return estimates.estimated(None if row is None else vars(row), row.metric if row else "", notes)
+
+
+def _cell_of_class(row: numbers.Row | None, notes: Footnotes) -> Cell:
+    """Return the cell of a class, of a sensitivity with its p below the interval."""
+    cell = _cell(row, notes)
+    p, test = estimates.above_call_rate(row) if row else ("", "")
+    if not p:
+        return cell
+    small = ", ".join(filter(None, (cell.small, p)))
+    marks = ", ".join(filter(None, (cell.marks, notes.marks(test))))
+    return Cell(cell.text, small, marks)
 
 
 def published(run: Run) -> list[Sheet]:

@@ -65,6 +65,36 @@ def test_a_patient_counts_once_however_many_images_it_has():
     pd.testing.assert_frame_equal(few, many)
 
 
+def test_further_columns_of_the_table_are_described_and_ids_and_remarks_are_not():
+    manifest = clinic(images=1)
+    rng = np.random.default_rng(4)
+    n = len(manifest)
+    albumin = rng.normal(42, 4, n).round(1)
+    own = manifest.assign(
+        albumin_g_l=[f"{value:g}" for value in albumin],  # a run's manifest holds texts
+        tumour=rng.choice(["0", "1"], n),
+        lobe=rng.choice(["left", "right", ""], n),
+        record=[str(each) for each in 10_000 + rng.permutation(n)],
+        remark=[f"seen on day {day}" for day in range(n)],
+        centre="one",
+    )
+    found = table(own, STAGES)
+    added = found[~found["variable"].isin(table(manifest, STAGES)["variable"])]
+    assert list(dict.fromkeys(added["variable"])) == ["albumin_g_l", "tumour", "lobe"]
+    parts = [pd.Series(albumin, own.index)[own[keys.PARTITION] == part] for part in (keys.TRAIN, keys.TEST)]
+    assert first_of(found, "albumin_g_l")["p"] == pytest.approx(ttest_ind(*parts, usevar="unequal")[1])
+    train = own[own[keys.PARTITION] == keys.TRAIN]
+    assert added["statistic"].tolist()[1:] == [
+        "0, n (%)",
+        "1, n (%)",
+        "left, n (%)",
+        "right, n (%)",
+        "missing, n",
+    ]
+    assert added.iloc[2][keys.TRAIN].startswith(f"{(train['tumour'] == '1').sum()} (")
+    assert added.iloc[-1][keys.TRAIN] == str((train["lobe"] == "").sum())
+
+
 def test_stages_sex_and_sites_have_counts_and_percentages():
     manifest = clinic()
     found = table(manifest, STAGES)

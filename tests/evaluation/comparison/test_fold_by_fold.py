@@ -101,6 +101,20 @@ def test_a_run_of_several_folds_has_mean_sd_and_the_corrected_interval():
     assert rows["n"].tolist() == [40, 40, 40, 40, 4]
 
 
+def test_each_class_has_mean_and_sd_over_the_folds():
+    frames = folded(1.2, 0)
+    table = of_networks(frames).set_index("metric")
+    for number, name in enumerate(STAGES):
+        found = [
+            (decided(rows)[(rows[keys.Y_TRUE] == number).to_numpy()] == number).mean()
+            for rows in map(of_test, frames)
+        ]
+        rows = table.loc[f"sensitivity_{name}"]
+        assert rows["value"].tolist() == pytest.approx([*found, np.mean(found)])
+        assert rows["sd"].iloc[-1] == pytest.approx(np.std(found, ddof=1))
+    assert {f"{metric}_{STAGES[0]}" for metric in ("specificity", "precision")} <= set(table.index)
+
+
 def test_networks_with_one_test_part_have_an_sd_and_no_interval():
     whole = predictions_of(1.2, 0, n=160)
     table = of_networks([whole, predictions_of(1.2, 5, n=160)])

@@ -1,0 +1,1 @@
+"""Published numbers: whether those that a paper prints are possible together."""
