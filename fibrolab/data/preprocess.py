@@ -22,6 +22,7 @@ EQUALIZE = ("none", "histogram", "clahe", "both")
 CROP = ("none", "borders", "mask")
 # Setting of `conf/preprocess` that changes no pixel here: the run that makes the masks of new pictures.
 SEGMENTER = "segmenter"
+LAST, FIRST = RESIZE = ("last", "first")  # when the image gets its final size: after or before the filters
 NOT_OF_MASKS = "preprocess.crop=mask would show a segmenter the masks that it learns: choose another crop."
 NOT_OF_CLIPS = "preprocess.crop=mask crops images, and a mask labels no clip: choose another crop."
 
@@ -31,7 +32,8 @@ class Preprocess:
     """Preprocessing settings; called with an image of any size, they return a square uint8 image.
 
     The order of the steps is crop, non-local means, histogram equalisation, CLAHE, resize; all but the last
-    work at the original resolution. The aspect ratio is not kept, as in the papers.
+    work at the original resolution. With ``resize="first"`` the image is resized after the crop, as in paper
+    1, and the filters work on the small image. The aspect ratio is not kept, as in the papers.
 
     Args:
         size: side of the result [px].
@@ -44,6 +46,7 @@ class Preprocess:
         equalize: ``none``, ``histogram`` (global), ``clahe`` (local), or ``both`` in that order.
         clahe_clip: contrast limit of CLAHE, as a multiple of a flat histogram's bin.
         clahe_tiles: tiles of CLAHE along each side.
+        resize: ``last`` or ``first``, see above.
         channels: 1 for grey images, 3 for colour images, see `of_colours`.
         labels: whether the pixels are labels, see `of_masks`.
 
@@ -64,6 +67,7 @@ class Preprocess:
     equalize: str = "none"
     clahe_clip: float = 2.0
     clahe_tiles: int = 8
+    resize: str = LAST
     channels: int = 1
     labels: bool = False
 
@@ -89,6 +93,7 @@ class Preprocess:
                 ("equalize", f"one of {', '.join(EQUALIZE)} is needed", self.equalize in EQUALIZE),
                 ("clahe_clip", "a number above 0, at most 255, is needed", _real(self.clahe_clip, 1e-6, 255)),
                 ("clahe_tiles", "a whole number from 1 to 64 is needed", _whole(self.clahe_tiles, 1, 64)),
+                ("resize", f"one of {', '.join(RESIZE)} is needed", self.resize in RESIZE),
                 ("channels", "1 (grey) or 3 (colour) is needed", self.channels in (1, 3)),
             )
             if not holds
@@ -178,6 +183,8 @@ class Preprocess:
     def _filtered(self, image: np.ndarray) -> np.ndarray:
         """Apply all steps after the crop."""
         image = np.ascontiguousarray(image)
+        if self.resize != LAST:
+            image = self._resize(image)
         if self.denoise > 0:
             image = cv2.fastNlMeansDenoising(
                 image, None, float(self.denoise), self.denoise_template, self.denoise_search
@@ -201,6 +208,8 @@ class Preprocess:
             del settings["labels"]
         if self.crop_levels is None:
             del settings["crop_levels"]
+        if self.resize == LAST:
+            del settings["resize"]
         text = json.dumps({**settings, **libraries}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -117,3 +117,14 @@ def test_every_config_makes_a_preprocess(path: Path) -> None:
     config = OmegaConf.to_container(composed, resolve=True)["preprocess"]
     assert (config.pop("name"), config.pop(SEGMENTER)) == (path.stem, None)
     assert Preprocess(**config)(scan()).shape == (config["size"], config["size"])
+
+
+def test_an_image_may_be_resized_before_the_filters() -> None:
+    image = scan(64, 64)
+    small = Preprocess(size=16)(image)
+    first = Preprocess(size=16, equalize="histogram", resize="first")
+    np.testing.assert_array_equal(first(image), cv2.equalizeHist(small))
+    assert not np.array_equal(first(image), Preprocess(size=16, equalize="histogram")(image))
+    assert first.key() != Preprocess(size=16, equalize="histogram").key()
+    with pytest.raises(ConfigError, match="resize is 'middle'; one of last, first is needed"):
+        Preprocess(resize="middle")

@@ -159,6 +159,10 @@ def test_texts_come_from_the_settings_of_the_run(folder: Path) -> None:
             "crop of burned-in borders, non-local means of strength 7, resize",
         ),
         ({"equalize": "both"}, "histogram equalisation, CLAHE with clip limit 2.0, resize"),
+        (
+            {"resize": "first", "equalize": "histogram", "crop": "borders"},
+            "crop of burned-in borders, resize to 64 x 64 px, histogram equalisation.",
+        ),
     ],
 )
 def test_only_active_steps_are_described(folder: Path, changed: dict[str, Any], expected: str) -> None:

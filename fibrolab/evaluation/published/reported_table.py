@@ -146,6 +146,8 @@ def read(path: str | Path) -> pd.DataFrame:
     Raises:
         DataError: The file cannot be read as a table.
     """
+    if not Path(path).is_file():
+        raise DataError(f"There is no file {path}: give a CSV table of published numbers.")
     try:
         return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:

@@ -52,7 +52,13 @@ def preprocessing(run: Run) -> str:
         "histogram equalisation": equalize in ("histogram", "both"),
         f"CLAHE with clip limit {run.setting('preprocess.clahe_clip')}": equalize in ("clahe", "both"),
     }
-    active = [*(step for step, done in steps.items() if done), f"resize to {size} x {size} px"]
+    active = [step for step, done in steps.items() if done]
+    place = (
+        sum("crop" in step for step in active)
+        if run.setting("preprocess.resize", "last") == "first"
+        else len(active)
+    )
+    active.insert(place, f"resize to {size} x {size} px")
     inputs = [branch.get("input") for branch in run.setting("model.branches", {}).values()]
     colours = " Elastograms are only resized." if keys.ELASTOGRAM in inputs else ""
     return f"Grey-scale images: {', '.join(active)}.{colours}"
