@@ -46,7 +46,8 @@ COLUMNS = {  # of the tables that hold rows of several runs
 }
 SIGNIFICANT = 0.05  # corrected p below which two arms differ
 NO_COMPARISON = "not compared"  # family of a row that says why arms could not be compared
-TEXTS = {"task": str, "arm": str, "protocol": str, "run": str, "error": str, "of": str, "against": str}
+TEXTS = {"task": str, "arm": str, "protocol": str, "run": str, "error": str, "of": str, "against": str,
+         "fold": str}  # fmt: skip
 
 
 def exists(folder: Path) -> bool:

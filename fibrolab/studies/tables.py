@@ -194,7 +194,7 @@ def _at(table: pd.DataFrame, protocol: str, task: str) -> pd.DataFrame:
 
 def _overall(table: pd.DataFrame) -> pd.Series:
     """Return which rows of `comparisons` are of all classes and folds together, and of samples."""
-    return (table["level"] == SAMPLE) & (table["of"] == "") & (table["fold"].fillna("") == "")
+    return (table["level"] == SAMPLE) & (table["of"] == "") & (table["fold"] == "")
 
 
 def _beside(part: Part) -> list[str]:

@@ -1,0 +1,198 @@
+"""Tables, verdict, README and page of a study, from results alone."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from fibrolab.errors import ConfigError, DataError
+from fibrolab.studies import definition, page, readme, results, tables, verdict
+from fibrolab.studies.definition import Study
+from fibrolab.studies.results import NAMES, PLACE, Tables
+
+ROOT = Path(__file__).parents[2]
+PLACED = {"protocol": "audited", "task": "F4", "seed": 0}
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    content = {
+        "title": "Two arms",
+        "source": "A paper",
+        "arms": {"one": {"label": "One", "settings": ["a=1"]}, "two": {"label": "Two", "settings": ["a=1"]}},
+        "protocols": {"audited": {"label": "by patient"}},
+        "tasks": ["F4"],
+        "measures": ["accuracy", "auc"],
+        "sizes": {"small": {"without": {}}},
+    }
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(content))
+    (tmp_path / results.PUBLISHED_FILE).write_text(
+        "arm,task,cohort,class,metric,value,where\n"
+        "one,F4,test,,accuracy,0.90,Table 1\none,F4,train,,accuracy,0.99,Table 2\n"
+        "two,F4,test,,accuracy,0.95,Table 1\n"
+        "one,F4,test,F4,sensitivity,0.8,Table 1\n"
+    )
+    return definition.read(str(tmp_path), tmp_path)
+
+
+@pytest.fixture
+def found() -> Tables:
+    sizes = {"train": 70, "validation": 10, "test": 20, "test_groups": 10, "seconds": 90.0}
+    done = {**PLACED, **sizes, "state": "finished", "run": "a", "error": ""}
+    trainings = pd.DataFrame(
+        [
+            {**done, "arm": "one", "own_network": True, "network": "resnet50"},
+            {**done, "arm": "two", "own_network": False, "network": "tiny"},
+        ]
+    )
+    metrics = pd.DataFrame(
+        [
+            {**PLACED, "arm": arm, "level": "sample", "metric": metric, "value": value, "low": low}
+            for arm, metric, value, low in (
+                ("one", "accuracy", 0.8, 0.7),
+                ("one", "auc", 0.85, 0.75),
+                ("one", "sensitivity_F4", 0.6, 0.5),
+                ("one", "specificity_F4", 0.9, 0.8),
+                ("two", "accuracy", 0.7, 0.6),
+                ("two", "auc", 0.8, 0.7),
+            )
+        ]
+    ).assign(high=0.95)
+    compared = {**PLACED, "level": "sample", "of": "", "fold": "", "arm": "two", "against": "one"}
+    comparisons = pd.DataFrame(
+        [
+            {**compared, "metric": "accuracy", "value": -0.1, "low": -0.2, "high": 0.0, "p_holm": 0.2},
+            {**compared, "metric": "auc", "value": -0.05, "low": -0.08, "high": -0.02, "p_holm": 0.01},
+            {**compared, "metric": "npv", "value": 0.5, "low": 0.4, "high": 0.6, "p_holm": 0.0},
+        ]
+    )
+    baselines = pd.DataFrame(
+        [
+            {**PLACED, "baseline": "majority", "value": 0.5, "low": 0.3, "high": 0.7},
+            {**PLACED, "baseline": "metadata", "value": 0.65, "low": 0.5, "high": 0.8},
+        ]
+    )
+    finding = {"verdict": "warning", "severity": "warning", "key": "k", "sentence": "Few."}
+    history = pd.DataFrame(
+        [{**PLACED, "arm": arm, "epoch": epoch, "train/loss": 1 / (epoch + 1), "val/loss": 1.2 / (epoch + 1)}
+         for arm in ("one", "two") for epoch in range(3)]
+    )  # fmt: skip
+    confusion = pd.DataFrame([{**PLACED, "arm": "one", "true": "F4", "predicted": "F4", "n": 3}])
+    return {
+        "trainings": trainings,
+        "metrics": metrics,
+        "comparisons": comparisons,
+        "baselines": baselines,
+        "audit": pd.DataFrame([{**PLACED, **finding}]),
+        "history": history,
+        "confusion": confusion,
+    }
+
+
+def said(study: Study, found: Tables) -> str:
+    return " ".join(verdict.sentences(study, "small", found))
+
+
+def test_a_published_number_stands_beside_the_papers_own_network_only(study: Study, found: Tables) -> None:
+    (part,) = tables.parts(study, "small", found)
+    sheet = tables.arms(part)
+    assert [column.title for column in sheet.columns] == [
+        "Arm",
+        "Network",
+        "Accuracy",
+        "AUC",
+        "Accuracy, published",
+    ]
+    lines = {line.cells[0].text: [cell.text for cell in line.cells[1:]] for line in sheet.lines}
+    assert lines["One"] == ["resnet50", "80.0\u00a0%", ".850", "90.0\u00a0%"]
+    assert lines["Two"][-1] == ""
+    assert lines["metadata"][:2] == ["none", "65.0\u00a0%"]
+    assert "20 test images of 10 independent groups, 1 seed" in sheet.caption
+    (apart,) = tables.apart(study, found).lines
+    assert [cell.text for cell in apart.cells] == ["Two", "F4", "95.0\u00a0%"]
+    classes = tables.classes(part).lines
+    assert [[cell.text for cell in line.cells] for line in classes] == [
+        ["One", "F4", "60.0\u00a0%", "90.0\u00a0%"]
+    ]
+
+
+def test_the_verdict_follows_from_the_numbers(study: Study, found: Tables) -> None:
+    assert "One, the best arm, has an accuracy of 80.0\u00a0%, above the best baseline (metadata" in said(
+        study, found
+    )
+    assert "1 of 1 pairs of arms differ in some measure (Two and One)" in said(study, found)
+    found["baselines"].loc[1, "value"] = 0.75
+    assert "but its interval includes it" in said(study, found)
+    found["baselines"].loc[1, "value"] = 0.85
+    assert "no arm exceeds the best baseline, which needs no network (metadata" in said(study, found)
+    found["comparisons"]["p_holm"] = 0.2
+    assert "no two arms can be distinguished" in said(study, found)
+    found["comparisons"]["p_holm"] = float("nan")
+    assert "could not be tested" in said(study, found)
+
+
+def test_an_arm_that_did_not_finish_is_a_hole_with_its_reason(study: Study, found: Tables) -> None:
+    found["trainings"].loc[1, ["state", "error", "network"]] = ["failed", "out of memory", ""]
+    (part,) = tables.parts(study, "small", found)
+    assert "| Two | did not finish: out of memory |  |  |  |" in "\n".join(readme.markdown(tables.arms(part)))
+
+
+def test_results_are_read_back_as_they_were_written(study: Study, found: Tables, tmp_path: Path) -> None:
+    results.write(tmp_path / "results", found)
+    again = results.read(tmp_path / "results")
+    assert readme.section(study, "small", again) == readme.section(study, "small", found)
+    (tmp_path / "results" / "metrics.csv").unlink()
+    with pytest.raises(ConfigError, match="has no results: run the study first"):
+        results.read(tmp_path / "results")
+    (tmp_path / "results" / "metrics.csv").write_bytes(b'a,b\n"1')
+    with pytest.raises(DataError, match=r"metrics\.csv is damaged"):
+        results.read(tmp_path / "results")
+
+
+def test_the_readme_keeps_the_text_around_its_tables(study: Study, found: Tables) -> None:
+    place = study.home / "README.md"
+    place.write_text("# Ours\n\nA claim.\n")
+    readme.write(study, "small", found)
+    place.write_text(place.read_text() + "\nThe end.\n")
+    before = place.read_text()
+    assert before.startswith("# Ours\n\nA claim.\n\n<!-- results: small -->")
+    found["metrics"].loc[0, "value"] = 0.81
+    readme.write(study, "small", found)
+    after = place.read_text()
+    assert after == before.replace("80.0\u00a0%", "81.0\u00a0%")
+    readme.write(study, "smoke", found)
+    assert place.read_text().count("**Verdict.**") == 2
+
+
+def test_the_page_has_tables_figures_and_audit(study: Study, found: Tables, tmp_path: Path) -> None:
+    made = page.write(study, "small", found, tmp_path / "out")
+    text = made.read_text()
+    assert "study of A paper" in text
+    assert text.count("data:image/png;base64") == 2
+    assert "Audit of the data: warning" in text
+    assert "Few." in text
+    written = {path.name for path in (tmp_path / "out" / "tables").iterdir()}
+    assert "published_numbers_of_other_networks.tex" in written
+    assert len([name for name in written if name.endswith(".tex")]) == 4
+
+
+def test_a_published_number_of_an_unknown_arm_is_refused(study: Study) -> None:
+    path = study.folder / results.PUBLISHED_FILE
+    path.write_text(path.read_text() + "three,F4,test,,accuracy,0.9,Table 1\nlsm,F4,test,,auc,0.9,Table 1\n")
+    with pytest.raises(ConfigError, match=r"published\.csv, line 6: arm: there is no 'three'"):
+        results.published(study)
+
+
+COMMITTED = sorted(path.parent for path in (ROOT / "experiments").glob("*/results/*/trainings.csv"))
+
+
+@pytest.mark.parametrize("folder", COMMITTED, ids=lambda path: f"{path.parents[1].name}-{path.name}")
+def test_the_readme_of_a_study_is_that_of_its_results(folder: Path) -> None:
+    study = definition.read(folder.parents[1].name, ROOT)
+    text = (study.folder / "README.md").read_text(encoding="utf-8")
+    assert readme.section(study, folder.name, results.read(folder)) in text
+    assert {path.stem for path in folder.glob("*.csv")} == set(NAMES)
+    assert set(PLACE) <= set(results.read(folder)["trainings"])
+    assert not re.search(r"/(work|tmp|home)/", text)
