@@ -40,6 +40,8 @@ def imported(passed: Sequence[str], _: DictConfig) -> Job:
 
 def main() -> None:
     """Run `python -m fibrolab.study`."""
+    if {"-m", "--multirun"} & set(sys.argv[1:]):
+        sys.exit("error: study starts its trainings itself, so leave -m out; n_jobs of hydra.launcher works.")
     sys.argv[1:], passed = divided(sys.argv[1:])
     command("study", partial(imported, passed))
 
