@@ -1,4 +1,4 @@
-"""What a study announces before it starts: time by earlier trainings, and differences that a test can show."""
+"""What a study announces: time by earlier trainings, and the differences that its test sets can show."""
 
 import math
 
