@@ -238,8 +238,8 @@ def _wrong_false_calls(
             "accuracy",
             "impossible",
             (*accuracy.lines, *arm.lines(*numbers)),
-            f"The specificities of the classes of {arm.rows[0].arm} leave {low:.4g} to {high:.4g} false "
-            f"calls, but accuracy {accuracy.text} {errors[0]:.4g} to {errors[1]:.4g} errors of {arm.n}.",
+            f"The specificities of {arm.rows[0].arm}'s classes leave {low:.4g} to {high:.4g} false calls, "
+            f"but its accuracy {accuracy.text} leaves {errors[0]:.4g} to {errors[1]:.4g} errors.",
             _as_precision(arm),
         )
         return
