@@ -90,18 +90,24 @@ def objected(rng: np.random.Generator, families: list[str], rows: int, rule: str
 def lines(studies: int, rows: int) -> Iterator[tuple[str, float, float]]:
     """Yield name, false alarms and proportion found, each of studies of its own."""
     rng = np.random.default_rng(0)
+    names = list(FAMILIES)
 
     def rate(families: Callable[[], list[str]], rows: int, rule: str) -> float:
         return float(np.nanmean([objected(rng, families(), rows, rule) for _ in range(studies)]))
 
+    def one(family: str) -> Callable[[], list[str]]:
+        return lambda: [family]
+
+    def several(of_one_family: bool) -> Callable[[], list[str]]:
+        if of_one_family:
+            return lambda: [str(rng.choice(names))] * ARMS
+        return lambda: [str(name) for name in rng.choice(names, ARMS)]
+
     for family in FAMILIES:
-        yield family, *(rate(lambda family=family: [family], r, "interval and n") for r in (1, rows))
-    names = list(FAMILIES)
-    for label, draw in (
-        ("arms of one family", lambda: [str(rng.choice(names))] * ARMS),
-        ("arms of several families", lambda: [str(name) for name in rng.choice(names, ARMS)]),
-    ):
-        yield label, *(rate(draw, r, "mixed units") for r in (1, rows))
+        draw = one(family)
+        yield family, rate(draw, 1, "interval and n"), rate(draw, rows, "interval and n")
+    for label, draw in (("arms of one family", several(True)), ("arms of several families", several(False))):
+        yield label, rate(draw, 1, "mixed units"), rate(draw, rows, "mixed units")
 
 
 def main() -> None:

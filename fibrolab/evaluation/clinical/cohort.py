@@ -73,7 +73,7 @@ def further(first: pd.DataFrame) -> dict[str, pd.Series]:
     Args:
         first: One row a patient.
     """
-    found = {}
+    found: dict[str, pd.Series] = {}
     for name in (str(name) for name in first if name not in OURS and name not in VARIABLES):
         texts = first[name].astype(object).where(first[name].notna(), "").astype(str).str.strip()
         known = texts[texts != ""]

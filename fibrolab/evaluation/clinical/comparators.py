@@ -20,7 +20,10 @@ COLUMNS = (
     "marker", "endpoint", "n", "n_positive", "rule", "cutoff", "source", "metric",
     "value", "low", "high", "method", "p_auc", "note", "beside",
 )  # fmt: skip
-DECIDED = ("sensitivity", "specificity", "ppv", "npv", "lr_plus", "lr_minus")
+DECIDED = ("accuracy", "sensitivity", "specificity", "ppv", "npv", "f1", "lr_plus", "lr_minus")
+NO_INTERVAL = (
+    "no interval: F1 is no proportion of patients; a bootstrap is drawn for the run's end points only"
+)
 Row = dict[str, object]
 RUN, PUBLISHED, FITTED = "run", "published", "fitted"
 _RULE = thresholds.YOUDEN  # by which cut-offs of markers and of the run are fitted
@@ -186,4 +189,23 @@ def _measured(
     """Estimate the measures of `DECIDED` from decisions, bool (N,); None: there is no cut-off."""
     if decided is None:
         return dict.fromkeys(DECIDED, Estimate(math.nan, note="there is no cut-off"))
-    return operating_points.decision_measures(decided, positive, groups, level)
+    return decision_measures(decided, positive, groups, level)
+
+
+def decision_measures(
+    decided: np.ndarray, positive: np.ndarray, groups: np.ndarray, level: float = 0.95
+) -> dict[str, Estimate]:
+    """Estimate the measures of `DECIDED`; F1 has no interval.
+
+    Args:
+        decided: Positive by the cut-off, bool (N,).
+        positive: Has the end point, bool (N,).
+        groups: Patient of each row (N,).
+        level: Nominal coverage.
+    """
+    found = operating_points.decision_measures(decided, positive, groups, level)
+    both, either = (
+        np.count_nonzero(decided & positive),
+        np.count_nonzero(decided) + np.count_nonzero(positive),
+    )
+    return found | {"f1": Estimate(2 * both / either if either else math.nan, note=NO_INTERVAL)}

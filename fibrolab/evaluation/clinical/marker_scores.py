@@ -15,13 +15,20 @@ import pandas as pd
 from fibrolab import keys
 from fibrolab.choices import refuse, unknown
 from fibrolab.evaluation.clinical import circularity
-from fibrolab.evaluation.clinical.comparators import CAVEATS, CUTOFFS, DECIDED, PUBLISHED, stage_of
+from fibrolab.evaluation.clinical.comparators import (
+    CAVEATS,
+    CUTOFFS,
+    DECIDED,
+    PUBLISHED,
+    decision_measures,
+    stage_of,
+)
 from fibrolab.evaluation.clinical.markers import MARKERS
 from fibrolab.evaluation.comparison import hypothesis_tests
 from fibrolab.evaluation.comparison.contrasts import CLUSTERED, DELONG
 from fibrolab.evaluation.intervals import delong
 from fibrolab.evaluation.intervals.estimate import Estimate
-from fibrolab.evaluation.measures import operating_points, thresholds
+from fibrolab.evaluation.measures import thresholds
 
 COLUMNS = (
     "marker", "direction", "endpoint", "n", "n_positive", "rule", "cutoff", "cutoff_low", "cutoff_high",
@@ -228,7 +235,7 @@ def _decided(
     if decided is None:
         measures = dict.fromkeys(DECIDED, Estimate(math.nan))
     else:
-        measures = operating_points.decision_measures(decided, case.positive, groups, level)
+        measures = decision_measures(decided, case.positive, groups, level)
     for metric in DECIDED:
         yield part | {"metric": metric} | measures[metric].columns(note)
 

@@ -162,6 +162,8 @@ def unnamed_averages(rows: Sequence[Reported]) -> Iterator[Finding]:
             fitting = _classes_like(arm, metric, number)
             if fitting:
                 possible.insert(0, f"it is that of {' or '.join(fitting)}")
+            if metric == "specificity" and (words := _right_outside_a_class(arm, number, accuracy)):
+                possible.insert(0, words)
             yield Finding(
                 "unnamed average",
                 "impossible",
@@ -236,8 +238,8 @@ def _wrong_false_calls(
             "accuracy",
             "impossible",
             (*accuracy.lines, *arm.lines(*numbers)),
-            f"The specificities of the classes of {arm.rows[0].arm} leave {low:.4g} to {high:.4g} false "
-            f"calls, but accuracy {accuracy.text} {errors[0]:.4g} to {errors[1]:.4g} errors of {arm.n}.",
+            f"The specificities of {arm.rows[0].arm}'s classes leave {low:.4g} to {high:.4g} false calls, "
+            f"but its accuracy {accuracy.text} leaves {errors[0]:.4g} to {errors[1]:.4g} errors.",
             _as_precision(arm),
         )
         return
@@ -317,6 +319,26 @@ def _classes_like(arm: ManyClasses, metric: str, number: Known) -> list[str]:
         if metric == "sensitivity" and right and number.low - SLACK <= right / size <= number.high + SLACK:
             found.append(f"{name} ({right:g}/{size})")
     return found
+
+
+def _right_outside_a_class(arm: ManyClasses, number: Known, accuracy: Known | None) -> str:
+    """Return that a specificity is the proportion of right answers outside the class of a sensitivity.
+
+    A true specificity of one class of several also counts samples that are confused among the other classes.
+    """
+    sensitivity = arm.whole.get("sensitivity")
+    if accuracy is None or sensitivity is None:
+        return ""
+    for size in sorted(set(arm.sizes.values())):
+        rest = arm.n - size
+        low = (accuracy.low * arm.n - sensitivity.high * size) / rest
+        high = (accuracy.high * arm.n - sensitivity.low * size) / rest
+        if _meet((low, high), (number.low, number.high)):
+            return (
+                f"it is the proportion of right answers among the {rest} samples outside a class of {size}, "
+                f"which has the sensitivity {sensitivity.text}"
+            )
+    return ""
 
 
 def _same_sd(one: Known, other: Known) -> bool:

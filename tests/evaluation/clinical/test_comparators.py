@@ -4,7 +4,7 @@ import warnings
 import numpy as np
 import pytest
 from fake_clinic import clinic
-from sklearn.metrics import confusion_matrix, roc_auc_score, roc_curve
+from sklearn.metrics import confusion_matrix, f1_score, roc_auc_score, roc_curve
 from statsmodels.stats.proportion import proportion_confint
 
 from fibrolab import keys
@@ -112,12 +112,17 @@ def test_the_table_agrees_with_scikit_learn_and_statsmodels_on_the_patients():
                 "specificity": (tn, tn + fp),
                 "ppv": (tp, tp + fp),
                 "npv": (tn, tn + fn),
+                "accuracy": (tp + tn, len(test)),
             }
             for metric, (hits, n) in counts.items():
                 row = one(rows, rule="published", metric=metric)
                 low, high = proportion_confint(hits, n, method="wilson") if n else (np.nan, np.nan)
                 limits = [row["value"], row["low"], row["high"]]
                 assert limits == pytest.approx([hits / n if n else np.nan, low, high], nan_ok=True)
+            f1 = one(rows, rule="published", metric="f1")
+            assert f1["value"] == pytest.approx(f1_score(truth, test[marker] >= cut))
+            assert np.isnan(f1["low"])
+            assert "no interval" in f1["note"]
             assert set(rows.loc[rows["rule"] == "published", "cutoff"]) == {cut}
 
 

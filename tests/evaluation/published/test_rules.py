@@ -285,6 +285,18 @@ def test_a_sensitivity_without_a_class_is_traced_to_its_class() -> None:
     assert found[0].possible.startswith("it is that of F4 (326/340)")
 
 
+def test_a_specificity_that_counts_right_answers_outside_a_class_is_told() -> None:
+    """26 of 30 and 108 of the other 120 are right; confusions among the others count as false positives."""
+    common = {"task": "lesion", "cohort": "test", "classes": "5"}
+    sizes = [common | {"metric": "count", "class": name, "value": "30"} for name in "abcde"]
+    values = {"accuracy": "0.893", "sensitivity": "0.867", "specificity": "0.900"}
+    found = check(table(*sizes, *(common | {"arm": "x", "metric": m, "value": v} for m, v in values.items())))
+    of_specificity = next(each for each in found if each.sentence.startswith("specificity"))
+    assert of_specificity.possible.startswith(
+        "it is the proportion of right answers among the 120 samples outside"
+    )
+
+
 def test_classes_that_may_be_incomplete_are_held_against_the_whole_only_above_it() -> None:
     counts = [{"task": "sex", "metric": "count", "class": "men", "value": "60"},
               {"task": "sex", "metric": "count", "class": "women", "value": "50"}]  # fmt: skip
