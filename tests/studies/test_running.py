@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from fibrolab import api
 from fibrolab.studies import definition, readme, results
 
 pytestmark = pytest.mark.slow
@@ -44,7 +45,9 @@ def written(root: Path, **arms: object) -> Path:
     return path
 
 
-def test_only_what_is_missing_or_changed_is_run_and_a_failed_arm_leaves_a_hole(tmp_path: Path) -> None:
+def test_only_what_is_missing_or_changed_is_run_and_a_failed_arm_leaves_a_hole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "no.safetensors").write_text("no weights")
     one = {"label": "One", "settings": ["model=single"]}
     broken = {"settings": ["model=single", f"model.branches.image.weights={tmp_path / 'no.safetensors'}"]}
@@ -76,8 +79,9 @@ def test_only_what_is_missing_or_changed_is_run_and_a_failed_arm_leaves_a_hole(t
     now = results.read(path.parent / "results" / "smoke")["trainings"]
     was = tables["trainings"].set_index(["protocol", "arm"])["run"]
     assert now.set_index(["protocol", "arm"])["run"]["paper", "one"] == was["paper", "one"]
-    again = command(tmp_path, f"study={path}", "size=smoke")
-    assert "missing  0 of 6 trainings" in again.stdout
+    again = api.study(f"paths.root={tmp_path}", f"study={path}", "size=smoke")
+    assert "missing  0 of 6 trainings" in capsys.readouterr().out
+    assert set(again.tables["trainings"]["run"]) == set(now["run"])
 
     page = path.parent / "README.md"
     content = page.read_text()
