@@ -1,4 +1,4 @@
-"""Find the files of a finished run in a local tracking database without MLflow, whose import takes long."""
+"""Find the files of a finished run in a local tracking database without importing MLflow (seconds)."""
 
 import sqlite3
 from contextlib import closing

@@ -34,6 +34,7 @@ SMALL = {
     "ranks": "--steps 1 --size 32",
     "scale": "--rows 500 1000",
     "segmentation": "speed --images 16 --size 32 --epochs 1",
+    "strangers": "--patients 130 --size 32 --image-size 32 --epochs 1",
     "sweeps": "--jobs 3 --processes 1",
     "tuning": "--quick",
     "whole_command": "--files 60 --image-size 32 --epochs 1 --rounds 1",
