@@ -1,4 +1,4 @@
-"""Register the exported model of a finished run in MLflow: `python -m fibrolab.register run=RUN_ID name=NAME`."""
+"""Register the exported model of a finished run in MLflow: `python -m fibrolab.register run=ID name=NAME`."""
 
 from omegaconf import DictConfig
 

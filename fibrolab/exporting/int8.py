@@ -96,9 +96,8 @@ def loss_of_accuracy(
         ours, theirs = measured(found, weights), measured(before, weights)
         given = np.ones((1, len(labels))) if weights is None else weights
         moved = found.argmax(axis=1) != before.argmax(axis=1)
-        return {name: ours[name] - theirs[name] for name in ours} | {
-            CHANGED: ratio(given @ moved, given.sum(axis=1))
-        }
+        changed = ratio(given @ moved, given.sum(axis=1))
+        return {name: ours[name] - theirs[name] for name in ours} | {CHANGED: changed}
 
     paired = resampled(differences, groups, resamples, seed, level)
     old, new = measured(before, None), measured(found, None)

@@ -5,6 +5,7 @@ The reference is computed on this machine by the run's own networks, in float32 
 precision, and is compared apart.
 """
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -135,7 +136,9 @@ def of_run(
     data = own_samples.chosen(own_samples.reloaded(run, cache), run, samples)
     data = networks[0].masked(data, cache)
     names = data.manifest.table[keys.SAMPLE_ID]
-    each = [_ordered(network.predict(data, cache), names) for network in networks]
+    with contextlib.nullcontext() if as_trained else _without_tf32():
+        each = [_ordered(network.predict(data, cache), names) for network in networks]
+    network.cpu()  # the predictions may have moved its members
     chances = np.mean(each, axis=0)
     answers = rules.answers(chances)
     outputs = {
@@ -205,6 +208,17 @@ def _without_each(entries: Sequence[Entry], values: Sequence[Tensor]) -> Iterato
         rows = torch.stack(known).any(dim=0)
         if rows.any():
             yield [changed[name][rows] for name in names]
+
+
+@contextlib.contextmanager
+def _without_tf32() -> Iterator[None]:
+    """Let cuDNN compute convolutions in full float32; its TF32 has errors of about 1e-3."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def _in_float32(network: Predictor) -> Predictor:

@@ -42,7 +42,13 @@ def compared_outputs(
 def _judged(run: TrainedRun, validation: Validation, found: float, largest: float) -> dict[str, Any]:
     samples = len(validation.data.manifest)
     parity.refuse_above(found, run, samples, largest)
-    print(f"parity   largest difference {found:.2g} on {samples} validation samples (allowed: {largest:g})")
+    spread = float(np.ptp(validation.reference[0], axis=0).max())
+    print(
+        f"parity   largest difference {found:.2g} (allowed: {largest:g}) on {samples} validation samples, whose "
+        f"probabilities range over {spread:.2g}"
+    )
+    if spread < 100 * largest:
+        print("warning  the network answers all these samples nearly alike, so that parity proves little")
     if validation.stored > largest:
         print(
             f"note     {keys.PREDICTIONS_FILE} of the run differs by {validation.stored:.2g} from the same "
@@ -52,6 +58,7 @@ def _judged(run: TrainedRun, validation: Validation, found: float, largest: floa
         "partition": keys.VALIDATION,
         "samples": samples,
         "largest_difference": found,
+        "range_of_probabilities": spread,
         "allowed": largest,
         "stored_predictions_difference": validation.stored if math.isfinite(validation.stored) else None,
     }

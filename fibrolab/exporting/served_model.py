@@ -117,7 +117,7 @@ class ServedModel:
         Raises:
             FibrolabError: The table lacks an input of the network, or has unknown columns or faulty values.
         """
-        table = _checked(pd.DataFrame(model_input))
+        table = checked(pd.DataFrame(model_input))
         with TemporaryDirectory(prefix="fibrolab-") as made:
             folder = Path(made)
             manifest = self._manifest(table, folder)
@@ -129,7 +129,7 @@ class ServedModel:
         for name in PICTURES:
             if name in table:
                 table[name] = [
-                    _file(cell, folder / f"{name}_{row}", f"{name} in row {row + 1}")
+                    put_file(cell, folder / f"{name}_{row}", f"{name} in row {row + 1}")
                     for row, cell in enumerate(table[name])
                 ]
         path = folder / "table.csv"
@@ -142,7 +142,7 @@ class ServedModel:
         return manifest
 
 
-def _checked(table: pd.DataFrame) -> pd.DataFrame:
+def checked(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table without empty columns, all cells as text; empty if a value is missing."""
     known = {*TEXTS, *NUMBERS}
     if strange := [str(name) for name in table if name not in known]:
@@ -165,7 +165,7 @@ def _text(cell: Any) -> str:
     return str(cell).strip()
 
 
-def _file(cell: str, target: Path, place: str) -> str:
+def put_file(cell: str, target: Path, place: str) -> str:
     """Put the picture of a cell, a path or bytes in base64, beside the table, and return its name there."""
     if not cell:
         return ""
