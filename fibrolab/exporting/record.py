@@ -44,8 +44,8 @@ def _judged(run: TrainedRun, validation: Validation, found: float, largest: floa
     parity.refuse_above(found, run, samples, largest)
     spread = float(np.ptp(validation.reference[0], axis=0).max())
     print(
-        f"parity   largest difference {found:.2g} (allowed: {largest:g}) on {samples} validation samples, whose "
-        f"probabilities range over {spread:.2g}"
+        f"parity   largest difference {found:.2g} (allowed: {largest:g}) on {samples} validation samples, "
+        f"whose probabilities range over {spread:.2g}"
     )
     if spread < 100 * largest:
         print("warning  the network answers all these samples nearly alike, so that parity proves little")

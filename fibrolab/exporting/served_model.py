@@ -156,7 +156,7 @@ def checked(table: pd.DataFrame) -> pd.DataFrame:
     texts = texts[[name for name in texts if (texts[name] != "").any()]]
     if keys.SAMPLE_ID not in texts:
         texts.insert(0, keys.SAMPLE_ID, [f"row {row + 1}" for row in range(len(table))])
-    return texts
+    return texts if keys.PATIENT_ID in texts else texts.assign(**{keys.PATIENT_ID: ""})
 
 
 def _text(cell: Any) -> str:

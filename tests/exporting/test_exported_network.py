@@ -238,6 +238,7 @@ def test_a_served_table_is_checked(tmp_path: Path) -> None:
         "sample_id": ["row 1", "row 2"],
         "image": ["a", "b"],
         "lsm_kpa": ["6.5", ""],
+        "patient_id": ["", ""],
     }
     with pytest.raises(DataError, match="image in row 1 is neither the path of a file on this machine nor"):
         served_model.put_file("no file", tmp_path / "0", "image in row 1")
