@@ -13,12 +13,12 @@ from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, Schema
 from mlflow.types.schema import DataType
 
+from fibrolab import keys
 from fibrolab.errors import ConfigError
 from fibrolab.storage import is_full
 from fibrolab.tracked_run import as_storage_error
 from fibrolab.tracking import find_run
 
-MODEL = "model"  # folder of the model in its run
 LONGEST_DESCRIPTION = 5000  # characters of a version's description in MLflow's databases
 
 
@@ -77,7 +77,7 @@ def register(
 
     Args:
         uri: Tracking database or server, which holds the registry too.
-        run_id: Id of the run, which has a model in the folder `MODEL`.
+        run_id: Id of the run, which has a model in the folder `keys.MODEL`.
         name: Name of the registered model; created if it does not exist.
         aliases: Names that then point to this version, whatever version they pointed to.
         description: Description of the version, as Markdown; cut where MLflow would refuse it.
@@ -88,7 +88,7 @@ def register(
         StorageError: The registry cannot be written.
     """
     client, run = find_run(uri, run_id)
-    source = f"{run.info.artifact_uri}/{MODEL}"
+    source = f"{run.info.artifact_uri}/{keys.MODEL}"
     with as_storage_error(uri):
         try:
             _create(client, name)

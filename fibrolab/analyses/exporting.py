@@ -24,7 +24,6 @@ from fibrolab.runs.answering import SAMPLE, Rules
 from fibrolab.runs.trained_run import TrainedRun, open_run
 from fibrolab.storage import make_folder, save_json, unwritable, write_table
 
-RECORD_FILE = "export.json"
 ONNX, PROGRAM, MLFLOW, BUNDLE = "onnx", "torch_export", "mlflow", "bundle"
 
 
@@ -73,7 +72,7 @@ def export(config: DictConfig) -> str:
         with drafted(folder) as draft:
             artifact = _write(draft, graph, network, validation, source)
     print(f"artifact {folder / artifact}")
-    print(f"record   {folder / RECORD_FILE}")
+    print(f"record   {folder / keys.EXPORT_FILE}")
     print(f"use      {answering.USE}: not a medical device, not for decisions on patients")
     return str(folder / artifact)
 
@@ -98,7 +97,7 @@ def _write(
     graph.save(path, known)
     if is_bundle:
         bundle.write(draft / bundle.FOLDER, network.entries[0], rules, run.predictors[0].record, known)
-    save_json(known, draft / RECORD_FILE)
+    save_json(known, draft / keys.EXPORT_FILE)
     return bundle.FOLDER if is_bundle else graph.file_name
 
 
@@ -193,7 +192,7 @@ def _refuse_without_network(run: TrainedRun) -> None:
 
 
 def _refuse_earlier(folder: Path) -> None:
-    if (folder / RECORD_FILE).exists():
+    if (folder / keys.EXPORT_FILE).exists():
         raise ConfigError(f"{folder} has an export already: give another folder, or remove it.")
 
 
@@ -207,7 +206,9 @@ def drafted(folder: Path) -> Iterator[Path]:
     draft = make_folder(folder / f".export-{os.getpid()}")
     try:
         yield draft
-        for path in sorted(draft.iterdir(), key=lambda path: path.name == RECORD_FILE):  # the record last
+        for path in sorted(
+            draft.iterdir(), key=lambda path: path.name == keys.EXPORT_FILE
+        ):  # the record last
             path.replace(folder / path.name)
     except OSError as fault:
         raise StorageError(unwritable(folder, fault)) from fault

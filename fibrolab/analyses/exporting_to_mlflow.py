@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from omegaconf import DictConfig
 
-from fibrolab import environment
+from fibrolab import environment, keys
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.errors import ConfigError, DataError, StorageError
 from fibrolab.exporting import parity, record, served_model
@@ -22,10 +22,9 @@ from fibrolab.runs.answering import SAMPLE, Rules
 from fibrolab.runs.trained_run import TrainedRun
 from fibrolab.storage import save_json, unwritable
 from fibrolab.tracking import reopen
-from fibrolab.tracking_models import MODEL, loaded, save_model
+from fibrolab.tracking_models import loaded, save_model
 
 LARGEST = 1e-5  # difference from which it is refused: it computes what `predict` computes
-RECORD_FILE = "export.json"
 SERVED_BY = "fibrolab.exporting.served_model"
 
 
@@ -48,10 +47,10 @@ def write(run: TrainedRun, rules: Mapping[str, Rules], config: DictConfig) -> st
     if not run.run_id:
         raise ConfigError("format=mlflow writes into a run of the tracking database: give the run's id.")
     network = ExportedNetwork(run.predictors, rules[SAMPLE])
-    with reopen(config.tracking.uri, run.run_id) as tracked, _drafted(tracked.folder / MODEL) as draft:
-        if (tracked.folder / MODEL).exists():
+    with reopen(config.tracking.uri, run.run_id) as tracked, _drafted(tracked.folder / keys.MODEL) as draft:
+        if (tracked.folder / keys.MODEL).exists():
             raise ConfigError(
-                f"{run.name} has a model already: remove {tracked.folder / MODEL} to export it again."
+                f"{run.name} has a model already: remove {tracked.folder / keys.MODEL} to export it again."
             )
         served = draft.parent / "served"
         served_model.write(served, run, rules[SAMPLE])
@@ -71,8 +70,8 @@ def write(run: TrainedRun, rules: Mapping[str, Rules], config: DictConfig) -> st
         )
         found = _outputs(draft, validation.data, rules[SAMPLE], network.outputs)
         known["parity"] = record.compared_outputs(run, validation, found, LARGEST)
-        save_json(known, draft / RECORD_FILE)
-    address = f"runs:/{run.run_id}/{MODEL}"
+        save_json(known, draft / keys.EXPORT_FILE)
+    address = f"runs:/{run.run_id}/{keys.MODEL}"
     print(f"model    {address}")
     place = f"MLFLOW_TRACKING_URI={config.tracking.uri}"
     print(f"serve    {place} mlflow models serve -m {address} --env-manager local")

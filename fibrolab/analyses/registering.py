@@ -4,12 +4,13 @@ import json
 
 from omegaconf import DictConfig
 
+from fibrolab import keys
 from fibrolab.config import resolved
 from fibrolab.errors import ConfigError
 from fibrolab.reporting.checklists import documents
 from fibrolab.runs import answering, trained_run
 from fibrolab.runs.trained_run import open_run
-from fibrolab.tracking_models import LONGEST_DESCRIPTION, MODEL, register
+from fibrolab.tracking_models import LONGEST_DESCRIPTION, register
 
 CUT = f"\n\nThe rest of the card is in {documents.MODEL_CARD_FILE} of the run."
 
@@ -29,12 +30,12 @@ def run(config: DictConfig) -> str:
     """
     uri, name = str(config.tracking.uri), str(config.name)
     trained = open_run(str(config.run), uri)
-    if not (trained.folder / MODEL / "MLmodel").is_file():
+    if not (trained.folder / keys.MODEL / "MLmodel").is_file():
         raise ConfigError(
             f"{trained.name} has no model to register: export it first by "
             f"`python -m fibrolab.export run={config.run} format=mlflow`."
         )
-    record = json.loads((trained.folder / MODEL / "export.json").read_text(encoding="utf-8"))
+    record = json.loads((trained.folder / keys.MODEL / keys.EXPORT_FILE).read_text(encoding="utf-8"))
     tags = {"use": answering.USE, "parity": f"{record['parity']['largest_difference']:.2g}"}
     given = resolved(config)["alias"]
     aliases = [str(each) for each in (given if isinstance(given, list) else [given]) if each is not None]

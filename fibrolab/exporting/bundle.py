@@ -135,7 +135,7 @@ def _inference(name: str, rules: Rules, record: Mapping[str, Any]) -> dict[str, 
         "bundle_root": ".",
         "input": "$@bundle_root + '/input'",
         "output": f"$@bundle_root + '/{ANSWERS_FILE}'",
-        "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
+        "device": "$torch.device('cpu')",  # on which it was traced and compared
         "network_def": "$torch.jit.load(@bundle_root + '/models/model.ts', map_location=@device)",
         "network": "$@network_def.eval()",
         "inferer": {

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fibrolab import keys
+from fibrolab.data.clinical import MEASURES
 from fibrolab.errors import ConfigError
 from fibrolab.evaluation.measures.probability_quality import LEAST
 from fibrolab.models.fusion import LateFusion
@@ -91,7 +92,10 @@ class ExportedNetwork(nn.Module):
 
 
 class _Member(nn.Module):
-    """One network, from the entries of a batch to probabilities (B, K); NaN for a sample without any input.
+    """One network, from the entries of a batch to probabilities (B, K).
+
+    They are NaN for a sample without any input, and for one with a clinical value that no patient can have,
+    which `predict` refuses; its logarithm may not even exist, and would pass for a missing value.
 
     Args:
         module: The trained module.
@@ -109,6 +113,9 @@ class _Member(nn.Module):
         if self.columns:
             batch[keys.CLINICAL] = on_scales(batch[keys.CLINICAL], self.columns)
         probabilities = self.criterion.probabilities(self._logits(batch))
+        if self.columns:
+            impossible = _are_impossible(given[keys.CLINICAL], self.columns)
+            probabilities = probabilities.masked_fill(impossible, math.nan)
         masks = [batch[name] for name in map(keys.present, self.network.inputs) if name in batch]
         if not masks:
             return probabilities
@@ -143,6 +150,13 @@ def on_scales(values: Tensor, columns: Sequence[str]) -> Tensor:
         for name, value in zip(columns, values.unbind(dim=1), strict=True)
     ]
     return torch.stack(scaled, dim=1)
+
+
+def _are_impossible(values: Tensor, columns: Sequence[str]) -> Tensor:
+    """Return which samples have an impossible clinical value among (B, D), bool (B, 1)."""
+    ranges = {measure.column: measure.possible for measure in MEASURES} | {keys.SEX: (0, 1)}
+    low, high = (values.new_tensor([ranges[name][end] for name in columns]) for end in (0, 1))
+    return ((values < low) | (values > high)).any(dim=1, keepdim=True)
 
 
 def entries(network: Predictor) -> tuple[Entry, ...]:

@@ -15,7 +15,7 @@ from small_classifier import CLASSES, settings
 from torch import Tensor
 
 from fibrolab import export, keys
-from fibrolab.analyses.exporting import RECORD_FILE, drafted
+from fibrolab.analyses.exporting import drafted
 from fibrolab.analyses.registering import shortened
 from fibrolab.data.clinical import measured
 from fibrolab.errors import ConfigError, DataError
@@ -46,7 +46,7 @@ FAMILIES: dict[str, tuple[type[Classifier], dict[str, Any]]] = {
     "single": (SingleClassifier, {"branches": {"image": TINY}}),
     "hybrid, CORN": (
         HybridClassifier,
-        {"branches": {"a": TINY, "b": {"name": "test_convnext"}}, "loss": {"name": "corn"}},
+        {"branches": {"a": TINY, "b": TINY}, "loss": {"name": "corn"}},
     ),
     "CORAL": (SingleClassifier, {"branches": {"image": TINY}, "loss": {"name": "coral"}}),
     "average": (VideoClassifier, film(name="average")),
@@ -155,6 +155,15 @@ def test_onnx_answers_as_the_run(family: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(answer(values)[0], of_run(found, network, values), atol=1e-5)
 
 
+def test_a_clinical_value_that_no_patient_has_gives_no_probabilities() -> None:
+    network = ExportedNetwork(networks("multimodal"), RULES)
+    values = example(network, 3)
+    values[2][:, 0] = torch.tensor([0.0, 6.0, 6000.0])  # stiffness [kPa]; the last one looks given in Pa
+    chances = graphs.torch_answer(network)(values)[0]
+    assert np.isnan(chances[[0, 2]]).all()
+    assert np.isfinite(chances[1]).all()
+
+
 def test_a_sample_without_any_input_has_no_probabilities() -> None:
     network = ExportedNetwork(networks("multimodal"), RULES)
     values = example(network, 3)
@@ -212,8 +221,8 @@ def test_after_an_error_no_draft_is_left(tmp_path: Path) -> None:
         refused()
     assert not list(tmp_path.iterdir())
     with drafted(tmp_path) as draft:
-        (draft / RECORD_FILE).write_text("{}")
-    assert [path.name for path in tmp_path.iterdir()] == [RECORD_FILE]
+        (draft / keys.EXPORT_FILE).write_text("{}")
+    assert [path.name for path in tmp_path.iterdir()] == [keys.EXPORT_FILE]
 
 
 def test_settings_that_contradict_and_missing_packages_are_refused_at_once(
