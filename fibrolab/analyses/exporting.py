@@ -66,11 +66,10 @@ def export(config: DictConfig) -> str:
         bundle.refuse_unsuitable(network.entries, run.predictors[0].record["preprocess"])
     folder = make_folder(Path(config.folder).absolute())
     _refuse_earlier(folder)
-    with torch.random.fork_rng(devices=[]):
-        validation = parity.of_run(run, network, rules[SAMPLE], source.cache)
-        graph = _graph(config.format, network, validation)
-        with drafted(folder) as draft:
-            artifact = _write(draft, graph, network, validation, source)
+    validation = parity.of_run(run, network, rules[SAMPLE], source.cache)
+    graph = _graph(config.format, network, validation)
+    with drafted(folder) as draft:
+        artifact = _write(draft, graph, network, validation, source)
     print(f"artifact {folder / artifact}")
     print(f"record   {folder / keys.EXPORT_FILE}")
     print(f"use      {answering.USE}: not a medical device, not for decisions on patients")

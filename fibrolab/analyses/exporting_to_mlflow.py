@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from omegaconf import DictConfig
 
 from fibrolab import environment, keys
@@ -55,8 +54,7 @@ def write(run: TrainedRun, rules: Mapping[str, Rules], config: DictConfig) -> st
         served = draft.parent / "served"
         served_model.write(served, run, rules[SAMPLE])
         known = record.described(run, rules)
-        with torch.random.fork_rng(devices=[]):
-            validation = parity.of_run(run, network, rules[SAMPLE], Path(config.paths.cache), as_trained=True)
+        validation = parity.of_run(run, network, rules[SAMPLE], Path(config.paths.cache), as_trained=True)
         first = run.predictors[0]
         save_model(
             draft,
