@@ -162,6 +162,8 @@ ALLOWED: dict[str, Allowed] = {  # by the name of the setting; * stands for any 
     "folder": PLACE,
     "input": or_null(Allowed("a path or a list of paths", _is_name_or_names)),
     "coverage": OPEN,
+    "alias": or_null(Allowed("a name or a list of names, such as champion", _is_name_or_names)),
+    "format": one_of("onnx", "torch_export", "mlflow", "bundle"),
     "partition": one_of("test", "validation"),
     "samples": or_null(whole(1)),
     "explain.method": one_or_several(*EXPLANATIONS),

@@ -39,11 +39,13 @@ __all__ = [
     "compare",
     "evaluate",
     "explain",
+    "export",
     "markers",
     "monitor",
     "open_run",
     "plan",
     "predict",
+    "register",
     "stack",
     "study",
     "sync",
@@ -299,6 +301,36 @@ def monitor(*overrides: str) -> Monitored:
         from fibrolab.monitor import imported
 
         return Monitored(Path(perform(imported(config), config)))
+
+
+def export(*overrides: str) -> str:
+    """Write the network of a finished run for other programs, like `fibrolab export OVERRIDES`.
+
+    Returns:
+        The artifact: a file or a folder, or the address of a model in MLflow.
+
+    Raises:
+        FibrolabError: The settings or the run have a fault, or the artifact does not answer as the run.
+    """
+    with composed("export", overrides) as config:
+        from fibrolab.export import imported
+
+        return str(perform(imported(config), config))
+
+
+def register(*overrides: str) -> str:
+    """Register the exported model of a finished run in MLflow, like `fibrolab register OVERRIDES`.
+
+    Returns:
+        The address of the version in MLflow.
+
+    Raises:
+        FibrolabError: The settings or the run have a fault, or the run has no exported model.
+    """
+    with composed("register", overrides) as config:
+        from fibrolab.register import imported
+
+        return str(perform(imported(config), config))
 
 
 def stack(*overrides: str) -> TrainedRun:

@@ -188,7 +188,8 @@ class Corn(ThresholdLoss):
     def probabilities(self, logits: Tensor) -> Tensor:
         """Return p_k = P(y = k | y >= k) prod_{j < k} P(y > j | y >= j), (B, K)."""
         logits = logits.float()
-        reached = F.pad(logits.sigmoid().cumprod(dim=1), (1, 0), value=1.0)
+        # As a sum of logarithms: ONNX has no cumulative product.
+        reached = F.pad(F.logsigmoid(logits).cumsum(dim=1).exp(), (1, 0), value=1.0)
         return reached * F.pad((-logits).sigmoid(), (0, 1), value=1.0)
 
 

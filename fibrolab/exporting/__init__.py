@@ -1,0 +1,1 @@
+"""Trained runs as artifacts that other programs run: the exported network, its formats, and its checks."""
