@@ -48,6 +48,7 @@ __all__ = [
     "open_run",
     "plan",
     "predict",
+    "serve",
     "stack",
     "sync",
     "train",
@@ -240,6 +241,18 @@ def predict(*overrides: str) -> Answers:
         from fibrolab.predict import imported
 
         return Answers(Path(perform(imported(config), config)))
+
+
+def serve(*overrides: str) -> None:
+    """Serve a finished run until the process is interrupted, like `fibrolab serve OVERRIDES`.
+
+    Raises:
+        FibrolabError: The settings or the run have a fault, or the server cannot answer at its address.
+    """
+    with _composed("serve", overrides) as config:
+        from fibrolab.serve import imported
+
+        perform(imported(config), config)
 
 
 def stack(*overrides: str) -> TrainedRun:

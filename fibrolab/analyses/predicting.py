@@ -56,7 +56,7 @@ def predict(config: DictConfig) -> str:
         StorageError: The disk is full, or the folder cannot be written.
     """
     run = open_run(str(config.run), config.tracking.uri)
-    _refuse_segmenter(run)
+    refuse_segmenter(run)
     networks, given = run.predictors, _given(config.input)
     inputs = networks[0].module.inputs
     manifest = new_input.listed(given, networks[0].record, inputs, labels=False)
@@ -80,7 +80,12 @@ def predict(config: DictConfig) -> str:
     return str(folder)
 
 
-def _refuse_segmenter(run: TrainedRun) -> None:
+def refuse_segmenter(run: TrainedRun) -> None:
+    """Refuse a run that does not stage samples.
+
+    Raises:
+        ConfigError: It segments, or has no network of its own.
+    """
     if run.segments:
         raise ConfigError(
             f"{run.name} segments images: its masks of new pictures are written by "

@@ -90,9 +90,7 @@ def write(
         "name": f"Predictions of {name}",
         "counts": listed([counted(number, of) for of, number in sizes.items() if number]),
         "cautions": _cautions(samples),
-        "reading": _reading(
-            rules["sample"], DISAGREEMENT in samples, bool(samples[TYPICALITY].notna().any())
-        ),
+        "reading": reading(rules["sample"], DISAGREEMENT in samples, bool(samples[TYPICALITY].notna().any())),
         "patients": [
             _answer(row, rules["patient"], keys.PATIENT_ID) for row in records(patients.head(MOST_PATIENTS))
         ],
@@ -124,7 +122,7 @@ def _cautions(samples: pd.DataFrame) -> list[str]:
     return found
 
 
-def _reading(rules: Rules, several: bool, is_compared: bool) -> list[str]:
+def reading(rules: Rules, several: bool, is_compared: bool) -> list[str]:
     """Return sentences on how the answers are to be read."""
     found = [
         "Confidence is the probability of the most probable class at the temperature that fits the run's "
