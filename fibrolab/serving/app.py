@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +11,13 @@ from typing import Annotated, Any
 from fastapi import FastAPI, File, Form, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from fibrolab.errors import FibrolabError, StorageError
 from fibrolab.runs import answering
 from fibrolab.serving import readings as reading_study
-from fibrolab.serving import run_facts
 from fibrolab.serving.guard import Guard
 from fibrolab.serving.kept_files import KeptFiles
 from fibrolab.serving.measurements import Measured, Measurements
@@ -37,7 +37,7 @@ class Fault(BaseModel):
 
 
 class Answers(BaseModel):
-    """Answers to samples, and to their patients where these are known; columns as in the tables of `predict`."""
+    """Answers to samples, and to patients where these are known, with the columns of `predict`."""
 
     run: str
     use: str
@@ -105,8 +105,8 @@ OneFile = Annotated[UploadFile, File(description="A picture, DICOM file or film"
 Table = Annotated[
     UploadFile | None,
     File(
-        description="CSV with a row for each sample: files by name (image, elastogram, clip), clinical values, "
-        "patient_id. Needed where the network takes more than one file of a sample."
+        description="CSV with a row for each sample: files by name (image, elastogram, clip), clinical "
+        "values, patient_id. Needed where the network takes more than one file of a sample."
     ),
 ]
 
@@ -217,7 +217,7 @@ def _add_page(app: FastAPI, served: Served) -> None:
 
     @app.get("/run", responses={status: FAULTS[status] for status in (401, 403)})
     def run() -> dict[str, Any]:
-        """Return the run's classes, decision rules, test numbers with intervals and the verdict of its audit."""
+        """Return the run's classes and rules, its test numbers with intervals and the verdict of its audit."""
         limits = {"megabytes": served.limits.megabytes, "files": served.limits.files}
         return {**served.facts, "limits": limits, "study": served.readings is not None}
 
@@ -239,7 +239,7 @@ def _add_page(app: FastAPI, served: Served) -> None:
 def _add_answers(app: FastAPI, served: Served) -> None:
     @app.post("/predict", responses=FAULTS)
     async def predict(files: Files, table: Table = None) -> Answers:
-        """Stage pictures or films, as `fibrolab predict` does; a file without an answer has a sentence in `error`."""
+        """Stage pictures or films as `fibrolab predict` does; `error` says why one has no answer."""
         async with received(files, served.limits.files, table) as uploads:
             found = await served.answered(uploads)
             await served.remember(uploads)
@@ -305,7 +305,7 @@ def _add_study(app: FastAPI, served: Served, store: ReadingStore) -> None:
             UploadFile | None, File(description="CSV with sha256, label and perhaps patient_id")
         ] = None,
     ) -> Agreement:
-        """Return the agreement of readers with the model and, with true stages, their areas under the ROC curve."""
+        """Return the agreement of readers with the model and, given true stages, areas under ROC curves."""
         async with _true_stages(truth, store) as stages:
             found = await asyncio.to_thread(reading_study.agreement, store, stages)
         return Agreement(**found | {"rows": [_finite(row) for row in found["rows"]]})
@@ -328,5 +328,6 @@ async def _true_stages(truth: UploadFile | None, store: ReadingStore) -> Any:
 def _finite(row: Row) -> Row:
     """Return a row with None for numbers that are not known."""
     return {
-        name: None if isinstance(value, float) and value != value else value for name, value in row.items()
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in row.items()
     }

@@ -108,7 +108,7 @@ def _method(network: Predictor) -> str:
 def _maps(
     data: LabelledData, networks: Sequence[Predictor], method: str, cache: Path
 ) -> tuple[dict[str, np.ndarray], str]:
-    """Return the mean map of each branch, (h, w) or (t, h, w), and the name of the class that they explain."""
+    """Return the mean map of each branch, (h, w) or (t, h, w), and the class that they explain."""
     device = device_of("auto")
     batches, probabilities = [], []
     for network in networks:

@@ -1,4 +1,4 @@
-"""Readings of a blinded study, in SQLite: the stage that a reader gave before seeing the model's, and both."""
+"""Readings of a blinded study, in SQLite: the stage that a reader gave before the model's was shown."""
 
 import io
 import json
@@ -200,7 +200,7 @@ def agreement(store: ReadingStore, truth: pd.DataFrame | None = None) -> dict[st
     notes = []
     if left := len(every) - len(table):
         notes.append(
-            f"{left} of {len(every)} readings are left out: the server had given an answer to the file before."
+            f"{left} of {len(every)} readings are left out: the server had answered the file before."
         )
     if truth is not None:
         known = table[table[SHA256].isin(truth.index)]
@@ -209,8 +209,8 @@ def agreement(store: ReadingStore, truth: pd.DataFrame | None = None) -> dict[st
         table = known
     if truth is None or not (truth[keys.PATIENT_ID] != "").all():
         notes.append(
-            "Each file counts as independent, since patients are not known: with several files of one patient "
-            "the intervals are too narrow."
+            "Each file counts as independent, since patients are not known: with several files of one "
+            "patient the intervals are too narrow."
         )
     found: list[dict[str, Any]] = []
     curves: dict[str, dict[str, Any]] = {}

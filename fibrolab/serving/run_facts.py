@@ -1,4 +1,4 @@
-"""Facts of the served run that stand beside its answers: test numbers with intervals, verdict of its audit."""
+"""Facts of the served run beside its answers: test numbers with intervals, the verdict of its audit."""
 
 from typing import Any
 

@@ -81,7 +81,7 @@ class Staging:
         return {name: end_point(self.classes, lowest) for name, lowest in found.items()}
 
     async def answers(self, uploads: Uploads) -> Staged:
-        """Stage the samples of a request as `predict` does; those without an answer have a sentence in `error`.
+        """Stage the samples of a request as `predict` does; `error` says why one has no answer.
 
         Raises:
             FibrolabError: The files do not suit the network, or none of the samples can be answered.

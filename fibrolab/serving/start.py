@@ -44,6 +44,7 @@ def serve(config: DictConfig) -> None:
         host=config.host,
         port=config.port,
         log_config=None,
+        log_level="warning",
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=SHUTDOWN,
@@ -80,8 +81,8 @@ def served(config: DictConfig) -> "Served":
     if config.readings is not None:
         if len(staging.visual) != 1 or facts["clinical"]:
             raise ConfigError(
-                "readings: a study of readers needs a network on one picture or film of each sample, and this "
-                f"one takes {', '.join([*staging.visual, *facts['clinical']])}. Leave readings out."
+                "readings: a study of readers needs a network on one picture or film of each sample, and "
+                f"this one takes {', '.join([*staging.visual, *facts['clinical']])}. Leave readings out."
             )
         store = ReadingStore(Path(config.readings), facts["run"], staging.rules[answering.SAMPLE])
     return Served(
