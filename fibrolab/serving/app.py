@@ -217,7 +217,7 @@ def _add_page(app: FastAPI, served: Served) -> None:
 
     @app.get("/run", responses={status: FAULTS[status] for status in (401, 403)})
     def run() -> dict[str, Any]:
-        """Return the run's classes and rules, its test numbers with intervals and the verdict of its audit."""
+        """Return classes, decision rules, test numbers with intervals and the verdict of the audit."""
         limits = {"megabytes": served.limits.megabytes, "files": served.limits.files}
         return {**served.facts, "limits": limits, "study": served.readings is not None}
 
@@ -327,7 +327,8 @@ async def _true_stages(truth: UploadFile | None, store: ReadingStore) -> Any:
 
 def _finite(row: Row) -> Row:
     """Return a row with None for numbers that are not known."""
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in row.items()
-    }
+
+    def known(value: Any) -> bool:
+        return not isinstance(value, float) or math.isfinite(value)
+
+    return {name: value if known(value) else None for name, value in row.items()}
