@@ -1,5 +1,6 @@
 """Start of the server of a run."""
 
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +38,7 @@ def serve(config: DictConfig) -> None:
         from fibrolab.serving.app import build
     except ImportError as error:
         raise ConfigError(MISSING.format(error=error)) from error
+    logging.getLogger("fibrolab.data.sources.table").setLevel(logging.ERROR)  # advice on splits
     app = build(served(config), config.host, token)
     shown = f"[{config.host}]" if ":" in config.host else config.host
     settings = uvicorn.Config(

@@ -17,7 +17,7 @@ from fibrolab import keys
 from fibrolab.data import tables
 from fibrolab.data.input_check import lacking
 from fibrolab.data.manifest import PATHS, Manifest
-from fibrolab.errors import DataError
+from fibrolab.errors import DataError, FibrolabError
 from fibrolab.runs import new_input
 from fibrolab.runs.checkpoint import Predictor
 
@@ -104,13 +104,17 @@ async def received(
     with tempfile.TemporaryDirectory(prefix="fibrolab-") as made:
         folder = Path(made)
         paths = [folder / name for name in names]
-        digests = [
-            await run_in_threadpool(_write, file, path) for file, path in zip(files, paths, strict=True)
-        ]
+        pairs = zip(files, paths, strict=True)
+        digests = [await run_in_threadpool(_write, file, path) for file, path in pairs]
         uploads = Uploads(folder, tuple(paths), tuple(digests))
-        if table is not None:
-            uploads = await run_in_threadpool(_with_table, uploads, table)
-        yield uploads
+        try:
+            if table is not None:
+                uploads = await run_in_threadpool(_with_table, uploads, table)
+            yield uploads
+        except FibrolabError as error:  # a client knows the files by their names
+            if made not in str(error):
+                raise
+            raise type(error)(str(error).replace(f"{made}/", "")) from error
 
 
 def _name(file: UploadFile) -> str:

@@ -72,7 +72,7 @@ function drawFacts() {
     make("th", `${row.title}, by ${row.level === "samples" ? "picture" : "patient"}`, { scope: "row" }),
     make("td", row.value), make("td", row.interval), make("td", row.baseline || "not known")]));
   const heads = ["Measure", "Value", `${run.level} interval`, "Baseline"].map((text) => make("th", text, { scope: "col" }));
-  $("metrics").append(make("caption", "Test of the run: patients whom the network was not trained on."),
+  $("metrics").append(make("caption", "Test samples of the run, with the intervals and baselines of its report."),
     make("thead", make("tr", heads)), make("tbody", rows));
   $("reading").append(...run.reading.map((text) => make("li", text)));
 }
@@ -175,7 +175,7 @@ async function showPictures(picture, sample) {
 }
 
 function addMapButton(picture, sample) {
-  const button = make("button", "Show what the network looked at", { type: "button", class: "light" });
+  const button = make("button", "Show the map of the network", { type: "button", class: "light" });
   button.addEventListener("click", async () => {
     button.disabled = true;
     try {
@@ -221,8 +221,8 @@ function answerParts(row) {
 function endPoints(row) {
   const rows = run.end_points.map((point) => {
     const decided = point.threshold === null ? "no threshold" : row[`${point.name}_positive`] ? "positive" : "negative";
-    const limit = point.threshold === null ? "" : ` (threshold ${point.threshold.toFixed(2)})`;
-    return make("tr", [make("th", point.positive, { scope: "row" }), make("td", `${row[point.name].toFixed(2)}${limit}`),
+    const limit = point.threshold === null ? "" : ` (threshold ${point.threshold.toFixed(3)})`;
+    return make("tr", [make("th", point.positive, { scope: "row" }), make("td", `${row[point.name].toFixed(3)}${limit}`),
       make("td", make("b", decided))]);
   });
   return make("table", [make("caption", "End points"), make("tbody", rows)], { class: "points" });
