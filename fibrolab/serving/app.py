@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, File, Form, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from fastapi.responses import FileResponse, JSONResponse, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
@@ -100,6 +100,7 @@ FAULTS: dict[int | str, dict[str, Any]] = {
     422: {"model": Fault, "description": "The files or fields cannot be used"},
     507: {"model": Fault, "description": "The disk is full"},
 }
+REFUSALS: dict[int | str, dict[str, Any]] = {status: FAULTS[status] for status in (401, 403)}
 Files = Annotated[list[UploadFile], File(description="Pictures, DICOM files or films")]
 OneFile = Annotated[UploadFile, File(description="A picture, DICOM file or film")]
 Table = Annotated[
@@ -215,7 +216,7 @@ def _add_page(app: FastAPI, served: Served) -> None:
     def styles() -> FileResponse:
         return FileResponse(PAGE / "page.css")
 
-    @app.get("/run", responses={status: FAULTS[status] for status in (401, 403)})
+    @app.get("/run", responses=REFUSALS)
     def run() -> dict[str, Any]:
         """Return classes, decision rules, test numbers with intervals and the verdict of the audit."""
         limits = {"megabytes": served.limits.megabytes, "files": served.limits.files}
@@ -228,8 +229,8 @@ def _add_page(app: FastAPI, served: Served) -> None:
 
     @app.get(
         "/metrics",
-        response_class=PlainTextResponse,
-        responses={status: FAULTS[status] for status in (401, 403)},
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {}}}, **REFUSALS},
     )
     def metrics() -> Response:
         """Return measurements in the format of Prometheus."""
@@ -277,7 +278,13 @@ def _add_study(app: FastAPI, served: Served, store: ReadingStore) -> None:
     async def add(
         file: OneFile,
         reader: Annotated[str, Form(min_length=1, max_length=LONGEST_READER, pattern=r"^\S(.*\S)?$")],
-        stage: Annotated[str, Form(description="Class that the reader gives")],
+        stage: Annotated[
+            str,
+            Form(
+                description="Class that the reader gives",
+                json_schema_extra={"enum": list(store.rules.classes)},
+            ),
+        ],
     ) -> Reading:
         """Keep a reader's stage of a file together with the model's answer, which is returned only then."""
         if fault := store.stage_fault(stage):
@@ -291,8 +298,8 @@ def _add_study(app: FastAPI, served: Served, store: ReadingStore) -> None:
 
     @app.get(
         "/readings.csv",
-        response_class=PlainTextResponse,
-        responses={status: FAULTS[status] for status in (401, 403)},
+        response_class=Response,
+        responses={200: {"content": {"text/csv": {}}}, **REFUSALS},
     )
     def export() -> Response:
         """Return all readings of the run as CSV."""
