@@ -122,7 +122,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Served:
-    """What the requests share.
+    """Run, limits and stores that all requests share.
 
     Attributes:
         staging: The networks.

@@ -32,6 +32,7 @@ SMALL = {
     "pseudo_masks": "--patients 30 --epochs 1",
     "ranks": "--steps 1 --size 32",
     "scale": "--rows 500 1000",
+    "serving": "--requests 20 --at-once 8 --width 96 --height 64 preprocess.size=32",
     "segmentation": "speed --images 16 --size 32 --epochs 1",
     "sweeps": "--jobs 3 --processes 1",
     "tuning": "--quick",

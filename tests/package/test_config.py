@@ -99,7 +99,7 @@ def test_a_misspelt_command_or_setting_ends_a_process_with_a_sentence() -> None:
         (
             ["trian"],
             "there is no 'trian'. It is one of: audit, compare, evaluate, explain, markers, plan, predict, "
-            "stack, sync, train.",
+            "serve, stack, sync, train.",
         ),
         (["trian"], "Did you mean train?"),
         (["train", "modl=hybrid"], "'modl' is not a setting. Did you mean 'model'?"),
