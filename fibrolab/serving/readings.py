@@ -21,6 +21,7 @@ from fibrolab.runs import answering
 from fibrolab.runs.answering import Rules
 from fibrolab.storage import make_folder
 
+FEW = 30  # independent units, see `intervals.bootstrap.resampled`
 SHA256, BEFORE = "sha256", "answered_before"
 COLUMNS = (
     "time", "run", "reader", SHA256, "reader_stage", "model_stage", "confidence", "prediction_set",
@@ -222,6 +223,11 @@ def agreement(store: ReadingStore, truth: pd.DataFrame | None = None) -> dict[st
         if truth is not None:
             drawn = {point: reader_agreement.curves(readings, low) for point, low in rules.endpoints.items()}
             curves[str(reader)] = {point: lines for point, lines in drawn.items() if lines}
+    if found and (few := min(row["groups"] for row in found)) < FEW:
+        notes.append(
+            f"{few} independent units are few: with less than about {FEW} the intervals of agreement are too "
+            "narrow."
+        )
     return {"rows": found, "curves": curves, "notes": notes}
 
 

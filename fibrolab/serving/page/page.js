@@ -117,6 +117,8 @@ async function stageFiles(files) {
 }
 
 async function answer(request, samples) {
+  $("samples").replaceChildren();
+  $("patients").replaceChildren();
   say(`${samples.length === 1 ? "One sample is" : `${samples.length} samples are`} being staged …`);
   let found;
   try {
@@ -125,15 +127,17 @@ async function answer(request, samples) {
     say(fault.message, true);
     return;
   }
-  $("samples").replaceChildren();
   $("patients").replaceChildren(...found.patients.map(patientCard));
   const failed = found.samples.filter((row) => row.error).length;
   say([`${found.samples.length - failed} of ${found.samples.length} samples have an answer.`, ...found.notes].join(" "));
   found.samples.forEach((row, place) => {
+    if (row.error) {
+      $("samples").append(make("article", [make("h3", row.sample_id), make("p", row.error, { class: "fault" })], { class: "alone" }));
+      return;
+    }
     const card = sampleCard(row.sample_id, samples[place]);
     $("samples").append(card.article);
-    if (row.error) card.answer.append(make("p", row.error, { class: "fault" }));
-    else card.show(row);
+    card.show(row);
   });
 }
 
@@ -315,7 +319,7 @@ async function compare() {
   const heads = ["Reader", "Measure", "Of", "Against", "Value", "95 % interval", "p", "Files"].map((text) => make("th", text, { scope: "col" }));
   const rows = found.rows.map((row) => make("tr", [make("th", row.reader, { scope: "row" }), make("td", metricName(row.metric)),
     make("td", word(row.of)), make("td", word(row.against)), make("td", rounded(row.value)),
-    make("td", row.low === null ? row.note : `${rounded(row.low)} to ${rounded(row.high)}`),
+    make("td", [row.low === null ? "" : `${rounded(row.low)} to ${rounded(row.high)} `, make("small", row.note)]),
     make("td", row.p === null ? "" : row.p.toPrecision(2)), make("td", String(row.n))]));
   const table = make("table", [make("caption", "p of a difference is two-sided and not corrected for the number of end points."),
     make("thead", make("tr", heads)), make("tbody", rows)]);
