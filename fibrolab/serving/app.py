@@ -81,7 +81,7 @@ class Agreement(BaseModel):
     """Agreement of readers with the model, and of both with true stages."""
 
     rows: list[dict[str, Any]]
-    curves: dict[str, dict[str, dict[str, list[tuple[float, float]]]]]
+    curves: dict[str, dict[str, dict[str, list[list[float]]]]]
     notes: list[str]
 
 
