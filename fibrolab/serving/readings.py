@@ -17,6 +17,7 @@ from fibrolab.data import tables
 from fibrolab.errors import ConfigError, DataError, StorageError
 from fibrolab.evaluation.comparison import reader_agreement
 from fibrolab.evaluation.comparison.reader_agreement import Readings
+from fibrolab.reporting import vocabulary
 from fibrolab.runs import answering
 from fibrolab.runs.answering import Rules
 from fibrolab.storage import make_folder
@@ -219,7 +220,7 @@ def agreement(store: ReadingStore, truth: pd.DataFrame | None = None) -> dict[st
         readings = _readings(str(reader), rows, store.rules.classes, truth)
         rules = store.rules
         each = reader_agreement.table(readings, rules.classes, rules.endpoints, rules.ordered)
-        found += each.to_dict("records")
+        found += vocabulary.records(each)
         if truth is not None:
             drawn = {point: reader_agreement.curves(readings, low) for point, low in rules.endpoints.items()}
             curves[str(reader)] = {point: lines for point, lines in drawn.items() if lines}

@@ -1,10 +1,12 @@
 """The server of a trained run: answers as by `predict`, bad input, its own OpenAPI, a reader's browser."""
 
+import functools
 import io
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import dicom_case
@@ -35,7 +37,7 @@ from fibrolab.serving.start import served
 SMALL = ["preprocess.size=32", "trainer.max_epochs=1", "num_workers=0", "bootstrap.resamples=20"]
 CHANCES = [f"p_F{stage}" for stage in range(5)]
 FAMILIES = {
-    "image": PHANTOMS["phantom"],
+    "image": ["data.patients=60", "data.images_per_patient=1", "data.size=64"],
     "fusion": ["data=phantom_swe", *PHANTOMS["phantom_swe"], "model=multimodal"],
     "film": ["data=phantom_clips", *PHANTOMS["phantom_clips"], "model=video"],
 }
@@ -50,9 +52,9 @@ class Family:
         self.folder = load(self.run.config).manifest.root
         self.rows = self.run.samples[self.run.samples[keys.PARTITION] == keys.TEST]
 
-    def served(self, *words: str) -> Iterator[str]:
+    def served(self, *words: str) -> AbstractContextManager[str]:
         place = (f"paths.root={self.root}", f"run={self.run.run_id}")
-        return running(build(served(composed(*place, *words, name="serve")), "127.0.0.1", ""))  # type: ignore[return-value]
+        return running(build(served(composed(*place, *words, name="serve")), "127.0.0.1", ""))
 
     def predicted(self, given: Path, out: Path) -> pd.DataFrame:
         words = (f"paths.root={self.root}", f"run={self.run.run_id}", f"input={given}", f"folder={out}")
@@ -63,22 +65,24 @@ class Family:
 @pytest.fixture(scope="module")
 def trained(
     tmp_path_factory: pytest.TempPathFactory, fresh_database: Path, cache: Path
-) -> Iterator[dict[str, Family]]:
-    """A trained run of each family."""
-    found = {}
-    for name, words in FAMILIES.items():
+) -> Callable[[str], Family]:
+    """Return a function that trains a run of a family when it is asked for the first time."""
+
+    @functools.cache
+    def family(name: str) -> Family:
         root = prepared(tmp_path_factory.mktemp(name), fresh_database, cache)
         with unrendered():
-            run(composed(f"paths.root={root}", *words, *SMALL, "trainer.accelerator=cpu"))
-        found[name] = Family(root)
-    return found
+            run(composed(f"paths.root={root}", *FAMILIES[name], *SMALL, "trainer.accelerator=cpu"))
+        return Family(root)
+
+    return family
 
 
 @pytest.fixture(scope="module")
-def address(trained: dict[str, Family], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def address(trained: Callable[[str], Family], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The server of the run on pictures, with a study of readers."""
     study = tmp_path_factory.mktemp("study") / "study.db"
-    with trained["image"].served(f"readings={study}") as address:  # type: ignore[attr-defined]
+    with trained("image").served(f"readings={study}") as address:
         yield address
 
 
@@ -104,8 +108,8 @@ def of_picture(number: int) -> bytes:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_answers_are_those_of_predict(trained: dict[str, Family], name: str, tmp_path: Path) -> None:
-    family = trained[name]
+def test_answers_are_those_of_predict(trained: Callable[[str], Family], name: str, tmp_path: Path) -> None:
+    family = trained(name)
     rows = family.rows.iloc[:4]
     inputs = family.run.predictors[0].module.inputs
     visual = [each for each in inputs if each != keys.CLINICAL]
@@ -122,7 +126,7 @@ def test_answers_are_those_of_predict(trained: dict[str, Family], name: str, tmp
         for path in tmp_path.iterdir()
         if path.name != "rows.csv" and path.is_file()
     ]
-    with family.served() as address:  # type: ignore[attr-defined]
+    with family.served() as address:
         found = pd.DataFrame(post(address, files, text)["samples"])
         facts = requests.get(f"{address}/run", timeout=60).json()
         one = [file for file in files if file[0] in set(table.iloc[0][visual])]
@@ -207,9 +211,9 @@ def test_a_dicom_file_names_its_patient(address: str) -> None:
     assert [(row[keys.PATIENT_ID], row["n"]) for row in found["patients"]] == [("MRN0", 2), ("MRN1", 1)]
 
 
-def test_a_study_of_readers_needs_one_file_a_sample(trained: dict[str, Family], tmp_path: Path) -> None:
+def test_a_study_of_readers_needs_one_file_a_sample(trained: Callable[[str], Family], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="needs a network on one picture or film"):
-        trained["fusion"].served(f"readings={tmp_path / 'study.db'}")
+        trained("fusion").served(f"readings={tmp_path / 'study.db'}")
 
 
 def test_the_server_keeps_what_its_openapi_promises(address: str) -> None:

@@ -115,7 +115,7 @@ def _agreement(
         known = np.ones((1, len(other))) if weights is None else weights
         return {metric: function(ScoredSamples(other, chosen, known))}
 
-    row = bootstrap.resampled(measure, groups, resamples, seed).iloc[0]
+    (_, row), *_ = bootstrap.resampled(measure, groups, resamples, seed).iterrows()
     undefined = "not defined where all answers are one and the same class"
     return by_metric.resampled(row, len(np.unique(groups)) < 2, undefined)
 
