@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from fibrolab.errors import ConfigError
 from fibrolab.runs import answering
-from fibrolab.runs.trained_run import open_run
+from fibrolab.runs.trained_run import TrainedRun, open_run
 from fibrolab.serving import guard
 from fibrolab.serving.guard import TOKEN
 
@@ -32,6 +32,7 @@ def serve(config: DictConfig) -> None:
     """
     token = os.environ.get(TOKEN, "")
     guard.check(config.host, token)
+    run = open_run(str(config.run), config.tracking.uri)  # refused before the slow imports
     try:
         import uvicorn
 
@@ -39,7 +40,7 @@ def serve(config: DictConfig) -> None:
     except ImportError as error:
         raise ConfigError(MISSING.format(error=error)) from error
     logging.getLogger("fibrolab.data.sources.table").setLevel(logging.ERROR)  # advice on splits
-    app = build(served(config), config.host, token)
+    app = build(served(run, config), config.host, token)
     shown = f"[{config.host}]" if ":" in config.host else config.host
     settings = uvicorn.Config(
         app,
@@ -63,12 +64,11 @@ def serve(config: DictConfig) -> None:
         print("stopped")
 
 
-def served(config: DictConfig) -> "Served":
-    """Open the run and the stores that a config names.
+def served(run: TrainedRun, config: DictConfig) -> "Served":
+    """Load the networks of a run, and open the stores that a config names.
 
     Raises:
-        ConfigError: The run is unknown, segments or has no network; or a study of readers needs one file of
-            each sample.
+        ConfigError: The run segments or has no network; or a study of readers needs one file of each sample.
     """
     from fibrolab.serving import run_facts
     from fibrolab.serving.app import Limits, Served
@@ -77,7 +77,7 @@ def served(config: DictConfig) -> "Served":
     from fibrolab.serving.readings import ReadingStore
     from fibrolab.serving.staging import Staging
 
-    staging = Staging(open_run(str(config.run), config.tracking.uri), config.coverage)
+    staging = Staging(run, config.coverage)
     facts = run_facts.of(staging)
     store = None
     if config.readings is not None:

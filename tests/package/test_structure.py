@@ -198,6 +198,7 @@ AUDITED = ("data.patients=60", "data.images_per_patient=1", "data.size=32")
         (("compare", "runs=[a,b]"), 1, NETWORKS),
         (("explain", "run=abc"), 1, NETWORKS),
         (("stack", "runs=[a,b]"), 1, NETWORKS),
+        (("serve", "run=abc"), 1, NETWORKS),
         (("train", "--help"), 0, (*NETWORKS, "mlflow", "pandas", "hydra")),
         (("train", "modl=hybrid"), 1, (*NETWORKS, "mlflow", "pandas")),
         (("train", "model=hybird"), 1, (*NETWORKS, "mlflow", "pandas")),

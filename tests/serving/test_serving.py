@@ -54,7 +54,7 @@ class Family:
 
     def served(self, *words: str) -> AbstractContextManager[str]:
         place = (f"paths.root={self.root}", f"run={self.run.run_id}")
-        return running(build(served(composed(*place, *words, name="serve")), "127.0.0.1", ""))
+        return running(build(served(self.run, composed(*place, *words, name="serve")), "127.0.0.1", ""))
 
     def predicted(self, given: Path, out: Path) -> pd.DataFrame:
         words = (f"paths.root={self.root}", f"run={self.run.run_id}", f"input={given}", f"folder={out}")
