@@ -52,7 +52,7 @@ lock:
 	sed -i '/^[^#-]/,$$d' requirements-cpu.lock requirements.lock docker/train-cpu.lock docker/train.lock docker/server.lock
 	$(call SPLIT,requirements-cpu.lock,requirements.lock) build/requirements.lock
 	rm -f build/train.lock build/server.lock
-	$(PIN) pyproject.toml docker/train.in --extra postgres --no-annotate -c build/requirements.lock -o build/train.lock
+	$(PIN) pyproject.toml docker/train.in --extra postgres --extra serve --no-annotate -c build/requirements.lock -o build/train.lock
 	$(call SPLIT,docker/train-cpu.lock,docker/train.lock) build/train.lock
 	$(PIN) docker/server.in --no-annotate -c build/requirements.lock -o build/server.lock
 	cat build/server.lock >> docker/server.lock

@@ -46,6 +46,7 @@ __all__ = [
     "plan",
     "predict",
     "register",
+    "serve",
     "stack",
     "study",
     "sync",
@@ -331,6 +332,18 @@ def register(*overrides: str) -> str:
         from fibrolab.register import imported
 
         return str(perform(imported(config), config))
+
+
+def serve(*overrides: str) -> None:
+    """Serve a finished run until the process is interrupted, like `fibrolab serve OVERRIDES`.
+
+    Raises:
+        FibrolabError: The settings or the run have a fault, or the server cannot answer at its address.
+    """
+    with composed("serve", overrides) as config:
+        from fibrolab.serve import imported
+
+        perform(imported(config), config)
 
 
 def stack(*overrides: str) -> TrainedRun:

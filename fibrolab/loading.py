@@ -279,7 +279,7 @@ def usable(
 ) -> tuple[Manifest, dict[str, pd.DataFrame]]:
     """Return the samples that are `good`, bool (N,), and their survey; see `LabelledData.facts`."""
     skipped = manifest.table.loc[~good, [keys.LABEL, keys.PATIENT_ID]].reset_index(drop=True)
-    kept = replace(manifest, table=manifest.table[good], skipped=skipped)
+    kept = manifest if good.all() else replace(manifest, table=manifest.table[good], skipped=skipped)
     left = {name: table[good].reset_index(drop=True) for name, table in facts.items()}
     shown = {keys.IMAGE: _survey_of_shown(kept, left)}
     others = {name: table for name, table in left.items() if name != keys.IMAGE and kept.present(name).any()}

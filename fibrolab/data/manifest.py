@@ -367,5 +367,7 @@ def _patient_faults(table: pd.DataFrame) -> Iterator[str]:
 
 def _disagreeing(table: pd.DataFrame, by: list[str], column: str) -> Iterator[tuple[tuple, pd.DataFrame]]:
     """Yield the groups within which a column has more than one value."""
+    if len(table) < 2:
+        return
     many = table.groupby(by)[column].transform("nunique") > 1
     yield from table[many].groupby(by)

@@ -126,7 +126,7 @@ def write(
         "counts": listed([counted(number, of) for of, number in sizes.items() if number]),
         "cautions": _cautions(samples),
         "reading": [
-            *_reading(rules["sample"], DISAGREEMENT in samples, bool(samples[TYPICALITY].notna().any())),
+            *reading(rules["sample"], DISAGREEMENT in samples, bool(samples[TYPICALITY].notna().any())),
             *([neighbours.reading] if neighbours else []),
         ],
         "patients": [
@@ -160,7 +160,7 @@ def _cautions(samples: pd.DataFrame) -> list[str]:
     return found
 
 
-def _reading(rules: Rules, several: bool, is_compared: bool) -> list[str]:
+def reading(rules: Rules, several: bool, is_compared: bool) -> list[str]:
     """Return sentences on how the answers are to be read."""
     found = [
         "Confidence is the probability of the most probable class at the temperature that fits the run's "

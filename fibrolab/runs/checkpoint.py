@@ -371,6 +371,11 @@ class Predictor:
             enable_model_summary=False,
         )
 
+    @cached_property
+    def _trainer(self) -> L.Trainer:
+        """Trainer of all predictions: to make one takes longer than to predict a picture."""
+        return self.trainer()
+
     def _probabilities(
         self, data: LabelledData, cache: Path
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
@@ -383,7 +388,7 @@ class Predictor:
         if isinstance(self.module, Classifier) and isinstance(head, torch.nn.Module):
             hook = head.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0].float().cpu()))
         try:
-            batches: Any = self.trainer().predict(self.module, datamodule.test_dataloader())
+            batches: Any = self._trainer.predict(self.module, datamodule.test_dataloader())
         finally:
             if hook:
                 hook.remove()

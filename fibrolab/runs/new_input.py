@@ -83,9 +83,10 @@ def listed(
 
 def _decoded(manifest: Manifest, record: Mapping[str, Any]) -> Manifest:
     """Return samples whose files are decoded with the corrections of the training, or their own ones."""
-    if str(manifest.decode):
+    given = Decode(**record.get("decode", {}))
+    if str(manifest.decode) or given == manifest.decode:
         return manifest
-    return replace(manifest, decode=Decode(**record.get("decode", {})))
+    return replace(manifest, decode=given)
 
 
 def _without_label(path: Path) -> dict[str, None] | None:

@@ -552,3 +552,15 @@ def named_twice(run_ids: Iterable[str]) -> list[str]:
     """Return a sentence on each run that is given more than once."""
     counts = pd.Series(list(run_ids), dtype=str).value_counts()
     return [f"Run {run_id} is named {n} times." for run_id, n in sorted(counts[counts > 1].items())]
+
+
+def only(given: Any) -> str:
+    """Return the id of a setting that names one run.
+
+    Raises:
+        ConfigError: It names several.
+    """
+    found = ids(given)
+    if len(found) != 1:
+        raise ConfigError(f"run={given} is not one run: give an id, as `train` prints it.")
+    return found[0]

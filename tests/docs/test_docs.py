@@ -89,7 +89,9 @@ def test_other_commands_exist(page: str) -> None:
             assert (ROOT / words[2].replace(".", "/")).with_suffix(".py").is_file()
         elif overrides(words) is None:
             others = ("python3", "pip", "mlflow", ".", "python", "pre-commit", "export", "torchrun", "srun")
-            assert words[0] in (*others, "apt", "docker", "kubectl") or words[0].startswith("docker/"), words
+            assert words[0] in (*others, "apt", "curl", "docker", "kubectl") or words[0].startswith(
+                "docker/"
+            ), words
             assert all((ROOT / word).exists() for word in words if word.startswith("docker/")), words
 
 

@@ -34,6 +34,7 @@ SMALL = {
     "published_numbers": "--studies 3",
     "ranks": "--steps 1 --size 32",
     "scale": "--rows 500 1000",
+    "serving": "--requests 20 --at-once 8 --width 96 --height 64 preprocess.size=32",
     "segmentation": "speed --images 16 --size 32 --epochs 1",
     "strangers": "--patients 130 --size 32 --image-size 32 --epochs 1",
     "sweeps": "--jobs 3 --processes 1",

@@ -98,8 +98,8 @@ def test_a_misspelt_command_or_setting_ends_a_process_with_a_sentence() -> None:
     for words, sentence in (
         (
             ["trian"],
-            "there is no 'trian'. It is one of: audit, compare, evaluate, explain, export, markers, monitor, plan, "
-            "predict, register, stack, study, sync, train.",
+            "there is no 'trian'. It is one of: audit, compare, evaluate, explain, export, markers, monitor, "
+            "plan, predict, register, serve, stack, study, sync, train.",
         ),
         (["trian"], "Did you mean train?"),
         (["train", "modl=hybrid"], "'modl' is not a setting. Did you mean 'model'?"),

@@ -171,9 +171,8 @@ def test_there_are_no_import_cycles() -> None:
 def test_every_library_that_is_imported_is_declared() -> None:
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    needs = [*project["dependencies"]]
-    for extra in ("dicom", "export", "itk", "kaggle", "slurm"):
-        needs += extras[extra]
+    used = ("dicom", "export", "itk", "kaggle", "serve", "slurm")
+    needs = [*project["dependencies"], *(need for name in used for need in extras[name])]
     declared = {re.match(r"[\w.-]+", need)[0].lower().replace("_", "-") for need in needs}  # type: ignore[index]
     roots = {module.partition(".")[0] for path in files("") for module in imports(path)}
     owners = metadata.packages_distributions()
@@ -204,6 +203,7 @@ AUDITED = ("data.patients=60", "data.images_per_patient=1", "data.size=32")
         (("explain", "run=abc"), 1, NETWORKS),
         (("monitor", "run=abc", "predictions=nowhere"), 1, NETWORKS),
         (("stack", "runs=[a,b]"), 1, NETWORKS),
+        (("serve", "run=abc"), 1, NETWORKS),
         (("train", "--help"), 0, (*NETWORKS, "mlflow", "pandas", "hydra")),
         (("train", "modl=hybrid"), 1, (*NETWORKS, "mlflow", "pandas")),
         (("train", "model=hybird"), 1, (*NETWORKS, "mlflow", "pandas")),

@@ -1,0 +1,1 @@
+"""The server of a trained run: a page for readers, and the same answers over HTTP."""
