@@ -52,7 +52,7 @@ def write(
     lead: str,
     verdict: Sequence[str],
     sections: Sequence[Section],
-    published: Sheet,
+    published: Sequence[Sheet],
 ) -> Path:
     """Write the figures, the tables as CSV and LaTeX, and the page of a study.
 
@@ -63,7 +63,7 @@ def write(
         lead: Sentence below the title.
         verdict: Sentences of the verdict.
         sections: Results by protocol and task.
-        published: Published numbers of networks that were not trained here.
+        published: Published numbers that are not comparable with ours.
 
     Returns:
         The page, ``study.html`` in that folder.
@@ -82,7 +82,7 @@ def write(
                 save(getattr(figures, name)(table), folder / keys.FIGURES / f"{name}_{number + 1}.png")
         names = [f"{name}_{number + 1}" for name in drawn]
         shown.append({"number": number + 1, "section": section, "figures": names})
-    for sheet in [*(sheet for section in sections for sheet in section.sheets), published]:
+    for sheet in [*(sheet for section in sections for sheet in section.sheets), *published]:
         if sheet.lines:
             table_files.save(sheet, folder / table_files.FOLDER)
     content = {
@@ -91,7 +91,7 @@ def write(
         "lead": lead,
         "verdict": verdict,
         "sections": shown,
-        "published": published,
+        "published": [sheet for sheet in published if sheet.lines],
         "figures": html.pictures(folder / keys.FIGURES, lambda name: CAPTIONS[name.rpartition("_")[0]]),
         "tables_folder": table_files.FOLDER,
     }

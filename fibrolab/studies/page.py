@@ -14,6 +14,9 @@ from fibrolab.studies.results import SIGNIFICANT, Tables
 from fibrolab.studies.tables import Part
 
 
+SHEETS = (sheets.arms, sheets.differences, sheets.classes, sheets.confusion, sheets.seen)
+
+
 def write(study: Study, size: str, tables: Tables, folder: Path) -> Path:
     """Write the page of a study into the folder of its results, with its figures and tables.
 
@@ -34,7 +37,7 @@ def write(study: Study, size: str, tables: Tables, folder: Path) -> Path:
         f"Results at size={size}: {readme.trained(tables)}",
         list(verdict.sentences(study, size, tables)),
         [_section(part) for part in found],
-        sheets.apart(study, tables),
+        [sheets.apart(study, tables), sheets.related(study)],
     )
 
 
@@ -43,7 +46,7 @@ def _section(part: Part) -> Section:
     return Section(
         title=part.title,
         leaks=part.study.protocols[part.protocol].leaks,
-        sheets=[sheets.arms(part), sheets.differences(part), sheets.classes(part)],
+        sheets=[make(part) for make in SHEETS],
         findings=list(map(str, audit["sentence"])),
         verdict=str(audit["verdict"].iloc[0]) if len(audit) else "",
         differences=_differences(part),

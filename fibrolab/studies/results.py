@@ -36,7 +36,7 @@ from fibrolab.studies.trainings import Place, Training
 Tables = dict[str, pd.DataFrame]
 PLACE = ["protocol", "arm", "task", "seed"]
 NAMES = ("trainings", "metrics", "comparisons", "baselines", "audit", "history", "confusion")
-PUBLISHED_FILE = "published.csv"  # beside the study's file
+PUBLISHED_FILE, RELATED_FILE = "published.csv", "related.csv"  # beside the study's file
 COLUMNS = {  # of the tables that hold rows of several runs
     "metrics": [*PLACE, "level", "metric", "value", "low", "high", "baseline"],
     "baselines": [*PLACE, "baseline", "value", "low", "high"],
@@ -45,6 +45,7 @@ COLUMNS = {  # of the tables that hold rows of several runs
     "confusion": [*PLACE, "true", "predicted", "n"],
 }
 SIGNIFICANT = 0.05  # corrected p below which two arms differ
+SEEN = ("training", "validation")  # samples that trained or chose a network, scored apart
 NO_COMPARISON = "not compared"  # family of a row that says why arms could not be compared
 TEXTS = {"task": str, "arm": str, "protocol": str, "run": str, "error": str, "of": str, "against": str,
          "fold": str}  # fmt: skip
@@ -211,9 +212,11 @@ def _short(word: str) -> str:
 
 def _of_run(run: TrainedRun) -> dict[str, pd.DataFrame]:
     """Return the tables of one run."""
-    found = {"metrics": run.metrics.assign(level="sample")}
+    scored = [run.metrics.assign(level="sample")]
     if (run.folder / PATIENTS_FILE).is_file():
-        found["metrics"] = pd.concat([found["metrics"], run.patient_metrics.assign(level="patient")])
+        scored.append(run.patient_metrics.assign(level="patient"))
+    scored += [run.table(name).assign(level=name) for name in SEEN if (run.folder / f"{name}.csv").is_file()]
+    found = {"metrics": pd.concat(scored)}
     if (run.folder / keys.HISTORY_FILE).is_file():
         found["history"] = run.history
     if (run.folder / keys.AUDIT_FILE).is_file():

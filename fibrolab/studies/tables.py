@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from fibrolab.reporting import numbers
-from fibrolab.reporting.tables.sheet import Cell, Column, Line, Sheet, line, probability
+from fibrolab.reporting.tables.sheet import Cell, Column, Line, Sheet, count, line, probability
 from fibrolab.studies import results
 from fibrolab.studies.definition import Study
 from fibrolab.studies.results import NO_COMPARISON, Tables
@@ -157,6 +157,23 @@ def differences(part: Part) -> Sheet:
     return Sheet(f"{part.title}: differences", caption, columns, lines, empty=empty)
 
 
+def seen(part: Part) -> Sheet:
+    """Return the measures of each arm on the samples that trained and chose it, beside the test."""
+    table = part.tables["metrics"]
+    levels = [level for level in (*results.SEEN, SAMPLE) if level in set(table["level"])]
+    lines = []
+    for arm in dict.fromkeys(table["arm"]):
+        for metric in part.study.measures:
+            own = table[(table["arm"] == arm) & (table["metric"] == metric)].drop_duplicates("level")
+            found = {str(row["level"]): _ends(pd.Series(row)) for row in own.to_dict("records")}
+            cells = [_cell(found.get(level), metric) for level in levels]
+            lines.append(line(part.label(arm), numbers.title(metric), *cells))
+    titles = [{SAMPLE: "Test"}.get(level, level.capitalize()) for level in levels]
+    columns = [Column("Arm", False), Column("Measure", False), *map(Column, titles)]
+    caption = "First seed; a value on samples that trained or chose a network is no test of it."
+    return Sheet(f"{part.title}: validation and test", caption, columns, lines if len(levels) > 1 else [])
+
+
 def classes(part: Part) -> Sheet:
     """Return sensitivity and specificity of each class by each arm, with intervals."""
     table = part.tables["metrics"]
@@ -186,6 +203,46 @@ def apart(study: Study, tables: Tables) -> Sheet:
     columns = [Column("Arm", False), Column("Task", False), *(Column(numbers.title(name)) for name in names)]
     caption = "Published, with networks that were not trained here; not comparable with the numbers above."
     return Sheet("Published numbers of other networks", caption, columns, lines)
+
+
+def confusion(part: Part) -> Sheet:
+    """Return the confusion matrix of each arm: test samples of all seeds by true and predicted class."""
+    table = part.tables["confusion"]
+    names = list(dict.fromkeys(map(str, table["predicted"]))) if len(table) else []
+    lines = []
+    for arm in dict.fromkeys(table["arm"]):
+        own = table[table["arm"] == arm]
+        counts = own.groupby(["true", "predicted"])["n"].sum()
+        for true in dict.fromkeys(map(str, own["true"])):
+            cells = [count(float(counts.get((true, name), 0))) for name in names]
+            lines.append(line(part.label(arm), true, *cells))
+    columns = [
+        Column("Arm", False),
+        Column("True class", False),
+        *(Column(f"Predicted {name}") for name in names),
+    ]
+    return Sheet(f"{part.title}: confusion matrices", "Test samples of all seeds together.", columns, lines)
+
+
+def related(study: Study) -> Sheet:
+    """Return earlier results that the paper cites, from `related.csv` beside the study's file."""
+    path = study.folder / results.RELATED_FILE
+    table = pd.read_csv(path, dtype=str, keep_default_na=False) if path.is_file() else pd.DataFrame()
+    lines = [
+        line(
+            " ".join(filter(None, [row["work"], row["year"] and f"({row['year']})"])),
+            row["data"],
+            ", ".join(filter(None, [row["arm"], row["task"], row["class"]])),
+            numbers.title(row["metric"]),
+            Cell(row["value"], f"[{row['low']}, {row['high']}]" if row["low"] else ""),
+            row["source"],
+        )
+        for row in table.to_dict("records")
+    ]
+    columns = [Column(name, False) for name in ("Work", "Data", "Arm, task, class", "Measure")]
+    columns += [Column("Value"), Column("Source", False)]
+    caption = "As the paper cites them, on other patients; not comparable with the numbers above."
+    return Sheet("Earlier results", caption, columns, lines)
 
 
 def _at(table: pd.DataFrame, protocol: str, task: str) -> pd.DataFrame:

@@ -60,6 +60,8 @@ def found() -> Tables:
             )
         ]
     ).assign(high=0.95)
+    validation = metrics[:1].assign(level="validation", value=0.9)
+    metrics = pd.concat([metrics, validation], ignore_index=True)
     compared = {**PLACED, "level": "sample", "of": "", "fold": "", "arm": "two", "against": "one"}
     comparisons = pd.DataFrame(
         [
@@ -175,7 +177,7 @@ def test_the_page_has_tables_figures_and_audit(study: Study, found: Tables, tmp_
     assert "Few." in text
     written = {path.name for path in (tmp_path / "out" / "tables").iterdir()}
     assert "published_numbers_of_other_networks.tex" in written
-    assert len([name for name in written if name.endswith(".tex")]) == 4
+    assert len([name for name in written if name.endswith(".tex")]) == 6
 
 
 def test_a_published_number_of_an_unknown_arm_is_refused(study: Study) -> None:
