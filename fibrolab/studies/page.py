@@ -13,7 +13,6 @@ from fibrolab.studies.definition import Study
 from fibrolab.studies.results import SIGNIFICANT, Tables
 from fibrolab.studies.tables import Part
 
-
 SHEETS = (sheets.arms, sheets.differences, sheets.classes, sheets.confusion, sheets.seen)
 
 

@@ -114,6 +114,10 @@ def test_a_published_number_stands_beside_the_papers_own_network_only(study: Stu
     assert "20 test images of 10 independent groups, 1 seed" in sheet.caption
     (apart,) = tables.apart(study, found).lines
     assert [cell.text for cell in apart.cells] == ["Two", "F4", "95.0\u00a0%"]
+    (first, *_) = tables.seen(part).lines
+    assert [cell.text for cell in first.cells] == ["One", "Accuracy", "90.0\u00a0%", "80.0\u00a0%"]
+    (line,) = tables.confusion(part).lines
+    assert [cell.text for cell in line.cells] == ["One", "F4", "3"]
     classes = tables.classes(part).lines
     assert [[cell.text for cell in line.cells] for line in classes] == [
         ["One", "F4", "60.0\u00a0%", "90.0\u00a0%"]
