@@ -26,6 +26,7 @@ async function ask(path, body) {
   if (response.ok) return response;
   if (response.status === 401) {
     sessionStorage.removeItem("token");
+    $("wrong").textContent = token ? "This is not the token of the server." : "";
     $("token").hidden = false;
     $("secret").focus();
   }
