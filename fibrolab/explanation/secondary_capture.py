@@ -5,6 +5,7 @@ parts of the DICOM standard.
 """
 
 import io
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,7 @@ def require() -> None:
         raise ConfigError(
             "Results as DICOM objects need highdicom: install it by `pip install 'fibrolab[dicom]'`."
         ) from error
+    logging.getLogger("highdicom").setLevel(logging.WARNING)  # it logs every attribute that it copies
 
 
 def header(source: Path) -> "pydicom.Dataset":
