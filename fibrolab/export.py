@@ -6,7 +6,6 @@ from omegaconf import DictConfig
 
 from fibrolab.choices import refuse
 from fibrolab.config import Job, command
-from fibrolab.errors import ConfigError
 from fibrolab.runs import trained_run
 
 NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime")}  # packages of the extra `export`, by format
@@ -18,10 +17,7 @@ def imported(config: DictConfig) -> Job:
     Raises:
         ConfigError: `run` names several runs, `int8` does not go with the format, or a package is missing.
     """
-    ids = trained_run.ids(config.run)
-    if len(ids) != 1:
-        raise ConfigError(f"run={config.run} is not one run: give an id, as `train` prints it.")
-    config.run = ids[0]
+    config.run = trained_run.only(config.run)
     faults = []
     if config.int8 and config.format != "onnx":
         faults.append(f"int8=true needs format=onnx, not {config.format}: leave one of them out.")

@@ -3,7 +3,6 @@
 from omegaconf import DictConfig
 
 from fibrolab.config import Job, command
-from fibrolab.errors import ConfigError
 from fibrolab.runs import trained_run
 
 
@@ -13,10 +12,7 @@ def imported(config: DictConfig) -> Job:
     Raises:
         ConfigError: `run` names several runs.
     """
-    ids = trained_run.ids(config.run)
-    if len(ids) != 1:
-        raise ConfigError(f"run={config.run} is not one run: give an id, as `train` prints it.")
-    config.run = ids[0]
+    config.run = trained_run.only(config.run)
     from fibrolab.analyses.registering import run
 
     return run
