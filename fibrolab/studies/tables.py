@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from fibrolab.evaluation.comparison.comparison_table import FOLDS
 from fibrolab.reporting import numbers
 from fibrolab.reporting.tables.sheet import Cell, Column, Line, Sheet, count, line, probability
 from fibrolab.studies import results
@@ -251,7 +252,8 @@ def _at(table: pd.DataFrame, protocol: str, task: str) -> pd.DataFrame:
 
 def _overall(table: pd.DataFrame) -> pd.Series:
     """Return which rows of `comparisons` are of all classes and folds together, and of samples."""
-    return (table["level"] == SAMPLE) & (table["of"] == "") & (table["fold"] == "")
+    together = (table["of"] == "") & (table["fold"] == "") & (table["family"] != FOLDS)
+    return together & (table["level"] == SAMPLE)
 
 
 def _beside(part: Part) -> list[str]:

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from fibrolab.errors import ConfigError, DataError
+from fibrolab.evaluation.comparison.comparison_table import FOLDS
 from fibrolab.studies import definition, page, readme, results, tables, verdict
 from fibrolab.studies.definition import Study
 from fibrolab.studies.results import NAMES, PLACE, Tables
@@ -62,11 +63,21 @@ def found() -> Tables:
     ).assign(high=0.95)
     validation = metrics[:1].assign(level="validation", value=0.9)
     metrics = pd.concat([metrics, validation], ignore_index=True)
-    compared = {**PLACED, "level": "sample", "of": "", "fold": "", "arm": "two", "against": "one"}
+    compared = {**PLACED, "level": "sample", "family": "headline", "of": "", "fold": ""}
+    compared |= {"arm": "two", "against": "one"}
     comparisons = pd.DataFrame(
         [
             {**compared, "metric": "accuracy", "value": -0.1, "low": -0.2, "high": 0.0, "p_holm": 0.2},
             {**compared, "metric": "auc", "value": -0.05, "low": -0.08, "high": -0.02, "p_holm": 0.01},
+            {
+                **compared,
+                "metric": "auc",
+                "family": FOLDS,
+                "value": 0.3,
+                "low": 0.2,
+                "high": 0.4,
+                "p_holm": 0.0,
+            },
             {**compared, "metric": "npv", "value": 0.5, "low": 0.4, "high": 0.6, "p_holm": 0.0},
         ]
     )
@@ -112,6 +123,7 @@ def test_a_published_number_stands_beside_the_papers_own_network_only(study: Stu
     assert lines["Two"][-1] == ""
     assert lines["metadata"][:2] == ["none", "65.0\u00a0%"]
     assert "20 test images of 10 independent groups, 1 seed" in sheet.caption
+    assert len(tables.differences(part).lines) == 2  # those of single folds are apart
     (apart,) = tables.apart(study, found).lines
     assert [cell.text for cell in apart.cells] == ["Two", "F4", "95.0\u00a0%"]
     (first, *_) = tables.seen(part).lines
