@@ -10,6 +10,7 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from fibrolab import keys
+from fibrolab.data.splits import EXTERNAL
 from fibrolab.evaluation import baselines, endpoints, patients, score
 from fibrolab.evaluation.clinical import cohort, comparators, subgroups
 from fibrolab.evaluation.comparison import fold_by_fold, published_results
@@ -136,9 +137,13 @@ def _further(
 
 
 def _validated(run: TrainedRun) -> pd.DataFrame:
-    """Return the predictions of the validation samples of one network; none where folds have their own."""
-    frame = run.predictions
-    return frame[(frame[keys.PARTITION] == keys.VALIDATION) & (not run.has_several_networks)]
+    """Return the predictions of the validation samples of one network.
+
+    There are none where folds have their own, and on other data, whose run has those of the training run.
+    """
+    frame, split = run.predictions, run.config.get("split") or {}
+    none = run.has_several_networks or split.get("name") == EXTERNAL["name"]
+    return frame[(frame[keys.PARTITION] == keys.VALIDATION) & (not none)]
 
 
 def _majority(run: TrainedRun, end_points: Mapping[str, int], by_patient: bool = False) -> dict[str, float]:

@@ -44,7 +44,8 @@ def test_every_config_is_a_pure_function_of_image_and_seed(path: Path, image: np
     np.testing.assert_array_equal(image, before)
     assert {(drawn.shape, drawn.dtype) for drawn in first} == {((32, 32), np.dtype(np.uint8))}
     distinct = len({drawn.tobytes() for drawn in first})
-    assert distinct == 1 if path.stem == "none" else distinct > 30
+    fewest = {"none": 1, "paper3": 11}.get(path.stem, 31)  # paper 3 leaves half of them unmoved
+    assert fewest <= distinct <= (1 if path.stem == "none" else 40)
 
 
 def test_a_signed_and_an_unsigned_seed_of_the_same_64_bits_are_equal(image: np.ndarray) -> None:

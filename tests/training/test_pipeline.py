@@ -86,7 +86,9 @@ def test_training_stops_early_and_reports_the_best_epoch(root: Path) -> None:
     assert len(history) == 3  # the first epoch, and two that were not better by 9
     assert best == pytest.approx(history["val/loss"].min(), rel=1e-5)
     assert {path.name for path in (run_folder(root) / keys.CHECKPOINTS).iterdir()} == {
+        "best.cases.npz",
         "best.ckpt",
         "best.reference.npz",
+        "best.validation.csv",
         "last.ckpt",
     }

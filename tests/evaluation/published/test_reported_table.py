@@ -57,7 +57,7 @@ def test_unknown_and_missing_columns_are_told() -> None:
 
 
 def test_a_file_that_is_no_table_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="There is no file"):
         read(tmp_path / "none.csv")
     (tmp_path / "empty.csv").write_text("")
     with pytest.raises(DataError, match="cannot be read"):
