@@ -78,6 +78,7 @@ class Size:
     Attributes:
         settings: Words of every training.
         arms: Further words of single arms, such as a smaller backbone.
+        protocols: Further words of single protocols, such as fewer folds.
         tasks: Tasks, if they are not all of the study's.
         seeds: Seeds, if they are not all of the study's.
         without: Arms that are not run at this size, and why.
@@ -85,6 +86,7 @@ class Size:
 
     settings: tuple[str, ...] = ()
     arms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    protocols: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     tasks: tuple[str, ...] | None = None
     seeds: tuple[int, ...] | None = None
     without: Mapping[str, str] = field(default_factory=dict)
@@ -223,7 +225,9 @@ PARTS: dict[str, Mapping[str, type]] = {
         "columns": list, "shown": bool,
     },
     "protocols": {"label": str, "settings": list, "arms": dict, "leaks": str},
-    "sizes": {"settings": list, "arms": dict, "tasks": list, "seeds": list, "without": dict},
+    "sizes": {
+        "settings": list, "arms": dict, "protocols": dict, "tasks": list, "seeds": list, "without": dict,
+    },
 }  # fmt: skip
 KINDS = {str: "text", dict: "a group of settings", list: "a list", bool: "true or false"}
 
@@ -260,7 +264,9 @@ def _faults_of_words(content: Mapping[str, Any]) -> Iterator[str]:
         for name, values in (content.get(part) or {}).items():
             lists = {"settings": (values or {}).get("settings") or []}
             if part != "arms":
-                lists |= {f"arms.{arm}": words for arm, words in ((values or {}).get("arms") or {}).items()}
+                for group in ("arms", "protocols"):
+                    named = (values or {}).get(group) or {}
+                    lists |= {f"{group}.{each}": words for each, words in named.items()}
             for where, words in lists.items():
                 if not isinstance(words, list):
                     yield f"{part}.{name}.{where} is not a list of settings."
@@ -284,6 +290,9 @@ def _faults_of_arms(content: Mapping[str, Any]) -> Iterator[str]:
         for name, values in (content.get(group) or {}).items():
             named = {**((values or {}).get("arms") or {}), **((values or {}).get("without") or {})}
             yield from (unknown(f"{group}.{name}.arms", arm, list(arms)) for arm in named if arm not in arms)
+            known = list(content["protocols"])
+            of = (values or {}).get("protocols") or {}
+            yield from (unknown(f"{group}.{name}.protocols", one, known) for one in of if one not in known)
     if content.get("reference") and content["reference"] not in arms:
         yield unknown("reference", content["reference"], list(arms))
     seeds = content.get("seeds") or []

@@ -159,6 +159,7 @@ def _run(progress: Progress, folder: Path) -> str:
     runs = {place: open_run(progress.runs[place], progress.uri) for place in finished}
     found = results.gathered(study, progress.places, progress.composed, runs, progress.failed, config)
     results.write(folder, found)
+    found = results.read(folder)  # so that pages made now and rebuilt later are the same
     _written(study, progress.size, found, folder)
     with tracking.add_to(progress.uri, parent) as tracked:
         results.write(tracked.folder, found)

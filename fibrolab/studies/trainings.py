@@ -96,6 +96,7 @@ def words(
         *protocol.arms.get(arm.name, ()),
         *([f"task={place.task}"] if place.task != OWN and not arm.masks_of else []),
         *chosen.settings,
+        *chosen.protocols.get(place.protocol, ()),
         *chosen.arms.get(arm.name, ()),
         *_seeds(study, size, place),
         *(f"model.branches.{part}.weights=run:{_run(place, of, runs)}" for part, of in arm.weights.items()),

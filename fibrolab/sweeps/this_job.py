@@ -148,6 +148,9 @@ def _distinguishing_settings() -> dict[str, str]:
     choices, labels = HydraConfig.get().runtime.choices, {}
     for word in job.own:
         setting, value = _setting(word), word.partition("=")[2]
+        if "=" not in word:  # the place of a job in a study
+            labels[word] = word
+            continue
         labels[setting] = value.rpartition("/")[2] if setting in choices else f"{_short(setting)}={value}"
     return labels
 
