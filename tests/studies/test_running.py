@@ -95,6 +95,9 @@ def test_a_killed_study_goes_on_and_ends_as_one_that_was_not_killed(tmp_path: Pa
     path = written(
         tmp_path, one={"settings": ["model=single"]}, two={"settings": ["model=single", "optimizer.lr=0.01"]}
     )
+    content = yaml.safe_load(path.read_text())
+    del content["protocols"]["paper"]
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
     words = [sys.executable, "-m", "fibrolab.study", f"paths.root={tmp_path}", f"study={path}", "size=smoke"]
     log = tmp_path / "log.txt"
     with log.open("w") as file:
