@@ -20,8 +20,8 @@ from fibrolab.runs import answering
 from fibrolab.serving import readings as reading_study
 from fibrolab.serving.guard import Guard
 from fibrolab.serving.kept_files import KeptFiles
-from fibrolab.serving.measurements import Measured, Measurements
 from fibrolab.serving.readings import ReadBeforeError, ReadingStore
+from fibrolab.serving.request_counters import Measured, Measurements
 from fibrolab.serving.staging import Row, Staged, Staging
 from fibrolab.serving.uploads import Uploads, received
 

@@ -73,8 +73,8 @@ def served(run: TrainedRun, config: DictConfig) -> "Served":
     from fibrolab.serving import run_facts
     from fibrolab.serving.app import Limits, Served
     from fibrolab.serving.kept_files import KeptFiles
-    from fibrolab.serving.measurements import Measurements
     from fibrolab.serving.readings import ReadingStore
+    from fibrolab.serving.request_counters import Measurements
     from fibrolab.serving.staging import Staging
 
     staging = Staging(run, config.coverage)

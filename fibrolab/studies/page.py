@@ -8,10 +8,10 @@ import pandas as pd
 from fibrolab.reporting import numbers, study_page
 from fibrolab.reporting.study_page import Section
 from fibrolab.studies import readme, verdict
-from fibrolab.studies import tables as sheets
+from fibrolab.studies import result_sheets as sheets
 from fibrolab.studies.definition import Study
+from fibrolab.studies.result_sheets import Part
 from fibrolab.studies.results import SIGNIFICANT, Tables
-from fibrolab.studies.tables import Part
 
 SHEETS = (sheets.arms, sheets.differences, sheets.classes, sheets.confusion, sheets.seen)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fibrolab.reporting.tables.sheet import Cell, Sheet
 from fibrolab.storage import put
-from fibrolab.studies import tables as sheets
+from fibrolab.studies import result_sheets as sheets
 from fibrolab.studies import verdict
 from fibrolab.studies.definition import Study
 from fibrolab.studies.results import Tables

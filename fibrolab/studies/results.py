@@ -28,7 +28,7 @@ from fibrolab.evaluation.clinical import markers
 from fibrolab.evaluation.measures.decisions import decide
 from fibrolab.evaluation.patients import PATIENTS_FILE
 from fibrolab.evaluation.published import reported_table
-from fibrolab.runs.trained_run import TrainedRun
+from fibrolab.runs.trained_run import TrainedRun, open_run
 from fibrolab.storage import as_csv, make_folder, put_all
 from fibrolab.studies.definition import Study
 from fibrolab.studies.trainings import Place, Training
@@ -37,7 +37,9 @@ Tables = dict[str, pd.DataFrame]
 PLACE = ["protocol", "arm", "task", "seed"]
 NAMES = ("trainings", "metrics", "comparisons", "baselines", "audit", "history", "confusion")
 PUBLISHED_FILE, RELATED_FILE = "published.csv", "related.csv"  # beside the study's file
-COLUMNS = {  # of the tables that hold rows of several runs
+COLUMNS = {  # that each table has at least
+    "trainings": [*PLACE, "state", "own_network", "network", "data", "run", "error"],
+    "comparisons": ["protocol", "task"],
     "metrics": [*PLACE, "level", "metric", "value", "low", "high", "baseline"],
     "baselines": [*PLACE, "baseline", "value", "low", "high"],
     "audit": [*PLACE, "verdict", "severity", "key", "sentence"],
@@ -47,8 +49,7 @@ COLUMNS = {  # of the tables that hold rows of several runs
 SIGNIFICANT = 0.05  # corrected p below which two arms differ
 SEEN = ("training", "validation")  # samples that trained or chose a network, scored apart
 NO_COMPARISON = "not compared"  # family of a row that says why arms could not be compared
-TEXTS = {"task": str, "arm": str, "protocol": str, "run": str, "error": str, "of": str, "against": str,
-         "fold": str}  # fmt: skip
+TEXTS = dict.fromkeys(("task", "arm", "protocol", "run", "error", "data", "of", "against", "fold"), str)
 
 
 def exists(folder: Path) -> bool:
@@ -72,6 +73,9 @@ def read(folder: Path) -> Tables:
             found[name] = pd.read_csv(path, dtype=TEXTS, keep_default_na=False, na_values=[""])
         except ValueError as fault:
             raise DataError(f"{path} is damaged ({fault}): run the study again.") from fault
+        without_arm = {"arm"} if name in ("baselines", "audit") else set()  # the same for all arms
+        if lacking := set(COLUMNS[name]) - without_arm - set(found[name]):
+            raise DataError(f"{path} lacks the columns {', '.join(sorted(lacking))}: run the study again.")
         texts = [column for column in TEXTS if column in found[name]]
         found[name][texts] = found[name][texts].fillna("")
     return found
@@ -135,7 +139,7 @@ def gathered(
         composed: Trainings by their places.
         runs: Finished runs.
         failed: Why the others have none.
-        config: Settings with `bootstrap`.
+        config: Settings with `bootstrap` and `tracking`.
     """
     own = {place: _is_own_network(study, place, composed) for place in places}
     rows = [_training(place, own[place], runs.get(place), failed.get(place, "")) for place in places]
@@ -143,7 +147,7 @@ def gathered(
     for place, run in runs.items():
         if not study.arms[place.arm].shown:
             continue
-        for name, table in _of_run(run).items():
+        for name, table in _of_run(run, config.tracking.uri).items():
             each[name].append(_placed(table, place))
     found = {
         name: pd.concat([pd.DataFrame(columns=COLUMNS[name]), *tables], ignore_index=True)
@@ -154,7 +158,7 @@ def gathered(
     return found | {
         "trainings": pd.DataFrame(rows),
         "comparisons": pd.concat(
-            [pd.DataFrame(columns=["protocol", "task"]), *_comparisons(study, places, runs, config)],
+            [pd.DataFrame(columns=COLUMNS["comparisons"]), *_comparisons(study, places, runs, config)],
             ignore_index=True,
         ),
     }
@@ -177,6 +181,7 @@ def _training(place: Place, own: bool, run: TrainedRun | None, error: str) -> di
         "state": "finished" if run else "failed" if error else "missing",
         "own_network": own,
         "network": "",
+        "data": run.data_name if run else "",
         "run": run.run_id if run else "",
         "error": error,
     }
@@ -210,15 +215,23 @@ def _short(word: str) -> str:
     return Path(word).name if "/" in word else word
 
 
-def _of_run(run: TrainedRun) -> dict[str, pd.DataFrame]:
+def _trained(run: TrainedRun, uri: str) -> list[TrainedRun]:
+    """Return the runs of its networks: itself, or those of its folds."""
+    if not run.has_several_networks:
+        return [run]
+    return [open_run(run_id, uri) for run_id in run.networks["run"]]
+
+
+def _of_run(run: TrainedRun, uri: str) -> dict[str, pd.DataFrame]:
     """Return the tables of one run."""
     scored = [run.metrics.assign(level="sample")]
     if (run.folder / PATIENTS_FILE).is_file():
         scored.append(run.patient_metrics.assign(level="patient"))
     scored += [run.table(name).assign(level=name) for name in SEEN if (run.folder / f"{name}.csv").is_file()]
     found = {"metrics": pd.concat(scored)}
-    if (run.folder / keys.HISTORY_FILE).is_file():
-        found["history"] = run.history
+    curves = [each.history for each in _trained(run, uri) if (each.folder / keys.HISTORY_FILE).is_file()]
+    if curves:
+        found["history"] = pd.concat(curves)
     if (run.folder / keys.AUDIT_FILE).is_file():
         found["audit"] = pd.DataFrame(list(_findings(run.audit)), columns=COLUMNS["audit"][len(PLACE) :])
         found["baselines"] = pd.DataFrame(

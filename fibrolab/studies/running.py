@@ -1,7 +1,6 @@
 """The command `study`: run what is missing of a study, gather its results, and print its tables."""
 
 import contextlib
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,8 +26,8 @@ STUDY = "fibrolab.paper_study"  # tag of the run of a study: its name and size
 KEY = "fibrolab.training_key"  # tag of a run: the key of its training (`trainings.key`)
 PLACE = "fibrolab.place"  # tag of a run: its place in the study
 SHARED = ("paths.", "tracking.", "bootstrap.level")  # settings of the command that its trainings take too
+EXPERIMENT = "tracking.experiment"
 PSEUDO_MASKS = ("pseudo_masks=true", "samples=64")
-logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -44,6 +43,7 @@ class Progress:
         data: Data of the trainings.
         runs: Finished run of each place.
         failed: Reason why a place has no run.
+        logs: Log of the failed training of a place; no result names it.
     """
 
     config: DictConfig
@@ -54,6 +54,7 @@ class Progress:
     data: Data = field(default_factory=Data)
     runs: dict[Place, str] = field(default_factory=dict)
     failed: dict[Place, str] = field(default_factory=dict)
+    logs: dict[Place, Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.places = trainings.places(self.study, self.size)
@@ -136,7 +137,7 @@ def run(config: DictConfig, passed: Sequence[str] = ()) -> str:
         return str(folder)
     lock = Path(config.paths.cache) / "studies" / f"{study.name} {config.size}.lock"
     with only_builder(lock, f"results of study {study.name} ({config.size})"):
-        return _run(Progress(config, study, (*_shared(), *passed)), folder)
+        return _run(Progress(config, study, (*_shared(config), *passed)), folder)
 
 
 def _run(progress: Progress, folder: Path) -> str:
@@ -165,7 +166,8 @@ def _run(progress: Progress, folder: Path) -> str:
         results.write(tracked.folder, found)
         page.write(study, progress.size, found, tracked.folder)
     if progress.failed:
-        lines = [f"{place}: {reason}" for place, reason in progress.failed.items()]
+        logs = {place: f" See {path}." for place, path in progress.logs.items()}
+        lines = [f"{place}: {reason}{logs.get(place, '')}" for place, reason in progress.failed.items()]
         raise TrainingError(f"{len(lines)} of {number} trainings did not finish:\n{listing(lines)}")
     return str(folder)
 
@@ -177,9 +179,15 @@ def _written(study: Study, size: str, tables: results.Tables, folder: Path) -> N
     print(f"page     {page.write(study, size, tables, folder)}", flush=True)
 
 
-def _shared() -> list[str]:
-    """Return the words of this command that its trainings take too."""
-    words = this_job.as_typed(HydraConfig.get().overrides.task)
+def _shared(config: DictConfig) -> list[str]:
+    """Return the words of this command that its trainings take too.
+
+    The experiment is always among them: MLflow nests runs of one experiment only.
+    """
+    words = [
+        *this_job.as_typed(HydraConfig.get().overrides.task),
+        f"{EXPERIMENT}={config.tracking.experiment}",
+    ]
     return [word for word in words if word.lstrip("+").startswith(SHARED)]
 
 
@@ -223,8 +231,11 @@ def _find(progress: Progress, parent: str) -> None:
     by_key = _children(progress, parent, finished=True)
     for wave in progress.study.waves():
         for place in progress.of(wave):
-            if not progress.lacking(place) and (run_id := by_key.get(progress.key(place))):
-                progress.runs[place] = run_id
+            if progress.lacking(place):
+                continue
+            with contextlib.suppress(FibrolabError):  # such as maps that were not made yet: `_train` tells it
+                if run_id := by_key.get(progress.key(place)):
+                    progress.runs[place] = run_id
 
 
 def _children(progress: Progress, parent: str, finished: bool) -> dict[str, str]:
@@ -256,8 +267,8 @@ def _train(progress: Progress, parent: str, wave: Sequence[Arm]) -> None:
         if result.state == "finished" and result.run:
             progress.runs[place] = result.run
         else:
-            log = job.folder / jobs.LOG_FILE
-            progress.failed[place] = f"{result.state}. {' '.join(result.error.split())} See {log}."
+            progress.failed[place] = f"{result.state}. {' '.join(result.error.split())}"
+            progress.logs[place] = job.folder / jobs.LOG_FILE
 
 
 def _job(progress: Progress, place: Place, parent: str, interrupted: Mapping[str, str]) -> Job | None:
@@ -269,7 +280,7 @@ def _job(progress: Progress, place: Place, parent: str, interrupted: Mapping[str
     arm = progress.arm(place)
     if arm.masks_of:
         classifier = progress.runs[place._replace(arm=arm.masks_of)]
-        with composed("explain", [f"run={classifier}", *PSEUDO_MASKS, *_places()]) as settings:
+        with composed("explain", [f"run={classifier}", *PSEUDO_MASKS, *_places(progress.config)]) as settings:
             explain.imported(settings)(settings)
     key = progress.key(place)
     if arm.stack:
@@ -286,16 +297,16 @@ def _stack(progress: Progress, place: Place, parent: str, key: str) -> str:
     arm = progress.arm(place)
     named = ",".join(f"{other}: [{progress.runs[place._replace(arm=other)]}]" for other in arm.stack)
     words = [f"runs={{{named}}}", f"columns=[{','.join(arm.columns)}]", f"name='{place}'"]
-    with composed("stack", [*words, *_places()]) as settings:
+    with composed("stack", [*words, *_places(progress.config)]) as settings:
         run_id = stacking.run(settings)
     with tracking.add_to(progress.uri, run_id) as tracked:
         tracked.tag({KEY: key, PLACE: str(place), PARENT: parent})
     return run_id
 
 
-def _places() -> list[str]:
+def _places(config: DictConfig) -> list[str]:
     """Return the words on places that other commands take too."""
-    return [word for word in _shared() if not word.lstrip("+").startswith("bootstrap")]
+    return [word for word in _shared(config) if not word.lstrip("+").startswith("bootstrap")]
 
 
 def _launching() -> launching.Launching:

@@ -10,17 +10,18 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
-from fibrolab import loading, privacy
+from fibrolab import keys, loading, privacy
 from fibrolab.command_line import flat
 from fibrolab.config import composed, resolved
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.errors import ConfigError, FibrolabError
+from fibrolab.runs.own_samples import contents
 from fibrolab.studies.definition import FULL, OWN, Arm, Study
 from fibrolab.training import settings as training_settings
 
 # Settings that change no result: they are left out of a training's key.
 WITHOUT_EFFECT = ("name", "paths", "tracking", "num_workers", "loggers", "published", "resume", "tuned_by")
-MOVED = ("data.root", "data.path")  # the key has the hash of the manifest instead
+MOVED = ("data.root", "data.path")  # the key has a hash of the samples instead
 # Parts of the package that take no part in a training; every other source file is in its key.
 OUTSIDE = ("reporting", "studies", "explanation", "sweeps", "runs")
 GROUPS_OF_DATA = ("data", "split")
@@ -121,7 +122,7 @@ def compose(
         if not study.arms[place.arm].needs:
             training_settings.check(config)
         of_data = _of_data([*study.sizes[size].settings, *given])
-        full = _composed(words(study, FULL, place, of_data, runs)) if size != FULL else config
+        full = _composed(words(study, FULL, place, of_data, runs))  # without other settings of the user
     except FibrolabError as error:
         raise ConfigError(f"{place}: {error}") from error
     same = _network(config) == _network(full)
@@ -140,11 +141,26 @@ def key(training: Training, data: LabelledData) -> str:
     )
     content = {
         "settings": {name: value for name, value in settings.items() if name not in MOVED},
-        "manifest": data.manifest.hash,
+        "samples": _samples(data),
         "split": hashlib.sha256("\n".join(data.split.partitions).encode()).hexdigest(),
         "source": source(),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _samples(data: LabelledData) -> str:
+    """Return a hash of all that a training reads of its samples: table, pixels, elastograms, clips, masks."""
+    manifest = data.manifest
+    columns = [name for name in manifest.table if name != keys.ROW]
+    digest = hashlib.sha256(manifest.table[columns].to_csv(index=False).encode())
+    hashes = {keys.IMAGE: data.facts[keys.IMAGE]["sha256"].to_numpy(), **contents(data)}
+    for name, values in hashes.items():
+        digest.update("\n".join([name, *map(str, values)]).encode())
+    if manifest.present(keys.MASK).any():
+        root = manifest.mask_root or manifest.root
+        for path in manifest.table[keys.MASK]:
+            digest.update(hashlib.sha256((root / path).read_bytes()).digest() if path else b"none")
+    return digest.hexdigest()
 
 
 class Data:

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from fibrolab.reporting import numbers
 from fibrolab.studies.definition import Study
+from fibrolab.studies.result_sheets import Part, parts
 from fibrolab.studies.results import SIGNIFICANT, Tables
-from fibrolab.studies.tables import Part, parts
 
 
 def sentences(study: Study, size: str, tables: Tables) -> Iterator[str]:

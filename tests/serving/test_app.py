@@ -15,8 +15,8 @@ from fibrolab.runs import answering
 from fibrolab.serving import guard
 from fibrolab.serving.app import Limits, Served, build
 from fibrolab.serving.kept_files import KeptFiles
-from fibrolab.serving.measurements import Measurements
 from fibrolab.serving.readings import ReadingStore
+from fibrolab.serving.request_counters import Measurements
 from fibrolab.serving.staging import Staged
 from fibrolab.serving.uploads import Uploads
 

@@ -27,6 +27,12 @@ def command(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(given, capture_output=True, text=True, cwd=root)
 
 
+def test_a_sweep_of_studies_is_refused(tmp_path: Path) -> None:
+    done = command(tmp_path, "-m", "study=paper1,paper2")
+    assert done.returncode == 1
+    assert "leave -m out" in done.stderr
+
+
 def written(root: Path, **arms: object) -> Path:
     """Write a study of two protocols."""
     content = {
@@ -59,6 +65,8 @@ def test_only_what_is_missing_or_changed_is_run_and_a_failed_arm_leaves_a_hole(
     assert "paper late seed 0: it needs a run of broken, which did not finish." in first.stderr
     assert "Traceback" not in first.stderr
     tables = results.read(path.parent / "results" / "smoke")
+    assert str(tmp_path) not in "".join(tables["trainings"]["error"])  # results are shared
+    assert "/trainings/" in first.stderr  # where the log of a failed training lies
     states = tables["trainings"].set_index(["protocol", "arm"])["state"]
     assert states["audited", "one"] == "finished"
     assert states["audited", "broken"] == states["audited", "late"] == "failed"
@@ -137,4 +145,7 @@ def test_the_studies_of_the_package_run_at_the_smallest_size(
     assert "**Verdict.**" in text
     assert text.startswith((ROOT / "experiments" / name / "README.md").read_text()[:40])
     assert readme.section(definition.read(name, tmp_path), "smoke", tables) in text
+    if name == "paper4":  # whose arms start from, and combine, other arms
+        again = command(tmp_path, f"study={name}", "size=smoke", "num_workers=0", "dry_run=true")
+        assert "missing  0 of" in again.stdout, again.stderr
     assert results.NO_COMPARISON not in set(tables["comparisons"].get("family", []))

@@ -9,7 +9,7 @@ import yaml
 
 from fibrolab.errors import ConfigError, DataError
 from fibrolab.evaluation.comparison.comparison_table import FOLDS
-from fibrolab.studies import definition, page, readme, results, tables, verdict
+from fibrolab.studies import definition, page, readme, result_sheets, results, verdict
 from fibrolab.studies.definition import Study
 from fibrolab.studies.results import NAMES, PLACE, Tables
 
@@ -41,7 +41,7 @@ def study(tmp_path: Path) -> Study:
 @pytest.fixture
 def found() -> Tables:
     sizes = {"train": 70, "validation": 10, "test": 20, "test_groups": 10, "seconds": 90.0}
-    done = {**PLACED, **sizes, "state": "finished", "run": "a", "error": ""}
+    done = {**PLACED, **sizes, "state": "finished", "run": "a", "error": "", "data": "ours"}
     trainings = pd.DataFrame(
         [
             {**done, "arm": "one", "own_network": True, "network": "resnet50"},
@@ -109,8 +109,8 @@ def said(study: Study, found: Tables) -> str:
 
 
 def test_a_published_number_stands_beside_the_papers_own_network_only(study: Study, found: Tables) -> None:
-    (part,) = tables.parts(study, "small", found)
-    sheet = tables.arms(part)
+    (part,) = result_sheets.parts(study, "small", found)
+    sheet = result_sheets.arms(part)
     assert [column.title for column in sheet.columns] == [
         "Arm",
         "Network",
@@ -122,15 +122,15 @@ def test_a_published_number_stands_beside_the_papers_own_network_only(study: Stu
     assert lines["One"] == ["resnet50", "80.0\u00a0%", ".850", "90.0\u00a0%"]
     assert lines["Two"][-1] == ""
     assert lines["metadata"][:2] == ["none", "65.0\u00a0%"]
-    assert "20 test images of 10 independent groups, 1 seed" in sheet.caption
-    assert len(tables.differences(part).lines) == 2  # those of single folds are apart
-    (apart,) = tables.apart(study, found).lines
+    assert "20 test images of 10 independent groups of ours, 1 seed" in sheet.caption
+    assert len(result_sheets.differences(part).lines) == 2  # those of single folds are apart
+    (apart,) = result_sheets.apart(study, found).lines
     assert [cell.text for cell in apart.cells] == ["Two", "F4", "95.0\u00a0%"]
-    (first, *_) = tables.seen(part).lines
+    (first, *_) = result_sheets.seen(part).lines
     assert [cell.text for cell in first.cells] == ["One", "Accuracy", "90.0\u00a0%", "80.0\u00a0%"]
-    (line,) = tables.confusion(part).lines
+    (line,) = result_sheets.confusion(part).lines
     assert [cell.text for cell in line.cells] == ["One", "F4", "3"]
-    classes = tables.classes(part).lines
+    classes = result_sheets.classes(part).lines
     assert [[cell.text for cell in line.cells] for line in classes] == [
         ["One", "F4", "60.0\u00a0%", "90.0\u00a0%"]
     ]
@@ -153,8 +153,10 @@ def test_the_verdict_follows_from_the_numbers(study: Study, found: Tables) -> No
 
 def test_an_arm_that_did_not_finish_is_a_hole_with_its_reason(study: Study, found: Tables) -> None:
     found["trainings"].loc[1, ["state", "error", "network"]] = ["failed", "out of memory", ""]
-    (part,) = tables.parts(study, "small", found)
-    assert "| Two | did not finish: out of memory |  |  |  |" in "\n".join(readme.markdown(tables.arms(part)))
+    (part,) = result_sheets.parts(study, "small", found)
+    assert "| Two | did not finish: out of memory |  |  |  |" in "\n".join(
+        readme.markdown(result_sheets.arms(part))
+    )
 
 
 def test_results_are_read_back_as_they_were_written(study: Study, found: Tables, tmp_path: Path) -> None:

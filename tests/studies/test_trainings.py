@@ -1,5 +1,6 @@
 """Trainings of a study: their words, and the key by which a finished one is recognised."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,8 @@ def test_a_setting_that_is_refused_names_its_training(study: Study) -> None:
 def test_the_network_is_the_papers_unless_the_size_or_the_user_changes_it(study: Study) -> None:
     assert trainings.compose(study, "smoke", FIRST, [], {}).is_own_network
     changed = ["model.branches.image.name=resnet10t"]
-    assert not trainings.compose(study, "smoke", FIRST, changed, {}).is_own_network
+    for size in ("smoke", "full"):
+        assert not trainings.compose(study, size, FIRST, changed, {}).is_own_network
     assert not trainings.compose(study, "smoke", FIRST, ["pretrained=false"], {}).is_own_network
 
 
@@ -82,5 +84,10 @@ def test_the_key_changes_with_settings_data_and_source_and_with_nothing_else(
     first = key()
     assert key() == key("num_workers=0") == key("tracking.experiment=other") == first
     others = [key("optimizer.lr=3"), key("data.seed=1"), key("split.test=0.2")]
+    training = trainings.compose(study, "smoke", FIRST, given, {})
+    known = data.of(training)
+    facts = known.facts["image"].assign(sha256="of other pixels")
+    other = replace(known, facts={**known.facts, "image": facts})
+    others.append(trainings.key(training, other))
     monkeypatch.setattr(trainings, "source", lambda: "changed")
-    assert len({first, *others, key()}) == 5
+    assert len({first, *others, key()}) == 6

@@ -260,8 +260,13 @@ def _beside(part: Part) -> list[str]:
     """Return the measures whose published values stand beside ours: those of the paper's own networks."""
     trainings = part.tables["trainings"]
     own = set(trainings.loc[trainings["own_network"].astype(bool), "arm"])
-    rows = part.published[part.published["arm"].isin(own) & part.published["task"].isin(["", part.task])]
+    rows = part.published[part.published["arm"].isin(own) & _of_task(part.published, part.task)]
     return [name for name in part.study.measures if name in set(rows["metric"])]
+
+
+def _of_task(published: pd.DataFrame, task: str) -> pd.Series:
+    """Return which numbers are of a task, or of an arm on masks, which has no other one."""
+    return published["task"].isin(["", task, "segmentation"])
 
 
 def _of_paper(part: Part, arm: str, metric: str) -> Cell:
@@ -271,7 +276,7 @@ def _of_paper(part: Part, arm: str, metric: str) -> Cell:
 
 
 def _printed(published: pd.DataFrame, arm: str, task: str, metric: str) -> Cell:
-    same = (published["arm"] == arm) & published["task"].isin(["", task]) & (published["metric"] == metric)
+    same = (published["arm"] == arm) & _of_task(published, task) & (published["metric"] == metric)
     if not same.any():
         return Cell("")
     row = published[same].iloc[0]
@@ -285,7 +290,7 @@ def _caption(part: Part) -> str:
     first, seeds = rows.iloc[0], rows["seed"].nunique()
     images, groups = int(first["test"]), int(first["test_groups"])
     return (
-        f"{part.title}: {images:,} test images of {groups:,} independent groups, {seeds} "
+        f"{part.title}: {images:,} test images of {groups:,} independent groups of {first['data']}, {seeds} "
         f"seed{'s' if seeds > 1 else ''}, 95 % intervals over groups."
     )
 
