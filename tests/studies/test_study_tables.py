@@ -60,7 +60,7 @@ def found() -> Tables:
                 ("two", "auc", 0.8, 0.7),
             )
         ]
-    ).assign(high=0.95)
+    ).assign(high=0.95, baseline=0.5)
     validation = metrics[:1].assign(level="validation", value=0.9)
     metrics = pd.concat([metrics, validation], ignore_index=True)
     compared = {**PLACED, "level": "sample", "family": "headline", "of": "", "fold": ""}
@@ -165,6 +165,9 @@ def test_results_are_read_back_as_they_were_written(study: Study, found: Tables,
     assert readme.section(study, "small", again) == readme.section(study, "small", found)
     (tmp_path / "results" / "metrics.csv").unlink()
     with pytest.raises(ConfigError, match="has no results: run the study first"):
+        results.read(tmp_path / "results")
+    (tmp_path / "results" / "metrics.csv").write_text("protocol,arm\n")
+    with pytest.raises(DataError, match=r"metrics\.csv lacks the columns baseline, .*: run the study again"):
         results.read(tmp_path / "results")
     (tmp_path / "results" / "metrics.csv").write_bytes(b'a,b\n"1')
     with pytest.raises(DataError, match=r"metrics\.csv is damaged"):
