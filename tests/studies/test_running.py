@@ -65,7 +65,7 @@ def test_only_what_is_missing_or_changed_is_run_and_a_failed_arm_leaves_a_hole(
     assert "paper late seed 0: it needs a run of broken, which did not finish." in first.stderr
     assert "Traceback" not in first.stderr
     tables = results.read(path.parent / "results" / "smoke")
-    assert str(tmp_path) not in "".join(tables["trainings"]["error"])  # results are shared
+    assert "/trainings/" not in "".join(tables["trainings"]["error"])  # results are shared
     assert "/trainings/" in first.stderr  # where the log of a failed training lies
     states = tables["trainings"].set_index(["protocol", "arm"])["state"]
     assert states["audited", "one"] == "finished"
