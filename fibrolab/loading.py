@@ -26,7 +26,7 @@ from fibrolab.data.sources import kaggle_fibrosis
 from fibrolab.data.sources.table import check_header
 from fibrolab.data.splits import Split, undrawn
 from fibrolab.data.survey import EMPTY, of_clips, survey, unreadable
-from fibrolab.errors import ConfigError, DataError, UndrawableSplitError, listing
+from fibrolab.errors import ConfigError, DataError, SplitError, UndrawableSplitError, listing
 from fibrolab.mask_classes import of_task
 from fibrolab.targets import call, check_call, imported
 
@@ -136,7 +136,22 @@ def load(
         if must_split:
             raise
         split = undrawn(manifest, str(error))
+    if must_split and needs.label:
+        _refuse_untrained_classes(labels, classes, split, config)
     return LabelledData(manifest, facts, labels, classes, split, masks)
+
+
+def _refuse_untrained_classes(
+    labels: np.ndarray, classes: Sequence[str], split: Split, config: DictConfig
+) -> None:
+    """Refuse a split whose training part lacks a class that other samples have; a split without one may."""
+    trained = np.unique(labels[split.rows(keys.TRAIN)])
+    if missing := [classes[k] for k in np.unique(labels) if k not in trained] if len(trained) else []:
+        raise SplitError(
+            f"The training part of split={config.split.name} has no sample of {', '.join(missing)}, which "
+            f"no network can then learn. Choose another split, or a task (now {config.task.name}) all of "
+            "whose classes it has."
+        )
 
 
 def load_without_pictures(config: DictConfig, needs: Needs) -> Manifest:

@@ -145,6 +145,66 @@ def by_site(manifest: Manifest, *, site: str, val: float = 0.15, seed: int = 0) 
     return _checked(manifest, partitions, 0, leaky=False)
 
 
+def leave_one_site_out(
+    manifest: Manifest,
+    *,
+    folds: int,
+    fold: int = 0,
+    sites: Sequence[str] | None = None,
+    val: float = 0.15,
+    seed: int = 0,
+) -> Split:
+    """Split by leave-one-site-out cross-validation: each fold tests one site, the others train and validate.
+
+    A sample without a site has that of its group. A test part may lack classes, since a site may have few:
+    scores are those of all folds together.
+
+    Args:
+        manifest: Samples to split; its column `site` must name two sites or more.
+        folds: Number of folds, which is that of the tested sites.
+        fold: Number of the tested site in `sites`, 0 .. folds - 1.
+        sites: Sites that are tested; the others always train and validate. None: all, in alphabetical order.
+        val: Proportion of the other samples in the validation partition.
+        seed: Seed of the draw of the validation partition.
+
+    Raises:
+        SplitError: A site that is unknown, another number of folds than sites, groups without a site, a
+            patient or copies at several sites, or as `holdout`.
+    """
+    check(folds=folds, fold=fold, val=val)
+    of_rows = pd.Series(manifest.table[keys.SITE].to_numpy(object))
+    of_groups = of_rows[of_rows != ""].groupby(manifest.groups[of_rows != ""]).unique()
+    known = sorted(set(of_rows) - {""})
+    tested = known if sites is None else list(map(str, sites))
+    if unknown := sorted(set(tested) - set(known)):
+        raise SplitError(
+            f"split.sites: {', '.join(unknown)} is no site of '{manifest.name}', whose sites are "
+            f"{', '.join(known) or 'not known'}."
+        )
+    if len(tested) != folds or len(known) < 2:
+        raise SplitError(
+            f"Leave-one-site-out of '{manifest.name}' tests {len(tested)} sites, one in each fold, of "
+            f"{', '.join(known) or 'none that is known'}: it needs two sites or more, and "
+            f"split.folds={max(len(tested), 2)}."
+        )
+    if missing := sorted(set(manifest.groups) - set(of_groups.index)):
+        raise SplitError(
+            f"The site of {len(missing)} groups of '{manifest.name}' is not known, so that they may belong "
+            f"to a tested one:\n{listing(missing)}\nFill the column site."
+        )
+    if several := [f"{group}: {', '.join(named)}" for group, named in of_groups.items() if len(named) > 1]:
+        raise SplitError(
+            f"Patients or copies are at several sites of '{manifest.name}':\n{listing(several)}\n"
+            "Correct the column site, or use split=kfold."
+        )
+    rows = (of_groups.str[0].reindex(manifest.groups) == tested[fold]).to_numpy()
+    partitions = np.where(rows, keys.TEST, keys.TRAIN).astype(object)
+    rest = np.flatnonzero(~rows)
+    inner = _draw(manifest, rest, [1 - val, val], [keys.TRAIN, keys.VALIDATION], seed, grouped=True)
+    partitions[rest[inner == 1]] = keys.VALIDATION
+    return _checked(manifest, partitions, fold, leaky=False)
+
+
 def kfold(
     manifest: Manifest,
     *,
@@ -384,7 +444,7 @@ def _draw(
     absent = [
         f"{name} has no sample of {manifest.classes[k]}"
         for number, name in enumerate(names)
-        for k in np.unique(manifest.labels)
+        for k in np.unique(labels)
         if not np.any(labels[parts == number] == k)
     ]
     if absent:

@@ -61,6 +61,7 @@ class Protocol:
         label: Name in tables.
         settings: Words of every training.
         arms: Further words of single arms.
+        tasks: Tasks, if they are not those of the study.
         leaks: Reason why its test is not valid; empty if it is.
     """
 
@@ -68,6 +69,7 @@ class Protocol:
     label: str = ""
     settings: tuple[str, ...] = ()
     arms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    tasks: tuple[str, ...] | None = None
     leaks: str = ""
 
 
@@ -224,7 +226,7 @@ PARTS: dict[str, Mapping[str, type]] = {
         "label": str, "experiment": str, "settings": list, "weights": dict, "masks_of": str, "stack": list,
         "columns": list, "shown": bool,
     },
-    "protocols": {"label": str, "settings": list, "arms": dict, "leaks": str},
+    "protocols": {"label": str, "settings": list, "arms": dict, "tasks": list, "leaks": str},
     "sizes": {
         "settings": list, "arms": dict, "protocols": dict, "tasks": list, "seeds": list, "without": dict,
     },

@@ -50,6 +50,12 @@ class Part:
         table = self.tables["trainings"]
         return table[table["state"] == "finished"]
 
+    @property
+    def measures(self) -> list[str]:
+        """Measures of the study that its task has; all where nothing was measured."""
+        found = set(self.tables["metrics"]["metric"])
+        return [name for name in self.study.measures if name in found] or list(self.study.measures)
+
     def label(self, arm: object) -> str:
         """Return the name of an arm, or of a marker, in tables."""
         return self.study.arms[str(arm)].label if str(arm) in self.study.arms else str(arm)
@@ -111,7 +117,7 @@ def parts(study: Study, size: str, tables: Tables) -> list[Part]:
 def arms(part: Part) -> Sheet:
     """Return the main table: a line an arm with its intervals and published numbers, then the baselines."""
     study, beside = part.study, _beside(part)
-    measures = [numbers.title(name) for name in study.measures]
+    measures = [numbers.title(name) for name in part.measures]
     titles = ["Network", *measures, *(f"{numbers.title(name)}, published" for name in beside)]
     width = len(titles)
     lines: list[Line] = []
@@ -123,7 +129,7 @@ def arms(part: Part) -> Sheet:
         if (own["state"] != "finished").all():
             lines.append(_filled(width, part.label(arm), f"did not finish: {own['error'].iloc[0]}"))
             continue
-        cells = [_cell(part.estimate(arm, name), name) for name in study.measures]
+        cells = [_cell(part.estimate(arm, name), name) for name in part.measures]
         printed = [_of_paper(part, arm, name) for name in beside]
         lines.append(line(part.label(arm), str(own["network"].iloc[0]), *cells, *printed))
     lines += [
@@ -132,7 +138,7 @@ def arms(part: Part) -> Sheet:
     ]
     for row in part.baselines.to_dict("records"):
         shown = _cell(_ends(pd.Series(row)), "accuracy")
-        cells = [shown if name == "accuracy" else Cell("") for name in study.measures]
+        cells = [shown if name == "accuracy" else Cell("") for name in part.measures]
         lines.append(line(numbers.baseline_name(str(row["baseline"])), NONE, *cells, *[""] * len(beside)))
     columns = [Column("Arm", False), Column("Network", False), *map(Column, titles[1:])]
     return Sheet(

@@ -66,10 +66,10 @@ def places(study: Study, size: str) -> list[Place]:
     seeds = study.seeds if chosen.seeds is None else chosen.seeds
     return [
         Place(protocol, arm.name, task, seed)
-        for protocol in study.protocols
+        for protocol, settings in study.protocols.items()
         for arm in study.arms.values()
         if arm.name not in chosen.without
-        for task in (tasks[:1] if arm.masks_of else tasks)
+        for task in (settings.tasks or tasks)[: 1 if arm.masks_of else None]
         for seed in seeds
     ]
 

@@ -6,8 +6,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import requests
+from PIL import Image
 
 from fibrolab import keys
 from fibrolab.data.sources.kaggle_fibrosis import HANDLE, STAGES, load
@@ -72,6 +75,26 @@ def test_frames_of_one_ct_volume_share_a_group_across_stages_and_other_images_do
     groups = load(root=tree).table.set_index(keys.SAMPLE_ID)[keys.GROUP_ID]
     assert groups[names].tolist() == ["ct12", "ct12", "ct1", *names[3:]]
     assert groups.nunique() == len(groups) - 1
+
+
+def test_the_black_border_tells_the_source_of_an_image(tree: Path) -> None:
+    bordered = np.full((60, 60), 90, np.uint8)
+    bordered[:5] = 0
+    for name, pixels in {
+        "F0/a.png": bordered,
+        "F2/ct3-001.png": bordered[5:],
+        "F2/copy.png": bordered[5:],
+    }.items():
+        Image.fromarray(pixels).save(tree / name)
+    (tree / "F1" / "f1_04.png").write_bytes(b"no picture")
+    names = ["F0/a.png", "F2/ct3-001.png", "F2/copy.png", "F1/f1_04.png"]
+    for site, expected in {
+        "source": ["scanner", "volumes", "volumes", ""],
+        "volume": ["scanner", "ct3", "", ""],
+    }.items():
+        sites = load(root=tree, site=site).table.set_index(keys.SAMPLE_ID)[keys.SITE]
+        assert sites[names].tolist() == expected
+    assert "volume" in fault(tree, site="volumes")
 
 
 def test_the_manifest_does_not_depend_on_the_folder_of_the_tree(tree: Path, tmp_path: Path) -> None:
@@ -279,3 +302,7 @@ def test_the_published_set_has_its_published_counts_and_volumes(tmp_path: Path) 
     assert counts == [2114, 861, 793, 857, 1698]
     volumes = manifest.table[keys.GROUP_ID].str.fullmatch(r"ct\d+")
     assert volumes.sum() == 926
+    sites = load(root=tmp_path / "tree", site="source").table[keys.SITE]
+    assert set(sites[volumes]) == {"volumes"}
+    stages = manifest.table[keys.LABEL].map(dict(enumerate(STAGES)))
+    assert pd.crosstab(stages, sites)["scanner"].tolist() == [2114, 372, 0, 0, 973]

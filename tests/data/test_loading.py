@@ -17,7 +17,7 @@ from fibrolab.data.audit import audit
 from fibrolab.data.formats import video
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.data.requirements import PREDICT
-from fibrolab.errors import ConfigError, DataError, FibrolabError, UndrawableSplitError
+from fibrolab.errors import ConfigError, DataError, FibrolabError, SplitError, UndrawableSplitError
 from fibrolab.loading import check_table, load
 
 Loaded = Callable[..., LabelledData]
@@ -87,6 +87,19 @@ def test_a_tree_without_any_readable_image_is_an_error_even_when_skipping(tree: 
 def test_an_unknown_policy_is_refused(loaded: Loaded) -> None:
     with pytest.raises(ConfigError, match="on_unreadable=ignore is unknown: give error or skip"):
         loaded("data.on_unreadable=ignore")
+
+
+def test_a_split_whose_training_part_lacks_a_class_of_the_task_is_refused(tree: Path, loaded: Loaded) -> None:
+    for path in [*tree.glob("F0/*"), *tree.glob("F4/*0?.*")]:  # the first source has F0 and most of F4
+        pixels = np.asarray(Image.open(path)).copy()
+        pixels[:5] = 0
+        Image.fromarray(pixels).save(path, format="PNG")
+    by_source = ["data.site=source", "split=by_site"]
+    with pytest.raises(SplitError, match="no sample of F1, F2, F3"):
+        loaded(*by_source, "split.site=volumes")
+    trained = loaded(*by_source, "split.site=volumes", "task=F4").split.rows(keys.TRAIN)
+    assert len(trained)
+    loaded(*by_source, "split.site=volumes", must_split=False)
 
 
 def test_a_nominal_task_takes_the_classes_of_the_data(tree: Path, tmp_path: Path) -> None:

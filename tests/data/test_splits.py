@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -292,6 +293,49 @@ def test_a_sample_without_a_site_is_an_error_and_not_training_data() -> None:
     table.loc[3, keys.SITE] = ""
     with pytest.raises(SplitError, match="some samples have none"):
         splits.by_site(Manifest(table, CLASSES, "toy", Path()), site="south")
+
+
+def of_three_sites() -> Manifest:
+    table = toy(60, 2).table
+    table[keys.SITE] = [["a", "b", "c"][int(group[1:]) // 5 % 3] for group in table[keys.GROUP_ID]]
+    return Manifest(table, CLASSES, "toy", Path())
+
+
+@pytest.mark.parametrize("sites", [None, ["c", "a"]])
+def test_each_fold_of_leave_one_site_out_tests_one_site(sites: list[str] | None) -> None:
+    manifest = of_three_sites()
+    order = sites or ["a", "b", "c"]
+    for fold, site in enumerate(order):
+        split = splits.leave_one_site_out(manifest, folds=len(order), fold=fold, sites=sites, val=0.25)
+        assert_whole(manifest, split)
+        of_site = manifest.table[keys.SITE] == site
+        assert split.rows(keys.TEST).tolist() == np.flatnonzero(of_site).tolist()
+
+
+def test_the_site_of_a_group_holds_for_its_samples_without_one() -> None:
+    table = of_three_sites().table
+    whole = splits.leave_one_site_out(Manifest(table.copy(), CLASSES, "toy", Path()), folds=3, val=0.25)
+    table.loc[0, keys.SITE] = ""  # the other image of this patient has a site
+    part = splits.leave_one_site_out(Manifest(table, CLASSES, "toy", Path()), folds=3, val=0.25)
+    assert part.partitions.tolist() == whole.partitions.tolist()
+
+
+@pytest.mark.parametrize(
+    ("rows", "site", "given", "message"),
+    [
+        ([0, 1], "", {}, "site of 1 groups"),
+        ([0], "b", {}, "several sites"),
+        ([], "", {"folds": 4}, "split.folds=3"),
+        ([], "", {"sites": ["a", "d"], "folds": 2}, "d is no site"),
+    ],
+)
+def test_sites_that_cannot_be_left_out_are_refused(
+    rows: list[int], site: str, given: dict[str, Any], message: str
+) -> None:
+    table = of_three_sites().table
+    table.loc[rows, keys.SITE] = site
+    with pytest.raises(SplitError, match=message):
+        splits.leave_one_site_out(Manifest(table, CLASSES, "toy", Path()), **{"folds": 3, **given})
 
 
 @pytest.mark.parametrize("fold", [0, 1, 2])

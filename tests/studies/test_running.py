@@ -1,15 +1,18 @@
 """The command `study`: what is missing is run, what failed leaves a hole, what was killed goes on."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from PIL import Image
 
 from fibrolab import api
 from fibrolab.studies import definition, readme, results
@@ -127,15 +130,32 @@ def test_a_killed_study_goes_on_and_ends_as_one_that_was_not_killed(tmp_path: Pa
     pd.testing.assert_frame_equal(results.read(path.parent / "results" / "smoke")["metrics"], table)
 
 
+@pytest.fixture(scope="session")
+def two_sources(kaggle_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That tree from two sources: F0, F1, F4 with a black border, and frames of CT volumes of F1 to F4."""
+    root = tmp_path_factory.mktemp("sources") / "tree"
+    shutil.copytree(kaggle_tree, root)
+    for path in sorted(root.glob("F*/f*.png")):
+        stage, number = path.parent.name, int(path.stem.partition("_")[2])
+        if stage in ("F2", "F3") or (stage != "F0" and number % 2):
+            path.rename(path.with_name(f"ct{number // 2 + 1}-{stage[1]}{number:02}.png"))
+        else:
+            path.with_name(f"copy_{number:02}.jpg").unlink(missing_ok=True)
+            pixels = np.asarray(Image.open(path)).copy()
+            pixels[:5] = 0
+            Image.fromarray(pixels).save(path)
+    return root
+
+
 @pytest.mark.parametrize("name", definition.names(ROOT))
 def test_the_studies_of_the_package_run_at_the_smallest_size(
-    name: str, kaggle_tree: Path, tmp_path: Path
+    name: str, two_sources: Path, tmp_path: Path
 ) -> None:
     study = definition.read(name, ROOT)
     own = (
         []
         if any(word.startswith("data=phantom") for word in study.sizes["smoke"].settings)
-        else [f"data.root={kaggle_tree}"]
+        else [f"data.root={two_sources}"]
     )
     done = command(tmp_path, f"study={name}", "size=smoke", "num_workers=0", *own)
     assert done.returncode == 0, done.stderr

@@ -26,7 +26,9 @@ LEAST = 80  # smallest side for Inception-V3 [px]
 REPORTED = (  # an experiment of each paper
     "paper1/resnet50", "paper2/efficientnet_b0", "paper3/resnet18", "paper4/gm_em", "paper5/cnn_lstm",
 )  # fmt: skip
-NEED_OTHERS = ("binary", "saved", "by_site", "given", "paper2_given")  # choices that need another setting too
+NEED_OTHERS = (  # choices that need another setting too
+    "binary", "saved", "by_site", "leave_one_site_out", "given", "paper2_given",
+)  # fmt: skip
 
 
 def without_earlier_weights(config: DictConfig) -> DictConfig:
@@ -188,7 +190,14 @@ OTHERS = [
     ["loss=binary", "task=ge_F2"],
     ["split=by_site", "split.site=south", "preprocess.crop=borders"],
     ["model.branches.image.freeze=all", "augment=none"],
-    ["trainer.precision=bf16-mixed", "augment_on=device", "channels_last=true"],
+    [
+        "trainer.precision=bf16-mixed",
+        "augment_on=device",
+        "channels_last=true",
+        "split=leave_one_site_out",
+        "split.folds=2",
+        "split.fold=1",
+    ],
 ]
 
 

@@ -22,15 +22,22 @@ with the cluster of an image's copies and near copies, which is found when the p
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 from fibrolab import keys
+from fibrolab.choices import unknown
+from fibrolab.data.formats.contract import to_grey
 from fibrolab.data.manifest import Manifest
+from fibrolab.data.progress import track
+from fibrolab.data.readers import read_image
 from fibrolab.data.sources.folder import WASTE, read_tree
-from fibrolab.errors import ConfigError, DataError, StorageError
+from fibrolab.data.survey import borders
+from fibrolab.errors import ConfigError, DataError, StorageError, UnreadableImageError
+from fibrolab.processes import cores
 
 STAGES = ("F0", "F1", "F2", "F3", "F4")
 HANDLE = "vibhingupta028/liver-histopathology-fibrosis-ultrasound-images"  # the data set's address on Kaggle
@@ -41,25 +48,41 @@ _REFUSALS = {
     403: "the token may not read it, or its terms were not accepted on its page",
     404: "there is no such data set (any more)",
 }
+SOURCE, VOLUME = "source", "volume"  # what `site` may name
+SCANNER, VOLUMES = "scanner", "volumes"  # the two sources
+BORDER = (
+    0.05  # of the height: images of the first source have a black border of at least 6.7 % above, others none
+)
 _DEPTH = 3  # most folder levels between the root and the stage folders
 _log = logging.getLogger(__name__)
 
 
-def load(*, root: str | Path | None = None, download: bool = False, handle: str = HANDLE) -> Manifest:
+def load(
+    *,
+    root: str | Path | None = None,
+    site: str | None = None,
+    download: bool = False,
+    handle: str = HANDLE,
+) -> Manifest:
     """Read the tree F0..F4.
 
     Args:
         root: Folder that holds the stage folders, directly or up to three folders deeper. None: the first of
             `$FIBROLAB_DATA/kaggle_fibrosis` and the cache of kagglehub that holds them.
+        site: What the column `site` names, for `split=by_site` and `split=leave_one_site_out`. `source`: the
+            images' source, `scanner` (with a black border) or `volumes`. `volume`: the same, but for files
+            named after a CT volume this volume, such as `ct7`. None: nothing.
         download: Download the data set into `root`, or else into the cache of kagglehub, if it is not there.
         handle: The data set's address on Kaggle, OWNER/NAME.
 
     Raises:
         ConfigError: The download is not possible (kagglehub, its credentials or the data set are missing), or
-            the root holds something else.
+            the root holds something else; `site` is another word.
         DataError: No such folder, or not all stage folders with images in each.
         StorageError: The download cannot be written.
     """
+    if site not in (None, SOURCE, VOLUME):
+        raise ConfigError(unknown("data.site", site, (SOURCE, VOLUME)))
     top = known_place(handle, download) if root is None else Path(root).expanduser().absolute()
     if root is None:
         _log.info("The images are taken from %s.", top)
@@ -75,9 +98,32 @@ def load(*, root: str | Path | None = None, download: bool = False, handle: str 
     table, classes, left_out = read_tree(folder or top, STAGES)
     names = table[keys.IMAGE]
     matches = [_VOLUME.match(name.rsplit("/", 1)[-1]) for name in names]
-    groups = [f"ct{match[1]}" if match else name for match, name in zip(matches, names, strict=True)]
-    table = table.assign(**{keys.GROUP_ID: groups})
+    volumes = [f"ct{match[1]}" if match else "" for match in matches]
+    table[keys.GROUP_ID] = [volume or name for volume, name in zip(volumes, names, strict=True)]
+    if site:
+        sources = _sources(folder or top, names)
+        table[keys.SITE] = sources if site == SOURCE else _with_volumes(sources, volumes)
     return Manifest(table, classes, "kaggle_fibrosis", folder or top, left_out)
+
+
+def _sources(folder: Path, names: Iterable[str]) -> list[str]:
+    """Return the source of each image; empty for a file that cannot be read, which the survey reports."""
+    paths = [folder / name for name in names]
+    with ThreadPoolExecutor(cores()) as pool:
+        return list(track(pool.map(_source, paths), len(paths), "Finding the source of images"))
+
+
+def _with_volumes(sources: Iterable[str], volumes: Iterable[str]) -> list[str]:
+    """Return the volume of each image of the second source; of a copy that is not named after it nothing."""
+    return [volume if source == VOLUMES else source for source, volume in zip(sources, volumes, strict=True)]
+
+
+def _source(path: Path) -> str:
+    try:
+        grey = to_grey(read_image(path))
+    except UnreadableImageError:
+        return ""
+    return SCANNER if borders(grey)["border_top"] > BORDER else VOLUMES
 
 
 def known_place(handle: str, download: bool = False) -> Path:
