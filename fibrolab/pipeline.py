@@ -139,7 +139,7 @@ def train(config: DictConfig, part: Part | None = None) -> Trained:
         save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
         if trial:
             return _end_trial(config, tracked, module, datamodule, fitted)
-        reference_samples.write(tracked.folder, data, Path(config.paths.cache))
+        reference_samples.write(tracked.folder, data, datamodule, Path(config.paths.cache))
         images = datamodule.shown_images, datamodule.training_images()
         evaluated = conclude(tracked, config, *images, scoring=None if part else "train")
         if part is None:

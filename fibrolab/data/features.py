@@ -53,6 +53,11 @@ class FeatureTable:
     augmented: tuple[Path, ...]
     augmented_rows: np.ndarray
 
+    def subset(self, rows: np.ndarray) -> "FeatureTable":
+        """Return the features of some samples without augmentation, given as rows of the manifest (n,)."""
+        absent = np.full(len(rows), ABSENT)
+        return FeatureTable(self.num_features, self.clean, self.clean_rows[rows], (), absent)
+
     def rows(self, rows: np.ndarray) -> "FeatureRows":
         """Return the features of some samples, given as rows of the manifest (n,)."""
         return FeatureRows(

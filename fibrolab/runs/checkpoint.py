@@ -15,7 +15,7 @@ import logging
 import pickle
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -34,6 +34,7 @@ from fibrolab.config import arguments, resolved
 from fibrolab.data.cache import PixelStore
 from fibrolab.data.clip_sampling import Segment
 from fibrolab.data.datamodule import FibrosisDataModule
+from fibrolab.data.features import FeatureTable
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.preprocess import SEGMENTER, Preprocess
@@ -265,9 +266,17 @@ class Predictor:
         return self.predict_with_features(data, cache)[0]
 
     def predict_with_features(
-        self, data: Manifest | LabelledData, cache: Path | None = None
+        self,
+        data: Manifest | LabelledData,
+        cache: Path | None = None,
+        frozen: tuple[Mapping[str, FeatureTable], Sequence[str]] = ({}, ()),
     ) -> tuple[pd.DataFrame, np.ndarray | None]:
         """Predict every sample; see `predict`.
+
+        Args:
+            data: As there.
+            cache: As there.
+            frozen: Known features of frozen branches, as `FibrosisDataModule.use_features` takes them.
 
         Returns:
             The predictions, and in their order the features that the network gives to its head, float32
@@ -278,7 +287,7 @@ class Predictor:
                 data if isinstance(data, LabelledData) else new_input.as_data(data, self.record, folder)
             )
             labelled = self.masked(replace(labelled, split=all_test(labelled.manifest)), folder)
-            rows, probabilities, features = self._probabilities(labelled, folder)
+            rows, probabilities, features = self._probabilities(labelled, folder, frozen)
         columns = [keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.SITE]
         frame = labelled.manifest.table.iloc[rows].reindex(columns=columns).fillna("").reset_index(drop=True)
         frame = frame.assign(**{keys.PARTITION: keys.TEST, keys.FOLD: 0, keys.Y_TRUE: labelled.labels[rows]})
@@ -377,10 +386,12 @@ class Predictor:
         return self.trainer()
 
     def _probabilities(
-        self, data: LabelledData, cache: Path
+        self, data: LabelledData, cache: Path, frozen: tuple[Mapping[str, FeatureTable], Sequence[str]]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Return rows of the manifest (N,), probabilities (N, K), and features (N, F) if there is a head."""
         datamodule = self.datamodule(data, cache)
+        if frozen[0]:
+            datamodule.use_features(*frozen)
         datamodule.prepare_data()
         given = list[torch.Tensor]()
         head = getattr(self.module.network, "head", None)

@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 
 from fibrolab import keys
+from fibrolab.data.datamodule import FibrosisDataModule
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.runs import checkpoint, nearest_cases, typicality, validation_pictures
 
 MOST = 500  # pictures of a partition, evenly over it: each costs the network one more prediction
 
 
-def write(folder: Path, data: LabelledData, cache: Path) -> None:
+def write(folder: Path, data: LabelledData, datamodule: FibrosisDataModule, cache: Path) -> None:
     """Write the reference of a run's network (`typicality.Reference`), and its cases if it has features.
 
     A segmenter has none, and a fast dev run no checkpoint.
@@ -24,6 +25,7 @@ def write(folder: Path, data: LabelledData, cache: Path) -> None:
     Args:
         folder: Folder of the run.
         data: The samples and their split.
+        datamodule: The datamodule of the training, which may know features of frozen branches.
         cache: Folder of preprocessed pixels.
 
     Raises:
@@ -33,9 +35,10 @@ def write(folder: Path, data: LabelledData, cache: Path) -> None:
     if data.masks is not None or not path.is_file():
         return
     each = [_distinct(data, data.split.rows(name)) for name in (keys.TRAIN, keys.VALIDATION)]
-    chosen = data.subset(np.concatenate(each))
+    rows = np.concatenate(each)
+    chosen = data.subset(rows)
     network = checkpoint.load(path)
-    frame, features = network.predict_with_features(chosen, cache)
+    frame, features = network.predict_with_features(chosen, cache, datamodule.features_of(rows))
     if features is not None:
         features = features[
             pd.Index(frame[keys.SAMPLE_ID]).get_indexer(chosen.manifest.table[keys.SAMPLE_ID])

@@ -170,6 +170,25 @@ def test_after_caching_the_backbone_does_not_run(
     assert seen == []
 
 
+def test_a_part_of_the_samples_has_the_features_of_its_rows(
+    copies: LabelledData, cache: Path, tmp_path: Path, seen: list[int]
+) -> None:
+    module, datamodule, rows = network().eval(), batches(copies, cache), np.array([70, 3, 41])
+    cache_features(module, datamodule, tmp_path, accelerator="cpu")
+    part, plain = batches(copies.subset(rows), cache), batches(copies.subset(rows), cache)
+    part.use_features(*datamodule.features_of(rows))
+    seen.clear()
+    found = []
+    for each in (part, plain):
+        each.prepare_data()
+        (batch,) = each.test_dataloader()
+        with torch.inference_mode():
+            found.append(module.predict_step(batch, 0)["probabilities"])
+        assert len(seen) == (each is plain)
+    torch.testing.assert_close(*found, rtol=0, atol=1e-5)
+    assert not torch.allclose(found[0][0], found[0][1], atol=1e-4)
+
+
 def test_a_second_job_with_the_same_weights_finds_the_features(
     copies: LabelledData, cache: Path, tmp_path: Path, seen: list[int]
 ) -> None:
