@@ -83,7 +83,7 @@ class Size:
         protocols: Further words of single protocols, such as fewer folds.
         tasks: Tasks, if they are not all of the study's.
         seeds: Seeds, if they are not all of the study's.
-        without: Arms that are not run at this size, and why.
+        without: Arms that are not run at this size, and why; or the reason by protocol.
     """
 
     settings: tuple[str, ...] = ()
@@ -91,7 +91,15 @@ class Size:
     protocols: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     tasks: tuple[str, ...] | None = None
     seeds: tuple[int, ...] | None = None
-    without: Mapping[str, str] = field(default_factory=dict)
+    without: Mapping[str, str | Mapping[str, str]] = field(default_factory=dict)
+
+    def left_out(self, protocol: str) -> dict[str, str]:
+        """Return the arms that are not run in a protocol, and why."""
+        every = {
+            arm: given.get(protocol, "") if isinstance(given, Mapping) else str(given)
+            for arm, given in self.without.items()
+        }
+        return {arm: reason for arm, reason in every.items() if reason}
 
 
 @dataclass(frozen=True)
@@ -293,7 +301,8 @@ def _faults_of_arms(content: Mapping[str, Any]) -> Iterator[str]:
             named = {**((values or {}).get("arms") or {}), **((values or {}).get("without") or {})}
             yield from (unknown(f"{group}.{name}.arms", arm, list(arms)) for arm in named if arm not in arms)
             known = list(content["protocols"])
-            of = (values or {}).get("protocols") or {}
+            of = [*((values or {}).get("protocols") or {})]
+            of += [one for why in named.values() if isinstance(why, dict) for one in why]
             yield from (unknown(f"{group}.{name}.protocols", one, known) for one in of if one not in known)
     if content.get("reference") and content["reference"] not in arms:
         yield unknown("reference", content["reference"], list(arms))

@@ -134,7 +134,7 @@ def arms(part: Part) -> Sheet:
         lines.append(line(part.label(arm), str(own["network"].iloc[0]), *cells, *printed))
     lines += [
         _filled(width, part.label(arm), f"not run at this size: {reason}")
-        for arm, reason in study.sizes[part.size].without.items()
+        for arm, reason in study.sizes[part.size].left_out(part.protocol).items()
     ]
     for row in part.baselines.to_dict("records"):
         shown = _cell(_ends(pd.Series(row)), "accuracy")

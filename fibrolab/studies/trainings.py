@@ -68,7 +68,7 @@ def places(study: Study, size: str) -> list[Place]:
         Place(protocol, arm.name, task, seed)
         for protocol, settings in study.protocols.items()
         for arm in study.arms.values()
-        if arm.name not in chosen.without
+        if arm.name not in chosen.left_out(protocol)
         for task in (settings.tasks or tasks)[: 1 if arm.masks_of else None]
         for seed in seeds
     ]

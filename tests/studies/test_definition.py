@@ -60,6 +60,7 @@ def test_each_wave_needs_earlier_ones_only() -> None:
         ({"protocols": {"p": {"arms": {"c": ["x=1"]}}}}, "protocols.p.arms: there is no 'c'"),
         ({"sizes": {"tiny": {}}}, "sizes: there is no 'tiny'"),
         ({"sizes": {"small": {"without": {"c": "no"}}}}, "sizes.small.arms: there is no 'c'"),
+        ({"sizes": {"small": {"without": {"a": {"c": "no"}}}}}, "sizes.small.protocols: there is no 'c'"),
         ({"sizes": {"small": {"protocols": {"p": ["x=1"]}}}}, "sizes.small.protocols: there is no 'p'"),
         ({"reference": "c"}, "reference: there is no 'c'"),
         (

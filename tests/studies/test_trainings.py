@@ -8,7 +8,7 @@ import yaml
 
 from fibrolab.errors import ConfigError
 from fibrolab.studies import definition, trainings
-from fibrolab.studies.definition import Study
+from fibrolab.studies.definition import Size, Study
 from fibrolab.studies.trainings import Data, Place
 
 FIRST, SECOND = Place("audited", "first", "F4", 1), Place("audited", "second", "F4", 1)
@@ -57,6 +57,17 @@ def test_weights_come_from_the_run_of_the_same_protocol_task_and_seed(study: Stu
 def test_a_size_may_leave_arms_and_seeds_out(study: Study) -> None:
     assert {(place.arm, place.seed) for place in trainings.places(study, "small")} == {("first", 1)}
     assert len(trainings.places(study, "smoke")) == 2 * 2 * 2
+
+
+def test_a_protocol_may_have_tasks_of_its_own_and_lack_arms(study: Study) -> None:
+    sizes = {**study.sizes, "small": Size(without={"second": {"paper": "no time"}})}
+    paper = replace(study.protocols["paper"], tasks=("ge_F2", "ge_F3"))
+    changed = replace(study, sizes=sizes, protocols={**study.protocols, "paper": paper}, seeds=(0,))
+    assert {place[:3] for place in trainings.places(changed, "small")} == {
+        ("paper", "first", "ge_F2"), ("paper", "first", "ge_F3"), ("audited", "first", "F4"),
+        ("audited", "second", "F4"),
+    }  # fmt: skip
+    assert sizes["small"].left_out("paper") == {"second": "no time"}
 
 
 def test_a_setting_that_is_refused_names_its_training(study: Study) -> None:
