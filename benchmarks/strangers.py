@@ -2,6 +2,7 @@
 
     python -m benchmarks.strangers
     python -m benchmarks.strangers --data DIR        # a folder with F0 ... F4 instead of phantoms
+    python -m benchmarks.strangers --others DIR      # also pictures and films of folders such as DIR/breast
     python -m benchmarks.strangers --patients 130 --size 64 --image-size 32 --epochs 1
 
 Strangers are the photographs that come with scikit-image and scikit-learn, ultrasound of other organs that
@@ -22,7 +23,7 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.predicting import composed
 from fibrolab import keys
-from fibrolab.data.readers import decode_clip, read_image
+from fibrolab.data.readers import decode_clip, describe, read_image
 from fibrolab.errors import UnreadableImageError
 from fibrolab.evaluation.intervals import bootstrap
 from fibrolab.pipeline import train
@@ -61,6 +62,17 @@ def other_ultrasound() -> Iterator[tuple[str, np.ndarray]]:
             yield path.name, read_image(path)
         except UnreadableImageError as fault:
             print(f"left out: {fault}")
+
+
+def of_folder(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the pictures of a folder, and frames of its films; those of one file count as one."""
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        if describe(content, path).frames == 1:
+            yield path.name, read_image(path)
+            continue
+        for frame in decode_clip(content, path).frames[::EVERY]:
+            yield path.name, frame
 
 
 def noise(side: int) -> Iterator[tuple[str, np.ndarray]]:
@@ -103,8 +115,8 @@ def auc(own: pd.DataFrame, strangers: pd.DataFrame) -> str:
     return f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
 
 
-def report(run: TrainedRun, root: Path) -> None:
-    """Print a line for each kind of strangers, as they are and made alike."""
+def report(run: TrainedRun, root: Path, others: Path | None = None) -> None:
+    """Print a line for each kind of strangers, also those of a folder, as they are and made alike."""
     data = own_samples.reloaded(run, root / "cache")
     tested = run.samples[run.samples[keys.PARTITION] == keys.TEST]
     chosen = own_samples.chosen(data, run, tested.index.tolist())
@@ -119,6 +131,8 @@ def report(run: TrainedRun, root: Path) -> None:
         "other ultrasound": list(other_ultrasound()),
         "noise": list(noise(side)),
     }
+    for folder in sorted(others.iterdir()) if others else ():
+        kinds[folder.name] = list(of_folder(folder))
     for kind, found in kinds.items():
         for form in ("as they are", "made alike"):
             place = root / f"{kind} {form}"
@@ -139,6 +153,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256, help="of the phantoms [pixels]")
     parser.add_argument("--image-size", type=int, default=128, help="that the network takes [pixels]")
     parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--others", type=Path, help="folder of folders with pictures of other kinds")
     given = parser.parse_args()
     phantoms = [f"data.patients={given.patients}", "data.images_per_patient=1", f"data.size={given.size}"]
     data = ["data=kaggle_fibrosis", f"data.root={given.data}"] if given.data else phantoms
@@ -147,7 +162,7 @@ def main() -> None:
         words = [*data, f"preprocess.size={given.image_size}", f"trainer.max_epochs={given.epochs}"]
         small = ["trainer.accelerator=cpu", "num_workers=0", "bootstrap.resamples=20", "split.val=0.35"]
         trained = train(composed("train", f"paths.root={root}", *words, *small))
-        report(open_run(trained.folder), root)
+        report(open_run(trained.folder), root, given.others)
 
 
 if __name__ == "__main__":
