@@ -7,7 +7,6 @@ new sample (`nearest_cases`); statistics of the validation pictures tell drift (
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from fibrolab import keys
 from fibrolab.data.labelled_data import LabelledData
@@ -35,11 +34,7 @@ def write(folder: Path, data: LabelledData, cache: Path) -> None:
     each = [_distinct(data, data.split.rows(name)) for name in (keys.TRAIN, keys.VALIDATION)]
     chosen = data.subset(np.concatenate(each))
     network = checkpoint.load(path)
-    frame, features = network.predict_with_features(chosen, cache)
-    if features is not None:
-        features = features[
-            pd.Index(frame[keys.SAMPLE_ID]).get_indexer(chosen.manifest.table[keys.SAMPLE_ID])
-        ]
+    _, features = network.probabilities(chosen, cache)
     numbers = np.arange(len(chosen.manifest))
     learnt, validation = np.split(numbers, [len(each[0])])
     found = typicality.fit(features, chosen.facts[keys.IMAGE], learnt, validation)
