@@ -68,7 +68,8 @@ def served(run: TrainedRun, config: DictConfig) -> "Served":
     """Load the networks of a run, and open the stores that a config names.
 
     Raises:
-        ConfigError: The run segments or has no network; or a study of readers needs one file of each sample.
+        ConfigError: The run segments, has no network or no training cases to show; or a study of readers
+            needs one file of each sample.
     """
     from fibrolab.serving import run_facts
     from fibrolab.serving.app import Limits, Served
@@ -77,7 +78,7 @@ def served(run: TrainedRun, config: DictConfig) -> "Served":
     from fibrolab.serving.request_counters import Measurements
     from fibrolab.serving.staging import Staging
 
-    staging = Staging(run, config.coverage)
+    staging = Staging(run, config.coverage, config.nearest_cases)
     facts = run_facts.of(staging)
     store = None
     if config.readings is not None:
