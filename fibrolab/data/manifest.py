@@ -105,7 +105,7 @@ class Manifest:
 
     @cached_property
     def _present(self) -> dict[str, np.ndarray]:
-        """What `present` returned before, by column."""
+        """Return the arrays of `present` that were asked for before, by column."""
         return {}
 
     def has(self, column: str) -> bool:
