@@ -40,7 +40,8 @@ def serve(config: DictConfig) -> None:
     except ImportError as error:
         raise ConfigError(MISSING.format(error=error)) from error
     logging.getLogger("fibrolab.data.sources.table").setLevel(logging.ERROR)  # advice on splits
-    app = build(served(run, config), config.host, token)
+    opened = served(run, config)
+    app = build(opened, config.host, token)
     shown = f"[{config.host}]" if ":" in config.host else config.host
     settings = uvicorn.Config(
         app,
@@ -57,6 +58,8 @@ def serve(config: DictConfig) -> None:
     except SystemExit as error:  # the reason is in the log above
         raise ConfigError(f"The server cannot answer at {config.host}, port {config.port}.") from error
     print(f"page     http://{shown}:{config.port}/")
+    if cases := opened.staging.cases:
+        print(f"cases    every reader sees training pictures of patients of {cases.data}")
     print(f"use      {answering.USE}: not a medical device, not for decisions on patients", flush=True)
     try:
         uvicorn.Server(settings).run([listening])
