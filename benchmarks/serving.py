@@ -7,7 +7,8 @@
 A network is trained on phantoms for one epoch, with the settings that follow the options, and served by the
 command itself, in a process of its own. Prints the time of one request and of the network's forward pass plus
 decoding of the same file, both on the CPU, and their ratio (aim 1.2); the time until all of many requests at
-once are answered, each compared with the answer that it got alone; and the memory of the server in between.
+once are answered, each compared with the answer that it got alone; the processor time of a request, which
+other programs hardly change; and the memory of the server after a tenth of the requests and after all.
 """
 
 import argparse
@@ -50,7 +51,7 @@ def seconds_of_network(run_folder: Path, path: Path, repeats: int) -> tuple[floa
     network = open_run(run_folder).predictors[0]
     manifest = new_input.listed([path], network.record, network.module.inputs)
     with tempfile.TemporaryDirectory() as cache:
-        data, _ = new_input.unlabelled(manifest, network.classes, Path(cache))
+        data, _ = new_input.unlabelled(manifest, network.classes)
         assert data is not None, "the file is whole"
         datamodule = network.datamodule(data, Path(cache))
         datamodule.prepare_data()
@@ -82,6 +83,12 @@ def started(trained: Trained, root: Path) -> tuple[subprocess.Popen[bytes], str]
         except requests.ConnectionError:
             time.sleep(0.2)
     raise RuntimeError("the server did not start")
+
+
+def processor_seconds(server: subprocess.Popen[bytes]) -> float:
+    """Return the processor time that the server has used [s]."""
+    fields = Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def memory(server: subprocess.Popen[bytes]) -> float:
@@ -146,14 +153,16 @@ def measure(
     seconds = time.perf_counter() - begun
     wrong = int((np.abs(np.array(together) - np.array(alone)).max(axis=1) > CHANCES).sum())
     print(f"{given.at_once} requests at once: {seconds:.1f} s, {wrong} with another answer than alone")
-    before = memory(server)
+    before, used, tenth = memory(server), processor_seconds(server), given.requests // 10
     for number in range(given.requests):
         ask(session, address, pictures[number % len(pictures)])
-        if number + 1 == given.requests // 2:
-            halfway = memory(server)
+        if number + 1 == tenth:
+            early = memory(server)
+    each = (processor_seconds(server) - used) / given.requests
+    print(f"processor time of the server: {1000 * each:.1f} ms a request")
     print(
-        f"memory: {before:.0f} MiB before {given.requests} requests, {halfway:.0f} MiB after half of them, "
-        f"{memory(server):.0f} MiB after all"
+        f"memory: {before:.0f} MiB before, {early:.0f} MiB after {tenth} requests, {memory(server):.0f} MiB "
+        f"after {given.requests}"
     )
 
 

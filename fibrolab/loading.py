@@ -266,12 +266,12 @@ def surveyed(manifest: Manifest, cache: Path, policy: str) -> tuple[Manifest, di
     return usable(replace(manifest, left_out=(*manifest.left_out, *faults)), facts, good)
 
 
-def examined(manifest: Manifest, cache: Path) -> tuple[dict[str, pd.DataFrame], list[tuple[int, str]]]:
+def examined(manifest: Manifest, cache: Path | None) -> tuple[dict[str, pd.DataFrame], list[tuple[int, str]]]:
     """Survey every modality of a manifest.
 
     Args:
         manifest: Manifest of the source.
-        cache: Folder where the surveys of files are cached.
+        cache: Folder where the surveys of files are cached; None stores nothing.
 
     Returns:
         The survey of each modality, one row per sample, and a sentence on each file that cannot be read, with
@@ -293,9 +293,11 @@ def usable(
     manifest: Manifest, facts: Mapping[str, pd.DataFrame], good: np.ndarray
 ) -> tuple[Manifest, dict[str, pd.DataFrame]]:
     """Return the samples that are `good`, bool (N,), and their survey; see `LabelledData.facts`."""
-    skipped = manifest.table.loc[~good, [keys.LABEL, keys.PATIENT_ID]].reset_index(drop=True)
-    kept = manifest if good.all() else replace(manifest, table=manifest.table[good], skipped=skipped)
-    left = {name: table[good].reset_index(drop=True) for name, table in facts.items()}
+    kept, left = manifest, dict(facts)
+    if not good.all():
+        skipped = manifest.table.loc[~good, [keys.LABEL, keys.PATIENT_ID]].reset_index(drop=True)
+        kept = replace(manifest, table=manifest.table[good], skipped=skipped)
+        left = {name: table[good].reset_index(drop=True) for name, table in facts.items()}
     shown = {keys.IMAGE: _survey_of_shown(kept, left)}
     others = {name: table for name, table in left.items() if name != keys.IMAGE and kept.present(name).any()}
     return kept, shown | others
@@ -325,11 +327,13 @@ def _handle_unreadable(faults: Sequence[str], policy: str, manifest: Manifest, s
 
 def _aligned(facts: pd.DataFrame, present: np.ndarray) -> pd.DataFrame:
     """Return a survey with one row per sample; empty rows for samples without the modality, (N, ..)."""
+    if present.all():
+        return facts
     rows = np.where(present, np.cumsum(present) - 1, len(facts))
     return pd.concat([facts, pd.DataFrame([EMPTY])]).iloc[rows].reset_index(drop=True)
 
 
-def _survey_clips(media: Sequence[Media], cache: Path) -> pd.DataFrame:
+def _survey_clips(media: Sequence[Media], cache: Path | None) -> pd.DataFrame:
     """Survey clips; files with a single frame get an error."""
     facts = survey(of_clips(media), cache)
     still = (facts["error"] == "") & (facts["frames"] < 2)

@@ -107,6 +107,27 @@ def sweep(
     return root, completed
 
 
+@pytest.fixture(scope="session")
+def finished(fresh_database: Path, cache: Path) -> Path:
+    """The `paths.root` of one finished run on pictures, shared by all tests and workers, which restore it."""
+    from compose import composed, prepared
+    from drawn import unrendered
+    from filelock import FileLock
+    from own_data import PHANTOMS
+
+    from fibrolab.pipeline import run
+
+    root = cache.parent / "finished"
+    words = ["preprocess.size=32", "trainer.max_epochs=3", "num_workers=0", "bootstrap.resamples=20"]
+    with FileLock(cache.parent / "finished.lock"):
+        if not root.exists():
+            root.mkdir()
+            prepared(root, fresh_database, cache)
+            with unrendered():
+                run(composed(f"paths.root={root}", *words, *PHANTOMS["phantom"], "trainer.accelerator=cpu"))
+    return root
+
+
 @pytest.fixture
 def root(tmp_path: Path, fresh_database: Path, cache: Path) -> Path:
     """A `paths.root` with an empty tracking database and the shared cache."""

@@ -22,8 +22,7 @@ def only_builder(lock: Path, built: str) -> Iterator[None]:
     Raises:
         StorageError: The disk is full or cannot be written, here or in the code under the lock.
     """
-    try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
+    with storing(lock.parent, built):
         held = FileLock(lock)
         try:
             held.acquire(timeout=0)
@@ -34,8 +33,24 @@ def only_builder(lock: Path, built: str) -> Iterator[None]:
             yield
         finally:
             held.release()
+
+
+@contextmanager
+def storing(folder: Path, built: str) -> Iterator[None]:
+    """Create a folder in which something is built without a lock.
+
+    Args:
+        folder: The folder.
+        built: Name of the built thing in messages.
+
+    Raises:
+        StorageError: The disk is full or cannot be written, here or in the code under it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
     except OSError as error:
-        reason = f"{full_disk(lock)}. Free some space, or set another paths.cache"
+        reason = f"{full_disk(folder)}. Free some space, or set another paths.cache"
         raise StorageError(
             f"The {built} cannot be written: {reason if is_full(error) else error.strerror}."
         ) from error

@@ -25,10 +25,10 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, islice, starmap
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -36,7 +36,7 @@ import cv2
 import numpy as np
 
 from fibrolab.data import masks
-from fibrolab.data.build_lock import only_builder
+from fibrolab.data.build_lock import only_builder, storing
 from fibrolab.data.formats.contract import to_grey
 from fibrolab.data.media import Media
 from fibrolab.data.preprocess import Preprocess
@@ -94,10 +94,12 @@ class PixelStore:
     Args:
         root: folder of all stores; created when it is missing.
         preprocess: the settings; each set of settings has its own store.
+        lasting: False for a folder that one process uses and soon removes: nothing is synced, locked or
+            compared.
     """
 
-    def __init__(self, root: Path, preprocess: Preprocess) -> None:
-        self.preprocess = preprocess
+    def __init__(self, root: Path, preprocess: Preprocess, lasting: bool = True) -> None:
+        self.preprocess, self.lasting = preprocess, lasting
         self.folder = Path(root) / preprocess.key()
         self.pixels_path = self.folder / "pixels.u8"
         self._index_path = self.folder / "records.bin"
@@ -141,7 +143,7 @@ class PixelStore:
         entries = self._intact(wanted)
         if absent := {digest: item for digest, item in wanted.items() if digest not in entries}:
             copies = Counter(digests)
-            with only_builder(self.folder / "build.lock", f"pixel store {self.folder}"):
+            with self._alone():
                 faults = self._fill(absent, clips, workers, progress)
             if faults:
                 lines = [f"{fault}{_and_copies(copies[digest])}" for digest, fault in faults.items()]
@@ -149,6 +151,10 @@ class PixelStore:
             entries |= self._index()[0]
         places = np.array([entries[digest][:2] for digest in digests], dtype=np.int64)
         return Slots(places[:, 0], places[:, 1])
+
+    def _alone(self) -> AbstractContextManager[None]:
+        name = f"pixel store {self.folder}"
+        return only_builder(self.folder / "build.lock", name) if self.lasting else storing(self.folder, name)
 
     def open(self) -> np.memmap:
         """Map the pixels read-only, uint8 ``(n, H, W)``.
@@ -187,8 +193,8 @@ class PixelStore:
     def _intact(self, wanted: Container[str]) -> dict[str, Entry]:
         """Return the entries of wanted digests whose pixels are unchanged since they were written."""
         entries = {digest: entry for digest, entry in self._index()[0].items() if digest in wanted}
-        if not entries:
-            return {}
+        if not entries or not self.lasting:
+            return entries
         parts = _chunks(entries.items(), TOGETHER)
         # A memory map would count as memory of this process; the checksums are computed without the GIL.
         with self.pixels_path.open("rb") as file, ThreadPoolExecutor(cores()) as pool:
@@ -231,12 +237,19 @@ class PixelStore:
         missing = [(digest, item) for digest, item in wanted.items() if digest not in known]
         if not missing:
             return {}
-        self._check_space(len(missing))
-        self._write_settings()
+        if self.lasting:
+            self._check_space(len(missing))
+            self._write_settings()
         faults: dict[str, str] = {}
         one_slot = self._mask if self.preprocess.labels else self._picture
         size, process = (CLIPS, self._clip) if clips else (CHUNK, one_slot)
         compute = partial(self._compute, process)
+        if len(missing) == 1:  # without threads for it; OpenCV may use all cores
+            result = compute(missing[0])[1]
+            if isinstance(result, str):
+                return {missing[0][0]: result}
+            self.append([(missing[0][0], result)])
+            return {}
         with _single_threaded_opencv(), ThreadPoolExecutor(workers or cores()) as pool:
             # A chunk is submitted when the previous one is written, so that memory stays bounded.
             results = chain.from_iterable(pool.map(compute, chunk) for chunk in _chunks(missing, size))
@@ -297,8 +310,9 @@ class PixelStore:
             StorageError: The disk is full; nothing is then stored.
         """
         try:
-            _append_synced(self.pixels_path, b"".join(pixels.tobytes() for _, pixels in done))
-            _append_synced(self._index_path, b"".join(_packed(digest, pixels) for digest, pixels in done))
+            pixels = b"".join(pixels.tobytes() for _, pixels in done)
+            _append(self.pixels_path, pixels, self.lasting)
+            _append(self._index_path, b"".join(starmap(_packed, done)), self.lasting)
         except OSError as error:
             self._cut_tail()
             if is_full(error):
@@ -342,12 +356,13 @@ def _packed(digest: str, pixels: np.ndarray) -> bytes:
     return bytes(RECORD * (len(pixels) - 1)) + record
 
 
-def _append_synced(path: Path, content: bytes) -> None:
-    """Append to a file and wait until the content is on the disk."""
+def _append(path: Path, content: bytes, synced: bool) -> None:
+    """Append to a file; if `synced`, wait until the content is on the disk."""
     with path.open("ab") as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+        if synced:
+            file.flush()
+            os.fsync(file.fileno())
 
 
 @contextmanager

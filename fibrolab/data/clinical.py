@@ -117,10 +117,10 @@ def _read(table: pd.DataFrame) -> dict[str, written_numbers.Numbers]:
 
 def typed(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table with its clinical columns as float64, and sex as `F`, `M` or empty."""
-    columns = {str(column): values for column, values in numbers(table).items()}
+    columns = {column: found.values for column, found in _read(table).items()}
     if keys.SEX in table:
         columns[keys.SEX] = _text(table[keys.SEX]).str.lower().map(SEX).fillna("").astype(str)
-    return table.assign(**columns)
+    return table.assign(**columns) if columns else table
 
 
 def known(table: pd.DataFrame) -> list[str]:

@@ -28,6 +28,8 @@ def cell_faults(column: str, cells: pd.Series, verb: str, words: str, kind: str 
         words: The fault, and how to correct it.
         kind: The noun for an entry of the index, such as `row` or `sample`.
     """
+    if cells.empty:
+        return
     shown = [f"{cell:.10g}" if isinstance(cell, float) else f"{cell!r:.60}" for cell in cells.iloc[:SINGLE]]
     if len(cells) > SINGLE:
         plural = "are" if verb == "is" else verb.removesuffix("s")

@@ -46,7 +46,7 @@ _log = logging.getLogger(__name__)
 
 def measured(
     media: Sequence[Media],
-    cache: Path,
+    cache: Path | None,
     table: str,
     columns: Sequence[str],
     measure: Callable[[Media], tuple],
@@ -61,7 +61,7 @@ def measured(
 
     Args:
         media: Files to measure, with their views.
-        cache: Folder of the database.
+        cache: Folder of the database; None stores nothing, for files that are measured once.
         table: Name of the measurement and its version; files are measured again for another version.
         columns: Names of the values that `measure` returns, of types that SQLite can store.
         measure: Called in threads; it returns a fault of the file as a value and does not raise it.
@@ -77,18 +77,36 @@ def measured(
     distinct = list(dict.fromkeys(media))
 
     def measure_all(missing: Sequence[Media]) -> Iterator[tuple]:
-        if missing:
+        if len(missing) == 1:
+            yield measure(missing[0])
+        elif missing:
             parts = (missing[start : start + BLOCK] for start in range(0, len(missing), BLOCK))
             with ThreadPoolExecutor(workers or cores()) as pool:
                 # A part is submitted when the one before is done: an object waits for every file of a part.
                 results = chain.from_iterable(pool.map(measure, part) for part in parts)
                 yield from track(results, total=len(missing), task=task)
 
+    if cache is None:
+        facts = pd.DataFrame(list(measure_all(distinct)), columns=list(columns))
+    else:
+        facts = _kept(distinct, cache, table, columns, measure_all)
+    return (
+        facts if len(distinct) == len(media) else facts.iloc[_places(distinct, media)].reset_index(drop=True)
+    )
+
+
+def _kept(
+    media: Sequence[Media],
+    cache: Path,
+    table: str,
+    columns: Sequence[str],
+    measure_all: Callable[[Sequence[Media]], Iterator[tuple]],
+) -> pd.DataFrame:
+    """Return the stored values of distinct media, as `_stored`; replace a damaged database."""
     try:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                facts = _stored(distinct, cache, table, columns, measure_all)
-                break
+                return _stored(media, cache, table, columns, measure_all)
             except DAMAGE as error:
                 if attempt == ATTEMPTS or not _is_damage(error, cache / FILE):
                     raise
@@ -99,9 +117,7 @@ def measured(
             f"Measurements of the files cannot be stored in {cache / FILE}: {reason}. Free some space, or "
             "set another paths.cache."
         ) from error
-    return (
-        facts if len(distinct) == len(media) else facts.iloc[_places(distinct, media)].reset_index(drop=True)
-    )
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _places(distinct: Sequence[Media], media: Sequence[Media]) -> list[int]:

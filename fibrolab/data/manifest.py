@@ -4,6 +4,7 @@ import hashlib
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from fibrolab.data.media import AS_STATED, MIDDLE, Decode, Media, View
 from fibrolab.data.requirements import Needs
 from fibrolab.errors import DataError
 
+_SUSPICIOUS = r"^/|^[A-Za-z]:|\\|\.\.|\x00"  # in a path: whatever may lead out of the root
 _IDENTITY = (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.VISIT_ID, keys.LABEL)
 _TEXT = (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.VISIT_ID, keys.SITE, keys.SCANNER)
 PATHS = (keys.IMAGE, keys.ELASTOGRAM, keys.CLIP, keys.MASK, keys.TRUE_MASK)
@@ -92,9 +94,19 @@ class Manifest:
 
     def present(self, column: str) -> np.ndarray:
         """Return which samples have a value in a column, bool (N,)."""
-        if column not in self.table:
-            return np.zeros(len(self), bool)
-        return (self.table[column] != "").to_numpy(bool)
+        if column not in self._present:
+            missing = column not in self.table
+            self._present[column] = np.zeros(len(self), bool) if missing else self._given(column)
+            self._present[column].flags.writeable = False
+        return self._present[column]
+
+    def _given(self, column: str) -> np.ndarray:
+        return (self.table[column] != "").to_numpy(bool, copy=True)
+
+    @cached_property
+    def _present(self) -> dict[str, np.ndarray]:
+        """Return the arrays of `present` that were asked for before, by column."""
+        return {}
 
     def has(self, column: str) -> bool:
         """Return whether every sample has a value in a column."""
@@ -253,7 +265,9 @@ def validated(table: pd.DataFrame, classes: Sequence[str], name: str, pictured: 
         *_patient_faults(table),
     ]
     refuse(f"The manifest of '{name}'", faults)
-    table = clinical.typed(table).astype({keys.LABEL: np.int64})
+    table = clinical.typed(table)
+    if table[keys.LABEL].dtype != np.int64:
+        table = table.astype({keys.LABEL: np.int64})
     if table.index.name != keys.ROW:
         return table.reset_index(drop=True)
     return table.drop(columns=keys.ROW, errors="ignore").reset_index()
@@ -261,21 +275,26 @@ def validated(table: pd.DataFrame, classes: Sequence[str], name: str, pictured: 
 
 def _completed(table: pd.DataFrame) -> pd.DataFrame:
     """Return a copy with all columns, texts as text, and a group for every sample."""
-    table = table.copy()
+    columns = dict(table.items())
     for column in (*_TEXT, *_OPTIONAL_TEXT):
-        if column in table:
-            table[column] = _as_text(table[column])
+        if column in columns:
+            columns[column] = _as_text(columns[column])
         elif column in _TEXT:
-            table[column] = ""
-    labels = table[keys.LABEL] if keys.LABEL in table else pd.Series(np.nan, table.index)
-    table[keys.LABEL] = labels.where(labels.notna(), keys.UNLABELLED)
-    default = table[keys.PATIENT_ID].where(table[keys.PATIENT_ID] != "", table[keys.SAMPLE_ID])
-    table[keys.GROUP_ID] = table[keys.GROUP_ID].where(table[keys.GROUP_ID] != "", default)
-    return table
+            columns[column] = pd.Series("", table.index, "str")
+    labels = columns.get(keys.LABEL, pd.Series(keys.UNLABELLED, table.index))
+    columns[keys.LABEL] = labels.where(labels.notna(), keys.UNLABELLED) if labels.hasnans else labels
+    for default in (keys.PATIENT_ID, keys.SAMPLE_ID):
+        if (empty := columns[keys.GROUP_ID] == "").all():
+            columns[keys.GROUP_ID] = columns[default].rename(keys.GROUP_ID)
+        elif empty.any():
+            columns[keys.GROUP_ID] = columns[keys.GROUP_ID].where(~empty, columns[default])
+    return pd.DataFrame(columns, table.index)
 
 
 def _as_text(cells: pd.Series) -> pd.Series:
     """Convert cells to text, missing ones to empty text, and floats that are whole numbers to integers."""
+    if cells.dtype == "str" and not cells.hasnans:
+        return cells
     if pd.api.types.is_float_dtype(cells) and (cells.dropna() % 1 == 0).all():
         cells = cells.astype("Int64")
     return cells.astype(object).where(cells.notna(), "").astype(str)
@@ -289,7 +308,9 @@ def _column_faults(table: pd.DataFrame, classes: Sequence[str], pictured: bool) 
     ids, labels = table[keys.SAMPLE_ID], table[keys.LABEL]
     yield from empty_cells(ids)
     repeated = "repeated: each row needs its own; if none is given, it is the file, frame and rectangle"
-    yield from cell_faults(keys.SAMPLE_ID, ids[(ids != "") & ids.duplicated(keep=False)], "is", repeated)
+    if not ids.is_unique:
+        several = ids[(ids != "") & ids.duplicated(keep=False)]
+        yield from cell_faults(keys.SAMPLE_ID, several, "is", repeated)
     if pictured:
         yield from _picture_faults(table)
     unknown = labels[~labels.isin((keys.UNLABELLED, *range(len(classes))))]
@@ -299,7 +320,8 @@ def _column_faults(table: pd.DataFrame, classes: Sequence[str], pictured: bool) 
 def _picture_faults(table: pd.DataFrame) -> Iterator[str]:
     """Find samples without any file, and masks without the image that they label."""
     given = [column for column in _SHOWN if column in table]
-    if len(without := table.index[(table[given] == "").all(axis=1)]):
+    empty = np.logical_and.reduce([(table[column] == "").to_numpy() for column in given])
+    if len(without := table.index[empty]):
         fault = "is empty" if len(given) == 1 else "are empty: a sample needs one of them"
         yield f"{rows_named(without)}: {' and '.join(given)} {fault}"
     if keys.MASK in table:
@@ -311,6 +333,9 @@ def _picture_faults(table: pd.DataFrame) -> Iterator[str]:
 
 def _path_faults(paths: pd.Series) -> Iterator[str]:
     """Find paths that could lead out of the root, on this or another operating system."""
+    paths = paths[paths.str.contains(_SUSPICIOUS)]  # most tables have none of these
+    if paths.empty:
+        return
     for pattern, verb, words in (
         (r"^(?:/|\\|[A-Za-z]:)", "is", "absolute: give it relative to the data set's root"),
         (r"(?:^|[/\\])\.\.(?:$|[/\\])", "leads", "out of the data set's root by '..'"),
@@ -349,7 +374,10 @@ def _view_fault(cell: str, is_frame: bool) -> str:
 
 def _visit_faults(table: pd.DataFrame, classes: Sequence[str]) -> Iterator[str]:
     """Find visits with two stages: a stage belongs to a visit."""
-    named = (table[keys.PATIENT_ID] != "") & (table[keys.VISIT_ID] != "")
+    visited = table[keys.VISIT_ID] != ""
+    if not visited.any():
+        return
+    named = (table[keys.PATIENT_ID] != "") & visited
     known = named & table[keys.LABEL].isin(range(len(classes)))
     for (patient, visit), rows in _disagreeing(table[known], [keys.PATIENT_ID, keys.VISIT_ID], keys.LABEL):
         stages = [classes[int(label)] for label in sorted(rows[keys.LABEL].unique())]
@@ -360,6 +388,8 @@ def _visit_faults(table: pd.DataFrame, classes: Sequence[str]) -> Iterator[str]:
 def _patient_faults(table: pd.DataFrame) -> Iterator[str]:
     """Find patients in two groups: a split could separate them."""
     known = table[keys.PATIENT_ID] != ""
+    if not known.any():
+        return
     for (patient,), rows in _disagreeing(table[known], [keys.PATIENT_ID], keys.GROUP_ID):
         groups = ", ".join(repr(group) for group in rows[keys.GROUP_ID].unique()[:6])
         yield f"patient {patient!r} is in the groups {groups} ({rows_named(rows.index)})"

@@ -17,8 +17,6 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 NEAR_BITS = 32  # of 256: with a larger radius, different images of one scanner are linked into one cluster
 SEED = 0  # of the deal of the bits and of the sample of pairs; no result depends on it
@@ -99,7 +97,7 @@ def distinct(hashes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """
     if not len(hashes):
         return np.zeros((0, 1), np.uint64), np.zeros(0, np.int64)
-    codes = _codes(hashes)
+    codes = hash_codes(hashes)
     order = np.lexsort(codes.T[::-1])
     new = np.ones(len(codes), bool)
     new[1:] = (codes[order[1:]] != codes[order[:-1]]).any(axis=1)
@@ -108,19 +106,20 @@ def distinct(hashes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     return codes[order[new]], which
 
 
-def nearest(hashes: Sequence[str], others: Sequence[str], radius: int = NEAR_BITS) -> np.ndarray:
+def nearest(hashes: Sequence[str], others: Sequence[str] | np.ndarray, radius: int = NEAR_BITS) -> np.ndarray:
     """Return the nearest of other images within the radius, for each image, int64 (N,); -1 if there is none.
 
     Args:
         hashes: Hexadecimal hashes of equal length (N,); empty ones have no neighbour.
-        others: Hashes of the other images (M,), none empty.
+        others: Hashes of the other images (M,), none empty, or their `hash_codes`.
         radius: Largest distance [bits].
     """
     found = np.full(len(hashes), -1, np.int64)
     given = np.array([row for row, each in enumerate(hashes) if each], np.int64)
     if not len(given) or not len(others):
         return found
-    ours, theirs = _codes([each for each in hashes if each]), _codes(others)
+    ours = hash_codes([each for each in hashes if each])
+    theirs = others if isinstance(others, np.ndarray) else hash_codes(others)
     least = np.full(len(given), radius + 1, np.int64)
     for start in range(0, len(given), TILE):
         rows = slice(start, start + TILE)
@@ -134,7 +133,7 @@ def nearest(hashes: Sequence[str], others: Sequence[str], radius: int = NEAR_BIT
     return found
 
 
-def _codes(hashes: Sequence[str]) -> np.ndarray:
+def hash_codes(hashes: Sequence[str]) -> np.ndarray:
     """Return hexadecimal hashes of equal length (N,), N at least 1, as uint64 (N, words), padded by zeros."""
     given = np.frombuffer(bytes.fromhex("".join(hashes)), np.uint8).reshape(len(hashes), -1)
     padded = np.zeros((len(given), -(-given.shape[1] // 8) * 8), np.uint8)
@@ -181,6 +180,9 @@ def linked(num_items: int, pairs: np.ndarray) -> np.ndarray:
         num_items: N.
         pairs: Linked items (P, 2).
     """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(num_items, num_items))
     return connected_components(graph, directed=False)[1].astype(np.int64)
 

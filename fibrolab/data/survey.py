@@ -53,12 +53,12 @@ _BLACK = 8  # highest grey level that counts as black: compression changes black
 _NEARLY_ALL = 0.99  # proportion of black pixels from which a row or column counts as black
 
 
-def survey(media: Sequence[Media], cache: Path, workers: int = 0) -> pd.DataFrame:
+def survey(media: Sequence[Media], cache: Path | None, workers: int = 0) -> pd.DataFrame:
     """Measure every sample's file, in the order of `media`.
 
     Args:
         media: Images; for a clip its middle frame, see `of_clips`.
-        cache: Folder of the database `survey.sqlite`.
+        cache: Folder of the database `survey.sqlite`; None stores nothing.
         workers: Threads; 0 means one per core.
 
     Returns:

@@ -190,7 +190,7 @@ class Inference:
         """
         manifest = new_input.listed([given], self.record, [self.modality], labels=False)
         with temporary_unless(None) as cache:
-            data, faults = new_input.unlabelled(manifest, self.rules.classes, cache)
+            data, faults = new_input.unlabelled(manifest, self.rules.classes)
             if data is None or faults:
                 raise DataError("These files cannot be read: " + " ".join(faults.values()))
             preprocess = Preprocess(**self.record["preprocess"]).of(self.modality)

@@ -60,29 +60,34 @@ class Rules:
         return [f"p_{name}" for name in self.classes]
 
     def answers(self, probabilities: np.ndarray) -> pd.DataFrame:
+        """Return `columns` as a table."""
+        return pd.DataFrame(self.columns(probabilities))
+
+    def columns(self, probabilities: np.ndarray) -> dict[str, np.ndarray]:
         """Return the answer to each row of probabilities.
 
         Args:
             probabilities: As the network predicts them, before the temperature, float64 (N, K).
 
         Returns:
-            N rows: probability of each class (`p_F2`); the most probable class; its probability at the
-            temperature of validation (`confidence`); the prediction set, names with blanks between, empty
-            without validation samples; score of each end point, and whether it reaches the threshold.
+            Columns (N,) by their name: probability of each class (`p_F2`); the most probable class; its
+            probability at the temperature of validation (`confidence`); the prediction set, names with blanks
+            between, empty without validation samples; score of each end point, and whether it reaches the
+            threshold.
         """
-        frame = pd.DataFrame(probabilities, columns=self.probability_columns)
+        found = dict(zip(self.probability_columns, probabilities.T, strict=True))
         chosen = decide(probabilities)
-        frame[PREDICTED] = np.array(self.classes, object)[chosen]
+        found[PREDICTED] = np.array(self.classes, object)[chosen]
         scaled = probabilities
         if math.isfinite(self.temperature):
             scaled = calibration.scaled(probabilities, self.temperature)
-        frame[CONFIDENCE] = scaled[np.arange(len(scaled)), chosen]
-        frame[SET] = self._sets(probabilities)
+        found[CONFIDENCE] = scaled[np.arange(len(scaled)), chosen]
+        found[SET] = np.array(self._sets(probabilities), object)
         for name, lowest in self.endpoints.items():
-            frame[name] = score = endpoints.score(probabilities, lowest)
+            found[name] = score = endpoints.score(probabilities, lowest)
             if name in self.thresholds:
-                frame[f"{name}{POSITIVE}"] = score >= self.thresholds[name]
-        return frame
+                found[f"{name}{POSITIVE}"] = score >= self.thresholds[name]
+        return found
 
     def _sets(self, probabilities: np.ndarray) -> list[str]:
         inside = conformal.mass_before(probabilities, self.ordered) <= self.limit  # none, if it is NaN

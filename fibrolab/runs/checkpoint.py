@@ -15,7 +15,7 @@ import logging
 import pickle
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -27,6 +27,7 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.fabric.utilities import move_data_to_device
 from omegaconf import DictConfig
 
 from fibrolab import keys
@@ -40,7 +41,7 @@ from fibrolab.data.manifest import Manifest
 from fibrolab.data.preprocess import SEGMENTER, Preprocess
 from fibrolab.data.splits import all_test
 from fibrolab.errors import ConfigError, DataError
-from fibrolab.modules.base import Classifier, TrainedModule
+from fibrolab.modules.base import Batch, Classifier, TrainedModule
 from fibrolab.runs import nearest_cases, new_input, segmenting, typicality
 from fibrolab.runs.nearest_cases import Cases
 from fibrolab.runs.typicality import Reference
@@ -263,39 +264,69 @@ class Predictor:
             ConfigError: The data has labels of other classes, or lacks an input of the network.
             DataError: A file cannot be read.
         """
-        return self.predict_with_features(data, cache)[0]
-
-    def predict_with_features(
-        self,
-        data: Manifest | LabelledData,
-        cache: Path | None = None,
-        frozen: tuple[Mapping[str, FeatureTable], Sequence[str]] = ({}, ()),
-    ) -> tuple[pd.DataFrame, np.ndarray | None]:
-        """Predict every sample; see `predict`.
-
-        Args:
-            data: As there.
-            cache: As there.
-            frozen: Known features of frozen branches, as `FibrosisDataModule.use_features` takes them.
-
-        Returns:
-            The predictions, and in their order the features that the network gives to its head, float32
-            (N, F); None of a network without a head of ours.
-        """
         with temporary_unless(cache) as folder:
             labelled = (
                 data if isinstance(data, LabelledData) else new_input.as_data(data, self.record, folder)
             )
-            labelled = self.masked(replace(labelled, split=all_test(labelled.manifest)), folder)
-            rows, probabilities, features = self._probabilities(labelled, folder, frozen)
+            probabilities, _ = self.probabilities(labelled, folder, lasting=cache is not None)
         columns = [keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.SITE]
-        frame = labelled.manifest.table.iloc[rows].reindex(columns=columns).fillna("").reset_index(drop=True)
-        frame = frame.assign(**{keys.PARTITION: keys.TEST, keys.FOLD: 0, keys.Y_TRUE: labelled.labels[rows]})
+        frame = labelled.manifest.table.reindex(columns=columns).fillna("").reset_index(drop=True)
+        frame[keys.PARTITION], frame[keys.FOLD], frame[keys.Y_TRUE] = keys.TEST, 0, labelled.labels
         frame[keys.probability_columns(probabilities.shape[1])] = probabilities
-        return frame, features
+        return frame
+
+    def probabilities(
+        self,
+        data: LabelledData,
+        cache: Path,
+        frozen: tuple[Mapping[str, FeatureTable], Sequence[str]] = ({}, ()),
+        lasting: bool = True,
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the probabilities of every sample, and the features that the network gives to its head.
+
+        Args:
+            data: N samples.
+            cache: Folder for masks and preprocessed pixels.
+            frozen: Known features of frozen branches, as `FibrosisDataModule.use_features` takes them.
+            lasting: False if that folder is removed soon (`PixelStore`).
+
+        Returns:
+            Probabilities, float64 (N, K), and features, float32 (N, F), None of a network without a head of
+            ours, both in the order of the samples.
+
+        Raises:
+            ConfigError: The data lacks an input of the network.
+            DataError: A file cannot be read.
+        """
+        masked = self.masked(replace(data, split=all_test(data.manifest)), cache)
+        datamodule = self.datamodule(masked, cache, lasting=lasting)
+        if frozen[0]:
+            datamodule.use_features(*frozen)
+        datamodule.prepare_data()
+        given = list[torch.Tensor]()
+        head = getattr(self.module.network, "head", None)
+        hook = None
+        if isinstance(self.module, Classifier) and isinstance(head, torch.nn.Module):
+            hook = head.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0].float().cpu()))
+        try:
+            answers = self._answers(datamodule.test_dataloader())
+        finally:
+            if hook:
+                hook.remove()
+        rows, probabilities = (
+            torch.cat([answer[name] for answer in answers]).cpu() for name in (keys.INDEX, "probabilities")
+        )
+        order = torch.argsort(rows)
+        features = torch.cat(given).flatten(1)[order].numpy() if given else None
+        return probabilities[order].double().numpy(), features
 
     def datamodule(
-        self, data: LabelledData, cache: Path, batch_size: int = 0, num_workers: int | str = 0
+        self,
+        data: LabelledData,
+        cache: Path,
+        batch_size: int = 0,
+        num_workers: int | str = 0,
+        lasting: bool = True,
     ) -> FibrosisDataModule:
         """Return the samples as this network takes them.
 
@@ -304,13 +335,14 @@ class Predictor:
             cache: Folder for preprocessed pixels.
             batch_size: Samples in a batch; 0 for that of the training.
             num_workers: Loader processes, or `auto`.
+            lasting: False if the folder is removed soon (`PixelStore`).
 
         Raises:
             ConfigError: The data lacks an input of the network.
         """
         return FibrosisDataModule(
             data=data,
-            stores=stores(self.record["preprocess"], self.module, cache),
+            stores=stores(self.record["preprocess"], self.module, cache, lasting=lasting),
             segment=Segment(**self.record["segment"]),
             batch_size=batch_size or self.record["batch_size"],
             num_workers=num_workers,
@@ -385,29 +417,26 @@ class Predictor:
         """Trainer of all predictions: to make one takes longer than to predict a picture."""
         return self.trainer()
 
-    def _probabilities(
-        self, data: LabelledData, cache: Path, frozen: tuple[Mapping[str, FeatureTable], Sequence[str]]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Return rows of the manifest (N,), probabilities (N, K), and features (N, F) if there is a head."""
-        datamodule = self.datamodule(data, cache)
-        if frozen[0]:
-            datamodule.use_features(*frozen)
-        datamodule.prepare_data()
-        given = list[torch.Tensor]()
-        head = getattr(self.module.network, "head", None)
-        hook = None
-        if isinstance(self.module, Classifier) and isinstance(head, torch.nn.Module):
-            hook = head.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0].float().cpu()))
+    def _answers(self, batches: Iterable[Batch]) -> list[Batch]:
+        """Return the answers to batches, on the device and in the precision of `trainer`.
+
+        To start the loop of a trainer takes longer than to predict a picture.
+        """
+        device, precision = self._trainer.strategy.root_device, self._trainer.precision_plugin
+        module, home = self.module, self.module.device
+        if module.training:
+            module.eval()
         try:
-            batches: Any = self._trainer.predict(self.module, datamodule.test_dataloader())
+            if device != home:
+                module.to(device)
+            with torch.inference_mode(), precision.predict_step_context():
+                return [
+                    module.predict_step(move_data_to_device(precision.convert_input(batch), device), number)
+                    for number, batch in enumerate(batches)
+                ]
         finally:
-            if hook:
-                hook.remove()
-        rows, probabilities = (
-            torch.cat([batch[name] for batch in batches]).cpu() for name in (keys.INDEX, "probabilities")
-        )
-        features = torch.cat(given).flatten(1).numpy() if given else None
-        return rows.numpy(), probabilities.double().numpy(), features
+            if device != home:
+                module.to(home)
 
 
 def load(path: Path) -> Predictor:
@@ -453,7 +482,11 @@ def _read(path: Path, source: io.BytesIO | None = None) -> Predictor:
 
 
 def stores(
-    preprocess: Mapping[str, Any], module: TrainedModule, cache: Path, learns: bool = False
+    preprocess: Mapping[str, Any],
+    module: TrainedModule,
+    cache: Path,
+    learns: bool = False,
+    lasting: bool = True,
 ) -> dict[str, PixelStore]:
     """Return the store of preprocessed pixels for each image modality of a module.
 
@@ -462,12 +495,13 @@ def stores(
         module: The module.
         cache: Folder of all caches.
         learns: Whether the masks that the module learns are needed too.
+        lasting: False if the folder is removed soon (`PixelStore`).
     """
     grey = Preprocess(**preprocess)
     modalities = [name for name in module.inputs if name != keys.CLINICAL]
     if learns and module.target == keys.MASK:
         modalities.append(keys.MASK)
-    return {name: PixelStore(cache / "pixels", grey.of(name)) for name in modalities}
+    return {name: PixelStore(cache / "pixels", grey.of(name), lasting) for name in modalities}
 
 
 @contextmanager

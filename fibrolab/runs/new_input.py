@@ -106,20 +106,17 @@ def common_folder(places: Sequence[Path]) -> Path:
     return Path(os.path.commonpath(folders))
 
 
-def unlabelled(
-    manifest: Manifest, classes: Sequence[str], cache: Path
-) -> tuple[LabelledData | None, dict[int, str]]:
+def unlabelled(manifest: Manifest, classes: Sequence[str]) -> tuple[LabelledData | None, dict[int, str]]:
     """Survey samples for a network, whatever their labels, and leave out those that cannot be read.
 
     Args:
         manifest: Samples from any source.
         classes: Names of the network's classes.
-        cache: Folder of the surveys of files.
 
     Returns:
         The readable samples, None if there are none, and a sentence on each other one by its row.
     """
-    facts, faults = examined(manifest, cache)
+    facts, faults = examined(manifest, None)  # files to answer are read once
     reasons = {row: "; ".join(said for at, said in faults if at == row) for row, _ in faults}
     good = np.array([row not in reasons for row in range(len(manifest))])
     if not good.any():

@@ -1,13 +1,14 @@
 """Overlap of a data set with the training data of an earlier run: copies of images, and equal names."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from fibrolab import keys
 from fibrolab.data.labelled_data import LabelledData
-from fibrolab.data.near_hashes import nearest
+from fibrolab.data.near_hashes import hash_codes, nearest
 from fibrolab.errors import ConfigError
 from fibrolab.runs.trained_run import TrainedRun
 
@@ -58,13 +59,35 @@ def originals(data: LabelledData, run: TrainedRun, partitions: Sequence[str]) ->
     Returns:
         N names of samples of the run; empty where there is none.
     """
+    learnt, facts = _learnt(run, tuple(partitions)), data.facts[keys.IMAGE]
+    near = nearest(facts["phash"].tolist(), learnt.codes).tolist()
+    names = [learnt.names[place] if place >= 0 else "" for place in near]
+    return [learnt.equal.get(own, name) for own, name in zip(facts["sha256"], names, strict=True)]
+
+
+class _Learnt(NamedTuple):
+    """Images of a run.
+
+    Attributes:
+        names: Samples whose image has a perceptual hash (N,).
+        codes: Those hashes, uint64 (N, words).
+        equal: Sample by the SHA-256 of its image.
+    """
+
+    names: list[str]
+    codes: np.ndarray
+    equal: Mapping[str, str]
+
+
+@lru_cache(maxsize=4)  # a server asks for those of one run at every request
+def _learnt(run: TrainedRun, partitions: tuple[str, ...]) -> _Learnt:
     used = run.learnt_from[run.learnt_from[keys.PARTITION].isin(partitions)]
-    facts = data.facts[keys.IMAGE]
-    hashed = used[used["phash"] != ""]
-    near = nearest(facts["phash"].tolist(), hashed["phash"].tolist())
-    found = np.where(near >= 0, hashed.index.to_numpy(object)[near] if len(hashed) else "", "")
-    equal = facts["sha256"].map(dict(zip(used["sha256"], used.index, strict=True)))
-    return equal.where(equal.notna() & (facts["sha256"] != ""), pd.Series(found, facts.index)).tolist()
+    hashed, equal = used[used["phash"] != ""], dict(zip(used["sha256"], used.index, strict=True))
+    equal.pop("", None)
+    hashes = hashed["phash"].tolist()
+    return _Learnt(
+        hashed.index.tolist(), hash_codes(hashes) if hashes else np.empty((0, 0), np.uint64), equal
+    )
 
 
 def namesakes(data: LabelledData, run: TrainedRun, partitions: Sequence[str], column: str) -> np.ndarray:

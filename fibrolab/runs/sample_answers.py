@@ -91,34 +91,44 @@ def of(manifest: Manifest, run: TrainedRun, rules: Rules, nearest: bool = False)
         nearest: Whether to name the nearest training cases too (`nearest_cases.COLUMNS`); of several networks
             those of the first one.
     """
-    names = [name for name in NAMES if name in manifest.table]
-    table = manifest.table[names].reset_index(drop=True)
-    table = table.assign(**dict.fromkeys((STUDY_DATE, DIGEST, COPY, ERROR), ""))
-    pixels = pd.DataFrame(np.nan, table.index, list(PIXELS))
-    whole = _Predicted.nothing(len(run.predictors), len(table), len(rules.classes))
+    total = len(manifest)
+    left = {
+        name: manifest.table[name].to_numpy(object, copy=True) for name in NAMES if name in manifest.table
+    }
+    date, digest, copy, error = (np.full(total, "", object) for _ in range(4))
+    pixels = np.full((total, len(PIXELS)), np.nan)
+    whole = _Predicted.nothing(len(run.predictors), total, len(rules.classes))
     with TemporaryDirectory(prefix="fibrolab-") as cache, within_one():
-        data, faults = new_input.unlabelled(manifest, rules.classes, Path(cache))
+        data, faults = new_input.unlabelled(manifest, rules.classes)
         if data is not None:
-            rows = np.flatnonzero(~np.isin(np.arange(len(table)), list(faults)))
-            table.loc[rows, DIGEST] = digests(data.manifest, data.facts)
-            table.loc[rows, COPY] = overlap.originals(data, run, (keys.TRAIN, keys.VALIDATION))
-            table.loc[rows, [keys.PATIENT_ID, STUDY_DATE]] = _headers(data)
-            pixels.loc[rows] = data.facts[keys.IMAGE][list(PIXELS.values())].to_numpy(np.float64)
+            rows = np.array([row for row in range(total) if row not in faults], np.int64)
+            digest[rows] = digests(data.manifest, data.facts)
+            copy[rows] = overlap.originals(data, run, (keys.TRAIN, keys.VALIDATION))
+            left[keys.PATIENT_ID][rows], date[rows] = zip(*_headers(data), strict=True)
+            pixels[rows] = data.facts[keys.IMAGE][list(PIXELS.values())].to_numpy(np.float64)
             part = _predicted(data, run.predictors, Path(cache), nearest)
             whole.each[:, rows], whole.typical[rows], whole.nearest[rows] = part[:3]
             faults |= {int(rows[row]): text for row, text in part.faults.items()}
-    table.loc[list(faults), ERROR] = list(faults.values())
-    found = rules.answers(whole.each.mean(axis=0))
-    found[TYPICALITY] = typical = whole.typical
-    found[UNLIKE] = np.where(np.isnan(typical), None, typical <= typicality.RATE)  # type: ignore[call-overload]
-    if len(whole.each) > 1:
-        found[DISAGREEMENT] = answering.disagreement(whole.each)
-    found = found.join(pixels).astype(object).mask(table[ERROR] != "", None)
+    error[list(faults)] = list(faults.values())
+    found = _decided(whole, rules) | dict(zip(PIXELS, pixels.T, strict=True))
+    for name in found:
+        found[name] = found[name].astype(object)
+        found[name][error != ""] = None
     if nearest:
-        found[list(nearest_cases.COLUMNS)] = whole.nearest
+        found |= dict(zip(nearest_cases.COLUMNS, whole.nearest.T, strict=True))
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    left, right = table[[*names, STUDY_DATE]], table[[COPY, ERROR, DIGEST]]
-    return left.join(found).join(right).assign(**{ANSWERED: now, RESEARCH: USE})
+    right = {COPY: copy, ERROR: error, DIGEST: digest, ANSWERED: now, RESEARCH: USE}
+    return pd.DataFrame({**left, STUDY_DATE: date, **found, **right}, range(total), dtype=object)
+
+
+def _decided(predicted: _Predicted, rules: Rules) -> dict[str, np.ndarray]:
+    """Return decisions, typicality and the disagreement of several networks, columns (N,) by their name."""
+    found, typical = rules.columns(predicted.each.mean(axis=0)), predicted.typical
+    found[TYPICALITY] = typical
+    found[UNLIKE] = np.where(np.isnan(typical), None, typical <= typicality.RATE)  # type: ignore[call-overload]
+    if len(predicted.each) > 1:
+        found[DISAGREEMENT] = answering.disagreement(predicted.each)
+    return found
 
 
 def _predicted(data: LabelledData, networks: Sequence[Predictor], cache: Path, nearest: bool) -> _Predicted:
@@ -149,10 +159,8 @@ def _of_network(
     network: Predictor, data: LabelledData, cache: Path, nearest: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return probabilities (N, K), typicality (N,), NaN if not known, and cases, in the samples' order."""
-    frame, features = network.predict_with_features(data, cache)
-    places = pd.Index(frame[keys.SAMPLE_ID]).get_indexer(data.manifest.table[keys.SAMPLE_ID])
-    chances = predictions.probabilities(frame)[places]
-    own = None if features is None else features[places]
+    chances, own = network.probabilities(data, cache, lasting=False)
+    chances = predictions.sum_to_one(chances)
     cases = _Predicted.nothing(1, len(chances), 1).nearest
     reference = network.reference
     if nearest and own is not None and network.cases is not None and reference is not None:
@@ -179,11 +187,14 @@ def digests(manifest: Manifest, facts: Mapping[str, pd.DataFrame] | None = None)
         manifest: The samples.
         facts: Their survey, which knows the hashes of files; without it they are read.
     """
-    columns = [name for name in manifest.table if name not in (keys.ROW, keys.LABEL)]
+    cells = {
+        name: manifest.table[name].tolist() for name in manifest.table if name not in (keys.ROW, keys.LABEL)
+    }
     files = [name for name in PATHS if name in manifest.table]
     known = {name: table["file_sha256"].to_numpy() for name, table in (facts or {}).items()}
     found = []
-    for number, row in enumerate(manifest.table[columns].to_dict("records")):
+    for number, values in enumerate(zip(*cells.values(), strict=True)):
+        row = dict(zip(cells, values, strict=True))
         digest = hashlib.sha256(json.dumps(row, default=str, sort_keys=True).encode())
         for name in files:
             if row[name] and name in known:

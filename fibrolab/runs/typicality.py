@@ -11,14 +11,19 @@ counts twice, after Bonferroni.
 
 import io
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from fibrolab.errors import DataError
 from fibrolab.storage import put
+
+if TYPE_CHECKING:
+    from scipy.spatial import KDTree
 
 ENDING = ".reference.npz"  # of the file beside a checkpoint, instead of `.ckpt`
 NEIGHBOURS = 5
@@ -73,12 +78,17 @@ class Reference:
 
     def _ranks(self, features: np.ndarray | None, facts: pd.DataFrame) -> list[np.ndarray]:
         """Return the rank of the distance in pixel statistics and, with features, of that in features."""
-        own = _pixel_distances(statistics(facts), self.pixels, self.unit)
+        own = _kth_nearest(self._tree, statistics(facts), self.unit)
         found = [_rank(own, self.pixel_distances)]
         if features is not None and self.features.size:
             other = _feature_distances(unit_length(features), self.features)
             found.append(_rank(other, self.feature_distances))
         return found
+
+    @cached_property
+    def _tree(self) -> "KDTree":
+        """The training samples by their pixel statistics, which a server searches at every request."""
+        return _tree(self.pixels, self.unit)
 
     @property
     def can_tell(self) -> bool:
@@ -89,7 +99,8 @@ class Reference:
     def save(self, path: Path) -> None:
         """Write the reference; features as float16. StorageError if the disk is full."""
         content = io.BytesIO()
-        arrays = vars(self) | {"features": self.features.astype(np.float16)}
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        arrays["features"] = self.features.astype(np.float16)
         np.savez_compressed(content, **arrays)
         put(path, content.getvalue())
 
@@ -113,7 +124,7 @@ def fit(
     values = statistics(facts)
     unit = np.maximum(values[rows].std(axis=0), list(LEAST.values()))
     vectors = np.zeros((len(facts), 0), np.float32) if features is None else unit_length(features)
-    by_pixels = _pixel_distances(values[validation], values[rows], unit)
+    by_pixels = _kth_nearest(_tree(values[rows], unit), values[validation], unit)
     by_features = _feature_distances(vectors[validation], vectors[rows])
     return Reference(vectors[rows], values[rows], unit, np.sort(by_features), np.sort(by_pixels))
 
@@ -168,12 +179,15 @@ def _feature_distances(vectors: np.ndarray, others: np.ndarray) -> np.ndarray:
     return found
 
 
-def _pixel_distances(values: np.ndarray, others: np.ndarray, unit: np.ndarray) -> np.ndarray:
-    """Return the distance [units] of statistics to the k-th nearest of others, at least `NEAR`."""
+def _tree(values: np.ndarray, unit: np.ndarray) -> "KDTree":
     from scipy.spatial import KDTree
 
-    k = min(NEIGHBOURS, len(others))
-    found, _ = KDTree(others / unit).query(values / unit, k=[k])
+    return KDTree(values / unit)
+
+
+def _kth_nearest(tree: "KDTree", values: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    """Return the distance [units] of statistics to the k-th nearest of a tree, at least `NEAR`."""
+    found, _ = tree.query(values / unit, k=[min(NEIGHBOURS, tree.n)])
     return np.maximum(found[:, 0], NEAR)
 
 

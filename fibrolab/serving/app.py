@@ -36,14 +36,25 @@ class Fault(BaseModel):
     detail: str
 
 
+class Case(BaseModel):
+    """A training case: its recorded class, and its picture as a `data:` address, empty without one."""
+
+    stage: str
+    picture: str
+
+
 class Answers(BaseModel):
-    """Answers to samples, and to patients where these are known, with the columns of `predict`."""
+    """Answers to samples, and to patients where these are known, with the columns of `predict`.
+
+    `cases` are the training cases that the samples name as nearest, by id; none unless the server shows them.
+    """
 
     run: str
     use: str
     samples: list[dict[str, Any]]
     patients: list[dict[str, Any]]
     notes: list[str]
+    cases: dict[str, Case] = {}
 
 
 class Reading(BaseModel):
@@ -52,6 +63,7 @@ class Reading(BaseModel):
     reader: str
     stage: str
     answer: dict[str, Any]
+    cases: dict[str, Case] = {}
 
 
 class Pictures(BaseModel):
@@ -268,6 +280,7 @@ def _answers(served: Served, found: Staged, uploads: Uploads) -> Answers:
         samples=found.samples,
         patients=found.patients,
         notes=list(uploads.notes),
+        cases=found.cases,
     )
 
 
@@ -292,9 +305,10 @@ def _add_study(app: FastAPI, served: Served, store: ReadingStore) -> None:
         async with received([file], 1) as uploads:
             (digest,) = uploads.digests
             await asyncio.to_thread(store.require_unread, reader, digest)
-            (answer,) = (await served.answered(uploads)).samples
+            found = await served.answered(uploads)
+            (answer,) = found.samples
             await asyncio.to_thread(store.add, reader, digest, stage, answer)
-        return Reading(reader=reader, stage=stage, answer=answer)
+        return Reading(reader=reader, stage=stage, answer=answer, cases=found.cases)
 
     @app.get(
         "/readings.csv",

@@ -49,7 +49,7 @@ def of_sample(manifest: Manifest, run: TrainedRun) -> dict[str, Any]:
     """
     with TemporaryDirectory(prefix="fibrolab-") as made, within_one():
         cache, networks = Path(made), run.predictors
-        data, faults = new_input.unlabelled(manifest, networks[0].classes, cache)
+        data, faults = new_input.unlabelled(manifest, networks[0].classes)
         if data is None:
             raise DataError(" ".join(faults.values()))
         data = networks[0].masked(data, cache)
@@ -85,7 +85,12 @@ def _layer(heat: np.ndarray, signed: bool) -> str:
 def _encoded(image: Image.Image, kind: str, **settings: Any) -> str:
     content = io.BytesIO()
     image.save(content, format=kind, **settings)
-    return f"data:image/{kind};base64,{base64.b64encode(content.getvalue()).decode()}"
+    return encoded(content.getvalue(), kind)
+
+
+def encoded(content: bytes, kind: str) -> str:
+    """Return a picture in a format, such as `webp`, as an address `data:`."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _method(network: Predictor) -> str:

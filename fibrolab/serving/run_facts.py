@@ -16,6 +16,9 @@ def of(staging: Staging) -> dict[str, Any]:
     verdict = run_sentences.verdict(run)
     references = [each.reference for each in staging.run.predictors]
     compares = all(each is not None and each.can_tell for each in references)
+    reading = answers_page.reading(rules, len(staging.run.predictors) > 1, compares)
+    if staging.cases is not None:
+        reading.append(answers_page.Neighbours({}, staging.cases.data, staging.cases.hashed).reading)
     return {
         "run": staging.run.run_id or str(staging.run.folder),
         "name": str(run.setting("name", "")),
@@ -31,7 +34,8 @@ def of(staging: Staging) -> dict[str, Any]:
         ],
         "coverage": staging.coverage,
         "networks": len(staging.run.predictors),
-        "reading": answers_page.reading(rules, len(staging.run.predictors) > 1, compares),
+        "reading": reading,
+        "cases_of": None if staging.cases is None else staging.cases.data,
         "audit": verdict and {"level": verdict.level, "word": verdict.word, "meaning": verdict.meaning},
         "cautions": [caution.text for caution in run_sentences.cautions(run) if caution.grave],
         "level": numbers.percent(float(run.setting("bootstrap.level", 0.95))),

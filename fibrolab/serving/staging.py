@@ -5,9 +5,9 @@ and a table of its own, so that no answer can belong to another request.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from fibrolab.data.manifest import Manifest
 from fibrolab.data.readers import decode_clip, describe, read_bytes, read_image
 from fibrolab.errors import DataError
 from fibrolab.reporting.vocabulary import end_point
-from fibrolab.runs import answering, sample_answers
+from fibrolab.runs import answering, nearest_cases, sample_answers
 from fibrolab.runs.answering import Rules
 from fibrolab.runs.checkpoint import Predictor
 from fibrolab.runs.trained_run import TrainedRun
@@ -33,10 +33,15 @@ MOST_FRAMES = 24  # of a film that are shown, evenly over it
 
 @dataclass(frozen=True)
 class Staged:
-    """Answers to the samples of one request, and to their patients where these are known."""
+    """Answers to the samples of one request, to their patients where these are known, and nearest cases.
+
+    Attributes:
+        cases: Class and picture (`data:` address, empty without one) of the nearest training cases by id.
+    """
 
     samples: list[Row]
     patients: list[Row]
+    cases: Row = field(default_factory=dict)
 
 
 class Staging:
@@ -45,13 +50,17 @@ class Staging:
     Args:
         run: A finished run that classifies.
         coverage: Of the prediction sets.
+        nearest: Whether the nearest training cases are shown beside each sample.
 
     Raises:
-        ConfigError: The run has no network, or segments.
+        ConfigError: The run has no network, segments, or has no training cases to show.
     """
 
-    def __init__(self, run: TrainedRun, coverage: float) -> None:
+    def __init__(self, run: TrainedRun, coverage: float, nearest: bool = False) -> None:
         run.refuse_without_classifier()
+        if nearest:
+            sample_answers.require_cases(run)
+        self.cases = run.predictors[0].cases if nearest else None
         self.run = run
         self.coverage = coverage
         self.rules: dict[str, Rules] = answering.rules(run, round(1 - coverage, 12))
@@ -114,11 +123,24 @@ class Staging:
         return uploads.manifest(self.network)
 
     def _answered(self, uploads: Uploads) -> Staged:
-        table = sample_answers.of(self._listed(uploads), self.run, self.rules[answering.SAMPLE])
+        nearest = self.cases is not None
+        table = sample_answers.of(self._listed(uploads), self.run, self.rules[answering.SAMPLE], nearest)
         if (table[answering.ERROR] != "").all():
             raise DataError(" ".join(table[answering.ERROR]))
-        of_patients = answering.of_patients(table, self.rules[answering.PATIENT])
-        return Staged(plain_rows(table), plain_rows(of_patients))
+        samples, patients = plain_rows(table), list[Row]()
+        if (table[keys.PATIENT_ID] != "").any():
+            patients = plain_rows(answering.of_patients(table, self.rules[answering.PATIENT]))
+        return Staged(samples, patients, self._shown(samples))
+
+    def _shown(self, samples: Sequence[Row]) -> Row:
+        """Return class and picture of the training cases that answers name."""
+        if self.cases is None:
+            return {}
+        names = {row[column] for row in samples for column in nearest_cases.COLUMNS} - {""}
+        return {
+            name: {"stage": stage, "picture": map_layers.encoded(picture, "webp") if picture else ""}
+            for name, (stage, picture) in self.cases.shown(sorted(names)).items()
+        }
 
     def _pictures(self, uploads: Uploads) -> dict[str, Any]:
         (path, *_) = uploads.files
@@ -145,9 +167,11 @@ def _only(manifest: Manifest) -> Manifest:
 
 def plain_rows(table: pd.DataFrame) -> list[Row]:
     """Return the rows of a table with numbers of Python, and None where a value is not known."""
-    rows = table.astype(object).where(table.notna(), None).to_dict("records")
-    return [{str(name): _plain(value) for name, value in row.items()} for row in rows]
+    columns = {str(name): [_plain(value) for value in table[name].tolist()] for name in table}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _plain(value: Any) -> Any:
+    if pd.isna(value):
+        return None
     return value.item() if isinstance(value, np.generic) else value

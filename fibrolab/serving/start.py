@@ -40,7 +40,8 @@ def serve(config: DictConfig) -> None:
     except ImportError as error:
         raise ConfigError(MISSING.format(error=error)) from error
     logging.getLogger("fibrolab.data.sources.table").setLevel(logging.ERROR)  # advice on splits
-    app = build(served(run, config), config.host, token)
+    opened = served(run, config)
+    app = build(opened, config.host, token)
     shown = f"[{config.host}]" if ":" in config.host else config.host
     settings = uvicorn.Config(
         app,
@@ -57,6 +58,8 @@ def serve(config: DictConfig) -> None:
     except SystemExit as error:  # the reason is in the log above
         raise ConfigError(f"The server cannot answer at {config.host}, port {config.port}.") from error
     print(f"page     http://{shown}:{config.port}/")
+    if cases := opened.staging.cases:
+        print(f"cases    every reader sees training pictures of patients of {cases.data}")
     print(f"use      {answering.USE}: not a medical device, not for decisions on patients", flush=True)
     try:
         uvicorn.Server(settings).run([listening])
@@ -68,7 +71,8 @@ def served(run: TrainedRun, config: DictConfig) -> "Served":
     """Load the networks of a run, and open the stores that a config names.
 
     Raises:
-        ConfigError: The run segments or has no network; or a study of readers needs one file of each sample.
+        ConfigError: The run segments, has no network or no training cases to show; or a study of readers
+            needs one file of each sample.
     """
     from fibrolab.serving import run_facts
     from fibrolab.serving.app import Limits, Served
@@ -77,7 +81,7 @@ def served(run: TrainedRun, config: DictConfig) -> "Served":
     from fibrolab.serving.request_counters import Measurements
     from fibrolab.serving.staging import Staging
 
-    staging = Staging(run, config.coverage)
+    staging = Staging(run, config.coverage, config.nearest_cases)
     facts = run_facts.of(staging)
     store = None
     if config.readings is not None:

@@ -7,7 +7,6 @@ new sample (`nearest_cases`); statistics of the validation pictures tell drift (
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from fibrolab import keys
 from fibrolab.data.datamodule import FibrosisDataModule
@@ -38,11 +37,7 @@ def write(folder: Path, data: LabelledData, datamodule: FibrosisDataModule, cach
     rows = np.concatenate(each)
     chosen = data.subset(rows)
     network = checkpoint.load(path)
-    frame, features = network.predict_with_features(chosen, cache, datamodule.features_of(rows))
-    if features is not None:
-        features = features[
-            pd.Index(frame[keys.SAMPLE_ID]).get_indexer(chosen.manifest.table[keys.SAMPLE_ID])
-        ]
+    _, features = network.probabilities(chosen, cache, datamodule.features_of(rows))
     numbers = np.arange(len(chosen.manifest))
     learnt, validation = np.split(numbers, [len(each[0])])
     found = typicality.fit(features, chosen.facts[keys.IMAGE], learnt, validation)

@@ -17,9 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from compose import composed, prepared, run_folder
-from drawn import unrendered
-from own_data import PHANTOMS
+from compose import composed, run_folder
 from torch import Tensor
 
 from fibrolab import keys
@@ -32,22 +30,17 @@ from fibrolab.exporting import graphs, served_model
 from fibrolab.exporting.graphs import OnnxGraph
 from fibrolab.exporting.parity import Answer
 from fibrolab.loading import load
-from fibrolab.pipeline import run
 from fibrolab.runs import TrainedRun, open_run
 from fibrolab.tracking_models import loaded
 
-SMALL = ["preprocess.size=32", "trainer.max_epochs=3", "num_workers=0", "bootstrap.resamples=20"]
 CHANCES = [f"p_F{stage}" for stage in range(5)]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory, fresh_database: Path, cache: Path) -> Path:
+def root(finished: Path) -> Path:
     """The root of a database with one finished run."""
-    root = prepared(tmp_path_factory.mktemp("exported"), fresh_database, cache)
-    with unrendered():
-        run(composed(f"paths.root={root}", *SMALL, *PHANTOMS["phantom"], "trainer.accelerator=cpu"))
-    return root
+    return finished
 
 
 @pytest.fixture(scope="module")

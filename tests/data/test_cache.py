@@ -166,42 +166,60 @@ def test_an_interrupted_build_loses_at_most_one_chunk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, computed: list[Path]
 ) -> None:
     paths = write_scans(tmp_path / "scans", 2 * CHUNK + 1, side=16)
-    original, calls = cache._append_synced, []
+    original, calls = cache._append, []
 
-    def stop_in_the_second_chunk(path: Path, content: bytes) -> None:
+    def stop_in_the_second_chunk(path: Path, content: bytes, synced: bool) -> None:
         calls.append(path)
         if len(calls) == 4:  # the second chunk's pixels are written, its records are not
             raise KeyboardInterrupt
-        original(path, content)
+        original(path, content, synced)
 
-    monkeypatch.setattr(cache, "_append_synced", stop_in_the_second_chunk)
+    monkeypatch.setattr(cache, "_append", stop_in_the_second_chunk)
     with pytest.raises(KeyboardInterrupt):
         build(tmp_path / "cache", paths)
-    monkeypatch.setattr(cache, "_append_synced", original)
+    monkeypatch.setattr(cache, "_append", original)
     computed.clear()
     build(tmp_path / "cache", paths)
     assert len(computed) == CHUNK + 1
     check(tmp_path / "cache", paths)
 
 
+@pytest.mark.parametrize("number", [1, 3])
+def test_a_store_that_does_not_last_holds_the_same_pixels(tmp_path: Path, number: int) -> None:
+    paths = write_scans(tmp_path / "scans", number)
+    build(tmp_path / "cache", paths)
+    store = PixelStore(tmp_path / "soon removed", PREPROCESS, lasting=False)
+    for _ in range(2):  # the second time nothing is missing
+        rows = store.build(whole(paths), hashes(paths), progress=False).first
+    np.testing.assert_array_equal(
+        store.open()[rows], PixelStore(tmp_path / "cache", PREPROCESS).open()[:number]
+    )
+    assert {path.name for path in store.folder.iterdir()} == {"pixels.u8", "records.bin"}
+    paths[0].write_bytes(b"changed since it was listed")
+    with pytest.raises(DataError, match="1 files cannot be used"):
+        PixelStore(tmp_path / "new", PREPROCESS, lasting=False).build(
+            whole(paths), ["0" * 64, *hashes(paths[1:])]
+        )
+
+
 def test_a_disk_that_fills_up_is_reported_and_partial_writes_are_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = write_scans(tmp_path / "scans", 3)
-    original = cache._append_synced
+    original = cache._append
 
-    def full(path: Path, content: bytes) -> None:
-        original(path, content[: len(content) // 2])
+    def full(path: Path, content: bytes, synced: bool) -> None:
+        original(path, content[: len(content) // 2], synced)
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(cache, "_append_synced", full)
+    monkeypatch.setattr(cache, "_append", full)
     with pytest.raises(StorageError, match="for 3 images, but the disk mounted at"):
         build(tmp_path / "cache", paths)
     store = PixelStore(tmp_path / "cache", PREPROCESS)
     assert store.pixels_path.stat().st_size == 0
     with pytest.raises(StorageError, match="empty"):
         store.open()
-    monkeypatch.setattr(cache, "_append_synced", original)
+    monkeypatch.setattr(cache, "_append", original)
     check(tmp_path / "cache", paths)
 
 

@@ -107,6 +107,14 @@ def test_facts_keep_the_order_of_the_paths_for_any_number_of_threads(tree: Path,
     assert found["sha256"].tolist() == [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
 
 
+def test_without_a_cache_the_facts_are_the_same_and_nothing_is_stored(tree: Path, tmp_path: Path) -> None:
+    (tree / "text.png").write_text("no picture")
+    paths = sorted(tree.iterdir())
+    for some in (paths, paths[:1], paths[:2] * 2):
+        pd.testing.assert_frame_equal(survey(whole(some), None), survey(whole(some), tmp_path / "cache"))
+    assert {path.name for path in tmp_path.iterdir()} == {"tree", "cache"}
+
+
 def test_a_second_survey_reads_no_file(tree: Path, tmp_path: Path, reads: list[Path]) -> None:
     paths = sorted(tree.iterdir())
     cold = survey(whole(paths), tmp_path / "cache")

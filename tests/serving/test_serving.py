@@ -37,8 +37,13 @@ from fibrolab.serving.start import served
 SMALL = ["preprocess.size=32", "trainer.max_epochs=1", "num_workers=0", "bootstrap.resamples=20"]
 CHANCES = [f"p_F{stage}" for stage in range(5)]
 FAMILIES = {
-    "image": ["data.patients=60", "data.images_per_patient=1", "data.size=64"],
-    "fusion": ["data=phantom_swe", *PHANTOMS["phantom_swe"], "model=multimodal"],
+    "image": [],  # the run that other tests share
+    "fusion": [
+        "data=phantom_swe",
+        *PHANTOMS["phantom_swe"],
+        "model=multimodal",
+        "+clinical@model.branches.clinical=lsm",
+    ],
     "film": ["data=phantom_clips", *PHANTOMS["phantom_clips"], "model=video"],
 }
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -64,12 +69,14 @@ class Family:
 
 @pytest.fixture(scope="module")
 def trained(
-    tmp_path_factory: pytest.TempPathFactory, fresh_database: Path, cache: Path
+    tmp_path_factory: pytest.TempPathFactory, fresh_database: Path, cache: Path, finished: Path
 ) -> Callable[[str], Family]:
     """Return a function that trains a run of a family when it is asked for the first time."""
 
     @functools.cache
     def family(name: str) -> Family:
+        if not FAMILIES[name]:
+            return Family(finished)
         root = prepared(tmp_path_factory.mktemp(name), fresh_database, cache)
         with unrendered():
             run(composed(f"paths.root={root}", *FAMILIES[name], *SMALL, "trainer.accelerator=cpu"))
@@ -136,6 +143,7 @@ def test_answers_are_those_of_predict(trained: Callable[[str], Family], name: st
         lacking = requests.post(f"{address}/predict", files=[("files", file) for file in one], timeout=60)
     assert found[keys.SAMPLE_ID].tolist() == expected[keys.SAMPLE_ID].tolist()
     np.testing.assert_allclose(found[CHANCES].to_numpy(float), expected[CHANCES].to_numpy(float), atol=1e-5)
+    np.testing.assert_allclose(found[CHANCES].sum(axis=1), 1.0, rtol=1e-12)  # not only to float32
     for column in ("predicted", "prediction_set", "copy_of", "error"):
         assert found[column].tolist() == expected[column].tolist()
     assert facts["inputs"] == visual
@@ -300,3 +308,54 @@ def test_a_reader_drops_files_moves_the_slider_and_reads_first(address: str, tmp
         assert all(url.startswith((address, "data:", "blob:")) for url in asked)
     lines = requests.get(f"{address}/readings.csv", timeout=60).text.splitlines()
     assert [line.split(",")[2] for line in lines[1:] if "Reader A" in line] == ["Reader A"]
+
+
+def test_two_pictures_and_a_value_are_staged_beside_their_nearest_cases(
+    trained: Callable[[str], Family],
+) -> None:
+    family = trained("fusion")
+    row = load(family.run.config).manifest.table.set_index(keys.SAMPLE_ID).loc[family.rows.index[0]]
+    contents = {name: (family.folder / row[name]).read_bytes() for name in ("image", "elastogram")}
+    value = f"{row['lsm_kpa']:.1f}"
+    with family.served("nearest_cases=true") as address, chromium() as browser:
+        facts = requests.get(f"{address}/run", timeout=60).json()
+        table = f"image,elastogram,lsm_kpa\nimage.png,elastogram.png,{value}\n"
+        given = post(address, [(f"{name}.png", content) for name, content in contents.items()], table)
+        page = browser.new_page(viewport={"width": 1000, "height": 900})
+        complaints: list[str] = []
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(address)
+        for name, content in contents.items():  # each is dropped on its own field
+            dropped = page.evaluate_handle(
+                "([bytes, name]) => { const given = new DataTransfer();"
+                " given.items.add(new File([new Uint8Array(bytes)], name)); return given; }",
+                [list(content), "scan.png"],  # one name in two folders
+            )
+            zone = page.locator("#several .zone", has_text=f"Choose the {name}")
+            zone.dispatch_event("drop", {"dataTransfer": dropped})
+            assert "scan.png" in zone.inner_text()
+        page.get_by_label("lsm_kpa").fill(value)
+        page.get_by_role("button", name="Stage this sample").click()
+        page.locator(".stage").wait_for()
+        assert page.locator(".bars dd").all_inner_texts() == [
+            f"{given['samples'][0][name]:.2f}" for name in CHANCES
+        ]
+        shown = page.locator(".cases li")
+        named = [given["samples"][0][f"nearest_case_{rank}"] for rank in (1, 2, 3)]
+        assert shown.all_inner_texts() == [f"{given['cases'][name]['stage']} {name}" for name in named]
+        assert (
+            shown.locator("img").evaluate_all("all => all.map(image => image.naturalWidth > 0)") == [True] * 3
+        )
+        assert page.locator("h4").inner_text() == f"Nearest training cases: patients of {facts['cases_of']}"
+        assert "on whom the run was trained" in page.locator("#reading").inner_text()
+        page.set_viewport_size({"width": 360, "height": 700})
+        root = "document.documentElement"
+        assert page.evaluate(f"() => {root}.scrollWidth - {root}.clientWidth") == 0
+        assert complaints == []
+    learnt = family.run.samples[family.run.samples[keys.PARTITION] == keys.TRAIN]
+    assert set(named) <= set(learnt.index)
+    with family.served() as address:
+        answers = post(address, [(f"{name}.png", content) for name, content in contents.items()], table)
+    assert answers["cases"] == {}
+    assert "nearest_case_1" not in answers["samples"][0]

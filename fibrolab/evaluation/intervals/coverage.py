@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.special import logit
 
 FILE = Path(__file__).with_suffix(".csv")
 LEVEL = 0.95  # nominal, of the intervals that were simulated
@@ -43,6 +42,8 @@ def expected(metric: str, method: str, groups: float, value: float, clustered: b
     sizes = np.log(rows["groups"].to_numpy(float))
     rows = rows[np.isclose(sizes, _nearest(sizes, math.log(groups)))]
     if len(rows) > 1:
+        from scipy.special import logit
+
         truths = logit(rows["truth"].to_numpy(float))
         rows = rows[np.isclose(truths, _nearest(truths, float(logit(min(max(value, 0.01), 0.99)))))]
     return float(rows["coverage"].iloc[0])

@@ -11,7 +11,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from fibrolab.choices import refuse
 from fibrolab.errors import DataError
@@ -132,6 +131,8 @@ def interval(
     assert scale in ("logit", "plain"), "a scale of the interval"
     if not (0 < value < 1 and variance > 0):
         return math.nan, math.nan
+    from scipy import stats
+
     margin = float(stats.t.ppf((1 + level) / 2, df)) * math.sqrt(variance)
     if scale == "plain":
         return max(0.0, float(value - margin)), min(1.0, float(value + margin))
@@ -261,6 +262,8 @@ def _test(difference: float, variance: float, parts: float, df: float, level: fl
             return Result(p=1.0, statistic=0.0, difference=0.0, note=note)
         note = "no variance was observed: the difference cannot be tested"
         return Result(difference=difference, note=note)
+    from scipy import stats
+
     error = math.sqrt(variance)
     margin = float(stats.t.ppf((1 + level) / 2, df)) * error
     p = 2 * float(stats.t.sf(abs(difference) / error, df))

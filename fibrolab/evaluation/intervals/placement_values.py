@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from fibrolab.errors import DataError
 from fibrolab.evaluation.intervals.proportions import effective_groups
@@ -25,6 +24,8 @@ def components(scores: np.ndarray, positive: np.ndarray) -> tuple[float, np.ndar
     Returns:
         The area A; (V10 - A) / m of the positive rows (m,); (V01 - A) / n of the negative rows (n,).
     """
+    from scipy.stats import rankdata
+
     ranks = rankdata(scores)
     won = ranks[positive] - rankdata(scores[positive])  # negatives below each positive
     lost = ranks[~positive] - rankdata(scores[~positive])  # positives below each negative

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import ndimage
 
 PERCENTILE = 95  # of the distances, in the robust Hausdorff distance
 
@@ -49,6 +48,8 @@ class MaskPair:
         true, predicted = self.true & self.known, self.predicted & self.known
         if not (true.any() and predicted.any()):
             return None
+        from scipy import ndimage
+
         edges = [boundary(true), boundary(predicted)]
         to_edge = [ndimage.distance_transform_edt(~edge, sampling=self.spacing) for edge in edges]
         return np.concatenate([to_edge[1][edges[0]], to_edge[0][edges[1]]])
@@ -61,6 +62,8 @@ class MaskPair:
 
 def boundary(mask: np.ndarray) -> np.ndarray:
     """Return the pixels of a mask with a neighbour, of four, outside it or outside the image, bool (H, W)."""
+    from scipy import ndimage
+
     return mask & ~ndimage.binary_erosion(mask)
 
 

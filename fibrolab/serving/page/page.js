@@ -81,13 +81,35 @@ function drawFacts() {
 function drawSeveral() {
   const form = $("several");
   form.hidden = false;
-  for (const name of run.inputs) {
-    form.append(make("label", [name, make("input", "", { type: "file", name, "data-kind": "file" })]));
-  }
+  for (const name of run.inputs) form.append(fileZone(name));
   for (const name of run.clinical) {
     form.append(make("label", [name, make("input", "", { type: "number", step: "any", name, "data-kind": "value" })]));
   }
   form.append(make("button", "Stage this sample"));
+}
+
+function fileZone(name) {
+  const input = make("input", "", { type: "file", name, "data-kind": "file" });
+  const chosen = make("small", "No file yet");
+  const zone = make("label", [input, make("span", [make("b", `Choose the ${name}`), " or drop it here"]), chosen], { class: "zone" });
+  input.addEventListener("change", () => { chosen.textContent = input.files[0]?.name || "No file yet"; });
+  droppable(zone, ([file]) => {
+    const given = new DataTransfer();
+    given.items.add(file);
+    input.files = given.files;
+    input.dispatchEvent(new Event("change"));
+  });
+  return zone;
+}
+
+function droppable(zone, take) {
+  for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
+    zone.addEventListener(kind, (event) => {
+      event.preventDefault();
+      zone.classList.toggle("over", kind === "dragenter" || kind === "dragover");
+      if (kind === "drop" && event.dataTransfer.files.length) take([...event.dataTransfer.files]);
+    });
+  }
 }
 
 // ---- Requests
@@ -138,7 +160,7 @@ async function answer(request, samples) {
     }
     const card = sampleCard(row.sample_id, samples[place]);
     $("samples").append(card.article);
-    card.show(row);
+    card.show(row, found.cases);
   });
 }
 
@@ -158,8 +180,8 @@ function sampleCard(name, sample) {
   const answerBox = make("div");
   const article = make("article", [make("h3", name), picture, answerBox], { "aria-label": name });
   const ready = showPictures(picture, sample).catch((fault) => picture.append(make("p", fault.message, { class: "fault" })));
-  const show = (row, before = []) => {
-    answerBox.replaceChildren(...before, ...answerParts(row));
+  const show = (row, cases, before = []) => {
+    answerBox.replaceChildren(...before, ...answerParts(row), ...casesOf(row, cases));
     ready.then(() => addMapButton(picture, sample));
   };
   return { article, answer: answerBox, show };
@@ -241,6 +263,15 @@ function doubtsOf(row) {
   return found;
 }
 
+function casesOf(row, cases) {
+  const names = [1, 2, 3].map((rank) => row[`nearest_case_${rank}`]).filter(Boolean);
+  if (!names.length) return [];
+  const shown = names.map((name) => make("li", [
+    ...(cases[name].picture ? [make("img", "", { src: cases[name].picture, alt: `Training picture ${name}, ${cases[name].stage}` })] : []),
+    make("b", cases[name].stage), " ", make("small", name)]));
+  return [make("h4", `Nearest training cases: patients of ${run.cases_of}`), make("ul", shown, { class: "cases" })];
+}
+
 function patientCard(row) {
   const name = `Patient ${row.patient_id}${row.visit_id ? `, visit ${row.visit_id}` : ""}, ${row.n} ${row.n === 1 ? "file" : "files"}`;
   return make("article", [make("h3", name), make("div", answerParts(row))], { class: "patient", "aria-label": name });
@@ -282,7 +313,7 @@ async function keepReading(form, button, sample, reader, card) {
     const found = await (await ask("readings", body)).json();
     const kept = make("p", ["Your stage: ", make("b", stage), found.answer.predicted === stage ? ", as the network." : "; the network differs."],
       { class: "compare", tabindex: "-1" });
-    card.show(found.answer, [kept]);
+    card.show(found.answer, found.cases, [kept]);
     kept.focus();
     say("Your stage and the answer of the network are kept.");
   } catch (fault) {
@@ -383,21 +414,21 @@ $("files").addEventListener("change", async () => {
   $("files").value = "";
   if (files.length) await stageFiles(files);
 });
-for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
-  $("drop").addEventListener(kind, (event) => {
-    event.preventDefault();
-    $("drop").classList.toggle("over", kind === "dragenter" || kind === "dragover");
-    if (kind === "drop" && event.dataTransfer.files.length) stageFiles([...event.dataTransfer.files]);
-  });
-}
+droppable($("drop"), stageFiles);
 $("several").addEventListener("submit", (event) => {
   event.preventDefault();
   const quoted = (text) => `"${text.replaceAll('"', '""')}"`;
   const files = [], names = [], cells = [];
   for (const input of $("several").querySelectorAll("input")) {
-    const value = input.dataset.kind === "file" ? input.files[0]?.name : input.value;
+    let value = input.value;
     if (!value) continue;
-    if (input.dataset.kind === "file") files.push(input.files[0]);
+    if (input.dataset.kind === "file") {
+      const [file] = input.files;
+      // Two modalities of a patient may have one file name in two folders.
+      const isTaken = files.some((other) => other.name === file.name);
+      files.push(isTaken ? new File([file], `${input.name} ${file.name}`) : file);
+      value = files.at(-1).name;
+    }
     names.push(quoted(input.name));
     cells.push(quoted(value));
   }
