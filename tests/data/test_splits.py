@@ -361,7 +361,7 @@ def test_the_settings_tell_whether_there_is_validation(settings: dict, expected:
 
 @pytest.mark.parametrize(
     ("split", "counts", "train", "test"),
-    [("paper3_random", [150] * 5, 600, 150), ("kfold", [150, 150, 77, 150, 54], 464, 117)],
+    [("paper3_random", [150] * 5, 600, 150), ("paper3", [150, 150, 77, 150, 54], 464, 117)],
 )
 def test_paper_3_trains_on_four_fifths_of_its_images(
     split: str, counts: list[int], train: int, test: int

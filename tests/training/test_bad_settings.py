@@ -177,7 +177,7 @@ def test_numbers_that_are_accepted_build_the_network_and_its_optimizer(
             ["trainer.val_check_interval=0.5"],
             "trainer.val_check_interval=0.5 is not a whole number from 1, or",
         ),
-        (["trainer.val_check_interval=5", "scheduler=plateau"], "needs a validation in every epoch"),
+        (["scheduler.name=plateau", "trainer.val_check_interval=5"], "needs a validation in every epoch"),
         (["trainer.val_check_interval=5", "+trainer.check_val_every_n_epoch=2"], "leave one of them out"),
         (["+trainer.num_nodes=2"], "the number of nodes comes from torchrun or srun"),
         (["+trainer.profiler=wrong"], "The trainer does not accept its settings"),
