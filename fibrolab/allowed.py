@@ -292,6 +292,7 @@ ALLOWED: dict[str, Allowed] = {  # by the name of the setting; * stands for any 
     "trainer.deterministic": Allowed("true, false or warn", lambda value: value in (True, False, "warn")),
     "trainer.requeue": Allowed("true or false", lambda value: isinstance(value, bool)),
     "trainer.check_val_every_n_epoch": whole(1),
+    "trainer.val_check_interval": or_null(whole(1)),
     "trainer.limit_train_batches": or_null(BATCHES),
     "trainer.limit_val_batches": or_null(BATCHES),
     "callbacks.*.patience": Allowed(

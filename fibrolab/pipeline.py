@@ -31,6 +31,7 @@ from fibrolab.training import (
     resuming,
     trials,
     tuned_by,
+    without_validation,
 )
 from fibrolab.training.initial_weights import decide_pretrained, with_weights_of_runs
 
@@ -56,7 +57,7 @@ class Trained(NamedTuple):
 
     Attributes:
         id: Id of the run in MLflow.
-        best: The best value of the monitored metric; None after a fast dev run.
+        best: The best value of the monitored metric; None after a fast dev run and without validation.
         metrics: Metrics of the epoch with that value; of a trial of a study, its validation metrics.
         folder: Folder of its files; of a run that was sent to a server it no longer exists.
         pruned: Whether it is a trial that was ended early.
@@ -112,10 +113,7 @@ def train(config: DictConfig, part: Part | None = None) -> Trained:
         checks.check(config)
         if start is None:
             tracked.log_params(decide_pretrained(config))
-        data = load(config, ids_key=ids_key)
-        resuming.refuse_other_data(data, tracked.folder)
-        config.task.classes = data.targets  # for task=nominal, they come from the data
-        endpoints.check(config.task.endpoints, data.classes, config.task.ordered)
+        data = _loaded(config, ids_key, tracked.folder, trial is not None)
         write_config(config, tracked.folder)
         tuned_by.refuse_known_tests(config, data)
         known["groups"] = write_data(tracked.folder, data)
@@ -145,6 +143,16 @@ def train(config: DictConfig, part: Part | None = None) -> Trained:
         if part is None:
             announce(evaluated, tracked.id, config.tracking.uri)
     return Trained(tracked.id, fitted.best, _of_best_epoch(config, evaluated), tracked.folder)
+
+
+def _loaded(config: DictConfig, ids_key: str, folder: Path, is_trial: bool) -> LabelledData:
+    """Load the data, complete the settings with their classes, and refuse data that these do not fit."""
+    data = load(config, ids_key=ids_key)
+    resuming.refuse_other_data(data, folder)
+    without_validation.check(config, data, is_trial)
+    config.task.classes = data.targets  # for task=nominal, they come from the data
+    endpoints.check(config.task.endpoints, data.classes, config.task.ordered)
+    return data
 
 
 def _of_best_epoch(config: DictConfig, run: Run) -> Mapping[str, float]:

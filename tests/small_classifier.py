@@ -1,6 +1,7 @@
 """A small classifier for tests: its arguments, its batches and its trainer."""
 
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -41,7 +42,7 @@ def loader(num_samples: int = 20, batch_size: int = 10) -> DataLoader:
     return DataLoader(rows, batch_size=batch_size)  # type: ignore[arg-type]
 
 
-def trainer(root: Path, *callbacks: L.Callback, epochs: int = 1) -> L.Trainer:
+def trainer(root: Path, *callbacks: L.Callback, epochs: int = 1, **given: Any) -> L.Trainer:
     """Return a trainer on the CPU without logger and progress bar."""
     return L.Trainer(
         accelerator="cpu",
@@ -53,4 +54,5 @@ def trainer(root: Path, *callbacks: L.Callback, epochs: int = 1) -> L.Trainer:
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
+        **given,
     )

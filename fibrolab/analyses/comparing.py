@@ -64,7 +64,7 @@ def run(config: DictConfig) -> str:
     sides = [
         side(name, folds(runs, config.tracking.uri)) for name, runs in zip(names, read_runs, strict=True)
     ]
-    if given["reference"] and given["reference"] not in names:
+    if given["reference"] and given["reference"] not in (*names, comparison_table.ALL):
         refuse([unknown("reference", given["reference"], names)])
     if given["paired"]:
         require_one_key([each for side in sides for each in side.runs])

@@ -14,7 +14,7 @@ from fibrolab import keys
 from fibrolab.config import resolved
 from fibrolab.errors import ConfigError
 from fibrolab.evaluation import predictions
-from fibrolab.evaluation.measures import thresholds
+from fibrolab.evaluation.measures import operating_points
 from fibrolab.runs import trained_run
 from fibrolab.runs.trained_run import NEEDED, TrainedRun, open_run
 from fibrolab.storage import make_folder, write_table
@@ -323,7 +323,8 @@ def _subject(run: TrainedRun, network: "Predictor", config: DictConfig) -> "Subj
 
     target = str(config.explain.target)
     endpoints = dict(network.record["task"]["endpoints"] or {})
-    fitted = (network.record["thresholds"] or {}).get("sample", {}).get(target, {}).get(thresholds.YOUDEN)
+    rule = operating_points.usual_rule(run.predictions)
+    fitted = (network.record["thresholds"] or {}).get("sample", {}).get(target, {}).get(rule)
     return Subject(
         str(run.config.name),
         network.classes,

@@ -67,11 +67,17 @@ def gathered(name: str, runs: Sequence[TrainedRun]) -> Fitted:
         runs: Runs that `refuse_unlike` accepts.
 
     Raises:
-        DataError: A sample is in the validation part of several runs or, if there are several, of none.
+        DataError: There are no validation samples, or one is in the validation part of several runs or, if
+            there are several, of none.
         SplitError: A group is in both the validation and the test part.
     """
     frame = pd.concat([each.predictions for each in runs], ignore_index=True)
     fit = frame[frame[keys.PARTITION] == keys.VALIDATION]
+    if fit.empty:
+        raise DataError(
+            f"The runs of arm {name} have no validation samples, on which the regression is fitted: train "
+            "them with split=folds_in_training folds=all, or with a split.val above 0."
+        )
     test = frame[frame[keys.PARTITION] == keys.TEST].drop_duplicates(keys.SAMPLE_ID)
     _refuse_leaks(name, fit, test)
     _refuse_gaps(name, fit, runs)

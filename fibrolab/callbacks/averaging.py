@@ -91,6 +91,12 @@ class Averaging(WeightAveraging, ABC):
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Keep the average in the module for the checkpoints; the base class would remove it."""
 
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Put the average into the module for the checkpoints of an epoch that was not validated."""
+        super().on_train_epoch_end(trainer, pl_module)
+        if self._updates and not self._holds_average:
+            self._exchange(pl_module)
+
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Keep the average in the module after training."""
         if self._updates and not self._holds_average:

@@ -126,8 +126,11 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save a checkpoint if it is due; that of the last batch follows after validation."""
-        if trainer.global_step == self._steps or trainer.is_last_batch:
+        """Save a checkpoint if it is due; that of the last batch follows after validation.
+
+        None is saved right before a validation, which Lightning 2.6 would leave out when it resumes there.
+        """
+        if trainer.global_step == self._steps or trainer.is_last_batch or _is_validated_next(trainer):
             return
         if trainer.world_size > 1 and trainer.global_step % CHECKED:
             return
@@ -191,6 +194,12 @@ def is_within_epoch(trainer: L.Trainer) -> bool:
     """Return whether batches of the current epoch are still to come."""
     progress: Any = trainer.fit_loop.epoch_progress.current
     return bool(progress.processed == progress.completed)
+
+
+def _is_validated_next(trainer: L.Trainer) -> bool:
+    """Return whether a validation follows this batch, where validations are counted in iterations."""
+    done = trainer.fit_loop.total_batch_idx + 1
+    return trainer.check_val_every_n_epoch is None and done % (trainer.val_check_batch or 1) == 0
 
 
 def _any_rank(trainer: L.Trainer, value: bool) -> bool:

@@ -131,6 +131,8 @@ class FibrosisDataModule(L.LightningDataModule):
         """
         check_batch_size(self.batch_size, ranks)
         sizes = {name: len(self.data.split.rows(name)) for name in keys.PARTITIONS}
+        if not sizes[keys.VALIDATION]:  # it is not used then
+            del sizes[keys.VALIDATION]
         if few := [f"{name} has {size}" for name, size in sizes.items() if size < ranks]:
             raise ConfigError(
                 f"{ranks} ranks need at least one sample each of every partition, and {', '.join(few)}: use "

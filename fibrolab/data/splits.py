@@ -1,7 +1,7 @@
 """Splits into training, validation and test partitions, drawn once, saved and reused."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,11 @@ class Split:
     val_is_test: bool = False
     fault: str = ""
 
+    @property
+    def has_validation(self) -> bool:
+        """Return whether there are samples to choose an epoch, thresholds and temperatures on."""
+        return len(self.rows(keys.VALIDATION)) > 0
+
     def rows(self, partition: str) -> np.ndarray:
         """Return the rows of the manifest in one partition, int64 (n,)."""
         if self.val_is_test and partition == keys.VALIDATION:
@@ -70,15 +75,22 @@ def check(
         raise SplitError(
             f"Fold {fold} of {folds}: give two folds or more, which are numbered from 0 to folds - 1."
         )
-    no_val = val_is_test or (val == 0 and folds is not None and test is not None)  # the fold validates
-    parts = {"test": test, "val": None if no_val else val}
-    given = {name: part for name, part in parts.items() if part is not None}
+    given = {name: part for name, part in {"test": test, "val": val or None}.items() if part is not None}
     if not all(0 < part < 1 for part in given.values()) or sum(given.values()) >= 1:
         named = " and ".join(f"{name}={part}" for name, part in given.items())
         raise SplitError(
             f"Proportions {named} leave one of three partitions empty: give numbers above 0 that add "
-            "to less than 1."
+            "to less than 1; only val may be 0, for a training without validation."
         )
+
+
+def lacks_validation(settings: Mapping[str, Any]) -> bool:
+    """Return whether the settings of a split of ours say that it has no validation partition.
+
+    The data may still say it of `given` with `split.val=0`, whose column names one or not, and of `saved`.
+    """
+    of_folds = "folds" in settings and "test" in settings  # `folds_in_training`, whose fold validates
+    return settings.get("val") == 0 and not (settings.get("val_is_test") or "column" in settings or of_folds)
 
 
 def holdout(
@@ -96,7 +108,7 @@ def holdout(
     Args:
         manifest: Samples to split.
         test: Proportion of the samples in the test partition.
-        val: Proportion of the samples in the validation partition.
+        val: Proportion of the samples in the validation partition; 0: there is none, see `docs/training.md`.
         seed: Seed of the draw.
         grouped: Keep groups whole; otherwise every sample is drawn on its own.
         leaky: Allow groups in several partitions, to repeat a paper's protocol.
@@ -108,11 +120,7 @@ def holdout(
     """
     check(test=test, val=val, leaky=leaky, val_is_test=val_is_test)
     partitions = _with_test_part(manifest, test, seed, grouped)
-    rest = np.flatnonzero(partitions != keys.TEST)
-    if val > 0:
-        share = val / (1 - test)
-        inner = _draw(manifest, rest, [1 - share, share], [keys.TRAIN, keys.VALIDATION], seed, grouped)
-        partitions[rest[inner == 1]] = keys.VALIDATION
+    _draw_validation(manifest, partitions, val / (1 - test), seed, grouped)
     return _checked(manifest, partitions, 0, leaky, val_is_test)
 
 
@@ -122,7 +130,7 @@ def by_site(manifest: Manifest, *, site: str, val: float = 0.15, seed: int = 0) 
     Args:
         manifest: Samples to split; its column `site` must be filled.
         site: Name of the site that is the test partition.
-        val: Proportion of the other sites' samples in the validation partition.
+        val: Proportion of the other sites' samples in the validation partition; 0: there is none.
         seed: Seed of the draw.
 
     Raises:
@@ -139,9 +147,7 @@ def by_site(manifest: Manifest, *, site: str, val: float = 0.15, seed: int = 0) 
         )
     check(val=val)
     partitions = np.where(sites == site, keys.TEST, keys.TRAIN).astype(object)
-    rest = np.flatnonzero(sites != site)
-    inner = _draw(manifest, rest, [1 - val, val], [keys.TRAIN, keys.VALIDATION], seed, grouped=True)
-    partitions[rest[inner == 1]] = keys.VALIDATION
+    _draw_validation(manifest, partitions, val, seed, grouped=True)
     return _checked(manifest, partitions, 0, leaky=False)
 
 
@@ -164,7 +170,7 @@ def leave_one_site_out(
         folds: Number of folds, which is that of the tested sites.
         fold: Number of the tested site in `sites`, 0 .. folds - 1.
         sites: Sites that are tested; the others always train and validate. None: all, in alphabetical order.
-        val: Proportion of the other samples in the validation partition.
+        val: Proportion of the other samples in the validation partition; 0 for none.
         seed: Seed of the draw of the validation partition.
 
     Raises:
@@ -199,9 +205,7 @@ def leave_one_site_out(
         )
     rows = (of_groups.str[0].reindex(manifest.groups) == tested[fold]).to_numpy()
     partitions = np.where(rows, keys.TEST, keys.TRAIN).astype(object)
-    rest = np.flatnonzero(~rows)
-    inner = _draw(manifest, rest, [1 - val, val], [keys.TRAIN, keys.VALIDATION], seed, grouped=True)
-    partitions[rest[inner == 1]] = keys.VALIDATION
+    _draw_validation(manifest, partitions, val, seed, grouped=True)
     return _checked(manifest, partitions, fold, leaky=False)
 
 
@@ -221,7 +225,7 @@ def kfold(
         manifest: Samples to split.
         folds: Number of folds.
         fold: Number of the fold that is the test partition, 0 .. folds - 1.
-        val: Proportion of the other samples in the validation partition.
+        val: Proportion of the other samples in the validation partition; 0: there is none.
         seed: Seed of the draw; the folds of one seed are disjoint and cover the manifest.
         grouped: Keep groups whole.
         leaky: Allow groups in several partitions, to repeat a paper's protocol.
@@ -232,12 +236,9 @@ def kfold(
     check(folds=folds, fold=fold, val=val)
     _check_sizes(manifest, folds)
     names = [f"fold {k}" for k in range(folds)]
-    all_rows = np.arange(len(manifest))
-    parts = _draw(manifest, all_rows, [1 / folds] * folds, names, seed, grouped)
+    parts = _draw(manifest, np.arange(len(manifest)), [1 / folds] * folds, names, seed, grouped)
     partitions = np.where(parts == fold, keys.TEST, keys.TRAIN).astype(object)
-    rest = all_rows[parts != fold]
-    inner = _draw(manifest, rest, [1 - val, val], [keys.TRAIN, keys.VALIDATION], seed, grouped)
-    partitions[rest[inner == 1]] = keys.VALIDATION
+    _draw_validation(manifest, partitions, val, seed, grouped)
     return _checked(manifest, partitions, fold, leaky)
 
 
@@ -332,7 +333,8 @@ def given(
     Args:
         manifest: Samples to split.
         column: Column with `train`, `validation` (or `val`) or `test` for every sample, in any case.
-        val: Proportion of the training samples that validate, if the column names no validation sample.
+        val: Proportion of the training samples that validate, if the column names no validation sample; 0:
+            none does.
         seed: Seed of that draw.
         leaky: Allow groups in several partitions, to repeat a paper's protocol.
 
@@ -361,9 +363,7 @@ def given(
             f"The split in column {column} of '{manifest.name}' has no {' and no '.join(missing)} sample."
         )
     if keys.VALIDATION not in found:
-        rest = np.flatnonzero(partitions == keys.TRAIN)
-        inner = _draw(manifest, rest, [1 - val, val], [keys.TRAIN, keys.VALIDATION], seed, grouped=not leaky)
-        partitions[rest[inner == 1]] = keys.VALIDATION
+        _draw_validation(manifest, partitions, val, seed, grouped=not leaky)
     return _checked(manifest, partitions, 0, leaky)
 
 
@@ -408,6 +408,16 @@ def _with_test_part(manifest: Manifest, test: float, seed: int, grouped: bool) -
     names = ["training part", keys.TEST]
     parts = _draw(manifest, np.arange(len(manifest)), [1 - test, test], names, seed, grouped)
     return np.where(parts == 1, keys.TEST, keys.TRAIN).astype(object)
+
+
+def _draw_validation(
+    manifest: Manifest, partitions: np.ndarray, proportion: float, seed: int, grouped: bool
+) -> None:
+    """Move a proportion of the training partition to validation, in place; 0 leaves it whole."""
+    if proportion > 0:
+        rest, names = np.flatnonzero(partitions == keys.TRAIN), [keys.TRAIN, keys.VALIDATION]
+        drawn = _draw(manifest, rest, [1 - proportion, proportion], names, seed, grouped)
+        partitions[rest[drawn == 1]] = keys.VALIDATION
 
 
 def _draw(

@@ -91,11 +91,16 @@ def select(frame: pd.DataFrame, partition: str) -> pd.DataFrame:
     """Return the rows of one partition, with a new index.
 
     Raises:
-        DataError: There are no such rows.
+        DataError: There are no such rows; of validation, as after `split.val=0`, or of test.
     """
     chosen = frame[frame[keys.PARTITION] == partition].reset_index(drop=True)
     if chosen.empty:
         present = ", ".join(sorted(frame[keys.PARTITION].unique())) or "none"
+        if partition == keys.VALIDATION and keys.TEST in present:
+            raise DataError(
+                "There are no predictions of validation samples: the run was trained without any "
+                "(split.val=0). Name a run with a validation part."
+            )
         raise DataError(
             f"No predictions of partition '{partition}'; those present: {present}. Name a run that was not "
             "stopped before its test."

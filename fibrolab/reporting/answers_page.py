@@ -166,7 +166,7 @@ def reading(rules: Rules, several: bool, is_compared: bool) -> list[str]:
         "Confidence is the probability of the most probable class at the temperature that fits the run's "
         "validation samples."
     ]
-    if np.isnan(rules.limit):
+    if no_sets := bool(np.isnan(rules.limit)):
         found.append("The run has no validation samples, so that there are no prediction sets.")
     elif np.isinf(rules.limit):
         found.append("The run has too few validation patients for prediction sets: each holds every class.")
@@ -178,7 +178,8 @@ def reading(rules: Rules, several: bool, is_compared: bool) -> list[str]:
         )
     if rules.thresholds:
         values = listed([f"{name} {value:.3g}" for name, value in rules.thresholds.items()])
-        found.append(f"End points are positive from Youden's threshold on validation: {values}.")
+        which = "one half, as the run has no validation" if no_sets else "Youden's threshold on validation"
+        found.append(f"End points are positive from {which}: {values}.")
     if is_compared:
         found.append(
             f"A sample is called unlike the training images if at most {100 * typicality.RATE:.3g} % of the "

@@ -98,7 +98,8 @@ class Caution:
 def cautions(run: Run) -> list[Caution]:
     """Return the cautions that a reader must know before the results, the most serious first."""
     data = _audit(run) if run.audit else _split(run)
-    precision = [*_groups(run), *_coverage(run), *_thresholds(run), *_calibration(run), *_sets(run)]
+    chosen = _without_validation(run) if run.lacks_validation else _thresholds(run)
+    precision = [*_groups(run), *_coverage(run), *chosen, *_calibration(run), *_sets(run)]
     found = [
         *_trial(run),
         *data,
@@ -280,6 +281,17 @@ def _coverage(run: Run) -> list[Caution]:
     return [Caution(f"{text}studies they contained the true value in only {vocabulary.listed(short)}.")]
 
 
+def _without_validation(run: Run) -> list[Caution]:
+    """Return what follows from a training without a validation partition."""
+    epoch = "the weights of the last epoch were used" if run.setting("trainer") else "no threshold was chosen"
+    return [
+        Caution(
+            f"There is no validation set: {epoch}, end points are decided at one half, and no temperature "
+            "and no prediction sets were fitted."
+        )
+    ]
+
+
 def _thresholds(run: Run) -> list[Caution]:
     """Return a sentence, by level and reason, on end points for which validation gives no threshold."""
     table = run.tables.get("endpoints")
@@ -395,7 +407,8 @@ def _end_point_results(run: Run, level: str) -> list[str]:
     table = run.tables.get("endpoints")
     if table is None:
         return []
-    rows = table[(table["level"] == level) & (table["rule"] == thresholds.YOUDEN)]
+    rule = thresholds.HALF if run.lacks_validation else thresholds.YOUDEN
+    rows = table[(table["level"] == level) & (table["rule"] == rule)]
     found = []
     for name, of_end_point in rows.groupby("endpoint", sort=False):
         known = {row["metric"]: row for row in vocabulary.records(of_end_point)}

@@ -13,7 +13,7 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.evaluation import endpoints, patients, predictions
-from fibrolab.evaluation.measures import thresholds
+from fibrolab.evaluation.measures import operating_points
 from fibrolab.evaluation.measures.decisions import decide
 from fibrolab.evaluation.probabilities import calibration, conformal
 from fibrolab.runs.trained_run import TrainedRun
@@ -39,7 +39,8 @@ class Rules:
         classes: Names of the K classes.
         ordered: Whether they are stages.
         endpoints: Name and lowest positive class of each end point.
-        thresholds: Youden's threshold of each end point on validation; an end point without one is missing.
+        thresholds: Threshold of each end point, by Youden's index on validation or one half if the run has
+            none; an end point without one is missing.
         temperature: Temperature of the probabilities; NaN if none could be fitted.
         alpha: Error rate of the prediction sets.
         limit: Largest probability mass before a class of a prediction set (`conformal`); infinite if there
@@ -111,10 +112,10 @@ def rules(run: TrainedRun, alpha: float) -> dict[str, Rules]:
     classes, ordered = tuple(predictor.classes), bool(task["ordered"])
     points = endpoints.of_task(classes, task["endpoints"] or {}, ordered)
     validation = run.predictions[run.predictions[keys.PARTITION] == keys.VALIDATION]
-    found = {}
+    rule, found = operating_points.usual_rule(validation), {}
     for level, frame in ((SAMPLE, validation), (PATIENT, patients.to_patients(validation))):
         fitted = predictor.thresholds.get(level, {})
-        chosen = {name: fitted.get(name, {}).get(thresholds.YOUDEN) for name in points}
+        chosen = {name: fitted.get(name, {}).get(rule) for name in points}
         found[level] = Rules(
             classes,
             ordered,

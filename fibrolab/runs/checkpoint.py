@@ -519,6 +519,7 @@ def silence_warnings() -> None:
     for text in (
         ".*does not have many workers.*",
         ".*number of training batches.*",
+        ".*have no `val_dataloader`.*",  # split.val=0
         ".*Checkpoint directory .* exists.*",
         ".*pin_memory.*",
         ".*LeafSpec.*",  # Lightning 2.6 with torch 2.14

@@ -444,6 +444,11 @@ class Run:
         return rows if len(rows) else None
 
     @property
+    def lacks_validation(self) -> bool:
+        """Return whether no sample validated the training (`split.val=0`): its last epoch was used."""
+        return self.scored() is not None and self.scored(keys.VALIDATION) is None
+
+    @property
     def classes(self) -> list[str]:
         """Names of the classes, in the order of their probabilities."""
         named = [str(name) for name in self.setting("task.classes", list(self.audit.get("classes", {})))]

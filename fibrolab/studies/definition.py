@@ -17,6 +17,7 @@ from fibrolab.errors import ConfigError
 FILE = "study.yaml"
 SMOKE, SMALL, FULL = SIZES = ("smoke", "small", "full")
 EXPERIMENTS = "experiments"
+ALL = "all"  # as `reference`: every pair of arms is compared
 OWN = ""  # the task of the arm's own experiment, where a study names no tasks
 
 
@@ -117,7 +118,9 @@ class Study:
         tasks: Names in `conf/task`, or `OWN`.
         seeds: Seeds of its trainings; the split is that of the first.
         measures: Measures of its main table.
-        reference: Arm with which others are compared; empty for all pairs, of five arms or more the first.
+        reference: Arm with which others are compared, or `all` for all pairs; empty for all pairs, of five
+            arms or more the first.
+        published_as: Our measure beside which a published one of all classes stands, if it has another name.
         sizes: Its sizes.
     """
 
@@ -132,6 +135,7 @@ class Study:
     seeds: tuple[int, ...]
     measures: tuple[str, ...]
     reference: str
+    published_as: Mapping[str, str]
     sizes: Mapping[str, Size]
 
     def waves(self) -> list[list[Arm]]:
@@ -179,6 +183,7 @@ def read(given: str, root: Path) -> Study:
         seeds=tuple(content.get("seeds") or (0,)),
         measures=tuple(content["measures"]),
         reference=str(content.get("reference") or ""),
+        published_as=dict(content.get("published_as") or {}),
         sizes={name: Size(**_plain((content.get("sizes") or {}).get(name) or {})) for name in SIZES},
     )
 
@@ -227,7 +232,7 @@ def _plain(part: Mapping[str, Any]) -> dict[str, Any]:
 
 KEYS = {
     "title": str, "source": str, "arms": dict, "protocols": dict, "tasks": list, "seeds": list,
-    "measures": list, "reference": str, "sizes": dict,
+    "measures": list, "reference": str, "published_as": dict, "sizes": dict,
 }  # fmt: skip
 PARTS: dict[str, Mapping[str, type]] = {
     "arms": {
@@ -304,7 +309,7 @@ def _faults_of_arms(content: Mapping[str, Any]) -> Iterator[str]:
             of = [*((values or {}).get("protocols") or {})]
             of += [one for why in named.values() if isinstance(why, dict) for one in why]
             yield from (unknown(f"{group}.{name}.protocols", one, known) for one in of if one not in known)
-    if content.get("reference") and content["reference"] not in arms:
+    if content.get("reference") and content["reference"] not in (*arms, ALL):
         yield unknown("reference", content["reference"], list(arms))
     seeds = content.get("seeds") or []
     yield from (f"seeds: {seed} is not a whole number from 0." for seed in seeds if not _is_seed(seed))

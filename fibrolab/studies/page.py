@@ -13,7 +13,10 @@ from fibrolab.studies.definition import Study
 from fibrolab.studies.result_sheets import Part
 from fibrolab.studies.results import SIGNIFICANT, Tables
 
-SHEETS = (sheets.arms, sheets.differences, sheets.classes, sheets.confusion, sheets.seen)
+SHEETS = (
+    sheets.arms, sheets.differences, sheets.markers, sheets.folds, sheets.classes, sheets.confusion,
+    sheets.seen, sheets.balance,
+)  # fmt: skip
 
 
 def write(study: Study, size: str, tables: Tables, folder: Path) -> Path:
@@ -69,6 +72,6 @@ def _differences(part: Part) -> pd.DataFrame | None:
 
 def _history(part: Part) -> pd.DataFrame | None:
     table = part.tables["history"]
-    if table.empty or not {"train/loss", "val/loss"} <= set(table):
+    if table.empty or "train/loss" not in table:  # a protocol may have no validation
         return None
     return table.assign(arm=[part.label(arm) for arm in table["arm"]])

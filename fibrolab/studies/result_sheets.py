@@ -1,13 +1,15 @@
 """The tables of a study, from its results alone; README, page and LaTeX files show the same ones."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
+from fibrolab import keys
 from fibrolab.evaluation.comparison.comparison_table import FOLDS
-from fibrolab.reporting import numbers
+from fibrolab.evaluation.comparison.fold_by_fold import OF_CLASSES as MEASURES_OF_CLASSES
+from fibrolab.reporting import numbers, vocabulary
 from fibrolab.reporting.tables.sheet import Cell, Column, Line, Sheet, count, line, probability
 from fibrolab.studies import results
 from fibrolab.studies.definition import Study
@@ -15,6 +17,8 @@ from fibrolab.studies.results import NO_COMPARISON, Tables
 
 SAMPLE = "sample"
 OF_CLASS = "sensitivity_"
+OF_MARKERS = ("accuracy", "sensitivity", "specificity", "ppv", "f1")  # at a cut-off
+OF_CLASSES = tuple(f"{name}_" for name in MEASURES_OF_CLASSES)
 NONE = "none"  # network of a baseline
 
 
@@ -28,7 +32,7 @@ class Part:
         protocol: Name of the protocol.
         task: Name of the task; empty for that of the experiments.
         tables: The results, rows of this protocol and task only.
-        published: Published results of all classes together, by arm, task and metric.
+        published: Published results (`results.published`).
     """
 
     study: Study
@@ -168,38 +172,110 @@ def seen(part: Part) -> Sheet:
     """Return the measures of each arm on the samples that trained and chose it, beside the test."""
     table = part.tables["metrics"]
     levels = [level for level in (*results.SEEN, SAMPLE) if level in set(table["level"])]
+    trained = results.SEEN[0] in levels and bool(_beside(part, cohort=keys.TRAIN))
     lines = []
     for arm in dict.fromkeys(table["arm"]):
         for metric in part.study.measures:
             own = table[(table["arm"] == arm) & (table["metric"] == metric)].drop_duplicates("level")
             found = {str(row["level"]): _ends(pd.Series(row)) for row in own.to_dict("records")}
             cells = [_cell(found.get(level), metric) for level in levels]
+            cells += [_of_paper(part, arm, metric, cohort=keys.TRAIN)] if trained else []
             lines.append(line(part.label(arm), numbers.title(metric), *cells))
     titles = [{SAMPLE: "Test"}.get(level, level.capitalize()) for level in levels]
+    titles += ["Training, published"] if trained else []
     columns = [Column("Arm", False), Column("Measure", False), *map(Column, titles)]
     caption = "First seed; a value on samples that trained or chose a network is no test of it."
-    return Sheet(f"{part.title}: validation and test", caption, columns, lines if len(levels) > 1 else [])
+    parts = "training, validation and test" if results.SEEN[0] in levels else "validation and test"
+    return Sheet(f"{part.title}: {parts}", caption, columns, lines if len(levels) > 1 else [])
+
+
+def folds(part: Part) -> Sheet:
+    """Return the measures of each arm in each fold with mean and SD.
+
+    They are the measures of the study, then sensitivity, specificity and precision of each class.
+    """
+    table = part.tables["metrics"]
+    names = sorted(set(table.loc[table["level"] == results.FOLD, "fold"]), key=int) if "fold" in table else []
+    lines: list[Line] = []
+    for arm in dict.fromkeys(table["arm"]) if names else ():
+        own = table[(table["arm"] == arm) & (table["seed"] == table["seed"].min())]
+        known = own[own["level"] == results.FOLD].drop_duplicates(["metric", "fold"])
+        values = known.pivot(index="metric", columns="fold", values="value")
+        means = own[own["level"] == results.FOLDS].drop_duplicates("metric").set_index("metric")
+        of_class = [name for name in means.index if str(name).startswith(OF_CLASSES)]
+        for name in [*(one for one in part.study.measures if one in means.index), *of_class]:
+            each = [numbers.quantity(float(value), name) for value in values.loc[name].reindex(names)]
+            middle, sd = (numbers.quantity(float(means.loc[name, end]), name) for end in ("value", "sd"))
+            lines.append(line(part.label(arm), _title(name), *each, f"{middle} ± {sd}"))
+    columns = [Column("Arm", False), Column("Measure", False), *(Column(f"Fold {name}") for name in names)]
+    caption = "Each fold tests samples of its own; first seed. The SD is that between folds."
+    return Sheet(f"{part.title}: folds", caption, [*columns, Column("Mean ± SD")], lines)
+
+
+def markers(part: Part) -> Sheet:
+    """Return the clinical markers at published and fitted cut-offs, on the test patients who have them."""
+    table = part.tables["metrics"]
+    rows = table[table["level"] == results.MARKER]
+    lines: list[Line] = []
+    if rows.empty:
+        return Sheet(f"{part.title}: markers", "", [], [])
+    rows = rows[rows["arm"] == rows["arm"].iloc[0]]  # the same patients for all arms
+    known = rows[rows["rule"].fillna("") != ""]
+    for marker, endpoint, rule in known[["marker", "endpoint", "rule"]].drop_duplicates().to_numpy().tolist():
+        own = rows[(rows["marker"] == marker) & (rows["endpoint"] == endpoint)]
+        area = own[own["metric"] == "auc"]
+        at = own[own["rule"] == rule].drop_duplicates("metric").set_index("metric")
+        cells = [_cell(_ends(area.iloc[0]) if len(area) else None, "auc")]
+        cells += [_cell(_ends(at.loc[name]) if name in at.index else None, name) for name in OF_MARKERS]
+        cutoff = numbers.quantity(float(at["cutoff"].iloc[0]), "threshold")
+        lines.append(line(vocabulary.marker(marker), endpoint, f"{cutoff}, {rule}", *cells))
+    titles = ["AUC", *(numbers.title(name) for name in OF_MARKERS)]
+    columns = [Column("Marker", False), Column("End point", False), Column("Cut-off"), *map(Column, titles)]
+    caption = (
+        "Clinical markers on the test patients who have them; cut-offs are fitted on validation patients."
+    )
+    return Sheet(f"{part.title}: markers", caption, columns, lines)
+
+
+def balance(part: Part) -> Sheet:
+    """Return the training samples of each class, before and after the sampler balances them."""
+    table = part.tables["trainings"]
+    if results.DRAWN not in table:
+        return Sheet(f"{part.title}: balance", "", [], [])
+    rows = table[table[results.DRAWN].notna() & (table[results.DRAWN] != "")].drop_duplicates("arm")
+    lines = [
+        line(part.label(row["arm"]), str(row[results.TRAINED]), str(row[results.DRAWN]))
+        for row in rows.to_dict("records")
+    ]
+    titles = ("Training samples", "Drawn in the first epoch")
+    caption = "Training samples by class, before and after balancing; of folds the first one."
+    columns = [Column("Arm", False), *(Column(title, False) for title in titles)]
+    return Sheet(f"{part.title}: balance", caption, columns, lines)
 
 
 def classes(part: Part) -> Sheet:
-    """Return sensitivity and specificity of each class by each arm, with intervals."""
+    """Return sensitivity, specificity and AUC of each class by each arm, beside published numbers."""
     table = part.tables["metrics"]
+    measures = ["sensitivity", "specificity"]
+    measures += ["auc"] if table["metric"].str.startswith("auc_").any() else []  # of three classes or more
+    names = list(dict.fromkeys(part.published["of"]))
+    beside = [name for name in measures if any(_beside(part, of, measures=[name]) for of in names if of)]
     lines: list[Line] = []
     for arm in dict.fromkeys(table["arm"]):
         own = table[(table["arm"] == arm) & (table["level"] == SAMPLE)].drop_duplicates("metric")
         found = {str(row["metric"]): _ends(pd.Series(row)) for row in own.to_dict("records")}
         for name in (metric.removeprefix(OF_CLASS) for metric in found if metric.startswith(OF_CLASS)):
-            cells = [
-                _cell(found.get(f"{metric}_{name}"), metric) for metric in ("sensitivity", "specificity")
-            ]
+            cells = [_cell(found.get(f"{metric}_{name}"), metric) for metric in measures]
+            cells += [_of_paper(part, arm, metric, of=name) for metric in beside]
             lines.append(line(part.label(arm), name, *cells))
-    columns = [Column("Arm", False), Column("Class", False), Column("Sensitivity"), Column("Specificity")]
+    titles = [*map(numbers.title, measures), *(f"{numbers.title(name)}, published" for name in beside)]
+    columns = [Column("Arm", False), Column("Class", False), *map(Column, titles)]
     return Sheet(f"{part.title}: classes", "Each class against the others, first seed.", columns, lines)
 
 
 def apart(study: Study, tables: Tables) -> Sheet:
     """Return the published numbers whose network was not trained here."""
-    published, trainings = results.published(study), tables["trainings"]
+    published, trainings = _together(results.published(study)), tables["trainings"]
     own = set(trainings.loc[trainings["own_network"].astype(bool), "arm"])
     rows = published[~published["arm"].isin(own) & published["metric"].isin(study.measures)]
     names = [name for name in study.measures if name in set(rows["metric"])]
@@ -252,6 +328,13 @@ def related(study: Study) -> Sheet:
     return Sheet("Earlier results", caption, columns, lines)
 
 
+def _title(metric: str) -> str:
+    """Return the title of a measure, such as `Sensitivity, F2` of one class."""
+    start = next((start for start in OF_CLASSES if metric.startswith(start)), "")
+    of = f", {metric.removeprefix(start)}" if start else ""
+    return numbers.title(start.rstrip("_") or metric) + of
+
+
 def _at(table: pd.DataFrame, protocol: str, task: str) -> pd.DataFrame:
     return table[(table["protocol"] == protocol) & (table["task"] == task)]
 
@@ -262,12 +345,19 @@ def _overall(table: pd.DataFrame) -> pd.Series:
     return together & (table["level"] == SAMPLE)
 
 
-def _beside(part: Part) -> list[str]:
+def _beside(
+    part: Part, of: str = "", cohort: str = keys.TEST, measures: Sequence[str] | None = None
+) -> list[str]:
     """Return the measures whose published values stand beside ours: those of the paper's own networks."""
-    trainings = part.tables["trainings"]
+    trainings, published = part.tables["trainings"], _together(part.published, of, cohort)
     own = set(trainings.loc[trainings["own_network"].astype(bool), "arm"])
-    rows = part.published[part.published["arm"].isin(own) & _of_task(part.published, part.task)]
-    return [name for name in part.study.measures if name in set(rows["metric"])]
+    rows = published[published["arm"].isin(own) & _of_task(published, part.task)]
+    return [name for name in measures or part.study.measures if name in set(rows["metric"])]
+
+
+def _together(published: pd.DataFrame, of: str = "", cohort: str = keys.TEST) -> pd.DataFrame:
+    """Return the published numbers of a cohort, of all classes together or of one."""
+    return published[(published["of"] == of) & (published["cohort"] == cohort)]
 
 
 def _of_task(published: pd.DataFrame, task: str) -> pd.Series:
@@ -275,10 +365,10 @@ def _of_task(published: pd.DataFrame, task: str) -> pd.Series:
     return published["task"].isin(["", task, "segmentation"])
 
 
-def _of_paper(part: Part, arm: str, metric: str) -> Cell:
+def _of_paper(part: Part, arm: str, metric: str, of: str = "", cohort: str = keys.TEST) -> Cell:
     table = part.tables["trainings"]
     own = table.loc[table["arm"] == arm, "own_network"].astype(bool).all()
-    return _printed(part.published, arm, part.task, metric) if own else Cell("")
+    return _printed(_together(part.published, of, cohort), arm, part.task, metric) if own else Cell("")
 
 
 def _printed(published: pd.DataFrame, arm: str, task: str, metric: str) -> Cell:
@@ -286,7 +376,8 @@ def _printed(published: pd.DataFrame, arm: str, task: str, metric: str) -> Cell:
     if not same.any():
         return Cell("")
     row = published[same].iloc[0]
-    return Cell(numbers.quantity(float(row["value"]), metric), str(row["where"]))
+    sd = "" if pd.isna(row["sd"]) else f" ± {numbers.quantity(float(row['sd']), metric)}"
+    return Cell(numbers.quantity(float(row["value"]), metric) + sd, str(row["where"]))
 
 
 def _caption(part: Part) -> str:

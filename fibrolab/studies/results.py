@@ -24,18 +24,20 @@ from fibrolab.choices import refuse, unknown
 from fibrolab.config import resolved
 from fibrolab.errors import ConfigError, DataError, FibrolabError
 from fibrolab.evaluation import predictions
-from fibrolab.evaluation.clinical import markers
+from fibrolab.evaluation.clinical import comparators, markers
 from fibrolab.evaluation.measures.decisions import decide
 from fibrolab.evaluation.patients import PATIENTS_FILE
 from fibrolab.evaluation.published import reported_table
 from fibrolab.runs.trained_run import TrainedRun, open_run
 from fibrolab.storage import as_csv, make_folder, put_all
+from fibrolab.studies import definition
 from fibrolab.studies.definition import Study
 from fibrolab.studies.trainings import Place, Training
 
 Tables = dict[str, pd.DataFrame]
 PLACE = ["protocol", "arm", "task", "seed"]
 NAMES = ("trainings", "metrics", "comparisons", "baselines", "audit", "history", "confusion")
+QUANTITY = ["arm", "task", "cohort", "of", "metric"]  # columns that name a published quantity
 PUBLISHED_FILE, RELATED_FILE = "published.csv", "related.csv"  # beside the study's file
 COLUMNS = {  # that each table has at least
     "trainings": [*PLACE, "state", "own_network", "network", "data", "run", "error"],
@@ -46,7 +48,10 @@ COLUMNS = {  # that each table has at least
     "history": [*PLACE, "epoch"],
     "confusion": [*PLACE, "true", "predicted", "n"],
 }
+TRAINED, DRAWN = "train_classes", "drawn_classes"  # further columns of `trainings`
 SIGNIFICANT = 0.05  # corrected p below which two arms differ
+MARKER = "marker"  # level of `metrics`: a clinical marker on the same patients, named in the column `marker`
+FOLD, FOLDS = "fold", "folds"  # levels of `metrics`: the value of each fold, and their mean and SD
 SEEN = ("training", "validation")  # samples that trained or chose a network, scored apart
 NO_COMPARISON = "not compared"  # family of a row that says why arms could not be compared
 TEXTS = dict.fromkeys(("task", "arm", "protocol", "run", "error", "data", "of", "against", "fold"), str)
@@ -82,10 +87,12 @@ def read(folder: Path) -> Tables:
 
 
 def published(study: Study) -> pd.DataFrame:
-    """Return the published test results of all classes together; none if the study has no such file.
+    """Return the published results of arms; none if the study has no such file.
 
     Returns:
-        Columns arm, task, metric, value and where; of several values of one quantity the first.
+        Columns arm, task, cohort (`test` or `train`), of (a class, or empty for all together), metric, value,
+        sd and where; of several values of one quantity the first. A measure of all classes together has the
+        name of ours by `published_as`.
 
     Raises:
         ConfigError: A number belongs to an arm that the study does not have.
@@ -102,15 +109,19 @@ def published(study: Study) -> pd.DataFrame:
         ]
     )
     found = [
-        (row.arm, row.task, row.metric, row.value.value, row.where)
+        (
+            *(row.arm, row.task, row.cohort or keys.TEST, row.of_class),
+            row.metric if row.of_class else study.published_as.get(row.metric, row.metric),
+            *(row.value.value, None if row.sd is None else row.sd.value, row.where),
+        )
         for row in rows
         if row.arm
-        and row.cohort in ("", keys.TEST)
+        and row.cohort in ("", keys.TEST, keys.TRAIN)
         and row.fold in ("", reported_table.MEAN)
-        and not (row.of_class or row.predicted or row.against)
+        and not (row.predicted or row.against)
     ]
-    table = pd.DataFrame(found, columns=["arm", "task", "metric", "value", "where"])
-    return table.drop_duplicates(["arm", "task", "metric"])
+    table = pd.DataFrame(found, columns=[*QUANTITY, "value", "sd", "where"])
+    return table.drop_duplicates(QUANTITY)
 
 
 def write(folder: Path, tables: Mapping[str, pd.DataFrame]) -> None:
@@ -142,12 +153,13 @@ def gathered(
         config: Settings with `bootstrap` and `tracking`.
     """
     own = {place: _is_own_network(study, place, composed) for place in places}
-    rows = [_training(place, own[place], runs.get(place), failed.get(place, "")) for place in places]
+    uri = str(config.tracking.uri)
+    rows = [_training(place, own[place], runs.get(place), failed.get(place, ""), uri) for place in places]
     each = {name: list[pd.DataFrame]() for name in ("metrics", "baselines", "audit", "history", "confusion")}
     for place, run in runs.items():
         if not study.arms[place.arm].shown:
             continue
-        for name, table in _of_run(run, config.tracking.uri).items():
+        for name, table in _of_run(run, uri).items():
             each[name].append(_placed(table, place))
     found = {
         name: pd.concat([pd.DataFrame(columns=COLUMNS[name]), *tables], ignore_index=True)
@@ -174,7 +186,7 @@ def _is_own_network(study: Study, place: Place, composed: Mapping[Place, Trainin
     return all(composed[place._replace(arm=arm)].is_own_network for arm in arms)
 
 
-def _training(place: Place, own: bool, run: TrainedRun | None, error: str) -> dict[str, Any]:
+def _training(place: Place, own: bool, run: TrainedRun | None, error: str, uri: str) -> dict[str, Any]:
     """Return the row of a training."""
     row: dict[str, Any] = {
         **place._asdict(),
@@ -191,9 +203,32 @@ def _training(place: Place, own: bool, run: TrainedRun | None, error: str) -> di
     row |= {name: int(parts.get(name, 0)) for name in keys.PARTITIONS}
     tested = run.samples.loc[sorted(run.tested)]
     row["test_groups"] = tested[keys.GROUP_ID].nunique()
+    row |= _classes(_trained(run, uri)[0])
     row["network"] = network(run)
     row["seconds"] = float(run.environment.get("seconds") or np.nan)
     return row
+
+
+def _classes(run: TrainedRun) -> dict[str, str]:
+    """Return the training samples of each class, and how many the sampler draws in its first epoch."""
+    sampler = resolved(run.config).get("sampler")
+    if not sampler or run.segments or "trainer" not in run.config:
+        return {}
+    from fibrolab.data.samplers import build_sampler  # late: it loads torch
+
+    rows = run.samples[run.samples[keys.PARTITION] == keys.TRAIN]
+    labels = rows[keys.Y_TRUE].to_numpy(np.int64)
+    groups = rows[keys.GROUP_ID].to_numpy()
+    order = build_sampler(labels=labels, groups=groups, seed=int(run.config.seed), **{"name": "", **sampler})
+    drawn = labels[[index for _, index, _ in order]]
+    counts = {TRAINED: labels, DRAWN: drawn}
+    return {name: _counted(values, run.classes) for name, values in counts.items()}
+
+
+def _counted(labels: np.ndarray, classes: Sequence[str]) -> str:
+    """Return the number of each class, such as `F0 12, F1 8`."""
+    numbers = np.bincount(labels, minlength=len(classes)).tolist()
+    return ", ".join(f"{name} {number}" for name, number in zip(classes, numbers, strict=True))
 
 
 def network(run: TrainedRun) -> str:
@@ -228,6 +263,10 @@ def _of_run(run: TrainedRun, uri: str) -> dict[str, pd.DataFrame]:
     if (run.folder / PATIENTS_FILE).is_file():
         scored.append(run.patient_metrics.assign(level="patient"))
     scored += [run.table(name).assign(level=name) for name in SEEN if (run.folder / f"{name}.csv").is_file()]
+    if run.has_several_networks:
+        scored.append(_by_fold(run.table("folds")))
+    if (run.folder / "comparators.csv").is_file():
+        scored.append(_of_markers(run.table("comparators")))
     found = {"metrics": pd.concat(scored)}
     curves = [each.history for each in _trained(run, uri) if (each.folder / keys.HISTORY_FILE).is_file()]
     if curves:
@@ -240,6 +279,22 @@ def _of_run(run: TrainedRun, uri: str) -> dict[str, pd.DataFrame]:
     if not run.segments:
         found["confusion"] = _confusion(run)
     return found
+
+
+def _of_markers(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the measures of the clinical markers, at published and fitted cut-offs, as rows of `metrics`."""
+    rows = table[table["marker"] != comparators.RUN]
+    columns = ["marker", "endpoint", "rule", "cutoff", "metric", "value", "low", "high", "n"]
+    return rows.reindex(columns=columns).assign(level=MARKER)
+
+
+def _by_fold(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the measures of each fold of a run, and their mean and SD, as rows of `metrics`."""
+    names = table["metric"] + ("_" + table["of"].fillna("")).where(table["of"].fillna("") != "", "")
+    means = table[keys.FOLD].isna()
+    folds = table[keys.FOLD].astype("Int64").astype("string").fillna("")
+    rows = table[["value", "low", "high", "sd", "n"]]
+    return rows.assign(metric=names, fold=folds, level=np.where(means, FOLDS, FOLD))
 
 
 def _findings(audit: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
@@ -293,7 +348,7 @@ def _compared(study: Study, arms: Mapping[str, list[TrainedRun]], config: DictCo
     given = {
         "unit": comparing.AUTO,
         "paired": True,
-        "reference": study.reference if study.reference in arms else "",
+        "reference": study.reference if study.reference in (*arms, definition.ALL) else "",
         "seed": 0,
         "name": study.name,
         "bootstrap": resolved(config)["bootstrap"],

@@ -41,6 +41,7 @@ from fibrolab.sweeps.jobs import Job, Result
 from fibrolab.sweeps.search_space import SearchSpace, Values
 from fibrolab.sweeps.shared_study import FINAL, PRUNER, RUN, Database, Goal, SharedStudy
 from fibrolab.training import settings as training_settings
+from fibrolab.training import without_validation
 
 IN_A_ROW = 5  # trials that fail one after another until a sweep gives up
 SPREAD = 1_000_003  # distance of the samplers' seeds of two seeds
@@ -178,6 +179,7 @@ def planned(arguments: Sequence[str], master: DictConfig, compose: Composer, nam
             *_fold_faults(config),
             *_loss_faults(space, goals),
             *_value_faults(config),
+            *without_validation.faults_of_study(configs.resolved(config)),
         ]
     )
     for point in space.corners():

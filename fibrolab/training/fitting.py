@@ -59,7 +59,7 @@ class Fitted:
     """Result of a training.
 
     Attributes:
-        best: Best value of the monitored metric; None after a fast dev run.
+        best: Best value of the monitored metric; None after a fast dev run and without validation.
         device: Device, and number of ranks if there are several.
         batch_size: Samples of a batch of all ranks.
         pruned: Whether it is a trial that was ended early; it then has predicted nothing.
@@ -103,7 +103,8 @@ def build_datamodule(
         tests: Whether the test samples are predicted; a trial of a study predicts no more than validation.
     """
     given = config.batch_size != batch_size.AUTO  # otherwise decided later
-    predicted = keys.PARTITIONS if config.get("predict_train") else predictions.PARTITIONS
+    wanted = keys.PARTITIONS if config.get("predict_train") else predictions.PARTITIONS
+    predicted = [name for name in wanted if len(data.split.rows(name))]  # there may be no validation
     preprocess = arguments(config.preprocess, SEGMENTER)
     return FibrosisDataModule(
         data=data,
@@ -253,6 +254,7 @@ def _run_frozen_and_fit(
         )
     decide_batch_size(config, module, datamodule, tracked)
     check_single_sample_batches(module, datamodule)
+    check_validated(config, datamodule)
     return fit(config, module, datamodule, data, tracked, search_unused, trial)
 
 
@@ -265,7 +267,7 @@ def fit(
     search_unused: bool = False,
     trial: Trial | None = None,
 ) -> Fitted:
-    """Train, then write `predictions.csv` with the weights of the best epoch.
+    """Train, then write `predictions.csv` with the weights of the best epoch; without validation the last.
 
     If the run's folder holds a checkpoint of its last state, the training goes on from there.
 
@@ -285,14 +287,16 @@ def fit(
     """
     checkpoint.silence_warnings()
     folder = tracked.folder
-    best, callbacks = _callbacks(config, folder)
+    validates = data.split.has_validation
+    best, callbacks = _callbacks(config, folder, validates)
     pruning = _pruning(config, trial)
     writer = _writer(config, datamodule, folder)
     split = folder / keys.SPLIT_FILE
     record = checkpoint.described(config, module, data, split, environment.packages())
     loggers = [CurveLogger(tracked), *trainer_parts.loggers(config, folder)]
     plugins = [checkpoint.RecordedCheckpoints(record, folder / keys.CHECKPOINTS / keys.SEGMENTER)]
-    trainer = _trainer(config, [*callbacks, *pruning, writer], loggers, folder, plugins, search_unused)
+    callbacks += [*pruning, writer]
+    trainer = _trainer(config, callbacks, loggers, folder, plugins, search_unused, validates)
     try:
         last = folder / keys.CHECKPOINTS / keys.LAST
         trainer.fit(module, datamodule=datamodule, ckpt_path=last if last.is_file() else None)
@@ -370,6 +374,23 @@ def check_single_sample_batches(module: TrainedModule, datamodule: FibrosisDataM
             value.copy_(buffers[name])
 
 
+def check_validated(config: DictConfig, datamodule: FibrosisDataModule) -> None:
+    """Refuse a training that ends before its first validation.
+
+    Raises:
+        ConfigError: It has fewer iterations than `trainer.val_check_interval`.
+    """
+    interval = config.trainer.get("val_check_interval")
+    if interval is None or config.trainer.fast_dev_run:
+        return
+    iterations = len(datamodule.train_dataloader()) * config.trainer.max_epochs
+    if iterations < interval:
+        raise ConfigError(
+            f"trainer.val_check_interval={interval}: the training ends after {iterations} iterations, before "
+            "its first validation. Choose a smaller interval."
+        )
+
+
 def check_trainer(config: DictConfig) -> None:
     """Refuse settings that Lightning's Trainer does not accept, by building one for a single device.
 
@@ -390,13 +411,16 @@ def _trainer(
     folder: Path,
     plugins: Sequence[Any] = (),
     search_unused: bool = False,
+    validates: bool = True,
 ) -> L.Trainer:
     # `trainer.deterministic` would also fill every new tensor with NaN, to reveal reads of uninitialised
     # memory: 650 fills per step of a ResNet18. The code here has no such reads.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     with precision.trainer_config_errors():
         trainer = L.Trainer(
-            **arguments(config.trainer, REQUEUE) | _parallel(config, search_unused),
+            **arguments(config.trainer, REQUEUE)
+            | _parallel(config, search_unused)
+            | _validation(config, validates),
             callbacks=callbacks,
             plugins=[*plugins, *rank_strategy.environment()],
             logger=loggers,
@@ -407,6 +431,13 @@ def _trainer(
             enable_progress_bar=sys.stdout.isatty(),
         )
     return trainer
+
+
+def _validation(config: DictConfig, validates: bool) -> dict[str, Any]:
+    """Return the arguments of the Trainer by which it validates each epoch, every few iterations or never."""
+    if not validates:
+        return {"limit_val_batches": 0}
+    return {"check_val_every_n_epoch": None} if config.trainer.get("val_check_interval") else {}
 
 
 def _parallel(config: DictConfig, search_unused: bool) -> dict[str, Any]:
@@ -420,12 +451,13 @@ def _parallel(config: DictConfig, search_unused: bool) -> dict[str, Any]:
     return {"strategy": "auto", "num_nodes": 1} | ({} if alone else {"devices": 1})
 
 
-def _callbacks(config: DictConfig, folder: Path) -> tuple[ModelCheckpoint, list[L.Callback]]:
+def _callbacks(config: DictConfig, folder: Path, validates: bool) -> tuple[ModelCheckpoint, list[L.Callback]]:
+    """Return the callback that keeps the best epoch, without validation the last, and all callbacks."""
     best = BestCheckpoint(
         dirpath=folder / keys.CHECKPOINTS,
         enable_version_counter=False,
         filename="best",
-        monitor=config.monitor,
+        monitor=config.monitor if validates else None,
         mode=config.mode,
         save_weights_only=True,
     )

@@ -42,7 +42,9 @@ def write(folder: Path, data: LabelledData, datamodule: FibrosisDataModule, cach
     learnt, validation = np.split(numbers, [len(each[0])])
     found = typicality.fit(features, chosen.facts[keys.IMAGE], learnt, validation)
     found.save(typicality.beside(path))
-    _validation(path, found, chosen.subset(validation), None if features is None else features[validation])
+    if len(validation):
+        own = None if features is None else features[validation]
+        _validation(path, found, chosen.subset(validation), own)
     if features is not None:
         _cases(network, chosen.subset(learnt), cache).save(nearest_cases.beside(path))
 

@@ -13,6 +13,7 @@ from fibrolab.data.preprocess import NOT_OF_CLIPS, NOT_OF_MASKS, SEGMENTER, Prep
 from fibrolab.evaluation import endpoints
 from fibrolab.evaluation.comparison import published_results
 from fibrolab.targets import call
+from fibrolab.training import without_validation
 
 
 @removed_settings_named()
@@ -26,6 +27,9 @@ def check(config: DictConfig) -> None:
     settings = resolved(config)
     faults = [*allowed.faults(settings).values(), *_fold_faults(settings["folds"], settings["split"])]
     faults += [*_segmentation_faults(settings), *_pseudo_mask_faults(settings), *_crop_faults(settings)]
+    faults += _interval_faults(settings)
+    if not faults:  # by which its settings are such as it reads them
+        faults += without_validation.faults(settings)
     refuse(faults + published_results.faults(settings["published"]))
     task = settings["task"]
     attempts: list[Callable[[], object]] = [
@@ -83,6 +87,18 @@ def _crop_faults(settings: Mapping[str, Any]) -> Iterator[str]:
     branches = (settings["model"].get("branches") or {}).values()
     if any(isinstance(branch, Mapping) and branch.get("input") == keys.CLIP for branch in branches):
         yield NOT_OF_CLIPS
+
+
+def _interval_faults(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence on each setting that contradicts validations counted in iterations."""
+    interval = settings["trainer"].get("val_check_interval")
+    if interval is None:
+        return
+    given = f"trainer.val_check_interval={interval}"
+    if settings["trainer"].get("check_val_every_n_epoch") is not None:
+        yield f"{given} counts iterations, and trainer.check_val_every_n_epoch epochs: leave one of them out."
+    if settings["scheduler"].get("name") == "plateau":
+        yield f"scheduler=plateau needs a validation in every epoch: leave {given} out."
 
 
 def _fold_faults(folds: str | None, split: Mapping[str, Any]) -> Iterator[str]:

@@ -125,6 +125,30 @@ def test_an_epoch_average_is_the_mean_of_the_epochs_it_counts(tmp_path: Path) ->
         assert_same({name: module.validated[epoch][name] for name in expected}, expected)
 
 
+def test_without_validation_the_checkpoints_of_each_epoch_hold_the_average(tmp_path: Path) -> None:
+    trainer = L.Trainer(
+        accelerator="cpu",
+        max_epochs=3,
+        limit_val_batches=0,
+        callbacks=[
+            LastCheckpoint(tmp_path),
+            ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1),
+            ExponentialAverage(0.5),
+        ],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    module = Small()
+    trainer.fit(module, batches())
+    for epoch in range(3):
+        steps = module.trained[: (epoch + 1) * STEPS]
+        expected = moving(steps, lambda n: min(0.5, (1 + n) / (10 + n)))
+        assert_same(saved(tmp_path / f"epoch={epoch}.ckpt"), expected)
+    assert differs(saved(tmp_path / "last.ckpt"), module.trained[-1])
+    assert_same(saved(tmp_path / "last.ckpt", "current_model_state"), module.trained[-1])
+
+
 def test_batch_norm_counters_are_copied_and_statistics_averaged(tmp_path: Path) -> None:
     module, _ = fitted(tmp_path, EpochAverage(first=0), epochs=20)
     count, variance = module.network.state_dict()["1.num_batches_tracked"], module.network[1].running_var

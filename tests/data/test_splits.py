@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -5,8 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from compose import composed
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 from fibrolab import keys
 from fibrolab.data import splits
@@ -137,7 +140,9 @@ def test_validating_on_the_test_part_is_only_allowed_for_paper_1(settings: dict)
         splits.holdout(toy(), val_is_test=True, **settings)
 
 
-@pytest.mark.parametrize("settings", [{"test": 0}, {"val": 0}, {"test": 0.6, "val": 0.5}, {"test": -1}])
+@pytest.mark.parametrize(
+    "settings", [{"test": 0}, {"val": 1}, {"val": -0.1}, {"test": 0.6, "val": 0.5}, {"test": -1}]
+)
 def test_proportions_that_leave_a_partition_empty_are_refused(settings: dict) -> None:
     with pytest.raises(SplitError, match="three partitions"):
         splits.holdout(toy(), **settings)
@@ -352,6 +357,67 @@ def test_folds_for_tuning_leave_out_the_samples_on_which_the_final_training_vali
     assert all(np.array_equal(other.rows(keys.TEST), tested) for other in others)
     validated = np.concatenate([other.rows(keys.VALIDATION) for other in others])
     assert sorted([*validated, *tested]) == list(range(len(manifest)))
+
+
+@pytest.mark.parametrize(
+    ("draw", "share"),
+    [
+        (lambda manifest, val: splits.holdout(manifest, test=0.2, val=val), 0.2),
+        (lambda manifest, val: splits.kfold(manifest, folds=4, fold=1, val=val), 0.25),
+    ],
+)
+def test_without_validation_its_samples_train_and_the_test_stays(draw: Callable, share: float) -> None:
+    manifest = toy()
+    split, usual = draw(manifest, 0), draw(manifest, 0.2)
+    assert shares(split) == pytest.approx({keys.TRAIN: 1 - share, keys.VALIDATION: 0, keys.TEST: share})
+    assert not split.has_validation
+    assert usual.has_validation
+    assert np.array_equal(split.rows(keys.TEST), usual.rows(keys.TEST))
+    assert split.crossing == 0
+
+
+def test_a_site_and_a_given_split_may_have_no_validation() -> None:
+    manifest = toy()
+    sites = np.where(np.arange(len(manifest)) < 80, "south", "north")
+    manifest = replace(manifest, table=manifest.table.assign(**{keys.SITE: sites}))
+    split = splits.by_site(manifest, site="south", val=0)
+    assert [len(split.rows(name)) for name in keys.PARTITIONS] == [320, 0, 80]
+    given_split = splits.given(published(["train"] * 100 + ["test"] * 25), column="set", val=0)
+    assert [len(given_split.rows(name)) for name in keys.PARTITIONS] == [100, 0, 25]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"folds": 5, "fold": 0, "val": 0}, True),
+        ({"test": 0.2, "val": 0}, True),
+        ({"test": 0.2, "val": 0.0}, True),
+        ({"test": 0.2, "val": 0, "val_is_test": True}, False),
+        ({"test": 0.2, "folds": 5, "val": 0}, False),  # folds_in_training: the fold validates
+        ({"column": "split", "val": 0}, False),  # the column may name validation samples
+        ({"path": "split.csv"}, False),
+        ({"test": 0.2, "val": 0.15}, False),
+    ],
+)
+def test_the_settings_tell_whether_there_is_validation(settings: dict, expected: bool) -> None:
+    assert splits.lacks_validation(settings) is expected
+
+
+@pytest.mark.parametrize(
+    ("split", "counts", "train", "test"),
+    [("paper3_random", [150] * 5, 600, 150), ("paper3", [150, 150, 77, 150, 54], 464, 117)],
+)
+def test_paper_3_trains_on_four_fifths_of_its_images(
+    split: str, counts: list[int], train: int, test: int
+) -> None:
+    manifest = manifest_of([k for k, count in enumerate(counts) for _ in range(count)])
+    settings = OmegaConf.to_container(composed("experiment=paper3/resnet50", f"split={split}").split)
+    given = {name: value for name, value in settings.items() if name not in ("_target_", "name", "seed")}
+    drawn = splits.kfold(manifest, **given, seed=0)
+    sizes = [len(drawn.rows(name)) for name in keys.PARTITIONS]
+    assert sizes == pytest.approx([train, 0, test], abs=1)
+    tested = np.bincount(manifest.labels[drawn.rows(keys.TEST)])
+    assert tested == pytest.approx(np.array(counts) / 5, abs=1)
 
 
 def published(words: list[str], **columns: list[str]) -> Manifest:

@@ -9,6 +9,7 @@ import yaml
 
 from fibrolab.errors import ConfigError, DataError
 from fibrolab.evaluation.comparison.comparison_table import FOLDS
+from fibrolab.reporting.tables.sheet import Sheet
 from fibrolab.studies import definition, page, readme, result_sheets, results, verdict
 from fibrolab.studies.definition import Study
 from fibrolab.studies.results import NAMES, PLACE, Tables
@@ -131,9 +132,85 @@ def test_a_published_number_stands_beside_the_papers_own_network_only(study: Stu
     (line,) = result_sheets.confusion(part).lines
     assert [cell.text for cell in line.cells] == ["One", "F4", "3"]
     classes = result_sheets.classes(part).lines
-    assert [[cell.text for cell in line.cells] for line in classes] == [
+    assert [[cell.text for cell in line.cells][:4] for line in classes] == [
         ["One", "F4", "60.0\u00a0%", "90.0\u00a0%"]
     ]
+
+
+def shown(sheet: Sheet) -> list[list[str]]:
+    return [[cell.text for cell in line.cells] for line in sheet.lines]
+
+
+def test_a_published_measure_stands_beside_the_one_of_ours_that_it_is(study: Study, found: Tables) -> None:
+    place = study.folder / "study.yaml"
+    place.write_text(place.read_text() + "published_as: {accuracy: auc}\n")
+    (part,) = result_sheets.parts(definition.read(str(study.folder), study.folder), "small", found)
+    sheet = result_sheets.arms(part)
+    assert [column.title for column in sheet.columns][-1] == "AUC, published"
+    assert shown(sheet)[0][-1] == ".900"
+
+
+def test_published_numbers_of_classes_and_of_training_stand_beside_ours(study: Study, found: Tables) -> None:
+    (part,) = result_sheets.parts(study, "small", found)
+    classes = result_sheets.classes(part)
+    assert [column.title for column in classes.columns][2:] == [
+        "Sensitivity", "Specificity", "Sensitivity, published",
+    ]  # fmt: skip
+    assert shown(classes) == [["One", "F4", "60.0\u00a0%", "90.0\u00a0%", "80.0\u00a0%"]]
+    assert "published" not in result_sheets.seen(part).columns[-1].title  # nothing of training was measured
+    training = found["metrics"][:1].assign(level="training", value=0.97)
+    found["metrics"] = pd.concat([found["metrics"], training], ignore_index=True)
+    (part,) = result_sheets.parts(study, "small", found)
+    sheet = result_sheets.seen(part)
+    titles = [column.title for column in sheet.columns][2:]
+    assert titles == ["Training", "Validation", "Test", "Training, published"]
+    assert shown(sheet)[0][2:] == ["97.0\u00a0%", "90.0\u00a0%", "80.0\u00a0%", "99.0\u00a0%"]
+
+
+def test_folds_of_a_single_arm_have_a_table_with_mean_and_sd(study: Study, found: Tables) -> None:
+    (part,) = result_sheets.parts(study, "small", found)
+    assert not result_sheets.folds(part).lines
+    own = pd.DataFrame(
+        [
+            ("accuracy", "", 0, 0.8, None, 30), ("accuracy", "", 1, 0.9, None, 30),
+            ("accuracy", "", None, 0.85, 0.05, 2), ("auc", "ge_F2", 0, 0.7, None, 30),
+            ("sensitivity_F4", None, 0, 0.5, None, 30), ("sensitivity_F4", None, 1, 0.6, None, 30),
+            ("sensitivity_F4", None, None, 0.55, 0.07, 2),
+        ],
+        columns=["metric", "of", "fold", "value", "sd", "n"],
+    ).assign(low=None, high=None)  # fmt: skip
+    rows = results._by_fold(own).assign(**PLACED, arm="one")
+    assert rows["metric"].tolist()[3] == "auc_ge_F2"
+    found["metrics"] = pd.concat([found["metrics"], rows], ignore_index=True)
+    results.write(study.home / "results", found)
+    (part,) = result_sheets.parts(study, "small", results.read(study.home / "results"))
+    sheet = result_sheets.folds(part)
+    assert [column.title for column in sheet.columns][2:] == ["Fold 0", "Fold 1", "Mean ± SD"]
+    assert shown(sheet) == [
+        ["One", "Accuracy", "80.0\u00a0%", "90.0\u00a0%", "85.0\u00a0% ± 5.0\u00a0%"],
+        ["One", "Sensitivity, F4", "50.0\u00a0%", "60.0\u00a0%", "55.0\u00a0% ± 7.0\u00a0%"],
+    ]
+    assert shown(result_sheets.arms(part))[0][2] == "80.0\u00a0%"  # that of the pooled test samples stays
+
+
+def test_markers_and_balancing_have_tables(study: Study, found: Tables) -> None:
+    measured = pd.DataFrame(
+        [
+            ("fib4", "", None, "auc", 0.7), ("fib4", "fitted", 2.1, "accuracy", 0.65),
+            ("fib4", "fitted", 2.1, "f1", 0.6), ("run", "fitted", 0.4, "f1", 0.9),
+        ],
+        columns=["marker", "rule", "cutoff", "metric", "value"],
+    ).assign(endpoint="F4", low=0.5, high=0.8)  # fmt: skip
+    for arm in ("one", "two"):
+        rows = results._of_markers(measured).assign(**PLACED, arm=arm)
+        found["metrics"] = pd.concat([found["metrics"], rows], ignore_index=True)
+    found["trainings"][results.TRAINED] = "F0-F3 50, F4 20"
+    found["trainings"][results.DRAWN] = ["F0-F3 35, F4 35", ""]
+    results.write(study.home / "results", found)
+    (part,) = result_sheets.parts(study, "small", results.read(study.home / "results"))
+    (line,) = shown(result_sheets.markers(part))
+    assert line == ["FIB-4", "F4", "2.100, fitted", ".700", "65.0\u00a0%", "", "", "", ".600"]
+    assert shown(result_sheets.balance(part)) == [["One", "F0-F3 50, F4 20", "F0-F3 35, F4 35"]]
 
 
 def test_the_verdict_follows_from_the_numbers(study: Study, found: Tables) -> None:

@@ -42,6 +42,7 @@ def test_every_space_fits_its_family(planned: Callable, name: str) -> None:
         ([LR, "hydra.sweeper.goals=[val/qwk]"], "set monitor=val/qwk instead"),
         ([LR, "hydra.sweeper.pruner=wilcoxon"], "needs folds=all"),
         ([LR, "folds=all", "split=kfold"], "take split=folds_in_training"),
+        ([LR, "split.val=0", "callbacks.early_stopping=null"], "a study chooses its settings on them"),
         (["optimizer.lr=interval(-1, 1)"], "optimizer.lr=-1.0 is not"),
         ([LR, "debug=fast_dev_run"], "Trials would have no val/loss"),
         ([LR, "+hydra.sweeper.trials=3"], "Did you mean n_trials?"),

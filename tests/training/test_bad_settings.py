@@ -173,6 +173,12 @@ def test_numbers_that_are_accepted_build_the_network_and_its_optimizer(
             "trainer.overfit_batches is set by fibrolab: it replaces the sampler",
         ),
         (["+trainer.limit_val_batches=0"], "trainer.limit_val_batches=0 is not a whole number of batches"),
+        (
+            ["trainer.val_check_interval=0.5"],
+            "trainer.val_check_interval=0.5 is not a whole number from 1, or",
+        ),
+        (["scheduler.name=plateau", "trainer.val_check_interval=5"], "needs a validation in every epoch"),
+        (["trainer.val_check_interval=5", "+trainer.check_val_every_n_epoch=2"], "leave one of them out"),
         (["+trainer.num_nodes=2"], "the number of nodes comes from torchrun or srun"),
         (["+trainer.profiler=wrong"], "The trainer does not accept its settings"),
         (["trainer.accelerator=quantum"], "The trainer does not accept its settings"),

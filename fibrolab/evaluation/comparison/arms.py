@@ -15,12 +15,11 @@ from fibrolab import keys
 from fibrolab.evaluation import endpoints, patients, predictions
 from fibrolab.evaluation.intervals import proportions
 from fibrolab.evaluation.intervals.bootstrap import resample_weights
-from fibrolab.evaluation.measures import catalogue, decisions, metrics, operating_points, thresholds
+from fibrolab.evaluation.measures import catalogue, decisions, metrics, operating_points
 from fibrolab.evaluation.measures.catalogue import Outcome
 from fibrolab.evaluation.measures.ranking import area
 from fibrolab.evaluation.measures.weighted import Weights, known_mean
 
-RULE = thresholds.YOUDEN  # of each run's thresholds, on its own validation part
 HEADLINE, END_POINTS, AT_THRESHOLDS, CLASSES = "headline", "end points", "thresholds", "classes"
 RATES = {  # of an end point at its threshold, by their name among `decisions.rates`
     "sensitivity": "sensitivity", "specificity": "specificity", "ppv": "precision", "npv": "npv",
@@ -80,7 +79,8 @@ class Prediction:
 
     Attributes:
         scores: Score of each end point, float64 (N,); NaN where a marker was not measured.
-        positive: Whether the score reaches the threshold of validation, bool (N,); None without a threshold.
+        positive: Whether the score reaches the threshold of validation, or one half if nothing validated,
+            bool (N,); None without a threshold.
         probabilities: Class probabilities (N, K); None for a marker such as FIB-4, which predicts no class,
             and for a segmentation.
         of_rows: Of a segmentation, the value of each measure in each row (N,), of which the measure is the
@@ -198,7 +198,7 @@ def _decided(frame: pd.DataFrame, task: Task) -> pd.DataFrame:
         def score(rows: pd.DataFrame, lowest: int = lowest) -> np.ndarray:
             return endpoints.score(predictions.probabilities(rows), lowest)
 
-        _, decided = operating_points.decide(frame, score, lowest, RULE)
+        _, decided = operating_points.decide(frame, score, lowest, operating_points.usual_rule(frame))
         test[_decision(name)] = np.nan if decided is None else decided.astype(float)
     return test
 

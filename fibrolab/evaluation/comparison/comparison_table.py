@@ -31,23 +31,24 @@ COLUMNS = (
 )  # fmt: skip
 COMPARATORS, ANOVA = "comparators", "anova"  # families in addition to those of the measures
 SIGNIFICANT = 0.05  # corrected p below which two arms differ
+ALL = "all"  # as reference: every pair is tested
 ALL_PAIRS = 4  # number of networks up to which every pair is tested
 AS_MANY = "detecting a difference of this size takes about as many groups as were tested, or more"
 
 
 def pairs(arms: Sequence[Arm], reference: str = "") -> list[tuple[Arm, Arm]]:
-    """Choose the pairs of arms to compare: all of up to four networks, otherwise each with the reference.
+    """Choose the pairs of arms to compare: each with the reference; without one, all of up to four networks.
 
     Args:
         arms: Networks, then markers; a marker is compared with networks only.
-        reference: Name of an arm; if empty, and with more than four networks, the first.
+        reference: Name of an arm, or `ALL`; if empty, and with more than four networks, the first.
 
     Returns:
         Pairs of an arm and the one subtracted from it.
     """
     networks = [arm for arm in arms if not arm.is_marker]
     markers = [arm for arm in arms if arm.is_marker]
-    if not reference and len(networks) <= ALL_PAIRS:
+    if reference == ALL or (not reference and len(networks) <= ALL_PAIRS):
         of_networks = [(later, earlier) for earlier, later in combinations(networks, 2)]
     else:
         first = next((arm for arm in networks if arm.name == reference), networks[0])

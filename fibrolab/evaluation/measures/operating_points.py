@@ -124,6 +124,16 @@ def _points(frame: pd.DataFrame, test: pd.DataFrame, lowest: int) -> list[_Point
     return points
 
 
+def usual_rule(frame: pd.DataFrame) -> str:
+    """Return the rule by which a run decides: Youden's index, or one half if it has no validation rows.
+
+    Args:
+        frame: Its predictions of validation and test.
+    """
+    has_validation = (frame[keys.PARTITION] == keys.VALIDATION).any()
+    return thresholds.YOUDEN if has_validation else thresholds.HALF
+
+
 def decide(
     frame: pd.DataFrame, score: Callable[[pd.DataFrame], np.ndarray], lowest: int, rule: str
 ) -> tuple[Threshold, np.ndarray | None]:

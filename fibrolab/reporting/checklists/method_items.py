@@ -138,13 +138,16 @@ def balance(run: Run) -> str:
     if not sampler:
         return ""
     means = f"Class weights in the loss: {weighing or 'none'}. Sampler: {sampler}."
-    return f"{means} Probabilities were not recalibrated, apart from the temperature in the report."
+    fitted = "" if run.lacks_validation else ", apart from the temperature in the report"
+    return f"{means} Probabilities were not recalibrated{fitted}."
 
 
 def selection(run: Run) -> str:
     """Return the criterion by which the epoch was selected."""
     if not (monitor := run.setting("monitor")):
         return ""
+    if run.lacks_validation:
+        return "None: the last epoch, since no samples were set aside for validation."
     word = "highest" if run.setting("mode") == "max" else "lowest"
     return f"Epoch with the {word} {monitor}."
 

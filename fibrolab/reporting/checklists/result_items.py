@@ -104,10 +104,8 @@ def thresholds(run: Run) -> str:
     text = "Probabilities of the classes; the predicted class is the most probable one."
     if "endpoints" not in run.tables:
         return text
-    return (
-        f"{text} End points: sum of the probabilities of their stages, positive above one half or at a "
-        "threshold chosen on the validation set."
-    )
+    chosen = "" if run.lacks_validation else " or at a threshold chosen on the validation set"
+    return f"{text} End points: sum of the probabilities of their stages, positive above one half{chosen}."
 
 
 def probabilities(run: Run) -> str:
@@ -125,8 +123,9 @@ def recalibration(run: Run) -> str:
     error = probabilities(run)
     if not error:
         return ""
-    text = "The results are those of the model as trained. A temperature was fitted on the validation set."
-    return f"{text} {error}"
+    text = "The results are those of the model as trained."
+    fitted = "No temperature" if run.lacks_validation else "A temperature"
+    return f"{text} {fitted} was fitted on the validation set. {error}"
 
 
 def tests(run: Run) -> str:

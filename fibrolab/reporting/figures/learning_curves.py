@@ -40,7 +40,7 @@ def curves(history: pd.DataFrame, monitor: str = "val/loss", mode: str = "min") 
     names = {name: "learning rate" if len(rates) == 1 else name for name in rates}
     _lines(rate, history, names)
     rate.set_title("Learning rate")
-    best = best_epoch(history, monitor, mode)
+    best = best_epoch(history.assign(epoch=_places(history) - 1), monitor, mode)
     for axes in (loss, metric, rate):
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -59,6 +59,15 @@ def _watched(history: pd.DataFrame, monitor: str) -> str:
     return str(chosen).removeprefix("val/")
 
 
+def _places(history: pd.DataFrame) -> pd.Series:
+    """Return the epoch of each row, the first 1; by its step, if an epoch is validated several times."""
+    epochs = history["epoch"] + 1
+    validated = history[[str(name) for name in history if str(name).startswith("val/")]].notna().any(axis=1)
+    if "step" not in history or not history.loc[validated, "epoch"].duplicated().any():
+        return epochs
+    return history["step"] / history["step"].max() * epochs.max()
+
+
 def _lines(axes: Axes, history: pd.DataFrame, columns: Mapping[str, str]) -> None:
     """Plot columns over epochs; rows without a value are skipped."""
     for column, label in columns.items():
@@ -71,7 +80,7 @@ def _lines(axes: Axes, history: pd.DataFrame, columns: Mapping[str, str]) -> Non
         colour, dash, marker = STYLES[len(axes.lines) % len(STYLES)]
         mark = marker if kept.sum() <= MARKED else ""
         axes.plot(
-            history.loc[kept, "epoch"] + 1,
+            _places(history)[kept],
             values[kept],
             color=colour,
             linestyle=dash,

@@ -165,7 +165,10 @@ def _end_point_areas(run: Run) -> str:
 
 
 def _operating_points(run: Run) -> dict[str, tuple[float, float]]:
-    """Return sensitivity and specificity on test at the Youden threshold of validation, by end point."""
+    """Return sensitivity and specificity on test at the Youden threshold of validation, by end point.
+
+    Without validation there is none; the curves then show no operating point.
+    """
     if (table := run.tables.get("endpoints")) is None:
         return {}
     rows = table[(table["level"] == "sample") & (table["rule"] == thresholds.YOUDEN)]
@@ -250,7 +253,9 @@ def _best_epoch(run: Run) -> str:
     monitor, mode = run.setting("monitor", "val/loss"), run.setting("mode", "min")
     epochs = f"{int(run.history['epoch'].max()) + 1} epochs"
     best = runs.best_epoch(run.history, monitor, mode)
-    return f"{epochs}." if best is None else f"{epochs}; the best {monitor} is {best[monitor]:.3g}."
+    if best is None:
+        return f"{epochs}{'; the last one was used, without validation' * run.lacks_validation}."
+    return f"{epochs}; the best {monitor} is {best[monitor]:.3g}."
 
 
 def _partitions(run: Run) -> Figure | None:
@@ -402,7 +407,7 @@ FIGURES = (  # in the order of the page; a new figure is added here only
         "curves",
         "training",
         "Learning curves by epoch; the grey line marks the epoch with the best value of the monitored "
-        "metric.",
+        "metric on validation.",
         _learning_curves,
         _best_epoch,
         missing="Learning curves",

@@ -36,7 +36,8 @@ TITLES = {
     FOLDS: "Fold by fold",
 }
 REMARKS = {
-    AT_THRESHOLDS: " The threshold of each training maximises Youden's index on its validation set.",
+    AT_THRESHOLDS: " The threshold of each training maximises Youden's index on its validation set, or is "
+    "one half without one.",
     COMPARATORS: " On the patients for whom the marker is known.",
     CLASSES: " The predicted class is the most probable one.",
     FOLDS: " Mean and SD over the folds.",

@@ -13,19 +13,25 @@ from fibrolab.evaluation.comparison.arms import (
     CLASSES,
     END_POINTS,
     HEADLINE,
-    RULE,
     arm_from_runs,
 )
 from fibrolab.evaluation.intervals import delong, proportions
 from fibrolab.evaluation.measures import operating_points
-from fibrolab.evaluation.measures.thresholds import chosen
+from fibrolab.evaluation.measures.thresholds import YOUDEN, chosen
 
 
 def called(frame, lowest):
     """Decisions on the test rows by the threshold of the frame's own validation part."""
     seen = predictions.select(frame, keys.VALIDATION)
-    threshold = chosen(reached(seen, lowest), (seen[keys.Y_TRUE] >= lowest).to_numpy(), RULE)
+    threshold = chosen(reached(seen, lowest), (seen[keys.Y_TRUE] >= lowest).to_numpy(), YOUDEN)
     return threshold.is_positive(reached(of_test(frame), lowest))
+
+
+def test_without_validation_end_points_are_decided_at_one_half():
+    frame = of_test(predictions_of(1.0, 0))
+    (prediction,) = arm_from_runs("a", [frame], TASK).predictions
+    for name, lowest in TASK.endpoints.items():
+        assert np.array_equal(prediction.positive[name], reached(frame, lowest) > 0.5)
 
 
 def numbers(row):
@@ -108,7 +114,7 @@ def test_an_arm_of_one_training_has_the_values_of_its_own_report(per_patient):
 def test_an_arm_at_its_thresholds_has_the_values_of_its_own_report(per_patient):
     frames, arms = two(per_patient=per_patient)
     page = operating_points.table(frames[1], STAGES, TASK.endpoints, 400, levels=["sample"])
-    page = page[page["rule"] == RULE].set_index(["metric", "endpoint"])
+    page = page[page["rule"] == YOUDEN].set_index(["metric", "endpoint"])
     own = own_rows(compared(arms), AT_THRESHOLDS)
     assert set(own.index.get_level_values("metric")) >= {"ppv", "npv", "lr_plus", "lr_minus", "f1"}
     for key, row in own.iterrows():

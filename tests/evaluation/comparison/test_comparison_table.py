@@ -182,6 +182,7 @@ def test_four_arms_are_compared_in_pairs_and_five_with_the_first_or_the_referenc
     ]
     named = {(arm.name, against.name) for arm, against in comparison_table.pairs(arms[:3], "b")}
     assert named == {("a", "b"), ("c", "b")}
+    assert len(comparison_table.pairs(arms, comparison_table.ALL)) == 10
 
 
 def test_a_class_absent_from_the_test_gives_notes_and_no_warning():
