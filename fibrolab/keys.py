@@ -97,6 +97,7 @@ BEST: Final = "best.ckpt"  # checkpoint with the weights of the best epoch
 SEGMENTED_BY: Final = "segmented_by"  # run of the segmenter that made the mask of a sample
 SEGMENTER: Final = "segmenter.ckpt"  # checkpoint of the segmenter whose masks images are cropped to
 LAST: Final = "last.ckpt"  # checkpoint with the full state, from which a run is resumed
+PREVIOUS: Final = "previous.ckpt"  # the one before it, for a LAST that is damaged; removed when a run ends
 FORMAT: Final = 2  # version of these files, in ENVIRONMENT_FILE and checkpoints; others are refused
 
 LATENCY: Final = "latency"  # metric of a trial, and goal of a study: time of the network for one image [ms]

@@ -142,6 +142,7 @@ def train(config: DictConfig, part: Part | None = None) -> Trained:
         reference_samples.write(tracked.folder, data, Path(config.paths.cache))
         images = datamodule.shown_images, datamodule.training_images()
         evaluated = conclude(tracked, config, *images, scoring=None if part else "train")
+        resuming.discard_previous(tracked.folder)
         if part is None:
             announce(evaluated, tracked.id, config.tracking.uri)
     return Trained(tracked.id, fitted.best, _of_best_epoch(config, evaluated), tracked.folder)
