@@ -39,13 +39,16 @@ NEEDED: Final = (  # files of every run that reached its test; an evaluation rea
 T = TypeVar("T")
 
 
-def open_run(run: str | Path, uri: str | None = None, needs: Iterable[str] = ()) -> "TrainedRun":
+def open_run(
+    run: str | Path, uri: str | None = None, needs: Iterable[str] = (), artifacts: str = ""
+) -> "TrainedRun":
     """Open a finished run.
 
     Args:
         run: MLflow's id of the run, or its folder.
         uri: Tracking database or server; by default the database below the current folder.
         needs: Files that the caller will read; the run is refused at once if one is missing.
+        artifacts: Folder below which the files of runs wait for a server; one that waits there is read there.
 
     Raises:
         ConfigError: There is no such run, it did not finish, some of its files are missing, or another
@@ -58,7 +61,8 @@ def open_run(run: str | Path, uri: str | None = None, needs: Iterable[str] = ())
         run_id = folder.absolute().parent.name if folder.name == "artifacts" else ""  # MLflow's layout
         opened = TrainedRun(folder, run_id)
     else:
-        opened = TrainedRun(_folder(uri or DATABASE, str(run)), str(run))
+        waiting = local_runs.waiting_folder(artifacts, str(run)) if artifacts else None
+        opened = TrainedRun(waiting or _folder(uri or DATABASE, str(run)), str(run))
     opened.refuse_other_format()
     opened.require(*needs)
     return opened
