@@ -84,6 +84,7 @@ PREDICTIONS_FILE: Final = "predictions.csv"
 METRICS_FILE: Final = "metrics.csv"
 NETWORKS_FILE: Final = "networks.csv"  # of a run of several trainings: its networks, one row each
 NETWORK_PREDICTIONS_FILE: Final = "network_predictions.csv"  # and the predictions of each of them
+NETWORK_HISTORIES_FILE: Final = "network_histories.csv"  # and the learning curves of each of them
 ENVIRONMENT_FILE: Final = "environment.json"
 TEST_SET_FILE: Final = "test_set.json"  # identity of the test set, and its earlier scorings
 REPORT_FILE: Final = "report.html"

@@ -15,7 +15,7 @@ from fibrolab.choices import refuse
 from fibrolab.data.audit.finding import LEVELS
 from fibrolab.evaluation import predictions
 from fibrolab.reporting import audit_page
-from fibrolab.runs import nearest_cases, typicality, validation_pictures
+from fibrolab.runs import nearest_cases, network_histories, typicality, validation_pictures
 from fibrolab.runs.trained_run import TrainedRun
 from fibrolab.storage import make_folder, put, save_json, write_table
 
@@ -24,7 +24,7 @@ Child = tuple[int, int, TrainedRun]  # numbers of repetition and fold, and the r
 
 
 def write(folder: Path, children: Sequence[Child]) -> None:
-    """Write manifest, split, predictions, audit and networks of the run of several trainings.
+    """Write manifest, split, predictions, audit, networks and curves of the run of several trainings.
 
     Args:
         folder: Folder of the run.
@@ -49,6 +49,8 @@ def write(folder: Path, children: Sequence[Child]) -> None:
     save_json(found, folder / keys.AUDIT_FILE)
     audit_page.write(folder)
     write_table(networks, folder / keys.NETWORKS_FILE)
+    if all((child.folder / keys.HISTORY_FILE).is_file() for _, _, child in children):
+        write_table(network_histories.joined(children), folder / keys.NETWORK_HISTORIES_FILE)
 
 
 def write_data(folder: Path, children: Sequence[Child]) -> pd.DataFrame:

@@ -408,6 +408,7 @@ class Run:
         history: Learning curves, one row an epoch.
         split: Partition of each sample, one row each.
         networks: Networks of several trainings, one row each.
+        network_histories: Learning curves of each of these networks, one row an epoch.
         predictions: Predictions of validation and test samples, one row each.
         test_set: Identity of the test set, and its scorings before this run's.
         tables: Further tables of the evaluation by a name of `TABLES`: end points, calibration, subgroups ...
@@ -425,6 +426,7 @@ class Run:
     history: pd.DataFrame | None = None
     split: pd.DataFrame | None = None
     networks: pd.DataFrame | None = None
+    network_histories: pd.DataFrame | None = None
     predictions: pd.DataFrame | None = None
     test_set: dict[str, Any] = field(default_factory=dict)
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
@@ -518,6 +520,9 @@ def read(folder: Path) -> Run:
         patients=load(PATIENTS_FILE, file_parsers.scores(*SCORES), None),
         history=load(keys.HISTORY_FILE, file_parsers.table("epoch"), None),
         networks=load(keys.NETWORKS_FILE, file_parsers.networks, None),
+        network_histories=load(
+            keys.NETWORK_HISTORIES_FILE, file_parsers.table("epoch", keys.REPEAT, keys.FOLD), None
+        ),
         split=load(keys.SPLIT_FILE, file_parsers.table(keys.SAMPLE_ID, keys.PARTITION), None),
         predictions=load(keys.PREDICTIONS_FILE, predictions.read, None),
         test_set=load(keys.TEST_SET_FILE, file_parsers.mapping, {}),

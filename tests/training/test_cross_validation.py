@@ -14,10 +14,11 @@ from mlflow.tracking import MlflowClient
 from omegaconf import OmegaConf
 
 from fibrolab import cross_validation, keys, pipeline
-from fibrolab.analyses import comparing, evaluating, external, stacking
+from fibrolab.analyses import comparing, evaluating, explaining, external, stacking
 from fibrolab.cross_validation import Place, places, settings_at
 from fibrolab.errors import ConfigError, SplitError
 from fibrolab.evaluation import predictions
+from fibrolab.explanation import maps
 from fibrolab.runs import TrainedRun, open_run
 from fibrolab.training import settings
 from fibrolab.training.initial_weights import with_weights_of_runs
@@ -88,6 +89,18 @@ def test_the_trainings_are_children_with_their_place_and_the_parent_has_finished
     )
 
 
+def test_the_curves_of_the_folds_and_their_mean_are_those_of_the_parent(
+    crossed: TrainedRun, resumed: TrainedRun, place: Path
+) -> None:
+    client = MlflowClient(uri(place))
+    for run in (crossed, resumed):
+        folds = pd.read_csv(run.folder / keys.NETWORK_HISTORIES_FILE)
+        own = pd.concat([open_run(each, uri(place)).history for each in run.networks["run"]])
+        assert folds[list(own)].equals(own.reset_index(drop=True))
+        (point,) = client.get_metric_history(run.run_id, "val/loss")
+        assert (point.step, point.value) == (0, pytest.approx(own["val/loss"].mean(), rel=1e-5))
+
+
 def test_the_run_of_all_folds_enters_the_ledger_of_test_sets_once(crossed: TrainedRun, place: Path) -> None:
     assert (crossed.test_set["samples"], crossed.test_set["kind"]) == (120, "train")
     client = MlflowClient(uri(place))
@@ -129,7 +142,7 @@ def test_the_report_shows_every_fold_the_mean_and_how_they_were_pooled(crossed: 
     assert "Pooled over 2 trainings: each test sample is predicted by the network of the fold" in page
     table = pd.read_csv(crossed.folder / "tables" / "folds.csv").set_index("Measure")
     assert list(table) == ["Fold 0", "Fold 1", "Mean ± SD", "95\u00a0% CI of the mean"]
-    assert "Learning curves" not in page
+    assert "Thin lines: the networks; thick line: their mean" in page
     own = crossed.table("folds").query("metric == 'accuracy'")
     assert own["value"].iloc[-1] == pytest.approx(own["value"].iloc[:2].mean())
 
@@ -144,6 +157,22 @@ def test_the_networks_of_the_folds_predict_new_data_by_their_mean(crossed: Train
     assert set(new.samples[keys.PARTITION]) == {keys.TRAIN, keys.TEST}  # all samples of the folds were learnt
     each = [network.path.name for network in crossed.predictors]
     assert each == ["repeat0_fold0.ckpt", "repeat0_fold1.ckpt"]
+
+
+@pytest.mark.slow
+def test_samples_are_explained_by_the_networks_that_predicted_them(crossed: TrainedRun, place: Path) -> None:
+    words = [f"run={crossed.run_id}", "data=phantom", "data.seed=5", *PHANTOM, "accelerator=cpu"]
+    with unrendered():
+        elsewhere = external.run(composed(f"paths.root={place}", *words, name="evaluate"))
+    for run in (crossed, open_run(elsewhere, uri(place))):
+        words = [f"run={run.run_id}", "samples=6", "num_workers=0", "accelerator=cpu"]
+        with unrendered():
+            explaining.explain(composed(f"paths.root={place}", *words, name="explain"))
+        found = maps.read(run.folder).table.set_index(keys.SAMPLE_ID)
+        own = predictions.select(run.predictions, keys.TEST).set_index(keys.SAMPLE_ID).loc[found.index]
+        assert (len(own), own[keys.FOLD].nunique()) == (6, 2 if run is crossed else 1)
+        columns = [name for name in own if name.startswith("p_")]
+        np.testing.assert_allclose(found[columns], own[columns], atol=1e-6)
 
 
 def test_a_run_that_needs_one_network_names_those_of_the_folds(crossed: TrainedRun, place: Path) -> None:

@@ -239,12 +239,16 @@ def _prevalences(run: Run) -> str:
 
 
 def _learning_curves(run: Run) -> Figure | None:
+    if run.network_histories is not None and not run.network_histories.empty:
+        return learning_curves.curves_of_networks(run.network_histories, run.setting("monitor", "val/loss"))
     if run.history is None or run.history.empty:
         return None
     return learning_curves.curves(run.history, run.setting("monitor", "val/loss"), run.setting("mode", "min"))
 
 
 def _best_epoch(run: Run) -> str:
+    if run.network_histories is not None and not run.network_histories.empty:
+        return "Thin lines: the networks; thick line: their mean over the epochs that all of them reached."
     if run.history is None or run.history.empty:
         return ""
     monitor, mode = run.setting("monitor", "val/loss"), run.setting("mode", "min")
