@@ -405,8 +405,8 @@ FIGURES = (  # in the order of the page; a new figure is added here only
     RunFigure(
         "curves",
         "training",
-        "Learning curves by epoch; the grey line marks the epoch with the best value of the monitored "
-        "metric.",
+        "Learning curves by epoch; of a single network, the grey line marks the epoch with the best value of "
+        "the monitored metric.",
         _learning_curves,
         _best_epoch,
         missing="Learning curves",
