@@ -256,7 +256,9 @@ def evaluate(*overrides: str) -> TrainedRun:
     with composed("evaluate", overrides) as config:
         from fibrolab.evaluate import imported
 
-        return open_run(perform(imported(config), config), config.tracking.uri)
+        return open_run(
+            perform(imported(config), config), config.tracking.uri, artifacts=config.tracking.artifacts
+        )
 
 
 def explain(*overrides: str) -> "Maps":
@@ -271,12 +273,12 @@ def explain(*overrides: str) -> "Maps":
     with composed("explain", overrides) as config:
         from fibrolab.explain import imported
         from fibrolab.explanation import maps
-        from fibrolab.tracking import finished
 
         done = perform(imported(config), config)
-        return maps.read(
-            Path(done) if config.input is not None else finished(config.tracking.uri, done.split()[0])
-        )
+        if config.input is not None:
+            return maps.read(Path(done))
+        place = config.tracking
+        return maps.read(open_run(done.split()[0], place.uri, artifacts=place.artifacts).folder)
 
 
 def predict(*overrides: str) -> Answers:

@@ -16,6 +16,7 @@ from fibrolab.analyses.evaluating import announce, conclude
 from fibrolab.analyses.run_files import record, write_config
 from fibrolab.config import resolved
 from fibrolab.pipeline import Part, Trained
+from fibrolab.runs import network_histories, trained_run
 from fibrolab.runs.trained_run import TrainedRun, best_epoch, open_run
 from fibrolab.storage import save_json
 from fibrolab.sweeps import jobs, launching, this_job
@@ -175,6 +176,7 @@ def _pooled(
     seconds = sum(float(opened.environment["seconds"]) for opened in trained.values())
     known |= {"device": first.environment["device"], "seconds": round(seconds, 1)}
     save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
+    _log_mean_curves(tracked)
     best = _mean_of_best_epochs(config, trained.values())
     evaluated = conclude(tracked, config, scoring="train")
     tracked.log_metrics(
@@ -183,6 +185,23 @@ def _pooled(
     tracked.tag({"audit": evaluated.audit["verdict"]})
     announce(evaluated, tracked.id, config.tracking.uri)
     return best
+
+
+def _log_mean_curves(tracked: TrackedRun) -> None:
+    """Log the mean learning curves of the networks; the step of a point is the number of its epoch."""
+    histories = trained_run.read(tracked.folder).network_histories
+    if histories is None:
+        return
+    rows = network_histories.mean(histories).assign(step=lambda table: table["epoch"] + 1)
+    points = [{str(name): float(value) for name, value in row.dropna().items()} for _, row in rows.iterrows()]
+    if isinstance(tracked, UnfinishedRun):  # an earlier process may have logged them
+        tracked.add_lost_points(points)
+        return
+    for point in points:
+        epoch = int(point.pop("epoch"))
+        del point["step"]
+        tracked.add_metrics(point, epoch)
+    tracked.deliver()
 
 
 def _train_missing(

@@ -84,6 +84,7 @@ PREDICTIONS_FILE: Final = "predictions.csv"
 METRICS_FILE: Final = "metrics.csv"
 NETWORKS_FILE: Final = "networks.csv"  # of a run of several trainings: its networks, one row each
 NETWORK_PREDICTIONS_FILE: Final = "network_predictions.csv"  # and the predictions of each of them
+NETWORK_HISTORIES_FILE: Final = "network_histories.csv"  # and the learning curves of each of them
 ENVIRONMENT_FILE: Final = "environment.json"
 TEST_SET_FILE: Final = "test_set.json"  # identity of the test set, and its earlier scorings
 REPORT_FILE: Final = "report.html"
@@ -97,6 +98,7 @@ BEST: Final = "best.ckpt"  # checkpoint with the weights of the best epoch
 SEGMENTED_BY: Final = "segmented_by"  # run of the segmenter that made the mask of a sample
 SEGMENTER: Final = "segmenter.ckpt"  # checkpoint of the segmenter whose masks images are cropped to
 LAST: Final = "last.ckpt"  # checkpoint with the full state, from which a run is resumed
+PREVIOUS: Final = "previous.ckpt"  # the one before it, for a LAST that is damaged; removed when a run ends
 FORMAT: Final = 2  # version of these files, in ENVIRONMENT_FILE and checkpoints; others are refused
 
 LATENCY: Final = "latency"  # metric of a trial, and goal of a study: time of the network for one image [ms]

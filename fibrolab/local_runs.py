@@ -1,4 +1,4 @@
-"""Find the files of a finished run in a local tracking database without importing MLflow (seconds)."""
+"""Find the files of a finished run on this machine without importing MLflow (seconds)."""
 
 import sqlite3
 from contextlib import closing
@@ -7,8 +7,9 @@ from urllib.parse import quote, urlparse
 from urllib.request import url2pathname
 
 from fibrolab.errors import ConfigError
+from fibrolab.tracking_journal import FINISHED, JOURNAL, is_finished, read_records
 
-FINISHED, ACTIVE = "FINISHED", "active"  # of MLflow
+ACTIVE = "active"  # stage of MLflow
 
 
 def finished_folder(uri: str, run_id: str) -> Path | None:
@@ -58,3 +59,18 @@ def local_folder(uri: str) -> Path | None:
     """Return the folder of an address of artifacts; None for one on a server."""
     parts = urlparse(uri)
     return Path(url2pathname(parts.path)) if parts.scheme in ("", "file") else None
+
+
+def waiting_folder(artifacts: str, run_id: str) -> Path | None:
+    """Return the folder of a finished run that waits for its tracking server to be sent to it.
+
+    Args:
+        artifacts: Folder below which the files of a run wait, `tracking.artifacts`.
+        run_id: MLflow's id of the run.
+
+    Returns:
+        The folder; None if the run does not wait, has not finished, or has its files elsewhere.
+    """
+    beside = Path(artifacts).absolute() / run_id
+    folder = beside / "artifacts"
+    return folder if folder.is_dir() and is_finished(read_records(beside / JOURNAL)) else None

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
@@ -130,16 +130,13 @@ def train(config: DictConfig, part: Part | None = None) -> Trained:
         tracked.log_params(fitting.parameter_counts(module))
         reports = None if part else trial  # of folds, the mean is reported
         fitted = fitting.train(config, module, datamodule, data, tracked, reports)
-        config.batch_size = fitted.batch_size  # that of batch_size=auto
-        write_config(config, tracked.folder)
-        seconds = round(time.monotonic() - clock, 1)
-        known |= {"device": fitted.device, "batch_size": fitted.batch_size, "seconds": seconds}
-        save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
+        _record_fit(config, tracked, fitted, known, seconds=time.monotonic() - clock)
         if trial:
             return _end_trial(config, tracked, module, datamodule, fitted)
         reference_samples.write(tracked.folder, data, datamodule, Path(config.paths.cache))
         images = datamodule.shown_images, datamodule.training_images()
         evaluated = conclude(tracked, config, *images, scoring=None if part else "train")
+        resuming.discard_previous(tracked.folder)
         if part is None:
             announce(evaluated, tracked.id, config.tracking.uri)
     return Trained(tracked.id, fitted.best, _of_best_epoch(config, evaluated), tracked.folder)
@@ -153,6 +150,16 @@ def _loaded(config: DictConfig, ids_key: str, folder: Path, is_trial: bool) -> L
     config.task.classes = data.targets  # for task=nominal, they come from the data
     endpoints.check(config.task.endpoints, data.classes, config.task.ordered)
     return data
+
+
+def _record_fit(
+    config: DictConfig, tracked: TrackedRun, fitted: fitting.Fitted, known: dict[str, Any], seconds: float
+) -> None:
+    """Add device, batch size and duration of the training to the run's records."""
+    config.batch_size = fitted.batch_size  # that of batch_size=auto
+    write_config(config, tracked.folder)
+    known |= {"device": fitted.device, "batch_size": fitted.batch_size, "seconds": round(seconds, 1)}
+    save_json(known, tracked.folder / keys.ENVIRONMENT_FILE)
 
 
 def _of_best_epoch(config: DictConfig, run: Run) -> Mapping[str, float]:

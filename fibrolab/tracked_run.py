@@ -28,7 +28,7 @@ from fibrolab.errors import ConfigError, StorageError
 from fibrolab.local_runs import local_folder, sqlite_file
 from fibrolab.storage import full_disk, is_full, make_folder
 from fibrolab.tracking_address import SERVERS, check_server
-from fibrolab.tracking_journal import Journal, Outbox, Record
+from fibrolab.tracking_journal import Journal, Outbox, Record, is_finished, keep_earlier_error
 from fibrolab.tracking_names import legal
 
 logger = logging.getLogger(__name__)
@@ -161,7 +161,8 @@ class TrackedRun:
                 elif kind == "status" and values:
                     terminate(self._client, self.id, *values[-1])
                 elif kind == "parent" and values:
-                    set_parent_status(self._client, self.experiment_id, *values[-1])
+                    experiment = self.experiment_id or self._client.get_run(self.id).info.experiment_id
+                    set_parent_status(self._client, experiment, *values[-1])
                 elif kind == "data":
                     _log_data(self._client, self.id, [_dataset(*value) for value in values])
                 elif kind in _ENTITIES:
@@ -220,6 +221,24 @@ class TrackedRun:
         self._outbox.add("files", [])
         self._outbox.add("status", [[status, get_current_time_millis()]])
         self._outbox.add("parent", [[parent]] if parent else [])
+        self._send_or_say_how()
+
+    @contextlib.contextmanager
+    def added_to(self) -> Iterator[None]:
+        """Open a finished run that waits for its server, to add to it, and then send it as `close` does.
+
+        Raises:
+            InUseError: Another process sends the run, or has sent it a moment ago.
+        """
+        self._outbox.open(new=False)
+        try:
+            yield
+        finally:
+            with keep_earlier_error():
+                self._outbox.add("files", [])
+                self._send_or_say_how()
+
+    def _send_or_say_how(self) -> None:
         if not self._finish() and isinstance(self._outbox, Journal):
             kept = self._outbox.folder
             command = shlex.join(["python", "-m", "fibrolab.sync", f"tracking.artifacts={kept.parent}"])
@@ -237,7 +256,7 @@ class TrackedRun:
         self._outbox.open(new=False)
         records = self._outbox.records()
         values = sum(len(record.values) for record in records)
-        if not records or records[-1].kind != "parent":  # the last record of every run that was not killed
+        if not is_finished(records) and (not records or records[-1].kind != "parent"):  # it was killed
             parent = self._run.data.tags.get(PARENT)
             self._outbox.add("files", [])
             self._outbox.add("status", [["KILLED", None]] if self._run.info.status == "RUNNING" else [])

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from filelock import FileLock
-from mlflow.entities import Run
+from mlflow.entities import Run, RunData, RunInfo
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from fibrolab import processes, slurm
 from fibrolab.credentials import masked
 from fibrolab.errors import ConfigError, FibrolabError, StorageError
-from fibrolab.local_runs import local_folder, sqlite_file
+from fibrolab.local_runs import local_folder, sqlite_file, waiting_folder
 from fibrolab.storage import make_folder
 from fibrolab.tracked_run import (
     PARENT,
@@ -290,12 +290,25 @@ def _fetched(client: MlflowClient, run: Run) -> Path:
 
 
 @contextlib.contextmanager
-def reopen(uri: str, run_id: str) -> Iterator[TrackedRun]:
+def reopen(uri: str, run_id: str, artifacts: str = "") -> Iterator[TrackedRun]:
     """Open a run that has ended, to add files; its status is kept.
+
+    Args:
+        uri: Tracking database or server.
+        run_id: MLflow's id of the run.
+        artifacts: Folder below which the files of runs wait for a server. A finished run that waits there is
+            opened although the server is away, and sent with what is added to it when the server answers.
 
     Raises:
         ConfigError: The run does not exist, is still running, or its files are missing.
+        InUseError: Another process sends the run.
+        StorageError: The server is away, and the run does not wait on this machine.
     """
+    if artifacts and waiting_folder(artifacts, run_id):
+        waiting = TrackedRun(*_known(uri, run_id), artifacts)
+        with waiting.added_to():
+            yield waiting
+        return
     client, run = find_run(uri, run_id)
     if run.info.status == "RUNNING" and not _has_ended(run):
         raise ConfigError(f"Run {run_id} is still RUNNING: wait until it ends.")
@@ -305,6 +318,15 @@ def reopen(uri: str, run_id: str) -> Iterator[TrackedRun]:
     tracked.upload()
     if not tracked.is_local:
         shutil.rmtree(tracked.folder, ignore_errors=True)
+
+
+def _known(uri: str, run_id: str) -> tuple[MlflowClient, Run]:
+    """Find a run that waits on this machine; while its server is away, only its id is known."""
+    try:
+        return find_run(uri, run_id)
+    except StorageError:
+        info = RunInfo(run_id, "", "", "RUNNING", 0, None, "active", artifact_uri="mlflow-artifacts:/")
+        return MlflowClient(tracking_uri=uri), Run(info, RunData())
 
 
 def begin(*, uri: str, experiment: str, artifacts: str, name: str, tags: Mapping[str, Any]) -> str:

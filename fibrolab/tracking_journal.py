@@ -18,6 +18,7 @@ from fibrolab.errors import InUseError, StorageError
 from fibrolab.storage import make_folder, put, unwritable
 
 logger = logging.getLogger(__name__)
+FINISHED = "FINISHED"  # status of MLflow
 JOURNAL, LOCK = "unsent.jsonl", "unsent.lock"
 FIRST_WAIT, LONGEST_WAIT = 30.0, 600.0  # [s] between two attempts to reach a server that is away
 _HEAD = "server"  # kind of the first line of a journal
@@ -45,8 +46,8 @@ class Outbox:
         self._send = send
         self._waiting: list[Record] = []
 
-    def open(self) -> None:
-        """Prepare to take records."""
+    def open(self, new: bool = True) -> None:
+        """Prepare to take records; see `Journal.open`."""
 
     def add(self, kind: str, values: list[list[Any]]) -> None:
         """Take a record; `deliver` sends it."""
@@ -131,12 +132,8 @@ class Journal(Outbox):
             raise StorageError(unwritable(self._path, fault)) from fault
 
     def records(self) -> list[Record]:
-        """Return the records in the file; a line that was torn by a kill or a power cut is left out."""
-        found = []
-        for line in self._path.read_bytes().splitlines()[1:]:
-            with contextlib.suppress(ValueError):
-                found.append(Record(*json.loads(line)))
-        return found
+        """Return the records in the file."""
+        return read_records(self._path)
 
     def deliver(self, last: bool = False) -> bool:
         """Send the records unless the server was away a moment ago; return whether none is left.
@@ -185,6 +182,28 @@ def keep_earlier_error() -> Iterator[None]:
         if not failing:
             raise
         logger.warning("The run's status could not be recorded (%s).", masked(str(error)))
+
+
+def read_records(path: Path) -> list[Record]:
+    """Return the records of a journal; a line that was torn by a kill or a power cut is left out.
+
+    Args:
+        path: The journal; one that does not exist has none.
+    """
+    if not path.is_file():
+        return []
+    found = []
+    for line in path.read_bytes().splitlines()[1:]:
+        with contextlib.suppress(ValueError):
+            found.append(Record(*json.loads(line)))
+    return found
+
+
+def is_finished(records: Sequence[Record]) -> bool:
+    """Return whether records end a run as FINISHED, after which it is not resumed."""
+    return any(
+        record.kind == "status" and value[0] == FINISHED for record in records for value in record.values
+    )
 
 
 def _line(kind: str, values: list[list[Any]]) -> bytes:

@@ -146,8 +146,8 @@ def differences(one: Path, other: Path) -> list[str]:
         for part in ("state_dict", "current_model_state", "optimizer_states", "lr_schedulers"):
             if not _equal(*(state.get(part) for state in states)):
                 found.append(f"{part} of {kept}")
-    drafts = [path.name for path in other.rglob("*.tmp")]
-    return found + drafts
+    left = [path.name for name in ("*.tmp", keys.PREVIOUS) for path in other.rglob(name)]
+    return found + left
 
 
 def _equal(one: object, other: object) -> bool:

@@ -99,12 +99,14 @@ def folds(runs: Sequence[TrainedRun], uri: str) -> Sequence[TrainedRun]:
     Other runs of several networks predict each test sample once by all of them, as one network does; so do
     several cross-validations, which are seeds.
     """
-    if len(runs) > 1 or not runs[0].has_several_networks or not is_crossed(runs[0].network_predictions):
+    if len(runs) > 1 or not runs[0].has_several_networks:
+        return runs
+    if not runs[0].segments and not is_crossed(runs[0].network_predictions):
         return runs
     networks = runs[0].networks
     if networks[keys.REPEAT].nunique() > 1:
         return runs
-    return [open_run(run_id, uri, NEEDED) for run_id in networks["run"]]
+    return [_opened(run_id, uri) for run_id in networks["run"]]
 
 
 def compared(sides: Sequence[Side], task: Task, given: Mapping[str, Any]) -> Comparison:

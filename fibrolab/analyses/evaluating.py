@@ -28,7 +28,7 @@ def evaluate(config: DictConfig) -> str:
     Args:
         config: `conf/evaluate.yaml`, composed.
     """
-    with reopen(config.tracking.uri, config.run) as tracked:
+    with reopen(config.tracking.uri, config.run, config.tracking.artifacts) as tracked:
         TrainedRun(tracked.folder, tracked.id).refuse_other_format()
         announce(conclude(tracked, config, scoring="evaluate"), tracked.id, config.tracking.uri)
     return tracked.id

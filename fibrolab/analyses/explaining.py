@@ -62,14 +62,14 @@ def explain(config: DictConfig) -> str:
         DataError: The samples changed since the run, or the input cannot be used.
     """
     if config.input is not None:
-        run = open_run(str(config.run), config.tracking.uri)
+        run = open_run(str(config.run), config.tracking.uri, artifacts=config.tracking.artifacts)
         _of_folder(make_folder(Path(config.folder)), run, _new_part(run, config), config)
         return str(config.folder)
     ids = trained_run.ids(resolved(config)["run"])
     with ExitStack() as opened:
         explained = []
         for run_id in ids:
-            tracked = opened.enter_context(reopen(config.tracking.uri, run_id))
+            tracked = opened.enter_context(reopen(config.tracking.uri, run_id, config.tracking.artifacts))
             run = TrainedRun(tracked.folder, tracked.id)
             run.refuse_other_format()
             run.require(*NEEDED)

@@ -53,7 +53,7 @@ def export(config: DictConfig) -> str:
             there. Nothing is then written.
         StorageError: The disk is full, or the folder cannot be written.
     """
-    run = open_run(str(config.run), config.tracking.uri)
+    run = open_run(str(config.run), config.tracking.uri, artifacts=config.tracking.artifacts)
     _refuse_without_network(run)
     rules = answering.rules(run, round(1 - config.coverage, 12))
     source = _Source(run, rules, config, Path(config.paths.cache))

@@ -53,7 +53,7 @@ def monitor(config: DictConfig) -> str:
         DataError: A file is damaged, no answer is left, or the labels have faults.
         StorageError: The disk is full, or the folder cannot be written.
     """
-    run = open_run(str(config.run), config.tracking.uri)
+    run = open_run(str(config.run), config.tracking.uri, artifacts=config.tracking.artifacts)
     run.refuse_without_classifier()
     folders = [Path(each).expanduser().absolute() for each in _listed(config.predictions)]
     rules = answering.rules(run, _alpha(run, folders))[answering.SAMPLE]

@@ -13,9 +13,11 @@ import pandas as pd
 from fibrolab import keys
 from fibrolab.choices import refuse
 from fibrolab.data.audit.finding import LEVELS
+from fibrolab.errors import ConfigError
 from fibrolab.evaluation import predictions
+from fibrolab.evaluation.segmentation import images
 from fibrolab.reporting import audit_page
-from fibrolab.runs import nearest_cases, typicality, validation_pictures
+from fibrolab.runs import nearest_cases, network_histories, typicality, validation_pictures
 from fibrolab.runs.trained_run import TrainedRun
 from fibrolab.storage import make_folder, put, save_json, write_table
 
@@ -24,31 +26,66 @@ Child = tuple[int, int, TrainedRun]  # numbers of repetition and fold, and the r
 
 
 def write(folder: Path, children: Sequence[Child]) -> None:
-    """Write manifest, split, predictions, audit and networks of the run of several trainings.
+    """Write manifest, split, predictions, audit, networks and curves of the run of several trainings.
 
     Args:
         folder: Folder of the run.
         children: Its trainings, by repetition and fold.
 
     Raises:
-        ConfigError: The trainings have different samples: the data changed between them.
+        ConfigError: The trainings have different samples: the data changed between them. Or masks of
+            different units cannot be pooled.
         StorageError: The disk is full.
     """
     first = children[0][2]
     refuse_other_data([child for _, _, child in children])
-    each = [
-        child.predictions.assign(**{keys.REPEAT: repeat, keys.FOLD: fold}) for repeat, fold, child in children
-    ]
-    frame = pd.concat(each, ignore_index=True)
     networks = _networks(children, folder)
     split = write_data(folder, children)
-    write_table(frame, folder / keys.NETWORK_PREDICTIONS_FILE)
-    predictions.write(predictions.pooled(frame), folder / keys.PREDICTIONS_FILE)
+    (_pool_masks if first.segments else _pool_predictions)(folder, children)
     found = joined_audit([child.audit for _, _, child in children])
     found |= _counts(split, first)
     save_json(found, folder / keys.AUDIT_FILE)
     audit_page.write(folder)
     write_table(networks, folder / keys.NETWORKS_FILE)
+    if all((child.folder / keys.HISTORY_FILE).is_file() for _, _, child in children):
+        write_table(network_histories.joined(children), folder / keys.NETWORK_HISTORIES_FILE)
+
+
+def _pool_predictions(folder: Path, children: Sequence[Child]) -> None:
+    each = [
+        child.predictions.assign(**{keys.REPEAT: repeat, keys.FOLD: fold}) for repeat, fold, child in children
+    ]
+    frame = pd.concat(each, ignore_index=True)
+    write_table(frame, folder / keys.NETWORK_PREDICTIONS_FILE)
+    predictions.write(predictions.pooled(frame), folder / keys.PREDICTIONS_FILE)
+
+
+def _pool_masks(folder: Path, children: Sequence[Child]) -> None:
+    """Gather the test masks of the folds of a segmentation, each image in one of them, and their measures.
+
+    Raises:
+        ConfigError: Distances are in millimetres in some folds and in pixels in others.
+    """
+    tables = {
+        name: pd.concat([_test_rows(child.folder / name) for _, _, child in children], ignore_index=True)
+        for name in (keys.MASK_MEASURES_FILE, keys.PIXEL_COUNTS_FILE, keys.MASKS_FILE)
+    }
+    if len(units := sorted(set(tables[keys.MASK_MEASURES_FILE][images.UNIT]))) > 1:
+        raise ConfigError(
+            f"Distances are measured in {' and '.join(units)} in different folds, since not all pictures "
+            "state their spacing, and cannot be pooled: compare the folds by their own runs."
+        )
+    make_folder(folder / keys.MASKS)
+    for _, _, child in children:
+        for name in _test_rows(child.folder / keys.MASKS_FILE)[keys.MASK]:
+            _link(child.folder / name, folder / name)
+    for name, table in tables.items():
+        write_table(table, folder / name)
+
+
+def _test_rows(path: Path) -> pd.DataFrame:
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    return table[table[keys.PARTITION] == keys.TEST]
 
 
 def write_data(folder: Path, children: Sequence[Child]) -> pd.DataFrame:
@@ -146,6 +183,8 @@ def _mean(values: Sequence[Any]) -> Any:
 def _counts(split: pd.DataFrame, first: TrainedRun) -> dict[str, Any]:
     """Return the samples by class and partition of the whole run, and its groups."""
     classes, labels = first.classes, first.manifest[keys.Y_TRUE].to_numpy()
+    if first.segments:  # whose audit has one class
+        classes, labels = list(first.audit["partitions"][keys.TEST]), np.zeros_like(labels)
     counts, groups = {}, {}
     for name in keys.PARTITIONS:
         rows = (split[keys.PARTITION] == name).to_numpy()

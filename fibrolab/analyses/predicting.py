@@ -63,7 +63,7 @@ def predict(config: DictConfig) -> str:
             written, some samples have none.
         StorageError: The disk is full, or the folder cannot be written.
     """
-    run = open_run(str(config.run), config.tracking.uri)
+    run = open_run(str(config.run), config.tracking.uri, artifacts=config.tracking.artifacts)
     run.refuse_without_classifier()
     networks, given = run.predictors, _given(config.input)
     inputs = networks[0].module.inputs

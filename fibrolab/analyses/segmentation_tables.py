@@ -8,11 +8,12 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from fibrolab import keys
-from fibrolab.evaluation.comparison import published_results
+from fibrolab.evaluation.comparison import fold_by_fold, published_results
+from fibrolab.evaluation.comparison.arms import Task
 from fibrolab.evaluation.measures import catalogue
 from fibrolab.evaluation.patients import PATIENTS_FILE
 from fibrolab.evaluation.segmentation import agreement, scores
-from fibrolab.evaluation.segmentation.images import AGAINST, MAPS, reference
+from fibrolab.evaluation.segmentation.images import AGAINST, MAPS, UNIT, reference
 from fibrolab.runs.trained_run import TrainedRun
 from fibrolab.storage import as_csv, put_all
 
@@ -54,6 +55,11 @@ def write(folder: Path, resamples: int = 1000, level: float = 0.95) -> dict[str,
     tables["pixel_calibration.csv"] = as_csv(agreement.calibration(counts))
     published = published_results.table(run.config.get("published"), run.config.task.name, level)
     tables["published.csv"] = as_csv(published)
+    if run.has_several_networks:
+        unit = str(measures[UNIT].iloc[0])
+        task = Task(tuple(run.classes), ordered=False, endpoints={}, unit=unit)
+        sizes = tuple(run.networks[["train", "test"]].mean())
+        tables["folds.csv"] = as_csv(fold_by_fold.of_masks(measures, task, sizes, level))
     run.config.bootstrap = {"resamples": resamples, "level": level}
     tables[keys.CONFIG_FILE] = OmegaConf.to_yaml(run.config).encode()
     put_all({folder / name: content for name, content in tables.items()})

@@ -50,6 +50,7 @@ def write(config: DictConfig, run: TrainedRun) -> str:
             "Masks for a training are written with a table of the files' names, which privacy.ids=hashed "
             "would hide: set privacy.ids=plain here and in the segmenter's run."
         )
+    run.refuse_several_networks()
     (network,) = run.predictors
     data = _loaded(config, run)
     folder = make_folder(Path(config.folder).absolute())

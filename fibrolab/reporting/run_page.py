@@ -209,8 +209,8 @@ def _titles(run: Run, shown: Mapping[str, Any], figures: Mapping[str, html.Pictu
     filled |= {name for name in ALWAYS if not (name == "training" and shown["training_run"])}
     if _segments(run):
         filled -= set(OF_CLASSES)
-    if run.networks is not None:
-        filled.discard("training")  # its curves are in the reports of the trainings
+    if run.networks is not None and run.network_histories is None:
+        filled.discard("training")  # a pooled run whose trainings kept no curves
     return {name: title for name, title in TITLES.items() if name in filled}
 
 

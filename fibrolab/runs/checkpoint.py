@@ -15,6 +15,8 @@ import logging
 import pickle
 import tempfile
 import warnings
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -103,7 +105,8 @@ class RecordedCheckpoints(TorchCheckpointIO):
 
     A file is written beside the earlier one and then renamed, so that after a kill or on a full disk the
     earlier one is there. Lightning's own writer goes through the folder of temporary files, and copies from
-    there if that is on another file system.
+    there if that is on another file system. The `last.ckpt` before the present one is kept as
+    `previous.ckpt`.
 
     Args:
         record: As `described` returns it.
@@ -121,7 +124,31 @@ class RecordedCheckpoints(TorchCheckpointIO):
         """Write the checkpoint with the record; StorageError if the disk is full."""
         content = io.BytesIO()
         torch.save({**checkpoint, **self._added}, content)
-        put(Path(path), content.getvalue())
+        path = Path(path)
+        if path.name == keys.LAST and path.is_file():
+            _keep(path, path.with_name(keys.PREVIOUS))
+        put(path, content.getvalue())
+
+
+def _keep(last: Path, previous: Path) -> None:
+    """Give a file a second name, under which it remains when another file takes its first one."""
+    previous.unlink(missing_ok=True)
+    try:
+        previous.hardlink_to(last)
+    except OSError:  # a file system without hard links
+        last.replace(previous)
+
+
+def is_whole(path: Path) -> bool:
+    """Return whether every byte of a checkpoint is as it was written.
+
+    `torch.load` does not compare the checksums that the file holds.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError):
+        return False
 
 
 def complete(path: Path, endpoints: pd.DataFrame, calibration: pd.DataFrame) -> None:

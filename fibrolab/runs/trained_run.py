@@ -39,13 +39,16 @@ NEEDED: Final = (  # files of every run that reached its test; an evaluation rea
 T = TypeVar("T")
 
 
-def open_run(run: str | Path, uri: str | None = None, needs: Iterable[str] = ()) -> "TrainedRun":
+def open_run(
+    run: str | Path, uri: str | None = None, needs: Iterable[str] = (), artifacts: str = ""
+) -> "TrainedRun":
     """Open a finished run.
 
     Args:
         run: MLflow's id of the run, or its folder.
         uri: Tracking database or server; by default the database below the current folder.
         needs: Files that the caller will read; the run is refused at once if one is missing.
+        artifacts: Folder below which the files of runs wait for a server; one that waits there is read there.
 
     Raises:
         ConfigError: There is no such run, it did not finish, some of its files are missing, or another
@@ -58,7 +61,8 @@ def open_run(run: str | Path, uri: str | None = None, needs: Iterable[str] = ())
         run_id = folder.absolute().parent.name if folder.name == "artifacts" else ""  # MLflow's layout
         opened = TrainedRun(folder, run_id)
     else:
-        opened = TrainedRun(_folder(uri or DATABASE, str(run)), str(run))
+        waiting = local_runs.waiting_folder(artifacts, str(run)) if artifacts else None
+        opened = TrainedRun(waiting or _folder(uri or DATABASE, str(run)), str(run))
     opened.refuse_other_format()
     opened.require(*needs)
     return opened
@@ -404,6 +408,7 @@ class Run:
         history: Learning curves, one row an epoch.
         split: Partition of each sample, one row each.
         networks: Networks of several trainings, one row each.
+        network_histories: Learning curves of each of these networks, one row an epoch.
         predictions: Predictions of validation and test samples, one row each.
         test_set: Identity of the test set, and its scorings before this run's.
         tables: Further tables of the evaluation by a name of `TABLES`: end points, calibration, subgroups ...
@@ -421,6 +426,7 @@ class Run:
     history: pd.DataFrame | None = None
     split: pd.DataFrame | None = None
     networks: pd.DataFrame | None = None
+    network_histories: pd.DataFrame | None = None
     predictions: pd.DataFrame | None = None
     test_set: dict[str, Any] = field(default_factory=dict)
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
@@ -519,6 +525,9 @@ def read(folder: Path) -> Run:
         patients=load(PATIENTS_FILE, file_parsers.scores(*SCORES), None),
         history=load(keys.HISTORY_FILE, file_parsers.table("epoch"), None),
         networks=load(keys.NETWORKS_FILE, file_parsers.networks, None),
+        network_histories=load(
+            keys.NETWORK_HISTORIES_FILE, file_parsers.table("epoch", keys.REPEAT, keys.FOLD), None
+        ),
         split=load(keys.SPLIT_FILE, file_parsers.table(keys.SAMPLE_ID, keys.PARTITION), None),
         predictions=load(keys.PREDICTIONS_FILE, predictions.read, None),
         test_set=load(keys.TEST_SET_FILE, file_parsers.mapping, {}),

@@ -39,6 +39,7 @@ def carry(config: DictConfig, data: LabelledData, folder: Path) -> None:
     run = open_run(str(named), config.tracking.uri)
     if not run.segments:
         raise ConfigError(f"{where} does not segment images: name a run of a segmenter, such as model=unet.")
+    run.refuse_several_networks()
     _refuse_masks_of_another(data, run, where)
     _refuse_other_levels(config, run, where)
     chose = (open_run(str(each), config.tracking.uri) for each in run.config.get("tuned_by") or ())

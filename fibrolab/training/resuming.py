@@ -1,6 +1,7 @@
 """Resume an interrupted run: find it, take its settings, and refuse what would make it another training."""
 
 import contextlib
+import logging
 import re
 import shlex
 from collections.abc import Iterator, Mapping
@@ -22,11 +23,12 @@ from fibrolab.data.labelled_data import LabelledData
 from fibrolab.errors import ConfigError, DataError, listing
 from fibrolab.modules.base import INITIAL_WEIGHTS, TrainedModule
 from fibrolab.runs import own_samples, trained_run
-from fibrolab.runs.checkpoint import UNREADABLE
+from fibrolab.runs.checkpoint import UNREADABLE, is_whole
 from fibrolab.runs.trained_run import TrainedRun
 from fibrolab.sweeps import this_job
 from fibrolab.unfinished_runs import UnfinishedRun, newest_unfinished, unfinished
 
+logger = logging.getLogger(__name__)
 LAST = "last"  # resume=last: the newest unfinished run of the same settings
 MAY_CHANGE = {  # settings that a resumed run may take from the command line, and why
     "trainer.max_epochs": "it may become longer or shorter",
@@ -205,30 +207,57 @@ def known_again(folder: Path, now: dict[str, Any]) -> dict[str, Any]:
 def checkpoint(folder: Path) -> Path | None:
     """Return the checkpoint from which a run goes on; None if it was interrupted before the first one.
 
+    If the last one is damaged, the one before it takes its place, and the steps since then are repeated.
+
     Args:
         folder: The run's folder; unfinished files of the process that was killed are removed from it.
 
     Raises:
-        DataError: The checkpoint is damaged.
+        DataError: No checkpoint can be read.
         ConfigError: Another version of fibrolab wrote it.
     """
     for draft in folder.rglob(".*.tmp"):
         draft.unlink(missing_ok=True)
-    path = folder / keys.CHECKPOINTS / keys.LAST
-    if not path.is_file():
+    last, previous = (folder / keys.CHECKPOINTS / name for name in (keys.LAST, keys.PREVIOUS))
+    present = [path for path in (last, previous) if path.is_file()]
+    if not present:
         return None
+    readable = next((path for path in present if _is_readable(path)), None)
+    if readable is None:
+        raise DataError(
+            f"No checkpoint can be read; damaged: {', '.join(map(str, present))}. Restore one, or "
+            "delete what is damaged, so that this run begins from the start."
+        )
+    if readable == previous:
+        if last.is_file():  # it is missing after a kill where the file system has no hard links
+            logger.warning("%s is damaged: the run goes on from the checkpoint before it.", last)
+        previous.replace(last)
+    return last
+
+
+def _is_readable(path: Path) -> bool:
+    """Return whether a checkpoint is undamaged.
+
+    Raises:
+        ConfigError: It is, but another version of fibrolab wrote it.
+    """
     try:
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except UNREADABLE as fault:
-        raise DataError(
-            f"{path} is damaged. Restore it, or delete it, so that this run begins from the start."
-        ) from fault
+    except UNREADABLE:
+        return False
+    if not is_whole(path):
+        return False
     if not (isinstance(found, Mapping) and {STATE, "optimizer_states"} <= found.keys()):
         raise ConfigError(
             f"{path} does not hold the state of a training of this version of fibrolab: start a new run, or "
             "delete it, so that this run begins from the start."
         )
-    return path
+    return True
+
+
+def discard_previous(folder: Path) -> None:
+    """Remove the checkpoint before the last one from the folder of a run that has ended."""
+    (folder / keys.CHECKPOINTS / keys.PREVIOUS).unlink(missing_ok=True)
 
 
 def progress(run_id: str, start: Path | None) -> str:

@@ -56,10 +56,15 @@ def _segmentation_faults(settings: Mapping[str, Any]) -> Iterator[str]:
     """Yield a sentence on each setting that a segmentation does not support."""
     if "levels" not in settings["task"]:
         return
-    if settings["folds"] is not None or settings["repeats"] > 1:
+    if settings["repeats"] > 1:
         yield (
-            "folds=all and repeats pool class probabilities, which a segmentation has none of: train each "
-            "fold by split.fold=NUMBER, or each seed by seed=NUMBER."
+            "repeats pools class probabilities, which a segmentation has none of: train each seed by "
+            "seed=NUMBER."
+        )
+    if settings["folds"] is not None and "test" in settings["split"]:
+        yield (
+            f"folds=all: split={settings['split']['name']} tests all folds on the same samples, whose masks "
+            "are not pooled: choose split=kfold, or train each fold by split.fold=NUMBER."
         )
 
 

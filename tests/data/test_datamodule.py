@@ -53,6 +53,18 @@ def batched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fibrolab.data.augment_batches", stand_in)
 
 
+# Ranks
+
+
+def test_ranks_that_would_get_no_sample_or_an_uneven_batch_are_refused(tmp_path: Path) -> None:
+    module = datamodule(clinic(tmp_path), keys.IMAGE, batch_size=12)
+    module.check_ranks(3)
+    with pytest.raises(ConfigError, match=r"^4 ranks need .* and validation has 3, test has 3: use fewer"):
+        module.check_ranks(4)
+    with pytest.raises(ConfigError, match="batch_size=12"):
+        module.check_ranks(5)
+
+
 # Clinical values
 
 

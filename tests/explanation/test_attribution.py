@@ -191,6 +191,23 @@ def test_rollout_restores_the_fused_kernel_and_needs_a_transformer(
         attribute("attention_rollout", single, {keys.IMAGE: grey(1)}, lambda x: x[:, 0], "image")
 
 
+def test_windows_of_a_swin_transformer_form_a_map_in_the_order_of_the_image() -> None:
+    module = classifier(64, image={"name": "swin_tiny_patch4_window7_224"})
+    images, network = grey(1, 64), backbone_of(module, "image").network
+    kept: list[Tensor] = []
+    hook = network.norm.register_forward_hook(lambda *given: kept.append(given[-1]))
+    score = module({keys.IMAGE: images.float().requires_grad_()})[:, 1].sum()
+    hook.remove()
+    slopes, values = torch.autograd.grad(score, kept)[0], kept[0].detach()  # channels last: (1, 2, 2, 768)
+    expected = (values * slopes.mean((1, 2), keepdim=True)).sum(3).relu()
+    found = attribute("gradcam", module, {keys.IMAGE: images}, lambda logits: logits[:, 1], "image")
+    torch.testing.assert_close(found, expected, atol=1e-7, rtol=1e-4)
+    assert found.shape == (1, 2, 2)
+    for method in ("gradcam_pp", "layercam"):
+        earlier = attribute(method, module, {keys.IMAGE: images}, lambda x: x[:, 1], "image", "layers.1")
+        assert earlier.shape == (1, 8, 8)
+
+
 class Flat(nn.Module):
     """A network without any map."""
 

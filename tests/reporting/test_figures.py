@@ -19,7 +19,7 @@ from fibrolab.errors import StorageError
 from fibrolab.reporting.figures import run as figures
 from fibrolab.reporting.figures.counts import confusion_matrix, partitions
 from fibrolab.reporting.figures.images import mistakes, samples
-from fibrolab.reporting.figures.learning_curves import curves
+from fibrolab.reporting.figures.learning_curves import curves, curves_of_networks
 from fibrolab.reporting.figures.style import COLOURS, DASHES, save, styled
 from fibrolab.runs import trained_run as runs
 
@@ -61,6 +61,22 @@ def test_curves_follow_the_monitor_and_its_mode() -> None:
     assert metric.get_title(loc="left") == "AUC"
     assert metric.lines[-1].get_xdata()[0] == 2
     assert loss.texts[0].get_text() == rate.texts[0].get_text() == "not recorded"
+
+
+def test_curves_of_networks_are_thin_around_their_mean_over_the_epochs_that_all_reached() -> None:
+    ends = {0: [4.0, 2.0, 1.0], 1: [2.0, 4.0]}
+    rows = [
+        {"repeat": 0, "fold": fold, "epoch": epoch, "train/loss": 1.0, "val/loss": value}
+        for fold, values in ends.items()
+        for epoch, value in enumerate(values)
+    ]
+    loss, metric, _ = curves_of_networks(pd.DataFrame(rows)).axes
+    drawn = [
+        (list(line.get_xdata()), list(line.get_ydata())) for line in loss.lines if line.get_linestyle() != "-"
+    ]
+    assert drawn == [([1, 2, 3], ends[0]), ([1, 2], ends[1]), ([1, 2], [3, 3])]
+    assert loss.get_legend_handles_labels()[1] == ["training", "validation"]
+    assert metric.texts[0].get_text() == "not recorded"
 
 
 @pytest.mark.parametrize("name", ["lr", "train/lr", "lr-AdamW", "lr-AdamW/pg1"])

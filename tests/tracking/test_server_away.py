@@ -15,11 +15,13 @@ from compose import composed
 from mlflow.entities import Run
 from mlflow_server import Server, serving
 
-from fibrolab import syncing, tracked_run
+from fibrolab import keys, syncing, tracked_run
+from fibrolab.analyses.evaluating import evaluate
 from fibrolab.callbacks.curve_logger import CurveLogger
-from fibrolab.errors import InUseError, StorageError
+from fibrolab.errors import ConfigError, InUseError, StorageError
+from fibrolab.runs.trained_run import open_run
 from fibrolab.tracked_run import NOTE, TrackedRun
-from fibrolab.tracking import SWEEP, send_unsent, track
+from fibrolab.tracking import SWEEP, reopen, send_unsent, track
 from fibrolab.tracking_journal import JOURNAL, unsent
 
 SECRET = "s3cr3t-w0rd"
@@ -161,6 +163,49 @@ def test_a_run_that_ends_early_during_an_outage_keeps_its_status(
     assert store.found(tracked.id).info.status == status
     if status == "FAILED":
         assert store.found(tracked.id).data.tags["error"] == "ValueError: why"
+
+
+@pytest.mark.parametrize("returns", [False, True])
+def test_a_run_that_waits_is_read_and_added_to_where_it_is(
+    returns: bool, store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("fibrolab.tracking.check_address", store._check)
+    uri, artifacts = store.place["uri"], store.place["artifacts"]
+    with store.run() as tracked:
+        store.up = False
+        fill(tracked)
+        (tracked.folder / keys.ENVIRONMENT_FILE).write_text(json.dumps({"format": keys.FORMAT}))
+    assert open_run(tracked.id, uri, artifacts=artifacts).folder == tracked.folder
+    with pytest.raises(StorageError, match="does not answer"):
+        open_run(tracked.id, uri)
+    with pytest.raises(StorageError, match="does not answer"), reopen(uri, "another", artifacts):
+        pass
+    store.up = returns
+    caplog.clear()
+    with reopen(uri, tracked.id, artifacts) as again:
+        again.tag({"bootstrap": "20 resamples"})
+        (again.folder / "added.txt").write_text("later")
+    assert ("python -m fibrolab.sync" in caplog.text) != returns
+    if not returns:
+        with pytest.raises(ValueError, match="why"), reopen(uri, tracked.id, artifacts):
+            raise ValueError("why")
+        with (store.folder(tracked) / JOURNAL).open("a") as journal:
+            journal.write('["tags", [["killed", "while it was added"]]]\n')
+        store.up = True
+        store.send(tracked.id)
+    assert_whole(store.client, tracked)
+    assert store.found(tracked.id).data.tags["bootstrap"] == "20 resamples"
+    assert "added.txt" in {file.path for file in store.client.list_artifacts(tracked.id)}
+    assert not store.folder(tracked).exists()
+
+
+def test_a_run_that_did_not_finish_is_not_read_where_it_waits(store: Store) -> None:
+    with contextlib.suppress(ValueError), store.run() as tracked:
+        store.up = False
+        raise ValueError("why")
+    store.up = True
+    with pytest.raises(ConfigError, match=r"is RUNNING, so its files may be incomplete"):
+        open_run(tracked.id, store.place["uri"], artifacts=store.place["artifacts"])
 
 
 def test_a_sweep_and_its_jobs_are_sent_apart(store: Store) -> None:
@@ -314,6 +359,9 @@ def test_a_training_ends_with_its_result_and_one_warning_and_sync_sends_it(tmp_p
         assert len(lines) == 1
         assert "python -m fibrolab.sync" in lines[0]
         assert "Traceback" not in printed + errors
+        (waiting,) = near.glob(f"mlruns/artifacts/*/{JOURNAL}")
+        again = [f"run={waiting.parent.name}", f"tracking.uri={address}", f"paths.root={near}"]
+        assert evaluate(composed(*again, "bootstrap.resamples=20", name="evaluate")) == waiting.parent.name
         refused = subprocess.run(sync(near), capture_output=True, text=True, check=False)
         assert refused.returncode == 1
         assert "need its password: give that address as tracking.uri" in refused.stderr
@@ -327,6 +375,7 @@ def test_a_training_ends_with_its_result_and_one_warning_and_sync_sends_it(tmp_p
         assert f"sent     {run.info.run_id}" in again.stdout
         assert run.info.status == "FINISHED"
         assert run.data.params["seed"] == "0"
+        assert run.data.tags["bootstrap"] == "20 resamples, level 0.95"
         curve = client.get_metric_history(run.info.run_id, "val/loss")
         assert len(curve) == len({point.step for point in curve}) == 2
         files_there = {file.path for file in client.list_artifacts(run.info.run_id)}

@@ -88,6 +88,18 @@ def test_the_trainings_are_children_with_their_place_and_the_parent_has_finished
     )
 
 
+def test_the_curves_of_the_folds_and_their_mean_are_those_of_the_parent(
+    crossed: TrainedRun, resumed: TrainedRun, place: Path
+) -> None:
+    client = MlflowClient(uri(place))
+    for run in (crossed, resumed):
+        folds = pd.read_csv(run.folder / keys.NETWORK_HISTORIES_FILE)
+        own = pd.concat([open_run(each, uri(place)).history for each in run.networks["run"]])
+        assert folds[list(own)].equals(own.reset_index(drop=True))
+        (point,) = client.get_metric_history(run.run_id, "val/loss")
+        assert (point.step, point.value) == (0, pytest.approx(own["val/loss"].mean(), rel=1e-5))
+
+
 def test_the_run_of_all_folds_enters_the_ledger_of_test_sets_once(crossed: TrainedRun, place: Path) -> None:
     assert (crossed.test_set["samples"], crossed.test_set["kind"]) == (120, "train")
     client = MlflowClient(uri(place))
@@ -129,7 +141,7 @@ def test_the_report_shows_every_fold_the_mean_and_how_they_were_pooled(crossed: 
     assert "Pooled over 2 trainings: each test sample is predicted by the network of the fold" in page
     table = pd.read_csv(crossed.folder / "tables" / "folds.csv").set_index("Measure")
     assert list(table) == ["Fold 0", "Fold 1", "Mean ± SD", "95\u00a0% CI of the mean"]
-    assert "Learning curves" not in page
+    assert "Thin lines: the networks; thick line: their mean" in page
     own = crossed.table("folds").query("metric == 'accuracy'")
     assert own["value"].iloc[-1] == pytest.approx(own["value"].iloc[:2].mean())
 

@@ -96,6 +96,18 @@ def test_a_killed_run_that_is_resumed_equals_the_uninterrupted_one(
 
 
 @pytest.mark.slow
+def test_a_run_whose_last_checkpoint_is_damaged_repeats_its_steps(
+    whole: Callable[[str], Path], root: Path
+) -> None:
+    in_a_child(root, [*SMALL, EVERY_STEP], at_step(12))
+    last = only_run(root) / keys.CHECKPOINTS / keys.LAST
+    last.write_bytes(last.read_bytes()[:-1000])
+    assert in_a_child(root, [f"resume={run_id(root)}"]) == 0, (root / "log.txt").read_text()
+    assert "goes on after epoch 2, step 10" in (root / "log.txt").read_text()  # one step earlier
+    assert not differences(whole("plain"), only_run(root))
+
+
+@pytest.mark.slow
 def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(
     whole: Callable[[str], Path], root: Path
 ) -> None:

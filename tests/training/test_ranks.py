@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import rank_work
 from compose import composed
+from torch.distributed import HashStore
 
 from fibrolab.errors import ConfigError, TrainingError
 from fibrolab.training import devices as of_settings
@@ -95,6 +96,16 @@ def test_a_place_comes_from_torchrun_or_a_step_of_slurm() -> None:
     assert place(SRUN) == Place(5, 8, 1, 4, ("node7", 15003), False)
     assert place(SRUN | LAUNCHED).rank == 3  # torchrun on each node of Slurm
     assert place({"SLURM_PROCID": "0", "SLURM_NTASKS": "8"}) == Place()  # a batch script, not a step
+
+
+def test_a_rank_that_never_comes_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranks, "COMING", 1.0)
+    store = HashStore()
+    store.set("here/0", "1")
+    with pytest.raises(TrainingError, match=r"^Of 3 ranks, 1, 2 did not come within"):
+        ranks._await_all(ranks.Session(store, Place(size=3), 0))
+    with pytest.raises(TrainingError, match=r"^Rank 1 could not reach rank zero at 127\.0\.0\.1:1 within"):
+        ranks._connected(Place(rank=1, size=2, address=("127.0.0.1", 1)))
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from fibrolab.callbacks.stopping_and_resuming import STATE
 from fibrolab.data.splits import Split
 from fibrolab.errors import ConfigError, DataError
 from fibrolab.pipeline import run
+from fibrolab.runs.checkpoint import RecordedCheckpoints
 from fibrolab.tracking import JOB, PROCESS, SWEEP, find_run, track
 from fibrolab.training import resuming
 from fibrolab.unfinished_runs import UnfinishedRun
@@ -183,13 +184,64 @@ def test_a_damaged_checkpoint_is_refused_and_drafts_are_removed(killed: Path, tm
     assert resuming.checkpoint(tmp_path) == path
     assert not draft.exists()
     assert torch.load(path, weights_only=True)[STATE]["within_epoch"]
-    for content in (b"", b"root:x:0:0", whole[: len(whole) // 2]):
+    for content in damaged(whole):
         path.write_bytes(content)
-        with pytest.raises(DataError, match=r"last\.ckpt is damaged"):
+        with pytest.raises(DataError, match=r"damaged: .*last\.ckpt\. Restore one"):
             resuming.checkpoint(tmp_path)
     torch.save({"state_dict": {}}, path)
     with pytest.raises(ConfigError, match="does not hold the state of a training"):
         resuming.checkpoint(tmp_path)
+
+
+def damaged(whole: bytes) -> list[bytes]:
+    """Return a file that is empty, of another program, cut short, or has one flipped bit in its weights."""
+    middle = len(whole) // 2
+    flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+    return [b"", b"root:x:0:0", whole[:middle], flipped]
+
+
+def test_the_checkpoint_before_a_damaged_one_takes_its_place(
+    killed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made, folder = only_run(killed) / keys.CHECKPOINTS, tmp_path / keys.CHECKPOINTS
+    folder.mkdir()
+    last, previous = folder / keys.LAST, folder / keys.PREVIOUS
+    older = (made / keys.PREVIOUS).read_bytes()
+    steps = [torch.load(made / name, weights_only=True)["global_step"] for name in (keys.PREVIOUS, keys.LAST)]
+    assert steps[0] < steps[1]
+    for content in damaged((made / keys.LAST).read_bytes()):
+        last.write_bytes(content)
+        previous.write_bytes(older)
+        caplog.clear()
+        assert resuming.checkpoint(tmp_path) == last
+        assert "last.ckpt is damaged: the run goes on from the checkpoint before it" in caplog.text
+        assert last.read_bytes() == older
+        assert not previous.exists()
+    last.replace(previous)
+    caplog.clear()
+    assert resuming.checkpoint(tmp_path) == last  # killed between two names, which loses nothing
+    assert not caplog.records
+    last.write_bytes(b"")
+    previous.write_bytes(older[:99])
+    with pytest.raises(DataError, match=r"damaged: .*last\.ckpt, .*previous\.ckpt\. Restore one"):
+        resuming.checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_checkpoint_remains_when_the_next_one_is_written(
+    links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", refused)
+    writer = RecordedCheckpoints({})
+    for step in range(4):
+        writer.save_checkpoint({"step": step}, tmp_path / keys.LAST)
+        writer.save_checkpoint({"step": step}, tmp_path / keys.BEST)
+    kept = {path.name: torch.load(path, weights_only=True)["step"] for path in tmp_path.iterdir()}
+    assert kept == {keys.PREVIOUS: 2, keys.LAST: 3, keys.BEST: 3}
 
 
 def test_data_that_changed_are_refused_by_sample(tmp_path: Path) -> None:

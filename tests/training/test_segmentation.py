@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from compose import composed, run_folder
+from drawn import unrendered
 from PIL import Image
 from small_masks import write
 
@@ -48,6 +49,42 @@ def test_a_segmentation_beats_the_mean_mask_and_is_reported(root: Path) -> None:
     assert (folder / keys.METRICS_FILE).read_bytes() == before
     with pytest.raises(ConfigError, match="segments images, and this needs a run that classifies samples"):
         _ = TrainedRun(folder).predictions
+
+
+@pytest.mark.slow
+def test_the_folds_of_a_segmentation_are_one_run(root: Path) -> None:
+    from fibrolab import cross_validation
+    from fibrolab.analyses import comparing, segmented_data
+
+    path = write(root / "own", patients=12)
+    words = ["folds=all", "split=kfold", "split.folds=2", "split.val=0.2", "trainer.max_epochs=1"]
+    with unrendered():
+        done = cross_validation.train(composed(*QUICK, *words, f"data.path={path}", f"paths.root={root}"))
+    run = TrainedRun(done.folder, done.id)
+    names = pd.read_csv(path)["image"]
+    measures = run.mask_measures
+    assert set(measures[keys.PARTITION]) == {keys.TEST}
+    assert sorted(measures[measures["of"] == "network"][keys.SAMPLE_ID]) == sorted(names)
+    for _, row in pd.read_csv(run.folder / keys.MASKS_FILE).iterrows():
+        child = run.networks.set_index(keys.FOLD)["run"][row[keys.FOLD]]
+        own = run.folder.parents[1] / child / "artifacts" / row[keys.MASK]
+        assert (run.folder / row[keys.MASK]).read_bytes() == own.read_bytes()
+    folds = run.table("folds").query("metric == 'dice'")
+    of_fold = measures[measures["of"] == "network"].groupby(keys.FOLD)["dice"].mean()
+    assert folds["value"].tolist() == pytest.approx([*of_fold, of_fold.mean()])
+    page = (run.folder / keys.REPORT_FILE).read_text()
+    assert "each test image is segmented by the network of the fold that left it out" in page
+    evaluated(root, run.folder)
+    pair = composed(
+        f"runs={{a:{run.run_id},b:[{','.join(run.networks['run'])}]}}", f"paths.root={root}", name="compare"
+    )
+    with unrendered():
+        comparing.run(pair)
+    elsewhere = composed(
+        f"run={run.run_id}", "data=table", f"data.path={path}", f"paths.root={root}", name="evaluate"
+    )
+    with pytest.raises(ConfigError, match="is an ensemble of 2 networks, and one is needed"):
+        segmented_data.write(elsewhere, run)
 
 
 def evaluated(root: Path, folder: Path) -> None:
@@ -96,8 +133,12 @@ def test_levels_of_no_class_are_named_with_their_masks(root: Path) -> None:
 
 def test_what_a_segmentation_does_not_support_is_refused_from_the_settings(root: Path) -> None:
     path = write(root / "own", patients=2)
-    with pytest.raises(ConfigError, match="folds=all and repeats pool class probabilities"):
-        settings.check(composed(*QUICK, f"data.path={path}", "repeats=2"))
+    for words, sentence in (
+        (["repeats=2"], "repeats pools class probabilities, which a segmentation has none of"),
+        (["folds=all", "split=folds_in_training"], "folds_in_training tests all folds on the same samples"),
+    ):
+        with pytest.raises(ConfigError, match=sentence):
+            settings.check(composed(*QUICK, f"data.path={path}", *words))
 
 
 def test_pseudo_masks_bring_the_split_of_their_classifier() -> None:

@@ -1,6 +1,6 @@
 """Cross-validation by fold: values, mean and SD of a run or an arm, and the test of each pair of arms."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from fibrolab.evaluation.comparison.arms import (
     limits,
     measured,
 )
+from fibrolab.evaluation.comparison.mask_arms import arm_of_masks
 
 FOLDS = "folds"  # family of the tests
 RESAMPLED_T = "corrected resampled t test over folds (Nadeau and Bengio)"
@@ -78,8 +79,37 @@ def of_networks(
     Returns:
         Columns `COLUMNS`; `repeat` and `fold` are empty in the row of the mean.
     """
-    parts = list(frame.groupby([keys.REPEAT, keys.FOLD]))
-    each = [measured(arm_from_runs("", [rows], task), task) for _, rows in parts]
+    arms = {names: arm_from_runs("", [rows], task) for names, rows in frame.groupby([keys.REPEAT, keys.FOLD])}
+    return _of_arms(arms, task, sizes if predictions.is_crossed(frame) else None, level)
+
+
+def of_masks(
+    measures: pd.DataFrame, task: Task, sizes: tuple[float, float], level: float = 0.95
+) -> pd.DataFrame:
+    """Return `folds.csv` of a cross-validation that segments images; see `of_networks`.
+
+    Args:
+        measures: Measures of the test images of all folds, see `segmentation.images.read`.
+        task: Classes of the pixels.
+        sizes: Mean number of training and of test samples of a network.
+        level: Nominal coverage of the interval.
+    """
+    arms = {(0, fold): arm_of_masks("", [rows], task) for fold, rows in measures.groupby(keys.FOLD)}
+    return _of_arms(arms, task, sizes, level)
+
+
+def _of_arms(
+    arms: Mapping[Any, Arm], task: Task, sizes: tuple[float, float] | None, level: float
+) -> pd.DataFrame:
+    """Return the measures of networks, by repetition and fold, then mean and SD; see `of_networks`.
+
+    Args:
+        arms: The test samples of each network, by the numbers of repetition and fold.
+        task: Classes and end points.
+        sizes: Mean number of training and of test samples; None if the networks share their test samples.
+        level: Nominal coverage of the interval.
+    """
+    each = [measured(arm, task) for arm in arms.values()]
     found = []
     for measure in each[0]:
         of_class = measure.family == CLASSES and measure.of and measure.metric in OF_CLASSES
@@ -88,12 +118,10 @@ def of_networks(
         values = np.array([of_one[measure][0, 0] for of_one in each])
         name = f"{measure.metric}_{measure.of}" if of_class else measure.metric
         known = {"metric": name, "of": "" if of_class else measure.of}
-        for (names, rows), value in zip(parts, values, strict=True):
-            size = int((rows[keys.PARTITION] == keys.TEST).sum())
-            found.append(
-                known | dict(zip((keys.REPEAT, keys.FOLD), names, strict=True)) | {"value": value, "n": size}
-            )
-        mean = _mean(values, sizes if predictions.is_crossed(frame) else None, level)
+        for (names, arm), value in zip(arms.items(), values, strict=True):
+            place = dict(zip((keys.REPEAT, keys.FOLD), names, strict=True))
+            found.append(known | place | {"value": value, "n": len(arm.labels)})
+        mean = _mean(values, sizes, level)
         bounds = limits(measure, task)  # t knows none
         found.append(known | mean | {end: np.clip(mean[end], *bounds) for end in ("low", "high")})
     return pd.DataFrame(found, columns=list(COLUMNS)).astype({keys.REPEAT: "Int64", keys.FOLD: "Int64"})

@@ -242,12 +242,16 @@ def _prevalences(run: Run) -> str:
 
 
 def _learning_curves(run: Run) -> Figure | None:
+    if run.network_histories is not None and not run.network_histories.empty:
+        return learning_curves.curves_of_networks(run.network_histories, run.setting("monitor", "val/loss"))
     if run.history is None or run.history.empty:
         return None
     return learning_curves.curves(run.history, run.setting("monitor", "val/loss"), run.setting("mode", "min"))
 
 
 def _best_epoch(run: Run) -> str:
+    if run.network_histories is not None and not run.network_histories.empty:
+        return "Thin lines: the networks; thick line: their mean over the epochs that all of them reached."
     if run.history is None or run.history.empty:
         return ""
     monitor, mode = run.setting("monitor", "val/loss"), run.setting("mode", "min")
@@ -406,8 +410,8 @@ FIGURES = (  # in the order of the page; a new figure is added here only
     RunFigure(
         "curves",
         "training",
-        "Learning curves by epoch; the grey line marks the epoch with the best value of the monitored "
-        "metric on validation.",
+        "Learning curves by epoch; of a single network, the grey line marks the epoch with the best value of "
+        "the monitored metric on validation.",
         _learning_curves,
         _best_epoch,
         missing="Learning curves",

@@ -23,6 +23,7 @@ OWN_TESTS = (
     "Each network is measured on its own test part, and no patient is tested by a network that knew them."
 )
 OF_FOLDS = "each test sample is predicted by the network of the fold that left it out."
+OF_MASKS = "each test image is segmented by the network of the fold that left it out."
 OF_ENSEMBLE = "each test sample is predicted by the mean of the probabilities of all networks."
 OF_REPEATED = (
     "each test sample is predicted by the mean of the probabilities of the networks that left it out, one in "
@@ -52,6 +53,8 @@ def label(row: pd.Series, networks: pd.DataFrame) -> str:
 
 def pooling(run: Run) -> str:
     """Return how the predictions of several networks were pooled, as a sentence; empty for other runs."""
+    if run.networks is not None and "segmentation" in run.tables:
+        return f"Pooled over {len(run.networks)} trainings: {OF_MASKS}"
     if run.networks is None or run.predictions is None:
         return ""
     folds = run.predictions.loc[run.predictions[keys.PARTITION] == keys.TEST, keys.FOLD].nunique()
