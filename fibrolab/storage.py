@@ -54,6 +54,13 @@ def save_json(content: Mapping[str, Any], path: Path) -> None:
     put(path, json.dumps(content, indent=2, ensure_ascii=False).encode())
 
 
+def parse_yaml(text: str) -> Any:
+    """Parse YAML by libyaml where that is installed, ten times as fast as `yaml.safe_load`."""
+    import yaml  # late: most of what is stored is not YAML
+
+    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
 def write_table(frame: "pd.DataFrame", path: Path, index: bool = False) -> Path:
     """Write a CSV into an existing folder; float64 values are read back to the same bits.
 

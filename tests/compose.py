@@ -3,6 +3,8 @@
 import shutil
 from pathlib import Path
 
+import pytest
+import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
@@ -10,7 +12,11 @@ from fibrolab.config import VERSION_BASE, folder
 
 
 def composed(*overrides: str, name: str = "train") -> DictConfig:
-    with initialize_config_dir(str(folder()), version_base=VERSION_BASE):
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        initialize_config_dir(str(folder()), version_base=VERSION_BASE),
+    ):
+        patch.setattr(yaml, "SafeLoader", getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # OmegaConf's base
         return compose(name, list(overrides))
 
 

@@ -1,5 +1,6 @@
 """Options and fixtures of all tests: `--strict-skips`, and small generated data."""
 
+import gc
 import os
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ settings.register_profile("any_machine", deadline=None)  # a busy one takes a se
 settings.load_profile("any_machine")
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers on two cores
+os.environ.setdefault("FIBROLAB_CORES", "1")  # a further process takes longer to start than a test to draw
 EXCUSED = ("gpu", "shared", "docker", "slurm")  # what a machine may lack
 STAGES = ("F0", "F1", "F2", "F3", "F4")
 
@@ -24,6 +26,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--strict-skips", action="store_true", help="a skip without an excusing marker is a failure"
     )
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # half a million objects of the imports, which each full collection would visit again
 
 
 @pytest.hookimpl(wrapper=True)

@@ -87,6 +87,11 @@ def sum_to_one(values: np.ndarray) -> np.ndarray:
     return values / values.sum(axis=1, keepdims=True)
 
 
+def class_count(frame: pd.DataFrame) -> int:
+    """Return the number K of classes that have a probability."""
+    return len(_probability_columns(frame))
+
+
 def select(frame: pd.DataFrame, partition: str) -> pd.DataFrame:
     """Return the rows of one partition, with a new index.
 
@@ -178,7 +183,7 @@ def refuse_other_classes(frame: pd.DataFrame, classes: Sequence[str]) -> None:
     Raises:
         DataError: There is not one probability a class.
     """
-    number = len(_probability_columns(frame))
+    number = class_count(frame)
     if number != len(classes):
         raise DataError(
             f"The predictions hold {number} probabilities a row, but {len(classes)} classes are named "

@@ -4,11 +4,13 @@ import base64
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
+    from jinja2 import Environment
     from PIL import Image
 
 CSS_DPI = 125  # CSS pixels per inch of a printed figure: a third larger than print, to be read on a screen
@@ -42,16 +44,22 @@ def render(template: str, content: Mapping[str, Any]) -> bytes:
     Returns:
         The page as UTF-8.
     """
+    return _templates().get_template(template).render(content).encode(errors="replace")
+
+
+@cache
+def _templates() -> "Environment":
+    """Return the environment of all pages, which compiles each template once."""
     from jinja2 import Environment, FileSystemLoader
 
-    jinja = Environment(
+    found = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    jinja.globals["absent"] = NOT_RECORDED
-    return jinja.get_template(template).render(content).encode(errors="replace")
+    found.globals["absent"] = NOT_RECORDED
+    return found
 
 
 def pictures(

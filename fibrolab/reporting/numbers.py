@@ -23,6 +23,7 @@ BASELINES = {  # predictors that do not look at the liver, by their name in audi
     "mean_mask": "mean training mask",
 }
 TWO_DECIMALS = ("slope", "intercept", "mean_size")  # of calibration and conformal sets, not limited to 0..1
+NUMBERS = ("value", "low", "high", "baseline", "mean", "sd", "chance", "p_chance")  # columns of `rows`
 AGREEMENT = "agreement with the classifier's maps, not with anatomy"
 UNDEFINED = "not defined"
 MINUS = "\u2212"
@@ -166,12 +167,15 @@ def rows(
         A row a metric.
     """
     table = metrics.drop_duplicates("metric", keep="last").set_index("metric")
+    texts = {column: table[column].to_dict() for column in ("method", "note") if column in table}
+    measures = table[[column for column in NUMBERS if column in table]]
+    values = {str(name): pd.to_numeric(cells, errors="coerce").to_dict() for name, cells in measures.items()}
     found = []
     for name in names:
         if name not in table.index:
             continue
-        value, low, high, baseline = (
-            _number(table, name, column) for column in ("value", "low", "high", "baseline")
+        value, low, high, baseline, *further = (
+            float(values.get(column, {}).get(name, math.nan)) for column in NUMBERS
         )
         known = measured.in_metric(baselines or {}, name)
         record, sign = catalogue.find(name), _sign(name)
@@ -182,8 +186,7 @@ def rows(
             other = "mean_mask" if record in catalogue.MASK_METRICS else "majority"
             known = {("chance" if isinstance(constant, int | float) else other): baseline}
         source = max(known, key=lambda key: sign * known[key], default="")
-        method, note = (_text(table, name, column) for column in ("method", "note"))
-        further = [_number(table, name, column) for column in ("mean", "sd", "chance", "p_chance")]
+        method, note = (_text(texts.get(column, {}).get(name)) for column in ("method", "note"))
         best = known.get(source, math.nan)
         found.append(Row(name, value, low, high, best, baseline_name(source), method, note, *further))
     return found
@@ -248,15 +251,8 @@ def console_table(
     return table
 
 
-def _number(table: pd.DataFrame, name: str, column: str) -> float:
-    if column not in table:
-        return math.nan
-    return float(pd.to_numeric(pd.Series([table.loc[name, column]]), errors="coerce").iloc[0])
-
-
-def _text(table: pd.DataFrame, name: str, column: str) -> str:
-    value = table.loc[name, column] if column in table else ""
-    return value if isinstance(value, str) else ""
+def _text(cell: object) -> str:
+    return cell if isinstance(cell, str) else ""
 
 
 def _sign(metric: str) -> int:

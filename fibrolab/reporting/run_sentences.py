@@ -301,8 +301,8 @@ def _thresholds(run: Run) -> list[Caution]:
     found = []
     reasons = lost["note"].fillna("") if "note" in lost else pd.Series("", index=lost.index)
     for (level, reason), each in lost.groupby([lost["level"], reasons], sort=False):
-        rules = dict.fromkeys(vocabulary.RULES.get(rule, str(rule)) for rule in each["rule"])
-        names = dict.fromkeys(vocabulary.end_point_of(run, name) for name in each["endpoint"])
+        rules = dict.fromkeys(vocabulary.RULES.get(rule, str(rule)) for rule in each["rule"].unique())
+        names = dict.fromkeys(vocabulary.end_point_of(run, name) for name in each["endpoint"].unique())
         at_level = "" if level == "sample" else f" {vocabulary.LEVELS.get(str(level), level)}"
         why = f" ({reason})" if reason else ""
         text = (

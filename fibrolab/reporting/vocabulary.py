@@ -96,7 +96,9 @@ def training_run(run: Run) -> str:
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows of a table, each as a mapping from the names of its columns."""
-    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+    names = [str(name) for name in table]
+    columns = [values.tolist() for _, values in table.items()]  # `to_dict` takes several times longer
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def number(row: Mapping[str, Any], name: str) -> float:

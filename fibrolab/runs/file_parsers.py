@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fibrolab import allowed, keys
+from fibrolab.storage import parse_yaml
 
 # Errors of the parsers of damaged files; those of JSON, pandas and UTF-8 are ValueErrors.
 DAMAGE = (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException)
@@ -52,7 +53,7 @@ def legible(path: Path) -> str:
 def mapping(path: Path) -> dict[str, Any]:
     """Parse a mapping in JSON or YAML."""
     text = path.read_text(encoding="utf-8")
-    content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    content = json.loads(text) if path.suffix == ".json" else parse_yaml(text)
     if not isinstance(content, dict):
         raise ValueError("a mapping of names to values is expected")
     return content

@@ -460,7 +460,7 @@ class Run:
         named = [str(name) for name in self.setting("task.classes", list(self.audit.get("classes", {})))]
         if self.predictions is None:
             return named
-        count = predictions.probabilities(self.predictions).shape[1]
+        count = predictions.class_count(self.predictions)
         return named if len(named) == count else [f"class {k}" for k in range(count)]
 
     @property

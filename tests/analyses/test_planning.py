@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import commanded
 import pytest
 import yaml
 from compose import composed
@@ -14,9 +15,7 @@ from fibrolab.evaluation.intervals import sample_size
 
 
 def plan(*words, where=None, code=0):
-    done = subprocess.run(
-        [sys.executable, "-m", "fibrolab.plan", *words], capture_output=True, text=True, timeout=60, cwd=where
-    )
+    done = commanded.command("plan", *words, where=where)
     assert done.returncode == code, done.stderr
     return done
 

@@ -1,9 +1,8 @@
 """`python -m fibrolab.markers`: page, tables and run of a table without pictures, and each refusal."""
 
-import subprocess
-import sys
 from pathlib import Path
 
+import commanded
 import numpy as np
 import pandas as pd
 import pytest
@@ -47,9 +46,7 @@ def test_the_command_scores_a_table_and_leaves_page_tables_and_run(root: Path) -
     table = patients()
     path = written(table, root)
     words = ["data=table", f"data.path={path}", "task=F4", f"paths.root={root}"]
-    ended = subprocess.run(
-        [sys.executable, "-m", "fibrolab.markers", *words], capture_output=True, text=True, check=False
-    )
+    ended = commanded.command("markers", *words)
     assert ended.returncode == 0, ended.stderr
     (page,) = root.glob(f"mlruns/artifacts/*/artifacts/{PAGE_FILE}")
     assert f"page     {page}" in ended.stdout

@@ -1,9 +1,8 @@
 """Stacks of fabricated runs: two folds of a network, one test set, a stiffness that adds information."""
 
 import json
-import subprocess
-import sys
 
+import commanded
 import fake_run
 import fake_tracked
 import numpy as np
@@ -272,8 +271,7 @@ def test_settings_out_of_range_are_refused(tmp_path, place, words, sentence):
 def test_the_command_leaves_a_run_that_can_be_evaluated_again(tmp_path, place):
     runs = ",".join(leave(place, fold=fold) for fold in range(FOLDS))
     words = [f"runs=[{runs}]", "columns=[lsm_kpa]", f"paths.root={tmp_path}", "bootstrap.resamples=20"]
-    program = [sys.executable, "-m", "fibrolab.stack", *words]
-    done = subprocess.run(program, capture_output=True, text=True, timeout=280)
+    done = commanded.command("stack", *words)
     assert done.returncode == 0, done.stderr
     assert "Test, by patient" in done.stdout
     (path,) = tmp_path.glob(f"mlruns/artifacts/*/artifacts/{stacking.STACK_FILE}")

@@ -2,11 +2,10 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
+import commanded
 import pandas as pd
 import pytest
 from compose import composed, run_folder
@@ -28,16 +27,9 @@ STEATOSIS = Path(__file__).parents[3] / "shared" / "data" / "steatosis_rois" / "
 LEAKY = ["split=paper_random", "audit.strict=true"]
 
 
-def command(root: Path, *overrides: str) -> subprocess.CompletedProcess:
-    words = [
-        sys.executable,
-        "-m",
-        "fibrolab.audit",
-        f"paths.root={root}",
-        f"folder={root / 'audit'}",
-        *overrides,
-    ]
-    return subprocess.run(words, capture_output=True, text=True, cwd=root)
+def command(root: Path, *overrides: str) -> commanded.Ended:
+    words = (f"paths.root={root}", f"folder={root / 'audit'}", *overrides)
+    return commanded.command("audit", *words, where=root)
 
 
 def test_an_audit_prints_its_verdict_and_the_path_of_its_page(kaggle_tree: Path, tmp_path: Path) -> None:

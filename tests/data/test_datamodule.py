@@ -16,6 +16,7 @@ from fibrolab import keys
 from fibrolab.data import clinical
 from fibrolab.data.augment import augmentation_seed, sample_keys
 from fibrolab.errors import ConfigError
+from fibrolab.processes import CORES
 
 FLIP = [{"name": "HorizontalFlip", "p": 0.5}]
 AGES = {keys.AGE_YEARS: [30 + i for i in EVERYONE], keys.SEX: ["F", "M", ""] * 4}
@@ -288,7 +289,7 @@ def test_ranks_without_a_sample_and_uneven_batches_are_refused(tmp_path: Path) -
 
 
 def test_ranks_of_a_machine_share_its_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 16)
+    monkeypatch.setenv(CORES, "16")
     automatic, given = (datamodule(clinic(tmp_path), keys.IMAGE, num_workers=n) for n in ("auto", 5))
     assert (automatic.num_workers, given.num_workers) == (8, 5)
     for module in (automatic, given):

@@ -1,10 +1,9 @@
 """Values of the command line that Hydra's grammar refuses or misreads."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
+import commanded
 import pytest
 from compose import composed
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -75,9 +74,7 @@ def test_a_command_takes_a_folder_of_any_name(tmp_path: Path) -> None:
     root = tmp_path / "Übung [1], x=y (中文)"
     root.mkdir()
     words = ["data=folder", f"data.root={root}", "--cfg", "job", "--package", "data.root"]
-    ended = subprocess.run(
-        [sys.executable, "-m", "fibrolab.audit", *words], capture_output=True, text=True, check=False
-    )
+    ended = commanded.command("audit", *words)
     assert ended.returncode == 0, ended.stderr
     assert str(root) in ended.stdout
 

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import commanded
 import pandas as pd
 import pytest
 import torch
@@ -129,7 +130,8 @@ def test_evaluate_needs_only_a_run_id(trained: tuple) -> None:
     root, _ = trained
     run = runs(root)[0].info.run_id
     before = pd.read_csv(folder_of(root, run) / keys.METRICS_FILE, index_col="metric")
-    fibrolab(root, f"run={run}", "bootstrap.resamples=200", module="evaluate")
+    ended = commanded.command("evaluate", f"run={run}", "bootstrap.resamples=200", f"paths.root={root}")
+    assert ended.returncode == 0, ended.stderr
     after = pd.read_csv(folder_of(root, run) / keys.METRICS_FILE, index_col="metric")
     assert after["value"].equals(before["value"])
     assert not after["low"].equals(before["low"])
@@ -282,7 +284,8 @@ def test_sigterm_ends_the_run_as_killed_and_sigkill_is_noticed_by_the_next_run(t
 
 def test_unreadable_images_are_all_listed_and_the_run_has_failed(damaged_tree: Path, root: Path) -> None:
     words = ["data=kaggle_fibrosis", f"data.root={damaged_tree}", "debug=fast_dev_run"]
-    completed = fibrolab(root, *words, code=1)
+    completed = commanded.command("train", *words, f"paths.root={root}")
+    assert completed.returncode == 1
     for name in ("F1/f1_04.png", "F2/f2_05.png", "F3/f3_06.png", "data.on_unreadable=skip"):
         assert name in completed.stderr
     assert "Traceback" not in completed.stderr

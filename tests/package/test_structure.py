@@ -1,6 +1,7 @@
 """Structural rules, checked on the source code: imports, sizes, docstrings, declared libraries."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from compose import prepared
 
 PACKAGE = Path(__file__).parents[2] / "fibrolab"
 CONF = PACKAGE.parent / "conf"
@@ -188,49 +190,66 @@ NETWORKS = ("torch", "torchvision", "timm", "lightning", "torchmetrics", "monai"
 AUDITED = ("data.patients=60", "data.images_per_patient=1", "data.size=32")
 
 
-@pytest.mark.parametrize(
-    ("words", "code", "forbidden"),
-    [
-        (("audit", *AUDITED), 0, (*NETWORKS, "mlflow", "albumentations")),
-        (("markers", *AUDITED), 0, (*NETWORKS, "albumentations")),
-        (
-            ("plan", "auc=0.85", "against=0.75", "prevalence=0.4"),
-            0,
-            (*NETWORKS, "mlflow", "cv2", "matplotlib"),
-        ),
-        (("evaluate", "run=abc"), 1, NETWORKS),
-        (("compare", "runs=[a,b]"), 1, NETWORKS),
-        (("explain", "run=abc"), 1, NETWORKS),
-        (("monitor", "run=abc", "predictions=nowhere"), 1, NETWORKS),
-        (("stack", "runs=[a,b]"), 1, NETWORKS),
-        (("serve", "run=abc"), 1, NETWORKS),
-        (("train", "--help"), 0, (*NETWORKS, "mlflow", "pandas", "hydra")),
-        (("train", "modl=hybrid"), 1, (*NETWORKS, "mlflow", "pandas")),
-        (("train", "model=hybird"), 1, (*NETWORKS, "mlflow", "pandas")),
-        (("train", "optimizer.lr=-1"), 1, (*NETWORKS, "mlflow", "pandas")),
-        (("train", "data=kaggle_fibrosis", "data.root=/nowhere"), 1, (*NETWORKS, "mlflow")),
-        (("train", "split=kfold", "split.fold=9"), 1, (*NETWORKS, "mlflow")),
-        (("evaluate", "run=abc", "data=table", "data.path=nowhere.csv"), 1, (*NETWORKS, "mlflow")),
-        (("evaluate", "run=abc", "data=table", "data.path=lacks_image.csv"), 1, (*NETWORKS, "mlflow")),
-        (("train", "data=table", "data.path=lacks_image.csv"), 1, (*NETWORKS, "mlflow")),
-        (("train", "data=clips", "data.path=lacks_image.csv"), 1, (*NETWORKS, "mlflow")),
-    ],
-    ids=lambda value: value[0] if isinstance(value, tuple) else None,
+# In the order in which one process runs them: none may load what a later one must not.
+COMMANDS: tuple[tuple[tuple[str, ...], int, tuple[str, ...]], ...] = (
+    (("train", "--help"), 0, (*NETWORKS, "mlflow", "pandas", "hydra")),
+    (("train", "modl=hybrid"), 1, (*NETWORKS, "mlflow", "pandas")),
+    (("train", "model=hybird"), 1, (*NETWORKS, "mlflow", "pandas")),
+    (("train", "optimizer.lr=-1"), 1, (*NETWORKS, "mlflow", "pandas")),
+    (("plan", "auc=0.85", "against=0.75", "prevalence=0.4"), 0, (*NETWORKS, "mlflow", "cv2", "matplotlib")),
+    (("train", "data=kaggle_fibrosis", "data.root=/nowhere"), 1, (*NETWORKS, "mlflow")),
+    (("train", "split=kfold", "split.fold=9"), 1, (*NETWORKS, "mlflow")),
+    (("evaluate", "run=abc", "data=table", "data.path=nowhere.csv"), 1, (*NETWORKS, "mlflow")),
+    (("evaluate", "run=abc", "data=table", "data.path=lacks_image.csv"), 1, (*NETWORKS, "mlflow")),
+    (("train", "data=table", "data.path=lacks_image.csv"), 1, (*NETWORKS, "mlflow")),
+    (("train", "data=clips", "data.path=lacks_image.csv"), 1, (*NETWORKS, "mlflow")),
+    (("audit", *AUDITED), 0, (*NETWORKS, "mlflow", "albumentations")),
+    (("markers", *AUDITED), 0, (*NETWORKS, "albumentations")),
+    (("evaluate", "run=abc"), 1, NETWORKS),
+    (("compare", "runs=[a,b]"), 1, NETWORKS),
+    (("explain", "run=abc"), 1, NETWORKS),
+    (("monitor", "run=abc", "predictions=nowhere"), 1, NETWORKS),
+    (("stack", "runs=[a,b]"), 1, NETWORKS),
+    (("serve", "run=abc"), 1, NETWORKS),
 )
-def test_a_command_imports_no_more_than_it_needs(
-    words: tuple[str, ...], code: int, forbidden: tuple[str, ...], root: Path
-) -> None:
-    """An audit needs no networks; help and refusals need no numerical libraries."""
+PROGRAM = """
+import json, sys
+from fibrolab.__main__ import main
+found = []
+for words in json.load(sys.stdin):
+    sys.argv, code = ["fibrolab", *words], 0
+    try:
+        main()
+    except SystemExit as ended:
+        code = 1 if isinstance(ended.code, str) else ended.code or 0
+    found.append((code, list(sys.modules)))
+print(f"\\n{json.dumps(found)}")
+"""
+
+
+@pytest.fixture(scope="module")
+def loaded(
+    tmp_path_factory: pytest.TempPathFactory, fresh_database: Path, cache: Path
+) -> list[tuple[int, list[str]]]:
+    """Exit code of each of `COMMANDS`, and all modules that one process has loaded after it."""
+    root = prepared(tmp_path_factory.mktemp("loaded"), fresh_database, cache)
     (root / "lacks_image.csv").write_text("file,label\na.png,F0\n")
-    place = [] if words[0] == "plan" or "--help" in words else [f"paths.root={root}"]
-    program = (
-        "import atexit, sys; atexit.register(lambda: print('\\nLOADED', *sys.modules)); "
-        "from fibrolab.__main__ import main; main()"
-    )
+    lines = [
+        [*words, *([] if words[0] == "plan" or "--help" in words else [f"paths.root={root}"])]
+        for words, _, _ in COMMANDS
+    ]
     ended = subprocess.run(
-        [sys.executable, "-c", program, *words, *place], capture_output=True, text=True, check=False, cwd=root
-    )
-    assert ended.returncode == code, ended.stderr
-    loaded = set(ended.stdout.rpartition("LOADED")[2].split())
-    assert "fibrolab.config" in loaded
-    assert not loaded & set(forbidden)
+        [sys.executable, "-c", PROGRAM],
+        input=json.dumps(lines), capture_output=True, text=True, check=True, cwd=root,
+    )  # fmt: skip
+    found: list[tuple[int, list[str]]] = json.loads(ended.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.parametrize("number", range(len(COMMANDS)), ids=[" ".join(words) for words, _, _ in COMMANDS])
+def test_a_command_imports_no_more_than_it_needs(number: int, loaded: list[tuple[int, list[str]]]) -> None:
+    """An audit needs no networks; help and refusals need no numerical libraries."""
+    (_, expected, forbidden), (code, modules) = COMMANDS[number], loaded[number]
+    assert code == expected
+    assert "fibrolab.config" in modules
+    assert not set(modules) & set(forbidden)

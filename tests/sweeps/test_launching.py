@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from fibrolab.errors import ConfigError, StorageError, TrainingError
+from fibrolab.processes import CORES
 from fibrolab.sweeps import jobs as folders
 from fibrolab.sweeps import launching
 from fibrolab.sweeps.jobs import Job
@@ -165,7 +166,7 @@ def test_gpus_and_cores_are_shared_out(
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("MLFLOW_RUN_ID", "of another run")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setenv(CORES, "8")
     lines = (
         "names = 'CUDA_VISIBLE_DEVICES', 'OMP_NUM_THREADS', 'RANK', 'MLFLOW_RUN_ID'\n"
         "result('finished', error=' '.join(str(os.environ.get(name)) for name in names))"

@@ -36,30 +36,40 @@ def expected(metric: str, method: str, groups: float, value: float, clustered: b
     Returns:
         A proportion; NaN where no such study was simulated, or the value is not defined.
     """
-    rows = _studies(FAMILIES.get(method, metric), method, bool(clustered))
-    if rows.empty or not math.isfinite(value) or groups < 1:
+    sizes, truths, covered = _studies(FAMILIES.get(method, metric), method, bool(clustered))
+    if not len(sizes) or not math.isfinite(value) or groups < 1:
         return math.nan
-    sizes = np.log(rows["groups"].to_numpy(float))
-    rows = rows[np.isclose(sizes, _nearest(sizes, math.log(groups)))]
+    rows = np.flatnonzero(_nearest(sizes, math.log(groups)))
     if len(rows) > 1:
-        from scipy.special import logit
-
-        truths = logit(rows["truth"].to_numpy(float))
-        rows = rows[np.isclose(truths, _nearest(truths, float(logit(min(max(value, 0.01), 0.99)))))]
-    return float(rows["coverage"].iloc[0])
+        wanted = _logit(np.array([min(max(value, 0.01), 0.99)]))[0]
+        rows = rows[_nearest(truths[rows], float(wanted))]
+    return float(covered[rows[0]])
 
 
-def _nearest(known: np.ndarray, wanted: float) -> float:
-    return float(known[np.argmin(np.abs(known - wanted))])
+def _nearest(known: np.ndarray, wanted: float) -> np.ndarray:
+    """Return which of the known values equal the one nearest to the wanted, bool (N,)."""
+    return np.isclose(known, known[np.argmin(np.abs(known - wanted))])
 
 
 @cache
-def _studies(family: str, method: str, clustered: bool) -> pd.DataFrame:
-    """Return rows of the table for one kind of interval."""
+def _studies(family: str, method: str, clustered: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the simulated studies of one kind of interval.
+
+    Returns:
+        Logarithm of the number of groups, logit of the true value, and coverage, float64 (N,) each.
+    """
     table = _table()
-    return table[
+    rows = table[
         (table["family"] == family) & (table["method"] == method) & (table["clustered"] == clustered)
     ]
+    groups, truth, covered = (rows[name].to_numpy(float) for name in ("groups", "truth", "coverage"))
+    return np.log(groups), _logit(truth), covered
+
+
+def _logit(proportions: np.ndarray) -> np.ndarray:
+    from scipy.special import logit  # late: it takes longer to load than most commands need
+
+    return np.asarray(logit(proportions), np.float64)
 
 
 @cache

@@ -6,13 +6,13 @@ what only the authors can add (`open`), and what is asked of them where the run 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fibrolab.reporting.checklists import data_items, method_items, result_items
 from fibrolab.runs.trained_run import Run
+from fibrolab.storage import parse_yaml
 
 MODULES = (data_items, method_items, result_items)
 FILLED, PARTLY, OPEN = "completed from the run", "completed in part", "open"
@@ -77,9 +77,10 @@ def completed(name: str, run: Run) -> Document:
     return Document(content["name"], content["title"], content["source"], sections)
 
 
-def content_of(name: str) -> dict[str, Any]:
+@cache
+def content_of(name: str) -> Mapping[str, Any]:
     """Return the content of a document's YAML file."""
-    content = yaml.safe_load((Path(__file__).parent / f"{name}.yaml").read_text(encoding="utf-8"))
+    content = parse_yaml((Path(__file__).parent / f"{name}.yaml").read_text(encoding="utf-8"))
     assert isinstance(content, dict), f"{name}.yaml holds a mapping"
     return content
 
