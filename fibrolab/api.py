@@ -220,7 +220,7 @@ class StudyResults:
 
     @cached_property
     def tables(self) -> dict[str, pd.DataFrame]:
-        """The tables by name: trainings, metrics, comparisons, baselines, audit, history, confusion."""
+        """The tables by name, as `fibrolab.studies.results` lists them."""
         from fibrolab.studies import results
 
         return results.read(self.folder)

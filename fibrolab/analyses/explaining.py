@@ -91,7 +91,7 @@ def _check_pseudo_masks(run: TrainedRun, parts: Sequence[Part], config: DictConf
 
     network = parts[0].networks[0]
     request = _request(config, network)
-    map_batches.check(request, network.classifier, _task(network))
+    map_batches.check(request, network.classifier, task_of(network))
     pseudo_masking.check(run, request, network)
 
 
@@ -100,7 +100,7 @@ def _write_pseudo_masks(run: TrainedRun, parts: Sequence[Part], config: DictConf
     from fibrolab.analyses import pseudo_masking
 
     network = parts[0].networks[0]
-    written = pseudo_masking.write(run, network, _request(config, network), _task(network), config)
+    written = pseudo_masking.write(run, network, _request(config, network), task_of(network), config)
     pseudo_masking.announce(written, run.run_id)
 
 
@@ -211,7 +211,7 @@ def _written(folder: Path, parts: Sequence[Part], config: DictConfig) -> pd.Data
 
     request = _request(config, parts[0].networks[0])
     for network in {id(each): each for part in parts for each in part.networks}.values():
-        map_batches.check(request, network.classifier, _task(network))
+        map_batches.check(request, network.classifier, task_of(network))
     total = sum(len(part.data.manifest) for part in parts)
     tables, shares = [], []
     with maps.MapWriter(folder, total) as writer:
@@ -254,11 +254,12 @@ def _of_part(
     means = []
     if map_batches.has_shares(modules[0]):
         means = [contributions.mean_features(module, batches(part.reference)) for module in modules]
-    tasks = [_task(network) for network in part.networks]
+    tasks = [task_of(network) for network in part.networks]
     yield from map_batches.explained(modules, tasks, batches(part.data), request, writer, means)
 
 
-def _task(network: "Predictor") -> "Task":
+def task_of(network: "Predictor") -> "Task":
+    """Return classes, loss and end points of a network, from which the score of a map is built."""
     from fibrolab.explanation.target_scores import Task
 
     endpoints = network.record["task"]["endpoints"] or {}
@@ -309,7 +310,7 @@ def _tested(folder: Path, parts: Sequence[Part], config: DictConfig) -> list[str
         first.networks,
         first.data,
         _request(config, first.networks[0]),
-        _task(first.networks[0]),
+        task_of(first.networks[0]),
         Path(config.paths.cache),
         str(device_of(config.accelerator)),
     )

@@ -81,6 +81,22 @@ class Original:
         step, frame = self.hottest(values)
         return self.pixels[frame], self.place.to_picture(values[step])
 
+    def middle(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the part that the network sees, with its map: of a film its middle frame, for any network.
+
+        Args:
+            values: Map (h, w), or (t, h, w) of a film.
+
+        Returns:
+            uint8 (H, W) or (H, W, 3), and float32 (H, W).
+        """
+        picture = self.pixels
+        if self.clip is not None:
+            picture = self.pixels[len(self.pixels) // 2]
+            values = values[np.abs(self.frame_numbers(len(values)) - len(self.pixels) // 2).argmin()]
+        box = self.place.box
+        return box.of(picture), box.of(self.place.to_picture(values))
+
     def hottest(self, values: np.ndarray) -> tuple[int, int]:
         """Return the time step with the most heat of a map (t, h, w), and the film's frame at its centre."""
         step = int(heat_over_time(values).argmax())

@@ -1,6 +1,6 @@
 """Choice of the samples whose maps are shown, by rule: the surest of each stage, and the undecided ones."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -102,6 +102,32 @@ def choose(table: pd.DataFrame, undecided: int = UNDECIDED) -> list[Choice]:
     taken = {choice.sample_id for choice in chosen}
     rest = ordered[~ordered[keys.SAMPLE_ID].isin(taken)].sort_values(DISTANCE, kind="stable")
     return chosen + [_choice(row, NEAREST) for _, row in rest.head(undecided).iterrows()]
+
+
+def surest(table: pd.DataFrame, groups: Mapping[str, str], each: int) -> list[Choice]:
+    """Choose the surest right and the surest wrong predictions, each group once.
+
+    Copies of one image and images of one patient are in one group, so that none is shown twice.
+
+    Args:
+        table: Samples as `outcomes` returns them.
+        groups: Group of each sample.
+        each: Number of right and of wrong predictions.
+
+    Returns:
+        The right ones, then the wrong ones, each with the highest probability first; fewer where there are
+        not so many. Equal ones are ordered by their id.
+    """
+    ordered = table.sort_values([PROBABILITY, keys.SAMPLE_ID], ascending=[False, True])
+    known = ordered[ordered[keys.Y_TRUE] >= 0]
+    right = known[keys.Y_TRUE] == known[PREDICTED]
+    chosen, taken = list[Choice](), set[str]()
+    for rule, rows in ((RIGHT, known[right]), (WRONG, known[~right])):
+        of_rule = rows.assign(group=rows[keys.SAMPLE_ID].map(groups)).drop_duplicates("group")
+        of_rule = of_rule[~of_rule["group"].isin(taken)].head(each)
+        taken |= set(of_rule["group"])
+        chosen += [_choice(row, rule) for _, row in of_rule.iterrows()]
+    return chosen
 
 
 def _choice(row: pd.Series, rule: str) -> Choice:

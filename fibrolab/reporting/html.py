@@ -144,6 +144,23 @@ def stored(content: bytes, width: int, name: str, alt: str) -> Picture:
     return Picture(name, "", round(size[0] * scale), round(size[1] * scale), address, alt)
 
 
+def printed(path: Path, dpi: int, caption: str) -> Picture:
+    """Embed a figure that is WebP already.
+
+    Args:
+        path: The file.
+        dpi: Its pixels per inch in print.
+        caption: Text below it, which is its alternative text too.
+    """
+    from PIL import Image
+
+    content = path.read_bytes()
+    with Image.open(io.BytesIO(content)) as opened:
+        width, height = (round(side * CSS_DPI / dpi) for side in opened.size)
+    address = f"data:image/webp;base64,{base64.b64encode(content).decode()}"
+    return Picture(path.stem, caption, width, height, address, caption)
+
+
 def _encoded(image: "Image.Image", width: int, name: str, caption: str, alt: str, kind: str) -> Picture:
     from PIL import Image
 

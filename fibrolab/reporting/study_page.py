@@ -8,6 +8,7 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.reporting import html
+from fibrolab.reporting.figures import picture_grid
 from fibrolab.reporting.figures import study as figures
 from fibrolab.reporting.figures.style import save
 from fibrolab.reporting.tables import table_files
@@ -34,6 +35,7 @@ class Section:
         verdict: Verdict of the audit; empty if none is known.
         differences: As `figures.study.differences` takes them; None without differences.
         history: As `figures.study.curves` takes it; None without curves.
+        pictures: Files in the folder of the figures that are there already, with their captions.
     """
 
     title: str
@@ -43,6 +45,7 @@ class Section:
     verdict: str
     differences: pd.DataFrame | None
     history: pd.DataFrame | None
+    pictures: Sequence[tuple[str, str]] = ()
 
 
 def write(
@@ -81,7 +84,11 @@ def write(
             if table is not None:
                 save(getattr(figures, name)(table), folder / keys.FIGURES / f"{name}_{number + 1}.png")
         names = [f"{name}_{number + 1}" for name in drawn]
-        shown.append({"number": number + 1, "section": section, "figures": names})
+        pictures = [
+            html.printed(folder / keys.FIGURES / file, picture_grid.DPI, caption)
+            for file, caption in section.pictures
+        ]
+        shown.append({"number": number + 1, "section": section, "figures": names, "pictures": pictures})
     for sheet in [*(sheet for section in sections for sheet in section.sheets), *published]:
         if sheet.lines:
             table_files.save(sheet, folder / table_files.FOLDER)

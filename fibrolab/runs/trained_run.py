@@ -345,9 +345,12 @@ class TrainedRun:
     @cached_property
     def predictors(self) -> "tuple[Predictor, ...]":
         """Each network of the run with the record of its training."""
+        return self._loaded(self.networks["checkpoint"] if self.has_several_networks else [keys.BEST])
+
+    def _loaded(self, names: Iterable[str]) -> "tuple[Predictor, ...]":
+        """Load networks by the names of their files."""
         from fibrolab.runs import checkpoint  # late: it loads torch and Lightning
 
-        names = self.networks["checkpoint"] if self.has_several_networks else [keys.BEST]
         paths = [self.folder / keys.CHECKPOINTS / name for name in names]
         for path in paths:
             if not path.is_file():
@@ -356,6 +359,18 @@ class TrainedRun:
                     "dev run keeps none."
                 )
         return tuple(map(checkpoint.load, paths))
+
+    def first_network(self) -> "tuple[Predictor, pd.DataFrame]":
+        """Return the first network with its own predictions: of several, that of the first fold.
+
+        Raises:
+            ConfigError: The run kept no network.
+        """
+        if not self.has_several_networks:
+            return self.predictors[0], self.predictions
+        first, frame = self.networks.iloc[0], self.network_predictions
+        own = (frame[keys.REPEAT] == first[keys.REPEAT]) & (frame[keys.FOLD] == first[keys.FOLD])
+        return self._loaded([first["checkpoint"]])[0], frame[own]
 
     def _parsed(self, name: str, parse: Callable[[Path], T]) -> T:
         """Parse a file, or refuse it.

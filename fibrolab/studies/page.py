@@ -53,6 +53,7 @@ def _section(part: Part) -> Section:
         verdict=str(audit["verdict"].iloc[0]) if len(audit) else "",
         differences=_differences(part),
         history=_history(part),
+        pictures=part.pictures,
     )
 
 

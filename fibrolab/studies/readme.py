@@ -7,11 +7,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from fibrolab import keys
 from fibrolab.reporting.tables.sheet import Cell, Sheet
 from fibrolab.storage import put
 from fibrolab.studies import result_sheets as sheets
 from fibrolab.studies import verdict
 from fibrolab.studies.definition import Study
+from fibrolab.studies.result_sheets import Part
 from fibrolab.studies.results import Tables
 
 README = "README.md"
@@ -51,10 +53,22 @@ def section(study: Study, size: str, tables: Tables) -> str:
     for part in sheets.parts(study, size, tables):
         for sheet in (sheets.arms(part), sheets.differences(part)):
             lines += [*markdown(sheet), ""]
+        lines += _pictures(part)
     if (apart := sheets.apart(study, tables)).lines:
         lines += [*markdown(apart), ""]
     lines += ["**Verdict.** " + " ".join(verdict.sentences(study, size, tables))]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines))
+
+
+def _pictures(part: Part) -> Iterator[str]:
+    """Yield the pictures of a protocol and task, with their captions below."""
+    for file, caption in part.pictures:
+        yield from (
+            f"![{Path(file).stem}](results/{part.size}/{keys.FIGURES}/{file})",
+            "",
+            f"*{caption}*",
+            "",
+        )
 
 
 def trained(tables: Tables) -> str:

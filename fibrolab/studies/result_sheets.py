@@ -19,7 +19,9 @@ SAMPLE = "sample"
 OF_CLASS = "sensitivity_"
 OF_MARKERS = ("accuracy", "sensitivity", "specificity", "ppv", "f1")  # at a cut-off
 OF_CLASSES = tuple(f"{name}_" for name in MEASURES_OF_CLASSES)
+END_POINT = "ge_"  # beginning of an end point's name
 NONE = "none"  # network of a baseline
+MANY = 7  # columns; a table of more is printed small
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,12 @@ class Part:
         return self.tables["baselines"].drop_duplicates("baseline")
 
     @property
+    def pictures(self) -> list[tuple[str, str]]:
+        """Files and captions of its pictures (`studies.pictures`)."""
+        table = self.tables[results.PICTURES]
+        return list(zip(table["file"], table["caption"], strict=True))
+
+    @property
     def refused(self) -> str:
         """Reason why the arms were not compared; empty if they were."""
         table = self.tables["comparisons"]
@@ -145,9 +153,9 @@ def arms(part: Part) -> Sheet:
         cells = [shown if name == "accuracy" else Cell("") for name in part.measures]
         lines.append(line(numbers.baseline_name(str(row["baseline"])), NONE, *cells, *[""] * len(beside)))
     columns = [Column("Arm", False), Column("Network", False), *map(Column, titles[1:])]
-    return Sheet(
-        f"{part.title}: arms and baselines", _caption(part), columns, lines, notes=list(_notes(part))
-    )
+    style = "broad sheet" if len(columns) > MANY else ""
+    notes = list(_notes(part))
+    return Sheet(f"{part.title}: arms and baselines", _caption(part), columns, lines, style, notes=notes)
 
 
 def differences(part: Part) -> Sheet:
@@ -267,10 +275,14 @@ def classes(part: Part) -> Sheet:
         for name in (metric.removeprefix(OF_CLASS) for metric in found if metric.startswith(OF_CLASS)):
             cells = [_cell(found.get(f"{metric}_{name}"), metric) for metric in measures]
             cells += [_of_paper(part, arm, metric, of=name) for metric in beside]
-            lines.append(line(part.label(arm), name, *cells))
+            lines.append(line(part.label(arm), _class(name), *cells))
     titles = [*map(numbers.title, measures), *(f"{numbers.title(name)}, published" for name in beside)]
     columns = [Column("Arm", False), Column("Class", False), *map(Column, titles)]
     return Sheet(f"{part.title}: classes", "Each class against the others, first seed.", columns, lines)
+
+
+def _class(name: str) -> str:
+    return f"{name.removeprefix(END_POINT)} or worse" if name.startswith(END_POINT) else name
 
 
 def apart(study: Study, tables: Tables) -> Sheet:

@@ -7,6 +7,7 @@ baselines.csv     accuracy that is reached without a model on the same test samp
 audit.csv         verdict and findings of the audit of each protocol
 history.csv       learning curves
 confusion.csv     counts of true and predicted classes
+pictures.csv      files in `figures` that were drawn from the runs, with captions (`studies.pictures`)
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,7 +37,8 @@ from fibrolab.studies.trainings import Place, Training
 
 Tables = dict[str, pd.DataFrame]
 PLACE = ["protocol", "arm", "task", "seed"]
-NAMES = ("trainings", "metrics", "comparisons", "baselines", "audit", "history", "confusion")
+PICTURES = "pictures"
+NAMES = ("trainings", "metrics", "comparisons", "baselines", "audit", "history", "confusion", PICTURES)
 QUANTITY = ["arm", "task", "cohort", "of", "metric"]  # columns that name a published quantity
 PUBLISHED_FILE, RELATED_FILE = "published.csv", "related.csv"  # beside the study's file
 COLUMNS = {  # that each table has at least
@@ -47,6 +49,7 @@ COLUMNS = {  # that each table has at least
     "audit": [*PLACE, "verdict", "severity", "key", "sentence"],
     "history": [*PLACE, "epoch"],
     "confusion": [*PLACE, "true", "predicted", "n"],
+    PICTURES: ["protocol", "task", "file", "caption"],
 }
 TRAINED, DRAWN = "train_classes", "drawn_classes"  # further columns of `trainings`
 SIGNIFICANT = 0.05  # corrected p below which two arms differ
@@ -59,11 +62,11 @@ TEXTS = dict.fromkeys(("task", "arm", "protocol", "run", "error", "data", "of", 
 
 def exists(folder: Path) -> bool:
     """Return whether a folder holds results."""
-    return all((folder / f"{name}.csv").is_file() for name in NAMES)
+    return all((folder / f"{name}.csv").is_file() for name in NAMES if name != PICTURES)
 
 
 def read(folder: Path) -> Tables:
-    """Read results.
+    """Read results; of the pictures those whose files are there.
 
     Raises:
         ConfigError: The folder has none.
@@ -74,6 +77,9 @@ def read(folder: Path) -> Tables:
     found = {}
     for name in NAMES:
         path = folder / f"{name}.csv"
+        if name == PICTURES and not path.is_file():
+            found[name] = pd.DataFrame(columns=COLUMNS[name], dtype=str)
+            continue
         try:
             found[name] = pd.read_csv(path, dtype=TEXTS, keep_default_na=False, na_values=[""])
         except ValueError as fault:
@@ -83,6 +89,8 @@ def read(folder: Path) -> Tables:
             raise DataError(f"{path} lacks the columns {', '.join(sorted(lacking))}: run the study again.")
         texts = [column for column in TEXTS if column in found[name]]
         found[name][texts] = found[name][texts].fillna("")
+    kept = [(folder / keys.FIGURES / file).is_file() for file in found[PICTURES]["file"]]
+    found[PICTURES] = found[PICTURES][np.array(kept, bool)].reset_index(drop=True)
     return found
 
 

@@ -1,20 +1,22 @@
 """The command `study`: run what is missing of a study, gather its results, and print its tables."""
 
 import contextlib
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pandas as pd
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from fibrolab import explain, tracking
+from fibrolab import explain, keys, tracking
 from fibrolab.analyses import checking_published, stacking
 from fibrolab.choices import unknown
 from fibrolab.config import composed, resolved
 from fibrolab.data.build_lock import only_builder
 from fibrolab.errors import ConfigError, FibrolabError, TrainingError, listing
-from fibrolab.runs.trained_run import open_run
+from fibrolab.runs.trained_run import TrainedRun, open_run
 from fibrolab.studies import definition, outlook, page, readme, results, trainings
 from fibrolab.studies.definition import SIZES, Arm, Study
 from fibrolab.studies.trainings import Data, Place, Training
@@ -159,17 +161,29 @@ def _run(progress: Progress, folder: Path) -> str:
     finished = [place for place in progress.places if place in progress.runs]
     runs = {place: open_run(progress.runs[place], progress.uri) for place in finished}
     found = results.gathered(study, progress.places, progress.composed, runs, progress.failed, config)
+    found[results.PICTURES] = _pictures(progress, runs, folder / keys.FIGURES)
     results.write(folder, found)
     found = results.read(folder)  # so that pages made now and rebuilt later are the same
     _written(study, progress.size, found, folder)
     with tracking.add_to(progress.uri, parent) as tracked:
         results.write(tracked.folder, found)
+        if (folder / keys.FIGURES).is_dir():
+            shutil.copytree(folder / keys.FIGURES, tracked.folder / keys.FIGURES, dirs_exist_ok=True)
         page.write(study, progress.size, found, tracked.folder)
     if progress.failed:
         logs = {place: f" See {path}." for place, path in progress.logs.items()}
         lines = [f"{place}: {reason}{logs.get(place, '')}" for place, reason in progress.failed.items()]
         raise TrainingError(f"{len(lines)} of {number} trainings did not finish:\n{listing(lines)}")
     return str(folder)
+
+
+def _pictures(progress: Progress, runs: Mapping[Place, TrainedRun], folder: Path) -> pd.DataFrame:
+    """Draw what only the runs and their files can show, and return its table."""
+    from fibrolab.studies import pictures  # late: it loads torch
+
+    cache = Path(progress.config.paths.cache)
+    study, places, composed = progress.study, progress.places, progress.composed
+    return pictures.draw(folder, study, places, composed, runs, progress.data, cache)
 
 
 def _written(study: Study, size: str, tables: results.Tables, folder: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from fibrolab.data.clip_sampling import Segment
 from fibrolab.data.formats import video
+from fibrolab.data.geometry import Geometry
 from fibrolab.data.media import Media
 from fibrolab.data.preprocess import Preprocess
 from fibrolab.explanation.overlays import Scale, overlay
@@ -32,6 +33,21 @@ def test_a_still_of_a_film_is_the_time_step_with_the_most_heat(film: Original) -
     picture, heat = film.still(values)
     assert picture[0, 0] in (7 * 20, 8 * 20)
     np.testing.assert_array_equal(heat, np.full((SIDE, SIDE), -1))
+
+
+def test_the_middle_frame_of_a_film_is_shown_whatever_the_heat(film: Original) -> None:
+    values = np.zeros((3, 4, 4))  # whose middle step stands for frames 5 and 6
+    values[1], values[2] = 0.5, -1
+    picture, heat = film.middle(values)
+    assert picture[0, 0] == FRAMES // 2 * 20
+    np.testing.assert_array_equal(heat, np.full((SIDE, SIDE), 0.5))
+
+
+def test_the_middle_of_a_picture_is_the_part_that_the_network_sees() -> None:
+    pixels = np.arange(48, dtype=np.uint8).reshape(6, 8)
+    picture, heat = Original(pixels, Geometry(8, 6, left=2, top=1, width=4, height=3)).middle(np.ones((2, 2)))
+    np.testing.assert_array_equal(picture, pixels[1:4, 2:6])
+    np.testing.assert_array_equal(heat, np.ones((3, 4)))
 
 
 def test_every_frame_is_shown_and_only_those_between_the_networks_frames_have_heat(film: Original) -> None:

@@ -1,5 +1,7 @@
 """Selection: the surest samples of each class and the undecided ones, whatever the order of the table."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,10 +19,13 @@ from fibrolab.explanation.selection import (
     choose,
     outcomes,
     shared,
+    surest,
 )
 
 
-def predicted(probabilities: list[list[float]], truth: list[int], ids: str = "abcdefgh") -> pd.DataFrame:
+def predicted(
+    probabilities: list[list[float]], truth: list[int], ids: Sequence[object] = "abcdefgh"
+) -> pd.DataFrame:
     frame = pd.DataFrame(probabilities, columns=keys.probability_columns(len(probabilities[0])))
     return frame.assign(**{keys.SAMPLE_ID: list(ids)[: len(truth)], keys.Y_TRUE: truth})
 
@@ -67,6 +72,40 @@ def test_neither_ties_nor_the_order_of_the_rows_change_the_choice(scores, order)
     assert choose(outcomes(frame.iloc[shuffled])) == chosen
     names = [choice.sample_id for choice in chosen]
     assert len(set(names)) == len(names)
+
+
+def test_the_surest_predictions_show_each_group_once() -> None:
+    groups = dict(zip("abcdef", "xxyzzw", strict=True))
+    assert surest(outcomes(SIX), groups, each=2) == [
+        Choice("f", RIGHT, 1),
+        Choice("a", RIGHT, 0),
+        Choice("c", WRONG, 0),
+        Choice("e", WRONG, 1),
+    ]
+    assert surest(outcomes(SIX), groups | {"c": "w"}, each=2)[2:] == [Choice("e", WRONG, 1)]
+    assert surest(outcomes(SIX), groups, each=1) == [Choice("f", RIGHT, 1), Choice("c", WRONG, 0)]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    rows=st.lists(st.tuples(st.integers(1, 5), st.integers(-1, 1), st.integers(0, 4)), min_size=1),
+    order=st.randoms(use_true_random=False),
+)
+def test_the_surest_predictions_are_of_different_groups_whatever_the_order(rows, order) -> None:
+    frame = predicted(
+        [[k / 6, 1 - k / 6] for k, _, _ in rows], [truth for _, truth, _ in rows], range(len(rows))
+    )
+    frame[keys.SAMPLE_ID] = [f"{k:03d}" for k in range(len(rows))]
+    groups = dict(zip(frame[keys.SAMPLE_ID], [str(group) for _, _, group in rows], strict=True))
+    table = outcomes(frame)
+    chosen = surest(table, groups, each=3)
+    assert surest(table.iloc[order.sample(range(len(table)), len(table))], groups, each=3) == chosen
+    shown = [groups[each.sample_id] for each in chosen]
+    assert len(set(shown)) == len(shown)
+    decided = table.set_index(keys.SAMPLE_ID)["predicted"]
+    for each in chosen:
+        assert (each.rule == RIGHT) == (decided[each.sample_id] == each.y_true)
+        assert each.y_true >= 0
 
 
 def test_the_samples_of_several_arms_are_those_that_all_predicted() -> None:

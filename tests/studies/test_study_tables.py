@@ -1,14 +1,18 @@
 """Tables, verdict, README and page of a study, from results alone."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image
 
 from fibrolab.errors import ConfigError, DataError
 from fibrolab.evaluation.comparison.comparison_table import FOLDS
+from fibrolab.reporting.figures.study import differences
 from fibrolab.reporting.tables.sheet import Sheet
 from fibrolab.studies import definition, page, readme, result_sheets, results, verdict
 from fibrolab.studies.definition import Study
@@ -102,6 +106,7 @@ def found() -> Tables:
         "audit": pd.DataFrame([{**PLACED, **finding}]),
         "history": history,
         "confusion": confusion,
+        "pictures": pd.DataFrame(columns=results.COLUMNS["pictures"]),
     }
 
 
@@ -278,11 +283,45 @@ def test_the_page_has_tables_figures_and_audit(study: Study, found: Tables, tmp_
     assert len([name for name in written if name.endswith(".tex")]) == 6
 
 
+def test_pictures_are_shown_again_as_long_as_their_files_are_there(
+    study: Study, found: Tables, tmp_path: Path
+) -> None:
+    folder = tmp_path / "results" / "small"
+    row = {"protocol": "audited", "task": "F4", "caption": "Maps of both arms."}
+    found["pictures"] = pd.DataFrame([{**row, "file": "a.webp"}, {**row, "file": "lost.webp"}])
+    results.write(folder, found)
+    (folder / "figures").mkdir()
+    Image.new("L", (200, 100)).save(folder / "figures" / "a.webp")
+    tables = results.read(folder)
+    text = readme.write(study, "small", tables).read_text()
+    assert "![a](results/small/figures/a.webp)\n\n*Maps of both arms.*" in text
+    assert "lost" not in text
+    shown = page.write(study, "small", tables, folder).read_text()
+    assert shown.count("data:image/webp;base64") == 1
+    assert "<figcaption>Maps of both arms.</figcaption>" in shown
+    assert (folder / "figures" / "a.webp").is_file()
+    (folder / "pictures.csv").unlink()  # as in results from before there were pictures
+    assert results.read(folder)["pictures"].empty
+
+
 def test_a_published_number_of_an_unknown_arm_is_refused(study: Study) -> None:
     path = study.folder / results.PUBLISHED_FILE
     path.write_text(path.read_text() + "three,F4,test,,accuracy,0.9,Table 1\nlsm,F4,test,,auc,0.9,Table 1\n")
     with pytest.raises(ConfigError, match=r"published\.csv, line 6: arm: there is no 'three'"):
         results.published(study)
+
+
+def test_the_titles_of_many_panels_of_differences_stay_inside_the_figure() -> None:
+    metrics = ["accuracy", "macro_auc", "macro_precision", "macro_sensitivity", "agreement_with_maps_iou"]
+    table = pd.DataFrame({"metric": metrics, "pair": "two − one", "value": 0.1, "low": 0.0, "high": 0.2})
+    figure = differences(table.assign(found=False))
+    FigureCanvasAgg(figure).draw()
+    shown = [axes for axes in figure.axes if axes.get_visible()]
+    assert len(shown) == len(metrics)
+    titles = [axes.title.get_window_extent() for axes in shown]
+    assert max(box.x1 for box in titles) <= figure.bbox.x1
+    for left, right in pairwise(titles):
+        assert left.x1 < right.x0 or right.x0 < left.x0  # the next row
 
 
 COMMITTED = sorted(path.parent for path in (ROOT / "experiments").glob("*/results/*/trainings.csv"))
@@ -293,6 +332,7 @@ def test_the_readme_of_a_study_is_that_of_its_results(folder: Path) -> None:
     study = definition.read(folder.parents[1].name, ROOT)
     text = (study.folder / "README.md").read_text(encoding="utf-8")
     assert readme.section(study, folder.name, results.read(folder)) in text
-    assert {path.stem for path in folder.glob("*.csv")} == set(NAMES)
+    assert {path.stem for path in folder.glob("*.csv")} | {results.PICTURES} == set(NAMES)
+    assert all(path.stat().st_size < 200_000 for path in folder.glob("figures/*.webp"))
     assert set(PLACE) <= set(results.read(folder)["trainings"])
     assert not re.search(r"/(work|tmp|home)/", text)

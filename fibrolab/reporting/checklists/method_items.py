@@ -121,7 +121,7 @@ def training(run: Run) -> str:
     parts = [sentence for part in groups if (sentence := _settings(run, part, part.capitalize()))]
     if not parts:
         return ""
-    steps = [_step(step) for step in run.setting("augment.transforms", [])]
+    steps = [transform(step) for step in run.setting("augment.transforms", [])]
     parts.append(f"Augmentation: {', '.join(steps)}." if steps else "No augmentation.")
     epochs, size = run.setting("trainer.max_epochs"), run.setting("batch_size")
     parts.append(f"At most {epochs} epochs" + (f" of batches of {size}." if size else "."))
@@ -186,7 +186,7 @@ def _settings(run: Run, part: str, title: str) -> str:
     return f"{title}: {name} ({', '.join(kept)})." if kept else f"{title}: {name}."
 
 
-def _step(step: Mapping[str, Any]) -> str:
+def transform(step: Mapping[str, Any]) -> str:
     """Return a random transform with its ranges."""
     kept = [f"{word} {value}" for word, value in _spelled(step.items()) if value is not True]
     ranges = {word: value for word, value in step.items() if isinstance(value, list) and len(value) == 2}

@@ -1,5 +1,7 @@
 """Figures of a study of several arms: differences between arms, and learning curves of all arms."""
 
+import textwrap
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -9,6 +11,8 @@ from matplotlib.ticker import MaxNLocator
 from fibrolab.reporting import numbers
 from fibrolab.reporting.figures.style import ACCENT, INK, MM, SECOND, SOFT, WIDE, shortened, styled
 
+ABREAST = 4  # panels in a row
+LETTERS = 72  # of the titles of a row of panels
 LINE, FRAME = 5.0, 24.0  # height of a line, and of title and axis [mm]
 COLOURS = (ACCENT, SECOND, INK, "#8a6d1d", "#6b4fa0", "#2f7d5b", "#a04f4f")
 DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
@@ -22,23 +26,28 @@ def differences(table: pd.DataFrame) -> Figure:
         table: Columns pair, metric, value, low, high, and found: whether the corrected p is below .05.
 
     Returns:
-        The figure, a panel a measure and a line a pair; 0 is no difference.
+        The figure, a panel a measure and a line a pair, `ABREAST` panels a row; 0 is no difference.
     """
     metrics, pairs = list(dict.fromkeys(table["metric"])), list(dict.fromkeys(table["pair"]))
-    figure = Figure(figsize=(WIDE, (FRAME + LINE * len(pairs)) * MM), layout="constrained")
-    grid = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
-    for axes, metric in zip(grid, metrics, strict=True):
+    lines = -(-len(metrics) // ABREAST)
+    height = lines * (FRAME + LINE * len(pairs)) * MM
+    figure = Figure(figsize=(WIDE, height), layout="constrained")
+    columns = -(-len(metrics) // lines)
+    grid = figure.subplots(lines, columns, sharey=True, squeeze=False)
+    for empty in grid.flat[len(metrics) :]:
+        empty.set_visible(False)
+    for axes, metric in zip(grid.flat, metrics, strict=False):
         rows = table[table["metric"] == metric].set_index("pair")
-        for height, pair in enumerate(pairs):
+        for place, pair in enumerate(pairs):
             if pair in rows.index:
-                _difference(axes, height, rows.loc[pair])
+                _difference(axes, place, rows.loc[pair])
         axes.axvline(0, color=SOFT, linewidth=0.9, zorder=0)
-        axes.set_title(numbers.title(metric))
+        axes.set_title(textwrap.fill(numbers.title(metric), LETTERS // columns))
         axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-    grid[0].set_yticks(range(len(pairs)), [shortened(pair, 40) for pair in pairs])
-    grid[0].set_ylim(len(pairs) - 0.4, -0.6)
+    grid[0, 0].set_yticks(range(len(pairs)), [shortened(pair, 40) for pair in pairs])
+    grid[0, 0].set_ylim(len(pairs) - 0.4, -0.6)
     return figure
 
 
