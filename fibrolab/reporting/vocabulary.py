@@ -11,6 +11,7 @@ from fibrolab.evaluation import endpoints
 from fibrolab.reporting import numbers
 from fibrolab.runs.trained_run import Run
 
+WITHOUT_EFFECT: tuple[Any, ...] = ("none", None, False, 0, 0.0, "", [], {})  # values of settings
 LEVELS = {  # how the samples of a patient are combined before scoring
     "sample": "by sample",
     "patient": "by patient (mean of the probabilities)",
@@ -127,3 +128,24 @@ def counted(number: int, noun: str) -> str:
 def listed(names: Sequence[str]) -> str:
     """Return ``a, b and c``."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else list(names))
+
+
+def transform(step: Mapping[str, Any]) -> str:
+    """Return a random transform with its ranges, given its settings."""
+    kept = [f"{word} {value}" for word, value in in_effect(step) if value is not True]
+    ranges = {word: value for word, value in step.items() if isinstance(value, list) and len(value) == 2}
+    kept += [f"{word.replace('_', ' ')} {low} to {high}" for word, (low, high) in ranges.items()]
+    name = str(step.get("name"))
+    return f"{name} ({', '.join(kept)})" if kept else name
+
+
+def in_effect(settings: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Return the settings of a group that have an effect, without its name and without lists."""
+    return [
+        (word.replace("_", " "), value)
+        for word, value in settings.items()
+        if word != "name"
+        and not word.startswith("_")
+        and not isinstance(value, list | dict)
+        and value not in WITHOUT_EFFECT
+    ]

@@ -26,7 +26,7 @@ from fibrolab.explanation.picture_maps import Source
 from fibrolab.explanation.selection import PREDICTED, PROBABILITY, Choice
 from fibrolab.explanation.target_scores import PREDICTED as PREDICTED_CLASS
 from fibrolab.explanation.target_scores import build_target
-from fibrolab.reporting.checklists.method_items import transform
+from fibrolab.reporting import vocabulary
 from fibrolab.reporting.figures import picture_grid
 from fibrolab.reporting.figures.picture_grid import ENDING, Column, Tile
 from fibrolab.runs import own_samples
@@ -347,7 +347,7 @@ def _processed(arm: ArmNetwork, modality: str, cache: Path) -> tuple[list[Column
     columns = [Column("As read", raw), Column("As the network sees it", preprocessed)]
     columns += [Column("Augmented once", augmented)] if transforms else []
     steps = _described(source.preprocess)
-    drawn = ", ".join(map(transform, transforms))
+    drawn = ", ".join(map(vocabulary.transform, transforms))
     caption = (
         f"Training {PLURAL[modality]} before and after preprocessing, as {arm.label} takes them: the first "
         f"of the lowest, the middle and the highest class. Steps: {'; '.join(steps)}. "

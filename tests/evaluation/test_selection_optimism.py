@@ -122,7 +122,7 @@ def test_an_unknown_metric_and_other_samples_are_refused() -> None:
         estimate([several[0], several[1].iloc[1:]], "val/loss")
     with pytest.raises(DataError, match="at least one trial"):
         estimate([], "val/loss")
-    with pytest.raises(DataError, match="No predictions of partition 'validation'"):
+    with pytest.raises(DataError, match="no predictions of validation samples"):
         estimate([several[0].assign(**{keys.PARTITION: keys.TEST})], "val/loss")
     with pytest.raises(ConfigError, match="resamples=1"):
         estimate(several, "val/loss", resamples=1)

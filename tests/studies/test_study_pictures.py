@@ -82,7 +82,7 @@ def arm(kind: str, data: LabelledData, scores: Mapping[str, float]) -> ArmNetwor
 
 def study(**arms: Arm) -> Study:
     known = {name: Arm(name, label=name) for name in KINDS} | arms
-    return Study("s", Path(), Path(), "S", "", known, {}, ("",), (0,), ("auc",), "both", {})
+    return Study("s", Path(), Path(), "S", "", known, {}, ("",), (0,), ("auc",), "both", {}, {})
 
 
 def shown(columns: list[Column]) -> dict[str, list[str]]:

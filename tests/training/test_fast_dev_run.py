@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from compose import composed, names, of_pixels, of_samples, run_folder
 from omegaconf import DictConfig
 from own_data import PHANTOMS, STAGES, settings
 
 from fibrolab import keys
+from fibrolab.data import splits
 from fibrolab.errors import ConfigError, TrainingError
 from fibrolab.reporting import run_outputs
 
@@ -27,7 +29,7 @@ REPORTED = (  # an experiment of each paper
     "paper1/resnet50", "paper2/efficientnet_b0", "paper3/resnet18", "paper4/gm_em", "paper5/cnn_lstm",
 )  # fmt: skip
 NEED_OTHERS = (  # choices that need another setting too
-    "binary", "saved", "by_site", "leave_one_site_out", "given", "paper2_given",
+    "binary", "saved", "by_site", "leave_one_site_out", "given", "paper2_given", "paper3", "paper3_random",
 )  # fmt: skip
 
 
@@ -66,7 +68,8 @@ def assert_whole(folder: Path) -> None:
 def assert_evaluated(folder: Path) -> None:
     assert [name for name in FILES if not (folder / name).is_file()] == []
     predicted = pd.read_csv(folder / keys.PREDICTIONS_FILE)
-    assert set(predicted[keys.PARTITION]) == {keys.VALIDATION, keys.TEST}
+    validated = not splits.lacks_validation(yaml.safe_load((folder / keys.CONFIG_FILE).read_text())["split"])
+    assert set(predicted[keys.PARTITION]) == {keys.TEST, *([keys.VALIDATION] if validated else [])}
     assert predicted.filter(regex="^p_").sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-5)
     assert "accuracy" in set(pd.read_csv(folder / keys.METRICS_FILE)["metric"])
 
@@ -190,6 +193,7 @@ OTHERS = [
     ["loss=binary", "task=ge_F2"],
     ["split=by_site", "split.site=south", "preprocess.crop=borders"],
     ["model.branches.image.freeze=all", "augment=none"],
+    ["split=paper3_random", "callbacks.early_stopping=null"],
     [
         "trainer.precision=bf16-mixed",
         "augment_on=device",

@@ -1,14 +1,12 @@
 """Texts of checklist items about network and training, from the settings; empty where not recorded."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from fibrolab import keys
 from fibrolab.reporting import vocabulary
 from fibrolab.reporting.checklists import data_items
 from fibrolab.runs.trained_run import Run
 
-DEFAULTS: tuple[Any, ...] = ("none", None, False, 0, 0.0, "", [], {})  # settings without effect
 OWN = "own network"  # a branch without a backbone
 
 
@@ -121,7 +119,7 @@ def training(run: Run) -> str:
     parts = [sentence for part in groups if (sentence := _settings(run, part, part.capitalize()))]
     if not parts:
         return ""
-    steps = [transform(step) for step in run.setting("augment.transforms", [])]
+    steps = [vocabulary.transform(step) for step in run.setting("augment.transforms", [])]
     parts.append(f"Augmentation: {', '.join(steps)}." if steps else "No augmentation.")
     epochs, size = run.setting("trainer.max_epochs"), run.setting("batch_size")
     parts.append(f"At most {epochs} epochs" + (f" of batches of {size}." if size else "."))
@@ -181,27 +179,6 @@ def _settings(run: Run, part: str, title: str) -> str:
     if not isinstance(group, Mapping) or not group.get("name"):
         return ""
     name = group["name"]
-    active = [word if value is True else f"{word} {value}" for word, value in _spelled(group.items())]
+    active = [word if value is True else f"{word} {value}" for word, value in vocabulary.in_effect(group)]
     kept = [words for words in active if words != name]
     return f"{title}: {name} ({', '.join(kept)})." if kept else f"{title}: {name}."
-
-
-def transform(step: Mapping[str, Any]) -> str:
-    """Return a random transform with its ranges."""
-    kept = [f"{word} {value}" for word, value in _spelled(step.items()) if value is not True]
-    ranges = {word: value for word, value in step.items() if isinstance(value, list) and len(value) == 2}
-    kept += [f"{word.replace('_', ' ')} {low} to {high}" for word, (low, high) in ranges.items()]
-    name = str(step.get("name"))
-    return f"{name} ({', '.join(kept)})" if kept else name
-
-
-def _spelled(items: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
-    """Return the settings that have an effect, without the name and without lists."""
-    return [
-        (word.replace("_", " "), value)
-        for word, value in items
-        if word != "name"
-        and not word.startswith("_")
-        and not isinstance(value, list | dict)
-        and value not in DEFAULTS
-    ]
