@@ -4,16 +4,20 @@ import re
 import subprocess
 import sys
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from chromium import chromium, visit
 from fake_arms import of_test, predictions_of
 from fake_compared import QUICK, compare, folds_of, leave, named, table_of
 from mlflow.tracking import MlflowClient
+from omegaconf import OmegaConf
 from sklearn.metrics import accuracy_score
 
 from fibrolab import keys
+from fibrolab.analyses.comparison_sides import side
 from fibrolab.errors import ConfigError, FibrolabError
 from fibrolab.evaluation import predictions
 from fibrolab.reporting.comparison_page import PAGE_FILE
@@ -194,6 +198,20 @@ def test_runs_that_cannot_be_compared_are_refused_before_a_run_is_opened(tmp_pat
     with pytest.raises(FibrolabError, match=re.escape(words)):
         compare(tmp_path, runs)
     assert len(MlflowClient(place["uri"]).search_runs(["1"])) == before
+
+
+def test_folds_over_some_sites_may_leave_the_others_untested() -> None:
+    def fold(number: int, tested: str, **split: object) -> SimpleNamespace:
+        config = OmegaConf.create({"split": {"folds": 2, "fold": number, **split}})
+        samples = pd.DataFrame(index=["s1", "s2", "s3"])
+        return SimpleNamespace(
+            run_id=str(number), tested={tested}, manifest_hash="h", config=config, samples=samples
+        )
+
+    sites = {"sites": ["ct1", "ct2"]}
+    assert side("arm", [fold(0, "s1", **sites), fold(1, "s2", **sites)]).folds
+    with pytest.raises(ConfigError, match="1 of 3 samples untested"):
+        side("arm", [fold(0, "s1"), fold(1, "s2")])
 
 
 def test_a_run_that_did_not_finish_is_refused(tmp_path, place):
