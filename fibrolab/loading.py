@@ -146,7 +146,8 @@ def _refuse_untrained_classes(
 ) -> None:
     """Refuse a split whose training part lacks a class that other samples have; a split without one may."""
     trained = np.unique(labels[split.rows(keys.TRAIN)])
-    if missing := [classes[k] for k in np.unique(labels) if k not in trained] if len(trained) else []:
+    missing = [classes[k] for k in np.unique(labels) if k not in trained]
+    if len(trained) and missing:
         raise SplitError(
             f"The training part of split={config.split.name} has no sample of {', '.join(missing)}, which "
             f"no network can then learn. Choose another split, or a task (now {config.task.name}) all of "

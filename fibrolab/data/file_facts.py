@@ -89,35 +89,32 @@ def measured(
     if cache is None:
         facts = pd.DataFrame(list(measure_all(distinct)), columns=list(columns))
     else:
-        facts = _kept(distinct, cache, table, columns, measure_all)
+        stored = partial(_stored, distinct, cache, table, columns, measure_all)
+        facts = _undamaged(stored, cache, table, columns)
     return (
         facts if len(distinct) == len(media) else facts.iloc[_places(distinct, media)].reset_index(drop=True)
     )
 
 
-def _kept(
-    media: Sequence[Media],
-    cache: Path,
-    table: str,
-    columns: Sequence[str],
-    measure_all: Callable[[Sequence[Media]], Iterator[tuple]],
+def _undamaged(
+    stored: Callable[[], pd.DataFrame], cache: Path, table: str, columns: Sequence[str]
 ) -> pd.DataFrame:
-    """Return the stored values of distinct media, as `_stored`; replace a damaged database."""
+    """Return what `stored` reads from the database; replace a damaged one, and read again."""
     try:
-        for attempt in range(1, ATTEMPTS + 1):
+        for _ in range(1, ATTEMPTS):
             try:
-                return _stored(media, cache, table, columns, measure_all)
+                return stored()
             except DAMAGE as error:
-                if attempt == ATTEMPTS or not _is_damage(error, cache / FILE):
+                if not _is_damage(error, cache / FILE):
                     raise
                 _remove_damaged(cache, table, columns)
+        return stored()
     except (sqlite3.Error, UnicodeDecodeError, OSError) as error:
         reason = full_disk(cache) if is_full(error) else error
         raise StorageError(
             f"Measurements of the files cannot be stored in {cache / FILE}: {reason}. Free some space, or "
             "set another paths.cache."
         ) from error
-    raise AssertionError("the last attempt returns or raises")
 
 
 def _places(distinct: Sequence[Media], media: Sequence[Media]) -> list[int]:

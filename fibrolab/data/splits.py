@@ -187,11 +187,11 @@ def leave_one_site_out(
             f"split.sites: {', '.join(unknown)} is no site of '{manifest.name}', whose sites are "
             f"{', '.join(known) or 'not known'}."
         )
-    if len(tested) != folds or len(known) < 2:
+    if len(set(tested)) != folds or len(tested) != folds or len(known) < 2:
         raise SplitError(
-            f"Leave-one-site-out of '{manifest.name}' tests {len(tested)} sites, one in each fold, of "
-            f"{', '.join(known) or 'none that is known'}: it needs two sites or more, and "
-            f"split.folds={max(len(tested), 2)}."
+            f"Leave-one-site-out of '{manifest.name}' tests {len(set(tested))} sites, one in each fold, of "
+            f"{', '.join(known) or 'none that is known'}: it needs two sites or more, each once, and "
+            f"split.folds={max(len(set(tested)), 2)}."
         )
     if missing := sorted(set(manifest.groups) - set(of_groups.index)):
         raise SplitError(

@@ -103,8 +103,8 @@ def select(frame: pd.DataFrame, partition: str) -> pd.DataFrame:
         present = ", ".join(sorted(frame[keys.PARTITION].unique())) or "none"
         if partition == keys.VALIDATION and keys.TEST in present:
             raise DataError(
-                "There are no predictions of validation samples: the run was trained without any "
-                "(split.val=0). Name a run with a validation part."
+                "There are no predictions of validation samples, as after a training without any "
+                "(split.val=0): name a run with a validation part."
             )
         raise DataError(
             f"No predictions of partition '{partition}'; those present: {present}. Name a run that was not "

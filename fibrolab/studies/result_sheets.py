@@ -97,7 +97,7 @@ class Part:
 
     @property
     def pictures(self) -> list[tuple[str, str]]:
-        """Files and captions of its pictures (`studies.pictures`)."""
+        """Files and captions of its pictures (`studies.study_pictures`)."""
         table = self.tables[results.PICTURES]
         return list(zip(table["file"], table["caption"], strict=True))
 

@@ -7,7 +7,7 @@ baselines.csv     accuracy that is reached without a model on the same test samp
 audit.csv         verdict and findings of the audit of each protocol
 history.csv       learning curves
 confusion.csv     counts of true and predicted classes
-pictures.csv      files in `figures` that were drawn from the runs, with captions (`studies.pictures`)
+pictures.csv      files in `figures` that were drawn from the runs, with captions (`studies.study_pictures`)
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -179,11 +179,11 @@ def _run(progress: Progress, folder: Path) -> str:
 
 def _pictures(progress: Progress, runs: Mapping[Place, TrainedRun], folder: Path) -> pd.DataFrame:
     """Draw what only the runs and their files can show, and return its table."""
-    from fibrolab.studies import pictures  # late: it loads torch
+    from fibrolab.studies import study_pictures  # late: it loads torch
 
     cache = Path(progress.config.paths.cache)
     study, places, composed = progress.study, progress.places, progress.composed
-    return pictures.draw(folder, study, places, composed, runs, progress.data, cache)
+    return study_pictures.draw(folder, study, places, composed, runs, progress.data, cache)
 
 
 def _written(study: Study, size: str, tables: results.Tables, folder: Path) -> None:

@@ -332,6 +332,7 @@ def test_the_site_of_a_group_holds_for_its_samples_without_one() -> None:
         ([0], "b", {}, "several sites"),
         ([], "", {"folds": 4}, "split.folds=3"),
         ([], "", {"sites": ["a", "d"], "folds": 2}, "d is no site"),
+        ([], "", {"sites": ["a", "a", "b"]}, "each once, and split.folds=2"),
     ],
 )
 def test_sites_that_cannot_be_left_out_are_refused(

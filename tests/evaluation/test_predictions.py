@@ -156,7 +156,7 @@ def test_select_gives_one_partition_and_names_those_present_when_it_is_empty():
     chosen = predictions.select(frame, "test")
     assert chosen["sample_id"].tolist() == ["001", "003", "004"]
     assert chosen.index.tolist() == [0, 1, 2]
-    with pytest.raises(DataError, match="trained without any"):
+    with pytest.raises(DataError, match="training without any"):
         predictions.select(chosen, "validation")
 
 

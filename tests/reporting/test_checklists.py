@@ -219,6 +219,9 @@ def test_a_held_out_site_is_an_external_test_set(folder: Path) -> None:
         "Site south of kaggle_fibrosis, held out of training: 60 samples"
     )
     assert claim_item(run, "32").state == items.OPEN
+    each = changed_run(folder, split={"name": "leave_one_site_out", "folds": 2})
+    assert claim_item(each, "33").text.startswith("Sites of kaggle_fibrosis, each held out of the training")
+    assert claim_item(each, "32").state == items.OPEN
     within = runs.read(folder)
     assert claim_item(within, "32").text.startswith("Test set of kaggle_fibrosis: 60 samples")
     assert (claim_item(within, "33").text, claim_item(within, "33").state) == ("", items.OPEN)

@@ -23,9 +23,9 @@ from fibrolab.modules.classifiers import MultimodalClassifier, SingleClassifier,
 from fibrolab.reporting.figures import picture_grid
 from fibrolab.reporting.figures.picture_grid import Column
 from fibrolab.runs.checkpoint import Predictor
-from fibrolab.studies import pictures
+from fibrolab.studies import study_pictures
 from fibrolab.studies.definition import Arm, Study
-from fibrolab.studies.pictures import ArmNetwork, Gathered
+from fibrolab.studies.study_pictures import ArmNetwork, Gathered
 
 KINDS: dict[str, tuple[type, dict[str, Any]]] = {
     "grey": (SingleClassifier, {"image": TINY}),
@@ -96,7 +96,7 @@ def test_all_arms_are_shown_on_the_samples_that_the_reference_is_surest_of(
     found.networks["grey"] = arm("grey", data, {"s9": 0.4, "s10": 0.3, "s11": 0.45})
     found.networks["both"] = arm("both", data, {"s10": 0.1, "s9": 0.2, "s11": 0.7})  # s9 and s11 are severe
     found.networks["film"] = arm("film", data, {"s10": 0.6, "s11": 0.8})
-    image, elastogram, clip = pictures._maps(study(), found, "audited", tmp_path / "cache")
+    image, elastogram, clip = study_pictures._maps(study(), found, "audited", tmp_path / "cache")
     name, columns, rows, caption = image
     assert name == "maps_audited_image"
     assert rows == ["surest right", "surest right", "surest wrong"]
@@ -128,7 +128,7 @@ def test_an_arm_that_was_tested_on_other_samples_says_so(data: LabelledData, tmp
     found = Gathered()
     found.networks["both"] = arm("both", data, {"s9": 0.9, "s10": 0.2})
     found.networks["grey"] = arm("grey", data, {"s11": 0.9})
-    (_, columns, _, _), *_ = pictures._maps(study(), found, "audited", tmp_path / "cache")
+    (_, columns, _, _), *_ = study_pictures._maps(study(), found, "audited", tmp_path / "cache")
     assert [(column.title, column.absent) for column in columns] == [
         ("Original", ""),
         ("both", ""),
@@ -138,7 +138,7 @@ def test_an_arm_that_was_tested_on_other_samples_says_so(data: LabelledData, tmp
 
 def test_samples_are_shown_as_read_preprocessed_and_augmented(data: LabelledData, tmp_path: Path) -> None:
     found = Gathered({"grey": arm("grey", data, {"s9": 0.4})})
-    ((name, columns, rows, caption),) = pictures._steps(study(), found, "audited", tmp_path / "cache")
+    ((name, columns, rows, caption),) = study_pictures._steps(study(), found, "audited", tmp_path / "cache")
     assert (name, rows) == ("preprocessing_audited", ["mild", "severe"])
     raw, seen, augmented = (column.tiles for column in columns)
     for before, after, flipped in zip(raw, seen, augmented, strict=True):
@@ -150,21 +150,21 @@ def test_samples_are_shown_as_read_preprocessed_and_augmented(data: LabelledData
 
 def test_steps_are_said_in_their_order() -> None:
     paper = Preprocess(crop="borders", denoise=10, equalize="both", resize="first")
-    assert pictures._described(paper) == [
+    assert study_pictures._described(paper) == [
         "cropped to the scan",
         "resized to 224 × 224 px",
         "non-local means (h = 10)",
         "histogram equalisation",
         "CLAHE (limit 2, 8 × 8 tiles)",
     ]
-    assert pictures._described(Preprocess(equalize="clahe"))[-1] == "resized to 224 × 224 px"
+    assert study_pictures._described(Preprocess(equalize="clahe"))[-1] == "resized to 224 × 224 px"
 
 
 def test_arms_without_a_network_have_reasons(data: LabelledData) -> None:
     def refused() -> None:
         raise ConfigError("Run x kept\nno network.")
 
-    place = pictures.Place("audited", "grey", "", 0)
+    place = study_pictures.Place("audited", "grey", "", 0)
     places = [place._replace(arm=name) for name in ("grey", "both", "stacked", "masks", "hidden")]
     own = study(
         stacked=Arm("stacked", label="Stacked", stack=("grey",)),
@@ -173,7 +173,7 @@ def test_arms_without_a_network_have_reasons(data: LabelledData) -> None:
     )
     runs: Any = {places[0]: SimpleNamespace(first_network=refused)}
     loaded: Any = SimpleNamespace(of=lambda training: data)
-    found = pictures._gathered(own, places, {places[0]: None}, runs, loaded)  # type: ignore[dict-item]
+    found = study_pictures._gathered(own, places, {places[0]: None}, runs, loaded)  # type: ignore[dict-item]
     assert found.networks == {}
     assert found.absent == {
         "grey": "Run x kept no network.",

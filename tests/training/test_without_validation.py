@@ -101,7 +101,7 @@ def test_a_run_is_evaluated_again_and_compared_at_one_half(folds: TrainedRun, pl
 def test_what_needs_validation_samples_of_a_run_says_that_it_has_none(folds: TrainedRun, place: Path) -> None:
     with pytest.raises(DataError, match=r"no validation samples, .*folds_in_training folds=all"):
         stacking.run(composed(f"paths.root={place}", f"runs=[{folds.run_id}]", name="stack"))
-    with pytest.raises(DataError, match=r"trained without any \(split\.val=0\)"):
+    with pytest.raises(DataError, match=r"training without any \(split\.val=0\)"):
         validation_pictures.answers(folds, answering.rules(folds, 0.1)[answering.SAMPLE])
 
 

@@ -12,6 +12,7 @@ CROPS = {
     "mask": "Images are cropped to their masks, and black outside them.",
 }
 EXTERNAL, BY_SITE = "external", "by_site"  # names of splits whose test set is external
+EACH_SITE = "leave_one_site_out"  # and that of each fold
 
 
 def data(run: Run) -> str:
@@ -168,7 +169,7 @@ def test_size(run: Run) -> str:
 def internal(run: Run) -> str:
     """Return the internal test set; empty where the test set is external."""
     size, name = test_size(run), run.setting("data.name")
-    elsewhere = run.setting("split.name") in (EXTERNAL, BY_SITE)
+    elsewhere = run.setting("split.name") in (EXTERNAL, BY_SITE, EACH_SITE)
     return "" if elsewhere or not (size and name) else f"Test set of {name}: {size}"
 
 
@@ -179,6 +180,8 @@ def external(run: Run) -> str:
         return ""
     if _is_external(run):
         return f"Data set {name}, which was not used for training: {size}"
+    if run.setting("split.name") == EACH_SITE:
+        return f"Sites of {name}, each held out of the training that was tested on it: {size}"
     held_out = run.setting("split.site") if run.setting("split.name") == BY_SITE else None
     return f"Site {held_out} of {name}, held out of training: {size}" if held_out else ""
 
