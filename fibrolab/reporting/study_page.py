@@ -16,7 +16,10 @@ from fibrolab.reporting.tables.sheet import Sheet
 from fibrolab.storage import put
 
 PAGE_FILE = "study.html"
+PROTOCOLS = "protocols"  # figure of all protocols together
 CAPTIONS = {
+    PROTOCOLS: "Accuracy on the test samples with 95 % confidence intervals: networks filled, baselines "
+    "without a network hollow.",
     "differences": "Differences between arms with 95 % confidence intervals; filled where the corrected p is "
     "below .05.",
     "curves": "Loss by epoch, mean over the trainings of an arm.",
@@ -54,6 +57,7 @@ def write(
     source: str,
     lead: str,
     verdict: Sequence[str],
+    protocols: pd.DataFrame | None,
     sections: Sequence[Section],
     published: Sequence[Sheet],
 ) -> Path:
@@ -65,6 +69,7 @@ def write(
         source: Paper that it repeats; empty if none.
         lead: Sentence below the title.
         verdict: Sentences of the verdict.
+        protocols: As `figures.study.protocols` takes them; None without accuracies.
         sections: Results by protocol and task.
         published: Published numbers that are not comparable with ours.
 
@@ -75,6 +80,8 @@ def write(
         StorageError: The disk is full or the folder cannot be written.
     """
     shown = []
+    if protocols is not None:
+        save(figures.protocols(protocols), folder / keys.FIGURES / f"{PROTOCOLS}.png")
     for number, section in enumerate(sections):
         drawn: Mapping[str, pd.DataFrame | None] = {
             "differences": section.differences,
@@ -97,9 +104,10 @@ def write(
         "source": source,
         "lead": lead,
         "verdict": verdict,
+        "protocols": None if protocols is None else PROTOCOLS,
         "sections": shown,
         "published": [sheet for sheet in published if sheet.lines],
-        "figures": html.pictures(folder / keys.FIGURES, lambda name: CAPTIONS[name.rpartition("_")[0]]),
+        "figures": html.pictures(folder / keys.FIGURES, lambda name: CAPTIONS[name.partition("_")[0]]),
         "tables_folder": table_files.FOLDER,
     }
     return put(folder / PAGE_FILE, html.render("study.html.j2", content))

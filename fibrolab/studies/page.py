@@ -14,8 +14,8 @@ from fibrolab.studies.result_sheets import Part
 from fibrolab.studies.results import SIGNIFICANT, Tables
 
 SHEETS = (
-    sheets.arms, sheets.differences, sheets.markers, sheets.folds, sheets.classes, sheets.confusion,
-    sheets.seen, sheets.balance,
+    sheets.arms, sheets.differences, sheets.markers, sheets.beside_markers, sheets.folds, sheets.classes,
+    sheets.confusion, sheets.seen, sheets.balance,
 )  # fmt: skip
 
 
@@ -38,6 +38,7 @@ def write(study: Study, size: str, tables: Tables, folder: Path) -> Path:
         study.source,
         f"Results at size={size}: {readme.trained(tables)}",
         list(verdict.sentences(study, size, tables)),
+        sheets.accuracies(found),
         [_section(part) for part in found],
         [sheets.apart(study, tables), sheets.related(study)],
     )

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fibrolab import keys
+from fibrolab.reporting.study_page import CAPTIONS, PROTOCOLS
 from fibrolab.reporting.tables.sheet import Cell, Sheet
 from fibrolab.storage import put
 from fibrolab.studies import result_sheets as sheets
@@ -50,7 +51,10 @@ def inserted(text: str, size: str, content: str) -> str:
 def section(study: Study, size: str, tables: Tables) -> str:
     """Return the section of a size: a table for each protocol and task, differences, the verdict."""
     lines = [f"## Results at size={size}", "", trained(tables), ""]
-    for part in sheets.parts(study, size, tables):
+    found = sheets.parts(study, size, tables)
+    if sheets.accuracies(found) is not None:
+        lines += _picture(f"{PROTOCOLS}.svg", CAPTIONS[PROTOCOLS], size)
+    for part in found:
         for sheet in (sheets.arms(part), sheets.differences(part)):
             lines += [*markdown(sheet), ""]
         lines += _pictures(part)
@@ -63,12 +67,11 @@ def section(study: Study, size: str, tables: Tables) -> str:
 def _pictures(part: Part) -> Iterator[str]:
     """Yield the pictures of a protocol and task, with their captions below."""
     for file, caption in part.pictures:
-        yield from (
-            f"![{Path(file).stem}](results/{part.size}/{keys.FIGURES}/{file})",
-            "",
-            f"*{caption}*",
-            "",
-        )
+        yield from _picture(file, caption, part.size)
+
+
+def _picture(file: str, caption: str, size: str) -> Iterator[str]:
+    yield from (f"![{Path(file).stem}](results/{size}/{keys.FIGURES}/{file})", "", f"*{caption}*", "")
 
 
 def trained(tables: Tables) -> str:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from fibrolab import keys
-from fibrolab.evaluation.comparison.comparison_table import FOLDS
+from fibrolab.evaluation.comparison.arms import END_POINTS
+from fibrolab.evaluation.comparison.comparison_table import COMPARATORS, FOLDS
 from fibrolab.evaluation.comparison.fold_by_fold import OF_CLASSES as MEASURES_OF_CLASSES
 from fibrolab.reporting import numbers, vocabulary
 from fibrolab.reporting.tables.sheet import Cell, Column, Line, Sheet, count, line, probability
@@ -22,6 +23,7 @@ OF_CLASSES = tuple(f"{name}_" for name in MEASURES_OF_CLASSES)
 END_POINT = "ge_"  # beginning of an end point's name
 NONE = "none"  # network of a baseline
 MANY = 7  # columns; a table of more is printed small
+DIFFERENCE = [Column("Difference", False), Column("Measure", False), Column("Value"), Column("p, corrected")]
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,14 @@ class Part:
         return rows[rows["metric"].isin(self.study.measures)]
 
     @property
+    def beside_markers(self) -> pd.DataFrame:
+        """Differences in AUC between arms and clinical markers (`against`): rows of `comparisons`."""
+        table = self.tables["comparisons"]
+        if "against" not in table:
+            return table[:0]
+        return table[(table["family"] == COMPARATORS) & (table["level"] == SAMPLE)]
+
+    @property
     def baselines(self) -> pd.DataFrame:
         """Accuracy without a model, one row a baseline."""
         return self.tables["baselines"].drop_duplicates("baseline")
@@ -124,6 +134,28 @@ def parts(study: Study, size: str, tables: Tables) -> list[Part]:
         )
         for protocol, task in rows.to_numpy().tolist()
     ]
+
+
+def accuracies(found: Sequence[Part]) -> pd.DataFrame | None:
+    """Return the accuracy of the arms of several protocols and tasks, with chance and the best baseline.
+
+    Returns:
+        As `reporting.figures.study.protocols` takes them; None if there is one protocol and task only, or no
+        accuracy.
+    """
+    rows = list[dict[str, object]]()
+    for part in found:
+        of_arms = {part.label(arm): part.estimate(arm, "accuracy") for arm in part.study.arms}
+        known = {label: one for label, one in of_arms.items() if one is not None}
+        title = part.title.removeprefix("Protocol ")
+        rows += [{"part": title, "name": label, "network": True, **one} for label, one in known.items()]
+        baselines = part.baselines.sort_values("value").set_index("baseline") if known else part.baselines[:0]
+        for name in dict.fromkeys(["majority", *baselines.index[-1:]]):
+            if name in baselines.index:
+                label = numbers.baseline_name(name)
+                rows.append({"part": title, "name": label, "network": False, **_ends(baselines.loc[name])})
+    table = pd.DataFrame(rows)
+    return table if rows and table["part"].nunique() > 1 else None
 
 
 def arms(part: Part) -> Sheet:
@@ -160,7 +192,22 @@ def arms(part: Part) -> Sheet:
 
 def differences(part: Part) -> Sheet:
     """Return the differences between arms, with corrected p values."""
-    lines = [
+    empty = f"The arms were not compared: {part.refused}" if part.refused else ""
+    caption = "Differences on the same test samples; p corrected by Holm's method over each family."
+    return Sheet(
+        f"{part.title}: differences", caption, DIFFERENCE, _pairs(part, part.differences), empty=empty
+    )
+
+
+def beside_markers(part: Part) -> Sheet:
+    """Return the differences in AUC between arms and clinical markers."""
+    caption = "Arms and clinical markers on the patients for whom the marker is known; p corrected as above."
+    return Sheet(f"{part.title}: arms and markers", caption, DIFFERENCE, _pairs(part, part.beside_markers))
+
+
+def _pairs(part: Part, rows: pd.DataFrame) -> list[Line]:
+    """Return a line for each difference, in bold where it is significant."""
+    return [
         line(
             f"{part.label(row['arm'])} {numbers.MINUS} {part.label(row['against'])}",
             numbers.title(str(row["metric"])),
@@ -168,12 +215,8 @@ def differences(part: Part) -> Sheet:
             probability(float(row["p_holm"])),
             strong=float(row["p_holm"]) < results.SIGNIFICANT,
         )
-        for row in part.differences.to_dict("records")
+        for row in rows.to_dict("records")
     ]
-    columns = [Column("Difference", False), Column("Measure", False), Column("Value"), Column("p, corrected")]
-    empty = f"The arms were not compared: {part.refused}" if part.refused else ""
-    caption = "Differences on the same test samples; p corrected by Holm's method over each family."
-    return Sheet(f"{part.title}: differences", caption, columns, lines, empty=empty)
 
 
 def seen(part: Part) -> Sheet:
@@ -352,8 +395,13 @@ def _at(table: pd.DataFrame, protocol: str, task: str) -> pd.DataFrame:
 
 
 def _overall(table: pd.DataFrame) -> pd.Series:
-    """Return which rows of `comparisons` are of all classes and folds together, and of samples."""
-    together = (table["of"] == "") & (table["fold"] == "") & (table["family"] != FOLDS)
+    """Return which rows of `comparisons`, of one task, are of all classes and folds together, and of samples.
+
+    The AUC of the only end point of a task is one of them.
+    """
+    areas = (table["family"] == END_POINTS) & (table["metric"] == "auc")
+    whole = (table["of"] == "") | areas if table.loc[areas, "of"].nunique() == 1 else table["of"] == ""
+    together = whole & (table["fold"] == "") & (table["family"] != FOLDS)
     return together & (table["level"] == SAMPLE)
 
 

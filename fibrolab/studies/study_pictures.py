@@ -120,7 +120,7 @@ def draw(
         words = "_".join(filter(None, [protocol, task]))
         figures = list(_maps(study, found, words, cache))
         if protocol not in {row["protocol"] for row in rows}:
-            figures += _steps(study, found, protocol, cache)
+            figures += [*_steps(study, found, protocol, cache), *_pairs(found, protocol, cache)]
         for name, columns, names, caption in figures:
             file = f"{_file_name(name)}{ENDING}"
             put(folder / file, picture_grid.webp(picture_grid.grid(columns, names)))
@@ -295,15 +295,19 @@ def grad_cam(network: Predictor, data: LabelledData, branch: str, cache: Path) -
 def _originals(arm: ArmNetwork, modality: str, chosen: Sequence[Choice], cache: Path) -> Column:
     """Return the column of the chosen samples without maps."""
     source = _source(arm, modality, _samples(arm, [each.sample_id for each in chosen], cache))
-    blank = np.zeros((1, 1, 1) if modality == keys.CLIP else (1, 1), np.float32)
     tiles = [
-        Tile(
-            source.open(each.sample_id).middle(blank)[0] if each.sample_id in source.media else None,
-            f"true {arm.network.classes[each.y_true]}",
-        )
-        for each in chosen
+        Tile(_seen(source, each.sample_id), f"true {arm.network.classes[each.y_true]}") for each in chosen
     ]
     return Column("Original", tiles)
+
+
+def _seen(source: Source, sample: str) -> np.ndarray | None:
+    """Return the part of an original that the network sees, of a film its middle frame; None without one."""
+    if sample not in source.media:
+        return None
+    original = source.open(sample)
+    blank = np.zeros((1, 1) if original.clip is None else (1, 1, 1), np.float32)
+    return original.middle(blank)[0]
 
 
 def _source(arm: ArmNetwork, modality: str, data: LabelledData) -> Source:
@@ -325,6 +329,31 @@ def _steps(
             return
         yield f"preprocessing_{protocol}", columns, rows, caption
         return
+
+
+def _pairs(
+    found: Gathered, protocol: str, cache: Path
+) -> Iterator[tuple[str, Sequence[Column], Sequence[str], str]]:
+    """Yield the figure of a test sample of each stage in all modalities of one arm."""
+    several = [arm for arm in found.networks.values() if len(arm.branches) > 1]
+    if not several:
+        return
+    arm, *_ = several
+    tested = set(arm.tested[keys.SAMPLE_ID])
+    whole = np.logical_and.reduce([arm.data.manifest.present(modality) for modality in arm.branches])
+    known = arm.data.manifest.table[whole].sort_values(keys.SAMPLE_ID)
+    known = known[known[keys.SAMPLE_ID].isin(tested)].drop_duplicates(keys.LABEL).sort_values(keys.LABEL)
+    if known.empty:
+        return
+    data = _samples(arm, list(known[keys.SAMPLE_ID]), cache)
+    sources = [_source(arm, modality, data) for modality in arm.branches]
+    columns = []
+    for sample, label in zip(known[keys.SAMPLE_ID], known[keys.LABEL], strict=True):
+        tiles = [Tile(_seen(source, sample)) for source in sources]
+        columns.append(Column(arm.data.manifest.classes[int(label)], tiles))
+    shown = " and ".join(PLURAL[modality] for modality in arm.branches)
+    caption = f"The first test sample of each stage, by id: {shown}, the parts that {arm.label} sees."
+    yield f"pairs_{protocol}", columns, [PLURAL[name] for name in arm.branches], caption
 
 
 def _processed(arm: ArmNetwork, modality: str, cache: Path) -> tuple[list[Column], list[str], str]:

@@ -9,11 +9,12 @@ from fibrolab.studies.results import SIGNIFICANT, Tables
 
 
 def sentences(study: Study, size: str, tables: Tables) -> Iterator[str]:
-    """Yield the sentences: the best arm against the best baseline, and which arms can be distinguished."""
+    """Yield the sentences: the best arm and the best baseline, which arms differ, and from which markers."""
     found = parts(study, size, tables)
     for part in found:
         yield from against_baselines(part)
         yield from between_arms(part)
+        yield from beside_markers(part)
     yield from between_protocols(found)
 
 
@@ -65,6 +66,27 @@ def between_arms(part: Part) -> Iterator[str]:
             f"{part.label(arm)} and {part.label(other)}" for arm, other in found.to_numpy().tolist()
         )
         yield f"{part.title}: {len(found)} of {total} pairs of arms differ in some measure ({listed})."
+
+
+def beside_markers(part: Part) -> Iterator[str]:
+    """Yield a sentence on the arms whose AUC differs from that of a clinical marker."""
+    rows = part.beside_markers
+    if rows.empty:
+        return
+    known = rows[rows["p_holm"].notna()]
+    found = known[known["p_holm"].astype(float) < SIGNIFICANT]
+    if found.empty:
+        listed = ", ".join(dict.fromkeys(map(str, rows["against"])))
+        yield f"{part.title}: no arm's AUC can be distinguished from that of a clinical marker ({listed})."
+        return
+    pairs = [
+        f"{part.label(row['arm'])} {'above' if row['value'] > 0 else 'below'} {row['against']}"
+        for row in found.to_dict("records")
+    ]
+    yield (
+        f"{part.title}: {len(found)} of {len(rows)} pairs of an arm and a clinical marker differ in AUC "
+        f"({', '.join(pairs)})."
+    )
 
 
 def between_protocols(found: list[Part]) -> Iterator[str]:

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from drawn import texts
 from omegaconf import OmegaConf
+from PIL import Image
 from small_classifier import settings
 from small_clinic import EVERYONE, PARTITIONS, clinic
 from small_fusion import TINY
@@ -146,6 +147,20 @@ def test_samples_are_shown_as_read_preprocessed_and_augmented(data: LabelledData
         np.testing.assert_array_equal(flipped.pixels, np.asarray(after.pixels)[:, ::-1])
         assert before.title == "32 × 32 px"
     assert caption.endswith("Steps: resized to 32 × 32 px. Augmentation: HorizontalFlip (p 1.0).")
+
+
+def test_a_sample_of_each_stage_is_shown_in_all_modalities(data: LabelledData, tmp_path: Path) -> None:
+    found = Gathered({"grey": arm("grey", data, {"s9": 0.4})})
+    assert list(study_pictures._pairs(found, "audited", tmp_path / "cache")) == []
+    found.networks["both"] = arm("both", data, {"s11": 0.1, "s10": 0.2, "s9": 0.7})  # s11 has no elastogram
+    ((name, columns, rows, caption),) = study_pictures._pairs(found, "audited", tmp_path / "cache")
+    assert (name, rows) == ("pairs_audited", ["pictures", "elastograms"])
+    assert shown(columns) == {"mild": ["", ""], "severe": ["", ""]}
+    grey, colours = (tile.pixels for tile in columns[0].tiles)  # of s10
+    np.testing.assert_array_equal(grey, np.asarray(Image.open(data.manifest.root / "10.png")))
+    np.testing.assert_array_equal(colours, np.asarray(Image.open(data.manifest.root / "10_swe.png")))
+    assert caption.endswith("by id: pictures and elastograms, the parts that both sees.")
+    assert texts(picture_grid.grid(columns, rows))
 
 
 def test_steps_are_said_in_their_order() -> None:

@@ -1,6 +1,7 @@
 """Tables, verdict, README and page of a study, from results alone."""
 
 import re
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from fibrolab.errors import ConfigError, DataError
-from fibrolab.evaluation.comparison.comparison_table import FOLDS
+from fibrolab.evaluation.comparison.arms import END_POINTS
+from fibrolab.evaluation.comparison.comparison_table import COMPARATORS, FOLDS
 from fibrolab.reporting.figures.study import differences
 from fibrolab.reporting.tables.sheet import Sheet
 from fibrolab.studies import definition, page, readme, result_sheets, results, verdict
@@ -73,7 +75,16 @@ def found() -> Tables:
     comparisons = pd.DataFrame(
         [
             {**compared, "metric": "accuracy", "value": -0.1, "low": -0.2, "high": 0.0, "p_holm": 0.2},
-            {**compared, "metric": "auc", "value": -0.05, "low": -0.08, "high": -0.02, "p_holm": 0.01},
+            {
+                **compared,
+                "metric": "auc",
+                "family": END_POINTS,
+                "of": "F4",
+                "value": -0.05,
+                "low": -0.08,
+                "high": -0.02,
+                "p_holm": 0.01,
+            },
             {
                 **compared,
                 "metric": "auc",
@@ -84,6 +95,17 @@ def found() -> Tables:
                 "p_holm": 0.0,
             },
             {**compared, "metric": "npv", "value": 0.5, "low": 0.4, "high": 0.6, "p_holm": 0.0},
+            {
+                **compared,
+                "metric": "auc",
+                "family": COMPARATORS,
+                "of": "F4",
+                "against": "LSM [kPa]",
+                "value": -0.1,
+                "low": -0.2,
+                "high": 0.1,
+                "p_holm": 0.3,
+            },
         ]
     )
     baselines = pd.DataFrame(
@@ -129,7 +151,13 @@ def test_a_published_number_stands_beside_the_papers_own_network_only(study: Stu
     assert lines["Two"][-1] == ""
     assert lines["metadata"][:2] == ["none", "65.0\u00a0%"]
     assert "20 test images of 10 independent groups of ours, 1 seed" in sheet.caption
-    assert len(result_sheets.differences(part).lines) == 2  # those of single folds are apart
+    pairs = [[cell.text for cell in line.cells[:2]] for line in result_sheets.differences(part).lines]
+    assert pairs == [
+        ["Two \u2212 One", "Accuracy"],
+        ["Two \u2212 One", "AUC"],
+    ]  # those of single folds are apart
+    (line,) = result_sheets.beside_markers(part).lines
+    assert [cell.text for cell in line.cells[:2]] == ["Two \u2212 LSM [kPa]", "AUC"]
     (apart,) = result_sheets.apart(study, found).lines
     assert [cell.text for cell in apart.cells] == ["Two", "F4", "95.0\u00a0%"]
     (first, *_) = result_sheets.seen(part).lines
@@ -223,6 +251,13 @@ def test_the_verdict_follows_from_the_numbers(study: Study, found: Tables) -> No
         study, found
     )
     assert "1 of 1 pairs of arms differ in some measure (Two and One)" in said(study, found)
+    assert "no arm's AUC can be distinguished from that of a clinical marker (LSM [kPa])" in said(
+        study, found
+    )
+    found["comparisons"].loc[found["comparisons"]["family"] == COMPARATORS, "p_holm"] = 0.03
+    assert "1 of 1 pairs of an arm and a clinical marker differ in AUC (Two below LSM [kPa])" in said(
+        study, found
+    )
     found["baselines"].loc[1, "value"] = 0.75
     assert "but its interval includes it" in said(study, found)
     found["baselines"].loc[1, "value"] = 0.85
@@ -280,7 +315,25 @@ def test_the_page_has_tables_figures_and_audit(study: Study, found: Tables, tmp_
     assert "Few." in text
     written = {path.name for path in (tmp_path / "out" / "tables").iterdir()}
     assert "published_numbers_of_other_networks.tex" in written
-    assert len([name for name in written if name.endswith(".tex")]) == 6
+    assert len([name for name in written if name.endswith(".tex")]) == 7
+
+
+def test_several_protocols_are_drawn_together(study: Study, found: Tables, tmp_path: Path) -> None:
+    assert result_sheets.accuracies(result_sheets.parts(study, "small", found)) is None  # of one protocol
+    several = replace(
+        study, protocols=study.protocols | {"leaky": replace(study.protocols["audited"], label="images")}
+    )
+    for name in ("trainings", "metrics", "baselines", "comparisons"):
+        found[name] = pd.concat([found[name], found[name].assign(protocol="leaky")], ignore_index=True)
+    table = result_sheets.accuracies(result_sheets.parts(several, "small", found))
+    assert table is not None
+    one, *_ = table.groupby("part", sort=False)
+    assert one[1]["name"].tolist() == ["One", "Two", "majority class", "metadata"]
+    assert one[1]["value"].tolist() == [0.8, 0.7, 0.5, 0.65]
+    assert one[1]["network"].tolist() == [True, True, False, False]
+    shown = page.write(several, "small", found, tmp_path / "out").read_text()
+    assert shown.count("data:image/png;base64") == 4
+    assert "![protocols](results/small/figures/protocols.svg)" in readme.section(several, "small", found)
 
 
 def test_pictures_are_shown_again_as_long_as_their_files_are_there(

@@ -1,4 +1,4 @@
-"""Figures of a study of several arms: differences between arms, and learning curves of all arms."""
+"""Figures of a study of several arms: their accuracy by protocol, differences, and learning curves."""
 
 import textwrap
 
@@ -6,14 +6,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from fibrolab.reporting import numbers
-from fibrolab.reporting.figures.style import ACCENT, INK, MM, SECOND, SOFT, WIDE, shortened, styled
+from fibrolab.reporting.figures.style import ACCENT, INK, MM, PALE, SECOND, SOFT, WIDE, shortened, styled
 
 ABREAST = 4  # panels in a row
 LETTERS = 72  # of the titles of a row of panels
 LINE, FRAME = 5.0, 24.0  # height of a line, and of title and axis [mm]
+ROW = 3.7  # height of a line of `protocols` [mm]
 COLOURS = (ACCENT, SECOND, INK, "#8a6d1d", "#6b4fa0", "#2f7d5b", "#a04f4f")
 DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 
@@ -59,6 +60,39 @@ def _difference(axes: Axes, height: int, row: pd.Series) -> None:
         axes.plot([row["low"], row["high"]], [height, height], color=ACCENT, linewidth=1.2)
     face = ACCENT if row["found"] else "white"
     axes.plot(row["value"], height, "o", color=ACCENT, markerfacecolor=face, ms=4)
+
+
+@styled
+def protocols(table: pd.DataFrame) -> Figure:
+    """Draw the accuracy of each arm of each protocol and task beside that of the baselines.
+
+    Args:
+        table: Columns part (title of a protocol and task), name, network (whether it is one), value, low and
+            high.
+
+    Returns:
+        The figure: a block a protocol and task, a line a network (filled) or baseline (hollow).
+    """
+    parts = list(dict.fromkeys(table["part"]))
+    figure = Figure(figsize=(WIDE, (14 + ROW * (len(table) + 1.6 * len(parts))) * MM), layout="constrained")
+    axes = figure.subplots()
+    height, names = 0.0, {}
+    for part in parts:
+        axes.text(0.0, height, part, transform=axes.get_yaxis_transform(), weight="bold", va="center")
+        for row in table[table["part"] == part].to_dict("records"):
+            height += 1
+            colour, face = (ACCENT, ACCENT) if row["network"] else (SECOND, "white")
+            axes.plot([row["low"], row["high"]], [height, height], color=colour, linewidth=1.2)
+            axes.plot(row["value"], height, "o", color=colour, markerfacecolor=face, ms=4, clip_on=False)
+            names[height] = shortened(str(row["name"]), 40)
+        height += 1.6
+    axes.set(xlim=(0, 1), ylim=(height - 0.6, -1), xlabel="accuracy")
+    axes.xaxis.set_major_formatter(PercentFormatter(1, symbol="\u00a0%"))
+    axes.set_yticks(list(names), list(names.values()))
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", color=PALE, linewidth=0.6)
+    axes.spines["left"].set_visible(False)
+    return figure
 
 
 @styled
