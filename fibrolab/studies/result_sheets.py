@@ -66,7 +66,7 @@ class Part:
 
     def label(self, arm: object) -> str:
         """Return the name of an arm, or of a marker, in tables."""
-        return self.study.arms[str(arm)].label if str(arm) in self.study.arms else str(arm)
+        return _label(self.study, str(arm))
 
     def estimate(self, arm: str, metric: str) -> Mapping[str, float] | None:
         """Return value and interval of a measure of an arm on its test samples; None if not measured.
@@ -94,11 +94,14 @@ class Part:
 
     @property
     def beside_markers(self) -> pd.DataFrame:
-        """Differences in AUC between arms and clinical markers (`against`): rows of `comparisons`."""
+        """Differences in AUC between arms and clinical markers (`against`): rows of `comparisons`.
+
+        They are of patients, unless each has one sample.
+        """
         table = self.tables["comparisons"]
         if "against" not in table:
             return table[:0]
-        return table[(table["family"] == COMPARATORS) & (table["level"] == SAMPLE)]
+        return table[(table["family"] == COMPARATORS) & (table["against"] != "")]
 
     @property
     def baselines(self) -> pd.DataFrame:
@@ -336,8 +339,7 @@ def apart(study: Study, tables: Tables) -> Sheet:
     names = [name for name in study.measures if name in set(rows["metric"])]
     lines = []
     for arm, task in rows[["arm", "task"]].drop_duplicates().to_numpy().tolist():
-        label = study.arms[arm].label if arm in study.arms else arm
-        lines.append(line(label, task, *(_printed(rows, arm, task, name) for name in names)))
+        lines.append(line(_label(study, arm), task, *(_printed(rows, arm, task, name) for name in names)))
     columns = [Column("Arm", False), Column("Task", False), *(Column(numbers.title(name)) for name in names)]
     caption = "Published, with networks that were not trained here; not comparable with the numbers above."
     return Sheet("Published numbers of other networks", caption, columns, lines)
@@ -381,6 +383,11 @@ def related(study: Study) -> Sheet:
     columns += [Column("Value"), Column("Source", False)]
     caption = "As the paper cites them, on other patients; not comparable with the numbers above."
     return Sheet("Earlier results", caption, columns, lines)
+
+
+def _label(study: Study, name: str) -> str:
+    """Return the name of an arm or a clinical marker in words."""
+    return study.arms[name].label if name in study.arms else vocabulary.marker(name)
 
 
 def _title(metric: str) -> str:
