@@ -5,16 +5,18 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fibrolab.errors import StorageError
+from fibrolab.errors import DataError, StorageError
 
 if TYPE_CHECKING:
     import pandas as pd
 
+# What reading a damaged `.npz` raises beside its own errors; RuntimeError: a flipped bit calls it encrypted.
+DAMAGED = (OSError, EOFError, ValueError, KeyError, NotImplementedError, RuntimeError)
 SEAL = "checksums.json"  # CRC-32 of each file of a sealed folder, by its path in it
 
 
@@ -79,6 +81,25 @@ def write_table(frame: "pd.DataFrame", path: Path, index: bool = False) -> Path:
 def as_csv(frame: "pd.DataFrame", index: bool = False) -> bytes:
     """Return the content of the CSV that `write_table` writes."""
     return frame.to_csv(index=index, lineterminator="\n").encode()
+
+
+def read_arrays(path: Path, names: Iterable[str]) -> dict[str, Any] | None:
+    """Read arrays of an `.npz` file; None if there is no such file.
+
+    Raises:
+        DataError: The file is damaged or lacks an array.
+    """
+    import zipfile  # late, as NumPy: a command that is refused reads no arrays
+
+    import numpy as np
+
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            return {name: found[name] for name in names}
+    except (*DAMAGED, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{path} is damaged ({error}): train the run again, or delete the file.") from error
 
 
 def put_all(files: Mapping[Path, bytes]) -> None:

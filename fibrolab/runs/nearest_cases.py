@@ -5,16 +5,14 @@ a file of their own beside the checkpoint, which may be deleted to keep the pict
 """
 
 import io
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from fibrolab.errors import DataError
 from fibrolab.runs.typicality import BLOCK, Reference, unit_length
-from fibrolab.storage import put
+from fibrolab.storage import put, read_arrays
 
 ENDING = ".cases.npz"  # of the file beside a checkpoint, instead of `.ckpt`
 NUMBER = 3  # cases of each new sample
@@ -125,13 +123,9 @@ def read(path: Path) -> Cases | None:
     Raises:
         DataError: The file is damaged.
     """
-    if not path.is_file():
+    arrays = read_arrays(path, Cases.__dataclass_fields__)
+    if arrays is None:
         return None
-    try:
-        with np.load(path, allow_pickle=False) as found:
-            arrays = {name: found[name] for name in Cases.__dataclass_fields__}
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} is damaged ({error}): train the run again, or delete the file.") from error
     return Cases(**arrays | {"hashed": bool(arrays["hashed"]), "data": str(arrays["data"])})
 
 

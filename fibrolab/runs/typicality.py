@@ -10,7 +10,6 @@ counts twice, after Bonferroni.
 """
 
 import io
-import zipfile
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -19,8 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from fibrolab.errors import DataError
-from fibrolab.storage import put
+from fibrolab.storage import put, read_arrays
 
 if TYPE_CHECKING:
     from scipy.spatial import KDTree
@@ -135,13 +133,9 @@ def read(path: Path) -> Reference | None:
     Raises:
         DataError: The file is damaged.
     """
-    if not path.is_file():
+    arrays = read_arrays(path, Reference.__dataclass_fields__)
+    if arrays is None:
         return None
-    try:
-        with np.load(path, allow_pickle=False) as found:
-            arrays = {name: found[name] for name in Reference.__dataclass_fields__}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} is damaged ({error}): train the run again.") from error
     return Reference(**arrays | {"features": arrays["features"].astype(np.float32)})
 
 

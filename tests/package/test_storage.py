@@ -6,6 +6,7 @@ import sqlite3
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from compose import composed
@@ -13,7 +14,7 @@ from stored import flip
 
 from fibrolab import config, storage
 from fibrolab.config import run
-from fibrolab.errors import StorageError
+from fibrolab.errors import DataError, StorageError
 from fibrolab.runs.checkpoint import RecordedCheckpoints
 from fibrolab.storage import SEAL, full_disk, is_full, is_unchanged, make_folder, put, seal, write_table
 
@@ -189,3 +190,25 @@ def test_every_changed_byte_and_missing_file_of_a_sealed_folder_is_found(tmp_pat
     seal(tmp_path)
     (tmp_path / "one").unlink()
     assert not is_unchanged(tmp_path)
+
+
+def test_every_damage_of_stored_arrays_is_a_sentence_or_harmless(tmp_path: Path) -> None:
+    path, arrays = tmp_path / "best.npz", {"numbers": np.arange(40.0), "names": np.array(["x", "yy"])}
+    assert storage.read_arrays(path, arrays) is None
+    for save in (np.savez, np.savez_compressed):
+        save(path, **arrays)
+        whole = path.read_bytes()
+        with pytest.raises(DataError, match=r"best\.npz is damaged"):
+            storage.read_arrays(path, [*arrays, "lacking"])
+        for place in range(len(whole)):
+            damaged = bytearray(whole)
+            damaged[place] ^= 0x81  # also the bit that calls a member encrypted
+            for content in (bytes(damaged), whole[:place]):
+                path.write_bytes(content)
+                try:
+                    found = storage.read_arrays(path, arrays)
+                except DataError:
+                    continue
+                assert found is not None
+                for name, values in arrays.items():
+                    np.testing.assert_array_equal(found[name], values)
