@@ -48,6 +48,32 @@ def test_no_text_of_many_columns_of_tall_pictures_leaves_the_page() -> None:
     assert max(box.y1 for box in boxes) <= height * figure.dpi
 
 
+def test_pictures_of_unlike_shapes_have_rows_of_their_own_heights_below_their_titles() -> None:
+    shapes = [(12, 16), (30, 12), (10, 20)] * 3
+    titles = ["cyst (100\u00a0%) right", "cyst (99\u00a0%) right", "haemangioma (91\u00a0%) wrong"] * 3
+    columns = [
+        Column(
+            f"Network {k}", [tiles(title, size=size)[0] for title, size in zip(titles, shapes, strict=True)]
+        )
+        for k in range(5)
+    ]
+    figure = picture_grid.grid(columns, ROWS * 3)
+    figure.dpi = picture_grid.DPI
+    boxes = [text.get_window_extent() for text in figure.texts if text.get_rotation() == 0]
+    places = [axes.get_window_extent() for axes in figure.axes]
+    for number, box in enumerate(boxes):
+        for other in [*boxes[number + 1 :], *places]:
+            lower, higher = sorted((box, other), key=lambda each: each.y0)
+            side_by_side = box.x1 <= other.x0 + 1 or other.x1 <= box.x0 + 1
+            assert side_by_side or lower.y1 <= higher.y0 + 1
+    first = places[:9]  # of one column
+    proportions = [place.height / place.width for place in first]
+    np.testing.assert_allclose(proportions, [height / width for height, width in shapes])
+    assert {"haemangioma", "(91\u00a0%) wrong"} <= {
+        line for text in texts(figure) for line in text.split("\n")
+    }
+
+
 def test_a_file_of_noise_is_small() -> None:
     columns = [Column(str(k), tiles(*["F0"] * 6, size=(224, 224, 3))) for k in range(8)]
     content = picture_grid.webp(picture_grid.grid(columns, ROWS * 2))

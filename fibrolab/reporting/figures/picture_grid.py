@@ -65,35 +65,49 @@ def grid(columns: Sequence[Column], rows: Sequence[str]) -> Figure:
         columns: The columns; at least one has pictures.
         rows: Name of each row.
     """
-    shown = [tile.pixels for column in columns for tile in column.tiles if tile.pixels is not None]
-    aspect = max(pixels.shape[0] / pixels.shape[1] for pixels in shown)
     room = min(WIDEST, (WIDE - LEFT) / len(columns) - GAP)  # of a column [inches]
-    titles = [_wrapped(column.title, room) for column in columns]
-    lines = max(_lines(_wrapped(tile.title, room)) for column in columns for tile in column.tiles) * LINE
-    above = (max(map(_lines, titles)) + 0.5) * LINE
-    width = min(room, ((TALLEST - above) / len(rows) - lines - GAP) / aspect)
-    room, step = max(width, min(room, NARROWEST)), lines + width * aspect + GAP
-    size = (LEFT + len(columns) * (room + GAP), above + len(rows) * step)
+    aspects = [_aspect(columns, row) for row in range(len(rows))]
+    for _ in range(2):  # narrower columns need more lines, and more lines leave less room
+        above, texts = _heights(columns, len(rows), room)
+        width = min(room, (TALLEST - above - sum(texts) - GAP * len(rows)) / sum(aspects))
+        room = max(width, min(room, NARROWEST))
+    above, texts = _heights(columns, len(rows), room)
+    steps = [text + width * aspect + GAP for text, aspect in zip(texts, aspects, strict=True)]
+    size = (LEFT + len(columns) * (room + GAP), above + sum(steps))
     figure = Figure(figsize=size)
-    for number, (column, title) in enumerate(zip(columns, titles, strict=True)):
-        left, top = LEFT + number * (room + GAP), size[1] - above
-        _text(figure, left, top + 0.4 * LINE, title, weight="bold")
+    tops = [size[1] - above - sum(steps[:row]) for row in range(len(rows) + 1)]
+    for number, column in enumerate(columns):
+        left = LEFT + number * (room + GAP)
+        _text(figure, left, tops[0] + 0.4 * LINE, _wrapped(column.title, room), weight="bold")
         if not column.tiles:
-            _absent(_axes(figure, left, 0, room, top), _wrapped(column.absent, room))
+            _absent(_axes(figure, left, 0, room, tops[0]), _wrapped(column.absent, room))
         for row, tile in enumerate(column.tiles):
-            bottom = top - row * step - lines
-            _draw(_axes(figure, left, bottom - width * aspect, width, width * aspect), tile)
+            bottom, height = tops[row] - texts[row], width * aspects[row]
+            _draw(_axes(figure, left, bottom - height, width, height), tile)
             colour = SECOND if tile.wrong else INK
             _text(figure, left, bottom + 0.2 * LINE, _wrapped(tile.title, room), color=colour)
     first = 0
     for name, same in groupby(rows):
         last = first + len(list(same))
-        middle = size[1] - above - (first + last) / 2 * step
-        figure.text(
-            0.35 * LEFT / size[0], middle / size[1], name, rotation=90, va="center", fontsize=7, color=SOFT
-        )
+        place = (0.35 * LEFT / size[0], (tops[first] + tops[last]) / 2 / size[1])
+        figure.text(*place, name, rotation=90, va="center", fontsize=7, color=SOFT)
         first = last
     return figure
+
+
+def _aspect(columns: Sequence[Column], row: int) -> float:
+    """Return the height of the tallest picture of a row as a proportion of its width; 0 without pictures."""
+    shown = [column.tiles[row].pixels for column in columns if column.tiles]
+    return max((pixels.shape[0] / pixels.shape[1] for pixels in shown if pixels is not None), default=0.0)
+
+
+def _heights(columns: Sequence[Column], rows: int, room: float) -> tuple[float, list[float]]:
+    """Return the height of the titles of the columns, and of the texts of each row [inches]."""
+    above = max(_lines(_wrapped(column.title, room)) for column in columns) + 0.5
+    titles = [
+        [_wrapped(column.tiles[row].title, room) for column in columns if column.tiles] for row in range(rows)
+    ]
+    return above * LINE, [max(map(_lines, each)) * LINE for each in titles]
 
 
 def webp(figure: Figure) -> bytes:
@@ -117,7 +131,7 @@ def webp(figure: Figure) -> bytes:
 
 def _wrapped(text: str, room: float) -> str:
     """Return a text of up to `LONGEST` letters in lines that fit into a width [inches]."""
-    short = textwrap.shorten(text, LONGEST, placeholder=" …")
+    short = text if len(text) <= LONGEST else textwrap.shorten(text, LONGEST, placeholder=" …")
     return textwrap.fill(short, max(6, int(room / LETTER)), break_long_words=True)
 
 
