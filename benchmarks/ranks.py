@@ -1,11 +1,11 @@
-"""Ranks on the CPU: their start, their speed-up, and the cost of their code for a single process.
+"""Ranks on the CPU: their start and their speed-up.
 
     python -m benchmarks.ranks [--steps 20] [--batch-size 8] [--size 96]
 
 Printed are the seconds from the call to the first line of the work on two ranks, of which the import of
 torch takes a part that is measured too; the ratio of the epochs of one rank of one thread to those of two
-ranks of one thread each, on a compute-bound network (ResNet18, SGD); and the ratio of a loader's epoch whose
-keys go through the sampler of ranks to one without it.
+ranks of one thread each, on a compute-bound network (ResNet18, SGD); and beside it the ceiling of this
+machine, which is what two such trainings reach that exchange nothing. All three are repeated in turns.
 """
 
 import argparse
@@ -17,10 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fibrolab.data.samplers import EpochSampler, RankSampler
 from fibrolab.training import ranks
-
-KEYS = 100_000
 
 
 def started() -> float:
@@ -28,8 +25,15 @@ def started() -> float:
     return time.time()
 
 
-def trained(steps: int, batch_size: int, size: int) -> float:
-    """Train a ResNet18 on a part of each batch; return the seconds of the steps after the first."""
+def trained(steps: int, batch_size: int, size: int, exchange: bool = True) -> float:
+    """Train a ResNet18 on a part of each batch; return the seconds of the steps after the first.
+
+    Args:
+        steps: Number of steps that are timed.
+        batch_size: Samples of all ranks together.
+        size: Side of an image [px].
+        exchange: Whether ranks average their gradients.
+    """
     import timm
     import torch
     import torch.distributed as dist
@@ -39,16 +43,20 @@ def trained(steps: int, batch_size: int, size: int) -> float:
     torch.set_num_threads(1)
     number = dist.get_world_size() if dist.is_initialized() else 1
     network = timm.create_model("resnet18", num_classes=5)
-    wrapped = DistributedDataParallel(network) if number > 1 else network
+    wrapped = DistributedDataParallel(network) if number > 1 and exchange else network
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3)
     images, labels = torch.rand(batch_size // number, 3, size, size), torch.zeros(batch_size // number).long()
     start = 0.0
     for step in range(steps + 1):
         if step == 1:
+            if number > 1:
+                dist.barrier()
             start = time.perf_counter()
         torch.nn.functional.cross_entropy(wrapped(images), labels).backward()
         optimizer.step()
         optimizer.zero_grad()
+    if number > 1:
+        dist.barrier()  # until the slower one has ended
     return time.perf_counter() - start
 
 
@@ -62,17 +70,6 @@ def _import_of_torch() -> float:
     start = time.perf_counter()
     subprocess.run([sys.executable, "-c", "import torch.distributed"], check=True)
     return time.perf_counter() - start
-
-
-def _of_sampler() -> float:
-    """Return the ratio of the time of an epoch's keys on one rank to that of the plain sampler's."""
-    order = EpochSampler(KEYS)
-    seconds = []
-    for sampler in (RankSampler(order, 32, 0, 1), order):
-        start = time.perf_counter()
-        assert sum(1 for _ in sampler) == KEYS
-        seconds.append(time.perf_counter() - start)
-    return seconds[0] / seconds[1]
 
 
 def main() -> None:
@@ -89,10 +86,11 @@ def main() -> None:
     beyond = _two(started) - start
     print(f"two ranks begin after {beyond:.1f} s; an import of torch takes {imported:.1f} s of it")
     given = (options.steps, options.batch_size, options.size)
-    rounds = [(trained(*given), _two(trained, *given)) for _ in range(2)]
-    ratios = [one / two for one, two in rounds]
-    print(f"one rank of one thread against two: {np.median(ratios):.2f} times as long {ratios}")
-    print(f"{KEYS:,} keys through the sampler of ranks: {_of_sampler():.2f} times as long as without it")
+    rounds = [(trained(*given), _two(trained, *given), _two(trained, *given, False)) for _ in range(3)]
+    for name, place in (("two ranks", 1), ("two trainings that exchange nothing", 2)):
+        ratios = [each[0] / each[place] for each in rounds]
+        shown = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+        print(f"one rank of one thread against {name}: {np.median(ratios):.2f} times as long ({shown})")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Cost of a job of a sweep beside its own work: the start and the end of its process.
 
-    python -m benchmarks.sweeps
+    python -m benchmarks.sweeps [--trials 1000]
 
 Three kinds of programs are run, one after another, by the launcher and by the shell's way (`subprocess.run`):
 
@@ -8,17 +8,22 @@ Three kinds of programs are run, one after another, by the launcher and by the s
 - `imports`: everything that a training imports, and nothing else: what a new process costs each job.
 - `forked`: the same imports once, then a fork per job: what a warm start leaves of them.
 
-Printed are seconds per job and their ratio to the overhead of the launcher.
+Printed are seconds per job and their ratio to the overhead of the launcher. Then a study of `--trials`
+finished trials is made, each a run in MLflow below that of the study, and timed, by the clock and in CPU
+time: the study opened again by its command, the runs listed as MLflow's page does, and the tables and the
+page of the study. Its trials have no predictions, from which a page estimates the optimism of the choice.
 """
 
 import argparse
 import contextlib
 import io
+import logging
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from fibrolab.sweeps.jobs import Job
@@ -57,11 +62,71 @@ def forked(number: int) -> float:
     return float(done.stdout)
 
 
+def listed(number: int, root: Path) -> dict[str, tuple[float, float]]:
+    """Make a study with finished trials; return the time and CPU time [s] of each way of listing them."""
+    import optuna
+    from mlflow.entities import Metric, Param, RunTag
+    from mlflow.tracking import MlflowClient
+    from sqlalchemy import Engine, event
+
+    from fibrolab.sweeps import search_space, study_report
+    from fibrolab.sweeps.shared_study import RUN, Database, Goal, SharedStudy
+    from fibrolab.tracked_run import PARENT
+
+    space = search_space.parsed({"lr": "tag(log, interval(1e-5, 1e-2))", "dropout": "interval(0.0, 0.5)"})
+    event.listen(Engine, "connect", lambda opened, _: opened.execute("PRAGMA synchronous = OFF"))
+    client = MlflowClient(f"sqlite:///{root}/mlflow.db")
+    place = client.create_experiment("study")
+    parent = client.create_run(place).info.run_id
+
+    def opened() -> SharedStudy:
+        database = Database(f"sqlite:///{root}/optuna.db")
+        return SharedStudy(database, "study", [Goal("val/loss", "min")], space, {}, lambda: parent)
+
+    study, kinds = opened(), {one.name: one.distribution for one in space.everything()}
+    for trial in range(number):
+        own = client.create_run(place, tags={PARENT: parent}).info.run_id
+        share = trial / number
+        values = {"lr": 10 ** (-5 + 3 * share), "dropout": 0.5 * (7 * share % 1)}
+        curve = [Metric("val/loss", 1 - share / (step + 1), 0, step) for step in range(10)]
+        params = [Param(name, str(value)) for name, value in values.items()]
+        client.log_batch(own, curve, params, [RunTag("fibrolab.trial", str(trial))])
+        client.set_terminated(own)
+        steps = {metric.step: metric.value for metric in curve}
+        study.study.add_trial(
+            optuna.trial.create_trial(
+                params=values, distributions=kinds, value=curve[-1].value, intermediate_values=steps,
+                user_attrs={RUN: own},
+            )
+        )  # fmt: skip
+
+    def runs() -> int:
+        return len(client.search_runs([place], f"tags.`{PARENT}` = '{parent}'", max_results=number))
+
+    def page() -> int:
+        again = opened()
+        folder = Path(root, "study")
+        folder.mkdir()
+        study_report.write(again, folder, client.tracking_uri, "")
+        return again.done
+
+    ways: dict[str, Callable[[], int]] = {
+        "opened and counted": lambda: opened().done, "runs listed from MLflow": runs, "tables and page": page,
+    }  # fmt: skip
+    found = {}
+    for name, way in ways.items():
+        start, cpu = time.perf_counter(), time.process_time()
+        assert way() == number
+        found[name] = time.perf_counter() - start, time.process_time() - cpu
+    return found
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--jobs", type=int, default=20, help="empty jobs")
     parser.add_argument("--processes", type=int, default=3, help="processes that import everything")
+    parser.add_argument("--trials", type=int, default=1000, help="trials of the study that is listed")
     given = parser.parse_args()
     overhead = launched(given.jobs) - started(EMPTY, given.jobs)
     seconds = {
@@ -72,6 +137,10 @@ def main() -> None:
         seconds["fork after the imports"] = forked(given.jobs)
     for name, value in seconds.items():
         print(f"{name:26} {value:8.3f} s a job {value / overhead:8.1f} x")
+    logging.disable(logging.WARNING)  # the trials have no predictions, from which optimism is estimated
+    with tempfile.TemporaryDirectory() as folder:
+        for name, (clock, cpu) in listed(given.trials, Path(folder)).items():
+            print(f"{name:26} {clock:8.3f} s, CPU {cpu:.3f} s for {given.trials:,} trials")
 
 
 if __name__ == "__main__":

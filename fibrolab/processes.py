@@ -93,6 +93,20 @@ def _started(pid: str) -> str:
     return "-"
 
 
+def kills_for_memory() -> int | None:
+    """Return how many processes Linux has killed since its boot because memory ran out; None if unknown.
+
+    The kernel counts a kill before it sends the signal, whether the machine or a container ran out (proc(5),
+    `oom_kill` of /proc/vmstat).
+    """
+    with contextlib.suppress(OSError):
+        for line in (PROC / "vmstat").read_text().splitlines():
+            name, _, number = line.partition(" ")
+            if name == "oom_kill":
+                return int(number)
+    return None
+
+
 def cores() -> int:
     """Return the number of cores for this process: its share, or all of the machine."""
     return int(os.environ.get(CORES) or os.cpu_count() or 1)

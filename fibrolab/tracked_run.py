@@ -92,6 +92,11 @@ class TrackedRun:
             self._outbox = Journal(beside, uri, self._send, lambda: check_server(uri, BRIEF))
 
     @property
+    def tags(self) -> dict[str, str]:
+        """Tags with which the run was opened."""
+        return dict(self._run.data.tags)
+
+    @property
     def place(self) -> tuple[MlflowClient, str]:
         """Client of its database or server, and id of its experiment."""
         return self._client, self.experiment_id
@@ -257,7 +262,7 @@ class TrackedRun:
         records = self._outbox.records()
         values = sum(len(record.values) for record in records)
         if not is_finished(records) and (not records or records[-1].kind != "parent"):  # it was killed
-            parent = self._run.data.tags.get(PARENT)
+            parent = self.tags.get(PARENT)
             self._outbox.add("files", [])
             self._outbox.add("status", [["KILLED", None]] if self._run.info.status == "RUNNING" else [])
             self._outbox.add("parent", [[parent]] if parent else [])

@@ -181,7 +181,7 @@ def keep_earlier_error() -> Iterator[None]:
     except Exception as error:
         if not failing:
             raise
-        logger.warning("The run's status could not be recorded (%s).", masked(str(error)))
+        logger.warning("The end of the run could not be recorded (%s).", masked(str(error)))
 
 
 def read_records(path: Path) -> list[Record]:

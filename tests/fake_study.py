@@ -58,7 +58,7 @@ def make(folder: Path, number: int, goals: int = 1, seed: int = 0) -> Path:
     _write_progress(folder, state, loss, length, random)
     if goals == 1 and number >= 4:
         _write_importances(folder, [name.removeprefix("param/") for name in columns])
-        _write_optimism(folder, int(ended.sum()))
+        _write_optimism(folder, loss[ended])
     return folder
 
 
@@ -92,9 +92,9 @@ def _write_importances(folder: Path, names: list[str]) -> None:
     pd.DataFrame(rows).to_csv(folder / "importances.csv", index=False)
 
 
-def _write_optimism(folder: Path, trials: int) -> None:
+def _write_optimism(folder: Path, losses: np.ndarray) -> None:
     optimism = {
-        "metric": "log_loss", "trials": trials, "groups": 60, "best": 0, "apparent": 0.55,
-        "corrected": 0.612, "low": 0.51, "high": 0.73, "level": 0.95, "resamples": 1000,
+        "metric": "log_loss", "trials": len(losses), "groups": 60, "best": int(losses.argmin()),
+        "apparent": 0.55, "corrected": 0.612, "low": 0.51, "high": 0.73, "level": 0.95, "resamples": 1000,
     }  # fmt: skip
     (folder / "optimism.json").write_text(json.dumps(optimism))

@@ -12,6 +12,7 @@ import pytest
 import torch
 from compose import composed
 from drawn import unrendered
+from mlflow.tracking import MlflowClient
 
 from fibrolab import keys, storage
 from fibrolab.analyses import evaluation_tables
@@ -123,6 +124,21 @@ def in_write(name: str, time: int = 1, written: float = 0.5) -> Prepare:
 
         for module in (storage, evaluation_tables):
             patch.setattr(module, "put_all", put_all)
+
+    return prepare
+
+
+def in_upload(files: int) -> Prepare:
+    """Kill this process when it has uploaded this many files of its run to a server."""
+
+    def prepare(patch: pytest.MonkeyPatch) -> None:
+        def log_artifacts(self: MlflowClient, run: str, folder: str) -> None:
+            found = sorted(path for path in Path(folder).iterdir() if path.is_file())
+            for path in found[:files]:
+                self.log_artifact(run, str(path))
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        patch.setattr(MlflowClient, "log_artifacts", log_artifacts)
 
     return prepare
 

@@ -68,7 +68,7 @@ def enter(tracked: Tracked, kind: Kind) -> None:
     """Enter a scoring before its numbers are known, and write `test_set.json`, which the report reads.
 
     A training that is resumed is the scoring that it was; each `evaluate` is a new one. Trials of a study,
-    the folds of one run and `debug=fast_dev_run` are never entered.
+    the trainings of folds, which their parent enters, and `debug=fast_dev_run` are never entered.
 
     Args:
         tracked: The run, whose predictions are written.
@@ -76,7 +76,8 @@ def enter(tracked: Tracked, kind: Kind) -> None:
     """
     run = TrainedRun(tracked.folder, tracked.id)
     job = jobs.current()
-    is_part = job is not None and (job.trial is not None or jobs.FOLD in job.tags)
+    is_part = job is not None and job.trial is not None
+    is_part |= kind == "train" and jobs.FOLD in tracked.tags  # also if it is resumed by its own id
     if is_part or OmegaConf.select(run.config, "trainer.fast_dev_run") or not (found := test_set(run)):
         return
     identity, samples = found

@@ -239,14 +239,17 @@ def _optimism(study: Study) -> list[str]:
         return []
     name, groups = numbers.title(found["metric"]), vocabulary.counted(found["groups"], "independent unit")
     apparent = numbers.quantity(found["apparent"], found["metric"])
+    best = study.finished["number"].iloc[found["best"]]
+    # a monitored loss is measured as log loss, which may prefer another trial
+    whose = "the best trial" if best == study.chosen else f"trial {best}, which is the best by it,"
     chosen = f"chosen among {vocabulary.counted(found['trials'], 'trial')} by the same validation samples"
     if found["corrected"] is None or math.isnan(found["corrected"]):
         why = "with so few groups it cannot be corrected for having been"
-        return [f"{name} of the best trial is {apparent}; {why} {chosen}."]
+        return [f"{name} of {whose} is {apparent}; {why} {chosen}."]
     corrected = numbers.quantity(found["corrected"], found["metric"])
     ends = numbers.interval(found["low"], found["high"], found["metric"])
     return [
-        f"{name} of the best trial is {apparent}. It was {chosen}; corrected for this choice, {corrected} "
+        f"{name} of {whose} is {apparent}. It was {chosen}; corrected for this choice, {corrected} "
         f"{ends} is expected of other patients ({groups})."
     ]
 

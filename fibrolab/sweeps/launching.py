@@ -15,7 +15,7 @@ from typing import Any
 
 from fibrolab.choices import refuse
 from fibrolab.errors import FibrolabError, StorageError, TrainingError, listing
-from fibrolab.processes import CORES, ENDING, PARENT, cores
+from fibrolab.processes import CORES, ENDING, PARENT, cores, kills_for_memory
 from fibrolab.storage import make_folder, unwritable
 from fibrolab.sweeps import jobs as folders
 from fibrolab.sweeps import slurm_launching
@@ -82,6 +82,7 @@ class _Child:
         template: Template | None,
     ) -> None:
         self.job, self.gpus = job, gpus
+        self._kills = kills_for_memory()
         words = [*settings.program, *job.overrides, "hydra.mode=RUN", f"hydra.run.dir={job.folder}"]
         environment = _environment(os.environ, gpus, settings.n_jobs) | {
             folders.VARIABLE: str(folders.write(job)),
@@ -142,8 +143,11 @@ class _Child:
             return found
         if self._stopped:
             return replace(found, state="timeout", error=f"It took longer than {self._timeout:g} min.")
-        if code == -signal.SIGKILL:
-            words = "It was ended by SIGKILL, probably by the system because the memory ran out."
+        if code == -signal.SIGKILL or found.error:  # the error of a rank that was killed
+            words = found.error or "It was ended by SIGKILL."
+            if kills_for_memory() == self._kills:
+                return replace(found, state="killed", error=words)
+            words += " The system ended a process because the memory ran out."
             return replace(found, state="out of memory", error=words)
         state: State = "killed" if code in (-signal.SIGTERM, -signal.SIGINT, 130) else "failed"
         return replace(found, state=state, error=folders.last_words(self.job, code))

@@ -15,6 +15,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
+from fibrolab import processes
 from fibrolab.errors import ConfigError, StorageError
 from fibrolab.processes import CORES
 from fibrolab.sweeps import jobs as folders
@@ -38,7 +39,8 @@ def run(jobs: Iterable[Job], settings: Launching) -> Iterator[tuple[Job, Result]
 
     A list of jobs is submitted at once, as an array of which `n_jobs` run at the same time. Of any other
     iterable, the next job is taken when fewer than `n_jobs` wait or run. If this generator is closed or
-    interrupted, it cancels the jobs that have not ended.
+    interrupted, it cancels the jobs that have not ended. If its process is killed, they go on; the next
+    launcher of the same sweep on the same machine cancels what is left of them, and runs what is missing.
 
     Args:
         jobs: The jobs.
@@ -50,11 +52,14 @@ def run(jobs: Iterable[Job], settings: Launching) -> Iterator[tuple[Job, Result]
     _check_installed()
     places = len(jobs) if isinstance(jobs, Sequence) else settings.n_jobs
     waiting, running = iter(jobs), dict[str, Job]()
-    shown_as_started = set[str]()
+    shown_as_started, begun = set[str](), False
     with job_table() as shown:
         try:
             while True:
                 if new := list(islice(waiting, places - len(running))):
+                    if not begun:
+                        _cancel_abandoned(new[0].parent)
+                    begun = True
                     running |= _submit(new, settings)
                 if not running:
                     return
@@ -112,7 +117,7 @@ def _submit(jobs: Sequence[Job], settings: Launching) -> dict[str, Job]:
     import submitit
 
     executor = submitit.SlurmExecutor(folder=jobs[0].sweep / "slurm")
-    executor.update_parameters(**_parameters(jobs[0].sweep.name, settings))
+    executor.update_parameters(**_parameters(jobs[0].sweep.name, jobs[0].parent, settings))
     tasks = []
     try:
         with executor.batch():
@@ -133,8 +138,8 @@ def _submit(jobs: Sequence[Job], settings: Launching) -> dict[str, Job]:
     return dict(zip(ids, jobs, strict=True))
 
 
-def _parameters(name: str, settings: Launching) -> dict[str, Any]:
-    """Return what submitit writes into the batch script."""
+def _parameters(name: str, parent: str, settings: Launching) -> dict[str, Any]:
+    """Return what submitit writes into the batch script; the comment names the sweep and its launcher."""
     slurm = settings.slurm or Slurm()
     minutes = settings.job_timeout
     limit = {} if minutes is None else {"time": max(1, round(minutes))}
@@ -154,6 +159,7 @@ def _parameters(name: str, settings: Launching) -> dict[str, Any]:
             "srun_args": [f"--cpus-per-task={slurm.cpus_per_job}"],  # Slurm >= 22.05 does not hand it on
             "array_parallelism": settings.n_jobs,
             "stderr_to_stdout": True,
+            "comment": f"{parent} {processes.current()}",
             "additional_parameters": {
                 "signal": f"USR1@{notice}",
                 "requeue" if slurm.requeue else "no-requeue": True,
@@ -175,11 +181,11 @@ def _states(names: Collection[str]) -> dict[str, str]:
     if names - found.keys():
         found = (_asked("sacct", "--noheader", "--parsable2", "--allocations", "--format=JobID,State",
                         f"--jobs={arrays}") or {}) | found  # fmt: skip
-    return {name: found.get(name, "FORGOTTEN") for name in names}
+    return {name: (found.get(name, "FORGOTTEN").split() or [""])[0] for name in names}
 
 
 def _asked(*words: str) -> dict[str, str] | None:
-    """Return the answer of a command of Slurm, an id and a state in each line; None if it does not answer."""
+    """Return the answer of a command of Slurm, an id and a text in each line; None if it does not answer."""
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=False)
     except (OSError, subprocess.TimeoutExpired):
@@ -187,7 +193,7 @@ def _asked(*words: str) -> dict[str, str] | None:
     if done.returncode and "Invalid job id" not in done.stderr:  # it has forgotten all of them
         return None
     pairs = [line.split("|") for line in done.stdout.splitlines() if line.count("|") == 1]
-    return {name: (state.split() or [""])[0] for name, state in pairs}
+    return {name: said.strip() for name, said in pairs}
 
 
 def _result(job: Job, state: str, settings: Launching) -> Result:
@@ -205,6 +211,20 @@ def _result(job: Job, state: str, settings: Launching) -> Result:
     if cancelled:
         return replace(found, error=f"Slurm says {state}.")
     return replace(found, state="failed", error=f"{folders.last_words(job, 1)} Slurm says {state}.")
+
+
+def _cancel_abandoned(parent: str) -> None:
+    """Cancel the jobs of a sweep whose launcher was killed, and wait until they have closed their runs."""
+    known = _asked("squeue", "--me", "--noheader", "--array", "--format=%i|%k") or {}
+    left = []
+    for name, comment in known.items():
+        sweep, _, launcher = comment.partition(" ")
+        owner = processes.parsed(launcher)
+        if sweep == parent and owner and processes.has_ended(owner):
+            left.append(name)
+    if left:
+        print(f"slurm    {len(left)} jobs of a launcher that was killed are cancelled, and go on as new ones")
+        _cancel(left)
 
 
 def _cancel(running: Collection[str]) -> None:

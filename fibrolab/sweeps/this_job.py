@@ -13,12 +13,13 @@ from omegaconf import OmegaConf
 
 from fibrolab.errors import FibrolabError, StorageError
 from fibrolab.sweeps import jobs
-from fibrolab.sweeps.jobs import Result
+from fibrolab.sweeps.jobs import Result, State
 
 REPEATED = ("seed", "split.seed", "split.fold")  # jobs that differ only in these belong to one arm
 ARM = "fibrolab.arm"  # tag of a job's run: its arm in a comparison
 JOB = "fibrolab.job"  # tag of a job's run: its number
-OUT_OF_MEMORY = ("MemoryError", "out of memory", "(SIGKILL)")  # signs in an error
+OUT_OF_MEMORY = ("MemoryError", "out of memory")  # signs in an error
+KILLED = "(SIGKILL)"  # sign in the error of ranks of which one was killed; the launcher finds out why
 CHOICES = {"model", "data", "experiment"}  # settings that change the name of a run
 
 
@@ -51,10 +52,12 @@ def fail(error: Exception) -> None:
     if job := jobs.current():
         words = next(iter(str(error).splitlines()), "")
         full = "".join(traceback.format_exception(error))  # with its causes, and notes of ranks
-        is_memory = any(sign in full for sign in OUT_OF_MEMORY)
+        state: State = "killed" if KILLED in full else "failed"
+        if any(sign in full for sign in OUT_OF_MEMORY):
+            state = "out of memory"
         text = words if isinstance(error, FibrolabError) else f"{type(error).__name__}: {words}"
         begun = jobs.read_result(job) or Result("killed")
-        ended = replace(begun, state="out of memory" if is_memory else "failed", error=text)
+        ended = replace(begun, state=state, error=text)
         with contextlib.suppress(StorageError):  # a full disk must not hide the error
             jobs.write_result(job, ended)
 

@@ -40,6 +40,7 @@ from fibrolab.sweeps.chosen_experiment import Composed
 from fibrolab.sweeps.jobs import Job, Result
 from fibrolab.sweeps.search_space import SearchSpace, Values
 from fibrolab.sweeps.shared_study import FINAL, PRUNER, RUN, Database, Goal, SharedStudy
+from fibrolab.tracking_journal import keep_earlier_error
 from fibrolab.training import settings as training_settings
 from fibrolab.training import without_validation
 
@@ -348,8 +349,10 @@ class Tuning:
             return None
         except BaseException as error:
             status: Any = "FAILED" if isinstance(error, Exception) else "KILLED"
-            self.study.give_up()
-            tracking.mark_ended(self._uri, self.study.run_id, status)
+            with keep_earlier_error():
+                tracking.mark_ended(self._uri, self.study.run_id, status)
+            with keep_earlier_error():  # on a full disk, the next command settles the trials
+                self.study.give_up()
             raise
         finally:
             self.study.release()

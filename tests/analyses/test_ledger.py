@@ -11,13 +11,14 @@ import pytest
 from fake_record import make
 from mlflow.tracking import MlflowClient
 
-from fibrolab import keys
+from fibrolab import keys, tracking
 from fibrolab.analyses import ledger
 from fibrolab.errors import StorageError
 from fibrolab.runs.trained_run import TrainedRun
 from fibrolab.sweeps import jobs
 from fibrolab.tracked_run import TrackedRun
 from fibrolab.tracking import reopen, track
+from fibrolab.unfinished_runs import UnfinishedRun
 
 
 def with_images(folder: Path, rename: str = "") -> TrainedRun:
@@ -127,21 +128,33 @@ def test_scorings_at_the_same_time_are_all_counted_and_each_knows_those_before(p
 def test_what_gives_no_result_is_not_entered(
     place: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    """A test of the command, a trial of a study, and a job that trains one fold of a run."""
-    with track(**place, name="one", tags={}) as tracked:
+    """A test of the command, a trial of a study, and the training of one fold of a run."""
+    with track(**place, name="one", tags={jobs.FOLD: 1} if kind == "fold" else {}) as tracked:
         run = with_images(tracked.folder)
         if kind == "fast dev run":
             text = (run.folder / keys.CONFIG_FILE).read_text()
             (run.folder / keys.CONFIG_FILE).write_text(text.replace("max_epochs: 12", "fast_dev_run: 1"))
-        else:
-            trial = jobs.Trial("sqlite:///study.db", "study", 0) if kind == "trial" else None
-            tags = {jobs.FOLD: 1} if kind == "fold" else {}
-            path = jobs.write(jobs.Job(0, (), (), tmp_path / "sweep", "parent", tags, trial))
+        elif kind == "trial":
+            trial = jobs.Trial("sqlite:///study.db", "study", 0)
+            path = jobs.write(jobs.Job(0, (), (), tmp_path / "sweep", "parent", {}, trial))
             monkeypatch.setenv(jobs.VARIABLE, str(path))
         ledger.enter(tracked, "train")
         assert not (run.folder / keys.TEST_SET_FILE).exists()
     tags = MlflowClient(place["uri"]).get_run(tracked.id).data.tags
     assert ledger.TEST_SET not in tags
+
+
+def test_a_fold_that_is_resumed_by_its_own_id_is_not_entered_but_its_evaluation_is(
+    place: dict[str, str],
+) -> None:
+    with track(**place, name="fold", tags={jobs.FOLD: 1}) as tracked:
+        with_images(tracked.folder)
+    resumed = UnfinishedRun(*tracking.find_run(place["uri"], tracked.id), place["artifacts"])
+    ledger.enter(resumed, "train")
+    assert not (resumed.folder / keys.TEST_SET_FILE).exists()
+    with reopen(place["uri"], tracked.id) as again:
+        ledger.enter(again, "evaluate")
+    assert known(again)["kind"] == "evaluate"
 
 
 def test_nothing_is_entered_of_a_run_without_test_predictions(place: dict[str, str]) -> None:

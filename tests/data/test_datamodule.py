@@ -15,6 +15,7 @@ from torch import Tensor
 from fibrolab import keys
 from fibrolab.data import clinical
 from fibrolab.data.augment import augmentation_seed, sample_keys
+from fibrolab.data.samplers import RankSampler
 from fibrolab.errors import ConfigError
 from fibrolab.processes import CORES
 
@@ -240,6 +241,7 @@ def test_another_sample_is_dropped_in_another_epoch(tmp_path: Path) -> None:
     module = datamodule(clinic(tmp_path), keys.IMAGE, batch_size=5)
     module.prepare_data()
     loader = module.train_dataloader()
+    assert not isinstance(loader.sampler, RankSampler)  # one process pays nothing for ranks
     seen = set()
     for epoch in range(8):
         loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]

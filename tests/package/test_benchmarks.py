@@ -12,6 +12,7 @@ SMALL = {
     "architectures": "single --epochs 1 --steps 2",
     "audit": "--images 500",
     "augmentation": "--size 32 --batch-size 8 --repeats 1",
+    "bookkeeping": "data.size=32 trainer.max_epochs=1 data.images_per_patient=1",
     "bootstrap": "--samples 200 --resamples 60",
     "claims": "ordinal --seeds 1 data.patients=60 data.images_per_patient=1 trainer.max_epochs=1",
     "clip_decoding": "--seconds 0.05",
@@ -37,7 +38,7 @@ SMALL = {
     "serving": "--requests 20 --at-once 8 --width 96 --height 64 preprocess.size=32",
     "segmentation": "speed --images 16 --size 32 --epochs 1",
     "strangers": "--patients 130 --size 32 --image-size 32 --epochs 1",
-    "sweeps": "--jobs 3 --processes 1",
+    "sweeps": "--jobs 3 --processes 1 --trials 20",
     "tuning": "--quick",
     "whole_command": "--files 60 --image-size 32 --epochs 1 --rounds 1",
 }

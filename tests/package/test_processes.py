@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +26,19 @@ def test_a_process_is_itself_until_it_ends() -> None:
     assert not processes.has_ended(process)
     child.communicate("")
     assert processes.has_ended(process)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("oom_kill_other 3\noom_kill 12\npgfault 9\n", 12), ("pgfault 9\n", None), (None, None)],
+)
+def test_the_kernel_counts_kills_for_memory(
+    text: str | None, number: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "PROC", tmp_path)
+    if text is not None:
+        (tmp_path / "vmstat").write_text(text)
+    assert processes.kills_for_memory() == number
 
 
 def test_text_and_process_are_each_other() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import fake_study
@@ -86,6 +87,15 @@ def test_the_sentences_name_the_choice_its_optimism_and_what_the_trials_saw(tmp_
         "corrected for this choice, 0.61 [0.51, 0.73] is expected of other patients (60 independent units)."
     )
     assert "not in the ledger of test sets" in seen
+
+
+def test_a_trial_that_log_loss_prefers_to_the_chosen_one_is_named(tmp_path: Path) -> None:
+    study = read(tmp_path, 40)
+    other = study.finished["number"].iloc[0]
+    study = replace(study, optimism=dict(study.optimism or {}) | {"best": 0}, chosen=study.chosen)
+    assert other != study.chosen
+    text = tuning_record.sentences(study)[1]
+    assert text.startswith(f"Log loss of trial {other}, which is the best by it, is 0.55. It was chosen")
 
 
 def test_an_optimism_that_few_groups_do_not_allow_is_said(tmp_path: Path) -> None:

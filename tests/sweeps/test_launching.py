@@ -95,10 +95,22 @@ def test_the_next_job_is_taken_when_a_place_is_free(tmp_path: Path, program: Pro
     assert taken == [(0, 0), (1, 0), (2, 1), (3, 2), (4, 3)]
 
 
-def test_a_job_killed_by_the_system_ran_out_of_memory(tmp_path: Path, program: Program) -> None:
-    lines = "result('killed', run='r')\nos.kill(os.getpid(), signal.SIGKILL)"
+KILLS_ITSELF = "result('killed', run='r')\nos.kill(os.getpid(), signal.SIGKILL)"
+LOSES_A_RANK = "result('killed', run='r', error='Rank 1 was ended by signal 9 (SIGKILL).')\nsys.exit(1)"
+
+
+@pytest.mark.parametrize("lines", [KILLS_ITSELF, LOSES_A_RANK])
+@pytest.mark.parametrize(
+    ("kills", "state"), [((7, 7), "killed"), ((7, 8), "out of memory"), ((None, None), "killed")]
+)
+def test_a_killed_job_ran_out_of_memory_if_the_kernel_has_counted_that(
+    lines: str, kills: tuple, state: str, tmp_path: Path, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launching, "kills_for_memory", iter(kills).__next__)
     ((_, result),) = run(jobs(tmp_path, 1), Launching(program=program(lines)))
-    assert (result.state, result.run) == ("out of memory", "r")
+    assert (result.state, result.run) == (state, "r")
+    assert "SIGKILL" in result.error
+    assert ("memory ran out" in result.error) == (state == "out of memory")
 
 
 def test_a_job_that_hangs_is_ended_at_its_time(
@@ -286,7 +298,7 @@ if sys.argv[1] == "seed=0":
 os.kill(os.getpid(), signal.SIGKILL)"""
     ended = dict((job.number, result) for job, result in run(jobs(tmp_path, 2), warm("", lines)))
     assert (ended[0].state, ended[0].error) == ("failed", "seed=0 is even.")
-    assert ended[1].state == "out of memory"
+    assert ended[1].state == "killed"
 
 
 @pytest.mark.parametrize(
@@ -304,7 +316,7 @@ def test_jobs_of_a_killed_template_have_ended(
     tmp_path: Path, warm: Callable[[str, str], Launching], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = "os.kill(os.getppid(), signal.SIGKILL)\ntime.sleep(0.5)"
-    assert states(tmp_path / "sweep", replace(warm("", lines), n_jobs=1)) == ["out of memory"]
+    assert states(tmp_path / "sweep", replace(warm("", lines), n_jobs=1)) == ["killed"]
 
 
 def test_an_interrupted_launcher_ends_forked_jobs(

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import one_node_slurm
 import pytest
 from mlflow.tracking import MlflowClient
 
+from fibrolab import processes
 from fibrolab.errors import ConfigError
 from fibrolab.slurm import requeued_if_interrupted
 from fibrolab.sweeps import launching, slurm_launching
@@ -67,7 +69,7 @@ def made(sweep: Path, *words: str) -> list[Job]:
 
 def test_the_settings_become_those_of_the_batch_script() -> None:
     slurm = Slurm(partition="gpu", account="liver", qos="high", cpus_per_job=8, memory_gb=1.5)
-    asked = slurm_launching._parameters("today", Launching(3, 2, 240.0, slurm=slurm))
+    asked = slurm_launching._parameters("today", "parent", Launching(3, 2, 240.0, slurm=slurm))
     assert (asked["partition"], asked["account"], asked["qos"]) == ("gpu", "liver", "high")
     assert (asked["time"], asked["mem"], asked["gpus_per_node"], asked["cpus_per_task"]) == (
         240,
@@ -77,7 +79,9 @@ def test_the_settings_become_those_of_the_batch_script() -> None:
     )
     assert asked["array_parallelism"] == 3
     assert asked["additional_parameters"] == {"signal": "USR1@120", "requeue": True}
-    short = slurm_launching._parameters("today", Launching(1, None, 1.0, slurm=Slurm(requeue=False)))
+    short = slurm_launching._parameters(
+        "today", "parent", Launching(1, None, 1.0, slurm=Slurm(requeue=False))
+    )
     assert short["additional_parameters"] == {"signal": "USR1@30", "no-requeue": True}
     assert not {"gpus_per_node", "mem"} & short.keys()
 
@@ -124,6 +128,22 @@ def test_states_come_from_the_queue_then_from_accounting_and_are_kept_while_slur
     assert slurm_launching._states({"7_2": None}.keys()) == {"7_2": "FORGOTTEN"}
     answers["squeue"] = None
     assert slurm_launching._states({"7_0": None}.keys()) == {}
+
+
+def test_only_jobs_of_the_same_sweep_are_abandoned_and_only_if_their_launcher_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    alive = processes.current()
+    dead = replace(alive, pid="4194000")  # above the largest process id of Linux's default
+    known = {
+        "7_0": f"parent {alive}", "7_1": f"parent {dead}", "8": f"other {dead}", "9": "", "10": "a remark",
+        "11": f"parent {replace(dead, host='elsewhere')}",
+    }  # fmt: skip
+    cancelled: list[str] = []
+    monkeypatch.setattr(slurm_launching, "_asked", lambda *_: known)
+    monkeypatch.setattr(slurm_launching, "_cancel", cancelled.extend)
+    slurm_launching._cancel_abandoned("parent")
+    assert cancelled == ["7_1"]
 
 
 @pytest.mark.parametrize(
@@ -261,6 +281,34 @@ def test_an_interrupted_sweep_cancels_its_jobs_which_close_their_runs_and_stay_a
     started = [job for job in jobs[1:] if (job.folder / "started.txt").exists()]
     assert started
     assert all((job.folder / "result.json").exists() for job in started)
+
+
+@pytest.mark.slow
+@pytest.mark.slurm
+@pytest.mark.timeout(300)
+def test_jobs_of_a_killed_launcher_go_on_until_the_next_one_takes_their_place(
+    real: Launching, tmp_path: Path
+) -> None:
+    (job,) = made(tmp_path / "sweep", "long")
+    code = f"""
+import pathlib
+from fibrolab.sweeps import slurm_launching
+from fibrolab.sweeps.jobs import Job
+from fibrolab.sweeps.launcher_settings import Launching, Slurm
+job = Job(0, ("word=long",), ("long",), pathlib.Path({str(job.sweep)!r}), "parent")
+list(slurm_launching.run([job], Launching(1, None, 5.0, {real.program!r}, Slurm(cpus_per_job=1))))
+"""
+    launcher = subprocess.Popen([sys.executable, "-c", code])
+    while not (job.folder / "started.txt").exists():
+        time.sleep(0.2)
+    launcher.kill()
+    launcher.wait()
+    time.sleep(1)
+    assert len(queue()) > 0
+    assert [result.state for _, result in launching.run([job], real)] == ["finished"]
+    first, second = (job.folder / "started.txt").read_text().split()
+    assert first != second
+    assert queue() == []
 
 
 @pytest.mark.slow

@@ -133,10 +133,14 @@ def test_a_job_without_memory_says_so_also_where_a_sentence_hides_it(job: Job) -
     assert begun is not None
     error = TrainingError("The memory of the GPU is full.")
     error.__cause__ = RuntimeError("CUDA out of memory. Tried to allocate 2 GiB.")
-    for each in (error, MemoryError(), TrainingError("Rank 1 was ended by signal 9 (SIGKILL).")):
+    for each in (error, MemoryError()):
         this_job.fail(each)
         result = jobs.read_result(begun)
         assert result is not None
         assert result.state == "out of memory"
+    this_job.fail(TrainingError("Rank 1 was ended by signal 9 (SIGKILL)."))
+    result = jobs.read_result(begun)
+    assert result is not None
+    assert result.state == "killed"
     this_job.fail(ValueError("a fault"))
     assert jobs.read_result(begun) == jobs.Result("failed", error="ValueError: a fault")

@@ -11,11 +11,12 @@ from compose import names
 from hydra import compose
 from mlflow.tracking import MlflowClient
 from omegaconf import DictConfig, OmegaConf
+from sqlalchemy import Connection, event
 from sweep_case import launched
 
 from fibrolab import keys, tracking
 from fibrolab.cross_validation import Place
-from fibrolab.errors import ConfigError, TrainingError
+from fibrolab.errors import ConfigError, StorageError, TrainingError
 from fibrolab.evaluation import predictions
 from fibrolab.sweeps import tuning
 from fibrolab.sweeps.jobs import Job, Result
@@ -192,6 +193,33 @@ def test_a_trial_that_fails_alone_is_replaced(planned: Callable, answered: Calla
     study = tuning.Tuning(plan, launch, composer)
     study.run()
     assert (study.study.done, len(study.study.trials)) == (3, 4)
+
+
+def test_a_disk_that_is_full_in_the_middle_of_a_study_loses_none_of_its_trials(
+    planned: Callable, answered: Callable[[Job], Result], studies: Path
+) -> None:
+    plan, composer = planned(LR, "hydra.sweeper.n_trials=4", "hydra.sweeper.sampler=random")
+    told = []
+
+    def answer(job: Job) -> Result:
+        if job.number == 2 and not told[2:]:  # from here on the file cannot grow, as on a full disk
+            event.listen(study.study.database.storage.engine, "begin", no_further_page)
+        told.append(job.number)
+        return Result("finished", f"run{job.number}" + 8000 * "-", 0.5)
+
+    study = tuning.Tuning(plan, launched(answer), composer)
+    with pytest.raises(StorageError, match=r"optuna\.db cannot be written: .* the study goes on where it"):
+        study.run()
+    assert told == [0, 1, 2]
+    again = tuning.Tuning(plan, launched(answer), composer)
+    kept = [trial.number for trial in again.study.trials if trial.value is not None]
+    assert kept == [0, 1]
+    again._run_trials()
+    assert again.study.done == 4
+
+
+def no_further_page(connection: Connection) -> None:
+    connection.exec_driver_sql("PRAGMA max_page_count = 1")  # the file keeps the pages that it has
 
 
 def test_a_password_is_in_no_file_of_a_job(

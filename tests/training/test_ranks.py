@@ -145,6 +145,11 @@ def test_the_launcher_decides_on_the_number_of_ranks(monkeypatch: pytest.MonkeyP
         of_settings.check(TWO | {"devices": 3})
 
 
+def test_one_process_trains_without_the_strategy_of_ranks() -> None:
+    config = composed("trainer.accelerator=cpu")
+    assert fitting._parallel(config, search_unused=True) == {"strategy": "auto", "num_nodes": 1}
+
+
 def test_lightning_takes_no_variable_of_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would refuse `srun --ntasks`, and answer the signals that interrupt a job."""
     for name, value in (SRUN | {"SLURM_NTASKS": "8", "SLURM_JOB_NAME": "train"}).items():
