@@ -3,17 +3,22 @@
     python -m benchmarks.predicting
     python -m benchmarks.predicting --files 64 --width 96 --height 64 --epochs 1
 
-A small network is trained on phantoms. `predict` then stages files of noise in the size of a scan, and the
-same files are surveyed and preprocessed alone, in the same parts: the limit of the data path. Prints files a
-second of both, their ratio (aim 0.9), the same with the network's own forward passes beside the data path,
-which no command can avoid on a CPU, and the memory of a process after N and after 4 N files.
+A small network is trained on phantoms. `predict` then stages files of noise in the size of a scan. The limit
+of the data path is to read, decode and preprocess each file once on all cores; `predict` also hashes and
+measures each picture, to tell copies and strangers, and writes tables and a page. On a CPU, no command can
+avoid the forward passes, which are measured apart. Prints files a second and CPU seconds of each, what
+proportion of the whole the limit is without and with the forward passes, and the memory of a process after N
+and after 4 N files.
 """
 
 import argparse
 import resource
 import tempfile
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -23,11 +28,13 @@ from PIL import Image
 
 from fibrolab.analyses import predicting
 from fibrolab.config import VERSION_BASE, folder
-from fibrolab.data.progress import within_one
+from fibrolab.data.readers import read_image
 from fibrolab.pipeline import train
-from fibrolab.runs import new_input, open_run, sample_answers
+from fibrolab.processes import cores, single_threaded_opencv
+from fibrolab.runs import open_run
 
 KIB_PER_MIB = 1024
+T = TypeVar("T")
 
 
 def composed(name: str, *words: str) -> DictConfig:
@@ -45,35 +52,52 @@ def write_files(place: Path, number: int, height: int, width: int) -> None:
         Image.fromarray(noise).save(place / f"{row:05}.png", compress_level=1)
 
 
-def seconds_of_data(run_folder: Path, place: Path) -> tuple[float, float]:
-    """Return the time to survey and preprocess the files, part by part, and of the forward passes [s]."""
+class Cost(NamedTuple):
+    """Time of a piece of work: by the clock, and of all threads together [s]."""
+
+    clock: float
+    cpu: float
+
+    def __add__(self, other: "Cost") -> "Cost":  # type: ignore[override]
+        return Cost(self.clock + other.clock, self.cpu + other.cpu)
+
+    def over(self, whole: "Cost") -> str:
+        """Return what proportion of the whole this is."""
+        return f"{self.clock / whole.clock:.2f} of its time, {self.cpu / whole.cpu:.2f} of its CPU time"
+
+
+def cost(work: Callable[[], T]) -> tuple[Cost, T]:
+    """Return the cost of a piece of work, and its result."""
+    clock, cpu = time.perf_counter(), time.process_time()
+    result = work()
+    return Cost(time.perf_counter() - clock, time.process_time() - cpu), result
+
+
+def limits(run_folder: Path, place: Path) -> tuple[Cost, Cost]:
+    """Return the cost of reading, decoding and preprocessing each file once, and of the forward passes."""
     network = open_run(run_folder).predictors[0]
-    manifest = new_input.listed([place], network.record, network.module.inputs)
-    of_data = of_network = 0.0
-    for start in range(0, len(manifest), predicting.PART):
-        part = sample_answers.of_rows(manifest, np.arange(start, min(start + predicting.PART, len(manifest))))
-        with tempfile.TemporaryDirectory() as cache, within_one():
-            started = time.perf_counter()
-            data, _ = new_input.unlabelled(part, network.classes)
-            assert data is not None, "all files are whole"
-            datamodule = network.datamodule(data, Path(cache), lasting=False)
-            datamodule.prepare_data()
-            of_data += time.perf_counter() - started
-            for batch in datamodule.test_dataloader():
-                started = time.perf_counter()
-                with torch.inference_mode():
-                    network.module(batch)
-                of_network += time.perf_counter() - started
-    return of_data, of_network
+    (name, store), *_ = network.stores(place, lasting=False).items()
+    files, size = sorted(place.iterdir()), network.record["batch_size"]
+
+    def pixels() -> list[np.ndarray]:
+        with single_threaded_opencv(), ThreadPoolExecutor(cores()) as pool:
+            return list(pool.map(lambda path: store.processed(read_image(path)), files))
+
+    of_data, images = cost(pixels)
+
+    def passes() -> None:
+        with torch.inference_mode():
+            for start in range(0, len(images), size):
+                network.module({name: torch.from_numpy(np.stack(images[start : start + size]))})
+
+    return of_data, cost(passes)[0]
 
 
-def seconds_of_prediction(root: Path, run: str, place: Path) -> float:
-    """Return the time of the command, without imports [s]."""
+def cost_of_prediction(root: Path, run: str, place: Path) -> Cost:
+    """Return the cost of the command, without imports."""
     words = (f"paths.root={root}", f"run={run}", f"input={place}", f"folder={root / f'of {place.name}'}")
     config = composed("predict", *words)
-    started = time.perf_counter()
-    predicting.predict(config)
-    return time.perf_counter() - started
+    return cost(lambda: predicting.predict(config))[0]
 
 
 def peak() -> float:
@@ -96,16 +120,16 @@ def main() -> None:
         trained = train(composed("train", f"paths.root={root}", *settings, *small))
         for name, number in (("files", given.files), ("more", 4 * given.files)):
             write_files(root / name, number, given.height, given.width)
-        of_data, of_network = seconds_of_data(trained.folder, root / "files")
-        whole = seconds_of_prediction(root, trained.id, root / "files")
+        of_data, of_network = limits(trained.folder, root / "files")
+        whole = cost_of_prediction(root, trained.id, root / "files")
         before = peak()
-        seconds_of_prediction(root, trained.id, root / "more")
-        print(f"{given.files} files of {given.width} x {given.height} pixels")
-        print(f"survey and preprocessing: {given.files / of_data:7.1f} files/s")
-        print(f"predict:                  {given.files / whole:7.1f} files/s")
-        print(f"forward passes:           {given.files / of_network:7.1f} files/s")
-        both = of_data + of_network
-        print(f"ratio: {of_data / whole:.2f} (aim 0.9), with the forward passes {both / whole:.2f}")
+        cost_of_prediction(root, trained.id, root / "more")
+        print(f"{given.files} files of {given.width} x {given.height} pixels on {cores()} cores")
+        named = (("read, decode, preprocess", of_data), ("forward passes", of_network), ("predict", whole))
+        for task, each in named:
+            print(f"{task + ':':25} {given.files / each.clock:7.1f} files/s, {each.cpu:6.1f} CPU s")
+        print(f"reading and preprocessing are {of_data.over(whole)}")
+        print(f"with the forward passes they are {(of_data + of_network).over(whole)} (aim 0.9)")
         print(f"peak memory: {before:.0f} MiB after {given.files}, {peak():.0f} MiB after 4 times as many")
 
 

@@ -25,7 +25,7 @@ from fibrolab.data.requirements import SEGMENT, TRAIN, Needs
 from fibrolab.data.sources import kaggle_fibrosis
 from fibrolab.data.sources.table import check_header
 from fibrolab.data.splits import Split, undrawn
-from fibrolab.data.survey import EMPTY, of_clips, survey, unreadable
+from fibrolab.data.survey import EMPTY, Take, of_clips, survey, unreadable
 from fibrolab.errors import ConfigError, DataError, SplitError, UndrawableSplitError, listing
 from fibrolab.mask_classes import of_task
 from fibrolab.targets import call, check_call, imported
@@ -267,12 +267,15 @@ def surveyed(manifest: Manifest, cache: Path, policy: str) -> tuple[Manifest, di
     return usable(replace(manifest, left_out=(*manifest.left_out, *faults)), facts, good)
 
 
-def examined(manifest: Manifest, cache: Path | None) -> tuple[dict[str, pd.DataFrame], list[tuple[int, str]]]:
+def examined(
+    manifest: Manifest, cache: Path | None, take: Mapping[str, Take] | None = None
+) -> tuple[dict[str, pd.DataFrame], list[tuple[int, str]]]:
     """Survey every modality of a manifest.
 
     Args:
         manifest: Manifest of the source.
         cache: Folder where the surveys of files are cached; None stores nothing.
+        take: Functions that take the decoded pixels of pictures, by modality (`survey`).
 
     Returns:
         The survey of each modality, one row per sample, and a sentence on each file that cannot be read, with
@@ -281,8 +284,8 @@ def examined(manifest: Manifest, cache: Path | None) -> tuple[dict[str, pd.DataF
     facts, faults = {}, list[tuple[int, str]]()
     for name in (*manifest.modalities, *manifest.partly):
         present = manifest.present(name)
-        media = manifest.media(name, present)
-        found = _survey_clips(media, cache) if name == keys.CLIP else survey(media, cache)
+        media, pixels = manifest.media(name, present), (take or {}).get(name)
+        found = _survey_clips(media, cache) if name == keys.CLIP else survey(media, cache, take=pixels)
         bad = np.flatnonzero(present)[(found["error"] != "").to_numpy()]
         sentences = unreadable(media, found, manifest.root, manifest.table[present].get(keys.ROW))
         faults += zip(bad.tolist(), sentences, strict=True)

@@ -6,6 +6,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -110,6 +111,19 @@ def kills_for_memory() -> int | None:
 def cores() -> int:
     """Return the number of cores for this process: its share, or all of the machine."""
     return int(os.environ.get(CORES) or os.cpu_count() or 1)
+
+
+@contextlib.contextmanager
+def single_threaded_opencv() -> Iterator[None]:
+    """Make OpenCV use one thread per call, where images are already distributed over all cores."""
+    import cv2
+
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def end_with_parent() -> None:

@@ -23,16 +23,15 @@ import shutil
 import struct
 import zlib
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from functools import partial
 from itertools import chain, islice, starmap
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-import cv2
 import numpy as np
 
 from fibrolab.data import masks
@@ -43,7 +42,7 @@ from fibrolab.data.preprocess import Preprocess
 from fibrolab.data.progress import track
 from fibrolab.data.readers import decode, decode_clip, read_bytes
 from fibrolab.errors import DataError, StorageError, UnreadableImageError, listing
-from fibrolab.processes import cores
+from fibrolab.processes import cores, single_threaded_opencv
 from fibrolab.storage import full_disk, is_full
 
 CHUNK = 64  # images between two writes: the most work that is lost when the process is killed
@@ -250,7 +249,7 @@ class PixelStore:
                 return {missing[0][0]: result}
             self.append([(missing[0][0], result)])
             return {}
-        with _single_threaded_opencv(), ThreadPoolExecutor(workers or cores()) as pool:
+        with single_threaded_opencv(), ThreadPoolExecutor(workers or cores()) as pool:
             # A chunk is submitted when the previous one is written, so that memory stays bounded.
             results = chain.from_iterable(pool.map(compute, chunk) for chunk in _chunks(missing, size))
             shown = track(results, len(missing), "Preprocessing") if progress else results
@@ -281,6 +280,15 @@ class PixelStore:
             pixels, kept = used.of(whole), masks.kept(media, whole.shape, used, self.preprocess)
         else:
             pixels = decode(content, media.path, media.view)
+        return self.processed(pixels, kept)
+
+    def processed(self, pixels: np.ndarray, kept: np.ndarray | None = None) -> np.ndarray:
+        """Return the pixels of an image as they are stored, uint8 (1, H, W) or (1, H, W, 3).
+
+        Args:
+            pixels: The decoded image, uint8 (H, W) or (H, W, 3).
+            kept: For a crop to the mask: which pixels it keeps, bool (H, W).
+        """
         if self.preprocess.channels == 1:
             pixels = to_grey(pixels)
         elif pixels.ndim == 2:
@@ -302,6 +310,16 @@ class PixelStore:
             return digest
         assert media.mask is not None, "images without a mask are refused before"
         return masks.cropped_digest(digest, read_bytes(media.mask))
+
+    def add(self, made: Mapping[str, np.ndarray]) -> None:
+        """Store images that were `processed` elsewhere, by their digest; `build` then finds them.
+
+        Raises:
+            StorageError: The disk is full.
+        """
+        with self._alone():
+            for chunk in _chunks(made.items(), CHUNK):
+                self.append(chunk)
 
     def append(self, done: list[tuple[str, np.ndarray]]) -> None:
         """Store the pixels of samples by their digest, uint8 (T, H, W); of an image, T is 1.
@@ -363,17 +381,6 @@ def _append(path: Path, content: bytes, synced: bool) -> None:
         if synced:
             file.flush()
             os.fsync(file.fileno())
-
-
-@contextmanager
-def _single_threaded_opencv() -> Iterator[None]:
-    """Make OpenCV use one thread per call: the images are already distributed over all cores."""
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(threads)
 
 
 def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -21,7 +21,7 @@ from filelock import FileLock
 from fibrolab.data.media import Media
 from fibrolab.data.progress import track
 from fibrolab.errors import StorageError
-from fibrolab.processes import cores
+from fibrolab.processes import cores, single_threaded_opencv
 from fibrolab.storage import full_disk, is_full
 
 FILE = "survey.sqlite"
@@ -81,7 +81,7 @@ def measured(
             yield measure(missing[0])
         elif missing:
             parts = (missing[start : start + BLOCK] for start in range(0, len(missing), BLOCK))
-            with ThreadPoolExecutor(workers or cores()) as pool:
+            with single_threaded_opencv(), ThreadPoolExecutor(workers or cores()) as pool:
                 # A part is submitted when the one before is done: an object waits for every file of a part.
                 results = chain.from_iterable(pool.map(measure, part) for part in parts)
                 yield from track(results, total=len(missing), task=task)

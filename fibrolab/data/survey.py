@@ -1,8 +1,9 @@
 """Survey: measurements of every sample's file before training, stored between runs."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -46,20 +47,27 @@ EMPTY = {
     "error": "",
 }
 FACTS = tuple(EMPTY)
-VERSION = 7  # raise it when columns are added or measured otherwise: all files are then measured again
+VERSION = 8  # raise it when columns are added or measured otherwise: all files are then measured again
 THUMBNAIL = 32  # side [px], used by the nearest-neighbour baseline
 _HASH_SIDE = 16  # 16 x 16 low frequencies: a perceptual hash of 256 bits
 _BLACK = 8  # highest grey level that counts as black: compression changes black slightly
 _NEARLY_ALL = 0.99  # proportion of black pixels from which a row or column counts as black
 
+# Function of the SHA-256 and the decoded pixels, uint8 (H, W) or (H, W, 3), of the part that is used.
+Take = Callable[[str, np.ndarray], None]
 
-def survey(media: Sequence[Media], cache: Path | None, workers: int = 0) -> pd.DataFrame:
+
+def survey(
+    media: Sequence[Media], cache: Path | None, workers: int = 0, take: Take | None = None
+) -> pd.DataFrame:
     """Measure every sample's file, in the order of `media`.
 
     Args:
         media: Images; for a clip its middle frame, see `of_clips`.
         cache: Folder of the database `survey.sqlite`; None stores nothing.
         workers: Threads; 0 means one per core.
+        take: Called in these threads with the pixels of each file that is measured and can be read, so that
+            a second use of them needs no second decoding.
 
     Returns:
         One row per sample with the columns `FACTS`. Of the file: SHA-256 of its bytes (`file_sha256`), size
@@ -74,7 +82,8 @@ def survey(media: Sequence[Media], cache: Path | None, workers: int = 0) -> pd.D
     Raises:
         StorageError: The database cannot be read or written.
     """
-    return measured(media, cache, f"files_{VERSION}", FACTS, _facts, "Surveying files", workers)
+    measure = partial(_facts, take=take)
+    return measured(media, cache, f"files_{VERSION}", FACTS, measure, "Surveying files", workers)
 
 
 def of_clips(media: Sequence[Media]) -> list[Media]:
@@ -118,16 +127,26 @@ def perceptual_hash(grey: np.ndarray) -> str:
 
 def borders(grey: np.ndarray) -> dict[str, float]:
     """Measure the black rows and columns at each edge of an image, as a proportion of its height or width."""
-    black = grey <= _BLACK
-    rows, columns = black.mean(axis=1) < _NEARLY_ALL, black.mean(axis=0) < _NEARLY_ALL
+    return _blackness(grey)[1]
+
+
+def _blackness(grey: np.ndarray) -> tuple[float, dict[str, float]]:
+    """Return the proportion of black pixels of an image (H, W), and its `borders`."""
+    black = (grey <= _BLACK).view(np.uint8)
+    in_rows, in_columns = (
+        cv2.reduce(black, axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel() for axis in (1, 0)
+    )
+    height, width = grey.shape
+    rows, columns = in_rows / width < _NEARLY_ALL, in_columns / height < _NEARLY_ALL
+    total = float(in_rows.sum() / grey.size)
     if not rows.any() or not columns.any():
-        return dict.fromkeys(BORDERS, 1.0)
+        return total, dict.fromkeys(BORDERS, 1.0)
     lines = (rows, rows[::-1], columns, columns[::-1])
-    return {name: float(line.argmax() / len(line)) for name, line in zip(BORDERS, lines, strict=True)}
+    return total, {name: float(line.argmax() / len(line)) for name, line in zip(BORDERS, lines, strict=True)}
 
 
-def _facts(item: Media) -> tuple:
-    """Measure one file; return a row of the survey."""
+def _facts(item: Media, take: Take | None = None) -> tuple:
+    """Measure one file, and hand on its pixels; return a row of the survey."""
     try:
         content = read_bytes(item.path)
         header, pixels = inspect(content, item.path, item.view)
@@ -135,9 +154,14 @@ def _facts(item: Media) -> tuple:
         return tuple((EMPTY | {"error": str(error).removeprefix(f"{item.path}: ")}).values())
     grey = np.ascontiguousarray(to_grey(pixels))
     file_digest = hashlib.sha256(content).hexdigest()
+    digest = item.view.digest(file_digest)
+    if take is not None:
+        take(digest, pixels)
+    mean, sd = (float(value[0, 0]) for value in cv2.meanStdDev(grey))
+    black, edges = _blackness(grey)
     thumbnail = cv2.resize(grey, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
     measured_values = {
-        "sha256": item.view.digest(file_digest),
+        "sha256": digest,
         "file_sha256": file_digest,
         "n_bytes": len(content),
         "width": header.width,
@@ -152,13 +176,13 @@ def _facts(item: Media) -> tuple:
         "pixels": hashlib.sha256(str(grey.shape).encode() + grey.tobytes()).hexdigest(),
         "phash": perceptual_hash(grey),
         "thumbnail": thumbnail.tobytes(),
-        "mean": float(grey.mean()),
-        "sd": float(grey.std()),
-        "black": float((grey <= _BLACK).mean()),
+        "mean": mean,
+        "sd": sd,
+        "black": black,
         "lowest": int(grey.min()),
         "highest": int(grey.max()),
         "impossible_colours": pixel_plausibility.impossible_colours(pixels),
         "tiled": int(pixel_plausibility.is_tiled(grey)),
-        **borders(grey),
+        **edges,
     }
     return tuple((EMPTY | measured_values).values())

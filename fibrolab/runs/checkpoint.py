@@ -369,12 +369,21 @@ class Predictor:
         """
         return FibrosisDataModule(
             data=data,
-            stores=stores(self.record["preprocess"], self.module, cache, lasting=lasting),
+            stores=self.stores(cache, lasting),
             segment=Segment(**self.record["segment"]),
             batch_size=batch_size or self.record["batch_size"],
             num_workers=num_workers,
             clinical=self.module.clinical_columns,
         )
+
+    def stores(self, cache: Path, lasting: bool = True) -> dict[str, PixelStore]:
+        """Return the store of this network's pixels for each modality.
+
+        Args:
+            cache: Folder of all caches.
+            lasting: False if the folder is removed soon (`PixelStore`).
+        """
+        return stores(self.record["preprocess"], self.module, cache, lasting=lasting)
 
     def masked(self, data: LabelledData, cache: Path) -> LabelledData:
         """Return samples with the masks to which this network's images are cropped.

@@ -20,6 +20,7 @@ from fibrolab.data.requirements import PREDICT
 from fibrolab.data.sources import table
 from fibrolab.data.sources.folder import files_below
 from fibrolab.data.splits import all_test
+from fibrolab.data.survey import Take
 from fibrolab.errors import ConfigError, DataError, listing
 from fibrolab.loading import examined, surveyed, usable
 
@@ -106,17 +107,20 @@ def common_folder(places: Sequence[Path]) -> Path:
     return Path(os.path.commonpath(folders))
 
 
-def unlabelled(manifest: Manifest, classes: Sequence[str]) -> tuple[LabelledData | None, dict[int, str]]:
+def unlabelled(
+    manifest: Manifest, classes: Sequence[str], take: Mapping[str, Take] | None = None
+) -> tuple[LabelledData | None, dict[int, str]]:
     """Survey samples for a network, whatever their labels, and leave out those that cannot be read.
 
     Args:
         manifest: Samples from any source.
         classes: Names of the network's classes.
+        take: Functions that take the decoded pixels of pictures, by modality (`survey`).
 
     Returns:
         The readable samples, None if there are none, and a sentence on each other one by its row.
     """
-    facts, faults = examined(manifest, None)  # files to answer are read once
+    facts, faults = examined(manifest, None, take)  # files to answer are read once
     reasons = {row: "; ".join(said for at, said in faults if at == row) for row, _ in faults}
     good = np.array([row not in reasons for row in range(len(manifest))])
     if not good.any():

@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -16,10 +17,12 @@ import numpy as np
 import pandas as pd
 
 from fibrolab import keys
+from fibrolab.data.cache import PixelStore
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.data.manifest import PATHS, Manifest
 from fibrolab.data.progress import within_one
 from fibrolab.data.readers import patient_and_date, read_bytes
+from fibrolab.data.survey import Take
 from fibrolab.errors import ConfigError, DataError, UnreadableImageError
 from fibrolab.evaluation import predictions
 from fibrolab.runs import answering, nearest_cases, new_input, overlap, typicality
@@ -68,6 +71,40 @@ class _Predicted(NamedTuple):
         )
 
 
+class _Prepared:
+    """Pixels as the networks take them, made from each picture when it is decoded for its survey.
+
+    Films, and pictures that are cropped to their masks, are left to the pixel stores.
+
+    Args:
+        networks: Networks that take the pixels.
+        cache: Folder of the pixel stores; it is removed soon.
+    """
+
+    def __init__(self, networks: Sequence[Predictor], cache: Path) -> None:
+        self._stores = dict[str, dict[Path, PixelStore]]()
+        for network in networks:
+            for name, store in network.stores(cache, lasting=False).items():
+                if name != keys.CLIP and store.preprocess.crop != "mask":
+                    self._stores.setdefault(name, {})[store.folder] = store
+        self._made = {folder: dict[str, np.ndarray]() for each in self._stores.values() for folder in each}
+
+    @property
+    def take(self) -> dict[str, Take]:
+        """Functions that take the decoded pictures of each modality."""
+        return {name: partial(self._take, each) for name, each in self._stores.items()}
+
+    def _take(self, stores: Mapping[Path, PixelStore], digest: str, pixels: np.ndarray) -> None:
+        for folder, store in stores.items():
+            self._made[folder][digest] = store.processed(pixels)
+
+    def store(self) -> None:
+        """Write the pixels to their stores. StorageError if the disk is full."""
+        for each in self._stores.values():
+            for folder, store in each.items():
+                store.add(self._made[folder])
+
+
 def require_cases(run: TrainedRun) -> None:
     """Refuse a run whose first network has no training cases beside it.
 
@@ -99,8 +136,10 @@ def of(manifest: Manifest, run: TrainedRun, rules: Rules, nearest: bool = False)
     pixels = np.full((total, len(PIXELS)), np.nan)
     whole = _Predicted.nothing(len(run.predictors), total, len(rules.classes))
     with TemporaryDirectory(prefix="fibrolab-") as cache, within_one():
-        data, faults = new_input.unlabelled(manifest, rules.classes)
+        prepared = _Prepared(run.predictors, Path(cache))
+        data, faults = new_input.unlabelled(manifest, rules.classes, prepared.take)
         if data is not None:
+            prepared.store()
             rows = np.array([row for row in range(total) if row not in faults], np.int64)
             digest[rows] = digests(data.manifest, data.facts)
             copy[rows] = overlap.originals(data, run, (keys.TRAIN, keys.VALIDATION))

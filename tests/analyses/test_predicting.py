@@ -18,10 +18,11 @@ from PIL import Image
 
 from fibrolab import keys
 from fibrolab.analyses import predicting
+from fibrolab.data import readers, survey
 from fibrolab.errors import ConfigError, DataError
 from fibrolab.evaluation import predictions
 from fibrolab.loading import load
-from fibrolab.runs import TrainedRun, nearest_cases, open_run, sample_answers
+from fibrolab.runs import TrainedRun, answering, nearest_cases, new_input, open_run, sample_answers
 
 SMALL = ["preprocess.size=32", "trainer.max_epochs=1", "num_workers=0", "bootstrap.resamples=20"]
 CHANCES = [f"p_F{stage}" for stage in range(5)]
@@ -91,6 +92,22 @@ def test_answers_are_those_of_the_run_itself(root: Path, trained: TrainedRun, pi
     page = (folder / "answers.html").read_text()
     assert page.count("<figure") == len(found)
     assert "research use only" in page
+
+
+def test_each_picture_is_decoded_once_for_its_answer(
+    trained: TrainedRun, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, *_ = sorted(pictures.iterdir())
+    shutil.copy(first, pictures / "again.png")
+    decoded, decode = list[Path](), readers.inspect
+    for module in (survey, readers):
+        monkeypatch.setattr(module, "inspect", lambda *given: decoded.append(given[1]) or decode(*given))
+    networks = trained.predictors
+    manifest = new_input.listed([pictures], networks[0].record, networks[0].module.inputs)
+    found = sample_answers.of(manifest, trained, answering.rules(trained, 0.1)[answering.SAMPLE])
+    assert sorted(decoded) == sorted(pictures.iterdir())
+    found = found.set_index(keys.SAMPLE_ID)[CHANCES].astype(float)
+    np.testing.assert_allclose(found.loc["again.png"], found.loc[first.name], atol=1e-6)
 
 
 def test_a_broken_file_is_an_error_line_and_a_copy_is_named(

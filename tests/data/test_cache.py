@@ -81,6 +81,20 @@ def test_pixels_are_computed_once_and_mapped_read_only(tmp_path: Path, computed:
         pixels[0] = 0
 
 
+def test_added_pixels_are_those_that_a_build_makes_and_are_not_computed(
+    tmp_path: Path, computed: list[Path]
+) -> None:
+    paths = write_scans(tmp_path / "scans", CHUNK + 7)
+    store = PixelStore(tmp_path / "cache", PREPROCESS, lasting=False)
+    made = {name: store.processed(read_image(path)) for name, path in zip(hashes(paths), paths, strict=True)}
+    store.add(made)
+    first = store.build(whole(paths), hashes(paths), progress=False).first
+    assert computed == []
+    build(tmp_path / "other", paths)
+    other = PixelStore(tmp_path / "other", PREPROCESS).open()
+    np.testing.assert_array_equal(store.open()[first], other[build(tmp_path / "other", paths)])
+
+
 def test_the_same_content_under_two_names_is_computed_once(tmp_path: Path, computed: list[Path]) -> None:
     paths = write_scans(tmp_path, 2)
     (tmp_path / "copy.jpg").write_bytes(paths[0].read_bytes())
@@ -107,7 +121,7 @@ def test_a_changed_layout_of_the_store_has_another_version(tmp_path: Path) -> No
     folder = PixelStore(tmp_path, PREPROCESS).folder
     names = {path.name for path in folder.iterdir()} - {"build.lock"}
     assert names == {"pixels.u8", "records.bin", "settings.json"}
-    assert (VERSION, cache.LAYOUT.format) == (5, "<32sIII")
+    assert (VERSION, cache.LAYOUT.format) == (6, "<32sIII")
 
 
 def test_a_file_that_changes_during_the_build_is_not_stored_under_its_old_hash(tmp_path: Path) -> None:

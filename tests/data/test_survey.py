@@ -21,7 +21,8 @@ from stored import flip, hashes
 
 from fibrolab.data import file_facts
 from fibrolab.data import survey as module
-from fibrolab.data.media import Media, whole
+from fibrolab.data.media import Media, View, whole
+from fibrolab.data.readers import read_image
 from fibrolab.data.survey import FACTS, perceptual_hash, survey, unreadable
 from fibrolab.errors import StorageError
 
@@ -105,6 +106,30 @@ def test_facts_keep_the_order_of_the_paths_for_any_number_of_threads(tree: Path,
     paths = sorted(tree.iterdir(), reverse=True)
     found = survey(whole(paths), tmp_path / "cache", workers=4)
     assert found["sha256"].tolist() == [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+
+
+def test_the_pixels_of_each_file_that_is_measured_are_handed_on(tree: Path, tmp_path: Path) -> None:
+    (tree / "text.png").write_text("no picture")
+    paths, taken = sorted(tree.iterdir()), dict[str, np.ndarray]()
+    media = [Media(path, View.parse(box="2 3 20 10")) for path in paths]
+    facts = survey(media, tmp_path / "cache", take=taken.__setitem__)
+    read = facts[facts["error"] == ""]
+    assert len(read) == len(paths) - 1
+    assert sorted(taken) == sorted(read["sha256"])
+    for row, digest in read["sha256"].items():
+        np.testing.assert_array_equal(taken[digest], read_image(paths[row], media[row].view))
+    survey(media, tmp_path / "cache", take=lambda *_: pytest.fail("a known file is not decoded"))
+
+
+def test_statistics_are_those_of_the_grey_levels(tmp_path: Path) -> None:
+    grey = picture(0, 48)[:40].copy()
+    grey[:5], grey[:, -7:] = 0, 3
+    (tmp_path / "scan.png").write_bytes(encoded(grey))
+    (facts,) = survey(whole([tmp_path / "scan.png"]), None).to_dict("records")
+    assert facts["mean"] == pytest.approx(grey.mean(), abs=1e-9)
+    assert facts["sd"] == pytest.approx(grey.std(), abs=1e-9)
+    assert facts["black"] == (grey <= 8).mean()
+    assert [facts[f"border_{side}"] for side in ("top", "bottom", "left", "right")] == [5 / 40, 0, 0, 7 / 48]
 
 
 def test_without_a_cache_the_facts_are_the_same_and_nothing_is_stored(tree: Path, tmp_path: Path) -> None:

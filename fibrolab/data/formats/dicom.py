@@ -26,6 +26,9 @@ from pydicom.uid import (
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
     MPEGTransferSyntaxes,
     RLELossless,
 )
@@ -55,6 +58,7 @@ DECODERS = {
     RLELossless: "pydicom",
     **dict.fromkeys((JPEGBaseline8Bit, JPEGExtended12Bit, JPEG2000Lossless, JPEG2000), "pillow"),
 }
+LOSSLESS_JPEG = (JPEGLossless, JPEGLosslessSV1, JPEGLSLossless)
 NATIVE = (
     ImplicitVRLittleEndian,
     ExplicitVRLittleEndian,
@@ -304,7 +308,19 @@ def _levels(dataset: pydicom.Dataset, number: int, path: Path, corrected: bool =
     if 0 < unused <= dataset.BitsAllocated - stored:  # pydicom takes the lowest bits, whatever HighBit says
         above = {"bits_stored": stored + unused}
     levels = pixel_array(dataset, index=number, decoding_plugin=DECODERS.get(syntax, ""), **above)
+    if syntax == JPEG2000Lossless:
+        return _without_overlay(levels, stored)
     return levels >> unused if above else levels
+
+
+def _without_overlay(levels: np.ndarray, bits: int) -> np.ndarray:
+    """Keep the lowest bits of each level, signed or not: older scanners store overlays in those above.
+
+    pydicom does so in uncompressed files, but not in JPEG 2000 (https://github.com/pydicom/pydicom/issues/2260).
+    Compression with loss keeps no such bits, and may exceed the highest level, which must not become black.
+    """
+    above = max(0, 8 * levels.itemsize - bits)
+    return (levels << above) >> above
 
 
 def _jpeg_levels(dataset: pydicom.Dataset, number: int) -> np.ndarray:
@@ -315,9 +331,10 @@ def _jpeg_levels(dataset: pydicom.Dataset, number: int) -> np.ndarray:
     if colours and dataset.PhotometricInterpretation in ("YBR_FULL", "YBR_FULL_422"):
         return convert_color_space(levels, "YBR_FULL", "RGB")
     if dataset.PixelRepresentation:  # the lowest bits hold a number in two's complement
-        above = 8 * levels.itemsize - min(precision, dataset.BitsStored)
-        levels = (levels << above).view(f"i{levels.itemsize}") >> above
-    return levels
+        levels = levels.view(f"i{levels.itemsize}")
+    elif dataset.file_meta.TransferSyntaxUID not in LOSSLESS_JPEG:
+        return levels
+    return _without_overlay(levels, min(precision, dataset.BitsStored))
 
 
 def _require_known(dataset: pydicom.Dataset, path: Path) -> None:

@@ -104,7 +104,10 @@ def _frame(picture: Image.Image, number: int, path: Path, content: bytes, correc
     stored = _in_colour_space(picture, content, corrected.colour) if corrected.colour else picture
     upright = ImageOps.exif_transpose(stored)
     if picture.mode in DEEP_MODES:
-        return _from_deep(np.asarray(upright), tags, corrected.bits, path)
+        levels, hidden = np.asarray(upright), picture.info.get("transparency")
+        if hidden is not None:  # the level that is transparent, as `_to_bytes` shows it
+            levels = np.where(levels == hidden, 0, levels)
+        return _from_deep(levels, tags, corrected.bits, path)
     return _to_bytes(upright)
 
 
