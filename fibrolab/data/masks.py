@@ -117,7 +117,7 @@ def labelled(content: bytes, mask: Media) -> Labelled:
     """
     assert mask.labelled is not None, "a mask labels an image"
     path, view = mask.labelled.path, mask.labelled.view
-    labels = decode_labels(content, mask.path)
+    labels = decode_labels(content, mask.path, mask.labelled)
     image = decode(read_bytes(path), path, view.uncut)
     _refuse_other_size(labels, image.shape, mask.path, path)
     box = view.rectangle(image, path)
@@ -140,7 +140,7 @@ def kept(image: Media, size: tuple[int, ...], used: Box, preprocess: Preprocess)
         UnreadableImageError: The mask is no label map, not as large as the picture, or keeps no pixel.
     """
     assert image.mask is not None, "images without a mask are refused before"
-    labels = decode_labels(read_bytes(image.mask), image.mask)
+    labels = decode_labels(read_bytes(image.mask), image.mask, image)
     _refuse_other_size(labels, size, image.mask, image.path)
     found = preprocess.kept(used.of(labels))
     if not found.any():
