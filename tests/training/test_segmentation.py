@@ -153,8 +153,10 @@ def test_masks_that_cannot_be_used_are_refused_in_one_sentence_each(root: Path) 
     given.drop(columns="mask").to_csv(none := root / "own/none.csv", index=False)
     with pytest.raises(DataError, match=r"needs a mask for every sample of 'half'; rows 3, 5, 7"):
         loaded(root, half)
-    with pytest.raises(DataError, match=r"needs a mask for every sample; 'none' has none"):
-        loaded(root, none)
+    given.assign(mask="").to_csv(empty := root / "own/empty.csv", index=False)
+    for path_of, name in ((none, "none"), (empty, "empty")):
+        with pytest.raises(DataError, match=rf"needs a mask for every sample; '{name}' has none"):
+            loaded(root, path_of)
     Image.fromarray(np.full((10, 10), 1, np.uint8)).save(root / "own/0_mask.png")
     Image.fromarray(np.full((12, 12), 1, np.uint8)).save(root / "own/1_mask.png")
     with pytest.raises(DataError, match=r"(?s)0_mask.png: the mask has 10 x 10.*1_mask.png: .*12 x 12"):
