@@ -105,8 +105,10 @@ def of_nifti(content: bytes, path: Path, target: Callable[[], Target] | None = N
 
 def uid_of(content: bytes) -> str:
     """Return the SOP Instance UID of a DICOM file; empty if it has none."""
-    known = {"force": True, "stop_before_pixels": True, "specific_tags": ["SOPInstanceUID"]}
-    return str(pydicom.dcmread(io.BytesIO(content), **known).get("SOPInstanceUID") or "")
+    dataset = pydicom.dcmread(
+        io.BytesIO(content), force=True, stop_before_pixels=True, specific_tags=["SOPInstanceUID"]
+    )
+    return str(dataset.get("SOPInstanceUID") or "")
 
 
 def is_nifti(content: bytes) -> bool:
