@@ -1,9 +1,12 @@
-"""Runs that cannot be explained are refused in a sentence before any picture is read."""
+"""Runs that cannot be explained and true masks without their class are refused, each in a sentence."""
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import fake_run
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from compose import composed
@@ -11,7 +14,9 @@ from PIL import Image
 
 from fibrolab import keys
 from fibrolab.analyses.explaining import explain
-from fibrolab.errors import ConfigError
+from fibrolab.analyses.pseudo_masking import _TrueMasks
+from fibrolab.data.manifest import Manifest
+from fibrolab.errors import ConfigError, DataError
 from fibrolab.evaluation import predictions
 from fibrolab.tracking import track
 
@@ -55,3 +60,31 @@ def test_a_run_without_a_network_is_refused(root: Path, without: str, own: str, 
     for more, sentence in (([], own), ([f"input={picture}"], new)):
         with pytest.raises(ConfigError, match=sentence):
             explain(composed(*words, *more, name="explain"))
+
+
+def true_masks(folder: Path, level: int, levels: list[int] | None) -> _TrueMasks:
+    """Write two pictures and their true masks, which have one level above 0 in a corner."""
+    labels = np.zeros((8, 8), np.uint8)
+    labels[:2, :3] = level
+    for name in ("a", "b"):
+        Image.new("L", (8, 8), 1).save(folder / f"{name}.png")
+        Image.fromarray(labels).save(folder / f"{name}_mask.png")
+    rows = {
+        keys.SAMPLE_ID: ["a", "b"],
+        keys.IMAGE: ["a.png", "b.png"],
+        keys.MASK: ["a_mask.png", "b_mask.png"],
+    }
+    manifest = Manifest(pd.DataFrame(rows), (), "pictures", folder)
+    return _TrueMasks(SimpleNamespace(manifest=manifest), levels)
+
+
+def test_true_masks_without_the_class_are_refused_and_255_may_be_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"grey level 255, which means without a label.*true_levels=\[255\]"):
+        true_masks(tmp_path, 255, None).refuse_without_foreground()
+    with pytest.raises(DataError, match=r"No mask has a pixel of foreground: all are background\.$"):
+        true_masks(tmp_path, 4, [2, 3]).refuse_without_foreground()
+    true_masks(tmp_path, 0, None).refuse_without_foreground()  # the maps are masks nevertheless
+    named = true_masks(tmp_path, 255, [255])
+    named.refuse_without_foreground()
+    assert (named.classes(1) == 1).sum() == 6
+    assert (named.classes(1) == 0).sum() == 58

@@ -168,7 +168,18 @@ def test_levels_of_no_class_are_named_with_their_masks(root: Path) -> None:
     with pytest.raises(DataError, match=r"(?s)belong to no class .*liver \[2, 3\].*7: masks 0_mask.png, 1_"):
         loaded(root, path, "task.levels={liver:[2,3]}")
     loaded(root, path, "task.levels={liver:[7]}")
-    loaded(root, path, "task.levels={liver:[2]}", "task.ignore=7")
+    with pytest.raises(DataError, match=r"No mask has a pixel of liver.* grey level 7, which means without"):
+        loaded(root, path, "task.levels={liver:[2]}", "task.ignore=7")
+
+
+def test_masks_of_0_and_255_and_empty_ones_have_nothing_to_learn(root: Path) -> None:
+    path = write(root / "own", patients=20, images=1, level=255)
+    with pytest.raises(DataError, match=r"level 255, which means without a label.* set task.ignore=null"):
+        loaded(root, path)
+    loaded(root, path, "task.ignore=null")
+    path = write(root / "empty", patients=20, images=1, level=0)
+    with pytest.raises(DataError, match=r"No mask has a pixel of foreground: all are background\.$"):
+        loaded(root, path)
 
 
 def test_what_a_segmentation_does_not_support_is_refused_from_the_settings(root: Path) -> None:
