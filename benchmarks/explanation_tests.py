@@ -44,7 +44,7 @@ from fibrolab.phantom.source import load_masks
 
 CLASSES = ["F0", "F1", "F2", "F3", "F4"]
 TISSUE, TEXT = "liver and capsule", "burned-in text"
-BATCH, RATE, TEST = 32, 2e-3, 4  # every fourth patient is tested
+BATCH, TEST = 32, 4  # every fourth patient is tested
 
 
 class Pictures(NamedTuple):
@@ -73,19 +73,19 @@ def pictures(folder: Path, patients: int, size: int, marker: float) -> tuple[Pic
     return whole.rows(np.flatnonzero(~tested)), whole.rows(np.flatnonzero(tested & first))
 
 
-def trained(data: Pictures, backbone: str, epochs: int) -> Classifier:
-    """Train a network on the stages."""
+def trained(data: Pictures, backbone: str, epochs: int, rate: float) -> Classifier:
+    """Train a network on the stages, with a largest learning rate."""
     torch.manual_seed(0)
     size = data.images.shape[-1]
     module = Classifier(
         branches={"image": {"name": backbone}}, head={}, classes=CLASSES,
         class_counts=torch.bincount(data.stages, minlength=len(CLASSES)).tolist(), image_size=size,
-        loss={"name": "cross_entropy"}, optimizer={"name": "AdamW", "lr": RATE},
+        loss={"name": "cross_entropy"}, optimizer={"name": "AdamW", "lr": rate},
         scheduler={"name": "constant"},
     )  # fmt: skip
-    optimizer = torch.optim.AdamW(module.parameters(), lr=RATE)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=rate)
     steps = epochs * -(-len(data.stages) // BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
     for _ in range(epochs):
         for rows in torch.randperm(len(data.stages)).split(BATCH):
             optimizer.zero_grad()
@@ -120,7 +120,7 @@ def selection(module: Classifier, data: Pictures) -> Selection:
 def explained(marker: float, folder: Path, arguments: argparse.Namespace) -> None:
     """Train on one data set, print what the network uses, and what each method finds."""
     training, test = pictures(folder, arguments.patients, arguments.size, marker)
-    module = trained(training, arguments.backbone, arguments.epochs)
+    module = trained(training, arguments.backbone, arguments.epochs, arguments.rate)
     is_text = test.masks == preset_text.TEXT
     score = partial(accuracy, module, stages=test.stages)
     print(
@@ -166,6 +166,7 @@ def main() -> None:
     parser.add_argument("--patients", type=int, default=200)
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--rate", type=float, default=2e-3, help="largest learning rate")
     parser.add_argument("--backbone", default="test_resnet")
     parser.add_argument(
         "--methods", nargs="+", default=[name for name in METHODS if name != "attention_rollout"]

@@ -182,8 +182,8 @@ ALLOWED: dict[str, Allowed] = {  # by the name of the setting; * stands for any 
     ),
     "explain.true_levels": or_null(
         Allowed(
-            "a list of grey levels from 1 to 254",
-            lambda value: isinstance(value, list) and value != [] and all(map(whole(1, 254).holds, value)),
+            "a list of grey levels from 1 to 255",
+            lambda value: isinstance(value, list) and value != [] and all(map(whole(1, 255).holds, value)),
         )
     ),
     "penalty": POSITIVE,

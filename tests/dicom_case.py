@@ -1,6 +1,7 @@
 """Small DICOM files made for tests, and files that come with pydicom."""
 
 import io
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from pydicom.uid import (
     UltrasoundImageStorage,
 )
 
+from fibrolab.data.formats.label_maps import SEGMENTATION
 from fibrolab.data.readers import decode
 
 PATH = Path("scan.dcm")
@@ -68,3 +70,44 @@ def lut(values: list[int], first: int, bits: int) -> pydicom.Sequence:
     item.LUTData = values
     item["LUTData"].VR = "US"
     return pydicom.Sequence([item])
+
+
+def seg(
+    path: Path,
+    frames: np.ndarray,
+    numbers: list[int],
+    kind: str = "BINARY",
+    sources: Iterable[tuple[str, int | None]] = (),
+) -> Path:
+    """Write a SEG with one bit a pixel, and the number of the segment and the source of each frame."""
+    dataset = pydicom.Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = SEGMENTATION[0]
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = "1.2.3"
+    dataset.SegmentationType, dataset.SamplesPerPixel = kind, 1
+    dataset.PhotometricInterpretation, dataset.PixelRepresentation = "MONOCHROME2", 0
+    dataset.BitsAllocated = dataset.BitsStored = 1
+    dataset.HighBit = 0
+    dataset.NumberOfFrames, dataset.Rows, dataset.Columns = frames.shape
+    groups = []
+    for number in numbers:
+        group, identification = pydicom.Dataset(), pydicom.Dataset()
+        identification.ReferencedSegmentNumber = number
+        group.SegmentIdentificationSequence = pydicom.Sequence([identification])
+        groups.append(group)
+    for group, (uid, frame) in zip(groups, sources, strict=False):
+        source, derived = pydicom.Dataset(), pydicom.Dataset()
+        source.ReferencedSOPInstanceUID = uid
+        if frame is not None:
+            source.ReferencedFrameNumber = frame
+        derived.SourceImageSequence = pydicom.Sequence([source])
+        group.DerivationImageSequence = pydicom.Sequence([derived])
+    dataset.PerFrameFunctionalGroupsSequence = pydicom.Sequence(groups)
+    measures, shared = pydicom.Dataset(), pydicom.Dataset()
+    measures.PixelSpacing = [0.3, 0.2]
+    shared.PixelMeasuresSequence = pydicom.Sequence([measures])
+    dataset.SharedFunctionalGroupsSequence = pydicom.Sequence([shared])
+    dataset.PixelData = np.packbits(frames.ravel(), bitorder="little").tobytes()
+    dataset.save_as(path, enforce_file_format=True)
+    return path

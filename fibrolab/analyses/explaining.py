@@ -139,8 +139,7 @@ def _networks(run: TrainedRun, uri: str) -> "tuple[TrainedRun, tuple[Predictor, 
     """Return the run that trained the networks of a run, and the networks."""
     source = run.config.get("learnt_from")  # of an external evaluation
     trained = open_run(str(source["run"]), uri) if source else run
-    if "model" not in trained.config or "trainer" not in trained.config:
-        raise ConfigError(f"{run.name} has no network of its own; name one of `fibrolab.train`.")
+    trained.refuse_without_classifier()
     return trained, trained.predictors
 
 

@@ -24,7 +24,7 @@ from PIL import Image
 from fibrolab import keys
 from fibrolab.choices import refuse
 from fibrolab.data.build_lock import only_builder
-from fibrolab.errors import ConfigError, StorageError
+from fibrolab.errors import ConfigError, DataError, StorageError
 from fibrolab.evaluation.segmentation import images, scores
 from fibrolab.mask_classes import BACKGROUND, FOREGROUND, IGNORED, MaskClasses
 from fibrolab.runs import pseudo_masks as files
@@ -198,6 +198,7 @@ class _Work:
         levels = config.explain.true_levels
         known = self._preprocess.crop != "mask"  # masks that crop the pictures are no truth about the maps
         self._true = _TrueMasks(self._data, None if levels is None else list(levels), known)
+        self._true.refuse_without_foreground()
         self._run, self.seed = run, int(run.config.seed)
 
     def rule(self) -> Rule:
@@ -304,18 +305,41 @@ class _TrueMasks:
         rest = None
         if self.levels is not None:
             named = set(self.levels)
-            rest = {BACKGROUND: [k for k in range(UNLABELLED) if k not in named], FOREGROUND: sorted(named)}
-        self._levels = MaskClasses.of(rest, UNLABELLED)
+            others = set(range(UNLABELLED)) - named
+            rest = {BACKGROUND: sorted(others), FOREGROUND: sorted(named)}
+        ignore = None if rest and UNLABELLED in rest[FOREGROUND] else UNLABELLED
+        self._levels = MaskClasses.of(rest, ignore)
         self.table = self._levels.table()
         self.present = self.data.manifest.present(keys.MASK) & self.known
         self._media = self.data.manifest.masks()
 
-    def classes(self, row: int) -> np.ndarray:
-        """Return the class of each pixel of a sample's picture, int64 (H, W)."""
+    def refuse_without_foreground(self) -> None:
+        """Refuse true masks none of which has a pixel of the class, where other levels may have been meant.
+
+        Raises:
+            DataError: All are background or unlabelled, though levels are named or some pixels unlabelled.
+        """
+        from fibrolab.data import masks
+
+        seen, rows = np.zeros(256, bool), np.flatnonzero(self.present).tolist()
+        for row in rows:
+            seen[np.unique(self._grey(row))] = True
+            if (self.table[seen] > 0).any():
+                return
+        if rows and (self.levels is not None or seen[UNLABELLED]):
+            advice = f"set explain.true_levels=[{UNLABELLED}]"
+            raise DataError(masks.without_foreground(self._levels, seen, advice))
+
+    def _grey(self, row: int) -> np.ndarray:
+        """Return the grey levels of the true mask of a sample's picture, uint8 (H, W)."""
         from fibrolab.data.readers import decode_labels, read_bytes
 
-        path = self._media[row].path
-        return np.asarray(self.table[decode_labels(read_bytes(path), path)])
+        mask = self._media[row]
+        return decode_labels(read_bytes(mask.path), mask.path, mask.labelled)
+
+    def classes(self, row: int) -> np.ndarray:
+        """Return the class of each pixel of a sample's picture, int64 (H, W)."""
+        return np.asarray(self.table[self._grey(row)])
 
     def labelled(self, row: int) -> Any:
         """Return a sample's mask and image within its rectangle, see `data.masks.labelled`."""

@@ -1,6 +1,7 @@
-"""Masks of another data set by a trained segmenter, as files and a table that `data=table` reads."""
+"""Masks of another data set by a trained segmenter: files, a table that `data=table` reads, and DICOM SEG."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,21 @@ from omegaconf import DictConfig
 from fibrolab import keys, privacy
 from fibrolab.config import resolved
 from fibrolab.data.labelled_data import LabelledData
-from fibrolab.data.readers import decode_labels, read_bytes
+from fibrolab.data.media import Media
+from fibrolab.data.readers import decode_labels, is_dicom, read_bytes
 from fibrolab.data.requirements import Needs
 from fibrolab.data.splits import EXTERNAL
 from fibrolab.errors import ConfigError, DataError
+from fibrolab.explanation import secondary_capture
 from fibrolab.loading import load
+from fibrolab.mask_classes import MaskClasses
+from fibrolab.reporting import mask_dicom
 from fibrolab.runs import overlap, segmenting
 from fibrolab.runs.checkpoint import Predictor
 from fibrolab.runs.trained_run import TrainedRun
-from fibrolab.storage import make_folder, write_table
+from fibrolab.storage import make_folder, put, write_table
 
-TABLE_FILE = "samples.csv"
+TABLE_FILE, DICOM = "samples.csv", "dicom"
 NEEDS = Needs("Segmentation", label=False, trained=True)
 SHARE = "segmented_as"  # column of the table: the partition of samples that trained or tuned the segmenter
 SHOWN = 6  # samples with an empty mask that are named
@@ -57,6 +62,7 @@ def write(config: DictConfig, run: TrainedRun) -> str:
     names = network.write_masks(data, folder / keys.MASKS, Path(config.paths.cache))
     table = _table(data, run, names)
     write_table(table, folder / TABLE_FILE)
+    write_dicom(folder, data.manifest.media(), names, segmenting.classes_of(network.module), run.run_id)
     _announce(folder, table, data, network, run)
     return run.run_id
 
@@ -85,6 +91,44 @@ def _table(data: LabelledData, run: TrainedRun, names: list[str]) -> pd.DataFram
     written = [f"{keys.MASKS}/{name}" for name in names]
     made: dict[str, Any] = {keys.MASK: written, keys.SEGMENTED_BY: run.run_id, SHARE: shares}
     return table.assign(**{keys.LABEL: classes[labels]}, **made)
+
+
+def write_dicom(
+    folder: Path, media: Sequence[Media], names: Sequence[str], classes: MaskClasses, run: str
+) -> None:
+    """Write the masks of pictures that are DICOM files as DICOM SEG too, and print where they are.
+
+    Frames of films have none: a SEG of a frame needs a frame of reference, which ultrasound lacks.
+
+    Args:
+        folder: Folder of the masks, which are read from its folder `masks`.
+        media: The pictures.
+        names: File names of their masks.
+        classes: Classes of the masks.
+        run: Id of the segmenter's run.
+    """
+    sources = {
+        name: image.path
+        for name, image in zip(names, media, strict=True)
+        if image.view.frame is None and is_dicom(image.path)
+    }
+    if not sources:
+        return
+    try:
+        secondary_capture.require()
+    except ConfigError as error:
+        print(f"warning  No mask is written as DICOM SEG. {error}")
+        return
+    for name, source in sources.items():
+        png = folder / keys.MASKS / name
+        found = classes.table()[decode_labels(read_bytes(png), png)].astype(np.uint8)
+        try:
+            content = mask_dicom.encoded(source, found, classes.names, run)
+        except DataError as error:
+            print(f"warning  {error}")
+        else:
+            put(folder / DICOM / f"{png.stem}.dcm", content)
+    print(f"dicom    {folder / DICOM}")
 
 
 def _announce(

@@ -117,7 +117,7 @@ def labelled(content: bytes, mask: Media) -> Labelled:
     """
     assert mask.labelled is not None, "a mask labels an image"
     path, view = mask.labelled.path, mask.labelled.view
-    labels = decode_labels(content, mask.path)
+    labels = decode_labels(content, mask.path, mask.labelled)
     image = decode(read_bytes(path), path, view.uncut)
     _refuse_other_size(labels, image.shape, mask.path, path)
     box = view.rectangle(image, path)
@@ -140,7 +140,7 @@ def kept(image: Media, size: tuple[int, ...], used: Box, preprocess: Preprocess)
         UnreadableImageError: The mask is no label map, not as large as the picture, or keeps no pixel.
     """
     assert image.mask is not None, "images without a mask are refused before"
-    labels = decode_labels(read_bytes(image.mask), image.mask)
+    labels = decode_labels(read_bytes(image.mask), image.mask, image)
     _refuse_other_size(labels, size, image.mask, image.path)
     found = preprocess.kept(used.of(labels))
     if not found.any():
@@ -187,7 +187,7 @@ def mean_mask(levels: Iterable[np.ndarray], classes: MaskClasses) -> np.ndarray:
 
 
 def refuse_other_levels(media: Sequence[Media], labels: Iterable[np.ndarray], classes: MaskClasses) -> None:
-    """Refuse masks with a grey level that belongs to no class.
+    """Refuse masks with a grey level that belongs to no class, and masks without any pixel of a class.
 
     Args:
         media: The masks.
@@ -195,12 +195,14 @@ def refuse_other_levels(media: Sequence[Media], labels: Iterable[np.ndarray], cl
         classes: The classes.
 
     Raises:
-        DataError: The levels, each with the masks that have it.
+        DataError: The levels, each with the masks that have it; or all masks are background, or unlabelled.
     """
     table = classes.table()
     found: dict[int, list[str]] = {}
+    seen = np.zeros(256, bool)
     for mask, pixels in zip(media, labels, strict=True):
         levels = np.flatnonzero(np.bincount(pixels.ravel(), minlength=256))
+        seen[levels] = True
         for level in levels[table[levels] == NO_CLASS].tolist():
             found.setdefault(level, []).append(mask.path.name)
     if found:
@@ -211,6 +213,25 @@ def refuse_other_levels(media: Sequence[Media], labels: Iterable[np.ndarray], cl
             "Add each to a class or to the background, as in task.levels={background:[0,1],liver:[2]}, or "
             "set task.ignore to it."
         )
+    if media and not (table[seen] > 0).any():
+        raise DataError(without_foreground(classes, seen, "set task.ignore=null"))
+
+
+def without_foreground(classes: MaskClasses, seen: np.ndarray, advice: str) -> str:
+    """Return the sentence on masks without any pixel of a class.
+
+    Args:
+        classes: The classes.
+        seen: Whether any mask has each grey level, bool (256,).
+        advice: What to do if the level of pixels without a label means a class, as in masks of 0 and 255.
+    """
+    sentence = f"No mask has a pixel of {', '.join(classes.names[1:])}: all are background"
+    if classes.ignore is None or not seen[classes.ignore]:
+        return f"{sentence}."
+    return (
+        f"{sentence} or have the grey level {classes.ignore}, which means without a label. If it means a "
+        f"class in these masks, {advice}."
+    )
 
 
 def _all_read(

@@ -10,14 +10,19 @@ import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fibrolab.data.formats import recognition
 from fibrolab.data.formats.contract import Clip, Format, Header, UnsupportedError
-from fibrolab.data.media import View
+from fibrolab.data.media import Media, View
 from fibrolab.errors import UnreadableImageError
+
+if TYPE_CHECKING:
+    from fibrolab.data.formats.label_maps import Target
 
 LARGEST_FILE = 2**31  # bytes; two minutes of uncompressed film in 640 x 480 and colour are 3/4 of it
 _WHOLE = View()
@@ -89,21 +94,37 @@ def decode(content: bytes, path: Path, view: View = _WHOLE) -> np.ndarray:
     return inspect(content, path, view)[1]
 
 
-def decode_labels(content: bytes, path: Path) -> np.ndarray:
-    """Decode a label map, uint8 (H, W): the numbers as the file stores them; `path` is only named in errors.
+def decode_labels(content: bytes, path: Path, image: Media | None = None) -> np.ndarray:
+    """Decode a label map, uint8 (H, W): the numbers as the file stores them.
+
+    Args:
+        content: Bytes of the file.
+        path: Its path, which is only named in errors.
+        image: The image that it labels, by which its part of a DICOM SEG or NIfTI of several images is found.
 
     Raises:
         UnreadableImageError: The file is damaged, neither an image file nor DICOM SEG nor NIfTI, compressed
-            with loss, or has more than one 8-bit number per pixel.
+            with loss, has more than one 8-bit number per pixel, or labels other images.
     """
     from fibrolab.data.formats import label_maps, pictures
 
+    target = partial(_target, image) if image else None
     with _unreadable_errors(path):
         if recognition.is_dicom(content):
-            return label_maps.of_dicom(content, path)
+            return label_maps.of_dicom(content, path, target)
         if label_maps.is_nifti(content):
-            return label_maps.of_nifti(content, path)
+            return label_maps.of_nifti(content, path, target)
         return pictures.labels(content, path)
+
+
+def _target(image: Media) -> "Target":
+    """Return what a label map of several images has to know of the image that it labels."""
+    from fibrolab.data.formats import label_maps
+
+    content = read_bytes(image.path)
+    frames = describe(content, image.path).frames
+    uid = label_maps.uid_of(content) if recognition.is_dicom(content) else ""
+    return label_maps.Target(image.path.name, uid, image.view.frame_of(frames, image.path), frames)
 
 
 def spacing(path: Path) -> tuple[float, float] | None:

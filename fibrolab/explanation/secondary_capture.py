@@ -90,6 +90,24 @@ def uid(*parts: Any) -> str:
     return str(generate_uid(entropy_srcs=list(map(str, parts))))
 
 
+def evidence(original: "pydicom.Dataset") -> "pydicom.Dataset":
+    """Return the identity of a source with the fields that other objects take over, empty where unknown."""
+    import pydicom
+
+    found = pydicom.Dataset()
+    for name in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID",
+                 "StudyDate", "StudyTime", "ReferringPhysicianName"):  # fmt: skip
+        setattr(found, name, original.get(name) or None)
+    found.SOPClassUID, found.SOPInstanceUID = original.SOPClassUID, original.SOPInstanceUID
+    found.StudyInstanceUID = study(original)
+    series = original.get("SeriesInstanceUID")
+    found.SeriesInstanceUID = series or uid("source series", found.StudyInstanceUID)
+    found.InstanceNumber = int(original.get("InstanceNumber") or 1)
+    found.Rows, found.Columns = original.get("Rows"), original.get("Columns")
+    found.Modality = original.get("Modality") or "US"
+    return found
+
+
 def encoded(source: Path, overlay: np.ndarray, description: Description, frame: int | None = None) -> bytes:
     """Return an overlay as the content of a DICOM file.
 

@@ -58,7 +58,7 @@ def report(source: Path, row: Mapping[str, Any], rules: Rules, run: str, frame: 
     from highdicom.sr import ComprehensiveSR
 
     original = secondary_capture.header(source)
-    image = _evidence(original)
+    image = secondary_capture.evidence(original)
     identity = (image.SOPInstanceUID, run, row[keys.SAMPLE_ID], frame, row[ANSWERED], row[PREDICTED])
     found = ComprehensiveSR(
         evidence=[image],
@@ -144,23 +144,6 @@ def _wrapped(sentence: str, width: int, font: Any) -> list[str]:
 
 def _description(run: str) -> str:
     return f"{f'Answer of run {run}'[: LONG_STRING - len(CAUTION) - 2]}: {CAUTION}"
-
-
-def _evidence(original: "pydicom.Dataset") -> "pydicom.Dataset":
-    """Return the identity of a source with the fields that a report takes over, empty where it has none."""
-    import pydicom
-
-    found = pydicom.Dataset()
-    for name in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID",
-                 "StudyDate", "StudyTime", "ReferringPhysicianName"):  # fmt: skip
-        setattr(found, name, original.get(name) or None)
-    found.SOPClassUID, found.SOPInstanceUID = original.SOPClassUID, original.SOPInstanceUID
-    found.StudyInstanceUID = secondary_capture.study(original)
-    series = original.get("SeriesInstanceUID")
-    found.SeriesInstanceUID = series or secondary_capture.uid("source series", found.StudyInstanceUID)
-    found.InstanceNumber = int(original.get("InstanceNumber") or 1)
-    found.Rows, found.Columns = original.get("Rows"), original.get("Columns")
-    return found
 
 
 def _content(

@@ -121,11 +121,12 @@ class TrainedRun:
         """Refuse a run whose files another version of fibrolab wrote.
 
         Raises:
-            ConfigError: The file format is not that of this version.
+            ConfigError: The file format is not that of this version, or it is no run of a training.
         """
         path = self.folder / keys.ENVIRONMENT_FILE
         known = self.environment if path.is_file() else {}
         if known.get("format") != keys.FORMAT:
+            self.require(keys.SPLIT_FILE)  # a comparison and a study have none
             raise ConfigError(
                 f"{self.name} was made by a version of fibrolab whose runs can no longer be read: train it "
                 "again."

@@ -2,14 +2,16 @@
 
 from pathlib import Path
 
+import dicom_case
 import numpy as np
 import pydicom
 import pytest
-from pydicom.dataset import Dataset, FileMetaDataset
+from dicom_case import seg
+from PIL import Image
+from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from pydicom.uid import ExplicitVRLittleEndian
 
-from fibrolab.data.formats.label_maps import SEGMENTATION
+from fibrolab.data.media import Media, View
 from fibrolab.data.readers import decode_labels, spacing
 from fibrolab.errors import UnreadableImageError
 
@@ -20,39 +22,94 @@ def labels(height: int = 10, width: int = 16) -> np.ndarray:
     return found
 
 
-def seg(path: Path, frames: np.ndarray, numbers: list[int], kind: str = "BINARY") -> Path:
-    """Write a SEG with one bit a pixel, one frame for each number of a segment."""
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = SEGMENTATION[0]
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = "1.2.3"
-    dataset.SegmentationType, dataset.SamplesPerPixel = kind, 1
-    dataset.PhotometricInterpretation, dataset.PixelRepresentation = "MONOCHROME2", 0
-    dataset.BitsAllocated = dataset.BitsStored = 1
-    dataset.HighBit = 0
-    dataset.NumberOfFrames, dataset.Rows, dataset.Columns = frames.shape
-    groups = []
-    for number in numbers:
-        group, identification = Dataset(), Dataset()
-        identification.ReferencedSegmentNumber = number
-        group.SegmentIdentificationSequence = Sequence([identification])
-        groups.append(group)
-    dataset.PerFrameFunctionalGroupsSequence = Sequence(groups)
-    measures, shared = Dataset(), Dataset()
-    measures.PixelSpacing = [0.3, 0.2]
-    shared.PixelMeasuresSequence = Sequence([measures])
-    dataset.SharedFunctionalGroupsSequence = Sequence([shared])
-    dataset.PixelData = np.packbits(frames.ravel(), bitorder="little").tobytes()
-    dataset.save_as(path, enforce_file_format=True)
-    return path
-
-
 def test_the_segments_of_a_seg_are_its_labels(tmp_path: Path) -> None:
     frames = np.stack([labels() == 2, labels() == 1])
     path = seg(tmp_path / "m.dcm", frames, [2, 1])
     assert (decode_labels(path.read_bytes(), path) == labels()).all()
     assert spacing(path) == (0.3, 0.2)
+
+
+def images(folder: Path, number: int, **tags: object) -> list[Path]:
+    """Write DICOM images as large as `labels`, with the SOP Instance UIDs 1.2.0, 1.2.1 and so on."""
+    paths = []
+    for i in range(number):
+        scan = dicom_case.dataset(np.full((10, 16), i, np.uint8), SOPInstanceUID=f"1.2.{i}", **tags)
+        paths.append(folder / f"image{i}.dcm")
+        paths[-1].write_bytes(dicom_case.saved(scan))
+    return paths
+
+
+def of_image(mask: Path, image: Path, frame: int | None = None) -> np.ndarray:
+    return decode_labels(mask.read_bytes(), mask, Media(image, View(frame)))
+
+
+@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
+def test_each_image_of_a_series_gets_the_frames_of_a_seg_that_refer_to_it(kind: str, tmp_path: Path) -> None:
+    highdicom = pytest.importorskip("highdicom", reason="the extra dicom is not installed")
+    empty = dict.fromkeys(
+        ("PatientName", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "AccessionNumber"), ""
+    )
+    series = {"StudyInstanceUID": "1.4", "SeriesInstanceUID": "1.5", "FrameOfReferenceUID": "1.6"}
+    place = {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "PixelSpacing": [0.3, 0.2], "SliceThickness": 1}
+    others = {"PatientID": "p", "StudyID": "", "ReferringPhysicianName": "", "Modality": "US", **empty}
+    paths = images(tmp_path, 3, InstanceNumber=1, SeriesNumber=1, **series, **place, **others)
+    scans = [pydicom.dcmread(path) for path in paths]
+    for height, scan in enumerate(scans):
+        scan.ImagePositionPatient = [0, 0, height]
+    maps = np.stack([labels(), 0 * labels(), labels()[::-1]])  # no frame is written for the empty one
+    code = highdicom.sr.CodedConcept("10200004", "SCT", "Liver")
+    segments = [
+        highdicom.seg.SegmentDescription(number, f"segment {number}", code, code, "MANUAL")
+        for number in (1, 2)
+    ]
+    made = highdicom.seg.Segmentation(
+        scans, maps, kind, segments, "1.7", 1, "1.8", 1, "maker", "model", "1", "0"
+    )
+    made.save_as(mask := tmp_path / "series.dcm")
+    for path, expected in zip(paths, maps, strict=True):
+        assert (of_image(mask, path) == expected).all()
+
+
+def test_each_frame_of_a_film_gets_the_labels_that_refer_to_it(tmp_path: Path) -> None:
+    import nibabel
+
+    (path,) = images(tmp_path, 1)
+    film = dicom_case.dataset(np.zeros((3, 10, 16), np.uint8), NumberOfFrames=3, SOPInstanceUID="1.2.0")
+    path.write_bytes(dicom_case.saved(film))
+    frames = np.stack([labels() == 2, labels() == 1, labels()[::-1] == 2])
+    mask = seg(tmp_path / "film.dcm", frames, [2, 1, 2], sources=[("1.2.0", 1), ("1.2.0", 1), ("1.2.0", 3)])
+    assert (of_image(mask, path, 0) == labels()).all()
+    assert (of_image(mask, path, 2) == 2 * (labels()[::-1] == 2)).all()
+    with pytest.raises(UnreadableImageError, match=r"film.dcm: has no label of frame 1 of image0.dcm"):
+        of_image(mask, path, 1)
+    slices = np.stack([labels(), 0 * labels(), labels()[::-1]]).transpose(2, 1, 0)
+    nibabel.save(nibabel.Nifti1Image(slices, np.eye(4)), mask := tmp_path / "film.nii.gz")
+    for number in range(3):
+        assert (of_image(mask, path, number) == slices[..., number].T).all()
+
+
+def test_a_seg_of_other_images_is_refused_and_one_without_references_labels_its_only_image(
+    tmp_path: Path,
+) -> None:
+    first, second, third = images(tmp_path, 3)
+    frames = np.stack([labels() == 1, labels() == 1])
+    mask = seg(tmp_path / "m.dcm", frames, [1, 1], sources=[("1.2.0", None), ("1.2.1", None)])
+    assert (of_image(mask, second) == (labels() == 1)).all()
+    with pytest.raises(UnreadableImageError, match=r"m.dcm: labels other images than image2.dcm"):
+        of_image(mask, third)
+    png = tmp_path / "image.png"
+    Image.fromarray(labels()).save(png)
+    with pytest.raises(UnreadableImageError, match=r"several images.* as the DICOM files that it refers to"):
+        of_image(mask, png)
+    mask = seg(tmp_path / "m.dcm", frames[:1], [1])
+    for path in (first, third, png):
+        assert (of_image(mask, path) == (labels() == 1)).all()
+
+
+def test_a_seg_that_does_not_tell_its_segments_is_damaged(tmp_path: Path) -> None:
+    mask = seg(tmp_path / "m.dcm", np.stack([labels() == 1, labels() == 2]), [1])
+    with pytest.raises(UnreadableImageError, match="damaged: does not tell the segment of each frame"):
+        decode_labels(mask.read_bytes(), mask)
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import dicom_case
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +13,10 @@ from small_masks import write
 
 from fibrolab import allowed, explain, keys
 from fibrolab.analyses.evaluating import conclude
+from fibrolab.data import masks
+from fibrolab.data.box import Box
+from fibrolab.data.datamodule import FibrosisDataModule
+from fibrolab.data.preprocess import Preprocess
 from fibrolab.errors import ConfigError, DataError
 from fibrolab.loading import load
 from fibrolab.runs.trained_run import TrainedRun
@@ -96,14 +101,47 @@ def evaluated(root: Path, folder: Path) -> None:
         conclude(tracked, config, scoring="evaluate")
 
 
-def loaded(root: Path, path: Path, *words: str) -> None:
+def loaded(root: Path, path: Path, *words: str) -> FibrosisDataModule:
     """Load data of a segmentation and read its masks."""
     from fibrolab.training.building import build_module
     from fibrolab.training.fitting import build_datamodule
 
     config = composed(*QUICK, f"data.path={path}", f"paths.root={root}", *words)
     data = load(config)
-    build_datamodule(config, data, build_module(config, data)).prepare_data()
+    datamodule = build_datamodule(config, data, build_module(config, data))
+    datamodule.prepare_data()
+    return datamodule
+
+
+def test_masks_in_png_nifti_and_one_seg_of_several_images_are_read_by_one_column(root: Path) -> None:
+    import nibabel
+
+    path = write(root / "own", patients=20, images=1)
+    given, of_seg = pd.read_csv(path), []
+    for row, (image, mask) in given[["image", "mask"]].iterrows():
+        pixels, labels = (np.array(Image.open(path.parent / name)) for name in (image, mask))
+        scan = dicom_case.dataset(pixels, SOPInstanceUID=f"1.2.{row}")
+        (path.parent / f"{row}.dcm").write_bytes(dicom_case.saved(scan))
+        if row % 3 == 1:
+            nibabel.save(nibabel.Nifti1Image(labels.T, np.eye(4)), path.parent / f"{row}.nii.gz")
+        elif row % 3 == 2:
+            of_seg.append((labels > 0, f"1.2.{row}"))
+    frames, uids = zip(*of_seg, strict=True)
+    sources = [(uid, None) for uid in uids]
+    dicom_case.seg(path.parent / "all.dcm", np.stack(frames), [1] * len(frames), sources=sources)
+    names = [("{}_mask.png", "{}.nii.gz", "all.dcm")[row % 3].format(row) for row in given.index]
+    given.assign(image=[f"{row}.dcm" for row in given.index], mask=names).to_csv(
+        other := path.with_name("formats.csv"), index=False
+    )
+    datamodule = loaded(root, other)
+    manifest, crop = datamodule.data.manifest, Preprocess(size=32, crop="mask")
+    found = datamodule.labelled_images(manifest.table[keys.SAMPLE_ID].tolist())
+    for row, (image, labelled) in enumerate(zip(manifest.media(), found.values(), strict=True)):
+        png = np.array(Image.open(path.parent / f"{row}_mask.png"))
+        assert png.any()
+        assert (labelled.labels == png).all()
+        whole = Box(0, 0, *png.shape[::-1])
+        assert (masks.kept(image, png.shape, whole, crop) == (png > 0)).all()
 
 
 def test_masks_that_cannot_be_used_are_refused_in_one_sentence_each(root: Path) -> None:
@@ -115,8 +153,10 @@ def test_masks_that_cannot_be_used_are_refused_in_one_sentence_each(root: Path) 
     given.drop(columns="mask").to_csv(none := root / "own/none.csv", index=False)
     with pytest.raises(DataError, match=r"needs a mask for every sample of 'half'; rows 3, 5, 7"):
         loaded(root, half)
-    with pytest.raises(DataError, match=r"needs a mask for every sample; 'none' has none"):
-        loaded(root, none)
+    given.assign(mask="").to_csv(empty := root / "own/empty.csv", index=False)
+    for path_of, name in ((none, "none"), (empty, "empty")):
+        with pytest.raises(DataError, match=rf"needs a mask for every sample; '{name}' has none"):
+            loaded(root, path_of)
     Image.fromarray(np.full((10, 10), 1, np.uint8)).save(root / "own/0_mask.png")
     Image.fromarray(np.full((12, 12), 1, np.uint8)).save(root / "own/1_mask.png")
     with pytest.raises(DataError, match=r"(?s)0_mask.png: the mask has 10 x 10.*1_mask.png: .*12 x 12"):
@@ -128,7 +168,18 @@ def test_levels_of_no_class_are_named_with_their_masks(root: Path) -> None:
     with pytest.raises(DataError, match=r"(?s)belong to no class .*liver \[2, 3\].*7: masks 0_mask.png, 1_"):
         loaded(root, path, "task.levels={liver:[2,3]}")
     loaded(root, path, "task.levels={liver:[7]}")
-    loaded(root, path, "task.levels={liver:[2]}", "task.ignore=7")
+    with pytest.raises(DataError, match=r"No mask has a pixel of liver.* grey level 7, which means without"):
+        loaded(root, path, "task.levels={liver:[2]}", "task.ignore=7")
+
+
+def test_masks_of_0_and_255_and_empty_ones_have_nothing_to_learn(root: Path) -> None:
+    path = write(root / "own", patients=20, images=1, level=255)
+    with pytest.raises(DataError, match=r"level 255, which means without a label.* set task.ignore=null"):
+        loaded(root, path)
+    loaded(root, path, "task.ignore=null")
+    path = write(root / "empty", patients=20, images=1, level=0)
+    with pytest.raises(DataError, match=r"No mask has a pixel of foreground: all are background\.$"):
+        loaded(root, path)
 
 
 def test_what_a_segmentation_does_not_support_is_refused_from_the_settings(root: Path) -> None:

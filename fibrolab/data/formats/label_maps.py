@@ -5,8 +5,9 @@
 
 import gzip
 import io
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pydicom
@@ -20,11 +21,37 @@ CENTIMETRES = 3  # unit of a region of an ultrasound image, PS3.3 C.8.5.5.1.15
 SEGMENTATION = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")  # SEG and label map SEG
 
 
-def of_dicom(content: bytes, path: Path) -> np.ndarray:
-    """Decode a DICOM SEG of one image, uint8 (H, W): at each pixel the number of its segment, else 0.
+class Target(NamedTuple):
+    """The image that a label map labels.
+
+    Attributes:
+        name: Name of its file.
+        uid: SOP Instance UID of a DICOM file, else empty.
+        frame: Number of the labelled frame, from 0.
+        frames: Number of frames of the file.
+    """
+
+    name: str
+    uid: str
+    frame: int
+    frames: int
+
+
+def of_dicom(content: bytes, path: Path, target: Callable[[], Target] | None = None) -> np.ndarray:
+    """Decode the label map of one image in a DICOM SEG, uint8 (H, W).
+
+    Each pixel has the number of its segment, else 0. Of a SEG that labels several images, the frames that
+    refer to the image are used (PS3.3 C.7.6.16.2.6); an image that it lists without a frame has an empty
+    mask.
+
+    Args:
+        content: Bytes of the file.
+        path: Its path, which is only named in errors.
+        target: Return the image that is labelled; without it, the SEG must label one image.
 
     Raises:
-        UnreadableImageError: It is no SEG, holds several images or proportions, or segments overlap.
+        UnreadableImageError: It is no SEG, holds proportions, segments overlap, or it labels other images or
+            several that cannot be told apart.
     """
     dataset = pydicom.dcmread(io.BytesIO(content), force=True)
     if dataset.get("SOPClassUID") not in SEGMENTATION:
@@ -33,29 +60,55 @@ def of_dicom(content: bytes, path: Path) -> np.ndarray:
     kind = str(dataset.get("SegmentationType", ""))
     if kind not in ("BINARY", "LABELMAP"):
         raise UnreadableImageError(f"{path}: a SEG of type '{kind}'; save it as BINARY or LABELMAP")
-    frames = dataset.pixel_array.reshape(-1, dataset.Rows, dataset.Columns)
-    if kind == "LABELMAP":
-        return _checked(_only(frames, path), path)
-    numbers = _segments(dataset)
+    rows = _frames_of(dataset, path, target)
+    numbers = [1] * len(rows) if kind == "LABELMAP" else _segments(dataset, rows, path)
     if len(set(numbers)) < len(numbers):
-        raise UnreadableImageError(f"{path}: labels several images; save one SEG for each image")
+        raise UnreadableImageError(
+            f"{path}: labels several images; save one SEG for each image, or give the images as the DICOM "
+            "files that it refers to"
+        )
+    frames = dataset.pixel_array.reshape(-1, dataset.Rows, dataset.Columns)[rows]
     if ((frames > 0).sum(axis=0) > 1).any():
         raise UnreadableImageError(f"{path}: segments overlap; give each pixel one segment")
-    return _checked((np.array(numbers)[:, None, None] * (frames > 0)).max(axis=0), path)
+    labels = frames if kind == "LABELMAP" else np.array(numbers)[:, None, None] * (frames > 0)
+    return _checked(labels.max(axis=0, initial=0), path)
 
 
-def of_nifti(content: bytes, path: Path) -> np.ndarray:
-    """Decode a NIfTI label map of one image, uint8 (H, W).
+def of_nifti(content: bytes, path: Path, target: Callable[[], Target] | None = None) -> np.ndarray:
+    """Decode the NIfTI label map of one image, uint8 (H, W).
 
-    Voxel (i, j) labels the pixel of column i and row j; the orientation in the header is not used.
+    Voxel (i, j) labels the pixel of column i and row j; the orientation in the header is not used. Of several
+    slices, slice k labels frame k of a file with as many frames.
+
+    Args:
+        content: Bytes of the file.
+        path: Its path, which is only named in errors.
+        target: Return the image that is labelled; without it, the file must hold one slice.
 
     Raises:
-        UnreadableImageError: It has several slices, or numbers that are not whole or exceed 255.
+        UnreadableImageError: Its slices are not those of the image, or numbers are not whole or exceed 255.
     """
     voxels = np.asanyarray(_nifti(content).dataobj)
     require_scan(voxels.shape[0], voxels.shape[1], path)
-    slices = voxels.reshape(*voxels.shape[:2], -1)
-    return _checked(_only(np.moveaxis(slices, 2, 0), path).T, path)
+    slices = np.moveaxis(voxels.reshape(*voxels.shape[:2], -1, order="F"), 2, 0)
+    if len(slices) == 1:
+        return _checked(slices[0].T, path)
+    image = target() if target else None
+    if image is None or image.frames != len(slices):
+        of_image = f", and {image.name} {image.frames}" if image else ""
+        raise UnreadableImageError(
+            f"{path}: holds {len(slices)} label maps{of_image}; save one file for each image, or as many "
+            "slices as the film has frames"
+        )
+    return _checked(slices[image.frame].T, path)
+
+
+def uid_of(content: bytes) -> str:
+    """Return the SOP Instance UID of a DICOM file; empty if it has none."""
+    dataset = pydicom.dcmread(
+        io.BytesIO(content), force=True, stop_before_pixels=True, specific_tags=["SOPInstanceUID"]
+    )
+    return str(dataset.get("SOPInstanceUID") or "")
 
 
 def is_nifti(content: bytes) -> bool:
@@ -102,18 +155,66 @@ def _nifti(content: bytes) -> Any:
     return kind.from_bytes(plain)
 
 
-def _segments(dataset: pydicom.Dataset) -> list[int]:
-    """Return the number of the segment of each frame."""
+def _segments(dataset: pydicom.Dataset, rows: Sequence[int], path: Path) -> list[int]:
+    """Return the numbers of the segments of some frames."""
     groups = dataset.get("PerFrameFunctionalGroupsSequence") or ()
+    if rows and rows[-1] >= len(groups):
+        raise UnreadableImageError(f"{path}: damaged: does not tell the segment of each frame")
     shared = dataset.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()]
-    parts = [each if "SegmentIdentificationSequence" in each else shared[0] for each in groups]
+    parts = [groups[row] if "SegmentIdentificationSequence" in groups[row] else shared[0] for row in rows]
     return [int(each.SegmentIdentificationSequence[0].ReferencedSegmentNumber) for each in parts]
 
 
-def _only(frames: np.ndarray, path: Path) -> np.ndarray:
-    if len(frames) != 1:
-        raise UnreadableImageError(f"{path}: holds {len(frames)} label maps; save one file for each image")
-    return frames[0]
+def _frames_of(dataset: pydicom.Dataset, path: Path, target: Callable[[], Target] | None) -> list[int]:
+    """Return the numbers of the frames of a SEG that label an image; see `of_dicom`."""
+    every = list(range(int(dataset.get("NumberOfFrames") or 1)))
+    sources = _sources(dataset)
+    if target is None or not any(sources):
+        return every
+    image = target()
+    if not image.uid:
+        return every
+    found = [
+        row
+        for row, known in enumerate(sources)
+        if any(
+            uid == image.uid and (image.frames == 1 or not frames or image.frame + 1 in frames)
+            for uid, frames in known
+        )
+    ]
+    listed = {
+        each.get("ReferencedSOPInstanceUID")
+        for series in dataset.get("ReferencedSeriesSequence") or ()
+        for each in series.get("ReferencedInstanceSequence") or ()
+    }
+    if found or (image.uid in listed and image.frames == 1):
+        return found
+    if image.uid in listed or image.uid in {uid for known in sources for uid, _ in known}:
+        raise UnreadableImageError(f"{path}: has no label of frame {image.frame} of {image.name}")
+    raise UnreadableImageError(
+        f"{path}: labels other images than {image.name}, whose SOP Instance UID it does not name; give the "
+        "mask of this image, or save it as PNG if only the identifiers were changed"
+    )
+
+
+def _sources(dataset: pydicom.Dataset) -> list[list[tuple[str, list[int]]]]:
+    """Return the images that each frame of a SEG refers to, by UID, and their frames, from 1; [] for all."""
+    shared, name = dataset.get("SharedFunctionalGroupsSequence") or [{}], "DerivationImageSequence"
+    return [
+        [
+            (str(source.get("ReferencedSOPInstanceUID")), _numbers(source.get("ReferencedFrameNumber")))
+            for derived in group.get(name) or shared[0].get(name) or ()
+            for source in derived.get("SourceImageSequence") or ()
+        ]
+        for group in dataset.get("PerFrameFunctionalGroupsSequence") or ()
+    ]
+
+
+def _numbers(value: Any) -> list[int]:
+    """Return the numbers of an element that may be absent, single or multiple."""
+    if value is None:
+        return []
+    return [int(each) for each in value] if isinstance(value, pydicom.multival.MultiValue) else [int(value)]
 
 
 def _checked(labels: np.ndarray, path: Path) -> np.ndarray:
