@@ -1,5 +1,6 @@
 """Maps of many samples: equal for every batch size, averaged over networks, and checked before they begin."""
 
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -41,19 +42,20 @@ def networks() -> list[Classifier]:
     return [Classifier(**settings(branches=BRANCHES, **two)).eval() for _ in range(2)]
 
 
-def batches(data: LabelledData, size: int) -> list[dict[str, Tensor]]:
+def batches(data: LabelledData, size: int, device: str = "cpu") -> list[dict[str, Tensor]]:
     module = datamodule(data, keys.IMAGE, keys.ELASTOGRAM, batch_size=size)
     module.prepare_data()
-    return list(module.test_dataloader())
+    return [{name: value.to(device) for name, value in batch.items()} for batch in module.test_dataloader()]
 
 
 def written(
     folder: Path, networks: list[Classifier], data: LabelledData, size: int
 ) -> tuple[maps.Maps, pd.DataFrame, pd.DataFrame]:
     tasks = [Task(network.criterion, CLASSES) for network in networks]
-    means = [mean_features(network, batches(data, 3)) for network in networks]
+    device = str(next(networks[0].parameters()).device)
+    means = [mean_features(network, batches(data, 3, device)) for network in networks]
     with maps.MapWriter(folder, 3) as writer:
-        parts = list(explained(networks, tasks, batches(data, size), REQUEST, writer, means))
+        parts = list(explained(networks, tasks, batches(data, size, device), REQUEST, writer, means))
         rows, shares = (pd.concat(each, ignore_index=True) for each in zip(*parts, strict=True))
         names = {name: "" for name in maps.COLUMNS if name not in rows}
         writer.finish(rows.assign(**names))
@@ -73,6 +75,18 @@ def test_the_size_of_batches_changes_nothing(
     assert rows[keys.INDEX].tolist() == [9, 10, 11]
     lacking = np.isnan(one.arrays["gradcam", "stiffness"]).all(axis=(1, 2))
     assert lacking.tolist() == [False, False, True]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.gpu
+def test_the_device_changes_nothing(tmp_path: Path, networks: list[Classifier], data: LabelledData) -> None:
+    before, rows, shares = written(tmp_path / "cpu", networks, data, 3)
+    on_gpu = [deepcopy(network).cuda() for network in networks]
+    after, others, other_shares = written(tmp_path / "gpu", on_gpu, data, 3)
+    pd.testing.assert_frame_equal(rows, others, rtol=1e-3, atol=1e-4)
+    pd.testing.assert_frame_equal(shares, other_shares, rtol=1e-3, atol=1e-4)
+    for name, array in before.arrays.items():
+        np.testing.assert_allclose(array, after.arrays[name], atol=1e-2)
 
 
 def test_several_networks_are_averaged(
