@@ -4,6 +4,7 @@ What differs only in its network is not drawn again: the report of each kind of 
 The data sets are read by model=single, and have a task each: these are not run again for themselves.
 """
 
+from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
 
@@ -11,13 +12,13 @@ import pandas as pd
 import pytest
 import yaml
 from compose import composed, names, of_pixels, of_samples, run_folder
+from drawn import unreported
 from omegaconf import DictConfig
 from own_data import PHANTOMS, STAGES, settings
 
 from fibrolab import keys
 from fibrolab.data import splits
 from fibrolab.errors import ConfigError, TrainingError
-from fibrolab.reporting import run_outputs
 
 FILES = (
     keys.CONFIG_FILE, keys.MANIFEST_FILE, keys.SPLIT_FILE, keys.AUDIT_FILE, keys.HISTORY_FILE,
@@ -53,10 +54,10 @@ def dev_run(root: Path, *overrides: str) -> Path:
 
 
 @pytest.fixture
-def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    """End a run with its tables, without figures and documents."""
-    monkeypatch.setattr(run_outputs, "write", lambda *_: None)
-    monkeypatch.setattr(run_outputs, "draw_mistakes", lambda *_: None)
+def no_report() -> Iterator[None]:
+    """End a run with its tables, see `drawn.unreported`."""
+    with unreported():
+        yield
 
 
 def assert_whole(folder: Path) -> None:
