@@ -159,3 +159,13 @@ def blank_figures() -> Iterator[None]:
 
     with unrendered():
         yield
+
+
+@pytest.fixture
+def coarse_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Save figures that are drawn in few pixels, see `drawn.coarse`."""
+    from drawn import coarse
+
+    from fibrolab.reporting.figures import style
+
+    monkeypatch.setattr(style, "render", coarse)

@@ -3,13 +3,18 @@
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import matplotlib
+import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from fibrolab import keys
+from fibrolab.reporting import run_outputs
 from fibrolab.reporting.figures import style
 
 
@@ -20,6 +25,15 @@ def texts(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
 
 
+def coarse(figure: Figure) -> tuple[bytes, bytes]:
+    """Stand for `style.render`: draw a figure in few pixels, and no SVG, which takes a third of the time."""
+    figure.dpi = 40
+    canvas, png = FigureCanvasAgg(figure), io.BytesIO()
+    canvas.draw()
+    Image.fromarray(np.asarray(canvas.buffer_rgba())).save(png, format="png", compress_level=1)
+    return png.getvalue(), b"<svg/>"
+
+
 @contextmanager
 def unrendered() -> Iterator[None]:
     """Save figures as blank images, since rendering takes most of the time of a small run."""
@@ -27,4 +41,22 @@ def unrendered() -> Iterator[None]:
     Image.new("L", (1, 1)).save(sheet, format="png")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(style, "render", lambda figure: (sheet.getvalue(), b"<svg/>"))
+        yield
+
+
+@contextmanager
+def unreported() -> Iterator[None]:
+    """End a training with its tables, without figures and documents, which take half of its time.
+
+    The run of several trainings has them, with blank figures.
+    """
+    write = run_outputs.write
+
+    def of_several(folder: Path, *given: Any) -> None:
+        if (folder / keys.NETWORKS_FILE).is_file():
+            write(folder, *given)
+
+    with unrendered(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_outputs, "write", of_several)
+        patch.setattr(run_outputs, "draw_mistakes", lambda *_: None)
         yield

@@ -166,13 +166,18 @@ def rows(
     Returns:
         A row a metric.
     """
-    table = metrics.drop_duplicates("metric", keep="last").set_index("metric")
-    texts = {column: table[column].to_dict() for column in ("method", "note") if column in table}
-    measures = table[[column for column in NUMBERS if column in table]]
-    values = {str(name): pd.to_numeric(cells, errors="coerce").to_dict() for name, cells in measures.items()}
+    measured_names = metrics["metric"].tolist()
+
+    def by_name(cells: pd.Series) -> dict[str, Any]:
+        return dict(zip(measured_names, cells.tolist(), strict=True))  # of a name that repeats, the last
+
+    texts = {name: by_name(metrics[name]) for name in ("method", "note") if name in metrics}
+    values = {
+        name: by_name(pd.to_numeric(metrics[name], errors="coerce")) for name in NUMBERS if name in metrics
+    }
     found = []
     for name in names:
-        if name not in table.index:
+        if name not in values["value"]:
             continue
         value, low, high, baseline, *further = (
             float(values.get(column, {}).get(name, math.nan)) for column in NUMBERS

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -95,7 +96,8 @@ class Caution:
     grave: bool = False
 
 
-def cautions(run: Run) -> list[Caution]:
+@lru_cache(maxsize=1)  # asked for by the report, its summary and three documents
+def cautions(run: Run) -> Sequence[Caution]:
     """Return the cautions that a reader must know before the results, the most serious first."""
     data = _audit(run) if run.audit else _split(run)
     chosen = _without_validation(run) if run.lacks_validation else _thresholds(run)

@@ -91,6 +91,16 @@ def explanation_findings(path: Path) -> list[dict[str, Any]]:
     return found
 
 
+def states(folder: Path) -> frozenset[tuple[str | int, ...]]:
+    """Return path, inode, size [bytes] and time [ns] of every file of a run that pages may read."""
+    found = set()
+    for path in (*folder.iterdir(), *(folder / keys.EXPLANATION).glob("*")):
+        if path.suffix in (".csv", ".json", ".yaml") and path.is_file():
+            state = path.stat()
+            found.add((str(path), state.st_ino, state.st_size, state.st_mtime_ns))
+    return frozenset(found)
+
+
 def samples(path: Path) -> pd.DataFrame:
     """Parse a manifest, in which each sample occurs once and has a class."""
     from fibrolab.data.clinical import typed  # late: pages do not read the manifest

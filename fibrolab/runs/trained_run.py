@@ -9,7 +9,7 @@ imported only where needed.
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -391,8 +391,7 @@ class TrainedRun:
 
     def _refuse_foreign(self, found: pd.DataFrame) -> None:
         """Refuse predictions whose samples or labels differ from the run's, or that miss test samples."""
-        path, samples = self.folder / keys.PREDICTIONS_FILE, self.samples
-        names = found[keys.SAMPLE_ID]
+        path, samples, names = self.folder / keys.PREDICTIONS_FILE, self.samples, found[keys.SAMPLE_ID]
         if stray := set(names) - set(samples.index):
             raise DataError(
                 f"{path}: {len(stray)} samples are not in the run's {keys.MANIFEST_FILE}, such as "
@@ -410,7 +409,7 @@ class TrainedRun:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """Contents of a run's folder, for a page; ``None`` or an empty mapping where a file is missing.
 
@@ -503,7 +502,7 @@ class Run:
 
 
 def read(folder: Path) -> Run:
-    """Read the files that a run's folder has so far.
+    """Read the files that a run's folder has so far; the same object again if none of them has changed.
 
     Args:
         folder: Folder of a run at any stage, or of an audit, which has some of the same files.
@@ -516,6 +515,11 @@ def read(folder: Path) -> Run:
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is not a run's folder: give the folder that holds {keys.CONFIG_FILE}.")
+    return _read(folder, file_parsers.states(folder))
+
+
+@lru_cache(maxsize=1)  # card, checklist, figures, report and summary read one after the other
+def _read(folder: Path, states: frozenset[tuple[str | int, ...]]) -> Run:
     faults: list[str] = []
 
     def load(name: str, parse: Callable[[Path], T], empty: T) -> T:

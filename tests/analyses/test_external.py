@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from compose import composed, prepared
-from drawn import unrendered
+from drawn import unreported
 from mlflow.tracking import MlflowClient
 from omegaconf import DictConfig
 
@@ -27,7 +27,7 @@ TRAINING = ["trainer.max_epochs=1", "batch_size=16", "bootstrap.resamples=50", "
 def trained(tmp_path_factory: pytest.TempPathFactory, fresh_database: Path, cache: Path) -> tuple[Path, str]:
     """The root of a tracking database, and the id of its only finished run."""
     root = prepared(tmp_path_factory.mktemp("trained"), fresh_database, cache)
-    with unrendered():
+    with unreported():
         run(composed(f"paths.root={root}", "name=here", "num_workers=0", *TRAINING, *PHANTOM))
     return root, ids(root)[0]
 

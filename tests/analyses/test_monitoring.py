@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from chromium import chromium, visit
 from compose import composed, prepared, run_folder
-from drawn import unrendered
+from drawn import unreported
 from PIL import Image
 
 from fibrolab import keys
@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 def root(tmp_path_factory: pytest.TempPathFactory, fresh_database: Path, cache: Path) -> Path:
     """The root of a database with one finished run, and of the answers to its test pictures."""
     root = prepared(tmp_path_factory.mktemp("monitored"), fresh_database, cache)
-    with unrendered():
+    with unreported():
         run(composed(f"paths.root={root}", *SMALL, *DATA, "split.val=0.35", "trainer.accelerator=cpu"))
     return root
 

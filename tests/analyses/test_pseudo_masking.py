@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from compose import composed, prepared, run_folder
-from drawn import unrendered
+from drawn import unrendered, unreported
 from own_data import PHANTOMS
 from PIL import Image
 
@@ -36,7 +36,7 @@ def root(tmp_path_factory: pytest.TempPathFactory, fresh_database: Path, cache: 
     """The root of a database with a classifier's run, whose pseudo-masks have the threshold of paper 2."""
     root = prepared(tmp_path_factory.mktemp("masked"), fresh_database, cache)
     phantoms = ["data=phantom_masks", *PHANTOMS["phantom_masks"], "preprocess.crop=borders"]
-    with unrendered():
+    with unreported():
         run(composed(f"paths.root={root}", *SMALL, *phantoms))
     explained(root, run_folder(root).parent.name, LIVER)
     return root
@@ -216,7 +216,7 @@ def test_runs_without_pseudo_masks_are_refused_in_a_sentence(
 def test_masks_that_crop_the_pictures_are_no_true_masks(root: Path, classifier: TrainedRun) -> None:
     phantoms = ["data=phantom_masks", *PHANTOMS["phantom_masks"], "preprocess.crop=mask"]
     known = {classifier.folder, *root.glob("mlruns/artifacts/*/artifacts")}
-    with unrendered():
+    with unreported():
         run(composed(f"paths.root={root}", *SMALL, *phantoms, "preprocess.crop_levels=[2,3]"))
     (folder,) = set(root.glob("mlruns/artifacts/*/artifacts")) - known
     cropped = open_run(folder)

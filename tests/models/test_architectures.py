@@ -7,6 +7,7 @@ import pytest
 import torch
 from compose import composed, names, of_samples
 from hydra.utils import get_class
+from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -91,12 +92,16 @@ def batch(module: Classifier, num_samples: int = SAMPLES) -> dict[str, Tensor]:
     }
 
 
-def fit(module: Classifier, root: Path, epochs: int, seed: int = 0) -> L.Trainer:
-    """Train on one batch per epoch, always the same."""
+def fit(module: Classifier, root: Path, epochs: int, seed: int = 0, enough: float = 0) -> L.Trainer:
+    """Train on one batch per epoch, always the same, until the loss is `enough`."""
     L.seed_everything(seed, verbose=False)
+    stop = EarlyStopping(
+        "train/loss", patience=epochs, stopping_threshold=enough, check_on_train_epoch_end=True
+    )
     trainer = L.Trainer(
         accelerator="cpu", max_epochs=epochs, default_root_dir=root, logger=False, num_sanity_val_steps=0,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        callbacks=[stop],
     )  # fmt: skip
     trainer.fit(module, DataLoader([batch(module)], batch_size=None))  # type: ignore[arg-type]
     return trainer
@@ -118,7 +123,7 @@ def test_every_model_overfits_a_batch_of_every_task(model: str, task: str, tmp_p
     outputs = module(given)
     num_classes = len(module.hparams["classes"])
     assert outputs.shape == (SAMPLES, num_classes)
-    fit(module, tmp_path, epochs=40)
+    fit(module, tmp_path, epochs=40, enough=0.05)
     module.train()  # batch norm with the batch's own statistics, as in training
     with torch.no_grad():
         assert float(module.criterion(module(given), given[keys.LABEL])) < 0.1

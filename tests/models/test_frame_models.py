@@ -286,9 +286,11 @@ def test_one_batch_of_clips_is_overfitted(name):
     for _ in range(40):
         optimizer.zero_grad()
         loss = module.criterion(module(batch), batch["label"])
+        if loss < 0.05:
+            return
         loss.backward()
         optimizer.step()
-    assert loss < 0.05
+    pytest.fail(f"the loss is still {loss.item():.3f}")
 
 
 @pytest.mark.parametrize("frames", names("frames"))

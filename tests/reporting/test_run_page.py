@@ -191,6 +191,16 @@ def test_each_file_may_be_damaged_or_missing(folder: Path, name: str) -> None:
     assert "could not be read" not in run_page.write(folder).read_text()
 
 
+def test_files_are_parsed_again_only_where_one_has_changed(folder: Path) -> None:
+    read = runs.read(folder)
+    assert runs.read(folder) is read
+    amend(folder, keys.CONFIG_FILE, name="another")
+    assert (read.setting("name"), runs.read(folder).setting("name")) == ("hybrid-kaggle_fibrosis", "another")
+    (folder / keys.EXPLANATION).mkdir()
+    (folder / keys.EXPLANATION_FINDINGS_FILE).write_text('[{"level": "fail", "sentence": "Heat."}]')
+    assert run_sentences.Caution("Heat.", grave=True) in run_sentences.cautions(runs.read(folder))
+
+
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nowhere is not a run's folder"):
         run_page.write(tmp_path / "nowhere")

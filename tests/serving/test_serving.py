@@ -18,7 +18,7 @@ import requests
 import schemathesis
 from chromium import chromium
 from compose import composed, prepared, run_folder
-from drawn import unrendered
+from drawn import unreported
 from own_data import PHANTOMS
 from PIL import Image
 from schemathesis.generation import GenerationMode
@@ -78,7 +78,7 @@ def trained(
         if not FAMILIES[name]:
             return Family(finished)
         root = prepared(tmp_path_factory.mktemp(name), fresh_database, cache)
-        with unrendered():
+        with unreported():
             run(composed(f"paths.root={root}", *FAMILIES[name], *SMALL, "trainer.accelerator=cpu"))
         return Family(root)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from compose import composed, prepared
-from drawn import unrendered
+from drawn import unrendered, unreported
 from hydra.core.hydra_config import HydraConfig
 from mlflow.tracking import MlflowClient
 from omegaconf import OmegaConf
@@ -33,7 +33,7 @@ def uri(root: Path) -> str:
 
 
 def trained(root: Path, *words: str) -> TrainedRun:
-    with unrendered():
+    with unreported():
         found = cross_validation.train(composed(f"paths.root={root}", *words))
     return open_run(found.id, uri(root))
 
@@ -60,7 +60,7 @@ def resumed(place: Path, crossed: TrainedRun) -> TrainedRun:
         return original(config, part)
 
     config = composed(f"paths.root={place}", "loss=focal", *FOLDS)
-    with pytest.MonkeyPatch.context() as patch, unrendered():
+    with pytest.MonkeyPatch.context() as patch, unreported():
         patch.setattr(pipeline, "train", interrupted)
         with pytest.raises(KeyboardInterrupt):
             cross_validation.train(config)
@@ -120,7 +120,7 @@ def test_each_sample_is_predicted_by_the_network_that_left_it_out(crossed: Train
 
 
 def test_a_fold_equals_the_same_fold_trained_alone(crossed: TrainedRun, place: Path) -> None:
-    with unrendered():
+    with unreported():
         alone = pipeline.train(composed(f"paths.root={place}", *FOLDS, "folds=null", "split.fold=1"))
     ours = open_run(crossed.networks["run"][1], uri(place)).predictions
     pd.testing.assert_frame_equal(open_run(alone.id, uri(place)).predictions, ours)
@@ -225,10 +225,10 @@ def test_a_stack_refuses_folds_whose_validation_part_is_the_test_of_others(
         stacking.run(composed(f"paths.root={place}", f"runs=[{crossed.run_id}]", name="stack"))
 
 
-@pytest.mark.usefixtures("blank_figures")
 def test_one_batch_of_each_fold_inside_training_is_pooled_and_reported(root: Path) -> None:
     words = ["debug=fast_dev_run", "split=folds_in_training", "split.folds=2", "folds=all"]
-    found = cross_validation.train(composed(f"paths.root={root}", *words, *PHANTOM))
+    with unreported():
+        found = cross_validation.train(composed(f"paths.root={root}", *words, *PHANTOM))
     assert found.best is None
     run = open_run(found.id, uri(root))
     assert run.networks[[keys.REPEAT, keys.FOLD]].to_numpy().tolist() == [[0, 0], [0, 1]]

@@ -1,8 +1,10 @@
 """Every model, data set and experiment with one batch per stage, up to the report.
 
 What differs only in its network is not drawn again: the report of each kind of data and of each paper is.
+The data sets are read by model=single, and have a task each: these are not run again for themselves.
 """
 
+from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
 
@@ -10,13 +12,13 @@ import pandas as pd
 import pytest
 import yaml
 from compose import composed, names, of_pixels, of_samples, run_folder
+from drawn import unreported
 from omegaconf import DictConfig
 from own_data import PHANTOMS, STAGES, settings
 
 from fibrolab import keys
 from fibrolab.data import splits
 from fibrolab.errors import ConfigError, TrainingError
-from fibrolab.reporting import run_outputs
 
 FILES = (
     keys.CONFIG_FILE, keys.MANIFEST_FILE, keys.SPLIT_FILE, keys.AUDIT_FILE, keys.HISTORY_FILE,
@@ -24,6 +26,7 @@ FILES = (
 )  # fmt: skip
 DATA = {"multimodal": "phantom_swe", "video": "phantom_clips"}  # of models that take more than an image
 TINY = ["backbone@model.branches.a=tiny", "backbone@model.branches.b=tiny"]
+FUSION = "concatenate"  # of model=hybrid, which is run as a model
 LEAST = 80  # smallest side for Inception-V3 [px]
 REPORTED = (  # an experiment of each paper
     "paper1/resnet50", "paper2/efficientnet_b0", "paper3/resnet18", "paper4/gm_em", "paper5/cnn_lstm",
@@ -51,14 +54,17 @@ def dev_run(root: Path, *overrides: str) -> Path:
 
 
 @pytest.fixture
-def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    """End a run with its tables, without figures and documents."""
-    monkeypatch.setattr(run_outputs, "write", lambda *_: None)
-    monkeypatch.setattr(run_outputs, "draw_mistakes", lambda *_: None)
+def no_report() -> Iterator[None]:
+    """End a run with its tables, see `drawn.unreported`."""
+    with unreported():
+        yield
 
 
 def assert_whole(folder: Path) -> None:
     assert (folder / keys.REPORT_FILE).is_file()
+    classes = yaml.safe_load((folder / keys.CONFIG_FILE).read_text())["task"]["classes"] or STAGES
+    metrics = set(pd.read_csv(folder / keys.METRICS_FILE)["metric"])
+    assert {f"sensitivity_{name}" for name in classes} <= metrics
     assert {path.stem for path in (folder / keys.FIGURES).glob("*.png")} >= {
         "confusion_matrix", "curves", "partitions", "roc", "samples",
     }  # fmt: skip
@@ -75,17 +81,21 @@ def assert_evaluated(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("blank_figures")
-@pytest.mark.parametrize("model", of_samples("model"))
+@pytest.mark.parametrize("model", [name for name in of_samples("model") if name != "single"])
 def test_every_model_runs_to_its_report(model: str, root: Path) -> None:
     data = DATA.get(model, "phantom")
     small = TINY if model == "hybrid" else []  # the networks of the paper: experiment=paper1/hybrid
     assert_whole(dev_run(root, f"model={model}", f"data={data}", *PHANTOMS[data], *small))
 
 
+@pytest.mark.usefixtures("coarse_figures")
 @pytest.mark.parametrize("data", [name for name in names("data") if name != "pseudo_masks"])
 def test_every_data_set_runs_to_its_report(data: str, root: Path) -> None:
     folder = dev_run(root, f"data={data}", *settings(data, root / "own"))
     assert_whole(folder)
+    config = yaml.safe_load((folder / keys.CONFIG_FILE).read_text())
+    assert config["model"]["name"] == "single"
+    assert config["task"]["name"] == ("lesion" if "lesions" in data else "stage")
     assert (folder / keys.AUDIT_PAGE).is_file()
 
 
@@ -167,32 +177,34 @@ def experiment_run(experiment: str, root: Path) -> Path:
 
 
 @pytest.mark.usefixtures("blank_figures")
-@pytest.mark.parametrize("task", of_samples("task"))
+@pytest.mark.parametrize("task", [name for name in of_samples("task") if name not in ("stage", "lesion")])
 def test_every_task_runs_to_its_report(task: str, root: Path) -> None:
-    data = "phantom_lesions" if task == "lesion" else "phantom"
-    folder = dev_run(root, f"data={data}", *PHANTOMS[data], f"task={task}")
-    assert_whole(folder)
-    classes = composed(f"task={task}").task.classes or STAGES
-    metrics = set(pd.read_csv(folder / keys.METRICS_FILE)["metric"])
-    assert {f"sensitivity_{name}" for name in classes} <= metrics
+    assert_whole(dev_run(root, "data=phantom", *PHANTOMS["phantom"], f"task={task}"))
+
+
+TOGETHER = (["loss=binary", "task=ge_F2"], ["model.branches.image.freeze=all", "augment=none"])
 
 
 def combined_choices() -> list[list[str]]:
-    """Return overrides that combine the nth choice of every group, since the groups are independent."""
+    """Return overrides that combine the nth choice of every group, since the groups are independent.
+
+    The longest group is that of the splits; its last ones are combined with settings that belong together.
+    """
     choices = {
         group: [f"{group}={name}" for name in of_samples(group.partition("@")[0]) if name not in NEED_OTHERS]
         for group in ("optimizer", "scheduler", "averaging", "sampler", "augment", "loss", "segment",
                       "head@model.head", "preprocess", "split")
     }  # fmt: skip
-    return [[word for word in row if word] for row in zip_longest(*choices.values(), fillvalue="")]
+    rows = [[word for word in row if word] for row in zip_longest(*choices.values(), fillvalue="")]
+    for row, further in zip(reversed(rows), TOGETHER, strict=False):
+        row += further
+    return rows
 
 
 OTHERS = [
     *combined_choices(),
-    *(["model=hybrid", *TINY, f"fusion@model.fusion={name}"] for name in names("fusion")),
-    ["loss=binary", "task=ge_F2"],
+    *(["model=hybrid", *TINY, f"fusion@model.fusion={name}"] for name in names("fusion") if name != FUSION),
     ["split=by_site", "split.site=south", "preprocess.crop=borders"],
-    ["model.branches.image.freeze=all", "augment=none"],
     ["split=paper3_random", "callbacks.early_stopping=null"],
     [
         "trainer.precision=bf16-mixed",

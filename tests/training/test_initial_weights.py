@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from compose import composed, names, prepared, run_folder
-from drawn import unrendered
+from drawn import unreported
 from omegaconf import OmegaConf
 from own_data import PHANTOMS
 
@@ -142,7 +142,7 @@ def test_other_words_than_auto_true_or_false_are_refused() -> None:
 def earlier(tmp_path_factory: pytest.TempPathFactory, fresh_database: Path, cache: Path) -> tuple[Path, str]:
     """Root and id of a run with one branch."""
     root = prepared(tmp_path_factory.mktemp("earlier"), fresh_database, cache)
-    with unrendered():
+    with unreported():
         run(composed(f"paths.root={root}", *SMALL))
     return root, run_folder(root).parent.name
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from compose import composed, prepared
-from drawn import unrendered
+from drawn import unreported
 
 from fibrolab import keys, pipeline
 from fibrolab.errors import ConfigError
@@ -24,7 +24,7 @@ def test_the_best_validation_is_kept_and_each_has_a_row(
     tmp_path: Path, fresh_database: Path, cache: Path
 ) -> None:
     root = prepared(tmp_path, fresh_database, cache)
-    with unrendered():
+    with unreported():
         trained = pipeline.train(composed(f"paths.root={root}", *WORDS))
     run = open_run(trained.id, f"sqlite:///{root}/mlruns/mlflow.db")
     last = int(run.history["step"].max())
