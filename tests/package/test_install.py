@@ -23,6 +23,10 @@ def test_an_installed_package_finds_its_configs(tmp_path: Path) -> None:
     assert Path(found.stdout.strip()) == site / "fibrolab" / "conf"
     assert (site / "hydra_plugins" / "fibrolab" / "launcher.py").is_file()
     assert not (site / "hydra_plugins" / "__init__.py").exists()
+    studies = site / "fibrolab" / "experiments"
+    assert (studies / "paper1" / "study.yaml").is_file()
+    assert not list(studies.glob("*/results/*/*.csv"))  # results, and pictures that may not be published
+    assert not list(studies.glob("*/results/**/*.png"))
     words = [sys.executable, "-m", "fibrolab.train", "--cfg", "job", "experiment=paper1/vgg16", "data.root=."]
     completed = subprocess.run(words, env=settings, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert completed.returncode == 0, completed.stderr
