@@ -15,8 +15,6 @@ from fibrolab.errors import DataError, StorageError
 if TYPE_CHECKING:
     import pandas as pd
 
-# What reading a damaged `.npz` raises beside its own errors; RuntimeError: a flipped bit calls it encrypted.
-DAMAGED = (OSError, EOFError, ValueError, KeyError, NotImplementedError, RuntimeError)
 SEAL = "checksums.json"  # CRC-32 of each file of a sealed folder, by its path in it
 
 
@@ -93,12 +91,16 @@ def read_arrays(path: Path, names: Iterable[str]) -> dict[str, Any] | None:
 
     import numpy as np
 
+    damages = (
+        *(OSError, EOFError, ValueError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error),
+        RuntimeError,  # a flipped bit calls a member encrypted
+    )
     if not path.is_file():
         return None
     try:
         with np.load(path, allow_pickle=False) as found:
             return {name: found[name] for name in names}
-    except (*DAMAGED, zipfile.BadZipFile, zlib.error) as error:
+    except damages as error:
         raise DataError(f"{path} is damaged ({error}): train the run again, or delete the file.") from error
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import fibrolab
+from fibrolab.errors import DataError
 from fibrolab.explanation import secondary_capture
 from fibrolab.explanation.secondary_capture import CAUTION, LONG_STRING
 
@@ -27,7 +28,7 @@ def encoded(source: Path, classes: np.ndarray, names: Sequence[str], run: str) -
 
     Raises:
         ConfigError: highdicom is not installed.
-        DataError: The header of the source cannot be referred to.
+        DataError: The header of the source cannot be referred to, or states another size than the mask's.
     """
     original = secondary_capture.header(source)
     from highdicom import AlgorithmIdentificationSequence
@@ -36,6 +37,11 @@ def encoded(source: Path, classes: np.ndarray, names: Sequence[str], run: str) -
     from pydicom.sr.codedict import codes
 
     image = secondary_capture.evidence(original)
+    if classes.shape != (image.Rows, image.Columns):
+        raise DataError(
+            f"{source}: its header states {image.Columns} x {image.Rows} pixels, but its mask has "
+            f"{classes.shape[1]} x {classes.shape[0]}: it has no DICOM SEG, only the PNG."
+        )
     algorithm = AlgorithmIdentificationSequence(
         "fibrolab", codes.DCM.ArtificialIntelligence, fibrolab.__version__, parameters={"run": run}
     )

@@ -263,7 +263,7 @@ def _faults(content: Mapping[str, Any]) -> list[str]:
             found += [unknown(where, str(key), list(known)) for key in values or {} if key not in known]
             found += list(_wrong_kinds(values or {}, known, f"{where}."))
     found += [unknown("sizes", str(name), SIZES) for name in content.get("sizes") or {} if name not in SIZES]
-    return found or [*_faults_of_words(content), *_faults_of_arms(content)]
+    return found or [*_faults_of_words(content), *_faults_of_labels(content), *_faults_of_arms(content)]
 
 
 def _wrong_kinds(values: Mapping[str, Any], known: Mapping[str, type], where: str) -> Iterator[str]:
@@ -291,6 +291,17 @@ def _faults_of_words(content: Mapping[str, Any]) -> Iterator[str]:
                     for word in words
                     if not isinstance(word, str) or "=" not in word
                 )
+
+
+def _faults_of_labels(content: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence on each label of several arms or protocols, which no table could tell apart."""
+    for part in ("arms", "protocols"):
+        names: dict[str, list[str]] = {}
+        for name, values in content[part].items():
+            names.setdefault(str((values or {}).get("label") or name), []).append(str(name))
+        for label, same in names.items():
+            if len(same) > 1:
+                yield f"{part} {' and '.join(same)} have the same label ({label}): give each its own."
 
 
 def _faults_of_arms(content: Mapping[str, Any]) -> Iterator[str]:

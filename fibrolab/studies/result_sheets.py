@@ -1,8 +1,9 @@
 """The tables of a study, from its results alone; README, page and LaTeX files show the same ones."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -204,7 +205,7 @@ def differences(part: Part) -> Sheet:
 
 def beside_markers(part: Part) -> Sheet:
     """Return the differences in AUC between arms and clinical markers."""
-    caption = "Arms and clinical markers on the patients for whom the marker is known; p corrected as above."
+    caption = "Arms and clinical markers on the patients who have the marker; p corrected by Holm's method."
     return Sheet(f"{part.title}: arms and markers", caption, DIFFERENCE, _pairs(part, part.beside_markers))
 
 
@@ -213,13 +214,19 @@ def _pairs(part: Part, rows: pd.DataFrame) -> list[Line]:
     return [
         line(
             f"{part.label(row['arm'])} {numbers.MINUS} {part.label(row['against'])}",
-            numbers.title(str(row["metric"])),
+            numbers.title(str(row["metric"])) + at_end_point(row, rows),
             _cell(_ends(pd.Series(row)), str(row["metric"])),
             probability(float(row["p_holm"])),
             strong=float(row["p_holm"]) < results.SIGNIFICANT,
         )
         for row in rows.to_dict("records")
     ]
+
+
+def at_end_point(row: Mapping[Hashable, Any], rows: pd.DataFrame) -> str:
+    """Return the end point of an AUC after a comma; empty if the AUCs of the table have only one."""
+    several = rows.loc[rows["metric"] == "auc", "of"].nunique() > 1
+    return f", {row['of']}" if several and row["metric"] == "auc" else ""
 
 
 def seen(part: Part) -> Sheet:

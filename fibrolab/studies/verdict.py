@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from fibrolab.reporting import numbers
 from fibrolab.studies.definition import Study
-from fibrolab.studies.result_sheets import Part, parts
+from fibrolab.studies.result_sheets import Part, at_end_point, parts
 from fibrolab.studies.results import SIGNIFICANT, Tables
 
 
@@ -81,11 +81,12 @@ def beside_markers(part: Part) -> Iterator[str]:
         return
     pairs = [
         f"{part.label(row['arm'])} {'above' if row['value'] > 0 else 'below'} {row['against']}"
+        f"{at_end_point(row, rows)}"
         for row in found.to_dict("records")
     ]
     yield (
         f"{part.title}: {len(found)} of {len(rows)} pairs of an arm and a clinical marker differ in AUC "
-        f"({', '.join(pairs)})."
+        f"({'; '.join(pairs)})."
     )
 
 

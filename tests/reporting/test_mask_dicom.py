@@ -46,6 +46,13 @@ def test_a_mask_is_read_back_as_it_was_written(source: Path, made: np.ndarray) -
     assert (decode_labels(content, Path("mask.dcm"), Media(source)) == made).all()
 
 
+def test_a_mask_of_another_size_than_the_header_states_is_refused(source: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"scan\.dcm: its header states 15 x 9 pixels, but its mask has 9 x 15"
+    ):
+        mask_dicom.encoded(source, classes().T, NAMES, "1a2b")
+
+
 def test_it_belongs_to_patient_and_study_and_names_its_segments_run_and_use(source: Path) -> None:
     content = mask_dicom.encoded(source, classes(), NAMES, "1a2b")
     found = pydicom.dcmread(io.BytesIO(content))

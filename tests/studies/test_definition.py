@@ -57,6 +57,14 @@ def test_each_wave_needs_earlier_ones_only() -> None:
         ({"arms": {"a": {}}}, "arms.a names neither an experiment"),
         ({"arms": {"a": {"settings": ["split"]}}}, "split is not a setting such as split=grouped"),
         ({"arms": {"a": {"settings": ["x=1"], "stack": ["c"]}}}, "arms.a: there is no 'c'"),
+        (
+            {"arms": {"a": {"settings": ["x=1"], "label": "b"}, "b": {"settings": ["x=2"]}}},
+            r"arms a and b have the same label \(b\): give each its own",
+        ),
+        (
+            {"protocols": {"p": {"label": "audited"}, "q": {"label": "audited"}}},
+            r"protocols p and q have the same label \(audited\)",
+        ),
         ({"protocols": {"p": {"arms": {"c": ["x=1"]}}}}, "protocols.p.arms: there is no 'c'"),
         ({"sizes": {"tiny": {}}}, "sizes: there is no 'tiny'"),
         ({"sizes": {"small": {"without": {"c": "no"}}}}, "sizes.small.arms: there is no 'c'"),

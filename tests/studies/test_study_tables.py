@@ -45,6 +45,22 @@ def study(tmp_path: Path) -> Study:
     return definition.read(str(tmp_path), tmp_path)
 
 
+def compared() -> pd.DataFrame:
+    """Differences of arm two from arm one and from a marker, as real studies have them."""
+    of_arms = {**PLACED, "level": "sample", "family": "headline", "of": "", "fold": "", "arm": "two"}
+    of_arms |= {"against": "one"}
+    area = {**of_arms, "metric": "auc", "of": "F4"}
+    columns = ["value", "low", "high", "p_holm"]
+    rows = [
+        ({**of_arms, "metric": "accuracy"}, (-0.1, -0.2, 0.0, 0.2)),
+        ({**area, "family": END_POINTS}, (-0.05, -0.08, -0.02, 0.01)),
+        ({**of_arms, "metric": "auc", "family": FOLDS}, (0.3, 0.2, 0.4, 0.0)),
+        ({**of_arms, "metric": "npv"}, (0.5, 0.4, 0.6, 0.0)),
+        ({**area, "family": COMPARATORS, "against": "LSM [kPa]"}, (-0.1, -0.2, 0.1, 0.3)),
+    ]
+    return pd.DataFrame([row | dict(zip(columns, values, strict=True)) for row, values in rows])
+
+
 @pytest.fixture
 def found() -> Tables:
     sizes = {"train": 70, "validation": 10, "test": 20, "test_groups": 10, "seconds": 90.0}
@@ -70,44 +86,6 @@ def found() -> Tables:
     ).assign(high=0.95, baseline=0.5)
     validation = metrics[:1].assign(level="validation", value=0.9)
     metrics = pd.concat([metrics, validation], ignore_index=True)
-    compared = {**PLACED, "level": "sample", "family": "headline", "of": "", "fold": ""}
-    compared |= {"arm": "two", "against": "one"}
-    comparisons = pd.DataFrame(
-        [
-            {**compared, "metric": "accuracy", "value": -0.1, "low": -0.2, "high": 0.0, "p_holm": 0.2},
-            {
-                **compared,
-                "metric": "auc",
-                "family": END_POINTS,
-                "of": "F4",
-                "value": -0.05,
-                "low": -0.08,
-                "high": -0.02,
-                "p_holm": 0.01,
-            },
-            {
-                **compared,
-                "metric": "auc",
-                "family": FOLDS,
-                "value": 0.3,
-                "low": 0.2,
-                "high": 0.4,
-                "p_holm": 0.0,
-            },
-            {**compared, "metric": "npv", "value": 0.5, "low": 0.4, "high": 0.6, "p_holm": 0.0},
-            {
-                **compared,
-                "metric": "auc",
-                "family": COMPARATORS,
-                "of": "F4",
-                "against": "LSM [kPa]",
-                "value": -0.1,
-                "low": -0.2,
-                "high": 0.1,
-                "p_holm": 0.3,
-            },
-        ]
-    )
     baselines = pd.DataFrame(
         [
             {**PLACED, "baseline": "majority", "value": 0.5, "low": 0.3, "high": 0.7},
@@ -123,7 +101,7 @@ def found() -> Tables:
     return {
         "trainings": trainings,
         "metrics": metrics,
-        "comparisons": comparisons,
+        "comparisons": compared(),
         "baselines": baselines,
         "audit": pd.DataFrame([{**PLACED, **finding}]),
         "history": history,
@@ -258,6 +236,14 @@ def test_the_verdict_follows_from_the_numbers(study: Study, found: Tables) -> No
     assert "1 of 1 pairs of an arm and a clinical marker differ in AUC (Two below LSM [kPa])" in said(
         study, found
     )
+    other = found["comparisons"][found["comparisons"]["family"] == COMPARATORS].assign(of="F3-F4", value=0.1)
+    found["comparisons"] = pd.concat([found["comparisons"], other], ignore_index=True)
+    (part,) = result_sheets.parts(study, "small", found)
+    assert [line.cells[1].text for line in result_sheets.beside_markers(part).lines] == [
+        "AUC, F4",
+        "AUC, F3-F4",
+    ]
+    assert "(Two below LSM [kPa], F4; Two above LSM [kPa], F3-F4)" in said(study, found)
     found["baselines"].loc[1, "value"] = 0.75
     assert "but its interval includes it" in said(study, found)
     found["baselines"].loc[1, "value"] = 0.85
