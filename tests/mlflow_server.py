@@ -1,6 +1,8 @@
 """A real MLflow server that a test starts, stops and starts again."""
 
 import contextlib
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -26,7 +28,7 @@ class Server:
         place = ["--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db"]
         far = ["--artifacts-destination", str(self.folder / "far"), "--port", str(self.port)]
         words = [sys.executable, "-m", "mlflow", "server", *place, *far, "--workers", "1"]
-        self._process = subprocess.Popen(words)
+        self._process = subprocess.Popen(words, start_new_session=True)
         until = time.monotonic() + 120
         while time.monotonic() < until:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
@@ -35,9 +37,9 @@ class Server:
         raise AssertionError(f"no server on port {self.port}")
 
     def stop(self) -> None:
-        """Stop it, unless it is stopped already."""
+        """Take it away at once with all its processes: a polite end answers requests for seconds more."""
         if self._process:
-            self._process.terminate()
+            os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(120)
             self._process = None
 
