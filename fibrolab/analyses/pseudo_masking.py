@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
     from fibrolab.data.labelled_data import LabelledData
     from fibrolab.explanation.map_batches import Request
-    from fibrolab.explanation.target_scores import Task
+    from fibrolab.explanation.target_scores import Target, Task
+    from fibrolab.modules.base import Classifier
     from fibrolab.runs.checkpoint import Predictor
 
 UNLABELLED = 255  # grey level of pixels without a label
@@ -262,11 +263,8 @@ class _Work:
 
     def _maps(self, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Compute maps batch by batch; yield row, map and picture of each sample, both in its pixels."""
-        import torch
-
         from fibrolab.data import geometry
         from fibrolab.explanation.attribution import attribute
-        from fibrolab.explanation.target_scores import build_target
         from fibrolab.training.precision import device_of
 
         config, request, device = self._config, self._request, device_of(self._config.accelerator)
@@ -278,13 +276,27 @@ class _Work:
         preprocess = self._preprocess.of(keys.IMAGE)
         for numbers in loaded.test_dataloader():
             batch: dict[str, Tensor] = {name: value.to(device) for name, value in numbers.items()}
-            with torch.no_grad():
-                probabilities = self._task.loss.probabilities(module(batch))
-            target, _ = build_target(request.target, self._task, probabilities, batch[keys.LABEL])
+            target = self._target(module, batch)
             maps = attribute(request.methods[0], module, batch, target, request.branches[0], request.layer)
             for row, values in zip(rows[batch[keys.INDEX].cpu().numpy()], maps.cpu().numpy(), strict=True):
                 picture, place = geometry.picture(self._media[row], preprocess)
                 yield int(row), place.to_picture(values), picture
+
+    def _target(self, module: "Classifier", batch: "dict[str, Tensor]") -> "Target":
+        """Return the target of a batch: chosen in the pass of the map itself where the map takes one pass."""
+        import torch
+
+        from fibrolab.explanation.attribution import METHODS
+        from fibrolab.explanation.target_scores import build_target
+
+        def of(logits: "Tensor") -> "Target":
+            probabilities = self._task.loss.probabilities(logits)
+            return build_target(self._request.target, self._task, probabilities, batch[keys.LABEL])[0]
+
+        if METHODS[self._request.methods[0]].needs_feature_map:
+            return lambda logits: of(logits.detach())(logits)
+        with torch.no_grad():  # other methods change the image, and with it the predicted class
+            return of(module(batch))
 
 
 @dataclass
