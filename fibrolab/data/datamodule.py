@@ -114,6 +114,11 @@ class FibrosisDataModule(L.LightningDataModule):
         if not self._inputs:
             self.num_workers = 0  # reading a row of a table takes less time than sending it between processes
 
+    @property
+    def serves_features_only(self) -> bool:
+        """Whether every branch has features, so that no pixels are read."""
+        return bool(self._features) and not self._inputs
+
     def features_of(self, rows: np.ndarray) -> tuple[dict[str, FeatureTable], list[str]]:
         """Return what `use_features` takes for a data set of some rows of this one, int64 (n,)."""
         return {name: table.subset(rows) for name, table in self._features.items()}, list(self._inputs)

@@ -4,6 +4,7 @@ import logging
 import random
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -255,7 +256,8 @@ def _run_frozen_and_fit(
     decide_batch_size(config, module, datamodule, tracked)
     check_single_sample_batches(module, datamodule)
     check_validated(config, datamodule)
-    return fit(config, module, datamodule, data, tracked, search_unused, trial)
+    with frozen_features.one_thread() if datamodule.serves_features_only else nullcontext():
+        return fit(config, module, datamodule, data, tracked, search_unused, trial)
 
 
 def fit(

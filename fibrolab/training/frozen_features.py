@@ -5,6 +5,7 @@ import hashlib
 import logging
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from importlib.metadata import version
@@ -89,6 +90,20 @@ def cache_features(
     pixels = list(dict.fromkeys(key for name, key in inputs.items() if name not in once))
     datamodule.use_features(tables, pixels)
     return once
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with one thread: a head on features is so small that threads cost more than they share.
+
+    On cores that other processes use too, each operation waits for the slowest of them.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _runs_once(module: TrainedModule, datamodule: FibrosisDataModule, name: str, views: int | None) -> bool:

@@ -25,10 +25,12 @@ from fibrolab.errors import ConfigError
 from fibrolab.loading import load
 from fibrolab.models.backbones import Backbone
 from fibrolab.modules.base import Classifier
+from fibrolab.training import fitting
 from fibrolab.training.frozen_features import cache_features
 
 SIDE, EPOCHS, DISTINCT = 32, 3, 60
 FROZEN = {"name": "test_resnet", "freeze": "all"}
+OWN = {"name": "test_resnet"}
 AUGMENT = [{"name": "HorizontalFlip", "p": 0.5}, {"name": "Affine", "rotate": [-15, 15], "p": 1.0}]
 BRIGHTER = [*AUGMENT, {"name": "RandomBrightnessContrast", "p": 1.0}]
 
@@ -170,6 +172,26 @@ def test_after_caching_the_backbone_does_not_run(
     assert seen == []
 
 
+@pytest.mark.parametrize(("backbones", "threads"), [({"image": FROZEN}, 1), ({"a": FROZEN, "b": OWN}, 3)])
+def test_a_head_on_features_alone_trains_on_one_thread(
+    copies: LabelledData,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    backbones: Mapping[str, Any],
+    threads: int,
+) -> None:
+    monkeypatch.setattr(fitting, "fit", lambda *_: torch.get_num_threads())
+    config = composed("model=single", "trainer.accelerator=cpu", f"paths.cache={cache}")
+    module, datamodule = network(**backbones), batches(copies, cache)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        assert fitting._run_frozen_and_fit(config, module, datamodule, copies, None) == threads  # type: ignore[arg-type, comparison-overlap]
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_part_of_the_samples_has_the_features_of_its_rows(
     copies: LabelledData, cache: Path, tmp_path: Path, seen: list[int]
 ) -> None:
@@ -258,7 +280,7 @@ def test_without_views_an_augmented_branch_runs_every_epoch_and_the_log_says_how
 def test_a_branch_that_trains_keeps_its_pixels_beside_the_features_of_a_frozen_one(
     copies: LabelledData, cache: Path, tmp_path: Path
 ) -> None:
-    branches = {"a": FROZEN, "b": {"name": "test_resnet"}}
+    branches = {"a": FROZEN, "b": OWN}
     plain = trained(network(**branches), batches(copies, cache), tmp_path)
     module, datamodule = network(**branches), batches(copies, cache)
     assert cache_features(module, datamodule, tmp_path, accelerator="cpu") == ["a"]
