@@ -84,6 +84,7 @@ class Size:
         protocols: Further words of single protocols, such as fewer folds.
         tasks: Tasks, if they are not all of the study's.
         seeds: Seeds, if they are not all of the study's.
+        one_seed: Arms and protocols that run with the first of them alone.
         without: Arms that are not run at this size, and why; or the reason by protocol.
     """
 
@@ -92,6 +93,7 @@ class Size:
     protocols: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     tasks: tuple[str, ...] | None = None
     seeds: tuple[int, ...] | None = None
+    one_seed: tuple[str, ...] = ()
     without: Mapping[str, str | Mapping[str, str]] = field(default_factory=dict)
 
     def left_out(self, protocol: str) -> dict[str, str]:
@@ -241,7 +243,8 @@ PARTS: dict[str, Mapping[str, type]] = {
     },
     "protocols": {"label": str, "settings": list, "arms": dict, "tasks": list, "leaks": str},
     "sizes": {
-        "settings": list, "arms": dict, "protocols": dict, "tasks": list, "seeds": list, "without": dict,
+        "settings": list, "arms": dict, "protocols": dict, "tasks": list, "seeds": list, "one_seed": list,
+        "without": dict,
     },
 }  # fmt: skip
 KINDS = {str: "text", dict: "a group of settings", list: "a list", bool: "true or false"}
@@ -307,8 +310,10 @@ def _faults_of_labels(content: Mapping[str, Any]) -> Iterator[str]:
 def _faults_of_arms(content: Mapping[str, Any]) -> Iterator[str]:
     """Yield a sentence on each reference to an arm that does not exist, and on arms that need themselves."""
     arms: Mapping[str, Any] = content["arms"]
+    needs: dict[str, tuple[str, ...]] = {}
     for name, values in arms.items():
         part = Arm(str(name), **_plain(values or {}))
+        needs[name] = part.needs
         if not (part.experiment or part.settings or part.stack):
             yield f"arms.{name} names neither an experiment, nor settings, nor arms to stack."
         yield from (unknown(f"arms.{name}", other, list(arms)) for other in part.needs if other not in arms)
@@ -320,6 +325,15 @@ def _faults_of_arms(content: Mapping[str, Any]) -> Iterator[str]:
             of = [*((values or {}).get("protocols") or {})]
             of += [one for why in named.values() if isinstance(why, dict) for one in why]
             yield from (unknown(f"{group}.{name}.protocols", one, known) for one in of if one not in known)
+            known += arms
+            single = (values or {}).get("one_seed") or []
+            yield from (unknown(f"{group}.{name}.one_seed", one, known) for one in single if one not in known)
+            yield from (
+                f"{group}.{name}.one_seed: {arm} needs the runs of {one} with every seed: name {arm} too."
+                for arm in arms
+                for one in needs[arm]
+                if one in single and arm not in single
+            )
     if content.get("reference") and content["reference"] not in (*arms, ALL):
         yield unknown("reference", content["reference"], list(arms))
     seeds = content.get("seeds") or []

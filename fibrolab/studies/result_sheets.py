@@ -458,11 +458,12 @@ def _caption(part: Part) -> str:
     rows = part.tested.dropna(subset=["test"])
     if rows.empty:
         return part.title
-    first, seeds = rows.iloc[0], rows["seed"].nunique()
-    images, groups = int(first["test"]), int(first["test_groups"])
+    first, seeds = rows.iloc[0], rows.groupby("arm", sort=False)["seed"].nunique()
+    images, groups, most = int(first["test"]), int(first["test_groups"]), seeds.max()
+    fewer = [f"; {part.label(arm)}: {count}" for arm, count in seeds[seeds < most].items()]
     return (
-        f"{part.title}: {images:,} test images of {groups:,} independent groups of {first['data']}, {seeds} "
-        f"seed{'s' if seeds > 1 else ''}, 95 % intervals over groups."
+        f"{part.title}: {images:,} test images of {groups:,} independent groups of {first['data']}, {most} "
+        f"seed{'s' if most > 1 else ''}{''.join(fewer)}, 95 % intervals over groups."
     )
 
 

@@ -70,7 +70,7 @@ def places(study: Study, size: str) -> list[Place]:
         for arm in study.arms.values()
         if arm.name not in chosen.left_out(protocol)
         for task in (settings.tasks or tasks)[: 1 if arm.masks_of else None]
-        for seed in seeds
+        for seed in seeds[: 1 if {protocol, arm.name} & {*chosen.one_seed} else None]
     ]
 
 

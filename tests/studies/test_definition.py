@@ -69,6 +69,14 @@ def test_each_wave_needs_earlier_ones_only() -> None:
         ({"sizes": {"tiny": {}}}, "sizes: there is no 'tiny'"),
         ({"sizes": {"small": {"without": {"c": "no"}}}}, "sizes.small.arms: there is no 'c'"),
         ({"sizes": {"small": {"without": {"a": {"c": "no"}}}}}, "sizes.small.protocols: there is no 'c'"),
+        ({"sizes": {"small": {"one_seed": ["c"]}}}, "sizes.small.one_seed: there is no 'c'"),
+        (
+            {
+                "arms": {"a": {"settings": ["x=1"]}, "b": {"settings": ["x=2"], "weights": {"image": "a"}}},
+                "sizes": {"small": {"one_seed": ["a"]}},
+            },
+            "sizes.small.one_seed: b needs the runs of a with every seed: name b too",
+        ),
         ({"sizes": {"small": {"protocols": {"p": ["x=1"]}}}}, "sizes.small.protocols: there is no 'p'"),
         ({"reference": "c"}, "reference: there is no 'c'"),
         (

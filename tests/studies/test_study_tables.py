@@ -114,6 +114,13 @@ def said(study: Study, found: Tables) -> str:
     return " ".join(verdict.sentences(study, "small", found))
 
 
+def test_arms_with_fewer_seeds_than_others_are_named(study: Study, found: Tables) -> None:
+    trained = found["trainings"]
+    again = trained[trained["arm"] == "one"].assign(seed=1)
+    (part,) = result_sheets.parts(study, "small", {**found, "trainings": pd.concat([trained, again])})
+    assert "groups of ours, 2 seeds; Two: 1, 95 % intervals" in result_sheets.arms(part).caption
+
+
 def test_a_published_number_stands_beside_the_papers_own_network_only(study: Study, found: Tables) -> None:
     (part,) = result_sheets.parts(study, "small", found)
     sheet = result_sheets.arms(part)

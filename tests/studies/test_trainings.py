@@ -59,6 +59,15 @@ def test_a_size_may_leave_arms_and_seeds_out(study: Study) -> None:
     assert len(trainings.places(study, "smoke")) == 2 * 2 * 2
 
 
+def test_dear_arms_and_protocols_may_run_with_the_first_seed_alone(study: Study) -> None:
+    sizes = {**study.sizes, "small": Size(seeds=(0, 1), one_seed=("second", "paper"))}
+    found = trainings.places(replace(study, sizes=sizes), "small")
+    assert [(place.protocol, place.arm, place.seed) for place in found] == [
+        ("audited", "first", 0), ("audited", "first", 1), ("audited", "second", 0), ("paper", "first", 0),
+        ("paper", "second", 0),
+    ]  # fmt: skip
+
+
 def test_a_protocol_may_have_tasks_of_its_own_and_lack_arms(study: Study) -> None:
     sizes = {**study.sizes, "small": Size(without={"second": {"paper": "no time"}})}
     paper = replace(study.protocols["paper"], tasks=("ge_F2", "ge_F3"))
