@@ -15,7 +15,7 @@ from fibrolab.studies.results import SIGNIFICANT, Tables
 
 SHEETS = (
     sheets.arms, sheets.differences, sheets.markers, sheets.beside_markers, sheets.folds, sheets.classes,
-    sheets.confusion, sheets.seen, sheets.balance,
+    sheets.confusion, sheets.variance, sheets.seen, sheets.balance, sheets.reported,
 )  # fmt: skip
 
 
@@ -40,7 +40,7 @@ def write(study: Study, size: str, tables: Tables, folder: Path) -> Path:
         list(verdict.sentences(study, size, tables)),
         sheets.accuracies(found),
         [_section(part) for part in found],
-        [sheets.apart(study, tables), sheets.related(study)],
+        [sheets.apart(study, tables, whole=True), sheets.related(study)],
     )
 
 

@@ -9,9 +9,11 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.evaluation.comparison.arms import END_POINTS
-from fibrolab.evaluation.comparison.comparison_table import COMPARATORS, FOLDS
+from fibrolab.evaluation.comparison.comparison_table import ANOVA, COMPARATORS, FOLDS
 from fibrolab.evaluation.comparison.fold_by_fold import OF_CLASSES as MEASURES_OF_CLASSES
+from fibrolab.evaluation.measures import catalogue
 from fibrolab.reporting import numbers, vocabulary
+from fibrolab.reporting.tables.comparison import of_variance
 from fibrolab.reporting.tables.sheet import Cell, Column, Line, Sheet, count, line, probability
 from fibrolab.studies import results
 from fibrolab.studies.definition import Study
@@ -19,6 +21,9 @@ from fibrolab.studies.results import NO_COMPARISON, Tables
 
 SAMPLE = "sample"
 OF_CLASS = "sensitivity_"
+OF_SEVERAL, OF_TWO = ("f1", "auc"), ("npv", "lr_plus", "lr_minus")  # further measures of a class
+CHANCE = "p_chance"  # column of `metrics`
+NAMED = ["arm", "task", "cohort", "of"]  # columns of a line of published numbers
 OF_MARKERS = ("accuracy", "sensitivity", "specificity", "ppv", "f1")  # at a cut-off
 OF_CLASSES = tuple(f"{name}_" for name in MEASURES_OF_CLASSES)
 END_POINT = "ge_"  # beginning of an end point's name
@@ -230,22 +235,26 @@ def at_end_point(row: Mapping[Hashable, Any], rows: pd.DataFrame) -> str:
 
 
 def seen(part: Part) -> Sheet:
-    """Return the measures of each arm on the samples that trained and chose it, beside the test."""
+    """Return the measures of each arm on the samples that trained and chose it, beside the test.
+
+    The mean and SD are those of the resamples of the test samples.
+    """
     table = part.tables["metrics"]
     levels = [level for level in (*results.SEEN, SAMPLE) if level in set(table["level"])]
-    trained = results.SEEN[0] in levels and bool(_beside(part, cohort=keys.TRAIN))
     lines = []
     for arm in dict.fromkeys(table["arm"]):
         for metric in part.study.measures:
             own = table[(table["arm"] == arm) & (table["metric"] == metric)].drop_duplicates("level")
-            found = {str(row["level"]): _ends(pd.Series(row)) for row in own.to_dict("records")}
-            cells = [_cell(found.get(level), metric) for level in levels]
-            cells += [_of_paper(part, arm, metric, cohort=keys.TRAIN)] if trained else []
-            lines.append(line(part.label(arm), numbers.title(metric), *cells))
-    titles = [{SAMPLE: "Test"}.get(level, level.capitalize()) for level in levels]
-    titles += ["Training, published"] if trained else []
+            found = {str(row["level"]): row for row in own.to_dict("records")}
+            cells = [_cell(_ends(found[level]) if level in found else None, metric) for level in levels]
+            middle = _mean(found[SAMPLE], metric) if SAMPLE in found else ""
+            lines.append(line(part.label(arm), numbers.title(metric), *cells, middle))
+    titles = [*({SAMPLE: "Test"}.get(level, level.capitalize()) for level in levels), "Test, mean ± SD"]
     columns = [Column("Arm", False), Column("Measure", False), *map(Column, titles)]
-    caption = "First seed; a value on samples that trained or chose a network is no test of it."
+    caption = (
+        "First seed; a value on samples that trained or chose a network is no test of it. Mean and SD over "
+        "resamples of the test samples."
+    )
     parts = "training, validation and test" if results.SEEN[0] in levels else "validation and test"
     return Sheet(f"{part.title}: {parts}", caption, columns, lines if len(levels) > 1 else [])
 
@@ -289,11 +298,13 @@ def markers(part: Part) -> Sheet:
         cells = [_cell(_ends(area.iloc[0]) if len(area) else None, "auc")]
         cells += [_cell(_ends(at.loc[name]) if name in at.index else None, name) for name in OF_MARKERS]
         cutoff = numbers.quantity(float(at["cutoff"].iloc[0]), "threshold")
-        lines.append(line(vocabulary.marker(marker), endpoint, f"{cutoff}, {rule}", *cells))
-    titles = ["AUC", *(numbers.title(name) for name in OF_MARKERS)]
+        paper = _printed(_together(part.published), marker, endpoint, "auc")
+        lines.append(line(vocabulary.marker(marker), endpoint, f"{cutoff}, {rule}", *cells, paper))
+    titles = ["AUC", *(numbers.title(name) for name in OF_MARKERS), "AUC, published"]
     columns = [Column("Marker", False), Column("End point", False), Column("Cut-off"), *map(Column, titles)]
     caption = (
-        "Clinical markers on the test patients who have them; cut-offs are fitted on validation patients."
+        "Clinical markers on the test patients who have them; cut-offs are fitted on validation patients. "
+        "Published AUCs are of the paper's patients."
     )
     return Sheet(f"{part.title}: markers", caption, columns, lines)
 
@@ -315,41 +326,107 @@ def balance(part: Part) -> Sheet:
 
 
 def classes(part: Part) -> Sheet:
-    """Return sensitivity, specificity and AUC of each class by each arm, beside published numbers."""
+    """Return the measures of each class by each arm, of a binary task those that papers print of a marker.
+
+    With the p of each sensitivity against chance where classes are more than two.
+    """
     table = part.tables["metrics"]
-    measures = ["sensitivity", "specificity"]
-    measures += ["auc"] if table["metric"].str.startswith("auc_").any() else []  # of three classes or more
-    names = list(dict.fromkeys(part.published["of"]))
-    beside = [name for name in measures if any(_beside(part, of, measures=[name]) for of in names if of)]
+    several = bool(table["metric"].str.startswith("auc_").any())  # classes, or more than one end point
+    measures = [*("sensitivity", "specificity", "precision"), *(OF_SEVERAL if several else OF_TWO)]
     lines: list[Line] = []
     for arm in dict.fromkeys(table["arm"]):
         own = table[(table["arm"] == arm) & (table["level"] == SAMPLE)].drop_duplicates("metric")
-        found = {str(row["metric"]): _ends(pd.Series(row)) for row in own.to_dict("records")}
+        found = {str(row["metric"]): row for row in own.to_dict("records")}
         for name in (metric.removeprefix(OF_CLASS) for metric in found if metric.startswith(OF_CLASS)):
-            cells = [_cell(found.get(f"{metric}_{name}"), metric) for metric in measures]
-            cells += [_of_paper(part, arm, metric, of=name) for metric in beside]
-            lines.append(line(part.label(arm), _class(name), *cells))
-    titles = [*map(numbers.title, measures), *(f"{numbers.title(name)}, published" for name in beside)]
+            of_class = {metric: found.get(f"{metric}_{name}") for metric in measures}
+            cells = [_cell(_ends(row) if row else None, metric) for metric, row in of_class.items()]
+            chance = [_chance(of_class["sensitivity"])] if several else []
+            lines.append(line(part.label(arm), _class(name), *cells, *chance))
+    titles = [*map(numbers.title, measures), *(["p, against chance"] if several else [])]
     columns = [Column("Arm", False), Column("Class", False), *map(Column, titles)]
-    return Sheet(f"{part.title}: classes", "Each class against the others, first seed.", columns, lines)
+    caption = "Each class against the others, first seed."
+    caption += " p of the sensitivity, not corrected." if several else ""
+    return Sheet(f"{part.title}: classes", caption, columns, lines, "broad sheet")
+
+
+def _chance(row: Mapping[Hashable, Any] | None) -> str:
+    """Return the p of a sensitivity against chance; empty where it was not tested."""
+    p = math.nan if row is None else float(row.get(CHANCE, math.nan))
+    return probability(p) if math.isfinite(p) else ""
+
+
+def variance(part: Part) -> Sheet:
+    """Return the one-way analysis of variance of the sensitivities, as paper 1 reports it."""
+    rows = part.tables["comparisons"]
+    known = rows[(rows["family"] == ANOVA) & (rows["level"] == SAMPLE)] if "family" in rows else rows[:0]
+    title = f"{part.title}: analysis of variance"
+    return of_variance(known, title, "by sample") if len(known) else Sheet(title, "", [], [])
 
 
 def _class(name: str) -> str:
     return f"{name.removeprefix(END_POINT)} or worse" if name.startswith(END_POINT) else name
 
 
-def apart(study: Study, tables: Tables) -> Sheet:
-    """Return the published numbers whose network was not trained here."""
-    published, trainings = _together(results.published(study)), tables["trainings"]
+def reported(part: Part) -> Sheet:
+    """Return each published number of the paper's own networks beside ours, and their difference."""
+    trainings, published = part.tables["trainings"], part.published
     own = set(trainings.loc[trainings["own_network"].astype(bool), "arm"])
-    rows = published[~published["arm"].isin(own) & published["metric"].isin(study.measures)]
-    names = [name for name in study.measures if name in set(rows["metric"])]
+    rows = published[published["arm"].isin(own) & _of_task(published, part.task)]
     lines = []
-    for arm, task in rows[["arm", "task"]].drop_duplicates().to_numpy().tolist():
-        lines.append(line(_label(study, arm), task, *(_printed(rows, arm, task, name) for name in names)))
-    columns = [Column("Arm", False), Column("Task", False), *(Column(numbers.title(name)) for name in names)]
+    for row in rows.to_dict("records"):
+        metric, cohort = str(row["metric"]), str(row["cohort"])
+        here = _measured(part, row)
+        difference = "" if here is None else numbers.quantity(here["value"] - float(row["value"]), metric)
+        named = part.label(row["arm"]), cohort, _class(str(row["of"])), numbers.title(metric)
+        lines.append(line(*named, _cell(here, metric), _shown(row), difference))
+    titles = [Column(name, False) for name in ("Arm", "Samples", "Class", "Measure")]
+    columns = [*titles, Column("Here"), Column("Published"), Column("Difference")]
+    caption = "Published numbers of the same networks beside ours, and ours minus theirs; patients differ."
+    return Sheet(f"{part.title}: beside the paper", caption, columns, lines)
+
+
+def _measured(part: Part, published: Mapping[Hashable, Any]) -> Mapping[str, float] | None:
+    """Return our value of a published quantity, of a binary task that of its positive class."""
+    metric, of, arm = (str(published[name]) for name in ("metric", "of", "arm"))
+    table, level = part.tables["metrics"], results.COHORTS[str(published["cohort"])]
+    if level == SAMPLE and not of and (found := part.estimate(arm, metric)) is not None:
+        return found
+    classes = list(dict.fromkeys(part.tables["confusion"]["predicted"]))
+    positive = [f"{metric}_{classes[1]}"] if len(classes) == 2 else []
+    names = [f"{metric}_{of}"] if of else [metric, *positive]
+    rows = table[(table["arm"] == arm) & (table["level"] == level) & table["metric"].isin(names)]
+    return _ends(rows.iloc[0]) if len(rows) else None
+
+
+def apart(study: Study, tables: Tables, whole: bool = False) -> Sheet:
+    """Return the published numbers whose network was not trained here.
+
+    Args:
+        study: The study.
+        tables: Its results.
+        whole: Whether those of single classes, of other samples than the test's and of other measures than
+            the study's are shown too.
+    """
+    published, trainings = results.published(study), tables["trainings"]
+    published = published if whole else _together(published)
+    own = set(trainings.loc[trainings["own_network"].astype(bool), "arm"])
+    rows = published[~published["arm"].isin(own)]
+    kept = list(dict.fromkeys(rows["metric"])) if whole else study.measures
+    names = [name for name in kept if name in set(rows["metric"]) and catalogue.find(name)]
+    rows = rows[rows["metric"].isin(names)]
+    lines = []
+    for key in rows[NAMED].drop_duplicates().to_numpy().tolist():
+        arm, task, cohort, of = map(str, key)
+        cells = [_printed(_together(rows, of, cohort), arm, task, name) for name in names]
+        about = (task, *((cohort, _class(of)) if whole else ()))
+        places = dict.fromkeys(one.strip() for cell in cells for one in cell.small.split(";") if one)
+        lines.append(line(_label(study, arm), *about, *(cell.text for cell in cells), "; ".join(places)))
+    about = ("Arm", "Task", *(("Samples", "Class") if whole else ()))
+    columns = [*(Column(name, False) for name in about), *(Column(numbers.title(name)) for name in names)]
+    columns.append(Column("In the paper", False))
     caption = "Published, with networks that were not trained here; not comparable with the numbers above."
-    return Sheet("Published numbers of other networks", caption, columns, lines)
+    style = "broad sheet" if len(columns) > MANY else ""
+    return Sheet("Published numbers of other networks", caption, columns, lines, style)
 
 
 def confusion(part: Part) -> Sheet:
@@ -419,14 +496,12 @@ def _overall(table: pd.DataFrame) -> pd.Series:
     return together & (table["level"] == SAMPLE)
 
 
-def _beside(
-    part: Part, of: str = "", cohort: str = keys.TEST, measures: Sequence[str] | None = None
-) -> list[str]:
+def _beside(part: Part) -> list[str]:
     """Return the measures whose published values stand beside ours: those of the paper's own networks."""
-    trainings, published = part.tables["trainings"], _together(part.published, of, cohort)
+    trainings, published = part.tables["trainings"], _together(part.published)
     own = set(trainings.loc[trainings["own_network"].astype(bool), "arm"])
     rows = published[published["arm"].isin(own) & _of_task(published, part.task)]
-    return [name for name in measures or part.study.measures if name in set(rows["metric"])]
+    return [name for name in part.study.measures if name in set(rows["metric"])]
 
 
 def _together(published: pd.DataFrame, of: str = "", cohort: str = keys.TEST) -> pd.DataFrame:
@@ -439,19 +514,32 @@ def _of_task(published: pd.DataFrame, task: str) -> pd.Series:
     return published["task"].isin(["", task, "segmentation"])
 
 
-def _of_paper(part: Part, arm: str, metric: str, of: str = "", cohort: str = keys.TEST) -> Cell:
+def _of_paper(part: Part, arm: str, metric: str) -> Cell:
     table = part.tables["trainings"]
     own = table.loc[table["arm"] == arm, "own_network"].astype(bool).all()
-    return _printed(_together(part.published, of, cohort), arm, part.task, metric) if own else Cell("")
+    return _printed(_together(part.published), arm, part.task, metric) if own else Cell("")
 
 
 def _printed(published: pd.DataFrame, arm: str, task: str, metric: str) -> Cell:
     same = (published["arm"] == arm) & _of_task(published, task) & (published["metric"] == metric)
-    if not same.any():
-        return Cell("")
-    row = published[same].iloc[0]
+    return _shown(published[same].iloc[0]) if same.any() else Cell("")
+
+
+def _shown(row: Mapping[Hashable, Any] | pd.Series) -> Cell:
+    """Return a published number with its SD or interval, and its place in the paper."""
+    metric = str(row["metric"])
     sd = "" if pd.isna(row["sd"]) else f" ± {numbers.quantity(float(row['sd']), metric)}"
-    return Cell(numbers.quantity(float(row["value"]), metric) + sd, str(row["where"]))
+    ends = [float(row[end]) for end in ("low", "high")]
+    interval = "" if any(map(math.isnan, ends)) else f" {numbers.interval(ends[0], ends[1], metric)}"
+    return Cell(numbers.quantity(float(row["value"]), metric) + sd + interval, str(row["where"]))
+
+
+def _mean(row: Mapping[Hashable, Any], metric: str) -> str:
+    """Return mean and SD over the resamples of a measure; empty where it has none."""
+    found = [float(row.get(name, math.nan)) for name in ("mean", "sd")]
+    return (
+        " ± ".join(numbers.quantity(one, metric) for one in found) if all(map(math.isfinite, found)) else ""
+    )
 
 
 def _caption(part: Part) -> str:
@@ -479,7 +567,7 @@ def _cell(found: Mapping[str, float] | None, metric: str) -> Cell:
     return Cell(numbers.quantity(found["value"], metric), shown)
 
 
-def _ends(row: pd.Series) -> dict[str, float]:
+def _ends(row: Mapping[Hashable, Any] | pd.Series) -> dict[str, float]:
     return {name: float(row[name]) for name in ("value", "low", "high")}
 
 

@@ -56,6 +56,7 @@ SIGNIFICANT = 0.05  # corrected p below which two arms differ
 MARKER = "marker"  # level of `metrics`: a clinical marker on the same patients, named in the column `marker`
 FOLD, FOLDS = "fold", "folds"  # levels of `metrics`: the value of each fold, and their mean and SD
 SEEN = ("training", "validation")  # samples that trained or chose a network, scored apart
+COHORTS = {keys.TEST: "sample", keys.TRAIN: "training", "val": "validation"}  # of published: our level
 NO_COMPARISON = "not compared"  # family of a row that says why arms could not be compared
 TEXTS = dict.fromkeys(("task", "arm", "protocol", "run", "error", "data", "of", "against", "fold"), str)
 
@@ -98,9 +99,9 @@ def published(study: Study) -> pd.DataFrame:
     """Return the published results of arms; none if the study has no such file.
 
     Returns:
-        Columns arm, task, cohort (`test` or `train`), of (a class, or empty for all together), metric, value,
-        sd and where; of several values of one quantity the first. A measure of all classes together has the
-        name of ours by `published_as`.
+        Columns arm, task, cohort (`COHORTS`), of (a class, or empty for all together), metric, where, value,
+        low, high and sd (NaN where not printed); of several values of one quantity the first. A measure of
+        all classes together has the name of ours by `published_as`.
 
     Raises:
         ConfigError: A number belongs to an arm that the study does not have.
@@ -120,15 +121,16 @@ def published(study: Study) -> pd.DataFrame:
         (
             *(row.arm, row.task, row.cohort or keys.TEST, row.of_class),
             row.metric if row.of_class else study.published_as.get(row.metric, row.metric),
-            *(row.value.value, None if row.sd is None else row.sd.value, row.where),
+            row.where,
+            *(np.nan if one is None else one.value for one in (row.value, row.low, row.high, row.sd)),
         )
         for row in rows
         if row.arm
-        and row.cohort in ("", keys.TEST, keys.TRAIN)
+        and row.cohort in ("", *COHORTS)
         and row.fold in ("", reported_table.MEAN)
         and not (row.predicted or row.against)
     ]
-    table = pd.DataFrame(found, columns=[*QUANTITY, "value", "sd", "where"])
+    table = pd.DataFrame(found, columns=[*QUANTITY, "where", "value", "low", "high", "sd"])
     return table.drop_duplicates(QUANTITY)
 
 

@@ -96,9 +96,9 @@ def words(
         *protocol.settings,
         *protocol.arms.get(arm.name, ()),
         *([f"task={place.task}"] if place.task != OWN and not arm.masks_of else []),
-        *chosen.settings,
-        *chosen.protocols.get(place.protocol, ()),
-        *chosen.arms.get(arm.name, ()),
+        *_of_size(chosen.settings, given),
+        *_of_size(chosen.protocols.get(place.protocol, ()), given),
+        *_of_size(chosen.arms.get(arm.name, ()), given),
         *_seeds(study, size, place),
         *(f"model.branches.{part}.weights=run:{_run(place, of, runs)}" for part, of in arm.weights.items()),
         *([f"data.run={_run(place, arm.masks_of, runs)}"] if arm.masks_of else []),
@@ -121,7 +121,7 @@ def compose(
         config = _composed(own)
         if not study.arms[place.arm].needs:
             training_settings.check(config)
-        of_data = _of_data([*study.sizes[size].settings, *given])
+        of_data = _of_data([*_of_size(study.sizes[size].settings, given), *given])
         full = _composed(words(study, FULL, place, of_data, runs))  # without other settings of the user
     except FibrolabError as error:
         raise ConfigError(f"{place}: {error}") from error
@@ -204,6 +204,12 @@ def _composed(own: tuple[str, ...]) -> DictConfig:
 
 def _setting(word: str) -> str:
     return word.lstrip("+").partition("=")[0]
+
+
+def _of_size(found: Sequence[str], given: Sequence[str]) -> list[str]:
+    """Return words of a size; where the user gives data, without those of its generated data."""
+    own = not {"data", "data.path"}.isdisjoint(map(_setting, given))
+    return [word for word in found if not (own and _setting(word).partition(".")[0] == "data")]
 
 
 def _of_data(given: Sequence[str]) -> list[str]:

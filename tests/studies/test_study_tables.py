@@ -37,10 +37,11 @@ def study(tmp_path: Path) -> Study:
     }
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(content))
     (tmp_path / results.PUBLISHED_FILE).write_text(
-        "arm,task,cohort,class,metric,value,where\n"
-        "one,F4,test,,accuracy,0.90,Table 1\none,F4,train,,accuracy,0.99,Table 2\n"
-        "two,F4,test,,accuracy,0.95,Table 1\n"
-        "one,F4,test,F4,sensitivity,0.8,Table 1\n"
+        "arm,task,cohort,class,metric,value,low,high,where\n"
+        "one,F4,test,,accuracy,0.90,,,Table 1\none,F4,train,,accuracy,0.99,,,Table 2\n"
+        "two,F4,test,,accuracy,0.95,0.93,0.97,Table 1\ntwo,F4,train,,npv,0.8,,,Table 2\n"
+        "one,F4,test,F4,sensitivity,0.8,,,Table 1\none,F4,test,,specificity,0.7,,,Table 3\n"
+        "fib4,F4,test,,auc,0.75,,,Table 3\n"
     )
     return definition.read(str(tmp_path), tmp_path)
 
@@ -97,7 +98,10 @@ def found() -> Tables:
         [{**PLACED, "arm": arm, "epoch": epoch, "train/loss": 1 / (epoch + 1), "val/loss": 1.2 / (epoch + 1)}
          for arm in ("one", "two") for epoch in range(3)]
     )  # fmt: skip
-    confusion = pd.DataFrame([{**PLACED, "arm": "one", "true": "F4", "predicted": "F4", "n": 3}])
+    counts = {("F0-F3", "F0-F3"): 2, ("F4", "F4"): 3}
+    confusion = pd.DataFrame(
+        [{**PLACED, "arm": "one", "true": t, "predicted": p, "n": n} for (t, p), n in counts.items()]
+    )
     return {
         "trainings": trainings,
         "metrics": metrics,
@@ -143,12 +147,13 @@ def test_a_published_number_stands_beside_the_papers_own_network_only(study: Stu
     ]  # those of single folds are apart
     (line,) = result_sheets.beside_markers(part).lines
     assert [cell.text for cell in line.cells[:2]] == ["Two \u2212 LSM [kPa]", "AUC"]
-    (apart,) = result_sheets.apart(study, found).lines
-    assert [cell.text for cell in apart.cells] == ["Two", "F4", "95.0\u00a0%"]
+    assert shown(result_sheets.apart(study, found)) == [
+        ["Two", "F4", "95.0\u00a0% [93.0, 97.0]", "", "Table 1"],
+        ["FIB-4", "F4", "", ".750", "Table 3"],
+    ]
     (first, *_) = result_sheets.seen(part).lines
-    assert [cell.text for cell in first.cells] == ["One", "Accuracy", "90.0\u00a0%", "80.0\u00a0%"]
-    (line,) = result_sheets.confusion(part).lines
-    assert [cell.text for cell in line.cells] == ["One", "F4", "3"]
+    assert [cell.text for cell in first.cells] == ["One", "Accuracy", "90.0\u00a0%", "80.0\u00a0%", ""]
+    assert shown(result_sheets.confusion(part)) == [["One", "F0-F3", "2", "0"], ["One", "F4", "0", "3"]]
     classes = result_sheets.classes(part).lines
     assert [[cell.text for cell in line.cells][:4] for line in classes] == [
         ["One", "F4", "60.0\u00a0%", "90.0\u00a0%"]
@@ -168,21 +173,45 @@ def test_a_published_measure_stands_beside_the_one_of_ours_that_it_is(study: Stu
     assert shown(sheet)[0][-1] == ".900"
 
 
-def test_published_numbers_of_classes_and_of_training_stand_beside_ours(study: Study, found: Tables) -> None:
-    (part,) = result_sheets.parts(study, "small", found)
-    classes = result_sheets.classes(part)
-    assert [column.title for column in classes.columns][2:] == [
-        "Sensitivity", "Specificity", "Sensitivity, published",
-    ]  # fmt: skip
-    assert shown(classes) == [["One", "F4", "60.0\u00a0%", "90.0\u00a0%", "80.0\u00a0%"]]
-    assert "published" not in result_sheets.seen(part).columns[-1].title  # nothing of training was measured
+def test_every_published_number_of_the_same_network_stands_beside_ours(study: Study, found: Tables) -> None:
     training = found["metrics"][:1].assign(level="training", value=0.97)
     found["metrics"] = pd.concat([found["metrics"], training], ignore_index=True)
     (part,) = result_sheets.parts(study, "small", found)
-    sheet = result_sheets.seen(part)
-    titles = [column.title for column in sheet.columns][2:]
-    assert titles == ["Training", "Validation", "Test", "Training, published"]
-    assert shown(sheet)[0][2:] == ["97.0\u00a0%", "90.0\u00a0%", "80.0\u00a0%", "99.0\u00a0%"]
+    assert shown(result_sheets.reported(part)) == [
+        ["One", "test", "", "Accuracy", "80.0\u00a0%", "90.0\u00a0%", "\u221210.0\u00a0%"],
+        ["One", "train", "", "Accuracy", "97.0\u00a0%", "99.0\u00a0%", "\u22122.0\u00a0%"],
+        ["One", "test", "F4", "Sensitivity", "60.0\u00a0%", "80.0\u00a0%", "\u221220.0\u00a0%"],
+        ["One", "test", "", "Specificity", "90.0\u00a0%", "70.0\u00a0%", "20.0\u00a0%"],  # of F4
+    ]
+    whole = result_sheets.apart(study, found, whole=True)
+    assert shown(whole) == [
+        ["Two", "F4", "test", "", "95.0\u00a0% [93.0, 97.0]", "", "", "Table 1"],
+        ["Two", "F4", "train", "", "", "80.0\u00a0%", "", "Table 2"],
+        ["FIB-4", "F4", "test", "", "", "", ".750", "Table 3"],
+    ]
+
+
+def test_classes_have_the_measures_that_papers_print(study: Study, found: Tables) -> None:
+    (part,) = result_sheets.parts(study, "small", found)
+    titles = [column.title for column in result_sheets.classes(part).columns][2:]
+    assert titles == ["Sensitivity", "Specificity", "Precision", "NPV", "LR+", "LR\u2212"]
+    areas = found["metrics"][:1].assign(metric="auc_F4", value=0.8)
+    found["metrics"] = pd.concat([found["metrics"], areas], ignore_index=True)
+    found["metrics"]["p_chance"] = 0.012
+    (part,) = result_sheets.parts(study, "small", found)
+    titles = [column.title for column in result_sheets.classes(part).columns][4:]
+    assert titles == ["Precision", "F1", "AUC", "p, against chance"]
+    assert shown(result_sheets.classes(part))[0][-2:] == [".800", ".01"]
+
+
+def test_the_mean_over_resamples_and_an_analysis_of_variance_are_printed(study: Study, found: Tables) -> None:
+    found["metrics"]["mean"], found["metrics"]["sd"] = 0.81, 0.03
+    anova = {**PLACED, "level": "sample", "family": "anova", "metric": "F", "of": "models", "note": "Why."}
+    anova |= {"value": 0.91, "method": "one-way ANOVA, F(2, 12)", "p": 0.43, "against": "", "fold": ""}
+    found["comparisons"] = pd.concat([found["comparisons"], pd.DataFrame([anova])], ignore_index=True)
+    (part,) = result_sheets.parts(study, "small", found)
+    assert shown(result_sheets.seen(part))[0][-1] == "81.0\u00a0% ± 3.0\u00a0%"
+    assert shown(result_sheets.variance(part)) == [["between models", "2, 12", "0.91", ".43"]]
 
 
 def test_folds_of_a_single_arm_have_a_table_with_mean_and_sd(study: Study, found: Tables) -> None:
@@ -227,7 +256,7 @@ def test_markers_and_balancing_have_tables(study: Study, found: Tables) -> None:
     results.write(study.home / "results", found)
     (part,) = result_sheets.parts(study, "small", results.read(study.home / "results"))
     (line,) = shown(result_sheets.markers(part))
-    assert line == ["FIB-4", "F4", "2.100, fitted", ".700", "65.0\u00a0%", "", "", "", ".600"]
+    assert line == ["FIB-4", "F4", "2.100, fitted", ".700", "65.0\u00a0%", "", "", "", ".600", ".750"]
     assert shown(result_sheets.balance(part)) == [["One", "F0-F3 50, F4 20", "F0-F3 35, F4 35"]]
 
 
@@ -308,7 +337,7 @@ def test_the_page_has_tables_figures_and_audit(study: Study, found: Tables, tmp_
     assert "Few." in text
     written = {path.name for path in (tmp_path / "out" / "tables").iterdir()}
     assert "published_numbers_of_other_networks.tex" in written
-    assert len([name for name in written if name.endswith(".tex")]) == 7
+    assert len([name for name in written if name.endswith(".tex")]) == 8
 
 
 def test_several_protocols_are_drawn_together(study: Study, found: Tables, tmp_path: Path) -> None:
@@ -352,8 +381,8 @@ def test_pictures_are_shown_again_as_long_as_their_files_are_there(
 
 def test_a_published_number_of_an_unknown_arm_is_refused(study: Study) -> None:
     path = study.folder / results.PUBLISHED_FILE
-    path.write_text(path.read_text() + "three,F4,test,,accuracy,0.9,Table 1\nlsm,F4,test,,auc,0.9,Table 1\n")
-    with pytest.raises(ConfigError, match=r"published\.csv, line 6: arm: there is no 'three'"):
+    path.write_text(path.read_text() + "three,F4,test,,accuracy,0.9,,,Table 1\nlsm,F4,test,,auc,0.9,,,T\n")
+    with pytest.raises(ConfigError, match=r"published\.csv, line 9: arm: there is no 'three'"):
         results.published(study)
 
 

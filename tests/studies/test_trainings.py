@@ -49,6 +49,27 @@ def test_of_two_words_for_one_setting_the_later_counts(study: Study) -> None:
     assert not any(word.startswith("split.seed") for word in trainings.words(study, "small", FIRST, [], {}))
 
 
+@pytest.mark.parametrize("given", ["data=table", "data.path=own.csv"])
+def test_own_data_take_the_place_of_those_of_the_size(study: Study, given: str) -> None:
+    words = trainings.words(study, "smoke", FIRST, [given], {})
+    assert given in words
+    assert "data.patients=40" not in words
+    assert "preprocess.size=32" in words
+
+
+@pytest.mark.parametrize(
+    ("name", "source"), [("paper3", "focal_lesions"), ("paper4", "swe_pairs"), ("paper5", "clips")]
+)
+def test_each_size_of_a_paper_takes_a_table_of_the_users_own(name: str, source: str, tmp_path: Path) -> None:
+    study, table = definition.read(name, Path()), tmp_path / "own.csv"
+    table.write_text("image,label\n")
+    for size in definition.SIZES:
+        place = trainings.places(study, size)[0]
+        training = trainings.compose(study, size, place, [f"data.path={table}"], {})
+        assert training.config.data.name == source
+        assert training.config.data.path == str(table)
+
+
 def test_weights_come_from_the_run_of_the_same_protocol_task_and_seed(study: Study) -> None:
     runs = {FIRST: "abc", FIRST._replace(seed=0): "other", FIRST._replace(protocol="paper"): "other"}
     assert "model.branches.image.weights=run:abc" in trainings.words(study, "smoke", SECOND, [], runs)

@@ -249,6 +249,11 @@ def _difference(row: Mapping[str, Any], comparison: Comparison, notes: Footnotes
 def variance(comparison: Comparison, level: str) -> Sheet:
     """Return the one-way analysis of variance of the sensitivities, as paper 1 reports it."""
     rows = comparison.rows(level, ANOVA)
+    return of_variance(rows, f"Analysis of variance {_by(level)}", _by(level))
+
+
+def of_variance(rows: pd.DataFrame, title: str, by: str) -> Sheet:
+    """Return the one-way analysis of variance of the sensitivities in rows of a comparison's table."""
     notes = Footnotes([sentence(note) for note in rows["note"].unique() if len(rows) and note])
     lines = [
         line(
@@ -257,8 +262,8 @@ def variance(comparison: Comparison, level: str) -> Sheet:
         for row in records(rows)
     ]
     columns = [Column("Sensitivities", number=False), Column("Degrees of freedom"), Column("F"), Column("p")]
-    caption = f"One-way analysis of variance of the sensitivities, {_by(level)}, as reported by some papers."
-    return Sheet(f"Analysis of variance {_by(level)}", caption, columns, lines, "compact", notes=notes.notes)
+    caption = f"One-way analysis of variance of the sensitivities, {by}, as reported by some papers."
+    return Sheet(title, caption, columns, lines, "compact", notes=notes.notes)
 
 
 def _degrees(method: str) -> str:
