@@ -14,8 +14,8 @@ from fibrolab.studies.result_sheets import Part
 from fibrolab.studies.results import SIGNIFICANT, Tables
 
 SHEETS = (
-    sheets.arms, sheets.differences, sheets.markers, sheets.beside_markers, sheets.folds, sheets.classes,
-    sheets.confusion, sheets.variance, sheets.seen, sheets.balance, sheets.reported,
+    sheets.cohort, sheets.arms, sheets.differences, sheets.markers, sheets.beside_markers, sheets.folds,
+    sheets.classes, sheets.confusion, sheets.variance, sheets.seen, sheets.balance, sheets.reported,
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from fibrolab.evaluation.comparison.fold_by_fold import OF_CLASSES as MEASURES_O
 from fibrolab.evaluation.measures import catalogue
 from fibrolab.reporting import numbers, vocabulary
 from fibrolab.reporting.tables.comparison import of_variance
+from fibrolab.reporting.tables.population import characteristics
 from fibrolab.reporting.tables.sheet import Cell, Column, Line, Sheet, count, line, probability
 from fibrolab.studies import results
 from fibrolab.studies.definition import Study
@@ -307,6 +308,21 @@ def markers(part: Part) -> Sheet:
         "Published AUCs are of the paper's patients."
     )
     return Sheet(f"{part.title}: markers", caption, columns, lines)
+
+
+def cohort(part: Part) -> Sheet:
+    """Return the characteristics of training, validation and test sets, beside those of the paper."""
+    table, title = part.tables[results.COHORT], f"{part.title}: cohort"
+    if table.empty:
+        return Sheet(title, "", [], [])
+    table = table[table["seed"] == table["seed"].min()]
+    paper = {
+        name: known
+        for name, known in results.published_cohort(part.study).items()
+        if known.keys() & set(table["variable"])
+    }
+    beside = {f"{name.capitalize()}, published": known for name, known in paper.items()}
+    return characteristics(table, title, " First seed.", beside)
 
 
 def balance(part: Part) -> Sheet:

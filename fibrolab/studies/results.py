@@ -7,6 +7,7 @@ baselines.csv     accuracy that is reached without a model on the same test samp
 audit.csv         verdict and findings of the audit of each protocol
 history.csv       learning curves
 confusion.csv     counts of true and predicted classes
+cohort.csv        characteristics of training, validation and test sets
 pictures.csv      files in `figures` that were drawn from the runs, with captions (`studies.study_pictures`)
 """
 
@@ -37,8 +38,11 @@ from fibrolab.studies.trainings import Place, Training
 
 Tables = dict[str, pd.DataFrame]
 PLACE = ["protocol", "arm", "task", "seed"]
-PICTURES = "pictures"
-NAMES = ("trainings", "metrics", "comparisons", "baselines", "audit", "history", "confusion", PICTURES)
+COHORT, PICTURES = "cohort", "pictures"
+OF_RUNS = ("metrics", "baselines", "audit", "history", "confusion", COHORT)
+NAMES = ("trainings", "comparisons", *OF_RUNS, PICTURES)
+OPTIONAL = (COHORT, PICTURES)  # which other results may lack
+SAME_FOR_ALL_ARMS = {"baselines": ["baseline"], "audit": ["key"], COHORT: ["variable", "statistic"]}
 QUANTITY = ["arm", "task", "cohort", "of", "metric"]  # columns that name a published quantity
 PUBLISHED_FILE, RELATED_FILE = "published.csv", "related.csv"  # beside the study's file
 COLUMNS = {  # that each table has at least
@@ -49,6 +53,7 @@ COLUMNS = {  # that each table has at least
     "audit": [*PLACE, "verdict", "severity", "key", "sentence"],
     "history": [*PLACE, "epoch"],
     "confusion": [*PLACE, "true", "predicted", "n"],
+    COHORT: [*PLACE, "variable", "statistic", *keys.PARTITIONS, "p"],
     PICTURES: ["protocol", "task", "file", "caption"],
 }
 TRAINED, DRAWN = "train_classes", "drawn_classes"  # further columns of `trainings`
@@ -63,7 +68,7 @@ TEXTS = dict.fromkeys(("task", "arm", "protocol", "run", "error", "data", "of", 
 
 def exists(folder: Path) -> bool:
     """Return whether a folder holds results."""
-    return all((folder / f"{name}.csv").is_file() for name in NAMES if name != PICTURES)
+    return all((folder / f"{name}.csv").is_file() for name in NAMES if name not in OPTIONAL)
 
 
 def read(folder: Path) -> Tables:
@@ -78,14 +83,14 @@ def read(folder: Path) -> Tables:
     found = {}
     for name in NAMES:
         path = folder / f"{name}.csv"
-        if name == PICTURES and not path.is_file():
+        if name in OPTIONAL and not path.is_file():
             found[name] = pd.DataFrame(columns=COLUMNS[name], dtype=str)
             continue
         try:
             found[name] = pd.read_csv(path, dtype=TEXTS, keep_default_na=False, na_values=[""])
         except ValueError as fault:
             raise DataError(f"{path} is damaged ({fault}): run the study again.") from fault
-        without_arm = {"arm"} if name in ("baselines", "audit") else set()  # the same for all arms
+        without_arm = {"arm"} if name in SAME_FOR_ALL_ARMS else set()
         if lacking := set(COLUMNS[name]) - without_arm - set(found[name]):
             raise DataError(f"{path} lacks the columns {', '.join(sorted(lacking))}: run the study again.")
         texts = [column for column in TEXTS if column in found[name]]
@@ -134,6 +139,18 @@ def published(study: Study) -> pd.DataFrame:
     return table.drop_duplicates(QUANTITY)
 
 
+def published_cohort(study: Study) -> dict[str, dict[str, str]]:
+    """Return the published characteristics of the patients: text by cohort and variable."""
+    path = study.folder / PUBLISHED_FILE
+    found: dict[str, dict[str, str]] = {}
+    for row in reported_table.reported(reported_table.read(path)) if path.is_file() else []:
+        if row.arm or not row.cohort or row.of_class or row.against:
+            continue
+        spread = f" ± {row.sd.text}" if row.sd else f" ({row.interval})" if row.interval else ""
+        found.setdefault(row.cohort, {})[row.metric] = row.value.text + spread
+    return found
+
+
 def write(folder: Path, tables: Mapping[str, pd.DataFrame]) -> None:
     """Write results, all files or none.
 
@@ -165,7 +182,7 @@ def gathered(
     own = {place: _is_own_network(study, place, composed) for place in places}
     uri = str(config.tracking.uri)
     rows = [_training(place, own[place], runs.get(place), failed.get(place, ""), uri) for place in places]
-    each = {name: list[pd.DataFrame]() for name in ("metrics", "baselines", "audit", "history", "confusion")}
+    each = {name: list[pd.DataFrame]() for name in OF_RUNS}
     for place, run in runs.items():
         if not study.arms[place.arm].shown:
             continue
@@ -175,8 +192,8 @@ def gathered(
         name: pd.concat([pd.DataFrame(columns=COLUMNS[name]), *tables], ignore_index=True)
         for name, tables in each.items()
     }
-    for name, column in {"baselines": "baseline", "audit": "key"}.items():  # the same for all arms
-        found[name] = found[name].drop_duplicates(["protocol", "task", "seed", column]).drop(columns="arm")
+    for name, columns in SAME_FOR_ALL_ARMS.items():
+        found[name] = found[name].drop_duplicates(["protocol", "task", "seed", *columns]).drop(columns="arm")
     return found | {
         "trainings": pd.DataFrame(rows),
         "comparisons": pd.concat(
@@ -286,6 +303,8 @@ def _of_run(run: TrainedRun, uri: str) -> dict[str, pd.DataFrame]:
         found["baselines"] = pd.DataFrame(
             list(_baselines(run.audit)), columns=COLUMNS["baselines"][len(PLACE) :]
         )
+    if (run.folder / "cohort.csv").is_file():
+        found[COHORT] = run.table("cohort")
     if not run.segments:
         found["confusion"] = _confusion(run)
     return found

@@ -110,6 +110,7 @@ def found() -> Tables:
         "audit": pd.DataFrame([{**PLACED, **finding}]),
         "history": history,
         "confusion": confusion,
+        "cohort": pd.DataFrame(columns=results.COLUMNS["cohort"]),
         "pictures": pd.DataFrame(columns=results.COLUMNS["pictures"]),
     }
 
@@ -260,6 +261,20 @@ def test_markers_and_balancing_have_tables(study: Study, found: Tables) -> None:
     assert shown(result_sheets.balance(part)) == [["One", "F0-F3 50, F4 20", "F0-F3 35, F4 35"]]
 
 
+def test_the_cohort_stands_beside_that_of_the_paper(study: Study, found: Tables) -> None:
+    path = study.folder / results.PUBLISHED_FILE
+    path.write_text(path.read_text() + ",cohort,train,,albumin_g_l,42,39,45,Table 1\n")
+    row = {**PLACED, "arm": "one", "variable": "albumin_g_l", "statistic": "median (IQR)", "p": 0.09}
+    row |= {"train": "41 (38 to 44)", "validation": "40 (38 to 43)", "test": "43 (40 to 47)"}
+    found["cohort"] = pd.DataFrame([row, row | {"seed": 1, "train": "other"}])
+    (part,) = result_sheets.parts(study, "small", found)
+    sheet = result_sheets.cohort(part)
+    assert [column.title for column in sheet.columns][-1] == "Train, published"
+    assert shown(sheet) == [
+        ["Albumin g l", "41 (38 to 44)", "40 (38 to 43)", "43 (40 to 47)", ".09", "42 (39 to 45)"]
+    ]
+
+
 def test_the_verdict_follows_from_the_numbers(study: Study, found: Tables) -> None:
     assert "One, the best arm, has an accuracy of 80.0\u00a0%, above the best baseline (metadata" in said(
         study, found
@@ -407,7 +422,7 @@ def test_the_readme_of_a_study_is_that_of_its_results(folder: Path) -> None:
     study = definition.read(folder.parents[1].name, ROOT)
     text = (study.folder / "README.md").read_text(encoding="utf-8")
     assert readme.section(study, folder.name, results.read(folder)) in text
-    assert {path.stem for path in folder.glob("*.csv")} | {results.PICTURES} == set(NAMES)
+    assert {path.stem for path in folder.glob("*.csv")} | {*results.OPTIONAL} == set(NAMES)
     assert all(path.stat().st_size < 200_000 for path in folder.glob("figures/*.webp"))
     assert set(PLACE) <= set(results.read(folder)["trainings"])
     assert not re.search(r"/(work|tmp|home)/", text)

@@ -1,5 +1,9 @@
 """The tables of the study population: cohort, subgroups, and the samples with the largest errors."""
 
+from collections.abc import Mapping
+
+import pandas as pd
+
 from fibrolab import keys
 from fibrolab.evaluation.clinical.subgroups import multiplicity
 from fibrolab.reporting import numbers, vocabulary
@@ -15,24 +19,39 @@ def cohort(run: Run) -> list[Sheet]:
     table = run.tables.get("cohort")
     if table is None:
         return []
-    notes = Footnotes()
+    trained_by = vocabulary.training_run(run)
+    more = f" The training and validation sets are those of {trained_by}." if trained_by else ""
+    return [characteristics(table, "cohort", more)]
+
+
+def characteristics(
+    table: pd.DataFrame, title: str, more: str = "", beside: Mapping[str, Mapping[str, str]] | None = None
+) -> Sheet:
+    """Return a table of characteristics.
+
+    Args:
+        table: `cohort.csv` of a run.
+        title: Title of the sheet.
+        more: Further sentences of its caption.
+        beside: Titles of further columns, with their text by variable.
+    """
+    notes, beside = Footnotes(), beside or {}
     lines = []
     for row, again in zip(vocabulary.records(table), table["variable"].duplicated(), strict=True):
         remarks = [vocabulary.sentence(vocabulary.word(row, name)) for name in ("test_name", "note")]
         cells = [Cell(vocabulary.word(row, part) or "–") for part in keys.PARTITIONS]
         p = vocabulary.number(row, "p")
         text = "" if again and p != p else probability(p)  # one test applies to all values of a variable
-        title = Cell(vocabulary.variable(row["variable"]), vocabulary.word(row, "statistic"))
-        lines.append(line(title, *cells, Cell(text, "", notes.marks(*remarks))))
+        name = Cell(vocabulary.variable(row["variable"]), vocabulary.word(row, "statistic"))
+        further = [known.get(str(row["variable"]), "") for known in beside.values()]
+        lines.append(line(name, *cells, Cell(text, "", notes.marks(*remarks)), *further))
     caption = (
         "Characteristics of the training, validation and test sets; p compares training with test and is not "
-        "corrected for multiple tests."
+        f"corrected for multiple tests.{more}"
     )
-    if trained_by := vocabulary.training_run(run):
-        caption += f" The training and validation sets are those of {trained_by}."
     parts = [Column(name.capitalize()) for name in keys.PARTITIONS]
-    columns = [Column("Variable", number=False), *parts, Column("p")]
-    return [Sheet("cohort", caption, columns, lines, notes=notes.notes)]
+    columns = [Column("Variable", number=False), *parts, Column("p"), *map(Column, beside)]
+    return Sheet(title, caption, columns, lines, notes=notes.notes)
 
 
 def subgroups(run: Run) -> list[Sheet]:
