@@ -22,7 +22,7 @@ CAPTIONS = {
     "without a network hollow.",
     "differences": "Differences between arms with 95 % confidence intervals; filled where the corrected p is "
     "below .05.",
-    "curves": "Loss by epoch, mean over the trainings of an arm.",
+    "curves": "Loss and accuracy by epoch, mean over the trainings of an arm.",
 }
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from fibrolab.errors import ConfigError, DataError
 from fibrolab.evaluation.comparison.arms import END_POINTS
 from fibrolab.evaluation.comparison.comparison_table import COMPARATORS, FOLDS
-from fibrolab.reporting.figures.study import differences
+from fibrolab.reporting.figures.study import curves, differences
 from fibrolab.reporting.tables.sheet import Sheet
 from fibrolab.studies import definition, page, readme, result_sheets, results, verdict
 from fibrolab.studies.definition import Study
@@ -399,6 +399,15 @@ def test_a_published_number_of_an_unknown_arm_is_refused(study: Study) -> None:
     path.write_text(path.read_text() + "three,F4,test,,accuracy,0.9,,,Table 1\nlsm,F4,test,,auc,0.9,,,T\n")
     with pytest.raises(ConfigError, match=r"published\.csv, line 9: arm: there is no 'three'"):
         results.published(study)
+
+
+def test_learning_curves_have_a_row_for_each_measured_quantity(found: Tables) -> None:
+    history = found["history"]
+    assert [axes.get_title() for axes in curves(history).axes] == ["Loss of training", "Loss of validation"]
+    both = history.assign(**{"train/accuracy": 0.5 + history["epoch"] / 10, "val/accuracy": 0.4})
+    axes = curves(both).axes[2]
+    assert axes.get_title() == "Accuracy of training"
+    assert [list(line.get_ydata()) for line in axes.lines] == [[0.5, 0.6, 0.7]] * 2
 
 
 def test_the_titles_of_many_panels_of_differences_stay_inside_the_figure() -> None:

@@ -97,25 +97,27 @@ def protocols(table: pd.DataFrame) -> Figure:
 
 @styled
 def curves(history: pd.DataFrame) -> Figure:
-    """Draw the loss of training and validation of each arm by epoch; of several trainings their mean.
+    """Draw loss and accuracy of training and validation by epoch, of several trainings of an arm their mean.
 
     Args:
-        history: Columns arm (its label), epoch from 0, train/loss and val/loss.
+        history: Columns arm (its label), epoch from 0, and `train/` and `val/` `loss` and, if measured,
+            `accuracy`.
 
     Returns:
-        The figure, one panel for training and one for validation.
+        The figure, a row for each quantity with one panel for training and one for validation.
     """
-    figure = Figure(figsize=(WIDE, 60 * MM), layout="constrained")
-    grid = figure.subplots(1, 2, sharey=True)
-    for axes, (column, title) in zip(
-        grid, {"train/loss": "Loss of training", "val/loss": "Loss of validation"}.items(), strict=True
-    ):
-        for number, (arm, rows) in enumerate(history.groupby("arm", sort=False)):
-            means = rows.groupby("epoch")[column].mean().dropna() if column in rows else rows["epoch"][:0]
-            colour, dash = COLOURS[number % len(COLOURS)], DASHES[number // len(COLOURS) % len(DASHES)]
-            axes.plot(means.index + 1, means, color=colour, linestyle=dash, linewidth=1.1, label=str(arm))
-        axes.set_title(title)
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    grid[1].legend(frameon=False, fontsize=6.5, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    quantities = [name for name in ("loss", "accuracy") if f"train/{name}" in history]
+    figure = Figure(figsize=(WIDE, 60 * MM * len(quantities)), layout="constrained")
+    grid = figure.subplots(len(quantities), 2, sharey="row", squeeze=False)
+    for row, quantity in zip(grid, quantities, strict=True):
+        for axes, (part, title) in zip(row, {"train": "training", "val": "validation"}.items(), strict=True):
+            column = f"{part}/{quantity}"
+            for number, (arm, rows) in enumerate(history.groupby("arm", sort=False)):
+                means = rows.groupby("epoch")[column].mean().dropna() if column in rows else rows["epoch"][:0]
+                colour, dash = COLOURS[number % len(COLOURS)], DASHES[number // len(COLOURS) % len(DASHES)]
+                axes.plot(means.index + 1, means, color=colour, linestyle=dash, linewidth=1.1, label=str(arm))
+            axes.set_title(f"{quantity.capitalize()} of {title}")
+            axes.set_xlabel("epoch")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    grid[0, 1].legend(frameon=False, fontsize=6.5, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
