@@ -407,7 +407,7 @@ def test_learning_curves_have_a_row_for_each_measured_quantity(found: Tables) ->
     both = history.assign(**{"train/accuracy": 0.5 + history["epoch"] / 10, "val/accuracy": 0.4})
     axes = curves(both).axes[2]
     assert axes.get_title() == "Accuracy of training"
-    assert [list(line.get_ydata()) for line in axes.lines] == [[0.5, 0.6, 0.7]] * 2
+    assert [list(line.get_ydata()) for line in axes.lines] == [pytest.approx([0.5, 0.6, 0.7])] * 2
 
 
 def test_the_titles_of_many_panels_of_differences_stay_inside_the_figure() -> None:
