@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -339,7 +340,13 @@ def _shown() -> Iterator[tuple[str, Any]]:
 
 def _content(path: Path) -> dict[str, Any]:
     """Return the settings of a file; empty for a file elsewhere, such as below `--config-dir`."""
-    content = OmegaConf.load(path) if path.is_file() else OmegaConf.create()
+    return _read(path, path.stat().st_mtime_ns) if path.is_file() else {}
+
+
+@cache
+def _read(path: Path, _: int) -> dict[str, Any]:
+    """Return the settings of a file, which is read again only if the time of its last change differs."""
+    content = OmegaConf.load(path)
     assert isinstance(content, DictConfig)
     plain = OmegaConf.to_container(content)
     assert isinstance(plain, dict)

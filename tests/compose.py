@@ -1,6 +1,8 @@
 """Configs composed within the test process, as by the commands."""
 
+import copy
 import shutil
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,20 @@ from omegaconf import DictConfig
 
 from fibrolab.config import VERSION_BASE, folder
 
+PLACE = "paths.root="
+
 
 def composed(*overrides: str, name: str = "train") -> DictConfig:
+    """Compose a config; equal words are composed once, for whatever `paths.root`."""
+    config = copy.deepcopy(_composed(name, *(word for word in overrides if not word.startswith(PLACE))))
+    for word in overrides:
+        if word.startswith(PLACE):
+            config.paths.root = word.removeprefix(PLACE)
+    return config
+
+
+@cache
+def _composed(name: str, *overrides: str) -> DictConfig:
     with (
         pytest.MonkeyPatch.context() as patch,
         initialize_config_dir(str(folder()), version_base=VERSION_BASE),

@@ -6,10 +6,12 @@ import sys
 from itertools import pairwise
 from types import SimpleNamespace
 
+import commanded
 import numpy as np
 import pandas as pd
 import pytest
 from chromium import chromium, visit
+from drawn import unrendered
 from fake_arms import of_test, predictions_of
 from fake_compared import QUICK, compare, folds_of, leave, named, table_of
 from mlflow.tracking import MlflowClient
@@ -274,22 +276,20 @@ def test_the_page_opens_offline_without_errors_on_a_desktop_and_a_phone(tmp_path
 
 
 @pytest.mark.slow
-def test_the_command_compares_two_runs_that_were_trained(tmp_path):
+def test_the_command_compares_two_runs_that_were_trained(root):
     tiny = [
         "data.patients=60", "data.images_per_patient=2", "data.size=32", "batch_size=16", "num_workers=0",
-        "trainer.max_epochs=1", "trainer.accelerator=cpu", "bootstrap.resamples=50", f"paths.root={tmp_path}",
+        "trainer.max_epochs=1", "trainer.accelerator=cpu", "bootstrap.resamples=50", f"paths.root={root}",
     ]  # fmt: skip
-
-    def fibrolab(module, *words):
-        program = [sys.executable, "-m", f"fibrolab.{module}", *words]
-        done = subprocess.run(program, capture_output=True, text=True, timeout=280)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    for seed in (0, 1):
-        fibrolab("train", *tiny, f"seed={seed}", "split.seed=0", f"name=seed{seed}")
-    client = MlflowClient(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
-    ids = [run.info.run_id for run in client.search_runs(["1"])]
-    printed = fibrolab("compare", f"runs=[{','.join(ids)}]", f"paths.root={tmp_path}", *QUICK)
-    assert "Test, by patient" in printed
-    assert PAGE_FILE in printed
+    with unrendered():
+        for seed in (0, 1):
+            trained = commanded.command("train", *tiny, f"seed={seed}", "split.seed=0", f"name=seed{seed}")
+            assert trained.returncode == 0, trained.stderr
+    client = MlflowClient(f"sqlite:///{root}/mlruns/mlflow.db")
+    runs = ",".join(run.info.run_id for run in client.search_runs(["1"]))
+    words = [f"runs=[{runs}]", f"paths.root={root}", *QUICK]
+    program = [sys.executable, "-m", "fibrolab.compare", *words]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    assert "Test, by patient" in done.stdout
+    assert PAGE_FILE in done.stdout

@@ -48,6 +48,7 @@ def folder_of(root: Path, run_id: str) -> Path:
     return found
 
 
+@pytest.mark.usefixtures("coarse_figures")
 def test_thresholds_on_another_site_are_those_of_the_validation_part_of_the_run(
     trained: tuple[Path, str],
 ) -> None:

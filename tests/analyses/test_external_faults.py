@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from compose import composed
+from compose import composed, prepared
+from drawn import unreported
 from mlflow.tracking import MlflowClient
 from PIL import Image
 
@@ -34,12 +35,16 @@ def tree(root: Path, seed: int, *names: str) -> Path:
     return root
 
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
+
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def trained(tmp_path_factory: pytest.TempPathFactory, fresh_database: Path, cache: Path) -> tuple[Path, str]:
     """The root of a tracking database, and the id of a run whose task takes the classes of its data."""
-    root = tmp_path_factory.mktemp("trained")
+    root = prepared(tmp_path_factory.mktemp("trained"), fresh_database, cache)
     here = tree(root / "here", 0, *CLASSES)
-    run(composed(f"paths.root={root}", f"data.root={here}", *TRAINING))
+    with unreported():
+        run(composed(f"paths.root={root}", f"data.root={here}", *TRAINING))
     return root, ids(root)[0]
 
 

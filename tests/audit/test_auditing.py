@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from compose import composed, run_folder
 from drawn import unrendered
+from own_data import PHANTOMS
 from pydicom.data import get_testdata_file
 from small_masks import write
 
@@ -21,10 +22,15 @@ from fibrolab.reporting.figures import audit as audit_figures
 from fibrolab.reporting.tables import audit as audit_tables
 from fibrolab.storage import SEAL
 
-PHANTOM = ["data.patients=60", "data.images_per_patient=2", "data.size=64"]
 CINE = "examples_ybr_color.dcm"
 STEATOSIS = Path(__file__).parents[3] / "shared" / "data" / "steatosis_rois" / "rois.csv"
 LEAKY = ["split=paper_random", "audit.strict=true"]
+
+
+@pytest.fixture
+def phantom(cache: Path) -> list[str]:
+    """Settings of a phantom that all tests share; what is measured of it is in each test's own cache."""
+    return [*PHANTOMS["phantom"], f"data.root={cache}"]
 
 
 def command(root: Path, *overrides: str) -> commanded.Ended:
@@ -32,6 +38,7 @@ def command(root: Path, *overrides: str) -> commanded.Ended:
     return commanded.command("audit", *words, where=root)
 
 
+@pytest.mark.usefixtures("coarse_figures")
 def test_an_audit_prints_its_verdict_and_the_path_of_its_page(kaggle_tree: Path, tmp_path: Path) -> None:
     ended = command(tmp_path, "data=kaggle_fibrosis", f"data.root={kaggle_tree}")
     assert (ended.returncode, ended.stderr.count("Traceback")) == (0, 0)
@@ -46,6 +53,7 @@ def test_an_audit_prints_its_verdict_and_the_path_of_its_page(kaggle_tree: Path,
     assert {path.stem for path in (folder / keys.FIGURES).iterdir()} == {"audit_clusters", "audit_baselines"}
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_a_strict_audit_that_fails_exits_with_1_and_writes_the_page(
     kaggle_tree: Path, tmp_path: Path
 ) -> None:
@@ -58,6 +66,7 @@ def test_a_strict_audit_that_fails_exits_with_1_and_writes_the_page(
     assert (tmp_path / "audit" / keys.AUDIT_PAGE).is_file()
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_a_failed_strict_audit_prevents_training(
     kaggle_tree: Path, tmp_path: Path, fresh_database: Path
 ) -> None:
@@ -74,7 +83,10 @@ def test_a_failed_strict_audit_prevents_training(
     assert not (folder / keys.PREDICTIONS_FILE).exists()
 
 
-def test_the_same_data_and_split_are_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("blank_figures")
+def test_the_same_data_and_split_are_measured_once(
+    tmp_path: Path, phantom: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     measured = []
     audit = auditing.audit
     monkeypatch.setattr(
@@ -82,7 +94,7 @@ def test_the_same_data_and_split_are_measured_once(tmp_path: Path, monkeypatch: 
     )
 
     def again(*overrides: str) -> dict:
-        config = composed(f"paths.root={tmp_path}", "folder=unused", *PHANTOM, *overrides, name="audit")
+        config = composed(f"paths.root={tmp_path}", "folder=unused", *phantom, *overrides, name="audit")
         return audited(config, load(config), tmp_path / "audit")
 
     first = again()
@@ -95,8 +107,8 @@ def test_the_same_data_and_split_are_measured_once(tmp_path: Path, monkeypatch: 
     assert len(measured) == 3
 
 
-def test_an_audit_is_computed_again_if_any_of_its_inputs_changed(tmp_path: Path) -> None:
-    config = composed(f"paths.root={tmp_path}", "folder=unused", *PHANTOM, name="audit")
+def test_an_audit_is_computed_again_if_any_of_its_inputs_changed(tmp_path: Path, phantom: list[str]) -> None:
+    config = composed(f"paths.root={tmp_path}", "folder=unused", *phantom, name="audit")
     data = load(config)
     table, facts = data.manifest.table, data.facts[keys.IMAGE]
     changed = [
@@ -116,9 +128,9 @@ def test_an_audit_is_computed_again_if_any_of_its_inputs_changed(tmp_path: Path)
 
 
 def test_figures_are_kept_with_their_audit_and_copied(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, phantom: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = composed(f"paths.root={tmp_path}", "folder=unused", *PHANTOM, name="audit")
+    config = composed(f"paths.root={tmp_path}", "folder=unused", *phantom, name="audit")
     data = load(config)
     with unrendered():
         found = audited(config, data, tmp_path / "one")
@@ -133,8 +145,9 @@ def test_figures_are_kept_with_their_audit_and_copied(
     assert {path.name for path in (tmp_path / "other" / keys.FIGURES).iterdir()} == drawn
 
 
-def test_a_stored_audit_is_read_if_the_cache_cannot_be_written(tmp_path: Path) -> None:
-    config = composed(f"paths.root={tmp_path}", "folder=unused", *PHANTOM, name="audit")
+@pytest.mark.usefixtures("blank_figures")
+def test_a_stored_audit_is_read_if_the_cache_cannot_be_written(tmp_path: Path, phantom: list[str]) -> None:
+    config = composed(f"paths.root={tmp_path}", "folder=unused", *phantom, name="audit")
     data = load(config)
     first = audited(config, data, tmp_path / "one")
     kept = tmp_path / "cache" / auditing.CACHED
@@ -146,17 +159,23 @@ def test_a_stored_audit_is_read_if_the_cache_cannot_be_written(tmp_path: Path) -
     kept.chmod(0o755)
 
 
-def test_a_folder_that_cannot_be_written_is_reported_in_one_sentence(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported_in_one_sentence(
+    tmp_path: Path, phantom: list[str]
+) -> None:
     (tmp_path / "file").write_text("in the way")
-    config = composed(f"paths.root={tmp_path}", f"folder={tmp_path / 'file'}", *PHANTOM, name="audit")
+    config = composed(f"paths.root={tmp_path}", f"folder={tmp_path / 'file'}", *phantom, name="audit")
     with pytest.raises(StorageError, match="name another folder"):
         run(config)
 
 
+@pytest.mark.usefixtures("coarse_figures")
 def test_a_damaged_audit_in_the_cache_is_computed_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    phantom: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    config = composed(f"paths.root={tmp_path}", "folder=unused", *PHANTOM, name="audit")
+    config = composed(f"paths.root={tmp_path}", "folder=unused", *phantom, name="audit")
     data = load(config)
     found = audited(config, data, tmp_path / "run")
     (kept,) = (path for path in (tmp_path / "cache" / auditing.CACHED).iterdir() if path.is_dir())
@@ -182,6 +201,7 @@ def test_only_a_failure_is_enforced() -> None:
         enforce(found | {"verdict": "fail"}, strict=True)
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_data_too_small_to_split_is_audited_nevertheless(kaggle_tree: Path, tmp_path: Path) -> None:
     for stage in ("F0", "F1", "F2", "F3", "F4"):
         (tmp_path / "few" / stage).mkdir(parents=True)
@@ -195,11 +215,12 @@ def test_data_too_small_to_split_is_audited_nevertheless(kaggle_tree: Path, tmp_
     assert "leaves classes out" in found["warnings"][0]
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_the_best_accuracy_of_a_phantom_is_in_its_audit_unless_the_task_has_other_classes(
-    tmp_path: Path,
+    tmp_path: Path, phantom: list[str]
 ) -> None:
     def found(*overrides: str) -> dict:
-        config = composed(f"paths.root={tmp_path}", "folder=unused", *PHANTOM, *overrides, name="audit")
+        config = composed(f"paths.root={tmp_path}", "folder=unused", *phantom, *overrides, name="audit")
         return audited(config, load(config), tmp_path / "audit")
 
     assert found()["best_accuracy"] == {"image": pytest.approx(0.924, abs=0.001)}
@@ -209,6 +230,7 @@ def test_the_best_accuracy_of_a_phantom_is_in_its_audit_unless_the_task_has_othe
     assert "best_accuracy" not in found("task=ge_F2")
 
 
+@pytest.mark.usefixtures("coarse_figures")
 def test_pydicom_s_own_ultrasound_files_are_audited_through_a_table(tmp_path: Path) -> None:
     names = ["ExplVR_BigEnd.dcm", "examples_jpeg2k.dcm", "examples_palette.dcm", "examples_rgb_color.dcm"]
     for name in (*names, CINE):
@@ -261,6 +283,7 @@ def test_names_that_look_like_markup_are_printed_as_they_are(
     assert str(tmp_path / "[red]" / keys.AUDIT_PAGE) in printed
 
 
+@pytest.mark.usefixtures("coarse_figures")
 def test_a_segmentation_is_audited_without_labels_and_without_baselines_of_classes(tmp_path: Path) -> None:
     path = write(tmp_path / "own")
     words = ["data=table", f"data.path={path}", "task=segmentation", f"paths.root={tmp_path}"]

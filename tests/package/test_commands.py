@@ -13,8 +13,8 @@ import commanded
 import pandas as pd
 import pytest
 import torch
-from compose import composed
-from drawn import unrendered
+from compose import composed, prepared
+from drawn import unreported
 from killed import differences
 from mlflow.tracking import MlflowClient
 
@@ -126,6 +126,7 @@ def test_the_best_checkpoint_loads_without_running_code(trained: tuple) -> None:
     assert module.eval()({keys.IMAGE: image}).shape == (2, 5)
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_evaluate_needs_only_a_run_id(trained: tuple) -> None:
     root, _ = trained
     run = runs(root)[0].info.run_id
@@ -138,16 +139,18 @@ def test_evaluate_needs_only_a_run_id(trained: tuple) -> None:
     assert runs(root)[0].info.status == "FINISHED"
 
 
-def test_the_same_settings_give_the_same_numbers(trained: tuple, tmp_path: Path) -> None:
+def test_the_same_settings_give_the_same_numbers(trained: tuple, root: Path) -> None:
     workers = "num_workers=2"  # the number of workers changes nothing
-    with unrendered():
-        pipeline.run(composed(*TINY, workers, f"paths.root={tmp_path}"))
-    first, second = (folder_of(root, runs(root)[0].info.run_id) for root in (trained[0], tmp_path))
+    with unreported():
+        pipeline.run(composed(*TINY, workers, f"paths.root={root}"))
+    first, second = (folder_of(each, runs(each)[0].info.run_id) for each in (trained[0], root))
     for name in (keys.PREDICTIONS_FILE, keys.SPLIT_FILE):
         assert (first / name).read_bytes() == (second / name).read_bytes()
 
 
-def test_a_slurm_job_near_its_end_goes_back_to_the_queue_and_then_goes_on(root: Path, tmp_path: Path) -> None:
+def test_a_slurm_job_near_its_end_goes_back_to_the_queue_and_then_goes_on(
+    root: Path, tmp_path: Path, fresh_database: Path, cache: Path
+) -> None:
     words = [*TINY, "trainer.max_epochs=8", "trainer.requeue=true"]
     scontrol = tmp_path / "bin" / "scontrol"
     scontrol.parent.mkdir()
@@ -177,8 +180,9 @@ def test_a_slurm_job_near_its_end_goes_back_to_the_queue_and_then_goes_on(root: 
     assert (run.info.status, run.data.params["trainer.max_epochs"]) == ("FINISHED", "8")
     curve = client(root).get_metric_history(run.info.run_id, "val/loss")
     assert len({point.step for point in curve}) == 8
-    whole = tmp_path / "whole"
-    with unrendered():
+    (tmp_path / "whole").mkdir()
+    whole = prepared(tmp_path / "whole", fresh_database, cache)
+    with unreported():
         pipeline.run(composed(*TINY, "trainer.max_epochs=8", f"paths.root={whole}"))
     assert not differences(folder_of(whole, runs(whole)[0].info.run_id), folder_of(root, run.info.run_id))
 

@@ -46,9 +46,6 @@ VARIANTS = (
 DRAWS = 50  # of each variant
 
 
-content = functools.cache(config._content)
-
-
 @functools.cache
 def whole(*words: str) -> DictConfig:
     with initialize_config_dir(str(folder()), version_base=VERSION_BASE):
@@ -56,9 +53,8 @@ def whole(*words: str) -> DictConfig:
 
 
 @pytest.fixture
-def chosen(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def chosen() -> Iterator[Any]:
     """Return a function that composes the settings of `train` as the command does."""
-    monkeypatch.setattr(config, "_content", content)
 
     def chosen(*groups: str, single: Sequence[str] = ()) -> DictConfig:
         """Compose groups; then change single settings, which is faster than to compose them too."""
