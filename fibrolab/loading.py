@@ -20,12 +20,12 @@ from fibrolab.data import splits
 from fibrolab.data.duplicates import grouped
 from fibrolab.data.labelled_data import LabelledData, labels_under, task_faults
 from fibrolab.data.manifest import Manifest
-from fibrolab.data.media import Decode, Media
+from fibrolab.data.media import Decode
 from fibrolab.data.requirements import SEGMENT, TRAIN, Needs
 from fibrolab.data.sources import kaggle_fibrosis
 from fibrolab.data.sources.table import check_header
 from fibrolab.data.splits import Split, undrawn
-from fibrolab.data.survey import EMPTY, Take, of_clips, survey, unreadable
+from fibrolab.data.survey import ANSWERED, EMPTY, FACTS, Take, of_clips, survey, unreadable
 from fibrolab.errors import ConfigError, DataError, SplitError, UndrawableSplitError, listing
 from fibrolab.mask_classes import of_task
 from fibrolab.targets import call, check_call, imported
@@ -274,7 +274,8 @@ def examined(
 
     Args:
         manifest: Manifest of the source.
-        cache: Folder where the surveys of files are cached; None stores nothing.
+        cache: Folder where the surveys of files are cached; None for files to answer, of which nothing is
+            stored and only `survey.ANSWERED` is measured.
         take: Functions that take the decoded pixels of pictures, by modality (`survey`).
 
     Returns:
@@ -282,10 +283,14 @@ def examined(
         the row of its sample.
     """
     facts, faults = {}, list[tuple[int, str]]()
+    columns = FACTS if cache else ANSWERED
     for name in (*manifest.modalities, *manifest.partly):
         present = manifest.present(name)
         media, pixels = manifest.media(name, present), (take or {}).get(name)
-        found = _survey_clips(media, cache) if name == keys.CLIP else survey(media, cache, take=pixels)
+        shown = of_clips(media) if name == keys.CLIP else media
+        found = survey(shown, cache, take=pixels, columns=columns)
+        if name == keys.CLIP:
+            found = _without_stills(found)
         bad = np.flatnonzero(present)[(found["error"] != "").to_numpy()]
         sentences = unreadable(media, found, manifest.root, manifest.table[present].get(keys.ROW))
         faults += zip(bad.tolist(), sentences, strict=True)
@@ -334,11 +339,10 @@ def _aligned(facts: pd.DataFrame, present: np.ndarray) -> pd.DataFrame:
     if present.all():
         return facts
     rows = np.where(present, np.cumsum(present) - 1, len(facts))
-    return pd.concat([facts, pd.DataFrame([EMPTY])]).iloc[rows].reset_index(drop=True)
+    return pd.concat([facts, pd.DataFrame([EMPTY])[list(facts)]]).iloc[rows].reset_index(drop=True)
 
 
-def _survey_clips(media: Sequence[Media], cache: Path | None) -> pd.DataFrame:
-    """Survey clips; files with a single frame get an error."""
-    facts = survey(of_clips(media), cache)
+def _without_stills(facts: pd.DataFrame) -> pd.DataFrame:
+    """Return the survey of clips, in which files with a single frame have an error."""
     still = (facts["error"] == "") & (facts["frames"] < 2)
     return facts.assign(error=facts["error"].mask(still, "has one frame: an image, not a clip"))

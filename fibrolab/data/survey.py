@@ -1,7 +1,7 @@
 """Survey: measurements of every sample's file before training, stored between runs."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -9,12 +9,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from fibrolab.data import pixel_plausibility
 from fibrolab.data.file_facts import measured
 from fibrolab.data.formats.contract import to_grey
 from fibrolab.data.media import MIDDLE, Media
+from fibrolab.data.perceptual_hash import perceptual_hash
 from fibrolab.data.readers import inspect, read_bytes
 from fibrolab.errors import UnreadableImageError
 
@@ -47,9 +47,11 @@ EMPTY = {
     "error": "",
 }
 FACTS = tuple(EMPTY)
-VERSION = 8  # raise it when columns are added or measured otherwise: all files are then measured again
+# Columns that an audit and its baselines read, and no answer to a new file.
+AUDITED = ("pixels", "thumbnail", "lowest", "highest", "impossible_colours", "tiled")
+ANSWERED = tuple(name for name in FACTS if name not in AUDITED)
+VERSION = 9  # raise it when columns are added or measured otherwise: all files are then measured again
 THUMBNAIL = 32  # side [px], used by the nearest-neighbour baseline
-_HASH_SIDE = 16  # 16 x 16 low frequencies: a perceptual hash of 256 bits
 _BLACK = 8  # highest grey level that counts as black: compression changes black slightly
 _NEARLY_ALL = 0.99  # proportion of black pixels from which a row or column counts as black
 
@@ -58,7 +60,11 @@ Take = Callable[[str, np.ndarray], None]
 
 
 def survey(
-    media: Sequence[Media], cache: Path | None, workers: int = 0, take: Take | None = None
+    media: Sequence[Media],
+    cache: Path | None,
+    workers: int = 0,
+    take: Take | None = None,
+    columns: Sequence[str] = FACTS,
 ) -> pd.DataFrame:
     """Measure every sample's file, in the order of `media`.
 
@@ -68,9 +74,10 @@ def survey(
         workers: Threads; 0 means one per core.
         take: Called in these threads with the pixels of each file that is measured and can be read, so that
             a second use of them needs no second decoding.
+        columns: Measurements to make, `FACTS` or `ANSWERED`; what is stored has all.
 
     Returns:
-        One row per sample with the columns `FACTS`. Of the file: SHA-256 of its bytes (`file_sha256`), size
+        One row per sample with these columns. Of the file: SHA-256 of its bytes (`file_sha256`), size
         [bytes], width and height [pixels], mode, format by content, number of frames, frames a second (0 for
         a single image) and the DICOM header fields that still identify a person (`identity`). Of the part
         that is used: SHA-256 of bytes and view (`sha256`); its size `cut_width` and `cut_height` [pixels];
@@ -82,8 +89,9 @@ def survey(
     Raises:
         StorageError: The database cannot be read or written.
     """
-    measure = partial(_facts, take=take)
-    return measured(media, cache, f"files_{VERSION}", FACTS, measure, "Surveying files", workers)
+    assert cache is None or columns == FACTS, "the database has a column for each of `FACTS`"
+    measure = partial(_facts, take=take, columns=columns)
+    return measured(media, cache, f"files_{VERSION}", columns, measure, "Surveying files", workers)
 
 
 def of_clips(media: Sequence[Media]) -> list[Media]:
@@ -110,21 +118,6 @@ def unreadable(
     ]
 
 
-def perceptual_hash(grey: np.ndarray) -> str:
-    """Compute the 256-bit perceptual hash of an image (H, W), hexadecimal.
-
-    Each bit states whether one of the 16 x 16 lowest frequencies of a 64 x 64 thumbnail's cosine transform is
-    above their median (Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions, 2010,
-    3.2.1).
-    """
-    from scipy.fft import dctn
-
-    side = 4 * _HASH_SIDE
-    thumbnail = Image.fromarray(grey).resize((side, side), Image.Resampling.LANCZOS)
-    low = dctn(np.asarray(thumbnail, np.float64))[:_HASH_SIDE, :_HASH_SIDE]
-    return np.packbits(low > np.median(low)).tobytes().hex()
-
-
 def borders(grey: np.ndarray) -> dict[str, float]:
     """Measure the black rows and columns at each edge of an image, as a proportion of its height or width."""
     return _blackness(grey)[1]
@@ -145,13 +138,13 @@ def _blackness(grey: np.ndarray) -> tuple[float, dict[str, float]]:
     return total, {name: float(line.argmax() / len(line)) for name, line in zip(BORDERS, lines, strict=True)}
 
 
-def _facts(item: Media, take: Take | None = None) -> tuple:
+def _facts(item: Media, take: Take | None = None, columns: Sequence[str] = FACTS) -> tuple:
     """Measure one file, and hand on its pixels; return a row of the survey."""
     try:
         content = read_bytes(item.path)
         header, pixels = inspect(content, item.path, item.view)
     except UnreadableImageError as error:
-        return tuple((EMPTY | {"error": str(error).removeprefix(f"{item.path}: ")}).values())
+        return _row({"error": str(error).removeprefix(f"{item.path}: ")}, columns)
     grey = np.ascontiguousarray(to_grey(pixels))
     file_digest = hashlib.sha256(content).hexdigest()
     digest = item.view.digest(file_digest)
@@ -159,8 +152,7 @@ def _facts(item: Media, take: Take | None = None) -> tuple:
         take(digest, pixels)
     mean, sd = (float(value[0, 0]) for value in cv2.meanStdDev(grey))
     black, edges = _blackness(grey)
-    thumbnail = cv2.resize(grey, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
-    measured_values = {
+    found = {
         "sha256": digest,
         "file_sha256": file_digest,
         "n_bytes": len(content),
@@ -173,16 +165,29 @@ def _facts(item: Media, take: Take | None = None) -> tuple:
         "identity": ",".join(header.identity),
         "cut_width": grey.shape[1],
         "cut_height": grey.shape[0],
-        "pixels": hashlib.sha256(str(grey.shape).encode() + grey.tobytes()).hexdigest(),
         "phash": perceptual_hash(grey),
-        "thumbnail": thumbnail.tobytes(),
         "mean": mean,
         "sd": sd,
         "black": black,
+        **edges,
+    }
+    return _row(found | (_audited(pixels, grey) if columns == FACTS else {}), columns)
+
+
+def _audited(pixels: np.ndarray, grey: np.ndarray) -> dict[str, object]:
+    """Return the measurements `AUDITED` of an image, uint8 (H, W) or (H, W, 3), with its grey levels."""
+    small = cv2.resize(grey, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
+    return {
+        "pixels": hashlib.sha256(str(grey.shape).encode() + grey.tobytes()).hexdigest(),
+        "thumbnail": small.tobytes(),
         "lowest": int(grey.min()),
         "highest": int(grey.max()),
         "impossible_colours": pixel_plausibility.impossible_colours(pixels),
         "tiled": int(pixel_plausibility.is_tiled(grey)),
-        **edges,
     }
-    return tuple((EMPTY | measured_values).values())
+
+
+def _row(found: Mapping[str, object], columns: Sequence[str]) -> tuple:
+    """Return a row of the survey; what is not found is `EMPTY`."""
+    known = {**EMPTY, **found}
+    return tuple(known[name] for name in columns)

@@ -22,8 +22,9 @@ from stored import flip, hashes
 from fibrolab.data import file_facts
 from fibrolab.data import survey as module
 from fibrolab.data.media import Media, View, whole
+from fibrolab.data.perceptual_hash import perceptual_hash
 from fibrolab.data.readers import read_image
-from fibrolab.data.survey import FACTS, perceptual_hash, survey, unreadable
+from fibrolab.data.survey import ANSWERED, AUDITED, FACTS, survey, unreadable
 from fibrolab.errors import StorageError
 
 PROGRAM = """
@@ -119,6 +120,13 @@ def test_the_pixels_of_each_file_that_is_measured_are_handed_on(tree: Path, tmp_
     for row, digest in read["sha256"].items():
         np.testing.assert_array_equal(taken[digest], read_image(paths[row], media[row].view))
     survey(media, tmp_path / "cache", take=lambda *_: pytest.fail("a known file is not decoded"))
+
+
+def test_files_to_answer_have_the_same_facts_without_those_of_an_audit(tree: Path) -> None:
+    (tree / "text.png").write_text("no picture")
+    media = whole(sorted(tree.iterdir()))
+    found = survey(media, None, columns=ANSWERED)
+    pd.testing.assert_frame_equal(found, survey(media, None).drop(columns=list(AUDITED)))
 
 
 def test_statistics_are_those_of_the_grey_levels(tmp_path: Path) -> None:
