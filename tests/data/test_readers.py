@@ -17,7 +17,7 @@ from fibrolab.data.box import Box
 from fibrolab.data.formats import pictures
 from fibrolab.data.formats.contract import Header, to_grey
 from fibrolab.data.media import View
-from fibrolab.data.readers import decode, decode_clip, describe, inspect, read_image
+from fibrolab.data.readers import OpenFile, decode, decode_clip, describe, read_image
 from fibrolab.errors import UnreadableImageError
 
 GREY = np.arange(48 * 32, dtype=np.uint32).reshape(48, 32).astype(np.uint8)
@@ -159,7 +159,7 @@ def test_the_main_picture_of_a_phone_s_file_is_read() -> None:
     content = encoded(
         speckle(), "MPO", save_all=True, append_images=[speckle(1).resize((28, 20))], quality=95
     )
-    header, pixels = inspect(content, Path("phone.jpg"))
+    header, pixels = OpenFile(Path("phone.jpg"), content).inspect()
     assert header == Header(56, 40, "L", "MPO", 1, 0.0, ())
     np.testing.assert_array_equal(pixels, decode(encoded(speckle(), "JPEG", quality=95), Path("main.jpg")))
 
@@ -207,7 +207,7 @@ def test_the_header_is_that_of_the_whole_upright_image() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     content = encoded(Image.fromarray(GREY), "JPEG", exif=exif)
-    header, pixels = inspect(content, Path("phone.jpg"), View(box=Box(1, 2, 10, 20)))
+    header, pixels = OpenFile(Path("phone.jpg"), content).inspect(View(box=Box(1, 2, 10, 20)))
     assert header == describe(content, Path("phone.jpg")) == Header(48, 32, "L", "JPEG", 1, 0.0, ())
     assert pixels.shape == (20, 10)
 

@@ -38,6 +38,7 @@ from fibrolab.data.formats.contract import (
     LARGEST_CLIP,
     Clip,
     Header,
+    Inspect,
     require_bits,
     require_scan,
     stacked,
@@ -110,15 +111,37 @@ def header(content: bytes, path: Path) -> Header:
     return _header(dataset)
 
 
-def inspect(content: bytes, path: Path, view: View) -> tuple[Header, np.ndarray]:
+def opened(content: bytes, path: Path) -> Inspect:
     """See `readers.Format`."""
     dataset = _dataset(content, path)
-    if _is_video(dataset):
-        facts, pixels = video.inspect(_video_stream(dataset), path, view)
+    if not _is_video(dataset):
+        return _Frames(dataset, content, path).inspect
+    stream = video.opened(_video_stream(dataset), path)
+
+    def inspect(view: View) -> tuple[Header, np.ndarray]:
+        facts, pixels = stream(view)
         return _video_header(dataset, facts), pixels
-    facts = _header(dataset)
-    _correct(dataset, view.decode, path)
-    return facts, _frame(dataset, view.frame_of(facts.frames, path), path, view.decode)
+
+    return inspect
+
+
+class _Frames:
+    """The frames of one file."""
+
+    def __init__(self, dataset: pydicom.Dataset, content: bytes, path: Path) -> None:
+        self._dataset, self._content, self._path = dataset, content, path
+        self._header = _header(dataset)
+        self._corrected: Decode | None = None  # the corrections that were made in the data set
+
+    def inspect(self, view: View) -> tuple[Header, np.ndarray]:
+        """See `contract.Inspect`."""
+        if self._corrected != view.decode:
+            if self._corrected is not None:
+                self._dataset = _dataset(self._content, self._path)
+            _correct(self._dataset, view.decode, self._path)
+            self._corrected = view.decode
+        number = view.frame_of(self._header.frames, self._path)
+        return self._header, _frame(self._dataset, number, self._path, view.decode)
 
 
 def clip(content: bytes, path: Path, view: View) -> Clip:
@@ -286,8 +309,7 @@ def _frame(dataset: pydicom.Dataset, number: int, path: Path, decode: Decode) ->
         require_bits(levels, lowest, highest, path)
     if photometric in COLOUR:
         return _to_bytes(levels, 0, 2**used - 1)
-    _apply_functional_groups(dataset, number)
-    grey = _grey(levels, dataset, np.array([lowest, highest]))
+    grey = _grey(levels, _display(dataset, number), np.array([lowest, highest]))
     return 255 - grey if photometric == "MONOCHROME1" else grey
 
 
@@ -391,15 +413,17 @@ def _compressed(dataset: pydicom.Dataset, number: int) -> bytes:
     return get_frame(dataset.PixelData, number, number_of_frames=_frames(dataset))
 
 
-def _apply_functional_groups(dataset: pydicom.Dataset, number: int) -> None:
-    """Copy the display attributes of one frame of an enhanced object to the top (PS3.3, C.7.6.16)."""
+def _display(dataset: pydicom.Dataset, number: int) -> pydicom.Dataset:
+    """Return the display attributes of one frame, which may have its own (PS3.3, C.7.6.16)."""
+    display = dataset.group_dataset(0x0028)
     shared = dataset.get("SharedFunctionalGroupsSequence", None) or []
     own = dataset.get("PerFrameFunctionalGroupsSequence", None) or []
     for group in (*shared, *own[number : number + 1]):
         for name in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
             for item in group.get(name, None) or []:
-                dataset.update(item)
-    _drop_empty(dataset)
+                display.update(item)
+    _drop_empty(display)
+    return display
 
 
 def _grey(levels: np.ndarray, dataset: pydicom.Dataset, stored: np.ndarray) -> np.ndarray:

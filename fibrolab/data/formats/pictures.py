@@ -5,6 +5,7 @@ import struct
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from PIL import Image, ImageOps, PngImagePlugin
 from fibrolab.data.formats.contract import (
     Clip,
     Header,
+    Inspect,
     UnsupportedError,
     require_bits,
     require_scan,
@@ -40,45 +42,51 @@ PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 
 def header(content: bytes, path: Path) -> Header:
     """See `readers.Format`."""
-    with _opened(content, path) as picture:
-        return _header(picture)
+    return _header(_opened(content, path))
 
 
-def inspect(content: bytes, path: Path, view: View) -> tuple[Header, np.ndarray]:
+def opened(content: bytes, path: Path) -> Inspect:
     """See `readers.Format`."""
-    with _opened(content, path) as picture:
-        facts = _header(picture)
-        return facts, _frame(picture, view.frame_of(facts.frames, path), path, content, view.decode)
+    picture = _opened(content, path)
+    facts = _header(picture)
+
+    def inspect(view: View) -> tuple[Header, np.ndarray]:
+        with _picture_errors(content, path):
+            return facts, _frame(picture, view.frame_of(facts.frames, path), path, content, view.decode)
+
+    return inspect
 
 
 def clip(content: bytes, path: Path, view: View) -> Clip:
     """See `readers.Format`: an animated GIF or WebP, or the pages of a TIFF."""
-    with _opened(content, path) as picture:
-        facts = _header(picture)
-        frames = (
-            to_grey(_frame(picture, number, path, content, view.decode)) for number in range(facts.frames)
-        )
-        return Clip(stacked(frames, path), facts.fps)
+    inspect, facts = opened(content, path), header(content, path)
+    frames = (to_grey(inspect(replace(view, frame=number))[1]) for number in range(facts.frames))
+    return Clip(stacked(frames, path), facts.fps)
 
 
 def labels(content: bytes, path: Path) -> np.ndarray:
     """Read a label map, uint8 (H, W): stored levels, palette indices, or 0 and 1 for a bilevel image."""
-    with _opened(content, path) as picture:
-        if picture.mode not in LABEL_MODES or picture.format in LOSSY:
-            raise UnreadableImageError(
-                f"{path}: is not a label map ({picture.format}, mode {picture.mode}); save one 8-bit number "
-                "per pixel without loss, such as a grey PNG"
-            )
-        require_scan(*picture.size, path)
-        return np.asarray(ImageOps.exif_transpose(picture)).astype(np.uint8)
+    picture = _opened(content, path)
+    if picture.mode not in LABEL_MODES or picture.format in LOSSY:
+        raise UnreadableImageError(
+            f"{path}: is not a label map ({picture.format}, mode {picture.mode}); save one 8-bit number "
+            "per pixel without loss, such as a grey PNG"
+        )
+    require_scan(*picture.size, path)
+    return np.asarray(ImageOps.exif_transpose(picture)).astype(np.uint8)
+
+
+def _opened(content: bytes, path: Path) -> Image.Image:
+    """Open an image file, or raise an UnreadableImageError."""
+    with _picture_errors(content, path):
+        return Image.open(io.BytesIO(content), formats=FORMATS)
 
 
 @contextmanager
-def _opened(content: bytes, path: Path) -> Iterator[Image.Image]:
-    """Open an image file, or raise an UnreadableImageError."""
+def _picture_errors(content: bytes, path: Path) -> Iterator[None]:
+    """Turn Pillow's refusals of a file or of one of its frames into UnreadableImageError."""
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-            yield picture
+        yield
     except Image.UnidentifiedImageError:
         raise UnreadableImageError(f"{path}: {_description(content)}") from None
     except Image.DecompressionBombError as error:
@@ -95,7 +103,7 @@ def _header(picture: Image.Image) -> Header:
 
 
 def _frame(picture: Image.Image, number: int, path: Path, content: bytes, corrected: Decode) -> np.ndarray:
-    if number:
+    if number != picture.tell():
         picture.seek(number)
     require_scan(*picture.size, path)
     tags = getattr(picture, "tag_v2", {})  # of a TIFF; the transposed copy lacks them
