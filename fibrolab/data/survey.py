@@ -47,7 +47,7 @@ EMPTY = {
     "error": "",
 }
 FACTS = tuple(EMPTY)
-VERSION = 8  # raise it when columns are added or measured otherwise: all files are then measured again
+VERSION = 9  # raise it when columns are added or measured otherwise: all files are then measured again
 THUMBNAIL = 32  # side [px], used by the nearest-neighbour baseline
 _HASH_SIDE = 16  # 16 x 16 low frequencies: a perceptual hash of 256 bits
 _BLACK = 8  # highest grey level that counts as black: compression changes black slightly

@@ -54,11 +54,12 @@ PLANES = ("by_pixel", "by_plane")  # `Decode.planes` for each planar configurati
 PALETTE = "PALETTE COLOR"
 # Decoder of each transfer syntax. It is always named, because pydicom would otherwise try all that are
 # installed, such as GDCM, which can crash the process: its C++ exceptions do not reach Python
-# (https://github.com/tfmoraes/python-gdcm/issues/34). Lossless JPEG and JPEG-LS: `dicom_jpeg`.
+# (https://github.com/tfmoraes/python-gdcm/issues/34). Lossless JPEG, JPEG-LS, JPEG 2000: `dicom_jpeg`.
 DECODERS = {
     RLELossless: "pydicom",
-    **dict.fromkeys((JPEGBaseline8Bit, JPEGExtended12Bit, JPEG2000Lossless, JPEG2000), "pillow"),
+    **dict.fromkeys((JPEGBaseline8Bit, JPEGExtended12Bit), "pillow"),
 }
+JPEG_2000 = (JPEG2000Lossless, JPEG2000)
 LOSSLESS_JPEG = (JPEGLossless, JPEGLosslessSV1, JPEGLSLossless)
 NATIVE = (
     ImplicitVRLittleEndian,
@@ -320,8 +321,8 @@ def _levels(dataset: pydicom.Dataset, number: int, path: Path, corrected: bool =
         return _jpeg_levels(dataset, number)
     if corrected and syntax in (JPEGBaseline8Bit, JPEGExtended12Bit) and dataset.SamplesPerPixel == 3:
         return _jpeg_levels(dataset, number)  # pydicom would heed the colour space that the JPEG itself names
-    if syntax in (JPEG2000Lossless, JPEG2000):
-        _require_codestream(dataset, number, path)
+    if syntax in JPEG_2000:
+        return _jpeg_2000_levels(dataset, number, path)
     if syntax in (JPEGBaseline8Bit, JPEGExtended12Bit):
         found = dicom_jpeg.frame_header(_compressed(dataset, number))
         _require_size(dataset, found.width, found.height, path)
@@ -330,19 +331,37 @@ def _levels(dataset: pydicom.Dataset, number: int, path: Path, corrected: bool =
     if 0 < unused <= dataset.BitsAllocated - stored:  # pydicom takes the lowest bits, whatever HighBit says
         above = {"bits_stored": stored + unused}
     levels = pixel_array(dataset, index=number, decoding_plugin=DECODERS.get(syntax, ""), **above)
-    if syntax == JPEG2000Lossless:
-        return _without_overlay(levels, stored)
     return levels >> unused if above else levels
 
 
 def _without_overlay(levels: np.ndarray, bits: int) -> np.ndarray:
     """Keep the lowest bits of each level, signed or not: older scanners store overlays in those above.
 
-    pydicom does so in uncompressed files, but not in JPEG 2000 (https://github.com/pydicom/pydicom/issues/2260).
     Compression with loss keeps no such bits, and may exceed the highest level, which must not become black.
     """
     above = max(0, 8 * levels.itemsize - bits)
     return (levels << above) >> above
+
+
+def _jpeg_2000_levels(dataset: pydicom.Dataset, number: int, path: Path) -> np.ndarray:
+    """Decode the stored levels of one frame in JPEG 2000.
+
+    The codestream is right where it has signed levels and the header calls them unsigned: some scanners write
+    such files. Unsigned ones under a header that calls them signed are numbers in two's complement.
+    """
+    _require_codestream(dataset, number, path)
+    colours = () if dataset.SamplesPerPixel == 1 else (dataset.SamplesPerPixel,)
+    frame = _compressed(dataset, number)
+    levels, precision = dicom_jpeg.decode_2000(frame, (dataset.Rows, dataset.Columns, *colours))
+    if colours:
+        is_ycbcr = dataset.PhotometricInterpretation in ("YBR_FULL", SUBSAMPLED)
+        return convert_color_space(levels, "YBR_FULL", "RGB") if is_ycbcr else levels
+    if levels.dtype.kind == "i":
+        dataset.PixelRepresentation = 1
+    elif dataset.PixelRepresentation:
+        return _without_overlay(levels.view(f"i{levels.itemsize}"), min(precision, dataset.BitsStored))
+    lossless = dataset.file_meta.TransferSyntaxUID == JPEG2000Lossless
+    return _without_overlay(levels, dataset.BitsStored) if lossless else levels
 
 
 def _jpeg_levels(dataset: pydicom.Dataset, number: int) -> np.ndarray:
@@ -376,7 +395,7 @@ def _require_known(dataset: pydicom.Dataset, path: Path) -> None:
         raise UnreadableImageError(
             f"{path}: pixels of 1 bit in RLE are not supported; convert the file to an uncompressed one"
         )
-    if syntax not in (*NATIVE, *DECODERS, *dicom_jpeg.SYNTAXES):
+    if syntax not in (*NATIVE, *DECODERS, *JPEG_2000, *dicom_jpeg.SYNTAXES):
         raise UnreadableImageError(
             f"{path}: the transfer syntax '{syntax.name}' is not supported; convert the file to an "
             "uncompressed one"
@@ -384,11 +403,7 @@ def _require_known(dataset: pydicom.Dataset, path: Path) -> None:
 
 
 def _require_codestream(dataset: pydicom.Dataset, number: int, path: Path) -> None:
-    """Refuse JPEG 2000 with the header of a JP2 file, which PS3.5, A.4.4 forbids.
-
-    pydicom 3.0.2 accepts it, but never ends if a damaged box of the header has length 0
-    (`pydicom.pixels.utils.get_j2k_parameters`).
-    """
+    """Refuse JPEG 2000 with the header of a JP2 file, which PS3.5, A.4.4 forbids."""
     frame = _compressed(dataset, number)
     if frame[:4] != b"\xff\x4f\xff\x51":
         raise UnreadableImageError(
@@ -423,6 +438,9 @@ def _display(dataset: pydicom.Dataset, number: int) -> pydicom.Dataset:
             for item in group.get(name, None) or []:
                 display.update(item)
     _drop_empty(display)
+    for name in ("ModalityLUTSequence", "VOILUTSequence"):
+        if name in display and not all(display[name][0].get(part) for part in ("LUTDescriptor", "LUTData")):
+            del display[name]  # a table without content is an empty element too
     return display
 
 
