@@ -3,11 +3,11 @@
     python -m benchmarks.scale                                        # 10,000 and 100,000 rows
     python -m benchmarks.scale --rows 10000 100000 1000000 --made-up  # without files: facts are made up
 
-An archive of as many rows is written: four fifths are frames of films (MJPEG of 32 px, 500 frames, one film
-a patient), the others are PNG files of 32 px, four of each patient, a tenth of them without a patient. It is
-then read as a training reads it: manifest, survey, groups, split, audit, pixel store, one epoch. Each number
-of rows has a process of its own. The last lines are the exponents between the smallest and the largest: 1 is
-linear.
+An archive of as many rows is written: four fifths are frames of films (32 px, 500 frames, one film a patient;
+DICOM and MJPEG in turn), the others are PNG files of 32 px, four of each patient, a tenth of them without a
+patient. It is then read as a training reads it: manifest, survey, groups, split, audit, pixel store, one
+epoch. Each number of rows has a process of its own. The last lines are the exponents between the smallest and
+the largest: 1 is linear.
 
 With `--made-up` there are no files: the facts that a survey finds are drawn (hashes as in
 `benchmarks.near_hashes`), and the stages that read files are left out.
@@ -25,6 +25,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
+import pydicom
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, UltrasoundMultiFrameImageStorage, generate_uid
 
 from benchmarks import audit as made_up
 from benchmarks import near_hashes
@@ -53,7 +56,8 @@ def table(count: int) -> pd.DataFrame:
     film, still = number // FRAMES, number - films
     patient = np.where(is_frame, film, films // FRAMES + still // 4)
     unknown = ~is_frame & (still // 4 % 10 == 0)
-    names = [f"film{one // 1000:03}/{one:06}.avi" for one in film[is_frame]]
+    suffixes = (".dcm", ".avi")
+    names = [f"film{one // 1000:03}/{one:06}{suffixes[one % 2]}" for one in film[is_frame]]
     names += [f"{one // 1000:04}/{one:07}.png" for one in still[~is_frame]]
     return pd.DataFrame(
         {
@@ -76,7 +80,25 @@ def write_files(root: Path, rows: pd.DataFrame) -> None:
             cv2.imwrite(str(root / name), wide[:, :SIDE].astype(np.uint8))
             continue
         slid = [cv2.getRectSubPix(wide, (SIDE, SIDE), (x, SIDE / 2)) for x in np.linspace(16, 48, FRAMES)]
-        video.write(root / name, np.stack(slid).astype(np.uint8), 25)
+        frames = np.stack(slid).astype(np.uint8)
+        if name.endswith(".dcm"):
+            write_dicom(root / name, frames)
+        else:
+            video.write(root / name, frames, 25)
+
+
+def write_dicom(path: Path, frames: np.ndarray) -> None:
+    """Write a film in uncompressed grey, uint8 (N, H, W)."""
+    film = pydicom.Dataset()
+    film.file_meta = FileMetaDataset()
+    film.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    film.SOPClassUID, film.SOPInstanceUID = UltrasoundMultiFrameImageStorage, generate_uid()
+    film.NumberOfFrames, film.Rows, film.Columns = frames.shape
+    film.SamplesPerPixel, film.PhotometricInterpretation = 1, "MONOCHROME2"
+    film.BitsAllocated, film.BitsStored, film.HighBit, film.PixelRepresentation = 8, 8, 7, 0
+    film.PixelData = frames.tobytes()
+    film["PixelData"].VR = "OB"
+    pydicom.dcmwrite(path, film, enforce_file_format=True)
 
 
 def drawn_facts(rows: pd.DataFrame) -> pd.DataFrame:

@@ -15,7 +15,6 @@ that it hands out with their CRC-32; a damaged entry loses its record, is never 
 appended anew. Slots are never moved or reused, since other processes may be reading them.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -37,10 +36,10 @@ import numpy as np
 from fibrolab.data import masks
 from fibrolab.data.build_lock import only_builder, storing
 from fibrolab.data.formats.contract import to_grey
-from fibrolab.data.media import Media
+from fibrolab.data.media import ONE_PASS, Media, batches, by_file
 from fibrolab.data.preprocess import Preprocess
 from fibrolab.data.progress import track
-from fibrolab.data.readers import decode, decode_clip, read_bytes
+from fibrolab.data.readers import OpenFile, decode_clip, read_bytes
 from fibrolab.errors import DataError, StorageError, UnreadableImageError, listing
 from fibrolab.processes import cores, single_threaded_opencv
 from fibrolab.storage import full_disk, is_full
@@ -243,43 +242,54 @@ class PixelStore:
         one_slot = self._mask if self.preprocess.labels else self._picture
         size, process = (CLIPS, self._clip) if clips else (CHUNK, one_slot)
         compute = partial(self._compute, process)
+        most = 1 if clips else max(1, min(ONE_PASS, BLOCK // self._slot_bytes))
+        files = by_file([(item, digest) for digest, item in missing], most)
         if len(missing) == 1:  # without threads for it; OpenCV may use all cores
-            result = compute(missing[0])[1]
-            if isinstance(result, str):
-                return {missing[0][0]: result}
-            self.append([(missing[0][0], result)])
-            return {}
-        with single_threaded_opencv(), ThreadPoolExecutor(workers or cores()) as pool:
-            # A chunk is submitted when the previous one is written, so that memory stays bounded.
-            results = chain.from_iterable(pool.map(compute, chunk) for chunk in _chunks(missing, size))
+            return self._keep(compute(files[0]))
+        threads = workers or cores()
+        with single_threaded_opencv(), ThreadPoolExecutor(threads) as pool:
+            # A batch is submitted when the previous one is written, so that memory stays bounded.
+            found = (pool.map(compute, batch) for batch in batches(files, size, threads))
+            results = chain.from_iterable(chain.from_iterable(found))
             shown = track(results, len(missing), "Preprocessing") if progress else results
             for chunk in _chunks(shown, size):
-                faults |= {digest: result for digest, result in chunk if isinstance(result, str)}
-                self.append([(digest, result) for digest, result in chunk if not isinstance(result, str)])
+                faults |= self._keep(chunk)
         return faults
 
-    def _compute(
-        self, process: Callable[[bytes, Media], np.ndarray], item: tuple[str, Media]
-    ) -> tuple[str, np.ndarray | str]:
-        """Return a sample's digest with its pixels, one row per slot, or with a sentence on the fault."""
-        digest, media = item
-        try:
-            content = read_bytes(media.path)
-            # The same bytes are hashed and decoded, so the file cannot change in between.
-            if self._digest(content, media) != digest:
-                return digest, f"{media.path}: changed since it was listed; run again once it stays unchanged"
-            return digest, process(content, media)
-        except UnreadableImageError as error:
-            return digest, str(error)
+    def _keep(self, results: list[tuple[str, np.ndarray | str]]) -> dict[str, str]:
+        """Append the pixels among results; return the faults among them by digest."""
+        self.append([(digest, result) for digest, result in results if not isinstance(result, str)])
+        return {digest: result for digest, result in results if isinstance(result, str)}
 
-    def _picture(self, content: bytes, media: Media) -> np.ndarray:
+    def _compute(
+        self, process: Callable[[OpenFile, Media], np.ndarray], items: list[tuple[Media, str]]
+    ) -> list[tuple[str, np.ndarray | str]]:
+        """Return digests of samples of one file with their pixels, one row per slot, or with faults."""
+        try:
+            file = OpenFile(items[0][0].path)
+        except UnreadableImageError as error:
+            return [(digest, str(error)) for _, digest in items]
+        return [(digest, self._pixels(process, file, media, digest)) for media, digest in items]
+
+    def _pixels(
+        self, process: Callable[[OpenFile, Media], np.ndarray], file: OpenFile, media: Media, digest: str
+    ) -> np.ndarray | str:
+        try:
+            # The same bytes are hashed and decoded, so the file cannot change in between.
+            if self._digest(file, media) != digest:
+                return f"{media.path}: changed since it was listed; run again once it stays unchanged"
+            return process(file, media)
+        except UnreadableImageError as error:
+            return str(error)
+
+    def _picture(self, file: OpenFile, media: Media) -> np.ndarray:
         kept = None
         if self.preprocess.crop == "mask":
-            whole = decode(content, media.path, media.view.uncut)
+            whole = file.inspect(media.view.uncut)[1]
             used = media.view.rectangle(whole, media.path)
             pixels, kept = used.of(whole), masks.kept(media, whole.shape, used, self.preprocess)
         else:
-            pixels = decode(content, media.path, media.view)
+            pixels = file.inspect(media.view)[1]
         return self.processed(pixels, kept)
 
     def processed(self, pixels: np.ndarray, kept: np.ndarray | None = None) -> np.ndarray:
@@ -295,17 +305,17 @@ class PixelStore:
             pixels = np.stack([pixels] * 3, axis=-1)
         return self.preprocess(pixels, kept)[None]
 
-    def _mask(self, content: bytes, media: Media) -> np.ndarray:
-        return self.preprocess.mask(*masks.decoded(content, media))[None]
+    def _mask(self, file: OpenFile, media: Media) -> np.ndarray:
+        return self.preprocess.mask(*masks.decoded(file.content, media))[None]
 
-    def _clip(self, content: bytes, media: Media) -> np.ndarray:
-        return self.preprocess.clip(decode_clip(content, media.path, media.view).frames)
+    def _clip(self, file: OpenFile, media: Media) -> np.ndarray:
+        return self.preprocess.clip(decode_clip(file.content, media.path, media.view).frames)
 
-    def _digest(self, content: bytes, media: Media) -> str:
+    def _digest(self, file: OpenFile, media: Media) -> str:
         """Return the SHA-256 that names the pixels of a sample, from the bytes of its file."""
         if media.labelled is not None:
-            return masks.digest(content, media)
-        digest = media.view.digest(hashlib.sha256(content).hexdigest())
+            return masks.digest(file.content, media)
+        digest = media.view.digest(file.sha256)
         if self.preprocess.crop != "mask":
             return digest
         assert media.mask is not None, "images without a mask are refused before"

@@ -13,12 +13,13 @@ from contextlib import closing
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 from filelock import FileLock
 
-from fibrolab.data.media import Media
+from fibrolab.data.media import Media, batches, by_file
 from fibrolab.data.progress import track
 from fibrolab.errors import StorageError
 from fibrolab.processes import cores, single_threaded_opencv
@@ -41,6 +42,9 @@ _UNUSABLE = (
 )
 BLOCK = 8192  # files measured, and rows kept as columns, at once
 ATTEMPTS = 3  # to read and write the database, of which others may fail because another process replaces it
+# Function of parts of one file; it returns a row of values for each.
+Measure = Callable[[Sequence[Media]], Sequence[tuple]]
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
@@ -49,7 +53,7 @@ def measured(
     cache: Path | None,
     table: str,
     columns: Sequence[str],
-    measure: Callable[[Media], tuple],
+    measure: Measure,
     task: str,
     workers: int = 0,
 ) -> pd.DataFrame:
@@ -75,25 +79,36 @@ def measured(
         StorageError: The database cannot be read or written.
     """
     distinct = list(dict.fromkeys(media))
-
-    def measure_all(missing: Sequence[Media]) -> Iterator[tuple]:
-        if len(missing) == 1:
-            yield measure(missing[0])
-        elif missing:
-            parts = (missing[start : start + BLOCK] for start in range(0, len(missing), BLOCK))
-            with single_threaded_opencv(), ThreadPoolExecutor(workers or cores()) as pool:
-                # A part is submitted when the one before is done: an object waits for every file of a part.
-                results = chain.from_iterable(pool.map(measure, part) for part in parts)
-                yield from track(results, total=len(missing), task=task)
-
+    pass_over = partial(_pass_over, measure=measure, task=task, workers=workers or cores())
     if cache is None:
-        facts = pd.DataFrame(list(measure_all(distinct)), columns=list(columns))
+        rows = _Rows(columns)
+        for (_, place), fact in pass_over([(item, place) for place, item in enumerate(distinct)]):
+            rows.add(place, fact)
+        facts = rows.table()
     else:
-        stored = partial(_stored, distinct, cache, table, columns, measure_all)
+        stored = partial(_stored, distinct, cache, table, columns, pass_over)
         facts = _undamaged(stored, cache, table, columns)
     return (
         facts if len(distinct) == len(media) else facts.iloc[_places(distinct, media)].reset_index(drop=True)
     )
+
+
+def _pass_over(
+    items: Sequence[tuple[Media, T]], measure: Measure, task: str, workers: int
+) -> Iterator[tuple[tuple[Media, T], tuple]]:
+    """Yield each item, file by file, with the values that are measured of its media."""
+    files = by_file(items)
+
+    def values(group: list[tuple[Media, T]]) -> Iterator[tuple[tuple[Media, T], tuple]]:
+        return zip(group, measure([media for media, _ in group]), strict=True)
+
+    if len(items) == 1:
+        yield from values(files[0])
+    elif items:
+        with single_threaded_opencv(), ThreadPoolExecutor(workers) as pool:
+            # A batch is submitted when the one before is done: an object waits for every file of a batch.
+            found = (pool.map(values, batch) for batch in batches(files, BLOCK, workers))
+            yield from track(chain.from_iterable(chain.from_iterable(found)), total=len(items), task=task)
 
 
 def _undamaged(
@@ -157,20 +172,19 @@ def _stored(
     cache: Path,
     table: str,
     columns: Sequence[str],
-    measure_all: Callable[[Sequence[Media]], Iterator[tuple]],
+    pass_over: Callable[[list[tuple[Media, tuple[int, str]]]], Iterator],
 ) -> pd.DataFrame:
     """Return the stored values of distinct media, a row each; measure and store those that are missing."""
     rows, missing = _Rows(columns), []
     with _Database(cache, table, columns) as database:
-        for place, (stamp, fact) in enumerate(database.read(media)):
+        for place, (item, (stamp, fact)) in enumerate(zip(media, database.read(media), strict=True)):
             if fact is None:
-                missing.append((place, stamp))
+                missing.append((item, (place, stamp)))
             else:
                 rows.add(place, fact)
-        found = measure_all([media[place] for place, _ in missing])
-        for (place, stamp), fact in zip(missing, found, strict=True):
+        for (item, (place, stamp)), fact in pass_over(missing):
             rows.add(place, fact)
-            database.add(media[place], stamp, fact)
+            database.add(item, stamp, fact)
     return rows.table()
 
 

@@ -2,10 +2,10 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -15,8 +15,10 @@ from fibrolab.errors import UnreadableImageError
 MIDDLE = "middle"  # the middle frame of a clip
 # Rectangles that are detected in each screen capture of elastography (`fibrolab.data.screen_capture`).
 NAMED_BOXES = ("grey_panel", "colour_box")
+ONE_PASS = 1024  # parts of one file after which it is read again: their results are in memory together
 _DIGITS = 9  # of the largest count in a cell; Python refuses to convert more than 4,300
 _SHOWN = 40  # characters of a cell that a message repeats
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,45 @@ class Media(NamedTuple):
 def whole(paths: Sequence[Path]) -> list[Media]:
     """Return the media of whole files."""
     return [Media(path) for path in paths]
+
+
+def by_file(items: Iterable[tuple[Media, T]], most: int = ONE_PASS) -> list[list[tuple[Media, T]]]:
+    """Group media with what belongs to them by their file, which is then read once for a whole group.
+
+    Args:
+        items: The media, in any order.
+        most: Largest size of a group.
+
+    Returns:
+        The groups in the order of their first items; frames of one group ascend, as a film is decoded.
+    """
+    files: dict[Path, list[tuple[Media, T]]] = {}
+    for item in items:
+        files.setdefault(item[0].path, []).append(item)
+    groups = []
+    for found in files.values():
+        found.sort(key=_frame_number)
+        groups += [found[start : start + most] for start in range(0, len(found), most)]
+    return groups
+
+
+def batches(groups: Iterable[list[T]], items: int, at_least: int) -> Iterator[list[list[T]]]:
+    """Join groups into batches of this number of items or more, and of at least so many groups."""
+    batch: list[list[T]] = []
+    count = 0
+    for group in groups:
+        batch.append(group)
+        count += len(group)
+        if len(batch) >= at_least and count >= items:
+            yield batch
+            batch, count = [], 0
+    if batch:
+        yield batch
+
+
+def _frame_number(item: tuple[Media, object]) -> int:
+    frame = item[0].view.frame
+    return frame if isinstance(frame, int) else -1
 
 
 def _detected(name: str, pixels: np.ndarray, path: Path) -> Box:

@@ -12,7 +12,13 @@ from fibrolab.data.tables import MISSING
 
 _DIGITS = 15  # significant digits that a spreadsheet keeps of a number
 _HYPHENS = "\u2010-\u2015\u2212"
-_UNSEEN = "\\s\u200b-\u200f\u202a-\u202e\u2060\ufeff"  # blanks, and marks without a width
+_UNSEEN = "\\s\u00ad\u200b-\u200f\u202a-\u202e\u2060\ufeff"  # blanks, and marks without a width
+# Small letters of Cyrillic and Greek that look like Latin ones, small or capital, and these.
+_ALIKE = str.maketrans(
+    "\u0430\u0432\u0435\u043a\u043c\u043d\u043e\u0440\u0441\u0442\u0443\u0445\u0456\u0458\u0455"
+    "\u03b1\u03b2\u03b5\u03b6\u03b7\u03b9\u03ba\u03bc\u03bd\u03bf\u03c1\u03c4\u03c5\u03c7",
+    "abekmhopctyxijsabezhikmnoptyx",
+)
 _POWER = re.compile(r"\d([.,]\d+)?[Ee]\+\d+")  # the sign tells it from an id such as 3E12
 _ERROR = re.compile(r"#+|#[A-Z0-9/]+[!?]")  # #REF!, and the signs of a number that is wider than its column
 _MONTHS = (  # as spreadsheets in English, German and French shorten them
@@ -33,9 +39,10 @@ def folded(name: str) -> str:
 
     Without case, blanks, invisible marks, kinds of hyphens, width of letters (Unicode's NFKC), zeros in front
     of a number, and the `.0` of a whole number that was read as a real one: `P-007`, `p-7` and `P - 7` are
-    equal, and so are `7`, `007` and `7.0`. Digits behind a decimal point are kept.
+    equal, and so are `7`, `007` and `7.0`. Digits behind a decimal point are kept. Letters of Cyrillic and
+    Greek count as the Latin ones that look the same, since both are typed where keyboards have two layouts.
     """
-    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold().translate(_ALIKE))
     text = re.sub(f"[{_UNSEEN}]+", "", text)
     text = re.sub(f"[{_HYPHENS}]", "-", text)
     text = re.sub(r"^(\D*\d+)\.0+$", r"\1", text)

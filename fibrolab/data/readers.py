@@ -4,20 +4,21 @@
 PNG, TIFF and similar formats), `dicom` and `video`. Each is imported when the first such file is read.
 """
 
+import hashlib
 import importlib
 import os
 import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fibrolab.data.formats import recognition
-from fibrolab.data.formats.contract import Clip, Format, Header, UnsupportedError
+from fibrolab.data.formats.contract import Clip, Format, Header, Inspect, UnsupportedError
 from fibrolab.data.media import Media, View
 from fibrolab.errors import UnreadableImageError
 
@@ -91,7 +92,7 @@ def kind_of_node(stats: os.stat_result) -> str:
 
 def decode(content: bytes, path: Path, view: View = _WHOLE) -> np.ndarray:
     """Decode the bytes of a file, see `read_image`; `path` is only named in the errors."""
-    return inspect(content, path, view)[1]
+    return OpenFile(path, content).inspect(view)[1]
 
 
 def decode_labels(content: bytes, path: Path, image: Media | None = None) -> np.ndarray:
@@ -194,11 +195,42 @@ def describe(content: bytes, path: Path) -> Header:
         return _format(content, path).header(content, path)
 
 
-def inspect(content: bytes, path: Path, view: View = _WHOLE) -> tuple[Header, np.ndarray]:
-    """Return header and decoded pixels in one pass; the header describes the whole image, not the cut."""
-    with _unreadable_errors(path):
-        header, pixels = _format(content, path).inspect(content, path, view)
-    return header, view.cut(pixels, path)
+class OpenFile:
+    """A file that is read, hashed and parsed once, however many of its frames are wanted.
+
+    Only one thread at a time may use it.
+
+    Attributes:
+        path: The file, which is named in the errors.
+        content: Its bytes.
+    """
+
+    def __init__(self, path: Path, content: bytes | None = None) -> None:
+        """Read the file, unless its bytes are given.
+
+        Raises:
+            UnreadableImageError: see `read_bytes`.
+        """
+        self.path, self.content = path, read_bytes(path) if content is None else content
+        self._inspect: Inspect | None = None
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the bytes, hexadecimal."""
+        return hashlib.sha256(self.content).hexdigest()
+
+    def inspect(self, view: View = _WHOLE) -> tuple[Header, np.ndarray]:
+        """Return header and decoded pixels; the header describes the whole image, not the cut.
+
+        Raises:
+            UnreadableImageError: see `read_image`.
+        """
+        parsed, self._inspect = self._inspect, None  # a decoder that raises is not used again
+        with _unreadable_errors(self.path):
+            parsed = parsed or _format(self.content, self.path).opened(self.content, self.path)
+            header, pixels = parsed(view)
+        self._inspect = parsed
+        return header, view.cut(pixels, self.path)
 
 
 def _format(content: bytes, path: Path) -> Format:

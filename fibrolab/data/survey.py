@@ -15,7 +15,7 @@ from fibrolab.data.file_facts import measured
 from fibrolab.data.formats.contract import to_grey
 from fibrolab.data.media import MIDDLE, Media
 from fibrolab.data.perceptual_hash import perceptual_hash
-from fibrolab.data.readers import inspect, read_bytes
+from fibrolab.data.readers import OpenFile
 from fibrolab.errors import UnreadableImageError
 
 BORDERS = ("border_top", "border_bottom", "border_left", "border_right")
@@ -138,24 +138,34 @@ def _blackness(grey: np.ndarray) -> tuple[float, dict[str, float]]:
     return total, {name: float(line.argmax() / len(line)) for name, line in zip(BORDERS, lines, strict=True)}
 
 
-def _facts(item: Media, take: Take | None = None, columns: Sequence[str] = FACTS) -> tuple:
-    """Measure one file, and hand on its pixels; return a row of the survey."""
+def _facts(media: Sequence[Media], take: Take | None = None, columns: Sequence[str] = FACTS) -> list[tuple]:
+    """Measure the parts of one file that are used, and hand on their pixels; return rows of the survey."""
     try:
-        content = read_bytes(item.path)
-        header, pixels = inspect(content, item.path, item.view)
+        file = OpenFile(media[0].path)
     except UnreadableImageError as error:
-        return _row({"error": str(error).removeprefix(f"{item.path}: ")}, columns)
+        return [_fault(media[0], error, columns)] * len(media)
+    return [_facts_of(file, item, take, columns) for item in media]
+
+
+def _fault(item: Media, error: UnreadableImageError, columns: Sequence[str]) -> tuple:
+    return _row({"error": str(error).removeprefix(f"{item.path}: ")}, columns)
+
+
+def _facts_of(file: OpenFile, item: Media, take: Take | None, columns: Sequence[str]) -> tuple:
+    try:
+        header, pixels = file.inspect(item.view)
+    except UnreadableImageError as error:
+        return _fault(item, error, columns)
     grey = np.ascontiguousarray(to_grey(pixels))
-    file_digest = hashlib.sha256(content).hexdigest()
-    digest = item.view.digest(file_digest)
+    digest = item.view.digest(file.sha256)
     if take is not None:
         take(digest, pixels)
     mean, sd = (float(value[0, 0]) for value in cv2.meanStdDev(grey))
     black, edges = _blackness(grey)
     found = {
         "sha256": digest,
-        "file_sha256": file_digest,
-        "n_bytes": len(content),
+        "file_sha256": file.sha256,
+        "n_bytes": len(file.content),
         "width": header.width,
         "height": header.height,
         "mode": header.mode,

@@ -18,7 +18,7 @@ from PIL import Image
 
 from fibrolab import keys
 from fibrolab.analyses import predicting
-from fibrolab.data import readers, survey
+from fibrolab.data.readers import OpenFile
 from fibrolab.errors import ConfigError, DataError
 from fibrolab.evaluation import predictions
 from fibrolab.loading import load
@@ -99,9 +99,10 @@ def test_each_picture_is_decoded_once_for_its_answer(
 ) -> None:
     first, *_ = sorted(pictures.iterdir())
     shutil.copy(first, pictures / "again.png")
-    decoded, decode = list[Path](), readers.inspect
-    for module in (survey, readers):
-        monkeypatch.setattr(module, "inspect", lambda *given: decoded.append(given[1]) or decode(*given))
+    decoded, decode = list[Path](), OpenFile.inspect
+    monkeypatch.setattr(
+        OpenFile, "inspect", lambda file, *view: decoded.append(file.path) or decode(file, *view)
+    )
     networks = trained.predictors
     manifest = new_input.listed([pictures], networks[0].record, networks[0].module.inputs)
     found = sample_answers.of(manifest, trained, answering.rules(trained, 0.1)[answering.SAMPLE])

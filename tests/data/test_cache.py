@@ -19,10 +19,10 @@ from stored import flip, hashes, warnings_of, write_scans
 
 from fibrolab.data import cache
 from fibrolab.data.cache import CHUNK, RECORD, PixelStore
-from fibrolab.data.formats.contract import to_grey
+from fibrolab.data.formats.contract import Header, to_grey
 from fibrolab.data.media import View, whole
 from fibrolab.data.preprocess import VERSION, Preprocess
-from fibrolab.data.readers import read_image
+from fibrolab.data.readers import OpenFile, read_image
 from fibrolab.errors import DataError, StorageError
 
 PREPROCESS = Preprocess(size=16)
@@ -59,13 +59,13 @@ def check(root: Path, paths: list[Path], preprocess: Preprocess = PREPROCESS) ->
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Record the files that are decoded."""
     seen: list[Path] = []
-    original = cache.decode
 
-    def decode(content: bytes, path: Path, view: View) -> np.ndarray:
-        seen.append(path)
-        return original(content, path, view)
+    class Recorded(OpenFile):
+        def inspect(self, view: View) -> tuple[Header, np.ndarray]:
+            seen.append(self.path)
+            return super().inspect(view)
 
-    monkeypatch.setattr(cache, "decode", decode)
+    monkeypatch.setattr(cache, "OpenFile", Recorded)
     return seen
 
 

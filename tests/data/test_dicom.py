@@ -34,7 +34,7 @@ from fibrolab.data.box import Box
 from fibrolab.data.formats import dicom, video
 from fibrolab.data.formats.contract import to_grey
 from fibrolab.data.media import View
-from fibrolab.data.readers import decode, decode_clip, describe, inspect, read_image
+from fibrolab.data.readers import OpenFile, decode, decode_clip, describe, read_image
 from fibrolab.errors import UnreadableImageError
 
 
@@ -273,7 +273,7 @@ def test_a_clip_compressed_as_one_video_stream_is_decoded(tmp_path: Path) -> Non
     clip = decode_clip(saved(scan), PATH)
     assert np.abs(clip.frames.astype(int) - frames).max() <= 4
     assert clip.fps == 12
-    header, pixels = inspect(saved(scan), PATH, View("middle"))
+    header, pixels = OpenFile(PATH, saved(scan)).inspect(View("middle"))
     assert header[2:6] == ("YBR_PARTIAL_420", "DICOM MPEG4HP41", 5, 12)
     assert pixels.mean() == pytest.approx(120, abs=4)
     assert describe(saved(scan), PATH) == header
@@ -300,7 +300,7 @@ def test_the_frame_rate_is_that_of_the_recording(tags: dict[str, object], fps: f
 def test_the_header_states_size_interpretation_and_syntax() -> None:
     header = describe(packaged("examples_ybr_color.dcm").read_bytes(), PATH)
     assert header[:5] == (320, 240, "YBR_FULL_422", "DICOM JPEGBaseline8Bit", 30)
-    assert inspect(saved(dataset(LEVELS.astype(np.uint8))), PATH)[0].fps == 0
+    assert OpenFile(PATH, saved(dataset(LEVELS.astype(np.uint8)))).inspect()[0].fps == 0
 
 
 def test_a_view_cuts_its_rectangle() -> None:

@@ -85,6 +85,19 @@ def test_an_extra_folder_beside_the_class_folders_is_named(root: Path) -> None:
     assert len(lines) == 4
 
 
+def test_class_folders_that_differ_only_in_case_or_blanks_are_no_two_classes(tmp_path: Path) -> None:
+    for name in ("normal", "Normal", "fatty", "fatty "):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    sentence = fault(tmp_path)
+    assert "Normal/ and normal/ differ only in case or blanks" in sentence
+    assert "fatty/ and fatty / differ" in sentence
+    assert load(root=tmp_path, classes=["fatty", "fatty ", "Normal", "normal"]).classes[2:] == (
+        "Normal",
+        "normal",
+    )
+
+
 @pytest.fixture
 def published(tmp_path: Path) -> Path:
     """A tree with the folders of a published split above those of the classes; all pictures differ."""

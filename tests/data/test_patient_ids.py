@@ -29,6 +29,9 @@ def found(*ids: str) -> list[str]:
         ("7.0", "7"),
         ("P7.00", "p7"),
         ("\u200bP7", "P7"),
+        ("P\u00ad7", "P7"),  # a soft hyphen
+        ("\u0420\u041d-7", "PH-7"),  # Cyrillic
+        ("\u0391\u039a7", "AK7"),  # Greek
     ],
 )
 def test_spellings_of_one_id_fall_together(one: str, other: str) -> None:
@@ -45,6 +48,7 @@ def test_spellings_of_one_id_fall_together(one: str, other: str) -> None:
         ("1.2.0", "1.2"),
         ("70", "7"),
         ("A7", "B7"),
+        ("\u0416\u042f7", "XR7"),  # Cyrillic letters that look like no Latin ones
     ],
 )
 def test_other_ids_stay_apart(one: str, other: str) -> None:

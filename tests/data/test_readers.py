@@ -17,7 +17,7 @@ from fibrolab.data.box import Box
 from fibrolab.data.formats import pictures
 from fibrolab.data.formats.contract import Header, to_grey
 from fibrolab.data.media import View
-from fibrolab.data.readers import decode, decode_clip, describe, inspect, read_image
+from fibrolab.data.readers import OpenFile, decode, decode_clip, describe, read_image
 from fibrolab.errors import UnreadableImageError
 
 GREY = np.arange(48 * 32, dtype=np.uint32).reshape(48, 32).astype(np.uint8)
@@ -159,7 +159,7 @@ def test_the_main_picture_of_a_phone_s_file_is_read() -> None:
     content = encoded(
         speckle(), "MPO", save_all=True, append_images=[speckle(1).resize((28, 20))], quality=95
     )
-    header, pixels = inspect(content, Path("phone.jpg"))
+    header, pixels = OpenFile(Path("phone.jpg"), content).inspect()
     assert header == Header(56, 40, "L", "MPO", 1, 0.0, ())
     np.testing.assert_array_equal(pixels, decode(encoded(speckle(), "JPEG", quality=95), Path("main.jpg")))
 
@@ -207,7 +207,7 @@ def test_the_header_is_that_of_the_whole_upright_image() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     content = encoded(Image.fromarray(GREY), "JPEG", exif=exif)
-    header, pixels = inspect(content, Path("phone.jpg"), View(box=Box(1, 2, 10, 20)))
+    header, pixels = OpenFile(Path("phone.jpg"), content).inspect(View(box=Box(1, 2, 10, 20)))
     assert header == describe(content, Path("phone.jpg")) == Header(48, 32, "L", "JPEG", 1, 0.0, ())
     assert pixels.shape == (20, 10)
 
@@ -244,3 +244,43 @@ def test_a_damaged_byte_never_raises_anything_but_our_error(place: int, value: i
     content[place % len(content)] = value
     with contextlib.suppress(UnreadableImageError):
         assert decode(bytes(content), Path("damaged")).dtype == np.uint8
+
+
+@pytest.mark.parametrize("kind", [1, 4])
+@pytest.mark.parametrize("at", [0, 1])
+def test_previews_and_masks_in_a_tiff_are_no_frames(kind: int, at: int) -> None:
+    scan, preview = Image.fromarray(GREY), Image.fromarray(GREY[::4, ::4].copy())
+    first, second = (scan, preview) if at == 0 else (preview, scan)
+    content = bytearray(
+        encoded(first, "TIFF", save_all=True, append_images=[second], tiffinfo={254: kind})  # of both pages
+    )
+    directory = int.from_bytes(content[4:8], "little")
+    for _ in range(at):
+        end = directory + 2 + 12 * int.from_bytes(content[directory : directory + 2], "little")
+        directory = int.from_bytes(content[end : end + 4], "little")
+    entry = content.index((254).to_bytes(2, "little"), directory)
+    content[entry + 8 : entry + 12] = bytes(4)
+    header = describe(bytes(content), Path("a.tif"))
+    assert (header.frames, header.width, header.height) == (1, 32, 48)
+    np.testing.assert_array_equal(decode(bytes(content), Path("a.tif")), GREY)
+
+
+def test_signed_levels_of_a_tiff_are_not_taken_for_unsigned_ones() -> None:
+    signed = encoded(Image.fromarray(GREY), "TIFF", tiffinfo={339: 2})
+    with pytest.raises(UnreadableImageError, match=r"not supported \(signed levels of 8 bits"):
+        decode(signed, Path("a.tif"))
+
+
+def test_a_kind_of_jpeg_that_is_not_read_is_not_called_damaged() -> None:
+    import imagecodecs
+
+    deep = GREY.astype(np.uint16) * 16
+    for frame, kind in (
+        (imagecodecs.jpegls_encode(GREY), "JPEG-LS of 8 bits"),
+        (imagecodecs.jpeg8_encode(deep, lossless=True, bitspersample=12), "lossless JPEG of 12 bits"),
+        (imagecodecs.jpeg8_encode(deep, bitspersample=12), "JPEG of 12 bits"),
+    ):
+        with pytest.raises(UnreadableImageError, match=f"is {kind}, which is not supported outside DICOM"):
+            decode(bytes(frame), Path("a.jpg"))
+    with pytest.raises(UnreadableImageError, match="truncated or damaged"):
+        decode(encoded(speckle(), "JPEG")[:200], Path("a.jpg"))

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from stored import flip, hashes
 
-from fibrolab.data import file_facts
+from fibrolab.data import file_facts, readers
 from fibrolab.data import survey as module
 from fibrolab.data.media import Media, View, whole
 from fibrolab.data.perceptual_hash import perceptual_hash
@@ -85,8 +85,8 @@ def surveyed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFra
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Record the files that the survey opens."""
     opened: list[Path] = []
-    read: Callable[[Path], bytes] = module.read_bytes
-    monkeypatch.setattr(module, "read_bytes", lambda path: opened.append(path) or read(path))
+    read: Callable[[Path], bytes] = readers.read_bytes
+    monkeypatch.setattr(readers, "read_bytes", lambda path: opened.append(path) or read(path))
     return opened
 
 
@@ -259,7 +259,7 @@ def test_two_processes_survey_one_tree_at_once(tree: Path, tmp_path: Path, reads
 def test_the_database_is_not_locked_while_files_are_measured(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache, read = tmp_path / "cache", module.read_bytes
+    cache, read = tmp_path / "cache", readers.read_bytes
 
     def write_beside(path: Path) -> bytes:
         other = sqlite3.connect(cache / "survey.sqlite", timeout=2, isolation_level=None)
@@ -268,7 +268,7 @@ def test_the_database_is_not_locked_while_files_are_measured(
         other.close()
         return read(path)
 
-    monkeypatch.setattr(module, "read_bytes", write_beside)
+    monkeypatch.setattr(readers, "read_bytes", write_beside)
     monkeypatch.setattr(file_facts, "_WRITE_EVERY", 3)
     assert (survey(whole(sorted(tree.iterdir())), cache, workers=1)["error"] == "").all()
 
@@ -296,7 +296,7 @@ def test_a_damaged_database_that_another_process_has_replaced_is_kept(
     monkeypatch.setattr(
         file_facts, "_remove_damaged", lambda *words: (database.write_bytes(good), remove(*words))
     )
-    monkeypatch.setattr(module, "read_bytes", lambda path: pytest.fail(f"measured again: {path}"))
+    monkeypatch.setattr(readers, "read_bytes", lambda path: pytest.fail(f"measured again: {path}"))
     pd.testing.assert_frame_equal(survey(paths, cache), fresh)
     assert not caplog.messages
 
@@ -346,7 +346,7 @@ def test_a_value_that_is_not_a_number_is_stored_as_such(
             tmp_path,
             "numbers",
             ["x"],
-            lambda item: counted.append(item) or (float("nan"),),
+            lambda media: counted.extend(media) or [(float("nan"),)],
             "",
         )
     assert len(counted) == 1
@@ -385,7 +385,7 @@ def test_a_database_that_another_process_replaced_meanwhile_is_opened_again(
 ) -> None:
     paths, cache = whole(sorted(tree.iterdir())), tmp_path / "cache"
     survey(paths[:5], cache)
-    read, replaced = module.read_bytes, []
+    read, replaced = readers.read_bytes, []
 
     def replace_once(path: Path) -> bytes:
         if not replaced:
@@ -394,7 +394,7 @@ def test_a_database_that_another_process_replaced_meanwhile_is_opened_again(
             survey(paths[:10], cache)
         return read(path)
 
-    monkeypatch.setattr(module, "read_bytes", replace_once)
+    monkeypatch.setattr(readers, "read_bytes", replace_once)
     found = survey(paths, cache, workers=1)
     assert found["file_sha256"].tolist() == hashes(sorted(tree.iterdir()))
     assert not caplog.messages

@@ -20,6 +20,7 @@ SMALL = {
     "delong": "--samples 10000 --pairs-of 200",
     "error_rates": "--studies 3",
     "evaluation": "",
+    "frames": "--frames 2 4 --size 32 32",
     "export": "--size 32 --samples 4 --backbone test_resnet --families single multimodal",
     "explanation": "--images 4 --batch-size 2 --size 32",
     "explanation_tests": "--patients 40 --size 32 --epochs 1 --methods gradcam",

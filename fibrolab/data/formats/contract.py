@@ -1,6 +1,6 @@
 """The interface of the format modules: header, clip, and limits on the pixels held in memory."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -53,14 +53,19 @@ class Clip(NamedTuple):
     fps: float
 
 
+# Function of a view of one file, for one thread at a time. It returns the header of the file and the whole
+# frame of the view, uint8 (H, W) or (H, W, 3).
+Inspect = Callable[[View], tuple[Header, np.ndarray]]
+
+
 class Format(Protocol):
     """Functions of a module that reads one kind of file."""
 
     def header(self, content: bytes, path: Path) -> Header:
         """Return the header of the file."""
 
-    def inspect(self, content: bytes, path: Path, view: View) -> tuple[Header, np.ndarray]:
-        """Return the header and the whole frame of the view, uint8 (H, W) or (H, W, 3), in one pass."""
+    def opened(self, content: bytes, path: Path) -> Inspect:
+        """Parse the file once for all of its frames that are wanted."""
 
     def clip(self, content: bytes, path: Path, view: View) -> Clip:
         """Return all frames in grey, even if there is only one; of the view, only `decode` is used."""

@@ -38,6 +38,7 @@ from fibrolab.data.formats.contract import (
     LARGEST_CLIP,
     Clip,
     Header,
+    Inspect,
     require_bits,
     require_scan,
     stacked,
@@ -53,11 +54,12 @@ PLANES = ("by_pixel", "by_plane")  # `Decode.planes` for each planar configurati
 PALETTE = "PALETTE COLOR"
 # Decoder of each transfer syntax. It is always named, because pydicom would otherwise try all that are
 # installed, such as GDCM, which can crash the process: its C++ exceptions do not reach Python
-# (https://github.com/tfmoraes/python-gdcm/issues/34). Lossless JPEG and JPEG-LS: `dicom_jpeg`.
+# (https://github.com/tfmoraes/python-gdcm/issues/34). Lossless JPEG, JPEG-LS, JPEG 2000: `dicom_jpeg`.
 DECODERS = {
     RLELossless: "pydicom",
-    **dict.fromkeys((JPEGBaseline8Bit, JPEGExtended12Bit, JPEG2000Lossless, JPEG2000), "pillow"),
+    **dict.fromkeys((JPEGBaseline8Bit, JPEGExtended12Bit), "pillow"),
 }
+JPEG_2000 = (JPEG2000Lossless, JPEG2000)
 LOSSLESS_JPEG = (JPEGLossless, JPEGLosslessSV1, JPEGLSLossless)
 NATIVE = (
     ImplicitVRLittleEndian,
@@ -110,15 +112,37 @@ def header(content: bytes, path: Path) -> Header:
     return _header(dataset)
 
 
-def inspect(content: bytes, path: Path, view: View) -> tuple[Header, np.ndarray]:
+def opened(content: bytes, path: Path) -> Inspect:
     """See `readers.Format`."""
     dataset = _dataset(content, path)
-    if _is_video(dataset):
-        facts, pixels = video.inspect(_video_stream(dataset), path, view)
+    if not _is_video(dataset):
+        return _Frames(dataset, content, path).inspect
+    stream = video.opened(_video_stream(dataset), path)
+
+    def inspect(view: View) -> tuple[Header, np.ndarray]:
+        facts, pixels = stream(view)
         return _video_header(dataset, facts), pixels
-    facts = _header(dataset)
-    _correct(dataset, view.decode, path)
-    return facts, _frame(dataset, view.frame_of(facts.frames, path), path, view.decode)
+
+    return inspect
+
+
+class _Frames:
+    """The frames of one file."""
+
+    def __init__(self, dataset: pydicom.Dataset, content: bytes, path: Path) -> None:
+        self._dataset, self._content, self._path = dataset, content, path
+        self._header = _header(dataset)
+        self._corrected: Decode | None = None  # the corrections that were made in the data set
+
+    def inspect(self, view: View) -> tuple[Header, np.ndarray]:
+        """See `contract.Inspect`."""
+        if self._corrected != view.decode:
+            if self._corrected is not None:
+                self._dataset = _dataset(self._content, self._path)
+            _correct(self._dataset, view.decode, self._path)
+            self._corrected = view.decode
+        number = view.frame_of(self._header.frames, self._path)
+        return self._header, _frame(self._dataset, number, self._path, view.decode)
 
 
 def clip(content: bytes, path: Path, view: View) -> Clip:
@@ -286,8 +310,7 @@ def _frame(dataset: pydicom.Dataset, number: int, path: Path, decode: Decode) ->
         require_bits(levels, lowest, highest, path)
     if photometric in COLOUR:
         return _to_bytes(levels, 0, 2**used - 1)
-    _apply_functional_groups(dataset, number)
-    grey = _grey(levels, dataset, np.array([lowest, highest]))
+    grey = _grey(levels, _display(dataset, number), np.array([lowest, highest]))
     return 255 - grey if photometric == "MONOCHROME1" else grey
 
 
@@ -298,8 +321,8 @@ def _levels(dataset: pydicom.Dataset, number: int, path: Path, corrected: bool =
         return _jpeg_levels(dataset, number)
     if corrected and syntax in (JPEGBaseline8Bit, JPEGExtended12Bit) and dataset.SamplesPerPixel == 3:
         return _jpeg_levels(dataset, number)  # pydicom would heed the colour space that the JPEG itself names
-    if syntax in (JPEG2000Lossless, JPEG2000):
-        _require_codestream(dataset, number, path)
+    if syntax in JPEG_2000:
+        return _jpeg_2000_levels(dataset, number, path)
     if syntax in (JPEGBaseline8Bit, JPEGExtended12Bit):
         found = dicom_jpeg.frame_header(_compressed(dataset, number))
         _require_size(dataset, found.width, found.height, path)
@@ -308,19 +331,37 @@ def _levels(dataset: pydicom.Dataset, number: int, path: Path, corrected: bool =
     if 0 < unused <= dataset.BitsAllocated - stored:  # pydicom takes the lowest bits, whatever HighBit says
         above = {"bits_stored": stored + unused}
     levels = pixel_array(dataset, index=number, decoding_plugin=DECODERS.get(syntax, ""), **above)
-    if syntax == JPEG2000Lossless:
-        return _without_overlay(levels, stored)
     return levels >> unused if above else levels
 
 
 def _without_overlay(levels: np.ndarray, bits: int) -> np.ndarray:
     """Keep the lowest bits of each level, signed or not: older scanners store overlays in those above.
 
-    pydicom does so in uncompressed files, but not in JPEG 2000 (https://github.com/pydicom/pydicom/issues/2260).
     Compression with loss keeps no such bits, and may exceed the highest level, which must not become black.
     """
     above = max(0, 8 * levels.itemsize - bits)
     return (levels << above) >> above
+
+
+def _jpeg_2000_levels(dataset: pydicom.Dataset, number: int, path: Path) -> np.ndarray:
+    """Decode the stored levels of one frame in JPEG 2000.
+
+    The codestream is right where it has signed levels and the header calls them unsigned: some scanners write
+    such files. Unsigned ones under a header that calls them signed are numbers in two's complement.
+    """
+    _require_codestream(dataset, number, path)
+    colours = () if dataset.SamplesPerPixel == 1 else (dataset.SamplesPerPixel,)
+    frame = _compressed(dataset, number)
+    levels, precision = dicom_jpeg.decode_2000(frame, (dataset.Rows, dataset.Columns, *colours))
+    if colours:
+        is_ycbcr = dataset.PhotometricInterpretation in ("YBR_FULL", SUBSAMPLED)
+        return convert_color_space(levels, "YBR_FULL", "RGB") if is_ycbcr else levels
+    if levels.dtype.kind == "i":
+        dataset.PixelRepresentation = 1
+    elif dataset.PixelRepresentation:
+        return _without_overlay(levels.view(f"i{levels.itemsize}"), min(precision, dataset.BitsStored))
+    lossless = dataset.file_meta.TransferSyntaxUID == JPEG2000Lossless
+    return _without_overlay(levels, dataset.BitsStored) if lossless else levels
 
 
 def _jpeg_levels(dataset: pydicom.Dataset, number: int) -> np.ndarray:
@@ -354,7 +395,7 @@ def _require_known(dataset: pydicom.Dataset, path: Path) -> None:
         raise UnreadableImageError(
             f"{path}: pixels of 1 bit in RLE are not supported; convert the file to an uncompressed one"
         )
-    if syntax not in (*NATIVE, *DECODERS, *dicom_jpeg.SYNTAXES):
+    if syntax not in (*NATIVE, *DECODERS, *JPEG_2000, *dicom_jpeg.SYNTAXES):
         raise UnreadableImageError(
             f"{path}: the transfer syntax '{syntax.name}' is not supported; convert the file to an "
             "uncompressed one"
@@ -362,11 +403,7 @@ def _require_known(dataset: pydicom.Dataset, path: Path) -> None:
 
 
 def _require_codestream(dataset: pydicom.Dataset, number: int, path: Path) -> None:
-    """Refuse JPEG 2000 with the header of a JP2 file, which PS3.5, A.4.4 forbids.
-
-    pydicom 3.0.2 accepts it, but never ends if a damaged box of the header has length 0
-    (`pydicom.pixels.utils.get_j2k_parameters`).
-    """
+    """Refuse JPEG 2000 with the header of a JP2 file, which PS3.5, A.4.4 forbids."""
     frame = _compressed(dataset, number)
     if frame[:4] != b"\xff\x4f\xff\x51":
         raise UnreadableImageError(
@@ -391,15 +428,20 @@ def _compressed(dataset: pydicom.Dataset, number: int) -> bytes:
     return get_frame(dataset.PixelData, number, number_of_frames=_frames(dataset))
 
 
-def _apply_functional_groups(dataset: pydicom.Dataset, number: int) -> None:
-    """Copy the display attributes of one frame of an enhanced object to the top (PS3.3, C.7.6.16)."""
+def _display(dataset: pydicom.Dataset, number: int) -> pydicom.Dataset:
+    """Return the display attributes of one frame, which may have its own (PS3.3, C.7.6.16)."""
+    display = dataset.group_dataset(0x0028)
     shared = dataset.get("SharedFunctionalGroupsSequence", None) or []
     own = dataset.get("PerFrameFunctionalGroupsSequence", None) or []
     for group in (*shared, *own[number : number + 1]):
         for name in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
             for item in group.get(name, None) or []:
-                dataset.update(item)
-    _drop_empty(dataset)
+                display.update(item)
+    _drop_empty(display)
+    for name in ("ModalityLUTSequence", "VOILUTSequence"):
+        if name in display and not all(display[name][0].get(part) for part in ("LUTDescriptor", "LUTData")):
+            del display[name]  # a table without content is an empty element too
+    return display
 
 
 def _grey(levels: np.ndarray, dataset: pydicom.Dataset, stored: np.ndarray) -> np.ndarray:

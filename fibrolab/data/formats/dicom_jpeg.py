@@ -1,8 +1,8 @@
-"""Frames of DICOM in lossless JPEG, 12-bit JPEG and JPEG-LS: stored levels of 2 to 16 bits.
+"""Frames of DICOM in lossless JPEG, 12-bit JPEG, JPEG-LS and JPEG 2000: stored levels of 2 to 16 bits.
 
-imagecodecs decodes them with libjpeg-turbo and CharLS. Of its other decoders of lossless JPEG, `ljpeg` and
-`jpegsof3` end the process on some damaged frames, as GDCM does. FFmpeg scales JPEG-LS of 9 to 15 bits
-without saying so.
+imagecodecs decodes them with libjpeg-turbo, CharLS and OpenJPEG. Of its other decoders of lossless JPEG,
+`ljpeg` and `jpegsof3` end the process on some damaged frames, as GDCM does. FFmpeg scales JPEG-LS of 9 to 15
+bits without saying so.
 """
 
 from typing import NamedTuple
@@ -66,6 +66,28 @@ def decode(frame: bytes, shape: tuple[int, ...]) -> tuple[np.ndarray, int]:
         levels = _decode_jpeg(frame, found.samples)
         _require_all_codes(frame, levels, found.samples)
     return levels.reshape(shape), found.precision
+
+
+def decode_2000(frame: bytes, shape: tuple[int, ...]) -> tuple[np.ndarray, int]:
+    """Decode one frame in JPEG 2000 to the colours that its encoder was given (ITU-T T.800).
+
+    Args:
+        frame: A codestream, without the header of a JP2 file.
+        shape: What the DICOM header states: (H, W), or (H, W, 3).
+
+    Returns:
+        Stored levels of that shape, signed if the codestream says so, and their precision [bits].
+
+    Raises:
+        ValueError: The frame is truncated, or not of that shape.
+        RuntimeError: imagecodecs cannot decode the frame.
+    """
+    samples = int.from_bytes(frame[40:42], "big")
+    if samples != (shape[2] if len(shape) == 3 else 1):
+        raise ValueError(f"the compressed frame has {samples} samples a pixel, unlike the DICOM header")
+    if _END not in frame:  # a last tile without a stated length ends there
+        raise ValueError("the compressed frame ends before its last pixel")
+    return imagecodecs.jpeg2k_decode(frame).reshape(shape), (frame[42] & 0x7F) + 1
 
 
 def frame_header(frame: bytes) -> FrameHeader:

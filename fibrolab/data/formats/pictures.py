@@ -5,6 +5,7 @@ import struct
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from PIL import Image, ImageOps, PngImagePlugin
 from fibrolab.data.formats.contract import (
     Clip,
     Header,
+    Inspect,
     UnsupportedError,
     require_bits,
     require_scan,
@@ -30,7 +32,15 @@ DEEP_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
 DEEPEST = 65535
 LABEL_MODES = ("1", "L", "P")
 LOSSY = ("JPEG", "MPO", "JPEG2000")
-_INTERPRETATION, _BITS = 262, 258  # TIFF tags; interpretation 0 is WhiteIsZero
+# TIFF tags: interpretation 0 is WhiteIsZero, sample format 2 signed; the subfile type has bits for reduced
+# pages (1) and transparency masks (4).
+_INTERPRETATION, _BITS, _SAMPLE_FORMAT, _SUBFILE = 262, 258, 339, 254
+_SIGNED, _NO_FRAME = 2, 1 | 4
+_BASELINE, _JPEG_LS, _LOSSLESS = (
+    (0xC0, 0xC1, 0xC2),
+    0xF7,
+    0xC3,
+)  # frame headers of JPEG; Pillow reads the first
 
 # Warnings about unusual EXIF and palette chunks; a file that cannot be decoded raises an error.
 warnings.filterwarnings("ignore", module="PIL")
@@ -40,67 +50,96 @@ PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 
 def header(content: bytes, path: Path) -> Header:
     """See `readers.Format`."""
-    with _opened(content, path) as picture:
-        return _header(picture)
+    picture = _opened(content, path)
+    with _picture_errors(content, path):
+        return _facts(picture, len(_pages(picture)))
 
 
-def inspect(content: bytes, path: Path, view: View) -> tuple[Header, np.ndarray]:
+def opened(content: bytes, path: Path) -> Inspect:
     """See `readers.Format`."""
-    with _opened(content, path) as picture:
-        facts = _header(picture)
-        return facts, _frame(picture, view.frame_of(facts.frames, path), path, content, view.decode)
+    picture = _opened(content, path)
+    with _picture_errors(content, path):
+        pages = _pages(picture)
+    facts = _facts(picture, len(pages))
+
+    def inspect(view: View) -> tuple[Header, np.ndarray]:
+        with _picture_errors(content, path):
+            return facts, _frame(picture, pages[view.frame_of(len(pages), path)], path, content, view.decode)
+
+    return inspect
 
 
 def clip(content: bytes, path: Path, view: View) -> Clip:
     """See `readers.Format`: an animated GIF or WebP, or the pages of a TIFF."""
-    with _opened(content, path) as picture:
-        facts = _header(picture)
-        frames = (
-            to_grey(_frame(picture, number, path, content, view.decode)) for number in range(facts.frames)
-        )
-        return Clip(stacked(frames, path), facts.fps)
+    inspect, facts = opened(content, path), header(content, path)
+    frames = (to_grey(inspect(replace(view, frame=number))[1]) for number in range(facts.frames))
+    return Clip(stacked(frames, path), facts.fps)
 
 
 def labels(content: bytes, path: Path) -> np.ndarray:
     """Read a label map, uint8 (H, W): stored levels, palette indices, or 0 and 1 for a bilevel image."""
-    with _opened(content, path) as picture:
-        if picture.mode not in LABEL_MODES or picture.format in LOSSY:
-            raise UnreadableImageError(
-                f"{path}: is not a label map ({picture.format}, mode {picture.mode}); save one 8-bit number "
-                "per pixel without loss, such as a grey PNG"
-            )
-        require_scan(*picture.size, path)
-        return np.asarray(ImageOps.exif_transpose(picture)).astype(np.uint8)
+    picture = _opened(content, path)
+    if picture.mode not in LABEL_MODES or picture.format in LOSSY:
+        raise UnreadableImageError(
+            f"{path}: is not a label map ({picture.format}, mode {picture.mode}); save one 8-bit number "
+            "per pixel without loss, such as a grey PNG"
+        )
+    require_scan(*picture.size, path)
+    return np.asarray(ImageOps.exif_transpose(picture)).astype(np.uint8)
+
+
+def _opened(content: bytes, path: Path) -> Image.Image:
+    """Open an image file, or raise an UnreadableImageError."""
+    with _picture_errors(content, path):
+        return Image.open(io.BytesIO(content), formats=FORMATS)
 
 
 @contextmanager
-def _opened(content: bytes, path: Path) -> Iterator[Image.Image]:
-    """Open an image file, or raise an UnreadableImageError."""
+def _picture_errors(content: bytes, path: Path) -> Iterator[None]:
+    """Turn Pillow's refusals of a file or of one of its frames into UnreadableImageError."""
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-            yield picture
+        yield
     except Image.UnidentifiedImageError:
         raise UnreadableImageError(f"{path}: {_description(content)}") from None
     except Image.DecompressionBombError as error:
         raise UnreadableImageError(f"{path}: is not an ultrasound image ({error})") from None
 
 
-def _header(picture: Image.Image) -> Header:
+def _pages(picture: Image.Image) -> list[int]:
+    """Return the numbers of the frames in a file, and open the first one.
+
+    The previews in an MPO file are no frames, nor are reduced pages and masks in a TIFF (subfile types 1, 4).
+    """
+    count = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
+    if picture.format != "TIFF" or count == 1:
+        return list(range(count))
+    pages = []
+    for number in range(count):
+        picture.seek(number)
+        if not picture.tag_v2.get(_SUBFILE, 0) & _NO_FRAME:  # type: ignore[attr-defined]
+            pages.append(number)
+    pages = pages or list(range(count))
+    picture.seek(pages[0])
+    return pages
+
+
+def _facts(picture: Image.Image, frames: int) -> Header:
     sideways = picture.getexif().get(0x0112, 1) > 4  # EXIF orientations 5 to 8 swap width and height
     width, height = picture.size[::-1] if sideways else picture.size
     duration = picture.info.get("duration", 0)  # [ms] of a frame, in GIF and WebP
-    frames = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)  # MPO: previews of the first
     fps = 1000 / duration if frames > 1 and duration else 0.0
     return Header(width, height, picture.mode, picture.format or "", frames, fps)
 
 
 def _frame(picture: Image.Image, number: int, path: Path, content: bytes, corrected: Decode) -> np.ndarray:
-    if number:
+    if number != picture.tell():
         picture.seek(number)
     require_scan(*picture.size, path)
     tags = getattr(picture, "tag_v2", {})  # of a TIFF; the transposed copy lacks them
     if corrected.bits and picture.mode not in DEEP_MODES and _is_deep(content):
         raise UnsupportedError("data.decode.bits is for 16 bits of grey, not of colour")
+    if _is_signed(tags) and picture.mode not in DEEP_MODES:
+        raise UnsupportedError("signed levels of 8 bits have no standard grey range; unsigned ones are read")
     stored = _in_colour_space(picture, content, corrected.colour) if corrected.colour else picture
     upright = ImageOps.exif_transpose(stored)
     if picture.mode in DEEP_MODES:
@@ -109,6 +148,11 @@ def _frame(picture: Image.Image, number: int, path: Path, content: bytes, correc
             levels = np.where(levels == hidden, 0, levels)
         return _from_deep(levels, tags, corrected.bits, path)
     return _to_bytes(upright)
+
+
+def _is_signed(tags: Mapping[int, Any]) -> bool:
+    """Return whether a TIFF has signed levels, which Pillow reads as unsigned if they have 8 bits."""
+    return tags.get(_SAMPLE_FORMAT, (1,))[0] == _SIGNED
 
 
 def _is_deep(content: bytes) -> bool:
@@ -150,7 +194,7 @@ def _to_bytes(picture: Image.Image) -> np.ndarray:
 
 def _from_deep(levels: np.ndarray, tags: Mapping[int, Any], used: int | None, path: Path) -> np.ndarray:
     """Scale levels of 9 to 16 bits, or of those `used`, so that the highest becomes 255 in every file."""
-    bits = used or min(max(tags.get(_BITS, (16,))[0], 9), 16)
+    bits = used or min(max(tags.get(_BITS, (16,))[0], 9), 16) - _is_signed(tags)
     top = 2**bits - 1
     if used:
         require_bits(levels, 0, top, path)
@@ -164,6 +208,8 @@ def _from_deep(levels: np.ndarray, tags: Mapping[int, Any], used: int | None, pa
 
 def _description(content: bytes) -> str:
     """Describe a file whose beginning is that of a picture, but which Pillow does not identify."""
+    if kind := _other_jpeg(content):
+        return f"is {kind}, which is not supported outside DICOM; convert it to PNG"
     for name in FORMATS:
         factory, accepts = Image.OPEN.get(name, (None, None))
         if factory is None or accepts is None or accepts(content[:16]) is not True:
@@ -174,3 +220,17 @@ def _description(content: bytes) -> str:
             if "mode" in str(error):
                 return f"a {name} file of a kind that is not supported ({error}); convert it to PNG"
     return "truncated or damaged: the image header is incomplete"
+
+
+def _other_jpeg(content: bytes) -> str:
+    """Return the kind of a JPEG file that Pillow does not read; empty for others and damaged ones."""
+    from fibrolab.data.formats import dicom_jpeg
+
+    try:
+        found = dicom_jpeg.frame_header(content)
+    except ValueError:
+        return ""
+    if found.marker in _BASELINE and found.precision == 8:
+        return ""
+    names = {_JPEG_LS: "JPEG-LS", _LOSSLESS: "lossless JPEG"} | dict.fromkeys(_BASELINE, "JPEG")
+    return f"{names.get(found.marker, 'hierarchical or arithmetic JPEG')} of {found.precision} bits"

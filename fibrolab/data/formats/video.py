@@ -1,9 +1,7 @@
 """Video files through PyAV (FFmpeg): strict reading with exact frame counts, and writing."""
 
-import hashlib
 import io
 import os
-import threading
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +10,7 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from fibrolab.data.formats.contract import LARGEST_SCAN, Clip, Header, require_scan, stacked
+from fibrolab.data.formats.contract import LARGEST_SCAN, Clip, Header, Inspect, require_scan, stacked
 from fibrolab.data.media import View
 from fibrolab.errors import UnreadableImageError
 
@@ -27,7 +25,6 @@ CONTAINERS = {  # by FFmpeg's name
     "flv": "FLV",
     "ogg": "Ogg",
 }
-LARGEST_KEPT = 2**28  # bytes of the frames of one film: 290 of 640 x 480 in colour
 _WHOLE = View()
 CODECS = {  # for writing, by suffix: codec, pixel format, quality
     ".mp4": ("libx264", "yuv420p", {"crf": "17", "preset": "veryfast"}),
@@ -41,21 +38,9 @@ def header(content: bytes, path: Path) -> Header:
     return _decoded(content, path, None)[0]
 
 
-def inspect(content: bytes, path: Path, view: View) -> tuple[Header, np.ndarray]:
-    """See `readers.Format`: RGB, or grey if the video is stored in grey.
-
-    The number of packets gives the wanted frame before decoding. If packets and frames do not correspond, the
-    video is decoded again. A film of which several frames are read one after the other is kept decoded.
-    """
-    if isinstance(view.frame, int) and (kept := _last.film(content, path)):
-        return kept[0], kept[1][view.frame_of(kept[0].frames, path)]
-    wanted = view.frame_of(_count_packets(content, path), path)
-    facts, pixels = _decoded(content, path, wanted)
-    number = view.frame_of(facts.frames, path)
-    if number != wanted or pixels is None:
-        facts, pixels = _decoded(content, path, number)
-    assert pixels is not None
-    return facts, pixels
+def opened(content: bytes, path: Path) -> Inspect:
+    """See `readers.Format`: RGB, or grey if the video is stored in grey."""
+    return _Frames(content, path).inspect
 
 
 def clip(content: bytes, path: Path, _: View = _WHOLE) -> Clip:
@@ -152,6 +137,42 @@ class _Decoder:
         return round((self._count - 1) / (self._times[-1] - self._times[0]), 2) if known else self._rate
 
 
+class _Frames:
+    """Single frames of one video, which is decoded twice for any number of them in ascending order."""
+
+    def __init__(self, content: bytes, path: Path) -> None:
+        self._content, self._path = content, path
+        self._header: Header | None = None
+        self._decoder: _Decoder | None = None
+        self._numbers: Iterator[int] = iter(())
+        self._at = -1
+
+    def inspect(self, view: View) -> tuple[Header, np.ndarray]:
+        """See `contract.Inspect`."""
+        if self._header is None:
+            return self._first(view)
+        wanted = view.frame_of(self._header.frames, self._path)
+        if self._decoder is None or wanted < self._at:
+            self._decoder = _Decoder(self._content, self._path)
+            self._numbers, self._at = self._decoder.decode(), -1
+        while self._at < wanted:
+            self._at = next(self._numbers)
+        return self._header, self._decoder.pixels()
+
+    def _first(self, view: View) -> tuple[Header, np.ndarray]:
+        """Decode the whole video, since its frames can only be counted so.
+
+        The number of packets gives the wanted frame before decoding. If packets and frames do not correspond,
+        the video is decoded again.
+        """
+        wanted = view.frame_of(_count_packets(self._content, self._path), self._path)
+        header, pixels = _decoded(self._content, self._path, wanted)
+        self._header = header
+        if pixels is None or view.frame_of(header.frames, self._path) != wanted:
+            return self.inspect(view)
+        return header, pixels
+
+
 def _decoded(content: bytes, path: Path, wanted: int | None) -> tuple[Header, np.ndarray | None]:
     """Decode the whole video; return its header, and the wanted frame if it has one of that number."""
     video = _Decoder(content, path)
@@ -160,44 +181,6 @@ def _decoded(content: bytes, path: Path, wanted: int | None) -> tuple[Header, np
         if number == wanted:
             kept = video.pixels()
     return video.header(), kept
-
-
-class _LastFilm:
-    """The frames of the film that was asked for last, once it has been asked for twice.
-
-    Every other frame of it would otherwise cost the decoding of the whole film.
-    """
-
-    def __init__(self) -> None:
-        self._digest = b""
-        self._film: tuple[Header, list[np.ndarray]] | tuple[()] | None = None
-        self._lock = threading.Lock()  # threads that want the same film wait for the first
-
-    def film(self, content: bytes, path: Path) -> tuple[Header, list[np.ndarray]] | None:
-        """Return header and frames of a film; None the first time, and for a film above `LARGEST_KEPT`."""
-        digest = hashlib.sha256(content).digest()
-        with self._lock:
-            if self._digest != digest:
-                self._digest, self._film = digest, None
-                return None
-            if self._film is None:
-                self._film = _all_frames(content, path)
-            return self._film or None
-
-
-_last = _LastFilm()
-
-
-def _all_frames(content: bytes, path: Path) -> tuple[Header, list[np.ndarray]] | tuple[()]:
-    """Decode a whole video; return header and frames, or nothing if these are too large to be kept."""
-    video, frames, size = _Decoder(content, path), [], 0
-    for _ in video.decode():
-        frames.append(video.pixels())
-        frames[-1].flags.writeable = False
-        size += frames[-1].nbytes
-        if size > LARGEST_KEPT:
-            return ()
-    return video.header(), frames
 
 
 def _count_packets(content: bytes, path: Path) -> int:

@@ -19,6 +19,7 @@ from fibrolab.data.formats.contract import (
     LARGEST_CLIP,
     Clip,
     Header,
+    Inspect,
     UnsupportedError,
     require_scan,
     to_grey,
@@ -51,10 +52,14 @@ def header(content: bytes, path: Path) -> Header:
     return _read(content, path)[0]
 
 
-def inspect(content: bytes, path: Path, view: View) -> tuple[Header, np.ndarray]:
+def opened(content: bytes, path: Path) -> Inspect:
     """See `readers.Format`: levels of 8 bits as they are, of 16 with the highest of their depth as 255."""
     facts, frames = _read(content, path)
-    return facts, _to_bytes(frames[view.frame_of(facts.frames, path)], view.decode.bits)
+
+    def inspect(view: View) -> tuple[Header, np.ndarray]:
+        return facts, _to_bytes(frames[view.frame_of(facts.frames, path)], view.decode.bits)
+
+    return inspect
 
 
 def clip(content: bytes, path: Path, view: View) -> Clip:

@@ -223,12 +223,23 @@ def _folder_faults(folder: Path, folders: Sequence[str], expected: Sequence[str]
         if name not in expected
     ]
     faults += [] if named else _extra_folders(folder, folders)
+    faults += [] if named else _same_names(folders)
     faults += [
         f"{name}/ begins like a formula, which a spreadsheet would run"
         for name in folders
         if is_formula(name)
     ]
     return faults + [f"there is no folder {name}/" for name in expected if name not in folders]
+
+
+def _same_names(folders: Sequence[str]) -> Iterator[str]:
+    """Name folders that differ only in case or blanks: copies of trees from Windows and Linux make such."""
+    same: dict[str, list[str]] = {}
+    for name in folders:
+        same.setdefault("".join(name.split()).casefold(), []).append(f"{name}/")
+    for names in same.values():
+        if len(names) > 1:
+            yield f"{' and '.join(names)} differ only in case or blanks: join them, if they are one class"
 
 
 def _extra_folders(folder: Path, folders: Sequence[str]) -> Iterator[str]:

@@ -119,12 +119,16 @@ def _relative_readings(manifest: Manifest, cache: Path) -> pd.Series:
     """
     task, column = "Reading stiffness from colours", "share"  # name of the column in stored measurements
     captures = [Media(item.path, View(decode=item.view.decode)) for item in manifest.media()]
-    readings = measured(captures, cache, _MEASUREMENT, (column,), _relative_reading, task)
+    readings = measured(captures, cache, _MEASUREMENT, (column,), _of_file, task)
     return readings[column].astype(np.float64)
 
 
-def _relative_reading(capture: Media) -> tuple[float | None]:
+def _of_file(captures: Sequence[Media]) -> list[tuple[float | None]]:
+    return [(_relative_reading(capture),) for capture in captures]
+
+
+def _relative_reading(capture: Media) -> float | None:
     try:
-        return (screen_capture.reading(read_image(capture.path, capture.view), capture.path),)
+        return screen_capture.reading(read_image(capture.path, capture.view), capture.path)
     except UnreadableImageError:
-        return (None,)
+        return None
