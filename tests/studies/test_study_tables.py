@@ -403,7 +403,10 @@ def test_a_published_number_of_an_unknown_arm_is_refused(study: Study) -> None:
 
 def test_learning_curves_have_a_row_for_each_measured_quantity(found: Tables) -> None:
     history = found["history"]
-    assert [axes.get_title("left") for axes in curves(history).axes] == ["Loss of training", "Loss of validation"]
+    assert [axes.get_title("left") for axes in curves(history).axes] == [
+        "Loss of training",
+        "Loss of validation",
+    ]
     both = history.assign(**{"train/accuracy": 0.5 + history["epoch"] / 10, "val/accuracy": 0.4})
     axes = curves(both).axes[2]
     assert axes.get_title("left") == "Accuracy of training"
