@@ -116,7 +116,7 @@ class FibrosisDataModule(L.LightningDataModule):
 
     @property
     def serves_features_only(self) -> bool:
-        """Whether every branch has features, so that no pixels are read."""
+        """Return whether every branch has features, so that no pixels are read."""
         return bool(self._features) and not self._inputs
 
     def features_of(self, rows: np.ndarray) -> tuple[dict[str, FeatureTable], list[str]]:

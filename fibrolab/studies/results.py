@@ -208,9 +208,10 @@ def _placed(table: pd.DataFrame, place: Place) -> pd.DataFrame:
 
 
 def _is_own_network(study: Study, place: Place, composed: Mapping[Place, Training]) -> bool:
-    """Return whether a place has the network of `size=full`; of a regression, all arms that it combines."""
-    arms = study.arms[place.arm].stack or [place.arm]
-    return all(composed[place._replace(arm=arm)].is_own_network for arm in arms)
+    """Return whether a place, and each arm whose runs it needs, has the network of `size=full`."""
+    arm = study.arms[place.arm]
+    arms = [*([] if arm.stack else [place.arm]), *arm.needs]  # a regression has no network of its own
+    return all(composed[place._replace(arm=name)].is_own_network for name in arms)
 
 
 def _training(place: Place, own: bool, run: TrainedRun | None, error: str, uri: str) -> dict[str, Any]:

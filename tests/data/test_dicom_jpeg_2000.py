@@ -79,6 +79,7 @@ def test_a_table_of_levels_without_content_counts_as_absent(name: str) -> None:
         np.testing.assert_array_equal(decode(saved(dataset(levels, **{name: table})), PATH), levels)
 
 
+@pytest.mark.shared
 @pytest.mark.skipif(not PAIRS, reason="needs the WG04 set: set FIBROLAB_WG04 to its folder")
 @pytest.mark.parametrize("path", PAIRS, ids=lambda path: path.name)
 def test_compressed_and_raw_files_of_the_wg04_set_are_equal(path: Path) -> None:
