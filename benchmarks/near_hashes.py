@@ -102,7 +102,7 @@ def hashes(count: int, draw: Callable[[int], np.ndarray]) -> list[str]:
 
 
 def hashed(thumbnails: np.ndarray) -> list[str]:
-    """Return the perceptual hashes of thumbnails (n, 64, 64), as `perceptual_hash`."""
+    """Return the perceptual hashes of thumbnails (n, 64, 64), as `survey.perceptual_hash`."""
     cosines = dct(np.eye(SIDE), axis=0)[:LOW].astype(np.float32)
     low = (cosines @ thumbnails @ cosines.T).reshape(len(thumbnails), -1)
     bits = np.packbits(low > np.median(low, axis=1, keepdims=True), axis=1)

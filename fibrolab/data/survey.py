@@ -9,12 +9,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from fibrolab.data import pixel_plausibility
 from fibrolab.data.file_facts import measured
 from fibrolab.data.formats.contract import to_grey
 from fibrolab.data.media import MIDDLE, Media
-from fibrolab.data.perceptual_hash import perceptual_hash
 from fibrolab.data.readers import OpenFile
 from fibrolab.errors import UnreadableImageError
 
@@ -51,6 +51,7 @@ FACTS = tuple(EMPTY)
 AUDITED = ("pixels", "thumbnail", "lowest", "highest", "impossible_colours", "tiled")
 ANSWERED = tuple(name for name in FACTS if name not in AUDITED)
 VERSION = 9  # raise it when columns are added or measured otherwise: all files are then measured again
+_HASH_SIDE = 16  # 16 x 16 low frequencies: a perceptual hash of 256 bits
 THUMBNAIL = 32  # side [px], used by the nearest-neighbour baseline
 _BLACK = 8  # highest grey level that counts as black: compression changes black slightly
 _NEARLY_ALL = 0.99  # proportion of black pixels from which a row or column counts as black
@@ -116,6 +117,21 @@ def unreadable(
         for prefix, item, error in zip(prefixes, media, facts["error"], strict=True)
         if error
     ]
+
+
+def perceptual_hash(grey: np.ndarray) -> str:
+    """Compute the 256-bit perceptual hash of an image (H, W), hexadecimal.
+
+    Each bit states whether one of the 16 x 16 lowest frequencies of a 64 x 64 thumbnail's cosine transform is
+    above their median (Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions, 2010,
+    3.2.1).
+    """
+    from scipy.fft import dctn
+
+    side = 4 * _HASH_SIDE
+    thumbnail = Image.fromarray(grey).resize((side, side), Image.Resampling.LANCZOS)
+    low = dctn(np.asarray(thumbnail, np.float64))[:_HASH_SIDE, :_HASH_SIDE]
+    return np.packbits(low > np.median(low)).tobytes().hex()
 
 
 def borders(grey: np.ndarray) -> dict[str, float]:

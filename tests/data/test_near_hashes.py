@@ -17,7 +17,7 @@ from fibrolab.data.near_hashes import (
     near_clusters,
     nearest,
 )
-from fibrolab.data.perceptual_hash import perceptual_hash
+from fibrolab.data.survey import perceptual_hash
 
 BITS = 16
 WORDS = 4  # of 64 bits, in a hash of 256 bits

@@ -22,9 +22,8 @@ from stored import flip, hashes
 from fibrolab.data import file_facts, readers
 from fibrolab.data import survey as module
 from fibrolab.data.media import Media, View, whole
-from fibrolab.data.perceptual_hash import perceptual_hash
 from fibrolab.data.readers import read_image
-from fibrolab.data.survey import ANSWERED, AUDITED, FACTS, survey, unreadable
+from fibrolab.data.survey import ANSWERED, AUDITED, FACTS, perceptual_hash, survey, unreadable
 from fibrolab.errors import StorageError
 
 PROGRAM = """
