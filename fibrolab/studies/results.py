@@ -192,6 +192,8 @@ def gathered(
         name: pd.concat([pd.DataFrame(columns=COLUMNS[name]), *tables], ignore_index=True)
         for name, tables in each.items()
     }
+    first = found[COHORT].groupby(["protocol", "task", "seed"])["arm"].transform("first")
+    found[COHORT] = found[COHORT][found[COHORT]["arm"] == first]  # others may have a few patients less
     for name, columns in SAME_FOR_ALL_ARMS.items():
         found[name] = found[name].drop_duplicates(["protocol", "task", "seed", *columns]).drop(columns="arm")
     return found | {

@@ -51,7 +51,7 @@ def characteristics(
     )
     parts = [Column(name.capitalize()) for name in keys.PARTITIONS]
     columns = [Column("Variable", number=False), *parts, Column("p"), *map(Column, beside)]
-    return Sheet(title, caption, columns, lines, notes=notes.notes)
+    return Sheet(title, caption, columns, lines, "broad sheet" if beside else "", notes=notes.notes)
 
 
 def subgroups(run: Run) -> list[Sheet]:
