@@ -36,11 +36,8 @@ LOSSY = ("JPEG", "MPO", "JPEG2000")
 # pages (1) and transparency masks (4).
 _INTERPRETATION, _BITS, _SAMPLE_FORMAT, _SUBFILE = 262, 258, 339, 254
 _SIGNED, _NO_FRAME = 2, 1 | 4
-_BASELINE, _JPEG_LS, _LOSSLESS = (
-    (0xC0, 0xC1, 0xC2),
-    0xF7,
-    0xC3,
-)  # frame headers of JPEG; Pillow reads the first
+# Markers of the frame header of a JPEG file; Pillow reads the first three, at 8 bits.
+_BASELINE, _JPEG_LS, _LOSSLESS = (0xC0, 0xC1, 0xC2), 0xF7, 0xC3
 
 # Warnings about unusual EXIF and palette chunks; a file that cannot be decoded raises an error.
 warnings.filterwarnings("ignore", module="PIL")
