@@ -7,15 +7,15 @@ import pandas as pd
 
 from fibrolab.reporting import numbers, study_page
 from fibrolab.reporting.study_page import Section
-from fibrolab.studies import readme, verdict
+from fibrolab.studies import published_sheets, readme, verdict
 from fibrolab.studies import result_sheets as sheets
 from fibrolab.studies.definition import Study
-from fibrolab.studies.result_sheets import Part
+from fibrolab.studies.parts import Part, parts
 from fibrolab.studies.results import SIGNIFICANT, Tables
 
 SHEETS = (
     sheets.cohort, sheets.arms, sheets.differences, sheets.markers, sheets.beside_markers, sheets.folds,
-    sheets.classes, sheets.confusion, sheets.variance, sheets.seen, sheets.balance, sheets.reported,
+    sheets.classes, sheets.confusion, sheets.variance, sheets.seen, sheets.balance, published_sheets.reported,
 )  # fmt: skip
 
 
@@ -31,7 +31,7 @@ def write(study: Study, size: str, tables: Tables, folder: Path) -> Path:
     Returns:
         Path of the page.
     """
-    found = sheets.parts(study, size, tables)
+    found = parts(study, size, tables)
     return study_page.write(
         folder,
         study.title,
@@ -40,7 +40,7 @@ def write(study: Study, size: str, tables: Tables, folder: Path) -> Path:
         list(verdict.sentences(study, size, tables)),
         sheets.accuracies(found),
         [_section(part) for part in found],
-        [sheets.apart(study, tables, whole=True), sheets.related(study)],
+        [published_sheets.apart(study, tables, whole=True), published_sheets.related(study)],
     )
 
 

@@ -11,10 +11,10 @@ from fibrolab import keys
 from fibrolab.reporting.study_page import CAPTIONS, PROTOCOLS
 from fibrolab.reporting.tables.sheet import Cell, Sheet
 from fibrolab.storage import put
+from fibrolab.studies import published_sheets, verdict
 from fibrolab.studies import result_sheets as sheets
-from fibrolab.studies import verdict
 from fibrolab.studies.definition import Study
-from fibrolab.studies.result_sheets import Part
+from fibrolab.studies.parts import Part, parts
 from fibrolab.studies.results import Tables
 
 README = "README.md"
@@ -51,14 +51,14 @@ def inserted(text: str, size: str, content: str) -> str:
 def section(study: Study, size: str, tables: Tables) -> str:
     """Return the section of a size: a table for each protocol and task, differences, the verdict."""
     lines = [f"## Results at size={size}", "", trained(tables), ""]
-    found = sheets.parts(study, size, tables)
+    found = parts(study, size, tables)
     if sheets.accuracies(found) is not None:
         lines += _picture(f"{PROTOCOLS}.svg", CAPTIONS[PROTOCOLS], size)
     for part in found:
         for sheet in (sheets.arms(part), sheets.differences(part)):
             lines += [*markdown(sheet), ""]
         lines += _pictures(part)
-    if (apart := sheets.apart(study, tables)).lines:
+    if (apart := published_sheets.apart(study, tables)).lines:
         lines += [*markdown(apart), ""]
     lines += ["**Verdict.** " + " ".join(verdict.sentences(study, size, tables))]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines))

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from fibrolab.reporting import numbers
 from fibrolab.studies.definition import Study
-from fibrolab.studies.result_sheets import Part, at_end_point, parts
+from fibrolab.studies.parts import Part, parts
+from fibrolab.studies.result_sheets import at_end_point
 from fibrolab.studies.results import SIGNIFICANT, Tables
 
 

@@ -16,8 +16,9 @@ from fibrolab.evaluation.comparison.arms import END_POINTS
 from fibrolab.evaluation.comparison.comparison_table import COMPARATORS, FOLDS
 from fibrolab.reporting.figures.study import curves, differences
 from fibrolab.reporting.tables.sheet import Sheet
-from fibrolab.studies import definition, page, readme, result_sheets, results, verdict
+from fibrolab.studies import definition, page, published_sheets, readme, result_sheets, results, verdict
 from fibrolab.studies.definition import Study
+from fibrolab.studies.parts import parts
 from fibrolab.studies.results import NAMES, PLACE, Tables
 
 ROOT = Path(__file__).parents[2]
@@ -122,12 +123,12 @@ def said(study: Study, found: Tables) -> str:
 def test_arms_with_fewer_seeds_than_others_are_named(study: Study, found: Tables) -> None:
     trained = found["trainings"]
     again = trained[trained["arm"] == "one"].assign(seed=1)
-    (part,) = result_sheets.parts(study, "small", {**found, "trainings": pd.concat([trained, again])})
+    (part,) = parts(study, "small", {**found, "trainings": pd.concat([trained, again])})
     assert "groups of ours, 2 seeds; Two: 1, 95 % intervals" in result_sheets.arms(part).caption
 
 
 def test_a_published_number_stands_beside_the_papers_own_network_only(study: Study, found: Tables) -> None:
-    (part,) = result_sheets.parts(study, "small", found)
+    (part,) = parts(study, "small", found)
     sheet = result_sheets.arms(part)
     assert [column.title for column in sheet.columns] == [
         "Arm",
@@ -148,7 +149,7 @@ def test_a_published_number_stands_beside_the_papers_own_network_only(study: Stu
     ]  # those of single folds are apart
     (line,) = result_sheets.beside_markers(part).lines
     assert [cell.text for cell in line.cells[:2]] == ["Two \u2212 LSM [kPa]", "AUC"]
-    assert shown(result_sheets.apart(study, found)) == [
+    assert shown(published_sheets.apart(study, found)) == [
         ["Two", "F4", "95.0\u00a0% [93.0, 97.0]", "", "Table 1"],
         ["FIB-4", "F4", "", ".750", "Table 3"],
     ]
@@ -168,7 +169,7 @@ def shown(sheet: Sheet) -> list[list[str]]:
 def test_a_published_measure_stands_beside_the_one_of_ours_that_it_is(study: Study, found: Tables) -> None:
     place = study.folder / "study.yaml"
     place.write_text(place.read_text() + "published_as: {accuracy: auc}\n")
-    (part,) = result_sheets.parts(definition.read(str(study.folder), study.folder), "small", found)
+    (part,) = parts(definition.read(str(study.folder), study.folder), "small", found)
     sheet = result_sheets.arms(part)
     assert [column.title for column in sheet.columns][-1] == "AUC, published"
     assert shown(sheet)[0][-1] == ".900"
@@ -177,14 +178,14 @@ def test_a_published_measure_stands_beside_the_one_of_ours_that_it_is(study: Stu
 def test_every_published_number_of_the_same_network_stands_beside_ours(study: Study, found: Tables) -> None:
     training = found["metrics"][:1].assign(level="training", value=0.97)
     found["metrics"] = pd.concat([found["metrics"], training], ignore_index=True)
-    (part,) = result_sheets.parts(study, "small", found)
-    assert shown(result_sheets.reported(part)) == [
+    (part,) = parts(study, "small", found)
+    assert shown(published_sheets.reported(part)) == [
         ["One", "test", "", "Accuracy", "80.0\u00a0%", "90.0\u00a0%", "\u221210.0\u00a0%"],
         ["One", "train", "", "Accuracy", "97.0\u00a0%", "99.0\u00a0%", "\u22122.0\u00a0%"],
         ["One", "test", "F4", "Sensitivity", "60.0\u00a0%", "80.0\u00a0%", "\u221220.0\u00a0%"],
         ["One", "test", "", "Specificity", "90.0\u00a0%", "70.0\u00a0%", "20.0\u00a0%"],  # of F4
     ]
-    whole = result_sheets.apart(study, found, whole=True)
+    whole = published_sheets.apart(study, found, whole=True)
     assert shown(whole) == [
         ["Two", "F4", "test", "", "95.0\u00a0% [93.0, 97.0]", "", "", "Table 1"],
         ["Two", "F4", "train", "", "", "80.0\u00a0%", "", "Table 2"],
@@ -193,13 +194,13 @@ def test_every_published_number_of_the_same_network_stands_beside_ours(study: St
 
 
 def test_classes_have_the_measures_that_papers_print(study: Study, found: Tables) -> None:
-    (part,) = result_sheets.parts(study, "small", found)
+    (part,) = parts(study, "small", found)
     titles = [column.title for column in result_sheets.classes(part).columns][2:]
     assert titles == ["Sensitivity", "Specificity", "Precision", "NPV", "LR+", "LR\u2212"]
     areas = found["metrics"][:1].assign(metric="auc_F4", value=0.8)
     found["metrics"] = pd.concat([found["metrics"], areas], ignore_index=True)
     found["metrics"]["p_chance"] = 0.012
-    (part,) = result_sheets.parts(study, "small", found)
+    (part,) = parts(study, "small", found)
     titles = [column.title for column in result_sheets.classes(part).columns][4:]
     assert titles == ["Precision", "F1", "AUC", "p, against chance"]
     assert shown(result_sheets.classes(part))[0][-2:] == [".800", ".01"]
@@ -210,13 +211,13 @@ def test_the_mean_over_resamples_and_an_analysis_of_variance_are_printed(study: 
     anova = {**PLACED, "level": "sample", "family": "anova", "metric": "F", "of": "models", "note": "Why."}
     anova |= {"value": 0.91, "method": "one-way ANOVA, F(2, 12)", "p": 0.43, "against": "", "fold": ""}
     found["comparisons"] = pd.concat([found["comparisons"], pd.DataFrame([anova])], ignore_index=True)
-    (part,) = result_sheets.parts(study, "small", found)
+    (part,) = parts(study, "small", found)
     assert shown(result_sheets.seen(part))[0][-1] == "81.0\u00a0% ± 3.0\u00a0%"
     assert shown(result_sheets.variance(part)) == [["between models", "2, 12", "0.91", ".43"]]
 
 
 def test_folds_of_a_single_arm_have_a_table_with_mean_and_sd(study: Study, found: Tables) -> None:
-    (part,) = result_sheets.parts(study, "small", found)
+    (part,) = parts(study, "small", found)
     assert not result_sheets.folds(part).lines
     own = pd.DataFrame(
         [
@@ -231,7 +232,7 @@ def test_folds_of_a_single_arm_have_a_table_with_mean_and_sd(study: Study, found
     assert rows["metric"].tolist()[3] == "auc_ge_F2"
     found["metrics"] = pd.concat([found["metrics"], rows], ignore_index=True)
     results.write(study.home / "results", found)
-    (part,) = result_sheets.parts(study, "small", results.read(study.home / "results"))
+    (part,) = parts(study, "small", results.read(study.home / "results"))
     sheet = result_sheets.folds(part)
     assert [column.title for column in sheet.columns][2:] == ["Fold 0", "Fold 1", "Mean ± SD"]
     assert shown(sheet) == [
@@ -255,7 +256,7 @@ def test_markers_and_balancing_have_tables(study: Study, found: Tables) -> None:
     found["trainings"][results.TRAINED] = "F0-F3 50, F4 20"
     found["trainings"][results.DRAWN] = ["F0-F3 35, F4 35", ""]
     results.write(study.home / "results", found)
-    (part,) = result_sheets.parts(study, "small", results.read(study.home / "results"))
+    (part,) = parts(study, "small", results.read(study.home / "results"))
     (line,) = shown(result_sheets.markers(part))
     assert line == ["FIB-4", "F4", "2.100, fitted", ".700", "65.0\u00a0%", "", "", "", ".600", ".750"]
     assert shown(result_sheets.balance(part)) == [["One", "F0-F3 50, F4 20", "F0-F3 35, F4 35"]]
@@ -267,7 +268,7 @@ def test_the_cohort_stands_beside_that_of_the_paper(study: Study, found: Tables)
     row = {**PLACED, "arm": "one", "variable": "albumin_g_l", "statistic": "median (IQR)", "p": 0.09}
     row |= {"train": "41 (38 to 44)", "validation": "40 (38 to 43)", "test": "43 (40 to 47)"}
     found["cohort"] = pd.DataFrame([row, row | {"seed": 1, "train": "other"}])
-    (part,) = result_sheets.parts(study, "small", found)
+    (part,) = parts(study, "small", found)
     sheet = result_sheets.cohort(part)
     assert [column.title for column in sheet.columns][-1] == "Train, published"
     assert shown(sheet) == [
@@ -289,7 +290,7 @@ def test_the_verdict_follows_from_the_numbers(study: Study, found: Tables) -> No
     )
     other = found["comparisons"][found["comparisons"]["family"] == COMPARATORS].assign(of="F3-F4", value=0.1)
     found["comparisons"] = pd.concat([found["comparisons"], other], ignore_index=True)
-    (part,) = result_sheets.parts(study, "small", found)
+    (part,) = parts(study, "small", found)
     assert [line.cells[1].text for line in result_sheets.beside_markers(part).lines] == [
         "AUC, F4",
         "AUC, F3-F4",
@@ -307,7 +308,7 @@ def test_the_verdict_follows_from_the_numbers(study: Study, found: Tables) -> No
 
 def test_an_arm_that_did_not_finish_is_a_hole_with_its_reason(study: Study, found: Tables) -> None:
     found["trainings"].loc[1, ["state", "error", "network"]] = ["failed", "out of memory", ""]
-    (part,) = result_sheets.parts(study, "small", found)
+    (part,) = parts(study, "small", found)
     assert "| Two | did not finish: out of memory |  |  |  |" in "\n".join(
         readme.markdown(result_sheets.arms(part))
     )
@@ -356,13 +357,13 @@ def test_the_page_has_tables_figures_and_audit(study: Study, found: Tables, tmp_
 
 
 def test_several_protocols_are_drawn_together(study: Study, found: Tables, tmp_path: Path) -> None:
-    assert result_sheets.accuracies(result_sheets.parts(study, "small", found)) is None  # of one protocol
+    assert result_sheets.accuracies(parts(study, "small", found)) is None  # of one protocol
     several = replace(
         study, protocols=study.protocols | {"leaky": replace(study.protocols["audited"], label="images")}
     )
     for name in ("trainings", "metrics", "baselines", "comparisons"):
         found[name] = pd.concat([found[name], found[name].assign(protocol="leaky")], ignore_index=True)
-    table = result_sheets.accuracies(result_sheets.parts(several, "small", found))
+    table = result_sheets.accuracies(parts(several, "small", found))
     assert table is not None
     one, *_ = table.groupby("part", sort=False)
     assert one[1]["name"].tolist() == ["One", "Two", "majority class", "metadata"]

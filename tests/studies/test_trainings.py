@@ -2,13 +2,15 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
 
 from fibrolab.errors import ConfigError
-from fibrolab.studies import definition, trainings
-from fibrolab.studies.definition import Size, Study
+from fibrolab.studies import definition, results, trainings
+from fibrolab.studies.definition import Arm, Size, Study
 from fibrolab.studies.trainings import Data, Place
 
 FIRST, SECOND = Place("audited", "first", "F4", 1), Place("audited", "second", "F4", 1)
@@ -111,6 +113,19 @@ def test_the_network_is_the_papers_unless_the_size_or_the_user_changes_it(study:
     for size in ("smoke", "full"):
         assert not trainings.compose(study, size, FIRST, changed, {}).is_own_network
     assert not trainings.compose(study, "smoke", FIRST, ["pretrained=false"], {}).is_own_network
+
+
+@pytest.mark.parametrize(
+    ("other", "found"), [("", [True] * 3), ("a", [False] * 3), ("b", [True, False, False])]
+)
+def test_a_published_number_needs_the_papers_network_in_every_arm_behind_it(
+    study: Study, other: str, found: list[bool]
+) -> None:
+    arms = {"a": Arm("a"), "b": Arm("b", masks_of="a"), "c": Arm("c", stack=("a", "b"))}
+    places = [FIRST._replace(arm=name) for name in arms]
+    composed: Any = {place: SimpleNamespace(is_own_network=place.arm != other) for place in places}
+    own = [results._is_own_network(replace(study, arms=arms), place, composed) for place in places]
+    assert own == found
 
 
 def test_the_key_changes_with_settings_data_and_source_and_with_nothing_else(
