@@ -50,28 +50,39 @@ def draw_masks(folder: Path, labelled: Callable[[Sequence[str]], Mapping[str, An
         labelled: Return samples with their masks by id, as `FibrosisDataModule.labelled_images` does.
     """
     run = TrainedRun(folder)
-    classes = MaskClasses.of(run.config.task.levels, run.config.task.ignore)
-    paths = pd.read_csv(folder / keys.MASKS_FILE, dtype=str).set_index(keys.SAMPLE_ID)[keys.MASK]
     rows = of_partition(run.mask_measures, keys.TEST)
     dice = rows.groupby(keys.SAMPLE_ID)["dice"].mean().sort_values(kind="stable")
     titles = {sample: f"Dice {value:.2f}" for sample, value in dice.items()}
-    if len(classes.names) > 2:
+    names = MaskClasses.of(run.config.task.levels, run.config.task.ignore).names[1:]
+    if len(names) > 1:
         least = rows.loc[rows.groupby(keys.SAMPLE_ID)["dice"].idxmin()]
         for sample, name, value in least[[keys.SAMPLE_ID, CLASS, "dice"]].to_numpy().tolist():
             titles[sample] += f", {name} {value:.2f}"
     number = min(CASES, len(dice) // 2) or 1
     chosen = {"Best": dice.index[::-1][:number], "Worst": dice.index[:number]}
-    found = labelled([each for names in chosen.values() for each in names])
-
-    def case(sample: str) -> masks.Case:
-        levels = found[sample]
-        predicted = levels.box.of(np.asarray(Image.open(folder / paths[sample])))
-        table = classes.table()
-        return masks.Case(titles[sample], levels.image, table[levels.labels], table[predicted])
-
-    shown = [(kind, [case(sample) for sample in names]) for kind, names in chosen.items()]
-    sheet = masks.cases(shown, masks.REFERENCES[reference(run.mask_measures)], classes.names[1:])
+    found = mask_cases(run, {each: titles[each] for kind in chosen.values() for each in kind}, labelled)
+    shown = [(kind, [found[sample] for sample in samples]) for kind, samples in chosen.items()]
+    sheet = masks.cases(shown, masks.REFERENCES[reference(run.mask_measures)], names)
     save(sheet, folder / keys.FIGURES / "masks.png")
+
+
+def mask_cases(
+    run: TrainedRun, titles: Mapping[str, str], labelled: Callable[[Sequence[str]], Mapping[str, Any]]
+) -> dict[str, masks.Case]:
+    """Return test images with the masks that they are measured by and the predicted ones, by sample_id.
+
+    Args:
+        run: Run of a segmenter, evaluated.
+        titles: Text above each image, by sample_id.
+        labelled: Return samples with their masks by id, as `FibrosisDataModule.labelled_images` does.
+    """
+    table = MaskClasses.of(run.config.task.levels, run.config.task.ignore).table()
+    paths = pd.read_csv(run.folder / keys.MASKS_FILE, dtype=str).set_index(keys.SAMPLE_ID)[keys.MASK]
+    cases = {}
+    for sample, levels in labelled(list(titles)).items():
+        predicted = levels.box.of(np.asarray(Image.open(run.folder / paths[sample])))
+        cases[sample] = masks.Case(titles[sample], levels.image, table[levels.labels], table[predicted])
+    return cases
 
 
 def draw_mistakes(folder: Path, test_images: Callable[[Sequence[str]], Mapping[str, np.ndarray]]) -> None:

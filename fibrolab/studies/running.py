@@ -1,6 +1,7 @@
 """The command `study`: run what is missing of a study, gather its results, and print its tables."""
 
 import contextlib
+import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,8 @@ PLACE = "fibrolab.place"  # tag of a run: its place in the study
 SHARED = ("paths.", "tracking.", "bootstrap.level")  # settings of the command that its trainings take too
 EXPERIMENT = "tracking.experiment"
 PSEUDO_MASKS = ("pseudo_masks=true", "samples=64")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -158,8 +161,7 @@ def _run(progress: Progress, folder: Path) -> str:
         with _ended(progress, parent):
             for wave in study.waves():
                 _train(progress, parent, wave)
-    finished = [place for place in progress.places if place in progress.runs]
-    runs = {place: open_run(progress.runs[place], progress.uri) for place in finished}
+    runs = _opened(progress)
     found = results.gathered(study, progress.places, progress.composed, runs, progress.failed, config)
     found[results.PICTURES] = _pictures(progress, runs, folder / keys.FIGURES)
     results.write(folder, found)
@@ -175,6 +177,22 @@ def _run(progress: Progress, folder: Path) -> str:
         lines = [f"{place}: {reason}{logs.get(place, '')}" for place, reason in progress.failed.items()]
         raise TrainingError(f"{len(lines)} of {number} trainings did not finish:\n{listing(lines)}")
     return str(folder)
+
+
+def _opened(progress: Progress) -> dict[Place, TrainedRun]:
+    """Open the finished runs; one whose files were damaged or removed since becomes a hole in the tables."""
+    opened = {}
+    for place in progress.places:
+        if place not in progress.runs:
+            continue
+        try:
+            run = open_run(progress.runs[place], progress.uri)
+            if run.tested:  # reads the predictions and checks them against manifest and split
+                opened[place] = run
+        except FibrolabError as error:
+            _log.warning("%s: %s", place, error)  # with the path, which results do not show
+            progress.failed[place] = f"the files of its run {progress.runs[place]} cannot be read."
+    return opened
 
 
 def _pictures(progress: Progress, runs: Mapping[Place, TrainedRun], folder: Path) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from fibrolab.data.augment import Augment, augmentation_seed, sample_keys
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.data.preprocess import FIRST, Preprocess
 from fibrolab.errors import ConfigError, FibrolabError
+from fibrolab.evaluation.segmentation import images
 from fibrolab.explanation import map_batches, overlays, selection
 from fibrolab.explanation.attribution import attribute, visual_branches
 from fibrolab.explanation.map_batches import Request
@@ -26,8 +27,8 @@ from fibrolab.explanation.picture_maps import Source
 from fibrolab.explanation.selection import PREDICTED, PROBABILITY, Choice
 from fibrolab.explanation.target_scores import PREDICTED as PREDICTED_CLASS
 from fibrolab.explanation.target_scores import build_target
-from fibrolab.reporting import vocabulary
-from fibrolab.reporting.figures import picture_grid
+from fibrolab.reporting import run_outputs, vocabulary
+from fibrolab.reporting.figures import masks, picture_grid
 from fibrolab.reporting.figures.picture_grid import ENDING, Column, Tile
 from fibrolab.runs import own_samples
 from fibrolab.runs.checkpoint import Predictor
@@ -121,6 +122,7 @@ def draw(
         figures = list(_maps(study, found, words, cache))
         if protocol not in {row["protocol"] for row in rows}:
             figures += [*_steps(study, found, protocol, cache), *_pairs(found, protocol, cache)]
+            figures += _masks(study, here, composed, runs, data, cache)
         for name, columns, names, caption in figures:
             file = f"{_file_name(name)}{ENDING}"
             put(folder / file, picture_grid.webp(picture_grid.grid(columns, names)))
@@ -354,6 +356,59 @@ def _pairs(
     shown = " and ".join(PLURAL[modality] for modality in arm.branches)
     caption = f"The first test sample of each stage, by id: {shown}, the parts that {arm.label} sees."
     yield f"pairs_{protocol}", columns, [PLURAL[name] for name in arm.branches], caption
+
+
+def _masks(
+    study: Study,
+    places: Sequence[Place],
+    composed: Mapping[Place, Training],
+    runs: Mapping[Place, TrainedRun],
+    data: Data,
+    cache: Path,
+) -> Iterator[tuple[str, Sequence[Column], Sequence[str], str]]:
+    """Yield a figure for each segmenter: test pictures, the masks that it is measured by, and its own."""
+    for place in dict.fromkeys(place._replace(seed=places[0].seed) for place in places):
+        arm = study.arms[place.arm]
+        if not arm.masks_of or place not in runs:
+            continue
+        run = runs[place]
+        chosen = _by_overlap(run)
+        loaded = run.first_network()[0].datamodule(data.of(composed[place]), cache)
+        titles = {sample: f"IoU {value:.2f}" for sample, (_, value) in chosen.items()}
+        found = run_outputs.mask_cases(run, titles, loaded.labelled_images)
+        cases = [found[sample] for sample in chosen]
+        source = masks.REFERENCES[images.reference(run.mask_measures)]
+        columns = [
+            Column("Original", [Tile(case.image) for case in cases]),
+            Column(source, [Tile(_white(case.true)) for case in cases]),
+            Column(arm.label, [Tile(_white(case.predicted), case.title) for case in cases]),
+        ]
+        caption = (
+            f"Test pictures on which {arm.label} has the highest, the middle and the lowest IoU with the "
+            f"masks of the second column ({source}), one of each set of copies."
+        )
+        words = "_".join(filter(None, [place.protocol, place.arm]))
+        yield f"masks_{words}", columns, [rule for rule, _ in chosen.values()], caption
+
+
+def _by_overlap(run: TrainedRun) -> dict[str, tuple[str, float]]:
+    """Return the test samples of the highest, middle and lowest IoU with their rule, one of each group."""
+    rows = images.of_partition(run.mask_measures, keys.TEST)
+    values = rows.groupby(keys.SAMPLE_ID)["iou"].mean().sort_values(ascending=False, kind="stable").dropna()
+    groups = rows.drop_duplicates(keys.SAMPLE_ID).set_index(keys.SAMPLE_ID)[keys.GROUP_ID]
+    values = values[~groups[values.index].duplicated()]
+    middle = max(0, (len(values) - EACH) // 2)
+    rules = {"highest IoU": values[:EACH], "lowest IoU": values[-EACH:]}
+    rules |= {"middle IoU": values[middle : middle + EACH]}
+    chosen: dict[str, tuple[str, float]] = {}
+    for rule, part in rules.items():
+        chosen |= {str(name): (rule, float(value)) for name, value in part.items() if name not in chosen}
+    return dict(sorted(chosen.items(), key=lambda item: -item[1][1]))
+
+
+def _white(mask: np.ndarray) -> np.ndarray:
+    """Return a mask as a picture, its classes in equal steps up to white."""
+    return (mask.astype(np.float32) * (255 / max(1, int(mask.max())))).astype(np.uint8)
 
 
 def _processed(arm: ArmNetwork, modality: str, cache: Path) -> tuple[list[Column], list[str], str]:

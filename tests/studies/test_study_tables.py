@@ -439,3 +439,13 @@ def test_the_readme_of_a_study_is_that_of_its_results(folder: Path) -> None:
     assert all(path.stat().st_size < 200_000 for path in folder.glob("figures/*.webp"))
     assert set(PLACE) <= set(results.read(folder)["trainings"])
     assert not re.search(r"/(work|tmp|home)/", text)
+
+
+def test_the_findings_of_our_own_study_are_numbers_of_its_tables() -> None:
+    text = (ROOT / "experiments" / "honest_kaggle" / "README.md").read_text(encoding="utf-8")
+    written, _, tables = text.replace("\u00a0", " ").partition("<!-- results: small -->")
+    findings = written.partition("**What was found**")[2].partition("**What follows.**")[0]
+    stated = re.findall(r"(?<![\w.])\d*\.\d\d*(?: %)?(?: \[[^\]]+\])?", findings)
+    numbers = [each for each in stated if each.strip(" %") != ".5"]  # AUC of chance
+    assert len(numbers) > 20
+    assert [each for each in numbers if each.removesuffix(" %") not in tables] == []

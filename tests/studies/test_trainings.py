@@ -5,11 +5,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import fake_run
 import pytest
 import yaml
 
+from fibrolab import keys
 from fibrolab.errors import ConfigError
-from fibrolab.studies import definition, results, trainings
+from fibrolab.runs.trained_run import TrainedRun
+from fibrolab.studies import definition, results, running, trainings
 from fibrolab.studies.definition import Arm, Size, Study
 from fibrolab.studies.trainings import Data, Place
 
@@ -147,3 +150,17 @@ def test_the_key_changes_with_settings_data_and_source_and_with_nothing_else(
     others.append(trainings.key(training, other))
     monkeypatch.setattr(trainings, "source", lambda: "changed")
     assert len({first, *others, key()}) == 6
+
+
+def test_a_finished_run_with_damaged_files_is_a_hole_and_leaves_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole, damaged = (fake_run.make(tmp_path / name, n=60) for name in ("whole", "damaged"))
+    (damaged / keys.PREDICTIONS_FILE).write_text("sample_id\ns1\n")
+    monkeypatch.setattr(running, "open_run", lambda run, uri: TrainedRun(tmp_path / run))
+    runs = {FIRST: "whole", SECOND: "damaged"}
+    progress = SimpleNamespace(places=[FIRST, SECOND], runs=runs, uri="", failed={})
+    opened = running._opened(progress)  # type: ignore[arg-type]
+    assert {place: run.folder for place, run in opened.items()} == {FIRST: whole}
+    assert progress.failed == {SECOND: "the files of its run damaged cannot be read."}
+    assert f"{SECOND}: {damaged / keys.PREDICTIONS_FILE}" in caplog.text  # with the path, for the user alone
