@@ -200,7 +200,9 @@ def _pictures(progress: Progress, runs: Mapping[Place, TrainedRun], folder: Path
     from fibrolab.studies import study_pictures  # late: it loads torch
 
     cache = Path(progress.config.paths.cache)
-    study, places, composed = progress.study, progress.places, progress.composed
+    study, places = progress.study, progress.places
+    learnt = [place for place in runs if progress.arm(place).masks_of]  # whose data are of a finished run
+    composed = progress.composed | {place: progress.training(place) for place in learnt}
     return study_pictures.draw(folder, study, places, composed, runs, progress.data, cache)
 
 

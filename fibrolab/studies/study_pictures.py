@@ -371,24 +371,34 @@ def _masks(
         arm = study.arms[place.arm]
         if not arm.masks_of or place not in runs:
             continue
-        run = runs[place]
-        chosen = _by_overlap(run)
-        loaded = run.first_network()[0].datamodule(data.of(composed[place]), cache)
-        titles = {sample: f"IoU {value:.2f}" for sample, (_, value) in chosen.items()}
-        found = run_outputs.mask_cases(run, titles, loaded.labelled_images)
-        cases = [found[sample] for sample in chosen]
-        source = masks.REFERENCES[images.reference(run.mask_measures)]
-        columns = [
-            Column("Original", [Tile(case.image) for case in cases]),
-            Column(source, [Tile(_white(case.true)) for case in cases]),
-            Column(arm.label, [Tile(_white(case.predicted), case.title) for case in cases]),
-        ]
+        try:
+            columns, rows, source = _masked(arm.label, runs[place], data.of(composed[place]), cache)
+        except FibrolabError as error:
+            _log.warning("The masks of %s are not shown: %s", arm.label, error)
+            continue
         caption = (
             f"Test pictures on which {arm.label} has the highest, the middle and the lowest IoU with the "
             f"masks of the second column ({source}), one of each set of copies."
         )
-        words = "_".join(filter(None, [place.protocol, place.arm]))
-        yield f"masks_{words}", columns, [rule for rule, _ in chosen.values()], caption
+        yield f"masks_{'_'.join(filter(None, [place.protocol, place.arm]))}", columns, rows, caption
+
+
+def _masked(
+    label: str, run: TrainedRun, data: LabelledData, cache: Path
+) -> tuple[list[Column], list[str], str]:
+    """Return columns and rows of the figure of a segmenter, and what its masks are measured against."""
+    chosen = _by_overlap(run)
+    titles = {sample: f"IoU {value:.2f}" for sample, (_, value) in chosen.items()}
+    labelled = run.predictors[0].datamodule(data, cache).labelled_images
+    found = run_outputs.mask_cases(run, titles, labelled)
+    cases = [found[sample] for sample in chosen]
+    source = masks.REFERENCES[images.reference(run.mask_measures)]
+    columns = [
+        Column("Original", [Tile(case.image) for case in cases]),
+        Column(source, [Tile(_white(case.true)) for case in cases]),
+        Column(label, [Tile(_white(case.predicted), case.title) for case in cases]),
+    ]
+    return columns, [rule for rule, _ in chosen.values()], source
 
 
 def _by_overlap(run: TrainedRun) -> dict[str, tuple[str, float]]:
@@ -396,19 +406,22 @@ def _by_overlap(run: TrainedRun) -> dict[str, tuple[str, float]]:
     rows = images.of_partition(run.mask_measures, keys.TEST)
     values = rows.groupby(keys.SAMPLE_ID)["iou"].mean().sort_values(ascending=False, kind="stable").dropna()
     groups = rows.drop_duplicates(keys.SAMPLE_ID).set_index(keys.SAMPLE_ID)[keys.GROUP_ID]
-    values = values[~groups[values.index].duplicated()]
-    middle = max(0, (len(values) - EACH) // 2)
-    rules = {"highest IoU": values[:EACH], "lowest IoU": values[-EACH:]}
-    rules |= {"middle IoU": values[middle : middle + EACH]}
+    best, worst = (part[~groups[part.index].duplicated()] for part in (values, values[::-1]))
+    middle = max(0, (len(best) - EACH) // 2)
+    rules = {
+        "highest IoU": best[:EACH],
+        "middle IoU": best[middle : middle + EACH],
+        "lowest IoU": worst[:EACH][::-1],
+    }
     chosen: dict[str, tuple[str, float]] = {}
     for rule, part in rules.items():
-        chosen |= {str(name): (rule, float(value)) for name, value in part.items() if name not in chosen}
-    return dict(sorted(chosen.items(), key=lambda item: -item[1][1]))
+        chosen |= {str(name): (rule, float(value)) for name, value in part.items() if str(name) not in chosen}
+    return chosen
 
 
 def _white(mask: np.ndarray) -> np.ndarray:
-    """Return a mask as a picture, its classes in equal steps up to white."""
-    return (mask.astype(np.float32) * (255 / max(1, int(mask.max())))).astype(np.uint8)
+    """Return a mask as a picture, its classes in equal steps up to a white that a white page shows."""
+    return (mask.astype(np.float32) * (225 / max(1, int(mask.max())))).astype(np.uint8)
 
 
 def _processed(arm: ArmNetwork, modality: str, cache: Path) -> tuple[list[Column], list[str], str]:

@@ -195,3 +195,21 @@ def test_arms_without_a_network_have_reasons(data: LabelledData) -> None:
         "both": "Its training did not finish.",
         "Stacked": "A regression has no map.",
     }
+
+
+def test_segmentations_are_shown_from_the_highest_to_the_lowest_iou_and_copies_once() -> None:
+    values = {"a": 0.9, "copy_of_a": 0.8, "b": 0.7, "c": 0.6, "d": 0.5, "e": 0.4, "f": 0.3, "copy_of_f": 0.2}
+    own = pd.DataFrame({keys.SAMPLE_ID: list(values), "iou": list(values.values()), "class": "lesion"})
+    own[keys.GROUP_ID] = own[keys.SAMPLE_ID].str[-1]
+    tested = own.assign(**{keys.PARTITION: keys.TEST, "of": "network"})
+    others = [
+        tested.assign(of="mean_mask", iou=0.1),
+        tested.assign(**{keys.PARTITION: keys.TRAIN, "iou": 0.1}),
+    ]
+    run = SimpleNamespace(mask_measures=pd.concat([tested, *others]))
+    chosen = study_pictures._by_overlap(run)  # type: ignore[arg-type]
+    highest, middle, lowest = (f"{rule} IoU" for rule in ("highest", "middle", "lowest"))
+    assert chosen == {
+        "a": (highest, 0.9), "b": (highest, 0.7), "c": (highest, 0.6), "d": (middle, 0.5),
+        "e": (lowest, 0.4), "copy_of_f": (lowest, 0.2),
+    }  # fmt: skip
