@@ -99,11 +99,22 @@ def test_a_seg_of_other_images_is_refused_and_one_without_references_labels_its_
         of_image(mask, third)
     png = tmp_path / "image.png"
     Image.fromarray(labels()).save(png)
-    with pytest.raises(UnreadableImageError, match=r"several images.* as the DICOM files that it refers to"):
+    with pytest.raises(UnreadableImageError, match=r"several images.* as the DICOM files to which its"):
         of_image(mask, png)
     mask = seg(tmp_path / "m.dcm", frames[:1], [1])
     for path in (first, third, png):
         assert (of_image(mask, path) == (labels() == 1)).all()
+
+
+def test_the_series_of_a_seg_names_its_image_where_no_frame_does(tmp_path: Path) -> None:
+    first, second = images(tmp_path, 2)
+    mask = seg(tmp_path / "m.dcm", labels()[None] == 1, [1], listed=["1.2.0"])
+    assert (of_image(mask, first) == (labels() == 1)).all()
+    with pytest.raises(UnreadableImageError, match=r"m.dcm: labels other images than image1.dcm"):
+        of_image(mask, second)
+    mask = seg(tmp_path / "m.dcm", labels()[None] == 1, [1], listed=["1.2.0", "1.2.1"])
+    with pytest.raises(UnreadableImageError, match=r"m.dcm: labels several images"):
+        of_image(mask, second)
 
 
 def test_a_seg_that_does_not_tell_its_segments_is_damaged(tmp_path: Path) -> None:

@@ -20,6 +20,11 @@ HEADER = 544  # bytes of a NIfTI file that hold its magic
 CENTIMETRES = 3  # unit of a region of an ultrasound image, PS3.3 C.8.5.5.1.15
 SEGMENTATION = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")  # SEG and label map SEG
 
+SEVERAL = (
+    "labels several images; save one SEG for each image, or give the images as the DICOM files to which its "
+    "frames refer"
+)
+
 
 class Target(NamedTuple):
     """The image that a label map labels.
@@ -63,10 +68,7 @@ def of_dicom(content: bytes, path: Path, target: Callable[[], Target] | None = N
     rows = _frames_of(dataset, path, target)
     numbers = [1] * len(rows) if kind == "LABELMAP" else _segments(dataset, rows, path)
     if len(set(numbers)) < len(numbers):
-        raise UnreadableImageError(
-            f"{path}: labels several images; save one SEG for each image, or give the images as the DICOM "
-            "files that it refers to"
-        )
+        raise UnreadableImageError(f"{path}: {SEVERAL}")
     frames = dataset.pixel_array.reshape(-1, dataset.Rows, dataset.Columns)[rows]
     if ((frames > 0).sum(axis=0) > 1).any():
         raise UnreadableImageError(f"{path}: segments overlap; give each pixel one segment")
@@ -169,10 +171,19 @@ def _frames_of(dataset: pydicom.Dataset, path: Path, target: Callable[[], Target
     """Return the numbers of the frames of a SEG that label an image; see `of_dicom`."""
     every = list(range(int(dataset.get("NumberOfFrames") or 1)))
     sources = _sources(dataset)
-    if target is None or not any(sources):
+    listed = {
+        str(each.get("ReferencedSOPInstanceUID"))
+        for series in dataset.get("ReferencedSeriesSequence") or ()
+        for each in series.get("ReferencedInstanceSequence") or ()
+    }
+    if target is None or not (any(sources) or listed):
         return every
     image = target()
     if not image.uid:
+        return every
+    if not any(sources) and image.uid in listed:
+        if len(listed) > 1:
+            raise UnreadableImageError(f"{path}: {SEVERAL}")
         return every
     found = [
         row
@@ -182,11 +193,6 @@ def _frames_of(dataset: pydicom.Dataset, path: Path, target: Callable[[], Target
             for uid, frames in known
         )
     ]
-    listed = {
-        each.get("ReferencedSOPInstanceUID")
-        for series in dataset.get("ReferencedSeriesSequence") or ()
-        for each in series.get("ReferencedInstanceSequence") or ()
-    }
     if found or (image.uid in listed and image.frames == 1):
         return found
     if image.uid in listed or image.uid in {uid for known in sources for uid, _ in known}:
