@@ -190,7 +190,8 @@ class _Branch:
         self.means[each].setdefault(truth if truth >= 0 else predicted, MeanMap()).add(picture, heat)
         if original.clip is not None:
             over_time = heat_over_time(values)
-            self.times[each].append(over_time / max(over_time.sum(), 1e-12))
+            if (total := over_time.sum()) > 0:
+                self.times[each].append(over_time / total)
         if scale is None:
             return
         name = f"{row:05d}.jpg"

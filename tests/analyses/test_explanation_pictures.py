@@ -71,6 +71,17 @@ def test_each_map_has_its_figures(explained: Path) -> None:
     }
 
 
+def test_films_without_heat_do_not_count_in_the_heat_over_time(tmp_path: Path) -> None:
+    rows = fake_explanation.table(2)
+    heat = np.zeros((2, fake_explanation.STEPS, 8, 8), np.float32)
+    fake_explanation.write(tmp_path, {("gradcam", "clip"): heat}, rows)
+    with unrendered():
+        explanation_pictures.write(tmp_path, {"clip": fake_explanation.films(tmp_path, rows)}, SUBJECT)
+    figures = tmp_path / keys.EXPLANATION / keys.FIGURES
+    assert (figures / "mean_gradcam-clip.png").is_file()
+    assert not (figures / "time_gradcam-clip.png").exists()
+
+
 def test_films_of_the_chosen_samples_keep_their_frame_rate_and_frames(explained: Path) -> None:
     record = explanation_record.read(explained)
     films = sorted((explained / "films" / "gradcam-clip").iterdir())
