@@ -248,3 +248,27 @@ def test_an_elastogram_is_scan_all_over_and_a_capture_of_it_only_within_its_scan
     assert outside[1, : SCAN[0].start].all()
     assert outside[1].float().mean() < 0.5
     assert not regions[verdicts.TEXT].any()
+
+
+@pytest.mark.parametrize(
+    ("region", "heat", "even", "keys_of"),
+    [
+        (verdicts.BORDER, 0.240, 0.234, []),
+        (verdicts.BORDER, 0.246, 0.234, ["heat_at_border"]),
+        (verdicts.CALIPERS, 0.005, 0.002, ["heat_at_calipers"]),
+        (verdicts.CALIPERS, 0.003, 0.002, []),
+        (verdicts.OUTSIDE, 0.605, 0.600, ["heat_outside_sector"]),  # a note
+    ],
+)
+def test_heat_that_hardly_exceeds_an_even_map_s_is_no_warning(
+    region: str, heat: float, even: float, keys_of: list[str]
+) -> None:
+    values = heat + 1e-5 * np.arange(NUMBER)
+    measured = verdicts.Measured(
+        verdicts.REGIONS, region, values, np.full(NUMBER, even), testing.EVEN, "not higher"
+    )
+    results = verdicts.judge([measured], [f"p{row}" for row in range(NUMBER)], resamples=50)
+    found = verdicts.findings("Grad-CAM", "image", results)
+    assert results[0].passed is False, "certainly more"
+    assert [each.key for each in found] == keys_of
+    assert {each.level for each in found} <= {"note" if region == verdicts.OUTSIDE else "warning"}
