@@ -211,6 +211,19 @@ def test_samples_are_explained_by_a_network_of_each_repetition(repeated: Trained
 
 
 @pytest.mark.slow
+def test_two_runs_are_shown_side_by_side_on_the_same_samples(
+    crossed: TrainedRun, repeated: TrainedRun, place: Path
+) -> None:
+    words = [f"run=[{crossed.run_id},{repeated.run_id}]", "num_workers=0", "accelerator=cpu"]
+    with unrendered():
+        ended = command("explain", f"paths.root={place}", *words)
+    assert ended.returncode == 0, ended.stderr
+    for run in (crossed, repeated):
+        assert (run.folder / keys.EXPLANATION / keys.FIGURES / "arms_gradcam.png").is_file()
+        assert "The same samples in several runs" in (run.folder / keys.EXPLANATION_PAGE).read_text()
+
+
+@pytest.mark.slow
 def test_validation_samples_are_explained_by_the_networks_that_held_them_out(
     repeated: TrainedRun, place: Path
 ) -> None:
