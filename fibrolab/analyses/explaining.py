@@ -277,7 +277,9 @@ def _of_part(
     modules = [network.classifier.to(device).eval() for network in part.networks]
 
     def batches(data: "LabelledData") -> "Iterator[dict[str, Tensor]]":
-        loaded = part.networks[0].datamodule(data, cache, config.batch_size, config.num_workers)
+        single = len(data.manifest) <= config.batch_size  # workers would only delay the many parts of folds
+        workers = 0 if single else config.num_workers
+        loaded = part.networks[0].datamodule(data, cache, config.batch_size, workers)
         loaded.prepare_data()
         for batch in loaded.test_dataloader():
             yield {name: value.to(device) for name, value in batch.items()}
