@@ -78,8 +78,9 @@ def seg(
     numbers: list[int],
     kind: str = "BINARY",
     sources: Iterable[tuple[str, int | None]] = (),
+    listed: Iterable[str] = (),
 ) -> Path:
-    """Write a SEG with one bit a pixel, and the number of the segment and the source of each frame."""
+    """Write a SEG with one bit a pixel, the segment and source of each frame, and the images it lists."""
     dataset = pydicom.Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -104,6 +105,11 @@ def seg(
         derived.SourceImageSequence = pydicom.Sequence([source])
         group.DerivationImageSequence = pydicom.Sequence([derived])
     dataset.PerFrameFunctionalGroupsSequence = pydicom.Sequence(groups)
+    instances, series = [pydicom.Dataset() for _ in listed], pydicom.Dataset()
+    for instance, uid in zip(instances, listed, strict=True):
+        instance.ReferencedSOPInstanceUID = uid
+    series.ReferencedInstanceSequence = pydicom.Sequence(instances)
+    dataset.ReferencedSeriesSequence = pydicom.Sequence([series])
     measures, shared = pydicom.Dataset(), pydicom.Dataset()
     measures.PixelSpacing = [0.3, 0.2]
     shared.PixelMeasuresSequence = pydicom.Sequence([measures])

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -48,6 +47,25 @@ class Part(NamedTuple):
     reference: "LabelledData"
 
 
+class Samples(NamedTuple):
+    """The samples of an explanation.
+
+    Attributes:
+        parts: All of them, by the networks that explain them.
+        tested: Those on which the maps are tested, with the tested network first.
+        total: Number of networks of the run.
+    """
+
+    parts: list[Part]
+    tested: Part
+    total: int
+
+    @property
+    def network(self) -> "Predictor":
+        """The first network, whose settings are those of all."""
+        return self.tested.networks[0]
+
+
 def explain(config: DictConfig) -> str:
     """Compute maps and shares, test, draw and write them.
 
@@ -63,7 +81,7 @@ def explain(config: DictConfig) -> str:
     """
     if config.input is not None:
         run = open_run(str(config.run), config.tracking.uri, artifacts=config.tracking.artifacts)
-        _of_folder(make_folder(Path(config.folder)), run, _new_part(run, config), config)
+        _of_folder(make_folder(Path(config.folder)), run, _new_samples(run, config), config)
         return str(config.folder)
     ids = trained_run.ids(resolved(config)["run"])
     with ExitStack() as opened:
@@ -73,45 +91,43 @@ def explain(config: DictConfig) -> str:
             run = TrainedRun(tracked.folder, tracked.id)
             run.refuse_other_format()
             run.require(*NEEDED)
-            parts = _own_parts(run, config)
+            samples = _own_samples(run, config)
             if config.pseudo_masks:
-                _check_pseudo_masks(run, parts, config)
-            explained.append(_of_folder(tracked.folder, run, parts, config))
+                _check_pseudo_masks(run, samples.network, config)
+            explained.append(_of_folder(tracked.folder, run, samples, config))
             if config.pseudo_masks:
-                _write_pseudo_masks(run, parts, config)
+                _write_pseudo_masks(run, samples.network, config)
         if len(explained) > 1:
             _compared(explained)
     return " ".join(ids)
 
 
-def _check_pseudo_masks(run: TrainedRun, parts: Sequence[Part], config: DictConfig) -> None:
+def _check_pseudo_masks(run: TrainedRun, network: "Predictor", config: DictConfig) -> None:
     """Refuse a run from which no pseudo-masks can be made, before its maps are computed."""
     from fibrolab.analyses import pseudo_masking
     from fibrolab.explanation import map_batches
 
-    network = parts[0].networks[0]
     request = _request(config, network)
     map_batches.check(request, network.classifier, task_of(network))
     pseudo_masking.check(run, request, network)
 
 
-def _write_pseudo_masks(run: TrainedRun, parts: Sequence[Part], config: DictConfig) -> None:
+def _write_pseudo_masks(run: TrainedRun, network: "Predictor", config: DictConfig) -> None:
     """Make masks from the maps of all samples of a run, and print what they are worth."""
     from fibrolab.analyses import pseudo_masking
 
-    network = parts[0].networks[0]
     written = pseudo_masking.write(run, network, _request(config, network), task_of(network), config)
     pseudo_masking.announce(written, run.run_id)
 
 
-def _of_folder(folder: Path, run: TrainedRun, parts: Sequence[Part], config: DictConfig) -> "Arm":
+def _of_folder(folder: Path, run: TrainedRun, samples: Samples, config: DictConfig) -> "Arm":
     """Explain the samples of a run, or new pictures, into a folder, and return it for a comparison."""
     from fibrolab.analyses import explanation_pictures
 
-    table = _written(folder, parts, config)
-    verdicts = _tested(folder, parts, config)
-    network = parts[0].networks[0]
-    sources = explanation_pictures.sources_of(network, [part.data.manifest for part in parts])
+    network = samples.network
+    table = _written(folder, samples.parts, config)
+    verdicts = _tested(folder, samples, config)
+    sources = explanation_pictures.sources_of(network, [part.data.manifest for part in samples.parts])
     subject = _subject(run, network, config)
     _announce(folder, table, verdicts, explanation_pictures.write(folder, sources, subject))
     branch = _request(config, network).branches[0]
@@ -143,7 +159,7 @@ def _networks(run: TrainedRun, uri: str) -> "tuple[TrainedRun, tuple[Predictor, 
     return trained, trained.predictors
 
 
-def _new_part(run: TrainedRun, config: DictConfig) -> list[Part]:
+def _new_samples(run: TrainedRun, config: DictConfig) -> Samples:
     """Return the samples of `input`, which all networks of a run explain together."""
     from fibrolab.runs import new_input
 
@@ -152,50 +168,68 @@ def _new_part(run: TrainedRun, config: DictConfig) -> list[Part]:
     manifest = new_input.read(config.input, first.record, first.module.inputs)
     data = new_input.as_data(manifest, first.record, Path(config.paths.cache))
     data = first.masked(data.subset(_spread(len(data.manifest), config.samples)), Path(config.paths.cache))
-    return [Part(networks, data, data)]
+    part = Part(networks, data, data)
+    return Samples([part], part, len(networks))
 
 
-def _own_parts(run: TrainedRun, config: DictConfig) -> list[Part]:
-    """Return the samples of a run; of a cross-validation, each is explained by the networks of its fold."""
+def _own_samples(run: TrainedRun, config: DictConfig) -> Samples:
+    """Return the samples of a run, each with the networks that predicted it.
+
+    Those networks may be different for every sample: in a cross-validation they are those of the folds that
+    left it out, and repetitions have other folds. The maps are then tested on all samples of one network.
+    """
     from fibrolab.runs import own_samples
 
     trained, networks = _networks(run, config.tracking.uri)
     if config.partition == keys.VALIDATION and trained is not run:
         raise ConfigError(VALIDATION_OF_ANOTHER.format(run=run.run_id, source=trained.run_id))
-    data = own_samples.reloaded(run, Path(config.paths.cache))
-    frame = run.predictions
-    folds = (
-        frame[keys.FOLD]
-        if run.has_several_networks and predictions.is_crossed(frame)
-        else 0 * frame[keys.FOLD]
-    )
-    wanted = frame.assign(**{keys.FOLD: folds})
-    rows = wanted[wanted[keys.PARTITION] == config.partition]
-    rows = rows.iloc[_spread(len(rows), config.samples)]
-    crossed = wanted[keys.FOLD].nunique() > 1
-    parts = []
-    for fold, samples in rows.groupby(keys.FOLD):
-        members = [
-            network
-            for number, network in enumerate(networks)
-            if not crossed or run.networks[keys.FOLD].iloc[number] == fold
-        ]
-        validation = wanted[(wanted[keys.PARTITION] == keys.VALIDATION) & (wanted[keys.FOLD] == fold)]
-        own = partial(_own_samples, data, run, members[0], Path(config.paths.cache))
-        chosen = own(samples[keys.SAMPLE_ID].tolist())
-        known = trained is run and len(validation) > 0
-        reference = own(validation[keys.SAMPLE_ID].tolist()) if known else chosen
-        parts.append(Part(tuple(members), chosen, reference))
-    return parts
+    data, cache = own_samples.reloaded(run, Path(config.paths.cache)), Path(config.paths.cache)
+    validation = _predicted_by(run, keys.VALIDATION, len(networks)) if trained is run else {}
+
+    def part(numbers: Sequence[int], samples: Sequence[str]) -> Part:
+        members = tuple(networks[number] for number in numbers)
+        held_out = [sample for sample, known in validation.items() if numbers[0] in known]
+        chosen, reference = (
+            members[0].masked(own_samples.chosen(data, run, each), cache)
+            for each in (samples, held_out or samples)
+        )
+        return Part(members, chosen, reference)
+
+    known = predictions.select(run.predictions, config.partition)[keys.SAMPLE_ID].drop_duplicates()
+    wanted = known.iloc[_spread(len(known), config.samples)]
+    predicted_by = _predicted_by(run, config.partition, len(networks))
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for sample in wanted:
+        groups.setdefault(predicted_by[sample], []).append(sample)
+    parts = [part(numbers, samples) for numbers, samples in sorted(groups.items())]
+    first = min(groups)[0]
+    of_first = [sample for sample in wanted if first in predicted_by[sample]]
+    tested = parts[0] if len(parts) == 1 else part([first], of_first)
+    return Samples(parts, tested, len(networks))
 
 
-def _own_samples(
-    data: "LabelledData", run: TrainedRun, network: "Predictor", cache: Path, samples: Sequence[str]
-) -> "LabelledData":
-    """Return some samples of a run, with the masks to which the network's images are cropped."""
-    from fibrolab.runs import own_samples
+def _predicted_by(run: TrainedRun, partition: str, total: int) -> dict[str, tuple[int, ...]]:
+    """Return the numbers of the networks that predicted each sample of a partition, in their order.
 
-    return network.masked(own_samples.chosen(data, run, samples), cache)
+    Args:
+        run: The run.
+        partition: Its partition.
+        total: Number of networks; of an external evaluation all of them predicted every sample.
+    """
+    if not run.has_several_networks:
+        frame = run.predictions
+        return dict.fromkeys(
+            frame.loc[frame[keys.PARTITION] == partition, keys.SAMPLE_ID], tuple(range(total))
+        )
+    frame = run.network_predictions
+    frame, places = frame[frame[keys.PARTITION] == partition], [keys.REPEAT, keys.FOLD]
+    numbers = {
+        place: number for number, place in enumerate(run.networks[places].itertuples(index=False, name=None))
+    }
+    found: dict[str, tuple[int, ...]] = {}
+    for sample, *place in frame[[keys.SAMPLE_ID, *places]].itertuples(index=False, name=None):
+        found[sample] = tuple(sorted({*found.get(sample, ()), numbers[tuple(place)]}))
+    return found
 
 
 def _spread(total: int, wanted: int | None) -> np.ndarray:
@@ -225,10 +259,8 @@ def _written(folder: Path, parts: Sequence[Part], config: DictConfig) -> pd.Data
                     shares.append(found)
         table = pd.concat(tables, ignore_index=True)
         table = table[[*maps.COLUMNS, *(name for name in table if name not in maps.COLUMNS)]]
-        path = writer.folder / contributions.FILE
-        path.unlink(missing_ok=True)
         if shares:
-            write_table(pd.concat(shares, ignore_index=True), path)
+            write_table(pd.concat(shares, ignore_index=True), writer.folder / contributions.FILE)
         writer.finish(table)
     return table
 
@@ -245,7 +277,9 @@ def _of_part(
     modules = [network.classifier.to(device).eval() for network in part.networks]
 
     def batches(data: "LabelledData") -> "Iterator[dict[str, Tensor]]":
-        loaded = part.networks[0].datamodule(data, cache, config.batch_size, config.num_workers)
+        single = len(data.manifest) <= config.batch_size  # workers would only delay the many parts of folds
+        workers = 0 if single else config.num_workers
+        loaded = part.networks[0].datamodule(data, cache, config.batch_size, workers)
         loaded.prepare_data()
         for batch in loaded.test_dataloader():
             yield {name: value.to(device) for name, value in batch.items()}
@@ -297,21 +331,21 @@ def _described(part: Part, partition: str) -> pd.DataFrame:
     return pd.concat(frames, axis=1)
 
 
-def _tested(folder: Path, parts: Sequence[Part], config: DictConfig) -> list[str]:
-    """Test the maps on samples of the first part, and return the verdict on each method and branch."""
+def _tested(folder: Path, samples: Samples, config: DictConfig) -> list[str]:
+    """Test the maps of one network, and return the verdict on each method and branch."""
     from fibrolab.analyses import map_testing
     from fibrolab.explanation import maps, verdicts
     from fibrolab.training.precision import device_of
 
-    first = parts[0]
     table, _ = map_testing.write_tests(
         folder / maps.FOLDER,
-        first.networks,
-        first.data,
-        _request(config, first.networks[0]),
-        task_of(first.networks[0]),
+        samples.tested.networks,
+        samples.tested.data,
+        _request(config, samples.network),
+        task_of(samples.network),
         Path(config.paths.cache),
         str(device_of(config.accelerator)),
+        samples.total,
     )
     return table.loc[table["test"] == verdicts.VERDICT, "sentence"].tolist()
 

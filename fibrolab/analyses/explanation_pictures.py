@@ -190,7 +190,8 @@ class _Branch:
         self.means[each].setdefault(truth if truth >= 0 else predicted, MeanMap()).add(picture, heat)
         if original.clip is not None:
             over_time = heat_over_time(values)
-            self.times[each].append(over_time / max(over_time.sum(), 1e-12))
+            if (total := over_time.sum()) > 0:
+                self.times[each].append(over_time / total)
         if scale is None:
             return
         name = f"{row:05d}.jpg"
@@ -199,8 +200,7 @@ class _Branch:
         overlaid = overlays.overlay(picture, heat, scale)
         _save_picture(overlaid, self.folder / explanation_record.OVERLAYS / each.name / name)
         if self.source.is_dicom(self.table[keys.SAMPLE_ID].iloc[row]) and self._can_capture:
-            frame = None if original.clip is None else original.hottest(values)[1]
-            self._save_capture(row, each, overlaid, frame)
+            self._save_capture(row, each, overlaid, original.hottest(values)[1] if original.clip else None)
         if row in self.chosen:
             self.panels[each][row] = _sample(
                 self.table.iloc[row], self.chosen[row], self.classes, picture, heat
@@ -223,8 +223,11 @@ class _Branch:
         run = self.subject.run_id or self.subject.name
         patient = (sample[keys.PATIENT_ID] or sample[keys.SAMPLE_ID]) if self.subject.hashed else ""
         description = secondary_capture.Description(each.meaning, run, str(patient))
-        source = self.source.media[str(sample[keys.SAMPLE_ID])].path
-        content = secondary_capture.encoded(source, overlaid, description, frame)
+        source = self.source.media[str(sample[keys.SAMPLE_ID])]
+        frames = int(secondary_capture.header(source.path).get("NumberOfFrames") or 1)
+        if frame is None and frames > 1:  # a picture that is one frame of a film
+            frame = source.view.frame_of(frames, source.path)
+        content = secondary_capture.encoded(source.path, overlaid, description, frame)
         put(self.folder / CAPTURES / each.name / f"{row:05d}.dcm", content)
 
     def _save_film(

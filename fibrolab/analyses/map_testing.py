@@ -29,6 +29,7 @@ def write_tests(
     task: "Task",
     cache: Path,
     device: str,
+    total: int = 1,
 ) -> "tuple[pd.DataFrame, list[Finding]]":
     """Test the maps of a run's first network on a few of the explained samples, and write the results.
 
@@ -40,6 +41,7 @@ def write_tests(
         task: Loss, classes and end points of the first network.
         cache: Folder for preprocessed pixels.
         device: Device, such as `cpu`.
+        total: Number of networks of the run; of several, each verdict says how much was tested.
 
     Returns:
         As of `testing.run_tests`.
@@ -48,7 +50,8 @@ def write_tests(
         DataError: A mask cannot be read, or is not as large as its picture.
         StorageError: The folder cannot be written, or the disk is full.
     """
-    from fibrolab.explanation import testing
+    from fibrolab.data.audit.finding import counted
+    from fibrolab.explanation import testing, verdicts
 
     chosen = data.subset(np.array(testing.rows_to_test(len(data.manifest))))
     module, *others = (each.classifier.to(device).eval() for each in networks[: 1 + OTHER_NETWORKS])
@@ -63,6 +66,9 @@ def write_tests(
     selection = testing.selected(module, task, request.target, batches, groups.tolist(), regions)
     methods = testing.explainers(request.methods, request.branches, request.layer)
     table, findings = testing.run_tests(module, selection, methods, others)
+    if total > 1:
+        tested = f" Tested: {counted(len(rows), 'sample')} of one of {total} networks."
+        table.loc[table["test"] == verdicts.VERDICT, "sentence"] += tested
     testing.write(folder, table, findings)
     return table, findings
 
@@ -71,7 +77,8 @@ def true_regions(data: "LabelledData", network: "Predictor") -> "dict[str, Tenso
     """Return the regions of the samples' true masks in the geometry of the network's input, bool (N, S, S).
 
     A mask with one label is one region; each label of a label map is a region of its own. A sample without
-    a mask has empty regions.
+    a mask has empty regions. Masks to which the pictures are cropped may be a segmenter's, and leave nothing
+    outside where heat could lie: there are no regions.
 
     Raises:
         UnreadableImageError: A mask cannot be read, or is not as large as its picture.
@@ -82,8 +89,10 @@ def true_regions(data: "LabelledData", network: "Predictor") -> "dict[str, Tenso
     from fibrolab.data.preprocess import Preprocess
     from fibrolab.data.readers import read_bytes
 
-    manifest = data.manifest
-    of_masks = Preprocess(**network.record["preprocess"]).of_masks()
+    manifest, preprocess = data.manifest, Preprocess(**network.record["preprocess"])
+    if preprocess.crop == "mask":
+        return {}
+    of_masks = preprocess.of_masks()
     levels = np.zeros((len(manifest), *of_masks.shape), dtype=np.uint8)
     for row, media in manifest.masks().items():
         levels[row] = of_masks.mask(*masks.decoded(read_bytes(media.path), media))

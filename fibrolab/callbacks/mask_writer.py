@@ -144,6 +144,6 @@ def _references(manifest: Manifest) -> dict[str, dict[int, Media]]:
 
 
 def _spacing(mask: Media) -> tuple[float, float] | None:
-    """Return height and width of a pixel [mm] by the mask or by its image; None where neither states it."""
+    """Return height and width of a pixel [mm] by the image or by its mask; None where neither states it."""
     assert mask.labelled is not None, "a mask labels an image"
-    return spacing(mask.path) or spacing(mask.labelled.path)
+    return spacing(mask.labelled.path) or spacing(mask.path)

@@ -145,6 +145,11 @@ def reading(pixels: np.ndarray, path: Path) -> float:
     return float(np.nanmean(kilopascals(colour, bar, 1.0, opacity(colour, grey, bar))))
 
 
+def has_colours(pixels: np.ndarray) -> bool:
+    """Return whether a picture, uint8 (H, W) or (H, W, 3), has a coloured area, as elastograms have."""
+    return pixels.ndim == 3 and bool(_coloured(pixels).any())
+
+
 def _chroma(pixels: np.ndarray) -> np.ndarray:
     """Return the strongest minus the weakest channel, uint8 (H, W); 0 for grey."""
     red, green, blue = cv2.split(pixels)

@@ -57,11 +57,18 @@ def check(request: Request, module: Classifier, task: Task) -> None:
         elif method == "attention_rollout":
             check_attention(backbone)
 
+    def check_layer() -> None:
+        if request.layer is not None and not any(METHODS[name].needs_feature_map for name in request.methods):
+            raise ConfigError(
+                f"explain.layer={request.layer} is of class activation maps, and none is made: leave it "
+                "out, or add explain.method=gradcam."
+            )
+
     if not visual_branches(module):
         raise ConfigError("The network takes clinical values only, which have no map.")
     pairs = [(method, branch) for method in request.methods for branch in request.branches]
     faults = dict.fromkeys(pairs)
-    refuse_all([check_target, *(lambda pair=pair: check_method(*pair) for pair in faults)])
+    refuse_all([check_target, check_layer, *(lambda pair=pair: check_method(*pair) for pair in faults)])
 
 
 def explained(

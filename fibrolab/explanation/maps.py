@@ -8,6 +8,7 @@ Each map is divided by its largest absolute value, so that float16 loses nothing
 `scale_METHOD-BRANCH` of `maps.csv` keeps it. A map of NaN belongs to a sample that lacks the branch's input.
 """
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,15 +70,14 @@ class MapWriter:
     """Write maps batch by batch, in the order of the samples; memory does not grow with their number.
 
     Args:
-        folder: Folder of the run; older maps in it are removed.
+        folder: Folder of the run; an older explanation in it is removed, with its tests and pictures.
         samples: Number of samples, N.
     """
 
     def __init__(self, folder: Path, samples: int) -> None:
         self.folder, self.samples = folder / FOLDER, samples
+        shutil.rmtree(self.folder, ignore_errors=True)  # tests and pictures of other maps must not stay
         make_folder(self.folder / ARRAYS)
-        for old in (self.folder / TABLE, *(self.folder / ARRAYS).glob("*.npy")):
-            old.unlink(missing_ok=True)
         self._files: dict[str, BinaryIO] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
 
@@ -141,7 +141,8 @@ def read(folder: Path) -> Maps:
             f"{folder} has no maps: explain the run first (`python -m fibrolab.explain run=ID`)."
         )
     texts = {name: str for name in (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.PARTITION, TARGET)}
-    table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=dict.fromkeys(GEOMETRY, ""))
+    numbers = [str(name) for name in pd.read_csv(path, nrows=0) if name not in texts]
+    table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=dict.fromkeys(numbers, ""))
     arrays = {}
     for file in sorted((folder / FOLDER / ARRAYS).glob("*.npy")):
         method, _, branch = file.stem.partition("-")

@@ -19,8 +19,10 @@ from torch import Tensor
 
 from fibrolab import keys
 from fibrolab.data.audit.finding import Finding, ranked
+from fibrolab.data.formats.contract import to_grey
 from fibrolab.data.image_borders import TEXT as BORDER_FRACTION
 from fibrolab.data.image_borders import burned_in, scan_mask
+from fibrolab.data.screen_capture import COLOURED
 from fibrolab.explanation import localisation, verdicts
 from fibrolab.explanation.attribution import METHODS, attribute
 from fibrolab.explanation.deletion_insertion import Curves
@@ -322,8 +324,7 @@ def _regions(pictures: Tensor) -> dict[str, Tensor]:
         name: [] for name in (verdicts.OUTSIDE, verdicts.TEXT, verdicts.CALIPERS, verdicts.BORDER)
     }
     for picture in frames.to(torch.uint8).numpy():
-        grey = np.ascontiguousarray(picture[0])
-        scan = scan_mask(grey)
+        grey, scan = _scan(picture)
         drawn, border = burned_in(grey, scan), np.ones_like(scan)
         rim = max(len(grey) // BORDER_FRACTION, 1)
         border[rim:-rim, rim:-rim] = False
@@ -332,3 +333,14 @@ def _regions(pictures: Tensor) -> dict[str, Tensor]:
         for name, region in zip(found, (~scan, drawn & ~scan, calipers, border), strict=True):
             found[name].append(region)
     return {name: torch.from_numpy(np.stack(regions)) for name, regions in found.items()}
+
+
+def _scan(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the grey levels and the scan of a picture (C, H, W), uint8 and bool (H, W).
+
+    A screen is grey: an elastogram that is coloured in most of its pixels is scan all over.
+    """
+    pixels = np.ascontiguousarray(picture.transpose(1, 2, 0))
+    grey = to_grey(pixels if len(picture) == 3 else pixels[..., 0])
+    coloured = np.ptp(pixels, axis=2) >= COLOURED  # of grey pictures none
+    return grey, np.ones_like(coloured) if coloured.mean() > 1 / 2 else scan_mask(grey)

@@ -14,9 +14,10 @@ from fibrolab.data import tables
 from fibrolab.data.duplicates import grouped
 from fibrolab.data.labelled_data import LabelledData, labels_under, refuse_other_classes
 from fibrolab.data.manifest import Manifest
-from fibrolab.data.media import Decode
-from fibrolab.data.readers import describe, read_bytes
+from fibrolab.data.media import Decode, View
+from fibrolab.data.readers import decode, describe, read_bytes
 from fibrolab.data.requirements import PREDICT
+from fibrolab.data.screen_capture import has_colours
 from fibrolab.data.sources import table
 from fibrolab.data.sources.folder import files_below
 from fibrolab.data.splits import all_test
@@ -39,7 +40,7 @@ def read(path: str | Path, record: Mapping[str, Any], inputs: Sequence[str]) -> 
     Raises:
         ConfigError: The network takes several modalities, and no table says which file is which.
         DataError: There is no such path, no picture in it, a file is damaged, or it is a film for a network
-            on single pictures, or the reverse.
+            on single pictures, or the reverse, or a grey picture for a network on elastograms.
     """
     found = listed([path], record, inputs)
     if not _is_table(Path(path)):
@@ -174,16 +175,23 @@ def _is_table(place: Path) -> bool:
 
 
 def _refuse_other_modality(manifest: Manifest, column: str) -> None:
-    """Refuse films for a network on pictures, and pictures for a network on films."""
+    """Refuse films for a network on pictures, pictures for one on films, and grey ones for elastograms."""
     faults = []
     for name in manifest.table[column]:
         file = manifest.root / name
-        frames = describe(read_bytes(file), file).frames
+        content = read_bytes(file)
+        frames = describe(content, file).frames
         if (frames > 1) != (column == keys.CLIP):
             faults.append(f"{name}: {f'a film of {frames} frames' if frames > 1 else 'one picture'}")
+        elif column == keys.ELASTOGRAM and not has_colours(
+            decode(content, file, View(decode=manifest.decode))
+        ):
+            faults.append(f"{name}: a grey picture")
     if not faults:
         return
     takes, mend = "single pictures", "Give pictures, or a table that chooses a frame in its column `frame`."
     if column == keys.CLIP:
         takes, mend = "films", "Give films."
+    elif column == keys.ELASTOGRAM:
+        takes, mend = "elastograms", "Give single pictures whose colours are the stiffness."
     raise DataError(f"The network takes {takes}, and these are none:\n{listing(faults)}\n{mend}")

@@ -4,16 +4,22 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
+from commanded import command
 from compose import composed, prepared, run_folder
-from drawn import unrendered
+from drawn import unrendered, unreported
 from own_data import PHANTOMS
 from PIL import Image
 
 from fibrolab import keys
 from fibrolab.analyses.explaining import explain
+from fibrolab.data.formats import video
+from fibrolab.data.readers import describe
 from fibrolab.errors import ConfigError, DataError
 from fibrolab.explanation import maps
+from fibrolab.phantom.files import Header
+from fibrolab.phantom.files import write as write_file
 from fibrolab.pipeline import run
 from fibrolab.runs import TrainedRun, open_run
 
@@ -97,6 +103,44 @@ def test_new_pictures_are_explained_without_labels_and_films_refused(
     )
     with pytest.raises(DataError, match=r"(?s)takes single pictures.*film.gif: a film of 2 frames"):
         explained(root, trained, f"input={tmp_path}")
+
+
+def test_a_dicom_file_is_explained_by_the_command_into_a_capture(
+    root: Path, trained: TrainedRun, tmp_path: Path
+) -> None:
+    pixels = np.random.default_rng(0).integers(1, 256, (40, 50), dtype=np.uint8)
+    write_file(tmp_path / "a.dcm", pixels, Header("a", "p1", "F", 50, "scanner", 0.0))
+    own = [f"input={tmp_path / 'a.dcm'}", f"folder={tmp_path / 'out'}", "accelerator=cpu", "num_workers=0"]
+    with unrendered():
+        ended = command("explain", f"paths.root={root}", f"run={trained.run_id}", *own)
+    assert ended.returncode == 0, ended.stderr
+    assert "verdict  Grad-CAM of branch image: too few groups to judge it." in ended.stdout
+    place = tmp_path / "out" / keys.EXPLANATION
+    assert pydicom.dcmread(place / "dicom" / "gradcam-image" / "00000.dcm").PatientID == "p1"
+    assert str(place / "explanation.html") in ended.stdout
+
+
+def test_films_of_a_run_and_a_new_one_are_explained_as_films(
+    tmp_path: Path, fresh_database: Path, cache: Path
+) -> None:
+    root = prepared(tmp_path, fresh_database, cache)
+    clips = ["data=phantom_clips", *PHANTOMS["phantom_clips"], "model=video", "segment.length=4"]
+    with unreported():
+        run(composed(f"paths.root={root}", *SMALL, *clips, "trainer.accelerator=cpu", "augment=none"))
+    trained = open_run(run_folder(root))
+    explained(root, trained, "samples=4", "explain.method=[gradcam,integrated_gradients]")
+    found = maps.read(trained.folder)
+    assert found.arrays["gradcam", "clip"].shape[:2] == (4, 4)
+    test = trained.predictions.set_index(keys.SAMPLE_ID).loc[found.table[keys.SAMPLE_ID]]
+    columns = [name for name in test if name.startswith("p_")]
+    np.testing.assert_allclose(found.table[columns], test[columns], atol=1e-6)
+    place = trained.folder / keys.EXPLANATION
+    assert (place / keys.FIGURES / "time_integrated_gradients-clip.png").is_file()
+    new = tmp_path / "film.mkv"
+    video.write(new, np.random.default_rng(0).integers(0, 256, (9, 64, 64), dtype=np.uint8), fps=8)
+    for folder in (place, Path(explained(root, trained, f"input={new}")) / keys.EXPLANATION):
+        film = min((folder / "films" / "gradcam-clip").iterdir())
+        assert describe(film.read_bytes(), film).frames == (16 if folder == place else 9)
 
 
 def test_pictures_that_changed_since_the_run_are_refused(root: Path, trained: TrainedRun) -> None:

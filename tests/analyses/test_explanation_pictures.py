@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import dicom_case
 import fake_explanation
 import numpy as np
 import pydicom
@@ -12,9 +13,12 @@ from PIL import Image
 from fibrolab import keys
 from fibrolab.analyses import explanation_pictures
 from fibrolab.analyses.explanation_pictures import Arm, Subject
+from fibrolab.data.media import Media, View
+from fibrolab.data.preprocess import Preprocess
 from fibrolab.data.readers import describe
 from fibrolab.errors import ConfigError
 from fibrolab.explanation import secondary_capture
+from fibrolab.explanation.picture_maps import Source
 from fibrolab.explanation.selection import NEAREST, Boundary
 from fibrolab.reporting import explanation_record
 
@@ -65,6 +69,17 @@ def test_each_map_has_its_figures(explained: Path) -> None:
     assert drawn == {f"{kind}_{name}" for kind in ("panels", "mean") for name in names} | {
         "time_gradcam-clip"
     }
+
+
+def test_films_without_heat_do_not_count_in_the_heat_over_time(tmp_path: Path) -> None:
+    rows = fake_explanation.table(2)
+    heat = np.zeros((2, fake_explanation.STEPS, 8, 8), np.float32)
+    fake_explanation.write(tmp_path, {("gradcam", "clip"): heat}, rows)
+    with unrendered():
+        explanation_pictures.write(tmp_path, {"clip": fake_explanation.films(tmp_path, rows)}, SUBJECT)
+    figures = tmp_path / keys.EXPLANATION / keys.FIGURES
+    assert (figures / "mean_gradcam-clip.png").is_file()
+    assert not (figures / "time_gradcam-clip.png").exists()
 
 
 def test_films_of_the_chosen_samples_keep_their_frame_rate_and_frames(explained: Path) -> None:
@@ -128,6 +143,21 @@ def test_dicom_in_gives_secondary_capture_out(tmp_path: Path, hashed: bool) -> N
         == pydicom.dcmread(tmp_path / "s001.dcm").SOPInstanceUID
     )
     assert image.SeriesDescription.startswith("Grad-CAM of the predicted cl")
+
+
+@pytest.mark.parametrize(("frame", "number"), [(2, 3), ("middle", 2)])
+def test_the_capture_of_a_frame_of_a_dicom_film_refers_to_it(
+    tmp_path: Path, frame: int | str, number: int
+) -> None:
+    rows = fake_explanation.table(1)
+    fake_explanation.write(tmp_path, {("gradcam", "image"): fake_explanation.spots(1)}, rows)
+    film = dicom_case.dataset(np.full((3, 40, 40), 90, np.uint8), NumberOfFrames=3, SOPInstanceUID="1.2.3")
+    (tmp_path / "film.dcm").write_bytes(dicom_case.saved(film))
+    source = Source({"s000": Media(tmp_path / "film.dcm", View(frame))}, Preprocess(size=32))
+    with unrendered():
+        explanation_pictures.write(tmp_path, {"image": source}, SUBJECT)
+    image = pydicom.dcmread(tmp_path / keys.EXPLANATION / "dicom" / "gradcam-image" / "00000.dcm")
+    assert image.SourceImageSequence[0].ReferencedFrameNumber == number
 
 
 def test_without_highdicom_all_other_pictures_are_made(

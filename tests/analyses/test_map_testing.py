@@ -62,6 +62,9 @@ def test_each_label_is_a_region_and_samples_without_a_mask_have_none(tmp_path: P
     regions = true_regions(data, network())  # type: ignore[arg-type]
     assert list(regions) == ["label 1 of the mask", "label 4 of the mask"]
     pixels = regions["label 4 of the mask"].sum(dim=(1, 2)).numpy()
+    cropped = network()
+    cropped.record["preprocess"]["crop"] = "mask"
+    assert true_regions(data, cropped) == {}  # type: ignore[arg-type]
     assert pixels.tolist() == [0 if row in (2, 5) else 2 * SIDE for row in range(SAMPLES)]
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
+from fibrolab.callbacks import mask_writer
 from fibrolab.data.media import Media, View
 from fibrolab.data.readers import decode_labels, spacing
 from fibrolab.errors import UnreadableImageError
@@ -99,11 +100,22 @@ def test_a_seg_of_other_images_is_refused_and_one_without_references_labels_its_
         of_image(mask, third)
     png = tmp_path / "image.png"
     Image.fromarray(labels()).save(png)
-    with pytest.raises(UnreadableImageError, match=r"several images.* as the DICOM files that it refers to"):
+    with pytest.raises(UnreadableImageError, match=r"several images.* as the DICOM files to which its"):
         of_image(mask, png)
     mask = seg(tmp_path / "m.dcm", frames[:1], [1])
     for path in (first, third, png):
         assert (of_image(mask, path) == (labels() == 1)).all()
+
+
+def test_the_series_of_a_seg_names_its_image_where_no_frame_does(tmp_path: Path) -> None:
+    first, second = images(tmp_path, 2)
+    mask = seg(tmp_path / "m.dcm", labels()[None] == 1, [1], listed=["1.2.0"])
+    assert (of_image(mask, first) == (labels() == 1)).all()
+    with pytest.raises(UnreadableImageError, match=r"m.dcm: labels other images than image1.dcm"):
+        of_image(mask, second)
+    mask = seg(tmp_path / "m.dcm", labels()[None] == 1, [1], listed=["1.2.0", "1.2.1"])
+    with pytest.raises(UnreadableImageError, match=r"m.dcm: labels several images"):
+        of_image(mask, second)
 
 
 def test_a_seg_that_does_not_tell_its_segments_is_damaged(tmp_path: Path) -> None:
@@ -120,6 +132,39 @@ def test_a_voxel_labels_the_pixel_of_its_column_and_row(suffix: str, tmp_path: P
     nibabel.save(image, path := tmp_path / f"m{suffix}")
     assert (decode_labels(path.read_bytes(), path) == labels()).all()
     assert spacing(path) == pytest.approx((0.3, 0.2))
+
+
+@pytest.mark.parametrize(
+    ("zooms", "unit", "expected"),
+    [
+        ((0.2, 0.3), "unknown", (0.3, 0.2)),
+        ((0.2, 0.3), "mm", (0.3, 0.2)),
+        ((200, 300), "micron", (0.3, 0.2)),
+        ((0.0002, 0.0003), "meter", (0.3, 0.2)),
+        ((1, 1), "mm", None),  # of programs that do not know it
+        ((0, 0), "mm", None),
+    ],
+)
+def test_the_spacing_of_nifti_is_in_millimetres(
+    zooms: tuple[float, float], unit: str, expected: tuple[float, float] | None, tmp_path: Path
+) -> None:
+    import nibabel
+
+    image = nibabel.Nifti1Image(labels().T[..., None], np.eye(4))
+    image.header["pixdim"][1:3] = zooms
+    image.header.set_xyzt_units(unit)
+    (tmp_path / "m.nii").write_bytes(image.to_bytes())
+    found = spacing(tmp_path / "m.nii")
+    assert found == (None if expected is None else pytest.approx(expected))
+
+
+def test_the_spacing_of_the_image_counts_before_that_of_its_mask(tmp_path: Path) -> None:
+    mask = seg(tmp_path / "m.dcm", labels()[None] == 1, [1])  # 0.3 by 0.2
+    own = dicom_case.dataset(np.zeros((10, 16), np.uint8), PixelSpacing=[0.5, 0.4])
+    (tmp_path / "own.dcm").write_bytes(dicom_case.saved(own))
+    (other,) = images(tmp_path, 1)
+    for image, expected in ((tmp_path / "own.dcm", (0.5, 0.4)), (other, (0.3, 0.2))):
+        assert mask_writer._spacing(Media(mask, labelled=Media(image))) == expected
 
 
 def test_files_that_are_no_label_map_of_one_image_are_refused(tmp_path: Path) -> None:

@@ -142,6 +142,23 @@ def test_a_film_has_a_map_for_each_frame(frames: str) -> None:
     assert pixels.shape == (2, 4, 32, 32)
 
 
+@pytest.mark.parametrize(("name", "steps"), [("mc3_18", 4), ("r2plus1d_18", 1)])
+def test_a_network_over_time_has_a_map_for_each_position_in_time(name: str, steps: int) -> None:
+    module = classifier(film={"name": name, "input": keys.CLIP})
+    batch = {keys.CLIP: grey(8).view(2, 1, 4, 32, 32)}
+    captum = LayerGradCam(
+        lambda given: module({keys.CLIP: given}), backbone_of(module, "film").network.layer4
+    )
+    found, expected = [], []
+    for k in range(len(CLASSES)):
+        own = captum.attribute(batch[keys.CLIP].float(), target=k, relu_attributions=True)
+        expected.append(own.squeeze(1).detach())
+        found.append(attribute("gradcam", module, batch, partial(torch.select, dim=1, index=k), "film"))
+    torch.testing.assert_close(torch.stack(found), torch.stack(expected), atol=1e-5, rtol=1e-5)
+    assert found[0].shape == (2, steps, 2, 2)
+    assert torch.stack(found).any()
+
+
 def test_each_modality_has_its_map_and_a_sample_without_it_has_none() -> None:
     module = classifier(grey=TINY, stiffness={**TINY, "input": keys.ELASTOGRAM})
     batch = {

@@ -115,6 +115,9 @@ def test_all_faults_of_a_request_are_named_at_once(networks: list[Classifier]) -
     for part in ("there is no 'F3'", "layer9 is not a layer", "there is no 'film'", "a vision transformer"):
         assert part in str(refused.value)
     check(REQUEST, networks[0], Task(networks[0].criterion, CLASSES))
+    unused = Request(("integrated_gradients",), ("grey",), "layer3")
+    with pytest.raises(ConfigError, match=r"explain.layer=layer3 is of class activation maps, and none is"):
+        check(unused, networks[0], Task(networks[0].criterion, CLASSES))
 
 
 def test_settings_allow_exactly_the_methods_that_there_are() -> None:

@@ -232,3 +232,43 @@ def test_maps_of_clips_have_the_same_tests() -> None:
     table, _ = run_tests(built, given, testing.explainers(["gradcam"], ["clip"]), resamples=50)
     assert set(verdicts.FAILURES) - {verdicts.NETWORKS} <= set(table.test)
     assert table[table.test.isin([verdicts.DELETION, verdicts.INSERTION])].value.notna().all()
+
+
+def test_an_elastogram_is_scan_all_over_and_a_capture_of_it_only_within_its_scan() -> None:
+    rng = np.random.default_rng(0)
+    pictures = np.zeros((2, 3, SIZE, SIZE), np.uint8)
+    pictures[0, 2] = 230  # soft tissue is blue
+    pictures[0, 0, 10:20, 10:20] = rng.integers(120, 256, (10, 10))  # a stiff part
+    pictures[1, :, SCAN[0], SCAN[1]] = rng.integers(60, 256, (24, 24))  # grey, with a box of colours
+    pictures[1, :2, 12:20, 12:20] = 0
+    regions = testing._regions(torch.from_numpy(pictures))
+    outside = regions[verdicts.OUTSIDE]
+    assert not outside[0].any()
+    assert not outside[1, 12:20, 12:20].any()
+    assert outside[1, : SCAN[0].start].all()
+    assert outside[1].float().mean() < 0.5
+    assert not regions[verdicts.TEXT].any()
+
+
+@pytest.mark.parametrize(
+    ("region", "heat", "even", "keys_of"),
+    [
+        (verdicts.BORDER, 0.240, 0.234, []),
+        (verdicts.BORDER, 0.246, 0.234, ["heat_at_border"]),
+        (verdicts.CALIPERS, 0.005, 0.002, ["heat_at_calipers"]),
+        (verdicts.CALIPERS, 0.003, 0.002, []),
+        (verdicts.OUTSIDE, 0.605, 0.600, ["heat_outside_sector"]),  # a note
+    ],
+)
+def test_heat_that_hardly_exceeds_an_even_map_s_is_no_warning(
+    region: str, heat: float, even: float, keys_of: list[str]
+) -> None:
+    values = heat + 1e-5 * np.arange(NUMBER)
+    measured = verdicts.Measured(
+        verdicts.REGIONS, region, values, np.full(NUMBER, even), testing.EVEN, "not higher"
+    )
+    results = verdicts.judge([measured], [f"p{row}" for row in range(NUMBER)], resamples=50)
+    found = verdicts.findings("Grad-CAM", "image", results)
+    assert results[0].passed is False, "certainly more"
+    assert [each.key for each in found] == keys_of
+    assert {each.level for each in found} <= {"note" if region == verdicts.OUTSIDE else "warning"}

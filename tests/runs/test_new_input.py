@@ -64,6 +64,20 @@ def test_films_are_for_networks_on_films_only(folder: Path) -> None:
         new_input.read(folder, RECORD, [keys.CLIP])
 
 
+def test_grey_pictures_are_not_for_a_network_on_elastograms(folder: Path) -> None:
+    colours = np.zeros((24, 30, 3), np.uint8)
+    colours[4:20, 4:26, 2] = 230
+    Image.fromarray(colours).save(folder / "deep" / "colour.png")
+    given = new_input.read(folder / "deep" / "colour.png", RECORD, [keys.ELASTOGRAM])
+    assert given.table[keys.ELASTOGRAM].tolist() == ["colour.png"]
+    Image.open(folder / "a.png").convert("RGB").save(folder / "a.png")  # grey in three channels
+    with pytest.raises(
+        DataError, match=r"(?s)takes elastograms.*a.png: a grey picture.*b.png: a grey"
+    ) as said:
+        new_input.read(folder, RECORD, [keys.ELASTOGRAM])
+    assert "colour.png" not in str(said.value)
+
+
 def test_a_path_that_cannot_be_used_is_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="input=nowhere does not exist"):

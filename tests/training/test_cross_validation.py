@@ -7,19 +7,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from commanded import command
 from compose import composed, prepared
 from drawn import unrendered, unreported
 from hydra.core.hydra_config import HydraConfig
 from mlflow.tracking import MlflowClient
 from omegaconf import OmegaConf
+from PIL import Image
 
 from fibrolab import cross_validation, keys, pipeline
-from fibrolab.analyses import comparing, evaluating, explaining, external, stacking
+from fibrolab.analyses import comparing, evaluating, external, stacking
 from fibrolab.cross_validation import Place, places, settings_at
 from fibrolab.errors import ConfigError, SplitError
 from fibrolab.evaluation import predictions
 from fibrolab.explanation import maps
-from fibrolab.runs import TrainedRun, open_run
+from fibrolab.runs import TrainedRun, new_input, open_run
 from fibrolab.training import settings
 from fibrolab.training.initial_weights import with_weights_of_runs
 
@@ -159,20 +161,90 @@ def test_the_networks_of_the_folds_predict_new_data_by_their_mean(crossed: Train
     assert each == ["repeat0_fold0.ckpt", "repeat0_fold1.ckpt"]
 
 
+@pytest.fixture(scope="module")
+def repeated(place: Path) -> TrainedRun:
+    """A cross-validation of two folds, drawn twice."""
+    return trained(place, *FOLDS, "repeats=2")
+
+
+def explained(place: Path, run: TrainedRun, *words: str) -> tuple[pd.DataFrame, str]:
+    """Explain a run by the command; return the table of its maps and what is printed."""
+    own = [f"run={run.run_id}", "samples=6", "num_workers=0", "accelerator=cpu"]
+    with unrendered():
+        ended = command("explain", f"paths.root={place}", *own, *words)
+    assert ended.returncode == 0, ended.stderr
+    folder = place / "new" if words and words[0].startswith("input=") else run.folder
+    return maps.read(folder).table.set_index(keys.SAMPLE_ID), ended.stdout
+
+
+def check_networks(place: Path, run: TrainedRun, folds: int, verdict: str) -> None:
+    """Explain a run, and assert that its predictions are those of the explanation."""
+    found, printed = explained(place, run)
+    own = predictions.select(run.predictions, keys.TEST).set_index(keys.SAMPLE_ID).loc[found.index]
+    assert (len(own), own[keys.FOLD].nunique()) == (6, folds)
+    columns = [name for name in own if name.startswith("p_")]
+    np.testing.assert_allclose(found[columns], own[columns], atol=1e-6)
+    assert verdict in printed
+    assert verdict in (run.folder / keys.EXPLANATION_PAGE).read_text()
+
+
 @pytest.mark.slow
-def test_samples_are_explained_by_the_networks_that_predicted_them(crossed: TrainedRun, place: Path) -> None:
+def test_samples_of_folds_are_explained_by_the_networks_that_left_them_out(
+    crossed: TrainedRun, place: Path
+) -> None:
+    check_networks(place, crossed, 2, "Tested: 3 samples of one of 2 networks.")
+
+
+@pytest.mark.slow
+def test_samples_of_an_external_evaluation_are_explained_by_all_networks(
+    crossed: TrainedRun, place: Path
+) -> None:
     words = [f"run={crossed.run_id}", "data=phantom", "data.seed=5", *PHANTOM, "accelerator=cpu"]
     with unrendered():
-        elsewhere = external.run(composed(f"paths.root={place}", *words, name="evaluate"))
-    for run in (crossed, open_run(elsewhere, uri(place))):
-        words = [f"run={run.run_id}", f"folder={place}", "samples=6", "num_workers=0", "accelerator=cpu"]
-        with unrendered():
-            explaining.explain(composed(f"paths.root={place}", *words, name="explain"))
-        found = maps.read(run.folder).table.set_index(keys.SAMPLE_ID)
-        own = predictions.select(run.predictions, keys.TEST).set_index(keys.SAMPLE_ID).loc[found.index]
-        assert (len(own), own[keys.FOLD].nunique()) == (6, 2 if run is crossed else 1)
-        columns = [name for name in own if name.startswith("p_")]
-        np.testing.assert_allclose(found[columns], own[columns], atol=1e-6)
+        run_id = external.run(composed(f"paths.root={place}", *words, name="evaluate"))
+    check_networks(place, open_run(run_id, uri(place)), 1, "Tested: 6 samples of one of 2 networks.")
+
+
+@pytest.mark.slow
+def test_samples_are_explained_by_a_network_of_each_repetition(repeated: TrainedRun, place: Path) -> None:
+    check_networks(place, repeated, 2, "of one of 4 networks.")
+
+
+@pytest.mark.slow
+def test_two_runs_are_shown_side_by_side_on_the_same_samples(
+    crossed: TrainedRun, repeated: TrainedRun, place: Path
+) -> None:
+    words = [f"run=[{crossed.run_id},{repeated.run_id}]", "num_workers=0", "accelerator=cpu"]
+    with unrendered():
+        ended = command("explain", f"paths.root={place}", *words)
+    assert ended.returncode == 0, ended.stderr
+    for run in (crossed, repeated):
+        assert (run.folder / keys.EXPLANATION / keys.FIGURES / "arms_gradcam.png").is_file()
+        assert "The same samples in several runs" in (run.folder / keys.EXPLANATION_PAGE).read_text()
+
+
+@pytest.mark.slow
+def test_validation_samples_are_explained_by_the_networks_that_held_them_out(
+    repeated: TrainedRun, place: Path
+) -> None:
+    found, _ = explained(place, repeated, "partition=validation")
+    frame = repeated.network_predictions
+    columns = [name for name in frame if name.startswith("p_")]
+    own = frame[frame[keys.PARTITION] == keys.VALIDATION].groupby(keys.SAMPLE_ID)[columns].mean()
+    np.testing.assert_allclose(found[columns], own.loc[found.index], atol=1e-6)
+
+
+@pytest.mark.slow
+def test_new_pictures_are_explained_by_all_networks_of_the_folds(crossed: TrainedRun, place: Path) -> None:
+    pixels = np.random.default_rng(0).integers(1, 256, (40, 50), dtype=np.uint8)
+    Image.fromarray(pixels).save(picture := place / "picture.png")
+    found, printed = explained(place, crossed, f"input={picture}", f"folder={place / 'new'}")
+    answers = crossed.predict(
+        new_input.read(picture, crossed.predictors[0].record, [keys.IMAGE]), place / "cache"
+    )
+    columns = [name for name in found if name.startswith("p_")]
+    np.testing.assert_allclose(found[columns], answers[columns], atol=1e-6)
+    assert "Tested: 1 sample of one of 2 networks." in printed
 
 
 def test_a_run_that_needs_one_network_names_those_of_the_folds(crossed: TrainedRun, place: Path) -> None:

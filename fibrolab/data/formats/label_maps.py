@@ -17,8 +17,14 @@ from fibrolab.data.formats.recognition import GZIP, NIFTI
 from fibrolab.errors import UnreadableImageError
 
 HEADER = 544  # bytes of a NIfTI file that hold its magic
+MILLIMETRES = {"meter": 1000.0, "micron": 0.001}  # in the other units of NIfTI
 CENTIMETRES = 3  # unit of a region of an ultrasound image, PS3.3 C.8.5.5.1.15
 SEGMENTATION = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")  # SEG and label map SEG
+
+SEVERAL = (
+    "labels several images; save one SEG for each image, or give the images as the DICOM files to which its "
+    "frames refer"
+)
 
 
 class Target(NamedTuple):
@@ -63,10 +69,7 @@ def of_dicom(content: bytes, path: Path, target: Callable[[], Target] | None = N
     rows = _frames_of(dataset, path, target)
     numbers = [1] * len(rows) if kind == "LABELMAP" else _segments(dataset, rows, path)
     if len(set(numbers)) < len(numbers):
-        raise UnreadableImageError(
-            f"{path}: labels several images; save one SEG for each image, or give the images as the DICOM "
-            "files that it refers to"
-        )
+        raise UnreadableImageError(f"{path}: {SEVERAL}")
     frames = dataset.pixel_array.reshape(-1, dataset.Rows, dataset.Columns)[rows]
     if ((frames > 0).sum(axis=0) > 1).any():
         raise UnreadableImageError(f"{path}: segments overlap; give each pixel one segment")
@@ -128,20 +131,28 @@ def spacing_of_dicom(content: bytes) -> tuple[float, float] | None:
     dataset = pydicom.dcmread(io.BytesIO(content), force=True, stop_before_pixels=True)
     shared = dataset.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()]
     measures = shared[0].get("PixelMeasuresSequence") or [dataset]
-    if (pair := measures[0].get("PixelSpacing")) is not None:
+    if (pair := measures[0].get("PixelSpacing")) and min(map(float, pair)) > 0:
         return float(pair[0]), float(pair[1])
     found = {
         (10 * abs(float(region.PhysicalDeltaY)), 10 * abs(float(region.PhysicalDeltaX)))
         for region in dataset.get("SequenceOfUltrasoundRegions") or ()
         if region.get("PhysicalUnitsXDirection") == region.get("PhysicalUnitsYDirection") == CENTIMETRES
+        and 0 not in (float(region.PhysicalDeltaX), float(region.PhysicalDeltaY))
     }
     return found.pop() if len(found) == 1 else None
 
 
-def spacing_of_nifti(content: bytes) -> tuple[float, float]:
-    """Return height and width of a pixel [mm] by the header."""
-    width, height = _nifti(content).header.get_zooms()[:2]
-    return float(height), float(width)
+def spacing_of_nifti(content: bytes) -> tuple[float, float] | None:
+    """Return height and width of a pixel [mm] by the header, in millimetres unless it states another unit.
+
+    Programs that do not know the spacing write 1 by 1: None. No ultrasound image has pixels of a millimetre.
+    """
+    header = _nifti(content).header
+    width, height = map(float, header.get_zooms()[:2])
+    if min(width, height) <= 0 or (width, height) == (1.0, 1.0):
+        return None
+    unit = MILLIMETRES.get(header.get_xyzt_units()[0], 1.0)
+    return height * unit, width * unit
 
 
 def _nifti(content: bytes) -> Any:
@@ -169,10 +180,19 @@ def _frames_of(dataset: pydicom.Dataset, path: Path, target: Callable[[], Target
     """Return the numbers of the frames of a SEG that label an image; see `of_dicom`."""
     every = list(range(int(dataset.get("NumberOfFrames") or 1)))
     sources = _sources(dataset)
-    if target is None or not any(sources):
+    listed = {
+        str(each.get("ReferencedSOPInstanceUID"))
+        for series in dataset.get("ReferencedSeriesSequence") or ()
+        for each in series.get("ReferencedInstanceSequence") or ()
+    }
+    if target is None or not (any(sources) or listed):
         return every
     image = target()
     if not image.uid:
+        return every
+    if not any(sources) and image.uid in listed:
+        if len(listed) > 1:
+            raise UnreadableImageError(f"{path}: {SEVERAL}")
         return every
     found = [
         row
@@ -182,11 +202,6 @@ def _frames_of(dataset: pydicom.Dataset, path: Path, target: Callable[[], Target
             for uid, frames in known
         )
     ]
-    listed = {
-        each.get("ReferencedSOPInstanceUID")
-        for series in dataset.get("ReferencedSeriesSequence") or ()
-        for each in series.get("ReferencedInstanceSequence") or ()
-    }
     if found or (image.uid in listed and image.frames == 1):
         return found
     if image.uid in listed or image.uid in {uid for known in sources for uid, _ in known}:
