@@ -284,12 +284,13 @@ def test_pictures_in_jpeg_one_after_the_other_are_not_read_as_the_first() -> Non
 
 
 def test_grey_planes_in_a_tiff_are_not_called_damaged() -> None:
-    planes = bytearray(encoded(Image.fromarray(np.dstack([GREY] * 3)), "TIFF"))
-    for tag, value in ((262, 1), (284, 2)):
-        entry = planes.rindex(struct.pack("<HH", tag, 3))
-        planes[entry + 8 : entry + 10] = struct.pack("<H", value)
-    with pytest.raises(UnreadableImageError, match="a TIFF file of a kind that is not supported"):
-        decode(bytes(planes), Path("a.tif"))
+    after = 8 + 2 + 10 * 12 + 4  # the values that do not fit into the directory
+    tags = [(256, 4, 1, 4), (257, 4, 1, 4), (258, 3, 3, after), (259, 4, 1, 1), (262, 4, 1, 1)]
+    tags += [(273, 4, 3, after + 6), (277, 4, 1, 3), (278, 4, 1, 4), (284, 4, 1, 2), (338, 3, 2, 0)]
+    directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4)
+    places = struct.pack("<HHHIII", 8, 8, 8, *(after + 18 + 16 * plane for plane in range(3)))
+    with pytest.raises(UnreadableImageError, match=r"a kind that is not supported \(planes of grey"):
+        decode(b"II*\0" + struct.pack("<I", 8) + directory + places + bytes(48), Path("a.tif"))
 
 
 def test_a_kind_of_jpeg_that_is_not_read_is_not_called_damaged() -> None:

@@ -1,7 +1,6 @@
 """Image files: JPEG, PNG, TIFF and others through Pillow; truncated files are refused."""
 
 import io
-import re
 import struct
 import warnings
 from collections.abc import Iterator, Mapping
@@ -37,7 +36,6 @@ LOSSY = ("JPEG", "MPO", "JPEG2000")
 # pages (1) and transparency masks (4).
 _WIDTH, _HEIGHT, _INTERPRETATION, _BITS, _SAMPLE_FORMAT, _SUBFILE = 256, 257, 262, 258, 339, 254
 _SIGNED, _NO_FRAME = 2, 1 | 4
-_UNKNOWN_MODE = re.compile("mode|string index")  # of Pillow's errors; the latter of planes without colours
 # Markers of the frame header of a JPEG file; Pillow reads the first three, at 8 bits.
 _BASELINE, _JPEG_LS, _LOSSLESS = (0xC0, 0xC1, 0xC2), 0xF7, 0xC3
 
@@ -235,8 +233,11 @@ def _description(content: bytes) -> str:
         try:
             factory(io.BytesIO(content), "")
         except (SyntaxError, IndexError, TypeError, KeyError, struct.error) as error:
-            if _UNKNOWN_MODE.search(str(error)):
-                return f"a {name} file of a kind that is not supported ({error}); convert it to PNG"
+            if "string index" in str(error):  # Pillow looks for the colours of planes that have none
+                error = SyntaxError("planes of grey levels")
+            elif "mode" not in str(error):
+                continue
+            return f"a {name} file of a kind that is not supported ({error}); convert it to PNG"
     return "truncated or damaged: the image header is incomplete"
 
 
