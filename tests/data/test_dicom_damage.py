@@ -97,6 +97,10 @@ def in_syntax(uid: str) -> bytes:
         ),
         (b"\x08\x00\x05\x00" + bytes(200), "without pixel data|truncated"),
         (bytes(128) + b"DICM", "without pixel data"),
+        (
+            saved(dataset(np.zeros((2, 8, 8), np.uint8), NumberOfFrames=["2", "3"])),
+            "the DICOM header repeats NumberOfFrames",
+        ),
         (saved(dataset(LEVELS.astype(np.uint8), PixelData=b"")), "damaged: its pixel data are empty"),
         (
             saved(dataset(LEVELS.astype(np.uint16), BitsAllocated=12, BitsStored=12, HighBit=11)),

@@ -173,7 +173,7 @@ def _dataset(content: bytes, path: Path) -> pydicom.Dataset:
         raise UnreadableImageError(f"{path}: a DICOM file without pixel data ({kind})")
     _drop_empty(dataset)
     missing = [name for name in _IMAGE_PIXEL if name not in dataset]
-    several = [name for name in _IMAGE_PIXEL if name not in missing and dataset[name].VM > 1]
+    several = [name for name in ("NumberOfFrames", *_IMAGE_PIXEL) if name in dataset and dataset[name].VM > 1]
     if several:
         raise UnreadableImageError(f"{path}: damaged: the DICOM header repeats {', '.join(several)}")
     if missing:
@@ -316,13 +316,22 @@ def _frames(dataset: pydicom.Dataset) -> int:
 
 def _fps(dataset: pydicom.Dataset, frames: int) -> float:
     """Return the frame rate of the recording, else that of the recommended display, else 0."""
-    step = float(dataset.get("FrameTime", None) or 0)  # [ms] from one frame to the next
+    step = _rate(dataset, "FrameTime")  # [ms] from one frame to the next
     if step > 0:
         return round(1000 / step, 3)
     duration = float(np.sum(dataset.get("FrameTimeVector", None) or 0))  # [ms]; its first step is 0
     if duration > 0:
         return round(1000 * (frames - 1) / duration, 3)
-    return float(dataset.get("CineRate", None) or dataset.get("RecommendedDisplayFrameRate", None) or 0)
+    return _rate(dataset, "CineRate") or _rate(dataset, "RecommendedDisplayFrameRate")
+
+
+def _rate(dataset: pydicom.Dataset, name: str) -> float:
+    """Return a positive number of the header; 0 without one."""
+    try:
+        found = _first(dataset.get(name, None)) or 0.0
+    except ValueError:
+        return 0.0
+    return found if found > 0 else 0.0
 
 
 def _frame(dataset: pydicom.Dataset, number: int, path: Path, decode: Decode) -> np.ndarray:
