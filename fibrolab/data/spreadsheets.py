@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from fibrolab.choices import unknown
 from fibrolab.errors import ConfigError, DataError
@@ -22,7 +22,10 @@ _OF_ARCHIVES = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
     *(OSError, EOFError, NotImplementedError, RuntimeError, ValueError),
 )
-_DIMENSION = re.compile(rb'<dimension ref="(?:[A-Z]+\d+:)?([A-Z]{1,3})(\d{1,7})"')
+# A cell of an .xlsx with its column and row. The size that a sheet states may be absent or wrong.
+_CELL = re.compile(rb"""<(?:\w+:)?c\s(?:[^>]*?\s)?r=["']([A-Z]{1,3})(\d{1,7})["']""")
+_LONGEST_CELL = 1024  # bytes of such a match at most
+_EXTENT = re.compile(rb"\x94\x01\x10.{4}(.{4}).{4}(.{4})", re.DOTALL)  # last row and column of an .xlsb
 
 
 def read(path: Path, sheet: str | None, largest: int) -> list[list[str]]:
@@ -53,9 +56,10 @@ def read(path: Path, sheet: str | None, largest: int) -> list[list[str]]:
         with path.open("rb") as file:
             workbook = calamine.CalamineWorkbook.from_filelike(file)
             found = workbook.get_sheet_by_name(_chosen(path, workbook, sheet))
-            rows = found.to_python(skip_empty_area=False)
+            _require_near(path, found.total_width, found.total_height)
+            rows: list[list[Any]] = found.to_python(skip_empty_area=False)
             merged = found.merged_cell_ranges or []
-    except ConfigError:
+    except (ConfigError, DataError):
         raise
     except calamine.PasswordError:
         raise DataError(f"{path} is protected by a password: save it without one.") from None
@@ -65,16 +69,17 @@ def read(path: Path, sheet: str | None, largest: int) -> list[list[str]]:
         if type(error).__name__ != "PanicException":  # how pyo3 raises a failed assertion in Rust
             raise
         raise DataError(_damaged(path, error)) from None
-    text = [[_text(cell) for cell in row] for row in rows]
-    _fill_down(text, merged)
-    return text
+    for row in rows:
+        row[:] = map(_text, row)
+    _fill_down(rows, merged)
+    return rows
 
 
 def _damaged(path: Path, error: BaseException) -> str:
     reason = " ".join(str(error).split())
     return (
-        f"{path} is damaged, or not a file of a spreadsheet ({reason:.120}). Open it there and save it again "
-        "as .xlsx, or as CSV UTF-8."
+        f"{path} is damaged, or not a file of a spreadsheet ({reason:.120}). Open it there, delete what "
+        "lies far beyond the table, and save it again as .xlsx, or as CSV UTF-8."
     )
 
 
@@ -93,20 +98,41 @@ def _check_size(path: Path, largest: int) -> None:
             f"{path} unpacks to {unpacked / 2**20:,.0f} MiB; up to {largest / 2**20:,.0f} MiB are read. Keep "
             "only the sheet and the columns that are used, or save it as CSV UTF-8."
         )
-    if far := [f"{column}{row}" for column, row in reached if _number(column) * row > MOST_CELLS]:
+    for column, row in reached:
+        _require_near(path, column, row)
+
+
+def _require_near(path: Path, column: int, row: int) -> None:
+    """Refuse a sheet whose last cell is in this column and row, if it has more than `MOST_CELLS`."""
+    if column * row > MOST_CELLS:
         raise DataError(
-            f"{path} has a sheet that reaches to the cell {far[0]}: delete the rows and columns beyond the "
-            "table, or save the sheet as CSV UTF-8."
+            f"{path} has a sheet that reaches to the cell {_letters(column)}{row}: delete the rows and "
+            "columns beyond the table, or save the sheet as CSV UTF-8."
         )
 
 
-def _reached(archive: zipfile.ZipFile) -> Iterator[tuple[str, int]]:
-    """Yield the last column and row of each sheet of an .xlsx that states them."""
+def _reached(archive: zipfile.ZipFile) -> Iterator[tuple[int, int]]:
+    """Yield the last column and row of each sheet of an .xlsx or .xlsb, by its cells or as it states them."""
     for name in archive.namelist():
-        if name.startswith("xl/worksheets/") and name.endswith(".xml"):
-            with archive.open(name) as part:
-                if match := _DIMENSION.search(part.read(4096)):
-                    yield match[1].decode(), int(match[2])
+        if not name.startswith("xl/worksheets/"):
+            continue
+        with archive.open(name) as part:
+            if name.endswith(".xml"):
+                yield _last_cell(part)
+            elif match := _EXTENT.search(part.read(4096)):
+                row, column = (int.from_bytes(number, "little") + 1 for number in match.groups())
+                yield column, row
+
+
+def _last_cell(part: IO[bytes]) -> tuple[int, int]:
+    """Return the largest column and row of the cells of a sheet in XML."""
+    columns, last, kept = {b"A"}, 1, b""
+    while chunk := part.read(2**20):
+        found = _CELL.findall(kept + chunk)
+        columns |= {column for column, _ in found}
+        last = max([last, *(int(row) for _, row in found)])
+        kept = chunk[-_LONGEST_CELL:]
+    return max(_number(column.decode()) for column in columns), last
 
 
 def _number(column: str) -> int:
@@ -115,6 +141,15 @@ def _number(column: str) -> int:
     for letter in column:
         number = 26 * number + ord(letter) - ord("A") + 1
     return number
+
+
+def _letters(column: int) -> str:
+    """Return the letters of a column's number."""
+    letters = ""
+    while column:
+        column, digit = divmod(column - 1, 26)
+        letters = chr(ord("A") + digit) + letters
+    return letters
 
 
 def _chosen(path: Path, workbook: Any, sheet: str | None) -> str:
@@ -131,6 +166,8 @@ def _chosen(path: Path, workbook: Any, sheet: str | None) -> str:
 
 def _text(cell: Any) -> str:
     """Return a cell as the text that a CSV would have."""
+    if isinstance(cell, str):
+        return cell
     if isinstance(cell, bool):
         return str(cell).lower()
     if isinstance(cell, int | float):

@@ -26,6 +26,12 @@ MISSING = frozenset(
     {"na", "n/a", "n.a.", "#n/a", "#n/a n/a", "#na", "<na>", "nan", "-nan", "nat", "null", "none", "."}
     | {"missing", "unknown", "not available", "not known", "?", "-", "--", "---", "‐", "–", "—", "−"}
 )
+# What some systems export under the name of a table, by its first bytes.
+_NO_TABLE = {
+    b"<": "is a page or document of HTML or XML: open it in a spreadsheet and save it as .xlsx",
+    b"\x1f\x8b": "is compressed by gzip: unpack it",
+    b"%PDF": "is a PDF: export the table as .xlsx or CSV UTF-8",
+}
 _FIRST = 2  # number of the first row below the header, in a spreadsheet
 _BATCH = 50_000  # rows converted from Python objects at once
 _TRIGGERS = tuple("=+-@＝＋－＠")  # some spreadsheets treat the full-width characters like the others
@@ -136,6 +142,9 @@ def _head(path: Path, sheet: str | None) -> bytes:
         raise DataError(f"{path} cannot be opened ({error.strerror}).") from None
     if not head.strip():
         raise DataError(f"{path} is empty; its first line must name the columns.")
+    for beginning, words in _NO_TABLE.items():
+        if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(beginning):
+            raise DataError(f"{path} {words}.")
     if sheet is not None and not head.startswith(spreadsheets.BEGINNINGS):
         raise ConfigError(f"data.sheet={sheet}: {path} has no sheets, since it is not a file of Excel.")
     return head
@@ -249,9 +258,10 @@ def _undecodable(path: Path, encoding: str) -> str:
 def _workbook(path: Path, sheet: str | None) -> _Content:
     """Read one sheet of a file of Excel."""
     rows = iter(spreadsheets.read(path, None if sheet is None else str(sheet), LARGEST))
-    names, table = _names(path, rows), [*rows]
-    numbers = range(_FIRST, _FIRST + len(table))
-    return _Content(names, pd.DataFrame(table, index=numbers, columns=range(len(names)), dtype=str), [])
+    names = _names(path, rows)
+    filled = {number: row for number, row in enumerate(rows, start=_FIRST) if any(row)}
+    table = pd.DataFrame(filled.values(), index=list(filled), columns=range(len(names)), dtype=str)
+    return _Content(names, table, [])
 
 
 def _parquet(path: Path) -> _Content:
@@ -286,9 +296,10 @@ def _parquet(path: Path) -> _Content:
 def _clean(path: Path, content: _Content, values: Mapping[str, Collection[str]]) -> pd.DataFrame:
     """Return the table with tidy cells and column names, or refuse it with all faults in one error."""
     names = [_tidy(name) for name in content.names]
-    table = content.table
-    for number, name in enumerate(names):
-        words = MISSING - {word.casefold() for word in values.get(name, ())}
+    used = [number for number, name in enumerate(names) if name or content.table[number].any()]
+    table = content.table[used].copy()
+    for number in used:
+        words = MISSING - {word.casefold() for word in values.get(names[number], ())}
         codes, cells = pd.factorize(table[number])
         tidy = ["" if cell.casefold() in words else cell for cell in map(_tidy, cells)]
         table[number] = pd.Series(np.array(tidy, object)[codes], table.index, str)
@@ -296,8 +307,8 @@ def _clean(path: Path, content: _Content, values: Mapping[str, Collection[str]])
     filled = table != ""
     kept = [
         number
-        for number, name in enumerate(names)
-        if (name or filled[number].any()) and not _is_index(number, name, table[number])
+        for number in used
+        if (names[number] or filled[number].any()) and not _is_index(number, names[number], table[number])
     ]
     faults += [
         f"column {number + 1} has no name: row 1 must hold the columns' names, with nothing above it"
@@ -333,10 +344,10 @@ def _formulas(names: Sequence[str], table: pd.DataFrame) -> list[str]:
     Their first character decides: owasp.org/www-community/attacks/CSV_Injection.
     """
     faults = [f"row 1: column {name!r} looks {_FORMULA}" for name in names if is_formula(name)]
-    for number, name in enumerate(names):
+    for number in map(int, table.columns):
         suspects = table[number][table[number].str.startswith(_TRIGGERS)]
         found = suspects[[is_formula(cell) and cell.casefold() not in MISSING for cell in suspects]]
-        faults += cell_faults(name, found, "looks", _FORMULA)
+        faults += cell_faults(names[number], found, "looks", _FORMULA)
     return faults
 
 

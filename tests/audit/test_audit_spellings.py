@@ -37,6 +37,7 @@ def test_spellings_that_the_split_keeps_together_are_a_warning_with_examples() -
     }
     text = sentence(audit, "spellings")
     assert text.startswith("4 patient ids may be those of 2 persons: they differ only in case, blanks")
+    assert "Cyrillic or Greek letters that look like Latin ones" in text
     assert text.endswith("such as 'p00' and 'P00'; '007' and '7'. The split keeps them together.")
 
 

@@ -283,6 +283,8 @@ def test_a_clip_compressed_as_one_video_stream_is_decoded(tmp_path: Path) -> Non
     ("tags", "fps"),
     [
         ({"FrameTime": 40}, 25),
+        ({"FrameTime": [40, 50]}, 25),
+        ({"FrameTime": -1, "CineRate": 15}, 15),
         ({"FrameTimeVector": [0, 50, 150]}, 10),
         ({"CineRate": 15, "RecommendedDisplayFrameRate": 30}, 15),
         ({"RecommendedDisplayFrameRate": 30}, 30),

@@ -2,7 +2,9 @@
 
 import contextlib
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
+import imagecodecs
 import numpy as np
 import pydicom
 import pytest
@@ -21,7 +23,10 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels import compress
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    JPEG2000Lossless,
     JPEGBaseline8Bit,
+    JPEGLSLossless,
     RLELossless,
 )
 
@@ -92,6 +97,15 @@ def in_syntax(uid: str) -> bytes:
         ),
         (b"\x08\x00\x05\x00" + bytes(200), "without pixel data|truncated"),
         (bytes(128) + b"DICM", "without pixel data"),
+        (
+            saved(dataset(np.zeros((2, 8, 8), np.uint8), NumberOfFrames=["2", "3"])),
+            "the DICOM header repeats NumberOfFrames",
+        ),
+        (saved(dataset(LEVELS.astype(np.uint8), PixelData=b"")), "damaged: its pixel data are empty"),
+        (
+            saved(dataset(LEVELS.astype(np.uint16), BitsAllocated=12, BitsStored=12, HighBit=11)),
+            "levels of 12 bits are not supported",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -99,6 +113,52 @@ def test_an_incomplete_file_is_named_with_its_fault(content: bytes, sentence: st
     for read in (decode, decode_clip):
         with pytest.raises(UnreadableImageError, match=rf"scan\.dcm: .*({sentence})"):
             read(content, PATH)
+
+
+ENCODERS = {
+    JPEGBaseline8Bit: imagecodecs.jpeg8_encode,
+    JPEGLSLossless: imagecodecs.jpegls_encode,
+    JPEG2000Lossless: partial(imagecodecs.jpeg2k_encode, level=0, codecformat="j2k"),
+}
+
+
+def of_frames(syntax: pydicom.uid.UID, **tags: int) -> bytes:
+    """Return a file of three frames; those of JPEG are in two fragments each."""
+    frames = np.stack([LEVELS.astype(np.uint8) + number for number in range(3)])
+    scan = dataset(frames, NumberOfFrames=3)
+    if syntax in ENCODERS:
+        scan.PixelData = encapsulate(
+            [bytes(ENCODERS[syntax](frame)) for frame in frames], fragments_per_frame=2
+        )
+        scan["PixelData"].VR = "OB"
+        scan.file_meta.TransferSyntaxUID = syntax
+    elif syntax == RLELossless:
+        compress(scan, syntax)
+    for name, value in tags.items():
+        setattr(scan, name, value)
+    return saved(scan)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless, *ENCODERS])
+def test_a_file_with_more_frames_than_its_header_states_is_not_read_as_its_first_ones(
+    syntax: pydicom.uid.UID,
+) -> None:
+    assert describe(of_frames(syntax), PATH).frames == 3
+    for stated in (1, 2):
+        content = of_frames(syntax, NumberOfFrames=stated)
+        for read in (decode, decode_clip, describe):
+            with pytest.raises(
+                UnreadableImageError, match=f"of 3 frames, and the DICOM header states {stated}"
+            ):
+                read(content, PATH)
+
+
+def test_colours_called_grey_and_halves_of_rows_are_no_picture() -> None:
+    colours = np.zeros((48, 32, 3), np.uint8)
+    called_grey = dataset(colours, SamplesPerPixel=1, PhotometricInterpretation="MONOCHROME2")
+    for content in (saved(called_grey), saved(dataset(LEVELS.astype(np.uint8), Rows=24))):
+        with pytest.raises(UnreadableImageError, match="what is wrong of SamplesPerPixel, Rows, Columns and"):
+            decode(content, PATH)
 
 
 def test_of_several_windows_only_the_first_must_be_a_number() -> None:

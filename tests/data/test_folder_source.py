@@ -122,6 +122,12 @@ def test_folders_of_partitions_are_a_split_and_not_classes(published: Path) -> N
     assert len(tested) == 10
     assert tested.str.startswith("TEST/F").all()
     assert len(data.split.rows(keys.VALIDATION)) == 6
+    assert data.manifest.left_out == ()
+    for beside in (published, published / "TEST"):
+        (beside / "notes.txt").write_text("seen")
+    assert load(root=published).left_out == tuple(
+        f"{name}: text beside the class folders" for name in ("notes.txt", "TEST/notes.txt")
+    )
     assert data.manifest.labels.tolist() == [int("/F1/" in name) for name in data.manifest.files]
     for name in ("F0", "F1"):
         (published / "val" / name).mkdir(parents=True)
@@ -201,10 +207,33 @@ def test_files_that_are_no_samples_are_named_with_their_format(
     assert "F2/scan.heic: HEIC" in record.getMessage()
 
 
-@pytest.mark.parametrize(("given", "frame"), [("middle", "middle"), ("first", "0"), (3, "3"), (None, None)])
+@pytest.mark.parametrize(("given", "frame"), [("middle", "middle"), ("first", "0"), (None, None)])
 def test_the_frame_of_a_film_is_chosen(root: Path, given: str | int | None, frame: str | None) -> None:
     table = load(root=root, take_frames=given).table
     assert table[keys.FRAME].unique().tolist() == [frame] if frame else keys.FRAME not in table
+
+
+def test_the_number_of_a_frame_is_for_films_and_leaves_stills_as_they_are(root: Path) -> None:
+    frames = np.arange(5 * 64, dtype=np.uint8).reshape(5, 8, 8)
+    (root / "F1" / "film").write_bytes(dicom_case.saved(dicom_case.dataset(frames, NumberOfFrames=5)))
+    found = load(root=root, take_frames=3)
+    chosen = dict(zip(found.table[keys.SAMPLE_ID], found.media(), strict=True))
+    assert len(chosen) == 6
+    np.testing.assert_array_equal(read_image(chosen["F1/film"].path, chosen["F1/film"].view), frames[3])
+    assert read_image(chosen["F2/P1_a.png"].path, chosen["F2/P1_a.png"].view).shape == (4, 4)
+
+
+def test_files_beside_the_class_folders_are_named(root: Path) -> None:
+    picture(root / "a.png")
+    (root / "labels.csv").write_text("a,b\n")
+    (root / ".hidden").touch()
+    (root / "Thumbs.db").touch()
+    found = load(root=root)
+    assert len(found) == 5
+    assert found.left_out == (
+        "a.png: a picture or film beside the class folders",
+        "labels.csv: text beside the class folders",
+    )
 
 
 def test_every_frame_of_a_file_is_a_sample_and_those_of_one_file_stay_together(tmp_path: Path) -> None:
@@ -248,7 +277,27 @@ def test_a_frame_that_is_none_is_refused(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "waste", ["@eaDir", "#recycle", "$RECYCLE.BIN", "~snapshot", "lost+found", ".@__thumb"]
+    "waste",
+    [
+        *(
+            "@eaDir",
+            "#recycle",
+            "$RECYCLE.BIN",
+            "~snapshot",
+            "lost+found",
+            ".@__thumb",
+            "RECYCLER",
+            "Recycled",
+        ),
+        *(
+            "@Recently-Snapshot",
+            "@sharebin",
+            "Recycle Bin",
+            "Network Trash Folder",
+            "Temporary Items",
+            "FOUND.000",
+        ),
+    ],
 )
 def test_waste_of_file_servers_and_systems_is_no_sample(root: Path, waste: str) -> None:
     picture(root / waste / "a.png")

@@ -98,6 +98,7 @@ def test_the_content_decides_the_format_and_not_the_suffix(tmp_path: Path) -> No
             "is a NIfTI header without its pixels, which is not",
         ),
         ("short.png", bytes(344) + b"n+1\x00" + bytes(40), "not supported"),
+        ("cine.png", b"\x00\x00\x00\x01\x67\x64", "is a stream of H.264 or H.265 without the times"),
         ("strange.png", b"\x01\x02\x03\xff", "of an unknown format, beginning 01 02 03 ff"),
         ("lzma.tif", tiff_with(258, 99), "kind that is not supported"),
         ("header.png", b"\x89PNG\r\n\x1a\n\x00", "truncated"),
@@ -203,13 +204,15 @@ def test_an_animated_image_is_a_clip_and_a_still_is_not() -> None:
         decode_clip(encoded(speckle()), Path("still.png"))
 
 
-def test_the_header_is_that_of_the_whole_upright_image() -> None:
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF"])
+def test_the_header_is_that_of_the_whole_upright_image(form: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    content = encoded(Image.fromarray(GREY), "JPEG", exif=exif)
-    header, pixels = OpenFile(Path("phone.jpg"), content).inspect(View(box=Box(1, 2, 10, 20)))
-    assert header == describe(content, Path("phone.jpg")) == Header(48, 32, "L", "JPEG", 1, 0.0, ())
+    content = encoded(Image.fromarray(GREY), form, exif=exif)
+    header, pixels = OpenFile(Path("phone"), content).inspect(View(box=Box(1, 2, 10, 20)))
+    assert header == describe(content, Path("phone")) == Header(48, 32, "L", form, 1, 0.0, ())
     assert pixels.shape == (20, 10)
+    assert decode(content, Path("phone")).shape == (32, 48)
 
 
 def test_a_view_cuts_its_rectangle_and_one_that_exceeds_the_image_is_refused(tmp_path: Path) -> None:
@@ -269,6 +272,25 @@ def test_signed_levels_of_a_tiff_are_not_taken_for_unsigned_ones() -> None:
     signed = encoded(Image.fromarray(GREY), "TIFF", tiffinfo={339: 2})
     with pytest.raises(UnreadableImageError, match=r"not supported \(signed levels of 8 bits"):
         decode(signed, Path("a.tif"))
+
+
+def test_pictures_in_jpeg_one_after_the_other_are_not_read_as_the_first() -> None:
+    first, second = (encoded(speckle(seed), "JPEG") for seed in range(2))
+    with pytest.raises(UnreadableImageError, match=r"not supported \(several pictures in JPEG.* to MP4"):
+        decode(first + second, Path("film.mjpeg"))
+    preview = encoded(speckle().resize((28, 20)), "JPEG")
+    for behind in (preview, bytes(9), b"\xff\xd8\xff"):
+        np.testing.assert_array_equal(decode(first + behind, Path("a.jpg")), decode(first, Path("a.jpg")))
+
+
+def test_grey_planes_in_a_tiff_are_not_called_damaged() -> None:
+    after = 8 + 2 + 10 * 12 + 4  # the values that do not fit into the directory
+    tags = [(256, 4, 1, 4), (257, 4, 1, 4), (258, 3, 3, after), (259, 4, 1, 1), (262, 4, 1, 1)]
+    tags += [(273, 4, 3, after + 6), (277, 4, 1, 3), (278, 4, 1, 4), (284, 4, 1, 2), (338, 3, 2, 0)]
+    directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4)
+    places = struct.pack("<HHHIII", 8, 8, 8, *(after + 18 + 16 * plane for plane in range(3)))
+    with pytest.raises(UnreadableImageError, match=r"a kind that is not supported \(planes of grey"):
+        decode(b"II*\0" + struct.pack("<I", 8) + directory + places + bytes(48), Path("a.tif"))
 
 
 def test_a_kind_of_jpeg_that_is_not_read_is_not_called_damaged() -> None:

@@ -2,6 +2,7 @@
 
 import datetime
 import io
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -123,28 +124,58 @@ def test_an_empty_sheet_is_refused(path: Path) -> None:
         tables.read(workbook(path))
 
 
-def test_a_file_of_libreoffice_is_read_by_its_content(tmp_path: Path) -> None:
-    space = "urn:oasis:names:tc:opendocument:xmlns"
-    cells = [["id", "when"], [123.0, "2024-12-03"]]
-    rows = [
-        "".join(
-            f"<table:table-cell office:value-type='string'><text:p>{x}</text:p></table:table-cell>"
-            for x in cells[0]
-        ),
-        f"<table:table-cell office:value-type='float' office:value='{cells[1][0]}'/>"
-        f"<table:table-cell office:value-type='date' office:date-value='{cells[1][1]}'/>",
-    ]
-    table = "".join(f"<table:table-row>{row}</table:table-row>" for row in rows)
-    content = (
-        f"<office:document-content xmlns:office='{space}:office:1.0' xmlns:table='{space}:table:1.0' "
-        f"xmlns:text='{space}:text:1.0'><office:body><office:spreadsheet><table:table table:name='T'>{table}"
-        "</table:table></office:spreadsheet></office:body></office:document-content>"
-    )
-    with zipfile.ZipFile(tmp_path / "patients", "w") as archive:
+SPACE = "urn:oasis:names:tc:opendocument:xmlns"
+
+
+def open_document(path: Path, *rows: str) -> Path:
+    """Write a workbook of LibreOffice with these rows in XML."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
         archive.writestr("META-INF/manifest.xml", "<manifest/>")
-        archive.writestr("content.xml", content)
-    assert tables.read(tmp_path / "patients").to_dict("index") == {2: {"id": "123", "when": "2024-12-03"}}
+        archive.writestr(
+            "content.xml",
+            f"<office:document-content xmlns:office='{SPACE}:office:1.0' xmlns:table='{SPACE}:table:1.0' "
+            f"xmlns:text='{SPACE}:text:1.0'><office:body><office:spreadsheet><table:table table:name='T'>"
+            f"{''.join(rows)}</table:table></office:spreadsheet></office:body></office:document-content>",
+        )
+    return path
+
+
+def xml_row(*cells: str, times: int = 1) -> str:
+    return f"<table:table-row table:number-rows-repeated='{times}'>{''.join(cells)}</table:table-row>"
+
+
+def words(cell: str) -> str:
+    return f"<table:table-cell office:value-type='string'><text:p>{cell}</text:p></table:table-cell>"
+
+
+EMPTY = "<table:table-cell/>"
+
+
+def test_a_file_of_libreoffice_is_read_by_its_content(tmp_path: Path) -> None:
+    values = (
+        "<table:table-cell office:value-type='float' office:value='123.0'/>"
+        "<table:table-cell office:value-type='date' office:date-value='2024-12-03'/>"
+    )
+    path = open_document(tmp_path / "patients", xml_row(words("id"), words("when")), xml_row(values))
+    assert tables.read(path).to_dict("index") == {2: {"id": "123", "when": "2024-12-03"}}
+
+
+def test_a_cell_in_the_last_row_of_a_sheet_of_libreoffice_is_one_row_more(tmp_path: Path) -> None:
+    rows = (xml_row(words("id")), xml_row(words("P1")), xml_row(EMPTY, times=2**20 - 3), xml_row(words("P2")))
+    path = open_document(tmp_path / "patients.ods", *rows)
+    assert tables.read(path)["id"].to_dict() == {2: "P1", 2**20: "P2"}
+    path = open_document(tmp_path / "styled.ods", *rows[:2], xml_row(EMPTY, times=2**20 - 2))
+    assert tables.read(path)["id"].to_dict() == {2: "P1"}
+
+
+def test_a_cell_in_the_last_corner_of_a_sheet_of_libreoffice_is_refused(tmp_path: Path) -> None:
+    wide = f"<table:table-cell table:number-columns-repeated='16383'/>{words('x')}"
+    path = open_document(
+        tmp_path / "far.ods", xml_row(words("id")), xml_row(EMPTY, times=2**20 - 2), xml_row(wide)
+    )
+    with pytest.raises(DataError, match="delete what lies far beyond the table"):
+        tables.read(path)
 
 
 @pytest.mark.parametrize(
@@ -163,11 +194,38 @@ def test_a_document_of_another_kind_is_refused(path: Path) -> None:
         tables.read(path)
 
 
-def test_a_stray_cell_far_away_is_refused_before_memory_ends(path: Path) -> None:
+@pytest.mark.parametrize("stated", [None, b"", b'<dimension ref="A1:A2"/>'])
+def test_a_stray_cell_far_away_is_refused_before_memory_ends(path: Path, stated: bytes | None) -> None:
+    """The size that the sheet states is that of its cells, absent, or too small."""
     book = openpyxl.load_workbook(workbook(path, ["a"], [1]))
     book.active["XFD1048576"] = "x"
     book.save(path)
+    if stated is not None:
+        with zipfile.ZipFile(path) as archive:
+            parts = {name: archive.read(name) for name in archive.namelist()}
+        sheet = "xl/worksheets/sheet1.xml"
+        parts[sheet], number = re.subn(rb"<dimension[^>]*>", stated, parts[sheet])
+        assert number == 1
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in parts.items():
+                archive.writestr(name, content)
     with pytest.raises(DataError, match="reaches to the cell XFD1048576: delete the rows and columns beyond"):
+        tables.read(path)
+
+
+def test_the_extent_that_a_binary_workbook_states_is_heeded(path: Path) -> None:
+    extent = b"\x94\x01\x10" + b"".join(number.to_bytes(4, "little") for number in (0, 2**20 - 1, 0, 701))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("xl/worksheets/sheet1.bin", b"\x81\x01\x00" + extent)
+    with pytest.raises(DataError, match="reaches to the cell ZZ1048576"):
+        tables.read(path)
+
+
+def test_a_stray_cell_in_the_last_column_is_named_by_its_column(path: Path) -> None:
+    book = openpyxl.load_workbook(workbook(path, ["a"], [1]))
+    book.active["XFD2"] = "x"
+    book.save(path)
+    with pytest.raises(DataError, match="column 16384 has no name"):
         tables.read(path)
 
 
@@ -216,4 +274,6 @@ def test_a_file_with_wrong_bytes_gives_a_table_or_one_error(
 
 
 def test_columns_are_numbered_as_in_a_spreadsheet() -> None:
-    assert [spreadsheets._number(name) for name in ("A", "Z", "AA", "XFD")] == [1, 26, 27, 16384]
+    names = {1: "A", 26: "Z", 27: "AA", 16384: "XFD"}
+    assert {spreadsheets._number(name): name for name in names.values()} == names
+    assert {number: spreadsheets._letters(number) for number in names} == names

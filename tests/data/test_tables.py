@@ -1,6 +1,7 @@
 """Tables as text: separators, encodings, formats, and each fault with the row of the spreadsheet."""
 
 import csv
+import gzip
 import io
 import os
 from pathlib import Path
@@ -179,6 +180,22 @@ def test_a_number_may_have_a_sign(path: Path, cell: str) -> None:
 )
 def test_a_file_without_a_table_is_refused(path: Path, content: bytes, words: str) -> None:
     assert words in fault(path, content)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"<html><table><tr><th>image</th></tr></table>", "page or document of HTML or XML"),
+        (b'\xef\xbb\xbf\n<?xml version="1.0"?><Workbook/>', "open it in a spreadsheet and save it as .xlsx"),
+        (gzip.compress(b"image,label\na,F0\n"), "is compressed by gzip: unpack it"),
+        (b"%PDF-1.7 ", "is a PDF: export the table"),
+    ],
+)
+def test_what_systems_export_under_the_name_of_a_table_is_named(
+    path: Path, content: bytes, words: str
+) -> None:
+    with pytest.raises(DataError, match=words):
+        read(path, content)
 
 
 def test_a_missing_file_a_folder_and_a_pipe_are_refused_in_a_sentence(tmp_path: Path) -> None:

@@ -85,6 +85,9 @@ def test_a_film_comes_back_as_it_was_written(tmp_path: Path, suffix: str) -> Non
         ("asf", "wmv2", "WMV wmv2"),
         ("mov", "mpeg4", "MP4 mpeg4"),
         ("flv", "flv", "FLV flv"),
+        ("mxf", "mpeg2video", "MXF mpeg2video"),
+        ("rm", "rv10", "RealMedia rv10"),
+        ("yuv4mpegpipe", "rawvideo", "Y4M rawvideo"),
     ],
 )
 def test_a_film_is_read_in_the_container_that_it_came_in(container: str, codec: str, name: str) -> None:
@@ -131,6 +134,23 @@ def test_colour_is_kept_for_a_picture_and_becomes_luma_in_a_clip(tmp_path: Path)
     content = written(tmp_path, ".mp4", red)
     assert np.abs(decode(content, PATH, View(0))[16, 16].astype(int) - [255, 0, 0]).max() <= 4
     assert decode_clip(content, PATH).frames[0, 16, 16] == pytest.approx(76, abs=3)  # BT.601
+
+
+def test_the_colours_of_a_palette_are_kept_for_a_picture() -> None:
+    indices = scene(3) // 4
+    palette = np.full((256, 4), 255, np.uint8)  # alpha, red, green, blue
+    palette[:, 1:] = np.random.default_rng(0).integers(0, 256, (256, 3))
+    stored = io.BytesIO()
+    with av.open(stored, "w", format="avi") as film:
+        stream = film.add_stream("rawvideo", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "pal8"
+        for frame in indices:
+            film.mux(stream.encode(av.VideoFrame.from_ndarray((frame, palette), format="pal8")))
+        film.mux(stream.encode())
+    found = decode(stored.getvalue(), PATH, View(1))
+    np.testing.assert_array_equal(found, palette[indices[1]][..., 1:])
+    clip = decode_clip(stored.getvalue(), PATH)
+    assert np.abs(clip.frames[1].astype(int) - contract.to_grey(found)).max() <= 2
 
 
 def test_a_view_takes_its_frame_and_its_rectangle(tmp_path: Path) -> None:

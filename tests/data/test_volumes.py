@@ -100,6 +100,17 @@ def test_deep_levels_have_the_same_scale_in_every_file(
         np.testing.assert_array_equal(found, np.rint(levels * (255 / top)))
 
 
+@pytest.mark.parametrize("dtype", [">u2", "<u2", ">i2"])
+def test_deep_levels_of_either_byte_order_have_the_same_scale(tmp_path: Path, dtype: str) -> None:
+    levels = np.arange(600, dtype=dtype).reshape(20, 30)  # of low range, which could be taken for eight bits
+    header = nibabel.Nifti1Header(endianness=dtype[0])
+    header.set_data_dtype(levels.dtype)
+    nibabel.Nifti1Image(levels.T // 4, np.eye(4), header).to_filename(path := tmp_path / "scan.nii")
+    top = 65535 if dtype[1] == "u" else 32767
+    np.testing.assert_array_equal(read_image(path), np.rint(levels // 4 * (255 / top)))
+    assert describe(path.read_bytes(), path).mode == {"u": "uint16", "i": "int16"}[dtype[1]]
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int8", "uint32"])
 def test_whole_levels_of_other_types_are_those_of_eight_bits(tmp_path: Path, dtype: str) -> None:
     levels = (FRAMES[0] // 2).astype(dtype)

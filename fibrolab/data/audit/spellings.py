@@ -10,7 +10,10 @@ from fibrolab.data.patient_ids import folded
 
 EXAMPLES = 6  # patients whose spellings are recorded
 NAMED = 3  # and named in the sentence
-_DIFFER = "differ only in case, blanks, kinds of hyphens, width of letters, leading zeros or a trailing .0"
+_DIFFER = (
+    "differ only in case, blanks, kinds of hyphens, width of letters, Cyrillic or Greek letters that look "
+    "like Latin ones, leading zeros or a trailing .0"
+)
 
 
 def spellings(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pydicom
-from pydicom.encaps import get_frame
+from pydicom.encaps import get_frame, parse_fragments
 from pydicom.filereader import read_dataset
 from pydicom.multival import MultiValue
 from pydicom.pixels import apply_modality_lut, apply_voi, convert_color_space, pixel_array
@@ -76,6 +76,7 @@ _IMAGE_PIXEL = (  # attributes of PS3.3, C.7.6.3, that are needed to decode pixe
     "PixelRepresentation",
     "PhotometricInterpretation",
 )
+_STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51")  # of codestreams: JPEG and JPEG-LS, JPEG 2000
 _GREY_SCALE = ("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth")
 # Fields of the basic profile for de-identification (PS3.15, table E.1-1) that identify a person: those that
 # the profile removes, and those that it allows to be replaced by a dummy value. Not listed are pseudonyms
@@ -172,7 +173,7 @@ def _dataset(content: bytes, path: Path) -> pydicom.Dataset:
         raise UnreadableImageError(f"{path}: a DICOM file without pixel data ({kind})")
     _drop_empty(dataset)
     missing = [name for name in _IMAGE_PIXEL if name not in dataset]
-    several = [name for name in _IMAGE_PIXEL if name not in missing and dataset[name].VM > 1]
+    several = [name for name in ("NumberOfFrames", *_IMAGE_PIXEL) if name in dataset and dataset[name].VM > 1]
     if several:
         raise UnreadableImageError(f"{path}: damaged: the DICOM header repeats {', '.join(several)}")
     if missing:
@@ -183,7 +184,42 @@ def _dataset(content: bytes, path: Path) -> pydicom.Dataset:
         dataset.PlanarConfiguration = 0
     require_scan(dataset.Columns, dataset.Rows, path)
     _fill_in_syntax(dataset, path)
+    if not _is_video(dataset):
+        _require_stated_frames(dataset, path)
     return dataset
+
+
+def _require_stated_frames(dataset: pydicom.Dataset, path: Path) -> None:
+    """Refuse a file without pixels, or with those of more frames than its header states.
+
+    Only the first frames would be read; or, if another number is wrong, parts of several as one picture.
+    """
+    if not dataset.PixelData:
+        raise UnreadableImageError(f"{path}: damaged: its pixel data are empty")
+    stated, held = _frames(dataset), _held_frames(dataset)
+    if held > stated:
+        raise UnreadableImageError(
+            f"{path}: damaged: it holds the pixels of {held} frames, and the DICOM header states {stated}; "
+            "correct NumberOfFrames, or what is wrong of SamplesPerPixel, Rows, Columns and BitsAllocated"
+        )
+
+
+def _held_frames(dataset: pydicom.Dataset) -> int:
+    """Return how many frames have their pixels in a file: at least, of compressed ones in several fragments.
+
+    A codestream begins with its own marker; in RLE each frame is one fragment (PS3.5, A.4.2).
+    """
+    syntax, pixels = dataset.file_meta.TransferSyntaxUID, dataset.PixelData
+    if syntax in NATIVE:
+        frame = dataset.Rows * dataset.Columns * dataset.SamplesPerPixel * (dataset.BitsAllocated // 8)
+        return len(pixels) // frame if frame and dataset.BitsAllocated % 8 == 0 else 0
+    try:
+        fragments = parse_fragments(pixels)[1][1:]  # the first item is the table of offsets
+    except ValueError:  # of a truncated file, whose frame says so when it is read
+        return 0
+    if syntax == RLELossless:
+        return sum(pixels[at + 4 : at + 8] != bytes(4) for at in fragments)  # without empty ones
+    return sum(pixels[at + 8 : at + 12].startswith(_STARTS) for at in fragments)
 
 
 def _require_numbers(dataset: pydicom.Dataset, path: Path) -> None:
@@ -280,13 +316,22 @@ def _frames(dataset: pydicom.Dataset) -> int:
 
 def _fps(dataset: pydicom.Dataset, frames: int) -> float:
     """Return the frame rate of the recording, else that of the recommended display, else 0."""
-    step = float(dataset.get("FrameTime", None) or 0)  # [ms] from one frame to the next
+    step = _rate(dataset, "FrameTime")  # [ms] from one frame to the next
     if step > 0:
         return round(1000 / step, 3)
     duration = float(np.sum(dataset.get("FrameTimeVector", None) or 0))  # [ms]; its first step is 0
     if duration > 0:
         return round(1000 * (frames - 1) / duration, 3)
-    return float(dataset.get("CineRate", None) or dataset.get("RecommendedDisplayFrameRate", None) or 0)
+    return _rate(dataset, "CineRate") or _rate(dataset, "RecommendedDisplayFrameRate")
+
+
+def _rate(dataset: pydicom.Dataset, name: str) -> float:
+    """Return a positive number of the header; 0 without one."""
+    try:
+        found = _first(dataset.get(name, None)) or 0.0
+    except ValueError:
+        return 0.0
+    return found if found > 0 else 0.0
 
 
 def _frame(dataset: pydicom.Dataset, number: int, path: Path, decode: Decode) -> np.ndarray:
@@ -390,6 +435,10 @@ def _require_known(dataset: pydicom.Dataset, path: Path) -> None:
         raise UnreadableImageError(
             f"{path}: {dataset.SamplesPerPixel} samples per pixel are not supported; convert the file to "
             "grey or RGB"
+        )
+    if dataset.BitsAllocated not in (1, 8, 16, 32, 64) and syntax in NATIVE:
+        raise UnreadableImageError(
+            f"{path}: levels of {dataset.BitsAllocated} bits are not supported; convert the file to 8 or 16"
         )
     if dataset.BitsAllocated == 1 and syntax == RLELossless:
         raise UnreadableImageError(

@@ -34,7 +34,7 @@ LABEL_MODES = ("1", "L", "P")
 LOSSY = ("JPEG", "MPO", "JPEG2000")
 # TIFF tags: interpretation 0 is WhiteIsZero, sample format 2 signed; the subfile type has bits for reduced
 # pages (1) and transparency masks (4).
-_INTERPRETATION, _BITS, _SAMPLE_FORMAT, _SUBFILE = 262, 258, 339, 254
+_WIDTH, _HEIGHT, _INTERPRETATION, _BITS, _SAMPLE_FORMAT, _SUBFILE = 256, 257, 262, 258, 339, 254
 _SIGNED, _NO_FRAME = 2, 1 | 4
 # Markers of the frame header of a JPEG file; Pillow reads the first three, at 8 bits.
 _BASELINE, _JPEG_LS, _LOSSLESS = (0xC0, 0xC1, 0xC2), 0xF7, 0xC3
@@ -86,9 +86,26 @@ def labels(content: bytes, path: Path) -> np.ndarray:
 
 
 def _opened(content: bytes, path: Path) -> Image.Image:
-    """Open an image file, or raise an UnreadableImageError."""
+    """Open an image file, or raise an UnreadableImageError or an UnsupportedError."""
     with _picture_errors(content, path):
-        return Image.open(io.BytesIO(content), formats=FORMATS)
+        picture = Image.open(io.BytesIO(content), formats=FORMATS)
+    if picture.format == "JPEG" and _goes_on(content, picture.size):
+        raise UnsupportedError("several pictures in JPEG one after the other, a film without a container")
+    return picture
+
+
+def _goes_on(content: bytes, size: tuple[int, int]) -> bool:
+    """Return whether a picture in JPEG is followed by another of its size, and not by a preview."""
+    from fibrolab.data.formats import dicom_jpeg
+
+    at = content.find(b"\xff\xd9\xff\xd8\xff")
+    if at < 0:
+        return False
+    try:
+        following = dicom_jpeg.frame_header(content[at + 2 :])
+    except ValueError:
+        return False
+    return (following.width, following.height) == size
 
 
 @contextmanager
@@ -122,7 +139,9 @@ def _pages(picture: Image.Image) -> list[int]:
 
 def _facts(picture: Image.Image, frames: int) -> Header:
     sideways = picture.getexif().get(0x0112, 1) > 4  # EXIF orientations 5 to 8 swap width and height
-    width, height = picture.size[::-1] if sideways else picture.size
+    tags = getattr(picture, "tag_v2", {})  # of a TIFF, whose size Pillow gives upright
+    stored = (tags.get(_WIDTH, picture.size[0]), tags.get(_HEIGHT, picture.size[1]))
+    width, height = stored[::-1] if sideways else stored
     duration = picture.info.get("duration", 0)  # [ms] of a frame, in GIF and WebP
     fps = 1000 / duration if frames > 1 and duration else 0.0
     return Header(width, height, picture.mode, picture.format or "", frames, fps)
@@ -214,8 +233,11 @@ def _description(content: bytes) -> str:
         try:
             factory(io.BytesIO(content), "")
         except (SyntaxError, IndexError, TypeError, KeyError, struct.error) as error:
-            if "mode" in str(error):
-                return f"a {name} file of a kind that is not supported ({error}); convert it to PNG"
+            if "string index" in str(error):  # Pillow looks for the colours of planes that have none
+                error = SyntaxError("planes of grey levels")
+            elif "mode" not in str(error):
+                continue
+            return f"a {name} file of a kind that is not supported ({error}); convert it to PNG"
     return "truncated or damaged: the image header is incomplete"
 
 

@@ -17,6 +17,7 @@ _VALUE_TYPES = frozenset(  # of DICOM, PS3.5, table 6.2-1, that a first element 
 )
 _STILL_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"crx ")
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # bytes
+FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide")  # of MP4 and QuickTime
 _PACKET = 188  # bytes of MPEG-TS, or 192 with a time before each
 
 
@@ -36,7 +37,7 @@ def is_dicom(content: bytes) -> bool:
 
 
 def is_video(content: bytes) -> bool:
-    """Return whether bytes are a film: MP4, QuickTime, AVI, Matroska, MPEG, WMV, FLV or Ogg."""
+    """Return whether bytes are a film: MP4, QuickTime, AVI, Matroska, MPEG, WMV, MXF, DV, RealMedia, .."""
     if content[4:8] == b"ftyp":
         return content[8:12] not in _STILL_BRANDS
     if content[:4] == b"RIFF":
@@ -48,8 +49,13 @@ def is_video(content: bytes) -> bool:
         b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",  # ASF: WMV
         b"FLV\x01",
         b"OggS",
+        b"\x06\x0e\x2b\x34\x02\x05\x01\x01",  # MXF
+        b"\x1f\x07\x00\x3f",  # DV of 60 and of 50 Hz
+        b"\x1f\x07\x00\xbf",
+        b".RMF\x00",
+        b"YUV4MPEG2 ",
     )
-    return content[4:8] in (b"moov", b"mdat", b"wide") or content.startswith(starts) or _is_stream(content)
+    return content[4:8] in FIRST_BOXES or content.startswith(starts) or _is_stream(content)
 
 
 def _is_stream(content: bytes) -> bool:
@@ -112,13 +118,16 @@ class Kind(NamedTuple):
 _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".pgm", ".ppm")
 KINDS = (  # the first that matches reads the file
     Kind("dicom", is_dicom, (".dcm", ".dicom")),
-    Kind("video", is_video, (".mp4", ".avi", ".mkv", ".mov", ".mpg", ".mpeg", ".wmv", ".webm", ".m4v")),
+    Kind(
+        "video", is_video, (".mp4", ".avi", ".mkv", ".mov", ".mpg", ".mpeg", ".wmv", ".webm", ".m4v", ".mxf")
+    ),
     Kind("volumes", is_volume, (".nii", ".mha", ".mhd", ".nrrd", ".nhdr")),
     Kind("pictures", is_picture, _PICTURES),
 )
 SUFFIXES = frozenset(suffix for kind in KINDS for suffix in kind.suffixes)
 SUPPORTED = (
-    "JPEG, PNG, BMP, TIFF, GIF, WebP, JPEG 2000, PPM, DICOM, MP4, AVI, Matroska, MPEG, WMV, NIfTI, MHA, NRRD"
+    "JPEG, PNG, BMP, TIFF, GIF, WebP, JPEG 2000, PPM, DICOM, MP4, AVI, Matroska, MPEG, WMV, MXF, NIfTI, MHA, "
+    "NRRD"
 )
 _FOREIGN = (  # first byte of the magic, magic, name
     (4, b"ftyphe", "HEIC"),
@@ -126,6 +135,7 @@ _FOREIGN = (  # first byte of the magic, magic, name
     (4, b"ftypmsf1", "HEIC"),
     (4, b"ftypavi", "AVIF"),
     (4, b"ftypcrx", "a camera's raw picture (CR3)"),
+    (0, b"\x00\x00\x00\x01", "a stream of H.264 or H.265 without the times of its frames"),
     (0, b"\xff\x0a", "JPEG XL"),
     (4, b"JXL ", "JPEG XL"),
     (0, b"8BPS", "Photoshop"),

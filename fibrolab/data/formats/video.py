@@ -11,6 +11,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from fibrolab.data.formats.contract import LARGEST_SCAN, Clip, Header, Inspect, require_scan, stacked
+from fibrolab.data.formats.recognition import FIRST_BOXES
 from fibrolab.data.media import View
 from fibrolab.errors import UnreadableImageError
 
@@ -24,6 +25,10 @@ CONTAINERS = {  # by FFmpeg's name
     "asf": "WMV",
     "flv": "FLV",
     "ogg": "Ogg",
+    "mxf": "MXF",
+    "dv": "DV",
+    "rm": "RealMedia",
+    "yuv4mpegpipe": "Y4M",
 }
 _WHOLE = View()
 CODECS = {  # for writing, by suffix: codec, pixel format, quality
@@ -105,7 +110,9 @@ class _Decoder:
     def pixels(self, pixel_format: str = "") -> np.ndarray:
         """Return the current frame upright, uint8 (H, W) for `gray`, else (H, W, 3)."""
         assert self._frame is not None
-        shown = pixel_format or ("gray" if len(self._frame.format.components) == 1 else "rgb24")
+        stored = self._frame.format
+        is_grey = len(stored.components) == 1 and not stored.has_palette
+        shown = pixel_format or ("gray" if is_grey else "rgb24")
         pixels = self._reformatter.reformat(self._frame, format=shown).to_ndarray()
         return np.rot90(pixels, self._frame.rotation // 90)
 
@@ -209,8 +216,10 @@ def _require_whole(content: bytes, path: Path) -> None:
         end = _end_of_riff(content)
     elif content[:4] == b"\x1a\x45\xdf\xa3":
         end = _end_of_matroska(content)
-    else:
+    elif content[4:8] in FIRST_BOXES:
         end = _end_of_boxes(content)
+    else:  # a stream, such as MPEG, or a container whose end FFmpeg knows
+        return
     if end > len(content):
         raise UnreadableImageError(f"{path}: truncated: it has {len(content)} of {end} bytes")
 
@@ -218,7 +227,7 @@ def _require_whole(content: bytes, path: Path) -> None:
 def _end_of_boxes(content: bytes) -> int:
     """Return where the last outer box of an MP4 should end (ISO/IEC 14496-12, 4.2)."""
     end = 0
-    while content[end + 4 : end + 8].isalnum():  # type of the box; other formats have none there
+    while content[end + 4 : end + 8].isalnum():  # type of the box
         size = int.from_bytes(content[end : end + 4], "big")
         if size == 1:
             size = int.from_bytes(content[end + 8 : end + 16], "big")

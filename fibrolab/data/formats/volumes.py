@@ -73,7 +73,7 @@ def _read(content: bytes, path: Path) -> tuple[Header, np.ndarray]:
     name, plain = volume_format(content), _plain(content, path)
     levels, fps = _of_nifti(plain, path) if name == "NIfTI" else (_of_itk(name, plain, path), 0.0)
     frames, height, width = levels.shape[:3]
-    return Header(width, height, str(levels.dtype), name, frames, fps), levels
+    return Header(width, height, levels.dtype.name, name, frames, fps), levels
 
 
 def _plain(content: bytes, path: Path) -> bytes:
@@ -188,12 +188,12 @@ def _to_bytes(levels: np.ndarray, bits: int | None) -> np.ndarray:
     """
     if levels.dtype == np.uint8:
         return np.ascontiguousarray(levels)
-    top = 2 ** (bits or _DEPTHS.get(str(levels.dtype), 8)) - 1
+    top = 2 ** (bits or _DEPTHS.get(levels.dtype.name, 8)) - 1
     low, high = levels.min(), levels.max()
     if not (low >= 0 and high <= top and (levels == np.rint(levels)).all()):
         setting = ", see data.decode.bits" if low >= 0 else ""
         raise UnsupportedError(
-            f"{levels.dtype} levels reach from {low:g} to {high:g}, and whole numbers from 0 to {top} are "
-            f"read{setting}"
+            f"{levels.dtype.name} levels reach from {low:g} to {high:g}, and whole numbers from 0 to {top} "
+            f"are read{setting}"
         )
     return np.rint(levels * (255 / top)).astype(np.uint8)

@@ -8,8 +8,8 @@ Folders for a published split may lie above them, in any case: `Train/normal/a.p
 column `split` then names the folder of each sample, and `split=given` uses it.
 
 Pictures, DICOM files and films are samples. Hidden files, thumbnails and recycle bins of file servers
-(`WASTE`), and the DICOMDIR of a disc, which has no pixels, are ignored; all other files are named in the log
-and in the audit.
+(`WASTE`), and the DICOMDIR of a disc, which has no pixels, are ignored; all other files, and those that lie
+beside the class folders, are named in the log and in the audit.
 """
 
 import logging
@@ -39,7 +39,18 @@ FIRST, ALL = "first", "all"
 # Files and folders that file servers, archives and systems add to those of the user, in lower case.
 WASTE = frozenset(
     {
-        *("@eadir", "@tmp", "@recycle", "#recycle", "#snapshot", "~snapshot", "$recycle.bin", "lost+found"),
+        *(
+            "@eadir",
+            "@tmp",
+            "@sharebin",
+            "@recycle",
+            "@recently-snapshot",
+            "#recycle",
+            "#snapshot",
+            "~snapshot",
+        ),
+        *("$recycle.bin", "recycler", "recycled", "recycle bin", "lost+found", "found.000", "_gsdata_"),
+        *("network trash folder", "temporary items"),
         *("system volume information", "__macosx", "dicomdir", "thumbs.db", "ehthumbs.db", "desktop.ini"),
     }
 )
@@ -77,8 +88,10 @@ def load(
         table[keys.PATIENT_ID] = _patients(table[keys.IMAGE].tolist(), patient)
     if frame == ALL:
         table = _with_every_frame(table, folder)
-    elif frame:
-        table[keys.FRAME] = frame
+    elif frame in ("", "0", MIDDLE):  # which a still has too
+        table = table.assign(**{keys.FRAME: frame}) if frame else table
+    else:
+        table[keys.FRAME] = [frame if count > 1 else "" for count in _frame_counts(table, folder)]
     return Manifest(table, found, folder.name, folder, left_out)
 
 
@@ -108,7 +121,8 @@ def _read_parts(
     """Read the class folders in each folder of a split, which must hold the same ones; see `read_tree`."""
     names = sorted({name for part in parts for name in _folders(folder / part)}, key=_natural)
     expected = names if classes is None else list(map(str, classes))
-    tables, left_out, faults = [], [], []
+    tables, faults = [], []
+    left_out: list[str] = []
     for part in parts:
         try:
             table, _, left = read_tree(folder / part, expected)
@@ -121,6 +135,7 @@ def _read_parts(
         left_out += [f"{part}/{sentence}" for sentence in left]
     if faults:
         raise DataError("\n".join(faults))
+    left_out = _beside(folder) + left_out
     _log.info("The folders %s are a split: split=given uses it.", ", ".join(parts))
     return pd.concat(tables, ignore_index=True), tuple(expected), tuple(left_out)
 
@@ -147,14 +162,19 @@ def _frame(take_frames: str | int | None) -> str:
 
 def _with_every_frame(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
     """Return a row for each frame of each file of several frames, named `PATH#FRAME`."""
-    with ThreadPoolExecutor(cores()) as pool:
-        paths = [folder / name for name in table[keys.IMAGE]]
-        counts = list(track(pool.map(_count_frames, paths), total=len(paths), task="Counting frames"))
+    counts = _frame_counts(table, folder)
     frames = [number for count in counts for number in (map(str, range(count)) if count > 1 else [""])]
     every = table.loc[table.index.repeat(counts)].reset_index(drop=True).assign(**{keys.FRAME: frames})
     several = every[keys.FRAME] != ""
     names = every[keys.SAMPLE_ID].mask(several, every[keys.SAMPLE_ID] + "#" + every[keys.FRAME])
     return every.assign(**{keys.SAMPLE_ID: names})
+
+
+def _frame_counts(table: pd.DataFrame, folder: Path) -> list[int]:
+    """Return the number of frames of each file."""
+    paths = [folder / name for name in table[keys.IMAGE]]
+    with ThreadPoolExecutor(cores()) as pool:
+        return list(track(pool.map(_count_frames, paths), total=len(paths), task="Counting frames"))
 
 
 def _count_frames(path: Path) -> int:
@@ -186,7 +206,7 @@ def read_tree(
     folders = _folders(folder)
     expected = folders if classes is None else list(map(str, classes))
     faults = _folder_faults(folder, folders, expected, classes is not None)
-    found, left_out = [], []
+    found, left_out = [], _beside(folder)
     for label, name in enumerate(name for name in expected if name in folders):
         paths: list[str] = []
         for path in files_below(folder / name):
@@ -202,13 +222,22 @@ def read_tree(
         raise DataError(f"data.root={folder} must hold images in class folders{only}:\n{listing(faults)}")
     if left_out:
         _log.warning(
-            "%d file(s) under %s are neither pictures nor films:\n%s",
+            "%d file(s) under %s are no samples:\n%s",
             len(left_out),
             folder,
             listing(left_out),
         )
     table = pd.DataFrame(found, columns=[keys.SAMPLE_ID, keys.LABEL, keys.IMAGE])
     return table, tuple(expected), tuple(left_out)
+
+
+def _beside(folder: Path) -> list[str]:
+    """Return sentences on the files of a folder beside the folders in it, without hidden ones and `WASTE`."""
+    names = sorted(filter(_visible, next(os.walk(folder, onerror=_unreadable))[2]))
+    return [
+        f"{_printable(name)}: {_no_sample(folder / name) or 'a picture or film'} beside the class folders"
+        for name in names
+    ]
 
 
 def _folder_faults(folder: Path, folders: Sequence[str], expected: Sequence[str], named: bool) -> list[str]:
