@@ -159,6 +159,39 @@ def test_a_study_chooses_writes_an_experiment_and_tests_it_once(
     assert again.run() == tested
 
 
+@pytest.mark.parametrize("status", ["FINISHED", "KILLED"])
+def test_a_sweep_that_was_killed_while_it_tested_its_choice_tests_it_once(
+    status: str, planned: Callable, answered: Callable[[Job], Result], finished_run: Callable[[str], str]
+) -> None:
+    plan, composer = planned(LR, "hydra.sweeper.n_trials=2")
+    client = MlflowClient(plan.config.tracking.uri)
+    begun: list[str] = []
+
+    def answer(job: Job) -> Result:
+        if job.trial is None:
+            begun.append(finished_run(job.parent))
+            for name, value in (job.tags | {"versions": "torch 2"}).items():
+                client.set_tag(begun[-1], name, value)
+            client.set_terminated(begun[-1], status)
+            raise KeyboardInterrupt
+        return answered(job)
+
+    with pytest.raises(KeyboardInterrupt):
+        tuning.Tuning(plan, launched(answer), composer).run()
+    seen: list[Job] = []
+
+    def resume(job: Job) -> Result:
+        seen.append(job)
+        client.set_terminated(begun[0], "FINISHED")
+        return Result("finished", begun[0], 0.5)
+
+    assert tuning.Tuning(plan, launched(resume), composer).run() == begun[0]
+    assert len(begun) == 1
+    assert [job.overrides[-1] for job in seen] == ([f"resume={begun[0]}"] if status == "KILLED" else [])
+    again = tuning.Tuning(plan, launched(lambda job: pytest.fail("it was tested")), composer)
+    assert again.run() == begun[0]
+
+
 def run_folder(root: Path, run_id: str) -> Path:
     return root / "mlruns" / "artifacts" / run_id / "artifacts"
 
