@@ -5,18 +5,21 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import optuna
 import pytest
 from optuna.trial import TrialState
+from sqlalchemy import text
 
 from fibrolab import processes
 from fibrolab.errors import ConfigError, StorageError
-from fibrolab.sweeps import jobs, search_algorithms, search_space
+from fibrolab.sweeps import jobs, search_algorithms, search_space, study_tables
 from fibrolab.sweeps.jobs import Job, Result
-from fibrolab.sweeps.shared_study import PROCESS, Database, Goal, SharedStudy
+from fibrolab.sweeps.shared_study import PROCESS, PRUNER, SILENT, Database, Goal, SharedStudy
+from fibrolab.sweeps.trial_reports import TrialReports
 
 SPACE = {"optimizer.lr": "tag(log, interval(1e-5, 1e-2))", "batch_size": "choice(16, 32)"}
 LOSS, KAPPA, LATENCY = Goal("val/loss", "min"), Goal("val/qwk", "max"), Goal("latency", "min")
@@ -112,6 +115,69 @@ def test_the_trials_of_a_living_process_are_left_alone(studies: Path) -> None:
     other = opened(studies)
     assert asked(other, studies)[0].number == 1
     assert other.trials[0].state == TrialState.RUNNING
+
+
+def silent(study: SharedStudy, seconds: int) -> None:
+    """Make the heartbeats of all trials this much older."""
+    with study.database.storage.engine.begin() as connection:
+        older = f"UPDATE trial_heartbeats SET heartbeat = datetime(heartbeat, '-{seconds} seconds')"
+        assert connection.execute(text(older)).rowcount
+
+
+def elsewhere(study: SharedStudy, folder: Path) -> optuna.Trial:
+    """A trial that another machine runs."""
+    trial, _ = asked(study, folder)
+    trial.set_user_attr(PROCESS, str(replace(processes.current(), host="elsewhere")))
+    return trial
+
+
+def test_a_trial_of_a_machine_without_a_heartbeat_is_queued_again_once(studies: Path) -> None:
+    first = elsewhere(opened(studies), studies)
+    silent(opened(studies), SILENT // 2)
+    here = opened(studies)
+    assert asked(here, studies)[0].params != first.params
+    silent(here, SILENT)  # of which that of the trial here is renewed
+    again, *others = [asked(here, studies)[0] for _ in range(3)]
+    assert again.params == first.params
+    assert all(trial.params != first.params for trial in others)
+    assert [trial.state for trial in here.trials] == [TrialState.FAIL, *[TrialState.RUNNING] * 4]
+
+
+@pytest.mark.parametrize("place", [dead, elsewhere])
+def test_a_trial_that_had_ended_counts_however_long_ago_its_sweep_was_killed(
+    studies: Path, place: Callable[[SharedStudy, Path], optuna.Trial]
+) -> None:
+    trial = place(opened(studies), studies)
+    folder = studies / str(trial.number)
+    folder.mkdir()
+    jobs.write_result(Job(trial.number, (), (), studies, "run"), Result("finished", "abc", 0.25))
+    silent(opened(studies), 2 * SILENT)
+    study = opened(studies)
+    assert asked(study, studies)[0].params != trial.params
+    assert (study.trials[0].value, study.trials[0].user_attrs["run"]) == (0.25, "abc")
+
+
+def test_a_trial_that_is_queued_again_knows_nothing_of_the_killed_one(studies: Path) -> None:
+    study = opened(studies)
+    trial, _ = asked(study, studies)
+    study.tell(trial.number, Result("killed", "first", error="It was ended by SIGKILL."))
+    again, _ = asked(study, studies)
+    study.tell(again.number, Result("finished", "second", 0.5))
+    row = study_tables._row(study.trials[again.number], study)
+    assert (row["run"], row["error"], row["retried_from"]) == ("second", "", trial.number)
+    assert study_tables._row(study.trials[trial.number], study)["error"] == "It was ended by SIGKILL."
+
+
+def test_a_trial_that_was_given_up_goes_on_without_an_error(
+    studies: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    study = opened(studies)
+    study.study.set_user_attr(PRUNER, ["median", 2])
+    trial, _ = asked(study, studies)
+    study.give_up()
+    reports = TrialReports(jobs.Trial(f"sqlite:///{studies}/optuna.db", "study", trial._trial_id))
+    assert not reports.is_pruned(1, 0.5)
+    assert "given this trial up" in caplog.text
 
 
 def test_an_interrupted_sweep_queues_its_trials_again(studies: Path) -> None:
