@@ -5,7 +5,7 @@ import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ def launch(config: DictConfig, compose: Compose, overrides: Sequence[Sequence[st
     gc.enable()
     settings = launching.settings(config.hydra)
     launching.gpus_of_places(settings)
-    _refuse_launchers(config, compose, overrides)
+    refuse_launchers(config, compose, overrides)
     sweep = launching.writable(Path(config.hydra.sweep.dir).absolute())
     first = compose(overrides[0])
     place: dict[str, Any] = OmegaConf.to_container(first.tracking, resolve=True)  # type: ignore[assignment]
@@ -76,8 +76,13 @@ def launch(config: DictConfig, compose: Compose, overrides: Sequence[Sequence[st
     return [result for _, result in sorted(ended, key=lambda pair: pair[0].number)]
 
 
-def _refuse_launchers(config: DictConfig, compose: Compose, overrides: Sequence[Sequence[str]]) -> None:
+def refuse_launchers(config: DictConfig, compose: Compose, overrides: Iterable[Sequence[str]]) -> None:
     """Refuse what would start jobs in another way than the settings say.
+
+    Args:
+        config: The command's config with the node `hydra`.
+        compose: Function that returns the config of a job, with that node, given its overrides.
+        overrides: Overrides of each job.
 
     Raises:
         ConfigError: A process of torchrun or srun, batches of jobs, or an experiment with another launcher.

@@ -38,7 +38,7 @@ from fibrolab.sweeps import (
 )
 from fibrolab.sweeps.chosen_experiment import Composed
 from fibrolab.sweeps.jobs import Job, Result
-from fibrolab.sweeps.multirun import RECORDED, RESUME
+from fibrolab.sweeps.multirun import RECORDED, RESUME, refuse_launchers
 from fibrolab.sweeps.search_space import SearchSpace, Values
 from fibrolab.sweeps.shared_study import FINAL, PRUNER, RUN, Database, Goal, SharedStudy
 from fibrolab.tracking_journal import keep_earlier_error
@@ -125,12 +125,17 @@ class Composer:
     def __init__(self, loader: Any, master: DictConfig) -> None:
         self.loader, self.master = loader, master
 
-    def __call__(self, words: Sequence[str]) -> Composed:
-        """Compose a config."""
+    def whole(self, words: Sequence[str]) -> DictConfig:
+        """Compose a config with the node `hydra`."""
         own = self.master.hydra.overrides.hydra
         others = [word for word in own if not word.lstrip("+").startswith(("hydra.sweeper", "hydra/sweeper"))]
         name = self.master.hydra.job.config_name
-        found = self.loader.load_configuration(name, [*others, *words], run_mode=RunMode.RUN)
+        found: DictConfig = self.loader.load_configuration(name, [*others, *words], run_mode=RunMode.RUN)
+        return found
+
+    def __call__(self, words: Sequence[str]) -> Composed:
+        """Compose a config."""
+        found = self.whole(words)
         HydraConfig.instance().set_config(found)
         choices = dict(found.hydra.runtime.choices)
         config = found.copy()
@@ -185,8 +190,10 @@ def planned(arguments: Sequence[str], master: DictConfig, compose: Composer, nam
             *without_validation.faults_of_study(configs.resolved(config)),
         ]
     )
-    for point in space.corners():
-        compose.checked([*fixed, *_words(point)])
+    points = [[*fixed, *_words(point)] for point in space.corners()]
+    refuse_launchers(master, compose.whole, points)
+    for words in points:
+        compose.checked(words)
     name = name or sweeper.study_name or f"{config.name}-{_digest(space, config, goals)}"
     return Plan(
         sweeper, fixed, config, space, goals, Path(master.hydra.sweep.dir).absolute(), name,
@@ -213,6 +220,11 @@ def _fold_faults(config: DictConfig) -> Iterator[str]:
 
 
 def _value_faults(config: DictConfig) -> Iterator[str]:
+    if not str(config.monitor).startswith("val/"):
+        yield (
+            f"monitor={config.monitor} is not measured on validation samples, by which a study chooses: set "
+            "monitor=val/loss, or another metric of val/."
+        )
     if config.trainer.fast_dev_run or config.trainer.get("limit_val_batches") == 0:
         yield (
             f"Trials would have no {config.monitor}, by which they are compared and pruned: leave "

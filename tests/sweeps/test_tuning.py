@@ -18,8 +18,9 @@ from fibrolab import keys, tracking
 from fibrolab.cross_validation import Place
 from fibrolab.errors import ConfigError, StorageError, TrainingError
 from fibrolab.evaluation import predictions
-from fibrolab.sweeps import tuning
+from fibrolab.sweeps import multirun, tuning
 from fibrolab.sweeps.jobs import Job, Result
+from hydra_plugins.fibrolab.optuna_sweeper import OptunaSweeper
 
 LR = "optimizer.lr=tag(log, interval(1e-4, 1e-2))"
 FAMILY = {"hybrid": "model=hybrid", "multimodal": "model=multimodal data=phantom_swe", "single": "",
@@ -45,6 +46,7 @@ def test_every_space_fits_its_family(planned: Callable, name: str) -> None:
         ([LR, "folds=all", "split=kfold"], "take split=folds_in_training"),
         ([LR, "split.val=0", "callbacks.early_stopping=null"], "a study chooses its settings on them"),
         (["optimizer.lr=interval(-1, 1)"], "optimizer.lr=-1.0 is not"),
+        ([LR, "monitor=train/loss"], "is not measured on validation samples"),
         ([LR, "debug=fast_dev_run"], "Trials would have no val/loss"),
         ([LR, "+hydra.sweeper.trials=3"], "Did you mean n_trials?"),
         (["loss=choice(focal, cross_entropy)"], "set monitor=val/qwk mode=max"),
@@ -56,6 +58,37 @@ def test_a_study_that_cannot_succeed_is_refused_before_it_begins(
     with pytest.raises(ConfigError) as caught:
         planned(*words)
     assert sentence in str(caught.value)
+
+
+def test_too_few_gpus_are_refused_before_a_study_is_opened(
+    planned: Callable, studies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, composer = planned(LR, "hydra.launcher.n_jobs=2")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setattr(tuning, "tune", lambda *_: pytest.fail("the study begins"))
+    sweeper = OptunaSweeper()
+    sweeper._loader, sweeper._config = composer.loader, composer.master
+    with pytest.raises(ConfigError, match="needs 2 GPUs, and 1 are visible"):
+        sweeper.sweep([LR])
+
+
+def test_a_study_among_ranks_of_a_launcher_is_refused(
+    planned: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(multirun.devices, "place", lambda: multirun.devices.Place(size=2))
+    with pytest.raises(ConfigError, match="torchrun and srun start ranks of one training"):
+        planned(LR)
+
+
+def test_a_launcher_of_one_of_several_experiments_of_a_space_is_refused(
+    planned: Callable, tmp_path: Path
+) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\nhydra:\n  launcher:\n    n_jobs: 3\n"
+    )
+    with pytest.raises(ConfigError, match=r"experiment=mine chooses hydra\.launcher\.n_jobs=3"):
+        planned("experiment=choice(paper1/resnet50, mine)", f"hydra.searchpath=[file://{tmp_path}]")
 
 
 def test_an_unknown_setting_of_a_space_is_found_before_the_study(planned: Callable) -> None:
