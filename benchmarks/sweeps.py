@@ -10,21 +10,28 @@ Three kinds of programs are run, one after another, by the launcher and by the s
 
 Printed are seconds per job and their ratio to the overhead of the launcher. Then a study of `--trials`
 finished trials is made, each a run in MLflow below that of the study, and timed, by the clock and in CPU
-time: the study opened again by its command, the runs listed as MLflow's page does, and the tables and the
-page of the study. Its trials have no predictions, from which a page estimates the optimism of the choice.
+time: the study opened again by its command, the runs listed by MLflow's client, and the tables and the page
+of the study. Its trials have no predictions, from which a page estimates the optimism of the choice. Last, by
+the clock alone, what MLflow's page asks of its server: the first 100 rows of the list, all rows that a
+comparison of parameters and values needs, and the curves of 100 runs, the most that a chart asks at once.
 """
 
 import argparse
 import contextlib
 import io
+import json
 import logging
 import os
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
 
 from fibrolab.sweeps.jobs import Job
 from fibrolab.sweeps.launching import Launching, run
@@ -121,6 +128,54 @@ def listed(number: int, root: Path) -> dict[str, tuple[float, float]]:
     return found
 
 
+@contextlib.contextmanager
+def serving(root: Path) -> Iterator[str]:
+    """Start MLflow's server on the database of a folder; yield the address that its page asks."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    words = ["server", "--backend-store-uri", f"sqlite:///{root}/mlflow.db", "--port", str(port)]
+    command = [sys.executable, "-m", "mlflow", *words, "--workers", "1"]
+    address = f"http://127.0.0.1:{port}"
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            while process.poll() is None:
+                with contextlib.suppress(OSError):
+                    urlopen(f"{address}/health", timeout=2)
+                    break
+                time.sleep(0.5)
+            yield f"{address}/ajax-api/2.0/mlflow"
+        finally:
+            process.terminate()
+
+
+def compared(number: int, root: Path) -> dict[str, float]:
+    """Return the time [s] of each request by which MLflow's page lists and compares runs."""
+
+    def runs(address: str, most: int) -> list[dict[str, Any]]:
+        asked = {"experiment_ids": ["1"], "max_results": most, "order_by": ["attributes.start_time DESC"]}
+        body, kind = json.dumps(asked).encode(), {"Content-Type": "application/json"}
+        with urlopen(Request(f"{address}/runs/search", body, kind)) as answer:
+            return list(json.load(answer)["runs"])
+
+    def curves(address: str, names: list[str]) -> list[dict[str, Any]]:
+        asked = [("run_ids", name) for name in names] + [("metric_key", "val/loss"), ("max_results", "320")]
+        with urlopen(f"{address}/metrics/get-history-bulk-interval?{urlencode(asked)}") as answer:
+            return list(json.load(answer)["metrics"])
+
+    with serving(root) as address:
+        names = [each["info"]["run_id"] for each in runs(address, 100)]  # the first request prepares others
+        found = {}
+        for name, way, points in (
+            ("page: 100 runs", lambda: runs(address, 100), len(names)),
+            ("page: all runs", lambda: runs(address, number + 1), number + 1),
+            ("page: curves of 100 runs", lambda: curves(address, names), 10 * len(names)),
+        ):
+            start = time.perf_counter()
+            assert len(way()) >= points - 10, name  # the run of the study has no curve
+            found[name] = time.perf_counter() - start
+    return found
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -141,6 +196,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, (clock, cpu) in listed(given.trials, Path(folder)).items():
             print(f"{name:26} {clock:8.3f} s, CPU {cpu:.3f} s for {given.trials:,} trials")
+        for name, clock in compared(given.trials, Path(folder)).items():
+            print(f"{name:26} {clock:8.3f} s")
 
 
 if __name__ == "__main__":
