@@ -17,6 +17,7 @@ from fibrolab.errors import ConfigError
 from fibrolab.storage import save_json
 from fibrolab.sweeps import launching, this_job
 from fibrolab.sweeps.jobs import Job, Result
+from fibrolab.sweeps.launcher_settings import PROGRAM
 from fibrolab.tracked_run import TrackedRun
 from fibrolab.tracking import SWEEP, children, track
 from fibrolab.training import devices
@@ -26,6 +27,7 @@ JOBS_FILE = "jobs.json"  # in the folder of the sweep's run: the overrides of ea
 RECORDED = "versions"  # tag of a run whose settings are recorded completely
 RESUME = "resume="
 PLACES = ("paths.", "tracking.")  # settings that a resumed sweep may change
+LAUNCHERS = ("hydra/launcher", "hydra.launcher.")
 Compose = Callable[[Sequence[str]], DictConfig]
 
 
@@ -58,9 +60,9 @@ def launch(config: DictConfig, compose: Compose, overrides: Sequence[Sequence[st
     place["private"] = bool(privacy.ids_key(first))
     with track(**place, name=name, tags={SWEEP: sweep.name}, resumed=resumed) as tracked:
         jobs = [replace(job, parent=tracked.id) for job in jobs]
-        again = shlex.join(
-            ["python", "-m", "fibrolab.train", "-m", f"{RESUME}{tracked.id}", *_words(typed, PLACES)]
-        )
+        chosen = _words(config.hydra.overrides.hydra, LAUNCHERS)
+        words = [f"{RESUME}{tracked.id}", *chosen, *_words(typed, PLACES)]
+        again = shlex.join(["python", *PROGRAM[1:], *settings.program[len(PROGRAM) :], "-m", *words])
         number = len(jobs)
         if resumed:
             jobs = _missing(jobs, place["uri"], tracked.id)

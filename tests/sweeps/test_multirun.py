@@ -115,7 +115,10 @@ def test_a_resumed_sweep_runs_what_is_missing_and_resumes_what_was_begun(
         sweeps.launch("seed=0", "seed=1", "seed=2")
     parent, _, begun, _ = sweeps.runs()
     (again,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("resume ")]
-    assert again.endswith(f"-m fibrolab.train -m resume={parent.info.run_id} paths.root={sweeps.root}")
+    launcher = "hydra.launcher.gpus_per_job=0"  # without it, jobs of Slurm would go on as local ones
+    assert again.endswith(
+        f"python -m fibrolab.train -m resume={parent.info.run_id} {launcher} paths.root={sweeps.root}"
+    )
     sweeps.ran, sweeps.ends = [], {}
     sweeps.launch(f"resume={parent.info.run_id}")
     assert [(job.number, job.own, job.overrides[-1]) for job in sweeps.ran] == [
