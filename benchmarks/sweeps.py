@@ -11,9 +11,9 @@ Three kinds of programs are run, one after another, by the launcher and by the s
 Printed are seconds per job and their ratio to the overhead of the launcher. Then a study of `--trials`
 finished trials is made, each a run in MLflow below that of the study, and timed, by the clock and in CPU
 time: the study opened again by its command, the runs listed by MLflow's client, and the tables and the page
-of the study. Its trials have no predictions, from which a page estimates the optimism of the choice. Last, by
-the clock alone, what MLflow's page asks of its server: the first 100 rows of the list, all rows that a
-comparison of parameters and values needs, and the curves of 100 runs, the most that a chart asks at once.
+of the study. Its trials have no predictions, from which a page estimates the optimism of the choice. Last,
+what MLflow's page asks of its server, with the CPU time of that: the first 100 rows of the list, all rows
+that a comparison of parameters and values needs, and the curves of 100 runs, the most of one chart.
 """
 
 import argparse
@@ -128,28 +128,39 @@ def listed(number: int, root: Path) -> dict[str, tuple[float, float]]:
     return found
 
 
+def spent(session: int) -> float:
+    """Return the CPU time [s] of all processes of a session that run (proc(5), fields 6, 14 and 15)."""
+    ticks = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            words = path.read_text().rpartition(")")[2].split()
+            ticks += int(words[11]) + int(words[12]) if int(words[3]) == session else 0
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 @contextlib.contextmanager
-def serving(root: Path) -> Iterator[str]:
-    """Start MLflow's server on the database of a folder; yield the address that its page asks."""
+def serving(root: Path) -> Iterator[tuple[str, int]]:
+    """Start MLflow's server on the database of a folder; yield the address that its page asks, and its id."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     words = ["server", "--backend-store-uri", f"sqlite:///{root}/mlflow.db", "--port", str(port)]
     command = [sys.executable, "-m", "mlflow", *words, "--workers", "1"]
     address = f"http://127.0.0.1:{port}"
-    with subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    silent = subprocess.DEVNULL
+    with subprocess.Popen(command, cwd=root, stdout=silent, stderr=silent, start_new_session=True) as process:
         try:
             while process.poll() is None:
                 with contextlib.suppress(OSError):
                     urlopen(f"{address}/health", timeout=2)
                     break
                 time.sleep(0.5)
-            yield f"{address}/ajax-api/2.0/mlflow"
+            yield f"{address}/ajax-api/2.0/mlflow", process.pid
         finally:
             process.terminate()
 
 
-def compared(number: int, root: Path) -> dict[str, float]:
-    """Return the time [s] of each request by which MLflow's page lists and compares runs."""
+def compared(number: int, root: Path) -> dict[str, tuple[float, float]]:
+    """Return time and CPU time [s] of each request by which MLflow's page lists and compares runs."""
 
     def runs(address: str, most: int) -> list[dict[str, Any]]:
         asked = {"experiment_ids": ["1"], "max_results": most, "order_by": ["attributes.start_time DESC"]}
@@ -162,7 +173,7 @@ def compared(number: int, root: Path) -> dict[str, float]:
         with urlopen(f"{address}/metrics/get-history-bulk-interval?{urlencode(asked)}") as answer:
             return list(json.load(answer)["metrics"])
 
-    with serving(root) as address:
+    with serving(root) as (address, session):
         names = [each["info"]["run_id"] for each in runs(address, 100)]  # the first request prepares others
         found = {}
         for name, way, points in (
@@ -170,9 +181,9 @@ def compared(number: int, root: Path) -> dict[str, float]:
             ("page: all runs", lambda: runs(address, number + 1), number + 1),
             ("page: curves of 100 runs", lambda: curves(address, names), 10 * len(names)),
         ):
-            start = time.perf_counter()
+            start, cpu = time.perf_counter(), spent(session)
             assert len(way()) >= points - 10, name  # the run of the study has no curve
-            found[name] = time.perf_counter() - start
+            found[name] = time.perf_counter() - start, spent(session) - cpu
     return found
 
 
@@ -194,10 +205,9 @@ def main() -> None:
         print(f"{name:26} {value:8.3f} s a job {value / overhead:8.1f} x")
     logging.disable(logging.WARNING)  # the trials have no predictions, from which optimism is estimated
     with tempfile.TemporaryDirectory() as folder:
-        for name, (clock, cpu) in listed(given.trials, Path(folder)).items():
+        times = listed(given.trials, Path(folder))
+        for name, (clock, cpu) in (times | compared(given.trials, Path(folder))).items():
             print(f"{name:26} {clock:8.3f} s, CPU {cpu:.3f} s for {given.trials:,} trials")
-        for name, clock in compared(given.trials, Path(folder)).items():
-            print(f"{name:26} {clock:8.3f} s")
 
 
 if __name__ == "__main__":
