@@ -180,6 +180,21 @@ def test_a_launcher_of_one_of_several_experiments_is_refused(
     assert not sweeps.ran
 
 
+def test_a_sweep_over_experiments_compares_and_resumes_jobs_of_other_experiments_in_mlflow(
+    sweeps: Sweeps,
+) -> None:
+    sweeps.ends = {2: "failed"}
+    experiments = ["experiment=paper1/resnet50", "experiment=paper1/hybrid", "experiment=paper2/resnet50"]
+    with pytest.raises(TrainingError):
+        sweeps.launch(*experiments)  # the first names the experiment of the sweep's own run, `paper1`
+    assert [job.own for job in sweeps.ran] == [(word,) for word in experiments]
+    assert len(sweeps.compared) == 1
+    (parent,) = {job.parent for job in sweeps.ran}
+    sweeps.ran, sweeps.ends = [], {}
+    sweeps.launch(f"resume={parent}", shared="tracking.experiment=paper1")
+    assert [job.number for job in sweeps.ran] == [2]
+
+
 def test_an_experiment_chooses_the_launcher_of_its_own_sweep(sweeps: Sweeps, tmp_path: Path) -> None:
     (tmp_path / "experiment").mkdir()
     content = "# @package _global_\ndefaults:\n  - override /hydra/launcher: basic\n"
