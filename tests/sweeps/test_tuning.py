@@ -235,6 +235,10 @@ def test_several_goals_leave_the_choice_to_the_user(
     goals = "hydra.sweeper.goals=[val/loss,latency]"
     plan, composer = planned(LR, goals, "hydra.sweeper.n_trials=3")
     study = tuning.Tuning(plan, launched(answered), composer)
+    study.announce()
+    said = capsys.readouterr().out
+    assert f"optuna-dashboard sqlite:///{studies}/optuna.db" in said
+    assert "With several goals no trial is pruned." in said
     assert study.run() is None
     assert len(list((studies / "conf" / "experiment").glob("*.yaml"))) == 3  # no trial exceeds another
     table = pd.read_csv(run_folder(studies, study.study.run_id) / "trials.csv")
