@@ -60,8 +60,7 @@ def launch(config: DictConfig, compose: Compose, overrides: Sequence[Sequence[st
     place["private"] = bool(privacy.ids_key(first))
     with track(**place, name=name, tags={SWEEP: sweep.name}, resumed=resumed) as tracked:
         jobs = [replace(job, parent=tracked.id) for job in jobs]
-        chosen = _words(config.hydra.overrides.hydra, LAUNCHERS)
-        words = [f"{RESUME}{tracked.id}", *chosen, *_words(typed, PLACES)]
+        words = [f"{RESUME}{tracked.id}", *_launcher(config), *_words(typed, PLACES)]
         again = shlex.join(["python", *PROGRAM[1:], *settings.program[len(PROGRAM) :], "-m", *words])
         number = len(jobs)
         if resumed:
@@ -76,6 +75,13 @@ def launch(config: DictConfig, compose: Compose, overrides: Sequence[Sequence[st
         _compare(place, tracked.id, _words(typed, ("bootstrap.",)))
         launching.refuse_failed(ended)
     return [result for _, result in sorted(ended, key=lambda pair: pair[0].number)]
+
+
+def _launcher(config: DictConfig) -> list[str]:
+    """Return the words by which a resumed sweep has the same launcher, also if an experiment chose it."""
+    words = _words(config.hydra.overrides.hydra, LAUNCHERS)
+    choice = f"hydra/launcher={config.hydra.runtime.choices['hydra/launcher']}"
+    return words if choice in (*words, "hydra/launcher=fibrolab") else [choice, *words]
 
 
 def refuse_launchers(config: DictConfig, compose: Compose, overrides: Iterable[Sequence[str]]) -> None:

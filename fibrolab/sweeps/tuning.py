@@ -40,7 +40,7 @@ from fibrolab.sweeps.chosen_experiment import Composed
 from fibrolab.sweeps.jobs import Job, Result
 from fibrolab.sweeps.multirun import RECORDED, RESUME, refuse_launchers
 from fibrolab.sweeps.search_space import SearchSpace, Values
-from fibrolab.sweeps.shared_study import FINAL, PRUNER, RUN, Database, Goal, SharedStudy
+from fibrolab.sweeps.shared_study import FINAL, PRUNER, RUN, SILENT, Database, Goal, SharedStudy
 from fibrolab.tracking_journal import keep_earlier_error
 from fibrolab.training import settings as training_settings
 from fibrolab.training import without_validation
@@ -359,7 +359,8 @@ class Tuning:
                 self._run_trials()
                 if self.study.claim():
                     return self._conclude()
-            print("Other processes still work on this study; the last of them concludes it.")
+            print("Other processes still work on this study; the last of them concludes it. If they were")
+            print(f"killed, the same command does so after {SILENT / 60:g} minutes.")
             return None
         except BaseException as error:
             status: Any = "FAILED" if isinstance(error, Exception) else "KILLED"

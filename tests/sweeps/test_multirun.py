@@ -204,6 +204,17 @@ def test_an_experiment_chooses_the_launcher_of_its_own_sweep(sweeps: Sweeps, tmp
     assert sweeps.compose([]).hydra.runtime.choices["hydra/launcher"] == "fibrolab"
 
 
+def test_the_command_that_resumes_a_sweep_names_the_launcher_of_its_experiment(
+    sweeps: Sweeps, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "experiment").mkdir()
+    content = "# @package _global_\ndefaults:\n  - override /hydra/launcher: slurm\n"
+    (tmp_path / "experiment" / "mine.yaml").write_text(content)
+    sweeps.launch("seed=0", "seed=1", shared=f"hydra.searchpath=[file://{tmp_path}] experiment=mine")
+    (again,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("resume ")]
+    assert f"-m resume={sweeps.parent.info.run_id} hydra/launcher=slurm hydra.launcher.gpus" in again
+
+
 def test_a_sweep_among_ranks_of_a_launcher_is_refused(
     sweeps: Sweeps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
