@@ -10,21 +10,28 @@ Three kinds of programs are run, one after another, by the launcher and by the s
 
 Printed are seconds per job and their ratio to the overhead of the launcher. Then a study of `--trials`
 finished trials is made, each a run in MLflow below that of the study, and timed, by the clock and in CPU
-time: the study opened again by its command, the runs listed as MLflow's page does, and the tables and the
-page of the study. Its trials have no predictions, from which a page estimates the optimism of the choice.
+time: the study opened again by its command, the runs listed by MLflow's client, and the tables and the page
+of the study. Its trials have no predictions, from which a page estimates the optimism of the choice. Last,
+what MLflow's page asks of its server, with the CPU time of that: the first 100 rows of the list, all rows
+that a comparison of parameters and values needs, and the curves of 100 runs, the most of one chart.
 """
 
 import argparse
 import contextlib
 import io
+import json
 import logging
 import os
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
 
 from fibrolab.sweeps.jobs import Job
 from fibrolab.sweeps.launching import Launching, run
@@ -121,6 +128,65 @@ def listed(number: int, root: Path) -> dict[str, tuple[float, float]]:
     return found
 
 
+def spent(session: int) -> float:
+    """Return the CPU time [s] of all processes of a session that run (proc(5), fields 6, 14 and 15)."""
+    ticks = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            words = path.read_text().rpartition(")")[2].split()
+            ticks += int(words[11]) + int(words[12]) if int(words[3]) == session else 0
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+@contextlib.contextmanager
+def serving(root: Path) -> Iterator[tuple[str, int]]:
+    """Start MLflow's server on the database of a folder; yield the address that its page asks, and its id."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    words = ["server", "--backend-store-uri", f"sqlite:///{root}/mlflow.db", "--port", str(port)]
+    command = [sys.executable, "-m", "mlflow", *words, "--workers", "1"]
+    address = f"http://127.0.0.1:{port}"
+    silent = subprocess.DEVNULL
+    with subprocess.Popen(command, cwd=root, stdout=silent, stderr=silent, start_new_session=True) as process:
+        try:
+            while process.poll() is None:
+                with contextlib.suppress(OSError):
+                    urlopen(f"{address}/health", timeout=2)
+                    break
+                time.sleep(0.5)
+            yield f"{address}/ajax-api/2.0/mlflow", process.pid
+        finally:
+            process.terminate()
+
+
+def compared(number: int, root: Path) -> dict[str, tuple[float, float]]:
+    """Return time and CPU time [s] of each request by which MLflow's page lists and compares runs."""
+
+    def runs(address: str, most: int) -> list[dict[str, Any]]:
+        asked = {"experiment_ids": ["1"], "max_results": most, "order_by": ["attributes.start_time DESC"]}
+        body, kind = json.dumps(asked).encode(), {"Content-Type": "application/json"}
+        with urlopen(Request(f"{address}/runs/search", body, kind)) as answer:
+            return list(json.load(answer)["runs"])
+
+    def curves(address: str, names: list[str]) -> list[dict[str, Any]]:
+        asked = [("run_ids", name) for name in names] + [("metric_key", "val/loss"), ("max_results", "320")]
+        with urlopen(f"{address}/metrics/get-history-bulk-interval?{urlencode(asked)}") as answer:
+            return list(json.load(answer)["metrics"])
+
+    with serving(root) as (address, session):
+        names = [each["info"]["run_id"] for each in runs(address, 100)]  # the first request prepares others
+        found = {}
+        for name, way, points in (
+            ("page: 100 runs", lambda: runs(address, 100), len(names)),
+            ("page: all runs", lambda: runs(address, number + 1), number + 1),
+            ("page: curves of 100 runs", lambda: curves(address, names), 10 * len(names)),
+        ):
+            start, cpu = time.perf_counter(), spent(session)
+            assert len(way()) >= points - 10, name  # the run of the study has no curve
+            found[name] = time.perf_counter() - start, spent(session) - cpu
+    return found
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -139,7 +205,8 @@ def main() -> None:
         print(f"{name:26} {value:8.3f} s a job {value / overhead:8.1f} x")
     logging.disable(logging.WARNING)  # the trials have no predictions, from which optimism is estimated
     with tempfile.TemporaryDirectory() as folder:
-        for name, (clock, cpu) in listed(given.trials, Path(folder)).items():
+        times = listed(given.trials, Path(folder))
+        for name, (clock, cpu) in (times | compared(given.trials, Path(folder))).items():
             print(f"{name:26} {clock:8.3f} s, CPU {cpu:.3f} s for {given.trials:,} trials")
 
 

@@ -97,6 +97,7 @@ def train(config: DictConfig, part: Part | None = None) -> Trained:
         slurm.requeued_if_interrupted(config.trainer.get(fitting.REQUEUE, False)),
         track(**place, parent=parent, name=config.name, tags=tags | dict(own), resumed=resumed) as tracked,
         resuming.explained(tracked.id),
+        trials.without_networks_after_failure(tracked.folder),
     ):
         if part is None:
             this_job.begin(tracked.id)

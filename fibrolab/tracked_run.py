@@ -186,9 +186,8 @@ class TrackedRun:
         if client.tracking_uri.startswith(SERVERS):
             check_server(client.tracking_uri, BRIEF)
         with as_storage_error(client.tracking_uri), _limited(_OF_RECORDS):
-            places = _all_pages(lambda page: client.search_experiments(ViewType.ALL, page_token=page))
-            wanted, ids = f"tags.`{tag}` = '{value}'", [place.experiment_id for place in places]
-            found = all_runs(client, ids, wanted, run_view_type=ViewType.ALL)
+            wanted, places = f"tags.`{tag}` = '{value}'", all_experiments(client, ViewType.ALL)
+            found = all_runs(client, places, wanted, run_view_type=ViewType.ALL)
             return {run.info.run_id: dict(run.data.tags) for run in found}
 
     def fetch(self) -> None:
@@ -300,6 +299,12 @@ def _all_pages(search: Callable[[str | None], PagedList]) -> list[Any]:
         page = search(page.token)
         found += page
     return found
+
+
+def all_experiments(client: MlflowClient, view: int = ViewType.ACTIVE_ONLY) -> list[str]:
+    """Return the ids of all experiments of a database."""
+    found = _all_pages(lambda page: client.search_experiments(view, page_token=page))
+    return [place.experiment_id for place in found]
 
 
 def all_runs(client: MlflowClient, experiments: Sequence[str], wanted: str, **named: Any) -> list[Run]:

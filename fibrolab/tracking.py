@@ -28,6 +28,7 @@ from fibrolab.tracked_run import (
     Sent,
     Status,
     TrackedRun,
+    all_experiments,
     all_runs,
     as_storage_error,
     terminate,
@@ -261,13 +262,15 @@ def _as_text(values: Mapping[str, Any]) -> dict[str, str]:
 def children(uri: str, run_id: str) -> list[tuple[str, str, dict[str, str]]]:
     """Return id, status and tags of the child runs of a run, the oldest first.
 
+    They may be in other experiments of MLflow, such as those of a sweep over the arms of two papers.
+
     Raises:
         ConfigError: The run does not exist.
     """
-    client, run = find_run(uri, run_id)
+    client, _ = find_run(uri, run_id)
     with as_storage_error(uri):
         named = f"tags.`{PARENT}` = '{run_id}'"
-        found = all_runs(client, [run.info.experiment_id], named, order_by=["attributes.start_time ASC"])
+        found = all_runs(client, all_experiments(client), named, order_by=["attributes.start_time ASC"])
     return [(one.info.run_id, one.info.status, dict(one.data.tags)) for one in found]
 
 

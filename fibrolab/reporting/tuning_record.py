@@ -236,22 +236,35 @@ def _optimism(study: Study) -> list[str]:
     """Return what the best trial would reach without the advantage of having been chosen."""
     found = study.optimism
     if not found:
-        return []
+        why = "with several goals " if len(study.goals) > 1 else ""
+        return [
+            "The best of several trials looks better on its validation samples than it is; "
+            f"{why}this optimism was not estimated."
+        ]
     name, groups = numbers.title(found["metric"]), vocabulary.counted(found["groups"], "independent unit")
     apparent = numbers.quantity(found["apparent"], found["metric"])
     best = study.finished["number"].iloc[found["best"]]
-    # a monitored loss is measured as log loss, which may prefer another trial
-    whose = "the best trial" if best == study.chosen else f"trial {best}, which is the best by it,"
-    chosen = f"chosen among {vocabulary.counted(found['trials'], 'trial')} by the same validation samples"
+    among = f"of {vocabulary.counted(found['trials'], 'trial')} by the same validation samples"
+    measured = f"{_measured(study, name, int(best))}{name} of trial {best} is {apparent}"
     if found["corrected"] is None or math.isnan(found["corrected"]):
-        why = "with so few groups it cannot be corrected for having been"
-        return [f"{name} of {whose} is {apparent}; {why} {chosen}."]
+        return [f"{measured}, the best {among}; with so few groups it cannot be corrected for this choice."]
     corrected = numbers.quantity(found["corrected"], found["metric"])
     ends = numbers.interval(found["low"], found["high"], found["metric"])
     return [
-        f"{name} of {whose} is {apparent}. It was {chosen}; corrected for this choice, {corrected} "
-        f"{ends} is expected of other patients ({groups})."
+        f"{measured}. It is the best {among}; corrected for this choice, {corrected} {ends} is expected of "
+        f"other patients ({groups})."
     ]
+
+
+def _measured(study: Study, name: str, best: int) -> str:
+    """Return a sentence where the corrected number differs from the one that chose, or is another trial's."""
+    is_loss = next(iter(study.goals)).endswith("/loss")
+    how = (
+        f"A loss is corrected as {_lowered(name)}" if is_loss else f"{name} is measured on all folds together"
+    )
+    if best != study.chosen:
+        return f"{how}, by which trial {best} is the best, not the chosen trial {study.chosen}. "
+    return f"{how}. " if is_loss else ""
 
 
 def short(value: object) -> str:

@@ -5,7 +5,7 @@ import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from fibrolab.errors import ConfigError
 from fibrolab.storage import save_json
 from fibrolab.sweeps import launching, this_job
 from fibrolab.sweeps.jobs import Job, Result
+from fibrolab.sweeps.launcher_settings import PROGRAM
 from fibrolab.tracked_run import TrackedRun
 from fibrolab.tracking import SWEEP, children, track
 from fibrolab.training import devices
@@ -26,6 +27,7 @@ JOBS_FILE = "jobs.json"  # in the folder of the sweep's run: the overrides of ea
 RECORDED = "versions"  # tag of a run whose settings are recorded completely
 RESUME = "resume="
 PLACES = ("paths.", "tracking.")  # settings that a resumed sweep may change
+LAUNCHERS = ("hydra/launcher", "hydra.launcher.")
 Compose = Callable[[Sequence[str]], DictConfig]
 
 
@@ -48,7 +50,7 @@ def launch(config: DictConfig, compose: Compose, overrides: Sequence[Sequence[st
     gc.enable()
     settings = launching.settings(config.hydra)
     launching.gpus_of_places(settings)
-    _refuse_launchers(config, compose, overrides)
+    refuse_launchers(config, compose, overrides)
     sweep = launching.writable(Path(config.hydra.sweep.dir).absolute())
     first = compose(overrides[0])
     place: dict[str, Any] = OmegaConf.to_container(first.tracking, resolve=True)  # type: ignore[assignment]
@@ -58,9 +60,8 @@ def launch(config: DictConfig, compose: Compose, overrides: Sequence[Sequence[st
     place["private"] = bool(privacy.ids_key(first))
     with track(**place, name=name, tags={SWEEP: sweep.name}, resumed=resumed) as tracked:
         jobs = [replace(job, parent=tracked.id) for job in jobs]
-        again = shlex.join(
-            ["python", "-m", "fibrolab.train", "-m", f"{RESUME}{tracked.id}", *_words(typed, PLACES)]
-        )
+        words = [f"{RESUME}{tracked.id}", *_launcher(config), *_words(typed, PLACES)]
+        again = shlex.join(["python", *PROGRAM[1:], *settings.program[len(PROGRAM) :], "-m", *words])
         number = len(jobs)
         if resumed:
             jobs = _missing(jobs, place["uri"], tracked.id)
@@ -76,8 +77,20 @@ def launch(config: DictConfig, compose: Compose, overrides: Sequence[Sequence[st
     return [result for _, result in sorted(ended, key=lambda pair: pair[0].number)]
 
 
-def _refuse_launchers(config: DictConfig, compose: Compose, overrides: Sequence[Sequence[str]]) -> None:
+def _launcher(config: DictConfig) -> list[str]:
+    """Return the words by which a resumed sweep has the same launcher, also if an experiment chose it."""
+    words = _words(config.hydra.overrides.hydra, LAUNCHERS)
+    choice = f"hydra/launcher={config.hydra.runtime.choices['hydra/launcher']}"
+    return words if choice in (*words, "hydra/launcher=fibrolab") else [choice, *words]
+
+
+def refuse_launchers(config: DictConfig, compose: Compose, overrides: Iterable[Sequence[str]]) -> None:
     """Refuse what would start jobs in another way than the settings say.
+
+    Args:
+        config: The command's config with the node `hydra`.
+        compose: Function that returns the config of a job, with that node, given its overrides.
+        overrides: Overrides of each job.
 
     Raises:
         ConfigError: A process of torchrun or srun, batches of jobs, or an experiment with another launcher.

@@ -104,7 +104,6 @@ class Database:
                 engine_kwargs={"connect_args": options, "pool_pre_ping": not self.file},
                 heartbeat_interval=BEAT,
                 grace_period=SILENT,
-                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=1),
             )
 
     @contextlib.contextmanager
@@ -324,21 +323,20 @@ class SharedStudy:
     def _settle(self) -> None:
         """Settle the trials of processes that no longer exist; the caller holds the lock."""
         self._beat()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            optuna.storages.fail_stale_trials(self.study)
+        silent = self.database.storage._get_stale_trial_ids(self.study._study_id)
         for trial in self.study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
-            owner = processes.parsed(trial.user_attrs.get(PROCESS, ""))
-            if trial.number in self._mine or (owner and not processes.has_ended(owner)):
+            if trial.number in self._mine:
                 continue
-            self._tell(trial, _left_by(trial, "the process of the trial was killed"))
+            owner = processes.parsed(trial.user_attrs.get(PROCESS, ""))
+            if owner is None or processes.has_ended(owner) or trial._trial_id in silent:
+                self._tell(trial, _left_by(trial, "the process of the trial was killed"))
 
     def _queue_again(self, number: int) -> None:
+        trial = self.study.get_trials()[number]
+        trial.user_attrs = {}  # process, folder, run and error are those of the killed one
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            RetryHeartbeatStaleTrialCallback(max_retry=1)(
-                self.study, self.study.get_trials(deepcopy=False)[number]
-            )
+            RetryHeartbeatStaleTrialCallback(max_retry=1)(self.study, trial)
 
     def give_up(self) -> None:
         """Settle the trials that this process still runs, such as after Ctrl-C."""

@@ -223,7 +223,8 @@ def _cancel_abandoned(parent: str) -> None:
         if sweep == parent and owner and processes.has_ended(owner):
             left.append(name)
     if left:
-        print(f"slurm    {len(left)} jobs of a launcher that was killed are cancelled, and go on as new ones")
+        number = f"{len(left)} jobs of a launcher that was killed"
+        print(f"slurm    {number} are cancelled, and go on as new ones", flush=True)
         _cancel(left)
 
 

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import optuna
 from omegaconf import OmegaConf
-from optuna.exceptions import StorageInternalError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from sqlalchemy.exc import SQLAlchemyError
 
 from fibrolab.credentials import masked
@@ -48,6 +48,9 @@ class TrialReports:
                 warnings.simplefilter("ignore", UserWarning)  # a second report of an epoch, after resuming
                 self._handle.report(value, step)
             return self._trial.prunes and self._handle.should_prune()
+        except UpdateFinishedTrialError:
+            logger.warning("The sweep has given this trial up; its result will be left out of the study.")
+            return False
         except (SQLAlchemyError, StorageInternalError, OSError) as error:
             logger.warning("The study could not be told the value of step %d: %s", step, masked(str(error)))
             return False

@@ -38,8 +38,9 @@ from fibrolab.sweeps import (
 )
 from fibrolab.sweeps.chosen_experiment import Composed
 from fibrolab.sweeps.jobs import Job, Result
+from fibrolab.sweeps.multirun import RECORDED, RESUME, refuse_launchers
 from fibrolab.sweeps.search_space import SearchSpace, Values
-from fibrolab.sweeps.shared_study import FINAL, PRUNER, RUN, Database, Goal, SharedStudy
+from fibrolab.sweeps.shared_study import FINAL, PRUNER, RUN, SILENT, Database, Goal, SharedStudy
 from fibrolab.tracking_journal import keep_earlier_error
 from fibrolab.training import settings as training_settings
 from fibrolab.training import without_validation
@@ -47,6 +48,7 @@ from fibrolab.training import without_validation
 IN_A_ROW = 5  # trials that fail one after another until a sweep gives up
 SPREAD = 1_000_003  # distance of the samplers' seeds of two seeds
 TRIAL = "fibrolab.trial"  # tag of a trial's run: its number
+CHOSEN = "fibrolab.chosen_trial"  # tag of the run that tests a trial's settings: the trial's number
 # Settings that change no model, and may differ when a study goes on.
 LOOSE = ("name", "paths", "tracking", "num_workers", "bootstrap", "published", "loggers", "audit", "sweep",
          "resume", "tuned_by", "predict_train")  # fmt: skip
@@ -123,12 +125,17 @@ class Composer:
     def __init__(self, loader: Any, master: DictConfig) -> None:
         self.loader, self.master = loader, master
 
-    def __call__(self, words: Sequence[str]) -> Composed:
-        """Compose a config."""
+    def whole(self, words: Sequence[str]) -> DictConfig:
+        """Compose a config with the node `hydra`."""
         own = self.master.hydra.overrides.hydra
         others = [word for word in own if not word.lstrip("+").startswith(("hydra.sweeper", "hydra/sweeper"))]
         name = self.master.hydra.job.config_name
-        found = self.loader.load_configuration(name, [*others, *words], run_mode=RunMode.RUN)
+        found: DictConfig = self.loader.load_configuration(name, [*others, *words], run_mode=RunMode.RUN)
+        return found
+
+    def __call__(self, words: Sequence[str]) -> Composed:
+        """Compose a config."""
+        found = self.whole(words)
         HydraConfig.instance().set_config(found)
         choices = dict(found.hydra.runtime.choices)
         config = found.copy()
@@ -183,8 +190,10 @@ def planned(arguments: Sequence[str], master: DictConfig, compose: Composer, nam
             *without_validation.faults_of_study(configs.resolved(config)),
         ]
     )
-    for point in space.corners():
-        compose.checked([*fixed, *_words(point)])
+    points = [[*fixed, *_words(point)] for point in space.corners()]
+    refuse_launchers(master, compose.whole, points)
+    for words in points:
+        compose.checked(words)
     name = name or sweeper.study_name or f"{config.name}-{_digest(space, config, goals)}"
     return Plan(
         sweeper, fixed, config, space, goals, Path(master.hydra.sweep.dir).absolute(), name,
@@ -211,6 +220,11 @@ def _fold_faults(config: DictConfig) -> Iterator[str]:
 
 
 def _value_faults(config: DictConfig) -> Iterator[str]:
+    if not str(config.monitor).startswith("val/"):
+        yield (
+            f"monitor={config.monitor} is not measured on validation samples, by which a study chooses: set "
+            "monitor=val/loss, or another metric of val/."
+        )
     if config.trainer.fast_dev_run or config.trainer.get("limit_val_batches") == 0:
         yield (
             f"Trials would have no {config.monitor}, by which they are compared and pruned: leave "
@@ -345,7 +359,8 @@ class Tuning:
                 self._run_trials()
                 if self.study.claim():
                     return self._conclude()
-            print("Other processes still work on this study; the last of them concludes it.")
+            print("Other processes still work on this study; the last of them concludes it. If they were")
+            print(f"killed, the same command does so after {SILENT / 60:g} minutes.")
             return None
         except BaseException as error:
             status: Any = "FAILED" if isinstance(error, Exception) else "KILLED"
@@ -457,30 +472,49 @@ class Tuning:
         return words
 
     def _tested(self, trial: FrozenTrial) -> str:
-        """Train the chosen configuration once more and test it, unless it was."""
+        """Train the chosen configuration once more and test it, unless it was; go on where it was killed."""
         study, known = self.study, self.study.study.user_attrs.get(FINAL)
+        runs = self._runs_of(trial)
+        before = [run_id for run_id, status in runs if status == "FINISHED"]
         if known and known["trial"] == trial.number:
-            print(f"tested   run {known['run']}, before")
-            return str(known["run"])
+            before = [str(known["run"])]
+        if before:
+            print(f"tested   run {before[0]}, before")
+            return self._keep_tested(trial, before[0])
         own = [*_words(self._values_of(trial)), f"tuned_by=[{study.run_id}]"]
-        number = len(study.trials)
         job = Job(
-            number=number,
-            overrides=(*self.plan.words, *own, f"name=chosen {self.plan.config.name}"),
+            number=len(study.trials),
+            overrides=(
+                *self.plan.words,
+                *own,
+                f"name=chosen {self.plan.config.name}",
+                *(f"{RESUME}{run_id}" for run_id, _ in runs[-1:]),
+            ),
             own=(),
             sweep=self.plan.folder,
             parent=study.run_id,
-            tags={"fibrolab.chosen_trial": trial.number},
+            tags={CHOSEN: trial.number},
         )
         ((_, result),) = self._launch([job])
         log = job.folder / jobs.LOG_FILE
         if result.state != "finished" or result.run is None:
             raise TrainingError(f"The chosen configuration was not tested: {result.error} See {log}.")
-        with study.database.faults():
-            study.study.set_user_attr(FINAL, {"trial": trial.number, "run": result.run})
         print("The chosen configuration, trained once more and tested once:")
         evaluating.announce(trained_run.read(tracking.finished(self._uri, result.run)), result.run, self._uri)
-        return result.run
+        return self._keep_tested(trial, result.run)
+
+    def _runs_of(self, trial: FrozenTrial) -> list[tuple[str, str]]:
+        """Return id and status of the runs that test the settings of a trial, also of killed sweeps."""
+        return [
+            (run_id, status)
+            for run_id, status, tags in tracking.children(self._uri, self.study.run_id)
+            if tags.get(CHOSEN) == str(trial.number) and RECORDED in tags
+        ]
+
+    def _keep_tested(self, trial: FrozenTrial, run_id: str) -> str:
+        with self.study.database.faults():
+            self.study.study.set_user_attr(FINAL, {"trial": trial.number, "run": run_id})
+        return run_id
 
 
 def _short(word: str) -> str:

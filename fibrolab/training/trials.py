@@ -1,8 +1,9 @@
 """The end of a trial of a study: its validation metrics and its latency. Nothing is tested."""
 
+import contextlib
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,20 @@ def _first(value: Any, device: torch.device) -> Any:
 def discard_networks(folder: Path) -> None:
     """Remove the checkpoints of a trial: the chosen settings are trained once more."""
     shutil.rmtree(folder / keys.CHECKPOINTS, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def without_networks_after_failure(folder: Path) -> Iterator[None]:
+    """Remove the checkpoints of a trial that fails: it is not resumed, and they may have filled the disk.
+
+    A trial that is interrupted keeps them, since a job of Slurm may go on in the queue.
+    """
+    try:
+        yield
+    except Exception:
+        if of_this_process():
+            discard_networks(folder)
+        raise
 
 
 def mean(of_folds: list[Mapping[str, float]]) -> dict[str, float]:

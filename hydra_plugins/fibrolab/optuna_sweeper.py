@@ -31,5 +31,7 @@ class OptunaSweeper(Sweeper):
 
         from fibrolab.sweeps import launching, tuning
 
-        launch = partial(launching.run, settings=launching.settings(self._config.hydra))
+        settings = launching.settings(self._config.hydra)
+        launching.gpus_of_places(settings)  # refuses them before a study is opened
+        launch = partial(launching.run, settings=settings)
         return tuning.tune(arguments, self._config, self._loader, launch)

@@ -83,8 +83,9 @@ def test_the_sentences_name_the_choice_its_optimism_and_what_the_trials_saw(tmp_
         == f"Trial {study.chosen} was chosen: it has the best validation loss, 0.5542, of 25 finished trials."
     )
     assert optimism == (
-        "Log loss of the best trial is 0.55. It was chosen among 25 trials by the same validation samples; "
-        "corrected for this choice, 0.61 [0.51, 0.73] is expected of other patients (60 independent units)."
+        f"A loss is corrected as log loss. Log loss of trial {study.chosen} is 0.55. It is the best of 25 "
+        "trials by the same validation samples; corrected for this choice, 0.61 [0.51, 0.73] is expected of "
+        "other patients (60 independent units)."
     )
     assert "not in the ledger of test sets" in seen
 
@@ -95,7 +96,18 @@ def test_a_trial_that_log_loss_prefers_to_the_chosen_one_is_named(tmp_path: Path
     study = replace(study, optimism=dict(study.optimism or {}) | {"best": 0}, chosen=study.chosen)
     assert other != study.chosen
     text = tuning_record.sentences(study)[1]
-    assert text.startswith(f"Log loss of trial {other}, which is the best by it, is 0.55. It was chosen")
+    assert text.startswith(
+        f"A loss is corrected as log loss, by which trial {other} is the best, not the chosen trial "
+        f"{study.chosen}. Log loss of trial {other} is 0.55. It is the best of 25 trials"
+    )
+    text = tuning_record.sentences(replace(study, goals={"val/qwk": "max"}))[1]
+    assert f"all folds together, by which trial {other} is the best, not the chosen" in text
+
+
+@pytest.mark.parametrize(("goals", "why"), [(1, "it is; this"), (2, "it is; with several goals this")])
+def test_an_optimism_that_was_not_estimated_is_said(tmp_path: Path, goals: int, why: str) -> None:
+    study = replace(read(tmp_path, 40, goals), optimism=None)
+    assert f"{why} optimism was not estimated." in tuning_record.sentences(study)[1]
 
 
 def test_an_optimism_that_few_groups_do_not_allow_is_said(tmp_path: Path) -> None:
@@ -105,7 +117,7 @@ def test_an_optimism_that_few_groups_do_not_allow_is_said(tmp_path: Path) -> Non
         json.dumps(known | dict.fromkeys(("corrected", "low", "high"), np.nan))
     )
     text = tuning_record.sentences(tuning_record.read(tmp_path, "tuned", LOSS))[1]
-    assert text.startswith("Log loss of the best trial is 0.55; with so few groups it cannot be corrected")
+    assert text.endswith("samples; with so few groups it cannot be corrected for this choice.")
 
 
 def test_a_study_without_a_finished_trial_has_a_page(tmp_path: Path) -> None:

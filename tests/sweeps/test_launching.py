@@ -1,6 +1,7 @@
 """The launcher's core, with small programs in place of trainings."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from fibrolab.errors import ConfigError, StorageError, TrainingError
 from fibrolab.processes import CORES
 from fibrolab.sweeps import jobs as folders
 from fibrolab.sweeps import launching
+from fibrolab.sweeps.job_table import job_table
 from fibrolab.sweeps.jobs import Job
 from fibrolab.sweeps.launching import Launching, refuse_failed, run
 
@@ -255,6 +257,32 @@ def test_jobs_are_announced_by_lines_where_there_is_no_terminal(
         "#1 seed=1: started",
         "#1 seed=1: finished",
     ]
+
+
+def test_jobs_are_a_live_table_on_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, third = jobs(tmp_path, 3)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "120")
+    with job_table() as shown:
+        for job in (first, second, third):
+            folders.write(job)
+            shown.started(job)
+        shown._rows[second.number].started -= 100.0
+        folders.report_progress(second, 1, 3, 0.25)
+        shown.ended(first, folders.Result("failed", error="No data."))
+        shown.refresh(now=True)
+    drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().out).replace("\r", "\n")
+    lines = [line.split() for line in drawn.splitlines()]
+    last = max(place for place, words in enumerate(lines) if words[-1:] == ["left"])
+    header, *rows = lines[last:]
+    assert header == ["job", "settings", "state", "epoch", "monitored", "time", "left"]
+    assert rows[0][:3] == ["0", "seed=0", "failed"]
+    assert rows[1][:5] == ["1", "seed=1", "running", "1/3", "0.25"]
+    assert rows[1][5:] == ["2", "min", "3", "min"]  # 100 s an epoch, of which two are left
+    assert rows[2][:3] == ["2", "seed=2", "starting"]
+    assert rows[3] == ["1", "ended,", "2", "running"]
 
 
 @pytest.fixture

@@ -115,7 +115,10 @@ def test_a_resumed_sweep_runs_what_is_missing_and_resumes_what_was_begun(
         sweeps.launch("seed=0", "seed=1", "seed=2")
     parent, _, begun, _ = sweeps.runs()
     (again,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("resume ")]
-    assert again.endswith(f"-m fibrolab.train -m resume={parent.info.run_id} paths.root={sweeps.root}")
+    launcher = "hydra.launcher.gpus_per_job=0"  # without it, jobs of Slurm would go on as local ones
+    assert again.endswith(
+        f"python -m fibrolab.train -m resume={parent.info.run_id} {launcher} paths.root={sweeps.root}"
+    )
     sweeps.ran, sweeps.ends = [], {}
     sweeps.launch(f"resume={parent.info.run_id}")
     assert [(job.number, job.own, job.overrides[-1]) for job in sweeps.ran] == [
@@ -177,6 +180,21 @@ def test_a_launcher_of_one_of_several_experiments_is_refused(
     assert not sweeps.ran
 
 
+def test_a_sweep_over_experiments_compares_and_resumes_jobs_of_other_experiments_in_mlflow(
+    sweeps: Sweeps,
+) -> None:
+    sweeps.ends = {2: "failed"}
+    experiments = ["experiment=paper1/resnet50", "experiment=paper1/hybrid", "experiment=paper2/resnet50"]
+    with pytest.raises(TrainingError):
+        sweeps.launch(*experiments)  # the first names the experiment of the sweep's own run, `paper1`
+    assert [job.own for job in sweeps.ran] == [(word,) for word in experiments]
+    assert len(sweeps.compared) == 1
+    (parent,) = {job.parent for job in sweeps.ran}
+    sweeps.ran, sweeps.ends = [], {}
+    sweeps.launch(f"resume={parent}", shared="tracking.experiment=paper1")
+    assert [job.number for job in sweeps.ran] == [2]
+
+
 def test_an_experiment_chooses_the_launcher_of_its_own_sweep(sweeps: Sweeps, tmp_path: Path) -> None:
     (tmp_path / "experiment").mkdir()
     content = "# @package _global_\ndefaults:\n  - override /hydra/launcher: basic\n"
@@ -184,6 +202,17 @@ def test_an_experiment_chooses_the_launcher_of_its_own_sweep(sweeps: Sweeps, tmp
     config = sweeps.compose([f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine"])
     assert config.hydra.runtime.choices["hydra/launcher"] == "basic"
     assert sweeps.compose([]).hydra.runtime.choices["hydra/launcher"] == "fibrolab"
+
+
+def test_the_command_that_resumes_a_sweep_names_the_launcher_of_its_experiment(
+    sweeps: Sweeps, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "experiment").mkdir()
+    content = "# @package _global_\ndefaults:\n  - override /hydra/launcher: slurm\n"
+    (tmp_path / "experiment" / "mine.yaml").write_text(content)
+    sweeps.launch("seed=0", "seed=1", shared=f"hydra.searchpath=[file://{tmp_path}] experiment=mine")
+    (again,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("resume ")]
+    assert f"-m resume={sweeps.parent.info.run_id} hydra/launcher=slurm hydra.launcher.gpus" in again
 
 
 def test_a_sweep_among_ranks_of_a_launcher_is_refused(

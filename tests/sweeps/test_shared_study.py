@@ -5,18 +5,21 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import optuna
 import pytest
 from optuna.trial import TrialState
+from sqlalchemy import text
 
-from fibrolab import processes
+from fibrolab import processes, tracking
 from fibrolab.errors import ConfigError, StorageError
-from fibrolab.sweeps import jobs, search_algorithms, search_space
+from fibrolab.sweeps import jobs, search_algorithms, search_space, study_tables
 from fibrolab.sweeps.jobs import Job, Result
-from fibrolab.sweeps.shared_study import PROCESS, Database, Goal, SharedStudy
+from fibrolab.sweeps.shared_study import PROCESS, PRUNER, SILENT, Database, Goal, SharedStudy
+from fibrolab.sweeps.trial_reports import TrialReports
 
 SPACE = {"optimizer.lr": "tag(log, interval(1e-5, 1e-2))", "batch_size": "choice(16, 32)"}
 LOSS, KAPPA, LATENCY = Goal("val/loss", "min"), Goal("val/qwk", "max"), Goal("latency", "min")
@@ -112,6 +115,79 @@ def test_the_trials_of_a_living_process_are_left_alone(studies: Path) -> None:
     other = opened(studies)
     assert asked(other, studies)[0].number == 1
     assert other.trials[0].state == TrialState.RUNNING
+
+
+def silent(study: SharedStudy, seconds: int) -> None:
+    """Make the heartbeats of all trials this much older."""
+    with study.database.storage.engine.begin() as connection:
+        older = f"UPDATE trial_heartbeats SET heartbeat = datetime(heartbeat, '-{seconds} seconds')"
+        assert connection.execute(text(older)).rowcount
+
+
+def elsewhere(study: SharedStudy, folder: Path) -> optuna.Trial:
+    """A trial that another machine runs."""
+    trial, _ = asked(study, folder)
+    trial.set_user_attr(PROCESS, str(replace(processes.current(), host="elsewhere")))
+    return trial
+
+
+def test_a_trial_of_a_machine_without_a_heartbeat_is_queued_again_once(studies: Path) -> None:
+    first = elsewhere(opened(studies), studies)
+    silent(opened(studies), SILENT // 2)
+    here = opened(studies)
+    assert asked(here, studies)[0].params != first.params
+    silent(here, SILENT)  # of which that of the trial here is renewed
+    again, *others = [asked(here, studies)[0] for _ in range(3)]
+    assert again.params == first.params
+    assert all(trial.params != first.params for trial in others)
+    assert [trial.state for trial in here.trials] == [TrialState.FAIL, *[TrialState.RUNNING] * 4]
+
+
+@pytest.mark.parametrize("place", [dead, elsewhere])
+def test_a_trial_that_had_ended_counts_however_long_ago_its_sweep_was_killed(
+    studies: Path, place: Callable[[SharedStudy, Path], optuna.Trial]
+) -> None:
+    trial = place(opened(studies), studies)
+    folder = studies / str(trial.number)
+    folder.mkdir()
+    jobs.write_result(Job(trial.number, (), (), studies, "run"), Result("finished", "abc", 0.25))
+    silent(opened(studies), 2 * SILENT)
+    study = opened(studies)
+    assert asked(study, studies)[0].params != trial.params
+    assert (study.trials[0].value, study.trials[0].user_attrs["run"]) == (0.25, "abc")
+
+
+def test_a_trial_that_is_queued_again_knows_nothing_of_the_killed_one(studies: Path) -> None:
+    study = opened(studies)
+    trial, _ = asked(study, studies)
+    study.tell(trial.number, Result("killed", "first", error="It was ended by SIGKILL."))
+    again, _ = asked(study, studies)
+    study.tell(again.number, Result("finished", "second", 0.5))
+    row = study_tables._row(study.trials[again.number], study)
+    assert (row["run"], row["error"], row["retried_from"]) == ("second", "", trial.number)
+    assert study_tables._row(study.trials[trial.number], study)["error"] == "It was ended by SIGKILL."
+
+
+def test_a_trial_that_was_given_up_goes_on_without_an_error(
+    studies: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    study = opened(studies)
+    study.study.set_user_attr(PRUNER, ["median", 2])
+    trial, _ = asked(study, studies)
+    study.give_up()
+    reports = TrialReports(jobs.Trial(f"sqlite:///{studies}/optuna.db", "study", trial._trial_id))
+    assert not reports.is_pruned(1, 0.5)
+    assert "given this trial up" in caplog.text
+
+
+def test_trials_of_two_goals_are_not_pruned(studies: Path) -> None:
+    study = opened(studies, LOSS, LATENCY)
+    study.study.set_user_attr(PRUNER, ["median", 2])
+    for _ in range(search_algorithms.FIRST + 1):
+        tell(study, studies, **{"val/loss": 0.1, "latency": 1.0})
+    trial, _ = asked(study, studies)
+    reports = TrialReports(jobs.Trial(f"sqlite:///{studies}/optuna.db", "study", trial._trial_id))
+    assert not reports.is_pruned(1, 1e9)
 
 
 def test_an_interrupted_sweep_queues_its_trials_again(studies: Path) -> None:
@@ -217,25 +293,40 @@ PROGRAM = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from test_shared_study import asked, opened
+from test_shared_study import LOSS, SPACE, asked
+from fibrolab import tracking
+from fibrolab.sweeps import search_space
 from fibrolab.sweeps.jobs import Result
+from fibrolab.sweeps.shared_study import Database, SharedStudy
 place = Path(sys.argv[1])
-study = opened(place, run=sys.argv[2])
+runs = dict(uri=f"sqlite:///{{place}}/mlflow.db", artifacts=str(place / "artifacts"),
+            experiment="own", tags={{}})
+database, space = Database(f"sqlite:///{{place}}/optuna.db"), search_space.parsed(SPACE)
+study = SharedStudy(database, "study", [LOSS], space, {{}}, lambda: tracking.begin(**runs, name="study"))
 while found := asked(study, place, total=24):
-    study.tell(found[0].number, Result("finished", sys.argv[2], 0.5))
+    with tracking.track(**runs, name="trial", parent=study.run_id) as tracked:
+        (tracked.folder / "note.txt").write_text(tracked.id)
+    study.tell(found[0].number, Result("finished", tracked.id, 0.5))
 print(study.run_id)
 """
 
 
 @pytest.mark.slow
-def test_eight_processes_share_one_empty_study(tmp_path: Path) -> None:
+@pytest.mark.timeout(580)
+def test_eight_processes_share_one_empty_study_and_one_empty_mlruns(tmp_path: Path) -> None:
+    mlruns = tmp_path / "mlruns"
     program = PROGRAM.format(tests=str(Path(__file__).parent))
-    words = [sys.executable, "-c", program, str(tmp_path)]
-    started = [subprocess.Popen([*words, f"run{n}"], stdout=subprocess.PIPE, text=True) for n in range(8)]
+    words = [sys.executable, "-c", program, str(mlruns)]
+    started = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(8)]
     printed = [process.communicate()[0].strip() for process in started]
     assert [process.returncode for process in started] == [0] * 8
     assert len(set(printed)) == 1  # one run of the study
-    study = opened(tmp_path)
+    study = opened(mlruns)
     assert study.done == len(study.trials) == 24
     drawn = [json.dumps(trial.params, sort_keys=True) for trial in study.trials]
     assert len(set(drawn)) == 24  # no process repeats the draws of another
+    children = tracking.children(f"sqlite:///{mlruns}/mlflow.db", printed[0])
+    assert [status for _, status, _ in children] == ["FINISHED"] * 24
+    assert {run for run, _, _ in children} == {trial.user_attrs["run"] for trial in study.trials}
+    for run, _, _ in children:
+        assert (mlruns / "artifacts" / run / "artifacts" / "note.txt").read_text() == run

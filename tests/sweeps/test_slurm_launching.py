@@ -11,6 +11,7 @@ from typing import Any
 
 import one_node_slurm
 import pytest
+from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from fibrolab import processes
@@ -320,25 +321,113 @@ def test_what_slurm_refuses_is_one_sentence(real: Launching, tmp_path: Path) -> 
         list(launching.run(made(tmp_path / "sweep", "short"), settings))
 
 
-@pytest.mark.slow
-@pytest.mark.slurm
-@pytest.mark.timeout(580)
-def test_a_real_sweep_under_slurm_has_a_run_for_each_job(slurm: Path, root: Path) -> None:
-    words = [
-        "-m", "seed=0,1", "split.seed=0", "hydra/launcher=slurm", "hydra.launcher.job_timeout=10",
-        "hydra.launcher.slurm.cpus_per_job=1", "data.patients=60", "data.size=32",
-        "data.images_per_patient=1", "batch_size=16", "num_workers=0", "trainer.max_epochs=1",
-        "trainer.accelerator=cpu", "bootstrap.resamples=50", f"paths.root={root}",
-    ]  # fmt: skip
-    command = [sys.executable, "-m", "fibrolab.train", *words]
-    done = subprocess.run(
-        command, env=os.environ | {"SLURM_CONF": str(slurm)}, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "slurm    2 jobs submitted" in done.stdout
+WORDS = [
+    "split.seed=0", "hydra/launcher=slurm", "hydra.launcher.slurm.cpus_per_job=1", "data.patients=60",
+    "data.size=32", "data.images_per_patient=1", "batch_size=16", "num_workers=0", "trainer.accelerator=cpu",
+    "bootstrap.resamples=50",
+]  # fmt: skip
+
+
+def sweeping(slurm: Path, root: Path, *words: str) -> subprocess.Popen[str]:
+    """Start a sweep of real trainings, which find the module of a user."""
+    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    return subprocess.Popen(
+        [sys.executable, "-m", "fibrolab.train", "-m", *words, f"paths.root={root}"],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env=os.environ | {"SLURM_CONF": str(slurm), "PYTHONPATH": path},
+    )  # fmt: skip
+
+
+def slow(until: Path, epochs: int) -> list[str]:
+    """Words by which each batch of a training takes a second until a file exists."""
+    own = {"_target_": "own_module.Slow", "until": until}
+    stays = [f"trainer.max_epochs={epochs}", "callbacks.early_stopping=null"]
+    return [*stays, *(f"+callbacks.slow.{name}={value}" for name, value in own.items())]
+
+
+def runs_of(root: Path) -> tuple[Run, list[Run], MlflowClient]:
+    """The run of a sweep, those of its jobs, and the client."""
     client = MlflowClient(f"sqlite:///{root}/mlruns/mlflow.db")
     runs = client.search_runs(["1"])
     (sweep,) = [run for run in runs if PARENT not in run.data.tags]
     jobs = [run for run in runs if run.data.tags.get(PARENT) == sweep.info.run_id]
+    return sweep, sorted(jobs, key=lambda run: run.info.start_time), client
+
+
+@pytest.mark.slow
+@pytest.mark.slurm
+@pytest.mark.timeout(580)
+def test_a_real_sweep_under_slurm_has_a_run_for_each_job(slurm: Path, root: Path) -> None:
+    words = [*WORDS, "seed=0,1", "hydra.launcher.job_timeout=10", "trainer.max_epochs=1"]
+    process = sweeping(slurm, root, *words)
+    printed, _ = process.communicate()
+    assert process.returncode == 0, printed
+    assert "slurm    2 jobs submitted" in printed
+    sweep, jobs, _ = runs_of(root)
     assert [run.info.status for run in (sweep, *jobs)] == ["FINISHED"] * 3
     assert {run.data.params["seed"] for run in jobs} == {"0", "1"}
+
+
+@pytest.mark.slow
+@pytest.mark.slurm
+@pytest.mark.timeout(580)
+def test_a_training_that_reaches_its_time_limit_is_one_run_that_goes_on_in_the_queue(
+    slurm: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_CONF", str(slurm))
+    free = root / "free"
+    words = [*WORDS, "seed=0", "hydra.launcher.job_timeout=4", *slow(free, 60)]
+    process = sweeping(slurm, root, *words)
+    while (
+        "Restarts=1"
+        not in subprocess.run(["scontrol", "show", "jobs"], capture_output=True, text=True).stdout
+    ):
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(1)
+    free.touch()
+    printed, _ = process.communicate()
+    assert process.returncode == 0, printed
+    sweep, (run,), client = runs_of(root)
+    assert [sweep.info.status, run.info.status] == ["FINISHED"] * 2
+    steps = {point.step for point in client.get_metric_history(run.info.run_id, "val/loss")}
+    assert len(steps) == 60
+    (log,) = root.glob("**/0/log.txt")
+    assert f"Run {run.info.run_id} goes on" in log.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.slurm
+@pytest.mark.timeout(580)
+def test_trainings_of_a_killed_launcher_go_on_and_the_resumed_sweep_has_each_once(
+    slurm: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_CONF", str(slurm))
+    words = [*WORDS, "seed=0,1", "hydra.launcher.n_jobs=1", "hydra.launcher.job_timeout=20"]
+    free = root / "free${seed}"
+    process = sweeping(slurm, root, *words, *slow(free, 20))
+    assert process.stdout is not None
+    again = next(line for line in process.stdout if line.startswith("resume")).split()[1:]
+    while not list(root.glob("**/0/progress.jsonl")):
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(1)
+    process.kill()
+    process.wait()
+    (root / "free0").touch()
+    while not list(root.glob("**/1/progress.jsonl")):  # the first job has ended by itself
+        assert queue()
+        time.sleep(1)
+    sweep, (first, second), _ = runs_of(root)
+    assert [run.info.status for run in (first, second)] == ["FINISHED", "RUNNING"]
+    assert again[:5] == ["python", "-m", "fibrolab.train", "-m", f"resume={sweep.info.run_id}"]
+    resumed = sweeping(slurm, root, *again[4:-1])
+    assert resumed.stdout is not None
+    printed = [next(line for line in resumed.stdout if "a launcher that was killed" in line)]
+    (root / "free1").touch()
+    printed += resumed.stdout
+    assert resumed.wait() == 0, printed
+    assert printed[0].startswith("slurm    1 jobs of a launcher that was killed are cancelled")
+    assert queue() == []
+    sweep, jobs, _ = runs_of(root)
+    assert [run.info.status for run in (sweep, *jobs)] == ["FINISHED"] * 3
+    assert [run.info.run_id for run in jobs] == [run.info.run_id for run in (first, second)]
+    assert jobs[0].info.end_time == first.info.end_time

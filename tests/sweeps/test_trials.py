@@ -11,8 +11,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from mlflow.tracking import MlflowClient
 
-from fibrolab import cross_validation, keys
+from fibrolab import cross_validation, keys, pipeline
 from fibrolab.config import VERSION_BASE, folder
+from fibrolab.errors import StorageError
 from fibrolab.runs import open_run
 from fibrolab.sweeps import jobs, search_algorithms, search_space
 from fibrolab.sweeps.jobs import Job, Result, Trial
@@ -102,6 +103,22 @@ def _copied(trial, value: float):
     return optuna.trial.create_trial(
         params=trial.params, distributions=trial.distributions, value=value, intermediate_values={1: value}
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "kept"), [(StorageError("The disk is full."), False), (KeyboardInterrupt(), True)]
+)
+def test_a_trial_that_fails_keeps_no_networks_and_an_interrupted_one_may_go_on(
+    error: BaseException, kept: bool, trained: Trained, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(pipeline, "_end_trial", end)
+    with pytest.raises(type(error)):
+        trained("trainer.max_epochs=1")
+    (history,) = (root / "mlruns" / "artifacts").glob("*/artifacts/history.csv")
+    assert (history.parent / keys.CHECKPOINTS).exists() == kept
 
 
 def test_the_value_of_folds_is_their_mean_and_each_is_a_step(trained: Trained, root: Path) -> None:

@@ -18,8 +18,9 @@ from fibrolab import keys, tracking
 from fibrolab.cross_validation import Place
 from fibrolab.errors import ConfigError, StorageError, TrainingError
 from fibrolab.evaluation import predictions
-from fibrolab.sweeps import tuning
+from fibrolab.sweeps import multirun, tuning
 from fibrolab.sweeps.jobs import Job, Result
+from hydra_plugins.fibrolab.optuna_sweeper import OptunaSweeper
 
 LR = "optimizer.lr=tag(log, interval(1e-4, 1e-2))"
 FAMILY = {"hybrid": "model=hybrid", "multimodal": "model=multimodal data=phantom_swe", "single": "",
@@ -45,6 +46,7 @@ def test_every_space_fits_its_family(planned: Callable, name: str) -> None:
         ([LR, "folds=all", "split=kfold"], "take split=folds_in_training"),
         ([LR, "split.val=0", "callbacks.early_stopping=null"], "a study chooses its settings on them"),
         (["optimizer.lr=interval(-1, 1)"], "optimizer.lr=-1.0 is not"),
+        ([LR, "monitor=train/loss"], "is not measured on validation samples"),
         ([LR, "debug=fast_dev_run"], "Trials would have no val/loss"),
         ([LR, "+hydra.sweeper.trials=3"], "Did you mean n_trials?"),
         (["loss=choice(focal, cross_entropy)"], "set monitor=val/qwk mode=max"),
@@ -56,6 +58,37 @@ def test_a_study_that_cannot_succeed_is_refused_before_it_begins(
     with pytest.raises(ConfigError) as caught:
         planned(*words)
     assert sentence in str(caught.value)
+
+
+def test_too_few_gpus_are_refused_before_a_study_is_opened(
+    planned: Callable, studies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, composer = planned(LR, "hydra.launcher.n_jobs=2")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setattr(tuning, "tune", lambda *_: pytest.fail("the study begins"))
+    sweeper = OptunaSweeper()
+    sweeper._loader, sweeper._config = composer.loader, composer.master
+    with pytest.raises(ConfigError, match="needs 2 GPUs, and 1 are visible"):
+        sweeper.sweep([LR])
+
+
+def test_a_study_among_ranks_of_a_launcher_is_refused(
+    planned: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(multirun.devices, "place", lambda: multirun.devices.Place(size=2))
+    with pytest.raises(ConfigError, match="torchrun and srun start ranks of one training"):
+        planned(LR)
+
+
+def test_a_launcher_of_one_of_several_experiments_of_a_space_is_refused(
+    planned: Callable, tmp_path: Path
+) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\nhydra:\n  launcher:\n    n_jobs: 3\n"
+    )
+    with pytest.raises(ConfigError, match=r"experiment=mine chooses hydra\.launcher\.n_jobs=3"):
+        planned("experiment=choice(paper1/resnet50, mine)", f"hydra.searchpath=[file://{tmp_path}]")
 
 
 def test_an_unknown_setting_of_a_space_is_found_before_the_study(planned: Callable) -> None:
@@ -159,6 +192,39 @@ def test_a_study_chooses_writes_an_experiment_and_tests_it_once(
     assert again.run() == tested
 
 
+@pytest.mark.parametrize("status", ["FINISHED", "KILLED"])
+def test_a_sweep_that_was_killed_while_it_tested_its_choice_tests_it_once(
+    status: str, planned: Callable, answered: Callable[[Job], Result], finished_run: Callable[[str], str]
+) -> None:
+    plan, composer = planned(LR, "hydra.sweeper.n_trials=2")
+    client = MlflowClient(plan.config.tracking.uri)
+    begun: list[str] = []
+
+    def answer(job: Job) -> Result:
+        if job.trial is None:
+            begun.append(finished_run(job.parent))
+            for name, value in (job.tags | {"versions": "torch 2"}).items():
+                client.set_tag(begun[-1], name, value)
+            client.set_terminated(begun[-1], status)
+            raise KeyboardInterrupt
+        return answered(job)
+
+    with pytest.raises(KeyboardInterrupt):
+        tuning.Tuning(plan, launched(answer), composer).run()
+    seen: list[Job] = []
+
+    def resume(job: Job) -> Result:
+        seen.append(job)
+        client.set_terminated(begun[0], "FINISHED")
+        return Result("finished", begun[0], 0.5)
+
+    assert tuning.Tuning(plan, launched(resume), composer).run() == begun[0]
+    assert len(begun) == 1
+    assert [job.overrides[-1] for job in seen] == ([f"resume={begun[0]}"] if status == "KILLED" else [])
+    again = tuning.Tuning(plan, launched(lambda job: pytest.fail("it was tested")), composer)
+    assert again.run() == begun[0]
+
+
 def run_folder(root: Path, run_id: str) -> Path:
     return root / "mlruns" / "artifacts" / run_id / "artifacts"
 
@@ -169,6 +235,10 @@ def test_several_goals_leave_the_choice_to_the_user(
     goals = "hydra.sweeper.goals=[val/loss,latency]"
     plan, composer = planned(LR, goals, "hydra.sweeper.n_trials=3")
     study = tuning.Tuning(plan, launched(answered), composer)
+    study.announce()
+    said = capsys.readouterr().out
+    assert f"optuna-dashboard sqlite:///{studies}/optuna.db" in said
+    assert "With several goals no trial is pruned." in said
     assert study.run() is None
     assert len(list((studies / "conf" / "experiment").glob("*.yaml"))) == 3  # no trial exceeds another
     table = pd.read_csv(run_folder(studies, study.study.run_id) / "trials.csv")
