@@ -1,5 +1,6 @@
 """Trainings in child processes that are killed at a chosen point, and the files that they leave."""
 
+import io
 import os
 import signal
 import sys
@@ -96,6 +97,14 @@ class LeaderKilled(L.Callback):
             os.kill(os.getppid(), signal.SIGKILL)
 
 
+def as_bytes(content: storage.Content) -> bytes:
+    """Return the content of a file that is to be written."""
+    if isinstance(content, bytes):
+        return content
+    content(file := io.BytesIO())
+    return file.getvalue()
+
+
 def in_write(name: str, time: int = 1, written: float = 0.5) -> Prepare:
     """Kill this process while it writes a file for the given time.
 
@@ -108,7 +117,7 @@ def in_write(name: str, time: int = 1, written: float = 0.5) -> Prepare:
     def prepare(patch: pytest.MonkeyPatch) -> None:
         original, counted = storage.put_all, 0
 
-        def put_all(files: dict[Path, bytes]) -> None:
+        def put_all(files: dict[Path, storage.Content]) -> None:
             nonlocal counted
             found = [path for path in files if path.name == name]
             counted += len(found)
@@ -116,7 +125,8 @@ def in_write(name: str, time: int = 1, written: float = 0.5) -> Prepare:
                 (path,) = found
                 if written < 1:
                     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-                    draft.write_bytes(files[path][: int(written * len(files[path]))])
+                    content = as_bytes(files[path])
+                    draft.write_bytes(content[: int(written * len(content))])
                 else:
                     original(files)
                 os.kill(os.getpid(), signal.SIGKILL)

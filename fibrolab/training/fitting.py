@@ -47,6 +47,7 @@ from fibrolab.training import (
     ranks,
     trainer_parts,
 )
+from fibrolab.training.checkpoint_writing import RecordedCheckpoints
 
 if TYPE_CHECKING:
     from fibrolab.tracked_run import TrackedRun  # late: it loads MLflow, which ranks do not need
@@ -296,7 +297,7 @@ def fit(
     split = folder / keys.SPLIT_FILE
     record = checkpoint.described(config, module, data, split, environment.packages())
     loggers = [CurveLogger(tracked), *trainer_parts.loggers(config, folder)]
-    plugins = [checkpoint.RecordedCheckpoints(record, folder / keys.CHECKPOINTS / keys.SEGMENTER)]
+    plugins = [RecordedCheckpoints(record, folder / keys.CHECKPOINTS / keys.SEGMENTER)]
     callbacks += [*pruning, writer]
     trainer = _trainer(config, callbacks, loggers, folder, plugins, search_unused, validates)
     try:

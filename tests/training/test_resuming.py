@@ -18,9 +18,9 @@ from fibrolab.callbacks.stopping_and_resuming import STATE
 from fibrolab.data.splits import Split
 from fibrolab.errors import ConfigError, DataError
 from fibrolab.pipeline import run
-from fibrolab.runs.checkpoint import RecordedCheckpoints
 from fibrolab.tracking import JOB, PROCESS, SWEEP, find_run, track
 from fibrolab.training import resuming
+from fibrolab.training.checkpoint_writing import RecordedCheckpoints
 from fibrolab.unfinished_runs import UnfinishedRun
 
 OTHER = ["optimizer.lr=0.5", "trainer.max_epochs=7"]
