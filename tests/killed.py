@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from time import sleep
 
 import lightning as L
 import pytest
@@ -62,8 +63,14 @@ def in_a_child(root: Path, words: list[str], prepare: Prepare | None = None) -> 
     return os.waitpid(child, 0)[1]
 
 
-def at_step(step: int, number: int = signal.SIGKILL) -> Prepare:
-    """Send this process a signal as it computes the loss of a batch, counted from 1."""
+def at_step(step: int, number: int = signal.SIGKILL, waits: bool = True) -> Prepare:
+    """Send this process a signal as it computes the loss of a batch.
+
+    Args:
+        step: Number of the batch, counted from 1.
+        number: The signal.
+        waits: Whether checkpoints that are being written are completed before.
+    """
 
     def prepare(patch: pytest.MonkeyPatch) -> None:
         original, counted = Classifier.training_step, 0
@@ -72,6 +79,8 @@ def at_step(step: int, number: int = signal.SIGKILL) -> Prepare:
             nonlocal counted
             counted += 1
             if counted == step:
+                if waits:
+                    self.trainer.strategy.checkpoint_io.teardown()
                 os.kill(os.getpid(), number)
             return original(self, *given)  # type: ignore[arg-type]
 
@@ -94,6 +103,7 @@ class LeaderKilled(L.Callback):
     def on_train_batch_start(self, trainer: L.Trainer, *_: object) -> None:
         if trainer.is_global_zero and trainer.global_step + 1 == self.step and not self.marker.exists():
             self.marker.touch()
+            trainer.strategy.checkpoint_io.teardown()  # completes the checkpoint that is being written
             os.kill(os.getppid(), signal.SIGKILL)
 
 
@@ -105,13 +115,14 @@ def as_bytes(content: storage.Content) -> bytes:
     return file.getvalue()
 
 
-def in_write(name: str, time: int = 1, written: float = 0.5) -> Prepare:
+def in_write(name: str, time: int = 1, written: float = 0.5, pause: float = 0) -> Prepare:
     """Kill this process while it writes a file for the given time.
 
     Args:
         name: Name of the file.
         time: Number of the write, counted from 1.
         written: Part of the content that has been written; 1 for a kill after the file has its name.
+        pause: Time for which the training goes on meanwhile, before the kill [s].
     """
 
     def prepare(patch: pytest.MonkeyPatch) -> None:
@@ -129,6 +140,7 @@ def in_write(name: str, time: int = 1, written: float = 0.5) -> Prepare:
                     draft.write_bytes(content[: int(written * len(content))])
                 else:
                     original(files)
+                sleep(pause)
                 os.kill(os.getpid(), signal.SIGKILL)
             original(files)
 

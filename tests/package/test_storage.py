@@ -19,7 +19,6 @@ from fibrolab.config import run
 from fibrolab.errors import DataError, StorageError
 from fibrolab.runs import checkpoint
 from fibrolab.storage import SEAL, full_disk, is_full, is_unchanged, make_folder, put, seal, write_table
-from fibrolab.training.checkpoint_writing import RecordedCheckpoints
 
 
 @pytest.fixture
@@ -123,20 +122,6 @@ def test_a_file_in_the_way_of_a_folder_is_a_sentence(tmp_path: Path) -> None:
             StorageError, match=rf"^{folder} could not be written \(.*\): name another folder"
         ):
             make_folder(folder)
-
-
-def test_the_last_checkpoint_is_kept_on_a_full_disk_and_temporary_files_are_not_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))  # any use of it fails
-    writer, path = RecordedCheckpoints({"format": 1}), tmp_path / "run" / "last.ckpt"
-    writer.save_checkpoint({"epoch": 0}, path)
-    request.getfixturevalue("full")
-    with pytest.raises(StorageError, match=r"last\.ckpt could not be written: the disk"):
-        writer.save_checkpoint({"epoch": 1}, path)
-    assert torch.load(path, weights_only=True) == {"epoch": 0, "fibrolab": {"format": 1}}
-    links = {found.name: found.stat().st_ino for found in path.parent.iterdir()}
-    assert links == dict.fromkeys(("last.ckpt", "previous.ckpt"), path.stat().st_ino)  # no space is taken
 
 
 class Filling(io.FileIO):

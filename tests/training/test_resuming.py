@@ -240,6 +240,7 @@ def test_a_checkpoint_remains_when_the_next_one_is_written(
     for step in range(4):
         writer.save_checkpoint({"step": step}, tmp_path / keys.LAST)
         writer.save_checkpoint({"step": step}, tmp_path / keys.BEST)
+    writer.teardown()
     kept = {path.name: torch.load(path, weights_only=True)["step"] for path in tmp_path.iterdir()}
     assert kept == {keys.PREVIOUS: 2, keys.LAST: 3, keys.BEST: 3}
 
