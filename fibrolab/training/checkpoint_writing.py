@@ -78,6 +78,8 @@ class RecordedCheckpoints(TorchCheckpointIO):
         while self._writes and (len(self._writes) > pending or not self._writes[0].is_alive()):
             self._writes[0].join()
             if fault := self._writes.popleft().fault:
+                while self._writes:  # which have taken it over
+                    self._writes.popleft().join()
                 raise fault
 
 

@@ -115,7 +115,6 @@ def test_the_last_checkpoint_is_kept_on_a_full_disk_and_temporary_files_are_not_
     assert torch.load(path, weights_only=True) == {"epoch": 0, KEY: {"format": 1}}
     links = {found.name: found.stat().st_ino for found in path.parent.iterdir()}
     assert links == dict.fromkeys((keys.LAST, keys.PREVIOUS), path.stat().st_ino)  # no space is taken
-    writer.teardown()  # the fault is raised once
 
 
 def test_after_a_best_epoch_that_was_not_written_no_state_names_it(disk: Disk, tmp_path: Path) -> None:
@@ -127,6 +126,7 @@ def test_after_a_best_epoch_that_was_not_written_no_state_names_it(disk: Disk, t
         writer.save_checkpoint({"step": 2}, tmp_path / keys.LAST)
     assert disk.writes == [keys.BEST]
     assert not list(tmp_path.iterdir())
+    writer.teardown()  # the fault is raised once
 
 
 def trained(folder: Path, *callbacks: L.Callback, epochs: int = 3) -> L.Trainer:
