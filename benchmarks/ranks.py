@@ -1,15 +1,16 @@
 """Ranks on the CPU: their start, their speed-up, and what they cost where there is one.
 
-    python -m benchmarks.ranks [--steps 20] [--batch-size 8] [--size 96] [--only one_rank]
+    python -m benchmarks.ranks [--steps 20] [--batch-size 8] [--size 96] [--only one_rank|two_ranks]
 
 Printed are the seconds from the call to the first line of the work on two ranks, of which the import of
 torch takes a part that is measured too; the ratio of the epochs of one rank of one thread to those of two
 ranks of one thread each, on a compute-bound network (ResNet18, SGD); and beside it the ceiling of this
 machine, which is what two such trainings reach that exchange nothing. All three are repeated in turns.
 
-For a single rank, Lightning's Trainer with all callbacks that would ask other ranks in a step (is a loss
+For a single rank, Lightning's Trainer with the callbacks that would ask other ranks in a step (is a loss
 infinite, is a checkpoint due) is timed in turns with the same Trainer without them, in CPU time of the
-thread that trains: `tiny`-sized steps, in which they weigh most, and those of the ResNet18.
+thread that trains: steps of a tiny network, in which they weigh most, and of the ResNet18. Beside it is the
+time of the questions alone, two in a step; the rest is that Lightning calls two more callbacks.
 """
 
 import argparse
@@ -26,8 +27,10 @@ from fibrolab.training import ranks
 ROUNDS = 5
 
 
-def alone(name: str, steps: int, batch_size: int, size: int, asks: bool) -> float:
-    """Train one epoch on one rank; return the CPU time of its steps between the first and the last [s].
+def alone(name: str, steps: int, batch_size: int, size: int, asks: bool) -> tuple[float, float]:
+    """Train one epoch on one rank; return the CPU time of its steps between the first and last [s].
+
+    The second number is that of the two questions to other ranks in a step [s].
 
     Args:
         name: Network of the single branch, in timm's names.
@@ -65,7 +68,10 @@ def alone(name: str, steps: int, batch_size: int, size: int, asks: bool) -> floa
             enable_model_summary=False, default_root_dir=folder,
         )  # fmt: skip
         trainer.fit(module, torch.utils.data.DataLoader(rows, batch_size))  # type: ignore[arg-type]
-    return times[steps + 1] - times[1]
+    start = time.thread_time()
+    for _ in range(2000):
+        trainer.strategy.reduce_boolean_decision(False, all=False)
+    return times[steps + 1] - times[1], (time.thread_time() - start) / 1000
 
 
 def one_rank(steps: int, batch_size: int, size: int) -> None:
@@ -74,18 +80,19 @@ def one_rank(steps: int, batch_size: int, size: int) -> None:
 
     silence_warnings()
     for name, side in (("test_resnet", 32), ("resnet18", size)):
-        pairs = []
+        pairs, questions = [], 0.0
         for k in range(ROUNDS + 1):  # the first one is a warm-up
             first = bool(k % 2)
             taken = {asks: alone(name, steps, batch_size, side, asks) for asks in (first, not first)}
-            pairs.append((taken[True], taken[False]))
-        ratios = [ours / plain for ours, plain in pairs[1:]]
-        plain = 1000 * np.median([each[1] for each in pairs[1:]]) / steps
-        more = 1000 * np.median([each[0] - each[1] for each in pairs[1:]]) / steps
+            pairs.append([1000 * taken[asks][0] / steps for asks in (True, False)])
+            questions = 1000 * taken[True][1]
+        ratios = [asking / plain for asking, plain in pairs[1:]]
+        asking, plain = np.median(pairs[1:], axis=0)
         shown = ", ".join(f"{ratio:.3f}" for ratio in ratios)
         print(
             f"one rank, {name}, {side} px: {np.median(ratios):.3f} times the CPU time of a training without "
-            f"questions to other ranks ({shown}), {more:+.3f} ms a step of {plain:.1f}"
+            f"questions to other ranks ({shown}): {asking:.2f} against {plain:.2f} ms a step; the questions "
+            f"alone take {questions:.4f} ms"
         )
 
 
