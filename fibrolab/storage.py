@@ -5,10 +5,10 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from fibrolab.errors import DataError, StorageError
 
@@ -16,14 +16,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SEAL = "checksums.json"  # CRC-32 of each file of a sealed folder, by its path in it
+Content = bytes | Callable[[IO[bytes]], object]  # of a file; or a function that writes it into the open file
 
 
-def put(path: Path, content: bytes) -> Path:
+def put(path: Path, content: Content) -> Path:
     """Write a file; create its folder if needed.
 
     Args:
         path: Path of the file; an existing file is replaced, and kept if writing fails.
-        content: Content of the file.
+        content: Content of the file, or a function that writes it into the open file.
 
     Returns:
         ``path``.
@@ -104,7 +105,7 @@ def read_arrays(path: Path, names: Iterable[str]) -> dict[str, Any] | None:
         raise DataError(f"{path} is damaged ({error}): train the run again, or delete the file.") from error
 
 
-def put_all(files: Mapping[Path, bytes]) -> None:
+def put_all(files: Mapping[Path, Content]) -> None:
     """Write files that belong together into existing folders; if the disk is full, write none of them.
 
     All files are written under temporary names before the first one is renamed.
@@ -119,7 +120,10 @@ def put_all(files: Mapping[Path, bytes]) -> None:
     try:
         for path, content in files.items():
             with drafts[path].open("wb") as file:
-                file.write(content)
+                if isinstance(content, bytes):
+                    file.write(content)
+                else:
+                    content(file)
                 file.flush()
                 os.fsync(file.fileno())  # otherwise a power cut after renaming could leave an empty file
         for path in files:

@@ -1,11 +1,13 @@
 """Trainings in child processes that are killed at a chosen point, and the files that they leave."""
 
+import io
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from time import sleep
 
 import lightning as L
 import pytest
@@ -61,8 +63,14 @@ def in_a_child(root: Path, words: list[str], prepare: Prepare | None = None) -> 
     return os.waitpid(child, 0)[1]
 
 
-def at_step(step: int, number: int = signal.SIGKILL) -> Prepare:
-    """Send this process a signal as it computes the loss of a batch, counted from 1."""
+def at_step(step: int, number: int = signal.SIGKILL, waits: bool = True) -> Prepare:
+    """Send this process a signal as it computes the loss of a batch.
+
+    Args:
+        step: Number of the batch, counted from 1.
+        number: The signal.
+        waits: Whether checkpoints that are being written are completed before.
+    """
 
     def prepare(patch: pytest.MonkeyPatch) -> None:
         original, counted = Classifier.training_step, 0
@@ -71,6 +79,8 @@ def at_step(step: int, number: int = signal.SIGKILL) -> Prepare:
             nonlocal counted
             counted += 1
             if counted == step:
+                if waits:
+                    self.trainer.strategy.checkpoint_io.teardown()
                 os.kill(os.getpid(), number)
             return original(self, *given)  # type: ignore[arg-type]
 
@@ -93,22 +103,32 @@ class LeaderKilled(L.Callback):
     def on_train_batch_start(self, trainer: L.Trainer, *_: object) -> None:
         if trainer.is_global_zero and trainer.global_step + 1 == self.step and not self.marker.exists():
             self.marker.touch()
+            trainer.strategy.checkpoint_io.teardown()  # completes the checkpoint that is being written
             os.kill(os.getppid(), signal.SIGKILL)
 
 
-def in_write(name: str, time: int = 1, written: float = 0.5) -> Prepare:
+def as_bytes(content: storage.Content) -> bytes:
+    """Return the content of a file that is to be written."""
+    if isinstance(content, bytes):
+        return content
+    content(file := io.BytesIO())
+    return file.getvalue()
+
+
+def in_write(name: str, time: int = 1, written: float = 0.5, pause: float = 0) -> Prepare:
     """Kill this process while it writes a file for the given time.
 
     Args:
         name: Name of the file.
         time: Number of the write, counted from 1.
         written: Part of the content that has been written; 1 for a kill after the file has its name.
+        pause: Time for which the training goes on meanwhile, before the kill [s].
     """
 
     def prepare(patch: pytest.MonkeyPatch) -> None:
         original, counted = storage.put_all, 0
 
-        def put_all(files: dict[Path, bytes]) -> None:
+        def put_all(files: dict[Path, storage.Content]) -> None:
             nonlocal counted
             found = [path for path in files if path.name == name]
             counted += len(found)
@@ -116,9 +136,11 @@ def in_write(name: str, time: int = 1, written: float = 0.5) -> Prepare:
                 (path,) = found
                 if written < 1:
                     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-                    draft.write_bytes(files[path][: int(written * len(files[path]))])
+                    content = as_bytes(files[path])
+                    draft.write_bytes(content[: int(written * len(content))])
                 else:
                     original(files)
+                sleep(pause)
                 os.kill(os.getpid(), signal.SIGKILL)
             original(files)
 

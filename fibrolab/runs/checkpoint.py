@@ -20,15 +20,14 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import lightning as L
 import numpy as np
 import pandas as pd
 import torch
-from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities import move_data_to_device
 from omegaconf import DictConfig
 
@@ -100,43 +99,22 @@ def split_digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-class RecordedCheckpoints(TorchCheckpointIO):
-    """Store a record in every checkpoint that the trainer writes, with the whole state or weights only.
+def save(content: Mapping[str, Any], path: Path) -> None:
+    """Write a file as `torch.save` does, whole or not at all, without a copy of it in memory.
 
-    A file is written beside the earlier one and then renamed, so that after a kill or on a full disk the
-    earlier one is there. Lightning's own writer goes through the folder of temporary files, and copies from
-    there if that is on another file system. The `last.ckpt` before the present one is kept as
-    `previous.ckpt`.
-
-    Args:
-        record: As `described` returns it.
-        segmenter: Checkpoint of the segmenter that the others hold, if the file exists.
+    Raises:
+        StorageError: The disk is full, or the folder cannot be written.
     """
-
-    def __init__(self, record: Mapping[str, Any], segmenter: Path | None = None) -> None:
-        super().__init__()
-        self._added: dict[str, Any] = {KEY: dict(record)}
-        if segmenter is not None and segmenter.is_file():
-            content = np.frombuffer(segmenter.read_bytes(), np.uint8).copy()
-            self._added[SEGMENTER_KEY] = torch.from_numpy(content)
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write the checkpoint with the record; StorageError if the disk is full."""
-        content = io.BytesIO()
-        torch.save({**checkpoint, **self._added}, content)
-        path = Path(path)
-        if path.name == keys.LAST and path.is_file():
-            _keep(path, path.with_name(keys.PREVIOUS))
-        put(path, content.getvalue())
+    put(path, partial(_stream, content))
 
 
-def _keep(last: Path, previous: Path) -> None:
-    """Give a file a second name, under which it remains when another file takes its first one."""
-    previous.unlink(missing_ok=True)
+def _stream(content: Mapping[str, Any], file: IO[bytes]) -> None:
     try:
-        previous.hardlink_to(last)
-    except OSError:  # a file system without hard links
-        last.replace(previous)
+        torch.save(content, file)
+    except RuntimeError as fault:
+        if isinstance(fault.__context__, OSError):  # torch then misses the bytes that could not be written
+            raise fault.__context__ from None
+        raise
 
 
 def is_whole(path: Path) -> bool:
@@ -166,9 +144,7 @@ def complete(path: Path, endpoints: pd.DataFrame, calibration: pd.DataFrame) -> 
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     completed = checkpoint[KEY] | fitted_on_validation(endpoints, calibration)
     if completed != checkpoint[KEY]:
-        content = io.BytesIO()
-        torch.save({**checkpoint, KEY: completed}, content)
-        put(path, content.getvalue())
+        save({**checkpoint, KEY: completed}, path)
 
 
 def fitted_on_validation(endpoints: pd.DataFrame, calibration: pd.DataFrame) -> dict[str, dict[str, Any]]:

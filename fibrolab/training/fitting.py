@@ -47,6 +47,7 @@ from fibrolab.training import (
     ranks,
     trainer_parts,
 )
+from fibrolab.training.checkpoint_writing import RecordedCheckpoints
 
 if TYPE_CHECKING:
     from fibrolab.tracked_run import TrackedRun  # late: it loads MLflow, which ranks do not need
@@ -296,9 +297,10 @@ def fit(
     split = folder / keys.SPLIT_FILE
     record = checkpoint.described(config, module, data, split, environment.packages())
     loggers = [CurveLogger(tracked), *trainer_parts.loggers(config, folder)]
-    plugins = [checkpoint.RecordedCheckpoints(record, folder / keys.CHECKPOINTS / keys.SEGMENTER)]
+    segmenter = folder / keys.CHECKPOINTS / keys.SEGMENTER
+    checkpoints = RecordedCheckpoints(record, segmenter, waits=trainer_parts.uploads_checkpoints(config))
     callbacks += [*pruning, writer]
-    trainer = _trainer(config, callbacks, loggers, folder, plugins, search_unused, validates)
+    trainer = _trainer(config, callbacks, loggers, folder, [checkpoints], search_unused, validates)
     try:
         last = folder / keys.CHECKPOINTS / keys.LAST
         trainer.fit(module, datamodule=datamodule, ckpt_path=last if last.is_file() else None)
@@ -314,6 +316,8 @@ def fit(
         ) from error
     except SystemExit as error:  # raised by Lightning on Ctrl-C and SIGTERM
         raise KeyboardInterrupt from error
+    finally:
+        checkpoints.teardown()  # Lightning does not call it where its own end of the training fails
     score = best.best_model_score
     best_value = None if score is None else float(score)
     return Fitted(best_value, str(trainer.strategy.root_device), datamodule.batch_size, pruned)

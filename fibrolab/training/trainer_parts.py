@@ -52,6 +52,11 @@ def loggers(config: DictConfig, folder: Path) -> list[Logger]:
     return built
 
 
+def uploads_checkpoints(config: DictConfig) -> bool:
+    """Return whether a logger uploads every checkpoint as soon as it is saved (`log_model=all`)."""
+    return any(entry and entry.get("log_model") == "all" for entry in resolved(config)["loggers"].values())
+
+
 def _build_entries(
     group: str, entries: Mapping[str, Any], kind: type, filled: Mapping[str, Any]
 ) -> list[Any]:

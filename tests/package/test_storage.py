@@ -1,10 +1,12 @@
 """Files that are whole or absent, sentences on a full disk, and changed bytes in sealed folders."""
 
 import errno
+import io
 import os
 import sqlite3
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from stored import flip
 from fibrolab import config, storage
 from fibrolab.config import run
 from fibrolab.errors import DataError, StorageError
-from fibrolab.runs.checkpoint import RecordedCheckpoints
+from fibrolab.runs import checkpoint
 from fibrolab.storage import SEAL, full_disk, is_full, is_unchanged, make_folder, put, seal, write_table
 
 
@@ -122,18 +124,35 @@ def test_a_file_in_the_way_of_a_folder_is_a_sentence(tmp_path: Path) -> None:
             make_folder(folder)
 
 
-def test_the_last_checkpoint_is_kept_on_a_full_disk_and_temporary_files_are_not_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+class Filling(io.FileIO):
+    """A file on a disk that is full after a thousand bytes."""
+
+    def write(self, content: Any) -> int:
+        if self.tell() + memoryview(content).nbytes > 1000:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(content)
+
+
+@pytest.mark.parametrize("numbers", [1, 9_999])  # in the file's buffer, and beyond it
+def test_a_disk_that_is_full_within_a_file_of_tensors_is_named(
+    numbers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))  # any use of it fails
-    writer, path = RecordedCheckpoints({"format": 1}), tmp_path / "run" / "last.ckpt"
-    writer.save_checkpoint({"epoch": 0}, path)
-    request.getfixturevalue("full")
-    with pytest.raises(StorageError, match=r"last\.ckpt could not be written: the disk"):
-        writer.save_checkpoint({"epoch": 1}, path)
-    assert torch.load(path, weights_only=True) == {"epoch": 0, "fibrolab": {"format": 1}}
-    links = {found.name: found.stat().st_ino for found in path.parent.iterdir()}
-    assert links == dict.fromkeys(("last.ckpt", "previous.ckpt"), path.stat().st_ino)  # no space is taken
+    path = tmp_path / "kept.ckpt"
+    checkpoint.save({"weights": torch.zeros(2)}, path)
+    before = path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", lambda path, mode: io.BufferedWriter(Filling(path, mode)))
+        with pytest.raises(StorageError, match=rf"{path} could not be written: the disk .* is full"):
+            checkpoint.save({"weights": torch.zeros(numbers)}, path)
+    assert {each: each.read_bytes() for each in tmp_path.iterdir()} == {path: before}
+
+
+def test_a_file_of_tensors_has_the_bytes_of_torch_save(tmp_path: Path) -> None:
+    weights = torch.rand(99, 5)
+    content = {"weights": weights, "tied": weights, "part": weights[3], "rows": [{"epoch": 0}]}
+    checkpoint.save(content, tmp_path / "kept.ckpt")
+    torch.save(content, expected := io.BytesIO())
+    assert (tmp_path / "kept.ckpt").read_bytes() == expected.getvalue()
 
 
 def test_a_folder_that_is_deleted_during_a_run_is_made_again_or_named(tmp_path: Path) -> None:

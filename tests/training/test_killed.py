@@ -1,6 +1,6 @@
 """Runs that are killed at any point and resumed equal the uninterrupted run bit for bit.
 
-The table of 20 points and of the four below them, in as many pieces as time allows:
+The table of 20 points and of the eight below them, in as many pieces as time allows:
 
     FIBROLAB_RESUMED=20 FIBROLAB_KILL_TABLE=kills.md pytest tests/training/test_killed.py
 
@@ -99,7 +99,7 @@ def points(number: int) -> list[tuple[str, str, Prepare]]:
         kind = ("step", "write", "step", "after")[k % 4]
         if kind == "step":
             step = draw.randint(2, 9 if name == "early stopping" else 18)
-            found.append((f"step {step}", name, at_step(step)))
+            found.append((f"step {step}", name, at_step(step, waits=False)))
         elif kind == "write":
             file, written = WRITES[k // 4 % len(WRITES)], draw.choice([0.3, 1])
             verb = "within" if written < 1 else "after"
@@ -125,6 +125,24 @@ def test_a_killed_run_that_is_resumed_equals_the_uninterrupted_one(
     run = resumed(root, [*SMALL, *CONFIGS[name], often], kill)
     assert_equal(point, name, whole(name), run)
     shutil.rmtree(run)
+
+
+@pytest.mark.parametrize(
+    ("file", "time", "name"),
+    [
+        (keys.LAST, 3, "plain"),
+        pytest.param(keys.LAST, 5, "ema, accumulation", marks=pytest.mark.slow),
+        pytest.param(keys.LAST, 8, "workers", marks=pytest.mark.slow),
+        pytest.param(keys.BEST, 1, "plain", marks=pytest.mark.slow),
+    ],
+)
+def test_a_run_that_is_killed_a_while_after_a_write_began_equals_the_uninterrupted_one(
+    file: str, time: int, name: str, whole: Callable[[str], Path], root: Path
+) -> None:
+    row = f"within write {time} of {file}, while the training goes on", name
+    skip_if_known(*row)
+    kill = in_write(file, time, pause=0.3)
+    assert_equal(*row, whole(name), resumed(root, [*SMALL, *CONFIGS[name], EVERY_STEP], kill))
 
 
 @pytest.mark.slow

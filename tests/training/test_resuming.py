@@ -18,9 +18,9 @@ from fibrolab.callbacks.stopping_and_resuming import STATE
 from fibrolab.data.splits import Split
 from fibrolab.errors import ConfigError, DataError
 from fibrolab.pipeline import run
-from fibrolab.runs.checkpoint import RecordedCheckpoints
 from fibrolab.tracking import JOB, PROCESS, SWEEP, find_run, track
 from fibrolab.training import resuming
+from fibrolab.training.checkpoint_writing import RecordedCheckpoints
 from fibrolab.unfinished_runs import UnfinishedRun
 
 OTHER = ["optimizer.lr=0.5", "trainer.max_epochs=7"]
@@ -240,6 +240,7 @@ def test_a_checkpoint_remains_when_the_next_one_is_written(
     for step in range(4):
         writer.save_checkpoint({"step": step}, tmp_path / keys.LAST)
         writer.save_checkpoint({"step": step}, tmp_path / keys.BEST)
+    writer.teardown()
     kept = {path.name: torch.load(path, weights_only=True)["step"] for path in tmp_path.iterdir()}
     assert kept == {keys.PREVIOUS: 2, keys.LAST: 3, keys.BEST: 3}
 
