@@ -40,6 +40,7 @@ _UNUSABLE = (
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_CANTOPEN,
 )
+TOGETHER = 16  # most files that a thread takes at once, since taking one costs time too
 BLOCK = 8192  # files measured, and rows kept as columns, at once
 ATTEMPTS = 3  # to read and write the database, of which others may fail because another process replaces it
 # Function of parts of one file; it returns a row of values for each.
@@ -98,16 +99,22 @@ def _pass_over(
 ) -> Iterator[tuple[tuple[Media, T], tuple]]:
     """Yield each item, file by file, with the values that are measured of its media."""
     files = by_file(items)
+    together = min(TOGETHER, max(1, len(files) // (TOGETHER * workers)))  # few files are dealt out singly
 
-    def values(group: list[tuple[Media, T]]) -> Iterator[tuple[tuple[Media, T], tuple]]:
-        return zip(group, measure([media for media, _ in group]), strict=True)
+    def values(groups: list[list[tuple[Media, T]]]) -> list[tuple[tuple[Media, T], tuple]]:
+        return [
+            pair for group in groups for pair in zip(group, measure([item for item, _ in group]), strict=True)
+        ]
 
     if len(items) == 1:
-        yield from values(files[0])
+        yield from values(files)
     elif items:
         with single_threaded_opencv(), ThreadPoolExecutor(workers) as pool:
             # A batch is submitted when the one before is done: an object waits for every file of a batch.
-            found = (pool.map(values, batch) for batch in batches(files, BLOCK, workers))
+            found = (
+                pool.map(values, [batch[k : k + together] for k in range(0, len(batch), together)])
+                for batch in batches(files, BLOCK, workers)
+            )
             yield from track(chain.from_iterable(chain.from_iterable(found)), total=len(items), task=task)
 
 

@@ -43,9 +43,14 @@ def is_tiled(grey: np.ndarray) -> bool:
     thinned = np.ascontiguousarray(_thinned(grey, 3 * side))  # of nine pixels, a mean without speckle
     small = cv2.resize(thinned, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32)
     tiles = small.reshape(TILES, _TILE, TILES, _TILE).swapaxes(1, 2).reshape(-1, _TILE, _TILE)
-    deviations = tiles.std(axis=(1, 2))
-    differences = np.abs(tiles - tiles.mean(axis=0)).mean(axis=(1, 2))
-    return bool(deviations.min() >= _VARIED / 2 and (differences < _EQUAL * deviations).all())
+    mean = tiles.mean(axis=0)
+    return all(_repeats(tile, mean) for tile in tiles)  # of most images the first one does not
+
+
+def _repeats(tile: np.ndarray, mean: np.ndarray) -> bool:
+    """Return whether a tile shows something, and the same as the mean of all tiles."""
+    deviation = tile.std()
+    return bool(deviation >= _VARIED / 2 and cv2.absdiff(tile, mean).mean() < _EQUAL * deviation)
 
 
 def _thinned(pixels: np.ndarray, least: int) -> np.ndarray:

@@ -205,7 +205,8 @@ def _to_bytes(picture: Image.Image) -> np.ndarray:
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", layer.size, "black"), layer)
-    return np.asarray(picture.convert("L" if grey else "RGB"))
+    mode = "L" if grey else "RGB"
+    return np.asarray(picture if picture.mode == mode else picture.convert(mode))
 
 
 def _from_deep(levels: np.ndarray, tags: Mapping[int, Any], used: int | None, path: Path) -> np.ndarray:
