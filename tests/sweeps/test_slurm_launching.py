@@ -371,17 +371,20 @@ def test_a_real_sweep_under_slurm_has_a_run_for_each_job(slurm: Path, root: Path
 @pytest.mark.slow
 @pytest.mark.slurm
 @pytest.mark.timeout(580)
-def test_a_training_that_reaches_its_time_limit_is_one_run_that_goes_on_in_the_queue(
+def test_a_training_that_slurm_signals_before_its_time_limit_is_one_run_that_goes_on_in_the_queue(
     slurm: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURM_CONF", str(slurm))
     free = root / "free"
-    words = [*WORDS, "seed=0", "hydra.launcher.job_timeout=4", *slow(free, 60)]
+    words = [*WORDS, "seed=0", "hydra.launcher.job_timeout=20", *slow(free, 20)]
     process = sweeping(slurm, root, *words)
-    while (
-        "Restarts=1"
-        not in subprocess.run(["scontrol", "show", "jobs"], capture_output=True, text=True).stdout
-    ):
+    while not list(root.glob("**/0/progress.jsonl")):
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(1)
+    job, *_ = queue()
+    subprocess.run(["scancel", "--signal=USR1", job], check=True)  # as Slurm sends it before the limit
+    shown = ["scontrol", "show", "job", job]
+    while "Restarts=1" not in subprocess.run(shown, capture_output=True, text=True, check=True).stdout:
         assert process.poll() is None, process.communicate()[0]
         time.sleep(1)
     free.touch()
@@ -390,7 +393,7 @@ def test_a_training_that_reaches_its_time_limit_is_one_run_that_goes_on_in_the_q
     sweep, (run,), client = runs_of(root)
     assert [sweep.info.status, run.info.status] == ["FINISHED"] * 2
     steps = {point.step for point in client.get_metric_history(run.info.run_id, "val/loss")}
-    assert len(steps) == 60
+    assert len(steps) == 20
     (log,) = root.glob("**/0/log.txt")
     assert f"Run {run.info.run_id} goes on" in log.read_text()
 
