@@ -17,7 +17,6 @@ from fibrolab.evaluation.measures.metrics import evaluate
 MOST = 20_000
 RESAMPLES = 1000
 METRICS = ("accuracy", "balanced_accuracy", "macro_auc")
-Predictions = dict[str, dict[str, np.ndarray]]  # protocol -> baseline -> class probabilities (N, K)
 SHORTCUTS: dict[str, tuple[Level, str]] = {
     "size": ("warning", "The size and format of an image alone put"),
     "acquisition": ("warning", "Acquisition alone (size, format, black border, scanner, site) puts"),
@@ -45,24 +44,24 @@ def baselines(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
     kept = whole_groups(evidence.group, MOST, np.random.default_rng(evidence.seed))
     distinct = list({id(protocol): protocol for protocol in by_name.values()}.values())
     slow = _slow_baselines(evidence, [_restricted(protocol, kept) for protocol in distinct])
-    computed = {
-        id(protocol): _lookup_baselines(evidence, protocol) | more
-        for protocol, more in zip(distinct, slow, strict=True)
-    }
-    predictions = {name: computed[id(protocol)] for name, protocol in by_name.items()}
-    table = {
-        name: {
-            baseline: _scores(name, probabilities, by_name[name], evidence)
-            for baseline, probabilities in by_baseline.items()
-        }
-        for name, by_baseline in predictions.items()
-    }
+    table: dict[str, dict[str, Any]] = {}
+    better: dict[str, bool] = {}
+    for protocol, more in zip(distinct, slow, strict=True):
+        predictions = _lookup_baselines(evidence, protocol) | more  # of a million samples 40 MB each
+        for name in [name for name, other in by_name.items() if other is protocol]:
+            table[name] = {
+                baseline: _scores(name, probabilities, protocol, evidence)
+                for baseline, probabilities in predictions.items()
+            }
+        if protocol is by_name.get("grouped"):
+            better = {name: clearly_better(predictions[name], protocol, evidence) for name in SHORTCUTS}
+        del predictions, more
     found = {
         "baselines": {baseline: value["accuracy"] for baseline, value in table.get("run", {}).items()},
-        "protocols": table,
+        "protocols": {name: table[name] for name in by_name},
         "baselines_on": int(kept.sum()),
     }
-    return found, list(_findings(table, predictions, by_name, evidence))
+    return found, list(_findings(table, better, by_name, evidence))
 
 
 def lookup(code: np.ndarray, labels: np.ndarray, fold: np.ndarray, num_classes: int) -> np.ndarray:
@@ -166,15 +165,14 @@ def _lookup_baselines(evidence: Evidence, protocol: Protocol) -> dict[str, np.nd
     }
 
 
-def _slow_baselines(evidence: Evidence, distinct: list[Protocol]) -> list[dict[str, np.ndarray]]:
-    """Compute the baselines that compare all pairs or fit a model, for each protocol."""
+def _slow_baselines(evidence: Evidence, distinct: list[Protocol]) -> Iterator[dict[str, np.ndarray]]:
+    """Yield the baselines that compare all pairs or fit a model, for each protocol."""
     if not distinct:
-        return []
+        return
     rows = np.flatnonzero(np.any([protocol.fold != OUT for protocol in distinct], axis=0))
     folds = np.stack([protocol.fold[rows] for protocol in distinct])  # (P, n)
     neighbours = nearest(_thumbnails(evidence, rows), folds)
     tables = acquisition.tables(evidence)
-    predictions = []
     for protocol, fold, neighbour in zip(distinct, folds, neighbours, strict=True):
         found = (fold[neighbour] != OUT) & (fold[neighbour] != fold)
         one_hot = np.zeros((len(evidence.labels), len(evidence.classes)))
@@ -182,8 +180,7 @@ def _slow_baselines(evidence: Evidence, distinct: list[Protocol]) -> list[dict[s
         trees = {
             name: acquisition.tree_probabilities(table, evidence, protocol) for name, table in tables.items()
         }
-        predictions.append({"nearest_neighbour": one_hot} | trees)
-    return predictions
+        yield {"nearest_neighbour": one_hot} | trees
 
 
 def _thumbnails(evidence: Evidence, rows: np.ndarray) -> np.ndarray:
@@ -221,18 +218,13 @@ def _number(value: float) -> float | None:
 
 
 def _findings(
-    table: dict[str, Any], predictions: Predictions, by_name: dict[str, Protocol], evidence: Evidence
+    table: dict[str, Any], better: dict[str, bool], by_name: dict[str, Protocol], evidence: Evidence
 ) -> Iterator[Finding]:
     if "grouped" not in by_name:
         return
     accuracy = {baseline: value["accuracy"] for baseline, value in table["grouped"].items()}
-    grouped = by_name["grouped"]
-    labels = evidence.labels[grouped.scored]
+    labels = evidence.labels[by_name["grouped"].scored]
     commonest = percent(np.bincount(labels).max() / len(labels))
-    better = {
-        baseline: clearly_better(predictions["grouped"][baseline], grouped, evidence)
-        for baseline in SHORTCUTS
-    }
     better["metadata"] &= not better["acquisition"]  # its variables include those of the acquisition
     for baseline, (level, words) in SHORTCUTS.items():
         if better[baseline]:
