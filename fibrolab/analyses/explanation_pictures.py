@@ -200,7 +200,8 @@ class _Branch:
         overlaid = overlays.overlay(picture, heat, scale)
         _save_picture(overlaid, self.folder / explanation_record.OVERLAYS / each.name / name)
         if self.source.is_dicom(self.table[keys.SAMPLE_ID].iloc[row]) and self._can_capture:
-            self._save_capture(row, each, overlaid, original.hottest(values)[1] if original.clip else None)
+            frame = None if original.clip is None else original.hottest(values)[1]
+            self._save_capture(row, each, overlaid, frame)
         if row in self.chosen:
             self.panels[each][row] = _sample(
                 self.table.iloc[row], self.chosen[row], self.classes, picture, heat

@@ -187,8 +187,8 @@ def _opened(progress: Progress) -> dict[Place, TrainedRun]:
             continue
         try:
             run = open_run(progress.runs[place], progress.uri)
-            if run.tested:  # reads the predictions and checks them against manifest and split
-                opened[place] = run
+            _ = run.tested  # reads the predictions and checks them against manifest and split
+            opened[place] = run
         except FibrolabError as error:
             _log.warning("%s: %s", place, error)  # with the path, which results do not show
             progress.failed[place] = f"the files of its run {progress.runs[place]} cannot be read."

@@ -72,9 +72,13 @@ class ArmNetwork:
 
 @dataclass
 class Gathered:
-    """The arms of one protocol and task: their networks, and the reasons why others have no map."""
+    """The arms of one protocol and task: their networks, and the reasons why others have no map.
+
+    Segmenters, which have masks instead, are kept by label, with their run and its samples.
+    """
 
     networks: dict[str, ArmNetwork] = field(default_factory=dict)
+    segmenters: dict[str, tuple[TrainedRun, LabelledData]] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
 
     def shown(self, study: Study, modality: str) -> ArmNetwork | None:
@@ -122,7 +126,7 @@ def draw(
         figures = list(_maps(study, found, words, cache))
         if protocol not in {row["protocol"] for row in rows}:
             figures += [*_steps(study, found, protocol, cache), *_pairs(found, protocol, cache)]
-            figures += _masks(study, here, composed, runs, data, cache)
+            figures += _masks(found, protocol, cache)
         for name, columns, names, caption in figures:
             file = f"{_file_name(name)}{ENDING}"
             put(folder / file, picture_grid.webp(picture_grid.grid(columns, names)))
@@ -143,13 +147,17 @@ def _gathered(
     runs: Mapping[Place, TrainedRun],
     data: Data,
 ) -> Gathered:
-    """Open the networks of the arms of one protocol, task and seed; segmenters have no place here."""
+    """Open the networks of the arms of one protocol, task and seed."""
     found = Gathered()
     for place in places:
         arm = study.arms[place.arm]
-        if not arm.shown or arm.masks_of:
+        if not arm.shown:
             continue
         try:
+            if arm.masks_of and place in runs:
+                found.segmenters[arm.label] = runs[place], data.of(composed[place])
+            if arm.masks_of:
+                continue
             if arm.stack:
                 raise ConfigError("A regression has no map.")
             if place not in runs:
@@ -359,28 +367,20 @@ def _pairs(
 
 
 def _masks(
-    study: Study,
-    places: Sequence[Place],
-    composed: Mapping[Place, Training],
-    runs: Mapping[Place, TrainedRun],
-    data: Data,
-    cache: Path,
+    found: Gathered, protocol: str, cache: Path
 ) -> Iterator[tuple[str, Sequence[Column], Sequence[str], str]]:
     """Yield a figure for each segmenter: test pictures, the masks that it is measured by, and its own."""
-    for place in dict.fromkeys(place._replace(seed=places[0].seed) for place in places):
-        arm = study.arms[place.arm]
-        if not arm.masks_of or place not in runs:
-            continue
+    for label, (run, data) in found.segmenters.items():
         try:
-            columns, rows, source = _masked(arm.label, runs[place], data.of(composed[place]), cache)
+            columns, rows, source = _masked(label, run, data, cache)
         except FibrolabError as error:
-            _log.warning("The masks of %s are not shown: %s", arm.label, error)
+            _log.warning("The masks of %s are not shown: %s", label, error)
             continue
         caption = (
-            f"Test pictures on which {arm.label} has the highest, the middle and the lowest IoU with the "
-            f"masks of the second column ({source}), one of each set of copies."
+            f"Test pictures on which {label} has the highest, the middle and the lowest IoU with the masks "
+            f"of the second column ({source}), in each kind one of a set of copies."
         )
-        yield f"masks_{'_'.join(filter(None, [place.protocol, place.arm]))}", columns, rows, caption
+        yield f"masks_{protocol}_{label}", columns, rows, caption
 
 
 def _masked(

@@ -323,6 +323,7 @@ class SharedStudy:
     def _settle(self) -> None:
         """Settle the trials of processes that no longer exist; the caller holds the lock."""
         self._beat()
+        # Optuna's `fail_stale_trials` would fail them before what their jobs left was read.
         silent = self.database.storage._get_stale_trial_ids(self.study._study_id)
         for trial in self.study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
             if trial.number in self._mine:

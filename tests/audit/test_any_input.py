@@ -127,7 +127,8 @@ def test_any_dicom_header_is_audited_or_refused(
         assume(False)
     finally:
         pydicom.config.settings.writing_validation_mode = mode
-    with_file(pictures, stored, work, policy)
+    ended = with_file(pictures, stored, work, policy)
+    assert header or ended.returncode == 0
 
 
 def kinds(folder: Path) -> list[bytes]:
@@ -158,10 +159,12 @@ def test_any_file_is_audited_or_refused(
         if content:
             content[place % len(content)] = data.draw(st.integers(0, 255))
     kept = data.draw(st.just(len(content)) | st.integers(0, len(content)))
-    with_file(pictures, bytes(content[:kept]), work, data.draw(st.sampled_from(["error", "skip"])))
+    stored, policy = bytes(content[:kept]), data.draw(st.sampled_from(["error", "skip"]))
+    ended = with_file(pictures, stored, work, policy)
+    assert stored not in whole or ended.returncode == 0
 
 
-def with_file(pictures: Path, content: bytes, work: Path, policy: str) -> None:
+def with_file(pictures: Path, content: bytes, work: Path, policy: str) -> commanded.Ended:
     """Audit the folder with one more file; `skip` always gives an audit."""
     path = pictures / "F1" / "any.png"
     path.write_bytes(content)
@@ -173,3 +176,4 @@ def with_file(pictures: Path, content: bytes, work: Path, policy: str) -> None:
     assert ended.returncode == 0 or policy == "error"
     if policy == "error" and ended.returncode == 1:
         assert "any.png" in ended.stderr
+    return ended

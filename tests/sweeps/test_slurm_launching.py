@@ -345,6 +345,13 @@ def slow(until: Path, epochs: int) -> list[str]:
     return [*stays, *(f"+callbacks.slow.{name}={value}" for name, value in own.items())]
 
 
+def wait_for_epoch(process: subprocess.Popen[str], root: Path) -> None:
+    """Wait until the first job of a sweep has trained an epoch."""
+    while not list(root.glob("**/0/progress.jsonl")):
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(1)
+
+
 def runs_of(root: Path) -> tuple[Run, list[Run], MlflowClient]:
     """The run of a sweep, those of its jobs, and the client."""
     client = MlflowClient(f"sqlite:///{root}/mlruns/mlflow.db")
@@ -378,9 +385,7 @@ def test_a_training_that_slurm_signals_before_its_time_limit_is_one_run_that_goe
     free = root / "free"
     words = [*WORDS, "seed=0", "hydra.launcher.job_timeout=20", *slow(free, 20)]
     process = sweeping(slurm, root, *words)
-    while not list(root.glob("**/0/progress.jsonl")):
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(1)
+    wait_for_epoch(process, root)
     job, *_ = queue()
     subprocess.run(["scancel", "--signal=USR1", job], check=True)  # as Slurm sends it before the limit
     shown = ["scontrol", "show", "job", job]
@@ -410,9 +415,7 @@ def test_trainings_of_a_killed_launcher_go_on_and_the_resumed_sweep_has_each_onc
     process = sweeping(slurm, root, *words, *slow(free, 20))
     assert process.stdout is not None
     again = next(line for line in process.stdout if line.startswith("resume")).split()[1:]
-    while not list(root.glob("**/0/progress.jsonl")):
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(1)
+    wait_for_epoch(process, root)
     process.kill()
     process.wait()
     (root / "free0").touch()
