@@ -21,6 +21,7 @@ from fibrolab.data.audit import examine
 from fibrolab.data.audit.evidence import Evidence
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.splits import holdout
+from fibrolab.data.survey import THUMBNAIL
 
 CLASSES = ("F0", "F1", "F2", "F3", "F4")
 T = TypeVar("T")
@@ -37,7 +38,13 @@ def evidence(count: int) -> Evidence:
         {keys.SAMPLE_ID: names, keys.GROUP_ID: groups, keys.LABEL: labels, keys.IMAGE: names}
     )
     manifest = Manifest(table, CLASSES, "many", Path())
-    return Evidence(manifest, {keys.IMAGE: facts(content)}, holdout(manifest), manifest.labels, CLASSES)
+    surveys = {keys.IMAGE: facts(content)}
+    return Evidence(manifest, surveys, holdout(manifest), manifest.labels, CLASSES, thumbnails)
+
+
+def thumbnails(rows: np.ndarray) -> np.ndarray:
+    """Return thumbnails of some rows, uint8 (n, 1024)."""
+    return np.random.default_rng(1).integers(0, 256, (len(rows), THUMBNAIL**2), np.uint8)
 
 
 def facts(content: np.ndarray) -> pd.DataFrame:
@@ -45,7 +52,6 @@ def facts(content: np.ndarray) -> pd.DataFrame:
     rng = np.random.default_rng(1)
     several = int(content.max()) + 1
     hashes = [rng.bytes(32).hex() for _ in range(several)]
-    thumbnails = [rng.bytes(1024) for _ in range(several)]
     measures = (
         "n_bytes",
         "mean",
@@ -62,7 +68,6 @@ def facts(content: np.ndarray) -> pd.DataFrame:
         file_sha256=[f"bytes {number}" for number in content],
         pixels=[f"pixels {number}" for number in content],
         phash=[hashes[number] for number in content],
-        thumbnail=[thumbnails[number] for number in content],
         width=224,
         height=224,
         cut_width=224,

@@ -19,6 +19,7 @@ import os
 import tempfile
 import time
 from contextlib import suppress
+from functools import partial
 from multiprocessing import active_children
 from pathlib import Path
 from threading import Event, Thread
@@ -33,6 +34,7 @@ from omegaconf import DictConfig
 
 from benchmarks.stages import reading, staged
 from fibrolab import keys
+from fibrolab.auditing import thumbnails_of
 from fibrolab.config import VERSION_BASE, arguments, folder, resolved
 from fibrolab.data import splits
 from fibrolab.data.audit import audit
@@ -157,7 +159,8 @@ def before_training(root: Path, count: int) -> None:
     facts = staged("survey, warm", lambda: survey(manifest.media(), root / "cache"))
     split = staged("holdout split", lambda: splits.holdout(manifest))
     staged("five folds", lambda: splits.kfold(manifest))
-    staged("audit", lambda: audit(manifest, {keys.IMAGE: facts}, split, manifest.labels, CLASSES))
+    surveys, shown = {keys.IMAGE: facts}, partial(thumbnails_of, manifest, root / "cache")
+    staged("audit", lambda: audit(manifest, surveys, split, manifest.labels, CLASSES, shown))
 
 
 def write_files(root: Path, names: pd.Series) -> None:

@@ -33,6 +33,7 @@ from benchmarks import audit as made_up
 from benchmarks import near_hashes
 from benchmarks.stages import Stage, staged
 from fibrolab import keys
+from fibrolab.auditing import thumbnails_of
 from fibrolab.data import splits
 from fibrolab.data.audit import audit
 from fibrolab.data.cache import PixelStore
@@ -142,7 +143,9 @@ def measure(count: int, without_files: bool, results: Any) -> None:
             facts = stage("survey, warm", lambda: survey(manifest.media(), cache))
         manifest = stage("groups", lambda: grouped(manifest, facts))
         split = stage("split", lambda: splits.holdout(manifest))
-        stage("audit", lambda: audit(manifest, {keys.IMAGE: facts}, split, manifest.labels, CLASSES))
+        surveys = {keys.IMAGE: facts}
+        shown = made_up.thumbnails if without_files else partial(thumbnails_of, manifest, cache)
+        stage("audit", lambda: audit(manifest, surveys, split, manifest.labels, CLASSES, shown))
         if not without_files:
             data = LabelledData(manifest, {keys.IMAGE: facts}, manifest.labels, list(CLASSES), split)
             _train(data, cache, stage)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from fibrolab.credentials import masked
 from fibrolab.data.audit import VERSION, audit
 from fibrolab.data.build_lock import only_builder
 from fibrolab.data.labelled_data import LabelledData
+from fibrolab.data.manifest import Manifest
 from fibrolab.data.media import Media
 from fibrolab.data.readers import read_image
 from fibrolab.data.requirements import AUDIT
+from fibrolab.data.survey import thumbnails
 from fibrolab.errors import AuditError
 from fibrolab.loading import load
 from fibrolab.reporting import audit_page
@@ -69,7 +72,7 @@ def audited(config: DictConfig, data: LabelledData, folder: Path) -> dict[str, A
     if not is_unchanged(cached):
         with only_builder(cached.with_suffix(".lock"), f"audit {cached}"):
             if not is_unchanged(cached):  # no other process computed it while this one waited
-                _compute(data, cached)
+                _compute(data, cached, Path(config.paths.cache))
     content = (cached / keys.AUDIT_FILE).read_bytes()
     put(folder / keys.AUDIT_FILE, content)
     audit_figures.copy(cached, folder)
@@ -106,15 +109,28 @@ def announce(folder: Path, found: dict[str, Any]) -> None:
     console.print(f"json     {folder.absolute() / keys.AUDIT_FILE}", markup=False)
 
 
-def _compute(data: LabelledData, cached: Path) -> None:
-    """Compute an audit and draw its figures into its folder of the cache."""
+def _compute(data: LabelledData, cached: Path, cache: Path) -> None:
+    """Compute an audit and draw its figures into its folder of the cache, where the survey is too."""
     if (cached / SEAL).is_file():
         _log.warning("The audit %s is damaged; it is computed again.", cached)
-    of_pixels = data.masks is not None
-    found = audit(data.manifest, data.facts, data.split, data.labels, data.classes, of_pixels=of_pixels)
+    found = audit(
+        data.manifest,
+        data.facts,
+        data.split,
+        data.labels,
+        data.classes,
+        partial(thumbnails_of, data.manifest, cache),
+        of_pixels=data.masks is not None,
+    )
     audit_figures.draw(found, cached, _cluster_images(found, data))
     save_json(found, cached / keys.AUDIT_FILE)
     seal(cached)
+
+
+def thumbnails_of(manifest: Manifest, cache: Path | None, rows: np.ndarray) -> np.ndarray:
+    """Return the thumbnails of some samples, by their rows int64 (n,), from the survey: uint8 (n, 1024)."""
+    pictures = manifest.pictures()
+    return thumbnails([pictures[row] for row in rows], cache)
 
 
 def _cache_key(data: LabelledData) -> str:

@@ -25,7 +25,7 @@ from fibrolab.data.requirements import SEGMENT, TRAIN, Needs
 from fibrolab.data.sources import kaggle_fibrosis
 from fibrolab.data.sources.table import check_header
 from fibrolab.data.splits import Split, undrawn
-from fibrolab.data.survey import ANSWERED, EMPTY, FACTS, Take, of_clips, survey, unreadable
+from fibrolab.data.survey import ANSWERED, EMPTY, SURVEYED, Take, of_clips, survey, unreadable
 from fibrolab.errors import ConfigError, DataError, SplitError, UndrawableSplitError, listing
 from fibrolab.mask_classes import of_task
 from fibrolab.targets import call, check_call, imported
@@ -283,7 +283,7 @@ def examined(
         the row of its sample.
     """
     facts, faults = {}, list[tuple[int, str]]()
-    columns = FACTS if cache else ANSWERED
+    columns = SURVEYED if cache else ANSWERED
     for name in (*manifest.modalities, *manifest.partly):
         present = manifest.present(name)
         media, pixels = manifest.media(name, present), (take or {}).get(name)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.data.audit import audit
+from fibrolab.data.audit.evidence import Thumbnails
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.splits import Split, holdout
 
@@ -41,6 +42,11 @@ def facts_of(contents: list[int], **columns: Any) -> pd.DataFrame:
     )
 
 
+def thumbnails_of(facts: pd.DataFrame) -> Thumbnails:
+    """Return a function of rows that reads the thumbnails of `facts_of`."""
+    return lambda rows: np.stack([np.frombuffer(facts["thumbnail"][row], np.uint8) for row in rows])
+
+
 def manifest_of(labels: Any, classes: tuple[str, ...] = CLASSES, **columns: Any) -> Manifest:
     """Return a manifest with one sample per label; by default each is another patient."""
     names = [f"s{number}" for number in range(len(labels))]
@@ -59,9 +65,15 @@ def clean(n: int = 120, seed: int = 0) -> tuple[Manifest, pd.DataFrame]:
     return manifest_of(labels), facts_of(list(range(seed * n, seed * n + n)))
 
 
-def audited(manifest: Manifest, facts: pd.DataFrame, split: Split | None = None) -> dict[str, Any]:
-    """Return the audit under a split; None for the default split."""
-    return audit(manifest, {keys.IMAGE: facts}, split or holdout(manifest), manifest.labels, manifest.classes)
+def audited(
+    manifest: Manifest,
+    facts: pd.DataFrame,
+    split: Split | None = None,
+    thumbnails: Thumbnails | None = None,
+) -> dict[str, Any]:
+    """Return the audit under a split, None for the default; without `thumbnails` those of `facts_of`."""
+    split, shown = split or holdout(manifest), thumbnails or thumbnails_of(facts)
+    return audit(manifest, {keys.IMAGE: facts}, split, manifest.labels, manifest.classes, shown)
 
 
 def levels(found: dict[str, Any]) -> dict[str, str]:

@@ -57,6 +57,7 @@ def measured(
     measure: Measure,
     task: str,
     workers: int = 0,
+    wanted: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Measure every file that is new or has changed; read the stored values of the others.
 
@@ -72,6 +73,7 @@ def measured(
         measure: Called in threads; it returns a fault of the file as a value and does not raise it.
         task: Text of the progress bar.
         workers: Threads; 0 means one per core. (Decoding and hashing release the GIL.)
+        wanted: Columns to return; None for all. The others are stored and not kept in memory.
 
     Returns:
         One row for each of `media`, in its order.
@@ -81,13 +83,14 @@ def measured(
     """
     distinct = list(dict.fromkeys(media))
     pass_over = partial(_pass_over, measure=measure, task=task, workers=workers or cores())
+    rows_of = partial(_Rows, columns, columns if wanted is None else wanted)
     if cache is None:
-        rows = _Rows(columns)
+        rows = rows_of()
         for (_, place), fact in pass_over([(item, place) for place, item in enumerate(distinct)]):
             rows.add(place, fact)
         facts = rows.table()
     else:
-        stored = partial(_stored, distinct, cache, table, columns, pass_over)
+        stored = partial(_stored, distinct, cache, table, columns, pass_over, rows_of)
         facts = _undamaged(stored, cache, table, columns)
     return (
         facts if len(distinct) == len(media) else facts.iloc[_places(distinct, media)].reset_index(drop=True)
@@ -180,9 +183,10 @@ def _stored(
     table: str,
     columns: Sequence[str],
     pass_over: Callable[[list[tuple[Media, tuple[int, str]]]], Iterator],
+    rows_of: Callable[[], "_Rows"],
 ) -> pd.DataFrame:
     """Return the stored values of distinct media, a row each; measure and store those that are missing."""
-    rows, missing = _Rows(columns), []
+    rows, missing = rows_of(), []
     with _Database(cache, table, columns) as database:
         for place, (item, (stamp, fact)) in enumerate(zip(media, database.read(media), strict=True)):
             if fact is None:
@@ -196,10 +200,10 @@ def _stored(
 
 
 class _Rows:
-    """Rows that come in any order, kept as columns: no table is made beside the tuples of all rows."""
+    """Rows that come in any order, kept as the wanted columns, without the tuples of all rows beside them."""
 
-    def __init__(self, columns: Sequence[str]) -> None:
-        self._columns = list(columns)
+    def __init__(self, columns: Sequence[str], wanted: Sequence[str]) -> None:
+        self._columns, self._wanted = list(columns), list(wanted)
         self._parts: list[pd.DataFrame] = []
         self._new: list[tuple] = []
         self._places: list[int] = []
@@ -209,17 +213,19 @@ class _Rows:
         self._places.append(place)
         self._new.append(values)
         if len(self._new) == BLOCK:
-            self._parts.append(pd.DataFrame(self._new, columns=self._columns))
-            self._new = []
+            self._end_part()
 
     def table(self) -> pd.DataFrame:
         """Return the rows in order."""
-        parts = [*self._parts, pd.DataFrame(self._new, columns=self._columns)] if self._new else self._parts
-        if not parts:
-            return pd.DataFrame([], columns=self._columns)
-        found = parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
+        if self._new or not self._parts:
+            self._end_part()
+        found = self._parts[0] if len(self._parts) == 1 else pd.concat(self._parts, ignore_index=True)
         order = np.argsort(np.array(self._places, np.int64))
         return found if (order[1:] > order[:-1]).all() else found.iloc[order].reset_index(drop=True)
+
+    def _end_part(self) -> None:
+        self._parts.append(pd.DataFrame(self._new, columns=self._columns)[self._wanted])
+        self._new = []
 
 
 def _stamp(path: Path) -> str:

@@ -16,7 +16,7 @@ from fibrolab.data.file_facts import measured
 from fibrolab.data.formats.contract import to_grey
 from fibrolab.data.media import MIDDLE, Media
 from fibrolab.data.readers import OpenFile
-from fibrolab.errors import UnreadableImageError
+from fibrolab.errors import DataError, UnreadableImageError
 
 BORDERS = ("border_top", "border_bottom", "border_left", "border_right")
 # Value of each column for a file that cannot be read.
@@ -47,8 +47,10 @@ EMPTY = {
     "error": "",
 }
 FACTS = tuple(EMPTY)
+THUMBNAILS = "thumbnail"  # column of 1 KB a row, which `thumbnails` reads of a few rows
+SURVEYED = tuple(name for name in FACTS if name != THUMBNAILS)
 # Columns that an audit and its baselines read, and no answer to a new file.
-AUDITED = ("pixels", "thumbnail", "lowest", "highest", "impossible_colours", "tiled")
+AUDITED = ("pixels", THUMBNAILS, "lowest", "highest", "impossible_colours", "tiled")
 ANSWERED = tuple(name for name in FACTS if name not in AUDITED)
 VERSION = 10  # raise it when columns are added or measured otherwise: all files are then measured again
 _HASH_SIDE = 16  # 16 x 16 low frequencies: a perceptual hash of 256 bits
@@ -65,7 +67,7 @@ def survey(
     cache: Path | None,
     workers: int = 0,
     take: Take | None = None,
-    columns: Sequence[str] = FACTS,
+    columns: Sequence[str] = SURVEYED,
 ) -> pd.DataFrame:
     """Measure every sample's file, in the order of `media`.
 
@@ -75,7 +77,7 @@ def survey(
         workers: Threads; 0 means one per core.
         take: Called in these threads with the pixels of each file that is measured and can be read, so that
             a second use of them needs no second decoding.
-        columns: Measurements to make, `FACTS` or `ANSWERED`; what is stored has all.
+        columns: Measurements to return. Without `cache`, no others are made; what is stored has all `FACTS`.
 
     Returns:
         One row per sample with these columns. Of the file: SHA-256 of its bytes (`file_sha256`), size
@@ -90,9 +92,26 @@ def survey(
     Raises:
         StorageError: The database cannot be read or written.
     """
-    assert cache is None or columns == FACTS, "the database has a column for each of `FACTS`"
-    measure = partial(_facts, take=take, columns=columns)
-    return measured(media, cache, f"files_{VERSION}", columns, measure, "Surveying files", workers)
+    made = columns if cache is None else FACTS
+    measure = partial(_facts, take=take, columns=made)
+    return measured(media, cache, f"files_{VERSION}", made, measure, "Surveying files", workers, columns)
+
+
+def thumbnails(media: Sequence[Media], cache: Path | None) -> np.ndarray:
+    """Return the thumbnails of pictures, uint8 (n, 1024), which a survey has stored in `cache`.
+
+    Raises:
+        DataError: A file can no longer be read.
+        StorageError: The database cannot be read or written.
+    """
+    found = survey(media, cache, columns=(THUMBNAILS, "error"))
+    for item, error in zip(media, found["error"], strict=True):
+        if error:
+            raise DataError(
+                f"{item.path} {error}, and could be read when the data were surveyed. Start again when the "
+                "files no longer change."
+            )
+    return np.frombuffer(b"".join(found[THUMBNAILS]), np.uint8).reshape(len(media), THUMBNAIL**2)
 
 
 def of_clips(media: Sequence[Media]) -> list[Media]:
@@ -199,7 +218,7 @@ def _facts_of(file: OpenFile, item: Media, take: Take | None, columns: Sequence[
         "black": black,
         **edges,
     }
-    return _row(found | (_audited(pixels, grey) if columns == FACTS else {}), columns)
+    return _row(found | (_audited(pixels, grey) if set(columns) & set(AUDITED) else {}), columns)
 
 
 def _audited(pixels: np.ndarray, grey: np.ndarray) -> dict[str, object]:
@@ -208,7 +227,7 @@ def _audited(pixels: np.ndarray, grey: np.ndarray) -> dict[str, object]:
     lowest, highest, *_ = cv2.minMaxLoc(grey)
     return {
         "pixels": hashlib.sha256(str(grey.shape).encode() + grey.tobytes()).hexdigest(),
-        "thumbnail": small.tobytes(),
+        THUMBNAILS: small.tobytes(),
         "lowest": int(lowest),
         "highest": int(highest),
         "impossible_colours": pixel_plausibility.impossible_colours(pixels),

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from audit_case import audited, clean, facts_of, levels, look, manifest_of, sentence
+from audit_case import audited, clean, facts_of, levels, look, manifest_of, sentence, thumbnails_of
 
 from fibrolab import keys
 from fibrolab.data.audit import audit
@@ -203,7 +203,8 @@ def test_frames_of_one_file_count_as_one_file() -> None:
     facts = facts.assign(file_sha256="film", identity="PatientName")
     clips = facts_of([500] * 120, identity=["PatientID"] * 120)
     surveys = {keys.IMAGE: facts, keys.CLIP: clips}
-    found = audit(manifest, surveys, holdout(manifest), manifest.labels, manifest.classes)
+    split = holdout(manifest)
+    found = audit(manifest, surveys, split, manifest.labels, manifest.classes, thumbnails_of(facts))
     assert (found["files"], found["exact_copies"], found["images"]) == (1, 0, 120)
     assert found["identity"] == {"PatientID": 1, "PatientName": 1}  # of every modality
 
@@ -239,8 +240,9 @@ def test_very_few_samples_are_audited_without_an_exception(n: int) -> None:
 def test_stages_that_a_task_merges_do_not_conflict() -> None:
     manifest = manifest_of([0, 1, 0, 1, 0])
     split = Split(np.array([keys.TRAIN] * 3 + [keys.VALIDATION, keys.TEST], object), 0, 0)
+    facts = facts_of([0, 0, 1, 2, 3])
     merged = audit(
-        manifest, {keys.IMAGE: facts_of([0, 0, 1, 2, 3])}, split, np.zeros(5, np.int64), ("F0-F1",)
+        manifest, {keys.IMAGE: facts}, split, np.zeros(5, np.int64), ("F0-F1",), thumbnails_of(facts)
     )
     assert merged["conflicting_copies"] == 0
     assert merged["classes"] == {"F0-F1": 5}
@@ -248,8 +250,9 @@ def test_stages_that_a_task_merges_do_not_conflict() -> None:
 
 def test_a_copy_of_a_segmentation_s_training_image_in_its_test_set_is_a_leak_without_a_look_up() -> None:
     split = Split(np.array([keys.TRAIN, keys.TRAIN, keys.VALIDATION, keys.TEST], object), 0, 0)
-    manifest, facts = manifest_of([0, 0, 0, 0]), {keys.IMAGE: facts_of([0, 1, 2, 0])}
-    found = audit(manifest, facts, split, manifest.labels, ("F0", "F1"), of_pixels=True)
+    manifest, facts = manifest_of([0, 0, 0, 0]), facts_of([0, 1, 2, 0])
+    given = manifest, {keys.IMAGE: facts}, split, manifest.labels, ("F0", "F1"), thumbnails_of(facts)
+    found = audit(*given, of_pixels=True)
     (leak,) = [each for each in found["findings"] if each["key"] == "exact_leak"]
     assert "identical copy in training. Scores" in leak["sentence"]
     (small,) = [each for each in found["findings"] if each["key"] == "small_classes"]

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,8 @@ import pytest
 from audit_case import audited, levels
 
 from fibrolab import keys
-from fibrolab.data.audit.evidence import Evidence
+from fibrolab.auditing import thumbnails_of
+from fibrolab.data.audit.evidence import Evidence, Thumbnails
 from fibrolab.data.audit.leakage import leakage
 from fibrolab.data.duplicates import grouped
 from fibrolab.data.manifest import Manifest
@@ -29,6 +31,7 @@ class Tree(NamedTuple):
     manifest: Manifest
     facts: pd.DataFrame
     split: Split
+    thumbnails: Thumbnails
     found: dict
     original: pd.DataFrame
 
@@ -46,7 +49,9 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     split = holdout(manifest)
     table = pd.read_csv(PUBLISHED / "files.csv").set_index(["stage", "file_name"])
     names = [tuple(name.split("/")) for name in manifest.table[keys.SAMPLE_ID]]
-    return Tree(manifest, facts, split, audited(manifest, facts, split), table.loc[names])
+    thumbnails = partial(thumbnails_of, manifest, root / "cache")
+    found = audited(manifest, facts, split, thumbnails)
+    return Tree(manifest, facts, split, thumbnails, found, table.loc[names])
 
 
 def test_the_counts_of_copies_are_those_published(tree: Tree) -> None:
@@ -66,9 +71,8 @@ def test_leak_and_lookup_accuracy_of_a_random_split_are_those_published(tree: Tr
 
 def test_the_reported_leak_of_a_random_split_is_that_of_the_split(tree: Tree) -> None:
     random = holdout(tree.manifest, test=0.2, val=0.1, grouped=False, leaky=True)
-    found, findings = leakage(
-        Evidence(tree.manifest, {keys.IMAGE: tree.facts}, random, tree.manifest.labels, range(5))
-    )
+    given = tree.manifest, {keys.IMAGE: tree.facts}, random, tree.manifest.labels, range(5)
+    found, findings = leakage(Evidence(*given, tree.thumbnails))
     assert found["leak"]["exact"] == pytest.approx(0.94, abs=0.01)
     assert [finding.key for finding in findings][:2] == ["exact_leak", "groups_cross"]
 
@@ -83,7 +87,7 @@ def test_the_nearest_neighbour_scores_less_without_copies_and_groups(tree: Tree)
     assert scores["grouped"] == pytest.approx(0.458, abs=0.03)
     table = tree.manifest.table.assign(group_id=tree.manifest.table[keys.SAMPLE_ID])  # no volumes
     without_volumes = grouped(replace(tree.manifest, table=table), tree.facts)
-    found = audited(without_volumes, tree.facts, holdout(without_volumes))
+    found = audited(without_volumes, tree.facts, holdout(without_volumes), tree.thumbnails)
     assert found["protocols"]["grouped"]["nearest_neighbour"]["accuracy"] == pytest.approx(0.636, abs=0.03)
 
 
@@ -93,7 +97,7 @@ def test_the_original_size_alone_predicts_two_in_five(tree: Tree) -> None:
         ["original_width", "original_height", "original_mode", "original_format", "original_bytes"]
     ]
     facts = tree.facts.assign(**dict(zip(columns, originals.to_numpy().T, strict=True)))
-    found = audited(tree.manifest, facts, tree.split)
+    found = audited(tree.manifest, facts, tree.split, tree.thumbnails)
     assert found["protocols"]["distinct"]["size"]["accuracy"] == pytest.approx(0.407, abs=0.01)
     assert found["confounding"]["size"]["v"] > 0.5
     assert levels(found)["confounding"] == "warning"

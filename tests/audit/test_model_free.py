@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from audit_case import audited, clean, facts_of, look, manifest_of
+from audit_case import audited, clean, facts_of, look, manifest_of, thumbnails_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.neighbors import KNeighborsClassifier
@@ -81,7 +81,9 @@ def test_the_interval_of_a_baseline_is_wider_where_the_images_of_a_group_agree()
 def evidence_of(labels: np.ndarray, contents: list[int], groups: list[str]) -> Evidence:
     manifest = manifest_of(labels, patient_id=[""] * len(labels), group_id=groups)
     split = holdout(manifest, grouped=False, leaky=True)
-    return Evidence(manifest, {keys.IMAGE: facts_of(contents)}, split, manifest.labels, manifest.classes)
+    facts = facts_of(contents)
+    given = manifest, {keys.IMAGE: facts}, split, manifest.labels, manifest.classes
+    return Evidence(*given, thumbnails_of(facts))
 
 
 def test_grouped_folds_keep_groups_whole_and_distinct_ones_have_one_file_per_image() -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from own_data import PATIENTS, pictures
 from PIL import Image
 
 from fibrolab import keys
+from fibrolab.auditing import thumbnails_of
 from fibrolab.data.audit import audit
 from fibrolab.data.formats import video
 from fibrolab.data.labelled_data import LabelledData
@@ -265,7 +267,8 @@ def test_tables_on_which_this_was_wrong_before(tmp_path: Path) -> None:
 
     for name in ("idcase", "idzero"):
         data = read(name)
-        found = audit(data.manifest, data.facts, data.split, data.labels, data.classes)
+        shown = partial(thumbnails_of, data.manifest, tmp_path / "root" / "cache")
+        found = audit(data.manifest, data.facts, data.split, data.labels, data.classes, shown)
         spelt = {name: found["spellings"][name] for name in ("ids", "patients", "parted")}
         assert spelt == {"ids": 80, "patients": 40, "parted": 17}
         assert found["verdict"] == "fail"

@@ -1,6 +1,7 @@
 """Modalities that some samples lack: what batches hold, what is audited all the same, and what is refused."""
 
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from small_clinic import EVERYONE, FRAMES, SAMPLES, SIDE, clinic, datamodule
 
 from fibrolab import keys
+from fibrolab.auditing import thumbnails_of
 from fibrolab.data.audit import audit
 from fibrolab.data.cache import ABSENT, Slots
 from fibrolab.data.clip_sampling import Segment
@@ -71,9 +73,9 @@ def test_the_mask_stands_in_every_partition_though_only_one_has_gaps(tmp_path: P
 
 def test_the_audit_of_data_with_gaps_is_that_of_its_pictures(tmp_path: Path) -> None:
     data = clinic(tmp_path, elastograms=SOME)
-    found = audit(data.manifest, data.facts, data.split, data.labels, data.classes)
+    given = data.split, data.labels, data.classes, partial(thumbnails_of, data.manifest, None)
     alone = {keys.IMAGE: data.facts[keys.IMAGE]}
-    assert found == audit(data.manifest, alone, data.split, data.labels, data.classes)
+    assert audit(data.manifest, data.facts, *given) == audit(data.manifest, alone, *given)
 
 
 def test_a_model_of_one_modality_refuses_samples_without_it_and_names_them(tmp_path: Path) -> None:

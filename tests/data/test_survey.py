@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,8 +24,16 @@ from fibrolab.data import file_facts, readers
 from fibrolab.data import survey as module
 from fibrolab.data.media import Media, View, whole
 from fibrolab.data.readers import read_image
-from fibrolab.data.survey import ANSWERED, AUDITED, FACTS, perceptual_hash, survey, unreadable
-from fibrolab.errors import StorageError
+from fibrolab.data.survey import (
+    ANSWERED,
+    AUDITED,
+    SURVEYED,
+    perceptual_hash,
+    survey,
+    thumbnails,
+    unreadable,
+)
+from fibrolab.errors import DataError, StorageError
 
 PROGRAM = """
 import os, sys
@@ -93,7 +102,7 @@ def test_the_facts_are_those_of_the_content_and_not_of_the_name(tmp_path: Path) 
     scan = tmp_path / "scan.jpg"
     scan.write_bytes(data := encoded(np.dstack([picture(0, 48)[:40]] * 3)))
     (facts,) = survey(whole([scan]), tmp_path / "cache").to_dict("records")
-    assert tuple(facts) == FACTS
+    assert tuple(facts) == SURVEYED
     assert facts["sha256"] == hashlib.sha256(data).hexdigest()
     assert facts["n_bytes"] == len(data)
     assert (facts["width"], facts["height"]) == (48, 40)
@@ -125,7 +134,8 @@ def test_files_to_answer_have_the_same_facts_without_those_of_an_audit(tree: Pat
     (tree / "text.png").write_text("no picture")
     media = whole(sorted(tree.iterdir()))
     found = survey(media, None, columns=ANSWERED)
-    pd.testing.assert_frame_equal(found, survey(media, None).drop(columns=list(AUDITED)))
+    audited = set(AUDITED) & set(SURVEYED)
+    pd.testing.assert_frame_equal(found, survey(media, None).drop(columns=list(audited)))
 
 
 def test_statistics_are_those_of_the_grey_levels(tmp_path: Path) -> None:
@@ -168,6 +178,30 @@ def test_an_edit_that_keeps_size_and_modification_time_is_noticed(tree: Path, tm
     after = survey(whole([path]), tmp_path / "cache")
     assert after["sha256"][0] == hashlib.sha256(other.read_bytes()).hexdigest() != before["sha256"][0]
     assert after["phash"][0] != before["phash"][0]
+
+
+def test_thumbnails_are_kept_on_the_disk_and_read_for_the_rows_that_are_asked(
+    tree: Path, tmp_path: Path, reads: list[Path]
+) -> None:
+    media = whole(sorted(tree.iterdir()))
+    assert "thumbnail" not in survey(media, tmp_path / "cache")
+    reads.clear()
+    some = [media[2], media[0], media[2]]
+    found = thumbnails(some, tmp_path / "cache")
+    assert not reads
+    grey = [read_image(item.path, item.view) for item in some]
+    expected = [cv2.resize(each, (32, 32), interpolation=cv2.INTER_AREA).ravel() for each in grey]
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(thumbnails(some, None), expected)
+    assert thumbnails([], None).shape == (0, 1024)
+
+
+def test_a_file_that_has_gone_since_the_survey_is_named(tree: Path, tmp_path: Path) -> None:
+    media = whole(sorted(tree.iterdir()))
+    survey(media, tmp_path / "cache")
+    media[1].path.unlink()
+    with pytest.raises(DataError, match=rf"{media[1].path} .*could be read when the data were surveyed"):
+        thumbnails(media, tmp_path / "cache")
 
 
 def test_only_new_and_changed_files_are_read_again(tree: Path, tmp_path: Path, reads: list[Path]) -> None:

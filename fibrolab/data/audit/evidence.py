@@ -1,6 +1,6 @@
 """Input of every part of the audit: samples, facts of their files, split, and groups."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,6 +13,8 @@ from fibrolab.data.near_hashes import near_clusters
 from fibrolab.data.splits import Split
 
 UNKNOWN = -1  # code of a sample without a patient id
+# Function of rows, int64 (n,), that returns the thumbnails of their images, uint8 (n, D).
+Thumbnails = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Evidence:
         split: The split whose leakage is measured.
         labels: Class of every sample under the task, int64 (N,).
         classes: Names of those classes.
+        thumbnails: Reads the thumbnails of some rows: those of a million would take 1 GB.
         seed: Seed of every random draw.
     """
 
@@ -33,6 +36,7 @@ class Evidence:
     split: Split
     labels: np.ndarray
     classes: Sequence[str]
+    thumbnails: Thumbnails
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 from fibrolab import keys
 from fibrolab.data.audit.confounding import confounding
 from fibrolab.data.audit.copies import copies
-from fibrolab.data.audit.evidence import Evidence
+from fibrolab.data.audit.evidence import Evidence, Thumbnails
 from fibrolab.data.audit.finding import ranked, verdict
 from fibrolab.data.audit.hygiene import hygiene
 from fibrolab.data.audit.label_order import label_order
@@ -36,6 +36,7 @@ def audit(
     split: Split,
     labels: np.ndarray,
     classes: Sequence[str],
+    thumbnails: Thumbnails,
     seed: int = 0,
     of_pixels: bool = False,
 ) -> dict[str, Any]:
@@ -47,6 +48,7 @@ def audit(
         split: The split whose leakage is measured.
         labels: Class of every sample under the task, int64 (N,).
         classes: Names of those classes.
+        thumbnails: Reads the thumbnails of some rows.
         seed: Seed of every random draw.
         of_pixels: Whether the task classifies pixels: labels of the samples, where there are some, then have
             no part in it, and neither baselines nor shortcuts are measured by them.
@@ -58,7 +60,7 @@ def audit(
     """
     if of_pixels:
         labels, classes = np.zeros(len(manifest), np.int64), (IMAGES,)
-    evidence = Evidence(manifest, surveys, split, labels, classes, seed)
+    evidence = Evidence(manifest, surveys, split, labels, classes, thumbnails, seed)
     results = [part(evidence) for part in (WITHOUT_LABELS if of_pixels else PARTS)]
     findings = ranked(finding for _, part_findings in results for finding in part_findings)
     found: dict[str, Any] = {

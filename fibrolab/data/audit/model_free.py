@@ -9,7 +9,6 @@ from fibrolab.data.audit import acquisition
 from fibrolab.data.audit.evidence import Evidence, codes
 from fibrolab.data.audit.finding import ALPHA, Finding, Level, percent
 from fibrolab.data.audit.protocols import OUT, Protocol, protocols, whole_groups
-from fibrolab.data.survey import THUMBNAIL
 from fibrolab.evaluation.intervals.bootstrap import resample_weights
 from fibrolab.evaluation.measures.metrics import evaluate
 
@@ -171,7 +170,7 @@ def _slow_baselines(evidence: Evidence, distinct: list[Protocol]) -> Iterator[di
         return
     rows = np.flatnonzero(np.any([protocol.fold != OUT for protocol in distinct], axis=0))
     folds = np.stack([protocol.fold[rows] for protocol in distinct])  # (P, n)
-    neighbours = nearest(_thumbnails(evidence, rows), folds)
+    neighbours = nearest(evidence.thumbnails(rows), folds)
     tables = acquisition.tables(evidence)
     for protocol, fold, neighbour in zip(distinct, folds, neighbours, strict=True):
         found = (fold[neighbour] != OUT) & (fold[neighbour] != fold)
@@ -181,12 +180,6 @@ def _slow_baselines(evidence: Evidence, distinct: list[Protocol]) -> Iterator[di
             name: acquisition.tree_probabilities(table, evidence, protocol) for name, table in tables.items()
         }
         yield {"nearest_neighbour": one_hot} | trees
-
-
-def _thumbnails(evidence: Evidence, rows: np.ndarray) -> np.ndarray:
-    """Return thumbnails as vectors, uint8 (n, D)."""
-    content = b"".join(evidence.facts["thumbnail"].iloc[rows])
-    return np.frombuffer(content, np.uint8).reshape(len(rows), THUMBNAIL**2)
 
 
 def _scores(name: str, probabilities: np.ndarray, protocol: Protocol, evidence: Evidence) -> dict[str, Any]:
