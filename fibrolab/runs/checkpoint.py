@@ -480,7 +480,9 @@ def _read(path: Path, source: io.BytesIO | None = None) -> Predictor:
         target = imported(record["_target_"], "model._target_")
         if source:
             source.seek(0)
-        module = target.load_from_checkpoint(source or path, map_location="cpu", weights_only=True)
+        # Lightning's wrapper of this class method reads the source of every frame of the stack (.1 to .4 s).
+        restored = target.load_from_checkpoint.__func__
+        module = restored(target, source or path, map_location="cpu", weights_only=True)
         carried = found.get(SEGMENTER_KEY)
     except UNREADABLE as error:
         # Not the text of `pickle`'s errors: torch advises there to load the file without its protection.
