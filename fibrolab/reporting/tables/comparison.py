@@ -173,11 +173,8 @@ def _size(rows: pd.DataFrame, level: str) -> str:
     return f"{int(rows['n'].iloc[0]):,} {level}s, {int(rows['groups'].iloc[0]):,} groups"
 
 
-LAYOUTS = {
-    CLASSES: parts,
-    AT_THRESHOLDS: parts,
-    FOLDS: folds,
-}  # of the arms of a family; the others have a line per arm
+# Of the arms of a family; the others have a line per arm.
+LAYOUTS = {CLASSES: parts, AT_THRESHOLDS: parts, FOLDS: folds}
 
 
 def _cell(row: Mapping[str, Any], notes: Footnotes) -> Cell:

@@ -112,7 +112,7 @@ def differences(scoring: Scoring) -> Sheet:
         f"Differences in AUC, on the {scoring.unit}s that have both markers, with "
         f"{numbers.percent(scoring.level)} confidence intervals.{several}"
     )
-    pair = ("Markers", "End point", _units(scoring), "AUC, first", "AUC, second")
+    pair = ("Markers", "End point", f"{scoring.unit.capitalize()}s", "AUC, first", "AUC, second")
     titles = columns(*pair, "Difference", "p", "p, Holm", texts=2)
     lines = [_difference(scoring, row, notes) for row in records(rows)]
     empty = "One marker: there is nothing to compare."
@@ -129,7 +129,7 @@ def _difference(scoring: Scoring, row: Mapping[str, Any], notes: Footnotes) -> L
     return line(
         Cell(f" {numbers.MINUS} ".join(names), CIRCULAR if any(circular) else ""),
         scoring.end_point(row["endpoint"]),
-        _size(row),
+        Cell(count(row["n"]), f"{count(row['n_positive'])} positive"),
         Cell(numbers.quantity(row["auc"], AUC), "", why[0]),
         Cell(numbers.quantity(row["auc_against"], AUC), "", why[1]),
         Cell(amount(row["value"], AUC), bounds, marks),
@@ -167,11 +167,3 @@ def cohort(scoring: Scoring) -> Sheet:
 
 def _name(scoring: Scoring, row: Mapping[str, Any]) -> Cell:
     return Cell(scoring.label(row["marker"]), CIRCULAR if row["marker"] in scoring.circular else "")
-
-
-def _size(row: Mapping[str, Any]) -> Cell:
-    return Cell(count(row["n"]), f"{count(row['n_positive'])} positive")
-
-
-def _units(scoring: Scoring) -> str:
-    return f"{scoring.unit.capitalize()}s"

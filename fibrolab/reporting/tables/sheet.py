@@ -30,6 +30,11 @@ class Cell:
     small: str = ""
     marks: str = ""
 
+    @property
+    def joined(self) -> str:
+        """Text and small text in one line: an interval after a blank, words after a comma."""
+        return (" " if self.small.startswith("[") else ", ").join(filter(None, (self.text, self.small)))
+
 
 @dataclass(frozen=True)
 class Line:
