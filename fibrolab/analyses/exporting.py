@@ -90,7 +90,7 @@ def _write(
         answer = _on_levels(answer)
         validation = replace(validation, outputs=validation.outputs[:1], reference=validation.reference[:1])
     known = record.described(run, source.rules) | exported_network.described(network, rules)
-    known["parity"] = record.compared(run, validation, answer, parity.LARGEST)
+    known["parity"] = record.compared(run, validation, validation.difference(answer), parity.LARGEST)
     known["latency"] = _timed(source.config.format, answer, network, validation)
     if source.config.int8:
         known["int8"] = _quantised(draft, path, network, validation, source)

@@ -65,8 +65,9 @@ def write(run: TrainedRun, rules: Mapping[str, Rules], config: DictConfig) -> st
             _requirements(),
             {"use": answering.USE, "run": run.run_id},
         )
-        found = _outputs(draft, validation.data, rules[SAMPLE], network.outputs)
-        known["parity"] = record.compared_outputs(run, validation, found, LARGEST)
+        outputs = _outputs(draft, validation.data, rules[SAMPLE], network.outputs)
+        apart = parity.difference(outputs, validation.reference)
+        known["parity"] = record.compared(run, validation, apart, LARGEST)
         save_json(known, draft / keys.EXPORT_FILE)
     address = f"runs:/{run.run_id}/{keys.MODEL}"
     print(f"model    {address}")

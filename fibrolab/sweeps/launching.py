@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fibrolab.allowed import whole
 from fibrolab.choices import refuse
 from fibrolab.errors import FibrolabError, StorageError, TrainingError, listing
 from fibrolab.processes import CORES, ENDING, PARENT, cores, kills_for_memory
@@ -197,13 +198,11 @@ def gpus_of_places(settings: Launching) -> list[Sequence[str] | None]:
 
 def faults(settings: Launching) -> list[str]:
     """Return a sentence on each setting that is out of range."""
-    found = []
-    for name, least in {"n_jobs": 1, "gpus_per_job": 0}.items():
-        value = getattr(settings, name)
-        optional = value is None and name == "gpus_per_job"
-        if not optional and (not isinstance(value, int) or isinstance(value, bool) or value < least):
-            found.append(f"hydra.launcher.{name}={value} is not a whole number from {least}.")
-    limit = settings.job_timeout
+    found, gpus, limit = [], settings.gpus_per_job, settings.job_timeout
+    if not (number := whole(1)).holds(settings.n_jobs):
+        found.append(f"hydra.launcher.n_jobs={settings.n_jobs} is not {number.words}.")
+    if gpus is not None and not (number := whole(0)).holds(gpus):
+        found.append(f"hydra.launcher.gpus_per_job={gpus} is not {number.words}.")
     if limit is not None and (not isinstance(limit, int | float) or isinstance(limit, bool) or not limit > 0):
         found.append(f"hydra.launcher.job_timeout={limit} is not a time in minutes above 0, or null.")
     return found + (slurm_faults(settings.slurm) if settings.slurm else [])

@@ -113,10 +113,8 @@ class ForkedJob:
         if self.returncode is None:
             runs = self._template.read()
             self.returncode = self._template.codes.get(self.pid)
-            if (
-                self.returncode is None and not runs and not exists(str(self.pid))
-            ):  # nobody has seen its exit code
-                self.returncode = -signal.SIGKILL
+            if self.returncode is None and not runs and not exists(str(self.pid)):
+                self.returncode = -signal.SIGKILL  # nobody has seen its exit code
         return self.returncode
 
     def terminate(self) -> None:
